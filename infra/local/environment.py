@@ -1,0 +1,154 @@
+"""Makes the project's own Python environments, from locked versions, with nothing but Python ≥ 3.11 and a package index.
+
+Standard library only: this runs before anything is installed. Each environment lies in `.local/envs/NAME` and is made anew only
+when its lock file or its Python has changed, so a second start takes no time here.
+
+    python3 infra/local/environment.py up [ARGS]     make what the local stack needs, then start it
+    python3 infra/local/environment.py test [ARGS]   make everything, then run every check and test
+    python3 infra/local/environment.py make NAME     make one environment, print its folder
+"""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+HOME = ROOT / ".local"
+LOCKS = ROOT / "infra" / "locks"
+LAMBDA_PYTHON = (3, 13)
+OLDEST_PYTHON = (3, 11)
+
+# Environment → its lock files. Those of NO_DEPENDENCIES are installed without what they ask for (see pyproject.toml).
+ENVIRONMENTS = {
+    "bridge": ("bridge",),
+    "chroma": ("chroma-server",),
+    "model": ("model", "model-weights"),
+    "sam": ("sam",),
+}
+NO_DEPENDENCIES = frozenset({"model-weights"})
+
+
+def find_python() -> Path:
+    """The newest suitable interpreter: Lambda's version when the machine has it, else the one running this."""
+    for candidate in _pythons():
+        if _version(candidate) == LAMBDA_PYTHON:
+            return candidate
+    return Path(sys.executable)
+
+
+def _pythons() -> Iterator[Path]:
+    """Where a Python 3.13 may be: this one, on PATH, and beside this one under a version manager such as pyenv."""
+    name = "python{}.{}".format(*LAMBDA_PYTHON)
+    yield Path(sys.executable)
+    for folder in os.get_exec_path():
+        if (Path(folder) / name).is_file():
+            yield Path(folder) / name
+    versions = [Path(sys.base_prefix).parent, Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"]
+    for place in versions:
+        yield from sorted(place.glob("{}.{}.*/bin/{}".format(*LAMBDA_PYTHON, name)), reverse=True)
+
+
+def _version(python: Path) -> tuple[int, ...] | None:
+    """Its (major, minor), or None when it does not run: a version manager's shim may name a version that is not active."""
+    answer = subprocess.run(
+        [python, "-c", "import sys; print(*sys.version_info[:2])"], capture_output=True, text=True, check=False
+    )
+    return tuple(map(int, answer.stdout.split())) if answer.returncode == 0 else None
+
+
+def make(name: str, python: Path) -> Path:
+    """Makes environment `name` if it is missing or out of date; returns its folder."""
+    folder = HOME / "envs" / name
+    stamp = folder / "made-from"
+    wanted = _fingerprint(name, python)
+    if stamp.is_file() and stamp.read_text() == wanted:
+        return folder
+    started = time.monotonic()
+    print(f"  installing {name} …", end="", flush=True)
+    shutil.rmtree(folder, ignore_errors=True)
+    uv = _uv(python)
+    _run([uv, "venv", "--quiet", "--python", python, folder])
+    for lock in ENVIRONMENTS[name]:
+        more = ["--no-deps"] if lock in NO_DEPENDENCIES else []
+        _run([uv, "pip", "install", "--quiet", "--require-hashes", "--python", folder, *more, "-r", LOCKS / f"{lock}.txt"])
+    if name == "bridge":
+        _run([uv, "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--python", folder, "--editable", ROOT])
+    stamp.write_text(wanted)
+    print(f" {time.monotonic() - started:.1f} s", flush=True)
+    return folder
+
+
+def _fingerprint(name: str, python: Path) -> str:
+    parts = [str(python), str(_version(python)), str(ROOT)]
+    parts += [(LOCKS / f"{lock}.txt").read_text() for lock in ENVIRONMENTS[name]]
+    if name == "bridge":
+        parts.append((ROOT / "pyproject.toml").read_text())
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+def _uv(python: Path) -> Path:
+    """The locked uv, installed by pip into a folder of its own: several times faster than pip for the rest."""
+    folder = HOME / "tools"
+    uv = folder / "bin" / "uv"
+    wanted = (LOCKS / "uv.txt").read_text()
+    stamp = folder / "made-from"
+    if stamp.is_file() and stamp.read_text() == wanted:
+        return uv
+    shutil.rmtree(folder, ignore_errors=True)
+    install = ["install", "--quiet", "--require-hashes", "--disable-pip-version-check", "-r", LOCKS / "uv.txt"]
+    if subprocess.run([python, "-m", "pip", "--version"], capture_output=True, check=False).returncode == 0:
+        _run([python, "-m", "pip", *install, "--target", folder])
+    else:  # a Python packaged without pip may still have the means to make an environment that has it
+        _run([python, "-m", "venv", folder / "pip"])
+        _run([folder / "pip" / "bin" / "python", "-m", "pip", *install, "--target", folder])
+    stamp.write_text(wanted)
+    return uv
+
+
+def _run(command: list[str | Path]) -> None:
+    done = subprocess.run(
+        command, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=_installer_environment()
+    )
+    if done.returncode != 0:
+        print(f"\n{done.stdout}\nfailed: {' '.join(map(str, command))}", file=sys.stderr)
+        raise SystemExit(1)
+
+
+def _installer_environment() -> dict[str, str]:
+    """This environment, with pip's own index settings translated for uv, which does not read them."""
+    env = dict(os.environ)
+    # A copy, not a link, where the cache lies on another disk; and no word about it.
+    env.setdefault("UV_LINK_MODE", "copy" if os.environ.get("CI") else "hardlink")
+    for pip_name, uv_name in (("PIP_INDEX_URL", "UV_DEFAULT_INDEX"), ("PIP_EXTRA_INDEX_URL", "UV_INDEX"), ("PIP_CERT", "SSL_CERT_FILE")):
+        if pip_name in env:
+            env.setdefault(uv_name, env[pip_name])
+    # An environment that happens to be active is not ours to install into.
+    for name in ("VIRTUAL_ENV", "CONDA_PREFIX", "PYTHONPATH", "PYTHONHOME"):
+        env.pop(name, None)
+    return env
+
+
+def main(arguments: list[str]) -> None:
+    """Runs the command named in `arguments`; see the module's docstring."""
+    command, rest = (arguments[0] if arguments else ""), arguments[1:]
+    if command not in {"up", "test", "make"}:
+        raise SystemExit(__doc__)
+    if sys.version_info < OLDEST_PYTHON:
+        raise SystemExit("Python {}.{} or newer is needed; this is {}.{}".format(*OLDEST_PYTHON, *sys.version_info[:2]))
+    python = find_python()
+    if command == "make":
+        print(make(rest[0], python))
+        return
+    module = "local_stack" if command == "up" else "local_checks"
+    env = dict(os.environ, PYTHONPATH=str(ROOT / "infra" / "local"))
+    bridge = make("bridge", python) / "bin" / "python"
+    os.execve(bridge, [str(bridge), "-m", module, *rest], env)  # noqa: S606 — it becomes the stack: one process to signal
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

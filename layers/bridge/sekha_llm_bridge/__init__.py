@@ -1,0 +1,5 @@
+"""The Sekha LLM Bridge: one OpenAI-compatible door to many language-model providers."""
+
+__version__ = "2.0.0"
+
+__all__ = ["__version__"]

@@ -1,0 +1,279 @@
+"""Every error of the bridge, in one tree.
+
+    BridgeError                      what a caller is told: HTTP status, type, code
+    ├── ConfigError                  the YAML file cannot be used; carries every fault found
+    ├── RequestError                 the caller can mend it
+    │   ├── InvalidRequest           400  a field is wrong
+    │   ├── NoCapableModel           400  nothing configured can do what was asked
+    │   ├── CostLimitExceeded        402  everything that could costs too much
+    │   ├── ModelNotFound            404  the model named is not configured
+    │   ├── UnknownPath              404
+    │   ├── WrongMethod              405
+    │   ├── EmbeddingSpaceMismatch   409  the collection holds vectors of another model
+    │   └── PayloadTooLarge          413
+    ├── AllProvidersFailed           502  every candidate was tried and failed
+    ├── NoProviderAvailable          503  every breaker is open
+    ├── RateLimited                  429  every candidate is cooling down
+    ├── OutOfTime                    504  the deadline passed first
+    └── ProviderError                one attempt failed; the executor decides what follows from two class attributes
+        ├── ConnectFailed · ProviderTimeout · ProviderServerError · MalformedAnswer
+        ├── ProviderRateLimited · QuotaExhausted · CredentialsRejected · ModelMissing
+        └── ContextLengthExceeded · CallerFault · ContentRefused
+
+Messages say what happened, to which value, and what to do. They never hold a key or any text of a prompt.
+"""
+
+from collections.abc import Mapping, Sequence
+from enum import Enum
+from typing import ClassVar
+
+
+class BridgeError(Exception):
+    """What went wrong, in the terms of OpenAI's error envelope."""
+
+    status: ClassVar[int] = 500
+    type: ClassVar[str] = "server_error"
+    code: ClassVar[str] = "internal_error"
+    param: str | None = None
+    retry_after_s: float | None = None
+
+    @property
+    def message(self) -> str:
+        """The sentence for people."""
+        return str(self)
+
+    def details(self) -> Mapping[str, object]:
+        """Further fields of the envelope's `error` object."""
+        return {}
+
+
+class ConfigError(BridgeError):
+    """The configuration cannot be used. `faults` holds every problem, one line each."""
+
+    code = "config_invalid"
+
+    def __init__(self, faults: Sequence[str]) -> None:
+        self.faults = tuple(faults)
+        super().__init__("\n".join(self.faults))
+
+
+class RequestError(BridgeError):
+    """The caller can mend it."""
+
+    status = 400
+    type = "invalid_request_error"
+    code = "invalid_request"
+
+    def __init__(self, message: str, *, param: str | None = None) -> None:
+        super().__init__(message)
+        self.param = param
+
+
+class InvalidRequest(RequestError):
+    """A field of the request is wrong; `param` is its path."""
+
+
+class NoCapableModel(RequestError):
+    """Nothing that is configured can do what was asked."""
+
+    code = "no_capable_model"
+
+
+class CostLimitExceeded(RequestError):
+    """Every model that could answer would cost more than the limit."""
+
+    status = 402
+    type = "cost_limit_error"
+    code = "cost_limit_exceeded"
+
+
+class ModelNotFound(RequestError):
+    """The model that the request names is not configured."""
+
+    status = 404
+    code = "model_not_found"
+
+
+class UnknownPath(RequestError):
+    """No such path."""
+
+    status = 404
+    code = "not_found"
+
+
+class WrongMethod(RequestError):
+    """The path exists, with other methods."""
+
+    status = 405
+    code = "method_not_allowed"
+
+
+class EmbeddingSpaceMismatch(RequestError):
+    """The collection holds vectors of another embedding space."""
+
+    status = 409
+    code = "embedding_space_mismatch"
+
+
+class PayloadTooLarge(RequestError):
+    """The request is larger than what can be handled."""
+
+    status = 413
+    code = "payload_too_large"
+
+
+class Unavailable(BridgeError):
+    """No candidate gave an answer. `attempts` holds what was tried, without secrets or prompt text."""
+
+    type = "provider_error"
+
+    def __init__(
+        self, message: str, *, attempts: Sequence[Mapping[str, object]] = (), retry_after_s: float | None = None
+    ) -> None:
+        super().__init__(message)
+        self.attempts = tuple(attempts)
+        self.retry_after_s = retry_after_s
+
+    def details(self) -> Mapping[str, object]:
+        """The attempts, in order."""
+        return {"attempts": list(self.attempts)}
+
+
+class AllProvidersFailed(Unavailable):
+    """Every candidate was tried and failed."""
+
+    status = 502
+    code = "all_providers_failed"
+
+
+class NoProviderAvailable(Unavailable):
+    """Every candidate's breaker is open; `retry_after_s` is the soonest recovery."""
+
+    status = 503
+    code = "no_provider_available"
+
+
+class RateLimited(Unavailable):
+    """Every candidate is rate-limited; `retry_after_s` is the soonest end."""
+
+    status = 429
+    type = "rate_limit_error"
+    code = "rate_limit_exceeded"
+
+
+class OutOfTime(Unavailable):
+    """The deadline passed before any candidate answered."""
+
+    status = 504
+    code = "deadline_exceeded"
+
+
+class BreakerEffect(Enum):
+    """What a failure means for the provider's circuit breaker."""
+
+    NONE = "none"
+    COUNT = "count"
+    OPEN = "open"
+
+
+class ProviderError(BridgeError):
+    """One attempt at one provider failed.
+
+    The two class attributes are the failure table: may the next candidate be tried, and what does the breaker learn.
+    `provider_status` is the provider's HTTP status, where there was an answer.
+    """
+
+    status = 502
+    type = "provider_error"
+    code = "provider_error"
+    try_next: ClassVar[bool] = True
+    breaker: ClassVar[BreakerEffect] = BreakerEffect.COUNT
+
+    def __init__(
+        self, message: str, *, provider_status: int | None = None, retry_after_s: float | None = None, param: str | None = None
+    ) -> None:
+        super().__init__(message)
+        self.provider_status = provider_status
+        self.retry_after_s = retry_after_s
+        self.param = param
+
+
+class ConnectFailed(ProviderError):
+    """No connection could be made; nothing was sent."""
+
+    code = "connect_failed"
+
+
+class ProviderTimeout(ProviderError):
+    """The provider did not answer in time."""
+
+    code = "timeout"
+
+
+class ProviderServerError(ProviderError):
+    """5xx or 408."""
+
+    code = "provider_server_error"
+
+
+class MalformedAnswer(ProviderError):
+    """A success status, but not an answer that can be used."""
+
+    code = "malformed_answer"
+
+
+class ProviderRateLimited(ProviderError):
+    """429: too fast; `retry_after_s` is the provider's own wish, if it said one."""
+
+    code = "rate_limited"
+    breaker = BreakerEffect.NONE
+
+
+class QuotaExhausted(ProviderError):
+    """429 or 402: the account has nothing left; waiting does not help."""
+
+    code = "quota_exhausted"
+    breaker = BreakerEffect.OPEN
+
+
+class CredentialsRejected(ProviderError):
+    """401 or 403."""
+
+    code = "credentials_rejected"
+    breaker = BreakerEffect.OPEN
+
+
+class ModelMissing(ProviderError):
+    """404: the provider does not have this model."""
+
+    code = "provider_model_not_found"
+    breaker = BreakerEffect.NONE
+
+
+class ContextLengthExceeded(ProviderError):
+    """The prompt does not fit this model; only a strictly larger window may be tried."""
+
+    status = 400
+    type = "invalid_request_error"
+    code = "context_length_exceeded"
+    breaker = BreakerEffect.NONE
+
+
+class CallerFault(ProviderError):
+    """400, 413 or 422: the request itself is at fault, and would be anywhere."""
+
+    status = 400
+    type = "invalid_request_error"
+    code = "invalid_request"
+    try_next = False
+    breaker = BreakerEffect.NONE
+
+
+class ContentRefused(ProviderError):
+    """The provider refused the content; it is never taken elsewhere."""
+
+    status = 400
+    type = "invalid_request_error"
+    code = "content_refused"
+    try_next = False
+    breaker = BreakerEffect.NONE
