@@ -1,19 +1,22 @@
-"""Makes the project's own Python environments, from locked versions, with nothing but Python ≥ 3.11 and a package index.
+"""Makes the project's own Python environments, from locked versions, with nothing but Python ≥ 3.11 and a package
+index.
 
-Standard library only: this runs before anything is installed. Each environment lies in `.local/envs/NAME` and is made anew only
-when its lock file or its Python has changed, so a second start takes no time here.
+Standard library only: this runs before anything is installed. Each environment lies in `.local/envs/NAME` and is
+made anew only when its lock file or its Python has changed, so a second start takes no time here.
 
     python3 infra/local/environment.py up [ARGS]     make what the local stack needs, then start it
     python3 infra/local/environment.py test [ARGS]   make everything, then run every check and test
     python3 infra/local/environment.py make NAME     make one environment, print its folder
 """
 
+import fcntl
 import hashlib
 import os
 import shutil
 import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -37,14 +40,19 @@ def find_python() -> Path:
     """The newest suitable interpreter: Lambda's version when the machine has it, else the one running this."""
     for candidate in _pythons():
         if _version(candidate) == LAMBDA_PYTHON:
-            return candidate
-    return Path(sys.executable)
+            return candidate.resolve()
+    return _this_python().resolve()
+
+
+def _this_python() -> Path:
+    """The interpreter that runs this; inside a virtual environment, the one that it was made from."""
+    return Path(getattr(sys, "_base_executable", None) or sys.executable)
 
 
 def _pythons() -> Iterator[Path]:
     """Where a Python 3.13 may be: this one, on PATH, and beside this one under a version manager such as pyenv."""
     name = "python{}.{}".format(*LAMBDA_PYTHON)
-    yield Path(sys.executable)
+    yield _this_python()
     for folder in os.get_exec_path():
         if (Path(folder) / name).is_file():
             yield Path(folder) / name
@@ -54,7 +62,7 @@ def _pythons() -> Iterator[Path]:
 
 
 def _version(python: Path) -> tuple[int, ...] | None:
-    """Its (major, minor), or None when it does not run: a version manager's shim may name a version that is not active."""
+    """Its (major, minor), or None when it does not run: a version manager's shim may name an inactive version."""
     answer = subprocess.run(
         [python, "-c", "import sys; print(*sys.version_info[:2])"], capture_output=True, text=True, check=False
     )
@@ -62,7 +70,14 @@ def _version(python: Path) -> tuple[int, ...] | None:
 
 
 def make(name: str, python: Path) -> Path:
-    """Makes environment `name` if it is missing or out of date; returns its folder."""
+    """Makes environment `name` if it is missing or out of date; returns its folder. One process at a time does so."""
+    HOME.mkdir(exist_ok=True)
+    with (HOME / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return _make(name, python)
+
+
+def _make(name: str, python: Path) -> Path:
     folder = HOME / "envs" / name
     stamp = folder / "made-from"
     wanted = _fingerprint(name, python)
@@ -73,11 +88,12 @@ def make(name: str, python: Path) -> Path:
     shutil.rmtree(folder, ignore_errors=True)
     uv = _uv(python)
     _run([uv, "venv", "--quiet", "--python", python, folder])
+    install: list[str | Path] = [uv, "pip", "install", "--quiet", "--python", folder]
     for lock in ENVIRONMENTS[name]:
         more = ["--no-deps"] if lock in NO_DEPENDENCIES else []
-        _run([uv, "pip", "install", "--quiet", "--require-hashes", "--python", folder, *more, "-r", LOCKS / f"{lock}.txt"])
+        _run([*install, "--require-hashes", *more, "-r", LOCKS / f"{lock}.txt"])
     if name == "bridge":
-        _run([uv, "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--python", folder, "--editable", ROOT])
+        _run([*install, "--no-deps", "--no-build-isolation", "--editable", ROOT])
     stamp.write_text(wanted)
     print(f" {time.monotonic() - started:.1f} s", flush=True)
     return folder
@@ -87,7 +103,8 @@ def _fingerprint(name: str, python: Path) -> str:
     parts = [str(python), str(_version(python)), str(ROOT)]
     parts += [(LOCKS / f"{lock}.txt").read_text() for lock in ENVIRONMENTS[name]]
     if name == "bridge":
-        parts.append((ROOT / "pyproject.toml").read_text())
+        project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+        parts.append(repr((project["build-system"], project["project"], project["tool"]["hatch"])))
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
@@ -100,7 +117,8 @@ def _uv(python: Path) -> Path:
     if stamp.is_file() and stamp.read_text() == wanted:
         return uv
     shutil.rmtree(folder, ignore_errors=True)
-    install = ["install", "--quiet", "--require-hashes", "--disable-pip-version-check", "-r", LOCKS / "uv.txt"]
+    install: list[str | Path] = ["install", "--quiet", "--require-hashes", "--disable-pip-version-check"]
+    install += ["-r", LOCKS / "uv.txt"]
     if subprocess.run([python, "-m", "pip", "--version"], capture_output=True, check=False).returncode == 0:
         _run([python, "-m", "pip", *install, "--target", folder])
     else:  # a Python packaged without pip may still have the means to make an environment that has it
@@ -122,15 +140,25 @@ def _run(command: list[str | Path]) -> None:
 def _installer_environment() -> dict[str, str]:
     """This environment, with pip's own index settings translated for uv, which does not read them."""
     env = dict(os.environ)
-    # A copy, not a link, where the cache lies on another disk; and no word about it.
-    env.setdefault("UV_LINK_MODE", "copy" if os.environ.get("CI") else "hardlink")
-    for pip_name, uv_name in (("PIP_INDEX_URL", "UV_DEFAULT_INDEX"), ("PIP_EXTRA_INDEX_URL", "UV_INDEX"), ("PIP_CERT", "SSL_CERT_FILE")):
+    for pip_name, uv_name in (
+        ("PIP_INDEX_URL", "UV_DEFAULT_INDEX"),
+        ("PIP_EXTRA_INDEX_URL", "UV_INDEX"),
+        ("PIP_CERT", "SSL_CERT_FILE"),
+    ):
         if pip_name in env:
             env.setdefault(uv_name, env[pip_name])
+    if "UV_DEFAULT_INDEX" not in env and (configured := _pips_index()):
+        env["UV_DEFAULT_INDEX"] = configured
     # An environment that happens to be active is not ours to install into.
     for name in ("VIRTUAL_ENV", "CONDA_PREFIX", "PYTHONPATH", "PYTHONHOME"):
         env.pop(name, None)
     return env
+
+
+def _pips_index() -> str:
+    """The index that pip's configuration file names, or nothing."""
+    asked = [sys.executable, "-m", "pip", "config", "get", "global.index-url"]
+    return subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()
 
 
 def main(arguments: list[str]) -> None:

@@ -190,7 +190,12 @@ class ProviderError(BridgeError):
     breaker: ClassVar[BreakerEffect] = BreakerEffect.COUNT
 
     def __init__(
-        self, message: str, *, provider_status: int | None = None, retry_after_s: float | None = None, param: str | None = None
+        self,
+        message: str,
+        *,
+        provider_status: int | None = None,
+        retry_after_s: float | None = None,
+        param: str | None = None,
     ) -> None:
         super().__init__(message)
         self.provider_status = provider_status

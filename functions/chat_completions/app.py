@@ -1,0 +1,17 @@
+"""Chat completions."""
+
+from fastapi import Request, Response
+
+from sekha_llm_bridge.api import chat, create_app, lambda_handler
+
+app = create_app()
+
+
+@app.post("/v1/chat/completions")
+@app.post("/api/v1/chat/completions")
+async def chat_completions(request: Request) -> Response:
+    """The answer of the best model that can give it."""
+    return await chat.complete(request)
+
+
+handler = lambda_handler(app)

@@ -1,0 +1,18 @@
+"""Embeddings in the shape of v1."""
+
+from fastapi import Request, Response
+
+from sekha_llm_bridge.api import create_app, embeddings, lambda_handler
+
+app = create_app()
+
+
+@app.post("/embed")
+@app.post("/embeddings")
+@app.post("/api/v1/embed")
+async def embed(request: Request) -> Response:
+    """One text, one vector."""
+    return await embeddings.embed_legacy(request)
+
+
+handler = lambda_handler(app)

@@ -1,0 +1,28 @@
+"""Health, as the last scheduled checks found it."""
+
+from fastapi import Request, Response
+
+from sekha_llm_bridge.api import create_app, health, lambda_handler
+
+app = create_app()
+
+
+@app.get("/api/v1/health")
+async def overview(request: Request) -> Response:
+    """The state of every provider."""
+    return await health.overview(request)
+
+
+@app.get("/health")
+async def redirect(request: Request) -> Response:
+    """The old address."""
+    return await health.redirect(request)
+
+
+@app.get("/api/v1/health/providers")
+async def providers(request: Request) -> Response:
+    """The same, counted."""
+    return await health.providers(request)
+
+
+handler = lambda_handler(app)

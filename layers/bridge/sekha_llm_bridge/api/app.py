@@ -1,0 +1,132 @@
+"""The FastAPI app that every function starts from: request id, errors, one log line, and the way into Lambda."""
+
+import uuid
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import orjson
+from fastapi import FastAPI, Request, Response
+from mangum import Mangum
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from sekha_llm_bridge import bootstrap
+from sekha_llm_bridge.api.errors import error_response
+from sekha_llm_bridge.bootstrap import Bridge
+from sekha_llm_bridge.clock import SystemClock
+from sekha_llm_bridge.errors import BridgeError, ConfigError, RequestError, UnknownPath, WrongMethod
+from sekha_llm_bridge.execution import Deadline
+from sekha_llm_bridge.observability import log_request, logger, where
+
+_NO_LAMBDA_S = 29.0  # as long as API Gateway waits, where no Lambda says how long there is
+
+
+def create_app() -> FastAPI:
+    """An app without routes. The bridge is made here, in Lambda's init phase; a bad configuration answers every
+    request.
+    """
+    app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
+    app.state.bridge = _bridge_or_error()
+    app.add_exception_handler(BridgeError, _on_bridge_error)
+    app.add_exception_handler(HTTPException, _on_http_exception)
+    app.add_middleware(Edge)
+    return app
+
+
+def lambda_handler(app: FastAPI) -> Callable[[dict[str, Any], Any], dict[str, Any]]:
+    """The function's entry point for API Gateway events."""
+    return Mangum(app, lifespan="off")
+
+
+def bridge_of(request: Request) -> Bridge:
+    """The bridge that serves this request. Raises `ConfigError` when there is none."""
+    found: Bridge | ConfigError = request.app.state.bridge
+    if isinstance(found, ConfigError):
+        raise found
+    return found
+
+
+def deadline_of(request: Request) -> Deadline:
+    """When this request's answer must be on its way."""
+    context = request.scope.get("aws.context")
+    remaining_s = context.get_remaining_time_in_millis() / 1000 if context is not None else _NO_LAMBDA_S
+    return Deadline.after(remaining_s, bridge_of(request).clock)
+
+
+def json_response(body: object, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """A JSON answer, encoded once and quickly."""
+    return Response(orjson.dumps(body), status, dict(headers or {}), "application/json")
+
+
+def note(request: Request, **fields: object) -> None:
+    """Adds fields to the request's log line."""
+    request.scope["state"]["log"].update(fields)
+
+
+def _bridge_or_error() -> Bridge | ConfigError:
+    try:
+        return bootstrap.bridge()
+    except ConfigError as exc:
+        for fault in exc.faults:
+            logger().error(fault)
+        return exc
+
+
+def _on_bridge_error(request: Request, exc: Exception) -> Response:
+    error = exc if isinstance(exc, BridgeError) else BridgeError("internal error")
+    note(request, error=error.code)
+    return error_response(error, request.scope["state"]["request_id"])
+
+
+def _on_http_exception(request: Request, exc: Exception) -> Response:
+    """Starlette's own 404 and 405, in the envelope."""
+    status = exc.status_code if isinstance(exc, HTTPException) else 500
+    headers = exc.headers if isinstance(exc, HTTPException) else None
+    error: RequestError = UnknownPath(f"there is no {request.url.path} here")
+    if status == WrongMethod.status:
+        taken = (headers or {}).get("Allow", "another method")
+        error = WrongMethod(f"{request.url.path} does not take {request.method}; it takes {taken}")
+    note(request, error=error.code)
+    return error_response(error, request.scope["state"]["request_id"], headers)
+
+
+class Edge:
+    """The outermost layer: gives the request its id, turns whatever escapes into a 500 in the envelope, and logs one
+    line.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self._clock = SystemClock()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = _request_id(scope)
+        line: dict[str, object] = {"request_id": request_id, "method": scope["method"], "path": scope["path"]}
+        scope.setdefault("state", {}).update(request_id=request_id, log=line)
+        started_s = self._clock.monotonic_s()
+
+        async def send_marked(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
+                line["status"] = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_marked)
+        except Exception as exc:  # noqa: BLE001 — the last line before the caller: nothing may pass, least of all a traceback
+            logger().error("unexpected error", extra={"request_id": request_id, "where": where(exc)})
+            await error_response(
+                BridgeError("an unexpected error; the log has more under this request_id"), request_id
+            )(scope, receive, send_marked)
+        line["latency_ms"] = round((self._clock.monotonic_s() - started_s) * 1000)
+        log_request(**line)
+
+
+def _request_id(scope: Scope) -> str:
+    """API Gateway's id of the request, so that its own errors and ours can be found by the same one."""
+    context = (scope.get("aws.event") or {}).get("requestContext") or {}
+    return str(context.get("requestId") or uuid.uuid4())

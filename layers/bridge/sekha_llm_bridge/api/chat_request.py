@@ -1,0 +1,150 @@
+"""The chat request as callers send it: OpenAI's schema, the bridge's extensions, and everything unknown kept."""
+
+from decimal import Decimal
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from sekha_llm_bridge.api.images import check_image_url
+from sekha_llm_bridge.config.models import Task
+
+EXTENSIONS = frozenset({"require_vision", "max_cost", "preferred_model", "task", "allow_fallback"})
+"""Fields that are the bridge's own and go to no provider."""
+
+
+class _Lenient(BaseModel):
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+
+class ImageUrl(_Lenient):
+    """Where an image is."""
+
+    url: str
+
+    @field_validator("url")
+    @classmethod
+    def _reachable(cls, url: str) -> str:
+        check_image_url(url)
+        return url
+
+
+class ContentPart(_Lenient):
+    """One part of a message's content."""
+
+    type: str
+    text: str | None = None
+    image_url: ImageUrl | None = None
+
+    @field_validator("image_url", mode="before")
+    @classmethod
+    def _object(cls, value: object) -> object:
+        if isinstance(value, str):
+            raise ValueError('must be an object such as {"url": "https://…"}')  # noqa: TRY004 — pydantic reports ValueError
+        return value
+
+    def model_post_init(self, _context: object, /) -> None:
+        """A part holds what its type says."""
+        if self.type == "text" and self.text is None:
+            raise ValueError("a part of type text needs `text`")
+        if self.type == "image_url" and self.image_url is None:
+            raise ValueError("a part of type image_url needs `image_url`")
+
+
+class FunctionCall(_Lenient):
+    """A function's name and arguments, as JSON text."""
+
+    name: str
+    arguments: str = "{}"
+
+
+class ToolCall(_Lenient):
+    """A call that an assistant message made."""
+
+    function: FunctionCall | None = None
+
+
+class ChatMessage(_Lenient):
+    """One message."""
+
+    role: Literal["system", "developer", "user", "assistant", "tool", "function"]
+    content: str | list[ContentPart] | None = None
+    tool_calls: list[ToolCall] | None = None
+
+    def model_post_init(self, _context: object, /) -> None:
+        """Only an assistant may say nothing, when it calls a tool."""
+        if self.content is None and self.role != "assistant":
+            raise ValueError(f"a message of role {self.role} needs `content`")
+
+    @property
+    def parts(self) -> list[ContentPart]:
+        """The parts of a content that has parts."""
+        return self.content if isinstance(self.content, list) else []
+
+
+class Function(_Lenient):
+    """A function that a model may call."""
+
+    name: str = Field(min_length=1)
+
+
+class Tool(_Lenient):
+    """A tool that a model may use."""
+
+    type: str
+    function: Function | None = None
+
+
+class ResponseFormat(_Lenient):
+    """The form that an answer must have."""
+
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: dict[str, Any] | None = None
+
+    def model_post_init(self, _context: object, /) -> None:
+        """A schema is given where one is promised."""
+        if self.type == "json_schema" and self.json_schema is None:
+            raise ValueError("type json_schema needs `json_schema`")
+
+
+class StreamOptions(_Lenient):
+    """What a stream carries besides the answer."""
+
+    include_usage: bool | None = None
+
+
+class ChatRequest(_Lenient):
+    """A chat-completions request; ranges are OpenAI's."""
+
+    messages: list[ChatMessage] = Field(min_length=1)
+    model: str | None = None
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    n: Annotated[int, Field(ge=1, le=128)] | None = None
+    max_tokens: Annotated[int, Field(ge=1)] | None = None
+    max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
+    presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
+    frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
+    stop: str | list[str] | None = None
+    seed: int | None = None
+    logprobs: bool | None = None
+    top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
+    tools: list[Tool] | None = None
+    tool_choice: str | dict[str, Any] | None = None
+    response_format: ResponseFormat | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    require_vision: bool | None = None
+    max_cost: Annotated[Decimal, Field(ge=0, allow_inf_nan=False)] | None = None
+    preferred_model: str | None = None
+    task: Task | None = None
+    allow_fallback: bool | None = None
+
+    @property
+    def output_tokens(self) -> int | None:
+        """The most output tokens that the request allows for one answer."""
+        return min((cap for cap in (self.max_tokens, self.max_completion_tokens) if cap is not None), default=None)
+
+    @property
+    def image_urls(self) -> list[str]:
+        """Every image of every message, as it was given."""
+        return [part.image_url.url for message in self.messages for part in message.parts if part.image_url is not None]

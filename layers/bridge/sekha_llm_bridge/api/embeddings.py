@@ -1,0 +1,183 @@
+"""Embeddings: vectors of the caller's texts, kept in Chroma on the way."""
+
+import base64
+from array import array
+from collections.abc import Sequence
+from typing import Any
+
+from fastapi import Request, Response
+
+from sekha_llm_bridge.api.app import bridge_of, deadline_of, json_response, note
+from sekha_llm_bridge.api.embedding_request import EmbeddingRequest, LegacyEmbedRequest
+from sekha_llm_bridge.api.models import resolve_model
+from sekha_llm_bridge.api.parsing import checked, json_object
+from sekha_llm_bridge.bootstrap import Bridge
+from sekha_llm_bridge.config.models import Task
+from sekha_llm_bridge.embeddings import Batch, SpaceMismatch, StoreReport, VectorRecord, content_id
+from sekha_llm_bridge.errors import EmbeddingSpaceMismatch, MalformedAnswer
+from sekha_llm_bridge.execution import Deadline, Outcome
+from sekha_llm_bridge.pricing import count_texts
+from sekha_llm_bridge.providers import EmbeddingAnswer, EmbeddingCall
+from sekha_llm_bridge.providers.base import Provider
+from sekha_llm_bridge.routing import Candidate, RouteRequest, plan
+
+_SHORTEST_STORE_S = 0.5
+
+
+async def create(request: Request) -> Response:
+    """`POST /v1/embeddings`."""
+    bridge, deadline = bridge_of(request), deadline_of(request)
+    asked = checked(EmbeddingRequest, await json_object(request))
+    outcome, report = await _embed_and_keep(asked, _base_name(asked, bridge), bridge, deadline)
+    receipt = outcome.receipt
+    note(
+        request,
+        provider=receipt.provider_id,
+        model=receipt.model_id,
+        attempts=len(receipt.attempts),
+        stored=report.stored if report else 0,
+    )
+    return json_response(_openai_body(asked, outcome, report), headers=receipt.headers())
+
+
+async def embed_legacy(request: Request) -> Response:
+    """`POST /embed`: the shape of v1. It stores only where a `collection` is named."""
+    bridge, deadline = bridge_of(request), deadline_of(request)
+    legacy = checked(LegacyEmbedRequest, await json_object(request))
+    asked = EmbeddingRequest(
+        input=[legacy.text], model=legacy.model, max_cost=legacy.max_cost, collection=legacy.collection
+    )
+    outcome, report = await _embed_and_keep(asked, legacy.collection, bridge, deadline)
+    note(request, provider=outcome.receipt.provider_id, model=outcome.receipt.model_id)
+    vector = outcome.answer.vectors[0]
+    body = {
+        "embedding": vector,
+        "model": outcome.receipt.model_id,
+        "dimension": len(vector),
+        "tokens_used": _tokens(asked, outcome),
+    }
+    return json_response(
+        body if report is None else {**body, "bridge": _bridge(asked, outcome, report)},
+        headers=outcome.receipt.headers(),
+    )
+
+
+def _base_name(asked: EmbeddingRequest, bridge: Bridge) -> str | None:
+    """The collection to store in, without its dimension; None: the request or the configuration wants nothing
+    stored.
+    """
+    if asked.store is False:
+        return None
+    return asked.collection or bridge.settings.chroma.default_collection
+
+
+async def _embed_and_keep(
+    asked: EmbeddingRequest, base_name: str | None, bridge: Bridge, deadline: Deadline
+) -> tuple[Outcome[EmbeddingAnswer], StoreReport | None]:
+    warming = bridge.archive.warm() if base_name and bridge.archive.is_configured else None
+    try:
+        outcome = await embed(asked, bridge, deadline)
+    finally:
+        if warming is not None:
+            await warming
+    if base_name is None:
+        return outcome, None
+    return outcome, await _keep(asked, outcome, base_name, bridge, deadline)
+
+
+async def embed(asked: EmbeddingRequest, bridge: Bridge, deadline: Deadline) -> Outcome[EmbeddingAnswer]:
+    """The vectors, of whichever provider of one embedding space answers."""
+    pinned, _ = resolve_model(asked.model, bridge.catalog)
+    wanted = RouteRequest(
+        task=Task.EMBEDDING,
+        prompt=count_texts(asked.input),
+        context_tokens=max(count_texts([text]).estimate for text in asked.input),
+        pinned=pinned,
+        preferred=asked.preferred_model,
+        max_cost_usd=asked.max_cost,
+    )
+
+    async def call(provider: Provider, candidate: Candidate, timeout_s: float) -> EmbeddingAnswer:
+        texts = EmbeddingCall(candidate.entry.model.model_id, asked.input, asked.dimensions, asked.user)
+        answer = await provider.embed(texts, timeout_s=timeout_s)
+        _require_vectors(answer.vectors, len(asked.input), asked.dimensions)
+        return answer
+
+    return await bridge.executor.perform(plan(wanted, bridge.catalog, bridge.limits()), call, deadline)
+
+
+def _require_vectors(vectors: Sequence[Sequence[float]], count: int, dimension: int | None) -> None:
+    """One vector for each text, all of one length, of numbers. Raises `MalformedAnswer`."""
+    lengths = {len(vector) for vector in vectors}
+    if len(vectors) != count or len(lengths) != 1 or 0 in lengths:
+        raise MalformedAnswer(
+            f"the provider sent {len(vectors)} vectors of {len(lengths)} lengths for {count} texts", provider_status=200
+        )
+    if dimension is not None and lengths != {dimension}:
+        raise MalformedAnswer(
+            f"the provider sent vectors of {lengths.pop()} dimensions, not the {dimension} asked for",
+            provider_status=200,
+        )
+    if not all(isinstance(number, int | float) for vector in vectors for number in vector):
+        raise MalformedAnswer("the provider sent vectors that are not all numbers", provider_status=200)
+
+
+async def _keep(
+    asked: EmbeddingRequest, outcome: Outcome[EmbeddingAnswer], base_name: str, bridge: Bridge, deadline: Deadline
+) -> StoreReport:
+    """Stores the vectors. Raises `EmbeddingSpaceMismatch` only where the request itself named the collection."""
+    vectors = outcome.answer.vectors
+    metadatas = asked.metadatas or [None] * len(vectors)
+    rows = zip(_ids(asked), asked.input, vectors, metadatas, strict=True)
+    records = tuple(VectorRecord(*row) for row in rows)
+    batch = Batch(base_name, len(vectors[0]), outcome.candidate.entry.model.space, records)
+    try:
+        return await bridge.archive.keep(batch, timeout_s=max(deadline.remaining_s(), _SHORTEST_STORE_S))
+    except SpaceMismatch as exc:
+        if asked.collection is not None:
+            raise EmbeddingSpaceMismatch(str(exc), param="collection") from exc
+        return StoreReport(batch.collection, 0, (f"not stored: {exc}",))
+
+
+def _ids(asked: EmbeddingRequest) -> list[str]:
+    return list(asked.ids) if asked.ids is not None else [content_id(text) for text in asked.input]
+
+
+def _openai_body(
+    asked: EmbeddingRequest, outcome: Outcome[EmbeddingAnswer], report: StoreReport | None
+) -> dict[str, Any]:
+    packed = asked.encoding_format == "base64"
+    vectors = outcome.answer.vectors
+    tokens = _tokens(asked, outcome)
+    usage = {"prompt_tokens": tokens, "total_tokens": tokens}
+    return {
+        "object": "list",
+        "data": [
+            {"object": "embedding", "index": i, "embedding": _packed(v) if packed else v} for i, v in enumerate(vectors)
+        ],
+        "model": outcome.receipt.model_id,
+        "usage": usage if outcome.answer.usage else {**usage, "estimated": True},
+        "bridge": _bridge(asked, outcome, report),
+    }
+
+
+def _bridge(asked: EmbeddingRequest, outcome: Outcome[EmbeddingAnswer], report: StoreReport | None) -> dict[str, Any]:
+    """The receipt, and what became of the vectors."""
+    receipt = outcome.receipt.public()
+    notes = [*outcome.receipt.notes, *(report.notes if report else ())]
+    kept = (
+        {"collection": report.collection, "stored": report.stored, "ids": _ids(asked)}
+        if report
+        else {"collection": None, "stored": 0, "ids": []}
+    )
+    return {**receipt, "notes": notes, "dimension": len(outcome.answer.vectors[0]), **kept}
+
+
+def _tokens(asked: EmbeddingRequest, outcome: Outcome[EmbeddingAnswer]) -> int:
+    usage = outcome.answer.usage
+    return usage.prompt_tokens if usage else count_texts(asked.input).estimate
+
+
+def _packed(vector: Sequence[float]) -> str:
+    """Little-endian float32 in base64, as OpenAI sends it."""
+    return base64.b64encode(array("f", vector).tobytes()).decode()

@@ -1,0 +1,93 @@
+"""What is configured: the bridge's own list, OpenAI's, and the tasks; and what a `model` field names."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from fastapi import Request, Response
+
+from sekha_llm_bridge.api.app import bridge_of, json_response
+from sekha_llm_bridge.config.models import Task
+from sekha_llm_bridge.errors import ModelNotFound
+from sekha_llm_bridge.execution.receipt import usd
+from sekha_llm_bridge.routing import Catalog, CatalogModel
+from sekha_llm_bridge.routing.catalog import ALIASES
+
+_CREATED = 0  # OpenAI's schema wants a date; a configuration has none
+
+
+def resolve_model(name: str | None, catalog: Catalog) -> tuple[str | None, Task | None]:
+    """(model that is pinned, task that the name stands for). Raises `ModelNotFound`, which lists what exists."""
+    if name is None or name in {"", "auto"}:
+        return None, None
+    if catalog.named(name):
+        return name, None
+    if name in ALIASES:
+        return None, ALIASES[name]
+    known = ", ".join([*catalog.model_ids(), "auto", *ALIASES])
+    raise ModelNotFound(f"the model {name[:200]} is not configured; there are: {known}", param="model")
+
+
+def bare_list(request: Request) -> Response:
+    """`GET /api/v1/models`: an array, one entry for each model of each provider."""
+    return json_response([_entry(entry) for entry in bridge_of(request).catalog.models])
+
+
+def openai_list(request: Request) -> Response:
+    """`GET /v1/models`: OpenAI's list, each model_id once."""
+    bridge = bridge_of(request)
+    rows = [_openai_model(bridge.catalog.named(model_id)) for model_id in bridge.catalog.model_ids()]
+    return json_response({"object": "list", "data": rows})
+
+
+def openai_model(request: Request, model_id: str) -> Response:
+    """`GET /v1/models/{id}`. Raises `ModelNotFound`."""
+    bridge = bridge_of(request)
+    found = bridge.catalog.named(model_id)
+    if not found:
+        raise ModelNotFound(
+            f"the model {model_id[:200]} is not configured; there are: {', '.join(bridge.catalog.model_ids())}",
+            param="model",
+        )
+    return json_response(_openai_model(found))
+
+
+def tasks(request: Request) -> Response:
+    """`GET /api/v1/tasks`: every task that something is configured for, its default model and its models."""
+    catalog = bridge_of(request).catalog
+    rows = [(task, [entry for entry in catalog.models if entry.model.serves(task)]) for task in Task]
+    return json_response([_task(task, entries, catalog) for task, entries in rows if entries])
+
+
+def _task(task: Task, entries: list[CatalogModel], catalog: Catalog) -> dict[str, Any]:
+    return {"task": task.value, "default_model": catalog.default_for(task), "models": list(catalog.model_ids(entries))}
+
+
+def _entry(entry: CatalogModel) -> dict[str, Any]:
+    model, price = entry.model, entry.price
+    return {
+        "model_id": model.model_id,
+        "provider_id": entry.provider.id,
+        "provider_type": entry.provider.provider_type.value,
+        "task": model.all_tasks[0].value,
+        "tasks": [task.value for task in model.all_tasks],
+        "context_window": model.context_window,
+        "max_output_tokens": model.max_output_tokens,
+        "dimension": model.dimension,
+        "embedding_space": model.space if model.dimension else None,
+        "supports_vision": model.has_vision,
+        "supports_audio": model.supports_audio,
+        "supports_function_calling": model.supports_function_calling,
+        "input_usd_per_mtok": usd(price.input_usd_per_mtok) if price else None,
+        "output_usd_per_mtok": usd(price.output_usd_per_mtok) if price else None,
+    }
+
+
+def _openai_model(entries: Sequence[CatalogModel]) -> dict[str, Any]:
+    owners = list(dict.fromkeys(entry.provider.id for entry in entries))
+    return {
+        "id": entries[0].model.model_id,
+        "object": "model",
+        "created": _CREATED,
+        "owned_by": owners[0],
+        "providers": owners,
+    }

@@ -1,0 +1,104 @@
+"""`POST /api/v1/route`: the planner itself, explaining what a request would do, without doing it."""
+
+from decimal import Decimal
+from typing import Annotated, Any
+
+from fastapi import Request, Response
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from sekha_llm_bridge.api.app import bridge_of, json_response
+from sekha_llm_bridge.api.chat import route_request
+from sekha_llm_bridge.api.chat_request import ChatMessage, ChatRequest
+from sekha_llm_bridge.api.models import resolve_model
+from sekha_llm_bridge.api.parsing import checked, json_object
+from sekha_llm_bridge.bootstrap import Bridge
+from sekha_llm_bridge.config.models import Task
+from sekha_llm_bridge.execution.executor import require_candidates
+from sekha_llm_bridge.execution.receipt import usd
+from sekha_llm_bridge.pricing import TokenCount, count_chat, count_texts
+from sekha_llm_bridge.routing import Listing, RoutePlan, RouteRequest, plan
+from sekha_llm_bridge.routing.catalog import ALIASES
+
+_USUAL_INPUT_TOKENS = 1000
+_USUAL_OUTPUT_TOKENS = 500
+
+
+class RouteQuestion(BaseModel):
+    """What to plan for. Without `messages` or `input`: 1000 input and 500 output tokens."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    task: Task
+    model: str | None = None
+    preferred_model: str | None = None
+    require_vision: bool | None = None
+    max_cost: Annotated[Decimal, Field(ge=0, allow_inf_nan=False)] | None = None
+    context_size: Annotated[int, Field(ge=0)] | None = None
+    messages: list[ChatMessage] | None = Field(None, min_length=1)
+    input: str | list[str] | None = None
+    max_tokens: Annotated[int, Field(ge=1)] | None = None
+
+    @field_validator("task", mode="before")
+    @classmethod
+    def _alias(cls, value: object) -> object:
+        return ALIASES.get(value, value) if isinstance(value, str) else value
+
+
+async def explain(request: Request) -> Response:
+    """The first candidate, why it is first, and every other model with its place or its reason."""
+    bridge = bridge_of(request)
+    body = await json_object(request)
+    question = checked(RouteQuestion, body)
+    the_plan = plan(_route_request(question, body, bridge), bridge.catalog, bridge.limits())
+    require_candidates(the_plan)
+    return json_response(_answer(the_plan))
+
+
+def _route_request(question: RouteQuestion, body: dict[str, Any], bridge: Bridge) -> RouteRequest:
+    if question.messages is not None:
+        fields = {key: value for key, value in body.items() if key not in {"context_size", "input"}}
+        asked = checked(ChatRequest, {**fields, "task": question.task.value})
+        return route_request(asked, count_chat(body), bridge, context_tokens=question.context_size or 0)
+    pinned, _ = resolve_model(question.model, bridge.catalog)
+    texts = [question.input] if isinstance(question.input, str) else question.input
+    prompt = count_texts(texts) if texts else TokenCount(_USUAL_INPUT_TOKENS, _USUAL_INPUT_TOKENS)
+    return RouteRequest(
+        task=question.task,
+        prompt=prompt,
+        output_tokens=None if question.task is Task.EMBEDDING else question.max_tokens or _USUAL_OUTPUT_TOKENS,
+        pinned=pinned,
+        preferred=question.preferred_model,
+        needs_vision=bool(question.require_vision),
+        max_cost_usd=question.max_cost,
+        context_tokens=question.context_size or 0,
+    )
+
+
+def _answer(the_plan: RoutePlan) -> dict[str, Any]:
+    first = the_plan.candidates[0]
+    entry, quote = first.entry, first.quote
+    return {
+        "provider_id": entry.provider.id,
+        "model_id": entry.model.model_id,
+        # Always a number, for strict parsers; `price_known` tells a price of nothing from no known price.
+        "estimated_cost": usd(quote.estimate_usd) or 0.0,
+        "price_known": quote.estimate_usd is not None,
+        "reason": first.reason,
+        "provider_type": entry.provider.provider_type.value,
+        "notes": list(the_plan.notes),
+        "candidates": [_row(row) for row in the_plan.listings],
+    }
+
+
+def _row(row: Listing) -> dict[str, Any]:
+    return {
+        "provider_id": row.entry.provider.id,
+        "model_id": row.entry.model.model_id,
+        "provider_type": row.entry.provider.provider_type.value,
+        "priority": row.entry.provider.priority,
+        "estimated_cost": usd(row.quote.estimate_usd),
+        "cost_bound": usd(row.quote.bound_usd),
+        "price_source": row.entry.price.source if row.entry.price else None,
+        "circuit_breaker": row.breaker.value,
+        "excluded": row.exclusion.reason if row.exclusion else None,
+    }

@@ -1,0 +1,80 @@
+"""The composition root: the only place that names concrete classes. One bridge per execution environment."""
+
+import os
+from dataclasses import dataclass
+from functools import cache
+
+from sekha_llm_bridge.clock import Clock, SystemClock
+from sekha_llm_bridge.config import Settings, Task, load_settings, refresh_provider
+from sekha_llm_bridge.embeddings import Archive
+from sekha_llm_bridge.embeddings.chroma_store import ChromaStore
+from sekha_llm_bridge.execution import Executor
+from sekha_llm_bridge.observability import logger
+from sekha_llm_bridge.pricing import PriceBook
+from sekha_llm_bridge.providers import ProviderDirectory
+from sekha_llm_bridge.providers.http import JsonHttp
+from sekha_llm_bridge.resilience import HealthStore
+from sekha_llm_bridge.resilience.dynamodb import DynamoHealthStore
+from sekha_llm_bridge.resilience.memory import MemoryHealthStore
+from sekha_llm_bridge.routing import Catalog, Limits
+
+
+@dataclass(frozen=True, slots=True)
+class Bridge:
+    """Everything a handler needs, handed in."""
+
+    settings: Settings
+    catalog: Catalog
+    providers: ProviderDirectory
+    executor: Executor
+    archive: Archive
+    health: HealthStore
+    clock: Clock
+
+    def limits(self) -> Limits:
+        """What holds for every request."""
+        routing = self.settings.routing
+        return Limits(
+            cost_aware=routing.cost_aware,
+            max_cost_usd=routing.max_cost_per_request,
+            min_output_tokens=routing.min_output_tokens,
+        )
+
+
+@cache
+def bridge() -> Bridge:
+    """The bridge of this execution environment, from the configured file. Raises `ConfigError`."""
+    settings = load_settings()
+    for warning in settings.warnings:
+        logger().warning(warning)
+    return make_bridge(settings, health=_health_store(os.environ.get("BREAKER_TABLE", "")))
+
+
+def make_bridge(settings: Settings, *, health: HealthStore | None = None, clock: Clock | None = None) -> Bridge:
+    """A bridge of given settings; `health` defaults to a store in memory."""
+    clock = clock or SystemClock()
+    catalog = Catalog.of(settings, PriceBook())
+    providers = ProviderDirectory(
+        settings.providers, JsonHttp(clock), clock, lambda provider_id: refresh_provider(settings, provider_id)
+    )
+    executor = Executor(providers, clock, auto_fallback=settings.routing.auto_fallback)
+    return Bridge(
+        settings, catalog, providers, executor, _archive(settings, catalog), health or MemoryHealthStore(), clock
+    )
+
+
+def _archive(settings: Settings, catalog: Catalog) -> Archive:
+    if not settings.chroma.url:
+        return Archive(None)
+    default = next(iter(catalog.named(catalog.default_for(Task.EMBEDDING) or "")), None)
+    return Archive(
+        ChromaStore(
+            settings.chroma,
+            default_space=default.model.space if default else None,
+            default_dimension=default.model.dimension if default else None,
+        )
+    )
+
+
+def _health_store(table: str) -> HealthStore:
+    return DynamoHealthStore(table) if table else MemoryHealthStore()

@@ -1,0 +1,25 @@
+"""The moment by which an answer must be on its way: what Lambda leaves, less a margin for sending it."""
+
+from dataclasses import dataclass
+from typing import Self
+
+from sekha_llm_bridge.clock import Clock
+
+MARGIN_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Deadline:
+    """A point on the monotonic clock."""
+
+    at_s: float
+    clock: Clock
+
+    @classmethod
+    def after(cls, remaining_s: float, clock: Clock) -> Self:
+        """The deadline of an invocation that Lambda ends in `remaining_s`."""
+        return cls(clock.monotonic_s() + remaining_s - MARGIN_S, clock)
+
+    def remaining_s(self) -> float:
+        """Seconds left; negative when it has passed."""
+        return self.at_s - self.clock.monotonic_s()

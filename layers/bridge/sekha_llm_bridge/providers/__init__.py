@@ -1,0 +1,25 @@
+"""Adapters: one per wire format, behind one protocol; vendors that speak OpenAI's format are rows of data."""
+
+from sekha_llm_bridge.providers.base import (
+    ChatAnswer,
+    ChatCall,
+    EmbeddingAnswer,
+    EmbeddingCall,
+    Provider,
+    Usage,
+)
+from sekha_llm_bridge.providers.directory import ProviderDirectory
+from sekha_llm_bridge.providers.registry import has_adapter, make_provider, takes_image_urls
+
+__all__ = [
+    "ChatAnswer",
+    "ChatCall",
+    "EmbeddingAnswer",
+    "EmbeddingCall",
+    "Provider",
+    "ProviderDirectory",
+    "Usage",
+    "has_adapter",
+    "make_provider",
+    "takes_image_urls",
+]

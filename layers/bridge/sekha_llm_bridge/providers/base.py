@@ -1,0 +1,74 @@
+"""What every adapter takes and gives, whatever its provider's wire format."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+Json = Mapping[str, Any]
+"""A JSON object in OpenAI's published shape."""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens, as the provider counted them."""
+
+    prompt_tokens: int
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ChatCall:
+    """One chat request to one model.
+
+    `request` is OpenAI's chat-completions object, without `model`, `stream` and the bridge's own fields.
+    `output_cap` limits the answer in tokens where the bridge has a reason to (a cost limit); None leaves the
+    request's own. `context_tokens` is how much room prompt and answer may need.
+    """
+
+    model_id: str
+    request: Json
+    output_cap: int | None
+    context_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class ChatAnswer:
+    """A whole answer in OpenAI's shape; `usage` is None where the provider sent none."""
+
+    body: dict[str, Any]
+    usage: Usage | None
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingCall:
+    """One embedding request to one model: `texts` in order; `dimensions` where a shorter vector is asked for."""
+
+    model_id: str
+    texts: Sequence[str]
+    dimensions: int | None = None
+    user: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingAnswer:
+    """`vectors` has the shape (n_texts, dimension), in the order of the texts."""
+
+    vectors: list[list[float]]
+    usage: Usage | None
+
+
+class Provider(Protocol):
+    """One configured provider. Every failure is a `ProviderError`; nothing is retried here."""
+
+    async def chat(self, call: ChatCall, *, timeout_s: float) -> ChatAnswer:
+        """The model's whole answer. Billed by the provider."""
+        ...
+
+    async def embed(self, call: EmbeddingCall, *, timeout_s: float) -> EmbeddingAnswer:
+        """One vector for each text. Billed by the provider."""
+        ...
+
+    async def probe(self, *, timeout_s: float) -> None:
+        """Returns when the provider answers a free call (its model list), else raises."""
+        ...

@@ -1,0 +1,39 @@
+"""The configured providers, by id, each made at its first use."""
+
+import asyncio
+from collections.abc import Callable, Iterable
+
+from sekha_llm_bridge.clock import Clock
+from sekha_llm_bridge.config.models import ProviderConfig
+from sekha_llm_bridge.providers.base import Provider
+from sekha_llm_bridge.providers.http import JsonHttp
+from sekha_llm_bridge.providers.registry import make_provider
+
+Reload = Callable[[str], ProviderConfig]
+"""Reads one provider's configuration anew, its secrets fetched fresh. Blocks."""
+
+
+class ProviderDirectory:
+    """Hands out providers; one connection pool serves all of them."""
+
+    def __init__(self, configs: Iterable[ProviderConfig], http: JsonHttp, clock: Clock, reload: Reload) -> None:
+        self._configs = {config.id: config for config in configs}
+        self._http = http
+        self._clock = clock
+        self._reload = reload
+        self._made: dict[str, Provider] = {}
+
+    def get(self, provider_id: str) -> Provider:
+        """The provider with that id."""
+        if provider_id not in self._made:
+            self._made[provider_id] = make_provider(self._configs[provider_id], self._http, self._clock)
+        return self._made[provider_id]
+
+    async def refresh(self, provider_id: str) -> bool:
+        """Fetches the provider's secrets again; True when they have changed, so that another try makes sense."""
+        fresh = await asyncio.to_thread(self._reload, provider_id)
+        if fresh == self._configs[provider_id]:
+            return False
+        self._configs[provider_id] = fresh
+        self._made.pop(provider_id, None)
+        return True

@@ -1,0 +1,189 @@
+"""Ollama's own API. It is used in place of Ollama's OpenAI-compatible one because only here can the context size be
+set; without that, Ollama cuts a long prompt silently.
+
+Source: Ollama's API documentation, "Generate a chat completion", "Generate embeddings", "List local models".
+"""
+
+import secrets
+from typing import Any
+
+import orjson
+
+from sekha_llm_bridge.clock import Clock
+from sekha_llm_bridge.config.models import ProviderConfig
+from sekha_llm_bridge.errors import CallerFault, MalformedAnswer
+from sekha_llm_bridge.providers.base import ChatAnswer, ChatCall, EmbeddingAnswer, EmbeddingCall, Json, Usage
+from sekha_llm_bridge.providers.http import JsonHttp
+
+_OPTIONS = {
+    "temperature": "temperature",
+    "top_p": "top_p",
+    "top_k": "top_k",
+    "min_p": "min_p",
+    "seed": "seed",
+    "presence_penalty": "presence_penalty",
+    "frequency_penalty": "frequency_penalty",
+}
+_SMALLEST_CONTEXT = 4096
+
+
+class Ollama:
+    """One Ollama server."""
+
+    def __init__(self, config: ProviderConfig, http: JsonHttp, clock: Clock) -> None:
+        self._base_url = config.base_url or ""
+        self._http = http
+        self._clock = clock
+        self._headers = {name.lower(): value.get_secret_value() for name, value in config.headers.items()}
+        if config.api_key is not None:
+            self._headers.setdefault("authorization", f"Bearer {config.api_key.get_secret_value()}")
+
+    async def chat(self, call: ChatCall, *, timeout_s: float) -> ChatAnswer:
+        """See `Provider.chat`."""
+        body = await self._http.post(
+            f"{self._base_url}/api/chat", payload=chat_payload(call), headers=self._headers, timeout_s=timeout_s
+        )
+        return chat_answer(body, call.model_id, created=int(self._clock.now().timestamp()))
+
+    async def embed(self, call: EmbeddingCall, *, timeout_s: float) -> EmbeddingAnswer:
+        """See `Provider.embed`. A text that is too long is an error, never cut."""
+        payload: dict[str, Any] = {"model": call.model_id, "input": list(call.texts), "truncate": False}
+        if call.dimensions is not None:
+            payload["dimensions"] = call.dimensions
+        body = await self._http.post(
+            f"{self._base_url}/api/embed", payload=payload, headers=self._headers, timeout_s=timeout_s
+        )
+        vectors = body.get("embeddings")
+        if not isinstance(vectors, list) or not all(isinstance(vector, list) for vector in vectors):
+            raise MalformedAnswer("the provider's answer has no usable vectors", provider_status=200)
+        counted = body.get("prompt_eval_count")
+        return EmbeddingAnswer(vectors, Usage(counted) if isinstance(counted, int) else None)
+
+    async def probe(self, *, timeout_s: float) -> None:
+        """See `Provider.probe`: `GET /api/tags`."""
+        await self._http.get(f"{self._base_url}/api/tags", headers=self._headers, timeout_s=timeout_s)
+
+
+def chat_payload(call: ChatCall) -> dict[str, Any]:
+    """OpenAI's request in Ollama's words."""
+    request = call.request
+    payload: dict[str, Any] = {
+        "model": call.model_id,
+        "messages": _messages(request["messages"]),
+        "stream": False,
+        "options": _options(call),
+    }
+    if request.get("tools") and request.get("tool_choice") != "none":
+        payload["tools"] = request["tools"]
+    if (form := _format(request.get("response_format"))) is not None:
+        payload["format"] = form
+    payload.update({key: request[key] for key in ("think", "keep_alive") if key in request})
+    return payload
+
+
+def _options(call: ChatCall) -> dict[str, Any]:
+    request = call.request
+    options = {theirs: request[ours] for ours, theirs in _OPTIONS.items() if request.get(ours) is not None}
+    if (stop := request.get("stop")) is not None:
+        options["stop"] = [stop] if isinstance(stop, str) else stop
+    caps = [request.get("max_completion_tokens"), request.get("max_tokens"), call.output_cap]
+    if given := [cap for cap in caps if cap is not None]:
+        options["num_predict"] = min(given)
+    options["num_ctx"] = context_size(call.context_tokens)
+    return options
+
+
+def context_size(needed_tokens: int) -> int:
+    """The `num_ctx` to ask for: the next doubling of 4096, so that a growing conversation seldom makes Ollama reload
+    the model.
+    """
+    size = _SMALLEST_CONTEXT
+    while size < needed_tokens:
+        size *= 2
+    return size
+
+
+def _format(response_format: Json | None) -> Any:
+    match (response_format or {}).get("type"):
+        case "json_object":
+            return "json"
+        case "json_schema":
+            return (response_format or {})["json_schema"].get("schema", "json")
+        case _:
+            return None
+
+
+def _messages(messages: list[Json]) -> list[dict[str, Any]]:
+    names = {
+        call["id"]: call["function"]["name"]
+        for message in messages
+        for call in message.get("tool_calls") or ()
+        if "id" in call
+    }
+    return [_message(message, names) for message in messages]
+
+
+def _message(message: Json, tool_names: dict[str, str]) -> dict[str, Any]:
+    role = "system" if message["role"] == "developer" else message["role"]
+    text, images = _split(message.get("content"))
+    ours: dict[str, Any] = {"role": role, "content": text}
+    if images:
+        ours["images"] = images
+    if calls := message.get("tool_calls"):
+        ours["tool_calls"] = [_tool_call(call["function"]) for call in calls]
+    if role == "tool":
+        ours["tool_name"] = tool_names.get(message.get("tool_call_id", ""), "")
+    return ours
+
+
+def _tool_call(function: Json) -> dict[str, Any]:
+    try:
+        arguments = orjson.loads(function.get("arguments") or "{}")
+    except orjson.JSONDecodeError as exc:
+        raise CallerFault("the arguments of a tool call in `messages` are not JSON", param="messages") from exc
+    return {"function": {"name": function["name"], "arguments": arguments}}
+
+
+def _split(content: object) -> tuple[str, list[str]]:
+    """A message's text, and its images as bare base64."""
+    if not isinstance(content, list):
+        return str(content or ""), []
+    texts = [part["text"] for part in content if part.get("type") == "text"]
+    urls = [part["image_url"]["url"] for part in content if part.get("type") == "image_url"]
+    return "\n".join(texts), [url.partition(",")[2] for url in urls]
+
+
+def chat_answer(body: Json, model_id: str, *, created: int) -> ChatAnswer:
+    """Ollama's answer in OpenAI's words."""
+    said = body.get("message")
+    if not isinstance(said, dict) or not body.get("done", True):
+        raise MalformedAnswer("the provider's answer has no message", provider_status=200)
+    calls = [_openai_tool_call(call["function"]) for call in said.get("tool_calls") or ()]
+    message: dict[str, Any] = {"role": "assistant", "content": said.get("content") or ("" if not calls else None)}
+    if calls:
+        message["tool_calls"] = calls
+    if said.get("thinking"):
+        message["reasoning_content"] = said["thinking"]
+    finish = "tool_calls" if calls else "length" if body.get("done_reason") == "length" else "stop"
+    answer = {
+        "id": f"chatcmpl-{secrets.token_hex(12)}",
+        "object": "chat.completion",
+        "created": created,
+        "model": body.get("model", model_id),
+        "choices": [{"index": 0, "message": message, "finish_reason": finish, "logprobs": None}],
+    }
+    return ChatAnswer(answer, _usage(body))
+
+
+def _openai_tool_call(function: Json) -> dict[str, Any]:
+    arguments = orjson.dumps(function.get("arguments") or {}).decode()
+    return {
+        "id": f"call_{secrets.token_hex(8)}",
+        "type": "function",
+        "function": {"name": function["name"], "arguments": arguments},
+    }
+
+
+def _usage(body: Json) -> Usage | None:
+    prompt, completion = body.get("prompt_eval_count"), body.get("eval_count")
+    return Usage(prompt, completion) if isinstance(prompt, int) and isinstance(completion, int) else None

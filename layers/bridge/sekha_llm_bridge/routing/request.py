@@ -1,0 +1,57 @@
+"""What a request asks of a model, in the planner's terms."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+from sekha_llm_bridge.config.models import Task
+from sekha_llm_bridge.pricing import TokenCount
+from sekha_llm_bridge.resilience import BreakerState
+
+
+@dataclass(frozen=True, slots=True)
+class ImageNeeds:
+    """The images of a request: how many, the media subtypes of those sent inline, and whether any is only named by
+    URL.
+    """
+
+    count: int = 0
+    formats: frozenset[str] = frozenset()
+    largest_bytes: int = 0
+    by_url: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RouteRequest:
+    """One request to plan for.
+
+    `task` None means any chat model. `pinned` is the only model allowed; `preferred` goes first if it qualifies.
+    `output_tokens` is the most the request allows, None where it does not say; `answers` is OpenAI's `n`.
+    `untranslatable` names what was asked for that only providers speaking OpenAI's own format can do.
+    """
+
+    task: Task | None
+    prompt: TokenCount
+    output_tokens: int | None = None
+    answers: int = 1
+    pinned: str | None = None
+    preferred: str | None = None
+    needs_vision: bool = False
+    needs_audio: bool = False
+    needs_tools: bool = False
+    images: ImageNeeds = ImageNeeds()
+    untranslatable: frozenset[str] = frozenset()
+    max_cost_usd: Decimal | None = None
+    context_tokens: int = 0
+    embedding_space: str | None = None
+    allow_fallback: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the configuration sets for every request, and the breakers as they were last read (absent: closed)."""
+
+    cost_aware: bool = True
+    max_cost_usd: Decimal | None = None
+    min_output_tokens: int = 64
+    breakers: Mapping[str, BreakerState] = field(default_factory=dict)

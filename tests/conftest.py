@@ -1,0 +1,47 @@
+"""What every test may use, and what no test may touch."""
+
+from collections.abc import Iterator
+from io import StringIO
+
+import pytest
+
+from sekha_llm_bridge.observability import logger
+from tests.fakes.clock import FakeClock
+from tests.fakes.provider import FakeProvider
+
+_OURS = ("LLM_CONFIG_PATH", "CHROMA_URL", "CHROMA_TOKEN", "BREAKER_TABLE", "OPENAI_API_KEY", "OLLAMA_URL")
+_V1 = ("OLLAMA_BASE_URL", "EMBEDDING_MODEL", "CHAT_MODEL")
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests see an environment without the bridge's variables, whatever the shell has, and nobody's AWS account."""
+    for name in (*_OURS, *_V1):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    """A clock that stands until told."""
+    return FakeClock()
+
+
+@pytest.fixture
+def fake() -> Iterator[FakeProvider]:
+    """A provider on loopback."""
+    with FakeProvider() as provider:
+        yield provider
+
+
+@pytest.fixture
+def log() -> Iterator[StringIO]:
+    """Everything that the bridge logs meanwhile, as it is written."""
+    written = StringIO()
+    handler = logger().registered_handler
+    before = handler.stream  # type: ignore[attr-defined]  # Powertools' handler writes to a stream
+    handler.stream = written  # type: ignore[attr-defined]
+    yield written
+    handler.stream = before  # type: ignore[attr-defined]

@@ -1,0 +1,189 @@
+"""One suite for every adapter, over real HTTP: what a provider answers, and what the bridge makes of it."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import pytest
+
+from sekha_llm_bridge import errors
+from sekha_llm_bridge.clock import SystemClock
+from sekha_llm_bridge.config.models import ProviderConfig
+from sekha_llm_bridge.providers import ChatCall, EmbeddingCall, Provider, make_provider
+from sekha_llm_bridge.providers.http import JsonHttp
+from tests.fakes.provider import FakeProvider, Reply, vector_of
+from tests.fakes.settings import chat_model, provider
+
+T = TypeVar("T")
+SECRET = "sk-very-secret"
+PROMPT = "the secret prompt about the yellow submarine"
+
+
+@dataclass(frozen=True)
+class Wire:
+    """One wire format: its type, base path and the paths of its calls."""
+
+    provider_type: str
+    base: str
+    chat: str
+    embed: str
+    probe: str
+
+
+OPENAI = Wire("openai", "/v1", "/v1/chat/completions", "/v1/embeddings", "/v1/models")
+OLLAMA = Wire("ollama", "", "/api/chat", "/api/embed", "/api/tags")
+
+
+@pytest.fixture(params=[OPENAI, OLLAMA], ids=lambda wire: wire.provider_type)
+def wire(request: pytest.FixtureRequest) -> Wire:
+    found: Wire = request.param
+    return found
+
+
+Run = Callable[[Callable[[Provider], Awaitable[T]]], T]
+
+
+@pytest.fixture
+def run(wire: Wire, fake: FakeProvider) -> Iterator[Run[Any]]:
+    """Runs one call of the adapter under test against the fake provider, on one event loop."""
+    fields = provider(
+        "p", chat_model("m"), provider_type=wire.provider_type, base_url=fake.url + wire.base, api_key=SECRET
+    )
+    config = ProviderConfig.model_validate({**fields, "headers": {"X-Extra": "more"}})
+    http = JsonHttp(SystemClock())
+    adapter = make_provider(config, http, SystemClock())
+
+    async def call(what: Callable[[Provider], Awaitable[Any]]) -> Any:
+        return await what(adapter)
+
+    with asyncio.Runner() as runner:
+        yield lambda what: runner.run(call(what))
+        runner.run(http.aclose())
+
+
+def chat(**fields: Any) -> Callable[[Provider], Awaitable[Any]]:
+    request = {"messages": [{"role": "user", "content": PROMPT}], **fields}
+    return lambda adapter: adapter.chat(ChatCall("m", request, None, 4096), timeout_s=5)
+
+
+def embed(*texts: str) -> Callable[[Provider], Awaitable[Any]]:
+    return lambda adapter: adapter.embed(EmbeddingCall("m", texts), timeout_s=5)
+
+
+def test_a_chat_answer_comes_back_in_openais_shape_with_the_providers_usage(run: Run[Any]) -> None:
+    answer = run(chat())
+    choice = answer.body["choices"][0]
+    assert choice["message"]["content"] == "Hello from the fake."
+    assert choice["message"]["role"] == "assistant"
+    assert choice["finish_reason"] == "stop"
+    assert answer.usage.prompt_tokens > 0
+    assert answer.usage.completion_tokens > 0
+
+
+def test_key_and_extra_headers_are_sent(run: Run[Any], wire: Wire, fake: FakeProvider) -> None:
+    run(chat())
+    sent = fake.calls(wire.chat)[0].headers
+    assert sent["authorization"] == f"Bearer {SECRET}"
+    assert sent["x-extra"] == "more"
+
+
+def test_temperature_zero_stays_zero(run: Run[Any], wire: Wire, fake: FakeProvider) -> None:
+    run(chat(temperature=0))
+    body = fake.calls(wire.chat)[0].body
+    assert body.get("options", body)["temperature"] == 0
+
+
+def test_vectors_come_back_in_the_order_of_the_texts(run: Run[Any]) -> None:
+    answer = run(embed("one", "two", "three"))
+    assert answer.vectors == [vector_of(text, 8) for text in ("one", "two", "three")]
+    assert answer.usage.prompt_tokens == 9
+
+
+def test_a_probe_is_a_free_call(run: Run[Any], wire: Wire, fake: FakeProvider) -> None:
+    run(lambda adapter: adapter.probe(timeout_s=5))
+    assert [request.path for request in fake.received] == [wire.probe]
+
+
+FAILURES = [
+    (Reply(500, {"error": {"message": "boom"}}), errors.ProviderServerError),
+    (Reply(503, raw=b"<html>down</html>", headers={"content-type": "text/html"}), errors.ProviderServerError),
+    (Reply(408, {}), errors.ProviderServerError),
+    (Reply(429, {"error": {"message": "slow down"}}), errors.ProviderRateLimited),
+    (Reply(429, {"error": {"code": "insufficient_quota", "message": "pay"}}), errors.QuotaExhausted),
+    (Reply(402, {"error": {"message": "no credit"}}), errors.QuotaExhausted),
+    (Reply(401, {"error": {"message": "bad key"}}), errors.CredentialsRejected),
+    (Reply(403, {"error": {"message": "forbidden"}}), errors.CredentialsRejected),
+    (Reply(404, {"error": "model 'm' not found"}), errors.ModelMissing),
+    (Reply(400, {"error": {"message": "bad field", "param": "top_p"}}), errors.CallerFault),
+    (Reply(413, {"error": {"message": "too big"}}), errors.CallerFault),
+    (Reply(422, {"detail": "?"}), errors.CallerFault),
+    (Reply(400, {"error": {"code": "context_length_exceeded", "message": "x"}}), errors.ContextLengthExceeded),
+    (Reply(400, {"error": "the input length exceeds the context length"}), errors.ContextLengthExceeded),
+    (Reply(400, {"error": {"code": "content_filter", "message": "no"}}), errors.ContentRefused),
+    (Reply(200, raw=b"{not json"), errors.MalformedAnswer),
+    (Reply(200, raw=b"[]"), errors.MalformedAnswer),
+    (Reply(200, raw=b"<html>hello</html>", headers={"content-type": "text/html"}), errors.MalformedAnswer),
+    (Reply(200, {"unexpected": True}), errors.MalformedAnswer),
+    (Reply(200, {"error": {"message": "inside", "code": 429}}), errors.ProviderRateLimited),
+    (Reply(200, {"error": {"message": "inside"}}), errors.ProviderServerError),
+    (Reply(302, {}, headers={"location": "http://127.0.0.1:9/"}), errors.MalformedAnswer),
+    (Reply(reset=True), errors.ProviderServerError),
+]
+
+
+@pytest.mark.parametrize(("reply", "expected"), FAILURES, ids=lambda value: getattr(value, "__name__", None))
+def test_every_failure_becomes_its_own_error(
+    run: Run[Any], wire: Wire, fake: FakeProvider, reply: Reply, expected: type[errors.ProviderError]
+) -> None:
+    for path, call in ((wire.chat, chat()), (wire.embed, embed("x"))):
+        fake.script(path, reply)
+        with pytest.raises(errors.ProviderError) as caught:
+            run(call)
+        assert type(caught.value) is expected
+        assert SECRET not in str(caught.value)
+
+
+def test_empty_choices_are_not_an_answer(run: Run[Any], wire: Wire, fake: FakeProvider) -> None:
+    fake.script(wire.chat, Reply(body={"choices": []}))
+    with pytest.raises(errors.MalformedAnswer):
+        run(chat())
+
+
+@pytest.mark.parametrize(("header", "seconds"), [("7", 7.0), ("Wed, 21 Oct 2015 07:28:00 GMT", 0.0), ("soon", None)])
+def test_retry_after_is_read_in_both_its_forms(
+    run: Run[Any], wire: Wire, fake: FakeProvider, header: str, seconds: float | None
+) -> None:
+    fake.script(wire.chat, Reply(429, {}, headers={"retry-after": header}))
+    with pytest.raises(errors.ProviderRateLimited) as caught:
+        run(chat())
+    assert caught.value.retry_after_s == seconds
+
+
+def test_a_provider_that_repeats_the_prompt_in_its_error_is_not_quoted(
+    run: Run[Any], wire: Wire, fake: FakeProvider
+) -> None:
+    fake.script(wire.chat, Reply(400, {"error": {"message": f"cannot parse: {PROMPT}"}}))
+    with pytest.raises(errors.CallerFault) as caught:
+        run(chat())
+    assert str(caught.value) == "the provider answered 400"
+
+
+def test_a_providers_own_words_are_quoted_when_they_hold_nothing_of_the_prompt(
+    run: Run[Any], wire: Wire, fake: FakeProvider
+) -> None:
+    fake.script(wire.chat, Reply(400, {"error": {"message": "top_p must be below 1"}}))
+    with pytest.raises(errors.CallerFault, match="top_p must be below 1"):
+        run(chat())
+
+
+def test_a_refused_connection_is_told_from_a_slow_provider(run: Run[Any], fake: FakeProvider) -> None:
+    fake.stop()
+    with pytest.raises(errors.ConnectFailed):
+        run(chat())
+
+
+def test_a_provider_that_hangs_is_a_timeout(run: Run[Any], wire: Wire, fake: FakeProvider) -> None:
+    fake.script(wire.chat, Reply(delay_s=1))
+    with pytest.raises(errors.ProviderTimeout):
+        run(lambda adapter: adapter.chat(ChatCall("m", {"messages": []}, None, 4096), timeout_s=0.2))

@@ -1,0 +1,21 @@
+"""A clock that stands until it is told."""
+
+from datetime import UTC, datetime, timedelta
+
+
+class FakeClock:
+    """A `Clock` that moves by `advance` only."""
+
+    def __init__(self) -> None:
+        self._monotonic_s = 1000.0
+        self._now = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+    def monotonic_s(self) -> float:
+        return self._monotonic_s
+
+    def now(self) -> datetime:
+        return self._now
+
+    def advance(self, seconds: float) -> None:
+        self._monotonic_s += seconds
+        self._now += timedelta(seconds=seconds)

@@ -1,0 +1,212 @@
+"""A scriptable provider on loopback: speaks OpenAI's and Ollama's formats over real HTTP, and fails as told."""
+
+import hashlib
+import json
+import socket
+import struct
+import threading
+import time
+from collections import defaultdict, deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import TracebackType
+from typing import Any, Self
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """One scripted answer.
+
+    `reset` breaks the connection instead; `delay_s` waits before the headers; `meeting` waits for other requests.
+    """
+
+    status: int = 200
+    body: object = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    raw: bytes | None = None
+    delay_s: float = 0.0
+    reset: bool = False
+    meeting: threading.Barrier | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """One request as it arrived; header names in lower case; `peer_port` tells its connection."""
+
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    body: Any
+    peer_port: int = 0
+
+
+class FakeProvider:
+    """Answers sensibly by default; `script` puts replies in line for a path, and `always` sets its default."""
+
+    def __init__(self, *, dimension: int = 8, text: str = "Hello from the fake.") -> None:
+        self.dimension = dimension
+        self.text = text
+        self.received: list[Received] = []
+        self._scripts: dict[str, deque[Reply]] = defaultdict(deque)
+        self._defaults: dict[str, Reply] = {}
+        self._server = _Server(("127.0.0.1", 0), _Handler)
+        self._server.owner = self
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Ends the server: its port refuses connections from now on."""
+        self._server.shutdown()
+        self._server.server_close()
+
+    @property
+    def url(self) -> str:
+        """Where it listens, without a path."""
+        return f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    def script(self, path: str, *replies: Reply) -> None:
+        """The next requests for `path` get these, one each."""
+        self._scripts[path].extend(replies)
+
+    def always(self, path: str, reply: Reply) -> None:
+        """Every request for `path` that has no script left gets this."""
+        self._defaults[path] = reply
+
+    def calls(self, path: str) -> list[Received]:
+        """The requests for `path` so far."""
+        return [request for request in self.received if request.path == path]
+
+    def reply_to(self, request: Received) -> Reply:
+        """What to answer."""
+        self.received.append(request)
+        if self._scripts[request.path]:
+            return self._scripts[request.path].popleft()
+        return self._defaults.get(request.path) or self._sensible(request)
+
+    def _sensible(self, request: Received) -> Reply:
+        match request.path:
+            case "/v1/chat/completions":
+                return Reply(body=chat_completion(self.text, model=request.body["model"]))
+            case "/v1/embeddings":
+                return Reply(body=embeddings(request.body["input"], self.dimension, model=request.body["model"]))
+            case "/api/chat":
+                return Reply(body=ollama_chat(self.text, model=request.body["model"]))
+            case "/api/embed":
+                vectors = [vector_of(text, self.dimension) for text in request.body["input"]]
+                return Reply(
+                    body={"model": request.body["model"], "embeddings": vectors, "prompt_eval_count": 3 * len(vectors)}
+                )
+            case "/v1/models":
+                return Reply(body={"object": "list", "data": []})
+            case "/api/tags":
+                return Reply(body={"models": []})
+            case _:
+                return Reply(404, {"error": {"message": f"no {request.path} here"}})
+
+
+def chat_completion(text: str | None, *, model: str = "fake-model", **message: object) -> dict[str, object]:
+    """A whole answer in OpenAI's shape."""
+    return {
+        "id": "chatcmpl-fake",
+        "object": "chat.completion",
+        "created": 1_700_000_000,
+        "model": model,
+        "choices": [
+            {"index": 0, "message": {"role": "assistant", "content": text, **message}, "finish_reason": "stop"}
+        ],
+        "usage": {
+            "prompt_tokens": 11,
+            "completion_tokens": 7,
+            "total_tokens": 18,
+            "prompt_tokens_details": {"cached_tokens": 2},
+        },
+    }
+
+
+def ollama_chat(text: str, *, model: str = "fake-model", **more: object) -> dict[str, object]:
+    """A whole answer in Ollama's shape."""
+    message = {"role": "assistant", "content": text, **more}
+    return {
+        "model": model,
+        "message": message,
+        "done": True,
+        "done_reason": "stop",
+        "prompt_eval_count": 5,
+        "eval_count": 4,
+    }
+
+
+def embeddings(texts: list[str], dimension: int, *, model: str = "fake-model") -> dict[str, object]:
+    """Vectors in OpenAI's shape, out of order, as the format allows."""
+    data = [
+        {"object": "embedding", "index": i, "embedding": vector_of(text, dimension)} for i, text in enumerate(texts)
+    ]
+    return {
+        "object": "list",
+        "data": data[::-1],
+        "model": model,
+        "usage": {"prompt_tokens": 3 * len(texts), "total_tokens": 3 * len(texts)},
+    }
+
+
+def vector_of(text: str, dimension: int) -> list[float]:
+    """A vector that depends on the text alone."""
+    seed = hashlib.sha256(text.encode()).digest() * (dimension // 8 + 1)
+    return [round(value / 2**32 - 0.5, 6) for (value,) in struct.iter_unpack("<I", seed[: dimension * 4])]
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128
+    owner: FakeProvider
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: _Server
+    disable_nagle_algorithm = True
+
+    def do_POST(self) -> None:
+        length = int(self.headers.get("content-length") or 0)
+        raw = self.rfile.read(length)
+        try:
+            body = json.loads(raw) if raw else None
+        except ValueError:
+            body = raw
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        self._answer(
+            self.server.owner.reply_to(Received(self.command, self.path, headers, body, self.client_address[1]))
+        )
+
+    def do_GET(self) -> None:
+        self.do_POST()
+
+    def _answer(self, reply: Reply) -> None:
+        if reply.meeting is not None:
+            reply.meeting.wait(timeout=10)
+        if reply.delay_s:
+            time.sleep(reply.delay_s)
+        if reply.reset:
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self.connection.close()
+            self.close_connection = True
+            return
+        content = reply.raw if reply.raw is not None else json.dumps(reply.body).encode()
+        try:
+            self.send_response(reply.status)
+            for name, value in {"content-type": "application/json", **reply.headers}.items():
+                self.send_header(name, value)
+            self.send_header("content-length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+        except (BrokenPipeError, ConnectionResetError):
+            self.close_connection = True
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 — the base class's name
+        """Says nothing: tests look at `received`."""

@@ -1,0 +1,130 @@
+"""Embeddings, through the functions' own handlers, against a provider over HTTP and without Chroma."""
+
+import base64
+import struct
+from typing import Any
+
+import pytest
+
+from sekha_llm_bridge.bootstrap import make_bridge
+from tests.fakes.functions import Function
+from tests.fakes.provider import FakeProvider, Reply, vector_of
+from tests.fakes.settings import chat_model, embedding_model, make_settings, provider
+
+PATH = "/v1/embeddings"
+
+
+def bridge(fake: FakeProvider, **sections: Any) -> Any:
+    models = (embedding_model("mini"), chat_model("gpt"))
+    return make_bridge(make_settings(provider("p", *models, base_url=f"{fake.url}/v1"), **sections))
+
+
+@pytest.fixture
+def embeddings(fake: FakeProvider) -> Function:
+    return Function("embeddings", bridge(fake))
+
+
+def test_every_text_gets_its_vector_in_order(embeddings: Function) -> None:
+    body = embeddings("POST", PATH, {"input": ["one", "two"]}).json()
+    assert [row["embedding"] for row in body["data"]] == [vector_of("one", 8), vector_of("two", 8)]
+    assert [row["index"] for row in body["data"]] == [0, 1]
+    assert body["object"] == "list"
+    assert body["model"] == "mini"
+    assert body["usage"] == {"prompt_tokens": 6, "total_tokens": 6}
+
+
+def test_base64_is_little_endian_float32(embeddings: Function) -> None:
+    body = embeddings("POST", PATH, {"input": "one", "encoding_format": "base64"}).json()
+    numbers = struct.unpack("<8f", base64.b64decode(body["data"][0]["embedding"]))
+    assert numbers == pytest.approx(vector_of("one", 8))
+
+
+def test_without_a_server_nothing_is_stored_and_the_answer_says_so(embeddings: Function) -> None:
+    receipt = embeddings("POST", PATH, {"input": "one"}).json()["bridge"]
+    assert receipt["stored"] == 0
+    assert receipt["notes"] == ["no Chroma server is configured: nothing was stored"]
+
+
+def test_a_chroma_that_is_down_does_not_cost_the_vectors(fake: FakeProvider) -> None:
+    down = Function("embeddings", bridge(fake, chroma={"url": "http://127.0.0.1:9"}))
+    answer = down("POST", PATH, {"input": "one"})
+    assert answer.status == 200
+    assert answer.json()["bridge"]["stored"] == 0
+    assert answer.json()["bridge"]["notes"] == ["not stored: Chroma did not take the vectors (ConnectError)"]
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        ({}, "input"),
+        ({"input": []}, "input"),
+        ({"input": ""}, "input"),
+        ({"input": ["a", ""]}, "input"),
+        ({"input": [1, 2]}, "input"),
+        ({"input": ["x"] * 2049}, "input"),
+        ({"input": "x", "encoding_format": "hex"}, "encoding_format"),
+        ({"input": "x", "dimensions": 0}, "dimensions"),
+        ({"input": "x", "collection": "../etc"}, "collection"),
+        ({"input": "x", "ids": ["a", "b"]}, None),
+        ({"input": "x", "metadatas": [{"a": {"b": 1}}]}, "metadatas[0].a"),
+    ],
+)
+def test_a_wrong_field_is_a_400_with_its_path(embeddings: Function, body: dict[str, Any], param: str | None) -> None:
+    answer = embeddings("POST", PATH, body)
+    assert answer.status == 400
+    assert answer.json()["error"]["param"] == param
+
+
+def test_a_chat_model_gives_no_vectors(embeddings: Function) -> None:
+    answer = embeddings("POST", PATH, {"input": "x", "model": "gpt"})
+    assert answer.status == 400
+    assert answer.json()["error"]["code"] == "no_capable_model"
+
+
+def test_a_text_longer_than_the_models_window_is_told_so_rather_than_cut(embeddings: Function) -> None:
+    answer = embeddings("POST", PATH, {"input": "word " * 1000})
+    assert answer.status == 400
+    assert "context window of 512 tokens" in answer.json()["error"]["message"]
+
+
+def test_many_texts_that_each_fit_are_one_request(embeddings: Function) -> None:
+    assert embeddings("POST", PATH, {"input": ["word " * 300] * 10}).status == 200
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        [],
+        [{"index": 0, "embedding": [1.0]}, {"index": 1, "embedding": [2.0]}],
+        [{"index": 0, "embedding": []}],
+        [{"index": 0, "embedding": ["x"]}],
+    ],
+)
+def test_vectors_that_cannot_be_right_are_a_providers_failure(
+    embeddings: Function, fake: FakeProvider, data: list[Any]
+) -> None:
+    fake.always(PATH, Reply(body={"data": data}))
+    answer = embeddings("POST", PATH, {"input": "x"})
+    assert answer.status == 502
+    assert answer.json()["error"]["attempts"][0]["code"] == "malformed_answer"
+
+
+def test_fewer_dimensions_are_asked_of_the_provider_and_checked(embeddings: Function, fake: FakeProvider) -> None:
+    assert embeddings("POST", PATH, {"input": "x", "dimensions": 4}).status == 502
+    assert fake.received[0].body["dimensions"] == 4
+
+
+@pytest.mark.parametrize("path", ["/embed", "/embeddings", "/api/v1/embed"])
+def test_the_legacy_paths_answer_in_the_legacy_shape(fake: FakeProvider, path: str) -> None:
+    body = Function("embed", bridge(fake))("POST", path, {"text": "one", "model": None}).json()
+    assert body == {"embedding": vector_of("one", 8), "model": "mini", "dimension": 8, "tokens_used": 3}
+
+
+def test_failover_never_leaves_the_embedding_space(fake: FakeProvider) -> None:
+    settings = make_settings(
+        provider("a", embedding_model("mini"), base_url="http://127.0.0.1:9/v1", priority=1),
+        provider("b", embedding_model("other"), base_url=f"{fake.url}/v1", priority=2),
+    )
+    answer = Function("embeddings", make_bridge(settings))("POST", PATH, {"input": "x"})
+    assert answer.status == 502
+    assert fake.received == []

@@ -1,0 +1,192 @@
+"""The endpoints that tell: route, models, tasks, health, and the scheduled check that feeds health."""
+
+import asyncio
+import threading
+from typing import Any
+
+import pytest
+
+from sekha_llm_bridge.api.health_check import check_all
+from sekha_llm_bridge.bootstrap import Bridge, make_bridge
+from tests.fakes.functions import Function
+from tests.fakes.provider import FakeProvider, Reply
+from tests.fakes.settings import chat_model, embedding_model, make_settings, provider
+
+
+@pytest.fixture
+def bridge(fake: FakeProvider) -> Bridge:
+    return make_bridge(
+        make_settings(
+            provider(
+                "local",
+                chat_model("llama", price=None),
+                chat_model("big", price=None, task="chat_smart"),
+                provider_type="ollama",
+                base_url=fake.url,
+                priority=1,
+            ),
+            provider(
+                "cloud",
+                chat_model("org/gpt", supports_vision=True),
+                embedding_model("e"),
+                base_url="http://127.0.0.1:9/v1",
+                priority=2,
+            ),
+            default_models={"chat_fast": "llama"},
+        )
+    )
+
+
+def route(bridge: Bridge, **question: Any) -> Any:
+    return Function("route", bridge)("POST", "/api/v1/route", question)
+
+
+def test_route_answers_as_the_guide_shows(bridge: Bridge) -> None:
+    body = route(bridge, task="chat_smart", require_vision=False, max_cost=0.05).json()
+    assert {name: body[name] for name in ("provider_id", "model_id", "estimated_cost", "reason", "provider_type")} == {
+        "provider_id": "local",
+        "model_id": "big",
+        "estimated_cost": 0.0,
+        "reason": "Local model available, free",
+        "provider_type": "ollama",
+    }
+
+
+def test_route_lists_every_configured_model_with_its_place_or_its_reason(bridge: Bridge) -> None:
+    rows = route(bridge, task="chat_fast").json()["candidates"]
+    assert [(row["model_id"], row["excluded"]) for row in rows] == [
+        ("llama", None),
+        ("org/gpt", None),
+        ("big", "not for chat_small, but for chat_smart"),
+        ("e", "not for chat_small, but for embedding"),
+    ]
+
+
+def test_route_prices_a_usual_request_when_it_gets_none(bridge: Bridge) -> None:
+    # 1000 × $1 + 500 × $2 per million tokens
+    assert route(bridge, task="chat_small", preferred_model="org/gpt").json()["estimated_cost"] == 0.002
+
+
+def test_route_prices_the_real_request_when_it_gets_one(bridge: Bridge) -> None:
+    messages = [{"role": "user", "content": "x" * 4000}]
+    body = route(bridge, task="chat_small", preferred_model="org/gpt", messages=messages, max_tokens=10).json()
+    # 1000 tokens of text and 4 of frame, 10 of answer
+    assert body["estimated_cost"] == 0.001024
+
+
+def test_route_holds_context_size_against_the_windows(bridge: Bridge) -> None:
+    answer = route(bridge, task="chat_small", context_size=100_000)
+    assert answer.status == 400
+    assert "context window" in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("question", "param"), [({}, "task"), ({"task": "fly"}, "task"), ({"task": "vision", "max_cost": -1}, "max_cost")]
+)
+def test_a_wrong_question_is_a_400_with_its_path(bridge: Bridge, question: dict[str, Any], param: str) -> None:
+    answer = route(bridge, **question)
+    assert answer.status == 400
+    assert answer.json()["error"]["param"] == param
+
+
+def test_what_route_explains_is_what_chat_does(bridge: Bridge) -> None:
+    messages = [{"role": "user", "content": "Hello"}]
+    explained = route(bridge, task="chat_small", messages=messages).json()
+    done = Function("chat_completions", bridge)(
+        "POST", "/v1/chat/completions", {"task": "chat_small", "messages": messages}
+    ).json()
+    assert (done["bridge"]["provider_id"], done["bridge"]["model_id"]) == (
+        explained["provider_id"],
+        explained["model_id"],
+    )
+
+
+def test_models_are_a_bare_array_with_what_strict_parsers_need(bridge: Bridge) -> None:
+    rows = Function("models", bridge)("GET", "/api/v1/models").json()
+    assert [row["model_id"] for row in rows] == ["llama", "big", "org/gpt", "e"]
+    needed = {
+        "model_id": str,
+        "provider_id": str,
+        "task": str,
+        "context_window": int,
+        "supports_vision": bool,
+        "supports_audio": bool,
+    }
+    assert all(isinstance(row[name], kind) for row in rows for name, kind in needed.items())
+    assert rows[3]["dimension"] == 8
+
+
+def test_openais_list_and_one_model_of_it(bridge: Bridge) -> None:
+    models = Function("models", bridge)
+    listed = models("GET", "/v1/models").json()
+    assert listed["object"] == "list"
+    assert [row["id"] for row in listed["data"]] == ["llama", "big", "org/gpt", "e"]
+    assert models("GET", "/v1/models/org/gpt").json() == listed["data"][2]
+    assert models("GET", "/v1/models/ghost").json()["error"]["code"] == "model_not_found"
+
+
+def test_tasks_are_those_that_something_is_configured_for(bridge: Bridge) -> None:
+    rows = Function("models", bridge)("GET", "/api/v1/tasks").json()
+    assert [(row["task"], row["default_model"], row["models"]) for row in rows] == [
+        ("chat_small", "llama", ["llama", "org/gpt"]),
+        ("chat_smart", None, ["big"]),
+        ("vision", None, ["org/gpt"]),
+        ("embedding", None, ["e"]),
+    ]
+
+
+def test_health_is_unknown_before_the_first_check(bridge: Bridge) -> None:
+    body = Function("health", bridge)("GET", "/api/v1/health").json()
+    assert body["status"] == "healthy"
+    assert body["version"] == "2.0.0"
+    assert body["providers"]["local"] == {
+        "status": "unknown",
+        "models_count": 2,
+        "circuit_breaker": {"state": "closed", "failure_count": 0, "last_failure": None},
+        "latency_ms": None,
+        "last_checked": None,
+    }
+
+
+def test_health_tells_what_the_scheduled_check_found(bridge: Bridge) -> None:
+    found = asyncio.run(check_all(bridge))
+    assert (found["local"]["status"], found["cloud"]["status"], found["cloud"]["error"]) == (
+        "healthy",
+        "unhealthy",
+        "connect_failed",
+    )
+    body = Function("health", bridge)("GET", "/api/v1/health").json()
+    assert body["status"] == "degraded"
+    assert body["providers"]["local"]["status"] == "healthy"
+    assert isinstance(body["providers"]["local"]["latency_ms"], int)
+    assert body["providers"]["local"]["last_checked"].endswith("+00:00")
+    assert body["providers"]["cloud"]["latency_ms"] is None
+
+
+def test_health_is_a_503_when_every_provider_is_down(bridge: Bridge, fake: FakeProvider) -> None:
+    fake.always("/api/tags", Reply(500, {}))
+    asyncio.run(check_all(bridge))
+    answer = Function("health", bridge)("GET", "/api/v1/health")
+    assert (answer.status, answer.json()["status"]) == (503, "unhealthy")
+
+
+def test_the_old_health_redirects_below_any_prefix_with_the_same_body(bridge: Bridge) -> None:
+    health = Function("health", bridge)
+    answer = health("GET", "/health")
+    assert (answer.status, answer.headers["location"]) == (307, "api/v1/health")
+    assert answer.json() == health("GET", "/api/v1/health").json()
+
+
+def test_health_of_providers_is_counted(bridge: Bridge) -> None:
+    asyncio.run(check_all(bridge))
+    body = Function("health", bridge)("GET", "/api/v1/health/providers").json()
+    assert (body["total_providers"], body["healthy_providers"], body["total_models"]) == (2, 1, 4)
+    assert set(body["providers"]) == {"local", "cloud"}
+
+
+def test_all_providers_are_checked_at_the_same_time(fake: FakeProvider) -> None:
+    everyone = threading.Barrier(5)  # nobody is answered before all have asked
+    fake.script("/v1/models", *[Reply(body={}, meeting=everyone)] * 5)
+    providers = [provider(f"p{i}", chat_model(), base_url=f"{fake.url}/v1") for i in range(5)]
+    found = asyncio.run(check_all(make_bridge(make_settings(*providers))))
+    assert [row["status"] for row in found.values()] == ["healthy"] * 5

@@ -1,0 +1,74 @@
+"""Prices in exact decimals, and token counts that bound."""
+
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sekha_llm_bridge.config.models import ModelConfig, ProviderConfig
+from sekha_llm_bridge.pricing import Price, PriceBook, count_chat, count_texts
+from tests.fakes.settings import chat_model, embedding_model, provider
+
+PRICE = Price(Decimal(3), Decimal(15), Decimal("0.3"), "config")
+
+
+def priced(kind: str, **fields: object) -> Price | None:
+    config = ProviderConfig.model_validate(provider("p", chat_model("m", price=None, **fields), provider_type=kind))
+    return PriceBook().price(config, config.models[0])
+
+
+def test_cost_is_exact_to_the_last_decimal() -> None:
+    # (1000 - 400) × 3 + 400 × 0.3 + 10 × 15 = 2070 per million
+    assert PRICE.cost_usd(prompt_tokens=1000, completion_tokens=10, cached_tokens=400) == Decimal("0.00207")
+
+
+def test_more_cached_than_prompt_tokens_never_makes_a_negative_bill() -> None:
+    assert PRICE.cost_usd(prompt_tokens=10, completion_tokens=0, cached_tokens=99) == Decimal("0.000003")
+
+
+def test_an_ollama_without_pricing_is_free_and_any_other_is_unknown() -> None:
+    local = priced("ollama")
+    assert local is not None
+    assert local.is_free
+    assert priced("openai") is None
+
+
+def test_configured_pricing_wins_also_for_ollama() -> None:
+    price = priced("ollama", pricing={"input_usd_per_mtok": 1, "output_usd_per_mtok": 2})
+    assert price is not None
+    assert (price.input_usd_per_mtok, price.output_usd_per_mtok, price.source) == (Decimal(1), Decimal(2), "config")
+
+
+def test_cached_input_costs_as_much_as_input_where_no_price_is_given() -> None:
+    price = priced("openai", pricing={"input_usd_per_mtok": 4, "output_usd_per_mtok": 2})
+    assert price is not None
+    assert price.cached_input_usd_per_mtok == 4
+
+
+def test_only_an_embedding_model_may_leave_out_its_output_price() -> None:
+    pricing = {"input_usd_per_mtok": 1}
+    assert ModelConfig.model_validate(embedding_model(pricing=pricing)).pricing is not None
+    with pytest.raises(ValueError, match="output_usd_per_mtok"):
+        ModelConfig.model_validate(chat_model(price=None, pricing=pricing))
+
+
+@given(st.lists(st.text(), min_size=1))
+def test_a_bound_is_never_below_the_bytes_nor_the_estimate(texts: list[str]) -> None:
+    count = count_texts(texts)
+    assert count.bound >= sum(len(text.encode()) for text in texts)
+    assert count.bound >= count.estimate
+
+
+@given(st.text(), st.integers(0, 3))
+def test_images_tools_and_tool_calls_count(text: str, images: int) -> None:
+    image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
+    plain = count_chat({"messages": [{"role": "user", "content": [{"type": "text", "text": text}]}]})
+    full = count_chat(
+        {
+            "messages": [{"role": "user", "content": [{"type": "text", "text": text}, *[image] * images]}],
+            "tools": [{"type": "function", "function": {"name": "f"}}],
+        }
+    )
+    assert full.bound > plain.bound
+    assert full.estimate - plain.estimate >= 1000 * images

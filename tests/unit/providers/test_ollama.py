@@ -1,0 +1,99 @@
+"""OpenAI's words in Ollama's, and back."""
+
+import json
+from typing import Any
+
+import pytest
+
+from sekha_llm_bridge.errors import CallerFault
+from sekha_llm_bridge.providers import ChatCall
+from sekha_llm_bridge.providers.ollama import chat_answer, chat_payload, context_size
+from tests.fakes.provider import ollama_chat
+
+
+def payload(cap: int | None = None, **request: Any) -> dict[str, Any]:
+    return chat_payload(ChatCall("m", {"messages": [{"role": "user", "content": "hi"}], **request}, cap, 5000))
+
+
+def test_sampling_fields_become_options_and_nulls_are_left_out() -> None:
+    options = payload(temperature=0, top_p=0.5, seed=7, stop="end", presence_penalty=None)["options"]
+    assert options == {"temperature": 0, "top_p": 0.5, "seed": 7, "stop": ["end"], "num_ctx": 8192}
+
+
+@pytest.mark.parametrize(
+    ("cap", "fields", "expected"),
+    [(None, {}, None), (10, {}, 10), (10, {"max_tokens": 5}, 5), (None, {"max_completion_tokens": 9}, 9)],
+)
+def test_the_lowest_output_limit_holds(cap: int | None, fields: dict[str, int], expected: int | None) -> None:
+    assert payload(cap, **fields)["options"].get("num_predict") == expected
+
+
+def test_the_context_is_asked_for_as_large_as_the_request_needs_in_doublings() -> None:
+    assert [context_size(tokens) for tokens in (1, 4096, 4097, 20_000)] == [4096, 4096, 8192, 32_768]
+
+
+def test_a_json_schema_becomes_the_format() -> None:
+    schema = {"type": "object"}
+    form = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
+    assert payload(response_format=form)["format"] == schema
+    assert payload(response_format={"type": "json_object"})["format"] == "json"
+    assert "format" not in payload(response_format={"type": "text"})
+
+
+def test_inline_images_become_bare_base64_beside_the_text() -> None:
+    parts = [
+        {"type": "text", "text": "what?"},
+        {"type": "image_url", "image_url": {"url": "data:image/png;base64,QUJD"}},
+    ]
+    message = payload(messages=[{"role": "user", "content": parts}])["messages"][0]
+    assert message == {"role": "user", "content": "what?", "images": ["QUJD"]}
+
+
+def test_a_developer_speaks_as_the_system() -> None:
+    assert payload(messages=[{"role": "developer", "content": "be brief"}])["messages"][0]["role"] == "system"
+
+
+def test_a_tool_conversation_keeps_names_and_arguments() -> None:
+    call = {"id": "c1", "type": "function", "function": {"name": "add", "arguments": '{"a": 1}'}}
+    messages = [
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "c1", "content": "2"},
+    ]
+    assistant, tool = payload(messages=messages, tools=[{"type": "function"}])["messages"]
+    assert assistant == {
+        "role": "assistant",
+        "content": "",
+        "tool_calls": [{"function": {"name": "add", "arguments": {"a": 1}}}],
+    }
+    assert tool == {"role": "tool", "content": "2", "tool_name": "add"}
+
+
+def test_tool_arguments_that_are_not_json_are_the_callers_fault() -> None:
+    call = {"id": "c1", "function": {"name": "add", "arguments": "{oops"}}
+    with pytest.raises(CallerFault, match="not JSON"):
+        payload(messages=[{"role": "assistant", "tool_calls": [call]}])
+
+
+def test_tools_are_not_sent_when_none_may_be_called() -> None:
+    assert "tools" not in payload(tools=[{"type": "function"}], tool_choice="none")
+
+
+def test_tool_calls_come_back_with_ids_and_arguments_as_text() -> None:
+    calls = [{"function": {"name": "add", "arguments": {"a": 1}}}]
+    choice = chat_answer(ollama_chat("", tool_calls=calls), "m", created=1).body["choices"][0]
+    call = choice["message"]["tool_calls"][0]
+    assert choice["finish_reason"] == "tool_calls"
+    assert choice["message"]["content"] is None
+    assert call["id"].startswith("call_")
+    assert json.loads(call["function"]["arguments"]) == {"a": 1}
+
+
+def test_an_answer_cut_by_its_limit_says_so() -> None:
+    body = {**ollama_chat("hal"), "done_reason": "length"}
+    assert chat_answer(body, "m", created=1).body["choices"][0]["finish_reason"] == "length"
+
+
+def test_usage_is_absent_when_ollama_did_not_count() -> None:
+    body = ollama_chat("hi")
+    del body["prompt_eval_count"]
+    assert chat_answer(body, "m", created=1).usage is None

@@ -1,0 +1,291 @@
+"""The planner: who may answer, in which order, and the reason for everyone else."""
+
+from decimal import Decimal
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sekha_llm_bridge.config.models import Task
+from sekha_llm_bridge.pricing import PriceBook, TokenCount
+from sekha_llm_bridge.resilience import BreakerState
+from sekha_llm_bridge.routing import Catalog, ImageNeeds, Limits, RoutePlan, RouteRequest, plan
+from sekha_llm_bridge.routing.plan import Barrier
+from tests.fakes.settings import chat_model, embedding_model, make_settings, provider
+
+PROMPT = TokenCount(estimate=100, bound=400)
+
+
+def planned(
+    *providers: dict[str, Any], defaults: dict[str, str] | None = None, limits: Limits | None = None, **wanted: Any
+) -> RoutePlan:
+    settings = make_settings(*providers, default_models=defaults or {})
+    request = RouteRequest(**{"task": None, "prompt": PROMPT, **wanted})
+    return plan(request, Catalog.of(settings, PriceBook()), limits or Limits())
+
+
+def order(the_plan: RoutePlan) -> list[str]:
+    return [f"{c.entry.provider.id}/{c.entry.model.model_id}" for c in the_plan.candidates]
+
+
+def why_not(the_plan: RoutePlan, model_id: str) -> str:
+    return next(
+        row.exclusion.reason for row in the_plan.listings if row.entry.model.model_id == model_id and row.exclusion
+    )
+
+
+def test_lower_priority_number_is_tried_first_whatever_it_costs() -> None:
+    result = planned(
+        provider("cheap", chat_model("a", price=(0, 0)), priority=2),
+        provider("dear", chat_model("b", price=(9, 9)), priority=1),
+    )
+    assert order(result) == ["dear/b", "cheap/a"]
+
+
+def test_among_equal_priorities_the_cheaper_is_tried_first() -> None:
+    result = planned(provider("p", chat_model("dear", price=(9, 9)), chat_model("cheap", price=(1, 1))))
+    assert order(result) == ["p/cheap", "p/dear"]
+
+
+def test_without_cost_awareness_the_default_model_then_the_files_order_decides() -> None:
+    models = [chat_model("one", price=(9, 9)), chat_model("two", price=(1, 1)), chat_model("three", price=(5, 5))]
+    result = planned(provider("p", *models), defaults={"chat_fast": "three"}, limits=Limits(cost_aware=False))
+    assert order(result) == ["p/three", "p/one", "p/two"]
+
+
+def test_an_unknown_price_ranks_behind_every_known_one() -> None:
+    result = planned(provider("p", chat_model("unknown", price=None), chat_model("known", price=(99, 99))))
+    assert order(result) == ["p/known", "p/unknown"]
+
+
+def test_preferred_model_goes_first_and_the_rest_follow() -> None:
+    result = planned(
+        provider("p", chat_model("a"), priority=1), provider("q", chat_model("b"), priority=2), preferred="b"
+    )
+    assert order(result) == ["q/b", "p/a"]
+    assert result.candidates[0].reason == "The preferred model"
+
+
+def test_preferred_model_never_overrides_the_task() -> None:
+    result = planned(provider("p", chat_model("a"), embedding_model("e")), preferred="e", task=Task.CHAT_SMALL)
+    assert order(result) == ["p/a"]
+    assert result.notes == ("preferred_model e was passed over: not for chat_small, but for embedding",)
+
+
+def test_unknown_preferred_model_is_passed_over_with_a_note() -> None:
+    result = planned(provider("p", chat_model("a")), preferred="ghost")
+    assert order(result) == ["p/a"]
+    assert result.notes == ("preferred_model ghost is not configured and was passed over",)
+
+
+def test_a_pinned_model_is_the_only_one_tried_at_every_provider_that_has_it() -> None:
+    result = planned(
+        provider("p", chat_model("a"), chat_model("b"), priority=1),
+        provider("q", chat_model("a"), priority=2),
+        pinned="a",
+    )
+    assert order(result) == ["p/a", "q/a"]
+
+
+def test_no_task_means_any_chat_model_and_never_an_embedding_model() -> None:
+    result = planned(provider("p", chat_model("a"), chat_model("s", task="chat_smart"), embedding_model("e")))
+    assert sorted(order(result)) == ["p/a", "p/s"]
+
+
+def test_a_chat_model_with_vision_serves_the_task_vision() -> None:
+    result = planned(provider("p", chat_model("blind"), chat_model("sees", supports_vision=True)), task=Task.VISION)
+    assert order(result) == ["p/sees"]
+
+
+def test_images_exclude_models_that_cannot_see() -> None:
+    result = planned(provider("p", chat_model("blind"), chat_model("sees", supports_vision=True)), needs_vision=True)
+    assert order(result) == ["p/sees"]
+    assert why_not(result, "blind") == "cannot see images"
+
+
+def test_image_count_format_and_size_are_held_against_the_models_capabilities() -> None:
+    can = {"max_images": 1, "supported_formats": ["jpg"], "max_image_size_mb": 1}
+    one = provider("p", chat_model("m", supports_vision=True, vision_capabilities=can))
+    assert order(planned(one, needs_vision=True, images=ImageNeeds(1, frozenset({"jpeg"}), 1000))) == ["p/m"]
+    assert why_not(planned(one, images=ImageNeeds(2)), "m") == "takes 1 images, not 2"
+    assert why_not(planned(one, images=ImageNeeds(1, frozenset({"png"}))), "m") == "takes no png images"
+    assert why_not(planned(one, images=ImageNeeds(1, largest_bytes=2_000_000)), "m") == "takes images of up to 1 MB"
+
+
+def test_an_image_by_url_excludes_ollama_which_does_not_fetch() -> None:
+    local = provider("o", chat_model("llava", supports_vision=True), provider_type="ollama")
+    result = planned(local, needs_vision=True, images=ImageNeeds(1, by_url=True))
+    assert why_not(result, "llava") == "ollama takes images as data: URLs only"
+
+
+def test_tools_exclude_only_models_known_not_to_call_them() -> None:
+    models = [chat_model(str(can), supports_function_calling=can) for can in (None, True, False)]
+    result = planned(provider("p", *models), needs_tools=True)
+    assert order(result) == ["p/None", "p/True"]
+
+
+def test_what_ollama_cannot_express_excludes_it_with_the_reason() -> None:
+    result = planned(provider("o", chat_model("m"), provider_type="ollama"), untranslatable=frozenset({"logprobs"}))
+    assert why_not(result, "m") == "ollama has no logprobs"
+
+
+def test_prompt_and_answer_must_fit_the_context_window() -> None:
+    models = [chat_model("small", context_window=200), chat_model("large", context_window=2000)]
+    result = planned(provider("p", *models), output_tokens=150)
+    assert order(result) == ["p/large"]
+    assert why_not(result, "small") == "its context window of 200 tokens is less than the 250 needed"
+
+
+def test_a_provider_type_without_an_adapter_is_excluded() -> None:
+    result = planned(provider("claude", chat_model("m"), provider_type="anthropic"))
+    assert why_not(result, "m") == "this version has no adapter for anthropic"
+
+
+def test_an_open_breaker_excludes_its_provider() -> None:
+    limits = Limits(breakers={"p": BreakerState.OPEN})
+    result = planned(provider("p", chat_model("a")), provider("q", chat_model("b")), limits=limits)
+    assert order(result) == ["q/b"]
+    assert len(result.excluded_by(Barrier.BREAKER)) == 1
+
+
+def test_a_model_that_one_provider_lists_for_two_tasks_is_tried_once() -> None:
+    result = planned(provider("p", chat_model("a"), chat_model("a", task="chat_smart")))
+    assert order(result) == ["p/a"]
+
+
+def test_vectors_stay_in_the_space_of_the_default_embedding_model() -> None:
+    models = [embedding_model("first"), embedding_model("default"), embedding_model("twin", embedding_space="default")]
+    result = planned(provider("p", *models), task=Task.EMBEDDING, defaults={"embedding": "default"})
+    assert order(result) == ["p/default", "p/twin"]
+    assert why_not(result, "first") == "its vectors are of the space first, not default"
+
+
+def test_an_open_breaker_does_not_move_embeddings_into_another_space() -> None:
+    result = planned(
+        provider("p", embedding_model("a"), priority=1),
+        provider("q", embedding_model("b"), priority=2),
+        task=Task.EMBEDDING,
+        limits=Limits(breakers={"p": BreakerState.OPEN}),
+    )
+    assert order(result) == []
+
+
+def test_a_cost_limit_excludes_a_model_whose_price_is_not_known() -> None:
+    result = planned(provider("p", chat_model("m", price=None)), max_cost_usd=Decimal(1))
+    assert why_not(result, "m").startswith("its price is not known")
+
+
+def test_the_lower_of_the_two_limits_holds() -> None:
+    for asked, configured in (
+        (Decimal(5), Decimal(3)),
+        (Decimal(3), Decimal(5)),
+        (Decimal(3), None),
+        (None, Decimal(3)),
+    ):
+        result = planned(provider("p", chat_model("m")), max_cost_usd=asked, limits=Limits(max_cost_usd=configured))
+        assert result.limit_usd == Decimal(3)
+
+
+def test_under_a_limit_the_output_is_capped_so_that_the_bound_fits() -> None:
+    # 400 prompt tokens at $1 and 300 output tokens at $2 per million: 0.0004 + 0.0006 = 0.001.
+    result = planned(provider("p", chat_model("m", price=(1, 2))), max_cost_usd=Decimal("0.001"))
+    assert result.candidates[0].output_cap == 300
+    assert result.candidates[0].quote.bound_usd == Decimal("0.001")
+
+
+def test_a_request_that_fits_anyway_keeps_its_own_limit() -> None:
+    result = planned(provider("p", chat_model("m", price=(1, 2))), output_tokens=10, max_cost_usd=Decimal(1))
+    assert result.candidates[0].output_cap is None
+
+
+def test_a_model_whose_least_useful_answer_is_too_dear_is_excluded() -> None:
+    result = planned(provider("p", chat_model("m", price=(1, 2))), max_cost_usd=Decimal("0.0005"))
+    assert why_not(result, "m") == "a useful answer may cost $0.000528, over the limit of $0.0005"
+
+
+def test_a_short_answer_is_useful_when_that_is_all_that_is_asked_for() -> None:
+    result = planned(provider("p", chat_model("m", price=(1, 2))), output_tokens=10, max_cost_usd=Decimal("0.0005"))
+    assert order(result) == ["p/m"]
+
+
+def test_several_answers_share_the_limit() -> None:
+    result = planned(provider("p", chat_model("m", price=(1, 2))), answers=3, max_cost_usd=Decimal("0.001"))
+    assert result.candidates[0].output_cap == 100
+
+
+def test_a_free_local_model_says_so() -> None:
+    result = planned(provider("o", chat_model("m", price=None), provider_type="ollama"))
+    assert result.candidates[0].reason == "Local model available, free"
+
+
+models = st.builds(
+    lambda i, price, window, sees, tools: chat_model(
+        f"m{i}", price=price, context_window=window, supports_vision=sees, supports_function_calling=tools
+    ),
+    st.integers(0, 5),
+    st.none() | st.tuples(st.integers(0, 50), st.integers(0, 50)),
+    st.sampled_from([64, 4096, 128_000]),
+    st.booleans(),
+    st.sampled_from([None, True, False]),
+)
+fleets = st.lists(
+    st.tuples(
+        st.sampled_from(["openai", "ollama", "anthropic"]), st.integers(1, 3), st.lists(models, min_size=1, max_size=4)
+    ),
+    min_size=1,
+    max_size=5,
+).map(
+    lambda rows: [provider(f"p{i}", *ms, provider_type=kind, priority=rank) for i, (kind, rank, ms) in enumerate(rows)]
+)
+requests = st.fixed_dictionaries(
+    {
+        "needs_vision": st.booleans(),
+        "needs_tools": st.booleans(),
+        "preferred": st.none() | st.sampled_from(["m0", "m1", "ghost"]),
+        "output_tokens": st.none() | st.integers(1, 5000),
+        "answers": st.integers(1, 3),
+        "max_cost_usd": st.none() | st.decimals(0, 1, places=6),
+    }
+)
+
+
+@given(fleets, requests)
+def test_the_same_question_gets_the_same_plan(fleet: list[dict[str, Any]], wanted: dict[str, Any]) -> None:
+    assert planned(*fleet, **wanted) == planned(*fleet, **wanted)
+
+
+@given(fleets, requests)
+def test_every_configured_model_is_listed_once_as_candidate_or_with_a_reason(
+    fleet: list[dict[str, Any]], wanted: dict[str, Any]
+) -> None:
+    result = planned(*fleet, **wanted)
+    assert len(result.listings) == sum(len(p["models"]) for p in fleet)
+    kept = [row.entry for row in result.listings if row.exclusion is None]
+    assert kept == [candidate.entry for candidate in result.candidates]
+    assert len({(entry.provider.id, entry.model.model_id) for entry in kept}) == len(kept)
+
+
+@given(fleets, requests)
+def test_no_incapable_model_is_ever_a_candidate(fleet: list[dict[str, Any]], wanted: dict[str, Any]) -> None:
+    for candidate in planned(*fleet, **wanted).candidates:
+        model = candidate.entry.model
+        assert model.has_vision or not wanted["needs_vision"]
+        assert not (wanted["needs_tools"] and model.supports_function_calling is False)
+        assert candidate.entry.provider.provider_type != "anthropic"
+        assert PROMPT.estimate + (wanted["output_tokens"] or 1) <= model.context_window
+
+
+@given(fleets, requests)
+def test_the_bound_of_every_candidate_fits_the_limit(fleet: list[dict[str, Any]], wanted: dict[str, Any]) -> None:
+    limit = wanted["max_cost_usd"]
+    for candidate in planned(*fleet, **wanted).candidates if limit is not None else ():
+        assert candidate.quote.bound_usd is not None
+        assert candidate.quote.bound_usd <= limit
+
+
+@given(fleets, requests)
+def test_removing_a_provider_keeps_the_order_of_the_others(fleet: list[dict[str, Any]], wanted: dict[str, Any]) -> None:
+    before = order(planned(*fleet, **wanted))
+    if len(fleet) > 1:
+        gone = fleet[0]["id"]
+        assert order(planned(*fleet[1:], **wanted)) == [name for name in before if not name.startswith(f"{gone}/")]
