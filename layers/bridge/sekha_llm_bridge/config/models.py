@@ -1,64 +1,95 @@
 """The shape of `llm_providers.yaml`: what each key is, its range, its default.
 
-The JSON Schema beside the YAML is generated from these models, so a docstring or description here is what an editor shows.
+The JSON Schema beside the YAML is generated from these models, so a docstring or description here is what an editor
+shows. A rule that involves several keys of a section stands on the key it faults, so that no fault hides another.
 """
 
+from collections.abc import Iterable
 from decimal import Decimal
-from enum import StrEnum
-from typing import Annotated, Self
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationInfo,
+    field_validator,
+)
+
+from sekha_llm_bridge.config.endpoints import check_server_url, complete_base_url, mask_user_info
+from sekha_llm_bridge.config.vocabulary import CHAT_TASKS, ProviderType, Task
+
+__all__ = [
+    "CHAT_TASKS",
+    "ChromaConfig",
+    "CircuitBreakerConfig",
+    "ConfigFile",
+    "DefaultModels",
+    "ModelConfig",
+    "Pricing",
+    "ProviderConfig",
+    "ProviderType",
+    "RoutingConfig",
+    "Section",
+    "Task",
+    "VisionCapabilities",
+]
+
+ID_PATTERN = r"^[a-z0-9_-]+$"
+VERSION_PATTERN = r"^2(\.\d+)*$"
+COLLECTION_PATTERN = r"^[a-zA-Z0-9][a-zA-Z0-9._-]*$"
+HEADER_PATTERN = r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$"
 
 Usd = Annotated[Decimal, Field(ge=0, allow_inf_nan=False)]
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
-class ProviderType(StrEnum):
-    """The wire format and conventions of a provider."""
-
-    OLLAMA = "ollama"
-    OPENAI = "openai"
-    ANTHROPIC = "anthropic"
-    OPENROUTER = "openrouter"
-    BEDROCK = "bedrock"
-    AZURE_OPENAI = "azure_openai"
-    GEMINI = "gemini"
-    LITELLM = "litellm"
+def _empty_is_none(value: object) -> object:
+    return None if isinstance(value, str) and not value.strip() else value
 
 
-class Task(StrEnum):
-    """What a model is for."""
-
-    CHAT_SMALL = "chat_small"
-    CHAT_LARGE = "chat_large"
-    CHAT_SMART = "chat_smart"
-    VISION = "vision"
-    EMBEDDING = "embedding"
-    AUDIO = "audio"
-    IMAGE_GENERATION = "image_generation"
+def none_is_empty(value: object) -> object:
+    """A section whose keys are all commented out is null in YAML."""
+    return {} if value is None else value
 
 
-CHAT_TASKS = frozenset({Task.CHAT_SMALL, Task.CHAT_LARGE, Task.CHAT_SMART, Task.VISION})
+def _fit_for_a_header(secret: SecretStr) -> SecretStr:
+    """Without the line break that `echo KEY |` leaves at its end; a client would refuse it, quoting the key."""
+    text = secret.get_secret_value().strip()
+    if not (text.isascii() and text.isprintable()):
+        raise ValueError("holds a line break or another character that an HTTP header cannot carry")
+    return SecretStr(text)
+
+
+Credential = Annotated[SecretStr, AfterValidator(_fit_for_a_header)]
+OptionalCredential = Annotated[Credential | None, BeforeValidator(_empty_is_none)]
+OrEmpty = BeforeValidator(none_is_empty)
 
 
 class Section(BaseModel):
     """A part of the file: frozen, and an unknown key is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", protected_namespaces=(), str_strip_whitespace=True, hide_input_in_errors=True
+    )
 
 
 class Pricing(Section):
     """Prices in USD per million tokens; they override the price book."""
 
     input_usd_per_mtok: Usd
-    output_usd_per_mtok: Usd | None = Field(None, description="Required for chat models; embeddings have no output tokens.")
-    cached_input_usd_per_mtok: Usd | None = None
+    output_usd_per_mtok: Usd | None = Field(None, description="Required for chat models; embeddings have no output.")
+    cached_input_usd_per_mtok: Usd | None = Field(None, description="Input tokens that the provider had cached.")
 
 
 class VisionCapabilities(Section):
     """What images a model takes."""
 
     max_images: int = Field(10, ge=1)
-    max_image_size_mb: float = Field(20, gt=0)
+    max_image_size_mb: float = Field(20, gt=0, allow_inf_nan=False)
     supported_formats: tuple[str, ...] = ("jpg", "jpeg", "png", "gif", "webp")
 
 
@@ -67,14 +98,18 @@ class ModelConfig(Section):
 
     model_id: str = Field(min_length=1, description="The provider's own name of the model.")
     task: Task | None = Field(None, description="What the model is for; or `tasks` for several.")
-    tasks: tuple[Task, ...] = Field((), description="What the model is for, when it is more than one thing.")
-    context_window: int = Field(gt=0, description="Prompt and answer together, in tokens.")
-    max_output_tokens: int | None = Field(None, gt=0)
-    dimension: int | None = Field(None, gt=0, description="Length of the vectors; required for task embedding.")
-    embedding_space: str | None = Field(
-        None, min_length=1, description="Models with the same value give interchangeable vectors. Default: the model_id."
+    tasks: tuple[Task, ...] = Field(
+        (), description="What the model is for, when it is more than one thing.", validate_default=True
     )
-    supports_vision: bool = False
+    context_window: int = Field(gt=0, description="Prompt and answer together, in tokens.")
+    max_output_tokens: int | None = Field(None, gt=0, description="The most that one answer may have.")
+    dimension: int | None = Field(
+        None, gt=0, description="Length of the vectors; required for task embedding.", validate_default=True
+    )
+    embedding_space: str | None = Field(
+        None, min_length=1, description="Models with the same value give interchangeable vectors; default: model_id."
+    )
+    supports_vision: bool = Field(default=False, description="Whether messages may hold images.")
     supports_audio: bool = False
     supports_function_calling: bool | None = Field(
         None, description="null: not known, so tools are sent on; false: excluded when tools are asked for."
@@ -82,20 +117,39 @@ class ModelConfig(Section):
     vision_capabilities: VisionCapabilities | None = None
     pricing: Pricing | None = None
 
-    @model_validator(mode="after")
-    def _complete(self) -> Self:
-        if bool(self.task) == bool(self.tasks):
-            raise ValueError("give either `task` or `tasks`")
-        if self.serves(Task.EMBEDDING) and self.dimension is None:
-            raise ValueError("an embedding model needs its `dimension`")
-        if self.pricing and self.pricing.output_usd_per_mtok is None and self.is_chat:
-            raise ValueError("a chat model's pricing needs `output_usd_per_mtok`")
-        return self
+    @field_validator("tasks")
+    @classmethod
+    def _one_of_two(cls, tasks: tuple[Task, ...], info: ValidationInfo) -> tuple[Task, ...]:
+        task = info.data.get("task")
+        if task and tasks:
+            raise ValueError("cannot stand beside `task`: give one of the two")
+        if not task and not tasks and "task" in info.data:
+            raise ValueError("is missing: give `task`, or `tasks` for several")
+        return tasks
+
+    @field_validator("dimension")
+    @classmethod
+    def _known_for_embeddings(cls, dimension: int | None, info: ValidationInfo) -> int | None:
+        if dimension is None and Task.EMBEDDING in _named(info.data):
+            raise ValueError("is missing: an embedding model needs the length of its vectors")
+        return dimension
+
+    @field_validator("pricing")
+    @classmethod
+    def _complete_for_chat(cls, pricing: Pricing | None, info: ValidationInfo) -> Pricing | None:
+        if pricing and pricing.output_usd_per_mtok is None and not CHAT_TASKS.isdisjoint(_named(info.data)):
+            raise ValueError("lacks `output_usd_per_mtok`, which a chat model's pricing needs")
+        return pricing
+
+    @property
+    def named_tasks(self) -> tuple[Task, ...]:
+        """The tasks that the file names, in its order."""
+        return _named({"task": self.task, "tasks": self.tasks})
 
     @property
     def all_tasks(self) -> tuple[Task, ...]:
         """The tasks, in the file's order; a chat model with vision also serves `vision`."""
-        named = self.tasks or ((self.task,) if self.task else ())
+        named = self.named_tasks
         sees = self.supports_vision and Task.VISION not in named and not CHAT_TASKS.isdisjoint(named)
         return (*named, Task.VISION) if sees else named
 
@@ -119,37 +173,57 @@ class ModelConfig(Section):
         return self.embedding_space or self.model_id
 
 
+def _named(data: dict[str, Any]) -> tuple[Task, ...]:
+    return data.get("tasks") or ((data["task"],) if data.get("task") else ())
+
+
 class ProviderConfig(Section):
     """One provider and its models."""
 
-    id: str = Field(pattern=r"^[a-z0-9_-]+$", description="Unique in the file.")
-    provider_type: ProviderType
+    id: str = Field(pattern=ID_PATTERN, description="Unique in the file.")
+    provider_type: ProviderType = Field(description="The provider's wire format; most vendors speak openai's.")
     base_url: str | None = Field(
-        None, pattern=r"^https?://[^/\s]+", description="Where the provider is; each type has a default where one is possible."
+        None,
+        description="Where the provider is; each type has a default where one is possible.",
+        validate_default=True,
+        json_schema_extra={"pattern": r"^\s*https?://|\$\{"},
     )
-    api_key: SecretStr | None = None
+    api_key: OptionalCredential = Field(None, description="A reference such as ${OPENAI_API_KEY}, never the key.")
     priority: int = Field(50, ge=1, le=100, description="Lower is tried first.")
-    timeout_secs: float = Field(
-        120, gt=0, description="For a whole buffered answer; for a stream, to the first token and then between chunks."
+    timeout_secs: Seconds = Field(
+        120, description="For a whole buffered answer; for a stream, to the first token and then between chunks."
     )
-    headers: dict[str, SecretStr] = Field(default_factory=dict, description="Extra headers of every request.")
+    headers: Annotated[dict[Annotated[str, Field(pattern=HEADER_PATTERN)], Credential], OrEmpty] = Field(
+        default_factory=dict, description="Extra headers of every request."
+    )
     models: tuple[ModelConfig, ...] = Field(min_length=1)
+
+    @field_validator("base_url")
+    @classmethod
+    def _full(cls, base_url: str | None, info: ValidationInfo) -> str | None:
+        """So that the loaded value is always the full one: defaulted and mended."""
+        provider_type = info.data.get("provider_type")
+        return complete_base_url(provider_type, base_url or None) if provider_type else base_url
+
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        for name, value in super().__repr_args__():
+            yield name, mask_user_info(value) if name == "base_url" and value else value
 
 
 class DefaultModels(Section):
     """Which model a name such as `chat_fast` stands for."""
 
-    embedding: str | None = None
-    chat_fast: str | None = None
-    chat_smart: str | None = None
-    chat_vision: str | None = None
+    embedding: str | None = Field(None, description="The model_id of an embedding model.")
+    chat_fast: str | None = Field(None, description="The model_id of a chat model; the default of task chat_small.")
+    chat_smart: str | None = Field(None, description="The model_id of a chat model.")
+    chat_vision: str | None = Field(None, description="The model_id of a model that takes images.")
 
 
 class CircuitBreakerConfig(Section):
     """When a failing provider is left alone, and when it is taken back."""
 
     failure_threshold: int = Field(5, ge=1, description="Consecutive failures, over the whole fleet, that open it.")
-    timeout_secs: float = Field(60, gt=0, description="How long it stays open before one probe.")
+    timeout_secs: Seconds = Field(60, description="How long it stays open before one probe.")
     success_threshold: int = Field(2, ge=1, description="Successes that close it again.")
 
 
@@ -158,29 +232,36 @@ class RoutingConfig(Section):
 
     cost_aware: bool = Field(default=True, description="Among equal priorities, the cheaper first.")
     auto_fallback: bool = Field(default=True, description="Whether the next candidate is tried after a failure.")
-    require_vision_for_images: bool = True
+    require_vision_for_images: bool = Field(default=True, description="Whether images need a vision model.")
     max_cost_per_request: Usd | None = Field(None, description="USD; null: no limit.")
-    min_output_tokens: int = Field(64, ge=1, description="Under a cost limit, the least that counts as a useful answer.")
-    circuit_breaker: CircuitBreakerConfig = CircuitBreakerConfig()
+    min_output_tokens: int = Field(64, ge=1, description="Under a cost limit, the least that is a useful answer.")
+    circuit_breaker: Annotated[CircuitBreakerConfig, OrEmpty] = CircuitBreakerConfig()
 
 
 class ChromaConfig(Section):
     """The remote Chroma server."""
 
     url: str = Field("", description="scheme://host:port; empty: nothing is stored.")
-    tenant: str = "default_tenant"
-    database: str = "default_database"
-    auth_token: SecretStr | None = None
+    tenant: str = Field("default_tenant", min_length=1)
+    database: str = Field("default_database", min_length=1)
+    auth_token: OptionalCredential = None
     default_collection: str | None = Field(
-        "conversations", description="Every embedding is stored here unless the request says otherwise; null: only on request."
+        "conversations",
+        pattern=COLLECTION_PATTERN,
+        description="Every embedding is stored here unless the request says otherwise; null: only on request.",
     )
+
+    @field_validator("url")
+    @classmethod
+    def _server(cls, url: str) -> str:
+        return check_server_url(url) if url else ""
 
 
 class ConfigFile(Section):
-    """The whole file, references resolved."""
+    """The whole file."""
 
-    version: str = "2.0"
-    providers: tuple[ProviderConfig, ...] = Field(min_length=1)
-    default_models: DefaultModels = DefaultModels()
-    routing: RoutingConfig = RoutingConfig()
-    chroma: ChromaConfig = ChromaConfig()
+    version: str = Field("2.0", pattern=VERSION_PATTERN, description="Of this format: 2.x.")
+    providers: tuple[ProviderConfig, ...] = Field(min_length=1, description="In the order in which equals are tried.")
+    default_models: Annotated[DefaultModels, OrEmpty] = DefaultModels()
+    routing: Annotated[RoutingConfig, OrEmpty] = RoutingConfig()
+    chroma: Annotated[ChromaConfig, OrEmpty] = ChromaConfig()

@@ -8,7 +8,10 @@ from sekha_llm_bridge.config.models import ChromaConfig, DefaultModels, Provider
 
 @dataclass(frozen=True, slots=True)
 class DisabledProvider:
-    """A provider that is left out because a reference in it has no value."""
+    """A provider that is left out because a reference in it has no value.
+
+    Keys whose reference has no value hold a default or a stand-in in `config`: never send a request by it.
+    """
 
     config: ProviderConfig
     reason: str
@@ -16,7 +19,7 @@ class DisabledProvider:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The file at `path`, checked and with its references resolved. `providers` are those in use, in the file's order."""
+    """The file at `path`, checked, its references resolved. `providers` are those in use, in the file's order."""
 
     path: Path
     providers: tuple[ProviderConfig, ...]

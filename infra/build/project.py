@@ -1,0 +1,63 @@
+"""Checks `template.yaml` and builds what `sam deploy` deploys, with the project's own SAM CLI; says how large it is.
+
+    infra/build/run                         for Lambda's arm64
+    infra/build/run --architecture x86_64   for `sam local` on a PC
+
+`sam local` and `sam deploy` need to be told the same: --parameter-overrides Architecture=x86_64.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+if sys.version_info < (3, 11):  # noqa: UP036 — python3 may well be older, and would fail below with a riddle
+    sys.exit("Python 3.11 or newer is needed as python3; this is {}.{}.".format(*sys.version_info[:2]))
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "infra" / "local"))
+
+from environment import find_python, make  # noqa: E402
+
+
+def main() -> None:
+    """Runs `sam validate --lint` and `sam build`; see the module's docstring."""
+    parser = argparse.ArgumentParser(
+        prog="infra/build/run", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--architecture", choices=["arm64", "x86_64"], default="arm64")
+    parser.add_argument("--build-dir", type=Path, default=ROOT / ".aws-sam" / "build", help="default: .aws-sam/build")
+    options = parser.parse_args()
+    python = find_python()
+    sam = make("sam", python) / "bin" / "sam"
+    env = dict(os.environ, SAM_CLI_TELEMETRY="0", PATH=f"{folder_of(python)}{os.pathsep}{os.environ['PATH']}")
+    template = ["--template-file", str(ROOT / "template.yaml")]
+    run([sam, "validate", "--lint", *template], env)
+    build = ["--build-dir", str(options.build_dir), "--parameter-overrides", f"Architecture={options.architecture}"]
+    run([sam, "build", *template, *build], env)
+    for layer in sorted(options.build_dir.glob("*Layer")):
+        print(f"{layer.name:12}{size_mb(layer):6.1f} MB unzipped")
+
+
+def folder_of(python: Path) -> str:
+    """Where `python` itself lies: SAM runs the first python3.13 on PATH, and a version manager's shim would not do."""
+    say = "import sys; print(sys.executable)"
+    answer = subprocess.run([python, "-c", say], capture_output=True, text=True, check=True)
+    return str(Path(answer.stdout.strip()).parent)
+
+
+def run(command: list[str | Path], env: dict[str, str]) -> None:
+    """Runs it in the checkout, and ends as it does when it fails."""
+    done = subprocess.run(command, cwd=ROOT, env=env, check=False)
+    if done.returncode != 0:
+        raise SystemExit(done.returncode)
+
+
+def size_mb(folder: Path) -> float:
+    """What Lambda counts against its limit: the files, in millions of bytes."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
+
+
+if __name__ == "__main__":
+    main()

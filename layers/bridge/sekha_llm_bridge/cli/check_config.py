@@ -1,0 +1,165 @@
+"""`sekha-bridge check-config`: what the file gives, or everything that is wrong with it."""
+
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from sekha_llm_bridge.config import ModelConfig, ProviderConfig, ProviderType, Settings, load_settings
+from sekha_llm_bridge.config.endpoints import mask_user_info
+from sekha_llm_bridge.errors import ConfigError
+from sekha_llm_bridge.pricing.book import Price, PriceBook, usd_text
+from sekha_llm_bridge.providers.registry import has_adapter
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A provider as the file gives it; `reason` says why it is disabled, None when it is in use."""
+
+    provider: ProviderConfig
+    reason: str | None
+
+
+def run(file: Path | None, *, as_json: bool) -> int:
+    """Checks `file`, or the configured file, and prints what was found. Exit code 0, or 2 when it is unusable."""
+    try:
+        settings = load_settings(file)
+    except ConfigError as error:
+        _print_faults(error, as_json=as_json)
+        return 2
+    warnings = [*settings.warnings, *advice(settings)]
+    if as_json:
+        _print_json(
+            {
+                "ok": True,
+                "path": str(settings.path),
+                "providers": [_provider_data(row) for row in rows(settings)],
+                "warnings": warnings,
+                "faults": [],
+            }
+        )
+    else:
+        _print_table(settings, warnings)
+    return 0
+
+
+def advice(settings: Settings) -> Iterator[str]:
+    """Warnings that take more than the file to know: missing adapters and prices."""
+    for row in rows(settings):
+        if not has_adapter(row.provider.provider_type):
+            yield _no_adapter(row.provider)
+    limit = settings.routing.max_cost_per_request
+    for row in rows(settings) if limit is not None else ():
+        unpriced = [model.model_id for model in row.provider.models if price_of(row.provider, model) is None]
+        if unpriced:
+            names = ", ".join(dict.fromkeys(unpriced))
+            excluded = f"the cost limit of ${limit:f} excludes {'it' if len(unpriced) == 1 else 'them'}"
+            yield f"{row.provider.id}: no price is known of {names}: {excluded}; give it in `pricing`"
+
+
+def rows(settings: Settings) -> list[Row]:
+    """Every provider of the file: those in use, then the disabled ones."""
+    in_use = [Row(provider, None) for provider in settings.providers]
+    return in_use + [Row(left_out.config, left_out.reason) for left_out in settings.disabled]
+
+
+def price_of(provider: ProviderConfig, model: ModelConfig) -> Price | None:
+    """The price that the router will use; None when it is not known."""
+    return PriceBook().price(provider, model)
+
+
+def _no_adapter(provider: ProviderConfig) -> str:
+    usable = ", ".join(kind for kind in ProviderType if has_adapter(kind))
+    return f"{provider.id}: this version cannot talk to providers of type {provider.provider_type}, only to {usable}"
+
+
+def _print_faults(error: ConfigError, *, as_json: bool) -> None:
+    if as_json:
+        _print_json({"ok": False, "providers": [], "warnings": [], "faults": list(error.faults)})
+        return
+    for fault in error.faults:
+        sys.stderr.write(f"{fault}\n")
+    count = len(error.faults)
+    sys.stderr.write(f"{count} fault{'' if count == 1 else 's'}: the configuration cannot be used\n")
+
+
+def _print_json(value: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(value, indent=2) + "\n")
+
+
+def _print_table(settings: Settings, warnings: list[str]) -> None:
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(_table(settings))
+    for warning in warnings:
+        console.print(f"[yellow]warning:[/] {_literal(warning)}")
+    console.print(f"{_literal(str(settings.path))}: [green]valid[/], {_summary(settings)}")
+
+
+def _table(settings: Settings) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("provider and models", overflow="fold")
+    table.add_column("tasks", overflow="fold")
+    table.add_column("window", justify="right")
+    table.add_column("USD per Mtok", justify="right")
+    for row in rows(settings):
+        provider = row.provider
+        state = f"priority {provider.priority}" if row.reason is None else "disabled"
+        table.add_row(provider.id, f"{provider.provider_type}, {state}", style="bold" if row.reason is None else "dim")
+        for model in provider.models:
+            table.add_row(*map(_literal, _model_cells(provider, model)), style=None if row.reason is None else "dim")
+    return table
+
+
+def _model_cells(provider: ProviderConfig, model: ModelConfig) -> tuple[str, ...]:
+    price = _price_text(price_of(provider, model))
+    return (f"  {model.model_id}", ", ".join(model.all_tasks), f"{model.context_window:,}", price)
+
+
+def _price_text(price: Price | None) -> str:
+    if price is None:
+        return "not known"
+    return "free" if price.is_free else f"{usd_text(price.input_usd_per_mtok)} / {usd_text(price.output_usd_per_mtok)}"
+
+
+def _summary(settings: Settings) -> str:
+    models = sum(len(provider.models) for provider in settings.providers)
+    in_use = f"{_counted(len(settings.providers), 'provider')} with {_counted(models, 'model')} in use"
+    return f"{in_use}, {len(settings.disabled)} disabled" if settings.disabled else in_use
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def _literal(text: str) -> str:
+    """`text` safe from rich's markup: a model's name may hold brackets."""
+    return text.replace("[", "\\[")
+
+
+def _provider_data(row: Row) -> dict[str, Any]:
+    provider = row.provider
+    return {
+        "id": provider.id,
+        "provider_type": provider.provider_type,
+        "base_url": mask_user_info(provider.base_url) if provider.base_url else None,
+        "priority": provider.priority,
+        "enabled": row.reason is None,
+        "reason": row.reason,
+        "models": [_model_data(provider, model) for model in provider.models],
+    }
+
+
+def _model_data(provider: ProviderConfig, model: ModelConfig) -> dict[str, Any]:
+    price = price_of(provider, model)
+    return {
+        "model_id": model.model_id,
+        "tasks": list(model.all_tasks),
+        "context_window": model.context_window,
+        "input_usd_per_mtok": None if price is None else usd_text(price.input_usd_per_mtok),
+        "output_usd_per_mtok": None if price is None else usd_text(price.output_usd_per_mtok),
+    }

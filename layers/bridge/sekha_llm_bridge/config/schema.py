@@ -1,0 +1,90 @@
+"""The JSON Schema of `llm_providers.yaml`, made from the models so that editors complete and check the file.
+
+`python -m sekha_llm_bridge.config.schema > config/llm_providers.schema.json` brings the committed one up to date.
+"""
+
+import json
+import sys
+from typing import Any
+
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+from pydantic_core import core_schema
+
+from sekha_llm_bridge.config.models import ConfigFile, none_is_empty
+
+_REFERENCE = r"\$\{"
+
+# What the models check in code.
+_TASK_OR_TASKS: JsonSchemaValue = {"oneOf": [{"required": ["task"]}, {"required": ["tasks"]}]}
+_NEEDS_DIMENSION: JsonSchemaValue = {
+    "if": {
+        "anyOf": [
+            {"required": ["task"], "properties": {"task": {"const": "embedding"}}},
+            {"required": ["tasks"], "properties": {"tasks": {"contains": {"const": "embedding"}}}},
+        ]
+    },
+    "then": {"required": ["dimension"]},
+}
+_NEEDS_BASE_URL: JsonSchemaValue = {
+    "if": {"required": ["provider_type"], "properties": {"provider_type": {"const": "azure_openai"}}},
+    "then": {"required": ["base_url"]},
+}
+
+
+def config_schema() -> JsonSchemaValue:
+    """The schema, in draft 2020-12."""
+    schema: JsonSchemaValue = _untitled(ConfigFile.model_json_schema(schema_generator=_WithReferences))
+    schema["$defs"]["ModelConfig"] |= _TASK_OR_TASKS | _NEEDS_DIMENSION
+    schema["$defs"]["ProviderConfig"] |= _NEEDS_BASE_URL
+    schema["properties"]["version"]["type"] = ["string", "number"]  # people write 2.0 without quotes
+    return {"$schema": GenerateJsonSchema.schema_dialect, "title": "Sekha LLM Bridge: providers", **schema}
+
+
+def schema_text() -> str:
+    """The schema as it stands beside the YAML."""
+    return json.dumps(config_schema(), indent=2) + "\n"
+
+
+class _WithReferences(GenerateJsonSchema):
+    """Allows a reference wherever a value is more than free text; otherwise an editor would complain about it."""
+
+    def int_schema(self, schema: core_schema.IntSchema) -> JsonSchemaValue:
+        return _or_reference(super().int_schema(schema))
+
+    def float_schema(self, schema: core_schema.FloatSchema) -> JsonSchemaValue:
+        return _or_reference(super().float_schema(schema))
+
+    def bool_schema(self, schema: core_schema.BoolSchema) -> JsonSchemaValue:
+        return _or_reference(super().bool_schema(schema))
+
+    def enum_schema(self, schema: core_schema.EnumSchema) -> JsonSchemaValue:
+        return _or_reference(super().enum_schema(schema))
+
+    def decimal_schema(self, schema: core_schema.DecimalSchema) -> JsonSchemaValue:
+        return _or_reference({"type": "number", "minimum": schema["ge"]})
+
+    def str_schema(self, schema: core_schema.StringSchema) -> JsonSchemaValue:
+        generated = super().str_schema(schema)
+        return generated | {"pattern": f"{generated['pattern']}|{_REFERENCE}"} if "pattern" in generated else generated
+
+    def function_before_schema(self, schema: core_schema.BeforeValidatorFunctionSchema) -> JsonSchemaValue:
+        inner = super().function_before_schema(schema)
+        return {"anyOf": [inner, {"type": "null"}]} if schema["function"]["function"] is none_is_empty else inner
+
+
+def _or_reference(value: JsonSchemaValue) -> JsonSchemaValue:
+    return {"anyOf": [value, {"type": "string", "pattern": _REFERENCE}]}
+
+
+def _untitled(schema: Any) -> Any:
+    """Without pydantic's titles, which repeat the keys, and its marks of a password: here it is text like other."""
+    if isinstance(schema, list):
+        return [_untitled(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    noise = {"title": str, "format": str, "writeOnly": bool}
+    return {key: _untitled(value) for key, value in schema.items() if not isinstance(value, noise.get(key, ()))}
+
+
+if __name__ == "__main__":
+    sys.stdout.write(schema_text())

@@ -1,0 +1,31 @@
+"""The words of the configuration: kinds of providers, and what models are for."""
+
+from enum import StrEnum
+
+
+class ProviderType(StrEnum):
+    """The wire format and conventions of a provider."""
+
+    OLLAMA = "ollama"
+    OPENAI = "openai"
+    ANTHROPIC = "anthropic"
+    OPENROUTER = "openrouter"
+    BEDROCK = "bedrock"
+    AZURE_OPENAI = "azure_openai"
+    GEMINI = "gemini"
+    LITELLM = "litellm"
+
+
+class Task(StrEnum):
+    """What a model is for."""
+
+    CHAT_SMALL = "chat_small"
+    CHAT_LARGE = "chat_large"
+    CHAT_SMART = "chat_smart"
+    VISION = "vision"
+    EMBEDDING = "embedding"
+    AUDIO = "audio"
+    IMAGE_GENERATION = "image_generation"
+
+
+CHAT_TASKS = frozenset({Task.CHAT_SMALL, Task.CHAT_LARGE, Task.CHAT_SMART, Task.VISION})

@@ -1,0 +1,77 @@
+"""What `sam build` makes, once per test run."""
+
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from environment import find_python, make
+from tests.template.built import RUNTIME, Build
+from tests.template.cloudformation import ROOT
+
+
+@pytest.fixture(scope="session")
+def arm64_build(tmp_path_factory: pytest.TempPathFactory) -> Build:
+    """Made by the project's own command: the one that `sam deploy` would follow."""
+    folder = tmp_path_factory.mktemp("arm64") / "build"
+    command: list[str | Path] = [ROOT / "infra" / "build" / "run", "--build-dir", folder]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+    return Build(folder, done.stdout)
+
+
+@pytest.fixture(scope="session")
+def built_here(tmp_path_factory: pytest.TempPathFactory) -> Build:
+    """The layers alone, for this machine's processor, by way of a plain `sam build`'s Makefiles."""
+    architecture = {"x86_64": "x86_64", "AMD64": "x86_64", "aarch64": "arm64"}.get(platform.machine(), "")
+    if not architecture or sys.platform != "linux":
+        pytest.skip("the layers are for Linux on x86_64 or arm64")
+    folder = tmp_path_factory.mktemp("here")
+    for layer, target in (("bridge", "BridgeLayer"), ("chroma", "ChromaLayer")):
+        makefile = ROOT / "layers" / layer / architecture / "Makefile"
+        env = dict(os.environ, ARTIFACTS_DIR=str(folder / target))
+        command: list[str | Path] = ["make", "--makefile", makefile, f"build-{target}"]
+        (folder / target).mkdir()
+        subprocess.run(command, cwd=folder, env=env, check=True, capture_output=True)
+    return Build(folder, "")
+
+
+@pytest.fixture(scope="session")
+def runtime(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The runtime's own packages, lent by the environment that runs the tests."""
+    folder = tmp_path_factory.mktemp("runtime")
+    for name in RUNTIME:
+        spec = find_spec(name)
+        assert spec, f"{name} is not installed"
+        assert spec.origin
+        source = Path(spec.origin)
+        source = source.parent if source.name == "__init__.py" else source
+        (folder / source.name).symlink_to(source)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def opt(built_here: Build, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """What `/opt` is for a function with these layers, by the last one's name."""
+    bridge = built_here.layer("BridgeLayer")
+    both = tmp_path_factory.mktemp("opt") / "opt"
+    for layer in (bridge, built_here.layer("ChromaLayer")):
+        shutil.copytree(layer, both, copy_function=os.link, dirs_exist_ok=True)
+    return {"BridgeLayer": bridge, "ChromaLayer": both}
+
+
+@pytest.fixture(scope="session")
+def lambda_python() -> Path:
+    """A Python like Lambda's."""
+    return find_python()
+
+
+@pytest.fixture(scope="session")
+def sam_python(lambda_python: Path) -> Path:
+    """The Python of the SAM CLI's environment, which has the transform that CloudFormation runs."""
+    return make("sam", lambda_python) / "bin" / "python"

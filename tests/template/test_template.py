@@ -1,0 +1,225 @@
+"""What `template.yaml` promises, read from the file itself."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sekha_llm_bridge.errors import BridgeError, InvalidRequest, OutOfTime, PayloadTooLarge, RateLimited, UnknownPath
+from tests.template.cloudformation import ROOT, Function, Template, references
+
+TEMPLATE = Template()
+FUNCTIONS = {function.name: function for function in TEMPLATE.functions}
+API_FUNCTIONS = [function for function in TEMPLATE.functions if function.events("Api")]
+API_EVENTS = [(Path(function.folder).name, event) for function in API_FUNCTIONS for event in function.events("Api")]
+RESPONSES: dict[str, dict[str, Any]] = TEMPLATE.resources["Api"]["Properties"]["GatewayResponses"]
+
+KMS = "arn:aws:kms:eu-west-1:123456789012:"
+
+each_function = pytest.mark.parametrize("function", TEMPLATE.functions, ids=lambda function: function.name)
+each_api_function = pytest.mark.parametrize("function", API_FUNCTIONS, ids=lambda function: function.name)
+each_response = pytest.mark.parametrize("name", RESPONSES)
+
+
+def test_every_folder_of_functions_is_one_function_and_every_function_has_its_folder() -> None:
+    folders = {str(app.parent.relative_to(ROOT)) for app in ROOT.glob("functions/*/app.py")}
+    assert sorted(function.folder for function in TEMPLATE.functions) == sorted(folders)
+
+
+def test_every_path_of_the_contract_reaches_its_function() -> None:
+    assert {event["Path"]: folder_name for folder_name, event in API_EVENTS} == {
+        "/v1/chat/completions": "chat_completions",
+        "/api/v1/chat/completions": "chat_completions",
+        "/v1/embeddings": "embeddings",
+        "/embed": "embed",
+        "/embeddings": "embed",
+        "/api/v1/embed": "embed",
+        "/api/v1/route": "route",
+        "/api/v1/models": "models",
+        "/v1/models": "models",
+        "/v1/models/{model+}": "models",
+        "/api/v1/tasks": "models",
+        "/health": "health",
+        "/api/v1/health": "health",
+        "/api/v1/health/providers": "health",
+    }
+
+
+@each_api_function
+def test_a_wrong_method_reaches_the_function_which_answers_it_in_the_usual_envelope(function: Function) -> None:
+    assert {event["Method"] for event in function.events("Api")} == {"ANY"}
+
+
+@each_api_function
+def test_api_gateway_waits_no_longer_than_the_function_may_run(function: Function) -> None:
+    for event in function.events("Api"):
+        assert event["RestApiId"] == {"Ref": "Api"}
+        assert event["TimeoutInMillis"] <= function.properties["Timeout"] * 1000
+
+
+@each_function
+def test_it_runs_on_python_3_13(function: Function) -> None:
+    assert (function.properties["Runtime"], function.properties["Handler"]) == ("python3.13", "app.handler")
+
+
+@each_function
+def test_it_has_a_role_of_its_own_with_policies_of_this_template_only(function: Function) -> None:
+    assert "Role" not in function.properties
+    assert function.policies <= TEMPLATE.of_type("AWS::IAM::ManagedPolicy").keys()
+
+
+@each_function
+def test_only_what_learns_about_providers_writes_the_breaker_table(function: Function) -> None:
+    writes = {"ChatCompletionsFunction", "EmbeddingsFunction", "EmbedFunction", "HealthCheckFunction"}
+    assert ("BreakerWritePolicy" in function.policies) == (function.name in writes)
+    assert "BreakerReadPolicy" in function.policies
+
+
+def test_the_breakers_policies_allow_what_the_store_calls_and_nothing_else() -> None:
+    store = (ROOT / "layers/bridge/sekha_llm_bridge/resilience/dynamodb.py").read_text()
+    called = {f"dynamodb:{name.title().replace('_', '')}" for name in re.findall(r"_client\.(\w+)\(", store)}
+    policies = TEMPLATE.of_type("AWS::IAM::ManagedPolicy")
+    statements = [policies[name]["PolicyDocument"]["Statement"] for name in ("BreakerReadPolicy", "BreakerWritePolicy")]
+    assert {statement["Action"] for [statement] in statements} == called
+
+
+@pytest.mark.parametrize("policy", TEMPLATE.of_type("AWS::IAM::ManagedPolicy"))
+def test_a_policy_names_its_actions_and_resources(policy: str) -> None:
+    document = TEMPLATE.of_type("AWS::IAM::ManagedPolicy")[policy]["PolicyDocument"]
+    for entry in document["Statement"]:
+        statement = entry["Fn::If"][1] if "Fn::If" in entry else entry
+        actions = statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
+        assert not [action for action in actions if "*" in action]
+        assert "NotAction" not in statement
+        assert references({"": statement["Resource"]}) or "Fn::GetAtt" in statement["Resource"]
+
+
+@each_function
+def test_only_what_stores_embeddings_carries_the_client_of_chroma(function: Function) -> None:
+    assert "BridgeLayer" in function.layers
+    assert ("ChromaLayer" in function.layers) == (function.name in {"EmbeddingsFunction", "EmbedFunction"})
+
+
+@each_function
+def test_it_is_told_what_it_needs_to_know(function: Function) -> None:
+    assert function.properties["Environment"]["Variables"] == {
+        "BREAKER_TABLE": {"Ref": "BreakerTable"},
+        "BRIDGE_REVISION": {"Ref": "Revision"},
+        "CHROMA_URL": {"Ref": "ChromaUrl"},
+        "CHROMA_TOKEN": {"Ref": "ChromaToken"},
+        "OPENAI_API_KEY": {"Ref": "OpenAiApiKey"},
+        "POWERTOOLS_SERVICE_NAME": "sekha-llm-bridge",
+        "POWERTOOLS_METRICS_NAMESPACE": "SekhaLlmBridge",
+        "POWERTOOLS_LOG_LEVEL": {"Ref": "LogLevel"},
+    }
+
+
+@each_function
+def test_a_change_of_any_parameter_that_it_gets_publishes_a_new_version(function: Function) -> None:
+    properties = function.properties
+    given = references([properties["Environment"], properties["Architectures"]]) & TEMPLATE.parameters.keys()
+    secret = {name for name in given if TEMPLATE.parameters[name].get("NoEcho")}
+    # Lambda refuses to publish a version that is like the last, so a function without snapshots must not name them.
+    snapshots = {"SnapStart"} if "Fn::If" in properties["SnapStart"]["ApplyOn"] else set()
+    assert references(properties["VersionDescription"]) == (given - secret) | snapshots
+    assert properties["AutoPublishAlias"] == "live"
+
+
+@pytest.mark.parametrize("name", ["OpenAiApiKey", "ChromaToken"])
+def test_a_secret_is_not_shown(name: str) -> None:
+    assert TEMPLATE.parameters[name]["NoEcho"] is True
+    assert name not in references(list(TEMPLATE.outputs.values()))
+
+
+def test_health_is_checked_every_minute() -> None:
+    [schedule] = FUNCTIONS["HealthCheckFunction"].events("ScheduleV2")
+    assert schedule["ScheduleExpression"] == "rate(1 minute)"
+    assert schedule["OmitName"] is True  # two stacks in one account must not collide
+    assert FUNCTIONS["HealthCheckFunction"].properties["Timeout"] < 60  # one check at a time
+
+
+def test_the_breaker_table_has_one_item_per_provider_and_forgets_old_ones() -> None:
+    table = TEMPLATE.resources["BreakerTable"]["Properties"]
+    assert table["KeySchema"] == [{"AttributeName": "provider_id", "KeyType": "HASH"}]
+    assert table["AttributeDefinitions"] == [{"AttributeName": "provider_id", "AttributeType": "S"}]
+    assert table["BillingMode"] == "PAY_PER_REQUEST"
+    assert table["TimeToLiveSpecification"] == {"AttributeName": "expires_at", "Enabled": True}
+
+
+def rendered(name: str) -> dict[str, Any]:
+    """The response's body, as API Gateway fills it in."""
+    template = RESPONSES[name]["ResponseTemplates"]["application/json"]
+    values = {"$context.requestId": "c6af9ac6", "$context.error.messageString": '"Unsupported \\"Media\\" Type"'}
+    for variable, value in values.items():
+        template = template.replace(variable, value)
+    assert "$" not in template, "a variable that API Gateway's documentation does not list"
+    return dict(json.loads(template))
+
+
+@each_response
+def test_what_api_gateway_answers_itself_has_openais_envelope(name: str) -> None:
+    error = rendered(name)["error"]
+    assert error.keys() == {"message", "type", "param", "code", "request_id"}
+    assert error["request_id"] == "c6af9ac6"
+    assert re.fullmatch(r"[a-z_]+", error["code"])
+    assert re.fullmatch(r"[a-z_]+", error["type"])
+
+
+@each_response
+def test_what_api_gateway_answers_itself_has_the_request_id_as_header(name: str) -> None:
+    assert RESPONSES[name]["ResponseParameters"]["Headers"]["x-request-id"] == "context.requestId"
+
+
+@pytest.mark.parametrize(
+    ("name", "error"),
+    [
+        ("MISSING_AUTHENTICATION_TOKEN", UnknownPath),
+        ("REQUEST_TOO_LARGE", PayloadTooLarge),
+        ("THROTTLED", RateLimited),
+        ("INTEGRATION_TIMEOUT", OutOfTime),
+        ("BAD_REQUEST_BODY", InvalidRequest),
+    ],
+)
+def test_api_gateway_and_the_functions_name_one_fault_alike(name: str, error: type[BridgeError]) -> None:
+    body = rendered(name)["error"]
+    assert (RESPONSES[name]["StatusCode"], body["type"], body["code"]) == (error.status, error.type, error.code)
+
+
+def test_api_gateways_other_answers_keep_their_status() -> None:
+    assert {name: response.get("StatusCode") for name, response in RESPONSES.items()} == {
+        "MISSING_AUTHENTICATION_TOKEN": 404,
+        "UNAUTHORIZED": 401,
+        "ACCESS_DENIED": 403,
+        "REQUEST_TOO_LARGE": 413,
+        "THROTTLED": 429,
+        "QUOTA_EXCEEDED": 429,
+        "INTEGRATION_TIMEOUT": 504,
+        "INTEGRATION_FAILURE": 502,
+        "BAD_REQUEST_BODY": 400,
+        "DEFAULT_4XX": None,
+        "DEFAULT_5XX": None,
+    }
+
+
+def test_a_guided_deployment_explains_every_parameter_and_needs_no_answer() -> None:
+    interface = TEMPLATE.metadata["AWS::CloudFormation::Interface"]
+    grouped = [name for group in interface["ParameterGroups"] for name in group["Parameters"]]
+    assert sorted(grouped) == sorted(TEMPLATE.parameters) == sorted(interface["ParameterLabels"])
+    assert all({"Description", "Default"} <= parameter.keys() for parameter in TEMPLATE.parameters.values())
+
+
+@pytest.mark.parametrize(
+    ("parameter", "good", "bad"),
+    [
+        ("ChromaUrl", ["", "http://10.0.0.5:8000", "https://db.example.com"], ["db:8000", "http://db/api", "ftp://db"]),
+        ("SecretsPrefix", ["sekha", "team/sekha", "a.b-c_d"], ["", "/sekha", "sekha/", "*", "a/*"]),
+        ("SecretsKeyArn", ["", f"{KMS}key/1234-ab"], ["*", f"{KMS}key/*", f"{KMS}alias/mine"]),
+        ("StageName", ["prod", "v2_0"], ["", "my-stage", "a/b"]),
+    ],
+)
+def test_a_parameter_that_cannot_work_is_refused(parameter: str, good: list[str], bad: list[str]) -> None:
+    pattern = re.compile(TEMPLATE.parameters[parameter]["AllowedPattern"])
+    assert [value for value in good if not pattern.match(value)] == []
+    assert [value for value in bad if pattern.match(value)] == []
