@@ -1,0 +1,127 @@
+"""The vector store on a real Chroma server."""
+
+from collections.abc import Iterator
+from itertools import count
+from typing import Any
+
+import chromadb
+import pytest
+
+from sekha_llm_bridge.config.models import ChromaConfig
+from sekha_llm_bridge.embeddings import Batch, SpaceMismatch, StoreFailed, VectorRecord, content_id
+from sekha_llm_bridge.embeddings.chroma_store import ChromaStore
+from tests.fakes.chroma import chroma_server
+
+_names = (f"notes{i}" for i in count())
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with chroma_server(tmp_path_factory.mktemp("chroma")) as address:
+        yield address
+
+
+@pytest.fixture
+def client(url: str) -> Any:
+    """Chroma's own client, to look at what the store did."""
+    host, _, port = url.removeprefix("http://").partition(":")
+    return chromadb.HttpClient(host, int(port))
+
+
+@pytest.fixture
+def store(url: str) -> ChromaStore:
+    return ChromaStore(ChromaConfig(url=url), default_space="mini", default_dimension=3)
+
+
+@pytest.fixture
+def name() -> str:
+    """A base name that no other test uses."""
+    return next(_names)
+
+
+def batch(name: str, *texts: str, space: str = "mini", **fields: Any) -> Batch:
+    records = tuple(VectorRecord(content_id(t), t, [float(len(t)), 1.0, 0.5], **fields) for t in texts)
+    return Batch(name, 3, space, records)
+
+
+def test_records_are_kept_in_the_collection_of_their_dimension(store: ChromaStore, client: Any, name: str) -> None:
+    assert store.upsert(batch(name, "one", "three", metadata={"k": 1})) == 2
+    kept = client.get_collection(f"{name}_3").get(include=["documents", "metadatas", "embeddings"])
+    assert sorted(kept["documents"]) == ["one", "three"]
+    assert kept["metadatas"] == [{"k": 1}, {"k": 1}]
+    assert sorted(vector[0] for vector in kept["embeddings"]) == [3.0, 5.0]
+
+
+def test_a_new_collection_measures_by_cosine_and_records_its_space(store: ChromaStore, client: Any, name: str) -> None:
+    store.upsert(batch(name, "one", space="own"))
+    collection = client.get_collection(f"{name}_3")
+    assert collection.metadata == {"embedding_space": "own", "dimension": 3}
+    assert collection.configuration_json["hnsw"]["space"] == "cosine"
+
+
+def test_a_repeat_stores_nothing_twice(store: ChromaStore, client: Any, name: str) -> None:
+    for _ in range(3):
+        store.upsert(batch(name, "one", "two"))
+    assert client.get_collection(f"{name}_3").count() == 2
+
+
+def test_the_same_text_twice_in_a_batch_is_one_record(store: ChromaStore, client: Any, name: str) -> None:
+    assert store.upsert(batch(name, "one", "one", "two")) == 2
+    assert client.get_collection(f"{name}_3").count() == 2
+
+
+def test_a_batch_larger_than_one_request_is_kept_whole(store: ChromaStore, client: Any, name: str) -> None:
+    assert store.upsert(batch(name, *(f"text {i}" for i in range(2048)))) == 2048
+    assert client.get_collection(f"{name}_3").count() == 2048
+
+
+def test_vectors_of_another_space_are_refused_and_nothing_is_written(
+    store: ChromaStore, client: Any, name: str
+) -> None:
+    store.upsert(batch(name, "one"))
+    with pytest.raises(SpaceMismatch, match="holds vectors of the space mini, not other"):
+        store.upsert(batch(name, "two", space="other"))
+    assert client.get_collection(f"{name}_3").count() == 1
+
+
+def test_an_existing_collection_of_another_space_is_refused_by_a_store_that_never_saw_it(
+    store: ChromaStore, url: str, name: str
+) -> None:
+    store.upsert(batch(name, "one", space="other"))
+    fresh = ChromaStore(ChromaConfig(url=url), default_space="mini", default_dimension=3)
+    with pytest.raises(SpaceMismatch):
+        fresh.upsert(batch(name, "two", space="mini"))
+
+
+def test_a_collection_without_a_mark_takes_that_of_the_default_model(
+    store: ChromaStore, client: Any, name: str
+) -> None:
+    old = client.create_collection(
+        f"{name}_3", metadata={"made_by": "v1", "hnsw:space": "cosine"}, embedding_function=None
+    )
+    old.add(ids=["old"], embeddings=[[1.0, 2.0, 3.0]])
+    assert store.upsert(batch(name, "one")) == 1
+    marked = client.get_collection(f"{name}_3")
+    assert marked.metadata == {"made_by": "v1", "embedding_space": "mini", "dimension": 3}
+    assert marked.count() == 2
+
+
+def test_a_collection_without_a_mark_of_another_dimension_is_not_guessed(client: Any, url: str, name: str) -> None:
+    client.create_collection(f"{name}_3", embedding_function=None)
+    other = ChromaStore(ChromaConfig(url=url), default_space="mini", default_dimension=768)
+    with pytest.raises(SpaceMismatch, match="nobody recorded"):
+        other.upsert(batch(name, "one"))
+
+
+def test_a_collection_deleted_behind_our_back_is_made_again(store: ChromaStore, client: Any, name: str) -> None:
+    store.upsert(batch(name, "one"))
+    client.delete_collection(f"{name}_3")
+    assert store.upsert(batch(name, "two")) == 1
+    assert client.get_collection(f"{name}_3").count() == 1
+
+
+def test_a_server_that_is_gone_is_a_failure_without_any_text(name: str) -> None:
+    gone = ChromaStore(ChromaConfig(url="http://127.0.0.1:9"), default_space="mini", default_dimension=3)
+    with pytest.raises(StoreFailed) as caught:
+        gone.upsert(batch(name, "the secret text"))
+    assert "secret" not in str(caught.value)

@@ -1,0 +1,139 @@
+"""A pool of instances without the gateway: limits that would take long to reach with those of AWS."""
+
+import asyncio
+import json
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from local_stack.functions import FunctionPool, start_limit
+from local_stack.instance import Blueprint
+from local_stack.invocation import FaultKind, FunctionFault, ThrottledError
+from local_stack.processes import Processes
+
+SLOW_TO_START_ONCE = """
+import pathlib, time
+mark = pathlib.Path("started-before")
+if not mark.exists():
+    mark.touch()
+    time.sleep(60)
+
+def handler(event, context):
+    return "ready"
+"""
+COMES_AND_GOES = """
+import pathlib, time
+
+def handler(event, context):
+    while event["wait_for"] and not pathlib.Path(event["wait_for"]).exists():
+        time.sleep(0.01)
+    return context.aws_request_id
+"""
+
+
+def with_pool(
+    folder: Path,
+    code: str,
+    use: Callable[[FunctionPool], Awaitable[None]],
+    *,
+    max_instances: int = 10,
+    init_limit_s: float = 10,
+    timeout_s: float = 10,
+) -> list[FunctionFault]:
+    """Runs `use` with a pool of a function of that code; returns the failures to start."""
+    (folder / "app.py").write_text(code)
+    failures: list[FunctionFault] = []
+
+    async def scenario() -> None:
+        processes = Processes()
+        await processes.start()
+        blueprint = Blueprint(
+            name="f",
+            arn="arn:aws:lambda:us-east-1:123456789012:function:f",
+            command=[sys.executable, "-m", "awslambdaric", "app.handler"],
+            folder=folder,
+            environment={"PYTHONPATH": str(folder)},
+            memory_mb=512,
+            timeout_s=timeout_s,
+            log=folder / "f.log",
+            init_limit_s=init_limit_s,
+        )
+        pool = FunctionPool(
+            blueprint,
+            processes,
+            start_limit(),
+            max_instances=max_instances,
+            throttle_after_s=0.2,
+            on_init_failure=lambda _blueprint, fault: failures.append(fault),
+        )
+        try:
+            await use(pool)
+        finally:
+            await pool.close()
+            await processes.end_all()
+
+    asyncio.run(scenario())
+    return failures
+
+
+async def answer(pool: FunctionPool, event: object = None) -> object:
+    """The function's answer to `event`, parsed."""
+    return json.loads(await (await pool.invoke(json.dumps(event).encode())).read())
+
+
+def test_an_initialisation_beyond_its_limit_is_done_again_in_the_functions_own_time(tmp_path: Path) -> None:
+    async def use(pool: FunctionPool) -> None:
+        assert await answer(pool) == "ready"
+
+    assert with_pool(tmp_path, SLOW_TO_START_ONCE, use, init_limit_s=0.5) == []
+    assert "Phase: init Status: timeout" in (tmp_path / "f.log").read_text()
+
+
+def test_an_initialisation_that_never_ends_is_a_fault(tmp_path: Path) -> None:
+    async def use(pool: FunctionPool) -> None:
+        with pytest.raises(FunctionFault, match=r"Task timed out after 0\.30 seconds"):
+            await answer(pool)
+
+    code = "import time\ntime.sleep(60)\n"
+    failures = with_pool(tmp_path, code, use, init_limit_s=0.3, timeout_s=0.3)
+    assert [fault.kind for fault in failures] == [FaultKind.TIMED_OUT]
+
+
+def test_a_function_without_its_handler_is_a_fault_that_says_so(tmp_path: Path) -> None:
+    async def use(pool: FunctionPool) -> None:
+        with pytest.raises(FunctionFault, match="Handler 'handler' missing on module 'app'"):
+            await answer(pool)
+
+    with_pool(tmp_path, "x = 1\n", use)
+
+
+def test_requests_one_after_another_get_the_same_instance(tmp_path: Path) -> None:
+    async def use(pool: FunctionPool) -> None:
+        assert len({await answer(pool) for _ in range(20)}) == 1
+
+    with_pool(tmp_path, "import os\n\ndef handler(event, context):\n    return os.getpid()\n", use)
+
+
+def test_requests_beyond_the_last_instance_wait_for_it(tmp_path: Path) -> None:
+    async def use(pool: FunctionPool) -> None:
+        answers = await asyncio.gather(*(answer(pool, {"wait_for": ""}) for _ in range(20)))
+        assert len(set(map(str, answers))) == 20
+
+    with_pool(tmp_path, COMES_AND_GOES, use, max_instances=2)
+
+
+def test_requests_that_would_wait_for_long_are_throttled(tmp_path: Path) -> None:
+    async def use(pool: FunctionPool) -> None:
+        await pool.prewarm()
+        mark = tmp_path / "go"
+        first = asyncio.create_task(answer(pool, {"wait_for": str(mark)}))
+        await asyncio.sleep(0)
+        with pytest.raises(ThrottledError):
+            await answer(pool, {"wait_for": ""})
+        mark.touch()
+        assert await first
+        assert await answer(pool, {"wait_for": ""})
+
+    with_pool(tmp_path, COMES_AND_GOES, use, max_instances=1)

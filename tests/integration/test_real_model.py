@@ -1,0 +1,47 @@
+"""The bridge with its embedded models: what a new user gets on a machine with nothing else on it."""
+
+import math
+from collections.abc import Iterator, Sequence
+
+import httpx
+import openai
+import pytest
+
+from local_stack.testing import RunningStack, running_stack
+
+pytestmark = [pytest.mark.stack, pytest.mark.model]
+
+
+@pytest.fixture(scope="module")
+def stack() -> Iterator[RunningStack]:
+    # No Ollama of this machine may answer in the embedded model's place.
+    with running_stack(config=None, model=True, env={"OLLAMA_URL": "http://127.0.0.1:9"}) as running:
+        yield running
+
+
+@pytest.fixture
+def client(stack: RunningStack) -> openai.OpenAI:
+    return openai.OpenAI(base_url=f"{stack.base_url}/v1", api_key="unused", max_retries=0)
+
+
+def cosine(one: Sequence[float], other: Sequence[float]) -> float:
+    dot = sum(a * b for a, b in zip(one, other, strict=True))
+    return dot / math.sqrt(sum(a * a for a in one) * sum(b * b for b in other))
+
+
+def test_a_real_model_answers(client: openai.OpenAI) -> None:
+    messages = [{"role": "user", "content": "What is the capital of France? Answer in one sentence."}]
+    reply = client.chat.completions.create(model="auto", messages=messages, max_tokens=30, temperature=0)  # type: ignore[arg-type]  # a literal
+    assert "Paris" in (reply.choices[0].message.content or "")
+    assert reply.usage is not None
+    assert 0 < reply.usage.completion_tokens <= 30
+
+
+def test_real_vectors_tell_related_from_unrelated_and_are_stored(client: openai.OpenAI, stack: RunningStack) -> None:
+    texts = ["A cat sleeps on the sofa.", "A kitten is napping on the couch.", "The stock market fell sharply."]
+    reply = client.embeddings.create(model="all-minilm-l6-v2", input=texts)
+    cat, kitten, market = (row.embedding for row in reply.data)
+    assert len(cat) == 384
+    assert cosine(cat, kitten) > cosine(cat, market) + 0.3
+    stored = httpx.post(f"{stack.base_url}/v1/embeddings", json={"input": texts}, timeout=30).json()["bridge"]
+    assert (stored["collection"], stored["stored"]) == ("conversations_384", 3)

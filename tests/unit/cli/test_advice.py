@@ -1,0 +1,27 @@
+"""What check-config adds to the loader's own warnings."""
+
+import pytest
+
+from sekha_llm_bridge.cli.check_config import advice
+from sekha_llm_bridge.config import ProviderType
+from sekha_llm_bridge.providers.registry import has_adapter
+from tests.fakes.settings import chat_model, make_settings, provider
+
+
+@pytest.mark.parametrize("provider_type", ProviderType)
+def test_a_type_that_this_version_cannot_talk_to_is_warned_about(provider_type: ProviderType) -> None:
+    settings = make_settings(
+        provider("p", chat_model(), provider_type=provider_type, base_url="https://host", api_key="k"),
+    )
+    warned = [warning for warning in advice(settings) if f"of type {provider_type}" in warning]
+    assert bool(warned) is not has_adapter(provider_type)
+
+
+def test_models_without_a_price_are_named_once_per_provider() -> None:
+    settings = make_settings(
+        provider("p", chat_model("x", price=None), chat_model("y", price=None, task="chat_smart"), base_url="http://h"),
+        routing={"max_cost_per_request": "0.5"},
+    )
+    assert list(advice(settings)) == [
+        "p: no price is known of x, y: the cost limit of $0.5 excludes them; give it in `pricing`"
+    ]

@@ -1,0 +1,125 @@
+"""What must hold between the sections of the file."""
+
+import pytest
+
+from tests.unit.config.conftest import FaultsOf, Load
+
+BASE = """
+providers:
+  - id: a
+    provider_type: ollama
+    models:
+      - {model_id: chat, task: chat_small, context_window: 10}
+      - {model_id: chat, task: chat_smart, context_window: 10}
+      - {model_id: embed, task: embedding, context_window: 10, dimension: 3}
+      - {model_id: eyes, task: vision, context_window: 10}
+      - {model_id: both, tasks: [chat_small, chat_large], context_window: 10, supports_vision: true}
+  - id: b
+    provider_type: openai
+    base_url: http://b
+    models:
+      - {model_id: chat, task: chat_small, context_window: 10}
+      - {model_id: twin, task: chat_small, context_window: 10, supports_vision: true}
+      - {model_id: twin, task: chat_smart, context_window: 10, supports_vision: true}
+"""
+
+
+def test_one_model_may_have_several_tasks_and_several_providers(load: Load) -> None:
+    assert len(load(BASE).providers) == 2
+
+
+def test_two_providers_with_one_id_are_a_fault(faults_of: FaultsOf) -> None:
+    (fault,) = faults_of(BASE.replace("id: b\n", "id: a\n"))
+    assert fault == "11: providers[1].id: `a` is the id of providers[0] too: an id must be unique"
+
+
+def test_one_model_twice_with_one_task_is_a_fault(faults_of: FaultsOf) -> None:
+    (fault,) = faults_of(
+        BASE.replace("task: chat_smart, context_window: 10}", "task: chat_small, context_window: 10}", 1)
+    )
+    assert fault == (
+        "7: providers[0].models[1]: `chat` has task chat_small in providers[0].models[0] already: remove one of them"
+    )
+
+
+def test_a_task_named_twice_in_one_entry_is_a_fault(faults_of: FaultsOf) -> None:
+    (fault,) = faults_of(BASE.replace("[chat_small, chat_large]", "[chat_small, chat_small]"))
+    assert "`both` has task chat_small" in fault
+
+
+@pytest.mark.parametrize(
+    ("default", "model"),
+    [
+        ("embedding", "embed"),
+        ("chat_fast", "chat"),
+        ("chat_smart", "both"),
+        ("chat_vision", "eyes"),
+        ("chat_vision", "both"),
+        ("chat_vision", "null"),
+    ],
+)
+def test_a_default_model_that_can_do_it_is_accepted(load: Load, default: str, model: str) -> None:
+    load(f"{BASE}default_models: {{{default}: {model}}}\n")
+
+
+@pytest.mark.parametrize(
+    ("default", "model", "problem"),
+    [
+        ("embedding", "chat", "must name a model that has task embedding, is chat; possible here: embed"),
+        ("chat_fast", "embed", "must name a model that answers chats, is embed; possible here: both, chat, eyes, twin"),
+        ("chat_vision", "chat", "must name a model that takes images, is chat; possible here: both, eyes, twin"),
+        ("chat_fast", "chta", "must name a configured model, is chta; did you mean `chat`?"),
+        ("embedding", "vectors", "must name a configured model, is vectors; possible here: embed"),
+    ],
+)
+def test_a_default_model_that_cannot_do_it_is_a_fault(
+    faults_of: FaultsOf, default: str, model: str, problem: str
+) -> None:
+    assert faults_of(f"{BASE}default_models: {{{default}: {model}}}\n") == [f"18: default_models.{default}: {problem}"]
+
+
+def test_a_default_model_whose_own_section_has_a_fault_is_not_reported_as_missing(faults_of: FaultsOf) -> None:
+    broken = BASE.replace(
+        "model_id: embed, task: embedding, context_window: 10", "model_id: embed, task: embedding, context_window: x"
+    )
+    (fault,) = faults_of(f"{broken}default_models: {{embedding: embed}}\n")
+    assert "context_window" in fault
+
+
+def test_vectors_of_one_space_with_two_lengths_are_warned_about(load: Load) -> None:
+    other = "      - {model_id: other, task: embedding, context_window: 10, dimension: 4, embedding_space: embed}\n"
+    (warning,) = load(BASE + other).warnings
+    assert "providers[1].models[3]: other has dimension 4 in the embedding space embed, where embed has 3" in warning
+
+
+def test_a_public_api_without_a_key_is_warned_about(load: Load) -> None:
+    (warning,) = load(BASE.replace("    base_url: http://b\n", "")).warnings
+    assert "provider b has no api_key, and https://api.openai.com/v1 answers nobody without one" in warning
+
+
+def test_a_file_of_which_no_provider_is_left_is_warned_about(load: Load) -> None:
+    text = BASE.replace("id: a", "id: a\n    api_key: ${A}").replace("id: b\n", "id: b\n    api_key: ${B}\n")
+    assert "no provider is enabled" in load(text).warnings[-1]
+
+
+@pytest.mark.parametrize(
+    ("environ", "names"),
+    [
+        ({"CHAT_MODEL": "m"}, "CHAT_MODEL is set"),
+        (
+            {"CHAT_MODEL": "m", "OLLAMA_BASE_URL": "u", "EMBEDDING_MODEL": "e"},
+            "OLLAMA_BASE_URL, EMBEDDING_MODEL, CHAT_MODEL are set",
+        ),
+    ],
+)
+def test_variables_of_v1_get_one_warning_that_names_them_and_the_command(
+    load: Load, environ: dict[str, str], names: str
+) -> None:
+    (warning,) = load(BASE, environ).warnings
+    assert warning.startswith(names)
+    assert "`sekha-bridge migrate-env .env`" in warning
+
+
+def test_a_variable_of_v1_that_the_file_refers_to_is_not_ignored_and_so_not_warned_about(load: Load) -> None:
+    text = BASE.replace("id: a", "id: a\n    base_url: ${OLLAMA_BASE_URL}")
+    assert load(text, {"OLLAMA_BASE_URL": "http://gpu:11434"}).warnings == ()

@@ -1,0 +1,137 @@
+"""Where providers are, however people write it."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sekha_llm_bridge.config.endpoints import ENDPOINTS, check_server_url, complete_base_url, mask_user_info
+from sekha_llm_bridge.config.models import ProviderType
+
+P = ProviderType
+
+
+@pytest.mark.parametrize(
+    ("provider_type", "url"),
+    [
+        (P.OLLAMA, "http://localhost:11434"),
+        (P.OPENAI, "https://api.openai.com/v1"),
+        (P.ANTHROPIC, "https://api.anthropic.com"),
+        (P.OPENROUTER, "https://openrouter.ai/api/v1"),
+        (P.GEMINI, "https://generativelanguage.googleapis.com/v1beta/openai"),
+        (P.LITELLM, "http://localhost:4000/v1"),
+        (P.BEDROCK, None),
+    ],
+)
+def test_a_type_has_this_default(provider_type: ProviderType, url: str | None) -> None:
+    assert complete_base_url(provider_type, None) == url
+
+
+def test_every_type_has_a_row() -> None:
+    assert set(ENDPOINTS) == set(ProviderType)
+
+
+def test_azure_has_no_default() -> None:
+    with pytest.raises(ValueError, match="azure_openai has no default"):
+        complete_base_url(P.AZURE_OPENAI, None)
+
+
+@pytest.mark.parametrize(
+    ("provider_type", "written", "full"),
+    [
+        (P.OPENAI, "https://api.openai.com", "https://api.openai.com/v1"),
+        (P.OPENAI, "https://api.openai.com/", "https://api.openai.com/v1"),
+        (P.OPENAI, "https://api.openai.com/v1", "https://api.openai.com/v1"),
+        (P.OPENAI, "https://api.openai.com/v1/", "https://api.openai.com/v1"),
+        (P.OPENAI, "https://api.openai.com/v1/v1", "https://api.openai.com/v1"),
+        (P.OPENAI, "https://api.openai.com//v1//", "https://api.openai.com/v1"),
+        (P.OPENAI, "http://gpu:8000", "http://gpu:8000/v1"),
+        (P.OPENAI, "http://gpu:8000/llm", "http://gpu:8000/llm/v1"),
+        (P.OPENAI, "http://[::1]:8000", "http://[::1]:8000/v1"),
+        (P.OPENAI, "http://user:pw@gpu:8000", "http://user:pw@gpu:8000/v1"),
+        (P.OPENAI, "https://ark.example.com/api/v3", "https://ark.example.com/api/v3"),
+        (P.OPENAI, "https://x.example.com/v1beta/openai", "https://x.example.com/v1beta/openai"),
+        (P.OPENAI, "https://r.openai.azure.com/openai/v1", "https://r.openai.azure.com/openai/v1"),
+        (
+            P.OPENAI,
+            "https://gateway.example.com/v1/account/name/openai",
+            "https://gateway.example.com/v1/account/name/openai",
+        ),
+        (P.OPENROUTER, "https://openrouter.ai", "https://openrouter.ai/api/v1"),
+        (P.OPENROUTER, "https://openrouter.ai/api", "https://openrouter.ai/api/v1"),
+        (P.OPENROUTER, "https://openrouter.ai/api/v1/", "https://openrouter.ai/api/v1"),
+        (
+            P.GEMINI,
+            "https://generativelanguage.googleapis.com",
+            "https://generativelanguage.googleapis.com/v1beta/openai",
+        ),
+        (
+            P.GEMINI,
+            "https://generativelanguage.googleapis.com/v1beta",
+            "https://generativelanguage.googleapis.com/v1beta/openai",
+        ),
+        (P.LITELLM, "http://localhost:4000", "http://localhost:4000/v1"),
+        (P.AZURE_OPENAI, "https://r.openai.azure.com", "https://r.openai.azure.com/openai/v1"),
+        (P.AZURE_OPENAI, "https://r.openai.azure.com/openai/", "https://r.openai.azure.com/openai/v1"),
+        (P.AZURE_OPENAI, "https://r.openai.azure.com/openai/v1", "https://r.openai.azure.com/openai/v1"),
+        (P.OLLAMA, "http://localhost:11434/", "http://localhost:11434"),
+        (P.OLLAMA, "http://localhost:11434/v1", "http://localhost:11434"),
+        (P.OLLAMA, "http://localhost:11434/v1/", "http://localhost:11434"),
+        (P.OLLAMA, "https://host/ollama/v1", "https://host/ollama"),
+        (P.ANTHROPIC, "https://api.anthropic.com/v1", "https://api.anthropic.com"),
+        (
+            P.BEDROCK,
+            "https://vpce-1.bedrock-runtime.eu-west-1.amazonaws.com/",
+            "https://vpce-1.bedrock-runtime.eu-west-1.amazonaws.com",
+        ),
+    ],
+)
+def test_a_missing_or_extra_version_is_mended(provider_type: ProviderType, written: str, full: str) -> None:
+    assert complete_base_url(provider_type, written) == full
+
+
+@given(
+    st.sampled_from(ProviderType),
+    st.lists(st.sampled_from(["v1", "api", "openai", "v1beta", "v3", "x"]), max_size=4).map("/".join),
+)
+def test_mending_twice_changes_nothing_more(provider_type: ProviderType, path: str) -> None:
+    once = complete_base_url(provider_type, f"https://host/{path}")
+    assert complete_base_url(provider_type, once) == once
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        *("localhost:11434", "//host", "ftp://host", "http://", "http:///v1", "a b"),
+        *(
+            "http://host:port",
+            "http://host:99999",
+            "http://[::1",
+            "http://host/a b",
+            "http://host?key=x",
+            "http://host#x",
+        ),
+    ],
+)
+def test_what_is_no_base_url_is_refused(written: str) -> None:
+    with pytest.raises(ValueError, match="must ") as caught:
+        complete_base_url(P.OPENAI, written)
+    assert "port" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url", ["http://localhost:8000", "https://chroma.example.com:443", "http://[::1]:8000", "http://h:1/"]
+)
+def test_a_server_is_scheme_host_and_port(url: str) -> None:
+    assert check_server_url(url) == url.rstrip("/")
+
+
+@pytest.mark.parametrize(
+    "url", ["http://localhost", "localhost:8000", "http://h:1/path", "http://u:p@h:1", "http://h:1?x"]
+)
+def test_a_server_is_nothing_else(url: str) -> None:
+    with pytest.raises(ValueError, match="must "):
+        check_server_url(url)
+
+
+def test_the_password_of_a_url_is_masked() -> None:
+    assert mask_user_info("https://user:p@ss@host/v1") == "https://***@host/v1"

@@ -1,0 +1,90 @@
+"""Every YAML example of the migration guide, and every file that the repository ships, loads unchanged."""
+
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from sekha_llm_bridge.config import ProviderType, Task, bundled_path, load_settings
+from tests.unit.config.conftest import Load
+from tests.unit.config.memory_secrets import MemorySecrets
+
+DATA = Path(__file__).parent / "data"
+BUNDLED = bundled_path() or Path()
+EXAMPLES = sorted((BUNDLED.parent / "examples").glob("*.yaml"))
+
+
+def test_the_guides_first_example_loads_as_it_stands() -> None:
+    settings = load_settings(DATA / "guide_v2.yaml", environ={})
+    (ollama,) = settings.providers
+    assert (ollama.id, ollama.provider_type, ollama.base_url) == (
+        "ollama_local",
+        ProviderType.OLLAMA,
+        "http://localhost:11434",
+    )
+    assert [model.named_tasks for model in ollama.models] == [(Task.EMBEDDING,), (Task.CHAT_SMALL,), (Task.CHAT_SMART,)]
+    assert settings.routing.max_cost_per_request == Decimal("0.10")
+    assert settings.routing.circuit_breaker.failure_threshold == 5
+    assert settings.default_models.chat_fast == "llama3.1:8b"
+    assert settings.warnings == ()
+
+
+def test_the_guides_second_example_loads_with_its_key() -> None:
+    settings = load_settings(DATA / "guide_fallback.yaml", environ={"OPENAI_API_KEY": "sk-x"})
+    assert [provider.id for provider in settings.providers] == ["ollama_local", "openai_cloud"]
+    assert settings.providers[1].base_url == "https://api.openai.com/v1"
+    assert all(model.has_vision for model in settings.providers[1].models)
+
+
+def test_the_guides_second_example_runs_on_ollama_alone_without_its_key() -> None:
+    settings = load_settings(DATA / "guide_fallback.yaml", environ={})
+    assert [provider.id for provider in settings.providers] == ["ollama_local"]
+    assert [left_out.config.id for left_out in settings.disabled] == ["openai_cloud"]
+
+
+def test_the_guides_third_example_loads_below_a_providers_section(load: Load) -> None:
+    providers = (DATA / "guide_fallback.yaml").read_text()
+    fragment = (DATA / "guide_circuit_breaker.yaml").read_text()
+    breaker = load(f"{providers}\n{fragment}").routing.circuit_breaker
+    assert (breaker.failure_threshold, breaker.timeout_secs, breaker.success_threshold) == (5, 60, 2)
+
+
+def test_the_bundled_file_needs_nothing_set() -> None:
+    settings = load_settings(BUNDLED, environ={})
+    assert [provider.id for provider in settings.providers] == ["ollama_local"]
+    assert [left_out.config.id for left_out in settings.disabled] == ["openai_cloud"]
+    assert settings.chroma.url == ""
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_an_example_is_free_of_faults_whether_or_not_its_variables_are_set(path: Path) -> None:
+    nothing = load_settings(path, environ={}, secrets=MemorySecrets())
+    everything = load_settings(path, environ=_Everything(), secrets=_Anything())
+    assert len(everything.providers) == len(nothing.providers) + len(nothing.disabled)
+    assert everything.warnings == ()
+
+
+def test_the_embedded_models_are_two_servers_on_this_machine() -> None:
+    path = next(path for path in EXAMPLES if path.stem == "embedded")
+    environ = {"LOCAL_CHAT_URL": "http://127.0.0.1:5001", "LOCAL_EMBEDDINGS_URL": "http://127.0.0.1:5002/v1"}
+    chat, embeddings = load_settings(path, environ=environ).providers
+    assert (chat.base_url, embeddings.base_url) == ("http://127.0.0.1:5001/v1", "http://127.0.0.1:5002/v1")
+    assert chat.models[0].named_tasks == (Task.CHAT_SMALL, Task.CHAT_SMART)
+    assert embeddings.models[0].dimension == 384
+
+
+class _Everything(dict[str, str]):
+    """An environment in which every variable has a value that fits."""
+
+    def get(self, name: str, default: object = None) -> str:
+        if name in {"OLLAMA_BASE_URL", "EMBEDDING_MODEL", "CHAT_MODEL"}:
+            return ""
+        return "http://localhost:1" if name.endswith("_URL") else "1"
+
+
+class _Anything(MemorySecrets):
+    def ssm(self, path: str, *, fresh: bool) -> str:
+        return "key"
+
+    def secret(self, name: str, *, fresh: bool) -> str:
+        return '{"api_key": "key"}' if name == "sekha/azure" else "key"

@@ -1,0 +1,86 @@
+"""The notation of references, apart from any value."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sekha_llm_bridge.config.references import MalformedReference, Remote, Variable, escape, parse
+
+TEXTS = st.text(st.sampled_from("${}:-#ab/ "), max_size=20)
+
+
+@pytest.mark.parametrize(
+    ("text", "pieces"),
+    [
+        ("plain", ("plain",)),
+        ("", ()),
+        ("${VAR}", (Variable("VAR"),)),
+        ("a${B}c${D}", ("a", Variable("B"), "c", Variable("D"))),
+        ("${VAR:-}", (Variable("VAR", ()),)),
+        ("${VAR:-http://localhost:11434}", (Variable("VAR", ("http://localhost:11434",)),)),
+        ("${A:-${B:-c}}", (Variable("A", (Variable("B", ("c",)),)),)),
+        ("${A:-${ssm:/x}}", (Variable("A", (Remote("ssm", "/x"),)),)),
+        ("${ssm:/sekha/openai.key}", (Remote("ssm", "/sekha/openai.key"),)),
+        ("${ssm:/sekha/key:3}", (Remote("ssm", "/sekha/key:3"),)),
+        ("${secretsmanager:prod/openai}", (Remote("secretsmanager", "prod/openai"),)),
+        ("${secretsmanager:prod/openai#api_key}", (Remote("secretsmanager", "prod/openai", "api_key"),)),
+        (
+            "${secretsmanager:arn:aws:secretsmanager:eu-west-1:123456789012:secret:a-b#k}",
+            (Remote("secretsmanager", "arn:aws:secretsmanager:eu-west-1:123456789012:secret:a-b", "k"),),
+        ),
+        ("$${VAR}", ("${", "VAR", "}")),
+        ("$VAR $ {x}", ("$VAR $ {x", "}")),
+        ("ssm:/x", ("ssm:/x",)),
+    ],
+)
+def test_a_text_is_read_as_these_pieces(text: str, pieces: tuple[object, ...]) -> None:
+    assert parse(text) == pieces
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "${",
+        "${VAR",
+        "${}",
+        "${ VAR }",
+        "${1VAR}",
+        "${VAR-default}",
+        "${VAR:?message}",
+        "${VAR:-${B}",
+        "${VÄR}",
+        "${ssm:}",
+        "${ssm:/a b}",
+        "${SSM:/a}",
+        "${env:VAR}",
+        "${ssm:/path:-default}",
+        "${secretsmanager:}",
+        "${secretsmanager:name#}",
+        "${secretsmanager:${NAME}}",
+        "${VAR\n}",
+    ],
+)
+def test_a_malformed_reference_is_refused(text: str) -> None:
+    with pytest.raises(MalformedReference):
+        parse(f"x {text}")
+
+
+def test_the_refusal_does_not_quote_the_text_which_may_be_a_password() -> None:
+    with pytest.raises(MalformedReference) as caught:
+        parse("hunter2${hunter3")
+    assert "hunter" not in str(caught.value)
+
+
+@given(TEXTS)
+def test_an_escaped_text_stands_for_itself(text: str) -> None:
+    assert "".join(str(piece) for piece in parse(escape(text))) == text
+
+
+@given(TEXTS)
+def test_any_text_is_either_read_or_refused(text: str) -> None:
+    try:
+        pieces = parse(text)
+    except MalformedReference:
+        assert "${" in text
+    else:
+        assert all(isinstance(piece, str | Variable | Remote) for piece in pieces)

@@ -1,0 +1,65 @@
+"""Which route a path belongs to."""
+
+import pytest
+
+from local_stack.cloudformation import TemplateError
+from local_stack.routes import RoutingTable
+from local_stack.template import Route
+
+TABLE = RoutingTable(
+    [
+        Route("/", "GET", "root"),
+        Route("/models", "GET", "list"),
+        Route("/models/{id}", "GET", "one"),
+        Route("/models/{id}/files", "ANY", "files"),
+        Route("/models/special", "GET", "special"),
+        Route("/models/special", "POST", "special-post"),
+        Route("/deep/{rest+}", "GET", "deep"),
+    ]
+)
+
+
+@pytest.mark.parametrize(
+    ("path", "function", "variables"),
+    [
+        ("/", "root", {}),
+        ("/models", "list", {}),
+        ("/models/", "list", {}),
+        ("/models/a", "one", {"id": "a"}),
+        ("/models/a%2Fb%3A1", "one", {"id": "a%2Fb%3A1"}),
+        ("/models/special", "special", {}),
+        ("/models/a/files", "files", {"id": "a"}),
+        ("/deep/a/b/c", "deep", {"rest": "a/b/c"}),
+        ("/deep/a%2Fb", "deep", {"rest": "a%2Fb"}),
+    ],
+)
+def test_the_most_specific_resource_wins(path: str, function: str, variables: dict[str, str]) -> None:
+    match = TABLE.find("GET", path)
+    assert match is not None
+    assert (match.route.function, match.variables) == (function, variables)
+
+
+@pytest.mark.parametrize("path", ["/model", "/models/a/b", "/deep", "/MODELS", "/models/a/files/x"])
+def test_a_path_that_is_not_defined_has_no_route(path: str) -> None:
+    assert TABLE.find("GET", path) is None
+
+
+def test_a_method_that_is_not_defined_has_no_route() -> None:
+    assert TABLE.find("DELETE", "/models") is None
+
+
+def test_the_resource_is_chosen_before_the_method() -> None:
+    """`/models/special` has no DELETE, and that of `/models/{id}` would not be asked."""
+    table = RoutingTable([Route("/models/special", "GET", "a"), Route("/models/{id}", "DELETE", "b")])
+    assert table.find("DELETE", "/models/special") is None
+
+
+def test_any_takes_every_method_but_those_defined() -> None:
+    table = RoutingTable([Route("/x", "ANY", "any"), Route("/x", "GET", "get")])
+    found = [table.find(method, "/x") for method in ("GET", "POST", "OPTIONS")]
+    assert [match.route.function for match in found if match] == ["get", "any", "any"]
+
+
+def test_one_route_of_two_functions_is_an_error() -> None:
+    with pytest.raises(TemplateError, match="GET /x belongs to both a and b"):
+        RoutingTable([Route("/x", "GET", "a"), Route("/x", "GET", "b")])

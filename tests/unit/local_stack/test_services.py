@@ -1,0 +1,35 @@
+"""A service that ends is started again, but not for ever."""
+
+import asyncio
+import sys
+from pathlib import Path
+
+from local_stack.processes import Child, Processes
+from local_stack.services import MAX_RESTARTS, Service, keep_up, tail
+
+
+def test_a_service_that_keeps_ending_is_given_up_with_a_word(tmp_path: Path) -> None:
+    said: list[str] = []
+
+    async def scenario() -> int:
+        processes = Processes()
+        starts = 0
+
+        async def begin() -> Child:
+            nonlocal starts
+            starts += 1
+            return await processes.spawn(
+                [sys.executable, "-c", "raise SystemExit(3)"], environment={}, log=tmp_path / "log"
+            )
+
+        service = Service("thing", "", begin)
+        await keep_up(service, await service.begin(), said.append)
+        return starts
+
+    assert asyncio.run(scenario()) == 1 + MAX_RESTARTS
+    assert said[0] == "thing ended (status 3); starting it again"
+    assert said[-1] == "thing ended again (status 3); it stays down"
+
+
+def test_the_tail_of_a_log_that_is_missing_is_empty(tmp_path: Path) -> None:
+    assert tail(tmp_path / "none.log") == ""
