@@ -150,6 +150,24 @@ def test_empty_choices_are_not_an_answer(run: Run[Any], wire: Wire, fake: FakePr
         run(chat())
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"choices": [{"message": {"content": "x"}}], "usage": {"prompt_tokens": 1, "prompt_tokens_details": "?"}},
+        {"choices": [{"message": "x"}]},
+        {"message": {"tool_calls": [{"function": "f"}]}},
+        {"message": {"tool_calls": 5}},
+        {"message": "x"},
+    ],
+)
+def test_an_answer_of_another_shape_is_malformed_not_a_crash(
+    run: Run[Any], wire: Wire, fake: FakeProvider, body: dict[str, Any]
+) -> None:
+    fake.script(wire.chat, Reply(body=body))
+    with pytest.raises(errors.MalformedAnswer):
+        run(chat())
+
+
 @pytest.mark.parametrize(("header", "seconds"), [("7", 7.0), ("Wed, 21 Oct 2015 07:28:00 GMT", 0.0), ("soon", None)])
 def test_retry_after_is_read_in_both_its_forms(
     run: Run[Any], wire: Wire, fake: FakeProvider, header: str, seconds: float | None

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from io import StringIO
 from typing import Any
 
@@ -326,21 +327,21 @@ def test_what_ollama_cannot_do_is_not_dropped_silently(chat: Function) -> None:
     assert "ollama has no logprobs" in error(answer)["message"]
 
 
-def test_an_unexpected_error_is_a_500_without_its_words(fake: FakeProvider, log: StringIO) -> None:
-    chat = function(provider("p", chat_model(), base_url=f"{fake.url}/v1"))
-    fake.always(
-        PATH,
-        Reply(
-            body={
-                "choices": [{"message": {"content": "x"}}],
-                "usage": {"prompt_tokens": 1, "prompt_tokens_details": "?"},
-            }
-        ),
-    )
-    answer = chat("POST", PATH, {"messages": [{"role": "user", "content": "the yellow submarine"}]})
+class Exploding:
+    """An executor with a mistake in it."""
+
+    async def perform(self, *_: object, **__: object) -> None:
+        raise RuntimeError("while working on: the yellow submarine")
+
+
+def test_an_unexpected_error_is_a_500_without_its_words(log: StringIO) -> None:
+    bridge = make_bridge(make_settings(provider("p", chat_model())))
+    broken = replace(bridge, executor=Exploding())  # type: ignore[arg-type]  # it only has to explode
+    answer = Function("chat_completions", broken)("POST", PATH, {"messages": HI})
     assert answer.status == 500
     assert error(answer)["code"] == "internal_error"
-    assert "AttributeError at openai_compatible.py" in log.getvalue()
+    assert "submarine" not in answer.text + log.getvalue()
+    assert "RuntimeError at test_chat.py" in log.getvalue()
 
 
 def test_neither_prompt_nor_key_nor_answer_is_logged(fake: FakeProvider, log: StringIO) -> None:

@@ -1,5 +1,6 @@
 """Chat completions: a request in, the answer of the best model that can give it out."""
 
+import secrets
 from collections.abc import Mapping
 from typing import Any
 
@@ -134,7 +135,7 @@ def chat_body(outcome: Outcome[ChatAnswer], prompt: TokenCount, bridge: Bridge, 
         ]
     return {
         **given,
-        "id": given.get("id") or f"chatcmpl-{outcome.receipt.provider_id}",
+        "id": given.get("id") or f"chatcmpl-{secrets.token_hex(12)}",
         "object": "chat.completion",
         "created": given.get("created") or int(bridge.clock.now().timestamp()),
         "model": outcome.receipt.model_id,
@@ -157,7 +158,9 @@ def _choice(index: int, choice: Mapping[str, Any]) -> dict[str, Any]:
 def usage_body(answer: ChatAnswer, prompt: TokenCount, choices: list[dict[str, Any]]) -> dict[str, Any]:
     """The provider's own usage; where it sent none, an estimate that says so."""
     if answer.usage is not None:
-        return {**(answer.body.get("usage") or {}), **_tokens(answer.usage)}
+        own = answer.body.get("usage") or {}
+        missing = {name: count for name, count in _tokens(answer.usage).items() if not isinstance(own.get(name), int)}
+        return {**own, **missing}
     texts = [str(choice["message"].get("content") or "") for choice in choices]
     return {**_tokens(Usage(prompt.estimate, count_texts(texts).estimate)), "estimated": True}
 

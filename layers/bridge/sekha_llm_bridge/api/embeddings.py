@@ -118,8 +118,11 @@ def _require_vectors(vectors: Sequence[Sequence[float]], count: int, dimension: 
             f"the provider sent vectors of {lengths.pop()} dimensions, not the {dimension} asked for",
             provider_status=200,
         )
-    if not all(isinstance(number, int | float) for vector in vectors for number in vector):
-        raise MalformedAnswer("the provider sent vectors that are not all numbers", provider_status=200)
+    try:
+        for vector in vectors:
+            array("d", vector)
+    except TypeError:
+        raise MalformedAnswer("the provider sent vectors that are not all numbers", provider_status=200) from None
 
 
 async def _keep(

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable
+from contextlib import suppress
 
 from sekha_llm_bridge.embeddings.records import Batch, StoreReport
 from sekha_llm_bridge.embeddings.store import SpaceMismatch, StoreFailed, VectorStore
@@ -24,7 +25,8 @@ class Archive:
 
     async def _warm(self) -> None:
         if self._store is not None:
-            await asyncio.to_thread(self._store.prepare)
+            with suppress(StoreFailed):  # `keep` meets it again, and reports it
+                await asyncio.to_thread(self._store.prepare)
 
     async def keep(self, batch: Batch, *, timeout_s: float) -> StoreReport:
         """Stores a batch within `timeout_s`. Raises only `SpaceMismatch`; every other failure is a note."""

@@ -38,8 +38,11 @@ class ChromaStore:
 
     def prepare(self) -> None:
         """See `VectorStore.prepare`."""
-        with self._connecting:
-            _ = self._server
+        try:
+            with self._connecting:
+                _ = self._server
+        except ImportError as exc:
+            raise StoreFailed("this function does not carry Chroma's client") from exc
 
     def upsert(self, batch: Batch) -> int:
         """See `VectorStore.upsert`."""

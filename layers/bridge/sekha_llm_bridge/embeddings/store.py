@@ -17,7 +17,9 @@ class VectorStore(Protocol):
     """Where vectors are kept. Methods block for a bounded time; call them in a thread."""
 
     def prepare(self) -> None:
-        """Does what is slow at first use (imports), so that it can overlap with a provider's answer."""
+        """Does what is slow at first use (imports), so that it can overlap with a provider's answer. Raises
+        `StoreFailed`.
+        """
         ...
 
     def upsert(self, batch: Batch) -> int:

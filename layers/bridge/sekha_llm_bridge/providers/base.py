@@ -1,8 +1,11 @@
 """What every adapter takes and gives, whatever its provider's wire format."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
+
+from sekha_llm_bridge.errors import MalformedAnswer
 
 Json = Mapping[str, Any]
 """A JSON object in OpenAI's published shape."""
@@ -56,6 +59,17 @@ class EmbeddingAnswer:
 
     vectors: list[list[float]]
     usage: Usage | None
+
+
+@contextmanager
+def reading_an_answer() -> Iterator[None]:
+    """An answer whose JSON is not of the expected shape anywhere inside is malformed, not a mistake of the bridge's."""
+    try:
+        yield
+    except (AttributeError, KeyError, TypeError, ValueError) as exc:
+        raise MalformedAnswer(
+            "the provider's answer is not of the shape that its API promises", provider_status=200
+        ) from exc
 
 
 class Provider(Protocol):

@@ -12,7 +12,15 @@ import orjson
 from sekha_llm_bridge.clock import Clock
 from sekha_llm_bridge.config.models import ProviderConfig
 from sekha_llm_bridge.errors import CallerFault, MalformedAnswer
-from sekha_llm_bridge.providers.base import ChatAnswer, ChatCall, EmbeddingAnswer, EmbeddingCall, Json, Usage
+from sekha_llm_bridge.providers.base import (
+    ChatAnswer,
+    ChatCall,
+    EmbeddingAnswer,
+    EmbeddingCall,
+    Json,
+    Usage,
+    reading_an_answer,
+)
 from sekha_llm_bridge.providers.http import JsonHttp
 
 _OPTIONS = {
@@ -43,7 +51,8 @@ class Ollama:
         body = await self._http.post(
             f"{self._base_url}/api/chat", payload=chat_payload(call), headers=self._headers, timeout_s=timeout_s
         )
-        return chat_answer(body, call.model_id, created=int(self._clock.now().timestamp()))
+        with reading_an_answer():
+            return chat_answer(body, call.model_id, created=int(self._clock.now().timestamp()))
 
     async def embed(self, call: EmbeddingCall, *, timeout_s: float) -> EmbeddingAnswer:
         """See `Provider.embed`. A text that is too long is an error, never cut."""
@@ -114,12 +123,8 @@ def _format(response_format: Json | None) -> Any:
 
 
 def _messages(messages: list[Json]) -> list[dict[str, Any]]:
-    names = {
-        call["id"]: call["function"]["name"]
-        for message in messages
-        for call in message.get("tool_calls") or ()
-        if "id" in call
-    }
+    calls = [call for message in messages for call in message.get("tool_calls") or ()]
+    names = {call["id"]: call["function"]["name"] for call in calls if "id" in call and call.get("function")}
     return [_message(message, names) for message in messages]
 
 
@@ -130,13 +135,16 @@ def _message(message: Json, tool_names: dict[str, str]) -> dict[str, Any]:
     if images:
         ours["images"] = images
     if calls := message.get("tool_calls"):
-        ours["tool_calls"] = [_tool_call(call["function"]) for call in calls]
+        ours["tool_calls"] = [_tool_call(call) for call in calls]
     if role == "tool":
         ours["tool_name"] = tool_names.get(message.get("tool_call_id", ""), "")
     return ours
 
 
-def _tool_call(function: Json) -> dict[str, Any]:
+def _tool_call(call: Json) -> dict[str, Any]:
+    function = call.get("function")
+    if function is None:
+        raise CallerFault("Ollama takes calls of functions only in `tool_calls`", param="messages")
     try:
         arguments = orjson.loads(function.get("arguments") or "{}")
     except orjson.JSONDecodeError as exc:

@@ -9,7 +9,14 @@ from typing import Any
 
 from sekha_llm_bridge.config.models import ProviderConfig
 from sekha_llm_bridge.errors import MalformedAnswer
-from sekha_llm_bridge.providers.base import ChatAnswer, ChatCall, EmbeddingAnswer, EmbeddingCall, Usage
+from sekha_llm_bridge.providers.base import (
+    ChatAnswer,
+    ChatCall,
+    EmbeddingAnswer,
+    EmbeddingCall,
+    Usage,
+    reading_an_answer,
+)
 from sekha_llm_bridge.providers.http import JsonHttp
 
 
@@ -48,10 +55,11 @@ class OpenAICompatible:
         body = await self._http.post(
             f"{self._base_url}/chat/completions", payload=payload, headers=self._headers, timeout_s=timeout_s
         )
-        choices = body.get("choices")
-        if not isinstance(choices, list) or not choices or not all(_is_choice(choice) for choice in choices):
-            raise MalformedAnswer("the provider's answer has no usable choices", provider_status=200)
-        return ChatAnswer(body, read_usage(body.get("usage")))
+        with reading_an_answer():
+            choices = body.get("choices")
+            if not isinstance(choices, list) or not choices or not all(_is_choice(choice) for choice in choices):
+                raise MalformedAnswer("the provider's answer has no usable choices", provider_status=200)
+            return ChatAnswer(body, read_usage(body.get("usage")))
 
     async def embed(self, call: EmbeddingCall, *, timeout_s: float) -> EmbeddingAnswer:
         """See `Provider.embed`."""
@@ -65,7 +73,8 @@ class OpenAICompatible:
         body = await self._http.post(
             f"{self._base_url}/embeddings", payload=payload, headers=self._headers, timeout_s=timeout_s
         )
-        return EmbeddingAnswer(_vectors(body.get("data")), read_usage(body.get("usage")))
+        with reading_an_answer():
+            return EmbeddingAnswer(_vectors(body.get("data")), read_usage(body.get("usage")))
 
     async def probe(self, *, timeout_s: float) -> None:
         """See `Provider.probe`: `GET /models`."""
