@@ -39,7 +39,7 @@ NO_DEPENDENCIES = frozenset({"model-weights"})
 def find_python() -> Path:
     """The newest suitable interpreter: Lambda's version when the machine has it, else the one running this."""
     for candidate in _pythons():
-        if _version(candidate) == LAMBDA_PYTHON:
+        if version_of(candidate) == LAMBDA_PYTHON:
             return candidate.resolve()
     return _this_python().resolve()
 
@@ -61,7 +61,7 @@ def _pythons() -> Iterator[Path]:
         yield from sorted(place.glob("{}.{}.*/bin/{}".format(*LAMBDA_PYTHON, name)), reverse=True)
 
 
-def _version(python: Path) -> tuple[int, ...] | None:
+def version_of(python: Path) -> tuple[int, ...] | None:
     """Its (major, minor), or None when it does not run: a version manager's shim may name an inactive version."""
     answer = subprocess.run(
         [python, "-c", "import sys; print(*sys.version_info[:2])"], capture_output=True, text=True, check=False
@@ -86,9 +86,9 @@ def _make(name: str, python: Path) -> Path:
     started = time.monotonic()
     print(f"  installing {name} …", end="", flush=True)
     shutil.rmtree(folder, ignore_errors=True)
-    uv = _uv(python)
-    _run([uv, "venv", "--quiet", "--python", python, folder])
-    install: list[str | Path] = [uv, "pip", "install", "--quiet", "--python", folder]
+    installer = uv_for(python)
+    _run([installer, "venv", "--quiet", "--python", python, folder])
+    install: list[str | Path] = [installer, "pip", "install", "--quiet", "--python", folder]
     for lock in ENVIRONMENTS[name]:
         more = ["--no-deps"] if lock in NO_DEPENDENCIES else []
         _run([*install, "--require-hashes", *more, "-r", LOCKS / f"{lock}.txt"])
@@ -100,7 +100,7 @@ def _make(name: str, python: Path) -> Path:
 
 
 def _fingerprint(name: str, python: Path) -> str:
-    parts = [str(python), str(_version(python)), str(ROOT)]
+    parts = [str(python), str(version_of(python)), str(ROOT)]
     parts += [(LOCKS / f"{lock}.txt").read_text() for lock in ENVIRONMENTS[name]]
     if name == "bridge":
         project = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -108,14 +108,14 @@ def _fingerprint(name: str, python: Path) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
-def _uv(python: Path) -> Path:
+def uv_for(python: Path) -> Path:
     """The locked uv, installed by pip into a folder of its own: several times faster than pip for the rest."""
     folder = HOME / "tools"
-    uv = folder / "bin" / "uv"
+    program = folder / "bin" / "uv"
     wanted = (LOCKS / "uv.txt").read_text()
     stamp = folder / "made-from"
     if stamp.is_file() and stamp.read_text() == wanted:
-        return uv
+        return program
     shutil.rmtree(folder, ignore_errors=True)
     install: list[str | Path] = ["install", "--quiet", "--require-hashes", "--disable-pip-version-check"]
     install += ["-r", LOCKS / "uv.txt"]
@@ -125,19 +125,19 @@ def _uv(python: Path) -> Path:
         _run([python, "-m", "venv", folder / "pip"])
         _run([folder / "pip" / "bin" / "python", "-m", "pip", *install, "--target", folder])
     stamp.write_text(wanted)
-    return uv
+    return program
 
 
 def _run(command: list[str | Path]) -> None:
     done = subprocess.run(
-        command, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=_installer_environment()
+        command, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=installer_environment()
     )
     if done.returncode != 0:
         print(f"\n{done.stdout}\nfailed: {' '.join(map(str, command))}", file=sys.stderr)
         raise SystemExit(1)
 
 
-def _installer_environment() -> dict[str, str]:
+def installer_environment() -> dict[str, str]:
     """This environment, with pip's own index settings translated for uv, which does not read them."""
     env = dict(os.environ)
     for pip_name, uv_name in (

@@ -10,7 +10,7 @@ import pytest
 
 from local_stack.testing import RunningStack, running_stack
 
-# Every function runs this code; the body of a request says what to do, as `{"do": …}`. Without a body it echoes the event.
+# Every function runs this code; the body of a request says what to do, as `{"do": …}`; without one it echoes the event.
 ACTING = '''
 import json, os, pathlib, subprocess, sys, time
 

@@ -56,7 +56,7 @@ def refused(*arguments: str, config: Path | None = None, template: Path | None =
 
 @pytest.fixture(params=[signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 def ended_stack(request: pytest.FixtureRequest, acting_template: Path, marks: Path) -> Iterator[tuple[int, int, str]]:
-    """(signal, exit status, mark) of a stack that had work, a child of a function's own among it, and got the signal."""
+    """(signal, exit status, mark) of a stack that got the signal, while a function had a child process of its own."""
     mark = f"{os.getpid()}-{request.param}"
     env = {"STACK_MARK": mark, "MARKS": str(marks)}
     with running_stack(template=acting_template, env=env) as stack:

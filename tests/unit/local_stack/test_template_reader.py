@@ -146,9 +146,9 @@ def test_schedules_of_both_kinds_are_read_with_their_input(tmp_path: Path) -> No
         "Events: {A: {Type: ScheduleV2, Properties: {ScheduleExpression: rate(1 minute), Input: '{\"a\": 1}'}}, "
         "B: {Type: Schedule, Properties: {Schedule: rate(2 hours), Name: named}}}",
     )
-    assert [(s.name, s.expression, s.kind, s.input_json) for s in one.schedules] == [
-        ("sekha-local-One-A", "rate(1 minute)", "scheduler", '{"a": 1}'),
-        ("named", "rate(2 hours)", "rule", None),
+    assert [(s.name, s.function, s.expression, s.kind, s.input_json) for s in one.schedules] == [
+        ("sekha-local-One-A", "One", "rate(1 minute)", "scheduler", '{"a": 1}'),
+        ("named", "One", "rate(2 hours)", "rule", None),
     ]
 
 

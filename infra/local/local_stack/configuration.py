@@ -1,0 +1,125 @@
+"""Which configuration the bridge runs with, and what it needs beside it: Chroma, the embedded models."""
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from local_stack.loopback import fetch
+from sekha_llm_bridge.config import load_settings
+from sekha_llm_bridge.config.models import ProviderConfig, ProviderType
+from sekha_llm_bridge.config.settings import Settings
+from sekha_llm_bridge.errors import ConfigError
+
+OLLAMA = "http://localhost:11434"
+CHAT_VARIABLE = "LOCAL_CHAT_URL"
+EMBEDDINGS_VARIABLE = "LOCAL_EMBEDDINGS_URL"
+CHROMA_VARIABLE = "CHROMA_URL"
+# Stands for a server that is yet to start, while the configuration is checked; `.invalid` is nobody's (RFC 6761).
+_PLACEHOLDER = "http://to-be-started.invalid:1"
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """The file at `path`, why it was chosen, and what the stack must start for it."""
+
+    path: Path
+    reason: str
+    settings: Settings
+    needs_chroma: bool
+    needs_chat_model: bool
+    needs_embedding_model: bool
+    missing_in_ollama: tuple[str, ...] = ()
+
+    @property
+    def needs_models(self) -> bool:
+        """Whether the environment of the embedded models is needed."""
+        return self.needs_chat_model or self.needs_embedding_model
+
+    @property
+    def answers_chats(self) -> bool:
+        """Whether any provider in use has a chat model."""
+        return any(model.is_chat for provider in self.settings.providers for model in provider.models)
+
+
+def choose(
+    root: Path,
+    given: Path | None,
+    *,
+    may_start_models: bool,
+    environ: Mapping[str, str] = os.environ,
+    ollama_models: Callable[[], frozenset[str] | None] | None = None,
+) -> Configuration:
+    """Returns the configuration to run with.
+
+    It is the file given, else the project's own if an Ollama answers (or no model may be started), else the one of
+    the embedded models. Raises ConfigError with every fault of the file.
+    """
+    if given:
+        return _configuration(given, "as given", environ, may_start_models=may_start_models)
+    own = root / "config" / "llm_providers.yaml"
+    if not may_start_models:
+        return _configuration(own, "no embedded model", environ, may_start_models=False)
+    models = (ollama_models or _ollama_models)()
+    if models is None:
+        embedded = root / "config" / "examples" / "embedded.yaml"
+        return _configuration(embedded, f"no Ollama answers at {OLLAMA}", environ, may_start_models=True)
+    return _configuration(own, f"an Ollama answers at {OLLAMA}", environ, may_start_models=True, ollama=models)
+
+
+def _configuration(
+    path: Path,
+    reason: str,
+    environ: Mapping[str, str],
+    *,
+    may_start_models: bool,
+    ollama: frozenset[str] | None = None,
+) -> Configuration:
+    text = _text(path)
+    startable = [CHAT_VARIABLE, EMBEDDINGS_VARIABLE] if may_start_models else []
+    needed = {name for name in startable if name in text and not environ.get(name)}
+    ours = dict.fromkeys([*needed, *([] if environ.get(CHROMA_VARIABLE) else [CHROMA_VARIABLE])], _PLACEHOLDER)
+    settings = load_settings(path, environ={**environ, **ours})
+    return Configuration(
+        path=path.resolve(),
+        reason=reason,
+        settings=settings,
+        needs_chroma=_PLACEHOLDER in settings.chroma.url,
+        needs_chat_model=CHAT_VARIABLE in needed,
+        needs_embedding_model=EMBEDDINGS_VARIABLE in needed,
+        missing_in_ollama=missing_models(settings.providers, ollama) if ollama is not None else (),
+    )
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as fault:
+        raise ConfigError([f"{path}: {fault.strerror}"]) from fault
+    except UnicodeDecodeError as fault:
+        raise ConfigError([f"{path}: not UTF-8 text"]) from fault
+
+
+def missing_models(providers: tuple[ProviderConfig, ...], present: frozenset[str]) -> tuple[str, ...]:
+    """Returns the models that the providers expect of the local Ollama and that it does not have, in the file's order.
+
+    Ollama adds `:latest` to a name without a tag.
+    """
+    local = [one for one in providers if one.provider_type is ProviderType.OLLAMA and _is_local(one.base_url)]
+    wanted = [model.model_id for provider in local for model in provider.models]
+    tagged = {name: name if ":" in name else f"{name}:latest" for name in wanted}
+    return tuple(name for name, full in tagged.items() if full not in present)
+
+
+def _is_local(base_url: str | None) -> bool:
+    return base_url is None or base_url.rstrip("/").replace("127.0.0.1", "localhost") == OLLAMA
+
+
+def _ollama_models() -> frozenset[str] | None:
+    """The models of the Ollama on this machine, or None when there is none."""
+    try:
+        answer = json.loads(fetch(f"{OLLAMA}/api/tags", timeout_s=1))
+        return frozenset(str(model["name"]) for model in answer["models"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

@@ -1,0 +1,182 @@
+"""From options to a plan: checks everything that can be wrong before anything is installed or started."""
+
+import configparser
+import errno
+import fcntl
+import os
+import socket
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import environment
+from local_stack.cloudformation import TemplateError
+from local_stack.configuration import Configuration, choose
+from local_stack.http_server import listen
+from local_stack.routes import RoutingTable
+from local_stack.schedules import Cron, Rate, ScheduleError, parse
+from local_stack.template import Template
+from local_stack.template_reader import DEFAULT_REGION, read_template
+from local_stack.terminal import Terminal
+from sekha_llm_bridge.errors import ConfigError
+
+
+class CannotStartError(Exception):
+    """The stack cannot start as it was asked to; the message says why, and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What was asked for on the command line."""
+
+    host: str
+    port: int
+    config: Path | None
+    state: Path
+    model: bool
+    schedules: bool
+    template: Path | None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is to run. `configuration` is None for a template that has nothing to do with the bridge.
+
+    `timings` maps a schedule's name to when it is due; `environments` the name of a Python environment to its folder;
+    `lock` is held for as long as the stack uses `state`; `asked_at` is when the command was given, by the monotonic
+    clock.
+    """
+
+    template: Template
+    configuration: Configuration | None
+    timings: Mapping[str, Rate | Cron]
+    listening: socket.socket
+    url: str
+    state: Path
+    lock: IO[str]
+    environments: Mapping[str, Path]
+    asked_at: float
+
+
+def make_plan(options: Options, terminal: Terminal) -> Plan:
+    """Returns what is to run; says which configuration it is. Raises CannotStartError."""
+    asked_at = time.monotonic()
+    template = _template(options.template or environment.ROOT / "template.yaml")
+    timings = _timings(template) if options.schedules else {}
+    configuration = None
+    if options.config or not options.template:
+        configuration = _configuration(options, terminal)
+    lock = _locked_state(options.state)
+    listening = _listening(options.host, options.port)
+    return Plan(
+        template=template,
+        configuration=configuration,
+        timings=timings,
+        listening=listening,
+        url=_url(options.host, listening),
+        state=options.state.resolve(),
+        lock=lock,
+        environments=_environments(configuration),
+        asked_at=asked_at,
+    )
+
+
+def _template(path: Path) -> Template:
+    try:
+        template = read_template(path, region=_region(os.environ, Path.home()))
+        RoutingTable(template.routes)
+    except TemplateError as fault:
+        raise CannotStartError(f"{path}: {fault}") from fault
+    return template
+
+
+def _region(user: Mapping[str, str], home: Path) -> str:
+    """The user's own region, as boto3 would find it, so that SSM and Bedrock are asked where the user's things are."""
+    named = user.get("AWS_REGION") or user.get("AWS_DEFAULT_REGION")
+    if named:
+        return named
+    profile = user.get("AWS_PROFILE") or user.get("AWS_DEFAULT_PROFILE") or "default"
+    section = profile if profile == "default" else f"profile {profile}"
+    parsed = configparser.ConfigParser(interpolation=None, strict=False)
+    try:
+        parsed.read(user.get("AWS_CONFIG_FILE") or home / ".aws" / "config", encoding="utf-8")
+    except (configparser.Error, UnicodeDecodeError):
+        return DEFAULT_REGION
+    return parsed.get(section, "region", fallback=DEFAULT_REGION)
+
+
+def _timings(template: Template) -> dict[str, Rate | Cron]:
+    timings: dict[str, Rate | Cron] = {}
+    for function in template.functions:
+        for schedule in function.schedules:
+            try:
+                timings[schedule.name] = parse(schedule.expression)
+            except ScheduleError as fault:
+                raise CannotStartError(f"{template.path}: {function.logical_id}: {fault}") from fault
+    return timings
+
+
+def _configuration(options: Options, terminal: Terminal) -> Configuration:
+    try:
+        chosen = choose(environment.ROOT, options.config, may_start_models=options.model)
+    except ConfigError as fault:
+        faults = "\n".join(f"  {one}" for one in fault.faults)
+        raise CannotStartError(f"the configuration cannot be used:\n{faults}") from fault
+    terminal.note("config", f"{_shown(chosen.path)} ({chosen.reason})")
+    for warning in chosen.settings.warnings:
+        terminal.note("", warning)
+    for model in chosen.missing_in_ollama:
+        terminal.note("", f"this Ollama lacks {model}: ollama pull {model}")
+    return chosen
+
+
+def _shown(path: Path) -> str:
+    """A path as short as it can be said."""
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+
+
+def _locked_state(state: Path) -> IO[str]:
+    """Makes the state folder, with empty logs, and keeps other stacks out of it."""
+    logs = state / "logs"
+    try:
+        logs.mkdir(parents=True, exist_ok=True)
+        lock = (state / "lock").open("a", encoding="utf-8")
+    except OSError as fault:
+        raise CannotStartError(f"--state {state}: {fault.strerror}") from fault
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as fault:
+        raise CannotStartError(
+            f"another local stack uses {state}: end it, or give another folder with --state"
+        ) from fault
+    for log in logs.glob("*.log"):
+        log.unlink()
+    return lock
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    try:
+        return listen(host, port)
+    except OSError as fault:
+        if fault.errno == errno.EADDRINUSE:
+            raise CannotStartError(f"port {port} is taken: end what uses it, or give another with --port") from fault
+        raise CannotStartError(f"cannot listen on {host}:{port}: {fault.strerror or fault}") from fault
+
+
+def _url(host: str, listening: socket.socket) -> str:
+    port = listening.getsockname()[1]
+    reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 — compared, not bound
+    return f"http://[{reachable}]:{port}" if ":" in reachable else f"http://{reachable}:{port}"
+
+
+def _environments(configuration: Configuration | None) -> dict[str, Path]:
+    """Installs the Python environments that the configuration needs, unless they are there."""
+    names = []
+    if configuration and configuration.needs_chroma:
+        names.append("chroma")
+    if configuration and configuration.needs_models:
+        names.append("model")
+    python = environment.find_python() if names else Path()
+    return {name: environment.make(name, python) for name in names}

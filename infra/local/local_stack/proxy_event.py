@@ -1,0 +1,144 @@
+"""An HTTP request as a function gets it: the event of a REST API's Lambda proxy integration, version 1.0."""
+
+import base64
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from urllib.parse import parse_qsl
+
+from local_stack.http_server import Headers
+from local_stack.routes import Match
+from local_stack.template import ACCOUNT_ID
+
+API_ID = "local"
+# Hop-by-hop headers and what the gateway replaces: functions never see them.
+_NOT_PASSED_ON = frozenset(
+    {"connection", "content-length", "expect", "keep-alive", "te", "transfer-encoding", "upgrade"}
+)
+_IDENTITY_FIELDS = (
+    "accessKey",
+    "accountId",
+    "caller",
+    "cognitoAuthenticationProvider",
+    "cognitoAuthenticationType",
+    "cognitoIdentityId",
+    "cognitoIdentityPoolId",
+    "principalOrgId",
+    "user",
+    "userArn",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Ids:
+    """What names one request in answers, events and logs."""
+
+    request: str
+    extended: str
+    trace: str
+
+
+@dataclass(frozen=True, slots=True)
+class HttpRequest:
+    """A request that the gateway has read; `path` and `query` are encoded, as sent."""
+
+    method: str
+    path: str
+    query: str
+    headers: Headers
+    body: bytes
+    client: str
+
+    def header(self, name: str) -> str:
+        """The last value of header `name` (lower case), or an empty string."""
+        return next((value for key, value in reversed(self.headers) if key.lower() == name), "")
+
+
+def to_event(
+    request: HttpRequest, match: Match, ids: Ids, *, stage: str, binary_media_types: Sequence[str], now: datetime
+) -> bytes:
+    """Returns the event, as compact JSON, as the size limit of an event counts it."""
+    headers = _headers(request, ids)
+    query = parse_qsl(request.query, keep_blank_values=True)
+    body, is_base64 = _body(request, binary_media_types)
+    event = {
+        "resource": match.route.path,
+        "path": request.path,
+        "httpMethod": request.method,
+        "headers": dict(headers),
+        "multiValueHeaders": _by_name(headers),
+        "queryStringParameters": dict(query) or None,
+        "multiValueQueryStringParameters": _by_name(query) or None,
+        "pathParameters": dict(match.variables) or None,
+        "stageVariables": None,
+        "requestContext": _context(request, match, ids, stage, now),
+        "body": body,
+        "isBase64Encoded": is_base64,
+    }
+    return json.dumps(event, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
+
+
+def _headers(request: HttpRequest, ids: Ids) -> list[tuple[str, str]]:
+    kept = [(name, value) for name, value in request.headers if name.lower() not in _NOT_PASSED_ON]
+    spelling: dict[str, str] = {}
+    kept = [(spelling.setdefault(name.lower(), name), value) for name, value in kept]
+    host = request.header("host")
+    port = host.rpartition(":")[2] if ":" in host else "80"
+    forwarded = request.header("x-forwarded-for")
+    own = {
+        "X-Amzn-Trace-Id": ids.trace,
+        "X-Forwarded-For": f"{forwarded}, {request.client}" if forwarded else request.client,
+        "X-Forwarded-Port": port,
+        "X-Forwarded-Proto": "http",
+    }
+    replaced = {name.lower() for name in own}
+    return [(name, value) for name, value in kept if name.lower() not in replaced] + list(own.items())
+
+
+def _by_name(pairs: Sequence[tuple[str, str]]) -> dict[str, list[str]]:
+    values: dict[str, list[str]] = {}
+    for name, value in pairs:
+        values.setdefault(name, []).append(value)
+    return values
+
+
+def _body(request: HttpRequest, binary_media_types: Sequence[str]) -> tuple[str | None, bool]:
+    if not request.body:
+        return None, False
+    if is_binary(request.header("content-type"), binary_media_types):
+        return base64.b64encode(request.body).decode(), True
+    return request.body.decode("utf-8", "replace"), False
+
+
+def is_binary(media_type: str, binary_media_types: Sequence[str]) -> bool:
+    """Whether `media_type` is among the API's binary media types."""
+    kind = media_type.partition(";")[0].strip().lower()
+    accepted = {"*/*", kind, f"{kind.partition('/')[0]}/*"}
+    return any(one.lower() in accepted for one in binary_media_types)
+
+
+def _context(request: HttpRequest, match: Match, ids: Ids, stage: str, now: datetime) -> Mapping[str, object]:
+    at = now.astimezone(UTC)
+    return {
+        "accountId": ACCOUNT_ID,
+        "apiId": API_ID,
+        "deploymentId": "local",
+        "domainName": request.header("host").partition(":")[0],
+        "domainPrefix": request.header("host").partition(".")[0].partition(":")[0],
+        "extendedRequestId": ids.extended,
+        "httpMethod": request.method,
+        "identity": {
+            **dict.fromkeys(_IDENTITY_FIELDS),
+            "sourceIp": request.client,
+            "userAgent": request.header("user-agent") or None,
+        },
+        "path": request.path,
+        "protocol": "HTTP/1.1",
+        "requestId": ids.request,
+        "requestTime": at.strftime("%d/%b/%Y:%H:%M:%S +0000"),
+        "requestTimeEpoch": int(at.timestamp() * 1000),
+        "resourceId": "local",
+        "resourcePath": match.route.path,
+        "stage": stage,
+    }

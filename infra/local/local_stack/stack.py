@@ -1,0 +1,215 @@
+"""Starts everything, says so, waits for the signal to end, and ends everything."""
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Coroutine, Mapping
+
+from local_stack.aws_services import AwsServices
+from local_stack.blueprints import blueprint, short_names
+from local_stack.chroma import Chroma
+from local_stack.configuration import (
+    CHAT_VARIABLE,
+    CHROMA_VARIABLE,
+    EMBEDDINGS_VARIABLE,
+    Configuration,
+)
+from local_stack.functions import FunctionPool, start_limit
+from local_stack.gateway import Gateway
+from local_stack.http_server import HttpServer
+from local_stack.instance import Blueprint
+from local_stack.invocation import FunctionFault
+from local_stack.models import ModelServer, chat_server, embedding_server
+from local_stack.plan import Plan
+from local_stack.processes import Child, Processes
+from local_stack.scheduler import Job, SystemClock, run_once, run_when_due
+from local_stack.services import Service, ServiceError, keep_up, tail
+from local_stack.template import Function, Schedule
+from local_stack.terminal import Terminal, curl
+
+CHAT_PATH = "/v1/chat/completions"
+EMBEDDINGS_PATH = "/v1/embeddings"
+_FIRST_RUN_LIMIT_S = 5.0
+
+
+class Stack:
+    """One run of the stack."""
+
+    def __init__(self, plan: Plan, terminal: Terminal) -> None:
+        self._plan = plan
+        self._terminal = terminal
+        self._logs = plan.state / "logs"
+        self._processes = Processes()
+        self._aws = AwsServices(plan.template, self._processes, self._logs)
+        self._beside: dict[str, Chroma | ModelServer] = dict(self._services_of(plan.configuration))
+        self._pools: dict[str, FunctionPool] = {}
+        self._names = short_names(plan.template)
+        self._starting = start_limit()
+        self._failed: set[str] = set()
+        self._server: HttpServer | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> int:
+        """Runs until SIGINT or SIGTERM; returns the exit status."""
+        end = asyncio.Event()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, end.set)
+        ending = asyncio.create_task(end.wait())
+        starting = asyncio.create_task(self._start())
+        try:
+            await asyncio.wait({ending, starting}, return_when=asyncio.FIRST_COMPLETED)
+            if starting.done() and not starting.result():
+                return 1
+            await ending
+            return 0
+        finally:
+            starting.cancel()
+            await asyncio.gather(starting, return_exceptions=True)
+            await self._end()
+
+    # --- starting
+
+    async def _start(self) -> bool:
+        """Starts everything; returns whether it could."""
+        await self._processes.start()
+        self._pools = {one.logical_id: self._pool(one) for one in self._plan.template.functions}
+        services = [self._aws.service, *(one.service for one in self._beside.values())]
+        prewarming = [self._prewarm(one) for one in self._plan.template.functions if one.routes]
+        warm = asyncio.gather(*prewarming)
+        if not all(await asyncio.gather(*(self._start_service(service) for service in services))):
+            warm.cancel()
+            return False
+        await asyncio.gather(warm, *(self._start_job(job) for job in self._jobs()))
+        gateway = Gateway(self._plan.template.api, self._plan.template.routes, self._pools)
+        self._server = HttpServer(gateway.handle)
+        await self._server.start(self._plan.listening)
+        self._terminal.ready(self._plan.url, time.monotonic() - self._plan.asked_at, self._example())
+        return True
+
+    def _services_of(self, configuration: Configuration | None) -> Mapping[str, Chroma | ModelServer]:
+        """The variable that tells functions its address → what the configuration needs."""
+        if configuration is None:
+            return {}
+        environments, processes, logs = self._plan.environments, self._processes, self._logs
+        services: dict[str, Chroma | ModelServer] = {}
+        if configuration.needs_chroma:
+            services[CHROMA_VARIABLE] = Chroma(environments["chroma"], self._plan.state, processes, logs)
+        if configuration.needs_chat_model:
+            services[CHAT_VARIABLE] = chat_server(environments["model"], processes, logs)
+        if configuration.needs_embedding_model:
+            services[EMBEDDINGS_VARIABLE] = embedding_server(environments["model"], processes, logs)
+        return services
+
+    async def _start_service(self, service: Service) -> bool:
+        began = time.monotonic()
+        try:
+            child = await service.begin()
+        except ServiceError as fault:
+            self._terminal.problem(service.name, str(fault))
+            return False
+        self._terminal.started(service.name, service.detail, time.monotonic() - began)
+        self._in_background(self._keep_up(service, child))
+        return True
+
+    async def _keep_up(self, service: Service, child: Child) -> None:
+        await keep_up(service, child, lambda text: self._terminal.problem(service.name, text))
+
+    async def _prewarm(self, function: Function) -> None:
+        """Starts a function's first instance. One that fails is reported, and leaves the others alone."""
+        began = time.monotonic()
+        await self._pools[function.logical_id].prewarm()
+        if function.name not in self._failed:
+            name = self._names[function.logical_id]
+            paths = dict.fromkeys(route.path for route in function.routes)
+            self._terminal.started(name, ", ".join(paths), time.monotonic() - began)
+
+    def _jobs(self) -> list[Job]:
+        plan = self._plan
+        return [
+            Job(
+                schedule,
+                plan.timings[schedule.name],
+                self._pools[one.logical_id],
+                plan.template.region,
+                self._job_failed,
+            )
+            for one in plan.template.functions
+            for schedule in one.schedules
+            if schedule.name in plan.timings
+        ]
+
+    async def _start_job(self, job: Job) -> None:
+        """Runs a scheduled function for the first time, so that health is known at once; it is not waited for long."""
+        began, clock = time.monotonic(), SystemClock()
+        first = self._in_background(run_once(job, clock.now()))
+        await asyncio.wait({first}, timeout=_FIRST_RUN_LIMIT_S)
+        if job.schedule.name not in self._failed:
+            name = self._names[job.schedule.function]
+            still = "" if first.done() else ", its first run goes on"
+            self._terminal.started(name, job.schedule.expression + still, time.monotonic() - began)
+        self._in_background(run_when_due(job, clock))
+
+    # --- functions
+
+    def _pool(self, function: Function) -> FunctionPool:
+        return FunctionPool(
+            blueprint(
+                function,
+                region=self._plan.template.region,
+                user=os.environ,
+                stack=self._addresses(),
+                log=self._logs / f"{self._names[function.logical_id]}.log",
+            ),
+            self._processes,
+            self._starting,
+            on_init_failure=self._init_failed,
+            **({"max_instances": function.reserved_concurrency} if function.reserved_concurrency else {}),
+        )
+
+    def _addresses(self) -> dict[str, str]:
+        addresses = {"AWS_ENDPOINT_URL_DYNAMODB": self._aws.url, "AWS_ENDPOINT_URL_SQS": self._aws.url}
+        if self._plan.configuration:
+            addresses["LLM_CONFIG_PATH"] = str(self._plan.configuration.path)
+        return {**addresses, **{variable: service.url for variable, service in self._beside.items()}}
+
+    # --- what goes wrong
+
+    def _init_failed(self, failed: Blueprint, fault: FunctionFault) -> None:
+        """Reports a function that cannot start, with its log the first time."""
+        again = failed.name in self._failed
+        self._failed.add(failed.name)
+        said = str(fault) if again else f"{fault}\n{tail(failed.log)}\n    {failed.log}"
+        self._terminal.problem(failed.log.stem, said)
+
+    def _job_failed(self, schedule: Schedule, fault: Exception) -> None:
+        self._failed.add(schedule.name)
+        self._terminal.problem(self._names[schedule.function], f"{type(fault).__name__}: {fault}")
+
+    # --- ending
+
+    async def _end(self) -> None:
+        self._terminal.said("ending …")
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._server:
+            await self._server.close()
+        self._plan.listening.close()
+        await asyncio.gather(*(pool.close() for pool in self._pools.values()), return_exceptions=True)
+        await self._processes.end_all()
+
+    def _in_background(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def _example(self) -> str:
+        """A command to try: a chat if this configuration answers chats, else an embedding, else the first route."""
+        configuration, url = self._plan.configuration, self._plan.url
+        if configuration and configuration.answers_chats:
+            return curl(url, CHAT_PATH, '{"messages": [{"role": "user", "content": "Say hello."}]}')
+        if configuration:
+            return curl(url, EMBEDDINGS_PATH, '{"input": "Say hello."}')
+        return curl(url, next((route.path for route in self._plan.template.routes), "/"))

@@ -1,0 +1,124 @@
+"""What `template.yaml` defines, in the local stack's terms. `template_reader` makes these; nothing else knows YAML."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ACCOUNT_ID = "123456789012"
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One method (or ANY) of one path of the API, and the function behind it."""
+
+    path: str
+    method: str
+    function: str
+    timeout_s: float = 29.0
+    streamed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """When a function (its logical id) is invoked, and with what.
+
+    `kind` is `scheduler` for ScheduleV2 (EventBridge Scheduler) and `rule` for Schedule (an EventBridge rule);
+    `input_json` is what the template sends, None for their own event.
+    """
+
+    name: str
+    function: str
+    expression: str
+    kind: str
+    input_json: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """An environment variable; `from_parameter` when its value depends on one of the template's parameters."""
+
+    value: str
+    from_parameter: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """One `AWS::Serverless::Function`. `layers` are the layers' source folders, in order."""
+
+    logical_id: str
+    name: str
+    code: Path
+    handler: str
+    memory_mb: int
+    timeout_s: float
+    environment: Mapping[str, Variable]
+    routes: Sequence[Route] = ()
+    schedules: Sequence[Schedule] = ()
+    layers: Sequence[Path] = ()
+    reserved_concurrency: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A DynamoDB table: `definition` is DynamoDB's CreateTable request."""
+
+    logical_id: str
+    definition: Mapping[str, object]
+    ttl_attribute: str | None = None
+
+    @property
+    def name(self) -> str:
+        """Its physical name."""
+        return str(self.definition["TableName"])
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """An SQS queue: `attributes` are those of SQS's CreateQueue request."""
+
+    logical_id: str
+    name: str
+    attributes: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayResponse:
+    """How the API answers by itself in one case, such as MISSING_AUTHENTICATION_TOKEN."""
+
+    status: int | None = None
+    templates: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Cors:
+    """What a preflight request (OPTIONS) is answered with; the template's values, without their quotes."""
+
+    headers: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Api:
+    """The REST API: what it does beside its routes."""
+
+    stage: str = "Prod"
+    gateway_responses: Mapping[str, GatewayResponse] = field(default_factory=dict)
+    binary_media_types: Sequence[str] = ()
+    cors: Cors | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """A whole template."""
+
+    path: Path
+    region: str
+    api: Api
+    functions: Sequence[Function]
+    tables: Sequence[Table]
+    queues: Sequence[Queue]
+
+    @property
+    def routes(self) -> list[Route]:
+        """The routes of all functions."""
+        return [route for function in self.functions for route in function.routes]

@@ -1,0 +1,367 @@
+"""Reads a SAM template into `template`'s dataclasses: the one place where routes, environment, memory, timeouts,
+schedules, tables and queues of the local stack come from."""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from local_stack.cloudformation import Node, Resolver, TemplateError, as_text, load
+from local_stack.template import (
+    ACCOUNT_ID,
+    Api,
+    Cors,
+    Function,
+    GatewayResponse,
+    Queue,
+    Route,
+    Schedule,
+    Table,
+    Template,
+    Variable,
+)
+
+STACK_NAME = "sekha-local"
+DEFAULT_REGION = "us-east-1"
+
+_API = "AWS::Serverless::Api"
+_FUNCTION = "AWS::Serverless::Function"
+_LAYER = "AWS::Serverless::LayerVersion"
+_TABLE = "AWS::DynamoDB::Table"
+_SIMPLE_TABLE = "AWS::Serverless::SimpleTable"
+_QUEUE = "AWS::SQS::Queue"
+
+# Property of a table → field of DynamoDB's CreateTable; what is not here (backups, encryption, tags) plays no role
+# locally.
+_TABLE_FIELDS = (
+    "AttributeDefinitions",
+    "KeySchema",
+    "BillingMode",
+    "ProvisionedThroughput",
+    "GlobalSecondaryIndexes",
+    "LocalSecondaryIndexes",
+)
+_QUEUE_ATTRIBUTES = {
+    "VisibilityTimeout": "VisibilityTimeout",
+    "MessageRetentionPeriod": "MessageRetentionPeriod",
+    "DelaySeconds": "DelaySeconds",
+    "ReceiveMessageWaitTimeSeconds": "ReceiveMessageWaitTimeSeconds",
+    "MaximumMessageSize": "MaximumMessageSize",
+    "FifoQueue": "FifoQueue",
+    "ContentBasedDeduplication": "ContentBasedDeduplication",
+}
+# Type of resource → the property that gives its physical name.
+_NAME_PROPERTIES = {_TABLE: "TableName", _SIMPLE_TABLE: "TableName", _QUEUE: "QueueName", _FUNCTION: "FunctionName"}
+# Globals.Function's lists and mappings are joined with a function's own; everything else is replaced by it.
+_JOINED = ("Environment", "Layers")
+
+
+def read_template(path: Path, *, region: str = DEFAULT_REGION, parameters: Mapping[str, str] | None = None) -> Template:
+    """Returns what the template at `path` defines; folders in it are relative to it. Raises TemplateError."""
+    document = load(path)
+    reader = _Reader(path, document, region, parameters or {})
+    return reader.template()
+
+
+class _Reader:
+    """One document on its way into a Template."""
+
+    def __init__(self, path: Path, document: dict[str, Node], region: str, parameters: Mapping[str, str]) -> None:
+        self._path = path
+        self._document = document
+        self._region = region
+        pseudo = _pseudo(region)
+        # Physical names may depend on parameters, never on other resources: they are resolved first, and without those.
+        naming = Resolver(document, attributes={}, pseudo=pseudo, parameters=parameters)
+        self._resolver = Resolver(
+            document,
+            attributes=_attributes_of_all(document["Resources"], naming, region),
+            pseudo=pseudo,
+            parameters=parameters,
+        )
+
+    def template(self) -> Template:
+        return Template(
+            path=self._path,
+            region=self._region,
+            api=self._api(),
+            functions=[self._function(key, self._properties(key, "Function")) for key in self._of_type(_FUNCTION)],
+            tables=[self._table(key) for key in self._of_type(_TABLE)]
+            + [self._simple_table(key) for key in self._of_type(_SIMPLE_TABLE)],
+            queues=[self._queue(key) for key in self._of_type(_QUEUE)],
+        )
+
+    def _of_type(self, wanted: str) -> Iterator[str]:
+        """The logical ids of that type whose condition holds."""
+        for logical_id, resource in self._document["Resources"].items():
+            if not isinstance(resource, dict) or "Type" not in resource:
+                raise TemplateError(f"{logical_id}: a resource needs a Type")
+            if resource["Type"] != wanted:
+                continue
+            if "Condition" not in resource or self._resolver.condition(resource["Condition"], logical_id):
+                yield logical_id
+
+    def _properties(self, logical_id: str, kind: str) -> "_Properties":
+        own = self._document["Resources"][logical_id].get("Properties") or {}
+        shared = (self._document.get("Globals") or {}).get(kind) or {}
+        return _Properties(logical_id, _merged(shared, own), self._resolver)
+
+    # --- functions
+
+    def _function(self, logical_id: str, properties: "_Properties") -> Function:
+        if properties.text("PackageType", "Zip") != "Zip":
+            raise properties.error("PackageType", "only Zip is supported by the local stack")
+        events = properties.mapping("Events")
+        return Function(
+            logical_id=logical_id,
+            name=properties.text("FunctionName", f"{STACK_NAME}-{logical_id}"),
+            code=self._folder(properties, "CodeUri"),
+            handler=properties.text("Handler"),
+            memory_mb=properties.integer("MemorySize", 128),
+            timeout_s=properties.integer("Timeout", 3),
+            environment=self._environment(properties),
+            routes=list(self._routes(logical_id, events)),
+            schedules=list(self._schedules(logical_id, events)),
+            layers=list(self._layers(properties)),
+            reserved_concurrency=properties.integer("ReservedConcurrentExecutions", -1)
+            if properties.has("ReservedConcurrentExecutions")
+            else None,
+        )
+
+    def _environment(self, properties: "_Properties") -> dict[str, Variable]:
+        raw = (properties.raw("Environment") or {}).get("Variables") or {}
+        resolved = properties.mapping("Environment").get("Variables") or {}
+        return {
+            name: Variable(as_text(value), from_parameter=self._resolver.names_parameter(raw[name]))
+            for name, value in resolved.items()
+        }
+
+    def _folder(self, properties: "_Properties", key: str) -> Path:
+        folder = self._path.parent / properties.text(key)
+        if not folder.is_dir():
+            raise properties.error(key, f"there is no folder {folder}")
+        return folder.resolve()
+
+    def _layers(self, properties: "_Properties") -> Iterator[Path]:
+        for index, node in enumerate(properties.raw("Layers") or []):
+            if not isinstance(node, dict) or "Ref" not in node:
+                continue  # a layer from elsewhere (an ARN): what it holds is in the functions' environment already
+            resource = self._document["Resources"].get(node["Ref"]) or {}
+            if resource.get("Type") != _LAYER:
+                raise properties.error(f"Layers[{index}]", f"{node['Ref']} is not a {_LAYER} of this template")
+            yield self._folder(self._properties(node["Ref"], "LayerVersion"), "ContentUri")
+
+    # --- events
+
+    def _routes(self, logical_id: str, events: dict[str, Node]) -> Iterator[Route]:
+        for name, event in events.items():
+            kind = event.get("Type")
+            if kind not in {"Api", "Schedule", "ScheduleV2"}:
+                raise TemplateError(
+                    f"{logical_id}.Events.{name}.Type: the local stack does not know events of type {kind}"
+                )
+            if kind == "Api":
+                properties = _Properties(f"{logical_id}.Events.{name}", event.get("Properties") or {}, self._resolver)
+                yield Route(
+                    path=properties.text("Path"),
+                    method=properties.text("Method").upper(),
+                    function=logical_id,
+                    timeout_s=properties.integer("TimeoutInMillis", 29_000) / 1000,
+                    streamed="STREAM" in properties.text("ResponseTransferMode", "BUFFERED"),
+                )
+
+    def _schedules(self, logical_id: str, events: dict[str, Node]) -> Iterator[Schedule]:
+        for name, event in events.items():
+            kind = event.get("Type")
+            if kind not in {"Schedule", "ScheduleV2"}:
+                continue
+            key = "Schedule" if kind == "Schedule" else "ScheduleExpression"
+            properties = _Properties(f"{logical_id}.Events.{name}", event.get("Properties") or {}, self._resolver)
+            if properties.text("State", "ENABLED") != "ENABLED" or properties.text("Enabled", "true") == "false":
+                continue
+            given = properties.value("Input")
+            yield Schedule(
+                name=properties.text("Name", f"{STACK_NAME}-{logical_id}-{name}"),
+                function=logical_id,
+                expression=properties.text(key),
+                kind="rule" if kind == "Schedule" else "scheduler",
+                input_json=given if given is None or isinstance(given, str) else json.dumps(given),
+            )
+
+    # --- API
+
+    def _api(self) -> Api:
+        apis = list(self._of_type(_API))
+        if len(apis) > 1:
+            raise TemplateError(f"{apis[1]}: the local stack serves one {_API}; the template has {len(apis)}")
+        if not apis:
+            return Api()
+        properties = self._properties(apis[0], "Api")
+        return Api(
+            stage=properties.text("StageName", "Prod"),
+            gateway_responses={
+                kind: _gateway_response(f"{apis[0]}.GatewayResponses.{kind}", node)
+                for kind, node in properties.mapping("GatewayResponses").items()
+            },
+            binary_media_types=[str(kind).replace("~1", "/") for kind in properties.value("BinaryMediaTypes") or []],
+            cors=_cors(properties.value("Cors")),
+        )
+
+    # --- tables and queues
+
+    def _table(self, logical_id: str) -> Table:
+        properties = self._properties(logical_id, "")
+        definition = {key: properties.value(key) for key in _TABLE_FIELDS if properties.has(key)}
+        definition["TableName"] = properties.text("TableName", f"{STACK_NAME}-{logical_id}")
+        if "KeySchema" not in definition:
+            raise properties.error("KeySchema", "a table needs its keys")
+        if properties.has("StreamSpecification"):
+            definition["StreamSpecification"] = {"StreamEnabled": True, **properties.mapping("StreamSpecification")}
+        ttl = properties.mapping("TimeToLiveSpecification")
+        return Table(logical_id, definition, str(ttl["AttributeName"]) if ttl.get("Enabled") else None)
+
+    def _simple_table(self, logical_id: str) -> Table:
+        properties = self._properties(logical_id, "SimpleTable")
+        key = properties.mapping("PrimaryKey") or {"Name": "id", "Type": "String"}
+        definition = {
+            "TableName": properties.text("TableName", f"{STACK_NAME}-{logical_id}"),
+            "AttributeDefinitions": [{"AttributeName": key["Name"], "AttributeType": key["Type"][0]}],
+            "KeySchema": [{"AttributeName": key["Name"], "KeyType": "HASH"}],
+            "BillingMode": "PAY_PER_REQUEST",
+        }
+        return Table(logical_id, definition)
+
+    def _queue(self, logical_id: str) -> Queue:
+        properties = self._properties(logical_id, "")
+        attributes = {
+            attribute: as_text(properties.value(key))
+            for key, attribute in _QUEUE_ATTRIBUTES.items()
+            if properties.has(key)
+        }
+        if properties.has("RedrivePolicy"):
+            attributes["RedrivePolicy"] = json.dumps(properties.value("RedrivePolicy"))
+        return Queue(logical_id, properties.text("QueueName", f"{STACK_NAME}-{logical_id}"), attributes)
+
+
+class _Properties:
+    """The properties of one resource (or event), resolved one by one as they are asked for."""
+
+    def __init__(self, logical_id: str, nodes: Mapping[str, Node], resolver: Resolver) -> None:
+        self.logical_id = logical_id
+        self._nodes = nodes
+        self._resolver = resolver
+
+    def error(self, key: str, message: str) -> TemplateError:
+        return TemplateError(f"{self.logical_id}.{key}: {message}")
+
+    def has(self, key: str) -> bool:
+        return key in self._nodes and self.value(key) is not None
+
+    def raw(self, key: str) -> Node:
+        return self._nodes.get(key)
+
+    def value(self, key: str) -> Node:
+        """The resolved property, or None when it is absent."""
+        resolved = self._resolver.value({key: self._nodes.get(key)}, self.logical_id)
+        return resolved.get(key)
+
+    def mapping(self, key: str) -> dict[str, Node]:
+        found = self.value(key)
+        if found is not None and not isinstance(found, dict):
+            raise self.error(key, f"expected a mapping, found {found!r}")
+        return found or {}
+
+    def text(self, key: str, default: str | None = None) -> str:
+        found = self.value(key)
+        if found is None:
+            if default is None:
+                raise self.error(key, "is missing")
+            return default
+        if isinstance(found, dict | list):
+            raise self.error(key, f"expected text, found {found!r}")
+        return as_text(found)
+
+    def integer(self, key: str, default: int) -> int:
+        text = self.text(key, str(default))
+        try:
+            return int(text)
+        except ValueError as fault:
+            raise self.error(key, f"expected a whole number, found {text!r}") from fault
+
+
+def _merged(shared: Mapping[str, Node], own: Mapping[str, Node]) -> dict[str, Node]:
+    """SAM's Globals under a resource's own properties."""
+    merged = {**shared, **own}
+    for key in _JOINED:
+        if key in shared and key in own:
+            merged[key] = _joined(shared[key], own[key])
+    return merged
+
+
+def _joined(shared: Node, own: Node) -> Node:
+    if isinstance(shared, list) and isinstance(own, list):
+        return [*shared, *own]
+    if isinstance(shared, dict) and isinstance(own, dict):
+        return {
+            key: _joined(shared[key], own[key]) if key in shared and key in own else {**shared, **own}[key]
+            for key in {**shared, **own}
+        }
+    return own
+
+
+def _pseudo(region: str) -> dict[str, str]:
+    return {
+        "AWS::AccountId": ACCOUNT_ID,
+        "AWS::Partition": "aws",
+        "AWS::Region": region,
+        "AWS::StackId": f"arn:aws:cloudformation:{region}:{ACCOUNT_ID}:stack/{STACK_NAME}/local",
+        "AWS::StackName": STACK_NAME,
+        "AWS::URLSuffix": "amazonaws.com",
+    }
+
+
+def _attributes_of_all(resources: Mapping[str, Node], naming: Resolver, region: str) -> dict[str, dict[str, str]]:
+    """Logical id → what `Ref` and `Fn::GetAtt` of it stand for, for what the local stack makes."""
+    found: dict[str, dict[str, str]] = {}
+    for logical_id, resource in resources.items():
+        kind = resource.get("Type") if isinstance(resource, dict) else None
+        if kind in _NAME_PROPERTIES:
+            properties = _Properties(logical_id, resource.get("Properties") or {}, naming)
+            name = properties.text(_NAME_PROPERTIES[kind], f"{STACK_NAME}-{logical_id}")
+            found[logical_id] = _attributes(kind, name, region)
+    return found
+
+
+def _attributes(kind: str, name: str, region: str) -> dict[str, str]:
+    if kind == _QUEUE:
+        url = f"https://sqs.{region}.amazonaws.com/{ACCOUNT_ID}/{name}"
+        return {"Ref": url, "QueueUrl": url, "QueueName": name, "Arn": f"arn:aws:sqs:{region}:{ACCOUNT_ID}:{name}"}
+    if kind == _FUNCTION:
+        return {"Ref": name, "Arn": f"arn:aws:lambda:{region}:{ACCOUNT_ID}:function:{name}"}
+    arn = f"arn:aws:dynamodb:{region}:{ACCOUNT_ID}:table/{name}"
+    return {"Ref": name, "Arn": arn, "StreamArn": f"{arn}/stream/local"}
+
+
+def _gateway_response(where: str, node: Node) -> GatewayResponse:
+    if not isinstance(node, dict):
+        raise TemplateError(f"{where}: expected a mapping, found {node!r}")
+    status = node.get("StatusCode")
+    headers = (node.get("ResponseParameters") or {}).get("Headers") or {}
+    return GatewayResponse(
+        status=int(status) if status is not None else None,
+        templates={str(kind): str(text) for kind, text in (node.get("ResponseTemplates") or {}).items()},
+        headers={str(name): str(value) for name, value in headers.items()},
+    )
+
+
+def _cors(node: Node) -> Cors | None:
+    if node is None:
+        return None
+    given = {"AllowOrigin": node} if isinstance(node, str) else node
+    names = {
+        "AllowOrigin": "Access-Control-Allow-Origin",
+        "AllowMethods": "Access-Control-Allow-Methods",
+        "AllowHeaders": "Access-Control-Allow-Headers",
+        "MaxAge": "Access-Control-Max-Age",
+        "AllowCredentials": "Access-Control-Allow-Credentials",
+    }
+    return Cors({names[key]: as_text(value).strip("'") for key, value in given.items() if key in names})
