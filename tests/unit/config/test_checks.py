@@ -97,6 +97,11 @@ def test_a_public_api_without_a_key_is_warned_about(load: Load) -> None:
     assert "provider b has no api_key, and https://api.openai.com/v1 answers nobody without one" in warning
 
 
+def test_a_public_api_with_a_header_of_its_own_is_taken_to_have_its_key_there(load: Load) -> None:
+    text = BASE.replace("    base_url: http://b\n", "    headers: {Authorization: Bearer k}\n")
+    assert load(text).warnings == ()
+
+
 def test_a_file_of_which_no_provider_is_left_is_warned_about(load: Load) -> None:
     text = BASE.replace("id: a", "id: a\n    api_key: ${A}").replace("id: b\n", "id: b\n    api_key: ${B}\n")
     assert "no provider is enabled" in load(text).warnings[-1]

@@ -1,7 +1,9 @@
 """What a fault says: where, what, the value, the remedy. And what it never says."""
 
 import pytest
+from pydantic import ValidationError
 
+from sekha_llm_bridge.config import ProviderConfig
 from tests.unit.config.conftest import FaultsOf
 from tests.unit.config.memory_secrets import MemorySecrets
 
@@ -52,6 +54,8 @@ def test_five_different_faults_of_one_file_are_reported_together_with_line_and_r
         (one(rest="version: 1.0"), '8: version: must be 2.x, as in "2.0", is 1.0'),
         (one(rest="routes: {}"), "8: routes: unknown key `routes`; did you mean `routing`?"),
         (one(rest="zzz: {}"), "8: zzz: unknown key `zzz`; possible here: chroma, default_models, providers, routing"),
+        (one("url: http://h"), "4: providers[0].url: unknown key `url`; did you mean `base_url`?"),
+        (one("apiKey: k"), "4: providers[0].apiKey: unknown key `apiKey`; did you mean `api_key`?"),
         (one("priority: 0"), "4: providers[0].priority: must be at least 1, is 0"),
         (one("priority: 101"), "4: providers[0].priority: must be at most 100, is 101"),
         (one("priority: high"), "4: providers[0].priority: must be a whole number, is high"),
@@ -119,6 +123,7 @@ def test_faults_within_one_model_do_not_hide_each_other(faults_of: FaultsOf) -> 
 @pytest.mark.parametrize(
     "provider",
     [
+        "priority: https://user:hunter2@host",
         "api_key: [hunter2]",
         "api_key: {hunter2: hunter2}",
         "api_kye: hunter2",
@@ -160,6 +165,12 @@ def test_a_default_model_from_a_reference_is_shown_as_the_reference(faults_of: F
     (fault,) = faults_of(one(rest="default_models: {chat_fast: '${FAST}'}"), {"FAST": "hunter2"})
     assert fault.startswith("8: default_models.chat_fast: must name a configured model, is the value of ${FAST};")
     assert "hunter2" not in fault
+
+
+def test_the_models_own_errors_show_no_input() -> None:
+    with pytest.raises(ValidationError) as caught:
+        ProviderConfig.model_validate({"id": "hunter2!", "api_key": ["hunter2"]})
+    assert "hunter2" not in str(caught.value)
 
 
 def test_a_long_value_is_cut(faults_of: FaultsOf) -> None:

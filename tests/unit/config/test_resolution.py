@@ -168,6 +168,25 @@ def test_a_value_that_is_empty_after_its_references_counts_as_absent(load: Load)
     assert (settings.chroma.url, settings.chroma.auth_token, settings.routing.max_cost_per_request) == ("", None, None)
 
 
+def test_a_credential_that_is_written_as_an_empty_text_counts_as_absent(load: Load) -> None:
+    settings = load(with_key('""') + "chroma: {auth_token: ' '}\n")
+    assert (settings.providers[1].api_key, settings.chroma.auth_token) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        ("providers: ${X}\n", "1: providers"),
+        ("providers:\n  - id: a\n    provider_type: ollama\n    models: ${\n", "4: providers[0].models"),
+    ],
+)
+def test_a_reference_that_gives_nothing_is_not_reported_as_a_missing_key_too(
+    faults_of: FaultsOf, text: str, where: str
+) -> None:
+    (fault,) = faults_of(text)
+    assert fault.startswith(f"{where}: ")
+
+
 def test_a_required_value_that_is_empty_is_a_fault(faults_of: FaultsOf) -> None:
     text = TWO.replace(
         "{model_id: m, task: chat_small, context_window: 10}]}", "{model_id: '${M:-}', task: chat_small}]}"

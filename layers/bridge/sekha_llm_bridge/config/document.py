@@ -28,6 +28,7 @@ _LOADER: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 _REMEDIES = (
     ("tab", "indent with spaces, not tabs"),
+    (r"'\t'", "indent with spaces, not tabs"),  # the same, as the loader in Python puts it
     ("cannot start any token", "put a value that starts with %, @, ` or a tab in quotes"),
     ("mapping values are not allowed", "put a value that holds `: ` in quotes, and check the indentation"),
     ("undefined alias", "put a value that starts with * in quotes"),

@@ -105,7 +105,8 @@ def shown(written: object) -> str:
 def did_you_mean(name: str, valid: Iterable[str]) -> str:
     """A clause that names the nearest valid one, or what is possible when none is near."""
     names = list(valid)
-    near = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.55)
+    near = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.6)
+    near = near or [longer for longer in names if name.lower() in longer.split("_")]  # `url` for `base_url`
     return f"did you mean `{near[0]}`?" if near else listed(names)
 
 

@@ -57,11 +57,11 @@ def none_is_empty(value: object) -> object:
 
 
 def _fit_for_a_header(secret: SecretStr) -> SecretStr:
-    """Without the line break that `echo KEY |` leaves at its end; a client would refuse it, quoting the key."""
-    text = secret.get_secret_value().strip()
+    """An HTTP client would refuse it too, but quote it."""
+    text = secret.get_secret_value()
     if not (text.isascii() and text.isprintable()):
         raise ValueError("holds a line break or another character that an HTTP header cannot carry")
-    return SecretStr(text)
+    return secret
 
 
 Credential = Annotated[SecretStr, AfterValidator(_fit_for_a_header)]
@@ -70,7 +70,11 @@ OrEmpty = BeforeValidator(none_is_empty)
 
 
 class Section(BaseModel):
-    """A part of the file: frozen, and an unknown key is an error."""
+    """A part of the file: frozen, and an unknown key is an error.
+
+    Text is stripped: `echo KEY | aws …` leaves a line break at the end of a stored key. An error shows no input, which
+    may be a key.
+    """
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", protected_namespaces=(), str_strip_whitespace=True, hide_input_in_errors=True
