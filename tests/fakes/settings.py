@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+from sekha_llm_bridge.config.loaded import Settings
 from sekha_llm_bridge.config.models import ConfigFile
-from sekha_llm_bridge.config.settings import Settings
 
 
 def make_settings(*providers: dict[str, Any], **sections: Any) -> Settings:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from local_stack.loopback import fetch
 from sekha_llm_bridge.config import load_settings
+from sekha_llm_bridge.config.loaded import Settings
 from sekha_llm_bridge.config.models import ProviderConfig, ProviderType
-from sekha_llm_bridge.config.settings import Settings
 from sekha_llm_bridge.errors import ConfigError
 
 OLLAMA = "http://localhost:11434"

@@ -119,7 +119,14 @@ def test_what_is_no_base_url_is_refused(written: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["http://localhost:8000", "https://chroma.example.com:443", "http://[::1]:8000", "http://h:1/"]
+    "url",
+    [
+        "http://localhost:8000",
+        "https://chroma.example.com:443",
+        "https://chroma.example.com",
+        "http://[::1]:8000",
+        "http://h:1/",
+    ],
 )
 def test_a_server_is_scheme_host_and_port(url: str) -> None:
     assert check_server_url(url) == url.rstrip("/")

@@ -5,8 +5,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 import sekha_llm_bridge
 from tests.unit.config.conftest import Load
 from tests.unit.config.memory_secrets import MemorySecrets
@@ -64,16 +62,6 @@ def test_variables_of_v1_are_warned_about_once_in_a_process() -> None:
     answer = run(code, CHAT_MODEL="llama3.1:8b", OLLAMA_BASE_URL="http://localhost:11434", OPENAI_API_KEY="k")
     assert answer.stderr.count("sekha-bridge migrate-env .env") == 1
     assert answer.stderr.count("OLLAMA_BASE_URL, CHAT_MODEL are set") == 1
-
-
-@pytest.mark.parametrize(
-    "before",
-    ["", "import sekha_llm_bridge.config.settings", "from sekha_llm_bridge.config.settings import Settings"],
-)
-def test_settings_are_the_settings_also_when_their_module_was_imported(before: str) -> None:
-    """The module `config.settings` has the same name, and Python binds it when it is imported."""
-    code = f"{before}\nfrom sekha_llm_bridge.config import settings\nprint(type(settings).__name__)"
-    assert run(code).stdout == "Settings\n"
 
 
 def test_importing_the_package_reads_no_file_and_imports_no_aws_library() -> None:

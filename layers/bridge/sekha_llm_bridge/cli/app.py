@@ -39,6 +39,16 @@ def check_config(file: ConfigPath = None, *, as_json: AsJson = False) -> None:
     raise typer.Exit(run(file, as_json=as_json))
 
 
+@app.command("migrate-env")
+def migrate_env(
+    file: Annotated[Path, typer.Argument(help="The .env that v1 used.")] = Path(".env"),
+) -> None:
+    """Print the YAML that replaces a v1 .env; put it into config/llm_providers.yaml."""
+    from sekha_llm_bridge.cli.migrate_env import run
+
+    raise typer.Exit(run(file))
+
+
 @app.command("schema")
 def schema() -> None:
     """Print the JSON Schema of the configuration file, for editors."""

@@ -8,11 +8,11 @@ import logging
 from functools import cache
 from typing import TYPE_CHECKING
 
+from sekha_llm_bridge.config.loaded import DisabledProvider, Settings
 from sekha_llm_bridge.config.loader import load_or_exit, load_settings, refresh_provider
 from sekha_llm_bridge.config.location import bundled_path, find_config
 from sekha_llm_bridge.config.models import ModelConfig, ProviderConfig, ProviderType, Task
 from sekha_llm_bridge.config.secret_source import SecretSource, SecretUnavailable
-from sekha_llm_bridge.config.settings import DisabledProvider, Settings
 
 __all__ = [
     "DisabledProvider",
@@ -44,8 +44,6 @@ def _loaded() -> Settings:
 if TYPE_CHECKING:
     settings: Settings
 else:
-    # Importing the module `config.settings` has bound that name here, where it means the settings themselves.
-    del globals()["settings"]
 
     def __getattr__(name: str) -> object:
         if name == "settings":

@@ -47,9 +47,12 @@ def complete_base_url(provider_type: ProviderType, base_url: str | None) -> str 
 
 
 def check_server_url(url: str) -> str:
-    """`url` when it is scheme://host:port, without a slash at its end. Raises `ValueError` in plain words."""
+    """`url` when it is scheme://host:port, without a slash at its end; https may leave out its port.
+
+    Raises `ValueError` in plain words.
+    """
     parts = _split(url)
-    if parts.port is None or parts.path.strip("/") or "@" in parts.netloc:
+    if (parts.port is None and parts.scheme == "http") or parts.path.strip("/") or "@" in parts.netloc:
         raise ValueError("must be empty or scheme://host:port, as in http://localhost:8000")
     return f"{parts.scheme}://{parts.netloc}"
 

@@ -11,12 +11,12 @@ from sekha_llm_bridge.config.checks import check
 from sekha_llm_bridge.config.document import Data, Document, read
 from sekha_llm_bridge.config.endpoints import mask_user_info
 from sekha_llm_bridge.config.faults import Fault, Place, is_secret, validation_fault
+from sekha_llm_bridge.config.loaded import DisabledProvider, Settings
 from sekha_llm_bridge.config.location import find_config
 from sekha_llm_bridge.config.models import ConfigFile, ProviderConfig
 from sekha_llm_bridge.config.notices import V1_VARIABLES, notices
 from sekha_llm_bridge.config.resolution import Gap, Resolved, resolve
 from sekha_llm_bridge.config.secret_source import SecretSource
-from sekha_llm_bridge.config.settings import DisabledProvider, Settings
 from sekha_llm_bridge.errors import ConfigError
 
 

@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from sekha_llm_bridge.config.document import Document
 from sekha_llm_bridge.config.endpoints import ENDPOINTS
 from sekha_llm_bridge.config.faults import place_text
+from sekha_llm_bridge.config.loaded import DisabledProvider
 from sekha_llm_bridge.config.models import ConfigFile, ModelConfig, ProviderConfig, Task
-from sekha_llm_bridge.config.settings import DisabledProvider
 
 V1_VARIABLES = ("OLLAMA_BASE_URL", "EMBEDDING_MODEL", "CHAT_MODEL")
 

@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from sekha_llm_bridge.config.loaded import Settings
 from sekha_llm_bridge.config.models import DefaultModels, ModelConfig, ProviderConfig, Task
-from sekha_llm_bridge.config.settings import Settings
 from sekha_llm_bridge.pricing import Price, PriceBook
 from sekha_llm_bridge.providers import has_adapter, takes_image_urls
 from sekha_llm_bridge.providers.registry import speaks_openai

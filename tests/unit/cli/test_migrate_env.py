@@ -1,0 +1,75 @@
+"""`sekha-bridge migrate-env`: what it prints is a file that loads and means what v1's `.env` meant."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sekha_llm_bridge.cli.migrate_env import yaml_of
+from sekha_llm_bridge.config import Settings, load_settings
+
+
+def migrate(env: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "sekha_llm_bridge.cli", "migrate-env", str(env)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def loaded(tmp_path: Path, text: str) -> Settings:
+    file = tmp_path / "providers.yaml"
+    file.write_text(text, encoding="utf-8")
+    return load_settings(file, environ={})
+
+
+def test_the_guides_env_becomes_a_file_that_loads(tmp_path: Path) -> None:
+    env = tmp_path / ".env"
+    env.write_text(
+        "# v1\nexport OLLAMA_BASE_URL='http://gpu:11434'  # the big one\nEMBEDDING_MODEL=mxbai-embed-large\n"
+        "CHAT_MODEL=llama3.1:70b\nOTHER=1\n"
+    )
+    answer = migrate(env)
+    assert (answer.returncode, answer.stderr) == (0, "")
+    settings = loaded(tmp_path, answer.stdout)
+    (provider,) = settings.providers
+    assert provider.base_url == "http://gpu:11434"
+    assert [(model.model_id, model.dimension) for model in provider.models] == [
+        ("mxbai-embed-large", 1024),
+        ("llama3.1:70b", None),
+    ]
+    assert settings.default_models.chat_smart == "llama3.1:70b"
+
+
+def test_what_the_env_leaves_out_is_as_v1_had_it(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("CHAT_MODEL=qwen3\n")
+    provider = loaded(tmp_path, migrate(tmp_path / ".env").stdout).providers[0]
+    assert provider.base_url == "http://localhost:11434"
+    assert [model.model_id for model in provider.models] == ["nomic-embed-text", "qwen3"]
+
+
+def test_an_unknown_embedding_model_is_to_be_checked(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("EMBEDDING_MODEL=home-made\n")
+    answer = migrate(tmp_path / ".env")
+    assert answer.returncode == 0
+    assert "check `dimension`" in answer.stderr
+
+
+@pytest.mark.parametrize("text", [None, "", "OTHER=1\n"])
+def test_without_anything_of_v1_there_is_nothing_to_print(tmp_path: Path, text: str | None) -> None:
+    if text is not None:
+        (tmp_path / ".env").write_text(text)
+    answer = migrate(tmp_path / ".env")
+    assert (answer.returncode, answer.stdout) == (2, "")
+    assert str(tmp_path / ".env") in answer.stderr
+
+
+printable = st.text(st.characters(codec="utf-8", categories=["L", "N", "P", "S"]), min_size=1, max_size=20)
+
+
+@given(embedding=printable, chat=printable)
+def test_any_name_survives_the_yaml(embedding: str, chat: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+    if embedding == chat:
+        return
+    settings = loaded(tmp_path_factory.mktemp("env"), yaml_of("http://h:1", embedding, chat))
+    assert [model.model_id for model in settings.providers[0].models] == [embedding, chat]
