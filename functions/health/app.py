@@ -7,19 +7,19 @@ from sekha_llm_bridge.api import create_app, health, lambda_handler
 app = create_app()
 
 
-@app.get("/api/v1/health")
+@app.api_route("/api/v1/health", methods=["GET", "HEAD"])
 async def overview(request: Request) -> Response:
     """The state of every provider."""
     return await health.overview(request)
 
 
-@app.get("/health")
+@app.api_route("/health", methods=["GET", "HEAD"])
 async def redirect(request: Request) -> Response:
     """The old address."""
     return await health.redirect(request)
 
 
-@app.get("/api/v1/health/providers")
+@app.api_route("/api/v1/health/providers", methods=["GET", "HEAD"])
 async def providers(request: Request) -> Response:
     """The same, counted."""
     return await health.providers(request)

@@ -11,6 +11,7 @@ from sekha_llm_bridge.config.models import ChromaConfig
 from sekha_llm_bridge.embeddings import Batch, SpaceMismatch, StoreFailed, VectorRecord, content_id
 from sekha_llm_bridge.embeddings.chroma_store import ChromaStore
 from tests.fakes.chroma import chroma_server
+from tests.fakes.provider import FakeProvider, Reply
 
 _names = (f"notes{i}" for i in count())
 
@@ -125,3 +126,25 @@ def test_a_server_that_is_gone_is_a_failure_without_any_text(name: str) -> None:
     with pytest.raises(StoreFailed) as caught:
         gone.upsert(batch(name, "the secret text"))
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        Reply(502, raw=b"<html>bad gateway</html>"),
+        Reply(401, raw=b"no"),
+        Reply(429, {}),
+        Reply(200, {}),
+        Reply(200, []),
+    ],
+    ids=lambda reply: str(reply.status),
+)
+def test_whatever_stands_in_chromas_place_is_a_failure_that_costs_nothing_else(
+    name: str, reply: Reply, fake: FakeProvider
+) -> None:
+    path = "/api/v2/tenants/default_tenant/databases/default_database/collections"
+    for place in (path, f"{path}/{name}_3"):
+        fake.always(place, reply)
+    odd = ChromaStore(ChromaConfig(url=fake.url), default_space="mini", default_dimension=3)
+    with pytest.raises(StoreFailed):
+        odd.upsert(batch(name, "the secret text"))

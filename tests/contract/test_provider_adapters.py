@@ -1,6 +1,7 @@
 """One suite for every adapter, over real HTTP: what a provider answers, and what the bridge makes of it."""
 
 import asyncio
+import base64
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -126,7 +127,19 @@ FAILURES = [
     (Reply(200, raw=b"<html>hello</html>", headers={"content-type": "text/html"}), errors.MalformedAnswer),
     (Reply(200, {"unexpected": True}), errors.MalformedAnswer),
     (Reply(200, {"error": {"message": "inside", "code": 429}}), errors.ProviderRateLimited),
+    (Reply(200, {"error": {"message": "inside", "code": "429"}}), errors.ProviderRateLimited),
     (Reply(200, {"error": {"message": "inside"}}), errors.ProviderServerError),
+    (
+        Reply(429, {"error": {"code": "rate_limit_exceeded", "message": "add credit: see billing"}}),
+        errors.ProviderRateLimited,
+    ),
+    (
+        Reply(429, [{"error": {"status": "RESOURCE_EXHAUSTED", "message": "check your billing"}}]),
+        errors.ProviderRateLimited,
+    ),
+    (Reply(400, {"error": {"message": "Unrecognized argument: safety_identifier"}}), errors.CallerFault),
+    (Reply(405, {}), errors.ProviderServerError),
+    (Reply(200, raw=b"\xef\xbb\xbf{}"), errors.MalformedAnswer),
     (Reply(302, {}, headers={"location": "http://127.0.0.1:9/"}), errors.MalformedAnswer),
     (Reply(reset=True), errors.ProviderServerError),
 ]
@@ -153,7 +166,10 @@ def test_empty_choices_are_not_an_answer(run: Run[Any], wire: Wire, fake: FakePr
 @pytest.mark.parametrize(
     "body",
     [
-        {"choices": [{"message": {"content": "x"}}], "usage": {"prompt_tokens": 1, "prompt_tokens_details": "?"}},
+        {"choices": [{"message": {"content": 5}}]},
+        {"choices": [{"message": {"content": {"a": 1}}}]},
+        {"choices": [{"message": {"content": None, "tool_calls": [1]}}]},
+        {"choices": [{"message": {"content": None, "tool_calls": "x"}}]},
         {"choices": [{"message": "x"}]},
         {"message": {"tool_calls": [{"function": "f"}]}},
         {"message": {"tool_calls": 5}},
@@ -168,7 +184,9 @@ def test_an_answer_of_another_shape_is_malformed_not_a_crash(
         run(chat())
 
 
-@pytest.mark.parametrize(("header", "seconds"), [("7", 7.0), ("Wed, 21 Oct 2015 07:28:00 GMT", 0.0), ("soon", None)])
+@pytest.mark.parametrize(
+    ("header", "seconds"), [("7", 7.0), ("Wed, 21 Oct 2015 07:28:00 GMT", 0.0), ("soon", None), ("9" * 400, 86_400.0)]
+)
 def test_retry_after_is_read_in_both_its_forms(
     run: Run[Any], wire: Wire, fake: FakeProvider, header: str, seconds: float | None
 ) -> None:
@@ -178,21 +196,46 @@ def test_retry_after_is_read_in_both_its_forms(
     assert caught.value.retry_after_s == seconds
 
 
-def test_a_provider_that_repeats_the_prompt_in_its_error_is_not_quoted(
-    run: Run[Any], wire: Wire, fake: FakeProvider
+ECHOES = [
+    PROMPT,
+    PROMPT.upper(),
+    "near 'yellow submarine'",
+    PROMPT.replace(" ", "\\t"),
+    "".join(f"\\u{ord(letter):04x}" for letter in PROMPT),
+    base64.b64encode(PROMPT.encode()).decode(),
+    f"Incorrect API key provided: {SECRET}",
+]
+
+
+@pytest.mark.parametrize("echo", ECHOES)
+@pytest.mark.parametrize("status", [400, 401, 429, 500])
+def test_a_providers_own_words_are_never_passed_on(
+    run: Run[Any], wire: Wire, fake: FakeProvider, echo: str, status: int
 ) -> None:
-    fake.script(wire.chat, Reply(400, {"error": {"message": f"cannot parse: {PROMPT}"}}))
+    fake.script(wire.chat, Reply(status, {"error": {"message": echo, "code": echo, "type": echo, "param": echo}}))
+    with pytest.raises(errors.ProviderError) as caught:
+        run(chat())
+    assert str(caught.value) == f"the provider answered {status}"
+    assert caught.value.param is None
+
+
+def test_codes_and_the_requests_own_fields_are_passed_on(run: Run[Any], wire: Wire, fake: FakeProvider) -> None:
+    said = {"message": "messages: tools must be fewer", "code": "invalid_value", "type": "bad", "param": "messages[0]"}
+    fake.script(wire.chat, Reply(400, {"error": said}))
     with pytest.raises(errors.CallerFault) as caught:
-        run(chat())
-    assert str(caught.value) == "the provider answered 400"
+        run(chat(tools=[]))
+    named = "; it speaks of tools" if wire.provider_type == "openai" else ""
+    assert str(caught.value) == f"the provider answered 400 (invalid_value, bad){named}"
+    assert caught.value.param == "messages[0]"
 
 
-def test_a_providers_own_words_are_quoted_when_they_hold_nothing_of_the_prompt(
-    run: Run[Any], wire: Wire, fake: FakeProvider
-) -> None:
-    fake.script(wire.chat, Reply(400, {"error": {"message": "top_p must be below 1"}}))
-    with pytest.raises(errors.CallerFault, match="top_p must be below 1"):
-        run(chat())
+@pytest.mark.parametrize("base_url", ["http://☃.invalid/v1", "http://xn--a/v1"])
+def test_an_address_that_cannot_be_called_is_a_failed_connection(wire: Wire, base_url: str) -> None:
+    fields = provider("p", chat_model("m"), provider_type=wire.provider_type)
+    config = ProviderConfig.model_validate(fields).model_copy(update={"base_url": base_url})
+    adapter = make_provider(config, JsonHttp(SystemClock()), SystemClock())
+    with pytest.raises(errors.ConnectFailed):
+        asyncio.run(adapter.probe(timeout_s=5))
 
 
 def test_a_refused_connection_is_told_from_a_slow_provider(run: Run[Any], fake: FakeProvider) -> None:

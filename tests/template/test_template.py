@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sekha_llm_bridge.errors import BridgeError, InvalidRequest, OutOfTime, PayloadTooLarge, RateLimited, UnknownPath
+from sekha_llm_bridge.errors import BridgeError, InvalidRequest, OutOfTime, RateLimited, UnknownPath
 from tests.template.cloudformation import ROOT, Function, Template, references
 
 TEMPLATE = Template()
@@ -176,7 +176,6 @@ def test_what_api_gateway_answers_itself_has_the_request_id_as_header(name: str)
     ("name", "error"),
     [
         ("MISSING_AUTHENTICATION_TOKEN", UnknownPath),
-        ("REQUEST_TOO_LARGE", PayloadTooLarge),
         ("THROTTLED", RateLimited),
         ("INTEGRATION_TIMEOUT", OutOfTime),
         ("BAD_REQUEST_BODY", InvalidRequest),

@@ -66,7 +66,8 @@ def make_bridge(settings: Settings, *, health: HealthStore | None = None, clock:
 def _archive(settings: Settings, catalog: Catalog) -> Archive:
     if not settings.chroma.url:
         return Archive(None)
-    default = next(iter(catalog.named(catalog.default_for(Task.EMBEDDING) or "")), None)
+    named = catalog.named(catalog.default_for(Task.EMBEDDING) or "")
+    default = next((entry for entry in named if entry.model.serves(Task.EMBEDDING)), None)
     return Archive(
         ChromaStore(
             settings.chroma,

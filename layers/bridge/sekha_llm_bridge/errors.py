@@ -9,8 +9,7 @@
     │   ├── ModelNotFound            404  the model named is not configured
     │   ├── UnknownPath              404
     │   ├── WrongMethod              405
-    │   ├── EmbeddingSpaceMismatch   409  the collection holds vectors of another model
-    │   └── PayloadTooLarge          413
+    │   └── EmbeddingSpaceMismatch   409  the collection holds vectors of another model
     ├── AllProvidersFailed           502  every candidate was tried and failed
     ├── NoProviderAvailable          503  every breaker is open
     ├── RateLimited                  429  every candidate is cooling down
@@ -109,17 +108,20 @@ class WrongMethod(RequestError):
 
 
 class EmbeddingSpaceMismatch(RequestError):
-    """The collection holds vectors of another embedding space."""
+    """The collection holds vectors of another embedding space; `receipt` is of the embedding, which was made and
+    billed.
+    """
 
     status = 409
     code = "embedding_space_mismatch"
 
+    def __init__(self, message: str, *, receipt: Mapping[str, object], param: str | None = None) -> None:
+        super().__init__(message, param=param)
+        self.receipt = receipt
 
-class PayloadTooLarge(RequestError):
-    """The request is larger than what can be handled."""
-
-    status = 413
-    code = "payload_too_large"
+    def details(self) -> Mapping[str, object]:
+        """The receipt of the embedding."""
+        return {"bridge": self.receipt}
 
 
 class Unavailable(BridgeError):

@@ -152,7 +152,7 @@ def test_the_bridges_own_fields_go_to_no_provider(chat: Function, fake: FakeProv
         custom={"a": 1},
     )
     sent = fake.received[0].body
-    assert set(sent) - {"max_completion_tokens"} == {"messages", "model", "custom"}
+    assert set(sent) == {"messages", "model", "custom", "max_completion_tokens"}
     assert sent["model"] == "gpt"
 
 
@@ -220,6 +220,14 @@ BAD = [
         "messages[0].content[0].image_url",
     ),
     ({"messages": HI, "tools": [{"type": "function", "function": {}}]}, "tools[0].function.name"),
+    ({"messages": HI, "max_tokens": "100"}, "max_tokens"),
+    ({"messages": HI, "temperature": True}, "temperature"),
+    ({"messages": HI, "stream": "yes"}, "stream"),
+    ({"messages": HI, "max_cost": "1e999999"}, "max_cost"),
+    ({"messages": HI, "task": "embedding"}, "task"),
+    ({"messages": HI, "model": "embedding"}, "model"),
+    ({"messages": [*HI, {"role": "tool", "content": "x", "tool_call_id": []}]}, "messages[1].tool_call_id"),
+    ({"messages": [*HI, {"role": "assistant", "tool_calls": [{"id": {}}]}]}, "messages[1].tool_calls[0].id"),
 ]
 
 
@@ -245,6 +253,18 @@ PRIVATE = [
     "http://10.1.2.3/x.png",
     "http://intranet/x.png",
     "http://db.internal./x.png",
+    "http://127%2e0.0.1/x.png",
+    "http://１２７.０.０.１/x.png",
+    "http://①②⑦.⓪.⓪.①/x.png",
+    "http://127.0.0.1\\@example.com/x.png",
+    "http://user:pass@example.com/x.png",
+    "http://[64:ff9b::a9fe:a9fe]/x.png",
+    "http://[::7f00:1]/x.png",
+    "http://[2002:7f00:1::]/x.png",
+    "http://localhost.localdomain/x.png",
+    "http://kubernetes.default.svc/x.png",
+    "http://exa mple.com/x.png",
+    "data:image/png;base64,----",
     "ftp://example.com/x.png",
     "file:///etc/passwd",
     "data:text/html;base64,AAAA",
@@ -258,6 +278,14 @@ def test_an_image_that_is_not_public_is_refused_whoever_would_fetch_it(chat: Fun
     answer = chat("POST", PATH, {"messages": [{"role": "user", "content": [part]}]})
     assert answer.status == 400
     assert error(answer)["param"] == "messages[0].content[0].image_url.url"
+
+
+@pytest.mark.parametrize("url", ["https://example.com/x.png", "https://bücher.example.com/x", "http://93.184.216.34/x"])
+def test_a_public_image_is_passed_on_as_it_was_given(fake: FakeProvider, url: str) -> None:
+    chat = function(provider("p", chat_model("sees", supports_vision=True), base_url=f"{fake.url}/v1"))
+    messages = [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": url}}]}]
+    assert chat("POST", PATH, {"messages": messages}).status == 200
+    assert fake.received[0].body["messages"] == messages
 
 
 def test_an_image_needs_a_vision_model_by_itself(fake: FakeProvider) -> None:
@@ -277,7 +305,12 @@ def test_an_image_where_nothing_sees_says_what_is_missing(chat: Function) -> Non
     assert "cannot see images" in error(answer)["message"]
 
 
-@pytest.mark.parametrize("raw", ["{oops", "", "[]", "null", '"text"'])
+DEEP = '{"messages": [{"role": "user", "content": "x"}], "x": ' + "[" * 300 + "]" * 300 + "}"
+
+
+@pytest.mark.parametrize(
+    "raw", ["{oops", "", "[]", "null", '"text"', DEEP, '{"messages": [{"role": "user", "content": "\\ud800"}]}']
+)
 def test_a_body_that_is_no_json_object_is_a_400(chat: Function, raw: str) -> None:
     assert chat("POST", PATH, raw=raw).status == 400
 
@@ -319,6 +352,65 @@ def test_a_stream_that_is_asked_for_comes_as_complete_events(chat: Function) -> 
 def test_a_field_that_ollama_has_no_place_for_is_noted(chat: Function) -> None:
     notes = ask(chat, model="llama", brand_new=1).json()["bridge"]["notes"]
     assert notes == ["local has no place for: brand_new"]
+
+
+CALL = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+ONLY_OPENAI: list[dict[str, Any]] = [
+    {"logprobs": True},
+    {"web_search_options": {}},
+    {"functions": [{"name": "f"}]},
+    {"n": 2},
+    {"tools": [{"type": "function", "function": {"name": "f"}}], "tool_choice": "required"},
+    {"tools": [{"type": "function", "function": {"name": "f"}}], "parallel_tool_calls": False},
+    {"tools": [{"type": "custom", "custom": {"name": "f"}}]},
+    {"messages": [*HI, {"role": "assistant", "tool_calls": [{"id": "c", "type": "custom", "custom": {}}]}]},
+    {
+        "messages": [
+            *HI,
+            {"role": "assistant", "tool_calls": [{**CALL, "function": {"name": "f", "arguments": "{oops"}}]},
+        ]
+    },
+    {"messages": [*HI, {"role": "assistant", "content": None, "function_call": {"name": "f", "arguments": "{}"}}]},
+    {"messages": [{"role": "user", "content": [{"type": "file", "file": {"file_id": "f"}}]}]},
+]
+
+
+@pytest.mark.parametrize("fields", ONLY_OPENAI, ids=str)
+def test_what_the_local_model_cannot_express_goes_to_the_next_that_can(
+    fake: FakeProvider, fields: dict[str, Any]
+) -> None:
+    local = provider(
+        "local", chat_model("llama", price=None), provider_type="ollama", base_url="http://127.0.0.1:9", priority=1
+    )
+    chat = function(local, provider("p", chat_model("gpt"), base_url=f"{fake.url}/v1", priority=2))
+    answer = ask(chat, **fields)
+    assert (answer.status, answer.headers["x-bridge-attempts"]) == (200, "1")
+    assert answer.headers["x-bridge-provider"] == "p"
+
+
+def test_legacy_functions_need_a_model_that_can_call(fake: FakeProvider) -> None:
+    models = (chat_model("cannot", supports_function_calling=False), chat_model("can", supports_function_calling=True))
+    chat = function(provider("p", *models, base_url=f"{fake.url}/v1"))
+    assert ask(chat, functions=[{"name": "f"}]).json()["model"] == "can"
+
+
+def test_the_cost_of_everything_that_is_sent_is_bounded(chat: Function) -> None:
+    plain = ask(chat, model="gpt").json()["bridge"]["cost_bound"]
+    big = "x" * 10_000
+    for fields in (
+        {"messages": [*HI, {"role": "assistant", "content": "a", "refusal": big}]},
+        {"messages": [*HI, {"role": "assistant", "content": "a", "reasoning_content": big}]},
+        {"messages": [*HI, {"role": "tool", "content": "a", "tool_call_id": big}]},
+        {"documents": [big]},
+    ):
+        assert ask(chat, model="gpt", **fields).json()["bridge"]["cost_bound"] >= plain + 0.01
+
+
+@pytest.mark.parametrize("fields", [{"prediction": {"type": "content"}}, {"service_tier": "priority"}], ids=str)
+def test_a_cost_that_nobody_can_bound_does_not_pass_a_limit(chat: Function, fields: dict[str, Any]) -> None:
+    answer = ask(chat, model="gpt", max_cost=1, **fields)
+    assert answer.status == 402
+    assert "cannot be bounded beforehand" in error(answer)["message"]
 
 
 def test_what_ollama_cannot_do_is_not_dropped_silently(chat: Function) -> None:

@@ -66,7 +66,14 @@ def test_a_chroma_that_is_down_does_not_cost_the_vectors(fake: FakeProvider) -> 
         ({"input": "x", "dimensions": 0}, "dimensions"),
         ({"input": "x", "collection": "../etc"}, "collection"),
         ({"input": "x", "ids": ["a", "b"]}, None),
-        ({"input": "x", "metadatas": [{"a": {"b": 1}}]}, "metadatas[0].a"),
+        ({"input": "x", "metadatas": [{"a": {"b": 1}}]}, "metadatas"),
+        ({"input": "x", "metadatas": [{"a": None}]}, "metadatas"),
+        ({"input": "x", "metadatas": [{"": 1}]}, "metadatas"),
+        ({"input": "x", "metadatas": [{"$and": 1}]}, "metadatas"),
+        ({"input": "x", "metadatas": [{"a": 2**63}]}, "metadatas"),
+        ({"input": "x", "collection": "a..b"}, "collection"),
+        ({"input": "x", "model": "chat_fast"}, "model"),
+        ({"input": "x", "dimensions": 4}, "dimensions"),
     ],
 )
 def test_a_wrong_field_is_a_400_with_its_path(embeddings: Function, body: dict[str, Any], param: str | None) -> None:
@@ -79,6 +86,25 @@ def test_a_chat_model_gives_no_vectors(embeddings: Function) -> None:
     answer = embeddings("POST", PATH, {"input": "x", "model": "gpt"})
     assert answer.status == 400
     assert answer.json()["error"]["code"] == "no_capable_model"
+
+
+def test_a_text_that_may_just_fit_is_left_to_the_provider(embeddings: Function) -> None:
+    assert embeddings("POST", PATH, {"input": "word " * 600}).status == 200
+
+
+def test_vectors_of_another_length_than_configured_are_a_providers_failure(fake: FakeProvider) -> None:
+    model = embedding_model("mini", dimension=16)
+    settings = make_settings(provider("p", model, base_url=f"{fake.url}/v1"))
+    answer = Function("embeddings", make_bridge(settings))("POST", PATH, {"input": "x"})
+    assert answer.status == 502
+    assert "1 vectors of 8 dimensions, not 1 of 16" in answer.json()["error"]["message"]
+
+
+def test_storing_without_a_place_to_store_is_told(fake: FakeProvider) -> None:
+    nowhere = Function("embeddings", bridge(fake, chroma={"default_collection": None}))
+    assert nowhere("POST", PATH, {"input": "x"}).json()["bridge"]["collection"] is None
+    answer = nowhere("POST", PATH, {"input": "x", "store": True})
+    assert (answer.status, answer.json()["error"]["param"]) == (400, "collection")
 
 
 def test_a_text_longer_than_the_models_window_is_told_so_rather_than_cut(embeddings: Function) -> None:
@@ -110,8 +136,11 @@ def test_vectors_that_cannot_be_right_are_a_providers_failure(
 
 
 def test_fewer_dimensions_are_asked_of_the_provider_and_checked(embeddings: Function, fake: FakeProvider) -> None:
-    assert embeddings("POST", PATH, {"input": "x", "dimensions": 4}).status == 502
+    embeddings("POST", PATH, {"input": "x", "dimensions": 4})
     assert fake.received[0].body["dimensions"] == 4
+    short = {"data": [{"index": 0, "embedding": [1, 2, 3, 4]}]}
+    fake.script(PATH, Reply(body=short))
+    assert embeddings("POST", PATH, {"input": "x", "dimensions": 4}).json()["bridge"]["dimension"] == 4
 
 
 @pytest.mark.parametrize("path", ["/embed", "/embeddings", "/api/v1/embed"])

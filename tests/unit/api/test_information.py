@@ -2,12 +2,16 @@
 
 import asyncio
 import threading
+from io import StringIO
 from typing import Any
 
 import pytest
 
 from sekha_llm_bridge.api.health_check import check_all
 from sekha_llm_bridge.bootstrap import Bridge, make_bridge
+from sekha_llm_bridge.resilience import CheckResult
+from sekha_llm_bridge.resilience.memory import MemoryHealthStore
+from sekha_llm_bridge.resilience.records import StoreUnavailable
 from tests.fakes.functions import Function
 from tests.fakes.provider import FakeProvider, Reply
 from tests.fakes.settings import chat_model, embedding_model, make_settings, provider
@@ -101,6 +105,14 @@ def test_what_route_explains_is_what_chat_does(bridge: Bridge) -> None:
     )
 
 
+def test_what_route_refuses_of_a_text_embeddings_refuse_too(bridge: Bridge, fake: FakeProvider) -> None:
+    long = "word " * 1000
+    explained = route(bridge, task="embedding", input=long)
+    done = Function("embeddings", bridge)("POST", "/v1/embeddings", {"input": long})
+    assert explained.status == done.status == 400
+    assert explained.json()["error"]["code"] == done.json()["error"]["code"] == "no_capable_model"
+
+
 def test_models_are_a_bare_array_with_what_strict_parsers_need(bridge: Bridge) -> None:
     rows = Function("models", bridge)("GET", "/api/v1/models").json()
     assert [row["model_id"] for row in rows] == ["llama", "big", "org/gpt", "e"]
@@ -182,6 +194,32 @@ def test_health_of_providers_is_counted(bridge: Bridge) -> None:
     body = Function("health", bridge)("GET", "/api/v1/health/providers").json()
     assert (body["total_providers"], body["healthy_providers"], body["total_models"]) == (2, 1, 4)
     assert set(body["providers"]) == {"local", "cloud"}
+
+
+def test_a_provider_that_cannot_even_be_called_costs_the_others_nothing(fake: FakeProvider) -> None:
+    bad = provider("bad", chat_model(), base_url="http://☃.invalid/v1")
+    found = asyncio.run(
+        check_all(make_bridge(make_settings(bad, provider("p", chat_model(), base_url=f"{fake.url}/v1"))))
+    )
+    assert (found["bad"]["status"], found["p"]["status"]) == ("unhealthy", "healthy")
+
+
+class HangingStore(MemoryHealthStore):
+    """A store that does not answer."""
+
+    def record_check(self, result: CheckResult) -> None:
+        raise StoreUnavailable("no answer")
+
+
+def test_a_check_that_cannot_be_recorded_is_a_warning(fake: FakeProvider, log: StringIO) -> None:
+    settings = make_settings(provider("p", chat_model(), base_url=f"{fake.url}/v1"))
+    found = asyncio.run(check_all(make_bridge(settings, health=HangingStore())))
+    assert found["p"]["status"] == "healthy"
+    assert "health store unavailable" in log.getvalue()
+
+
+def test_health_can_be_asked_by_head(bridge: Bridge) -> None:
+    assert Function("health", bridge)("HEAD", "/api/v1/health").status == 200
 
 
 def test_all_providers_are_checked_at_the_same_time(fake: FakeProvider) -> None:

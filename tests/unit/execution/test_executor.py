@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from decimal import Decimal
+from io import StringIO
 from typing import Any
 
 import pytest
@@ -32,6 +33,7 @@ class Stage:
     called: list[str] = field(default_factory=list)
     allowed_s: list[float] = field(default_factory=list)
     reloaded_key: str = "old"
+    reload_fails: bool = False
 
     def perform(
         self, *, remaining_s: float = 100, auto_fallback: bool = True, allow_fallback: bool = True
@@ -51,12 +53,14 @@ class Stage:
         settings = make_settings(*configs)
 
         def reload(provider_id: str) -> ProviderConfig:
+            if self.reload_fails:
+                raise errors.ConfigError(["the secret is gone"])
             fields = next(config for config in configs if config["id"] == provider_id)
             return ProviderConfig.model_validate({**fields, "api_key": self.reloaded_key})
 
         directory = ProviderDirectory(settings.providers, JsonHttp(self.clock), self.clock, reload)
         executor = Executor(directory, self.clock, auto_fallback=auto_fallback)
-        the_plan = plan(RouteRequest(None, TokenCount(10, 10)), Catalog.of(settings, PriceBook()), Limits())
+        the_plan = plan(RouteRequest(None, TokenCount(10, 10, 10)), Catalog.of(settings, PriceBook()), Limits())
         deadline = Deadline.after(remaining_s + 1, self.clock)
         return asyncio.run(executor.perform(the_plan, self._call, deadline, allow_fallback=allow_fallback))
 
@@ -171,6 +175,19 @@ def test_a_key_that_is_still_rejected_is_not_tried_a_third_time(clock: FakeClock
     stage = Stage(clock, [rejected, [OK]], reloaded_key="new")
     stage.perform()
     assert stage.called == ["p0", "p0", "p1"]
+
+
+def test_a_key_that_cannot_be_fetched_again_is_a_failure_of_that_provider_only(clock: FakeClock) -> None:
+    stage = Stage(clock, [[errors.CredentialsRejected("x")], [OK]], reload_fails=True)
+    stage.perform()
+    assert stage.called == ["p0", "p1"]
+
+
+def test_an_unexpected_error_in_an_adapter_is_followed_by_the_next_candidate(clock: FakeClock, log: StringIO) -> None:
+    stage = Stage(clock, [[RuntimeError("the yellow submarine")], [OK]])
+    assert stage.perform().receipt.attempts[0].code == "provider_server_error"
+    assert "RuntimeError at test_executor.py" in log.getvalue()
+    assert "submarine" not in log.getvalue()
 
 
 def test_the_receipt_bills_the_providers_own_count(clock: FakeClock) -> None:

@@ -3,10 +3,12 @@
 import asyncio
 from collections.abc import Callable
 
-from sekha_llm_bridge.clock import SystemClock
+from sekha_llm_bridge.clock import Clock, SystemClock
 from sekha_llm_bridge.config.models import ProviderConfig
+from sekha_llm_bridge.errors import ConfigError
 from sekha_llm_bridge.providers import ProviderDirectory
 from sekha_llm_bridge.providers.http import JsonHttp
+from tests.fakes.clock import FakeClock
 from tests.fakes.settings import chat_model, provider
 
 
@@ -14,8 +16,8 @@ def config(key: str) -> ProviderConfig:
     return ProviderConfig.model_validate(provider("p", chat_model(), api_key=key, base_url="http://127.0.0.1:9/v1"))
 
 
-def directory(reload: Callable[[str], ProviderConfig]) -> ProviderDirectory:
-    clock = SystemClock()
+def directory(reload: Callable[[str], ProviderConfig], clock: Clock | None = None) -> ProviderDirectory:
+    clock = clock or SystemClock()
     return ProviderDirectory([config("old")], JsonHttp(clock), clock, reload)
 
 
@@ -27,12 +29,33 @@ def test_a_provider_is_made_once() -> None:
 def test_an_unchanged_secret_says_that_another_try_is_useless() -> None:
     made = directory(lambda _: config("old"))
     before = made.get("p")
-    assert asyncio.run(made.refresh("p")) is False
+    assert asyncio.run(made.refresh("p", timeout_s=5)) is False
     assert made.get("p") is before
 
 
 def test_a_changed_secret_makes_the_provider_anew() -> None:
     made = directory(lambda _: config("new"))
     before = made.get("p")
-    assert asyncio.run(made.refresh("p")) is True
+    assert asyncio.run(made.refresh("p", timeout_s=5)) is True
     assert made.get("p") is not before
+
+
+def test_a_key_that_stays_wrong_is_fetched_at_most_once_a_minute(clock: FakeClock) -> None:
+    fetched: list[str] = []
+
+    def reload(provider_id: str) -> ProviderConfig:
+        fetched.append(provider_id)
+        return config("old")
+
+    made = directory(reload, clock)
+    for seconds in (0, 30, 29, 1):
+        clock.advance(seconds)
+        asyncio.run(made.refresh("p", timeout_s=5))
+    assert len(fetched) == 2
+
+
+def test_a_secret_that_cannot_be_read_leaves_everything_as_it_is() -> None:
+    def reload(_: str) -> ProviderConfig:
+        raise ConfigError(["gone"])
+
+    assert asyncio.run(directory(reload).refresh("p", timeout_s=5)) is False

@@ -13,7 +13,7 @@ from sekha_llm_bridge.routing import Catalog, ImageNeeds, Limits, RoutePlan, Rou
 from sekha_llm_bridge.routing.plan import Barrier
 from tests.fakes.settings import chat_model, embedding_model, make_settings, provider
 
-PROMPT = TokenCount(estimate=100, bound=400)
+PROMPT = TokenCount(estimate=100, bound=400, least=100)
 
 
 def planned(
@@ -191,6 +191,42 @@ def test_under_a_limit_the_output_is_capped_so_that_the_bound_fits() -> None:
     result = planned(provider("p", chat_model("m", price=(1, 2))), max_cost_usd=Decimal("0.001"))
     assert result.candidates[0].output_cap == 300
     assert result.candidates[0].quote.bound_usd == Decimal("0.001")
+
+
+def test_under_a_limit_the_provider_is_told_where_to_stop_even_where_model_or_window_would_stop_it() -> None:
+    one = provider("p", chat_model("m", price=(1, 2), max_output_tokens=100))
+    (candidate,) = planned(one, max_cost_usd=Decimal(1)).candidates
+    assert (candidate.output_cap, candidate.quote.output_cap) == (100, 100)
+
+
+def test_a_request_for_more_than_the_model_gives_is_lowered_to_it() -> None:
+    one = provider("p", chat_model("m", max_output_tokens=100))
+    assert planned(one, output_tokens=5000).candidates[0].output_cap == 100
+
+
+def test_what_cannot_be_bounded_is_excluded_under_a_limit_but_not_where_it_is_free() -> None:
+    paid, free = (
+        provider("p", chat_model("paid")),
+        provider("o", chat_model("free", price=None), provider_type="ollama"),
+    )
+    result = planned(paid, free, unbounded=frozenset({"prediction"}), max_cost_usd=Decimal(1))
+    assert order(result) == ["o/free"]
+    assert why_not(result, "paid") == "the cost of prediction cannot be bounded beforehand"
+    assert order(planned(paid, unbounded=frozenset({"prediction"}))) == ["p/paid"]
+
+
+def test_images_are_billed_as_the_model_bills_them() -> None:
+    seeing = TokenCount(estimate=0, bound=0, least=0, images=1)
+    models = [chat_model(name, price=(1, 0), supports_vision=True) for name in ("gpt-4o", "gpt-4o-mini")]
+    bounds = {
+        row.entry.model.model_id: row.quote.bound_usd for row in planned(provider("p", *models), prompt=seeing).listings
+    }
+    assert bounds == {"gpt-4o": Decimal("0.006"), "gpt-4o-mini": Decimal("0.048169")}
+
+
+def test_more_dimensions_than_a_model_has_exclude_it() -> None:
+    result = planned(provider("p", embedding_model("e")), task=Task.EMBEDDING, dimensions=9)
+    assert why_not(result, "e") == "its vectors have 8 dimensions, fewer than 9"
 
 
 def test_a_request_that_fits_anyway_keeps_its_own_limit() -> None:

@@ -1,5 +1,6 @@
 """The FastAPI app that every function starts from: request id, errors, one log line, and the way into Lambda."""
 
+import asyncio
 import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -15,7 +16,7 @@ from sekha_llm_bridge.api.errors import error_response
 from sekha_llm_bridge.bootstrap import Bridge
 from sekha_llm_bridge.clock import SystemClock
 from sekha_llm_bridge.errors import BridgeError, ConfigError, RequestError, UnknownPath, WrongMethod
-from sekha_llm_bridge.execution import Deadline
+from sekha_llm_bridge.execution import Deadline, Receipt
 from sekha_llm_bridge.observability import log_request, logger, where
 
 _NO_LAMBDA_S = 29.0  # as long as API Gateway waits, where no Lambda says how long there is
@@ -34,7 +35,11 @@ def create_app() -> FastAPI:
 
 
 def lambda_handler(app: FastAPI) -> Callable[[dict[str, Any], Any], dict[str, Any]]:
-    """The function's entry point for API Gateway events."""
+    """The function's entry point for API Gateway events.
+
+    The event loop is made here and kept: HTTP clients belong to the loop that they were made in.
+    """
+    asyncio.set_event_loop(asyncio.new_event_loop())
     return Mangum(app, lifespan="off")
 
 
@@ -56,6 +61,12 @@ def deadline_of(request: Request) -> Deadline:
 def json_response(body: object, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """A JSON answer, encoded once and quickly."""
     return Response(orjson.dumps(body), status, dict(headers or {}), "application/json")
+
+
+def note_receipt(request: Request, receipt: Receipt) -> None:
+    """Adds to the log line who answered, after how many attempts, and what it cost."""
+    cost = None if receipt.cost is None else str(receipt.cost)
+    note(request, provider=receipt.provider_id, model=receipt.model_id, attempts=len(receipt.attempts), cost_usd=cost)
 
 
 def note(request: Request, **fields: object) -> None:

@@ -1,15 +1,17 @@
 """The chat request as callers send it: OpenAI's schema, the bridge's extensions, and everything unknown kept."""
 
-from decimal import Decimal
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, field_validator
 
+from sekha_llm_bridge.api.embedding_request import MaxCost
 from sekha_llm_bridge.api.images import check_image_url
 from sekha_llm_bridge.config.models import Task
 
 EXTENSIONS = frozenset({"require_vision", "max_cost", "preferred_model", "task", "allow_fallback"})
 """Fields that are the bridge's own and go to no provider."""
+
+_INT32 = 2**31
 
 
 class _Lenient(BaseModel):
@@ -60,6 +62,7 @@ class FunctionCall(_Lenient):
 class ToolCall(_Lenient):
     """A call that an assistant message made."""
 
+    id: str | None = None
     function: FunctionCall | None = None
 
 
@@ -69,6 +72,8 @@ class ChatMessage(_Lenient):
     role: Literal["system", "developer", "user", "assistant", "tool", "function"]
     content: str | list[ContentPart] | None = None
     tool_calls: list[ToolCall] | None = None
+    tool_call_id: str | None = None
+    name: str | None = None
 
     def model_post_init(self, _context: object, /) -> None:
         """Only an assistant may say nothing, when it calls a tool."""
@@ -117,27 +122,27 @@ class ChatRequest(_Lenient):
 
     messages: list[ChatMessage] = Field(min_length=1)
     model: str | None = None
-    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
-    top_p: Annotated[float, Field(ge=0, le=1)] | None = None
-    n: Annotated[int, Field(ge=1, le=128)] | None = None
-    max_tokens: Annotated[int, Field(ge=1)] | None = None
-    max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
-    presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
-    frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
+    temperature: Annotated[float, Field(strict=True, ge=0, le=2)] | None = None
+    top_p: Annotated[float, Field(strict=True, ge=0, le=1)] | None = None
+    n: Annotated[int, Field(strict=True, ge=1, le=128)] | None = None
+    max_tokens: Annotated[int, Field(strict=True, ge=1, lt=_INT32)] | None = None
+    max_completion_tokens: Annotated[int, Field(strict=True, ge=1, lt=_INT32)] | None = None
+    presence_penalty: Annotated[float, Field(strict=True, ge=-2, le=2)] | None = None
+    frequency_penalty: Annotated[float, Field(strict=True, ge=-2, le=2)] | None = None
     stop: str | list[str] | None = None
-    seed: int | None = None
-    logprobs: bool | None = None
-    top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
+    seed: StrictInt | None = None
+    logprobs: StrictBool | None = None
+    top_logprobs: Annotated[int, Field(strict=True, ge=0, le=20)] | None = None
     tools: list[Tool] | None = None
     tool_choice: str | dict[str, Any] | None = None
     response_format: ResponseFormat | None = None
-    stream: bool | None = None
+    stream: StrictBool | None = None
     stream_options: StreamOptions | None = None
-    require_vision: bool | None = None
-    max_cost: Annotated[Decimal, Field(ge=0, allow_inf_nan=False)] | None = None
+    require_vision: StrictBool | None = None
+    max_cost: MaxCost | None = None
     preferred_model: str | None = None
     task: Task | None = None
-    allow_fallback: bool | None = None
+    allow_fallback: StrictBool | None = None
 
     @property
     def output_tokens(self) -> int | None:

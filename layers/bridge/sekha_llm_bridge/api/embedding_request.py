@@ -1,15 +1,34 @@
 """Embedding requests as callers send them: OpenAI's, with the bridge's extensions, and the legacy one."""
 
-import math
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictFloat,
+    StrictInt,
+    StrictStr,
+    field_validator,
+    model_validator,
+)
 
 _MOST_INPUTS = 2048  # OpenAI's own limit for one request
+_INT64 = 2**63
 
-CollectionName = Annotated[str, Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9._-]{0,400}$")]
-Scalar = str | bool | int | float
+
+def _no_double_dot(name: str) -> str:
+    if ".." in name:
+        raise ValueError("must not hold two dots in a row")
+    return name
+
+
+CollectionName = Annotated[str, Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9._-]{0,400}$"), AfterValidator(_no_double_dot)]
+MaxCost = Annotated[Decimal, Field(ge=0, le=1_000_000, allow_inf_nan=False)]
+Scalar = StrictStr | StrictBool | StrictInt | StrictFloat
 
 
 class EmbeddingRequest(BaseModel):
@@ -19,14 +38,14 @@ class EmbeddingRequest(BaseModel):
 
     input: list[str]
     model: str | None = None
-    dimensions: Annotated[int, Field(ge=1)] | None = None
+    dimensions: Annotated[int, Field(strict=True, ge=1)] | None = None
     encoding_format: Literal["float", "base64"] | None = None
     user: str | None = None
     collection: CollectionName | None = None
     ids: list[Annotated[str, Field(min_length=1)]] | None = None
     metadatas: list[dict[str, Scalar] | None] | None = None
-    store: bool | None = None
-    max_cost: Annotated[Decimal, Field(ge=0, allow_inf_nan=False)] | None = None
+    store: StrictBool | None = None
+    max_cost: MaxCost | None = None
     preferred_model: str | None = None
 
     @field_validator("input", mode="before")
@@ -36,19 +55,26 @@ class EmbeddingRequest(BaseModel):
         if not isinstance(texts, list) or not texts:
             raise ValueError("must be a text or a list of texts, and not empty")
         if not all(isinstance(text, str) for text in texts):
-            raise ValueError("must be text; arrays of tokens are not taken")
+            langchain = "LangChain sends text with check_embedding_ctx_length=False"
+            raise ValueError(f"must be text; arrays of tokens are not taken ({langchain})")
         if not all(texts):
             raise ValueError("must not hold an empty text")
         if len(texts) > _MOST_INPUTS:
             raise ValueError(f"must hold at most {_MOST_INPUTS} texts, holds {len(texts)}")
         return texts
 
-    @field_validator("metadatas")
+    @field_validator("metadatas", mode="before")
     @classmethod
-    def _finite(cls, value: list[dict[str, Scalar] | None] | None) -> list[dict[str, Scalar] | None] | None:
-        for metadata in value or ():
-            if any(isinstance(item, float) and not math.isfinite(item) for item in (metadata or {}).values()):
-                raise ValueError("must hold finite numbers")
+    def _storable(cls, value: Any) -> Any:
+        """Refuses early what Chroma would refuse after the vectors were paid for."""
+        for metadata in value if isinstance(value, list) else ():
+            for key, item in metadata.items() if isinstance(metadata, dict) else ():
+                if not key or key[0] in "#$" or key == "chroma:document":
+                    raise ValueError(f"the key {key!r} is reserved or empty; give it another name")
+                if isinstance(item, int) and not -_INT64 <= item < _INT64:
+                    raise ValueError(f"the value of {key!r} is larger than 64 bits hold")
+                if item is None or isinstance(item, dict | list):
+                    raise ValueError(f"the value of {key!r} must be a text, a number or true or false")
         return value
 
     @model_validator(mode="after")
@@ -68,4 +94,4 @@ class LegacyEmbedRequest(BaseModel):
     text: Annotated[str, Field(min_length=1)]
     model: str | None = None
     collection: CollectionName | None = None
-    max_cost: Annotated[Decimal, Field(ge=0, allow_inf_nan=False)] | None = None
+    max_cost: MaxCost | None = None

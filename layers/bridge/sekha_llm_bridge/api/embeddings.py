@@ -2,19 +2,21 @@
 
 import base64
 from array import array
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from decimal import Decimal
 from typing import Any
 
 from fastapi import Request, Response
 
-from sekha_llm_bridge.api.app import bridge_of, deadline_of, json_response, note
+from sekha_llm_bridge.api.app import bridge_of, deadline_of, json_response, note, note_receipt
 from sekha_llm_bridge.api.embedding_request import EmbeddingRequest, LegacyEmbedRequest
 from sekha_llm_bridge.api.models import resolve_model
 from sekha_llm_bridge.api.parsing import checked, json_object
 from sekha_llm_bridge.bootstrap import Bridge
 from sekha_llm_bridge.config.models import Task
 from sekha_llm_bridge.embeddings import Batch, SpaceMismatch, StoreReport, VectorRecord, content_id
-from sekha_llm_bridge.errors import EmbeddingSpaceMismatch, MalformedAnswer
+from sekha_llm_bridge.errors import EmbeddingSpaceMismatch, InvalidRequest, MalformedAnswer
 from sekha_llm_bridge.execution import Deadline, Outcome
 from sekha_llm_bridge.pricing import count_texts
 from sekha_llm_bridge.providers import EmbeddingAnswer, EmbeddingCall
@@ -29,15 +31,9 @@ async def create(request: Request) -> Response:
     bridge, deadline = bridge_of(request), deadline_of(request)
     asked = checked(EmbeddingRequest, await json_object(request))
     outcome, report = await _embed_and_keep(asked, _base_name(asked, bridge), bridge, deadline)
-    receipt = outcome.receipt
-    note(
-        request,
-        provider=receipt.provider_id,
-        model=receipt.model_id,
-        attempts=len(receipt.attempts),
-        stored=report.stored if report else 0,
-    )
-    return json_response(_openai_body(asked, outcome, report), headers=receipt.headers())
+    note_receipt(request, outcome.receipt)
+    note(request, stored=report.stored if report else 0)
+    return json_response(_openai_body(asked, outcome, report), headers=outcome.receipt.headers())
 
 
 async def embed_legacy(request: Request) -> Response:
@@ -48,7 +44,7 @@ async def embed_legacy(request: Request) -> Response:
         input=[legacy.text], model=legacy.model, max_cost=legacy.max_cost, collection=legacy.collection
     )
     outcome, report = await _embed_and_keep(asked, legacy.collection, bridge, deadline)
-    note(request, provider=outcome.receipt.provider_id, model=outcome.receipt.model_id)
+    note_receipt(request, outcome.receipt)
     vector = outcome.answer.vectors[0]
     body = {
         "embedding": vector,
@@ -56,10 +52,8 @@ async def embed_legacy(request: Request) -> Response:
         "dimension": len(vector),
         "tokens_used": _tokens(asked, outcome),
     }
-    return json_response(
-        body if report is None else {**body, "bridge": _bridge(asked, outcome, report)},
-        headers=outcome.receipt.headers(),
-    )
+    kept = {} if report is None else {"bridge": _bridge(asked, outcome, report)}
+    return json_response({**body, **kept}, headers=outcome.receipt.headers())
 
 
 def _base_name(asked: EmbeddingRequest, bridge: Bridge) -> str | None:
@@ -68,7 +62,10 @@ def _base_name(asked: EmbeddingRequest, bridge: Bridge) -> str | None:
     """
     if asked.store is False:
         return None
-    return asked.collection or bridge.settings.chroma.default_collection
+    name = asked.collection or bridge.settings.chroma.default_collection
+    if asked.store and name is None:
+        raise InvalidRequest("`store` needs a `collection`: the configuration has no default", param="collection")
+    return name
 
 
 async def _embed_and_keep(
@@ -87,37 +84,55 @@ async def _embed_and_keep(
 
 async def embed(asked: EmbeddingRequest, bridge: Bridge, deadline: Deadline) -> Outcome[EmbeddingAnswer]:
     """The vectors, of whichever provider of one embedding space answers."""
-    pinned, _ = resolve_model(asked.model, bridge.catalog)
-    wanted = RouteRequest(
-        task=Task.EMBEDDING,
-        prompt=count_texts(asked.input),
-        context_tokens=max(count_texts([text]).estimate for text in asked.input),
-        pinned=pinned,
-        preferred=asked.preferred_model,
-        max_cost_usd=asked.max_cost,
+    pinned, alias = resolve_model(asked.model, bridge.catalog)
+    if alias not in {None, Task.EMBEDDING}:
+        raise InvalidRequest(f"model: {asked.model} gives no vectors", param="model")
+    wanted = replace(
+        embedding_route_request(asked.input, pinned=pinned, preferred=asked.preferred_model, max_cost=asked.max_cost),
+        dimensions=asked.dimensions,
     )
 
     async def call(provider: Provider, candidate: Candidate, timeout_s: float) -> EmbeddingAnswer:
-        texts = EmbeddingCall(candidate.entry.model.model_id, asked.input, asked.dimensions, asked.user)
+        model = candidate.entry.model
+        texts = EmbeddingCall(model.model_id, asked.input, asked.dimensions, asked.user)
         answer = await provider.embed(texts, timeout_s=timeout_s)
-        _require_vectors(answer.vectors, len(asked.input), asked.dimensions)
+        _require_vectors(answer.vectors, len(asked.input), {model.dimension, asked.dimensions})
         return answer
 
-    return await bridge.executor.perform(plan(wanted, bridge.catalog, bridge.limits()), call, deadline)
+    outcome = await bridge.executor.perform(plan(wanted, bridge.catalog, bridge.limits()), call, deadline)
+    if asked.dimensions not in {None, len(outcome.answer.vectors[0])}:
+        model_id = outcome.receipt.model_id
+        raise InvalidRequest(f"dimensions: {model_id} cannot shorten its vectors; leave it out", param="dimensions")
+    return outcome
 
 
-def _require_vectors(vectors: Sequence[Sequence[float]], count: int, dimension: int | None) -> None:
+def embedding_route_request(
+    texts: Sequence[str],
+    *,
+    pinned: str | None,
+    preferred: str | None,
+    max_cost: Decimal | None,
+    context_tokens: int = 0,
+) -> RouteRequest:
+    """What vectors of these texts ask of a model; each text has the model's window to itself."""
+    longest = max((count_texts([text]).least for text in texts), default=0)
+    return RouteRequest(
+        task=Task.EMBEDDING,
+        prompt=count_texts(texts),
+        pinned=pinned,
+        preferred=preferred,
+        max_cost_usd=max_cost,
+        context_tokens=max(longest, context_tokens),
+    )
+
+
+def _require_vectors(vectors: Sequence[Sequence[float]], count: int, dimensions: Collection[int | None]) -> None:
     """One vector for each text, all of one length, of numbers. Raises `MalformedAnswer`."""
     lengths = {len(vector) for vector in vectors}
-    if len(vectors) != count or len(lengths) != 1 or 0 in lengths:
-        raise MalformedAnswer(
-            f"the provider sent {len(vectors)} vectors of {len(lengths)} lengths for {count} texts", provider_status=200
-        )
-    if dimension is not None and lengths != {dimension}:
-        raise MalformedAnswer(
-            f"the provider sent vectors of {lengths.pop()} dimensions, not the {dimension} asked for",
-            provider_status=200,
-        )
+    if len(vectors) != count or len(lengths) != 1 or not lengths <= set(dimensions):
+        sent = f"{len(vectors)} vectors of {', '.join(map(str, sorted(lengths))) or 'no'} dimensions"
+        expected = " or ".join(str(dimension) for dimension in dimensions if dimension is not None)
+        raise MalformedAnswer(f"the provider sent {sent}, not {count} of {expected}", provider_status=200)
     try:
         for vector in vectors:
             array("d", vector)
@@ -138,7 +153,7 @@ async def _keep(
         return await bridge.archive.keep(batch, timeout_s=max(deadline.remaining_s(), _SHORTEST_STORE_S))
     except SpaceMismatch as exc:
         if asked.collection is not None:
-            raise EmbeddingSpaceMismatch(str(exc), param="collection") from exc
+            raise EmbeddingSpaceMismatch(str(exc), receipt=outcome.receipt.public(), param="collection") from exc
         return StoreReport(batch.collection, 0, (f"not stored: {exc}",))
 
 

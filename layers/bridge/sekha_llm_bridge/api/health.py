@@ -14,6 +14,9 @@ from sekha_llm_bridge.observability import logger
 from sekha_llm_bridge.resilience import ProviderRecord
 from sekha_llm_bridge.resilience.records import BreakerState, StoreUnavailable
 
+_FRESH = {"cache-control": "no-store"}
+_READ_S = 2.0
+
 
 async def overview(request: Request) -> Response:
     """`GET /api/v1/health`: 200, or 503 when no provider can be expected to answer."""
@@ -44,18 +47,21 @@ async def providers(request: Request) -> Response:
     )
 
 
-_FRESH = {"cache-control": "no-store"}
-
-
 async def _report(bridge: Bridge) -> dict[str, Any]:
     configs = bridge.settings.providers
-    try:
-        records = await asyncio.to_thread(bridge.health.read, [config.id for config in configs])
-    except StoreUnavailable as exc:
-        logger().warning("health store unavailable", extra={"reason": str(exc)})
-        records = {}
+    records = await _records([config.id for config in configs], bridge)
     rows = {config.id: _row(config, records.get(config.id, ProviderRecord())) for config in configs}
     return {"status": overall([row["status"] for row in rows.values()]), "version": __version__, "providers": rows}
+
+
+async def _records(provider_ids: list[str], bridge: Bridge) -> Mapping[str, ProviderRecord]:
+    """What is stored of each provider; nothing when the store does not answer soon, which is no reason to fail."""
+    try:
+        async with asyncio.timeout(_READ_S):
+            return await asyncio.to_thread(bridge.health.read, provider_ids)
+    except (StoreUnavailable, TimeoutError) as exc:
+        logger().warning("health store unavailable", extra={"reason": str(exc) or "no answer in time"})
+        return {}
 
 
 def overall(statuses: list[str]) -> str:

@@ -7,32 +7,28 @@ from typing import Any
 from sekha_llm_bridge.bootstrap import Bridge, bridge
 from sekha_llm_bridge.config.models import ProviderConfig
 from sekha_llm_bridge.errors import BridgeError, ProviderTimeout
-from sekha_llm_bridge.observability import logger
+from sekha_llm_bridge.observability import logger, where
 from sekha_llm_bridge.providers import has_adapter
 from sekha_llm_bridge.resilience import CheckResult
 from sekha_llm_bridge.resilience.records import StoreUnavailable
 
 PROBE_S = 5.0
-_AT_ONCE = 50
 
 
 async def check_all(bridge: Bridge) -> dict[str, Any]:
     """Probes every provider that has an adapter; one that hangs delays nobody. Returns id → status and latency."""
-    slots = asyncio.Semaphore(_AT_ONCE)
     configs = [config for config in bridge.settings.providers if has_adapter(config.provider_type)]
-    results = await asyncio.gather(*(_check(config, bridge, slots) for config in configs))
+    results = await asyncio.gather(*(_check(config, bridge) for config in configs))
     await _record(results, bridge)
-    logger().info(
-        "health check", extra={"providers": len(results), "healthy": sum(result.healthy for result in results)}
-    )
+    healthy = sum(result.healthy for result in results)
+    logger().info("health check", extra={"providers": len(results), "healthy": healthy})
     return {result.provider_id: _summary(result) for result in results}
 
 
-async def _check(config: ProviderConfig, bridge: Bridge, slots: asyncio.Semaphore) -> CheckResult:
-    async with slots:
-        started_s = bridge.clock.monotonic_s()
-        error = await _probe(config.id, bridge)
-        latency_ms = round((bridge.clock.monotonic_s() - started_s) * 1000)
+async def _check(config: ProviderConfig, bridge: Bridge) -> CheckResult:
+    started_s = bridge.clock.monotonic_s()
+    error = await _probe(config.id, bridge)
+    latency_ms = round((bridge.clock.monotonic_s() - started_s) * 1000)
     return CheckResult(
         provider_id=config.id,
         healthy=error is None,
@@ -51,15 +47,20 @@ async def _probe(provider_id: str, bridge: Bridge) -> str | None:
         return ProviderTimeout.code
     except BridgeError as exc:
         return exc.code
+    except Exception as exc:  # noqa: BLE001 — a mistake in one adapter must not cost the others their check
+        logger().error("unexpected error in a check", extra={"provider": provider_id, "where": where(exc)})
+        return BridgeError.code
     return None
 
 
 async def _record(results: list[CheckResult], bridge: Bridge) -> None:
-    """Keeps what was found; a store that does not answer costs a warning, and the next check tries again."""
+    """Keeps what was found; at the first sign that the store does not answer, gives up until the next check."""
     try:
-        await asyncio.gather(*(asyncio.to_thread(bridge.health.record_check, result) for result in results))
-    except StoreUnavailable as exc:
-        logger().warning("health store unavailable", extra={"reason": str(exc)})
+        async with asyncio.TaskGroup() as writes:
+            for result in results:
+                writes.create_task(asyncio.to_thread(bridge.health.record_check, result))
+    except* StoreUnavailable as failures:
+        logger().warning("health store unavailable", extra={"reason": str(failures.exceptions[0])})
 
 
 def _summary(result: CheckResult) -> dict[str, Any]:

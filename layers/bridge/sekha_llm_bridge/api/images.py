@@ -6,14 +6,22 @@ machine; so an address that is not public is refused, whoever is to fetch it.
 
 import re
 import socket
+import unicodedata
 from collections.abc import Sequence
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from urllib.parse import urlsplit
 
 from sekha_llm_bridge.routing import ImageNeeds
 
-_DATA_URL = re.compile(r"data:image/([a-z0-9.+-]+);base64,([A-Za-z0-9+/=_-]+)\Z", re.IGNORECASE)
-_PRIVATE_NAMES = (".localhost", ".local", ".internal", ".home.arpa", ".lan")
+_DATA_URL = re.compile(r"data:image/([a-z0-9.+-]+);base64,([A-Za-z0-9+/]+={0,2})\Z", re.IGNORECASE)
+# What different readers of a URL understand differently.
+_STRANGE = re.compile(r"[\s\\\x00-\x1f\x7f]")
+_HOST = re.compile(r"[a-z0-9._-]+|[0-9a-f:.]+")
+_PRIVATE_NAMES = (
+    ".localhost", ".localdomain", ".local", ".internal", ".intranet", ".corp", ".home.arpa", ".lan", ".svc",
+)  # fmt: skip
+_NAT64 = IPv6Network("64:ff9b::/96")
+_IPV4_COMPATIBLE = IPv6Network("::/96")
 
 
 def check_image_url(url: str) -> None:
@@ -24,21 +32,39 @@ def check_image_url(url: str) -> None:
         return
     try:
         parts = urlsplit(url)
-        host = (parts.hostname or "").rstrip(".").lower()
-    except ValueError:
-        raise ValueError("is not a URL") from None
+        host = _plain_host(parts.hostname or "")
+    except ValueError:  # its words would quote the address
+        raise ValueError("is not a URL that can be read in one way only") from None
+    if _STRANGE.search(url):
+        raise ValueError("holds spaces, backslashes or control characters")
     if parts.scheme not in {"http", "https"} or not host:
         raise ValueError("must be an http(s) URL or a data: URL")
+    if "@" in parts.netloc:
+        raise ValueError("must not hold a name or a password")
     if not _is_public(host):
         raise ValueError("names an address that is not public")
 
 
+def _plain_host(host: str) -> str:
+    """The host as resolvers see it: full-width digits are digits, other scripts are in their ASCII form."""
+    plain = unicodedata.normalize("NFKC", host).rstrip(".").lower()
+    if not plain.isascii():
+        plain = plain.encode("idna").decode()
+    if not _HOST.fullmatch(plain):
+        raise ValueError(host)
+    return plain
+
+
 def _is_public(host: str) -> bool:
     address = _address(host)
-    if address is not None:
-        mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
-        return (mapped or address).is_global and not address.is_multicast
-    return "." in host and not f".{host}".endswith(_PRIVATE_NAMES)
+    if address is None:
+        return "." in host and not f".{host}".endswith(_PRIVATE_NAMES)
+    if isinstance(address, IPv6Address):
+        if address in _IPV4_COMPATIBLE or address.sixtofour or address.teredo:
+            return False
+        within = address.ipv4_mapped or (IPv4Address(int(address) & 0xFFFFFFFF) if address in _NAT64 else None)
+        address = within or address
+    return address.is_global and not address.is_multicast
 
 
 def _address(host: str) -> IPv4Address | IPv6Address | None:

@@ -1,6 +1,6 @@
 """What is configured: the bridge's own list, OpenAI's, and the tasks; and what a `model` field names."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from fastapi import Request, Response
@@ -23,8 +23,7 @@ def resolve_model(name: str | None, catalog: Catalog) -> tuple[str | None, Task 
         return name, None
     if name in ALIASES:
         return None, ALIASES[name]
-    known = ", ".join([*catalog.model_ids(), "auto", *ALIASES])
-    raise ModelNotFound(f"the model {name[:200]} is not configured; there are: {known}", param="model")
+    raise _not_found(name, [*catalog.model_ids(), "auto", *ALIASES])
 
 
 def bare_list(request: Request) -> Response:
@@ -44,11 +43,12 @@ def openai_model(request: Request, model_id: str) -> Response:
     bridge = bridge_of(request)
     found = bridge.catalog.named(model_id)
     if not found:
-        raise ModelNotFound(
-            f"the model {model_id[:200]} is not configured; there are: {', '.join(bridge.catalog.model_ids())}",
-            param="model",
-        )
+        raise _not_found(model_id, bridge.catalog.model_ids())
     return json_response(_openai_model(found))
+
+
+def _not_found(name: str, known: Iterable[str]) -> ModelNotFound:
+    return ModelNotFound(f"the model {name[:200]!r} is not configured; there are: {', '.join(known)}", param="model")
 
 
 def tasks(request: Request) -> Response:

@@ -1,6 +1,6 @@
 """`POST /api/v1/route`: the planner itself, explaining what a request would do, without doing it."""
 
-from decimal import Decimal
+from dataclasses import replace
 from typing import Annotated, Any
 
 from fastapi import Request, Response
@@ -8,18 +8,20 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from sekha_llm_bridge.api.app import bridge_of, json_response
 from sekha_llm_bridge.api.chat import route_request
-from sekha_llm_bridge.api.chat_request import ChatMessage, ChatRequest
+from sekha_llm_bridge.api.chat_request import EXTENSIONS, ChatMessage, ChatRequest
+from sekha_llm_bridge.api.embedding_request import MaxCost
+from sekha_llm_bridge.api.embeddings import embedding_route_request
 from sekha_llm_bridge.api.models import resolve_model
 from sekha_llm_bridge.api.parsing import checked, json_object
 from sekha_llm_bridge.bootstrap import Bridge
 from sekha_llm_bridge.config.models import Task
 from sekha_llm_bridge.execution.executor import require_candidates
 from sekha_llm_bridge.execution.receipt import usd
-from sekha_llm_bridge.pricing import TokenCount, count_chat, count_texts
+from sekha_llm_bridge.pricing import TokenCount, count_chat
 from sekha_llm_bridge.routing import Listing, RoutePlan, RouteRequest, plan
 from sekha_llm_bridge.routing.catalog import ALIASES
 
-_USUAL_INPUT_TOKENS = 1000
+_USUAL_PROMPT = TokenCount(estimate=1000, bound=1000, least=1000)
 _USUAL_OUTPUT_TOKENS = 500
 
 
@@ -32,7 +34,7 @@ class RouteQuestion(BaseModel):
     model: str | None = None
     preferred_model: str | None = None
     require_vision: bool | None = None
-    max_cost: Annotated[Decimal, Field(ge=0, allow_inf_nan=False)] | None = None
+    max_cost: MaxCost | None = None
     context_size: Annotated[int, Field(ge=0)] | None = None
     messages: list[ChatMessage] | None = Field(None, min_length=1)
     input: str | list[str] | None = None
@@ -55,17 +57,34 @@ async def explain(request: Request) -> Response:
 
 
 def _route_request(question: RouteQuestion, body: dict[str, Any], bridge: Bridge) -> RouteRequest:
-    if question.messages is not None:
+    """The same that the request itself would be planned by; without one, a usual request."""
+    texts = [question.input] if isinstance(question.input, str) else question.input
+    if question.task is Task.EMBEDDING:
+        pinned, _ = resolve_model(question.model, bridge.catalog)
+        wanted = embedding_route_request(
+            texts or (),
+            pinned=pinned,
+            preferred=question.preferred_model,
+            max_cost=question.max_cost,
+            context_tokens=question.context_size or 0,
+        )
+        return wanted if texts else replace(wanted, prompt=_USUAL_PROMPT)
+    if texts and question.messages is None:
+        body = {**body, "messages": [{"role": "user", "content": text} for text in texts]}
+    if "messages" in body and body["messages"] is not None:
         fields = {key: value for key, value in body.items() if key not in {"context_size", "input"}}
         asked = checked(ChatRequest, {**fields, "task": question.task.value})
-        return route_request(asked, count_chat(body), bridge, context_tokens=question.context_size or 0)
+        sent = {key: value for key, value in fields.items() if key not in EXTENSIONS | {"model"}}
+        return route_request(asked, count_chat(sent), bridge, context_tokens=question.context_size or 0)
+    return _usual_request(question, bridge)
+
+
+def _usual_request(question: RouteQuestion, bridge: Bridge) -> RouteRequest:
     pinned, _ = resolve_model(question.model, bridge.catalog)
-    texts = [question.input] if isinstance(question.input, str) else question.input
-    prompt = count_texts(texts) if texts else TokenCount(_USUAL_INPUT_TOKENS, _USUAL_INPUT_TOKENS)
     return RouteRequest(
         task=question.task,
-        prompt=prompt,
-        output_tokens=None if question.task is Task.EMBEDDING else question.max_tokens or _USUAL_OUTPUT_TOKENS,
+        prompt=_USUAL_PROMPT,
+        output_tokens=question.max_tokens or _USUAL_OUTPUT_TOKENS,
         pinned=pinned,
         preferred=question.preferred_model,
         needs_vision=bool(question.require_vision),

@@ -23,16 +23,18 @@ def _chunks(answer: Mapping[str, Any], *, with_usage: bool) -> Iterator[dict[str
     frame = {key: answer[key] for key in ("id", "created", "model", "system_fingerprint") if key in answer}
     frame["object"] = "chat.completion.chunk"
     choices = answer["choices"]
-    yield {
-        **frame,
-        "choices": [{"index": c["index"], "delta": _delta(c["message"]), "finish_reason": None} for c in choices],
-    }
+    yield {**frame, "choices": [_first(choice) for choice in choices]}
     ends = [{"index": c["index"], "delta": {}, "finish_reason": c["finish_reason"]} for c in choices]
     if with_usage:
         yield {**frame, "choices": ends}
         yield {**frame, "choices": [], "usage": answer["usage"], "bridge": answer["bridge"]}
     else:
         yield {**frame, "choices": ends, "bridge": answer["bridge"]}
+
+
+def _first(choice: Mapping[str, Any]) -> dict[str, Any]:
+    first = {"index": choice["index"], "delta": _delta(choice["message"]), "finish_reason": None}
+    return {**first, "logprobs": choice["logprobs"]} if choice.get("logprobs") else first
 
 
 def _delta(message: Mapping[str, Any]) -> dict[str, Any]:

@@ -41,13 +41,13 @@ class ChromaStore:
         try:
             with self._connecting:
                 _ = self._server
-        except ImportError as exc:
-            raise StoreFailed("this function does not carry Chroma's client") from exc
+        except Exception as exc:  # most of all ImportError, where the layer is missing
+            raise StoreFailed(f"Chroma's client cannot be used here ({type(exc).__name__})") from exc
 
     def upsert(self, batch: Batch) -> int:
         """See `VectorStore.upsert`."""
         self.prepare()
-        from chromadb.errors import ChromaError, NotFoundError
+        from chromadb.errors import NotFoundError
 
         try:
             try:
@@ -55,7 +55,9 @@ class ChromaStore:
             except NotFoundError:  # deleted or renamed since it was looked up
                 self._collections.pop(batch.collection, None)
                 return self._write(batch)
-        except (ChromaError, httpx.HTTPError, ValueError) as exc:
+        except StoreFailed:
+            raise
+        except Exception as exc:  # the client raises bare exceptions, quoting the server, for what it does not know
             raise StoreFailed(f"Chroma did not take the vectors ({type(exc).__name__})") from exc
 
     def _write(self, batch: Batch) -> int:

@@ -9,6 +9,7 @@ from typing import Generic, Protocol, TypeVar
 from sekha_llm_bridge.clock import Clock
 from sekha_llm_bridge.errors import (
     AllProvidersFailed,
+    BridgeError,
     ContextLengthExceeded,
     CostLimitExceeded,
     CredentialsRejected,
@@ -17,11 +18,13 @@ from sekha_llm_bridge.errors import (
     OutOfTime,
     ProviderError,
     ProviderRateLimited,
+    ProviderServerError,
     ProviderTimeout,
     RateLimited,
 )
 from sekha_llm_bridge.execution.deadline import Deadline
 from sekha_llm_bridge.execution.receipt import Attempt, Receipt
+from sekha_llm_bridge.observability import logger, where
 from sekha_llm_bridge.pricing import usd_text
 from sekha_llm_bridge.providers import Provider, ProviderDirectory, Usage
 from sekha_llm_bridge.routing import Candidate, Listing, RoutePlan
@@ -83,28 +86,29 @@ class Executor:
         raise run.exhausted(deadline)
 
     async def _attempt(self, candidate: Candidate, call: Call[A], deadline: Deadline, run: "_Run") -> A | None:
-        """The answer, or None when the next candidate may be tried. After a 401 secrets are fetched anew, and tried
-        once more.
-        """
-        provider_id = candidate.entry.provider.id
-        try:
-            return await self._timed(candidate, call, deadline, run)
-        except CredentialsRejected:
-            if not await self._providers.refresh(provider_id):
-                return None
-        except ProviderError as exc:
-            if not exc.try_next:
-                raise
-            return None
-        return await self._attempt_again(candidate, call, deadline, run)
+        """The answer, or None when the next candidate may be tried.
 
-    async def _attempt_again(self, candidate: Candidate, call: Call[A], deadline: Deadline, run: "_Run") -> A | None:
-        try:
-            return await self._timed(candidate, call, deadline, run)
-        except ProviderError as exc:
-            if not exc.try_next:
-                raise
-            return None
+        After a rejected key the secrets are fetched anew; if they have changed, the candidate is tried once more.
+        """
+        for may_refresh in (True, False):
+            try:
+                return await self._timed(candidate, call, deadline, run)
+            except CredentialsRejected:
+                if not (may_refresh and await self._refreshed(candidate, deadline)):
+                    return None
+            except ProviderError as exc:
+                if not exc.try_next:
+                    raise
+                return None
+        return None
+
+    async def _refreshed(self, candidate: Candidate, deadline: Deadline) -> bool:
+        """Whether the provider's secrets have changed, and there is time left to try them."""
+        remaining_s = deadline.remaining_s()
+        if remaining_s < _SHORTEST_ATTEMPT_S:
+            return False
+        changed = await self._providers.refresh(candidate.entry.provider.id, timeout_s=remaining_s)
+        return changed and deadline.remaining_s() >= _SHORTEST_ATTEMPT_S
 
     async def _timed(self, candidate: Candidate, call: Call[A], deadline: Deadline, run: "_Run") -> A:
         provider = candidate.entry.provider
@@ -120,6 +124,11 @@ class Executor:
         except ProviderError as exc:
             run.failed(candidate, exc, started_s)
             raise
+        except Exception as exc:  # a mistake in one adapter must not keep the next provider from answering
+            logger().error("unexpected error in an attempt", extra={"provider": provider.id, "where": where(exc)})
+            mistake = ProviderServerError("the bridge could not work with this provider; its log says where")
+            run.failed(candidate, mistake, started_s)
+            raise mistake from exc
         run.answered(candidate, started_s)
         return answer
 
@@ -173,7 +182,7 @@ class _Run:
             latency_ms=round((self._clock.monotonic_s() - self._started_s) * 1000),
         )
 
-    def exhausted(self, deadline: Deadline) -> Exception:
+    def exhausted(self, deadline: Deadline) -> BridgeError:
         """What it means that no candidate answered."""
         last = self._failures[-1]
         if isinstance(last, ContextLengthExceeded):

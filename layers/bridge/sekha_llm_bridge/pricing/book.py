@@ -5,7 +5,7 @@ from decimal import Decimal
 
 from sekha_llm_bridge.config.models import ModelConfig, Pricing, ProviderConfig, ProviderType
 
-_MILLION = Decimal(1_000_000)
+MILLION = Decimal(1_000_000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class Price:
             (prompt_tokens - cached) * self.input_usd_per_mtok
             + cached * self.cached_input_usd_per_mtok
             + completion_tokens * self.output_usd_per_mtok
-        ) / _MILLION
+        ) / MILLION
 
     @property
     def is_free(self) -> bool:

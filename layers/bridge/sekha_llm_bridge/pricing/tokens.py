@@ -1,7 +1,10 @@
-"""Token counts before a provider has counted: a likely figure for ranking, and an upper bound for limits.
+"""Token counts before a provider has counted: a likely figure for ranking, an upper bound for limits, and the least
+that the text can be.
 
-A byte-level tokenizer never makes more tokens than there are bytes, so the UTF-8 length bounds the text itself. What
-surrounds it (chat templates, image tiles) is bounded by generous constants.
+A byte-level tokenizer never makes more tokens than there are bytes, so the length of all that is sent, as JSON in
+UTF-8,
+bounds its tokens. What surrounds it (chat templates) is bounded by a generous constant. Images are counted apart,
+because vendors differ: see `image_tokens`.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -10,53 +13,74 @@ from typing import Any
 
 import orjson
 
-_BYTES_PER_TOKEN = 4
-_MESSAGE = (4, 32)  # (likely, bound) tokens of one message's frame
-_IMAGE = (1_000, 6_000)  # (likely, bound) tokens of one image at the highest detail
+_LIKELY_BYTES_PER_TOKEN = 4
+_MOST_BYTES_PER_TOKEN = 6
+_FRAME = (4, 32)  # (likely, bound) tokens of one message's frame
+_IMAGE = (1_000, 6_000)  # (likely, bound) tokens of one image
+# OpenAI bills an image to gpt-4o-mini with 2,833 tokens and 5,667 for each of up to eight tiles.
+_DEAR_IMAGE = (25_501, 48_169)
+_MEDIA = frozenset({"image_url", "input_audio", "file"})
 
 
 @dataclass(frozen=True, slots=True)
 class TokenCount:
-    """Prompt tokens: the likely number, and one that is not exceeded."""
+    """Prompt tokens without images: the likely number, one that is not exceeded, and the fewest it can be."""
 
     estimate: int
     bound: int
+    least: int
+    images: int = 0
+
+
+def image_tokens(model_id: str) -> tuple[int, int]:
+    """(likely, bound) tokens that one image is billed as."""
+    return _DEAR_IMAGE if "gpt-4o-mini" in model_id else _IMAGE
 
 
 def count_texts(texts: Iterable[str]) -> TokenCount:
     """Tokens of plain texts, as embeddings bill them."""
     sizes = [len(text.encode()) for text in texts]
-    return TokenCount(sum(_likely(size) for size in sizes), sum(sizes) + _MESSAGE[0] * len(sizes))
+    frames = _FRAME[0] * len(sizes)
+    return TokenCount(
+        sum(map(_likely, sizes)), sum(sizes) + frames, sum(size // _MOST_BYTES_PER_TOKEN for size in sizes)
+    )
 
 
 def count_chat(request: Mapping[str, Any]) -> TokenCount:
-    """Tokens of a chat request in OpenAI's shape: its messages, images, tools and answer schema."""
+    """Tokens of a chat request in OpenAI's shape: everything that is sent but its media."""
     messages = request.get("messages", ())
-    parts = list(_parts(messages))
-    texts = [part for part in parts if part is not None]
-    images = len(parts) - len(texts)
-    size = sum(len(text.encode()) for text in texts)
+    size = sum(len(text.encode()) for text in _texts(messages))
     size += sum(
         len(orjson.dumps(request[key])) for key in ("tools", "functions", "response_format") if request.get(key)
     )
+    sent = len(orjson.dumps({**request, "messages": [_without_media(message) for message in messages]}))
     return TokenCount(
-        estimate=_likely(size) + _MESSAGE[0] * len(messages) + _IMAGE[0] * images,
-        bound=size + _MESSAGE[1] * (len(messages) + 1) + _IMAGE[1] * images,
+        estimate=_likely(size) + _FRAME[0] * len(messages),
+        bound=sent + _FRAME[1] * (len(messages) + 1),
+        least=size // _MOST_BYTES_PER_TOKEN,
+        images=sum(part.get("type") == "image_url" for message in messages for part in _parts(message)),
     )
 
 
 def _likely(size: int) -> int:
-    return -(-size // _BYTES_PER_TOKEN)
+    return -(-size // _LIKELY_BYTES_PER_TOKEN)
 
 
-def _parts(messages: Iterable[Mapping[str, Any]]) -> Iterator[str | None]:
-    """Every text of the messages; None for an image."""
+def _parts(message: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    content = message.get("content")
+    return content if isinstance(content, list) else []
+
+
+def _without_media(message: Mapping[str, Any]) -> Mapping[str, Any]:
+    kept = [part for part in _parts(message) if part.get("type") not in _MEDIA]
+    return {**message, "content": kept} if isinstance(message.get("content"), list) else message
+
+
+def _texts(messages: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    """The texts of the messages that a model reads."""
     for message in messages:
-        content = message.get("content")
-        if isinstance(content, str):
-            yield content
-        for part in content if isinstance(content, list) else ():
-            yield None if part.get("type") == "image_url" else str(part.get("text", part))
+        if isinstance(message.get("content"), str):
+            yield message["content"]
+        yield from (str(part.get("text") or "") for part in _parts(message))
         if calls := message.get("tool_calls"):
             yield orjson.dumps(calls).decode()
-        yield str(message.get("name") or "")

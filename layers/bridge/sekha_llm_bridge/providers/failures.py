@@ -1,4 +1,8 @@
-"""From what a provider answered to the one `ProviderError` that says what follows."""
+"""From what a provider answered to the one `ProviderError` that says what follows.
+
+A provider's own words are read to tell what happened, and never passed on: they may quote the prompt, or the key, in
+any form. What is passed on is its status, its codes, and which fields of the request it speaks of.
+"""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -22,86 +26,95 @@ _CONTEXT = re.compile(
     r"context.{0,20}(length|window|size)|prompt is too long|too many (input )?tokens|maximum.{0,20}tokens",
     re.IGNORECASE,
 )
-_REFUSED = re.compile(r"content[_ ](filter|policy)|safety|moderation", re.IGNORECASE)
-_QUOTA = re.compile(r"insufficient[_ ]quota|exceeded your current quota|billing|credit", re.IGNORECASE)
-_LONGEST_DETAIL = 300
-_SHORTEST_ECHO = 12
+_REFUSED = re.compile(
+    r"content[_ ](filter|policy|management)|responsibleaipolicy|flagged|moderation|safety (system|filter|policy)",
+    re.IGNORECASE,
+)
+_NO_MONEY = re.compile(r"insufficient[_ ](quota|balance|credit|fund)|credit balance|billing_hard_limit", re.IGNORECASE)
+_CODE = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,59}")
+_FIELD_PATH = re.compile(r"[A-Za-z0-9_.\[\]]{1,80}")
+_LONGEST_WAIT_S = 86_400.0
 
 
 def from_answer(
     status: int, body: object, *, retry_after: str | None = None, request: Mapping[str, Any] | None = None
 ) -> ProviderError:
-    """The failure that an error answer means.
-
-    `body` is the decoded JSON or None. `request` is what was sent: nothing of its texts gets into the message.
-    """
-    code, detail, param = _read(body)
-    said = f"{code} {detail}"
-    quoted = _quotable(detail, request or {})
-    message = f"the provider answered {status}" + (f": {quoted}" if quoted else "")
-    kind = _kind(status, said)
+    """The failure that an error answer means. `body` is the decoded JSON or None; `request` is what was sent."""
+    error = _error_of(body)
+    codes = [code for name in ("code", "type", "status") if (code := _code(error.get(name)))]
+    kind = _kind(status, " ".join(codes), str(error.get("message") or ""))
     after = retry_after_s(retry_after, now=datetime.now(UTC)) if kind is ProviderRateLimited else None
-    return kind(message, provider_status=status, retry_after_s=after, param=param)
+    return kind(
+        _sentence(status, codes, error, request or {}),
+        provider_status=status,
+        retry_after_s=after,
+        param=_param(error.get("param"), request or {}),
+    )
 
 
-def _kind(status: int, said: str) -> type[ProviderError]:
-    if status in {402, 429}:
-        return QuotaExhausted if status == 402 or _QUOTA.search(said) else ProviderRateLimited
-    if status in {401, 403}:
-        return ContentRefused if _REFUSED.search(said) else CredentialsRejected
-    if status in {400, 413, 422}:
-        if _CONTEXT.search(said):
-            return ContextLengthExceeded
-        return ContentRefused if _REFUSED.search(said) else CallerFault
-    return ModelMissing if status == 404 else ProviderServerError if status == 408 or status >= 500 else CallerFault
+def _kind(status: int, codes: str, text: str) -> type[ProviderError]:
+    """The table of failures. Codes are believed before words: a rate limit may well speak of billing."""
+    said = f"{codes} {text}"
+    match status:
+        case 402:
+            return QuotaExhausted
+        case 429:
+            return QuotaExhausted if _NO_MONEY.search(codes or text) else ProviderRateLimited
+        case 401 | 403:
+            return ContentRefused if _REFUSED.search(said) else CredentialsRejected
+        case 404:
+            return ModelMissing
+        case 400 | 413 | 422:
+            if _CONTEXT.search(said):
+                return ContextLengthExceeded
+            return ContentRefused if _REFUSED.search(said) else CallerFault
+        case _:
+            return ProviderServerError
 
 
-def _read(body: object) -> tuple[str, str, str | None]:
-    """(code, message, param) of OpenAI's, Ollama's and the other usual error bodies."""
-    error = body.get("error", body.get("message")) if isinstance(body, dict) else None
-    if isinstance(error, str):
-        return "", error, None
-    if not isinstance(error, dict):
-        return "", "", None
-    param = error.get("param")
-    code = f"{error.get('code') or ''} {error.get('type') or ''}"
-    return code, str(error.get("message") or ""), param if isinstance(param, str) else None
+def _error_of(body: object) -> Mapping[str, Any]:
+    """The error object of OpenAI's, Ollama's, Gemini's and the other usual error bodies."""
+    if isinstance(body, list) and body:
+        body = body[0]
+    if not isinstance(body, dict):
+        return {}
+    error = body.get("error", body)
+    return error if isinstance(error, dict) else {"message": error}
 
 
-def _quotable(detail: str, request: Mapping[str, Any]) -> str:
-    """The provider's own words, unless they repeat something of the prompt: errors never hold prompt text."""
-    detail = " ".join(detail.split())[:_LONGEST_DETAIL]
-    return "" if any(_echoes(detail, text) for text in _texts(request)) else detail
+def _code(value: object) -> str | None:
+    return value if isinstance(value, str) and _CODE.fullmatch(value) else None
 
 
-def _echoes(detail: str, text: str) -> bool:
-    text = " ".join(text.split())
-    if len(text) < _SHORTEST_ECHO:
-        return len(text) > 3 and text in detail
-    return any(detail[i : i + _SHORTEST_ECHO] in text for i in range(len(detail) - _SHORTEST_ECHO + 1))
+def _sentence(status: int, codes: list[str], error: Mapping[str, Any], request: Mapping[str, Any]) -> str:
+    named = list(dict.fromkeys(_named_fields(str(error.get("message") or ""), request)))
+    parts = [f"the provider answered {status}"]
+    parts += [f" ({', '.join(dict.fromkeys(codes))})"] if codes else []
+    parts += [f"; it speaks of {', '.join(named)}"] if named else []
+    return "".join(parts)
 
 
-def _texts(value: object) -> Iterator[str]:
-    """Every text a caller wrote: message contents, inputs, tool arguments; not names of models, roles or types."""
-    if isinstance(value, Mapping):
-        for key, inner in value.items():
-            if key not in {"role", "type", "model", "response_format", "tools"}:
-                yield from _texts(inner)
-    elif isinstance(value, list | tuple):
-        for inner in value:
-            yield from _texts(inner)
-    elif isinstance(value, str):
-        yield value
+def _named_fields(text: str, request: Mapping[str, Any]) -> Iterator[str]:
+    """The request's own fields that the provider's words name."""
+    words = set(re.findall(r"[a-z_]{3,40}", text))
+    return (name for name in request if name in words and name not in {"input", "messages", "model"})
+
+
+def _param(value: object, request: Mapping[str, Any]) -> str | None:
+    """The provider's `param`, when it is the path of a field that was sent."""
+    if not isinstance(value, str) or not _FIELD_PATH.fullmatch(value):
+        return None
+    return value if re.split(r"[.\[]", value)[0] in request else None
 
 
 def retry_after_s(header: str | None, *, now: datetime) -> float | None:
-    """Seconds to wait, from a Retry-After header in either of its forms (RFC 9110, 10.2.3)."""
+    """Seconds to wait, at most a day, from a Retry-After header in either of its forms (RFC 9110, 10.2.3)."""
     if header is None:
         return None
     if re.fullmatch(r"\s*\d+(\.\d+)?\s*", header):
-        return float(header)
+        return min(float(header), _LONGEST_WAIT_S)
     try:
         date = parsedate_to_datetime(header)
     except ValueError:
         return None
-    return max(0.0, (date.replace(tzinfo=date.tzinfo or UTC) - now).total_seconds())
+    return min(max(0.0, (date.replace(tzinfo=date.tzinfo or UTC) - now).total_seconds()), _LONGEST_WAIT_S)

@@ -21,18 +21,16 @@ from sekha_llm_bridge.providers.base import (
     Usage,
     reading_an_answer,
 )
-from sekha_llm_bridge.providers.http import JsonHttp
+from sekha_llm_bridge.providers.http import JsonHttp, headers_of
+from sekha_llm_bridge.providers.openai_answer import count
 
-_OPTIONS = {
-    "temperature": "temperature",
-    "top_p": "top_p",
-    "top_k": "top_k",
-    "min_p": "min_p",
-    "seed": "seed",
-    "presence_penalty": "presence_penalty",
-    "frequency_penalty": "frequency_penalty",
-}
+_OPTIONS = ("temperature", "top_p", "top_k", "min_p", "seed", "presence_penalty", "frequency_penalty")
 _SMALLEST_CONTEXT = 4096
+
+TRANSLATED = frozenset({"messages", "tools", "tool_choice", "response_format", "stop", "max_tokens"}) | frozenset(
+    {"max_completion_tokens", "think", "keep_alive", *_OPTIONS}
+)
+"""Fields of OpenAI's request, and Ollama's own, that have a place in Ollama's."""
 
 
 class Ollama:
@@ -42,9 +40,7 @@ class Ollama:
         self._base_url = config.base_url or ""
         self._http = http
         self._clock = clock
-        self._headers = {name.lower(): value.get_secret_value() for name, value in config.headers.items()}
-        if config.api_key is not None:
-            self._headers.setdefault("authorization", f"Bearer {config.api_key.get_secret_value()}")
+        self._headers = headers_of(config)
 
     async def chat(self, call: ChatCall, *, timeout_s: float) -> ChatAnswer:
         """See `Provider.chat`."""
@@ -65,8 +61,8 @@ class Ollama:
         vectors = body.get("embeddings")
         if not isinstance(vectors, list) or not all(isinstance(vector, list) for vector in vectors):
             raise MalformedAnswer("the provider's answer has no usable vectors", provider_status=200)
-        counted = body.get("prompt_eval_count")
-        return EmbeddingAnswer(vectors, Usage(counted) if isinstance(counted, int) else None)
+        counted = count(body.get("prompt_eval_count"))
+        return EmbeddingAnswer(vectors, None if counted is None else Usage(counted))
 
     async def probe(self, *, timeout_s: float) -> None:
         """See `Provider.probe`: `GET /api/tags`."""
@@ -92,7 +88,7 @@ def chat_payload(call: ChatCall) -> dict[str, Any]:
 
 def _options(call: ChatCall) -> dict[str, Any]:
     request = call.request
-    options = {theirs: request[ours] for ours, theirs in _OPTIONS.items() if request.get(ours) is not None}
+    options = {name: request[name] for name in _OPTIONS if request.get(name) is not None}
     if (stop := request.get("stop")) is not None:
         options["stop"] = [stop] if isinstance(stop, str) else stop
     caps = [request.get("max_completion_tokens"), request.get("max_tokens"), call.output_cap]
@@ -164,7 +160,7 @@ def _split(content: object) -> tuple[str, list[str]]:
 def chat_answer(body: Json, model_id: str, *, created: int) -> ChatAnswer:
     """Ollama's answer in OpenAI's words."""
     said = body.get("message")
-    if not isinstance(said, dict) or not body.get("done", True):
+    if not isinstance(said, dict) or not isinstance(said.get("content", ""), str) or not body.get("done", True):
         raise MalformedAnswer("the provider's answer has no message", provider_status=200)
     calls = [_openai_tool_call(call["function"]) for call in said.get("tool_calls") or ()]
     message: dict[str, Any] = {"role": "assistant", "content": said.get("content") or ("" if not calls else None)}
@@ -193,5 +189,5 @@ def _openai_tool_call(function: Json) -> dict[str, Any]:
 
 
 def _usage(body: Json) -> Usage | None:
-    prompt, completion = body.get("prompt_eval_count"), body.get("eval_count")
-    return Usage(prompt, completion) if isinstance(prompt, int) and isinstance(completion, int) else None
+    prompt, completion = count(body.get("prompt_eval_count")), count(body.get("eval_count"))
+    return None if prompt is None or completion is None else Usage(prompt, completion)

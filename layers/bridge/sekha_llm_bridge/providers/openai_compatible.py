@@ -7,6 +7,7 @@ notes on their OpenAI compatibility.
 from dataclasses import dataclass
 from typing import Any
 
+from sekha_llm_bridge.clock import Clock
 from sekha_llm_bridge.config.models import ProviderConfig
 from sekha_llm_bridge.errors import MalformedAnswer
 from sekha_llm_bridge.providers.base import (
@@ -14,10 +15,10 @@ from sekha_llm_bridge.providers.base import (
     ChatCall,
     EmbeddingAnswer,
     EmbeddingCall,
-    Usage,
     reading_an_answer,
 )
-from sekha_llm_bridge.providers.http import JsonHttp
+from sekha_llm_bridge.providers.http import JsonHttp, headers_of
+from sekha_llm_bridge.providers.openai_answer import chat_answer, read_usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +40,12 @@ _OUTPUT_CAP_FIELDS = ("max_completion_tokens", "max_tokens")
 class OpenAICompatible:
     """One provider that speaks OpenAI's format."""
 
-    def __init__(self, config: ProviderConfig, vendor: Vendor, http: JsonHttp) -> None:
+    def __init__(self, config: ProviderConfig, vendor: Vendor, http: JsonHttp, clock: Clock) -> None:
         self._base_url = config.base_url or ""
         self._vendor = vendor
         self._http = http
-        self._headers = {name.lower(): value.get_secret_value() for name, value in config.headers.items()}
-        if config.api_key is not None:
-            self._headers.setdefault(vendor.auth_header, vendor.auth_prefix + config.api_key.get_secret_value())
+        self._clock = clock
+        self._headers = headers_of(config, auth_header=vendor.auth_header, prefix=vendor.auth_prefix)
 
     async def chat(self, call: ChatCall, *, timeout_s: float) -> ChatAnswer:
         """See `Provider.chat`."""
@@ -56,10 +56,7 @@ class OpenAICompatible:
             f"{self._base_url}/chat/completions", payload=payload, headers=self._headers, timeout_s=timeout_s
         )
         with reading_an_answer():
-            choices = body.get("choices")
-            if not isinstance(choices, list) or not choices or not all(_is_choice(choice) for choice in choices):
-                raise MalformedAnswer("the provider's answer has no usable choices", provider_status=200)
-            return ChatAnswer(body, read_usage(body.get("usage")))
+            return chat_answer(body, self._clock)
 
     async def embed(self, call: EmbeddingCall, *, timeout_s: float) -> EmbeddingAnswer:
         """See `Provider.embed`."""
@@ -86,10 +83,6 @@ class OpenAICompatible:
             payload[field] = min(cap, payload.get(field) or cap)
 
 
-def _is_choice(choice: object) -> bool:
-    return isinstance(choice, dict) and isinstance(choice.get("message"), dict)
-
-
 def _vectors(data: object) -> list[list[float]]:
     """The vectors in the order of their `index`."""
     if not isinstance(data, list) or not all(
@@ -97,15 +90,3 @@ def _vectors(data: object) -> list[list[float]]:
     ):
         raise MalformedAnswer("the provider's answer has no usable vectors", provider_status=200)
     return [row["embedding"] for row in sorted(data, key=lambda row: row.get("index", 0))]
-
-
-def read_usage(usage: object) -> Usage | None:
-    """OpenAI's `usage` object, or None where there is none to trust."""
-    if not isinstance(usage, dict) or not isinstance(usage.get("prompt_tokens"), int):
-        return None
-    details = usage.get("prompt_tokens_details") or {}
-    return Usage(
-        prompt_tokens=usage["prompt_tokens"],
-        completion_tokens=usage.get("completion_tokens") or 0,
-        cached_tokens=details.get("cached_tokens") or 0,
-    )

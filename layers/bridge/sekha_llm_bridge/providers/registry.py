@@ -37,5 +37,5 @@ def make_provider(config: ProviderConfig, http: JsonHttp, clock: Clock) -> Provi
     if config.provider_type is ProviderType.OLLAMA:
         return Ollama(config, http, clock)
     if (vendor := VENDORS.get(config.provider_type)) is not None:
-        return OpenAICompatible(config, vendor, http)
+        return OpenAICompatible(config, vendor, http, clock)
     raise ConfigError([f"{config.id}: this version has no adapter for provider_type {config.provider_type.value}"])

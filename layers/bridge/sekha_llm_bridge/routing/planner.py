@@ -1,17 +1,18 @@
 """The one planner: `/route` explains with it, and every real request is served by it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from decimal import Decimal
 
 from sekha_llm_bridge.config.models import ProviderType, Task
-from sekha_llm_bridge.pricing import Price, usd_text
+from sekha_llm_bridge.pricing import Price, image_tokens, usd_text
+from sekha_llm_bridge.pricing.book import MILLION
 from sekha_llm_bridge.resilience import BreakerState
 from sekha_llm_bridge.routing.catalog import Catalog, CatalogModel
 from sekha_llm_bridge.routing.plan import Barrier, Candidate, Exclusion, Listing, Quote, RoutePlan
 from sekha_llm_bridge.routing.request import Limits, RouteRequest
 
 _LIKELY_OUTPUT_TOKENS = 500
-_MILLION = Decimal(1_000_000)
 _FORMAT_ALIASES = {"jpg": "jpeg"}
 
 
@@ -22,12 +23,13 @@ def plan(request: RouteRequest, catalog: Catalog, limits: Limits) -> RoutePlan:
     """
     limit = _lower(request.max_cost_usd, limits.max_cost_usd)
     ranked = sorted(catalog.models, key=lambda entry: _rank(entry, request, catalog, limits))
-    space = request.embedding_space or _space(request, catalog, ranked)
+    space = _space(request, catalog, ranked)
     rows = [_listing(entry, request, limits, limit, space) for entry in ranked]
     rows = list(_once_each(rows))
     kept = [row for row in rows if row.exclusion is None]
     first = _first_reason(kept, request, limits)
-    candidates = tuple(_candidate(row, request, first if i == 0 else "next in order") for i, row in enumerate(kept))
+    reasons = [first, *["next in order"] * len(kept)]
+    candidates = tuple(_candidate(row, request, limit, reason) for row, reason in zip(kept, reasons, strict=False))
     listings = (*kept, *(row for row in rows if row.exclusion is not None))
     return RoutePlan(candidates, listings, tuple(_notes(request, listings)), limit)
 
@@ -77,17 +79,15 @@ def _listing(
 
 def _once_each(rows: list[Listing]) -> Iterator[Listing]:
     """A model that one provider lists twice, for two tasks, is tried once."""
-    seen: set[tuple[str, str]] = set()
+    first = {_key(row): row for row in reversed(rows) if row.exclusion is None}
+    twice = Exclusion(Barrier.UNFIT, "this provider lists the same model above")
     for row in rows:
-        key = (row.entry.provider.id, row.entry.model.model_id)
-        if row.exclusion is None and key in seen:
-            yield Listing(
-                row.entry, row.quote, row.breaker, Exclusion(Barrier.UNFIT, "this provider lists the same model above")
-            )
-        else:
-            yield row
-        if row.exclusion is None:
-            seen.add(key)
+        is_again = row.exclusion is None and first[_key(row)] is not row
+        yield replace(row, exclusion=twice) if is_again else row
+
+
+def _key(row: Listing) -> tuple[str, str]:
+    return row.entry.provider.id, row.entry.model.model_id
 
 
 def _unfit(entry: CatalogModel, request: RouteRequest, space: str | None) -> str | None:
@@ -105,17 +105,24 @@ def _unmet(entry: CatalogModel, request: RouteRequest, space: str | None) -> Ite
         yield f"not for {request.task.value}, but for {_words(model.all_tasks)}"
     if not entry.has_adapter:
         yield f"this version has no adapter for {entry.provider.provider_type.value}"
-    if request.needs_audio and not model.supports_audio:
-        yield "cannot hear audio"
-    if request.needs_tools and model.supports_function_calling is False:
-        yield "cannot call tools"
-    if request.untranslatable and not entry.speaks_openai:
-        yield f"{entry.provider.provider_type.value} has no {_words(sorted(request.untranslatable))}"
+    yield from _unable(entry, request)
     yield from _unseen(entry, request)
     if (missing := _window_shortage(entry, request)) is not None:
         yield missing
+    if request.dimensions is not None and (model.dimension or 0) < request.dimensions:
+        yield f"its vectors have {model.dimension} dimensions, fewer than {request.dimensions}"
     if space is not None and model.space != space:
         yield f"its vectors are of the space {model.space}, not {space}"
+
+
+def _unable(entry: CatalogModel, request: RouteRequest) -> Iterator[str]:
+    """The features asked for that the model, or its provider's format, does not have."""
+    if request.needs_audio and not entry.model.supports_audio:
+        yield "cannot hear audio"
+    if request.needs_tools and entry.model.supports_function_calling is False:
+        yield "cannot call tools"
+    if request.untranslatable and not entry.speaks_openai:
+        yield f"{entry.provider.provider_type.value} has no {_words(sorted(request.untranslatable))}"
 
 
 def _unseen(entry: CatalogModel, request: RouteRequest) -> Iterator[str]:
@@ -137,13 +144,14 @@ def _unseen(entry: CatalogModel, request: RouteRequest) -> Iterator[str]:
 
 
 def _window_shortage(entry: CatalogModel, request: RouteRequest) -> str | None:
-    """Embeddings have no answer to leave room for; each text has the window to itself, which only the provider can
-    judge.
+    """Excludes only what cannot fit by any count; the rest the provider judges, and a larger window is tried then.
+
+    Embeddings have no answer to leave room for, and each text has the window to itself.
     """
-    if entry.model.serves(Task.EMBEDDING):
+    if request.task is Task.EMBEDDING:
         needed = request.context_tokens
     else:
-        needed = max(request.context_tokens, request.prompt.estimate + (request.output_tokens or 1))
+        needed = max(request.context_tokens, request.prompt.least + (request.output_tokens or 1))
     window = entry.model.context_window
     return f"its context window of {window} tokens is less than the {needed} needed" if needed > window else None
 
@@ -159,6 +167,8 @@ def _unaffordable(
 ) -> Exclusion | None:
     if limit is None or (entry.price is not None and entry.price.is_free):
         return None
+    if request.unbounded:
+        return Exclusion(Barrier.COST, f"the cost of {_words(sorted(request.unbounded))} cannot be bounded beforehand")
     if quote.bound_usd is None:
         return Exclusion(
             Barrier.COST, "its price is not known, and a cost limit holds; give `pricing` in the configuration"
@@ -176,22 +186,29 @@ def _useful(entry: CatalogModel, request: RouteRequest, limits: Limits) -> int:
 
 def _least(entry: CatalogModel, request: RouteRequest, limits: Limits) -> Decimal:
     """The upper bound of the cost of the least useful answer."""
-    return _cost(entry.price, request.prompt.bound, _useful(entry, request, limits) * request.answers) or Decimal(0)
+    return _bound(entry, request, _useful(entry, request, limits)) or Decimal(0)
 
 
 def _quote(entry: CatalogModel, request: RouteRequest, limits: Limits, limit: Decimal | None) -> Quote:
-    allowed = _allowed_output(entry, request)
-    cap = (
-        allowed
-        if limit is None
-        else min(allowed, max(_affordable_output(entry, request, limit), _useful(entry, request, limits)))
-    )
-    return Quote(_estimate(entry, request), _cost(entry.price, request.prompt.bound, cap * request.answers), cap)
+    cap = _allowed_output(entry, request)
+    if limit is not None:
+        cap = min(cap, max(_affordable_output(entry, request, limit), _useful(entry, request, limits)))
+    return Quote(_estimate(entry, request), _bound(entry, request, cap), cap)
+
+
+def _bound(entry: CatalogModel, request: RouteRequest, output_tokens: int) -> Decimal | None:
+    """What the request cannot cost more than, when each answer has at most `output_tokens`."""
+    return _cost(entry.price, _prompt_bound(entry, request), output_tokens * request.answers)
 
 
 def _estimate(entry: CatalogModel, request: RouteRequest) -> Decimal | None:
     likely = min(_LIKELY_OUTPUT_TOKENS, _allowed_output(entry, request))
-    return _cost(entry.price, request.prompt.estimate, likely * request.answers)
+    prompt = request.prompt.estimate + request.prompt.images * image_tokens(entry.model.model_id)[0]
+    return _cost(entry.price, prompt, likely * request.answers)
+
+
+def _prompt_bound(entry: CatalogModel, request: RouteRequest) -> int:
+    return request.prompt.bound + request.prompt.images * image_tokens(entry.model.model_id)[1]
 
 
 def _cost(price: Price | None, prompt_tokens: int, completion_tokens: int) -> Decimal | None:
@@ -202,7 +219,7 @@ def _allowed_output(entry: CatalogModel, request: RouteRequest) -> int:
     """The most output tokens that request and model allow; embeddings have none."""
     if request.task is Task.EMBEDDING:
         return 0
-    room = max(0, entry.model.context_window - request.prompt.estimate)
+    room = max(1, entry.model.context_window - request.prompt.least)
     return min(cap for cap in (request.output_tokens, entry.model.max_output_tokens, room) if cap is not None)
 
 
@@ -211,13 +228,23 @@ def _affordable_output(entry: CatalogModel, request: RouteRequest, limit: Decima
     price = entry.price
     if price is None or not price.output_usd_per_mtok:
         return _allowed_output(entry, request)
-    left = limit - price.cost_usd(prompt_tokens=request.prompt.bound, completion_tokens=0)
-    return max(0, int(left * _MILLION / price.output_usd_per_mtok) // request.answers)
+    left = limit - price.cost_usd(prompt_tokens=_prompt_bound(entry, request), completion_tokens=0)
+    return max(0, int(left * MILLION / price.output_usd_per_mtok) // request.answers)
 
 
-def _candidate(row: Listing, request: RouteRequest, reason: str) -> Candidate:
-    capped = row.quote.output_cap < _allowed_output(row.entry, request)
-    return Candidate(row.entry, row.quote, row.quote.output_cap if capped else None, reason)
+def _candidate(row: Listing, request: RouteRequest, limit: Decimal | None, reason: str) -> Candidate:
+    return Candidate(row.entry, row.quote, _cap_to_send(row, request, limit), reason)
+
+
+def _cap_to_send(row: Listing, request: RouteRequest, limit: Decimal | None) -> int | None:
+    """What the provider is told to stop at, where the request's own limit does not do: the bound counts on it."""
+    if request.task is Task.EMBEDDING:
+        return None
+    cap, price = row.quote.output_cap, row.entry.price
+    if request.output_tokens is not None:
+        return cap if cap < request.output_tokens else None
+    is_bounded = limit is not None and not (price is not None and price.is_free)
+    return cap if is_bounded else None
 
 
 def _first_reason(kept: list[Listing], request: RouteRequest, limits: Limits) -> str:
@@ -256,5 +283,5 @@ def _notes(request: RouteRequest, listings: tuple[Listing, ...]) -> Iterator[str
         yield f"preferred_model {request.preferred} was passed over: {reason}"
 
 
-def _words(names: object) -> str:
-    return ", ".join(map(str, names)) if isinstance(names, list | tuple | set | frozenset) else str(names)
+def _words(names: Iterable[object]) -> str:
+    return ", ".join(map(str, names))

@@ -27,7 +27,9 @@ class RouteRequest:
 
     `task` None means any chat model. `pinned` is the only model allowed; `preferred` goes first if it qualifies.
     `output_tokens` is the most the request allows, None where it does not say; `answers` is OpenAI's `n`.
-    `untranslatable` names what was asked for that only providers speaking OpenAI's own format can do.
+    `untranslatable` names what was asked for that only providers speaking OpenAI's own format can do; `unbounded` what
+    may be billed beyond any count made beforehand. `context_tokens` and `dimensions` are the least that a model must
+    have.
     """
 
     task: Task | None
@@ -41,10 +43,10 @@ class RouteRequest:
     needs_tools: bool = False
     images: ImageNeeds = ImageNeeds()
     untranslatable: frozenset[str] = frozenset()
+    unbounded: frozenset[str] = frozenset()
     max_cost_usd: Decimal | None = None
     context_tokens: int = 0
-    embedding_space: str | None = None
-    allow_fallback: bool = True
+    dimensions: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,93 @@
+"""What a chat request asks for beyond plain text, in the planner's terms: what some providers cannot do, or nobody
+can bound.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import orjson
+
+from sekha_llm_bridge.api.chat_request import ChatMessage, ChatRequest
+from sekha_llm_bridge.providers.ollama import TRANSLATED
+
+# Fields whose absence would change the answer, and which only OpenAI's own format can carry.
+_OPENAI_ONLY = (
+    "audio",
+    "function_call",
+    "functions",
+    "logit_bias",
+    "logprobs",
+    "prediction",
+    "top_logprobs",
+    "web_search_options",
+)
+# Fields that may be left out without changing the answer.
+_HARMLESS = frozenset(
+    {"metadata", "n", "parallel_tool_calls", "prompt_cache_key", "safety_identifier", "service_tier", "store", "user"}
+)
+# Fields that can make a provider bill what no count of the prompt shows.
+_UNBOUNDED = ("audio", "prediction", "web_search_options")
+_PLAIN_TIERS = frozenset({None, "auto", "default", "flex"})
+_PLAIN_PARTS = frozenset({"text", "image_url", "refusal"})
+
+
+def untranslatable(asked: ChatRequest) -> frozenset[str]:
+    """What only a provider that speaks OpenAI's own format can do."""
+    return frozenset(_untranslatable(asked))
+
+
+def _untranslatable(asked: ChatRequest) -> Iterator[str]:
+    yield from (name for name in _OPENAI_ONLY if _is_set(_field(asked, name)))
+    if (asked.n or 1) > 1:
+        yield "n > 1"
+    if asked.tools and (isinstance(asked.tool_choice, dict) or asked.tool_choice == "required"):
+        yield "forced tool_choice"
+    if asked.tools and _field(asked, "parallel_tool_calls") is False:
+        yield "parallel_tool_calls: false"
+    if any(tool.type != "function" for tool in asked.tools or ()):
+        yield "tools that are no functions"
+    yield from (f"content of type {kind}" for kind in _kinds(asked.messages) - {"text", "image_url"})
+    if not all(_plain_history(message) for message in asked.messages):
+        yield "such a history of calls"
+
+
+def _plain_history(message: ChatMessage) -> bool:
+    """Whether a message's calls are of functions, with arguments that are JSON objects."""
+    if message.role == "function" or _is_set((message.model_extra or {}).get("function_call")):
+        return False
+    return all(call.function is not None and _is_object(call.function.arguments) for call in message.tool_calls or ())
+
+
+def _is_object(text: str) -> bool:
+    try:
+        return isinstance(orjson.loads(text or "{}"), dict)
+    except orjson.JSONDecodeError:
+        return False
+
+
+def unbounded(asked: ChatRequest) -> frozenset[str]:
+    """What may be billed beyond any count made beforehand; a cost limit excludes it."""
+    found = {name for name in _UNBOUNDED if _is_set(_field(asked, name))}
+    found |= {f"content of type {kind}" for kind in _kinds(asked.messages) - _PLAIN_PARTS}
+    if _field(asked, "service_tier") not in _PLAIN_TIERS:
+        found.add("service_tier")
+    return frozenset(found)
+
+
+def without_place(sent: Iterable[str]) -> list[str]:
+    """Fields that the bridge does not know, and for which Ollama's format has no place."""
+    return sorted(set(sent) - TRANSLATED - _HARMLESS)
+
+
+def _kinds(messages: Iterable[ChatMessage]) -> frozenset[str]:
+    return frozenset(part.type for message in messages for part in message.parts)
+
+
+def _field(asked: ChatRequest, name: str) -> Any:
+    extra: Mapping[str, Any] = asked.model_extra or {}
+    return extra.get(name, getattr(asked, name, None))
+
+
+def _is_set(value: object) -> bool:
+    """Whether a field says anything: an empty object is a way to turn something on."""
+    return value is not None and value is not False and value != [] and value != "none"

@@ -1,0 +1,77 @@
+"""What is usable of an answer in OpenAI's shape: strict where a caller's parser is, lenient where vendors differ."""
+
+import secrets
+from typing import Any
+
+from sekha_llm_bridge.clock import Clock
+from sekha_llm_bridge.errors import MalformedAnswer
+from sekha_llm_bridge.providers.base import ChatAnswer, Usage
+
+
+def chat_answer(body: dict[str, Any], clock: Clock) -> ChatAnswer:
+    """The answer with every choice made regular. Raises `MalformedAnswer` when there is nothing to use."""
+    choices = body.get("choices")
+    if not isinstance(choices, list) or not choices:
+        raise MalformedAnswer("the provider's answer has no choices", provider_status=200)
+    regular = {
+        "id": body["id"] if isinstance(body.get("id"), str) and body["id"] else f"chatcmpl-{secrets.token_hex(12)}",
+        "created": body["created"] if _is_count(body.get("created")) else int(clock.now().timestamp()),
+        "choices": [_choice(position, choice) for position, choice in enumerate(choices)],
+    }
+    return ChatAnswer({**body, **regular}, read_usage(body.get("usage")))
+
+
+def _choice(position: int, choice: object) -> dict[str, Any]:
+    message = choice.get("message") if isinstance(choice, dict) else None
+    if not isinstance(choice, dict) or not isinstance(message, dict):
+        raise MalformedAnswer("the provider's answer has a choice without a message", provider_status=200)
+    finish = choice.get("finish_reason")
+    return {
+        **choice,
+        "index": choice["index"] if _is_count(choice.get("index")) else position,
+        "message": {**message, "role": "assistant", "content": _text(message.get("content")), **_tool_calls(message)},
+        "finish_reason": finish if isinstance(finish, str) and finish else None,
+    }
+
+
+def _text(content: object) -> str | None:
+    """A message's text; some vendors send it in parts."""
+    if content is None or isinstance(content, str):
+        return content
+    if isinstance(content, list) and all(isinstance(part, dict) for part in content):
+        return "".join(part["text"] for part in content if isinstance(part.get("text"), str))
+    raise MalformedAnswer("the provider's answer has content that is no text", provider_status=200)
+
+
+def _tool_calls(message: dict[str, Any]) -> dict[str, Any]:
+    calls = message.get("tool_calls")
+    if not calls:
+        return {}
+    if not isinstance(calls, list) or not all(isinstance(call, dict) for call in calls):
+        raise MalformedAnswer("the provider's answer has tool calls that are none", provider_status=200)
+    return {"tool_calls": calls}
+
+
+def read_usage(usage: object) -> Usage | None:
+    """OpenAI's `usage` object, or None where there is none to trust."""
+    if not isinstance(usage, dict):
+        return None
+    prompt, completion = count(usage.get("prompt_tokens")), count(usage.get("completion_tokens") or 0)
+    if prompt is None or completion is None:
+        return None
+    details = usage.get("prompt_tokens_details")
+    cached = count(details.get("cached_tokens")) if isinstance(details, dict) else None
+    return Usage(prompt, completion, cached or 0)
+
+
+def count(value: object) -> int | None:
+    """A number of tokens, as vendors write them: `7`, `7.0`, `"7"`; None for anything else."""
+    if isinstance(value, str) and value.isascii() and value.isdigit():
+        return int(value)
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return value if _is_count(value) and isinstance(value, int) else None
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0

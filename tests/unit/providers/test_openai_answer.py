@@ -1,0 +1,60 @@
+"""What is made of answers that are nearly right: callers' parsers are strict, vendors are not."""
+
+from typing import Any
+
+import pytest
+
+from sekha_llm_bridge.providers import Usage
+from sekha_llm_bridge.providers.openai_answer import chat_answer, read_usage
+from tests.fakes.clock import FakeClock
+
+
+def choice_of(clock: FakeClock, **choice: Any) -> dict[str, Any]:
+    body = chat_answer({"choices": [choice]}, clock).body
+    found: dict[str, Any] = body["choices"][0]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("usage", "expected"),
+    [
+        ({"prompt_tokens": 3, "completion_tokens": 4}, Usage(3, 4)),
+        ({"prompt_tokens": 3.0, "completion_tokens": "4"}, Usage(3, 4)),
+        ({"prompt_tokens": 3}, Usage(3, 0)),
+        ({"prompt_tokens": 3, "completion_tokens": None}, Usage(3, 0)),
+        ({"prompt_tokens": 3, "prompt_tokens_details": {"cached_tokens": 2.0}}, Usage(3, 0, 2)),
+        ({"prompt_tokens": 3, "prompt_tokens_details": "x"}, Usage(3, 0)),
+        ({"prompt_tokens": 3, "prompt_tokens_details": [1]}, Usage(3, 0)),
+        ({"prompt_tokens": -3, "completion_tokens": 4}, None),
+        ({"prompt_tokens": 3, "completion_tokens": -4}, None),
+        ({"prompt_tokens": True, "completion_tokens": 4}, None),
+        ({"prompt_tokens": 1.5}, None),
+        ({}, None),
+        ("x", None),
+        (None, None),
+    ],
+)
+def test_usage_is_read_as_vendors_write_it_and_not_believed_when_it_cannot_be(
+    usage: object, expected: Usage | None
+) -> None:
+    assert read_usage(usage) == expected
+
+
+def test_text_in_parts_is_joined(clock: FakeClock) -> None:
+    parts = [{"type": "text", "text": "Hel"}, {"type": "thinking"}, {"type": "text", "text": "lo"}]
+    assert choice_of(clock, message={"content": parts})["message"]["content"] == "Hello"
+
+
+@pytest.mark.parametrize(("index", "finish", "role"), [(None, 5, None), ("x", "", 7), (True, {}, "bot")])
+def test_what_a_strict_parser_needs_is_made_right(
+    clock: FakeClock, index: object, finish: object, role: object
+) -> None:
+    choice = choice_of(clock, index=index, finish_reason=finish, message={"content": "x", "role": role})
+    assert (choice["index"], choice["finish_reason"], choice["message"]["role"]) == (0, None, "assistant")
+
+
+@pytest.mark.parametrize(("given_id", "created"), [(5, "2024"), (None, None), ("", -1)])
+def test_an_answer_always_has_an_id_and_a_date(clock: FakeClock, given_id: object, created: object) -> None:
+    body = chat_answer({"id": given_id, "created": created, "choices": [{"message": {"content": "x"}}]}, clock).body
+    assert body["id"].startswith("chatcmpl-")
+    assert body["created"] == int(clock.now().timestamp())
