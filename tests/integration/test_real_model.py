@@ -37,6 +37,22 @@ def test_a_real_model_answers(client: openai.OpenAI) -> None:
     assert 0 < reply.usage.completion_tokens <= 30
 
 
+def test_a_small_model_does_not_run_on_for_ever(client: openai.OpenAI) -> None:
+    reply = client.chat.completions.create(model="auto", messages=[{"role": "user", "content": "Write a long story."}])
+    assert reply.choices[0].finish_reason in {"stop", "length"}
+    assert reply.usage is not None
+    assert reply.usage.completion_tokens <= 512
+
+
+def test_tools_are_refused_rather_than_dropped(client: openai.OpenAI) -> None:
+    with pytest.raises(openai.BadRequestError, match="cannot call tools"):
+        client.chat.completions.create(
+            model="auto",
+            messages=[{"role": "user", "content": "Hello"}],
+            tools=[{"type": "function", "function": {"name": "f"}}],
+        )
+
+
 def test_real_vectors_tell_related_from_unrelated_and_are_stored(client: openai.OpenAI, stack: RunningStack) -> None:
     texts = ["A cat sleeps on the sofa.", "A kitten is napping on the couch.", "The stock market fell sharply."]
     reply = client.embeddings.create(model="all-minilm-l6-v2", input=texts)

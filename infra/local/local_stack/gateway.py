@@ -87,7 +87,7 @@ class Gateway:
         except ThrottledError:
             return self._own(Case.THROTTLED, request, ids, match)
         except (FunctionFault, MalformedAnswerError) as fault:
-            logger.warning("%s %s: %s: %s", read.method, read.path, route.function, fault)
+            logger.warning("%s %s (request %s): %s: %s", read.method, read.path, ids.request, route.function, fault)
             return self._own(Case.FUNCTION_FAILED, request, ids, match)
 
     async def _answer(self, route: Route, event: bytes, ids: Ids) -> bytes:

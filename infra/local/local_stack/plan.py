@@ -21,6 +21,7 @@ from local_stack.template import Template
 from local_stack.template_reader import DEFAULT_REGION, read_template
 from local_stack.terminal import Terminal
 from sekha_llm_bridge.errors import ConfigError
+from sekha_llm_bridge.routing.advice import advice
 
 
 class CannotStartError(Exception):
@@ -68,8 +69,8 @@ def make_plan(options: Options, terminal: Terminal) -> Plan:
     configuration = None
     if options.config or not options.template:
         configuration = _configuration(options, terminal)
-    lock = _locked_state(options.state)
     listening = _listening(options.host, options.port)
+    lock = _locked_state(options.state)
     return Plan(
         template=template,
         configuration=configuration,
@@ -125,7 +126,7 @@ def _configuration(options: Options, terminal: Terminal) -> Configuration:
         faults = "\n".join(f"  {one}" for one in fault.faults)
         raise CannotStartError(f"the configuration cannot be used:\n{faults}") from fault
     terminal.note("config", f"{_shown(chosen.path)} ({chosen.reason})")
-    for warning in chosen.settings.warnings:
+    for warning in (*chosen.settings.warnings, *advice(chosen.settings)):
         terminal.note("", warning)
     for model in chosen.missing_in_ollama:
         terminal.note("", f"this Ollama lacks {model}: ollama pull {model}")

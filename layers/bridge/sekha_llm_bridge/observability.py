@@ -29,6 +29,7 @@ def where(exc: BaseException) -> str:
     return " <- ".join(parts)
 
 
-def log_request(**fields: Any) -> None:
-    """The line that says what one request came to."""
-    logger().info("request", extra=fields)
+def log_request(fields: dict[str, Any], *, failed: bool) -> None:
+    """The line that says what one request came to; a warning when it came to nothing."""
+    say = logger().warning if failed else logger().info
+    say("request", extra=fields)

@@ -84,9 +84,11 @@ def test_base64_holds_the_same_numbers(addresses: dict[str, str]) -> None:
     assert list(struct.unpack("<384f", base64.b64decode(packed))) == pytest.approx(plain, abs=1e-6)
 
 
-def test_usage_counts_tokens_and_long_texts_are_cut_at_256(addresses: dict[str, str]) -> None:
+def test_usage_counts_tokens_and_a_text_of_more_than_256_is_refused(addresses: dict[str, str]) -> None:
     assert embed(addresses, input="hello world").json()["usage"]["prompt_tokens"] == 4
-    assert embed(addresses, input="word " * 1000).json()["usage"]["prompt_tokens"] == 256
+    assert embed(addresses, input="word " * 254).json()["usage"]["prompt_tokens"] == 256
+    too_long = embed(addresses, input="word " * 255)
+    assert (too_long.status_code, too_long.json()["error"]["code"]) == (400, "context_length_exceeded")
 
 
 @pytest.mark.parametrize(

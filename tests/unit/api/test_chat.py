@@ -106,6 +106,17 @@ def test_all_failing_tells_every_attempt(chat: Function, fake: FakeProvider, sec
     ]
 
 
+def test_a_failure_says_who_was_passed_over_and_is_logged_as_a_warning_with_who_was_tried(
+    fake: FakeProvider, log: StringIO
+) -> None:
+    dead = provider("dead", chat_model("a"), base_url="http://127.0.0.1:9/v1", priority=1)
+    unpriced = provider("unpriced", chat_model("b", price=None), base_url=f"{fake.url}/v1", priority=2)
+    answer = ask(function(dead, unpriced), max_cost=0.01)
+    assert "not tried was unpriced/b: its price is not known" in error(answer)["message"]
+    line = json.loads(log.getvalue().splitlines()[-1])
+    assert (line["level"], line["attempts"]) == ("WARNING", ["dead: connect_failed"])
+
+
 def test_a_pinned_model_goes_only_where_it_is(chat: Function, fake: FakeProvider) -> None:
     assert ask(chat, model="llama").json()["bridge"]["provider_id"] == "local"
     assert fake.received == []
@@ -128,7 +139,8 @@ def test_an_unknown_model_is_told_what_exists(chat: Function) -> None:
     assert answer.status == 404
     assert error(answer)["code"] == "model_not_found"
     assert error(answer)["param"] == "model"
-    assert "gpt, e, llama" in error(answer)["message"]
+    assert "gpt, e, llama, auto, embedding, chat_fast" in error(answer)["message"]
+    assert "chat_vision" not in error(answer)["message"]
 
 
 def test_a_preferred_model_goes_first(chat: Function) -> None:

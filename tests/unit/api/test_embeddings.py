@@ -41,7 +41,7 @@ def test_base64_is_little_endian_float32(embeddings: Function) -> None:
 
 def test_without_a_server_nothing_is_stored_and_the_answer_says_so(embeddings: Function) -> None:
     receipt = embeddings("POST", PATH, {"input": "one"}).json()["bridge"]
-    assert receipt["stored"] == 0
+    assert (receipt["stored"], receipt["collection"], receipt["ids"]) == (0, None, [])
     assert receipt["notes"] == ["no Chroma server is configured: nothing was stored"]
 
 
@@ -66,6 +66,7 @@ def test_a_chroma_that_is_down_does_not_cost_the_vectors(fake: FakeProvider) -> 
         ({"input": "x", "dimensions": 0}, "dimensions"),
         ({"input": "x", "collection": "../etc"}, "collection"),
         ({"input": "x", "ids": ["a", "b"]}, None),
+        ({"input": ["x", "y"], "ids": ["a", "a"]}, "ids"),
         ({"input": "x", "metadatas": [{"a": {"b": 1}}]}, "metadatas"),
         ({"input": "x", "metadatas": [{"a": None}]}, "metadatas"),
         ({"input": "x", "metadatas": [{"": 1}]}, "metadatas"),

@@ -2,9 +2,9 @@
 
 import pytest
 
-from sekha_llm_bridge.cli.check_config import advice
 from sekha_llm_bridge.config import ProviderType
 from sekha_llm_bridge.providers.registry import has_adapter
+from sekha_llm_bridge.routing.advice import advice
 from tests.fakes.settings import chat_model, make_settings, provider
 
 

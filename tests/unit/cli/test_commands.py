@@ -128,12 +128,12 @@ def test_schema_prints_the_schema() -> None:
 
 
 def test_version_prints_the_version() -> None:
-    assert run("version").stdout == f"{sekha_llm_bridge.__version__}\n"
+    assert run("--version").stdout == f"{sekha_llm_bridge.__version__}\n"
 
 
 def test_without_a_command_the_help_is_shown() -> None:
     answer = run()
-    for command in ("up", "check-config", "schema", "version"):
+    for command in ("up", "check-config", "schema", "migrate-env"):
         assert command in answer.output
 
 

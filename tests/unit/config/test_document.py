@@ -163,7 +163,6 @@ def test_a_merge_of_something_else_than_mappings_is_a_fault(faults_of: FaultsOf,
 @pytest.mark.parametrize(
     "text",
     [
-        "&a {<<: *a}\n",
         "&a {<<: [*a, *a], b: *a}\n",
         "providers: &a [*a]\n",
         "a: &a {b: &b {c: [*a, *b]}}\n",
@@ -172,6 +171,10 @@ def test_a_merge_of_something_else_than_mappings_is_a_fault(faults_of: FaultsOf,
 )
 def test_a_structure_that_contains_itself_or_has_no_end_is_a_fault(faults_of: FaultsOf, text: str) -> None:
     assert any("nested too deeply" in fault or "is missing" in fault for fault in faults_of(text))
+
+
+def test_a_mapping_that_merges_only_itself_is_empty(load: Load) -> None:
+    assert load("&a {<<: *a}\n").providers == ()
 
 
 def test_aliases_that_multiply_end_in_a_fault_and_not_in_an_hour(faults_of: FaultsOf) -> None:

@@ -85,7 +85,6 @@ def test_five_different_faults_of_one_file_are_reported_together_with_line_and_r
         ("providers:", "1: providers: must be a list, is null"),
         ("providers: {id: a}", "1: providers: must be a list, is a mapping"),
         ("providers: [a]", "1: providers[0]: must be a mapping, is a"),
-        ("version: '2.0'", "1: providers: is missing"),
         (f"providers: [{{id: A, provider_type: ollama, models: [{MODEL}]}}]", "may hold only a-z, 0-9, - and _, is A"),
         (f"providers: [{{id: a, models: [{MODEL}]}}]", "1: providers[0].provider_type: is missing"),
         ("providers: [{id: a, provider_type: ollama, models: [{model_id: m}]}]", "tasks: is missing: give"),

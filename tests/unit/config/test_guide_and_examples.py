@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from sekha_llm_bridge.config import ProviderType, Task, bundled_path, load_settings
+from sekha_llm_bridge.routing.advice import advice
 from tests.unit.config.conftest import Load
 from tests.unit.config.memory_secrets import MemorySecrets
 
@@ -49,6 +50,28 @@ def test_the_guides_third_example_loads_below_a_providers_section(load: Load) ->
     assert (breaker.failure_threshold, breaker.timeout_secs, breaker.success_threshold) == (5, 60, 2)
 
 
+def test_the_guides_third_example_loads_by_itself_and_warns_that_nothing_can_answer() -> None:
+    settings = load_settings(DATA / "guide_circuit_breaker.yaml", environ={})
+    assert settings.routing.circuit_breaker.failure_threshold == 5
+    assert settings.providers == ()
+    (warning,) = settings.warnings
+    assert "every request will fail" in warning
+
+
+def test_a_file_that_says_nothing_of_chroma_goes_with_the_server_of_the_environment() -> None:
+    environ = {"CHROMA_URL": "http://chroma:8000", "CHROMA_TOKEN": "t"}
+    chroma = load_settings(DATA / "guide_v2.yaml", environ=environ).chroma
+    assert (chroma.url, chroma.default_collection) == ("http://chroma:8000", "conversations")
+    assert chroma.auth_token is not None
+
+
+def test_a_file_that_names_its_chroma_is_not_overruled(load: Load) -> None:
+    own = 'chroma: {url: "http://own:1"}'
+    text = f"{(DATA / 'guide_v2.yaml').read_text()}\n{own}"
+    chroma = load(text, {"CHROMA_URL": "http://chroma:8000", "CHROMA_TOKEN": "t"}).chroma
+    assert (chroma.url, chroma.auth_token) == ("http://own:1", None)
+
+
 def test_the_bundled_file_needs_nothing_set() -> None:
     settings = load_settings(BUNDLED, environ={})
     assert [provider.id for provider in settings.providers] == ["ollama_local"]
@@ -62,6 +85,7 @@ def test_an_example_is_free_of_faults_whether_or_not_its_variables_are_set(path:
     everything = load_settings(path, environ=_Everything(), secrets=_Anything())
     assert len(everything.providers) == len(nothing.providers) + len(nothing.disabled)
     assert everything.warnings == ()
+    assert list(advice(everything)) == []
 
 
 def test_the_embedded_models_are_two_servers_on_this_machine() -> None:

@@ -77,7 +77,6 @@ def test_an_editor_does_not_complain_about(content: Any) -> None:
 @pytest.mark.parametrize(
     ("content", "where"),
     [
-        ({}, "$"),
         ({**provider(), "provider": []}, "$"),
         (provider(prioritty=3), "$.providers[0]"),
         (provider(priority="three"), "$.providers[0].priority"),

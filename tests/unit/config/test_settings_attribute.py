@@ -86,5 +86,5 @@ def test_load_or_exit_prints_every_fault_and_exits_with_2(tmp_path: Path) -> Non
     path.write_text("a: 1\nb: 2\n")
     answer = run(f"from sekha_llm_bridge.config import load_or_exit; load_or_exit({str(path)!r})")
     assert answer.returncode == 2
-    assert [line.split(": ")[1] for line in answer.stderr.splitlines()] == ["providers", "a", "b"]
+    assert [line.split(": ")[1] for line in answer.stderr.splitlines()] == ["a", "b"]
     assert "Traceback" not in answer.stderr

@@ -15,7 +15,7 @@ from sekha_llm_bridge import bootstrap
 from sekha_llm_bridge.api.errors import error_response
 from sekha_llm_bridge.bootstrap import Bridge
 from sekha_llm_bridge.clock import SystemClock
-from sekha_llm_bridge.errors import BridgeError, ConfigError, RequestError, UnknownPath, WrongMethod
+from sekha_llm_bridge.errors import BridgeError, ConfigError, RequestError, Unavailable, UnknownPath, WrongMethod
 from sekha_llm_bridge.execution import Deadline, Receipt
 from sekha_llm_bridge.observability import log_request, logger, where
 
@@ -86,6 +86,8 @@ def _bridge_or_error() -> Bridge | ConfigError:
 def _on_bridge_error(request: Request, exc: Exception) -> Response:
     error = exc if isinstance(exc, BridgeError) else BridgeError("internal error")
     note(request, error=error.code)
+    if isinstance(error, Unavailable):
+        note(request, attempts=[f"{tried['provider_id']}: {tried['code']}" for tried in error.attempts])
     return error_response(error, request.scope["state"]["request_id"])
 
 
@@ -134,7 +136,7 @@ class Edge:
                 BridgeError("an unexpected error; the log has more under this request_id"), request_id
             )(scope, receive, send_marked)
         line["latency_ms"] = round((self._clock.monotonic_s() - started_s) * 1000)
-        log_request(**line)
+        log_request(line, failed=int(str(line.get("status", 500))) >= 500)
 
 
 def _request_id(scope: Scope) -> str:

@@ -7,7 +7,7 @@ from fastapi import Request, Response
 
 from sekha_llm_bridge.api import sse
 from sekha_llm_bridge.api.app import bridge_of, deadline_of, json_response, note_receipt
-from sekha_llm_bridge.api.chat_features import unbounded, untranslatable, without_place
+from sekha_llm_bridge.api.chat_features import hears_or_speaks, unbounded, untranslatable, without_place
 from sekha_llm_bridge.api.chat_request import EXTENSIONS, ChatRequest
 from sekha_llm_bridge.api.images import image_needs
 from sekha_llm_bridge.api.models import resolve_model
@@ -54,7 +54,7 @@ def route_request(asked: ChatRequest, prompt: TokenCount, bridge: Bridge, *, con
         pinned=pinned,
         preferred=asked.preferred_model,
         needs_vision=bool(asked.require_vision) or sees,
-        needs_audio=any(part.type == "input_audio" for message in asked.messages for part in message.parts),
+        needs_audio=hears_or_speaks(asked),
         needs_tools=bool(asked.tools or (asked.model_extra or {}).get("functions")),
         images=images,
         untranslatable=untranslatable(asked),

@@ -65,9 +65,16 @@ def _is_object(text: str) -> bool:
         return False
 
 
+def hears_or_speaks(asked: ChatRequest) -> bool:
+    """Whether sound goes in or is to come out."""
+    return "input_audio" in _kinds(asked.messages) or "audio" in (_field(asked, "modalities") or ())
+
+
 def unbounded(asked: ChatRequest) -> frozenset[str]:
     """What may be billed beyond any count made beforehand; a cost limit excludes it."""
     found = {name for name in _UNBOUNDED if _is_set(_field(asked, name))}
+    if "audio" in (_field(asked, "modalities") or ()):
+        found.add("audio")
     found |= {f"content of type {kind}" for kind in _kinds(asked.messages) - _PLAIN_PARTS}
     if _field(asked, "service_tier") not in _PLAIN_TIERS:
         found.add("service_tier")

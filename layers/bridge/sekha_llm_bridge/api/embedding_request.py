@@ -77,6 +77,13 @@ class EmbeddingRequest(BaseModel):
                     raise ValueError(f"the value of {key!r} must be a text, a number or true or false")
         return value
 
+    @field_validator("ids")
+    @classmethod
+    def _distinct(cls, value: list[str] | None) -> list[str] | None:
+        if value is not None and len(set(value)) < len(value):
+            raise ValueError("must be distinct: of two records with one id only the last would be kept")
+        return value
+
     @model_validator(mode="after")
     def _as_many(self) -> "EmbeddingRequest":
         for name in ("ids", "metadatas"):

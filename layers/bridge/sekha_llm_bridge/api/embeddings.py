@@ -183,11 +183,9 @@ def _bridge(asked: EmbeddingRequest, outcome: Outcome[EmbeddingAnswer], report: 
     """The receipt, and what became of the vectors."""
     receipt = outcome.receipt.public()
     notes = [*outcome.receipt.notes, *(report.notes if report else ())]
-    kept = (
-        {"collection": report.collection, "stored": report.stored, "ids": _ids(asked)}
-        if report
-        else {"collection": None, "stored": 0, "ids": []}
-    )
+    kept: dict[str, Any] = {"collection": None, "stored": 0, "ids": []}
+    if report and report.collection:
+        kept = {"collection": report.collection, "stored": report.stored, "ids": _ids(asked)}
     return {**receipt, "notes": notes, "dimension": len(outcome.answer.vectors[0]), **kept}
 
 

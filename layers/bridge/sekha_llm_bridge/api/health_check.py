@@ -20,8 +20,8 @@ async def check_all(bridge: Bridge) -> dict[str, Any]:
     configs = [config for config in bridge.settings.providers if has_adapter(config.provider_type)]
     results = await asyncio.gather(*(_check(config, bridge) for config in configs))
     await _record(results, bridge)
-    healthy = sum(result.healthy for result in results)
-    logger().info("health check", extra={"providers": len(results), "healthy": healthy})
+    unhealthy = {result.provider_id: result.error for result in results if not result.healthy}
+    logger().info("health check", extra={"providers": len(results), "unhealthy": unhealthy})
     return {result.provider_id: _summary(result) for result in results}
 
 

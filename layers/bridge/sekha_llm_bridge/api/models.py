@@ -23,7 +23,8 @@ def resolve_model(name: str | None, catalog: Catalog) -> tuple[str | None, Task 
         return name, None
     if name in ALIASES:
         return None, ALIASES[name]
-    raise _not_found(name, [*catalog.model_ids(), "auto", *ALIASES])
+    usable = [alias for alias, task in ALIASES.items() if any(entry.model.serves(task) for entry in catalog.models)]
+    raise _not_found(name, [*catalog.model_ids(), "auto", *usable])
 
 
 def bare_list(request: Request) -> Response:

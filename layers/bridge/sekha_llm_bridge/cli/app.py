@@ -23,6 +23,22 @@ ConfigPath = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 
 
+def _print_version(asked: bool) -> None:  # noqa: FBT001 — the form that typer calls
+    if asked:
+        from sekha_llm_bridge import __version__
+
+        sys.stdout.write(f"{__version__}\n")
+        raise typer.Exit
+
+
+Version = Annotated[bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")]
+
+
+@app.callback()
+def main(*, version: Version = False) -> None:
+    """One OpenAI-compatible door to many language-model providers."""
+
+
 @app.command("up", context_settings=_PASS_ON, add_help_option=False)
 def up(context: typer.Context) -> None:
     """Start the whole bridge on this machine; `up --help` lists the options."""
@@ -55,11 +71,3 @@ def schema() -> None:
     from sekha_llm_bridge.config.schema import schema_text
 
     sys.stdout.write(schema_text())
-
-
-@app.command("version")
-def version() -> None:
-    """Print the version."""
-    from sekha_llm_bridge import __version__
-
-    sys.stdout.write(f"{__version__}\n")

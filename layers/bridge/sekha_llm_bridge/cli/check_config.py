@@ -2,7 +2,6 @@
 
 import json
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,11 +9,11 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from sekha_llm_bridge.config import ModelConfig, ProviderConfig, ProviderType, Settings, load_settings
+from sekha_llm_bridge.config import ModelConfig, ProviderConfig, Settings, load_settings
 from sekha_llm_bridge.config.endpoints import mask_user_info
 from sekha_llm_bridge.errors import ConfigError
 from sekha_llm_bridge.pricing.book import Price, PriceBook, usd_text
-from sekha_llm_bridge.providers.registry import has_adapter
+from sekha_llm_bridge.routing.advice import advice
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,34 +47,10 @@ def run(file: Path | None, *, as_json: bool) -> int:
     return 0
 
 
-def advice(settings: Settings) -> Iterator[str]:
-    """Warnings that take more than the file to know: missing adapters and prices."""
-    for row in rows(settings):
-        if not has_adapter(row.provider.provider_type):
-            yield _no_adapter(row.provider)
-    limit = settings.routing.max_cost_per_request
-    for row in rows(settings) if limit is not None else ():
-        unpriced = [model.model_id for model in row.provider.models if price_of(row.provider, model) is None]
-        if unpriced:
-            names = ", ".join(dict.fromkeys(unpriced))
-            excluded = f"the cost limit of ${limit:f} excludes {'it' if len(unpriced) == 1 else 'them'}"
-            yield f"{row.provider.id}: no price is known of {names}: {excluded}; give it in `pricing`"
-
-
 def rows(settings: Settings) -> list[Row]:
     """Every provider of the file: those in use, then the disabled ones."""
     in_use = [Row(provider, None) for provider in settings.providers]
     return in_use + [Row(left_out.config, left_out.reason) for left_out in settings.disabled]
-
-
-def price_of(provider: ProviderConfig, model: ModelConfig) -> Price | None:
-    """The price that the router will use; None when it is not known."""
-    return PriceBook().price(provider, model)
-
-
-def _no_adapter(provider: ProviderConfig) -> str:
-    usable = ", ".join(kind for kind in ProviderType if has_adapter(kind))
-    return f"{provider.id}: this version cannot talk to providers of type {provider.provider_type}, only to {usable}"
 
 
 def _print_faults(error: ConfigError, *, as_json: bool) -> None:
@@ -116,7 +91,7 @@ def _table(settings: Settings) -> Table:
 
 
 def _model_cells(provider: ProviderConfig, model: ModelConfig) -> tuple[str, ...]:
-    price = _price_text(price_of(provider, model))
+    price = _price_text(PriceBook().price(provider, model))
     return (f"  {model.model_id}", ", ".join(model.all_tasks), f"{model.context_window:,}", price)
 
 
@@ -155,7 +130,7 @@ def _provider_data(row: Row) -> dict[str, Any]:
 
 
 def _model_data(provider: ProviderConfig, model: ModelConfig) -> dict[str, Any]:
-    price = price_of(provider, model)
+    price = PriceBook().price(provider, model)
     return {
         "model_id": model.model_id,
         "tasks": list(model.all_tasks),

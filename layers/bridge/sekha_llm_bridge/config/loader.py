@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -31,6 +32,7 @@ def load_settings(
     """
     document = read(find_config(path, environ=environ))
     resolved = resolve(document.data, environ=environ, secrets=secrets)
+    resolved = replace(resolved, data=_with_server(resolved.data, environ))
     file = _validated(document, resolved)
     gaps = _gaps_by_provider(resolved)
     disabled = {index: DisabledProvider(file.providers[index], _reason(found)) for index, found in gaps.items()}
@@ -43,6 +45,15 @@ def load_settings(
         chroma=file.chroma,
         warnings=tuple(notices(document, file, disabled, _ignored(environ, resolved))),
     )
+
+
+def _with_server(data: Data, environ: Mapping[str, str]) -> Data:
+    """The data with the Chroma server of the environment, which a file that says nothing of one goes with."""
+    chroma = (data.get("chroma") or {}) if isinstance(data, dict) else None
+    url, token = (environ.get(name, "").strip() for name in ("CHROMA_URL", "CHROMA_TOKEN"))
+    if not isinstance(data, dict) or not isinstance(chroma, dict) or "url" in chroma or not url:
+        return data
+    return {**data, "chroma": {"url": url, "auth_token": token or None, **chroma}}
 
 
 def load_or_exit(path: str | Path | None = None, *, environ: Mapping[str, str] = os.environ) -> Settings:

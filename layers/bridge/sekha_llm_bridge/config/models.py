@@ -265,7 +265,9 @@ class ConfigFile(Section):
     """The whole file."""
 
     version: str = Field("2.0", pattern=VERSION_PATTERN, description="Of this format: 2.x.")
-    providers: tuple[ProviderConfig, ...] = Field(min_length=1, description="In the order in which equals are tried.")
+    providers: tuple[ProviderConfig, ...] = Field(
+        (), min_length=1, description="In the order in which equals are tried. Without any, every request fails."
+    )
     default_models: Annotated[DefaultModels, OrEmpty] = DefaultModels()
     routing: Annotated[RoutingConfig, OrEmpty] = RoutingConfig()
     chroma: Annotated[ChromaConfig, OrEmpty] = ChromaConfig()

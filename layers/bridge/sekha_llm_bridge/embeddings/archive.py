@@ -31,7 +31,7 @@ class Archive:
     async def keep(self, batch: Batch, *, timeout_s: float) -> StoreReport:
         """Stores a batch within `timeout_s`. Raises only `SpaceMismatch`; every other failure is a note."""
         if self._store is None:
-            return StoreReport(batch.collection, 0, ("no Chroma server is configured: nothing was stored",))
+            return StoreReport(None, 0, ("no Chroma server is configured: nothing was stored",))
         try:
             async with asyncio.timeout(timeout_s):
                 stored = await asyncio.to_thread(self._store.upsert, batch)

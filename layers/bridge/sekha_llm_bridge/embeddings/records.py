@@ -36,9 +36,12 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class StoreReport:
-    """What became of a batch: how many distinct records the collection now holds of it, and what else to say."""
+    """What became of a batch: how many distinct records `collection` now holds of it, and what else to say.
 
-    collection: str
+    `collection` is None where there is no server to have one.
+    """
+
+    collection: str | None
     stored: int
     notes: tuple[str, ...] = ()
 

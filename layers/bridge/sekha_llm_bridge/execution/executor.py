@@ -83,7 +83,7 @@ class Executor:
             answer = await self._attempt(candidate, call, deadline, run)
             if answer is not None:
                 return Outcome(answer, candidate, run.receipt(candidate, plan, answer.usage))
-        raise run.exhausted(deadline)
+        raise run.exhausted(deadline, plan)
 
     async def _attempt(self, candidate: Candidate, call: Call[A], deadline: Deadline, run: "_Run") -> A | None:
         """The answer, or None when the next candidate may be tried.
@@ -182,7 +182,7 @@ class _Run:
             latency_ms=round((self._clock.monotonic_s() - self._started_s) * 1000),
         )
 
-    def exhausted(self, deadline: Deadline) -> BridgeError:
+    def exhausted(self, deadline: Deadline, plan: RoutePlan) -> BridgeError:
         """What it means that no candidate answered."""
         last = self._failures[-1]
         if isinstance(last, ContextLengthExceeded):
@@ -194,7 +194,11 @@ class _Run:
         if isinstance(last, ProviderTimeout) and deadline.remaining_s() <= _SHORTEST_ATTEMPT_S:
             return OutOfTime("the deadline passed before a provider answered", attempts=self.public())
         tried = ", ".join(dict.fromkeys(f"{a.provider_id}: {a.reason}" for a in self._attempts))
-        return AllProvidersFailed(f"every provider that could answer failed ({tried})", attempts=self.public())
+        left_out = [*plan.excluded_by(Barrier.COST), *plan.excluded_by(Barrier.BREAKER)]
+        reasons = ((_name(row), row.exclusion.reason) for row in left_out if row.exclusion)
+        passed_over = "".join(f"; not tried was {name}: {reason}" for name, reason in reasons)
+        message = f"every provider that could answer failed ({tried}){passed_over}"
+        return AllProvidersFailed(message, attempts=self.public())
 
 
 def _cost(candidate: Candidate, usage: Usage | None) -> Decimal | None:
@@ -217,10 +221,11 @@ def require_candidates(plan: RoutePlan) -> None:
         )
     if costly := plan.excluded_by(Barrier.COST):
         known = [row for row in costly if row.quote.bound_usd is not None]
-        cheapest = min(known or costly, key=lambda row: row.quote.bound_usd or Decimal(0))
-        reason = cheapest.exclusion.reason if cheapest.exclusion else ""
+        first = min(known or costly, key=lambda row: row.quote.bound_usd or Decimal(0))
+        reason = first.exclusion.reason if first.exclusion else ""
         limit = f"no model fits the cost limit of ${usd_text(plan.limit_usd or Decimal(0))}"
-        raise CostLimitExceeded(f"{limit}; the cheapest is {_name(cheapest)}: {reason}", param="max_cost")
+        cheapest = "; the cheapest is " if known else "; of "
+        raise CostLimitExceeded(f"{limit}{cheapest}{_name(first)}: {reason}", param="max_cost")
     reasons = dict.fromkeys(f"{_name(row)}: {row.exclusion.reason}" for row in plan.listings if row.exclusion)
     raise NoCapableModel("no configured model can do this: " + ("; ".join(reasons) or "no model is configured"))
 
