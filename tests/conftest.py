@@ -42,6 +42,6 @@ def log() -> Iterator[StringIO]:
     written = StringIO()
     handler = logger().registered_handler
     before = handler.stream  # type: ignore[attr-defined]  # Powertools' handler writes to a stream
-    handler.stream = written  # type: ignore[attr-defined]
+    handler.stream = written  # type: ignore[attr-defined]  # as above
     yield written
-    handler.stream = before  # type: ignore[attr-defined]
+    handler.stream = before  # type: ignore[attr-defined]  # as above

@@ -19,7 +19,7 @@ if sys.version_info < (3, 11):  # noqa: UP036 — python3 may well be older, and
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "infra" / "local"))
 
-from environment import LAMBDA_PYTHON, LOCKS, find_python, installer_environment, uv_for, version_of  # noqa: E402
+from environment import LAMBDA_PYTHON, LOCKS, find_python, installer_environment, uv_for, version_of  # noqa: E402 — its folder is put on the path above
 
 # Lambda's python3.13 runs on Amazon Linux 2023, whose glibc is 2.34.
 PLATFORMS = {"arm64": "aarch64-manylinux_2_34", "x86_64": "x86_64-manylinux_2_34"}

@@ -18,7 +18,7 @@ if sys.version_info < (3, 11):  # noqa: UP036 — python3 may well be older, and
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "infra" / "local"))
 
-from environment import find_python, make  # noqa: E402
+from environment import find_python, make  # noqa: E402 — its folder is put on the path above
 
 
 def main() -> None:

@@ -1,51 +1,17 @@
 """Chat completions, through the function's own handler, against a provider over HTTP."""
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from io import StringIO
-from typing import Any
 
 import pytest
 
 from sekha_llm_bridge.bootstrap import make_bridge
 from sekha_llm_bridge.errors import ConfigError
-from tests.fakes.functions import Answer, Function
+from tests.fakes.functions import Function
 from tests.fakes.provider import FakeProvider, Reply, chat_completion
-from tests.fakes.settings import chat_model, embedding_model, make_settings, provider
-
-PATH = "/v1/chat/completions"
-HI = [{"role": "user", "content": "Hello"}]
-
-
-@pytest.fixture
-def second() -> Iterator[FakeProvider]:
-    with FakeProvider(text="Hello from the second.") as fake:
-        yield fake
-
-
-def function(*providers: dict[str, Any], **sections: Any) -> Function:
-    return Function("chat_completions", make_bridge(make_settings(*providers, **sections)))
-
-
-@pytest.fixture
-def chat(fake: FakeProvider, second: FakeProvider) -> Function:
-    """A paid provider first, a local one second."""
-    return function(
-        provider("first", chat_model("gpt"), embedding_model("e"), base_url=f"{fake.url}/v1", priority=1),
-        provider("local", chat_model("llama", price=None), provider_type="ollama", base_url=second.url, priority=2),
-        default_models={"chat_fast": "llama"},
-    )
-
-
-def ask(chat: Function, **fields: Any) -> Answer:
-    return chat("POST", PATH, {"messages": HI, **fields})
-
-
-def error(answer: Answer) -> dict[str, Any]:
-    found: dict[str, Any] = answer.json()["error"]
-    assert {"message", "type", "param", "code", "request_id"} <= set(found)
-    return found
+from tests.fakes.settings import chat_model, make_settings, provider
+from tests.unit.api.conversation import HI, PATH, ask, error, function
 
 
 def test_an_answer_has_openais_shape_and_the_receipt(chat: Function) -> None:
@@ -212,132 +178,6 @@ def test_usage_is_estimated_and_says_so_only_where_the_provider_sent_none(chat: 
     assert "estimated" not in ask(chat).json()["usage"]
 
 
-BAD = [
-    ({"messages": []}, "messages"),
-    ({}, "messages"),
-    ({"messages": HI, "temperature": 2.1}, "temperature"),
-    ({"messages": HI, "temperature": -0.1}, "temperature"),
-    ({"messages": HI, "n": 0}, "n"),
-    ({"messages": HI, "top_p": 1.5}, "top_p"),
-    ({"messages": HI, "max_tokens": 0}, "max_tokens"),
-    ({"messages": HI, "max_cost": -1}, "max_cost"),
-    ({"messages": HI, "task": "sing"}, "task"),
-    ({"messages": HI, "response_format": {"type": "json_schema"}}, "response_format"),
-    ({"messages": [{"role": "pirate", "content": "arr"}]}, "messages[0].role"),
-    ({"messages": [*HI, {"role": "user"}]}, "messages[1]"),
-    ({"messages": [{"role": "user", "content": 5}]}, "messages[0].content"),
-    ({"messages": [{"role": "user", "content": [{"type": "text"}]}]}, "messages[0].content[0]"),
-    (
-        {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": "x"}]}]},
-        "messages[0].content[0].image_url",
-    ),
-    ({"messages": HI, "tools": [{"type": "function", "function": {}}]}, "tools[0].function.name"),
-    ({"messages": HI, "max_tokens": "100"}, "max_tokens"),
-    ({"messages": HI, "temperature": True}, "temperature"),
-    ({"messages": HI, "stream": "yes"}, "stream"),
-    ({"messages": HI, "max_cost": "1e999999"}, "max_cost"),
-    ({"messages": HI, "task": "embedding"}, "task"),
-    ({"messages": HI, "model": "embedding"}, "model"),
-    ({"messages": [*HI, {"role": "tool", "content": "x", "tool_call_id": []}]}, "messages[1].tool_call_id"),
-    ({"messages": [*HI, {"role": "assistant", "tool_calls": [{"id": {}}]}]}, "messages[1].tool_calls[0].id"),
-]
-
-
-@pytest.mark.parametrize(("body", "param"), BAD, ids=[row[1] + str(i) for i, row in enumerate(BAD)])
-def test_a_wrong_field_is_a_400_with_its_path(
-    chat: Function, fake: FakeProvider, body: dict[str, Any], param: str
-) -> None:
-    answer = chat("POST", PATH, body)
-    assert answer.status == 400
-    assert error(answer)["param"] == param
-    assert fake.received == []
-
-
-PRIVATE = [
-    "http://localhost/x.png",
-    "http://127.0.0.1/x.png",
-    "http://127.1/x.png",
-    "http://2130706433/x.png",
-    "http://0x7f000001/x.png",
-    "http://[::1]/x.png",
-    "http://[::ffff:10.0.0.1]/x.png",
-    "http://169.254.169.254/latest/meta-data/",
-    "http://10.1.2.3/x.png",
-    "http://intranet/x.png",
-    "http://db.internal./x.png",
-    "http://127%2e0.0.1/x.png",
-    "http://１２７.０.０.１/x.png",
-    "http://①②⑦.⓪.⓪.①/x.png",
-    "http://127.0.0.1\\@example.com/x.png",
-    "http://user:pass@example.com/x.png",
-    "http://[64:ff9b::a9fe:a9fe]/x.png",
-    "http://[::7f00:1]/x.png",
-    "http://[2002:7f00:1::]/x.png",
-    "http://localhost.localdomain/x.png",
-    "http://kubernetes.default.svc/x.png",
-    "http://exa mple.com/x.png",
-    "data:image/png;base64,----",
-    "ftp://example.com/x.png",
-    "file:///etc/passwd",
-    "data:text/html;base64,AAAA",
-    "data:image/png;base64,***",
-]
-
-
-@pytest.mark.parametrize("url", PRIVATE)
-def test_an_image_that_is_not_public_is_refused_whoever_would_fetch_it(chat: Function, url: str) -> None:
-    part = {"type": "image_url", "image_url": {"url": url}}
-    answer = chat("POST", PATH, {"messages": [{"role": "user", "content": [part]}]})
-    assert answer.status == 400
-    assert error(answer)["param"] == "messages[0].content[0].image_url.url"
-
-
-@pytest.mark.parametrize("url", ["https://example.com/x.png", "https://bücher.example.com/x", "http://93.184.216.34/x"])
-def test_a_public_image_is_passed_on_as_it_was_given(fake: FakeProvider, url: str) -> None:
-    chat = function(provider("p", chat_model("sees", supports_vision=True), base_url=f"{fake.url}/v1"))
-    messages = [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": url}}]}]
-    assert chat("POST", PATH, {"messages": messages}).status == 200
-    assert fake.received[0].body["messages"] == messages
-
-
-def test_an_image_needs_a_vision_model_by_itself(fake: FakeProvider) -> None:
-    chat = function(
-        provider("p", chat_model("blind"), chat_model("sees", supports_vision=True), base_url=f"{fake.url}/v1")
-    )
-    part = {"type": "image_url", "image_url": {"url": "https://example.com/x.png"}}
-    answer = chat("POST", PATH, {"messages": [{"role": "user", "content": [part]}]})
-    assert answer.json()["model"] == "sees"
-
-
-def test_an_image_where_nothing_sees_says_what_is_missing(chat: Function) -> None:
-    part = {"type": "image_url", "image_url": {"url": "https://example.com/x.png"}}
-    answer = chat("POST", PATH, {"messages": [{"role": "user", "content": [part]}]})
-    assert answer.status == 400
-    assert error(answer)["code"] == "no_capable_model"
-    assert "cannot see images" in error(answer)["message"]
-
-
-DEEP = '{"messages": [{"role": "user", "content": "x"}], "x": ' + "[" * 300 + "]" * 300 + "}"
-
-
-@pytest.mark.parametrize(
-    "raw", ["{oops", "", "[]", "null", '"text"', DEEP, '{"messages": [{"role": "user", "content": "\\ud800"}]}']
-)
-def test_a_body_that_is_no_json_object_is_a_400(chat: Function, raw: str) -> None:
-    assert chat("POST", PATH, raw=raw).status == 400
-
-
-def test_a_wrong_method_is_a_405_that_says_which_is_right(chat: Function) -> None:
-    answer = chat("GET", PATH)
-    assert answer.status == 405
-    assert answer.headers["allow"] == "POST"
-    assert error(answer)["code"] == "method_not_allowed"
-
-
-def test_an_unknown_path_is_a_404(chat: Function) -> None:
-    assert error(chat("POST", "/v2/nothing", {}))["code"] == "not_found"
-
-
 def test_a_slow_provider_is_given_up_before_lambda_gives_up_on_us(
     chat: Function, fake: FakeProvider, second: FakeProvider
 ) -> None:
@@ -359,76 +199,6 @@ def test_a_stream_that_is_asked_for_comes_as_complete_events(chat: Function) -> 
     assert chunks[-1]["usage"]["total_tokens"] == 18
     assert chunks[-1]["bridge"]["provider_id"] == "first"
     assert {chunk["object"] for chunk in chunks} == {"chat.completion.chunk"}
-
-
-def test_a_field_that_ollama_has_no_place_for_is_noted(chat: Function) -> None:
-    notes = ask(chat, model="llama", brand_new=1).json()["bridge"]["notes"]
-    assert notes == ["local has no place for: brand_new"]
-
-
-CALL = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
-ONLY_OPENAI: list[dict[str, Any]] = [
-    {"logprobs": True},
-    {"web_search_options": {}},
-    {"functions": [{"name": "f"}]},
-    {"n": 2},
-    {"tools": [{"type": "function", "function": {"name": "f"}}], "tool_choice": "required"},
-    {"tools": [{"type": "function", "function": {"name": "f"}}], "parallel_tool_calls": False},
-    {"tools": [{"type": "custom", "custom": {"name": "f"}}]},
-    {"messages": [*HI, {"role": "assistant", "tool_calls": [{"id": "c", "type": "custom", "custom": {}}]}]},
-    {
-        "messages": [
-            *HI,
-            {"role": "assistant", "tool_calls": [{**CALL, "function": {"name": "f", "arguments": "{oops"}}]},
-        ]
-    },
-    {"messages": [*HI, {"role": "assistant", "content": None, "function_call": {"name": "f", "arguments": "{}"}}]},
-    {"messages": [{"role": "user", "content": [{"type": "file", "file": {"file_id": "f"}}]}]},
-]
-
-
-@pytest.mark.parametrize("fields", ONLY_OPENAI, ids=str)
-def test_what_the_local_model_cannot_express_goes_to_the_next_that_can(
-    fake: FakeProvider, fields: dict[str, Any]
-) -> None:
-    local = provider(
-        "local", chat_model("llama", price=None), provider_type="ollama", base_url="http://127.0.0.1:9", priority=1
-    )
-    chat = function(local, provider("p", chat_model("gpt"), base_url=f"{fake.url}/v1", priority=2))
-    answer = ask(chat, **fields)
-    assert (answer.status, answer.headers["x-bridge-attempts"]) == (200, "1")
-    assert answer.headers["x-bridge-provider"] == "p"
-
-
-def test_legacy_functions_need_a_model_that_can_call(fake: FakeProvider) -> None:
-    models = (chat_model("cannot", supports_function_calling=False), chat_model("can", supports_function_calling=True))
-    chat = function(provider("p", *models, base_url=f"{fake.url}/v1"))
-    assert ask(chat, functions=[{"name": "f"}]).json()["model"] == "can"
-
-
-def test_the_cost_of_everything_that_is_sent_is_bounded(chat: Function) -> None:
-    plain = ask(chat, model="gpt").json()["bridge"]["cost_bound"]
-    big = "x" * 10_000
-    for fields in (
-        {"messages": [*HI, {"role": "assistant", "content": "a", "refusal": big}]},
-        {"messages": [*HI, {"role": "assistant", "content": "a", "reasoning_content": big}]},
-        {"messages": [*HI, {"role": "tool", "content": "a", "tool_call_id": big}]},
-        {"documents": [big]},
-    ):
-        assert ask(chat, model="gpt", **fields).json()["bridge"]["cost_bound"] >= plain + 0.01
-
-
-@pytest.mark.parametrize("fields", [{"prediction": {"type": "content"}}, {"service_tier": "priority"}], ids=str)
-def test_a_cost_that_nobody_can_bound_does_not_pass_a_limit(chat: Function, fields: dict[str, Any]) -> None:
-    answer = ask(chat, model="gpt", max_cost=1, **fields)
-    assert answer.status == 402
-    assert "cannot be bounded beforehand" in error(answer)["message"]
-
-
-def test_what_ollama_cannot_do_is_not_dropped_silently(chat: Function) -> None:
-    answer = ask(chat, model="llama", logprobs=True)
-    assert answer.status == 400
-    assert "ollama has no logprobs" in error(answer)["message"]
 
 
 class Exploding:

@@ -1,0 +1,27 @@
+"""A chat function over two providers, and the words to talk to it."""
+
+from typing import Any
+
+from sekha_llm_bridge.bootstrap import make_bridge
+from tests.fakes.functions import Answer, Function
+from tests.fakes.settings import make_settings
+
+PATH = "/v1/chat/completions"
+HI = [{"role": "user", "content": "Hello"}]
+
+
+def function(*providers: dict[str, Any], **sections: Any) -> Function:
+    """The chat function with a bridge of these providers."""
+    return Function("chat_completions", make_bridge(make_settings(*providers, **sections)))
+
+
+def ask(chat: Function, **fields: Any) -> Answer:
+    """A request that says hello, with further fields."""
+    return chat("POST", PATH, {"messages": HI, **fields})
+
+
+def error(answer: Answer) -> dict[str, Any]:
+    """The error of an answer, in OpenAI's envelope."""
+    found: dict[str, Any] = answer.json()["error"]
+    assert {"message", "type", "param", "code", "request_id"} <= set(found)
+    return found

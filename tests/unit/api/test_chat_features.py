@@ -1,0 +1,80 @@
+"""Features that not every provider has: they choose the provider, and are never dropped silently."""
+
+from typing import Any
+
+import pytest
+
+from tests.fakes.functions import Function
+from tests.fakes.provider import FakeProvider
+from tests.fakes.settings import chat_model, provider
+from tests.unit.api.conversation import HI, ask, error, function
+
+
+def test_a_field_that_ollama_has_no_place_for_is_noted(chat: Function) -> None:
+    notes = ask(chat, model="llama", brand_new=1).json()["bridge"]["notes"]
+    assert notes == ["local has no place for: brand_new"]
+
+
+CALL = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+ONLY_OPENAI: list[dict[str, Any]] = [
+    {"logprobs": True},
+    {"web_search_options": {}},
+    {"functions": [{"name": "f"}]},
+    {"n": 2},
+    {"tools": [{"type": "function", "function": {"name": "f"}}], "tool_choice": "required"},
+    {"tools": [{"type": "function", "function": {"name": "f"}}], "parallel_tool_calls": False},
+    {"tools": [{"type": "custom", "custom": {"name": "f"}}]},
+    {"messages": [*HI, {"role": "assistant", "tool_calls": [{"id": "c", "type": "custom", "custom": {}}]}]},
+    {
+        "messages": [
+            *HI,
+            {"role": "assistant", "tool_calls": [{**CALL, "function": {"name": "f", "arguments": "{oops"}}]},
+        ]
+    },
+    {"messages": [*HI, {"role": "assistant", "content": None, "function_call": {"name": "f", "arguments": "{}"}}]},
+    {"messages": [{"role": "user", "content": [{"type": "file", "file": {"file_id": "f"}}]}]},
+]
+
+
+@pytest.mark.parametrize("fields", ONLY_OPENAI, ids=str)
+def test_what_the_local_model_cannot_express_goes_to_the_next_that_can(
+    fake: FakeProvider, fields: dict[str, Any]
+) -> None:
+    local = provider(
+        "local", chat_model("llama", price=None), provider_type="ollama", base_url="http://127.0.0.1:9", priority=1
+    )
+    chat = function(local, provider("p", chat_model("gpt"), base_url=f"{fake.url}/v1", priority=2))
+    answer = ask(chat, **fields)
+    assert (answer.status, answer.headers["x-bridge-attempts"]) == (200, "1")
+    assert answer.headers["x-bridge-provider"] == "p"
+
+
+def test_legacy_functions_need_a_model_that_can_call(fake: FakeProvider) -> None:
+    models = (chat_model("cannot", supports_function_calling=False), chat_model("can", supports_function_calling=True))
+    chat = function(provider("p", *models, base_url=f"{fake.url}/v1"))
+    assert ask(chat, functions=[{"name": "f"}]).json()["model"] == "can"
+
+
+def test_the_cost_of_everything_that_is_sent_is_bounded(chat: Function) -> None:
+    plain = ask(chat, model="gpt").json()["bridge"]["cost_bound"]
+    big = "x" * 10_000
+    for fields in (
+        {"messages": [*HI, {"role": "assistant", "content": "a", "refusal": big}]},
+        {"messages": [*HI, {"role": "assistant", "content": "a", "reasoning_content": big}]},
+        {"messages": [*HI, {"role": "tool", "content": "a", "tool_call_id": big}]},
+        {"documents": [big]},
+    ):
+        assert ask(chat, model="gpt", **fields).json()["bridge"]["cost_bound"] >= plain + 0.01
+
+
+@pytest.mark.parametrize("fields", [{"prediction": {"type": "content"}}, {"service_tier": "priority"}], ids=str)
+def test_a_cost_that_nobody_can_bound_does_not_pass_a_limit(chat: Function, fields: dict[str, Any]) -> None:
+    answer = ask(chat, model="gpt", max_cost=1, **fields)
+    assert answer.status == 402
+    assert "cannot be bounded beforehand" in error(answer)["message"]
+
+
+def test_what_ollama_cannot_do_is_not_dropped_silently(chat: Function) -> None:
+    answer = ask(chat, model="llama", logprobs=True)
+    assert answer.status == 400
+    assert "ollama has no logprobs" in error(answer)["message"]

@@ -1,0 +1,135 @@
+"""What a chat request may say, and what it is told when it may not."""
+
+from typing import Any
+
+import pytest
+
+from tests.fakes.functions import Function
+from tests.fakes.provider import FakeProvider
+from tests.fakes.settings import chat_model, provider
+from tests.unit.api.conversation import HI, PATH, error, function
+
+BAD = [
+    ({"messages": []}, "messages"),
+    ({}, "messages"),
+    ({"messages": HI, "temperature": 2.1}, "temperature"),
+    ({"messages": HI, "temperature": -0.1}, "temperature"),
+    ({"messages": HI, "n": 0}, "n"),
+    ({"messages": HI, "top_p": 1.5}, "top_p"),
+    ({"messages": HI, "max_tokens": 0}, "max_tokens"),
+    ({"messages": HI, "max_cost": -1}, "max_cost"),
+    ({"messages": HI, "task": "sing"}, "task"),
+    ({"messages": HI, "response_format": {"type": "json_schema"}}, "response_format"),
+    ({"messages": [{"role": "pirate", "content": "arr"}]}, "messages[0].role"),
+    ({"messages": [*HI, {"role": "user"}]}, "messages[1]"),
+    ({"messages": [{"role": "user", "content": 5}]}, "messages[0].content"),
+    ({"messages": [{"role": "user", "content": [{"type": "text"}]}]}, "messages[0].content[0]"),
+    (
+        {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": "x"}]}]},
+        "messages[0].content[0].image_url",
+    ),
+    ({"messages": HI, "tools": [{"type": "function", "function": {}}]}, "tools[0].function.name"),
+    ({"messages": HI, "max_tokens": "100"}, "max_tokens"),
+    ({"messages": HI, "temperature": True}, "temperature"),
+    ({"messages": HI, "stream": "yes"}, "stream"),
+    ({"messages": HI, "max_cost": "1e999999"}, "max_cost"),
+    ({"messages": HI, "task": "embedding"}, "task"),
+    ({"messages": HI, "model": "embedding"}, "model"),
+    ({"messages": [*HI, {"role": "tool", "content": "x", "tool_call_id": []}]}, "messages[1].tool_call_id"),
+    ({"messages": [*HI, {"role": "assistant", "tool_calls": [{"id": {}}]}]}, "messages[1].tool_calls[0].id"),
+]
+
+
+@pytest.mark.parametrize(("body", "param"), BAD, ids=[row[1] + str(i) for i, row in enumerate(BAD)])
+def test_a_wrong_field_is_a_400_with_its_path(
+    chat: Function, fake: FakeProvider, body: dict[str, Any], param: str
+) -> None:
+    answer = chat("POST", PATH, body)
+    assert answer.status == 400
+    assert error(answer)["param"] == param
+    assert fake.received == []
+
+
+PRIVATE = [
+    "http://localhost/x.png",
+    "http://127.0.0.1/x.png",
+    "http://127.1/x.png",
+    "http://2130706433/x.png",
+    "http://0x7f000001/x.png",
+    "http://[::1]/x.png",
+    "http://[::ffff:10.0.0.1]/x.png",
+    "http://169.254.169.254/latest/meta-data/",
+    "http://10.1.2.3/x.png",
+    "http://intranet/x.png",
+    "http://db.internal./x.png",
+    "http://127%2e0.0.1/x.png",
+    "http://１２７.０.０.１/x.png",
+    "http://①②⑦.⓪.⓪.①/x.png",
+    "http://127.0.0.1\\@example.com/x.png",
+    "http://user:pass@example.com/x.png",
+    "http://[64:ff9b::a9fe:a9fe]/x.png",
+    "http://[::7f00:1]/x.png",
+    "http://[2002:7f00:1::]/x.png",
+    "http://localhost.localdomain/x.png",
+    "http://kubernetes.default.svc/x.png",
+    "http://exa mple.com/x.png",
+    "data:image/png;base64,----",
+    "ftp://example.com/x.png",
+    "file:///etc/passwd",
+    "data:text/html;base64,AAAA",
+    "data:image/png;base64,***",
+]
+
+
+@pytest.mark.parametrize("url", PRIVATE)
+def test_an_image_that_is_not_public_is_refused_whoever_would_fetch_it(chat: Function, url: str) -> None:
+    part = {"type": "image_url", "image_url": {"url": url}}
+    answer = chat("POST", PATH, {"messages": [{"role": "user", "content": [part]}]})
+    assert answer.status == 400
+    assert error(answer)["param"] == "messages[0].content[0].image_url.url"
+
+
+@pytest.mark.parametrize("url", ["https://example.com/x.png", "https://bücher.example.com/x", "http://93.184.216.34/x"])
+def test_a_public_image_is_passed_on_as_it_was_given(fake: FakeProvider, url: str) -> None:
+    chat = function(provider("p", chat_model("sees", supports_vision=True), base_url=f"{fake.url}/v1"))
+    messages = [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": url}}]}]
+    assert chat("POST", PATH, {"messages": messages}).status == 200
+    assert fake.received[0].body["messages"] == messages
+
+
+def test_an_image_needs_a_vision_model_by_itself(fake: FakeProvider) -> None:
+    chat = function(
+        provider("p", chat_model("blind"), chat_model("sees", supports_vision=True), base_url=f"{fake.url}/v1")
+    )
+    part = {"type": "image_url", "image_url": {"url": "https://example.com/x.png"}}
+    answer = chat("POST", PATH, {"messages": [{"role": "user", "content": [part]}]})
+    assert answer.json()["model"] == "sees"
+
+
+def test_an_image_where_nothing_sees_says_what_is_missing(chat: Function) -> None:
+    part = {"type": "image_url", "image_url": {"url": "https://example.com/x.png"}}
+    answer = chat("POST", PATH, {"messages": [{"role": "user", "content": [part]}]})
+    assert answer.status == 400
+    assert error(answer)["code"] == "no_capable_model"
+    assert "cannot see images" in error(answer)["message"]
+
+
+DEEP = '{"messages": [{"role": "user", "content": "x"}], "x": ' + "[" * 300 + "]" * 300 + "}"
+
+
+@pytest.mark.parametrize(
+    "raw", ["{oops", "", "[]", "null", '"text"', DEEP, '{"messages": [{"role": "user", "content": "\\ud800"}]}']
+)
+def test_a_body_that_is_no_json_object_is_a_400(chat: Function, raw: str) -> None:
+    assert chat("POST", PATH, raw=raw).status == 400
+
+
+def test_a_wrong_method_is_a_405_that_says_which_is_right(chat: Function) -> None:
+    answer = chat("GET", PATH)
+    assert answer.status == 405
+    assert answer.headers["allow"] == "POST"
+    assert error(answer)["code"] == "method_not_allowed"
+
+
+def test_an_unknown_path_is_a_404(chat: Function) -> None:
+    assert error(chat("POST", "/v2/nothing", {}))["code"] == "not_found"
