@@ -138,6 +138,17 @@ FAILURES = [
         errors.ProviderRateLimited,
     ),
     (Reply(400, {"error": {"message": "Unrecognized argument: safety_identifier"}}), errors.CallerFault),
+    (
+        Reply(400, [{"error": {"status": "INVALID_ARGUMENT", "message": "API key not valid."}}]),
+        errors.CredentialsRejected,
+    ),
+    (Reply(400, {"error": "Incorrect API key provided"}), errors.CredentialsRejected),
+    (
+        Reply(413, {"error": {"code": "rate_limit_exceeded", "message": "tokens per minute"}}),
+        errors.ProviderRateLimited,
+    ),
+    (Reply(400, {"error": {"message": "x is not a valid model ID"}}), errors.ModelMissing),
+    (Reply(400, {"error": {"message": "Input is too long for requested model."}}), errors.ContextLengthExceeded),
     (Reply(405, {}), errors.ProviderServerError),
     (Reply(200, raw=b"\xef\xbb\xbf{}"), errors.MalformedAnswer),
     (Reply(302, {}, headers={"location": "http://127.0.0.1:9/"}), errors.MalformedAnswer),

@@ -16,7 +16,7 @@
     ├── OutOfTime                    504  the deadline passed first
     └── ProviderError                one attempt failed; the executor decides what follows from two class attributes
         ├── ConnectFailed · ProviderTimeout · ProviderServerError · MalformedAnswer
-        ├── ProviderRateLimited · QuotaExhausted · CredentialsRejected · ModelMissing
+        ├── ProviderRateLimited · QuotaExhausted · CredentialsRejected · ModelMissing · OutputCapRefused
         └── ContextLengthExceeded · CallerFault · ContentRefused
 
 Messages say what happened, to which value, and what to do. They never hold a key or any text of a prompt.
@@ -254,6 +254,13 @@ class ModelMissing(ProviderError):
     """404: the provider does not have this model."""
 
     code = "provider_model_not_found"
+    breaker = BreakerEffect.NONE
+
+
+class OutputCapRefused(ProviderError):
+    """The provider refused the output limit that the bridge set, not the caller."""
+
+    code = "output_cap_refused"
     breaker = BreakerEffect.NONE
 
 

@@ -130,13 +130,13 @@ def test_the_bridges_own_fields_go_to_no_provider(chat: Function, fake: FakeProv
         custom={"a": 1},
     )
     sent = fake.received[0].body
-    assert set(sent) == {"messages", "model", "custom", "max_completion_tokens"}
+    assert set(sent) == {"messages", "model", "custom", "max_tokens"}
     assert sent["model"] == "gpt"
 
 
 def test_max_cost_lowers_the_providers_output_limit(chat: Function, fake: FakeProvider) -> None:
     ask(chat, model="gpt", max_cost=0.001)
-    assert 64 <= fake.received[0].body["max_completion_tokens"] < 500
+    assert 64 <= fake.received[0].body["max_tokens"] < 500
 
 
 def test_too_low_a_max_cost_names_the_cheapest_candidate(chat: Function) -> None:

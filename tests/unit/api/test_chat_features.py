@@ -49,6 +49,38 @@ def test_what_the_local_model_cannot_express_goes_to_the_next_that_can(
     assert answer.headers["x-bridge-provider"] == "p"
 
 
+ORDINARY: list[dict[str, Any]] = [
+    {"logit_bias": {}, "top_logprobs": 0, "logprobs": False, "functions": [], "function_call": "auto", "n": 1},
+    {"logit_bias": None, "logprobs": None, "prediction": None, "web_search_options": None, "seed": None, "user": "u"},
+    {"tool_choice": "auto", "parallel_tool_calls": True, "response_format": {"type": "text"}, "modalities": ["text"]},
+    {
+        "messages": [
+            {"role": "user", "content": [{"type": "text", "text": "x", "cache_control": {"type": "ephemeral"}}]}
+        ]
+    },
+    {
+        "stream_options": {"include_usage": True},
+        "store": False,
+        "metadata": {},
+        "service_tier": "auto",
+        "extra_body": {},
+    },
+]
+
+
+@pytest.mark.parametrize("fields", ORDINARY, ids=range(len(ORDINARY)))
+def test_what_ordinary_clients_send_along_excludes_nobody_and_is_not_noted(
+    chat: Function, fields: dict[str, Any]
+) -> None:
+    answer = ask(chat, model="llama", **fields)
+    assert (answer.status, answer.json()["bridge"]["notes"]) == (200, [])
+
+
+def test_of_two_limits_of_the_answer_the_lower_is_sent_as_both(chat: Function, fake: FakeProvider) -> None:
+    ask(chat, model="gpt", max_tokens=10, max_completion_tokens=5000)
+    assert (fake.received[0].body["max_tokens"], fake.received[0].body["max_completion_tokens"]) == (10, 10)
+
+
 def test_legacy_functions_need_a_model_that_can_call(fake: FakeProvider) -> None:
     models = (chat_model("cannot", supports_function_calling=False), chat_model("can", supports_function_calling=True))
     chat = function(provider("p", *models, base_url=f"{fake.url}/v1"))
@@ -67,7 +99,16 @@ def test_the_cost_of_everything_that_is_sent_is_bounded(chat: Function) -> None:
         assert ask(chat, model="gpt", **fields).json()["bridge"]["cost_bound"] >= plain + 0.01
 
 
-@pytest.mark.parametrize("fields", [{"prediction": {"type": "content"}}, {"service_tier": "priority"}], ids=str)
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"prediction": {"type": "content"}},
+        {"service_tier": "priority"},
+        {"models": ["dear/one"]},
+        {"plugins": [{"id": "web"}]},
+    ],
+    ids=str,
+)
 def test_a_cost_that_nobody_can_bound_does_not_pass_a_limit(chat: Function, fields: dict[str, Any]) -> None:
     answer = ask(chat, model="gpt", max_cost=1, **fields)
     assert answer.status == 402

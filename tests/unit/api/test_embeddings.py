@@ -72,6 +72,7 @@ def test_a_chroma_that_is_down_does_not_cost_the_vectors(fake: FakeProvider) -> 
         ({"input": "x", "metadatas": [{"": 1}]}, "metadatas"),
         ({"input": "x", "metadatas": [{"$and": 1}]}, "metadatas"),
         ({"input": "x", "metadatas": [{"a": 2**63}]}, "metadatas"),
+        ({"input": "x", "metadatas": [{"a": 2**70}]}, "metadatas"),
         ({"input": "x", "collection": "a..b"}, "collection"),
         ({"input": "x", "model": "chat_fast"}, "model"),
         ({"input": "x", "dimensions": 4}, "dimensions"),
@@ -137,6 +138,8 @@ def test_vectors_that_cannot_be_right_are_a_providers_failure(
 
 
 def test_fewer_dimensions_are_asked_of_the_provider_and_checked(embeddings: Function, fake: FakeProvider) -> None:
+    embeddings("POST", PATH, {"input": "x", "dimensions": 8})
+    assert "dimensions" not in fake.received.pop().body
     embeddings("POST", PATH, {"input": "x", "dimensions": 4})
     assert fake.received[0].body["dimensions"] == 4
     short = {"data": [{"index": 0, "embedding": [1, 2, 3, 4]}]}

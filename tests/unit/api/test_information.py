@@ -94,11 +94,19 @@ def test_a_wrong_question_is_a_400_with_its_path(bridge: Bridge, question: dict[
 
 
 def test_what_route_explains_is_what_chat_does(bridge: Bridge) -> None:
-    messages = [{"role": "user", "content": "Hello"}]
-    explained = route(bridge, task="chat_small", messages=messages).json()
-    done = Function("chat_completions", bridge)(
-        "POST", "/v1/chat/completions", {"task": "chat_small", "messages": messages}
-    ).json()
+    asked = {
+        "task": "chat_fast",
+        "messages": [{"role": "user", "content": "Hello"}],
+        "temperature": 0.5,
+        "stream": False,
+    }
+    explained = route(bridge, **asked).json()
+    done = Function("chat_completions", bridge)("POST", "/v1/chat/completions", asked).json()
+    first = explained["candidates"][0]
+    assert (done["bridge"]["cost_bound"], done["bridge"]["estimated_cost"]) == (
+        first["cost_bound"],
+        first["estimated_cost"],
+    )
     assert (done["bridge"]["provider_id"], done["bridge"]["model_id"]) == (
         explained["provider_id"],
         explained["model_id"],

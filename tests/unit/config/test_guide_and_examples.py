@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from sekha_llm_bridge.config import ProviderType, Task, bundled_path, load_settings
+from sekha_llm_bridge.errors import ConfigError
 from sekha_llm_bridge.routing.advice import advice
 from tests.unit.config.conftest import Load
 from tests.unit.config.memory_secrets import MemorySecrets
@@ -63,6 +64,11 @@ def test_a_file_that_says_nothing_of_chroma_goes_with_the_server_of_the_environm
     chroma = load_settings(DATA / "guide_v2.yaml", environ=environ).chroma
     assert (chroma.url, chroma.default_collection) == ("http://chroma:8000", "conversations")
     assert chroma.auth_token is not None
+
+
+def test_a_server_of_the_environment_that_is_none_is_named_as_what_it_is() -> None:
+    with pytest.raises(ConfigError, match="CHROMA_URL in the environment must be"):
+        load_settings(DATA / "guide_v2.yaml", environ={"CHROMA_URL": "chroma:8000"})
 
 
 def test_a_file_that_names_its_chroma_is_not_overruled(load: Load) -> None:

@@ -83,6 +83,7 @@ GOES_ON = [
     errors.QuotaExhausted("x"),
     errors.CredentialsRejected("x"),
     errors.ModelMissing("x"),
+    errors.OutputCapRefused("x"),
 ]
 
 
@@ -117,6 +118,12 @@ def test_a_prompt_too_long_goes_to_a_strictly_larger_window_only(clock: FakeCloc
 def test_a_prompt_too_long_for_the_largest_window_is_the_callers_to_mend(clock: FakeClock) -> None:
     with pytest.raises(errors.ContextLengthExceeded):
         Stage(clock, [[errors.ContextLengthExceeded("x")], [OK]], windows=[8192, 4096]).perform()
+
+
+def test_a_prompt_too_long_for_a_small_model_does_not_hide_why_the_large_one_failed(clock: FakeClock) -> None:
+    failures: list[Any] = [errors.ProviderServerError("down"), errors.ContextLengthExceeded("x")]
+    with pytest.raises(errors.AllProvidersFailed):
+        Stage(clock, [[failures[0]], [failures[1]]]).perform()
 
 
 def test_when_all_fail_every_attempt_is_told(clock: FakeClock) -> None:

@@ -1,14 +1,19 @@
 """OpenAI's words in Ollama's, and back."""
 
+import asyncio
 import json
 from typing import Any
 
 import pytest
 
-from sekha_llm_bridge.errors import CallerFault
-from sekha_llm_bridge.providers import ChatCall
+from sekha_llm_bridge.clock import SystemClock
+from sekha_llm_bridge.config.models import ProviderConfig
+from sekha_llm_bridge.errors import CallerFault, ContextLengthExceeded
+from sekha_llm_bridge.providers import ChatAnswer, ChatCall, Usage, make_provider
+from sekha_llm_bridge.providers.http import JsonHttp
 from sekha_llm_bridge.providers.ollama import chat_answer, chat_payload, context_size
-from tests.fakes.provider import ollama_chat
+from tests.fakes.provider import FakeProvider, Reply, ollama_chat
+from tests.fakes.settings import chat_model, provider
 
 
 def payload(cap: int | None = None, **request: Any) -> dict[str, Any]:
@@ -97,3 +102,23 @@ def test_usage_is_absent_when_ollama_did_not_count() -> None:
     body = ollama_chat("hi")
     del body["prompt_eval_count"]
     assert chat_answer(body, "m", created=1).usage is None
+
+
+def test_ollama_is_told_to_refuse_what_it_would_cut() -> None:
+    sent = payload()
+    assert (sent["truncate"], sent["shift"]) == (False, False)
+
+
+def test_an_answer_to_a_prompt_that_was_cut_is_no_answer(fake: FakeProvider) -> None:
+    config = ProviderConfig.model_validate(
+        provider("p", chat_model("m"), provider_type="ollama", base_url=fake.url),
+    )
+
+    async def answer(counted: int) -> ChatAnswer:
+        fake.script("/api/chat", Reply(body={**ollama_chat("hi"), "prompt_eval_count": counted}))
+        adapter = make_provider(config, JsonHttp(SystemClock()), SystemClock())
+        return await adapter.chat(ChatCall("m", {"messages": []}, None, 4096), timeout_s=5)
+
+    assert asyncio.run(answer(4000)).usage == Usage(4000, 4)
+    with pytest.raises(ContextLengthExceeded):
+        asyncio.run(answer(4096))

@@ -4,7 +4,9 @@ from typing import Any
 
 import pytest
 
+from sekha_llm_bridge.errors import MalformedAnswer
 from sekha_llm_bridge.providers import Usage
+from sekha_llm_bridge.providers.base import reading_an_answer
 from sekha_llm_bridge.providers.openai_answer import chat_answer, read_usage
 from tests.fakes.clock import FakeClock
 
@@ -29,6 +31,9 @@ def choice_of(clock: FakeClock, **choice: Any) -> dict[str, Any]:
         ({"prompt_tokens": 3, "completion_tokens": -4}, None),
         ({"prompt_tokens": True, "completion_tokens": 4}, None),
         ({"prompt_tokens": 1.5}, None),
+        ({"prompt_tokens": 2**64 - 1}, None),
+        ({"prompt_tokens": "9" * 30}, None),
+        ({"prompt_tokens": 1e300}, None),
         ({}, None),
         ("x", None),
         (None, None),
@@ -51,6 +56,14 @@ def test_what_a_strict_parser_needs_is_made_right(
 ) -> None:
     choice = choice_of(clock, index=index, finish_reason=finish, message={"content": "x", "role": role})
     assert (choice["index"], choice["finish_reason"], choice["message"]["role"]) == (0, None, "assistant")
+
+
+def test_an_answer_nested_deeper_than_can_be_passed_on_is_malformed(clock: FakeClock) -> None:
+    deep: list[Any] = []
+    for _ in range(300):
+        deep = [deep]
+    with pytest.raises(MalformedAnswer), reading_an_answer():
+        chat_answer({"choices": [{"message": {"content": "x"}}], "extra": deep}, clock)
 
 
 @pytest.mark.parametrize(("given_id", "created"), [(5, "2024"), (None, None), ("", -1)])

@@ -1,15 +1,17 @@
 """What is particular to OpenAI's wire format and to the vendors that speak it."""
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
 from sekha_llm_bridge.clock import SystemClock
 from sekha_llm_bridge.config.models import ProviderConfig
+from sekha_llm_bridge.errors import CallerFault, OutputCapRefused
 from sekha_llm_bridge.providers import ChatCall, make_provider
 from sekha_llm_bridge.providers.http import JsonHttp
-from tests.fakes.provider import FakeProvider
+from tests.fakes.provider import FakeProvider, Reply, chat_completion
 from tests.fakes.settings import chat_model, provider
 
 
@@ -37,10 +39,41 @@ def test_azure_takes_its_key_in_a_header_of_its_own(fake: FakeProvider) -> None:
     assert "authorization" not in headers
 
 
+class RecordingHttp(JsonHttp):
+    """Sends nothing; keeps what would be sent."""
+
+    def __init__(self) -> None:
+        super().__init__(SystemClock())
+        self.payload: dict[str, Any] = {}
+
+    async def post(
+        self, url: str, *, payload: Mapping[str, Any], headers: Mapping[str, str], timeout_s: float
+    ) -> dict[str, Any]:
+        self.payload = dict(payload)
+        return chat_completion("x")
+
+
+def test_openai_itself_is_told_where_to_stop_in_its_newer_field() -> None:
+    http = RecordingHttp()
+    config = ProviderConfig.model_validate(provider("p", chat_model("m"), api_key="k"))
+    asyncio.run(make_provider(config, http, SystemClock()).chat(ChatCall("m", {"messages": []}, 50, 9), timeout_s=5))
+    assert http.payload["max_completion_tokens"] == 50
+
+
+@pytest.mark.parametrize("said", [{"param": "max_tokens"}, {"message": "max_tokens is too large: 50"}])
+def test_a_refusal_of_the_bridges_own_cap_is_not_the_callers_fault(fake: FakeProvider, said: dict[str, str]) -> None:
+    fake.always("/v1/chat/completions", Reply(400, {"error": {"code": "invalid_value", **said}}))
+    with pytest.raises(OutputCapRefused, match="max_output_tokens"):
+        sent_by(fake, "litellm", {}, cap=50)
+    with pytest.raises(CallerFault):
+        sent_by(fake, "litellm", {"max_tokens": 50})
+
+
 @pytest.mark.parametrize(
     ("kind", "request_fields", "expected"),
     [
-        ("openai", {}, {"max_completion_tokens": 50}),
+        ("openai", {}, {"max_tokens": 50}),
+        ("azure_openai", {}, {"max_completion_tokens": 50}),
         ("openrouter", {}, {"max_tokens": 50}),
         ("openai", {"max_tokens": 100}, {"max_tokens": 50}),
         ("openai", {"max_tokens": 20}, {"max_tokens": 20}),

@@ -3,6 +3,7 @@
 from decimal import Decimal
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -197,6 +198,37 @@ def test_under_a_limit_the_provider_is_told_where_to_stop_even_where_model_or_wi
     one = provider("p", chat_model("m", price=(1, 2), max_output_tokens=100))
     (candidate,) = planned(one, max_cost_usd=Decimal(1)).candidates
     assert (candidate.output_cap, candidate.quote.output_cap) == (100, 100)
+
+
+@pytest.mark.parametrize(
+    ("window", "most", "estimate", "cap"),
+    [
+        (128_000, None, 100, 4096),  # any current model takes as much
+        (128_000, 16_384, 100, 16_384),
+        (8192, None, 100, 4046),  # half of what is likely left
+        (8192, 4096, 5000, 1596),
+        (8192, None, 8000, 96),
+    ],
+)
+def test_the_cap_is_a_number_that_a_provider_accepts(window: int, most: int | None, estimate: int, cap: int) -> None:
+    one = provider("p", chat_model("m", price=(0, 0.001), context_window=window, max_output_tokens=most))
+    prompt = TokenCount(estimate=estimate, bound=4 * window, least=estimate // 2)
+    (candidate,) = planned(one, prompt=prompt, max_cost_usd=Decimal(1)).candidates
+    assert candidate.output_cap == cap
+
+
+def test_without_a_limit_nothing_is_capped_unless_it_is_configured() -> None:
+    one = provider("p", chat_model("free"), chat_model("short", max_output_tokens=100))
+    assert {c.entry.model.model_id: c.output_cap for c in planned(one).candidates} == {"free": None, "short": 100}
+
+
+def test_a_text_that_the_default_model_cannot_take_moves_to_no_other_space() -> None:
+    models = [embedding_model("small", context_window=10), embedding_model("big", context_window=9999)]
+    defaults = {"embedding": "small"}
+    wanted: dict[str, Any] = {"task": Task.EMBEDDING, "defaults": defaults}
+    assert order(planned(provider("p", *models), context_tokens=5, **wanted)) == ["p/small"]
+    assert order(planned(provider("p", *models), context_tokens=50, **wanted)) == []
+    assert order(planned(provider("p", *models), context_tokens=50, preferred="big", **wanted)) == ["p/big"]
 
 
 def test_a_request_for_more_than_the_model_gives_is_lowered_to_it() -> None:

@@ -23,6 +23,7 @@ from sekha_llm_bridge.providers.base import Provider
 from sekha_llm_bridge.routing import Candidate, RouteRequest, plan
 
 _NOT_SENT = EXTENSIONS | {"model", "stream", "stream_options"}
+_CAPS = ("max_tokens", "max_completion_tokens")
 _ANSWERING_TASKS = CHAT_TASKS | {Task.AUDIO}
 _USUAL_ANSWER_TOKENS = 1024
 
@@ -32,13 +33,20 @@ async def complete(request: Request) -> Response:
     bridge, deadline = bridge_of(request), deadline_of(request)
     body = await json_object(request)
     asked = checked(ChatRequest, body)
-    sent = {key: value for key, value in body.items() if key not in _NOT_SENT}
+    sent = sent_on(body)
     prompt = count_chat(sent)
     the_plan = plan(route_request(asked, prompt, bridge), bridge.catalog, bridge.limits())
     call = _call(asked, sent, prompt)
     outcome = await bridge.executor.perform(the_plan, call, deadline, allow_fallback=asked.allow_fallback is not False)
     note_receipt(request, outcome.receipt)
     return _respond(asked, chat_body(outcome, prompt, sent), outcome.receipt.headers())
+
+
+def sent_on(body: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a request goes to a provider. Of two limits of the answer both become the lower: vendors heed either."""
+    sent = {key: value for key, value in body.items() if key not in _NOT_SENT}
+    caps = [sent[name] for name in _CAPS if sent.get(name) is not None]
+    return {**sent, **dict.fromkeys(_CAPS, min(caps))} if len(caps) == len(_CAPS) else sent
 
 
 def route_request(asked: ChatRequest, prompt: TokenCount, bridge: Bridge, *, context_tokens: int = 0) -> RouteRequest:

@@ -11,22 +11,24 @@ from sekha_llm_bridge.api.chat_request import ChatMessage, ChatRequest
 from sekha_llm_bridge.providers.ollama import TRANSLATED
 
 # Fields whose absence would change the answer, and which only OpenAI's own format can carry.
-_OPENAI_ONLY = (
-    "audio",
-    "function_call",
-    "functions",
-    "logit_bias",
-    "logprobs",
-    "prediction",
-    "top_logprobs",
-    "web_search_options",
-)
+_OPENAI_ONLY = ("audio", "functions", "logit_bias", "logprobs", "prediction", "top_logprobs", "web_search_options")
+_ON_WHEN_EMPTY = frozenset({"audio", "prediction", "web_search_options"})
 # Fields that may be left out without changing the answer.
 _HARMLESS = frozenset(
-    {"metadata", "n", "parallel_tool_calls", "prompt_cache_key", "safety_identifier", "service_tier", "store", "user"}
+    {
+        "function_call",
+        "metadata",
+        "n",
+        "parallel_tool_calls",
+        "prompt_cache_key",
+        "safety_identifier",
+        "service_tier",
+        "store",
+        "user",
+    }
 )
 # Fields that can make a provider bill what no count of the prompt shows.
-_UNBOUNDED = ("audio", "prediction", "web_search_options")
+_UNBOUNDED = ("audio", "best_of", "fallbacks", "models", "plugins", "prediction", "route", "web_search_options")
 _PLAIN_TIERS = frozenset({None, "auto", "default", "flex"})
 _PLAIN_PARTS = frozenset({"text", "image_url", "refusal"})
 
@@ -37,13 +39,15 @@ def untranslatable(asked: ChatRequest) -> frozenset[str]:
 
 
 def _untranslatable(asked: ChatRequest) -> Iterator[str]:
-    yield from (name for name in _OPENAI_ONLY if _is_set(_field(asked, name)))
+    yield from (name for name in _OPENAI_ONLY if _is_set(asked, name))
     if (asked.n or 1) > 1:
         yield "n > 1"
     if asked.tools and (isinstance(asked.tool_choice, dict) or asked.tool_choice == "required"):
         yield "forced tool_choice"
     if asked.tools and _field(asked, "parallel_tool_calls") is False:
         yield "parallel_tool_calls: false"
+    if asked.response_format and asked.response_format.type not in {"text", "json_object", "json_schema"}:
+        yield f"response_format {asked.response_format.type}"
     if any(tool.type != "function" for tool in asked.tools or ()):
         yield "tools that are no functions"
     yield from (f"content of type {kind}" for kind in _kinds(asked.messages) - {"text", "image_url"})
@@ -53,7 +57,7 @@ def _untranslatable(asked: ChatRequest) -> Iterator[str]:
 
 def _plain_history(message: ChatMessage) -> bool:
     """Whether a message's calls are of functions, with arguments that are JSON objects."""
-    if message.role == "function" or _is_set((message.model_extra or {}).get("function_call")):
+    if message.role == "function" or (message.model_extra or {}).get("function_call"):
         return False
     return all(call.function is not None and _is_object(call.function.arguments) for call in message.tool_calls or ())
 
@@ -72,7 +76,7 @@ def hears_or_speaks(asked: ChatRequest) -> bool:
 
 def unbounded(asked: ChatRequest) -> frozenset[str]:
     """What may be billed beyond any count made beforehand; a cost limit excludes it."""
-    found = {name for name in _UNBOUNDED if _is_set(_field(asked, name))}
+    found = {name for name in _UNBOUNDED if _is_set(asked, name)}
     if "audio" in (_field(asked, "modalities") or ()):
         found.add("audio")
     found |= {f"content of type {kind}" for kind in _kinds(asked.messages) - _PLAIN_PARTS}
@@ -81,9 +85,11 @@ def unbounded(asked: ChatRequest) -> frozenset[str]:
     return frozenset(found)
 
 
-def without_place(sent: Iterable[str]) -> list[str]:
-    """Fields that the bridge does not know, and for which Ollama's format has no place."""
-    return sorted(set(sent) - TRANSLATED - _HARMLESS)
+def without_place(sent: Mapping[str, Any]) -> list[str]:
+    """Fields that ask for something that the bridge does not know, and for which Ollama's format has no place."""
+    # `function_call` says something only beside `functions`, which exclude Ollama.
+    said = {name for name, value in sent.items() if value not in (None, False, [], {}, ["text"])}
+    return sorted(said - TRANSLATED - _HARMLESS)
 
 
 def _kinds(messages: Iterable[ChatMessage]) -> frozenset[str]:
@@ -95,6 +101,7 @@ def _field(asked: ChatRequest, name: str) -> Any:
     return extra.get(name, getattr(asked, name, None))
 
 
-def _is_set(value: object) -> bool:
-    """Whether a field says anything: an empty object is a way to turn something on."""
-    return value is not None and value is not False and value != [] and value != "none"
+def _is_set(asked: ChatRequest, name: str) -> bool:
+    """Whether a field asks for anything; for some an empty object does."""
+    value = _field(asked, name)
+    return bool(value) or (value == {} and name in _ON_WHEN_EMPTY)

@@ -2,16 +2,22 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt, field_validator
 
 from sekha_llm_bridge.api.embedding_request import MaxCost
 from sekha_llm_bridge.api.images import check_image_url
 from sekha_llm_bridge.config.models import Task
+from sekha_llm_bridge.routing.catalog import ALIASES
 
 EXTENSIONS = frozenset({"require_vision", "max_cost", "preferred_model", "task", "allow_fallback"})
 """Fields that are the bridge's own and go to no provider."""
 
 _INT32 = 2**31
+
+TaskName = Annotated[
+    Task, BeforeValidator(lambda value: ALIASES.get(value, value) if isinstance(value, str) else value)
+]
+"""A task, or the key of `default_models` that stands for it."""
 
 
 class _Lenient(BaseModel):
@@ -102,7 +108,7 @@ class Tool(_Lenient):
 class ResponseFormat(_Lenient):
     """The form that an answer must have."""
 
-    type: Literal["text", "json_object", "json_schema"]
+    type: str
     json_schema: dict[str, Any] | None = None
 
     def model_post_init(self, _context: object, /) -> None:
@@ -141,7 +147,7 @@ class ChatRequest(_Lenient):
     require_vision: StrictBool | None = None
     max_cost: MaxCost | None = None
     preferred_model: str | None = None
-    task: Task | None = None
+    task: TaskName | None = None
     allow_fallback: StrictBool | None = None
 
     @property

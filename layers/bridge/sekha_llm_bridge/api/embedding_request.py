@@ -71,7 +71,8 @@ class EmbeddingRequest(BaseModel):
             for key, item in metadata.items() if isinstance(metadata, dict) else ():
                 if not key or key[0] in "#$" or key == "chroma:document":
                     raise ValueError(f"the key {key!r} is reserved or empty; give it another name")
-                if isinstance(item, int) and not -_INT64 <= item < _INT64:
+                # A larger whole number may arrive as a float, rounded already.
+                if isinstance(item, int | float) and item == item // 1 and not -_INT64 <= item < _INT64:
                     raise ValueError(f"the value of {key!r} is larger than 64 bits hold")
                 if item is None or isinstance(item, dict | list):
                     raise ValueError(f"the value of {key!r} must be a text, a number or true or false")

@@ -3,7 +3,6 @@
 import base64
 from array import array
 from collections.abc import Collection, Sequence
-from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -87,14 +86,18 @@ async def embed(asked: EmbeddingRequest, bridge: Bridge, deadline: Deadline) -> 
     pinned, alias = resolve_model(asked.model, bridge.catalog)
     if alias not in {None, Task.EMBEDDING}:
         raise InvalidRequest(f"model: {asked.model} gives no vectors", param="model")
-    wanted = replace(
-        embedding_route_request(asked.input, pinned=pinned, preferred=asked.preferred_model, max_cost=asked.max_cost),
+    wanted = embedding_route_request(
+        asked.input,
+        pinned=pinned,
+        preferred=asked.preferred_model,
+        max_cost=asked.max_cost,
         dimensions=asked.dimensions,
     )
 
     async def call(provider: Provider, candidate: Candidate, timeout_s: float) -> EmbeddingAnswer:
         model = candidate.entry.model
-        texts = EmbeddingCall(model.model_id, asked.input, asked.dimensions, asked.user)
+        shorter = None if asked.dimensions == model.dimension else asked.dimensions  # some refuse the field itself
+        texts = EmbeddingCall(model.model_id, asked.input, shorter, asked.user)
         answer = await provider.embed(texts, timeout_s=timeout_s)
         _require_vectors(answer.vectors, len(asked.input), {model.dimension, asked.dimensions})
         return answer
@@ -113,6 +116,7 @@ def embedding_route_request(
     preferred: str | None,
     max_cost: Decimal | None,
     context_tokens: int = 0,
+    dimensions: int | None = None,
 ) -> RouteRequest:
     """What vectors of these texts ask of a model; each text has the model's window to itself."""
     longest = max((count_texts([text]).least for text in texts), default=0)
@@ -123,6 +127,7 @@ def embedding_route_request(
         preferred=preferred,
         max_cost_usd=max_cost,
         context_tokens=max(longest, context_tokens),
+        dimensions=dimensions,
     )
 
 

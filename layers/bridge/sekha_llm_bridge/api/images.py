@@ -33,6 +33,7 @@ def check_image_url(url: str) -> None:
     try:
         parts = urlsplit(url)
         host = _plain_host(parts.hostname or "")
+        _ = parts.port  # raises for a number that is none
     except ValueError:  # its words would quote the address
         raise ValueError("is not a URL that can be read in one way only") from None
     if _STRANGE.search(url):

@@ -4,11 +4,11 @@ from dataclasses import replace
 from typing import Annotated, Any
 
 from fastapi import Request, Response
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
 from sekha_llm_bridge.api.app import bridge_of, json_response
-from sekha_llm_bridge.api.chat import route_request
-from sekha_llm_bridge.api.chat_request import EXTENSIONS, ChatMessage, ChatRequest
+from sekha_llm_bridge.api.chat import route_request, sent_on
+from sekha_llm_bridge.api.chat_request import ChatMessage, ChatRequest, TaskName
 from sekha_llm_bridge.api.embedding_request import MaxCost
 from sekha_llm_bridge.api.embeddings import embedding_route_request
 from sekha_llm_bridge.api.models import resolve_model
@@ -19,7 +19,6 @@ from sekha_llm_bridge.execution.executor import require_candidates
 from sekha_llm_bridge.execution.receipt import usd
 from sekha_llm_bridge.pricing import TokenCount, count_chat
 from sekha_llm_bridge.routing import Listing, RoutePlan, RouteRequest, plan
-from sekha_llm_bridge.routing.catalog import ALIASES
 
 _USUAL_PROMPT = TokenCount(estimate=1000, bound=1000, least=1000)
 _USUAL_OUTPUT_TOKENS = 500
@@ -30,20 +29,16 @@ class RouteQuestion(BaseModel):
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
-    task: Task
+    task: TaskName
     model: str | None = None
     preferred_model: str | None = None
-    require_vision: bool | None = None
+    require_vision: StrictBool | None = None
     max_cost: MaxCost | None = None
-    context_size: Annotated[int, Field(ge=0)] | None = None
+    context_size: Annotated[int, Field(strict=True, ge=0)] | None = None
     messages: list[ChatMessage] | None = Field(None, min_length=1)
     input: str | list[str] | None = None
-    max_tokens: Annotated[int, Field(ge=1)] | None = None
-
-    @field_validator("task", mode="before")
-    @classmethod
-    def _alias(cls, value: object) -> object:
-        return ALIASES.get(value, value) if isinstance(value, str) else value
+    max_tokens: Annotated[int, Field(strict=True, ge=1)] | None = None
+    dimensions: Annotated[int, Field(strict=True, ge=1)] | None = None
 
 
 async def explain(request: Request) -> Response:
@@ -67,6 +62,7 @@ def _route_request(question: RouteQuestion, body: dict[str, Any], bridge: Bridge
             preferred=question.preferred_model,
             max_cost=question.max_cost,
             context_tokens=question.context_size or 0,
+            dimensions=question.dimensions,
         )
         return wanted if texts else replace(wanted, prompt=_USUAL_PROMPT)
     if texts and question.messages is None:
@@ -74,8 +70,7 @@ def _route_request(question: RouteQuestion, body: dict[str, Any], bridge: Bridge
     if "messages" in body and body["messages"] is not None:
         fields = {key: value for key, value in body.items() if key not in {"context_size", "input"}}
         asked = checked(ChatRequest, {**fields, "task": question.task.value})
-        sent = {key: value for key, value in fields.items() if key not in EXTENSIONS | {"model"}}
-        return route_request(asked, count_chat(sent), bridge, context_tokens=question.context_size or 0)
+        return route_request(asked, count_chat(sent_on(fields)), bridge, context_tokens=question.context_size or 0)
     return _usual_request(question, bridge)
 
 

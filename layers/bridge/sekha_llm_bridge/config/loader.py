@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from sekha_llm_bridge.config.checks import check
 from sekha_llm_bridge.config.document import Data, Document, read
-from sekha_llm_bridge.config.endpoints import mask_user_info
+from sekha_llm_bridge.config.endpoints import check_server_url, mask_user_info
 from sekha_llm_bridge.config.faults import Fault, Place, is_secret, validation_fault
 from sekha_llm_bridge.config.loaded import DisabledProvider, Settings
 from sekha_llm_bridge.config.location import find_config
@@ -53,7 +53,10 @@ def _with_server(data: Data, environ: Mapping[str, str]) -> Data:
     url, token = (environ.get(name, "").strip() for name in ("CHROMA_URL", "CHROMA_TOKEN"))
     if not isinstance(data, dict) or not isinstance(chroma, dict) or "url" in chroma or not url:
         return data
-    return {**data, "chroma": {"url": url, "auth_token": token or None, **chroma}}
+    try:
+        return {**data, "chroma": {"url": check_server_url(url), "auth_token": token or None, **chroma}}
+    except ValueError as error:
+        raise ConfigError([f"CHROMA_URL in the environment {error}, is {mask_user_info(url)}"]) from None
 
 
 def load_or_exit(path: str | Path | None = None, *, environ: Mapping[str, str] = os.environ) -> Settings:

@@ -245,7 +245,7 @@ class RoutingConfig(Section):
 class ChromaConfig(Section):
     """The remote Chroma server."""
 
-    url: str = Field("", description="scheme://host:port; empty: nothing is stored.")
+    url: str = Field("", description="scheme://host:port; empty: nothing is stored; absent: CHROMA_URL's.")
     tenant: str = Field("default_tenant", min_length=1)
     database: str = Field("default_database", min_length=1)
     auth_token: OptionalCredential = None

@@ -185,7 +185,7 @@ class _Run:
     def exhausted(self, deadline: Deadline, plan: RoutePlan) -> BridgeError:
         """What it means that no candidate answered."""
         last = self._failures[-1]
-        if isinstance(last, ContextLengthExceeded):
+        if isinstance(last, ContextLengthExceeded) and all(type(failure) is type(last) for failure in self._failures):
             return last
         if all(isinstance(failure, ProviderRateLimited) for failure in self._failures):
             waits = [failure.retry_after_s for failure in self._failures if failure.retry_after_s is not None]

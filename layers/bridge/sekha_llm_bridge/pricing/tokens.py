@@ -1,10 +1,9 @@
-"""Token counts before a provider has counted: a likely figure for ranking, an upper bound for limits, and the least
-that the text can be.
+"""Token counts before a provider has counted: a likely figure for ranking, an upper bound for limits, and a number
+that is hardly ever undercut.
 
 A byte-level tokenizer never makes more tokens than there are bytes, so the length of all that is sent, as JSON in
-UTF-8,
-bounds its tokens. What surrounds it (chat templates) is bounded by a generous constant. Images are counted apart,
-because vendors differ: see `image_tokens`.
+UTF-8, bounds its tokens. What surrounds it (chat templates) is bounded by a generous constant. Images are counted
+apart, because vendors differ: see `image_tokens`.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -14,7 +13,7 @@ from typing import Any
 import orjson
 
 _LIKELY_BYTES_PER_TOKEN = 4
-_MOST_BYTES_PER_TOKEN = 6
+_MOST_CHARACTERS_PER_TOKEN = 6
 _FRAME = (4, 32)  # (likely, bound) tokens of one message's frame
 _IMAGE = (1_000, 6_000)  # (likely, bound) tokens of one image
 # OpenAI bills an image to gpt-4o-mini with 2,833 tokens and 5,667 for each of up to eight tiles.
@@ -24,7 +23,7 @@ _MEDIA = frozenset({"image_url", "input_audio", "file"})
 
 @dataclass(frozen=True, slots=True)
 class TokenCount:
-    """Prompt tokens without images: the likely number, one that is not exceeded, and the fewest it can be."""
+    """Prompt tokens without images: the likely number, one that is not exceeded, one that is hardly ever undercut."""
 
     estimate: int
     bound: int
@@ -39,17 +38,20 @@ def image_tokens(model_id: str) -> tuple[int, int]:
 
 def count_texts(texts: Iterable[str]) -> TokenCount:
     """Tokens of plain texts, as embeddings bill them."""
-    sizes = [len(text.encode()) for text in texts]
-    frames = _FRAME[0] * len(sizes)
+    given = list(texts)
+    sizes = [len(text.encode()) for text in given]
     return TokenCount(
-        sum(map(_likely, sizes)), sum(sizes) + frames, sum(size // _MOST_BYTES_PER_TOKEN for size in sizes)
+        estimate=sum(map(_likely, sizes)),
+        bound=sum(sizes) + _FRAME[0] * len(sizes),
+        least=sum(map(_least, given)),
     )
 
 
 def count_chat(request: Mapping[str, Any]) -> TokenCount:
     """Tokens of a chat request in OpenAI's shape: everything that is sent but its media."""
     messages = request.get("messages", ())
-    size = sum(len(text.encode()) for text in _texts(messages))
+    texts = list(_texts(messages))
+    size = sum(len(text.encode()) for text in texts)
     size += sum(
         len(orjson.dumps(request[key])) for key in ("tools", "functions", "response_format") if request.get(key)
     )
@@ -57,13 +59,18 @@ def count_chat(request: Mapping[str, Any]) -> TokenCount:
     return TokenCount(
         estimate=_likely(size) + _FRAME[0] * len(messages),
         bound=sent + _FRAME[1] * (len(messages) + 1),
-        least=size // _MOST_BYTES_PER_TOKEN,
+        least=sum(map(_least, texts)),
         images=sum(part.get("type") == "image_url" for message in messages for part in _parts(message)),
     )
 
 
 def _likely(size: int) -> int:
     return -(-size // _LIKELY_BYTES_PER_TOKEN)
+
+
+def _least(text: str) -> int:
+    """Runs of white space are few tokens, whatever their length."""
+    return len(" ".join(text.split())) // _MOST_CHARACTERS_PER_TOKEN
 
 
 def _parts(message: Mapping[str, Any]) -> list[Mapping[str, Any]]:

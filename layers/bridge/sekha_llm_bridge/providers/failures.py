@@ -23,7 +23,7 @@ from sekha_llm_bridge.errors import (
 )
 
 _CONTEXT = re.compile(
-    r"context.{0,20}(length|window|size)|prompt is too long|too many (input )?tokens|maximum.{0,20}tokens",
+    r"context.{0,20}(length|window|size)|(prompt|input) is too long|too many (input )?tokens|maximum.{0,20}tokens",
     re.IGNORECASE,
 )
 _REFUSED = re.compile(
@@ -31,9 +31,23 @@ _REFUSED = re.compile(
     re.IGNORECASE,
 )
 _NO_MONEY = re.compile(r"insufficient[_ ](quota|balance|credit|fund)|credit balance|billing_hard_limit", re.IGNORECASE)
-_CODE = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,59}")
+_BAD_KEY = re.compile(
+    r"api[ _-]?key.{0,20}(not valid|invalid|incorrect)|(incorrect|invalid) api[ _-]?key", re.IGNORECASE
+)
+_NO_MODEL = re.compile(r"not a valid model|model[ _](does )?not[ _](exist|found)", re.IGNORECASE)
+_CODE = re.compile(r"[A-Za-z_]{3,40}")
 _FIELD_PATH = re.compile(r"[A-Za-z0-9_.\[\]]{1,80}")
 _LONGEST_WAIT_S = 86_400.0
+
+
+# What vendors say with a 400, a 413 or a 422; the first that fits.
+_WITHIN_A_400: tuple[tuple[re.Pattern[str], type[ProviderError]], ...] = (
+    (_BAD_KEY, CredentialsRejected),
+    (re.compile(r"rate_limit"), ProviderRateLimited),
+    (_NO_MODEL, ModelMissing),
+    (_CONTEXT, ContextLengthExceeded),
+    (_REFUSED, ContentRefused),
+)
 
 
 def from_answer(
@@ -65,9 +79,7 @@ def _kind(status: int, codes: str, text: str) -> type[ProviderError]:
         case 404:
             return ModelMissing
         case 400 | 413 | 422:
-            if _CONTEXT.search(said):
-                return ContextLengthExceeded
-            return ContentRefused if _REFUSED.search(said) else CallerFault
+            return next((kind for sign, kind in _WITHIN_A_400 if sign.search(said)), CallerFault)
         case _:
             return ProviderServerError
 

@@ -1,9 +1,8 @@
 """One HTTP connection pool for every adapter: JSON in, JSON out, failures translated.
 
-What httpx asks for: a client belongs to one event loop, so a Lambda's loop is kept between invocations. A client
-that slept
-longer than a NAT's memory may hold dead connections, so it is replaced. A TLS context costs tens of milliseconds, so
-it is made once, and only when a provider is reached by https.
+What httpx asks for: a client belongs to one event loop, so a Lambda's loop is kept between invocations. A client that
+slept longer than a NAT's memory may hold dead connections, so it is replaced. A TLS context costs tens of
+milliseconds, so it is made once, and only when a provider is reached by https.
 """
 
 import ssl

@@ -11,7 +11,7 @@ import orjson
 
 from sekha_llm_bridge.clock import Clock
 from sekha_llm_bridge.config.models import ProviderConfig
-from sekha_llm_bridge.errors import CallerFault, MalformedAnswer
+from sekha_llm_bridge.errors import CallerFault, ContextLengthExceeded, MalformedAnswer
 from sekha_llm_bridge.providers.base import (
     ChatAnswer,
     ChatCall,
@@ -43,12 +43,18 @@ class Ollama:
         self._headers = headers_of(config)
 
     async def chat(self, call: ChatCall, *, timeout_s: float) -> ChatAnswer:
-        """See `Provider.chat`."""
-        body = await self._http.post(
-            f"{self._base_url}/api/chat", payload=chat_payload(call), headers=self._headers, timeout_s=timeout_s
-        )
+        """See `Provider.chat`. A prompt that is too long is an error, never cut."""
+        payload = chat_payload(call)
+        url = f"{self._base_url}/api/chat"
+        body = await self._http.post(url, payload=payload, headers=self._headers, timeout_s=timeout_s)
         with reading_an_answer():
-            return chat_answer(body, call.model_id, created=int(self._clock.now().timestamp()))
+            answer = chat_answer(body, call.model_id, created=int(self._clock.now().timestamp()))
+        if answer.usage is not None and answer.usage.prompt_tokens + 1 >= payload["options"]["num_ctx"]:
+            # What an Ollama that does not know `truncate` gives when it has cut the prompt.
+            raise ContextLengthExceeded(
+                "the prompt filled the model's whole context, so it was cut", provider_status=200
+            )
+        return answer
 
     async def embed(self, call: EmbeddingCall, *, timeout_s: float) -> EmbeddingAnswer:
         """See `Provider.embed`. A text that is too long is an error, never cut."""
@@ -76,6 +82,8 @@ def chat_payload(call: ChatCall) -> dict[str, Any]:
         "model": call.model_id,
         "messages": _messages(request["messages"]),
         "stream": False,
+        "truncate": False,
+        "shift": False,
         "options": _options(call),
     }
     if request.get("tools") and request.get("tool_choice") != "none":
@@ -111,7 +119,7 @@ def context_size(needed_tokens: int) -> int:
 def _format(response_format: Json | None) -> Any:
     match (response_format or {}).get("type"):
         case "json_object":
-            return "json"
+            return (response_format or {}).get("schema", "json")
         case "json_schema":
             return (response_format or {})["json_schema"].get("schema", "json")
         case _:

@@ -3,13 +3,20 @@
 import secrets
 from typing import Any
 
+import orjson
+
 from sekha_llm_bridge.clock import Clock
 from sekha_llm_bridge.errors import MalformedAnswer
 from sekha_llm_bridge.providers.base import ChatAnswer, Usage
 
+_LARGEST = 2**53  # what every JSON reader can hold
+
 
 def chat_answer(body: dict[str, Any], clock: Clock) -> ChatAnswer:
-    """The answer with every choice made regular. Raises `MalformedAnswer` when there is nothing to use."""
+    """The answer with every choice made regular. Raises `MalformedAnswer` when there is nothing to use, and TypeError
+    when it is nested deeper than can be passed on.
+    """
+    orjson.dumps(body)
     choices = body.get("choices")
     if not isinstance(choices, list) or not choices:
         raise MalformedAnswer("the provider's answer has no choices", provider_status=200)
@@ -67,11 +74,11 @@ def read_usage(usage: object) -> Usage | None:
 def count(value: object) -> int | None:
     """A number of tokens, as vendors write them: `7`, `7.0`, `"7"`; None for anything else."""
     if isinstance(value, str) and value.isascii() and value.isdigit():
-        return int(value)
+        value = int(value[:20])
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     return value if _is_count(value) and isinstance(value, int) else None
 
 
 def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _LARGEST

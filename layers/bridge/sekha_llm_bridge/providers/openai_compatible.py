@@ -9,7 +9,7 @@ from typing import Any
 
 from sekha_llm_bridge.clock import Clock
 from sekha_llm_bridge.config.models import ProviderConfig
-from sekha_llm_bridge.errors import MalformedAnswer
+from sekha_llm_bridge.errors import CallerFault, MalformedAnswer, OutputCapRefused
 from sekha_llm_bridge.providers.base import (
     ChatAnswer,
     ChatCall,
@@ -52,9 +52,14 @@ class OpenAICompatible:
         payload = {**call.request, "model": call.model_id}
         if call.output_cap is not None:
             self._cap_output(payload, call.output_cap)
-        body = await self._http.post(
-            f"{self._base_url}/chat/completions", payload=payload, headers=self._headers, timeout_s=timeout_s
-        )
+        url = f"{self._base_url}/chat/completions"
+        try:
+            body = await self._http.post(url, payload=payload, headers=self._headers, timeout_s=timeout_s)
+        except CallerFault as exc:
+            if call.output_cap is None or not _speaks_of_cap(exc):
+                raise
+            message = f"{exc.message}: give the model's `max_output_tokens` in the configuration"
+            raise OutputCapRefused(message, provider_status=exc.provider_status) from exc
         with reading_an_answer():
             return chat_answer(body, self._clock)
 
@@ -81,6 +86,10 @@ class OpenAICompatible:
         asked = [field for field in _OUTPUT_CAP_FIELDS if payload.get(field) is not None]
         for field in asked or [self._vendor.output_cap_field]:
             payload[field] = min(cap, payload.get(field) or cap)
+
+
+def _speaks_of_cap(fault: CallerFault) -> bool:
+    return any(field == fault.param or field in fault.message for field in _OUTPUT_CAP_FIELDS)
 
 
 def _vectors(data: object) -> list[list[float]]:

@@ -36,6 +36,12 @@ def make_provider(config: ProviderConfig, http: JsonHttp, clock: Clock) -> Provi
     """The adapter for one configured provider."""
     if config.provider_type is ProviderType.OLLAMA:
         return Ollama(config, http, clock)
-    if (vendor := VENDORS.get(config.provider_type)) is not None:
+    if (vendor := _vendor(config)) is not None:
         return OpenAICompatible(config, vendor, http, clock)
     raise ConfigError([f"{config.id}: this version has no adapter for provider_type {config.provider_type.value}"])
+
+
+def _vendor(config: ProviderConfig) -> Vendor | None:
+    """The row of a provider; other servers than OpenAI's that are configured as `openai` know only its older fields."""
+    is_elsewhere = config.provider_type is ProviderType.OPENAI and "//api.openai.com" not in (config.base_url or "")
+    return GENERIC if is_elsewhere else VENDORS.get(config.provider_type)

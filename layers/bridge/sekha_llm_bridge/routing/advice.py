@@ -1,12 +1,13 @@
 """What a configuration that is valid will still not do: warnings that take more than the file to know."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from sekha_llm_bridge.config.loaded import Settings
-from sekha_llm_bridge.config.models import ProviderConfig
+from sekha_llm_bridge.config.models import ModelConfig, ProviderConfig
 from sekha_llm_bridge.config.vocabulary import ProviderType
 from sekha_llm_bridge.pricing import PriceBook
 from sekha_llm_bridge.providers import has_adapter
+from sekha_llm_bridge.routing.planner import USUAL_MOST_OUTPUT
 
 
 def advice(settings: Settings) -> Iterator[str]:
@@ -15,11 +16,18 @@ def advice(settings: Settings) -> Iterator[str]:
     yield from (_no_adapter(provider) for provider in providers if not has_adapter(provider.provider_type))
     limit = settings.routing.max_cost_per_request
     for provider in providers if limit is not None else ():
-        unpriced = [model.model_id for model in provider.models if PriceBook().price(provider, model) is None]
-        if unpriced:
-            names = ", ".join(dict.fromkeys(unpriced))
-            excluded = f"the cost limit of ${limit:f} excludes {'it' if len(unpriced) == 1 else 'them'}"
-            yield f"{provider.id}: no price is known of {names}: {excluded}; give it in `pricing`"
+        prices = [(model, PriceBook().price(provider, model)) for model in provider.models]
+        if unpriced := _names(model for model, price in prices if price is None):
+            excluded = f"the cost limit of ${limit:f} excludes them; give it in `pricing`"
+            yield f"{provider.id}: no price is known of {unpriced}: {excluded}"
+        paid = [model for model, price in prices if price is not None and not price.is_free and model.is_chat]
+        if endless := _names(model for model in paid if model.max_output_tokens is None):
+            end = f"under a cost limit its answers end at {USUAL_MOST_OUTPUT} tokens"
+            yield f"{provider.id}: {endless} has no `max_output_tokens`: {end}"
+
+
+def _names(models: Iterable[ModelConfig]) -> str:
+    return ", ".join(dict.fromkeys(model.model_id for model in models))
 
 
 def _no_adapter(provider: ProviderConfig) -> str:

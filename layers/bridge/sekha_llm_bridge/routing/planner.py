@@ -13,6 +13,7 @@ from sekha_llm_bridge.routing.plan import Barrier, Candidate, Exclusion, Listing
 from sekha_llm_bridge.routing.request import Limits, RouteRequest
 
 _LIKELY_OUTPUT_TOKENS = 500
+USUAL_MOST_OUTPUT = 4096
 _FORMAT_ALIASES = {"jpg": "jpeg"}
 
 
@@ -54,13 +55,26 @@ def _rank(
 
 
 def _space(request: RouteRequest, catalog: Catalog, ranked: list[CatalogModel]) -> str | None:
-    """The embedding space that the answer stays in, chosen before health or cost can sway it: vectors never mix."""
+    """The embedding space that the answer stays in.
+
+    It is that of the preferred model where that can do it, else of the default model, else of the first in order:
+    chosen before the text, the breakers or the cost can sway it, because vectors of two spaces never mix.
+    """
     if request.task is not Task.EMBEDDING:
         return None
-    able = [entry for entry in ranked if _unfit(entry, request, None) is None]
-    wanted = (request.preferred, catalog.default_for(Task.EMBEDDING))
-    named = (entry for model_id in wanted for entry in able if entry.model.model_id == model_id)
-    return next((entry.model.space for entry in (*named, *able)), None)
+    eligible = [entry for entry in ranked if _gives_vectors(entry, request)]
+    preferred = [entry for entry in _named(request.preferred, eligible) if _unfit(entry, request, None) is None]
+    default = _named(catalog.default_for(Task.EMBEDDING), eligible)
+    return next((entry.model.space for entry in (*preferred, *default, *eligible)), None)
+
+
+def _gives_vectors(entry: CatalogModel, request: RouteRequest) -> bool:
+    is_pinned = request.pinned in {None, entry.model.model_id}
+    return is_pinned and entry.has_adapter and entry.model.serves(Task.EMBEDDING)
+
+
+def _named(model_id: str | None, entries: list[CatalogModel]) -> list[CatalogModel]:
+    return [entry for entry in entries if entry.model.model_id == model_id]
 
 
 def _listing(
@@ -144,7 +158,7 @@ def _unseen(entry: CatalogModel, request: RouteRequest) -> Iterator[str]:
 
 
 def _window_shortage(entry: CatalogModel, request: RouteRequest) -> str | None:
-    """Excludes only what cannot fit by any count; the rest the provider judges, and a larger window is tried then.
+    """Excludes what can hardly fit by any count; the rest the provider judges, and a larger window is tried then.
 
     Embeddings have no answer to leave room for, and each text has the window to itself.
     """
@@ -165,7 +179,7 @@ def _blocked(breaker: BreakerState) -> Exclusion | None:
 def _unaffordable(
     entry: CatalogModel, quote: Quote, limits: Limits, limit: Decimal | None, request: RouteRequest
 ) -> Exclusion | None:
-    if limit is None or (entry.price is not None and entry.price.is_free):
+    if limit is None or _is_free(entry):
         return None
     if request.unbounded:
         return Exclusion(Barrier.COST, f"the cost of {_words(sorted(request.unbounded))} cannot be bounded beforehand")
@@ -181,7 +195,7 @@ def _unaffordable(
 
 def _useful(entry: CatalogModel, request: RouteRequest, limits: Limits) -> int:
     """The fewest output tokens that are worth asking for."""
-    return min(limits.min_output_tokens, _allowed_output(entry, request))
+    return min(limits.min_output_tokens, _capped_output(entry, request))
 
 
 def _least(entry: CatalogModel, request: RouteRequest, limits: Limits) -> Decimal:
@@ -190,8 +204,10 @@ def _least(entry: CatalogModel, request: RouteRequest, limits: Limits) -> Decima
 
 
 def _quote(entry: CatalogModel, request: RouteRequest, limits: Limits, limit: Decimal | None) -> Quote:
-    cap = _allowed_output(entry, request)
-    if limit is not None:
+    if limit is None or _is_free(entry):
+        cap = _free_output(entry, request)
+    else:
+        cap = _capped_output(entry, request)
         cap = min(cap, max(_affordable_output(entry, request, limit), _useful(entry, request, limits)))
     return Quote(_estimate(entry, request), _bound(entry, request, cap), cap)
 
@@ -202,7 +218,7 @@ def _bound(entry: CatalogModel, request: RouteRequest, output_tokens: int) -> De
 
 
 def _estimate(entry: CatalogModel, request: RouteRequest) -> Decimal | None:
-    likely = min(_LIKELY_OUTPUT_TOKENS, _allowed_output(entry, request))
+    likely = min(_LIKELY_OUTPUT_TOKENS, _free_output(entry, request))
     prompt = request.prompt.estimate + request.prompt.images * image_tokens(entry.model.model_id)[0]
     return _cost(entry.price, prompt, likely * request.answers)
 
@@ -215,19 +231,35 @@ def _cost(price: Price | None, prompt_tokens: int, completion_tokens: int) -> De
     return None if price is None else price.cost_usd(prompt_tokens=prompt_tokens, completion_tokens=completion_tokens)
 
 
-def _allowed_output(entry: CatalogModel, request: RouteRequest) -> int:
-    """The most output tokens that request and model allow; embeddings have none."""
+def _free_output(entry: CatalogModel, request: RouteRequest) -> int:
+    """The most output tokens of one answer where no cost limit holds; embeddings have none."""
+    if request.output_tokens is None and entry.model.max_output_tokens is None and request.task is not Task.EMBEDDING:
+        return entry.model.context_window  # nothing is sent, so nothing but the window stops the model
+    return _capped_output(entry, request)
+
+
+def _capped_output(entry: CatalogModel, request: RouteRequest) -> int:
+    """The most output tokens to ask for in one answer, so that the provider does not refuse the number.
+
+    A provider refuses more than its model can give, or than the window has left beside the prompt; so where neither
+    request nor configuration says, it is a number that current models take, and at most half of what is likely left.
+    """
     if request.task is Task.EMBEDDING:
         return 0
-    room = max(1, entry.model.context_window - request.prompt.least)
-    return min(cap for cap in (request.output_tokens, entry.model.max_output_tokens, room) if cap is not None)
+    most = entry.model.max_output_tokens
+    if request.output_tokens is not None:
+        return request.output_tokens if most is None else min(request.output_tokens, most)
+    window = entry.model.context_window
+    prompt = request.prompt.estimate + request.prompt.images * image_tokens(entry.model.model_id)[0]
+    room = max(window - _prompt_bound(entry, request), (window - prompt) // 2, 1)
+    return min(most or USUAL_MOST_OUTPUT, room)
 
 
 def _affordable_output(entry: CatalogModel, request: RouteRequest, limit: Decimal) -> int:
     """How many output tokens for each answer the limit leaves after the prompt."""
     price = entry.price
     if price is None or not price.output_usd_per_mtok:
-        return _allowed_output(entry, request)
+        return _capped_output(entry, request)
     left = limit - price.cost_usd(prompt_tokens=_prompt_bound(entry, request), completion_tokens=0)
     return max(0, int(left * MILLION / price.output_usd_per_mtok) // request.answers)
 
@@ -238,13 +270,17 @@ def _candidate(row: Listing, request: RouteRequest, limit: Decimal | None, reaso
 
 def _cap_to_send(row: Listing, request: RouteRequest, limit: Decimal | None) -> int | None:
     """What the provider is told to stop at, where the request's own limit does not do: the bound counts on it."""
+    cap = row.quote.output_cap
     if request.task is Task.EMBEDDING:
         return None
-    cap, price = row.quote.output_cap, row.entry.price
     if request.output_tokens is not None:
         return cap if cap < request.output_tokens else None
-    is_bounded = limit is not None and not (price is not None and price.is_free)
-    return cap if is_bounded else None
+    is_bounded = limit is not None and not _is_free(row.entry)
+    return cap if is_bounded or row.entry.model.max_output_tokens is not None else None
+
+
+def _is_free(entry: CatalogModel) -> bool:
+    return entry.price is not None and entry.price.is_free
 
 
 def _first_reason(kept: list[Listing], request: RouteRequest, limits: Limits) -> str:
@@ -256,7 +292,7 @@ def _first_reason(kept: list[Listing], request: RouteRequest, limits: Limits) ->
         return "The model that the request names"
     if first.entry.model.model_id == request.preferred:
         return "The preferred model"
-    free = first.entry.price is not None and first.entry.price.is_free
+    free = _is_free(first.entry)
     if first.entry.provider.provider_type is ProviderType.OLLAMA and free:
         return "Local model available, free"
     rivals = [row for row in kept if row.entry.provider.priority == first.entry.provider.priority]
