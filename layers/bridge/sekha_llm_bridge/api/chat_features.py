@@ -14,18 +14,8 @@ from sekha_llm_bridge.providers.ollama import TRANSLATED
 _OPENAI_ONLY = ("audio", "functions", "logit_bias", "logprobs", "prediction", "top_logprobs", "web_search_options")
 _ON_WHEN_EMPTY = frozenset({"audio", "prediction", "web_search_options"})
 # Fields that may be left out without changing the answer.
-_HARMLESS = frozenset(
-    {
-        "function_call",
-        "metadata",
-        "n",
-        "parallel_tool_calls",
-        "prompt_cache_key",
-        "safety_identifier",
-        "service_tier",
-        "store",
-        "user",
-    }
+_HARMLESS = frozenset({"metadata", "n", "parallel_tool_calls", "prompt_cache_key", "safety_identifier"}) | frozenset(
+    {"function_call", "service_tier", "store", "user"}
 )
 # Fields that can make a provider bill what no count of the prompt shows.
 _UNBOUNDED = ("audio", "best_of", "fallbacks", "models", "plugins", "prediction", "route", "web_search_options")
