@@ -3,11 +3,16 @@
 from collections.abc import Iterator
 from io import StringIO
 
+import hypothesis
 import pytest
 
 from sekha_llm_bridge.observability import logger
 from tests.fakes.clock import FakeClock
 from tests.fakes.provider import FakeProvider
+
+# A busy machine is no reason for a property to fail: nothing here is timed.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 _OURS = ("LLM_CONFIG_PATH", "CHROMA_URL", "CHROMA_TOKEN", "BREAKER_TABLE", "OPENAI_API_KEY", "OLLAMA_URL")
 _V1 = ("OLLAMA_BASE_URL", "EMBEDDING_MODEL", "CHAT_MODEL")
