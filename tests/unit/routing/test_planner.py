@@ -231,6 +231,13 @@ def test_a_text_that_the_default_model_cannot_take_moves_to_no_other_space() -> 
     assert order(planned(provider("p", *models), context_tokens=50, preferred="big", **wanted)) == ["p/big"]
 
 
+def test_a_preferred_embedding_model_that_cannot_take_the_text_is_passed_over() -> None:
+    models = [embedding_model("big", context_window=9999), embedding_model("small", context_window=10)]
+    result = planned(provider("p", *models), context_tokens=50, preferred="small", task=Task.EMBEDDING)
+    assert order(result) == ["p/big"]
+    assert "passed over" in result.notes[0]
+
+
 def test_a_request_for_more_than_the_model_gives_is_lowered_to_it() -> None:
     one = provider("p", chat_model("m", max_output_tokens=100))
     assert planned(one, output_tokens=5000).candidates[0].output_cap == 100

@@ -34,7 +34,7 @@ async def complete(request: Request) -> Response:
     body = await json_object(request)
     asked = checked(ChatRequest, body)
     sent = sent_on(body)
-    prompt = count_chat(sent)
+    prompt = counted(sent)
     the_plan = plan(route_request(asked, prompt, bridge), bridge.catalog, bridge.limits())
     call = _call(asked, sent, prompt)
     outcome = await bridge.executor.perform(the_plan, call, deadline, allow_fallback=asked.allow_fallback is not False)
@@ -47,6 +47,14 @@ def sent_on(body: Mapping[str, Any]) -> dict[str, Any]:
     sent = {key: value for key, value in body.items() if key not in _NOT_SENT}
     caps = [sent[name] for name in _CAPS if sent.get(name) is not None]
     return {**sent, **dict.fromkeys(_CAPS, min(caps))} if len(caps) == len(_CAPS) else sent
+
+
+def counted(sent: Mapping[str, Any]) -> TokenCount:
+    """The tokens of what is sent on. Raises `InvalidRequest` for what could not be sent."""
+    try:
+        return count_chat(sent)
+    except TypeError:
+        raise InvalidRequest("the body is nested too deeply") from None
 
 
 def route_request(asked: ChatRequest, prompt: TokenCount, bridge: Bridge, *, context_tokens: int = 0) -> RouteRequest:

@@ -17,7 +17,7 @@ from sekha_llm_bridge.config.models import Task
 from sekha_llm_bridge.embeddings import Batch, SpaceMismatch, StoreReport, VectorRecord, content_id
 from sekha_llm_bridge.errors import EmbeddingSpaceMismatch, InvalidRequest, MalformedAnswer
 from sekha_llm_bridge.execution import Deadline, Outcome
-from sekha_llm_bridge.pricing import count_texts
+from sekha_llm_bridge.pricing import count_texts, longest_text
 from sekha_llm_bridge.providers import EmbeddingAnswer, EmbeddingCall
 from sekha_llm_bridge.providers.base import Provider
 from sekha_llm_bridge.routing import Candidate, RouteRequest, plan
@@ -119,14 +119,13 @@ def embedding_route_request(
     dimensions: int | None = None,
 ) -> RouteRequest:
     """What vectors of these texts ask of a model; each text has the model's window to itself."""
-    longest = max((count_texts([text]).least for text in texts), default=0)
     return RouteRequest(
         task=Task.EMBEDDING,
         prompt=count_texts(texts),
         pinned=pinned,
         preferred=preferred,
         max_cost_usd=max_cost,
-        context_tokens=max(longest, context_tokens),
+        context_tokens=max(longest_text(texts), context_tokens),
         dimensions=dimensions,
     )
 

@@ -7,7 +7,7 @@ from fastapi import Request, Response
 from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
 from sekha_llm_bridge.api.app import bridge_of, json_response
-from sekha_llm_bridge.api.chat import route_request, sent_on
+from sekha_llm_bridge.api.chat import counted, route_request, sent_on
 from sekha_llm_bridge.api.chat_request import ChatMessage, ChatRequest, TaskName
 from sekha_llm_bridge.api.embedding_request import MaxCost
 from sekha_llm_bridge.api.embeddings import embedding_route_request
@@ -17,7 +17,7 @@ from sekha_llm_bridge.bootstrap import Bridge
 from sekha_llm_bridge.config.models import Task
 from sekha_llm_bridge.execution.executor import require_candidates
 from sekha_llm_bridge.execution.receipt import usd
-from sekha_llm_bridge.pricing import TokenCount, count_chat
+from sekha_llm_bridge.pricing import TokenCount
 from sekha_llm_bridge.routing import Listing, RoutePlan, RouteRequest, plan
 
 _USUAL_PROMPT = TokenCount(estimate=1000, bound=1000, least=1000)
@@ -70,7 +70,7 @@ def _route_request(question: RouteQuestion, body: dict[str, Any], bridge: Bridge
     if "messages" in body and body["messages"] is not None:
         fields = {key: value for key, value in body.items() if key not in {"context_size", "input"}}
         asked = checked(ChatRequest, {**fields, "task": question.task.value})
-        return route_request(asked, count_chat(sent_on(fields)), bridge, context_tokens=question.context_size or 0)
+        return route_request(asked, counted(sent_on(fields)), bridge, context_tokens=question.context_size or 0)
     return _usual_request(question, bridge)
 
 

@@ -47,8 +47,16 @@ def count_texts(texts: Iterable[str]) -> TokenCount:
     )
 
 
+def longest_text(texts: Iterable[str]) -> int:
+    """Tokens that the longest of the texts has at least, nearly always."""
+    return max(map(_least, texts), default=0)
+
+
 def count_chat(request: Mapping[str, Any]) -> TokenCount:
-    """Tokens of a chat request in OpenAI's shape: everything that is sent but its media."""
+    """Tokens of a chat request in OpenAI's shape: everything that is sent but its media.
+
+    Raises TypeError for a request that is nested deeper than can be sent.
+    """
     messages = request.get("messages", ())
     texts = list(_texts(messages))
     size = sum(len(text.encode()) for text in texts)

@@ -65,7 +65,8 @@ def _space(request: RouteRequest, catalog: Catalog, ranked: list[CatalogModel]) 
     eligible = [entry for entry in ranked if _gives_vectors(entry, request)]
     preferred = [entry for entry in _named(request.preferred, eligible) if _unfit(entry, request, None) is None]
     default = _named(catalog.default_for(Task.EMBEDDING), eligible)
-    return next((entry.model.space for entry in (*preferred, *default, *eligible)), None)
+    others = [entry for entry in eligible if entry.model.model_id != request.preferred]
+    return next((entry.model.space for entry in (*preferred, *default, *others, *eligible)), None)
 
 
 def _gives_vectors(entry: CatalogModel, request: RouteRequest) -> bool:
@@ -219,8 +220,11 @@ def _bound(entry: CatalogModel, request: RouteRequest, output_tokens: int) -> De
 
 def _estimate(entry: CatalogModel, request: RouteRequest) -> Decimal | None:
     likely = min(_LIKELY_OUTPUT_TOKENS, _free_output(entry, request))
-    prompt = request.prompt.estimate + request.prompt.images * image_tokens(entry.model.model_id)[0]
-    return _cost(entry.price, prompt, likely * request.answers)
+    return _cost(entry.price, _prompt_estimate(entry, request), likely * request.answers)
+
+
+def _prompt_estimate(entry: CatalogModel, request: RouteRequest) -> int:
+    return request.prompt.estimate + request.prompt.images * image_tokens(entry.model.model_id)[0]
 
 
 def _prompt_bound(entry: CatalogModel, request: RouteRequest) -> int:
@@ -250,8 +254,7 @@ def _capped_output(entry: CatalogModel, request: RouteRequest) -> int:
     if request.output_tokens is not None:
         return request.output_tokens if most is None else min(request.output_tokens, most)
     window = entry.model.context_window
-    prompt = request.prompt.estimate + request.prompt.images * image_tokens(entry.model.model_id)[0]
-    room = max(window - _prompt_bound(entry, request), (window - prompt) // 2, 1)
+    room = max(window - _prompt_bound(entry, request), (window - _prompt_estimate(entry, request)) // 2, 1)
     return min(most or USUAL_MOST_OUTPUT, room)
 
 
@@ -292,19 +295,17 @@ def _first_reason(kept: list[Listing], request: RouteRequest, limits: Limits) ->
         return "The model that the request names"
     if first.entry.model.model_id == request.preferred:
         return "The preferred model"
-    free = _is_free(first.entry)
-    if first.entry.provider.provider_type is ProviderType.OLLAMA and free:
+    if first.entry.provider.provider_type is ProviderType.OLLAMA and _is_free(first.entry):
         return "Local model available, free"
     rivals = [row for row in kept if row.entry.provider.priority == first.entry.provider.priority]
-    cost = (
-        "free"
-        if free
-        else "price not known"
-        if first.quote.estimate_usd is None
-        else f"about ${usd_text(first.quote.estimate_usd)}"
-    )
     best = "cheapest of" if limits.cost_aware and len(rivals) > 1 else "first of"
-    return f"Priority {first.entry.provider.priority}, {best} {len(rivals)}, {cost}"
+    return f"Priority {first.entry.provider.priority}, {best} {len(rivals)}, {_price_text(first)}"
+
+
+def _price_text(row: Listing) -> str:
+    if _is_free(row.entry):
+        return "free"
+    return "price not known" if row.quote.estimate_usd is None else f"about ${usd_text(row.quote.estimate_usd)}"
 
 
 def _notes(request: RouteRequest, listings: tuple[Listing, ...]) -> Iterator[str]:
