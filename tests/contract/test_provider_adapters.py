@@ -152,7 +152,8 @@ FAILURES = [
     (Reply(405, {}), errors.ProviderServerError),
     (Reply(200, raw=b"\xef\xbb\xbf{}"), errors.MalformedAnswer),
     (Reply(302, {}, headers={"location": "http://127.0.0.1:9/"}), errors.MalformedAnswer),
-    (Reply(reset=True), errors.ProviderServerError),
+    (Reply(reset=True), errors.ConnectionLost),
+    (Reply(504, {}), errors.ProviderTimeout),
 ]
 
 

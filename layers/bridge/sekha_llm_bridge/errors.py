@@ -14,8 +14,8 @@
     ├── NoProviderAvailable          503  every breaker is open
     ├── RateLimited                  429  every candidate is cooling down
     ├── OutOfTime                    504  the deadline passed first
-    └── ProviderError                one attempt failed; the executor decides what follows from two class attributes
-        ├── ConnectFailed · ProviderTimeout · ProviderServerError · MalformedAnswer
+    └── ProviderError                one attempt failed; the class attributes say what follows
+        ├── ConnectFailed · ConnectionLost · ProviderTimeout · ProviderServerError · MalformedAnswer
         ├── ProviderRateLimited · QuotaExhausted · CredentialsRejected · ModelMissing · OutputCapRefused
         └── ContextLengthExceeded · CallerFault · ContentRefused
 
@@ -25,6 +25,8 @@ Messages say what happened, to which value, and what to do. They never hold a ke
 from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import ClassVar
+
+from sekha_llm_bridge.usage import Usage
 
 
 class BridgeError(Exception):
@@ -181,8 +183,11 @@ class BreakerEffect(Enum):
 class ProviderError(BridgeError):
     """One attempt at one provider failed.
 
-    The two class attributes are the failure table: may the next candidate be tried, and what does the breaker learn.
-    `provider_status` is the provider's HTTP status, where there was an answer.
+    The class attributes are the failure table. `try_next`: may the next candidate be tried? `breaker`: what does the
+    provider's breaker learn? `spoils_provider`: would its other models fail the same way now? `may_be_billed`: may the
+    provider charge for it although no `usage` says so?
+
+    `provider_status` is the provider's HTTP status, where there was an answer; `usage` what it says it will bill.
     """
 
     status = 502
@@ -190,6 +195,8 @@ class ProviderError(BridgeError):
     code = "provider_error"
     try_next: ClassVar[bool] = True
     breaker: ClassVar[BreakerEffect] = BreakerEffect.COUNT
+    spoils_provider: ClassVar[bool] = False
+    may_be_billed: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -198,23 +205,34 @@ class ProviderError(BridgeError):
         provider_status: int | None = None,
         retry_after_s: float | None = None,
         param: str | None = None,
+        usage: Usage | None = None,
     ) -> None:
         super().__init__(message)
         self.provider_status = provider_status
         self.retry_after_s = retry_after_s
         self.param = param
+        self.usage = usage
 
 
 class ConnectFailed(ProviderError):
     """No connection could be made; nothing was sent."""
 
     code = "connect_failed"
+    spoils_provider = True
+
+
+class ConnectionLost(ProviderError):
+    """The connection broke after the request was on its way; what the provider made of it is not known."""
+
+    code = "connection_lost"
+    may_be_billed = True
 
 
 class ProviderTimeout(ProviderError):
-    """The provider did not answer in time."""
+    """The provider, or what it asked itself, did not answer in time. It may go on working, and bill it."""
 
     code = "timeout"
+    may_be_billed = True
 
 
 class ProviderServerError(ProviderError):
@@ -227,6 +245,7 @@ class MalformedAnswer(ProviderError):
     """A success status, but not an answer that can be used."""
 
     code = "malformed_answer"
+    may_be_billed = True
 
 
 class ProviderRateLimited(ProviderError):
@@ -241,6 +260,7 @@ class QuotaExhausted(ProviderError):
 
     code = "quota_exhausted"
     breaker = BreakerEffect.OPEN
+    spoils_provider = True
 
 
 class CredentialsRejected(ProviderError):
@@ -248,6 +268,7 @@ class CredentialsRejected(ProviderError):
 
     code = "credentials_rejected"
     breaker = BreakerEffect.OPEN
+    spoils_provider = True
 
 
 class ModelMissing(ProviderError):

@@ -13,10 +13,11 @@ from sekha_llm_bridge import errors
 from sekha_llm_bridge.config.models import ProviderConfig
 from sekha_llm_bridge.execution import Deadline, Executor, Outcome
 from sekha_llm_bridge.pricing import PriceBook, TokenCount
-from sekha_llm_bridge.providers import ChatAnswer, ProviderDirectory, Usage
+from sekha_llm_bridge.providers import ChatAnswer, ProviderDirectory
 from sekha_llm_bridge.providers.base import Provider
 from sekha_llm_bridge.providers.http import JsonHttp
 from sekha_llm_bridge.routing import Candidate, Catalog, Limits, RouteRequest, plan
+from sekha_llm_bridge.usage import Usage
 from tests.fakes.clock import FakeClock
 from tests.fakes.settings import chat_model, make_settings, provider
 

@@ -9,9 +9,10 @@ import pytest
 from sekha_llm_bridge.clock import SystemClock
 from sekha_llm_bridge.config.models import ProviderConfig
 from sekha_llm_bridge.errors import CallerFault, ContextLengthExceeded
-from sekha_llm_bridge.providers import ChatAnswer, ChatCall, Usage, make_provider
+from sekha_llm_bridge.providers import ChatAnswer, ChatCall, make_provider
 from sekha_llm_bridge.providers.http import JsonHttp
 from sekha_llm_bridge.providers.ollama import chat_answer, chat_payload, context_size
+from sekha_llm_bridge.usage import Usage
 from tests.fakes.provider import FakeProvider, Reply, ollama_chat
 from tests.fakes.settings import chat_model, provider
 

@@ -18,9 +18,10 @@ from sekha_llm_bridge.errors import InvalidRequest
 from sekha_llm_bridge.execution import Outcome
 from sekha_llm_bridge.execution.executor import Call
 from sekha_llm_bridge.pricing import TokenCount, count_chat, count_texts
-from sekha_llm_bridge.providers import ChatAnswer, ChatCall, Usage
+from sekha_llm_bridge.providers import ChatAnswer, ChatCall
 from sekha_llm_bridge.providers.base import Provider
 from sekha_llm_bridge.routing import Candidate, RouteRequest, plan
+from sekha_llm_bridge.usage import Usage
 
 _NOT_SENT = EXTENSIONS | {"model", "stream", "stream_options"}
 _CAPS = ("max_tokens", "max_completion_tokens")

@@ -26,9 +26,10 @@ from sekha_llm_bridge.execution.deadline import Deadline
 from sekha_llm_bridge.execution.receipt import Attempt, Receipt
 from sekha_llm_bridge.observability import logger, where
 from sekha_llm_bridge.pricing import usd_text
-from sekha_llm_bridge.providers import Provider, ProviderDirectory, Usage
+from sekha_llm_bridge.providers import Provider, ProviderDirectory
 from sekha_llm_bridge.routing import Candidate, Listing, RoutePlan
 from sekha_llm_bridge.routing.plan import Barrier
+from sekha_llm_bridge.usage import Usage
 
 _SHORTEST_ATTEMPT_S = 0.05
 

@@ -9,30 +9,62 @@ MILLION = Decimal(1_000_000)
 
 
 @dataclass(frozen=True, slots=True)
-class Price:
-    """USD per million tokens, and where the figures come from (`config`, or `free`)."""
+class Rates:
+    """USD per million tokens of each kind. Some providers bill what they write to their cache dearer than other input."""
 
     input_usd_per_mtok: Decimal
     output_usd_per_mtok: Decimal
     cached_input_usd_per_mtok: Decimal
-    source: str
+    cache_write_usd_per_mtok: Decimal
 
-    def cost_usd(self, *, prompt_tokens: int, completion_tokens: int, cached_tokens: int = 0) -> Decimal:
-        """What that many tokens cost; `cached_tokens` are those of the prompt that the provider had in its cache."""
-        cached = min(cached_tokens, prompt_tokens)
-        return (
-            (prompt_tokens - cached) * self.input_usd_per_mtok
-            + cached * self.cached_input_usd_per_mtok
-            + completion_tokens * self.output_usd_per_mtok
-        ) / MILLION
+
+@dataclass(frozen=True, slots=True)
+class Tier:
+    """The rates of a request whose prompt has more than `above_tokens` tokens; they hold for all of its tokens."""
+
+    above_tokens: int
+    rates: Rates
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """What a model costs, and where the figures come from (`config`, `free`, or the snapshot's name and date).
+
+    `tiers` are in ascending order. `request_usd` is billed for each request, whatever its size.
+    """
+
+    rates: Rates
+    source: str
+    tiers: tuple[Tier, ...] = ()
+    request_usd: Decimal = Decimal(0)
+
+    def cost_usd(self, usage: Usage) -> Decimal:
+        """What a provider bills for that usage."""
+        cached = min(usage.cached_tokens, usage.prompt_tokens)
+        written = min(usage.cache_write_tokens, usage.prompt_tokens - cached)
+        rates = self.rates_at(usage.prompt_tokens)
+        tokens_usd = (
+            (usage.prompt_tokens - cached - written) * rates.input_usd_per_mtok
+            + cached * rates.cached_input_usd_per_mtok
+            + written * rates.cache_write_usd_per_mtok
+            + usage.completion_tokens * rates.output_usd_per_mtok
+        )
+        return self.request_usd + tokens_usd / MILLION
+
+    def bound_usd(self, *, prompt_tokens: int, completion_tokens: int) -> Decimal:
+        """The most that is billed for at most so many tokens, whatever the provider does with its cache."""
+        dearest = self.dearest_rates(prompt_tokens)
+        tokens_usd = prompt_tokens * _dearest_input(dearest) + completion_tokens * dearest.output_usd_per_mtok
+        return self.request_usd + tokens_usd / MILLION
+
+    def rates_at(self, prompt_tokens: int) -> Rates:
+        """The rates of a request with that many prompt tokens."""
+        return next((tier.rates for tier in reversed(self.tiers) if prompt_tokens > tier.above_tokens), self.rates)
 
     @property
     def is_free(self) -> bool:
         """Whether nothing is ever billed."""
-        return not (self.input_usd_per_mtok or self.output_usd_per_mtok or self.cached_input_usd_per_mtok)
-
-
-FREE = Price(Decimal(0), Decimal(0), Decimal(0), "free")
+        return not self.bound_usd(prompt_tokens=10**12, completion_tokens=1)
 
 
 class PriceBook:

@@ -6,7 +6,6 @@ from sekha_llm_bridge.providers.base import (
     EmbeddingAnswer,
     EmbeddingCall,
     Provider,
-    Usage,
 )
 from sekha_llm_bridge.providers.directory import ProviderDirectory
 from sekha_llm_bridge.providers.registry import has_adapter, make_provider, takes_image_urls
@@ -18,7 +17,6 @@ __all__ = [
     "EmbeddingCall",
     "Provider",
     "ProviderDirectory",
-    "Usage",
     "has_adapter",
     "make_provider",
     "takes_image_urls",

@@ -6,18 +6,10 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from sekha_llm_bridge.errors import MalformedAnswer
+from sekha_llm_bridge.usage import Usage
 
 Json = Mapping[str, Any]
 """A JSON object in OpenAI's published shape."""
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """Tokens, as the provider counted them."""
-
-    prompt_tokens: int
-    completion_tokens: int = 0
-    cached_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +54,19 @@ class EmbeddingAnswer:
 
 
 @contextmanager
-def reading_an_answer() -> Iterator[None]:
-    """An answer whose JSON is not of the expected shape anywhere inside is malformed, not a mistake of the bridge's."""
+def reading_an_answer(usage: Usage | None) -> Iterator[None]:
+    """An answer whose JSON is not of the expected shape anywhere inside is malformed, not a mistake of the bridge's.
+
+    `usage` is what the provider says it bills for it, usable or not.
+    """
     try:
         yield
+    except MalformedAnswer as exc:
+        exc.usage = usage
+        raise
     except (AttributeError, KeyError, TypeError, ValueError) as exc:
-        raise MalformedAnswer(
-            "the provider's answer is not of the shape that its API promises", provider_status=200
-        ) from exc
+        message = "the provider's answer is not of the shape that its API promises"
+        raise MalformedAnswer(message, provider_status=200, usage=usage) from exc
 
 
 class Provider(Protocol):

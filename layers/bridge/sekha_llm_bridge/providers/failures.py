@@ -19,8 +19,10 @@ from sekha_llm_bridge.errors import (
     ProviderError,
     ProviderRateLimited,
     ProviderServerError,
+    ProviderTimeout,
     QuotaExhausted,
 )
+from sekha_llm_bridge.usage import Usage
 
 _CONTEXT = re.compile(
     r"context.{0,20}(length|window|size)|(prompt|input) is too long|too many (input )?tokens|maximum.{0,20}tokens",
@@ -51,9 +53,16 @@ _WITHIN_A_400: tuple[tuple[re.Pattern[str], type[ProviderError]], ...] = (
 
 
 def from_answer(
-    status: int, body: object, *, retry_after: str | None = None, request: Mapping[str, Any] | None = None
+    status: int,
+    body: object,
+    *,
+    retry_after: str | None = None,
+    request: Mapping[str, Any] | None = None,
+    usage: Usage | None = None,
 ) -> ProviderError:
-    """The failure that an error answer means. `body` is the decoded JSON or None; `request` is what was sent."""
+    """The failure that an error answer means. `body` is the decoded JSON or None; `request` is what was sent; `usage`
+    what will be billed all the same.
+    """
     error = _error_of(body)
     codes = [code for name in ("code", "type", "status") if (code := _code(error.get(name)))]
     kind = _kind(status, " ".join(codes), str(error.get("message") or ""))
@@ -63,6 +72,7 @@ def from_answer(
         provider_status=status,
         retry_after_s=after,
         param=_param(error.get("param"), request or {}),
+        usage=usage,
     )
 
 
@@ -72,6 +82,8 @@ def _kind(status: int, codes: str, text: str) -> type[ProviderError]:
     match status:
         case 402:
             return QuotaExhausted
+        case 504 | 524:  # a gateway gave up waiting; what is behind it may go on, and bill it
+            return ProviderTimeout
         case 429:
             return QuotaExhausted if _NO_MONEY.search(codes or text) else ProviderRateLimited
         case 401 | 403:

@@ -14,8 +14,16 @@ import orjson
 
 from sekha_llm_bridge.clock import Clock
 from sekha_llm_bridge.config.models import ProviderConfig
-from sekha_llm_bridge.errors import CallerFault, ConnectFailed, MalformedAnswer, ProviderServerError, ProviderTimeout
+from sekha_llm_bridge.errors import (
+    CallerFault,
+    ConnectFailed,
+    ConnectionLost,
+    MalformedAnswer,
+    ProviderError,
+    ProviderTimeout,
+)
 from sekha_llm_bridge.providers import failures
+from sekha_llm_bridge.providers.openai_answer import read_usage
 
 _CONNECT_S = 3.0
 _WRITE_S = 10.0
@@ -101,7 +109,7 @@ class JsonHttp:
         return self._tls
 
 
-def translate(exc: httpx.HTTPError) -> ProviderServerError | ProviderTimeout | ConnectFailed | MalformedAnswer:
+def translate(exc: httpx.HTTPError) -> ProviderError:
     """The failure that an httpx error means. Its own words are left out: they may hold a URL with a key."""
     name = type(exc).__name__
     match exc:
@@ -112,7 +120,7 @@ def translate(exc: httpx.HTTPError) -> ProviderServerError | ProviderTimeout | C
         case httpx.DecodingError() | httpx.TooManyRedirects():
             return MalformedAnswer(f"the provider's answer cannot be read ({name})")
         case _:
-            return ProviderServerError(f"the connection to the provider broke ({name})")
+            return ConnectionLost(f"the connection to the provider broke ({name})")
 
 
 def _read(response: httpx.Response, payload: Mapping[str, Any]) -> dict[str, Any]:
@@ -129,7 +137,8 @@ def _read(response: httpx.Response, payload: Mapping[str, Any]) -> dict[str, Any
     if not isinstance(body, dict):
         raise MalformedAnswer("the provider's answer is not a JSON object", provider_status=status)
     if body.get("error"):
-        raise failures.from_answer(_status_within(body["error"]), body, request=payload)
+        usage = read_usage(body.get("usage"))
+        raise failures.from_answer(_status_within(body["error"]), body, request=payload, usage=usage)
     return body
 
 

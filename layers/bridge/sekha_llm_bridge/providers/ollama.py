@@ -18,11 +18,11 @@ from sekha_llm_bridge.providers.base import (
     EmbeddingAnswer,
     EmbeddingCall,
     Json,
-    Usage,
     reading_an_answer,
 )
 from sekha_llm_bridge.providers.http import JsonHttp, headers_of
 from sekha_llm_bridge.providers.openai_answer import count
+from sekha_llm_bridge.usage import Usage
 
 _OPTIONS = ("temperature", "top_p", "top_k", "min_p", "seed", "presence_penalty", "frequency_penalty")
 _SMALLEST_CONTEXT = 4096
@@ -47,13 +47,12 @@ class Ollama:
         payload = chat_payload(call)
         url = f"{self._base_url}/api/chat"
         body = await self._http.post(url, payload=payload, headers=self._headers, timeout_s=timeout_s)
-        with reading_an_answer():
+        with reading_an_answer(_usage(body)):
             answer = chat_answer(body, call.model_id, created=int(self._clock.now().timestamp()))
         if answer.usage is not None and answer.usage.prompt_tokens + 1 >= payload["options"]["num_ctx"]:
             # What an Ollama that does not know `truncate` gives when it has cut the prompt.
-            raise ContextLengthExceeded(
-                "the prompt filled the model's whole context, so it was cut", provider_status=200
-            )
+            message = "the prompt filled the model's whole context, so it was cut"
+            raise ContextLengthExceeded(message, provider_status=200, usage=answer.usage)
         return answer
 
     async def embed(self, call: EmbeddingCall, *, timeout_s: float) -> EmbeddingAnswer:
@@ -64,11 +63,12 @@ class Ollama:
         body = await self._http.post(
             f"{self._base_url}/api/embed", payload=payload, headers=self._headers, timeout_s=timeout_s
         )
+        counted = count(body.get("prompt_eval_count"))
+        usage = None if counted is None else Usage(counted)
         vectors = body.get("embeddings")
         if not isinstance(vectors, list) or not all(isinstance(vector, list) for vector in vectors):
-            raise MalformedAnswer("the provider's answer has no usable vectors", provider_status=200)
-        counted = count(body.get("prompt_eval_count"))
-        return EmbeddingAnswer(vectors, None if counted is None else Usage(counted))
+            raise MalformedAnswer("the provider's answer has no usable vectors", provider_status=200, usage=usage)
+        return EmbeddingAnswer(vectors, usage)
 
     async def probe(self, *, timeout_s: float) -> None:
         """See `Provider.probe`: `GET /api/tags`."""

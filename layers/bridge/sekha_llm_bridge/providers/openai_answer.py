@@ -7,7 +7,8 @@ import orjson
 
 from sekha_llm_bridge.clock import Clock
 from sekha_llm_bridge.errors import MalformedAnswer
-from sekha_llm_bridge.providers.base import ChatAnswer, Usage
+from sekha_llm_bridge.providers.base import ChatAnswer
+from sekha_llm_bridge.usage import Usage
 
 _LARGEST = 2**53  # what every JSON reader can hold
 

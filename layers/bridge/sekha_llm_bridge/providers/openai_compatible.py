@@ -60,7 +60,7 @@ class OpenAICompatible:
                 raise
             message = f"{exc.message}: give the model's `max_output_tokens` in the configuration"
             raise OutputCapRefused(message, provider_status=exc.provider_status) from exc
-        with reading_an_answer():
+        with reading_an_answer(read_usage(body.get("usage"))):
             return chat_answer(body, self._clock)
 
     async def embed(self, call: EmbeddingCall, *, timeout_s: float) -> EmbeddingAnswer:
@@ -75,7 +75,7 @@ class OpenAICompatible:
         body = await self._http.post(
             f"{self._base_url}/embeddings", payload=payload, headers=self._headers, timeout_s=timeout_s
         )
-        with reading_an_answer():
+        with reading_an_answer(read_usage(body.get("usage"))):
             return EmbeddingAnswer(_vectors(body.get("data")), read_usage(body.get("usage")))
 
     async def probe(self, *, timeout_s: float) -> None:
