@@ -19,3 +19,6 @@ class FakeClock:
     def advance(self, seconds: float) -> None:
         self._monotonic_s += seconds
         self._now += timedelta(seconds=seconds)
+
+    async def sleep(self, seconds: float) -> None:
+        self.advance(seconds)

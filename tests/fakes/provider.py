@@ -19,6 +19,8 @@ class Reply:
     """One scripted answer.
 
     `reset` breaks the connection instead; `delay_s` waits before the headers; `meeting` waits for other requests.
+    `hang` never answers: it waits until the caller goes away, and sets `abandoned` then. `cut` sends only so many bytes
+    of the body and breaks off.
     """
 
     status: int = 200
@@ -28,6 +30,9 @@ class Reply:
     delay_s: float = 0.0
     reset: bool = False
     meeting: threading.Barrier | None = None
+    hang: bool = False
+    abandoned: threading.Event = field(default_factory=threading.Event)
+    cut: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +197,9 @@ class _Handler(BaseHTTPRequestHandler):
             reply.meeting.wait(timeout=10)
         if reply.delay_s:
             time.sleep(reply.delay_s)
+        if reply.hang:
+            self._wait_for_the_caller_to_go(reply.abandoned)
+            return
         if reply.reset:
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self.connection.close()
@@ -204,9 +212,20 @@ class _Handler(BaseHTTPRequestHandler):
                 self.send_header(name, value)
             self.send_header("content-length", str(len(content)))
             self.end_headers()
-            self.wfile.write(content)
+            self.wfile.write(content if reply.cut is None else content[: reply.cut])
+            if reply.cut is not None:
+                self.close_connection = True
         except (BrokenPipeError, ConnectionResetError):
             self.close_connection = True
+
+    def _wait_for_the_caller_to_go(self, abandoned: threading.Event) -> None:
+        self.close_connection = True
+        try:
+            gone = self.connection.recv(1) == b""
+        except ConnectionResetError:
+            gone = True
+        if gone:
+            abandoned.set()
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 — the base class's name
         """Says nothing: tests look at `received`."""

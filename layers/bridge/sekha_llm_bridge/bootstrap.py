@@ -13,7 +13,7 @@ from sekha_llm_bridge.observability import logger
 from sekha_llm_bridge.pricing import PriceBook
 from sekha_llm_bridge.providers import ProviderDirectory
 from sekha_llm_bridge.providers.http import JsonHttp
-from sekha_llm_bridge.resilience import HealthStore
+from sekha_llm_bridge.resilience import Breakers, Cooldowns, HealthStore
 from sekha_llm_bridge.resilience.dynamodb import DynamoHealthStore
 from sekha_llm_bridge.resilience.memory import MemoryHealthStore
 from sekha_llm_bridge.routing import Catalog, Limits
@@ -26,18 +26,22 @@ class Bridge:
     settings: Settings
     catalog: Catalog
     providers: ProviderDirectory
+    breakers: Breakers
+    cooldowns: Cooldowns
     executor: Executor
     archive: Archive
     health: HealthStore
     clock: Clock
 
     def limits(self) -> Limits:
-        """What holds for every request."""
+        """What holds for every request, and what is known of the providers now."""
         routing = self.settings.routing
         return Limits(
             cost_aware=routing.cost_aware,
             max_cost_usd=routing.max_cost_per_request,
             min_output_tokens=routing.min_output_tokens,
+            breakers=self.breakers.views(),
+            cooling_s=self.cooldowns.left_s(),
         )
 
 
@@ -57,9 +61,20 @@ def make_bridge(settings: Settings, *, health: HealthStore | None = None, clock:
     providers = ProviderDirectory(
         settings.providers, JsonHttp(clock), clock, lambda provider_id: refresh_provider(settings, provider_id)
     )
-    executor = Executor(providers, clock, auto_fallback=settings.routing.auto_fallback)
+    routing = settings.routing
+    breakers, cooldowns = Breakers(clock, routing.circuit_breaker.timeout_secs), Cooldowns(clock)
     return Bridge(
-        settings, catalog, providers, executor, _archive(settings, catalog), health or MemoryHealthStore(), clock
+        settings=settings,
+        catalog=catalog,
+        providers=providers,
+        breakers=breakers,
+        cooldowns=cooldowns,
+        executor=Executor(
+            providers, clock, breakers=breakers, cooldowns=cooldowns, auto_fallback=routing.auto_fallback
+        ),
+        archive=_archive(settings, catalog),
+        health=health or MemoryHealthStore(),
+        clock=clock,
     )
 
 

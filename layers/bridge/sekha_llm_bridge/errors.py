@@ -16,13 +16,14 @@
     ├── OutOfTime                    504  the deadline passed first
     └── ProviderError                one attempt failed; the class attributes say what follows
         ├── ConnectFailed · ConnectionLost · ProviderTimeout · ProviderServerError · MalformedAnswer
-        ├── ProviderRateLimited · QuotaExhausted · CredentialsRejected · ModelMissing · OutputCapRefused
-        └── ContextLengthExceeded · CallerFault · ContentRefused
+        ├── ProviderRateLimited · QuotaExhausted · CredentialsRejected · ModelMissing · OutputCapRefused · AdapterFault
+        └── ContextLengthExceeded · DimensionsIgnored · CallerFault · ContentRefused
 
 Messages say what happened, to which value, and what to do. They never hold a key or any text of a prompt.
 """
 
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from enum import Enum
 from typing import ClassVar
 
@@ -30,13 +31,18 @@ from sekha_llm_bridge.usage import Usage
 
 
 class BridgeError(Exception):
-    """What went wrong, in the terms of OpenAI's error envelope."""
+    """What went wrong, in the terms of OpenAI's error envelope.
+
+    `attempts` holds what was tried before, without secrets or prompt text; `cost_usd` what it cost, as far as is known.
+    """
 
     status: ClassVar[int] = 500
     type: ClassVar[str] = "server_error"
     code: ClassVar[str] = "internal_error"
     param: str | None = None
     retry_after_s: float | None = None
+    attempts: Sequence[Mapping[str, object]] = ()
+    cost_usd: Decimal | None = None
 
     @property
     def message(self) -> str:
@@ -45,7 +51,7 @@ class BridgeError(Exception):
 
     def details(self) -> Mapping[str, object]:
         """Further fields of the envelope's `error` object."""
-        return {}
+        return {"attempts": list(self.attempts)} if self.attempts else {}
 
 
 class ConfigError(BridgeError):
@@ -127,20 +133,13 @@ class EmbeddingSpaceMismatch(RequestError):
 
 
 class Unavailable(BridgeError):
-    """No candidate gave an answer. `attempts` holds what was tried, without secrets or prompt text."""
+    """No candidate gave an answer. `retry_after_s` says when asking again makes sense, where that is known."""
 
     type = "provider_error"
 
-    def __init__(
-        self, message: str, *, attempts: Sequence[Mapping[str, object]] = (), retry_after_s: float | None = None
-    ) -> None:
+    def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
         super().__init__(message)
-        self.attempts = tuple(attempts)
         self.retry_after_s = retry_after_s
-
-    def details(self) -> Mapping[str, object]:
-        """The attempts, in order."""
-        return {"attempts": list(self.attempts)}
 
 
 class AllProvidersFailed(Unavailable):
@@ -248,6 +247,14 @@ class MalformedAnswer(ProviderError):
     may_be_billed = True
 
 
+class AdapterFault(ProviderError):
+    """The bridge's own mistake in dealing with one provider; what the provider made of the request is not known."""
+
+    code = "adapter_fault"
+    breaker = BreakerEffect.NONE
+    may_be_billed = True
+
+
 class ProviderRateLimited(ProviderError):
     """429: too fast; `retry_after_s` is the provider's own wish, if it said one."""
 
@@ -292,6 +299,16 @@ class ContextLengthExceeded(ProviderError):
     type = "invalid_request_error"
     code = "context_length_exceeded"
     breaker = BreakerEffect.NONE
+
+
+class DimensionsIgnored(ProviderError):
+    """The vectors that came are longer than was asked for: the model cannot shorten them."""
+
+    status = 400
+    type = "invalid_request_error"
+    code = "dimensions_not_supported"
+    breaker = BreakerEffect.NONE
+    may_be_billed = True
 
 
 class CallerFault(ProviderError):

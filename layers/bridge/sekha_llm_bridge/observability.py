@@ -33,3 +33,23 @@ def log_request(fields: dict[str, Any], *, failed: bool) -> None:
     """The line that says what one request came to; a warning when it came to nothing."""
     say = logger().warning if failed else logger().info
     say("request", extra=fields)
+
+
+def alert(provider_id: str, code: str) -> None:
+    """Tells whoever operates the bridge that a provider needs a person: its key was rejected, or its account is empty.
+
+    An error line, and one count of the metric `ProviderRejected`, which the template's alarm watches.
+    """
+    from aws_lambda_powertools.metrics import MetricUnit, single_metric  # imported when there is something to tell
+
+    logger().error("provider needs attention", extra={"provider": provider_id, "code": code})
+    count = single_metric(
+        name="ProviderRejected",
+        unit=MetricUnit.Count,
+        value=1,
+        namespace="SekhaLlmBridge",
+        default_dimensions={"service": "sekha-llm-bridge"},
+    )
+    with count as metric:
+        metric.add_metadata("provider", provider_id)
+        metric.add_metadata("code", code)

@@ -69,6 +69,7 @@ def test_all_failing_tells_every_attempt(chat: Function, fake: FakeProvider, sec
     assert [(a["provider_id"], a["status"], a["code"]) for a in error(answer)["attempts"]] == [
         ("first", 500, "provider_server_error"),
         ("local", None, "connect_failed"),
+        ("local", None, "connect_failed"),
     ]
 
 
@@ -80,7 +81,7 @@ def test_a_failure_says_who_was_passed_over_and_is_logged_as_a_warning_with_who_
     answer = ask(function(dead, unpriced), max_cost=0.01)
     assert "not tried was unpriced/b: its price is not known" in error(answer)["message"]
     line = json.loads(log.getvalue().splitlines()[-1])
-    assert (line["level"], line["attempts"]) == ("WARNING", ["dead: connect_failed"])
+    assert (line["level"], line["attempts"]) == ("WARNING", ["dead: connect_failed"] * 2)
 
 
 def test_a_pinned_model_goes_only_where_it_is(chat: Function, fake: FakeProvider) -> None:

@@ -1,8 +1,7 @@
 """The failover loop, with providers that do as they are told and a clock that stands."""
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import dataclass, field
+import json
 from decimal import Decimal
 from io import StringIO
 from typing import Any
@@ -10,73 +9,17 @@ from typing import Any
 import pytest
 
 from sekha_llm_bridge import errors
-from sekha_llm_bridge.config.models import ProviderConfig
-from sekha_llm_bridge.execution import Deadline, Executor, Outcome
-from sekha_llm_bridge.pricing import PriceBook, TokenCount
-from sekha_llm_bridge.providers import ChatAnswer, ProviderDirectory
-from sekha_llm_bridge.providers.base import Provider
-from sekha_llm_bridge.providers.http import JsonHttp
-from sekha_llm_bridge.routing import Candidate, Catalog, Limits, RouteRequest, plan
+from sekha_llm_bridge.pricing import TokenCount
+from sekha_llm_bridge.providers import ChatAnswer
+from sekha_llm_bridge.routing import Candidate, RouteRequest
 from sekha_llm_bridge.usage import Usage
 from tests.fakes.clock import FakeClock
-from tests.fakes.settings import chat_model, make_settings, provider
-
-OK = ChatAnswer({}, Usage(1000, 500, cached_tokens=0))
-
-
-@dataclass
-class Stage:
-    """Providers p0, p1, …, each with a list of what its calls do in turn."""
-
-    clock: FakeClock
-    outcomes: list[list[Exception | ChatAnswer | Callable[[], Any]]]
-    windows: list[int] = field(default_factory=list)
-    called: list[str] = field(default_factory=list)
-    allowed_s: list[float] = field(default_factory=list)
-    reloaded_key: str = "old"
-    reload_fails: bool = False
-
-    def perform(
-        self, *, remaining_s: float = 100, auto_fallback: bool = True, allow_fallback: bool = True
-    ) -> Outcome[ChatAnswer]:
-        windows = self.windows or [8192] * len(self.outcomes)
-        configs = [
-            provider(
-                f"p{i}",
-                chat_model(f"m{i}", context_window=w),
-                priority=i + 1,
-                timeout_secs=10,
-                api_key="old",
-                base_url="http://x/v1",
-            )
-            for i, w in enumerate(windows)
-        ]
-        settings = make_settings(*configs)
-
-        def reload(provider_id: str) -> ProviderConfig:
-            if self.reload_fails:
-                raise errors.ConfigError(["the secret is gone"])
-            fields = next(config for config in configs if config["id"] == provider_id)
-            return ProviderConfig.model_validate({**fields, "api_key": self.reloaded_key})
-
-        directory = ProviderDirectory(settings.providers, JsonHttp(self.clock), self.clock, reload)
-        executor = Executor(directory, self.clock, auto_fallback=auto_fallback)
-        the_plan = plan(RouteRequest(None, TokenCount(10, 10, 10)), Catalog.of(settings, PriceBook()), Limits())
-        deadline = Deadline.after(remaining_s + 1, self.clock)
-        return asyncio.run(executor.perform(the_plan, self._call, deadline, allow_fallback=allow_fallback))
-
-    async def _call(self, _provider: Provider, candidate: Candidate, timeout_s: float) -> ChatAnswer:
-        provider_id = candidate.entry.provider.id
-        self.called.append(provider_id)
-        self.allowed_s.append(timeout_s)
-        outcome = self.outcomes[int(provider_id[1:])].pop(0)
-        if isinstance(outcome, Exception):
-            raise outcome
-        return outcome if isinstance(outcome, ChatAnswer) else outcome()
-
+from tests.fakes.settings import chat_model, provider
+from tests.unit.execution.stage import OK, Stage
 
 GOES_ON = [
-    errors.ConnectFailed("x"),
+    errors.ConnectionLost("x"),
+    errors.AdapterFault("x"),
     errors.ProviderTimeout("x"),
     errors.ProviderServerError("x"),
     errors.MalformedAnswer("x"),
@@ -128,7 +71,8 @@ def test_a_prompt_too_long_for_a_small_model_does_not_hide_why_the_large_one_fai
 
 
 def test_when_all_fail_every_attempt_is_told(clock: FakeClock) -> None:
-    stage = Stage(clock, [[errors.ProviderServerError("boom", provider_status=500)], [errors.ConnectFailed("gone")]])
+    boom, gone = errors.ProviderServerError("boom", provider_status=500), errors.ConnectionLost("gone")
+    stage = Stage(clock, [[boom], [gone]])
     with pytest.raises(errors.AllProvidersFailed) as caught:
         stage.perform()
     rows = [(a["provider_id"], a["status"], a["reason"]) for a in caught.value.attempts]
@@ -151,7 +95,7 @@ def test_without_fallback_only_the_first_candidate_is_tried(clock: FakeClock, au
 
 
 def test_each_attempt_gets_the_providers_timeout_or_what_is_left(clock: FakeClock) -> None:
-    def slow() -> ChatAnswer:
+    def slow(_: Candidate) -> ChatAnswer:
         clock.advance(95)
         raise errors.ProviderServerError("x")
 
@@ -161,7 +105,7 @@ def test_each_attempt_gets_the_providers_timeout_or_what_is_left(clock: FakeCloc
 
 
 def test_no_attempt_starts_when_the_time_is_up(clock: FakeClock) -> None:
-    def slow() -> ChatAnswer:
+    def slow(_: Candidate) -> ChatAnswer:
         clock.advance(100)
         raise errors.ProviderServerError("x")
 
@@ -193,8 +137,8 @@ def test_a_key_that_cannot_be_fetched_again_is_a_failure_of_that_provider_only(c
 
 def test_an_unexpected_error_in_an_adapter_is_followed_by_the_next_candidate(clock: FakeClock, log: StringIO) -> None:
     stage = Stage(clock, [[RuntimeError("the yellow submarine")], [OK]])
-    assert stage.perform().receipt.attempts[0].code == "provider_server_error"
-    assert "RuntimeError at test_executor.py" in log.getvalue()
+    assert stage.perform().receipt.attempts[0].code == "adapter_fault"
+    assert "RuntimeError at stage.py" in log.getvalue()
     assert "submarine" not in log.getvalue()
 
 
@@ -208,3 +152,194 @@ def test_the_receipt_bills_the_providers_own_count(clock: FakeClock) -> None:
 def test_without_a_count_the_receipt_bills_the_estimate(clock: FakeClock) -> None:
     receipt = Stage(clock, [[ChatAnswer({}, None)]]).perform().receipt
     assert receipt.cost == receipt.estimated_cost
+
+
+def test_a_connection_that_cannot_be_made_is_tried_once_more_after_a_moment(clock: FakeClock) -> None:
+    stage = Stage(clock, [[errors.ConnectFailed("x"), OK]])
+    started_s = clock.monotonic_s()
+    assert [attempt.code for attempt in stage.perform().receipt.attempts] == ["connect_failed", "ok"]
+    assert clock.monotonic_s() - started_s == pytest.approx(0.1)  # half of the longest rest: the jitter is 0.5
+
+
+def test_a_connection_is_not_tried_a_third_time(clock: FakeClock) -> None:
+    stage = Stage(clock, [[errors.ConnectFailed("x"), errors.ConnectFailed("x")], [OK]])
+    stage.perform()
+    assert stage.called == ["p0", "p0", "p1"]
+
+
+def test_a_connection_that_took_long_to_fail_is_not_tried_again(clock: FakeClock) -> None:
+    def slow(_: Candidate) -> ChatAnswer:
+        clock.advance(3)
+        raise errors.ConnectFailed("x")
+
+    stage = Stage(clock, [[slow], [OK]])
+    stage.perform()
+    assert stage.called == ["p0", "p1"]
+
+
+def test_a_retry_that_the_deadline_leaves_no_time_for_is_not_made(clock: FakeClock) -> None:
+    stage = Stage(clock, [[errors.ConnectFailed("x"), OK]])
+    with pytest.raises(errors.AllProvidersFailed):
+        stage.perform(remaining_s=0.12)
+    assert stage.called == ["p0"]
+
+
+def test_once_anything_was_sent_the_same_candidate_is_not_tried_again(clock: FakeClock) -> None:
+    stage = Stage(clock, [[errors.ConnectionLost("x"), OK], [OK]])
+    stage.perform()
+    assert stage.called == ["p0", "p1"]
+
+
+def test_a_hanging_provider_is_cut_off_at_its_timeout_and_followed_by_the_next(clock: FakeClock) -> None:
+    async def hang(_: Candidate) -> ChatAnswer:
+        await clock_event.wait()
+        return OK
+
+    clock_event = asyncio.Event()
+    stage = Stage(clock, [[hang], [OK]])
+    started_s = clock.monotonic_s()
+    assert [attempt.code for attempt in stage.perform().receipt.attempts] == ["timeout", "ok"]
+    assert clock.monotonic_s() - started_s == pytest.approx(10)
+
+
+def two_models(provider_id: str = "p0") -> dict[str, Any]:
+    return provider(provider_id, chat_model("a"), chat_model("b"), base_url="http://x/v1", api_key="old")
+
+
+@pytest.mark.parametrize(
+    ("failure", "calls"),
+    [
+        (errors.ConnectFailed("x"), 2),
+        (errors.CredentialsRejected("x"), 1),
+        (errors.QuotaExhausted("x"), 1),
+    ],
+    ids=lambda value: getattr(value, "code", None),
+)
+def test_what_would_fail_with_every_model_of_a_provider_is_not_tried_with_the_next(
+    clock: FakeClock, failure: errors.ProviderError, calls: int
+) -> None:
+    stage = Stage(clock, [[failure] * 4, [OK]], fleet=[two_models(), provider("p1", chat_model("c"), priority=50)])
+    stage.perform()
+    assert stage.called == ["p0"] * calls + ["p1"]
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        errors.ProviderServerError("x"),
+        errors.ProviderTimeout("x"),
+        errors.ProviderRateLimited("x"),
+        errors.ModelMissing("x"),
+    ],
+    ids=lambda failure: failure.code,
+)
+def test_what_may_be_one_models_trouble_leaves_the_providers_others_to_try(
+    clock: FakeClock, failure: errors.ProviderError
+) -> None:
+    stage = Stage(clock, [[failure, OK]], fleet=[two_models()])
+    assert [attempt.model_id for attempt in stage.perform().receipt.attempts] == ["a", "b"]
+
+
+def test_retry_after_lets_the_model_rest_for_as_long(clock: FakeClock) -> None:
+    stage = Stage(clock, [[errors.ProviderRateLimited("x", retry_after_s=30), OK], [OK, OK]])
+    stage.perform()
+    stage.perform()
+    assert stage.called == ["p0", "p1", "p1"]
+    clock.advance(31)
+    stage.perform()
+    assert stage.called[3:] == ["p0"]
+
+
+def test_while_everyone_rests_the_answer_is_a_429_with_the_soonest_end_and_no_call(clock: FakeClock) -> None:
+    limited = [[errors.ProviderRateLimited("x", retry_after_s=wait)] for wait in (30.0, 7.0)]
+    stage = Stage(clock, list(limited))
+    with pytest.raises(errors.RateLimited):
+        stage.perform()
+    clock.advance(2)
+    with pytest.raises(errors.RateLimited) as caught:
+        stage.perform()
+    assert caught.value.retry_after_s == pytest.approx(5)
+    assert stage.called == ["p0", "p1"]
+
+
+def test_a_rate_limit_without_retry_after_lets_nobody_rest(clock: FakeClock) -> None:
+    stage = Stage(clock, [[errors.ProviderRateLimited("x"), OK], [OK]])
+    stage.perform()
+    stage.perform()
+    assert stage.called == ["p0", "p1", "p0"]
+
+
+@pytest.mark.parametrize("failure", [errors.CredentialsRejected("x"), errors.QuotaExhausted("x")], ids=lambda f: f.code)
+def test_a_rejected_key_or_an_empty_account_opens_the_breaker_and_alerts(
+    clock: FakeClock, failure: errors.ProviderError, log: StringIO, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stage = Stage(clock, [[failure, OK], [OK, OK]])
+    stage.perform()
+    stage.perform()
+    assert stage.called == ["p0", "p1", "p1"]
+    assert '"provider needs attention"' in log.getvalue()
+    metric = json.loads(capsys.readouterr().out)
+    assert (metric["ProviderRejected"], metric["provider"], metric["code"]) == ([1.0], "p0", failure.code)
+    clock.advance(61)
+    stage.perform()
+    assert stage.called[3:] == ["p0"]
+
+
+def test_when_every_breaker_is_open_the_answer_says_when_the_first_closes(clock: FakeClock) -> None:
+    stage = Stage(clock, [[errors.CredentialsRejected("x")]])
+    with pytest.raises(errors.AllProvidersFailed):
+        stage.perform()
+    clock.advance(20)
+    with pytest.raises(errors.NoProviderAvailable) as caught:
+        stage.perform()
+    assert caught.value.retry_after_s == pytest.approx(40)
+
+
+# One model costs $1 and $2 per million tokens: 100 prompt tokens at most, 100 output tokens: $0.0003.
+LIMITED = RouteRequest(None, TokenCount(100, 100, 10), output_tokens=100)
+
+
+def test_what_a_failed_attempt_was_billed_is_taken_off_the_limit(clock: FakeClock) -> None:
+    unusable = errors.MalformedAnswer("x", usage=Usage(100, 50))
+    stage = Stage(clock, [[unusable], [OK]], request=LIMITED, limit_usd=Decimal("0.00044"))
+    receipt = stage.perform().receipt
+    # $0.00044 less the $0.0002 billed leaves $0.00014 for output beside the prompt's $0.0001: 70 tokens.
+    assert [offer.output_cap for offer in stage.offers] == [None, 70]
+    assert receipt.attempts[0].cost_usd == Decimal("0.0002")
+    assert receipt.cost_bound == Decimal("0.00044")
+
+
+def test_what_broke_off_counts_as_if_it_had_been_billed_in_full(clock: FakeClock) -> None:
+    stage = Stage(clock, [[errors.ConnectionLost("x")], [OK]], request=LIMITED, limit_usd=Decimal("0.00054"))
+    receipt = stage.perform().receipt
+    # $0.00054 less the first attempt's bound of $0.0003
+    assert stage.offers[1].output_cap == 70
+    assert (receipt.attempts[0].cost_usd, receipt.attempts[0].most_usd) == (None, Decimal("0.0003"))
+
+
+def test_a_candidate_that_what_is_left_cannot_pay_for_is_passed_over_and_the_error_says_so(clock: FakeClock) -> None:
+    stage = Stage(clock, [[errors.ConnectionLost("x")], [OK]], request=LIMITED, limit_usd=Decimal("0.0004"))
+    with pytest.raises(errors.AllProvidersFailed, match=r"not tried was p1/m1: a useful answer may cost") as caught:
+        stage.perform()
+    assert stage.called == ["p0"]
+    assert caught.value.attempts[0]["cost_bound"] == 0.0003
+
+
+def test_an_error_status_costs_nothing(clock: FakeClock) -> None:
+    stage = Stage(clock, [[errors.ProviderServerError("x")], [OK]], request=LIMITED, limit_usd=Decimal("0.0003"))
+    receipt = stage.perform().receipt
+    assert receipt.attempts[0].cost_usd == 0
+
+
+def test_the_cost_of_an_answer_includes_that_of_the_failed_attempts_before_it(clock: FakeClock) -> None:
+    unusable = errors.MalformedAnswer("x", usage=Usage(100, 50))
+    receipt = Stage(clock, [[unusable], [ChatAnswer({}, Usage(100, 100))]]).perform().receipt
+    assert receipt.cost == Decimal("0.0002") + Decimal("0.0003")
+
+
+def test_a_fault_of_the_caller_after_a_failover_tells_the_attempts_and_their_cost(clock: FakeClock) -> None:
+    unusable = errors.MalformedAnswer("x", usage=Usage(100, 50))
+    with pytest.raises(errors.CallerFault) as caught:
+        Stage(clock, [[unusable], [errors.CallerFault("x")]]).perform()
+    assert [attempt["code"] for attempt in caught.value.attempts] == ["malformed_answer", "invalid_request"]
+    assert caught.value.cost_usd == Decimal("0.0002")

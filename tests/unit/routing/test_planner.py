@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from sekha_llm_bridge.config.models import Task
 from sekha_llm_bridge.pricing import PriceBook, TokenCount
-from sekha_llm_bridge.resilience import BreakerState
+from sekha_llm_bridge.resilience import BreakerState, BreakerView
 from sekha_llm_bridge.routing import Catalog, ImageNeeds, Limits, RoutePlan, RouteRequest, plan
 from sekha_llm_bridge.routing.plan import Barrier
 from tests.fakes.settings import chat_model, embedding_model, make_settings, provider
@@ -64,7 +64,7 @@ def test_preferred_model_goes_first_and_the_rest_follow() -> None:
         provider("p", chat_model("a"), priority=1), provider("q", chat_model("b"), priority=2), preferred="b"
     )
     assert order(result) == ["q/b", "p/a"]
-    assert result.candidates[0].reason == "The preferred model"
+    assert result.reason == "The preferred model"
 
 
 def test_preferred_model_never_overrides_the_task() -> None:
@@ -143,7 +143,7 @@ def test_a_provider_type_without_an_adapter_is_excluded() -> None:
 
 
 def test_an_open_breaker_excludes_its_provider() -> None:
-    limits = Limits(breakers={"p": BreakerState.OPEN})
+    limits = Limits(breakers={"p": BreakerView(BreakerState.OPEN, 7)})
     result = planned(provider("p", chat_model("a")), provider("q", chat_model("b")), limits=limits)
     assert order(result) == ["q/b"]
     assert len(result.excluded_by(Barrier.BREAKER)) == 1
@@ -166,7 +166,7 @@ def test_an_open_breaker_does_not_move_embeddings_into_another_space() -> None:
         provider("p", embedding_model("a"), priority=1),
         provider("q", embedding_model("b"), priority=2),
         task=Task.EMBEDDING,
-        limits=Limits(breakers={"p": BreakerState.OPEN}),
+        limits=Limits(breakers={"p": BreakerView(BreakerState.OPEN, 7)}),
     )
     assert order(result) == []
 
@@ -290,7 +290,7 @@ def test_several_answers_share_the_limit() -> None:
 
 def test_a_free_local_model_says_so() -> None:
     result = planned(provider("o", chat_model("m", price=None), provider_type="ollama"))
-    assert result.candidates[0].reason == "Local model available, free"
+    assert result.reason == "Local model available, free"
 
 
 models = st.builds(

@@ -15,7 +15,7 @@ from sekha_llm_bridge import bootstrap
 from sekha_llm_bridge.api.errors import error_response
 from sekha_llm_bridge.bootstrap import Bridge
 from sekha_llm_bridge.clock import SystemClock
-from sekha_llm_bridge.errors import BridgeError, ConfigError, RequestError, Unavailable, UnknownPath, WrongMethod
+from sekha_llm_bridge.errors import BridgeError, ConfigError, RequestError, UnknownPath, WrongMethod
 from sekha_llm_bridge.execution import Deadline, Receipt
 from sekha_llm_bridge.observability import log_request, logger, where
 
@@ -86,7 +86,7 @@ def _bridge_or_error() -> Bridge | ConfigError:
 def _on_bridge_error(request: Request, exc: Exception) -> Response:
     error = exc if isinstance(exc, BridgeError) else BridgeError("internal error")
     note(request, error=error.code)
-    if isinstance(error, Unavailable):
+    if error.attempts:
         note(request, attempts=[f"{tried['provider_id']}: {tried['code']}" for tried in error.attempts])
     return error_response(error, request.scope["state"]["request_id"])
 

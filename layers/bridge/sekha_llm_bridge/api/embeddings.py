@@ -15,11 +15,11 @@ from sekha_llm_bridge.api.parsing import checked, json_object
 from sekha_llm_bridge.bootstrap import Bridge
 from sekha_llm_bridge.config.models import Task
 from sekha_llm_bridge.embeddings import Batch, SpaceMismatch, StoreReport, VectorRecord, content_id
-from sekha_llm_bridge.errors import EmbeddingSpaceMismatch, InvalidRequest, MalformedAnswer
+from sekha_llm_bridge.errors import DimensionsIgnored, EmbeddingSpaceMismatch, InvalidRequest, MalformedAnswer
 from sekha_llm_bridge.execution import Deadline, Outcome
 from sekha_llm_bridge.pricing import count_texts, longest_text
 from sekha_llm_bridge.providers import EmbeddingAnswer, EmbeddingCall
-from sekha_llm_bridge.providers.base import Provider
+from sekha_llm_bridge.providers.base import Provider, reading_an_answer
 from sekha_llm_bridge.routing import Candidate, RouteRequest, plan
 
 _SHORTEST_STORE_S = 0.5
@@ -99,14 +99,14 @@ async def embed(asked: EmbeddingRequest, bridge: Bridge, deadline: Deadline) -> 
         shorter = None if asked.dimensions == model.dimension else asked.dimensions  # some refuse the field itself
         texts = EmbeddingCall(model.model_id, asked.input, shorter, asked.user)
         answer = await provider.embed(texts, timeout_s=timeout_s)
-        _require_vectors(answer.vectors, len(asked.input), {model.dimension, asked.dimensions})
+        with reading_an_answer(answer.usage):
+            _require_vectors(answer.vectors, len(asked.input), {model.dimension, asked.dimensions})
+        if asked.dimensions not in {None, len(answer.vectors[0])}:
+            message = f"{model.model_id} cannot shorten its vectors; leave `dimensions` out"
+            raise DimensionsIgnored(message, provider_status=200, param="dimensions", usage=answer.usage)
         return answer
 
-    outcome = await bridge.executor.perform(plan(wanted, bridge.catalog, bridge.limits()), call, deadline)
-    if asked.dimensions not in {None, len(outcome.answer.vectors[0])}:
-        model_id = outcome.receipt.model_id
-        raise InvalidRequest(f"dimensions: {model_id} cannot shorten its vectors; leave it out", param="dimensions")
-    return outcome
+    return await bridge.executor.perform(plan(wanted, bridge.catalog, bridge.limits()), call, deadline)
 
 
 def embedding_route_request(

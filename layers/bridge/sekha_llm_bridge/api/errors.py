@@ -8,6 +8,7 @@ import orjson
 from starlette.responses import Response
 
 from sekha_llm_bridge.errors import BridgeError, ConfigError
+from sekha_llm_bridge.execution.receipt import bill_headers
 
 
 def envelope(error: BridgeError, request_id: str) -> dict[str, Any]:
@@ -27,6 +28,8 @@ def envelope(error: BridgeError, request_id: str) -> dict[str, Any]:
 def error_response(error: BridgeError, request_id: str, headers: Mapping[str, str] | None = None) -> Response:
     """The answer that an error becomes."""
     more = dict(headers or {})
+    if error.attempts:
+        more |= bill_headers(len(error.attempts), error.cost_usd)
     if error.retry_after_s is not None:
         more["retry-after"] = str(max(1, math.ceil(error.retry_after_s)))
     return Response(orjson.dumps(envelope(error, request_id)), error.status, more, "application/json")

@@ -78,8 +78,8 @@ def _entry(entry: CatalogModel) -> dict[str, Any]:
         "supports_vision": model.has_vision,
         "supports_audio": model.supports_audio,
         "supports_function_calling": model.supports_function_calling,
-        "input_usd_per_mtok": usd(price.input_usd_per_mtok) if price else None,
-        "output_usd_per_mtok": usd(price.output_usd_per_mtok) if price else None,
+        "input_usd_per_mtok": usd(price.rates.input_usd_per_mtok) if price else None,
+        "output_usd_per_mtok": usd(price.rates.output_usd_per_mtok) if price else None,
     }
 
 

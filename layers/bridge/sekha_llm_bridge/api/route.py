@@ -15,8 +15,8 @@ from sekha_llm_bridge.api.models import resolve_model
 from sekha_llm_bridge.api.parsing import checked, json_object
 from sekha_llm_bridge.bootstrap import Bridge
 from sekha_llm_bridge.config.models import Task
-from sekha_llm_bridge.execution.executor import require_candidates
 from sekha_llm_bridge.execution.receipt import usd
+from sekha_llm_bridge.execution.verdict import require_candidates
 from sekha_llm_bridge.pricing import TokenCount
 from sekha_llm_bridge.routing import Listing, RoutePlan, RouteRequest, plan
 
@@ -97,7 +97,7 @@ def _answer(the_plan: RoutePlan) -> dict[str, Any]:
         # Always a number, for strict parsers; `price_known` tells a price of nothing from no known price.
         "estimated_cost": usd(quote.estimate_usd) or 0.0,
         "price_known": quote.estimate_usd is not None,
-        "reason": first.reason,
+        "reason": the_plan.reason,
         "provider_type": entry.provider.provider_type.value,
         "notes": list(the_plan.notes),
         "candidates": [_row(row) for row in the_plan.listings],

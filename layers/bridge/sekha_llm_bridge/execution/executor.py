@@ -1,37 +1,34 @@
-"""The failover loop: one attempt after another down the plan, until one answers or time or candidates run out."""
+"""The failover loop: one attempt after another down the plan, until one answers, or time, money or models run out."""
 
 import asyncio
+import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Generic, Protocol, TypeVar
 
 from sekha_llm_bridge.clock import Clock
 from sekha_llm_bridge.errors import (
-    AllProvidersFailed,
+    AdapterFault,
+    BreakerEffect,
     BridgeError,
-    ContextLengthExceeded,
-    CostLimitExceeded,
+    ConnectFailed,
     CredentialsRejected,
-    NoCapableModel,
-    NoProviderAvailable,
-    OutOfTime,
     ProviderError,
     ProviderRateLimited,
-    ProviderServerError,
     ProviderTimeout,
-    RateLimited,
 )
 from sekha_llm_bridge.execution.deadline import Deadline
-from sekha_llm_bridge.execution.receipt import Attempt, Receipt
-from sekha_llm_bridge.observability import logger, where
-from sekha_llm_bridge.pricing import usd_text
+from sekha_llm_bridge.execution.receipt import Receipt
+from sekha_llm_bridge.execution.run import Run
+from sekha_llm_bridge.execution.verdict import SHORTEST_ATTEMPT_S, exhausted, out_of_time, require_candidates
+from sekha_llm_bridge.observability import alert, logger, where
 from sekha_llm_bridge.providers import Provider, ProviderDirectory
-from sekha_llm_bridge.routing import Candidate, Listing, RoutePlan
-from sekha_llm_bridge.routing.plan import Barrier
+from sekha_llm_bridge.resilience import Breakers, Cooldowns
+from sekha_llm_bridge.routing import Candidate, RoutePlan
 from sekha_llm_bridge.usage import Usage
 
-_SHORTEST_ATTEMPT_S = 0.05
+_LONGEST_REST_S = 0.2
+_QUICK_S = 0.5  # a connection that failed later than this has cost enough time
 
 
 class Answer(Protocol):
@@ -58,65 +55,111 @@ class Outcome(Generic[A]):
 
 
 class Executor:
-    """Carries out plans with the configured providers."""
+    """Carries out plans with the configured providers. `jitter` gives numbers from 0 to 1."""
 
-    def __init__(self, providers: ProviderDirectory, clock: Clock, *, auto_fallback: bool = True) -> None:
+    def __init__(
+        self,
+        providers: ProviderDirectory,
+        clock: Clock,
+        *,
+        breakers: Breakers,
+        cooldowns: Cooldowns,
+        auto_fallback: bool = True,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
         self._providers = providers
         self._clock = clock
+        self._breakers = breakers
+        self._cooldowns = cooldowns
         self._auto_fallback = auto_fallback
+        self._jitter = jitter
 
     async def perform(
         self, plan: RoutePlan, call: Call[A], deadline: Deadline, *, allow_fallback: bool = True
     ) -> Outcome[A]:
-        """The first usable answer down the plan. Every attempt may be billed by its provider.
+        """The first usable answer down the plan. Every attempt may be billed by its provider; together they stay
+        within the plan's limit.
 
         Raises what the plan's emptiness means, `Unavailable` when nothing answered, or the `ProviderError` of a
-        fault that would be the same everywhere.
+        fault that would be the same everywhere; each with the attempts made.
         """
         require_candidates(plan)
-        run = _Run(self._clock, self._clock.monotonic_s())
-        candidates = plan.candidates if allow_fallback and self._auto_fallback else plan.candidates[:1]
-        for candidate in candidates:
-            if not run.may_try(candidate):
+        run = Run(plan, self._clock, self._clock.monotonic_s())
+        try:
+            return await self._descend(run, call, deadline, len(plan.ranked) if self._falls_back(allow_fallback) else 1)
+        except BridgeError as exc:
+            exc.attempts, exc.cost_usd = tuple(run.public()), run.cost_usd
+            raise
+
+    def _falls_back(self, allowed: bool) -> bool:  # noqa: FBT001 — the request's own word
+        return allowed and self._auto_fallback
+
+    async def _descend(self, run: Run, call: Call[A], deadline: Deadline, most: int) -> Outcome[A]:
+        for entry in run.plan.ranked[:most]:
+            candidate = run.next_offer(entry)
+            if candidate is None:
                 continue
-            if deadline.remaining_s() < _SHORTEST_ATTEMPT_S:
-                raise OutOfTime("the deadline passed before a provider answered", attempts=run.public())
-            answer = await self._attempt(candidate, call, deadline, run)
+            if deadline.remaining_s() < SHORTEST_ATTEMPT_S:
+                raise out_of_time()
+            answer = await self._try(candidate, call, deadline, run)
             if answer is not None:
-                return Outcome(answer, candidate, run.receipt(candidate, plan, answer.usage))
-        raise run.exhausted(deadline, plan)
+                return Outcome(answer, candidate, run.receipt(candidate))
+        raise exhausted(run, deadline)
 
-    async def _attempt(self, candidate: Candidate, call: Call[A], deadline: Deadline, run: "_Run") -> A | None:
-        """The answer, or None when the next candidate may be tried.
+    async def _try(self, candidate: Candidate, call: Call[A], deadline: Deadline, run: Run) -> A | None:
+        """The answer, or None when the next candidate may be tried; the same one is tried again at most once.
 
-        After a rejected key the secrets are fetched anew; if they have changed, the candidate is tried once more.
+        That is after a connection that could not be made, when nothing was sent, and after a rejected key, when the
+        secrets fetched anew have changed.
         """
-        for may_refresh in (True, False):
+        for may_repeat in (True, False):
+            started_s = self._clock.monotonic_s()
             try:
                 return await self._timed(candidate, call, deadline, run)
-            except CredentialsRejected:
-                if not (may_refresh and await self._refreshed(candidate, deadline)):
-                    return None
             except ProviderError as exc:
                 if not exc.try_next:
                     raise
-                return None
+                if not (may_repeat and await self._is_worth_repeating(exc, candidate, started_s, deadline)):
+                    self._learn(candidate, exc)
+                    return None
         return None
+
+    async def _is_worth_repeating(
+        self, failure: ProviderError, candidate: Candidate, started_s: float, deadline: Deadline
+    ) -> bool:
+        if isinstance(failure, CredentialsRejected):
+            return await self._refreshed(candidate, deadline)
+        if not isinstance(failure, ConnectFailed) or self._clock.monotonic_s() - started_s > _QUICK_S:
+            return False
+        rest_s = self._jitter() * _LONGEST_REST_S
+        if deadline.remaining_s() < rest_s + SHORTEST_ATTEMPT_S:
+            return False
+        await self._clock.sleep(rest_s)
+        return True
 
     async def _refreshed(self, candidate: Candidate, deadline: Deadline) -> bool:
         """Whether the provider's secrets have changed, and there is time left to try them."""
         remaining_s = deadline.remaining_s()
-        if remaining_s < _SHORTEST_ATTEMPT_S:
+        if remaining_s < SHORTEST_ATTEMPT_S:
             return False
         changed = await self._providers.refresh(candidate.entry.provider.id, timeout_s=remaining_s)
-        return changed and deadline.remaining_s() >= _SHORTEST_ATTEMPT_S
+        return changed and deadline.remaining_s() >= SHORTEST_ATTEMPT_S
 
-    async def _timed(self, candidate: Candidate, call: Call[A], deadline: Deadline, run: "_Run") -> A:
+    def _learn(self, candidate: Candidate, failure: ProviderError) -> None:
+        """What the next requests should know of this one's failure."""
+        provider_id, model_id = candidate.entry.key
+        if isinstance(failure, ProviderRateLimited) and failure.retry_after_s is not None:
+            self._cooldowns.cool(provider_id, model_id, failure.retry_after_s)
+        if failure.breaker is BreakerEffect.OPEN:
+            self._breakers.open(provider_id)
+            alert(provider_id, failure.code)
+
+    async def _timed(self, candidate: Candidate, call: Call[A], deadline: Deadline, run: Run) -> A:
         provider = candidate.entry.provider
         allowed_s = min(provider.timeout_secs, deadline.remaining_s())
         started_s = self._clock.monotonic_s()
         try:
-            async with asyncio.timeout(allowed_s):
+            async with asyncio.timeout(allowed_s):  # cancels the call, which closes its connection
                 answer = await call(self._providers.get(provider.id), candidate, allowed_s)
         except TimeoutError as exc:
             failure = ProviderTimeout(f"the provider did not answer within {allowed_s:.1f} s")
@@ -127,109 +170,8 @@ class Executor:
             raise
         except Exception as exc:  # a mistake in one adapter must not keep the next provider from answering
             logger().error("unexpected error in an attempt", extra={"provider": provider.id, "where": where(exc)})
-            mistake = ProviderServerError("the bridge could not work with this provider; its log says where")
+            mistake = AdapterFault("the bridge could not work with this provider; its log says where")
             run.failed(candidate, mistake, started_s)
             raise mistake from exc
-        run.answered(candidate, started_s)
+        run.answered(candidate, answer.usage, started_s)
         return answer
-
-
-class _Run:
-    """The attempts of one request so far."""
-
-    def __init__(self, clock: Clock, started_s: float) -> None:
-        self._clock = clock
-        self._started_s = started_s
-        self._attempts: list[Attempt] = []
-        self._failures: list[ProviderError] = []
-        self._too_small = 0
-
-    def may_try(self, candidate: Candidate) -> bool:
-        """After a prompt was too long for one model, only a strictly larger window is worth a try."""
-        return candidate.entry.model.context_window > self._too_small
-
-    def failed(self, candidate: Candidate, failure: ProviderError, started_s: float) -> None:
-        """Notes a failed attempt."""
-        self._failures.append(failure)
-        self._note(candidate, failure.code, failure.provider_status, failure.message, started_s)
-        if isinstance(failure, ContextLengthExceeded):
-            self._too_small = max(self._too_small, candidate.entry.model.context_window)
-
-    def answered(self, candidate: Candidate, started_s: float) -> None:
-        """Notes the attempt that answered."""
-        self._note(candidate, "ok", 200, "answered", started_s)
-
-    def _note(self, candidate: Candidate, code: str, status: int | None, reason: str, started_s: float) -> None:
-        entry = candidate.entry
-        ms = round((self._clock.monotonic_s() - started_s) * 1000)
-        self._attempts.append(Attempt(entry.provider.id, entry.model.model_id, code, status, reason, ms))
-
-    def public(self) -> list[dict[str, object]]:
-        """The attempts as callers see them."""
-        return [dict(attempt.public()) for attempt in self._attempts]
-
-    def receipt(self, candidate: Candidate, plan: RoutePlan, usage: Usage | None) -> Receipt:
-        """The receipt of the answer that `candidate` gave."""
-        entry, quote = candidate.entry, candidate.quote
-        return Receipt(
-            provider_id=entry.provider.id,
-            model_id=entry.model.model_id,
-            attempts=tuple(self._attempts),
-            notes=plan.notes,
-            estimated_cost=quote.estimate_usd,
-            cost_bound=quote.bound_usd,
-            cost=_cost(candidate, usage),
-            price_source=entry.price.source if entry.price else None,
-            latency_ms=round((self._clock.monotonic_s() - self._started_s) * 1000),
-        )
-
-    def exhausted(self, deadline: Deadline, plan: RoutePlan) -> BridgeError:
-        """What it means that no candidate answered."""
-        last = self._failures[-1]
-        if isinstance(last, ContextLengthExceeded) and all(type(failure) is type(last) for failure in self._failures):
-            return last
-        if all(isinstance(failure, ProviderRateLimited) for failure in self._failures):
-            waits = [failure.retry_after_s for failure in self._failures if failure.retry_after_s is not None]
-            message = "every provider that could answer limits its rate now; try again later"
-            return RateLimited(message, attempts=self.public(), retry_after_s=min(waits, default=1.0))
-        if isinstance(last, ProviderTimeout) and deadline.remaining_s() <= _SHORTEST_ATTEMPT_S:
-            return OutOfTime("the deadline passed before a provider answered", attempts=self.public())
-        tried = ", ".join(dict.fromkeys(f"{a.provider_id}: {a.reason}" for a in self._attempts))
-        left_out = [*plan.excluded_by(Barrier.COST), *plan.excluded_by(Barrier.BREAKER)]
-        reasons = ((_name(row), row.exclusion.reason) for row in left_out if row.exclusion)
-        passed_over = "".join(f"; not tried was {name}: {reason}" for name, reason in reasons)
-        message = f"every provider that could answer failed ({tried}){passed_over}"
-        return AllProvidersFailed(message, attempts=self.public())
-
-
-def _cost(candidate: Candidate, usage: Usage | None) -> Decimal | None:
-    """The bill by the provider's own count; without a count, the estimate."""
-    price = candidate.entry.price
-    if price is None or usage is None:
-        return candidate.quote.estimate_usd
-    return price.cost_usd(
-        prompt_tokens=usage.prompt_tokens, completion_tokens=usage.completion_tokens, cached_tokens=usage.cached_tokens
-    )
-
-
-def require_candidates(plan: RoutePlan) -> None:
-    """Raises the error that an empty plan means: too expensive, all breakers open, or nothing capable."""
-    if plan.candidates:
-        return
-    if plan.excluded_by(Barrier.BREAKER):
-        raise NoProviderAvailable(
-            "every provider that could answer has an open circuit breaker; try again later", retry_after_s=60
-        )
-    if costly := plan.excluded_by(Barrier.COST):
-        known = [row for row in costly if row.quote.bound_usd is not None]
-        first = min(known or costly, key=lambda row: row.quote.bound_usd or Decimal(0))
-        reason = first.exclusion.reason if first.exclusion else ""
-        limit = f"no model fits the cost limit of ${usd_text(plan.limit_usd or Decimal(0))}"
-        cheapest = "; the cheapest is " if known else "; of "
-        raise CostLimitExceeded(f"{limit}{cheapest}{_name(first)}: {reason}", param="max_cost")
-    reasons = dict.fromkeys(f"{_name(row)}: {row.exclusion.reason}" for row in plan.listings if row.exclusion)
-    raise NoCapableModel("no configured model can do this: " + ("; ".join(reasons) or "no model is configured"))
-
-
-def _name(row: Listing) -> str:
-    return f"{row.entry.provider.id}/{row.entry.model.model_id}"

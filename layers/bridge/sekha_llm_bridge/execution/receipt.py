@@ -9,6 +9,9 @@ from decimal import Decimal
 class Attempt:
     """One call of one provider. `status` is the provider's HTTP status, None where there was no answer; `code` says
     how it ended.
+
+    `cost_usd` is its bill, None where nobody knows it: the price, or whether a provider bills what broke off.
+    `most_usd` is what it may have cost then, as far as that can be bounded.
     """
 
     provider_id: str
@@ -17,6 +20,8 @@ class Attempt:
     status: int | None
     reason: str
     latency_ms: int
+    cost_usd: Decimal | None
+    most_usd: Decimal | None
 
     def public(self) -> Mapping[str, object]:
         """As callers see it."""
@@ -27,12 +32,17 @@ class Attempt:
             "code": self.code,
             "reason": self.reason,
             "latency_ms": self.latency_ms,
+            "cost": usd(self.cost_usd),
+            "cost_bound": usd(self.most_usd),
         }
 
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """The bill and the story of one answered request; costs in USD, None where the price is not known."""
+    """The bill and the story of one answered request; costs in USD, None where the price is not known.
+
+    `cost` is the sum of all attempts whose bill is known, `cost_bound` what all of them together cannot exceed.
+    """
 
     provider_id: str
     model_id: str
@@ -60,12 +70,17 @@ class Receipt:
 
     def headers(self) -> dict[str, str]:
         """The same in short, as response headers."""
-        headers = {
+        return {
             "x-bridge-provider": self.provider_id,
             "x-bridge-model": self.model_id.encode("ascii", "replace").decode(),
-            "x-bridge-attempts": str(len(self.attempts)),
+            **bill_headers(len(self.attempts), self.cost),
         }
-        return headers if self.cost is None else {**headers, "x-bridge-cost-usd": f"{self.cost:f}"}
+
+
+def bill_headers(attempts: int, cost_usd: Decimal | None) -> dict[str, str]:
+    """What answers and errors alike say of the attempts made; no cost where it is not known."""
+    headers = {"x-bridge-attempts": str(attempts)}
+    return headers if cost_usd is None else {**headers, "x-bridge-cost-usd": f"{cost_usd:f}"}
 
 
 def usd(amount: Decimal | None) -> float | None:

@@ -1,5 +1,23 @@
-"""What is known of each provider's health: the last check, and the circuit breaker."""
+"""What is known of each provider's health: the last check, the circuit breaker, and pauses that it asked for."""
 
-from sekha_llm_bridge.resilience.records import BreakerState, BreakerStatus, CheckResult, HealthStore, ProviderRecord
+from sekha_llm_bridge.resilience.breakers import Breakers
+from sekha_llm_bridge.resilience.cooldowns import Cooldowns
+from sekha_llm_bridge.resilience.records import (
+    BreakerState,
+    BreakerStatus,
+    BreakerView,
+    CheckResult,
+    HealthStore,
+    ProviderRecord,
+)
 
-__all__ = ["BreakerState", "BreakerStatus", "CheckResult", "HealthStore", "ProviderRecord"]
+__all__ = [
+    "BreakerState",
+    "BreakerStatus",
+    "BreakerView",
+    "Breakers",
+    "CheckResult",
+    "Cooldowns",
+    "HealthStore",
+    "ProviderRecord",
+]

@@ -25,6 +25,14 @@ class BreakerStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class BreakerView:
+    """A breaker as the planner sees it; `retry_after_s` says when one that is open may let a request through again."""
+
+    state: BreakerState
+    retry_after_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class CheckResult:
     """What one scheduled check of one provider found; `latency_ms` is None when it did not answer, `error` is then
     its code.

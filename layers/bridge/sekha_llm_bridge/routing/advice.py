@@ -7,7 +7,7 @@ from sekha_llm_bridge.config.models import ModelConfig, ProviderConfig
 from sekha_llm_bridge.config.vocabulary import ProviderType
 from sekha_llm_bridge.pricing import PriceBook
 from sekha_llm_bridge.providers import has_adapter
-from sekha_llm_bridge.routing.planner import USUAL_MOST_OUTPUT
+from sekha_llm_bridge.routing.costing import USUAL_MOST_OUTPUT
 
 
 def advice(settings: Settings) -> Iterator[str]:

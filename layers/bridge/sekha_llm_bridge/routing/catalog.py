@@ -1,11 +1,13 @@
-"""Every configured model in one flat list, with what planning needs to know of it."""
+"""Every configured model in one flat list, with what planning needs to know of it worked out beforehand."""
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 
 from sekha_llm_bridge.config.loaded import Settings
 from sekha_llm_bridge.config.models import DefaultModels, ModelConfig, ProviderConfig, Task
-from sekha_llm_bridge.pricing import Price, PriceBook
+from sekha_llm_bridge.pricing import Price, PriceBook, image_tokens
 from sekha_llm_bridge.providers import has_adapter, takes_image_urls
 from sekha_llm_bridge.providers.registry import speaks_openai
 
@@ -17,10 +19,36 @@ ALIASES: dict[str, Task] = {
 }
 """The keys of `default_models`, and the task that each stands for."""
 
+LIKELY_OUTPUT_TOKENS = 500
+ENDLESS = 2**53
+_COST_BITS = 101  # more than any cost in pico-USD takes
+PICO_USD = Decimal(10) ** 12
+_PICO_USD_PER_TOKEN = PICO_USD / Decimal(1_000_000)  # for one USD per million tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """A price in whole numbers, because a thousand models are compared with them for each request.
+
+    Rates are pico-USD per token: `input_rate` and `output_rate` the usual ones, for ranking; `dear_input_rate` and
+    `dear_output_rate` the dearest, rounded up, for limits. `is_flat`: those four are the whole price.
+    """
+
+    is_free: bool
+    is_flat: bool
+    input_rate: int
+    output_rate: int
+    dear_input_rate: int
+    dear_output_rate: int
+
 
 @dataclass(frozen=True, slots=True)
 class CatalogModel:
-    """One model of one provider; `position` is its place in the file."""
+    """One model of one provider; `position` is its place in the file.
+
+    `rank_base` orders by priority, above any cost. `likely_image` and `most_image` are the tokens that an image is
+    billed as; `most_output` is the longest answer.
+    """
 
     provider: ProviderConfig
     model: ModelConfig
@@ -29,6 +57,28 @@ class CatalogModel:
     has_adapter: bool
     speaks_openai: bool
     takes_image_urls: bool
+    figures: Figures | None
+    model_id: str
+    rank_base: int
+    window: int
+    most_output: int
+    likely_output: int
+    likely_image: int
+    most_image: int
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What tells it from others when it is called: the provider and the model's name there."""
+        return self.provider.id, self.model.model_id
+
+    @property
+    def is_free(self) -> bool:
+        """Whether nothing is ever billed for it."""
+        return self.figures is not None and self.figures.is_free
+
+    def serves(self, task: Task | None) -> bool:
+        """Whether it is for that task; without one any chat model is."""
+        return self.model.is_chat if task is None else self.model.serves(task)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +87,17 @@ class Catalog:
 
     models: tuple[CatalogModel, ...]
     defaults: DefaultModels
+    usable: Mapping[Task | None, tuple[CatalogModel, ...]]
+    repeated: bool
 
     @classmethod
     def of(cls, settings: Settings, prices: PriceBook) -> "Catalog":
         """The catalog of a configuration."""
         pairs = ((provider, model) for provider in settings.providers for model in provider.models)
-        return cls(tuple(_entry(i, *pair, prices) for i, pair in enumerate(pairs)), settings.default_models)
+        models = tuple(_entry(i, *pair, prices) for i, pair in enumerate(pairs))
+        ours = [entry for entry in by_priority(models) if entry.has_adapter]
+        usable = {task: tuple(entry for entry in ours if entry.serves(task)) for task in (None, *Task)}
+        return cls(models, settings.default_models, usable, len({entry.key for entry in models}) < len(models))
 
     def default_for(self, task: Task | None) -> str | None:
         """The default model of a task; a chat without a task has that of `chat_fast`."""
@@ -58,14 +113,41 @@ class Catalog:
         return tuple(dict.fromkeys(entry.model.model_id for entry in (self.models if entries is None else entries)))
 
 
+def by_priority(entries: Iterable[CatalogModel]) -> list[CatalogModel]:
+    """The entries by priority, then in the file's order."""
+    return sorted(entries, key=lambda entry: (entry.provider.priority, entry.position))
+
+
 def _entry(position: int, provider: ProviderConfig, model: ModelConfig, prices: PriceBook) -> CatalogModel:
     kind = provider.provider_type
+    price = prices.price(provider, model)
+    likely_image, most_image = image_tokens(model.model_id)
     return CatalogModel(
-        provider,
-        model,
-        prices.price(provider, model),
-        position,
-        has_adapter(kind),
-        speaks_openai(kind),
-        takes_image_urls(kind),
+        provider=provider,
+        model=model,
+        price=price,
+        position=position,
+        has_adapter=has_adapter(kind),
+        speaks_openai=speaks_openai(kind),
+        takes_image_urls=takes_image_urls(kind),
+        figures=None if price is None else _figures(price),
+        model_id=model.model_id,
+        rank_base=provider.priority << _COST_BITS,
+        window=model.context_window,
+        most_output=model.max_output_tokens or ENDLESS,
+        likely_output=min(LIKELY_OUTPUT_TOKENS, model.max_output_tokens or ENDLESS),
+        likely_image=likely_image,
+        most_image=most_image,
+    )
+
+
+def _figures(price: Price) -> Figures:
+    dear_input, dear_output = price.dearest(0)
+    return Figures(
+        is_free=price.is_free,
+        is_flat=not (price.tiers or price.request_usd),
+        input_rate=round(price.rates.input_usd_per_mtok * _PICO_USD_PER_TOKEN),
+        output_rate=round(price.rates.output_usd_per_mtok * _PICO_USD_PER_TOKEN),
+        dear_input_rate=math.ceil(dear_input * _PICO_USD_PER_TOKEN),
+        dear_output_rate=math.ceil(dear_output * _PICO_USD_PER_TOKEN),
     )

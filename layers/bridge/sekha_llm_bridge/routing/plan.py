@@ -1,4 +1,4 @@
-"""The planner's answer: the models to try, in order, and the reason for each that is left out."""
+"""What a plan is made of: models with their price for this request, and reasons for leaving models out."""
 
 from dataclasses import dataclass
 from decimal import Decimal
@@ -14,14 +14,16 @@ class Barrier(StrEnum):
     UNFIT = "unfit"
     COST = "cost"
     BREAKER = "breaker"
+    COOLING = "cooling"
 
 
 @dataclass(frozen=True, slots=True)
 class Exclusion:
-    """Why a model is left out, in words for people."""
+    """Why a model is left out, in words for people; `retry_after_s` where waiting helps."""
 
     barrier: Barrier
     reason: str
+    retry_after_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,6 @@ class Candidate:
     entry: CatalogModel
     quote: Quote
     output_cap: int | None
-    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,17 +55,3 @@ class Listing:
     quote: Quote
     breaker: BreakerState
     exclusion: Exclusion | None
-
-
-@dataclass(frozen=True, slots=True)
-class RoutePlan:
-    """`candidates` in the order to try; `listings` has every configured model, the candidates first."""
-
-    candidates: tuple[Candidate, ...]
-    listings: tuple[Listing, ...]
-    notes: tuple[str, ...]
-    limit_usd: Decimal | None
-
-    def excluded_by(self, barrier: Barrier) -> tuple[Listing, ...]:
-        """The listings that one kind of barrier keeps out."""
-        return tuple(row for row in self.listings if row.exclusion is not None and row.exclusion.barrier is barrier)

@@ -6,7 +6,7 @@ from decimal import Decimal
 
 from sekha_llm_bridge.config.models import Task
 from sekha_llm_bridge.pricing import TokenCount
-from sekha_llm_bridge.resilience import BreakerState
+from sekha_llm_bridge.resilience import BreakerView
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +51,14 @@ class RouteRequest:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What the configuration sets for every request, and the breakers as they were last read (absent: closed)."""
+    """What the configuration sets for every request, and what is known of the providers now.
+
+    `breakers` is by provider id (absent: closed); `cooling_s` by (provider id, model id): how many seconds a provider
+    has asked not to be called for that model.
+    """
 
     cost_aware: bool = True
     max_cost_usd: Decimal | None = None
     min_output_tokens: int = 64
-    breakers: Mapping[str, BreakerState] = field(default_factory=dict)
+    breakers: Mapping[str, BreakerView] = field(default_factory=dict)
+    cooling_s: Mapping[tuple[str, str], float] = field(default_factory=dict)

@@ -1,0 +1,1 @@
+"""What the bridge itself costs, measured beside a floor in the same run. `infra/bench/run` lists the benchmarks."""

@@ -1,0 +1,118 @@
+"""A provider that answers at once: canned answers of realistic size, in a process of its own.
+
+It reads no more of a request than where it ends and which of two paths it is for, so that it is never what is measured.
+"""
+
+import asyncio
+import json
+import random
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from bridge_bench.cores import pin
+
+DIMENSION = 768
+_HEAD_END = b"\r\n\r\n"
+_LENGTH = b"content-length:"
+_HEADERS = (
+    "date: Mon, 02 Nov 2026 10:00:00 GMT",
+    "content-type: application/json",
+    "server: envoy",
+    "openai-processing-ms: 431",
+    "openai-version: 2020-10-01",
+    "x-request-id: req_8c5e2b7d41f04f0b9a6f5d1c",
+    "x-ratelimit-limit-requests: 10000",
+    "x-ratelimit-remaining-requests: 9999",
+)
+_SENTENCE = "The tide comes in twice a day because the earth turns below two bulges of water. "
+
+
+@contextmanager
+def fast_provider(core: int | None) -> Iterator[int]:
+    """Runs it on `core` meanwhile; gives the port on loopback."""
+    command = [sys.executable, "-m", __name__, *([] if core is None else [str(core)])]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None  # noqa: S101 — both were asked for above
+        assert process.stdout is not None  # noqa: S101 — as above
+        yield int(process.stdout.readline())
+        process.stdin.close()
+
+
+class _Connection(asyncio.Protocol):
+    """One connection: a whole request in, the canned answer out."""
+
+    def __init__(self) -> None:
+        self._received = b""
+        self._transport: asyncio.WriteTransport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """See `asyncio.Protocol`."""
+        self._transport = transport if isinstance(transport, asyncio.WriteTransport) else None
+
+    def data_received(self, data: bytes) -> None:
+        """See `asyncio.Protocol`."""
+        self._received += data
+        head, found, body = self._received.partition(_HEAD_END)
+        if found and len(body) >= _length_of_body(head) and self._transport is not None:
+            self._received = b""
+            self._transport.write(_EMBEDDING if b"/embeddings" in head.partition(b"\r\n")[0] else _CHAT)
+
+
+def _length_of_body(head: bytes) -> int:
+    _, found, rest = head.lower().partition(_LENGTH)
+    return int(rest.partition(b"\r\n")[0]) if found else 0
+
+
+def _answer(body: object) -> bytes:
+    content = json.dumps(body).encode()
+    return "\r\n".join(["HTTP/1.1 200 OK", *_HEADERS, f"content-length: {len(content)}", "", ""]).encode() + content
+
+
+_CHAT = _answer(
+    {
+        "id": "chatcmpl-B2mXv9pQ0dGZkqk7v1sTZ6oYw",
+        "object": "chat.completion",
+        "created": 1_793_613_600,
+        "model": "gpt-4o-mini-2024-07-18",
+        "choices": [
+            {
+                "index": 0,
+                "message": {"role": "assistant", "content": _SENTENCE * 8, "refusal": None, "annotations": []},
+                "logprobs": None,
+                "finish_reason": "stop",
+            }
+        ],
+        "usage": {
+            "prompt_tokens": 262,
+            "completion_tokens": 128,
+            "total_tokens": 390,
+            "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 0},
+            "completion_tokens_details": {"reasoning_tokens": 0, "audio_tokens": 0},
+        },
+        "service_tier": "default",
+        "system_fingerprint": "fp_b705f0c291",
+    }
+)
+_NUMBERS = random.Random(DIMENSION)  # noqa: S311 — the same numbers in every run, not secret ones
+_EMBEDDING = _answer(
+    {
+        "object": "list",
+        "data": [{"object": "embedding", "index": 0, "embedding": [_NUMBERS.gauss(0, 0.03) for _ in range(DIMENSION)]}],
+        "model": "text-embedding-3-small",
+        "usage": {"prompt_tokens": 12, "total_tokens": 12},
+    }
+)
+
+
+async def _serve() -> None:
+    """Serves until whoever started this closes its end of stdin."""
+    server = await asyncio.get_running_loop().create_server(_Connection, "127.0.0.1", 0)
+    print(server.sockets[0].getsockname()[1], flush=True)
+    await asyncio.to_thread(sys.stdin.read)
+
+
+if __name__ == "__main__":
+    pin(int(sys.argv[1]) if len(sys.argv) > 1 else None)
+    asyncio.run(_serve())

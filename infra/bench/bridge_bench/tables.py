@@ -1,0 +1,47 @@
+"""Measurements as tables: every number is the median of its repeats, with the lowest and the highest of them."""
+
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+
+from bridge_bench.measuring import Samples
+
+_NAME_WIDTH, _CELL_WIDTH = 52, 18
+_US, _MS = 1e3, 1e6
+
+
+def warm_table(series: Mapping[str, Sequence[Samples]]) -> str:
+    """Rows of calls, with a `Samples` for each repeat; microseconds."""
+    columns: dict[str, Callable[[Samples], float]] = {
+        "wall p50": lambda samples: statistics.median(samples.wall),
+        "wall p90": lambda samples: _p90(samples.wall),
+        "CPU p50": lambda samples: statistics.median(samples.cpu),
+        "CPU p90": lambda samples: _p90(samples.cpu),
+    }
+    rows = [
+        _row(name, [_cell([of(samples) for samples in repeats], _US) for of in columns.values()])
+        for name, repeats in series.items()
+    ]
+    return "\n".join([_row("µs", list(columns)), *rows])
+
+
+def cold_table(starts: Mapping[str, Sequence[Sequence[int]]]) -> str:
+    """Rows of fresh processes, with (import, first request) for each process; milliseconds."""
+    rows = [
+        _row(name, [_cell(column, _MS) for column in zip(*processes, strict=True)])
+        for name, processes in starts.items()
+    ]
+    return "\n".join([_row("ms, in a fresh process", ["import", "first request"]), *rows])
+
+
+def _p90(samples: Sequence[int]) -> float:
+    return statistics.quantiles(samples, n=10)[-1]
+
+
+def _row(name: str, cells: Sequence[str]) -> str:
+    return name.ljust(_NAME_WIDTH) + "".join(cell.rjust(_CELL_WIDTH) for cell in cells)
+
+
+def _cell(repeated_ns: Sequence[float], unit_ns: float) -> str:
+    middle, lowest, highest = statistics.median(repeated_ns), min(repeated_ns), max(repeated_ns)
+    digits = 0 if unit_ns == _US else 1
+    return "{:.{n}f} ({:.{n}f}–{:.{n}f})".format(middle / unit_ns, lowest / unit_ns, highest / unit_ns, n=digits)

@@ -1,0 +1,125 @@
+"""One request on its way down the plan: what was tried, what it cost so far, and who is still worth a try."""
+
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+from sekha_llm_bridge.clock import Clock
+from sekha_llm_bridge.errors import ContextLengthExceeded, ProviderError
+from sekha_llm_bridge.execution.receipt import Attempt, Receipt
+from sekha_llm_bridge.routing import Candidate, CatalogModel, Exclusion, RoutePlan
+from sekha_llm_bridge.usage import Usage
+
+NOTHING = Decimal(0)
+
+
+@dataclass
+class Run:
+    """The attempts of one request so far. `passed_over` are those of the plan that turned out not worth a try."""
+
+    plan: RoutePlan
+    clock: Clock
+    started_s: float
+    attempts: list[Attempt] = field(default_factory=list)
+    failures: list[ProviderError] = field(default_factory=list)
+    passed_over: list[tuple[CatalogModel, Exclusion]] = field(default_factory=list)
+    _spoilt: set[str] = field(default_factory=set)
+    _too_small: int = 0
+
+    def next_offer(self, entry: CatalogModel) -> Candidate | None:
+        """What to ask this model for now; None when after what has happened it is not worth a try.
+
+        A provider that refused the connection or the key would do so again. After a prompt was too long for one model
+        only a strictly larger window is worth a try. And what failed attempts have cost, or may have, is spent.
+        """
+        if entry.provider.id in self._spoilt or entry.window <= self._too_small:
+            return None
+        offer = self.plan.offer(entry, spent_usd=self.spent_usd)
+        if isinstance(offer, Candidate):
+            return offer
+        self.passed_over.append((entry, offer))
+        return None
+
+    def failed(self, candidate: Candidate, failure: ProviderError, started_s: float) -> None:
+        """Notes a failed attempt, with what it cost or may have cost."""
+        self.failures.append(failure)
+        entry = candidate.entry
+        if isinstance(failure, ContextLengthExceeded):
+            self._too_small = max(self._too_small, entry.window)
+        if failure.spoils_provider:
+            self._spoilt.add(entry.provider.id)
+        cost_usd, most_usd = bill_of_failure(candidate, failure)
+        self._note(candidate, failure.code, failure.provider_status, failure.message, started_s, cost_usd, most_usd)
+
+    def answered(self, candidate: Candidate, usage: Usage | None, started_s: float) -> None:
+        """Notes the attempt that answered."""
+        cost_usd = bill(candidate, usage)
+        most_usd = candidate.quote.bound_usd if usage is None else cost_usd
+        self._note(candidate, "ok", 200, "answered", started_s, cost_usd, most_usd)
+
+    @property
+    def spent_usd(self) -> Decimal:
+        """What the attempts so far have cost at most; under a limit every price is known."""
+        return sum((attempt.most_usd or NOTHING for attempt in self.attempts), NOTHING)
+
+    @property
+    def cost_usd(self) -> Decimal | None:
+        """What the attempts cost, as far as it is known; None where a price is not."""
+        known = [attempt.cost_usd for attempt in self.attempts if attempt.cost_usd is not None]
+        unpriced = any(attempt.most_usd is None for attempt in self.attempts)
+        return None if unpriced else sum(known, NOTHING)
+
+    def public(self) -> list[dict[str, object]]:
+        """The attempts as callers see them."""
+        return [dict(attempt.public()) for attempt in self.attempts]
+
+    def receipt(self, candidate: Candidate) -> Receipt:
+        """The receipt of the answer that `candidate` gave, after `answered`."""
+        entry, quote = candidate.entry, candidate.quote
+        before = sum((attempt.most_usd or NOTHING for attempt in self.attempts[:-1]), NOTHING)
+        return Receipt(
+            provider_id=entry.provider.id,
+            model_id=entry.model.model_id,
+            attempts=tuple(self.attempts),
+            notes=self.plan.notes,
+            estimated_cost=quote.estimate_usd,
+            cost_bound=None if quote.bound_usd is None else before + quote.bound_usd,
+            cost=self.cost_usd,
+            price_source=entry.price.source if entry.price else None,
+            latency_ms=self._ms_since(self.started_s),
+        )
+
+    def _note(
+        self,
+        candidate: Candidate,
+        code: str,
+        status: int | None,
+        reason: str,
+        started_s: float,
+        cost_usd: Decimal | None,
+        most_usd: Decimal | None,
+    ) -> None:
+        provider_id, model_id = candidate.entry.key
+        ms = self._ms_since(started_s)
+        self.attempts.append(Attempt(provider_id, model_id, code, status, reason, ms, cost_usd, most_usd))
+
+    def _ms_since(self, started_s: float) -> int:
+        return round((self.clock.monotonic_s() - started_s) * 1000)
+
+
+def bill(candidate: Candidate, usage: Usage | None) -> Decimal | None:
+    """What an answer costs by the provider's own count; without a count, the estimate."""
+    price = candidate.entry.price
+    return candidate.quote.estimate_usd if price is None or usage is None else price.cost_usd(usage)
+
+
+def bill_of_failure(candidate: Candidate, failure: ProviderError) -> tuple[Decimal | None, Decimal | None]:
+    """(What a failed attempt cost, what it cost at most), None for not known.
+
+    An unusable answer that counts its tokens is billed by them. What broke off may be billed, and nobody will say so.
+    """
+    if failure.usage is not None:
+        cost_usd = bill(candidate, failure.usage)
+        return cost_usd, cost_usd
+    if failure.may_be_billed and not candidate.entry.is_free:
+        return None, candidate.quote.bound_usd
+    return NOTHING, NOTHING

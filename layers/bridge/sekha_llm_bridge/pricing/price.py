@@ -1,0 +1,88 @@
+"""What a model costs: rates, which may rise with the length of the prompt, and what follows from them."""
+
+from dataclasses import dataclass
+from decimal import Decimal
+
+from sekha_llm_bridge.usage import Usage
+
+MILLION = Decimal(1_000_000)
+_ENDLESS = 2**53
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """USD per million tokens of each kind. Some providers bill what they write to their cache dearer than other input."""
+
+    input_usd_per_mtok: Decimal
+    output_usd_per_mtok: Decimal
+    cached_input_usd_per_mtok: Decimal
+    cache_write_usd_per_mtok: Decimal
+
+    @property
+    def dearest_input_usd_per_mtok(self) -> Decimal:
+        """What a prompt token costs at most."""
+        return max(self.input_usd_per_mtok, self.cached_input_usd_per_mtok, self.cache_write_usd_per_mtok)
+
+
+@dataclass(frozen=True, slots=True)
+class Tier:
+    """The rates of a request whose prompt has more than `above_tokens` tokens; they hold for all of its tokens."""
+
+    above_tokens: int
+    rates: Rates
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """What a model costs, and where the figures come from (`config`, `free`, or the snapshot's name and date).
+
+    `tiers` are in ascending order. `request_usd` is billed for each request, whatever its size.
+    """
+
+    rates: Rates
+    source: str
+    tiers: tuple[Tier, ...] = ()
+    request_usd: Decimal = Decimal(0)
+
+    def cost_usd(self, usage: Usage) -> Decimal:
+        """What a provider bills for that usage."""
+        cached = min(usage.cached_tokens, usage.prompt_tokens)
+        written = min(usage.cache_write_tokens, usage.prompt_tokens - cached)
+        rates = self._rates_at(usage.prompt_tokens)
+        tokens_usd = (
+            (usage.prompt_tokens - cached - written) * rates.input_usd_per_mtok
+            + cached * rates.cached_input_usd_per_mtok
+            + written * rates.cache_write_usd_per_mtok
+            + usage.completion_tokens * rates.output_usd_per_mtok
+        )
+        return self.request_usd + tokens_usd / MILLION
+
+    def dearest(self, prompt_tokens: int) -> tuple[Decimal, Decimal]:
+        """The most that (an input, an output) token costs in USD per million when the prompt has at most so many tokens,
+        whatever the provider does with its cache.
+        """
+        reached = [self.rates, *(tier.rates for tier in self.tiers if prompt_tokens > tier.above_tokens)]
+        inputs = (rates.dearest_input_usd_per_mtok for rates in reached)
+        return max(inputs), max(rates.output_usd_per_mtok for rates in reached)
+
+    def bound_usd(self, *, prompt_tokens: int, completion_tokens: int) -> Decimal:
+        """The most that is billed for at most so many tokens."""
+        input_usd_per_mtok, output_usd_per_mtok = self.dearest(prompt_tokens)
+        tokens_usd = prompt_tokens * input_usd_per_mtok + completion_tokens * output_usd_per_mtok
+        return self.request_usd + tokens_usd / MILLION
+
+    @property
+    def is_free(self) -> bool:
+        """Whether nothing is ever billed."""
+        return not (self.request_usd or any(self.dearest(_ENDLESS)))
+
+    def _rates_at(self, prompt_tokens: int) -> Rates:
+        return next((tier.rates for tier in reversed(self.tiers) if prompt_tokens > tier.above_tokens), self.rates)
+
+
+FREE = Price(Rates(Decimal(0), Decimal(0), Decimal(0), Decimal(0)), "free")
+
+
+def usd_text(amount: Decimal) -> str:
+    """An amount for people: `0.0000001`, never `1E-7`."""
+    return f"{amount.normalize():f}"

@@ -1,0 +1,192 @@
+"""Random worlds: fleets of models, requests, and providers that answer, fail, hang and bill as they like."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+from hypothesis import strategies as st
+
+from sekha_llm_bridge import errors
+from sekha_llm_bridge.config.models import Task
+from sekha_llm_bridge.errors import BridgeError
+from sekha_llm_bridge.execution import Deadline, Executor, Outcome
+from sekha_llm_bridge.execution.deadline import MARGIN_S
+from sekha_llm_bridge.pricing import PriceBook, TokenCount
+from sekha_llm_bridge.providers import ChatAnswer, ProviderDirectory
+from sekha_llm_bridge.providers.base import Provider
+from sekha_llm_bridge.providers.http import JsonHttp
+from sekha_llm_bridge.resilience import Breakers, Cooldowns
+from sekha_llm_bridge.routing import Candidate, Catalog, Limits, RoutePlan, RouteRequest, plan
+from sekha_llm_bridge.usage import Usage
+from tests.fakes.clock import FakeClock
+from tests.fakes.settings import chat_model, make_settings, provider
+from tests.fakes.virtual_time import run
+
+prices = st.none() | st.tuples(st.integers(0, 60), st.integers(0, 90)).map(lambda pair: (pair[0] / 10, pair[1] / 10))
+models = st.builds(
+    lambda name, price, window, most, sees, tools, task: chat_model(
+        f"m{name}",
+        price=price,
+        context_window=window,
+        max_output_tokens=most,
+        supports_vision=sees,
+        supports_function_calling=tools,
+        task=task,
+    ),
+    st.integers(0, 5),
+    prices,
+    st.sampled_from([64, 4096, 128_000]),
+    st.none() | st.integers(1, 5000),
+    st.booleans(),
+    st.sampled_from([None, True, False]),
+    st.sampled_from(["chat_small", "chat_large", "chat_smart"]),
+)
+kinds = st.sampled_from(["openai", "ollama", "gemini", "anthropic"])
+fleets = st.lists(
+    st.tuples(kinds, st.integers(1, 3), st.integers(1, 60), st.lists(models, min_size=1, max_size=4)),
+    min_size=1,
+    max_size=5,
+).map(
+    lambda rows: [
+        provider(
+            f"p{i}", *ms, provider_type=kind, priority=rank, timeout_secs=wait, base_url="http://h/v1", api_key="k"
+        )
+        for i, (kind, rank, wait, ms) in enumerate(rows)
+    ]
+)
+prompts = st.tuples(st.integers(0, 3000), st.integers(0, 9000), st.integers(0, 2)).map(
+    lambda sizes: TokenCount(estimate=sizes[0], bound=sizes[0] + sizes[1], least=sizes[0] // 2, images=sizes[2])
+)
+limits_usd = st.none() | st.decimals(0, "0.2", places=6)
+route_requests = st.builds(
+    RouteRequest,
+    task=st.sampled_from([None, None, Task.CHAT_SMALL, Task.CHAT_SMART]),
+    prompt=prompts,
+    output_tokens=st.none() | st.integers(1, 5000),
+    answers=st.integers(1, 3),
+    pinned=st.sampled_from([None, None, None, "m0", "m1"]),
+    preferred=st.sampled_from([None, "m0", "m1", "ghost"]),
+    needs_vision=st.booleans(),
+    needs_tools=st.booleans(),
+    max_cost_usd=limits_usd,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Happening:
+    """What one call comes to: after `delay_s` it answers or fails as `kind` says.
+
+    Whatever it says, it bills: these shares, in thousandths, of what was allowed.
+    """
+
+    delay_s: float
+    kind: str
+    prompt_share: int
+    output_share: int
+    cached_share: int
+
+
+HARMLESS = {
+    "server": lambda usage: errors.ProviderServerError("x"),
+    "limited": lambda usage: errors.ProviderRateLimited("x", retry_after_s=5),
+    "key": lambda usage: errors.CredentialsRejected("x"),
+    "quota": lambda usage: errors.QuotaExhausted("x"),
+    "missing": lambda usage: errors.ModelMissing("x"),
+    "refused": lambda usage: errors.ConnectFailed("x"),
+    "fault": lambda usage: errors.CallerFault("x"),
+    "content": lambda usage: errors.ContentRefused("x"),
+    "context": lambda usage: errors.ContextLengthExceeded("x"),
+}
+BILLED: dict[str, Callable[[Usage], Exception]] = {
+    "unusable": lambda usage: errors.MalformedAnswer("x", usage=usage),
+    "error within": lambda usage: errors.ProviderServerError("x", usage=usage),
+    "context late": lambda usage: errors.ContextLengthExceeded("x", usage=usage),
+    "unusable, uncounted": lambda usage: errors.MalformedAnswer("x"),
+    "lost": lambda usage: errors.ConnectionLost("x"),
+    "gateway timeout": lambda usage: errors.ProviderTimeout("x"),
+    "bug": lambda usage: RuntimeError("x"),
+}
+happenings = st.builds(
+    Happening,
+    st.sampled_from([0.0, 0.001, 0.4, 3.0, 29.0, 1e6]),
+    st.sampled_from(["ok", "ok, uncounted", *HARMLESS, *BILLED]),
+    st.integers(0, 1000),
+    st.integers(0, 1000),
+    st.integers(0, 1000),
+)
+
+
+@dataclass
+class World:
+    """One request among those providers. `billed_usd` is what they really charge, whether they say so or not."""
+
+    fleet: list[dict[str, Any]]
+    request: RouteRequest
+    limit_usd: Decimal | None
+    script: list[Happening]
+    remaining_s: float
+    clock: FakeClock = field(default_factory=FakeClock)
+    billed_usd: Decimal = Decimal(0)
+    called: list[tuple[str, str]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.settings = make_settings(*self.fleet)
+        self._turns = defaultdict[tuple[str, str], int](int)
+
+    def plan(self) -> RoutePlan:
+        return plan(self.request, Catalog.of(self.settings, PriceBook()), Limits(max_cost_usd=self.limit_usd))
+
+    def perform(self) -> Outcome[ChatAnswer] | BridgeError:
+        directory = ProviderDirectory(
+            self.settings.providers, JsonHttp(self.clock), self.clock, lambda name: directory_config(self, name)
+        )
+        executor = Executor(directory, self.clock, breakers=Breakers(self.clock, 60), cooldowns=Cooldowns(self.clock))
+        deadline = Deadline.after(self.remaining_s + MARGIN_S, self.clock)
+        return run(_told(executor.perform(self.plan(), self._call, deadline)), self.clock)
+
+    async def _call(self, _provider: Provider, candidate: Candidate, _timeout_s: float) -> ChatAnswer:
+        key = candidate.entry.key
+        self.called.append(key)
+        happening = self.script[(candidate.entry.position + self._turns[key]) % len(self.script)]
+        self._turns[key] += 1
+        usage = self._usage(candidate, happening)
+        if happening.kind not in HARMLESS:  # from the first moment on: it may be cut off while it works
+            self._bill(candidate, usage)
+        await asyncio.sleep(happening.delay_s)
+        if (failure := (HARMLESS | BILLED).get(happening.kind)) is not None:
+            raise failure(usage)
+        return ChatAnswer({}, usage if happening.kind == "ok" else None)
+
+    def _usage(self, candidate: Candidate, happening: Happening) -> Usage:
+        """No more than the provider can have read, or was told to write."""
+        request, entry = self.request, candidate.entry
+        asked = request.output_tokens if candidate.output_cap is None else candidate.output_cap
+        most = min(asked if asked is not None else entry.window, entry.most_output)
+        prompt = (request.prompt.bound + request.prompt.images * entry.most_image) * happening.prompt_share // 1000
+        output = most * request.answers * happening.output_share // 1000
+        cached = prompt * happening.cached_share // 1000
+        return Usage(prompt, output, cached, cache_write_tokens=prompt - cached)
+
+    def _bill(self, candidate: Candidate, usage: Usage) -> None:
+        if candidate.entry.price is not None:
+            self.billed_usd += candidate.entry.price.cost_usd(usage)
+
+
+def directory_config(world: World, name: str) -> Any:
+    """The same configuration again: the secrets have not changed."""
+    return next(config for config in world.settings.providers if config.id == name)
+
+
+async def _told(work: Coroutine[Any, Any, Outcome[ChatAnswer]]) -> Outcome[ChatAnswer] | BridgeError:
+    try:
+        return await work
+    except BridgeError as exc:
+        return exc
+
+
+worlds = st.builds(
+    World, fleets, route_requests, limits_usd, st.lists(happenings, min_size=1, max_size=8), st.floats(0, 60)
+)
