@@ -25,11 +25,21 @@ from environment import LAMBDA_PYTHON, LOCKS, find_python, installer_environment
 PLATFORMS = {"arm64": "aarch64-manylinux_2_34", "x86_64": "x86_64-manylinux_2_34"}
 # boto3 and what it brings are in Lambda's runtime, and Lambda keeps them in step with its services.
 IN_RUNTIME = frozenset({"boto3", "botocore", "jmespath", "python-dateutil", "s3transfer", "six", "urllib3"})
+# tiktoken asks for them to fetch tables and to look for special tokens, which the bridge never does.
+NEVER_IMPORTED = frozenset({"charset-normalizer", "regex", "requests"})
+# The bridge uses Powertools' Logger, Metrics and Parameters; these parts they do not import.
+OF_POWERTOOLS = (
+    *("event_handler", "utilities/auth_alpha", "utilities/batch", "utilities/circuit_breaker"),
+    *("utilities/data_classes", "utilities/data_masking", "utilities/feature_flags", "utilities/idempotency"),
+    *("utilities/kafka", "utilities/metadata", "utilities/parser", "utilities/streaming", "utilities/validation"),
+)
 # Left out of what is installed: tests, typing stubs, C headers, and what only an installer reads. Licences stay,
 # and so does the packages' metadata, which OpenTelemetry finds its parts by.
 NEEDLESS = (
     *("bin", ".lock", "**/tests", "**/*.pyi", "**/*.pxd", "**/*.h", "**/*.a"),
     *("*.dist-info/RECORD", "*.dist-info/INSTALLER", "*.dist-info/REQUESTED"),
+    "pydantic/v1",  # FastAPI looks whether it is there
+    *(f"aws_lambda_powertools/{part}" for part in OF_POWERTOOLS),
 )
 CODE = ROOT / "layers" / "bridge" / "sekha_llm_bridge"
 NOT_DEPLOYED = shutil.ignore_patterns("cli", "__pycache__", "*.pyc")
@@ -60,13 +70,16 @@ def add_bridge(folder: Path) -> None:
 
 
 def requirements(layer: str) -> str:
-    """The layer's part of its lock: without what the runtime has and, on top of the bridge's layer, what that has."""
+    """The layer's part of its lock: without what the runtime has, what is never imported and, on top of the bridge's
+    layer, what that has.
+    """
     wanted = locked(layer)
     below = {} if layer == "bridge" else locked("bridge")
     apart = sorted(name for name in wanted.keys() & below if version(wanted[name]) != version(below[name]))
     if apart:
         raise SystemExit(f"The locks of the two layers differ in {', '.join(apart)}. Run infra/locks/refresh.")
-    return "".join(text for name, text in wanted.items() if name not in below and name not in IN_RUNTIME)
+    elsewhere = IN_RUNTIME | (NEVER_IMPORTED if layer == "bridge" else below.keys() - NEVER_IMPORTED)
+    return "".join(text for name, text in wanted.items() if name not in elsewhere)
 
 
 def locked(layer: str) -> dict[str, str]:

@@ -79,9 +79,12 @@ class FakeProvider:
         """The next requests for `path` get these, one each."""
         self._scripts[path].extend(replies)
 
-    def always(self, path: str, reply: Reply) -> None:
-        """Every request for `path` that has no script left gets this."""
-        self._defaults[path] = reply
+    def always(self, path: str, reply: Reply | None) -> None:
+        """Every request for `path` that has no script left gets this; None brings the sensible answers back."""
+        if reply is None:
+            self._defaults.pop(path, None)
+        else:
+            self._defaults[path] = reply
 
     def calls(self, path: str) -> list[Received]:
         """The requests for `path` so far."""

@@ -7,13 +7,13 @@ from hypothesis import event, given, settings
 
 from sekha_llm_bridge.errors import BridgeError
 from sekha_llm_bridge.execution import Outcome
-from tests.property.worlds import World, worlds
+from tests.property.worlds import World, tight_worlds, worlds
 
 thorough = settings(max_examples=400)
 
 
 @thorough
-@given(worlds)
+@given(worlds | tight_worlds)
 def test_what_is_billed_never_exceeds_the_limit(world: World) -> None:
     result = world.perform()
     limits = [limit for limit in (world.limit_usd, world.request.max_cost_usd) if limit is not None]

@@ -25,7 +25,8 @@ from tests.fakes.clock import FakeClock
 from tests.fakes.settings import chat_model, make_settings, provider
 from tests.fakes.virtual_time import run
 
-prices = st.none() | st.tuples(st.integers(0, 60), st.integers(0, 90)).map(lambda pair: (pair[0] / 10, pair[1] / 10))
+known = st.tuples(st.integers(0, 60), st.integers(0, 90)).map(lambda pair: (pair[0] / 10, pair[1] / 10))
+prices = st.one_of(known, known, known, st.none())
 models = st.builds(
     lambda name, price, window, most, sees, tools, task: chat_model(
         f"m{name}",
@@ -38,13 +39,13 @@ models = st.builds(
     ),
     st.integers(0, 5),
     prices,
-    st.sampled_from([64, 4096, 128_000]),
+    st.sampled_from([64, 8192, 128_000, 128_000, 1_000_000]),
     st.none() | st.integers(1, 5000),
     st.booleans(),
     st.sampled_from([None, True, False]),
     st.sampled_from(["chat_small", "chat_large", "chat_smart"]),
 )
-kinds = st.sampled_from(["openai", "ollama", "gemini", "anthropic"])
+kinds = st.sampled_from(["openai", "openai", "gemini", "ollama", "anthropic"])
 fleets = st.lists(
     st.tuples(kinds, st.integers(1, 3), st.integers(1, 60), st.lists(models, min_size=1, max_size=4)),
     min_size=1,
@@ -60,17 +61,22 @@ fleets = st.lists(
 prompts = st.tuples(st.integers(0, 3000), st.integers(0, 9000), st.integers(0, 2)).map(
     lambda sizes: TokenCount(estimate=sizes[0], bound=sizes[0] + sizes[1], least=sizes[0] // 2, images=sizes[2])
 )
-limits_usd = st.none() | st.decimals(0, "0.2", places=6)
+limits_usd = st.one_of(
+    st.none(),
+    st.integers(0, 300_000).map(lambda micros: Decimal(micros) / 1_000_000),
+    st.sampled_from([Decimal("0.02"), Decimal("0.1"), Decimal(1)]),
+)
+seldom = st.sampled_from([False] * 5 + [True])
 route_requests = st.builds(
     RouteRequest,
-    task=st.sampled_from([None, None, Task.CHAT_SMALL, Task.CHAT_SMART]),
+    task=st.sampled_from([None] * 4 + [Task.CHAT_SMALL, Task.CHAT_SMART]),
     prompt=prompts,
     output_tokens=st.none() | st.integers(1, 5000),
     answers=st.integers(1, 3),
-    pinned=st.sampled_from([None, None, None, "m0", "m1"]),
+    pinned=st.sampled_from([None] * 6 + ["m0", "m1"]),
     preferred=st.sampled_from([None, "m0", "m1", "ghost"]),
-    needs_vision=st.booleans(),
-    needs_tools=st.booleans(),
+    needs_vision=seldom,
+    needs_tools=seldom,
     max_cost_usd=limits_usd,
 )
 
@@ -112,7 +118,7 @@ BILLED: dict[str, Callable[[Usage], Exception]] = {
 happenings = st.builds(
     Happening,
     st.sampled_from([0.0, 0.001, 0.4, 3.0, 29.0, 1e6]),
-    st.sampled_from(["ok", "ok, uncounted", *HARMLESS, *BILLED]),
+    st.sampled_from(["ok", "ok, uncounted", *HARMLESS, *BILLED, *BILLED]),
     st.integers(0, 1000),
     st.integers(0, 1000),
     st.integers(0, 1000),
@@ -188,5 +194,48 @@ async def _told(work: Coroutine[Any, Any, Outcome[ChatAnswer]]) -> Outcome[ChatA
 
 
 worlds = st.builds(
-    World, fleets, route_requests, limits_usd, st.lists(happenings, min_size=1, max_size=8), st.floats(0, 60)
+    World,
+    fleets,
+    route_requests,
+    limits_usd,
+    st.lists(happenings, min_size=1, max_size=8),
+    st.sampled_from([100.0, 20.0, 2.0]) | st.floats(0, 60),
 )
+
+
+def _tight(
+    rates: list[tuple[int, int]], prompt: int, output: int, tenths: int, script: list[Happening], chars_per_token: int
+) -> World:
+    """A limit that is some tenths of what the first model costs at most."""
+    fleet = [
+        provider(
+            f"p{i}",
+            chat_model("m", price=(a / 10, b / 10), context_window=10**6),
+            priority=i + 1,
+            base_url="http://h/v1",
+        )
+        for i, (a, b) in enumerate(rates)
+    ]
+    request = RouteRequest(None, TokenCount(prompt // chars_per_token, prompt, 0), output_tokens=output)
+    first_usd = Decimal(prompt * rates[0][0] + output * rates[0][1]) / 10_000_000
+    return World(fleet, request, first_usd * tenths / 10, script, 100.0)
+
+
+billed_happenings = st.builds(
+    Happening,
+    st.sampled_from([0.0, 0.0, 0.2]),
+    st.sampled_from([*BILLED, *BILLED, "server", "refused", "limited", "ok"]),
+    st.integers(900, 1000),
+    st.integers(900, 1000),
+    st.integers(0, 1000),
+)
+tight_worlds = st.builds(
+    _tight,
+    st.lists(st.tuples(st.integers(1, 40), st.integers(1, 90)), min_size=2, max_size=4),
+    st.integers(1, 20_000),
+    st.integers(65, 4000),
+    st.integers(5, 30),
+    st.lists(billed_happenings, min_size=1, max_size=6),
+    st.integers(1, 4),
+)
+"""Failures that are billed, under a limit that one attempt nearly uses up."""

@@ -27,6 +27,23 @@ try:
 except ValueError as error:
     print(error)
 """
+POWERTOOLS_IS_USED = """
+from aws_lambda_powertools import Logger
+from aws_lambda_powertools.metrics import MetricUnit, single_metric
+from aws_lambda_powertools.utilities.parameters import SecretsProvider, SSMProvider
+from aws_lambda_powertools.utilities.parameters.exceptions import GetParameterError
+from botocore.config import Config
+SSMProvider(config=Config(region_name="eu-west-1")), SecretsProvider(config=Config(region_name="eu-west-1"))
+Logger().info("used", extra={"by": "a test"})
+with single_metric(name="Tries", unit=MetricUnit.Count, value=1, namespace="tests") as metric:
+    metric.add_dimension(name="of", value="tests")
+print("used")
+"""
+TOKENS_ARE_COUNTED = """
+from sekha_llm_bridge.pricing import Tokenizer, count_chat
+count = count_chat({"messages": [{"role": "user", "content": "the cat sat on the mat " * 20}]})
+print(count.bound_for(Tokenizer.O200K) < count.bound / 2)
+"""
 COMPILING_IS_REFUSED = """
 from importlib.machinery import SourceFileLoader as loader
 compiled = loader.source_to_code
@@ -99,6 +116,7 @@ def test_the_layers_leave_out_what_the_runtime_has_and_what_nobody_calls(layer: 
     packages = arm64_build.layer(layer) / "python"
     names = {path.stem if path.is_file() else path.name for path in packages.iterdir()}
     assert names.isdisjoint(RUNTIME)
+    assert names.isdisjoint({"charset_normalizer", "regex", "requests"})
     assert not list(packages.glob("**/tests"))
     assert not (packages / "sekha_llm_bridge" / "cli").exists()
 
@@ -147,6 +165,21 @@ def test_the_client_of_chroma_is_complete(function: Function, deployed: Lambda) 
         "import chromadb\ntry: chromadb.HttpClient(host='127.0.0.1', port=9)\nexcept ValueError as error: print(error)"
     )
     assert "Could not connect" in deployed.run(code)
+
+
+@pytest.fixture
+def first_deployed(opt: dict[str, Path], runtime: Path, lambda_python: Path) -> Lambda:
+    """A function that has the bridge's layer alone."""
+    function = next(one for one in FUNCTIONS if "ChromaLayer" not in one.layers)
+    return Lambda(lambda_python, ROOT / function.folder, opt["BridgeLayer"], runtime)
+
+
+def test_what_the_bridge_uses_of_powertools_is_complete(first_deployed: Lambda) -> None:
+    assert first_deployed.run(POWERTOOLS_IS_USED) == "used"
+
+
+def test_tokens_can_be_counted_with_the_layers_own_table(first_deployed: Lambda) -> None:
+    assert first_deployed.run(TOKENS_ARE_COUNTED) == "True"
 
 
 def transformed(python: Path, code: str, layer: str) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from sekha_llm_bridge.errors import BridgeError, InvalidRequest, OutOfTime, RateLimited, UnknownPath
+from sekha_llm_bridge.observability import alert, logger
 from tests.template.cloudformation import ROOT, Function, Template, references
 
 TEMPLATE = Template()
@@ -16,6 +17,7 @@ API_FUNCTIONS = [function for function in TEMPLATE.functions if function.events(
 API_EVENTS = [(Path(function.folder).name, event) for function in API_FUNCTIONS for event in function.events("Api")]
 RESPONSES: dict[str, dict[str, Any]] = TEMPLATE.resources["Api"]["Properties"]["GatewayResponses"]
 
+SNS = "arn:aws:sns:eu-west-1:123456789012:"
 KMS = "arn:aws:kms:eu-west-1:123456789012:"
 
 each_function = pytest.mark.parametrize("function", TEMPLATE.functions, ids=lambda function: function.name)
@@ -110,7 +112,7 @@ def test_it_is_told_what_it_needs_to_know(function: Function) -> None:
         "CHROMA_URL": {"Ref": "ChromaUrl"},
         "CHROMA_TOKEN": {"Ref": "ChromaToken"},
         "OPENAI_API_KEY": {"Ref": "OpenAiApiKey"},
-        "POWERTOOLS_SERVICE_NAME": "sekha-llm-bridge",
+        "POWERTOOLS_SERVICE_NAME": {"Ref": "AWS::StackName"},
         "POWERTOOLS_METRICS_NAMESPACE": "SekhaLlmBridge",
         "POWERTOOLS_LOG_LEVEL": {"Ref": "LogLevel"},
     }
@@ -202,6 +204,19 @@ def test_api_gateways_other_answers_keep_their_status() -> None:
     }
 
 
+def test_the_alarm_watches_the_metric_that_an_alert_writes(capsys: pytest.CaptureFixture[str]) -> None:
+    alert("openai_cloud", "credentials_rejected")
+    written = json.loads(capsys.readouterr().out.splitlines()[-1])
+    (emf,) = written["_aws"]["CloudWatchMetrics"]
+    alarm = TEMPLATE.resources["ProviderRejectedAlarm"]["Properties"]
+    assert (emf["Namespace"], emf["Metrics"][0]["Name"]) == (alarm["Namespace"], alarm["MetricName"])
+    assert [name for dimensions in emf["Dimensions"] for name in dimensions] == [d["Name"] for d in alarm["Dimensions"]]
+    # The dimension's value is the service's name, and that is the stack's.
+    assert written["service"] == logger().service
+    service = TEMPLATE.functions[0].properties["Environment"]["Variables"]["POWERTOOLS_SERVICE_NAME"]
+    assert service == alarm["Dimensions"][0]["Value"]
+
+
 def test_a_guided_deployment_explains_every_parameter_and_needs_no_answer() -> None:
     interface = TEMPLATE.metadata["AWS::CloudFormation::Interface"]
     grouped = [name for group in interface["ParameterGroups"] for name in group["Parameters"]]
@@ -215,6 +230,7 @@ def test_a_guided_deployment_explains_every_parameter_and_needs_no_answer() -> N
         ("ChromaUrl", ["", "http://10.0.0.5:8000", "https://db.example.com"], ["db:8000", "http://db/api", "ftp://db"]),
         ("SecretsPrefix", ["sekha", "team/sekha", "a.b-c_d"], ["", "/sekha", "sekha/", "*", "a/*"]),
         ("SecretsKeyArn", ["", f"{KMS}key/1234-ab"], ["*", f"{KMS}key/*", f"{KMS}alias/mine"]),
+        ("AlertTopicArn", ["", f"{SNS}alerts", f"{SNS}a.fifo"], ["*", f"{SNS}*", "alerts"]),
         ("StageName", ["prod", "v2_0"], ["", "my-stage", "a/b"]),
     ],
 )

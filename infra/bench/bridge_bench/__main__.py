@@ -3,9 +3,9 @@
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
-from bridge_bench import requests
+from bridge_bench import planning, requests
 
-BENCHMARKS: Mapping[str, Callable[[Sequence[str]], None]] = {"requests": requests.main}
+BENCHMARKS: Mapping[str, Callable[[Sequence[str]], None]] = {"planning": planning.main, "requests": requests.main}
 
 
 def main(arguments: Sequence[str]) -> None:

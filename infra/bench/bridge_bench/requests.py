@@ -30,7 +30,10 @@ _STARTS = {
     fresh_process.LIBRARIES: "the libraries alone",
     fresh_process.HANDLER: "the function's handler",
 }
-_NOT_TAKEN_OVER = {"BREAKER_TABLE", "CHROMA_TOKEN", "CHROMA_URL", "POWERTOOLS_DEV", "POWERTOOLS_LOG_LEVEL"}
+_NOT_TAKEN_OVER = {
+    *("BREAKER_TABLE", "CHROMA_TOKEN", "CHROMA_URL", "POWERTOOLS_DEV", "POWERTOOLS_LOG_LEVEL"),
+    "PYTHONDONTWRITEBYTECODE",  # the layer's modules are compiled, so those measured are too
+}
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -68,7 +71,12 @@ def _deployed(port: int) -> Iterator[Mapping[str, str]]:
         file = Path(folder) / "llm_providers.yaml"
         file.write_text(configuration(port))
         kept = {name: value for name, value in os.environ.items() if name not in _NOT_TAKEN_OVER}
-        yield {**kept, "LLM_CONFIG_PATH": str(file), "POWERTOOLS_SERVICE_NAME": "sekha-llm-bridge"}
+        yield {
+            **kept,
+            "LLM_CONFIG_PATH": str(file),
+            "POWERTOOLS_SERVICE_NAME": "sekha-llm-bridge",
+            "PYTHONPYCACHEPREFIX": str(Path(folder) / "compiled"),
+        }
 
 
 def _title(task: Task, provider_core: int | None) -> str:
@@ -83,7 +91,7 @@ def _warm(task: Task, env: Mapping[str, str]) -> str:
     repeats = [json.loads(line) for line in lines]
     series = {name: [Samples(*repeat[name]) for repeat in repeats] for name in (FLOOR, CLIENT, HANDLER)}
     own = {
-        f"the bridge's own, over the {floor}": [
+        f"the bridge's own: beyond {floor}": [
             whole.beyond(bare) for whole, bare in zip(series[HANDLER], series[floor], strict=True)
         ]
         for floor in (FLOOR, CLIENT)
@@ -92,14 +100,14 @@ def _warm(task: Task, env: Mapping[str, str]) -> str:
 
 
 def _cold(task: Task, env: Mapping[str, str], starts: int) -> str:
-    """The table of cold starts; the kinds take turns."""
+    """The table of cold starts; the kinds take turns. The first start of each compiles, and does not count."""
     core = [] if task.core is None else [str(task.core)]
     took: dict[str, list[Sequence[int]]] = {name: [] for name in _STARTS.values()}
-    for _ in range(starts):
+    for _ in range(1 + starts):
         for what, name in _STARTS.items():
             said = _said_by("bridge_bench.fresh_process", env, what, task.endpoint, str(task.port), *core)
             took[name].append(json.loads(said))
-    return cold_table(took)
+    return cold_table({name: processes[1:] for name, processes in took.items()})
 
 
 def _said_by(module: str, env: Mapping[str, str], *arguments: str, told: str = "") -> str:

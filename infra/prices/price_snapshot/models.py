@@ -59,7 +59,8 @@ def _named(model: ModelInfo) -> ListedModel:
 def _figures(rates: Rates, meters: Set[str]) -> ListedRates:
     usual = rates.input_usd_per_mtok
     output = rates.output_usd_per_mtok if "output_mtok" in meters else None
-    others = (None if usd == usual else usd for usd in (rates.cached_input_usd_per_mtok, rates.cache_write_usd_per_mtok))
+    cached, written = rates.cached_input_usd_per_mtok, rates.cache_write_usd_per_mtok
+    others = (None if usd == usual else usd for usd in (cached, written))
     figures = [None if usd is None else usd_text(usd) for usd in (usual, output, *others)]
     while figures[-1] is None:
         figures.pop()
@@ -80,7 +81,8 @@ def _doubts(model: ModelInfo, prices: Sequence[ModelPrice]) -> Iterator[str]:
         yield "no input price"
     if "output_mtok" in meters and any(price.output_mtok is None for price in prices):
         yield "no output price at times"
-    yield from sorted(meters - _MODELLED - _EXCLUDED_ANYWAY - (frozenset() if "output_mtok" in meters else _NEVER_EMBEDDED))
+    harmless = _MODELLED | _EXCLUDED_ANYWAY | (frozenset() if "output_mtok" in meters else _NEVER_EMBEDDED)
+    yield from sorted(meters - harmless)
     if any(isinstance(price.requests_kcount, TieredPrices) for price in prices):
         yield "a fee per request with tiers"
     if "requests_kcount" not in meters and bills_more_than_tokens(model.id):

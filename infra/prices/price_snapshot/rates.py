@@ -92,5 +92,4 @@ def _usd(price: ModelPrice, meter: str, above: int) -> Decimal | None:
 
 def _request_usd(price: ModelPrice) -> Decimal:
     """Per request; genai-prices has it per thousand."""
-    per_thousand: Decimal | None = price.requests_kcount
-    return (per_thousand or Decimal(0)) / 1000
+    return (_usd(price, "requests_kcount", _NO_TIER) or Decimal(0)) / 1000

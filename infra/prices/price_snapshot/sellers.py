@@ -19,8 +19,8 @@ LEFT_OUT = {
     "zhipuai": "bills in CNY, and only its cheapest tier is listed",
 }
 
-# Addresses that genai-prices has too loosely: any host that contains them, a reseller's gateway, the Chinese site that
-# bills in CNY, or Vertex, whose regions are dearer than its global endpoint.
+# Where genai-prices' own expressions are too loose: they also take hosts of other people, gateways to anything
+# (azure-api.net), sites that bill in CNY (moonshot.cn, minimaxi.com), and Vertex AI, whose regions are dearer.
 ADDRESSES = {
     "azure": r"https://[^./]+\.(?:openai\.azure\.com|cognitiveservices\.azure\.com|services\.ai\.azure\.com)",
     "google": r"https://generativelanguage\.googleapis\.com",

@@ -5,14 +5,25 @@ import traceback
 from functools import cache
 from typing import Any
 
+import orjson
 from aws_lambda_powertools import Logger
+
+METRICS_NAMESPACE = "SekhaLlmBridge"
+PROVIDER_REJECTED = "ProviderRejected"
 
 
 @cache
 def logger() -> Logger:
-    """The one logger; service and level come from the POWERTOOLS_* environment."""
+    """The one logger; service and level come from the POWERTOOLS_* environment.
+
+    A message is taken as the text that it is; Powertools would try at every line whether it is JSON.
+    """
     logging.logAsyncioTasks = False  # type: ignore[attr-defined]  # from 3.12 on; a task's name says nothing here
-    return Logger(utc=True, location=None)
+    return Logger(utc=True, location=None, json_serializer=_json, json_deserializer=str)
+
+
+def _json(line: object) -> str:
+    return orjson.dumps(line, default=str).decode()
 
 
 def where(exc: BaseException) -> str:
@@ -44,11 +55,11 @@ def alert(provider_id: str, code: str) -> None:
 
     logger().error("provider needs attention", extra={"provider": provider_id, "code": code})
     count = single_metric(
-        name="ProviderRejected",
+        name=PROVIDER_REJECTED,
         unit=MetricUnit.Count,
         value=1,
-        namespace="SekhaLlmBridge",
-        default_dimensions={"service": "sekha-llm-bridge"},
+        namespace=METRICS_NAMESPACE,
+        default_dimensions={"service": logger().service},
     )
     with count as metric:
         metric.add_metadata("provider", provider_id)

@@ -106,6 +106,10 @@ def test_the_cost_of_everything_that_is_sent_is_bounded(chat: Function) -> None:
         {"service_tier": "priority"},
         {"models": ["dear/one"]},
         {"plugins": [{"id": "web"}]},
+        {"search_parameters": {"mode": "on"}},
+        {"prompt_cache_retention": "24h"},
+        {"modalities": ["text", "image"]},
+        {"tools": [{"type": "web_search"}]},
     ],
     ids=str,
 )

@@ -9,6 +9,7 @@ import pytest
 
 from sekha_llm_bridge.api.health_check import check_all
 from sekha_llm_bridge.bootstrap import Bridge, make_bridge
+from sekha_llm_bridge.pricing import count_chat
 from sekha_llm_bridge.resilience import CheckResult
 from sekha_llm_bridge.resilience.memory import MemoryHealthStore
 from sekha_llm_bridge.resilience.records import StoreUnavailable
@@ -72,10 +73,11 @@ def test_route_prices_a_usual_request_when_it_gets_none(bridge: Bridge) -> None:
 
 
 def test_route_prices_the_real_request_when_it_gets_one(bridge: Bridge) -> None:
-    messages = [{"role": "user", "content": "x" * 4000}]
+    messages = [{"role": "user", "content": "Tell me a story. " * 200}]
     body = route(bridge, task="chat_small", preferred_model="org/gpt", messages=messages, max_tokens=10).json()
-    # 1000 tokens of text and 4 of frame, 10 of answer
-    assert body["estimated_cost"] == 0.001024
+    # $1 for a million tokens of the prompt, $2 for one of the answer
+    assert body["estimated_cost"] == (count_chat({"messages": messages}).estimate + 10 * 2) / 1_000_000
+    assert body["estimated_cost"] > 0.0007
 
 
 def test_route_holds_context_size_against_the_windows(bridge: Bridge) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -108,11 +109,22 @@ def test_check_config_as_json_is_for_scripts(file: Path) -> None:
         "context_window": 8192,
         "input_usd_per_mtok": "0",
         "output_usd_per_mtok": "0",
+        "price_source": "free",
     }
     assert (cloud["enabled"], cloud["base_url"]) == (False, "https://***@host/v1")
+    assert [model["price_source"] for model in cloud["models"]] == [None, "config"]
     assert cloud["models"][0]["input_usd_per_mtok"] is None
     assert "${CLOUD_KEY} has no value" in cloud["reason"]
     assert "hunter2" not in json.dumps(answer)
+
+
+def test_check_config_tells_which_price_comes_from_the_dated_list(file: Path) -> None:
+    file.write_text(FILE.replace("gpt-x", "gpt-4o").replace("https://user:hunter2@host", "https://api.openai.com"))
+    source = json.loads(run("check-config", str(file), "--json").stdout)["providers"][1]["models"][0]["price_source"]
+    assert re.fullmatch(r"genai-prices \d{4}-\d\d-\d\d", source)
+    table = run("check-config", str(file), COLUMNS="150").stdout
+    assert re.search(rf"gpt-4o .* 2\.5 / 10 +{source} *\n", table)
+    assert re.search(r"priced .* 0\.15 / 0\.6 +config *\n", table)
 
 
 def test_check_config_as_json_gives_the_faults_and_exit_code_2(file: Path) -> None:

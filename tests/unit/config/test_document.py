@@ -260,6 +260,7 @@ def test_a_file_of_any_content_gives_settings_or_faults_and_nothing_else(tmp_pat
 @given(st.text(alphabet=st.sampled_from("a:&*!|>%@`'\"{}[]-?,#<= \n\t\x07é"), max_size=30) | st.text(max_size=30))
 @example("&a [*a]")
 @example("? a")
+@example('"[key]": null')
 @example("{}")
 @USES_TMP_PATH
 def test_any_text_at_all_gives_settings_or_faults_and_nothing_else(tmp_path: Path, text: str) -> None:

@@ -8,9 +8,12 @@ from hypothesis import strategies as st
 
 from sekha_llm_bridge.config.models import ModelConfig, ProviderConfig
 from sekha_llm_bridge.pricing import Price, PriceBook, count_chat, count_texts
+from sekha_llm_bridge.pricing.book import Rates, Tier
+from sekha_llm_bridge.usage import Usage
 from tests.fakes.settings import chat_model, embedding_model, provider
 
-PRICE = Price(Decimal(3), Decimal(15), Decimal("0.3"), "config")
+PRICE = Price(Rates(Decimal(3), Decimal(15), Decimal("0.3"), Decimal(6)), "list")
+DEARER = Price(PRICE.rates, "list", (Tier(1000, Rates(Decimal(6), Decimal(30), Decimal("0.6"), Decimal(12))),))
 
 
 def priced(kind: str, **fields: object) -> Price | None:
@@ -19,31 +22,44 @@ def priced(kind: str, **fields: object) -> Price | None:
 
 
 def test_cost_is_exact_to_the_last_decimal() -> None:
-    # (1000 - 400) × 3 + 400 × 0.3 + 10 × 15 = 2070 per million
-    assert PRICE.cost_usd(prompt_tokens=1000, completion_tokens=10, cached_tokens=400) == Decimal("0.00207")
+    # (1000 - 400 - 100) × 3 + 400 × 0.3 + 100 × 6 + 10 × 15 = 2370 per million
+    assert PRICE.cost_usd(Usage(1000, 10, cached_tokens=400, cache_write_tokens=100)) == Decimal("0.00237")
 
 
 def test_more_cached_than_prompt_tokens_never_makes_a_negative_bill() -> None:
-    assert PRICE.cost_usd(prompt_tokens=10, completion_tokens=0, cached_tokens=99) == Decimal("0.000003")
+    assert PRICE.cost_usd(Usage(10, cached_tokens=99, cache_write_tokens=99)) == Decimal("0.000003")
 
 
-def test_an_ollama_without_pricing_is_free_and_any_other_is_unknown() -> None:
+def test_a_longer_prompt_is_billed_at_its_tier_from_the_first_token() -> None:
+    assert DEARER.cost_usd(Usage(1000, 1)) == Decimal("0.003015")
+    assert DEARER.cost_usd(Usage(1001, 1)) == Decimal("0.006036")
+
+
+def test_a_request_is_billed_for_itself_where_the_provider_does_so() -> None:
+    price = Price(PRICE.rates, "list", request_usd=Decimal("0.012"))
+    assert price.cost_usd(Usage(1)) == Decimal("0.012003")
+    assert price.bound_usd(prompt_tokens=1, completion_tokens=0) == Decimal("0.012006")
+    assert not Price(Rates(*[Decimal(0)] * 4), "list", request_usd=Decimal(1)).is_free
+
+
+def test_an_ollama_without_pricing_is_free_and_any_other_unlisted_model_is_unknown() -> None:
     local = priced("ollama")
     assert local is not None
     assert local.is_free
     assert priced("openai") is None
+    assert priced("litellm") is None
 
 
 def test_configured_pricing_wins_also_for_ollama() -> None:
     price = priced("ollama", pricing={"input_usd_per_mtok": 1, "output_usd_per_mtok": 2})
     assert price is not None
-    assert (price.input_usd_per_mtok, price.output_usd_per_mtok, price.source) == (Decimal(1), Decimal(2), "config")
+    assert (price.rates, price.source) == (Rates(Decimal(1), Decimal(2), Decimal(1), Decimal(1)), "config")
 
 
 def test_cached_input_costs_as_much_as_input_where_no_price_is_given() -> None:
     price = priced("openai", pricing={"input_usd_per_mtok": 4, "output_usd_per_mtok": 2})
     assert price is not None
-    assert price.cached_input_usd_per_mtok == 4
+    assert price.rates.cached_input_usd_per_mtok == 4
 
 
 def test_only_an_embedding_model_may_leave_out_its_output_price() -> None:

@@ -45,6 +45,12 @@ def test_usage_is_read_as_vendors_write_it_and_not_believed_when_it_cannot_be(
     assert read_usage(usage) == expected
 
 
+def test_output_that_only_the_total_shows_is_billed_and_so_is_what_is_written_to_a_cache() -> None:
+    details = {"cached_tokens": 3, "cache_write_tokens": 4}
+    usage = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 40, "prompt_tokens_details": details}
+    assert read_usage(usage) == Usage(10, 5, cached_tokens=3, cache_write_tokens=4, unlisted_tokens=25)
+
+
 def test_text_in_parts_is_joined(clock: FakeClock) -> None:
     parts = [{"type": "text", "text": "Hel"}, {"type": "thinking"}, {"type": "text", "text": "lo"}]
     assert choice_of(clock, message={"content": parts})["message"]["content"] == "Hello"

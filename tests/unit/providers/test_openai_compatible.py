@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -9,20 +10,27 @@ import pytest
 from sekha_llm_bridge.clock import SystemClock
 from sekha_llm_bridge.config.models import ProviderConfig
 from sekha_llm_bridge.errors import CallerFault, OutputCapRefused
-from sekha_llm_bridge.providers import ChatCall, make_provider
+from sekha_llm_bridge.providers import ChatCall, PriceCeiling, make_provider
 from sekha_llm_bridge.providers.http import JsonHttp
 from tests.fakes.provider import FakeProvider, Reply, chat_completion
 from tests.fakes.settings import chat_model, provider
 
 
-def sent_by(fake: FakeProvider, kind: str, request: dict[str, Any], *, cap: int | None = None) -> Any:
+def sent_by(
+    fake: FakeProvider,
+    kind: str,
+    request: dict[str, Any],
+    *,
+    cap: int | None = None,
+    ceiling: PriceCeiling | None = None,
+) -> Any:
     """What a vendor receives of `request`."""
 
     async def call() -> None:
         fields = provider("p", chat_model("m"), provider_type=kind, base_url=f"{fake.url}/v1", api_key="key")
         http = JsonHttp(SystemClock())
         adapter = make_provider(ProviderConfig.model_validate(fields), http, SystemClock())
-        await adapter.chat(ChatCall("m", {"messages": [], **request}, cap, 4096), timeout_s=5)
+        await adapter.chat(ChatCall("m", {"messages": [], **request}, cap, 4096, ceiling), timeout_s=5)
         await http.aclose()
 
     asyncio.run(call())
@@ -85,3 +93,27 @@ def test_the_bridges_own_cap_lowers_the_field_that_the_caller_or_the_vendor_uses
 ) -> None:
     body = sent_by(fake, kind, request_fields, cap=50).body
     assert {name: body[name] for name in ("max_tokens", "max_completion_tokens") if name in body} == expected
+
+
+CEILING = PriceCeiling(Decimal("0.5"), Decimal(2))
+
+
+@pytest.mark.parametrize(
+    ("asked", "sent"),
+    [
+        ({}, {"max_price": {"prompt": 0.5, "completion": 2}}),
+        ({"order": ["a"]}, {"order": ["a"], "max_price": {"prompt": 0.5, "completion": 2}}),
+        ({"max_price": {"prompt": 0.1, "image": 3}}, {"max_price": {"prompt": 0.1, "completion": 2, "image": 3}}),
+        ({"max_price": {"prompt": 9, "completion": "x"}}, {"max_price": {"prompt": 0.5, "completion": 2}}),
+    ],
+)
+def test_openrouter_is_told_the_dearest_price_that_the_cost_limit_counts_on(
+    fake: FakeProvider, asked: dict[str, Any], sent: dict[str, Any]
+) -> None:
+    request = {"provider": asked} if asked else {}
+    assert sent_by(fake, "openrouter", request, ceiling=CEILING).body["provider"] == sent
+
+
+def test_nobody_else_is_told_a_price_nor_openrouter_without_a_limit(fake: FakeProvider) -> None:
+    assert "provider" not in sent_by(fake, "openai", {}, ceiling=CEILING).body
+    assert "provider" not in sent_by(fake, "openrouter", {}).body

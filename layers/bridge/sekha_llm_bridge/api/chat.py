@@ -96,7 +96,8 @@ def _call(asked: ChatRequest, sent: Mapping[str, Any], prompt: TokenCount) -> Ca
         model = candidate.entry.model
         # The bound of the prompt: what a provider has no room for, it may cut off silently.
         room = prompt.bound + min(candidate.quote.output_cap, asked.output_tokens or _USUAL_ANSWER_TOKENS)
-        chat_call = ChatCall(model.model_id, sent, candidate.output_cap, min(model.context_window, room))
+        window = min(model.context_window, room)
+        chat_call = ChatCall(model.model_id, sent, candidate.output_cap, window, candidate.price_ceiling)
         return await provider.chat(chat_call, timeout_s=timeout_s)
 
     return call

@@ -18,8 +18,10 @@ _HARMLESS = frozenset({"metadata", "n", "parallel_tool_calls", "prompt_cache_key
     {"function_call", "service_tier", "store", "user"}
 )
 # Fields that can make a provider bill what no count of the prompt shows.
-_UNBOUNDED = ("audio", "best_of", "fallbacks", "models", "plugins", "prediction", "route", "web_search_options")
+_UNBOUNDED = ("audio", "best_of", "fallbacks", "models", "plugins", "prediction", "prompt_cache_retention", "route")
+_SEARCHES = ("search_parameters", "web_search_options")
 _PLAIN_TIERS = frozenset({None, "auto", "default", "flex"})
+_PLAIN_TOOLS = frozenset({"function", "custom"})  # others search, or run code, and bill that
 _PLAIN_PARTS = frozenset({"text", "image_url", "refusal"})
 
 
@@ -61,14 +63,14 @@ def _is_object(text: str) -> bool:
 
 def hears_or_speaks(asked: ChatRequest) -> bool:
     """Whether sound goes in or is to come out."""
-    return "input_audio" in _kinds(asked.messages) or "audio" in (_field(asked, "modalities") or ())
+    return "input_audio" in _kinds(asked.messages) or "audio" in _modalities(asked)
 
 
 def unbounded(asked: ChatRequest) -> frozenset[str]:
     """What may be billed beyond any count made beforehand; a cost limit excludes it."""
-    found = {name for name in _UNBOUNDED if _is_set(asked, name)}
-    if "audio" in (_field(asked, "modalities") or ()):
-        found.add("audio")
+    found = {name for name in (*_UNBOUNDED, *_SEARCHES) if _is_set(asked, name)}
+    found |= _modalities(asked) - {"text"}
+    found |= {f"a tool of type {tool.type}" for tool in asked.tools or () if tool.type not in _PLAIN_TOOLS}
     found |= {f"content of type {kind}" for kind in _kinds(asked.messages) - _PLAIN_PARTS}
     if _field(asked, "service_tier") not in _PLAIN_TIERS:
         found.add("service_tier")
@@ -84,6 +86,12 @@ def without_place(sent: Mapping[str, Any]) -> list[str]:
 
 def _kinds(messages: Iterable[ChatMessage]) -> frozenset[str]:
     return frozenset(part.type for message in messages for part in message.parts)
+
+
+def _modalities(asked: ChatRequest) -> frozenset[str]:
+    """The forms in which the answer may come."""
+    wanted = _field(asked, "modalities")
+    return frozenset(map(str, wanted)) if isinstance(wanted, list) else frozenset()
 
 
 def _field(asked: ChatRequest, name: str) -> Any:

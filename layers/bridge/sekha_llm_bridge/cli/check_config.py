@@ -32,18 +32,19 @@ def run(file: Path | None, *, as_json: bool) -> int:
         _print_faults(error, as_json=as_json)
         return 2
     warnings = [*settings.warnings, *advice(settings)]
+    prices = PriceBook()
     if as_json:
         _print_json(
             {
                 "ok": True,
                 "path": str(settings.path),
-                "providers": [_provider_data(row) for row in rows(settings)],
+                "providers": [_provider_data(row, prices) for row in rows(settings)],
                 "warnings": warnings,
                 "faults": [],
             }
         )
     else:
-        _print_table(settings, warnings)
+        _print_table(settings, prices, warnings)
     return 0
 
 
@@ -67,38 +68,42 @@ def _print_json(value: dict[str, Any]) -> None:
     sys.stdout.write(json.dumps(value, indent=2) + "\n")
 
 
-def _print_table(settings: Settings, warnings: list[str]) -> None:
+def _print_table(settings: Settings, prices: PriceBook, warnings: list[str]) -> None:
     console = Console(highlight=False, soft_wrap=True)
-    console.print(_table(settings))
+    console.print(_table(settings, prices))
     for warning in warnings:
         console.print(f"[yellow]warning:[/] {_literal(warning)}")
     console.print(f"{_literal(str(settings.path))}: [green]valid[/], {_summary(settings)}")
 
 
-def _table(settings: Settings) -> Table:
+def _table(settings: Settings, prices: PriceBook) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("provider and models", overflow="fold")
     table.add_column("tasks", overflow="fold")
     table.add_column("window", justify="right")
     table.add_column("USD per Mtok", justify="right")
+    table.add_column("price from")
     for row in rows(settings):
         provider = row.provider
         state = f"priority {provider.priority}" if row.reason is None else "disabled"
         table.add_row(provider.id, f"{provider.provider_type}, {state}", style="bold" if row.reason is None else "dim")
         for model in provider.models:
-            table.add_row(*map(_literal, _model_cells(provider, model)), style=None if row.reason is None else "dim")
+            cells = _model_cells(provider, model, prices)
+            table.add_row(*map(_literal, cells), style=None if row.reason is None else "dim")
     return table
 
 
-def _model_cells(provider: ProviderConfig, model: ModelConfig) -> tuple[str, ...]:
-    price = _price_text(PriceBook().price(provider, model))
-    return (f"  {model.model_id}", ", ".join(model.all_tasks), f"{model.context_window:,}", price)
+def _model_cells(provider: ProviderConfig, model: ModelConfig, prices: PriceBook) -> tuple[str, ...]:
+    price = prices.price(provider, model)
+    source = price.source if price else ""
+    return (f"  {model.model_id}", ", ".join(model.all_tasks), f"{model.context_window:,}", _price_text(price), source)
 
 
 def _price_text(price: Price | None) -> str:
     if price is None:
         return "not known"
-    return "free" if price.is_free else f"{usd_text(price.input_usd_per_mtok)} / {usd_text(price.output_usd_per_mtok)}"
+    rates = price.rates
+    return "free" if price.is_free else f"{usd_text(rates.input_usd_per_mtok)} / {usd_text(rates.output_usd_per_mtok)}"
 
 
 def _summary(settings: Settings) -> str:
@@ -116,7 +121,7 @@ def _literal(text: str) -> str:
     return text.replace("[", "\\[")
 
 
-def _provider_data(row: Row) -> dict[str, Any]:
+def _provider_data(row: Row, prices: PriceBook) -> dict[str, Any]:
     provider = row.provider
     return {
         "id": provider.id,
@@ -125,16 +130,16 @@ def _provider_data(row: Row) -> dict[str, Any]:
         "priority": provider.priority,
         "enabled": row.reason is None,
         "reason": row.reason,
-        "models": [_model_data(provider, model) for model in provider.models],
+        "models": [_model_data(model, prices.price(provider, model)) for model in provider.models],
     }
 
 
-def _model_data(provider: ProviderConfig, model: ModelConfig) -> dict[str, Any]:
-    price = PriceBook().price(provider, model)
+def _model_data(model: ModelConfig, price: Price | None) -> dict[str, Any]:
     return {
         "model_id": model.model_id,
         "tasks": list(model.all_tasks),
         "context_window": model.context_window,
-        "input_usd_per_mtok": None if price is None else usd_text(price.input_usd_per_mtok),
-        "output_usd_per_mtok": None if price is None else usd_text(price.output_usd_per_mtok),
+        "input_usd_per_mtok": None if price is None else usd_text(price.rates.input_usd_per_mtok),
+        "output_usd_per_mtok": None if price is None else usd_text(price.rates.output_usd_per_mtok),
+        "price_source": None if price is None else price.source,
     }

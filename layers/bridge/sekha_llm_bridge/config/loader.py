@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from sekha_llm_bridge.config.checks import check
 from sekha_llm_bridge.config.document import Data, Document, read
@@ -115,11 +116,17 @@ def _parsed(document: Document, data: Data) -> tuple[ConfigFile | None, list[Fau
 
 def _validation_faults(document: Document, error: ValidationError, around: Place) -> Iterator[Fault]:
     for detail in error.errors(include_url=False, include_input=False):
-        place = (*around, *(step for step in detail["loc"] if step != "[key]"))  # pydantic's mark for a mapping's key
+        place = (*around, *_steps(detail))
         written = document.value_at(place)
         if detail["type"] == "too_short" and written:
             continue  # pydantic counts only the entries without faults, which are reported themselves
         yield validation_fault(detail, place, written)
+
+
+def _steps(detail: ErrorDetails) -> Iterator[int | str]:
+    """Where an error is, without pydantic's mark for a mapping's key; an unknown key may have the mark's name."""
+    is_key = detail["type"] == "extra_forbidden"
+    return (step for step in detail["loc"] if is_key or step != "[key]")
 
 
 def _gap_fault(document: Document, gap: Gap) -> Fault:

@@ -82,11 +82,14 @@ class Section(BaseModel):
 
 
 class Pricing(Section):
-    """Prices in USD per million tokens; they override the price book."""
+    """Prices in USD per million tokens, instead of the bridge's own list."""
 
     input_usd_per_mtok: Usd
     output_usd_per_mtok: Usd | None = Field(None, description="Required for chat models; embeddings have no output.")
     cached_input_usd_per_mtok: Usd | None = Field(None, description="Input tokens that the provider had cached.")
+    cache_write_usd_per_mtok: Usd | None = Field(
+        None, description="Input tokens that the provider writes to its cache, where it bills these dearer."
+    )
 
 
 class VisionCapabilities(Section):
@@ -119,7 +122,11 @@ class ModelConfig(Section):
         None, description="null: not known, so tools are sent on; false: excluded when tools are asked for."
     )
     vision_capabilities: VisionCapabilities | None = None
-    pricing: Pricing | None = None
+    pricing: Pricing | None = Field(
+        None,
+        description="Without it, the price of the bridge's dated list, if that knows the model; Ollama is free. "
+        "A model whose price is not known is passed over under a cost limit.",
+    )
 
     @field_validator("tasks")
     @classmethod

@@ -1,6 +1,19 @@
 """What a request costs: prices, and token counts before there are any."""
 
 from sekha_llm_bridge.pricing.book import Price, PriceBook, usd_text
-from sekha_llm_bridge.pricing.tokens import TokenCount, count_chat, count_texts, image_tokens, longest_text
+from sekha_llm_bridge.pricing.images import image_tokens
+from sekha_llm_bridge.pricing.tokenizer import Tokenizer, tokenizer_of
+from sekha_llm_bridge.pricing.tokens import TokenCount, count_chat, count_texts, longest_text
 
-__all__ = ["Price", "PriceBook", "TokenCount", "count_chat", "count_texts", "image_tokens", "longest_text", "usd_text"]
+__all__ = [
+    "Price",
+    "PriceBook",
+    "TokenCount",
+    "Tokenizer",
+    "count_chat",
+    "count_texts",
+    "image_tokens",
+    "longest_text",
+    "tokenizer_of",
+    "usd_text",
+]

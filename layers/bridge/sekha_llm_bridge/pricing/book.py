@@ -34,11 +34,11 @@ class PriceBook:
 
 def _configured(pricing: Pricing) -> Price:
     usual = pricing.input_usd_per_mtok
-    cached = pricing.cached_input_usd_per_mtok
+    cached, written = pricing.cached_input_usd_per_mtok, pricing.cache_write_usd_per_mtok
     rates = Rates(
         input_usd_per_mtok=usual,
         output_usd_per_mtok=pricing.output_usd_per_mtok or Decimal(0),
         cached_input_usd_per_mtok=usual if cached is None else cached,
-        cache_write_usd_per_mtok=usual,
+        cache_write_usd_per_mtok=usual if written is None else written,
     )
     return Price(rates, "config")

@@ -11,7 +11,9 @@ _ENDLESS = 2**53
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """USD per million tokens of each kind. Some providers bill what they write to their cache dearer than other input."""
+    """USD per million tokens of each kind. Some providers bill what they write to their cache dearer than other
+    input.
+    """
 
     input_usd_per_mtok: Decimal
     output_usd_per_mtok: Decimal
@@ -53,13 +55,13 @@ class Price:
             (usage.prompt_tokens - cached - written) * rates.input_usd_per_mtok
             + cached * rates.cached_input_usd_per_mtok
             + written * rates.cache_write_usd_per_mtok
-            + usage.completion_tokens * rates.output_usd_per_mtok
+            + (usage.completion_tokens + usage.unlisted_tokens) * rates.output_usd_per_mtok
         )
         return self.request_usd + tokens_usd / MILLION
 
     def dearest(self, prompt_tokens: int) -> tuple[Decimal, Decimal]:
-        """The most that (an input, an output) token costs in USD per million when the prompt has at most so many tokens,
-        whatever the provider does with its cache.
+        """The most that (an input, an output) token costs in USD per million when the prompt has at most so many
+        tokens, whatever the provider does with its cache.
         """
         reached = [self.rates, *(tier.rates for tier in self.tiers if prompt_tokens > tier.above_tokens)]
         inputs = (rates.dearest_input_usd_per_mtok for rates in reached)

@@ -1,8 +1,8 @@
 """The dated price list in `snapshot.json`, made from the data of genai-prices by `infra/prices/refresh`.
 
 Sellers are told apart by the provider's `base_url`, models by genai-prices' own rules: the first that holds, whatever
-the case. A model that is listed but cannot be priced by its text tokens stands there without rates, so that no later and
-looser rule takes it for another.
+the case. A model that is listed but cannot be priced by its text tokens stands there without rates, so that no later
+and looser rule takes it for another.
 """
 
 import re
@@ -31,8 +31,8 @@ _COMPACT_DATE = re.compile(r"-(20\d\d)(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])(?=-|:
 Rule: TypeAlias = "str | list[Rule] | dict[str, str | list[Rule]]"
 """A full name, any of several rules, or one of `starts`, `ends`, `contains`, `regex`, `all`; in lower case."""
 ListedRates: TypeAlias = Sequence[str | None]
-"""USD per million tokens as decimal texts: input, output (none: it gives embeddings), cached input and cache write (none:
-as input). What is none at the end is left out.
+"""USD per million tokens as decimal texts: input, output (null: it gives embeddings), cached input and cache write
+(null: as input). Nulls at the end are left out.
 """
 
 
@@ -87,26 +87,29 @@ class Snapshot:
 
     def price(self, provider: ProviderConfig, model: ModelConfig) -> Price | None:
         """The price, or None when the list has none that surely holds. A chat model needs one for its output."""
-        listed = self._listed(provider, model.model_id)
+        seller = self._seller(provider)
+        listed = None if seller is None else self.find(seller, model.model_id)
         if listed is None or "usd" not in listed or (model.is_chat and not has_output(listed)):
             return None
         if "request" not in listed and bills_more_than_tokens(model.model_id):
             return None
         return price_of(listed, self.source)
 
-    def _listed(self, provider: ProviderConfig, model_id: str) -> ListedModel | None:
-        seller = self._seller(provider)
-        if seller is None:
-            return None
+    def find(self, seller: "Seller", model_id: str) -> ListedModel | None:
+        """What the list says of a model, at that seller or at those whose prices hold there, too."""
         sellers = [seller, *(self.sellers[name] for name in seller.listed.get("also", ()))]
         found = (seller.find(name) for name in _spellings(model_id) for seller in sellers)
         return next((listed for listed in found if listed is not None), None)
 
-    def _seller(self, provider: ProviderConfig) -> "Seller | None":
-        if provider.base_url is None:
-            return self.sellers.get(BEDROCK) if provider.provider_type is ProviderType.BEDROCK else None
-        address = _address(provider.base_url)
+    def seller_at(self, base_url: str) -> "Seller | None":
+        """Whose API that is; None for a server of one's own, a proxy, or any other that is not listed."""
+        address = _address(base_url)
         return next((seller for seller in self.sellers.values() if seller.is_at(address)), None)
+
+    def _seller(self, provider: ProviderConfig) -> "Seller | None":
+        if provider.base_url is not None:
+            return self.seller_at(provider.base_url)
+        return self.sellers.get(BEDROCK) if provider.provider_type is ProviderType.BEDROCK else None
 
 
 class Seller:

@@ -1,55 +1,84 @@
 """Token counts before a provider has counted: a likely figure for ranking, an upper bound for limits, and a number
 that is hardly ever undercut.
 
-A byte-level tokenizer never makes more tokens than there are bytes, so the length of all that is sent, as JSON in
-UTF-8, bounds its tokens. What surrounds it (chat templates) is bounded by a generous constant. Images are counted
-apart, because vendors differ: see `image_tokens`.
+All three come from one cheap pass over the request. The likely figure weighs bytes by their kind. The bound is the
+length in bytes of all that is sent, as JSON in UTF-8: a byte-level tokenizer never makes more tokens than there are
+bytes. What surrounds it (chat templates) is bounded by a generous constant. For models whose tokenizer is known,
+`TokenCount.bound_for` gives a bound that is several times lower, and counts for it when it is first asked.
+Images are counted apart: see `image_tokens`.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
 
-_LIKELY_BYTES_PER_TOKEN = 4
-_MOST_CHARACTERS_PER_TOKEN = 6
+from sekha_llm_bridge.pricing.likely import likely_and_least_tokens, likely_tokens
+from sekha_llm_bridge.pricing.tokenizer import Tokenizer, most_tokens
+
 _FRAME = (4, 32)  # (likely, bound) tokens of one message's frame
-_IMAGE = (1_000, 6_000)  # (likely, bound) tokens of one image
-# OpenAI bills an image to gpt-4o-mini with 2,833 tokens and 5,667 for each of up to eight tiles.
-_DEAR_IMAGE = (25_501, 48_169)
 _MEDIA = frozenset({"image_url", "input_audio", "file"})
+# What a model is shown in a form of the provider's own, beside the messages.
+_RENDERED = ("tools", "functions", "response_format")
+# Whose texts stand in the prompt as they are. A tool's answer may be shown as JSON again.
+_SPEAKERS = frozenset({"system", "developer", "user", "assistant"})
+
+
+class _TightBound:
+    """The bound of a request by a tokenizer's own count, made at most once."""
+
+    __slots__ = ("_bound", "_known", "_messages")
+
+    def __init__(self, bound: int, messages: Sequence[Mapping[str, Any]]) -> None:
+        self._bound = bound
+        self._messages = messages
+        self._known: dict[Tokenizer, int] = {}
+
+    def by(self, tokenizer: Tokenizer) -> int:
+        """The bound, with the texts that stand in the prompt as they are by their tokens, not their bytes as JSON."""
+        if tokenizer not in self._known:
+            texts = list(_spoken(self._messages))
+            as_json = sum(len(orjson.dumps(text)) - len('""') for text in texts)
+            self._known[tokenizer] = self._bound - as_json + most_tokens(texts, tokenizer)
+        return self._known[tokenizer]
 
 
 @dataclass(frozen=True, slots=True)
 class TokenCount:
-    """Prompt tokens without images: the likely number, one that is not exceeded, one that is hardly ever undercut."""
+    """Prompt tokens without images: the likely number, one that is not exceeded, one that is hardly ever undercut.
+
+    `tight` works out a lower bound when `bound_for` is asked for it; without it the bound stands.
+    """
 
     estimate: int
     bound: int
     least: int
     images: int = 0
+    tight: _TightBound | None = field(default=None, repr=False, compare=False)
 
+    def bound_for(self, tokenizer: Tokenizer | None) -> int:
+        """A number that is not exceeded by a model with that tokenizer; None: it is not known which the model has.
 
-def image_tokens(model_id: str) -> tuple[int, int]:
-    """(likely, bound) tokens that one image is billed as."""
-    return _DEAR_IMAGE if "gpt-4o-mini" in model_id else _IMAGE
+        The first call for a tokenizer takes milliseconds, in a new process a fifth of a second, at worst a second.
+        """
+        return self.bound if tokenizer is None or self.tight is None else self.tight.by(tokenizer)
 
 
 def count_texts(texts: Iterable[str]) -> TokenCount:
     """Tokens of plain texts, as embeddings bill them."""
     given = list(texts)
-    sizes = [len(text.encode()) for text in given]
+    counts = [likely_and_least_tokens(text) for text in given]
     return TokenCount(
-        estimate=sum(map(_likely, sizes)),
-        bound=sum(sizes) + _FRAME[0] * len(sizes),
-        least=sum(map(_least, given)),
+        estimate=sum(likely for likely, _ in counts),
+        bound=sum(len(text.encode()) for text in given) + _FRAME[0] * len(given),
+        least=sum(least for _, least in counts),
     )
 
 
 def longest_text(texts: Iterable[str]) -> int:
     """Tokens that the longest of the texts has at least, nearly always."""
-    return max(map(_least, texts), default=0)
+    return max((likely_and_least_tokens(text)[1] for text in texts), default=0)
 
 
 def count_chat(request: Mapping[str, Any]) -> TokenCount:
@@ -58,44 +87,53 @@ def count_chat(request: Mapping[str, Any]) -> TokenCount:
     Raises TypeError for a request that is nested deeper than can be sent.
     """
     messages = request.get("messages", ())
-    texts = list(_texts(messages))
-    size = sum(len(text.encode()) for text in texts)
-    size += sum(
-        len(orjson.dumps(request[key])) for key in ("tools", "functions", "response_format") if request.get(key)
-    )
-    sent = len(orjson.dumps({**request, "messages": [_without_media(message) for message in messages]}))
+    rendered = {key: orjson.dumps(request[key]) for key in _RENDERED if request.get(key)}
+    bound = _sent_bytes(request, rendered) + _FRAME[1] * (len(messages) + 1)
+    texts, images = _read(messages)
+    likely, least = likely_and_least_tokens("\n".join(texts))
     return TokenCount(
-        estimate=_likely(size) + _FRAME[0] * len(messages),
-        bound=sent + _FRAME[1] * (len(messages) + 1),
-        least=sum(map(_least, texts)),
-        images=sum(part.get("type") == "image_url" for message in messages for part in _parts(message)),
+        estimate=likely + sum(map(likely_tokens, rendered.values())) + _FRAME[0] * len(messages),
+        bound=bound,
+        least=least,
+        images=images,
+        tight=_TightBound(bound, messages),
     )
 
 
-def _likely(size: int) -> int:
-    return -(-size // _LIKELY_BYTES_PER_TOKEN)
-
-
-def _least(text: str) -> int:
-    """Runs of white space are few tokens, whatever their length."""
-    return len(" ".join(text.split())) // _MOST_CHARACTERS_PER_TOKEN
-
-
-def _parts(message: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    content = message.get("content")
-    return content if isinstance(content, list) else []
+def _sent_bytes(request: Mapping[str, Any], rendered: Mapping[str, bytes]) -> int:
+    """The bytes of the request without its media; what is `rendered` already is not rendered again."""
+    rest = {key: value for key, value in request.items() if key not in rendered}
+    rest["messages"] = [_without_media(message) for message in request.get("messages", ())]
+    return len(orjson.dumps(rest)) + sum(len(f'"{key}":,') + len(shown) for key, shown in rendered.items())
 
 
 def _without_media(message: Mapping[str, Any]) -> Mapping[str, Any]:
-    kept = [part for part in _parts(message) if part.get("type") not in _MEDIA]
-    return {**message, "content": kept} if isinstance(message.get("content"), list) else message
+    content = message.get("content")
+    if not isinstance(content, list):
+        return message
+    return {**message, "content": [part for part in content if part.get("type") not in _MEDIA]}
 
 
-def _texts(messages: Iterable[Mapping[str, Any]]) -> Iterator[str]:
-    """The texts of the messages that a model reads."""
+def _read(messages: Iterable[Mapping[str, Any]]) -> tuple[list[str], int]:
+    """The texts of the messages that a model reads, and how many images there are."""
+    texts, images = [], 0
     for message in messages:
-        if isinstance(message.get("content"), str):
-            yield message["content"]
-        yield from (str(part.get("text") or "") for part in _parts(message))
+        content = message.get("content")
+        if isinstance(content, str):
+            texts.append(content)
+        elif isinstance(content, list):
+            texts += [str(part.get("text") or "") for part in content]
+            images += sum(part.get("type") == "image_url" for part in content)
         if calls := message.get("tool_calls"):
-            yield orjson.dumps(calls).decode()
+            texts.append(orjson.dumps(calls).decode())
+    return texts, images
+
+
+def _spoken(messages: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    """The texts that stand in the prompt as they are."""
+    for message in messages:
+        if message.get("role") in _SPEAKERS:
+            content = message.get("content")
+            parts = content if isinstance(content, list) else [{"type": "text", "text": content}]
+            texts = (part.get("text") for part in parts if part.get("type") == "text")
+            yield from (text for text in texts if isinstance(text, str))

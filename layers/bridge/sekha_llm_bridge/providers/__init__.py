@@ -5,6 +5,7 @@ from sekha_llm_bridge.providers.base import (
     ChatCall,
     EmbeddingAnswer,
     EmbeddingCall,
+    PriceCeiling,
     Provider,
 )
 from sekha_llm_bridge.providers.directory import ProviderDirectory
@@ -15,6 +16,7 @@ __all__ = [
     "ChatCall",
     "EmbeddingAnswer",
     "EmbeddingCall",
+    "PriceCeiling",
     "Provider",
     "ProviderDirectory",
     "has_adapter",

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, Protocol
 
 from sekha_llm_bridge.errors import MalformedAnswer
@@ -13,18 +14,28 @@ Json = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
+class PriceCeiling:
+    """The dearest rates that a cost limit counts on, in USD per million tokens."""
+
+    input_usd_per_mtok: Decimal
+    output_usd_per_mtok: Decimal
+
+
+@dataclass(frozen=True, slots=True)
 class ChatCall:
     """One chat request to one model.
 
     `request` is OpenAI's chat-completions object, without `model`, `stream` and the bridge's own fields.
     `output_cap` limits the answer in tokens where the bridge has a reason to (a cost limit); None leaves the
-    request's own. `context_tokens` is how much room prompt and answer may need.
+    request's own. `context_tokens` is how much room prompt and answer may need. `price_ceiling` is there under a cost
+    limit, for providers that may charge more or less for one and the same model.
     """
 
     model_id: str
     request: Json
     output_cap: int | None
     context_tokens: int
+    price_ceiling: PriceCeiling | None = None
 
 
 @dataclass(frozen=True, slots=True)

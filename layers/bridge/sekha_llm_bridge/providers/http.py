@@ -1,14 +1,9 @@
-"""One HTTP connection pool for every adapter: JSON in, JSON out, failures translated.
+"""JSON in, JSON out, over the connections that every adapter shares; failures translated."""
 
-What httpx asks for: a client belongs to one event loop, so a Lambda's loop is kept between invocations. A client that
-slept longer than a NAT's memory may hold dead connections, so it is replaced. A TLS context costs tens of
-milliseconds, so it is made once, and only when a provider is reached by https.
-"""
-
-import ssl
 from collections.abc import Mapping
 from typing import Any
 
+import httpcore
 import httpx
 import orjson
 
@@ -23,14 +18,19 @@ from sekha_llm_bridge.errors import (
     ProviderTimeout,
 )
 from sekha_llm_bridge.providers import failures
+from sekha_llm_bridge.providers.connections import Connections, Reply
 from sekha_llm_bridge.providers.openai_answer import read_usage
 
-_CONNECT_S = 3.0
-_WRITE_S = 10.0
-_POOL_S = 2.0
-_STALE_AFTER_S = 30.0
-# A function serves one request at a time, so only the health check has many connections, and it wants all at once.
-_LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=20, keepalive_expiry=_STALE_AFTER_S)
+FAILURES = (
+    httpcore.TimeoutException,
+    httpcore.NetworkError,
+    httpcore.ProtocolError,
+    httpcore.ProxyError,
+    httpcore.UnsupportedProtocol,
+    httpx.DecodingError,
+)
+"""What an exchange fails with; httpcore's exceptions have no base class of their own."""
+
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -45,13 +45,10 @@ def headers_of(
 
 
 class JsonHttp:
-    """Sends JSON and reads JSON. Never follows a redirect: a key must not travel to another host."""
+    """Sends JSON and reads JSON."""
 
     def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._tls: ssl.SSLContext | None = None
-        self._clients: dict[str, httpx.AsyncClient] = {}
-        self._used_at: dict[str, float] = {}
+        self._connections = Connections(clock)
 
     async def post(
         self, url: str, *, payload: Mapping[str, Any], headers: Mapping[str, str], timeout_s: float
@@ -62,75 +59,51 @@ class JsonHttp:
         except TypeError as exc:
             raise CallerFault("the request cannot be written as JSON: it is nested too deeply") from exc
         sent = {**headers, "content-type": "application/json"}
-        return _read(await self._send("POST", url, content=content, headers=sent, timeout_s=timeout_s), payload)
+        return _read(await self._exchange("POST", url, content=content, headers=sent, timeout_s=timeout_s), payload)
 
     async def get(self, url: str, *, headers: Mapping[str, str], timeout_s: float) -> dict[str, Any]:
         """See `post`."""
-        return _read(await self._send("GET", url, content=None, headers=headers, timeout_s=timeout_s), {})
+        return _read(await self._exchange("GET", url, content=None, headers=headers, timeout_s=timeout_s), {})
 
     async def aclose(self) -> None:
         """Closes every connection."""
-        clients, self._clients = list(self._clients.values()), {}
-        for client in clients:
-            await client.aclose()
+        await self._connections.aclose()
 
-    async def _send(
+    async def _exchange(
         self, method: str, url: str, *, content: bytes | None, headers: Mapping[str, str], timeout_s: float
-    ) -> httpx.Response:
-        client = await self._client(url)
-        connect_s, write_s = min(_CONNECT_S, timeout_s), min(_WRITE_S, timeout_s)
-        timeout = httpx.Timeout(timeout_s, connect=connect_s, write=write_s, pool=_POOL_S)
+    ) -> Reply:
         try:
-            return await client.request(method, url, content=content, headers=dict(headers), timeout=timeout)
-        except httpx.HTTPError as exc:
+            return await self._connections.exchange(method, url, content=content, headers=headers, timeout_s=timeout_s)
+        except FAILURES as exc:
             raise translate(exc) from exc
         except (httpx.InvalidURL, ValueError) as exc:  # a host or header that cannot be sent at all
             raise ConnectFailed(f"the provider's base_url or headers cannot be sent ({type(exc).__name__})") from exc
 
-    async def _client(self, url: str) -> httpx.AsyncClient:
-        scheme = url.partition(":")[0]
-        now = self._clock.now().timestamp()  # a frozen environment's monotonic clock may stand still
-        is_stale = now - self._used_at.get(scheme, now) > _STALE_AFTER_S
-        self._used_at[scheme] = now
-        if is_stale and (old := self._clients.pop(scheme, None)) is not None:
-            await old.aclose()
-        if scheme not in self._clients:
-            secure = scheme == "https"
-            self._clients[scheme] = httpx.AsyncClient(
-                verify=self._trust(secure=secure), limits=_LIMITS, trust_env=secure
-            )
-        return self._clients[scheme]
 
-    def _trust(self, *, secure: bool) -> ssl.SSLContext:
-        """The machine's trust for https; for plain http an empty context, which trusts nobody and costs nothing."""
-        if not secure:
-            return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        self._tls = self._tls or ssl.create_default_context()
-        return self._tls
-
-
-def translate(exc: httpx.HTTPError) -> ProviderError:
-    """The failure that an httpx error means. Its own words are left out: they may hold a URL with a key."""
+def translate(exc: Exception) -> ProviderError:
+    """The failure that one of `FAILURES` means. Its own words are left out: they may hold a URL with a key."""
     name = type(exc).__name__
     match exc:
-        case httpx.ConnectError() | httpx.ConnectTimeout() | httpx.ProxyError() | httpx.UnsupportedProtocol():
+        case (
+            httpcore.ConnectError() | httpcore.ConnectTimeout() | httpcore.ProxyError() | httpcore.UnsupportedProtocol()
+        ):
             return ConnectFailed(f"no connection to the provider ({name})")
-        case httpx.TimeoutException():
+        case httpcore.TimeoutException():
             return ProviderTimeout(f"the provider did not answer in time ({name})")
-        case httpx.DecodingError() | httpx.TooManyRedirects():
+        case httpx.DecodingError():
             return MalformedAnswer(f"the provider's answer cannot be read ({name})")
         case _:
             return ConnectionLost(f"the connection to the provider broke ({name})")
 
 
-def _read(response: httpx.Response, payload: Mapping[str, Any]) -> dict[str, Any]:
+def _read(reply: Reply, payload: Mapping[str, Any]) -> dict[str, Any]:
     try:
-        body = orjson.loads(response.content.removeprefix(_BOM))
+        body = orjson.loads(reply.content.removeprefix(_BOM))
     except orjson.JSONDecodeError:
         body = None
-    status = response.status_code
+    status = reply.status
     if status >= 400:
-        raise failures.from_answer(status, body, retry_after=response.headers.get("retry-after"), request=payload)
+        raise failures.from_answer(status, body, retry_after=reply.header("retry-after"), request=payload)
     if status >= 300:
         message = f"the provider answered with a redirect ({status}); give its final base_url"
         raise MalformedAnswer(message, provider_status=status)

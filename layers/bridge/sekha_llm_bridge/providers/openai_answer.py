@@ -67,9 +67,19 @@ def read_usage(usage: object) -> Usage | None:
     prompt, completion = count(usage.get("prompt_tokens")), count(usage.get("completion_tokens") or 0)
     if prompt is None or completion is None:
         return None
+    total = count(usage.get("total_tokens")) or 0
+    return Usage(
+        prompt,
+        completion,
+        cached_tokens=_detail(usage, "cached_tokens"),
+        cache_write_tokens=_detail(usage, "cache_write_tokens"),
+        unlisted_tokens=max(0, total - prompt - completion),
+    )
+
+
+def _detail(usage: dict[str, Any], name: str) -> int:
     details = usage.get("prompt_tokens_details")
-    cached = count(details.get("cached_tokens")) if isinstance(details, dict) else None
-    return Usage(prompt, completion, cached or 0)
+    return (count(details.get(name)) if isinstance(details, dict) else None) or 0
 
 
 def count(value: object) -> int | None:

@@ -15,6 +15,7 @@ from sekha_llm_bridge.providers.base import (
     ChatCall,
     EmbeddingAnswer,
     EmbeddingCall,
+    PriceCeiling,
     reading_an_answer,
 )
 from sekha_llm_bridge.providers.http import JsonHttp, headers_of
@@ -23,15 +24,19 @@ from sekha_llm_bridge.providers.openai_answer import chat_answer, read_usage
 
 @dataclass(frozen=True, slots=True)
 class Vendor:
-    """How one vendor differs: where the key goes, and what the output limit is called when the bridge sets it."""
+    """How one vendor differs: where the key goes, what the output limit is called when the bridge sets it, and whether
+    it chooses among sellers of one model, and so can be told the dearest price.
+    """
 
     auth_header: str = "authorization"
     auth_prefix: str = "Bearer "
     output_cap_field: str = "max_tokens"
+    takes_price_ceiling: bool = False
 
 
 OPENAI = Vendor(output_cap_field="max_completion_tokens")
 AZURE_OPENAI = Vendor(auth_header="api-key", auth_prefix="", output_cap_field="max_completion_tokens")
+OPENROUTER = Vendor(takes_price_ceiling=True)
 GENERIC = Vendor()
 
 _OUTPUT_CAP_FIELDS = ("max_completion_tokens", "max_tokens")
@@ -52,6 +57,8 @@ class OpenAICompatible:
         payload = {**call.request, "model": call.model_id}
         if call.output_cap is not None:
             self._cap_output(payload, call.output_cap)
+        if call.price_ceiling is not None and self._vendor.takes_price_ceiling:
+            _cap_price(payload, call.price_ceiling)
         url = f"{self._base_url}/chat/completions"
         try:
             body = await self._http.post(url, payload=payload, headers=self._headers, timeout_s=timeout_s)
@@ -86,6 +93,17 @@ class OpenAICompatible:
         asked = [field for field in _OUTPUT_CAP_FIELDS if payload.get(field) is not None]
         for field in asked or [self._vendor.output_cap_field]:
             payload[field] = min(cap, payload.get(field) or cap)
+
+
+def _cap_price(payload: dict[str, Any], ceiling: PriceCeiling) -> None:
+    """Lets OpenRouter choose no seller that is dearer, or than the request itself says (its "Provider Routing")."""
+    wishes = payload.get("provider")
+    wishes = wishes if isinstance(wishes, dict) else {}
+    asked = wishes.get("max_price")
+    asked = asked if isinstance(asked, dict) else {}
+    most = {"prompt": float(ceiling.input_usd_per_mtok), "completion": float(ceiling.output_usd_per_mtok)}
+    lower = {name: min(most[name], asked[name]) for name in most if isinstance(asked.get(name), int | float)}
+    payload["provider"] = {**wishes, "max_price": {**asked, **most, **lower}}
 
 
 def _speaks_of_cap(fault: CallerFault) -> bool:

@@ -6,12 +6,19 @@ from sekha_llm_bridge.errors import ConfigError
 from sekha_llm_bridge.providers.base import Provider
 from sekha_llm_bridge.providers.http import JsonHttp
 from sekha_llm_bridge.providers.ollama import Ollama
-from sekha_llm_bridge.providers.openai_compatible import AZURE_OPENAI, GENERIC, OPENAI, OpenAICompatible, Vendor
+from sekha_llm_bridge.providers.openai_compatible import (
+    AZURE_OPENAI,
+    GENERIC,
+    OPENAI,
+    OPENROUTER,
+    OpenAICompatible,
+    Vendor,
+)
 
 VENDORS: dict[ProviderType, Vendor] = {
     ProviderType.OPENAI: OPENAI,
     ProviderType.AZURE_OPENAI: AZURE_OPENAI,
-    ProviderType.OPENROUTER: GENERIC,
+    ProviderType.OPENROUTER: OPENROUTER,
     ProviderType.GEMINI: GENERIC,
     ProviderType.LITELLM: GENERIC,
 }

@@ -15,8 +15,9 @@ def advice(settings: Settings) -> Iterator[str]:
     providers = (*settings.providers, *(left_out.config for left_out in settings.disabled))
     yield from (_no_adapter(provider) for provider in providers if not has_adapter(provider.provider_type))
     limit = settings.routing.max_cost_per_request
+    book = PriceBook()
     for provider in providers if limit is not None else ():
-        prices = [(model, PriceBook().price(provider, model)) for model in provider.models]
+        prices = [(model, book.price(provider, model)) for model in provider.models]
         if unpriced := _names(model for model, price in prices if price is None):
             excluded = f"the cost limit of ${limit:f} excludes them; give it in `pricing`"
             yield f"{provider.id}: no price is known of {unpriced}: {excluded}"

@@ -7,7 +7,7 @@ from decimal import Decimal
 
 from sekha_llm_bridge.config.loaded import Settings
 from sekha_llm_bridge.config.models import DefaultModels, ModelConfig, ProviderConfig, Task
-from sekha_llm_bridge.pricing import Price, PriceBook, image_tokens
+from sekha_llm_bridge.pricing import Price, PriceBook, Tokenizer, image_tokens, tokenizer_of
 from sekha_llm_bridge.providers import has_adapter, takes_image_urls
 from sekha_llm_bridge.providers.registry import speaks_openai
 
@@ -58,6 +58,7 @@ class CatalogModel:
     speaks_openai: bool
     takes_image_urls: bool
     figures: Figures | None
+    tokenizer: Tokenizer | None
     model_id: str
     rank_base: int
     window: int
@@ -131,6 +132,7 @@ def _entry(position: int, provider: ProviderConfig, model: ModelConfig, prices: 
         speaks_openai=speaks_openai(kind),
         takes_image_urls=takes_image_urls(kind),
         figures=None if price is None else _figures(price),
+        tokenizer=tokenizer_of(provider, model.model_id),
         model_id=model.model_id,
         rank_base=provider.priority << _COST_BITS,
         window=model.context_window,

@@ -79,16 +79,17 @@ def affordability(request: RouteRequest, limits: Limits, limit_usd: Decimal | No
     if request.unbounded:
         reason = f"the cost of {_words(sorted(request.unbounded))} cannot be bounded beforehand"
         yield Requirement(lambda entry: entry.is_free, lambda _: Exclusion(Barrier.COST, reason))
-    unknown = "its price is not known, and a cost limit holds; give `pricing` in the configuration"
-    yield Requirement(lambda entry: entry.price is not None, lambda _: Exclusion(Barrier.COST, unknown))
     yield Requirement(
         costing.surely_within(request, limit_usd, limits.min_output_tokens),
-        lambda entry: too_dear(entry, request, limits, limit_usd),
+        lambda entry: _too_dear(entry, request, limits, limit_usd),
     )
 
 
-def too_dear(entry: CatalogModel, request: RouteRequest, limits: Limits, limit_usd: Decimal) -> Exclusion:
-    """Left out because not even the least useful answer fits the limit."""
+def _too_dear(entry: CatalogModel, request: RouteRequest, limits: Limits, limit_usd: Decimal) -> Exclusion:
+    """Left out because not even the least useful answer surely fits the limit."""
+    if entry.price is None:
+        unknown = "its price is not known, and a cost limit holds; give `pricing` in the configuration"
+        return Exclusion(Barrier.COST, unknown)
     least = usd_text(costing.least_useful_usd(entry, request, limits.min_output_tokens))
     return Exclusion(Barrier.COST, f"a useful answer may cost ${least}, over the limit of ${usd_text(limit_usd)}")
 

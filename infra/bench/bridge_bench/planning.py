@@ -1,0 +1,96 @@
+"""What a plan takes with 10, 100 and 1,000 configured models, up to the first candidate's offer.
+
+Beside it, as the floor, the sorting of as many dataclass objects by a number. It should grow with the number of models
+and nothing else, and stay under a millisecond for 1,000.
+"""
+
+import argparse
+from collections.abc import Callable, Sequence
+from decimal import Decimal
+from operator import attrgetter
+from pathlib import Path
+from typing import Any
+
+from bridge_bench.cores import pin, two_cores
+from bridge_bench.measuring import Samples, take_turns
+from bridge_bench.tables import warm_table
+from sekha_llm_bridge.config.loaded import Settings
+from sekha_llm_bridge.config.models import ConfigFile
+from sekha_llm_bridge.pricing import PriceBook, TokenCount
+from sekha_llm_bridge.routing import Catalog, Limits, RouteRequest, plan
+
+_SIZES = (10, 100, 1000)
+_MODELS_OF_ONE_PROVIDER = 20
+_WINDOWS = (8192, 32_768, 131_072)
+_PROMPT = TokenCount(estimate=700, bound=2900, least=400)
+_REQUEST = RouteRequest(None, _PROMPT, output_tokens=1000)
+_LIMITS = {
+    "no limit": Limits(),
+    "a limit that all fit": Limits(max_cost_usd=Decimal("0.10")),
+    "a limit that half of them fit": Limits(max_cost_usd=Decimal("0.008")),
+}
+
+
+def main(arguments: Sequence[str]) -> None:
+    """What a plan takes with 10, 100 and 1,000 configured models."""
+    parser = argparse.ArgumentParser(
+        prog="infra/bench/run planning", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rounds", type=int, default=200, help="plans of each kind in one repeat (%(default)s)")
+    parser.add_argument("--repeats", type=int, default=7, help="how often that is repeated (%(default)s)")
+    options = parser.parse_args(arguments)
+    pin(two_cores()[0])
+    for size in _SIZES:
+        calls = _calls(Catalog.of(_settings(size), PriceBook()))
+        series: dict[str, list[Samples]] = {name: [] for name in calls}
+        for _ in range(options.repeats):
+            for name, samples in take_turns(calls, options.rounds).items():
+                series[name].append(samples)
+        print(f"{size} models", warm_table(series), sep="\n", end="\n\n", flush=True)
+
+
+def _calls(catalog: Catalog) -> dict[str, Callable[[], object]]:
+    floor = {"floor: sorting them": lambda: sorted(catalog.models, key=attrgetter("window"))}
+    return floor | {name: lambda limits=limits: _plan(catalog, limits) for name, limits in _LIMITS.items()}
+
+
+def _plan(catalog: Catalog, limits: Limits) -> object:
+    planned = plan(_REQUEST, catalog, limits)
+    return planned.offer(planned.ranked[0], spent_usd=Decimal(0))
+
+
+def _settings(size: int) -> Settings:
+    """That many chat models of unlike price, window and longest answer, in providers of ten priorities."""
+    each = min(size, _MODELS_OF_ONE_PROVIDER)
+    providers = [_provider(number, each) for number in range(size // each)]
+    parsed = ConfigFile.model_validate({"providers": providers})
+    return Settings(
+        path=Path("planning.yaml"),
+        providers=parsed.providers,
+        disabled=(),
+        default_models=parsed.default_models,
+        routing=parsed.routing,
+        chroma=parsed.chroma,
+        warnings=(),
+    )
+
+
+def _provider(number: int, models: int) -> dict[str, Any]:
+    return {
+        "id": f"p{number}",
+        "provider_type": "openai",
+        "base_url": "http://127.0.0.1/v1",
+        "priority": 1 + number % 10,
+        "models": [_model(number * models + i) for i in range(models)],
+    }
+
+
+def _model(number: int) -> dict[str, Any]:
+    return {
+        "model_id": f"m{number}",
+        "task": "chat_small",
+        "context_window": _WINDOWS[number % len(_WINDOWS)],
+        "max_output_tokens": (None, 4096, 16_384)[number % 3],
+        "supports_vision": number % 2 == 0,
+        "pricing": {"input_usd_per_mtok": 0.1 + number * 7 % 50 / 10, "output_usd_per_mtok": 0.2 + number * 5 % 90 / 10},
+    }

@@ -1,0 +1,1 @@
+"""How far token counts made beforehand are from a real tokenizer's."""

@@ -1,0 +1,102 @@
+"""Prints, for texts of many kinds, how far the counts made beforehand are from the tokens that they really are.
+
+Each text is one message of a chat. "Real" is what OpenAI bills for it with o200k_base: the text's tokens and a frame of
+7. All other columns but the sizes are multiples of that: a quarter of the bytes (a rule of thumb, to compare with), the
+estimate, the bound by bytes, and the bound by an exact count.
+"""
+
+import argparse
+import json
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from sekha_llm_bridge.pricing import TokenCount, Tokenizer, count_chat
+from token_bench.corpus import corpus
+
+ROOT = Path(__file__).resolve().parents[3]
+OTHER_PYTHON = ROOT / ".local" / "envs" / "model" / "bin" / "python"
+FRAME = 7  # github.com/openai/openai-cookbook, "How to count tokens with tiktoken": 3 a message, its role, 3 an answer
+COLUMNS = ("bytes", "real", "bytes/4", "estimate", "byte bound", "exact bound")
+
+
+def main() -> None:
+    """Measures and prints."""
+    texts = {kind: _lengthened(text, _parsed_bytes()) for kind, text in corpus().items()}
+    counts = {kind: count_chat({"messages": [{"role": "user", "content": text}]}) for kind, text in texts.items()}
+    began, memory = time.perf_counter(), _memory_mb()
+    counts["english"].bound_for(Tokenizer.O200K)
+    print(f"the first exact count: {time.perf_counter() - began:.2f} s, {_memory_mb() - memory:.0f} MB\n")
+    real = {kind: tokens + FRAME for kind, tokens in _real_tokens(texts).items()}
+    print(f"{'':24}" + "".join(f"{column:>13}" for column in COLUMNS))
+    for kind, text in texts.items():
+        print(f"{kind:24}" + _row(len(text.encode()), real[kind], counts[kind]))
+    _summarize(counts, real)
+    _check_another(texts)
+
+
+def _parsed_bytes() -> int:
+    parser = argparse.ArgumentParser(prog="infra/bench/tokens", description=__doc__)
+    parser.add_argument("--bytes", type=int, default=4096, help="repeat each text to about this length (%(default)s)")
+    return int(parser.parse_args().bytes)
+
+
+def _lengthened(text: str, size: int) -> str:
+    return text * max(1, round(size / len(text.encode())))
+
+
+def _real_tokens(texts: Mapping[str, str]) -> dict[str, int]:
+    encode = _own_encoder()
+    return {kind: len(encode(text)) for kind, text in texts.items()}
+
+
+def _own_encoder() -> Callable[[str], list[int]]:
+    """tiktoken with the table in the package."""
+    import tiktoken
+
+    from sekha_llm_bridge.pricing.tokenizer import PIECES, TABLE, read_table
+
+    ranks = {token: rank for rank, token in enumerate(read_table(TABLE.read_bytes()))}
+    return tiktoken.Encoding("o200k", pat_str=PIECES, mergeable_ranks=ranks, special_tokens={}).encode_ordinary
+
+
+def _row(size: int, real: int, count: TokenCount) -> str:
+    figures = (size / 4 / real, *(figure / real for figure in _figures(count)))
+    return f"{size:13,}{real:13,}" + "".join(f"{figure:13.2f}" for figure in figures)
+
+
+def _figures(count: TokenCount) -> tuple[int, int, int]:
+    return count.estimate, count.bound, count.bound_for(Tokenizer.O200K)
+
+
+def _summarize(counts: Mapping[str, TokenCount], real: Mapping[str, int]) -> None:
+    ratios = [[figure / real[kind] for figure in _figures(count)] for kind, count in counts.items()]
+    print()
+    for name, column in zip(COLUMNS[3:], zip(*ratios, strict=True), strict=True):
+        average = sum(column) / len(column)
+        print(f"{name}: {min(column):.2f} to {max(column):.2f} times the real count, {average:.2f} on average")
+    below = [kind for kind, count in counts.items() if min(_figures(count)[1:]) < real[kind]]
+    print(f"bounds below the real count: {', '.join(below) or 'none'}")
+
+
+def _check_another(texts: Mapping[str, str]) -> None:
+    """Compares bytes with a WordPiece tokenizer's tokens, where the local stack's embedding model is installed."""
+    if not OTHER_PYTHON.is_file():
+        return
+    script = Path(__file__).with_name("other_tokenizer.py")
+    done = subprocess.run([OTHER_PYTHON, script], input=json.dumps(texts), capture_output=True, text=True, check=True)
+    tokens = json.loads(done.stdout)
+    ratios = [len(text.encode()) / tokens[kind] for kind, text in texts.items()]
+    print(f"bytes per token of all-MiniLM-L6-v2: {min(ratios):.2f} to {max(ratios):.2f}")
+
+
+def _memory_mb() -> float:
+    """What this process holds in memory; 0 where the system does not say."""
+    status = Path("/proc/self/status")
+    lines = status.read_text().splitlines() if status.exists() else []
+    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS")), 0.0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,43 @@
+"""Takes the newest genai-prices into the lock and its prices into the package; shows what has changed.
+
+    infra/prices/refresh
+
+It needs a package index. The snapshot's date is today; where only that would change, the file stays as it is.
+"""
+
+import os
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+if sys.version_info < (3, 11):  # noqa: UP036 — python3 may well be older, and would fail below with a riddle
+    sys.exit("Python 3.11 or newer is needed as python3; this is {}.{}.".format(*sys.version_info[:2]))
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "infra" / "local"))
+
+from environment import LOCKS, find_python, installer_environment, make, uv_for  # noqa: E402 — its folder is put on the path above
+
+
+def main() -> None:
+    """Locks, makes the environment, and makes the snapshot in it."""
+    python = find_python()
+    uv = os.environ.get("UV") or str(uv_for(python))
+    run([LOCKS / "refresh", "--upgrade-package", "genai-prices"], {"UV": uv})
+    bridge = make("bridge", python) / "bin" / "python"
+    today = datetime.now(UTC).date().isoformat()
+    run([bridge, "-m", "price_snapshot", today], {"PYTHONPATH": str(ROOT / "infra" / "prices")})
+
+
+def run(command: list[str | Path], variables: dict[str, str]) -> None:
+    """Runs it in the checkout with these variables besides, and ends as it does when it fails."""
+    done = subprocess.run(command, cwd=ROOT, env={**installer_environment(), **variables}, check=False)
+    if done.returncode != 0:
+        raise SystemExit(done.returncode)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 1:
+        raise SystemExit(__doc__)
+    main()

@@ -1,0 +1,143 @@
+"""Exact counts of the one tokenizer whose table is public, whose users are known and which is worth its megabytes:
+OpenAI's o200k_base.
+
+A count costs tens of milliseconds for each megabyte of text, and the first one of a process a fifth of a second; so it
+is made only where a decision depends on it, and tiktoken is imported only then. Its table comes with the bridge,
+because tiktoken would fetch it over the network.
+"""
+
+import functools
+import logging
+import re
+from collections.abc import Callable, Iterable
+from enum import Enum
+from itertools import accumulate, pairwise
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from sekha_llm_bridge.config.models import ProviderConfig, ProviderType
+
+TABLE = Path(__file__).with_name("o200k_base.bin")
+# How text is cut into pieces, each of which is encoded by itself; from tiktoken's own definition of o200k_base.
+PIECES = "|".join(
+    (
+        r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?",
+        r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?",
+        r"\p{N}{1,3}",
+        r" ?[^\s\p{L}\p{N}]+[\r\n/]*",
+        r"\s*[\r\n]+",
+        r"\s+(?!\S)",
+        r"\s+",
+    )
+)
+# A place where a piece ends whatever stands around it. By `PIECES`, a space is nothing but a piece's beginning or part
+# of a run of white space, so a piece ends between anything else and a space. What follows a letter in its piece is a
+# letter, a mark or an apostrophe, and digits are in pieces by themselves; so a piece ends between a letter and a digit,
+# and between either and one of these signs. The letters are those of which all versions of Unicode agree that they are.
+_LETTER, _SIGN = "A-Za-zぁ-ゖァ-ヺ一-龥가-힣", r"\n.,:;!?\"()。、，．：；！？"
+_A_PIECE_ENDS = rf"(?:\S(?= )|[{_LETTER}](?=[0-9{_SIGN}])|[0-9](?=[{_LETTER}{_SIGN}]))"
+_FIRST_END = re.compile(_A_PIECE_ENDS)
+_UP_TO_LAST_END = re.compile(rf"(?s:.*){_A_PIECE_ENDS}")
+# What a provider may take for one of its special tokens instead of for text.
+_SPECIAL = re.compile(r"<\|\w+\|>")
+# tiktoken takes up to 0.8 s for a megabyte that is one endless word, and fails from a million white spaces in a row on.
+_MOST_COUNTED_BYTES = 900_000
+# OpenAI's models that tiktoken's table of models says use o200k_base, with what may follow their names: dates, `mini`.
+# A later version (gpt-5.6) is another model, and a variant after a colon (`:online`) may be sent more than the prompt.
+_USERS = re.compile(
+    r"(?:gpt-4o|gpt-4\.1|gpt-5|o1|o3|o4-mini)(?:-[\w.-]+)?|(?:chatgpt-4o|gpt-4\.5)-[\w.-]+|ft:gpt-4o(?:-[\w.-]+)?:.+"
+)
+# Elsewhere than at its vendor, a model of that name may be any model. A deployment at Azure is known by its name alone.
+_VENDORS = {ProviderType.OPENAI: "api.openai.com", ProviderType.OPENROUTER: "openrouter.ai"}
+
+
+class Tokenizer(Enum):
+    """A tokenizer whose tokens can be counted here."""
+
+    O200K = "o200k_base"
+
+
+def tokenizer_of(provider: ProviderConfig, model_id: str) -> Tokenizer | None:
+    """The tokenizer that a provider's model uses; None when it is not known for certain, or not here."""
+    if provider.provider_type is ProviderType.OPENROUTER:
+        vendor, _, model_id = model_id.partition("/")
+        if vendor != "openai":
+            return None
+    known = _is_at_its_vendor(provider) and _USERS.fullmatch(model_id)
+    return Tokenizer.O200K if known else None
+
+
+def _is_at_its_vendor(provider: ProviderConfig) -> bool:
+    if provider.provider_type is ProviderType.AZURE_OPENAI:
+        return True
+    host = _VENDORS.get(provider.provider_type)
+    return host is not None and f".{urlsplit(provider.base_url or '').hostname}".endswith(f".{host}")
+
+
+def most_tokens(texts: Iterable[str], tokenizer: Tokenizer) -> int:
+    """The most tokens that these texts are together, whatever stands before, after or between them.
+
+    What is not certain is counted by its bytes, of which a token has one at least.
+    """
+    total, left = 0, _MOST_COUNTED_BYTES
+    for text in texts:
+        size = len(text.encode())
+        if size <= left:
+            left -= size
+            total += _most(text, size, tokenizer)
+        else:
+            total += size
+    return total
+
+
+def _most(text: str, size: int, tokenizer: Tokenizer) -> int:
+    """The tokens between the first and the last place where a piece surely ends, and the bytes of what is outside.
+
+    What is inside is cut into the same pieces alone as within any longer text: it begins and ends where pieces do, no
+    piece that begins inside reaches beyond its end, and the pattern looks ahead only past white space, which its last
+    character is not. Outside, a piece may go on in the neighbouring text, and come to more tokens than its parts.
+    """
+    first, last = _FIRST_END.search(text), _UP_TO_LAST_END.match(text)
+    if first is None or last is None or _SPECIAL.search(text):
+        return size
+    inside = text[first.end() : last.end()]
+    tokens = _count(inside, tokenizer)
+    return size if tokens is None else min(size, tokens + size - len(inside.encode()))
+
+
+def _count(text: str, tokenizer: Tokenizer) -> int | None:
+    """The tokens of a text; None when they cannot be counted. tiktoken fails in ways that it does not document."""
+    encode = _encoder(tokenizer)
+    try:
+        return None if encode is None else len(encode(text))
+    except BaseException as exc:
+        # A panic in its native code is no Exception, lest it be caught by chance.
+        if isinstance(exc, Exception) or type(exc).__name__ == "PanicException":
+            return None
+        raise
+
+
+@functools.cache
+def _encoder(tokenizer: Tokenizer) -> Callable[[str], list[int]] | None:
+    """What encodes text, kept for the life of the process; None when it cannot be had. Takes 0.2 s and 60 MB."""
+    try:
+        import tiktoken
+
+        ranks = {token: rank for rank, token in enumerate(read_table(TABLE.read_bytes()))}
+        encoding = tiktoken.Encoding(tokenizer.value, pat_str=PIECES, mergeable_ranks=ranks, special_tokens={})
+    except Exception as exc:  # noqa: BLE001 — without it, bytes bound the tokens as they do for other models
+        logging.getLogger(__name__).warning("tokens cannot be counted exactly: %s", type(exc).__name__)
+        return None
+    ranks.clear()  # its native part has a copy, and encodes without this one: 14 MB
+    return encoding.encode_ordinary
+
+
+def read_table(table: bytes) -> Iterable[bytes]:
+    """The tokens in the order of their ranks.
+
+    The form, written by `infra/tokens/pack`: the number of tokens (4 bytes, big-endian), the length of each (a byte
+    each), the tokens.
+    """
+    begin = 4 + int.from_bytes(table[:4])
+    ends = accumulate(table[4:begin], initial=begin)
+    return (table[start:end] for start, end in pairwise(ends))

@@ -1,0 +1,173 @@
+"""Connections to providers, kept between requests: httpx's engine, httpcore, without what httpx does for each request.
+
+httpx's own parts still do what is done once for an address (its URLs know IDNA and IPv6, its `Proxy` the forms of a
+proxy's address) or seldom (its decoders). Not kept are cookies, which no provider's API asks for.
+
+A pool belongs to one event loop, so a Lambda's loop is kept between invocations. Connections that slept longer than a
+NAT's memory may be dead, so they are replaced. A TLS context costs tens of milliseconds, so it is made once, and only
+when a provider is reached by https.
+"""
+
+import base64
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from urllib.request import getproxies, proxy_bypass
+
+import httpcore
+import httpx
+
+from sekha_llm_bridge.clock import Clock
+
+_CONNECT_S = 3.0
+_WRITE_S = 10.0
+_STALE_AFTER_S = 30.0
+_MOST_IDLE = 20
+# What httpx sends: gateways in front of providers know it, and both encodings can be read.
+_USUAL_HEADERS = {
+    "accept": "*/*",
+    "accept-encoding": "gzip, deflate",
+    "connection": "keep-alive",
+    "user-agent": f"python-httpx/{httpx.__version__}",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What came back, whatever its status: the content is decoded, the headers are as they were sent."""
+
+    status: int
+    headers: list[tuple[bytes, bytes]]
+    content: bytes
+
+    def header(self, name: str) -> str | None:
+        """Every value that the header has, or None where it is not there."""
+        values = [value.decode("latin-1") for key, value in self.headers if key.lower() == name.encode()]
+        return ", ".join(values) if values else None
+
+
+_Way = tuple[bytes, str | None]
+"""A scheme and, where the requests take one, the address of a proxy."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """What an address comes to; `auth` replaces whatever other authorization is sent."""
+
+    url: httpcore.URL
+    way: _Way = field(repr=False)
+    headers: Mapping[str, str]
+    auth: Mapping[str, str] = field(repr=False)
+
+
+class Connections:
+    """One pool for each way to providers. Never follows a redirect: a key must not travel to another host."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._tls: ssl.SSLContext | None = None
+        self._targets: dict[str, _Target] = {}
+        self._pools: dict[_Way, httpcore.AsyncConnectionPool] = {}
+        self._used_at_s: dict[_Way, float] = {}
+
+    async def exchange(
+        self, method: str, url: str, *, content: bytes | None, headers: Mapping[str, str], timeout_s: float
+    ) -> Reply:
+        """Sends a request and reads the whole reply. The headers' names are in lower case.
+
+        Raises httpcore's exceptions, `httpx.DecodingError`, and `httpx.InvalidURL` or ValueError for an address or a
+        header that cannot be sent at all.
+        """
+        target = self._target(url)
+        request = _request(method, target, content=content, headers=headers, timeout_s=timeout_s)
+        response = await (await self._pool(target.way)).handle_async_request(request)
+        try:
+            received = await response.aread()
+        finally:
+            await response.aclose()
+        return Reply(response.status, response.headers, _decoded(received, response.headers))
+
+    async def aclose(self) -> None:
+        """Closes every connection."""
+        pools, self._pools = list(self._pools.values()), {}
+        for pool in pools:
+            await pool.aclose()
+
+    def _target(self, url: str) -> _Target:
+        """Parsed once: a configuration has few addresses."""
+        if url not in self._targets:
+            self._targets[url] = _parsed(url)
+        return self._targets[url]
+
+    async def _pool(self, way: _Way) -> httpcore.AsyncConnectionPool:
+        now_s = self._clock.now().timestamp()  # a frozen environment's monotonic clock may stand still
+        is_stale = now_s - self._used_at_s.get(way, now_s) > _STALE_AFTER_S
+        self._used_at_s[way] = now_s
+        if is_stale and (old := self._pools.pop(way, None)) is not None:
+            await old.aclose()
+        if way not in self._pools:
+            self._pools[way] = self._new_pool(*way)
+        return self._pools[way]
+
+    def _new_pool(self, scheme: bytes, proxy: str | None) -> httpcore.AsyncConnectionPool:
+        """A function serves one request at a time: only the health check has many connections, all at once."""
+        return httpcore.AsyncConnectionPool(
+            ssl_context=self._trust() if scheme == b"https" else None,
+            proxy=_proxy(proxy) if proxy else None,
+            max_connections=None,
+            max_keepalive_connections=_MOST_IDLE,
+            keepalive_expiry=_STALE_AFTER_S,
+        )
+
+    def _trust(self) -> ssl.SSLContext:
+        self._tls = self._tls or ssl.create_default_context()
+        return self._tls
+
+
+def _parsed(address: str) -> _Target:
+    url = httpx.URL(address)
+    if not url.raw_host:  # the system would take it for this machine
+        raise httpx.InvalidURL("the address has no host")
+    target = httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
+    way = (url.raw_scheme, _environments_proxy(url) if url.scheme == "https" else None)
+    return _Target(target, way, {"host": url.netloc.decode(), **_USUAL_HEADERS}, _basic_auth(url))
+
+
+def _basic_auth(url: httpx.URL) -> dict[str, str]:
+    """The header that `user:password@` in an address stands for (RFC 7617)."""
+    if not url.userinfo:
+        return {}
+    return {"authorization": f"Basic {base64.b64encode(f'{url.username}:{url.password}'.encode()).decode()}"}
+
+
+def _environments_proxy(url: httpx.URL) -> str | None:
+    """The address of the proxy that HTTPS_PROXY or ALL_PROXY names, unless NO_PROXY exempts the host."""
+    proxies = getproxies()
+    named = proxies.get("https") or proxies.get("all")
+    if not named or proxy_bypass(url.netloc.decode()):
+        return None
+    return named if "://" in named else f"http://{named}"
+
+
+def _proxy(address: str) -> httpcore.Proxy:
+    proxy = httpx.Proxy(address)
+    url = httpcore.URL(scheme=proxy.url.raw_scheme, host=proxy.url.raw_host, port=proxy.url.port, target=b"/")
+    return httpcore.Proxy(url, auth=proxy.raw_auth, headers=proxy.headers.raw, ssl_context=proxy.ssl_context)
+
+
+def _request(
+    method: str, target: _Target, *, content: bytes | None, headers: Mapping[str, str], timeout_s: float
+) -> httpcore.Request:
+    sent = {**target.headers, **headers, **target.auth}
+    if content is not None:
+        sent["content-length"] = str(len(content))
+    timeouts = {"connect": min(_CONNECT_S, timeout_s), "write": min(_WRITE_S, timeout_s), "read": timeout_s}
+    raw = [(name.encode("ascii"), value.encode("ascii")) for name, value in sent.items()]
+    return httpcore.Request(method, target.url, headers=raw, content=content, extensions={"timeout": timeouts})
+
+
+def _decoded(content: bytes, headers: list[tuple[bytes, bytes]]) -> bytes:
+    """Most answers come as they are; httpx decodes the others. Raises `httpx.DecodingError`."""
+    if not any(name.lower() == b"content-encoding" for name, _ in headers):
+        return content
+    return httpx.Response(200, headers=headers, content=content).content

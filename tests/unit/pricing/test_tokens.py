@@ -1,0 +1,413 @@
+"""Token counts: bounds that no count exceeds, exact ones where a tokenizer is known, and images."""
+
+import base64
+import hashlib
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import orjson
+import pytest
+import tiktoken
+from hypothesis import example, given
+from hypothesis import strategies as st
+from tiktoken.model import encoding_name_for_model
+from tiktoken_ext import openai_public
+
+from infra.tokens.pack_table import packed
+from sekha_llm_bridge.config.models import ProviderConfig
+from sekha_llm_bridge.pricing import TokenCount, Tokenizer, count_chat, count_texts, image_tokens, tokenizer_of
+from sekha_llm_bridge.pricing.tokenizer import PIECES, TABLE, most_tokens, read_table
+from tests.fakes.settings import chat_model, provider
+from token_bench.corpus import corpus, tools
+
+CORPUS = corpus()
+each_text = pytest.mark.parametrize("text", CORPUS.values(), ids=CORPUS.keys())
+SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|", "|>"]
+# Characters that begin, join, end or break pieces, and runs of them: what random text hardly ever holds.
+PIECEWISE = [
+    "a",
+    "B",
+    "é",
+    "的",
+    "가",
+    "1",
+    "٣",
+    "½",
+    " ",
+    "  ",
+    "\n",
+    "\r\n",
+    "\t",
+    "\u00a0",
+    "\u3000",
+    "'s",
+    "'",
+    "/",
+]
+PIECEWISE += [".", "。", "́", "👍🏽", "\u200d", "\x1c", "ǅ", "ʰ", "The", " cat", "camelCase", "=====", "    ", *SPECIAL]
+
+texts = st.one_of(
+    st.text(),
+    st.lists(st.sampled_from(PIECEWISE), max_size=30).map("".join),
+    st.sampled_from([text[start : start + 200] for text in CORPUS.values() for start in (0, 77, 300)]),
+)
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False) | texts,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
+    max_leaves=8,
+)
+images = st.just({"type": "image_url", "image_url": {"url": "https://example.org/a.png"}})
+parts = st.lists(texts.map(lambda text: {"type": "text", "text": text}) | images, max_size=4)
+calls = st.builds(
+    lambda name, arguments: [
+        {"id": "c1", "type": "function", "function": {"name": name, "arguments": orjson.dumps(arguments).decode()}}
+    ],
+    texts,
+    json_values,
+)
+messages = st.one_of(
+    st.fixed_dictionaries({"role": st.sampled_from(["system", "developer", "user"]), "content": texts | parts}),
+    st.fixed_dictionaries({"role": st.just("user"), "name": texts, "content": texts}),
+    st.fixed_dictionaries({"role": st.just("assistant"), "content": st.none() | texts, "tool_calls": calls}),
+    st.fixed_dictionaries({"role": st.just("tool"), "tool_call_id": st.just("c1"), "content": texts | parts}),
+)
+functions = st.builds(
+    lambda name, described, parameters: [
+        {"type": "function", "function": {"name": name, "description": described, "parameters": parameters}}
+    ],
+    texts,
+    texts,
+    st.dictionaries(texts, json_values, max_size=3),
+)
+requests = st.fixed_dictionaries(
+    {"messages": st.lists(messages, max_size=4)},
+    optional={"tools": functions, "response_format": json_values.map(lambda schema: {"json_schema": schema})},
+)
+
+
+def published_table() -> bytes:
+    """The package's table in the form that OpenAI publishes."""
+    tokens = read_table(TABLE.read_bytes())
+    return b"".join(b"%s %d\n" % (base64.b64encode(token), rank) for rank, token in enumerate(tokens))
+
+
+@pytest.fixture(scope="module")
+def tiktokens_own() -> tuple[dict[str, Any], str]:
+    """tiktoken's definition of o200k_base without its ranks, which it would fetch; and the checksum of those."""
+    checksums = []
+
+    def load(_url: str, expected_hash: str) -> dict[bytes, int]:
+        checksums.append(expected_hash)
+        return {}
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(openai_public, "load_tiktoken_bpe", load)
+        definition = openai_public.o200k_base()
+    return definition, checksums[0]
+
+
+@pytest.fixture(scope="module")
+def o200k(tiktokens_own: tuple[dict[str, Any], str]) -> Callable[[str], int]:
+    """Counts tokens as tiktoken does with the published table."""
+    ranks = {base64.b64decode(line.split()[0]): rank for rank, line in enumerate(published_table().splitlines())}
+    encoding = tiktoken.Encoding(**{**tiktokens_own[0], "mergeable_ranks": ranks})
+    return lambda text: len(encoding.encode_ordinary(text))
+
+
+def test_the_table_is_the_published_one(tiktokens_own: tuple[dict[str, Any], str]) -> None:
+    published = published_table()
+    assert hashlib.sha256(published).hexdigest() == tiktokens_own[1]
+    assert packed(published) == TABLE.read_bytes()
+
+
+def test_a_table_with_a_missing_rank_is_refused() -> None:
+    with pytest.raises(ValueError, match="line 2 has rank 7 instead of 1"):
+        packed(b"YQ== 0\nYg== 7\n")
+
+
+def test_text_is_cut_into_pieces_as_tiktoken_does(tiktokens_own: tuple[dict[str, Any], str]) -> None:
+    assert tiktokens_own[0]["pat_str"] == PIECES
+
+
+def billed(request: dict[str, Any], count: Callable[[str], int], join: str) -> int:
+    """The tokens of a request in a template like OpenAI's, which puts special tokens between the messages."""
+    total = 3 + sum(count(orjson.dumps(request[key]).decode()) for key in request.keys() - {"messages"})
+    for message in request["messages"]:
+        content = message["content"] or ""
+        if isinstance(content, list):
+            content = join.join(part["text"] for part in content if part["type"] == "text")
+        total += 4 + count(message["role"]) + count(message.get("name", "")) + count(content)
+        total += count(orjson.dumps(message["tool_calls"]).decode()) if "tool_calls" in message else 0
+    return total
+
+
+@given(requests, st.sampled_from(["", "\n", " "]))
+@example({"messages": []}, "")
+def test_no_bound_is_below_what_is_billed_and_the_exact_one_is_not_above_the_other(
+    o200k: Callable[[str], int], request: dict[str, Any], join: str
+) -> None:
+    count = count_chat(request)
+    assert billed(request, o200k, join) <= count.bound_for(Tokenizer.O200K) <= count.bound
+    assert count.bound_for(None) == count.bound
+
+
+@each_text
+def test_bounds_hold_and_estimates_are_near_for_texts_of_every_kind(text: str, o200k: Callable[[str], int]) -> None:
+    request = {"messages": [{"role": "user", "content": text}]}
+    count, real = count_chat(request), billed(request, o200k, "")
+    assert real <= count.bound_for(Tokenizer.O200K) <= count.bound
+    assert real / 3 < count.estimate < real * 3.5
+    assert count.least <= count.estimate <= count.bound
+
+
+@pytest.mark.parametrize(
+    "kind", ["english", "german", "russian", "hindi", "chinese", "japanese", "korean", "emoji", "python", "json", "sql"]
+)
+def test_the_estimate_of_usual_text_is_within_a_fifth_and_the_exact_bound_close(
+    kind: str, o200k: Callable[[str], int]
+) -> None:
+    request = {"messages": [{"role": "user", "content": CORPUS[kind] * 4}]}
+    count, real = count_chat(request), billed(request, o200k, "")
+    assert 0.8 * real < count.estimate < 1.2 * real
+    assert count.bound_for(Tokenizer.O200K) < 1.2 * real + 100
+
+
+@given(texts, texts, texts)
+@example("12", "3456 789", "0")
+@example("", "  \n x", "")
+@example("a", "b 's", "t")
+@example(" ", "\n\n", "\n")
+def test_the_most_tokens_of_a_text_hold_wherever_it_stands(
+    o200k: Callable[[str], int], before: str, text: str, after: str
+) -> None:
+    outside = len(before.encode()) + len(after.encode())
+    assert o200k(before + text + after) <= outside + most_tokens([text], Tokenizer.O200K)
+
+
+@given(st.lists(texts, max_size=5), st.sampled_from(["", " ", "\n\n"]))
+def test_texts_that_are_joined_are_no_more_tokens_than_counted(
+    o200k: Callable[[str], int], given_texts: list[str], join: str
+) -> None:
+    joints = len(join) * max(0, len(given_texts) - 1)
+    assert o200k(join.join(given_texts)) <= joints + most_tokens(given_texts, Tokenizer.O200K)
+
+
+@pytest.mark.parametrize("run", ["a", "A", " ", "\t", "\n", "1", "!", "的", "\u0301", " \n", "A\u0301"])
+def test_the_longest_runs_that_are_counted_can_be(run: str, o200k: Callable[[str], int]) -> None:
+    text = "start " + run * (899_000 // len(run.encode())) + " the end."
+    assert o200k(text) <= most_tokens([text], Tokenizer.O200K) < 100 + o200k(text)
+
+
+def test_beyond_the_longest_text_that_is_counted_bytes_bound() -> None:
+    long, short = "the cat sat " * 75_001, "the cat sat " * 100
+    assert most_tokens([long], Tokenizer.O200K) == len(long)
+    assert most_tokens([long, short], Tokenizer.O200K) - len(long) < len(short) / 3
+    assert most_tokens([short] * 1000, Tokenizer.O200K) > len(short) * 240
+
+
+def test_what_may_be_taken_for_a_special_token_is_bounded_by_bytes() -> None:
+    text = "one two three <|endoftext|> four"
+    assert most_tokens([text], Tokenizer.O200K) == len(text)
+
+
+def test_a_tools_answer_is_bounded_by_bytes_because_it_may_be_shown_as_json_again() -> None:
+    count = count_chat({"messages": [{"role": "tool", "tool_call_id": "1", "content": "the cat sat " * 50}]})
+    assert count.bound_for(Tokenizer.O200K) == count.bound
+
+
+class Watched(Sequence[dict[str, Any]]):
+    """Messages that count how often they are gone through."""
+
+    def __init__(self, *given: dict[str, Any]) -> None:
+        self.given, self.times = given, 0
+
+    def __len__(self) -> int:
+        return len(self.given)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.given[index]
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        self.times += 1
+        return iter(self.given)
+
+
+def test_the_exact_bound_is_worked_out_when_asked_for_and_once() -> None:
+    watched = Watched({"role": "user", "content": "the cat sat on the mat"})
+    count = count_chat({"messages": watched})
+    before = watched.times
+    assert count.bound_for(None) == count.bound
+    assert watched.times == before
+    assert count.bound_for(Tokenizer.O200K) == count.bound_for(Tokenizer.O200K) < count.bound
+    assert watched.times == before + 1
+
+
+def test_counts_are_equal_by_their_numbers_and_shown_by_them() -> None:
+    request = {"messages": [{"role": "user", "content": "Hello"}]}
+    counted = count_chat(request)
+    assert counted == count_chat(request) == TokenCount(counted.estimate, counted.bound, counted.least)
+    assert "tight" not in repr(counted)
+    assert hash(counted) == hash(count_chat(request))
+
+
+def test_embeddings_are_bounded_by_bytes() -> None:
+    count = count_texts(["the cat sat on the mat"] * 9)
+    assert count.bound_for(Tokenizer.O200K) == count.bound
+
+
+OPENAI, ELSEWHERE = "https://api.openai.com/v1", "https://llm.example.org/v1"
+AZURE = "https://mine.openai.azure.com/openai/v1"
+KNOWN = ["gpt-4o", "gpt-4o-mini", "gpt-4o-2024-08-06", "gpt-4.1", "gpt-4.1-nano-2025-04-14", "gpt-5", "gpt-5-mini"]
+KNOWN += ["o1", "o1-preview", "o3-mini", "o4-mini", "o4-mini-2025-04-16", "chatgpt-4o-latest", "gpt-4.5-preview"]
+KNOWN += ["ft:gpt-4o-mini-2024-07-18:my-org:name:abc123"]
+UNKNOWN = ["gpt-4", "gpt-4-turbo", "gpt-3.5-turbo", "gpt-5.6", "gpt-5.6-sol", "gpt-50", "gpt-6", "gpt-oss-120b", "o5"]
+UNKNOWN += ["text-embedding-3-small", "ft:gpt-4-0613:org::x", "my-gpt-4o", "gpt-4o-mini:online", "claude-opus-4-7", ""]
+
+
+def tokenizer(model_id: str, kind: str = "openai", base_url: str | None = OPENAI) -> Tokenizer | None:
+    config = provider("p", chat_model("m"), provider_type=kind, base_url=base_url)
+    return tokenizer_of(ProviderConfig.model_validate(config), model_id)
+
+
+@pytest.mark.parametrize("model_id", KNOWN)
+def test_models_that_tiktoken_says_use_o200k_are_known(model_id: str) -> None:
+    assert encoding_name_for_model(model_id) == Tokenizer.O200K.value
+    assert tokenizer(model_id) is Tokenizer.O200K
+    assert tokenizer(model_id, "azure_openai", AZURE) is Tokenizer.O200K
+
+
+@pytest.mark.parametrize("model_id", UNKNOWN)
+def test_of_other_models_nothing_is_supposed(model_id: str) -> None:
+    assert tokenizer(model_id) is None
+    assert tokenizer(f"openai/{model_id}", "openrouter", None) is None
+
+
+@pytest.mark.parametrize(
+    ("model_id", "kind", "base_url"),
+    [
+        ("gpt-4o", "openai", ELSEWHERE),
+        ("gpt-4o", "openai", "https://api.openai.com.example.org/v1"),
+        ("gpt-4o", "litellm", ELSEWHERE),
+        ("gpt-4o", "ollama", "http://localhost:11434"),
+        ("gpt-4o", "openrouter", None),
+        ("other/gpt-4o", "openrouter", None),
+        ("openai/gpt-4o", "openrouter", ELSEWHERE),
+        ("openai/gpt-4o", "openai", OPENAI),
+    ],
+)
+def test_a_name_says_nothing_where_any_model_may_have_it(model_id: str, kind: str, base_url: str | None) -> None:
+    assert tokenizer(model_id, kind, base_url) is None
+
+
+def test_openais_regional_addresses_and_openrouter_serve_its_models() -> None:
+    assert tokenizer("gpt-4o", base_url="https://eu.api.openai.com/v1") is Tokenizer.O200K
+    assert tokenizer("openai/gpt-4o-mini", "openrouter", None) is Tokenizer.O200K
+
+
+FRESH = """
+import sys
+{first}
+from sekha_llm_bridge.pricing import Tokenizer, count_chat
+count = count_chat({{"messages": [{{"role": "user", "content": "the cat sat on the mat " * 20}}]}})
+{then}
+"""
+
+
+def in_a_fresh_process(first: str, then: str) -> str:
+    code = FRESH.format(first=first, then=then)
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+
+
+def test_tiktoken_is_imported_only_for_an_exact_count() -> None:
+    then = "print('tiktoken' in sys.modules); count.bound_for(Tokenizer.O200K); print('tiktoken' in sys.modules)"
+    assert in_a_fresh_process("", then).split() == ["False", "True"]
+
+
+def test_exact_counts_need_neither_the_network_nor_what_tiktoken_needs_for_it() -> None:
+    first = """
+sys.modules.update(dict.fromkeys(["regex", "requests", "urllib3", "charset_normalizer"]))
+def no_sockets(event, _):
+    assert not event.startswith("socket."), event
+sys.addaudithook(no_sockets)
+"""
+    assert in_a_fresh_process(first, "print(count.bound_for(Tokenizer.O200K) < count.bound / 2)") == "True"
+
+
+def test_without_tiktoken_bytes_bound() -> None:
+    then = "print(count.bound_for(Tokenizer.O200K) == count.bound)"
+    assert in_a_fresh_process("sys.modules['tiktoken'] = None", then) == "True"
+
+
+@pytest.mark.parametrize("raised", ["ValueError", "type('PanicException', (BaseException,), {})"])
+def test_when_tiktoken_fails_bytes_bound(raised: str) -> None:
+    first = f"""
+import tiktoken
+def fails(*_):
+    raise {raised}("as it does for a million spaces")
+tiktoken.Encoding.encode_ordinary = fails
+"""
+    then = "print(count.bound_for(Tokenizer.O200K) == count.bound)"
+    assert in_a_fresh_process(first, then) == "True"
+
+
+def test_an_interrupt_while_counting_is_not_swallowed() -> None:
+    first = """
+import tiktoken
+def interrupted(*_):
+    raise KeyboardInterrupt
+tiktoken.Encoding.encode_ordinary = interrupted
+"""
+    then = """
+try:
+    count.bound_for(Tokenizer.O200K)
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+    assert in_a_fresh_process(first, then) == "interrupted"
+
+
+def test_tools_count_in_the_estimate() -> None:
+    request = {"messages": [{"role": "user", "content": "What is the weather?"}]}
+    assert count_chat({**request, "tools": tools(3)}).estimate > count_chat(request).estimate + 400
+
+
+def tiles(width: int, height: int) -> int:
+    """OpenAI's tiles of an image: within 2048 by 2048, then with the short side at most 768, in squares of 512."""
+    scale = min(1, 2048 / max(width, height))
+    scale = min(scale, 768 / min(width, height))
+    return -(-round(width * scale) // 512) * -(-round(height * scale) // 512)
+
+
+@given(st.integers(1, 20_000), st.integers(1, 20_000))
+def test_no_size_of_an_image_is_billed_above_its_bound(width: int, height: int) -> None:
+    for model_id, base, tile in (("gpt-4o", 85, 170), ("gpt-4o-mini", 2833, 5667), ("o1", 75, 150), ("gpt-5", 70, 140)):
+        assert base + tile * tiles(width, height) <= image_tokens(model_id)[1]
+    patches = -(-width // 32) * -(-height // 32)
+    for model_id, most, factor in (("gpt-4.1-mini", 1536, 1.62), ("o4-mini", 1536, 1.72), ("gpt-6", 30_000, 1.2)):
+        assert min(patches, most) * factor <= image_tokens(model_id)[1]
+
+
+@pytest.mark.parametrize(
+    ("model_id", "expected"),
+    [
+        ("gpt-4o", (765, 1_445)),
+        ("openai/gpt-4o-2024-08-06", (765, 1_445)),
+        ("gpt-4o-mini", (25_501, 48_169)),
+        ("openai/gpt-4o-mini", (25_501, 48_169)),
+        ("gpt-4.1", (765, 1_445)),
+        ("gpt-4.1-mini", (1_659, 2_489)),
+        ("gpt-5-mini-2025-08-07", (1_659, 2_489)),
+        ("gpt-5.5", (1_229, 12_001)),
+        ("us.anthropic.claude-sonnet-4-5-20250929-v1:0", (1_400, 5_000)),
+        ("google/gemini-3.1-pro-preview", (1_120, 2_500)),
+    ],
+)
+def test_an_image_costs_what_the_vendor_publishes(model_id: str, expected: tuple[int, int]) -> None:
+    assert image_tokens(model_id) == expected
+
+
+@pytest.mark.parametrize("model_id", ["llava", "gemini-2.5-flash", "gpt-4omni", "o11", "my-deployment", "gpt-5.9"])
+def test_an_image_for_a_model_that_is_not_known_is_bounded_by_the_dearest_known(model_id: str) -> None:
+    assert image_tokens(model_id)[1] >= max(image_tokens(known)[1] for known in ("gpt-4o-mini", "gpt-6", "claude-3"))
