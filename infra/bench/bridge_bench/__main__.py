@@ -4,8 +4,13 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 
 from bridge_bench import planning, requests
+from token_bench import comparison
 
-BENCHMARKS: Mapping[str, Callable[[Sequence[str]], None]] = {"planning": planning.main, "requests": requests.main}
+BENCHMARKS: Mapping[str, Callable[[Sequence[str]], None]] = {
+    "planning": planning.main,
+    "requests": requests.main,
+    "tokens": comparison.main,
+}
 
 
 def main(arguments: Sequence[str]) -> None:

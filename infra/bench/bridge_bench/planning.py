@@ -7,6 +7,7 @@ and nothing else, and stay under a millisecond for 1,000.
 import argparse
 from collections.abc import Callable, Sequence
 from decimal import Decimal
+from functools import partial
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -50,8 +51,10 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def _calls(catalog: Catalog) -> dict[str, Callable[[], object]]:
-    floor = {"floor: sorting them": lambda: sorted(catalog.models, key=attrgetter("window"))}
-    return floor | {name: lambda limits=limits: _plan(catalog, limits) for name, limits in _LIMITS.items()}
+    floor: dict[str, Callable[[], object]] = {
+        "floor: sorting them": lambda: sorted(catalog.models, key=attrgetter("window"))
+    }
+    return floor | {name: partial(_plan, catalog, limits) for name, limits in _LIMITS.items()}
 
 
 def _plan(catalog: Catalog, limits: Limits) -> object:
@@ -92,5 +95,8 @@ def _model(number: int) -> dict[str, Any]:
         "context_window": _WINDOWS[number % len(_WINDOWS)],
         "max_output_tokens": (None, 4096, 16_384)[number % 3],
         "supports_vision": number % 2 == 0,
-        "pricing": {"input_usd_per_mtok": 0.1 + number * 7 % 50 / 10, "output_usd_per_mtok": 0.2 + number * 5 % 90 / 10},
+        "pricing": {
+            "input_usd_per_mtok": 0.1 + number * 7 % 50 / 10,
+            "output_usd_per_mtok": 0.2 + number * 5 % 90 / 10,
+        },
     }

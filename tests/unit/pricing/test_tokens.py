@@ -264,6 +264,7 @@ KNOWN += ["o1", "o1-preview", "o3-mini", "o4-mini", "o4-mini-2025-04-16", "chatg
 KNOWN += ["ft:gpt-4o-mini-2024-07-18:my-org:name:abc123"]
 UNKNOWN = ["gpt-4", "gpt-4-turbo", "gpt-3.5-turbo", "gpt-5.6", "gpt-5.6-sol", "gpt-50", "gpt-6", "gpt-oss-120b", "o5"]
 UNKNOWN += ["text-embedding-3-small", "ft:gpt-4-0613:org::x", "my-gpt-4o", "gpt-4o-mini:online", "claude-opus-4-7", ""]
+UNKNOWN += ["gpt-4o-search-preview", "gpt-5-search-api", "o4-mini-deep-research"]
 
 
 def tokenizer(model_id: str, kind: str = "openai", base_url: str | None = OPENAI) -> Tokenizer | None:
@@ -366,6 +367,12 @@ except KeyboardInterrupt:
     print("interrupted")
 """
     assert in_a_fresh_process(first, then) == "interrupted"
+
+
+def test_the_estimate_of_a_long_text_is_that_of_its_parts() -> None:
+    text = "".join(CORPUS.values())
+    one, many = count_texts([text]).estimate, count_texts([text * 40]).estimate
+    assert abs(many - 40 * one) <= 40
 
 
 def test_tools_count_in_the_estimate() -> None:

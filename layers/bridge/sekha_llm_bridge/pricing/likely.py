@@ -1,7 +1,7 @@
 """How many tokens a text likely is, and at least, from one look at its bytes: microseconds for a page.
 
-Fitted to o200k_base on prose, code and data (`infra/bench/tokens` shows how well); the tokenizers of other vendors make
-up to a third more.
+Fitted to o200k_base on prose, code and data (`infra/bench/run tokens` shows how well); the tokenizers of other vendors
+make up to a third more.
 """
 
 import string

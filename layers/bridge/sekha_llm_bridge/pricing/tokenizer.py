@@ -34,18 +34,20 @@ PIECES = "|".join(
 # of a run of white space, so a piece ends between anything else and a space. What follows a letter in its piece is a
 # letter, a mark or an apostrophe, and digits are in pieces by themselves; so a piece ends between a letter and a digit,
 # and between either and one of these signs. The letters are those of which all versions of Unicode agree that they are.
-_LETTER, _SIGN = "A-Za-zぁ-ゖァ-ヺ一-龥가-힣", r"\n.,:;!?\"()。、，．：；！？"
+_LETTER, _SIGN = "A-Za-zぁ-ゖァ-ヺ一-龥가-힣", r'\n.,:;!?"()。、，．：；！？'
 _A_PIECE_ENDS = rf"(?:\S(?= )|[{_LETTER}](?=[0-9{_SIGN}])|[0-9](?=[{_LETTER}{_SIGN}]))"
 _FIRST_END = re.compile(_A_PIECE_ENDS)
 _UP_TO_LAST_END = re.compile(rf"(?s:.*){_A_PIECE_ENDS}")
 # What a provider may take for one of its special tokens instead of for text.
 _SPECIAL = re.compile(r"<\|\w+\|>")
-# tiktoken takes up to 0.8 s for a megabyte that is one endless word, and fails from a million white spaces in a row on.
+# tiktoken takes a second for a megabyte that is one endless word, and fails from a million white spaces in a row on.
 _MOST_COUNTED_BYTES = 900_000
 # OpenAI's models that tiktoken's table of models says use o200k_base, with what may follow their names: dates, `mini`.
-# A later version (gpt-5.6) is another model, and a variant after a colon (`:online`) may be sent more than the prompt.
+# A later version (gpt-5.6) is another model. One that searches, by its name or by a variant after a colon (`:online`),
+# is sent more than the prompt.
 _USERS = re.compile(
-    r"(?:gpt-4o|gpt-4\.1|gpt-5|o1|o3|o4-mini)(?:-[\w.-]+)?|(?:chatgpt-4o|gpt-4\.5)-[\w.-]+|ft:gpt-4o(?:-[\w.-]+)?:.+"
+    r"(?!.*search)(?:(?:gpt-4o|gpt-4\.1|gpt-5|o1|o3|o4-mini)(?:-[\w.-]+)?|(?:chatgpt-4o|gpt-4\.5)-[\w.-]+"
+    r"|ft:gpt-4o(?:-[\w.-]+)?:.+)"
 )
 # Elsewhere than at its vendor, a model of that name may be any model. A deployment at Azure is known by its name alone.
 _VENDORS = {ProviderType.OPENAI: "api.openai.com", ProviderType.OPENROUTER: "openrouter.ai"}
@@ -119,7 +121,7 @@ def _count(text: str, tokenizer: Tokenizer) -> int | None:
 
 @functools.cache
 def _encoder(tokenizer: Tokenizer) -> Callable[[str], list[int]] | None:
-    """What encodes text, kept for the life of the process; None when it cannot be had. Takes 0.2 s and 60 MB."""
+    """What encodes text, kept for the life of the process; None when it cannot be had. Takes 0.2 s and 50 MB."""
     try:
         import tiktoken
 

@@ -129,8 +129,10 @@ def candidate(
 
 
 def _quote(entry: CatalogModel, request: RouteRequest, prompt_tokens: int, cap: int) -> Quote:
-    bound_usd = _bound_usd(entry, request, prompt_tokens, cap)
-    return Quote(estimate_usd(entry, request), bound_usd, prompt_tokens, cap)
+    bound_usd, likely_usd = _bound_usd(entry, request, prompt_tokens, cap), estimate_usd(entry, request)
+    if bound_usd is not None and likely_usd is not None:
+        likely_usd = min(likely_usd, bound_usd)  # an exact count may be below the estimate
+    return Quote(likely_usd, bound_usd, prompt_tokens, cap)
 
 
 def _bound_usd(entry: CatalogModel, request: RouteRequest, prompt_tokens: int, output_tokens: int) -> Decimal | None:

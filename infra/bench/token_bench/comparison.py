@@ -9,7 +9,7 @@ import argparse
 import json
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from sekha_llm_bridge.pricing import TokenCount, Tokenizer, count_chat
@@ -21,9 +21,10 @@ FRAME = 7  # github.com/openai/openai-cookbook, "How to count tokens with tiktok
 COLUMNS = ("bytes", "real", "bytes/4", "estimate", "byte bound", "exact bound")
 
 
-def main() -> None:
-    """Measures and prints."""
-    texts = {kind: _lengthened(text, _parsed_bytes()) for kind, text in corpus().items()}
+def main(arguments: Sequence[str]) -> None:
+    """How far token counts made beforehand are from what they really are, for texts of many kinds."""
+    size = _parsed_bytes(arguments)
+    texts = {kind: _lengthened(text, size) for kind, text in corpus().items()}
     counts = {kind: count_chat({"messages": [{"role": "user", "content": text}]}) for kind, text in texts.items()}
     began, memory = time.perf_counter(), _memory_mb()
     counts["english"].bound_for(Tokenizer.O200K)
@@ -36,10 +37,12 @@ def main() -> None:
     _check_another(texts)
 
 
-def _parsed_bytes() -> int:
-    parser = argparse.ArgumentParser(prog="infra/bench/tokens", description=__doc__)
+def _parsed_bytes(arguments: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="infra/bench/run tokens", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--bytes", type=int, default=4096, help="repeat each text to about this length (%(default)s)")
-    return int(parser.parse_args().bytes)
+    return int(parser.parse_args(arguments).bytes)
 
 
 def _lengthened(text: str, size: int) -> str:
@@ -97,6 +100,3 @@ def _memory_mb() -> float:
     lines = status.read_text().splitlines() if status.exists() else []
     return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS")), 0.0)
 
-
-if __name__ == "__main__":
-    main()
