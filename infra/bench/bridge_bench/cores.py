@@ -10,7 +10,7 @@ def pin(core: int | None) -> None:
 
 
 def two_cores() -> tuple[int | None, int | None]:
-    """(measuring, provider): two cores of this machine; None for both where it has one, or does not let itself be asked."""
+    """(measuring, provider): two cores of this machine, or twice None where a process has no choice."""
     if not hasattr(os, "sched_setaffinity"):
         return None, None
     cores = sorted(os.sched_getaffinity(0))

@@ -9,16 +9,15 @@ from collections.abc import Callable, Sequence
 from decimal import Decimal
 from functools import partial
 from operator import attrgetter
-from pathlib import Path
 from typing import Any
 
 from bridge_bench.cores import pin, two_cores
 from bridge_bench.measuring import Samples, take_turns
 from bridge_bench.tables import warm_table
 from sekha_llm_bridge.config.loaded import Settings
-from sekha_llm_bridge.config.models import ConfigFile
 from sekha_llm_bridge.pricing import PriceBook, TokenCount
 from sekha_llm_bridge.routing import Catalog, Limits, RouteRequest, plan
+from tests.fakes.settings import chat_model, make_settings, provider
 
 _SIZES = (10, 100, 1000)
 _MODELS_OF_ONE_PROVIDER = 20
@@ -65,38 +64,17 @@ def _plan(catalog: Catalog, limits: Limits) -> object:
 def _settings(size: int) -> Settings:
     """That many chat models of unlike price, window and longest answer, in providers of ten priorities."""
     each = min(size, _MODELS_OF_ONE_PROVIDER)
-    providers = [_provider(number, each) for number in range(size // each)]
-    parsed = ConfigFile.model_validate({"providers": providers})
-    return Settings(
-        path=Path("planning.yaml"),
-        providers=parsed.providers,
-        disabled=(),
-        default_models=parsed.default_models,
-        routing=parsed.routing,
-        chroma=parsed.chroma,
-        warnings=(),
+    numbers = [range(first, first + each) for first in range(0, size, each)]
+    return make_settings(
+        *(provider(f"p{i}", *map(_model, models), priority=1 + i % 10) for i, models in enumerate(numbers))
     )
 
 
-def _provider(number: int, models: int) -> dict[str, Any]:
-    return {
-        "id": f"p{number}",
-        "provider_type": "openai",
-        "base_url": "http://127.0.0.1/v1",
-        "priority": 1 + number % 10,
-        "models": [_model(number * models + i) for i in range(models)],
-    }
-
-
 def _model(number: int) -> dict[str, Any]:
-    return {
-        "model_id": f"m{number}",
-        "task": "chat_small",
-        "context_window": _WINDOWS[number % len(_WINDOWS)],
-        "max_output_tokens": (None, 4096, 16_384)[number % 3],
-        "supports_vision": number % 2 == 0,
-        "pricing": {
-            "input_usd_per_mtok": 0.1 + number * 7 % 50 / 10,
-            "output_usd_per_mtok": 0.2 + number * 5 % 90 / 10,
-        },
-    }
+    return chat_model(
+        f"m{number}",
+        price=(0.1 + number * 7 % 50 / 10, 0.2 + number * 5 % 90 / 10),
+        context_window=_WINDOWS[number % len(_WINDOWS)],
+        max_output_tokens=(None, 4096, 16_384)[number % 3],
+        supports_vision=number % 2 == 0,
+    )

@@ -5,6 +5,7 @@ It reads no more of a request than where it ends and which of two paths it is fo
 
 import asyncio
 import json
+import os
 import random
 import subprocess
 import sys
@@ -33,7 +34,8 @@ _SENTENCE = "The tide comes in twice a day because the earth turns below two bul
 def fast_provider(core: int | None) -> Iterator[int]:
     """Runs it on `core` meanwhile; gives the port on loopback."""
     command = [sys.executable, "-m", __name__, *([] if core is None else [str(core)])]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=env) as process:
         assert process.stdin is not None  # noqa: S101 — both were asked for above
         assert process.stdout is not None  # noqa: S101 — as above
         yield int(process.stdout.readline())

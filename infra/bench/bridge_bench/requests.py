@@ -1,23 +1,20 @@
 """What a request costs in the bridge, beside the bare call of the same provider in the same run.
 
 The provider answers at once, from a process of its own and, where the system allows it, a core of its own. Not counted
-is what the Lambda runtime does around the handler: it parses the event, and writes the answer out.
+is what the Lambda runtime does around the handler: it parses the event, and writes the answer out. A busy machine
+makes everything dearer, the floor less than the rest: the lowest number of the repeats comes closest to the truth.
 """
 
 import argparse
 import json
-import os
-import subprocess
-import sys
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from bridge_bench import fresh_process
 from bridge_bench.cores import two_cores
-from bridge_bench.endpoints import ENDPOINTS, configuration
+from bridge_bench.deployment import Deployment, deployed
+from bridge_bench.endpoints import ENDPOINTS
 from bridge_bench.measuring import Samples
 from bridge_bench.profiling import SORTS
 from bridge_bench.provider_process import fast_provider
@@ -25,14 +22,11 @@ from bridge_bench.subjects import CLIENT, FLOOR, HANDLER
 from bridge_bench.tables import cold_table, warm_table
 from bridge_bench.warm_process import Task
 
+_OWN = {FLOOR: "the bridge's own, beyond http.client", CLIENT: "the bridge's own, beyond its HTTP client"}
 _STARTS = {
     fresh_process.FLOOR: "http.client and json",
     fresh_process.LIBRARIES: "the libraries alone",
     fresh_process.HANDLER: "the function's handler",
-}
-_NOT_TAKEN_OVER = {
-    *("BREAKER_TABLE", "CHROMA_TOKEN", "CHROMA_URL", "POWERTOOLS_DEV", "POWERTOOLS_LOG_LEVEL"),
-    "PYTHONDONTWRITEBYTECODE",  # the layer's modules are compiled, so those measured are too
 }
 
 
@@ -40,14 +34,14 @@ def main(arguments: Sequence[str]) -> None:
     """The bridge's own time per request, in process, beside the bare call of a provider that answers at once."""
     options = _parser().parse_args(arguments)
     measuring_core, provider_core = two_cores()
-    with fast_provider(provider_core) as port, _deployed(port) as env:
+    with fast_provider(provider_core) as port, deployed(port, options.layer) as deployment:
         for name in options.endpoint or ENDPOINTS:
             task = Task(name, port, measuring_core, options.rounds, options.repeats, options.profile)
             print(_title(task, provider_core))
             if options.profile is None:
-                print(_warm(task, env), _cold(task, env, options.starts), sep="\n\n", end="\n\n", flush=True)
+                print(_warm(task, deployment), _cold(task, deployment, options.starts), sep="\n\n", end="\n\n")
             else:
-                print(_said_by("bridge_bench.warm_process", env, told=json.dumps(asdict(task))))
+                print(deployment.said("bridge_bench.warm_process", told=json.dumps(asdict(task))))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -59,24 +53,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--repeats", type=int, default=7, help="how often that is repeated (%(default)s)")
     parser.add_argument("--starts", type=int, default=7, help="fresh processes of each kind (%(default)s)")
     parser.add_argument(
+        "--layer", type=Path, help="a layer built for this machine, such as .aws-sam/build/BridgeLayer: measure that"
+    )
+    parser.add_argument(
         "--profile", nargs="?", const=SORTS[0], choices=SORTS, help="instead: where the handler's time goes, sorted so"
     )
     return parser
-
-
-@contextmanager
-def _deployed(port: int) -> Iterator[Mapping[str, str]]:
-    """The environment of a deployed function whose providers are all the one at `port`."""
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "llm_providers.yaml"
-        file.write_text(configuration(port))
-        kept = {name: value for name, value in os.environ.items() if name not in _NOT_TAKEN_OVER}
-        yield {
-            **kept,
-            "LLM_CONFIG_PATH": str(file),
-            "POWERTOOLS_SERVICE_NAME": "sekha-llm-bridge",
-            "PYTHONPYCACHEPREFIX": str(Path(folder) / "compiled"),
-        }
 
 
 def _title(task: Task, provider_core: int | None) -> str:
@@ -85,35 +67,24 @@ def _title(task: Task, provider_core: int | None) -> str:
     return f"POST {endpoint.path}, a body of {len(endpoint.text)} bytes; {where}"
 
 
-def _warm(task: Task, env: Mapping[str, str]) -> str:
+def _warm(task: Task, deployment: Deployment) -> str:
     """The table of warm calls, and of what is the bridge's own."""
-    lines = _said_by("bridge_bench.warm_process", env, told=json.dumps(asdict(task))).splitlines()
+    lines = deployment.said("bridge_bench.warm_process", told=json.dumps(asdict(task))).splitlines()
     repeats = [json.loads(line) for line in lines]
     series = {name: [Samples(*repeat[name]) for repeat in repeats] for name in (FLOOR, CLIENT, HANDLER)}
     own = {
-        f"the bridge's own: beyond {floor}": [
-            whole.beyond(bare) for whole, bare in zip(series[HANDLER], series[floor], strict=True)
-        ]
-        for floor in (FLOOR, CLIENT)
+        name: [whole.beyond(bare) for whole, bare in zip(series[HANDLER], series[floor], strict=True)]
+        for floor, name in _OWN.items()
     }
     return warm_table({**series, **own})
 
 
-def _cold(task: Task, env: Mapping[str, str], starts: int) -> str:
+def _cold(task: Task, deployment: Deployment, starts: int) -> str:
     """The table of cold starts; the kinds take turns. The first start of each compiles, and does not count."""
     core = [] if task.core is None else [str(task.core)]
     took: dict[str, list[Sequence[int]]] = {name: [] for name in _STARTS.values()}
     for _ in range(1 + starts):
         for what, name in _STARTS.items():
-            said = _said_by("bridge_bench.fresh_process", env, what, task.endpoint, str(task.port), *core)
+            said = deployment.said("bridge_bench.fresh_process", what, task.endpoint, str(task.port), *core)
             took[name].append(json.loads(said))
     return cold_table({name: processes[1:] for name, processes in took.items()})
-
-
-def _said_by(module: str, env: Mapping[str, str], *arguments: str, told: str = "") -> str:
-    """What a process of the benchmark's own writes."""
-    command = [sys.executable, "-m", module, *arguments]
-    done = subprocess.run(command, input=told, env=env, stdout=subprocess.PIPE, text=True, check=False)
-    if done.returncode != 0:
-        raise SystemExit(f"{module} failed")
-    return done.stdout

@@ -7,7 +7,7 @@ from bridge_bench.endpoints import Endpoint
 from bridge_bench.lambda_function import Handler, api_gateway_event, invoke
 from bridge_bench.measuring import Call
 
-FLOOR, CLIENT, HANDLER = "http.client alone", "the bridge's HTTP client alone", "the whole handler"
+FLOOR, CLIENT, HANDLER = "http.client, bare", "the bridge's HTTP client, bare", "the whole handler"
 _HEADERS = {"authorization": "Bearer not-a-key", "content-type": "application/json"}
 
 

@@ -27,6 +27,8 @@ from sekha_llm_bridge.resilience import Breakers, Cooldowns
 from sekha_llm_bridge.routing import Candidate, RoutePlan
 from sekha_llm_bridge.usage import Usage
 
+# The system's, because environments restored from one snapshot share the state of any other.
+_SYSTEM_RANDOM = random.SystemRandom()
 _LONGEST_REST_S = 0.2
 _QUICK_S = 0.5  # a connection that failed later than this has cost enough time
 
@@ -65,7 +67,7 @@ class Executor:
         breakers: Breakers,
         cooldowns: Cooldowns,
         auto_fallback: bool = True,
-        jitter: Callable[[], float] = random.random,
+        jitter: Callable[[], float] = _SYSTEM_RANDOM.random,
     ) -> None:
         self._providers = providers
         self._clock = clock

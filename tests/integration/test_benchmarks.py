@@ -1,0 +1,40 @@
+"""The benchmarks run. What they measure is for people to judge: nothing here is timed."""
+
+import subprocess
+from pathlib import Path
+
+RUN = Path(__file__).parents[2] / "infra" / "bench" / "run"
+SHORT = ("--endpoint", "chat_completions", "--rounds", "2", "--repeats", "2", "--starts", "1")
+
+
+def benchmark(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([RUN, *arguments], capture_output=True, text=True, check=False)
+
+
+def test_without_a_name_the_benchmarks_are_listed() -> None:
+    done = benchmark()
+    assert "  requests  The bridge's own time per request" in done.stderr
+    assert done.returncode != 0
+
+
+def test_a_request_is_measured_beside_the_floor() -> None:
+    done = benchmark("requests", *SHORT)
+    assert done.returncode == 0, done.stderr
+    rows = [line[:52].strip() for line in done.stdout.splitlines() if "(" in line[52:]]
+    assert rows == [
+        "http.client, bare",
+        "the bridge's HTTP client, bare",
+        "the whole handler",
+        "the bridge's own, beyond http.client",
+        "the bridge's own, beyond its HTTP client",
+        "http.client and json",
+        "the libraries alone",
+        "the function's handler",
+    ]
+
+
+def test_a_profile_names_the_packages_and_the_functions() -> None:
+    done = benchmark("requests", *SHORT, "--profile")
+    assert done.returncode == 0, done.stderr
+    assert "bridge: api" in done.stdout
+    assert "chat.py" in done.stdout

@@ -1,0 +1,338 @@
+"""What goes over the wire to a provider, and what of an answer's many forms can be read."""
+
+import asyncio
+import base64
+import gzip
+import inspect
+import socket
+import ssl
+import zlib
+from collections.abc import Coroutine, Mapping
+from typing import Any
+
+import httpcore
+import pytest
+
+from sekha_llm_bridge import errors
+from sekha_llm_bridge.clock import SystemClock
+from sekha_llm_bridge.providers.http import FAILURES, JsonHttp, translate
+from tests.fakes.clock import FakeClock
+from tests.fakes.wire import reply, wire
+
+BODY = '{"a":"é"}'.encode()
+READ = {"a": "é"}
+_DEFLATER = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+RAW_DEFLATE = _DEFLATER.compress(BODY) + _DEFLATER.flush()
+
+
+@pytest.fixture(autouse=True)
+def _no_proxy_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("ALL_PROXY", "HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+
+
+async def get(
+    url: str, headers: Mapping[str, str] | None = None, *, http: JsonHttp | None = None, timeout_s: float = 5
+) -> dict[str, Any]:
+    """One call; a client of its own is closed again."""
+    client = http or JsonHttp(SystemClock())
+    try:
+        return await client.get(url, headers=headers or {}, timeout_s=timeout_s)
+    finally:
+        if http is None:
+            await client.aclose()
+
+
+def run(scenario: Coroutine[Any, Any, Any]) -> Any:
+    return asyncio.run(asyncio.wait_for(scenario, 10))
+
+
+ANSWERS = {
+    "plain": reply(BODY),
+    "with a byte-order mark": reply(b"\xef\xbb\xbf" + BODY),
+    "gzip": reply(gzip.compress(BODY), "Content-Encoding: GZip"),
+    "deflate": reply(zlib.compress(BODY), "content-encoding: deflate"),
+    "deflate without its frame": reply(RAW_DEFLATE, "content-encoding: deflate"),
+    "compressed twice": reply(gzip.compress(zlib.compress(BODY)), "content-encoding: deflate, gzip"),
+    "not compressed after all": reply(BODY, "content-encoding: identity"),
+    "in chunks": b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\n%b\r\n%x\r\n%b\r\n0\r\n\r\n"
+    % (BODY[:5], len(BODY) - 5, BODY[5:]),
+    "after a hint": b"HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n" + reply(BODY),
+    "with a header in Latin-1": reply(BODY, "x-name: café"),
+}
+
+
+@pytest.mark.parametrize("answer", ANSWERS.values(), ids=ANSWERS)
+def test_an_answer_is_read_in_every_form(answer: bytes) -> None:
+    async def scenario() -> None:
+        async with wire(answer) as provider:
+            assert await get(provider.url) == READ
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("head", ["HTTP/1.1 200 OK", "HTTP/1.0 200 OK"])
+def test_an_answer_without_a_length_ends_with_its_connection(head: str) -> None:
+    async def scenario() -> None:
+        async with wire(f"{head}\r\n\r\n".encode() + BODY, then_close=True) as provider:
+            assert await get(provider.url) == READ
+
+    run(scenario())
+
+
+def test_an_answer_of_many_megabytes_is_read_whole() -> None:
+    text = "x" * 5_000_000
+
+    async def scenario() -> None:
+        async with wire(reply(b'{"a":"%b"}' % text.encode())) as provider:
+            assert await get(provider.url) == {"a": text}
+
+    run(scenario())
+
+
+BROKEN = {
+    "compressed wrongly": (reply(b"nope", "content-encoding: gzip"), errors.MalformedAnswer),
+    "no HTTP": (b"hello\r\n\r\n", errors.ConnectionLost),
+    "cut short": (b"HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\n{", errors.ConnectionLost),
+    "nothing": (b"", errors.ConnectionLost),
+}
+
+
+@pytest.mark.parametrize(("answer", "expected"), BROKEN.values(), ids=BROKEN)
+def test_an_answer_that_cannot_be_read_is_told_without_the_librarys_words(
+    answer: bytes, expected: type[errors.ProviderError]
+) -> None:
+    async def scenario() -> None:
+        async with wire(answer, then_close=True) as provider:
+            await get(provider.url)
+
+    with pytest.raises(errors.ProviderError) as caught:
+        run(scenario())
+    assert type(caught.value) is expected
+    said, cause = str(caught.value), caught.value.__cause__
+    assert type(cause).__name__ in said
+    assert not str(cause) or str(cause) not in said
+
+
+def test_every_failure_of_the_library_has_a_translation() -> None:
+    raised = [kind for _, kind in inspect.getmembers(httpcore, inspect.isclass) if issubclass(kind, Exception)]
+    assert len(raised) > 10
+    for kind in raised:
+        if kind is not httpcore.ConnectionNotAvailable:  # the pool's own: it tries another connection
+            assert issubclass(kind, FAILURES)
+            assert kind.__name__ in str(translate(kind("the library's words")))
+            assert "words" not in str(translate(kind("the library's words")))
+
+
+@pytest.mark.parametrize(
+    ("userinfo", "sent"), [("user:p%40ss", "user:p@ss"), ("user", "user:"), (":pass", ":pass"), ("user:", "user:")]
+)
+def test_a_user_in_the_address_is_sent_in_place_of_the_key(userinfo: str, sent: str) -> None:
+    async def scenario() -> None:
+        async with wire(reply()) as provider:
+            await get(provider.url.replace("//", f"//{userinfo}@"), {"authorization": "Bearer key"})
+        head = provider.requests[0].decode().lower()
+        assert f"host: 127.0.0.1:{provider.port}\r\n" in head
+        assert head.count("authorization:") == 1
+        assert base64.b64encode(sent.encode()) in provider.requests[0]
+
+    run(scenario())
+
+
+def test_the_configured_headers_go_before_the_usual_ones() -> None:
+    async def scenario() -> None:
+        async with wire(reply()) as provider:
+            await get(provider.url, {"user-agent": "mine", "host": "elsewhere"})
+        head = provider.requests[0].lower()
+        assert b"user-agent: mine\r\n" in head
+        assert b"host: elsewhere\r\n" in head
+        assert head.count(b"user-agent:") == head.count(b"host:") == 1
+
+    run(scenario())
+
+
+def test_path_and_query_are_sent_in_ascii() -> None:
+    async def scenario() -> None:
+        async with wire(reply()) as provider:
+            await get(f"http://LOCALHOST:{provider.port}/A b/ü?q=ä#part")
+        assert provider.requests[0].startswith(b"GET /A%20b/%C3%BC?q=%C3%A4 HTTP/1.1\r\n")
+        assert b"host: localhost:" in provider.requests[0].lower()
+
+    run(scenario())
+
+
+def test_a_provider_may_have_an_ipv6_address() -> None:
+    if not socket.has_ipv6:
+        pytest.skip("this machine has no IPv6")
+
+    async def scenario() -> None:
+        async with wire(reply(), host="::1") as provider:
+            await get(f"http://[::1]:{provider.port}/v1")
+        assert b"host: [::1]:%d\r\n" % provider.port in provider.requests[0].lower()
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("address", ["ftp://127.0.0.1/", "127.0.0.1/v1", "http://x:y/"])
+def test_an_address_without_a_usable_scheme_or_port_is_a_failed_connection(address: str) -> None:
+    with pytest.raises(errors.ConnectFailed):
+        run(get(address))
+
+
+@pytest.mark.parametrize("address", ["http://", "http:///v1", "https://:8443/"])
+def test_an_address_without_a_host_is_not_taken_for_this_machine(address: str) -> None:
+    with pytest.raises(errors.ConnectFailed, match="cannot be sent"):
+        run(get(address))
+
+
+def test_a_header_that_is_not_ascii_is_never_sent() -> None:
+    async def scenario() -> None:
+        async with wire(reply()) as provider:
+            with pytest.raises(errors.ConnectFailed):
+                await get(provider.url, {"name": "café"})
+        assert provider.connections == 0
+
+    run(scenario())
+
+
+def test_a_providers_cookies_are_not_kept() -> None:
+    async def scenario() -> None:
+        http = JsonHttp(SystemClock())
+        async with wire(reply(b"{}", "set-cookie: id=1; Path=/")) as provider:
+            await get(provider.url, http=http)
+            await get(provider.url, http=http)
+            await http.aclose()
+        assert provider.connections == 1
+        assert b"cookie" not in provider.requests[1].lower()
+
+    run(scenario())
+
+
+def test_a_connection_that_the_provider_closed_meanwhile_is_replaced() -> None:
+    async def scenario() -> None:
+        http = JsonHttp(SystemClock())
+        async with wire(reply(BODY), then_close=True) as provider:
+            assert await get(provider.url, http=http) == READ
+            assert await get(provider.url, http=http) == READ
+            await http.aclose()
+        assert provider.connections == 2
+
+    run(scenario())
+
+
+def test_after_a_long_sleep_the_old_connection_is_closed(clock: FakeClock) -> None:
+    async def scenario() -> None:
+        http = JsonHttp(clock)
+        async with wire(reply()) as provider:
+            await get(provider.url, http=http)
+            clock.advance(31)
+            await get(provider.url, http=http)
+            await asyncio.wait_for(provider.closed.wait(), 5)
+            await http.aclose()
+        assert provider.connections == 2
+
+    run(scenario())
+
+
+def test_an_attempt_that_is_cancelled_closes_its_connection() -> None:
+    async def scenario() -> None:
+        http = JsonHttp(SystemClock())
+        async with wire(b"", silent=True) as provider:
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.2):
+                    await get(provider.url, http=http)
+            await asyncio.wait_for(provider.closed.wait(), 5)
+            await http.aclose()
+        assert len(provider.requests) == 1
+
+    run(scenario())
+
+
+def test_an_attempt_that_times_out_by_itself_closes_its_connection() -> None:
+    async def scenario() -> None:
+        http = JsonHttp(SystemClock())
+        async with wire(b"", silent=True) as provider:
+            with pytest.raises(errors.ProviderTimeout):
+                await get(provider.url, http=http, timeout_s=0.2)
+            await asyncio.wait_for(provider.closed.wait(), 5)
+            await http.aclose()
+
+    run(scenario())
+
+
+@pytest.fixture
+def contexts(monkeypatch: pytest.MonkeyPatch) -> list[ssl.SSLContext]:
+    """Every TLS context that is made with the machine's trust."""
+    made: list[ssl.SSLContext] = []
+    make = ssl.create_default_context
+
+    def counted(*args: Any, **kwargs: Any) -> ssl.SSLContext:
+        made.append(make(*args, **kwargs))
+        return made[-1]
+
+    monkeypatch.setattr(ssl, "create_default_context", counted)
+    return made
+
+
+def test_plain_http_needs_no_tls(contexts: list[ssl.SSLContext]) -> None:
+    async def scenario() -> None:
+        async with wire(reply()) as provider:
+            await get(provider.url)
+
+    run(scenario())
+    assert contexts == []
+
+
+def test_tls_is_set_up_once_for_all_providers_and_all_sleeps(contexts: list[ssl.SSLContext], clock: FakeClock) -> None:
+    async def scenario() -> None:
+        http = JsonHttp(clock)
+        async with wire(b"", then_close=True) as first, wire(b"", then_close=True) as second:
+            for provider in (first, second, first):
+                with pytest.raises(errors.ConnectFailed):
+                    await get(provider.url.replace("http:", "https:"), http=http, timeout_s=1)
+                clock.advance(31)
+        await http.aclose()
+
+    run(scenario())
+    assert len(contexts) == 1
+
+
+@pytest.mark.parametrize("scheme", ["http://", ""])
+@pytest.mark.parametrize("variable", ["HTTPS_PROXY", "https_proxy", "ALL_PROXY"])
+def test_https_goes_by_the_environments_proxy(monkeypatch: pytest.MonkeyPatch, variable: str, scheme: str) -> None:
+    async def scenario() -> None:
+        async with wire(reply(b"", status="403 Forbidden")) as proxy:
+            monkeypatch.setenv(variable, f"{scheme}user:pass@127.0.0.1:{proxy.port}")
+            with pytest.raises(errors.ConnectFailed):
+                await get("https://provider.invalid/v1", {"authorization": "Bearer key"})
+        head = proxy.requests[0].lower()
+        assert head.startswith(b"connect provider.invalid:443 ")
+        assert b"proxy-authorization: basic " in head
+        assert b"bearer" not in head
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("exempt", ["*", "provider.invalid", "invalid", ".invalid", "x, provider.invalid:8443"])
+def test_no_proxy_exempts_hosts(monkeypatch: pytest.MonkeyPatch, exempt: str) -> None:
+    async def scenario() -> None:
+        async with wire(reply(b"", status="403 Forbidden")) as proxy:
+            monkeypatch.setenv("HTTPS_PROXY", f"127.0.0.1:{proxy.port}")
+            monkeypatch.setenv("NO_PROXY", exempt)
+            with pytest.raises(errors.ConnectFailed):
+                await get("https://provider.invalid:8443/v1")
+        assert proxy.connections == 0
+
+    run(scenario())
+
+
+def test_plain_http_goes_by_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario() -> None:
+        async with wire(reply(BODY)) as provider, wire(reply(b"", status="403 Forbidden")) as proxy:
+            for variable in ("HTTP_PROXY", "ALL_PROXY"):
+                monkeypatch.setenv(variable, f"http://127.0.0.1:{proxy.port}")
+            assert await get(provider.url) == READ
+        assert proxy.connections == 0
+
+    run(scenario())
