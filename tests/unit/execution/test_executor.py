@@ -343,3 +343,11 @@ def test_a_fault_of_the_caller_after_a_failover_tells_the_attempts_and_their_cos
         Stage(clock, [[unusable], [errors.CallerFault("x")]]).perform()
     assert [attempt["code"] for attempt in caught.value.attempts] == ["malformed_answer", "invalid_request"]
     assert caught.value.cost_usd == Decimal("0.0002")
+
+
+def test_a_model_that_is_too_dear_anyway_is_not_said_to_be_worth_waiting_for(clock: FakeClock) -> None:
+    stage = Stage(clock, [[errors.CredentialsRejected("x")], [OK]], request=LIMITED, limit_usd=Decimal(1))
+    stage.perform()
+    stage.limit_usd = Decimal("0.000001")
+    with pytest.raises(errors.CostLimitExceeded):
+        stage.perform()

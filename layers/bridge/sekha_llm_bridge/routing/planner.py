@@ -128,8 +128,8 @@ def _requirements(
     request: RouteRequest, limits: Limits, limit_usd: Decimal | None, space: str | None
 ) -> Iterator[Requirement]:
     yield from fitness(request, space)
-    yield from availability(limits)
     yield from affordability(request, limits, limit_usd)
+    yield from availability(limits)  # last, so that only those are told to be waited for that waiting would help
 
 
 def _exclusion(entry: CatalogModel, requirements: Iterable[Requirement]) -> Exclusion:
