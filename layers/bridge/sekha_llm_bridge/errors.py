@@ -11,8 +11,8 @@
     │   ├── WrongMethod              405
     │   └── EmbeddingSpaceMismatch   409  the collection holds vectors of another model
     ├── AllProvidersFailed           502  every candidate was tried and failed
-    ├── NoProviderAvailable          503  every breaker is open
-    ├── RateLimited                  429  every candidate is cooling down
+    ├── NoProviderAvailable          503  who could answer has an open breaker, or rests
+    ├── RateLimited                  429  who could answer limits its rate
     ├── OutOfTime                    504  the deadline passed first
     └── ProviderError                one attempt failed; the class attributes say what follows
         ├── ConnectFailed · ConnectionLost · ProviderTimeout · ProviderServerError · MalformedAnswer
@@ -150,7 +150,9 @@ class AllProvidersFailed(Unavailable):
 
 
 class NoProviderAvailable(Unavailable):
-    """Every candidate's breaker is open; `retry_after_s` is the soonest recovery."""
+    """Every candidate has an open breaker, or some have and the rest limit their rate; `retry_after_s` is the soonest
+    recovery.
+    """
 
     status = 503
     code = "no_provider_available"
@@ -186,7 +188,8 @@ class ProviderError(BridgeError):
     provider's breaker learn? `spoils_provider`: would its other models fail the same way now? `may_be_billed`: may the
     provider charge for it although no `usage` says so?
 
-    `provider_status` is the provider's HTTP status, where there was an answer; `usage` what it says it will bill.
+    `provider_status` is the provider's HTTP status, where there was an answer; `usage` what it says it will bill. A
+    single failure may be known to be billable although its kind is not.
     """
 
     status = 502
@@ -195,7 +198,8 @@ class ProviderError(BridgeError):
     try_next: ClassVar[bool] = True
     breaker: ClassVar[BreakerEffect] = BreakerEffect.COUNT
     spoils_provider: ClassVar[bool] = False
-    may_be_billed: ClassVar[bool] = False
+    may_be_billed: bool = False
+    remedy: ClassVar[str] = ""
 
     def __init__(
         self,
@@ -235,7 +239,7 @@ class ProviderTimeout(ProviderError):
 
 
 class ProviderServerError(ProviderError):
-    """5xx or 408."""
+    """5xx or 408, or any other status that says nothing of the request itself."""
 
     code = "provider_server_error"
 
@@ -295,6 +299,8 @@ class OutputCapRefused(ProviderError):
 class ContextLengthExceeded(ProviderError):
     """The prompt does not fit this model; only a strictly larger window may be tried."""
 
+    remedy = "Shorten the prompt, or configure a model with a larger context window"
+
     status = 400
     type = "invalid_request_error"
     code = "context_length_exceeded"
@@ -314,6 +320,8 @@ class DimensionsIgnored(ProviderError):
 class CallerFault(ProviderError):
     """400, 413 or 422: the request itself is at fault, and would be anywhere."""
 
+    remedy = "Mend the request; the same would come of it anywhere"
+
     status = 400
     type = "invalid_request_error"
     code = "invalid_request"
@@ -323,6 +331,8 @@ class CallerFault(ProviderError):
 
 class ContentRefused(ProviderError):
     """The provider refused the content; it is never taken elsewhere."""
+
+    remedy = "Change the content: what one provider refuses is not taken to another"
 
     status = 400
     type = "invalid_request_error"

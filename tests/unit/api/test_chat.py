@@ -2,12 +2,14 @@
 
 import json
 from dataclasses import replace
+from decimal import Decimal
 from io import StringIO
 
 import pytest
 
 from sekha_llm_bridge.bootstrap import make_bridge
 from sekha_llm_bridge.errors import ConfigError
+from sekha_llm_bridge.pricing import count_chat, usd_text
 from tests.fakes.functions import Function
 from tests.fakes.provider import FakeProvider, Reply, chat_completion
 from tests.fakes.settings import chat_model, make_settings, provider
@@ -128,11 +130,22 @@ def test_the_bridges_own_fields_go_to_no_provider(chat: Function, fake: FakeProv
         preferred_model="gpt",
         task="chat_small",
         allow_fallback=True,
-        custom={"a": 1},
+        top_k=3,
     )
     sent = fake.received[0].body
-    assert set(sent) == {"messages", "model", "custom", "max_tokens"}
+    assert set(sent) == {"messages", "model", "top_k", "max_tokens"}
     assert sent["model"] == "gpt"
+
+
+def test_a_field_that_the_bridge_does_not_know_is_sent_on_but_under_a_cost_limit_only_to_a_free_model(
+    chat: Function, fake: FakeProvider
+) -> None:
+    ask(chat, model="gpt", custom={"a": 1})
+    assert fake.received[0].body["custom"] == {"a": 1}
+    answer = ask(chat, model="gpt", custom={"a": 1}, max_cost=1)
+    assert (answer.status, len(fake.received)) == (402, 1)
+    assert "the cost of custom cannot be bounded beforehand. Leave it out" in error(answer)["message"]
+    assert ask(chat, custom={"a": 1}, max_cost=1).json()["bridge"]["provider_id"] == "local"
 
 
 def test_max_cost_lowers_the_providers_output_limit(chat: Function, fake: FakeProvider) -> None:
@@ -145,6 +158,22 @@ def test_too_low_a_max_cost_names_the_cheapest_candidate(chat: Function) -> None
     assert answer.status == 402
     assert error(answer)["code"] == "cost_limit_exceeded"
     assert "first/gpt" in error(answer)["message"]
+
+
+def test_a_402_names_the_cheapest_of_several_and_what_it_would_take() -> None:
+    models = (
+        chat_model("dear", price=(50, 90)),
+        chat_model("cheap", price=(10, 20)),
+        chat_model("mid", price=(20, 40)),
+    )
+    answer = ask(function(provider("p", *models, base_url="http://127.0.0.1:9/v1")), max_cost=0.0001)
+    message = error(answer)["message"]
+    assert answer.status == 402
+    # The bound of the prompt at $10, and at $20 the 64 tokens of the least useful answer.
+    bound = count_chat({"messages": HI}).bound
+    least = usd_text(Decimal(bound * 10 + 64 * 20) / 1_000_000)
+    assert f"the cheapest is p/cheap: a useful answer may cost ${least}, over the limit of $0.0001" in message
+    assert "Raise max_cost" in message
 
 
 def test_a_cost_limit_turns_to_the_free_model(chat: Function) -> None:

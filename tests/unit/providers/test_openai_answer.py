@@ -12,7 +12,7 @@ from tests.fakes.clock import FakeClock
 
 
 def choice_of(clock: FakeClock, **choice: Any) -> dict[str, Any]:
-    body = chat_answer({"choices": [choice]}, clock).body
+    body = chat_answer({"choices": [choice]}, None, clock).body
     found: dict[str, Any] = body["choices"][0]
     return found
 
@@ -69,11 +69,13 @@ def test_an_answer_nested_deeper_than_can_be_passed_on_is_malformed(clock: FakeC
     for _ in range(300):
         deep = [deep]
     with pytest.raises(MalformedAnswer), reading_an_answer(None):
-        chat_answer({"choices": [{"message": {"content": "x"}}], "extra": deep}, clock)
+        chat_answer({"choices": [{"message": {"content": "x"}}], "extra": deep}, None, clock)
 
 
 @pytest.mark.parametrize(("given_id", "created"), [(5, "2024"), (None, None), ("", -1)])
 def test_an_answer_always_has_an_id_and_a_date(clock: FakeClock, given_id: object, created: object) -> None:
-    body = chat_answer({"id": given_id, "created": created, "choices": [{"message": {"content": "x"}}]}, clock).body
+    body = chat_answer(
+        {"id": given_id, "created": created, "choices": [{"message": {"content": "x"}}]}, None, clock
+    ).body
     assert body["id"].startswith("chatcmpl-")
     assert body["created"] == int(clock.now().timestamp())

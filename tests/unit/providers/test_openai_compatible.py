@@ -85,10 +85,13 @@ def test_a_refusal_of_the_bridges_own_cap_is_not_the_callers_fault(fake: FakePro
         ("openrouter", {}, {"max_tokens": 50}),
         ("openai", {"max_tokens": 100}, {"max_tokens": 50}),
         ("openai", {"max_tokens": 20}, {"max_tokens": 20}),
-        ("litellm", {"max_completion_tokens": 100}, {"max_completion_tokens": 50}),
+        ("openai", {"max_completion_tokens": 20}, {"max_tokens": 20}),
+        ("litellm", {"max_completion_tokens": 100}, {"max_tokens": 50}),
+        ("azure_openai", {"max_tokens": 100}, {"max_completion_tokens": 50}),
+        ("gemini", {"max_tokens": 100, "max_completion_tokens": 30}, {"max_tokens": 30}),
     ],
 )
-def test_the_bridges_own_cap_lowers_the_field_that_the_caller_or_the_vendor_uses(
+def test_the_lowest_of_all_caps_goes_into_the_field_that_the_vendor_heeds_and_into_no_other(
     fake: FakeProvider, kind: str, request_fields: dict[str, int], expected: dict[str, int]
 ) -> None:
     body = sent_by(fake, kind, request_fields, cap=50).body

@@ -19,6 +19,7 @@ from sekha_llm_bridge.clock import SystemClock
 from sekha_llm_bridge.errors import BridgeError, ConfigError, RequestError, UnknownPath, WrongMethod
 from sekha_llm_bridge.execution import Deadline, Receipt
 from sekha_llm_bridge.observability import log_request, logger, where
+from sekha_llm_bridge.pricing import usd_text
 
 _NO_LAMBDA_S = 29.0  # as long as API Gateway waits, where no Lambda says how long there is
 
@@ -67,7 +68,7 @@ def json_response(body: object, *, status: int = 200, headers: Mapping[str, str]
 
 def note_receipt(request: Request, receipt: Receipt) -> None:
     """Adds to the log line who answered, after how many attempts, and what it cost."""
-    cost = None if receipt.cost is None else str(receipt.cost)
+    cost = None if receipt.cost is None else usd_text(receipt.cost)
     note(request, provider=receipt.provider_id, model=receipt.model_id, attempts=len(receipt.attempts), cost_usd=cost)
 
 

@@ -1,6 +1,7 @@
 """Chat completions: a request in, the answer of the best model that can give it out."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from fastapi import Request, Response
@@ -24,7 +25,6 @@ from sekha_llm_bridge.routing import Candidate, RouteRequest, plan
 from sekha_llm_bridge.usage import Usage
 
 _NOT_SENT = EXTENSIONS | {"model", "stream", "stream_options"}
-_CAPS = ("max_tokens", "max_completion_tokens")
 _ANSWERING_TASKS = CHAT_TASKS | {Task.AUDIO}
 _USUAL_ANSWER_TOKENS = 1024
 
@@ -40,14 +40,12 @@ async def complete(request: Request) -> Response:
     call = _call(asked, sent, prompt)
     outcome = await bridge.executor.perform(the_plan, call, deadline, allow_fallback=asked.allow_fallback is not False)
     note_receipt(request, outcome.receipt)
-    return _respond(asked, chat_body(outcome, prompt, sent), outcome.receipt.headers())
+    return _respond(asked, chat_body(outcome, sent), outcome.receipt.headers())
 
 
 def sent_on(body: Mapping[str, Any]) -> dict[str, Any]:
-    """What of a request goes to a provider. Of two limits of the answer both become the lower: vendors heed either."""
-    sent = {key: value for key, value in body.items() if key not in _NOT_SENT}
-    caps = [sent[name] for name in _CAPS if sent.get(name) is not None]
-    return {**sent, **dict.fromkeys(_CAPS, min(caps))} if len(caps) == len(_CAPS) else sent
+    """What of a request goes to a provider."""
+    return {key: value for key, value in body.items() if key not in _NOT_SENT}
 
 
 def counted(sent: Mapping[str, Any]) -> TokenCount:
@@ -64,7 +62,7 @@ def route_request(asked: ChatRequest, prompt: TokenCount, bridge: Bridge, *, con
     images = image_needs(asked.image_urls)
     sees = bridge.settings.routing.require_vision_for_images and images.count > 0
     return RouteRequest(
-        task=_chat_task(asked.task, alias),
+        task=chat_task(asked.task, alias),
         prompt=prompt,
         output_tokens=asked.output_tokens,
         answers=asked.n or 1,
@@ -81,7 +79,7 @@ def route_request(asked: ChatRequest, prompt: TokenCount, bridge: Bridge, *, con
     )
 
 
-def _chat_task(task: Task | None, alias: Task | None) -> Task | None:
+def chat_task(task: Task | None, alias: Task | None) -> Task | None:
     """The task that a chat is for. Raises `InvalidRequest` for one that is no chat."""
     for named, param in ((task, "task"), (alias, "model")):
         if named is not None and named not in _ANSWERING_TASKS:
@@ -95,12 +93,21 @@ def _call(asked: ChatRequest, sent: Mapping[str, Any], prompt: TokenCount) -> Ca
     async def call(provider: Provider, candidate: Candidate, timeout_s: float) -> ChatAnswer:
         model = candidate.entry.model
         # The bound of the prompt: what a provider has no room for, it may cut off silently.
-        room = prompt.bound + min(candidate.quote.output_cap, asked.output_tokens or _USUAL_ANSWER_TOKENS)
+        images = prompt.images * candidate.entry.likely_image
+        room = prompt.bound + images + min(candidate.quote.output_cap, asked.output_tokens or _USUAL_ANSWER_TOKENS)
         window = min(model.context_window, room)
         chat_call = ChatCall(model.model_id, sent, candidate.output_cap, window, candidate.price_ceiling)
-        return await provider.chat(chat_call, timeout_s=timeout_s)
+        answer = await provider.chat(chat_call, timeout_s=timeout_s)
+        return answer if answer.usage is not None else _estimated(answer, prompt)
 
     return call
+
+
+def _estimated(answer: ChatAnswer, prompt: TokenCount) -> ChatAnswer:
+    """The answer with the usage that its provider did not send."""
+    texts = [str(choice["message"].get("content") or "") for choice in answer.body["choices"]]
+    usage = Usage(prompt.estimate, count_texts(texts).estimate)
+    return replace(answer, usage=usage, usage_is_estimated=True)
 
 
 def _respond(asked: ChatRequest, body: dict[str, Any], headers: dict[str, str]) -> Response:
@@ -111,21 +118,22 @@ def _respond(asked: ChatRequest, body: dict[str, Any], headers: dict[str, str]) 
     return Response(events, headers={**headers, "cache-control": "no-cache"}, media_type="text/event-stream")
 
 
-def chat_body(outcome: Outcome[ChatAnswer], prompt: TokenCount, sent: Mapping[str, Any]) -> dict[str, Any]:
+def chat_body(outcome: Outcome[ChatAnswer], sent: Mapping[str, Any]) -> dict[str, Any]:
     """The answer in OpenAI's shape, complete for strict parsers, with the receipt."""
-    given, receipt = outcome.answer.body, outcome.receipt.public()
+    given, notes = outcome.answer.body, list(outcome.receipt.notes)
     choices = [_choice(choice) for choice in given["choices"]]
     unsent = [] if outcome.candidate.entry.speaks_openai else without_place(sent)
     if unsent:
-        missing = f"{outcome.receipt.provider_id} has no place for: {', '.join(unsent)}"
-        receipt["notes"] = [*outcome.receipt.notes, missing]
+        notes.append(f"{outcome.receipt.provider_id} has no place for: {', '.join(unsent)}")
+    if outcome.answer.usage_is_estimated:
+        notes.append("the provider counted no tokens: usage and cost are estimates")
     return {
         **given,
         "object": "chat.completion",
         "model": outcome.receipt.model_id,
         "choices": choices,
-        "usage": usage_body(outcome.answer, prompt, choices),
-        "bridge": receipt,
+        "usage": usage_body(outcome.answer),
+        "bridge": {**outcome.receipt.public(), "notes": notes},
     }
 
 
@@ -139,13 +147,12 @@ def _choice(choice: Mapping[str, Any]) -> dict[str, Any]:
     return {**choice, "message": message, "finish_reason": finish}
 
 
-def usage_body(answer: ChatAnswer, prompt: TokenCount, choices: list[dict[str, Any]]) -> dict[str, Any]:
+def usage_body(answer: ChatAnswer) -> dict[str, Any]:
     """The provider's own usage; where it sent none, an estimate that says so. Always three integers."""
-    if answer.usage is None:
-        texts = [str(choice["message"].get("content") or "") for choice in choices]
-        return {**_tokens(Usage(prompt.estimate, count_texts(texts).estimate)), "estimated": True}
+    counted = _tokens(answer.usage or Usage(0))
+    if answer.usage_is_estimated:
+        return {**counted, "estimated": True}
     own = answer.body.get("usage") or {}
-    counted = _tokens(answer.usage)
     total = own.get("total_tokens")
     is_own_total = isinstance(total, int) and not isinstance(total, bool) and total >= counted["prompt_tokens"]
     return {**own, **counted, **({"total_tokens": total} if is_own_total else {})}

@@ -17,9 +17,18 @@ _ON_WHEN_EMPTY = frozenset({"audio", "prediction", "web_search_options"})
 _HARMLESS = frozenset({"metadata", "n", "parallel_tool_calls", "prompt_cache_key", "safety_identifier"}) | frozenset(
     {"function_call", "service_tier", "store", "user"}
 )
-# Fields that can make a provider bill what no count of the prompt shows.
-_UNBOUNDED = ("audio", "best_of", "fallbacks", "models", "plugins", "prediction", "prompt_cache_retention", "route")
-_SEARCHES = ("search_parameters", "web_search_options")
+# Fields that change what a provider bills in no way but by the tokens that are counted. Any other may name documents to
+# read, other models to ask, searches to make: nobody can bound that beforehand.
+_BOUNDED = frozenset(
+    {
+        *("functions", "function_call", "parallel_tool_calls", "logit_bias", "metadata", "modalities", "service_tier"),
+        *("user", "safety_identifier", "prompt_cache_key", "store", "verbosity", "documents", "provider", "transforms"),
+        *("reasoning", "reasoning_effort", "include_reasoning", "thinking", "enable_thinking", "think", "keep_alive"),
+        *("top_k", "top_a", "min_p", "typical_p", "repetition_penalty", "length_penalty", "stop_token_ids", "usage"),
+        *("ignore_eos", "min_tokens", "skip_special_tokens", "chat_template_kwargs", "prompt_truncate_len", "grammar"),
+        *("guided_json", "guided_regex", "guided_choice", "guided_grammar", "structured_outputs", "safe_prompt"),
+    }
+)
 _PLAIN_TIERS = frozenset({None, "auto", "default", "flex"})
 _PLAIN_TOOLS = frozenset({"function", "custom"})  # others search, or run code, and bill that
 _PLAIN_PARTS = frozenset({"text", "image_url", "refusal"})
@@ -68,13 +77,24 @@ def hears_or_speaks(asked: ChatRequest) -> bool:
 
 def unbounded(asked: ChatRequest) -> frozenset[str]:
     """What may be billed beyond any count made beforehand; a cost limit excludes it."""
-    found = {name for name in (*_UNBOUNDED, *_SEARCHES) if _is_set(asked, name)}
+    found = {name for name in (asked.model_extra or {}).keys() - _BOUNDED if _is_set(asked, name)}
     found |= _modalities(asked) - {"text"}
     found |= {f"a tool of type {tool.type}" for tool in asked.tools or () if tool.type not in _PLAIN_TOOLS}
     found |= {f"content of type {kind}" for kind in _kinds(asked.messages) - _PLAIN_PARTS}
+    found |= {what for message in asked.messages for what in _beyond_its_text(message)}
     if _field(asked, "service_tier") not in _PLAIN_TIERS:
         found.add("service_tier")
     return frozenset(found)
+
+
+def _beyond_its_text(message: ChatMessage) -> Iterator[str]:
+    """What a message refers to that is not in it, and a cache that costs more than the price list says."""
+    if (message.model_extra or {}).get("audio"):
+        yield "audio"
+    for holder in (message, *message.parts):
+        kept = (holder.model_extra or {}).get("cache_control")
+        if kept and not (isinstance(kept, dict) and kept.get("ttl") in {None, "5m"}):
+            yield "cache_control"
 
 
 def without_place(sent: Mapping[str, Any]) -> list[str]:
@@ -96,7 +116,7 @@ def _modalities(asked: ChatRequest) -> frozenset[str]:
 
 def _field(asked: ChatRequest, name: str) -> Any:
     extra: Mapping[str, Any] = asked.model_extra or {}
-    return extra.get(name, getattr(asked, name, None))
+    return extra[name] if name in extra else vars(asked).get(name)
 
 
 def _is_set(asked: ChatRequest, name: str) -> bool:

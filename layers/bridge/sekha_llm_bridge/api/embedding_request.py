@@ -1,6 +1,6 @@
 """Embedding requests as callers send them: OpenAI's, with the bridge's extensions, and the legacy one."""
 
-from decimal import Decimal
+from decimal import ROUND_DOWN, Decimal
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -27,7 +27,13 @@ def _no_double_dot(name: str) -> str:
 
 
 CollectionName = Annotated[str, Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9._-]{0,400}$"), AfterValidator(_no_double_dot)]
-MaxCost = Annotated[Decimal, Field(ge=0, le=1_000_000, allow_inf_nan=False)]
+_SMALLEST_USD = Decimal("1e-12")
+MaxCost = Annotated[
+    Decimal,
+    Field(ge=0, le=1_000_000, allow_inf_nan=False),
+    AfterValidator(lambda usd: usd.quantize(_SMALLEST_USD, ROUND_DOWN)),
+]
+"""A limit in USD; what is finer than any price is rounded away."""
 Scalar = StrictStr | StrictBool | StrictInt | StrictFloat
 
 

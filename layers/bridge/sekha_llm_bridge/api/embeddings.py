@@ -16,7 +16,7 @@ from sekha_llm_bridge.bootstrap import Bridge
 from sekha_llm_bridge.config.models import Task
 from sekha_llm_bridge.embeddings import Batch, SpaceMismatch, StoreReport, VectorRecord, content_id
 from sekha_llm_bridge.errors import DimensionsIgnored, EmbeddingSpaceMismatch, InvalidRequest, MalformedAnswer
-from sekha_llm_bridge.execution import Deadline, Outcome
+from sekha_llm_bridge.execution import Deadline, Outcome, Receipt
 from sekha_llm_bridge.pricing import count_texts, longest_text
 from sekha_llm_bridge.providers import EmbeddingAnswer, EmbeddingCall
 from sekha_llm_bridge.providers.base import Provider, reading_an_answer
@@ -83,12 +83,9 @@ async def _embed_and_keep(
 
 async def embed(asked: EmbeddingRequest, bridge: Bridge, deadline: Deadline) -> Outcome[EmbeddingAnswer]:
     """The vectors, of whichever provider of one embedding space answers."""
-    pinned, alias = resolve_model(asked.model, bridge.catalog)
-    if alias not in {None, Task.EMBEDDING}:
-        raise InvalidRequest(f"model: {asked.model} gives no vectors", param="model")
     wanted = embedding_route_request(
         asked.input,
-        pinned=pinned,
+        pinned=pinned_for_vectors(asked.model, bridge),
         preferred=asked.preferred_model,
         max_cost=asked.max_cost,
         dimensions=asked.dimensions,
@@ -107,6 +104,14 @@ async def embed(asked: EmbeddingRequest, bridge: Bridge, deadline: Deadline) -> 
         return answer
 
     return await bridge.executor.perform(plan(wanted, bridge.catalog, bridge.limits()), call, deadline)
+
+
+def pinned_for_vectors(model: str | None, bridge: Bridge) -> str | None:
+    """The only model allowed, or None. Raises `ModelNotFound`, and `InvalidRequest` for the name of a chat task."""
+    pinned, alias = resolve_model(model, bridge.catalog)
+    if alias not in {None, Task.EMBEDDING}:
+        raise InvalidRequest(f"model: {model} gives no vectors", param="model")
+    return pinned
 
 
 def embedding_route_request(
@@ -157,8 +162,16 @@ async def _keep(
         return await bridge.archive.keep(batch, timeout_s=max(deadline.remaining_s(), _SHORTEST_STORE_S))
     except SpaceMismatch as exc:
         if asked.collection is not None:
-            raise EmbeddingSpaceMismatch(str(exc), receipt=outcome.receipt.public(), param="collection") from exc
+            raise _mismatch(exc, outcome.receipt) from exc
         return StoreReport(batch.collection, 0, (f"not stored: {exc}",))
+
+
+def _mismatch(exc: SpaceMismatch, receipt: Receipt) -> EmbeddingSpaceMismatch:
+    """The vectors were made and billed, so the error carries their receipt."""
+    error = EmbeddingSpaceMismatch(str(exc), receipt=receipt.public(), param="collection")
+    error.attempts = tuple(attempt.public() for attempt in receipt.attempts)
+    error.cost_usd = receipt.cost
+    return error
 
 
 def _ids(asked: EmbeddingRequest) -> list[str]:

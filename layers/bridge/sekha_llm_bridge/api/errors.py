@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 from starlette.responses import Response
 
-from sekha_llm_bridge.errors import BridgeError, ConfigError
+from sekha_llm_bridge.errors import BridgeError, ConfigError, ProviderError
 from sekha_llm_bridge.execution.receipt import bill_headers
 
 
@@ -39,4 +39,6 @@ def _public_message(error: BridgeError) -> str:
     if isinstance(error, ConfigError):
         faults = f"the bridge's configuration has {len(error.faults)} fault(s)"
         return f"{faults}; its log names them, and so does `sekha-bridge check-config`"
+    if isinstance(error, ProviderError) and error.remedy:
+        return f"{error.message}. {error.remedy}"
     return error.message

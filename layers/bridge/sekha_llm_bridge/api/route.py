@@ -7,10 +7,10 @@ from fastapi import Request, Response
 from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
 from sekha_llm_bridge.api.app import bridge_of, json_response
-from sekha_llm_bridge.api.chat import counted, route_request, sent_on
+from sekha_llm_bridge.api.chat import chat_task, counted, route_request, sent_on
 from sekha_llm_bridge.api.chat_request import ChatMessage, ChatRequest, TaskName
 from sekha_llm_bridge.api.embedding_request import MaxCost
-from sekha_llm_bridge.api.embeddings import embedding_route_request
+from sekha_llm_bridge.api.embeddings import embedding_route_request, pinned_for_vectors
 from sekha_llm_bridge.api.models import resolve_model
 from sekha_llm_bridge.api.parsing import checked, json_object
 from sekha_llm_bridge.bootstrap import Bridge
@@ -55,7 +55,7 @@ def _route_request(question: RouteQuestion, body: dict[str, Any], bridge: Bridge
     """The same that the request itself would be planned by; without one, a usual request."""
     texts = [question.input] if isinstance(question.input, str) else question.input
     if question.task is Task.EMBEDDING:
-        pinned, _ = resolve_model(question.model, bridge.catalog)
+        pinned = pinned_for_vectors(question.model, bridge)
         wanted = embedding_route_request(
             texts or (),
             pinned=pinned,
@@ -75,9 +75,9 @@ def _route_request(question: RouteQuestion, body: dict[str, Any], bridge: Bridge
 
 
 def _usual_request(question: RouteQuestion, bridge: Bridge) -> RouteRequest:
-    pinned, _ = resolve_model(question.model, bridge.catalog)
+    pinned, alias = resolve_model(question.model, bridge.catalog)
     return RouteRequest(
-        task=question.task,
+        task=chat_task(question.task, alias),
         prompt=_USUAL_PROMPT,
         output_tokens=question.max_tokens or _USUAL_OUTPUT_TOKENS,
         pinned=pinned,

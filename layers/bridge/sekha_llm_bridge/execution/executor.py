@@ -30,6 +30,7 @@ from sekha_llm_bridge.usage import Usage
 # The system's, because environments restored from one snapshot share the state of any other.
 _SYSTEM_RANDOM = random.SystemRandom()
 _LONGEST_REST_S = 0.2
+_LONGEST_REFRESH_S = 3.0  # the next candidate needs time, too
 _QUICK_S = 0.5  # a connection that failed later than this has cost enough time
 
 
@@ -86,18 +87,16 @@ class Executor:
         fault that would be the same everywhere; each with the attempts made.
         """
         require_candidates(plan)
-        run = Run(plan, self._clock, self._clock.monotonic_s())
+        most = len(plan.ranked) if allow_fallback and self._auto_fallback else 1
+        run = Run(plan, most, self._clock, self._clock.monotonic_s())
         try:
-            return await self._descend(run, call, deadline, len(plan.ranked) if self._falls_back(allow_fallback) else 1)
+            return await self._descend(run, call, deadline)
         except BridgeError as exc:
             exc.attempts, exc.cost_usd = tuple(run.public()), run.cost_usd
             raise
 
-    def _falls_back(self, allowed: bool) -> bool:  # noqa: FBT001 — the request's own word
-        return allowed and self._auto_fallback
-
-    async def _descend(self, run: Run, call: Call[A], deadline: Deadline, most: int) -> Outcome[A]:
-        for entry in run.plan.ranked[:most]:
+    async def _descend(self, run: Run, call: Call[A], deadline: Deadline) -> Outcome[A]:
+        for entry in run.plan.ranked[: run.most]:
             candidate = run.next_offer(entry)
             if candidate is None:
                 continue
@@ -129,6 +128,8 @@ class Executor:
     async def _is_worth_repeating(
         self, failure: ProviderError, candidate: Candidate, started_s: float, deadline: Deadline
     ) -> bool:
+        if failure.usage is not None:  # billed, so what is left of the limit is to be looked at first
+            return False
         if isinstance(failure, CredentialsRejected):
             return await self._refreshed(candidate, deadline)
         if not isinstance(failure, ConnectFailed) or self._clock.monotonic_s() - started_s > _QUICK_S:
@@ -141,10 +142,10 @@ class Executor:
 
     async def _refreshed(self, candidate: Candidate, deadline: Deadline) -> bool:
         """Whether the provider's secrets have changed, and there is time left to try them."""
-        remaining_s = deadline.remaining_s()
-        if remaining_s < SHORTEST_ATTEMPT_S:
+        allowed_s = min(_LONGEST_REFRESH_S, deadline.remaining_s())
+        if allowed_s < SHORTEST_ATTEMPT_S:
             return False
-        changed = await self._providers.refresh(candidate.entry.provider.id, timeout_s=remaining_s)
+        changed = await self._providers.refresh(candidate.entry.provider.id, timeout_s=allowed_s)
         return changed and deadline.remaining_s() >= SHORTEST_ATTEMPT_S
 
     def _learn(self, candidate: Candidate, failure: ProviderError) -> None:
@@ -161,19 +162,22 @@ class Executor:
         allowed_s = min(provider.timeout_secs, deadline.remaining_s())
         started_s = self._clock.monotonic_s()
         try:
-            async with asyncio.timeout(allowed_s):  # cancels the call, which closes its connection
+            async with asyncio.timeout(allowed_s) as within:  # cancels the call, which closes its connection
                 answer = await call(self._providers.get(provider.id), candidate, allowed_s)
-        except TimeoutError as exc:
-            failure = ProviderTimeout(f"the provider did not answer within {allowed_s:.1f} s")
-            run.failed(candidate, failure, started_s)
-            raise failure from exc
         except ProviderError as exc:
             run.failed(candidate, exc, started_s)
             raise
         except Exception as exc:  # a mistake in one adapter must not keep the next provider from answering
-            logger().error("unexpected error in an attempt", extra={"provider": provider.id, "where": where(exc)})
-            mistake = AdapterFault("the bridge could not work with this provider; its log says where")
-            run.failed(candidate, mistake, started_s)
-            raise mistake from exc
+            failure = _unforeseen(exc, provider.id, allowed_s, within)
+            run.failed(candidate, failure, started_s)
+            raise failure from exc
         run.answered(candidate, answer.usage, started_s)
         return answer
+
+
+def _unforeseen(exc: Exception, provider_id: str, allowed_s: float, within: asyncio.Timeout) -> ProviderError:
+    """The failure that an exception is which no adapter raises on purpose: its time is up, or it has a mistake."""
+    if isinstance(exc, TimeoutError) and within.expired():
+        return ProviderTimeout(f"the provider did not answer within {allowed_s:.1f} s")
+    logger().error("unexpected error in an attempt", extra={"provider": provider_id, "where": where(exc)})
+    return AdapterFault("the bridge could not work with this provider; its log says where")

@@ -14,11 +14,15 @@ NOTHING = Decimal(0)
 
 @dataclass
 class Run:
-    """The attempts of one request so far. `passed_over` are those of the plan that turned out not worth a try."""
+    """The attempts of one request so far. `most` is how many of the plan may be tried; `passed_over` are those that
+    turned out not worth it.
+    """
 
     plan: RoutePlan
+    most: int
     clock: Clock
     started_s: float
+    tried: list[CatalogModel] = field(default_factory=list)
     attempts: list[Attempt] = field(default_factory=list)
     failures: list[ProviderError] = field(default_factory=list)
     passed_over: list[tuple[CatalogModel, Exclusion]] = field(default_factory=list)
@@ -41,10 +45,12 @@ class Run:
 
     def failed(self, candidate: Candidate, failure: ProviderError, started_s: float) -> None:
         """Notes a failed attempt, with what it cost or may have cost."""
-        self.failures.append(failure)
         entry = candidate.entry
+        self.failures.append(failure)
+        self.tried.append(entry)
         if isinstance(failure, ContextLengthExceeded):
             self._too_small = max(self._too_small, entry.window)
+        self._spoilt.discard(entry.provider.id)  # what an earlier attempt met with, a repeat may have got over
         if failure.spoils_provider:
             self._spoilt.add(entry.provider.id)
         cost_usd, most_usd = bill_of_failure(candidate, failure)

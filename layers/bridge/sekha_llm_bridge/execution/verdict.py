@@ -1,15 +1,18 @@
 """What it means that nobody answered: the one error that a caller is told, with what to do about it."""
 
+import math
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
 
 from sekha_llm_bridge.errors import (
     AllProvidersFailed,
     BridgeError,
+    ContextLengthExceeded,
     CostLimitExceeded,
     NoCapableModel,
     NoProviderAvailable,
     OutOfTime,
+    ProviderError,
     ProviderRateLimited,
     ProviderTimeout,
     RateLimited,
@@ -20,8 +23,9 @@ from sekha_llm_bridge.execution.run import Run
 from sekha_llm_bridge.pricing import usd_text
 from sekha_llm_bridge.routing import Barrier, CatalogModel, Exclusion, Listing, RoutePlan
 
-SHORTEST_ATTEMPT_S = 0.05
+SHORTEST_ATTEMPT_S = 0.2  # nothing is sent that could hardly be answered
 _USUAL_PAUSE_S = 1.0
+_WAITING = (Barrier.BREAKER, Barrier.COOLING)
 _NAMED = 3  # of many models with the same fault, so many are named
 
 
@@ -45,32 +49,60 @@ def out_of_time() -> BridgeError:
 def exhausted(run: Run, deadline: Deadline) -> BridgeError:
     """What it means that no candidate answered; at least one was tried."""
     last = run.failures[-1]
-    if all(failure.status < 500 for failure in run.failures):
-        return last
-    if all(isinstance(failure, ProviderRateLimited) for failure in run.failures):
-        return _rate_limited(run)
+    # That a prompt was too long for a small model says nothing of why a larger one did not answer.
+    others = [failure for failure in run.failures if not isinstance(failure, ContextLengthExceeded)]
+    if not others:
+        return _with_larger_windows_out_of_reach(run, last)
+    if all(failure.status < 500 for failure in others):
+        return others[-1]
+    if all(isinstance(failure, ProviderRateLimited) for failure in others):
+        return _rate_limited(run, others)
     if isinstance(last, ProviderTimeout) and deadline.remaining_s() <= SHORTEST_ATTEMPT_S:
         return out_of_time()
     tried = ", ".join(dict.fromkeys(f"{attempt.provider_id}: {attempt.reason}" for attempt in run.attempts))
-    return AllProvidersFailed(f"every provider that could answer failed ({tried}){_not_tried(run)}")
+    return AllProvidersFailed(f"{_who_failed(run)} ({tried}){_not_tried(run)}")
+
+
+def _with_larger_windows_out_of_reach(run: Run, last: ProviderError) -> BridgeError:
+    """The prompt was too long for whoever was asked: wait for a larger window, pay for it, or shorten the prompt."""
+    largest = max(failed.window for failed in run.tried)
+    beyond = [row for row in run.plan.listings if row.exclusion and row.entry.window > largest]
+    if waiting := [row for row in beyond if row.exclusion and row.exclusion.barrier in _WAITING]:
+        return _come_back(waiting)
+    if costly := [row for row in beyond if row.exclusion and row.exclusion.barrier is Barrier.COST]:
+        return _too_dear(run.plan, costly)
+    return last
 
 
 def _come_back(waiting: Sequence[Listing]) -> Unavailable:
     soonest_s = min(row.exclusion.retry_after_s or _USUAL_PAUSE_S for row in waiting if row.exclusion)
-    again = f"try again in {soonest_s:.0f} s"
-    if all(row.exclusion and row.exclusion.barrier is Barrier.COOLING for row in waiting):
-        message = f"every provider that could answer limits its rate now; {again}"
-        return RateLimited(message, retry_after_s=soonest_s)
-    message = f"every provider that could answer has an open circuit breaker; {again}"
+    barriers = {row.exclusion.barrier for row in waiting if row.exclusion}
+    if barriers == {Barrier.COOLING}:
+        return _limited(soonest_s)
+    state = "has an open circuit breaker" + (" or limits its rate" if Barrier.COOLING in barriers else "")
+    message = f"every provider that could answer {state}; {_again(soonest_s)}"
     return NoProviderAvailable(message, retry_after_s=soonest_s)
 
 
-def _rate_limited(run: Run) -> RateLimited:
-    asked = [failure.retry_after_s for failure in run.failures]
+def _rate_limited(run: Run, failures: Sequence[ProviderError]) -> RateLimited:
+    asked = [failure.retry_after_s for failure in failures]
     resting = [row.exclusion.retry_after_s for row in run.plan.excluded_by(Barrier.COOLING) if row.exclusion]
-    soonest_s = min((wait for wait in (*asked, *resting) if wait is not None), default=_USUAL_PAUSE_S)
-    message = f"every provider that could answer limits its rate now; try again in {soonest_s:.0f} s"
+    return _limited(min(_USUAL_PAUSE_S if wait_s is None else wait_s for wait_s in (*asked, *resting)))
+
+
+def _limited(soonest_s: float) -> RateLimited:
+    message = f"every provider that could answer limits its rate now; {_again(soonest_s)}"
     return RateLimited(message, retry_after_s=soonest_s)
+
+
+def _again(soonest_s: float) -> str:
+    return f"try again in {max(1, math.ceil(soonest_s))} s"
+
+
+def _who_failed(run: Run) -> str:
+    if run.most < len(run.plan.ranked):
+        return "the first choice failed, and no other may be tried"
+    return "every provider that could answer failed"
 
 
 def _too_dear(plan: RoutePlan, costly: Sequence[Listing]) -> CostLimitExceeded:
@@ -81,6 +113,8 @@ def _too_dear(plan: RoutePlan, costly: Sequence[Listing]) -> CostLimitExceeded:
     limit = f"no model fits the cost limit of ${usd_text(plan.limit_usd or Decimal(0))}"
     cheapest = "; the cheapest is " if known else "; of "
     remedy = ". Raise max_cost (and max_cost_per_request), or shorten the request" if known else ""
+    if plan.request.unbounded:
+        remedy = ". Leave it out, or name a free model"
     return CostLimitExceeded(f"{limit}{cheapest}{_name(first.entry)}: {reason}{remedy}", param="max_cost")
 
 

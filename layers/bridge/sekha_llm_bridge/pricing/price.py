@@ -63,9 +63,14 @@ class Price:
         """The most that (an input, an output) token costs in USD per million when the prompt has at most so many
         tokens, whatever the provider does with its cache.
         """
-        reached = [self.rates, *(tier.rates for tier in self.tiers if prompt_tokens > tier.above_tokens)]
+        reached = self._reached(prompt_tokens)
         inputs = (rates.dearest_input_usd_per_mtok for rates in reached)
         return max(inputs), max(rates.output_usd_per_mtok for rates in reached)
+
+    def ceiling(self, prompt_tokens: int) -> tuple[Decimal, Decimal]:
+        """The dearest (input, output) rates that are listed as such up to that many prompt tokens."""
+        reached = self._reached(prompt_tokens)
+        return max(rates.input_usd_per_mtok for rates in reached), max(rates.output_usd_per_mtok for rates in reached)
 
     def bound_usd(self, *, prompt_tokens: int, completion_tokens: int) -> Decimal:
         """The most that is billed for at most so many tokens."""
@@ -77,6 +82,9 @@ class Price:
     def is_free(self) -> bool:
         """Whether nothing is ever billed."""
         return not (self.request_usd or any(self.dearest(_ENDLESS)))
+
+    def _reached(self, prompt_tokens: int) -> list[Rates]:
+        return [self.rates, *(tier.rates for tier in self.tiers if prompt_tokens > tier.above_tokens)]
 
     def _rates_at(self, prompt_tokens: int) -> Rates:
         return next((tier.rates for tier in reversed(self.tiers) if prompt_tokens > tier.above_tokens), self.rates)

@@ -18,6 +18,7 @@ from sekha_llm_bridge.pricing.likely import likely_and_least_tokens, likely_toke
 from sekha_llm_bridge.pricing.tokenizer import Tokenizer, most_tokens
 
 _FRAME = (4, 32)  # (likely, bound) tokens of one message's frame
+_TOOLS_FRAME = 1_000  # what a vendor may say about tools in a prompt of its own; Anthropic's take up to some 500
 _MEDIA = frozenset({"image_url", "input_audio", "file"})
 # What a model is shown in a form of the provider's own, beside the messages.
 _RENDERED = ("tools", "functions", "response_format")
@@ -88,7 +89,7 @@ def count_chat(request: Mapping[str, Any]) -> TokenCount:
     """
     messages = request.get("messages", ())
     rendered = {key: orjson.dumps(request[key]) for key in _RENDERED if request.get(key)}
-    bound = _sent_bytes(request, rendered) + _FRAME[1] * (len(messages) + 1)
+    bound = _sent_bytes(request, rendered) + _FRAME[1] * (len(messages) + 1) + (_TOOLS_FRAME if rendered else 0)
     texts, images = _read(messages)
     likely, least = likely_and_least_tokens("\n".join(texts))
     return TokenCount(

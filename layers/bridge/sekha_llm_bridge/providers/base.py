@@ -40,10 +40,11 @@ class ChatCall:
 
 @dataclass(frozen=True, slots=True)
 class ChatAnswer:
-    """A whole answer in OpenAI's shape; `usage` is None where the provider sent none."""
+    """A whole answer in OpenAI's shape; `usage` is None where the provider sent none, until somebody estimates it."""
 
     body: dict[str, Any]
     usage: Usage | None
+    usage_is_estimated: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,7 @@ from collections.abc import Callable, Iterable
 
 from sekha_llm_bridge.clock import Clock
 from sekha_llm_bridge.config.models import ProviderConfig
-from sekha_llm_bridge.errors import ConfigError
-from sekha_llm_bridge.observability import logger
+from sekha_llm_bridge.observability import logger, where
 from sekha_llm_bridge.providers.base import Provider
 from sekha_llm_bridge.providers.http import JsonHttp
 from sekha_llm_bridge.providers.registry import make_provider
@@ -46,8 +45,8 @@ class ProviderDirectory:
         try:
             async with asyncio.timeout(timeout_s):
                 fresh = await asyncio.to_thread(self._reload, provider_id)
-        except (ConfigError, TimeoutError):
-            logger().warning("secrets cannot be fetched again", extra={"provider": provider_id})
+        except Exception as exc:  # noqa: BLE001 — whatever the store raises, the next provider may still answer
+            logger().warning("secrets cannot be fetched again", extra={"provider": provider_id, "where": where(exc)})
             return False
         if fresh == self._configs[provider_id]:
             return False

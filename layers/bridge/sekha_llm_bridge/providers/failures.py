@@ -5,7 +5,7 @@ any form. What is passed on is its status, its codes, and which fields of the re
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -22,10 +22,12 @@ from sekha_llm_bridge.errors import (
     ProviderTimeout,
     QuotaExhausted,
 )
-from sekha_llm_bridge.usage import Usage
+from sekha_llm_bridge.providers.openai_answer import read_chat_usage
 
 _CONTEXT = re.compile(
-    r"context.{0,20}(length|window|size)|(prompt|input) is too long|too many (input )?tokens|maximum.{0,20}tokens",
+    r"maximum context length|exceeds? (the )?(available |model'?s? |maximum )*context|exceed context limit"
+    r"|context (window|limit|length) (of|is)|(prompt|input) is too long|too many (input )?tokens"
+    r"|input token count .{0,40}exceeds|tokens and .{0,40}too large for|tokens exceed the configured limit",
     re.IGNORECASE,
 )
 _REFUSED = re.compile(
@@ -34,18 +36,30 @@ _REFUSED = re.compile(
 )
 _NO_MONEY = re.compile(r"insufficient[_ ](quota|balance|credit|fund)|credit balance|billing_hard_limit", re.IGNORECASE)
 _BAD_KEY = re.compile(
-    r"api[ _-]?key.{0,20}(not valid|invalid|incorrect)|(incorrect|invalid) api[ _-]?key", re.IGNORECASE
+    r"\bapi key (is )?(not valid|invalid|incorrect|expired)|\b(incorrect|invalid) api key", re.IGNORECASE
 )
-_NO_MODEL = re.compile(r"not a valid model|model[ _](does )?not[ _](exist|found)", re.IGNORECASE)
+_NO_MODEL = re.compile(r"not a valid model|model *does not exist", re.IGNORECASE)
+# What providers quote is the caller's own: names of functions, parts of the prompt.
+_QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"|`[^`]*`|\([^)]*\)")
+_DEFINITIONS = ("tools", "functions", "response_format")
 _CODE = re.compile(r"[A-Za-z_]{3,40}")
 _FIELD_PATH = re.compile(r"[A-Za-z0-9_.\[\]]{1,80}")
 _LONGEST_WAIT_S = 86_400.0
+# A gateway gave up, or its own side broke; what is behind it may go on, and bill it. 504 and 524 are timeouts.
+_GIVEN_UP = frozenset({408, 520})
 
-
-# What vendors say with a 400, a 413 or a 422; the first that fits.
-_WITHIN_A_400: tuple[tuple[re.Pattern[str], type[ProviderError]], ...] = (
-    (_BAD_KEY, CredentialsRejected),
+# What vendors say with a 400, a 413 or a 422, by code and in words; the first that fits.
+_CODES_WITHIN_A_400: tuple[tuple[re.Pattern[str], type[ProviderError]], ...] = (
+    (re.compile(r"api_key|authentication", re.IGNORECASE), CredentialsRejected),
+    (_NO_MONEY, QuotaExhausted),
     (re.compile(r"rate_limit"), ProviderRateLimited),
+    (re.compile(r"model_(does_)?not_(exist|found)|not_found_error"), ModelMissing),
+    (re.compile(r"context_(length|window|size)|string_above_max_length_context"), ContextLengthExceeded),
+    (_REFUSED, ContentRefused),
+)
+_WORDS_WITHIN_A_400: tuple[tuple[re.Pattern[str], type[ProviderError]], ...] = (
+    (_BAD_KEY, CredentialsRejected),
+    (_NO_MONEY, QuotaExhausted),
     (_NO_MODEL, ModelMissing),
     (_CONTEXT, ContextLengthExceeded),
     (_REFUSED, ContentRefused),
@@ -58,26 +72,39 @@ def from_answer(
     *,
     retry_after: str | None = None,
     request: Mapping[str, Any] | None = None,
-    usage: Usage | None = None,
+    now: datetime,
 ) -> ProviderError:
-    """The failure that an error answer means. `body` is the decoded JSON or None; `request` is what was sent; `usage`
-    what will be billed all the same.
-    """
+    """The failure that an error answer means. `body` is the decoded JSON or None; `request` is what was sent."""
     error = _error_of(body)
     codes = [code for name in ("code", "type", "status") if (code := _code(error.get(name)))]
-    kind = _kind(status, " ".join(codes), str(error.get("message") or ""))
-    after = retry_after_s(retry_after, now=datetime.now(UTC)) if kind is ProviderRateLimited else None
-    return kind(
+    kind = _kind(status, " ".join(codes), error)
+    failure = kind(
         _sentence(status, codes, error, request or {}),
         provider_status=status,
-        retry_after_s=after,
+        retry_after_s=retry_after_s(retry_after, now=now) if kind is ProviderRateLimited else None,
         param=_param(error.get("param"), request or {}),
-        usage=usage,
     )
+    failure.may_be_billed |= status in _GIVEN_UP
+    return failure
 
 
-def _kind(status: int, codes: str, text: str) -> type[ProviderError]:
+def within_success(body: Mapping[str, Any], *, request: Mapping[str, Any], now: datetime) -> ProviderError:
+    """The failure that an error inside a 200 means: it came up while the answer was made, which may be billed."""
+    failure = from_answer(_status_within(body["error"]), body, request=request, now=now)
+    failure.usage = read_chat_usage(body.get("usage"))
+    failure.may_be_billed = True
+    return failure
+
+
+def _status_within(error: object) -> int:
+    """The status that an error inside a 200 answer speaks of (OpenRouter puts it into `code`)."""
+    code = str(error.get("code")) if isinstance(error, dict) else ""
+    return int(code) if code.isascii() and code.isdigit() and 400 <= int(code[:4]) < 600 else 502
+
+
+def _kind(status: int, codes: str, error: Mapping[str, Any]) -> type[ProviderError]:
     """The table of failures. Codes are believed before words: a rate limit may well speak of billing."""
+    text = _QUOTED.sub(" ", str(error.get("message") or ""))
     said = f"{codes} {text}"
     match status:
         case 402:
@@ -90,10 +117,21 @@ def _kind(status: int, codes: str, text: str) -> type[ProviderError]:
             return ContentRefused if _REFUSED.search(said) else CredentialsRejected
         case 404:
             return ModelMissing
+        case 400 | 413 | 422 if _is_of_the_callers_making(error):
+            return CallerFault
         case 400 | 413 | 422:
-            return next((kind for sign, kind in _WITHIN_A_400 if sign.search(said)), CallerFault)
+            return _first(_CODES_WITHIN_A_400, codes) or _first(_WORDS_WITHIN_A_400, text) or CallerFault
         case _:
             return ProviderServerError
+
+
+def _is_of_the_callers_making(error: Mapping[str, Any]) -> bool:
+    """Whether it is about a field that holds the caller's own definitions, whose names the words may quote."""
+    return str(error.get("param") or "").startswith(_DEFINITIONS)
+
+
+def _first(signs: Iterable[tuple[re.Pattern[str], type[ProviderError]]], said: str) -> type[ProviderError] | None:
+    return next((kind for sign, kind in signs if sign.search(said)), None)
 
 
 def _error_of(body: object) -> Mapping[str, Any]:

@@ -19,7 +19,6 @@ from sekha_llm_bridge.errors import (
 )
 from sekha_llm_bridge.providers import failures
 from sekha_llm_bridge.providers.connections import Connections, Reply
-from sekha_llm_bridge.providers.openai_answer import read_usage
 
 FAILURES = (
     httpcore.TimeoutException,
@@ -49,6 +48,7 @@ class JsonHttp:
 
     def __init__(self, clock: Clock) -> None:
         self._connections = Connections(clock)
+        self._clock = clock
 
     async def post(
         self, url: str, *, payload: Mapping[str, Any], headers: Mapping[str, str], timeout_s: float
@@ -59,11 +59,13 @@ class JsonHttp:
         except TypeError as exc:
             raise CallerFault("the request cannot be written as JSON: it is nested too deeply") from exc
         sent = {**headers, "content-type": "application/json"}
-        return _read(await self._exchange("POST", url, content=content, headers=sent, timeout_s=timeout_s), payload)
+        reply = await self._exchange("POST", url, content=content, headers=sent, timeout_s=timeout_s)
+        return _read(reply, payload, self._clock)
 
     async def get(self, url: str, *, headers: Mapping[str, str], timeout_s: float) -> dict[str, Any]:
         """See `post`."""
-        return _read(await self._exchange("GET", url, content=None, headers=headers, timeout_s=timeout_s), {})
+        reply = await self._exchange("GET", url, content=None, headers=headers, timeout_s=timeout_s)
+        return _read(reply, {}, self._clock)
 
     async def aclose(self) -> None:
         """Closes every connection."""
@@ -85,7 +87,12 @@ def translate(exc: Exception) -> ProviderError:
     name = type(exc).__name__
     match exc:
         case (
-            httpcore.ConnectError() | httpcore.ConnectTimeout() | httpcore.ProxyError() | httpcore.UnsupportedProtocol()
+            httpcore.ConnectError()
+            | httpcore.ConnectTimeout()
+            | httpcore.ProxyError()
+            | httpcore.UnsupportedProtocol()
+            # What this side may not send, such as a control character in a header: nothing went out.
+            | httpcore.LocalProtocolError()
         ):
             return ConnectFailed(f"no connection to the provider ({name})")
         case httpcore.TimeoutException():
@@ -96,26 +103,20 @@ def translate(exc: Exception) -> ProviderError:
             return ConnectionLost(f"the connection to the provider broke ({name})")
 
 
-def _read(reply: Reply, payload: Mapping[str, Any]) -> dict[str, Any]:
+def _read(reply: Reply, payload: Mapping[str, Any], clock: Clock) -> dict[str, Any]:
     try:
         body = orjson.loads(reply.content.removeprefix(_BOM))
     except orjson.JSONDecodeError:
         body = None
     status = reply.status
     if status >= 400:
-        raise failures.from_answer(status, body, retry_after=reply.header("retry-after"), request=payload)
+        after = reply.header("retry-after")
+        raise failures.from_answer(status, body, retry_after=after, request=payload, now=clock.now())
     if status >= 300:
         message = f"the provider answered with a redirect ({status}); give its final base_url"
         raise MalformedAnswer(message, provider_status=status)
     if not isinstance(body, dict):
         raise MalformedAnswer("the provider's answer is not a JSON object", provider_status=status)
     if body.get("error"):
-        usage = read_usage(body.get("usage"))
-        raise failures.from_answer(_status_within(body["error"]), body, request=payload, usage=usage)
+        raise failures.within_success(body, request=payload, now=clock.now())
     return body
-
-
-def _status_within(error: object) -> int:
-    """The status that an error inside a 200 answer speaks of (OpenRouter puts it into `code`)."""
-    code = str(error.get("code")) if isinstance(error, dict) else ""
-    return int(code) if code.isascii() and code.isdigit() and 400 <= int(code[:4]) < 600 else 502

@@ -13,7 +13,7 @@ from sekha_llm_bridge.usage import Usage
 _LARGEST = 2**53  # what every JSON reader can hold
 
 
-def chat_answer(body: dict[str, Any], clock: Clock) -> ChatAnswer:
+def chat_answer(body: dict[str, Any], usage: Usage | None, clock: Clock) -> ChatAnswer:
     """The answer with every choice made regular. Raises `MalformedAnswer` when there is nothing to use, and TypeError
     when it is nested deeper than can be passed on.
     """
@@ -26,7 +26,7 @@ def chat_answer(body: dict[str, Any], clock: Clock) -> ChatAnswer:
         "created": body["created"] if _is_count(body.get("created")) else int(clock.now().timestamp()),
         "choices": [_choice(position, choice) for position, choice in enumerate(choices)],
     }
-    return ChatAnswer({**body, **regular}, read_usage(body.get("usage")))
+    return ChatAnswer({**body, **regular}, usage)
 
 
 def _choice(position: int, choice: object) -> dict[str, Any]:
@@ -34,6 +34,8 @@ def _choice(position: int, choice: object) -> dict[str, Any]:
     if not isinstance(choice, dict) or not isinstance(message, dict):
         raise MalformedAnswer("the provider's answer has a choice without a message", provider_status=200)
     finish = choice.get("finish_reason")
+    if finish == "error" or choice.get("error"):  # OpenRouter's way to say that the answer broke off
+        raise MalformedAnswer("the provider broke off in the middle of its answer", provider_status=200)
     return {
         **choice,
         "index": choice["index"] if _is_count(choice.get("index")) else position,
@@ -58,6 +60,13 @@ def _tool_calls(message: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(calls, list) or not all(isinstance(call, dict) for call in calls):
         raise MalformedAnswer("the provider's answer has tool calls that are none", provider_status=200)
     return {"tool_calls": calls}
+
+
+def read_chat_usage(usage: object) -> Usage | None:
+    """`read_usage` of a chat, whose prompt has tokens and whose answer is counted; else nothing in it is believed."""
+    found = read_usage(usage)
+    is_whole = isinstance(usage, dict) and usage.get("completion_tokens") is not None
+    return found if found is not None and found.prompt_tokens and is_whole else None
 
 
 def read_usage(usage: object) -> Usage | None:

@@ -19,7 +19,7 @@ from sekha_llm_bridge.providers.base import (
     reading_an_answer,
 )
 from sekha_llm_bridge.providers.http import JsonHttp, headers_of
-from sekha_llm_bridge.providers.openai_answer import chat_answer, read_usage
+from sekha_llm_bridge.providers.openai_answer import chat_answer, read_chat_usage, read_usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +55,7 @@ class OpenAICompatible:
     async def chat(self, call: ChatCall, *, timeout_s: float) -> ChatAnswer:
         """See `Provider.chat`."""
         payload = {**call.request, "model": call.model_id}
-        if call.output_cap is not None:
-            self._cap_output(payload, call.output_cap)
+        self._cap_output(payload, call.output_cap)
         if call.price_ceiling is not None and self._vendor.takes_price_ceiling:
             _cap_price(payload, call.price_ceiling)
         url = f"{self._base_url}/chat/completions"
@@ -67,8 +66,9 @@ class OpenAICompatible:
                 raise
             message = f"{exc.message}: give the model's `max_output_tokens` in the configuration"
             raise OutputCapRefused(message, provider_status=exc.provider_status) from exc
-        with reading_an_answer(read_usage(body.get("usage"))):
-            return chat_answer(body, self._clock)
+        usage = read_chat_usage(body.get("usage"))
+        with reading_an_answer(usage):
+            return chat_answer(body, usage, self._clock)
 
     async def embed(self, call: EmbeddingCall, *, timeout_s: float) -> EmbeddingAnswer:
         """See `Provider.embed`."""
@@ -82,17 +82,19 @@ class OpenAICompatible:
         body = await self._http.post(
             f"{self._base_url}/embeddings", payload=payload, headers=self._headers, timeout_s=timeout_s
         )
-        with reading_an_answer(read_usage(body.get("usage"))):
-            return EmbeddingAnswer(_vectors(body.get("data")), read_usage(body.get("usage")))
+        usage = read_usage(body.get("usage"))
+        with reading_an_answer(usage):
+            return EmbeddingAnswer(_vectors(body.get("data")), usage)
 
     async def probe(self, *, timeout_s: float) -> None:
         """See `Provider.probe`: `GET /models`."""
         await self._http.get(f"{self._base_url}/models", headers=self._headers, timeout_s=timeout_s)
 
-    def _cap_output(self, payload: dict[str, Any], cap: int) -> None:
-        asked = [field for field in _OUTPUT_CAP_FIELDS if payload.get(field) is not None]
-        for field in asked or [self._vendor.output_cap_field]:
-            payload[field] = min(cap, payload.get(field) or cap)
+    def _cap_output(self, payload: dict[str, Any], cap: int | None) -> None:
+        """Says where to stop in the vendor's own field: another one it may ignore, or refuse."""
+        asked = [payload.pop(field, None) for field in _OUTPUT_CAP_FIELDS]
+        if given := [count for count in (*asked, cap) if count is not None]:
+            payload[self._vendor.output_cap_field] = min(given)
 
 
 def _cap_price(payload: dict[str, Any], ceiling: PriceCeiling) -> None:

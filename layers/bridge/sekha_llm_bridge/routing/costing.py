@@ -124,7 +124,7 @@ def candidate(
     quoted = quote(entry, request, limit_usd, min_output_tokens)
     ceiling = None
     if limit_usd is not None and entry.price is not None and not entry.is_free:
-        ceiling = PriceCeiling(*entry.price.dearest(quoted.prompt_tokens))
+        ceiling = PriceCeiling(*entry.price.ceiling(quoted.prompt_tokens))
     return Candidate(entry, quoted, _cap_to_send(entry, request, limit_usd, quoted.output_cap), ceiling)
 
 

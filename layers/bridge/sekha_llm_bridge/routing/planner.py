@@ -90,7 +90,8 @@ class RoutePlan:
             return "Local model available, free"
         priority = first.entry.provider.priority
         rivals = sum(entry.provider.priority == priority for entry in self.ranked)
-        best = "cheapest of" if self.limits.cost_aware and rivals > 1 else "first of"
+        is_cheapest = self.limits.cost_aware and rivals > 1 and first.quote.estimate_usd is not None
+        best = "cheapest of" if is_cheapest else "first of"
         return f"Priority {priority}, {best} {rivals}, {_price_text(first)}"
 
     def excluded_by(self, barrier: Barrier) -> tuple[Listing, ...]:
@@ -168,8 +169,8 @@ def _no_cost(_entry: CatalogModel) -> int:
 def _space(request: RouteRequest, catalog: Catalog, ranked: list[CatalogModel]) -> str | None:
     """The embedding space that the answer stays in.
 
-    It is that of the preferred model where that can do it, else of the default model, else of the first in order:
-    chosen before the text, the breakers or the cost can sway it, because vectors of two spaces never mix.
+    It is that of the preferred model where that can take the text, else of the default model, else of the first in
+    order. Neither breakers nor the cost can sway it, because vectors of two spaces never mix.
     """
     if request.task is not Task.EMBEDDING:
         return None
