@@ -106,6 +106,26 @@ def test_a_probe_is_a_free_call(run: Run[Any], wire: Wire, fake: FakeProvider) -
     assert [request.path for request in fake.received] == [wire.probe]
 
 
+# As vendors word it.
+TOO_LONG = [
+    "This model's maximum context length is 8192 tokens. However, your messages resulted in 9000 tokens.",
+    "Your input exceeds the context window of this model.",
+    "prompt is too long: 9000 tokens > 8192 maximum",
+    "input length and `max_tokens` exceed context limit: 9000 + 100 > 8192",
+    "The input token count (1200000) exceeds the maximum number of tokens allowed (1048576).",
+    "Prompt contains 40000 tokens and 0 draft tokens, too large for model with 32768 maximum context length",
+    "the request exceeds the available context size, try increasing it",
+    "Input is too long for requested model.",
+]
+# Faults of the caller's, with words of the caller's own that would mean something else.
+QUOTING = [
+    "Invalid schema for function 'rotate_api_key_invalid api key': 'foo' is not valid under any of the given schemas",
+    "Invalid schema for function 'f': In context=('properties', 'size'), array schema missing items",
+    "Invalid schema for function 'rate_limit_lookup': None is not of type 'object'",
+    "`max_tokens` must be less than or equal to `8192`, the maximum value, less than the `context_window`",
+    'Unknown parameter: "incorrect api key"',
+]
+
 FAILURES = [
     (Reply(500, {"error": {"message": "boom"}}), errors.ProviderServerError),
     (Reply(503, raw=b"<html>down</html>", headers={"content-type": "text/html"}), errors.ProviderServerError),
@@ -149,6 +169,14 @@ FAILURES = [
     ),
     (Reply(400, {"error": {"message": "x is not a valid model ID"}}), errors.ModelMissing),
     (Reply(400, {"error": {"message": "Input is too long for requested model."}}), errors.ContextLengthExceeded),
+    *((Reply(400, {"error": {"message": words}}), errors.ContextLengthExceeded) for words in TOO_LONG),
+    *((Reply(400, {"error": {"message": words}}), errors.CallerFault) for words in QUOTING),
+    (
+        Reply(400, {"error": {"message": "API key not valid", "param": "tools[0].function.name"}}),
+        errors.CallerFault,
+    ),
+    (Reply(400, {"error": {"message": "Your credit balance is too low to access the API."}}), errors.QuotaExhausted),
+    (Reply(400, {"error": {"message": "API key expired. Please renew the API key."}}), errors.CredentialsRejected),
     (Reply(405, {}), errors.ProviderServerError),
     (Reply(200, raw=b"\xef\xbb\xbf{}"), errors.MalformedAnswer),
     (Reply(302, {}, headers={"location": "http://127.0.0.1:9/"}), errors.MalformedAnswer),
@@ -167,6 +195,35 @@ def test_every_failure_becomes_its_own_error(
             run(call)
         assert type(caught.value) is expected
         assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("reply", "may_be"),
+    [
+        (Reply(500, {}), False),
+        (Reply(429, {}), False),
+        (Reply(408, {}), True),
+        (Reply(504, {}), True),
+        (Reply(520, {}), True),
+        (Reply(524, {}), True),
+        (Reply(200, {"error": {"message": "inside"}}), True),
+        (Reply(200, {"error": {"message": "inside", "code": 429}}), True),
+        (Reply(200, raw=b"{"), True),
+        (Reply(reset=True), True),
+    ],
+    ids=str,
+)
+def test_what_a_provider_may_bill_although_it_failed_is_known(
+    run: Run[Any],
+    wire: Wire,
+    fake: FakeProvider,
+    reply: Reply,
+    may_be: bool,  # noqa: FBT001 — a column of the table
+) -> None:
+    fake.script(wire.chat, reply)
+    with pytest.raises(errors.ProviderError) as caught:
+        run(chat())
+    assert caught.value.may_be_billed is may_be
 
 
 def test_empty_choices_are_not_an_answer(run: Run[Any], wire: Wire, fake: FakeProvider) -> None:

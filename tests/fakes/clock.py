@@ -20,5 +20,9 @@ class FakeClock:
         self._monotonic_s += seconds
         self._now += timedelta(seconds=seconds)
 
+    def freeze(self, seconds: float) -> None:
+        """Time passes outside only, as for an environment that is frozen between two requests."""
+        self._now += timedelta(seconds=seconds)
+
     async def sleep(self, seconds: float) -> None:
         self.advance(seconds)

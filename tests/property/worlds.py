@@ -10,11 +10,12 @@ from typing import Any
 from hypothesis import strategies as st
 
 from sekha_llm_bridge import errors
-from sekha_llm_bridge.config.models import Task
+from sekha_llm_bridge.config.models import ModelConfig, ProviderConfig, Task
 from sekha_llm_bridge.errors import BridgeError
 from sekha_llm_bridge.execution import Deadline, Executor, Outcome
 from sekha_llm_bridge.execution.deadline import MARGIN_S
 from sekha_llm_bridge.pricing import PriceBook, TokenCount
+from sekha_llm_bridge.pricing.price import Price, Rates, Tier
 from sekha_llm_bridge.providers import ChatAnswer, ProviderDirectory
 from sekha_llm_bridge.providers.base import Provider
 from sekha_llm_bridge.providers.http import JsonHttp
@@ -137,13 +138,14 @@ class World:
     clock: FakeClock = field(default_factory=FakeClock)
     billed_usd: Decimal = Decimal(0)
     called: list[tuple[str, str]] = field(default_factory=list)
+    prices: PriceBook = field(default_factory=PriceBook)
 
     def __post_init__(self) -> None:
         self.settings = make_settings(*self.fleet)
         self._turns = defaultdict[tuple[str, str], int](int)
 
     def plan(self) -> RoutePlan:
-        return plan(self.request, Catalog.of(self.settings, PriceBook()), Limits(max_cost_usd=self.limit_usd))
+        return plan(self.request, Catalog.of(self.settings, self.prices), Limits(max_cost_usd=self.limit_usd))
 
     def perform(self) -> Outcome[ChatAnswer] | BridgeError:
         directory = ProviderDirectory(
@@ -203,22 +205,48 @@ worlds = st.builds(
 )
 
 
+@dataclass(frozen=True, slots=True)
+class _Listed(PriceBook):
+    """A price for each provider, of kinds that the configuration cannot say."""
+
+    prices: dict[str, Price]
+
+    def price(self, provider: ProviderConfig, model: ModelConfig) -> Price | None:
+        return self.prices[provider.id]
+
+
+def _price(tenths: tuple[int, int, int], tier: tuple[int, int] | None, fee_micros: int) -> Price:
+    """USD per million tokens in tenths: input, output, and what writing to the cache costs more; a tier above some
+    tokens is so many times as dear.
+    """
+    base = _rates(*tenths)
+    tiers = () if tier is None else (Tier(tier[0], _rates(*(tier[1] * tenth for tenth in tenths))),)
+    return Price(base, "listed", tiers, Decimal(fee_micros) / 1_000_000)
+
+
+def _rates(given: int, taken: int, more: int) -> Rates:
+    return Rates(Decimal(given) / 10, Decimal(taken) / 10, Decimal(given) / 100, Decimal(given + more) / 10)
+
+
 def _tight(
-    rates: list[tuple[int, int]], prompt: int, output: int, tenths: int, script: list[Happening], chars_per_token: int
+    prices: list[Price],
+    prompt: int,
+    chars_per_token: int,
+    output: int,
+    answers: int,
+    tenths: int,
+    script: list[Happening],
 ) -> World:
     """A limit that is some tenths of what the first model costs at most."""
     fleet = [
-        provider(
-            f"p{i}",
-            chat_model("m", price=(a / 10, b / 10), context_window=10**6),
-            priority=i + 1,
-            base_url="http://h/v1",
-        )
-        for i, (a, b) in enumerate(rates)
+        provider(f"p{i}", chat_model("m", context_window=10**6), priority=i + 1, base_url="http://h/v1")
+        for i in range(len(prices))
     ]
-    request = RouteRequest(None, TokenCount(prompt // chars_per_token, prompt, 0), output_tokens=output)
-    first_usd = Decimal(prompt * rates[0][0] + output * rates[0][1]) / 10_000_000
-    return World(fleet, request, first_usd * tenths / 10, script, 100.0)
+    count = TokenCount(prompt // chars_per_token, prompt, 0)
+    request = RouteRequest(None, count, output_tokens=output, answers=answers)
+    first_usd = prices[0].bound_usd(prompt_tokens=prompt, completion_tokens=output * answers)
+    listed = _Listed({f"p{i}": price for i, price in enumerate(prices)})
+    return World(fleet, request, first_usd * tenths / 10, script, 100.0, prices=listed)
 
 
 billed_happenings = st.builds(
@@ -229,13 +257,20 @@ billed_happenings = st.builds(
     st.integers(900, 1000),
     st.integers(0, 1000),
 )
+listed_prices = st.builds(
+    _price,
+    st.tuples(st.integers(1, 40), st.integers(1, 90), st.integers(0, 20)),
+    st.none() | st.tuples(st.integers(1, 20_000), st.integers(2, 4)),
+    st.sampled_from([0, 0, 10, 5000]),
+)
 tight_worlds = st.builds(
     _tight,
-    st.lists(st.tuples(st.integers(1, 40), st.integers(1, 90)), min_size=2, max_size=4),
+    st.lists(listed_prices, min_size=2, max_size=4),
     st.integers(1, 20_000),
+    st.integers(1, 4),
     st.integers(65, 4000),
+    st.integers(1, 3),
     st.integers(5, 30),
     st.lists(billed_happenings, min_size=1, max_size=6),
-    st.integers(1, 4),
 )
 """Failures that are billed, under a limit that one attempt nearly uses up."""

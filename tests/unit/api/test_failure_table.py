@@ -206,6 +206,9 @@ def test_rate_limited_everywhere_is_a_429_that_says_when_to_come_back(
     assert (len(fake.calls(PATH)), len(second.calls(PATH))) == (1, 1)
 
 
+TOO_LONG_REPLY = Reply(400, said(code="context_length_exceeded"))
+
+
 @dataclass
 class Windows:
     """Three providers: a small window first, an equal one, a larger one last."""
@@ -269,6 +272,103 @@ def test_a_billed_but_unusable_answer_is_on_the_receipt(fake: FakeProvider, seco
     receipt = answer.json()["bridge"]
     assert [attempt["cost"] for attempt in receipt["attempts"]] == [0.002, 0.000025]
     assert (receipt["cost"], answer.headers["x-bridge-cost-usd"]) == (0.002025, "0.002025")
+
+
+def test_an_error_inside_a_200_may_have_been_billed_and_counts_in_full(
+    fake: FakeProvider, second: FakeProvider
+) -> None:
+    fake.script(PATH, Reply(body=said("upstream broke", code=502)))
+    receipt = ask(two(fake, second), max_cost=0.004, max_tokens=100).json()["bridge"]
+    assert (receipt["attempts"][0]["cost"], receipt["attempts"][0]["cost_bound"] > 0.0002) == (None, True)
+    assert receipt["cost_bound"] > 2 * 0.0002
+
+
+def test_thinking_that_only_the_total_shows_is_on_the_bill(fake: FakeProvider, second: FakeProvider) -> None:
+    usage = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 1015}
+    fake.script(PATH, Reply(body={**chat_completion("x"), "usage": usage}))
+    answer = ask(two(fake, second))
+    # 10 × $1 + 1,005 × $2 per million tokens
+    assert answer.json()["bridge"]["cost"] == 0.00202
+    assert answer.json()["usage"] == usage
+
+
+def test_the_cost_of_an_answer_without_usage_is_that_of_the_usage_it_is_given(
+    fake: FakeProvider, second: FakeProvider
+) -> None:
+    body = chat_completion("four words are here")
+    del body["usage"]
+    fake.script(PATH, Reply(body=body))
+    answer = ask(two(fake, second)).json()
+    tokens = answer["usage"]["prompt_tokens"] + 2 * answer["usage"]["completion_tokens"]
+    assert answer["bridge"]["cost"] == pytest.approx(tokens / 1_000_000)
+    assert "usage and cost are estimates" in answer["bridge"]["notes"][0]
+
+
+def test_an_error_after_a_billed_attempt_says_what_it_cost(fake: FakeProvider, second: FakeProvider) -> None:
+    fake.script(PATH, Reply(body={"choices": [], "usage": {"prompt_tokens": 1000, "completion_tokens": 500}}))
+    second.script(PATH, Reply(400, said("bad")))
+    headers = ask(two(fake, second)).headers
+    assert (headers["x-bridge-attempts"], headers["x-bridge-cost-usd"]) == ("2", "0.002")
+
+
+def test_the_last_candidate_cut_off_by_lambdas_deadline_is_a_504(fake: FakeProvider) -> None:
+    fake.script(PATH, Reply(hang=True))
+    only = function(provider("first", chat_model("a"), base_url=f"{fake.url}/v1"))
+    answer = only("POST", PATH, {"messages": HI}, remaining_ms=1300)
+    assert (answer.status, codes(answer)) == (504, ["timeout"])
+
+
+def test_without_fallback_the_error_says_that_no_other_may_be_tried(fake: FakeProvider, second: FakeProvider) -> None:
+    fake.script(PATH, Reply(500, {}))
+    answer = ask(two(fake, second), allow_fallback=False)
+    assert error(answer)["message"].startswith("the first choice failed, and no other may be tried")
+
+
+@pytest.mark.parametrize(
+    ("reply", "remedy"),
+    [
+        (TOO_LONG_REPLY, "Shorten the prompt"),
+        (Reply(400, said("bad")), "Mend the request"),
+        (Reply(400, said(code="content_filter")), "Change the content"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else None,
+)
+def test_what_only_the_caller_can_mend_says_how(fake: FakeProvider, reply: Reply, remedy: str) -> None:
+    fake.always(PATH, reply)
+    answer = ask(function(provider("first", chat_model("a"), base_url=f"{fake.url}/v1")))
+    assert remedy in error(answer)["message"]
+
+
+def test_a_larger_window_that_costs_too_much_is_a_402_that_names_it(windows: Windows) -> None:
+    windows.fakes[0].always(PATH, TOO_LONG[0])
+    windows.fakes[1].always(PATH, TOO_LONG[0])
+    dear = chat_model("m2", context_window=32_768, price=(900, 900))
+    small = [
+        provider(f"p{i}", chat_model(f"m{i}"), base_url=f"{windows.fakes[i].url}/v1", priority=i + 1) for i in (0, 1)
+    ]
+    chat = function(*small, provider("p2", dear, base_url=f"{windows.fakes[2].url}/v1", priority=3))
+    answer = ask(chat, max_cost=0.01)
+    assert (answer.status, error(answer)["code"]) == (402, "cost_limit_exceeded")
+    assert "p2/m2" in error(answer)["message"]
+
+
+def test_a_larger_window_that_rests_is_a_429_with_its_end(windows: Windows) -> None:
+    windows.fakes[2].always(PATH, Reply(429, {}, headers={"retry-after": "40"}))
+    for fake in windows.fakes[:2]:
+        fake.always(PATH, TOO_LONG[0])
+    for _ in range(2):
+        answer = ask(windows.chat)
+        assert (answer.status, error(answer)["code"]) == (429, "rate_limit_exceeded")
+        assert 35 <= int(answer.headers["retry-after"]) <= 40
+
+
+def test_openrouter_is_told_the_prices_that_the_limit_counts_on(fake: FakeProvider) -> None:
+    config = provider("or", chat_model("a", price=(1, 2)), provider_type="openrouter", base_url=f"{fake.url}/v1")
+    chat = function(config)
+    ask(chat, max_cost=0.01)
+    ask(chat)
+    asked = [request.body.get("provider") for request in fake.calls(PATH)]
+    assert asked == [{"max_price": {"prompt": 1, "completion": 2}}, None]
 
 
 def test_a_billed_failure_leaves_the_next_candidate_what_is_left_of_the_limit(

@@ -80,6 +80,17 @@ def test_route_prices_the_real_request_when_it_gets_one(bridge: Bridge) -> None:
     assert body["estimated_cost"] > 0.0007
 
 
+def test_route_holds_context_size_against_the_windows_beside_a_request(bridge: Bridge) -> None:
+    answer = route(bridge, task="chat_small", context_size=100_000, messages=[{"role": "user", "content": "hi"}])
+    assert (answer.status, "context window" in answer.json()["error"]["message"]) == (400, True)
+
+
+@pytest.mark.parametrize(("task", "model"), [("embedding", "chat_fast"), ("chat_small", "embedding")])
+def test_route_refuses_a_model_name_that_the_request_itself_would_refuse(bridge: Bridge, task: str, model: str) -> None:
+    answer = route(bridge, task=task, model=model)
+    assert (answer.status, answer.json()["error"]["param"]) == (400, "model")
+
+
 def test_route_holds_context_size_against_the_windows(bridge: Bridge) -> None:
     answer = route(bridge, task="chat_small", context_size=100_000)
     assert answer.status == 400

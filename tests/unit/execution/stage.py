@@ -1,5 +1,6 @@
 """Providers that do as they are told, on a clock that moves only when they take their time."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -26,6 +27,16 @@ Happening = Exception | ChatAnswer | Callable[[Candidate], Any]
 """What one call does: raises, answers, or whatever the function does; one that is awaitable takes its time."""
 
 
+class _Directory(ProviderDirectory):
+    """Its secrets take their time."""
+
+    takes_s = 0.0
+
+    async def refresh(self, provider_id: str, *, timeout_s: float) -> bool:
+        await asyncio.sleep(min(self.takes_s, timeout_s))
+        return self.takes_s <= timeout_s and await super().refresh(provider_id, timeout_s=timeout_s)
+
+
 @dataclass
 class Stage:
     """Providers p0, p1, … of falling priority, each with a list of what its calls do in turn.
@@ -44,6 +55,7 @@ class Stage:
     allowed_s: list[float] = field(default_factory=list)
     reloaded_key: str = "old"
     reload_fails: bool = False
+    reload_s: float = 0.0
 
     def __post_init__(self) -> None:
         self.breakers, self.cooldowns = Breakers(self.clock, 60), Cooldowns(self.clock)
@@ -68,7 +80,8 @@ class Stage:
     def perform(
         self, *, remaining_s: float = 100, auto_fallback: bool = True, allow_fallback: bool = True
     ) -> Outcome[ChatAnswer]:
-        directory = ProviderDirectory(self.settings.providers, JsonHttp(self.clock), self.clock, self._reload)
+        directory = _Directory(self.settings.providers, JsonHttp(self.clock), self.clock, self._reload)
+        directory.takes_s = self.reload_s
         executor = Executor(
             directory,
             self.clock,

@@ -351,3 +351,76 @@ def test_a_model_that_is_too_dear_anyway_is_not_said_to_be_worth_waiting_for(clo
     stage.limit_usd = Decimal("0.000001")
     with pytest.raises(errors.CostLimitExceeded):
         stage.perform()
+
+
+def test_a_repeat_that_got_through_leaves_the_providers_other_models_to_try(clock: FakeClock) -> None:
+    outcomes: list[Any] = [errors.ConnectFailed("x"), errors.ModelMissing("x"), OK]
+    stage = Stage(clock, [outcomes], fleet=[two_models()])
+    assert [attempt.model_id for attempt in stage.perform().receipt.attempts] == ["a", "a", "b"]
+
+
+def test_a_rate_limit_is_of_one_model_and_the_providers_others_go_on(clock: FakeClock) -> None:
+    stage = Stage(clock, [[errors.ProviderRateLimited("x", retry_after_s=30), OK, OK]], fleet=[two_models()])
+    stage.perform()
+    assert [attempt.model_id for attempt in stage.perform().receipt.attempts] == ["b"]
+
+
+def test_who_rests_already_counts_when_the_rest_is_rate_limited_too(clock: FakeClock) -> None:
+    outcomes: list[list[Any]] = [[errors.ProviderRateLimited("x", retry_after_s=9)], [OK]]
+    outcomes[1].append(errors.ProviderRateLimited("x", retry_after_s=60))
+    stage = Stage(clock, outcomes)
+    stage.perform()
+    with pytest.raises(errors.RateLimited) as caught:
+        stage.perform()
+    assert caught.value.retry_after_s == pytest.approx(9)
+
+
+def test_a_rate_limit_that_names_no_end_is_worth_another_try_soon(clock: FakeClock) -> None:
+    hours, unsaid = errors.ProviderRateLimited("x", retry_after_s=3600), errors.ProviderRateLimited("x")
+    with pytest.raises(errors.RateLimited) as caught:
+        Stage(clock, [[hours], [unsaid]]).perform()
+    assert caught.value.retry_after_s == 1
+
+
+def test_open_breakers_and_resting_models_together_are_a_503_that_says_both(clock: FakeClock) -> None:
+    outcomes: list[list[Any]] = [[errors.CredentialsRejected("x")], [errors.ProviderRateLimited("x", retry_after_s=9)]]
+    stage = Stage(clock, outcomes)
+    with pytest.raises(errors.AllProvidersFailed):
+        stage.perform()
+    with pytest.raises(errors.NoProviderAvailable, match="open circuit breaker or limits its rate; try again in 9 s"):
+        stage.perform()
+
+
+def test_a_pause_ends_by_the_wall_clock_because_a_frozen_environment_counts_no_other_time(clock: FakeClock) -> None:
+    stage = Stage(clock, [[errors.ProviderRateLimited("x", retry_after_s=30), OK], [OK]])
+    stage.perform()
+    clock.freeze(31)
+    stage.perform()
+    assert stage.called == ["p0", "p1", "p0"]
+
+
+def test_a_slow_store_of_secrets_leaves_the_next_candidate_its_time(clock: FakeClock) -> None:
+    stage = Stage(clock, [[errors.CredentialsRejected("x")], [OK]], reload_s=1e6)
+    started_s = clock.monotonic_s()
+    stage.perform()
+    assert clock.monotonic_s() - started_s == pytest.approx(3)
+
+
+def test_a_billed_attempt_is_not_repeated_as_it_was(clock: FakeClock) -> None:
+    billed = errors.CredentialsRejected("x", usage=Usage(100, 50))
+    stage = Stage(clock, [[billed, OK], [OK]], reloaded_key="new")
+    stage.perform()
+    assert stage.called == ["p0", "p1"]
+
+
+def test_a_timeout_of_an_adapters_own_is_not_said_to_be_the_attempts(clock: FakeClock, log: StringIO) -> None:
+    stage = Stage(clock, [[TimeoutError("x")], [OK]])
+    assert stage.perform().receipt.attempts[0].code == "adapter_fault"
+
+
+def test_vectors_that_cannot_be_shortened_here_may_be_elsewhere(clock: FakeClock) -> None:
+    ignored = errors.DimensionsIgnored("x", usage=Usage(100))
+    receipt = Stage(clock, [[ignored], [OK]]).perform().receipt
+    assert receipt.attempts[0].cost_usd == Decimal("0.0001")
+    with pytest.raises(errors.DimensionsIgnored):
+        Stage(clock, [[errors.DimensionsIgnored("x")]]).perform()

@@ -6,7 +6,7 @@ import pytest
 
 from sekha_llm_bridge.errors import MalformedAnswer
 from sekha_llm_bridge.providers.base import reading_an_answer
-from sekha_llm_bridge.providers.openai_answer import chat_answer, read_usage
+from sekha_llm_bridge.providers.openai_answer import chat_answer, read_chat_usage, read_usage
 from sekha_llm_bridge.usage import Usage
 from tests.fakes.clock import FakeClock
 
@@ -43,6 +43,24 @@ def test_usage_is_read_as_vendors_write_it_and_not_believed_when_it_cannot_be(
     usage: object, expected: Usage | None
 ) -> None:
     assert read_usage(usage) == expected
+
+
+@pytest.mark.parametrize(
+    "usage",
+    [
+        {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0},
+        {"prompt_tokens": 11, "completion_tokens": None},
+        {"prompt_tokens": 11},
+    ],
+)
+def test_a_chats_usage_that_counts_only_half_is_not_believed(usage: dict[str, Any]) -> None:
+    assert read_chat_usage(usage) is None
+
+
+@pytest.mark.parametrize("choice", [{"finish_reason": "error"}, {"finish_reason": None, "error": {"code": 502}}])
+def test_half_an_answer_is_not_passed_off_as_a_whole_one(clock: FakeClock, choice: dict[str, Any]) -> None:
+    with pytest.raises(MalformedAnswer, match="in the middle"):
+        choice_of(clock, message={"content": "Half an ans"}, **choice)
 
 
 def test_output_that_only_the_total_shows_is_billed_and_so_is_what_is_written_to_a_cache() -> None:

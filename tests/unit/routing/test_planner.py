@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sekha_llm_bridge.config.models import Task
-from sekha_llm_bridge.pricing import PriceBook, TokenCount
+from sekha_llm_bridge.config.models import ModelConfig, ProviderConfig, Task
+from sekha_llm_bridge.pricing import Price, PriceBook, TokenCount, count_chat
+from sekha_llm_bridge.pricing.price import Rates, Tier
 from sekha_llm_bridge.resilience import BreakerState, BreakerView
 from sekha_llm_bridge.routing import Catalog, ImageNeeds, Limits, RoutePlan, RouteRequest, plan
 from sekha_llm_bridge.routing.plan import Barrier
@@ -294,6 +295,90 @@ def test_a_free_local_model_says_so() -> None:
     assert result.reason == "Local model available, free"
 
 
+class Listed(PriceBook):
+    """The same price for every model, of a kind that the configuration cannot say."""
+
+    def __init__(self, price: Price) -> None:
+        self.the_price = price
+
+    def price(self, provider: ProviderConfig, model: ModelConfig) -> Price | None:
+        return self.the_price
+
+
+def listed(price: Price, **wanted: Any) -> RoutePlan:
+    settings = make_settings(provider("p", chat_model("m", context_window=10**9)))
+    return plan(
+        RouteRequest(**{"task": None, "prompt": PROMPT, **wanted}), Catalog.of(settings, Listed(price)), Limits()
+    )
+
+
+ONE, FOUR = (Rates(*[Decimal(amount)] * 4) for amount in (1, 4))
+
+
+def test_a_limit_counts_on_the_dearest_tier_that_the_prompts_bound_reaches() -> None:
+    tiered = Price(ONE, "listed", (Tier(399, FOUR),))
+    # 400 tokens of the prompt at most and 64 of the answer: at $4 that is $0.001856, at $1 a quarter.
+    assert order(listed(tiered, max_cost_usd=Decimal("0.001856"))) == ["p/m"]
+    assert order(listed(tiered, max_cost_usd=Decimal("0.001855"))) == []
+    assert order(listed(Price(ONE, "listed", (Tier(400, FOUR),)), max_cost_usd=Decimal("0.000464"))) == ["p/m"]
+
+
+def test_a_fee_for_each_request_counts() -> None:
+    fee = Price(ONE, "listed", (), Decimal("0.005"))
+    assert order(listed(fee, max_cost_usd=Decimal("0.005464"))) == ["p/m"]
+    assert order(listed(fee, max_cost_usd=Decimal("0.005463"))) == []
+
+
+def test_what_is_cheaper_than_whole_numbers_can_say_is_not_free() -> None:
+    tiny = Price(Rates(*[Decimal("0.0000004")] * 4), "listed")
+    long = TokenCount(estimate=1, bound=10**9, least=1)
+    assert order(listed(tiny, prompt=long, max_cost_usd=Decimal("0.0003"))) == []
+
+
+def test_every_answer_that_is_asked_for_must_fit_the_limit() -> None:
+    # $0.0004 for the prompt, and 3 × 64 × $2 per million for the answers: $0.000784
+    one = provider("p", chat_model("m", price=(1, 2)))
+    assert order(planned(one, answers=3, max_cost_usd=Decimal("0.000784"))) == ["p/m"]
+    assert order(planned(one, answers=3, max_cost_usd=Decimal("0.000783"))) == []
+
+
+def at_openai(*models: dict[str, Any]) -> dict[str, Any]:
+    return provider("openai", *models, base_url="https://api.openai.com/v1", api_key="k")
+
+
+def test_a_prompt_is_counted_exactly_where_a_limit_depends_on_it() -> None:
+    prompt = count_chat({"messages": [{"role": "user", "content": "Once upon a time there was a king. " * 1000}]})
+    known, unknown = (at_openai(chat_model(name, price=(2, 0), context_window=10**5)) for name in ("gpt-4o", "other"))
+    limit = Decimal("0.03")  # 9,000 tokens, but 35,000 bytes
+    assert order(planned(known, prompt=prompt, max_cost_usd=limit)) == ["openai/gpt-4o"]
+    assert order(planned(unknown, prompt=prompt, max_cost_usd=limit)) == []
+
+
+def test_images_count_beside_an_exactly_counted_prompt() -> None:
+    text = [{"role": "user", "content": [{"type": "text", "text": "Once upon a time there was a king. " * 1000}]}]
+    text[0]["content"] += [{"type": "image_url", "image_url": {"url": "https://x/y.png"}}] * 5  # type: ignore[operator]  # a list it is
+    one = at_openai(chat_model("gpt-4o", price=(2, 0), context_window=10**5, supports_vision=True))
+    (row,) = planned(one, prompt=count_chat({"messages": text}), max_cost_usd=Decimal("0.05")).listings
+    # Five images of at most 1,445 tokens; the text has more than 8,000.
+    assert row.quote.bound_usd is not None
+    assert row.quote.bound_usd > Decimal(2) * (5 * 1445 + 8000) / 1_000_000
+
+
+def test_the_likely_cost_of_all_answers_ranks() -> None:
+    talker, listener = chat_model("talker", price=(1, 2)), chat_model("listener", price=(12, 1))
+    assert order(planned(provider("p", listener, talker), output_tokens=500)) == ["p/talker", "p/listener"]
+    assert order(planned(provider("p", talker, listener), output_tokens=500, answers=3)) == ["p/listener", "p/talker"]
+
+
+def test_the_default_models_space_holds_although_another_ranks_first() -> None:
+    first, default = (
+        provider(f"p{i}", embedding_model(name), priority=i) for i, name in ((1, "first"), (2, "default"))
+    )
+    wanted: dict[str, Any] = {"task": Task.EMBEDDING, "defaults": {"embedding": "default"}}
+    assert order(planned(first, default, **wanted)) == ["p2/default"]
+    assert order(planned(first, default, pinned="first", **wanted)) == ["p1/first"]
+
+
 models = st.builds(
     lambda i, price, window, sees, tools: chat_model(
         f"m{i}", price=price, context_window=window, supports_vision=sees, supports_function_calling=tools
@@ -327,7 +412,9 @@ requests = st.fixed_dictionaries(
 
 @given(fleets, requests)
 def test_the_same_question_gets_the_same_plan(fleet: list[dict[str, Any]], wanted: dict[str, Any]) -> None:
-    assert planned(*fleet, **wanted) == planned(*fleet, **wanted)
+    first, second = planned(*fleet, **wanted), planned(*fleet, **wanted)
+    assert first.candidates == second.candidates
+    assert (first.listings, first.notes, first.limit_usd) == (second.listings, second.notes, second.limit_usd)
 
 
 @given(fleets, requests)
@@ -362,6 +449,6 @@ def test_the_bound_of_every_candidate_fits_the_limit(fleet: list[dict[str, Any]]
 @given(fleets, requests)
 def test_removing_a_provider_keeps_the_order_of_the_others(fleet: list[dict[str, Any]], wanted: dict[str, Any]) -> None:
     before = order(planned(*fleet, **wanted))
-    if len(fleet) > 1:
-        gone = fleet[0]["id"]
-        assert order(planned(*fleet[1:], **wanted)) == [name for name in before if not name.startswith(f"{gone}/")]
+    for gone in fleet if len(fleet) > 1 else ():
+        left = [config for config in fleet if config is not gone]
+        assert order(planned(*left, **wanted)) == [name for name in before if not name.startswith(f"{gone['id']}/")]
