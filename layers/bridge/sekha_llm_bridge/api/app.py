@@ -5,6 +5,8 @@ import uuid
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
+import anyio
+import anyio.lowlevel
 import orjson
 from fastapi import FastAPI, Request, Response
 from fastapi.routing import APIRoute
@@ -40,9 +42,12 @@ def create_app() -> FastAPI:
 def lambda_handler(app: FastAPI) -> Callable[[dict[str, Any], Any], dict[str, Any]]:
     """The function's entry point for API Gateway events.
 
-    The event loop is made here and kept: HTTP clients belong to the loop that they were made in.
+    The event loop is made here and kept: HTTP clients belong to the loop that they were made in. It runs once, because
+    anyio imports what it needs for it then, and better now than in the first request.
     """
-    asyncio.set_event_loop(asyncio.new_event_loop())
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    loop.run_until_complete(anyio.lowlevel.checkpoint())
     return Mangum(app, lifespan="off")
 
 
