@@ -33,7 +33,8 @@ from sekha_llm_bridge.usage import Usage
 class BridgeError(Exception):
     """What went wrong, in the terms of OpenAI's error envelope.
 
-    `attempts` holds what was tried before, without secrets or prompt text; `cost_usd` what it cost, as far as is known.
+    `attempts` holds what was tried before, without secrets or prompt text; `cost_usd` is what it cost, None where that
+    is not known, and `most_usd` what it cost at most. `candidates` is what `/route` knows of every model.
     """
 
     status: ClassVar[int] = 500
@@ -43,6 +44,8 @@ class BridgeError(Exception):
     retry_after_s: float | None = None
     attempts: Sequence[Mapping[str, object]] = ()
     cost_usd: Decimal | None = None
+    most_usd: Decimal | None = None
+    candidates: Sequence[Mapping[str, object]] = ()
 
     @property
     def message(self) -> str:
@@ -51,7 +54,18 @@ class BridgeError(Exception):
 
     def details(self) -> Mapping[str, object]:
         """Further fields of the envelope's `error` object."""
-        return {"attempts": list(self.attempts)} if self.attempts else {}
+        tried: dict[str, object] = {}
+        if self.attempts:
+            tried = {
+                "attempts": list(self.attempts),
+                "cost": _number(self.cost_usd),
+                "cost_bound": _number(self.most_usd),
+            }
+        return {**tried, "candidates": list(self.candidates)} if self.candidates else tried
+
+
+def _number(amount: Decimal | None) -> float | None:
+    return None if amount is None else float(amount)
 
 
 class ConfigError(BridgeError):
@@ -221,6 +235,7 @@ class ConnectFailed(ProviderError):
     """No connection could be made; nothing was sent."""
 
     code = "connect_failed"
+    remedy = "is it running at its base_url?"
     spoils_provider = True
 
 
@@ -236,6 +251,7 @@ class ProviderTimeout(ProviderError):
 
     code = "timeout"
     may_be_billed = True
+    remedy = "a shorter timeout_secs leaves the next model more time"
 
 
 class ProviderServerError(ProviderError):
@@ -270,6 +286,7 @@ class QuotaExhausted(ProviderError):
     """429 or 402: the account has nothing left; waiting does not help."""
 
     code = "quota_exhausted"
+    remedy = "look at its account"
     breaker = BreakerEffect.OPEN
     spoils_provider = True
 
@@ -278,6 +295,7 @@ class CredentialsRejected(ProviderError):
     """401 or 403."""
 
     code = "credentials_rejected"
+    remedy = "check its api_key"
     breaker = BreakerEffect.OPEN
     spoils_provider = True
 
@@ -286,6 +304,7 @@ class ModelMissing(ProviderError):
     """404: the provider does not have this model."""
 
     code = "provider_model_not_found"
+    remedy = "check its model_id"
     breaker = BreakerEffect.NONE
 
 
@@ -320,7 +339,7 @@ class DimensionsIgnored(ProviderError):
 class CallerFault(ProviderError):
     """400, 413 or 422: the request itself is at fault, and would be anywhere."""
 
-    remedy = "Mend the request; the same would come of it anywhere"
+    remedy = "Mend the request"
 
     status = 400
     type = "invalid_request_error"

@@ -252,6 +252,17 @@ def test_a_prompt_too_long_for_every_window_is_the_callers_to_shorten(windows: W
     assert codes(answer) == ["context_length_exceeded"] * 2
 
 
+def test_openais_clients_are_told_not_to_try_again_what_the_bridge_has_tried(
+    fake: FakeProvider, second: FakeProvider
+) -> None:
+    fake.always(PATH, Reply(500, {}))
+    second.always(PATH, Reply(500, {}))
+    assert ask(two(fake, second)).headers["x-should-retry"] == "false"
+    fake.always(PATH, Reply(429, {}))
+    second.always(PATH, Reply(429, {}))
+    assert "x-should-retry" not in ask(two(fake, second)).headers
+
+
 def test_all_failing_is_a_502_with_every_attempt_and_none_of_the_providers_words(
     fake: FakeProvider, second: FakeProvider
 ) -> None:

@@ -80,6 +80,18 @@ def test_route_prices_the_real_request_when_it_gets_one(bridge: Bridge) -> None:
     assert body["estimated_cost"] > 0.0007
 
 
+def test_route_takes_a_chats_own_request_as_it_is(bridge: Bridge) -> None:
+    body = route(bridge, model="org/gpt", messages=[{"role": "user", "content": "hi"}]).json()
+    assert (body["model_id"], body["reason"]) == ("org/gpt", "The model that the request names")
+
+
+def test_route_lists_every_model_also_where_none_can_do_it(bridge: Bridge) -> None:
+    error = route(bridge, task="chat_small", context_size=10**9).json()["error"]
+    assert error["code"] == "no_capable_model"
+    assert error["candidates"]
+    assert all(row["excluded"] for row in error["candidates"])
+
+
 def test_route_holds_context_size_against_the_windows_beside_a_request(bridge: Bridge) -> None:
     answer = route(bridge, task="chat_small", context_size=100_000, messages=[{"role": "user", "content": "hi"}])
     assert (answer.status, "context window" in answer.json()["error"]["message"]) == (400, True)

@@ -23,7 +23,7 @@ def test_models_without_a_price_are_named_once_per_provider() -> None:
         routing={"max_cost_per_request": "0.5"},
     )
     assert list(advice(settings)) == [
-        "p: no price is known of x, y: the cost limit of $0.5 excludes them; give it in `pricing`"
+        "p: no price is known of x, y: the cost limit of $0.5 excludes what has none; give it in `pricing`"
     ]
 
 
@@ -31,5 +31,5 @@ def test_a_paid_chat_model_without_its_longest_answer_is_told_where_answers_end(
     models = (chat_model("paid"), chat_model("free", price=(0, 0)), chat_model("told", max_output_tokens=100))
     limited = make_settings(provider("p", *models, base_url="http://h"), routing={"max_cost_per_request": "0.5"})
     end = "under a cost limit its answers end at 4096 tokens"
-    assert list(advice(limited)) == [f"p: paid has no `max_output_tokens`: {end}"]
+    assert list(advice(limited)) == [f"p: no `max_output_tokens` is given for paid: {end}"]
     assert list(advice(make_settings(provider("p", *models, base_url="http://h")))) == []

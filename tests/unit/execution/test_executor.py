@@ -301,7 +301,8 @@ LIMITED = RouteRequest(None, TokenCount(100, 100, 10), output_tokens=100)
 
 def test_what_a_failed_attempt_was_billed_is_taken_off_the_limit(clock: FakeClock) -> None:
     unusable = errors.MalformedAnswer("x", usage=Usage(100, 50))
-    stage = Stage(clock, [[unusable], [OK]], request=LIMITED, limit_usd=Decimal("0.00044"))
+    answer = ChatAnswer({}, Usage(100, 70))
+    stage = Stage(clock, [[unusable], [answer]], request=LIMITED, limit_usd=Decimal("0.00044"))
     receipt = stage.perform().receipt
     # $0.00044 less the $0.0002 billed leaves $0.00014 for output beside the prompt's $0.0001: 70 tokens.
     assert [offer.output_cap for offer in stage.offers] == [None, 70]
@@ -387,7 +388,9 @@ def test_open_breakers_and_resting_models_together_are_a_503_that_says_both(cloc
     stage = Stage(clock, outcomes)
     with pytest.raises(errors.AllProvidersFailed):
         stage.perform()
-    with pytest.raises(errors.NoProviderAvailable, match="open circuit breaker or limits its rate; try again in 9 s"):
+    with pytest.raises(
+        errors.NoProviderAvailable, match=r"open circuit breaker or limits its rate .*; try again in 9 s"
+    ):
         stage.perform()
 
 
@@ -424,3 +427,30 @@ def test_vectors_that_cannot_be_shortened_here_may_be_elsewhere(clock: FakeClock
     assert receipt.attempts[0].cost_usd == Decimal("0.0001")
     with pytest.raises(errors.DimensionsIgnored):
         Stage(clock, [[errors.DimensionsIgnored("x")]]).perform()
+
+
+def test_a_provider_that_does_not_heed_its_output_limit_is_named_and_its_bill_is_in_the_bound(clock: FakeClock) -> None:
+    stage = Stage(clock, [[ChatAnswer({}, Usage(100, 5000))]], request=LIMITED, limit_usd=Decimal("0.0003"))
+    receipt = stage.perform().receipt
+    assert receipt.notes == ("p0 did not heed the output limit: it billed more than $0.0003",)
+    assert receipt.cost == receipt.cost_bound == Decimal("0.0101")
+
+
+def test_what_broke_off_is_noted_because_it_may_have_been_billed(clock: FakeClock) -> None:
+    receipt = (
+        Stage(clock, [[errors.ConnectionLost("x")], [OK]], request=LIMITED, limit_usd=Decimal(1)).perform().receipt
+    )
+    assert receipt.notes[0] == "what broke off may have been billed, too: up to $0.0003"
+
+
+def test_an_error_does_not_call_free_what_may_have_been_billed(clock: FakeClock) -> None:
+    stage = Stage(clock, [[errors.ConnectionLost("x")], [errors.CallerFault("x")]], request=LIMITED)
+    with pytest.raises(errors.CallerFault) as caught:
+        stage.perform()
+    assert (caught.value.cost_usd, caught.value.most_usd) == (None, Decimal("0.0003"))
+
+
+def test_a_failure_says_what_to_look_at(clock: FakeClock) -> None:
+    failures: list[Any] = [errors.QuotaExhausted("x"), errors.ConnectionLost("y"), errors.ModelMissing("z")]
+    with pytest.raises(errors.AllProvidersFailed, match="p0: x; look at its account, p1: y, p2: z; check its model_id"):
+        Stage(clock, [[failure] for failure in failures]).perform()

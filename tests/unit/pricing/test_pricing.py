@@ -50,6 +50,14 @@ def test_an_ollama_without_pricing_is_free_and_any_other_unlisted_model_is_unkno
     assert priced("litellm") is None
 
 
+@pytest.mark.parametrize(("kind", "is_free"), [("openrouter", True), ("litellm", False)])
+def test_a_model_that_openrouter_serves_for_nothing_is_free(kind: str, is_free: bool) -> None:  # noqa: FBT001 — a column of the table
+    fields = provider("p", chat_model("x/y:free", price=None), provider_type=kind, base_url="https://h")
+    config = ProviderConfig.model_validate(fields)
+    price = PriceBook().price(config, config.models[0])
+    assert (price is not None and price.is_free) is is_free
+
+
 def test_configured_pricing_wins_also_for_ollama() -> None:
     price = priced("ollama", pricing={"input_usd_per_mtok": 1, "output_usd_per_mtok": 2})
     assert price is not None

@@ -74,7 +74,8 @@ def json_response(body: object, *, status: int = 200, headers: Mapping[str, str]
 def note_receipt(request: Request, receipt: Receipt) -> None:
     """Adds to the log line who answered, after how many attempts, and what it cost."""
     cost = None if receipt.cost is None else usd_text(receipt.cost)
-    note(request, provider=receipt.provider_id, model=receipt.model_id, attempts=len(receipt.attempts), cost_usd=cost)
+    attempts = [f"{attempt.provider_id}: {attempt.code}" for attempt in receipt.attempts]
+    note(request, provider=receipt.provider_id, model=receipt.model_id, attempts=attempts, cost_usd=cost)
 
 
 def note(request: Request, **fields: object) -> None:
@@ -95,7 +96,8 @@ def _on_bridge_error(request: Request, exc: Exception) -> Response:
     error = exc if isinstance(exc, BridgeError) else BridgeError("internal error")
     note(request, error=error.code)
     if error.attempts:
-        note(request, attempts=[f"{tried['provider_id']}: {tried['code']}" for tried in error.attempts])
+        cost = None if error.cost_usd is None else usd_text(error.cost_usd)
+        note(request, attempts=[f"{tried['provider_id']}: {tried['code']}" for tried in error.attempts], cost_usd=cost)
     return error_response(error, request.scope["state"]["request_id"])
 
 

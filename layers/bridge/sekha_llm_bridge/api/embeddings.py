@@ -170,7 +170,7 @@ def _mismatch(exc: SpaceMismatch, receipt: Receipt) -> EmbeddingSpaceMismatch:
     """The vectors were made and billed, so the error carries their receipt."""
     error = EmbeddingSpaceMismatch(str(exc), receipt=receipt.public(), param="collection")
     error.attempts = tuple(attempt.public() for attempt in receipt.attempts)
-    error.cost_usd = receipt.cost
+    error.cost_usd, error.most_usd = receipt.cost, receipt.cost_bound
     return error
 
 

@@ -30,6 +30,9 @@ def error_response(error: BridgeError, request_id: str, headers: Mapping[str, st
     more = dict(headers or {})
     if error.attempts:
         more |= bill_headers(len(error.attempts), error.cost_usd)
+        if error.retry_after_s is None:
+            # What OpenAI's own clients heed: each retry of theirs would try, and may bill, everything again.
+            more["x-should-retry"] = "false"
     if error.retry_after_s is not None:
         more["retry-after"] = str(max(1, math.ceil(error.retry_after_s)))
     return Response(orjson.dumps(envelope(error, request_id)), error.status, more, "application/json")

@@ -15,6 +15,7 @@ from sekha_llm_bridge.api.models import resolve_model
 from sekha_llm_bridge.api.parsing import checked, json_object
 from sekha_llm_bridge.bootstrap import Bridge
 from sekha_llm_bridge.config.models import Task
+from sekha_llm_bridge.errors import BridgeError, InvalidRequest
 from sekha_llm_bridge.execution.receipt import usd
 from sekha_llm_bridge.execution.verdict import require_candidates
 from sekha_llm_bridge.pricing import TokenCount
@@ -25,11 +26,14 @@ _USUAL_OUTPUT_TOKENS = 500
 
 
 class RouteQuestion(BaseModel):
-    """What to plan for. Without `messages` or `input`: 1000 input and 500 output tokens."""
+    """What to plan for. Without `messages` or `input`: 1000 input and 500 output tokens.
+
+    A chat's own request may be given as it is, without a `task`.
+    """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
-    task: TaskName
+    task: TaskName | None = None
     model: str | None = None
     preferred_model: str | None = None
     require_vision: StrictBool | None = None
@@ -46,8 +50,14 @@ async def explain(request: Request) -> Response:
     bridge = bridge_of(request)
     body = await json_object(request)
     question = checked(RouteQuestion, body)
+    if question.task is None and question.messages is None:
+        raise InvalidRequest("task: field required, unless there are `messages`", param="task")
     the_plan = plan(_route_request(question, body, bridge), bridge.catalog, bridge.limits())
-    require_candidates(the_plan)
+    try:
+        require_candidates(the_plan)
+    except BridgeError as exc:
+        exc.candidates = _rows(the_plan)
+        raise
     return json_response(_answer(the_plan))
 
 
@@ -69,7 +79,7 @@ def _route_request(question: RouteQuestion, body: dict[str, Any], bridge: Bridge
         body = {**body, "messages": [{"role": "user", "content": text} for text in texts]}
     if "messages" in body and body["messages"] is not None:
         fields = {key: value for key, value in body.items() if key not in {"context_size", "input"}}
-        asked = checked(ChatRequest, {**fields, "task": question.task.value})
+        asked = checked(ChatRequest, {**fields, "task": question.task})
         return route_request(asked, counted(sent_on(fields)), bridge, context_tokens=question.context_size or 0)
     return _usual_request(question, bridge)
 
@@ -100,8 +110,12 @@ def _answer(the_plan: RoutePlan) -> dict[str, Any]:
         "reason": the_plan.reason,
         "provider_type": entry.provider.provider_type.value,
         "notes": list(the_plan.notes),
-        "candidates": [_row(row) for row in the_plan.listings],
+        "candidates": _rows(the_plan),
     }
+
+
+def _rows(the_plan: RoutePlan) -> list[dict[str, Any]]:
+    return [_row(row) for row in the_plan.listings]
 
 
 def _row(row: Listing) -> dict[str, Any]:

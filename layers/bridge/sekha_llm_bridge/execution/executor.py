@@ -92,7 +92,7 @@ class Executor:
         try:
             return await self._descend(run, call, deadline)
         except BridgeError as exc:
-            exc.attempts, exc.cost_usd = tuple(run.public()), run.cost_usd
+            run.tell(exc)
             raise
 
     async def _descend(self, run: Run, call: Call[A], deadline: Deadline) -> Outcome[A]:
@@ -154,7 +154,7 @@ class Executor:
         if isinstance(failure, ProviderRateLimited) and failure.retry_after_s is not None:
             self._cooldowns.cool(provider_id, model_id, failure.retry_after_s)
         if failure.breaker is BreakerEffect.OPEN:
-            self._breakers.open(provider_id)
+            self._breakers.open(provider_id, failure.code)
             alert(provider_id, failure.code)
 
     async def _timed(self, candidate: Candidate, call: Call[A], deadline: Deadline, run: Run) -> A:

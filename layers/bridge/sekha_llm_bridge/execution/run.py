@@ -1,11 +1,13 @@
 """One request on its way down the plan: what was tried, what it cost so far, and who is still worth a try."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
 
 from sekha_llm_bridge.clock import Clock
-from sekha_llm_bridge.errors import ContextLengthExceeded, ProviderError
+from sekha_llm_bridge.errors import BridgeError, ContextLengthExceeded, ProviderError
 from sekha_llm_bridge.execution.receipt import Attempt, Receipt
+from sekha_llm_bridge.pricing import usd_text
 from sekha_llm_bridge.routing import Candidate, CatalogModel, Exclusion, RoutePlan
 from sekha_llm_bridge.usage import Usage
 
@@ -68,11 +70,21 @@ class Run:
         return sum((attempt.most_usd or NOTHING for attempt in self.attempts), NOTHING)
 
     @property
-    def cost_usd(self) -> Decimal | None:
+    def known_usd(self) -> Decimal | None:
         """What the attempts cost, as far as it is known; None where a price is not."""
         known = [attempt.cost_usd for attempt in self.attempts if attempt.cost_usd is not None]
-        unpriced = any(attempt.most_usd is None for attempt in self.attempts)
-        return None if unpriced else sum(known, NOTHING)
+        return None if self._is_unpriced else sum(known, NOTHING)
+
+    def tell(self, error: BridgeError) -> None:
+        """Adds to an error what was tried, and what it cost."""
+        is_known = all(attempt.cost_usd is not None for attempt in self.attempts)
+        error.attempts = tuple(self.public())
+        error.cost_usd = self.known_usd if is_known else None
+        error.most_usd = None if self._is_unpriced else self.spent_usd
+
+    @property
+    def _is_unpriced(self) -> bool:
+        return any(attempt.most_usd is None for attempt in self.attempts)
 
     def public(self) -> list[dict[str, object]]:
         """The attempts as callers see them."""
@@ -81,18 +93,34 @@ class Run:
     def receipt(self, candidate: Candidate) -> Receipt:
         """The receipt of the answer that `candidate` gave, after `answered`."""
         entry, quote = candidate.entry, candidate.quote
-        before = sum((attempt.most_usd or NOTHING for attempt in self.attempts[:-1]), NOTHING)
+        bound_usd = self._bound_usd(quote.bound_usd)
         return Receipt(
             provider_id=entry.provider.id,
             model_id=entry.model.model_id,
             attempts=tuple(self.attempts),
-            notes=self.plan.notes,
+            notes=(*self.plan.notes, *self._notes_on_cost(quote.bound_usd)),
             estimated_cost=quote.estimate_usd,
-            cost_bound=None if quote.bound_usd is None else before + quote.bound_usd,
-            cost=self.cost_usd,
+            cost_bound=bound_usd,
+            cost=self.known_usd,
             price_source=entry.price.source if entry.price else None,
             latency_ms=self._ms_since(self.started_s),
         )
+
+    def _bound_usd(self, last_usd: Decimal | None) -> Decimal | None:
+        """What all attempts together cost at most, the last one by its quote, or by its bill where that is higher."""
+        if last_usd is None or self._is_unpriced:
+            return None
+        last = self.attempts[-1].most_usd or NOTHING
+        return self.spent_usd - last + max(last, last_usd)
+
+    def _notes_on_cost(self, bound_usd: Decimal | None) -> Iterator[str]:
+        unknown_usd = sum((a.most_usd or NOTHING for a in self.attempts if a.cost_usd is None), NOTHING)
+        if unknown_usd:
+            yield f"what broke off may have been billed, too: up to ${usd_text(unknown_usd)}"
+        cost_usd = self.attempts[-1].cost_usd
+        if bound_usd is not None and cost_usd is not None and cost_usd > bound_usd:
+            provider_id = self.attempts[-1].provider_id
+            yield f"{provider_id} did not heed the output limit: it billed more than ${usd_text(bound_usd)}"
 
     def _note(
         self,

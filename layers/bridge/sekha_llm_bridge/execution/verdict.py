@@ -43,7 +43,8 @@ def require_candidates(plan: RoutePlan) -> None:
 
 def out_of_time() -> BridgeError:
     """The deadline passed."""
-    return OutOfTime("the deadline passed before a provider answered; ask for less, or set a shorter timeout_secs")
+    remedy = "ask for less, or set a shorter timeout_secs, which leaves the next model more time"
+    return OutOfTime(f"the deadline passed before a provider answered; {remedy}")
 
 
 def exhausted(run: Run, deadline: Deadline) -> BridgeError:
@@ -59,7 +60,7 @@ def exhausted(run: Run, deadline: Deadline) -> BridgeError:
         return _rate_limited(run, others)
     if isinstance(last, ProviderTimeout) and deadline.remaining_s() <= SHORTEST_ATTEMPT_S:
         return out_of_time()
-    tried = ", ".join(dict.fromkeys(f"{attempt.provider_id}: {attempt.reason}" for attempt in run.attempts))
+    tried = ", ".join(dict.fromkeys(_what_failed(*pair) for pair in zip(run.tried, run.failures, strict=True)))
     return AllProvidersFailed(f"{_who_failed(run)} ({tried}){_not_tried(run)}")
 
 
@@ -74,13 +75,18 @@ def _with_larger_windows_out_of_reach(run: Run, last: ProviderError) -> BridgeEr
     return last
 
 
+def _what_failed(entry: CatalogModel, failure: ProviderError) -> str:
+    return f"{entry.provider.id}: {failure.message}" + (f"; {failure.remedy}" if failure.remedy else "")
+
+
 def _come_back(waiting: Sequence[Listing]) -> Unavailable:
     soonest_s = min(row.exclusion.retry_after_s or _USUAL_PAUSE_S for row in waiting if row.exclusion)
     barriers = {row.exclusion.barrier for row in waiting if row.exclusion}
     if barriers == {Barrier.COOLING}:
         return _limited(soonest_s)
     state = "has an open circuit breaker" + (" or limits its rate" if Barrier.COOLING in barriers else "")
-    message = f"every provider that could answer {state}; {_again(soonest_s)}"
+    names = _grouped((row.entry, row.exclusion) for row in waiting if row.exclusion)
+    message = f"every provider that could answer {state} ({names}); {_again(soonest_s)}"
     return NoProviderAvailable(message, retry_after_s=soonest_s)
 
 

@@ -27,9 +27,14 @@ class PriceBook:
         """The price, or None when it is not known."""
         if model.pricing is not None:
             return _configured(model.pricing)
-        if provider.provider_type is ProviderType.OLLAMA:
+        if provider.provider_type is ProviderType.OLLAMA or _is_openrouters_free(provider, model):
             return FREE
         return self._snapshot.price(provider, model)
+
+
+def _is_openrouters_free(provider: ProviderConfig, model: ModelConfig) -> bool:
+    """OpenRouter serves a model whose name ends so for nothing, or not at all (its "Free Variant")."""
+    return provider.provider_type is ProviderType.OPENROUTER and model.model_id.endswith(":free")
 
 
 def _configured(pricing: Pricing) -> Price:

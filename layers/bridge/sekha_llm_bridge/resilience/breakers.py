@@ -16,12 +16,15 @@ class Breakers:
 
     def __init__(self, clock: Clock, open_s: float) -> None:
         self._open: Expiring[str] = Expiring(clock)
+        self._causes: dict[str, str] = {}
         self._open_s = open_s
 
-    def open(self, provider_id: str) -> None:
-        """Opens a provider's breaker."""
+    def open(self, provider_id: str, cause: str) -> None:
+        """Opens a provider's breaker; `cause` is the code of the failure."""
         self._open.hold(provider_id, self._open_s)
+        self._causes[provider_id] = cause
 
     def views(self) -> Mapping[str, BreakerView]:
         """The breakers that are not closed, by provider id."""
-        return {key: BreakerView(BreakerState.OPEN, left_s) for key, left_s in self._open.left_s().items()}
+        left_s = self._open.left_s()
+        return {key: BreakerView(BreakerState.OPEN, seconds, self._causes[key]) for key, seconds in left_s.items()}

@@ -26,10 +26,13 @@ class BreakerStatus:
 
 @dataclass(frozen=True, slots=True)
 class BreakerView:
-    """A breaker as the planner sees it; `retry_after_s` says when one that is open may let a request through again."""
+    """A breaker as the planner sees it; `retry_after_s` says when one that is open may let a request through again,
+    `cause` is the code of the failure that opened it.
+    """
 
     state: BreakerState
     retry_after_s: float = 0.0
+    cause: str = ""
 
 
 @dataclass(frozen=True, slots=True)

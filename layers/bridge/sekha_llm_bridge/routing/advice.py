@@ -19,12 +19,12 @@ def advice(settings: Settings) -> Iterator[str]:
     for provider in providers if limit is not None else ():
         prices = [(model, book.price(provider, model)) for model in provider.models]
         if unpriced := _names(model for model, price in prices if price is None):
-            excluded = f"the cost limit of ${limit:f} excludes them; give it in `pricing`"
+            excluded = f"the cost limit of ${limit:f} excludes what has none; give it in `pricing`"
             yield f"{provider.id}: no price is known of {unpriced}: {excluded}"
         paid = [model for model, price in prices if price is not None and not price.is_free and model.is_chat]
         if endless := _names(model for model in paid if model.max_output_tokens is None):
             end = f"under a cost limit its answers end at {USUAL_MOST_OUTPUT} tokens"
-            yield f"{provider.id}: {endless} has no `max_output_tokens`: {end}"
+            yield f"{provider.id}: no `max_output_tokens` is given for {endless}: {end}"
 
 
 def _names(models: Iterable[ModelConfig]) -> str:

@@ -44,7 +44,7 @@ class RoutePlan:
     def offer(self, entry: CatalogModel, *, spent_usd: Decimal) -> Candidate | Exclusion:
         """What to ask this model for when so much of the limit is spent; an exclusion when too little is left."""
         left_usd = None if self.limit_usd is None else self.limit_usd - spent_usd
-        wanted = affordability(self.request, self.limits, left_usd)
+        wanted = affordability(self.request, self.limits, self.limit_usd, spent_usd=spent_usd)
         if spent_usd and (unmet := _unmet(entry, wanted)) is not None:
             return unmet
         return costing.candidate(entry, self.request, left_usd, self.limits.min_output_tokens)

@@ -9,7 +9,7 @@ from decimal import Decimal
 
 from sekha_llm_bridge.config.models import Task
 from sekha_llm_bridge.pricing import usd_text
-from sekha_llm_bridge.resilience import BreakerState
+from sekha_llm_bridge.resilience import BreakerState, BreakerView
 from sekha_llm_bridge.routing import costing
 from sekha_llm_bridge.routing.catalog import CatalogModel
 from sekha_llm_bridge.routing.plan import Barrier, Exclusion
@@ -56,15 +56,19 @@ def fitness(request: RouteRequest, space: str | None) -> Iterator[Requirement]:
 
 def availability(limits: Limits) -> Iterator[Requirement]:
     """What is known of the providers now."""
-    open_s = {key: view.retry_after_s for key, view in limits.breakers.items() if view.state is BreakerState.OPEN}
-    if open_s:
-        reason = "its provider's circuit breaker is open"
+    shut = {key: view for key, view in limits.breakers.items() if view.state is BreakerState.OPEN}
+    if shut:
         yield Requirement(
-            lambda entry: entry.provider.id not in open_s,
-            lambda entry: Exclusion(Barrier.BREAKER, reason, open_s[entry.provider.id]),
+            lambda entry: entry.provider.id not in shut,
+            lambda entry: _shut_out(shut[entry.provider.id]),
         )
     if cooling_s := limits.cooling_s:
         yield Requirement(lambda entry: entry.key not in cooling_s, lambda entry: cooling(cooling_s[entry.key]))
+
+
+def _shut_out(breaker: BreakerView) -> Exclusion:
+    cause = f" ({breaker.cause})" if breaker.cause else ""
+    return Exclusion(Barrier.BREAKER, f"its provider's circuit breaker is open{cause}", breaker.retry_after_s)
 
 
 def cooling(left_s: float) -> Exclusion:
@@ -72,26 +76,35 @@ def cooling(left_s: float) -> Exclusion:
     return Exclusion(Barrier.COOLING, f"its provider limits its rate for another {left_s:.0f} s", left_s)
 
 
-def affordability(request: RouteRequest, limits: Limits, limit_usd: Decimal | None) -> Iterator[Requirement]:
-    """Within the limit a useful answer must be possible, whatever the provider makes of the prompt."""
+def affordability(
+    request: RouteRequest, limits: Limits, limit_usd: Decimal | None, *, spent_usd: Decimal = Decimal(0)
+) -> Iterator[Requirement]:
+    """Within what is left of the limit a useful answer must be possible, whatever the provider makes of the prompt."""
     if limit_usd is None:
         return
+    left_usd = limit_usd - spent_usd
     if request.unbounded:
         reason = f"the cost of {_words(sorted(request.unbounded))} cannot be bounded beforehand"
         yield Requirement(lambda entry: entry.is_free, lambda _: Exclusion(Barrier.COST, reason))
     yield Requirement(
-        costing.surely_within(request, limit_usd, limits.min_output_tokens),
-        lambda entry: _too_dear(entry, request, limits, limit_usd),
+        costing.surely_within(request, left_usd, limits.min_output_tokens),
+        lambda entry: _too_dear(entry, request, limits, left_usd, limit_usd),
     )
 
 
-def _too_dear(entry: CatalogModel, request: RouteRequest, limits: Limits, limit_usd: Decimal) -> Exclusion:
+def _too_dear(
+    entry: CatalogModel, request: RouteRequest, limits: Limits, left_usd: Decimal, limit_usd: Decimal
+) -> Exclusion:
     """Left out because not even the least useful answer surely fits the limit."""
     if entry.price is None:
         unknown = "its price is not known, and a cost limit holds; give `pricing` in the configuration"
         return Exclusion(Barrier.COST, unknown)
     least = usd_text(costing.least_useful_usd(entry, request, limits.min_output_tokens))
-    return Exclusion(Barrier.COST, f"a useful answer may cost ${least}, over the limit of ${usd_text(limit_usd)}")
+    what = "it" if request.task is Task.EMBEDDING else "a useful answer"
+    over = f"over the limit of ${usd_text(limit_usd)}"
+    if left_usd < limit_usd:
+        over = f"and ${usd_text(max(left_usd, Decimal(0)))} is left of the limit of ${usd_text(limit_usd)}"
+    return Exclusion(Barrier.COST, f"{what} may cost ${least}, {over}")
 
 
 def _features(request: RouteRequest) -> Iterator[Requirement]:
