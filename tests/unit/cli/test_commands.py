@@ -89,7 +89,7 @@ def test_check_config_without_a_file_takes_the_configured_one(file: Path) -> Non
 def test_check_config_warns_of_models_without_a_known_price_under_a_cost_limit(file: Path, limit: str) -> None:
     file.write_text(f"{FILE}routing: {{max_cost_per_request: {limit}}}\n")
     answer = run("check-config", str(file), CLOUD_KEY="k")
-    assert f"cloud: no price is known of gpt-x: the cost limit of ${limit} excludes them" in answer.stdout
+    assert f"cloud: no price is known of gpt-x: the cost limit of ${limit} excludes what has none" in answer.stdout
     assert "no price is known of priced" not in answer.stdout
     assert "local: no price" not in answer.stdout
 
