@@ -6,6 +6,7 @@ made anew only when its lock file or its Python has changed, so a second start t
 
     python3 infra/local/environment.py up [ARGS]     make what the local stack needs, then start it
     python3 infra/local/environment.py test [ARGS]   make everything, then run every check and test
+    python3 infra/local/environment.py bench [ARGS]  make what a benchmark needs, then run it
     python3 infra/local/environment.py make NAME     make one environment, print its folder
 """
 
@@ -16,15 +17,19 @@ import shutil
 import subprocess
 import sys
 import time
-import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+
+OLDEST_PYTHON = (3, 11)
+if sys.version_info < OLDEST_PYTHON:  # python3 may well be older, and would fail below with a riddle
+    sys.exit("Python {}.{} or newer is needed as python3; this is {}.{}.".format(*OLDEST_PYTHON, *sys.version_info[:2]))
+
+import tomllib  # noqa: E402 — the first thing here that an older Python does not have
 
 ROOT = Path(__file__).resolve().parents[2]
 HOME = ROOT / ".local"
 LOCKS = ROOT / "infra" / "locks"
 LAMBDA_PYTHON = (3, 13)
-OLDEST_PYTHON = (3, 11)
 
 # Environment → its lock files. Those of NO_DEPENDENCIES are installed without what they ask for (see pyproject.toml).
 ENVIRONMENTS = {
@@ -34,6 +39,12 @@ ENVIRONMENTS = {
     "sam": ("sam",),
 }
 NO_DEPENDENCIES = frozenset({"model-weights"})
+# Command → the module that it runs in the bridge's environment, and the folders that modules are found in.
+COMMANDS = {
+    "up": ("local_stack", ("infra/local",)),
+    "test": ("local_checks", ("infra/local",)),
+    "bench": ("bridge_bench", ("infra/bench", "layers/bridge", ".")),
+}
 
 
 def find_python() -> Path:
@@ -164,18 +175,16 @@ def _pips_index() -> str:
 def main(arguments: list[str]) -> None:
     """Runs the command named in `arguments`; see the module's docstring."""
     command, rest = (arguments[0] if arguments else ""), arguments[1:]
-    if command not in {"up", "test", "make"}:
+    if command not in {*COMMANDS, "make"}:
         raise SystemExit(__doc__)
-    if sys.version_info < OLDEST_PYTHON:
-        raise SystemExit("Python {}.{} or newer is needed; this is {}.{}".format(*OLDEST_PYTHON, *sys.version_info[:2]))
     python = find_python()
     if command == "make":
         print(make(rest[0], python))
         return
-    module = "local_stack" if command == "up" else "local_checks"
-    env = dict(os.environ, PYTHONPATH=str(ROOT / "infra" / "local"))
+    module, folders = COMMANDS[command]
+    env = dict(os.environ, PYTHONPATH=os.pathsep.join(str(ROOT / folder) for folder in folders))
     bridge = make("bridge", python) / "bin" / "python"
-    os.execve(bridge, [str(bridge), "-m", module, *rest], env)  # noqa: S606 — it becomes the stack: one process to signal
+    os.execve(bridge, [str(bridge), "-m", module, *rest], env)  # noqa: S606 — it becomes that: one process to signal
 
 
 if __name__ == "__main__":

@@ -11,13 +11,7 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-if sys.version_info < (3, 11):  # noqa: UP036 — python3 may well be older, and would fail below with a riddle
-    sys.exit("Python 3.11 or newer is needed as python3; this is {}.{}.".format(*sys.version_info[:2]))
-
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "infra" / "local"))
-
-from environment import LOCKS, find_python, installer_environment, make, uv_for  # noqa: E402 — its folder is put on the path above
+from environment import LOCKS, ROOT, find_python, installer_environment, make, uv_for
 
 
 def main() -> None:

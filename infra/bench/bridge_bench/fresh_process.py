@@ -7,6 +7,7 @@ libraries alone make none), as JSON.
 import os
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bridge_bench.cores import pin
@@ -56,5 +57,5 @@ def _first_request(function: str, port: int, handler: "Handler | None") -> int:
 if __name__ == "__main__":
     pin(int(sys.argv[4]) if len(sys.argv) > 4 else None)
     out = sys.stdout
-    with open(os.devnull, "w", encoding="utf-8") as sys.stdout:  # noqa: PTH123 — the log is written, and read by nobody
+    with Path(os.devnull).open("w", encoding="utf-8") as sys.stdout:  # the log is written, and read by nobody
         print(main(sys.argv[1], sys.argv[2], int(sys.argv[3])), file=out)

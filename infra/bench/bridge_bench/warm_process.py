@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 from bridge_bench.cores import pin
 from bridge_bench.endpoints import ENDPOINTS
@@ -37,7 +38,7 @@ def main() -> None:
     task = Task(**json.load(sys.stdin))
     pin(task.core)
     out = sys.stdout
-    with open(os.devnull, "w", encoding="utf-8") as sys.stdout:  # noqa: PTH123 — the log is written, and read by nobody
+    with Path(os.devnull).open("w", encoding="utf-8") as sys.stdout:  # the log is written, and read by nobody
         calls = _calls(task)
         _warm_up(calls.values())
         if task.sort is not None:

@@ -112,7 +112,7 @@ class Instance:
         """Waits until `done`, or for what goes wrong before that."""
         memory = asyncio.create_task(self._exceeds_memory(child.pid))
         # Futures of different results, of which only the end is waited for.
-        waiting: set[asyncio.Future[object]] = {done, child.exited, memory, *([also] if also else [])}  # type: ignore[arg-type]
+        waiting: set[asyncio.Future[object]] = {done, child.exited, memory, *([also] if also else [])}  # type: ignore[arg-type]  # sets of futures are invariant
         await asyncio.wait(waiting, timeout=limit_s, return_when=asyncio.FIRST_COMPLETED)
         over_memory = memory.done()
         memory.cancel()

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from sekha_llm_bridge.config.models import ModelConfig, ProviderConfig
 from sekha_llm_bridge.pricing import Price, PriceBook, count_chat, count_texts
-from sekha_llm_bridge.pricing.book import Rates, Tier
+from sekha_llm_bridge.pricing.price import Rates, Tier
 from sekha_llm_bridge.usage import Usage
 from tests.fakes.settings import chat_model, embedding_model, provider
 

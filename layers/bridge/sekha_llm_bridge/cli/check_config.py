@@ -12,7 +12,7 @@ from rich.table import Table
 from sekha_llm_bridge.config import ModelConfig, ProviderConfig, Settings, load_settings
 from sekha_llm_bridge.config.endpoints import mask_user_info
 from sekha_llm_bridge.errors import ConfigError
-from sekha_llm_bridge.pricing.book import Price, PriceBook, usd_text
+from sekha_llm_bridge.pricing import Price, PriceBook, usd_text
 from sekha_llm_bridge.routing.advice import advice
 
 

@@ -12,6 +12,8 @@ from sekha_llm_bridge.routing import Candidate, CatalogModel, Exclusion, RoutePl
 from sekha_llm_bridge.usage import Usage
 
 NOTHING = Decimal(0)
+Bill = tuple[Decimal | None, Decimal | None]
+"""What an attempt cost, and what it cost at most, in USD; None for not known."""
 
 
 @dataclass
@@ -24,9 +26,8 @@ class Run:
     most: int
     clock: Clock
     started_s: float
-    tried: list[CatalogModel] = field(default_factory=list)
     attempts: list[Attempt] = field(default_factory=list)
-    failures: list[ProviderError] = field(default_factory=list)
+    failures: list[tuple[CatalogModel, ProviderError]] = field(default_factory=list)
     passed_over: list[tuple[CatalogModel, Exclusion]] = field(default_factory=list)
     _spoilt: set[str] = field(default_factory=set)
     _too_small: int = 0
@@ -48,21 +49,20 @@ class Run:
     def failed(self, candidate: Candidate, failure: ProviderError, started_s: float) -> None:
         """Notes a failed attempt, with what it cost or may have cost."""
         entry = candidate.entry
-        self.failures.append(failure)
-        self.tried.append(entry)
+        self.failures.append((entry, failure))
         if isinstance(failure, ContextLengthExceeded):
             self._too_small = max(self._too_small, entry.window)
         self._spoilt.discard(entry.provider.id)  # what an earlier attempt met with, a repeat may have got over
         if failure.spoils_provider:
             self._spoilt.add(entry.provider.id)
-        cost_usd, most_usd = bill_of_failure(candidate, failure)
-        self._note(candidate, failure.code, failure.provider_status, failure.message, started_s, cost_usd, most_usd)
+        bill = bill_of_failure(candidate, failure)
+        self._note(entry, started_s, bill, code=failure.code, status=failure.provider_status, reason=failure.message)
 
     def answered(self, candidate: Candidate, usage: Usage | None, started_s: float) -> None:
         """Notes the attempt that answered."""
-        cost_usd = bill(candidate, usage)
+        cost_usd = bill_of(candidate, usage)
         most_usd = candidate.quote.bound_usd if usage is None else cost_usd
-        self._note(candidate, "ok", 200, "answered", started_s, cost_usd, most_usd)
+        self._note(candidate.entry, started_s, (cost_usd, most_usd), code="ok", status=200, reason="answered")
 
     @property
     def spent_usd(self) -> Decimal:
@@ -78,17 +78,13 @@ class Run:
     def tell(self, error: BridgeError) -> None:
         """Adds to an error what was tried, and what it cost."""
         is_known = all(attempt.cost_usd is not None for attempt in self.attempts)
-        error.attempts = tuple(self.public())
+        error.attempts = tuple(attempt.public() for attempt in self.attempts)
         error.cost_usd = self.known_usd if is_known else None
         error.most_usd = None if self._is_unpriced else self.spent_usd
 
     @property
     def _is_unpriced(self) -> bool:
         return any(attempt.most_usd is None for attempt in self.attempts)
-
-    def public(self) -> list[dict[str, object]]:
-        """The attempts as callers see them."""
-        return [dict(attempt.public()) for attempt in self.attempts]
 
     def receipt(self, candidate: Candidate) -> Receipt:
         """The receipt of the answer that `candidate` gave, after `answered`."""
@@ -124,35 +120,30 @@ class Run:
 
     def _note(
         self,
-        candidate: Candidate,
+        entry: CatalogModel,
+        started_s: float,
+        bill: Bill,
+        *,
         code: str,
         status: int | None,
         reason: str,
-        started_s: float,
-        cost_usd: Decimal | None,
-        most_usd: Decimal | None,
     ) -> None:
-        provider_id, model_id = candidate.entry.key
-        ms = self._ms_since(started_s)
-        self.attempts.append(Attempt(provider_id, model_id, code, status, reason, ms, cost_usd, most_usd))
+        self.attempts.append(Attempt(*entry.key, code, status, reason, self._ms_since(started_s), *bill))
 
     def _ms_since(self, started_s: float) -> int:
         return round((self.clock.monotonic_s() - started_s) * 1000)
 
 
-def bill(candidate: Candidate, usage: Usage | None) -> Decimal | None:
+def bill_of(candidate: Candidate, usage: Usage | None) -> Decimal | None:
     """What an answer costs by the provider's own count; without a count, the estimate."""
     price = candidate.entry.price
     return candidate.quote.estimate_usd if price is None or usage is None else price.cost_usd(usage)
 
 
-def bill_of_failure(candidate: Candidate, failure: ProviderError) -> tuple[Decimal | None, Decimal | None]:
-    """(What a failed attempt cost, what it cost at most), None for not known.
-
-    An unusable answer that counts its tokens is billed by them. What broke off may be billed, and nobody will say so.
-    """
+def bill_of_failure(candidate: Candidate, failure: ProviderError) -> Bill:
+    """An unusable answer that counts its tokens is billed by them. What broke off may be billed, and nobody says so."""
     if failure.usage is not None:
-        cost_usd = bill(candidate, failure.usage)
+        cost_usd = bill_of(candidate, failure.usage)
         return cost_usd, cost_usd
     if failure.may_be_billed and not candidate.entry.is_free:
         return None, candidate.quote.bound_usd

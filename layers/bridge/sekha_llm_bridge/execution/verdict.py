@@ -49,9 +49,10 @@ def out_of_time() -> BridgeError:
 
 def exhausted(run: Run, deadline: Deadline) -> BridgeError:
     """What it means that no candidate answered; at least one was tried."""
-    last = run.failures[-1]
+    failures = [failure for _, failure in run.failures]
+    last = failures[-1]
     # That a prompt was too long for a small model says nothing of why a larger one did not answer.
-    others = [failure for failure in run.failures if not isinstance(failure, ContextLengthExceeded)]
+    others = [failure for failure in failures if not isinstance(failure, ContextLengthExceeded)]
     if not others:
         return _with_larger_windows_out_of_reach(run, last)
     if all(failure.status < 500 for failure in others):
@@ -60,13 +61,13 @@ def exhausted(run: Run, deadline: Deadline) -> BridgeError:
         return _rate_limited(run, others)
     if isinstance(last, ProviderTimeout) and deadline.remaining_s() <= SHORTEST_ATTEMPT_S:
         return out_of_time()
-    tried = ", ".join(dict.fromkeys(_what_failed(*pair) for pair in zip(run.tried, run.failures, strict=True)))
+    tried = ", ".join(dict.fromkeys(_what_failed(*pair) for pair in run.failures))
     return AllProvidersFailed(f"{_who_failed(run)} ({tried}){_not_tried(run)}")
 
 
 def _with_larger_windows_out_of_reach(run: Run, last: ProviderError) -> BridgeError:
     """The prompt was too long for whoever was asked: wait for a larger window, pay for it, or shorten the prompt."""
-    largest = max(failed.window for failed in run.tried)
+    largest = max(entry.window for entry, _ in run.failures)
     beyond = [row for row in run.plan.listings if row.exclusion and row.entry.window > largest]
     if waiting := [row for row in beyond if row.exclusion and row.exclusion.barrier in _WAITING]:
         return _come_back(waiting)

@@ -1,7 +1,8 @@
 """What a request costs: prices, and token counts before there are any."""
 
-from sekha_llm_bridge.pricing.book import Price, PriceBook, usd_text
+from sekha_llm_bridge.pricing.book import PriceBook
 from sekha_llm_bridge.pricing.images import image_tokens
+from sekha_llm_bridge.pricing.price import Price, usd_text
 from sekha_llm_bridge.pricing.tokenizer import Tokenizer, tokenizer_of
 from sekha_llm_bridge.pricing.tokens import TokenCount, count_chat, count_texts, longest_text
 

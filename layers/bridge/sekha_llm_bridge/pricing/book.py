@@ -5,10 +5,8 @@ from decimal import Decimal
 from functools import cached_property
 
 from sekha_llm_bridge.config.models import ModelConfig, Pricing, ProviderConfig, ProviderType
-from sekha_llm_bridge.pricing.price import FREE, MILLION, Price, Rates, Tier, usd_text
+from sekha_llm_bridge.pricing.price import FREE, Price, Rates
 from sekha_llm_bridge.pricing.snapshot import Snapshot
-
-__all__ = ["FREE", "MILLION", "Price", "PriceBook", "Rates", "Tier", "usd_text"]
 
 
 class PriceBook:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from decimal import Decimal
 
 from sekha_llm_bridge.config.models import Task
-from sekha_llm_bridge.pricing.book import MILLION
+from sekha_llm_bridge.pricing.price import MILLION
 from sekha_llm_bridge.providers import PriceCeiling
 from sekha_llm_bridge.routing.catalog import ENDLESS, PICO_USD, CatalogModel
 from sekha_llm_bridge.routing.plan import Candidate, Quote

@@ -15,7 +15,7 @@ from sekha_llm_bridge.pricing import usd_text
 from sekha_llm_bridge.resilience import BreakerState
 from sekha_llm_bridge.routing import costing
 from sekha_llm_bridge.routing.catalog import Catalog, CatalogModel, by_priority
-from sekha_llm_bridge.routing.plan import Barrier, Candidate, Exclusion, Listing
+from sekha_llm_bridge.routing.plan import Barrier, Candidate, Exclusion, Listing, Quote
 from sekha_llm_bridge.routing.request import Limits, RouteRequest
 from sekha_llm_bridge.routing.requirements import (
     Requirement,
@@ -61,10 +61,8 @@ class RoutePlan:
         kept = {entry.position for entry in self.ranked}
         everyone = _rank(by_priority(self.catalog.models), self.request, self.catalog, self.limits)
         left_out = [entry for entry in everyone if entry.position not in kept]
-        wanted = _requirements(self.request, self.limits, self.limit_usd, self.space)
-        requirements = (*usable_at_all(self.request), *wanted)
-        rows = [self._row(entry, None) for entry in self.ranked]
-        return (*rows, *(self._row(entry, _exclusion(entry, requirements)) for entry in left_out))
+        rows = [self._row(candidate.entry, candidate.quote, None) for candidate in self.candidates]
+        return (*rows, *(self._row(entry, self._quote(entry), self._exclusion(entry)) for entry in left_out))
 
     @cached_property
     def notes(self) -> tuple[str, ...]:
@@ -72,11 +70,10 @@ class RoutePlan:
         preferred = self.request.preferred
         if preferred is None or any(entry.model.model_id == preferred for entry in self.ranked):
             return ()
-        rows = (row for row in self.listings if row.entry.model.model_id == preferred)
-        reason = next((row.exclusion.reason for row in rows if row.exclusion is not None), None)
-        if reason is None:
+        named = self.catalog.named(preferred)
+        if not named:
             return (f"preferred_model {preferred} is not configured and was passed over",)
-        return (f"preferred_model {preferred} was passed over: {reason}",)
+        return (f"preferred_model {preferred} was passed over: {self._exclusion(named[0]).reason}",)
 
     @cached_property
     def reason(self) -> str:
@@ -98,8 +95,20 @@ class RoutePlan:
         """The listings that one kind of barrier keeps out."""
         return tuple(row for row in self.listings if row.exclusion is not None and row.exclusion.barrier is barrier)
 
-    def _row(self, entry: CatalogModel, exclusion: Exclusion | None) -> Listing:
-        quote = costing.quote(entry, self.request, self.limit_usd, self.limits.min_output_tokens)
+    @cached_property
+    def _requirements(self) -> tuple[Requirement, ...]:
+        wanted = _requirements(self.request, self.limits, self.limit_usd, self.space)
+        return (*usable_at_all(self.request), *wanted)
+
+    def _exclusion(self, entry: CatalogModel) -> Exclusion:
+        """Why a model is not ranked. What meets everything all the same is in the plan already, by the same name."""
+        twice = Exclusion(Barrier.UNFIT, "this provider lists the same model above")
+        return _unmet(entry, self._requirements) or twice
+
+    def _quote(self, entry: CatalogModel) -> Quote:
+        return costing.quote(entry, self.request, self.limit_usd, self.limits.min_output_tokens)
+
+    def _row(self, entry: CatalogModel, quote: Quote, exclusion: Exclusion | None) -> Listing:
         breaker = self.limits.breakers.get(entry.provider.id)
         return Listing(entry, quote, breaker.state if breaker else BreakerState.CLOSED, exclusion)
 
@@ -131,11 +140,6 @@ def _requirements(
     yield from fitness(request, space)
     yield from affordability(request, limits, limit_usd)
     yield from availability(limits)  # last, so that only those are told to be waited for that waiting would help
-
-
-def _exclusion(entry: CatalogModel, requirements: Iterable[Requirement]) -> Exclusion:
-    # What meets everything and is left out all the same is in the plan already, by the same name.
-    return _unmet(entry, requirements) or Exclusion(Barrier.UNFIT, "this provider lists the same model above")
 
 
 def _unmet(entry: CatalogModel, requirements: Iterable[Requirement]) -> Exclusion | None:

@@ -63,7 +63,7 @@ def availability(limits: Limits) -> Iterator[Requirement]:
             lambda entry: _shut_out(shut[entry.provider.id]),
         )
     if cooling_s := limits.cooling_s:
-        yield Requirement(lambda entry: entry.key not in cooling_s, lambda entry: cooling(cooling_s[entry.key]))
+        yield Requirement(lambda entry: entry.key not in cooling_s, lambda entry: _cooling(cooling_s[entry.key]))
 
 
 def _shut_out(breaker: BreakerView) -> Exclusion:
@@ -71,7 +71,7 @@ def _shut_out(breaker: BreakerView) -> Exclusion:
     return Exclusion(Barrier.BREAKER, f"its provider's circuit breaker is open{cause}", breaker.retry_after_s)
 
 
-def cooling(left_s: float) -> Exclusion:
+def _cooling(left_s: float) -> Exclusion:
     """Left out because its provider asked for a pause."""
     return Exclusion(Barrier.COOLING, f"its provider limits its rate for another {left_s:.0f} s", left_s)
 
