@@ -10,7 +10,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from sekha_llm_bridge import errors
-from sekha_llm_bridge.config.models import ModelConfig, ProviderConfig, Task
+from sekha_llm_bridge.config.models import CircuitBreakerConfig, ModelConfig, ProviderConfig, Task
 from sekha_llm_bridge.errors import BridgeError
 from sekha_llm_bridge.execution import Deadline, Executor, Outcome
 from sekha_llm_bridge.execution.deadline import MARGIN_S
@@ -20,6 +20,7 @@ from sekha_llm_bridge.providers import ChatAnswer, ProviderDirectory
 from sekha_llm_bridge.providers.base import Provider
 from sekha_llm_bridge.providers.http import JsonHttp
 from sekha_llm_bridge.resilience import Breakers, Cooldowns
+from sekha_llm_bridge.resilience.memory import MemoryProviderStore
 from sekha_llm_bridge.routing import Candidate, Catalog, Limits, RoutePlan, RouteRequest, plan
 from sekha_llm_bridge.usage import Usage
 from tests.fakes.clock import FakeClock
@@ -151,9 +152,12 @@ class World:
         directory = ProviderDirectory(
             self.settings.providers, JsonHttp(self.clock), self.clock, lambda name: directory_config(self, name)
         )
-        executor = Executor(directory, self.clock, breakers=Breakers(self.clock, 60), cooldowns=Cooldowns(self.clock))
+        executor = Executor(directory, self.clock, cooldowns=Cooldowns(self.clock))
+        ids = [config.id for config in self.settings.providers]
+        breakers = Breakers(MemoryProviderStore(), ids, CircuitBreakerConfig(), self.clock)
         deadline = Deadline.after(self.remaining_s + MARGIN_S, self.clock)
-        return run(_told(executor.perform(self.plan(), self._call, deadline)), self.clock)
+        watch = run(breakers.watch(), self.clock)
+        return run(_told(executor.perform(self.plan(), self._call, deadline, watch)), self.clock)
 
     async def _call(self, _provider: Provider, candidate: Candidate, _timeout_s: float) -> ChatAnswer:
         key = candidate.entry.key

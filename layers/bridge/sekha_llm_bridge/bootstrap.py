@@ -6,6 +6,7 @@ from functools import cache
 
 from sekha_llm_bridge.clock import Clock, SystemClock
 from sekha_llm_bridge.config import Settings, Task, load_settings, refresh_provider
+from sekha_llm_bridge.connections import Connections
 from sekha_llm_bridge.embeddings import Archive
 from sekha_llm_bridge.embeddings.chroma_store import ChromaStore
 from sekha_llm_bridge.execution import Executor
@@ -13,9 +14,8 @@ from sekha_llm_bridge.observability import logger
 from sekha_llm_bridge.pricing import PriceBook
 from sekha_llm_bridge.providers import ProviderDirectory
 from sekha_llm_bridge.providers.http import JsonHttp
-from sekha_llm_bridge.resilience import Breakers, Cooldowns, HealthStore
-from sekha_llm_bridge.resilience.dynamodb import DynamoHealthStore
-from sekha_llm_bridge.resilience.memory import MemoryHealthStore
+from sekha_llm_bridge.resilience import Breakers, Cooldowns, ProviderStore, Watch
+from sekha_llm_bridge.resilience.memory import MemoryProviderStore
 from sekha_llm_bridge.routing import Catalog, Limits
 
 
@@ -30,17 +30,16 @@ class Bridge:
     cooldowns: Cooldowns
     executor: Executor
     archive: Archive
-    health: HealthStore
     clock: Clock
 
-    def limits(self) -> Limits:
+    def limits(self, watch: Watch) -> Limits:
         """What holds for every request, and what is known of the providers now."""
         routing = self.settings.routing
         return Limits(
             cost_aware=routing.cost_aware,
             max_cost_usd=routing.max_cost_per_request,
             min_output_tokens=routing.min_output_tokens,
-            breakers=self.breakers.views(),
+            breakers=watch.views(),
             cooling_s=self.cooldowns.left_s(),
         )
 
@@ -51,29 +50,34 @@ def bridge() -> Bridge:
     settings = load_settings()
     for warning in settings.warnings:
         logger().warning(warning)
-    return make_bridge(settings, health=_health_store(os.environ.get("BREAKER_TABLE", "")))
+    return make_bridge(settings, table=os.environ.get("BREAKER_TABLE", ""))
 
 
-def make_bridge(settings: Settings, *, health: HealthStore | None = None, clock: Clock | None = None) -> Bridge:
-    """A bridge of given settings; `health` defaults to a store in memory."""
+def make_bridge(
+    settings: Settings, *, table: str = "", store: ProviderStore | None = None, clock: Clock | None = None
+) -> Bridge:
+    """A bridge of given settings. Its breakers are kept in the DynamoDB table of that name, without one in `store`,
+    else in memory.
+    """
     clock = clock or SystemClock()
+    connections = Connections(clock)
     catalog = Catalog.of(settings, PriceBook())
     providers = ProviderDirectory(
-        settings.providers, JsonHttp(clock), clock, lambda provider_id: refresh_provider(settings, provider_id)
+        settings.providers,
+        JsonHttp(clock, connections),
+        clock,
+        lambda provider_id: refresh_provider(settings, provider_id),
     )
-    routing = settings.routing
-    breakers, cooldowns = Breakers(clock, routing.circuit_breaker.timeout_secs), Cooldowns(clock)
+    routing, cooldowns = settings.routing, Cooldowns(clock)
+    kept = _on_table(table, connections, clock) if table else store or MemoryProviderStore()
     return Bridge(
         settings=settings,
         catalog=catalog,
         providers=providers,
-        breakers=breakers,
+        breakers=Breakers(kept, [config.id for config in settings.providers], routing.circuit_breaker, clock),
         cooldowns=cooldowns,
-        executor=Executor(
-            providers, clock, breakers=breakers, cooldowns=cooldowns, auto_fallback=routing.auto_fallback
-        ),
+        executor=Executor(providers, clock, cooldowns=cooldowns, auto_fallback=routing.auto_fallback),
         archive=_archive(settings, catalog),
-        health=health or MemoryHealthStore(),
         clock=clock,
     )
 
@@ -92,5 +96,7 @@ def _archive(settings: Settings, catalog: Catalog) -> Archive:
     )
 
 
-def _health_store(table: str) -> HealthStore:
-    return DynamoHealthStore(table) if table else MemoryHealthStore()
+def _on_table(table: str, connections: Connections, clock: Clock) -> ProviderStore:
+    from sekha_llm_bridge.resilience.dynamodb import DynamoProviderStore  # a function without a table starts faster
+
+    return DynamoProviderStore(table, connections, clock)

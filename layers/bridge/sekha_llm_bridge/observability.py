@@ -2,6 +2,7 @@
 
 import logging
 import traceback
+from enum import StrEnum
 from functools import cache
 from typing import Any
 
@@ -9,7 +10,6 @@ import orjson
 from aws_lambda_powertools import Logger
 
 METRICS_NAMESPACE = "SekhaLlmBridge"
-PROVIDER_REJECTED = "ProviderRejected"
 
 
 @cache
@@ -46,21 +46,42 @@ def log_request(fields: dict[str, Any], *, failed: bool) -> None:
     say("request", extra=fields)
 
 
+class Metric(StrEnum):
+    """What is counted: the template's alarms and whoever watches read these names in CloudWatch.
+
+    Gauges, written by every scheduled check: `HEALTHY_PROVIDERS` and `OPEN_BREAKERS`. The others count what happens.
+    """
+
+    PROVIDER_REJECTED = "ProviderRejected"
+    OPENED = "BreakerOpened"
+    CLOSED = "BreakerClosed"
+    PROBES = "BreakerProbes"
+    REJECTIONS = "BreakerRejections"
+    TABLE_UNAVAILABLE = "BreakerTableUnavailable"
+    OPEN_BREAKERS = "OpenBreakers"
+    HEALTHY_PROVIDERS = "HealthyProviders"
+
+
 def alert(provider_id: str, code: str) -> None:
     """Tells whoever operates the bridge that a provider needs a person: its key was rejected, or its account is empty.
 
-    An error line, and one count of the metric `ProviderRejected`, which the template's alarm watches.
+    An error line, and one count of a metric that the template's alarm watches.
     """
+    logger().error("provider needs attention", extra={"provider": provider_id, "code": code})
+    count(Metric.PROVIDER_REJECTED, provider=provider_id, code=code)
+
+
+def count(metric: Metric, value: int = 1, **metadata: str) -> None:
+    """Writes one line in CloudWatch's embedded metric format; `metadata` is found in the log, and is no dimension."""
     from aws_lambda_powertools.metrics import MetricUnit, single_metric  # imported when there is something to tell
 
-    logger().error("provider needs attention", extra={"provider": provider_id, "code": code})
-    count = single_metric(
-        name=PROVIDER_REJECTED,
+    counted = single_metric(
+        name=metric,
         unit=MetricUnit.Count,
-        value=1,
+        value=value,
         namespace=METRICS_NAMESPACE,
         default_dimensions={"service": logger().service},
     )
-    with count as metric:
-        metric.add_metadata("provider", provider_id)
-        metric.add_metadata("code", code)
+    with counted as line:
+        for name, text in metadata.items():
+            line.add_metadata(name, text)

@@ -10,9 +10,8 @@ import pytest
 from sekha_llm_bridge.api.health_check import check_all
 from sekha_llm_bridge.bootstrap import Bridge, make_bridge
 from sekha_llm_bridge.pricing import count_chat
-from sekha_llm_bridge.resilience import CheckResult
-from sekha_llm_bridge.resilience.memory import MemoryHealthStore
-from sekha_llm_bridge.resilience.records import StoreUnavailable
+from sekha_llm_bridge.resilience import CheckResult, StoreUnavailable
+from sekha_llm_bridge.resilience.memory import MemoryProviderStore
 from tests.fakes.functions import Function
 from tests.fakes.provider import FakeProvider, Reply
 from tests.fakes.settings import chat_model, embedding_model, make_settings, provider
@@ -190,6 +189,7 @@ def test_health_is_unknown_before_the_first_check(bridge: Bridge) -> None:
         "circuit_breaker": {"state": "closed", "failure_count": 0, "last_failure": None},
         "latency_ms": None,
         "last_checked": None,
+        "error": None,
     }
 
 
@@ -237,18 +237,18 @@ def test_a_provider_that_cannot_even_be_called_costs_the_others_nothing(fake: Fa
     assert (found["bad"]["status"], found["p"]["status"]) == ("unhealthy", "healthy")
 
 
-class HangingStore(MemoryHealthStore):
+class HangingStore(MemoryProviderStore):
     """A store that does not answer."""
 
-    def record_check(self, result: CheckResult) -> None:
+    async def record_check(self, result: CheckResult) -> None:
         raise StoreUnavailable("no answer")
 
 
 def test_a_check_that_cannot_be_recorded_is_a_warning(fake: FakeProvider, log: StringIO) -> None:
     settings = make_settings(provider("p", chat_model(), base_url=f"{fake.url}/v1"))
-    found = asyncio.run(check_all(make_bridge(settings, health=HangingStore())))
+    found = asyncio.run(check_all(make_bridge(settings, store=HangingStore())))
     assert found["p"]["status"] == "healthy"
-    assert "health store unavailable" in log.getvalue()
+    assert "breaker table unavailable" in log.getvalue()
 
 
 def test_health_can_be_asked_by_head(bridge: Bridge) -> None:

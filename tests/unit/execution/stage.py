@@ -7,14 +7,15 @@ from decimal import Decimal
 from typing import Any
 
 from sekha_llm_bridge import errors
-from sekha_llm_bridge.config.models import ProviderConfig
+from sekha_llm_bridge.config.models import CircuitBreakerConfig, ProviderConfig
 from sekha_llm_bridge.execution import Deadline, Executor, Outcome
 from sekha_llm_bridge.execution.deadline import MARGIN_S
 from sekha_llm_bridge.pricing import PriceBook, TokenCount
 from sekha_llm_bridge.providers import ChatAnswer, ProviderDirectory
 from sekha_llm_bridge.providers.base import Provider
 from sekha_llm_bridge.providers.http import JsonHttp
-from sekha_llm_bridge.resilience import Breakers, Cooldowns
+from sekha_llm_bridge.resilience import Breakers, Cooldowns, ProviderStore
+from sekha_llm_bridge.resilience.memory import MemoryProviderStore
 from sekha_llm_bridge.routing import Candidate, Catalog, Limits, RoutePlan, RouteRequest, plan
 from sekha_llm_bridge.usage import Usage
 from tests.fakes.clock import FakeClock
@@ -56,9 +57,11 @@ class Stage:
     reloaded_key: str = "old"
     reload_fails: bool = False
     reload_s: float = 0.0
+    store: ProviderStore = field(default_factory=MemoryProviderStore)
+    rules: CircuitBreakerConfig = field(default_factory=CircuitBreakerConfig)
 
     def __post_init__(self) -> None:
-        self.breakers, self.cooldowns = Breakers(self.clock, 60), Cooldowns(self.clock)
+        self.cooldowns = Cooldowns(self.clock)
         windows = self.windows or [8192] * len(self.outcomes)
         self.configs = self.fleet or [
             provider(
@@ -72,6 +75,11 @@ class Stage:
             for i, window in enumerate(windows)
         ]
         self.settings = make_settings(*self.configs)
+        self.breakers = self.instance()
+
+    def instance(self) -> Breakers:
+        """The breakers as another instance of the fleet has them."""
+        return Breakers(self.store, [config.id for config in self.settings.providers], self.rules, self.clock)
 
     def plan(self) -> RoutePlan:
         limits = Limits(max_cost_usd=self.limit_usd, breakers=self.breakers.views(), cooling_s=self.cooldowns.left_s())
@@ -85,13 +93,17 @@ class Stage:
         executor = Executor(
             directory,
             self.clock,
-            breakers=self.breakers,
             cooldowns=self.cooldowns,
             auto_fallback=auto_fallback,
             jitter=lambda: 0.5,
         )
         deadline = Deadline.after(remaining_s + MARGIN_S, self.clock)
-        return run(executor.perform(self.plan(), self._call, deadline, allow_fallback=allow_fallback), self.clock)
+
+        async def perform() -> Outcome[ChatAnswer]:
+            watch = await self.breakers.watch()
+            return await executor.perform(self.plan(), self._call, deadline, watch, allow_fallback=allow_fallback)
+
+        return run(perform(), self.clock)
 
     def _reload(self, provider_id: str) -> ProviderConfig:
         if self.reload_fails:

@@ -278,7 +278,7 @@ def test_a_rejected_key_or_an_empty_account_opens_the_breaker_and_alerts(
     stage.perform()
     assert stage.called == ["p0", "p1", "p1"]
     assert '"provider needs attention"' in log.getvalue()
-    metric = json.loads(capsys.readouterr().out)
+    metric = json.loads(capsys.readouterr().out.splitlines()[0])
     assert (metric["ProviderRejected"], metric["provider"], metric["code"]) == ([1.0], "p0", failure.code)
     clock.advance(61)
     stage.perform()

@@ -144,7 +144,7 @@ def test_a_provider_type_without_an_adapter_is_excluded() -> None:
 
 
 def test_an_open_breaker_excludes_its_provider() -> None:
-    limits = Limits(breakers={"p": BreakerView(BreakerState.OPEN, 7)})
+    limits = Limits(breakers={"p": BreakerView(BreakerState.OPEN, retry_after_s=7)})
     result = planned(provider("p", chat_model("a")), provider("q", chat_model("b")), limits=limits)
     assert order(result) == ["q/b"]
     assert len(result.excluded_by(Barrier.BREAKER)) == 1
@@ -167,7 +167,7 @@ def test_an_open_breaker_does_not_move_embeddings_into_another_space() -> None:
         provider("p", embedding_model("a"), priority=1),
         provider("q", embedding_model("b"), priority=2),
         task=Task.EMBEDDING,
-        limits=Limits(breakers={"p": BreakerView(BreakerState.OPEN, 7)}),
+        limits=Limits(breakers={"p": BreakerView(BreakerState.OPEN, retry_after_s=7)}),
     )
     assert order(result) == []
 

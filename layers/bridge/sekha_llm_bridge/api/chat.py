@@ -36,9 +36,15 @@ async def complete(request: Request) -> Response:
     asked = checked(ChatRequest, body)
     sent = sent_on(body)
     prompt = counted(sent)
-    the_plan = plan(route_request(asked, prompt, bridge), bridge.catalog, bridge.limits())
-    call = _call(asked, sent, prompt)
-    outcome = await bridge.executor.perform(the_plan, call, deadline, allow_fallback=asked.allow_fallback is not False)
+    wanted, call = route_request(asked, prompt, bridge), _call(asked, sent, prompt)
+    watch = await bridge.breakers.watch()
+    outcome = await bridge.executor.perform(
+        plan(wanted, bridge.catalog, bridge.limits(watch)),
+        call,
+        deadline,
+        watch,
+        allow_fallback=asked.allow_fallback is not False,
+    )
     note_receipt(request, outcome.receipt)
     return _respond(asked, chat_body(outcome, sent), outcome.receipt.headers())
 

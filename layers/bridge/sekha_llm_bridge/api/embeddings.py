@@ -103,7 +103,8 @@ async def embed(asked: EmbeddingRequest, bridge: Bridge, deadline: Deadline) -> 
             raise DimensionsIgnored(message, provider_status=200, param="dimensions", usage=answer.usage)
         return answer
 
-    return await bridge.executor.perform(plan(wanted, bridge.catalog, bridge.limits()), call, deadline)
+    watch = await bridge.breakers.watch()
+    return await bridge.executor.perform(plan(wanted, bridge.catalog, bridge.limits(watch)), call, deadline, watch)
 
 
 def pinned_for_vectors(model: str | None, bridge: Bridge) -> str | None:

@@ -1,7 +1,7 @@
 """Health: what the last scheduled checks found and how the breakers stand. It calls no provider."""
 
-import asyncio
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from fastapi import Request, Response
@@ -10,12 +10,10 @@ from sekha_llm_bridge import __version__
 from sekha_llm_bridge.api.app import bridge_of, json_response
 from sekha_llm_bridge.bootstrap import Bridge
 from sekha_llm_bridge.config.models import ProviderConfig
-from sekha_llm_bridge.observability import logger
-from sekha_llm_bridge.resilience import ProviderRecord
-from sekha_llm_bridge.resilience.records import BreakerState, StoreUnavailable
+from sekha_llm_bridge.resilience import Breaker, BreakerState, CheckResult, ProviderRecord
 
 _FRESH = {"cache-control": "no-store"}
-_READ_S = 2.0
+_CUT_OFF = "the table of the breakers did not answer: this is what was last known"
 
 
 async def overview(request: Request) -> Response:
@@ -48,47 +46,58 @@ async def providers(request: Request) -> Response:
 
 
 async def _report(bridge: Bridge) -> dict[str, Any]:
-    configs = bridge.settings.providers
-    records = await _records([config.id for config in configs], bridge)
-    rows = {config.id: _row(config, records.get(config.id, ProviderRecord())) for config in configs}
-    return {"status": overall([row["status"] for row in rows.values()]), "version": __version__, "providers": rows}
-
-
-async def _records(provider_ids: list[str], bridge: Bridge) -> Mapping[str, ProviderRecord]:
-    """What is stored of each provider; nothing when the store does not answer soon, which is no reason to fail."""
-    try:
-        async with asyncio.timeout(_READ_S):
-            return await asyncio.to_thread(bridge.health.read, provider_ids)
-    except (StoreUnavailable, TimeoutError) as exc:
-        logger().warning("health store unavailable", extra={"reason": str(exc) or "no answer in time"})
-        return {}
+    """What the table says, or where it does not answer soon, what was last known."""
+    await bridge.breakers.watch()
+    configs, now = bridge.settings.providers, bridge.clock.now()
+    records = bridge.breakers.records
+    rows = {config.id: _row(config, records.get(config.id, ProviderRecord()), now) for config in configs}
+    report = {"status": overall([row["status"] for row in rows.values()]), "version": __version__, "providers": rows}
+    return report | ({"notes": [_CUT_OFF]} if bridge.breakers.is_cut_off else {})
 
 
 def overall(statuses: list[str]) -> str:
     """Healthy when nothing is known to be wrong; unhealthy when every provider is."""
-    wrong = sum(status == "unhealthy" for status in statuses)
-    return "unhealthy" if wrong == len(statuses) else "degraded" if wrong else "healthy"
+    if not statuses or set(statuses) == {"unhealthy"}:
+        return "unhealthy"
+    return "degraded" if {"unhealthy", "degraded"} & set(statuses) else "healthy"
 
 
-def _row(config: ProviderConfig, record: ProviderRecord) -> dict[str, Any]:
-    check, breaker = record.check, record.breaker
+def _row(config: ProviderConfig, record: ProviderRecord, now: datetime) -> dict[str, Any]:
+    check = record.fresh_check(now)
     return {
-        "status": _status(record),
+        "status": _status(record, check),
         "models_count": len({model.model_id for model in config.models}),
-        "circuit_breaker": {
-            "state": breaker.state.value,
-            "failure_count": breaker.failure_count,
-            "last_failure": breaker.last_failure.isoformat() if breaker.last_failure else None,
-        },
+        "circuit_breaker": _breaker(record.breaker),
         "latency_ms": check.latency_ms if check else None,
-        "last_checked": check.checked_at.isoformat() if check else None,
+        "last_checked": _iso(record.check.checked_at if record.check else None),
+        "error": check.error if check else None,
     }
 
 
-def _status(record: ProviderRecord) -> str:
-    """`unknown` before the first check."""
-    if record.breaker.state is BreakerState.OPEN:
-        return "unhealthy"
-    if record.check is None:
+def _breaker(breaker: Breaker) -> dict[str, Any]:
+    """`cause` and `retry_at`, when a probe may start, only while it is not closed."""
+    shown = {
+        "state": breaker.state.value,
+        "failure_count": breaker.failure_count,
+        "last_failure": _iso(breaker.last_failure),
+    }
+    if breaker.state is BreakerState.CLOSED:
+        return shown
+    return {**shown, "cause": breaker.cause, "retry_at": _iso(breaker.retry_at)}
+
+
+def _iso(moment: datetime | None) -> str | None:
+    return moment.isoformat() if moment else None
+
+
+def _status(record: ProviderRecord, check: CheckResult | None) -> str:
+    """By the breaker, then by the last check: a check that was refused does not say that requests would be. `unknown`
+    before the first check, and when the last one was long ago.
+    """
+    if record.breaker.state is not BreakerState.CLOSED:
+        return "unhealthy" if record.breaker.state is BreakerState.OPEN else "degraded"
+    if check is None:
         return "unknown"
-    return "healthy" if record.check.healthy else "unhealthy"
+    if check.healthy:
+        return "healthy"
+    return "unhealthy" if check.conclusive else "degraded"

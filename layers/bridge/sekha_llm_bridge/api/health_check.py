@@ -1,66 +1,127 @@
-"""The scheduled check: asks every provider for its model list, all at the same time, and records who answered."""
+"""The scheduled check: calls every provider at the same time for nothing, records who answered, and feeds the breakers.
+
+A breaker whose probe is due is probed here, as often as it takes to close it, so that a provider that is back is found
+out without any user's request. Nothing that one provider does, or the table, keeps the others from being checked.
+"""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from sekha_llm_bridge.bootstrap import Bridge, bridge
-from sekha_llm_bridge.config.models import ProviderConfig
-from sekha_llm_bridge.errors import BridgeError, ProviderTimeout
-from sekha_llm_bridge.observability import logger, where
+from sekha_llm_bridge.errors import AdapterFault, CredentialsRejected, ProviderError, ProviderTimeout
+from sekha_llm_bridge.observability import Metric, count, logger, where
 from sekha_llm_bridge.providers import has_adapter
-from sekha_llm_bridge.resilience import CheckResult
-from sekha_llm_bridge.resilience.records import StoreUnavailable
+from sekha_llm_bridge.resilience import (
+    BreakerState,
+    CheckResult,
+    Permit,
+    ProviderRecord,
+    Refusal,
+    Source,
+    Verdict,
+    Watch,
+)
+from sekha_llm_bridge.resilience.breaker import VERDICTS
 
 PROBE_S = 5.0
+_REFRESH_S = 3.0
+_PATIENCE_S = 2.0  # for the table: nobody waits for the check
+_LONGEST_WAIT_S = 10.0  # for a probe that is due before the next check; a failed one reopens the breaker for a minute
+_LAST_PROBE_S = 20.0  # none starts later, so that the function ends in its time
+
+
+@dataclass(frozen=True, slots=True)
+class _Finding:
+    """What one call came to; `failure` is None when the provider answered."""
+
+    failure: ProviderError | None
+    latency_ms: int
+
+    @property
+    def verdict(self) -> Verdict:
+        """What it says of the provider."""
+        return Verdict.SUCCESS if self.failure is None else VERDICTS[self.failure.breaker]
 
 
 async def check_all(bridge: Bridge) -> dict[str, Any]:
     """Probes every provider that has an adapter; one that hangs delays nobody. Returns id → status and latency."""
-    configs = [config for config in bridge.settings.providers if has_adapter(config.provider_type)]
-    results = await asyncio.gather(*(_check(config, bridge) for config in configs))
-    await _record(results, bridge)
-    unhealthy = {result.provider_id: result.error for result in results if not result.healthy}
-    logger().info("health check", extra={"providers": len(results), "unhealthy": unhealthy})
+    provider_ids = [config.id for config in bridge.settings.providers if has_adapter(config.provider_type)]
+    results = await asyncio.gather(*(_check(provider_id, bridge) for provider_id in provider_ids))
+    _tell(results, bridge)
     return {result.provider_id: _summary(result) for result in results}
 
 
-async def _check(config: ProviderConfig, bridge: Bridge) -> CheckResult:
-    started_s = bridge.clock.monotonic_s()
-    error = await _probe(config.id, bridge)
-    latency_ms = round((bridge.clock.monotonic_s() - started_s) * 1000)
-    return CheckResult(
-        provider_id=config.id,
-        healthy=error is None,
-        latency_ms=latency_ms if error is None else None,
+async def _check(provider_id: str, bridge: Bridge) -> CheckResult:
+    """Probes once, and where that is half of what closes a breaker, again."""
+    watch = await bridge.breakers.watch(patience_s=_PATIENCE_S)
+    began_s = bridge.clock.monotonic_s()
+    for _ in range(bridge.settings.routing.circuit_breaker.success_threshold):
+        finding = await _probe_with_leave(provider_id, bridge, watch)
+        breaker = bridge.breakers.records.get(provider_id, ProviderRecord()).breaker
+        has_time = bridge.clock.monotonic_s() - began_s < _LAST_PROBE_S
+        if finding.failure or breaker.state is not BreakerState.HALF_OPEN or not has_time:
+            break
+    result = CheckResult(
+        provider_id=provider_id,
+        healthy=finding.failure is None,
+        latency_ms=None if finding.failure else finding.latency_ms,
         checked_at=bridge.clock.now(),
-        error=error,
+        error=finding.failure.code if finding.failure else None,
+        conclusive=finding.verdict in {Verdict.SUCCESS, Verdict.FAILURE},
     )
+    await watch.record_check(result)
+    return result
 
 
-async def _probe(provider_id: str, bridge: Bridge) -> str | None:
-    """The code of what went wrong, or None."""
+async def _probe_with_leave(provider_id: str, bridge: Bridge, watch: Watch) -> _Finding:
+    """Calls the provider in any case, because the call is free; without the breaker's leave it does not count."""
+    permit = await _leave(provider_id, bridge, watch)
+    started_s = bridge.clock.monotonic_s()
+    failure = await _probe(provider_id, bridge)
+    if isinstance(failure, CredentialsRejected) and await bridge.providers.refresh(provider_id, timeout_s=_REFRESH_S):
+        failure = await _probe(provider_id, bridge)
+    finding = _Finding(failure, round((bridge.clock.monotonic_s() - started_s) * 1000))
+    if isinstance(permit, Permit):
+        await watch.report(permit, finding.verdict, cause=failure.code if failure else "")
+    return finding
+
+
+async def _leave(provider_id: str, bridge: Bridge, watch: Watch) -> Permit | Refusal:
+    """Where the next probe is due soon, waits for it: otherwise a breaker that a check has reopened would be probed by
+    every second check only.
+    """
+    lasts_s = PROBE_S + _REFRESH_S + PROBE_S
+    leave = await watch.ask(provider_id, lasts_s=lasts_s, source=Source.CHECK)
+    if isinstance(leave, Permit) or leave.state is not BreakerState.OPEN or leave.retry_after_s > _LONGEST_WAIT_S:
+        return leave
+    await bridge.clock.sleep(leave.retry_after_s)
+    return await watch.ask(provider_id, lasts_s=lasts_s, source=Source.CHECK)
+
+
+async def _probe(provider_id: str, bridge: Bridge) -> ProviderError | None:
+    """What went wrong, or None."""
     try:
         async with asyncio.timeout(PROBE_S):
             await bridge.providers.get(provider_id).probe(timeout_s=PROBE_S)
     except TimeoutError:
-        return ProviderTimeout.code
-    except BridgeError as exc:
-        return exc.code
+        return ProviderTimeout(f"no answer within {PROBE_S} s")
+    except ProviderError as exc:
+        return exc
     except Exception as exc:  # noqa: BLE001 — a mistake in one adapter must not cost the others their check
         logger().error("unexpected error in a check", extra={"provider": provider_id, "where": where(exc)})
-        return BridgeError.code
+        return AdapterFault("the bridge could not check this provider; its log says where")
     return None
 
 
-async def _record(results: list[CheckResult], bridge: Bridge) -> None:
-    """Keeps what was found; at the first sign that the store does not answer, gives up until the next check."""
-    try:
-        async with asyncio.TaskGroup() as writes:
-            for result in results:
-                writes.create_task(asyncio.to_thread(bridge.health.record_check, result))
-    except* StoreUnavailable as failures:
-        logger().warning("health store unavailable", extra={"reason": str(failures.exceptions[0])})
+def _tell(results: Sequence[CheckResult], bridge: Bridge) -> None:
+    """One log line, and the two gauges that the alarms watch: who may answer, and whose breaker is not closed."""
+    unhealthy = {result.provider_id: result.error for result in results if not result.healthy}
+    logger().info("health check", extra={"providers": len(results), "unhealthy": unhealthy})
+    count(Metric.HEALTHY_PROVIDERS, sum(result.healthy or not result.conclusive for result in results))
+    states = [record.breaker.state for record in bridge.breakers.records.values()]
+    count(Metric.OPEN_BREAKERS, sum(state is not BreakerState.CLOSED for state in states))
 
 
 def _summary(result: CheckResult) -> dict[str, Any]:

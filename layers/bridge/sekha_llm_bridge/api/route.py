@@ -52,7 +52,8 @@ async def explain(request: Request) -> Response:
     question = checked(RouteQuestion, body)
     if question.task is None and question.messages is None:
         raise InvalidRequest("task: field required, unless there are `messages`", param="task")
-    the_plan = plan(_route_request(question, body, bridge), bridge.catalog, bridge.limits())
+    wanted = _route_request(question, body, bridge)
+    the_plan = plan(wanted, bridge.catalog, bridge.limits(await bridge.breakers.watch()))
     try:
         require_candidates(the_plan)
     except BridgeError as exc:

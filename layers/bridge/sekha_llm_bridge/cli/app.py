@@ -17,6 +17,9 @@ app = typer.Typer(
 # `up` hands everything on, `--help` too.
 _PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 
+# Of `health --interval`. The longest is a day: no machine waits for `inf` or `nan`.
+_SHORTEST_S, _LONGEST_S = 0.5, 86_400.0
+
 ConfigPath = Annotated[
     Path | None, typer.Argument(help="The YAML file; by default the one of LLM_CONFIG_PATH, else the bundled one.")
 ]
@@ -32,6 +35,12 @@ def _print_version(asked: bool) -> None:  # noqa: FBT001 — the form that typer
 
 
 Version = Annotated[bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")]
+
+
+def _check_interval(seconds: float) -> float:
+    if not _SHORTEST_S <= seconds <= _LONGEST_S:
+        raise typer.BadParameter(f"{seconds:g} is not between {_SHORTEST_S:g} and {_LONGEST_S:g} seconds")
+    return seconds
 
 
 @app.callback()
@@ -71,3 +80,35 @@ def schema() -> None:
     from sekha_llm_bridge.config.schema import schema_text
 
     sys.stdout.write(schema_text())
+
+
+@app.command("health")
+def health(
+    *,
+    url: Annotated[
+        str, typer.Option(envvar="SEKHA_BRIDGE_URL", metavar="URL", help="The bridge; /v1 at the end does no harm.")
+    ] = "http://127.0.0.1:8000",
+    api_key: Annotated[
+        str | None, typer.Option(envvar="SEKHA_BRIDGE_API_KEY", metavar="KEY", help="Where the bridge asks for one.")
+    ] = None,
+    interval: Annotated[
+        float, typer.Option(metavar="SECONDS", callback=_check_interval, help="Between two reports; at least 0.5.")
+    ] = 2.0,
+    once: Annotated[bool, typer.Option("--once", help="Show one report and end, on a terminal too.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one report as the bridge gave it, for scripts.")
+    ] = False,
+) -> None:
+    """Show how the providers do: on a terminal a live table until Ctrl-C, else one report.
+
+    Exit codes:
+    0 healthy
+    1 degraded
+    2 unhealthy, or an option is wrong
+    3 no report: the bridge cannot be reached, or what answers is no health report
+
+    Ctrl-C ends the live table with the code of the last report.
+    """
+    from sekha_llm_bridge.cli.health.command import run
+
+    raise typer.Exit(run(url, api_key, interval_s=interval, once=once, as_json=as_json))

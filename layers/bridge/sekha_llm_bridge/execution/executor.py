@@ -21,9 +21,10 @@ from sekha_llm_bridge.execution.deadline import Deadline
 from sekha_llm_bridge.execution.receipt import Receipt
 from sekha_llm_bridge.execution.run import Run
 from sekha_llm_bridge.execution.verdict import SHORTEST_ATTEMPT_S, exhausted, out_of_time, require_candidates
-from sekha_llm_bridge.observability import alert, logger, where
+from sekha_llm_bridge.observability import Metric, alert, count, logger, where
 from sekha_llm_bridge.providers import Provider, ProviderDirectory
-from sekha_llm_bridge.resilience import Breakers, Cooldowns
+from sekha_llm_bridge.resilience import Cooldowns, Permit, Refusal, Verdict, Watch
+from sekha_llm_bridge.resilience.breaker import VERDICTS
 from sekha_llm_bridge.routing import Candidate, RoutePlan
 from sekha_llm_bridge.usage import Usage
 
@@ -65,65 +66,71 @@ class Executor:
         providers: ProviderDirectory,
         clock: Clock,
         *,
-        breakers: Breakers,
         cooldowns: Cooldowns,
         auto_fallback: bool = True,
         jitter: Callable[[], float] = _SYSTEM_RANDOM.random,
     ) -> None:
         self._providers = providers
         self._clock = clock
-        self._breakers = breakers
         self._cooldowns = cooldowns
         self._auto_fallback = auto_fallback
         self._jitter = jitter
 
     async def perform(
-        self, plan: RoutePlan, call: Call[A], deadline: Deadline, *, allow_fallback: bool = True
+        self, plan: RoutePlan, call: Call[A], deadline: Deadline, watch: Watch, *, allow_fallback: bool = True
     ) -> Outcome[A]:
         """The first usable answer down the plan. Every attempt may be billed by its provider; together they stay
-        within the plan's limit.
+        within the plan's limit. Each has the leave of its provider's breaker, which `watch` gives and which learns what
+        came of it.
 
         Raises what the plan's emptiness means, `Unavailable` when nothing answered, or the `ProviderError` of a
         fault that would be the same everywhere; each with the attempts made.
         """
+        for provider_id in sorted(plan.turned_away):
+            count(Metric.REJECTIONS, provider=provider_id)
         require_candidates(plan)
         most = len(plan.ranked) if allow_fallback and self._auto_fallback else 1
         run = Run(plan, most, self._clock, self._clock.monotonic_s())
         try:
-            return await self._descend(run, call, deadline)
+            return await self._descend(run, call, deadline, watch)
         except BridgeError as exc:
             run.tell(exc)
             raise
 
-    async def _descend(self, run: Run, call: Call[A], deadline: Deadline) -> Outcome[A]:
-        for entry in run.plan.ranked[: run.most]:
+    async def _descend(self, run: Run, call: Call[A], deadline: Deadline, watch: Watch) -> Outcome[A]:
+        for entry in run.plan.ranked:
             candidate = run.next_offer(entry)
             if candidate is None:
                 continue
             if deadline.remaining_s() < SHORTEST_ATTEMPT_S:
                 raise out_of_time()
-            answer = await self._try(candidate, call, deadline, run)
-            if answer is not None:
+            permit = await watch.ask(entry.provider.id, lasts_s=_longest_s(candidate, deadline))
+            if isinstance(permit, Refusal):
+                count(Metric.REJECTIONS, provider=entry.provider.id)
+                run.refused(entry, permit)
+                continue
+            try:
+                answer = await self._try(candidate, call, deadline, run)
+            except ProviderError as exc:
+                await self._learn(permit, candidate, exc, watch)
+                if not exc.try_next:
+                    raise
+            else:
+                await watch.report(permit, Verdict.SUCCESS)
                 return Outcome(answer, candidate, run.receipt(candidate))
         raise exhausted(run, deadline)
 
-    async def _try(self, candidate: Candidate, call: Call[A], deadline: Deadline, run: Run) -> A | None:
-        """The answer, or None when the next candidate may be tried; the same one is tried again at most once.
-
-        That is after a connection that could not be made, when nothing was sent, and after a rejected key, when the
-        secrets fetched anew have changed.
+    async def _try(self, candidate: Candidate, call: Call[A], deadline: Deadline, run: Run) -> A:
+        """The answer. The same candidate is tried again at most once: after a connection that could not be made, when
+        nothing was sent, and after a rejected key, when the secrets fetched anew have changed.
         """
-        for may_repeat in (True, False):
-            started_s = self._clock.monotonic_s()
-            try:
-                return await self._timed(candidate, call, deadline, run)
-            except ProviderError as exc:
-                if not exc.try_next:
-                    raise
-                if not (may_repeat and await self._is_worth_repeating(exc, candidate, started_s, deadline)):
-                    self._learn(candidate, exc)
-                    return None
-        return None
+        started_s = self._clock.monotonic_s()
+        try:
+            return await self._timed(candidate, call, deadline, run)
+        except ProviderError as exc:
+            if not (exc.try_next and await self._is_worth_repeating(exc, candidate, started_s, deadline)):
+                raise
+        return await self._timed(candidate, call, deadline, run)
 
     async def _is_worth_repeating(
         self, failure: ProviderError, candidate: Candidate, started_s: float, deadline: Deadline
@@ -148,14 +155,14 @@ class Executor:
         changed = await self._providers.refresh(candidate.entry.provider.id, timeout_s=allowed_s)
         return changed and deadline.remaining_s() >= SHORTEST_ATTEMPT_S
 
-    def _learn(self, candidate: Candidate, failure: ProviderError) -> None:
+    async def _learn(self, permit: Permit, candidate: Candidate, failure: ProviderError, watch: Watch) -> None:
         """What the next requests should know of this one's failure."""
         provider_id, model_id = candidate.entry.key
         if isinstance(failure, ProviderRateLimited) and failure.retry_after_s is not None:
             self._cooldowns.cool(provider_id, model_id, failure.retry_after_s)
         if failure.breaker is BreakerEffect.OPEN:
-            self._breakers.open(provider_id, failure.code)
             alert(provider_id, failure.code)
+        await watch.report(permit, VERDICTS[failure.breaker], cause=failure.code)
 
     async def _timed(self, candidate: Candidate, call: Call[A], deadline: Deadline, run: Run) -> A:
         provider = candidate.entry.provider
@@ -173,6 +180,12 @@ class Executor:
             raise failure from exc
         run.answered(candidate, answer.usage, started_s)
         return answer
+
+
+def _longest_s(candidate: Candidate, deadline: Deadline) -> float:
+    """How long a candidate can take at most: as a probe, so long nobody else probes its provider."""
+    once_s = min(candidate.entry.provider.timeout_secs, deadline.remaining_s())
+    return min(once_s + _QUICK_S + _LONGEST_REFRESH_S + once_s, deadline.remaining_s())
 
 
 def _unforeseen(exc: Exception, provider_id: str, allowed_s: float, within: asyncio.Timeout) -> ProviderError:

@@ -8,7 +8,9 @@ from sekha_llm_bridge.clock import Clock
 from sekha_llm_bridge.errors import BridgeError, ContextLengthExceeded, ProviderError
 from sekha_llm_bridge.execution.receipt import Attempt, Receipt
 from sekha_llm_bridge.pricing import usd_text
+from sekha_llm_bridge.resilience import Refusal
 from sekha_llm_bridge.routing import Candidate, CatalogModel, Exclusion, RoutePlan
+from sekha_llm_bridge.routing.requirements import shut_out
 from sekha_llm_bridge.usage import Usage
 
 NOTHING = Decimal(0)
@@ -19,7 +21,7 @@ Bill = tuple[Decimal | None, Decimal | None]
 @dataclass
 class Run:
     """The attempts of one request so far. `most` is how many of the plan may be tried; `passed_over` are those that
-    turned out not worth it.
+    turned out not worth it, or that a circuit breaker refused.
     """
 
     plan: RoutePlan
@@ -36,8 +38,10 @@ class Run:
         """What to ask this model for now; None when after what has happened it is not worth a try.
 
         A provider that refused the connection or the key would do so again. After a prompt was too long for one model
-        only a strictly larger window is worth a try. And what failed attempts have cost, or may have, is spent.
+        only a strictly larger window is worth a try. What failed attempts have cost, or may have, is spent.
         """
+        if len({(tried.provider_id, tried.model_id) for tried in self.attempts}) == self.most:
+            return None
         if entry.provider.id in self._spoilt or entry.window <= self._too_small:
             return None
         offer = self.plan.offer(entry, spent_usd=self.spent_usd)
@@ -45,6 +49,10 @@ class Run:
             return offer
         self.passed_over.append((entry, offer))
         return None
+
+    def refused(self, entry: CatalogModel, refusal: Refusal) -> None:
+        """Notes that the provider's breaker let nobody through after all: since the plan was made, it has changed."""
+        self.passed_over.append((entry, shut_out(refusal)))
 
     def failed(self, candidate: Candidate, failure: ProviderError, started_s: float) -> None:
         """Notes a failed attempt, with what it cost or may have cost."""

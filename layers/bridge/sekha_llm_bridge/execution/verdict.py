@@ -27,6 +27,7 @@ SHORTEST_ATTEMPT_S = 0.2  # nothing is sent that could hardly be answered
 _USUAL_PAUSE_S = 1.0
 _WAITING = (Barrier.BREAKER, Barrier.COOLING)
 _NAMED = 3  # of many models with the same fault, so many are named
+LeftOut = tuple[CatalogModel, Exclusion]
 
 
 def require_candidates(plan: RoutePlan) -> None:
@@ -34,11 +35,11 @@ def require_candidates(plan: RoutePlan) -> None:
     if plan.ranked:
         return
     if waiting := [*plan.excluded_by(Barrier.BREAKER), *plan.excluded_by(Barrier.COOLING)]:
-        raise _come_back(waiting)
+        raise _come_back(_left_out(waiting))
     if costly := plan.excluded_by(Barrier.COST):
         raise _too_dear(plan, costly)
-    faults = ((row.entry, row.exclusion) for row in plan.listings if row.exclusion)
-    raise NoCapableModel(f"no configured model can do this: {_grouped(faults) or 'no model is configured'}")
+    faults = _grouped(_left_out(plan.listings))
+    raise NoCapableModel(f"no configured model can do this: {faults or 'no model is configured'}")
 
 
 def out_of_time() -> BridgeError:
@@ -48,8 +49,10 @@ def out_of_time() -> BridgeError:
 
 
 def exhausted(run: Run, deadline: Deadline) -> BridgeError:
-    """What it means that no candidate answered; at least one was tried."""
+    """What it means that no candidate answered. Where none was even tried, their breakers let nobody through."""
     failures = [failure for _, failure in run.failures]
+    if not failures:
+        return _come_back([*run.passed_over, *_left_out(run.plan.excluded_by(Barrier.BREAKER))])
     last = failures[-1]
     # That a prompt was too long for a small model says nothing of why a larger one did not answer.
     others = [failure for failure in failures if not isinstance(failure, ContextLengthExceeded)]
@@ -70,7 +73,7 @@ def _with_larger_windows_out_of_reach(run: Run, last: ProviderError) -> BridgeEr
     largest = max(entry.window for entry, _ in run.failures)
     beyond = [row for row in run.plan.listings if row.exclusion and row.entry.window > largest]
     if waiting := [row for row in beyond if row.exclusion and row.exclusion.barrier in _WAITING]:
-        return _come_back(waiting)
+        return _come_back(_left_out(waiting))
     if costly := [row for row in beyond if row.exclusion and row.exclusion.barrier is Barrier.COST]:
         return _too_dear(run.plan, costly)
     return last
@@ -80,14 +83,17 @@ def _what_failed(entry: CatalogModel, failure: ProviderError) -> str:
     return f"{entry.provider.id}: {failure.message}" + (f"; {failure.remedy}" if failure.remedy else "")
 
 
-def _come_back(waiting: Sequence[Listing]) -> Unavailable:
-    soonest_s = min(row.exclusion.retry_after_s or _USUAL_PAUSE_S for row in waiting if row.exclusion)
-    barriers = {row.exclusion.barrier for row in waiting if row.exclusion}
+def _left_out(rows: Iterable[Listing]) -> list[LeftOut]:
+    return [(row.entry, row.exclusion) for row in rows if row.exclusion]
+
+
+def _come_back(waiting: Sequence[LeftOut]) -> Unavailable:
+    soonest_s = min(exclusion.retry_after_s or _USUAL_PAUSE_S for _, exclusion in waiting)
+    barriers = {exclusion.barrier for _, exclusion in waiting}
     if barriers == {Barrier.COOLING}:
         return _limited(soonest_s)
     state = "has an open circuit breaker" + (" or limits its rate" if Barrier.COOLING in barriers else "")
-    names = _grouped((row.entry, row.exclusion) for row in waiting if row.exclusion)
-    message = f"every provider that could answer {state} ({names}); {_again(soonest_s)}"
+    message = f"every provider that could answer {state} ({_grouped(waiting)}); {_again(soonest_s)}"
     return NoProviderAvailable(message, retry_after_s=soonest_s)
 
 
@@ -129,11 +135,11 @@ def _not_tried(run: Run) -> str:
     """Who else could have answered, but for cost or breakers."""
     barriers = (Barrier.COST, Barrier.BREAKER, Barrier.COOLING)
     rows = (row for barrier in barriers for row in run.plan.excluded_by(barrier))
-    left_out = [*run.passed_over, *((row.entry, row.exclusion) for row in rows if row.exclusion)]
+    left_out = [*run.passed_over, *_left_out(rows)]
     return f"; not tried was {_grouped(left_out)}" if left_out else ""
 
 
-def _grouped(left_out: Iterable[tuple[CatalogModel, Exclusion]]) -> str:
+def _grouped(left_out: Iterable[LeftOut]) -> str:
     """`a/x, a/y: cannot see images; b/z: …`, with no more than a few names for each reason."""
     groups: dict[str, list[str]] = {}
     for entry, exclusion in left_out:

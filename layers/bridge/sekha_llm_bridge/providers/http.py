@@ -9,6 +9,7 @@ import orjson
 
 from sekha_llm_bridge.clock import Clock
 from sekha_llm_bridge.config.models import ProviderConfig
+from sekha_llm_bridge.connections import FAILURES, Connections, Reply
 from sekha_llm_bridge.errors import (
     CallerFault,
     ConnectFailed,
@@ -18,17 +19,6 @@ from sekha_llm_bridge.errors import (
     ProviderTimeout,
 )
 from sekha_llm_bridge.providers import failures
-from sekha_llm_bridge.providers.connections import Connections, Reply
-
-FAILURES = (
-    httpcore.TimeoutException,
-    httpcore.NetworkError,
-    httpcore.ProtocolError,
-    httpcore.ProxyError,
-    httpcore.UnsupportedProtocol,
-    httpx.DecodingError,
-)
-"""What an exchange fails with; httpcore's exceptions have no base class of their own."""
 
 _BOM = b"\xef\xbb\xbf"
 
@@ -46,8 +36,8 @@ def headers_of(
 class JsonHttp:
     """Sends JSON and reads JSON."""
 
-    def __init__(self, clock: Clock) -> None:
-        self._connections = Connections(clock)
+    def __init__(self, clock: Clock, connections: Connections | None = None) -> None:
+        self._connections = connections or Connections(clock)
         self._clock = clock
 
     async def post(

@@ -1,30 +1,249 @@
-"""Circuit breakers: whom not to call for now."""
+"""The breakers as one function instance sees them: a snapshot of the table, permits granted and verdicts reported.
 
-from collections.abc import Mapping
+The table is read at most once a second, in one batch, and written only when something is wrong or has been. Where it
+does not answer in the time that a request grants it, the instance goes on by what it last knew, with a breaker of its
+own for each provider, until the table answers again: nobody waits for it, and nothing fails because of it.
+"""
+
+import asyncio
+import secrets
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any, TypeVar
 
 from sekha_llm_bridge.clock import Clock
-from sekha_llm_bridge.resilience.expiring import Expiring
-from sekha_llm_bridge.resilience.records import BreakerState, BreakerView
+from sekha_llm_bridge.config.models import CircuitBreakerConfig
+from sekha_llm_bridge.observability import Metric, count, logger
+from sekha_llm_bridge.resilience.breaker import (
+    Breaker,
+    BreakerState,
+    Lease,
+    Permit,
+    Refusal,
+    Source,
+    Step,
+    Verdict,
+    Write,
+    ask,
+    learn,
+    permit,
+    trip,
+)
+from sekha_llm_bridge.resilience.records import BreakerView, CheckResult, ProviderRecord
+from sekha_llm_bridge.resilience.store import ProviderStore, StoreUnavailable, Written
+
+T = TypeVar("T")
+PATIENCE_S = 0.25
+"""The most that one request waits for the table, all in all."""
+
+_FRESH = timedelta(seconds=1)
+_REST = timedelta(seconds=5)  # how long a table that did not answer is not asked again
+_MOST_RACES = 4  # each lost one is to somebody who changed the breaker, which decides most of them
+_LEASE_MARGIN_S = 2.0
 
 
 class Breakers:
-    """The breakers that this function instance has opened itself, for failures that no waiting mends.
+    """All breakers, for as long as this instance lives. `new_token` gives a text that nobody else has."""
 
-    A rejected key or an empty account opens one at once, for `open_s` seconds; then the provider is tried again.
-    Failures are not counted here.
-    """
+    def __init__(
+        self,
+        store: ProviderStore,
+        provider_ids: Iterable[str],
+        rules: CircuitBreakerConfig,
+        clock: Clock,
+        *,
+        new_token: Callable[[], str] = secrets.token_hex,
+    ) -> None:
+        self._store = store
+        self._provider_ids = tuple(provider_ids)
+        self._rules = rules
+        self._clock = clock
+        self._new_token = new_token
+        self._known: dict[str, ProviderRecord] = {}
+        self._written: set[str] = set()  # since the read that is under way began
+        self._read_at: datetime | None = None
+        self._rests_until: datetime | None = None
+        self._reading = asyncio.Lock()
 
-    def __init__(self, clock: Clock, open_s: float) -> None:
-        self._open: Expiring[str] = Expiring(clock)
-        self._causes: dict[str, str] = {}
-        self._open_s = open_s
+    async def watch(self, *, patience_s: float = PATIENCE_S) -> "Watch":
+        """The breakers for one request, which waits no longer than that for the table; read anew after a second."""
+        patience = _Patience(patience_s, self._clock)
+        await self._refresh(patience)
+        return Watch(self, patience)
 
-    def open(self, provider_id: str, cause: str) -> None:
-        """Opens a provider's breaker; `cause` is the code of the failure."""
-        self._open.hold(provider_id, self._open_s)
-        self._causes[provider_id] = cause
+    @property
+    def records(self) -> Mapping[str, ProviderRecord]:
+        """What is known of each provider that has a record."""
+        return self._known
+
+    @property
+    def is_cut_off(self) -> bool:
+        """Whether the table did not answer just now, so that all of this is what was last known."""
+        return self._rests_until is not None and self._clock.now() < self._rests_until
 
     def views(self) -> Mapping[str, BreakerView]:
         """The breakers that are not closed, by provider id."""
-        left_s = self._open.left_s()
-        return {key: BreakerView(BreakerState.OPEN, seconds, self._causes[key]) for key, seconds in left_s.items()}
+        now = self._clock.now()
+        views = ((provider_id, record.view(now)) for provider_id, record in self._known.items())
+        return {provider_id: view for provider_id, view in views if view is not None}
+
+    async def ask(self, provider_id: str, source: Source, lasts_s: float, patience: "_Patience") -> Permit | Refusal:
+        """See `Watch.ask`."""
+
+        def decide(breaker: Breaker) -> Step | Refusal:
+            now = self._clock.now()
+            until = now + timedelta(seconds=lasts_s + _LEASE_MARGIN_S)
+            return ask(breaker, Lease(self._new_token(), until), now)
+
+        step = await self._carry_out(provider_id, decide, patience)
+        return step if isinstance(step, Refusal) else permit(step.after, provider_id, source)
+
+    async def report(self, held: Permit, verdict: Verdict, cause: str, patience: "_Patience") -> None:
+        """See `Watch.report`."""
+        rules = self._rules
+        step = await self._carry_out(
+            held.provider_id,
+            lambda breaker: learn(breaker, held, verdict, self._clock.now(), rules, cause=cause),
+            patience,
+        )
+        if isinstance(step, Step) and step.write is Write.ADD_FAILURE:
+            await self._carry_out(held.provider_id, lambda breaker: trip(breaker, self._clock.now(), rules), patience)
+
+    async def record_check(self, result: CheckResult, patience: "_Patience") -> None:
+        """See `Watch.record_check`."""
+        self._remember(result.provider_id, replace(self._record(result.provider_id), check=result))
+        try:
+            await self._asked(self._store.record_check(result), patience)
+        except StoreUnavailable as exc:
+            self._rest(exc)
+
+    async def _refresh(self, patience: "_Patience") -> None:
+        if not self._is_due():
+            return
+        try:
+            await self._asked(self._read(), patience)
+        except StoreUnavailable as exc:
+            self._rest(exc)
+
+    def _is_due(self) -> bool:
+        if self.is_cut_off:
+            return False
+        return self._read_at is None or not timedelta() <= self._clock.now() - self._read_at < _FRESH
+
+    async def _read(self) -> None:
+        """One read at a time; what this instance writes meanwhile is newer than what it finds."""
+        async with self._reading:
+            if not self._is_due():
+                return
+            began, self._written = self._clock.now(), set()
+            found = await self._store.read(self._provider_ids)
+            self._known = {**found, **{provider_id: self._known[provider_id] for provider_id in self._written}}
+            self._read_at = began
+
+    async def _carry_out(
+        self, provider_id: str, decide: Callable[[Breaker], Step | Refusal], patience: "_Patience"
+    ) -> Step | Refusal:
+        """The step that was written, or needed no writing; decided anew wherever somebody else was faster."""
+        before = Breaker()
+        for _ in range(_MOST_RACES):
+            before = self._record(provider_id).breaker
+            step = decide(before)
+            if isinstance(step, Refusal) or step.write is Write.NOTHING:
+                return step
+            written = await self._write(provider_id, before, step, patience)
+            self._remember(provider_id, replace(self._record(provider_id), breaker=written.breaker))
+            if written.done:
+                _tell(provider_id, before, written.breaker)
+                return Step(written.breaker, step.write)
+        return Refusal(before.state, 0.0, before.cause)
+
+    async def _write(self, provider_id: str, before: Breaker, step: Step, patience: "_Patience") -> Written:
+        """Where the table does not answer, this instance has a breaker of its own until it does."""
+        write = self._store.add_failure if step.write is Write.ADD_FAILURE else self._store.replace
+        try:
+            return await self._asked(write(provider_id, before, step.after), patience)
+        except StoreUnavailable as exc:
+            self._rest(exc)
+            return Written(done=True, breaker=step.after)
+
+    async def _asked(self, answer: Coroutine[Any, Any, T], patience: "_Patience") -> T:
+        """Raises `StoreUnavailable` when there is no answer in time, and at once while the table rests."""
+        if self.is_cut_off:
+            answer.close()
+            raise StoreUnavailable("it did not answer a moment ago")
+        return await patience.grant(answer)
+
+    def _record(self, provider_id: str) -> ProviderRecord:
+        return self._known.get(provider_id, ProviderRecord())
+
+    def _remember(self, provider_id: str, record: ProviderRecord) -> None:
+        self._known = {**self._known, provider_id: record}
+        self._written.add(provider_id)
+
+    def _rest(self, reason: StoreUnavailable) -> None:
+        if self.is_cut_off:
+            return
+        self._rests_until = self._clock.now() + _REST
+        logger().warning("breaker table unavailable", extra={"reason": str(reason)})
+        count(Metric.TABLE_UNAVAILABLE)
+
+
+class Watch:
+    """The breakers as one request sees them, and acts on them."""
+
+    def __init__(self, breakers: Breakers, patience: "_Patience") -> None:
+        self._breakers = breakers
+        self._patience = patience
+
+    def views(self) -> Mapping[str, BreakerView]:
+        """The breakers that are not closed, by provider id."""
+        return self._breakers.views()
+
+    async def ask(self, provider_id: str, *, lasts_s: float, source: Source = Source.REQUEST) -> Permit | Refusal:
+        """Leave to call the provider, for a call that takes no longer than `lasts_s`. Where a probe is due it takes the
+        lease, which one conditional write decides; a closed breaker writes nothing.
+        """
+        return await self._breakers.ask(provider_id, source, lasts_s, self._patience)
+
+    async def report(self, held: Permit, verdict: Verdict, *, cause: str = "") -> None:
+        """What came of the call. A success on a breaker that nothing is wrong with writes nothing."""
+        await self._breakers.report(held, verdict, cause, self._patience)
+
+    async def record_check(self, result: CheckResult) -> None:
+        """Keeps the result of a scheduled check."""
+        await self._breakers.record_check(result, self._patience)
+
+
+class _Patience:
+    """How long one request may still wait for the table, all its questions together."""
+
+    def __init__(self, seconds: float, clock: Clock) -> None:
+        self._left_s = seconds
+        self._clock = clock
+
+    async def grant(self, answer: Awaitable[T]) -> T:
+        """Raises `StoreUnavailable` when the time is up."""
+        started_s = self._clock.monotonic_s()
+        try:
+            async with asyncio.timeout(max(0.0, self._left_s)):
+                return await answer
+        except TimeoutError:
+            raise StoreUnavailable("no answer in time") from None
+        finally:
+            self._left_s -= self._clock.monotonic_s() - started_s
+
+
+def _tell(provider_id: str, before: Breaker, after: Breaker) -> None:
+    """Logs and counts a change that matters to whoever operates the bridge."""
+    if after.epoch == before.epoch:
+        return
+    if after.state is BreakerState.OPEN:
+        fields = {"provider": provider_id, "cause": after.cause, "failures": after.failure_count}
+        logger().warning("circuit breaker opened", extra={**fields, "was": before.state.value})
+        count(Metric.OPENED, provider=provider_id, cause=after.cause)
+    elif after.state is BreakerState.CLOSED:
+        logger().info("circuit breaker closed", extra={"provider": provider_id})
+        count(Metric.CLOSED, provider=provider_id)
+    elif after.lease is not None:
+        count(Metric.PROBES, provider=provider_id)

@@ -1,44 +1,22 @@
-"""One record for each provider, shared by every function instance."""
+"""What is stored of each provider, shared by every function instance, and what the planner makes of it."""
 
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
-from enum import StrEnum
-from typing import Protocol
+from datetime import datetime, timedelta
+from enum import Enum
 
+from sekha_llm_bridge.resilience.breaker import Breaker, BreakerState, Credit, refusal
 
-class BreakerState(StrEnum):
-    """Closed lets requests through, open does not, half-open lets one probe through."""
-
-    CLOSED = "closed"
-    OPEN = "open"
-    HALF_OPEN = "half_open"
-
-
-@dataclass(frozen=True, slots=True)
-class BreakerStatus:
-    """A breaker as a caller sees it."""
-
-    state: BreakerState = BreakerState.CLOSED
-    failure_count: int = 0
-    last_failure: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class BreakerView:
-    """A breaker as the planner sees it; `retry_after_s` says when one that is open may let a request through again,
-    `cause` is the code of the failure that opened it.
-    """
-
-    state: BreakerState
-    retry_after_s: float = 0.0
-    cause: str = ""
+_UNTOUCHED = Breaker()
+CHECK_HOLDS = timedelta(seconds=150)
+"""How long a check says anything of its provider: two and a half of its rounds."""
 
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
     """What one scheduled check of one provider found; `latency_ms` is None when it did not answer, `error` is then
     its code.
+
+    A check that was refused, by its key for one, is not `conclusive`: it says nothing of what a request would meet.
     """
 
     provider_id: str
@@ -46,6 +24,29 @@ class CheckResult:
     latency_ms: int | None
     checked_at: datetime
     error: str | None = None
+    conclusive: bool = True
+
+
+class Standing(Enum):
+    """What a breaker that is not closed means for a plan."""
+
+    SHUT_OUT = "shut_out"
+    LAST_RESORT = "last_resort"
+    ON_PROBE = "on_probe"
+
+
+@dataclass(frozen=True, slots=True)
+class BreakerView:
+    """A breaker that is not closed, as the planner sees it.
+
+    One that is shut out may let a request through in `retry_after_s`. One whose probe is due is a last resort while
+    scheduled checks look after it, and in its usual place where none does. `cause` is the code of the last failure.
+    """
+
+    state: BreakerState
+    standing: Standing = Standing.SHUT_OUT
+    retry_after_s: float = 0.0
+    cause: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,20 +54,23 @@ class ProviderRecord:
     """What is stored of one provider; `check` is None before the first check."""
 
     check: CheckResult | None = None
-    breaker: BreakerStatus = BreakerStatus()
+    breaker: Breaker = _UNTOUCHED
 
+    def fresh_check(self, now: datetime) -> CheckResult | None:
+        """The last check, unless it is too old to say anything."""
+        return self.check if self.check and now - self.check.checked_at < CHECK_HOLDS else None
 
-class HealthStore(Protocol):
-    """Where the records are. Methods block for a short, bounded time; call them in a thread."""
+    def view(self, now: datetime) -> BreakerView | None:
+        """How the planner sees the breaker; None for a closed one."""
+        breaker = self.breaker
+        if breaker.state is BreakerState.CLOSED:
+            return None
+        if (refused := refusal(breaker, now)) is not None:
+            return BreakerView(breaker.state, Standing.SHUT_OUT, refused.retry_after_s, breaker.cause)
+        standing = Standing.LAST_RESORT if self._is_looked_after(now) else Standing.ON_PROBE
+        return BreakerView(breaker.state, standing, 0.0, breaker.cause)
 
-    def read(self, provider_ids: Iterable[str]) -> Mapping[str, ProviderRecord]:
-        """The record of each provider that has one. Raises `StoreUnavailable`."""
-        ...
-
-    def record_check(self, result: CheckResult) -> None:
-        """Keeps the result of a check; the breaker's part of the record is left as it is. Raises `StoreUnavailable`."""
-        ...
-
-
-class StoreUnavailable(Exception):
-    """The store did not answer in its time."""
+    def _is_looked_after(self, now: datetime) -> bool:
+        """Whether the scheduled checks will find out that the provider is back, so that no request need risk it."""
+        check = self.fresh_check(now)
+        return check is not None and check.conclusive and self.breaker.checks is not Credit.MISLED

@@ -30,8 +30,8 @@ from sekha_llm_bridge.routing.requirements import (
 class RoutePlan:
     """Which models to try for a request, in which order, and why the others not.
 
-    `ranked` are those that can answer now and fit the limit, first to last. The rest is worked out from it when it is
-    looked at.
+    `ranked` are those that can answer now and fit the limit, first to last; `turned_away` the providers of others that
+    only a circuit breaker keeps out. The rest is worked out from it when it is looked at.
     """
 
     request: RouteRequest
@@ -40,6 +40,7 @@ class RoutePlan:
     limit_usd: Decimal | None
     space: str | None
     ranked: tuple[CatalogModel, ...]
+    turned_away: frozenset[str] = frozenset()
 
     def offer(self, entry: CatalogModel, *, spent_usd: Decimal) -> Candidate | Exclusion:
         """What to ask this model for when so much of the limit is spent; an exclusion when too little is left."""
@@ -98,7 +99,8 @@ class RoutePlan:
     @cached_property
     def _requirements(self) -> tuple[Requirement, ...]:
         wanted = _requirements(self.request, self.limits, self.limit_usd, self.space)
-        return (*usable_at_all(self.request), *wanted)
+        # Availability last, so that only those are told to be waited for that waiting would help.
+        return (*usable_at_all(self.request), *wanted, *availability(self.limits))
 
     def _exclusion(self, entry: CatalogModel) -> Exclusion:
         """Why a model is not ranked. What meets everything all the same is in the plan already, by the same name."""
@@ -118,12 +120,21 @@ def plan(request: RouteRequest, catalog: Catalog, limits: Limits) -> RoutePlan:
     limit_usd = _lower(request.max_cost_usd, limits.max_cost_usd)
     ranked = _rank(catalog.usable[request.task], request, catalog, limits)
     space = _space(request, catalog, ranked)
-    for requirement in _requirements(request, limits, limit_usd, space):
-        met = requirement.met
-        ranked = [entry for entry in ranked if met(entry)]
+    ranked = _meeting(_requirements(request, limits, limit_usd, space), ranked)
+    turned_away = limits.shut_out.keys() & {entry.provider.id for entry in ranked} if limits.breakers else ()
+    ranked = _meeting(availability(limits), ranked)
     if catalog.repeated:
         ranked = _once_each(ranked)
-    return RoutePlan(request, catalog, limits, limit_usd, space, tuple(ranked))
+    if last := limits.last_resorts:
+        ranked.sort(key=lambda entry: entry.provider.id in last)
+    return RoutePlan(request, catalog, limits, limit_usd, space, tuple(ranked), frozenset(turned_away))
+
+
+def _meeting(requirements: Iterable[Requirement], entries: list[CatalogModel]) -> list[CatalogModel]:
+    for requirement in requirements:
+        met = requirement.met
+        entries = [entry for entry in entries if met(entry)]
+    return entries
 
 
 def _once_each(ranked: list[CatalogModel]) -> list[CatalogModel]:
@@ -139,7 +150,6 @@ def _requirements(
 ) -> Iterator[Requirement]:
     yield from fitness(request, space)
     yield from affordability(request, limits, limit_usd)
-    yield from availability(limits)  # last, so that only those are told to be waited for that waiting would help
 
 
 def _unmet(entry: CatalogModel, requirements: Iterable[Requirement]) -> Exclusion | None:

@@ -6,7 +6,7 @@ from decimal import Decimal
 
 from sekha_llm_bridge.config.models import Task
 from sekha_llm_bridge.pricing import TokenCount
-from sekha_llm_bridge.resilience import BreakerView
+from sekha_llm_bridge.resilience import BreakerView, Standing
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,3 +62,13 @@ class Limits:
     min_output_tokens: int = 64
     breakers: Mapping[str, BreakerView] = field(default_factory=dict)
     cooling_s: Mapping[tuple[str, str], float] = field(default_factory=dict)
+
+    @property
+    def shut_out(self) -> Mapping[str, BreakerView]:
+        """The breakers that let nobody through now."""
+        return {key: view for key, view in self.breakers.items() if view.standing is Standing.SHUT_OUT}
+
+    @property
+    def last_resorts(self) -> frozenset[str]:
+        """The providers that are tried only when nobody else is left: the scheduled checks probe them."""
+        return frozenset(key for key, view in self.breakers.items() if view.standing is Standing.LAST_RESORT)

@@ -9,7 +9,7 @@ from decimal import Decimal
 
 from sekha_llm_bridge.config.models import Task
 from sekha_llm_bridge.pricing import usd_text
-from sekha_llm_bridge.resilience import BreakerState, BreakerView
+from sekha_llm_bridge.resilience import BreakerState, BreakerView, Refusal
 from sekha_llm_bridge.routing import costing
 from sekha_llm_bridge.routing.catalog import CatalogModel
 from sekha_llm_bridge.routing.plan import Barrier, Exclusion
@@ -56,19 +56,21 @@ def fitness(request: RouteRequest, space: str | None) -> Iterator[Requirement]:
 
 def availability(limits: Limits) -> Iterator[Requirement]:
     """What is known of the providers now."""
-    shut = {key: view for key, view in limits.breakers.items() if view.state is BreakerState.OPEN}
-    if shut:
+    if shut := limits.shut_out:
         yield Requirement(
             lambda entry: entry.provider.id not in shut,
-            lambda entry: _shut_out(shut[entry.provider.id]),
+            lambda entry: shut_out(shut[entry.provider.id]),
         )
     if cooling_s := limits.cooling_s:
         yield Requirement(lambda entry: entry.key not in cooling_s, lambda entry: _cooling(cooling_s[entry.key]))
 
 
-def _shut_out(breaker: BreakerView) -> Exclusion:
+def shut_out(breaker: BreakerView | Refusal) -> Exclusion:
+    """Left out because its provider's breaker lets nobody through now."""
     cause = f" ({breaker.cause})" if breaker.cause else ""
-    return Exclusion(Barrier.BREAKER, f"its provider's circuit breaker is open{cause}", breaker.retry_after_s)
+    is_probed = breaker.state is BreakerState.HALF_OPEN
+    state = "is half-open, and somebody else is probing it" if is_probed else "is open"
+    return Exclusion(Barrier.BREAKER, f"its provider's circuit breaker {state}{cause}", breaker.retry_after_s)
 
 
 def _cooling(left_s: float) -> Exclusion:

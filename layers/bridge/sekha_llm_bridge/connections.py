@@ -1,5 +1,6 @@
-"""Connections to providers, kept between requests: httpx's engine, httpcore, without what httpx does for each request.
+"""Connections to providers and to DynamoDB, kept between requests.
 
+They are httpx's engine, httpcore, without what httpx does for each request.
 httpx's own parts still do what is done once for an address (its URLs know IDNA and IPv6, its `Proxy` the forms of a
 proxy's address) or seldom (its decoders). Not kept are cookies, which no provider's API asks for.
 
@@ -18,6 +19,16 @@ import httpcore
 import httpx
 
 from sekha_llm_bridge.clock import Clock
+
+FAILURES = (
+    httpcore.TimeoutException,
+    httpcore.NetworkError,
+    httpcore.ProtocolError,
+    httpcore.ProxyError,
+    httpcore.UnsupportedProtocol,
+    httpx.DecodingError,
+)
+"""What an exchange fails with; httpcore's exceptions have no base class of their own."""
 
 _CONNECT_S = 3.0
 _WRITE_S = 10.0

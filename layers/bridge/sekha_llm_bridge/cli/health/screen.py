@@ -1,0 +1,197 @@
+"""What is drawn: a heading and a table of the providers. Pure: the same view at the same time is the same picture."""
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from sekha_llm_bridge.cli.health.durations import ago_text, duration_text
+from sekha_llm_bridge.cli.health.report import Breaker, HealthReport, ProviderHealth
+from sekha_llm_bridge.cli.health.view import Outage, View
+
+_STATUS_STYLES = {"healthy": "green", "degraded": "yellow", "unhealthy": "red"}
+_STATE_STYLES = {"closed": "green", "half_open": "yellow", "open": "red"}
+_OTHERWISE = "dim"
+_NOTHING = "–"
+_UNLIMITED = 10_000  # columns
+
+Part = tuple[str, str]  # a text and its style
+Line = Sequence[Part]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One provider at the time of drawing."""
+
+    provider_id: str
+    health: ProviderHealth
+    now: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A heading, and the parts of its cells, which stand beside or below each other."""
+
+    heading: str
+    parts: Callable[[Row], Line]
+    justify: Literal["left", "right"] = "left"
+    may_fold: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Columns, and what stands between the parts of a cell."""
+
+    separator: str
+    columns: tuple[Column, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class HealthScreen:
+    """The whole picture, for rich to print. It takes the first layout that fits the console, else the last."""
+
+    view: View
+    now: datetime
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+        """Rich's protocol. Where the console is not UTF-8, only ASCII is drawn."""
+        for line in _heading(self.view, self.now):
+            yield _text(line, options)
+        if self.view.received is None:
+            return
+        yield ""
+        rows = _rows(self.view.received.report, self.now)
+        yield _table(rows, console, options) if rows else "no provider is configured"
+
+
+def _heading(view: View, now: datetime) -> Iterator[Line]:
+    if view.received is None:
+        yield [(f"waiting for {view.url}" if view.outage is None else view.url, "")]
+    else:
+        report = view.received.report
+        yield [(report.status, f"bold {_STATUS_STYLES[report.status]}"), (f"  {view.url}", "")]
+        yield [(f"version {report.version or 'unknown'}, reported {view.received.at:%Y-%m-%d %H:%M:%S %Z}", "dim")]
+        for note in report.notes or ():
+            yield [(f"note: {note}", "yellow")]
+    if view.outage is not None:
+        yield [(_outage_text(view.outage, now), "red")]
+
+
+def _outage_text(outage: Outage, now: datetime) -> str:
+    lasting = duration_text((now - outage.since).total_seconds())
+    return f"no report since {outage.since:%H:%M:%S} ({lasting}): {outage.reason}"
+
+
+def _rows(report: HealthReport, now: datetime) -> list[Row]:
+    return [Row(provider_id, health, now) for provider_id, health in report.providers.items()]
+
+
+def _table(rows: Sequence[Row], console: Console, options: ConsoleOptions) -> Table:
+    unlimited = options.update(max_width=_UNLIMITED)
+    tables = [_laid_out(rows, layout, options) for layout in _LAYOUTS]
+    fitting = (table for table in tables if console.measure(table, options=unlimited).maximum <= options.max_width)
+    return next(fitting, tables[-1])
+
+
+def _laid_out(rows: Sequence[Row], layout: Layout, options: ConsoleOptions) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in layout.columns:
+        table.add_column(column.heading, justify=column.justify, overflow="fold", no_wrap=not column.may_fold)
+    for row in rows:
+        table.add_row(*(_text(column.parts(row), options, layout.separator) for column in layout.columns))
+    return table
+
+
+def _text(parts: Line, options: ConsoleOptions, separator: str = "") -> Text:
+    texts = [Text(_plain(text, options), style) for text, style in parts]
+    return Text(separator, overflow="fold").join(texts)
+
+
+def _plain(text: str, options: ConsoleOptions) -> str:
+    """`text` without what a terminal would obey, and in ASCII where the console has nothing else."""
+    shown = "".join(character if character.isprintable() else "?" for character in text)
+    return shown.replace(_NOTHING, "-").encode("ascii", "replace").decode() if options.ascii_only else shown
+
+
+def _provider(row: Row) -> Line:
+    return [(row.provider_id, "bold")]
+
+
+def _provider_and_why(row: Row) -> Line:
+    return [*_provider(row), *((f"  {text}", style) for text, style in _why(row) if text)]
+
+
+def _status(row: Row) -> Line:
+    return [_coloured(row.health.status, _STATUS_STYLES)]
+
+
+def _models(row: Row) -> Line:
+    count = row.health.models_count
+    return [_or_nothing(None if count is None else str(count))]
+
+
+def _latency(row: Row) -> Line:
+    latency_ms = row.health.latency_ms
+    return [_or_nothing(None if latency_ms is None else f"{latency_ms:.0f} ms")]
+
+
+def _checked(row: Row) -> Line:
+    checked = row.health.last_checked
+    return [_or_nothing(None if checked is None else ago_text(checked, row.now))]
+
+
+def _breaker(row: Row) -> Line:
+    breaker = row.health.breaker
+    if breaker.state is None:
+        return [_or_nothing(None)]
+    state, style = _coloured(breaker.state, _STATE_STYLES)
+    return [(state.replace("_", "-"), style), *_probe(breaker, row.now)]
+
+
+def _probe(breaker: Breaker, now: datetime) -> Iterator[Part]:
+    """When an open breaker may be probed, where the bridge says so."""
+    if breaker.state != "open" or breaker.retry_at is None:
+        return
+    seconds = math.ceil((breaker.retry_at - now).total_seconds())
+    yield (f"probe in {duration_text(seconds)}" if seconds > 0 else "probe due", "")
+
+
+def _failures(row: Row) -> Line:
+    breaker = row.health.breaker
+    count = _or_nothing(None if breaker.failure_count is None else str(breaker.failure_count))
+    return [count] if breaker.last_failure is None else [count, (ago_text(breaker.last_failure, row.now), "")]
+
+
+def _why(row: Row) -> Line:
+    return [(row.health.breaker.cause or row.health.error or "", "")]
+
+
+def _coloured(word: str, styles: Mapping[str, str]) -> Part:
+    return word, styles.get(word, _OTHERWISE)
+
+
+def _or_nothing(text: str | None) -> Part:
+    return (_NOTHING, _OTHERWISE) if text is None else (text, "")
+
+
+_PROVIDER = Column("provider", _provider, may_fold=True)
+_PROVIDER_AND_WHY = Column("provider", _provider_and_why, may_fold=True)
+_STATUS = Column("status", _status)
+_MODELS = Column("models", _models, justify="right")
+_WHEN_AND_HOW = (
+    Column("latency", _latency, justify="right"),
+    Column("checked", _checked),
+    Column("breaker", _breaker),
+    Column("failures", _failures),
+)
+# From the widest down. The number of models goes first: it is the only one that does not change by itself.
+_LAYOUTS = (
+    Layout(", ", (_PROVIDER, _STATUS, _MODELS, *_WHEN_AND_HOW, Column("why", _why, may_fold=True))),
+    Layout("\n", (_PROVIDER_AND_WHY, _STATUS, _MODELS, *_WHEN_AND_HOW)),
+    Layout("\n", (_PROVIDER_AND_WHY, _STATUS, *_WHEN_AND_HOW)),
+)

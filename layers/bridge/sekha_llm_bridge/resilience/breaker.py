@@ -1,0 +1,249 @@
+"""One provider's circuit breaker as a pure state machine: state × event × now → the next state, and what to write.
+
+    closed ── failure_threshold failures in a row, or one that waiting does not mend ──▶ open
+    open ── timeout_secs later, a probe takes the lease ──▶ half-open
+    half-open ── success_threshold successful probes ──▶ closed;  one that fails ──▶ open
+
+Every change of state, and every change of who holds the lease, raises the epoch. Whoever calls a provider holds a
+`Permit` of the epoch in which it was granted, so a late result changes nothing that is newer. The stores write a step
+only where the epoch and the lease are still those that it was decided by.
+"""
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import Enum, StrEnum
+from typing import assert_never
+
+from sekha_llm_bridge.config.models import CircuitBreakerConfig
+from sekha_llm_bridge.errors import BreakerEffect
+
+
+class BreakerState(StrEnum):
+    """Closed lets requests through, open does not, half-open lets one probe through at a time."""
+
+    CLOSED = "closed"
+    OPEN = "open"
+    HALF_OPEN = "half_open"
+
+
+class Source(StrEnum):
+    """Who calls the provider: a user's request, or the scheduled check with a free call."""
+
+    REQUEST = "request"
+    CHECK = "check"
+
+
+class Credit(StrEnum):
+    """What a check's success is worth: a provider may list its models while it answers no chat.
+
+    A breaker that checks alone have closed is `on_trial` until a request succeeds. Where requests fail again instead,
+    they have `misled`: from then on the last of the successes that close it must be a request's.
+    """
+
+    TRUSTED = "trusted"
+    ON_TRIAL = "on_trial"
+    MISLED = "misled"
+
+
+class Verdict(Enum):
+    """What a call says of its provider: it works, it failed, no waiting will mend it, or nothing either way."""
+
+    SUCCESS = "success"
+    FAILURE = "failure"
+    REJECTION = "rejection"
+    NEUTRAL = "neutral"
+
+
+VERDICTS = {
+    BreakerEffect.NONE: Verdict.NEUTRAL,
+    BreakerEffect.COUNT: Verdict.FAILURE,
+    BreakerEffect.OPEN: Verdict.REJECTION,
+}
+"""What each kind of failure says."""
+
+
+class Write(Enum):
+    """How a step gets into the store: not at all, as one failure more, or as a change of what it was decided by."""
+
+    NOTHING = "nothing"
+    ADD_FAILURE = "add_failure"
+    REPLACE = "replace"
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to probe, until it is given back or its time is up; `token` tells its holder from all others."""
+
+    token: str
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Breaker:
+    """What is stored of one breaker. A provider that has no record has this one.
+
+    `failure_count` is of consecutive failures; it stays while the breaker is open, and closing resets it.
+    `success_count` is of probes since it opened. `retry_at` is when an open one may be probed. `last_failure`, `cause`
+    (the failure's code) and `failed_in` are of the last failure that counted.
+    """
+
+    state: BreakerState = BreakerState.CLOSED
+    epoch: int = 0
+    failure_count: int = 0
+    success_count: int = 0
+    retry_at: datetime | None = None
+    lease: Lease | None = None
+    last_failure: datetime | None = None
+    cause: str = ""
+    failed_in: Source = Source.REQUEST
+    checks: Credit = Credit.TRUSTED
+
+
+@dataclass(frozen=True, slots=True)
+class Permit:
+    """Leave to call a provider once; whoever holds it reports a verdict. A probe's has the `token` of its lease."""
+
+    provider_id: str
+    source: Source
+    epoch: int
+    token: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """No call now; in `retry_after_s` seconds it may be different. `cause` is the code of the last failure."""
+
+    state: BreakerState
+    retry_after_s: float
+    cause: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """The state that follows, and how it is to be written."""
+
+    after: Breaker
+    write: Write
+
+
+def refusal(breaker: Breaker, now: datetime) -> Refusal | None:
+    """Why nobody may call the provider now; None where somebody may, be it one probe only."""
+    match breaker.state:
+        case BreakerState.CLOSED:
+            return None
+        case BreakerState.OPEN:
+            waits_until = breaker.retry_at
+        case BreakerState.HALF_OPEN:
+            waits_until = breaker.lease.until if breaker.lease else None
+        case _ as never:
+            assert_never(never)
+    left_s = 0.0 if waits_until is None else (waits_until - now).total_seconds()
+    return Refusal(breaker.state, left_s, breaker.cause) if left_s > 0 else None
+
+
+def ask(breaker: Breaker, lease: Lease, now: datetime) -> Step | Refusal:
+    """Somebody wants to call the provider, and would probe under that lease."""
+    if (refused := refusal(breaker, now)) is not None:
+        return refused
+    if breaker.state is BreakerState.CLOSED:
+        return Step(breaker, Write.NOTHING)
+    successes = breaker.success_count if breaker.state is BreakerState.HALF_OPEN else 0
+    probing = replace(breaker, state=BreakerState.HALF_OPEN, lease=lease, retry_at=None, success_count=successes)
+    return _turn(probing)
+
+
+def permit(breaker: Breaker, provider_id: str, source: Source) -> Permit:
+    """The permit of whoever has asked, and was not refused; `breaker` is as that step left it."""
+    return Permit(provider_id, source, breaker.epoch, breaker.lease.token if breaker.lease else None)
+
+
+def learn(
+    breaker: Breaker, held: Permit, verdict: Verdict, now: datetime, rules: CircuitBreakerConfig, *, cause: str = ""
+) -> Step:
+    """Whoever held a permit reports. `cause` is the failure's code."""
+    is_late = held.epoch != breaker.epoch or held.token != (breaker.lease.token if breaker.lease else None)
+    if is_late or breaker.state is BreakerState.OPEN:
+        return Step(breaker, Write.NOTHING)
+    if verdict is Verdict.REJECTION and held.source is Source.CHECK:
+        verdict = Verdict.NEUTRAL  # a key that may chat need not be allowed to list the models
+    if breaker.state is BreakerState.CLOSED:
+        return _while_closed(breaker, held.source, verdict, now, rules, cause)
+    return _after_probe(breaker, held.source, verdict, now, rules, cause)
+
+
+def trip(breaker: Breaker, now: datetime, rules: CircuitBreakerConfig) -> Step:
+    """Opens a closed breaker whose failures have reached the threshold; `breaker` is as the last one left it."""
+    if breaker.state is not BreakerState.CLOSED or breaker.failure_count < rules.failure_threshold:
+        return Step(breaker, Write.NOTHING)
+    return _open(breaker, now, rules)
+
+
+def _while_closed(
+    breaker: Breaker, source: Source, verdict: Verdict, now: datetime, rules: CircuitBreakerConfig, cause: str
+) -> Step:
+    failed = _failed(breaker, source, now, cause)
+    match verdict:
+        case Verdict.SUCCESS:
+            return _proven(breaker, source)
+        case Verdict.FAILURE:
+            return Step(failed, Write.ADD_FAILURE)
+        case Verdict.REJECTION:
+            return _open(failed, now, rules)
+        case Verdict.NEUTRAL:
+            return Step(breaker, Write.NOTHING)
+        case _ as never:
+            assert_never(never)
+
+
+def _proven(breaker: Breaker, source: Source) -> Step:
+    """A success resets the count, but a check's only what checks have counted: where chats fail now and then, the list
+    of models that answers every minute must not keep the breaker from opening.
+    """
+    if source is Source.REQUEST:
+        after = replace(breaker, failure_count=0, checks=Credit.TRUSTED)
+    else:
+        after = replace(breaker, failure_count=0) if breaker.failed_in is Source.CHECK else breaker
+    return Step(after, Write.NOTHING if after == breaker else Write.REPLACE)
+
+
+def _after_probe(
+    breaker: Breaker, source: Source, verdict: Verdict, now: datetime, rules: CircuitBreakerConfig, cause: str
+) -> Step:
+    match verdict:
+        case Verdict.SUCCESS:
+            return _one_success_more(breaker, source, rules)
+        case Verdict.FAILURE | Verdict.REJECTION:
+            return _open(_failed(breaker, source, now, cause), now, rules)
+        case Verdict.NEUTRAL:
+            return _turn(replace(breaker, lease=None))
+        case _ as never:
+            assert_never(never)
+
+
+def _one_success_more(breaker: Breaker, source: Source, rules: CircuitBreakerConfig) -> Step:
+    successes = breaker.success_count + 1
+    is_believed = source is Source.REQUEST or breaker.checks is not Credit.MISLED
+    if successes < rules.success_threshold or not is_believed:
+        return _turn(replace(breaker, lease=None, success_count=min(successes, rules.success_threshold - 1)))
+    checks = Credit.TRUSTED if source is Source.REQUEST else Credit.ON_TRIAL
+    closed = replace(breaker, state=BreakerState.CLOSED, failure_count=0, success_count=0, cause="", checks=checks)
+    return _turn(replace(closed, lease=None))
+
+
+def _failed(breaker: Breaker, source: Source, now: datetime, cause: str) -> Breaker:
+    count = breaker.failure_count + 1
+    return replace(breaker, failure_count=count, last_failure=now, cause=cause, failed_in=source)
+
+
+def _open(failed: Breaker, now: datetime, rules: CircuitBreakerConfig) -> Step:
+    """`failed` has the failure that opens it."""
+    checks = failed.checks
+    if checks is Credit.ON_TRIAL:
+        checks = Credit.MISLED if failed.failed_in is Source.REQUEST else Credit.TRUSTED
+    retry_at = now + timedelta(seconds=rules.timeout_secs)
+    opened = replace(failed, state=BreakerState.OPEN, retry_at=retry_at, success_count=0, checks=checks)
+    return _turn(replace(opened, lease=None))
+
+
+def _turn(after: Breaker) -> Step:
+    return Step(replace(after, epoch=after.epoch + 1), Write.REPLACE)

@@ -1,0 +1,91 @@
+"""Watching, with scripted answers and a wait that only counts."""
+
+import pytest
+
+from sekha_llm_bridge.cli.health.report import HealthReport, Overall
+from sekha_llm_bridge.cli.health.source import Answer, NoReport
+from sekha_llm_bridge.cli.health.view import Outage, Received, View
+from sekha_llm_bridge.cli.health.watch import watch
+from tests.fakes.clock import FakeClock
+
+HEALTHY = HealthReport(status=Overall.HEALTHY, providers={})
+DEGRADED = HealthReport(status=Overall.DEGRADED, providers={})
+REFUSED = NoReport("http://h", "cannot be reached, refused", "start it")
+RESET = NoReport("http://h", "cannot be reached, reset", "start it")
+
+Event = HealthReport | NoReport | KeyboardInterrupt
+
+
+class Watched:
+    """Watches what `events` say, 2 s apart, and ends with Ctrl-C in the wait after the last; keeps what was shown."""
+
+    def __init__(self, clock: FakeClock, *events: Event) -> None:
+        self.shown: list[View] = []
+        self._events = iter(events)
+        self._waits = iter(range(len(events) - 1))
+        self._clock = clock
+        self.last = watch(View("http://h"), ask=self._ask, show=self.shown.append, wait=self._wait, now=clock.now)
+
+    def _ask(self) -> Answer:
+        event = next(self._events)
+        if isinstance(event, HealthReport):
+            return Answer(event, {})
+        raise event
+
+    def _wait(self) -> None:
+        if next(self._waits, None) is None:
+            raise KeyboardInterrupt
+        self._clock.advance(2)
+
+
+def test_every_report_is_shown_with_the_time_at_which_it_came(clock: FakeClock) -> None:
+    first_at = clock.now()
+    watched = Watched(clock, HEALTHY, DEGRADED)
+    assert [view.received for view in watched.shown] == [
+        None,
+        Received(HEALTHY, first_at),
+        Received(DEGRADED, clock.now()),
+    ]
+
+
+def test_ctrl_c_in_the_wait_gives_what_is_known(clock: FakeClock) -> None:
+    assert Watched(clock, HEALTHY, DEGRADED).last.received == Received(DEGRADED, clock.now())
+
+
+def test_ctrl_c_in_the_question_gives_what_was_known_before(clock: FakeClock) -> None:
+    received = Watched(clock, HEALTHY, KeyboardInterrupt()).last.received
+    assert received is not None
+    assert received.report is HEALTHY
+
+
+def test_ctrl_c_before_the_first_answer_gives_an_empty_view(clock: FakeClock) -> None:
+    assert Watched(clock, KeyboardInterrupt()).last == View("http://h")
+
+
+def test_an_outage_keeps_the_last_report_its_own_beginning_and_the_latest_reason(clock: FakeClock) -> None:
+    received_at = clock.now()
+    last = Watched(clock, HEALTHY, REFUSED, RESET, REFUSED, RESET).last
+    began_at = received_at.replace(second=received_at.second + 2)
+    assert last.received == Received(HEALTHY, received_at)
+    assert last.outage == Outage(began_at, "cannot be reached, reset: start it")
+
+
+def test_a_bridge_that_is_not_there_at_first_is_waited_for(clock: FakeClock) -> None:
+    watched = Watched(clock, REFUSED, REFUSED, HEALTHY)
+    assert [view.outage is not None for view in watched.shown] == [False, True, True, False]
+    assert watched.last.received == Received(HEALTHY, clock.now())
+
+
+def test_the_next_outage_has_a_beginning_of_its_own(clock: FakeClock) -> None:
+    last = Watched(clock, REFUSED, HEALTHY, REFUSED).last
+    assert last.outage is not None
+    assert last.outage.since == clock.now()
+
+
+def test_an_error_of_the_program_itself_is_not_taken_for_an_outage(clock: FakeClock) -> None:
+    def broken() -> Answer:
+        raise ZeroDivisionError
+
+    shown: list[View] = []
+    with pytest.raises(ZeroDivisionError):
+        watch(View("http://h"), ask=broken, show=shown.append, wait=lambda: None, now=clock.now)
