@@ -43,7 +43,7 @@ NO_DEPENDENCIES = frozenset({"model-weights"})
 COMMANDS = {
     "up": ("local_stack", ("infra/local",)),
     "test": ("local_checks", ("infra/local",)),
-    "bench": ("bridge_bench", ("infra/bench", "layers/bridge", ".")),
+    "bench": ("bridge_bench", ("infra/bench", "infra/local", "layers/bridge", ".")),
 }
 
 

@@ -1,5 +1,6 @@
 """A scriptable provider on loopback: speaks OpenAI's and Ollama's formats over real HTTP, and fails as told."""
 
+import contextlib
 import hashlib
 import json
 import socket
@@ -47,15 +48,18 @@ class Received:
 
 
 class FakeProvider:
-    """Answers sensibly by default; `script` puts replies in line for a path, and `always` sets its default."""
+    """Answers sensibly by default; `script` puts replies in line for a path, and `always` sets its default.
 
-    def __init__(self, *, dimension: int = 8, text: str = "Hello from the fake.") -> None:
+    `port` 0 is a free one; a provider that is back has the one it had.
+    """
+
+    def __init__(self, *, dimension: int = 8, text: str = "Hello from the fake.", port: int = 0) -> None:
         self.dimension = dimension
         self.text = text
         self.received: list[Received] = []
         self._scripts: dict[str, deque[Reply]] = defaultdict(deque)
         self._defaults: dict[str, Reply] = {}
-        self._server = _Server(("127.0.0.1", 0), _Handler)
+        self._server = _Server(("127.0.0.1", port), _Handler)
         self._server.owner = self
 
     def __enter__(self) -> Self:
@@ -66,14 +70,20 @@ class FakeProvider:
         self.stop()
 
     def stop(self) -> None:
-        """Ends the server: its port refuses connections from now on."""
+        """Ends the server as if it was killed: its port refuses connections from now on, and those it has break off."""
         self._server.shutdown()
         self._server.server_close()
+        self._server.break_off()
 
     @property
     def url(self) -> str:
         """Where it listens, without a path."""
         return f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        return int(self._server.server_address[1])
 
     def script(self, path: str, *replies: Reply) -> None:
         """The next requests for `path` get these, one each."""
@@ -173,6 +183,24 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
     owner: FakeProvider
+
+    def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
+        super().__init__(address, handler)
+        self._open: set[socket.socket] = set()
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        connection, address = super().get_request()
+        self._open.add(connection)
+        return connection, address
+
+    def shutdown_request(self, request: Any) -> None:
+        self._open.discard(request)
+        super().shutdown_request(request)
+
+    def break_off(self) -> None:
+        for connection in list(self._open):
+            with contextlib.suppress(OSError):  # it has ended meanwhile
+                connection.shutdown(socket.SHUT_RDWR)
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -33,6 +33,14 @@ def test_a_request_is_measured_beside_the_floor() -> None:
     ]
 
 
+def test_no_request_goes_unanswered_while_the_table_of_the_breakers_is_in_trouble() -> None:
+    done = benchmark("outages", "--seconds", "0.3")
+    assert done.returncode == 0, done.stderr
+    rows = [line.replace("the table is", "table").split() for line in done.stdout.splitlines()[1:]]
+    assert {row[0] for row in rows} == {"well", "throttled", "failing", "hanging", "gone"}
+    assert {row[2] for row in rows} == {"0"}
+
+
 def test_a_profile_names_the_packages_and_the_functions() -> None:
     done = benchmark("requests", *SHORT, "--profile")
     assert done.returncode == 0, done.stderr

@@ -71,6 +71,8 @@ class Template:
     def _with_globals(self, own: dict[str, Any]) -> dict[str, Any]:
         merged = self._globals | own
         merged["Layers"] = [*self._globals["Layers"], *own.get("Layers", [])]
+        variables = [part.get("Environment", {}).get("Variables", {}) for part in (self._globals, own)]
+        merged["Environment"] = {"Variables": variables[0] | variables[1]}
         return merged
 
     def of_type(self, kind: str) -> dict[str, dict[str, Any]]:

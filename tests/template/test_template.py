@@ -1,6 +1,7 @@
 """What `template.yaml` promises, read from the file itself."""
 
 import json
+import operator
 import re
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import pytest
 
 from sekha_llm_bridge.errors import BridgeError, InvalidRequest, OutOfTime, RateLimited, UnknownPath
-from sekha_llm_bridge.observability import alert, logger
+from sekha_llm_bridge.observability import Metric, count, logger
 from tests.template.cloudformation import ROOT, Function, Template, references
 
 TEMPLATE = Template()
@@ -76,12 +77,21 @@ def test_it_has_a_role_of_its_own_with_policies_of_this_template_only(function: 
 def test_only_what_learns_about_providers_writes_the_breaker_table(function: Function) -> None:
     writes = {"ChatCompletionsFunction", "EmbeddingsFunction", "EmbedFunction", "HealthCheckFunction"}
     assert ("BreakerWritePolicy" in function.policies) == (function.name in writes)
-    assert "BreakerReadPolicy" in function.policies
+
+
+@each_function
+def test_what_lists_the_configuration_alone_neither_reads_the_breaker_table_nor_loads_what_reads_it(
+    function: Function,
+) -> None:
+    reads = function.name != "ModelsFunction"
+    assert ("BreakerReadPolicy" in function.policies) == reads
+    table = function.properties["Environment"]["Variables"]["BREAKER_TABLE"]
+    assert table == ({"Ref": "BreakerTable"} if reads else "")
 
 
 def test_the_breakers_policies_allow_what_the_store_calls_and_nothing_else() -> None:
     store = (ROOT / "layers/bridge/sekha_llm_bridge/resilience/dynamodb.py").read_text()
-    called = {f"dynamodb:{name.title().replace('_', '')}" for name in re.findall(r"_client\.(\w+)\(", store)}
+    called = {f"dynamodb:{name}" for name in re.findall(r'_call\("(\w+)"', store)}
     policies = TEMPLATE.of_type("AWS::IAM::ManagedPolicy")
     statements = [policies[name]["PolicyDocument"]["Statement"] for name in ("BreakerReadPolicy", "BreakerWritePolicy")]
     assert {statement["Action"] for [statement] in statements} == called
@@ -106,8 +116,9 @@ def test_only_what_stores_embeddings_carries_the_client_of_chroma(function: Func
 
 @each_function
 def test_it_is_told_what_it_needs_to_know(function: Function) -> None:
-    assert function.properties["Environment"]["Variables"] == {
-        "BREAKER_TABLE": {"Ref": "BreakerTable"},
+    variables = dict(function.properties["Environment"]["Variables"])
+    variables.pop("BREAKER_TABLE")
+    assert variables == {
         "BRIDGE_REVISION": {"Ref": "Revision"},
         "CHROMA_URL": {"Ref": "ChromaUrl"},
         "CHROMA_TOKEN": {"Ref": "ChromaToken"},
@@ -204,17 +215,60 @@ def test_api_gateways_other_answers_keep_their_status() -> None:
     }
 
 
-def test_the_alarm_watches_the_metric_that_an_alert_writes(capsys: pytest.CaptureFixture[str]) -> None:
-    alert("openai_cloud", "credentials_rejected")
+ALARMS = TEMPLATE.of_type("AWS::CloudWatch::Alarm")
+
+
+def alarmed(name: str, *values: float) -> bool:
+    """Whether an alarm goes off by the values of its last periods."""
+    alarm = ALARMS[name]
+    compare = {"GreaterThanOrEqualToThreshold": operator.ge, "LessThanThreshold": operator.lt}
+    assert len(values) == alarm["EvaluationPeriods"]
+    return all(compare[alarm["ComparisonOperator"]](value, alarm["Threshold"]) for value in values)
+
+
+@pytest.mark.parametrize(
+    ("alarm", "metric"),
+    [
+        ("ProviderRejectedAlarm", Metric.PROVIDER_REJECTED),
+        ("BreakerOpenAlarm", Metric.OPEN_BREAKERS),
+        ("NoProviderAlarm", Metric.HEALTHY_PROVIDERS),
+    ],
+)
+def test_an_alarm_watches_a_metric_as_the_functions_write_it(
+    alarm: str, metric: Metric, capsys: pytest.CaptureFixture[str]
+) -> None:
+    count(metric, 1, provider="openai_cloud")
     written = json.loads(capsys.readouterr().out.splitlines()[-1])
     (emf,) = written["_aws"]["CloudWatchMetrics"]
-    alarm = TEMPLATE.resources["ProviderRejectedAlarm"]["Properties"]
-    assert (emf["Namespace"], emf["Metrics"][0]["Name"]) == (alarm["Namespace"], alarm["MetricName"])
-    assert [name for dimensions in emf["Dimensions"] for name in dimensions] == [d["Name"] for d in alarm["Dimensions"]]
+    watched = ALARMS[alarm]
+    assert (emf["Namespace"], emf["Metrics"][0]["Name"]) == (watched["Namespace"], watched["MetricName"])
+    names = [name for dimensions in emf["Dimensions"] for name in dimensions]
+    assert names == [dimension["Name"] for dimension in watched["Dimensions"]]
     # The dimension's value is the service's name, and that is the stack's.
     assert written["service"] == logger().service
     service = TEMPLATE.functions[0].properties["Environment"]["Variables"]["POWERTOOLS_SERVICE_NAME"]
-    assert service == alarm["Dimensions"][0]["Value"]
+    assert service == watched["Dimensions"][0]["Value"]
+
+
+def test_an_open_breaker_a_rejected_key_and_a_fleet_that_is_down_raise_their_alarms() -> None:
+    assert alarmed("ProviderRejectedAlarm", 1)
+    assert alarmed("BreakerOpenAlarm", 1)
+    assert not alarmed("BreakerOpenAlarm", 0)
+    assert alarmed("NoProviderAlarm", 0, 0)
+    assert not alarmed("NoProviderAlarm", 0, 1)
+    assert alarmed("HealthCheckFailsAlarm", 1, 1, 1)
+
+
+@pytest.mark.parametrize("alarm", ALARMS)
+def test_an_alarm_is_sent_where_a_topic_is_given_and_silence_is_no_alarm(alarm: str) -> None:
+    topic = {"Fn::If": ["HasAlertTopic", [{"Ref": "AlertTopicArn"}], {"Ref": "AWS::NoValue"}]}
+    assert ALARMS[alarm]["AlarmActions"] == topic
+    assert ALARMS[alarm]["TreatMissingData"] == "notBreaching"
+
+
+def test_the_checks_own_failures_are_watched_by_the_name_of_its_function() -> None:
+    dimensions = ALARMS["HealthCheckFailsAlarm"]["Dimensions"]
+    assert dimensions == [{"Name": "FunctionName", "Value": {"Ref": "HealthCheckFunction"}}]
 
 
 def test_a_guided_deployment_explains_every_parameter_and_needs_no_answer() -> None:

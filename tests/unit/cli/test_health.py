@@ -2,10 +2,12 @@
 
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -153,6 +155,13 @@ def test_what_is_no_report_gives_3_and_what_is_wrong_with_it(
     assert "is this the URL of a bridge?" in answer.stderr
 
 
+def test_what_is_wrong_with_an_answer_is_no_command_to_the_terminal(fake: FakeProvider) -> None:
+    fake.always(PATH, Reply(200, {"status": "healthy", "providers": {"\x1b[2J": {}}}))
+    answer = health(fake)
+    assert answer.exit_code == 3
+    assert "(providers.?[2J.status: Field required)" in answer.stderr
+
+
 def test_another_status_gives_3_whatever_the_body_is(fake: FakeProvider) -> None:
     fake.always(PATH, Reply(404, report()))
     answer = health(fake)
@@ -200,8 +209,9 @@ def test_what_is_no_url_gives_3_and_an_example(url: str) -> None:
     assert f"{url!r}: is no URL of a bridge: it looks like http://127.0.0.1:8000" in answer.stderr
 
 
-def test_a_password_in_the_url_is_refused_and_not_shown() -> None:
-    answer = run("--url", "http://me:hunter2@127.0.0.1:1")
+@pytest.mark.parametrize("url", ["http://me:hunter2@127.0.0.1:1", "http://me:hunter2@host:port", "me:hunter2@host"])
+def test_a_password_in_the_url_is_refused_and_not_shown(url: str) -> None:
+    answer = run("--url", url)
     assert answer.exit_code == 3
     assert "--url: holds a user name or password" in answer.stderr
     assert "hunter2" not in answer.output
@@ -235,31 +245,61 @@ def test_output_that_is_not_utf_8_gets_ascii(fake: FakeProvider) -> None:
     assert b"caf? " in answer.stdout
 
 
-@pytest.fixture
-def terminal() -> Iterator[tuple[int, int]]:
-    """Both ends of a terminal: what reads it, and what a process takes for one."""
-    import pty  # not on Windows
-
-    ends = pty.openpty()
-    yield ends
-    for end in ends:
-        os.close(end)
+# A test run in a shell's background ignores SIGINT, and what it starts would inherit that.
+_LIKE_IN_A_TERMINAL = """\
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from sekha_llm_bridge.cli import main
+main()
+"""
 
 
-def test_on_a_terminal_it_lives_until_ctrl_c_and_ends_with_the_last_reports_code(
-    fake: FakeProvider, terminal: tuple[int, int]
-) -> None:
-    fake.script(PATH, Reply(200, report("healthy")))
-    fake.always(PATH, Reply(200, report("degraded")))
-    reader, screen = terminal
-    command = [sys.executable, "-m", "sekha_llm_bridge.cli", "health", "--url", fake.url, "--interval", "0.5"]
+@contextmanager
+def on_a_terminal(*arguments: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+    """The command with a terminal for its output, and the end that reads what it draws."""
+    reader, screen = pty.openpty()
+    command = [sys.executable, "-c", _LIKE_IN_A_TERMINAL, "health", *arguments]
     environ = {**os.environ, "TERM": "xterm"}
     with subprocess.Popen(command, stdout=screen, stderr=subprocess.PIPE, env=environ) as process:
-        seen = b""
-        while b"degraded" not in seen:
-            seen += os.read(reader, 65536)
+        os.close(screen)  # reading fails, instead of waiting for ever, once the process has ended
+        try:
+            yield process, reader
+        finally:
+            process.kill()
+            os.close(reader)
+
+
+def read_until(word: bytes, reader: int) -> bytes:
+    seen = b""
+    while word not in seen:
+        seen += os.read(reader, 65536)
+    return seen
+
+
+def test_on_a_terminal_it_lives_until_ctrl_c_and_ends_with_the_last_reports_code(fake: FakeProvider) -> None:
+    fake.script(PATH, Reply(200, report("healthy")))
+    fake.always(PATH, Reply(200, report("degraded")))
+    with on_a_terminal("--url", fake.url, "--interval", "0.5") as (process, reader):
+        seen = read_until(b"degraded", reader)
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate()
-    assert b"waiting for" in seen
-    assert b"healthy" in seen
+    assert seen.index(b"waiting for") < seen.index(b"healthy")
+    assert (process.returncode, errors) == (1, b"")
+
+
+def test_on_a_terminal_a_bridge_that_goes_away_is_told_and_does_not_end_it(fake: FakeProvider) -> None:
+    fake.script(PATH, Reply(200, report("healthy")), Reply(reset=True))
+    fake.always(PATH, Reply(200, report("degraded")))
+    with on_a_terminal("--url", fake.url, "--interval", "0.5") as (process, reader):
+        assert b"no report since" in read_until(b"degraded", reader)
+        process.send_signal(signal.SIGINT)
+        process.communicate()
+    assert process.returncode == 1
+
+
+def test_once_ends_by_itself_on_a_terminal_too(fake: FakeProvider) -> None:
+    fake.always(PATH, Reply(200, report("degraded")))
+    with on_a_terminal("--url", fake.url, "--once") as (process, reader):
+        read_until(b"degraded", reader)
+        _, errors = process.communicate()
     assert (process.returncode, errors) == (1, b"")

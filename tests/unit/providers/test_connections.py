@@ -15,7 +15,8 @@ import pytest
 
 from sekha_llm_bridge import errors
 from sekha_llm_bridge.clock import SystemClock
-from sekha_llm_bridge.providers.http import FAILURES, JsonHttp, translate
+from sekha_llm_bridge.connections import FAILURES
+from sekha_llm_bridge.providers.http import JsonHttp, translate
 from tests.fakes.clock import FakeClock
 from tests.fakes.wire import reply, wire
 

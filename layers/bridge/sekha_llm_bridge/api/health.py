@@ -47,9 +47,8 @@ async def providers(request: Request) -> Response:
 
 async def _report(bridge: Bridge) -> dict[str, Any]:
     """What the table says, or where it does not answer soon, what was last known."""
-    await bridge.breakers.watch()
+    records = await bridge.breakers.newest()
     configs, now = bridge.settings.providers, bridge.clock.now()
-    records = bridge.breakers.records
     rows = {config.id: _row(config, records.get(config.id, ProviderRecord()), now) for config in configs}
     report = {"status": overall([row["status"] for row in rows.values()]), "version": __version__, "providers": rows}
     return report | ({"notes": [_CUT_OFF]} if bridge.breakers.is_cut_off else {})

@@ -72,6 +72,14 @@ class Breakers:
         await self._refresh(patience)
         return Watch(self, patience)
 
+    async def newest(self) -> Mapping[str, ProviderRecord]:
+        """The records as they are now, however lately they were read; what was last known, where the table does not
+        answer.
+        """
+        self._read_at = None
+        await self._refresh(_Patience(PATIENCE_S, self._clock))
+        return self._known
+
     @property
     def records(self) -> Mapping[str, ProviderRecord]:
         """What is known of each provider that has a record."""

@@ -1,7 +1,8 @@
 """Provider records in DynamoDB: one item per provider, key `provider_id`, with what is not None of its record.
 
-aiodynamo signs and sends; its expressions are left alone, because these three writes are read more easily as they go
-over the wire. An item that nothing has written to for a week is of a provider that is no longer configured.
+aiodynamo signs, finds credentials and names errors. Its client is left alone: it repeats what must not be repeated, and
+importing it takes as long again. An item that nothing has written to for a week is of a provider that is no longer
+configured.
 """
 
 import os
@@ -11,15 +12,15 @@ from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any
 
-from aiodynamo.client import Client
+import orjson
 from aiodynamo.credentials import ContainerMetadataCredentials, Credentials, EnvironmentCredentials
-from aiodynamo.errors import AIODynamoError, ConditionalCheckFailed
+from aiodynamo.errors import AIODynamoError, ConditionalCheckFailed, ExpiredToken, exception_from_response
 from aiodynamo.http.types import Request, RequestFailed, Response
-from aiodynamo.models import StaticDelayRetry
+from aiodynamo.sign import signed_dynamo_request
 from yarl import URL
 
 from sekha_llm_bridge.clock import Clock
-from sekha_llm_bridge.connections import FAILURES, Connections
+from sekha_llm_bridge.connections import FAILURES, Connections, Reply
 from sekha_llm_bridge.resilience.breaker import Breaker, BreakerState, Credit, Lease, Source
 from sekha_llm_bridge.resilience.records import CheckResult, ProviderRecord
 from sekha_llm_bridge.resilience.store import StoreUnavailable, Written
@@ -28,10 +29,10 @@ Attributes = dict[str, dict[str, Any]]
 """DynamoDB's own form of an item: name → {type: value}."""
 
 _BATCH = 100  # keys in one BatchGetItem
+_OK = 200
 _ROUNDS = 3  # unprocessed keys come back under load
 _LONGEST_S = 2.0  # a request waits less, but then it cancels
 _KEPT = timedelta(days=7)
-_ONE_TRY = StaticDelayRetry(delay=0, time_limit_secs=0)  # an addition that was made must not be made again
 
 
 class DynamoProviderStore:
@@ -41,8 +42,9 @@ class DynamoProviderStore:
         self._table = table
         self._connections = connections
         self._clock = clock
-        region = os.environ.get("AWS_REGION") or os.environ["AWS_DEFAULT_REGION"]
-        self._client = Client(self._send, _credentials(), region, _endpoint(region), throttle_config=_ONE_TRY)
+        self._region = os.environ.get("AWS_REGION") or os.environ["AWS_DEFAULT_REGION"]
+        self._endpoint = _endpoint(self._region)
+        self._credentials = _credentials()
 
     async def read(self, provider_ids: Iterable[str]) -> Mapping[str, ProviderRecord]:
         """See `ProviderStore.read`: one BatchGetItem for each hundred providers."""
@@ -80,7 +82,7 @@ class DynamoProviderStore:
     async def _write(self, update: "_Update") -> Written:
         with _translated():
             try:
-                answer = await self._client.send_request(action="UpdateItem", payload=update.payload())
+                answer = await self._call("UpdateItem", update.payload())
             except ConditionalCheckFailed as exc:
                 return Written(done=False, breaker=_breaker(exc.args[0].get("Item", {})))
             return Written(done=True, breaker=_breaker(answer["Attributes"]))
@@ -90,22 +92,40 @@ class DynamoProviderStore:
         wanted: Any = {self._table: {"Keys": keys, "ConsistentRead": True}}
         found: list[Attributes] = []
         for _ in range(_ROUNDS):
-            answer = await self._client.send_request(action="BatchGetItem", payload={"RequestItems": wanted})
+            answer = await self._call("BatchGetItem", {"RequestItems": wanted})
             found += answer["Responses"].get(self._table, [])
             wanted = answer.get("UnprocessedKeys")
             if not wanted:
                 return found
         raise StoreUnavailable("DynamoDB left keys unprocessed")
 
-    async def _send(self, request: Request) -> Response:
-        headers = {name.lower(): value for name, value in (request.headers or {}).items()}
+    async def _call(self, action: str, payload: Mapping[str, Any]) -> dict[str, Any]:
+        """One signed request; never repeated, because an addition that was made must not be made again."""
+        key = await self._credentials.get_key(self._fetch)
+        if key is None:
+            raise StoreUnavailable("there are no AWS credentials in the environment")
+        signed = signed_dynamo_request(
+            key=key, payload=payload, action=action, region=self._region, endpoint=self._endpoint
+        )
+        reply = await self._exchange("POST", str(signed.url), signed.body, signed.headers)
+        if reply.status == _OK:
+            return dict(orjson.loads(reply.content))
+        error = exception_from_response(reply.status, reply.content)
+        if isinstance(error, ExpiredToken):
+            self._credentials.invalidate()
+        raise error
+
+    async def _fetch(self, request: Request) -> Response:
+        """What aiodynamo fetches credentials by."""
         try:
-            reply = await self._connections.exchange(
-                request.method, request.url, content=request.body, headers=headers, timeout_s=_LONGEST_S
-            )
+            reply = await self._exchange(request.method, request.url, request.body, request.headers or {})
         except FAILURES as exc:
             raise RequestFailed(exc) from exc
         return Response(reply.status, reply.content)
+
+    async def _exchange(self, method: str, url: str, content: bytes | None, headers: Mapping[str, str]) -> Reply:
+        sent = {name.lower(): value for name, value in headers.items()}
+        return await self._connections.exchange(method, url, content=content, headers=sent, timeout_s=_LONGEST_S)
 
     def _expiry(self) -> Attributes:
         return {"expires_at": {"N": str(int((self._clock.now() + _KEPT).timestamp()))}}
@@ -188,7 +208,7 @@ def _translated() -> Iterator[None]:
     """Whatever else is not an answer, or none that can be read, is as good as none."""
     try:
         yield
-    except (AIODynamoError, TimeoutError, ValueError, KeyError, TypeError, *FAILURES) as exc:
+    except (AIODynamoError, RequestFailed, TimeoutError, ValueError, KeyError, TypeError, *FAILURES) as exc:
         raise StoreUnavailable(f"DynamoDB did not do as asked ({type(exc).__name__})") from exc
 
 

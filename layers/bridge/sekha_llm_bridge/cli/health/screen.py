@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sekha_llm_bridge.cli.health.durations import ago_text, duration_text
+from sekha_llm_bridge.cli.health.printable import printable
 from sekha_llm_bridge.cli.health.report import Breaker, HealthReport, ProviderHealth
 from sekha_llm_bridge.cli.health.view import Outage, View
 
@@ -113,8 +114,8 @@ def _text(parts: Line, options: ConsoleOptions, separator: str = "") -> Text:
 
 
 def _plain(text: str, options: ConsoleOptions) -> str:
-    """`text` without what a terminal would obey, and in ASCII where the console has nothing else."""
-    shown = "".join(character if character.isprintable() else "?" for character in text)
+    """`text` as this console can show it."""
+    shown = printable(text)
     return shown.replace(_NOTHING, "-").encode("ascii", "replace").decode() if options.ascii_only else shown
 
 

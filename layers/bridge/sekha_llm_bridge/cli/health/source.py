@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 from pydantic import ValidationError
 
+from sekha_llm_bridge.cli.health.printable import printable
 from sekha_llm_bridge.cli.health.report import HealthReport
 
 # The bridge itself takes 2 s at most; the rest is for a function's cold start.
@@ -25,12 +26,12 @@ _REPORTING = frozenset({HTTPStatus.OK, HTTPStatus.SERVICE_UNAVAILABLE})
 
 class NoReport(Exception):
     """There is no report. `subject` is the URL or the option that is to blame, `reason` the problem with it and the
-    remedy; neither holds the key.
+    remedy, printable; neither holds the key.
     """
 
     def __init__(self, subject: str, problem: str, remedy: str) -> None:
         self.subject = subject
-        self.reason = f"{problem}: {remedy}"
+        self.reason = printable(f"{problem}: {remedy}")
         super().__init__(f"{subject}: {self.reason}")
 
 
@@ -50,7 +51,7 @@ class HealthSource:
     client: httpx.Client
 
     def ask(self) -> Answer:
-        """The bridge's report of this moment. Raises `NoReport` when it gives none within 10 s."""
+        """The bridge's report of this moment. Raises `NoReport` when it gives none or is silent for 10 s."""
         try:
             response = self.client.get(f"{self.url}{_PATH}")
         except httpx.HTTPError as exc:
@@ -70,13 +71,13 @@ def open_source(url: str, api_key: str | None) -> Iterator[HealthSource]:
 
 def parse_base_url(text: str) -> str:
     """The bridge's address without a slash or `/v1` at its end. Raises `NoReport` for what is no http address."""
+    if "@" in text:  # not repeated: there is a password before it
+        raise NoReport("--url", "holds a user name or password", "leave it out; a key is given with --api-key")
     try:
         url = httpx.URL(text.strip())
         url.host.encode("idna")  # as the resolver does, which would raise it as no error of httpx
     except (httpx.InvalidURL, UnicodeError):
         url = httpx.URL()
-    if url.userinfo:  # not repeated: it holds a password
-        raise NoReport("--url", "holds a user name or password", "leave it out; a key is given with --api-key")
     if url.scheme not in {"http", "https"} or not url.host:
         raise NoReport(repr(text), "is no URL of a bridge", f"it looks like http://127.0.0.1:8000 {_URL_OPTION}")
     path = url.path.rstrip("/").removesuffix("/v1").rstrip("/")

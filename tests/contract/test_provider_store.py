@@ -1,0 +1,855 @@
+"""One suite for both stores of provider records: in memory, and on DynamoDB over HTTP. What only DynamoDB has follows."""
+
+import asyncio
+import json
+import re
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from dataclasses import dataclass, fields, replace
+from datetime import UTC, datetime, timedelta
+from itertools import count, product
+from typing import Any, TypeVar
+
+import hypothesis
+import pytest
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sekha_llm_bridge.connections import Connections
+from sekha_llm_bridge.connections import Reply as Received
+from sekha_llm_bridge.resilience import Breaker, BreakerState, CheckResult, ProviderRecord, Source, StoreUnavailable
+from sekha_llm_bridge.resilience.breaker import Credit, Lease
+from sekha_llm_bridge.resilience.dynamodb import DynamoProviderStore
+from sekha_llm_bridge.resilience.memory import MemoryProviderStore
+from sekha_llm_bridge.resilience.store import ProviderStore, Written
+from tests.fakes.clock import FakeClock
+from tests.fakes.dynamodb import EXPIRES, REGION, DynamoDb
+from tests.fakes.provider import FakeProvider, Reply
+from tests.fakes.wire import reply, wire
+
+T = TypeVar("T")
+AT = datetime(2026, 1, 2, 3, 4, 5, 678_901, tzinfo=UTC)
+LATER = AT + timedelta(seconds=9)
+WEEK = timedelta(days=7)
+MINE, OTHER = Lease("mine", LATER), Lease("other's", LATER)
+FAILED = Breaker(failure_count=1, last_failure=AT, cause="timeout", failed_in=Source.CHECK)
+OPENED = replace(FAILED, state=BreakerState.OPEN, epoch=1, failure_count=5, retry_at=LATER)
+PROBED = replace(OPENED, state=BreakerState.HALF_OPEN, epoch=2, retry_at=None, lease=MINE)
+AT_ONCE = 40  # moto takes its time, and a request is given two seconds
+
+
+class Place:
+    """Where the records are. `store` makes one more store of them, as every function instance has its own."""
+
+    def __init__(self, runner: asyncio.Runner, store: Callable[[], ProviderStore]) -> None:
+        self._runner = runner
+        self.store = store
+        self._first = store()
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        return self._runner.run(asyncio.wait_for(work, 30))
+
+    def read(self, *provider_ids: str) -> Mapping[str, ProviderRecord]:
+        return self.run(self._first.read(provider_ids))
+
+    def record(self, provider_id: str = "p") -> ProviderRecord:
+        return self.read(provider_id).get(provider_id, ProviderRecord())
+
+    def breaker(self, provider_id: str = "p") -> Breaker:
+        return self.record(provider_id).breaker
+
+    def record_check(self, result: CheckResult) -> None:
+        self.run(self._first.record_check(result))
+
+    def add_failure(self, before: Breaker, after: Breaker, provider_id: str = "p") -> Written:
+        return self.run(self._first.add_failure(provider_id, before, after))
+
+    def replace(self, before: Breaker, after: Breaker, provider_id: str = "p") -> Written:
+        return self.run(self._first.replace(provider_id, before, after))
+
+
+@dataclass
+class Table(Place):
+    """A place on DynamoDB."""
+
+    def __init__(self, runner: asyncio.Runner, dynamodb: DynamoDb, clock: FakeClock) -> None:
+        self.dynamodb = dynamodb
+        self.name = dynamodb.new_table()
+        self.clock = clock
+        self._opened: list[Connections] = []
+        super().__init__(runner, self._new_store)
+
+    def item(self, provider_id: str = "p") -> dict[str, Any]:
+        return self.dynamodb.item(self.name, provider_id)
+
+    def close(self) -> None:
+        for connections in self._opened:
+            self.run(connections.aclose())
+
+    def _new_store(self) -> ProviderStore:
+        self._opened.append(Connections(self.clock))
+        return DynamoProviderStore(self.name, self._opened[-1], self.clock)
+
+
+@pytest.fixture(autouse=True)
+def _no_aws_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ("REGION", "SESSION_TOKEN", "ENDPOINT_URL", "ENDPOINT_URL_DYNAMODB", "CONTAINER_CREDENTIALS_FULL_URI")
+    more = ("CONTAINER_CREDENTIALS_RELATIVE_URI", "CONTAINER_AUTHORIZATION_TOKEN")
+    for name in (*names, *more):
+        monkeypatch.delenv(f"AWS_{name}", raising=False)
+    monkeypatch.setenv("AWS_REGION", REGION)
+
+
+@pytest.fixture
+def runner() -> Iterator[asyncio.Runner]:
+    with asyncio.Runner() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def dynamodb() -> Iterator[DynamoDb]:
+    with DynamoDb() as server:
+        yield server
+
+
+@pytest.fixture
+def table(
+    runner: asyncio.Runner, dynamodb: DynamoDb, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Table]:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", dynamodb.url)
+    made = Table(runner, dynamodb, clock)
+    yield made
+    made.close()
+
+
+@pytest.fixture(params=["memory", "dynamodb"])
+def place(request: pytest.FixtureRequest, runner: asyncio.Runner) -> Place:
+    if request.param == "dynamodb":
+        found: Place = request.getfixturevalue("table")
+        return found
+    only = MemoryProviderStore()
+    return Place(runner, lambda: only)
+
+
+def check(provider_id: str = "p", **changed: Any) -> CheckResult:
+    return replace(CheckResult(provider_id, healthy=True, latency_ms=12, checked_at=AT), **changed)
+
+
+# ---- Both stores: checks
+
+
+def test_an_unknown_provider_has_no_record(place: Place) -> None:
+    assert place.read("p") == {}
+    assert place.read() == {}
+
+
+@pytest.mark.parametrize("healthy", [True, False])
+@pytest.mark.parametrize("latency_ms", [None, 0, 12])
+@pytest.mark.parametrize("error", [None, "timeout"])
+@pytest.mark.parametrize("conclusive", [True, False])
+def test_a_check_is_read_back_as_it_was_recorded(
+    place: Place, *, healthy: bool, latency_ms: int | None, error: str | None, conclusive: bool
+) -> None:
+    recorded = check(healthy=healthy, latency_ms=latency_ms, error=error, conclusive=conclusive)
+    place.record_check(recorded)
+    assert place.read("p") == {"p": ProviderRecord(recorded)}
+
+
+def test_of_a_check_nothing_is_left_after_the_next(place: Place) -> None:
+    for result in (check(healthy=False, latency_ms=None, error="timeout"), check(checked_at=LATER), check(latency_ms=None)):
+        place.record_check(result)
+        assert place.record().check == result
+
+
+def test_a_check_leaves_the_breaker_as_it_is(place: Place) -> None:
+    place.replace(Breaker(), PROBED)
+    place.record_check(check(healthy=False, latency_ms=None, error="timeout"))
+    assert place.breaker() == PROBED
+
+
+def test_the_breaker_leaves_the_check_as_it_is(place: Place) -> None:
+    place.record_check(check(error="timeout"))
+    place.add_failure(Breaker(), FAILED)
+    place.replace(FAILED, OPENED)
+    assert place.record() == ProviderRecord(check(error="timeout"), OPENED)
+
+
+def test_three_hundred_providers_are_read_at_once(place: Place) -> None:
+    names = [f"p{number}" for number in range(300)]
+    for name in names:
+        place.record_check(check(name))
+    found = place.read(*names, "ghost", "p0")
+    assert found == {name: ProviderRecord(check(name)) for name in names}
+
+
+# ---- Both stores: `replace`
+
+MOMENTS = st.datetimes(datetime(2020, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001 — Hypothesis adds the zone
+COUNTS = st.integers(0, 1000)
+BREAKERS = st.builds(
+    Breaker,
+    state=st.sampled_from(BreakerState),
+    epoch=st.integers(0, 2**40),
+    failure_count=COUNTS,
+    success_count=COUNTS,
+    retry_at=st.none() | MOMENTS,
+    lease=st.none() | st.builds(Lease, st.text("0123456789abcdef", min_size=1), MOMENTS),
+    last_failure=st.none() | MOMENTS,
+    cause=st.text(st.characters(exclude_categories=["Cs"]), max_size=20),
+    failed_in=st.sampled_from(Source),
+    checks=st.sampled_from(Credit),
+)
+
+
+def test_every_breaker_follows_every_other_to_the_last_field(place: Place) -> None:
+    """From the one that nothing has been stored of, to one, to another; what is None again is gone."""
+    names = map(str, count())
+
+    @hypothesis.settings(max_examples=60)
+    @given(BREAKERS, BREAKERS)
+    def holds(one: Breaker, another: Breaker) -> None:
+        name = next(names)
+        for before, after in ((Breaker(), one), (one, another), (another, Breaker())):
+            assert place.replace(before, after, name) == Written(done=True, breaker=after)
+            assert place.breaker(name) == after
+
+    holds()
+
+
+REFUSED = {
+    "of an epoch that is over": (OPENED, replace(OPENED, epoch=0)),
+    "of an epoch that has not begun": (OPENED, replace(OPENED, epoch=2)),
+    "of another's lease": (PROBED, replace(PROBED, lease=OTHER)),
+    "of no lease where there is one": (PROBED, replace(PROBED, lease=None)),
+    "of a lease where there is none": (OPENED, replace(OPENED, lease=MINE)),
+    "of more failures than are counted": (OPENED, replace(OPENED, failure_count=6)),
+    "of another epoch where nothing is stored": (None, OPENED),
+    "of a lease where nothing is stored": (None, Breaker(lease=MINE)),
+    "of failures where nothing is stored": (None, FAILED),
+}
+
+
+@pytest.mark.parametrize(("stored", "believed"), REFUSED.values(), ids=REFUSED)
+def test_a_change_is_refused_and_answered_with_what_is_there(
+    place: Place, stored: Breaker | None, believed: Breaker
+) -> None:
+    if stored is not None:
+        place.replace(Breaker(), stored)
+    there = place.read("p")
+    changed = replace(believed, state=BreakerState.CLOSED, success_count=7, cause="changed", retry_at=AT, lease=OTHER)
+    assert place.replace(believed, changed) == Written(done=False, breaker=stored or Breaker())
+    assert place.read("p") == there
+
+
+def test_a_failure_that_was_not_seen_is_no_reason_to_refuse_and_is_not_overwritten(place: Place) -> None:
+    place.replace(Breaker(), FAILED)
+    newer = replace(FAILED, last_failure=LATER, cause="rejected", failed_in=Source.REQUEST)
+    place.add_failure(FAILED, newer)
+    written = place.replace(FAILED, replace(FAILED, state=BreakerState.OPEN, epoch=1, retry_at=LATER))
+    both = replace(newer, state=BreakerState.OPEN, epoch=1, retry_at=LATER, failure_count=2)
+    assert written == Written(done=True, breaker=both)
+    assert place.breaker() == both
+
+
+def test_a_success_resets_the_count_however_far_it_has_gone(place: Place) -> None:
+    place.replace(Breaker(), FAILED)
+    place.add_failure(FAILED, FAILED)
+    assert place.replace(FAILED, replace(FAILED, failure_count=0)).breaker.failure_count == 0
+
+
+@pytest.mark.parametrize("first", [FAILED, replace(FAILED, failure_count=0)], ids=["counted", "not counted"])
+def test_the_first_epoch_is_the_same_written_down_or_not(place: Place, first: Breaker) -> None:
+    """A count, or a check, makes a record without an epoch; another change may have made one with it."""
+    place.add_failure(Breaker(), FAILED, "not written")
+    place.replace(Breaker(), replace(FAILED, epoch=1), "written")
+    place.replace(replace(FAILED, epoch=1), FAILED, "written")
+    for name in ("not written", "written"):
+        assert place.breaker(name) == FAILED
+        assert place.add_failure(first, FAILED, name).done
+        assert place.replace(first, OPENED, name).done
+
+
+def test_of_fifty_who_take_the_lease_one_has_it(place: Place) -> None:
+    place.replace(Breaker(), OPENED)
+    leases = [Lease(f"number {number}", LATER) for number in range(50)]
+
+    async def take() -> list[Written]:
+        stores = [place.store() for _ in range(5)]
+        wanted = [replace(PROBED, lease=lease) for lease in leases]
+        return await at_once([stores[i % 5].replace("p", OPENED, after) for i, after in enumerate(wanted)])
+
+    answers = place.run(take())
+    assert [answer.done for answer in answers].count(True) == 1
+    assert {answer.breaker for answer in answers} == {place.breaker()}
+
+
+# ---- Both stores: `add_failure`
+
+
+def test_a_failure_is_counted_and_remembered_and_changes_nothing_else(place: Place) -> None:
+    place.replace(Breaker(), replace(PROBED, checks=Credit.MISLED))
+    last = Breaker(epoch=2, failure_count=99, success_count=9, last_failure=LATER, cause="rejected")
+    counted = replace(PROBED, checks=Credit.MISLED, failure_count=6, last_failure=LATER, cause="rejected")
+    counted = replace(counted, failed_in=Source.REQUEST)
+    assert place.add_failure(Breaker(epoch=2), last) == Written(done=True, breaker=counted)
+    assert place.breaker() == counted
+
+
+def test_the_first_failure_makes_a_record(place: Place) -> None:
+    assert place.add_failure(Breaker(), FAILED) == Written(done=True, breaker=FAILED)
+    assert place.read("p") == {"p": ProviderRecord(None, FAILED)}
+
+
+@pytest.mark.parametrize("epoch", [0, 2])
+def test_a_failure_of_another_epoch_is_not_counted(place: Place, epoch: int) -> None:
+    place.replace(Breaker(), OPENED)
+    assert place.add_failure(Breaker(epoch=epoch), FAILED) == Written(done=False, breaker=OPENED)
+    assert place.breaker() == OPENED
+
+
+def test_a_failure_of_a_later_epoch_makes_no_record(place: Place) -> None:
+    assert place.add_failure(Breaker(epoch=1), FAILED) == Written(done=False, breaker=Breaker())
+    assert place.read("p") == {}
+
+
+def test_two_hundred_failures_at_once_are_two_hundred(place: Place) -> None:
+    async def add() -> list[Written]:
+        stores = [place.store() for _ in range(5)]
+        return await at_once([stores[i % 5].add_failure("p", Breaker(), FAILED) for i in range(200)])
+
+    answers = place.run(add())
+    assert sorted(answer.breaker.failure_count for answer in answers) == list(range(1, 201))
+    assert place.breaker() == replace(FAILED, failure_count=200)
+
+
+def test_what_fails_while_the_breaker_opens_is_counted_or_refused_and_never_lost(place: Place) -> None:
+    place.add_failure(Breaker(), FAILED)
+
+    async def fail_and_open() -> list[Written]:
+        stores = [place.store() for _ in range(4)]
+        adding = [stores[i % 3].add_failure("p", Breaker(), FAILED) for i in range(AT_ONCE)]
+        opened = replace(OPENED, failure_count=FAILED.failure_count)
+        return await at_once([*adding[:20], stores[3].replace("p", FAILED, opened), *adding[20:]])
+
+    counted = [answer for answer in place.run(fail_and_open()) if answer.done]
+    assert place.breaker().state is BreakerState.OPEN
+    assert place.breaker().failure_count == len(counted)  # the first one, and all but the one that opened it
+
+
+async def at_once(work: list[Coroutine[Any, Any, T]]) -> list[T]:
+    room = asyncio.Semaphore(AT_ONCE)
+
+    async def when_there_is_room(one: Coroutine[Any, Any, T]) -> T:
+        async with room:
+            return await one
+
+    return await asyncio.gather(*map(when_there_is_room, work))
+
+
+# ---- Both stores beside each other
+
+LEASES = st.sampled_from([None, None, MINE, OTHER])
+FEW_BREAKERS = st.builds(
+    Breaker,
+    state=st.sampled_from(BreakerState),
+    epoch=st.integers(0, 2),
+    failure_count=st.integers(0, 3),
+    success_count=st.integers(0, 1),
+    retry_at=st.sampled_from([None, LATER]),
+    lease=LEASES,
+    last_failure=st.sampled_from([AT, LATER]),
+    cause=st.sampled_from(["", "timeout"]),
+    failed_in=st.sampled_from(Source),
+    checks=st.sampled_from(Credit),
+)
+CHECKS = st.builds(check, latency_ms=st.sampled_from([None, 1]), error=st.sampled_from([None, "timeout"]))
+CHANGES = st.tuples(st.sampled_from(["replace", "add_failure"]), st.none() | FEW_BREAKERS, FEW_BREAKERS)
+
+
+def test_both_stores_tell_the_same_of_any_history(table: Table) -> None:
+    """A change is decided by what is there, or by what somebody believes is."""
+    names = map(str, count())
+
+    @hypothesis.settings(max_examples=40)
+    @given(st.lists(CHANGES | CHECKS, max_size=8))
+    def holds(history: list[Any]) -> None:
+        memory, name = Place(table._runner, MemoryProviderStore), next(names)
+        for step in history:
+            if isinstance(step, CheckResult):
+                for place in (memory, table):
+                    place.record_check(replace(step, provider_id=name))
+            else:
+                change, believed, after = step
+                before = memory.breaker(name) if believed is None else believed
+                assert getattr(table, change)(before, after, name) == getattr(memory, change)(before, after, name)
+            assert table.read(name) == memory.read(name)
+
+    holds()
+
+
+# ---- DynamoDB: what is stored
+
+WRITES: dict[str, Callable[[Place], object]] = {
+    "a check": lambda place: place.record_check(check()),
+    "a failure": lambda place: place.add_failure(Breaker(), FAILED),
+    "a change": lambda place: place.replace(Breaker(), OPENED),
+}
+
+
+@pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
+def test_an_item_has_a_week_after_the_last_write_of_any_kind(table: Table, write: Callable[[Place], object]) -> None:
+    assert EXPIRES is not None
+    table.record_check(check(healthy=False))
+    table.clock.advance(1000.6)
+    write(table)
+    assert table.item()[EXPIRES] == {"N": str(int((table.clock.now() + WEEK).timestamp()))}
+
+
+def test_a_refused_write_gives_no_more_time(table: Table) -> None:
+    assert EXPIRES is not None
+    table.replace(Breaker(), OPENED)
+    before = table.item()
+    table.clock.advance(1000)
+    assert not table.replace(PROBED, OPENED).done
+    assert table.item() == before
+
+
+def test_what_is_none_has_no_attribute(table: Table) -> None:
+    table.replace(Breaker(), PROBED)
+    table.replace(PROBED, replace(PROBED, lease=None, last_failure=None))
+    table.record_check(check(latency_ms=None))
+    assert not {"lease_token", "lease_until", "last_failure", "retry_at", "check_ms", "check_error"} & table.item().keys()
+
+
+def test_a_read_is_consistent_and_asks_for_each_provider_once(table: Table) -> None:
+    table.dynamodb.asked.clear()
+    table.read("p", "q", "p")
+    (asked,) = table.dynamodb.asked
+    keys = [{"provider_id": {"S": name}} for name in ("p", "q")]
+    assert asked.request["RequestItems"] == {table.name: {"Keys": keys, "ConsistentRead": True}}
+
+
+# ---- DynamoDB: an answer that cannot be used
+
+A_KIND = re.compile(r"DynamoDB did not do as asked \(\w+\)|DynamoDB left keys unprocessed")
+BROKEN_ITEMS: dict[str, dict[str, Any]] = {
+    "an unknown state": {"state": {"S": "ajar"}},
+    "an unknown source": {"failed_in": {"S": "rumour"}},
+    "an unknown credit": {"checks": {"S": "dubious"}},
+    "an epoch that is text": {"epoch": {"S": "first"}},
+    "a moment that is none": {"retry_at": {"S": "soon"}},
+    "a moment that is a number": {"last_failure": {"N": "1"}},
+    "a check without its verdict": {"checked_at": {"S": AT.isoformat()}},
+}
+
+
+@pytest.mark.parametrize("attributes", BROKEN_ITEMS.values(), ids=BROKEN_ITEMS)
+def test_an_item_that_cannot_be_understood_is_no_answer(table: Table, attributes: dict[str, Any]) -> None:
+    table.dynamodb.put(table.name, "p", **attributes)
+    with pytest.raises(StoreUnavailable, match=A_KIND):
+        table.read("p")
+
+
+def test_a_refusal_with_an_item_that_cannot_be_understood_is_no_answer(table: Table) -> None:
+    table.dynamodb.put(table.name, "p", state={"S": "ajar"}, epoch={"N": "7"})
+    with pytest.raises(StoreUnavailable, match=A_KIND):
+        table.add_failure(Breaker(), FAILED)
+
+
+@dataclass
+class Fake:
+    """A store whose DynamoDB answers as it is told, at any address's `/`."""
+
+    server: FakeProvider
+    place: Place
+
+    def answers(self, *replies: Reply) -> None:
+        self.server.script("/", *replies)
+
+    @property
+    def asked(self) -> list[Any]:
+        return [request.body for request in self.server.calls("/")]
+
+
+@pytest.fixture
+def connections(runner: asyncio.Runner, clock: FakeClock) -> Iterator[Connections]:
+    made = Connections(clock)
+    yield made
+    runner.run(made.aclose())
+
+
+@pytest.fixture
+def canned(
+    runner: asyncio.Runner,
+    clock: FakeClock,
+    fake: FakeProvider,
+    connections: Connections,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Fake:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", f"{fake.url}/")
+    return Fake(fake, Place(runner, lambda: DynamoProviderStore("table", connections, clock)))
+
+
+ACTIONS: dict[str, Callable[[Place], object]] = {"a read": lambda place: place.read("p"), **WRITES}
+SECRET = "arn:aws:dynamodb:us-east-1:123456789012:table/secret"
+
+
+def refusal(kind: str, status: int = 400) -> Reply:
+    return Reply(status, {"__type": f"com.amazonaws.dynamodb.v20120810#{kind}", "message": SECRET})
+
+
+FAULTS = {
+    "access denied": refusal("AccessDeniedException"),
+    "no such table": refusal("ResourceNotFoundException"),
+    "throughput exceeded": refusal("ProvisionedThroughputExceededException"),
+    "throttled": refusal("ThrottlingException"),
+    "too many requests": refusal("RequestLimitExceeded"),
+    "a token that has expired": refusal("ExpiredTokenException"),
+    "invalid": refusal("ValidationException"),
+    "in conflict": refusal("TransactionConflictException"),
+    "a kind that nobody knows": refusal("NewException"),
+    "400 without a kind": Reply(400, raw=SECRET.encode()),
+    "internal error": refusal("InternalServerError", 500),
+    "500 with a page": Reply(500, raw=b"<html>" + SECRET.encode()),
+    "502 with a page": Reply(502, raw=b"<html>" + SECRET.encode()),
+    "unavailable": Reply(503, {}),
+    "redirect": Reply(307, {}, {"location": "http://127.0.0.1:9/"}),
+    "nothing": Reply(raw=b""),
+    "a page": Reply(raw=b"<html>" + SECRET.encode()),
+    "no JSON to the end": Reply(raw=b'{"Attributes": {'),
+    "null": Reply(raw=b"null"),
+    "a list": Reply(body=[SECRET]),
+    "an empty object": Reply(body={}),
+    "parts of the wrong kind": Reply(body={"Responses": [SECRET], "Attributes": [SECRET]}),
+    "parts that are null": Reply(body={"Responses": None, "Attributes": None}),
+    "items of the wrong kind": Reply(body={"Responses": {"table": [SECRET]}, "Attributes": {"epoch": SECRET}}),
+    "items that are null": Reply(body={"Responses": {"table": [None]}, "Attributes": {"epoch": None}}),
+    "a body in a wrong encoding": Reply(raw=b"\x1f\x8b", headers={"content-encoding": "gzip"}),
+    "half an answer": Reply(body={"Responses": {}, "Attributes": {}}, cut=5),
+    "a broken connection": Reply(reset=True),
+}
+
+
+@pytest.mark.parametrize(("action", "fault"), product(ACTIONS, FAULTS), ids=lambda name: name)
+def test_whatever_is_no_answer_makes_the_store_unavailable_and_is_asked_for_once(
+    canned: Fake, action: str, fault: str
+) -> None:
+    canned.answers(FAULTS[fault])
+    with pytest.raises(StoreUnavailable) as raised:
+        ACTIONS[action](canned.place)
+    assert A_KIND.fullmatch(str(raised.value))
+    assert len(canned.asked) == 1
+
+
+@pytest.mark.parametrize("action", ACTIONS.values(), ids=ACTIONS)
+def test_after_a_fault_the_next_request_is_made_as_if_nothing_had_been(
+    canned: Fake, action: Callable[[Place], object]
+) -> None:
+    canned.answers(Reply(500, {}), Reply(body={"Responses": {}, "Attributes": {}}))
+    with pytest.raises(StoreUnavailable):
+        action(canned.place)
+    action(canned.place)
+    assert canned.asked[0] == canned.asked[1]
+
+
+@pytest.mark.parametrize("action", ACTIONS.values(), ids=ACTIONS)
+def test_a_table_that_is_not_there_makes_the_store_unavailable(table: Table, action: Callable[[Place], object]) -> None:
+    table.name = "ghost"
+    with pytest.raises(StoreUnavailable, match=A_KIND):
+        action(Place(table._runner, table.store))
+
+
+@pytest.mark.parametrize("action", ACTIONS.values(), ids=ACTIONS)
+def test_a_refused_connection_makes_the_store_unavailable(canned: Fake, action: Callable[[Place], object]) -> None:
+    canned.server.stop()
+    with pytest.raises(StoreUnavailable, match=A_KIND):
+        action(canned.place)
+
+
+@pytest.mark.parametrize("write", [WRITES["a failure"], WRITES["a change"]], ids=["a failure", "a change"])
+@pytest.mark.parametrize("there", [Breaker(), PROBED])
+def test_a_refused_write_is_answered_with_the_item_where_there_is_one(
+    canned: Fake, write: Callable[[Place], Written], there: Breaker
+) -> None:
+    item = {"state": {"S": "half_open"}, "epoch": {"N": "2"}, "failure_count": {"N": "5"}}
+    item |= {"lease_token": {"S": MINE.token}, "lease_until": {"S": LATER.isoformat()}}
+    item |= {"last_failure": {"S": AT.isoformat()}, "cause": {"S": "timeout"}, "failed_in": {"S": "check"}}
+    answer = {"__type": "com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException", "message": "no"}
+    canned.answers(Reply(400, answer if there == Breaker() else {**answer, "Item": item}))
+    assert write(canned.place) == Written(done=False, breaker=there)
+
+
+def responses(*provider_ids: str, left: Any = None) -> Reply:
+    items = [{"provider_id": {"S": provider_id}} for provider_id in provider_ids]
+    return Reply(body={"Responses": {"table": items}, "UnprocessedKeys": left or {}})
+
+
+def test_keys_that_were_left_unprocessed_are_asked_for_again(canned: Fake) -> None:
+    rest = {"table": {"Keys": [{"provider_id": {"S": "q"}}], "ConsistentRead": True}}
+    canned.answers(responses("p", left=rest), responses(left=rest), responses("q"))
+    assert canned.place.read("p", "q").keys() == {"p", "q"}
+    assert [asked["RequestItems"] for asked in canned.asked[1:]] == [rest, rest]
+
+
+def test_keys_that_stay_unprocessed_make_the_store_unavailable(canned: Fake) -> None:
+    rest = {"table": {"Keys": [{"provider_id": {"S": "q"}}], "ConsistentRead": True}}
+    canned.server.always("/", responses("p", left=rest))
+    with pytest.raises(StoreUnavailable, match=A_KIND):
+        canned.place.read("p", "q")
+    assert len(canned.asked) == 3
+
+
+def test_more_than_a_hundred_providers_are_asked_for_in_batches(canned: Fake) -> None:
+    canned.server.always("/", responses())
+    canned.place.read(*map(str, range(250)))
+    assert [len(asked["RequestItems"]["table"]["Keys"]) for asked in canned.asked] == [100, 100, 50]
+
+
+async def patience(work: Coroutine[Any, Any, object], *, seconds: float = 0.1) -> None:
+    async with asyncio.timeout(seconds):
+        await work
+
+
+@pytest.mark.parametrize("action", ["read", "add_failure", "replace", "record_check"])
+def test_one_that_hangs_can_be_left_and_nothing_stays_open(canned: Fake, action: str) -> None:
+    hanging = Reply(hang=True)
+    canned.answers(hanging)
+    arguments: dict[str, Any] = {"read": [["p"]], "record_check": [check()]}
+    with pytest.raises(TimeoutError):
+        canned.place.run(patience(getattr(canned.place.store(), action)(*arguments.get(action, ["p", FAILED, FAILED]))))
+    assert hanging.abandoned.wait(5)
+    canned.answers(responses("p"))
+    assert canned.place.read("p").keys() == {"p"}
+
+
+def test_one_that_hangs_is_not_waited_for_for_ever(canned: Fake) -> None:
+    hanging = Reply(hang=True)
+    canned.answers(hanging)
+    with pytest.raises(StoreUnavailable, match=A_KIND):
+        canned.place.read("p")
+    assert hanging.abandoned.wait(5)
+
+
+def test_a_connection_that_the_other_end_closed_is_made_anew(
+    runner: asyncio.Runner, connections: Connections, monkeypatch: pytest.MonkeyPatch, clock: FakeClock
+) -> None:
+    async def scenario() -> int:
+        async with wire(reply(b'{"Responses": {}}'), then_close=True) as server:
+            monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", f"http://127.0.0.1:{server.port}/")
+            store = DynamoProviderStore("table", connections, clock)
+            for _ in range(3):
+                assert await store.read(["p"]) == {}
+                await asyncio.sleep(0)
+            return server.connections
+
+    assert runner.run(scenario()) == 3
+
+
+# ---- DynamoDB: where it is, and who asks
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """One request as it is handed to the connections."""
+
+    url: str
+    content: bytes
+    headers: Mapping[str, str]
+
+
+class Post(Connections):
+    """Sends nothing, and keeps what it was given to send."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        super().__init__(clock)
+        self.sent: list[Sent] = []
+
+    async def exchange(
+        self, method: str, url: str, *, content: bytes | None, headers: Mapping[str, str], timeout_s: float
+    ) -> Received:
+        self.sent.append(Sent(url, content or b"", headers))
+        return Received(200, [], b'{"Responses": {}, "Attributes": {}}')
+
+
+@pytest.fixture
+def post(clock: FakeClock) -> Post:
+    return Post(clock)
+
+
+def posted(post: Post, clock: FakeClock, action: Callable[[Place], object] = ACTIONS["a read"]) -> Sent:
+    with asyncio.Runner() as runner:
+        action(Place(runner, lambda: DynamoProviderStore("table", post, clock)))
+    return post.sent[-1]
+
+
+AWS_URL = "https://dynamodb.us-east-1.amazonaws.com/"
+ENDPOINTS: dict[str, tuple[dict[str, str], str]] = {
+    "the region's": ({}, AWS_URL),
+    "the usual region's": ({"AWS_REGION": "", "AWS_DEFAULT_REGION": "eu-west-3"}, "https://dynamodb.eu-west-3.amazonaws.com/"),
+    "in China": ({"AWS_REGION": "cn-north-1"}, "https://dynamodb.cn-north-1.amazonaws.com.cn/"),
+    "in the United States' own": ({"AWS_REGION": "us-gov-west-1"}, "https://dynamodb.us-gov-west-1.amazonaws.com/"),
+    "a variable's": ({"AWS_ENDPOINT_URL": "http://127.0.0.1:4566/"}, "http://127.0.0.1:4566/"),
+    "its own variable's": (
+        {"AWS_ENDPOINT_URL": "http://127.0.0.1:4566/", "AWS_ENDPOINT_URL_DYNAMODB": "http://127.0.0.1:8000/"},
+        "http://127.0.0.1:8000/",
+    ),
+    "an empty variable's": ({"AWS_ENDPOINT_URL": "", "AWS_ENDPOINT_URL_DYNAMODB": ""}, AWS_URL),
+}
+
+
+@pytest.mark.parametrize(("env", "url"), ENDPOINTS.values(), ids=ENDPOINTS)
+def test_dynamodb_is_where_the_environment_says(
+    env: dict[str, str], url: str, post: Post, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+    assert posted(post, clock).url == url
+
+
+SIGNED = ("content-type", "x-amz-date", "x-amz-target")
+
+
+def botocores_signature(sent: Sent, *, token: str | None = None) -> str:
+    """The Authorization header that botocore gives for the same request, key and date."""
+    credentials = Credentials("testing", "testing", token)
+    request = AWSRequest("POST", sent.url, {name: sent.headers[name] for name in SIGNED}, sent.content)
+    if token:
+        request.headers["x-amz-security-token"] = token
+    request.context["timestamp"] = sent.headers["x-amz-date"]
+    auth = SigV4Auth(credentials, "dynamodb", REGION)
+    signature = auth.signature(auth.string_to_sign(request, auth.canonical_request(request)), request)
+    headers = auth.signed_headers(auth.headers_to_sign(request))
+    return f"AWS4-HMAC-SHA256 Credential={auth.scope(request)}, SignedHeaders={headers}, Signature={signature}"
+
+
+@pytest.mark.parametrize("action", ACTIONS.values(), ids=ACTIONS)
+def test_a_request_is_signed_as_botocore_signs_it(
+    action: Callable[[Place], object], post: Post, clock: FakeClock
+) -> None:
+    sent = posted(post, clock, action)
+    assert sent.headers["authorization"] == botocores_signature(sent)
+    assert "x-amz-security-token" not in sent.headers
+
+
+def test_a_session_token_is_sent(post: Post, clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "session")
+    sent = posted(post, clock)
+    assert sent.headers["x-amz-security-token"] == "session"
+
+
+def test_a_session_token_is_signed_as_botocore_signs_it(
+    post: Post, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "session")
+    sent = posted(post, clock)
+    assert sent.headers["authorization"] == botocores_signature(sent, token="session")
+
+
+def test_without_credentials_the_store_is_unavailable(canned: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    with pytest.raises(StoreUnavailable, match="credentials"):
+        Place(canned.place._runner, canned.place.store).read("p")
+    assert canned.asked == []
+
+
+# ---- DynamoDB: credentials of a function that was restored from a snapshot
+
+
+@pytest.fixture
+def restored(canned: Fake, monkeypatch: pytest.MonkeyPatch) -> Fake:
+    """It is given its keys at `/credentials`."""
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    monkeypatch.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", f"{canned.server.url}/credentials")
+    monkeypatch.setenv("AWS_CONTAINER_AUTHORIZATION_TOKEN", "who-I-am")
+    canned.server.always("/", responses("p"))
+    return Fake(canned.server, Place(canned.place._runner, canned.place.store))
+
+
+def keys(number: int, *, last_for: timedelta = timedelta(hours=6)) -> Reply:
+    expires = (datetime.now(UTC) + last_for).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return Reply(
+        body={"AccessKeyId": f"key-{number}", "SecretAccessKey": "s", "Token": f"token-{number}", "Expiration": expires}
+    )
+
+
+def used(fake: Fake) -> list[tuple[str, str]]:
+    """The keys and tokens that the requests were signed with."""
+    headers = [request.headers for request in fake.server.calls("/")]
+    return [(re.findall(r"Credential=([^/]*)/", h["authorization"])[0], h["x-amz-security-token"]) for h in headers]
+
+
+def test_the_keys_are_fetched_once_with_the_token_of_the_environment(restored: Fake) -> None:
+    restored.server.script("/credentials", keys(1), keys(2))
+    for _ in range(3):
+        restored.place.read("p")
+    assert used(restored) == [("key-1", "token-1")] * 3
+    (fetched,) = restored.server.calls("/credentials")
+    assert (fetched.method, fetched.headers["authorization"]) == ("GET", "who-I-am")
+
+
+def test_keys_that_expire_are_fetched_anew(restored: Fake) -> None:
+    restored.server.script("/credentials", keys(1, last_for=timedelta(minutes=1)), keys(2), keys(3))
+    for _ in range(3):
+        restored.place.read("p")
+    assert used(restored) == [("key-1", "token-1"), ("key-2", "token-2"), ("key-2", "token-2")]
+
+
+def test_keys_that_dynamodb_calls_expired_are_fetched_anew(restored: Fake) -> None:
+    restored.server.script("/credentials", keys(1), keys(2))
+    restored.answers(refusal("ExpiredTokenException"))
+    with pytest.raises(StoreUnavailable, match=A_KIND):
+        restored.place.read("p")
+    restored.place.read("p")
+    assert used(restored) == [("key-1", "token-1"), ("key-2", "token-2")]
+
+
+CREDENTIAL_FAULTS = {
+    "an error": Reply(500, {}),
+    "refused": Reply(403, {"message": SECRET}),
+    "a page": Reply(raw=b"<html>" + SECRET.encode()),
+    "no keys": Reply(body={"message": SECRET}),
+    "no date": Reply(body={"AccessKeyId": "a", "SecretAccessKey": SECRET, "Expiration": SECRET}),
+    "a broken connection": Reply(reset=True),
+}
+
+
+@pytest.mark.parametrize("fault", CREDENTIAL_FAULTS.values(), ids=CREDENTIAL_FAULTS)
+def test_without_keys_to_be_had_the_store_is_unavailable(restored: Fake, fault: Reply) -> None:
+    restored.server.always("/credentials", fault)
+    with pytest.raises(StoreUnavailable, match=A_KIND):
+        restored.place.read("p")
+    assert restored.asked == []
+    restored.server.always("/credentials", keys(1))
+    assert restored.place.read("p").keys() == {"p"}
+
+
+def test_an_endpoint_of_keys_that_hangs_can_be_left_and_nothing_stays_open(restored: Fake) -> None:
+    hanging = Reply(hang=True)
+    restored.server.script("/credentials", hanging, keys(1))
+    with pytest.raises(TimeoutError):
+        restored.place.run(patience(restored.place.store().read(["p"])))
+    assert hanging.abandoned.wait(5)
+    assert restored.place.read("p").keys() == {"p"}
+
+
+def test_who_gives_up_on_the_keys_leaves_the_others_waiting(restored: Fake) -> None:
+    """The scheduled check writes for all providers at the same time."""
+    restored.server.script("/credentials", replace(keys(1), delay_s=0.4))
+
+    async def two() -> list[Any]:
+        store = restored.place.store()
+        impatient, patient = patience(store.record_check(check("p"))), patience(store.read(["p"]), seconds=5)
+        return await asyncio.gather(impatient, patient, return_exceptions=True)
+
+    gave_up, waited = restored.place.run(two())
+    assert isinstance(gave_up, TimeoutError)
+    assert waited is None
+
+
+def test_every_field_of_a_breaker_is_stored() -> None:
+    """A new field needs a strategy above, or it would be lost unnoticed."""
+    strategies = {field.name for field in fields(Breaker)}
+    assert strategies == set(json.loads(json.dumps([field.name for field in fields(Breaker)])))

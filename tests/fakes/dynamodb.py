@@ -1,0 +1,119 @@
+"""DynamoDB on loopback: moto behind one lock, because it is not atomic by itself; and all that it was asked."""
+
+import io
+import json
+import re
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import count
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import boto3
+from botocore.config import Config
+from moto.server import DomainDispatcherApplication, create_backend_app
+from mypy_boto3_dynamodb import DynamoDBClient
+from werkzeug.serving import WSGIRequestHandler, make_server
+
+from local_stack.aws_server import one_at_a_time
+from local_stack.template_reader import read_template
+
+REGION = "us-east-1"
+_TEMPLATE = Path(__file__).parents[2] / "template.yaml"
+_TABLE = next(table for table in read_template(_TEMPLATE).tables if table.logical_id == "BreakerTable")
+EXPIRES = _TABLE.ttl_attribute
+"""The attribute that ends an item's time, as the template says."""
+
+_CALLER = re.compile(r"Credential=([^/]*)/")
+_numbers = count()
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One request and its answer, in the order in which they took effect.
+
+    `at_s`, on the monotonic clock, is when it had; `caller` is the access key's id.
+    """
+
+    at_s: float
+    caller: str
+    action: str
+    status: int
+    request: Any
+    answer: Any
+
+
+class DynamoDb:
+    """Listens while its context lasts. Tables are like the template's, and new ones for everybody who asks."""
+
+    def __init__(self) -> None:
+        self.asked: list[Asked] = []
+        application = one_at_a_time(self._noted(DomainDispatcherApplication(create_backend_app)))
+        self._server = make_server("127.0.0.1", 0, application, threaded=True, request_handler=_Handler)
+        self.url = f"http://127.0.0.1:{self._server.port}"
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def new_table(self) -> str:
+        """The name of an empty table."""
+        name = f"breakers-{next(_numbers)}"
+        self.client.create_table(**{**_TABLE.definition, "TableName": name})  # type: ignore[arg-type]  # the template's words are CreateTable's
+        return name
+
+    def item(self, table: str, provider_id: str) -> dict[str, Any]:
+        """The item as it is stored, in DynamoDB's own form."""
+        found = self.client.get_item(TableName=table, Key={"provider_id": {"S": provider_id}}, ConsistentRead=True)
+        return dict(found["Item"])
+
+    def put(self, table: str, provider_id: str, **attributes: Any) -> None:
+        """Stores an item as it is given, in DynamoDB's own form."""
+        self.client.put_item(TableName=table, Item={"provider_id": {"S": provider_id}, **attributes})
+
+    @cached_property
+    def client(self) -> DynamoDBClient:
+        """A client by boto3."""
+        session = boto3.Session("somebody-else", "secret", region_name=REGION)
+        return session.client("dynamodb", endpoint_url=self.url, config=Config(retries={"total_max_attempts": 1}))
+
+    def _noted(self, application: Callable[..., Iterable[bytes]]) -> Callable[..., Iterable[bytes]]:
+        """Inside of the lock, so that the notes are in order."""
+
+        def noting(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+            body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+            statuses: list[str] = []
+
+            def started(status: str, headers: Any, exc_info: Any = None) -> Any:
+                statuses.append(status)
+                return start_response(status, headers, exc_info)
+
+            answer = b"".join(application({**environ, "wsgi.input": io.BytesIO(body)}, started))
+            self._note(environ, body, int(statuses[-1][:3]), answer)
+            return [answer]
+
+        return noting
+
+    def _note(self, environ: dict[str, Any], body: bytes, status: int, answer: bytes) -> None:
+        caller = _CALLER.search(environ.get("HTTP_AUTHORIZATION", ""))
+        action = environ.get("HTTP_X_AMZ_TARGET", "").rpartition(".")[2]
+        asked, given = json.loads(body or b"null"), json.loads(answer or b"null")
+        self.asked.append(Asked(time.monotonic(), caller[1] if caller else "", action, status, asked, given))
+
+
+class _Handler(WSGIRequestHandler):
+    """Logs nothing, keeps connections, and sends at once."""
+
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+        """Says nothing."""

@@ -1,0 +1,93 @@
+"""One instance's way to the table that all share: it counts what is asked, and fails in every way that a network can."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from datetime import datetime
+from enum import Enum
+from typing import TypeVar
+
+from sekha_llm_bridge.resilience import Breaker, CheckResult, ProviderRecord, ProviderStore, StoreUnavailable
+from sekha_llm_bridge.resilience.store import Written
+from tests.fakes.clock import FakeClock
+
+T = TypeVar("T")
+_FOR_EVER_S = 1e6
+
+
+class Fault(Enum):
+    """What becomes of a question to the table."""
+
+    NONE = "it is answered"
+    REFUSED = "it is not done, and the error comes at once"
+    ANSWER_LOST = "it is done, and then comes an error"
+    HANGS = "it is not done, and nothing ever comes"
+    ANSWER_HANGS = "it is done, and nothing ever comes"
+    DELAYED = "an error comes at once, and it is done when `deliver` says so"
+
+
+class FaultyStore:
+    """A `ProviderStore` before another one. A question that is answered takes `takes_s`; half of it the way there.
+
+    `reads` are the times of the reads that were begun and `writes` the names of the writes, answered or not; `told` is
+    the breaker of each provider as this instance was last told.
+    """
+
+    def __init__(self, table: ProviderStore, clock: FakeClock) -> None:
+        self.fault = Fault.NONE
+        self.takes_s = 0.0
+        self.reads: list[datetime] = []
+        self.writes: list[str] = []
+        self.told: dict[str, Breaker] = {}
+        self._table = table
+        self._clock = clock
+        self._delayed: list[Callable[[], Awaitable[object]]] = []
+
+    async def read(self, provider_ids: Iterable[str]) -> Mapping[str, ProviderRecord]:
+        """See `ProviderStore.read`."""
+        self.reads.append(self._clock.now())
+        ids = tuple(provider_ids)
+        found = await self._answer(lambda: self._table.read(ids))
+        self.told = {provider_id: found.get(provider_id, ProviderRecord()).breaker for provider_id in ids}
+        return found
+
+    async def add_failure(self, provider_id: str, before: Breaker, after: Breaker) -> Written:
+        """See `ProviderStore.add_failure`."""
+        self.writes.append("add_failure")
+        return self._heard(provider_id, await self._answer(lambda: self._table.add_failure(provider_id, before, after)))
+
+    async def replace(self, provider_id: str, before: Breaker, after: Breaker) -> Written:
+        """See `ProviderStore.replace`."""
+        self.writes.append("replace")
+        return self._heard(provider_id, await self._answer(lambda: self._table.replace(provider_id, before, after)))
+
+    async def record_check(self, result: CheckResult) -> None:
+        """See `ProviderStore.record_check`."""
+        self.writes.append("record_check")
+        await self._answer(lambda: self._table.record_check(result))
+
+    async def deliver(self) -> None:
+        """What was delayed gets to the table, in its order."""
+        delayed, self._delayed = self._delayed, []
+        for work in delayed:
+            await work()
+
+    def _heard(self, provider_id: str, written: Written) -> Written:
+        self.told[provider_id] = written.breaker
+        return written
+
+    async def _answer(self, work: Callable[[], Awaitable[T]]) -> T:
+        if self.fault is Fault.HANGS:
+            await asyncio.sleep(_FOR_EVER_S)
+        if self.fault is Fault.REFUSED:
+            raise StoreUnavailable("refused")
+        if self.fault is Fault.DELAYED:
+            self._delayed.append(work)
+            raise StoreUnavailable("delayed")
+        await asyncio.sleep(self.takes_s / 2)
+        answer = await work()
+        await asyncio.sleep(self.takes_s / 2)
+        if self.fault is Fault.ANSWER_HANGS:
+            await asyncio.sleep(_FOR_EVER_S)
+        if self.fault is Fault.ANSWER_LOST:
+            raise StoreUnavailable("the answer was lost")
+        return answer

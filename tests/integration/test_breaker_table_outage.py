@@ -1,0 +1,108 @@
+"""The table of the breakers throttled, failing, hanging and gone in the middle of traffic: nobody goes unanswered.
+
+How long each request takes is measured by `infra/bench/run outages`.
+"""
+
+import asyncio
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from io import StringIO
+
+import pytest
+
+from bridge_bench.troubled_table import Trouble, TroubledTable, troubled_table
+from sekha_llm_bridge.api.health_check import check_all
+from sekha_llm_bridge.bootstrap import Bridge, make_bridge
+from sekha_llm_bridge.clock import SystemClock
+from tests.fakes.functions import Answer, Function
+from tests.fakes.provider import FakeProvider, Reply
+from tests.fakes.settings import chat_model, make_settings, provider
+
+CHAT = "/v1/chat/completions"
+TROUBLES = [trouble for trouble in Trouble if trouble is not Trouble.NONE]
+
+
+class HurriedClock(SystemClock):
+    """The machine's clock, with a calendar that is put forward: what was read is old when a test says so."""
+
+    def __init__(self) -> None:
+        self._ahead = timedelta()
+
+    def now(self) -> datetime:
+        return super().now() + self._ahead
+
+    def hurry(self, seconds: float) -> None:
+        self._ahead += timedelta(seconds=seconds)
+
+
+@pytest.fixture
+def table() -> Iterator[TroubledTable]:
+    with troubled_table() as table:
+        yield table
+
+
+@pytest.fixture
+def second() -> Iterator[FakeProvider]:
+    with FakeProvider() as fake:
+        yield fake
+
+
+@pytest.fixture
+def hurried() -> HurriedClock:
+    return HurriedClock()
+
+
+@pytest.fixture
+def bridge(fake: FakeProvider, second: FakeProvider, table: TroubledTable, hurried: HurriedClock) -> Bridge:
+    first = provider("first", chat_model("a"), base_url=f"{fake.url}/v1", priority=1)
+    settings = make_settings(first, provider("second", chat_model("b"), base_url=f"{second.url}/v1", priority=2))
+    return make_bridge(settings, table=table.name, clock=hurried)
+
+
+def ask(chat: Function) -> Answer:
+    return chat("POST", CHAT, {"messages": [{"role": "user", "content": "Hello"}]})
+
+
+def served_by(answers: list[Answer]) -> list[str | None]:
+    assert [answer.status for answer in answers] == [200] * len(answers)
+    return [answer.headers.get("x-bridge-provider") for answer in answers]
+
+
+@pytest.mark.parametrize("trouble", TROUBLES)
+def test_requests_go_on_with_what_was_last_known_and_the_trouble_is_told(
+    bridge: Bridge, table: TroubledTable, hurried: HurriedClock, trouble: Trouble, log: StringIO
+) -> None:
+    chat = Function("chat_completions", bridge)
+    assert served_by([ask(chat)]) == ["first"]
+    table.get_into(trouble)
+    for _ in range(3):
+        hurried.hurry(6)  # the table has rested, and is asked again
+        assert served_by([ask(chat), ask(chat)]) == ["first", "first"]
+    assert log.getvalue().count("breaker table unavailable") == 3
+
+
+@pytest.mark.parametrize("trouble", TROUBLES)
+def test_while_the_table_is_out_an_instance_has_breakers_of_its_own_and_takes_its_word_again_afterwards(
+    bridge: Bridge, fake: FakeProvider, table: TroubledTable, hurried: HurriedClock, trouble: Trouble
+) -> None:
+    chat = Function("chat_completions", bridge)
+    assert served_by([ask(chat)]) == ["first"]
+    table.get_into(trouble)
+    hurried.hurry(2)
+    fake.always(CHAT, Reply(500, {}))
+    assert served_by([ask(chat) for _ in range(7)]) == ["second"] * 7
+    assert len(fake.calls(CHAT)) == 1 + 5
+    fake.always(CHAT, None)
+    table.get_into(Trouble.NONE)
+    hurried.hurry(6)  # the table knows nothing of all this: its breaker is closed
+    assert served_by([ask(chat)]) == ["first"]
+
+
+@pytest.mark.parametrize("trouble", TROUBLES)
+def test_a_scheduled_check_says_what_it_found_without_the_table_too(
+    bridge: Bridge, fake: FakeProvider, table: TroubledTable, trouble: Trouble
+) -> None:
+    table.get_into(trouble)
+    fake.always("/v1/models", Reply(500, {}))
+    found = asyncio.run(check_all(bridge))
+    assert {name: row["status"] for name, row in found.items()} == {"first": "unhealthy", "second": "healthy"}

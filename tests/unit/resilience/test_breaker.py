@@ -1,0 +1,460 @@
+"""The breaker's state machine: what every event makes of every state, and what holds at its edges."""
+
+import re
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from itertools import product
+from typing import Any
+
+import pytest
+
+from sekha_llm_bridge.config.models import CircuitBreakerConfig
+from sekha_llm_bridge.errors import BreakerEffect
+from sekha_llm_bridge.resilience.breaker import (
+    VERDICTS,
+    Breaker,
+    BreakerState,
+    Credit,
+    Lease,
+    Permit,
+    Refusal,
+    Source,
+    Step,
+    Verdict,
+    Write,
+    ask,
+    learn,
+    permit,
+    trip,
+)
+from tests.fakes.clock import FakeClock
+
+RULES = CircuitBreakerConfig(failure_threshold=5, timeout_secs=60, success_threshold=3)
+NOW = FakeClock().now()
+BEFORE = NOW - timedelta(minutes=7)
+SECOND = timedelta(seconds=1)
+OFFERED = Lease("offered", NOW + timedelta(seconds=30))
+CLOSED, OPEN, HALF_OPEN = BreakerState.CLOSED, BreakerState.OPEN, BreakerState.HALF_OPEN
+REQUEST, CHECK = Source.REQUEST, Source.CHECK
+TRUSTED, ON_TRIAL, MISLED = Credit.TRUSTED, Credit.ON_TRIAL, Credit.MISLED
+
+
+# Every state that matters, by a name that says what it is like.
+
+
+def failed(count: int, *, by: Source = REQUEST) -> dict[str, Any]:
+    return {"failure_count": count, "last_failure": BEFORE, "cause": "old", "failed_in": by}
+
+
+CLOSED_STATES = {
+    f"closed {count} {checks} by_{by}": Breaker(CLOSED, 7, checks=checks, **failed(count, by=by))
+    for count, checks, by in product((0, 3, 5), (TRUSTED, ON_TRIAL), Source)
+}
+OPEN_STATES = {
+    f"open {due} {checks}": Breaker(OPEN, 7, retry_at=retry_at, checks=checks, **failed(5))
+    for (due, retry_at), checks in product(
+        {"early": NOW + SECOND, "due": NOW, "past": NOW - SECOND}.items(), (TRUSTED, MISLED)
+    )
+}
+LEASES = {
+    "live": Lease("mine", NOW + SECOND),
+    "ending": Lease("mine", NOW),
+    "expired": Lease("mine", NOW - SECOND),
+    "free": None,
+}
+HALF_OPEN_STATES = {
+    f"half_open {lease} {successes} {checks}": Breaker(
+        HALF_OPEN, 7, success_count=successes, lease=LEASES[lease], checks=checks, **failed(5)
+    )
+    for lease, successes, checks in product(LEASES, (0, 2), (TRUSTED, MISLED))
+}
+STATES = CLOSED_STATES | OPEN_STATES | HALF_OPEN_STATES
+
+HOLDERS = ("own", "late", "to_come", "other")
+EVENTS = [
+    *(f"ask {source}" for source in Source),
+    *(f"{verdict.value} {source} {holder}" for verdict, source, holder in product(Verdict, Source, HOLDERS)),
+    "trip",
+]
+
+
+@dataclass(frozen=True)
+class Row:
+    """What events (a pattern) make of states (a pattern): `after` lists what changes, and all else stays.
+
+    `turns` says whether the epoch rises; `refused_s` is for how long somebody who asked is sent away.
+    """
+
+    states: str
+    events: str
+    write: Write = Write.NOTHING
+    turns: bool = False
+    after: dict[str, Any] | None = None
+    more_failures: int = 0
+    refused_s: float | None = None
+
+    def covers(self, state: str, event: str) -> bool:
+        return bool(re.fullmatch(self.states, state) and re.fullmatch(self.events, event))
+
+    def result(self, before: Breaker) -> Step | Refusal:
+        if self.refused_s is not None:
+            return Refusal(before.state, self.refused_s, "old")
+        failures = before.failure_count + self.more_failures
+        epoch = 8 if self.turns else 7
+        return Step(replace(before, **{"epoch": epoch, "failure_count": failures, **(self.after or {})}), self.write)
+
+
+def fails(source: Source) -> dict[str, Any]:
+    return {"last_failure": NOW, "cause": "new", "failed_in": source}
+
+
+OPENED = {
+    "state": OPEN,
+    "retry_at": NOW + timedelta(seconds=60),
+    "success_count": 0,
+    "lease": None,
+}
+CLOSES = {"state": CLOSED, "failure_count": 0, "success_count": 0, "lease": None, "cause": ""}
+PROBES = {"state": HALF_OPEN, "lease": OFFERED, "retry_at": None}
+GIVEN_BACK: dict[str, Any] = {"lease": None}
+LEASED = "half_open (live|ending|expired)"
+
+TABLE = [
+    # Asking.
+    Row("closed .*", "ask .*"),
+    Row("open early .*", "ask .*", refused_s=1),
+    Row("open (due|past) .*", "ask .*", Write.REPLACE, turns=True, after={**PROBES, "success_count": 0}),
+    Row("half_open live .*", "ask .*", refused_s=1),
+    Row("half_open (ending|expired|free) .*", "ask .*", Write.REPLACE, turns=True, after=PROBES),
+    # A result of another epoch, or of somebody else's lease, says nothing of now.
+    Row(".*", ".* (late|to_come|other)"),
+    # Closed.
+    Row("closed .*", "neutral .* own"),
+    Row("closed 0 trusted .*", "success request own"),
+    Row("closed 0 on_trial .*", "success request own", Write.REPLACE, after={"checks": TRUSTED}),
+    Row(
+        "closed [35] .*", "success request own", Write.REPLACE, after={"failure_count": 0, "checks": TRUSTED}
+    ),  # whoever counted them
+    Row("closed 0 .*", "success check own"),
+    Row("closed [35] .* by_request", "success check own"),
+    Row("closed [35] .* by_check", "success check own", Write.REPLACE, after={"failure_count": 0}),
+    Row("closed .*", "failure request own", Write.ADD_FAILURE, after=fails(REQUEST), more_failures=1),
+    Row("closed .*", "failure check own", Write.ADD_FAILURE, after=fails(CHECK), more_failures=1),
+    Row(
+        "closed . trusted .*",
+        "rejection request own",
+        Write.REPLACE,
+        turns=True,
+        after={**OPENED, **fails(REQUEST)},
+        more_failures=1,
+    ),
+    Row(
+        "closed . on_trial .*",
+        "rejection request own",
+        Write.REPLACE,
+        turns=True,
+        after={**OPENED, **fails(REQUEST), "checks": MISLED},
+        more_failures=1,
+    ),
+    Row("closed .*", "rejection check own"),
+    Row("closed [03] .*", "trip"),
+    Row("closed 5 trusted .*", "trip", Write.REPLACE, turns=True, after=OPENED),
+    Row("closed 5 on_trial by_request", "trip", Write.REPLACE, turns=True, after={**OPENED, "checks": MISLED}),
+    Row("closed 5 on_trial by_check", "trip", Write.REPLACE, turns=True, after={**OPENED, "checks": TRUSTED}),
+    # Open: nobody has leave of this epoch, so whatever is reported is not heard.
+    Row("open .*", ".* own"),
+    Row("open .*", "trip"),
+    # Half-open, reported by whoever holds the lease: as long as nobody has taken it, its end does not matter.
+    Row(f"{LEASED} 0 .*", "success .* own", Write.REPLACE, turns=True, after={"lease": None, "success_count": 1}),
+    Row(f"{LEASED} 2 .*", "success request own", Write.REPLACE, turns=True, after={**CLOSES, "checks": TRUSTED}),
+    Row(f"{LEASED} 2 trusted", "success check own", Write.REPLACE, turns=True, after={**CLOSES, "checks": ON_TRIAL}),
+    Row(f"{LEASED} 2 misled", "success check own", Write.REPLACE, turns=True, after=GIVEN_BACK),
+    Row(
+        f"{LEASED} .*",
+        "(failure|rejection) request own",
+        Write.REPLACE,
+        turns=True,
+        after={**OPENED, **fails(REQUEST)},
+        more_failures=1,
+    ),
+    Row(
+        f"{LEASED} .*",
+        "failure check own",
+        Write.REPLACE,
+        turns=True,
+        after={**OPENED, **fails(CHECK)},
+        more_failures=1,
+    ),
+    Row(f"{LEASED} .*", "rejection check own", Write.REPLACE, turns=True, after=GIVEN_BACK),
+    Row(f"{LEASED} .*", "neutral .* own", Write.REPLACE, turns=True, after=GIVEN_BACK),
+    Row("half_open free .*", ".* own"),  # the lease was given back, and that raised the epoch
+    Row("half_open .*", "trip"),
+]
+
+
+def held(breaker: Breaker, source: Source, holder: str) -> Permit:
+    """The permit with which somebody reports to a breaker in that state."""
+    token = breaker.lease.token if breaker.lease else None
+    if holder == "own" and breaker.state is HALF_OPEN and token is None:
+        return Permit("p", source, breaker.epoch - 1, "mine")
+    epoch = breaker.epoch + {"late": -1, "to_come": 1}.get(holder, 0)
+    return Permit("p", source, epoch, "other" if holder == "other" else token)
+
+
+def happens(breaker: Breaker, event: str) -> Step | Refusal:
+    if event == "trip":
+        return trip(breaker, NOW, RULES)
+    if event.startswith("ask"):
+        return ask(breaker, OFFERED, NOW)
+    verdict, source, holder = event.split()
+    permit = held(breaker, Source(source), holder)
+    return learn(breaker, permit, Verdict(verdict), NOW, RULES, cause="new")
+
+
+@pytest.mark.parametrize("row", TABLE, ids=lambda row: f"{row.states} x {row.events}")
+def test_every_event_makes_of_every_state_what_the_table_says(row: Row) -> None:
+    covered = [(state, event) for state, event in product(STATES, EVENTS) if row.covers(state, event)]
+    assert covered, "a row that covers nothing says nothing"
+    for state, event in covered:
+        assert happens(STATES[state], event) == row.result(STATES[state]), f"{event!r} in {state!r}"
+
+
+def test_the_table_says_exactly_one_thing_of_each_event_in_each_state() -> None:
+    assert (len(STATES), len(EVENTS)) == (12 + 6 + 16, 2 + 4 * 2 * 4 + 1)
+    rows = {(s, e): [row for row in TABLE if row.covers(s, e)] for s, e in product(STATES, EVENTS)}
+    assert {key: len(found) for key, found in rows.items() if len(found) != 1} == {}
+
+
+def test_every_change_of_state_or_of_the_leases_holder_raises_the_epoch_by_one_and_nothing_else_does() -> None:
+    for state, event in product(STATES, EVENTS):
+        before, step = STATES[state], happens(STATES[state], event)
+        if isinstance(step, Step):
+            turned = (step.after.state, step.after.lease) != (before.state, before.lease)
+            assert step.after.epoch - before.epoch == int(turned), f"{event!r} in {state!r}"
+
+
+def test_what_is_not_written_changes_nothing_and_what_changes_is_written() -> None:
+    for state, event in product(STATES, EVENTS):
+        step = happens(STATES[state], event)
+        if isinstance(step, Step):
+            assert (step.write is Write.NOTHING) == (step.after == STATES[state]), f"{event!r} in {state!r}"
+
+
+@pytest.mark.parametrize("source", Source)
+def test_a_call_through_a_closed_breaker_has_a_permit_of_its_epoch_without_a_token(source: Source) -> None:
+    assert permit(Breaker(CLOSED, 7), "p", source) == Permit("p", source, 7, None)
+
+
+@pytest.mark.parametrize("source", Source)
+def test_a_probe_has_the_token_of_its_lease_and_the_epoch_that_the_lease_began(source: Source) -> None:
+    asked = ask(Breaker(OPEN, 7, retry_at=NOW), OFFERED, NOW)
+    assert isinstance(asked, Step)
+    assert permit(asked.after, "p", source) == Permit("p", source, 8, "offered")
+
+
+@pytest.mark.parametrize(
+    ("early", "refused_s"), [(timedelta(microseconds=1), 1e-6), (timedelta(seconds=12.5), 12.5), (timedelta(), None)]
+)
+def test_an_open_breaker_may_be_probed_from_the_very_moment_that_it_names(
+    early: timedelta, refused_s: float | None
+) -> None:
+    asked = ask(Breaker(OPEN, 7, retry_at=NOW, cause="boom"), OFFERED, NOW - early)
+    assert asked == Refusal(OPEN, refused_s, "boom") if refused_s else isinstance(asked, Step)
+
+
+@pytest.mark.parametrize(("early", "refused_s"), [(timedelta(microseconds=1), 1e-6), (timedelta(), None)])
+def test_a_lease_can_be_taken_from_the_very_moment_that_it_ends(early: timedelta, refused_s: float | None) -> None:
+    asked = ask(Breaker(HALF_OPEN, 7, lease=Lease("mine", NOW), cause="boom"), OFFERED, NOW - early)
+    assert asked == Refusal(HALF_OPEN, refused_s, "boom") if refused_s else isinstance(asked, Step)
+
+
+def test_a_taken_lease_keeps_the_successes_that_others_had() -> None:
+    asked = ask(Breaker(HALF_OPEN, 7, success_count=2, lease=Lease("dead", NOW)), OFFERED, NOW)
+    assert isinstance(asked, Step)
+    assert (asked.after.lease, asked.after.success_count) == (OFFERED, 2)
+
+
+def test_an_expired_lease_that_somebody_has_taken_makes_its_first_holder_a_stranger() -> None:
+    first = Breaker(HALF_OPEN, 7, lease=Lease("dead", NOW))
+    late = permit(first, "p", REQUEST)
+    asked = ask(first, OFFERED, NOW)
+    assert isinstance(asked, Step)
+    for verdict in Verdict:
+        assert learn(asked.after, late, verdict, NOW, RULES) == Step(asked.after, Write.NOTHING)
+
+
+def call(
+    breaker: Breaker,
+    verdict: Verdict,
+    rules: CircuitBreakerConfig = RULES,
+    *,
+    source: Source = REQUEST,
+    now: datetime = NOW,
+) -> Breaker:
+    """One call that has the breaker's leave, and what it leaves behind."""
+    asked = ask(breaker, Lease("mine", now + SECOND), now)
+    assert isinstance(asked, Step)
+    learned = learn(asked.after, permit(asked.after, "p", source), verdict, now, rules).after
+    return trip(learned, now, rules).after
+
+
+def calls(breaker: Breaker, *verdicts: Verdict, rules: CircuitBreakerConfig = RULES, source: Source = REQUEST) -> str:
+    """The states that calls lead through, one after the other."""
+    states = []
+    for verdict in verdicts:
+        breaker = call(breaker, verdict, rules, source=source)
+        states.append(breaker.state.value)
+    return " ".join(states)
+
+
+FAIL, PASS = Verdict.FAILURE, Verdict.SUCCESS
+DUE = Breaker(OPEN, 7, failure_count=5, retry_at=NOW)
+
+
+def test_the_fifth_failure_in_a_row_opens_and_the_fourth_does_not() -> None:
+    assert calls(Breaker(), *[FAIL] * 5) == "closed closed closed closed open"
+
+
+def test_a_success_in_between_starts_the_count_anew() -> None:
+    assert calls(Breaker(), *[FAIL] * 4, PASS, *[FAIL] * 4) == " ".join(["closed"] * 9)
+
+
+def test_what_says_nothing_of_the_provider_neither_counts_nor_resets() -> None:
+    assert calls(Breaker(), *[FAIL] * 4, Verdict.NEUTRAL, FAIL) == "closed closed closed closed closed open"
+
+
+def test_a_threshold_of_one_opens_at_the_first_failure() -> None:
+    assert calls(Breaker(), FAIL, rules=CircuitBreakerConfig(failure_threshold=1)) == "open"
+
+
+def test_the_third_probe_that_succeeds_closes_and_the_second_does_not() -> None:
+    assert calls(DUE, PASS, PASS, PASS) == "half_open half_open closed"
+
+
+def test_a_success_threshold_of_one_closes_at_the_first_success() -> None:
+    assert calls(DUE, PASS, rules=CircuitBreakerConfig(success_threshold=1)) == "closed"
+
+
+def test_one_failed_probe_reopens_and_the_successes_before_it_are_forgotten() -> None:
+    breaker = call(call(call(DUE, PASS), PASS), FAIL)
+    assert (breaker.state, breaker.success_count, breaker.retry_at) == (OPEN, 0, NOW + timedelta(seconds=60))
+    assert calls(replace(breaker, retry_at=NOW), PASS, PASS, PASS) == "half_open half_open closed"
+
+
+def test_successes_that_an_open_breaker_still_has_are_not_of_the_probes_to_come() -> None:
+    asked = ask(replace(DUE, success_count=2), OFFERED, NOW)
+    assert isinstance(asked, Step)
+    assert asked.after.success_count == 0
+
+
+def test_a_probe_that_learned_nothing_gives_its_lease_back_and_the_next_may_go_at_once() -> None:
+    breaker = call(call(DUE, PASS), Verdict.NEUTRAL)
+    assert (breaker.state, breaker.lease, breaker.success_count) == (HALF_OPEN, None, 1)
+    assert isinstance(ask(breaker, OFFERED, NOW), Step)
+
+
+def test_a_rejected_key_opens_at_once_when_a_request_meets_it() -> None:
+    opened = learn(Breaker(), Permit("p", REQUEST, 0), Verdict.REJECTION, NOW, RULES, cause="invalid_api_key").after
+    assert (opened.state, opened.cause, opened.failure_count) == (OPEN, "invalid_api_key", 1)
+    assert opened.retry_at == NOW + timedelta(seconds=60)
+
+
+def test_a_rejected_key_says_nothing_when_a_check_meets_it() -> None:
+    assert calls(Breaker(), *[Verdict.REJECTION] * 9, source=CHECK) == " ".join(["closed"] * 9)
+
+
+def test_a_check_that_is_rejected_while_it_probes_neither_closes_nor_reopens() -> None:
+    breaker = call(call(DUE, PASS), Verdict.REJECTION, source=CHECK)
+    assert (breaker.state, breaker.success_count, breaker.lease) == (HALF_OPEN, 1, None)
+
+
+def test_a_list_of_models_that_answers_does_not_hide_that_chats_fail() -> None:
+    breaker = Breaker()
+    for _ in range(4):
+        breaker = call(call(breaker, FAIL), PASS, source=CHECK)
+    assert (breaker.state, breaker.failure_count) == (CLOSED, 4)
+    assert call(breaker, FAIL).state is OPEN
+
+
+def test_a_check_takes_back_what_checks_have_counted() -> None:
+    breaker = call(call(Breaker(), FAIL, source=CHECK), FAIL, source=CHECK)
+    assert breaker.failure_count == 2
+    assert call(breaker, PASS, source=CHECK).failure_count == 0
+
+
+def test_a_breaker_that_checks_have_closed_is_on_trial_until_a_request_succeeds() -> None:
+    one = CircuitBreakerConfig(success_threshold=1)
+    closed = call(DUE, PASS, one, source=CHECK)
+    assert (closed.state, closed.checks) == (CLOSED, ON_TRIAL)
+    assert call(closed, PASS, one, source=CHECK).checks is ON_TRIAL
+    assert call(closed, PASS, one).checks is TRUSTED
+
+
+def misled() -> Breaker:
+    """Checks have closed it, and then requests failed again."""
+    on_trial = call(DUE, PASS, CircuitBreakerConfig(success_threshold=1), source=CHECK)
+    for _ in range(5):
+        on_trial = call(on_trial, FAIL)
+    return replace(on_trial, retry_at=NOW)
+
+
+def test_checks_that_misled_cannot_close_alone_however_often_they_succeed() -> None:
+    assert misled().checks is MISLED
+    assert calls(misled(), *[PASS] * 9, source=CHECK) == " ".join(["half_open"] * 9)
+
+
+def test_after_checks_that_misled_the_last_success_must_be_a_requests() -> None:
+    breaker = misled()
+    for _ in range(9):
+        breaker = call(breaker, PASS, source=CHECK)
+    assert breaker.success_count == 2
+    closed = call(breaker, PASS)
+    assert (closed.state, closed.checks) == (CLOSED, TRUSTED)
+
+
+def test_with_a_success_threshold_of_one_a_request_still_has_to_close_what_misled() -> None:
+    one = CircuitBreakerConfig(success_threshold=1)
+    half_open = call(misled(), PASS, one, source=CHECK)
+    assert (half_open.state, half_open.success_count) == (HALF_OPEN, 0)
+    assert call(half_open, PASS, one).state is CLOSED
+
+
+def test_a_probe_that_fails_does_not_clear_checks_that_misled() -> None:
+    for source in Source:
+        assert call(misled(), FAIL, source=source).checks is MISLED
+
+
+def test_where_checks_fail_again_themselves_they_have_not_misled() -> None:
+    on_trial = call(DUE, PASS, CircuitBreakerConfig(success_threshold=1), source=CHECK)
+    for _ in range(5):
+        on_trial = call(on_trial, FAIL, source=CHECK)
+    assert (on_trial.state, on_trial.checks) == (OPEN, TRUSTED)
+
+
+def test_closing_forgets_the_failures_but_not_when_the_last_one_was() -> None:
+    closed = call(replace(DUE, last_failure=BEFORE, cause="boom"), PASS, CircuitBreakerConfig(success_threshold=1))
+    assert (closed.failure_count, closed.cause, closed.last_failure) == (0, "", BEFORE)
+
+
+def test_a_count_that_is_past_the_threshold_opens_too() -> None:
+    """Whoever counted the fifth may have died before it opened the breaker."""
+    assert call(Breaker(failure_count=5), FAIL).state is OPEN
+    assert trip(Breaker(failure_count=9), NOW, RULES).after.state is OPEN
+
+
+def test_a_breaker_counts_as_many_successes_as_it_has_when_fewer_are_asked_for_now() -> None:
+    """The threshold may be lowered while a breaker is half-open."""
+    assert call(Breaker(HALF_OPEN, 7, success_count=4), PASS).state is CLOSED
+
+
+@pytest.mark.parametrize(
+    ("effect", "verdict"),
+    [
+        (BreakerEffect.NONE, Verdict.NEUTRAL),
+        (BreakerEffect.COUNT, Verdict.FAILURE),
+        (BreakerEffect.OPEN, Verdict.REJECTION),
+    ],
+)
+def test_every_kind_of_failure_has_its_verdict(effect: BreakerEffect, verdict: Verdict) -> None:
+    assert VERDICTS[effect] is verdict
+    assert len(VERDICTS) == len(BreakerEffect)
