@@ -237,6 +237,15 @@ class Fleet(RuleBasedStateMachine):
     def all_begin_at_once(self, source: Source) -> Any:
         return self._begin(self.fleet, source)
 
+    @rule(target=calls, call=calls)
+    def asks_again(self, call: Call) -> Any:
+        """The next candidate is another model of the same provider."""
+        again = Call(call.instance, call.watch, call.source)
+        self.under_way.append(again)
+        outcome = run(self._timed(again, self._asks(again)), self.clock)
+        self._judge([again], [outcome])
+        return again if again.permit else multiple()
+
     @rule(call=consumes(calls), verdict=verdicts)
     def ends(self, call: Call, verdict: Verdict) -> None:
         self._report(call, verdict)
@@ -358,6 +367,8 @@ class Fleet(RuleBasedStateMachine):
             return
         possible = self._possible(before, verdict, call.source)
         self._date(possible[0], began)
+        if verdict is Verdict.REJECTION and self._breaker().state is BreakerState.OPEN:
+            possible[0].failures = min(possible[0].failures, self._breaker().failure_count)
         self._take(possible, heard=heard)
 
     def _sees_nothing_wrong(self, call: Call) -> bool:
@@ -457,5 +468,5 @@ class Fleet(RuleBasedStateMachine):
             assert self._breaker().state is BreakerState.CLOSED
 
 
-def test_what_always_holds() -> None:
-    run_state_machine_as_test(Fleet, settings=settings(max_examples=300, stateful_step_count=50))
+TestFleet = Fleet.TestCase
+TestFleet.settings = settings(max_examples=300, stateful_step_count=50)

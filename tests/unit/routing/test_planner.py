@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sekha_llm_bridge.config.models import ModelConfig, ProviderConfig, Task
 from sekha_llm_bridge.pricing import Price, PriceBook, TokenCount, count_chat
 from sekha_llm_bridge.pricing.price import Rates, Tier
-from sekha_llm_bridge.resilience import BreakerState, BreakerView
+from sekha_llm_bridge.resilience import BreakerState, BreakerView, Standing
 from sekha_llm_bridge.routing import Catalog, ImageNeeds, Limits, RoutePlan, RouteRequest, plan
 from sekha_llm_bridge.routing.plan import Barrier
 from tests.fakes.settings import chat_model, embedding_model, make_settings, provider
@@ -160,6 +160,37 @@ def test_vectors_stay_in_the_space_of_the_default_embedding_model() -> None:
     result = planned(provider("p", *models), task=Task.EMBEDDING, defaults={"embedding": "default"})
     assert order(result) == ["p/default", "p/twin"]
     assert why_not(result, "first") == "its vectors are of the space first, not default"
+
+
+def test_somebody_elses_probe_excludes_a_provider_and_says_so() -> None:
+    limits = Limits(breakers={"p": BreakerView(BreakerState.HALF_OPEN, retry_after_s=3, cause="timeout")})
+    result = planned(provider("p", chat_model("a")), limits=limits)
+    assert result.listings[0].breaker is BreakerState.HALF_OPEN
+    assert why_not(result, "a") == (
+        "its provider's circuit breaker is half-open, and somebody else is probing it (timeout)"
+    )
+
+
+def test_a_provider_that_the_checks_look_after_comes_last_whatever_its_priority() -> None:
+    fleet = [provider(f"p{i}", chat_model(f"m{i}"), priority=i + 1) for i in range(3)]
+    limits = Limits(breakers={"p0": BreakerView(BreakerState.OPEN, Standing.LAST_RESORT)})
+    result = planned(*fleet, limits=limits)
+    assert order(result) == ["p1/m1", "p2/m2", "p0/m0"]
+    assert result.listings[-1].breaker is BreakerState.OPEN
+    assert result.turned_away == frozenset()
+
+
+def test_a_provider_that_nobody_looks_after_is_probed_in_its_usual_place() -> None:
+    fleet = [provider(f"p{i}", chat_model(f"m{i}"), priority=i + 1) for i in range(2)]
+    limits = Limits(breakers={"p0": BreakerView(BreakerState.OPEN, Standing.ON_PROBE)})
+    assert order(planned(*fleet, limits=limits)) == ["p0/m0", "p1/m1"]
+
+
+def test_only_what_a_breaker_alone_keeps_out_counts_as_turned_away() -> None:
+    blind = provider("blind", chat_model("a"))
+    sees = provider("sees", chat_model("b", supports_vision=True))
+    limits = Limits(breakers={name: BreakerView(BreakerState.OPEN, retry_after_s=7) for name in ("blind", "sees")})
+    assert planned(blind, sees, needs_vision=True, limits=limits).turned_away == {"sees"}
 
 
 def test_an_open_breaker_does_not_move_embeddings_into_another_space() -> None:

@@ -1,0 +1,340 @@
+"""The scheduled check: what it finds, what the breakers learn from it, and what health then says."""
+
+import asyncio
+import json
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from sekha_llm_bridge.api.health_check import check_all
+from sekha_llm_bridge.bootstrap import Bridge, make_bridge
+from sekha_llm_bridge.providers import ProviderDirectory
+from sekha_llm_bridge.providers.http import JsonHttp
+from sekha_llm_bridge.resilience import Breaker, BreakerState, CheckResult, Permit, StoreUnavailable
+from sekha_llm_bridge.resilience.breaker import Credit
+from sekha_llm_bridge.resilience.memory import MemoryProviderStore
+from tests.fakes.clock import FakeClock
+from tests.fakes.functions import Function
+from tests.fakes.provider import FakeProvider, Reply
+from tests.fakes.settings import chat_model, make_settings, provider
+
+CHAT, LIST = "/v1/chat/completions", "/v1/models"
+RULES = {"failure_threshold": 3, "timeout_secs": 60, "success_threshold": 2}
+DOWN = Reply(500, {})
+
+
+@pytest.fixture
+def other() -> Iterator[FakeProvider]:
+    with FakeProvider() as fake:
+        yield fake
+
+
+@dataclass
+class Fleet:
+    """Two providers, p before q. Whatever is done is done by another instance, which knows what the store says."""
+
+    fake: FakeProvider
+    other: FakeProvider
+    clock: FakeClock
+    store: MemoryProviderStore = field(default_factory=MemoryProviderStore)
+
+    def instance(self) -> Bridge:
+        first = provider("p", chat_model("a"), base_url=f"{self.fake.url}/v1", priority=1)
+        second = provider("q", chat_model("b"), base_url=f"{self.other.url}/v1", priority=2)
+        settings = make_settings(first, second, routing={"circuit_breaker": RULES})
+        return make_bridge(settings, store=self.store, clock=self.clock)
+
+    def check(self) -> Any:
+        return checked(self.instance())
+
+    def chat(self) -> str:
+        """Who answered."""
+        chat = Function("chat_completions", self.instance())
+        answer = chat("POST", CHAT, {"messages": [{"role": "user", "content": "Hi"}]})
+        assert answer.status == 200, answer.text
+        return answer.headers["x-bridge-provider"]
+
+    def health(self) -> Any:
+        return Function("health", self.instance())("GET", "/api/v1/health")
+
+    def row(self, provider_id: str = "p") -> Any:
+        return self.health().json()["providers"][provider_id]
+
+    @property
+    def breaker(self) -> Breaker:
+        """That of p."""
+        return asyncio.run(self.store.read(["p"]))["p"].breaker
+
+    def open_by_requests(self) -> None:
+        """p fails its chats until its breaker opens; then it would answer again."""
+        self.fake.always(CHAT, DOWN)
+        assert [self.chat() for _ in range(3)] == ["q"] * 3
+        self.fake.always(CHAT, None)
+
+
+def checked(bridge: Bridge) -> Any:
+    """What a scheduled check by this instance finds."""
+    return asyncio.run(check_all(bridge))
+
+
+@pytest.fixture
+def fleet(fake: FakeProvider, other: FakeProvider, clock: FakeClock) -> Fleet:
+    return Fleet(fake, other, clock)
+
+
+def test_a_provider_that_is_back_is_closed_again_in_one_check_without_any_request(
+    fleet: Fleet, fake: FakeProvider, clock: FakeClock
+) -> None:
+    fleet.open_by_requests()
+    asked = len(fake.calls(CHAT))
+    clock.advance(60)
+    fleet.check()
+    assert fleet.breaker.state is BreakerState.CLOSED
+    assert (len(fake.calls(LIST)), len(fake.calls(CHAT))) == (2, asked)
+    clock.advance(1)
+    assert fleet.chat() == "p"
+
+
+def test_before_its_time_a_check_says_how_the_provider_is_and_leaves_the_breaker_alone(
+    fleet: Fleet, fake: FakeProvider, clock: FakeClock
+) -> None:
+    fleet.open_by_requests()
+    before = fleet.breaker
+    clock.advance(30)
+    assert fleet.check()["p"]["status"] == "healthy"
+    assert fleet.breaker == before
+    assert clock.now() - before.retry_at == -timedelta(seconds=30)  # type: ignore[operator]  # it is open, so there is one
+
+
+def test_a_check_waits_for_a_probe_that_is_due_soon(fleet: Fleet, fake: FakeProvider, clock: FakeClock) -> None:
+    fleet.open_by_requests()
+    clock.advance(52)
+    fleet.check()
+    assert fleet.breaker.state is BreakerState.CLOSED
+
+
+def test_a_probe_that_fails_opens_the_breaker_for_another_while(
+    fleet: Fleet, fake: FakeProvider, clock: FakeClock
+) -> None:
+    fleet.open_by_requests()
+    clock.advance(60)
+    fake.always(LIST, DOWN)
+    fleet.check()
+    found = fleet.breaker
+    assert (found.state, found.retry_at, found.failure_count) == (
+        BreakerState.OPEN,
+        clock.now() + timedelta(seconds=60),
+        4,
+    )
+    assert len(fake.calls(LIST)) == 1
+
+
+def test_failing_checks_open_the_breaker_before_any_request_meets_with_it(
+    fleet: Fleet, fake: FakeProvider, clock: FakeClock
+) -> None:
+    fake.always(LIST, DOWN)
+    for _ in range(3):
+        fleet.check()
+        clock.advance(60)
+    assert fleet.breaker.state is BreakerState.OPEN
+    clock.advance(-1)
+    assert fleet.chat() == "q"
+    assert fake.calls(CHAT) == []
+
+
+def test_a_list_of_models_that_answers_does_not_hide_that_chats_fail(
+    fleet: Fleet, fake: FakeProvider, clock: FakeClock
+) -> None:
+    fake.always(CHAT, DOWN)
+    for _ in range(3):
+        fleet.chat()
+        fleet.check()
+        clock.advance(60)
+    assert fleet.breaker.state is BreakerState.OPEN
+
+
+def test_where_chats_fail_again_though_the_models_are_listed_only_a_request_closes_the_breaker(
+    fleet: Fleet, fake: FakeProvider, clock: FakeClock
+) -> None:
+    fleet.open_by_requests()
+    clock.advance(60)
+    fleet.check()
+    clock.advance(1)
+    fleet.open_by_requests()
+    assert fleet.breaker.checks is Credit.MISLED
+    clock.advance(60)
+    fleet.check()
+    fleet.check()
+    assert fleet.breaker.state is BreakerState.HALF_OPEN
+    clock.advance(1)
+    assert fleet.chat() == "p"  # in its usual place, because the checks cannot find out
+    assert (fleet.breaker.state, fleet.breaker.checks) == (BreakerState.CLOSED, Credit.TRUSTED)
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 429])
+def test_a_check_that_is_refused_says_nothing_of_what_a_request_would_meet(
+    fleet: Fleet, fake: FakeProvider, clock: FakeClock, status: int
+) -> None:
+    fake.always(LIST, Reply(status, {}))
+    for _ in range(4):
+        fleet.check()
+        clock.advance(60)
+    assert fleet.breaker == Breaker()
+    fleet.check()
+    row = fleet.row()
+    assert row["status"] == "degraded"
+    assert row["error"] in {"credentials_rejected", "provider_model_not_found", "rate_limited"}
+    assert fleet.chat() == "p"
+    fleet.open_by_requests()
+    clock.advance(60)
+    fleet.check()
+    clock.advance(1)
+    assert fleet.chat() == "p"  # no check can find out that it is back, so a request does
+
+
+def test_two_instances_never_probe_at_the_same_time(fleet: Fleet, clock: FakeClock) -> None:
+    fleet.open_by_requests()
+    clock.advance(60)
+
+    async def probe() -> Any:
+        watch = await fleet.instance().breakers.watch()
+        return await watch.ask("p", lasts_s=5)
+
+    assert isinstance(asyncio.run(probe()), Permit)
+    held = fleet.breaker
+    fleet.check()
+    assert fleet.breaker == held
+
+
+def test_a_provider_that_hangs_delays_nobody(fake: FakeProvider, other: FakeProvider, clock: FakeClock) -> None:
+    recorded = []
+
+    class Watching(MemoryProviderStore):
+        async def record_check(self, result: CheckResult) -> None:
+            recorded.append((result.provider_id, hanging.abandoned.is_set()))
+            await super().record_check(result)
+
+    hanging = Reply(hang=True)
+    fake.script(LIST, hanging)
+    found = Fleet(fake, other, clock, Watching()).check()
+    assert {name: (row["status"], row["error"]) for name, row in found.items()} == {
+        "p": ("unhealthy", "timeout"),
+        "q": ("healthy", None),
+    }
+    assert recorded[0] == ("q", False)  # while the other still hung
+
+
+def test_a_rotated_key_is_found_out_by_the_check_too(fake: FakeProvider, clock: FakeClock) -> None:
+    old, new = (
+        make_settings(provider("p", chat_model("a"), base_url=f"{fake.url}/v1", api_key=key)) for key in ("old", "new")
+    )
+    directory = ProviderDirectory(old.providers, JsonHttp(clock), clock, lambda _: new.providers[0])
+    fake.script(LIST, Reply(401, {}))
+    assert checked(replace(make_bridge(old, clock=clock), providers=directory))["p"]["status"] == "healthy"
+    assert [call.headers["authorization"] for call in fake.calls(LIST)] == ["Bearer old", "Bearer new"]
+
+
+def gauges(capsys: pytest.CaptureFixture[str]) -> dict[str, float]:
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines() if line.startswith('{"_aws"')]
+    return {name: line[name][0] for line in lines for name in ("HealthyProviders", "OpenBreakers") if name in line}
+
+
+def test_every_check_says_how_many_may_answer_and_how_many_breakers_are_open(
+    fleet: Fleet, fake: FakeProvider, other: FakeProvider, clock: FakeClock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fleet.check()
+    assert gauges(capsys) == {"HealthyProviders": 2, "OpenBreakers": 0}
+    fleet.open_by_requests()
+    fake.always(LIST, DOWN)
+    clock.advance(1)
+    fleet.check()
+    assert gauges(capsys) == {"HealthyProviders": 1, "OpenBreakers": 1}
+    other.always(LIST, DOWN)
+    fleet.check()
+    assert gauges(capsys) == {"HealthyProviders": 0, "OpenBreakers": 1}
+
+
+class Lost(MemoryProviderStore):
+    """A store that does not answer at all."""
+
+    async def read(self, *_: Any) -> Any:
+        raise StoreUnavailable("gone")
+
+    async def replace(self, *_: Any) -> Any:
+        raise StoreUnavailable("gone")
+
+    async def add_failure(self, *_: Any) -> Any:
+        raise StoreUnavailable("gone")
+
+    async def record_check(self, *_: Any) -> Any:
+        raise StoreUnavailable("gone")
+
+
+def test_without_the_table_health_says_so_and_the_check_still_checks(
+    fake: FakeProvider, other: FakeProvider, clock: FakeClock
+) -> None:
+    lost = Fleet(fake, other, clock, Lost())
+    assert {row["status"] for row in lost.check().values()} == {"healthy"}
+    answer = lost.health()
+    body = answer.json()
+    assert (answer.status, body["status"]) == (200, "healthy")
+    assert {row["status"] for row in body["providers"].values()} == {"unknown"}
+    assert body["notes"] == ["the table of the breakers did not answer: this is what was last known"]
+
+
+def test_health_shows_an_open_breaker_with_its_count_cause_and_times(
+    fleet: Fleet, fake: FakeProvider, clock: FakeClock
+) -> None:
+    fleet.open_by_requests()
+    answer = fleet.health()
+    body = answer.json()
+    assert (answer.status, body["status"], body["providers"]["p"]["status"]) == (200, "degraded", "unhealthy")
+    shown = body["providers"]["p"]["circuit_breaker"]
+    assert shown == {
+        "state": "open",
+        "failure_count": 3,
+        "last_failure": clock.now().isoformat(),
+        "cause": "provider_server_error",
+        "retry_at": (clock.now() + timedelta(seconds=60)).isoformat(),
+    }
+    assert datetime.fromisoformat(shown["last_failure"]).utcoffset() == timedelta()
+
+
+def test_health_is_of_now_however_lately_the_table_was_read(fleet: Fleet) -> None:
+    health = Function("health", fleet.instance())
+    assert health("GET", "/api/v1/health").json()["providers"]["p"]["circuit_breaker"]["state"] == "closed"
+    asyncio.run(fleet.store.replace("p", Breaker(), Breaker(BreakerState.OPEN, epoch=1, failure_count=3)))
+    asyncio.set_event_loop(asyncio.new_event_loop())
+    assert health("GET", "/api/v1/health").json()["providers"]["p"]["circuit_breaker"]["state"] == "open"
+
+
+def test_a_half_open_breaker_is_degraded_and_a_check_of_long_ago_says_nothing(
+    fleet: Fleet, fake: FakeProvider, clock: FakeClock
+) -> None:
+    fleet.check()
+    clock.advance(149)
+    assert fleet.row("q")["status"] == "healthy"
+    clock.advance(1)
+    row = fleet.row("q")
+    assert (row["status"], row["latency_ms"]) == ("unknown", None)
+    assert row["last_checked"] is not None
+    fleet.open_by_requests()
+    clock.advance(60)
+    fake.always(CHAT, Reply(429, {}))
+    fleet.chat()
+    assert fleet.breaker.state is BreakerState.HALF_OPEN
+    assert fleet.row()["status"] == "degraded"
+
+
+def test_the_function_itself_never_fails_because_a_provider_does(fake: FakeProvider, clock: FakeClock) -> None:
+    with socket.socket() as unused:  # bound and not listening: it refuses
+        unused.bind(("127.0.0.1", 0))
+        settings = make_settings(
+            provider("p", chat_model("a"), base_url=f"http://127.0.0.1:{unused.getsockname()[1]}/v1")
+        )
+        found = checked(make_bridge(settings, clock=clock))
+    assert found == {"p": {"status": "unhealthy", "latency_ms": None, "error": "connect_failed"}}

@@ -1,0 +1,264 @@
+"""The executor and the breakers: who is asked for leave, and what is reported."""
+
+import asyncio
+import contextlib
+import json
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from sekha_llm_bridge import errors
+from sekha_llm_bridge.config.models import CircuitBreakerConfig
+from sekha_llm_bridge.resilience import BreakerState, CheckResult, Source, Verdict
+from sekha_llm_bridge.resilience.memory import MemoryProviderStore
+from tests.fakes.clock import FakeClock
+from tests.fakes.virtual_time import run
+from tests.unit.execution.stage import OK, Stage
+
+DOWN = errors.ProviderServerError("x")
+COUNTED = [
+    errors.ConnectFailed("x"),
+    errors.ConnectionLost("x"),
+    errors.ProviderTimeout("x"),
+    errors.ProviderServerError("x"),
+    errors.MalformedAnswer("x"),
+]
+UNCOUNTED = [
+    errors.AdapterFault("x"),
+    errors.ProviderRateLimited("x"),
+    errors.ModelMissing("x"),
+    errors.OutputCapRefused("x"),
+    errors.ContextLengthExceeded("x"),
+    errors.CallerFault("x"),
+    errors.ContentRefused("x"),
+]
+RULES = CircuitBreakerConfig(failure_threshold=3, timeout_secs=60, success_threshold=2)
+
+
+class CountingStore(MemoryProviderStore):
+    """Counts what is asked of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reads = self.writes = 0
+
+    async def read(self, *args: Any) -> Any:
+        self.reads += 1
+        return await super().read(*args)
+
+    async def add_failure(self, *args: Any) -> Any:
+        self.writes += 1
+        return await super().add_failure(*args)
+
+    async def replace(self, *args: Any) -> Any:
+        self.writes += 1
+        return await super().replace(*args)
+
+
+def stage_of(clock: FakeClock, outcomes: list[list[Any]], **fields: Any) -> Stage:
+    return Stage(clock, outcomes, **{"rules": RULES, **fields})
+
+
+def breaker(stage: Stage, provider_id: str = "p0") -> Any:
+    records = asyncio.run(stage.store.read([provider_id]))
+    return records[provider_id].breaker if provider_id in records else None
+
+
+@pytest.mark.parametrize("failure", COUNTED, ids=lambda failure: failure.code)
+def test_failures_in_a_row_open_the_breaker_and_the_provider_is_called_no_more(
+    clock: FakeClock, failure: errors.ProviderError
+) -> None:
+    stage = stage_of(clock, [[failure] * 9, [OK] * 9])
+    for _ in range(3):
+        stage.perform()
+        clock.advance(1)
+    calls = stage.called.count("p0")
+    assert breaker(stage).state is BreakerState.OPEN
+    assert breaker(stage).cause == failure.code
+    stage.perform()
+    assert stage.called.count("p0") == calls
+
+
+@pytest.mark.parametrize("failure", UNCOUNTED, ids=lambda failure: failure.code)
+def test_what_says_nothing_of_the_provider_is_not_counted(clock: FakeClock, failure: errors.ProviderError) -> None:
+    stage = stage_of(clock, [[failure] * 4, [OK] * 4])
+    for _ in range(4):
+        with contextlib.suppress(errors.ProviderError):  # the caller's own fault is raised
+            stage.perform()
+    assert stage.called.count("p0") == 4
+    assert breaker(stage) is None
+
+
+def test_a_connection_that_is_tried_twice_is_one_failure(clock: FakeClock) -> None:
+    refused = errors.ConnectFailed("x")
+    stage = stage_of(clock, [[refused, refused], [OK]])
+    stage.perform()
+    assert stage.called == ["p0", "p0", "p1"]
+    assert breaker(stage).failure_count == 1
+
+
+def test_a_success_in_between_starts_the_count_anew(clock: FakeClock) -> None:
+    stage = stage_of(clock, [[DOWN, DOWN, OK, DOWN, DOWN, OK], [OK] * 4])
+    for _ in range(6):
+        stage.perform()
+    assert stage.called.count("p0") == 6
+    assert breaker(stage).state is BreakerState.CLOSED
+
+
+def test_requests_that_succeed_write_nothing_and_read_once_a_second(clock: FakeClock) -> None:
+    store = CountingStore()
+    stage = stage_of(clock, [[OK] * 40], store=store)
+    for _ in range(40):
+        stage.perform()
+        clock.advance(0.25)
+    assert (store.reads, store.writes) == (10, 0)
+
+
+def test_after_its_time_one_request_probes_and_two_successes_close_it(clock: FakeClock) -> None:
+    stage = stage_of(clock, [[DOWN, DOWN, DOWN, OK, OK, OK], [OK] * 5])
+    for _ in range(4):
+        stage.perform()
+    clock.advance(60)
+    for state in (BreakerState.HALF_OPEN, BreakerState.CLOSED):
+        assert stage.perform().receipt.provider_id == "p0"
+        assert breaker(stage).state is state
+
+
+def test_a_probe_that_fails_opens_it_again_and_the_next_candidate_answers(clock: FakeClock) -> None:
+    stage = stage_of(clock, [[DOWN] * 4, [OK] * 6])
+    for _ in range(3):
+        stage.perform()
+    clock.advance(60)
+    receipt = stage.perform().receipt
+    assert [(tried.provider_id, tried.code) for tried in receipt.attempts] == [
+        ("p0", "provider_server_error"),
+        ("p1", "ok"),
+    ]
+    assert breaker(stage).state is BreakerState.OPEN
+    assert breaker(stage).retry_at == clock.now() + timedelta(seconds=60)
+
+
+def test_a_probe_that_says_nothing_gives_its_lease_back(clock: FakeClock) -> None:
+    stage = stage_of(clock, [[DOWN, DOWN, DOWN, errors.ProviderRateLimited("x"), OK], [OK] * 5])
+    for _ in range(3):
+        stage.perform()
+    clock.advance(60)
+    stage.perform()
+    assert (breaker(stage).state, breaker(stage).lease) == (BreakerState.HALF_OPEN, None)
+    assert stage.perform().receipt.provider_id == "p0"
+
+
+def other_takes_the_lease(stage: Stage) -> None:
+    async def take() -> None:
+        watch = await stage.instance().watch()
+        await watch.ask("p0", lasts_s=5)
+
+    run(take(), stage.clock)
+
+
+def opened(clock: FakeClock, outcomes: list[list[Any]]) -> Stage:
+    """The first provider's breaker has been opened, its time is up, and this instance has just read so."""
+    stage = stage_of(clock, outcomes)
+    for _ in range(3):
+        try:
+            stage.perform()
+        except errors.AllProvidersFailed:
+            continue
+    clock.advance(60)
+    run(stage.breakers.watch(), clock)
+    return stage
+
+
+def test_who_loses_the_race_for_the_probe_goes_on_to_the_next_candidate(
+    clock: FakeClock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stage = opened(clock, [[DOWN] * 3, [OK] * 4])
+    other_takes_the_lease(stage)
+    capsys.readouterr()
+    outcome = stage.perform()
+    assert [tried.provider_id for tried in outcome.receipt.attempts] == ["p1"]
+    assert stage.called.count("p0") == 3
+    (line,) = [json.loads(text) for text in capsys.readouterr().out.splitlines()]
+    assert (line["BreakerRejections"], line["provider"]) == ([1.0], "p0")
+
+
+def test_who_loses_the_race_is_not_held_to_its_first_choice(clock: FakeClock) -> None:
+    stage = opened(clock, [[DOWN] * 3, [OK] * 4])
+    other_takes_the_lease(stage)
+    assert stage.perform(allow_fallback=False).receipt.provider_id == "p1"
+
+
+def test_when_only_a_lost_race_is_left_the_answer_says_when_the_probe_ends(clock: FakeClock) -> None:
+    stage = opened(clock, [[DOWN] * 3])
+    other_takes_the_lease(stage)
+    with pytest.raises(errors.NoProviderAvailable, match="somebody else is probing it") as caught:
+        stage.perform()
+    assert caught.value.retry_after_s == pytest.approx(7)
+    assert caught.value.attempts == ()
+
+
+def test_an_error_names_who_was_not_tried_because_of_a_breaker(clock: FakeClock) -> None:
+    stage = opened(clock, [[DOWN] * 3, [OK, OK, OK, DOWN]])
+    other_takes_the_lease(stage)
+    with pytest.raises(errors.AllProvidersFailed, match=r"not tried was p0/m0: .* somebody else is probing it"):
+        stage.perform()
+
+
+def test_while_checks_look_after_a_provider_no_request_probes_it_unless_nobody_else_answers(clock: FakeClock) -> None:
+    stage = stage_of(clock, [[DOWN, DOWN, DOWN, OK], [OK, OK, OK, OK, DOWN]])
+    for _ in range(3):
+        stage.perform()
+    clock.advance(60)
+    asyncio.run(
+        stage.store.record_check(
+            CheckResult("p0", healthy=False, latency_ms=None, checked_at=clock.now(), error="timeout")
+        )
+    )
+    clock.advance(1)
+    assert [tried.provider_id for tried in stage.perform().receipt.attempts] == ["p1"]
+    attempts = stage.perform().receipt.attempts
+    assert [(tried.provider_id, tried.code) for tried in attempts] == [("p1", "provider_server_error"), ("p0", "ok")]
+
+
+def test_a_probing_request_holds_the_lease_as_long_as_it_may_take(clock: FakeClock) -> None:
+    async def slow(_candidate: Any) -> Any:
+        await asyncio.sleep(9)
+        watch = await stage.instance().watch()
+        refused.append(await watch.ask("p0", lasts_s=1))
+        return OK
+
+    refused: list[Any] = []
+    stage = opened(clock, [[DOWN, DOWN, DOWN, slow], [OK] * 4])
+    assert stage.perform().receipt.provider_id == "p0"
+    assert refused[0].state is BreakerState.HALF_OPEN
+
+
+def test_failures_of_the_whole_fleet_count_together(clock: FakeClock) -> None:
+    stage = stage_of(clock, [[DOWN] * 9, [OK] * 9])
+    for _ in range(3):
+        stage.breakers = stage.instance()
+        stage.perform()
+    assert breaker(stage).state is BreakerState.OPEN
+    stage.breakers = stage.instance()
+    stage.perform()
+    assert stage.called.count("p0") == 3
+
+
+def test_a_late_failure_of_another_instance_changes_nothing_newer(clock: FakeClock) -> None:
+    stage = stage_of(clock, [[DOWN] * 3 + [OK, OK], [OK] * 9])
+
+    async def permit() -> Any:
+        watch = await stage.instance().watch()
+        return watch, await watch.ask("p0", lasts_s=5, source=Source.REQUEST)
+
+    watch, held = run(permit(), clock)
+    for _ in range(3):
+        stage.perform()
+    clock.advance(60)
+    stage.perform()
+    stage.perform()
+    before = breaker(stage)
+    assert before.state is BreakerState.CLOSED
+    run(watch.report(held, Verdict.FAILURE, cause="timeout"), clock)
+    assert breaker(stage) == before
