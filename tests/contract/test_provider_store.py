@@ -158,7 +158,11 @@ def test_a_check_is_read_back_as_it_was_recorded(
 
 
 def test_of_a_check_nothing_is_left_after_the_next(place: Place) -> None:
-    for result in (check(healthy=False, latency_ms=None, error="timeout"), check(checked_at=LATER), check(latency_ms=None)):
+    for result in (
+        check(healthy=False, latency_ms=None, error="timeout"),
+        check(checked_at=LATER),
+        check(latency_ms=None),
+    ):
         place.record_check(result)
         assert place.record().check == result
 
@@ -420,7 +424,9 @@ def test_what_is_none_has_no_attribute(table: Table) -> None:
     table.replace(Breaker(), PROBED)
     table.replace(PROBED, replace(PROBED, lease=None, last_failure=None))
     table.record_check(check(latency_ms=None))
-    assert not {"lease_token", "lease_until", "last_failure", "retry_at", "check_ms", "check_error"} & table.item().keys()
+    assert (
+        not {"lease_token", "lease_until", "last_failure", "retry_at", "check_ms", "check_error"} & table.item().keys()
+    )
 
 
 def test_a_read_is_consistent_and_asks_for_each_provider_once(table: Table) -> None:
@@ -687,7 +693,10 @@ def posted(post: Post, clock: FakeClock, action: Callable[[Place], object] = ACT
 AWS_URL = "https://dynamodb.us-east-1.amazonaws.com/"
 ENDPOINTS: dict[str, tuple[dict[str, str], str]] = {
     "the region's": ({}, AWS_URL),
-    "the usual region's": ({"AWS_REGION": "", "AWS_DEFAULT_REGION": "eu-west-3"}, "https://dynamodb.eu-west-3.amazonaws.com/"),
+    "the usual region's": (
+        {"AWS_REGION": "", "AWS_DEFAULT_REGION": "eu-west-3"},
+        "https://dynamodb.eu-west-3.amazonaws.com/",
+    ),
     "in China": ({"AWS_REGION": "cn-north-1"}, "https://dynamodb.cn-north-1.amazonaws.com.cn/"),
     "in the United States' own": ({"AWS_REGION": "us-gov-west-1"}, "https://dynamodb.us-gov-west-1.amazonaws.com/"),
     "a variable's": ({"AWS_ENDPOINT_URL": "http://127.0.0.1:4566/"}, "http://127.0.0.1:4566/"),

@@ -14,14 +14,10 @@ from typing import Any, TypeVar
 from hypothesis import event, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
-    Bundle,
     RuleBasedStateMachine,
-    consumes,
     initialize,
     invariant,
-    multiple,
     rule,
-    run_state_machine_as_test,
 )
 
 from sekha_llm_bridge.config.models import CircuitBreakerConfig
@@ -167,17 +163,17 @@ verdicts = st.sampled_from(
 )
 sources = st.sampled_from([Source.REQUEST, Source.REQUEST, Source.CHECK])
 workers = st.integers(0, 2)
+picks = st.integers(0, 5)
 
 
 class Fleet(RuleBasedStateMachine):
     """Three instances."""
 
-    calls = Bundle("calls")
-
     def __init__(self) -> None:
         super().__init__()
         self.clock = FakeClock()
         self.table = MemoryProviderStore()
+        self.waiting: list[Call] = []
         self.under_way: list[Call] = []
         self.tokens = 0
 
@@ -207,8 +203,16 @@ class Fleet(RuleBasedStateMachine):
     def all_freeze(self, seconds: float) -> None:
         self.clock.freeze(seconds)
 
+    @rule(later_us=st.sampled_from([-1, 0, 1]))
+    def a_wait_is_over(self, later_us: int) -> None:
+        """To the moment, or just not."""
+        if (end := self.model.due or self.model.until) and end > self.clock.now():
+            self.clock.advance((end - self.clock.now() + timedelta(microseconds=later_us)).total_seconds())
+
     @rule(worker=workers, fault=faults)
     def trouble(self, worker: int, fault: Fault) -> None:
+        """For one instance at a time."""
+        self.all_is_mended()
         self.fleet[worker].store.fault = fault
 
     @rule(worker=workers, takes_s=st.sampled_from([0.0, 0.01, 0.1, 0.3]))
@@ -229,36 +233,43 @@ class Fleet(RuleBasedStateMachine):
             event("a delayed write arrived")
             self._adopt(after)
 
-    @rule(target=calls, worker=workers, source=sources)
-    def begins(self, worker: int, source: Source) -> Any:
-        return self._begin([self.fleet[worker]], source)
+    @rule(worker=workers, source=sources)
+    def begins(self, worker: int, source: Source) -> None:
+        self.waiting += self._begin([self.fleet[worker]], source)
 
-    @rule(target=calls, source=sources)
-    def all_begin_at_once(self, source: Source) -> Any:
-        return self._begin(self.fleet, source)
+    @rule(source=sources)
+    def all_begin_at_once(self, source: Source) -> None:
+        self.waiting += self._begin(self.fleet, source)
 
-    @rule(target=calls, call=calls)
-    def asks_again(self, call: Call) -> Any:
+    @rule(pick=picks)
+    def asks_again(self, pick: int) -> None:
         """The next candidate is another model of the same provider."""
-        again = Call(call.instance, call.watch, call.source)
-        self.under_way.append(again)
-        outcome = run(self._timed(again, self._asks(again)), self.clock)
-        self._judge([again], [outcome])
-        return again if again.permit else multiple()
+        if self.waiting:
+            first = self.waiting[pick % len(self.waiting)]
+            again = Call(first.instance, first.watch, first.source)
+            self.under_way.append(again)
+            self.waiting += self._ask([again])
 
-    @rule(call=consumes(calls), verdict=verdicts)
-    def ends(self, call: Call, verdict: Verdict) -> None:
-        self._report(call, verdict)
+    @rule(pick=picks, verdict=verdicts)
+    def ends(self, pick: int, verdict: Verdict) -> None:
+        if self.waiting:
+            self._report(self.waiting.pop(pick % len(self.waiting)), verdict)
 
     @rule(worker=workers, source=sources, verdict=verdicts)
     def comes_and_goes(self, worker: int, source: Source, verdict: Verdict) -> None:
-        for call in self._calls([self.fleet[worker]], source):
+        for call in self._begin([self.fleet[worker]], source):
             self._report(call, verdict)
 
-    @rule(worker=workers, verdict=st.sampled_from([Verdict.SUCCESS, Verdict.FAILURE]), source=sources)
-    def many_come_and_go(self, worker: int, source: Source, verdict: Verdict) -> None:
-        for _ in range(4):
-            self.comes_and_goes(worker, source, verdict)
+    @rule(worker=workers, source=sources)
+    def the_provider_fails(self, worker: int, source: Source) -> None:
+        for _ in range(self.rules.failure_threshold):
+            self.comes_and_goes(worker, source, Verdict.FAILURE)
+
+    @rule(worker=workers, source=sources)
+    def the_provider_is_back(self, worker: int, source: Source) -> None:
+        for _ in range(self.rules.success_threshold):
+            self.a_wait_is_over(0)
+            self.comes_and_goes(worker, source, Verdict.SUCCESS)
 
     @rule(worker=workers, healthy=st.booleans(), conclusive=st.booleans())
     def a_check_is_recorded(self, worker: int, healthy: bool, conclusive: bool) -> None:  # noqa: FBT001 — drawn
@@ -269,13 +280,12 @@ class Fleet(RuleBasedStateMachine):
 
     # How it happens, and what each step may do.
 
-    def _begin(self, instances: Sequence[Instance], source: Source) -> Any:
-        return multiple(*self._calls(instances, source))
-
-    def _calls(self, instances: Sequence[Instance], source: Source) -> list[Call]:
+    def _begin(self, instances: Sequence[Instance], source: Source) -> list[Call]:
         """Those who have leave, of requests that all ask at once."""
         calls = [self._watch(instance, source) for instance in instances]
-        asking = [call for call in calls if not self._is_excluded(call)]
+        return self._ask([call for call in calls if not self._is_excluded(call)])
+
+    def _ask(self, asking: Sequence[Call]) -> list[Call]:
         outcomes = run(self._all(self._timed(call, self._asks(call)) for call in asking), self.clock)
         self._judge(asking, outcomes)
         return [call for call in asking if call.permit]
@@ -353,7 +363,7 @@ class Fleet(RuleBasedStateMachine):
         instance, before, writes = call.instance, self.model, len(call.instance.store.writes)
         is_current = call.is_known and (call.permit.epoch, call.permit.token) == (before.epoch, before.token)
         saw_nothing = self._sees_nothing_wrong(call)
-        heard, began = instance.hears, self.clock.now()
+        heard, began, is_up_to_date = instance.hears, self.clock.now(), facts(instance.known) == before.facts()
         run(self._timed(call, call.watch.report(call.permit, verdict, cause="boom")), self.clock)
         heard = heard and instance.hears
         call.is_over = True
@@ -367,9 +377,8 @@ class Fleet(RuleBasedStateMachine):
             return
         possible = self._possible(before, verdict, call.source)
         self._date(possible[0], began)
-        if verdict is Verdict.REJECTION and self._breaker().state is BreakerState.OPEN:
-            possible[0].failures = min(possible[0].failures, self._breaker().failure_count)
-        self._take(possible, heard=heard)
+        is_a_reset = verdict is Verdict.SUCCESS and before.state == "closed"
+        self._take(possible, heard=heard and (is_up_to_date or not is_a_reset))
 
     def _sees_nothing_wrong(self, call: Call) -> bool:
         known = call.instance.known
@@ -380,11 +389,22 @@ class Fleet(RuleBasedStateMachine):
         return known.failure_count == 0 and known.checks is Credit.TRUSTED
 
     def _possible(self, before: Model, verdict: Verdict, source: Source) -> list[Model]:
-        """What a result makes of the table; then what it may, where the table does not answer."""
-        now = self.clock.now()
-        counted = copy(before)
+        """What a result makes of the table; then what it may, where the table does not answer, or where the instance
+        that resets a count does not know all of it yet.
+        """
+        after, counted, half_reset = before.hear(verdict, source, self.clock.now()), copy(before), copy(before)
         counted.failures, counted.counted_by = before.failures + 1, source.value
-        return [before.hear(verdict, source, now), before, counted]
+        half_reset.checks = after.checks
+        if verdict is Verdict.REJECTION and self._breaker().state is BreakerState.OPEN:
+            after.failures = min(after.failures, self._breaker().failure_count)
+        if verdict is Verdict.SUCCESS and before.state == "closed":
+            return [after, before, half_reset, self._reset(before)]
+        return [after, before, counted]
+
+    def _reset(self, before: Model) -> Model:
+        after = copy(before)
+        after.failures = 0
+        return after
 
     def _date(self, opened: Model, began: datetime) -> None:
         """A write is decided before it arrives, so a breaker may have opened a moment earlier."""

@@ -3,10 +3,11 @@
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
-from bridge_bench import outages, planning, requests
+from bridge_bench import breakers, outages, planning, requests
 from token_bench import comparison
 
 BENCHMARKS: Mapping[str, Callable[[Sequence[str]], None]] = {
+    "breakers": breakers.main,
     "outages": outages.main,
     "planning": planning.main,
     "requests": requests.main,

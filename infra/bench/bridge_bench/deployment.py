@@ -38,12 +38,14 @@ class Deployment:
 
 @contextmanager
 def deployed(port: int, layer: Path | None) -> Iterator[Deployment]:
-    """A deployment whose providers are all the one at `port`; with a `layer`, it has that and Lambda's runtime."""
+    """A deployment whose providers and table are all at `port`; with a `layer`, it has that and Lambda's runtime."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "llm_providers.yaml"
         file.write_text(configuration(port))
         env = {name: value for name, value in os.environ.items() if name not in _NOT_TAKEN_OVER}
         env |= {"LLM_CONFIG_PATH": str(file), "POWERTOOLS_SERVICE_NAME": "sekha-llm-bridge"}
+        env |= {"BREAKER_TABLE": "breakers", "AWS_ENDPOINT_URL_DYNAMODB": f"http://127.0.0.1:{port}"}
+        env |= {"AWS_REGION": "us-east-1", "AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local"}
         env["PYTHONPYCACHEPREFIX"] = str(Path(folder) / "compiled")
         if layer is None:
             yield Deployment([sys.executable], env)

@@ -1,6 +1,7 @@
-"""A provider that answers at once: canned answers of realistic size, in a process of its own.
+"""A provider that answers at once, and the table of the breakers: canned answers of realistic size, in a process of its
+own.
 
-It reads no more of a request than where it ends and which of two paths it is for, so that it is never what is measured.
+It reads no more of a request than where it ends and which path it is for, so that it is never what is measured.
 """
 
 import asyncio
@@ -59,7 +60,13 @@ class _Connection(asyncio.Protocol):
         head, found, body = self._received.partition(_HEAD_END)
         if found and len(body) >= _length_of_body(head) and self._transport is not None:
             self._received = b""
-            self._transport.write(_EMBEDDING if b"/embeddings" in head.partition(b"\r\n")[0] else _CHAT)
+            self._transport.write(_answer_to(head.partition(b"\r\n")[0]))
+
+
+def _answer_to(request_line: bytes) -> bytes:
+    if b"/embeddings" in request_line:
+        return _EMBEDDING
+    return _TABLE if b" / " in request_line else _CHAT
 
 
 def _length_of_body(head: bytes) -> int:
@@ -106,6 +113,9 @@ _EMBEDDING = _answer(
         "usage": {"prompt_tokens": 12, "total_tokens": 12},
     }
 )
+
+
+_TABLE = _answer({"Responses": {}, "UnprocessedKeys": {}})  # nothing is wrong with any provider
 
 
 async def _serve() -> None:

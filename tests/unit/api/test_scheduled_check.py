@@ -258,6 +258,15 @@ def test_every_check_says_how_many_may_answer_and_how_many_breakers_are_open(
     assert gauges(capsys) == {"HealthyProviders": 0, "OpenBreakers": 1}
 
 
+def test_a_breaker_that_the_check_itself_closes_was_open_all_the_same(
+    fleet: Fleet, clock: FakeClock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fleet.open_by_requests()
+    clock.advance(60)
+    fleet.check()
+    assert (fleet.breaker.state, gauges(capsys)["OpenBreakers"]) == (BreakerState.CLOSED, 1)
+
+
 class Lost(MemoryProviderStore):
     """A store that does not answer at all."""
 

@@ -177,6 +177,8 @@ def test_a_provider_that_the_checks_look_after_comes_last_whatever_its_priority(
     result = planned(*fleet, limits=limits)
     assert order(result) == ["p1/m1", "p2/m2", "p0/m0"]
     assert result.listings[-1].breaker is BreakerState.OPEN
+    (note,) = result.notes
+    assert note == "p0 comes last: its circuit breaker is open, and the scheduled checks probe it"
     assert result.turned_away == frozenset()
 
 

@@ -5,7 +5,7 @@ out without any user's request. Nothing that one provider does, or the table, ke
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,8 +48,9 @@ class _Finding:
 async def check_all(bridge: Bridge) -> dict[str, Any]:
     """Probes every provider that has an adapter; one that hangs delays nobody. Returns id → status and latency."""
     provider_ids = [config.id for config in bridge.settings.providers if has_adapter(config.provider_type)]
+    found_open = _open(await bridge.breakers.newest(patience_s=_PATIENCE_S))
     results = await asyncio.gather(*(_check(provider_id, bridge) for provider_id in provider_ids))
-    _tell(results, bridge)
+    _tell(results, found_open | _open(bridge.breakers.records))
     return {result.provider_id: _summary(result) for result in results}
 
 
@@ -115,13 +116,18 @@ async def _probe(provider_id: str, bridge: Bridge) -> ProviderError | None:
     return None
 
 
-def _tell(results: Sequence[CheckResult], bridge: Bridge) -> None:
-    """One log line, and the two gauges that the alarms watch: who may answer, and whose breaker is not closed."""
+def _open(records: Mapping[str, ProviderRecord]) -> frozenset[str]:
+    return frozenset(name for name, record in records.items() if record.breaker.state is not BreakerState.CLOSED)
+
+
+def _tell(results: Sequence[CheckResult], breakers_open: Collection[str]) -> None:
+    """One log line, and the two gauges that the alarms watch: how many may answer, and how many breakers were found
+    open, or are so now.
+    """
     unhealthy = {result.provider_id: result.error for result in results if not result.healthy}
     logger().info("health check", extra={"providers": len(results), "unhealthy": unhealthy})
     count(Metric.HEALTHY_PROVIDERS, sum(result.healthy or not result.conclusive for result in results))
-    states = [record.breaker.state for record in bridge.breakers.records.values()]
-    count(Metric.OPEN_BREAKERS, sum(state is not BreakerState.CLOSED for state in states))
+    count(Metric.OPEN_BREAKERS, len(breakers_open))
 
 
 def _summary(result: CheckResult) -> dict[str, Any]:

@@ -72,12 +72,12 @@ class Breakers:
         await self._refresh(patience)
         return Watch(self, patience)
 
-    async def newest(self) -> Mapping[str, ProviderRecord]:
+    async def newest(self, *, patience_s: float = PATIENCE_S) -> Mapping[str, ProviderRecord]:
         """The records as they are now, however lately they were read; what was last known, where the table does not
         answer.
         """
         self._read_at = None
-        await self._refresh(_Patience(PATIENCE_S, self._clock))
+        await self._refresh(_Patience(patience_s, self._clock))
         return self._known
 
     @property

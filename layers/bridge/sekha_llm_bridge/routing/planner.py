@@ -68,6 +68,16 @@ class RoutePlan:
     @cached_property
     def notes(self) -> tuple[str, ...]:
         """What a caller should know of how the plan came about."""
+        return (*self._notes_on_preference(), *self._notes_on_last_resorts())
+
+    def _notes_on_last_resorts(self) -> Iterator[str]:
+        last = self.limits.last_resorts
+        there = (entry.provider.id for entry in self.ranked if entry.provider.id in last) if last else ()
+        for provider_id in dict.fromkeys(there):
+            state = self.limits.breakers[provider_id].state.value
+            yield f"{provider_id} comes last: its circuit breaker is {state}, and the scheduled checks probe it"
+
+    def _notes_on_preference(self) -> tuple[str, ...]:
         preferred = self.request.preferred
         if preferred is None or any(entry.model.model_id == preferred for entry in self.ranked):
             return ()
