@@ -28,16 +28,18 @@ class Fault(Enum):
 class FaultyStore:
     """A `ProviderStore` before another one. A question that is answered takes `takes_s`; half of it the way there.
 
-    `reads` are the times of the reads that were begun and `writes` the names of the writes, answered or not; `told` is
-    the breaker of each provider as this instance was last told.
+    With `spares_reads` only writes fail. `reads` are the times of the reads that were begun and `writes` the names of the writes, answered or not; `told` is
+    the breaker of each provider as the table last told it, and `answers` how often it told anything.
     """
 
     def __init__(self, table: ProviderStore, clock: FakeClock) -> None:
         self.fault = Fault.NONE
+        self.spares_reads = False
         self.takes_s = 0.0
         self.reads: list[datetime] = []
         self.writes: list[str] = []
         self.told: dict[str, Breaker] = {}
+        self.answers = 0
         self._table = table
         self._clock = clock
         self._delayed: list[Callable[[], Awaitable[object]]] = []
@@ -46,24 +48,24 @@ class FaultyStore:
         """See `ProviderStore.read`."""
         self.reads.append(self._clock.now())
         ids = tuple(provider_ids)
-        found = await self._answer(lambda: self._table.read(ids))
+        found = await self._answer(lambda: self._table.read(ids), Fault.NONE if self.spares_reads else self.fault)
         self.told = {provider_id: found.get(provider_id, ProviderRecord()).breaker for provider_id in ids}
         return found
 
     async def add_failure(self, provider_id: str, before: Breaker, after: Breaker) -> Written:
         """See `ProviderStore.add_failure`."""
         self.writes.append("add_failure")
-        return self._heard(provider_id, await self._answer(lambda: self._table.add_failure(provider_id, before, after)))
+        return await self._write(provider_id, lambda: self._table.add_failure(provider_id, before, after))
 
     async def replace(self, provider_id: str, before: Breaker, after: Breaker) -> Written:
         """See `ProviderStore.replace`."""
         self.writes.append("replace")
-        return self._heard(provider_id, await self._answer(lambda: self._table.replace(provider_id, before, after)))
+        return await self._write(provider_id, lambda: self._table.replace(provider_id, before, after))
 
     async def record_check(self, result: CheckResult) -> None:
         """See `ProviderStore.record_check`."""
         self.writes.append("record_check")
-        await self._answer(lambda: self._table.record_check(result))
+        await self._answer(lambda: self._table.record_check(result), self.fault)
 
     async def deliver(self) -> None:
         """What was delayed gets to the table, in its order."""
@@ -71,23 +73,25 @@ class FaultyStore:
         for work in delayed:
             await work()
 
-    def _heard(self, provider_id: str, written: Written) -> Written:
+    async def _write(self, provider_id: str, work: Callable[[], Awaitable[Written]]) -> Written:
+        written = await self._answer(work, self.fault)
         self.told[provider_id] = written.breaker
         return written
 
-    async def _answer(self, work: Callable[[], Awaitable[T]]) -> T:
-        if self.fault is Fault.HANGS:
+    async def _answer(self, work: Callable[[], Awaitable[T]], fault: Fault) -> T:
+        if fault is Fault.HANGS:
             await asyncio.sleep(_FOR_EVER_S)
-        if self.fault is Fault.REFUSED:
+        if fault is Fault.REFUSED:
             raise StoreUnavailable("refused")
-        if self.fault is Fault.DELAYED:
+        if fault is Fault.DELAYED:
             self._delayed.append(work)
             raise StoreUnavailable("delayed")
         await asyncio.sleep(self.takes_s / 2)
         answer = await work()
         await asyncio.sleep(self.takes_s / 2)
-        if self.fault is Fault.ANSWER_HANGS:
+        if fault is Fault.ANSWER_HANGS:
             await asyncio.sleep(_FOR_EVER_S)
-        if self.fault is Fault.ANSWER_LOST:
+        if fault is Fault.ANSWER_LOST:
             raise StoreUnavailable("the answer was lost")
+        self.answers += 1
         return answer

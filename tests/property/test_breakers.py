@@ -1,24 +1,20 @@
-"""A fleet of instances that share a provider's breaker, and a table that fails in every way: what holds whatever happens.
+"""A fleet that shares a provider's breaker, and a table that fails in every way: what holds whatever happens.
 
 The fleet is compared with `Model`, one breaker as the contract has it, which knows neither snapshots nor the network.
 """
 
 import asyncio
+from collections import Counter, defaultdict
 from collections.abc import Coroutine, Iterable, Sequence
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Any, TypeVar
 
-from hypothesis import event, settings
+from hypothesis import currently_in_test_context, event, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import (
-    RuleBasedStateMachine,
-    initialize,
-    invariant,
-    rule,
-)
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from sekha_llm_bridge.config.models import CircuitBreakerConfig
 from sekha_llm_bridge.resilience import (
@@ -43,9 +39,10 @@ from tests.fakes.virtual_time import run
 T = TypeVar("T")
 P = "p"
 LASTS_S = 8.0
-MARGIN_S = 2.0
 PATIENCE_S = 0.25
 SNAPSHOT = timedelta(seconds=1)
+REQUEST, CHECK = Source.REQUEST, Source.CHECK
+SUCCESS, FAILURE, REJECTION, NEUTRAL = Verdict.SUCCESS, Verdict.FAILURE, Verdict.REJECTION, Verdict.NEUTRAL
 
 
 class Model:
@@ -54,7 +51,7 @@ class Model:
     def __init__(self, rules: CircuitBreakerConfig) -> None:
         self.rules = rules
         self.state, self.epoch, self.failures, self.successes = "closed", 0, 0, 0
-        self.counted_by = "request"
+        self.counted_by = REQUEST
         self.due: datetime | None = None
         self.token: str | None = None
         self.until: datetime | None = None
@@ -62,8 +59,8 @@ class Model:
 
     def facts(self) -> tuple[object, ...]:
         """What can be seen in the table."""
-        shape = (self.state, self.epoch, self.failures, self.successes)
-        return (*shape, self.due, self.token, self.until, self.checks)
+        counts = (self.epoch, self.failures, self.successes)
+        return (self.state, *counts, self.due, self.token, self.until, self.checks)
 
     def refuses(self, now: datetime) -> bool:
         """Whether nobody may call the provider."""
@@ -78,48 +75,51 @@ class Model:
     def hear(self, verdict: Verdict, source: Source, now: datetime) -> "Model":
         """The breaker after a result of now."""
         after = copy(self)
-        if source is Source.CHECK and verdict is Verdict.REJECTION:
-            verdict = Verdict.NEUTRAL
-        after._in_closed(verdict, source, now) if self.state == "closed" else after._in_half_open(verdict, source, now)
+        heard = NEUTRAL if (verdict, source) == (REJECTION, CHECK) else verdict
+        after._in_closed(heard, source, now) if self.state == "closed" else after._in_half_open(heard, source, now)
         return after
 
     def _in_closed(self, verdict: Verdict, source: Source, now: datetime) -> None:
-        if verdict is Verdict.SUCCESS and source is Source.REQUEST:
+        if verdict is SUCCESS and source is REQUEST:
             self.failures, self.checks = 0, "trusted"
-        elif verdict is Verdict.SUCCESS and self.counted_by == "check":
+        elif verdict is SUCCESS and self.counted_by is CHECK:
             self.failures = 0
-        elif verdict in {Verdict.FAILURE, Verdict.REJECTION}:
-            self.failures, self.counted_by = self.failures + 1, source.value
-            if verdict is Verdict.REJECTION or self.failures >= self.rules.failure_threshold:
+        elif verdict in {FAILURE, REJECTION}:
+            self.fail(source)
+            if verdict is REJECTION or self.failures >= self.rules.failure_threshold:
                 self._open(source, now)
 
     def _in_half_open(self, verdict: Verdict, source: Source, now: datetime) -> None:
         self.token = self.until = None
-        if verdict in {Verdict.FAILURE, Verdict.REJECTION}:
-            self.failures, self.counted_by = self.failures + 1, source.value
-            return self._open(source, now)
+        if verdict in {FAILURE, REJECTION}:
+            self.fail(source)
+            self._open(source, now)
+            return
         self.epoch += 1
-        if verdict is not Verdict.SUCCESS:
-            return None
-        enough = self.successes + 1 >= self.rules.success_threshold
-        if not enough:
+        if verdict is NEUTRAL:
+            return
+        if self.successes + 1 < self.rules.success_threshold:
             self.successes += 1
-        elif source is Source.REQUEST or self.checks == "trusted":
+        elif source is REQUEST or self.checks != "misled":
             self.state, self.failures, self.successes = "closed", 0, 0
-            self.checks = "trusted" if source is Source.REQUEST else "on_trial"
-        return None
+            self.checks = "trusted" if source is REQUEST else "on_trial"
+
+    def fail(self, source: Source) -> None:
+        """One failure more."""
+        self.failures, self.counted_by = self.failures + 1, source
 
     def _open(self, source: Source, now: datetime) -> None:
         self.state, self.successes, self.epoch = "open", 0, self.epoch + 1
         self.due = now + timedelta(seconds=self.rules.timeout_secs)
         if self.checks == "on_trial":
-            self.checks = "misled" if source is Source.REQUEST else "trusted"
+            self.checks = "misled" if source is REQUEST else "trusted"
 
 
 def facts(breaker: Breaker) -> tuple[object, ...]:
-    lease = breaker.lease
-    shape = (breaker.state.value, breaker.epoch, breaker.failure_count, breaker.success_count)
-    return (*shape, breaker.retry_at, lease and lease.token, lease and lease.until, breaker.checks.value)
+    """What `Model.facts` are of a breaker in the table."""
+    counts = (breaker.epoch, breaker.failure_count, breaker.success_count)
+    lease = (breaker.lease.token, breaker.lease.until) if breaker.lease else (None, None)
+    return (breaker.state.value, *counts, breaker.retry_at, *lease, breaker.checks.value)
 
 
 @dataclass(eq=False)
@@ -128,66 +128,76 @@ class Instance:
 
     breakers: Breakers
     store: FaultyStore
-    heard: int = 0
-    """How often the table has answered it."""
 
     @property
     def known(self) -> Breaker:
+        """The breaker that it goes by."""
         return self.breakers.records.get(P, ProviderRecord()).breaker
 
     @property
     def hears(self) -> bool:
-        """Whether the table answers it now, and what it goes by is what the table told it."""
-        told = self.store.told.get(P, Breaker())
-        return self.store.fault is Fault.NONE and not self.breakers.is_cut_off and told == self.known
+        """Whether the table answers it now, and it goes by what the table has told it."""
+        is_told = self.store.told.get(P, Breaker()) == self.known
+        return is_told and self.store.fault is Fault.NONE and not self.breakers.is_cut_off
+
+    def sees_nothing_wrong(self, source: Source) -> bool:
+        """Whether a success has nothing to mend, as far as it knows."""
+        if self.known.state is not BreakerState.CLOSED:
+            return False
+        if source is CHECK:
+            return self.known.failure_count == 0 or self.known.failed_in is REQUEST
+        return self.known.failure_count == 0 and self.known.checks is Credit.TRUSTED
 
 
 @dataclass(eq=False)
 class Call:
-    """A request or a check under way. `is_known` says that the table has what its permit says."""
+    """A request or a check under way. `is_known` says that the table has what its permit says; `answers` is how often
+    the table had answered its instance until then.
+    """
 
     instance: Instance
     watch: Watch
     source: Source
-    waited_s: float = 0.0
     permit: Permit | None = None
     is_known: bool = False
     until: datetime | None = None
-    reads_before: int = 0
-    is_over: bool = field(default=False)
+    answers: int = 0
+    is_over: bool = False
 
 
-faults = st.sampled_from([fault for fault in Fault if fault is not Fault.NONE])
-verdicts = st.sampled_from(
-    [Verdict.SUCCESS] * 3 + [Verdict.FAILURE] * 4 + [Verdict.REJECTION, Verdict.NEUTRAL, Verdict.NEUTRAL]
-)
-sources = st.sampled_from([Source.REQUEST, Source.REQUEST, Source.CHECK])
-workers = st.integers(0, 2)
+numbers = st.integers(0, 2)
 picks = st.integers(0, 5)
+sources = st.sampled_from([REQUEST, REQUEST, CHECK])
+verdicts = st.sampled_from([SUCCESS] * 3 + [FAILURE] * 4 + [REJECTION, NEUTRAL, NEUTRAL])
+faults = st.sampled_from([fault for fault in Fault if fault is not Fault.NONE])
+pauses_s = st.sampled_from([0.2, 0.999999, 1.0, 2.0, 5.0, 20.0])
 
 
 class Fleet(RuleBasedStateMachine):
-    """Three instances."""
+    """Three instances, whose requests and checks begin and end in any order, or never."""
 
     def __init__(self) -> None:
         super().__init__()
         self.clock = FakeClock()
         self.table = MemoryProviderStore()
+        self.calls: list[Call] = []
         self.waiting: list[Call] = []
-        self.under_way: list[Call] = []
+        self.seen: list[str] = []
+        self.waited_s = defaultdict[Watch, float](float)
         self.tokens = 0
+        self.fleet: list[Instance] = []
 
     @initialize(failures=st.integers(1, 3), successes=st.integers(1, 3), timeout_s=st.sampled_from([2.0, 20.0]))
     def start(self, failures: int, successes: int, timeout_s: float) -> None:
-        self.rules = CircuitBreakerConfig(
+        self.limits = CircuitBreakerConfig(
             failure_threshold=failures, success_threshold=successes, timeout_secs=timeout_s
         )
-        self.model = Model(self.rules)
+        self.model = Model(self.limits)
         self.fleet = [self._instance() for _ in range(3)]
 
     def _instance(self) -> Instance:
         store = FaultyStore(self.table, self.clock)
-        return Instance(Breakers(store, [P], self.rules, self.clock, new_token=self._token), store)
+        return Instance(Breakers(store, [P], self.limits, self.clock, new_token=self._token), store)
 
     def _token(self) -> str:
         self.tokens += 1
@@ -195,298 +205,471 @@ class Fleet(RuleBasedStateMachine):
 
     # What happens.
 
-    @rule(seconds=st.sampled_from([0.2, 0.5, 0.999999, 1, 2, 5, 9.999999, 10, 20]))
+    @rule(seconds=pauses_s)
     def time_passes(self, seconds: float) -> None:
         self.clock.advance(seconds)
 
-    @rule(seconds=st.sampled_from([1, 20]))
+    @rule(seconds=st.sampled_from([1.0, 20.0]))
     def all_freeze(self, seconds: float) -> None:
         self.clock.freeze(seconds)
 
     @rule(later_us=st.sampled_from([-1, 0, 1]))
-    def a_wait_is_over(self, later_us: int) -> None:
-        """To the moment, or just not."""
-        if (end := self.model.due or self.model.until) and end > self.clock.now():
+    def the_wait_ends(self, later_us: int) -> None:
+        """Nearly, at this very moment, or just now."""
+        end = self.model.due or self.model.until
+        if end and end > self.clock.now():
             self.clock.advance((end - self.clock.now() + timedelta(microseconds=later_us)).total_seconds())
 
-    @rule(worker=workers, fault=faults)
-    def trouble(self, worker: int, fault: Fault) -> None:
-        """For one instance at a time."""
+    @rule(number=numbers, fault=faults, spares_reads=st.booleans())
+    def the_table_fails_one(self, number: int, fault: Fault, spares_reads: bool = False) -> None:  # noqa: FBT001, FBT002 — it is drawn
         self.all_is_mended()
-        self.fleet[worker].store.fault = fault
+        self.fleet[number].store.fault, self.fleet[number].store.spares_reads = fault, spares_reads
 
-    @rule(worker=workers, takes_s=st.sampled_from([0.0, 0.01, 0.1, 0.3]))
-    def answers_take_time(self, worker: int, takes_s: float) -> None:
-        self.fleet[worker].store.takes_s = takes_s
+    @rule(number=numbers, takes_s=st.sampled_from([0.01, 0.1, 0.3]))
+    def the_table_is_slow_for_one(self, number: int, takes_s: float) -> None:
+        self.fleet[number].store.takes_s = takes_s
 
     @rule()
     def all_is_mended(self) -> None:
         for instance in self.fleet:
             instance.store.fault, instance.store.takes_s = Fault.NONE, 0.0
 
-    @rule(worker=workers)
-    def what_was_delayed_arrives(self, worker: int) -> None:
-        before = facts(self._breaker())
-        run(self.fleet[worker].store.deliver(), self.clock)
-        after = self._breaker()
-        if facts(after) != before:
-            event("a delayed write arrived")
-            self._adopt(after)
+    @rule(number=numbers)
+    def what_was_delayed_arrives(self, number: int) -> None:
+        run(self.fleet[number].store.deliver(), self.clock)
+        if facts(self.breaker) != self.model.facts():
+            self._saw("a delayed write arrives")
+            assert self.breaker.epoch >= self.model.epoch
+            self._adopt(self.breaker)
 
-    @rule(worker=workers, source=sources)
-    def begins(self, worker: int, source: Source) -> None:
-        self.waiting += self._begin([self.fleet[worker]], source)
+    @rule(number=numbers, source=sources)
+    def one_begins(self, number: int, source: Source) -> None:
+        self.waiting += self._begin([self.fleet[number]], source)
 
     @rule(source=sources)
     def all_begin_at_once(self, source: Source) -> None:
         self.waiting += self._begin(self.fleet, source)
 
+    @rule(number=numbers, source=sources)
+    def two_of_one_instance_begin_at_once(self, number: int, source: Source) -> None:
+        instance = self.fleet[number]
+        if instance.store.fault is Fault.NONE:
+            self.waiting += self._begin([instance, instance], source)
+
     @rule(pick=picks)
-    def asks_again(self, pick: int) -> None:
-        """The next candidate is another model of the same provider."""
-        if self.waiting:
-            first = self.waiting[pick % len(self.waiting)]
+    def one_asks_again(self, pick: int) -> None:
+        """Its next candidate is another model of the same provider."""
+        if self.waiting and self._is_fresh((first := self.waiting[pick % len(self.waiting)]).instance):
             again = Call(first.instance, first.watch, first.source)
-            self.under_way.append(again)
             self.waiting += self._ask([again])
 
     @rule(pick=picks, verdict=verdicts)
-    def ends(self, pick: int, verdict: Verdict) -> None:
+    def one_ends(self, pick: int, verdict: Verdict) -> None:
         if self.waiting:
             self._report(self.waiting.pop(pick % len(self.waiting)), verdict)
 
-    @rule(worker=workers, source=sources, verdict=verdicts)
-    def comes_and_goes(self, worker: int, source: Source, verdict: Verdict) -> None:
-        for call in self._begin([self.fleet[worker]], source):
+    @rule()
+    def all_that_the_table_hears_of_fail_at_once(self) -> None:
+        calls = [call for call in self.waiting if self.model.state == "closed" and self._is_current(call)]
+        calls = [call for call in calls if call.instance.hears and call.instance.store.takes_s < PATIENCE_S / 3]
+        self.waiting = [call for call in self.waiting if call not in calls]
+        run(self._all(self._timed(call, self._reports(call, FAILURE)) for call in calls), self.clock)
+        self._judge_failures(calls)
+
+    @rule(number=numbers, source=sources, verdict=verdicts)
+    def one_comes_and_goes(self, number: int, source: Source, verdict: Verdict) -> None:
+        for call in self._begin([self.fleet[number]], source):
             self._report(call, verdict)
 
-    @rule(worker=workers, source=sources)
-    def the_provider_fails(self, worker: int, source: Source) -> None:
-        for _ in range(self.rules.failure_threshold):
-            self.comes_and_goes(worker, source, Verdict.FAILURE)
+    @rule(number=numbers, source=sources)
+    def the_provider_fails_one(self, number: int, source: Source) -> None:
+        for _ in range(self.limits.failure_threshold):
+            self.one_comes_and_goes(number, source, FAILURE)
 
-    @rule(worker=workers, source=sources)
-    def the_provider_is_back(self, worker: int, source: Source) -> None:
-        for _ in range(self.rules.success_threshold):
-            self.a_wait_is_over(0)
-            self.comes_and_goes(worker, source, Verdict.SUCCESS)
+    @rule(number=numbers, source=sources)
+    def the_provider_is_back_for_one(self, number: int, source: Source) -> None:
+        for _ in range(self.limits.success_threshold):
+            self.the_wait_ends(0)
+            self.one_comes_and_goes(number, source, SUCCESS)
 
-    @rule(worker=workers, healthy=st.booleans(), conclusive=st.booleans())
-    def a_check_is_recorded(self, worker: int, healthy: bool, conclusive: bool) -> None:  # noqa: FBT001 — drawn
-        before, call = self._breaker(), self._watch(self.fleet[worker], Source.CHECK)
-        result = CheckResult(P, healthy, 5 if healthy else None, self.clock.now(), conclusive=conclusive)
+    @rule(number=numbers, is_healthy=st.booleans())
+    def a_check_is_recorded(self, number: int, is_healthy: bool) -> None:  # noqa: FBT001 — it is drawn
+        call, before = self._watch(self.fleet[number], CHECK), self.breaker
+        result = CheckResult(P, is_healthy, None, self.clock.now())
         run(self._timed(call, call.watch.record_check(result)), self.clock)
-        assert self._breaker() == before
+        assert self.breaker == before
 
-    # How it happens, and what each step may do.
+    # What each of these may do.
+
+    @property
+    def breaker(self) -> Breaker:
+        """What is in the table."""
+        return self.table._records.get(P, ProviderRecord()).breaker
 
     def _begin(self, instances: Sequence[Instance], source: Source) -> list[Call]:
-        """Those who have leave, of requests that all ask at once."""
         calls = [self._watch(instance, source) for instance in instances]
-        return self._ask([call for call in calls if not self._is_excluded(call)])
-
-    def _ask(self, asking: Sequence[Call]) -> list[Call]:
-        outcomes = run(self._all(self._timed(call, self._asks(call)) for call in asking), self.clock)
-        self._judge(asking, outcomes)
-        return [call for call in asking if call.permit]
+        return self._ask([call for call in calls if not self._is_left_out(call)])
 
     def _watch(self, instance: Instance, source: Source) -> Call:
-        async def watch() -> Call:
-            started_s, reads = self.clock.monotonic_s(), len(instance.store.reads)
-            call = Call(instance, await instance.breakers.watch(), source, reads_before=reads)
-            call.waited_s = self.clock.monotonic_s() - started_s
-            return call
-
-        call = run(watch(), self.clock)
-        if len(instance.store.reads) > call.reads_before and instance.hears:
-            instance.heard += 1
+        """A request begins with a snapshot: whoever reads the table just now knows all of it."""
+        reads, started_s = len(instance.store.reads), self.clock.monotonic_s()
+        call = Call(instance, run(instance.breakers.watch(), self.clock), source)
+        self.waited_s[call.watch] = self.clock.monotonic_s() - started_s
+        self.calls.append(call)
+        if len(instance.store.reads) > reads and instance.hears:
             assert facts(instance.known) == self.model.facts()
-        self.under_way.append(call)
+            assert self._is_left_out(call) == self.model.refuses(self.clock.now())
         return call
 
-    def _is_excluded(self, call: Call) -> bool:
-        """Whether the planner would leave the provider out."""
+    def _is_left_out(self, call: Call) -> bool:
+        """Whether no plan would have the provider."""
         view = call.watch.views().get(P)
         return view is not None and view.standing is Standing.SHUT_OUT
 
-    async def _asks(self, call: Call) -> Permit | Refusal:
-        return await call.watch.ask(P, lasts_s=LASTS_S, source=call.source)
+    def _is_fresh(self, instance: Instance) -> bool:
+        return instance.breakers.is_cut_off or self.clock.now() - instance.store.reads[-1] < SNAPSHOT
+
+    def _ask(self, calls: Sequence[Call]) -> list[Call]:
+        """Those that have leave; the table has changed only if somebody whose turn it is has the lease."""
+        asked = (self._timed(call, call.watch.ask(P, lasts_s=LASTS_S, source=call.source)) for call in calls)
+        outcomes = run(self._all(asked), self.clock)
+        if facts(self.breaker) != self.model.facts():
+            self._judge_probe(self.breaker, outcomes)
+        for call, outcome in zip(calls, outcomes, strict=True):
+            if isinstance(outcome, Permit):
+                self._judge_permit(call, outcome)
+        return [call for call in calls if call.permit]
+
+    def _judge_probe(self, found: Breaker, outcomes: Sequence[Permit | Refusal]) -> None:
+        assert found.lease is not None
+        assert found.lease.token in {outcome.token for outcome in outcomes if isinstance(outcome, Permit)}
+        assert self.model.state != "closed"
+        assert not self.model.refuses(self.clock.now())
+        self._saw(f"a probe begins in {self.model.state}" + (", whose prober died" if self.model.token else ""))
+        self.model.probe(found.lease.token, found.lease.until)
+        assert facts(found) == self.model.facts()
+
+    def _judge_permit(self, call: Call, permit: Permit) -> None:
+        call.permit, call.answers = permit, call.instance.store.answers
+        if call not in self.calls:
+            self.calls.append(call)
+        if permit.token is None:
+            call.is_known = (self.model.state, self.model.epoch) == ("closed", permit.epoch)
+            self._a_call_through_an_open_breaker_knew_no_better(call)
+            return
+        lease = call.instance.known.lease
+        assert lease is not None
+        call.until, call.is_known = lease.until, permit.token == self.model.token
+        if not call.is_known:
+            self._saw("a probe without the table")
+            assert not call.instance.hears
+
+    def _a_call_through_an_open_breaker_knew_no_better(self, call: Call) -> None:
+        """With a table that answers, an open breaker is called through for one second after it opened at most."""
+        if self.model.refuses(self.clock.now()):
+            self._saw("a call just after the breaker opened")
+            assert self._is_fresh(call.instance) or not call.instance.hears
+
+    def _is_current(self, call: Call) -> bool:
+        """Whether the table still has what the call was granted by."""
+        is_same = call.permit and (call.permit.epoch, call.permit.token) == (self.model.epoch, self.model.token)
+        return bool(is_same and call.is_known)
+
+    def _report(self, call: Call, verdict: Verdict) -> None:
+        """A late result changes nothing; where nothing is wrong, a success writes nothing; all else is as in the model
+        where the table answers, and where it does not, perhaps.
+        """
+        store, began, known = call.instance.store, self.clock.now(), call.instance.known
+        is_current, writes = self._is_current(call), len(store.writes)
+        is_well = verdict is SUCCESS and call.instance.sees_nothing_wrong(call.source)
+        heard = call.instance.hears
+        run(self._timed(call, self._reports(call, verdict)), self.clock)
+        if not is_current or is_well:
+            self._saw("nothing is wrong" if is_current else f"a late result in {self.model.state}")
+            assert facts(self.breaker) == self.model.facts()
+            assert is_well <= (len(store.writes) == writes)
+            return
+        is_reset = verdict is SUCCESS and self.model.state == "closed"
+        knew_all = facts(known) == self.model.facts() or not is_reset
+        is_certain = heard and call.instance.hears and knew_all
+        self._become(self._possible(verdict, call.source, began), is_certain=is_certain)
+
+    async def _reports(self, call: Call, verdict: Verdict) -> None:
+        assert call.permit is not None
+        call.is_over = True
+        await call.watch.report(call.permit, verdict, cause="boom")
+
+    def _possible(self, verdict: Verdict, source: Source, began: datetime) -> list[Model]:
+        """What a result makes of the breaker. Then what it may: where the table does not answer, nothing, or one of two
+        writes; where the instance does not know the newest count yet, half a reset.
+        """
+        after = self.model.hear(verdict, source, self.clock.now())
+        if after.due and (due := self.breaker.retry_at):  # it is decided a moment before it is written
+            pause = timedelta(seconds=self.limits.timeout_secs)
+            after.due = min(max(due, began + pause), after.due)
+        if verdict is REJECTION:  # it opens whatever the count is, which an instance need not know
+            after.failures = min(after.failures, max(self.breaker.failure_count, 1))
+        halves = [copy(self.model) for _ in range(3)]
+        halves[0].checks = after.checks
+        halves[1].failures = after.failures
+        if verdict is FAILURE:
+            halves[2].fail(source)
+        return [after, *halves, self.model]
+
+    def _become(self, possible: Sequence[Model], *, is_certain: bool) -> None:
+        found = facts(self.breaker)
+        allowed = possible[:1] if is_certain else possible
+        matching = [model for model in allowed if model.facts() == found]
+        assert matching, f"{found} is none of {[model.facts() for model in allowed]}"
+        if matching[0].state != self.model.state:
+            self._saw(f"{self.model.state} becomes {matching[0].state} {matching[0].checks}")
+        self.model = matching[0]
+
+    def _judge_failures(self, calls: Sequence[Call]) -> None:
+        """None is lost: as many as were reported have been counted, or the breaker has opened, once."""
+        failures = self.model.failures + len(calls)
+        found = self.breaker
+        if calls and failures >= self.limits.failure_threshold:
+            self._saw("failures at once open")
+            assert (found.state, found.epoch) == (BreakerState.OPEN, self.model.epoch + 1)
+            assert self.limits.failure_threshold <= found.failure_count <= failures
+        else:
+            assert (found.state, found.epoch) == (BreakerState(self.model.state), self.model.epoch)
+            assert found.failure_count == failures
+        self._adopt(found)
+
+    def _adopt(self, found: Breaker) -> None:
+        """What cannot be foretold: which of many came first, or what was delayed."""
+        model = self.model = copy(self.model)
+        model.state, model.epoch, model.failures = found.state.value, found.epoch, found.failure_count
+        model.successes, model.counted_by, model.checks = found.success_count, found.failed_in, found.checks.value
+        model.due = found.retry_at
+        model.token, model.until = (found.lease.token, found.lease.until) if found.lease else (None, None)
+        for call in self.calls:
+            call.is_known |= call.permit is not None and call.permit.token == model.token is not None
 
     async def _timed(self, call: Call, work: Coroutine[Any, Any, T]) -> T:
         started_s = self.clock.monotonic_s()
         try:
             return await work
         finally:
-            call.waited_s += self.clock.monotonic_s() - started_s
+            self.waited_s[call.watch] += self.clock.monotonic_s() - started_s
 
     async def _all(self, works: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
         return await asyncio.gather(*works)
 
-    def _judge(self, calls: Sequence[Call], outcomes: Sequence[Permit | Refusal]) -> None:
-        """The table has changed only if somebody was due to probe, and has the lease."""
-        breaker = self._breaker()
-        permits = [outcome for outcome in outcomes if isinstance(outcome, Permit)]
-        if facts(breaker) != self.model.facts():
-            assert breaker.lease is not None
-            assert breaker.lease.token in {permit.token for permit in permits}
-            assert not (self.model.state == "closed" or self.model.refuses(self.clock.now()))
-            event(f"a probe begins in {self.model.state}" + (", another's lease expired" if self.model.token else ""))
-            self.model.probe(breaker.lease.token, breaker.lease.until)
-        assert facts(breaker) == self.model.facts()
-        for call, outcome in zip(calls, outcomes, strict=True):
-            if isinstance(outcome, Permit):
-                self._grant(call, outcome)
-
-    def _grant(self, call: Call, permit: Permit) -> None:
-        call.permit = permit
-        if permit.token is None:
-            call.is_known = (self.model.state, self.model.epoch) == ("closed", permit.epoch)
-            self.a_call_through_an_open_breaker_knows_no_better(call)
-            return
-        lease = call.instance.known.lease
-        assert lease is not None
-        call.until = lease.until
-        call.is_known = permit.token == self.model.token
-        if not call.is_known:
-            event("a probe of its own, while the table is out")
-            assert not call.instance.hears
-
-    def a_call_through_an_open_breaker_knows_no_better(self, call: Call) -> None:
-        """With a table that answers, nobody calls through an open breaker, but for one second after it opened."""
-        if self.model.refuses(self.clock.now()):
-            is_fresh = self.clock.now() - call.instance.store.reads[-1] < SNAPSHOT
-            event("a call through a breaker that opened within the second")
-            assert is_fresh or not call.instance.hears
-
-    def _report(self, call: Call, verdict: Verdict) -> None:
-        assert call.permit is not None
-        instance, before, writes = call.instance, self.model, len(call.instance.store.writes)
-        is_current = call.is_known and (call.permit.epoch, call.permit.token) == (before.epoch, before.token)
-        saw_nothing = self._sees_nothing_wrong(call)
-        heard, began, is_up_to_date = instance.hears, self.clock.now(), facts(instance.known) == before.facts()
-        run(self._timed(call, call.watch.report(call.permit, verdict, cause="boom")), self.clock)
-        heard = heard and instance.hears
-        call.is_over = True
-        if not is_current:
-            event(f"a late result in {before.state}")
-            assert facts(self._breaker()) == before.facts()
-            return
-        if verdict is Verdict.SUCCESS and saw_nothing:
-            assert len(instance.store.writes) == writes
-            assert facts(self._breaker()) == before.facts()
-            return
-        possible = self._possible(before, verdict, call.source)
-        self._date(possible[0], began)
-        is_a_reset = verdict is Verdict.SUCCESS and before.state == "closed"
-        self._take(possible, heard=heard and (is_up_to_date or not is_a_reset))
-
-    def _sees_nothing_wrong(self, call: Call) -> bool:
-        known = call.instance.known
-        if known.state is not BreakerState.CLOSED:
-            return False
-        if call.source is Source.CHECK:
-            return known.failure_count == 0 or known.failed_in is Source.REQUEST
-        return known.failure_count == 0 and known.checks is Credit.TRUSTED
-
-    def _possible(self, before: Model, verdict: Verdict, source: Source) -> list[Model]:
-        """What a result makes of the table; then what it may, where the table does not answer, or where the instance
-        that resets a count does not know all of it yet.
-        """
-        after, counted, half_reset = before.hear(verdict, source, self.clock.now()), copy(before), copy(before)
-        counted.failures, counted.counted_by = before.failures + 1, source.value
-        half_reset.checks = after.checks
-        if verdict is Verdict.REJECTION and self._breaker().state is BreakerState.OPEN:
-            after.failures = min(after.failures, self._breaker().failure_count)
-        if verdict is Verdict.SUCCESS and before.state == "closed":
-            return [after, before, half_reset, self._reset(before)]
-        return [after, before, counted]
-
-    def _reset(self, before: Model) -> Model:
-        after = copy(before)
-        after.failures = 0
-        return after
-
-    def _date(self, opened: Model, began: datetime) -> None:
-        """A write is decided before it arrives, so a breaker may have opened a moment earlier."""
-        pause = timedelta(seconds=self.rules.timeout_secs)
-        due = self._breaker().retry_at
-        if opened.due and due and began + pause <= due <= opened.due:
-            opened.due = due
-
-    def _take(self, possible: Sequence[Model], *, heard: bool) -> None:
-        found = facts(self._breaker())
-        matching = [model for model in possible if model.facts() == found]
-        assert matching, f"{found} is none of {[model.facts() for model in possible]}"
-        if heard:
-            assert found == possible[0].facts()
-        if matching[0].state != self.model.state:
-            event(f"{self.model.state} became {matching[0].state} {matching[0].checks}")
-        self.model = matching[0]
-
-    def _breaker(self) -> Breaker:
-        """What is in the table."""
-        record = self.table._records.get(P)
-        return record.breaker if record else Breaker()
-
-    def _adopt(self, breaker: Breaker) -> None:
-        """What arrived late was decided by what was true then; its epoch and lease are those of now."""
-        assert breaker.epoch >= self.model.epoch
-        lease = breaker.lease
-        self.model = copy(self.model)
-        self.model.state, self.model.epoch = breaker.state.value, breaker.epoch
-        self.model.failures, self.model.successes = breaker.failure_count, breaker.success_count
-        self.model.counted_by, self.model.checks = breaker.failed_in.value, breaker.checks.value
-        self.model.due = breaker.retry_at
-        self.model.token, self.model.until = (lease.token, lease.until) if lease else (None, None)
-        for call in self.under_way:
-            call.is_known |= call.permit is not None and call.permit.token == self.model.token is not None
+    def _saw(self, what: str) -> None:
+        self.seen.append(what)
+        if currently_in_test_context():
+            event(what)
 
     # What always holds.
 
     @invariant()
     def at_most_one_probe_is_live(self) -> None:
-        """Of the probes that the table granted; while it is out, each instance may grant itself one more."""
-        now = self.clock.now()
-        live = [call for call in self.under_way if not call.is_over and call.until and now < call.until]
+        """Of those that the table granted. Of those that an instance granted itself, one until it hears of the table."""
+        live = [call for call in self.calls if not call.is_over and call.until and self.clock.now() < call.until]
         assert sum(call.is_known for call in live) <= 1
+        alone = Counter((call.instance, call.answers) for call in live if not call.is_known)
+        assert max(alone.values(), default=0) <= 1
 
     @invariant()
-    def nobody_reads_more_than_once_a_second(self) -> None:
-        """However many requests an instance serves."""
+    def the_table_is_read_at_most_once_a_second_by_each(self) -> None:
+        """However many requests an instance serves; and one that had no answer waits longer."""
         for instance in self.fleet:
             for earlier, later in pairwise(instance.store.reads[-3:]):
                 assert later - earlier >= SNAPSHOT
 
     @invariant()
     def nobody_waits_longer_than_a_quarter_of_a_second(self) -> None:
-        """All questions of a request together, however the table hangs."""
-        assert all(call.waited_s <= PATIENCE_S + 1e-6 for call in self.under_way)
+        """All that a request asks of the table together, however it hangs."""
+        assert max(self.waited_s.values(), default=0) <= PATIENCE_S + 1e-6
 
     @invariant()
     def nobody_is_stranded(self) -> None:
-        """Once all leases and pauses are over, requests that succeed close the breaker."""
+        """Once every lease and every pause is over, as many requests as it takes close the breaker for a newcomer."""
         clock, table = FakeClock(), MemoryProviderStore()
         clock.advance((self.clock.now() - clock.now()).total_seconds() + 100)
         table._records = dict(self.table._records)
-        run(self._succeeds(Breakers(table, [P], self.rules, clock)), clock)
-        record = table._records.get(P)
-        assert record is None or record.breaker.state is BreakerState.CLOSED
+        if table._records:
+            run(self._close(Breakers(table, [P], self.limits, clock)), clock)
+            assert table._records[P].breaker.state is BreakerState.CLOSED
 
-    async def _succeeds(self, breakers: Breakers) -> None:
-        for _ in range(self.rules.success_threshold):
+    def teardown(self) -> None:
+        """Nor is anybody who was there, whatever they have come to believe."""
+        self.all_is_mended()
+        for instance in self.fleet:
+            self.clock.advance(100)
+            run(self._close(instance.breakers), self.clock)
+            assert self.breaker.state is BreakerState.CLOSED
+            assert instance.known == self.breaker
+
+    async def _close(self, breakers: Breakers) -> None:
+        for _ in range(self.limits.success_threshold):
             watch = await breakers.watch()
             permit = await watch.ask(P, lasts_s=LASTS_S)
             assert isinstance(permit, Permit)
-            await watch.report(permit, Verdict.SUCCESS)
-
-    def teardown(self) -> None:
-        """Whatever an instance believes by then, it finds out that the provider is back."""
-        for instance in getattr(self, "fleet", []):
-            instance.store.fault, instance.store.takes_s = Fault.NONE, 0.0
-            self.clock.advance(100)
-            run(self._succeeds(instance.breakers), self.clock)
-            assert self._breaker().state is BreakerState.CLOSED
+            await watch.report(permit, SUCCESS)
 
 
 TestFleet = Fleet.TestCase
-TestFleet.settings = settings(max_examples=300, stateful_step_count=50)
+TestFleet.settings = settings(max_examples=400, stateful_step_count=40)
+
+
+def fleet(failures: int = 5, successes: int = 2, timeout_s: float = 20.0) -> Fleet:
+    """One to be led by hand; every step is compared with the model as above."""
+    machine = Fleet()
+    machine.start(failures, successes, timeout_s)
+    return machine
+
+
+def test_failures_of_the_whole_fleet_open_and_probes_of_any_instance_close() -> None:
+    machine = fleet()
+    for number in (0, 1, 2, 0):
+        machine.one_comes_and_goes(number, REQUEST, FAILURE)
+    assert (machine.model.state, machine.model.failures) == ("closed", 4)
+    machine.one_comes_and_goes(1, REQUEST, FAILURE)
+    machine.time_passes(1.0)
+    machine.one_begins(2, REQUEST)
+    assert machine.waiting == []
+    machine.the_wait_ends(0)
+    machine.one_comes_and_goes(2, REQUEST, SUCCESS)
+    machine.one_comes_and_goes(0, REQUEST, SUCCESS)
+    assert machine.seen == [
+        "closed becomes open trusted",
+        "a probe begins in open",
+        "a probe begins in half_open",
+        "half_open becomes closed trusted",
+    ]
+
+
+def test_of_all_that_ask_at_once_one_probes() -> None:
+    machine = fleet()
+    machine.the_provider_fails_one(0, REQUEST)
+    machine.the_wait_ends(0)
+    for instance in machine.fleet:
+        instance.store.takes_s = 0.05
+    machine.all_begin_at_once(REQUEST)
+    assert len(machine.waiting) == 1
+    machine.one_ends(0, FAILURE)
+    assert (machine.model.state, machine.model.failures) == ("open", 6)
+
+
+def test_of_two_that_one_instance_asks_for_at_once_one_probes() -> None:
+    machine = fleet()
+    machine.the_provider_fails_one(0, REQUEST)
+    machine.the_wait_ends(0)
+    machine.fleet[0].store.takes_s = 0.1
+    machine.two_of_one_instance_begin_at_once(0, REQUEST)
+    assert len(machine.waiting) == 1
+
+
+def test_a_prober_that_dies_loses_its_lease_and_what_it_reports_then_changes_nothing() -> None:
+    machine = fleet()
+    machine.the_provider_fails_one(0, REQUEST)
+    machine.the_wait_ends(0)
+    machine.one_begins(0, REQUEST)
+    machine.the_wait_ends(-1)
+    machine.one_begins(1, REQUEST)
+    assert len(machine.waiting) == 1
+    machine.time_passes(1.0)
+    machine.one_begins(1, REQUEST)
+    assert len(machine.waiting) == 2
+    machine.one_ends(0, FAILURE)
+    assert machine.model.state == "half_open"
+    machine.one_ends(0, SUCCESS)
+    assert machine.model.successes == 1
+    assert machine.seen[-2:] == ["a probe begins in half_open, whose prober died", "a late result in half_open"]
+
+
+def test_a_result_from_before_the_breaker_opened_and_closed_again_does_not_count() -> None:
+    machine = fleet(failures=1, successes=1)
+    machine.all_begin_at_once(REQUEST)
+    machine.one_ends(0, FAILURE)
+    machine.the_provider_is_back_for_one(0, REQUEST)
+    machine.one_ends(0, FAILURE)
+    machine.one_ends(0, REJECTION)
+    assert (machine.model.state, machine.model.failures) == ("closed", 0)
+    assert machine.seen[-2:] == ["a late result in closed"] * 2
+
+
+def test_failures_at_the_same_moment_are_all_counted_and_open_once() -> None:
+    machine = fleet(failures=3)
+    for instance in machine.fleet:
+        instance.store.takes_s = 0.05
+    machine.all_begin_at_once(REQUEST)
+    machine.all_that_the_table_hears_of_fail_at_once()
+    assert (machine.model.state, machine.model.failures, machine.model.epoch) == ("open", 3, 1)
+
+
+def test_checks_that_misled_leave_the_closing_to_a_request() -> None:
+    machine = fleet(failures=2, successes=2)
+    machine.the_provider_fails_one(0, REQUEST)
+    machine.the_provider_is_back_for_one(1, CHECK)
+    assert (machine.model.state, machine.model.checks) == ("closed", "on_trial")
+    machine.time_passes(1.0)
+    machine.the_provider_fails_one(0, REQUEST)
+    assert (machine.model.state, machine.model.checks) == ("open", "misled")
+    machine.the_provider_is_back_for_one(1, CHECK)
+    machine.the_provider_is_back_for_one(1, CHECK)
+    assert (machine.model.state, machine.model.successes) == ("half_open", 1)
+    machine.time_passes(1.0)
+    machine.one_comes_and_goes(2, REQUEST, SUCCESS)
+    assert (machine.model.state, machine.model.checks) == ("closed", "trusted")
+
+
+def test_while_the_table_is_out_each_instance_probes_for_itself() -> None:
+    machine = fleet()
+    machine.the_provider_fails_one(0, REQUEST)
+    machine.the_wait_ends(1)
+    for instance in machine.fleet:
+        run(instance.breakers.watch(), machine.clock)
+        instance.store.fault = Fault.HANGS
+    machine.all_begin_at_once(REQUEST)
+    machine.all_begin_at_once(REQUEST)
+    assert len(machine.waiting) == 3
+    assert machine.seen[-3:] == ["a probe without the table"] * 3
+    machine.all_is_mended()
+    machine.time_passes(5.0)
+    machine.one_begins(0, REQUEST)
+    assert machine.model.state == "half_open"
+
+
+def test_a_lease_that_was_taken_though_the_answer_was_lost_is_good() -> None:
+    machine = fleet(successes=1)
+    machine.the_provider_fails_one(0, REQUEST)
+    machine.the_wait_ends(0)
+    run(machine.fleet[0].breakers.watch(), machine.clock)
+    machine.the_table_fails_one(0, Fault.ANSWER_LOST)
+    machine.one_begins(0, REQUEST)
+    machine.all_is_mended()
+    machine.time_passes(5.0)
+    machine.one_ends(0, SUCCESS)
+    assert machine.model.state == "closed"
+
+
+def test_a_failure_that_was_counted_though_the_answer_was_lost_opens_with_the_next_one() -> None:
+    machine = fleet(failures=2)
+    machine.one_comes_and_goes(1, REQUEST, FAILURE)
+    machine.one_begins(0, REQUEST)
+    machine.the_table_fails_one(0, Fault.ANSWER_LOST)
+    machine.one_ends(0, FAILURE)
+    assert (machine.model.state, machine.model.failures) == ("closed", 2)
+    machine.one_comes_and_goes(1, REQUEST, FAILURE)
+    assert machine.model.state == "open"
+
+
+def test_a_write_that_arrives_late_takes_nothing_from_whoever_came_first() -> None:
+    machine = fleet()
+    machine.the_provider_fails_one(0, REQUEST)
+    machine.the_wait_ends(0)
+    for instance in machine.fleet:
+        run(instance.breakers.watch(), machine.clock)
+    machine.the_table_fails_one(0, Fault.DELAYED)
+    machine.one_begins(0, REQUEST)
+    machine.all_is_mended()
+    machine.one_begins(1, REQUEST)
+    before = machine.breaker
+    machine.what_was_delayed_arrives(0)
+    assert machine.breaker == before
+    assert len(machine.waiting) == 2

@@ -306,7 +306,7 @@ def test_health_shows_an_open_breaker_with_its_count_cause_and_times(
     assert shown == {
         "state": "open",
         "failure_count": 3,
-        "last_failure": clock.now().isoformat(),
+        "last_failure": (clock.now() - timedelta(seconds=0.1)).isoformat(),  # before a last look at the count
         "cause": "provider_server_error",
         "retry_at": (clock.now() + timedelta(seconds=60)).isoformat(),
     }

@@ -10,7 +10,7 @@ import pytest
 
 from sekha_llm_bridge import errors
 from sekha_llm_bridge.config.models import CircuitBreakerConfig
-from sekha_llm_bridge.resilience import BreakerState, CheckResult, Source, Verdict
+from sekha_llm_bridge.resilience import BreakerState, CheckResult, Permit, Source, Verdict
 from sekha_llm_bridge.resilience.memory import MemoryProviderStore
 from tests.fakes.clock import FakeClock
 from tests.fakes.virtual_time import run
@@ -106,6 +106,24 @@ def test_a_success_in_between_starts_the_count_anew(clock: FakeClock) -> None:
     assert breaker(stage).state is BreakerState.CLOSED
 
 
+def test_a_success_that_took_long_resets_what_others_counted_meanwhile(clock: FakeClock) -> None:
+    """Or one failure in a hundred would add up to a row, wherever there is much traffic."""
+
+    async def slow(_candidate: Any) -> Any:
+        await asyncio.sleep(2)
+        return OK
+
+    async def fails_elsewhere(_candidate: Any) -> Any:
+        watch = await stage.instance().watch()
+        await watch.report(Permit("p0", Source.REQUEST, epoch=0), Verdict.FAILURE, cause="timeout")
+        return await slow(_candidate)
+
+    stage = stage_of(clock, [[fails_elsewhere] * 5])
+    for _ in range(5):
+        stage.perform()
+    assert (breaker(stage).state, breaker(stage).failure_count) == (BreakerState.CLOSED, 0)
+
+
 def test_requests_that_succeed_write_nothing_and_read_once_a_second(clock: FakeClock) -> None:
     store = CountingStore()
     stage = stage_of(clock, [[OK] * 40], store=store)
@@ -113,6 +131,18 @@ def test_requests_that_succeed_write_nothing_and_read_once_a_second(clock: FakeC
         stage.perform()
         clock.advance(0.25)
     assert (store.reads, store.writes) == (10, 0)
+
+
+def test_a_request_that_takes_long_reads_when_it_begins_and_when_it_ends(clock: FakeClock) -> None:
+    async def slow(_candidate: Any) -> Any:
+        await asyncio.sleep(5)
+        return OK
+
+    store = CountingStore()
+    stage = stage_of(clock, [[slow] * 3], store=store)
+    for _ in range(3):  # the second begins at once, and takes the first one's last look for its own
+        stage.perform()
+    assert (store.reads, store.writes) == (4, 0)
 
 
 def test_after_its_time_one_request_probes_and_two_successes_close_it(clock: FakeClock) -> None:

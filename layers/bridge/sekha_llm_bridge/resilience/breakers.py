@@ -1,8 +1,9 @@
 """The breakers as one function instance sees them: a snapshot of the table, permits granted and verdicts reported.
 
-The table is read at most once a second, in one batch, and written only when something is wrong or has been. Where it
-does not answer in the time that a request grants it, the instance goes on by what it last knew, with a breaker of its
-own for each provider, until the table answers again: nobody waits for it, and nothing fails because of it.
+The table is read at most once a second, in one batch, when a request begins and when one that took longer ends; it is
+written only when something is wrong or has been. Where it does not answer in the time that a request grants it, the
+instance goes on by what it last knew, with a breaker of its own for each provider, until the table answers again:
+nobody waits for it, and nothing fails because of it.
 """
 
 import asyncio
@@ -41,6 +42,7 @@ _FRESH = timedelta(seconds=1)
 _REST = timedelta(seconds=5)  # how long a table that did not answer is not asked again
 _MOST_RACES = 4  # each lost one is to somebody who changed the breaker, which decides most of them
 _LEASE_MARGIN_S = 2.0
+_SECOND_LOOK_S = 0.1
 
 
 class Breakers:
@@ -108,14 +110,20 @@ class Breakers:
         return step if isinstance(step, Refusal) else permit(step.after, provider_id, source)
 
     async def report(self, held: Permit, verdict: Verdict, cause: str, patience: "_Patience") -> None:
-        """See `Watch.report`."""
+        """See `Watch.report`. A success that took long looks again before it says that nothing is wrong: it may have to
+        reset what others have counted meanwhile. Else one failure in a hundred would add up to a row of five wherever
+        there is much traffic.
+        """
+        if verdict is Verdict.SUCCESS:
+            await self._refresh(patience)
         rules = self._rules
         step = await self._carry_out(
             held.provider_id,
             lambda breaker: learn(breaker, held, verdict, self._clock.now(), rules, cause=cause),
             patience,
         )
-        if isinstance(step, Step) and step.write is Write.ADD_FAILURE:
+        if isinstance(step, Step) and trip(step.after, self._clock.now(), rules).write is not Write.NOTHING:
+            await self._clock.sleep(_SECOND_LOOK_S)  # a success of somebody else's may be on its way to the table
             await self._carry_out(held.provider_id, lambda breaker: trip(breaker, self._clock.now(), rules), patience)
 
     async def record_check(self, result: CheckResult, patience: "_Patience") -> None:

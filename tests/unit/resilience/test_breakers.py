@@ -1,0 +1,734 @@
+"""The breakers as one instance sees them: when it reads and writes, what it does without the table, what it tells."""
+
+import asyncio
+import json
+from collections.abc import Coroutine
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from io import StringIO
+from typing import Any, TypeVar
+
+import pytest
+
+from sekha_llm_bridge.config.models import CircuitBreakerConfig
+from sekha_llm_bridge.resilience import (
+    Breaker,
+    Breakers,
+    BreakerState,
+    BreakerView,
+    CheckResult,
+    Permit,
+    ProviderRecord,
+    ProviderStore,
+    Refusal,
+    Source,
+    Standing,
+    Verdict,
+    Watch,
+)
+from sekha_llm_bridge.resilience.breaker import Credit, Lease
+from sekha_llm_bridge.resilience.memory import MemoryProviderStore
+from sekha_llm_bridge.resilience.store import Written
+from tests.fakes.clock import FakeClock
+from tests.fakes.faulty_store import Fault, FaultyStore
+from tests.fakes.virtual_time import run
+
+T = TypeVar("T")
+CLOSED, OPEN, HALF_OPEN = BreakerState.CLOSED, BreakerState.OPEN, BreakerState.HALF_OPEN
+REQUEST, CHECK = Source.REQUEST, Source.CHECK
+SUCCESS, FAILURE, REJECTION, NEUTRAL = Verdict.SUCCESS, Verdict.FAILURE, Verdict.REJECTION, Verdict.NEUTRAL
+EVERY_FAULT = [fault for fault in Fault if fault is not Fault.NONE]
+
+
+@dataclass
+class Instance:
+    """One of a fleet, led by hand."""
+
+    breakers: Breakers
+    store: FaultyStore
+    clock: FakeClock
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        return run(work, self.clock)
+
+    def watch(self) -> Watch:
+        return self.run(self.breakers.watch())
+
+    def ask(self, provider_id: str = "p", *, source: Source = REQUEST) -> Permit | Refusal:
+        return self.run(self.watch().ask(provider_id, lasts_s=10, source=source))
+
+    def call(self, *verdicts: Verdict, provider_id: str = "p", source: Source = REQUEST) -> None:
+        """One call after the other, each with leave and with that result."""
+        for verdict in verdicts:
+            watch = self.watch()
+            permit = self.run(watch.ask(provider_id, lasts_s=10, source=source))
+            assert isinstance(permit, Permit), f"refused before {verdict}"
+            self.run(watch.report(permit, verdict, cause="boom"))
+
+    def known(self, provider_id: str = "p") -> Breaker:
+        return self.breakers.records.get(provider_id, ProviderRecord()).breaker
+
+
+@dataclass
+class Fleet:
+    """Instances that share a table: five failures open, after a minute two successes close."""
+
+    clock: FakeClock
+    table: MemoryProviderStore = field(default_factory=MemoryProviderStore)
+    rules: CircuitBreakerConfig = field(default_factory=CircuitBreakerConfig)
+    tokens: int = 0
+
+    def instance(self, table: ProviderStore | None = None) -> Instance:
+        store = FaultyStore(table or self.table, self.clock)
+        breakers = Breakers(store, ["p", "q"], self.rules, self.clock, new_token=self._token)
+        return Instance(breakers, store, self.clock)
+
+    def _token(self) -> str:
+        self.tokens += 1
+        return f"token {self.tokens}"
+
+    def record(self, provider_id: str = "p") -> ProviderRecord:
+        """What is in the table."""
+        return run(self.table.read([provider_id]), self.clock).get(provider_id, ProviderRecord())
+
+    def breaker(self) -> Breaker:
+        return self.record().breaker
+
+    def open(self) -> None:
+        """By somebody else's five failures, just now."""
+        self.instance().call(*[FAILURE] * 5)
+
+
+@pytest.fixture
+def fleet(clock: FakeClock) -> Fleet:
+    return Fleet(clock)
+
+
+def metrics(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
+    """What was counted since the last look, in its order."""
+    lines = [line for line in capsys.readouterr().out.splitlines() if '"_aws"' in line]
+    return [json.loads(line) for line in lines]
+
+
+def names(counted: list[dict[str, Any]]) -> list[str]:
+    return [line["_aws"]["CloudWatchMetrics"][0]["Metrics"][0]["Name"] for line in counted]
+
+
+# Reading.
+
+
+@pytest.mark.parametrize(("later_s", "reads"), [(0, 1), (0.999999, 1), (1, 2), (3600, 2)])
+def test_the_table_is_read_at_most_once_a_second(fleet: Fleet, later_s: float, reads: int) -> None:
+    one = fleet.instance()
+    one.watch()
+    fleet.clock.advance(later_s)
+    one.watch()
+    assert len(one.store.reads) == reads
+
+
+def test_an_environment_that_was_frozen_reads_anew_though_its_own_time_stood_still(fleet: Fleet) -> None:
+    one = fleet.instance()
+    one.watch()
+    fleet.clock.freeze(1)
+    one.watch()
+    assert len(one.store.reads) == 2
+
+
+def test_a_clock_that_was_set_back_does_not_make_a_snapshot_last_longer(fleet: Fleet) -> None:
+    one = fleet.instance()
+    one.watch()
+    fleet.clock.freeze(-3600)
+    one.watch()
+    assert len(one.store.reads) == 2
+
+
+def test_a_snapshot_is_as_old_as_the_beginning_of_its_read(fleet: Fleet) -> None:
+    one = fleet.instance()
+    one.store.takes_s = 0.2
+    one.watch()
+    fleet.clock.advance(0.8)
+    one.watch()
+    assert len(one.store.reads) == 2
+
+
+def test_one_read_is_of_all_providers(fleet: Fleet) -> None:
+    other = fleet.instance()
+    for provider_id in ("p", "q"):
+        other.call(REJECTION, provider_id=provider_id)
+    one = fleet.instance()
+    assert one.watch().views().keys() == {"p", "q"}
+    assert len(one.store.reads) == 1
+
+
+def test_requests_at_the_same_time_share_one_read(fleet: Fleet) -> None:
+    fleet.open()
+    one = fleet.instance()
+    one.store.takes_s = 0.1
+
+    async def both() -> list[Watch]:
+        return await asyncio.gather(one.breakers.watch(), one.breakers.watch())
+
+    assert [watch.views().keys() for watch in one.run(both())] == [{"p"}, {"p"}]
+    assert len(one.store.reads) == 1
+
+
+def test_health_is_told_the_newest_however_lately_the_table_was_read(fleet: Fleet) -> None:
+    one = fleet.instance()
+    one.watch()
+    fleet.open()
+    assert one.run(one.breakers.newest())["p"].breaker.state is OPEN
+    assert one.watch().views().keys() == {"p"}
+    assert len(one.store.reads) == 2
+
+
+def test_health_is_told_what_was_last_known_when_the_table_is_out(fleet: Fleet) -> None:
+    fleet.open()
+    one = fleet.instance()
+    one.watch()
+    one.store.fault = Fault.HANGS
+    began_s = fleet.clock.monotonic_s()
+    assert one.run(one.breakers.newest())["p"].breaker.state is OPEN
+    assert one.breakers.is_cut_off
+    assert fleet.clock.monotonic_s() - began_s == pytest.approx(0.25)
+
+
+def test_a_success_where_nothing_is_wrong_writes_nothing(fleet: Fleet) -> None:
+    one = fleet.instance()
+    one.call(*[SUCCESS] * 20)
+    one.call(*[SUCCESS] * 20, source=CHECK)
+    assert (len(one.store.reads), one.store.writes) == (1, [])
+
+
+def test_what_says_nothing_of_a_closed_breaker_writes_nothing(fleet: Fleet) -> None:
+    one = fleet.instance()
+    one.call(*[NEUTRAL] * 20)
+    assert one.store.writes == []
+
+
+# What the planner sees.
+
+
+@pytest.mark.parametrize(("after_s", "left_s"), [(0, 60), (59, 1)])
+def test_an_open_breaker_shuts_its_provider_out_until_its_probe_is_due(
+    fleet: Fleet, after_s: float, left_s: float
+) -> None:
+    fleet.open()
+    fleet.clock.advance(after_s)
+    view = BreakerView(OPEN, Standing.SHUT_OUT, left_s, "boom")
+    assert fleet.instance().watch().views() == {"p": view}
+
+
+def test_who_probes_shuts_the_others_out_until_its_lease_is_over(fleet: Fleet) -> None:
+    fleet.open()
+    fleet.clock.advance(60)
+    fleet.instance().ask()
+    other = fleet.instance()
+    assert other.watch().views() == {"p": BreakerView(HALF_OPEN, Standing.SHUT_OUT, 12, "boom")}
+    fleet.clock.advance(12)
+    assert other.watch().views() == {"p": BreakerView(HALF_OPEN, Standing.ON_PROBE, 0, "boom")}
+
+
+def test_a_closed_breaker_is_not_seen(fleet: Fleet) -> None:
+    one = fleet.instance()
+    one.call(FAILURE)
+    assert one.watch().views() == {}
+
+
+CHECKED = CheckResult("p", False, None, FakeClock().now(), "connect_failed")  # noqa: FBT003 — it is not healthy
+
+
+@pytest.mark.parametrize(
+    ("check", "age_s", "credit", "standing"),
+    [
+        (None, 0, Credit.TRUSTED, Standing.ON_PROBE),
+        (CHECKED, 0, Credit.TRUSTED, Standing.LAST_RESORT),
+        (CHECKED, 149.999999, Credit.TRUSTED, Standing.LAST_RESORT),
+        (CHECKED, 150, Credit.TRUSTED, Standing.ON_PROBE),
+        (CHECKED, 0, Credit.MISLED, Standing.ON_PROBE),
+        (replace(CHECKED, healthy=True), 0, Credit.TRUSTED, Standing.LAST_RESORT),
+        (replace(CHECKED, conclusive=False), 0, Credit.TRUSTED, Standing.ON_PROBE),
+    ],
+)
+@pytest.mark.parametrize("state", [OPEN, HALF_OPEN])
+def test_a_probe_that_is_due_is_left_to_the_checks_as_long_as_they_look_after_it(
+    check: CheckResult | None, age_s: float, credit: Credit, standing: Standing, state: BreakerState
+) -> None:
+    now = CHECKED.checked_at + timedelta(seconds=age_s)
+    lease = None if state is OPEN else Lease("dead", now)
+    breaker = Breaker(state, 7, retry_at=now, lease=lease, cause="boom", checks=credit)
+    assert ProviderRecord(check, breaker).view(now) == BreakerView(state, standing, 0.0, "boom")
+
+
+def test_a_check_that_is_too_old_says_nothing() -> None:
+    record = ProviderRecord(CHECKED)
+    assert record.fresh_check(CHECKED.checked_at + timedelta(seconds=149.999999)) == CHECKED
+    assert record.fresh_check(CHECKED.checked_at + timedelta(seconds=150)) is None
+    assert ProviderRecord().fresh_check(CHECKED.checked_at) is None
+
+
+def test_a_recorded_check_is_seen_by_all_and_leaves_the_breaker_as_it_is(fleet: Fleet) -> None:
+    fleet.open()
+    one, before = fleet.instance(), fleet.breaker()
+    one.run(one.watch().record_check(CHECKED))
+    assert one.breakers.records["p"] == ProviderRecord(CHECKED, before)
+    assert fleet.record() == ProviderRecord(CHECKED, before)
+
+
+def test_what_becomes_of_the_breaker_leaves_the_check_as_it_is(fleet: Fleet) -> None:
+    one = fleet.instance()
+    one.run(one.watch().record_check(CHECKED))
+    one.call(*[FAILURE] * 5)
+    assert (fleet.record().check, fleet.breaker().state) == (CHECKED, OPEN)
+    assert one.breakers.records["p"].check == CHECKED
+
+
+# Leave, and leases.
+
+
+def test_a_request_and_a_check_have_each_a_permit_that_says_so(fleet: Fleet) -> None:
+    one = fleet.instance()
+    assert [one.ask("q", source=source) for source in Source] == [Permit("q", REQUEST, 0), Permit("q", CHECK, 0)]
+
+
+def test_a_probes_lease_lasts_as_long_as_its_call_may_and_two_seconds_more(fleet: Fleet) -> None:
+    fleet.open()
+    fleet.clock.advance(60)
+    assert fleet.instance().ask() == Permit("p", REQUEST, 2, "token 1")
+    assert fleet.breaker().lease == Lease("token 1", fleet.clock.now() + timedelta(seconds=12))
+
+
+def test_who_has_no_leave_is_told_when_to_come_again_and_why_and_asks_nothing_of_the_table(fleet: Fleet) -> None:
+    fleet.open()
+    fleet.clock.advance(20)
+    one = fleet.instance()
+    assert one.ask() == Refusal(OPEN, 40, "boom")
+    assert one.store.writes == []
+
+
+def test_each_provider_has_a_breaker_of_its_own(fleet: Fleet) -> None:
+    fleet.open()
+    assert isinstance(fleet.instance().ask("q"), Permit)
+    assert fleet.record("q") == ProviderRecord()
+
+
+# Races.
+
+
+def test_who_loses_the_race_for_a_lease_waits_for_the_winner(fleet: Fleet) -> None:
+    fleet.open()
+    fleet.clock.advance(60)
+    winner, loser = fleet.instance(), fleet.instance()
+    late = loser.watch()
+    assert isinstance(winner.ask(), Permit)
+    fleet.clock.advance(0.5)
+    assert loser.run(late.ask("p", lasts_s=10)) == Refusal(HALF_OPEN, 11.5, "boom")
+    assert loser.known() == fleet.breaker()
+    assert loser.store.writes == ["replace"]
+
+
+def test_who_loses_the_race_for_a_lease_to_one_that_closed_goes_through(fleet: Fleet) -> None:
+    fleet.open()
+    fleet.clock.advance(60)
+    winner, loser = fleet.instance(), fleet.instance()
+    late = loser.watch()
+    winner.call(SUCCESS, SUCCESS)
+    assert loser.run(late.ask("p", lasts_s=10)) == Permit("p", REQUEST, 5, None)
+
+
+def test_a_success_that_comes_upon_another_count_resets_that_one(fleet: Fleet) -> None:
+    one, other = fleet.instance(), fleet.instance()
+    other.call(FAILURE, FAILURE)
+    late = one.watch()
+    other.call(SUCCESS, FAILURE)
+    permit = one.run(late.ask("p", lasts_s=10))
+    assert isinstance(permit, Permit)
+    one.run(late.report(permit, SUCCESS))
+    assert fleet.breaker().failure_count == 0
+    assert one.store.writes == ["replace", "replace"]
+
+
+def test_a_success_that_comes_upon_no_count_leaves_it_at_that(fleet: Fleet) -> None:
+    one, other = fleet.instance(), fleet.instance()
+    other.call(FAILURE, FAILURE)
+    late = one.watch()
+    other.call(SUCCESS)
+    permit = one.run(late.ask("p", lasts_s=10))
+    assert isinstance(permit, Permit)
+    before = fleet.breaker()
+    one.run(late.report(permit, SUCCESS))
+    assert (fleet.breaker(), one.store.writes) == (before, ["replace"])
+
+
+def test_a_reset_takes_newer_failures_along_and_leaves_when_the_last_one_was(fleet: Fleet) -> None:
+    one, other = fleet.instance(), fleet.instance()
+    other.call(FAILURE)
+    late = one.watch()
+    permit = one.run(late.ask("p", lasts_s=10))
+    assert isinstance(permit, Permit)
+    fleet.clock.advance(0.5)
+    other.call(FAILURE)
+    one.run(late.report(permit, SUCCESS))
+    assert (fleet.breaker().failure_count, fleet.breaker().last_failure) == (0, fleet.clock.now())
+
+
+def test_a_failure_that_comes_upon_an_open_breaker_is_not_counted(fleet: Fleet) -> None:
+    one = fleet.instance()
+    late = one.watch()
+    permit = one.run(late.ask("p", lasts_s=10))
+    assert isinstance(permit, Permit)
+    fleet.open()
+    before = fleet.breaker()
+    one.run(late.report(permit, FAILURE))
+    assert (fleet.breaker(), one.known()) == (before, before)
+
+
+def test_failures_are_added_to_what_others_have_counted_since(fleet: Fleet) -> None:
+    one, other = fleet.instance(), fleet.instance()
+    late = one.watch()
+    other.call(FAILURE, FAILURE, source=CHECK)
+    permit = one.run(late.ask("p", lasts_s=10))
+    assert isinstance(permit, Permit)
+    one.run(late.report(permit, FAILURE, cause="newer"))
+    breaker = fleet.breaker()
+    assert (breaker.failure_count, breaker.cause, breaker.failed_in) == (3, "newer", REQUEST)
+
+
+class Contested(MemoryProviderStore):
+    """A table in which somebody else is always faster."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.attempts = 0
+
+    async def replace(self, provider_id: str, before: Breaker, after: Breaker) -> Written:
+        self.attempts += 1
+        now = self._records[provider_id].breaker
+        self._records[provider_id] = ProviderRecord(None, replace(now, epoch=now.epoch + 1))
+        return await super().replace(provider_id, before, after)
+
+
+def test_who_loses_four_races_gives_up_for_now(fleet: Fleet) -> None:
+    table = Contested()
+    table._records["p"] = ProviderRecord(None, Breaker(OPEN, 1, retry_at=fleet.clock.now(), cause="boom"))
+    assert fleet.instance(table).ask() == Refusal(OPEN, 0.0, "boom")
+    assert table.attempts == 4
+
+
+def test_of_two_requests_of_one_instance_that_ask_at_once_one_has_the_lease(fleet: Fleet) -> None:
+    fleet.open()
+    fleet.clock.advance(60)
+    one = fleet.instance()
+    watch, one.store.takes_s = one.watch(), 0.02
+
+    async def both() -> list[Permit | Refusal]:
+        return await asyncio.gather(watch.ask("p", lasts_s=10), watch.ask("p", lasts_s=10))
+
+    assert [type(outcome) for outcome in one.run(both())] == [Permit, Refusal]
+
+
+# A read that takes its time.
+
+
+async def read_while(one: Instance, work: Coroutine[Any, Any, None]) -> None:
+    """The table has answered a read, and meanwhile something is done at once; then the answer arrives."""
+    one.store.takes_s = 0.2
+    reading = asyncio.ensure_future(one.breakers.watch())
+    await asyncio.sleep(0.15)
+    one.store.takes_s = 0
+    await work
+    await reading
+
+
+def test_a_read_under_way_does_not_overwrite_what_was_written_meanwhile(fleet: Fleet) -> None:
+    one = fleet.instance()
+    watch = one.watch()
+    permit = one.run(watch.ask("p", lasts_s=10))
+    assert isinstance(permit, Permit)
+    fleet.instance().call(REJECTION, provider_id="q")
+    fleet.clock.advance(1)
+    one.run(read_while(one, watch.report(permit, REJECTION)))
+    assert one.known() == fleet.breaker()
+    assert (one.known("p").state, one.known("q").state) == (OPEN, OPEN)
+
+
+def test_a_read_under_way_does_not_overwrite_a_check_that_was_recorded_meanwhile(fleet: Fleet) -> None:
+    one = fleet.instance()
+    watch = one.watch()
+    fleet.clock.advance(1)
+    one.run(read_while(one, watch.record_check(CHECKED)))
+    assert one.breakers.records["p"].check == CHECKED
+
+
+def test_the_next_read_overwrites_what_was_written_before_it(fleet: Fleet) -> None:
+    one, other = fleet.instance(), fleet.instance()
+    one.call(FAILURE)
+    other.call(REJECTION)
+    fleet.clock.advance(1)
+    one.watch()
+    assert one.known() == fleet.breaker()
+
+
+# A table that does not answer.
+
+
+@pytest.mark.parametrize("fault", EVERY_FAULT)
+def test_requests_go_on_by_what_was_last_known(fleet: Fleet, fault: Fault) -> None:
+    fleet.open()
+    one = fleet.instance()
+    one.watch()
+    one.store.fault = fault
+    fleet.clock.advance(1)
+    assert isinstance(one.ask("q"), Permit)
+    assert one.ask("p") == Refusal(OPEN, pytest.approx(59, abs=0.3), "boom")
+    assert one.watch().views().keys() == {"p"}
+
+
+@pytest.mark.parametrize("fault", EVERY_FAULT)
+def test_an_instance_that_never_reached_the_table_takes_every_breaker_for_closed(fleet: Fleet, fault: Fault) -> None:
+    fleet.open()
+    one = fleet.instance()
+    one.store.fault = fault
+    assert isinstance(one.ask(), Permit)
+
+
+def test_a_table_that_hangs_is_waited_for_a_quarter_of_a_second_and_then_not_asked_for_five(fleet: Fleet) -> None:
+    one = fleet.instance()
+    one.store.fault = Fault.HANGS
+    began_s = fleet.clock.monotonic_s()
+    one.watch()
+    assert fleet.clock.monotonic_s() - began_s == pytest.approx(0.25)
+    fleet.clock.advance(4.999)
+    one.call(SUCCESS, FAILURE)
+    assert fleet.clock.monotonic_s() - began_s == pytest.approx(5.249)
+    assert (len(one.store.reads), one.store.writes) == (1, [])
+    fleet.clock.advance(0.001)
+    one.watch()
+    assert len(one.store.reads) == 2
+
+
+def test_all_questions_of_a_request_wait_a_quarter_of_a_second_together(fleet: Fleet) -> None:
+    fleet.open()
+    fleet.clock.advance(60)
+    one = fleet.instance()
+    one.store.takes_s = 0.1
+    began_s = fleet.clock.monotonic_s()
+    watch = one.watch()
+    permit = one.run(watch.ask("p", lasts_s=10))
+    assert isinstance(permit, Permit)
+    assert fleet.clock.monotonic_s() - began_s == pytest.approx(0.2)
+    one.run(watch.report(permit, SUCCESS))
+    assert fleet.clock.monotonic_s() - began_s == pytest.approx(0.25)
+    assert one.breakers.is_cut_off
+
+
+def test_the_call_itself_costs_a_request_none_of_its_patience(fleet: Fleet) -> None:
+    one = fleet.instance()
+    one.store.takes_s = 0.1
+    watch = one.watch()
+    permit = one.run(watch.ask("p", lasts_s=60))
+    assert isinstance(permit, Permit)
+    fleet.clock.advance(30)
+    one.run(watch.report(permit, FAILURE))
+    assert fleet.breaker().failure_count == 1
+
+
+def test_the_next_request_has_its_patience_anew(fleet: Fleet) -> None:
+    one = fleet.instance()
+    one.store.takes_s = 0.2
+    for failures in (1, 2, 3):
+        one.store.takes_s, fleet.clock = 0.12, one.clock
+        fleet.clock.advance(1)
+        one.call(FAILURE)
+        assert fleet.breaker().failure_count == failures
+    assert not one.breakers.is_cut_off
+
+
+def test_whoever_can_wait_longer_says_so(fleet: Fleet) -> None:
+    fleet.open()
+    one = fleet.instance()
+    one.store.takes_s = 1.9
+    assert one.run(one.breakers.watch(patience_s=2)).views().keys() == {"p"}
+
+
+@pytest.mark.parametrize("fault", EVERY_FAULT)
+@pytest.mark.parametrize("question", ["read", "lease", "failure", "reset", "check"])
+def test_every_question_without_an_answer_is_a_warning_and_a_metric_once_in_five_seconds(
+    fleet: Fleet, fault: Fault, question: str, log: StringIO, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one = fleet.instance()
+    if question == "lease":
+        fleet.open()
+        fleet.clock.advance(60)
+    if question == "reset":
+        fleet.instance().call(FAILURE)
+    watch = one.watch()
+    one.store.fault, _ = fault, capsys.readouterr()
+    if question == "read":
+        fleet.clock.advance(1)
+        one.watch()
+    elif question == "check":
+        one.run(watch.record_check(CHECKED))
+    else:
+        one.call(FAILURE if question == "failure" else SUCCESS)
+    assert one.breakers.is_cut_off
+    one.call(SUCCESS, SUCCESS)
+    one.run(one.watch().record_check(CHECKED))
+    assert names(metrics(capsys)).count("BreakerTableUnavailable") == 1
+    warnings = [json.loads(line) for line in log.getvalue().splitlines() if "table unavailable" in line]
+    reasons = {
+        Fault.REFUSED: "refused",
+        Fault.ANSWER_LOST: "the answer was lost",
+        Fault.DELAYED: "delayed",
+        Fault.HANGS: "no answer in time",
+        Fault.ANSWER_HANGS: "no answer in time",
+    }
+    assert [(line["level"], line["reason"]) for line in warnings] == [("WARNING", reasons[fault])]
+    fleet.clock.advance(5)
+    one.watch()
+    assert names(metrics(capsys)) == ["BreakerTableUnavailable"]
+
+
+def test_a_table_that_answers_again_is_no_longer_said_to_be_out(fleet: Fleet) -> None:
+    one = fleet.instance()
+    assert not one.breakers.is_cut_off
+    one.store.fault = Fault.REFUSED
+    one.watch()
+    assert one.breakers.is_cut_off
+    one.store.fault = Fault.NONE
+    fleet.clock.advance(4.999999)
+    assert one.breakers.is_cut_off
+    fleet.clock.advance(0.000001)
+    assert not one.breakers.is_cut_off
+
+
+@pytest.fixture
+def lonely(fleet: Fleet) -> Instance:
+    """One that cannot reach the table, and does not soon."""
+    one = fleet.instance()
+    one.store.fault = Fault.REFUSED
+    one.watch()
+    return one
+
+
+def test_without_the_table_an_instance_opens_by_its_own_failures(fleet: Fleet, lonely: Instance) -> None:
+    lonely.call(*[FAILURE] * 4)
+    assert lonely.known().state is CLOSED
+    lonely.call(FAILURE)
+    assert lonely.ask() == Refusal(OPEN, 60, "boom")
+    assert fleet.breaker() == Breaker()
+
+
+def test_without_the_table_it_counts_on_from_what_it_knew(fleet: Fleet) -> None:
+    fleet.instance().call(*[FAILURE] * 3)
+    one = fleet.instance()
+    one.watch()
+    one.store.fault = Fault.REFUSED
+    one.call(FAILURE, FAILURE)
+    assert one.known().state is OPEN
+
+
+def test_without_the_table_it_probes_once_at_a_time_and_closes(fleet: Fleet, lonely: Instance) -> None:
+    lonely.call(*[FAILURE] * 5)
+    fleet.clock.advance(60)
+    assert isinstance(lonely.ask(), Permit)
+    assert lonely.ask() == Refusal(HALF_OPEN, 12, "boom")
+    fleet.clock.advance(12)
+    lonely.call(SUCCESS, SUCCESS)
+    assert lonely.known().state is CLOSED
+    assert fleet.breaker() == Breaker()
+
+
+def test_without_the_table_a_success_resets_what_it_counted(lonely: Instance) -> None:
+    lonely.call(*[FAILURE] * 4, SUCCESS, *[FAILURE] * 4)
+    assert lonely.known().state is CLOSED
+
+
+def test_once_the_table_answers_its_word_is_taken_again(fleet: Fleet, lonely: Instance) -> None:
+    lonely.call(REJECTION)
+    fleet.instance().call(FAILURE)
+    lonely.store.fault = Fault.NONE
+    fleet.clock.advance(5)
+    assert lonely.watch().views() == {}
+    assert lonely.known() == fleet.breaker()
+    lonely.call(FAILURE)
+    assert fleet.breaker().failure_count == 2
+
+
+def test_what_a_probe_of_its_own_found_is_no_news_to_the_table(fleet: Fleet, lonely: Instance) -> None:
+    fleet.open()
+    lonely.call(*[FAILURE] * 5)
+    fleet.clock.advance(59)
+    lonely.watch()
+    fleet.clock.advance(1)
+    watch = lonely.watch()
+    permit = lonely.run(watch.ask("p", lasts_s=10))
+    assert isinstance(permit, Permit)
+    assert isinstance(fleet.instance().ask(), Permit)
+    lonely.store.fault, before = Fault.NONE, fleet.breaker()
+    fleet.clock.advance(5)
+    for verdict in (SUCCESS, FAILURE):
+        lonely.run(watch.report(permit, verdict))
+        assert fleet.breaker() == lonely.known() == before
+
+
+def test_a_check_that_the_table_did_not_take_is_known_here(lonely: Instance) -> None:
+    lonely.run(lonely.watch().record_check(CHECKED))
+    assert lonely.breakers.records["p"].check == CHECKED
+
+
+# What it tells.
+
+
+def test_that_a_breaker_opened_is_logged_and_counted_once_in_the_fleet(
+    fleet: Fleet, log: StringIO, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one, other = fleet.instance(), fleet.instance()
+    late = other.watch()
+    permit = other.run(late.ask("p", lasts_s=10))
+    assert isinstance(permit, Permit)
+    one.call(*[FAILURE] * 4)
+    assert (metrics(capsys), log.getvalue()) == ([], "")
+    one.call(FAILURE)
+    other.run(late.report(permit, FAILURE, cause="late"))
+    counted = metrics(capsys)
+    assert names(counted) == ["BreakerOpened"]
+    assert (counted[0]["provider"], counted[0]["cause"]) == ("p", "boom")
+    line = json.loads(log.getvalue())
+    told = (line["level"], line["message"], line["provider"], line["cause"], line["failures"], line["was"])
+    assert told == ("WARNING", "circuit breaker opened", "p", "boom", 5, "closed")
+
+
+def test_each_probe_is_counted_and_so_is_what_it_leads_to(
+    fleet: Fleet, log: StringIO, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fleet.open()
+    capsys.readouterr()
+    steps = [
+        (NEUTRAL, ["BreakerProbes"]),
+        (SUCCESS, ["BreakerProbes"]),
+        (FAILURE, ["BreakerProbes", "BreakerOpened"]),
+        (SUCCESS, ["BreakerProbes"]),
+        (SUCCESS, ["BreakerProbes", "BreakerClosed"]),
+        (SUCCESS, []),
+    ]
+    for verdict, expected in steps:
+        fleet.clock.advance(60)
+        fleet.instance().call(verdict)
+        counted = metrics(capsys)
+        assert names(counted) == expected
+        assert {line["provider"] for line in counted} <= {"p"}
+    lines = [json.loads(line) for line in log.getvalue().splitlines()]
+    told = [(line["level"], line["message"], line.get("was")) for line in lines]
+    assert told == [
+        ("WARNING", "circuit breaker opened", "closed"),
+        ("WARNING", "circuit breaker opened", "half_open"),
+        ("INFO", "circuit breaker closed", None),
+    ]
+
+
+def test_what_an_instance_does_without_the_table_is_told_as_well(
+    lonely: Instance, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+    lonely.call(REJECTION)
+    assert names(metrics(capsys)) == ["BreakerOpened"]
