@@ -27,14 +27,15 @@ def main(arguments: Sequence[str]) -> None:
     options = parser.parse_args(arguments)
     race = Race(options.processes, options.requests, options.seconds)
     found = findings(run(race))
-    print(_table(race, found))
+    print(table(race, found))
     if found.gave_up:
         print("\nOn a machine this busy an instance has a breaker of its own for a while, by design: run it again.")
     if broken := found.broken():
         raise SystemExit("\n".join(["", "This must not be:", *broken]))
 
 
-def _table(race: Race, found: Findings) -> str:
+def table(race: Race, found: Findings) -> str:
+    """The figures, and beside them what they must be."""
     opens = "opens after {failure_threshold} failures for {timeout_secs} s, closes after {success_threshold} successes"
     title = f"{race.processes} processes × {race.requests} requests in {race.seconds:g} s; {opens.format(**RULES)}"
     return "\n".join([title, "", _row("", "found", "must be"), *(_row(*row) for row in _rows(found))])

@@ -59,9 +59,16 @@ class Companion:
 
 
 def orders() -> Iterator[Any]:
-    """In a companion: what it is told, one after the other."""
-    for line in sys.stdin:
+    """In a companion: what it is told, one after the other, as long as there is somebody to tell it."""
+    while line := sys.stdin.readline():
         yield json.loads(line)
+
+
+def order() -> Any:
+    """In a companion: what it is told next. Raises SystemExit when its starter has gone."""
+    for told in orders():
+        return told
+    raise SystemExit(1)
 
 
 def say(answer: object, out: TextIO | None = None) -> None:

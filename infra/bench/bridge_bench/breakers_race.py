@@ -22,6 +22,8 @@ RULES = {"failure_threshold": 5, "timeout_secs": 2, "success_threshold": 2}
 _HEALTHY, _FAILING = 1 / 6, 0.55
 """When the provider fails and when it recovers: parts of the whole race."""
 
+_LAST_LOOK_S = 0.1
+_SHORTEST_REST_S, _LONGEST_REST_S = 0.5, 2.2
 _HEAD_START_S = 0.3
 _PATIENCE_S = 60.0  # beyond the race's own time: to start everything, and to get over a busy machine
 _REGION = "us-east-1"
@@ -44,9 +46,11 @@ def run(race: Race) -> Record:
     """Runs it. Raises SystemExit when one of the processes fails, or takes much too long."""
     with _companions(race) as (provider, table, workers):
         begins_s = time.monotonic() + _HEAD_START_S
-        for worker in workers:
-            worker.tell([begins_s, race.requests, race.seconds / race.requests])
-        failing_from_s = _at(begins_s + _HEALTHY * race.seconds, provider, "fail")
+        fails_at_s = begins_s + _HEALTHY * race.seconds
+        for worker, rest_s in zip(workers, _rests_s(race.processes), strict=True):
+            shift = [begins_s, race.requests, race.seconds / race.requests]
+            worker.tell([*shift, fails_at_s - _LAST_LOOK_S, fails_at_s + rest_s])
+        failing_from_s = _at(fails_at_s, provider, "fail")
         recovered_at_s = _at(begins_s + _FAILING * race.seconds, provider, "recover")
         served, gave_up = zip(*(worker.hear() for worker in workers), strict=True)
         return Record(
@@ -62,6 +66,17 @@ def run(race: Race) -> Record:
 def _at(moment_s: float, provider: Companion, order: str) -> float:
     time.sleep(max(0.0, moment_s - time.monotonic()))
     return float(provider.ask(order))
+
+
+def _rests_s(processes: int) -> list[float]:
+    """How long after the first failure each worker sees nothing of it: half of them not at all, the others ever longer,
+    so that they come back with snapshots of every age.
+    """
+    resting = processes // 2
+    return [0.0] * (processes - resting) + [
+        _SHORTEST_REST_S + (_LONGEST_REST_S - _SHORTEST_REST_S) * position / max(1, resting - 1)
+        for position in range(resting)
+    ]
 
 
 @contextmanager

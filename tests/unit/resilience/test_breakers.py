@@ -32,6 +32,7 @@ from sekha_llm_bridge.resilience.store import Written
 from tests.fakes.clock import FakeClock
 from tests.fakes.faulty_store import Fault, FaultyStore
 from tests.fakes.virtual_time import run
+from tests.fakes.waiting_clock import WaitingClock
 
 T = TypeVar("T")
 CLOSED, OPEN, HALF_OPEN = BreakerState.CLOSED, BreakerState.OPEN, BreakerState.HALF_OPEN
@@ -100,8 +101,8 @@ class Fleet:
 
 
 @pytest.fixture
-def fleet(clock: FakeClock) -> Fleet:
-    return Fleet(clock)
+def fleet() -> Fleet:
+    return Fleet(WaitingClock())
 
 
 def metrics(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
@@ -165,7 +166,7 @@ def test_requests_at_the_same_time_share_one_read(fleet: Fleet) -> None:
     one = fleet.instance()
     one.store.takes_s = 0.1
 
-    async def both() -> list[Watch]:
+    async def both() -> tuple[Watch, Watch]:
         return await asyncio.gather(one.breakers.watch(), one.breakers.watch())
 
     assert [watch.views().keys() for watch in one.run(both())] == [{"p"}, {"p"}]
@@ -203,6 +204,40 @@ def test_what_says_nothing_of_a_closed_breaker_writes_nothing(fleet: Fleet) -> N
     one = fleet.instance()
     one.call(*[NEUTRAL] * 20)
     assert one.store.writes == []
+
+
+def test_a_success_that_took_long_looks_again_and_resets_what_others_have_counted_meanwhile(fleet: Fleet) -> None:
+    one = fleet.instance()
+    watch = one.watch()
+    permit = one.run(watch.ask("p", lasts_s=60))
+    assert isinstance(permit, Permit)
+    fleet.instance().call(*[FAILURE] * 4)
+    fleet.clock.advance(1)
+    one.run(watch.report(permit, SUCCESS))
+    assert fleet.breaker().failure_count == 0
+    fleet.instance().call(FAILURE)
+    assert fleet.breaker().state is CLOSED
+
+
+def test_a_success_within_the_second_does_not_look_again(fleet: Fleet) -> None:
+    one = fleet.instance()
+    watch = one.watch()
+    permit = one.run(watch.ask("p", lasts_s=60))
+    assert isinstance(permit, Permit)
+    fleet.clock.advance(0.999999)
+    one.run(watch.report(permit, SUCCESS))
+    assert len(one.store.reads) == 1
+
+
+@pytest.mark.parametrize("verdict", [FAILURE, REJECTION, NEUTRAL])
+def test_what_is_no_success_need_not_look_again(fleet: Fleet, verdict: Verdict) -> None:
+    one = fleet.instance()
+    watch = one.watch()
+    permit = one.run(watch.ask("p", lasts_s=60))
+    assert isinstance(permit, Permit)
+    fleet.clock.advance(1)
+    one.run(watch.report(permit, verdict))
+    assert len(one.store.reads) == 1
 
 
 # What the planner sees.
@@ -293,8 +328,10 @@ def test_a_request_and_a_check_have_each_a_permit_that_says_so(fleet: Fleet) -> 
 def test_a_probes_lease_lasts_as_long_as_its_call_may_and_two_seconds_more(fleet: Fleet) -> None:
     fleet.open()
     fleet.clock.advance(60)
-    assert fleet.instance().ask() == Permit("p", REQUEST, 2, "token 1")
-    assert fleet.breaker().lease == Lease("token 1", fleet.clock.now() + timedelta(seconds=12))
+    permit = fleet.instance().ask()
+    assert isinstance(permit, Permit)
+    assert permit == Permit("p", REQUEST, 2, f"token {fleet.tokens}")
+    assert fleet.breaker().lease == Lease(f"token {fleet.tokens}", fleet.clock.now() + timedelta(seconds=12))
 
 
 def test_who_has_no_leave_is_told_when_to_come_again_and_why_and_asks_nothing_of_the_table(fleet: Fleet) -> None:
@@ -393,6 +430,52 @@ def test_failures_are_added_to_what_others_have_counted_since(fleet: Fleet) -> N
     assert (breaker.failure_count, breaker.cause, breaker.failed_in) == (3, "newer", REQUEST)
 
 
+def test_a_success_that_arrives_while_the_fifth_failure_looks_again_keeps_the_breaker_closed(fleet: Fleet) -> None:
+    one, other = fleet.instance(), fleet.instance()
+    fleet.instance().call(*[FAILURE] * 4)
+    watches = [instance.watch() for instance in (one, other)]
+    permits = [one.run(watch.ask("p", lasts_s=10)) for watch in watches]
+    assert isinstance(permits[0], Permit)
+    assert isinstance(permits[1], Permit)
+    other.store.takes_s = 0.09  # it arrives after the failure was counted
+    failed, succeeded = watches[0].report(permits[0], FAILURE), watches[1].report(permits[1], SUCCESS)
+
+    async def both() -> None:
+        await asyncio.gather(failed, succeeded)
+
+    one.run(both())
+    assert (fleet.breaker().state, fleet.breaker().failure_count) == (CLOSED, 0)
+
+
+@pytest.mark.parametrize(("failures", "looks_for_s"), [(4, 0), (5, 0.1)])
+def test_only_a_failure_that_would_open_the_breaker_waits_to_look_again(
+    fleet: Fleet, failures: int, looks_for_s: float
+) -> None:
+    one = fleet.instance()
+    one.call(*[FAILURE] * (failures - 1))
+    began_s = fleet.clock.monotonic_s()
+    one.call(FAILURE)
+    assert fleet.clock.monotonic_s() - began_s == pytest.approx(looks_for_s)
+
+
+def test_five_failures_at_once_open_once(fleet: Fleet, capsys: pytest.CaptureFixture[str]) -> None:
+    instances = [fleet.instance() for _ in range(5)]
+    watches = [instance.watch() for instance in instances]
+    permits = [fleet.instance().run(watch.ask("p", lasts_s=10)) for watch in watches]
+
+    async def all_fail() -> None:
+        reports = [
+            watch.report(permit, FAILURE, cause="boom")
+            for watch, permit in zip(watches, permits, strict=True)
+            if isinstance(permit, Permit)
+        ]
+        await asyncio.gather(*reports)
+
+    fleet.instance().run(all_fail())
+    assert (fleet.breaker().state, fleet.breaker().epoch, fleet.breaker().failure_count) == (OPEN, 1, 5)
+    assert names(metrics(capsys)) == ["BreakerOpened"]
+
+
 class Contested(MemoryProviderStore):
     """A table in which somebody else is always faster."""
 
@@ -420,7 +503,7 @@ def test_of_two_requests_of_one_instance_that_ask_at_once_one_has_the_lease(flee
     one = fleet.instance()
     watch, one.store.takes_s = one.watch(), 0.02
 
-    async def both() -> list[Permit | Refusal]:
+    async def both() -> tuple[Permit | Refusal, Permit | Refusal]:
         return await asyncio.gather(watch.ask("p", lasts_s=10), watch.ask("p", lasts_s=10))
 
     assert [type(outcome) for outcome in one.run(both())] == [Permit, Refusal]
@@ -479,7 +562,10 @@ def test_requests_go_on_by_what_was_last_known(fleet: Fleet, fault: Fault) -> No
     one.store.fault = fault
     fleet.clock.advance(1)
     assert isinstance(one.ask("q"), Permit)
-    assert one.ask("p") == Refusal(OPEN, pytest.approx(59, abs=0.3), "boom")
+    refused = one.ask("p")
+    assert isinstance(refused, Refusal)
+    assert (refused.state, refused.cause) == (OPEN, "boom")
+    assert refused.retry_after_s == pytest.approx(59, abs=0.3)
     assert one.watch().views().keys() == {"p"}
 
 
@@ -534,12 +620,11 @@ def test_the_call_itself_costs_a_request_none_of_its_patience(fleet: Fleet) -> N
 
 def test_the_next_request_has_its_patience_anew(fleet: Fleet) -> None:
     one = fleet.instance()
-    one.store.takes_s = 0.2
-    for failures in (1, 2, 3):
-        one.store.takes_s, fleet.clock = 0.12, one.clock
+    one.store.takes_s = 0.12
+    for _ in range(3):
         fleet.clock.advance(1)
         one.call(FAILURE)
-        assert fleet.breaker().failure_count == failures
+    assert fleet.breaker().failure_count == 3
     assert not one.breakers.is_cut_off
 
 
@@ -588,17 +673,21 @@ def test_every_question_without_an_answer_is_a_warning_and_a_metric_once_in_five
     assert names(metrics(capsys)) == ["BreakerTableUnavailable"]
 
 
-def test_a_table_that_answers_again_is_no_longer_said_to_be_out(fleet: Fleet) -> None:
+@pytest.mark.parametrize(("after_s", "is_cut_off"), [(0, True), (4.999999, True), (5, False)])
+def test_an_instance_says_for_five_seconds_that_the_table_did_not_answer(
+    fleet: Fleet,
+    after_s: float,
+    is_cut_off: bool,  # noqa: FBT001 — it is what is expected
+) -> None:
     one = fleet.instance()
-    assert not one.breakers.is_cut_off
     one.store.fault = Fault.REFUSED
     one.watch()
-    assert one.breakers.is_cut_off
-    one.store.fault = Fault.NONE
-    fleet.clock.advance(4.999999)
-    assert one.breakers.is_cut_off
-    fleet.clock.advance(0.000001)
-    assert not one.breakers.is_cut_off
+    fleet.clock.advance(after_s)
+    assert one.breakers.is_cut_off == is_cut_off
+
+
+def test_an_instance_that_has_not_asked_the_table_is_not_cut_off(fleet: Fleet) -> None:
+    assert not fleet.instance().breakers.is_cut_off
 
 
 @pytest.fixture
