@@ -36,9 +36,7 @@ NEEDLESS = (
     *("bin", ".lock", "**/tests", "**/*.pyi", "**/*.pxd", "**/*.h", "**/*.a"),
     *("*.dist-info/RECORD", "*.dist-info/INSTALLER", "*.dist-info/REQUESTED"),
     "pydantic/v1",  # FastAPI looks whether it is there
-    # aiodynamo's client and its query language: the store signs its own requests
-    *(f"aiodynamo/{module}.py" for module in ("client", "expressions", "health", "models", "operations")),
-    *("multidict/_testcapi*.so", "fastapi/.agents"),
+    "fastapi/.agents",
     *(f"aws_lambda_powertools/{part}" for part in OF_POWERTOOLS),
 )
 CODE = ROOT / "layers" / "bridge" / "sekha_llm_bridge"

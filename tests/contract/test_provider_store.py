@@ -1,10 +1,12 @@
 """One suite for both stores of provider records: in memory, and on DynamoDB over HTTP. What only DynamoDB has follows."""
 
 import asyncio
+import json
 import re
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
+from io import StringIO
 from itertools import count
 from typing import Any, TypeVar
 
@@ -443,36 +445,55 @@ def test_a_read_is_consistent_and_asks_for_each_provider_once(table: Table) -> N
 
 A_KIND = re.compile(r"DynamoDB did not do as asked \(\w+\)|DynamoDB left keys unprocessed")
 NEWER = {"half_life": {"M": {"hours": {"N": "3"}}}}
-BROKEN_ITEMS: dict[str, dict[str, Any]] = {
-    "an unknown state": {"state": {"S": "ajar"}},
-    "an unknown source": {"failed_in": {"S": "rumour"}},
-    "an unknown credit": {"checks": {"S": "dubious"}},
-    "an epoch that is text": {"epoch": {"S": "first"}},
-    "a moment that is none": {"retry_at": {"S": "soon"}},
+SECRET = "arn:aws:dynamodb:us-east-1:123456789012:table/secret"
+BROKEN_BREAKERS: dict[str, dict[str, Any]] = {
+    "an unknown state": {"state": {"S": SECRET}},
+    "an unknown source": {"failed_in": {"S": SECRET}},
+    "an unknown credit": {"checks": {"S": SECRET}},
+    "an epoch that is text": {"epoch": {"S": SECRET}},
+    "a moment that is none": {"retry_at": {"S": SECRET}},
     "a moment that is a number": {"last_failure": {"N": "1"}},
-    "a check without its verdict": {"checked_at": {"S": AT.isoformat()}},
+}
+BROKEN_CHECKS: dict[str, dict[str, Any]] = {
+    "no verdict": {"checked_at": {"S": AT.isoformat()}},
+    "no moment": {"checked_at": {"S": SECRET}, "check_healthy": {"BOOL": True}},
+    "a verdict that is text": {"checked_at": {"S": AT.isoformat()}, "check_healthy": {"S": SECRET}},
 }
 
 
-@pytest.mark.parametrize("attributes", BROKEN_ITEMS.values(), ids=BROKEN_ITEMS)
-def test_an_item_that_cannot_be_understood_is_no_answer(table: Table, attributes: dict[str, Any]) -> None:
-    table.dynamodb.put(table.name, "p", **attributes)
-    with pytest.raises(StoreUnavailable, match=A_KIND):
-        table.read("p")
+@pytest.mark.parametrize("attributes", BROKEN_BREAKERS.values(), ids=BROKEN_BREAKERS)
+def test_a_breaker_that_cannot_be_understood_is_as_good_as_none_and_hides_nothing_else(
+    table: Table, log: StringIO, attributes: dict[str, Any]
+) -> None:
+    table.record_check(check("p"))
+    table.record_check(check("q"))
+    table.dynamodb.alter(table.name, "p", **attributes)
+    assert table.read("p", "q") == {"p": ProviderRecord(check("p")), "q": ProviderRecord(check("q"))}
+    assert json.loads(log.getvalue().splitlines()[-1])["message"] == "unreadable record"
+    assert SECRET not in log.getvalue()
+
+
+@pytest.mark.parametrize("attributes", BROKEN_CHECKS.values(), ids=BROKEN_CHECKS)
+def test_a_check_that_cannot_be_understood_is_as_good_as_none_and_hides_nothing_else(
+    table: Table, log: StringIO, attributes: dict[str, Any]
+) -> None:
+    table.replace(Breaker(), PROBED)
+    table.dynamodb.alter(table.name, "p", **attributes)
+    assert table.read("p") == {"p": ProviderRecord(None, PROBED)}
+    assert SECRET not in log.getvalue()
 
 
 def test_an_attribute_that_nobody_knows_is_left_alone(table: Table) -> None:
     """A newer revision may have written it."""
-    table.dynamodb.put(table.name, "p", **{**NEWER, "epoch": {"N": "3"}})
+    table.dynamodb.alter(table.name, "p", **NEWER, epoch={"N": "3"})
     assert table.breaker() == Breaker(epoch=3)
     assert table.replace(Breaker(epoch=3), OPENED).done
     assert NEWER.items() <= table.item().items()
 
 
-def test_a_refusal_with_an_item_that_cannot_be_understood_is_no_answer(table: Table) -> None:
-    table.dynamodb.put(table.name, "p", state={"S": "ajar"}, epoch={"N": "7"})
-    with pytest.raises(StoreUnavailable, match=A_KIND):
-        table.add_failure(Breaker(), FAILED)
+def test_a_refusal_by_an_item_that_cannot_be_understood_is_one_all_the_same(table: Table) -> None:
+    table.dynamodb.alter(table.name, "p", state={"S": "ajar"}, epoch={"N": "7"})
+    assert table.add_failure(Breaker(), FAILED) == Written(done=False, breaker=Breaker())
 
 
 @dataclass
@@ -510,7 +531,6 @@ def canned(
 
 
 ACTIONS: dict[str, Callable[[Place], object]] = {"a read": lambda place: place.read("p"), **WRITES}
-SECRET = "arn:aws:dynamodb:us-east-1:123456789012:table/secret"
 
 
 def refusal(kind: str, status: int = 400) -> Reply:
@@ -539,10 +559,10 @@ FAULTS = {
     "null": Reply(raw=b"null"),
     "a list": Reply(body=[SECRET]),
     "an empty object": Reply(body={}),
-    "parts of the wrong kind": Reply(body={"Responses": [SECRET], "Attributes": [SECRET]}),
+    "parts of the wrong kind": Reply(body={"Responses": [SECRET], "Attributes": 7}),
     "parts that are null": Reply(body={"Responses": None, "Attributes": None}),
-    "items of the wrong kind": Reply(body={"Responses": {"table": [SECRET]}, "Attributes": {"epoch": SECRET}}),
-    "items that are null": Reply(body={"Responses": {"table": [None]}, "Attributes": {"epoch": None}}),
+    "items of the wrong kind": Reply(body={"Responses": {"table": [SECRET]}}),
+    "items that are null": Reply(body={"Responses": {"table": [None]}}),
     "a body in a wrong encoding": Reply(raw=b"\x1f\x8b", headers={"content-encoding": "gzip"}),
     "half an answer": Reply(body={"Responses": {}, "Attributes": {}}, cut=5),
     "a broken connection": Reply(reset=True),
@@ -729,14 +749,14 @@ def test_dynamodb_is_where_the_environment_says(
     assert posted(post, clock).url == url
 
 
-SIGNED = ("content-type", "x-amz-date", "x-amz-target")
+SIGNED = ("content-type", "x-amz-date", "x-amz-target")  # botocore adds the host and the token
 
 
 def botocores_signature(sent: Sent, *, token: str | None = None) -> str:
     """The Authorization header that botocore gives for the same request, key and date."""
     credentials = Credentials("testing", "testing", token)
     request = AWSRequest("POST", sent.url, {name: sent.headers[name] for name in SIGNED}, sent.content)
-    if token:
+    if token:  # which botocore adds to a request with a date of its own only
         request.headers["x-amz-security-token"] = token
     request.context["timestamp"] = sent.headers["x-amz-date"]
     auth = SigV4Auth(credentials, "dynamodb", REGION)
@@ -754,27 +774,38 @@ def test_a_request_is_signed_as_botocore_signs_it(
     assert "x-amz-security-token" not in sent.headers
 
 
-def test_a_session_token_is_sent(post: Post, clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AWS_SESSION_TOKEN", "session")
-    sent = posted(post, clock)
-    assert sent.headers["x-amz-security-token"] == "session"
-    assert sent.headers["authorization"] == botocores_signature(sent)
-
-
-@pytest.mark.xfail(reason="aiodynamo sends the token unsigned, beside a signature that is right without it")
-def test_a_session_token_is_signed_as_botocore_signs_it(
+def test_a_session_token_is_sent_and_signed_as_botocore_signs_it(
     post: Post, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_SESSION_TOKEN", "session")
     sent = posted(post, clock)
+    assert sent.headers["x-amz-security-token"] == "session"
     assert sent.headers["authorization"] == botocores_signature(sent, token="session")
 
 
-def test_without_credentials_the_store_is_unavailable(canned: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_endpoint_with_a_port_is_signed_as_botocore_signs_it(
+    post: Post, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", "http://127.0.0.1:8000")
+    sent = posted(post, clock)
+    assert sent.headers["authorization"] == botocores_signature(sent)
+
+
+@pytest.mark.parametrize("missing", ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"])
+def test_without_keys_nothing_is_sent_and_the_store_is_unavailable(
+    missing: str, post: Post, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(missing)
+    with pytest.raises(StoreUnavailable, match=A_KIND):
+        posted(post, clock)
+    assert post.sent == []
+
+
+def test_whoever_stands_in_for_aws_needs_no_keys(canned: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
-    with pytest.raises(StoreUnavailable, match="credentials"):
-        Place(canned.place.runner, canned.place.store).read("p")
-    assert canned.asked == []
+    canned.answers(responses("p"))
+    assert canned.place.read("p").keys() == {"p"}
 
 
 # ---- DynamoDB: credentials of a function that was restored from a snapshot
@@ -791,8 +822,8 @@ def restored(canned: Fake, monkeypatch: pytest.MonkeyPatch) -> Fake:
     return Fake(canned.server, Place(canned.place.runner, canned.place.store))
 
 
-def keys(number: int, *, last_for: timedelta = timedelta(hours=6)) -> Reply:
-    expires = (datetime.now(UTC) + last_for).strftime("%Y-%m-%dT%H:%M:%SZ")
+def keys(number: int, clock: FakeClock, *, last_for: timedelta = timedelta(hours=6)) -> Reply:
+    expires = (clock.now() + last_for).strftime("%Y-%m-%dT%H:%M:%SZ")
     return Reply(
         body={"AccessKeyId": f"key-{number}", "SecretAccessKey": "s", "Token": f"token-{number}", "Expiration": expires}
     )
@@ -804,8 +835,8 @@ def used(fake: Fake) -> list[tuple[str, str]]:
     return [(re.findall(r"Credential=([^/]*)/", h["authorization"])[0], h["x-amz-security-token"]) for h in headers]
 
 
-def test_the_keys_are_fetched_once_with_the_token_of_the_environment(restored: Fake) -> None:
-    restored.server.script("/credentials", keys(1), keys(2))
+def test_the_keys_are_fetched_once_with_the_token_of_the_environment(restored: Fake, clock: FakeClock) -> None:
+    restored.server.script("/credentials", keys(1, clock), keys(2, clock))
     for _ in range(3):
         restored.place.read("p")
     assert used(restored) == [("key-1", "token-1")] * 3
@@ -813,15 +844,26 @@ def test_the_keys_are_fetched_once_with_the_token_of_the_environment(restored: F
     assert (fetched.method, fetched.headers["authorization"]) == ("GET", "who-I-am")
 
 
-def test_keys_that_expire_are_fetched_anew(restored: Fake) -> None:
-    restored.server.script("/credentials", keys(1, last_for=timedelta(minutes=1)), keys(2), keys(3))
-    for _ in range(3):
+def test_keys_are_fetched_anew_before_they_expire(restored: Fake, clock: FakeClock) -> None:
+    restored.server.script("/credentials", keys(1, clock, last_for=timedelta(hours=1)))
+    for minutes in (0, 30, 29):
+        clock.advance(60 * minutes)
+        restored.server.script("/credentials", keys(2, clock))
         restored.place.read("p")
-    assert used(restored) == [("key-1", "token-1"), ("key-2", "token-2"), ("key-2", "token-2")]
+    assert used(restored) == [("key-1", "token-1"), ("key-1", "token-1"), ("key-2", "token-2")]
 
 
-def test_keys_that_dynamodb_calls_expired_are_fetched_anew(restored: Fake) -> None:
-    restored.server.script("/credentials", keys(1), keys(2))
+def test_keys_that_expired_while_the_environment_was_frozen_are_not_used(restored: Fake, clock: FakeClock) -> None:
+    restored.server.script("/credentials", keys(1, clock))
+    restored.place.read("p")
+    clock.freeze(24 * 3600)
+    restored.server.script("/credentials", keys(2, clock))
+    restored.place.read("p")
+    assert used(restored) == [("key-1", "token-1"), ("key-2", "token-2")]
+
+
+def test_keys_that_dynamodb_calls_expired_are_fetched_anew(restored: Fake, clock: FakeClock) -> None:
+    restored.server.script("/credentials", keys(1, clock), keys(2, clock))
     restored.answers(refusal("ExpiredTokenException"))
     with pytest.raises(StoreUnavailable, match=A_KIND):
         restored.place.read("p")
@@ -840,27 +882,28 @@ CREDENTIAL_FAULTS = {
 
 
 @pytest.mark.parametrize("fault", CREDENTIAL_FAULTS.values(), ids=CREDENTIAL_FAULTS)
-def test_without_keys_to_be_had_the_store_is_unavailable(restored: Fake, fault: Reply) -> None:
+def test_without_keys_to_be_had_the_store_is_unavailable(restored: Fake, fault: Reply, clock: FakeClock) -> None:
     restored.server.always("/credentials", fault)
-    with pytest.raises(StoreUnavailable, match=A_KIND):
+    with pytest.raises(StoreUnavailable) as raised:
         restored.place.read("p")
+    assert A_KIND.fullmatch(str(raised.value))
     assert restored.asked == []
-    restored.server.always("/credentials", keys(1))
+    restored.server.always("/credentials", keys(1, clock))
     assert restored.place.read("p").keys() == {"p"}
 
 
-def test_an_endpoint_of_keys_that_hangs_can_be_left_and_nothing_stays_open(restored: Fake) -> None:
+def test_an_endpoint_of_keys_that_hangs_can_be_left_and_nothing_stays_open(restored: Fake, clock: FakeClock) -> None:
     hanging = Reply(hang=True)
-    restored.server.script("/credentials", hanging, keys(1))
+    restored.server.script("/credentials", hanging, keys(1, clock))
     with pytest.raises(TimeoutError):
         restored.place.run(patience(restored.place.store().read(["p"])))
     assert hanging.abandoned.wait(5)
     assert restored.place.read("p").keys() == {"p"}
 
 
-def test_who_gives_up_on_the_keys_leaves_the_others_waiting(restored: Fake) -> None:
+def test_who_gives_up_on_the_keys_leaves_the_others_waiting(restored: Fake, clock: FakeClock) -> None:
     """A scheduled check writes for all providers at the same time, with the patience of each."""
-    restored.server.script("/credentials", replace(keys(1), delay_s=0.4))
+    restored.server.always("/credentials", replace(keys(1, clock), delay_s=0.4))
 
     async def two() -> list[BaseException | None]:
         store = restored.place.store()

@@ -71,13 +71,14 @@ class DynamoDb:
         return name
 
     def item(self, table: str, provider_id: str) -> dict[str, Any]:
-        """The item as it is stored, in DynamoDB's own form."""
+        """The item as it is stored, in DynamoDB's own form; empty where there is none."""
         found = self.client.get_item(TableName=table, Key={"provider_id": {"S": provider_id}}, ConsistentRead=True)
-        return dict(found["Item"])
+        return dict(found.get("Item", {}))
 
-    def put(self, table: str, provider_id: str, **attributes: Any) -> None:
-        """Stores an item as it is given, in DynamoDB's own form."""
-        self.client.put_item(TableName=table, Item={"provider_id": {"S": provider_id}, **attributes})
+    def alter(self, table: str, provider_id: str, **attributes: Any) -> None:
+        """Stores attributes of an item as they are given, in DynamoDB's own form; its others stay."""
+        item = {**self.item(table, provider_id), "provider_id": {"S": provider_id}, **attributes}
+        self.client.put_item(TableName=table, Item=item)
 
     @cached_property
     def client(self) -> DynamoDBClient:

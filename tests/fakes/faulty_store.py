@@ -11,7 +11,7 @@ from sekha_llm_bridge.resilience.store import Written
 from tests.fakes.clock import FakeClock
 
 T = TypeVar("T")
-_FOR_EVER_S = 1e6
+_LONGEST_S = 2.0
 
 
 class Fault(Enum):
@@ -20,8 +20,8 @@ class Fault(Enum):
     NONE = "it is answered"
     REFUSED = "it is not done, and the error comes at once"
     ANSWER_LOST = "it is done, and then comes an error"
-    HANGS = "it is not done, and nothing ever comes"
-    ANSWER_HANGS = "it is done, and nothing ever comes"
+    HANGS = "it is not done, and nothing comes until the store gives up after two seconds"
+    ANSWER_HANGS = "it is done, and nothing comes until the store gives up after two seconds"
     DELAYED = "an error comes at once, and it is done when `deliver` says so"
 
 
@@ -80,7 +80,7 @@ class FaultyStore:
 
     async def _answer(self, work: Callable[[], Awaitable[T]], fault: Fault) -> T:
         if fault is Fault.HANGS:
-            await asyncio.sleep(_FOR_EVER_S)
+            await self._hang()
         if fault is Fault.REFUSED:
             raise StoreUnavailable("refused")
         if fault is Fault.DELAYED:
@@ -90,8 +90,12 @@ class FaultyStore:
         answer = await work()
         await asyncio.sleep(self.takes_s / 2)
         if fault is Fault.ANSWER_HANGS:
-            await asyncio.sleep(_FOR_EVER_S)
+            await self._hang()
         if fault is Fault.ANSWER_LOST:
             raise StoreUnavailable("the answer was lost")
         self.answers += 1
         return answer
+
+    async def _hang(self) -> None:
+        await asyncio.sleep(_LONGEST_S)
+        raise StoreUnavailable("no answer")

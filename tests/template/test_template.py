@@ -91,7 +91,7 @@ def test_what_lists_the_configuration_alone_neither_reads_the_breaker_table_nor_
 
 def test_the_breakers_policies_allow_what_the_store_calls_and_nothing_else() -> None:
     store = (ROOT / "layers/bridge/sekha_llm_bridge/resilience/dynamodb.py").read_text()
-    called = {f"dynamodb:{name}" for name in re.findall(r'_call\("(\w+)"', store)}
+    called = {f"dynamodb:{name}" for name in re.findall(r'_aws\.call\("(\w+)"', store)}
     policies = TEMPLATE.of_type("AWS::IAM::ManagedPolicy")
     statements = [policies[name]["PolicyDocument"]["Statement"] for name in ("BreakerReadPolicy", "BreakerWritePolicy")]
     assert {statement["Action"] for [statement] in statements} == called
@@ -232,6 +232,7 @@ def alarmed(name: str, *values: float) -> bool:
         ("ProviderRejectedAlarm", Metric.PROVIDER_REJECTED),
         ("BreakerOpenAlarm", Metric.OPEN_BREAKERS),
         ("NoProviderAlarm", Metric.HEALTHY_PROVIDERS),
+        ("BreakerTableAlarm", Metric.TABLE_UNAVAILABLE),
     ],
 )
 def test_an_alarm_watches_a_metric_as_the_functions_write_it(
@@ -254,16 +255,17 @@ def test_an_open_breaker_a_rejected_key_and_a_fleet_that_is_down_raise_their_ala
     assert alarmed("ProviderRejectedAlarm", 1)
     assert alarmed("BreakerOpenAlarm", 1)
     assert not alarmed("BreakerOpenAlarm", 0)
-    assert alarmed("NoProviderAlarm", 0, 0)
-    assert not alarmed("NoProviderAlarm", 0, 1)
+    assert alarmed("NoProviderAlarm", 0, 0, 0)
+    assert not alarmed("NoProviderAlarm", 0, 1, 0)
+    assert alarmed("BreakerTableAlarm", 1, 2, 1)
     assert alarmed("HealthCheckFailsAlarm", 1, 1, 1)
 
 
 @pytest.mark.parametrize("alarm", ALARMS)
-def test_an_alarm_is_sent_where_a_topic_is_given_and_silence_is_no_alarm(alarm: str) -> None:
+def test_an_alarm_is_sent_where_a_topic_is_given_and_only_a_silent_check_is_one_itself(alarm: str) -> None:
     topic = {"Fn::If": ["HasAlertTopic", [{"Ref": "AlertTopicArn"}], {"Ref": "AWS::NoValue"}]}
     assert ALARMS[alarm]["AlarmActions"] == topic
-    assert ALARMS[alarm]["TreatMissingData"] == "notBreaching"
+    assert ALARMS[alarm]["TreatMissingData"] == ("breaching" if alarm == "NoProviderAlarm" else "notBreaching")
 
 
 def test_the_checks_own_failures_are_watched_by_the_name_of_its_function() -> None:

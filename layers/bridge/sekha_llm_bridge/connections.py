@@ -123,14 +123,15 @@ class Connections:
     def _new_pool(self, scheme: bytes, proxy: str | None) -> httpcore.AsyncConnectionPool:
         """A function serves one request at a time: only the health check has many connections, all at once."""
         return httpcore.AsyncConnectionPool(
-            ssl_context=self._trust() if scheme == b"https" else None,
+            ssl_context=self.trust() if scheme == b"https" else None,
             proxy=_proxy(proxy) if proxy else None,
             max_connections=None,
             max_keepalive_connections=_MOST_IDLE,
             keepalive_expiry=_STALE_AFTER_S,
         )
 
-    def _trust(self) -> ssl.SSLContext:
+    def trust(self) -> ssl.SSLContext:
+        """Whom https trusts; whoever knows beforehand that it will be needed has it made in time."""
         self._tls = self._tls or ssl.create_default_context()
         return self._tls
 

@@ -200,7 +200,8 @@ class ProviderError(BridgeError):
 
     The class attributes are the failure table. `try_next`: may the next candidate be tried? `breaker`: what does the
     provider's breaker learn? `spoils_provider`: would its other models fail the same way now? `may_be_billed`: may the
-    provider charge for it although no `usage` says so?
+    provider charge for it although no `usage` says so? `was_hurried`: had this one too little time to
+    count?
 
     `provider_status` is the provider's HTTP status, where there was an answer; `usage` what it says it will bill. A
     single failure may be known to be billable although its kind is not.
@@ -213,6 +214,7 @@ class ProviderError(BridgeError):
     breaker: ClassVar[BreakerEffect] = BreakerEffect.COUNT
     spoils_provider: ClassVar[bool] = False
     may_be_billed: bool = False
+    was_hurried: bool = False
     remedy: ClassVar[str] = ""
 
     def __init__(

@@ -1,4 +1,4 @@
-"""One structured log line for each request, by Powertools' Logger. Never a prompt, never a key."""
+"""One structured log line for each request, and metrics, by Powertools. Never a prompt, never a key."""
 
 import logging
 import traceback
@@ -49,7 +49,8 @@ def log_request(fields: dict[str, Any], *, failed: bool) -> None:
 class Metric(StrEnum):
     """What is counted: the template's alarms and whoever watches read these names in CloudWatch.
 
-    Gauges, written by every scheduled check: `HEALTHY_PROVIDERS` and `OPEN_BREAKERS`. The others count what happens.
+    Gauges, written by every scheduled check: `HEALTHY_PROVIDERS` and `OPEN_BREAKERS`. The others count what happens;
+    `REJECTIONS` once for each provider that a request would have tried, had its breaker let it.
     """
 
     PROVIDER_REJECTED = "ProviderRejected"

@@ -6,6 +6,7 @@ import socket
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from io import StringIO
 from typing import Any
 
 import pytest
@@ -175,7 +176,7 @@ def test_where_chats_fail_again_though_the_models_are_listed_only_a_request_clos
     assert (fleet.breaker.state, fleet.breaker.checks) == (BreakerState.CLOSED, Credit.TRUSTED)
 
 
-@pytest.mark.parametrize("status", [401, 403, 404, 429])
+@pytest.mark.parametrize("status", [401, 402, 403, 429])
 def test_a_check_that_is_refused_says_nothing_of_what_a_request_would_meet(
     fleet: Fleet, fake: FakeProvider, clock: FakeClock, status: int
 ) -> None:
@@ -187,7 +188,7 @@ def test_a_check_that_is_refused_says_nothing_of_what_a_request_would_meet(
     fleet.check()
     row = fleet.row()
     assert row["status"] == "degraded"
-    assert row["error"] in {"credentials_rejected", "provider_model_not_found", "rate_limited"}
+    assert row["error"] in {"credentials_rejected", "quota_exhausted", "rate_limited"}
     assert fleet.chat() == "p"
     fleet.open_by_requests()
     clock.advance(60)
@@ -290,7 +291,7 @@ def test_without_the_table_health_says_so_and_the_check_still_checks(
     assert {row["status"] for row in lost.check().values()} == {"healthy"}
     answer = lost.health()
     body = answer.json()
-    assert (answer.status, body["status"]) == (200, "healthy")
+    assert (answer.status, body["status"]) == (200, "degraded")
     assert {row["status"] for row in body["providers"].values()} == {"unknown"}
     assert body["notes"] == ["the table of the breakers did not answer: this is what was last known"]
 
@@ -347,3 +348,83 @@ def test_the_function_itself_never_fails_because_a_provider_does(fake: FakeProvi
         )
         found = checked(make_bridge(settings, clock=clock))
     assert found == {"p": {"status": "unhealthy", "latency_ms": None, "error": "connect_failed"}}
+
+
+ANSWERS = {
+    "a bare array": Reply(raw=b"[]"),
+    "a page": Reply(raw=b"<html></html>", headers={"content-type": "text/html"}),
+    "no such path": Reply(404, {}),
+    "another method": Reply(405, {}),
+    "gone": Reply(410, {}),
+    "not implemented": Reply(501, {}),
+    "a bad request": Reply(400, {}),
+}
+
+
+@pytest.mark.parametrize("reply", ANSWERS.values(), ids=ANSWERS)
+def test_who_answers_is_there_even_without_a_list_of_models(
+    fleet: Fleet, fake: FakeProvider, clock: FakeClock, reply: Reply
+) -> None:
+    fake.always(LIST, reply)
+    for _ in range(4):
+        assert fleet.check()["p"]["status"] == "healthy"
+        clock.advance(60)
+    fleet.check()
+    assert (fleet.breaker, fleet.row()["status"]) == (Breaker(), "healthy")
+
+
+def test_a_list_that_fails_where_chats_do_not_is_found_out_by_two_requests_and_believed_no_more(
+    fleet: Fleet, fake: FakeProvider, other: FakeProvider, clock: FakeClock
+) -> None:
+    fake.always(LIST, DOWN)
+    other.always(LIST, DOWN)
+    other.always(CHAT, DOWN)
+    for _ in range(3):
+        fleet.check()
+        clock.advance(60)
+    fleet.check()
+    assert fleet.row()["circuit_breaker"]["state"] == "open"
+    clock.advance(1)
+    assert [fleet.chat(), fleet.chat()] == ["p", "p"]  # nobody has to wait because of a check
+    assert (fleet.breaker.state, fleet.breaker.checks) == (BreakerState.CLOSED, Credit.MISLED)
+    for _ in range(4):
+        fleet.check()
+        clock.advance(60)
+    assert fleet.row()["circuit_breaker"]["state"] == "closed"
+    fake.always(LIST, None)
+    fleet.check()
+    assert fleet.breaker.checks is Credit.TRUSTED
+
+
+def test_without_its_check_the_report_is_not_the_whole_truth(fleet: Fleet, clock: FakeClock) -> None:
+    assert fleet.health().json()["status"] == "healthy"  # nothing is known yet
+    fleet.check()
+    clock.advance(151)
+    body = fleet.health().json()
+    assert (body["status"], body["notes"]) == ("degraded", ["the scheduled check has not run for minutes"])
+
+
+def test_a_provider_that_this_version_cannot_call_does_not_make_up_for_one_that_is_down(
+    fake: FakeProvider, clock: FakeClock
+) -> None:
+    fake.always(LIST, DOWN)
+    claude = provider("claude", chat_model("c"), provider_type="anthropic", api_key="k")
+    settings = make_settings(provider("p", chat_model("a"), base_url=f"{fake.url}/v1"), claude)
+    bridge = make_bridge(settings, clock=clock)
+    checked(bridge)
+    asyncio.set_event_loop(asyncio.new_event_loop())
+    answer = Function("health", bridge)("GET", "/api/v1/health")
+    assert (answer.status, answer.json()["status"]) == (503, "unhealthy")
+
+
+def test_a_mistake_in_one_check_costs_the_others_nothing(
+    fake: FakeProvider, other: FakeProvider, clock: FakeClock, log: StringIO
+) -> None:
+    class Odd(MemoryProviderStore):
+        async def record_check(self, result: CheckResult) -> None:
+            if result.provider_id == "p":
+                raise ZeroDivisionError
+            await super().record_check(result)
+
+    assert set(Fleet(fake, other, clock, Odd()).check()) == {"q"}
+    assert "a check failed itself" in log.getvalue()

@@ -13,6 +13,7 @@ from sekha_llm_bridge.config.models import CircuitBreakerConfig
 from sekha_llm_bridge.resilience import BreakerState, CheckResult, Permit, Source, Verdict
 from sekha_llm_bridge.resilience.memory import MemoryProviderStore
 from tests.fakes.clock import FakeClock
+from tests.fakes.settings import chat_model, make_settings, provider
 from tests.fakes.virtual_time import run
 from tests.unit.execution.stage import OK, Stage
 
@@ -292,3 +293,65 @@ def test_a_late_failure_of_another_instance_changes_nothing_newer(clock: FakeClo
     assert before.state is BreakerState.CLOSED
     run(watch.report(held, Verdict.FAILURE, cause="timeout"), clock)
     assert breaker(stage) == before
+
+
+async def _hangs(_candidate: Any) -> Any:
+    await asyncio.sleep(3600)
+
+
+@pytest.mark.parametrize("slow", [_hangs, errors.ConnectFailed("x")], ids=["hangs", "refuses at once"])
+def test_who_had_hardly_any_time_left_is_not_blamed_for_taking_longer(clock: FakeClock, slow: Any) -> None:
+    fleet = [
+        provider(f"p{i}", chat_model(f"m{i}"), priority=i + 1, timeout_secs=120, base_url="http://x/v1")
+        for i in range(2)
+    ]
+    stage = stage_of(clock, [[_hangs] * 9, [slow] * 9], fleet=fleet)
+    stage.configs[0]["timeout_secs"] = 27
+    stage.settings = make_settings(*stage.configs)
+    for _ in range(3):
+        with pytest.raises(errors.BridgeError):
+            stage.perform(remaining_s=28)
+    assert stage.called.count("p1") >= 3
+    assert breaker(stage, "p0").state is BreakerState.OPEN
+    if slow is _hangs:  # one second is no time
+        assert breaker(stage, "p1") is None
+    else:
+        assert breaker(stage, "p1").state is BreakerState.OPEN
+
+
+def test_one_request_is_one_failure_of_a_provider_however_many_of_its_models_it_tries(clock: FakeClock) -> None:
+    """One input that makes a provider fail must not take it from everybody else."""
+    models = [chat_model(f"m{i}") for i in range(5)]
+    stage = stage_of(clock, [[DOWN] * 5], fleet=[provider("p0", *models, base_url="http://x/v1")])
+    with pytest.raises(errors.AllProvidersFailed):
+        stage.perform()
+    assert stage.called == ["p0"] * 5
+    assert (breaker(stage).state, breaker(stage).failure_count) == (BreakerState.CLOSED, 1)
+
+
+def test_a_provider_whose_breaker_refuses_is_not_asked_again_for_its_other_models(
+    clock: FakeClock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    many = provider("p0", *[chat_model(f"m{i}") for i in range(4)], priority=1, base_url="http://x/v1", api_key="old")
+    fleet = [many, provider("p1", chat_model("n"), priority=2, base_url="http://x/v1")]
+    stage = stage_of(clock, [[errors.CredentialsRejected("x")], [OK, OK]], fleet=fleet)
+    stage.perform()
+    clock.advance(60)
+    run(stage.breakers.watch(), clock)
+    other_takes_the_lease(stage)
+    capsys.readouterr()
+    assert stage.perform().receipt.provider_id == "p1"
+    assert capsys.readouterr().out.count('"BreakerRejections":[1.0]') == 1
+
+
+def test_a_failover_that_comes_late_asks_what_is_known_by_then(clock: FakeClock) -> None:
+    async def fails_slowly(_candidate: Any) -> Any:
+        await asyncio.sleep(9)
+        watch = await stage.instance().watch()
+        await watch.report(Permit("p1", Source.REQUEST, epoch=0), Verdict.REJECTION, cause="quota_exhausted")
+        await asyncio.sleep(1)
+        raise DOWN
+
+    stage = stage_of(clock, [[fails_slowly], [OK], [OK]])
+    assert stage.perform().receipt.provider_id == "p2"
+    assert stage.called == ["p0", "p2"]

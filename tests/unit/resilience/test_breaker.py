@@ -43,18 +43,18 @@ TRUSTED, ON_TRIAL, MISLED = Credit.TRUSTED, Credit.ON_TRIAL, Credit.MISLED
 
 
 def failed(count: int, *, by: Source = REQUEST) -> dict[str, Any]:
+    """Failures, of checks only or of a request, too."""
     return {"failure_count": count, "last_failure": BEFORE, "cause": "old", "failed_in": by}
 
 
 CLOSED_STATES = {
     f"closed {count} {checks} by_{by}": Breaker(CLOSED, 7, checks=checks, **failed(count, by=by))
-    for count, checks, by in product((0, 3, 5), (TRUSTED, ON_TRIAL), Source)
+    for count, checks, by in product((0, 3, 5), Credit, Source)
 }
+PAUSES = {"early": NOW + SECOND, "due": NOW, "past": NOW - SECOND}
 OPEN_STATES = {
-    f"open {due} {checks}": Breaker(OPEN, 7, retry_at=retry_at, checks=checks, **failed(5))
-    for (due, retry_at), checks in product(
-        {"early": NOW + SECOND, "due": NOW, "past": NOW - SECOND}.items(), (TRUSTED, MISLED)
-    )
+    f"open {due} {checks} by_{by}": Breaker(OPEN, 7, retry_at=PAUSES[due], checks=checks, **failed(5, by=by))
+    for due, checks, by in product(PAUSES, (TRUSTED, MISLED), Source)
 }
 LEASES = {
     "live": Lease("mine", NOW + SECOND),
@@ -63,10 +63,10 @@ LEASES = {
     "free": None,
 }
 HALF_OPEN_STATES = {
-    f"half_open {lease} {successes} {checks}": Breaker(
-        HALF_OPEN, 7, success_count=successes, lease=LEASES[lease], checks=checks, **failed(5)
+    f"half_open {lease} {successes} {checks} by_{by}": Breaker(
+        HALF_OPEN, 7, success_count=successes, lease=LEASES[lease], checks=checks, **failed(5, by=by)
     )
-    for lease, successes, checks in product(LEASES, (0, 2), (TRUSTED, MISLED))
+    for lease, successes, checks, by in product(LEASES, (0, 2), (TRUSTED, MISLED), Source)
 }
 STATES = CLOSED_STATES | OPEN_STATES | HALF_OPEN_STATES
 
@@ -104,8 +104,8 @@ class Row:
         return Step(replace(before, **{"epoch": epoch, "failure_count": failures, **(self.after or {})}), self.write)
 
 
-def fails(source: Source) -> dict[str, Any]:
-    return {"last_failure": NOW, "cause": "new", "failed_in": source}
+def fails(failed_in: Source) -> dict[str, Any]:
+    return {"last_failure": NOW, "cause": "new", "failed_in": failed_in}
 
 
 OPENED = {
@@ -116,77 +116,81 @@ OPENED = {
 }
 CLOSES = {"state": CLOSED, "failure_count": 0, "success_count": 0, "lease": None, "cause": ""}
 PROBES = {"state": HALF_OPEN, "lease": OFFERED, "retry_at": None}
-GIVEN_BACK: dict[str, Any] = {"lease": None}
 LEASED = "half_open (live|ending|expired)"
 
+
+def turn(states: str, events: str, after: dict[str, Any], *, more_failures: int = 0) -> Row:
+    """A change of state, or of who holds the lease."""
+    return Row(states, events, Write.REPLACE, turns=True, after=after, more_failures=more_failures)
+
+
+def edit(states: str, events: str, after: dict[str, Any]) -> Row:
+    """A change within a state."""
+    return Row(states, events, Write.REPLACE, after=after)
+
+
+def count(states: str, events: str, failed_in: Source) -> Row:
+    """One failure more."""
+    return Row(states, events, Write.ADD_FAILURE, after=fails(failed_in), more_failures=1)
+
+
 TABLE = [
-    # Asking.
+    # Asking. What only checks have found, a request need not believe.
     Row("closed .*", "ask .*"),
-    Row("open early .*", "ask .*", refused_s=1),
-    Row("open (due|past) .*", "ask .*", Write.REPLACE, turns=True, after={**PROBES, "success_count": 0}),
+    Row("open early .* by_request", "ask .*", refused_s=1),
+    Row("open early .* by_check", "ask check", refused_s=1),
+    turn("open early .* by_check", "ask request", PROBES),
+    turn("open (due|past) .*", "ask .*", PROBES),
     Row("half_open live .*", "ask .*", refused_s=1),
-    Row("half_open (ending|expired|free) .*", "ask .*", Write.REPLACE, turns=True, after=PROBES),
+    turn("half_open (ending|expired|free) .*", "ask .*", PROBES),
     # A result of another epoch, or of somebody else's lease, says nothing of now.
     Row(".*", ".* (late|to_come|other)"),
-    # Closed.
+    # Closed: a request's results.
     Row("closed .*", "neutral .* own"),
-    Row("closed 0 trusted .*", "success request own"),
-    Row("closed 0 on_trial .*", "success request own", Write.REPLACE, after={"checks": TRUSTED}),
-    Row(
-        "closed [35] .*", "success request own", Write.REPLACE, after={"failure_count": 0, "checks": TRUSTED}
-    ),  # whoever counted them
-    Row("closed 0 .*", "success check own"),
-    Row("closed [35] .* by_request", "success check own"),
-    Row("closed [35] .* by_check", "success check own", Write.REPLACE, after={"failure_count": 0}),
-    Row("closed .*", "failure request own", Write.ADD_FAILURE, after=fails(REQUEST), more_failures=1),
-    Row("closed .*", "failure check own", Write.ADD_FAILURE, after=fails(CHECK), more_failures=1),
-    Row(
-        "closed . trusted .*",
+    Row("closed 0 (trusted|misled) .*", "success request own"),
+    edit("closed 0 on_trial .*", "success request own", {"checks": TRUSTED}),
+    edit("closed [35] (trusted|misled) .*", "success request own", {"failure_count": 0}),
+    edit("closed [35] on_trial .*", "success request own", {"failure_count": 0, "checks": TRUSTED}),
+    count("closed .*", "failure request own", REQUEST),
+    turn("closed . trusted .*", "rejection request own", {**OPENED, **fails(REQUEST)}, more_failures=1),
+    turn(
+        "closed . (on_trial|misled) .*",
         "rejection request own",
-        Write.REPLACE,
-        turns=True,
-        after={**OPENED, **fails(REQUEST)},
+        {**OPENED, **fails(REQUEST), "checks": MISLED},
         more_failures=1,
     ),
-    Row(
-        "closed . on_trial .*",
-        "rejection request own",
-        Write.REPLACE,
-        turns=True,
-        after={**OPENED, **fails(REQUEST), "checks": MISLED},
-        more_failures=1,
-    ),
+    # Closed: a check's results. It takes back what checks alone have counted, and whoever misled is not believed.
+    Row("closed 0 (trusted|on_trial) .*", "success check own"),
+    Row("closed [35] (trusted|on_trial) by_request", "success check own"),
+    edit("closed [35] (trusted|on_trial) by_check", "success check own", {"failure_count": 0}),
+    edit("closed 0 misled .*", "success check own", {"checks": TRUSTED}),
+    edit("closed [35] misled by_request", "success check own", {"checks": TRUSTED}),
+    edit("closed [35] misled by_check", "success check own", {"failure_count": 0, "checks": TRUSTED}),
+    count("closed 0 (trusted|on_trial) .*", "failure check own", CHECK),
+    count("closed [35] (trusted|on_trial) by_check", "failure check own", CHECK),
+    count("closed [35] (trusted|on_trial) by_request", "failure check own", REQUEST),
+    Row("closed . misled .*", "failure check own"),
     Row("closed .*", "rejection check own"),
+    # Closed: the count has reached the threshold, or not.
     Row("closed [03] .*", "trip"),
-    Row("closed 5 trusted .*", "trip", Write.REPLACE, turns=True, after=OPENED),
-    Row("closed 5 on_trial by_request", "trip", Write.REPLACE, turns=True, after={**OPENED, "checks": MISLED}),
-    Row("closed 5 on_trial by_check", "trip", Write.REPLACE, turns=True, after={**OPENED, "checks": TRUSTED}),
+    turn("closed 5 (trusted|misled) .*", "trip", OPENED),
+    turn("closed 5 on_trial by_request", "trip", {**OPENED, "checks": MISLED}),
+    turn("closed 5 on_trial by_check", "trip", {**OPENED, "checks": TRUSTED}),
     # Open: nobody has leave of this epoch, so whatever is reported is not heard.
     Row("open .*", ".* own"),
     Row("open .*", "trip"),
     # Half-open, reported by whoever holds the lease: as long as nobody has taken it, its end does not matter.
-    Row(f"{LEASED} 0 .*", "success .* own", Write.REPLACE, turns=True, after={"lease": None, "success_count": 1}),
-    Row(f"{LEASED} 2 .*", "success request own", Write.REPLACE, turns=True, after={**CLOSES, "checks": TRUSTED}),
-    Row(f"{LEASED} 2 trusted", "success check own", Write.REPLACE, turns=True, after={**CLOSES, "checks": ON_TRIAL}),
-    Row(f"{LEASED} 2 misled", "success check own", Write.REPLACE, turns=True, after=GIVEN_BACK),
-    Row(
-        f"{LEASED} .*",
-        "(failure|rejection) request own",
-        Write.REPLACE,
-        turns=True,
-        after={**OPENED, **fails(REQUEST)},
-        more_failures=1,
-    ),
-    Row(
-        f"{LEASED} .*",
-        "failure check own",
-        Write.REPLACE,
-        turns=True,
-        after={**OPENED, **fails(CHECK)},
-        more_failures=1,
-    ),
-    Row(f"{LEASED} .*", "rejection check own", Write.REPLACE, turns=True, after=GIVEN_BACK),
-    Row(f"{LEASED} .*", "neutral .* own", Write.REPLACE, turns=True, after=GIVEN_BACK),
+    turn(f"{LEASED} 0 .*", "success .* own", {"lease": None, "success_count": 1}),
+    turn(f"{LEASED} 2 .* by_request", "success request own", {**CLOSES, "checks": TRUSTED}),
+    turn(f"{LEASED} 2 .* by_check", "success request own", {**CLOSES, "checks": MISLED}),
+    turn(f"{LEASED} 2 trusted .*", "success check own", {**CLOSES, "checks": ON_TRIAL}),
+    turn(f"{LEASED} 2 misled .*", "success check own", {"lease": None}),
+    turn(f"{LEASED} .*", "(failure|rejection) request own", {**OPENED, **fails(REQUEST)}, more_failures=1),
+    turn(f"{LEASED} . trusted by_check", "failure check own", {**OPENED, **fails(CHECK)}, more_failures=1),
+    turn(f"{LEASED} . trusted by_request", "failure check own", {**OPENED, **fails(REQUEST)}, more_failures=1),
+    turn(f"{LEASED} . misled .*", "failure check own", {"lease": None}),
+    turn(f"{LEASED} .*", "rejection check own", {"lease": None}),
+    turn(f"{LEASED} .*", "neutral .* own", {"lease": None}),
     Row("half_open free .*", ".* own"),  # the lease was given back, and that raised the epoch
     Row("half_open .*", "trip"),
 ]
@@ -205,7 +209,7 @@ def happens(breaker: Breaker, event: str) -> Step | Refusal:
     if event == "trip":
         return trip(breaker, NOW, RULES)
     if event.startswith("ask"):
-        return ask(breaker, OFFERED, NOW)
+        return ask(breaker, Source(event.split()[1]), OFFERED, NOW)
     verdict, source, holder = event.split()
     permit = held(breaker, Source(source), holder)
     return learn(breaker, permit, Verdict(verdict), NOW, RULES, cause="new")
@@ -220,7 +224,7 @@ def test_every_event_makes_of_every_state_what_the_table_says(row: Row) -> None:
 
 
 def test_the_table_says_exactly_one_thing_of_each_event_in_each_state() -> None:
-    assert (len(STATES), len(EVENTS)) == (12 + 6 + 16, 2 + 4 * 2 * 4 + 1)
+    assert (len(STATES), len(EVENTS)) == (18 + 12 + 32, 2 + 4 * 2 * 4 + 1)
     rows = {(s, e): [row for row in TABLE if row.covers(s, e)] for s, e in product(STATES, EVENTS)}
     assert {key: len(found) for key, found in rows.items() if len(found) != 1} == {}
 
@@ -247,7 +251,7 @@ def test_a_call_through_a_closed_breaker_has_a_permit_of_its_epoch_without_a_tok
 
 @pytest.mark.parametrize("source", Source)
 def test_a_probe_has_the_token_of_its_lease_and_the_epoch_that_the_lease_began(source: Source) -> None:
-    asked = ask(Breaker(OPEN, 7, retry_at=NOW), OFFERED, NOW)
+    asked = ask(Breaker(OPEN, 7, retry_at=NOW), REQUEST, OFFERED, NOW)
     assert isinstance(asked, Step)
     assert permit(asked.after, "p", source) == Permit("p", source, 8, "offered")
 
@@ -258,18 +262,18 @@ def test_a_probe_has_the_token_of_its_lease_and_the_epoch_that_the_lease_began(s
 def test_an_open_breaker_may_be_probed_from_the_very_moment_that_it_names(
     early: timedelta, refused_s: float | None
 ) -> None:
-    asked = ask(Breaker(OPEN, 7, retry_at=NOW, cause="boom"), OFFERED, NOW - early)
+    asked = ask(Breaker(OPEN, 7, retry_at=NOW, cause="boom"), REQUEST, OFFERED, NOW - early)
     assert asked == Refusal(OPEN, refused_s, "boom") if refused_s else isinstance(asked, Step)
 
 
 @pytest.mark.parametrize(("early", "refused_s"), [(timedelta(microseconds=1), 1e-6), (timedelta(), None)])
 def test_a_lease_can_be_taken_from_the_very_moment_that_it_ends(early: timedelta, refused_s: float | None) -> None:
-    asked = ask(Breaker(HALF_OPEN, 7, lease=Lease("mine", NOW), cause="boom"), OFFERED, NOW - early)
+    asked = ask(Breaker(HALF_OPEN, 7, lease=Lease("mine", NOW), cause="boom"), REQUEST, OFFERED, NOW - early)
     assert asked == Refusal(HALF_OPEN, refused_s, "boom") if refused_s else isinstance(asked, Step)
 
 
 def test_a_taken_lease_keeps_the_successes_that_others_had() -> None:
-    asked = ask(Breaker(HALF_OPEN, 7, success_count=2, lease=Lease("dead", NOW)), OFFERED, NOW)
+    asked = ask(Breaker(HALF_OPEN, 7, success_count=2, lease=Lease("dead", NOW)), REQUEST, OFFERED, NOW)
     assert isinstance(asked, Step)
     assert (asked.after.lease, asked.after.success_count) == (OFFERED, 2)
 
@@ -277,7 +281,7 @@ def test_a_taken_lease_keeps_the_successes_that_others_had() -> None:
 def test_an_expired_lease_that_somebody_has_taken_makes_its_first_holder_a_stranger() -> None:
     first = Breaker(HALF_OPEN, 7, lease=Lease("dead", NOW))
     late = permit(first, "p", REQUEST)
-    asked = ask(first, OFFERED, NOW)
+    asked = ask(first, REQUEST, OFFERED, NOW)
     assert isinstance(asked, Step)
     for verdict in Verdict:
         assert learn(asked.after, late, verdict, NOW, RULES) == Step(asked.after, Write.NOTHING)
@@ -292,7 +296,7 @@ def call(
     now: datetime = NOW,
 ) -> Breaker:
     """One call that has the breaker's leave, and what it leaves behind."""
-    asked = ask(breaker, Lease("mine", now + SECOND), now)
+    asked = ask(breaker, source, Lease("mine", now + SECOND), now)
     assert isinstance(asked, Step)
     learned = learn(asked.after, permit(asked.after, "p", source), verdict, now, rules).after
     return trip(learned, now, rules).after
@@ -342,7 +346,7 @@ def test_one_failed_probe_reopens_and_the_successes_before_it_are_forgotten() ->
 
 
 def test_successes_that_an_open_breaker_still_has_are_not_of_the_probes_to_come() -> None:
-    asked = ask(replace(DUE, success_count=2), OFFERED, NOW)
+    asked = ask(replace(DUE, success_count=2), REQUEST, OFFERED, NOW)
     assert isinstance(asked, Step)
     assert asked.after.success_count == 0
 
@@ -350,7 +354,7 @@ def test_successes_that_an_open_breaker_still_has_are_not_of_the_probes_to_come(
 def test_a_probe_that_learned_nothing_gives_its_lease_back_and_the_next_may_go_at_once() -> None:
     breaker = call(call(DUE, PASS), Verdict.NEUTRAL)
     assert (breaker.state, breaker.lease, breaker.success_count) == (HALF_OPEN, None, 1)
-    assert isinstance(ask(breaker, OFFERED, NOW), Step)
+    assert isinstance(ask(breaker, REQUEST, OFFERED, NOW), Step)
 
 
 def test_a_rejected_key_opens_at_once_when_a_request_meets_it() -> None:
@@ -420,8 +424,41 @@ def test_with_a_success_threshold_of_one_a_request_still_has_to_close_what_misle
 
 
 def test_a_probe_that_fails_does_not_clear_checks_that_misled() -> None:
-    for source in Source:
-        assert call(misled(), FAIL, source=source).checks is MISLED
+    assert call(misled(), FAIL).checks is MISLED
+
+
+def test_a_check_that_misled_is_not_believed_either_when_its_probe_fails() -> None:
+    breaker = call(misled(), FAIL, source=CHECK)
+    assert (breaker.state, breaker.lease, breaker.checks) == (HALF_OPEN, None, MISLED)
+
+
+def test_what_only_checks_have_found_keeps_no_request_from_trying_once() -> None:
+    opened = Breaker(OPEN, 7, failure_count=5, failed_in=CHECK, retry_at=NOW + SECOND)
+    assert isinstance(ask(opened, CHECK, OFFERED, NOW), Refusal)
+    failed_too = call(opened, FAIL)
+    assert (failed_too.state, failed_too.failed_in) == (OPEN, REQUEST)
+    assert isinstance(ask(failed_too, REQUEST, OFFERED, NOW), Refusal)
+
+
+def test_one_failed_request_makes_a_count_of_checks_a_count_of_requests_too() -> None:
+    failures = [(FAIL, CHECK), (FAIL, REQUEST), (FAIL, CHECK)]
+    breaker = Breaker()
+    for verdict, source in failures:
+        breaker = call(breaker, verdict, source=source)
+    assert (breaker.failure_count, breaker.failed_in) == (3, REQUEST)
+    assert call(breaker, PASS, source=CHECK).failure_count == 3
+    anew = call(call(breaker, PASS), FAIL, source=CHECK)
+    assert (anew.failure_count, anew.failed_in) == (1, CHECK)
+
+
+def test_checks_that_alone_opened_what_a_request_then_found_well_count_for_nothing_until_one_succeeds() -> None:
+    one = CircuitBreakerConfig(success_threshold=1)
+    closed = call(Breaker(OPEN, 7, failure_count=5, failed_in=CHECK, retry_at=NOW), PASS, one)
+    assert (closed.state, closed.checks) == (CLOSED, MISLED)
+    assert calls(closed, *[FAIL] * 9, source=CHECK) == " ".join(["closed"] * 9)
+    believed = call(closed, PASS, one, source=CHECK)
+    assert believed.checks is TRUSTED
+    assert calls(believed, *[FAIL] * 5, source=CHECK) == "closed closed closed closed open"
 
 
 def test_where_checks_fail_again_themselves_they_have_not_misled() -> None:

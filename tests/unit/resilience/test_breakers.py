@@ -348,6 +348,17 @@ def test_each_provider_has_a_breaker_of_its_own(fleet: Fleet) -> None:
     assert fleet.record("q") == ProviderRecord()
 
 
+def test_no_two_leases_have_the_same_token(fleet: Fleet) -> None:
+    tokens = set()
+    for _ in range(20):
+        breakers = Breakers(fleet.table, ["p"], fleet.rules, fleet.clock)
+        fleet.table._records["p"] = ProviderRecord(None, Breaker(OPEN, 1, retry_at=fleet.clock.now()))
+        permit = run(run(breakers.watch(), fleet.clock).ask("p", lasts_s=10), fleet.clock)
+        assert isinstance(permit, Permit)
+        tokens.add(permit.token)
+    assert len(tokens) == 20
+
+
 # Races.
 
 
@@ -524,6 +535,7 @@ async def read_while(one: Instance, work: Coroutine[Any, Any, None]) -> None:
 
 def test_a_read_under_way_does_not_overwrite_what_was_written_meanwhile(fleet: Fleet) -> None:
     one = fleet.instance()
+    one.call(FAILURE, provider_id="q")
     watch = one.watch()
     permit = one.run(watch.ask("p", lasts_s=10))
     assert isinstance(permit, Permit)
@@ -549,6 +561,58 @@ def test_the_next_read_overwrites_what_was_written_before_it(fleet: Fleet) -> No
     fleet.clock.advance(1)
     one.watch()
     assert one.known() == fleet.breaker()
+
+
+def test_a_record_that_is_no_longer_in_the_table_is_forgotten(fleet: Fleet) -> None:
+    fleet.open()
+    one = fleet.instance()
+    one.watch()
+    fleet.table._records.clear()
+    fleet.clock.advance(1)
+    assert one.watch().views() == {}
+    assert one.breakers.records == {}
+
+
+# A table in memory.
+
+
+@pytest.mark.parametrize(
+    ("before", "is_written"),
+    [
+        (Breaker(HALF_OPEN, 7, 5, lease=Lease("mine", FakeClock().now())), True),
+        (Breaker(HALF_OPEN, 7, 4, lease=Lease("mine", FakeClock().now())), True),
+        (Breaker(HALF_OPEN, 7, 6, lease=Lease("mine", FakeClock().now())), False),
+        (Breaker(HALF_OPEN, 6, 5, lease=Lease("mine", FakeClock().now())), False),
+        (Breaker(HALF_OPEN, 8, 5, lease=Lease("mine", FakeClock().now())), False),
+        (Breaker(HALF_OPEN, 7, 5, lease=Lease("other", FakeClock().now())), False),
+        (Breaker(HALF_OPEN, 7, 5, lease=None), False),
+    ],
+)
+def test_a_change_is_written_where_epoch_and_lease_are_as_they_were_and_no_failure_was_taken_back(
+    fleet: Fleet,
+    before: Breaker,
+    is_written: bool,  # noqa: FBT001 — it is what is expected
+) -> None:
+    breaker = Breaker(HALF_OPEN, 7, 5, lease=Lease("mine", fleet.clock.now()))
+    fleet.table._records["p"] = ProviderRecord(CHECKED, breaker)
+    written = run(fleet.table.replace("p", before, replace(before, success_count=3)), fleet.clock)
+    expected = replace(breaker, success_count=3) if is_written else breaker
+    assert written == Written(done=is_written, breaker=expected)
+    assert fleet.record() == ProviderRecord(CHECKED, expected)
+
+
+@pytest.mark.parametrize(("epoch", "is_counted"), [(6, False), (7, True), (8, False)])
+def test_a_failure_is_counted_in_the_epoch_of_its_call(
+    fleet: Fleet,
+    epoch: int,
+    is_counted: bool,  # noqa: FBT001 — it is what is expected
+) -> None:
+    fleet.table._records["p"] = ProviderRecord(CHECKED, Breaker(CLOSED, 7, 3))
+    after = Breaker(CLOSED, epoch, 1, last_failure=fleet.clock.now(), cause="boom", failed_in=CHECK)
+    written = run(fleet.table.add_failure("p", Breaker(CLOSED, epoch), after), fleet.clock)
+    expected = replace(after, failure_count=4) if is_counted else Breaker(CLOSED, 7, 3)
+    assert written == Written(done=is_counted, breaker=expected)
+    assert fleet.record() == ProviderRecord(CHECKED, expected)
 
 
 # A table that does not answer.
@@ -743,6 +807,16 @@ def test_once_the_table_answers_its_word_is_taken_again(fleet: Fleet, lonely: In
     assert fleet.breaker().failure_count == 2
 
 
+def test_what_only_an_instance_of_its_own_knows_is_forgotten_when_the_table_answers(
+    fleet: Fleet, lonely: Instance
+) -> None:
+    lonely.call(REJECTION)
+    lonely.store.fault = Fault.NONE
+    fleet.clock.advance(5)
+    assert isinstance(lonely.ask(), Permit)
+    assert lonely.known() == Breaker()
+
+
 def test_what_a_probe_of_its_own_found_is_no_news_to_the_table(fleet: Fleet, lonely: Instance) -> None:
     fleet.open()
     lonely.call(*[FAILURE] * 5)
@@ -785,6 +859,20 @@ def test_that_a_breaker_opened_is_logged_and_counted_once_in_the_fleet(
     line = json.loads(log.getvalue())
     told = (line["level"], line["message"], line["provider"], line["cause"], line["failures"], line["was"])
     assert told == ("WARNING", "circuit breaker opened", "p", "boom", 5, "closed")
+
+
+def test_a_rejection_is_told_with_its_own_cause_after_failures_of_another(
+    fleet: Fleet, log: StringIO, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one = fleet.instance()
+    one.call(FAILURE)
+    watch = one.watch()
+    permit = one.run(watch.ask("p", lasts_s=10))
+    assert isinstance(permit, Permit)
+    one.run(watch.report(permit, REJECTION, cause="invalid_api_key"))
+    assert metrics(capsys)[0]["cause"] == "invalid_api_key"
+    line = json.loads(log.getvalue())
+    assert (line["cause"], line["failures"]) == ("invalid_api_key", 2)
 
 
 def test_each_probe_is_counted_and_so_is_what_it_leads_to(

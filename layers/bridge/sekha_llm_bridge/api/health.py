@@ -1,6 +1,6 @@
 """Health: what the last scheduled checks found and how the breakers stand. It calls no provider."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -10,10 +10,10 @@ from sekha_llm_bridge import __version__
 from sekha_llm_bridge.api.app import bridge_of, json_response
 from sekha_llm_bridge.bootstrap import Bridge
 from sekha_llm_bridge.config.models import ProviderConfig
+from sekha_llm_bridge.providers import has_adapter
 from sekha_llm_bridge.resilience import Breaker, BreakerState, CheckResult, ProviderRecord
 
 _FRESH = {"cache-control": "no-store"}
-_CUT_OFF = "the table of the breakers did not answer: this is what was last known"
 
 
 async def overview(request: Request) -> Response:
@@ -50,15 +50,25 @@ async def _report(bridge: Bridge) -> dict[str, Any]:
     records = await bridge.breakers.newest()
     configs, now = bridge.settings.providers, bridge.clock.now()
     rows = {config.id: _row(config, records.get(config.id, ProviderRecord()), now) for config in configs}
-    report = {"status": overall([row["status"] for row in rows.values()]), "version": __version__, "providers": rows}
-    return report | ({"notes": [_CUT_OFF]} if bridge.breakers.is_cut_off else {})
+    usable = [rows[config.id]["status"] for config in configs if has_adapter(config.provider_type)]
+    notes = list(_notes(records.values(), now, bridge))
+    report = {"status": overall(usable, notes), "version": __version__, "providers": rows}
+    return report | ({"notes": notes} if notes else {})
 
 
-def overall(statuses: list[str]) -> str:
-    """Healthy when nothing is known to be wrong; unhealthy when every provider is."""
+def _notes(records: Iterable[ProviderRecord], now: datetime, bridge: Bridge) -> Iterator[str]:
+    """Why the report may not be the whole truth."""
+    if bridge.breakers.is_cut_off:
+        yield "the table of the breakers did not answer: this is what was last known"
+    elif any(record.check and not record.fresh_check(now) for record in records):
+        yield "the scheduled check has not run for minutes"
+
+
+def overall(statuses: Collection[str], notes: Collection[str]) -> str:
+    """Healthy when nothing is known to be wrong; unhealthy when no provider can be expected to answer."""
     if not statuses or set(statuses) == {"unhealthy"}:
         return "unhealthy"
-    return "degraded" if {"unhealthy", "degraded"} & set(statuses) else "healthy"
+    return "degraded" if notes or {"unhealthy", "degraded"} & set(statuses) else "healthy"
 
 
 def _row(config: ProviderConfig, record: ProviderRecord, now: datetime) -> dict[str, Any]:

@@ -10,7 +10,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from sekha_llm_bridge.bootstrap import Bridge, bridge
-from sekha_llm_bridge.errors import AdapterFault, CredentialsRejected, ProviderError, ProviderTimeout
+from sekha_llm_bridge.errors import (
+    AdapterFault,
+    CallerFault,
+    CredentialsRejected,
+    MalformedAnswer,
+    ModelMissing,
+    ProviderError,
+    ProviderServerError,
+    ProviderTimeout,
+)
 from sekha_llm_bridge.observability import Metric, count, logger, where
 from sekha_llm_bridge.providers import has_adapter
 from sekha_llm_bridge.resilience import (
@@ -29,6 +38,9 @@ PROBE_S = 5.0
 _REFRESH_S = 3.0
 _PATIENCE_S = 2.0  # for the table: nobody waits for the check
 _LONGEST_WAIT_S = 10.0  # for a probe that is due before the next check; a failed one reopens the breaker for a minute
+_TWO_CLOCKS_S = 0.05  # one is slept by, the other one asked
+_NO_SUCH_LIST = frozenset({501, 505})
+_SERVER_ERRORS = 500
 _LAST_PROBE_S = 20.0  # none starts later, so that the function ends in its time
 
 
@@ -41,16 +53,35 @@ class _Finding:
 
     @property
     def verdict(self) -> Verdict:
-        """What it says of the provider."""
-        return Verdict.SUCCESS if self.failure is None else VERDICTS[self.failure.breaker]
+        """What it says of the provider: whoever answers at all is there, if it lists no models or others than expected.
+        Who refuses the key, or is asked too often, leaves open what a request would meet with.
+        """
+        match self.failure:
+            case None | MalformedAnswer() | ModelMissing() | CallerFault():
+                return Verdict.SUCCESS
+            case ProviderServerError(provider_status=int(status)) if status in _NO_SUCH_LIST or status < _SERVER_ERRORS:
+                return Verdict.SUCCESS
+            case failure:
+                return VERDICTS[failure.breaker]
+
+    @property
+    def error(self) -> str | None:
+        """The code of what went wrong, unless the provider is there."""
+        return self.failure.code if self.failure and self.verdict is not Verdict.SUCCESS else None
 
 
 async def check_all(bridge: Bridge) -> dict[str, Any]:
     """Probes every provider that has an adapter; one that hangs delays nobody. Returns id → status and latency."""
     provider_ids = [config.id for config in bridge.settings.providers if has_adapter(config.provider_type)]
     found_open = _open(await bridge.breakers.newest(patience_s=_PATIENCE_S))
-    results = await asyncio.gather(*(_check(provider_id, bridge) for provider_id in provider_ids))
-    _tell(results, found_open | _open(bridge.breakers.records))
+    checks = (_check(provider_id, bridge) for provider_id in provider_ids)
+    results = []
+    for check in await asyncio.gather(*checks, return_exceptions=True):
+        if isinstance(check, CheckResult):
+            results.append(check)
+        else:
+            logger().error("a check failed itself", extra={"where": where(check)})
+    _tell(results, None if bridge.breakers.is_cut_off else found_open | _open(bridge.breakers.records))
     return {result.provider_id: _summary(result) for result in results}
 
 
@@ -62,14 +93,14 @@ async def _check(provider_id: str, bridge: Bridge) -> CheckResult:
         finding = await _probe_with_leave(provider_id, bridge, watch)
         breaker = bridge.breakers.records.get(provider_id, ProviderRecord()).breaker
         has_time = bridge.clock.monotonic_s() - began_s < _LAST_PROBE_S
-        if finding.failure or breaker.state is not BreakerState.HALF_OPEN or not has_time:
+        if finding.error or breaker.state is not BreakerState.HALF_OPEN or not has_time:
             break
     result = CheckResult(
         provider_id=provider_id,
-        healthy=finding.failure is None,
-        latency_ms=None if finding.failure else finding.latency_ms,
+        healthy=finding.error is None,
+        latency_ms=None if finding.error else finding.latency_ms,
         checked_at=bridge.clock.now(),
-        error=finding.failure.code if finding.failure else None,
+        error=finding.error,
         conclusive=finding.verdict in {Verdict.SUCCESS, Verdict.FAILURE},
     )
     await watch.record_check(result)
@@ -85,7 +116,7 @@ async def _probe_with_leave(provider_id: str, bridge: Bridge, watch: Watch) -> _
         failure = await _probe(provider_id, bridge)
     finding = _Finding(failure, round((bridge.clock.monotonic_s() - started_s) * 1000))
     if isinstance(permit, Permit):
-        await watch.report(permit, finding.verdict, cause=failure.code if failure else "")
+        await watch.report(permit, finding.verdict, cause=finding.error or "")
     return finding
 
 
@@ -97,7 +128,7 @@ async def _leave(provider_id: str, bridge: Bridge, watch: Watch) -> Permit | Ref
     leave = await watch.ask(provider_id, lasts_s=lasts_s, source=Source.CHECK)
     if isinstance(leave, Permit) or leave.state is not BreakerState.OPEN or leave.retry_after_s > _LONGEST_WAIT_S:
         return leave
-    await bridge.clock.sleep(leave.retry_after_s)
+    await bridge.clock.sleep(leave.retry_after_s + _TWO_CLOCKS_S)
     return await watch.ask(provider_id, lasts_s=lasts_s, source=Source.CHECK)
 
 
@@ -120,14 +151,15 @@ def _open(records: Mapping[str, ProviderRecord]) -> frozenset[str]:
     return frozenset(name for name, record in records.items() if record.breaker.state is not BreakerState.CLOSED)
 
 
-def _tell(results: Sequence[CheckResult], breakers_open: Collection[str]) -> None:
-    """One log line, and the two gauges that the alarms watch: how many may answer, and how many breakers were found
-    open, or are so now.
+def _tell(results: Sequence[CheckResult], breakers_open: Collection[str] | None) -> None:
+    """One log line, and the two gauges that the alarms watch: how many answer, and how many breakers were found open,
+    or are so now; None where nobody knows.
     """
     unhealthy = {result.provider_id: result.error for result in results if not result.healthy}
     logger().info("health check", extra={"providers": len(results), "unhealthy": unhealthy})
-    count(Metric.HEALTHY_PROVIDERS, sum(result.healthy or not result.conclusive for result in results))
-    count(Metric.OPEN_BREAKERS, len(breakers_open))
+    count(Metric.HEALTHY_PROVIDERS, sum(result.healthy for result in results))
+    if breakers_open is not None:
+        count(Metric.OPEN_BREAKERS, len(breakers_open))
 
 
 def _summary(result: CheckResult) -> dict[str, Any]:

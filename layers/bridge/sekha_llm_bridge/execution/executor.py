@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 from sekha_llm_bridge.clock import Clock
+from sekha_llm_bridge.config.models import ProviderConfig
 from sekha_llm_bridge.errors import (
     AdapterFault,
     BreakerEffect,
@@ -32,6 +33,7 @@ from sekha_llm_bridge.usage import Usage
 _SYSTEM_RANDOM = random.SystemRandom()
 _LONGEST_REST_S = 0.2
 _LONGEST_REFRESH_S = 3.0  # the next candidate needs time, too
+_FAIR_S = 10.0  # who had less time, and less than its own timeout, is not to blame for taking longer
 _QUICK_S = 0.5  # a connection that failed later than this has cost enough time
 
 
@@ -112,7 +114,7 @@ class Executor:
             try:
                 answer = await self._try(candidate, call, deadline, run)
             except ProviderError as exc:
-                await self._learn(permit, candidate, exc, watch)
+                await self._learn(permit, exc, run, watch)
                 if not exc.try_next:
                     raise
             else:
@@ -155,14 +157,19 @@ class Executor:
         changed = await self._providers.refresh(candidate.entry.provider.id, timeout_s=allowed_s)
         return changed and deadline.remaining_s() >= SHORTEST_ATTEMPT_S
 
-    async def _learn(self, permit: Permit, candidate: Candidate, failure: ProviderError, watch: Watch) -> None:
-        """What the next requests should know of this one's failure."""
-        provider_id, model_id = candidate.entry.key
+    async def _learn(self, permit: Permit, failure: ProviderError, run: Run, watch: Watch) -> None:
+        """What the next requests should know of this one's last failure. However many of a provider's models fail in
+        one request, it is one failure of the provider: the request may be the reason.
+        """
+        provider_id, model_id = run.failures[-1][0].key
         if isinstance(failure, ProviderRateLimited) and failure.retry_after_s is not None:
             self._cooldowns.cool(provider_id, model_id, failure.retry_after_s)
         if failure.breaker is BreakerEffect.OPEN:
             alert(provider_id, failure.code)
-        await watch.report(permit, VERDICTS[failure.breaker], cause=failure.code)
+        verdict = VERDICTS[failure.breaker]
+        if verdict is Verdict.FAILURE and (failure.was_hurried or not run.blames(provider_id)):
+            verdict = Verdict.NEUTRAL
+        await watch.report(permit, verdict, cause=failure.code)
 
     async def _timed(self, candidate: Candidate, call: Call[A], deadline: Deadline, run: Run) -> A:
         provider = candidate.entry.provider
@@ -172,14 +179,24 @@ class Executor:
             async with asyncio.timeout(allowed_s) as within:  # cancels the call, which closes its connection
                 answer = await call(self._providers.get(provider.id), candidate, allowed_s)
         except ProviderError as exc:
+            exc.was_hurried = self._was_hurried(exc, provider, allowed_s, started_s)
             run.failed(candidate, exc, started_s)
             raise
         except Exception as exc:  # a mistake in one adapter must not keep the next provider from answering
             failure = _unforeseen(exc, provider.id, allowed_s, within)
+            failure.was_hurried = self._was_hurried(failure, provider, allowed_s, started_s)
             run.failed(candidate, failure, started_s)
             raise failure from exc
         run.answered(candidate, answer.usage, started_s)
         return answer
+
+    def _was_hurried(
+        self, failure: ProviderError, provider: ProviderConfig, allowed_s: float, started_s: float
+    ) -> bool:
+        """Whether the attempt ran out of time because others before it had used that up."""
+        if allowed_s >= min(provider.timeout_secs, _FAIR_S) or not isinstance(failure, ProviderTimeout | ConnectFailed):
+            return False
+        return self._clock.monotonic_s() - started_s > allowed_s / 2
 
 
 def _longest_s(candidate: Candidate, deadline: Deadline) -> float:

@@ -32,6 +32,7 @@ class Run:
     failures: list[tuple[CatalogModel, ProviderError]] = field(default_factory=list)
     passed_over: list[tuple[CatalogModel, Exclusion]] = field(default_factory=list)
     _spoilt: set[str] = field(default_factory=set)
+    _blamed: set[str] = field(default_factory=set)
     _too_small: int = 0
 
     def next_offer(self, entry: CatalogModel) -> Candidate | None:
@@ -52,7 +53,14 @@ class Run:
 
     def refused(self, entry: CatalogModel, refusal: Refusal) -> None:
         """Notes that the provider's breaker let nobody through after all: since the plan was made, it has changed."""
+        self._spoilt.add(entry.provider.id)
         self.passed_over.append((entry, shut_out(refusal)))
+
+    def blames(self, provider_id: str) -> bool:
+        """True for the first failure of a provider in this request, and only for that."""
+        is_first = provider_id not in self._blamed
+        self._blamed.add(provider_id)
+        return is_first
 
     def failed(self, candidate: Candidate, failure: ProviderError, started_s: float) -> None:
         """Notes a failed attempt, with what it cost or may have cost."""

@@ -34,10 +34,11 @@ class Source(StrEnum):
 
 
 class Credit(StrEnum):
-    """What a check's success is worth: a provider may list its models while it answers no chat.
+    """What a check's word is worth: a provider may list its models while it answers no chat, or the other way round.
 
     A breaker that checks alone have closed is `on_trial` until a request succeeds. Where requests fail again instead,
-    they have `misled`: from then on the last of the successes that close it must be a request's.
+    checks have `misled`: the last of the successes that close it must be a request's. They have misled as well where
+    they alone had opened it and a request then succeeds: their failures count for nothing, until one succeeds.
     """
 
     TRUSTED = "trusted"
@@ -83,8 +84,8 @@ class Breaker:
     """What is stored of one breaker. A provider that has no record has this one.
 
     `failure_count` is of consecutive failures; it stays while the breaker is open, and closing resets it.
-    `success_count` is of probes since it opened. `retry_at` is when an open one may be probed. `last_failure`, `cause`
-    (the failure's code) and `failed_in` are of the last failure that counted.
+    `success_count` is of probes since it opened. `retry_at` is when an open one may be probed. `last_failure` and
+    `cause` (its code) are of the last failure that counted; `failed_in` says whether any of them was a request's.
     """
 
     state: BreakerState = BreakerState.CLOSED
@@ -126,13 +127,16 @@ class Step:
     write: Write
 
 
-def refusal(breaker: Breaker, now: datetime) -> Refusal | None:
-    """Why nobody may call the provider now; None where somebody may, be it one probe only."""
+def refusal(breaker: Breaker, source: Source, now: datetime) -> Refusal | None:
+    """Why the provider may not be called now; None where it may, be it for one probe only. Where only checks have
+    failed, a request need not wait: it may meet with something else.
+    """
     match breaker.state:
         case BreakerState.CLOSED:
             return None
         case BreakerState.OPEN:
-            waits_until = breaker.retry_at
+            is_hearsay = source is Source.REQUEST and breaker.failed_in is Source.CHECK
+            waits_until = None if is_hearsay else breaker.retry_at
         case BreakerState.HALF_OPEN:
             waits_until = breaker.lease.until if breaker.lease else None
         case _ as never:
@@ -141,9 +145,9 @@ def refusal(breaker: Breaker, now: datetime) -> Refusal | None:
     return Refusal(breaker.state, left_s, breaker.cause) if left_s > 0 else None
 
 
-def ask(breaker: Breaker, lease: Lease, now: datetime) -> Step | Refusal:
+def ask(breaker: Breaker, source: Source, lease: Lease, now: datetime) -> Step | Refusal:
     """Somebody wants to call the provider, and would probe under that lease."""
-    if (refused := refusal(breaker, now)) is not None:
+    if (refused := refusal(breaker, source, now)) is not None:
         return refused
     if breaker.state is BreakerState.CLOSED:
         return Step(breaker, Write.NOTHING)
@@ -164,11 +168,18 @@ def learn(
     is_late = held.epoch != breaker.epoch or held.token != (breaker.lease.token if breaker.lease else None)
     if is_late or breaker.state is BreakerState.OPEN:
         return Step(breaker, Write.NOTHING)
-    if verdict is Verdict.REJECTION and held.source is Source.CHECK:
-        verdict = Verdict.NEUTRAL  # a key that may chat need not be allowed to list the models
+    if held.source is Source.CHECK and not _is_believed(breaker, verdict):
+        verdict = Verdict.NEUTRAL
     if breaker.state is BreakerState.CLOSED:
         return _while_closed(breaker, held.source, verdict, now, rules, cause)
     return _after_probe(breaker, held.source, verdict, now, rules, cause)
+
+
+def _is_believed(breaker: Breaker, verdict: Verdict) -> bool:
+    """Whether a check's word is taken: a key that may chat need not be allowed to list the models."""
+    if verdict is Verdict.REJECTION:
+        return False
+    return verdict is not Verdict.FAILURE or breaker.checks is not Credit.MISLED
 
 
 def trip(breaker: Breaker, now: datetime, rules: CircuitBreakerConfig) -> Step:
@@ -196,13 +207,14 @@ def _while_closed(
 
 
 def _proven(breaker: Breaker, source: Source) -> Step:
-    """A success resets the count, but a check's only what checks have counted: where chats fail now and then, the list
-    of models that answers every minute must not keep the breaker from opening.
+    """A success resets the count, but a check's only what checks alone have counted: where chats fail now and then, the
+    list of models that answers every minute must not keep the breaker from opening.
     """
-    if source is Source.REQUEST:
-        after = replace(breaker, failure_count=0, checks=Credit.TRUSTED)
-    else:
-        after = replace(breaker, failure_count=0) if breaker.failed_in is Source.CHECK else breaker
+    after = breaker
+    if source is Source.REQUEST or breaker.failed_in is Source.CHECK:
+        after = replace(after, failure_count=0)
+    if breaker.checks is (Credit.ON_TRIAL if source is Source.REQUEST else Credit.MISLED):
+        after = replace(after, checks=Credit.TRUSTED)
     return Step(after, Write.NOTHING if after == breaker else Write.REPLACE)
 
 
@@ -225,14 +237,18 @@ def _one_success_more(breaker: Breaker, source: Source, rules: CircuitBreakerCon
     is_believed = source is Source.REQUEST or breaker.checks is not Credit.MISLED
     if successes < rules.success_threshold or not is_believed:
         return _turn(replace(breaker, lease=None, success_count=min(successes, rules.success_threshold - 1)))
-    checks = Credit.TRUSTED if source is Source.REQUEST else Credit.ON_TRIAL
+    checks = Credit.ON_TRIAL
+    if source is Source.REQUEST:
+        checks = Credit.MISLED if breaker.failed_in is Source.CHECK else Credit.TRUSTED
     closed = replace(breaker, state=BreakerState.CLOSED, failure_count=0, success_count=0, cause="", checks=checks)
     return _turn(replace(closed, lease=None))
 
 
 def _failed(breaker: Breaker, source: Source, now: datetime, cause: str) -> Breaker:
     count = breaker.failure_count + 1
-    return replace(breaker, failure_count=count, last_failure=now, cause=cause, failed_in=source)
+    only_checks = source is Source.CHECK and (count == 1 or breaker.failed_in is Source.CHECK)
+    failed_in = Source.CHECK if only_checks else Source.REQUEST
+    return replace(breaker, failure_count=count, last_failure=now, cause=cause, failed_in=failed_in)
 
 
 def _open(failed: Breaker, now: datetime, rules: CircuitBreakerConfig) -> Step:

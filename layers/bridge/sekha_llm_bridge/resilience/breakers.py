@@ -9,6 +9,7 @@ nobody waits for it, and nothing fails because of it.
 import asyncio
 import secrets
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
@@ -43,6 +44,7 @@ _REST = timedelta(seconds=5)  # how long a table that did not answer is not aske
 _MOST_RACES = 4  # each lost one is to somebody who changed the breaker, which decides most of them
 _LEASE_MARGIN_S = 2.0
 _SECOND_LOOK_S = 0.1
+_SHORTEST_S = 0.02
 
 
 class Breakers:
@@ -66,7 +68,7 @@ class Breakers:
         self._written: set[str] = set()  # since the read that is under way began
         self._read_at: datetime | None = None
         self._rests_until: datetime | None = None
-        self._reading = asyncio.Lock()
+        self._reading: asyncio.Future[StoreUnavailable | None] | None = None
 
     async def watch(self, *, patience_s: float = PATIENCE_S) -> "Watch":
         """The breakers for one request, which waits no longer than that for the table; read anew after a second."""
@@ -104,8 +106,9 @@ class Breakers:
         def decide(breaker: Breaker) -> Step | Refusal:
             now = self._clock.now()
             until = now + timedelta(seconds=lasts_s + _LEASE_MARGIN_S)
-            return ask(breaker, Lease(self._new_token(), until), now)
+            return ask(breaker, source, Lease(self._new_token(), until), now)
 
+        await self._refresh(patience)  # a failover may come long after the plan
         step = await self._carry_out(provider_id, decide, patience)
         return step if isinstance(step, Refusal) else permit(step.after, provider_id, source)
 
@@ -123,39 +126,45 @@ class Breakers:
             patience,
         )
         if isinstance(step, Step) and trip(step.after, self._clock.now(), rules).write is not Write.NOTHING:
-            await self._clock.sleep(_SECOND_LOOK_S)  # a success of somebody else's may be on its way to the table
+            if not self.is_cut_off:
+                await patience.rest(_SECOND_LOOK_S)  # a success of somebody else's may be on its way to the table
             await self._carry_out(held.provider_id, lambda breaker: trip(breaker, self._clock.now(), rules), patience)
 
     async def record_check(self, result: CheckResult, patience: "_Patience") -> None:
         """See `Watch.record_check`."""
         self._remember(result.provider_id, replace(self._record(result.provider_id), check=result))
-        try:
+        with suppress(StoreUnavailable):
             await self._asked(self._store.record_check(result), patience)
-        except StoreUnavailable as exc:
-            self._rest(exc)
 
     async def _refresh(self, patience: "_Patience") -> None:
+        """Reads again when it is time. A read that takes too long for this request goes on, and is the next one's: the
+        first of a new connection may, and would never be done if each began from nothing.
+        """
         if not self._is_due():
             return
-        try:
-            await self._asked(self._read(), patience)
-        except StoreUnavailable as exc:
-            self._rest(exc)
+        if self._reading is None or self._reading.done() or self._reading.get_loop() is not asyncio.get_running_loop():
+            self._reading = asyncio.ensure_future(self._read())
+        with suppress(StoreUnavailable):
+            if (failed := await self._asked(_awaited(self._reading), patience)) is not None:
+                self._rest(failed)
 
     def _is_due(self) -> bool:
         if self.is_cut_off:
             return False
         return self._read_at is None or not timedelta() <= self._clock.now() - self._read_at < _FRESH
 
-    async def _read(self) -> None:
-        """One read at a time; what this instance writes meanwhile is newer than what it finds."""
-        async with self._reading:
-            if not self._is_due():
-                return
-            began, self._written = self._clock.now(), set()
+    async def _read(self) -> StoreUnavailable | None:
+        """One read at a time; what this instance writes meanwhile is newer than what it finds. Returns what failed,
+        because whoever began it may not be there any more.
+        """
+        began, self._written = self._clock.now(), set()
+        try:
             found = await self._store.read(self._provider_ids)
-            self._known = {**found, **{provider_id: self._known[provider_id] for provider_id in self._written}}
-            self._read_at = began
+        except StoreUnavailable as exc:
+            return exc
+        self._known = {**found, **{provider_id: self._known[provider_id] for provider_id in self._written}}
+        self._read_at, self._rests_until = began, None
+        return None
 
     async def _carry_out(
         self, provider_id: str, decide: Callable[[Breaker], Step | Refusal], patience: "_Patience"
@@ -179,16 +188,21 @@ class Breakers:
         write = self._store.add_failure if step.write is Write.ADD_FAILURE else self._store.replace
         try:
             return await self._asked(write(provider_id, before, step.after), patience)
-        except StoreUnavailable as exc:
-            self._rest(exc)
+        except StoreUnavailable:
             return Written(done=True, breaker=step.after)
 
     async def _asked(self, answer: Coroutine[Any, Any, T], patience: "_Patience") -> T:
-        """Raises `StoreUnavailable` when there is no answer in time, and at once while the table rests."""
-        if self.is_cut_off:
+        """Raises `StoreUnavailable` when there is no answer in time, which lets the table rest, and at once while it
+        rests or when the request has waited long enough.
+        """
+        if self.is_cut_off or patience.is_spent:
             answer.close()
-            raise StoreUnavailable("it did not answer a moment ago")
-        return await patience.grant(answer)
+            raise StoreUnavailable("not asked")
+        try:
+            return await patience.grant(answer)
+        except StoreUnavailable as exc:
+            self._rest(exc)
+            raise
 
     def _record(self, provider_id: str) -> ProviderRecord:
         return self._known.get(provider_id, ProviderRecord())
@@ -238,16 +252,32 @@ class _Patience:
         self._left_s = seconds
         self._clock = clock
 
+    @property
+    def is_spent(self) -> bool:
+        """Whether so little is left that no answer can be expected, and its absence would say nothing."""
+        return self._left_s < _SHORTEST_S
+
+    async def rest(self, seconds: float) -> None:
+        """Waits that long, or as long as is left."""
+        waits_s = max(0.0, min(seconds, self._left_s))
+        self._left_s -= waits_s
+        await self._clock.sleep(waits_s)
+
     async def grant(self, answer: Awaitable[T]) -> T:
         """Raises `StoreUnavailable` when the time is up."""
         started_s = self._clock.monotonic_s()
         try:
-            async with asyncio.timeout(max(0.0, self._left_s)):
+            async with asyncio.timeout(self._left_s):
                 return await answer
         except TimeoutError:
             raise StoreUnavailable("no answer in time") from None
         finally:
             self._left_s -= self._clock.monotonic_s() - started_s
+
+
+async def _awaited(reading: asyncio.Future[T]) -> T:
+    """Its result; whoever stops waiting for it does not end it."""
+    return await asyncio.shield(reading)
 
 
 def _tell(provider_id: str, before: Breaker, after: Breaker) -> None:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
 
-from sekha_llm_bridge.resilience.breaker import Breaker, BreakerState, Credit, refusal
+from sekha_llm_bridge.resilience.breaker import Breaker, BreakerState, Credit, Source, refusal
 
 _UNTOUCHED = Breaker()
 CHECK_HOLDS = timedelta(seconds=150)
@@ -13,8 +13,7 @@ CHECK_HOLDS = timedelta(seconds=150)
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """What one scheduled check of one provider found; `latency_ms` is None when it did not answer, `error` is then
-    its code.
+    """What one scheduled check of one provider found; when it is not healthy, `latency_ms` is None, `error` its code.
 
     A check that was refused, by its key for one, is not `conclusive`: it says nothing of what a request would meet.
     """
@@ -39,8 +38,8 @@ class Standing(Enum):
 class BreakerView:
     """A breaker that is not closed, as the planner sees it.
 
-    One that is shut out may let a request through in `retry_after_s`. One whose probe is due is a last resort while
-    scheduled checks look after it, and in its usual place where none does. `cause` is the code of the last failure.
+    One that is shut out may let a request through in `retry_after_s`. One that a request may probe is a last resort
+    while scheduled checks look after it, and in its usual place where none does. `cause` is the last failure's code.
     """
 
     state: BreakerState
@@ -65,7 +64,7 @@ class ProviderRecord:
         breaker = self.breaker
         if breaker.state is BreakerState.CLOSED:
             return None
-        if (refused := refusal(breaker, now)) is not None:
+        if (refused := refusal(breaker, Source.REQUEST, now)) is not None:
             return BreakerView(breaker.state, Standing.SHUT_OUT, refused.retry_after_s, breaker.cause)
         standing = Standing.LAST_RESORT if self._is_looked_after(now) else Standing.ON_PROBE
         return BreakerView(breaker.state, standing, 0.0, breaker.cause)

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from sekha_llm_bridge.cli.health.printable import printable
 from sekha_llm_bridge.cli.health.report import HealthReport
 
-# The bridge itself takes 2 s at most; the rest is for a function's cold start.
+# The bridge itself answers at once; the rest is for a function's cold start.
 _ANSWER_S = 10.0
 _CONNECT_S = 5.0
 _ERRNO = re.compile(r"^\[Errno -?\d+\] ")
