@@ -45,6 +45,7 @@ _MOST_RACES = 4  # each lost one is to somebody who changed the breaker, which d
 _LEASE_MARGIN_S = 2.0
 _SECOND_LOOK_S = 0.1
 _SHORTEST_S = 0.02
+_READ_HOLDS = timedelta(seconds=3)
 
 
 class Breakers:
@@ -68,7 +69,7 @@ class Breakers:
         self._written: set[str] = set()  # since the read that is under way began
         self._read_at: datetime | None = None
         self._rests_until: datetime | None = None
-        self._reading: asyncio.Future[StoreUnavailable | None] | None = None
+        self._reading: _Reading | None = None
 
     async def watch(self, *, patience_s: float = PATIENCE_S) -> "Watch":
         """The breakers for one request, which waits no longer than that for the table; read anew after a second."""
@@ -137,15 +138,19 @@ class Breakers:
             await self._asked(self._store.record_check(result), patience)
 
     async def _refresh(self, patience: "_Patience") -> None:
-        """Reads again when it is time. A read that takes too long for this request goes on, and is the next one's: the
+        """Reads again when it is time. A read that takes too long for one request goes on, and is the next one's: the
         first of a new connection may, and would never be done if each began from nothing.
         """
         if not self._is_due():
             return
-        if self._reading is None or self._reading.done() or self._reading.get_loop() is not asyncio.get_running_loop():
-            self._reading = asyncio.ensure_future(self._read())
         with suppress(StoreUnavailable):
-            if (failed := await self._asked(_awaited(self._reading), patience)) is not None:
+            if (earlier := self._reading) is not None:
+                is_promising = earlier.is_under_way(self._clock.now())
+                if is_promising and await self._asked(earlier.result(), patience) is None:
+                    return
+                earlier.abandon()
+            self._reading = _Reading(self._read(), self._clock.now())
+            if (failed := await self._asked(self._reading.result(), patience)) is not None:
                 self._rest(failed)
 
     def _is_due(self) -> bool:
@@ -154,9 +159,7 @@ class Breakers:
         return self._read_at is None or not timedelta() <= self._clock.now() - self._read_at < _FRESH
 
     async def _read(self) -> StoreUnavailable | None:
-        """One read at a time; what this instance writes meanwhile is newer than what it finds. Returns what failed,
-        because whoever began it may not be there any more.
-        """
+        """What this instance writes meanwhile is newer than what it finds."""
         began, self._written = self._clock.now(), set()
         try:
             found = await self._store.read(self._provider_ids)
@@ -275,9 +278,28 @@ class _Patience:
             self._left_s -= self._clock.monotonic_s() - started_s
 
 
-async def _awaited(reading: asyncio.Future[T]) -> T:
-    """Its result; whoever stops waiting for it does not end it."""
-    return await asyncio.shield(reading)
+class _Reading:
+    """A read of the table that outlives the request that began it. It returns what failed, because nobody may be there
+    to catch it.
+    """
+
+    def __init__(self, read: Coroutine[Any, Any, StoreUnavailable | None], began: datetime) -> None:
+        self._task = asyncio.ensure_future(read)
+        self._began = began
+
+    def is_under_way(self, now: datetime) -> bool:
+        """Whether it may still be answered: not by the connections of an environment that was frozen meanwhile."""
+        is_here = self._task.get_loop() is asyncio.get_running_loop()
+        return is_here and not self._task.done() and timedelta() <= now - self._began < _READ_HOLDS
+
+    def abandon(self) -> None:
+        """Ends it: there is never more than one."""
+        if not self._task.get_loop().is_closed():
+            self._task.cancel()
+
+    async def result(self) -> StoreUnavailable | None:
+        """Whoever stops waiting for it does not end it."""
+        return await asyncio.shield(self._task)
 
 
 def _tell(provider_id: str, before: Breaker, after: Breaker) -> None:
