@@ -28,8 +28,9 @@ class Fault(Enum):
 class FaultyStore:
     """A `ProviderStore` before another one. A question that is answered takes `takes_s`; half of it the way there.
 
-    With `spares_reads` only writes fail. `reads` are the times of the reads that were begun and `writes` the names of the writes, answered or not; `told` is
-    the breaker of each provider as the table last told it, and `answers` how often it told anything.
+    With `spares_reads` only writes fail. `reads` are the times at which reads began, `answered` of those that ended;
+    `writes` are the names of the writes, answered or not; `told` is the breaker of each provider as the table last told
+    it, and `answers` how often it told anything.
     """
 
     def __init__(self, table: ProviderStore, clock: FakeClock) -> None:
@@ -37,6 +38,7 @@ class FaultyStore:
         self.spares_reads = False
         self.takes_s = 0.0
         self.reads: list[datetime] = []
+        self.answered: list[datetime] = []
         self.writes: list[str] = []
         self.told: dict[str, Breaker] = {}
         self.answers = 0
@@ -46,9 +48,11 @@ class FaultyStore:
 
     async def read(self, provider_ids: Iterable[str]) -> Mapping[str, ProviderRecord]:
         """See `ProviderStore.read`."""
-        self.reads.append(self._clock.now())
+        began = self._clock.now()
+        self.reads.append(began)
         ids = tuple(provider_ids)
         found = await self._answer(lambda: self._table.read(ids), Fault.NONE if self.spares_reads else self.fault)
+        self.answered.append(began)
         self.told = {provider_id: found.get(provider_id, ProviderRecord()).breaker for provider_id in ids}
         return found
 
