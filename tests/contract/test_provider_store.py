@@ -137,9 +137,6 @@ def check(provider_id: str = "p", **changed: Any) -> CheckResult:
     return replace(CheckResult(provider_id, healthy=True, latency_ms=12, checked_at=AT), **changed)
 
 
-# ---- Both stores: checks
-
-
 def test_an_unknown_provider_has_no_record(place: Place) -> None:
     assert place.read("p") == {}
     assert place.read() == {}
@@ -187,8 +184,6 @@ def test_three_hundred_providers_are_read_at_once(place: Place) -> None:
     found = place.read(*names, "ghost", "p0")
     assert found == {name: ProviderRecord(check(name)) for name in names}
 
-
-# ---- Both stores: `replace`
 
 MOMENTS = st.datetimes(datetime(2020, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001 — Hypothesis adds the zone
 COUNTS = st.integers(0, 1000)
@@ -293,9 +288,6 @@ def test_of_fifty_who_take_the_lease_one_has_it(place: Place) -> None:
     assert {answer.breaker for answer in answers} == {place.breaker()}
 
 
-# ---- Both stores: `add_failure`
-
-
 def test_a_failure_is_counted_and_remembered_and_changes_nothing_else(place: Place) -> None:
     place.replace(Breaker(), replace(PROBED, checks=Credit.MISLED))
     last = Breaker(epoch=2, failure_count=99, success_count=9, last_failure=LATER, cause="rejected")
@@ -356,8 +348,6 @@ async def at_once(work: list[Coroutine[Any, Any, T]]) -> list[T]:
     return await asyncio.gather(*map(when_there_is_room, work))
 
 
-# ---- Both stores beside each other
-
 LEASES = st.sampled_from([None, None, MINE, OTHER])
 FEW_BREAKERS = st.builds(
     Breaker,
@@ -397,8 +387,7 @@ def test_both_stores_tell_the_same_of_any_history(table: Table) -> None:
     holds()
 
 
-# ---- DynamoDB: what is stored
-
+# From here on, what only DynamoDB has: an item's time, faults, an address, keys.
 WRITES: dict[str, Callable[[Place], object]] = {
     "a check": lambda place: place.record_check(check()),
     "a failure": lambda place: place.add_failure(Breaker(), FAILED),
@@ -440,8 +429,6 @@ def test_a_read_is_consistent_and_asks_for_each_provider_once(table: Table) -> N
     keys = [{"provider_id": {"S": name}} for name in ("p", "q")]
     assert asked.request["RequestItems"] == {table.name: {"Keys": keys, "ConsistentRead": True}}
 
-
-# ---- DynamoDB: an answer that cannot be used
 
 A_KIND = re.compile(r"DynamoDB did not do as asked \(\w+\)|DynamoDB left keys unprocessed")
 NEWER = {"half_life": {"M": {"hours": {"N": "3"}}}}
@@ -686,9 +673,6 @@ def test_a_connection_that_the_other_end_closed_is_made_anew(
     assert runner.run(scenario()) == 3
 
 
-# ---- DynamoDB: where it is, and who asks
-
-
 @dataclass(frozen=True, slots=True)
 class Sent:
     """One request as it is handed to the connections."""
@@ -809,12 +793,9 @@ def test_whoever_stands_in_for_aws_needs_no_keys(canned: Fake, monkeypatch: pyte
     assert canned.place.read("p").keys() == {"p"}
 
 
-# ---- DynamoDB: credentials of a function that was restored from a snapshot
-
-
 @pytest.fixture
 def restored(canned: Fake, monkeypatch: pytest.MonkeyPatch) -> Fake:
-    """It is given its keys at `/credentials`."""
+    """One of a function that was restored from a snapshot: it is given its keys at `/credentials`."""
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
     monkeypatch.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", f"{canned.server.url}/credentials")

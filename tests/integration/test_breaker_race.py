@@ -34,9 +34,6 @@ def test_processes_that_race_for_a_breaker_keep_to_its_rules() -> None:
     assert found.healthy_requests > 0, figures
 
 
-# ---- What the findings find
-
-
 def call(worker: int, number: int, at_s: float, *, failed: bool = False) -> Call:
     return Call(worker, number, at_s, at_s + 0.02, failed)
 
@@ -147,8 +144,6 @@ def test_a_breaker_that_stays_open_has_no_time_until_it_closed() -> None:
     assert math.isinf(found.until_closed_s)
     assert "never" in table(RACE, found)
 
-
-# ---- The processes
 
 STARTER = """
 import os, time

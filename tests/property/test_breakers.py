@@ -24,7 +24,6 @@ from sekha_llm_bridge.resilience import (
     CheckResult,
     Permit,
     ProviderRecord,
-    Refusal,
     Source,
     Standing,
     Verdict,
@@ -41,7 +40,7 @@ P = "p"
 LASTS_S = 8.0
 PATIENCE_S = 0.25
 SECOND_LOOK_S = 0.1
-SHORTEST_S = 0.02
+SHORTEST_S = 0.1
 SNAPSHOT = timedelta(seconds=1)
 REQUEST, CHECK = Source.REQUEST, Source.CHECK
 SUCCESS, FAILURE, REJECTION, NEUTRAL = Verdict.SUCCESS, Verdict.FAILURE, Verdict.REJECTION, Verdict.NEUTRAL
@@ -154,10 +153,14 @@ class Instance:
         return self.breakers.records.get(P, ProviderRecord()).breaker
 
     @property
+    def is_astray(self) -> bool:
+        """Whether it goes by a breaker of its own, and not by what the table has told it."""
+        return self.store.told.get(P, Breaker()) != self.known
+
+    @property
     def hears(self) -> bool:
         """Whether the table answers it now, and it goes by what the table has told it."""
-        is_told = self.store.told.get(P, Breaker()) == self.known
-        return is_told and self.store.fault is Fault.NONE and not self.breakers.is_cut_off
+        return not self.is_astray and self.store.fault is Fault.NONE and not self.breakers.is_cut_off
 
     @property
     def sees_nothing_wrong(self) -> bool:
@@ -348,18 +351,21 @@ class Fleet(RuleBasedStateMachine):
 
     def _ask(self, calls: Sequence[Call]) -> list[Call]:
         """Those that have leave; the table has changed only if somebody whose turn it is has the lease."""
+        astray = any(call.instance.is_astray for call in calls)
         asked = (self._timed(call, call.watch.ask(P, lasts_s=LASTS_S, source=call.source)) for call in calls)
         outcomes = self.loop.run(self._all(asked))
         if facts(self.breaker) != self.model.facts():
-            self._judge_probe(self.breaker, calls[0].source, outcomes)
+            tokens = {outcome.token for outcome in outcomes if isinstance(outcome, Permit)}
+            assert self.breaker.lease is not None
+            assert self.breaker.lease.token in tokens
+            self._adopt_of_astray() if astray else self._judge_probe(self.breaker, calls[0].source)
         for call, outcome in zip(calls, outcomes, strict=True):
             if isinstance(outcome, Permit):
                 self._judge_permit(call, outcome)
         return [call for call in calls if call.permit]
 
-    def _judge_probe(self, found: Breaker, source: Source, outcomes: Sequence[Permit | Refusal]) -> None:
+    def _judge_probe(self, found: Breaker, source: Source) -> None:
         assert found.lease is not None
-        assert found.lease.token in {outcome.token for outcome in outcomes if isinstance(outcome, Permit)}
         assert self.model.state != "closed"
         assert not self.model.refuses(source, self.clock.now())
         self._saw(f"a probe begins in {self.model.state}" + (", whose prober died" if self.model.token else ""))
@@ -378,7 +384,7 @@ class Fleet(RuleBasedStateMachine):
         if not call.is_known:
             call.until = self.clock.now() + timedelta(seconds=LASTS_S)
             self._saw("a probe without the table")
-            assert self._is_impatient(call) or not call.instance.hears
+            assert not call.instance.hears
 
     def _a_call_through_an_open_breaker_knew_no_better(self, call: Call) -> None:
         """With a table that answers, an open breaker is called through for one second after it opened at most."""
@@ -401,6 +407,7 @@ class Fleet(RuleBasedStateMachine):
         newest, it may change less; and where nothing is wrong, a success writes nothing.
         """
         instance, began, store = call.instance, self.clock.now(), call.instance.store
+        is_astray = instance.is_astray
         is_well = verdict is SUCCESS and instance.sees_nothing_wrong and self.model.is_well
         is_added = (verdict, call.source) == (FAILURE, REQUEST)
         knew = instance.hears and (is_added or facts(instance.known) == self.model.facts())
@@ -409,7 +416,11 @@ class Fleet(RuleBasedStateMachine):
         if is_well:
             self._saw("nothing is wrong")
             assert len(store.writes) == writes
-        is_certain = instance.hears and (knew or len(store.reads) > reads)
+        if is_astray:
+            self._adopt_of_astray()
+            return
+        could_ask = instance.hears and not self._is_impatient(call)
+        is_certain = could_ask and (knew or len(store.reads) > reads)
         outcomes = self._outcomes(call, verdict, began) if is_current else self._late_outcomes(began)
         self._become(outcomes[:1] if is_certain else outcomes)
 
@@ -472,6 +483,15 @@ class Fleet(RuleBasedStateMachine):
             assert found.failure_count == failures
         self._adopt(found)
 
+    def _adopt_of_astray(self) -> None:
+        """An instance that has gone by a breaker of its own counts its own epochs, which may happen to be the table's:
+        what it then writes is taken as it is.
+        """
+        if facts(self.breaker) != self.model.facts():
+            self._saw("a write of one that was astray")
+            assert self.breaker.epoch >= self.model.epoch
+            self._adopt(self.breaker)
+
     def _adopt(self, found: Breaker) -> None:
         """What cannot be foretold: which of many came first, or what was delayed."""
         model = self.model = copy(self.model)
@@ -483,9 +503,11 @@ class Fleet(RuleBasedStateMachine):
             call.is_known |= call.permit is not None and call.permit.token == model.token is not None
 
     def _has_patience(self, call: Call) -> bool:
-        """For the two writes of a failure that opens, and the second look between them."""
-        needs_s = SECOND_LOOK_S + 2 * call.instance.store.takes_s
-        return self.waited_s[call.watch] + needs_s < PATIENCE_S - SHORTEST_S
+        """For the two writes of a failure that opens: each is asked only with so much left, and the second look between
+        them leaves as much.
+        """
+        takes_s = call.instance.store.takes_s
+        return takes_s < SHORTEST_S and self.waited_s[call.watch] + takes_s <= PATIENCE_S - SHORTEST_S
 
     async def _timed(self, call: Call, work: Coroutine[Any, Any, T]) -> T:
         started_s = self.clock.monotonic_s()

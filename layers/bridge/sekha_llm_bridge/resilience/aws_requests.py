@@ -20,6 +20,7 @@ from sekha_llm_bridge.connections import Connections, Reply
 
 _OK = 200
 _LONGEST_S = 2.0  # a request waits less, but then it cancels
+_LONGEST_KIND = 60
 _RENEWED_BEFORE = timedelta(minutes=5)
 _ALGORITHM = "AWS4-HMAC-SHA256"
 
@@ -78,6 +79,7 @@ class AwsRequests:
         if reply.status == _OK:
             return answer
         kind = str(answer["__type"]).rpartition("#")[2]
+        kind = kind if kind.isalnum() and len(kind) < _LONGEST_KIND else "an error that it does not name"
         if kind == "ExpiredTokenException":
             self._keys = None
         raise AwsError(kind, answer)

@@ -44,7 +44,7 @@ _REST = timedelta(seconds=5)  # how long a table that did not answer is not aske
 _MOST_RACES = 4  # each lost one is to somebody who changed the breaker, which decides most of them
 _LEASE_MARGIN_S = 2.0
 _SECOND_LOOK_S = 0.1
-_SHORTEST_S = 0.02
+_SHORTEST_S = 0.1  # with less left nothing is asked: that no answer came would say nothing of the table
 _READ_HOLDS = timedelta(seconds=3)
 
 
@@ -69,6 +69,7 @@ class Breakers:
         self._written: set[str] = set()  # since the read that is under way began
         self._read_at: datetime | None = None
         self._rests_until: datetime | None = None
+        self._was_alone = False  # since the last read it has gone by breakers of its own
         self._reading: _Reading | None = None
 
     async def watch(self, *, patience_s: float = PATIENCE_S) -> "Watch":
@@ -116,9 +117,9 @@ class Breakers:
     async def report(self, held: Permit, verdict: Verdict, cause: str, patience: "_Patience") -> None:
         """See `Watch.report`. A success that took long looks again before it says that nothing is wrong: it may have to
         reset what others have counted meanwhile. Else one failure in a hundred would add up to a row of five wherever
-        there is much traffic.
+        there is much traffic. And what was done alone while the table was out is forgotten first.
         """
-        if verdict is Verdict.SUCCESS:
+        if verdict is Verdict.SUCCESS or self._was_alone:
             await self._refresh(patience)
         rules = self._rules
         step = await self._carry_out(
@@ -166,7 +167,7 @@ class Breakers:
         except StoreUnavailable as exc:
             return exc
         self._known = {**found, **{provider_id: self._known[provider_id] for provider_id in self._written}}
-        self._read_at, self._rests_until = began, None
+        self._read_at, self._rests_until, self._was_alone = began, None, False
         return None
 
     async def _carry_out(
@@ -187,12 +188,15 @@ class Breakers:
         return Refusal(before.state, 0.0, before.cause)
 
     async def _write(self, provider_id: str, before: Breaker, step: Step, patience: "_Patience") -> Written:
-        """Where the table does not answer, this instance has a breaker of its own until it does."""
+        """Where the table does not answer, this instance has a breaker of its own until it does. Where only this
+        request has no time left for it, nothing is written: nobody probes without a lease.
+        """
         write = self._store.add_failure if step.write is Write.ADD_FAILURE else self._store.replace
         try:
             return await self._asked(write(provider_id, before, step.after), patience)
         except StoreUnavailable:
-            return Written(done=True, breaker=step.after)
+            self._was_alone |= self.is_cut_off
+            return Written(done=self.is_cut_off, breaker=step.after if self.is_cut_off else before)
 
     async def _asked(self, answer: Coroutine[Any, Any, T], patience: "_Patience") -> T:
         """Raises `StoreUnavailable` when there is no answer in time, which lets the table rest, and at once while it
@@ -257,14 +261,14 @@ class _Patience:
 
     @property
     def is_spent(self) -> bool:
-        """Whether so little is left that no answer can be expected, and its absence would say nothing."""
+        """Whether too little is left to ask anything."""
         return self._left_s < _SHORTEST_S
 
     async def rest(self, seconds: float) -> None:
-        """Waits that long, or as long as is left."""
-        waits_s = max(0.0, min(seconds, self._left_s))
-        self._left_s -= waits_s
-        await self._clock.sleep(waits_s)
+        """Waits that long, unless too little would be left for questions."""
+        if self._left_s >= seconds + _SHORTEST_S:
+            self._left_s -= seconds
+            await self._clock.sleep(seconds)
 
     async def grant(self, answer: Awaitable[T]) -> T:
         """Raises `StoreUnavailable` when the time is up."""

@@ -1,0 +1,140 @@
+"""How long a request waits for the table, and what it does when it has waited long enough."""
+
+import asyncio
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from sekha_llm_bridge.config.models import CircuitBreakerConfig
+from sekha_llm_bridge.resilience import Breaker, Breakers, BreakerState, Permit, Refusal, Verdict
+from sekha_llm_bridge.resilience.memory import MemoryProviderStore
+from tests.fakes.clock import FakeClock
+from tests.fakes.virtual_time import run
+
+IDS = ["a", "b", "c"]
+
+
+class SlowTable(MemoryProviderStore):
+    """Every answer takes its time; `first_s` is what the first one takes."""
+
+    def __init__(self, answer_s: float, first_s: float | None = None) -> None:
+        super().__init__()
+        self._answer_s = answer_s
+        self._next_s = answer_s if first_s is None else first_s
+
+    async def _take_time(self) -> None:
+        takes_s, self._next_s = self._next_s, self._answer_s
+        await asyncio.sleep(takes_s)
+
+    async def read(self, *args: Any) -> Any:
+        await self._take_time()
+        return await super().read(*args)
+
+    async def add_failure(self, *args: Any) -> Any:
+        await self._take_time()
+        return await super().add_failure(*args)
+
+    async def replace(self, *args: Any) -> Any:
+        await self._take_time()
+        return await super().replace(*args)
+
+
+def breakers_on(table: MemoryProviderStore, clock: FakeClock, *, threshold: int = 1) -> Breakers:
+    return Breakers(table, IDS, CircuitBreakerConfig(failure_threshold=threshold), clock)
+
+
+async def probe_of_c_is_due(table: MemoryProviderStore, clock: FakeClock) -> None:
+    due = Breaker(BreakerState.OPEN, epoch=1, failure_count=1, retry_at=clock.now() - timedelta(seconds=1))
+    await MemoryProviderStore.replace(table, "c", Breaker(), due)
+
+
+@pytest.mark.parametrize("answer_s", [0.01, 0.04, 0.06, 0.1])
+def test_who_has_waited_long_enough_does_not_probe_without_a_lease(clock: FakeClock, answer_s: float) -> None:
+    async def work() -> None:
+        table = SlowTable(answer_s)
+        await probe_of_c_is_due(table, clock)
+        one, other = breakers_on(table, clock), breakers_on(table, clock)
+        watch = await one.watch()
+        for name in ("a", "b"):
+            held = await watch.ask(name, lasts_s=5)
+            assert isinstance(held, Permit)
+            await watch.report(held, Verdict.FAILURE, cause="timeout")
+        permits = [await watch.ask("c", lasts_s=5), await (await other.watch()).ask("c", lasts_s=5)]
+        leases = [permit for permit in permits if isinstance(permit, Permit)]
+        found = (await MemoryProviderStore.read(table, ["c"]))["c"].breaker
+        assert [permit.token for permit in leases] == [found.lease.token if found.lease else None]
+
+    run(work(), clock)
+
+
+@pytest.mark.parametrize("answer_s", [0, 0.01, 0.04, 0.06, 0.1, 0.2, 10])
+def test_a_request_waits_a_quarter_of_a_second_however_much_it_has_to_tell(clock: FakeClock, answer_s: float) -> None:
+    async def work() -> float:
+        breakers = breakers_on(SlowTable(answer_s), clock)
+        began_s = clock.monotonic_s()
+        watch = await breakers.watch()
+        for name in IDS:
+            held = await watch.ask(name, lasts_s=5)
+            assert isinstance(held, Permit)
+            await watch.report(held, Verdict.FAILURE, cause="timeout")
+        return clock.monotonic_s() - began_s
+
+    assert run(work(), clock) <= 0.25 + 1e-6
+
+
+def test_a_table_that_is_merely_slow_is_not_taken_for_one_that_is_gone(
+    clock: FakeClock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def work() -> bool:
+        breakers = breakers_on(SlowTable(0.06), clock, threshold=9)
+        watch = await breakers.watch()
+        for name in IDS * 2:
+            await watch.report(await granted(watch, name), Verdict.FAILURE, cause="timeout")
+        return breakers.is_cut_off
+
+    async def granted(watch: Any, name: str) -> Permit:
+        held = await watch.ask(name, lasts_s=5)
+        assert isinstance(held, Permit)
+        return held
+
+    assert not run(work(), clock)
+    assert "BreakerTableUnavailable" not in capsys.readouterr().out
+
+
+def test_a_first_read_that_takes_too_long_for_one_request_is_there_for_the_next(clock: FakeClock) -> None:
+    """The first one on a new connection may: it would never be done if each request began anew."""
+
+    async def work() -> None:
+        table = SlowTable(0.005, first_s=0.4)
+        await probe_of_c_is_due(table, clock)
+        breakers = breakers_on(table, clock)
+        assert (await breakers.watch()).views() == {}
+        await asyncio.sleep(1)
+        assert set((await breakers.watch()).views()) == {"c"}
+
+    run(work(), clock)
+
+
+def test_a_read_of_before_a_freeze_is_not_waited_for(clock: FakeClock) -> None:
+    async def work() -> None:
+        table = SlowTable(0.005, first_s=3600)
+        await probe_of_c_is_due(table, clock)
+        breakers = breakers_on(table, clock)
+        await breakers.watch()
+        clock.freeze(60)
+        began_s = clock.monotonic_s()
+        assert set((await breakers.watch()).views()) == {"c"}
+        assert clock.monotonic_s() - began_s == pytest.approx(0.005)
+
+    run(work(), clock)
+
+
+def test_a_refusal_for_want_of_time_says_how_the_breaker_stands(clock: FakeClock) -> None:
+    async def work() -> Any:
+        table = SlowTable(0.24)
+        await probe_of_c_is_due(table, clock)
+        watch = await breakers_on(table, clock).watch()
+        return await watch.ask("c", lasts_s=5)
+
+    assert run(work(), clock) == Refusal(BreakerState.OPEN, 0.0)
