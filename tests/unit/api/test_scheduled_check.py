@@ -373,6 +373,13 @@ def test_who_answers_is_there_even_without_a_list_of_models(
     assert (fleet.breaker, fleet.row()["status"]) == (Breaker(), "healthy")
 
 
+@pytest.mark.parametrize("status", [408, 500, 502, 503, 504, 529])
+def test_a_server_that_is_out_of_order_is_down(fleet: Fleet, fake: FakeProvider, status: int) -> None:
+    fake.always(LIST, Reply(status, {}))
+    assert fleet.check()["p"]["status"] == "unhealthy"
+    assert fleet.breaker.failure_count == 1
+
+
 def test_a_list_that_fails_where_chats_do_not_is_found_out_by_two_requests_and_believed_no_more(
     fleet: Fleet, fake: FakeProvider, other: FakeProvider, clock: FakeClock
 ) -> None:

@@ -39,8 +39,7 @@ _REFRESH_S = 3.0
 _PATIENCE_S = 2.0  # for the table: nobody waits for the check
 _LONGEST_WAIT_S = 10.0  # for a probe that is due before the next check; a failed one reopens the breaker for a minute
 _TWO_CLOCKS_S = 0.05  # one is slept by, the other one asked
-_NO_SUCH_LIST = frozenset({501, 505})
-_SERVER_ERRORS = 500
+_OUT_OF_ORDER = frozenset({408, *range(500, 600)}) - {501, 505}  # these two: there is no such list
 _LAST_PROBE_S = 20.0  # none starts later, so that the function ends in its time
 
 
@@ -59,7 +58,7 @@ class _Finding:
         match self.failure:
             case None | MalformedAnswer() | ModelMissing() | CallerFault():
                 return Verdict.SUCCESS
-            case ProviderServerError(provider_status=int(status)) if status in _NO_SUCH_LIST or status < _SERVER_ERRORS:
+            case ProviderServerError(provider_status=int(status)) if status not in _OUT_OF_ORDER:
                 return Verdict.SUCCESS
             case failure:
                 return VERDICTS[failure.breaker]
