@@ -407,11 +407,11 @@ class Fleet(RuleBasedStateMachine):
         newest, it may change less; and where nothing is wrong, a success writes nothing.
         """
         instance, began, store = call.instance, self.clock.now(), call.instance.store
-        is_astray = instance.is_astray
+        is_astray, is_current = instance.is_astray, self._is_current(call)
         is_well = verdict is SUCCESS and instance.sees_nothing_wrong and self.model.is_well
-        is_added = (verdict, call.source) == (FAILURE, REQUEST)
+        is_added = is_current and (verdict, call.source) == (FAILURE, REQUEST)
         knew = instance.hears and (is_added or facts(instance.known) == self.model.facts())
-        is_current, reads, writes = self._is_current(call), len(store.reads), len(store.writes)
+        reads, writes = len(store.reads), len(store.writes)
         self.loop.run(self._timed(call, self._reports(call, verdict)))
         if is_well:
             self._saw("nothing is wrong")
