@@ -30,7 +30,7 @@ class FaultyStore:
 
     With `spares_reads` only writes fail. `reads` are the times at which reads began, `answered` of those that ended;
     `writes` are the names of the writes, answered or not; `told` is the breaker of each provider as the table last told
-    it, and `answers` how often it told anything.
+    it, and `answers` how often it told anything; `astray` counts the writes that were decided by anything else.
     """
 
     def __init__(self, table: ProviderStore, clock: FakeClock) -> None:
@@ -41,7 +41,7 @@ class FaultyStore:
         self.answered: list[datetime] = []
         self.writes: list[str] = []
         self.told: dict[str, Breaker] = {}
-        self.answers = 0
+        self.answers = self.astray = 0
         self._table = table
         self._clock = clock
         self._delayed: list[Callable[[], Awaitable[object]]] = []
@@ -59,12 +59,12 @@ class FaultyStore:
     async def add_failure(self, provider_id: str, before: Breaker, after: Breaker) -> Written:
         """See `ProviderStore.add_failure`."""
         self.writes.append("add_failure")
-        return await self._write(provider_id, lambda: self._table.add_failure(provider_id, before, after))
+        return await self._write(provider_id, before, lambda: self._table.add_failure(provider_id, before, after))
 
     async def replace(self, provider_id: str, before: Breaker, after: Breaker) -> Written:
         """See `ProviderStore.replace`."""
         self.writes.append("replace")
-        return await self._write(provider_id, lambda: self._table.replace(provider_id, before, after))
+        return await self._write(provider_id, before, lambda: self._table.replace(provider_id, before, after))
 
     async def record_check(self, result: CheckResult) -> None:
         """See `ProviderStore.record_check`."""
@@ -77,7 +77,8 @@ class FaultyStore:
         for work in delayed:
             await work()
 
-    async def _write(self, provider_id: str, work: Callable[[], Awaitable[Written]]) -> Written:
+    async def _write(self, provider_id: str, before: Breaker, work: Callable[[], Awaitable[Written]]) -> Written:
+        self.astray += before != self.told.get(provider_id, Breaker())
         written = await self._answer(work, self.fault)
         self.told[provider_id] = written.breaker
         return written

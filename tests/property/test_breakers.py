@@ -153,14 +153,10 @@ class Instance:
         return self.breakers.records.get(P, ProviderRecord()).breaker
 
     @property
-    def is_astray(self) -> bool:
-        """Whether it goes by a breaker of its own, and not by what the table has told it."""
-        return self.store.told.get(P, Breaker()) != self.known
-
-    @property
     def hears(self) -> bool:
         """Whether the table answers it now, and it goes by what the table has told it."""
-        return not self.is_astray and self.store.fault is Fault.NONE and not self.breakers.is_cut_off
+        is_told = self.store.told.get(P, Breaker()) == self.known
+        return is_told and self.store.fault is Fault.NONE and not self.breakers.is_cut_off
 
     @property
     def sees_nothing_wrong(self) -> bool:
@@ -274,7 +270,7 @@ class Fleet(RuleBasedStateMachine):
     @rule(number=numbers, source=sources)
     def two_of_one_instance_begin_at_once(self, number: int, source: Source) -> None:
         instance = self.fleet[number]
-        if instance.store.fault is Fault.NONE:
+        if instance.store.fault is Fault.NONE and instance.store.takes_s < PATIENCE_S / 2:
             self.waiting += self._begin([instance, instance], source)
 
     @rule(pick=picks)
@@ -351,14 +347,15 @@ class Fleet(RuleBasedStateMachine):
 
     def _ask(self, calls: Sequence[Call]) -> list[Call]:
         """Those that have leave; the table has changed only if somebody whose turn it is has the lease."""
-        astray = any(call.instance.is_astray for call in calls)
+        astray = sum(instance.store.astray for instance in self.fleet)
         asked = (self._timed(call, call.watch.ask(P, lasts_s=LASTS_S, source=call.source)) for call in calls)
         outcomes = self.loop.run(self._all(asked))
         if facts(self.breaker) != self.model.facts():
             tokens = {outcome.token for outcome in outcomes if isinstance(outcome, Permit)}
             assert self.breaker.lease is not None
             assert self.breaker.lease.token in tokens
-            self._adopt_of_astray() if astray else self._judge_probe(self.breaker, calls[0].source)
+            is_astray = sum(instance.store.astray for instance in self.fleet) > astray
+            self._adopt_of_astray() if is_astray else self._judge_probe(self.breaker, calls[0].source)
         for call, outcome in zip(calls, outcomes, strict=True):
             if isinstance(outcome, Permit):
                 self._judge_permit(call, outcome)
@@ -407,7 +404,7 @@ class Fleet(RuleBasedStateMachine):
         newest, it may change less; and where nothing is wrong, a success writes nothing.
         """
         instance, began, store = call.instance, self.clock.now(), call.instance.store
-        is_astray, is_current = instance.is_astray, self._is_current(call)
+        astray, is_current = store.astray, self._is_current(call)
         is_well = verdict is SUCCESS and instance.sees_nothing_wrong and self.model.is_well
         is_added = is_current and (verdict, call.source) == (FAILURE, REQUEST)
         knew = instance.hears and (is_added or facts(instance.known) == self.model.facts())
@@ -416,7 +413,7 @@ class Fleet(RuleBasedStateMachine):
         if is_well:
             self._saw("nothing is wrong")
             assert len(store.writes) == writes
-        if is_astray:
+        if store.astray > astray:
             self._adopt_of_astray()
             return
         could_ask = instance.hears and not self._is_impatient(call)
