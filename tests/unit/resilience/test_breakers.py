@@ -219,6 +219,23 @@ def test_a_success_that_took_long_looks_again_and_resets_what_others_have_counte
     assert fleet.breaker().state is CLOSED
 
 
+def test_whoever_asks_late_looks_again(fleet: Fleet) -> None:
+    """A second candidate is asked for when the first has failed, which may be long after the plan was made."""
+    one = fleet.instance()
+    watch = one.watch()
+    fleet.open()
+    fleet.clock.advance(20)
+    assert one.run(watch.ask("p", lasts_s=10)) == Refusal(OPEN, 40, "boom")
+
+
+def test_whoever_asks_within_the_second_does_not_look_again(fleet: Fleet) -> None:
+    one = fleet.instance()
+    watch = one.watch()
+    fleet.clock.advance(0.999999)
+    one.run(watch.ask("p", lasts_s=10))
+    assert len(one.store.reads) == 1
+
+
 def test_a_success_within_the_second_does_not_look_again(fleet: Fleet) -> None:
     one = fleet.instance()
     watch = one.watch()
@@ -815,6 +832,50 @@ def test_what_only_an_instance_of_its_own_knows_is_forgotten_when_the_table_answ
     fleet.clock.advance(5)
     assert isinstance(lonely.ask(), Permit)
     assert lonely.known() == Breaker()
+
+
+def alone_in_the_same_epoch(fleet: Fleet) -> tuple[Instance, Watch, Permit]:
+    """One that opened a breaker of its own, was given leave, and hears again of the table, where as much has happened."""
+    fleet.rules = CircuitBreakerConfig(failure_threshold=1, timeout_secs=10)
+    one, other = fleet.instance(), fleet.instance()
+    watch = one.watch()
+    permit = one.run(watch.ask("p", lasts_s=30))
+    assert isinstance(permit, Permit)
+    one.store.fault = Fault.REFUSED
+    one.call(FAILURE)
+    one.store.fault = Fault.NONE
+    fleet.clock.advance(9)
+    other.call(FAILURE)
+    fleet.clock.advance(2)
+    assert (one.known().state, one.known().epoch) == (fleet.breaker().state, fleet.breaker().epoch) == (OPEN, 1)
+    assert one.known().retry_at != fleet.breaker().retry_at
+    return one, watch, permit
+
+
+def test_a_probe_that_only_a_breaker_of_its_own_makes_due_is_refused_when_the_table_answers(fleet: Fleet) -> None:
+    one, watch, _ = alone_in_the_same_epoch(fleet)
+    before = fleet.breaker()
+    assert isinstance(one.run(watch.ask("p", lasts_s=10)), Refusal)
+    assert fleet.breaker() == before
+
+
+@pytest.mark.parametrize("verdict", Verdict)
+def test_what_began_before_it_was_alone_is_late_when_the_table_answers(fleet: Fleet, verdict: Verdict) -> None:
+    one, watch, permit = alone_in_the_same_epoch(fleet)
+    before = fleet.breaker()
+    one.run(watch.report(permit, verdict))
+    assert fleet.breaker() == one.known() == before
+
+
+def test_whoever_was_alone_looks_again_whatever_it_reports(fleet: Fleet, lonely: Instance) -> None:
+    watch = lonely.watch()
+    permit = lonely.run(watch.ask("p", lasts_s=10))
+    assert isinstance(permit, Permit)
+    lonely.call(*[FAILURE] * 5)
+    lonely.store.fault = Fault.NONE
+    fleet.clock.advance(5)
+    lonely.run(watch.report(permit, FAILURE))
+    assert (fleet.breaker().failure_count, lonely.known()) == (1, fleet.breaker())
 
 
 def test_what_a_probe_of_its_own_found_is_no_news_to_the_table(fleet: Fleet, lonely: Instance) -> None:
