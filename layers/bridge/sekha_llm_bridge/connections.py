@@ -9,9 +9,12 @@ NAT's memory may be dead, so they are replaced. A TLS context costs tens of mill
 when a provider is reached by https.
 """
 
+import asyncio
 import base64
 import ssl
-from collections.abc import Mapping
+import zlib
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from urllib.request import getproxies, proxy_bypass
 
@@ -41,20 +44,39 @@ _USUAL_HEADERS = {
     "connection": "keep-alive",
     "user-agent": f"python-httpx/{httpx.__version__}",
 }
+_GZIP_OR_ZLIB = zlib.MAX_WBITS | 32  # zlib looks which of the two it is
+_LINGER_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
-    """What came back, whatever its status: the content is decoded, the headers are as they were sent."""
+class Head:
+    """How a reply begins; the headers are as they were sent."""
 
     status: int
     headers: list[tuple[bytes, bytes]]
-    content: bytes
 
     def header(self, name: str) -> str | None:
         """Every value that the header has, or None where it is not there."""
         values = [value.decode("latin-1") for key, value in self.headers if key.lower() == name.encode()]
         return ", ".join(values) if values else None
+
+
+@dataclass(frozen=True, slots=True)
+class Reply(Head):
+    """What came back, whatever its status; the content is decoded."""
+
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class StreamedReply(Head):
+    """What comes back, as it comes: decoded parts of any size, to be read once."""
+
+    parts: AsyncIterator[bytes]
+
+    async def whole(self) -> Reply:
+        """What is left of it, at once."""
+        return Reply(self.status, self.headers, b"".join([part async for part in self.parts]))
 
 
 _Way = tuple[bytes, str | None]
@@ -89,20 +111,48 @@ class Connections:
         Raises httpcore's exceptions, `httpx.DecodingError`, and `httpx.InvalidURL` or ValueError for an address or a
         header that cannot be sent at all.
         """
-        target = self._target(url)
-        request = _request(method, target, content=content, headers=headers, timeout_s=timeout_s)
-        response = await (await self._pool(target.way)).handle_async_request(request)
+        response = await self._begun(method, url, content=content, headers=headers, timeout_s=timeout_s)
         try:
             received = await response.aread()
         finally:
             await response.aclose()
         return Reply(response.status, response.headers, _decoded(received, response.headers))
 
+    @asynccontextmanager
+    async def stream(
+        self, method: str, url: str, *, content: bytes | None, headers: Mapping[str, str], timeout_s: float
+    ) -> AsyncIterator[StreamedReply]:
+        """Sends a request and hands out the reply as it comes; the time holds from one part to the next.
+
+        Leaving before its end closes the connection, by which the other side learns that nobody listens. Whoever has
+        read what matters leaves the rest to be read here, for a moment, so that the connection can be used again.
+        Raises what `exchange` raises.
+        """
+        plain = {"accept-encoding": "identity", **headers}
+        response = await self._begun(method, url, content=content, headers=plain, timeout_s=timeout_s)
+        try:
+            raw, head = response.aiter_stream(), Head(response.status, response.headers)
+            yield StreamedReply(head.status, head.headers, _as_it_comes(raw, head))
+            with suppress(TimeoutError, *FAILURES):
+                async with asyncio.timeout(_LINGER_S):
+                    async for _ in raw:
+                        pass
+        finally:
+            await response.aclose()
+
     async def aclose(self) -> None:
         """Closes every connection."""
         pools, self._pools = list(self._pools.values()), {}
         for pool in pools:
             await pool.aclose()
+
+    async def _begun(
+        self, method: str, url: str, *, content: bytes | None, headers: Mapping[str, str], timeout_s: float
+    ) -> httpcore.Response:
+        """The response whose head has come."""
+        target = self._target(url)
+        request = _request(method, target, content=content, headers=headers, timeout_s=timeout_s)
+        return await (await self._pool(target.way)).handle_async_request(request)
 
     def _target(self, url: str) -> _Target:
         """Parsed once: a configuration has few addresses."""
@@ -183,3 +233,20 @@ def _decoded(content: bytes, headers: list[tuple[bytes, bytes]]) -> bytes:
     if not any(name.lower() == b"content-encoding" for name, _ in headers):
         return content
     return httpx.Response(200, headers=headers, content=content).content
+
+
+def _as_it_comes(raw: AsyncIterator[bytes], head: Head) -> AsyncIterator[bytes]:
+    """The parts as they are, or decompressed where somebody compresses what was not to be."""
+    coding = (head.header("content-encoding") or "identity").strip().lower()
+    return raw if coding == "identity" else _inflated(raw, coding)
+
+
+async def _inflated(raw: AsyncIterator[bytes], coding: str) -> AsyncIterator[bytes]:
+    if coding not in {"gzip", "deflate"}:
+        raise httpx.DecodingError("a stream in a content coding that was not asked for")
+    inflating = zlib.decompressobj(_GZIP_OR_ZLIB)
+    async for part in raw:
+        try:
+            yield inflating.decompress(part)
+        except zlib.error as exc:
+            raise httpx.DecodingError("a compressed stream that is none") from exc

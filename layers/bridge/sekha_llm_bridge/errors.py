@@ -11,6 +11,8 @@
     │   ├── WrongMethod              405
     │   └── EmbeddingSpaceMismatch   409  the collection holds vectors of another model
     ├── AllProvidersFailed           502  every candidate was tried and failed
+    ├── AnswerBroken                 502  a streamed answer ended before its end
+    ├── CallerGone                   499  the caller went away before the answer's end; only logs tell
     ├── NoProviderAvailable          503  who could answer has an open breaker, or rests
     ├── RateLimited                  429  who could answer limits its rate
     ├── OutOfTime                    504  the deadline passed first
@@ -161,6 +163,20 @@ class AllProvidersFailed(Unavailable):
 
     status = 502
     code = "all_providers_failed"
+
+
+class AnswerBroken(Unavailable):
+    """A streamed answer broke off after it had begun; what came of it is not the whole."""
+
+    status = 502
+    code = "answer_broken"
+
+
+class CallerGone(Unavailable):
+    """Whoever asked went away before the answer had come to its end. Nobody is told but the log."""
+
+    status = 499
+    code = "caller_gone"
 
 
 class NoProviderAvailable(Unavailable):

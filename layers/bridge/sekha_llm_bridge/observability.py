@@ -50,7 +50,8 @@ class Metric(StrEnum):
     """What is counted: the template's alarms and whoever watches read these names in CloudWatch.
 
     Gauges, written by every scheduled check: `HEALTHY_PROVIDERS` and `OPEN_BREAKERS`. The others count what happens;
-    `REJECTIONS` once for each provider that a request would have tried, had its breaker let it.
+    `REJECTIONS` once for each provider that a request would have tried, had its breaker let it; `BROKEN_ANSWERS` once
+    for each stream that had begun and did not come to its end by a fault of its provider's, or of time.
     """
 
     PROVIDER_REJECTED = "ProviderRejected"
@@ -59,6 +60,7 @@ class Metric(StrEnum):
     PROBES = "BreakerProbes"
     REJECTIONS = "BreakerRejections"
     TABLE_UNAVAILABLE = "BreakerTableUnavailable"
+    BROKEN_ANSWERS = "BrokenAnswers"
     OPEN_BREAKERS = "OpenBreakers"
     HEALTHY_PROVIDERS = "HealthyProviders"
 

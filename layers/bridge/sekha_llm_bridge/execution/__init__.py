@@ -3,5 +3,6 @@
 from sekha_llm_bridge.execution.deadline import Deadline
 from sekha_llm_bridge.execution.executor import Executor, Outcome
 from sekha_llm_bridge.execution.receipt import Attempt, Receipt
+from sekha_llm_bridge.execution.streamed import StreamedAnswer
 
-__all__ = ["Attempt", "Deadline", "Executor", "Outcome", "Receipt"]
+__all__ = ["Attempt", "Deadline", "Executor", "Outcome", "Receipt", "StreamedAnswer"]

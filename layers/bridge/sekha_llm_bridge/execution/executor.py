@@ -7,25 +7,16 @@ from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 from sekha_llm_bridge.clock import Clock
-from sekha_llm_bridge.config.models import ProviderConfig
-from sekha_llm_bridge.errors import (
-    AdapterFault,
-    BreakerEffect,
-    BridgeError,
-    ConnectFailed,
-    CredentialsRejected,
-    ProviderError,
-    ProviderRateLimited,
-    ProviderTimeout,
-)
+from sekha_llm_bridge.errors import ConnectFailed, CredentialsRejected, ProviderError
 from sekha_llm_bridge.execution.deadline import Deadline
+from sekha_llm_bridge.execution.lessons import learn, unforeseen, was_hurried
 from sekha_llm_bridge.execution.receipt import Receipt
 from sekha_llm_bridge.execution.run import Run
+from sekha_llm_bridge.execution.streamed import S, Served, StreamedAnswer, T
 from sekha_llm_bridge.execution.verdict import SHORTEST_ATTEMPT_S, exhausted, out_of_time, require_candidates
-from sekha_llm_bridge.observability import Metric, alert, count, logger, where
+from sekha_llm_bridge.observability import Metric, count
 from sekha_llm_bridge.providers import Provider, ProviderDirectory
-from sekha_llm_bridge.resilience import Cooldowns, Permit, Refusal, Verdict, Watch
-from sekha_llm_bridge.resilience.breaker import VERDICTS
+from sekha_llm_bridge.resilience import Cooldowns, Refusal, Verdict, Watch
 from sekha_llm_bridge.routing import Candidate, RoutePlan
 from sekha_llm_bridge.usage import Usage
 
@@ -33,7 +24,6 @@ from sekha_llm_bridge.usage import Usage
 _SYSTEM_RANDOM = random.SystemRandom()
 _LONGEST_REST_S = 0.2
 _LONGEST_REFRESH_S = 3.0  # the next candidate needs time, too
-_FAIR_S = 10.0  # who had less time, and less than its own timeout, is not to blame for taking longer
 _QUICK_S = 0.5  # a connection that failed later than this has cost enough time
 
 
@@ -47,7 +37,7 @@ class Answer(Protocol):
 
 
 A = TypeVar("A", bound=Answer)
-Call = Callable[[Provider, Candidate, float], Awaitable[A]]
+Call = Callable[[Provider, Candidate, float], Awaitable[T]]
 """One attempt: calls the provider for the candidate, within that many seconds."""
 
 
@@ -88,18 +78,30 @@ class Executor:
         Raises what the plan's emptiness means, `Unavailable` when nothing answered, or the `ProviderError` of a
         fault that would be the same everywhere; each with the attempts made.
         """
+        run = self._run_down(plan, allow_fallback=allow_fallback)
+        with run.telling():
+            served = await self._descend(run, call, deadline, watch)
+            run.answered(served.candidate, served.answer.usage)
+            await watch.report(served.permit, Verdict.SUCCESS)
+            return Outcome(served.answer, served.candidate, run.receipt(served.candidate))
+
+    def stream(
+        self, plan: RoutePlan, call: Call[S], deadline: Deadline, watch: Watch, *, allow_fallback: bool = True
+    ) -> StreamedAnswer[S]:
+        """The same for an answer that comes in chunks: `call` returns when the first token has come. Raises at once
+        what the plan's emptiness means; all else shows as the answer is read.
+        """
+        run = self._run_down(plan, allow_fallback=allow_fallback)
+        return StreamedAnswer(lambda: self._descend(run, call, deadline, watch), run, deadline, watch, self._cooldowns)
+
+    def _run_down(self, plan: RoutePlan, *, allow_fallback: bool) -> Run:
         for provider_id in sorted(plan.turned_away):
             count(Metric.REJECTIONS, provider=provider_id)
         require_candidates(plan)
         most = len(plan.ranked) if allow_fallback and self._auto_fallback else 1
-        run = Run(plan, most, self._clock, self._clock.monotonic_s())
-        try:
-            return await self._descend(run, call, deadline, watch)
-        except BridgeError as exc:
-            run.tell(exc)
-            raise
+        return Run(plan, most, self._clock, self._clock.monotonic_s())
 
-    async def _descend(self, run: Run, call: Call[A], deadline: Deadline, watch: Watch) -> Outcome[A]:
+    async def _descend(self, run: Run, call: Call[T], deadline: Deadline, watch: Watch) -> Served[T]:
         for entry in run.plan.ranked:
             candidate = run.next_offer(entry)
             if candidate is None:
@@ -112,17 +114,18 @@ class Executor:
                 run.refused(entry, permit)
                 continue
             try:
-                answer = await self._try(candidate, call, deadline, run)
+                return Served(await self._try(candidate, call, deadline, run), candidate, permit)
             except ProviderError as exc:
-                await self._learn(permit, exc, run, watch)
+                await learn(permit, exc, run, watch, self._cooldowns)
                 if not exc.try_next:
                     raise
-            else:
-                await watch.report(permit, Verdict.SUCCESS)
-                return Outcome(answer, candidate, run.receipt(candidate))
+            except asyncio.CancelledError:  # whoever asked has gone
+                run.abandoned(candidate)
+                await watch.report(permit, Verdict.NEUTRAL)
+                raise
         raise exhausted(run, deadline)
 
-    async def _try(self, candidate: Candidate, call: Call[A], deadline: Deadline, run: Run) -> A:
+    async def _try(self, candidate: Candidate, call: Call[T], deadline: Deadline, run: Run) -> T:
         """The answer. The same candidate is tried again at most once: after a connection that could not be made, when
         nothing was sent, and after a rejected key, when the secrets fetched anew have changed.
         """
@@ -157,57 +160,25 @@ class Executor:
         changed = await self._providers.refresh(candidate.entry.provider.id, timeout_s=allowed_s)
         return changed and deadline.remaining_s() >= SHORTEST_ATTEMPT_S
 
-    async def _learn(self, permit: Permit, failure: ProviderError, run: Run, watch: Watch) -> None:
-        """What the next requests should know of this one's last failure. However many of a provider's models fail in
-        one request, it is one failure of the provider: the request may be the reason.
-        """
-        provider_id, model_id = run.failures[-1][0].key
-        if isinstance(failure, ProviderRateLimited) and failure.retry_after_s is not None:
-            self._cooldowns.cool(provider_id, model_id, failure.retry_after_s)
-        if failure.breaker is BreakerEffect.OPEN:
-            alert(provider_id, failure.code)
-        verdict = VERDICTS[failure.breaker]
-        if verdict is Verdict.FAILURE and (failure.was_hurried or not run.blames(provider_id)):
-            verdict = Verdict.NEUTRAL
-        await watch.report(permit, verdict, cause=failure.code)
-
-    async def _timed(self, candidate: Candidate, call: Call[A], deadline: Deadline, run: Run) -> A:
+    async def _timed(self, candidate: Candidate, call: Call[T], deadline: Deadline, run: Run) -> T:
         provider = candidate.entry.provider
         allowed_s = min(provider.timeout_secs, deadline.remaining_s())
         started_s = self._clock.monotonic_s()
+        run.attempts_one()
         try:
             async with asyncio.timeout(allowed_s) as within:  # cancels the call, which closes its connection
-                answer = await call(self._providers.get(provider.id), candidate, allowed_s)
-        except ProviderError as exc:
-            exc.was_hurried = self._was_hurried(exc, provider, allowed_s, started_s)
-            run.failed(candidate, exc, started_s)
-            raise
+                return await call(self._providers.get(provider.id), candidate, allowed_s)
         except Exception as exc:  # a mistake in one adapter must not keep the next provider from answering
-            failure = _unforeseen(exc, provider.id, allowed_s, within)
-            failure.was_hurried = self._was_hurried(failure, provider, allowed_s, started_s)
-            run.failed(candidate, failure, started_s)
+            failure = exc if isinstance(exc, ProviderError) else unforeseen(exc, provider.id, allowed_s, within)
+            took_s = self._clock.monotonic_s() - started_s
+            failure.was_hurried = was_hurried(failure, provider, allowed_s=allowed_s, took_s=took_s)
+            run.failed(candidate, failure)
+            if failure is exc:
+                raise
             raise failure from exc
-        run.answered(candidate, answer.usage, started_s)
-        return answer
-
-    def _was_hurried(
-        self, failure: ProviderError, provider: ProviderConfig, allowed_s: float, started_s: float
-    ) -> bool:
-        """Whether the attempt ran out of time because others before it had used that up."""
-        if allowed_s >= min(provider.timeout_secs, _FAIR_S) or not isinstance(failure, ProviderTimeout | ConnectFailed):
-            return False
-        return self._clock.monotonic_s() - started_s > allowed_s / 2
 
 
 def _longest_s(candidate: Candidate, deadline: Deadline) -> float:
     """How long a candidate can take at most: as a probe, so long nobody else probes its provider."""
     once_s = min(candidate.entry.provider.timeout_secs, deadline.remaining_s())
     return min(once_s + _QUICK_S + _LONGEST_REFRESH_S + once_s, deadline.remaining_s())
-
-
-def _unforeseen(exc: Exception, provider_id: str, allowed_s: float, within: asyncio.Timeout) -> ProviderError:
-    """The failure that an exception is which no adapter raises on purpose: its time is up, or it has a mistake."""
-    if isinstance(exc, TimeoutError) and within.expired():
-        return ProviderTimeout(f"the provider did not answer within {allowed_s:.1f} s")
-    logger().error("unexpected error in an attempt", extra={"provider": provider_id, "where": where(exc)})
-    return AdapterFault("the bridge could not work with this provider; its log says where")

@@ -1,6 +1,7 @@
 """One request on its way down the plan: what was tried, what it cost so far, and who is still worth a try."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
 
@@ -31,6 +32,7 @@ class Run:
     attempts: list[Attempt] = field(default_factory=list)
     failures: list[tuple[CatalogModel, ProviderError]] = field(default_factory=list)
     passed_over: list[tuple[CatalogModel, Exclusion]] = field(default_factory=list)
+    _attempt_at_s: float = 0.0
     _spoilt: set[str] = field(default_factory=set)
     _blamed: set[str] = field(default_factory=set)
     _too_small: int = 0
@@ -62,7 +64,11 @@ class Run:
         self._blamed.add(provider_id)
         return is_first
 
-    def failed(self, candidate: Candidate, failure: ProviderError, started_s: float) -> None:
+    def attempts_one(self) -> None:
+        """Notes that an attempt begins; what comes of it is told by one of `failed`, `answered` and `abandoned`."""
+        self._attempt_at_s = self.clock.monotonic_s()
+
+    def failed(self, candidate: Candidate, failure: ProviderError) -> None:
         """Notes a failed attempt, with what it cost or may have cost."""
         entry = candidate.entry
         self.failures.append((entry, failure))
@@ -72,13 +78,18 @@ class Run:
         if failure.spoils_provider:
             self._spoilt.add(entry.provider.id)
         bill = bill_of_failure(candidate, failure)
-        self._note(entry, started_s, bill, code=failure.code, status=failure.provider_status, reason=failure.message)
+        self._note(entry, bill, code=failure.code, status=failure.provider_status, reason=failure.message)
 
-    def answered(self, candidate: Candidate, usage: Usage | None, started_s: float) -> None:
+    def abandoned(self, candidate: Candidate) -> None:
+        """Notes an attempt whose answer nobody waited for. It may be billed, and nobody says so."""
+        bill = (NOTHING, NOTHING) if candidate.entry.is_free else (None, candidate.quote.bound_usd)
+        self._note(candidate.entry, bill, code="abandoned", status=None, reason="the caller went away")
+
+    def answered(self, candidate: Candidate, usage: Usage | None) -> None:
         """Notes the attempt that answered."""
         cost_usd = bill_of(candidate, usage)
         most_usd = candidate.quote.bound_usd if usage is None else cost_usd
-        self._note(candidate.entry, started_s, (cost_usd, most_usd), code="ok", status=200, reason="answered")
+        self._note(candidate.entry, (cost_usd, most_usd), code="ok", status=200, reason="answered")
 
     @property
     def spent_usd(self) -> Decimal:
@@ -90,6 +101,15 @@ class Run:
         """What the attempts cost, as far as it is known; None where a price is not."""
         known = [attempt.cost_usd for attempt in self.attempts if attempt.cost_usd is not None]
         return None if self._is_unpriced else sum(known, NOTHING)
+
+    @contextmanager
+    def telling(self) -> Iterator[None]:
+        """Adds to whatever error comes of it what was tried, and what it cost."""
+        try:
+            yield
+        except BridgeError as exc:
+            self.tell(exc)
+            raise
 
     def tell(self, error: BridgeError) -> None:
         """Adds to an error what was tried, and what it cost."""
@@ -134,17 +154,9 @@ class Run:
             provider_id = self.attempts[-1].provider_id
             yield f"{provider_id} did not heed the output limit: it billed more than ${usd_text(bound_usd)}"
 
-    def _note(
-        self,
-        entry: CatalogModel,
-        started_s: float,
-        bill: Bill,
-        *,
-        code: str,
-        status: int | None,
-        reason: str,
-    ) -> None:
-        self.attempts.append(Attempt(*entry.key, code, status, reason, self._ms_since(started_s), *bill))
+    def _note(self, entry: CatalogModel, bill: Bill, *, code: str, status: int | None, reason: str) -> None:
+        took_ms = self._ms_since(self._attempt_at_s)
+        self.attempts.append(Attempt(*entry.key, code, status, reason, took_ms, *bill))
 
     def _ms_since(self, started_s: float) -> int:
         return round((self.clock.monotonic_s() - started_s) * 1000)

@@ -3,6 +3,7 @@
 from sekha_llm_bridge.providers.base import (
     ChatAnswer,
     ChatCall,
+    ChatChunk,
     EmbeddingAnswer,
     EmbeddingCall,
     PriceCeiling,
@@ -14,6 +15,7 @@ from sekha_llm_bridge.providers.registry import has_adapter, make_provider, take
 __all__ = [
     "ChatAnswer",
     "ChatCall",
+    "ChatChunk",
     "EmbeddingAnswer",
     "EmbeddingCall",
     "PriceCeiling",

@@ -1,6 +1,6 @@
 """What every adapter takes and gives, whatever its provider's wire format."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
@@ -48,6 +48,22 @@ class ChatAnswer:
 
 
 @dataclass(frozen=True, slots=True)
+class ChatChunk:
+    """One event of a streamed answer: `body` is OpenAI's chunk without its usage.
+
+    `is_progress` says whether it brings the answer on; what only keeps a connection busy does not. `is_end` says that
+    the answer is whole by now; what still follows is of its bill. `usage` is the provider's count where the event has
+    one, and `own_usage` the same in the provider's words.
+    """
+
+    body: dict[str, Any]
+    is_progress: bool
+    is_end: bool = False
+    usage: Usage | None = None
+    own_usage: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class EmbeddingCall:
     """One embedding request to one model: `texts` in order; `dimensions` where a shorter vector is asked for."""
 
@@ -86,6 +102,13 @@ class Provider(Protocol):
 
     async def chat(self, call: ChatCall, *, timeout_s: float) -> ChatAnswer:
         """The model's whole answer. Billed by the provider."""
+        ...
+
+    def stream(self, call: ChatCall, *, timeout_s: float) -> AsyncGenerator[ChatChunk]:
+        """The answer as it comes; billed by the provider. It ends only when the answer is whole: every choice has its
+        finish reason. What has no end in `timeout_s` is the caller's to break off, by closing the generator; that
+        breaks off the provider's work, too.
+        """
         ...
 
     async def embed(self, call: EmbeddingCall, *, timeout_s: float) -> EmbeddingAnswer:

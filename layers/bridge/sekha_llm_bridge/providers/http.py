@@ -1,6 +1,8 @@
 """JSON in, JSON out, over the connections that every adapter shares; failures translated."""
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from http import HTTPStatus
 from typing import Any
 
 import httpcore
@@ -9,7 +11,7 @@ import orjson
 
 from sekha_llm_bridge.clock import Clock
 from sekha_llm_bridge.config.models import ProviderConfig
-from sekha_llm_bridge.connections import FAILURES, Connections, Reply
+from sekha_llm_bridge.connections import FAILURES, Connections, Reply, StreamedReply
 from sekha_llm_bridge.errors import (
     CallerFault,
     ConnectFailed,
@@ -21,6 +23,7 @@ from sekha_llm_bridge.errors import (
 from sekha_llm_bridge.providers import failures
 
 _BOM = b"\xef\xbb\xbf"
+_JSON = {"content-type": "application/json"}
 
 
 def headers_of(
@@ -44,13 +47,29 @@ class JsonHttp:
         self, url: str, *, payload: Mapping[str, Any], headers: Mapping[str, str], timeout_s: float
     ) -> dict[str, Any]:
         """The JSON object that `url` answers. Raises a `ProviderError` for everything else."""
-        try:
-            content = orjson.dumps(payload)
-        except TypeError as exc:
-            raise CallerFault("the request cannot be written as JSON: it is nested too deeply") from exc
-        sent = {**headers, "content-type": "application/json"}
-        reply = await self._exchange("POST", url, content=content, headers=sent, timeout_s=timeout_s)
+        reply = await self._exchange(
+            "POST", url, content=_written(payload), headers={**headers, **_JSON}, timeout_s=timeout_s
+        )
         return _read(reply, payload, self._clock)
+
+    @asynccontextmanager
+    async def stream(
+        self, url: str, *, payload: Mapping[str, Any], headers: Mapping[str, str], timeout_s: float
+    ) -> AsyncIterator[AsyncIterator[bytes] | dict[str, Any]]:
+        """The parts of what `url` answers, as they come; or its whole JSON object, where it does not stream.
+
+        Raises a `ProviderError` for everything else, and for what breaks off while it is read here. Leaving before the
+        end breaks the connection off.
+        """
+        content, sent = _written(payload), {"accept": "text/event-stream", **headers, **_JSON}
+        with _translating():
+            async with self._connections.stream(
+                "POST", url, content=content, headers=sent, timeout_s=timeout_s
+            ) as reply:
+                if _is_streamed(reply):
+                    yield reply.parts
+                else:
+                    yield _read(await reply.whole(), payload, self._clock)
 
     async def get(self, url: str, *, headers: Mapping[str, str], timeout_s: float) -> dict[str, Any]:
         """See `post`."""
@@ -64,12 +83,30 @@ class JsonHttp:
     async def _exchange(
         self, method: str, url: str, *, content: bytes | None, headers: Mapping[str, str], timeout_s: float
     ) -> Reply:
-        try:
+        with _translating():
             return await self._connections.exchange(method, url, content=content, headers=headers, timeout_s=timeout_s)
-        except FAILURES as exc:
-            raise translate(exc) from exc
-        except (httpx.InvalidURL, ValueError) as exc:  # a host or header that cannot be sent at all
-            raise ConnectFailed(f"the provider's base_url or headers cannot be sent ({type(exc).__name__})") from exc
+
+
+@contextmanager
+def _translating() -> Iterator[None]:
+    try:
+        yield
+    except FAILURES as exc:
+        raise translate(exc) from exc
+    except (httpx.InvalidURL, ValueError) as exc:  # a host or header that cannot be sent at all
+        raise ConnectFailed(f"the provider's base_url or headers cannot be sent ({type(exc).__name__})") from exc
+
+
+def _written(payload: Mapping[str, Any]) -> bytes:
+    try:
+        return orjson.dumps(payload)
+    except TypeError as exc:
+        raise CallerFault("the request cannot be written as JSON: it is nested too deeply") from exc
+
+
+def _is_streamed(reply: StreamedReply) -> bool:
+    content_type = (reply.header("content-type") or "").partition(";")[0].strip().lower()
+    return reply.status == HTTPStatus.OK and content_type != "application/json"
 
 
 def translate(exc: Exception) -> ProviderError:

@@ -5,6 +5,8 @@ Source: Ollama's API documentation, "Generate a chat completion", "Generate embe
 """
 
 import secrets
+from collections.abc import AsyncGenerator
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -12,16 +14,20 @@ import orjson
 from sekha_llm_bridge.clock import Clock
 from sekha_llm_bridge.config.models import ProviderConfig
 from sekha_llm_bridge.errors import CallerFault, ContextLengthExceeded, MalformedAnswer
+from sekha_llm_bridge.providers import failures
 from sekha_llm_bridge.providers.base import (
     ChatAnswer,
     ChatCall,
+    ChatChunk,
     EmbeddingAnswer,
     EmbeddingCall,
     Json,
     reading_an_answer,
 )
+from sekha_llm_bridge.providers.event_stream import Lines
 from sekha_llm_bridge.providers.http import JsonHttp, headers_of
 from sekha_llm_bridge.providers.openai_answer import count
+from sekha_llm_bridge.providers.openai_chunk import ChunkReader
 from sekha_llm_bridge.usage import Usage
 
 _OPTIONS = ("temperature", "top_p", "top_k", "min_p", "seed", "presence_penalty", "frequency_penalty")
@@ -49,11 +55,31 @@ class Ollama:
         body = await self._http.post(url, payload=payload, headers=self._headers, timeout_s=timeout_s)
         with reading_an_answer(_usage(body)):
             answer = chat_answer(body, call.model_id, created=int(self._clock.now().timestamp()))
-        if answer.usage is not None and answer.usage.prompt_tokens + 1 >= payload["options"]["num_ctx"]:
-            # What an Ollama that does not know `truncate` gives when it has cut the prompt.
-            message = "the prompt filled the model's whole context, so it was cut"
-            raise ContextLengthExceeded(message, provider_status=200, usage=answer.usage)
+        _require_uncut(answer.usage, payload)
         return answer
+
+    async def stream(self, call: ChatCall, *, timeout_s: float) -> AsyncGenerator[ChatChunk]:
+        """See `Provider.stream`. That an old Ollama has cut the prompt shows only at the end, and fails it there."""
+        payload = {**chat_payload(call), "stream": True}
+        reader, pieces = ChunkReader(call.model_id, 1, self._clock), Pieces()
+        url, lines = f"{self._base_url}/api/chat", Lines()
+        async with self._http.stream(url, payload=payload, headers=self._headers, timeout_s=timeout_s) as answer:
+            if isinstance(answer, dict):  # an Ollama behind something that puts its pieces together
+                yield _chunk({"done": True, **answer}, payload, reader, pieces)
+                return
+            async for part in answer:
+                for line in filter(None, lines.feed(part)):
+                    yield self._piece(line, payload, reader, pieces)
+                    if reader.is_whole:
+                        return
+        reader.require_whole()
+
+    def _piece(self, line: bytes, payload: dict[str, Any], reader: ChunkReader, pieces: "Pieces") -> ChatChunk:
+        with reading_an_answer(None):
+            piece = orjson.loads(line)
+            if piece.get("error"):
+                raise failures.within_success(piece, request=payload, now=self._clock.now())
+        return _chunk(piece, payload, reader, pieces)
 
     async def embed(self, call: EmbeddingCall, *, timeout_s: float) -> EmbeddingAnswer:
         """See `Provider.embed`. A text that is too long is an error, never cut."""
@@ -165,6 +191,44 @@ def _split(content: object) -> tuple[str, list[str]]:
     return "\n".join(texts), [url.partition(",")[2] for url in urls]
 
 
+class Pieces:
+    """Makes OpenAI's chunks of Ollama's pieces; a tool call comes whole, in one of them."""
+
+    def __init__(self) -> None:
+        self._calls = 0
+
+    def event(self, piece: Json) -> dict[str, Any]:
+        """The chunk that a piece is."""
+        said = piece.get("message") or {}
+        delta: dict[str, Any] = {"content": said.get("content") or ""}
+        if said.get("thinking"):
+            delta["reasoning_content"] = said["thinking"]
+        if calls := said.get("tool_calls"):
+            numbered = enumerate(calls, start=self._calls)
+            delta["tool_calls"] = [{"index": i, **_openai_tool_call(call["function"])} for i, call in numbered]
+            self._calls += len(calls)
+        finish = _finish(piece, has_calls=self._calls > 0) if piece.get("done") else None
+        return {"choices": [{"index": 0, "delta": delta, "finish_reason": finish, "logprobs": None}]}
+
+
+def _chunk(piece: Json, payload: Json, reader: ChunkReader, pieces: Pieces) -> ChatChunk:
+    usage = _usage(piece) if piece.get("done") else None
+    _require_uncut(usage, payload)
+    with reading_an_answer(usage):
+        return replace(reader.read(pieces.event(piece)), usage=usage)
+
+
+def _require_uncut(usage: Usage | None, payload: Json) -> None:
+    """Raises `ContextLengthExceeded` for what an Ollama gives that does not know `truncate` and has cut the prompt."""
+    if usage is not None and usage.prompt_tokens + 1 >= payload["options"]["num_ctx"]:
+        message = "the prompt filled the model's whole context, so it was cut"
+        raise ContextLengthExceeded(message, provider_status=200, usage=usage)
+
+
+def _finish(body: Json, *, has_calls: bool) -> str:
+    return "tool_calls" if has_calls else "length" if body.get("done_reason") == "length" else "stop"
+
+
 def chat_answer(body: Json, model_id: str, *, created: int) -> ChatAnswer:
     """Ollama's answer in OpenAI's words."""
     said = body.get("message")
@@ -176,13 +240,14 @@ def chat_answer(body: Json, model_id: str, *, created: int) -> ChatAnswer:
         message["tool_calls"] = calls
     if said.get("thinking"):
         message["reasoning_content"] = said["thinking"]
-    finish = "tool_calls" if calls else "length" if body.get("done_reason") == "length" else "stop"
     answer = {
         "id": f"chatcmpl-{secrets.token_hex(12)}",
         "object": "chat.completion",
         "created": created,
         "model": body.get("model", model_id),
-        "choices": [{"index": 0, "message": message, "finish_reason": finish, "logprobs": None}],
+        "choices": [
+            {"index": 0, "message": message, "finish_reason": _finish(body, has_calls=bool(calls)), "logprobs": None}
+        ],
     }
     return ChatAnswer(answer, _usage(body))
 

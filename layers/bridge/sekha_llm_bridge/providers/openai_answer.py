@@ -23,7 +23,7 @@ def chat_answer(body: dict[str, Any], usage: Usage | None, clock: Clock) -> Chat
         raise MalformedAnswer("the provider's answer has no choices", provider_status=200)
     regular = {
         "id": body["id"] if isinstance(body.get("id"), str) and body["id"] else f"chatcmpl-{secrets.token_hex(12)}",
-        "created": body["created"] if _is_count(body.get("created")) else int(clock.now().timestamp()),
+        "created": body["created"] if is_count(body.get("created")) else int(clock.now().timestamp()),
         "choices": [_choice(position, choice) for position, choice in enumerate(choices)],
     }
     return ChatAnswer({**body, **regular}, usage)
@@ -38,13 +38,13 @@ def _choice(position: int, choice: object) -> dict[str, Any]:
         raise MalformedAnswer("the provider broke off in the middle of its answer", provider_status=200)
     return {
         **choice,
-        "index": choice["index"] if _is_count(choice.get("index")) else position,
-        "message": {**message, "role": "assistant", "content": _text(message.get("content")), **_tool_calls(message)},
+        "index": choice["index"] if is_count(choice.get("index")) else position,
+        "message": {**message, "role": "assistant", "content": text_of(message.get("content")), **_tool_calls(message)},
         "finish_reason": finish if isinstance(finish, str) and finish else None,
     }
 
 
-def _text(content: object) -> str | None:
+def text_of(content: object) -> str | None:
     """A message's text; some vendors send it in parts."""
     if content is None or isinstance(content, str):
         return content
@@ -97,8 +97,9 @@ def count(value: object) -> int | None:
         value = int(value[:20])
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    return value if _is_count(value) and isinstance(value, int) else None
+    return value if is_count(value) and isinstance(value, int) else None
 
 
-def _is_count(value: object) -> bool:
+def is_count(value: object) -> bool:
+    """Whether it is a number of something, in a range that every JSON reader can hold."""
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _LARGEST

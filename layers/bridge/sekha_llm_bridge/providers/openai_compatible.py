@@ -4,22 +4,30 @@ Sources: OpenAI API reference, "Chat", "Embeddings" and "Models"; Azure OpenAI's
 notes on their OpenAI compatibility.
 """
 
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
+
 from sekha_llm_bridge.clock import Clock
 from sekha_llm_bridge.config.models import ProviderConfig
-from sekha_llm_bridge.errors import CallerFault, MalformedAnswer, OutputCapRefused
+from sekha_llm_bridge.errors import CallerFault, MalformedAnswer, OutputCapRefused, ProviderError
+from sekha_llm_bridge.providers import failures
 from sekha_llm_bridge.providers.base import (
     ChatAnswer,
     ChatCall,
+    ChatChunk,
     EmbeddingAnswer,
     EmbeddingCall,
     PriceCeiling,
     reading_an_answer,
 )
+from sekha_llm_bridge.providers.event_stream import ServerSentEvents
 from sekha_llm_bridge.providers.http import JsonHttp, headers_of
 from sekha_llm_bridge.providers.openai_answer import chat_answer, read_chat_usage, read_usage
+from sekha_llm_bridge.providers.openai_chunk import ChunkReader
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +47,7 @@ AZURE_OPENAI = Vendor(auth_header="api-key", auth_prefix="", output_cap_field="m
 OPENROUTER = Vendor(takes_price_ceiling=True)
 GENERIC = Vendor()
 
+_DONE = b"[DONE]"
 _OUTPUT_CAP_FIELDS = ("max_completion_tokens", "max_tokens")
 
 
@@ -47,6 +56,8 @@ class OpenAICompatible:
 
     def __init__(self, config: ProviderConfig, vendor: Vendor, http: JsonHttp, clock: Clock) -> None:
         self._base_url = config.base_url or ""
+        self._chat_url = f"{self._base_url}/chat/completions"
+        self._counts_streams = True
         self._vendor = vendor
         self._http = http
         self._clock = clock
@@ -54,21 +65,62 @@ class OpenAICompatible:
 
     async def chat(self, call: ChatCall, *, timeout_s: float) -> ChatAnswer:
         """See `Provider.chat`."""
-        payload = {**call.request, "model": call.model_id}
-        self._cap_output(payload, call.output_cap)
-        if call.price_ceiling is not None and self._vendor.takes_price_ceiling:
-            _cap_price(payload, call.price_ceiling)
-        url = f"{self._base_url}/chat/completions"
-        try:
-            body = await self._http.post(url, payload=payload, headers=self._headers, timeout_s=timeout_s)
-        except CallerFault as exc:
-            if call.output_cap is None or not _speaks_of_cap(exc):
-                raise
-            message = f"{exc.message}: give the model's `max_output_tokens` in the configuration"
-            raise OutputCapRefused(message, provider_status=exc.provider_status) from exc
+        with _minding_the_cap(call):
+            body = await self._http.post(
+                self._chat_url, payload=self._payload(call), headers=self._headers, timeout_s=timeout_s
+            )
         usage = read_chat_usage(body.get("usage"))
         with reading_an_answer(usage):
             return chat_answer(body, usage, self._clock)
+
+    async def stream(self, call: ChatCall, *, timeout_s: float) -> AsyncGenerator[ChatChunk]:
+        """See `Provider.stream`. The end is when every choice has ended, whether `[DONE]` follows or not."""
+        reader = ChunkReader(call.model_id, call.request.get("n") or 1, self._clock)
+        events, payload = ServerSentEvents(), {**self._payload(call), "stream": True}
+        try:
+            async with AsyncExitStack() as stack:
+                with _minding_the_cap(call):
+                    answer = await self._opened(stack, payload, timeout_s)
+                if isinstance(answer, dict):
+                    yield _whole(answer, reader)
+                    return
+                async for part in answer:
+                    for data in events.feed(part):
+                        if data == _DONE:
+                            reader.require_whole()
+                            return
+                        yield self._chunk(data, payload, reader)
+                reader.require_whole()
+        except ProviderError:
+            if not reader.is_whole:  # what breaks after the end takes only the bill with it
+                raise
+
+    async def _opened(
+        self, stack: AsyncExitStack, payload: dict[str, Any], timeout_s: float
+    ) -> AsyncIterator[bytes] | dict[str, Any]:
+        """The stream, with its usage at the end; a server that refuses to be asked for that is not asked again."""
+
+        def opening(sent: dict[str, Any]) -> AbstractAsyncContextManager[AsyncIterator[bytes] | dict[str, Any]]:
+            return self._http.stream(self._chat_url, payload=sent, headers=self._headers, timeout_s=timeout_s)
+
+        if self._counts_streams:
+            options = {**(payload.get("stream_options") or {}), "include_usage": True}
+            try:
+                return await stack.enter_async_context(opening({**payload, "stream_options": options}))
+            except CallerFault as exc:
+                if not _speaks_of(exc, ("stream_options",)):
+                    raise
+            self._counts_streams = False
+        payload.pop("stream_options", None)
+        return await stack.enter_async_context(opening(payload))
+
+    def _chunk(self, data: bytes, payload: dict[str, Any], reader: ChunkReader) -> ChatChunk:
+        with reading_an_answer(None):
+            event = orjson.loads(data)
+            if error := event.get("error"):
+                said = {"error": error, "usage": event.get("usage")}
+                raise failures.within_success(said, request=payload, now=self._clock.now())
+            return reader.read(event)
 
     async def embed(self, call: EmbeddingCall, *, timeout_s: float) -> EmbeddingAnswer:
         """See `Provider.embed`."""
@@ -90,6 +142,13 @@ class OpenAICompatible:
         """See `Provider.probe`: `GET /models`."""
         await self._http.get(f"{self._base_url}/models", headers=self._headers, timeout_s=timeout_s)
 
+    def _payload(self, call: ChatCall) -> dict[str, Any]:
+        payload = {**call.request, "model": call.model_id}
+        self._cap_output(payload, call.output_cap)
+        if call.price_ceiling is not None and self._vendor.takes_price_ceiling:
+            _cap_price(payload, call.price_ceiling)
+        return payload
+
     def _cap_output(self, payload: dict[str, Any], cap: int | None) -> None:
         """Says where to stop in the vendor's own field: another one it may ignore, or refuse."""
         asked = [payload.pop(field, None) for field in _OUTPUT_CAP_FIELDS]
@@ -108,8 +167,25 @@ def _cap_price(payload: dict[str, Any], ceiling: PriceCeiling) -> None:
     payload["provider"] = {**wishes, "max_price": {**asked, **most, **lower}}
 
 
-def _speaks_of_cap(fault: CallerFault) -> bool:
-    return any(field == fault.param or field in fault.message for field in _OUTPUT_CAP_FIELDS)
+@contextmanager
+def _minding_the_cap(call: ChatCall) -> Iterator[None]:
+    """What a provider says of the output limit is not the caller's fault where the bridge has set it."""
+    try:
+        yield
+    except CallerFault as exc:
+        if call.output_cap is None or not _speaks_of(exc, _OUTPUT_CAP_FIELDS):
+            raise
+        message = f"{exc.message}: give the model's `max_output_tokens` in the configuration"
+        raise OutputCapRefused(message, provider_status=exc.provider_status) from exc
+
+
+def _speaks_of(fault: CallerFault, fields: Iterable[str]) -> bool:
+    return any(field == fault.param or field in fault.message for field in fields)
+
+
+def _whole(answer: dict[str, Any], reader: ChunkReader) -> ChatChunk:
+    with reading_an_answer(read_chat_usage(answer.get("usage"))):
+        return reader.read_whole(answer)
 
 
 def _vectors(data: object) -> list[list[float]]:

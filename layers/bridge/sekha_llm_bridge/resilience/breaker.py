@@ -109,6 +109,11 @@ class Permit:
     epoch: int
     token: str | None = None
 
+    @property
+    def is_probe(self) -> bool:
+        """Whether nobody else may call the provider until its verdict is known, or its lease has ended."""
+        return self.token is not None
+
 
 @dataclass(frozen=True, slots=True)
 class Refusal:

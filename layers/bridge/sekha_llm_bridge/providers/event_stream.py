@@ -1,0 +1,56 @@
+"""From the bytes of a streamed answer to its events, wherever the bytes were cut on their way.
+
+Sources: WHATWG HTML, "Server-sent events", for OpenAI's format; NDJSON, one object a line, for Ollama's.
+"""
+
+from sekha_llm_bridge.errors import MalformedAnswer
+
+_BOM = b"\xef\xbb\xbf"
+_LONGEST_BYTES = 16 * 1024 * 1024  # an image in a data URL may be one event
+
+
+class Lines:
+    """Puts lines together again. A carriage return at the end of a part may be half of a line's end, so it waits."""
+
+    def __init__(self) -> None:
+        self._pending: list[bytes] = []
+        self._length = 0
+
+    def feed(self, part: bytes) -> list[bytes]:
+        """The lines that end in this part, without their ends. Raises `MalformedAnswer` for one that never does."""
+        self._pending.append(part)
+        self._length += len(part)
+        if self._length > _LONGEST_BYTES:
+            raise MalformedAnswer("the provider's stream has an event without an end", provider_status=200)
+        if b"\n" not in part and b"\r" not in part:
+            return []
+        found = b"".join(self._pending).splitlines(keepends=True)
+        self._pending = [] if found[-1].endswith(b"\n") else [found.pop()]
+        self._length = sum(map(len, self._pending))
+        return [line.rstrip(b"\r\n") for line in found]
+
+
+class ServerSentEvents:
+    """Gives the data of each event; comments and names say nothing, and an event that no empty line ends is none."""
+
+    def __init__(self) -> None:
+        self._lines = Lines()
+        self._data: list[bytes] = []
+        self._length = 0
+
+    def feed(self, part: bytes) -> list[bytes]:
+        """The data of the events that end in this part. Raises `MalformedAnswer`."""
+        events: list[bytes] = []
+        for line in self._lines.feed(part):
+            if not line and self._data:
+                events.append(b"\n".join(self._data))
+                self._data, self._length = [], 0
+            elif line.removeprefix(_BOM).startswith(b"data:"):
+                self._add(line.partition(b":")[2].removeprefix(b" "))
+        return events
+
+    def _add(self, data: bytes) -> None:
+        self._data.append(data)
+        self._length += len(data)
+        if self._length > _LONGEST_BYTES:
+            raise MalformedAnswer("the provider's stream has an event without an end", provider_status=200)
