@@ -3,16 +3,31 @@
 import contextlib
 import hashlib
 import json
+import os
 import socket
 import struct
 import threading
 import time
 from collections import defaultdict, deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """A body in parts, each of which is an HTTP chunk of its own; an event among them is waited for.
+
+    `ending`: "whole" ends it as HTTP has it, "closed" ends the connection first, "reset" breaks it, and "silent" keeps
+    it open until the caller has gone, which sets `abandoned`.
+    """
+
+    parts: Iterable[bytes | threading.Event]
+    ending: Literal["whole", "closed", "reset", "silent"] = "whole"
+    content_type: str = "text/event-stream"
+    abandoned: threading.Event = field(default_factory=threading.Event)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +49,7 @@ class Reply:
     hang: bool = False
     abandoned: threading.Event = field(default_factory=threading.Event)
     cut: int | None = None
+    stream: Stream | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +124,13 @@ class FakeProvider:
         return self._defaults.get(request.path) or self._sensible(request)
 
     def _sensible(self, request: Received) -> Reply:
+        is_streamed = isinstance(request.body, dict) and request.body.get("stream") is True
         match request.path:
+            case "/v1/chat/completions" if is_streamed:
+                return Reply(stream=Stream(list(chat_events(self.text, model=request.body["model"]))))
+            case "/api/chat" if is_streamed:
+                pieces = list(ollama_pieces(self.text, model=request.body["model"]))
+                return Reply(stream=Stream(pieces, content_type="application/x-ndjson"))
             case "/v1/chat/completions":
                 return Reply(body=chat_completion(self.text, model=request.body["model"]))
             case "/v1/embeddings":
@@ -145,6 +167,47 @@ def chat_completion(text: str | None, *, model: str = "fake-model", **message: o
             "prompt_tokens_details": {"cached_tokens": 2},
         },
     }
+
+
+def chat_events(text: str, *, model: str = "fake-model", usage: bool = True) -> Iterator[bytes]:
+    """The same answer as a stream: one event for each word."""
+    yield chunk({"role": "assistant", "content": ""}, model=model)
+    for word in text.split(" "):
+        yield chunk({"content": word if word == text.split(" ")[0] else f" {word}"}, model=model)
+    yield chunk({}, finish="stop", model=model)
+    if usage:
+        yield sse({**_chunk(model), "choices": [], "usage": chat_completion("")["usage"]})
+    yield b"data: [DONE]\n\n"
+
+
+def chunk(
+    delta: Mapping[str, Any], *, finish: str | None = None, model: str = "fake-model", index: int = 0, **more: object
+) -> bytes:
+    """One event of OpenAI's, with one choice."""
+    choice = {"index": index, "delta": delta, "finish_reason": finish}
+    return sse({**_chunk(model), "choices": [choice], **more})
+
+
+def sse(data: object) -> bytes:
+    """One event."""
+    return b"data: " + json.dumps(data, ensure_ascii=False).encode() + b"\n\n"
+
+
+def _chunk(model: str) -> dict[str, object]:
+    return {"id": "chatcmpl-fake", "object": "chat.completion.chunk", "created": 1_700_000_000, "model": model}
+
+
+def ollama_pieces(text: str, *, model: str = "fake-model") -> Iterator[bytes]:
+    """An answer in Ollama's shape, one piece for each word."""
+    for word in text.split(" "):
+        said = word if word == text.split(" ")[0] else f" {word}"
+        yield ndjson({"model": model, "message": {"role": "assistant", "content": said}, "done": False})
+    yield ndjson(ollama_chat("", model=model))
+
+
+def ndjson(data: object) -> bytes:
+    """One line."""
+    return json.dumps(data, ensure_ascii=False).encode() + b"\n"
 
 
 def ollama_chat(text: str, *, model: str = "fake-model", **more: object) -> dict[str, object]:
@@ -232,9 +295,11 @@ class _Handler(BaseHTTPRequestHandler):
             self._wait_for_the_caller_to_go(reply.abandoned)
             return
         if reply.reset:
-            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            self.connection.close()
-            self.close_connection = True
+            self._reset()
+            return
+        if reply.stream is not None:
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                self._stream(reply, reply.stream)
             return
         content = reply.raw if reply.raw is not None else json.dumps(reply.body).encode()
         try:
@@ -248,6 +313,31 @@ class _Handler(BaseHTTPRequestHandler):
                 self.close_connection = True
         except (BrokenPipeError, ConnectionResetError):
             self.close_connection = True
+
+    def _reset(self) -> None:
+        self.close_connection = True
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        os.close(self.connection.detach())  # closing it would leave it open for the files made of it
+
+    def _stream(self, reply: Reply, stream: Stream) -> None:
+        self.close_connection = stream.ending != "whole"
+        self.send_response(reply.status)
+        for name, value in {"content-type": stream.content_type, **reply.headers}.items():
+            self.send_header(name, value)
+        self.send_header("transfer-encoding", "chunked")
+        self.end_headers()
+        for part in stream.parts:
+            if isinstance(part, threading.Event):
+                part.wait(timeout=10)
+            else:
+                self.wfile.write(b"%x\r\n%b\r\n" % (len(part), part))
+        match stream.ending:
+            case "whole":
+                self.wfile.write(b"0\r\n\r\n")
+            case "reset":
+                self._reset()
+            case "silent":
+                self._wait_for_the_caller_to_go(stream.abandoned)
 
     def _wait_for_the_caller_to_go(self, abandoned: threading.Event) -> None:
         self.close_connection = True

@@ -18,7 +18,7 @@ from sekha_llm_bridge import bootstrap
 from sekha_llm_bridge.api.errors import error_response
 from sekha_llm_bridge.bootstrap import Bridge
 from sekha_llm_bridge.clock import SystemClock
-from sekha_llm_bridge.errors import BridgeError, ConfigError, RequestError, UnknownPath, WrongMethod
+from sekha_llm_bridge.errors import BridgeError, CallerGone, ConfigError, RequestError, UnknownPath, WrongMethod
 from sekha_llm_bridge.execution import Deadline, Receipt
 from sekha_llm_bridge.observability import log_request, logger, where
 from sekha_llm_bridge.pricing import usd_text
@@ -78,6 +78,20 @@ def note_receipt(request: Request, receipt: Receipt) -> None:
     note(request, provider=receipt.provider_id, model=receipt.model_id, attempts=attempts, cost_usd=cost)
 
 
+def note_error(request: Request, error: BridgeError) -> None:
+    """Adds to the log line what went wrong, after how many attempts, and what they cost."""
+    note(request, error=error.code)
+    if error.attempts:
+        cost = None if error.cost_usd is None else usd_text(error.cost_usd)
+        note(request, attempts=[f"{tried['provider_id']}: {tried['code']}" for tried in error.attempts], cost_usd=cost)
+
+
+def unexpected(request_id: str, exc: Exception) -> BridgeError:
+    """What a caller is told of a mistake of the bridge's, whose place is logged."""
+    logger().error("unexpected error", extra={"request_id": request_id, "where": where(exc)})
+    return BridgeError("an unexpected error; the log has more under this request_id")
+
+
 def note(request: Request, **fields: object) -> None:
     """Adds fields to the request's log line."""
     request.scope["state"]["log"].update(fields)
@@ -94,10 +108,7 @@ def _bridge_or_error() -> Bridge | ConfigError:
 
 def _on_bridge_error(request: Request, exc: Exception) -> Response:
     error = exc if isinstance(exc, BridgeError) else BridgeError("internal error")
-    note(request, error=error.code)
-    if error.attempts:
-        cost = None if error.cost_usd is None else usd_text(error.cost_usd)
-        note(request, attempts=[f"{tried['provider_id']}: {tried['code']}" for tried in error.attempts], cost_usd=cost)
+    note_error(request, error)
     return error_response(error, request.scope["state"]["request_id"])
 
 
@@ -156,12 +167,14 @@ class Edge:
         try:
             await self._app(scope, receive, send_marked)
         except Exception as exc:  # noqa: BLE001 — the last line before the caller: nothing may pass, least of all a traceback
-            logger().error("unexpected error", extra={"request_id": request_id, "where": where(exc)})
-            await error_response(
-                BridgeError("an unexpected error; the log has more under this request_id"), request_id
-            )(scope, receive, send_marked)
+            await error_response(unexpected(request_id, exc), request_id)(scope, receive, send_marked)
         line["latency_ms"] = round((self._clock.monotonic_s() - started_s) * 1000)
-        log_request(line, failed=int(str(line.get("status", 500))) >= 500)
+        log_request(line, failed=int(str(line.get("status", 500))) >= 500 or _is_cut(line))
+
+
+def _is_cut(line: Mapping[str, object]) -> bool:
+    """Whether an answer that had begun well did not come to its end."""
+    return line.get("status") == 200 and line.get("error") not in {None, CallerGone.code}
 
 
 def _request_id(scope: Scope) -> str:

@@ -156,6 +156,11 @@ class ChatRequest(_Lenient):
         return min((cap for cap in (self.max_tokens, self.max_completion_tokens) if cap is not None), default=None)
 
     @property
+    def wants_usage(self) -> bool:
+        """Whether a stream is to tell its usage."""
+        return self.stream_options is not None and bool(self.stream_options.include_usage)
+
+    @property
     def image_urls(self) -> list[str]:
         """Every image of every message, as it was given."""
         return [part.image_url.url for message in self.messages for part in message.parts if part.image_url is not None]

@@ -1,43 +1,98 @@
-"""A whole answer as the events of a stream, for callers that asked for one."""
+"""Server-sent events as the answer to a request: written as they come, never silent for long, broken off when nobody
+listens any more.
+"""
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
 
 import orjson
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
-_DONE = b"data: [DONE]\n\n"
+from sekha_llm_bridge.clock import Clock
+
+DONE = b"data: [DONE]\n\n"
+_PING = b": ping\n\n"
+_LONGEST_SILENCE_S = 5.0
+_HEADERS = {
+    "content-type": "text/event-stream; charset=utf-8",
+    "cache-control": "no-cache",
+    "x-accel-buffering": "no",  # nginx, and what has learnt it from nginx, would hold events back
+}
 
 
-def whole(answer: Mapping[str, Any], *, with_usage: bool) -> bytes:
-    """OpenAI's chunks of a finished answer: the content, the finish reasons with the receipt, the usage if asked
-    for, the end.
+def event(data: Mapping[str, object]) -> bytes:
+    """One event."""
+    return b"data: " + orjson.dumps(data) + b"\n\n"
+
+
+class NobodyListens(Exception):
+    """The other side has closed the connection."""
+
+
+class EventWriter:
+    """Sends events; the first one begins the answer, with status 200 and whatever `headers` holds by then."""
+
+    def __init__(self, send: Send, clock: Clock) -> None:
+        self.headers: dict[str, str] = {}
+        self.has_begun = False
+        self._send = send
+        self._clock = clock
+        self._turn = asyncio.Lock()
+        self._sent_at_s = clock.monotonic_s()
+
+    async def write(self, events: bytes, *, is_last: bool = False) -> None:
+        """Returns when they are on their way. Raises `NobodyListens`."""
+        async with self._turn:
+            try:
+                if not self.has_begun:
+                    self.has_begun = True
+                    await self._send({"type": "http.response.start", "status": 200, "headers": self._raw_headers()})
+                await self._send({"type": "http.response.body", "body": events, "more_body": not is_last})
+            except OSError as exc:
+                raise NobodyListens from exc
+            self._sent_at_s = self._clock.monotonic_s()
+
+    async def ping(self) -> None:
+        """Breaks every silence, also before the first event, so that nobody in between takes the connection for dead.
+        Ends by raising `NobodyListens`.
+        """
+        while True:
+            left_s = self._sent_at_s + _LONGEST_SILENCE_S - self._clock.monotonic_s()
+            if left_s > 0:
+                await self._clock.sleep(left_s)
+            else:
+                await self.write(_PING)
+
+    def _raw_headers(self) -> list[tuple[bytes, bytes]]:
+        return [(name.encode(), value.encode("latin-1")) for name, value in {**_HEADERS, **self.headers}.items()]
+
+
+class EventResponse(Response):
+    """An answer that `produce` writes. What that raises before the first event becomes an answer of its own, and after
+    it, it is for `produce` to tell. It is cancelled when nobody listens any more.
     """
-    return b"".join(_event(chunk) for chunk in _chunks(answer, with_usage=with_usage)) + _DONE
+
+    def __init__(self, produce: Callable[[EventWriter], Awaitable[None]], clock: Clock) -> None:
+        super().__init__()
+        self._produce = produce
+        self._clock = clock
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 — ASGI's signature
+        """ASGI."""
+        writer = EventWriter(send, self._clock)
+        producing = asyncio.ensure_future(self._produce(writer))
+        watching = [asyncio.ensure_future(writer.ping()), asyncio.ensure_future(_gone(receive))]
+        try:
+            await asyncio.wait({producing, *watching}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (producing, *watching):
+                task.cancel()
+            await asyncio.gather(producing, *watching, return_exceptions=True)
+        if not producing.cancelled():
+            producing.result()
 
 
-def _event(chunk: Mapping[str, Any]) -> bytes:
-    return b"data: " + orjson.dumps(chunk) + b"\n\n"
-
-
-def _chunks(answer: Mapping[str, Any], *, with_usage: bool) -> Iterator[dict[str, Any]]:
-    frame = {key: answer[key] for key in ("id", "created", "model", "system_fingerprint") if key in answer}
-    frame["object"] = "chat.completion.chunk"
-    choices = answer["choices"]
-    yield {**frame, "choices": [_first(choice) for choice in choices]}
-    ends = [{"index": c["index"], "delta": {}, "finish_reason": c["finish_reason"]} for c in choices]
-    if with_usage:
-        yield {**frame, "choices": ends}
-        yield {**frame, "choices": [], "usage": answer["usage"], "bridge": answer["bridge"]}
-    else:
-        yield {**frame, "choices": ends, "bridge": answer["bridge"]}
-
-
-def _first(choice: Mapping[str, Any]) -> dict[str, Any]:
-    first = {"index": choice["index"], "delta": _delta(choice["message"]), "finish_reason": None}
-    return {**first, "logprobs": choice["logprobs"]} if choice.get("logprobs") else first
-
-
-def _delta(message: Mapping[str, Any]) -> dict[str, Any]:
-    calls = message.get("tool_calls")
-    delta = {key: value for key, value in message.items() if key != "tool_calls"}
-    return {**delta, "tool_calls": [{"index": i, **call} for i, call in enumerate(calls)]} if calls else delta
+async def _gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

@@ -23,3 +23,7 @@ class Deadline:
     def remaining_s(self) -> float:
         """Seconds left; negative when it has passed."""
         return self.at_s - self.clock.monotonic_s()
+
+    def at_most(self, seconds: float) -> "Deadline":
+        """The same, or an earlier one in that many seconds."""
+        return Deadline(min(self.at_s, self.clock.monotonic_s() + seconds), self.clock)

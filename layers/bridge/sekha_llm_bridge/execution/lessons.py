@@ -1,4 +1,6 @@
-"""What the next requests should know of a failed attempt, and what an exception is that no adapter raises on purpose."""
+"""What the next requests should know of a failed attempt, and what an exception means that no adapter raises on
+purpose.
+"""
 
 import asyncio
 

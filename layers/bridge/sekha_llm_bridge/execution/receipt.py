@@ -70,11 +70,16 @@ class Receipt:
 
     def headers(self) -> dict[str, str]:
         """The same in short, as response headers."""
-        return {
-            "x-bridge-provider": self.provider_id,
-            "x-bridge-model": self.model_id.encode("ascii", "replace").decode(),
-            **bill_headers(len(self.attempts), self.cost),
-        }
+        return answer_headers(self.provider_id, self.model_id, len(self.attempts), self.cost)
+
+
+def answer_headers(provider_id: str, model_id: str, attempts: int, cost_usd: Decimal | None) -> dict[str, str]:
+    """Who answers, after how many attempts, and what it cost where that is known by now."""
+    return {
+        "x-bridge-provider": provider_id,
+        "x-bridge-model": model_id.encode("ascii", "replace").decode(),
+        **bill_headers(attempts, cost_usd),
+    }
 
 
 def bill_headers(attempts: int, cost_usd: Decimal | None) -> dict[str, str]:

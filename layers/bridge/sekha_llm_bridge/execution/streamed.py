@@ -30,7 +30,7 @@ class ChunkSource(Protocol):
         ...
 
     async def __anext__(self) -> ChatChunk:
-        """The next chunk. Raises StopAsyncIteration once the answer is whole, `ProviderError` where it never will be."""
+        """The next chunk. Raises StopAsyncIteration once the answer is whole, `ProviderError` if it will never be."""
         ...
 
     async def aclose(self) -> None:
