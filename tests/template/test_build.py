@@ -1,6 +1,7 @@
 """What `sam build` makes: complete, for Lambda's processor and Python, compiled, and small."""
 
 import json
+import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -203,6 +204,25 @@ def test_a_new_layer_publishes_every_function_and_the_same_one_none(sam_python: 
     assert len(first) == len(FUNCTIONS)
     assert again == first
     assert changed.isdisjoint(first)
+
+
+def test_api_gateway_invokes_the_streaming_function_by_lambdas_streaming_call_and_the_others_by_the_usual_one(
+    sam_python: Path,
+) -> None:
+    (api,) = (
+        one for one in transformed(sam_python, "code", "layer").values() if one["Type"] == "AWS::ApiGateway::RestApi"
+    )
+    for path, methods in api["Properties"]["Body"]["paths"].items():
+        for method in methods.values():
+            integration = method["x-amazon-apigateway-integration"]
+            streams = path.endswith("/chat/completions")
+            assert integration.get("responseTransferMode") == ("STREAM" if streams else None), path
+            assert ("response-streaming-invocations" in json.dumps(integration["uri"])) == streams, path
+
+
+def test_the_layer_brings_what_starts_a_streaming_function(arm64_build: Build) -> None:
+    start = arm64_build.layer("BridgeLayer") / "stream-responses"
+    assert os.access(start, os.X_OK)
 
 
 def test_every_function_gets_a_role_of_its_own(sam_python: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import operator
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ TEMPLATE = Template()
 FUNCTIONS = {function.name: function for function in TEMPLATE.functions}
 API_FUNCTIONS = [function for function in TEMPLATE.functions if function.events("Api")]
 API_EVENTS = [(Path(function.folder).name, event) for function in API_FUNCTIONS for event in function.events("Api")]
+STREAMING = [function for function in API_FUNCTIONS if function.name == "ChatCompletionsFunction"]
 RESPONSES: dict[str, dict[str, Any]] = TEMPLATE.resources["Api"]["Properties"]["GatewayResponses"]
 
 SNS = "arn:aws:sns:eu-west-1:123456789012:"
@@ -126,7 +128,26 @@ def test_it_is_told_what_it_needs_to_know(function: Function) -> None:
         "POWERTOOLS_SERVICE_NAME": {"Ref": "AWS::StackName"},
         "POWERTOOLS_METRICS_NAMESPACE": "SekhaLlmBridge",
         "POWERTOOLS_LOG_LEVEL": {"Ref": "LogLevel"},
+        **({"AWS_LAMBDA_EXEC_WRAPPER": "/opt/stream-responses"} if function in STREAMING else {}),
     }
+
+
+def test_chat_streams_for_as_long_as_lambda_and_api_gateway_let_it_and_nothing_else_does() -> None:
+    assert {event["Path"] for function in STREAMING for event in function.events("Api")} == {
+        "/v1/chat/completions",
+        "/api/v1/chat/completions",
+    }
+    for function in API_FUNCTIONS:
+        modes = {event.get("ResponseTransferMode") for event in function.events("Api")}
+        timeouts_ms = {event["TimeoutInMillis"] for event in function.events("Api")}
+        assert modes == {"RESPONSE_STREAM" if function in STREAMING else None}
+        assert timeouts_ms == {900_000 if function in STREAMING else 29_000}
+        assert function.properties["Timeout"] == (900 if function in STREAMING else 29)
+
+
+def test_what_starts_a_streaming_function_is_in_the_layer_and_can_be_executed() -> None:
+    start = ROOT / "layers" / "bridge" / "stream-responses"
+    assert os.access(start, os.X_OK)
 
 
 @each_function
