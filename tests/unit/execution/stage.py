@@ -8,10 +8,10 @@ from typing import Any
 
 from sekha_llm_bridge import errors
 from sekha_llm_bridge.config.models import CircuitBreakerConfig, ProviderConfig
-from sekha_llm_bridge.execution import Deadline, Executor, Outcome
+from sekha_llm_bridge.execution import Deadline, Executor, Outcome, Receipt, StreamedAnswer
 from sekha_llm_bridge.execution.deadline import MARGIN_S
 from sekha_llm_bridge.pricing import PriceBook, TokenCount
-from sekha_llm_bridge.providers import ChatAnswer, ProviderDirectory
+from sekha_llm_bridge.providers import ChatAnswer, ChatChunk, ProviderDirectory
 from sekha_llm_bridge.providers.base import Provider
 from sekha_llm_bridge.providers.http import JsonHttp
 from sekha_llm_bridge.resilience import Breakers, Cooldowns, ProviderStore
@@ -26,6 +26,70 @@ SMALL = RouteRequest(None, TokenCount(10, 10, 10))
 OK = ChatAnswer({}, Usage(1000, 500, cached_tokens=0))
 Happening = Exception | ChatAnswer | Callable[[Candidate], Any]
 """What one call does: raises, answers, or whatever the function does; one that is awaitable takes its time."""
+
+
+def token(text: str) -> ChatChunk:
+    """A chunk that brings the answer on."""
+    return ChatChunk({"choices": [{"delta": {"content": text}}]}, is_progress=True)
+
+
+IDLE = ChatChunk({"choices": []}, is_progress=False)
+END = ChatChunk({"choices": [{"delta": {}, "finish_reason": "stop"}]}, is_progress=True, is_end=True)
+BILL = ChatChunk({"choices": []}, is_progress=False, is_end=True, usage=Usage(1000, 500))
+
+
+class Script:
+    """A provider's stream: chunks, the seconds between them, and what it fails with; it ends where nothing is left.
+
+    Up to the first chunk that brings the answer on, `begin` has it happen.
+    """
+
+    def __init__(self, *steps: ChatChunk | float | Exception) -> None:
+        self._steps = list(steps)
+        self.usage: Usage | None = None
+        self.is_closed = False
+
+    async def begin(self) -> "Script":
+        try:
+            while not (chunk := await self.__anext__()).is_progress:
+                pass
+        except BaseException:
+            self.is_closed = True
+            raise
+        self._steps.insert(0, chunk)
+        return self
+
+    async def __anext__(self) -> ChatChunk:
+        while self._steps:
+            step = self._steps.pop(0)
+            if isinstance(step, Exception):
+                raise step
+            if isinstance(step, ChatChunk):
+                self.usage = step.usage or self.usage
+                return step
+            await asyncio.sleep(step)
+        raise StopAsyncIteration
+
+    async def aclose(self) -> None:
+        self.is_closed = True
+
+
+@dataclass
+class Story:
+    """What a caller saw of a streamed answer, and what is known of it in the end."""
+
+    texts: list[str] = field(default_factory=list)
+    error: errors.BridgeError | None = None
+    gone: errors.CallerGone | None = None
+    receipt: Receipt | None = None
+    took_s: float = 0.0
+
+    @property
+    def codes(self) -> list[object]:
+        """How each attempt ended."""
+        told = self.error or self.gone
+        public = [attempt.public() for attempt in self.receipt.attempts] if self.receipt else told and told.attempts
+        return [attempt["code"] for attempt in public or ()]
 
 
 class _Directory(ProviderDirectory):
@@ -88,22 +152,76 @@ class Stage:
     def perform(
         self, *, remaining_s: float = 100, auto_fallback: bool = True, allow_fallback: bool = True
     ) -> Outcome[ChatAnswer]:
-        directory = _Directory(self.settings.providers, JsonHttp(self.clock), self.clock, self._reload)
-        directory.takes_s = self.reload_s
-        executor = Executor(
-            directory,
-            self.clock,
-            cooldowns=self.cooldowns,
-            auto_fallback=auto_fallback,
-            jitter=lambda: 0.5,
-        )
-        deadline = Deadline.after(remaining_s + MARGIN_S, self.clock)
+        executor, deadline = self._executor(auto_fallback), Deadline.after(remaining_s + MARGIN_S, self.clock)
 
         async def perform() -> Outcome[ChatAnswer]:
             watch = await self.breakers.watch()
             return await executor.perform(self.plan(), self._call, deadline, watch, allow_fallback=allow_fallback)
 
         return run(perform(), self.clock)
+
+    def read(
+        self,
+        *,
+        remaining_s: float = 100,
+        leaves_after_s: float | None = None,
+        reading: Callable[[ChatChunk], Awaitable[None]] | None = None,
+    ) -> Story:
+        """One request whose answer comes in chunks; `reading` is what the caller does with each."""
+        return run(self.story(remaining_s=remaining_s, leaves_after_s=leaves_after_s, reading=reading), self.clock)
+
+    async def story(
+        self,
+        *,
+        remaining_s: float = 100,
+        leaves_after_s: float | None = None,
+        reading: Callable[[ChatChunk], Awaitable[None]] | None = None,
+    ) -> Story:
+        """The same within a loop that runs already."""
+        deadline, story = Deadline.after(remaining_s + MARGIN_S, self.clock), Story()
+        started_s = self.clock.monotonic_s()
+        watch = await self.breakers.watch()
+        answer = self._executor(auto_fallback=True).stream(self.plan(), self._open, deadline, watch)
+        try:
+            async with asyncio.timeout(leaves_after_s):
+                await self._read(answer, story, reading)
+        except TimeoutError:
+            story.gone = await answer.abandon()
+        except errors.BridgeError as exc:
+            story.error = exc
+        assert await answer.abandon() is None, "what is over cannot be abandoned"
+        story.took_s = self.clock.monotonic_s() - started_s
+        return story
+
+    async def _read(
+        self, answer: StreamedAnswer["Script"], story: Story, reading: Callable[[ChatChunk], Awaitable[None]] | None
+    ) -> None:
+        await answer.begin()
+        async for chunk in answer:
+            story.texts += [choice["delta"].get("content", "") for choice in chunk.body["choices"]]
+            if reading is not None:
+                await reading(chunk)
+        story.receipt = answer.receipt
+
+    async def _open(self, _provider: Provider, candidate: Candidate, timeout_s: float) -> "Script":
+        self.called.append(candidate.entry.provider.id)
+        self.allowed_s.append(timeout_s)
+        outcome = self.outcomes[int(candidate.entry.provider.id[1:])].pop(0)
+        if isinstance(outcome, Exception):
+            raise outcome
+        assert isinstance(outcome, Script)
+        return await outcome.begin()
+
+    def _executor(self, auto_fallback: bool) -> Executor:  # noqa: FBT001 — it is what the executor is made with
+        directory = _Directory(self.settings.providers, JsonHttp(self.clock), self.clock, self._reload)
+        directory.takes_s = self.reload_s
+        return Executor(
+            directory,
+            self.clock,
+            cooldowns=self.cooldowns,
+            auto_fallback=auto_fallback,
+            jitter=lambda: 0.5,
+        )
 
     def _reload(self, provider_id: str) -> ProviderConfig:
         if self.reload_fails:

@@ -84,12 +84,16 @@ class StreamedAnswer(Generic[S]):
 
         A probe is over with it: the provider answers, and nobody is kept from it for as long as the rest may take.
         """
-        with self._run.telling():
-            self._served = await self._descend()
-            self._permit = self._served.permit
-            if self._permit.is_probe:
-                self._permit = None
-                await self._watch.report(self._served.permit, Verdict.SUCCESS)
+        try:
+            with self._run.telling():
+                self._served = await self._descend()
+        except BridgeError:
+            self._is_over = True
+            raise
+        self._permit = self._served.permit
+        if self._permit.is_probe:
+            self._permit = None
+            await self._watch.report(self._served.permit, Verdict.SUCCESS)
 
     @property
     def source(self) -> S:
