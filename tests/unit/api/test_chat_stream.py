@@ -1,0 +1,308 @@
+"""Streamed chat completions, through the function's own handler, against a provider over HTTP. Nothing is streamed around
+the handler here, so the text is seen whole; how it comes is for the local stack's tests.
+"""
+
+import json
+from dataclasses import dataclass
+from io import StringIO
+from typing import Any
+
+import pytest
+
+from tests.fakes.functions import Answer, Function
+from tests.fakes.provider import FakeProvider, Reply, Stream, chat_events, chunk, ndjson, ollama_chat, sse
+from tests.fakes.settings import chat_model, provider
+from tests.unit.api.conversation import HI, PATH, error, function
+
+SECRET = "sk-very-secret"
+PROMPT = "the secret prompt about the yellow submarine"
+ONE, TWO = chunk({"role": "assistant", "content": "one"}), chunk({"content": " two"})
+STOP = chunk({}, finish="stop")
+DONE = b"data: [DONE]\n\n"
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a stream told: its chunks, its error, and whether it said that it was complete."""
+
+    chunks: list[dict[str, Any]]
+    error: dict[str, Any] | None
+    is_done: bool
+    headers: dict[str, str]
+
+    @property
+    def text(self) -> str:
+        deltas = [choice["delta"] for chunk in self.chunks for choice in chunk["choices"]]
+        return "".join(delta.get("content") or "" for delta in deltas)
+
+    @property
+    def last(self) -> dict[str, Any]:
+        return self.chunks[-1]
+
+
+def told(answer: Answer) -> Told:
+    """Checks that it is events and nothing else."""
+    assert (answer.status, answer.headers["content-type"]) == (200, "text/event-stream; charset=utf-8"), answer.text
+    assert answer.text.endswith("\n\n")
+    data = []
+    for event in answer.text[:-2].split("\n\n"):
+        assert event.startswith("data: "), event
+        data.append(event.removeprefix("data: "))
+    is_done = data[-1] == "[DONE]"
+    found = [json.loads(text) for text in (data[:-1] if is_done else data)]
+    broken = found.pop()["error"] if "error" in found[-1] else None
+    assert not (broken and is_done)
+    assert not any("error" in one for one in found)
+    return Told(found, broken, is_done, answer.headers)
+
+
+def ask(chat: Function, *, messages: Any = HI, **fields: Any) -> Told:
+    return told(chat("POST", PATH, {"messages": messages, "stream": True, **fields}, remaining_ms=900_000))
+
+
+def streams(fake: FakeProvider, *parts: bytes, ending: Any = "whole") -> None:
+    fake.script(PATH, Reply(stream=Stream(parts, ending=ending)))
+
+
+@pytest.mark.parametrize("model", ["gpt", "llama"])
+def test_the_chunks_are_openais_and_say_together_what_the_answer_at_once_says(chat: Function, model: str) -> None:
+    at_once = chat("POST", PATH, {"messages": HI, "model": model}).json()
+    stream = ask(chat, model=model)
+    assert stream.is_done
+    assert stream.text == at_once["choices"][0]["message"]["content"]
+    assert {one["object"] for one in stream.chunks} == {"chat.completion.chunk"}
+    assert {one["model"] for one in stream.chunks} == {model}
+    assert len({(one["id"], one["created"]) for one in stream.chunks}) == 1
+    assert stream.chunks[0]["choices"][0]["delta"]["role"] == "assistant"
+    finishes = [one["choices"][0]["finish_reason"] for one in stream.chunks]
+    assert finishes == [None] * (len(finishes) - 1) + ["stop"]
+
+
+def test_the_last_chunk_carries_the_receipt_and_no_other_does(chat: Function) -> None:
+    stream = ask(chat)
+    receipt = stream.last["bridge"]
+    assert (receipt["provider_id"], receipt["cost"]) == ("first", 0.000025)
+    assert [attempt["code"] for attempt in receipt["attempts"]] == ["ok"]
+    assert not any("bridge" in one or "usage" in one for one in stream.chunks[:-1])
+
+
+def test_a_usage_that_is_asked_for_is_the_last_chunk_and_null_in_the_others(chat: Function) -> None:
+    stream = ask(chat, stream_options={"include_usage": True})
+    assert stream.last["choices"] == []
+    assert stream.last["usage"]["total_tokens"] == 18
+    assert stream.last["usage"]["prompt_tokens_details"] == {"cached_tokens": 2}
+    assert stream.last["bridge"]["cost"] == 0.000025
+    assert [one["usage"] for one in stream.chunks[:-1]] == [None] * (len(stream.chunks) - 1)
+
+
+def test_the_usage_is_always_asked_of_the_provider_and_told_only_to_who_wants_it(
+    chat: Function, fake: FakeProvider
+) -> None:
+    stream = ask(chat, stream_options={"include_obfuscation": False})
+    assert fake.calls(PATH)[0].body["stream_options"] == {"include_usage": True, "include_obfuscation": False}
+    assert all("usage" not in one and one["choices"] for one in stream.chunks)
+
+
+def test_the_headers_say_who_answers_before_the_answer_has_come(chat: Function) -> None:
+    headers = ask(chat).headers
+    assert (headers["x-bridge-provider"], headers["x-bridge-model"]) == ("first", "gpt")
+    assert headers["x-bridge-attempts"] == "1"
+    assert headers["x-request-id"] == "gateway-request"
+    assert headers["cache-control"] == "no-cache"
+    assert "x-bridge-cost-usd" not in headers
+
+
+def test_a_provider_that_fails_before_its_first_token_is_followed_by_the_next_unseen(
+    chat: Function, fake: FakeProvider
+) -> None:
+    streams(fake, chunk({"role": "assistant", "content": ""}), ending="reset")
+    stream = ask(chat)
+    assert (stream.text, stream.is_done) == ("Hello from the second.", True)
+    assert stream.headers["x-bridge-attempts"] == "2"
+    assert [attempt["code"] for attempt in stream.last["bridge"]["attempts"]] == ["connection_lost", "ok"]
+    assert {one["model"] for one in stream.chunks} == {"llama"}
+
+
+def test_where_nobody_begins_the_answer_is_an_error_with_its_own_status(
+    chat: Function, fake: FakeProvider, second: FakeProvider
+) -> None:
+    fake.always(PATH, Reply(500, {}))
+    second.always("/api/chat", Reply(stream=Stream([], ending="closed")))
+    answer = chat("POST", PATH, {"messages": HI, "stream": True})
+    assert (answer.status, error(answer)["code"]) == (502, "all_providers_failed")
+    assert [attempt["code"] for attempt in error(answer)["attempts"]] == ["provider_server_error", "connection_lost"]
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.headers["x-should-retry"] == "false"
+
+
+def test_a_request_that_nobody_may_serve_is_refused_before_anything_is_streamed(chat: Function) -> None:
+    answer = chat("POST", PATH, {"messages": HI, "stream": True, "model": "gpt", "max_cost": 0})
+    assert (answer.status, error(answer)["code"]) == (402, "cost_limit_exceeded")
+
+
+CUTS = {
+    "closed": ((ONE, TWO), "closed", "connection_lost"),
+    "reset": ((ONE, TWO), "reset", "connection_lost"),
+    "ended as if it were whole": ((ONE, TWO), "whole", "malformed_answer"),
+    "said to be done": ((ONE, TWO, DONE), "whole", "malformed_answer"),
+    "cut within an event": ((ONE, TWO, STOP[:-9]), "closed", "connection_lost"),
+    "cut within an event that ended cleanly": ((ONE, TWO, STOP[:-9]), "whole", "malformed_answer"),
+    "not JSON": ((ONE, TWO, b"data: {\n\n"), "whole", "malformed_answer"),
+    "no object": ((ONE, TWO, b"data: 7\n\n"), "whole", "malformed_answer"),
+    "an error": (
+        (ONE, TWO, sse({"error": {"message": PROMPT, "code": "server_error"}})),
+        "whole",
+        "provider_server_error",
+    ),
+    "a rate limit": ((ONE, TWO, sse({"error": {"message": PROMPT, "code": 429}})), "whole", "rate_limited"),
+    "OpenRouter's way": ((ONE, TWO, chunk({}, finish="error")), "whole", "malformed_answer"),
+}
+
+
+@pytest.mark.parametrize(("parts", "ending", "code"), CUTS.values(), ids=CUTS)
+def test_an_answer_that_broke_off_ends_with_an_error_and_never_looks_complete(
+    chat: Function,
+    fake: FakeProvider,
+    log: StringIO,
+    capsys: pytest.CaptureFixture[str],
+    parts: Any,
+    ending: Any,
+    code: str,
+) -> None:
+    streams(fake, *parts, ending=ending)
+    stream = ask(chat)
+    assert (stream.text, stream.is_done) == ("one two", False)
+    assert stream.error is not None
+    assert (stream.error["code"], stream.error["type"]) == ("answer_broken", "provider_error")
+    assert stream.error["request_id"] == "gateway-request"
+    assert [attempt["code"] for attempt in stream.error["attempts"]] == [code]
+    assert stream.error["cost"] is None
+    assert stream.error["cost_bound"] > 0
+    assert not any("bridge" in one for one in stream.chunks)
+    (line,) = [json.loads(line) for line in log.getvalue().splitlines() if '"request"' in line]
+    assert (line["level"], line["status"], line["error"]) == ("WARNING", 200, "answer_broken")
+    assert line["attempts"] == [f"first: {code}"]
+    counted = [json.loads(line) for line in capsys.readouterr().out.splitlines() if "BrokenAnswers" in line]
+    assert [(one["provider"], one["code"]) for one in counted] == [("first", code)]
+    assert PROMPT not in log.getvalue() + json.dumps(stream.error)
+
+
+def test_ollama_that_fails_in_midstream_is_told_like_everyone_else(chat: Function, second: FakeProvider) -> None:
+    pieces = [ndjson({"message": {"role": "assistant", "content": "one"}, "done": False}), ndjson({"error": PROMPT})]
+    second.script("/api/chat", Reply(stream=Stream(pieces, content_type="application/x-ndjson")))
+    stream = ask(chat, model="llama")
+    assert (stream.text, stream.is_done) == ("one", False)
+    assert stream.error is not None
+    assert [attempt["code"] for attempt in stream.error["attempts"]] == ["provider_server_error"]
+    assert PROMPT not in json.dumps(stream.error)
+
+
+def test_a_content_filter_in_midstream_is_told_as_what_it_is(chat: Function, fake: FakeProvider) -> None:
+    streams(fake, ONE, sse({"error": {"code": "content_filter", "message": "filtered", "status": 400}}))
+    stream = ask(chat)
+    assert stream.error is not None
+    assert stream.is_done is False
+
+
+def test_a_provider_that_does_not_count_is_counted_here_and_that_is_said(chat: Function, fake: FakeProvider) -> None:
+    streams(fake, *chat_events("one two three four five", usage=False))
+    stream = ask(chat, stream_options={"include_usage": True})
+    assert stream.is_done
+    usage = stream.last["usage"]
+    assert usage["estimated"] is True
+    assert usage["completion_tokens"] == 5
+    assert usage["total_tokens"] == usage["prompt_tokens"] + 5
+    assert any("estimates" in note for note in stream.last["bridge"]["notes"])
+    assert stream.last["bridge"]["cost"] > 0
+
+
+def test_an_answer_that_ended_and_then_broke_off_is_whole_with_an_estimated_usage(
+    chat: Function, fake: FakeProvider
+) -> None:
+    streams(fake, ONE, TWO, STOP, ending="reset")
+    stream = ask(chat, stream_options={"include_usage": True})
+    assert (stream.text, stream.is_done, stream.last["usage"]["estimated"]) == ("one two", True, True)
+
+
+def test_parts_of_tool_calls_go_through_as_they_are(chat: Function, fake: FakeProvider) -> None:
+    first = {"index": 0, "id": "call_1", "type": "function", "function": {"name": "weather", "arguments": ""}}
+    rest = [{"index": 0, "function": {"arguments": part}} for part in ('{"city"', ': "Oslo"}')]
+    deltas: list[dict[str, Any]] = [
+        {"role": "assistant", "content": None, "tool_calls": [first]},
+        *({"tool_calls": [one]} for one in rest),
+    ]
+    streams(fake, *(chunk(delta) for delta in deltas), chunk({}, finish="tool_calls"), DONE)
+    stream = ask(chat, tools=[{"type": "function", "function": {"name": "weather"}}])
+    assert [one["choices"][0]["delta"] for one in stream.chunks] == [*deltas, {}]
+    assert stream.last["choices"][0]["finish_reason"] == "tool_calls"
+
+
+def test_ollamas_tool_calls_become_openais(chat: Function, second: FakeProvider) -> None:
+    calls = [{"function": {"name": "weather", "arguments": {"city": city}}} for city in ("Oslo", "Rome")]
+    pieces = [
+        ndjson({"message": {"role": "assistant", "content": "", "tool_calls": [call]}, "done": False}) for call in calls
+    ]
+    second.script(
+        "/api/chat", Reply(stream=Stream([*pieces, ndjson(ollama_chat(""))], content_type="application/x-ndjson"))
+    )
+    stream = ask(chat, model="llama", tools=[{"type": "function", "function": {"name": "weather"}}])
+    parts = [call for one in stream.chunks for call in one["choices"][0]["delta"].get("tool_calls", ())]
+    assert [(part["index"], json.loads(part["function"]["arguments"])["city"]) for part in parts] == [
+        (0, "Oslo"),
+        (1, "Rome"),
+    ]
+    assert len({part["id"] for part in parts}) == 2
+    assert stream.last["choices"][0]["finish_reason"] == "tool_calls"
+
+
+def test_of_several_answers_each_has_to_end(chat: Function, fake: FakeProvider) -> None:
+    both = [chunk({"content": f"answer {i}"}, index=i) for i in (0, 1)]
+    ends = [chunk({}, finish="stop", index=i) for i in (0, 1)]
+    streams(fake, *both, *ends, DONE)
+    stream = ask(chat, n=2)
+    assert [one["choices"][0]["index"] for one in stream.chunks] == [0, 1, 0, 1]
+    assert stream.is_done
+    streams(fake, *both, ends[0], DONE)
+    assert ask(chat, n=2).is_done is False
+
+
+def test_what_a_vendor_tells_without_choices_goes_with_the_next_chunk(chat: Function, fake: FakeProvider) -> None:
+    streams(fake, sse({"choices": [], "prompt_filter_results": [{"prompt_index": 0}]}), ONE, TWO, STOP, DONE)
+    stream = ask(chat)
+    assert stream.chunks[0]["prompt_filter_results"] == [{"prompt_index": 0}]
+    assert all(one["choices"] for one in stream.chunks)
+
+
+def test_under_a_cost_limit_a_stream_is_told_where_to_stop(fake: FakeProvider) -> None:
+    chat = function(provider("first", chat_model("gpt"), base_url=f"{fake.url}/v1"))
+    ask(chat, max_cost=0.001)
+    sent = fake.calls(PATH)[0].body
+    assert 0 < sent["max_tokens"] < 500
+
+
+def test_the_bridges_own_fields_are_not_sent_on(chat: Function, fake: FakeProvider) -> None:
+    ask(chat, max_cost=1.0, preferred_model="gpt", task="chat_small", allow_fallback=True, require_vision=False)
+    sent = fake.calls(PATH)[0].body
+    assert sent["stream"] is True
+    assert not sent.keys() & {"max_cost", "preferred_model", "task", "allow_fallback", "require_vision"}
+
+
+def test_neither_prompt_nor_key_is_logged_or_told_however_it_ends(fake: FakeProvider, log: StringIO) -> None:
+    tolerant = {"circuit_breaker": {"failure_threshold": 100}}
+    first = provider("first", chat_model("gpt"), base_url=f"{fake.url}/v1", api_key=SECRET)
+    chat = function(first, routing=tolerant)
+    told_all = ""
+    messages = [{"role": "user", "content": PROMPT}]
+    for parts, ending, _ in CUTS.values():
+        streams(fake, *parts, ending=ending)
+        told_all += json.dumps(ask(chat, messages=messages).error)
+    assert "answer_broken" in log.getvalue()
+    for secret in (SECRET, PROMPT):
+        assert secret not in log.getvalue() + told_all
+
+
+def test_an_answer_longer_than_memory_should_hold_is_counted_as_it_goes(chat: Function, fake: FakeProvider) -> None:
+    word = " word" * 2000
+    streams(fake, *[chunk({"content": word})] * 20, STOP, DONE)
+    stream = ask(chat, stream_options={"include_usage": True})
+    assert stream.last["usage"]["completion_tokens"] == 20 * 2000
