@@ -19,7 +19,8 @@ from local_stack.processes import Processes
 
 MAX_INSTANCES = 10
 THROTTLE_AFTER_S = 20.0
-# An instance that has answered asks for more within a millisecond; it is worth waiting for before another is started.
+# An instance that has given all of its answer asks for more within a millisecond; it is worth waiting for before
+# another is started.
 _ABOUT_TO_BE_FREE_S = 0.25
 _IDLE_LIMIT_S = 300.0
 
@@ -66,8 +67,8 @@ class FunctionPool:
     async def invoke(self, event: bytes, *, trace_id: str = "", request_id: str | None = None) -> Answer:
         """Returns the answer to `event` as soon as it begins.
 
-        Raises FunctionFault, EventTooLargeError or ThrottledError. The invocation runs on when the caller stops
-        waiting.
+        Raises FunctionFault, EventTooLargeError or ThrottledError. When the caller stops waiting (it is cancelled) the
+        invocation runs on, but of what it then streams nothing is read.
         """
         if len(event) > MAX_EVENT_BYTES:
             raise EventTooLargeError
@@ -75,7 +76,11 @@ class FunctionPool:
         instance = await self._acquire()
         self._busy[instance] = invocation
         self._in_background(self._serve(instance, invocation))
-        return await asyncio.shield(invocation.begun)
+        try:
+            return await asyncio.shield(invocation.begun)
+        except asyncio.CancelledError:
+            invocation.abandon()
+            raise
 
     async def close(self) -> None:
         """Ends every instance."""
@@ -112,6 +117,14 @@ class FunctionPool:
         waiter: asyncio.Future[Instance] = asyncio.get_running_loop().create_future()
         self._waiters.append(waiter)
         self._start_more()
+        try:
+            return await self._waited_for(waiter)
+        except asyncio.CancelledError:
+            if not waiter.cancel() and not waiter.exception():
+                self._release(waiter.result())
+            raise
+
+    async def _waited_for(self, waiter: asyncio.Future[Instance]) -> Instance:
         while not waiter.done():
             await asyncio.wait({waiter}, timeout=self._throttle_after_s)
             if not waiter.done() and not self._starting:
@@ -142,7 +155,7 @@ class FunctionPool:
 
     def _start_more(self) -> None:
         """Starts instances for those that wait, but not for whom a busy one is about to be free."""
-        nearly_free = sum(invocation.begun.done() for invocation in self._busy.values())
+        nearly_free = sum(invocation.answered for invocation in self._busy.values())
         if nearly_free and self._waiters:
             asyncio.get_running_loop().call_later(_ABOUT_TO_BE_FREE_S, self._start, 0)
         self._start(nearly_free)

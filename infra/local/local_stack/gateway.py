@@ -6,18 +6,22 @@ import secrets
 import time
 import uuid
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Protocol
 
 from local_stack.gateway_responses import Case, gateway_response
-from local_stack.http_server import BodyTooLargeError, Request, Response
+from local_stack.http_server import BodyTooLargeError, Request, Response, Streamed
 from local_stack.invocation import Answer, EventTooLargeError, FunctionFault, ThrottledError
 from local_stack.proxy_answer import MalformedAnswerError, to_response
 from local_stack.proxy_event import HttpRequest, Ids, to_event
+from local_stack.proxy_stream import Opening, cut_short, opening, payload
 from local_stack.routes import Match, RoutingTable
 from local_stack.template import Api, Route
 
 MAX_BODY_BYTES = 10 * 1024 * 1024
+# Of a Regional API.
+STREAM_IDLE_LIMIT_S = 300.0
 
 logger = logging.getLogger(__name__)
 
@@ -40,11 +44,13 @@ class Gateway:
         functions: Mapping[str, Invocable],
         *,
         now: Callable[[], float] = time.time,
+        stream_idle_limit_s: float = STREAM_IDLE_LIMIT_S,
     ) -> None:
         self._api = api
         self._table = RoutingTable(routes)
         self._functions = functions
         self._now = now
+        self._stream_idle_limit_s = stream_idle_limit_s
 
     async def handle(self, request: Request) -> Response:
         """Answers one request; every answer carries the request's ids."""
@@ -53,7 +59,7 @@ class Gateway:
         own = (("x-amzn-RequestId", ids.request), ("x-amz-apigw-id", ids.extended), ("X-Amzn-Trace-Id", ids.trace))
         given = {name.lower() for name, _ in response.headers}
         headers = [*response.headers, *(pair for pair in own if pair[0].lower() not in given)]
-        return Response(response.status, headers, response.body)
+        return replace(response, headers=headers)
 
     async def _respond(self, request: Request, ids: Ids) -> Response:
         path, _, query = _path_and_query(request.target)
@@ -78,8 +84,9 @@ class Gateway:
             now=datetime.fromtimestamp(self._now(), UTC),
         )
         try:
-            answer = await self._answer(route, event, ids)
-            return to_response(answer, accept=read.header("accept"), binary_media_types=api.binary_media_types)
+            if route.streamed:
+                return await self._stream(request, route, event, ids)
+            return await self._buffer(read, route, event, ids)
         except TimeoutError:
             return self._own(Case.TIMED_OUT, request, ids, match)
         except EventTooLargeError:
@@ -88,16 +95,33 @@ class Gateway:
             return self._own(Case.THROTTLED, request, ids, match)
         except (FunctionFault, MalformedAnswerError) as fault:
             logger.warning("%s %s (request %s): %s: %s", read.method, read.path, ids.request, route.function, fault)
-            return self._own(Case.FUNCTION_FAILED, request, ids, match)
+            malformed_stream = route.streamed and isinstance(fault, MalformedAnswerError)
+            case = Case.MALFORMED_STREAM if malformed_stream else Case.FUNCTION_FAILED
+            return self._own(case, request, ids, match)
 
-    async def _answer(self, route: Route, event: bytes, ids: Ids) -> bytes:
-        """The function's whole answer. Raises TimeoutError when the integration's time is up; the function runs on."""
+    async def _buffer(self, read: HttpRequest, route: Route, event: bytes, ids: Ids) -> Response:
+        """The response once all of the answer is there. Raises TimeoutError; the function runs on."""
         invocation = asyncio.create_task(_whole(self._functions[route.function], event, ids.trace))
         done, _ = await asyncio.wait({invocation}, timeout=route.timeout_s)
         if not done:
             invocation.add_done_callback(lambda task: task.cancelled() or task.exception())
             raise TimeoutError
-        return invocation.result()
+        answer = invocation.result()
+        without_payload = cut_short(answer)
+        if without_payload:
+            logger.warning("%s %s: %s streams, but this route does not", read.method, read.path, route.function)
+            return without_payload
+        return to_response(answer, accept=read.header("accept"), binary_media_types=self._api.binary_media_types)
+
+    async def _stream(self, request: Request, route: Route, event: bytes, ids: Ids) -> Response:
+        """The response as soon as it begins. Raises TimeoutError, and ConnectionError when the client goes away."""
+        until = asyncio.get_running_loop().time() + route.timeout_s
+        function = self._functions[route.function]
+        begun, answer = await request.while_connected(_begin(function, event, ids.trace), timeout_s=route.timeout_s)
+        body = Streamed(
+            payload(begun.payload, answer.body), answer.body.abandon, idle_s=self._stream_idle_limit_s, until=until
+        )
+        return Response(begun.status, begun.headers, body)
 
     def _preflight(self, request: Request, path: str) -> Response | None:
         """The answer to a browser's OPTIONS, when the API has CORS and the path exists."""
@@ -122,6 +146,16 @@ class Gateway:
 
 async def _whole(function: Invocable, event: bytes, trace_id: str) -> bytes:
     return await (await function.invoke(event, trace_id=trace_id)).read()
+
+
+async def _begin(function: Invocable, event: bytes, trace_id: str) -> tuple[Opening, Answer]:
+    """Invokes `function` and reads the beginning of its answer; what fails, or is cancelled, is read no further."""
+    answer = await function.invoke(event, trace_id=trace_id)
+    try:
+        return await opening(answer.body), answer
+    except BaseException:
+        answer.body.abandon()
+        raise
 
 
 def _path_and_query(target: str) -> tuple[str, str, str]:

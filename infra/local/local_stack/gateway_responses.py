@@ -39,6 +39,8 @@ class Case(Enum):
     # A function that fails is no "integration failure" to API Gateway, which keeps that word for endpoints it cannot
     # reach.
     FUNCTION_FAILED = _Default("DEFAULT_5XX", 502, "Internal server error", "InternalServerErrorException")
+    # Of a stream that does not begin as it must, the documentation says "a 500 error response".
+    MALFORMED_STREAM = _Default("DEFAULT_5XX", 500, "Internal server error", "InternalServerErrorException")
     UNREACHABLE = _Default("INTEGRATION_FAILURE", 504, "Internal server error", "IntegrationFailureException")
 
 

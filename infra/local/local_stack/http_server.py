@@ -1,7 +1,8 @@
 """A small HTTP/1.1 server on asyncio and h11: the gateway and every Runtime API stand on it.
 
 It keeps what a gateway needs and most servers hide: header names as the client wrote them, the path as it was sent,
-trailers of a chunked request, and a body that is read while it arrives.
+trailers of a chunked request, and a body that is read while it arrives. A body that is sent as it comes can end in two
+ways: whole, or broken off together with its connection, so that no client takes a part for the whole.
 """
 
 import asyncio
@@ -9,12 +10,17 @@ import contextlib
 import http.client
 import logging
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+import struct
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
+from typing import TypeVar
 
 import h11
 
+from local_stack.racing import until_lost
+
+T = TypeVar("T")
 Headers = Sequence[tuple[str, str]]
 
 CHUNK_BYTES = 64 * 1024
@@ -31,18 +37,25 @@ class BodyTooLargeError(Exception):
     """A body is longer than its reader takes."""
 
 
+class BrokenOffError(Exception):
+    """A body could not be sent to its end."""
+
+
 class Body:
     """The body of one request, read once; `trailers` are known when it has ended."""
 
     def __init__(self, wire: "_Wire") -> None:
-        self._wire = wire
+        self.wire = wire
         self._ended = False
         self.trailers: Headers = ()
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        """Yields the body as it arrives."""
+        """Yields the body as it arrives. Raises ConnectionResetError when it breaks off, or is no HTTP any more."""
         while not self._ended:
-            event = await self._wire.next_event()
+            try:
+                event = await self.wire.next_event()
+            except h11.RemoteProtocolError as fault:
+                raise ConnectionResetError(str(fault)) from fault
             if isinstance(event, h11.Data):
                 yield bytes(event.data)
             elif isinstance(event, h11.EndOfMessage):
@@ -85,14 +98,40 @@ class Request:
         """The first value of header `name`, whatever its case."""
         return next((value for key, value in self.headers if key.lower() == name), default)
 
+    async def while_connected(self, work: Coroutine[object, object, T], *, timeout_s: float | None = None) -> T:
+        """Returns what `work` returns; to be called once the body has been read.
+
+        When the client goes away before that, `work` is cancelled and ConnectionResetError raised; TimeoutError after
+        `timeout_s`.
+        """
+        return await until_lost(work, self.body.wire.gone(), timeout_s=timeout_s)
+
+
+def _nothing() -> None:
+    """Where there is nothing to close."""
+
+
+@dataclass(frozen=True, slots=True)
+class Streamed:
+    """A body that is sent as it comes, and broken off when `chunks` raises.
+
+    It is also broken off when nothing was sent for `idle_s`, and at `until` (a time of the event loop). `close` is
+    called in any case: when all was sent, when it was broken off, and when nobody wants it.
+    """
+
+    chunks: AsyncIterator[bytes]
+    close: Callable[[], None] = _nothing
+    idle_s: float | None = None
+    until: float | None = None
+
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """One answer; a body of chunks is sent chunked, as it comes."""
+    """One answer. A streamed body is sent chunked, unless a header tells its length."""
 
     status: int
     headers: Headers = ()
-    body: bytes | AsyncIterator[bytes] = b""
+    body: bytes | Streamed = b""
 
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -146,8 +185,15 @@ class HttpServer:
             head.method.decode(), head.target.decode("latin-1"), _text(head.headers.raw_items()), wire.client, body
         )
         response = await self._answer(request)
-        await body.drain()
-        await wire.send(response, to_head=request.method == "HEAD")
+        try:
+            await body.drain()
+            await wire.send(response, to_head=request.method == "HEAD")
+        except BrokenOffError as broken:
+            logger.warning("%s %s was broken off: %s", request.method, request.target.partition("?")[0], broken)
+            return False
+        finally:
+            if isinstance(response.body, Streamed):
+                response.body.close()
         return wire.next_cycle()
 
     async def _answer(self, request: Request) -> Response:
@@ -168,6 +214,9 @@ class _Wire:
         self._writer = writer
         self._state = h11.Connection(h11.SERVER, max_incomplete_event_size=CHUNK_BYTES)
         peer = writer.get_extra_info("peername")
+        # Asyncio does it only for sockets that were made with the protocol's number; without it, a small chunk would
+        # wait for the acknowledgement of the one before.
+        writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.client = str(peer[0]) if peer else ""
 
     def close(self) -> None:
@@ -183,22 +232,62 @@ class _Wire:
                 await self._write(h11.InformationalResponse(status_code=100, headers=[]))
             self._state.receive_data(await self._reader.read(CHUNK_BYTES))
 
+    async def gone(self) -> None:
+        """Returns when the client has closed the connection, or its half of it.
+
+        To be awaited only between the end of a request's body and that of its answer. Of what a client sends ahead in
+        that time (the next request) some is kept, and then the connection is no longer listened to.
+        """
+        while len(self._state.trailing_data[0]) <= CHUNK_BYTES:
+            received = await self._reader.read(CHUNK_BYTES)
+            if not received:
+                return
+            self._state.receive_data(received)
+        await asyncio.Event().wait()
+
     async def send(self, response: Response, *, to_head: bool = False) -> None:
+        """Sends `response`. Raises BrokenOffError, or ConnectionError when the client has gone away."""
+        body = b"" if to_head or response.status in _WITHOUT_BODY else response.body
         headers = [(name.encode("latin-1"), value.encode("latin-1", "replace")) for name, value in response.headers]
-        whole = response.body if isinstance(response.body, bytes) else None
-        if response.status in _WITHOUT_BODY:
-            whole = b""
-        elif whole is not None:
-            headers.append((b"content-length", str(len(whole)).encode()))
+        if isinstance(response.body, bytes) and response.status not in _WITHOUT_BODY:
+            headers.append((b"content-length", str(len(response.body)).encode()))
         reason = http.client.responses.get(response.status, "").encode()
         begin = self._state.send(h11.Response(status_code=response.status, headers=headers, reason=reason)) or b""
-        if whole is not None and not to_head:
-            begin += self._state.send(h11.Data(data=whole)) or b""
-        self._writer.write(begin)
-        if whole is None and not to_head:
-            async for chunk in _chunks(response.body):
+        if isinstance(body, Streamed):
+            self._writer.write(begin)
+            await self._send_streamed(body)
+        else:
+            self._writer.write(begin + (self._state.send(h11.Data(data=body)) or b""))
+            await self._write(h11.EndOfMessage())
+
+    async def _send_streamed(self, body: Streamed) -> None:
+        try:
+            await until_lost(self._send_chunks(body), self.gone())
+        except ConnectionError:
+            raise
+        except Exception as fault:
+            self._break_off(at_once=isinstance(fault, TimeoutError))
+            raise BrokenOffError(str(fault) or "its time was up, or nothing came for too long") from fault
+
+    async def _send_chunks(self, body: Streamed) -> None:
+        clock = asyncio.get_running_loop().time
+        async with asyncio.timeout_at(body.until), asyncio.timeout(body.idle_s) as idle:
+            async for chunk in body.chunks:
                 await self._write(h11.Data(data=chunk))
-        await self._write(h11.EndOfMessage())
+                if body.idle_s:
+                    idle.reschedule(clock() + body.idle_s)
+            await self._write(h11.EndOfMessage())
+
+    def _break_off(self, *, at_once: bool) -> None:
+        """Ends the connection in the midst of an answer: `at_once`, or after what the client can still have of it.
+
+        HTTP/1.0 takes the end of a connection for that of the answer, unless it is reset.
+        """
+        if (self._state.their_http_version or b"") < b"1.1":
+            no_linger = struct.pack("ii", 1, 0)
+            self._writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, no_linger)
+        if at_once:
+            self._writer.transport.abort()
 
     async def _write(self, event: h11.Event) -> None:
         self._writer.write(self._state.send(event) or b"")
@@ -209,14 +298,6 @@ class _Wire:
             return False
         self._state.start_next_cycle()
         return True
-
-
-async def _chunks(body: bytes | AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    if isinstance(body, bytes):
-        yield body
-        return
-    async for chunk in body:
-        yield chunk
 
 
 def _text(headers: Sequence[tuple[bytes, bytes]]) -> Headers:

@@ -68,12 +68,15 @@ class Instance:
     async def _initialise(self, limit_s: float) -> FunctionFault | None:
         blueprint = self._blueprint
         await self._api.start()
-        self._child = await self._processes.spawn(
-            blueprint.command,
-            folder=blueprint.folder,
-            environment={**blueprint.environment, "AWS_LAMBDA_RUNTIME_API": self._api.address},
-            log=blueprint.log,
-        )
+        try:
+            self._child = await self._processes.spawn(
+                blueprint.command,
+                folder=blueprint.folder,
+                environment={**blueprint.environment, "AWS_LAMBDA_RUNTIME_API": self._api.address},
+                log=blueprint.log,
+            )
+        except OSError as refused:  # a wrapper script that may not be executed, say
+            return FunctionFault(FaultKind.INIT_FAILED, f"{blueprint.command[0]}: {refused.strerror}")
         ready = asyncio.create_task(self._api.ready.wait())
         fault = await self._watch(self._child, ready, limit_s, also=self._api.init_failure)
         if fault and fault.kind is FaultKind.CRASHED:

@@ -4,9 +4,9 @@ import base64
 import binascii
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from local_stack.http_server import Response
+from local_stack.http_server import Headers, Response
 from local_stack.proxy_event import is_binary
 
 _KEYS = frozenset({"statusCode", "headers", "multiValueHeaders", "body", "isBase64Encoded", "cookies"})
@@ -22,22 +22,27 @@ class MalformedAnswerError(Exception):
 
 def to_response(answer: bytes, *, accept: str, binary_media_types: Sequence[str]) -> Response:
     """Returns the response that `answer` describes. Raises MalformedAnswerError."""
+    output = parsed(answer, _KEYS)
+    headers = typed(headers_of(output, _NOT_PASSED_ON))
+    return Response(status_of(output), headers, _body(output, accept, binary_media_types))
+
+
+def parsed(answer: bytes, keys: frozenset[str]) -> dict[str, object]:
+    """Returns the JSON object that `answer` is, if it has no other `keys`. Raises MalformedAnswerError."""
     try:
         output = json.loads(answer)
     except ValueError as fault:
         raise MalformedAnswerError("not JSON") from fault
     if not isinstance(output, dict):
         raise MalformedAnswerError(f"a JSON object is needed, not {type(output).__name__}")
-    unknown = sorted(set(output) - _KEYS)
+    unknown = sorted(set(output) - keys)
     if unknown:
         raise MalformedAnswerError(f"unknown keys: {', '.join(unknown)}")
-    headers = _headers(output)
-    if not any(name.lower() == "content-type" for name, _ in headers):
-        headers.append(("Content-Type", "application/json"))
-    return Response(_status(output), headers, _body(output, accept, binary_media_types))
+    return output
 
 
-def _status(output: dict[str, object]) -> int:
+def status_of(output: Mapping[str, object]) -> int:
+    """The status. Raises MalformedAnswerError when there is none, or none that an answer can have."""
     try:
         status = int(str(output["statusCode"]))
     except (KeyError, ValueError) as fault:
@@ -47,8 +52,11 @@ def _status(output: dict[str, object]) -> int:
     return status
 
 
-def _headers(output: dict[str, object]) -> list[tuple[str, str]]:
-    """The headers; where a name is in both mappings, the values of `multiValueHeaders` stand."""
+def headers_of(output: Mapping[str, object], not_passed_on: frozenset[str]) -> list[tuple[str, str]]:
+    """The headers; where a name is in both mappings, the values of `multiValueHeaders` stand.
+
+    Raises MalformedAnswerError.
+    """
     single, multiple = _mapping(output, "headers"), _mapping(output, "multiValueHeaders")
     repeated = {name.lower() for name in multiple}
     pairs = [(name, value) for name, value in single.items() if name.lower() not in repeated]
@@ -56,10 +64,16 @@ def _headers(output: dict[str, object]) -> list[tuple[str, str]]:
         if not isinstance(values, list):
             raise MalformedAnswerError("values of multiValueHeaders must be lists")
         pairs += [(name, value) for value in values]
-    return [(name, _value(name, value)) for name, value in pairs if name.lower() not in _NOT_PASSED_ON]
+    return [(name, _value(name, value)) for name, value in pairs if name.lower() not in not_passed_on]
 
 
-def _mapping(output: dict[str, object], key: str) -> dict[str, object]:
+def typed(headers: Headers) -> Headers:
+    """The headers with API Gateway's own content type, where a function gives none."""
+    has_type = any(name.lower() == "content-type" for name, _ in headers)
+    return headers if has_type else [*headers, ("Content-Type", "application/json")]
+
+
+def _mapping(output: Mapping[str, object], key: str) -> dict[str, object]:
     found = output.get(key)
     if found is not None and not isinstance(found, dict):
         raise MalformedAnswerError(f"{key} must be a JSON object")
@@ -76,7 +90,7 @@ def _value(name: str, value: object) -> str:
     raise MalformedAnswerError(f"header {name} is {value!r}")
 
 
-def _body(output: dict[str, object], accept: str, binary_media_types: Sequence[str]) -> bytes:
+def _body(output: Mapping[str, object], accept: str, binary_media_types: Sequence[str]) -> bytes:
     body = output.get("body")
     if body is None:
         return b""

@@ -51,6 +51,10 @@ _QUEUE_ATTRIBUTES = {
 }
 # Type of resource → the property that gives its physical name.
 _NAME_PROPERTIES = {_TABLE: "TableName", _SIMPLE_TABLE: "TableName", _QUEUE: "QueueName", _FUNCTION: "FunctionName"}
+# API Gateway's limits of an integration's timeout; the second is also its default.
+_LEAST_TIMEOUT_MS = 50
+_BUFFERED_TIMEOUT_MS = 29_000
+_STREAMED_TIMEOUT_MS = 900_000
 # Globals.Function's lists and mappings are joined with a function's own; everything else is replaced by it.
 _JOINED = ("Environment", "Layers")
 
@@ -161,12 +165,13 @@ class _Reader:
                 )
             if kind == "Api":
                 properties = _Properties(f"{logical_id}.Events.{name}", event.get("Properties") or {}, self._resolver)
+                streamed = _streamed(properties)
                 yield Route(
                     path=properties.text("Path"),
                     method=properties.text("Method").upper(),
                     function=logical_id,
-                    timeout_s=properties.integer("TimeoutInMillis", 29_000) / 1000,
-                    streamed="STREAM" in properties.text("ResponseTransferMode", "BUFFERED"),
+                    timeout_s=_integration_timeout_ms(properties, streamed=streamed) / 1000,
+                    streamed=streamed,
                 )
 
     def _schedules(self, logical_id: str, events: dict[str, Node]) -> Iterator[Schedule]:
@@ -339,6 +344,22 @@ def _attributes(kind: str, name: str, region: str) -> dict[str, str]:
         return {"Ref": name, "Arn": f"arn:aws:lambda:{region}:{ACCOUNT_ID}:function:{name}"}
     arn = f"arn:aws:dynamodb:{region}:{ACCOUNT_ID}:table/{name}"
     return {"Ref": name, "Arn": arn, "StreamArn": f"{arn}/stream/local"}
+
+
+def _streamed(event: _Properties) -> bool:
+    mode = event.text("ResponseTransferMode", "BUFFERED")
+    if mode not in {"BUFFERED", "RESPONSE_STREAM"}:
+        raise event.error("ResponseTransferMode", f"expected BUFFERED or RESPONSE_STREAM, found {mode}")
+    return mode == "RESPONSE_STREAM"
+
+
+def _integration_timeout_ms(event: _Properties, *, streamed: bool) -> int:
+    most = _STREAMED_TIMEOUT_MS if streamed else _BUFFERED_TIMEOUT_MS
+    found = event.integer("TimeoutInMillis", _BUFFERED_TIMEOUT_MS)
+    if not _LEAST_TIMEOUT_MS <= found <= most:
+        hint = "" if streamed else f"; up to {_STREAMED_TIMEOUT_MS} with ResponseTransferMode: RESPONSE_STREAM"
+        raise event.error("TimeoutInMillis", f"expected {_LEAST_TIMEOUT_MS} to {most}, found {found}{hint}")
+    return found
 
 
 def _gateway_response(where: str, node: Node) -> GatewayResponse:

@@ -41,6 +41,7 @@ def with_pool(
     max_instances: int = 10,
     init_limit_s: float = 10,
     timeout_s: float = 10,
+    script: Path | None = None,
 ) -> list[FunctionFault]:
     """Runs `use` with a pool of a function of that code; returns the failures to start."""
     (folder / "app.py").write_text(code)
@@ -52,7 +53,7 @@ def with_pool(
         blueprint = Blueprint(
             name="f",
             arn="arn:aws:lambda:us-east-1:123456789012:function:f",
-            command=[sys.executable, "-m", "awslambdaric", "app.handler"],
+            command=[*([script] if script else []), sys.executable, "-m", "awslambdaric", "app.handler"],
             folder=folder,
             environment={"PYTHONPATH": str(folder)},
             memory_mb=512,
@@ -109,6 +110,15 @@ def test_a_function_without_its_handler_is_a_fault_that_says_so(tmp_path: Path) 
     with_pool(tmp_path, "x = 1\n", use)
 
 
+def test_a_wrapper_script_that_may_not_be_executed_is_a_fault_that_names_it(tmp_path: Path) -> None:
+    async def use(pool: FunctionPool) -> None:
+        with pytest.raises(FunctionFault, match=r"/start: Permission denied"):
+            await answer(pool)
+
+    (tmp_path / "start").write_text("#!/bin/sh\n")
+    with_pool(tmp_path, "", use, script=tmp_path / "start")
+
+
 def test_requests_one_after_another_get_the_same_instance(tmp_path: Path) -> None:
     async def use(pool: FunctionPool) -> None:
         assert len({await answer(pool) for _ in range(20)}) == 1
@@ -134,6 +144,34 @@ def test_requests_that_would_wait_for_long_are_throttled(tmp_path: Path) -> None
             await answer(pool, {"wait_for": ""})
         mark.touch()
         assert await first
+        assert await answer(pool, {"wait_for": ""})
+
+    with_pool(tmp_path, COMES_AND_GOES, use, max_instances=1)
+
+
+def test_who_stops_waiting_takes_no_instance_from_the_others(tmp_path: Path) -> None:
+    async def use(pool: FunctionPool) -> None:
+        await pool.prewarm()
+        mark = tmp_path / "go"
+        first = asyncio.create_task(answer(pool, {"wait_for": str(mark)}))
+        gone = asyncio.create_task(answer(pool, {"wait_for": ""}))
+        await asyncio.sleep(0)
+        gone.cancel()
+        mark.touch()
+        assert await first
+        assert await answer(pool, {"wait_for": ""})
+
+    with_pool(tmp_path, COMES_AND_GOES, use, max_instances=1)
+
+
+def test_an_instance_that_became_free_just_when_nobody_waited_any_more_is_kept(tmp_path: Path) -> None:
+    async def use(pool: FunctionPool) -> None:
+        starting = asyncio.create_task(answer(pool, {"wait_for": ""}))
+        await asyncio.sleep(0)
+        [waiter] = pool._waiters
+        waiter.add_done_callback(lambda _waiter: starting.cancel())
+        with pytest.raises(asyncio.CancelledError):
+            await starting
         assert await answer(pool, {"wait_for": ""})
 
     with_pool(tmp_path, COMES_AND_GOES, use, max_instances=1)

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from local_stack.invocation import Answer, FaultKind, FunctionFault, one_chunk
+from local_stack.invocation import Answer, FaultKind, FunctionFault, whole_answer
 from local_stack.scheduler import Job, run_when_due
 from local_stack.schedules import Rate, ScheduleError, parse, scheduled_event
 from local_stack.template import Schedule
@@ -113,7 +113,7 @@ class Recorder:
         self.events.append(event)
         if self._fault:
             raise self._fault
-        return Answer("application/json", one_chunk(b"null"))
+        return await whole_answer("application/json", b"null")
 
 
 def run(function: Recorder, clock: SteppingClock) -> list[Exception]:

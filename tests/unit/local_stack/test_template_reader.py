@@ -140,6 +140,21 @@ def test_routes_carry_path_method_and_the_integrations_limits(tmp_path: Path) ->
     ]
 
 
+@pytest.mark.parametrize(
+    ("properties", "fault"),
+    [
+        ("TimeoutInMillis: 29001", "expected 50 to 29000, found 29001; up to 900000 with ResponseTransferMode"),
+        ("TimeoutInMillis: 49", "expected 50 to 29000, found 49"),
+        ("TimeoutInMillis: 900001, ResponseTransferMode: RESPONSE_STREAM", "expected 50 to 900000, found 900001"),
+        ("ResponseTransferMode: STREAM", "expected BUFFERED or RESPONSE_STREAM, found STREAM"),
+    ],
+)
+def test_limits_that_api_gateway_refuses_are_refused(tmp_path: Path, properties: str, fault: str) -> None:
+    event = f"{{Type: Api, Properties: {{Path: /a, Method: get, {properties}}}}}"
+    with pytest.raises(TemplateError, match=fault):
+        function(tmp_path, f"Events: {{A: {event}}}")
+
+
 def test_schedules_of_both_kinds_are_read_with_their_input(tmp_path: Path) -> None:
     one = function(
         tmp_path,
