@@ -33,6 +33,18 @@ def test_a_request_is_measured_beside_the_floor() -> None:
     ]
 
 
+def test_first_tokens_and_chunks_are_measured_beside_the_bare_provider() -> None:
+    done = benchmark("streams", "--rounds", "2", "--repeats", "2", "--chunks", "20")
+    assert done.returncode == 0, done.stderr
+    title, *rows, paced, at_once = done.stdout.splitlines()
+    assert title.startswith("time to the first token in µs")
+    assert [len(row.split()) for row in rows] == [3, 3]
+    assert (paced.split(":")[0], at_once.split(":")[0]) == (
+        "CPU per chunk in µs, of 20 chunks each 0.5 ms after the last",
+        "CPU per chunk in µs, of 20 chunks all at once",
+    )
+
+
 def test_no_request_goes_unanswered_while_the_table_of_the_breakers_is_in_trouble() -> None:
     done = benchmark("outages", "--seconds", "0.3")
     assert done.returncode == 0, done.stderr

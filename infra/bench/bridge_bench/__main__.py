@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
-from bridge_bench import breakers, outages, planning, requests
+from bridge_bench import breakers, outages, planning, requests, streams
 from token_bench import comparison
 
 BENCHMARKS: Mapping[str, Callable[[Sequence[str]], None]] = {
@@ -11,6 +11,7 @@ BENCHMARKS: Mapping[str, Callable[[Sequence[str]], None]] = {
     "outages": outages.main,
     "planning": planning.main,
     "requests": requests.main,
+    "streams": streams.main,
     "tokens": comparison.main,
 }
 

@@ -8,6 +8,7 @@ import asyncio
 import json
 import os
 import random
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -20,7 +21,6 @@ _HEAD_END = b"\r\n\r\n"
 _LENGTH = b"content-length:"
 _HEADERS = (
     "date: Mon, 02 Nov 2026 10:00:00 GMT",
-    "content-type: application/json",
     "server: envoy",
     "openai-processing-ms: 431",
     "openai-version: 2020-10-01",
@@ -60,13 +60,42 @@ class _Connection(asyncio.Protocol):
         head, found, body = self._received.partition(_HEAD_END)
         if found and len(body) >= _length_of_body(head) and self._transport is not None:
             self._received = b""
-            self._transport.write(_answer_to(head.partition(b"\r\n")[0]))
+            if order := _STREAM.search(body):
+                _Stream(self._transport, int(order[1]), float(order[2])).go_on()
+            else:
+                self._transport.write(_answer_to(head.partition(b"\r\n")[0]))
+
+
+class _Stream:
+    """An answer of so many tokens, each of which is sent by itself, so many seconds after the one before."""
+
+    def __init__(self, transport: asyncio.WriteTransport, tokens: int, pause_s: float) -> None:
+        self._transport = transport
+        self._left = tokens
+        self._pause_s = pause_s
+        self._begun = False
+
+    def go_on(self) -> None:
+        """Sends the next token and has the one after it sent; without a pause, all of them at once."""
+        while self._left:
+            self._left -= 1
+            self._transport.write((b"" if self._begun else _STREAM_HEAD) + _TOKEN)
+            self._begun = True
+            if self._pause_s:
+                asyncio.get_running_loop().call_later(self._pause_s, self.go_on)
+                return
+        self._transport.write(_STREAM_END)
 
 
 def _answer_to(request_line: bytes) -> bytes:
     if b"/embeddings" in request_line:
         return _EMBEDDING
     return _TABLE if b" / " in request_line else _CHAT
+
+
+def streamed(tokens: int, pause_s: float) -> dict[str, object]:
+    """The fields of a request that order such a stream; every model's API has the second."""
+    return {"stream": True, "user": f"{tokens} tokens every {pause_s} s"}
 
 
 def _length_of_body(head: bytes) -> int:
@@ -76,9 +105,35 @@ def _length_of_body(head: bytes) -> int:
 
 def _answer(body: object) -> bytes:
     content = json.dumps(body).encode()
-    return "\r\n".join(["HTTP/1.1 200 OK", *_HEADERS, f"content-length: {len(content)}", "", ""]).encode() + content
+    kind = "content-type: application/json"
+    return (
+        "\r\n".join(["HTTP/1.1 200 OK", *_HEADERS, kind, f"content-length: {len(content)}", "", ""]).encode() + content
+    )
 
 
+def _chunked(data: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+def _event(choices: list[object], **more: object) -> bytes:
+    frame = {"id": "chatcmpl-B2mXv9pQ0dGZkqk7v1sTZ6oYw", "object": "chat.completion.chunk", "created": 1_793_613_600}
+    chunk = {**frame, "model": "gpt-4o-mini-2024-07-18", "service_tier": "default", "choices": choices, **more}
+    return _chunked(f"data: {json.dumps(chunk)}\n\n".encode())
+
+
+_STREAM = re.compile(rb"(\d+) tokens every ([\d.e-]+) s")
+_STREAM_HEAD = "\r\n".join(
+    ["HTTP/1.1 200 OK", *_HEADERS, "content-type: text/event-stream", "transfer-encoding: chunked", "", ""]
+).encode()
+_TOKEN = _event([{"index": 0, "delta": {"content": " tide"}, "logprobs": None, "finish_reason": None}])
+_STREAM_END = b"".join(
+    [
+        _event([{"index": 0, "delta": {}, "logprobs": None, "finish_reason": "stop"}]),
+        _event([], usage={"prompt_tokens": 262, "completion_tokens": 128, "total_tokens": 390}),
+        _chunked(b"data: [DONE]\n\n"),
+        b"0\r\n\r\n",
+    ]
+)
 _CHAT = _answer(
     {
         "id": "chatcmpl-B2mXv9pQ0dGZkqk7v1sTZ6oYw",

@@ -1,0 +1,131 @@
+"""A Runtime API for one function process, bare enough not to be what is measured."""
+
+import json
+import os
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from bridge_bench.deployment import Deployment
+
+_ROOT = Path(__file__).resolve().parents[3]
+_LIMIT_S = 60.0
+_MARK, _END = b"data: ", b"0\r\n\r\n"
+_ACCEPTED = b"HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\n\r\n"
+
+
+class Streamed(NamedTuple):
+    """What one invocation took: to the first event and to the end, and of its processor, in nanoseconds."""
+
+    first_ns: int
+    whole_ns: int
+    cpu_ns: int
+
+
+class RuntimeApi:
+    """Gives one function its invocations, one after the other, and reads what it streams."""
+
+    def __init__(self, server: socket.socket) -> None:
+        self._server = server
+        self.pid = 0
+        self._polling: socket.socket | None = None
+
+    def ready(self) -> None:
+        """Returns when the function has asked for its first event. Raises TimeoutError."""
+        self._polling = self._accepted()
+        _read_head(self._polling)
+
+    def invoke(self, event: dict[str, Any]) -> Streamed:
+        """One invocation to its end."""
+        if self._polling is None:
+            raise RuntimeError("the function is not ready")
+        body = json.dumps(event).encode()
+        head = (
+            f"HTTP/1.1 200 OK\r\nlambda-runtime-aws-request-id: r\r\ncontent-type: application/json\r\n"
+            f"lambda-runtime-deadline-ms: {int(time.time() * 1000) + 900_000}\r\ncontent-length: {len(body)}\r\n\r\n"
+        )
+        cpu_ns, start_ns = self._cpu_ns(), time.perf_counter_ns()
+        self._polling.sendall(head.encode() + body)
+        with self._accepted() as answer:
+            first_ns = read_stream(answer) - start_ns
+            whole_ns = time.perf_counter_ns() - start_ns
+            answer.sendall(_ACCEPTED)
+            _read_head(self._polling)  # the function asks for more: it has ended this one
+        return Streamed(first_ns, whole_ns, self._cpu_ns() - cpu_ns)
+
+    def _accepted(self) -> socket.socket:
+        connection, _ = self._server.accept()
+        connection.settimeout(_LIMIT_S)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return connection
+
+    def _cpu_ns(self) -> int:
+        """Of the function's process, in steps of a scheduler's tick; 0 where the system does not tell."""
+        try:
+            fields = Path(f"/proc/{self.pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+        except OSError:
+            return 0
+        return (int(fields[11]) + int(fields[12])) * 1_000_000_000 // os.sysconf("SC_CLK_TCK")
+
+
+@contextmanager
+def running_function(deployment: Deployment, function: str, core: int | None) -> Iterator[RuntimeApi]:
+    """A function under the bridge's own runtime loop, in a process of its own, meanwhile."""
+    layer = _ROOT / "layers" / "bridge"
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(_LIMIT_S)
+        api = RuntimeApi(server)
+        env = {
+            **deployment.env,
+            "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{server.getsockname()[1]}",
+            "_HANDLER": "app.handler",
+            "LAMBDA_TASK_ROOT": str(_ROOT / "functions" / function),
+        }
+        command: list[str | Path] = [layer / "stream-responses", deployment.python[0], "the normal runtime"]
+        with subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL) as process:
+            if core is not None:
+                os.sched_setaffinity(process.pid, {core})
+            api.pid = process.pid
+            try:
+                api.ready()
+                yield api
+            finally:
+                process.kill()
+
+
+def read_stream(connection: socket.socket) -> int:
+    """Reads a chunked body to its end; returns when its first event was there, by `time.perf_counter_ns`."""
+    seen, first_ns = b"", 0
+    while not seen.endswith(_END):
+        received = connection.recv(65536)
+        if not received:
+            raise SystemExit("the stream broke off")
+        seen = (seen + received)[-16384:]
+        if not first_ns and _MARK in seen:
+            first_ns = time.perf_counter_ns()
+    return first_ns
+
+
+def _read_head(connection: socket.socket) -> None:
+    seen = b""
+    while b"\r\n\r\n" not in seen:
+        received = connection.recv(65536)
+        if not received:
+            raise SystemExit("the function has ended")
+        seen += received
+
+
+def bare_stream(port: int, path: str, content: bytes) -> Iterator[Streamed]:
+    """The provider called by a plain socket that is kept: one call for each step of the iterator."""
+    with socket.create_connection(("127.0.0.1", port), timeout=_LIMIT_S) as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        head = f"POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {len(content)}\r\n\r\n".encode()
+        while True:
+            start_ns = time.perf_counter_ns()
+            connection.sendall(head + content)
+            first_ns = read_stream(connection) - start_ns
+            yield Streamed(first_ns, time.perf_counter_ns() - start_ns, 0)
