@@ -218,26 +218,6 @@ def test_a_slow_provider_is_given_up_before_lambda_gives_up_on_us(
     assert error(answer)["code"] == "deadline_exceeded"
 
 
-def test_a_stream_that_is_asked_for_comes_as_complete_events(chat: Function) -> None:
-    answer = ask(chat, stream=True, stream_options={"include_usage": True})
-    assert answer.headers["content-type"].startswith("text/event-stream")
-    events = [line.removeprefix("data: ") for line in answer.text.split("\n\n") if line]
-    assert events[-1] == "[DONE]"
-    chunks = [json.loads(event) for event in events[:-1]]
-    text = "".join(choice["delta"].get("content", "") for chunk in chunks for choice in chunk["choices"])
-    assert text == "Hello from the fake."
-    assert chunks[-1]["usage"]["total_tokens"] == 18
-    assert chunks[-1]["bridge"]["provider_id"] == "first"
-    assert {chunk["object"] for chunk in chunks} == {"chat.completion.chunk"}
-
-
-class Exploding:
-    """An executor with a mistake in it."""
-
-    async def perform(self, *_: object, **__: object) -> None:
-        raise RuntimeError("while working on: the yellow submarine")
-
-
 def test_an_unexpected_error_is_a_500_without_its_words(log: StringIO) -> None:
     bridge = make_bridge(make_settings(provider("p", chat_model())))
     broken = replace(bridge, executor=Exploding())  # type: ignore[arg-type]  # it only has to explode

@@ -32,6 +32,7 @@ _USUAL_ANSWER_TOKENS = 1024
 # start takes its part.
 _LONGEST_SILENCE_S = 295.0
 _LONGEST_STREAM_S = 890.0
+_LAST_WORDS_S = 0.5  # of the deadline's margin: for telling that it has passed
 
 
 async def complete(request: Request) -> Response:
@@ -49,7 +50,7 @@ async def complete(request: Request) -> Response:
         limit = deadline.at_most(_LONGEST_STREAM_S)
         answer = bridge.executor.stream(planned, call, limit, watch, allow_fallback=may_fall_back)
         telling = ChatTelling(request, answer, sent, with_usage=asked.wants_usage)
-        return EventResponse(telling.produce, bridge.clock)
+        return EventResponse(telling.produce, bridge.clock, limit_s=limit.remaining_s() + _LAST_WORDS_S)
     outcome = await bridge.executor.perform(
         planned,
         _calling(asked, sent, prompt),

@@ -70,13 +70,15 @@ class EventWriter:
 
 class EventResponse(Response):
     """An answer that `produce` writes. What that raises before the first event becomes an answer of its own, and after
-    it, it is for `produce` to tell. It is cancelled when nobody listens any more.
+    it, it is for `produce` to tell. It is cancelled when nobody listens any more, or does not read on for so long that
+    it is not done in `limit_s`.
     """
 
-    def __init__(self, produce: Callable[[EventWriter], Awaitable[None]], clock: Clock) -> None:
+    def __init__(self, produce: Callable[[EventWriter], Awaitable[None]], clock: Clock, *, limit_s: float) -> None:
         super().__init__()
         self._produce = produce
         self._clock = clock
+        self._limit_s = limit_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 — ASGI's signature
         """ASGI."""
@@ -84,7 +86,7 @@ class EventResponse(Response):
         producing = asyncio.ensure_future(self._produce(writer))
         watching = [asyncio.ensure_future(writer.ping()), asyncio.ensure_future(_gone(receive))]
         try:
-            await asyncio.wait({producing, *watching}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({producing, *watching}, timeout=self._limit_s, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for task in (producing, *watching):
                 task.cancel()

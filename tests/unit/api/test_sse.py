@@ -1,0 +1,184 @@
+"""Events as an ASGI answer, in virtual time: the silences, who leaves, who does not read, and what fails."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from sekha_llm_bridge.api.sse import EventResponse, EventWriter, NobodyListens, event
+from tests.fakes.clock import FakeClock
+from tests.fakes.virtual_time import run
+
+PING = b": ping\n\n"
+
+
+class LoopClock(FakeClock):
+    """Sleeps by the loop, whose time it is."""
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+
+@pytest.fixture
+def clock() -> LoopClock:
+    return LoopClock()
+
+
+class Listener:
+    """The other side: what it got and when; it leaves after a while, or stops reading at some event."""
+
+    def __init__(self, clock: FakeClock, *, leaves_after_s: float | None = None, reads: int | None = None) -> None:
+        self._clock = clock
+        self._leaves_after_s = leaves_after_s
+        self._reads = reads
+        self._began_s = clock.monotonic_s()
+        self.head: dict[str, Any] | None = None
+        self.got: list[tuple[float, bytes]] = []
+        self.is_complete = False
+        self.has_left = False
+
+    async def receive(self) -> dict[str, Any]:
+        if self._leaves_after_s is None:
+            await asyncio.Event().wait()
+        await asyncio.sleep(self._leaves_after_s or 0)
+        self.has_left = True
+        return {"type": "http.disconnect"}
+
+    async def send(self, message: Any) -> None:
+        if self.has_left:
+            raise OSError("gone")
+        if message["type"] == "http.response.start":
+            assert self.head is None, "an answer begins once"
+            self.head = message
+            return
+        assert self.head is not None
+        assert not self.is_complete
+        if self._reads is not None and len(self.got) >= self._reads:
+            await asyncio.Event().wait()
+        self.got.append((self._clock.monotonic_s() - self._began_s, message["body"]))
+        self.is_complete = not message.get("more_body", False)
+
+
+def answered(
+    produce: Callable[[EventWriter], Awaitable[None]], listener: Listener, clock: FakeClock, limit_s: float = 900
+) -> Listener:
+    response = EventResponse(produce, clock, limit_s=limit_s)
+    run(response({"type": "http"}, listener.receive, listener.send), clock)
+    return listener
+
+
+def test_a_silence_is_broken_every_five_seconds_and_only_a_silence(clock: LoopClock) -> None:
+    async def produce(writer: EventWriter) -> None:
+        await writer.write(b"a")
+        await asyncio.sleep(4)
+        await writer.write(b"b")
+        await asyncio.sleep(12)
+        await writer.write(b"c", is_last=True)
+
+    listener = answered(produce, Listener(clock), clock)
+    assert listener.got == [(0, b"a"), (4, b"b"), (9, PING), (14, PING), (16, b"c")]
+    assert listener.is_complete
+
+
+def test_a_silence_before_the_first_event_is_broken_too_and_that_settles_the_head(clock: LoopClock) -> None:
+    async def produce(writer: EventWriter) -> None:
+        await asyncio.sleep(7)
+        writer.headers = {"x-bridge-provider": "late"}
+        await writer.write(b"a", is_last=True)
+
+    listener = answered(produce, Listener(clock), clock)
+    assert listener.got == [(5, PING), (7, b"a")]
+    assert listener.head is not None
+    assert listener.head["status"] == 200
+    assert b"x-bridge-provider" not in dict(listener.head["headers"])
+
+
+def test_headers_that_are_known_in_time_are_sent(clock: LoopClock) -> None:
+    async def produce(writer: EventWriter) -> None:
+        writer.headers = {"x-bridge-provider": "first"}
+        await writer.write(b"a", is_last=True)
+
+    listener = answered(produce, Listener(clock), clock)
+    assert listener.head is not None
+    assert dict(listener.head["headers"])[b"x-bridge-provider"] == b"first"
+
+
+def test_what_fails_before_the_first_event_is_raised_and_nothing_was_sent(clock: LoopClock) -> None:
+    async def produce(_writer: EventWriter) -> None:
+        raise ValueError("x")
+
+    listener = Listener(clock)
+    with pytest.raises(ValueError, match="x"):
+        answered(produce, listener, clock)
+    assert (listener.head, listener.got) == (None, [])
+
+
+@pytest.mark.parametrize("after_s", [0.0, 3.0, 8.0])
+def test_when_the_listener_leaves_the_work_is_cancelled_at_once(clock: LoopClock, after_s: float) -> None:
+    cancelled_at_s = []
+
+    async def produce(writer: EventWriter) -> None:
+        try:
+            await writer.write(b"a")
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            cancelled_at_s.append(clock.monotonic_s())
+            raise
+
+    began_s = clock.monotonic_s()
+    listener = answered(produce, Listener(clock, leaves_after_s=after_s), clock)
+    assert cancelled_at_s == [began_s + after_s]
+    assert not listener.is_complete
+
+
+def test_a_listener_whose_leaving_shows_only_when_writing_is_noticed(clock: LoopClock) -> None:
+    seen: list[str] = []
+
+    async def produce(writer: EventWriter) -> None:
+        await writer.write(b"a")
+        listener.has_left = True
+        with pytest.raises(NobodyListens):
+            await writer.write(b"b")
+        seen.append("noticed")
+
+    listener = Listener(clock)
+    answered(produce, listener, clock)
+    assert seen == ["noticed"]
+
+
+def test_a_ping_that_reaches_nobody_ends_the_work(clock: LoopClock) -> None:
+    cancelled: list[float] = []
+
+    async def produce(writer: EventWriter) -> None:
+        await writer.write(b"a")
+        listener.has_left = True
+        try:
+            await asyncio.sleep(600)
+        except asyncio.CancelledError:
+            cancelled.append(clock.monotonic_s() - began_s)
+            raise
+
+    listener, began_s = Listener(clock), clock.monotonic_s()
+    answered(produce, listener, clock)
+    assert cancelled == [5]
+
+
+def test_who_stops_reading_is_given_up_before_time_is_up(clock: LoopClock) -> None:
+    cancelled: list[float] = []
+
+    async def produce(writer: EventWriter) -> None:
+        try:
+            for _ in range(5):
+                await writer.write(b"a")
+        except asyncio.CancelledError:
+            cancelled.append(clock.monotonic_s() - began_s)
+            raise
+
+    began_s = clock.monotonic_s()
+    listener = answered(produce, Listener(clock, reads=2), clock, limit_s=30)
+    assert (cancelled, len(listener.got), listener.is_complete) == ([30], 2, False)
+
+
+def test_an_event_is_one_line_of_json_whatever_is_in_it() -> None:
+    assert event({"text": "a\r\nb\n\n", "é": 1}) == 'data: {"text":"a\\r\\nb\\n\\n","é":1}\n\n'.encode()
