@@ -40,11 +40,12 @@ NEEDLESS = (
     *(f"aws_lambda_powertools/{part}" for part in OF_POWERTOOLS),
 )
 CODE = ROOT / "layers" / "bridge" / "sekha_llm_bridge"
+START = "stream-responses"
 NOT_DEPLOYED = shutil.ignore_patterns("cli", "__pycache__", "*.pyc")
 
 
 def build(layer: str, architecture: str, folder: Path) -> None:
-    """Fills `folder` with what is to be `/opt`: `python/`, and for the bridge `config/`."""
+    """Fills `folder` with what is to be `/opt`: `python/`, and for the bridge `config/` and the start script."""
     python = find_python()
     if version_of(python) != LAMBDA_PYTHON:
         wanted = "python{}.{}".format(*LAMBDA_PYTHON)
@@ -60,11 +61,14 @@ def build(layer: str, architecture: str, folder: Path) -> None:
 
 
 def add_bridge(folder: Path) -> None:
-    """The bridge's own code, which looks for `config/` above itself, and so finds it in a layer as in a checkout."""
+    """The bridge's own code, which looks for `config/` above itself, and so finds it in a layer as in a checkout; and
+    what starts a function that streams.
+    """
     shutil.copytree(CODE, folder / "python" / CODE.name, ignore=NOT_DEPLOYED)
     (folder / "config").mkdir()
     for file in sorted((ROOT / "config").glob("*.yaml")):
         shutil.copy(file, folder / "config")
+    shutil.copy(CODE.parent / START, folder)  # with its mode: Lambda executes it
 
 
 def requirements(layer: str) -> str:
