@@ -36,6 +36,7 @@ class Manners:
     After `hold_after` chunks of payload it reads on only when `resume` is set. After `patience` chunks it leaves: by
     closing, by a reset, or with the bytes of an answer. `refusal` is what it answers in place of 202, and `fragments`
     sends its answers byte by byte. `drops_connection` closes the kept connection once it has given out the event.
+    `may_be_left` is what the runtime may do to a response that is not read: break it off, and ask for the next event.
     """
 
     patience: int | None = None
@@ -45,6 +46,7 @@ class Manners:
     refusal: bytes | None = None
     fragments: bool = False
     drops_connection: bool = False
+    may_be_left: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +207,8 @@ class FakeRuntimeApi:
     def next_invocation(self) -> Invocation | None:
         """The next one offered, when there is one; None when the API is closed."""
         with self._changed:
+            if self._current is not None and self._current.manners.may_be_left:
+                self._current.settled = True
             if self._current is not None and not self._current.settled:
                 raise ProtocolError("asked for the next event before the last was settled")
             self._changed.wait_for(lambda: self._closed or self._offered)
@@ -288,7 +292,9 @@ class _Connection:
         invocation.sent = headers
         invocation.kind = "error" if kind == "error" else "streamed" if "transfer-encoding" in headers else "whole"
         if invocation.kind == "streamed":
-            self._streamed(invocation, headers)
+            left = (ConnectionError, ProtocolError) if invocation.manners.may_be_left else ()
+            with contextlib.suppress(*left):
+                self._streamed(invocation, headers)
             return False
         body = self._whole(headers)
         if kind == "error":

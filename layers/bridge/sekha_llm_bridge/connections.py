@@ -44,6 +44,7 @@ _USUAL_HEADERS = {
     "connection": "keep-alive",
     "user-agent": f"python-httpx/{httpx.__version__}",
 }
+_INFLATABLE = frozenset({"gzip", "deflate"})
 _GZIP_OR_ZLIB = zlib.MAX_WBITS | 32  # zlib looks which of the two it is
 _LINGER_S = 0.1
 
@@ -236,13 +237,16 @@ def _decoded(content: bytes, headers: list[tuple[bytes, bytes]]) -> bytes:
 
 
 def _as_it_comes(raw: AsyncIterator[bytes], head: Head) -> AsyncIterator[bytes]:
-    """The parts as they are, or decompressed where somebody compresses what was not to be."""
+    """The parts as they are, or decompressed where somebody compresses what was not to be. Of an error that cannot be
+    read, the status says enough.
+    """
     coding = (head.header("content-encoding") or "identity").strip().lower()
-    return raw if coding == "identity" else _inflated(raw, coding)
+    is_unread = coding == "identity" or (coding not in _INFLATABLE and head.status >= 400)
+    return raw if is_unread else _inflated(raw, coding)
 
 
 async def _inflated(raw: AsyncIterator[bytes], coding: str) -> AsyncIterator[bytes]:
-    if coding not in {"gzip", "deflate"}:
+    if coding not in _INFLATABLE:
         raise httpx.DecodingError("a stream in a content coding that was not asked for")
     inflating = zlib.decompressobj(_GZIP_OR_ZLIB)
     async for part in raw:

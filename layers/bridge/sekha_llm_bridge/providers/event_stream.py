@@ -18,11 +18,12 @@ class Lines:
 
     def feed(self, part: bytes) -> list[bytes]:
         """The lines that end in this part, without their ends. Raises `MalformedAnswer` for one that never does."""
+        is_after_return = bool(self._pending) and self._pending[-1].endswith(b"\r")
         self._pending.append(part)
         self._length += len(part)
         if self._length > _LONGEST_BYTES:
             raise MalformedAnswer("the provider's stream has an event without an end", provider_status=200)
-        if b"\n" not in part and b"\r" not in part:
+        if not is_after_return and b"\n" not in part and b"\r" not in part:
             return []
         found = b"".join(self._pending).splitlines(keepends=True)
         self._pending = [] if found[-1].endswith(b"\n") else [found.pop()]
@@ -46,11 +47,11 @@ class ServerSentEvents:
                 events.append(b"\n".join(self._data))
                 self._data, self._length = [], 0
             elif line.removeprefix(_BOM).startswith(b"data:"):
-                self._add(line.partition(b":")[2].removeprefix(b" "))
+                self._add(line)
         return events
 
-    def _add(self, data: bytes) -> None:
-        self._data.append(data)
-        self._length += len(data)
+    def _add(self, line: bytes) -> None:
+        self._data.append(line.partition(b":")[2].removeprefix(b" "))
+        self._length += len(line)  # not of the data alone: lines without any take room, too
         if self._length > _LONGEST_BYTES:
             raise MalformedAnswer("the provider's stream has an event without an end", provider_status=200)

@@ -76,7 +76,7 @@ def from_answer(
 ) -> ProviderError:
     """The failure that an error answer means. `body` is the decoded JSON or None; `request` is what was sent."""
     error = _error_of(body)
-    codes = [code for name in ("code", "type", "status") if (code := _code(error.get(name)))]
+    codes = _codes(error)
     kind = _kind(status, " ".join(codes), error)
     failure = kind(
         _sentence(status, codes, error, request or {}),
@@ -97,9 +97,15 @@ def within_success(body: Mapping[str, Any], *, request: Mapping[str, Any], now: 
 
 
 def _status_within(error: object) -> int:
-    """The status that an error inside a 200 answer speaks of (OpenRouter puts it into `code`)."""
-    code = str(error.get("code")) if isinstance(error, dict) else ""
-    return int(code) if code.isascii() and code.isdigit() and 400 <= int(code[:4]) < 600 else 502
+    """The status that an error inside a 200 answer speaks of (OpenRouter puts it into `code`); without one, a code that
+    is known from a 400 means what it means there.
+    """
+    if not isinstance(error, dict):
+        return 502
+    code = str(error.get("code"))
+    if code.isascii() and code.isdigit():
+        return int(code) if 400 <= int(code[:4]) < 600 else 502
+    return 400 if _first(_CODES_WITHIN_A_400, " ".join(_codes(error))) else 502
 
 
 def _kind(status: int, codes: str, error: Mapping[str, Any]) -> type[ProviderError]:
@@ -142,6 +148,10 @@ def _error_of(body: object) -> Mapping[str, Any]:
         return {}
     error = body.get("error", body)
     return error if isinstance(error, dict) else {"message": error}
+
+
+def _codes(error: Mapping[str, Any]) -> list[str]:
+    return [code for name in ("code", "type", "status") if (code := _code(error.get(name)))]
 
 
 def _code(value: object) -> str | None:

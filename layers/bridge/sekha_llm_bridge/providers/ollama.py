@@ -65,7 +65,7 @@ class Ollama:
         url, lines = f"{self._base_url}/api/chat", Lines()
         async with self._http.stream(url, payload=payload, headers=self._headers, timeout_s=timeout_s) as answer:
             if isinstance(answer, dict):  # an Ollama behind something that puts its pieces together
-                yield _chunk({"done": True, **answer}, payload, reader, pieces)
+                yield self._whole(answer, payload, reader)
                 return
             async for part in answer:
                 for line in filter(None, lines.feed(part)):
@@ -80,6 +80,13 @@ class Ollama:
             if piece.get("error"):
                 raise failures.within_success(piece, request=payload, now=self._clock.now())
         return _chunk(piece, payload, reader, pieces)
+
+    def _whole(self, answer: dict[str, Any], payload: dict[str, Any], reader: ChunkReader) -> ChatChunk:
+        usage = _usage(answer)
+        _require_uncut(usage, payload)
+        with reading_an_answer(usage):
+            regular = chat_answer(answer, payload["model"], created=int(self._clock.now().timestamp()))
+            return replace(reader.read_whole(regular.body), usage=usage)
 
     async def embed(self, call: EmbeddingCall, *, timeout_s: float) -> EmbeddingAnswer:
         """See `Provider.embed`. A text that is too long is an error, never cut."""

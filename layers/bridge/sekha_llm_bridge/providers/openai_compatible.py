@@ -180,7 +180,8 @@ def _minding_the_cap(call: ChatCall) -> Iterator[None]:
 
 
 def _speaks_of(fault: CallerFault, fields: Iterable[str]) -> bool:
-    return any(field == fault.param or field in fault.message for field in fields)
+    named = (fault.param or "").partition(".")[0]
+    return any(field == named or field in fault.message for field in fields)
 
 
 def _whole(answer: dict[str, Any], reader: ChunkReader) -> ChatChunk:

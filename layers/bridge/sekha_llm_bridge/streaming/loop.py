@@ -25,6 +25,7 @@ from sekha_llm_bridge.streaming.snapshot import pass_snapshot
 
 Handler = Callable[[Any, Context], Any]
 _TRACE_ID = "_X_AMZN_TRACE_ID"
+_MARGIN_S = 0.1
 
 
 def main(environment: MutableMapping[str, str]) -> int:
@@ -120,14 +121,19 @@ class Loop:
         event, context = invocation.event(), Context(invocation, self._environment, self._now_ms)
         if callable(self._app) and is_rest_event(event):
             scope = scope_of(event, context, _base_path(self._handler))
-            return self._event_loop.run_until_complete(self._stream(self._app, scope, body_of(event), invocation))
+            streaming = self._stream(self._app, scope, body_of(event), invocation, context)
+            return self._event_loop.run_until_complete(streaming)
         body, content_type = marshal(self._handler(event, context))
         logs.flush()
         self._api.respond(invocation, body, content_type)
         return None
 
-    async def _stream(self, app: App, scope: Message, body: bytes, invocation: Invocation) -> Fault | None:
-        """As `_answer`. The response ends after the app: what the app logs and counts last is out by then."""
+    async def _stream(
+        self, app: App, scope: Message, body: bytes, invocation: Invocation, context: Context
+    ) -> Fault | None:
+        """As `_answer`. The response ends after the app: what the app logs and counts last is out by then. It does not
+        wait for a slow reader up to the moment when Lambda would end the environment.
+        """
         head = request_head(self._api.address, f"{invocation.path}/response", invocation.echoed)
         response = ResponseStream(self._api.address, head)
         try:
@@ -137,7 +143,8 @@ class Loop:
             if fault is not None and not response.broken:
                 logs.log_fault(fault, invocation.request_id)
             logs.flush()
-            await response.end(fault)
+            left_s = context.get_remaining_time_in_millis() / 1000 - _MARGIN_S
+            await response.end(fault, limit_s=max(_MARGIN_S, left_s))
         finally:
             await response.close()
         settle(response.status, invocation.request_id)

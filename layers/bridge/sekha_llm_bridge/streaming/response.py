@@ -4,6 +4,7 @@ https://docs.aws.amazon.com/lambda/latest/dg/runtimes-custom.html#runtimes-custo
 """
 
 import asyncio
+import contextlib
 from collections.abc import Mapping
 from typing import cast
 
@@ -76,10 +77,15 @@ class ResponseStream(asyncio.Protocol):
         """Says that the payload is complete, though the response goes on until `end`."""
         self._done.set()
 
-    async def end(self, fault: Fault | None = None) -> None:
-        """Ends the payload, or tells by trailers that it failed; then waits for the Runtime API's answer."""
+    async def end(self, fault: Fault | None = None, *, limit_s: float) -> None:
+        """Ends the payload, or tells by trailers that it failed; then waits for the Runtime API's answer, no longer
+        than that. Where a reader has not even taken what came before a failure, it is broken off.
+        """
+        if fault is not None and self._transport.get_write_buffer_size():
+            self._transport.abort()
         self._transport.write(b"0\r\n%b\r\n" % (fault.trailers() if fault else b""))
-        await self._over.wait()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._over.wait(), limit_s)
 
     async def close(self) -> None:
         """Leaves nothing behind on the loop."""

@@ -1,0 +1,450 @@
+"""What is made of chunks that are nearly right: clients put an answer together by its ids, roles and indexes."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import orjson
+import pytest
+
+from sekha_llm_bridge.errors import MalformedAnswer
+from sekha_llm_bridge.providers.base import ChatChunk, reading_an_answer
+from sekha_llm_bridge.providers.openai_chunk import ChunkReader
+from sekha_llm_bridge.usage import Usage
+from tests.fakes.clock import FakeClock
+from tests.fakes.provider import chat_completion
+
+
+@pytest.fixture
+def reader(clock: FakeClock) -> ChunkReader:
+    """Of an answer with one choice."""
+    return ChunkReader("m", 1, clock)
+
+
+def event(delta: object, *, finish: object = None, index: object = 0, **more: Any) -> dict[str, Any]:
+    return {"choices": [{"index": index, "delta": delta, "finish_reason": finish}], **more}
+
+
+def choices_of(chunks: Sequence[ChatChunk]) -> list[dict[str, Any]]:
+    return [choice for chunk in chunks for choice in chunk.body["choices"]]
+
+
+def deltas_of(reader: ChunkReader, *deltas: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [choice["delta"] for choice in choices_of([reader.read(event(delta)) for delta in deltas])]
+
+
+def test_every_chunk_has_the_first_ones_id_and_date_and_the_models_name(reader: ChunkReader) -> None:
+    said = [
+        event({}, id="one", created=5, model="theirs", object="x"),
+        event({}, id="two", created=6, model="other"),
+        event({"content": "x"}),
+        {"choices": []},
+    ]
+    bodies = [reader.read(one).body for one in said]
+    frame = {"id": "one", "object": "chat.completion.chunk", "created": 5, "model": "m"}
+    assert [{name: body[name] for name in frame} for body in bodies] == [frame] * 4
+
+
+@pytest.mark.parametrize(("given_id", "created"), [(None, None), ("", 0), (5, "2024"), ([], True), ({}, -1)])
+def test_an_answer_without_a_usable_id_or_date_is_given_one_for_all_its_chunks(
+    reader: ChunkReader, clock: FakeClock, given_id: object, created: object
+) -> None:
+    first = reader.read({"choices": [], "id": given_id, "created": created}).body
+    clock.advance(60)
+    second = reader.read(event({"content": "x"}, id="late", created=7)).body
+    assert first["id"].startswith("chatcmpl-")
+    assert first["created"] == int(clock.now().timestamp()) - 60
+    assert (second["id"], second["created"]) == (first["id"], first["created"])
+
+
+@pytest.mark.parametrize("role", ["assistant", "model", "", None, 5])
+def test_the_first_delta_says_who_speaks_and_no_other_is_made_to(reader: ChunkReader, role: object) -> None:
+    first, second = deltas_of(reader, {"role": role, "content": "Hel"}, {"content": "lo"})
+    assert (first, second) == ({"role": "assistant", "content": "Hel"}, {"content": "lo"})
+
+
+def test_a_first_delta_without_a_role_gets_one(reader: ChunkReader) -> None:
+    assert deltas_of(reader, {"content": "x"}) == [{"role": "assistant", "content": "x"}]
+
+
+def test_choices_that_come_interleaved_are_told_apart_and_each_has_its_role(clock: FakeClock) -> None:
+    reader = ChunkReader("m", 2, clock)
+    said = [
+        event({"content": "a"}, index=1),
+        event({"content": "b"}, index=0),
+        event({"content": "c"}, index=1),
+        event({}, index=1, finish="stop"),
+        event({"content": "d"}, index=0),
+        event({}, index=0, finish="length"),
+    ]
+    chunks = [reader.read(one) for one in said]
+    assert [(choice["index"], choice["delta"]) for choice in choices_of(chunks)] == [
+        (1, {"role": "assistant", "content": "a"}),
+        (0, {"role": "assistant", "content": "b"}),
+        (1, {"content": "c"}),
+        (1, {}),
+        (0, {"content": "d"}),
+        (0, {}),
+    ]
+    assert [chunk.is_end for chunk in chunks] == [False] * 5 + [True]
+
+
+@pytest.mark.parametrize("index", [None, "x", True, -1])
+def test_choices_of_one_chunk_without_usable_indexes_are_numbered_in_their_order(
+    clock: FakeClock, index: object
+) -> None:
+    reader = ChunkReader("m", 2, clock)
+    choice = {"index": index, "delta": {"content": "x"}, "finish_reason": "stop"}
+    chunk = reader.read({"choices": [choice, choice]})
+    assert [choice["index"] for choice in chunk.body["choices"]] == [0, 1]
+    assert chunk.is_end
+
+
+def test_an_answer_is_whole_only_when_every_choice_that_was_asked_for_has_ended(clock: FakeClock) -> None:
+    reader = ChunkReader("m", 2, clock)
+    assert not reader.read(event({"content": "x"}, finish="stop")).is_end
+    with pytest.raises(MalformedAnswer, match="cut off"):
+        reader.require_whole()
+    assert reader.read(event({"content": "x"}, index=1, finish="stop")).is_end
+    reader.require_whole()
+
+
+def test_a_choice_more_than_was_asked_for_is_waited_for_when_it_has_begun(reader: ChunkReader) -> None:
+    ends = [
+        reader.read(event({"content": "x"}, index=0)).is_end,
+        reader.read(event({"content": "x"}, index=1)).is_end,
+        reader.read(event({}, index=0, finish="stop")).is_end,
+        reader.read(event({}, index=1, finish="stop")).is_end,
+    ]
+    assert ends == [False, False, False, True]
+
+
+def test_a_choice_that_begins_after_the_end_is_waited_for_too(reader: ChunkReader) -> None:
+    ends = [
+        reader.read(event({"content": "x"}, index=0, finish="stop")).is_end,
+        reader.read(event({"content": "x"}, index=1)).is_end,
+        reader.read(event({}, index=1, finish="stop")).is_end,
+    ]
+    assert ends == [True, False, True]
+
+
+def test_the_finish_reason_is_the_providers_own(reader: ChunkReader) -> None:
+    chunks = [reader.read(event({"content": "x"}, finish=finish)) for finish in (None, "", "brand_new")]
+    assert [choice["finish_reason"] for choice in choices_of(chunks)] == [None, None, "brand_new"]
+    assert [chunk.is_end for chunk in chunks] == [False, False, True]
+
+
+@pytest.mark.parametrize("finish", [5, True, {"why": "stop"}, ["stop"]])
+def test_a_finish_reason_that_is_no_word_is_none(reader: ChunkReader, finish: object) -> None:
+    chunk = reader.read(event({"content": "x"}, finish=finish))
+    assert chunk.body["choices"][0]["finish_reason"] is None
+    assert not chunk.is_end
+
+
+@pytest.mark.parametrize("body", [{"choices": []}, {}, event({}), event({"content": ""}, usage={})], ids=str)
+def test_what_follows_the_end_is_still_after_the_end(reader: ChunkReader, body: dict[str, Any]) -> None:
+    reader.read(event({}, finish="stop"))
+    assert reader.read(body).is_end
+
+
+def test_the_finish_reason_is_progress_and_so_is_every_part_of_an_answer(reader: ChunkReader) -> None:
+    parts: list[dict[str, Any]] = [
+        {"content": "x"},
+        {"reasoning_content": "hm"},
+        {"reasoning": "hm"},
+        {"refusal": "no"},
+        {"tool_calls": [{"index": 0, "function": {"arguments": "{"}}]},
+        {"content": [{"type": "text", "text": "x"}]},
+    ]
+    assert all(reader.read(event(delta)).is_progress for delta in parts)
+    assert reader.read(event({}, finish="stop")).is_progress
+
+
+@pytest.mark.parametrize(
+    "delta",
+    [
+        {},
+        None,
+        {"role": "assistant"},
+        {"role": "assistant", "content": ""},
+        {"role": "assistant", "content": None, "reasoning_content": None, "tool_calls": None},
+        {"content": [], "tool_calls": []},
+    ],
+    ids=str,
+)
+def test_what_brings_nothing_of_the_answer_is_no_progress(reader: ChunkReader, delta: object) -> None:
+    assert not reader.read(event(delta)).is_progress
+
+
+@pytest.mark.parametrize("body", [{"choices": []}, {"choices": None}, {}, {"choices": [], "usage": {}}], ids=str)
+def test_a_chunk_without_choices_is_no_progress_and_no_end(reader: ChunkReader, body: dict[str, Any]) -> None:
+    chunk = reader.read(body)
+    assert chunk.body["choices"] == []
+    assert not chunk.is_progress
+    assert not chunk.is_end
+
+
+USAGE = {
+    "prompt_tokens": 11,
+    "completion_tokens": 7,
+    "total_tokens": 18,
+    "prompt_tokens_details": {"cached_tokens": 2},
+    "cost": 0.01,
+}
+
+
+def test_the_usage_is_counted_and_kept_in_the_providers_words_beside_the_chunk(reader: ChunkReader) -> None:
+    chunk = reader.read({"choices": [], "usage": USAGE})
+    assert chunk.usage == Usage(11, 7, cached_tokens=2)
+    assert chunk.own_usage == USAGE
+    assert "usage" not in chunk.body
+
+
+def test_usage_in_every_chunk_is_counted_in_every_chunk(reader: ChunkReader) -> None:
+    counts = [{**USAGE, "completion_tokens": count, "total_tokens": 11 + count} for count in (1, 2, 3)]
+    chunks = [reader.read(event({"content": "x"}, usage=count)) for count in counts]
+    assert [chunk.usage for chunk in chunks] == [Usage(11, count, cached_tokens=2) for count in (1, 2, 3)]
+    assert [chunk.own_usage for chunk in chunks] == counts
+
+
+@pytest.mark.parametrize(
+    "usage", [None, {}, {"prompt_tokens": 0, "completion_tokens": 0}, {"prompt_tokens": 3}, "x", 5]
+)
+def test_usage_that_counts_nothing_is_not_believed(reader: ChunkReader, usage: object) -> None:
+    chunk = reader.read(event({"content": "x"}, usage=usage))
+    assert chunk.usage is None
+    assert "usage" not in chunk.body
+
+
+def test_text_in_parts_is_joined(reader: ChunkReader) -> None:
+    parts = [{"type": "text", "text": "Hel"}, {"type": "thinking"}, {"type": "text", "text": "lo"}]
+    assert deltas_of(reader, {}, {"content": parts})[1] == {"content": "Hello"}
+
+
+def test_fields_that_are_not_known_are_passed_on_untouched(reader: ChunkReader) -> None:
+    said: dict[str, Any] = {
+        "choices": [{"index": 0, "delta": {"new": {"x": [1, None]}}, "finish_reason": None, "logprobs": {"a": 1}}],
+        "system_fingerprint": "fp",
+        "service_tier": None,
+        "brand_new": [{}],
+    }
+    body = reader.read(said).body
+    assert {name: body[name] for name in ("system_fingerprint", "service_tier", "brand_new")} == {
+        "system_fingerprint": "fp",
+        "service_tier": None,
+        "brand_new": [{}],
+    }
+    assert body["choices"][0]["delta"]["new"] == {"x": [1, None]}
+    assert body["choices"][0]["logprobs"] == {"a": 1}
+
+
+def test_what_was_read_is_not_changed(reader: ChunkReader) -> None:
+    said = event({"content": [{"text": "x"}], "tool_calls": [{"function": {"name": "f"}}]}, index=None, usage=USAGE)
+    before = orjson.dumps(said)
+    reader.read(said)
+    assert orjson.dumps(said) == before
+
+
+def call(arguments: str, **more: Any) -> dict[str, Any]:
+    return {"function": {"arguments": arguments}, **more}
+
+
+def calls_of(reader: ChunkReader, *deltas: list[dict[str, Any]]) -> dict[int, str]:
+    """What a client puts together, as OpenAI's own does: the arguments of each call by its index."""
+    put_together: dict[int, str] = {}
+    for delta in deltas_of(reader, *({"tool_calls": calls} for calls in deltas)):
+        for one in delta["tool_calls"]:
+            put_together[one["index"]] = put_together.get(one["index"], "") + one["function"]["arguments"]
+    return put_together
+
+
+CALLS: dict[str, list[list[dict[str, Any]]]] = {
+    "as OpenAI sends them": [
+        [call("a", index=0, id="x")],
+        [call("b", index=0)],
+        [call("c", index=1, id="y")],
+        [call("d", index=1)],
+    ],
+    "interleaved": [
+        [call("a", index=0, id="x")],
+        [call("c", index=1, id="y")],
+        [call("b", index=0)],
+        [call("d", index=1)],
+    ],
+    "several in one chunk": [
+        [call("a", index=0, id="x"), call("c", index=1, id="y")],
+        [call("b", index=0), call("d", index=1)],
+    ],
+    "without indexes": [[call("a", id="x")], [call("b")], [call("c", id="y")], [call("d")]],
+    "without indexes, whole, in one chunk": [[call("ab", id="x"), call("cd", id="y")]],
+    "with indexes that are none": [
+        [call("a", index=None, id="x")],
+        [call("b", index="0")],
+        [call("c", index=True, id="y")],
+        [call("d", index=-1)],
+    ],
+    "whole, with one index for all": [[call("ab", index=0, id="x")], [call("cd", index=0, id="y")]],
+    "in parts, with one index for all": [
+        [call("a", index=0, id="x")],
+        [call("b", index=0)],
+        [call("c", index=0, id="y")],
+        [call("d", index=0)],
+    ],
+    "with one index for all and ids on every delta": [
+        [call("a", index=0, id="x")],
+        [call("c", index=0, id="y")],
+        [call("b", index=0, id="x")],
+        [call("d", index=0, id="y")],
+    ],
+    "with ids on every delta": [
+        [call("a", index=0, id="x")],
+        [call("b", index=0, id="x")],
+        [call("c", index=1, id="y")],
+        [call("d", index=1, id="y")],
+    ],
+    "with ids on every delta, without indexes": [
+        [call("a", id="x")],
+        [call("b", id="x")],
+        [call("c", id="y")],
+        [call("d", id="y")],
+    ],
+    "with empty ids after the first": [
+        [call("a", index=0, id="x")],
+        [call("b", index=0, id="")],
+        [call("c", index=1, id="y")],
+        [call("d", index=1, id=None)],
+    ],
+    "with an id that comes late": [
+        [call("a", index=0)],
+        [call("b", index=0, id="x")],
+        [call("c", index=1)],
+        [call("d", index=1, id="y")],
+    ],
+}
+
+
+@pytest.mark.parametrize("deltas", CALLS.values(), ids=CALLS)
+def test_calls_of_tools_are_told_apart_by_their_index(reader: ChunkReader, deltas: list[list[dict[str, Any]]]) -> None:
+    assert calls_of(reader, *deltas) == {0: "ab", 1: "cd"}
+
+
+def test_indexes_that_begin_elsewhere_are_kept_and_new_ones_do_not_collide_with_them(reader: ChunkReader) -> None:
+    deltas = [[call("a", index=1, id="x")], [call("b", index=1)], [call("cd", index=1, id="y")]]
+    assert calls_of(reader, *deltas) == {1: "ab", 2: "cd"}
+
+
+def test_a_call_that_got_another_index_than_the_vendors_gives_way_to_none_that_has_it(reader: ChunkReader) -> None:
+    deltas = [[call("a", index=0, id="x")], [call("b", index=0, id="y")], [call("c", index=1, id="z")]]
+    assert calls_of(reader, *deltas) == {0: "a", 1: "b", 2: "c"}
+
+
+def test_the_calls_of_two_choices_are_counted_apart(clock: FakeClock) -> None:
+    reader = ChunkReader("m", 2, clock)
+    said = [event({"tool_calls": [call("a", id=f"x{index}")]}, index=index) for index in (0, 1)]
+    choices = choices_of([reader.read(one) for one in said])
+    assert [choice["delta"]["tool_calls"][0]["index"] for choice in choices] == [0, 0]
+
+
+MALFORMED: dict[str, dict[str, Any]] = {
+    "choices that are a string": {"choices": "abc"},
+    "choices that are an object": {"choices": {"index": 0}},
+    "choices that are a number": {"choices": 5},
+    "a choice that is a string": {"choices": ["x"]},
+    "a choice that is null": {"choices": [None]},
+    "a delta that is a list": event([1]),
+    "a delta that is a list of pairs": event([["content", "x"]]),
+    "a delta that is a list of strings": event(["ab"]),
+    "a delta that is a string": event("x"),
+    "a delta that is a number": event(5),
+    "content that is a number": event({"content": 5}),
+    "content that is an object": event({"content": {"text": "x"}}),
+    "content in parts that are none": event({"content": ["x"]}),
+    "tool calls that are a string": event({"tool_calls": "x"}),
+    "tool calls that are a number": event({"tool_calls": 5}),
+    "tool calls that are an object": event({"tool_calls": {"index": 0}}),
+    "a tool call that is a number": event({"tool_calls": [1]}),
+    "a tool call of something else": event({"tool_calls": [{"function": "f"}]}),
+}
+
+
+@pytest.mark.parametrize("finish", [None, "stop"])
+@pytest.mark.parametrize("body", MALFORMED.values(), ids=MALFORMED)
+def test_a_chunk_of_another_shape_is_malformed_and_never_the_end(
+    reader: ChunkReader, body: dict[str, Any], finish: str | None
+) -> None:
+    choices = body["choices"]
+    if isinstance(choices, list) and isinstance(choices[0], dict):
+        body = {**body, "choices": [{**choices[0], "finish_reason": finish}]}
+    with pytest.raises(MalformedAnswer), reading_an_answer(None):
+        reader.read(body)
+    assert not reader.is_whole
+
+
+def test_one_choice_of_another_shape_spoils_the_chunk_that_ends_another(reader: ChunkReader) -> None:
+    with pytest.raises(MalformedAnswer), reading_an_answer(None):
+        reader.read({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}, 5]})
+    assert not reader.is_whole
+
+
+@pytest.mark.parametrize(
+    "choice", [{"delta": {"content": "x"}, "finish_reason": "error"}, {"delta": {}, "error": {"code": 502}}]
+)
+def test_an_answer_that_the_provider_broke_off_is_broken(reader: ChunkReader, choice: dict[str, Any]) -> None:
+    with pytest.raises(MalformedAnswer, match="in the middle"):
+        reader.read({"choices": [choice]})
+    assert not reader.is_whole
+
+
+def test_a_chunk_nested_deeper_than_can_be_passed_on_is_malformed(reader: ChunkReader) -> None:
+    deep: list[Any] = []
+    for _ in range(300):
+        deep = [deep]
+    with pytest.raises(MalformedAnswer), reading_an_answer(None):
+        reader.read(event({"content": "x", "extra": deep}, finish="stop"))
+    assert not reader.is_whole
+
+
+def test_an_answer_that_came_at_once_is_one_chunk_with_everything(reader: ChunkReader) -> None:
+    tools = [call("a", id="x", type="function"), call("b", id="y", type="function")]
+    chunk = reader.read_whole(chat_completion("Hello.", tool_calls=tools, reasoning_content="hm"))
+    (choice,) = chunk.body["choices"]
+    assert choice == {
+        "index": 0,
+        "delta": {
+            "role": "assistant",
+            "content": "Hello.",
+            "tool_calls": [{**tools[0], "index": 0}, {**tools[1], "index": 1}],
+            "reasoning_content": "hm",
+        },
+        "finish_reason": "stop",
+    }
+    assert chunk.body["object"] == "chat.completion.chunk"
+    assert chunk.body["model"] == "m"
+    assert chunk.usage == Usage(11, 7, cached_tokens=2)
+    assert chunk.is_progress
+    assert chunk.is_end
+
+
+@pytest.mark.parametrize("finish", [None, "", 5])
+def test_an_answer_that_came_at_once_has_ended_whether_it_says_so_or_not(reader: ChunkReader, finish: object) -> None:
+    chunk = reader.read_whole({"choices": [{"message": {"content": "x"}, "finish_reason": finish}]})
+    assert chunk.body["choices"][0]["finish_reason"] == "stop"
+    assert chunk.is_end
+
+
+@pytest.mark.parametrize("asked_for", [1, 2, 3])
+def test_an_answer_that_came_at_once_is_whole_with_however_many_choices_it_has(
+    clock: FakeClock, asked_for: int
+) -> None:
+    choice = {"message": {"content": "x"}, "finish_reason": "stop"}
+    chunk = ChunkReader("m", asked_for, clock).read_whole({"choices": [choice, choice]})
+    assert [choice["index"] for choice in chunk.body["choices"]] == [0, 1]
+    assert chunk.is_end
+
+
+@pytest.mark.parametrize("answer", [{}, {"choices": []}, {"choices": [{"delta": {"content": "x"}}]}], ids=str)
+def test_an_answer_that_came_at_once_without_a_message_is_malformed(
+    reader: ChunkReader, answer: dict[str, Any]
+) -> None:
+    with pytest.raises(MalformedAnswer):
+        reader.read_whole(answer)
+    assert not reader.is_whole
