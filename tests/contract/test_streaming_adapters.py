@@ -340,10 +340,19 @@ def test_an_answer_that_was_cut_never_ends_like_a_whole_one(
 def test_an_event_that_was_cut_in_its_middle_is_not_passed_on(
     bench: Bench, wire: Wire, fake: FakeProvider, ending: Ending
 ) -> None:
-    fake.script(wire.path, wire.streams([*wire.tokens("Hello"), wire.end[0][:-2]], ending))
+    fake.script(wire.path, wire.streams([*wire.tokens("Hello"), wire.end[0][:-3]], ending))
     told = bench.read()
     assert told.failure is not None
     assert told.text == "Hello"
+
+
+@pytest.mark.parametrize(("ending", "is_whole"), [("whole", True), ("closed", False), ("reset", False)])
+def test_a_last_line_without_its_end_counts_where_the_stream_has_ended_as_it_should(
+    bench: Bench, wire: Wire, fake: FakeProvider, ending: Ending, *, is_whole: bool
+) -> None:
+    fake.script(wire.path, wire.streams([*wire.tokens("Hello"), wire.end[0].rstrip()], ending))
+    told = bench.read()
+    assert (told.failure is None) == is_whole
 
 
 def test_a_stream_of_nothing_is_malformed(bench: Bench, wire: Wire, fake: FakeProvider) -> None:

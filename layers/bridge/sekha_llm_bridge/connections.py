@@ -13,6 +13,7 @@ import asyncio
 import base64
 import ssl
 import zlib
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -103,6 +104,7 @@ class Connections:
         self._targets: dict[str, _Target] = {}
         self._pools: dict[_Way, httpcore.AsyncConnectionPool] = {}
         self._used_at_s: dict[_Way, float] = {}
+        self._open: Counter[_Way] = Counter()
 
     async def exchange(
         self, method: str, url: str, *, content: bytes | None, headers: Mapping[str, str], timeout_s: float
@@ -112,11 +114,8 @@ class Connections:
         Raises httpcore's exceptions, `httpx.DecodingError`, and `httpx.InvalidURL` or ValueError for an address or a
         header that cannot be sent at all.
         """
-        response = await self._begun(method, url, content=content, headers=headers, timeout_s=timeout_s)
-        try:
+        async with self._exchanging(method, url, content=content, headers=headers, timeout_s=timeout_s) as response:
             received = await response.aread()
-        finally:
-            await response.aclose()
         return Reply(response.status, response.headers, _decoded(received, response.headers))
 
     @asynccontextmanager
@@ -130,16 +129,13 @@ class Connections:
         Raises what `exchange` raises.
         """
         plain = {"accept-encoding": "identity", **headers}
-        response = await self._begun(method, url, content=content, headers=plain, timeout_s=timeout_s)
-        try:
+        async with self._exchanging(method, url, content=content, headers=plain, timeout_s=timeout_s) as response:
             raw, head = response.aiter_stream(), Head(response.status, response.headers)
             yield StreamedReply(head.status, head.headers, _as_it_comes(raw, head))
             with suppress(TimeoutError, *FAILURES):
                 async with asyncio.timeout(_LINGER_S):
                     async for _ in raw:
                         pass
-        finally:
-            await response.aclose()
 
     async def aclose(self) -> None:
         """Closes every connection."""
@@ -147,13 +143,24 @@ class Connections:
         for pool in pools:
             await pool.aclose()
 
-    async def _begun(
+    @asynccontextmanager
+    async def _exchanging(
         self, method: str, url: str, *, content: bytes | None, headers: Mapping[str, str], timeout_s: float
-    ) -> httpcore.Response:
-        """The response whose head has come."""
+    ) -> AsyncIterator[httpcore.Response]:
+        """The response whose head has come. As long as it is read, its pool is in use."""
         target = self._target(url)
         request = _request(method, target, content=content, headers=headers, timeout_s=timeout_s)
-        return await (await self._pool(target.way)).handle_async_request(request)
+        pool = await self._pool(target.way)
+        self._open[target.way] += 1
+        try:
+            response = await pool.handle_async_request(request)
+            try:
+                yield response
+            finally:
+                await response.aclose()
+        finally:
+            self._open[target.way] -= 1
+            self._used_at_s[target.way] = self._clock.now().timestamp()
 
     def _target(self, url: str) -> _Target:
         """Parsed once: a configuration has few addresses."""
@@ -163,7 +170,8 @@ class Connections:
 
     async def _pool(self, way: _Way) -> httpcore.AsyncConnectionPool:
         now_s = self._clock.now().timestamp()  # a frozen environment's monotonic clock may stand still
-        is_stale = now_s - self._used_at_s.get(way, now_s) > _STALE_AFTER_S
+        slept_s = now_s - self._used_at_s.get(way, now_s)
+        is_stale = slept_s > _STALE_AFTER_S and not self._open[way]  # what is read from has not slept
         self._used_at_s[way] = now_s
         if is_stale and (old := self._pools.pop(way, None)) is not None:
             await old.aclose()

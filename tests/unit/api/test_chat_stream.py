@@ -273,6 +273,70 @@ def test_what_a_vendor_tells_without_choices_goes_with_the_next_chunk(chat: Func
     assert all(one["choices"] for one in stream.chunks)
 
 
+EARLY = [chunk({"content": word}, finish="stop") for word in ("one", " two", " three")]
+
+
+def test_a_vendor_that_sends_a_finish_reason_with_every_chunk_is_read_to_its_end(
+    chat: Function, fake: FakeProvider
+) -> None:
+    streams(fake, *EARLY, DONE)
+    stream = ask(chat)
+    assert (stream.text, stream.is_done) == ("one two three", True)
+    assert [one["choices"][0]["finish_reason"] for one in stream.chunks] == [None, None, "stop"]
+
+
+@pytest.mark.parametrize("ending", ["closed", "reset"])
+def test_its_answer_does_not_look_complete_either_when_it_was_cut(
+    chat: Function, fake: FakeProvider, ending: Any
+) -> None:
+    streams(fake, *EARLY[:2], ending=ending)
+    stream = ask(chat)
+    assert stream.is_done is False
+    assert all(one["choices"][0]["finish_reason"] is None for one in stream.chunks)
+
+
+def test_what_comes_after_the_end_and_says_nothing_leaves_the_end_where_it_was(
+    chat: Function, fake: FakeProvider
+) -> None:
+    """As Azure's results of the content filter."""
+    streams(fake, ONE, STOP, chunk({}, content_filter_offsets={}), DONE)
+    stream = ask(chat)
+    assert [one["choices"][0]["finish_reason"] for one in stream.chunks] == [None, "stop", None]
+    assert "bridge" in stream.last
+
+
+def test_a_vendor_that_knows_no_several_answers_gives_the_one_it_has(chat: Function, fake: FakeProvider) -> None:
+    streams(fake, ONE, STOP, DONE)
+    assert ask(chat, n=2).is_done
+
+
+def test_one_callers_odd_wishes_are_its_own_fault_and_turn_nothing_off_for_others(
+    chat: Function, fake: FakeProvider
+) -> None:
+    fake.script(PATH, Reply(400, {"error": {"message": "stream_options: unknown field foo"}}))
+    odd = {"messages": HI, "stream": True, "stream_options": {"include_usage": True, "foo": 1}}
+    assert chat("POST", PATH, odd).status == 400
+    assert "estimated" not in ask(chat, stream_options={"include_usage": True}).last["usage"]
+
+
+def test_halves_of_a_character_do_not_break_an_answer_off(chat: Function, fake: FakeProvider) -> None:
+    halves = [
+        b'data: {"choices":[{"index":0,"delta":{"content":"%b"}}]}\n\n' % half for half in (b"\\ud83d", b"\\ude00")
+    ]
+    streams(fake, ONE, *halves, STOP, DONE)
+    stream = ask(chat)
+    assert (stream.text, stream.is_done) == ("one\ufffd\ufffd", True)
+
+
+def test_an_error_that_is_the_event_itself_is_read_as_one(chat: Function, fake: FakeProvider) -> None:
+    """As older servers of open models send it."""
+    streams(
+        fake, sse({"object": "error", "message": "This model's maximum context length is 8192 tokens", "code": 400})
+    )
+    answer = chat("POST", PATH, {"messages": HI, "model": "gpt", "stream": True})
+    assert (answer.status, error(answer)["code"]) == (400, "context_length_exceeded")
+
+
 def test_under_a_cost_limit_a_stream_is_told_where_to_stop(fake: FakeProvider) -> None:
     chat = function(provider("first", chat_model("gpt"), base_url=f"{fake.url}/v1"))
     ask(chat, max_cost=0.001)

@@ -180,5 +180,33 @@ def test_who_stops_reading_is_given_up_before_time_is_up(clock: LoopClock) -> No
     assert (cancelled, len(listener.got), listener.is_complete) == ([30], 2, False)
 
 
+def test_a_failure_at_the_moment_of_a_ping_is_not_an_answer_that_has_begun(clock: LoopClock) -> None:
+    async def produce(_writer: EventWriter) -> None:
+        await asyncio.sleep(5)
+        raise ValueError("x")
+
+    listener = Listener(clock)
+    with pytest.raises(ValueError, match="x"):
+        answered(produce, listener, clock)
+    assert (listener.head, listener.got) == (None, [])
+
+
+def test_a_ping_that_had_to_wait_for_an_event_to_go_out_does_not_follow_it(clock: LoopClock) -> None:
+    class Slow(Listener):
+        async def send(self, message: Any) -> None:
+            await asyncio.sleep(7 if message.get("body") == b"b" else 0)
+            await super().send(message)
+
+    async def produce(writer: EventWriter) -> None:
+        await writer.write(b"a")
+        await writer.write(b"b")
+        await asyncio.sleep(3)
+        await writer.write(b"c", is_last=True)
+
+    listener = Slow(clock)
+    answered(produce, listener, clock)
+    assert listener.got == [(0, b"a"), (7, b"b"), (10, b"c")]
+
+
 def test_an_event_is_one_line_of_json_whatever_is_in_it() -> None:
     assert event({"text": "a\r\nb\n\n", "é": 1}) == 'data: {"text":"a\\r\\nb\\n\\n","é":1}\n\n'.encode()

@@ -1,6 +1,7 @@
 """Streamed answers: failover up to the first token, the silences, every way to end, and what is known of it then."""
 
 import asyncio
+from dataclasses import replace
 from decimal import Decimal
 from io import StringIO
 from typing import Any
@@ -11,6 +12,7 @@ from sekha_llm_bridge import errors
 from sekha_llm_bridge.config.models import CircuitBreakerConfig
 from sekha_llm_bridge.providers import ChatChunk
 from sekha_llm_bridge.resilience import BreakerState, Permit, Refusal
+from sekha_llm_bridge.resilience.memory import MemoryProviderStore
 from tests.fakes.clock import FakeClock
 from tests.fakes.settings import chat_model, provider
 from tests.fakes.virtual_time import run
@@ -166,14 +168,29 @@ def test_no_answer_outlives_the_deadline_and_the_provider_is_not_to_blame(clock:
     assert breaker(stage) is None
 
 
-def test_once_the_answer_is_whole_nobody_waits_long_for_the_bill(clock: FakeClock) -> None:
-    lingering = Script(A, END, 60.0, BILL)
+def test_once_nothing_is_missing_any_more_nobody_waits_for_a_proper_end(clock: FakeClock) -> None:
+    lingering = Script(A, END, BILL, 60.0)
     stage = stage_of(clock, [[Script(A, LOST), lingering]])
     stage.read()
     story = stage.read()
-    assert (story.error, story.codes, story.took_s) == (None, ["ok"], 5.0)
+    assert (story.error, story.codes, story.took_s) == (None, ["ok"], 0.5)
     assert lingering.is_closed
     assert breaker(stage).failure_count == 0
+
+
+def test_a_finish_reason_alone_leaves_the_provider_its_time_for_the_bill(clock: FakeClock) -> None:
+    """Who has sent one may go on: some vendors send one with every chunk."""
+    story = Stage(clock, [[Script(A, END, 9.0, BILL)]]).read()
+    assert (story.error, story.took_s) == (None, 9.0)
+    assert story.receipt is not None
+    assert story.receipt.cost == Decimal("0.002")
+
+
+def test_a_provider_that_goes_on_after_a_finish_reason_is_not_believed_the_next_one(clock: FakeClock) -> None:
+    again = replace(END, may_go_on=True)
+    story = Stage(clock, [[Script(A, END, B, again, LOST)]]).read()
+    assert isinstance(story.error, errors.AnswerBroken)
+    assert Stage(clock, [[Script(A, END, B, again)]]).read().error is None
 
 
 @pytest.mark.parametrize("failure", IN_MIDSTREAM, ids=lambda failure: failure.code)
@@ -287,3 +304,39 @@ def test_healthy_streams_write_nothing(clock: FakeClock) -> None:
     stage.read()
     stage.read(leaves_after_s=2)
     assert breaker(stage) is None
+
+
+class SlowStore(MemoryProviderStore):
+    """Takes its time over every write."""
+
+    async def add_failure(self, *args: Any) -> Any:
+        await asyncio.sleep(0.1)
+        return await super().add_failure(*args)
+
+    async def replace(self, *args: Any) -> Any:
+        await asyncio.sleep(0.1)
+        return await super().replace(*args)
+
+
+def test_a_caller_who_leaves_while_a_failure_is_noted_does_not_keep_it_from_being_counted(clock: FakeClock) -> None:
+    stage = stage_of(clock, [[Script(A, 1.0, LOST)]], store=SlowStore())
+    story = stage.read(leaves_after_s=1.05)
+    assert isinstance(story.gone, errors.AnswerBroken)
+    assert (story.codes, breaker(stage).failure_count) == (["connection_lost"], 1)
+
+
+def test_a_caller_who_leaves_while_an_end_is_noted_is_billed_for_it(clock: FakeClock) -> None:
+    stage = stage_of(clock, [[Script(A, LOST), Script(A, 2.0, END, BILL)]], store=SlowStore())
+    stage.read()
+    story = stage.read(leaves_after_s=2.05)
+    assert isinstance(story.gone, errors.CallerGone)
+    assert (story.codes, story.gone.cost_usd) == (["ok"], Decimal("0.002"))
+    assert breaker(stage).failure_count == 0
+
+
+def test_a_caller_who_leaves_while_a_probes_failure_is_noted_leaves_no_lease_behind(clock: FakeClock) -> None:
+    stage = stage_of(clock, [[DOWN, Script(1.0, DOWN)]], rules=PROBED, store=SlowStore())
+    stage.read()
+    clock.advance(61)
+    stage.read(leaves_after_s=1.15)
+    assert breaker(stage).state is BreakerState.OPEN

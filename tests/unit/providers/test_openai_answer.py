@@ -70,8 +70,20 @@ def test_output_that_only_the_total_shows_is_billed_and_so_is_what_is_written_to
 
 
 def test_text_in_parts_is_joined(clock: FakeClock) -> None:
-    parts = [{"type": "text", "text": "Hel"}, {"type": "thinking"}, {"type": "text", "text": "lo"}]
+    parts = [{"type": "text", "text": "Hel"}, {"type": "reference"}, {"type": "text", "text": "lo"}]
     assert choice_of(clock, message={"content": parts})["message"]["content"] == "Hello"
+
+
+def test_thinking_among_the_parts_is_told_as_such(clock: FakeClock) -> None:
+    parts = [{"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}, {"type": "text", "text": "yes"}]
+    message = choice_of(clock, message={"content": parts})["message"]
+    assert (message["content"], message["reasoning_content"]) == ("yes", "hm")
+
+
+@pytest.mark.parametrize("finish", ["error", "abort", "insufficient_system_resource"])
+def test_an_answer_that_its_provider_broke_off_is_none(clock: FakeClock, finish: str) -> None:
+    with pytest.raises(MalformedAnswer, match="broke off"):
+        choice_of(clock, finish_reason=finish, message={"content": "half"})
 
 
 @pytest.mark.parametrize(("index", "finish", "role"), [(None, 5, None), ("x", "", 7), (True, {}, "bot")])

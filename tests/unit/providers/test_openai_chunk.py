@@ -216,8 +216,33 @@ def test_usage_that_counts_nothing_is_not_believed(reader: ChunkReader, usage: o
 
 
 def test_text_in_parts_is_joined(reader: ChunkReader) -> None:
-    parts = [{"type": "text", "text": "Hel"}, {"type": "thinking"}, {"type": "text", "text": "lo"}]
+    parts = [{"type": "text", "text": "Hel"}, {"type": "reference"}, {"type": "text", "text": "lo"}]
     assert deltas_of(reader, {}, {"content": parts})[1] == {"content": "Hello"}
+
+
+@pytest.mark.parametrize("thought", ["hm", [{"type": "text", "text": "h"}, {"type": "text", "text": "m"}]])
+def test_thinking_among_the_parts_is_told_as_such_and_brings_the_answer_on(
+    reader: ChunkReader, thought: object
+) -> None:
+    """As Mistral's models think."""
+    parts = [{"type": "thinking", "thinking": thought}]
+    chunk = reader.read({"choices": [{"index": 0, "delta": {"content": parts}}]})
+    assert chunk.body["choices"][0]["delta"] == {"role": "assistant", "content": "", "reasoning_content": "hm"}
+    assert chunk.is_progress
+
+
+def test_only_the_first_delta_says_who_speaks(reader: ChunkReader) -> None:
+    """OpenAI's own client puts the parts of a role together as well."""
+    deltas = deltas_of(reader, *[{"role": "assistant", "content": "a"}] * 3)
+    assert deltas == [{"role": "assistant", "content": "a"}, {"content": "a"}, {"content": "a"}]
+
+
+def test_a_call_without_an_id_gets_one_that_its_parts_share(reader: ChunkReader) -> None:
+    first, second = deltas_of(
+        reader, {"tool_calls": [call("a", index=0, name="f")]}, {"tool_calls": [call("b", index=0)]}
+    )
+    assert first["tool_calls"][0]["id"].startswith("call_")
+    assert "id" not in second["tool_calls"][0]
 
 
 def test_fields_that_are_not_known_are_passed_on_untouched(reader: ChunkReader) -> None:
@@ -244,8 +269,10 @@ def test_what_was_read_is_not_changed(reader: ChunkReader) -> None:
     assert orjson.dumps(said) == before
 
 
-def call(arguments: str, **more: Any) -> dict[str, Any]:
-    return {"function": {"arguments": arguments}, **more}
+def call(arguments: str, *, name: str | None = None, **more: Any) -> dict[str, Any]:
+    """A part of a call; one with an id has a name, unless `name` is empty."""
+    name = "f" if name is None and more.get("id") else name
+    return {"function": {"arguments": arguments, **({"name": name} if name else {})}, **more}
 
 
 def calls_of(reader: ChunkReader, *deltas: list[dict[str, Any]]) -> dict[int, str]:
@@ -275,6 +302,16 @@ CALLS: dict[str, list[list[dict[str, Any]]]] = {
         [call("b", index=0), call("d", index=1)],
     ],
     "without indexes": [[call("a", id="x")], [call("b")], [call("c", id="y")], [call("d")]],
+    "with an id of its own for every part": [
+        [call("a", index=0, id="x")],
+        [call("b", index=0, id="y", name="")],
+        [call("c", index=1, id="z"), call("d", index=1, id="w", name="")],
+    ],
+    "by their names alone, with one index for all": [[call("ab", index=0, name="f"), call("cd", index=0, name="g")]],
+    "with the name in every part": [
+        [call("a", index=0, id="x"), call("c", index=1, id="y")],
+        [call("b", index=0, name="f"), call("d", index=1, id="y")],
+    ],
     "without indexes, whole, in one chunk": [[call("ab", id="x"), call("cd", id="y")]],
     "with indexes that are none": [
         [call("a", index=None, id="x")],

@@ -413,6 +413,33 @@ def test_after_a_long_sleep_the_old_connection_is_not_used_for_a_stream(clock: F
     run(scenario())
 
 
+def test_other_requests_do_not_take_a_long_stream_for_a_connection_that_slept(clock: FakeClock) -> None:
+    """The table of the breakers is reached by the same way as the providers, and asked while streams go on."""
+
+    async def scenario() -> None:
+        async with connections(clock) as made, talker(b"one", b"two") as provider, wire(reply()) as table:
+            async with streamed(made, provider.url) as answer:
+                assert await anext(answer.parts) == b"one"
+                clock.advance(31)
+                await made.exchange("POST", table.url, content=b"{}", headers={}, timeout_s=5)
+                provider.go.release()
+                assert await anext(answer.parts) == b"two"
+
+    run(scenario())
+
+
+def test_a_connection_that_was_in_use_until_just_now_has_not_slept(clock: FakeClock) -> None:
+    async def scenario() -> None:
+        async with connections(clock) as made, wire(chunked(TEXT)) as provider:
+            async with streamed(made, provider.url) as answer:
+                clock.advance(31)
+                await answer.whole()
+            await read(made, provider.url)
+            assert provider.connections == 1
+
+    run(scenario())
+
+
 def test_nothing_is_left_over_when_the_answer_is_dropped_unread() -> None:
     async def scenario() -> None:
         async with connections() as made, talker(b"a") as provider:

@@ -162,19 +162,27 @@ class Edge:
             if message["type"] == "http.response.start":
                 message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
                 line["status"] = message["status"]
-            await send(message)
+            try:
+                await send(message)
+            except OSError:  # nobody listens any more (ASGI 2.4)
+                line["error"] = CallerGone.code
+                raise
 
         try:
             await self._app(scope, receive, send_marked)
         except Exception as exc:  # noqa: BLE001 — the last line before the caller: nothing may pass, least of all a traceback
-            await error_response(unexpected(request_id, exc), request_id)(scope, receive, send_marked)
+            if line.get("error") != CallerGone.code:
+                line["error"] = BridgeError.code
+                await error_response(unexpected(request_id, exc), request_id)(scope, receive, send_marked)
+        is_gone = line.get("error") == CallerGone.code
+        status = line.setdefault("status", CallerGone.status if is_gone else BridgeError.status)
         line["latency_ms"] = round((self._clock.monotonic_s() - started_s) * 1000)
-        log_request(line, failed=int(str(line.get("status", 500))) >= 500 or _is_cut(line))
+        log_request(line, failed=not is_gone and (int(str(status)) >= 500 or _is_cut(line)))
 
 
 def _is_cut(line: Mapping[str, object]) -> bool:
     """Whether an answer that had begun well did not come to its end."""
-    return line.get("status") == 200 and line.get("error") not in {None, CallerGone.code}
+    return line.get("status") == 200 and line.get("error") is not None
 
 
 def _request_id(scope: Scope) -> str:

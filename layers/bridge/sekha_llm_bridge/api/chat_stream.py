@@ -110,7 +110,7 @@ class ChunkEvents:
         self._last: dict[str, Any] = {}
 
     def of(self, chunk: ChatChunk) -> bytes:
-        """The events that can go out by now."""
+        """The events that can go out by now. What comes after an end that was none takes the place of the end."""
         body = chunk.body
         if not body["choices"]:
             self._aside |= {name: value for name, value in body.items() if name not in {*_FRAME, "choices"}}
@@ -118,10 +118,9 @@ class ChunkEvents:
         if self._aside:
             body, self._aside = {**self._aside, **body}, {}
         body = {**body, **self._more} if self._more else body
-        if not chunk.is_end:
-            return event(body)
-        before, self._last = self._last, body
-        return event(before) if before else b""
+        held, self._last = self._last, body if chunk.is_end else {}
+        before = event(_without_end(held) if chunk.is_progress else held) if held else b""
+        return before if chunk.is_end else before + event(body)
 
     def end(self, usage: Mapping[str, Any], receipt: Mapping[str, object]) -> bytes:
         """The rest of a whole answer."""
@@ -130,6 +129,11 @@ class ChunkEvents:
         frame = {name: self._last[name] for name in _FRAME}
         bill = {**self._aside, **frame, "choices": [], "usage": usage, "bridge": receipt}
         return event(self._last) + event(bill) + DONE
+
+
+def _without_end(body: Mapping[str, Any]) -> dict[str, Any]:
+    """Clients stop at the first finish reason that they see."""
+    return {**body, "choices": [{**choice, "finish_reason": None} for choice in body["choices"]]}
 
 
 class ChatTelling:
@@ -148,16 +152,25 @@ class ChatTelling:
         try:
             await self._tell(writer)
         except (asyncio.CancelledError, NobodyListens):
-            await self._abandon()
+            note_error(self._request, await self._answer.abandon())
             raise asyncio.CancelledError from None
-        except Exception as exc:
-            await self._abandon()
+        except BridgeError as exc:
+            await self._fail(exc, writer)
+        except Exception as exc:  # a mistake of the bridge's
+            await self._answer.abandon()
             if not writer.has_begun:
                 raise
-            request_id = self._request.scope["state"]["request_id"]
-            error = exc if isinstance(exc, BridgeError) else unexpected(request_id, exc)
-            note_error(self._request, error)
-            await writer.write(event(envelope(error, request_id)), is_last=True)
+            await self._fail(unexpected(self._request_id, exc), writer)
+
+    async def _fail(self, error: BridgeError, writer: EventWriter) -> None:
+        if not writer.has_begun:
+            raise error
+        note_error(self._request, error)
+        await writer.write(event(envelope(error, self._request_id)), is_last=True)
+
+    @property
+    def _request_id(self) -> str:
+        return str(self._request.scope["state"]["request_id"])
 
     async def _tell(self, writer: EventWriter) -> None:
         answer = self._answer
@@ -177,7 +190,3 @@ class ChatTelling:
         usage = usage_body(source.usage, source.own_usage, is_estimated=source.is_estimated)
         told = bridge_body(receipt, candidate, self._sent, is_estimated=source.is_estimated)
         return self._events.end(usage, told)
-
-    async def _abandon(self) -> None:
-        if gone := await self._answer.abandon():
-            note_error(self._request, gone)

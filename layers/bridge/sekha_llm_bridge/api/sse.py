@@ -31,11 +31,14 @@ class NobodyListens(Exception):
 
 
 class EventWriter:
-    """Sends events; the first one begins the answer, with status 200 and whatever `headers` holds by then."""
+    """Sends events; the first one begins the answer, with status 200 and whatever `headers` holds by then. Once it
+    `is_over`, nothing follows but somebody else's answer.
+    """
 
     def __init__(self, send: Send, clock: Clock) -> None:
         self.headers: dict[str, str] = {}
         self.has_begun = False
+        self.is_over = False
         self._send = send
         self._clock = clock
         self._turn = asyncio.Lock()
@@ -44,25 +47,33 @@ class EventWriter:
     async def write(self, events: bytes, *, is_last: bool = False) -> None:
         """Returns when they are on their way. Raises `NobodyListens`."""
         async with self._turn:
-            try:
-                if not self.has_begun:
-                    self.has_begun = True
-                    await self._send({"type": "http.response.start", "status": 200, "headers": self._raw_headers()})
-                await self._send({"type": "http.response.body", "body": events, "more_body": not is_last})
-            except OSError as exc:
-                raise NobodyListens from exc
-            self._sent_at_s = self._clock.monotonic_s()
+            await self._write(events, is_last=is_last)
 
     async def ping(self) -> None:
         """Breaks every silence, also before the first event, so that nobody in between takes the connection for dead.
-        Ends by raising `NobodyListens`.
+        Ends by raising `NobodyListens`, or when there is nothing more to come.
         """
-        while True:
-            left_s = self._sent_at_s + _LONGEST_SILENCE_S - self._clock.monotonic_s()
-            if left_s > 0:
+        while not self.is_over:
+            if (left_s := self._left_s()) > 0:
                 await self._clock.sleep(left_s)
-            else:
-                await self.write(_PING)
+                continue
+            async with self._turn:
+                if self._left_s() <= 0 and not self.is_over:
+                    await self._write(_PING, is_last=False)
+
+    def _left_s(self) -> float:
+        """Until a silence has lasted long enough."""
+        return self._sent_at_s + _LONGEST_SILENCE_S - self._clock.monotonic_s()
+
+    async def _write(self, events: bytes, *, is_last: bool) -> None:
+        try:
+            if not self.has_begun:
+                self.has_begun = True
+                await self._send({"type": "http.response.start", "status": 200, "headers": self._raw_headers()})
+            await self._send({"type": "http.response.body", "body": events, "more_body": not is_last})
+        except OSError as exc:
+            raise NobodyListens from exc
+        self._sent_at_s = self._clock.monotonic_s()
 
     def _raw_headers(self) -> list[tuple[bytes, bytes]]:
         return [(name.encode(), value.encode("latin-1")) for name, value in {**_HEADERS, **self.headers}.items()]
@@ -83,7 +94,7 @@ class EventResponse(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 — ASGI's signature
         """ASGI."""
         writer = EventWriter(send, self._clock)
-        producing = asyncio.ensure_future(self._produce(writer))
+        producing = asyncio.ensure_future(self._producing(writer))
         watching = [asyncio.ensure_future(writer.ping()), asyncio.ensure_future(_gone(receive))]
         try:
             await asyncio.wait({producing, *watching}, timeout=self._limit_s, return_when=asyncio.FIRST_COMPLETED)
@@ -93,6 +104,12 @@ class EventResponse(Response):
             await asyncio.gather(producing, *watching, return_exceptions=True)
         if not producing.cancelled():
             producing.result()
+
+    async def _producing(self, writer: EventWriter) -> None:
+        try:
+            await self._produce(writer)
+        finally:
+            writer.is_over = True
 
 
 async def _gone(receive: Receive) -> None:

@@ -9,7 +9,7 @@ from typing import Generic, Protocol, TypeVar
 from sekha_llm_bridge.clock import Clock
 from sekha_llm_bridge.errors import ConnectFailed, CredentialsRejected, ProviderError
 from sekha_llm_bridge.execution.deadline import Deadline
-from sekha_llm_bridge.execution.lessons import learn, unforeseen, was_hurried
+from sekha_llm_bridge.execution.lessons import learn, settled, unforeseen, was_hurried
 from sekha_llm_bridge.execution.receipt import Receipt
 from sekha_llm_bridge.execution.run import Run
 from sekha_llm_bridge.execution.streamed import S, Served, StreamedAnswer, T
@@ -116,12 +116,12 @@ class Executor:
             try:
                 return Served(await self._try(candidate, call, deadline, run), candidate, permit)
             except ProviderError as exc:
-                await learn(permit, exc, run, watch, self._cooldowns)
+                await settled(learn(permit, exc, run, watch, self._cooldowns))
                 if not exc.try_next:
                     raise
             except asyncio.CancelledError:  # whoever asked has gone
                 run.abandoned(candidate)
-                await watch.report(permit, Verdict.NEUTRAL)
+                await settled(watch.report(permit, Verdict.NEUTRAL))
                 raise
         raise exhausted(run, deadline)
 

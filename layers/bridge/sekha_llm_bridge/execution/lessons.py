@@ -3,6 +3,8 @@ purpose.
 """
 
 import asyncio
+from collections.abc import Coroutine
+from typing import Any, TypeVar
 
 from sekha_llm_bridge.config.models import ProviderConfig
 from sekha_llm_bridge.errors import (
@@ -18,6 +20,7 @@ from sekha_llm_bridge.observability import alert, logger, where
 from sekha_llm_bridge.resilience import Cooldowns, Permit, Verdict, Watch
 from sekha_llm_bridge.resilience.breaker import VERDICTS
 
+T = TypeVar("T")
 _FAIR_S = 10.0  # who had less time, and less than its own timeout, is not to blame for taking longer
 
 
@@ -49,3 +52,15 @@ def unforeseen(exc: Exception, provider_id: str, allowed_s: float, within: async
         return ProviderTimeout(f"the provider did not answer within {allowed_s:.1f} s")
     logger().error("unexpected error in an attempt", extra={"provider": provider_id, "where": where(exc)})
     return AdapterFault("the bridge could not work with this provider; its log says where")
+
+
+async def settled(work: Coroutine[Any, Any, T]) -> T:
+    """Does the work to its end, also where whoever waits for it is cancelled meanwhile: what came of a call is noted,
+    and a lease given back, whether anybody still listens or not. Only for what does not take long.
+    """
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait({task})
+        raise

@@ -9,7 +9,7 @@ from typing import Generic, Protocol, TypeVar
 
 from sekha_llm_bridge.errors import AnswerBroken, BridgeError, CallerGone, OutOfTime, ProviderError, ProviderTimeout
 from sekha_llm_bridge.execution.deadline import Deadline
-from sekha_llm_bridge.execution.lessons import learn, unforeseen
+from sekha_llm_bridge.execution.lessons import learn, settled, unforeseen
 from sekha_llm_bridge.execution.receipt import Receipt
 from sekha_llm_bridge.execution.run import Run
 from sekha_llm_bridge.observability import Metric, count
@@ -18,7 +18,7 @@ from sekha_llm_bridge.resilience import Cooldowns, Permit, Verdict, Watch
 from sekha_llm_bridge.routing import Candidate
 from sekha_llm_bridge.usage import Usage
 
-_AFTER_END_S = 5.0  # for the bill, once the answer is whole
+_AFTER_BILL_S = 0.5  # for a proper end, once nothing is missing any more
 
 
 class ChunkSource(Protocol):
@@ -52,7 +52,8 @@ class Served(Generic[T]):
 
 
 class StreamedAnswer(Generic[S]):
-    """One request's answer as an iterator of chunks, after `begin`. Whatever happens, `abandon` comes last.
+    """One request's answer as an iterator of chunks, after `begin`. Whoever does not read it to its end, or to its
+    error, calls `abandon`.
 
     `source` is there from the first token on, `receipt` from the end on. Raises `AnswerBroken` or `OutOfTime` where the
     answer does not come to its end, or the `ProviderError` of a fault that is the request's; each with the attempts.
@@ -75,8 +76,10 @@ class StreamedAnswer(Generic[S]):
         self._cooldowns = cooldowns
         self._served: Served[S] | None = None
         self._permit: Permit | None = None
+        self._error: BridgeError | None = None
         self._is_over = False
         self._is_whole = False
+        self._is_billed = False
         self._silent_s = 0.0
 
     async def begin(self) -> None:
@@ -87,13 +90,13 @@ class StreamedAnswer(Generic[S]):
         try:
             with self._run.telling():
                 self._served = await self._descend()
-        except BridgeError:
-            self._is_over = True
+        except BridgeError as exc:
+            self._is_over, self._error = True, exc
             raise
         self._permit = self._served.permit
         if self._permit.is_probe:
             self._permit = None
-            await self._watch.report(self._served.permit, Verdict.SUCCESS)
+            await settled(self._watch.report(self._served.permit, Verdict.SUCCESS))
 
     @property
     def source(self) -> S:
@@ -121,34 +124,41 @@ class StreamedAnswer(Generic[S]):
         try:
             chunk = await self._next()
         except StopAsyncIteration:
-            await self._end()
+            await settled(self._end())
             raise
         except ProviderError as exc:
             if not self._is_whole:
-                raise await self._broken(exc) from exc
-            await self._end()
+                raise await settled(self._broken(exc)) from exc
+            await settled(self._end())
             raise StopAsyncIteration from None
-        self._is_whole = chunk.is_end
+        self._is_whole = chunk.is_end and not chunk.may_go_on
+        self._is_billed = self._is_whole and chunk.is_bill
         return chunk
 
-    async def abandon(self) -> CallerGone | None:
-        """Ends what has not ended, because nobody listens any more, and says what was tried; None when it was over."""
-        if self._is_over:
-            return None
-        self._is_over = True
-        if self._served is not None:
-            self._run.abandoned(self.candidate)
-            await self.source.aclose()
-            if self._permit is not None:
-                await self._watch.report(self._permit, Verdict.NEUTRAL)
-        gone = CallerGone("the caller went away before the answer's end")
-        self._run.tell(gone)
-        return gone
+    async def abandon(self) -> BridgeError:
+        """Ends what has not ended, because nobody listens any more. Returns what came of it: what had failed before, or
+        that the caller is gone, with the attempts.
+        """
+        if not self._is_over:
+            self._is_over = True
+            await settled(self._drop())
+        if self._error is None:
+            self._error = CallerGone("the caller went away before the answer's end")
+            self._run.tell(self._error)
+        return self._error
+
+    async def _drop(self) -> None:
+        if self._served is None:
+            return
+        self._run.abandoned(self.candidate)
+        await self.source.aclose()
+        if self._permit is not None:
+            await self._watch.report(self._permit, Verdict.NEUTRAL)
 
     async def _next(self) -> ChatChunk:
         """Only what brings the answer on ends a silence; the time that the caller takes is not the provider's."""
         provider = self.candidate.entry.provider
-        patience_s = _AFTER_END_S if self._is_whole else provider.timeout_secs
+        patience_s = _AFTER_BILL_S if self._is_billed else provider.timeout_secs
         allowed_s = min(patience_s - self._silent_s, self._deadline.remaining_s())
         clock = self._run.clock
         since_s = clock.monotonic_s()
@@ -176,18 +186,16 @@ class StreamedAnswer(Generic[S]):
         """What the caller is told. Where time was up the provider is not to blame, unless it had been silent as long as
         it may.
         """
-        self._is_over = True
         is_out_of_time = isinstance(failure, ProviderTimeout) and self._deadline.remaining_s() <= 0
         failure.was_hurried = is_out_of_time
         failure.may_be_billed = True
-        provider_id = self.candidate.entry.provider.id
         self._run.failed(self.candidate, failure)
+        self._is_over, self._error = True, _told(failure, is_out_of_time=is_out_of_time)
+        self._run.tell(self._error)
+        count(Metric.BROKEN_ANSWERS, provider=self.candidate.entry.provider.id, code=failure.code)
         await self.source.aclose()
-        count(Metric.BROKEN_ANSWERS, provider=provider_id, code=failure.code)
         await self._learn(failure)
-        error = _told(failure, is_out_of_time=is_out_of_time)
-        self._run.tell(error)
-        return error
+        return self._error
 
     async def _learn(self, failure: ProviderError) -> None:
         """Where a probe was over with the first token, the failure is one like any other's."""

@@ -52,15 +52,21 @@ class ChatChunk:
     """One event of a streamed answer: `body` is OpenAI's chunk without its usage.
 
     `is_progress` says whether it brings the answer on; what only keeps a connection busy does not. `is_end` says that
-    the answer is whole by now; what still follows is of its bill. `usage` is the provider's count where the event has
-    one, and `own_usage` the same in the provider's words.
+    every choice has its finish reason by now, and `may_go_on` that this provider has gone on after one. `usage` is the
+    provider's count where the event has one, and `own_usage` the same in the provider's words.
     """
 
     body: dict[str, Any]
     is_progress: bool
     is_end: bool = False
+    may_go_on: bool = False
     usage: Usage | None = None
     own_usage: dict[str, Any] | None = None
+
+    @property
+    def is_bill(self) -> bool:
+        """Whether it is what comes after the end, and only counts."""
+        return self.is_end and self.usage is not None and not self.body["choices"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """JSON in, JSON out, over the connections that every adapter shares; failures translated."""
 
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from http import HTTPStatus
 from typing import Any
 
@@ -62,10 +62,11 @@ class JsonHttp:
         end breaks the connection off.
         """
         content, sent = _written(payload), {"accept": "text/event-stream", **headers, **_JSON}
+        streaming = self._connections.stream("POST", url, content=content, headers=sent, timeout_s=timeout_s)
         with _translating():
-            async with self._connections.stream(
-                "POST", url, content=content, headers=sent, timeout_s=timeout_s
-            ) as reply:
+            async with AsyncExitStack() as stack:
+                with _sendable():
+                    reply = await stack.enter_async_context(streaming)
                 if _is_streamed(reply):
                     yield reply.parts
                 else:
@@ -83,7 +84,7 @@ class JsonHttp:
     async def _exchange(
         self, method: str, url: str, *, content: bytes | None, headers: Mapping[str, str], timeout_s: float
     ) -> Reply:
-        with _translating():
+        with _translating(), _sendable():
             return await self._connections.exchange(method, url, content=content, headers=headers, timeout_s=timeout_s)
 
 
@@ -93,7 +94,14 @@ def _translating() -> Iterator[None]:
         yield
     except FAILURES as exc:
         raise translate(exc) from exc
-    except (httpx.InvalidURL, ValueError) as exc:  # a host or header that cannot be sent at all
+
+
+@contextmanager
+def _sendable() -> Iterator[None]:
+    """A host or a header may be one that cannot be sent at all."""
+    try:
+        yield
+    except (httpx.InvalidURL, ValueError) as exc:
         raise ConnectFailed(f"the provider's base_url or headers cannot be sent ({type(exc).__name__})") from exc
 
 

@@ -24,7 +24,7 @@ from sekha_llm_bridge.providers.base import (
     Json,
     reading_an_answer,
 )
-from sekha_llm_bridge.providers.event_stream import Lines
+from sekha_llm_bridge.providers.event_stream import Lines, json_of
 from sekha_llm_bridge.providers.http import JsonHttp, headers_of
 from sekha_llm_bridge.providers.openai_answer import count
 from sekha_llm_bridge.providers.openai_chunk import ChunkReader
@@ -70,13 +70,15 @@ class Ollama:
             async for part in answer:
                 for line in filter(None, lines.feed(part)):
                     yield self._piece(line, payload, reader, pieces)
-                    if reader.is_whole:
-                        return
+                if reader.is_whole:
+                    return
+            for line in filter(None, lines.feed(lines.END)):
+                yield self._piece(line, payload, reader, pieces)
         reader.require_whole()
 
     def _piece(self, line: bytes, payload: dict[str, Any], reader: ChunkReader, pieces: "Pieces") -> ChatChunk:
         with reading_an_answer(None):
-            piece = orjson.loads(line)
+            piece = json_of(line)
             if piece.get("error"):
                 raise failures.within_success(piece, request=payload, now=self._clock.now())
         return _chunk(piece, payload, reader, pieces)

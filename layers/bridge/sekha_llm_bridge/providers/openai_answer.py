@@ -11,6 +11,8 @@ from sekha_llm_bridge.providers.base import ChatAnswer
 from sekha_llm_bridge.usage import Usage
 
 _LARGEST = 2**53  # what every JSON reader can hold
+# OpenRouter's, vLLM's and DeepSeek's ways to say that an answer has no end.
+_BROKE_OFF = ("error", "abort", "insufficient_system_resource")
 
 
 def chat_answer(body: dict[str, Any], usage: Usage | None, clock: Clock) -> ChatAnswer:
@@ -34,23 +36,32 @@ def _choice(position: int, choice: object) -> dict[str, Any]:
     if not isinstance(choice, dict) or not isinstance(message, dict):
         raise MalformedAnswer("the provider's answer has a choice without a message", provider_status=200)
     finish = choice.get("finish_reason")
-    if finish == "error" or choice.get("error"):  # OpenRouter's way to say that the answer broke off
-        raise MalformedAnswer("the provider broke off in the middle of its answer", provider_status=200)
+    require_unbroken(choice)
     return {
         **choice,
         "index": choice["index"] if is_count(choice.get("index")) else position,
-        "message": {**message, "role": "assistant", "content": text_of(message.get("content")), **_tool_calls(message)},
+        "message": {**message, "role": "assistant", **content_of(message.get("content")), **_tool_calls(message)},
         "finish_reason": finish if isinstance(finish, str) and finish else None,
     }
 
 
-def text_of(content: object) -> str | None:
-    """A message's text; some vendors send it in parts."""
+def require_unbroken(choice: dict[str, Any]) -> None:
+    """Raises `MalformedAnswer` for a choice that its provider says it broke off."""
+    if choice.get("finish_reason") in _BROKE_OFF or choice.get("error"):
+        raise MalformedAnswer("the provider broke off in the middle of its answer", provider_status=200)
+
+
+def content_of(content: object) -> dict[str, str | None]:
+    """`content` as text, and `reasoning_content` where parts of it are the model's thinking: some vendors send it in
+    parts.
+    """
     if content is None or isinstance(content, str):
-        return content
-    if isinstance(content, list) and all(isinstance(part, dict) for part in content):
-        return "".join(part["text"] for part in content if isinstance(part.get("text"), str))
-    raise MalformedAnswer("the provider's answer has content that is no text", provider_status=200)
+        return {"content": content}
+    if not isinstance(content, list) or not all(isinstance(part, dict) for part in content):
+        raise MalformedAnswer("the provider's answer has content that is no text", provider_status=200)
+    thoughts = [content_of(part.get("thinking"))["content"] or "" for part in content if part.get("type") == "thinking"]
+    text = "".join(part["text"] for part in content if isinstance(part.get("text"), str))
+    return {"content": text, "reasoning_content": "".join(thoughts)} if thoughts else {"content": text}
 
 
 def _tool_calls(message: dict[str, Any]) -> dict[str, Any]:

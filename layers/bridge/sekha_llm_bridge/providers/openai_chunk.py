@@ -1,6 +1,7 @@
 """What is usable of a streamed answer in OpenAI's shape, chunk by chunk, and whether it has come to its end."""
 
 import secrets
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -8,7 +9,13 @@ import orjson
 from sekha_llm_bridge.clock import Clock
 from sekha_llm_bridge.errors import MalformedAnswer
 from sekha_llm_bridge.providers.base import ChatChunk
-from sekha_llm_bridge.providers.openai_answer import chat_answer, is_count, read_chat_usage, text_of
+from sekha_llm_bridge.providers.openai_answer import (
+    chat_answer,
+    content_of,
+    is_count,
+    read_chat_usage,
+    require_unbroken,
+)
 
 _NO_END = "the provider's answer ended without a finish_reason: it was cut off"
 
@@ -17,21 +24,32 @@ class ChunkReader:
     """Makes the chunks of one answer regular: one id, one role, indexes that tell choices and tool calls apart.
 
     `answers` is how many choices were asked for. `is_whole` says whether each has its finish reason: that, and not the
-    end of the connection or `[DONE]`, is what tells a whole answer from one that was cut.
+    end of the connection or `[DONE]`, is what tells a whole answer from one that was cut. `may_go_on` says that a
+    choice has gone on after its finish reason, as with vendors that send one with every chunk: then it takes a proper
+    end of the stream besides. `is_done` is for whoever reads `[DONE]` to say.
     """
 
-    is_whole = False
-
     def __init__(self, model_id: str, answers: int, clock: Clock) -> None:
+        self.is_whole = False
+        self.may_go_on = False
+        self.is_done = False
         self._model_id = model_id
         self._answers = answers
         self._clock = clock
         self._frame: dict[str, Any] = {}
         self._choices: dict[int, _Choice] = {}
 
+    @property
+    def is_surely_whole(self) -> bool:
+        """Whether nothing can be missing any more but the bill."""
+        return self.is_whole and not self.may_go_on
+
     def require_whole(self) -> None:
-        """Raises `MalformedAnswer` where the stream has ended before the answer."""
-        if not self.is_whole:
+        """Raises `MalformedAnswer` where the stream has ended before the answer. After `[DONE]`, there may be fewer
+        choices than were asked for: some vendors know only one.
+        """
+        is_all_there_is = self.is_done and self._has_finished
+        if not (self.is_whole or is_all_there_is):
             raise MalformedAnswer(_NO_END, provider_status=200)
 
     def read(self, event: dict[str, Any]) -> ChatChunk:
@@ -47,8 +65,9 @@ class ChunkReader:
         body = {**event, **self._frame, "choices": choices}
         own_usage = body.pop("usage", None)
         self._note_ends(choices)
-        is_progress = any(_is_progress(choice) for choice in choices)
-        return ChatChunk(body, is_progress, self.is_whole, read_chat_usage(own_usage), own_usage)
+        is_progress = any(choice["finish_reason"] is not None or _says_something(choice) for choice in choices)
+        usage = read_chat_usage(own_usage)
+        return ChatChunk(body, is_progress, self.is_whole, self.may_go_on, usage, own_usage)
 
     def read_whole(self, answer: dict[str, Any]) -> ChatChunk:
         """The one chunk of an answer that came at once, although a stream was asked for."""
@@ -70,8 +89,7 @@ class ChunkReader:
 
     def _choice(self, position: int, given: dict[str, Any]) -> dict[str, Any]:
         finish = given.get("finish_reason")
-        if finish == "error" or given.get("error"):  # OpenRouter's way to say that the answer broke off
-            raise MalformedAnswer("the provider broke off in the middle of its answer", provider_status=200)
+        require_unbroken(given)
         index = given["index"] if is_count(given.get("index")) else position
         choice = self._choices.setdefault(index, _Choice())
         return {
@@ -84,10 +102,15 @@ class ChunkReader:
     def _note_ends(self, choices: list[dict[str, Any]]) -> None:
         """Only once the whole chunk is usable: of one that is not, the end would never be passed on."""
         for choice in choices:
-            if choice["finish_reason"] is not None:
-                self._choices[choice["index"]].is_finished = True
-        has_all = len(self._choices) >= self._answers
-        self.is_whole = has_all and all(one.is_finished for one in self._choices.values())
+            known = self._choices[choice["index"]]
+            has_gone_on = known.is_finished and _says_something(choice)
+            self.may_go_on |= has_gone_on
+            known.is_finished = choice["finish_reason"] is not None or (known.is_finished and not has_gone_on)
+        self.is_whole = self._has_finished and len(self._choices) >= self._answers
+
+    @property
+    def _has_finished(self) -> bool:
+        return bool(self._choices) and all(choice.is_finished for choice in self._choices.values())
 
 
 class _Choice:
@@ -96,18 +119,19 @@ class _Choice:
     def __init__(self) -> None:
         self.is_finished = False
         self._has_begun = False
-        self._calls: dict[int, str | None] = {}  # by the index that is passed on: the call's id
+        self._calls: dict[int, _Begun] = {}  # by the index that is passed on
         self._passed_on: dict[int, int] = {}  # by the vendor's own index: the one that is passed on now
         self._latest = 0
 
     def delta(self, given: dict[str, Any]) -> dict[str, Any]:
-        """The delta; the first says who speaks, as OpenAI's does."""
+        """The delta; only the first says who speaks, as OpenAI's does: clients put together whatever comes in parts."""
         delta = {**given}
+        delta.pop("role", None)
         if "content" in delta:
-            delta["content"] = text_of(delta["content"])
+            delta |= content_of(delta["content"])
         if not self._has_begun:
             self._has_begun = True
-            delta = {**delta, "role": "assistant"}
+            delta = {"role": "assistant", **delta}
         if delta.get("tool_calls"):
             delta["tool_calls"] = [self._call(call) for call in delta["tool_calls"]]
         return delta
@@ -115,24 +139,50 @@ class _Choice:
     def _call(self, given: dict[str, Any]) -> dict[str, Any]:
         """A part of a tool call, with the index by which clients put the parts together.
 
-        Some vendors leave it out, or give every call the same one; a new id is a new call.
+        Some vendors leave it out, or give every call the same one: another name, or the same under another id, begins
+        another call.
         """
-        if not isinstance(given.get("function") or {}, dict):
+        function = given.get("function") or {}
+        if not isinstance(function, dict):
             raise MalformedAnswer("the provider's answer has tool calls that are none", provider_status=200)
+        part = _Begun(given.get("id") or None, function.get("name") or None)
         own = given["index"] if is_count(given.get("index")) else None
         index = self._latest if own is None else self._passed_on.get(own, own)
-        call_id, known = given.get("id") or None, self._calls.get(index)
-        if call_id is not None and known is not None and call_id != known:
-            index = next((i for i, other in self._calls.items() if other == call_id), max(self._calls) + 1)
-        self._calls[index] = self._calls.get(index) or call_id
+        if (known := self._calls.get(index)) is not None and part.is_another_than(known):
+            index = next(
+                (i for i, other in self._calls.items() if other.call_id == part.call_id is not None), self._free
+            )
         self._latest = index
         if own is not None:
             self._passed_on[own] = index
-        return {**given, "index": index}
+        if index in self._calls:
+            return {**given, "index": index}
+        call_id = part.call_id or f"call_{secrets.token_hex(12)}"
+        self._calls[index] = _Begun(call_id if part.call_id else None, part.name)
+        return {**given, "index": index, "id": call_id}
+
+    @property
+    def _free(self) -> int:
+        return max(self._calls) + 1
 
 
-def _is_progress(choice: dict[str, Any]) -> bool:
-    """Whether the answer has come on: by any part of text, thinking or a tool call, or by its end."""
-    return choice["finish_reason"] is not None or any(
-        value for name, value in choice["delta"].items() if name != "role"
-    )
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """How a tool call, or a part of one, names itself, if it does."""
+
+    call_id: str | None
+    name: str | None
+
+    def is_another_than(self, known: "_Begun") -> bool:
+        """Whether this part begins another call than the one that is known at its index. Only a part with a name begins
+        one: some vendors give every part an id of its own.
+        """
+        if self.name is None:
+            return False
+        has_other_id = self.call_id is not None and known.call_id is not None and self.call_id != known.call_id
+        return has_other_id or (known.name is not None and self.name != known.name)
+
+
+def _says_something(choice: dict[str, Any]) -> bool:
+    """Whether it has any part of text, thinking or a tool call."""
+    return any(value for name, value in choice["delta"].items() if name != "role")

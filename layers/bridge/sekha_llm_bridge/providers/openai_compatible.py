@@ -9,8 +9,6 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanag
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
-
 from sekha_llm_bridge.clock import Clock
 from sekha_llm_bridge.config.models import ProviderConfig
 from sekha_llm_bridge.errors import CallerFault, MalformedAnswer, OutputCapRefused, ProviderError
@@ -24,7 +22,7 @@ from sekha_llm_bridge.providers.base import (
     PriceCeiling,
     reading_an_answer,
 )
-from sekha_llm_bridge.providers.event_stream import ServerSentEvents
+from sekha_llm_bridge.providers.event_stream import ServerSentEvents, json_of
 from sekha_llm_bridge.providers.http import JsonHttp, headers_of
 from sekha_llm_bridge.providers.openai_answer import chat_answer, read_chat_usage, read_usage
 from sekha_llm_bridge.providers.openai_chunk import ChunkReader
@@ -85,14 +83,16 @@ class OpenAICompatible:
                     yield _whole(answer, reader)
                     return
                 async for part in answer:
-                    for data in events.feed(part):
-                        if data == _DONE:
-                            reader.require_whole()
-                            return
-                        yield self._chunk(data, payload, reader)
+                    for chunk in self._chunks(events.feed(part), payload, reader):
+                        yield chunk
+                    if reader.is_done:
+                        break
+                else:
+                    for chunk in self._chunks(events.feed(events.END), payload, reader):
+                        yield chunk
                 reader.require_whole()
         except ProviderError:
-            if not reader.is_whole:  # what breaks after the end takes only the bill with it
+            if not reader.is_surely_whole:  # what breaks after the end takes only the bill with it
                 raise
 
     async def _opened(
@@ -103,21 +103,32 @@ class OpenAICompatible:
         def opening(sent: dict[str, Any]) -> AbstractAsyncContextManager[AsyncIterator[bytes] | dict[str, Any]]:
             return self._http.stream(self._chat_url, payload=sent, headers=self._headers, timeout_s=timeout_s)
 
-        if self._counts_streams:
-            options = {**(payload.get("stream_options") or {}), "include_usage": True}
+        own = payload.pop("stream_options", None) or {}
+        has_wishes = bool(own.keys() - {"include_usage"})
+        if has_wishes or self._counts_streams:
             try:
-                return await stack.enter_async_context(opening({**payload, "stream_options": options}))
+                return await stack.enter_async_context(
+                    opening({**payload, "stream_options": {**own, "include_usage": True}})
+                )
             except CallerFault as exc:
-                if not _speaks_of(exc, ("stream_options",)):
+                if has_wishes or not _speaks_of(exc, ("stream_options",)):
                     raise
-            self._counts_streams = False
-        payload.pop("stream_options", None)
-        return await stack.enter_async_context(opening(payload))
+        answer = await stack.enter_async_context(opening(payload))
+        self._counts_streams = False
+        return answer
+
+    def _chunks(self, events: Iterable[bytes], payload: dict[str, Any], reader: ChunkReader) -> Iterator[ChatChunk]:
+        """Of events up to `[DONE]`."""
+        for data in events:
+            if data == _DONE:
+                reader.is_done = True
+                return
+            yield self._chunk(data, payload, reader)
 
     def _chunk(self, data: bytes, payload: dict[str, Any], reader: ChunkReader) -> ChatChunk:
         with reading_an_answer(None):
-            event = orjson.loads(data)
-            if error := event.get("error"):
+            event = json_of(data)
+            if error := event.get("error") or (event if event.get("object") == "error" else None):
                 said = {"error": error, "usage": event.get("usage")}
                 raise failures.within_success(said, request=payload, now=self._clock.now())
             return reader.read(event)
