@@ -417,13 +417,17 @@ def test_other_requests_do_not_take_a_long_stream_for_a_connection_that_slept(cl
     """The table of the breakers is reached by the same way as the providers, and asked while streams go on."""
 
     async def scenario() -> None:
-        async with connections(clock) as made, talker(b"one", b"two") as provider, wire(reply()) as table:
-            async with streamed(made, provider.url) as answer:
-                assert await anext(answer.parts) == b"one"
-                clock.advance(31)
-                await made.exchange("POST", table.url, content=b"{}", headers={}, timeout_s=5)
-                provider.go.release()
-                assert await anext(answer.parts) == b"two"
+        async with (
+            connections(clock) as made,
+            talker(b"one", b"two") as provider,
+            wire(reply()) as table,
+            streamed(made, provider.url) as answer,
+        ):
+            assert await anext(answer.parts) == b"one"
+            clock.advance(31)
+            await made.exchange("POST", table.url, content=b"{}", headers={}, timeout_s=5)
+            provider.go.release()
+            assert await anext(answer.parts) == b"two"
 
     run(scenario())
 
