@@ -20,6 +20,7 @@ from sekha_llm_bridge.providers import ChatCall, ChatChunk, Provider, make_provi
 from sekha_llm_bridge.providers.http import JsonHttp
 from sekha_llm_bridge.usage import Usage
 from tests.contract.test_provider_adapters import ECHOES, FAILURES, PROMPT, SECRET
+from tests.fakes.leftovers import left_over
 from tests.fakes.provider import (
     FakeProvider,
     Received,
@@ -178,20 +179,10 @@ def _bench(fake: FakeProvider, wire: Wire, kind: str = "") -> Iterator[Bench]:
     with asyncio.Runner() as runner:
         runner.get_loop().set_exception_handler(lambda _, fault: faults.append(fault))
         yield Bench(runner, make_provider(config, http, SystemClock()))
-        assert runner.run(_left_over()) == []
+        assert runner.run(left_over()) == []
         runner.run(http.aclose())
     gc.collect()
     assert faults == []
-
-
-async def _left_over() -> list[object]:
-    """Tasks and async generators that nobody ends; what was dropped is given its turn to end."""
-    gc.collect()
-    for _ in range(20):
-        await asyncio.sleep(0)
-    tasks = asyncio.all_tasks() - {asyncio.current_task()}
-    generators = asyncio.get_running_loop()._asyncgens  # type: ignore[attr-defined]  # BaseEventLoop's
-    return [*tasks, *(one for one in generators if one.ag_frame is not None)]
 
 
 @pytest.fixture

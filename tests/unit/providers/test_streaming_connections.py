@@ -19,6 +19,7 @@ from sekha_llm_bridge.clock import Clock, SystemClock
 from sekha_llm_bridge.connections import FAILURES, Connections, StreamedReply
 from sekha_llm_bridge.providers.http import JsonHttp
 from tests.fakes.clock import FakeClock
+from tests.fakes.leftovers import left_over
 from tests.fakes.wire import reply, wire
 
 pytestmark = pytest.mark.filterwarnings("error::ResourceWarning")
@@ -34,21 +35,11 @@ def run(scenario: Coroutine[Any, Any, None]) -> None:
         asyncio.get_running_loop().set_exception_handler(lambda _, fault: faults.append(fault))
         async with asyncio.timeout(10):
             await scenario
-        assert await _left_over() == []
+        assert await left_over() == []
 
     asyncio.run(bounded())
     gc.collect()
     assert faults == []
-
-
-async def _left_over() -> list[object]:
-    """Tasks and async generators that nobody ends; what was dropped is given its turn to end."""
-    gc.collect()
-    for _ in range(20):
-        await asyncio.sleep(0)
-    tasks = asyncio.all_tasks() - {asyncio.current_task()}
-    generators = asyncio.get_running_loop()._asyncgens  # type: ignore[attr-defined]  # BaseEventLoop's
-    return [*tasks, *(one for one in generators if one.ag_frame is not None)]
 
 
 @pytest.fixture(scope="module", autouse=True)

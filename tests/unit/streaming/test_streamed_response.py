@@ -98,16 +98,19 @@ def test_nothing_goes_out_before_the_first_of_the_body(runtime: Runtime, api: Fa
     assert api.wait_until_settled(invocation).prelude["statusCode"] == 200
 
 
+GATED = """
+async def app(scope, receive, send):
+    await gate()
+    await start(send)
+    await body(send, b"text", more=False)
+handler = Wrapped(app)
+"""
+
+
 def test_the_connection_is_there_before_the_app_has_anything_to_send(
     runtime: Runtime, api: FakeRuntimeApi, rest_event: Any
 ) -> None:
-    runtime.start("""
-        async def app(scope, receive, send):
-            await gate()
-            await start(send)
-            await body(send, b"text", more=False)
-        handler = Wrapped(app)
-    """)
+    runtime.start(GATED)
     invocation = api.offer(rest_event)
     api.wait_for_call("invocation/next")
     api.wait_for(lambda: api.idle, "the connection")
@@ -119,13 +122,7 @@ def test_the_connection_is_there_before_the_app_has_anything_to_send(
 def test_a_connection_closed_for_being_idle_is_made_anew(
     runtime: Runtime, api: FakeRuntimeApi, rest_event: Any
 ) -> None:
-    runtime.start("""
-        async def app(scope, receive, send):
-            await gate()
-            await start(send)
-            await body(send, b"text", more=False)
-        handler = Wrapped(app)
-    """)
+    runtime.start(GATED)
     invocation = api.offer(rest_event)
     api.wait_for_call("invocation/next")
     api.wait_for(lambda: api.idle, "the connection")
