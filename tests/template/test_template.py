@@ -279,7 +279,6 @@ def test_an_open_breaker_a_rejected_key_and_a_fleet_that_is_down_raise_their_ala
     assert alarmed("NoProviderAlarm", 0, 0, 0)
     assert not alarmed("NoProviderAlarm", 0, 1, 0)
     assert alarmed("BreakerTableAlarm", 1, 2, 1)
-    assert alarmed("HealthCheckFailsAlarm", 1, 1, 1)
 
 
 @pytest.mark.parametrize("alarm", ALARMS)
@@ -289,9 +288,22 @@ def test_an_alarm_is_sent_where_a_topic_is_given_and_only_a_silent_check_is_one_
     assert ALARMS[alarm]["TreatMissingData"] == ("breaching" if alarm == "NoProviderAlarm" else "notBreaching")
 
 
-def test_the_checks_own_failures_are_watched_by_the_name_of_its_function() -> None:
-    dimensions = ALARMS["HealthCheckFailsAlarm"]["Dimensions"]
-    assert dimensions == [{"Name": "FunctionName", "Value": {"Ref": "HealthCheckFunction"}}]
+@pytest.mark.parametrize(
+    ("alarm", "function"),
+    [("HealthCheckFailsAlarm", "HealthCheckFunction"), ("ChatFailsAlarm", "ChatCompletionsFunction")],
+)
+def test_a_functions_own_failures_are_watched_by_its_name(alarm: str, function: str) -> None:
+    assert ALARMS[alarm]["Dimensions"] == [{"Name": "FunctionName", "Value": {"Ref": function}}]
+    assert alarmed(alarm, 1, 1, 1)
+    assert not alarmed(alarm, 1, 0, 1)
+
+
+def test_streams_cannot_take_every_execution_of_the_account_where_that_is_limited() -> None:
+    limits = {function.name: function.properties.get("ReservedConcurrentExecutions") for function in STREAMING}
+    assert limits == {
+        "ChatCompletionsFunction": {"Fn::If": ["LimitsChats", {"Ref": "MaxChats"}, {"Ref": "AWS::NoValue"}]}
+    }
+    assert TEMPLATE.parameters["MaxChats"]["Default"] == 0
 
 
 def test_a_guided_deployment_explains_every_parameter_and_needs_no_answer() -> None:

@@ -181,6 +181,8 @@ def test_an_answer_that_broke_off_ends_with_an_error_and_never_looks_complete(
     assert not any("bridge" in one for one in stream.chunks)
     (line,) = [json.loads(line) for line in log.getvalue().splitlines() if '"request"' in line]
     assert (line["level"], line["status"], line["error"]) == ("WARNING", 200, "answer_broken")
+    assert (line["stream"], line["function_request_id"]) == (True, "lambda-request")
+    assert line["first_token_ms"] <= line["latency_ms"]
     assert line["attempts"] == [f"first: {code}"]
     counted = [json.loads(line) for line in capsys.readouterr().out.splitlines() if "BrokenAnswers" in line]
     assert [(one["provider"], one["code"]) for one in counted] == [("first", code)]
@@ -260,7 +262,8 @@ def test_of_several_answers_each_has_to_end(chat: Function, fake: FakeProvider) 
     ends = [chunk({}, finish="stop", index=i) for i in (0, 1)]
     streams(fake, *both, *ends, DONE)
     stream = ask(chat, n=2)
-    assert [one["choices"][0]["index"] for one in stream.chunks] == [0, 1, 0, 1]
+    assert [[choice["index"] for choice in one["choices"]] for one in stream.chunks] == [[0], [1], [0, 1]]
+    assert [choice["finish_reason"] for choice in stream.last["choices"]] == ["stop", "stop"]
     assert stream.is_done
     streams(fake, *both, ends[0], DONE)
     assert ask(chat, n=2).is_done is False
@@ -273,7 +276,11 @@ def test_what_a_vendor_tells_without_choices_goes_with_the_next_chunk(chat: Func
     assert all(one["choices"] for one in stream.chunks)
 
 
-EARLY = [chunk({"content": word}, finish="stop") for word in ("one", " two", " three")]
+EARLY = [
+    chunk({"content": "one"}, finish="stop"),
+    chunk({}),
+    *(chunk({"content": word}, finish="stop") for word in (" two", " three")),
+]
 
 
 def test_a_vendor_that_sends_a_finish_reason_with_every_chunk_is_read_to_its_end(
@@ -282,32 +289,73 @@ def test_a_vendor_that_sends_a_finish_reason_with_every_chunk_is_read_to_its_end
     streams(fake, *EARLY, DONE)
     stream = ask(chat)
     assert (stream.text, stream.is_done) == ("one two three", True)
-    assert [one["choices"][0]["finish_reason"] for one in stream.chunks] == [None, None, "stop"]
+    assert [one["choices"][0]["finish_reason"] for one in stream.chunks] == [None, None, None, None, "stop"]
 
 
 @pytest.mark.parametrize("ending", ["closed", "reset"])
 def test_its_answer_does_not_look_complete_either_when_it_was_cut(
     chat: Function, fake: FakeProvider, ending: Any
 ) -> None:
-    streams(fake, *EARLY[:2], ending=ending)
+    streams(fake, *EARLY[:3], ending=ending)
     stream = ask(chat)
     assert stream.is_done is False
     assert all(one["choices"][0]["finish_reason"] is None for one in stream.chunks)
 
 
-def test_what_comes_after_the_end_and_says_nothing_leaves_the_end_where_it_was(
-    chat: Function, fake: FakeProvider
-) -> None:
-    """As Azure's results of the content filter."""
-    streams(fake, ONE, STOP, chunk({}, content_filter_offsets={}), DONE)
+LAST_WORDS = {
+    "the results of a content filter": chunk({}, content_filter_offsets={}),
+    "a line break": chunk({"content": "\n"}),
+    "what is told about it": chunk({"provider_specific_fields": {"x": 1}}),
+    "an empty choice with its usage": chunk({}, usage={"prompt_tokens": 11, "completion_tokens": 7}),
+}
+
+
+@pytest.mark.parametrize("word", LAST_WORDS.values(), ids=LAST_WORDS)
+def test_a_last_word_after_the_end_does_not_undo_it(chat: Function, fake: FakeProvider, word: bytes) -> None:
+    streams(fake, ONE, STOP, word, DONE)
     stream = ask(chat)
-    assert [one["choices"][0]["finish_reason"] for one in stream.chunks] == [None, "stop", None]
+    assert stream.is_done
+    assert [one["choices"][0]["finish_reason"] for one in stream.chunks] == [None, None, "stop"]
     assert "bridge" in stream.last
 
 
-def test_a_vendor_that_knows_no_several_answers_gives_the_one_it_has(chat: Function, fake: FakeProvider) -> None:
+def test_an_answer_that_went_on_without_a_second_end_is_whole_when_the_provider_says_so(
+    chat: Function, fake: FakeProvider
+) -> None:
+    streams(fake, ONE, STOP, TWO, DONE)
+    stream = ask(chat)
+    assert (stream.text, stream.is_done) == ("one two", True)
+    assert stream.last["choices"][0]["finish_reason"] == "stop"
+    streams(fake, ONE, STOP, TWO)
+    assert ask(chat).is_done is False
+
+
+def test_text_that_comes_with_its_end_is_not_kept_waiting_for_the_receipt(chat: Function, fake: FakeProvider) -> None:
+    streams(fake, chunk({"content": "one"}, finish="stop"), DONE)
+    stream = ask(chat)
+    assert [one["choices"][0]["delta"] for one in stream.chunks] == [{"role": "assistant", "content": "one"}, {}]
+
+
+@pytest.mark.parametrize("usage", [True, False])
+def test_a_vendor_that_knows_no_several_answers_gives_the_one_it_has(
+    chat: Function, fake: FakeProvider, *, usage: bool
+) -> None:
     streams(fake, ONE, STOP, DONE)
-    assert ask(chat, n=2).is_done
+    stream = ask(chat, n=2, stream_options={"include_usage": usage})
+    assert (stream.text, stream.is_done) == ("one", True)
+    ended = [one for one in stream.chunks if one["choices"] and one["choices"][0]["finish_reason"]]
+    assert len(ended) == 1
+    assert {"id", "object", "created", "model"} <= ended[0].keys()
+    assert bool(stream.last["choices"]) is not usage
+
+
+def test_each_of_many_answers_says_once_who_speaks(chat: Function, fake: FakeProvider) -> None:
+    many = range(12)
+    begun = [chunk({"role": "assistant", "content": ""}, index=i) for i in many]
+    said = [chunk({"content": "x"}, index=i) for i in many]
+    streams(fake, *begun, *said, *(chunk({}, finish="stop", index=i) for i in many), DONE)
+    roles = [choice["delta"].get("role") for one in ask(chat, n=12).chunks for choice in one["choices"]]
+    assert roles.count("assistant") == 12
 
 
 def test_one_callers_odd_wishes_are_its_own_fault_and_turn_nothing_off_for_others(

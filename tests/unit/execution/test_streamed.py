@@ -10,6 +10,7 @@ import pytest
 
 from sekha_llm_bridge import errors
 from sekha_llm_bridge.config.models import CircuitBreakerConfig
+from sekha_llm_bridge.execution.lessons import settled
 from sekha_llm_bridge.providers import ChatChunk
 from sekha_llm_bridge.resilience import BreakerState, Permit, Refusal
 from sekha_llm_bridge.resilience.memory import MemoryProviderStore
@@ -340,3 +341,47 @@ def test_a_caller_who_leaves_while_a_probes_failure_is_noted_leaves_no_lease_beh
     clock.advance(61)
     stage.read(leaves_after_s=1.15)
     assert breaker(stage).state is BreakerState.OPEN
+
+
+def test_a_caller_who_leaves_while_a_lease_is_taken_gives_it_back(clock: FakeClock) -> None:
+    stage = stage_of(clock, [[DOWN, whole()]], rules=PROBED, store=SlowStore())
+    stage.read()
+    clock.advance(61)
+    stage.read(leaves_after_s=0.05)
+    assert stage.called == ["p0"]
+    assert stage.read().codes == ["ok"]
+
+
+def test_what_is_being_settled_is_done_however_often_it_is_cancelled_and_a_failure_in_it_is_logged_without_its_words(
+    clock: FakeClock, log: StringIO
+) -> None:
+    done = []
+
+    async def settling() -> None:
+        await asyncio.sleep(1)
+        done.append("settled")
+        raise ValueError("the prompt")
+
+    async def scenario() -> None:
+        waiting = asyncio.ensure_future(settled(settling()))
+        for _ in range(3):
+            await asyncio.sleep(0.1)
+            waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+
+    run(scenario(), clock)
+    assert done == ["settled"]
+    assert "ValueError at" in log.getvalue()
+    assert "the prompt" not in log.getvalue()
+
+
+def test_a_connection_that_cannot_even_be_closed_does_not_keep_a_failure_from_being_counted(clock: FakeClock) -> None:
+    class Stuck(Script):
+        async def aclose(self) -> None:
+            raise RuntimeError("stuck")
+
+    stage = stage_of(clock, [[Stuck(A, LOST)]])
+    with pytest.raises(RuntimeError, match="stuck"):
+        stage.read()
+    assert breaker(stage).failure_count == 1

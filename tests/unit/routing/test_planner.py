@@ -135,7 +135,10 @@ def test_prompt_and_answer_must_fit_the_context_window() -> None:
     models = [chat_model("small", context_window=200), chat_model("large", context_window=2000)]
     result = planned(provider("p", *models), output_tokens=150)
     assert order(result) == ["p/large"]
-    assert why_not(result, "small") == "its context window of 200 tokens is less than the 250 needed"
+    assert (
+        why_not(result, "small")
+        == "its context window of 200 tokens is less than the 250 needed, the 150 of output that are asked for included"
+    )
 
 
 def test_a_provider_type_without_an_adapter_is_excluded() -> None:

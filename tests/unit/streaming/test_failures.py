@@ -171,3 +171,46 @@ def test_no_next_event_ends_the_runtime(runtime: Runtime, api: FakeRuntimeApi, a
     runtime.start("handler = lambda event, context: 1")
     assert runtime.exit_code() == 1
     assert json.loads(runtime.log.splitlines()[0])["message"].startswith("The Runtime API failed: ")
+
+
+def test_a_group_of_exceptions_is_reported_without_its_words_and_the_next_is_served(
+    runtime: Runtime, api: FakeRuntimeApi, rest_event: Any
+) -> None:
+    runtime.start("""
+        async def app(scope, receive, send):
+            raise BaseExceptionGroup("the prompt", [KeyboardInterrupt()])
+        handler = Wrapped(app)
+    """)
+    invocation = api.wait_until_settled(api.offer(rest_event))
+    assert invocation.fault["errorType"] == "BaseExceptionGroup"
+    api.wait_until_settled(api.offer(rest_event))
+    assert "the prompt" not in runtime.log
+
+
+def test_what_an_invocation_left_running_cannot_answer_for_the_next(
+    runtime: Runtime, api: FakeRuntimeApi, rest_event: Any
+) -> None:
+    runtime.start("""
+        late = []
+        async def straggle(receive, send):
+            await gate()
+            with contextlib.suppress(OSError):
+                await start(send)
+                await body(send, b"late", more=False)
+            print((await receive())["type"], (await receive())["type"])
+        async def app(scope, receive, send):
+            if not late:
+                late.append(asyncio.ensure_future(straggle(receive, send)))
+                raise ValueError
+            await late[0]
+            await start(send)
+            await body(send, b"second", more=False)
+        import contextlib
+        handler = Wrapped(app)
+    """)
+    first = api.wait_until_settled(api.offer(rest_event))
+    assert first.kind == "error"
+    second = api.offer(rest_event)
+    runtime.go_on()
+    assert api.wait_until_settled(second).payload == b"second"
+    runtime.wait_for_log("http.request http.disconnect")

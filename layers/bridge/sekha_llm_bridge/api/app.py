@@ -3,6 +3,7 @@
 import asyncio
 import uuid
 from collections.abc import Callable, Coroutine, Mapping
+from contextlib import suppress
 from typing import Any
 
 import anyio
@@ -155,6 +156,8 @@ class Edge:
             return
         request_id = _request_id(scope)
         line: dict[str, object] = {"request_id": request_id, "method": scope["method"], "path": scope["path"]}
+        if (context := scope.get("aws.context")) is not None:
+            line["function_request_id"] = context.aws_request_id  # Lambda's own lines have no other
         scope.setdefault("state", {}).update(request_id=request_id, log=line)
         started_s = self._clock.monotonic_s()
 
@@ -173,7 +176,10 @@ class Edge:
         except Exception as exc:  # noqa: BLE001 — the last line before the caller: nothing may pass, least of all a traceback
             if line.get("error") != CallerGone.code:
                 line["error"] = BridgeError.code
-                await error_response(unexpected(request_id, exc), request_id)(scope, receive, send_marked)
+                error = unexpected(request_id, exc)
+                if "status" not in line:
+                    with suppress(OSError):
+                        await error_response(error, request_id)(scope, receive, send_marked)
         is_gone = line.get("error") == CallerGone.code
         status = line.setdefault("status", CallerGone.status if is_gone else BridgeError.status)
         line["latency_ms"] = round((self._clock.monotonic_s() - started_s) * 1000)

@@ -6,7 +6,7 @@ from typing import Any
 
 from fastapi import Request, Response
 
-from sekha_llm_bridge.api.app import bridge_of, deadline_of, json_response, note_receipt
+from sekha_llm_bridge.api.app import bridge_of, deadline_of, json_response, note, note_receipt
 from sekha_llm_bridge.api.chat_answer import chat_body
 from sekha_llm_bridge.api.chat_features import hears_or_speaks, unbounded, untranslatable
 from sekha_llm_bridge.api.chat_request import EXTENSIONS, ChatRequest
@@ -46,6 +46,7 @@ async def complete(request: Request) -> Response:
     watch = await bridge.breakers.watch()
     planned, may_fall_back = plan(wanted, bridge.catalog, bridge.limits(watch)), asked.allow_fallback is not False
     if asked.stream:
+        note(request, stream=True)
         call = _streaming(asked, sent, prompt)
         limit = deadline.at_most(_LONGEST_STREAM_S)
         answer = bridge.executor.stream(planned, call, limit, watch, allow_fallback=may_fall_back)

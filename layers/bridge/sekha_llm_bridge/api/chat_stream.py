@@ -6,7 +6,7 @@ from typing import Any, Self
 
 from fastapi import Request
 
-from sekha_llm_bridge.api.app import note_error, note_receipt, unexpected
+from sekha_llm_bridge.api.app import note, note_error, note_receipt, unexpected
 from sekha_llm_bridge.api.chat_answer import bridge_body, usage_body
 from sekha_llm_bridge.api.errors import envelope
 from sekha_llm_bridge.api.sse import DONE, EventWriter, NobodyListens, event
@@ -18,7 +18,7 @@ from sekha_llm_bridge.providers import ChatChunk
 from sekha_llm_bridge.usage import Usage
 
 _COUNTED_AT_ONCE = 65_536
-_MOST_HELD = 8
+_MOST_HELD = 256  # one for each choice that may be asked for, and some
 _FRAME = ("id", "object", "created", "model")
 
 
@@ -97,7 +97,8 @@ def _texts(delta: Mapping[str, Any]) -> list[str]:
 
 
 class ChunkEvents:
-    """The events of an answer's chunks. The one that ends it waits for the receipt, which the last chunk carries.
+    """The events of an answer's chunks. What they say goes out at once; the finish reasons come together in the chunk
+    that ends the answer, which waits until all is settled. So none is seen before the end, whoever sends them early.
 
     What a vendor tells in a chunk without choices goes with the next that has some: many clients look at the first
     choice of whatever comes.
@@ -107,33 +108,34 @@ class ChunkEvents:
         self._more = {"usage": None} if with_usage else {}
         self._with_usage = with_usage
         self._aside: dict[str, Any] = {}
-        self._last: dict[str, Any] = {}
+        self._frame: dict[str, Any] = {}
+        self._ends: dict[int, dict[str, Any]] = {}
 
     def of(self, chunk: ChatChunk) -> bytes:
-        """The events that can go out by now. What comes after an end that was none takes the place of the end."""
-        body = chunk.body
-        if not body["choices"]:
+        """The event that can go out by now, or nothing."""
+        body, choices = chunk.body, [said for choice in chunk.body["choices"] if (said := self._said(choice))]
+        self._frame = {name: value for name, value in body.items() if name in _FRAME}
+        if not choices:
             self._aside |= {name: value for name, value in body.items() if name not in {*_FRAME, "choices"}}
             return b""
-        if self._aside:
-            body, self._aside = {**self._aside, **body}, {}
-        body = {**body, **self._more} if self._more else body
-        held, self._last = self._last, body if chunk.is_end else {}
-        before = event(_without_end(held) if chunk.is_progress else held) if held else b""
-        return before if chunk.is_end else before + event(body)
+        aside, self._aside = self._aside, {}
+        return event({**aside, **body, "choices": choices, **self._more})
 
     def end(self, usage: Mapping[str, Any], receipt: Mapping[str, object]) -> bytes:
         """The rest of a whole answer."""
+        ends = [self._ends[index] for index in sorted(self._ends)]
+        last = {**self._aside, **self._frame, "choices": ends, **self._more}
         if not self._with_usage:
-            return event({**self._aside, **self._last, "bridge": receipt}) + DONE
-        frame = {name: self._last[name] for name in _FRAME}
-        bill = {**self._aside, **frame, "choices": [], "usage": usage, "bridge": receipt}
-        return event(self._last) + event(bill) + DONE
+            return event({**last, "bridge": receipt}) + DONE
+        return event(last) + event({**self._frame, "choices": [], "usage": usage, "bridge": receipt}) + DONE
 
-
-def _without_end(body: Mapping[str, Any]) -> dict[str, Any]:
-    """Clients stop at the first finish reason that they see."""
-    return {**body, "choices": [{**choice, "finish_reason": None} for choice in body["choices"]]}
+    def _said(self, choice: dict[str, Any]) -> dict[str, Any] | None:
+        """What is to be told of a choice now: nothing of one that only ends."""
+        if choice["finish_reason"] is None:
+            return choice
+        says_more = any(value for name, value in choice["delta"].items() if name != "role")
+        self._ends[choice["index"]] = {**choice, "delta": {}} if says_more else choice
+        return {**choice, "finish_reason": None} if says_more else None
 
 
 class ChatTelling:
@@ -175,6 +177,7 @@ class ChatTelling:
     async def _tell(self, writer: EventWriter) -> None:
         answer = self._answer
         await answer.begin()
+        note(self._request, first_token_ms=answer.first_token_ms)
         entry = answer.candidate.entry
         writer.headers = answer_headers(entry.provider.id, entry.model.model_id, answer.attempts, None)
         async for chunk in answer:

@@ -16,7 +16,7 @@ from sekha_llm_bridge.execution.streamed import S, Served, StreamedAnswer, T
 from sekha_llm_bridge.execution.verdict import SHORTEST_ATTEMPT_S, exhausted, out_of_time, require_candidates
 from sekha_llm_bridge.observability import Metric, count
 from sekha_llm_bridge.providers import Provider, ProviderDirectory
-from sekha_llm_bridge.resilience import Cooldowns, Refusal, Verdict, Watch
+from sekha_llm_bridge.resilience import Cooldowns, Permit, Refusal, Verdict, Watch
 from sekha_llm_bridge.routing import Candidate, RoutePlan
 from sekha_llm_bridge.usage import Usage
 
@@ -108,7 +108,7 @@ class Executor:
                 continue
             if deadline.remaining_s() < SHORTEST_ATTEMPT_S:
                 raise out_of_time()
-            permit = await watch.ask(entry.provider.id, lasts_s=_longest_s(candidate, deadline))
+            permit = await _asked(watch, entry.provider.id, lasts_s=_longest_s(candidate, deadline))
             if isinstance(permit, Refusal):
                 count(Metric.REJECTIONS, provider=entry.provider.id)
                 run.refused(entry, permit)
@@ -182,3 +182,19 @@ def _longest_s(candidate: Candidate, deadline: Deadline) -> float:
     """How long a candidate can take at most: as a probe, so long nobody else probes its provider."""
     once_s = min(candidate.entry.provider.timeout_secs, deadline.remaining_s())
     return min(once_s + _QUICK_S + _LONGEST_REFRESH_S + once_s, deadline.remaining_s())
+
+
+async def _asked(watch: Watch, provider_id: str, *, lasts_s: float) -> Permit | Refusal:
+    """`Watch.ask`. Where whoever asked goes away meanwhile, what was granted is given back."""
+    asking = asyncio.ensure_future(watch.ask(provider_id, lasts_s=lasts_s))
+    try:
+        return await asyncio.shield(asking)
+    except asyncio.CancelledError:
+        await settled(_given_back(watch, asking))
+        raise
+
+
+async def _given_back(watch: Watch, asking: asyncio.Future[Permit | Refusal]) -> None:
+    permit = await asking
+    if isinstance(permit, Permit):
+        await watch.report(permit, Verdict.NEUTRAL)

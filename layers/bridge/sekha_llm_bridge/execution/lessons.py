@@ -4,6 +4,7 @@ purpose.
 
 import asyncio
 from collections.abc import Coroutine
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from sekha_llm_bridge.config.models import ProviderConfig
@@ -62,5 +63,9 @@ async def settled(work: Coroutine[Any, Any, T]) -> T:
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
-        await asyncio.wait({task})
+        while not task.done():
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait({task})
+        if not task.cancelled() and (failure := task.exception()) is not None:
+            logger().error("unexpected error while settling a request", extra={"where": where(failure)})
         raise

@@ -119,6 +119,11 @@ class Run:
         error.most_usd = None if self._is_unpriced else self.spent_usd
 
     @property
+    def ms_so_far(self) -> int:
+        """How long the request has taken up to now."""
+        return self._ms_since(self.started_s)
+
+    @property
     def _is_unpriced(self) -> bool:
         return any(attempt.most_usd is None for attempt in self.attempts)
 
@@ -135,7 +140,7 @@ class Run:
             cost_bound=bound_usd,
             cost=self.known_usd,
             price_source=entry.price.source if entry.price else None,
-            latency_ms=self._ms_since(self.started_s),
+            latency_ms=self.ms_so_far,
         )
 
     def _bound_usd(self, last_usd: Decimal | None) -> Decimal | None:

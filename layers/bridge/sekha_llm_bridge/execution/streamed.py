@@ -4,6 +4,7 @@ its end, and what is to be known of it by then.
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
@@ -55,11 +56,13 @@ class StreamedAnswer(Generic[S]):
     """One request's answer as an iterator of chunks, after `begin`. Whoever does not read it to its end, or to its
     error, calls `abandon`.
 
-    `source` is there from the first token on, `receipt` from the end on. Raises `AnswerBroken` or `OutOfTime` where the
-    answer does not come to its end, or the `ProviderError` of a fault that is the request's; each with the attempts.
+    `source` and `first_token_ms` are there from the first token on, `receipt` from the end on. Raises `AnswerBroken` or
+    `OutOfTime` where the answer does not come to its end, or the `ProviderError` of a fault that is the request's; each
+    with the attempts.
     """
 
     receipt: Receipt | None = None
+    first_token_ms: int = 0
 
     def __init__(
         self,
@@ -93,6 +96,7 @@ class StreamedAnswer(Generic[S]):
         except BridgeError as exc:
             self._is_over, self._error = True, exc
             raise
+        self.first_token_ms = self._run.ms_so_far
         self._permit = self._served.permit
         if self._permit.is_probe:
             self._permit = None
@@ -139,21 +143,24 @@ class StreamedAnswer(Generic[S]):
         """Ends what has not ended, because nobody listens any more. Returns what came of it: what had failed before, or
         that the caller is gone, with the attempts.
         """
-        if not self._is_over:
-            self._is_over = True
-            await settled(self._drop())
+        was_over, self._is_over = self._is_over, True
+        if not was_over and self._served is not None:
+            self._run.abandoned(self.candidate)
         if self._error is None:
             self._error = CallerGone("the caller went away before the answer's end")
             self._run.tell(self._error)
+        if not was_over and self._served is not None:
+            with suppress(asyncio.CancelledError):  # whoever is told twice to end has ended once
+                await settled(self._close(Verdict.NEUTRAL))
         return self._error
 
-    async def _drop(self) -> None:
-        if self._served is None:
-            return
-        self._run.abandoned(self.candidate)
-        await self.source.aclose()
-        if self._permit is not None:
-            await self._watch.report(self._permit, Verdict.NEUTRAL)
+    async def _close(self, verdict: Verdict) -> None:
+        """Ends the connection, and has the breaker know, even where the first fails."""
+        try:
+            await self.source.aclose()
+        finally:
+            if self._permit is not None:
+                await self._watch.report(self._permit, verdict)
 
     async def _next(self) -> ChatChunk:
         """Only what brings the answer on ends a silence; the time that the caller takes is not the provider's."""
@@ -178,9 +185,7 @@ class StreamedAnswer(Generic[S]):
         self._is_over = True
         self._run.answered(self.candidate, self.source.usage)
         self.receipt = self._run.receipt(self.candidate)
-        await self.source.aclose()
-        if self._permit is not None:
-            await self._watch.report(self._permit, Verdict.SUCCESS)
+        await self._close(Verdict.SUCCESS)
 
     async def _broken(self, failure: ProviderError) -> BridgeError:
         """What the caller is told. Where time was up the provider is not to blame, unless it had been silent as long as
@@ -193,8 +198,10 @@ class StreamedAnswer(Generic[S]):
         self._is_over, self._error = True, _told(failure, is_out_of_time=is_out_of_time)
         self._run.tell(self._error)
         count(Metric.BROKEN_ANSWERS, provider=self.candidate.entry.provider.id, code=failure.code)
-        await self.source.aclose()
-        await self._learn(failure)
+        try:
+            await self.source.aclose()
+        finally:
+            await self._learn(failure)
         return self._error
 
     async def _learn(self, failure: ProviderError) -> None:

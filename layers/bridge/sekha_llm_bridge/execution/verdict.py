@@ -26,6 +26,7 @@ from sekha_llm_bridge.routing import Barrier, CatalogModel, Exclusion, Listing, 
 SHORTEST_ATTEMPT_S = 0.2  # nothing is sent that could hardly be answered
 _USUAL_PAUSE_S = 1.0
 _WAITING = (Barrier.BREAKER, Barrier.COOLING)
+_ALONE = "a longer timeout_secs gives it more time"
 _NAMED = 3  # of many models with the same fault, so many are named
 LeftOut = tuple[CatalogModel, Exclusion]
 
@@ -64,7 +65,8 @@ def exhausted(run: Run, deadline: Deadline) -> BridgeError:
         return _rate_limited(run, others)
     if isinstance(last, ProviderTimeout) and deadline.remaining_s() <= SHORTEST_ATTEMPT_S:
         return out_of_time()
-    tried = ", ".join(dict.fromkeys(_what_failed(*pair) for pair in run.failures))
+    is_alone = min(run.most, len(run.plan.ranked)) == 1
+    tried = ", ".join(dict.fromkeys(_what_failed(*pair, is_alone=is_alone) for pair in run.failures))
     return AllProvidersFailed(f"{_who_failed(run)} ({tried}){_not_tried(run)}")
 
 
@@ -79,8 +81,9 @@ def _with_larger_windows_out_of_reach(run: Run, last: ProviderError) -> BridgeEr
     return last
 
 
-def _what_failed(entry: CatalogModel, failure: ProviderError) -> str:
-    return f"{entry.provider.id}: {failure.message}" + (f"; {failure.remedy}" if failure.remedy else "")
+def _what_failed(entry: CatalogModel, failure: ProviderError, *, is_alone: bool) -> str:
+    remedy = _ALONE if is_alone and isinstance(failure, ProviderTimeout) else failure.remedy
+    return f"{entry.provider.id}: {failure.message}" + (f"; {remedy}" if remedy else "")
 
 
 def _left_out(rows: Iterable[Listing]) -> list[LeftOut]:

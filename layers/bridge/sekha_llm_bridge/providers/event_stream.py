@@ -3,7 +3,7 @@
 Sources: WHATWG HTML, "Server-sent events", for OpenAI's format; NDJSON, one object a line, for Ollama's.
 """
 
-import re
+import json
 from typing import Any
 
 import orjson
@@ -11,19 +11,19 @@ import orjson
 from sekha_llm_bridge.errors import MalformedAnswer
 
 _BOM = b"\xef\xbb\xbf"
-# Halves of a UTF-16 pair, which gateways in JavaScript leave when they cut a text between them.
-_LONE_HALF = re.compile(
-    rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])|(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F][0-9a-fA-F]{2}"
-)
 _LONGEST_BYTES = 16 * 1024 * 1024  # an image in a data URL may be one event
 
 
 def json_of(data: bytes) -> Any:
-    """What an event says. Half a character is replaced by a mark. Raises ValueError where it is no JSON."""
+    """What an event says. Raises ValueError where it is no JSON.
+
+    Gateways in JavaScript may cut a text between the halves of a UTF-16 pair: a half is replaced by a mark.
+    """
     try:
         return orjson.loads(data)
     except orjson.JSONDecodeError:
-        return orjson.loads(_LONE_HALF.sub(rb"\\ufffd", data))
+        text = json.dumps(json.loads(data), ensure_ascii=False)
+        return orjson.loads(text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace"))
 
 
 class Lines:

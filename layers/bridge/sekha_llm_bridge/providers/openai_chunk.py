@@ -17,6 +17,7 @@ from sekha_llm_bridge.providers.openai_answer import (
     require_unbroken,
 )
 
+_ANSWER = ("content", "reasoning_content", "reasoning", "refusal", "tool_calls", "function_call", "audio")
 _NO_END = "the provider's answer ended without a finish_reason: it was cut off"
 
 
@@ -45,10 +46,11 @@ class ChunkReader:
         return self.is_whole and not self.may_go_on
 
     def require_whole(self) -> None:
-        """Raises `MalformedAnswer` where the stream has ended before the answer. After `[DONE]`, there may be fewer
-        choices than were asked for: some vendors know only one.
+        """Raises `MalformedAnswer` where the stream has ended before the answer. Where it says that it is done, it is
+        enough that every choice that began has once been ended: some vendors know only one, and some say a last word
+        after its end.
         """
-        is_all_there_is = self.is_done and self._has_finished
+        is_all_there_is = self.is_done and bool(self._choices) and all(one.has_ended for one in self._choices.values())
         if not (self.is_whole or is_all_there_is):
             raise MalformedAnswer(_NO_END, provider_status=200)
 
@@ -103,21 +105,21 @@ class ChunkReader:
         """Only once the whole chunk is usable: of one that is not, the end would never be passed on."""
         for choice in choices:
             known = self._choices[choice["index"]]
-            has_gone_on = known.is_finished and _says_something(choice)
+            is_end = choice["finish_reason"] is not None
+            has_gone_on = known.is_finished and _goes_on(choice["delta"])
             self.may_go_on |= has_gone_on
-            known.is_finished = choice["finish_reason"] is not None or (known.is_finished and not has_gone_on)
-        self.is_whole = self._has_finished and len(self._choices) >= self._answers
-
-    @property
-    def _has_finished(self) -> bool:
-        return bool(self._choices) and all(choice.is_finished for choice in self._choices.values())
+            known.is_finished = is_end or (known.is_finished and not has_gone_on)
+            known.has_ended |= is_end
+        have_ended = bool(self._choices) and all(choice.is_finished for choice in self._choices.values())
+        self.is_whole = have_ended and len(self._choices) >= self._answers
 
 
 class _Choice:
     """What is known of one choice so far."""
 
     def __init__(self) -> None:
-        self.is_finished = False
+        self.is_finished = False  # by the last that was said of it
+        self.has_ended = False
         self._has_begun = False
         self._calls: dict[int, _Begun] = {}  # by the index that is passed on
         self._passed_on: dict[int, int] = {}  # by the vendor's own index: the one that is passed on now
@@ -181,6 +183,11 @@ class _Begun:
             return False
         has_other_id = self.call_id is not None and known.call_id is not None and self.call_id != known.call_id
         return has_other_id or (known.name is not None and self.name != known.name)
+
+
+def _goes_on(delta: dict[str, Any]) -> bool:
+    """Whether it goes on with the answer itself: not with a last line break, nor with what is told about it."""
+    return any(value.strip() if isinstance(value, str) else value for name in _ANSWER if (value := delta.get(name)))
 
 
 def _says_something(choice: dict[str, Any]) -> bool:

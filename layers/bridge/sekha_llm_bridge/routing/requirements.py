@@ -160,9 +160,12 @@ def _window(request: RouteRequest) -> Requirement:
     needed = request.context_tokens
     if request.task is not Task.EMBEDDING:
         needed = max(needed, request.prompt.least + (request.output_tokens or 1))
+    asked = f"the {needed} needed"
+    if request.output_tokens is not None:
+        asked += f", the {request.output_tokens} of output that are asked for included"
     return Requirement(
         lambda entry: entry.window >= needed,
-        lambda entry: _unfit(f"its context window of {entry.window} tokens is less than the {needed} needed"),
+        lambda entry: _unfit(f"its context window of {entry.window} tokens is less than {asked}"),
     )
 
 

@@ -160,7 +160,9 @@ class Loop:
 async def _run(app: App, scope: Message, exchange: Exchange) -> Fault | None:
     try:
         await app(scope, exchange.receive, exchange.send)
-    except (Exception, asyncio.CancelledError) as exc:  # noqa: BLE001 — whatever an app raises is to be reported
+    except (SystemExit, KeyboardInterrupt):
+        raise
+    except BaseException as exc:  # noqa: BLE001 — whatever an app raises is to be reported
         return handler_fault(exc)
     return None if exchange.complete else Fault("IncompleteResponse", "The app ended without completing its response")
 

@@ -47,6 +47,7 @@ class ResponseStream(asyncio.Protocol):
         self._over, self._done = asyncio.Event(), asyncio.Event()
         self._received = bytearray()
         self._connecting = self._connect()
+        self._is_closed = False
         self.begun = False
         self.status: int | None = None
 
@@ -58,6 +59,8 @@ class ResponseStream(asyncio.Protocol):
     async def begin(self, prelude: bytes, data: bytes) -> None:
         """Sends the head, the prelude and the first of the payload, in one write. Raises `OSError`."""
         await asyncio.shield(self._connecting)
+        if self._is_closed:
+            raise ConnectionResetError("the invocation is over")
         if self._transport.is_closing():  # for having been idle: nothing was lost with it
             await self._lost.wait()
             self._connecting = self._connect()
@@ -88,7 +91,9 @@ class ResponseStream(asyncio.Protocol):
             await asyncio.wait_for(self._over.wait(), limit_s)
 
     async def close(self) -> None:
-        """Leaves nothing behind on the loop."""
+        """Leaves nothing behind on the loop. Whoever sends later, or still waits, has nobody to send to."""
+        self._is_closed = True
+        self._done.set()
         await asyncio.wait([self._connecting])
         if self._connecting.exception() is None:
             self._transport.abort()

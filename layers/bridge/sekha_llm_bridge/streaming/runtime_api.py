@@ -150,6 +150,8 @@ class RuntimeApi:
     def _exchange(
         self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]
     ) -> tuple[int, dict[str, str], bytes]:
+        if self._connection.sock is None:
+            self._connection.connect()
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it may have answered without reading all
             self._connection.request(method, path, body, headers)
         response = self._connection.getresponse()

@@ -1,0 +1,71 @@
+"""The outermost layer: one log line for each request, whatever becomes of it and of its caller."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from io import StringIO
+from typing import Any
+
+import pytest
+
+from sekha_llm_bridge.api.app import Edge
+
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+START = {"type": "http.response.start", "status": 200, "headers": []}
+
+
+async def receive() -> dict[str, Any]:
+    return {"type": "http.request", "body": b"", "more_body": False}
+
+
+def logged(app: Any, log: StringIO, *, leaves_after: int | None = None) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The log line of one request, and what was sent to a caller who leaves after so many messages."""
+    sent: list[dict[str, Any]] = []
+
+    async def send(message: dict[str, Any]) -> None:
+        if leaves_after is not None and len(sent) >= leaves_after:
+            raise OSError("gone")
+        sent.append(dict(message))
+
+    asyncio.run(Edge(app)({"type": "http", "method": "POST", "path": "/x", "headers": []}, receive, send))  # type: ignore[arg-type]  # messages are dicts here
+    (line,) = [json.loads(line) for line in log.getvalue().splitlines() if '"message":"request"' in line]
+    return line, sent
+
+
+async def fails_at_once(_scope: Any, _receive: Any, _send: Send) -> None:
+    raise ValueError("the prompt")
+
+
+async def fails_in_the_middle(_scope: Any, _receive: Any, send: Send) -> None:
+    await send(dict(START))
+    await send({"type": "http.response.body", "body": b"x", "more_body": True})
+    raise ValueError("the prompt")
+
+
+async def answers(_scope: Any, _receive: Any, send: Send) -> None:
+    await send(dict(START))
+    await send({"type": "http.response.body", "body": b"x", "more_body": False})
+
+
+def test_a_mistake_before_the_answer_is_a_500_and_is_logged_as_one(log: StringIO) -> None:
+    line, sent = logged(fails_at_once, log)
+    assert (line["level"], line["status"], line["error"]) == ("WARNING", 500, "internal_error")
+    assert [message["type"] for message in sent] == ["http.response.start", "http.response.body"]
+
+
+def test_a_mistake_in_the_middle_of_an_answer_begins_no_second_one(log: StringIO) -> None:
+    line, sent = logged(fails_in_the_middle, log)
+    assert (line["level"], line["status"], line["error"]) == ("WARNING", 200, "internal_error")
+    assert [message["type"] for message in sent] == ["http.response.start", "http.response.body"]
+
+
+@pytest.mark.parametrize("leaves_after", [0, 1])
+def test_a_caller_who_has_gone_is_no_fault(log: StringIO, leaves_after: int) -> None:
+    line, _ = logged(answers, log, leaves_after=leaves_after)
+    assert (line["level"], line["error"]) == ("INFO", "caller_gone")
+
+
+def test_a_mistake_that_nobody_is_there_to_be_told_of_is_logged_all_the_same(log: StringIO) -> None:
+    line, sent = logged(fails_at_once, log, leaves_after=0)
+    assert (line["path"], sent) == ("/x", [])
+    assert "the prompt" not in log.getvalue()
