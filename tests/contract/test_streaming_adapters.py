@@ -454,7 +454,7 @@ def test_a_providers_own_words_within_a_stream_are_never_passed_on(
     said = {"message": echo, "code": echo, "type": echo, "param": echo}
     fake.script(wire.path, wire.streams([*wire.tokens("x"), wire.event({"error": said})]))
     failure = bench.read().failure
-    assert str(failure) == "the provider answered 502"
+    assert str(failure) == "the provider put an error into its answer"
 
 
 MALFORMED: dict[str, tuple[bytes, bytes]] = {

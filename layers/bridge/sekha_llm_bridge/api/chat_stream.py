@@ -130,7 +130,11 @@ class ChunkEvents:
         return event(last) + event({**self._frame, "choices": [], "usage": usage, "bridge": receipt}) + DONE
 
     def _said(self, choice: dict[str, Any]) -> dict[str, Any] | None:
-        """What is to be told of a choice now: nothing of one that only ends."""
+        """What is to be told of a choice now: nothing of one that only ends. Its delta waits with the end."""
+        waiting = self._ends.get(choice["index"])
+        if waiting is not None and waiting["delta"]:
+            choice = {**choice, "delta": {**waiting["delta"], **choice["delta"]}}
+            self._ends[choice["index"]] = {**waiting, "delta": {}}
         if choice["finish_reason"] is None:
             return choice
         says_more = any(value for name, value in choice["delta"].items() if name != "role")

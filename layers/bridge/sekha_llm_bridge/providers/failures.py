@@ -75,11 +75,22 @@ def from_answer(
     now: datetime,
 ) -> ProviderError:
     """The failure that an error answer means. `body` is the decoded JSON or None; `request` is what was sent."""
+    return _failure(f"the provider answered {status}", status, body, retry_after, request, now)
+
+
+def _failure(
+    what: str,
+    status: int,
+    body: object,
+    retry_after: str | None,
+    request: Mapping[str, Any] | None,
+    now: datetime,
+) -> ProviderError:
     error = _error_of(body)
     codes = _codes(error)
     kind = _kind(status, " ".join(codes), error)
     failure = kind(
-        _sentence(status, codes, error, request or {}),
+        _sentence(what, codes, error, request or {}),
         provider_status=status,
         retry_after_s=retry_after_s(retry_after, now=now) if kind is ProviderRateLimited else None,
         param=_param(error.get("param"), request or {}),
@@ -90,7 +101,9 @@ def from_answer(
 
 def within_success(body: Mapping[str, Any], *, request: Mapping[str, Any], now: datetime) -> ProviderError:
     """The failure that an error inside a 200 means: it came up while the answer was made, which may be billed."""
-    failure = from_answer(_status_within(body["error"]), body, request=request, now=now)
+    status = _status_within(body["error"])
+    failure = _failure("the provider put an error into its answer", status, body, None, request, now)
+    failure.provider_status = 200
     failure.usage = read_chat_usage(body.get("usage"))
     failure.may_be_billed = True
     return failure
@@ -158,9 +171,9 @@ def _code(value: object) -> str | None:
     return value if isinstance(value, str) and _CODE.fullmatch(value) else None
 
 
-def _sentence(status: int, codes: list[str], error: Mapping[str, Any], request: Mapping[str, Any]) -> str:
+def _sentence(what: str, codes: list[str], error: Mapping[str, Any], request: Mapping[str, Any]) -> str:
     named = list(dict.fromkeys(_named_fields(str(error.get("message") or ""), request)))
-    parts = [f"the provider answered {status}"]
+    parts = [what]
     parts += [f" ({', '.join(dict.fromkeys(codes))})"] if codes else []
     parts += [f"; it speaks of {', '.join(named)}"] if named else []
     return "".join(parts)
