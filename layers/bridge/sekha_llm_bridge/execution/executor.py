@@ -185,7 +185,9 @@ def _longest_s(candidate: Candidate, deadline: Deadline) -> float:
 
 
 async def _asked(watch: Watch, provider_id: str, *, lasts_s: float) -> Permit | Refusal:
-    """`Watch.ask`. Where whoever asked goes away meanwhile, what was granted is given back."""
+    """`Watch.ask`. Where whoever asked goes away while a lease is taken, it is given back."""
+    if provider_id not in watch.views():  # closed: there is no lease
+        return await watch.ask(provider_id, lasts_s=lasts_s)
     asking = asyncio.ensure_future(watch.ask(provider_id, lasts_s=lasts_s))
     try:
         return await asyncio.shield(asking)
