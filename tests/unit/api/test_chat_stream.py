@@ -336,6 +336,14 @@ def test_text_that_comes_with_its_end_is_not_kept_waiting_for_the_receipt(chat: 
     assert [one["choices"][0]["delta"] for one in stream.chunks] == [{"role": "assistant", "content": "one"}, {}]
 
 
+def test_probabilities_are_told_once_with_the_text_that_they_are_of(chat: Function, fake: FakeProvider) -> None:
+    probabilities = {"content": [{"token": "one"}]}
+    given = {"index": 0, "delta": {"content": "one"}, "finish_reason": "stop", "logprobs": probabilities}
+    streams(fake, sse({"choices": [given]}), DONE)
+    stream = ask(chat, logprobs=True)
+    assert [one["choices"][0]["logprobs"] for one in stream.chunks] == [probabilities, None]
+
+
 @pytest.mark.parametrize("usage", [True, False])
 def test_a_vendor_that_knows_no_several_answers_gives_the_one_it_has(
     chat: Function, fake: FakeProvider, *, usage: bool
