@@ -10,7 +10,8 @@ from sekha_llm_bridge.api.app import bridge_of, deadline_of, json_response, note
 from sekha_llm_bridge.api.chat_answer import chat_body
 from sekha_llm_bridge.api.chat_features import hears_or_speaks, unbounded, untranslatable
 from sekha_llm_bridge.api.chat_request import EXTENSIONS, ChatRequest
-from sekha_llm_bridge.api.chat_stream import ChatTelling, ChunkStream
+from sekha_llm_bridge.api.chat_stream import ChatTelling
+from sekha_llm_bridge.api.chunk_stream import ChunkStream
 from sekha_llm_bridge.api.images import image_needs
 from sekha_llm_bridge.api.models import resolve_model
 from sekha_llm_bridge.api.parsing import checked, json_object
@@ -18,11 +19,13 @@ from sekha_llm_bridge.api.sse import EventResponse
 from sekha_llm_bridge.bootstrap import Bridge
 from sekha_llm_bridge.config.models import CHAT_TASKS, Task
 from sekha_llm_bridge.errors import InvalidRequest
+from sekha_llm_bridge.execution import Deadline
 from sekha_llm_bridge.execution.executor import Call
 from sekha_llm_bridge.pricing import TokenCount, count_chat, count_texts
 from sekha_llm_bridge.providers import ChatAnswer, ChatCall
 from sekha_llm_bridge.providers.base import Provider
-from sekha_llm_bridge.routing import Candidate, RouteRequest, plan
+from sekha_llm_bridge.resilience import Watch
+from sekha_llm_bridge.routing import Candidate, RoutePlan, RouteRequest, plan
 from sekha_llm_bridge.usage import Usage
 
 _NOT_SENT = EXTENSIONS | {"model", "stream", "stream_options"}
@@ -37,30 +40,42 @@ _LAST_WORDS_S = 0.5  # of the deadline's margin: for telling that it has passed
 
 async def complete(request: Request) -> Response:
     """`POST /v1/chat/completions`."""
-    bridge, deadline = bridge_of(request), deadline_of(request)
+    deadline = deadline_of(request)
     body = await json_object(request)
     asked = checked(ChatRequest, body)
-    sent = sent_on(body)
-    prompt = counted(sent)
-    wanted = route_request(asked, prompt, bridge)
-    watch = await bridge.breakers.watch()
-    planned, may_fall_back = plan(wanted, bridge.catalog, bridge.limits(watch)), asked.allow_fallback is not False
-    if asked.stream:
-        note(request, stream=True)
-        call = _streaming(asked, sent, prompt)
-        limit = deadline.at_most(_LONGEST_STREAM_S)
-        answer = bridge.executor.stream(planned, call, limit, watch, allow_fallback=may_fall_back)
-        telling = ChatTelling(request, answer, sent, with_usage=asked.wants_usage)
-        return EventResponse(telling.produce, bridge.clock, limit_s=limit.remaining_s() + _LAST_WORDS_S)
+    answer = _streamed if asked.stream else _at_once
+    return await answer(request, asked, sent_on(body), deadline)
+
+
+async def _at_once(request: Request, asked: ChatRequest, sent: dict[str, Any], deadline: Deadline) -> Response:
+    bridge, prompt = bridge_of(request), counted(sent)
+    planned, watch = await _planned(asked, prompt, bridge)
     outcome = await bridge.executor.perform(
         planned,
         _calling(asked, sent, prompt),
         deadline.at_most(_LONGEST_SILENCE_S),
         watch,
-        allow_fallback=may_fall_back,
+        allow_fallback=asked.may_fall_back,
     )
     note_receipt(request, outcome.receipt)
     return json_response(chat_body(outcome, sent), headers=outcome.receipt.headers())
+
+
+async def _streamed(request: Request, asked: ChatRequest, sent: dict[str, Any], deadline: Deadline) -> Response:
+    note(request, stream=True)
+    bridge, prompt, limit = bridge_of(request), counted(sent), deadline.at_most(_LONGEST_STREAM_S)
+    planned, watch = await _planned(asked, prompt, bridge)
+    call = _streaming(asked, sent, prompt)
+    answer = bridge.executor.stream(planned, call, limit, watch, allow_fallback=asked.may_fall_back)
+    telling = ChatTelling(request, answer, sent, with_usage=asked.wants_usage)
+    return EventResponse(telling.produce, bridge.clock, limit_s=limit.remaining_s() + _LAST_WORDS_S)
+
+
+async def _planned(asked: ChatRequest, prompt: TokenCount, bridge: Bridge) -> tuple[RoutePlan, Watch]:
+    """The plan, and the breakers that it was made by."""
+    wanted = route_request(asked, prompt, bridge)
+    watch = await bridge.breakers.watch()
+    return plan(wanted, bridge.catalog, bridge.limits(watch)), watch
 
 
 def sent_on(body: Mapping[str, Any]) -> dict[str, Any]:

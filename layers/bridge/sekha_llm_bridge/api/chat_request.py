@@ -156,6 +156,11 @@ class ChatRequest(_Lenient):
         return min((cap for cap in (self.max_tokens, self.max_completion_tokens) if cap is not None), default=None)
 
     @property
+    def may_fall_back(self) -> bool:
+        """Whether others than the first choice may be tried."""
+        return self.allow_fallback is not False
+
+    @property
     def wants_usage(self) -> bool:
         """Whether a stream is to tell its usage."""
         return self.stream_options is not None and bool(self.stream_options.include_usage)
