@@ -5,7 +5,6 @@ import gc
 import itertools
 import json
 import threading
-import warnings
 import zlib
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -20,7 +19,7 @@ from sekha_llm_bridge.providers import ChatCall, ChatChunk, Provider, make_provi
 from sekha_llm_bridge.providers.http import JsonHttp
 from sekha_llm_bridge.usage import Usage
 from tests.contract.test_provider_adapters import ECHOES, FAILURES, PROMPT, SECRET
-from tests.fakes.leftovers import left_over
+from tests.fakes.leftovers import left_over, quick_collections
 from tests.fakes.provider import (
     FakeProvider,
     Received,
@@ -157,12 +156,8 @@ def call(cap: int | None = None, **request: Any) -> ChatCall:
 @pytest.fixture(scope="module", autouse=True)
 def _quick_collections() -> Iterator[None]:
     """Each test looks for what it left over, and only for that."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what other modules' tests left
-        gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
+    with quick_collections():
+        yield
 
 
 @pytest.fixture(params=[OPENAI, OLLAMA], ids=lambda wire: wire.provider_type)

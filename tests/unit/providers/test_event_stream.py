@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sekha_llm_bridge.errors import MalformedAnswer
-from sekha_llm_bridge.providers.event_stream import Lines, ServerSentEvents
+from sekha_llm_bridge.providers.event_stream import Lines, ServerSentEvents, json_of
 
 BOM = b"\xef\xbb\xbf"
 LINE_ENDS = [b"\n", b"\r\n", b"\r"]
@@ -165,3 +165,13 @@ def test_an_event_may_be_as_large_as_an_image() -> None:
 def test_a_stream_may_be_longer_than_any_one_of_its_events(kind: Callable[[], Lines | ServerSentEvents]) -> None:
     reader, event = kind(), b"data: " + b"x" * 2**20 + b"\n\n"
     assert [len(reader.feed(event)) for _ in range(20)] == [len(kind().feed(event))] * 20
+
+
+@pytest.mark.parametrize("levels", [260, 900])
+def test_what_is_nested_deeper_than_can_be_passed_on_is_no_event(levels: int) -> None:
+    with pytest.raises(TypeError):
+        json_of(b'{"x":' + b"[" * levels + b"]" * levels + b"}")
+
+
+def test_many_brackets_are_not_yet_deep() -> None:
+    assert json_of(b"[" + b"[],{}," * 500 + b"[]]") == [[], {}] * 500 + [[]]

@@ -431,15 +431,6 @@ def test_an_answer_that_the_provider_broke_off_is_broken(reader: ChunkReader, ch
     assert not reader.is_whole
 
 
-def test_a_chunk_nested_deeper_than_can_be_passed_on_is_malformed(reader: ChunkReader) -> None:
-    deep: list[Any] = []
-    for _ in range(300):
-        deep = [deep]
-    with pytest.raises(MalformedAnswer), reading_an_answer(None):
-        reader.read(event({"content": "x", "extra": deep}, finish="stop"))
-    assert not reader.is_whole
-
-
 def test_an_answer_that_came_at_once_is_one_chunk_with_everything(reader: ChunkReader) -> None:
     tools = [call("a", id="x", type="function"), call("b", id="y", type="function")]
     chunk = reader.read_whole(chat_completion("Hello.", tool_calls=tools, reasoning_content="hm"))

@@ -19,7 +19,7 @@ from sekha_llm_bridge.clock import Clock, SystemClock
 from sekha_llm_bridge.connections import FAILURES, Connections, StreamedReply
 from sekha_llm_bridge.providers.http import JsonHttp
 from tests.fakes.clock import FakeClock
-from tests.fakes.leftovers import left_over
+from tests.fakes.leftovers import left_over, quick_collections
 from tests.fakes.wire import reply, wire
 
 pytestmark = pytest.mark.filterwarnings("error::ResourceWarning")
@@ -45,12 +45,8 @@ def run(scenario: Coroutine[Any, Any, None]) -> None:
 @pytest.fixture(scope="module", autouse=True)
 def _quick_collections() -> Iterator[None]:
     """Each test looks for what it left over, and only for that."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what other modules' tests left
-        gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
+    with quick_collections():
+        yield
 
 
 @asynccontextmanager

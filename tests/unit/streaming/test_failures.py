@@ -129,17 +129,20 @@ def test_a_client_context_that_is_no_json_is_reported(runtime: Runtime, api: Fak
     assert invocation.fault["errorType"] == "Runtime.LambdaContextUnmarshalError"
 
 
+ANSWERS = """
+async def app(scope, receive, send):
+    await start(send)
+    await body(send, b"some", more=False)
+handler = Wrapped(app)
+"""
+
+
 @pytest.mark.parametrize("status", [400, 403, 413])
 @pytest.mark.parametrize("event", ["rest", "other"])
 def test_an_answer_that_is_refused_is_one_line_of_the_log_and_the_next_is_served(
     runtime: Runtime, api: FakeRuntimeApi, rest_event: Any, event: str, status: int
 ) -> None:
-    runtime.start("""
-        async def app(scope, receive, send):
-            await start(send)
-            await body(send, b"some", more=False)
-        handler = Wrapped(app)
-    """)
+    runtime.start(ANSWERS)
     given = rest_event if event == "rest" else {}
     invocation = api.wait_until_settled(api.offer(given, manners=Manners(refusal=reply(status))))
     api.wait_until_settled(api.offer(given))
@@ -154,12 +157,7 @@ def test_an_answer_that_is_refused_is_one_line_of_the_log_and_the_next_is_served
 def test_a_runtime_api_that_fails_ends_the_runtime(
     runtime: Runtime, api: FakeRuntimeApi, rest_event: Any, event: str, answer: bytes
 ) -> None:
-    runtime.start("""
-        async def app(scope, receive, send):
-            await start(send)
-            await body(send, b"some", more=False)
-        handler = Wrapped(app)
-    """)
+    runtime.start(ANSWERS)
     api.offer(rest_event if event == "rest" else {}, manners=Manners(refusal=answer))
     assert runtime.exit_code() == 1
     assert json.loads(runtime.log.splitlines()[0])["message"].startswith("The Runtime API failed: ")

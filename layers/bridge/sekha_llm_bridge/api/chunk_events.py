@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sekha_llm_bridge.api.sse import DONE, event
-from sekha_llm_bridge.providers import ChatChunk
+from sekha_llm_bridge.providers import ChatChunk, says_something
 
 _FRAME = ("id", "object", "created", "model")
 
@@ -50,7 +50,7 @@ class ChunkEvents:
             self._ends[choice["index"]] = {**waiting, "delta": {}}
         if choice["finish_reason"] is None:
             return choice
-        if not any(value for name, value in choice["delta"].items() if name != "role"):
+        if not says_something(choice["delta"]):
             self._ends[choice["index"]] = choice
             return None
         told_with_it = {"logprobs": None} if "logprobs" in choice else {}

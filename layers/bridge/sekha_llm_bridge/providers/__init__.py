@@ -8,6 +8,7 @@ from sekha_llm_bridge.providers.base import (
     EmbeddingCall,
     PriceCeiling,
     Provider,
+    says_something,
 )
 from sekha_llm_bridge.providers.directory import ProviderDirectory
 from sekha_llm_bridge.providers.registry import has_adapter, make_provider, takes_image_urls
@@ -23,5 +24,6 @@ __all__ = [
     "ProviderDirectory",
     "has_adapter",
     "make_provider",
+    "says_something",
     "takes_image_urls",
 ]

@@ -69,6 +69,11 @@ class ChatChunk:
         return self.is_end and self.usage is not None and not self.body["choices"]
 
 
+def says_something(delta: Json) -> bool:
+    """Whether a chunk's delta has any part of an answer: of text, thinking, a tool call, or of what else may come."""
+    return any(value for name, value in delta.items() if name != "role")
+
+
 @dataclass(frozen=True, slots=True)
 class EmbeddingCall:
     """One embedding request to one model: `texts` in order; `dimensions` where a shorter vector is asked for."""

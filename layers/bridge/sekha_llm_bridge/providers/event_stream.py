@@ -11,19 +11,23 @@ import orjson
 from sekha_llm_bridge.errors import MalformedAnswer
 
 _BOM = b"\xef\xbb\xbf"
+_MAY_BE_DEEP = 200  # orjson writes 254 levels; what has fewer brackets needs no trying
 _LONGEST_BYTES = 16 * 1024 * 1024  # an image in a data URL may be one event
 
 
 def json_of(data: bytes) -> Any:
-    """What an event says. Raises ValueError where it is no JSON.
+    """What an event says. Raises ValueError where it is no JSON, TypeError where it is too deeply nested to be written.
 
     Gateways in JavaScript may cut a text between the halves of a UTF-16 pair: a half is replaced by a mark.
     """
     try:
-        return orjson.loads(data)
+        said = orjson.loads(data)
     except orjson.JSONDecodeError:
         text = json.dumps(json.loads(data), ensure_ascii=False)
-        return orjson.loads(text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace"))
+        said = orjson.loads(text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace"))
+    if data.count(b"[") + data.count(b"{") > _MAY_BE_DEEP:
+        orjson.dumps(said)
+    return said
 
 
 class Lines:

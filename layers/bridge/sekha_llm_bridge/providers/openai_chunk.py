@@ -4,11 +4,9 @@ import secrets
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
-
 from sekha_llm_bridge.clock import Clock
 from sekha_llm_bridge.errors import MalformedAnswer
-from sekha_llm_bridge.providers.base import ChatChunk
+from sekha_llm_bridge.providers.base import ChatChunk, says_something
 from sekha_llm_bridge.providers.openai_answer import (
     chat_answer,
     content_of,
@@ -55,19 +53,14 @@ class ChunkReader:
             raise MalformedAnswer(_NO_END, provider_status=200)
 
     def read(self, event: dict[str, Any]) -> ChatChunk:
-        """The chunk that an event is.
-
-        Raises `MalformedAnswer`, and what a wrong shape raises; TypeError, too, where it is nested deeper than can be
-        passed on.
-        """
-        orjson.dumps(event)
+        """The chunk that an event is. Raises `MalformedAnswer`, and what a wrong shape raises."""
         choices = [self._choice(position, choice) for position, choice in enumerate(event.get("choices") or ())]
         if not self._frame:
             self._frame = self._begin(event)
         body = {**event, **self._frame, "choices": choices}
         own_usage = body.pop("usage", None)
         self._note_ends(choices)
-        is_progress = any(choice["finish_reason"] is not None or _says_something(choice) for choice in choices)
+        is_progress = any(choice["finish_reason"] is not None or says_something(choice["delta"]) for choice in choices)
         usage = read_chat_usage(own_usage)
         return ChatChunk(body, is_progress, self.is_whole, self.may_go_on, usage, own_usage)
 
@@ -188,8 +181,3 @@ class _Begun:
 def _goes_on(delta: dict[str, Any]) -> bool:
     """Whether it goes on with the answer itself: not with a last line break, nor with what is told about it."""
     return any(value.strip() if isinstance(value, str) else value for name in _ANSWER if (value := delta.get(name)))
-
-
-def _says_something(choice: dict[str, Any]) -> bool:
-    """Whether it has any part of text, thinking or a tool call."""
-    return any(value for name, value in choice["delta"].items() if name != "role")
