@@ -9,7 +9,9 @@ import pytest
 
 from sekha_llm_bridge.config.models import ChromaConfig
 from sekha_llm_bridge.embeddings import Batch, SpaceMismatch, StoreFailed, VectorRecord, content_id
+from sekha_llm_bridge.embeddings.chroma_server import ChromaServer
 from sekha_llm_bridge.embeddings.chroma_store import ChromaStore
+from sekha_llm_bridge.embeddings.spaces import KnownSpace
 from tests.fakes.chroma import chroma_server
 from tests.fakes.provider import FakeProvider, Reply
 
@@ -31,13 +33,17 @@ def client(url: str) -> Any:
 
 @pytest.fixture
 def store(url: str) -> ChromaStore:
-    return ChromaStore(ChromaConfig(url=url), default_space="mini", default_dimension=3)
+    return store_on(url, dimension=3)
 
 
 @pytest.fixture
 def name() -> str:
     """A base name that no other test uses."""
     return next(_names)
+
+
+def store_on(url: str, *, dimension: int) -> ChromaStore:
+    return ChromaStore(ChromaServer(ChromaConfig(url=url)), default=KnownSpace("mini", dimension))
 
 
 def batch(name: str, *texts: str, space: str = "mini", **fields: Any) -> Batch:
@@ -89,7 +95,7 @@ def test_an_existing_collection_of_another_space_is_refused_by_a_store_that_neve
     store: ChromaStore, url: str, name: str
 ) -> None:
     store.upsert(batch(name, "one", space="other"))
-    fresh = ChromaStore(ChromaConfig(url=url), default_space="mini", default_dimension=3)
+    fresh = store_on(url, dimension=3)
     with pytest.raises(SpaceMismatch):
         fresh.upsert(batch(name, "two", space="mini"))
 
@@ -109,7 +115,7 @@ def test_a_collection_without_a_mark_takes_that_of_the_default_model(
 
 def test_a_collection_without_a_mark_of_another_dimension_is_not_guessed(client: Any, url: str, name: str) -> None:
     client.create_collection(f"{name}_3", embedding_function=None)
-    other = ChromaStore(ChromaConfig(url=url), default_space="mini", default_dimension=768)
+    other = store_on(url, dimension=768)
     with pytest.raises(SpaceMismatch, match="nobody recorded"):
         other.upsert(batch(name, "one"))
 
@@ -122,7 +128,7 @@ def test_a_collection_deleted_behind_our_back_is_made_again(store: ChromaStore, 
 
 
 def test_a_server_that_is_gone_is_a_failure_without_any_text(name: str) -> None:
-    gone = ChromaStore(ChromaConfig(url="http://127.0.0.1:9"), default_space="mini", default_dimension=3)
+    gone = store_on("http://127.0.0.1:9", dimension=3)
     with pytest.raises(StoreFailed) as caught:
         gone.upsert(batch(name, "the secret text"))
     assert "secret" not in str(caught.value)
@@ -145,6 +151,6 @@ def test_whatever_stands_in_chromas_place_is_a_failure_that_costs_nothing_else(
     path = "/api/v2/tenants/default_tenant/databases/default_database/collections"
     for place in (path, f"{path}/{name}_3"):
         fake.always(place, reply)
-    odd = ChromaStore(ChromaConfig(url=fake.url), default_space="mini", default_dimension=3)
+    odd = store_on(fake.url, dimension=3)
     with pytest.raises(StoreFailed):
         odd.upsert(batch(name, "the secret text"))

@@ -8,7 +8,9 @@ from sekha_llm_bridge.clock import Clock, SystemClock
 from sekha_llm_bridge.config import Settings, Task, load_settings, refresh_provider
 from sekha_llm_bridge.connections import Connections
 from sekha_llm_bridge.embeddings import Archive
+from sekha_llm_bridge.embeddings.chroma_server import ChromaServer
 from sekha_llm_bridge.embeddings.chroma_store import ChromaStore
+from sekha_llm_bridge.embeddings.spaces import KnownSpace
 from sekha_llm_bridge.execution import Executor
 from sekha_llm_bridge.observability import logger
 from sekha_llm_bridge.pricing import PriceBook
@@ -87,13 +89,8 @@ def _archive(settings: Settings, catalog: Catalog) -> Archive:
         return Archive(None)
     named = catalog.named(catalog.default_for(Task.EMBEDDING) or "")
     default = next((entry for entry in named if entry.model.serves(Task.EMBEDDING)), None)
-    return Archive(
-        ChromaStore(
-            settings.chroma,
-            default_space=default.model.space if default else None,
-            default_dimension=default.model.dimension if default else None,
-        )
-    )
+    known = KnownSpace(default.model.space, default.model.dimension) if default and default.model.dimension else None
+    return Archive(ChromaStore(ChromaServer(settings.chroma), default=known))
 
 
 def _on_table(table: str, connections: Connections, clock: Clock) -> ProviderStore:

@@ -164,7 +164,7 @@ async def _keep(
     except SpaceMismatch as exc:
         if asked.collection is not None:
             raise _mismatch(exc, outcome.receipt) from exc
-        return StoreReport(batch.collection, 0, (f"not stored: {exc}",))
+        return StoreReport(batch.collection, 0, 0, (f"not stored: {exc}",))
 
 
 def _mismatch(exc: SpaceMismatch, receipt: Receipt) -> EmbeddingSpaceMismatch:

@@ -31,14 +31,14 @@ class Archive:
     async def keep(self, batch: Batch, *, timeout_s: float) -> StoreReport:
         """Stores a batch within `timeout_s`. Raises only `SpaceMismatch`; every other failure is a note."""
         if self._store is None:
-            return StoreReport(None, 0, ("no Chroma server is configured: nothing was stored",))
+            return StoreReport(None, 0, 0, ("no Chroma server is configured: nothing was stored",))
         try:
             async with asyncio.timeout(timeout_s):
                 stored = await asyncio.to_thread(self._store.upsert, batch)
         except SpaceMismatch:
             raise
         except StoreFailed as exc:
-            return StoreReport(batch.collection, 0, (f"not stored: {exc}",))
+            return StoreReport(batch.collection, 0, 0, (f"not stored: {exc}",))
         except TimeoutError:
-            return StoreReport(batch.collection, 0, ("not stored in time: Chroma is slow",))
+            return StoreReport(batch.collection, 0, 0, ("not stored in time: Chroma is slow",))
         return StoreReport(batch.collection, stored)

@@ -1,154 +1,172 @@
-"""Vectors on a remote Chroma server, through Chroma's own client.
+"""Vectors on a remote Chroma server: written to the collection of their dimension, never beside those of another space.
 
-The client is imported at first use: it takes about a second, and only the functions that store carry it. It is used
-one level below `HttpClient`, which asks the server three questions before the first real one and waits for ever.
+A collection from before dimensions were part of the name is renamed when its base name is first used here, if its new
+name is free; what is more than that is the work of `migration`.
 """
 
-from collections.abc import Mapping
-from functools import cached_property
-from threading import Lock
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
-from urllib.parse import urlsplit
 
-import httpx
+from sekha_llm_bridge.embeddings.chroma_server import ChromaServer, Records, ServerCollection
+from sekha_llm_bridge.embeddings.records import (
+    Batch,
+    Match,
+    VectorRecord,
+    base_and_dimension,
+    name_to_take,
+)
+from sekha_llm_bridge.embeddings.spaces import NEW_COLLECTION, KnownSpace, marked, space_of
+from sekha_llm_bridge.embeddings.store import CollectionGone, NameTaken, SpaceMismatch, StoreRefused
 
-from sekha_llm_bridge.config.models import ChromaConfig
-from sekha_llm_bridge.embeddings.records import Batch
-from sekha_llm_bridge.embeddings.store import SpaceMismatch, StoreFailed
-
-_TIMEOUT = httpx.Timeout(10, connect=2)
-_PORTS = {"http": 80, "https": 443}
-_SPACE_KEY = "embedding_space"
-_DIMENSION_KEY = "dimension"
-_LARGEST_WRITE = 1_000  # records in one request; Chroma's own limit is 5461
+_MOST_RECORDS = 1_000  # in one request; Chroma's own limit is 5461
+_MOST_BYTES = 16_000_000  # of documents and vectors in one request; Chroma's own limit is 40 MiB of JSON
+_BYTES_PER_NUMBER = 6  # float32 in base64
 
 
 class ChromaStore:
-    """A `VectorStore` on the server that `config.url` names.
+    """A `VectorStore` on a Chroma server.
 
-    `default_space` and `default_dimension` are those of the default embedding model: a collection from before spaces
-    were recorded is taken to hold its vectors, where the dimension fits.
+    `default` is the space of the default embedding model: a collection from before spaces were recorded is taken to
+    hold its vectors, where the dimension fits.
     """
 
-    def __init__(self, config: ChromaConfig, *, default_space: str | None, default_dimension: int | None) -> None:
-        self._config = config
-        self._default = (default_space, default_dimension)
-        self._collections: dict[str, Any] = {}
-        self._connecting = Lock()
+    def __init__(self, server: ChromaServer, *, default: KnownSpace | None) -> None:
+        self._server = server
+        self._default = default
+        self._collections: dict[str, ServerCollection] = {}
+        self._adopted: set[str] = set()
 
     def prepare(self) -> None:
         """See `VectorStore.prepare`."""
-        try:
-            with self._connecting:
-                _ = self._server
-        except Exception as exc:  # most of all ImportError, where the layer is missing
-            raise StoreFailed(f"Chroma's client cannot be used here ({type(exc).__name__})") from exc
+        self._server.prepare()
 
     def upsert(self, batch: Batch) -> int:
         """See `VectorStore.upsert`."""
-        self.prepare()
-        from chromadb.errors import NotFoundError
-
         try:
-            try:
-                return self._write(batch)
-            except NotFoundError:  # deleted or renamed since it was looked up
-                self._collections.pop(batch.collection, None)
-                return self._write(batch)
-        except StoreFailed:
-            raise
-        except Exception as exc:  # the client raises bare exceptions, quoting the server, for what it does not know
-            raise StoreFailed(f"Chroma did not take the vectors ({type(exc).__name__})") from exc
+            return self._write(batch)
+        except CollectionGone:  # deleted since it was looked up
+            self._collections.pop(batch.collection, None)
+            return self._write(batch)
+
+    def spaces(self, base_name: str) -> Mapping[str, str | None]:
+        """See `VectorStore.spaces`: one request for each thousand collections of the server."""
+        self._adopt(base_name)
+        found = {}
+        for collection in self._server.collections():
+            parts = base_and_dimension(collection.name)
+            if parts is not None and base_name in {parts[0], collection.name}:
+                self._collections[collection.name] = collection
+                found[collection.name] = (parts[1], space_of(collection.metadata, parts[1], self._default))
+        return {name: space for name, (_, space) in sorted(found.items(), key=lambda item: item[1][0])}
+
+    def query(
+        self, collection: str, space: str, vector: Sequence[float], *, limit: int, where: Mapping[str, Any] | None
+    ) -> list[Match]:
+        """See `VectorStore.query`."""
+        try:
+            return self._query(collection, space, vector, limit=limit, where=where)
+        except CollectionGone:
+            if self._collections.pop(collection, None) is None:
+                raise
+            return self._query(collection, space, vector, limit=limit, where=where)
+
+    def _query(
+        self, name: str, space: str, vector: Sequence[float], *, limit: int, where: Mapping[str, Any] | None
+    ) -> list[Match]:
+        found = self._collections.get(name) or self._find(name, len(vector))
+        if found is None:
+            raise CollectionGone(f"there is no collection {name}")
+        self._collections[name] = found
+        self._require_space(found, len(vector), space)
+        neighbours = found.nearest(vector, limit=limit, where=where)
+        return [
+            Match(one.id, one.document, one.metadata, one.distance, score(one.distance, found.distance), name)
+            for one in neighbours
+        ]
 
     def _write(self, batch: Batch) -> int:
         collection = self._collection(batch)
         records = batch.once_each()
-        for start in range(0, len(records), _LARGEST_WRITE):
-            part = records[start : start + _LARGEST_WRITE]
-            collection.upsert(
-                ids=[record.id for record in part],
-                embeddings=[list(record.vector) for record in part],
-                documents=[record.document for record in part],
-                metadatas=[dict(record.metadata) if record.metadata else None for record in part],
-            )
+        for part in _parts(records):
+            collection.upsert(_columns(part))
         return len(records)
 
-    def _collection(self, batch: Batch) -> Any:
+    def _collection(self, batch: Batch) -> ServerCollection:
         """The batch's collection, made at first use. Raises `SpaceMismatch`."""
         name = batch.collection
         if name not in self._collections:
-            found = self._find(name) or self._create(batch)
-            self._collections[name] = self._marked(found, batch)
-        holds = self._space_of(self._collections[name].metadata, batch.dimension)
-        if holds != batch.space:
-            raise SpaceMismatch(
-                f"the collection {name} holds vectors of the space {holds or 'that nobody recorded'}, "
-                f"not {batch.space}; name another collection, or a model of that space"
+            self._adopt(batch.base_name)
+            found = self._find(name, batch.dimension) or self._server.find_or_create(
+                name, metadata=marked({}, batch.space, batch.dimension), configuration=NEW_COLLECTION
             )
+            self._mark(found, batch.dimension)
+            self._collections[name] = found
+        self._require_space(self._collections[name], batch.dimension, batch.space)
         return self._collections[name]
 
-    def _find(self, name: str) -> Any | None:
-        from chromadb.errors import NotFoundError
+    def _find(self, name: str, dimension: int) -> ServerCollection | None:
+        base_name = name.removesuffix(f"_{dimension}")
+        self._adopt(base_name)
+        return self._server.find(name)
 
+    def _adopt(self, base_name: str) -> None:
+        """Renames the collection that has the base name itself, once: one request where there is none."""
+        if base_name in self._adopted:
+            return
         try:
-            return self._wrap(self._server.get_collection(name, **self._where))
-        except NotFoundError:
-            return None
+            old = self._server.find(base_name)
+            dimension = old.dimension if old is not None else None
+            target = name_to_take(base_name, dimension) if dimension else None
+            if old is not None and dimension is not None and target is not None:
+                with_mark = marked(old.metadata, space_of(old.metadata, dimension, self._default), dimension)
+                old.rename(target, metadata=with_mark)
+        except (NameTaken, CollectionGone, StoreRefused):
+            pass  # the migration merges what cannot be renamed, and reports what it cannot read
+        self._adopted.add(base_name)
 
-    def _create(self, batch: Batch) -> Any:
-        model = self._server.create_collection(
-            batch.collection,
-            configuration={"hnsw": {"space": "cosine"}},
-            metadata={_SPACE_KEY: batch.space, _DIMENSION_KEY: batch.dimension},
-            get_or_create=True,
-            **self._where,
-        )
-        return self._wrap(model)
-
-    def _marked(self, collection: Any, batch: Batch) -> Any:
+    def _mark(self, collection: ServerCollection, dimension: int) -> None:
         """Records the space of a collection that has no mark yet, where it is known."""
-        metadata = dict(collection.metadata or {})
-        space = self._space_of(metadata, batch.dimension)
-        if _SPACE_KEY not in metadata and space is not None:
-            collection.modify(metadata={**_modifiable(metadata), _SPACE_KEY: space, _DIMENSION_KEY: batch.dimension})
-        return collection
+        metadata = collection.metadata
+        wanted = marked(metadata, space_of(metadata, dimension, self._default), dimension)
+        if wanted != metadata:
+            collection.describe(wanted)
 
-    def _space_of(self, metadata: Mapping[str, Any] | None, dimension: int) -> str | None:
-        space, default_dimension = self._default
-        recorded = (metadata or {}).get(_SPACE_KEY)
-        return recorded or (space if default_dimension == dimension else None)
-
-    def _wrap(self, model: Any) -> Any:
-        from chromadb.api.models.Collection import Collection
-
-        return Collection(client=self._server, model=model, embedding_function=None)
-
-    @property
-    def _where(self) -> dict[str, str]:
-        return {"tenant": self._config.tenant, "database": self._config.database}
-
-    @cached_property
-    def _server(self) -> Any:
-        from chromadb.api import ServerAPI
-        from chromadb.config import Settings, System
-
-        url = urlsplit(self._config.url)
-        token = self._config.auth_token.get_secret_value() if self._config.auth_token else ""
-        system = System(
-            Settings(
-                chroma_api_impl="chromadb.api.fastapi.FastAPI",
-                chroma_server_host=url.hostname,
-                chroma_server_http_port=url.port or _PORTS[url.scheme],
-                chroma_server_ssl_enabled=url.scheme == "https",
-                chroma_server_headers={"Authorization": f"Bearer {token}"} if token else {},
-                anonymized_telemetry=False,
+    def _require_space(self, collection: ServerCollection, dimension: int, space: str) -> None:
+        holds = space_of(collection.metadata, dimension, self._default)
+        if holds != space:
+            raise SpaceMismatch(
+                f"the collection {collection.name} holds vectors of the space {holds or 'that nobody recorded'}, "
+                f"not {space}; name another collection, or a model of that space"
             )
-        )
-        server = system.instance(ServerAPI)
-        server._session.timeout = _TIMEOUT  # noqa: SLF001 — the client has no setting for it, and its default is to wait for ever
-        return server
 
 
-def _modifiable(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """Chroma refuses to be told the distance function again."""
-    return {key: value for key, value in metadata.items() if not key.startswith("hnsw:")}
+def score(distance: float, measure: str) -> float:
+    """A figure of which higher is better: the cosine or the inner product, and what falls from 1 with the squared
+    distance.
+    """
+    return 1 / (1 + distance) if measure == "l2" else 1 - distance
+
+
+def _parts(records: Sequence[VectorRecord]) -> Iterator[Sequence[VectorRecord]]:
+    """The records in order, in requests of a size that Chroma takes."""
+    part: list[VectorRecord] = []
+    size = 0
+    for record in records:
+        more = _BYTES_PER_NUMBER * len(record.vector) + len(record.document.encode())
+        if part and (len(part) == _MOST_RECORDS or size + more > _MOST_BYTES):
+            yield part
+            part, size = [], 0
+        part.append(record)
+        size += more
+    yield part
+
+
+def _columns(records: Sequence[VectorRecord]) -> Records:
+    import numpy
+
+    return Records(
+        [record.id for record in records],
+        numpy.asarray([record.vector for record in records], dtype=numpy.float32),
+        [record.document for record in records],
+        [record.metadata for record in records],
+    )

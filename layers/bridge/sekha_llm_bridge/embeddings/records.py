@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,19 +37,49 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class StoreReport:
-    """What became of a batch: how many distinct records `collection` now holds of it, and what else to say.
+    """What became of a batch: how many distinct records `collection` now holds of it, how many wait to be stored, and
+    what else to say.
 
     `collection` is None where there is no server to have one.
     """
 
     collection: str | None
     stored: int
+    pending: int = 0
     notes: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Match:
+    """One record that a search found. `distance` is by its collection's own measure, lower is nearer; of `score`
+    higher is better.
+    """
+
+    id: str
+    document: str | None
+    metadata: Mapping[str, Any] | None
+    distance: float
+    score: float
+    collection: str
+
+
 def collection_name(base_name: str, dimension: int) -> str:
-    """`conversations` and 768 give `conversations_768`."""
-    return f"{base_name}_{dimension}"
+    """`conversations` and 768 give `conversations_768`, and so does `conversations_768` itself."""
+    suffix = f"_{dimension}"
+    return base_name if base_name.endswith(suffix) else f"{base_name}{suffix}"
+
+
+def base_and_dimension(name: str) -> tuple[str, int] | None:
+    """`conversations_768` gives `conversations` and 768; None for a name that does not end like that."""
+    base_name, _, digits = name.rpartition("_")
+    is_dimension = digits.isascii() and digits.isdigit() and not digits.startswith("0")
+    return (base_name, int(digits)) if base_name and is_dimension else None
+
+
+def name_to_take(name: str, dimension: int) -> str | None:
+    """The name that a collection with vectors of this dimension should have; None where it has it already."""
+    target = collection_name(name, dimension)
+    return None if target == name else target
 
 
 def content_id(text: str) -> str:

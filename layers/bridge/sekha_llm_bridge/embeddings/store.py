@@ -1,15 +1,40 @@
-"""What a vector store must do; `chroma_store` does it on a Chroma server."""
+"""What a vector store must do, and how it fails; `chroma_store` does it on a Chroma server.
 
-from typing import Protocol
+StoreFailed
+├── StoreDown            it does not answer, or not with sense: what it did not take can be sent again
+└── StoreRefused         it will not have this, now or later
+    ├── CollectionGone   there is no such collection (any more)
+    ├── NameTaken        another collection has that name
+    └── SpaceMismatch    the collection holds vectors of another embedding space
+"""
 
-from sekha_llm_bridge.embeddings.records import Batch
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from sekha_llm_bridge.embeddings.records import Batch, Match
 
 
 class StoreFailed(Exception):
-    """The store did not take the batch; the message says why, without any text of it."""
+    """The store did not do as asked; the message says why, without any text that it holds or was sent."""
 
 
-class SpaceMismatch(StoreFailed):
+class StoreDown(StoreFailed):
+    """The store does not answer, or not with sense: what it did not take can be sent again later."""
+
+
+class StoreRefused(StoreFailed):
+    """The store will not have this, now or later."""
+
+
+class CollectionGone(StoreRefused):
+    """There is no such collection (any more)."""
+
+
+class NameTaken(StoreRefused):
+    """Another collection has that name."""
+
+
+class SpaceMismatch(StoreRefused):
     """The collection holds vectors of another embedding space."""
 
 
@@ -26,5 +51,21 @@ class VectorStore(Protocol):
         """Writes the batch, making its collection at first use; returns the number of distinct records.
 
         Writing the same records again changes nothing. Raises `StoreFailed`.
+        """
+        ...
+
+    def spaces(self, base_name: str) -> Mapping[str, str | None]:
+        """The collections of a base name, lowest dimension first, and the space of each, None where nobody knows.
+
+        Raises `StoreFailed`.
+        """
+        ...
+
+    def query(
+        self, collection: str, space: str, vector: Sequence[float], *, limit: int, where: Mapping[str, Any] | None
+    ) -> list[Match]:
+        """At most `limit` records of the collection, the nearest to `vector` first. `space` is the vector's.
+
+        Raises `StoreFailed`, and `StoreRefused` for a `where` that the store does not understand.
         """
         ...

@@ -9,13 +9,12 @@ from datetime import timedelta
 from itertools import islice
 from typing import Any
 
+from sekha_llm_bridge.aws import Attributes, AwsError, AwsRequests, Update
 from sekha_llm_bridge.clock import Clock
 from sekha_llm_bridge.connections import Connections
-from sekha_llm_bridge.resilience.aws_requests import AwsError, AwsRequests
 from sekha_llm_bridge.resilience.breaker import Breaker
 from sekha_llm_bridge.resilience.item import (
     CHECK_ATTRIBUTES,
-    Attributes,
     breaker_attributes,
     breaker_of,
     check_attributes,
@@ -23,7 +22,6 @@ from sekha_llm_bridge.resilience.item import (
 )
 from sekha_llm_bridge.resilience.records import CheckResult, ProviderRecord
 from sekha_llm_bridge.resilience.store import StoreUnavailable, Written
-from sekha_llm_bridge.resilience.update_item import Update
 
 _BATCH = 100  # keys in one BatchGetItem
 _ROUNDS = 3  # unprocessed keys come back under load
@@ -49,13 +47,17 @@ class DynamoProviderStore:
         """See `ProviderStore.add_failure`: one UpdateItem with ADD."""
         written = breaker_attributes(after)
         last = {name: written[name] for name in ("last_failure", "cause", "failed_in")}
-        update = Update(self._table, provider_id).require_epoch(before)
+        update = self._update(provider_id, before)
         return await self._write(update.adding("failure_count", 1).setting({**last, **self._expiry()}))
 
     async def replace(self, provider_id: str, before: Breaker, after: Breaker) -> Written:
         """See `ProviderStore.replace`: one UpdateItem of the attributes that differ."""
         old, new = breaker_attributes(before), breaker_attributes(after)
-        update = Update(self._table, provider_id).require_epoch(before).require_lease(before)
+        update = self._update(provider_id, before)
+        if before.lease is None:
+            update.require_absent("lease_token")
+        else:
+            update.require("lease_token", "=", {"S": before.lease.token})
         if before.failure_count:
             update.require("failure_count", ">=", old["failure_count"])
         changed = {name: value for name, value in new.items() if old.get(name) != value}
@@ -64,8 +66,13 @@ class DynamoProviderStore:
     async def record_check(self, result: CheckResult) -> None:
         """See `ProviderStore.record_check`: one UpdateItem."""
         found = check_attributes(result)
-        update = Update(self._table, result.provider_id).setting({**found, **self._expiry()})
+        update = Update(self._table, _key(result.provider_id)).setting({**found, **self._expiry()})
         await self._write(update.removing(CHECK_ATTRIBUTES - found.keys()))
+
+    def _update(self, provider_id: str, before: Breaker) -> Update:
+        """A write that does nothing in another epoch. The first one may not have been written down."""
+        update, epoch = Update(self._table, _key(provider_id)), {"N": str(before.epoch)}
+        return update.require("epoch", "=", epoch) if before.epoch else update.require_absent_or("epoch", "=", epoch)
 
     async def _write(self, update: Update) -> Written:
         with _translated():
@@ -78,7 +85,7 @@ class DynamoProviderStore:
             return Written(done=True, breaker=breaker_of(answer["Attributes"]))
 
     async def _items(self, batch: list[str]) -> list[Attributes]:
-        keys = [{"provider_id": {"S": provider_id}} for provider_id in batch]
+        keys = [_key(provider_id) for provider_id in batch]
         wanted: Any = {self._table: {"Keys": keys, "ConsistentRead": True}}
         found: list[Attributes] = []
         for _ in range(_ROUNDS):
@@ -91,6 +98,10 @@ class DynamoProviderStore:
 
     def _expiry(self) -> Attributes:
         return {"expires_at": {"N": str(int((self._clock.now() + _KEPT).timestamp()))}}
+
+
+def _key(provider_id: str) -> Attributes:
+    return {"provider_id": {"S": provider_id}}
 
 
 def _batches(provider_ids: Iterable[str]) -> Iterator[list[str]]:

@@ -8,12 +8,10 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, TypeVar
 
+from sekha_llm_bridge.aws import Attributes
 from sekha_llm_bridge.observability import logger
 from sekha_llm_bridge.resilience.breaker import Breaker, BreakerState, Credit, Lease, Source
 from sekha_llm_bridge.resilience.records import CheckResult, ProviderRecord
-
-Attributes = Mapping[str, Mapping[str, Any]]
-"""DynamoDB's own form of an item: name → {type: value}."""
 
 CHECK_ATTRIBUTES = frozenset({"check_healthy", "check_ms", "checked_at", "check_error", "check_conclusive"})
 T = TypeVar("T")

@@ -3,15 +3,15 @@
 from collections.abc import Iterable, Mapping
 from typing import Any, Self
 
-from sekha_llm_bridge.resilience.breaker import Breaker
-from sekha_llm_bridge.resilience.item import Attributes
+Attributes = Mapping[str, Mapping[str, Any]]
+"""DynamoDB's own form of an item: name → {type: value}."""
 
 
 class Update:
     """An UpdateItem in the making. Every name goes through a placeholder: `state` is one of many reserved words."""
 
-    def __init__(self, table: str, provider_id: str) -> None:
-        self._fixed = {"TableName": table, "Key": {"provider_id": {"S": provider_id}}}
+    def __init__(self, table: str, key: Attributes) -> None:
+        self._fixed = {"TableName": table, "Key": key}
         self._names: dict[str, str] = {}
         self._values: dict[str, Mapping[str, Any]] = {}
         self._clauses: dict[str, list[str]] = {}
@@ -34,23 +34,25 @@ class Update:
         self._clause("ADD", f"{self._name(name)} {self._value(f'more_{name}', {'N': str(number)})}")
         return self
 
-    def require_epoch(self, before: Breaker) -> Self:
-        """Nothing is written in another epoch. The first one may not have been written down."""
-        name = self._name("epoch")
-        is_same = f"{name} = {self._value('old_epoch', {'N': str(before.epoch)})}"
-        self._conditions.append(f"({is_same} OR attribute_not_exists({name}))" if before.epoch == 0 else is_same)
-        return self
-
-    def require_lease(self, before: Breaker) -> Self:
-        """Nothing is written when another holds the lease."""
-        if before.lease is None:
-            self._conditions.append(f"attribute_not_exists({self._name('lease_token')})")
-            return self
-        return self.require("lease_token", "=", {"S": before.lease.token})
-
     def require(self, name: str, comparison: str, value: Mapping[str, Any]) -> Self:
         """Nothing is written unless the attribute compares so."""
-        self._conditions.append(f"{self._name(name)} {comparison} {self._value(f'old_{name}', value)}")
+        self._conditions.append(self._comparison(name, comparison, value))
+        return self
+
+    def require_absent(self, name: str) -> Self:
+        """Nothing is written where the attribute is there."""
+        self._conditions.append(f"attribute_not_exists({self._name(name)})")
+        return self
+
+    def require_present(self, name: str) -> Self:
+        """Nothing is written where the attribute is not there."""
+        self._conditions.append(f"attribute_exists({self._name(name)})")
+        return self
+
+    def require_absent_or(self, name: str, comparison: str, value: Mapping[str, Any]) -> Self:
+        """Nothing is written unless the attribute is not there, or compares so."""
+        is_so = self._comparison(name, comparison, value)
+        self._conditions.append(f"({is_so} OR attribute_not_exists({self._name(name)}))")
         return self
 
     def payload(self) -> dict[str, Any]:
@@ -62,10 +64,13 @@ class Update:
             **conditions,
             "UpdateExpression": expression,
             "ExpressionAttributeNames": self._names,
-            "ExpressionAttributeValues": self._values,
+            **({"ExpressionAttributeValues": self._values} if self._values else {}),
             "ReturnValues": "ALL_NEW",
             "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
         }
+
+    def _comparison(self, name: str, comparison: str, value: Mapping[str, Any]) -> str:
+        return f"{self._name(name)} {comparison} {self._value(f'old_{name}', value)}"
 
     def _clause(self, verb: str, part: str) -> None:
         self._clauses.setdefault(verb, []).append(part)

@@ -1,0 +1,315 @@
+"""A Chroma server, through Chroma's own client, with what that leaves open: time limits, errors told apart by what to
+do about them, and vectors as float32.
+
+The client is imported at first use: it takes about a second, and only the functions that store carry it. It is used
+one level below `HttpClient`, which asks the server three questions before the first real one and waits for ever
+(infra/decisions/0004).
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from threading import Lock
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+
+from sekha_llm_bridge.config.models import ChromaConfig
+from sekha_llm_bridge.embeddings.store import CollectionGone, NameTaken, StoreDown, StoreFailed, StoreRefused
+
+Metadata = Mapping[str, Any]
+
+_CONNECT_S = 2.0
+_REQUEST_S = 10.0
+_PORTS = {"http": 80, "https": 443}
+_LISTED_AT_ONCE = 1_000
+_DATABASES_UNIQUE = "UNIQUE constraint failed"
+# Statuses of Chroma's errors that may be others tomorrow: its operator mends them, not the caller.
+_PASSING = frozenset({401, 403, 408, 429})
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """Some records of a collection, column by column, in the collection's own order.
+
+    `vectors` is a NumPy array of float32 of the shape (n_records, dimension). `uris` is None where no record has one.
+    """
+
+    ids: list[str]
+    vectors: Any
+    documents: list[str | None]
+    metadatas: list[Metadata | None]
+    uris: list[str | None] | None = None
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self.ids)
+
+    def only(self, wanted: Sequence[int]) -> "Records":
+        """Those at the positions `wanted`."""
+        return Records(
+            [self.ids[i] for i in wanted],
+            self.vectors[list(wanted)],
+            [self.documents[i] for i in wanted],
+            [self.metadatas[i] for i in wanted],
+            [self.uris[i] for i in wanted] if self.uris else None,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    """One record near a vector, and how far it is by the collection's own measure."""
+
+    id: str
+    document: str | None
+    metadata: Metadata | None
+    distance: float
+
+
+class ServerCollection:
+    """One collection of a server: known by its id, so it stays the same one when it is renamed.
+
+    Every method raises `StoreDown` or `StoreRefused`; `CollectionGone` when it has been deleted.
+    """
+
+    def __init__(self, collection: Any) -> None:
+        self._collection = collection
+
+    @property
+    def id(self) -> str:
+        """The server's id of it."""
+        return str(self._collection.id)
+
+    @property
+    def name(self) -> str:
+        """Its name when it was last looked up or changed from here."""
+        return str(self._collection.name)
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """Its metadata when it was last looked up or changed from here."""
+        return dict(self._collection.metadata or {})
+
+    @property
+    def configuration(self) -> dict[str, Any]:
+        """Chroma's configuration of its index, as JSON."""
+        return dict(self._collection.configuration_json)
+
+    @property
+    def distance(self) -> str:
+        """The measure it was made with: `cosine`, `l2` (squared) or `ip`."""
+        index = self.configuration.get("hnsw") or self.configuration.get("spann") or {}
+        return str(index.get("space", "l2"))
+
+    @cached_property
+    def dimension(self) -> int | None:
+        """The length of its first vector; None while it holds none."""
+        first = self.page(offset=0, limit=1)
+        return first.vectors.shape[1] if len(first) else None
+
+    def count(self) -> int:
+        """How many records it holds."""
+        with translated("count"):
+            return int(self._collection.count())
+
+    def ids(self, *, offset: int, limit: int) -> list[str]:
+        """Ids in the collection's order, which is that of their first writing."""
+        with translated("list ids"):
+            return list(self._collection.get(offset=offset, limit=limit, include=[])["ids"])
+
+    def page(self, *, offset: int, limit: int) -> Records:
+        """Whole records in the same order."""
+        with translated("read"):
+            return _records(self._collection.get(offset=offset, limit=limit, include=_EVERYTHING))
+
+    def get(self, ids: Sequence[str]) -> Records:
+        """Those of the records `ids` that exist, in the collection's own order."""
+        with translated("read"):
+            return _records(self._collection.get(ids=list(ids), include=_EVERYTHING))
+
+    def existing(self, ids: Sequence[str]) -> set[str]:
+        """Which of these ids it holds."""
+        with translated("look up ids"):
+            return set(self._collection.get(ids=list(ids), include=[])["ids"])
+
+    def add(self, records: Records) -> None:
+        """Writes records whose ids it does not hold; the others stay as they are."""
+        self._write(self._collection.add, records)
+
+    def upsert(self, records: Records) -> None:
+        """Writes records, in place of those with the same ids."""
+        self._write(self._collection.upsert, records)
+
+    def rename(self, name: str, *, metadata: Metadata | None = None) -> None:
+        """Gives it another name, and other metadata where they are given, in one call. Raises `NameTaken`."""
+        changes: dict[str, Any] = {"name": name} | ({"metadata": modifiable(metadata)} if metadata else {})
+        with translated("rename"):
+            self._collection.modify(**changes)
+
+    def describe(self, metadata: Metadata) -> None:
+        """Replaces its metadata."""
+        with translated("describe"):
+            self._collection.modify(metadata=modifiable(metadata))
+
+    def nearest(self, vector: Sequence[float], *, limit: int, where: Metadata | None) -> list[Neighbour]:
+        """Records by their distance from `vector`, the nearest first."""
+        with translated("search"):
+            found = self._collection.query(query_embeddings=[vector], n_results=limit, where=where)
+        columns = (found[name][0] for name in ("ids", "documents", "metadatas", "distances"))
+        return [Neighbour(*row) for row in zip(*columns, strict=True)]
+
+    def _write(self, write: Any, records: Records) -> None:
+        with translated("write"):
+            write(
+                ids=records.ids,
+                embeddings=records.vectors,
+                documents=records.documents if any(text is not None for text in records.documents) else None,
+                metadatas=[dict(one) if one else None for one in records.metadatas],
+                uris=records.uris,
+            )
+
+
+_EVERYTHING = ["embeddings", "documents", "metadatas", "uris"]
+
+
+class ChromaServer:
+    """The server that `config.url` names, and of it one database. `timeout_s` holds for each request."""
+
+    def __init__(self, config: ChromaConfig, *, timeout_s: float = _REQUEST_S) -> None:
+        self._config = config
+        self._timeout = httpx.Timeout(timeout_s, connect=_CONNECT_S)
+        self._connecting = Lock()
+
+    def prepare(self) -> None:
+        """Imports the client. Raises `StoreDown` where that cannot be done."""
+        try:
+            with self._connecting:
+                _ = self._api
+        except Exception as exc:  # most of all ImportError, where the layer is missing
+            raise StoreDown(f"Chroma's client cannot be used here ({type(exc).__name__})") from exc
+
+    def is_up(self) -> bool:
+        """Whether it answers at all."""
+        self.prepare()
+        try:
+            with translated("answer"):
+                self._api.heartbeat()
+        except StoreFailed:
+            return False
+        return True
+
+    def collections(self) -> Iterator[ServerCollection]:
+        """Every collection there is. Raises `StoreFailed`."""
+        self.prepare()
+        offset = 0
+        while True:
+            with translated("list collections"):
+                models = self._api.list_collections(limit=_LISTED_AT_ONCE, offset=offset, **self._where)
+            yield from map(self._wrap, models)
+            if len(models) < _LISTED_AT_ONCE:
+                return
+            offset += len(models)
+
+    def find(self, name: str) -> ServerCollection | None:
+        """The collection of that name, if there is one. Raises `StoreFailed`."""
+        self.prepare()
+        try:
+            with translated("look up a collection"):
+                return self._wrap(self._api.get_collection(name, **self._where))
+        except CollectionGone:
+            return None
+
+    def find_or_create(
+        self, name: str, *, metadata: Metadata | None, configuration: Mapping[str, Any]
+    ) -> ServerCollection:
+        """The collection of that name, made with these settings where there is none. Raises `StoreFailed`."""
+        self.prepare()
+        with translated("make a collection"):
+            model = self._api.create_collection(
+                name,
+                configuration=dict(configuration),
+                metadata=dict(metadata) if metadata else None,
+                get_or_create=True,
+                **self._where,
+            )
+        return self._wrap(model)
+
+    def delete(self, name: str) -> None:
+        """Deletes the collection of that name with all it holds. Raises `CollectionGone` where there is none."""
+        self.prepare()
+        with translated("delete a collection"):
+            self._api.delete_collection(name, **self._where)
+
+    def _wrap(self, model: Any) -> ServerCollection:
+        from chromadb.api.models.Collection import Collection
+
+        return ServerCollection(Collection(client=self._api, model=model, embedding_function=None))
+
+    @property
+    def _where(self) -> dict[str, str]:
+        return {"tenant": self._config.tenant, "database": self._config.database}
+
+    @cached_property
+    def _api(self) -> Any:
+        from chromadb.api import ServerAPI
+        from chromadb.config import Settings, System
+
+        url = urlsplit(self._config.url)
+        token = self._config.auth_token.get_secret_value() if self._config.auth_token else ""
+        system = System(
+            Settings(
+                chroma_api_impl="chromadb.api.fastapi.FastAPI",
+                chroma_server_host=url.hostname,
+                chroma_server_http_port=url.port or _PORTS[url.scheme],
+                chroma_server_ssl_enabled=url.scheme == "https",
+                chroma_server_headers={"Authorization": f"Bearer {token}"} if token else {},
+                anonymized_telemetry=False,
+            )
+        )
+        api = system.instance(ServerAPI)
+        api._session.timeout = self._timeout  # noqa: SLF001 — the client has no setting for it, and its default is to wait for ever
+        return api
+
+
+@contextmanager
+def translated(doing: str) -> Iterator[None]:
+    """Chroma's errors as `StoreFailed`. Their own words are left out: they may quote what was sent."""
+    from chromadb.errors import ChromaError, NotFoundError
+
+    said = f"Chroma did not {doing}"
+    try:
+        yield
+    except NotFoundError as exc:
+        raise CollectionGone("there is no such collection") from exc
+    except ChromaError as exc:
+        if _DATABASES_UNIQUE in str(exc) or exc.code() == httpx.codes.CONFLICT:
+            raise NameTaken("a collection of that name exists already") from exc
+        is_final = 400 <= exc.code() < 500 and exc.code() not in _PASSING  # HTTP's own classes
+        raise (StoreRefused if is_final else StoreDown)(f"{said} ({type(exc).__name__})") from exc
+    except ValueError as exc:  # the client itself found a mistake, or what came is no JSON
+        is_answer = type(exc).__module__ == "json" or "JSON" in type(exc).__name__
+        raise (StoreDown if is_answer else StoreRefused)(f"{said} ({type(exc).__name__})") from exc
+    except Exception as exc:  # the client raises bare exceptions, quoting the server, for what it does not know
+        raise StoreDown(f"{said} ({type(exc).__name__})") from exc
+
+
+def modifiable(metadata: Metadata) -> dict[str, Any]:
+    """Chroma refuses to be told the distance function again."""
+    return {key: value for key, value in metadata.items() if not key.startswith("hnsw:")}
+
+
+def _records(found: Mapping[str, Any]) -> Records:
+    import numpy
+
+    ids = list(found["ids"])
+    uris = found.get("uris")
+    vectors = numpy.asarray(found["embeddings"] if ids else [[]], dtype=numpy.float32)
+    return Records(
+        ids,
+        vectors.reshape(len(ids), -1) if ids else vectors[:0],
+        list(found["documents"]),
+        list(found["metadatas"]),
+        list(uris) if uris and any(uris) else None,
+    )
