@@ -1,17 +1,19 @@
-"""Makes `layers/bridge/sekha_llm_bridge/pricing/o200k_base.bin` from the table that OpenAI publishes at
-https://openaipublic.blob.core.windows.net/encodings/o200k_base.tiktoken (a line for each token: base64, space, rank).
+"""Makes a table of tokens in `layers/bridge/sekha_llm_bridge/pricing` from the one that OpenAI publishes at
+https://openaipublic.blob.core.windows.net/encodings/NAME.tiktoken (a line for each token: base64, space, rank).
 
-    infra/tokens/pack o200k_base.tiktoken
+    infra/tokens/pack NAME FILE        NAME: o200k_base or cl100k_base; FILE: the published table
 
-The form is described where it is read: `read_table` in `pricing/tokenizer.py`. It is less than half as large, and needs
-no decoding. A test compares it with the checksum that tiktoken has of the published one.
+The form is described where it is read: `TokenTable` in `pricing/token_table.py`. It is less than half as large, and
+needs no decoding. A test compares each with the checksum that tiktoken has of the published one.
 """
 
 import base64
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-TABLE = Path(__file__).resolve().parents[2] / "layers" / "bridge" / "sekha_llm_bridge" / "pricing" / "o200k_base.bin"
+NAMES = ("o200k_base", "cl100k_base")
+FOLDER = Path(__file__).resolve().parents[2] / "layers" / "bridge" / "sekha_llm_bridge" / "pricing"
 
 
 def packed(published: bytes) -> bytes:
@@ -25,8 +27,16 @@ def packed(published: bytes) -> bytes:
     return len(tokens).to_bytes(4) + bytes(map(len, tokens)) + b"".join(tokens)
 
 
+def main(arguments: Sequence[str], folder: Path = FOLDER) -> None:
+    """Writes the table that the arguments name. Raises SystemExit with how to call it where they do not."""
+    match arguments:
+        case [name, file] if name in NAMES and Path(file).is_file():
+            table = folder / f"{name}.bin"
+            table.write_bytes(packed(Path(file).read_bytes()))
+            print(f"{table}: {table.stat().st_size:,} bytes")
+        case _:
+            raise SystemExit(__doc__)
+
+
 if __name__ == "__main__":
-    if len(sys.argv) != 2 or not Path(sys.argv[1]).is_file():
-        raise SystemExit(__doc__)
-    TABLE.write_bytes(packed(Path(sys.argv[1]).read_bytes()))
-    print(f"{TABLE}: {TABLE.stat().st_size:,} bytes")
+    main(sys.argv[1:])

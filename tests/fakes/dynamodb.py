@@ -1,4 +1,6 @@
-"""DynamoDB on loopback: moto behind one lock, because it is not atomic by itself; and all that it was asked."""
+"""DynamoDB and SQS on loopback: moto behind a lock for each, because it is not atomic by itself; and all that it was
+asked.
+"""
 
 import io
 import json
@@ -6,7 +8,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import count
 from pathlib import Path
@@ -17,6 +19,7 @@ import boto3
 from botocore.config import Config
 from moto.server import DomainDispatcherApplication, create_backend_app
 from mypy_boto3_dynamodb import DynamoDBClient
+from mypy_boto3_sqs import SQSClient
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 from local_stack.aws_server import one_at_a_time
@@ -25,6 +28,12 @@ from local_stack.template_reader import read_template
 REGION = "us-east-1"
 _TEMPLATE = Path(__file__).parents[2] / "template.yaml"
 _TABLE = next(table for table in read_template(_TEMPLATE).tables if table.logical_id == "BreakerTable")
+_QUEUES = {
+    queue.logical_id: replace(
+        queue, attributes={name: value for name, value in queue.attributes.items() if name != "RedrivePolicy"}
+    )
+    for queue in read_template(_TEMPLATE).queues
+}
 EXPIRES = _TABLE.ttl_attribute
 """The attribute that ends an item's time, as the template says."""
 
@@ -45,6 +54,14 @@ class Asked:
     status: int
     request: Any
     answer: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Queues:
+    """The URLs of a queue and of its dead letters."""
+
+    url: str
+    dead_letters_url: str
 
 
 class DynamoDb:
@@ -70,6 +87,15 @@ class DynamoDb:
         self.client.create_table(**{**_TABLE.definition, "TableName": name})  # type: ignore[arg-type]  # the template's words are CreateTable's
         return name
 
+    def new_queue(self) -> Queues:
+        """The URLs of an empty FIFO queue and of the one for its dead letters, like the template's."""
+        number = next(_numbers)
+        urls = [
+            self.sqs.create_queue(QueueName=f"{name}-{number}.fifo", Attributes=_QUEUES[name].attributes)["QueueUrl"]  # type: ignore[arg-type]  # the template's words are CreateQueue's
+            for name in ("VectorDeadLetters", "VectorQueue")
+        ]
+        return Queues(urls[1], urls[0])
+
     def item(self, table: str, provider_id: str) -> dict[str, Any]:
         """The item as it is stored, in DynamoDB's own form; empty where there is none."""
         found = self.client.get_item(TableName=table, Key={"provider_id": {"S": provider_id}}, ConsistentRead=True)
@@ -85,6 +111,12 @@ class DynamoDb:
         """A client by boto3."""
         session = boto3.Session("somebody-else", "secret", region_name=REGION)
         return session.client("dynamodb", endpoint_url=self.url, config=Config(retries={"total_max_attempts": 1}))
+
+    @cached_property
+    def sqs(self) -> SQSClient:
+        """A client by boto3."""
+        session = boto3.Session("somebody-else", "secret", region_name=REGION)
+        return session.client("sqs", endpoint_url=self.url, config=Config(retries={"total_max_attempts": 1}))
 
     def _noted(self, application: Callable[..., Iterable[bytes]]) -> Callable[..., Iterable[bytes]]:
         """Inside of the lock, so that the notes are in order."""

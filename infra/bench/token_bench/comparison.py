@@ -58,10 +58,12 @@ def _own_encoder() -> Callable[[str], list[int]]:
     """tiktoken with the table in the package."""
     import tiktoken
 
-    from sekha_llm_bridge.pricing.tokenizer import PIECES, TABLE, read_table
+    from sekha_llm_bridge.pricing.token_table import TokenTable
+    from sekha_llm_bridge.pricing.tokenizer import PIECES
 
-    ranks = {token: rank for rank, token in enumerate(read_table(TABLE.read_bytes()))}
-    return tiktoken.Encoding("o200k", pat_str=PIECES, mergeable_ranks=ranks, special_tokens={}).encode_ordinary
+    name, pieces = Tokenizer.O200K.value, PIECES[Tokenizer.O200K]
+    ranks = {token: rank for rank, token in enumerate(TokenTable.load(name))}
+    return tiktoken.Encoding(name, pat_str=pieces, mergeable_ranks=ranks, special_tokens={}).encode_ordinary
 
 
 def _row(size: int, real: int, count: TokenCount) -> str:

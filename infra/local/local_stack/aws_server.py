@@ -2,15 +2,16 @@
 
     python -m local_stack.aws_server FD < resources.json
 
-moto is not atomic under concurrent requests, so one lock lets them in one by one: a conditional write then has one
-winner, as in DynamoDB itself. stdin holds `{"region", "tables": [{"definition", "ttl"}], "queues": [{"name",
-"attributes"}]}`; when all of these are made it prints `ready`.
+moto is not atomic under concurrent requests, so a lock for each service lets them in one by one: a conditional write
+then has one winner, as in DynamoDB itself. stdin holds `{"region", "tables": [{"definition", "ttl"}], "queues":
+[{"name", "attributes"}]}`; when all of these are made it prints `ready`.
 """
 
 import json
 import os
 import sys
 import threading
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -33,11 +34,13 @@ class _QuietHandler(WSGIRequestHandler):
 
 
 def one_at_a_time(application: _Wsgi) -> _Wsgi:
-    """Returns `application` behind one lock, held until its whole answer is made."""
-    lock = threading.Lock()
+    """Returns `application` behind a lock for each service, held until its whole answer is made: whoever waits for a
+    message keeps nobody from a table.
+    """
+    locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 
     def locked(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        with lock:
+        with locks[environ.get("HTTP_X_AMZ_TARGET", "").partition(".")[0]]:
             return list(application(environ, start_response))
 
     return locked

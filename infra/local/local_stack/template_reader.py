@@ -50,7 +50,7 @@ _QUEUE_ATTRIBUTES = {
     "ContentBasedDeduplication": "ContentBasedDeduplication",
 }
 # Type of resource → the property that gives its physical name.
-_NAME_PROPERTIES = {_TABLE: "TableName", _SIMPLE_TABLE: "TableName", _QUEUE: "QueueName", _FUNCTION: "FunctionName"}
+_NAME_PROPERTIES = {_TABLE: "TableName", _SIMPLE_TABLE: "TableName", _FUNCTION: "FunctionName"}
 # API Gateway's limits of an integration's timeout; the second is also its default.
 _LEAST_TIMEOUT_MS = 50
 _BUFFERED_TIMEOUT_MS = 29_000
@@ -117,7 +117,7 @@ class _Reader:
         events = properties.mapping("Events")
         return Function(
             logical_id=logical_id,
-            name=properties.text("FunctionName", f"{STACK_NAME}-{logical_id}"),
+            name=properties.text("FunctionName", _name_of(logical_id)),
             code=self._folder(properties, "CodeUri"),
             handler=properties.text("Handler"),
             memory_mb=properties.integer("MemorySize", 128),
@@ -216,7 +216,7 @@ class _Reader:
     def _table(self, logical_id: str) -> Table:
         properties = self._properties(logical_id, "")
         definition = {key: properties.value(key) for key in _TABLE_FIELDS if properties.has(key)}
-        definition["TableName"] = properties.text("TableName", f"{STACK_NAME}-{logical_id}")
+        definition["TableName"] = properties.text("TableName", _name_of(logical_id))
         if "KeySchema" not in definition:
             raise properties.error("KeySchema", "a table needs its keys")
         if properties.has("StreamSpecification"):
@@ -228,7 +228,7 @@ class _Reader:
         properties = self._properties(logical_id, "SimpleTable")
         key = properties.mapping("PrimaryKey") or {"Name": "id", "Type": "String"}
         definition = {
-            "TableName": properties.text("TableName", f"{STACK_NAME}-{logical_id}"),
+            "TableName": properties.text("TableName", _name_of(logical_id)),
             "AttributeDefinitions": [{"AttributeName": key["Name"], "AttributeType": key["Type"][0]}],
             "KeySchema": [{"AttributeName": key["Name"], "KeyType": "HASH"}],
             "BillingMode": "PAY_PER_REQUEST",
@@ -244,7 +244,7 @@ class _Reader:
         }
         if properties.has("RedrivePolicy"):
             attributes["RedrivePolicy"] = json.dumps(properties.value("RedrivePolicy"))
-        return Queue(logical_id, properties.text("QueueName", f"{STACK_NAME}-{logical_id}"), attributes)
+        return Queue(logical_id, _queue_name(properties), attributes)
 
 
 class _Properties:
@@ -329,11 +329,22 @@ def _attributes_of_all(resources: Mapping[str, Node], naming: Resolver, region: 
     found: dict[str, dict[str, str]] = {}
     for logical_id, resource in resources.items():
         kind = resource.get("Type") if isinstance(resource, dict) else None
-        if kind in _NAME_PROPERTIES:
+        if kind == _QUEUE or kind in _NAME_PROPERTIES:
             properties = _Properties(logical_id, resource.get("Properties") or {}, naming)
-            name = properties.text(_NAME_PROPERTIES[kind], f"{STACK_NAME}-{logical_id}")
+            given = _NAME_PROPERTIES.get(kind)
+            name = properties.text(given, _name_of(logical_id)) if given else _queue_name(properties)
             found[logical_id] = _attributes(kind, name, region)
     return found
+
+
+def _name_of(logical_id: str) -> str:
+    return f"{STACK_NAME}-{logical_id}"
+
+
+def _queue_name(properties: _Properties) -> str:
+    """As CloudFormation names it: a FIFO queue's name has an ending of its own."""
+    ending = ".fifo" if properties.text("FifoQueue", "false") == "true" else ""
+    return properties.text("QueueName", f"{_name_of(properties.logical_id)}{ending}")
 
 
 def _attributes(kind: str, name: str, region: str) -> dict[str, str]:

@@ -7,6 +7,7 @@
     │   ├── NoCapableModel           400  nothing configured can do what was asked
     │   ├── CostLimitExceeded        402  everything that could costs too much
     │   ├── ModelNotFound            404  the model named is not configured
+    │   ├── CollectionNotFound       404  nothing has been stored under that name
     │   ├── UnknownPath              404
     │   ├── WrongMethod              405
     │   └── EmbeddingSpaceMismatch   409  the collection holds vectors of another model
@@ -16,6 +17,7 @@
     ├── NoProviderAvailable          503  who could answer has an open breaker, or rests
     ├── RateLimited                  429  who could answer limits its rate
     ├── OutOfTime                    504  the deadline passed first
+    ├── VectorStoreUnavailable       503  Chroma does not answer
     └── ProviderError                one attempt failed; the class attributes say what follows
         ├── ConnectFailed · ConnectionLost · ProviderTimeout · ProviderServerError · MalformedAnswer
         ├── ProviderRateLimited · QuotaExhausted · CredentialsRejected · ModelMissing · OutputCapRefused · AdapterFault
@@ -117,6 +119,13 @@ class ModelNotFound(RequestError):
     code = "model_not_found"
 
 
+class CollectionNotFound(RequestError):
+    """Nothing has been stored in a collection of that name."""
+
+    status = 404
+    code = "collection_not_found"
+
+
 class UnknownPath(RequestError):
     """No such path."""
 
@@ -201,6 +210,14 @@ class OutOfTime(Unavailable):
 
     status = 504
     code = "deadline_exceeded"
+
+
+class VectorStoreUnavailable(Unavailable):
+    """The server that holds the vectors does not answer, or there is none."""
+
+    status = 503
+    type = "server_error"
+    code = "vector_store_unavailable"
 
 
 class BreakerEffect(Enum):

@@ -51,7 +51,9 @@ class Metric(StrEnum):
 
     Gauges, written by every scheduled check: `HEALTHY_PROVIDERS` and `OPEN_BREAKERS`. The others count what happens;
     `REJECTIONS` once for each provider that a request would have tried, had its breaker let it; `BROKEN_ANSWERS` once
-    for each stream that had begun and did not come to its end by a fault of its provider's, or of time.
+    for each stream that had begun and did not come to its end by a fault of its provider's, or of time;
+    `STORE_UNAVAILABLE` once for each request whose vectors Chroma did not take; `VECTORS_REJECTED` once for each
+    message of waiting vectors that it never will.
     """
 
     PROVIDER_REJECTED = "ProviderRejected"
@@ -61,6 +63,8 @@ class Metric(StrEnum):
     REJECTIONS = "BreakerRejections"
     TABLE_UNAVAILABLE = "BreakerTableUnavailable"
     BROKEN_ANSWERS = "BrokenAnswers"
+    STORE_UNAVAILABLE = "VectorStoreUnavailable"
+    VECTORS_REJECTED = "VectorsRejected"
     OPEN_BREAKERS = "OpenBreakers"
     HEALTHY_PROVIDERS = "HealthyProviders"
 

@@ -60,7 +60,7 @@ def test_a_chroma_that_is_down_does_not_cost_the_vectors(fake: FakeProvider) -> 
         ({"input": []}, "input"),
         ({"input": ""}, "input"),
         ({"input": ["a", ""]}, "input"),
-        ({"input": [1, 2]}, "input"),
+        ({"input": [1, "a"]}, "input"),
         ({"input": ["x"] * 2049}, "input"),
         ({"input": "x", "encoding_format": "hex"}, "encoding_format"),
         ({"input": "x", "dimensions": 0}, "dimensions"),

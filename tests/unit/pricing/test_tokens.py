@@ -1,10 +1,12 @@
 """Token counts: bounds that no count exceeds, exact ones where a tokenizer is known, and images."""
 
 import base64
+import functools
 import hashlib
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -15,10 +17,12 @@ from hypothesis import strategies as st
 from tiktoken.model import encoding_name_for_model
 from tiktoken_ext import openai_public
 
+from infra.tokens import pack_table
 from infra.tokens.pack_table import packed
 from sekha_llm_bridge.config.models import ProviderConfig
 from sekha_llm_bridge.pricing import TokenCount, Tokenizer, count_chat, count_texts, image_tokens, tokenizer_of
-from sekha_llm_bridge.pricing.tokenizer import PIECES, TABLE, most_tokens, read_table
+from sekha_llm_bridge.pricing.token_table import TokenTable
+from sekha_llm_bridge.pricing.tokenizer import PIECES, most_tokens
 from tests.fakes.settings import chat_model, provider
 from token_bench.corpus import corpus, tools
 
@@ -87,15 +91,18 @@ requests = st.fixed_dictionaries(
 )
 
 
-def published_table() -> bytes:
+def published_table(tokenizer: Tokenizer) -> bytes:
     """The package's table in the form that OpenAI publishes."""
-    tokens = read_table(TABLE.read_bytes())
+    tokens = TokenTable.load(tokenizer.value)
     return b"".join(b"%s %d\n" % (base64.b64encode(token), rank) for rank, token in enumerate(tokens))
 
 
-@pytest.fixture(scope="module")
-def tiktokens_own() -> tuple[dict[str, Any], str]:
-    """tiktoken's definition of o200k_base without its ranks, which it would fetch; and the checksum of those."""
+Definition = tuple[dict[str, Any], str]
+Count = Callable[[str], int]
+
+
+def tiktokens_own(tokenizer: Tokenizer) -> Definition:
+    """tiktoken's definition of a tokenizer without its ranks, which it would fetch; and the checksum of those."""
     checksums = []
 
     def load(_url: str, expected_hash: str) -> dict[bytes, int]:
@@ -104,22 +111,44 @@ def tiktokens_own() -> tuple[dict[str, Any], str]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(openai_public, "load_tiktoken_bpe", load)
-        definition = openai_public.o200k_base()
+        definition = getattr(openai_public, tokenizer.value)()
     return definition, checksums[0]
 
 
-@pytest.fixture(scope="module")
-def o200k(tiktokens_own: tuple[dict[str, Any], str]) -> Callable[[str], int]:
+@functools.cache
+def counter(tokenizer: Tokenizer) -> Count:
     """Counts tokens as tiktoken does with the published table."""
-    ranks = {base64.b64decode(line.split()[0]): rank for rank, line in enumerate(published_table().splitlines())}
-    encoding = tiktoken.Encoding(**{**tiktokens_own[0], "mergeable_ranks": ranks})
+    published = published_table(tokenizer).splitlines()
+    ranks = {base64.b64decode(line.split()[0]): rank for rank, line in enumerate(published)}
+    encoding = tiktoken.Encoding(**{**tiktokens_own(tokenizer)[0], "mergeable_ranks": ranks})
     return lambda text: len(encoding.encode_ordinary(text))
 
 
-def test_the_table_is_the_published_one(tiktokens_own: tuple[dict[str, Any], str]) -> None:
-    published = published_table()
-    assert hashlib.sha256(published).hexdigest() == tiktokens_own[1]
-    assert packed(published) == TABLE.read_bytes()
+@pytest.fixture(scope="module")
+def o200k() -> Count:
+    """Counts tokens of o200k_base as tiktoken does."""
+    return counter(Tokenizer.O200K)
+
+
+each_tokenizer = pytest.mark.parametrize("tokenizer", Tokenizer)
+
+
+@each_tokenizer
+def test_the_table_is_the_published_one(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    published = published_table(tokenizer)
+    assert hashlib.sha256(published).hexdigest() == tiktokens_own(tokenizer)[1]
+    source = tmp_path / "published"
+    source.write_bytes(published)
+    pack_table.main([tokenizer.value, str(source)], tmp_path)
+    made = f"{tokenizer.value}.bin"
+    assert (tmp_path / made).read_bytes() == (pack_table.FOLDER / made).read_bytes()
+
+
+@pytest.mark.parametrize("arguments", [[], ["o200k_base"], ["p50k_base", __file__], ["cl100k_base", "nowhere"]])
+def test_a_table_that_is_not_named_or_not_there_is_not_packed(arguments: list[str], tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match="NAME"):
+        pack_table.main(arguments, tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_table_with_a_missing_rank_is_refused() -> None:
@@ -127,11 +156,12 @@ def test_a_table_with_a_missing_rank_is_refused() -> None:
         packed(b"YQ== 0\nYg== 7\n")
 
 
-def test_text_is_cut_into_pieces_as_tiktoken_does(tiktokens_own: tuple[dict[str, Any], str]) -> None:
-    assert tiktokens_own[0]["pat_str"] == PIECES
+@each_tokenizer
+def test_text_is_cut_into_pieces_as_tiktoken_does(tokenizer: Tokenizer) -> None:
+    assert tiktokens_own(tokenizer)[0]["pat_str"] == PIECES[tokenizer]
 
 
-def billed(request: dict[str, Any], count: Callable[[str], int], join: str) -> int:
+def billed(request: dict[str, Any], count: Count, join: str) -> int:
     """The tokens of a request in a template like OpenAI's, which puts special tokens between the messages."""
     total = 3 + sum(count(orjson.dumps(request[key]).decode()) for key in request.keys() - {"messages"})
     for message in request["messages"]:
@@ -146,7 +176,7 @@ def billed(request: dict[str, Any], count: Callable[[str], int], join: str) -> i
 @given(requests, st.sampled_from(["", "\n", " "]))
 @example({"messages": []}, "")
 def test_no_bound_is_below_what_is_billed_and_the_exact_one_is_not_above_the_other(
-    o200k: Callable[[str], int], request: dict[str, Any], join: str
+    o200k: Count, request: dict[str, Any], join: str
 ) -> None:
     count = count_chat(request)
     assert billed(request, o200k, join) <= count.bound_for(Tokenizer.O200K) <= count.bound
@@ -154,7 +184,7 @@ def test_no_bound_is_below_what_is_billed_and_the_exact_one_is_not_above_the_oth
 
 
 @each_text
-def test_bounds_hold_and_estimates_are_near_for_texts_of_every_kind(text: str, o200k: Callable[[str], int]) -> None:
+def test_bounds_hold_and_estimates_are_near_for_texts_of_every_kind(text: str, o200k: Count) -> None:
     request = {"messages": [{"role": "user", "content": text}]}
     count, real = count_chat(request), billed(request, o200k, "")
     assert real <= count.bound_for(Tokenizer.O200K) <= count.bound
@@ -165,39 +195,42 @@ def test_bounds_hold_and_estimates_are_near_for_texts_of_every_kind(text: str, o
 @pytest.mark.parametrize(
     "kind", ["english", "german", "russian", "hindi", "chinese", "japanese", "korean", "emoji", "python", "json", "sql"]
 )
-def test_the_estimate_of_usual_text_is_within_a_fifth_and_the_exact_bound_close(
-    kind: str, o200k: Callable[[str], int]
-) -> None:
+def test_the_estimate_of_usual_text_is_within_a_fifth_and_the_exact_bound_close(kind: str, o200k: Count) -> None:
     request = {"messages": [{"role": "user", "content": CORPUS[kind] * 4}]}
     count, real = count_chat(request), billed(request, o200k, "")
     assert 0.8 * real < count.estimate < 1.2 * real
     assert count.bound_for(Tokenizer.O200K) < 1.2 * real + 100
 
 
+@each_tokenizer
 @given(texts, texts, texts)
 @example("12", "3456 789", "0")
 @example("", "  \n x", "")
 @example("a", "b 's", "t")
 @example(" ", "\n\n", "\n")
+@example("", "don't 'S x\u0301y", " \n ")
 def test_the_most_tokens_of_a_text_hold_wherever_it_stands(
-    o200k: Callable[[str], int], before: str, text: str, after: str
+    tokenizer: Tokenizer, before: str, text: str, after: str
 ) -> None:
     outside = len(before.encode()) + len(after.encode())
-    assert o200k(before + text + after) <= outside + most_tokens([text], Tokenizer.O200K)
+    assert counter(tokenizer)(before + text + after) <= outside + most_tokens([text], tokenizer)
 
 
+@each_tokenizer
 @given(st.lists(texts, max_size=5), st.sampled_from(["", " ", "\n\n"]))
 def test_texts_that_are_joined_are_no_more_tokens_than_counted(
-    o200k: Callable[[str], int], given_texts: list[str], join: str
+    tokenizer: Tokenizer, given_texts: list[str], join: str
 ) -> None:
     joints = len(join) * max(0, len(given_texts) - 1)
-    assert o200k(join.join(given_texts)) <= joints + most_tokens(given_texts, Tokenizer.O200K)
+    assert counter(tokenizer)(join.join(given_texts)) <= joints + most_tokens(given_texts, tokenizer)
 
 
+@each_tokenizer
 @pytest.mark.parametrize("run", ["a", "A", " ", "\t", "\n", "1", "!", "的", "\u0301", " \n", "A\u0301"])
-def test_the_longest_runs_that_are_counted_can_be(run: str, o200k: Callable[[str], int]) -> None:
+def test_the_longest_runs_that_are_counted_can_be(run: str, tokenizer: Tokenizer) -> None:
     text = "start " + run * (899_000 // len(run.encode())) + " the end."
-    assert o200k(text) <= most_tokens([text], Tokenizer.O200K) < 100 + o200k(text)
+    real = counter(tokenizer)(text)
+    assert real <= most_tokens([text], tokenizer) < 100 + real
 
 
 def test_beyond_the_longest_text_that_is_counted_bytes_bound() -> None:
@@ -252,9 +285,37 @@ def test_counts_are_equal_by_their_numbers_and_shown_by_them() -> None:
     assert hash(counted) == hash(count_chat(request))
 
 
-def test_embeddings_are_bounded_by_bytes() -> None:
-    count = count_texts(["the cat sat on the mat"] * 9)
-    assert count.bound_for(Tokenizer.O200K) == count.bound
+FRAME = 4  # what the bound allows for each text beside its own tokens
+
+
+@each_tokenizer
+@given(st.lists(texts, max_size=5))
+@example(["<|endoftext|>"])
+def test_of_texts_to_embed_the_exact_bound_is_the_tokens_of_each_by_itself(
+    tokenizer: Tokenizer, given_texts: list[str]
+) -> None:
+    count = count_texts(given_texts)
+    plain = [text for text in given_texts if "<|endoftext|>" not in text]
+    special = [text for text in given_texts if "<|endoftext|>" in text]
+    real = sum(map(counter(tokenizer), plain)) + sum(len(text.encode()) for text in special)
+    assert count.bound_for(tokenizer) <= count.bound == count.bound_for(None)
+    assert count.bound_for(tokenizer) >= real + FRAME * len(given_texts)
+    if not any(odd in text for text in given_texts for odd in SPECIAL):
+        assert count.bound_for(tokenizer) == real + FRAME * len(given_texts)
+
+
+def test_texts_to_embed_beyond_what_is_counted_are_bounded_by_bytes() -> None:
+    long, short = "the cat sat " * 75_001, "the cat sat on the mat"
+    count = count_texts([long, short])
+    assert count.bound_for(Tokenizer.CL100K) == len(long) + 6 + 2 * FRAME
+
+
+def test_texts_to_embed_are_counted_when_asked_for_and_once() -> None:
+    then = """
+count = count_texts(["the cat sat on the mat"] * 9)
+print('tiktoken' in sys.modules, count.bound_for(Tokenizer.CL100K), count.bound, 'tiktoken' in sys.modules)
+"""
+    assert in_a_fresh_process("from sekha_llm_bridge.pricing import count_texts", then) == "False 90 234 True"
 
 
 OPENAI, ELSEWHERE = "https://api.openai.com/v1", "https://llm.example.org/v1"
@@ -263,7 +324,15 @@ KNOWN = ["gpt-4o", "gpt-4o-mini", "gpt-4o-2024-08-06", "gpt-4.1", "gpt-4.1-nano-
 KNOWN += ["o1", "o1-preview", "o3-mini", "o4-mini", "o4-mini-2025-04-16", "chatgpt-4o-latest", "gpt-4.5-preview"]
 KNOWN += ["ft:gpt-4o-mini-2024-07-18:my-org:name:abc123"]
 UNKNOWN = ["gpt-4", "gpt-4-turbo", "gpt-3.5-turbo", "gpt-5.6", "gpt-5.6-sol", "gpt-50", "gpt-6", "gpt-oss-120b", "o5"]
-UNKNOWN += ["text-embedding-3-small", "ft:gpt-4-0613:org::x", "my-gpt-4o", "gpt-4o-mini:online", "claude-opus-4-7", ""]
+UNKNOWN += [
+    "text-embedding-3-tiny",
+    "text-embedding-3-small-2",
+    "ft:gpt-4-0613:org::x",
+    "my-gpt-4o",
+    "gpt-4o-mini:online",
+    "claude-opus-4-7",
+    "",
+]
 UNKNOWN += ["gpt-4o-search-preview", "gpt-5-search-api", "o4-mini-deep-research"]
 
 
@@ -272,11 +341,17 @@ def tokenizer(model_id: str, kind: str = "openai", base_url: str | None = OPENAI
     return tokenizer_of(ProviderConfig.model_validate(config), model_id)
 
 
-@pytest.mark.parametrize("model_id", KNOWN)
-def test_models_that_tiktoken_says_use_o200k_are_known(model_id: str) -> None:
-    assert encoding_name_for_model(model_id) == Tokenizer.O200K.value
-    assert tokenizer(model_id) is Tokenizer.O200K
-    assert tokenizer(model_id, "azure_openai", AZURE) is Tokenizer.O200K
+EMBEDDING = ["text-embedding-3-small", "text-embedding-3-large", "text-embedding-ada-002"]
+
+
+@pytest.mark.parametrize(
+    ("model_id", "expected"),
+    [*((model_id, Tokenizer.O200K) for model_id in KNOWN), *((model_id, Tokenizer.CL100K) for model_id in EMBEDDING)],
+)
+def test_models_of_which_tiktoken_says_what_they_use_are_known(model_id: str, expected: Tokenizer) -> None:
+    assert encoding_name_for_model(model_id) == expected.value
+    assert tokenizer(model_id) is expected
+    assert tokenizer(model_id, "azure_openai", AZURE) is expected
 
 
 @pytest.mark.parametrize("model_id", UNKNOWN)
@@ -291,6 +366,8 @@ def test_of_other_models_nothing_is_supposed(model_id: str) -> None:
         ("gpt-4o", "openai", ELSEWHERE),
         ("gpt-4o", "openai", "https://api.openai.com.example.org/v1"),
         ("gpt-4o", "litellm", ELSEWHERE),
+        ("text-embedding-3-small", "openai", ELSEWHERE),
+        ("text-embedding-3-small", "litellm", ELSEWHERE),
         ("gpt-4o", "ollama", "http://localhost:11434"),
         ("gpt-4o", "openrouter", None),
         ("other/gpt-4o", "openrouter", None),
@@ -305,6 +382,7 @@ def test_a_name_says_nothing_where_any_model_may_have_it(model_id: str, kind: st
 def test_openais_regional_addresses_and_openrouter_serve_its_models() -> None:
     assert tokenizer("gpt-4o", base_url="https://eu.api.openai.com/v1") is Tokenizer.O200K
     assert tokenizer("openai/gpt-4o-mini", "openrouter", None) is Tokenizer.O200K
+    assert tokenizer("openai/text-embedding-3-large", "openrouter", None) is Tokenizer.CL100K
 
 
 FRESH = """

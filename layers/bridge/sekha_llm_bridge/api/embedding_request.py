@@ -16,6 +16,8 @@ from pydantic import (
     model_validator,
 )
 
+from sekha_llm_bridge.pricing import texts_of
+
 _MOST_INPUTS = 2048  # OpenAI's own limit for one request
 _INT64 = 2**63
 
@@ -38,7 +40,7 @@ Scalar = StrictStr | StrictBool | StrictInt | StrictFloat
 
 
 class EmbeddingRequest(BaseModel):
-    """`POST /v1/embeddings`."""
+    """`POST /v1/embeddings`. Arrays of tokens in `input` (ids of cl100k_base) have become the texts that they are."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -56,18 +58,13 @@ class EmbeddingRequest(BaseModel):
 
     @field_validator("input", mode="before")
     @classmethod
-    def _texts(cls, value: Any) -> Any:
-        texts = [value] if isinstance(value, str) else value
-        if not isinstance(texts, list) or not texts:
-            raise ValueError("must be a text or a list of texts, and not empty")
-        if not all(isinstance(text, str) for text in texts):
-            langchain = "LangChain sends text with check_embedding_ctx_length=False"
-            raise ValueError(f"must be text; arrays of tokens are not taken ({langchain})")
-        if not all(texts):
+    def _texts(cls, value: Any) -> list[str]:
+        inputs = _inputs(value)
+        if not all(inputs):
             raise ValueError("must not hold an empty text")
-        if len(texts) > _MOST_INPUTS:
-            raise ValueError(f"must hold at most {_MOST_INPUTS} texts, holds {len(texts)}")
-        return texts
+        if len(inputs) > _MOST_INPUTS:
+            raise ValueError(f"must hold at most {_MOST_INPUTS} texts, holds {len(inputs)}")
+        return inputs if isinstance(inputs[0], str) else texts_of(inputs)
 
     @field_validator("metadatas", mode="before")
     @classmethod
@@ -98,6 +95,18 @@ class EmbeddingRequest(BaseModel):
             if given is not None and len(given) != len(self.input):
                 raise ValueError(f"`{name}` must have one entry for each input: {len(self.input)}, not {len(given)}")
         return self
+
+
+def _inputs(value: Any) -> list[Any]:
+    """What to embed, all as texts or all as arrays of tokens, in whichever of OpenAI's four forms it is given."""
+    match value:
+        case str():
+            return [value]
+        case list() if set(map(type, value)) == {int}:
+            return [value]
+        case list() if set(map(type, value)) in ({str}, {list}):
+            return value
+    raise ValueError("must be a text, a list of texts, an array of tokens or a list of such arrays, and not empty")
 
 
 class LegacyEmbedRequest(BaseModel):

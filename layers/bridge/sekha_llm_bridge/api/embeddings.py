@@ -2,26 +2,23 @@
 
 import base64
 from array import array
-from collections.abc import Collection, Sequence
-from decimal import Decimal
+from collections.abc import Sequence
 from typing import Any
 
 from fastapi import Request, Response
 
 from sekha_llm_bridge.api.app import bridge_of, deadline_of, json_response, note, note_receipt
 from sekha_llm_bridge.api.embedding_request import EmbeddingRequest, LegacyEmbedRequest
-from sekha_llm_bridge.api.models import resolve_model
 from sekha_llm_bridge.api.parsing import checked, json_object
+from sekha_llm_bridge.api.vectors import embed, mismatch, pinned_for_vectors
 from sekha_llm_bridge.bootstrap import Bridge
-from sekha_llm_bridge.config.models import Task
 from sekha_llm_bridge.embeddings import Batch, SpaceMismatch, StoreReport, VectorRecord, content_id
-from sekha_llm_bridge.errors import DimensionsIgnored, EmbeddingSpaceMismatch, InvalidRequest, MalformedAnswer
-from sekha_llm_bridge.execution import Deadline, Outcome, Receipt
-from sekha_llm_bridge.pricing import count_texts, longest_text
-from sekha_llm_bridge.providers import EmbeddingAnswer, EmbeddingCall
-from sekha_llm_bridge.providers.base import Provider, reading_an_answer
-from sekha_llm_bridge.routing import Candidate, RouteRequest, plan
+from sekha_llm_bridge.errors import InvalidRequest
+from sekha_llm_bridge.execution import Deadline, Outcome
+from sekha_llm_bridge.pricing import count_texts
+from sekha_llm_bridge.providers import EmbeddingAnswer
 
+_TO_STORE_S = 3.0  # what the providers leave for storing, or for putting into the queue
 _SHORTEST_STORE_S = 0.5
 
 
@@ -31,7 +28,7 @@ async def create(request: Request) -> Response:
     asked = checked(EmbeddingRequest, await json_object(request))
     outcome, report = await _embed_and_keep(asked, _base_name(asked, bridge), bridge, deadline)
     note_receipt(request, outcome.receipt)
-    note(request, stored=report.stored if report else 0)
+    note(request, stored=report.stored if report else 0, pending=report.pending if report else 0)
     return json_response(_openai_body(asked, outcome, report), headers=outcome.receipt.headers())
 
 
@@ -72,82 +69,22 @@ async def _embed_and_keep(
 ) -> tuple[Outcome[EmbeddingAnswer], StoreReport | None]:
     warming = bridge.archive.warm() if base_name and bridge.archive.is_configured else None
     try:
-        outcome = await embed(asked, bridge, deadline)
+        outcome = await embed(
+            asked.input,
+            bridge,
+            deadline if warming is None else deadline.at_most(deadline.remaining_s() - _TO_STORE_S),
+            pinned=pinned_for_vectors(asked.model, bridge),
+            preferred=asked.preferred_model,
+            max_cost=asked.max_cost,
+            dimensions=asked.dimensions,
+            user=asked.user,
+        )
     finally:
         if warming is not None:
             await warming
     if base_name is None:
         return outcome, None
     return outcome, await _keep(asked, outcome, base_name, bridge, deadline)
-
-
-async def embed(asked: EmbeddingRequest, bridge: Bridge, deadline: Deadline) -> Outcome[EmbeddingAnswer]:
-    """The vectors, of whichever provider of one embedding space answers."""
-    wanted = embedding_route_request(
-        asked.input,
-        pinned=pinned_for_vectors(asked.model, bridge),
-        preferred=asked.preferred_model,
-        max_cost=asked.max_cost,
-        dimensions=asked.dimensions,
-    )
-
-    async def call(provider: Provider, candidate: Candidate, timeout_s: float) -> EmbeddingAnswer:
-        model = candidate.entry.model
-        shorter = None if asked.dimensions == model.dimension else asked.dimensions  # some refuse the field itself
-        texts = EmbeddingCall(model.model_id, asked.input, shorter, asked.user)
-        answer = await provider.embed(texts, timeout_s=timeout_s)
-        with reading_an_answer(answer.usage):
-            _require_vectors(answer.vectors, len(asked.input), {model.dimension, asked.dimensions})
-        if asked.dimensions not in {None, len(answer.vectors[0])}:
-            message = f"{model.model_id} cannot shorten its vectors; leave `dimensions` out"
-            raise DimensionsIgnored(message, provider_status=200, param="dimensions", usage=answer.usage)
-        return answer
-
-    watch = await bridge.breakers.watch()
-    return await bridge.executor.perform(plan(wanted, bridge.catalog, bridge.limits(watch)), call, deadline, watch)
-
-
-def pinned_for_vectors(model: str | None, bridge: Bridge) -> str | None:
-    """The only model allowed, or None. Raises `ModelNotFound`, and `InvalidRequest` for the name of a chat task."""
-    pinned, alias = resolve_model(model, bridge.catalog)
-    if alias not in {None, Task.EMBEDDING}:
-        raise InvalidRequest(f"model: {model} gives no vectors", param="model")
-    return pinned
-
-
-def embedding_route_request(
-    texts: Sequence[str],
-    *,
-    pinned: str | None,
-    preferred: str | None,
-    max_cost: Decimal | None,
-    context_tokens: int = 0,
-    dimensions: int | None = None,
-) -> RouteRequest:
-    """What vectors of these texts ask of a model; each text has the model's window to itself."""
-    return RouteRequest(
-        task=Task.EMBEDDING,
-        prompt=count_texts(texts),
-        pinned=pinned,
-        preferred=preferred,
-        max_cost_usd=max_cost,
-        context_tokens=max(longest_text(texts), context_tokens),
-        dimensions=dimensions,
-    )
-
-
-def _require_vectors(vectors: Sequence[Sequence[float]], count: int, dimensions: Collection[int | None]) -> None:
-    """One vector for each text, all of one length, of numbers. Raises `MalformedAnswer`."""
-    lengths = {len(vector) for vector in vectors}
-    if len(vectors) != count or len(lengths) != 1 or not lengths <= set(dimensions):
-        sent = f"{len(vectors)} vectors of {', '.join(map(str, sorted(lengths))) or 'no'} dimensions"
-        expected = " or ".join(str(dimension) for dimension in dimensions if dimension is not None)
-        raise MalformedAnswer(f"the provider sent {sent}, not {count} of {expected}", provider_status=200)
-    try:
-        for vector in vectors:
-            array("d", vector)
-    except TypeError:
-        raise MalformedAnswer("the provider sent vectors that are not all numbers", provider_status=200) from None
 
 
 async def _keep(
@@ -163,16 +100,8 @@ async def _keep(
         return await bridge.archive.keep(batch, timeout_s=max(deadline.remaining_s(), _SHORTEST_STORE_S))
     except SpaceMismatch as exc:
         if asked.collection is not None:
-            raise _mismatch(exc, outcome.receipt) from exc
+            raise mismatch(exc, outcome.receipt) from exc
         return StoreReport(batch.collection, 0, 0, (f"not stored: {exc}",))
-
-
-def _mismatch(exc: SpaceMismatch, receipt: Receipt) -> EmbeddingSpaceMismatch:
-    """The vectors were made and billed, so the error carries their receipt."""
-    error = EmbeddingSpaceMismatch(str(exc), receipt=receipt.public(), param="collection")
-    error.attempts = tuple(attempt.public() for attempt in receipt.attempts)
-    error.cost_usd, error.most_usd = receipt.cost, receipt.cost_bound
-    return error
 
 
 def _ids(asked: EmbeddingRequest) -> list[str]:
@@ -201,9 +130,9 @@ def _bridge(asked: EmbeddingRequest, outcome: Outcome[EmbeddingAnswer], report: 
     """The receipt, and what became of the vectors."""
     receipt = outcome.receipt.public()
     notes = [*outcome.receipt.notes, *(report.notes if report else ())]
-    kept: dict[str, Any] = {"collection": None, "stored": 0, "ids": []}
+    kept: dict[str, Any] = {"collection": None, "stored": 0, "pending": 0, "ids": []}
     if report and report.collection:
-        kept = {"collection": report.collection, "stored": report.stored, "ids": _ids(asked)}
+        kept = {"collection": report.collection, "stored": report.stored, "pending": report.pending, "ids": _ids(asked)}
     return {**receipt, "notes": notes, "dimension": len(outcome.answer.vectors[0]), **kept}
 
 

@@ -1,5 +1,6 @@
 """Health: what the last scheduled checks found and how the breakers stand. It calls no provider."""
 
+import asyncio
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
@@ -10,9 +11,11 @@ from sekha_llm_bridge import __version__
 from sekha_llm_bridge.api.app import bridge_of, json_response
 from sekha_llm_bridge.bootstrap import Bridge
 from sekha_llm_bridge.config.models import ProviderConfig
+from sekha_llm_bridge.embeddings.ledger import LedgerUnavailable
 from sekha_llm_bridge.providers import has_adapter
 from sekha_llm_bridge.resilience import Breaker, BreakerState, CheckResult, ProviderRecord
 
+_PATIENCE_S = 0.25
 _FRESH = {"cache-control": "no-store"}
 
 
@@ -51,8 +54,10 @@ async def _report(bridge: Bridge) -> dict[str, Any]:
     configs, now = bridge.settings.providers, bridge.clock.now()
     rows = {config.id: _row(config, records.get(config.id, ProviderRecord()), now) for config in configs}
     usable = [rows[config.id]["status"] for config in configs if has_adapter(config.provider_type)]
-    notes = list(_notes(records.values(), now, bridge))
-    report = {"status": overall(usable, notes), "version": __version__, "providers": rows}
+    pending = await _pending(bridge)
+    notes = [*_notes(records.values(), now, bridge), *_notes_on_vectors(pending)]
+    vectors = {"pending": pending}
+    report = {"status": overall(usable, notes), "version": __version__, "providers": rows, "vectors": vectors}
     return report | ({"notes": notes} if notes else {})
 
 
@@ -62,6 +67,22 @@ def _notes(records: Iterable[ProviderRecord], now: datetime, bridge: Bridge) -> 
         yield "the table of the breakers did not answer: this is what was last known"
     elif any(record.check and not record.fresh_check(now) for record in records):
         yield "the scheduled check has not run for minutes"
+
+
+async def _pending(bridge: Bridge) -> int | None:
+    """How many vectors wait for Chroma; None where nobody knows, or nothing can wait."""
+    if bridge.ledger is None:
+        return None
+    try:
+        async with asyncio.timeout(_PATIENCE_S):
+            return sum((await bridge.ledger.waiting()).values())
+    except (LedgerUnavailable, TimeoutError):
+        return None
+
+
+def _notes_on_vectors(pending: int | None) -> Iterator[str]:
+    if pending:
+        yield f"Chroma could not take vectors: {pending} wait to be stored"
 
 
 def overall(statuses: Collection[str], notes: Collection[str]) -> str:

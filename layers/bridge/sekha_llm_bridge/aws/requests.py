@@ -19,7 +19,6 @@ from sekha_llm_bridge.clock import Clock
 from sekha_llm_bridge.connections import Connections, Reply
 
 _OK = 200
-_LONGEST_S = 2.0  # a request waits less, but then it cancels
 _LONGEST_KIND = 60
 _RENEWED_BEFORE = timedelta(minutes=5)
 _ALGORITHM = "AWS4-HMAC-SHA256"
@@ -45,15 +44,21 @@ class Keys:
 
 
 class AwsRequests:
-    """Sends signed requests to `service` in the region of the environment. `target` begins its action's names."""
+    """Sends signed requests to `service` in the region of the environment. `target` begins its action's names.
 
-    def __init__(self, service: str, target: str, connections: Connections, clock: Clock) -> None:
+    `longest_s` is for one request; whoever waits less cancels it.
+    """
+
+    def __init__(
+        self, service: str, target: str, connections: Connections, clock: Clock, *, longest_s: float = 2.0
+    ) -> None:
         self._service = service
         self._target = target
         self._connections = connections
         self._clock = clock
         self._region = os.environ.get("AWS_REGION") or os.environ["AWS_DEFAULT_REGION"]
         self._endpoint = _endpoint(service, self._region)
+        self._longest_s = longest_s
         self._keys: Keys | None = None
         if self._endpoint.startswith("https:"):
             connections.trust()  # now, in the init phase
@@ -108,7 +113,9 @@ class AwsRequests:
         )
 
     async def _exchange(self, method: str, url: str, content: bytes | None, headers: Mapping[str, str]) -> Reply:
-        return await self._connections.exchange(method, url, content=content, headers=headers, timeout_s=_LONGEST_S)
+        return await self._connections.exchange(
+            method, url, content=content, headers=headers, timeout_s=self._longest_s
+        )
 
 
 def signed(

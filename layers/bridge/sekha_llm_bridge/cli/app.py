@@ -24,6 +24,25 @@ ConfigPath = Annotated[
     Path | None, typer.Argument(help="The YAML file; by default the one of LLM_CONFIG_PATH, else the bundled one.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option("--config", help="The YAML file; by default the one of LLM_CONFIG_PATH, else the bundled one."),
+]
+ChromaUrl = Annotated[
+    str | None,
+    typer.Option("--chroma-url", envvar="CHROMA_URL", metavar="URL", help="The Chroma server; else the file's."),
+]
+ChromaToken = Annotated[
+    str | None,
+    typer.Option("--chroma-token", envvar="CHROMA_TOKEN", metavar="TOKEN", help="Where the server asks for one."),
+]
+BackupFile = Annotated[
+    Path, typer.Argument(help="The backup: gzip of JSON lines, for `zcat | jq`.", show_default=False)
+]
+CollectionNames = Annotated[
+    list[str] | None,
+    typer.Option("--collection", metavar="NAME", help="Only this collection; more than once for more than one."),
+]
 
 
 def _print_version(asked: bool) -> None:  # noqa: FBT001 — the form that typer calls
@@ -112,3 +131,86 @@ def health(
     from sekha_llm_bridge.cli.health.command import run
 
     raise typer.Exit(run(url, api_key, interval_s=interval, once=once, as_json=as_json))
+
+
+@app.command("migrate-collections")
+def migrate_collections(
+    *,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave what is merged into another one where it is.")] = False,
+    as_json: AsJson = False,
+    config: ConfigOption = None,
+    chroma_url: ChromaUrl = None,
+    chroma_token: ChromaToken = None,
+    table: Annotated[
+        str | None,
+        typer.Option(
+            "--table",
+            envvar="BREAKER_TABLE",
+            metavar="NAME",
+            help="The DynamoDB table of the deployed bridge: by a lease in it, only one migrates at a time.",
+        ),
+    ] = None,
+) -> None:
+    """Rename collections to `{name}_{dimension}`, or merge them into those of that name. It can be run again any time.
+
+    Exit codes:
+    0 everything is as it should be
+    1 something failed, or was not come to
+    2 an option is wrong, or Chroma cannot be reached
+    130 interrupted by Ctrl-C
+    """
+    from sekha_llm_bridge.cli.migrate_collections import Options, run
+
+    options = Options(dry_run, keep, as_json, config, chroma_url, chroma_token, table)
+    raise typer.Exit(run(options))
+
+
+@app.command("backup")
+def backup(
+    file: BackupFile,
+    *,
+    collections: CollectionNames = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
+    as_json: AsJson = False,
+    config: ConfigOption = None,
+    chroma_url: ChromaUrl = None,
+    chroma_token: ChromaToken = None,
+) -> None:
+    """Write collections of the Chroma server to a file, and check it. After a break, run it again: it goes on.
+
+    Exit codes:
+    0 written and verified
+    1 written, and found damaged
+    2 an option is wrong, or Chroma or the file cannot be reached
+    130 interrupted by Ctrl-C
+    """
+    from sekha_llm_bridge.cli.backup import Options, run
+
+    options = Options(tuple(collections or ()), force, as_json, config, chroma_url, chroma_token)
+    raise typer.Exit(run(file, options))
+
+
+@app.command("restore")
+def restore(
+    file: BackupFile,
+    *,
+    collections: CollectionNames = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
+    as_json: AsJson = False,
+    config: ConfigOption = None,
+    chroma_url: ChromaUrl = None,
+    chroma_token: ChromaToken = None,
+) -> None:
+    """Bring a backup's collections back to the Chroma server; other records there stay. It can be run again any time.
+
+    Exit codes:
+    0 everything of the file is on the server
+    1 a collection was refused, or is not as in the file
+    2 an option is wrong, the file is damaged, or Chroma cannot be reached
+    130 interrupted by Ctrl-C
+    """
+    from sekha_llm_bridge.cli.restore import Options, run
+
+    options = Options(tuple(collections or ()), dry_run, as_json, config, chroma_url, chroma_token)
+    raise typer.Exit(run(file, options))

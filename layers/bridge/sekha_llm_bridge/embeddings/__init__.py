@@ -1,14 +1,32 @@
 """Vectors kept in Chroma: one collection for each name and dimension, and never two embedding spaces in one."""
 
 from sekha_llm_bridge.embeddings.archive import Archive
-from sekha_llm_bridge.embeddings.records import Batch, StoreReport, VectorRecord, collection_name, content_id
-from sekha_llm_bridge.embeddings.store import SpaceMismatch, StoreFailed, VectorStore
+from sekha_llm_bridge.embeddings.records import (
+    Batch,
+    Match,
+    StoreReport,
+    VectorRecord,
+    collection_name,
+    content_id,
+)
+from sekha_llm_bridge.embeddings.store import (
+    CollectionGone,
+    SpaceMismatch,
+    StoreDown,
+    StoreFailed,
+    StoreRefused,
+    VectorStore,
+)
 
 __all__ = [
     "Archive",
     "Batch",
+    "CollectionGone",
+    "Match",
     "SpaceMismatch",
+    "StoreDown",
     "StoreFailed",
+    "StoreRefused",
     "StoreReport",
     "VectorRecord",
     "VectorStore",

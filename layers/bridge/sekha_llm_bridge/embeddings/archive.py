@@ -1,44 +1,88 @@
-"""Storing beside answering: what goes wrong with the store is reported, and never costs the caller the vectors."""
+"""Storing beside answering: what goes wrong with the store is reported, and never costs the caller the vectors.
+
+What Chroma does not take waits in the outbox, and behind it whatever is newer for the same collection.
+"""
 
 import asyncio
 from collections.abc import Awaitable
 from contextlib import suppress
 
+from sekha_llm_bridge.embeddings.outbox import NotQueued, Outbox, seconds_to_queue
 from sekha_llm_bridge.embeddings.records import Batch, StoreReport
-from sekha_llm_bridge.embeddings.store import SpaceMismatch, StoreFailed, VectorStore
+from sekha_llm_bridge.embeddings.store import SpaceMismatch, StoreDown, StoreFailed, VectorStore
+from sekha_llm_bridge.observability import Metric, count, logger
+
+_WAITS = "not stored yet: it waits behind what could not be stored before"
+_LEAST_S = 0.3
+_MOST_S = 12.0  # a write that takes longer is better waited for by the drain than by a caller
 
 
 class Archive:
-    """The way to the vector store; `store` None means that no server is configured."""
+    """The way to the vector store. Without a `store` no server is configured; without an `outbox` nothing can wait."""
 
-    def __init__(self, store: VectorStore | None) -> None:
+    def __init__(self, store: VectorStore | None, outbox: Outbox | None = None) -> None:
         self._store = store
+        self._outbox = outbox
 
     @property
     def is_configured(self) -> bool:
         """Whether there is anywhere to store."""
         return self._store is not None
 
+    @property
+    def store(self) -> VectorStore | None:
+        """The store itself, to be searched; None where there is none."""
+        return self._store
+
     def warm(self) -> Awaitable[None]:
         """Starts making the store ready; await it before `keep`."""
         return asyncio.ensure_future(self._warm())
 
     async def _warm(self) -> None:
+        looking = asyncio.ensure_future(self._outbox.look()) if self._outbox else None
         if self._store is not None:
             with suppress(StoreFailed):  # `keep` meets it again, and reports it
                 await asyncio.to_thread(self._store.prepare)
+        if looking is not None:
+            await looking
 
     async def keep(self, batch: Batch, *, timeout_s: float) -> StoreReport:
-        """Stores a batch within `timeout_s`. Raises only `SpaceMismatch`; every other failure is a note."""
+        """Stores a batch within `timeout_s`, or has it wait. Raises only `SpaceMismatch`; all else is in the report."""
         if self._store is None:
             return StoreReport(None, 0, 0, ("no Chroma server is configured: nothing was stored",))
+        if self._outbox is not None and self._outbox.holds(batch.collection):
+            with suppress(NotQueued):  # then it is tried directly: better out of order than not at all
+                if (pending := await self._outbox.put_behind_others(batch)) is not None:
+                    return StoreReport(batch.collection, 0, pending, (_WAITS,))
+        reserved_s = seconds_to_queue(batch) if self._outbox is not None else 0.0
         try:
-            async with asyncio.timeout(timeout_s):
-                stored = await asyncio.to_thread(self._store.upsert, batch)
+            stored = await _stored(self._store, batch, min(_MOST_S, timeout_s - reserved_s))
         except SpaceMismatch:
             raise
+        except StoreDown as exc:
+            return await self._wait(batch, str(exc))
         except StoreFailed as exc:
             return StoreReport(batch.collection, 0, 0, (f"not stored: {exc}",))
-        except TimeoutError:
-            return StoreReport(batch.collection, 0, 0, ("not stored in time: Chroma is slow",))
         return StoreReport(batch.collection, stored)
+
+    async def _wait(self, batch: Batch, why: str) -> StoreReport:
+        logger().warning("vectors not stored", extra={"collection": batch.collection, "reason": why})
+        count(Metric.STORE_UNAVAILABLE)
+        if self._outbox is None:
+            return StoreReport(batch.collection, 0, 0, (f"not stored: {why}",))
+        try:
+            pending = await self._outbox.put(batch)
+        except NotQueued as exc:
+            logger().error("vectors lost", extra={"collection": batch.collection, "reason": str(exc)})
+            return StoreReport(batch.collection, 0, 0, (f"not stored: {why}; and not kept for later: {exc}",))
+        return StoreReport(batch.collection, 0, pending, (f"not stored yet: {why}; it is stored when Chroma is back",))
+
+
+async def _stored(store: VectorStore, batch: Batch, timeout_s: float) -> int:
+    if timeout_s < _LEAST_S:
+        raise StoreDown("there is no time left for Chroma")
+    try:
+        async with asyncio.timeout(timeout_s):
+            return await asyncio.to_thread(store.upsert, batch)
+    except TimeoutError as exc:
+        raise StoreDown("Chroma is slow") from exc

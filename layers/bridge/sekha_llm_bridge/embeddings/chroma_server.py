@@ -242,6 +242,14 @@ class ChromaServer:
         with translated("delete a collection"):
             self._api.delete_collection(name, **self._where)
 
+    def check_filter(self, where: Metadata) -> None:
+        """Raises `StoreRefused` for a filter of the wrong form. Nothing is asked of the server."""
+        self.prepare()
+        from chromadb.api.types import validate_where
+
+        with translated("take the filter"):
+            validate_where(dict(where))
+
     def _wrap(self, model: Any) -> ServerCollection:
         from chromadb.api.models.Collection import Collection
 

@@ -59,6 +59,10 @@ class ChromaStore:
                 found[collection.name] = (parts[1], space_of(collection.metadata, parts[1], self._default))
         return {name: space for name, (_, space) in sorted(found.items(), key=lambda item: item[1][0])}
 
+    def check_filter(self, where: Mapping[str, Any]) -> None:
+        """See `VectorStore.check_filter`."""
+        self._server.check_filter(where)
+
     def query(
         self, collection: str, space: str, vector: Sequence[float], *, limit: int, where: Mapping[str, Any] | None
     ) -> list[Match]:

@@ -61,6 +61,10 @@ class VectorStore(Protocol):
         """
         ...
 
+    def check_filter(self, where: Mapping[str, Any]) -> None:
+        """Raises `StoreRefused` for a filter that no search would take; one that passes may still be refused."""
+        ...
+
     def query(
         self, collection: str, space: str, vector: Sequence[float], *, limit: int, where: Mapping[str, Any] | None
     ) -> list[Match]:

@@ -3,6 +3,7 @@
 from sekha_llm_bridge.pricing.book import PriceBook
 from sekha_llm_bridge.pricing.images import image_tokens
 from sekha_llm_bridge.pricing.price import Price, usd_text
+from sekha_llm_bridge.pricing.token_texts import texts_of
 from sekha_llm_bridge.pricing.tokenizer import Tokenizer, tokenizer_of
 from sekha_llm_bridge.pricing.tokens import TokenCount, count_chat, count_texts, longest_text
 
@@ -15,6 +16,7 @@ __all__ = [
     "count_texts",
     "image_tokens",
     "longest_text",
+    "texts_of",
     "tokenizer_of",
     "usd_text",
 ]

@@ -1,9 +1,9 @@
-"""Exact counts of the one tokenizer whose table is public, whose users are known and which is worth its megabytes:
-OpenAI's o200k_base.
+"""Exact counts of the tokenizers whose tables are public, whose users are known and which are worth their megabytes:
+OpenAI's o200k_base, of its chat models, and cl100k_base, of its embedding models.
 
 A count costs tens of milliseconds for each megabyte of text, and the first one of a process a fifth of a second; so it
-is made only where a decision depends on it, and tiktoken is imported only then. Its table comes with the bridge,
-because tiktoken would fetch it over the network.
+is made only where a decision depends on it, and tiktoken is imported only then. Its tables come with the bridge,
+because tiktoken would fetch them over the network.
 """
 
 import functools
@@ -11,15 +11,21 @@ import logging
 import re
 from collections.abc import Callable, Iterable
 from enum import Enum
-from itertools import accumulate, pairwise
-from pathlib import Path
 from urllib.parse import urlsplit
 
 from sekha_llm_bridge.config.models import ProviderConfig, ProviderType
+from sekha_llm_bridge.pricing.token_table import TokenTable
 
-TABLE = Path(__file__).with_name("o200k_base.bin")
-# How text is cut into pieces, each of which is encoded by itself; from tiktoken's own definition of o200k_base.
-PIECES = "|".join(
+
+class Tokenizer(Enum):
+    """A tokenizer whose tokens can be counted here."""
+
+    O200K = "o200k_base"
+    CL100K = "cl100k_base"
+
+
+# How text is cut into pieces, each of which is encoded by itself; from tiktoken's own definitions.
+_O200K_PIECES = "|".join(
     (
         r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?",
         r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?",
@@ -30,10 +36,24 @@ PIECES = "|".join(
         r"\s+",
     )
 )
-# A place where a piece ends whatever stands around it. By `PIECES`, a space is nothing but a piece's beginning or part
-# of a run of white space, so a piece ends between anything else and a space. What follows a letter in its piece is a
-# letter, a mark or an apostrophe, and digits are in pieces by themselves; so a piece ends between a letter and a digit,
-# and between either and one of these signs. The letters are those of which all versions of Unicode agree that they are.
+_CL100K_PIECES = "|".join(
+    (
+        r"'(?i:[sdmt]|ll|ve|re)",
+        r"[^\r\n\p{L}\p{N}]?+\p{L}++",
+        r"\p{N}{1,3}+",
+        r" ?[^\s\p{L}\p{N}]++[\r\n]*+",
+        r"\s++$",
+        r"\s*[\r\n]",
+        r"\s+(?!\S)",
+        r"\s",
+    )
+)
+PIECES = {Tokenizer.O200K: _O200K_PIECES, Tokenizer.CL100K: _CL100K_PIECES}
+# A place where a piece ends whatever stands around it, by either of `PIECES`. A space is nothing but a piece's
+# beginning or part of a run of white space, so a piece ends between anything else and a space. What follows a letter in
+# its piece is a letter, a mark or an apostrophe, and digits are in pieces by themselves; so a piece ends between a
+# letter and a digit, and between either and one of these signs. The letters are those of which all versions of Unicode
+# agree that they are.
 _LETTER, _SIGN = "A-Za-zぁ-ゖァ-ヺ一-龥가-힣", r'\n.,:;!?"()。、，．：；！？'
 _A_PIECE_ENDS = rf"(?:\S(?= )|[{_LETTER}](?=[0-9{_SIGN}])|[0-9](?=[{_LETTER}{_SIGN}]))"
 _FIRST_END = re.compile(_A_PIECE_ENDS)
@@ -42,21 +62,18 @@ _UP_TO_LAST_END = re.compile(rf"(?s:.*){_A_PIECE_ENDS}")
 _SPECIAL = re.compile(r"<\|\w+\|>")
 # tiktoken takes a second for a megabyte that is one endless word, and fails from a million white spaces in a row on.
 _MOST_COUNTED_BYTES = 900_000
-# OpenAI's models that tiktoken's table of models says use o200k_base, with what may follow their names: dates, `mini`.
+# OpenAI's models that tiktoken's table of models says use them, with what may follow their names: dates, `mini`.
 # A later version (gpt-5.6) is another model. One that searches, by its name or by a variant after a colon (`:online`),
-# is sent more than the prompt.
-_USERS = re.compile(
-    r"(?!.*search)(?:(?:gpt-4o|gpt-4\.1|gpt-5|o1|o3|o4-mini)(?:-[\w.-]+)?|(?:chatgpt-4o|gpt-4\.5)-[\w.-]+"
-    r"|ft:gpt-4o(?:-[\w.-]+)?:.+)"
-)
+# is sent more than the prompt. Of cl100k_base's users, only those that embed.
+_USERS = {
+    Tokenizer.O200K: re.compile(
+        r"(?!.*search)(?:(?:gpt-4o|gpt-4\.1|gpt-5|o1|o3|o4-mini)(?:-[\w.-]+)?|(?:chatgpt-4o|gpt-4\.5)-[\w.-]+"
+        r"|ft:gpt-4o(?:-[\w.-]+)?:.+)"
+    ),
+    Tokenizer.CL100K: re.compile(r"text-embedding-(?:3-small|3-large|ada-002)"),
+}
 # Elsewhere than at its vendor, a model of that name may be any model. A deployment at Azure is known by its name alone.
 _VENDORS = {ProviderType.OPENAI: "api.openai.com", ProviderType.OPENROUTER: "openrouter.ai"}
-
-
-class Tokenizer(Enum):
-    """A tokenizer whose tokens can be counted here."""
-
-    O200K = "o200k_base"
 
 
 def tokenizer_of(provider: ProviderConfig, model_id: str) -> Tokenizer | None:
@@ -65,8 +82,9 @@ def tokenizer_of(provider: ProviderConfig, model_id: str) -> Tokenizer | None:
         vendor, _, model_id = model_id.partition("/")
         if vendor != "openai":
             return None
-    known = _is_at_its_vendor(provider) and _USERS.fullmatch(model_id)
-    return Tokenizer.O200K if known else None
+    if not _is_at_its_vendor(provider):
+        return None
+    return next((tokenizer for tokenizer, users in _USERS.items() if users.fullmatch(model_id)), None)
 
 
 def _is_at_its_vendor(provider: ProviderConfig) -> bool:
@@ -81,23 +99,41 @@ def most_tokens(texts: Iterable[str], tokenizer: Tokenizer) -> int:
 
     What is not certain is counted by its bytes, of which a token has one at least.
     """
+    return _total(texts, lambda text, size: _most(text, size, tokenizer))
+
+
+def most_tokens_apart(texts: Iterable[str], tokenizer: Tokenizer) -> int:
+    """The most tokens that these texts are, each encoded by itself. What is not certain is counted by its bytes."""
+    return _total(texts, lambda text, size: _most_apart(text, size, tokenizer))
+
+
+def _total(texts: Iterable[str], most: Callable[[str, int], int]) -> int:
+    """The sum of what `most` makes of each text and its bytes, as far as that takes no longer than it should; beyond
+    that, the bytes.
+    """
     total, left = 0, _MOST_COUNTED_BYTES
     for text in texts:
         size = len(text.encode())
         if size <= left:
             left -= size
-            total += _most(text, size, tokenizer)
+            total += most(text, size)
         else:
             total += size
     return total
+
+
+def _most_apart(text: str, size: int, tokenizer: Tokenizer) -> int:
+    tokens = None if _SPECIAL.search(text) else _count(text, tokenizer)
+    return size if tokens is None else tokens
 
 
 def _most(text: str, size: int, tokenizer: Tokenizer) -> int:
     """The tokens between the first and the last place where a piece surely ends, and the bytes of what is outside.
 
     What is inside is cut into the same pieces alone as within any longer text: it begins and ends where pieces do, no
-    piece that begins inside reaches beyond its end, and the pattern looks ahead only past white space, which its last
-    character is not. Outside, a piece may go on in the neighbouring text, and come to more tokens than its parts.
+    piece that begins inside reaches beyond its end, and the patterns look ahead, or for the end of the text, only past
+    white space, which its last character is not. Outside, a piece may go on in the neighbouring text, and come to more
+    tokens than its parts.
     """
     first, last = _FIRST_END.search(text), _UP_TO_LAST_END.match(text)
     if first is None or last is None or _SPECIAL.search(text):
@@ -125,21 +161,11 @@ def _encoder(tokenizer: Tokenizer) -> Callable[[str], list[int]] | None:
     try:
         import tiktoken
 
-        ranks = {token: rank for rank, token in enumerate(read_table(TABLE.read_bytes()))}
-        encoding = tiktoken.Encoding(tokenizer.value, pat_str=PIECES, mergeable_ranks=ranks, special_tokens={})
+        ranks = {token: rank for rank, token in enumerate(TokenTable.load(tokenizer.value))}
+        pieces = PIECES[tokenizer]
+        encoding = tiktoken.Encoding(tokenizer.value, pat_str=pieces, mergeable_ranks=ranks, special_tokens={})
     except Exception as exc:  # noqa: BLE001 — without it, bytes bound the tokens as they do for other models
         logging.getLogger(__name__).warning("tokens cannot be counted exactly: %s", type(exc).__name__)
         return None
     ranks.clear()  # its native part has a copy, and encodes without this one: 14 MB
     return encoding.encode_ordinary
-
-
-def read_table(table: bytes) -> Iterable[bytes]:
-    """The tokens in the order of their ranks.
-
-    The form, written by `infra/tokens/pack`: the number of tokens (4 bytes, big-endian), the length of each (a byte
-    each), the tokens.
-    """
-    begin = 4 + int.from_bytes(table[:4])
-    ends = accumulate(table[4:begin], initial=begin)
-    return (table[start:end] for start, end in pairwise(ends))

@@ -8,14 +8,14 @@ bytes. What surrounds it (chat templates) is bounded by a generous constant. For
 Images are counted apart: see `image_tokens`.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
 
 from sekha_llm_bridge.pricing.likely import likely_and_least_tokens, likely_tokens
-from sekha_llm_bridge.pricing.tokenizer import Tokenizer, most_tokens
+from sekha_llm_bridge.pricing.tokenizer import Tokenizer, most_tokens, most_tokens_apart
 
 _FRAME = (4, 32)  # (likely, bound) tokens of one message's frame
 _TOOLS_FRAME = 1_000  # what a vendor may say about tools in a prompt of its own; Anthropic's take up to some 500
@@ -29,19 +29,16 @@ _SPEAKERS = frozenset({"system", "developer", "user", "assistant"})
 class _TightBound:
     """The bound of a request by a tokenizer's own count, made at most once."""
 
-    __slots__ = ("_bound", "_known", "_messages")
+    __slots__ = ("_count", "_known")
 
-    def __init__(self, bound: int, messages: Sequence[Mapping[str, Any]]) -> None:
-        self._bound = bound
-        self._messages = messages
+    def __init__(self, count: Callable[[Tokenizer], int]) -> None:
+        self._count = count
         self._known: dict[Tokenizer, int] = {}
 
     def by(self, tokenizer: Tokenizer) -> int:
-        """The bound, with the texts that stand in the prompt as they are by their tokens, not their bytes as JSON."""
+        """The bound for models with that tokenizer, in tokens."""
         if tokenizer not in self._known:
-            texts = list(_spoken(self._messages))
-            as_json = sum(len(orjson.dumps(text)) - len('""') for text in texts)
-            self._known[tokenizer] = self._bound - as_json + most_tokens(texts, tokenizer)
+            self._known[tokenizer] = self._count(tokenizer)
         return self._known[tokenizer]
 
 
@@ -67,13 +64,15 @@ class TokenCount:
 
 
 def count_texts(texts: Iterable[str]) -> TokenCount:
-    """Tokens of plain texts, as embeddings bill them."""
+    """Tokens of plain texts, as embeddings bill them: each by itself."""
     given = list(texts)
     counts = [likely_and_least_tokens(text) for text in given]
+    frames = _FRAME[0] * len(given)
     return TokenCount(
         estimate=sum(likely for likely, _ in counts),
-        bound=sum(len(text.encode()) for text in given) + _FRAME[0] * len(given),
+        bound=sum(len(text.encode()) for text in given) + frames,
         least=sum(least for _, least in counts),
+        tight=_TightBound(lambda tokenizer: most_tokens_apart(given, tokenizer) + frames),
     )
 
 
@@ -97,8 +96,15 @@ def count_chat(request: Mapping[str, Any]) -> TokenCount:
         bound=bound,
         least=least,
         images=images,
-        tight=_TightBound(bound, messages),
+        tight=_TightBound(lambda tokenizer: _tight_bound(bound, messages, tokenizer)),
     )
+
+
+def _tight_bound(bound: int, messages: Iterable[Mapping[str, Any]], tokenizer: Tokenizer) -> int:
+    """The bound, with the texts that stand in the prompt as they are by their tokens, not their bytes as JSON."""
+    texts = list(_spoken(messages))
+    as_json = sum(len(orjson.dumps(text)) - len('""') for text in texts)
+    return bound - as_json + most_tokens(texts, tokenizer)
 
 
 def _sent_bytes(request: Mapping[str, Any], rendered: Mapping[str, bytes]) -> int:

@@ -1,6 +1,7 @@
 """Adapters: one per wire format, behind one protocol; vendors that speak OpenAI's format are rows of data."""
 
 from sekha_llm_bridge.providers.base import (
+    BatchLimits,
     ChatAnswer,
     ChatCall,
     ChatChunk,
@@ -11,9 +12,11 @@ from sekha_llm_bridge.providers.base import (
     says_something,
 )
 from sekha_llm_bridge.providers.directory import ProviderDirectory
+from sekha_llm_bridge.providers.embedding_batches import embed_in_batches
 from sekha_llm_bridge.providers.registry import has_adapter, make_provider, takes_image_urls
 
 __all__ = [
+    "BatchLimits",
     "ChatAnswer",
     "ChatCall",
     "ChatChunk",
@@ -22,6 +25,7 @@ __all__ = [
     "PriceCeiling",
     "Provider",
     "ProviderDirectory",
+    "embed_in_batches",
     "has_adapter",
     "make_provider",
     "says_something",

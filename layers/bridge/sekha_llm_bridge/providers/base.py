@@ -92,6 +92,14 @@ class EmbeddingAnswer:
     usage: Usage | None
 
 
+@dataclass(frozen=True, slots=True)
+class BatchLimits:
+    """How much a provider embeds in one request: so many texts, and so many tokens in all of them; None: any number."""
+
+    most_texts: int
+    most_tokens: int | None = None
+
+
 @contextmanager
 def reading_an_answer(usage: Usage | None) -> Iterator[None]:
     """An answer whose JSON is not of the expected shape anywhere inside is malformed, not a mistake of the bridge's.
@@ -124,6 +132,11 @@ class Provider(Protocol):
 
     async def embed(self, call: EmbeddingCall, *, timeout_s: float) -> EmbeddingAnswer:
         """One vector for each text. Billed by the provider."""
+        ...
+
+    @property
+    def embedding_limits(self) -> BatchLimits:
+        """What one call of `embed` may hold; see `embed_in_batches`."""
         ...
 
     async def probe(self, *, timeout_s: float) -> None:

@@ -16,6 +16,7 @@ from sekha_llm_bridge.config.models import ProviderConfig
 from sekha_llm_bridge.errors import CallerFault, ContextLengthExceeded, MalformedAnswer
 from sekha_llm_bridge.providers import failures
 from sekha_llm_bridge.providers.base import (
+    BatchLimits,
     ChatAnswer,
     ChatCall,
     ChatChunk,
@@ -32,6 +33,7 @@ from sekha_llm_bridge.usage import Usage
 
 _OPTIONS = ("temperature", "top_p", "top_k", "min_p", "seed", "presence_penalty", "frequency_penalty")
 _SMALLEST_CONTEXT = 4096
+_EMBEDDING_LIMITS = BatchLimits(most_texts=512)  # it states none; so many are embedded well within a timeout
 
 TRANSLATED = frozenset({"messages", "tools", "tool_choice", "response_format", "stop", "max_tokens"}) | frozenset(
     {"max_completion_tokens", "think", "keep_alive", *_OPTIONS}
@@ -104,6 +106,11 @@ class Ollama:
         if not isinstance(vectors, list) or not all(isinstance(vector, list) for vector in vectors):
             raise MalformedAnswer("the provider's answer has no usable vectors", provider_status=200, usage=usage)
         return EmbeddingAnswer(vectors, usage)
+
+    @property
+    def embedding_limits(self) -> BatchLimits:
+        """See `Provider.embedding_limits`."""
+        return _EMBEDDING_LIMITS
 
     async def probe(self, *, timeout_s: float) -> None:
         """See `Provider.probe`: `GET /api/tags`."""

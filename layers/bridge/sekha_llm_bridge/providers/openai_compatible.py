@@ -14,6 +14,7 @@ from sekha_llm_bridge.config.models import ProviderConfig
 from sekha_llm_bridge.errors import CallerFault, MalformedAnswer, OutputCapRefused, ProviderError
 from sekha_llm_bridge.providers import failures
 from sekha_llm_bridge.providers.base import (
+    BatchLimits,
     ChatAnswer,
     ChatCall,
     ChatChunk,
@@ -27,22 +28,27 @@ from sekha_llm_bridge.providers.http import JsonHttp, headers_of
 from sekha_llm_bridge.providers.openai_answer import chat_answer, read_chat_usage, read_usage
 from sekha_llm_bridge.providers.openai_chunk import ChunkReader
 
+_OPENAIS_LIMITS = BatchLimits(most_texts=2048, most_tokens=300_000)
+
 
 @dataclass(frozen=True, slots=True)
 class Vendor:
-    """How one vendor differs: where the key goes, what the output limit is called when the bridge sets it, and whether
-    it chooses among sellers of one model, and so can be told the dearest price.
+    """How one vendor differs: where the key goes, what the output limit is called when the bridge sets it, whether it
+    chooses among sellers of one model, and so can be told the dearest price, and how much it embeds at once: if it says
+    nothing else, as much as OpenAI, whose models it may well pass the texts on to.
     """
 
     auth_header: str = "authorization"
     auth_prefix: str = "Bearer "
     output_cap_field: str = "max_tokens"
     takes_price_ceiling: bool = False
+    embedding_limits: BatchLimits = _OPENAIS_LIMITS
 
 
 OPENAI = Vendor(output_cap_field="max_completion_tokens")
 AZURE_OPENAI = Vendor(auth_header="api-key", auth_prefix="", output_cap_field="max_completion_tokens")
 OPENROUTER = Vendor(takes_price_ceiling=True)
+GEMINI = Vendor(embedding_limits=BatchLimits(most_texts=100))
 GENERIC = Vendor()
 
 _DONE = b"[DONE]"
@@ -148,6 +154,11 @@ class OpenAICompatible:
         usage = read_usage(body.get("usage"))
         with reading_an_answer(usage):
             return EmbeddingAnswer(_vectors(body.get("data")), usage)
+
+    @property
+    def embedding_limits(self) -> BatchLimits:
+        """See `Provider.embedding_limits`."""
+        return self._vendor.embedding_limits
 
     async def probe(self, *, timeout_s: float) -> None:
         """See `Provider.probe`: `GET /models`."""

@@ -8,6 +8,7 @@ from sekha_llm_bridge.providers.http import JsonHttp
 from sekha_llm_bridge.providers.ollama import Ollama
 from sekha_llm_bridge.providers.openai_compatible import (
     AZURE_OPENAI,
+    GEMINI,
     GENERIC,
     OPENAI,
     OPENROUTER,
@@ -19,7 +20,7 @@ VENDORS: dict[ProviderType, Vendor] = {
     ProviderType.OPENAI: OPENAI,
     ProviderType.AZURE_OPENAI: AZURE_OPENAI,
     ProviderType.OPENROUTER: OPENROUTER,
-    ProviderType.GEMINI: GENERIC,
+    ProviderType.GEMINI: GEMINI,
     ProviderType.LITELLM: GENERIC,
 }
 

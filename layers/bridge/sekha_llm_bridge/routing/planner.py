@@ -193,11 +193,11 @@ def _no_cost(_entry: CatalogModel) -> int:
 def _space(request: RouteRequest, catalog: Catalog, ranked: list[CatalogModel]) -> str | None:
     """The embedding space that the answer stays in.
 
-    It is that of the preferred model where that can take the text, else of the default model, else of the first in
-    order. Neither breakers nor the cost can sway it, because vectors of two spaces never mix.
+    It is the one asked for; else that of the preferred model where that can take the text, else of the default model,
+    else of the first in order. Neither breakers nor the cost can sway it, because vectors of two spaces never mix.
     """
-    if request.task is not Task.EMBEDDING:
-        return None
+    if request.task is not Task.EMBEDDING or request.space is not None:
+        return request.space
     eligible = [entry for entry in ranked if request.pinned in {None, entry.model.model_id}]
     needs = tuple(fitness(request, None))
     preferred = (e for e in _named(request.preferred, eligible) if all(need.met(e) for need in needs))

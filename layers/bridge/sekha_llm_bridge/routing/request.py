@@ -29,7 +29,7 @@ class RouteRequest:
     `output_tokens` is the most the request allows, None where it does not say; `answers` is OpenAI's `n`.
     `untranslatable` names what was asked for that only providers speaking OpenAI's own format can do; `unbounded` what
     may be billed beyond any count made beforehand. `context_tokens` and `dimensions` are the least that a model must
-    have.
+    have. `space` is the embedding space that the vectors must be of; None leaves it to the default model.
     """
 
     task: Task | None
@@ -47,6 +47,7 @@ class RouteRequest:
     max_cost_usd: Decimal | None = None
     context_tokens: int = 0
     dimensions: int | None = None
+    space: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

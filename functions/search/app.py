@@ -1,0 +1,16 @@
+"""Search in what embeddings have stored."""
+
+from fastapi import Request, Response
+
+from sekha_llm_bridge.api import create_app, lambda_handler, search
+
+app = create_app()
+
+
+@app.post("/api/v1/search")
+async def find(request: Request) -> Response:
+    """The records nearest to a text."""
+    return await search.search(request)
+
+
+handler = lambda_handler(app)

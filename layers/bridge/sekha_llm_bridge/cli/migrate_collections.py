@@ -1,0 +1,187 @@
+"""`sekha-bridge migrate-collections`: collections get the names that they should have, while somebody watches."""
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bars
+from rich.table import Table
+from rich.text import Text
+
+from sekha_llm_bridge.bootstrap import make_bridge
+from sekha_llm_bridge.cli.chroma_options import WrongOptions, chroma_config
+from sekha_llm_bridge.cli.health.printable import printable
+from sekha_llm_bridge.clock import SystemClock
+from sekha_llm_bridge.config import load_settings
+from sekha_llm_bridge.config.models import ChromaConfig
+from sekha_llm_bridge.connections import Connections
+from sekha_llm_bridge.embeddings.chroma_server import ChromaServer
+from sekha_llm_bridge.embeddings.lease import DynamoLease, Lease, NoLease
+from sekha_llm_bridge.embeddings.migration import Moved, Progress
+from sekha_llm_bridge.embeddings.migration_plan import Failed
+from sekha_llm_bridge.embeddings.migration_run import Event, Report, foresee, migrate_all
+from sekha_llm_bridge.embeddings.spaces import KnownSpace
+from sekha_llm_bridge.embeddings.store import StoreFailed
+from sekha_llm_bridge.errors import ConfigError
+
+_UNFINISHED, _UNUSABLE, _INTERRUPTED = 1, 2, 130
+_TENTHS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the command line says."""
+
+    dry_run: bool
+    keep: bool
+    as_json: bool
+    config_path: Path | None
+    chroma_url: str | None
+    chroma_token: str | None
+    table: str | None
+
+
+def run(options: Options) -> int:
+    """Migrates, or says what would be done, and prints what became of it. Returns the exit code."""
+    console = Console(highlight=False, soft_wrap=True)
+    try:
+        config = chroma_config(options.config_path, options.chroma_url, options.chroma_token)
+        report = asyncio.run(_report(options, config, console))
+    except (WrongOptions, StoreFailed) as exc:
+        sys.stderr.write(f"{printable(str(exc)) if isinstance(exc, StoreFailed) else exc}\n")
+        return _UNUSABLE
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted: nothing is lost, run it again and it goes on from there\n")
+        return _INTERRUPTED
+    if options.as_json:
+        sys.stdout.write(json.dumps(report.as_json(), separators=(",", ":")) + "\n")
+    else:
+        _print(report, console)
+    return 0 if report.is_well else _UNFINISHED
+
+
+async def _report(options: Options, config: ChromaConfig, console: Console) -> Report:
+    server, default = ChromaServer(config), _default_space(options, config)
+    if options.dry_run:
+        return await foresee(server, default, keep=options.keep)
+    connections = Connections(SystemClock())
+    try:
+        lease = _lease(options.table, connections)
+        with _watching(console, is_quiet=options.as_json) as watch:
+            return await migrate_all(server, default, lease, keep=options.keep, watch=watch)
+    finally:
+        await connections.aclose()
+
+
+def _default_space(options: Options, config: ChromaConfig) -> KnownSpace | None:
+    """That of the default embedding model of the configuration; None where that cannot be used and is not needed."""
+    try:
+        settings = load_settings(options.config_path)
+    except ConfigError:
+        return None
+    return make_bridge(replace(settings, chroma=config)).default_space
+
+
+def _lease(table: str | None, connections: Connections) -> Lease:
+    if not table:
+        return NoLease()
+    if not (os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")):
+        raise WrongOptions(f"--table {table} (or BREAKER_TABLE): set AWS_REGION to the table's region as well")
+    return DynamoLease(table, connections, SystemClock())
+
+
+@contextmanager
+def _watching(console: Console, *, is_quiet: bool) -> Iterator[Callable[[Event], None]]:
+    """Bars on a terminal, lines elsewhere."""
+    if is_quiet:
+        yield lambda _event: None
+    # The stream is asked because FORCE_COLOR makes rich take a pipe for a terminal.
+    elif sys.stdout.isatty() and not console.is_dumb_terminal:
+        columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), _Rate())
+        with Bars(*columns, TimeElapsedColumn(), console=console) as bars:
+            yield _Bars(bars)
+    else:
+        yield _Lines()
+
+
+class _Rate(ProgressColumn):
+    """Records per second."""
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text("" if speed is None else f"{speed:,.0f} records/s")
+
+
+class _Bars:
+    """One bar for each collection that is being moved."""
+
+    def __init__(self, bars: Bars) -> None:
+        self._bars = bars
+        self._tasks: dict[str, TaskID] = {}
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, Progress):
+            if event.collection not in self._tasks:
+                described = printable(f"{event.collection} → {event.target}")
+                self._tasks[event.collection] = self._bars.add_task(described, total=event.total)
+            self._bars.update(self._tasks[event.collection], completed=event.done, total=event.total)
+        elif isinstance(event, Moved) and event.collection in self._tasks:
+            self._bars.update(self._tasks[event.collection], completed=event.records, total=event.records)
+
+
+class _Lines:
+    """A line for each tenth of a collection, and for what became of it."""
+
+    def __init__(self) -> None:
+        self._said: tuple[str, int] | None = None
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, Progress):
+            tenth = event.done * _TENTHS // max(1, event.total)
+            if self._said != (event.collection, tenth):
+                self._said = (event.collection, tenth)
+                _say(f"{event.collection} → {event.target}: {event.done} of {event.total} records")
+        elif isinstance(event, Moved):
+            _say(f"{event.collection} → {event.target}: {_how(event)}")
+        elif isinstance(event, Failed):
+            _say(f"{event.collection}: failed: {event.reason}")
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(printable(line) + "\n")
+    sys.stdout.flush()  # whoever reads a pipe wants to know now
+
+
+def _print(report: Report, console: Console) -> None:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("collection", "now in" if not report.dry_run else "would be in", "how", "records"):
+        table.add_column(heading, overflow="fold", justify="right" if heading == "records" else "left")
+    for cells in _rows(report):
+        table.add_row(*(Text(printable(cell)) for cell in cells))
+    console.print(table if table.row_count else "there is no collection")
+    if report.note:
+        console.print(Text(printable(report.note), style="yellow" if not report.finished else ""))
+
+
+def _rows(report: Report) -> Iterator[tuple[str, str, str, str]]:
+    for step in report.planned:
+        yield step.collection, step.target, step.how, f"{step.records:,}"
+    for moved in report.migrated:
+        yield moved.collection, moved.target, _how(moved), f"{moved.records:,}"
+    for alone in report.left_alone:
+        yield alone.collection, alone.collection, f"left alone: {alone.reason}", ""
+    for failed in report.failed:
+        yield failed.collection, failed.collection, f"failed: {failed.reason}", ""
+
+
+def _how(moved: Moved) -> str:
+    """What was done, in a few words."""
+    what = "renamed" if moved.how == "rename" else f"merged, {moved.copied:,} copied"
+    return f"{what}; the old one is kept" if moved.kept else what

@@ -1,0 +1,139 @@
+"""`sekha-bridge restore`: collections from a backup's file into a Chroma server."""
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.filesize import decimal
+from rich.table import Table
+
+from sekha_llm_bridge.cli.chroma_options import WrongOptions, server_of
+from sekha_llm_bridge.cli.health.printable import printable
+from sekha_llm_bridge.cli.transfer_progress import shown
+from sekha_llm_bridge.embeddings.backup import UnknownCollections
+from sekha_llm_bridge.embeddings.backup_reading import DamagedBackup
+from sekha_llm_bridge.embeddings.restore import Planned, Restored, plan, restore
+from sekha_llm_bridge.embeddings.store import StoreFailed
+
+_TIMEOUT_S = 60.0  # a write may have the server tidy up its index
+_NOT_VERIFIED, _NOT_POSSIBLE, _INTERRUPTED = 1, 2, 130
+_AGAIN = "\nrun the same command again: it goes on where it was"
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What was asked for; `names` are the collections, all of the file's where it is empty."""
+
+    names: tuple[str, ...]
+    dry_run: bool
+    as_json: bool
+    config: Path | None
+    chroma_url: str | None
+    chroma_token: str | None
+
+
+def run(path: Path, options: Options) -> int:
+    """Restores the file and prints what became of each collection. Returns the exit code."""
+    has_begun = False
+    try:
+        server = server_of(options.config, options.chroma_url, options.chroma_token, timeout_s=_TIMEOUT_S)
+        plans = plan(server, path, names=options.names)
+        if options.dry_run:
+            return _show_plan(plans, as_json=options.as_json)
+        has_begun = True
+        with shown(as_json=options.as_json) as show:
+            results = restore(server, path, plans, told=show)
+    except (DamagedBackup, UnknownCollections, WrongOptions) as exc:
+        return _failed(str(exc), _NOT_POSSIBLE)
+    except (StoreFailed, OSError) as exc:
+        return _failed(f"{exc}{_AGAIN if has_begun else ''}", _NOT_POSSIBLE)
+    except KeyboardInterrupt:
+        return _failed(f"interrupted{_AGAIN if has_begun else ': nothing was written'}", _INTERRUPTED)
+    return _show(results, as_json=options.as_json)
+
+
+def _show_plan(plans: Sequence[Planned], *, as_json: bool) -> int:
+    if as_json:
+        _print_json([_planned_data(one) for one in plans])
+    else:
+        _print(_table(plans, [_intention(one) for one in plans]))
+    return _NOT_VERIFIED if any(one.refusal for one in plans) else 0
+
+
+def _show(results: Sequence[Restored], *, as_json: bool) -> int:
+    if as_json:
+        _print_json([_restored_data(one) for one in results])
+    else:
+        _print(_table([one.planned for one in results], [_outcome(one) for one in results]))
+    return 0 if all(one.is_verified for one in results) else _NOT_VERIFIED
+
+
+def _intention(one: Planned) -> str:
+    if one.refusal:
+        return f"refused: {one.refusal}"
+    return "to be made" if one.held is None else f"to be written beside the {one.held:,} that are there"
+
+
+def _outcome(one: Restored) -> str:
+    if one.refusal:
+        return f"refused: {one.refusal}"
+    if one.differing:
+        return f"not verified: {one.differing:,} records are missing or differ on the server"
+    if not one.is_verified:
+        return f"not verified: the server has {one.on_server:,} records"
+    rounded = f", {one.rounded:,} with rounded vectors" if one.rounded else ""
+    return f"verified, {one.written:,} written{rounded}"
+
+
+def _table(plans: Sequence[Planned], outcomes: Sequence[str]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("collection", overflow="fold")
+    for heading in ("records", "size"):
+        table.add_column(heading, justify="right")
+    table.add_column("checksum")
+    table.add_column("", overflow="fold")
+    for one, outcome in zip(plans, outcomes, strict=True):
+        size, end = decimal(one.contents.line_bytes), one.contents.end
+        table.add_row(printable(one.name), f"{end.records:,}", size, end.checksum[:12], printable(outcome))
+    return table
+
+
+def _print(table: Table) -> None:
+    Console(highlight=False, soft_wrap=True, markup=False).print(table)
+
+
+def _print_json(collections: list[dict[str, Any]]) -> None:
+    sys.stdout.write(json.dumps({"collections": collections}, indent=2) + "\n")
+
+
+def _planned_data(one: Planned) -> dict[str, Any]:
+    end = one.contents.end
+    return {
+        "name": one.name,
+        "records": end.records,
+        "line_bytes": one.contents.line_bytes,
+        "checksum": end.checksum,
+        "held_before": one.held,
+        "refusal": one.refusal,
+    }
+
+
+def _restored_data(one: Restored) -> dict[str, Any]:
+    return {
+        **_planned_data(one.planned),
+        "refusal": one.refusal,
+        "written": one.written,
+        "differing": one.differing,
+        "rounded": one.rounded,
+        "on_server": one.on_server,
+        "verified": one.is_verified,
+    }
+
+
+def _failed(message: str, code: int) -> int:
+    sys.stderr.write(f"{message}\n")
+    return code

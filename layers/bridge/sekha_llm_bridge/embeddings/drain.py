@@ -1,0 +1,129 @@
+"""Storing what has waited: the queue's messages in order, as soon as Chroma takes them again.
+
+A message is deleted when Chroma has its records, so whatever ends a drain halfway, the next one goes on; storing the
+same records again changes nothing. What Chroma will never take is put aside for somebody to look at.
+"""
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from sekha_llm_bridge.clock import Clock
+from sekha_llm_bridge.embeddings.chroma_server import ChromaServer
+from sekha_llm_bridge.embeddings.ledger import Ledger, LedgerUnavailable
+from sekha_llm_bridge.embeddings.parcel import ParcelDamaged, unpack
+from sekha_llm_bridge.embeddings.queue import Message, MessageQueue
+from sekha_llm_bridge.embeddings.store import StoreDown, StoreFailed, VectorStore
+from sekha_llm_bridge.observability import Metric, count, logger
+
+_QUIET_LOOKS = 3  # of about a second each: as long as a sender may take that has looked at the ledger before
+
+
+@dataclass
+class Drained:
+    """What one drain did, in records; `left` is about how many messages are still there, and `note` why."""
+
+    stored: int = 0
+    rejected: int = 0
+    left: int = 0
+    note: str | None = None
+
+
+class Drain:
+    """Empties the queue into the store."""
+
+    def __init__(
+        self, queue: MessageQueue, ledger: Ledger, store: VectorStore, server: ChromaServer, clock: Clock
+    ) -> None:
+        self._queue = queue
+        self._ledger = ledger
+        self._store = store
+        self._server = server
+        self._clock = clock
+
+    async def run(self, *, until_s: float) -> Drained:
+        """Stores what waits; begins nothing after `until_s` of the clock's monotonic time. Raises `QueueFailed`."""
+        done = Drained(left=await self._queue.size())
+        if not done.left and not await self._waiting():
+            return done
+        if not await self._is_up():
+            done.note = "Chroma does not answer"
+            return done
+        if await self._empty(done, until_s):
+            await self._forget(await self._waiting())
+        done.left = await self._queue.size()
+        return done
+
+    async def _empty(self, done: Drained, until_s: float) -> bool:
+        """Whether the queue was found empty. Where Chroma does not take a message, the rest of its collection stays."""
+        held: dict[str, list[Message]] = {}
+        quiet = 0
+        while quiet < _QUIET_LOOKS and self._clock.monotonic_s() < until_s:
+            messages = await self._queue.receive()
+            quiet = 0 if messages else quiet + 1
+            for message in messages:
+                is_late = self._clock.monotonic_s() >= until_s
+                if message.group in held or is_late or not await self._settle(message, done):
+                    held.setdefault(message.group, []).append(message)
+            if held and not await self._is_up():
+                break
+        for messages in held.values():
+            for message in messages:
+                await self._queue.put_back(message)
+        if held:
+            done.note = "Chroma has not taken all of it yet"
+        return quiet == _QUIET_LOOKS and not held
+
+    async def _settle(self, message: Message, done: Drained) -> bool:
+        """Stores one message, or puts it aside; whether it is done with."""
+        try:
+            batch = unpack(message.body)
+        except ParcelDamaged as exc:
+            await self._reject(message, str(exc))
+            return True
+        try:
+            await asyncio.to_thread(self._store.upsert, batch)
+        except StoreDown as exc:
+            logger().warning("waiting vectors not stored", extra={"reason": str(exc)})
+            return False
+        except StoreFailed as exc:
+            await self._reject(message, str(exc))
+            done.rejected += len(batch.records)
+        else:
+            await self._queue.delete(message)
+            done.stored += len(batch.records)
+        await self._note(message.group, len(batch.records))
+        return True
+
+    async def _reject(self, message: Message, why: str) -> None:
+        logger().error("waiting vectors put aside", extra={"reason": why})
+        count(Metric.VECTORS_REJECTED)
+        await self._queue.reject(message)
+
+    async def _is_up(self) -> bool:
+        try:
+            return await asyncio.to_thread(self._server.is_up)
+        except StoreDown as exc:
+            logger().warning("Chroma cannot be used", extra={"reason": str(exc)})
+            return False
+
+    async def _waiting(self) -> Mapping[str, int]:
+        try:
+            return await self._ledger.waiting()
+        except LedgerUnavailable as exc:
+            logger().warning("ledger unavailable", extra={"reason": str(exc)})
+            return {}
+
+    async def _note(self, group: str, records: int) -> None:
+        try:
+            await self._ledger.stored(group, records)
+        except LedgerUnavailable as exc:  # it says too much until the queue is found empty
+            logger().warning("ledger unavailable", extra={"reason": str(exc)})
+
+    async def _forget(self, groups: Iterable[str]) -> None:
+        """Nothing waits, whatever the ledger says."""
+        try:
+            for group in groups:
+                await self._ledger.forget(group)
+        except LedgerUnavailable as exc:
+            logger().warning("ledger unavailable", extra={"reason": str(exc)})

@@ -1,0 +1,176 @@
+"""Collections from before dimensions were part of a name get the name that they should have.
+
+A collection whose new name is free is renamed, which is one request whatever it holds; writers that know it by its id
+write on into it. If the name is taken, what the other one does not have is copied into it, and the old collection is
+deleted. On the same id the target's record stays, so whoever replaces a record of the old collection after it has been
+copied is not followed.
+
+It can be killed anywhere and run again, and two at the same time do the same as one. Nothing is remembered but what
+the collections hold.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import count
+from typing import Any
+
+from sekha_llm_bridge.embeddings.chroma_server import ChromaServer, ServerCollection
+from sekha_llm_bridge.embeddings.migration_copy import Pass
+from sekha_llm_bridge.embeddings.migration_plan import (
+    GONE,
+    Failed,
+    How,
+    LeftAlone,
+    Step,
+    decide,
+    in_order,
+    obstacle,
+    renamed_by_another,
+)
+from sekha_llm_bridge.embeddings.spaces import SPACE_KEY, KnownSpace, marked, space_of
+from sekha_llm_bridge.embeddings.store import CollectionGone, NameTaken, StoreFailed
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a collection has come: the first `done` of its `total` records are in `target`."""
+
+    collection: str
+    target: str
+    how: How
+    done: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """The records of `collection` are in `target`: `records` in all, of which `copied` had to be copied now. `kept`
+    says that they are still in the old collection as well.
+    """
+
+    collection: str
+    target: str
+    how: How
+    records: int
+    copied: int = 0
+    kept: bool = False
+
+
+Outcome = Moved | LeftAlone | Failed
+
+
+def migrate(server: ChromaServer, default: KnownSpace | None, *, keep: bool = False) -> Iterator[Progress | Outcome]:
+    """Moves every collection that has to be, and says after each page how far it is; in the end of each collection,
+    what became of it. It may be left after any of them.
+
+    `default` is the space of collections that no mark is on; with `keep`, what is merged stays where it is as well.
+    What goes wrong with one collection does not keep the others from being moved. Raises `StoreFailed` when they
+    cannot be listed.
+    """
+    for collection in in_order(server):
+        yield from _Migration(server, default, collection, keep=keep).run()
+
+
+class _Migration:
+    """That of one collection."""
+
+    def __init__(self, server: ChromaServer, default: KnownSpace | None, old: ServerCollection, *, keep: bool) -> None:
+        self._server = server
+        self._default = default
+        self._old = old
+        self._name = old.name  # renaming changes that of the other
+        self._keep = keep
+
+    def run(self) -> Iterator[Progress | Outcome]:
+        """Ends with what became of it."""
+        target = None
+        try:
+            step = decide(self._old, self._server.find, self._default)
+            if not isinstance(step, Step):
+                yield step
+                return
+            target = step.target
+            yield self._progress(step, 0, step.records)
+            yield from self._rename(step) if step.how is How.RENAME else self._merge(step)
+        except StoreFailed as exc:
+            yield Failed(self._name, target, str(exc))
+
+    def _rename(self, step: Step) -> Iterator[Progress | Outcome]:
+        """Merges if somebody makes a collection of the new name meanwhile, as the bridge does for its first vectors."""
+        try:
+            self._old.rename(step.target, metadata=self._marked(self._old))
+        except NameTaken:
+            yield from self._merge(replace(step, how=How.MERGE))
+        except CollectionGone:
+            yield self._one_is_gone(step)
+        else:
+            yield Moved(self._name, step.target, How.RENAME, step.records)
+
+    def _merge(self, step: Step) -> Iterator[Progress | Outcome]:
+        try:
+            target = self._server.find(step.target)
+            if target is None:
+                yield self._one_is_gone(step)
+            elif target.id == self._old.id:
+                yield renamed_by_another(self._name, step.target)
+            elif against := obstacle(self._old, target, self._default):
+                yield Failed(self._name, step.target, against)
+            else:
+                yield from self._merge_into(target, step)
+        except CollectionGone:
+            yield self._one_is_gone(step)
+
+    def _merge_into(self, target: ServerCollection, step: Step) -> Iterator[Progress | Outcome]:
+        """Passes over the old collection until one finds nothing missing of what the pass before it saw.
+
+        Between the last look at the old collection and its deletion lies nothing but the way there and back: Chroma
+        cannot delete on a condition. A record that somebody appends by the old collection's id in these milliseconds is
+        lost; before them it is copied, after them its writer gets an error.
+        """
+        self._mark(target)
+        known, copied, differing = 0, 0, 0
+        for number in count():
+            one_pass = Pass(self._old, target, known=known)
+            for page in one_pass.pages():
+                copied += page.added
+                differing += page.differing
+                yield self._progress(step, max(known, page.until), max(known, page.until, step.records))
+            if number and not one_pass.again and not one_pass.broken:
+                break
+            known = one_pass.seen
+            if target.count() < known:
+                yield Failed(self._name, step.target, f"{step.target} loses records meanwhile: run it again")
+                return
+        yield self._ended(step, one_pass.seen, copied=copied, differing=differing)
+
+    def _ended(self, step: Step, records: int, *, copied: int, differing: int) -> Outcome:
+        """Deletes the old collection, unless it is to be kept, or a record was not read back as it was written."""
+        if differing:
+            reason = f"{differing} of its records were changed in {step.target} while they were copied: run it again"
+            return Failed(self._name, step.target, reason)
+        if not self._keep:
+            self._server.delete(self._name)
+        return Moved(self._name, step.target, How.MERGE, records, copied, self._keep)
+
+    def _one_is_gone(self, step: Step) -> Outcome:
+        """What a collection that has vanished means. Raises `StoreFailed`."""
+        try:
+            self._old.count()
+        except CollectionGone:
+            if self._server.find(step.target) is not None:
+                return LeftAlone(self._name, GONE)
+            return Failed(self._name, step.target, f"it has been deleted meanwhile, and there is no {step.target}")
+        return Failed(self._name, step.target, f"{step.target} has been deleted meanwhile: run it again")
+
+    def _mark(self, target: ServerCollection) -> None:
+        """Records the space of the target, where it is known of either of the two."""
+        wanted = self._marked(target, otherwise=self._marked(self._old).get(SPACE_KEY))
+        if wanted != target.metadata:
+            target.describe(wanted)
+
+    def _marked(self, collection: ServerCollection, *, otherwise: str | None = None) -> dict[str, Any]:
+        dimension, metadata = self._old.dimension or 0, collection.metadata
+        return marked(metadata, space_of(metadata, dimension, self._default) or otherwise, dimension)
+
+    def _progress(self, step: Step, done: int, total: int) -> Progress:
+        return Progress(self._name, step.target, step.how, done, total)

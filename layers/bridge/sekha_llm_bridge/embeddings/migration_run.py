@@ -1,0 +1,121 @@
+"""One run of the migration: under the lease, for as long as there is time, and what it came to."""
+
+import asyncio
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, TypeVar
+
+from sekha_llm_bridge.embeddings.chroma_server import ChromaServer
+from sekha_llm_bridge.embeddings.lease import Lease, LeaseUnavailable
+from sekha_llm_bridge.embeddings.migration import Moved, Outcome, Progress, migrate
+from sekha_llm_bridge.embeddings.migration_plan import Failed, LeftAlone, Step, plan
+from sekha_llm_bridge.embeddings.spaces import KnownSpace
+
+T = TypeVar("T")
+Event = Progress | Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What became of each collection. `finished` is False where some were not come to; `note` says why, or what else
+    there is to say. `planned` is not empty in a dry run only.
+    """
+
+    migrated: Sequence[Moved] = ()
+    planned: Sequence[Step] = ()
+    left_alone: Sequence[LeftAlone] = ()
+    failed: Sequence[Failed] = ()
+    finished: bool = True
+    note: str | None = None
+    dry_run: bool = False
+
+    @property
+    def is_well(self) -> bool:
+        """Whether nothing failed and nothing was left to be done."""
+        return self.finished and not self.failed
+
+    def as_json(self) -> dict[str, Any]:
+        """For scripts; `planned` is there in a dry run only."""
+        fields = asdict(self)
+        return fields if self.dry_run else {name: value for name, value in fields.items() if name != "planned"}
+
+
+def report_of(
+    outcomes: Iterable[Step | Outcome], *, finished: bool = True, note: str | None = None, dry_run: bool = False
+) -> Report:
+    """The outcomes by their kind, each kind by name."""
+    ordered = sorted(outcomes, key=lambda one: one.collection)
+    return Report(
+        migrated=[one for one in ordered if isinstance(one, Moved)],
+        planned=[one for one in ordered if isinstance(one, Step)],
+        left_alone=[one for one in ordered if isinstance(one, LeftAlone)],
+        failed=[one for one in ordered if isinstance(one, Failed)],
+        finished=finished,
+        note=note,
+        dry_run=dry_run,
+    )
+
+
+async def foresee(server: ChromaServer, default: KnownSpace | None, *, keep: bool = False) -> Report:
+    """What a run would do now; writes nothing, so it asks for no lease. Raises `StoreFailed`."""
+    steps = await asyncio.to_thread(lambda: list(plan(server, default, keep=keep)))
+    return report_of(steps, dry_run=True, note="a dry run: nothing was written")
+
+
+async def migrate_all(
+    server: ChromaServer,
+    default: KnownSpace | None,
+    lease: Lease,
+    *,
+    keep: bool = False,
+    has_time: Callable[[], bool] = lambda: True,
+    watch: Callable[[Event], None] = lambda _event: None,
+) -> Report:
+    """Migrates every collection that has to be; `watch` is told of each event.
+
+    Ends early, between two pages, when `has_time` says no or the lease is lost: the next run goes on from there. Does
+    nothing where the lease cannot be had. Raises `StoreFailed` when the collections cannot be listed.
+    """
+    try:
+        held = await lease.acquire()
+    except LeaseUnavailable as exc:
+        return Report(finished=False, note=f"the lease cannot be had, so nothing was migrated: {exc}")
+    if held is not None:
+        return Report(finished=False, note=f"another migration is running: {held}")
+    try:
+        return await _drive(migrate(server, default, keep=keep), lease, has_time=has_time, watch=watch)
+    finally:
+        await lease.release()
+
+
+async def _drive(
+    events: Iterator[Event], lease: Lease, *, has_time: Callable[[], bool], watch: Callable[[Event], None]
+) -> Report:
+    outcomes: list[Outcome] = []
+    while (event := await _next(events)) is not None:
+        watch(event)
+        if not isinstance(event, Progress):
+            outcomes.append(event)
+        if not await lease.renew():
+            return report_of(outcomes, finished=False, note=f"the lease was lost, so it stopped {_place(event)}")
+        if not has_time():
+            return report_of(outcomes, finished=False, note=f"time was up, so it stopped {_place(event)}")
+    return report_of(outcomes)
+
+
+def _place(event: Event) -> str:
+    if isinstance(event, Progress):
+        return f"in {event.collection}, {event.done} of {event.total} records: run it again"
+    return f"after {event.collection}: run it again"
+
+
+async def _next(events: Iterator[T]) -> T | None:
+    """The next event. Whoever cancels waits for it all the same: a thread cannot be stopped, and must not go on when
+    the lease has been given back.
+    """
+    step = asyncio.ensure_future(asyncio.to_thread(next, events, None))
+    try:
+        return await asyncio.shield(step)
+    except asyncio.CancelledError:
+        await asyncio.wait([step])
+        raise

@@ -1,0 +1,93 @@
+"""Where vectors wait while Chroma cannot take them: a queue, and a ledger of what is in it.
+
+Whoever sends first writes in the ledger, then to the queue; whoever stores what comes out of the queue
+(`drain`) writes in the ledger last. So the ledger may say too much for a while, and then newer records wait in vain
+behind nothing until the drain finds the queue empty; it never says too little while a request could overtake another,
+but for the second that an instance's look at it is valid.
+"""
+
+import asyncio
+from contextlib import suppress
+from datetime import datetime, timedelta
+
+from sekha_llm_bridge.clock import Clock
+from sekha_llm_bridge.embeddings.ledger import Ledger, LedgerUnavailable, group_of
+from sekha_llm_bridge.embeddings.parcel import ParcelTooLarge, pack
+from sekha_llm_bridge.embeddings.queue import MessageQueue, QueueFailed
+from sekha_llm_bridge.embeddings.records import Batch
+
+_FRESH = timedelta(seconds=1)
+_PATIENCE_S = 0.25
+_MESSAGE_BYTES = 250_000
+_BYTES_PER_NUMBER = 6
+_BYTES_PER_RECORD = 1_000
+_SECONDS_PER_MESSAGE = 0.05
+_LEAST_S = 2.0
+
+
+class NotQueued(Exception):
+    """The records could not be put into the queue; the message says why."""
+
+
+class Outbox:
+    """The way into the queue. Without a ledger's answer it goes by what it last knew."""
+
+    def __init__(self, queue: MessageQueue, ledger: Ledger, clock: Clock) -> None:
+        self._queue = queue
+        self._ledger = ledger
+        self._clock = clock
+        self._waiting: frozenset[str] = frozenset()
+        self._read_at: datetime | None = None
+
+    async def look(self) -> None:
+        """Learns for which collections something waits; asks at most once a second, and waits a quarter of one."""
+        now = self._clock.now()
+        if self._read_at is not None and now - self._read_at < _FRESH:
+            return
+        self._read_at = now
+        with suppress(LedgerUnavailable, TimeoutError):
+            async with asyncio.timeout(_PATIENCE_S):
+                self._waiting = frozenset(await self._ledger.waiting())
+
+    def holds(self, collection: str) -> bool:
+        """Whether something waits for a collection, so that what is newer has to wait behind it."""
+        return group_of(collection) in self._waiting
+
+    async def put(self, batch: Batch) -> int:
+        """Puts records into the queue, though Chroma may have some of them already: how many there are.
+
+        Raises `NotQueued`.
+        """
+        group, records = group_of(batch.collection), len(batch.once_each())
+        with suppress(LedgerUnavailable, TimeoutError):
+            async with asyncio.timeout(_PATIENCE_S):
+                await self._ledger.begin(group, records)
+        self._waiting |= {group}
+        await self._send(batch, group)
+        return records
+
+    async def put_behind_others(self, batch: Batch) -> int | None:
+        """Puts records behind those that wait, and returns how many; None when nothing waits any more, so that they
+        can be stored. Raises `NotQueued`.
+        """
+        group, records = group_of(batch.collection), len(batch.once_each())
+        with suppress(LedgerUnavailable, TimeoutError):
+            async with asyncio.timeout(_PATIENCE_S):
+                if not await self._ledger.join(group, records):
+                    self._waiting -= {group}
+                    return None
+        await self._send(batch, group)
+        return records
+
+    async def _send(self, batch: Batch, group: str) -> None:
+        try:
+            await self._queue.send(pack(batch, most_bytes=_MESSAGE_BYTES), group=group)
+        except (QueueFailed, ParcelTooLarge) as exc:
+            raise NotQueued(str(exc)) from exc
+
+
+def seconds_to_queue(batch: Batch) -> float:
+    """How long it may take to put a batch into the queue: so much must be left when Chroma is given up."""
+    size = sum(_BYTES_PER_NUMBER * len(one.vector) + len(one.document) for one in batch.records)
+    messages = (size + _BYTES_PER_RECORD * len(batch.records)) / _MESSAGE_BYTES
+    return _LEAST_S + _SECONDS_PER_MESSAGE * messages

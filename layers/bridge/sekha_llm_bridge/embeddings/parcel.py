@@ -1,0 +1,102 @@
+"""Batches on their way through a queue: packed into messages of a limited size, vectors as float32.
+
+The form of a message: base64 of zlib of the length of a head (4 bytes, big-endian), the head (JSON), and the vectors
+one after another, each number in four bytes, little-endian. A queue takes text only, and not all of Unicode.
+"""
+
+import base64
+import sys
+import zlib
+from array import array
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from sekha_llm_bridge.embeddings.records import Batch, VectorRecord
+
+_FORM = 1
+_QUICK = 1  # zlib's level: texts shrink, vectors hardly do
+_BYTES_PER_NUMBER = 4
+_HEAD_LENGTH = 4
+_HEAD_ROOM = 2_000  # names, brackets, and what zlib adds to what it cannot shrink
+
+
+class ParcelTooLarge(Exception):
+    """One record alone is more than a message holds."""
+
+
+class ParcelDamaged(Exception):
+    """A message that `pack` has not made, or of a form that is not known here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """One message, and how many records are in it."""
+
+    body: str
+    records: int
+
+
+def pack(batch: Batch, *, most_bytes: int) -> list[Parcel]:
+    """The batch's records, each id once, in as many messages as it takes. Raises `ParcelTooLarge`."""
+    rows = [(record, orjson.dumps([record.id, record.document, record.metadata])) for record in batch.once_each()]
+    parcels = [_packed(batch, part) for part in _parts(rows, most_bytes * 3 // 4 - _HEAD_ROOM)]
+    if any(len(parcel.body) > most_bytes for parcel in parcels):
+        raise ParcelTooLarge("a record is too large to be kept for later")
+    return parcels
+
+
+def unpack(body: str) -> Batch:
+    """The batch in a message; its vectors are arrays of float32. Raises `ParcelDamaged`."""
+    try:
+        content = zlib.decompress(base64.b64decode(body, validate=True))
+        begin = _HEAD_LENGTH + int.from_bytes(content[:_HEAD_LENGTH])
+        head = orjson.loads(content[_HEAD_LENGTH:begin])
+        if head["form"] != _FORM:
+            raise ParcelDamaged(f"a parcel of the unknown form {head['form']!r}")
+        return _batch(head, memoryview(content)[begin:])
+    except (zlib.error, KeyError, TypeError, ValueError) as exc:
+        raise ParcelDamaged(f"not a parcel ({type(exc).__name__})") from exc
+
+
+def _batch(head: dict[str, Any], packed: memoryview) -> Batch:
+    size = _BYTES_PER_NUMBER * head["dimension"]
+    if len(packed) != size * len(head["records"]):
+        raise ValueError("vectors are missing")
+    records = (
+        VectorRecord(row[0], row[1], _little_endian(array("f", packed[size * i : size * (i + 1)].tobytes())), row[2])
+        for i, row in enumerate(head["records"])
+    )
+    return Batch(head["base_name"], head["dimension"], head["space"], tuple(records))
+
+
+def _packed(batch: Batch, rows: Sequence[tuple[VectorRecord, bytes]]) -> Parcel:
+    fields = {"form": _FORM, "base_name": batch.base_name, "dimension": batch.dimension, "space": batch.space}
+    head = orjson.dumps(fields | {"records": [orjson.Fragment(row) for _, row in rows]})
+    vectors = b"".join(_little_endian(array("f", record.vector)).tobytes() for record, _ in rows)
+    content = zlib.compress(len(head).to_bytes(_HEAD_LENGTH) + head + vectors, _QUICK)
+    return Parcel(base64.b64encode(content).decode(), len(rows))
+
+
+def _parts(
+    rows: Sequence[tuple[VectorRecord, bytes]], most_bytes: int
+) -> Iterator[Sequence[tuple[VectorRecord, bytes]]]:
+    """The rows in order, in parts that fit even if nothing shrinks; what is too large alone may still shrink."""
+    part: list[tuple[VectorRecord, bytes]] = []
+    size = 0
+    for record, row in rows:
+        more = len(row) + _BYTES_PER_NUMBER * len(record.vector) + 1
+        if part and size + more > most_bytes:
+            yield part
+            part, size = [], 0
+        part.append((record, row))
+        size += more
+    yield part
+
+
+def _little_endian(numbers: "array[float]") -> "array[float]":
+    if sys.byteorder == "big":
+        numbers.byteswap()
+    return numbers

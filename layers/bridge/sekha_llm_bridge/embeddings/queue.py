@@ -1,0 +1,48 @@
+"""A queue of messages that come in order within each group; on SQS, or on whatever else keeps that promise."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from sekha_llm_bridge.embeddings.parcel import Parcel
+
+
+class QueueFailed(Exception):
+    """The queue did not do as asked; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message that was received, and is hidden from others for a while. `handle` is what to delete it by."""
+
+    handle: str
+    group: str
+    body: str
+
+
+class MessageQueue(Protocol):
+    """Where parcels wait. Of one group no message is received while an earlier one is not deleted."""
+
+    async def send(self, parcels: Sequence[Parcel], *, group: str) -> None:
+        """Puts parcels at the end, all of them or else raises `QueueFailed`; then some may have been put there."""
+        ...
+
+    async def receive(self) -> list[Message]:
+        """The next messages, or none after about a second. Raises `QueueFailed`."""
+        ...
+
+    async def delete(self, message: Message) -> None:
+        """Takes a message out for good. Raises `QueueFailed`."""
+        ...
+
+    async def put_back(self, message: Message) -> None:
+        """Lets a message be received again at once, in its old place. Raises `QueueFailed`."""
+        ...
+
+    async def reject(self, message: Message) -> None:
+        """Moves a message to where somebody looks at it. Raises `QueueFailed`."""
+        ...
+
+    async def size(self) -> int:
+        """About how many messages there are, hidden ones included. Raises `QueueFailed`."""
+        ...

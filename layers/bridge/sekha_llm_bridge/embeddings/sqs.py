@@ -1,0 +1,117 @@
+"""A `MessageQueue` on SQS: a FIFO queue, and another one for what cannot be stored.
+
+https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessageBatch.html
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import count
+from typing import Any
+from uuid import uuid4
+
+from sekha_llm_bridge.aws import AwsError, AwsRequests
+from sekha_llm_bridge.clock import Clock
+from sekha_llm_bridge.connections import Connections
+from sekha_llm_bridge.embeddings.parcel import Parcel
+from sekha_llm_bridge.embeddings.queue import Message, QueueFailed
+
+MOST_BYTES = 250_000
+"""The most that a message, and one sending of several, may have: what SQS has always taken, everywhere."""
+
+_MOST_AT_ONCE = 10
+_LONGEST_S = 5.0
+_SENDINGS = 2  # of what SQS took a part of
+_COUNTS = (
+    "ApproximateNumberOfMessages",
+    "ApproximateNumberOfMessagesNotVisible",
+    "ApproximateNumberOfMessagesDelayed",
+)
+
+
+class SqsQueue:
+    """The queue at `url`; rejected messages go to the one at `dead_letters_url`, in the same order."""
+
+    def __init__(self, url: str, connections: Connections, clock: Clock, *, dead_letters_url: str = "") -> None:
+        self._url = url
+        self._dead_letters_url = dead_letters_url
+        self._aws = AwsRequests("sqs", "AmazonSQS", connections, clock, longest_s=_LONGEST_S)
+
+    async def send(self, parcels: Sequence[Parcel], *, group: str) -> None:
+        """See `MessageQueue.send`. A sending that is repeated because no answer came puts nothing there twice."""
+        numbers, once = count(), uuid4().hex
+        for sending in _sendings(parcels):
+            entries = [_entry(parcel.body, group, f"{once}-{next(numbers)}") for parcel in sending]
+            await self._send(entries)
+
+    async def receive(self) -> list[Message]:
+        """See `MessageQueue.receive`."""
+        asked = {"MaxNumberOfMessages": _MOST_AT_ONCE, "WaitTimeSeconds": 1, "AttributeNames": ["MessageGroupId"]}
+        answer = await self._call("ReceiveMessage", asked)
+        return [
+            Message(one["ReceiptHandle"], one["Attributes"]["MessageGroupId"], one["Body"])
+            for one in answer.get("Messages") or ()
+        ]
+
+    async def delete(self, message: Message) -> None:
+        """See `MessageQueue.delete`."""
+        await self._call("DeleteMessage", {"ReceiptHandle": message.handle})
+
+    async def put_back(self, message: Message) -> None:
+        """See `MessageQueue.put_back`."""
+        await self._call("ChangeMessageVisibility", {"ReceiptHandle": message.handle, "VisibilityTimeout": 0})
+
+    async def reject(self, message: Message) -> None:
+        """See `MessageQueue.reject`. Between the two calls it is in both queues."""
+        copy = {
+            "QueueUrl": self._dead_letters_url,
+            "MessageBody": message.body,
+            "MessageGroupId": message.group,
+            "MessageDeduplicationId": uuid4().hex,
+        }
+        await self._call("SendMessage", copy)
+        await self.delete(message)
+
+    async def size(self) -> int:
+        """See `MessageQueue.size`."""
+        answer = await self._call("GetQueueAttributes", {"AttributeNames": list(_COUNTS)})
+        return sum(int(answer["Attributes"][name]) for name in _COUNTS)
+
+    async def _send(self, entries: list[dict[str, Any]]) -> None:
+        for _ in range(_SENDINGS):
+            answer = await self._call("SendMessageBatch", {"Entries": entries})
+            failed = {one["Id"] for one in answer.get("Failed") or ()}
+            entries = [entry for entry in entries if entry["Id"] in failed]
+            if not entries:
+                return
+        raise QueueFailed("SQS did not take all of the messages")
+
+    async def _call(self, action: str, payload: Mapping[str, Any]) -> dict[str, Any]:
+        with _translated():
+            return await self._aws.call(action, {"QueueUrl": self._url, **payload})
+
+
+def _sendings(parcels: Sequence[Parcel]) -> Iterator[list[Parcel]]:
+    """The parcels in order, as many at once as SQS takes."""
+    sending: list[Parcel] = []
+    for parcel in parcels:
+        size = sum(len(one.body) for one in sending)
+        if sending and (len(sending) == _MOST_AT_ONCE or size + len(parcel.body) > MOST_BYTES):
+            yield sending
+            sending = []
+        sending.append(parcel)
+    if sending:
+        yield sending
+
+
+def _entry(body: str, group: str, once: str) -> dict[str, Any]:
+    return {"Id": once, "MessageBody": body, "MessageGroupId": group, "MessageDeduplicationId": once}
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """Whatever is not an answer, by its kind alone: messages may quote anything."""
+    try:
+        yield
+    except Exception as exc:  # no keys, no connection, a garbled answer
+        kind = exc.kind if isinstance(exc, AwsError) else type(exc).__name__
+        raise QueueFailed(f"SQS did not do as asked ({kind})") from exc

@@ -1,0 +1,505 @@
+"""The migration of collections, on a real Chroma server."""
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import count
+from typing import Any
+
+import chromadb
+import numpy
+import pytest
+
+from sekha_llm_bridge.config.models import ChromaConfig
+from sekha_llm_bridge.embeddings.chroma_server import ChromaServer, Records, ServerCollection
+from sekha_llm_bridge.embeddings.migration import Moved, Progress, migrate
+from sekha_llm_bridge.embeddings.migration_copy import differing
+from sekha_llm_bridge.embeddings.migration_plan import EMPTY, GONE, SUFFIXED, Failed, How, LeftAlone, Step, plan
+from sekha_llm_bridge.embeddings.spaces import KnownSpace
+from sekha_llm_bridge.embeddings.store import CollectionGone, StoreDown, StoreFailed
+from tests.fakes.chroma import chroma_server
+
+EVERYTHING = ["embeddings", "documents", "metadatas"]
+_databases = (f"test-{number}" for number in count())
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with chroma_server(tmp_path_factory.mktemp("chroma")) as address:
+        yield address
+
+
+@dataclass
+class Place:
+    """A database of its own on the server: `client` is Chroma's own, to arrange and to look."""
+
+    client: Any
+    config: ChromaConfig
+
+    @property
+    def server(self) -> ChromaServer:
+        return ChromaServer(self.config)
+
+    def fill(self, name: str, records: Records, **made: Any) -> Any:
+        collection = self.client.get_or_create_collection(name, embedding_function=None, **made)
+        for start in range(0, len(records), 1000):
+            part = records.only(range(start, min(start + 1000, len(records))))
+            metadatas: Any = part.metadatas
+            collection.add(ids=part.ids, embeddings=part.vectors, documents=part.documents, metadatas=metadatas)
+        return collection
+
+    def names(self) -> list[str]:
+        return sorted(one.name for one in self.client.list_collections())
+
+    def migrate(self, default: KnownSpace | None = None, *, keep: bool = False) -> list[Any]:
+        """The outcomes, by name."""
+        events = list(migrate(self.server, default, keep=keep))
+        return sorted((one for one in events if not isinstance(one, Progress)), key=lambda one: one.collection)
+
+    def plan(self, default: KnownSpace | None = None, *, keep: bool = False) -> list[Any]:
+        return sorted(plan(self.server, default, keep=keep), key=lambda one: one.collection)
+
+    def held(self, name: str) -> Records:
+        """Everything in a collection."""
+        found = self.client.get_collection(name).get(include=EVERYTHING)
+        vectors = numpy.asarray(found["embeddings"], dtype=numpy.float32)
+        return Records(found["ids"], vectors, found["documents"], found["metadatas"])
+
+
+@pytest.fixture
+def place(url: str) -> Place:
+    database = next(_databases)
+    host, _, port = url.removeprefix("http://").partition(":")
+    chromadb.AdminClient(
+        chromadb.Settings(
+            chroma_api_impl="chromadb.api.fastapi.FastAPI", chroma_server_host=host, chroma_server_http_port=int(port)
+        )
+    ).create_database(database)
+    return Place(chromadb.HttpClient(host, int(port), database=database), ChromaConfig(url=url, database=database))
+
+
+def some(number: int, dimension: int = 3, *, name: str = "r", seed: int = 1) -> Records:
+    """Records of every kind that there is."""
+    random = numpy.random.default_rng(seed)
+    documents = [None if one % 7 == 3 else f"text {one} of {seed}: žluťoučký 🐎" for one in range(number)]
+    kinds: Sequence[Callable[[int], Any]] = [
+        lambda one: {"text": "words", "number": one, "share": one / 3, "yes": one % 2 == 0},
+        lambda one: {"tags": ["a", f"b{one}"], "seed": seed},
+        lambda one: None,
+    ]
+    return Records(
+        [f"{name}-{one}" for one in range(number)],
+        random.standard_normal((number, dimension)).astype(numpy.float32),
+        documents,
+        [kinds[one % 3](one) for one in range(number)],
+    )
+
+
+def assert_same(place: Place, name: str, records: Records) -> None:
+    """The collection holds these records, and no others, bit for bit."""
+    held = place.held(name)
+    assert sorted(held.ids) == sorted(records.ids)
+    assert differing(records, held) == []
+
+
+def test_a_collection_is_renamed_and_keeps_its_id_and_all_it_holds(place: Place) -> None:
+    records = some(1200, 64)
+    old = place.fill("conversations", records, metadata={"made_by": "v1"})
+    assert place.migrate() == [Moved("conversations", "conversations_64", How.RENAME, 1200)]
+    assert place.names() == ["conversations_64"]
+    assert place.client.get_collection("conversations_64").id == old.id
+    assert place.client.get_collection("conversations_64").metadata == {"made_by": "v1"}
+    assert_same(place, "conversations_64", records)
+
+
+def test_what_the_target_does_not_have_is_merged_into_it(place: Place) -> None:
+    place.fill("conversations", some(1200, 64))
+    place.fill("conversations_64", some(700, 64, name="own", seed=2))
+    assert place.migrate() == [
+        Moved("conversations", "conversations_64", How.MERGE, 1200, copied=1200),
+        LeftAlone("conversations_64", SUFFIXED),
+    ]
+    assert place.names() == ["conversations_64"]
+    held = place.held("conversations_64")
+    assert len(held) == 1900
+    assert differing(some(1200, 64), held) == []
+    assert differing(some(700, 64, name="own", seed=2), held) == []
+
+
+@pytest.mark.parametrize(
+    "name", ["conversations", "query_results", "conversations_v2", "notes_12", "a.b-c", "notes_064", "x_64_"]
+)
+def test_any_name_without_its_dimension_gets_it(place: Place, name: str) -> None:
+    place.fill(name, some(3, 64))
+    assert place.migrate() == [Moved(name, f"{name}_64", How.RENAME, 3)]
+    assert place.names() == [f"{name}_64"]
+
+
+def test_a_suffix_that_is_the_dimension_is_one_and_any_other_is_part_of_the_name(place: Place) -> None:
+    place.fill("notes_12", some(2, 12))
+    place.fill("conversations_768", some(2, 64))
+    assert place.migrate() == [
+        Moved("conversations_768", "conversations_768_64", How.RENAME, 2),
+        LeftAlone("notes_12", SUFFIXED),
+    ]
+
+
+def test_an_empty_collection_is_left_alone(place: Place) -> None:
+    place.fill("conversations", some(0))
+    assert place.migrate() == [LeftAlone("conversations", EMPTY)]
+    assert place.names() == ["conversations"]
+
+
+def test_a_second_run_has_nothing_to_do(place: Place) -> None:
+    place.fill("conversations", some(5))
+    place.migrate()
+    assert place.migrate() == [LeftAlone("conversations_3", SUFFIXED)]
+
+
+def test_a_collection_makes_room_for_another_in_the_same_run(place: Place) -> None:
+    place.fill("a", some(2, 12))
+    place.fill("a_12", some(2, 64))
+    expected = [Step("a", "a_12", How.RENAME, 2), Step("a_12", "a_12_64", How.RENAME, 2)]
+    assert place.plan() == expected
+    assert [(one.collection, one.target, one.how) for one in place.migrate()] == [
+        ("a", "a_12", How.RENAME),
+        ("a_12", "a_12_64", How.RENAME),
+    ]
+    assert_same(place, "a_12", some(2, 12))
+
+
+@pytest.mark.parametrize(("length", "moves"), [(509, True), (510, False)])
+def test_a_name_that_chroma_would_refuse_is_reported(place: Place, length: int, *, moves: bool) -> None:
+    """512 characters are Chroma's limit; the first case shows that it is."""
+    place.fill("n" * length, some(2, 64))
+    place.fill("other", some(2, 64))
+    first, second = place.migrate()
+    assert isinstance(first, Moved if moves else Failed)
+    assert second == Moved("other", "other_64", How.RENAME, 2)
+
+
+def test_what_cannot_be_read_is_reported_and_keeps_nothing_else_from_being_moved(place: Place) -> None:
+    place.fill("middle", some(2))
+    for name in ("after", "zero"):
+        place.fill(name, some(2))
+
+    class Unreadable(ServerCollection):
+        def page(self, *, offset: int, limit: int) -> Records:
+            raise StoreDown("Chroma did not read (InternalError)")
+
+    class Server(ChromaServer):
+        def collections(self) -> Iterator[ServerCollection]:
+            for one in super().collections():
+                yield Unreadable(one._collection) if one.name == "middle" else one
+
+    outcomes = [one for one in migrate(Server(place.config), None) if not isinstance(one, Progress)]
+    assert [(type(one), one.collection) for one in outcomes] == [(Moved, "zero"), (Failed, "middle"), (Moved, "after")]
+    assert outcomes[1] == Failed("middle", None, "Chroma did not read (InternalError)")
+    assert [type(one) for one in plan(Server(place.config), None)] == [LeftAlone, Failed, LeftAlone]
+
+
+def test_the_targets_record_stays_on_the_same_id(place: Place) -> None:
+    place.fill("conversations", some(700, 64))
+    theirs = some(300, 64, seed=2)
+    place.fill("conversations_64", theirs)
+    assert place.migrate()[0] == Moved("conversations", "conversations_64", How.MERGE, 700, copied=400)
+    held = place.held("conversations_64")
+    assert len(held) == 700
+    assert differing(theirs, held) == []
+    assert differing(some(700, 64).only(range(300, 700)), held) == []
+
+
+def test_with_keep_the_old_one_stays_and_a_second_run_changes_nothing(place: Place) -> None:
+    place.fill("conversations", some(600, 8))
+    place.fill("conversations_8", some(1, 8, name="own"))
+    merged = Moved("conversations", "conversations_8", How.MERGE, 600, copied=600, kept=True)
+    assert place.migrate(keep=True)[0] == merged
+    before = place.held("conversations_8")
+    assert place.migrate(keep=True)[0] == Moved("conversations", "conversations_8", How.MERGE, 600, kept=True)
+    assert_same(place, "conversations_8", before)
+    assert_same(place, "conversations", some(600, 8))
+
+
+def test_long_vectors_and_long_documents_are_merged_in_smaller_parts(place: Place) -> None:
+    long = some(90, 3072)
+    long = Records(long.ids, long.vectors, ["x" * 300_000 for _ in long.ids], long.metadatas)
+    for start in range(0, 90, 30):
+        place.fill("conversations", long.only(range(start, start + 30)))
+    place.fill("conversations_3072", some(1, 3072, name="own"))
+    assert place.migrate()[0] == Moved("conversations", "conversations_3072", How.MERGE, 90, copied=90)
+    assert differing(long, place.held("conversations_3072")) == []
+
+
+# --- Embedding spaces
+
+
+def test_the_space_is_recorded_where_it_is_known(place: Place) -> None:
+    place.fill("conversations", some(2), metadata={"made_by": "v1", "hnsw:space": "ip"})
+    place.migrate(KnownSpace("mini", 3))
+    found = place.client.get_collection("conversations_3")
+    assert found.metadata == {"made_by": "v1", "embedding_space": "mini", "dimension": 3}
+    assert found.configuration_json["hnsw"]["space"] == "ip"
+
+
+def test_a_default_space_of_another_dimension_says_nothing(place: Place) -> None:
+    place.fill("conversations", some(2))
+    place.migrate(KnownSpace("mini", 768))
+    assert place.client.get_collection("conversations_3").metadata is None
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "default"),
+    [("a", "b", None), ("a", None, "b"), (None, "b", "a")],
+    ids=["both marked", "target by default", "old one by default"],
+)
+def test_vectors_of_two_spaces_are_not_merged(
+    place: Place, ours: str | None, theirs: str | None, default: str | None
+) -> None:
+    place.fill("conversations", some(2), **marked_as(ours))
+    place.fill("conversations_3", some(1, name="own"), **marked_as(theirs))
+    failed = place.migrate(KnownSpace(default, 3) if default else None)[0]
+    reason = "conversations_3 holds vectors of the space b, not a: vectors of two spaces never mix"
+    assert failed == Failed("conversations", "conversations_3", reason)
+    assert_same(place, "conversations_3", some(1, name="own"))
+    assert_same(place, "conversations", some(2))
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [("a", "a"), ("a", None), (None, "a")])
+def test_where_one_space_is_known_both_are_taken_to_be_of_it(
+    place: Place, ours: str | None, theirs: str | None
+) -> None:
+    place.fill("conversations", some(2), **marked_as(ours))
+    place.fill("conversations_3", some(1, name="own"), **marked_as(theirs))
+    assert place.migrate()[0] == Moved("conversations", "conversations_3", How.MERGE, 2, copied=2)
+    assert place.client.get_collection("conversations_3").metadata["embedding_space"] == "a"
+
+
+def marked_as(space: str | None) -> dict[str, Any]:
+    return {"metadata": {"embedding_space": space}} if space else {}
+
+
+def test_a_target_of_another_dimension_is_left_as_it_is(place: Place) -> None:
+    """Both `a_3` and `a_3_8` are taken, so `a_3` cannot make room."""
+    place.fill("a", some(2))
+    place.fill("a_3", some(2, 8), metadata={"embedding_space": "one"})
+    place.fill("a_3_8", some(2, 8, name="own"), metadata={"embedding_space": "two"})
+    first, second, third = place.migrate()
+    assert first == Failed("a", "a_3", "a_3 holds vectors of 8 dimensions, not 3")
+    assert isinstance(second, Failed)
+    assert third == LeftAlone("a_3_8", SUFFIXED)
+    assert place.plan() == [first, second, third]
+
+
+# --- The plan
+
+
+def test_a_plan_writes_nothing_and_says_what_then_happens(place: Place) -> None:
+    place.fill("conversations", some(7))
+    place.fill("query_results", some(5))
+    place.fill("query_results_3", some(4, name="own"))
+    place.fill("empty", some(0))
+    place.fill("n" * 512, some(1))
+    planned = place.plan(KnownSpace("mini", 3))
+    assert planned == [
+        Step("conversations", "conversations_3", How.RENAME, 7),
+        LeftAlone("empty", EMPTY),
+        Failed("n" * 512, "n" * 512 + "_3", "Chroma takes no name of more than 512 characters"),
+        Step("query_results", "query_results_3", How.MERGE, 5),
+        LeftAlone("query_results_3", SUFFIXED),
+    ]
+    assert place.names() == ["conversations", "empty", "n" * 512, "query_results", "query_results_3"]
+    assert place.client.get_collection("conversations").metadata is None
+    assert_same(place, "query_results_3", some(4, name="own"))
+    done = place.migrate(KnownSpace("mini", 3))
+    assert [one.collection for one in done] == [one.collection for one in planned]
+
+
+# --- What others do meanwhile
+
+
+def until(events: Iterator[Any], wanted: Callable[[Any], bool]) -> Any:
+    """Goes on until such an event."""
+    return next(event for event in events if wanted(event))
+
+
+def last(events: Iterator[Any]) -> Any:
+    return list(events)[-1]
+
+
+def test_it_can_be_left_after_any_event_and_begun_again(place: Place) -> None:
+    place.fill("conversations", some(1200, 8))
+    place.fill("conversations_8", some(1, 8, name="own"))
+    for events_seen in range(1, 9):
+        events = migrate(place.server, None)
+        for _ in range(events_seen):
+            next(events, None)
+    assert place.migrate() == [LeftAlone("conversations_8", SUFFIXED)]
+    held = place.held("conversations_8")
+    assert len(held) == 1201
+    assert differing(some(1200, 8), held) == []
+
+
+def test_a_target_that_appears_before_the_renaming_is_merged_into(place: Place) -> None:
+    place.fill("conversations", some(5))
+    events = migrate(place.server, None)
+    assert next(events) == Progress("conversations", "conversations_3", How.RENAME, 0, 5)
+    place.fill("conversations_3", some(2, name="own"))
+    assert last(events) == Moved("conversations", "conversations_3", How.MERGE, 5, copied=5)
+    assert len(place.held("conversations_3")) == 7
+
+
+def test_who_knows_the_old_one_by_its_id_writes_on_after_the_renaming(place: Place) -> None:
+    old = place.fill("conversations", some(5))
+    place.migrate()
+    old.add(ids=["late"], embeddings=[[1, 2, 3]])
+    assert "late" in place.held("conversations_3").ids
+
+
+@pytest.mark.parametrize("seen", [1, 500, 1000, 1200])
+def test_what_is_appended_to_the_old_one_meanwhile_is_copied(place: Place, seen: int) -> None:
+    old = place.fill("conversations", some(1200, 8))
+    place.fill("conversations_8", some(1, 8, name="own"))
+    events = migrate(place.server, None)
+    until(events, lambda event: isinstance(event, Progress) and event.done >= seen)
+    late = some(600, 8, name="late", seed=3)
+    old.add(ids=late.ids, embeddings=late.vectors, documents=late.documents, metadatas=late.metadatas)
+    outcome = until(events, lambda event: not isinstance(event, Progress))
+    assert outcome == Moved("conversations", "conversations_8", How.MERGE, 1800, copied=1800)
+    held = place.held("conversations_8")
+    assert differing(late, held) == []
+    assert differing(some(1200, 8), held) == []
+
+
+def test_what_is_appended_after_every_page_is_copied_and_comes_to_an_end(place: Place) -> None:
+    """A writer that is never done holds nothing up as long as it is slower than the copying."""
+    old = place.fill("conversations", some(1200, 8))
+    place.fill("conversations_8", some(1, 8, name="own"))
+    appended = 0
+    events = migrate(place.server, None)
+    for event in events:
+        if not isinstance(event, Progress):
+            break
+        if appended < 40:
+            old.add(ids=[f"late-{appended}"], embeddings=[[appended] * 8])
+            appended += 1
+    assert isinstance(event, Moved)
+    assert {f"late-{number}" for number in range(appended)} <= set(place.held("conversations_8").ids)
+
+
+def test_once_the_old_one_is_deleted_its_writer_gets_an_error(place: Place) -> None:
+    place.fill("conversations", some(5))
+    place.fill("conversations_3", some(1, name="own"))
+    old = place.server.find("conversations")
+    assert old is not None
+    place.migrate()
+    with pytest.raises(CollectionGone):
+        old.add(some(1, name="late"))
+
+
+@pytest.mark.parametrize("gone", [["r-0"], ["r-499"], ["r-1199"], [f"r-{one}" for one in range(700)]])
+def test_records_that_are_deleted_from_the_old_one_make_it_skip_none(place: Place, gone: list[str]) -> None:
+    """Every later one moves up, so that what was to begin a page is then in the page before."""
+    old = place.fill("conversations", some(1200, 8))
+    place.fill("conversations_8", some(1, 8, name="own"))
+    events = migrate(place.server, None)
+    until(events, lambda event: isinstance(event, Progress) and event.done == 500)
+    old.delete(ids=gone)
+    old.add(ids=["late"], embeddings=[[1] * 8])
+    assert isinstance(until(events, lambda event: not isinstance(event, Progress)), Moved)
+    expected = {one for one in some(1200, 8).ids if one not in gone} | {"late"}
+    assert expected <= set(place.held("conversations_8").ids)
+
+
+def test_an_old_one_that_is_emptied_meanwhile_comes_to_an_end(place: Place) -> None:
+    old = place.fill("conversations", some(5))
+    place.fill("conversations_3", some(1, name="own"))
+    events = migrate(place.server, None)
+    next(event for event in events if event.collection == "conversations")
+    old.delete(ids=some(5).ids)
+    assert until(events, lambda event: not isinstance(event, Progress)) == Moved(
+        "conversations", "conversations_3", How.MERGE, 0
+    )
+
+
+def test_a_record_that_somebody_changes_while_it_is_copied_keeps_the_old_one_for_another_run(place: Place) -> None:
+    place.fill("conversations", some(5))
+    target = place.fill("conversations_3", some(1, name="own"))
+
+    class Meddled(ServerCollection):
+        def add(self, records: Records) -> None:
+            super().add(records)
+            target.upsert(ids=["r-2"], embeddings=[[7, 7, 7]], documents=["newer"])
+
+    class Server(ChromaServer):
+        def find(self, name: str) -> ServerCollection | None:
+            found = super().find(name)
+            return Meddled(found._collection) if found else None
+
+    failed = last(migrate(Server(place.config), None))
+    reason = "1 of its records were changed in conversations_3 while they were copied: run it again"
+    assert failed == Failed("conversations", "conversations_3", reason)
+    assert_same(place, "conversations", some(5))
+    assert place.migrate()[0] == Moved("conversations", "conversations_3", How.MERGE, 5, copied=0)
+    assert place.client.get_collection("conversations_3").get("r-2")["documents"] == ["newer"]
+
+
+def test_a_target_that_is_deleted_meanwhile_costs_nothing(place: Place) -> None:
+    place.fill("conversations", some(1200, 8))
+    place.fill("conversations_8", some(1, 8, name="own"))
+    events = migrate(place.server, None)
+    until(events, lambda event: isinstance(event, Progress) and event.done == 500)
+    place.client.delete_collection("conversations_8")
+    place.fill("conversations_8", some(2, 8, name="own"))
+    reason = "conversations_8 has been deleted meanwhile: run it again"
+    assert last(events) == Failed("conversations", "conversations_8", reason)
+    assert place.migrate()[0] == Moved("conversations", "conversations_8", How.MERGE, 1200, copied=1200)
+
+
+def test_an_old_one_that_another_has_moved_is_left_alone(place: Place) -> None:
+    place.fill("conversations", some(1200, 8))
+    place.fill("conversations_8", some(1, 8, name="own"))
+    events = migrate(place.server, None)
+    until(events, lambda event: isinstance(event, Progress) and event.done == 500)
+    place.migrate()
+    assert last(events) == LeftAlone("conversations", GONE)
+
+
+def test_an_old_one_that_another_has_renamed_is_not_merged_into_itself(place: Place) -> None:
+    place.fill("conversations", some(5))
+    place.fill("zero", some(1))
+    events = migrate(place.server, None)
+    until(events, lambda event: event.collection == "zero")
+    place.migrate()
+    assert last(events) == LeftAlone("conversations", "another migration has renamed it to conversations_3")
+    assert_same(place, "conversations_3", some(5))
+
+
+@pytest.mark.parametrize("migrators", [2, 4])
+@pytest.mark.parametrize("is_there", [True, False], ids=["merging", "renaming"])
+def test_several_at_once_do_the_same_as_one(place: Place, migrators: int, *, is_there: bool) -> None:
+    place.fill("conversations", some(2000, 64))
+    place.fill("query_results", some(300, 64))
+    if is_there:
+        place.fill("conversations_64", some(100, 64, name="own", seed=2))
+    gate = threading.Barrier(migrators)
+
+    def one(_number: int) -> list[Any]:
+        gate.wait()
+        return place.migrate()
+
+    with ThreadPoolExecutor(migrators) as pool:
+        outcomes = [outcome for found in pool.map(one, range(migrators)) for outcome in found]
+    assert [one for one in outcomes if isinstance(one, Failed)] == []
+    assert place.names() == ["conversations_64", "query_results_64"]
+    held = place.held("conversations_64")
+    assert len(held) == (2100 if is_there else 2000)
+    assert differing(some(2000, 64), held) == []
+    assert_same(place, "query_results_64", some(300, 64))
+
+
+def test_a_server_that_is_not_there_is_one_failure_for_the_whole() -> None:
+    gone = ChromaServer(ChromaConfig(url="http://127.0.0.1:9"))
+    for events in (migrate(gone, None), plan(gone, None)):
+        with pytest.raises(StoreFailed):
+            next(iter(events))

@@ -1,0 +1,230 @@
+"""Vectors for more texts than a provider takes at once: how they are divided, joined, timed and billed."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from itertools import pairwise
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from sekha_llm_bridge import errors
+from sekha_llm_bridge.clock import SystemClock
+from sekha_llm_bridge.config.models import ProviderConfig
+from sekha_llm_bridge.errors import ProviderError
+from sekha_llm_bridge.providers import (
+    BatchLimits,
+    ChatAnswer,
+    ChatCall,
+    ChatChunk,
+    EmbeddingAnswer,
+    EmbeddingCall,
+    embed_in_batches,
+    make_provider,
+)
+from sekha_llm_bridge.providers.embedding_batches import batches_within
+from sekha_llm_bridge.providers.http import JsonHttp
+from sekha_llm_bridge.usage import Usage
+from tests.fakes.clock import FakeClock
+from tests.fakes.provider import FakeProvider, Reply, vector_of
+from tests.fakes.settings import embedding_model, provider
+
+PAIRS = BatchLimits(most_texts=2)
+FIVE = ["one", "two", "three", "four", "five"]
+UNKNOWN = EmbeddingAnswer([[0.0], [0.0]], None)
+Outcome = EmbeddingAnswer | ProviderError
+
+
+class Embedder:
+    """A provider that has nothing but vectors: a text's length is its vector and its number of tokens.
+
+    Each call takes `takes_s`. `outcomes` are what the first calls give instead; None is the usual answer.
+    """
+
+    def __init__(self, clock: FakeClock, *outcomes: Outcome | None, takes_s: float = 0.0) -> None:
+        self.calls: list[EmbeddingCall] = []
+        self.allowed_s: list[float] = []
+        self._clock = clock
+        self._outcomes = list(outcomes)
+        self._takes_s = takes_s
+
+    @property
+    def embedding_limits(self) -> BatchLimits:
+        return PAIRS
+
+    async def embed(self, call: EmbeddingCall, *, timeout_s: float) -> EmbeddingAnswer:
+        self.calls.append(call)
+        self.allowed_s.append(timeout_s)
+        await self._clock.sleep(self._takes_s)
+        outcome = self._outcomes.pop(0) if self._outcomes else None
+        if isinstance(outcome, ProviderError):
+            raise outcome
+        return outcome or EmbeddingAnswer([[float(len(text))] for text in call.texts], Usage(tokens(call.texts)))
+
+    async def chat(self, call: ChatCall, *, timeout_s: float) -> ChatAnswer:
+        raise NotImplementedError
+
+    def stream(self, call: ChatCall, *, timeout_s: float) -> AsyncGenerator[ChatChunk]:
+        raise NotImplementedError
+
+    async def probe(self, *, timeout_s: float) -> None:
+        raise NotImplementedError
+
+
+def tokens(texts: Sequence[str]) -> int:
+    return sum(map(len, texts))
+
+
+def embed(
+    embedder: Embedder, clock: FakeClock, texts: Sequence[str] = FIVE, *, timeout_s: float = 10
+) -> EmbeddingAnswer:
+    call = EmbeddingCall("m", texts, dimensions=1, user="u")
+    return asyncio.run(embed_in_batches(embedder, call, embedder.embedding_limits, timeout_s=timeout_s, clock=clock))
+
+
+def failure_of(embedder: Embedder, clock: FakeClock, *, timeout_s: float = 10) -> ProviderError:
+    with pytest.raises(ProviderError) as caught:
+        embed(embedder, clock, timeout_s=timeout_s)
+    return caught.value
+
+
+@given(
+    st.lists(st.text(max_size=12), max_size=30),
+    st.builds(BatchLimits, st.integers(1, 8), st.none() | st.integers(1, 40)),
+)
+@example([], BatchLimits(1))
+@example(["ééé"], BatchLimits(1, 3))
+def test_batches_are_all_texts_in_order_each_within_the_limits_and_none_could_be_joined(
+    texts: list[str], limits: BatchLimits
+) -> None:
+    def fits(batch: Sequence[str]) -> bool:
+        size = len("".join(batch).encode())
+        return len(batch) <= limits.most_texts and (limits.most_tokens is None or size <= limits.most_tokens)
+
+    batches = list(batches_within(limits, texts))
+    assert [text for batch in batches for text in batch] == texts
+    assert all(len(batch) == 1 or (batch and fits(batch)) for batch in batches)
+    assert not any(fits([*batch, after[0]]) for batch, after in pairwise(batches))
+
+
+def test_vectors_are_joined_in_the_order_of_their_texts_and_usage_is_summed(clock: FakeClock) -> None:
+    embedder = Embedder(clock)
+    answer = embed(embedder, clock)
+    assert answer == EmbeddingAnswer([[3.0], [3.0], [5.0], [4.0], [4.0]], Usage(19))
+    assert [call.texts for call in embedder.calls] == [FIVE[:2], FIVE[2:4], FIVE[4:]]
+    assert {(call.model_id, call.dimensions, call.user) for call in embedder.calls} == {("m", 1, "u")}
+
+
+def test_what_fits_into_one_request_is_passed_on_as_it_is(clock: FakeClock) -> None:
+    answer = EmbeddingAnswer([[1.0]], None)
+    embedder = Embedder(clock, answer, takes_s=3)
+    assert embed(embedder, clock, FIVE[:2], timeout_s=3) is answer
+    assert embedder.allowed_s == [3]
+
+
+def test_usage_is_unknown_where_one_batch_has_none(clock: FakeClock) -> None:
+    assert embed(Embedder(clock, None, UNKNOWN), clock).usage is None
+
+
+def test_every_batch_gets_what_is_left_of_the_time(clock: FakeClock) -> None:
+    embedder = Embedder(clock, takes_s=2)
+    embed(embedder, clock, timeout_s=7)
+    assert embedder.allowed_s == [7, 5, 3]
+
+
+def test_without_time_left_nothing_more_is_sent_and_what_was_is_billed(clock: FakeClock) -> None:
+    embedder = Embedder(clock, takes_s=4)
+    failure = failure_of(embedder, clock, timeout_s=8)
+    assert type(failure) is errors.ProviderTimeout
+    assert failure.usage == Usage(tokens(FIVE[:4]))
+    assert len(embedder.calls) == 2
+
+
+FIRST = Usage(tokens(FIVE[:2]))
+
+
+@pytest.mark.parametrize(
+    ("before", "failure", "bill"),
+    [
+        # nothing before it: as it came
+        ([], errors.ProviderRateLimited("x"), (None, False)),
+        ([], errors.ProviderTimeout("x"), (None, True)),
+        ([], errors.MalformedAnswer("x", usage=Usage(5)), (Usage(5), True)),
+        # billed before it
+        ([None], errors.ProviderRateLimited("x"), (FIRST, True)),
+        ([None], errors.ConnectFailed("x"), (FIRST, True)),
+        ([None], errors.MalformedAnswer("x", usage=Usage(5)), (Usage(FIRST.prompt_tokens + 5), True)),
+        ([None], errors.ProviderTimeout("x"), (None, True)),
+        # billed before it, and nobody said how much
+        ([UNKNOWN], errors.ProviderRateLimited("x"), (None, True)),
+        ([UNKNOWN], errors.MalformedAnswer("x", usage=Usage(5)), (None, True)),
+    ],
+)
+def test_a_failure_says_what_was_billed_up_to_then_and_never_too_little(
+    clock: FakeClock, before: list[Outcome | None], failure: ProviderError, bill: tuple[Usage | None, bool]
+) -> None:
+    embedder = Embedder(clock, *before, failure)
+    assert failure_of(embedder, clock) is failure
+    assert (failure.usage, failure.may_be_billed) == bill
+    assert len(embedder.calls) == len(before) + 1
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_batch_with_another_number_of_vectors_fails_before_they_reach_the_wrong_texts(
+    clock: FakeClock, count: int
+) -> None:
+    embedder = Embedder(clock, EmbeddingAnswer([[0.0]] * count, Usage(7)))
+    failure = failure_of(embedder, clock)
+    assert type(failure) is errors.MalformedAnswer
+    assert failure.message == f"the provider sent {count} vectors for 2 texts"
+    assert (failure.usage, len(embedder.calls)) == (Usage(7), 1)
+
+
+TEXTS = [f"text {number}" for number in range(700)]
+LONG = "x" * 200_000
+
+
+@pytest.mark.parametrize(
+    ("kind", "base", "path", "texts", "sizes"),
+    [
+        ("gemini", "/v1", "/v1/embeddings", TEXTS, [100] * 7),
+        ("ollama", "", "/api/embed", TEXTS, [512, 188]),
+        ("openai", "/v1", "/v1/embeddings", TEXTS, [700]),
+        ("openai", "/v1", "/v1/embeddings", [LONG, "x", LONG], [2, 1]),
+        ("azure_openai", "/v1", "/v1/embeddings", ["x"] * 2049, [2048, 1]),
+        ("openrouter", "/v1", "/v1/embeddings", ["x"] * 2049, [2048, 1]),
+        ("litellm", "/v1", "/v1/embeddings", ["x"] * 2049, [2048, 1]),
+    ],
+)
+def test_every_provider_is_sent_what_it_takes_at_once(
+    fake: FakeProvider, kind: str, base: str, path: str, texts: list[str], sizes: list[int]
+) -> None:
+    config = provider("p", embedding_model("m"), provider_type=kind, base_url=fake.url + base, api_key="k")
+    answer = over_http(config, texts)
+    assert [len(request.body["input"]) for request in fake.calls(path)] == sizes
+    assert answer.vectors == [vector_of(text, 8) for text in texts]
+
+
+def test_a_provider_that_limits_its_rate_half_way_has_billed_the_first_half(fake: FakeProvider) -> None:
+    config = provider("p", embedding_model("m"), provider_type="gemini", base_url=f"{fake.url}/v1", api_key="k")
+    body = {"data": [{"index": i, "embedding": [1.0]} for i in range(100)], "usage": {"prompt_tokens": 300}}
+    fake.script("/v1/embeddings", Reply(body=body), Reply(429, {}))
+    with pytest.raises(errors.ProviderRateLimited) as caught:
+        over_http(config, TEXTS)
+    assert caught.value.usage == Usage(300)
+
+
+def over_http(config: dict[str, object], texts: Sequence[str]) -> EmbeddingAnswer:
+    """What the configured provider's own adapter gives, within its limits."""
+
+    async def ask() -> EmbeddingAnswer:
+        clock = SystemClock()
+        http = JsonHttp(clock)
+        try:
+            adapter = make_provider(ProviderConfig.model_validate(config), http, clock)
+            call = EmbeddingCall("m", texts)
+            return await embed_in_batches(adapter, call, adapter.embedding_limits, timeout_s=30, clock=clock)
+        finally:
+            await http.aclose()
+
+    return asyncio.run(ask())
