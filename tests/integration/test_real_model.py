@@ -61,3 +61,55 @@ def test_real_vectors_tell_related_from_unrelated_and_are_stored(client: openai.
     assert cosine(cat, kitten) > cosine(cat, market) + 0.3
     stored = httpx.post(f"{stack.base_url}/v1/embeddings", json={"input": texts}, timeout=30).json()["bridge"]
     assert (stored["collection"], stored["stored"]) == ("conversations_384", 3)
+
+
+TOPICS = {
+    "cooking": [
+        "Simmer the onions in butter until they turn golden.",
+        "Knead the dough for ten minutes and let it rise overnight.",
+        "Add a pinch of salt before the soup comes to the boil.",
+        "The roast needs two hours in a moderate oven.",
+        "Whisk the egg whites until they form stiff peaks.",
+    ],
+    "astronomy": [
+        "The telescope found a planet orbiting a distant red dwarf.",
+        "A lunar eclipse will be visible over Europe tonight.",
+        "Galaxies drift apart as the universe expands.",
+        "The comet's tail always points away from the sun.",
+        "Astronauts spent six months aboard the space station.",
+    ],
+    "football": [
+        "The striker scored twice in the second half.",
+        "The goalkeeper saved a penalty in stoppage time.",
+        "Their team was relegated after losing the final match.",
+        "The referee showed a red card for the tackle.",
+        "Fans filled the stadium for the cup final.",
+    ],
+    "money": [
+        "The central bank raised interest rates again.",
+        "Shares fell sharply after the earnings report.",
+        "Inflation has eaten into household savings.",
+        "She refinanced her mortgage at a lower rate.",
+        "The company issued bonds to pay its debts.",
+    ],
+}
+QUESTIONS = {
+    "How do I bake bread?": "cooking",
+    "recipe for a stew": "cooking",
+    "stars and planets": "astronomy",
+    "Who won the soccer game?": "football",
+    "Why did the stock market drop?": "money",
+    "loans and borrowing": "money",
+}
+
+
+def test_the_nearest_neighbours_of_real_texts_are_about_the_same(stack: RunningStack) -> None:
+    for topic, texts in TOPICS.items():
+        body = {"input": texts, "collection": "topics", "metadatas": [{"topic": topic}] * len(texts)}
+        kept = httpx.post(f"{stack.base_url}/v1/embeddings", json=body, timeout=60).json()["bridge"]
+        assert kept["stored"] == len(texts)
+    for question, topic in QUESTIONS.items():
+        body = {"query": question, "collection": "topics", "n_results": 3}
+        matches = httpx.post(f"{stack.base_url}/api/v1/search", json=body, timeout=60).json()["matches"]
+        assert [match["metadata"]["topic"] for match in matches] == [topic] * 3, question
+        assert matches[0]["score"] > matches[-1]["score"]

@@ -1,5 +1,7 @@
 """The whole bridge on this machine, started as a user starts it and driven over HTTP."""
 
+import base64
+import hashlib
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,14 +12,17 @@ import httpx
 import openai
 import pytest
 import yaml
+from langchain_openai import OpenAIEmbeddings
 
 from local_stack.testing import RunningStack, running_stack
+from sekha_llm_bridge.pricing.token_table import TokenTable
 from tests.fakes.chroma import chroma_server
 from tests.fakes.provider import FakeProvider, Reply, vector_of
 from tests.fakes.settings import chat_model, embedding_model, provider
 
 pytestmark = pytest.mark.stack
-DIMENSION = 16
+CL100K_URL = "https://openaipublic.blob.core.windows.net/encodings/cl100k_base.tiktoken"
+DIMENSION, WIDE = 16, 1_024
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +38,12 @@ def backup() -> Iterator[FakeProvider]:
 
 
 @pytest.fixture(scope="module")
+def wide() -> Iterator[FakeProvider]:
+    with FakeProvider(dimension=WIDE) as fake:
+        yield fake
+
+
+@pytest.fixture(scope="module")
 def chroma_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with chroma_server(tmp_path_factory.mktemp("chroma")) as url:
         yield url
@@ -40,9 +51,13 @@ def chroma_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def stack(
-    tmp_path_factory: pytest.TempPathFactory, primary: FakeProvider, backup: FakeProvider, chroma_url: str
+    tmp_path_factory: pytest.TempPathFactory,
+    primary: FakeProvider,
+    backup: FakeProvider,
+    wide: FakeProvider,
+    chroma_url: str,
 ) -> Iterator[RunningStack]:
-    """The bridge with two fake providers: a paid one first, a local one second."""
+    """The bridge with fake providers: a paid one first, a local one second, and one of long vectors."""
     paid = provider(
         "paid",
         chat_model("gpt"),
@@ -51,10 +66,15 @@ def stack(
         api_key="${KEY}",
     )
     local = provider("local", chat_model("llama", price=None), provider_type="ollama", base_url=backup.url, priority=60)
+    long = provider(
+        "wide", embedding_model("wide", dimension=WIDE), base_url=f"{wide.url}/v1", api_key="${KEY}", priority=90
+    )
     config = tmp_path_factory.mktemp("config") / "providers.yaml"
     defaults = {"embedding": "mini", "chat_fast": "gpt"}
     config.write_text(
-        yaml.safe_dump({"providers": [paid, local], "default_models": defaults, "chroma": {"url": "${CHROMA_URL}"}})
+        yaml.safe_dump(
+            {"providers": [paid, local, long], "default_models": defaults, "chroma": {"url": "${CHROMA_URL}"}}
+        )
     )
     with running_stack(
         config=config, schedules=True, env={"KEY": "sk-secret-key", "CHROMA_URL": chroma_url}
@@ -107,6 +127,47 @@ def test_the_openai_clients_vectors_are_in_chromas_collection_of_their_dimension
     assert set(texts) <= set(kept["documents"])
 
 
+@pytest.fixture
+def _tiktokens_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """LangChain's tokenizer would fetch its table over the network; it looks here first, and checks what it finds."""
+    tokens = enumerate(TokenTable.load("cl100k_base"))
+    table = b"".join(base64.b64encode(token) + f" {rank}\n".encode() for rank, token in tokens)
+    (tmp_path / hashlib.sha1(CL100K_URL.encode(), usedforsecurity=False).hexdigest()).write_bytes(table)
+    monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(tmp_path))
+
+
+@pytest.mark.usefixtures("_tiktokens_table")
+def test_langchains_vectors_are_of_the_texts_that_it_sends_as_tokens(
+    stack: RunningStack, primary: FakeProvider
+) -> None:
+    address: Any = {"base_url": f"{stack.base_url}/v1", "api_key": "unused"}
+    langchain = OpenAIEmbeddings(model="mini", tiktoken_model_name="text-embedding-3-small", **address)
+    texts = ["Token arrays, as LangChain sends them.", "日本語 too."]
+    vectors = langchain.embed_documents(texts)
+    assert vectors == [pytest.approx(vector_of(text, DIMENSION), abs=1e-6) for text in texts]
+    assert isinstance(primary.calls("/v1/embeddings")[-1].body["input"][0], str)
+
+
+def test_an_answer_larger_than_lambda_gives_back_in_one_piece_arrives(stack: RunningStack) -> None:
+    texts = [f"text {i}" for i in range(800)]
+    answer = httpx.post(f"{stack.base_url}/v1/embeddings", json={"input": texts, "model": "wide"}, timeout=120)
+    assert len(answer.content) > 6_291_556
+    rows = answer.json()["data"]
+    assert [row["embedding"] for row in rows[:2]] == [pytest.approx(vector_of(text, WIDE)) for text in texts[:2]]
+    assert answer.json()["bridge"]["stored"] == 800
+
+
+def test_what_was_stored_is_found(stack: RunningStack, client: openai.OpenAI) -> None:
+    client.embeddings.create(
+        model="mini",
+        input=["a cat", "a stone"],
+        extra_body={"collection": "things", "ids": ["cat", "stone"], "metadatas": [{"alive": True}, {"alive": False}]},
+    )
+    body = {"query": "a cat", "collection": "things", "where": {"alive": True}}
+    answer = httpx.post(f"{stack.base_url}/api/v1/search", json=body, timeout=30).json()
+    assert [(match["id"], match["metadata"]) for match in answer["matches"]] == [("cat", {"alive": True})]
+
+
 def test_the_old_embed_endpoint_keeps_its_shape(stack: RunningStack) -> None:
     answer = httpx.post(f"{stack.base_url}/embed", json={"text": "one"}, timeout=30).json()
     assert answer == {
@@ -147,13 +208,13 @@ def test_the_old_health_redirects(stack: RunningStack) -> None:
 def test_route_explains(stack: RunningStack) -> None:
     answer = httpx.post(f"{stack.base_url}/api/v1/route", json={"task": "chat_small"}, timeout=30).json()
     assert {"provider_id": "paid", "model_id": "gpt"}.items() <= answer.items()
-    assert len(answer["candidates"]) == 3
+    assert len(answer["candidates"]) == 4
 
 
 def test_models_are_listed_also_for_the_openai_client(stack: RunningStack, client: openai.OpenAI) -> None:
-    assert [model.id for model in client.models.list()] == ["gpt", "mini", "llama"]
+    assert [model.id for model in client.models.list()] == ["gpt", "mini", "llama", "wide"]
     assert client.models.retrieve("gpt").id == "gpt"
-    assert [row["model_id"] for row in get(stack, "/api/v1/models").json()] == ["gpt", "mini", "llama"]
+    assert [row["model_id"] for row in get(stack, "/api/v1/models").json()] == ["gpt", "mini", "llama", "wide"]
 
 
 @pytest.mark.parametrize(

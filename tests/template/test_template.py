@@ -17,7 +17,8 @@ TEMPLATE = Template()
 FUNCTIONS = {function.name: function for function in TEMPLATE.functions}
 API_FUNCTIONS = [function for function in TEMPLATE.functions if function.events("Api")]
 API_EVENTS = [(Path(function.folder).name, event) for function in API_FUNCTIONS for event in function.events("Api")]
-STREAMING = [function for function in API_FUNCTIONS if function.name == "ChatCompletionsFunction"]
+STREAMED_FOR_S = {"ChatCompletionsFunction": 900, "EmbeddingsFunction": 300}
+STREAMING = [function for function in API_FUNCTIONS if function.name in STREAMED_FOR_S]
 RESPONSES: dict[str, dict[str, Any]] = TEMPLATE.resources["Api"]["Properties"]["GatewayResponses"]
 
 SNS = "arn:aws:sns:eu-west-1:123456789012:"
@@ -25,6 +26,7 @@ KMS = "arn:aws:kms:eu-west-1:123456789012:"
 
 each_function = pytest.mark.parametrize("function", TEMPLATE.functions, ids=lambda function: function.name)
 each_api_function = pytest.mark.parametrize("function", API_FUNCTIONS, ids=lambda function: function.name)
+BRIDGE = ROOT / "layers/bridge/sekha_llm_bridge"
 each_response = pytest.mark.parametrize("name", RESPONSES)
 
 
@@ -41,6 +43,7 @@ def test_every_path_of_the_contract_reaches_its_function() -> None:
         "/embed": "embed",
         "/embeddings": "embed",
         "/api/v1/embed": "embed",
+        "/api/v1/search": "search",
         "/api/v1/route": "route",
         "/api/v1/models": "models",
         "/v1/models": "models",
@@ -76,9 +79,49 @@ def test_it_has_a_role_of_its_own_with_policies_of_this_template_only(function: 
 
 
 @each_function
-def test_only_what_learns_about_providers_writes_the_breaker_table(function: Function) -> None:
-    writes = {"ChatCompletionsFunction", "EmbeddingsFunction", "EmbedFunction", "HealthCheckFunction"}
-    assert ("BreakerWritePolicy" in function.policies) == (function.name in writes)
+def test_only_what_learns_about_providers_or_keeps_count_of_vectors_writes_the_breaker_table(
+    function: Function,
+) -> None:
+    learns = {"ChatCompletionsFunction", "EmbeddingsFunction", "EmbedFunction", "SearchFunction", "HealthCheckFunction"}
+    counts = {"DrainFunction", "MigrateCollectionsFunction"}
+    assert ("BreakerWritePolicy" in function.policies) == (function.name in learns | counts)
+
+
+@each_function
+def test_only_what_makes_vectors_puts_them_into_the_queue_and_only_the_drain_takes_them_out(
+    function: Function,
+) -> None:
+    puts = function.name in {"EmbeddingsFunction", "EmbedFunction"}
+    takes = function.name == "DrainFunction"
+    assert ("VectorQueuePutPolicy" in function.policies) == puts
+    assert ("VectorQueueDrainPolicy" in function.policies) == takes
+
+
+def test_the_queues_policies_allow_what_is_called_and_nothing_else() -> None:
+    called = set(re.findall(r'_call\("(\w+)"', (BRIDGE / "embeddings/sqs.py").read_text()))
+    policies = TEMPLATE.of_type("AWS::IAM::ManagedPolicy")
+    takes, puts_aside = policies["VectorQueueDrainPolicy"]["PolicyDocument"]["Statement"]
+    [puts] = policies["VectorQueuePutPolicy"]["PolicyDocument"]["Statement"]
+    assert puts["Action"] == puts_aside["Action"] == "sqs:SendMessage"  # which SendMessageBatch needs, too
+    assert {*takes["Action"], puts["Action"]} == {f"sqs:{name.removesuffix('Batch')}" for name in called}
+
+
+def test_vectors_that_wait_are_kept_in_order_for_as_long_as_sqs_keeps_them_and_survive_the_stack() -> None:
+    waits, dead = TEMPLATE.resources["VectorQueue"], TEMPLATE.resources["VectorDeadLetters"]
+    assert waits["Properties"]["FifoQueue"] is dead["Properties"]["FifoQueue"] is True
+    for queue in (waits, dead):
+        assert queue["Properties"]["MessageRetentionPeriod"] == 14 * 24 * 3600
+        assert queue["DeletionPolicy"] == queue["UpdateReplacePolicy"] == "Retain"
+    assert waits["Properties"]["VisibilityTimeout"] > FUNCTIONS["DrainFunction"].properties["Timeout"]
+    assert waits["Properties"]["RedrivePolicy"]["deadLetterTargetArn"] == {"Fn::GetAtt": "VectorDeadLetters.Arn"}
+
+
+@pytest.mark.parametrize(
+    ("function", "rate"), [("DrainFunction", "rate(1 minute)"), ("MigrateCollectionsFunction", "rate(15 minutes)")]
+)
+def test_vectors_are_looked_after_on_a_schedule(function: str, rate: str) -> None:
+    [schedule] = FUNCTIONS[function].events("ScheduleV2")
+    assert (schedule["ScheduleExpression"], schedule["OmitName"]) == (rate, True)
 
 
 @each_function
@@ -92,8 +135,9 @@ def test_what_lists_the_configuration_alone_neither_reads_the_breaker_table_nor_
 
 
 def test_the_breakers_policies_allow_what_the_store_calls_and_nothing_else() -> None:
-    store = (ROOT / "layers/bridge/sekha_llm_bridge/resilience/dynamodb.py").read_text()
-    called = {f"dynamodb:{name}" for name in re.findall(r'_aws\.call\("(\w+)"', store)}
+    callers = [BRIDGE / name for name in ("resilience/dynamodb.py", "embeddings/ledger.py", "embeddings/lease.py")]
+    code = "".join(caller.read_text() for caller in callers)
+    called = {f"dynamodb:{name}" for name in re.findall(r'_aws\.call\("(\w+)"', code)}
     policies = TEMPLATE.of_type("AWS::IAM::ManagedPolicy")
     statements = [policies[name]["PolicyDocument"]["Statement"] for name in ("BreakerReadPolicy", "BreakerWritePolicy")]
     assert {statement["Action"] for [statement] in statements} == called
@@ -111,9 +155,10 @@ def test_a_policy_names_its_actions_and_resources(policy: str) -> None:
 
 
 @each_function
-def test_only_what_stores_embeddings_carries_the_client_of_chroma(function: Function) -> None:
+def test_only_what_talks_to_chroma_carries_the_client_of_chroma(function: Function) -> None:
     assert "BridgeLayer" in function.layers
-    assert ("ChromaLayer" in function.layers) == (function.name in {"EmbeddingsFunction", "EmbedFunction"})
+    vectors = {"EmbeddingsFunction", "EmbedFunction", "SearchFunction", "DrainFunction", "MigrateCollectionsFunction"}
+    assert ("ChromaLayer" in function.layers) == (function.name in vectors)
 
 
 @each_function
@@ -129,20 +174,24 @@ def test_it_is_told_what_it_needs_to_know(function: Function) -> None:
         "POWERTOOLS_METRICS_NAMESPACE": "SekhaLlmBridge",
         "POWERTOOLS_LOG_LEVEL": {"Ref": "LogLevel"},
         **({"AWS_LAMBDA_EXEC_WRAPPER": "/opt/stream-responses"} if function in STREAMING else {}),
+        **({"VECTOR_QUEUE_URL": {"Ref": "VectorQueue"}} if any("Queue" in one for one in function.policies) else {}),
+        **({"VECTOR_DEAD_LETTERS_URL": {"Ref": "VectorDeadLetters"}} if function.name == "DrainFunction" else {}),
     }
 
 
-def test_chat_streams_for_as_long_as_lambda_and_api_gateway_let_it_and_nothing_else_does() -> None:
+def test_what_may_be_long_in_coming_or_large_is_streamed_and_nothing_else() -> None:
     assert {event["Path"] for function in STREAMING for event in function.events("Api")} == {
         "/v1/chat/completions",
         "/api/v1/chat/completions",
+        "/v1/embeddings",
     }
     for function in API_FUNCTIONS:
         modes = {event.get("ResponseTransferMode") for event in function.events("Api")}
         timeouts_ms = {event["TimeoutInMillis"] for event in function.events("Api")}
         assert modes == {"RESPONSE_STREAM" if function in STREAMING else None}
-        assert timeouts_ms == {900_000 if function in STREAMING else 29_000}
-        assert function.properties["Timeout"] == (900 if function in STREAMING else 29)
+        timeout_s = STREAMED_FOR_S.get(function.name, 29)
+        assert timeouts_ms == {timeout_s * 1000}
+        assert function.properties["Timeout"] == timeout_s
 
 
 def test_what_starts_a_streaming_function_is_in_the_layer_and_can_be_executed() -> None:
@@ -299,10 +348,8 @@ def test_a_functions_own_failures_are_watched_by_its_name(alarm: str, function: 
 
 
 def test_streams_cannot_take_every_execution_of_the_account_where_that_is_limited() -> None:
-    limits = {function.name: function.properties.get("ReservedConcurrentExecutions") for function in STREAMING}
-    assert limits == {
-        "ChatCompletionsFunction": {"Fn::If": ["LimitsChats", {"Ref": "MaxChats"}, {"Ref": "AWS::NoValue"}]}
-    }
+    limit = FUNCTIONS["ChatCompletionsFunction"].properties["ReservedConcurrentExecutions"]
+    assert limit == {"Fn::If": ["LimitsChats", {"Ref": "MaxChats"}, {"Ref": "AWS::NoValue"}]}
     assert TEMPLATE.parameters["MaxChats"]["Default"] == 0
 
 

@@ -50,7 +50,7 @@ def test_a_chroma_that_is_down_does_not_cost_the_vectors(fake: FakeProvider) -> 
     answer = down("POST", PATH, {"input": "one"})
     assert answer.status == 200
     assert answer.json()["bridge"]["stored"] == 0
-    assert answer.json()["bridge"]["notes"] == ["not stored: Chroma did not take the vectors (ConnectError)"]
+    assert answer.json()["bridge"]["notes"] == ["not stored: Chroma did not look up a collection (ConnectError)"]
 
 
 @pytest.mark.parametrize(

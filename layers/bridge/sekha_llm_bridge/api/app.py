@@ -24,6 +24,11 @@ from sekha_llm_bridge.execution import Deadline, Receipt
 from sekha_llm_bridge.observability import log_request, logger, where
 from sekha_llm_bridge.pricing import usd_text
 
+LONGEST_SILENCE_S = 295.0
+"""For an answer in one piece: API Gateway gives up on whom it has not heard of for five minutes, of which a cold start
+takes its part.
+"""
+
 _NO_LAMBDA_S = 29.0  # as long as API Gateway waits, where no Lambda says how long there is
 
 

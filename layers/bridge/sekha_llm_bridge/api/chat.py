@@ -6,7 +6,14 @@ from typing import Any
 
 from fastapi import Request, Response
 
-from sekha_llm_bridge.api.app import bridge_of, deadline_of, json_response, note, note_receipt
+from sekha_llm_bridge.api.app import (
+    LONGEST_SILENCE_S,
+    bridge_of,
+    deadline_of,
+    json_response,
+    note,
+    note_receipt,
+)
 from sekha_llm_bridge.api.chat_answer import chat_body
 from sekha_llm_bridge.api.chat_features import hears_or_speaks, unbounded, untranslatable
 from sekha_llm_bridge.api.chat_request import EXTENSIONS, ChatRequest
@@ -31,10 +38,7 @@ from sekha_llm_bridge.usage import Usage
 _NOT_SENT = EXTENSIONS | {"model", "stream", "stream_options"}
 _ANSWERING_TASKS = CHAT_TASKS | {Task.AUDIO}
 _USUAL_ANSWER_TOKENS = 1024
-# API Gateway gives up on whom it has not heard of for five minutes, and on a stream after fifteen, of which a cold
-# start takes its part.
-_LONGEST_SILENCE_S = 295.0
-_LONGEST_STREAM_S = 890.0
+_LONGEST_STREAM_S = 890.0  # API Gateway gives up after fifteen minutes, of which a cold start takes its part
 _LAST_WORDS_S = 0.5  # of the deadline's margin: for telling that it has passed
 
 
@@ -53,7 +57,7 @@ async def _at_once(request: Request, asked: ChatRequest, sent: dict[str, Any], d
     outcome = await bridge.executor.perform(
         planned,
         _calling(asked, sent, prompt),
-        deadline.at_most(_LONGEST_SILENCE_S),
+        deadline.at_most(LONGEST_SILENCE_S),
         watch,
         allow_fallback=asked.may_fall_back,
     )

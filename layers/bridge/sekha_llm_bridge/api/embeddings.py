@@ -7,7 +7,7 @@ from typing import Any
 
 from fastapi import Request, Response
 
-from sekha_llm_bridge.api.app import bridge_of, deadline_of, json_response, note, note_receipt
+from sekha_llm_bridge.api.app import LONGEST_SILENCE_S, bridge_of, deadline_of, json_response, note, note_receipt
 from sekha_llm_bridge.api.embedding_request import EmbeddingRequest, LegacyEmbedRequest
 from sekha_llm_bridge.api.parsing import checked, json_object
 from sekha_llm_bridge.api.vectors import embed, mismatch, pinned_for_vectors
@@ -24,7 +24,7 @@ _SHORTEST_STORE_S = 0.5
 
 async def create(request: Request) -> Response:
     """`POST /v1/embeddings`."""
-    bridge, deadline = bridge_of(request), deadline_of(request)
+    bridge, deadline = bridge_of(request), deadline_of(request).at_most(LONGEST_SILENCE_S)
     asked = checked(EmbeddingRequest, await json_object(request))
     outcome, report = await _embed_and_keep(asked, _base_name(asked, bridge), bridge, deadline)
     note_receipt(request, outcome.receipt)

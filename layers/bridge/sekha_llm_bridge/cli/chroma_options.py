@@ -48,4 +48,4 @@ def _elsewhere(configured: ChromaConfig, url: str) -> ChromaConfig:
         return ChromaConfig(url=url, tenant=configured.tenant, database=configured.database)
     except ValidationError as error:
         fault = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        raise WrongOptions(f"--chroma-url (or CHROMA_URL): {fault['msg']}") from None
+        raise WrongOptions(f"--chroma-url (or CHROMA_URL): {fault['msg'].removeprefix('Value error, ')}") from None

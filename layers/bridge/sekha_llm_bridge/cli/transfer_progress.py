@@ -89,4 +89,4 @@ class _Lines:
         key = (step.doing, step.collection)
         if key not in self._begun:
             self._begun.add(key)
-            sys.stderr.write(f"{step.doing} {printable(step.collection)}: about {step.total:,} records\n")
+            sys.stderr.write(f"{step.doing} {printable(step.collection)}: {step.total:,} records\n")

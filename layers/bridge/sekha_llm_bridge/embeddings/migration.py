@@ -119,6 +119,8 @@ class _Migration:
                 yield from self._merge_into(target, step)
         except CollectionGone:
             yield self._one_is_gone(step)
+        except StoreFailed as exc:  # which Chroma says as well of what is deleted while it reads
+            yield self._one_is_gone(step, otherwise=str(exc))
 
     def _merge_into(self, target: ServerCollection, step: Step) -> Iterator[Progress | Outcome]:
         """Passes over the old collection until one finds nothing missing of what the pass before it saw.
@@ -152,15 +154,18 @@ class _Migration:
             self._server.delete(self._name)
         return Moved(self._name, step.target, How.MERGE, records, copied, self._keep)
 
-    def _one_is_gone(self, step: Step) -> Outcome:
-        """What a collection that has vanished means. Raises `StoreFailed`."""
+    def _one_is_gone(self, step: Step, *, otherwise: str | None = None) -> Outcome:
+        """What a failure means when one of the two may have been deleted; `otherwise`, while the old one is there.
+        Raises `StoreFailed`.
+        """
+        is_there = self._server.find(step.target) is not None
         try:
             self._old.count()
         except CollectionGone:
-            if self._server.find(step.target) is not None:
+            if is_there:
                 return LeftAlone(self._name, GONE)
             return Failed(self._name, step.target, f"it has been deleted meanwhile, and there is no {step.target}")
-        return Failed(self._name, step.target, f"{step.target} has been deleted meanwhile: run it again")
+        return Failed(self._name, step.target, otherwise or f"{step.target} has been deleted meanwhile: run it again")
 
     def _mark(self, target: ServerCollection) -> None:
         """Records the space of the target, where it is known of either of the two."""

@@ -69,7 +69,7 @@ async def migrate_all(
     *,
     keep: bool = False,
     has_time: Callable[[], bool] = lambda: True,
-    watch: Callable[[Event], None] = lambda _event: None,
+    watch: Callable[[Event], object] = lambda _event: None,
 ) -> Report:
     """Migrates every collection that has to be; `watch` is told of each event.
 
@@ -89,7 +89,7 @@ async def migrate_all(
 
 
 async def _drive(
-    events: Iterator[Event], lease: Lease, *, has_time: Callable[[], bool], watch: Callable[[Event], None]
+    events: Iterator[Event], lease: Lease, *, has_time: Callable[[], bool], watch: Callable[[Event], object]
 ) -> Report:
     outcomes: list[Outcome] = []
     while (event := await _next(events)) is not None:

@@ -140,7 +140,8 @@ class Executor:
     async def _is_worth_repeating(
         self, failure: ProviderError, candidate: Candidate, started_s: float, deadline: Deadline
     ) -> bool:
-        if failure.usage is not None:  # billed, so what is left of the limit is to be looked at first
+        # What is billed, or may be, leaves less of the limit: that is to be looked at first.
+        if failure.usage is not None or failure.may_be_billed:
             return False
         if isinstance(failure, CredentialsRejected):
             return await self._refreshed(candidate, deadline)

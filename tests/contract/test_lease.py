@@ -1,0 +1,203 @@
+"""The lease of the migration, on DynamoDB over HTTP."""
+
+import asyncio
+import re
+from collections.abc import Callable, Coroutine, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import pytest
+
+from sekha_llm_bridge.connections import Connections
+from sekha_llm_bridge.embeddings.lease import MIGRATION, DynamoLease, Held, LeaseUnavailable, NoLease
+from sekha_llm_bridge.resilience.dynamodb import DynamoProviderStore
+from tests.fakes.clock import FakeClock
+from tests.fakes.dynamodb import REGION, DynamoDb
+from tests.fakes.provider import FakeProvider, Reply
+
+T = TypeVar("T")
+TTL_S = 30.0
+
+
+@pytest.fixture(autouse=True)
+def _no_aws_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("SESSION_TOKEN", "ENDPOINT_URL", "CONTAINER_CREDENTIALS_FULL_URI"):
+        monkeypatch.delenv(f"AWS_{name}", raising=False)
+    monkeypatch.setenv("AWS_REGION", REGION)
+
+
+@pytest.fixture(scope="module")
+def dynamodb() -> Iterator[DynamoDb]:
+    with DynamoDb() as server:
+        yield server
+
+
+@dataclass
+class Fleet:
+    """Some who want the lease in one table; `run` waits for one of them."""
+
+    runner: asyncio.Runner
+    connections: Connections
+    clock: FakeClock
+    dynamodb: DynamoDb
+    table: str
+
+    def lease(self) -> DynamoLease:
+        return DynamoLease(self.table, self.connections, self.clock, ttl_s=TTL_S)
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        return self.runner.run(work)
+
+    @property
+    def item(self) -> dict[str, Any]:
+        return self.dynamodb.item(self.table, MIGRATION)
+
+    def writes(self) -> int:
+        asked = [one.request["TableName"] for one in self.dynamodb.asked if one.action == "UpdateItem"]
+        return asked.count(self.table)
+
+
+@pytest.fixture
+def fleet(dynamodb: DynamoDb, clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fleet]:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", dynamodb.url)
+    connections = Connections(clock)
+    with asyncio.Runner() as runner:
+        yield Fleet(runner, connections, clock, dynamodb, dynamodb.new_table())
+        runner.run(connections.aclose())
+
+
+def test_only_one_gets_it_and_the_other_learns_who_has_it_and_until_when(fleet: Fleet) -> None:
+    first, second = fleet.lease(), fleet.lease()
+    assert fleet.run(first.acquire()) is None
+    held = fleet.run(second.acquire())
+    assert held == Held(fleet.item["holder"]["S"], fleet.clock.now() + timedelta(seconds=TTL_S))
+    assert re.fullmatch(r"[0-9a-f-]{36} has the lease until 03:04:35 UTC", str(held))
+
+
+def test_the_item_is_none_of_a_providers_and_says_who_and_until_when(fleet: Fleet) -> None:
+    fleet.run(fleet.lease().acquire())
+    assert fleet.item["provider_id"] == {"S": "#migration"}
+    assert fleet.item["lease_until"] == {"N": str(round(fleet.clock.now().timestamp() * 1000) + 30_000)}
+    assert fleet.item.keys() == {"provider_id", "holder", "lease_until"}
+
+
+def test_once_it_is_given_back_another_gets_it(fleet: Fleet) -> None:
+    first, second = fleet.lease(), fleet.lease()
+    fleet.run(first.acquire())
+    fleet.run(first.release())
+    assert fleet.run(second.acquire()) is None
+
+
+def test_who_dies_loses_it_after_its_time(fleet: Fleet) -> None:
+    dead, other = fleet.lease(), fleet.lease()
+    fleet.run(dead.acquire())
+    fleet.clock.advance(TTL_S - 0.001)
+    assert fleet.run(other.acquire()) is not None
+    fleet.clock.advance(0.001)
+    assert fleet.run(other.acquire()) is None
+    assert fleet.run(dead.renew()) is False
+
+
+def test_renewal_keeps_it_for_as_long_as_it_goes_on(fleet: Fleet) -> None:
+    mine, other = fleet.lease(), fleet.lease()
+    fleet.run(mine.acquire())
+    for _ in range(5):
+        fleet.clock.advance(TTL_S * 0.9)
+        assert fleet.run(mine.renew())
+    assert fleet.run(other.acquire()) is not None
+
+
+def test_it_is_renewed_when_a_third_of_its_time_is_over_however_often_it_is_asked(fleet: Fleet) -> None:
+    lease = fleet.lease()
+    fleet.run(lease.acquire())
+    for _ in range(30):
+        fleet.clock.advance(1)
+        assert fleet.run(lease.renew())
+    assert fleet.writes() == 1 + 3
+
+
+def test_what_is_over_is_not_renewed_even_if_nobody_took_it(fleet: Fleet) -> None:
+    lease = fleet.lease()
+    fleet.run(lease.acquire())
+    fleet.clock.advance(TTL_S)
+    assert fleet.run(lease.renew()) is False
+
+
+def test_what_another_has_taken_is_not_given_back(fleet: Fleet) -> None:
+    late, other = fleet.lease(), fleet.lease()
+    fleet.run(late.acquire())
+    fleet.clock.advance(TTL_S)
+    fleet.run(other.acquire())
+    fleet.run(late.release())
+    assert fleet.run(fleet.lease().acquire()) is not None
+
+
+def test_of_twenty_who_ask_at_once_one_gets_it(fleet: Fleet) -> None:
+    async def all_at_once() -> list[Held | None]:
+        return list(await asyncio.gather(*(fleet.lease().acquire() for _ in range(20))))
+
+    assert fleet.run(all_at_once()).count(None) == 1
+
+
+def test_the_store_of_provider_records_does_not_notice_it(fleet: Fleet) -> None:
+    fleet.run(fleet.lease().acquire())
+    store = DynamoProviderStore(fleet.table, fleet.connections, fleet.clock)
+    assert fleet.run(store.read(["p", "migration"])) == {}
+
+
+TROUBLE = {
+    "throttled": Reply(400, {"__type": "com.amazonaws.dynamodb.v20120810#ThrottlingException", "message": "secret"}),
+    "failing": Reply(500, {"message": "secret"}),
+    "no table": Reply(400, {"__type": "x#ResourceNotFoundException", "message": "secret"}),
+    "a broken connection": Reply(reset=True),
+}
+
+
+@pytest.mark.parametrize("reply", TROUBLE.values(), ids=TROUBLE)
+def test_a_table_in_trouble_gives_no_lease_and_says_no_more_than_why(
+    reply: Reply, fake: FakeProvider, fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", fake.url)
+    fake.always("/", reply)
+    with pytest.raises(LeaseUnavailable, match=r"^DynamoDB did not do as asked \(\w+\)$"):
+        fleet.run(fleet.lease().acquire())
+
+
+@pytest.fixture
+def troubled(fleet: Fleet, fake: FakeProvider, monkeypatch: pytest.MonkeyPatch) -> Callable[[], DynamoLease]:
+    """Leases on a table that has given them, and then answers no more."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", fake.url)
+    fake.script("/", Reply(body={"Attributes": {}}))
+    fake.always("/", TROUBLE["failing"])
+
+    def acquired() -> DynamoLease:
+        lease = fleet.lease()
+        assert fleet.run(lease.acquire()) is None
+        return lease
+
+    return acquired
+
+
+def test_a_table_that_does_not_answer_takes_nothing_away_before_the_time_is_over(
+    fleet: Fleet, troubled: Callable[[], DynamoLease]
+) -> None:
+    lease = troubled()
+    fleet.clock.advance(TTL_S - 1)
+    assert fleet.run(lease.renew())
+    fleet.clock.advance(1)
+    assert fleet.run(lease.renew()) is False
+
+
+def test_giving_it_back_to_a_table_that_does_not_answer_is_no_failure(
+    fleet: Fleet, troubled: Callable[[], DynamoLease]
+) -> None:
+    fleet.run(troubled().release())
+
+
+def test_where_nothing_is_shared_it_is_always_to_be_had() -> None:
+    with asyncio.Runner() as runner:
+        lease = NoLease()
+        assert runner.run(lease.acquire()) is None
+        assert runner.run(lease.renew())
+        runner.run(lease.release())

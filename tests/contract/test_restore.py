@@ -1,0 +1,254 @@
+"""Restores into a real Chroma server."""
+
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy
+import pytest
+
+from sekha_llm_bridge.config.models import ChromaConfig
+from sekha_llm_bridge.embeddings.backup import UnknownCollections, back_up
+from sekha_llm_bridge.embeddings.backup_file import Record
+from sekha_llm_bridge.embeddings.backup_reading import DamagedBackup
+from sekha_llm_bridge.embeddings.chroma_server import ChromaServer, Records
+from sekha_llm_bridge.embeddings.restore import Restored, RestoreStep, is_same, plan, restore
+from tests.fakes.chroma import chroma_server
+from tests.fakes.collections import DIMENSION, everything, fill, vectors, without_vectors
+
+CUSTOM = {"space": "ip", "ef_construction": 123, "max_neighbors": 20, "ef_search": 77, "resize_factor": 1.5}
+CONFIGURATIONS: dict[str, dict[str, Any]] = {
+    "cosine": {"hnsw": {"space": "cosine"}},
+    "custom": {"hnsw": {**CUSTOM, "sync_threshold": 500}},
+    "empty": {},
+    "l2.L2": {},
+}
+METADATA = {"cosine": {"embedding_space": "mini", "dimension": 64}, "custom": {"ü": "é", "n": 1.0}}
+COUNTS = {"cosine": 1200, "custom": 40, "empty": 0, "l2.L2": 2000}
+EXACT = ("custom", "empty", "l2.L2")
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ChromaServer]:
+    with chroma_server(tmp_path_factory.mktemp("source")) as url:
+        server = on(url)
+        for name, count in COUNTS.items():
+            fill(server.find_or_create(name, metadata=METADATA.get(name), configuration=CONFIGURATIONS[name]), count)
+        yield server
+
+
+@pytest.fixture(scope="module")
+def file(source: ChromaServer, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A backup of everything in `source`."""
+    path = tmp_path_factory.mktemp("backup") / "all.gz"
+    back_up(source, path, names=(), now=lambda: datetime.now(UTC), told=lambda _: None)
+    return path
+
+
+@pytest.fixture(scope="module")
+def _target_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with chroma_server(tmp_path_factory.mktemp("target")) as url:
+        yield url
+
+
+@pytest.fixture
+def url(_target_url: str) -> str:
+    """A server without any collection."""
+    server = on(_target_url)
+    for collection in list(server.collections()):
+        server.delete(collection.name)
+    return _target_url
+
+
+@pytest.fixture
+def target(url: str) -> ChromaServer:
+    return on(url)
+
+
+def on(url: str) -> ChromaServer:
+    return ChromaServer(ChromaConfig(url=url), timeout_s=60)
+
+
+def restored(server: ChromaServer, path: Path, *names: str) -> dict[str, Restored]:
+    plans = plan(server, path, names=names)
+    return {one.planned.name: one for one in restore(server, path, plans, told=lambda _: None)}
+
+
+def assert_identical(target: ChromaServer, source: ChromaServer) -> None:
+    assert sorted(one.name for one in target.collections()) == sorted(COUNTS)
+    for name in EXACT:
+        assert everything(target, name) == everything(source, name)
+    (metadata, configuration, records), (*settings, wanted) = everything(target, "cosine"), everything(source, "cosine")
+    assert [metadata, configuration] == settings
+    assert without_vectors(records) == without_vectors(wanted)
+    assert all(is_same(one, other, rounds=True) for one, other in zip(wanted, records, strict=True))
+
+
+def test_an_empty_server_holds_the_same_afterwards(target: ChromaServer, source: ChromaServer, file: Path) -> None:
+    results = restored(target, file)
+    assert_identical(target, source)
+    assert {name: one.written for name, one in results.items()} == COUNTS
+    assert all(one.is_verified for one in results.values())
+    assert [name for name, one in results.items() if one.rounded] == ["cosine"]
+
+
+def test_a_second_restore_writes_nothing(target: ChromaServer, source: ChromaServer, file: Path) -> None:
+    restored(target, file)
+    again = restored(target, file)
+    assert {one.written for one in again.values()} == {0}
+    assert all(one.is_verified for one in again.values())
+    assert_identical(target, source)
+
+
+def test_a_restore_onto_its_own_server_writes_nothing(source: ChromaServer, file: Path) -> None:
+    before = [everything(source, name) for name in COUNTS]
+    results = restored(source, file)
+    assert {(one.written, one.rounded) for one in results.values()} == {(0, 0)}
+    assert [everything(source, name) for name in COUNTS] == before
+
+
+def test_only_the_collections_named_are_restored(target: ChromaServer, file: Path) -> None:
+    restored(target, file, "custom", "empty")
+    assert sorted(one.name for one in target.collections()) == ["custom", "empty"]
+
+
+def test_a_name_that_the_file_lacks_is_an_error_before_anything_is_written(target: ChromaServer, file: Path) -> None:
+    with pytest.raises(UnknownCollections, match=r"no collection nope; the file has cosine, custom, empty, l2\.L2"):
+        plan(target, file, names=("custom", "nope"))
+
+
+def test_records_that_the_server_has_besides_stay(target: ChromaServer, file: Path) -> None:
+    here = target.find_or_create("l2.L2", metadata={"own": 1}, configuration={})
+    fill(here, 30, first=10_000)
+    result = restored(target, file, "l2.L2")["l2.L2"]
+    assert result.is_verified
+    assert (result.planned.held, result.written, result.on_server) == (30, 2000, 2030)
+    assert here.count() == 2030
+
+
+def test_records_that_were_changed_are_as_in_the_file_again(
+    target: ChromaServer, source: ChromaServer, file: Path
+) -> None:
+    restored(target, file, "l2.L2")
+    here = target.find("l2.L2")
+    assert here is not None
+    ids = here.ids(offset=600, limit=20)
+    changed = Records(ids, vectors(99, 20, DIMENSION), ["other"] * 20, [{"later": True, "n": 5}] * 20)
+    kept = [i for i, text in enumerate(here.get(ids).documents) if text is not None]
+    here.upsert(changed.only(kept))
+    result = restored(target, file, "l2.L2")["l2.L2"]
+    assert result.is_verified
+    assert result.written == len(kept)
+    assert everything(target, "l2.L2")[2] == everything(source, "l2.L2")[2]
+
+
+def test_a_record_that_cannot_be_made_as_in_the_file_is_told(target: ChromaServer, file: Path) -> None:
+    here = target.find_or_create("custom", metadata=None, configuration={})
+    here.upsert(Records(["id 0 é"], vectors(1, 1, DIMENSION), ["Chroma cannot take a document away"], [None]))
+    result = restored(target, file, "custom")["custom"]
+    assert (result.is_verified, result.differing) == (False, 1)
+
+
+def test_metadata_of_a_collection_stay_and_take_what_they_lack(target: ChromaServer, file: Path) -> None:
+    target.find_or_create("custom", metadata={"ü": "own", "more": True}, configuration={})
+    restored(target, file, "custom")
+    assert everything(target, "custom")[0] == {"ü": "own", "more": True, "n": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("metadata", "dimension", "reason"),
+    [
+        ({"embedding_space": "other"}, 64, "the server's vectors are of the space other, the file's of mini"),
+        ({"embedding_space": "mini"}, 32, "the server's vectors have 32 dimensions, the file's 64"),
+    ],
+)
+def test_vectors_of_another_space_or_dimension_are_refused_and_the_rest_is_restored(
+    target: ChromaServer, file: Path, metadata: dict[str, Any], dimension: int, reason: str
+) -> None:
+    fill(target.find_or_create("cosine", metadata=metadata, configuration={}), 3, dimension=dimension)
+    before = everything(target, "cosine")
+    results = restored(target, file)
+    assert results["cosine"].refusal == reason
+    assert not results["cosine"].is_verified
+    assert everything(target, "cosine") == before
+    assert all(one.is_verified for name, one in results.items() if name != "cosine")
+
+
+def test_nothing_is_written_from_a_file_that_is_damaged_at_its_end(
+    target: ChromaServer, file: Path, tmp_path: Path
+) -> None:
+    cut = tmp_path / "cut"
+    cut.write_bytes(file.read_bytes()[:-5])
+    with pytest.raises(DamagedBackup):
+        plan(target, cut, names=())
+    assert list(target.collections()) == []
+
+
+def test_planning_writes_nothing(target: ChromaServer, file: Path) -> None:
+    assert [(one.name, one.held) for one in plan(target, file, names=())] == [(name, None) for name in COUNTS]
+    assert list(target.collections()) == []
+
+
+def test_each_step_says_how_far_it_is(target: ChromaServer, file: Path) -> None:
+    steps: list[RestoreStep] = []
+    restore(target, file, plan(target, file, names=("l2.L2",)), told=steps.append)
+    assert [(step.doing, step.records) for step in steps] == [
+        (doing, records) for doing in ("writing", "comparing") for records in (500, 1000, 1500, 2000)
+    ]
+    assert {step.total for step in steps} == {2000}
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from sekha_llm_bridge.config.models import ChromaConfig
+from sekha_llm_bridge.embeddings.restore import plan, restore
+from sekha_llm_bridge.embeddings.chroma_server import ChromaServer
+
+left = int(sys.argv[3])
+
+def told(step):
+    global left
+    left -= 1
+    if left == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+server, path = ChromaServer(ChromaConfig(url=sys.argv[1])), Path(sys.argv[2])
+restore(server, path, plan(server, path, names=()), told=told)
+"""
+
+
+@pytest.mark.parametrize("after", [1, 4, 7, 10])
+def test_a_restore_killed_after_any_page_and_run_again_is_whole(
+    url: str, source: ChromaServer, file: Path, after: int
+) -> None:
+    done = subprocess.run([sys.executable, "-c", KILLED, url, file, str(after)], check=False)
+    assert done.returncode == -signal.SIGKILL
+    results = restored(on(url), file)
+    assert all(one.is_verified for one in results.values())
+    assert sum(one.written for one in results.values()) < sum(COUNTS.values())
+    assert_identical(on(url), source)
+
+
+def record(*numbers: float, **fields: Any) -> Record:
+    return replace(Record("a", "text", {"n": 1}, None, numpy.array(numbers, dtype="<f4").tobytes()), **fields)
+
+
+def test_rounding_is_told_from_another_vector() -> None:
+    one = record(4.0, 5.0, 6.0)
+    assert not is_same(one, record(4.0, 5.0, 6.0000005), rounds=False)
+    assert is_same(one, record(4.0, 5.0, 6.0000005), rounds=True)
+    assert not is_same(one, record(4.0, 5.0, 6.00001), rounds=True)
+    assert not is_same(one, record(4.0, 5.0), rounds=True)
+    assert is_same(record(0.0, 0.0), record(0.0, 0.0), rounds=True)
+
+
+def test_metadata_of_another_type_are_other_metadata() -> None:
+    assert not is_same(record(1.0), record(1.0, metadata={"n": 1.0}), rounds=False)
+    assert not is_same(record(1.0), record(1.0, metadata={"n": True}), rounds=False)
+    assert not is_same(record(1.0), record(1.0, metadata=None), rounds=False)
