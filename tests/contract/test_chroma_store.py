@@ -8,11 +8,20 @@ import chromadb
 import pytest
 
 from sekha_llm_bridge.config.models import ChromaConfig
-from sekha_llm_bridge.embeddings import Batch, SpaceMismatch, StoreFailed, VectorRecord, content_id
+from sekha_llm_bridge.embeddings import (
+    Batch,
+    SpaceMismatch,
+    StoreDown,
+    StoreFailed,
+    StoreRefused,
+    VectorRecord,
+    content_id,
+)
 from sekha_llm_bridge.embeddings.chroma_server import ChromaServer
 from sekha_llm_bridge.embeddings.chroma_store import ChromaStore
 from sekha_llm_bridge.embeddings.spaces import KnownSpace
 from tests.fakes.chroma import chroma_server
+from tests.fakes.clock import FakeClock
 from tests.fakes.provider import FakeProvider, Reply
 
 _names = (f"notes{i}" for i in count())
@@ -42,8 +51,8 @@ def name() -> str:
     return next(_names)
 
 
-def store_on(url: str, *, dimension: int) -> ChromaStore:
-    return ChromaStore(ChromaServer(ChromaConfig(url=url)), default=KnownSpace("mini", dimension))
+def store_on(url: str, *, dimension: int, clock: FakeClock | None = None) -> ChromaStore:
+    return ChromaStore(ChromaServer(ChromaConfig(url=url)), clock or FakeClock(), default=KnownSpace("mini", dimension))
 
 
 def batch(name: str, *texts: str, space: str = "mini", **fields: Any) -> Batch:
@@ -154,3 +163,101 @@ def test_whatever_stands_in_chromas_place_is_a_failure_that_costs_nothing_else(
     odd = store_on(fake.url, dimension=3)
     with pytest.raises(StoreFailed):
         odd.upsert(batch(name, "the secret text"))
+
+
+def test_a_collection_that_gave_its_name_to_another_is_left_within_a_minute(
+    url: str, client: Any, name: str, clock: FakeClock
+) -> None:
+    store = store_on(url, dimension=3, clock=clock)
+    store.upsert(batch(name, "one"))
+    client.get_collection(f"{name}_3").modify(name=f"{name}_old")
+    client.create_collection(f"{name}_3", embedding_function=None)
+    clock.advance(61)
+    store.upsert(batch(name, "two"))
+    assert client.get_collection(f"{name}_3").get()["documents"] == ["two"]
+
+
+def test_a_base_name_that_ends_in_the_dimension_is_the_collections_name(
+    store: ChromaStore, client: Any, name: str
+) -> None:
+    store.upsert(batch(f"{name}_3", "one"))
+    store.upsert(batch(name, "two"))
+    assert sorted(client.get_collection(f"{name}_3").get()["documents"]) == ["one", "two"]
+
+
+def test_what_was_given_up_is_not_written_later(store: ChromaStore, client: Any, name: str) -> None:
+    with pytest.raises(StoreDown):
+        store.upsert(batch(name, "one"), may_go_on=lambda: False)
+    assert client.get_collection(f"{name}_3").count() == 0
+
+
+@pytest.fixture
+def old(client: Any, name: str) -> Any:
+    """A collection as v1 made it."""
+    collection = client.create_collection(name, metadata={"made_by": "v1"}, embedding_function=None)
+    collection.add(ids=["old"], embeddings=[[1.0, 2.0, 3.0]], documents=["old"])
+    return collection
+
+
+def test_a_collection_without_a_dimension_is_renamed_before_its_first_use(
+    store: ChromaStore, client: Any, name: str, old: Any
+) -> None:
+    store.upsert(batch(name, "new"))
+    moved = client.get_collection(f"{name}_3")
+    assert (moved.id, moved.get()["documents"]) == (old.id, ["old", "new"])
+    assert moved.metadata == {"made_by": "v1", "embedding_space": "mini", "dimension": 3}
+    assert name not in [collection.name for collection in client.list_collections()]
+
+
+def test_it_is_renamed_by_its_own_dimension_whatever_that_of_the_new_vectors_is(
+    store: ChromaStore, client: Any, name: str, old: Any
+) -> None:
+    records = (VectorRecord("new", "new", [1.0, 2.0]),)
+    store.upsert(Batch(name, 2, "two", records))
+    assert client.get_collection(f"{name}_3").get()["ids"] == ["old"]
+    assert client.get_collection(f"{name}_2").get()["ids"] == ["new"]
+
+
+def test_a_search_is_a_first_use_too(store: ChromaStore, name: str, old: Any) -> None:
+    matches = store.query(f"{name}_3", "mini", [1.0, 2.0, 3.0], limit=5, where=None)
+    assert [(match.id, match.score) for match in matches] == [("old", 1.0)]
+
+
+def test_where_both_names_are_taken_nothing_is_renamed_and_the_new_one_is_used(
+    store: ChromaStore, client: Any, name: str, old: Any
+) -> None:
+    client.create_collection(f"{name}_3", embedding_function=None)
+    store.upsert(batch(name, "new"))
+    assert client.get_collection(name).get()["ids"] == ["old"]
+    assert client.get_collection(f"{name}_3").get()["documents"] == ["new"]
+
+
+def test_an_empty_old_collection_is_left_alone(store: ChromaStore, client: Any, name: str) -> None:
+    client.create_collection(name, embedding_function=None)
+    store.upsert(batch(name, "new"))
+    assert {name, f"{name}_3"} <= {collection.name for collection in client.list_collections()}
+
+
+def test_the_token_goes_with_every_request(name: str, fake: FakeProvider) -> None:
+    config = ChromaConfig.model_validate({"url": fake.url, "auth_token": "secret"})
+    with pytest.raises(StoreFailed):
+        ChromaStore(ChromaServer(config), FakeClock(), default=None).upsert(batch(name, "one"))
+    path = f"/api/v2/tenants/default_tenant/databases/default_database/collections/{name}"
+    assert fake.calls(path)[0].headers["authorization"] == "Bearer secret"
+
+
+@pytest.mark.parametrize(("status", "kind"), [(401, StoreDown), (503, StoreDown), (429, StoreDown), (502, StoreDown)])
+def test_what_may_pass_is_worth_waiting_for(
+    name: str, fake: FakeProvider, status: int, kind: type[StoreFailed]
+) -> None:
+    path = f"/api/v2/tenants/default_tenant/databases/default_database/collections/{name}"
+    fake.always(path, Reply(status, {"error": "x", "message": "y"}))
+    with pytest.raises(kind):
+        store_on(fake.url, dimension=3).upsert(batch(name, "one"))
+
+
+def test_what_chroma_will_never_take_is_refused(store: ChromaStore, name: str) -> None:
+    store.upsert(batch(name, "one"))
+    wrong = Batch(f"{name}_3", 3, "mini", (VectorRecord("x", "x", [1.0, 2.0]),))
+    with pytest.raises(StoreRefused):
+        store.upsert(wrong)

@@ -84,8 +84,8 @@ def some(number: int, dimension: int = 3, *, name: str = "r", seed: int = 1) -> 
     random = numpy.random.default_rng(seed)
     documents = [None if one % 7 == 3 else f"text {one} of {seed}: žluťoučký 🐎" for one in range(number)]
     kinds: Sequence[Callable[[int], Any]] = [
-        lambda one: {"text": "words", "number": one, "share": one / 3, "yes": one % 2 == 0},
-        lambda one: {"tags": ["a", f"b{one}"], "seed": seed},
+        lambda one: {"text": "words", "number": one, "share": one / 7, "yes": one % 2 == 0},
+        lambda one: {"tags": ["a", f"b{one}"], "seed": seed, "shares": [one / 7, 0.5]},
         lambda one: None,
     ]
     return Records(

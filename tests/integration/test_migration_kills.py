@@ -22,6 +22,7 @@ import httpx
 import numpy
 import pytest
 
+from sekha_llm_bridge.clock import SystemClock
 from sekha_llm_bridge.config.models import ChromaConfig
 from sekha_llm_bridge.embeddings.chroma_server import ChromaServer, Records, ServerCollection
 from sekha_llm_bridge.embeddings.chroma_store import ChromaStore
@@ -71,10 +72,10 @@ class Proxy:
                 except OSError:  # of a client that was killed
                     self.close_connection = True
 
-            def do_GET(self) -> None:  # noqa: N802 — http.server's form
+            def do_GET(self) -> None:
                 proxy.hand_on(self)
 
-            do_POST = do_PUT = do_DELETE = do_GET  # noqa: N815 — as above
+            do_POST = do_PUT = do_DELETE = do_GET  # noqa: N815 — http.server's form
 
             def log_message(self, format: str, *args: object) -> None:  # noqa: A002 — as above
                 """Says nothing."""
@@ -142,20 +143,20 @@ def command(proxy: Proxy) -> subprocess.Popen[str]:
     return subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def killed_at(proxy: Proxy, request: int, *, is_after: bool) -> bool:
-    """Runs the command and kills it at that request; False if it ended before."""
-    process = command(proxy)
-    proxy.arm(request, lambda: os.kill(process.pid, signal.SIGKILL), is_after=is_after)
-    process.communicate(timeout=60)
-    return process.returncode == -signal.SIGKILL
+def killed_at(proxy: Proxy, request: int, *, is_after: bool) -> str | None:
+    """Runs the command and kills it at that request; what it said, if it ended before."""
+    with command(proxy) as process:
+        proxy.arm(request, lambda: os.kill(process.pid, signal.SIGKILL), is_after=is_after)
+        said = "".join(process.communicate())
+    return None if process.returncode == -signal.SIGKILL else said
 
 
 def run_to_the_end(proxy: Proxy) -> str:
     """Until there is nothing left to be done: a record that a writer changes at the wrong moment takes a further run."""
     proxy.arm(NEVER, lambda: None, is_after=False)
     for _ in range(5):
-        process = command(proxy)
-        said, complaint = process.communicate(timeout=60)
+        with command(proxy) as process:
+            said, complaint = process.communicate()
         assert complaint == ""
         if process.returncode == 0:
             return said
@@ -191,6 +192,7 @@ class Writer:
     """
 
     write: Callable[[int], None]
+    pause_s: float
     written: list[tuple[int, float, float]] = field(default_factory=list)
     error: StoreFailed | None = None
 
@@ -213,29 +215,29 @@ class Writer:
                 self.error = exc
                 return
             self.written.append((number, began_s, time.monotonic()))
-            if self._stop.wait(0.02):
+            if self._stop.wait(self.pause_s):
                 return
 
 
 def appender(collection: ServerCollection) -> Writer:
     """Appends to a collection that it knows by its id."""
-    return Writer(lambda number: collection.add(late(number)))
+    return Writer(lambda number: collection.add(late(number)), pause_s=0.25)
 
 
 def late(number: int) -> Records:
-    vector = numpy.full((1, DIMENSION), number, dtype=numpy.float32)
+    vector: Any = numpy.full((1, DIMENSION), number, dtype=numpy.float32)
     return Records([f"late-{number}"], vector, [f"late {number}"], [None])
 
 
 def bridge(url: str) -> Writer:
     """Upserts as the bridge does: by turns new records, and newer contents of those that the old collection has."""
-    store = ChromaStore(ChromaServer(ChromaConfig(url=url)), default=KnownSpace("mini", DIMENSION))
+    store = ChromaStore(ChromaServer(ChromaConfig(url=url)), SystemClock(), default=KnownSpace("mini", DIMENSION))
 
     def write(number: int) -> None:
         record = VectorRecord(bridges_id(number), f"bridge {number}", [float(number)] * DIMENSION)
         assert store.upsert(Batch("conversations", DIMENSION, "mini", (record,))) == 1
 
-    return Writer(write)
+    return Writer(write, pause_s=0.02)
 
 
 def bridges_id(number: int) -> str:
@@ -283,7 +285,7 @@ def test_killed_at_ten_requests_of_merging_it_loses_nothing(url: str, proxy: Pro
     chosen = random.Random(7)  # noqa: S311 — which requests, not a secret
     with appender(old) as late_ones, bridge(url) as bridges:
         for fatal in sorted(chosen.sample(range(4, 30), 10)):
-            assert killed_at(proxy, fatal, is_after=chosen.random() < 0.5)
+            assert killed_at(proxy, fatal, is_after=chosen.random() < 0.5) is None
         run_to_the_end(proxy)
         with pytest.raises(CollectionGone):
             old.add(late(NEVER))
@@ -312,7 +314,7 @@ def test_killed_at_every_request_of_renaming_it_loses_nothing(url: str, proxy: P
         kills = 0
         for is_after in (False, True):
             for fatal in range(1, 8):
-                kills += killed_at(proxy, fatal, is_after=is_after)
+                kills += killed_at(proxy, fatal, is_after=is_after) is None
                 if [one.name for one in server.collections()] != ["conversations"]:
                     old.rename("conversations")
         assert kills >= 10

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import httpx
 import openai
@@ -105,7 +106,7 @@ QUESTIONS = {
 
 def test_the_nearest_neighbours_of_real_texts_are_about_the_same(stack: RunningStack) -> None:
     for topic, texts in TOPICS.items():
-        body = {"input": texts, "collection": "topics", "metadatas": [{"topic": topic}] * len(texts)}
+        body: dict[str, Any] = {"input": texts, "collection": "topics", "metadatas": [{"topic": topic}] * len(texts)}
         kept = httpx.post(f"{stack.base_url}/v1/embeddings", json=body, timeout=60).json()["bridge"]
         assert kept["stored"] == len(texts)
     for question, topic in QUESTIONS.items():

@@ -3,14 +3,16 @@
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
-from bridge_bench import breakers, outages, planning, requests, streams
+from bridge_bench import backup, breakers, outages, planning, requests, storing, streams
 from token_bench import comparison
 
 BENCHMARKS: Mapping[str, Callable[[Sequence[str]], None]] = {
+    "backup": backup.main,
     "breakers": breakers.main,
     "outages": outages.main,
     "planning": planning.main,
     "requests": requests.main,
+    "storing": storing.main,
     "streams": streams.main,
     "tokens": comparison.main,
 }

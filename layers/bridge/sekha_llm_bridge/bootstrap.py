@@ -106,7 +106,7 @@ def make_bridge(
         breakers=Breakers(kept, [config.id for config in settings.providers], routing.circuit_breaker, clock),
         cooldowns=cooldowns,
         executor=Executor(providers, clock, cooldowns=cooldowns, auto_fallback=routing.auto_fallback),
-        archive=Archive(ChromaStore(chroma, default=default_space) if chroma else None, outbox),
+        archive=Archive(ChromaStore(chroma, clock, default=default_space) if chroma else None, outbox),
         ledger=ledger,
         drain=_drain(settings, default_space, queue, ledger, clock) if queue and ledger and chroma else None,
         chroma=chroma,
@@ -132,7 +132,7 @@ def _queue(url: str, dead_letters_url: str, connections: Connections, clock: Clo
 def _drain(settings: Settings, default: KnownSpace | None, queue: MessageQueue, ledger: Ledger, clock: Clock) -> Drain:
     """With a store of its own: nobody waits for it, so it may be patient with Chroma."""
     server = ChromaServer(settings.chroma, timeout_s=_PATIENT_S)
-    return Drain(queue, ledger, ChromaStore(server, default=default), server, clock)
+    return Drain(queue, ledger, ChromaStore(server, clock, default=default), server, clock)
 
 
 def _on_table(table: str, connections: Connections, clock: Clock) -> ProviderStore:

@@ -72,6 +72,7 @@ def test_a_chroma_that_is_down_does_not_cost_the_vectors(fake: FakeProvider) -> 
         ({"input": "x", "metadatas": [{"": 1}]}, "metadatas"),
         ({"input": "x", "metadatas": [{"$and": 1}]}, "metadatas"),
         ({"input": "x", "metadatas": [{"a": 2**63}]}, "metadatas"),
+        ({"input": "x", "metadatas": [{"a": "x" * 65_536}]}, "metadatas"),
         ({"input": "x", "metadatas": [{"a": 2**70}]}, "metadatas"),
         ({"input": "x", "collection": "a..b"}, "collection"),
         ({"input": "x", "model": "chat_fast"}, "model"),

@@ -3,6 +3,7 @@
 from decimal import ROUND_DOWN, Decimal
 from typing import Annotated, Any, Literal
 
+import orjson
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -20,6 +21,7 @@ from sekha_llm_bridge.pricing import texts_of
 
 _MOST_INPUTS = 2048  # OpenAI's own limit for one request
 _INT64 = 2**63
+_MOST_METADATA_BYTES = 65_536  # so that a record fits into a message of the queue
 
 
 def _no_double_dot(name: str) -> str:
@@ -79,6 +81,10 @@ class EmbeddingRequest(BaseModel):
                     raise ValueError(f"the value of {key!r} is larger than 64 bits hold")
                 if item is None or isinstance(item, dict | list):
                     raise ValueError(f"the value of {key!r} must be a text, a number or true or false")
+            if metadata and len(orjson.dumps(metadata)) > _MOST_METADATA_BYTES:
+                raise ValueError(
+                    f"one text's metadata may have {_MOST_METADATA_BYTES} bytes as JSON; keep large data elsewhere"
+                )
         return value
 
     @field_validator("ids")

@@ -4,6 +4,7 @@ What Chroma does not take waits in the outbox, and behind it whatever is newer f
 """
 
 import asyncio
+import threading
 from collections.abc import Awaitable
 from contextlib import suppress
 
@@ -81,8 +82,11 @@ class Archive:
 async def _stored(store: VectorStore, batch: Batch, timeout_s: float) -> int:
     if timeout_s < _LEAST_S:
         raise StoreDown("there is no time left for Chroma")
+    given_up = threading.Event()
     try:
         async with asyncio.timeout(timeout_s):
-            return await asyncio.to_thread(store.upsert, batch)
+            return await asyncio.to_thread(store.upsert, batch, may_go_on=lambda: not given_up.is_set())
     except TimeoutError as exc:
         raise StoreDown("Chroma is slow") from exc
+    finally:
+        given_up.set()  # the thread may wake up much later, when newer records are there

@@ -4,9 +4,11 @@ A collection from before dimensions were part of the name is renamed when its ba
 name is free; what is more than that is the work of `migration`.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
+from sekha_llm_bridge.clock import Clock
 from sekha_llm_bridge.embeddings.chroma_server import ChromaServer, Records, ServerCollection
 from sekha_llm_bridge.embeddings.records import (
     Batch,
@@ -16,10 +18,11 @@ from sekha_llm_bridge.embeddings.records import (
     name_to_take,
 )
 from sekha_llm_bridge.embeddings.spaces import NEW_COLLECTION, KnownSpace, marked, space_of
-from sekha_llm_bridge.embeddings.store import CollectionGone, NameTaken, SpaceMismatch, StoreRefused
+from sekha_llm_bridge.embeddings.store import CollectionGone, NameTaken, SpaceMismatch, StoreDown, StoreRefused
 
 _MOST_RECORDS = 1_000  # in one request; Chroma's own limit is 5461
 _MOST_BYTES = 16_000_000  # of documents and vectors in one request; Chroma's own limit is 40 MiB of JSON
+_KNOWN_FOR = timedelta(minutes=1)
 _BYTES_PER_NUMBER = 6  # float32 in base64
 
 
@@ -30,23 +33,24 @@ class ChromaStore:
     hold its vectors, where the dimension fits.
     """
 
-    def __init__(self, server: ChromaServer, *, default: KnownSpace | None) -> None:
+    def __init__(self, server: ChromaServer, clock: Clock, *, default: KnownSpace | None) -> None:
         self._server = server
+        self._clock = clock
         self._default = default
-        self._collections: dict[str, ServerCollection] = {}
+        self._collections: dict[str, tuple[ServerCollection, datetime]] = {}
         self._adopted: set[str] = set()
 
     def prepare(self) -> None:
         """See `VectorStore.prepare`."""
         self._server.prepare()
 
-    def upsert(self, batch: Batch) -> int:
+    def upsert(self, batch: Batch, *, may_go_on: Callable[[], bool] = lambda: True) -> int:
         """See `VectorStore.upsert`."""
         try:
-            return self._write(batch)
+            return self._write(batch, may_go_on)
         except CollectionGone:  # deleted since it was looked up
             self._collections.pop(batch.collection, None)
-            return self._write(batch)
+            return self._write(batch, may_go_on)
 
     def spaces(self, base_name: str) -> Mapping[str, str | None]:
         """See `VectorStore.spaces`: one request for each thousand collections of the server."""
@@ -55,7 +59,7 @@ class ChromaStore:
         for collection in self._server.collections():
             parts = base_and_dimension(collection.name)
             if parts is not None and base_name in {parts[0], collection.name}:
-                self._collections[collection.name] = collection
+                self._remember(collection)
                 found[collection.name] = (parts[1], space_of(collection.metadata, parts[1], self._default))
         return {name: space for name, (_, space) in sorted(found.items(), key=lambda item: item[1][0])}
 
@@ -77,10 +81,10 @@ class ChromaStore:
     def _query(
         self, name: str, space: str, vector: Sequence[float], *, limit: int, where: Mapping[str, Any] | None
     ) -> list[Match]:
-        found = self._collections.get(name) or self._find(name, len(vector))
+        found = self._known(name) or self._find(name, len(vector))
         if found is None:
             raise CollectionGone(f"there is no collection {name}")
-        self._collections[name] = found
+        self._remember(found)
         self._require_space(found, len(vector), space)
         neighbours = found.nearest(vector, limit=limit, where=where)
         return [
@@ -88,25 +92,35 @@ class ChromaStore:
             for one in neighbours
         ]
 
-    def _write(self, batch: Batch) -> int:
+    def _write(self, batch: Batch, may_go_on: Callable[[], bool]) -> int:
         collection = self._collection(batch)
         records = batch.once_each()
         for part in _parts(records):
+            if not may_go_on():
+                raise StoreDown("it was given up")
             collection.upsert(_columns(part))
         return len(records)
 
     def _collection(self, batch: Batch) -> ServerCollection:
         """The batch's collection, made at first use. Raises `SpaceMismatch`."""
         name = batch.collection
-        if name not in self._collections:
-            self._adopt(batch.base_name)
+        found = self._known(name)
+        if found is None:
             found = self._find(name, batch.dimension) or self._server.find_or_create(
                 name, metadata=marked({}, batch.space, batch.dimension), configuration=NEW_COLLECTION
             )
             self._mark(found, batch.dimension)
-            self._collections[name] = found
-        self._require_space(self._collections[name], batch.dimension, batch.space)
-        return self._collections[name]
+            self._remember(found)
+        self._require_space(found, batch.dimension, batch.space)
+        return found
+
+    def _known(self, name: str) -> ServerCollection | None:
+        """The collection, if it was looked up lately: somebody may delete it, or give its name to another."""
+        collection, until = self._collections.get(name, (None, None))
+        return collection if until is not None and self._clock.now() < until else None
+
+    def _remember(self, collection: ServerCollection) -> None:
+        self._collections[collection.name] = collection, self._clock.now() + _KNOWN_FOR
 
     def _find(self, name: str, dimension: int) -> ServerCollection | None:
         base_name = name.removesuffix(f"_{dimension}")

@@ -82,7 +82,7 @@ class Drain:
             await self._reject(message, str(exc))
             return True
         try:
-            await asyncio.to_thread(self._store.upsert, batch)
+            await asyncio.to_thread(self._store.upsert, batch, may_go_on=lambda: True)
         except StoreDown as exc:
             logger().warning("waiting vectors not stored", extra={"reason": str(exc)})
             return False

@@ -6,12 +6,14 @@ what the new one has already. No more than one page of vectors is held at any ti
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from math import isclose
 
 from sekha_llm_bridge.embeddings.chroma_server import Records, ServerCollection
 
 _MOST_RECORDS = 500  # in a page
 _MOST_BYTES = 8_000_000  # of vectors in a page, and of vectors and documents in one write
 _BYTES_PER_NUMBER = 6  # float32 in base64
+_LAST_BITS = 1e-15  # of a number, relative to it
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,22 +76,36 @@ class Pass:
 
 
 def differing(wanted: Records, found: Records) -> list[str]:
-    """The ids of those that `found` does not have, or not with the same vector (bit for bit), document and metadata."""
+    """The ids of those that `found` does not have, or not with the same vector (bit for bit), document and metadata.
+
+    Numbers in metadata may differ in their last bit: Chroma 1.5.9 reads decimals not quite exactly.
+    """
     places = {one: place for place, one in enumerate(found.ids)}
     return [
         one
         for place, one in enumerate(wanted.ids)
-        if one not in places or _contents(wanted, place) != _contents(found, places[one])
+        if one not in places or not _is_same(_contents(wanted, place), _contents(found, places[one]))
     ]
 
 
-def _contents(records: Records, place: int) -> tuple[object, ...]:
-    return (
+def _contents(records: Records, place: int) -> list[object]:
+    return [
         records.vectors[place].tobytes(),
         records.documents[place],
-        records.metadatas[place] or None,
+        dict(records.metadatas[place] or {}),
         records.uris[place] if records.uris else None,
-    )
+    ]
+
+
+def _is_same(one: object, other: object) -> bool:
+    match one, other:
+        case float(), float():
+            return isclose(one, other, rel_tol=_LAST_BITS)
+        case list(), list():
+            return len(one) == len(other) and all(map(_is_same, one, other))
+        case dict(), dict():
+            return one.keys() == other.keys() and all(_is_same(one[key], other[key]) for key in one)
+    return one == other
 
 
 def _parts(records: Records) -> Iterator[Records]:

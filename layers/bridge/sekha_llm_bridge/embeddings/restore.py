@@ -8,7 +8,7 @@ A collection that measures by cosine keeps its vectors by direction and length a
 there a vector is equal when it differs by no more than that.
 """
 
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -184,23 +184,27 @@ def _step(doing: str, page: _Page, result: Restored) -> RestoreStep:
 def _write(collection: ServerCollection, page: Sequence[Record]) -> int:
     """Writes those of a page that the server lacks or has otherwise, in the file's order; returns how many."""
     held = _held(collection, page)
-    rounds = collection.distance == "cosine"
-    wanted = [
-        _over(row, held.get(row.id))
-        for row in page
-        if row.id not in held or not is_same(row, held[row.id], rounds=rounds)
-    ]
+    wanted = [_over(row, held.get(row.id)) for row in page if not _is_there(collection, row, held)]
     if wanted:
         collection.upsert(columns(wanted))
     return len(wanted)
 
 
 def _compared(so_far: Restored, collection: ServerCollection, page: Sequence[Record]) -> Restored:
+    """Counts what differs, after one more try to mend it.
+
+    Chroma 1.5 does not delete lists in metadata with their collection, and gives them to the new records that take the
+    rows of the old ones: a record just written may have more than it was given, which a second writing takes away.
+    """
+    _write(collection, page)
     held = _held(collection, page)
-    rounds = collection.distance == "cosine"
-    same = [row for row in page if row.id in held and is_same(row, held[row.id], rounds=rounds)]
+    same = [row for row in page if _is_there(collection, row, held)]
     rounded = sum(row.vector != held[row.id].vector for row in same)
     return replace(so_far, differing=so_far.differing + len(page) - len(same), rounded=so_far.rounded + rounded)
+
+
+def _is_there(collection: ServerCollection, row: Record, held: Mapping[str, Record]) -> bool:
+    return row.id in held and is_same(row, held[row.id], rounds=collection.distance == "cosine")
 
 
 def _held(collection: ServerCollection, page: Sequence[Record]) -> dict[str, Record]:

@@ -8,7 +8,7 @@ StoreFailed
     └── SpaceMismatch    the collection holds vectors of another embedding space
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from sekha_llm_bridge.embeddings.records import Batch, Match
@@ -47,8 +47,9 @@ class VectorStore(Protocol):
         """
         ...
 
-    def upsert(self, batch: Batch) -> int:
-        """Writes the batch, making its collection at first use; returns the number of distinct records.
+    def upsert(self, batch: Batch, *, may_go_on: Callable[[], bool]) -> int:
+        """Writes the batch, making its collection at first use; returns the number of distinct records. Begins no
+        further request when it may not go on.
 
         Writing the same records again changes nothing. Raises `StoreFailed`.
         """

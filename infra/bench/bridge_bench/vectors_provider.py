@@ -1,0 +1,66 @@
+"""A provider of vectors that answers at once, in a process of its own: as many as there are texts, and ever others."""
+
+import json
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import ClassVar
+
+DIMENSION = 768
+_DIFFERENT = 4_096
+
+
+@contextmanager
+def vectors_provider() -> Iterator[int]:
+    """Runs it meanwhile; gives the port on loopback."""
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-m", __name__]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=env) as process:
+        assert process.stdin is not None  # noqa: S101 — both were asked for above
+        assert process.stdout is not None  # noqa: S101 — as above
+        yield int(process.stdout.readline())
+        process.terminate()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """Canned vectors, none of them made while somebody waits."""
+
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    rows: ClassVar[list[str]] = []
+    served: ClassVar[int] = 0
+
+    def do_POST(self) -> None:
+        """`POST /v1/embeddings`."""
+        texts = json.loads(self.rfile.read(int(self.headers["content-length"])))["input"]
+        start = _Handler.served
+        _Handler.served += len(texts)
+        rows = ",".join(self.rows[(start + i) % _DIFFERENT].replace("INDEX", str(i), 1) for i in range(len(texts)))
+        usage = {"prompt_tokens": len(texts), "total_tokens": len(texts)}
+        body = f'{{"object":"list","model":"m","usage":{json.dumps(usage)},"data":[{rows}]}}'.encode()
+        self.send_response(200)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 — the base class's name
+        """Says nothing."""
+
+
+def _serve() -> None:
+    chance = random.Random(1)  # noqa: S311 — numbers to be the same at every run
+    for _ in range(_DIFFERENT):
+        numbers = ",".join(f"{chance.gauss(0, 1):.7f}" for _ in range(DIMENSION))
+        _Handler.rows.append(f'{{"object":"embedding","index":INDEX,"embedding":[{numbers}]}}')
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
+    print(server.server_port, flush=True)
+    server.serve_forever()
+
+
+if __name__ == "__main__":
+    _serve()
