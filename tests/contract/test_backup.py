@@ -187,7 +187,7 @@ back_up(ChromaServer(ChromaConfig(url=sys.argv[1])), Path(sys.argv[2]), names=()
 """
 
 
-@pytest.mark.parametrize("after", [1, 3, 8, 12])
+@pytest.mark.parametrize("after", [1, 3, 12, 20])
 def test_a_backup_killed_after_any_page_and_run_again_is_whole(
     url: str, path: Path, finished: Path, after: int
 ) -> None:

@@ -311,13 +311,9 @@ def test_killed_at_every_request_of_renaming_it_loses_nothing(url: str, proxy: P
     old = server.find("conversations")
     assert old is not None
     with appender(old) as late_ones:
-        kills = 0
         for is_after in (False, True):
-            for fatal in range(1, 8):
-                kills += killed_at(proxy, fatal, is_after=is_after) is None
-                if [one.name for one in server.collections()] != ["conversations"]:
-                    old.rename("conversations")
-        assert kills >= 10
+            for fatal in range(1, 6):
+                assert killed_at(proxy, fatal, is_after=is_after) is None
         run_to_the_end(proxy)
     assert late_ones.error is None
     assert_nothing_lost(server, original, late_ones, None)

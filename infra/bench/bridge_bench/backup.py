@@ -66,7 +66,7 @@ def _measure(size: int, *, source: str, target: str, file: Path) -> None:
 
 def _run(command: str, file: Path, url: str, collection: str) -> Measured:
     """The command in a new process. Raises `RuntimeError` when it fails."""
-    line = [sys.executable, "-m", "sekha_llm_bridge.cli", command, file, "--chroma-url", url]
+    line = [sys.executable, "-m", "sekha_llm_bridge.cli", command, str(file), "--chroma-url", url]
     started = time.perf_counter()
     process = subprocess.Popen([*line, "--collection", collection, "--json"], stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from rich.console import Console
 from rich.text import Text
 
-_NAME_WIDTH = 18
+_NAME_WIDTH = 21
 
 
 class Terminal:

@@ -104,14 +104,14 @@ def _watching(console: Console, *, is_quiet: bool) -> Iterator[Callable[[Event],
         yield lambda _event: None
     # The stream is asked because FORCE_COLOR makes rich take a pipe for a terminal.
     elif sys.stdout.isatty() and not console.is_dumb_terminal:
-        columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), _Rate())
+        columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), Rate())
         with Bars(*columns, TimeElapsedColumn(), console=console) as bars:
-            yield _Bars(bars)
+            yield BarsOnTerminal(bars)
     else:
         yield _Lines()
 
 
-class _Rate(ProgressColumn):
+class Rate(ProgressColumn):
     """Records per second."""
 
     def render(self, task: Task) -> Text:
@@ -119,7 +119,7 @@ class _Rate(ProgressColumn):
         return Text("" if speed is None else f"{speed:,.0f} records/s")
 
 
-class _Bars:
+class BarsOnTerminal:
     """One bar for each collection that is being moved."""
 
     def __init__(self, bars: Bars) -> None:

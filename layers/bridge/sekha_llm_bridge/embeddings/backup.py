@@ -30,8 +30,8 @@ from sekha_llm_bridge.embeddings.chroma_server import ChromaServer, ServerCollec
 from sekha_llm_bridge.embeddings.store import CollectionGone
 
 _FIRST_PAGE = 32
-_LARGEST_PAGE = 500
-_PAGE_BYTES = 2_000_000
+_LARGEST_PAGE = 250
+_PAGE_BYTES = 1_000_000  # HTTP answers of six times as much wait for the garbage collector, some ten of them
 _GROWTH = 4
 
 

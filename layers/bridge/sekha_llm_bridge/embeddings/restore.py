@@ -20,8 +20,8 @@ from sekha_llm_bridge.embeddings.chroma_server import ChromaServer, ServerCollec
 from sekha_llm_bridge.embeddings.spaces import SPACE_KEY
 from sekha_llm_bridge.embeddings.store import StoreRefused
 
-_MOST_RECORDS = 500
-_PAGE_BYTES = 4_000_000
+_MOST_RECORDS = 250
+_PAGE_BYTES = 2_000_000
 # Of a vector's length: twice what rounding to float32 three times comes to.
 _ROUNDING = 4e-7
 

@@ -1,0 +1,211 @@
+"""One suite for the queue and the ledger in memory, and for those on SQS and DynamoDB over HTTP."""
+
+import asyncio
+from collections.abc import Coroutine, Iterator
+from typing import Any, TypeVar
+
+import pytest
+
+from sekha_llm_bridge.connections import Connections
+from sekha_llm_bridge.embeddings.ledger import DynamoLedger, Ledger, LedgerUnavailable, group_of
+from sekha_llm_bridge.embeddings.parcel import Parcel
+from sekha_llm_bridge.embeddings.queue import Message, MessageQueue, QueueFailed
+from sekha_llm_bridge.embeddings.sqs import SqsQueue
+from tests.fakes.clock import FakeClock
+from tests.fakes.dynamodb import REGION, DynamoDb
+from tests.fakes.provider import FakeProvider, Reply
+from tests.fakes.vector_queue import MemoryLedger, MemoryQueue
+
+T = TypeVar("T")
+
+
+@pytest.fixture(scope="module")
+def aws() -> Iterator[DynamoDb]:
+    with DynamoDb() as running:
+        yield running
+
+
+@pytest.fixture
+def runner() -> Iterator[asyncio.Runner]:
+    with asyncio.Runner() as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def _near_aws(aws: DynamoDb, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_REGION", REGION)
+    for service in ("DYNAMODB", "SQS"):
+        monkeypatch.setenv(f"AWS_ENDPOINT_URL_{service}", aws.url)
+
+
+@pytest.fixture
+def connections(runner: asyncio.Runner, clock: FakeClock) -> Iterator[Connections]:
+    made = Connections(clock)
+    yield made
+    runner.run(made.aclose())
+
+
+@pytest.fixture(params=["memory", "sqs"])
+def queue(request: pytest.FixtureRequest, aws: DynamoDb, connections: Connections, clock: FakeClock) -> MessageQueue:
+    if request.param == "memory":
+        return MemoryQueue()
+    urls = aws.new_queue()
+    return SqsQueue(urls.url, connections, clock, dead_letters_url=urls.dead_letters_url)
+
+
+@pytest.fixture(params=["memory", "dynamodb"])
+def ledger(request: pytest.FixtureRequest, aws: DynamoDb, connections: Connections, clock: FakeClock) -> Ledger:
+    return MemoryLedger() if request.param == "memory" else DynamoLedger(aws.new_table(), connections, clock)
+
+
+class Run:
+    """Runs what is awaited, and says what is in a queue."""
+
+    def __init__(self, runner: asyncio.Runner) -> None:
+        self._runner = runner
+
+    def __call__(self, work: Coroutine[Any, Any, T]) -> T:
+        return self._runner.run(work)
+
+    def send(self, queue: MessageQueue, group: str, *bodies: str) -> None:
+        self(queue.send([Parcel(body, 1) for body in bodies], group=group))
+
+    def received(self, queue: MessageQueue) -> list[Message]:
+        return self(queue.receive())
+
+
+@pytest.fixture
+def run(runner: asyncio.Runner) -> Run:
+    return Run(runner)
+
+
+def bodies(messages: list[Message]) -> list[str]:
+    return [message.body for message in messages]
+
+
+def test_messages_of_a_group_come_in_the_order_in_which_they_were_sent(run: Run, queue: MessageQueue) -> None:
+    run.send(queue, "g", *(f"m{i}" for i in range(25)))
+    got: list[str] = []
+    while messages := run.received(queue):
+        got += bodies(messages)
+        for message in messages:
+            run(queue.delete(message))
+    assert got == [f"m{i}" for i in range(25)]
+
+
+def test_of_a_group_nothing_more_comes_while_something_is_hidden_but_of_others_it_does(
+    run: Run, queue: MessageQueue
+) -> None:
+    run.send(queue, "g", *(f"g{i}" for i in range(12)))
+    first = run.received(queue)
+    run.send(queue, "h", "h0")
+    assert bodies(run.received(queue)) == ["h0"]
+    for message in first:
+        run(queue.delete(message))
+    assert bodies(run.received(queue)) == [f"g{i}" for i in range(len(first), 12)]
+
+
+def test_what_is_put_back_comes_again_in_its_place(run: Run, queue: MessageQueue) -> None:
+    run.send(queue, "g", "one", "two")
+    for message in run.received(queue):
+        run(queue.put_back(message))
+    assert bodies(run.received(queue)) == ["one", "two"]
+
+
+def test_the_same_text_sent_twice_comes_twice(run: Run, queue: MessageQueue) -> None:
+    run.send(queue, "g", "same")
+    run.send(queue, "g", "same")
+    assert bodies(run.received(queue)) == ["same", "same"]
+
+
+def test_the_size_counts_what_is_hidden_too(run: Run, queue: MessageQueue) -> None:
+    assert run(queue.size()) == 0
+    run.send(queue, "g", "one")
+    run.received(queue)
+    run.send(queue, "g", "two")
+    assert run(queue.size()) == 2
+
+
+def test_what_is_rejected_is_gone_from_here(run: Run, queue: MessageQueue) -> None:
+    run.send(queue, "g", "bad", "good")
+    bad, good = run.received(queue)
+    run(queue.reject(bad))
+    run(queue.put_back(good))
+    assert bodies(run.received(queue)) == ["good"]
+
+
+def test_messages_are_sent_in_pieces_that_sqs_takes(run: Run, aws: DynamoDb, connections: Connections) -> None:
+    urls = aws.new_queue()
+    queue = SqsQueue(urls.url, connections, FakeClock())
+    run.send(queue, "g", *("x" * 100_000 for _ in range(5)), *("y" for _ in range(11)))
+    sent = [one.request["Entries"] for one in aws.asked if one.action == "SendMessageBatch"][-4:]
+    assert [len(entries) for entries in sent] == [2, 2, 10, 2]
+    assert run(queue.size()) == 16
+
+
+def test_what_sqs_takes_only_in_part_is_sent_again_and_then_fails(
+    run: Run, fake: FakeProvider, connections: Connections, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_SQS", fake.url)
+    queue = SqsQueue("q", connections, FakeClock())
+    fake.always("/", Reply(200, {"Successful": [], "Failed": [{"Id": "x"}]}))
+    run.send(queue, "g", "one")  # what failed is none of these
+    refusal = Reply(400, {"__type": "com.amazonaws.sqs#QueueDoesNotExist", "message": "secret"})
+    fake.always("/", refusal)
+    with pytest.raises(QueueFailed, match=r"^SQS did not do as asked \(QueueDoesNotExist\)$"):
+        run.send(queue, "g", "one")
+
+
+def test_a_ledger_knows_for_whom_something_waits(run: Run, ledger: Ledger) -> None:
+    assert run(ledger.waiting()) == {}
+    run(ledger.begin("a", 3))
+    run(ledger.begin("a", 2))
+    run(ledger.begin("b", 1))
+    assert run(ledger.waiting()) == {"a": 5, "b": 1}
+
+
+def test_one_joins_only_where_others_wait(run: Run, ledger: Ledger) -> None:
+    assert run(ledger.join("a", 1)) is False
+    assert run(ledger.waiting()) == {}
+    run(ledger.begin("a", 1))
+    assert run(ledger.join("a", 2)) is True
+    assert run(ledger.waiting()) == {"a": 3}
+
+
+def test_a_group_of_which_all_is_stored_is_forgotten(run: Run, ledger: Ledger) -> None:
+    run(ledger.begin("a", 3))
+    run(ledger.stored("a", 2))
+    assert run(ledger.waiting()) == {"a": 1}
+    run(ledger.stored("a", 1))
+    assert run(ledger.waiting()) == {}
+    assert run(ledger.join("a", 1)) is False
+
+
+def test_what_is_stored_twice_makes_no_debt(run: Run, ledger: Ledger) -> None:
+    run(ledger.begin("a", 1))
+    run(ledger.stored("a", 2))
+    run(ledger.stored("a", 2))
+    run(ledger.begin("a", 1))
+    assert run(ledger.waiting()) == {"a": 1}
+
+
+def test_a_group_can_be_forgotten(run: Run, ledger: Ledger) -> None:
+    run(ledger.begin("a", 1))
+    run(ledger.begin("b", 1))
+    run(ledger.forget("a"))
+    run(ledger.forget("never"))
+    assert run(ledger.waiting()) == {"b": 1}
+
+
+def test_the_longest_name_of_a_collection_has_a_key(run: Run, ledger: Ledger) -> None:
+    run(ledger.begin(group_of("x" * 512), 1))
+    assert run(ledger.waiting()) == {group_of("x" * 512): 1}
+
+
+def test_a_table_that_is_away_is_told_without_its_words(
+    run: Run, connections: Connections, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", "http://127.0.0.1:9")
+    away = DynamoLedger("t", connections, FakeClock())
+    with pytest.raises(LedgerUnavailable, match="ConnectError"):
+        run(away.waiting())

@@ -1,0 +1,74 @@
+"""A queue and a ledger in memory, which keep the same promises as those on SQS and DynamoDB."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from itertools import count
+
+from sekha_llm_bridge.embeddings.parcel import Parcel
+from sekha_llm_bridge.embeddings.queue import Message
+
+
+class MemoryQueue:
+    """A `MessageQueue`. What is received is hidden until it is deleted, put back, or `reappear` is called."""
+
+    def __init__(self) -> None:
+        self._messages: dict[int, tuple[str, str]] = {}
+        self._hidden: set[int] = set()
+        self._numbers = count()
+        self.rejected: list[str] = []
+
+    async def send(self, parcels: Sequence[Parcel], *, group: str) -> None:
+        for parcel in parcels:
+            self._messages[next(self._numbers)] = (group, parcel.body)
+
+    async def receive(self) -> list[Message]:
+        locked = {self._messages[number][0] for number in self._hidden}
+        free = [(number, *one) for number, one in self._messages.items() if one[0] not in locked][:10]
+        self._hidden.update(number for number, _, _ in free)
+        return [Message(str(number), group, body) for number, group, body in free]
+
+    async def delete(self, message: Message) -> None:
+        self._messages.pop(int(message.handle), None)
+        self._hidden.discard(int(message.handle))
+
+    async def put_back(self, message: Message) -> None:
+        self._hidden.discard(int(message.handle))
+
+    async def reject(self, message: Message) -> None:
+        self.rejected.append(message.body)
+        await self.delete(message)
+
+    async def size(self) -> int:
+        return len(self._messages)
+
+    def reappear(self) -> None:
+        """What a dead receiver had hidden is there again."""
+        self._hidden.clear()
+
+
+class MemoryLedger:
+    """A `Ledger`."""
+
+    def __init__(self) -> None:
+        self._waiting: Counter[str] = Counter()
+
+    async def waiting(self) -> Mapping[str, int]:
+        return dict(self._waiting)
+
+    async def begin(self, group: str, records: int) -> None:
+        self._waiting[group] += records
+
+    async def join(self, group: str, records: int) -> bool:
+        if group not in self._waiting:
+            return False
+        self._waiting[group] += records
+        return True
+
+    async def stored(self, group: str, records: int) -> None:
+        if group in self._waiting:
+            self._waiting[group] -= records
+            if self._waiting[group] <= 0:
+                del self._waiting[group]
+
+    async def forget(self, group: str) -> None:
+        self._waiting.pop(group, None)

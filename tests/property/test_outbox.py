@@ -1,0 +1,159 @@
+"""Whatever goes up and down in whatever order, what was written last is what is stored in the end."""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sekha_llm_bridge.embeddings import Archive, Batch, Match, StoreDown, VectorRecord
+from sekha_llm_bridge.embeddings.drain import Drain
+from sekha_llm_bridge.embeddings.ledger import Ledger, LedgerUnavailable
+from sekha_llm_bridge.embeddings.outbox import Outbox
+from sekha_llm_bridge.embeddings.queue import Message, QueueFailed
+from tests.fakes.clock import FakeClock
+from tests.fakes.vector_queue import MemoryLedger, MemoryQueue
+
+
+@dataclass
+class Chroma:
+    """A store that can be down, and then may still have taken what it was sent."""
+
+    is_down: bool = False
+    takes_before_it_fails: bool = False
+    kept: dict[tuple[str, str], str] = field(default_factory=dict)
+
+    def prepare(self) -> None: ...
+
+    def is_up(self) -> bool:
+        return not self.is_down
+
+    def upsert(self, batch: Batch, *, may_go_on: Callable[[], bool]) -> int:
+        if not self.is_down or self.takes_before_it_fails:
+            self.kept |= {(batch.collection, one.id): one.document for one in batch.records}
+        if self.is_down:
+            raise StoreDown("down")
+        return len(batch.once_each())
+
+    def spaces(self, base_name: str) -> Mapping[str, str | None]:
+        raise NotImplementedError
+
+    def check_filter(self, where: Mapping[str, Any]) -> None:
+        raise NotImplementedError
+
+    def query(
+        self, collection: str, space: str, vector: Sequence[float], *, limit: int, where: Mapping[str, Any] | None
+    ) -> list[Match]:
+        raise NotImplementedError
+
+
+class MortalQueue(MemoryQueue):
+    """Dies on its n-th deletion: a drain that is killed after it has stored a message and before it says so."""
+
+    dies_in = -1
+
+    async def delete(self, message: Message) -> None:
+        self.dies_in -= 1
+        if self.dies_in == 0:
+            raise QueueFailed("killed")
+        await super().delete(message)
+
+
+class World:
+    """A store, a queue, a ledger, and three instances of a function, each with its own look at the ledger."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.clock = FakeClock()
+        self.chroma = Chroma()
+        self.queue = MortalQueue()
+        self.archives = [Archive(self.chroma, Outbox(self.queue, ledger, self.clock)) for _ in range(3)]
+        self.drain = Drain(self.queue, ledger, self.chroma, self.chroma, self.clock)  # type: ignore[arg-type]  # all it asks of a server is whether it is up
+        self.expected: dict[tuple[str, str], str] = {}
+        self.written = 0
+
+    async def write(self, instance: int, name: str, ids: Sequence[str]) -> None:
+        self.clock.advance(1.1)  # an instance's look is valid for a second
+        self.written += 1
+        document = f"version {self.written}"
+        batch = Batch(name, 1, "mini", tuple(VectorRecord(one, document, [1.0]) for one in ids))
+        archive = self.archives[instance]
+        await archive.warm()
+        report = await archive.keep(batch, timeout_s=20)
+        assert report.stored + report.pending == len(set(ids))
+        self.expected |= {(batch.collection, one): document for one in ids}
+
+    async def run_drain(self, dies_in: int) -> None:
+        self.queue.dies_in = dies_in
+        try:
+            await self.drain.run(until_s=self.clock.monotonic_s() + 60)
+        except QueueFailed:
+            self.queue.reappear()
+        self.queue.dies_in = -1
+
+
+WRITE = st.tuples(
+    st.just("write"), st.integers(0, 2), st.sampled_from(["a", "b"]), st.lists(st.sampled_from("xyz"), min_size=1)
+)
+OTHER = st.tuples(st.sampled_from(["down", "up", "half"])) | st.tuples(st.just("drain"), st.sampled_from([-1, 1, 2]))
+
+
+async def _carry_out(world: World, steps: Sequence[tuple[Any, ...]]) -> None:
+    for kind, *details in steps:
+        match kind:
+            case "write":
+                await world.write(*details)
+            case "drain":
+                await world.run_drain(*details)
+            case _:
+                world.chroma.is_down = kind != "up"
+                world.chroma.takes_before_it_fails = kind == "half"
+
+
+@settings(max_examples=300)
+@given(st.lists(WRITE | OTHER, max_size=25))
+def test_what_was_written_last_is_stored_in_the_end_and_nothing_waits(steps: list[tuple[Any, ...]]) -> None:
+    ledger = MemoryLedger()
+    world = World(ledger)
+
+    async def story() -> None:
+        await _carry_out(world, steps)
+        await _carry_out(world, [("up",), ("drain", -1)])
+
+    asyncio.run(story())
+    assert world.chroma.kept == world.expected
+    assert asyncio.run(ledger.waiting()) == {}
+    assert asyncio.run(world.queue.size()) == 0
+
+
+class LostLedger:
+    """One that never answers."""
+
+    async def waiting(self) -> Mapping[str, int]:
+        raise LedgerUnavailable("away")
+
+    async def begin(self, group: str, records: int) -> None:
+        raise LedgerUnavailable("away")
+
+    async def join(self, group: str, records: int) -> bool:
+        raise LedgerUnavailable("away")
+
+    async def stored(self, group: str, records: int) -> None:
+        raise LedgerUnavailable("away")
+
+    async def forget(self, group: str) -> None:
+        raise LedgerUnavailable("away")
+
+
+@given(st.lists(WRITE | OTHER, max_size=20))
+def test_without_the_ledger_nothing_is_lost_either(steps: list[tuple[Any, ...]]) -> None:
+    world = World(LostLedger())
+
+    async def story() -> None:
+        await _carry_out(world, steps)
+        await _carry_out(world, [("up",), ("drain", -1)])
+
+    asyncio.run(story())
+    assert world.chroma.kept.keys() == world.expected.keys()
+    assert asyncio.run(world.queue.size()) == 0

@@ -1,0 +1,253 @@
+"""`sekha-bridge migrate-collections`, as someone types it, on a real Chroma server."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import chromadb
+import pytest
+from rich.console import Console
+from rich.progress import Progress as Bars
+from typer.testing import CliRunner
+
+from sekha_llm_bridge.cli.app import app
+from sekha_llm_bridge.cli.migrate_collections import BarsOnTerminal, Rate
+from sekha_llm_bridge.embeddings.lease import MIGRATION
+from sekha_llm_bridge.embeddings.migration import Moved, Progress
+from sekha_llm_bridge.embeddings.migration_plan import How
+from tests.fakes.chroma import chroma_server
+from tests.fakes.dynamodb import REGION, DynamoDb
+from tests.fakes.provider import FakeProvider, Reply
+
+COLLECTIONS = "/api/v2/tenants/default_tenant/databases/default_database/collections"
+FILE = """
+providers:
+  - id: p
+    provider_type: ollama
+    models: [{model_id: mini, task: embedding, dimension: 3, context_window: 10}]
+default_models: {embedding: mini}
+"""
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with chroma_server(tmp_path_factory.mktemp("chroma")) as address:
+        yield address
+
+
+@pytest.fixture
+def client(url: str) -> Any:
+    """Chroma's own client, on a server that holds nothing."""
+    host, _, port = url.removeprefix("http://").partition(":")
+    made = chromadb.HttpClient(host, int(port))
+    for collection in made.list_collections():
+        made.delete_collection(collection.name)
+    return made
+
+
+def fill(client: Any, name: str, records: int = 3, **made: Any) -> None:
+    collection = client.create_collection(name, embedding_function=None, **made)
+    collection.add(ids=[f"{name}-{one}" for one in range(records)], embeddings=[[1, 2, one] for one in range(records)])
+
+
+def names(client: Any) -> list[str]:
+    return sorted(one.name for one in client.list_collections())
+
+
+def migrate(url: str | None, *options: str, **environ: str) -> Any:
+    chosen = ["--chroma-url", url] if url else []
+    return CliRunner(env=environ).invoke(app, ["migrate-collections", *chosen, *options])
+
+
+def cells(answer: Any) -> list[list[str]]:
+    """The table's rows, by their columns."""
+    return [line.split(maxsplit=3) for line in answer.stdout.splitlines()]
+
+
+def test_what_was_moved_is_said_while_it_happens_and_in_a_table_at_the_end(url: str, client: Any) -> None:
+    fill(client, "conversations", 1200)
+    fill(client, "query_results")
+    fill(client, "query_results_3")
+    answer = migrate(url)
+    assert (answer.exit_code, answer.stderr) == (0, "")
+    lines = [line.rstrip() for line in answer.stdout.splitlines()]
+    assert lines[:4] == [
+        "query_results → query_results_3: 0 of 3 records",
+        "query_results → query_results_3: 3 of 3 records",
+        "query_results → query_results_3: merged, 3 copied",
+        "conversations → conversations_3: 0 of 1200 records",
+    ]
+    assert lines[4] == "conversations → conversations_3: renamed"
+    assert [line.split() for line in lines[5:]] == [
+        ["collection", "now", "in", "how", "records"],
+        ["conversations", "conversations_3", "renamed", "1,200"],
+        ["query_results", "query_results_3", "merged,", "3", "copied", "3"],
+        ["query_results_3", "query_results_3", "left", "alone:", "its", "name", "says", "its", "dimension", "already"],
+    ]
+    assert names(client) == ["conversations_3", "query_results_3"]
+
+
+def test_a_dry_run_says_what_would_be_done_and_does_nothing(url: str, client: Any) -> None:
+    fill(client, "conversations")
+    answer = migrate(url, "--dry-run")
+    assert answer.exit_code == 0
+    assert [line.split() for line in answer.stdout.splitlines()] == [
+        ["collection", "would", "be", "in", "how", "records"],
+        ["conversations", "conversations_3", "rename", "3"],
+        ["a", "dry", "run:", "nothing", "was", "written"],
+    ]
+    assert names(client) == ["conversations"]
+
+
+def test_with_keep_what_is_merged_stays_where_it_is(url: str, client: Any) -> None:
+    fill(client, "conversations")
+    fill(client, "conversations_3")
+    answer = migrate(url, "--keep")
+    assert answer.exit_code == 0
+    assert "merged, 3 copied; the old one is kept" in answer.stdout
+    assert names(client) == ["conversations", "conversations_3"]
+
+
+def test_json_is_the_report_and_nothing_else(url: str, client: Any) -> None:
+    fill(client, "conversations")
+    report = json.loads(migrate(url, "--json").stdout)
+    assert report["migrated"][0]["target"] == "conversations_3"
+    assert report["finished"]
+    planned = json.loads(migrate(url, "--json", "--dry-run").stdout)
+    assert (planned["planned"], planned["dry_run"]) == ([], True)
+
+
+def test_what_fails_is_in_the_table_and_in_the_exit_code(url: str, client: Any) -> None:
+    fill(client, "conversations", metadata={"embedding_space": "a"})
+    fill(client, "conversations_3", metadata={"embedding_space": "b"})
+    answer = migrate(url)
+    assert answer.exit_code == 1
+    assert answer.stdout.count("failed: conversations_3 holds vectors of the space b, not a") == 2
+    assert names(client) == ["conversations", "conversations_3"]
+    assert migrate(url, "--dry-run").exit_code == 1
+
+
+def test_a_server_without_collections_is_well(url: str, client: Any) -> None:
+    answer = migrate(url)
+    assert (answer.exit_code, answer.stdout) == (0, "there is no collection\n")
+
+
+def test_the_configuration_names_the_server_and_the_space_of_old_vectors(url: str, client: Any, tmp_path: Path) -> None:
+    file = tmp_path / "llm.yaml"
+    file.write_text(f"{FILE}chroma: {{url: '{url}'}}\n")
+    fill(client, "conversations")
+    assert migrate(None, "--config", str(file)).exit_code == 0
+    assert client.get_collection("conversations_3").metadata == {"embedding_space": "mini", "dimension": 3}
+
+
+def test_a_configuration_that_cannot_be_used_is_not_needed_with_a_url(url: str, client: Any, tmp_path: Path) -> None:
+    fill(client, "conversations")
+    assert migrate(url, LLM_CONFIG_PATH=str(tmp_path / "missing.yaml")).exit_code == 0
+    assert client.get_collection("conversations_3").metadata is None
+
+
+def test_chroma_url_may_come_from_the_environment(url: str, client: Any) -> None:
+    fill(client, "conversations")
+    assert migrate(None, CHROMA_URL=url).exit_code == 0
+    assert names(client) == ["conversations_3"]
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (["--chroma-url", "ftp://somewhere"], "--chroma-url"),
+        (["--chroma-url", "http://127.0.0.1:9"], "Chroma did not list collections"),
+        (["--config", "/missing.yaml"], "/missing.yaml"),
+        (["--config", "FILE"], "no Chroma server"),
+    ],
+)
+def test_without_a_server_that_can_be_used_the_exit_code_is_2(
+    options: list[str], complaint: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "llm.yaml"
+    file.write_text(FILE)
+    answer = migrate(None, *(str(file) if one == "FILE" else one for one in options))
+    assert answer.exit_code == 2
+    assert complaint in answer.stderr
+    assert "Traceback" not in answer.output
+
+
+def test_a_token_is_sent_and_never_shown(fake: FakeProvider) -> None:
+    fake.always(COLLECTIONS, Reply(401, {"error": "secret-token"}))
+    answer = migrate(fake.url, CHROMA_TOKEN="secret-token")
+    assert answer.exit_code == 2
+    assert fake.calls(COLLECTIONS)[0].headers["authorization"] == "Bearer secret-token"
+    assert "secret-token" not in answer.output
+
+
+# --- The lease
+
+
+@pytest.fixture
+def dynamodb(monkeypatch: pytest.MonkeyPatch) -> Iterator[DynamoDb]:
+    monkeypatch.setenv("AWS_REGION", REGION)
+    with DynamoDb() as server:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", server.url)
+        yield server
+
+
+def test_with_a_table_it_takes_the_lease_and_gives_it_back(url: str, client: Any, dynamodb: DynamoDb) -> None:
+    fill(client, "conversations")
+    table = dynamodb.new_table()
+    assert migrate(url, "--table", table).exit_code == 0
+    assert [one.action for one in dynamodb.asked if one.action != "CreateTable"] == ["UpdateItem", "UpdateItem"]
+    assert dynamodb.item(table, MIGRATION).keys() == {"provider_id"}
+
+
+def test_who_has_the_lease_is_said_where_another_has_it(url: str, client: Any, dynamodb: DynamoDb) -> None:
+    fill(client, "conversations")
+    table = dynamodb.new_table()
+    dynamodb.alter(table, MIGRATION, holder={"S": "somebody"}, lease_until={"N": "4102444800000"})
+    answer = migrate(url, BREAKER_TABLE=table)
+    assert answer.exit_code == 1
+    assert "another migration is running: somebody has the lease until 00:00:00 UTC" in answer.stdout
+    assert names(client) == ["conversations"]
+
+
+def test_a_table_without_a_region_is_wrong_usage(url: str, client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_REGION", "AWS_DEFAULT_REGION"):
+        monkeypatch.delenv(name, raising=False)
+    answer = migrate(url, "--table", "breakers")
+    assert answer.exit_code == 2
+    assert "AWS_REGION" in answer.stderr
+
+
+# --- People
+
+
+def test_ctrl_c_says_that_it_can_be_run_again(fake: FakeProvider) -> None:
+    fake.always(COLLECTIONS, Reply(body=[], delay_s=1))
+    command = [sys.executable, "-m", "sekha_llm_bridge.cli", "migrate-collections", "--chroma-url", fake.url]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        while not fake.calls(COLLECTIONS):
+            assert process.poll() is None
+            os.sched_yield()
+        process.send_signal(signal.SIGINT)
+        _, complaint = process.communicate()
+    assert process.returncode == 130
+    assert complaint == "interrupted: nothing is lost, run it again and it goes on from there\n"
+
+
+def test_on_a_terminal_each_collection_has_a_bar_with_its_rate() -> None:
+    screen = StringIO()
+    console = Console(file=screen, force_terminal=True, width=120)
+    with Bars("{task.description}", Rate(), console=console, auto_refresh=False) as bars:
+        watch = BarsOnTerminal(bars)
+        for done in (0, 500, 1000):
+            watch(Progress("conversations", "conversations_3", How.MERGE, done, 1000))
+            bars.refresh()
+        watch(Moved("conversations", "conversations_3", How.MERGE, 1000))
+        assert [(task.completed, task.total, task.finished) for task in bars.tasks] == [(1000, 1000, True)]
+    assert "conversations → conversations_3" in screen.getvalue()
+    assert "records/s" in screen.getvalue()
