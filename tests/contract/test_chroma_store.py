@@ -246,14 +246,58 @@ def test_the_token_goes_with_every_request(name: str, fake: FakeProvider) -> Non
     assert fake.calls(path)[0].headers["authorization"] == "Bearer secret"
 
 
-@pytest.mark.parametrize(("status", "kind"), [(401, StoreDown), (503, StoreDown), (429, StoreDown), (502, StoreDown)])
-def test_what_may_pass_is_worth_waiting_for(
-    name: str, fake: FakeProvider, status: int, kind: type[StoreFailed]
+@pytest.mark.parametrize("status", [401, 403, 408, 429, 500, 502, 503, 504])
+@pytest.mark.parametrize("body", [{"error": "ChromaError", "message": "the secret text"}, {"detail": "no"}])
+def test_what_may_pass_is_worth_waiting_for_whatever_chroma_calls_it(
+    name: str, fake: FakeProvider, status: int, body: object
 ) -> None:
     path = f"/api/v2/tenants/default_tenant/databases/default_database/collections/{name}"
-    fake.always(path, Reply(status, {"error": "x", "message": "y"}))
-    with pytest.raises(kind):
+    fake.always(path, Reply(status, body))
+    with pytest.raises(StoreDown, match=f"status {status}") as caught:
         store_on(fake.url, dimension=3).upsert(batch(name, "one"))
+    assert "secret" not in str(caught.value)
+
+
+def test_a_database_that_is_not_there_yet_is_worth_waiting_for(url: str, name: str) -> None:
+    config = ChromaConfig(url=url, database="not_made_yet")
+    with pytest.raises(StoreDown):
+        ChromaStore(ChromaServer(config), FakeClock(), default=None).upsert(batch(name, "one"))
+
+
+def test_a_collection_of_another_dimension_than_its_name_says_is_neither_written_to_nor_marked(
+    store: ChromaStore, client: Any, name: str
+) -> None:
+    odd = client.create_collection(f"{name}_3", metadata={"made_by": "v1"}, embedding_function=None)
+    odd.add(ids=["odd"], embeddings=[[1.0] * 5])
+    with pytest.raises(SpaceMismatch, match="5 dimensions"):
+        store.upsert(batch(name, "one"))
+    assert client.get_collection(f"{name}_3").metadata == {"made_by": "v1"}
+
+
+def test_connections_that_have_slept_are_replaced(url: str, name: str, clock: FakeClock) -> None:
+    server = ChromaServer(ChromaConfig(url=url), clock=clock)
+    store = ChromaStore(server, clock, default=None)
+    store.upsert(batch(name, "one"))
+    before = server._api._session
+    clock.advance(20)
+    store.upsert(batch(name, "two"))
+    assert server._api._session is before
+    clock.freeze(31)
+    store.prepare()
+    assert server._api._session is not before
+    assert store.upsert(batch(name, "three")) == 1
+
+
+def test_a_busy_search_forgets_a_collection_too(url: str, client: Any, name: str, clock: FakeClock) -> None:
+    store = store_on(url, dimension=3, clock=clock)
+    store.upsert(batch(name, "one"))
+    client.get_collection(f"{name}_3").modify(name=f"{name}_old")
+    client.create_collection(f"{name}_3", metadata={"embedding_space": "mini"}, embedding_function=None)
+    found = []
+    for _ in range(4):
+        found.append(len(store.query(f"{name}_3", "mini", [1.0, 2.0, 3.0], limit=5, where=None)))
+        clock.advance(25)
+    assert found == [1, 1, 1, 0]
 
 
 def test_what_chroma_will_never_take_is_refused(store: ChromaStore, name: str) -> None:

@@ -301,7 +301,9 @@ class Context:
 def handler(url: str, client: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Any]]:
     """That of the function, as Lambda imports it."""
     file = tmp_path / "llm_providers.yaml"
-    file.write_text(f"providers: [{{id: p, provider_type: ollama, models: []}}]\nchroma: {{url: '{url}'}}\n")
+    file.write_text(
+        f"providers: [{{id: p, provider_type: ollama, models: [{{model_id: m, task: chat_small, context_window: 9}}]}}]\nchroma: {{url: '{url}'}}\n"
+    )
     monkeypatch.setenv("LLM_CONFIG_PATH", str(file))
     bridge.cache_clear()
     yield runpy.run_path(str(FUNCTION))["handler"]

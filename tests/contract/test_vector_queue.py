@@ -55,7 +55,7 @@ def queue(request: pytest.FixtureRequest, aws: DynamoDb, connections: Connection
 
 @pytest.fixture(params=["memory", "dynamodb"])
 def ledger(request: pytest.FixtureRequest, aws: DynamoDb, connections: Connections, clock: FakeClock) -> Ledger:
-    return MemoryLedger() if request.param == "memory" else DynamoLedger(aws.new_table(), connections, clock)
+    return MemoryLedger(clock) if request.param == "memory" else DynamoLedger(aws.new_table(), connections, clock)
 
 
 class Run:
@@ -143,7 +143,18 @@ def test_messages_are_sent_in_pieces_that_sqs_takes(run: Run, aws: DynamoDb, con
     assert run(queue.size()) == 16
 
 
-def test_what_sqs_takes_only_in_part_is_sent_again_and_then_fails(
+def test_what_sqs_does_not_take_at_once_is_sent_again_and_only_that(
+    run: Run, fake: FakeProvider, connections: Connections, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_SQS", fake.url)
+    queue = SqsQueue("q", connections, FakeClock())
+    fake.script("/", Reply(503, {}), Reply(200, {"Successful": [], "Failed": []}))
+    run.send(queue, "g", "one", "two")
+    first, second = (call.body["Entries"] for call in fake.calls("/"))
+    assert first == second, "by their deduplication ids SQS knows them again"
+
+
+def test_what_sqs_refuses_again_and_again_fails_without_its_words(
     run: Run, fake: FakeProvider, connections: Connections, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL_SQS", fake.url)
@@ -189,12 +200,42 @@ def test_what_is_stored_twice_makes_no_debt(run: Run, ledger: Ledger) -> None:
     assert run(ledger.waiting()) == {"a": 1}
 
 
-def test_a_group_can_be_forgotten(run: Run, ledger: Ledger) -> None:
-    run(ledger.begin("a", 1))
+def test_what_the_dead_have_left_over_is_taken_off_when_the_queue_has_been_empty_for_minutes(
+    run: Run, ledger: Ledger, clock: FakeClock
+) -> None:
+    run(ledger.begin("a", 2))
     run(ledger.begin("b", 1))
-    run(ledger.forget("a"))
-    run(ledger.forget("never"))
+    run(ledger.found_empty("a"))
+    clock.advance(300)
+    run(ledger.found_empty("a"))
+    assert run(ledger.waiting()) == {"a": 2, "b": 1}
+    clock.advance(60)
+    run(ledger.found_empty("a"))
+    run(ledger.found_empty("never"))
     assert run(ledger.waiting()) == {"b": 1}
+
+
+def test_what_is_on_its_way_is_not_taken_for_left_over(run: Run, ledger: Ledger, clock: FakeClock) -> None:
+    run(ledger.begin("a", 5))
+    run(ledger.found_empty("a"))
+    clock.advance(60)
+    run(ledger.stored("a", 3))
+    run(ledger.found_empty("a"))
+    clock.advance(300)
+    run(ledger.join("a", 4))
+    run(ledger.found_empty("a"))
+    assert run(ledger.waiting()) == {"a": 4}, "2 were left over, 4 have just begun"
+
+
+def test_a_look_of_long_ago_counts_for_nothing(run: Run, ledger: Ledger, clock: FakeClock) -> None:
+    run(ledger.begin("a", 1))
+    run(ledger.found_empty("a"))
+    clock.advance(3_600)
+    run(ledger.found_empty("a"))
+    assert run(ledger.waiting()) == {"a": 1}
+    clock.advance(330)
+    run(ledger.found_empty("a"))
+    assert run(ledger.waiting()) == {}
 
 
 def test_the_longest_name_of_a_collection_has_a_key(run: Run, ledger: Ledger) -> None:

@@ -2,10 +2,13 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from itertools import count
 
+from sekha_llm_bridge.clock import Clock
 from sekha_llm_bridge.embeddings.parcel import Parcel
 from sekha_llm_bridge.embeddings.queue import Message
+from sekha_llm_bridge.embeddings.tally import Remember, TakeOff, Tally, look
 
 
 class MemoryQueue:
@@ -31,7 +34,7 @@ class MemoryQueue:
         self._messages.pop(int(message.handle), None)
         self._hidden.discard(int(message.handle))
 
-    async def put_back(self, message: Message) -> None:
+    async def put_back(self, message: Message, *, hidden_s: int = 0) -> None:
         self._hidden.discard(int(message.handle))
 
     async def reject(self, message: Message) -> None:
@@ -49,8 +52,10 @@ class MemoryQueue:
 class MemoryLedger:
     """A `Ledger`."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
         self._waiting: Counter[str] = Counter()
+        self._low: dict[str, tuple[int | None, datetime | None]] = {}
 
     async def waiting(self) -> Mapping[str, int]:
         return dict(self._waiting)
@@ -69,6 +74,16 @@ class MemoryLedger:
             self._waiting[group] -= records
             if self._waiting[group] <= 0:
                 del self._waiting[group]
+                self._low.pop(group, None)
 
-    async def forget(self, group: str) -> None:
-        self._waiting.pop(group, None)
+    async def found_empty(self, group: str) -> None:
+        if group not in self._waiting:
+            return
+        low, low_at = self._low.pop(group, (None, None))
+        match look(Tally(self._waiting[group], low, low_at), self._clock.now()):
+            case Remember(lowest, since):
+                self._low[group] = (lowest, since)
+            case TakeOff(records):
+                await self.stored(group, records)
+            case None:
+                self._low[group] = (low, low_at)

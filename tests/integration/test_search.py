@@ -34,6 +34,13 @@ def wide() -> Iterator[FakeProvider]:
         yield fake
 
 
+def deep(levels: int) -> Any:
+    where: Any = {"n": 1}
+    for _ in range(levels):
+        where = {"$and": [where, {"n": 1}]}
+    return where
+
+
 class Bridge:
     """Both functions, with a provider of 8-dimensional vectors and one of 16-dimensional ones."""
 
@@ -100,7 +107,17 @@ def test_where_filters(bridge: Bridge, name: str) -> None:
     assert [match["document"] for match in found["matches"]] == ["two"]
 
 
-@pytest.mark.parametrize("where", [{"n": {"$foo": 1}}, {"$and": [{"n": 1}]}, {"n": None}, {"n": {"$in": []}}])
+@pytest.mark.parametrize(
+    "where",
+    [
+        deep(150),
+        {"n": {"$in": list(range(3_000))}},
+        {"n": {"$foo": 1}},
+        {"$and": [{"n": 1}]},
+        {"n": None},
+        {"n": {"$in": []}},
+    ],
+)
 def test_a_filter_that_chroma_does_not_take_is_refused_before_anything_is_paid(
     bridge: Bridge, fake: FakeProvider, name: str, where: Any
 ) -> None:

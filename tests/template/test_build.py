@@ -206,7 +206,7 @@ def test_a_new_layer_publishes_every_function_and_the_same_one_none(sam_python: 
     assert changed.isdisjoint(first)
 
 
-def test_api_gateway_invokes_the_streaming_function_by_lambdas_streaming_call_and_the_others_by_the_usual_one(
+def test_api_gateway_invokes_the_streaming_functions_by_lambdas_streaming_call_and_the_others_by_the_usual_one(
     sam_python: Path,
 ) -> None:
     (api,) = (
@@ -215,7 +215,7 @@ def test_api_gateway_invokes_the_streaming_function_by_lambdas_streaming_call_an
     for path, methods in api["Properties"]["Body"]["paths"].items():
         for method in methods.values():
             integration = method["x-amazon-apigateway-integration"]
-            streams = path.endswith("/chat/completions")
+            streams = path.endswith(("/chat/completions", "/v1/embeddings"))
             assert integration.get("responseTransferMode") == ("STREAM" if streams else None), path
             assert ("response-streaming-invocations" in json.dumps(integration["uri"])) == streams, path
 

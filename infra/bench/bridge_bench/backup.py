@@ -6,7 +6,6 @@ not grow with the number of records.
 """
 
 import argparse
-import os
 import subprocess
 import sys
 import tempfile
@@ -27,6 +26,13 @@ _DIMENSION = 384
 _TEXT = "A sentence of the length of this one. " * 6
 _WRITTEN_AT_ONCE = 500
 _MAXRSS_UNITS_A_MB = 1_000_000 if sys.platform == "darwin" else 1_000  # bytes there, kilobytes elsewhere
+# Linux counts what the parent held at the fork as the child's own: the parent has to be smaller than any command.
+_SMALL_PARENT = """
+import resource, subprocess, sys
+done = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+sys.exit(done.returncode)
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +74,15 @@ def _run(command: str, file: Path, url: str, collection: str) -> Measured:
     """The command in a new process. Raises `RuntimeError` when it fails."""
     line = [sys.executable, "-m", "sekha_llm_bridge.cli", command, str(file), "--chroma-url", url]
     started = time.perf_counter()
-    process = subprocess.Popen([*line, "--collection", collection, "--json"], stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise RuntimeError(f"{command} ended with status {process.returncode}")
-    return Measured(time.perf_counter() - started, usage.ru_maxrss / _MAXRSS_UNITS_A_MB)
+    done = subprocess.run(
+        [sys.executable, "-c", _SMALL_PARENT, *line, "--collection", collection, "--json"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise RuntimeError(f"{command} ended with status {done.returncode}: {done.stderr}")
+    return Measured(time.perf_counter() - started, int(done.stdout) / _MAXRSS_UNITS_A_MB)
 
 
 def _fill(url: str, size: int) -> None:

@@ -93,7 +93,7 @@ def make_bridge(
         lambda provider_id: refresh_provider(settings, provider_id),
     )
     routing, cooldowns = settings.routing, Cooldowns(clock)
-    chroma = ChromaServer(settings.chroma) if settings.chroma.url else None
+    chroma = ChromaServer(settings.chroma, clock=clock) if settings.chroma.url else None
     default_space = _default_space(catalog)
     queue = _queue(queue_url, dead_letters_url, connections, clock) if queue_url and table else None
     ledger = DynamoLedger(table, connections, clock) if table else None
@@ -108,7 +108,9 @@ def make_bridge(
         executor=Executor(providers, clock, cooldowns=cooldowns, auto_fallback=routing.auto_fallback),
         archive=Archive(ChromaStore(chroma, clock, default=default_space) if chroma else None, outbox),
         ledger=ledger,
-        drain=_drain(settings, default_space, queue, ledger, clock) if queue and ledger and chroma else None,
+        drain=_drain(settings, default_space, queue, ledger, clock)
+        if queue and dead_letters_url and ledger and chroma
+        else None,
         chroma=chroma,
         default_space=default_space,
         connections=connections,
@@ -131,7 +133,7 @@ def _queue(url: str, dead_letters_url: str, connections: Connections, clock: Clo
 
 def _drain(settings: Settings, default: KnownSpace | None, queue: MessageQueue, ledger: Ledger, clock: Clock) -> Drain:
     """With a store of its own: nobody waits for it, so it may be patient with Chroma."""
-    server = ChromaServer(settings.chroma, timeout_s=_PATIENT_S)
+    server = ChromaServer(settings.chroma, timeout_s=_PATIENT_S, clock=clock)
     return Drain(queue, ledger, ChromaStore(server, clock, default=default), server, clock)
 
 

@@ -52,8 +52,9 @@ class Metric(StrEnum):
     Gauges, written by every scheduled check: `HEALTHY_PROVIDERS` and `OPEN_BREAKERS`. The others count what happens;
     `REJECTIONS` once for each provider that a request would have tried, had its breaker let it; `BROKEN_ANSWERS` once
     for each stream that had begun and did not come to its end by a fault of its provider's, or of time;
-    `STORE_UNAVAILABLE` once for each request whose vectors Chroma did not take; `VECTORS_REJECTED` once for each
-    message of waiting vectors that it never will.
+    `STORE_UNAVAILABLE` once for each request whose vectors Chroma did not take; `VECTORS_LOST` once for each whose
+    vectors could not be put into the queue either; `VECTORS_REJECTED` once for each message of waiting vectors that
+    Chroma never will take.
     """
 
     PROVIDER_REJECTED = "ProviderRejected"
@@ -64,6 +65,7 @@ class Metric(StrEnum):
     TABLE_UNAVAILABLE = "BreakerTableUnavailable"
     BROKEN_ANSWERS = "BrokenAnswers"
     STORE_UNAVAILABLE = "VectorStoreUnavailable"
+    VECTORS_LOST = "VectorsLost"
     VECTORS_REJECTED = "VectorsRejected"
     OPEN_BREAKERS = "OpenBreakers"
     HEALTHY_PROVIDERS = "HealthyProviders"

@@ -1,6 +1,7 @@
 """Embeddings, through the functions' own handlers, against a provider over HTTP and without Chroma."""
 
 import base64
+import json
 import struct
 from typing import Any
 
@@ -67,6 +68,7 @@ def test_a_chroma_that_is_down_does_not_cost_the_vectors(fake: FakeProvider) -> 
         ({"input": "x", "collection": "../etc"}, "collection"),
         ({"input": "x", "ids": ["a", "b"]}, None),
         ({"input": ["x", "y"], "ids": ["a", "a"]}, "ids"),
+        ({"input": "x", "ids": ["a" * 2_049]}, "ids"),
         ({"input": "x", "metadatas": [{"a": {"b": 1}}]}, "metadatas"),
         ({"input": "x", "metadatas": [{"a": None}]}, "metadatas"),
         ({"input": "x", "metadatas": [{"": 1}]}, "metadatas"),
@@ -162,3 +164,12 @@ def test_failover_never_leaves_the_embedding_space(fake: FakeProvider) -> None:
     answer = Function("embeddings", make_bridge(settings))("POST", PATH, {"input": "x"})
     assert answer.status == 502
     assert fake.received == []
+
+
+@pytest.mark.parametrize("number", [1e39, None, "x", 2**2000], ids=["too large", "null", "text", "huge"])
+def test_a_vector_that_is_none_is_the_providers_failure(fake: FakeProvider, number: object) -> None:
+    row = {"index": 0, "embedding": [0.5] * 7 + [number]}
+    raw = json.dumps({"data": [row], "usage": {"prompt_tokens": 1, "total_tokens": 1}}).encode()
+    fake.always(PATH, Reply(200, raw=raw))
+    answer = Function("embeddings", bridge(fake))("POST", PATH, {"input": "one"})
+    assert (answer.status, answer.json()["error"]["attempts"][0]["code"]) == (502, "malformed_answer")

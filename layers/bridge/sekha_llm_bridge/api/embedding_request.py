@@ -21,6 +21,7 @@ from sekha_llm_bridge.pricing import texts_of
 
 _MOST_INPUTS = 2048  # OpenAI's own limit for one request
 _INT64 = 2**63
+_LONGEST_ID = 2_048
 _MOST_METADATA_BYTES = 65_536  # so that a record fits into a message of the queue
 
 
@@ -52,7 +53,7 @@ class EmbeddingRequest(BaseModel):
     encoding_format: Literal["float", "base64"] | None = None
     user: str | None = None
     collection: CollectionName | None = None
-    ids: list[Annotated[str, Field(min_length=1)]] | None = None
+    ids: list[Annotated[str, Field(min_length=1, max_length=_LONGEST_ID)]] | None = None
     metadatas: list[dict[str, Scalar] | None] | None = None
     store: StrictBool | None = None
     max_cost: MaxCost | None = None

@@ -18,7 +18,8 @@ from sekha_llm_bridge.execution import Deadline, Outcome
 from sekha_llm_bridge.pricing import count_texts
 from sekha_llm_bridge.providers import EmbeddingAnswer
 
-_TO_STORE_S = 3.0  # what the providers leave for storing, or for putting into the queue
+# What the providers leave for storing, or for putting into the queue: for the request, and for each text.
+_TO_STORE_S, _TO_STORE_ONE_S = 3.0, 0.005
 _SHORTEST_STORE_S = 0.5
 
 
@@ -72,7 +73,9 @@ async def _embed_and_keep(
         outcome = await embed(
             asked.input,
             bridge,
-            deadline if warming is None else deadline.at_most(deadline.remaining_s() - _TO_STORE_S),
+            deadline
+            if warming is None
+            else deadline.at_most(deadline.remaining_s() - _TO_STORE_S - _TO_STORE_ONE_S * len(asked.input)),
             pinned=pinned_for_vectors(asked.model, bridge),
             preferred=asked.preferred_model,
             max_cost=asked.max_cost,

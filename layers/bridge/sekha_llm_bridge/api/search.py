@@ -43,6 +43,7 @@ class _Search:
     found: dict[str, list[Match]] = field(default_factory=dict)
     receipts: list[Receipt] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    spent_usd: Decimal = Decimal(0)
 
 
 async def search(request: Request) -> Response:
@@ -135,14 +136,16 @@ async def _in_one(searching: _Search) -> None:
 
 async def _everywhere(searching: _Search) -> None:
     """Searches every collection of the base name whose space has a configured model."""
-    spent, failures = Decimal(0), []
+    failures: list[Exception] = []
     spaces = await _spaces(searching)
     for name, space in spaces.items():
         try:
-            spent += await _one_of_many(searching, name, space, spent)
+            await _one_of_many(searching, name, space)
         except (BridgeError, SpaceMismatch, CollectionGone) as exc:
             if isinstance(exc, InvalidRequest | VectorStoreUnavailable):
                 raise
+            if isinstance(exc, BridgeError):
+                searching.spent_usd += exc.most_usd or Decimal(0)
             failures.append(exc)
             searching.notes.append(f"{name} was not searched: {exc}")
     if not spaces:
@@ -151,11 +154,11 @@ async def _everywhere(searching: _Search) -> None:
         raise failures[0]
 
 
-async def _one_of_many(searching: _Search, name: str, space: str | None, spent_usd: Decimal) -> Decimal:
-    """Searches one collection, and returns what its vector may have cost in USD."""
+async def _one_of_many(searching: _Search, name: str, space: str | None) -> None:
+    """Searches one collection, with what is left of the limit."""
     if space is None:
         searching.notes.append(f"{name} was not searched: nobody recorded of which space its vectors are")
-        return Decimal(0)
+        return
     bridge, asked = searching.bridge, searching.asked
     limits = [usd for usd in (asked.max_cost, bridge.settings.routing.max_cost_per_request) if usd is not None]
     outcome = await embed(
@@ -163,13 +166,13 @@ async def _one_of_many(searching: _Search, name: str, space: str | None, spent_u
         bridge,
         _sooner(searching.deadline),
         pinned=None,
-        max_cost=max(min(limits) - spent_usd, Decimal(0)) if limits else None,
+        max_cost=max(min(limits) - searching.spent_usd, Decimal(0)) if limits else None,
         dimensions=int(name.rpartition("_")[2]),
         space=space,
     )
     searching.receipts.append(outcome.receipt)
+    searching.spent_usd += sum((attempt.most_usd or Decimal(0) for attempt in outcome.receipt.attempts), Decimal(0))
     searching.found[name] = await _nearest(searching, name, outcome)
-    return sum((attempt.most_usd or Decimal(0) for attempt in outcome.receipt.attempts), Decimal(0))
 
 
 async def _nearest(searching: _Search, name: str, outcome: Outcome[EmbeddingAnswer]) -> list[Match]:

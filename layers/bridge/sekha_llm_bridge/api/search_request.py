@@ -2,11 +2,14 @@
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool
+import orjson
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, field_validator
 
 from sekha_llm_bridge.api.embedding_request import CollectionName, MaxCost
 
 _MOST_RESULTS = 1_000
+_MOST_LEVELS = 30
+_MOST_FILTER_BYTES = 8_192
 
 
 class SearchRequest(BaseModel):
@@ -22,3 +25,22 @@ class SearchRequest(BaseModel):
     where: Annotated[dict[str, Any], Field(min_length=1)] | None = None
     all_dimensions: StrictBool = False
     max_cost: MaxCost | None = None
+
+    @field_validator("where")
+    @classmethod
+    def _not_too_large(cls, where: dict[str, Any] | None) -> dict[str, Any] | None:
+        """What is larger than any person's filter, no server takes."""
+        if where is not None and _levels(where) > _MOST_LEVELS:
+            raise ValueError(f"must not be nested deeper than {_MOST_LEVELS} levels")
+        if where is not None and len(orjson.dumps(where)) > _MOST_FILTER_BYTES:
+            raise ValueError(f"must not have more than {_MOST_FILTER_BYTES} bytes as JSON")
+        return where
+
+
+def _levels(value: object) -> int:
+    level, inside = 0, [value]
+    while inside:
+        level += 1
+        parts = [one.values() if isinstance(one, dict) else one for one in inside if isinstance(one, dict | list)]
+        inside = [one for part in parts for one in part]
+    return level

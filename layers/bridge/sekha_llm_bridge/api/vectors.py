@@ -1,5 +1,6 @@
 """Vectors of texts: planned, made by whichever provider of one embedding space answers, and looked at."""
 
+import math
 from array import array
 from collections.abc import Collection, Sequence
 from decimal import Decimal
@@ -110,7 +111,9 @@ def _require_vectors(vectors: Sequence[Sequence[float]], count: int, dimensions:
         expected = " or ".join(str(dimension) for dimension in dimensions if dimension is not None)
         raise MalformedAnswer(f"the provider sent {sent}, not {count} of {expected}", provider_status=200)
     try:
-        for vector in vectors:
-            array("d", vector)
-    except TypeError:
-        raise MalformedAnswer("the provider sent vectors that are not all numbers", provider_status=200) from None
+        finite = all(math.isfinite(sum(array("f", vector))) for vector in vectors)
+    except (TypeError, OverflowError):
+        finite = False
+    if not finite:
+        message = "the provider sent vectors that are not all numbers, or too large for 32 bits"
+        raise MalformedAnswer(message, provider_status=200)

@@ -55,7 +55,7 @@ def run(options: Options) -> int:
         config = chroma_config(options.config_path, options.chroma_url, options.chroma_token)
         report = asyncio.run(_report(options, config, console))
     except (WrongOptions, StoreFailed) as exc:
-        sys.stderr.write(f"{printable(str(exc)) if isinstance(exc, StoreFailed) else exc}\n")
+        sys.stderr.write(f"{exc}\n")
         return _UNUSABLE
     except KeyboardInterrupt:
         sys.stderr.write("interrupted: nothing is lost, run it again and it goes on from there\n")
@@ -115,6 +115,7 @@ class Rate(ProgressColumn):
     """Records per second."""
 
     def render(self, task: Task) -> Text:
+        """Of the last seconds; of the whole, once it is done."""
         speed = task.finished_speed or task.speed
         return Text("" if speed is None else f"{speed:,.0f} records/s")
 
@@ -127,6 +128,7 @@ class BarsOnTerminal:
         self._tasks: dict[str, TaskID] = {}
 
     def __call__(self, event: Event) -> None:
+        """Shows it."""
         if isinstance(event, Progress):
             if event.collection not in self._tasks:
                 described = printable(f"{event.collection} → {event.target}")
@@ -143,6 +145,7 @@ class _Lines:
         self._said: tuple[str, int] | None = None
 
     def __call__(self, event: Event) -> None:
+        """Prints it, if it is news."""
         if isinstance(event, Progress):
             tenth = event.done * _TENTHS // max(1, event.total)
             if self._said != (event.collection, tenth):

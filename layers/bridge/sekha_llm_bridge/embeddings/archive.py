@@ -11,7 +11,7 @@ from contextlib import suppress
 from sekha_llm_bridge.embeddings.outbox import NotQueued, Outbox, seconds_to_queue
 from sekha_llm_bridge.embeddings.records import Batch, StoreReport
 from sekha_llm_bridge.embeddings.store import SpaceMismatch, StoreDown, StoreFailed, VectorStore
-from sekha_llm_bridge.observability import Metric, count, logger
+from sekha_llm_bridge.observability import Metric, count, logger, where
 
 _WAITS = "not stored yet: it waits behind what could not be stored before"
 _LEAST_S = 0.3
@@ -40,43 +40,61 @@ class Archive:
         return asyncio.ensure_future(self._warm())
 
     async def _warm(self) -> None:
-        looking = asyncio.ensure_future(self._outbox.look()) if self._outbox else None
+        if self._outbox is not None:
+            await self._outbox.look()  # first: the import takes the processor for itself
         if self._store is not None:
             with suppress(StoreFailed):  # `keep` meets it again, and reports it
                 await asyncio.to_thread(self._store.prepare)
-        if looking is not None:
-            await looking
 
     async def keep(self, batch: Batch, *, timeout_s: float) -> StoreReport:
         """Stores a batch within `timeout_s`, or has it wait. Raises only `SpaceMismatch`; all else is in the report."""
         if self._store is None:
             return StoreReport(None, 0, 0, ("no Chroma server is configured: nothing was stored",))
-        if self._outbox is not None and self._outbox.holds(batch.collection):
-            with suppress(NotQueued):  # then it is tried directly: better out of order than not at all
-                if (pending := await self._outbox.put_behind_others(batch)) is not None:
-                    return StoreReport(batch.collection, 0, pending, (_WAITS,))
-        reserved_s = seconds_to_queue(batch) if self._outbox is not None else 0.0
+        if self._outbox is None:
+            return await self._store_or_report(self._store, batch, timeout_s)
         try:
-            stored = await _stored(self._store, batch, min(_MOST_S, timeout_s - reserved_s))
+            async with asyncio.timeout(max(timeout_s, _LEAST_S)):
+                return await self._store_or_queue(self._store, self._outbox, batch, timeout_s)
+        except (NotQueued, TimeoutError) as exc:
+            why = str(exc) or "there was no time left"
+            logger().error("vectors lost", extra={"collection": batch.collection, "reason": why})
+            count(Metric.VECTORS_LOST)
+            return StoreReport(batch.collection, 0, 0, (f"not stored, and not kept for later: {why}",))
+
+    async def _store_or_queue(self, store: VectorStore, outbox: Outbox, batch: Batch, timeout_s: float) -> StoreReport:
+        await outbox.look()  # where the first look had no answer
+        if outbox.holds(batch.collection):
+            with suppress(NotQueued):  # then it is tried directly: better out of order than not at all
+                if (pending := await outbox.put_behind_others(batch)) is not None:
+                    return StoreReport(batch.collection, 0, pending, (_WAITS,))
+        try:
+            stored = await _stored(store, batch, min(_MOST_S, timeout_s - seconds_to_queue(batch)))
+        except StoreDown as exc:
+            _note(batch, exc)
+            pending = await outbox.put(batch)
+            return StoreReport(
+                batch.collection, 0, pending, (f"not stored yet: {exc}; it is stored when Chroma is back",)
+            )
         except SpaceMismatch:
             raise
-        except StoreDown as exc:
-            return await self._wait(batch, str(exc))
         except StoreFailed as exc:
+            _note(batch, exc)
             return StoreReport(batch.collection, 0, 0, (f"not stored: {exc}",))
         return StoreReport(batch.collection, stored)
 
-    async def _wait(self, batch: Batch, why: str) -> StoreReport:
-        logger().warning("vectors not stored", extra={"collection": batch.collection, "reason": why})
-        count(Metric.STORE_UNAVAILABLE)
-        if self._outbox is None:
-            return StoreReport(batch.collection, 0, 0, (f"not stored: {why}",))
+    async def _store_or_report(self, store: VectorStore, batch: Batch, timeout_s: float) -> StoreReport:
         try:
-            pending = await self._outbox.put(batch)
-        except NotQueued as exc:
-            logger().error("vectors lost", extra={"collection": batch.collection, "reason": str(exc)})
-            return StoreReport(batch.collection, 0, 0, (f"not stored: {why}; and not kept for later: {exc}",))
-        return StoreReport(batch.collection, 0, pending, (f"not stored yet: {why}; it is stored when Chroma is back",))
+            return StoreReport(batch.collection, await _stored(store, batch, min(_MOST_S, timeout_s)))
+        except SpaceMismatch:
+            raise
+        except StoreFailed as exc:
+            _note(batch, exc)
+            return StoreReport(batch.collection, 0, 0, (f"not stored: {exc}",))
+
+
+def _note(batch: Batch, failure: StoreFailed) -> None:
+    logger().warning("vectors not stored", extra={"collection": batch.collection, "reason": str(failure)})
+    count(Metric.STORE_UNAVAILABLE)
 
 
 async def _stored(store: VectorStore, batch: Batch, timeout_s: float) -> int:
@@ -88,5 +106,10 @@ async def _stored(store: VectorStore, batch: Batch, timeout_s: float) -> int:
             return await asyncio.to_thread(store.upsert, batch, may_go_on=lambda: not given_up.is_set())
     except TimeoutError as exc:
         raise StoreDown("Chroma is slow") from exc
+    except StoreFailed:
+        raise
+    except Exception as exc:  # a mistake of the bridge's must not cost the caller what was paid for
+        logger().error("unexpected error while storing", extra={"where": where(exc)})
+        raise StoreDown("the bridge could not store them; its log says where") from exc
     finally:
         given_up.set()  # the thread may wake up much later, when newer records are there

@@ -25,13 +25,14 @@ from sekha_llm_bridge.embeddings.backup_file import (
     parsed,
     rows,
 )
+from sekha_llm_bridge.embeddings.backup_pages import swept
 from sekha_llm_bridge.embeddings.backup_reading import Contents, Course, DamagedBackup, pieces, read
 from sekha_llm_bridge.embeddings.chroma_server import ChromaServer, ServerCollection
 from sekha_llm_bridge.embeddings.store import CollectionGone
 
 _FIRST_PAGE = 32
 _LARGEST_PAGE = 250
-_PAGE_BYTES = 1_000_000  # HTTP answers of six times as much wait for the garbage collector, some ten of them
+_PAGE_BYTES = 1_000_000
 _GROWTH = 4
 
 
@@ -132,7 +133,7 @@ def _fill(file: BinaryIO, collections: Sequence[ServerCollection], now: Callable
 def _write_collection(file: BinaryIO, collection: ServerCollection, part: Part | None, told: Told) -> int:
     """Writes what the file lacks of a collection, all of it without a `part`; returns how many records it has then."""
     total = part.start.count if part else collection.count()
-    for page in _pages(collection, part.records if part else 0):
+    for page in swept(_pages(collection, part.records if part else 0)):
         lines = []
         if part is None:
             part = Part(_start(collection, page, total))

@@ -9,6 +9,7 @@ one level below `HttpClient`, which asks the server three questions before the f
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from functools import cached_property
 from threading import Lock
 from typing import Any
@@ -16,6 +17,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from sekha_llm_bridge.clock import Clock, SystemClock
 from sekha_llm_bridge.config.models import ChromaConfig
 from sekha_llm_bridge.embeddings.store import CollectionGone, NameTaken, StoreDown, StoreFailed, StoreRefused
 
@@ -26,8 +28,9 @@ _REQUEST_S = 10.0
 _PORTS = {"http": 80, "https": 443}
 _LISTED_AT_ONCE = 1_000
 _DATABASES_UNIQUE = "UNIQUE constraint failed"
-# Statuses of Chroma's errors that may be others tomorrow: its operator mends them, not the caller.
+# Statuses that may be others tomorrow, as those from 500 on: its operator mends them, not the caller.
 _PASSING = frozenset({401, 403, 408, 429})
+_STALE_AFTER = timedelta(seconds=30)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +106,12 @@ class ServerCollection:
         index = self.configuration.get("hnsw") or self.configuration.get("spann") or {}
         return str(index.get("space", "l2"))
 
+    @property
+    def declared_dimension(self) -> int | None:
+        """The length of its vectors as the server had it when it was last looked up; None while it held none."""
+        declared = getattr(self._collection, "_model", None)
+        return getattr(declared, "dimension", None)
+
     @cached_property
     def dimension(self) -> int | None:
         """The length of its first vector; None while it holds none."""
@@ -177,25 +186,33 @@ _EVERYTHING = ["embeddings", "documents", "metadatas", "uris"]
 class ChromaServer:
     """The server that `config.url` names, and of it one database. `timeout_s` holds for each request."""
 
-    def __init__(self, config: ChromaConfig, *, timeout_s: float = _REQUEST_S) -> None:
+    def __init__(self, config: ChromaConfig, *, timeout_s: float = _REQUEST_S, clock: Clock | None = None) -> None:
         self._config = config
         self._timeout = httpx.Timeout(timeout_s, connect=_CONNECT_S)
+        self._clock = clock or SystemClock()
+        self._used_at: datetime | None = None
         self._connecting = Lock()
 
     def prepare(self) -> None:
-        """Imports the client. Raises `StoreDown` where that cannot be done."""
+        """Imports the client, or replaces connections that have slept: a NAT may have dropped them, and nobody would
+        say so. Raises `StoreDown` where it cannot be used.
+        """
+        now = self._clock.now()
         try:
             with self._connecting:
+                if self._used_at is not None and now - self._used_at > _STALE_AFTER:
+                    self._api._session = self._session(self._api._session.headers)  # noqa: SLF001 — as below
                 _ = self._api
+                self._used_at = now
         except Exception as exc:  # most of all ImportError, where the layer is missing
             raise StoreDown(f"Chroma's client cannot be used here ({type(exc).__name__})") from exc
 
     def is_up(self) -> bool:
-        """Whether it answers at all."""
+        """Whether it answers a question for which it wants the token, if it wants any."""
         self.prepare()
         try:
             with translated("answer"):
-                self._api.heartbeat()
+                self._api.list_collections(limit=1, **self._where)
         except StoreFailed:
             return False
         return True
@@ -277,8 +294,11 @@ class ChromaServer:
             )
         )
         api = system.instance(ServerAPI)
-        api._session.timeout = self._timeout  # noqa: SLF001 — the client has no setting for it, and its default is to wait for ever
+        api._session = self._session(api._session.headers)  # noqa: SLF001 — the client has no setting for time limits, and waits for ever
         return api
+
+    def _session(self, headers: httpx.Headers) -> httpx.Client:
+        return httpx.Client(timeout=self._timeout, headers=headers, event_hooks={"response": [_require_sense]})
 
 
 @contextmanager
@@ -289,18 +309,27 @@ def translated(doing: str) -> Iterator[None]:
     said = f"Chroma did not {doing}"
     try:
         yield
+    except StoreFailed as exc:
+        raise type(exc)(f"{said} ({exc})") from exc
     except NotFoundError as exc:
         raise CollectionGone("there is no such collection") from exc
-    except ChromaError as exc:
-        if _DATABASES_UNIQUE in str(exc) or exc.code() == httpx.codes.CONFLICT:
-            raise NameTaken("a collection of that name exists already") from exc
-        is_final = 400 <= exc.code() < 500 and exc.code() not in _PASSING  # HTTP's own classes
+    except ChromaError as exc:  # a status that is the request's own fault
+        raise StoreRefused(f"{said} ({type(exc).__name__})") from exc
+    except ValueError as exc:  # the client itself found a mistake; those of reading an answer have names of their own
+        is_final = type(exc) is ValueError
         raise (StoreRefused if is_final else StoreDown)(f"{said} ({type(exc).__name__})") from exc
-    except ValueError as exc:  # the client itself found a mistake, or what came is no JSON
-        is_answer = type(exc).__module__ == "json" or "JSON" in type(exc).__name__
-        raise (StoreDown if is_answer else StoreRefused)(f"{said} ({type(exc).__name__})") from exc
     except Exception as exc:  # the client raises bare exceptions, quoting the server, for what it does not know
         raise StoreDown(f"{said} ({type(exc).__name__})") from exc
+
+
+def _require_sense(response: httpx.Response) -> None:
+    """Raises `StoreDown` by the status, which Chroma's client forgets: its name for most errors is the same."""
+    status = response.status_code
+    if status < httpx.codes.INTERNAL_SERVER_ERROR and status not in _PASSING and status != httpx.codes.CONFLICT:
+        return
+    if status == httpx.codes.CONFLICT or _DATABASES_UNIQUE in response.read().decode(errors="replace"):
+        raise NameTaken("a collection of that name exists already")
+    raise StoreDown(f"status {status}")
 
 
 def modifiable(metadata: Metadata) -> dict[str, Any]:

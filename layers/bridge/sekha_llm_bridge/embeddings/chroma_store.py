@@ -81,10 +81,12 @@ class ChromaStore:
     def _query(
         self, name: str, space: str, vector: Sequence[float], *, limit: int, where: Mapping[str, Any] | None
     ) -> list[Match]:
-        found = self._known(name) or self._find(name, len(vector))
+        found = self._known(name)
         if found is None:
-            raise CollectionGone(f"there is no collection {name}")
-        self._remember(found)
+            found = self._find(name, len(vector))
+            if found is None:
+                raise CollectionGone(f"there is no collection {name}")
+            self._remember(found)
         self._require_space(found, len(vector), space)
         neighbours = found.nearest(vector, limit=limit, where=where)
         return [
@@ -106,13 +108,23 @@ class ChromaStore:
         name = batch.collection
         found = self._known(name)
         if found is None:
-            found = self._find(name, batch.dimension) or self._server.find_or_create(
-                name, metadata=marked({}, batch.space, batch.dimension), configuration=NEW_COLLECTION
-            )
+            found = self._found_or_made(batch)
+            self._require_dimension(found, batch.dimension)
             self._mark(found, batch.dimension)
             self._remember(found)
         self._require_space(found, batch.dimension, batch.space)
         return found
+
+    def _found_or_made(self, batch: Batch) -> ServerCollection:
+        """Names are of a form that Chroma takes; so what it refuses here (it lacks the database, say) may pass."""
+        try:
+            return self._find(batch.collection, batch.dimension) or self._server.find_or_create(
+                batch.collection,
+                metadata=marked({}, batch.space, batch.dimension),
+                configuration=NEW_COLLECTION,
+            )
+        except StoreRefused as exc:
+            raise StoreDown(str(exc)) from exc
 
     def _known(self, name: str) -> ServerCollection | None:
         """The collection, if it was looked up lately: somebody may delete it, or give its name to another."""
@@ -148,6 +160,13 @@ class ChromaStore:
         wanted = marked(metadata, space_of(metadata, dimension, self._default), dimension)
         if wanted != metadata:
             collection.describe(wanted)
+
+    def _require_dimension(self, collection: ServerCollection, dimension: int) -> None:
+        """Before it is marked: what it holds need not be what its name says."""
+        holds = collection.declared_dimension
+        if holds not in {None, dimension}:
+            message = f"the collection {collection.name} holds vectors of {holds} dimensions, in spite of its name"
+            raise SpaceMismatch(f"{message}; migrate-collections gives it another")
 
     def _require_space(self, collection: ServerCollection, dimension: int, space: str) -> None:
         holds = space_of(collection.metadata, dimension, self._default)

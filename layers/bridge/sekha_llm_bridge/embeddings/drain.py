@@ -13,10 +13,12 @@ from sekha_llm_bridge.embeddings.chroma_server import ChromaServer
 from sekha_llm_bridge.embeddings.ledger import Ledger, LedgerUnavailable
 from sekha_llm_bridge.embeddings.parcel import ParcelDamaged, unpack
 from sekha_llm_bridge.embeddings.queue import Message, MessageQueue
-from sekha_llm_bridge.embeddings.store import StoreDown, StoreFailed, VectorStore
-from sekha_llm_bridge.observability import Metric, count, logger
+from sekha_llm_bridge.embeddings.store import CollectionGone, NameTaken, StoreDown, StoreFailed, VectorStore
+from sekha_llm_bridge.observability import Metric, count, logger, where
 
-_QUIET_LOOKS = 3  # of about a second each: as long as a sender may take that has looked at the ledger before
+_QUIET_LOOKS = 3  # of about a second each: SQS may overlook a message, or two
+_EAGER = 10
+_LONGEST_REST_S = 1_200
 
 
 @dataclass
@@ -49,9 +51,10 @@ class Drain:
         if not await self._is_up():
             done.note = "Chroma does not answer"
             return done
-        if await self._empty(done, until_s):
-            await self._forget(await self._waiting())
+        was_emptied = await self._empty(done, until_s)
         done.left = await self._queue.size()
+        if was_emptied and not done.left:  # what others hold is counted, so nobody else is at it either
+            await self._settle_counts(await self._waiting())
         return done
 
     async def _empty(self, done: Drained, until_s: float) -> bool:
@@ -69,7 +72,7 @@ class Drain:
                 break
         for messages in held.values():
             for message in messages:
-                await self._queue.put_back(message)
+                await self._queue.put_back(message, hidden_s=_rest_s(message))
         if held:
             done.note = "Chroma has not taken all of it yet"
         return quiet == _QUIET_LOOKS and not held
@@ -83,12 +86,15 @@ class Drain:
             return True
         try:
             await asyncio.to_thread(self._store.upsert, batch, may_go_on=lambda: True)
-        except StoreDown as exc:
+        except (StoreDown, CollectionGone, NameTaken) as exc:
             logger().warning("waiting vectors not stored", extra={"reason": str(exc)})
             return False
         except StoreFailed as exc:
             await self._reject(message, str(exc))
             done.rejected += len(batch.records)
+        except Exception as exc:  # noqa: BLE001 — a mistake in one message must not keep the others from being stored
+            logger().error("unexpected error in waiting vectors", extra={"where": where(exc)})
+            return False
         else:
             await self._queue.delete(message)
             done.stored += len(batch.records)
@@ -120,10 +126,17 @@ class Drain:
         except LedgerUnavailable as exc:  # it says too much until the queue is found empty
             logger().warning("ledger unavailable", extra={"reason": str(exc)})
 
-    async def _forget(self, groups: Iterable[str]) -> None:
-        """Nothing waits, whatever the ledger says."""
+    async def _settle_counts(self, groups: Iterable[str]) -> None:
+        """Nothing waits, whatever the ledger says; but something may be on its way."""
         try:
             for group in groups:
-                await self._ledger.forget(group)
+                await self._ledger.found_empty(group)
         except LedgerUnavailable as exc:
             logger().warning("ledger unavailable", extra={"reason": str(exc)})
+
+
+def _rest_s(message: Message) -> int:
+    """How long to leave a message that Chroma did not take, though it is up: SQS puts aside what it has handed out a
+    thousand times, and it is to last for the fourteen days.
+    """
+    return min(max(message.receipts - _EAGER, 0) * 60, _LONGEST_REST_S)

@@ -9,14 +9,16 @@ in an outage of Chroma's and until what has waited is stored.
 import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Protocol
 
-from sekha_llm_bridge.aws import AwsError, AwsRequests, Update
+from sekha_llm_bridge.aws import Attributes, AwsError, AwsRequests, Update
 from sekha_llm_bridge.clock import Clock
 from sekha_llm_bridge.connections import Connections
+from sekha_llm_bridge.embeddings.tally import Remember, TakeOff, Tally, look
 
 _KEY = {"provider_id": {"S": "#outbox"}}  # no provider can have this id
-_PREFIX = "waiting_"
+_WAITING, _LOW, _LOW_AT = "waiting_", "low_", "low_at_"
 _CONDITION_FAILED = "ConditionalCheckFailedException"
 
 
@@ -48,8 +50,8 @@ class Ledger(Protocol):
         """Notes that records wait no longer; a group with none left is forgotten."""
         ...
 
-    async def forget(self, group: str) -> None:
-        """Notes that nothing waits for a group."""
+    async def found_empty(self, group: str) -> None:
+        """Notes that the queue is empty although records wait for a group: see `tally`."""
         ...
 
 
@@ -58,36 +60,56 @@ class DynamoLedger:
 
     def __init__(self, table: str, connections: Connections, clock: Clock) -> None:
         self._table = table
+        self._clock = clock
         self._aws = AwsRequests("dynamodb", "DynamoDB_20120810", connections, clock)
 
     async def waiting(self) -> Mapping[str, int]:
         """See `Ledger.waiting`: one consistent BatchGetItem."""
-        asked = {"RequestItems": {self._table: {"Keys": [_KEY], "ConsistentRead": True}}}
-        with _translated():
-            items = (await self._aws.call("BatchGetItem", asked))["Responses"].get(self._table, [])
-            attributes = items[0].items() if items else ()
-            return {
-                name.removeprefix(_PREFIX): int(value["N"]) for name, value in attributes if name.startswith(_PREFIX)
-            }
+        item = await self._item()
+        counts = ((name, int(value["N"])) for name, value in item.items() if name.startswith(_WAITING))
+        return {name.removeprefix(_WAITING): count for name, count in counts if count > 0}
 
     async def begin(self, group: str, records: int) -> None:
         """See `Ledger.begin`."""
-        await self._write(self._update().adding(_PREFIX + group, records))
+        await self._write(self._update().adding(_WAITING + group, records))
 
     async def join(self, group: str, records: int) -> bool:
         """See `Ledger.join`."""
-        name = _PREFIX + group
-        return await self._write(self._update().adding(name, records).require_present(name))
+        name = _WAITING + group
+        return await self._write(self._update().adding(name, records).require(name, ">", {"N": "0"}))
 
     async def stored(self, group: str, records: int) -> None:
         """See `Ledger.stored`: one write for the number, and one more for the last of a group."""
-        name = _PREFIX + group
+        name = _WAITING + group
         if await self._write(self._update().adding(name, -records).require_present(name)):
-            await self._write(self._update().removing([name]).require(name, "<=", {"N": "0"}))
+            await self._forget_if_none(group)
 
-    async def forget(self, group: str) -> None:
-        """See `Ledger.forget`."""
-        await self._write(self._update().removing([_PREFIX + group]))
+    async def found_empty(self, group: str) -> None:
+        """See `Ledger.found_empty`."""
+        tally = _tally(await self._item(), group)
+        step = look(tally, self._clock.now()) if tally else None
+        match step:
+            case Remember(low, since):
+                noted = {_LOW + group: {"N": str(low)}, _LOW_AT + group: {"S": since.isoformat()}}
+                await self._write(self._update().setting(noted).require_present(_WAITING + group))
+            case TakeOff(records):
+                seen = {"S": tally.low_at.isoformat()} if tally and tally.low_at else {}
+                update = self._update().adding(_WAITING + group, -records).removing([_LOW + group, _LOW_AT + group])
+                if await self._write(update.require(_LOW_AT + group, "=", seen)):
+                    await self._forget_if_none(group)
+
+    async def _forget_if_none(self, group: str) -> None:
+        names = [_WAITING + group, _LOW + group, _LOW_AT + group]
+        await self._write(self._update().removing(names).require(names[0], "<=", {"N": "0"}))
+
+    async def _item(self) -> Attributes:
+        asked = {"RequestItems": {self._table: {"Keys": [_KEY], "ConsistentRead": True}}}
+        with _translated():
+            answer = await self._aws.call("BatchGetItem", asked)
+            if answer.get("UnprocessedKeys"):
+                raise LedgerUnavailable("DynamoDB left the ledger unread")
+            items: list[Attributes] = answer["Responses"].get(self._table, [])
+            return items[0] if items else {}
 
     def _update(self) -> Update:
         return Update(self._table, _KEY)
@@ -104,10 +126,21 @@ class DynamoLedger:
             return True
 
 
+def _tally(item: Attributes, group: str) -> Tally | None:
+    """The group's counts; None where nothing waits."""
+    waiting, low, low_at = (item.get(name + group) for name in (_WAITING, _LOW, _LOW_AT))
+    if waiting is None:
+        return None
+    since = datetime.fromisoformat(low_at["S"]) if low_at else None
+    return Tally(int(waiting["N"]), int(low["N"]) if low else None, since)
+
+
 @contextmanager
 def _translated() -> Iterator[None]:
     try:
         yield
+    except LedgerUnavailable:
+        raise
     except Exception as exc:  # no keys, no connection, a garbled answer, our own mistake
         kind = exc.kind if isinstance(exc, AwsError) else type(exc).__name__
         raise LedgerUnavailable(f"DynamoDB did not do as asked ({kind})") from exc

@@ -1,12 +1,13 @@
 """The records of one collection, brought into another one while both may be written to.
 
 The old collection is read in the order of first writing, which appending does not disturb, and only ids are read of
-what the new one has already. No more than one page of vectors is held at any time.
+what the new one has already. What is held at any time is one page of records, and what is read back of it.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import isclose
+from typing import Any
 
 from sekha_llm_bridge.embeddings.chroma_server import Records, ServerCollection
 
@@ -14,6 +15,7 @@ _MOST_RECORDS = 500  # in a page
 _MOST_BYTES = 8_000_000  # of vectors in a page, and of vectors and documents in one write
 _BYTES_PER_NUMBER = 6  # float32 in base64
 _LAST_BITS = 1e-15  # of a number, relative to it
+_ROUNDED = 1e-6  # of a float32, relative to it: some units in the last place
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,7 @@ class Pass:
         self._old = old
         self._target = target
         self._known = known
+        self._is_exact = target.distance != "cosine"
         self._size = max(1, min(_MOST_RECORDS, _MOST_BYTES // (_BYTES_PER_NUMBER * (old.dimension or 1))))
         self._last: str | None = None
         self.seen = 0
@@ -72,25 +75,35 @@ class Pass:
     def _add(self, records: Records) -> int:
         """Adds records and reads them back; returns how many are not the same, or not there."""
         self._target.add(records)
-        return len(differing(records, self._target.get(records.ids)))
+        return len(differing(records, self._target.get(records.ids), exact=self._is_exact))
 
 
-def differing(wanted: Records, found: Records) -> list[str]:
-    """The ids of those that `found` does not have, or not with the same vector (bit for bit), document and metadata.
+def differing(wanted: Records, found: Records, *, exact: bool = True) -> list[str]:
+    """The ids of those that `found` does not have, or not with the same vector, document and metadata.
 
-    Numbers in metadata may differ in their last bit: Chroma 1.5.9 reads decimals not quite exactly.
+    Vectors are compared bit for bit, unless `exact` is False: where it measures by the cosine, Chroma 1.5.9 keeps
+    vectors of length 1 beside their length, and gives back what that comes to. Numbers in metadata may always differ in
+    the last bit, because it does not read decimals quite exactly.
     """
     places = {one: place for place, one in enumerate(found.ids)}
-    return [
-        one
-        for place, one in enumerate(wanted.ids)
-        if one not in places or not _is_same(_contents(wanted, place), _contents(found, places[one]))
-    ]
+
+    def is_same(place: int, other: int) -> bool:
+        vectors = wanted.vectors[place], found.vectors[other]
+        same_vector = vectors[0].tobytes() == vectors[1].tobytes() or (not exact and _is_near(*vectors))
+        return same_vector and _is_same(_contents(wanted, place), _contents(found, other))
+
+    return [one for place, one in enumerate(wanted.ids) if one not in places or not is_same(place, places[one])]
+
+
+def _is_near(one: Any, other: Any) -> bool:
+    """Whether two vectors are the same but for the rounding of float32."""
+    import numpy
+
+    return bool(numpy.allclose(one, other, rtol=_ROUNDED, atol=_ROUNDED * float(numpy.abs(one).max()) / len(one)))
 
 
 def _contents(records: Records, place: int) -> list[object]:
     return [
-        records.vectors[place].tobytes(),
         records.documents[place],
         dict(records.metadatas[place] or {}),
         records.uris[place] if records.uris else None,

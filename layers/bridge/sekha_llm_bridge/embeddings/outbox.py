@@ -1,23 +1,23 @@
 """Where vectors wait while Chroma cannot take them: a queue, and a ledger of what is in it.
 
-Whoever sends first writes in the ledger, then to the queue; whoever stores what comes out of the queue
-(`drain`) writes in the ledger last. So the ledger may say too much for a while, and then newer records wait in vain
-behind nothing until the drain finds the queue empty; it never says too little while a request could overtake another,
-but for the second that an instance's look at it is valid.
+Whoever sends writes in the ledger first and to the queue then; whoever stores what comes out of the queue (`drain`)
+deletes it there first. So the ledger may say too much for a while, and then newer records take the longer way for
+nothing; it never says too little, but for the second that an instance's look at it is valid.
 """
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 
 from sekha_llm_bridge.clock import Clock
 from sekha_llm_bridge.embeddings.ledger import Ledger, LedgerUnavailable, group_of
-from sekha_llm_bridge.embeddings.parcel import ParcelTooLarge, pack
+from sekha_llm_bridge.embeddings.parcel import Parcel, ParcelTooLarge, pack
 from sekha_llm_bridge.embeddings.queue import MessageQueue, QueueFailed
 from sekha_llm_bridge.embeddings.records import Batch
 
 _FRESH = timedelta(seconds=1)
-_PATIENCE_S = 0.25
+_PATIENCE_S = 2.0  # beside the provider's work, or in an outage: better late than out of order
 _MESSAGE_BYTES = 250_000
 _BYTES_PER_NUMBER = 6
 _BYTES_PER_RECORD = 1_000
@@ -40,14 +40,14 @@ class Outbox:
         self._read_at: datetime | None = None
 
     async def look(self) -> None:
-        """Learns for which collections something waits; asks at most once a second, and waits a quarter of one."""
+        """Learns for which collections something waits; asks at most once a second, and waits two at most."""
         now = self._clock.now()
         if self._read_at is not None and now - self._read_at < _FRESH:
             return
-        self._read_at = now
         with suppress(LedgerUnavailable, TimeoutError):
             async with asyncio.timeout(_PATIENCE_S):
                 self._waiting = frozenset(await self._ledger.waiting())
+                self._read_at = now
 
     def holds(self, collection: str) -> bool:
         """Whether something waits for a collection, so that what is newer has to wait behind it."""
@@ -58,32 +58,46 @@ class Outbox:
 
         Raises `NotQueued`.
         """
-        group, records = group_of(batch.collection), len(batch.once_each())
+        parcels, group = await _packed(batch), group_of(batch.collection)
+        records = _records(parcels)
         with suppress(LedgerUnavailable, TimeoutError):
             async with asyncio.timeout(_PATIENCE_S):
                 await self._ledger.begin(group, records)
         self._waiting |= {group}
-        await self._send(batch, group)
+        await self._send(parcels, group)
         return records
 
     async def put_behind_others(self, batch: Batch) -> int | None:
         """Puts records behind those that wait, and returns how many; None when nothing waits any more, so that they
         can be stored. Raises `NotQueued`.
         """
-        group, records = group_of(batch.collection), len(batch.once_each())
+        parcels, group = await _packed(batch), group_of(batch.collection)
+        records = _records(parcels)
         with suppress(LedgerUnavailable, TimeoutError):
             async with asyncio.timeout(_PATIENCE_S):
                 if not await self._ledger.join(group, records):
                     self._waiting -= {group}
                     return None
-        await self._send(batch, group)
+        await self._send(parcels, group)
         return records
 
-    async def _send(self, batch: Batch, group: str) -> None:
+    async def _send(self, parcels: Sequence[Parcel], group: str) -> None:
         try:
-            await self._queue.send(pack(batch, most_bytes=_MESSAGE_BYTES), group=group)
-        except (QueueFailed, ParcelTooLarge) as exc:
+            await self._queue.send(parcels, group=group)
+        except QueueFailed as exc:
             raise NotQueued(str(exc)) from exc
+
+
+async def _packed(batch: Batch) -> list[Parcel]:
+    """Before the ledger knows of them: packing takes seconds where there are many."""
+    try:
+        return await asyncio.to_thread(pack, batch, most_bytes=_MESSAGE_BYTES)
+    except ParcelTooLarge as exc:
+        raise NotQueued(str(exc)) from exc
+
+
+def _records(parcels: Sequence[Parcel]) -> int:
+    return sum(parcel.records for parcel in parcels)
 
 
 def seconds_to_queue(batch: Batch) -> float:

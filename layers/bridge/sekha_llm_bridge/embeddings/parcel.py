@@ -57,7 +57,7 @@ def unpack(body: str) -> Batch:
         if head["form"] != _FORM:
             raise ParcelDamaged(f"a parcel of the unknown form {head['form']!r}")
         return _batch(head, memoryview(content)[begin:])
-    except (zlib.error, KeyError, TypeError, ValueError) as exc:
+    except (zlib.error, LookupError, TypeError, ValueError, OverflowError) as exc:
         raise ParcelDamaged(f"not a parcel ({type(exc).__name__})") from exc
 
 

@@ -13,18 +13,23 @@ class QueueFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message that was received, and is hidden from others for a while. `handle` is what to delete it by."""
+    """One message that was received, for the `receipts`-th time, and is hidden from others for a while. `handle` is
+    what to delete it by.
+    """
 
     handle: str
     group: str
     body: str
+    receipts: int = 1
 
 
 class MessageQueue(Protocol):
     """Where parcels wait. Of one group no message is received while an earlier one is not deleted."""
 
     async def send(self, parcels: Sequence[Parcel], *, group: str) -> None:
-        """Puts parcels at the end, all of them or else raises `QueueFailed`; then some may have been put there."""
+        """Puts parcels at the end, all of them or else raises `QueueFailed`; then some may have been put there. What
+        does not succeed at once is tried again, and put there once.
+        """
         ...
 
     async def receive(self) -> list[Message]:
@@ -35,8 +40,8 @@ class MessageQueue(Protocol):
         """Takes a message out for good. Raises `QueueFailed`."""
         ...
 
-    async def put_back(self, message: Message) -> None:
-        """Lets a message be received again at once, in its old place. Raises `QueueFailed`."""
+    async def put_back(self, message: Message, *, hidden_s: int = 0) -> None:
+        """Lets a message be received again in so many seconds, in its old place. Raises `QueueFailed`."""
         ...
 
     async def reject(self, message: Message) -> None:

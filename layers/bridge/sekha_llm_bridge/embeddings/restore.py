@@ -15,6 +15,7 @@ from typing import Any
 
 from sekha_llm_bridge.embeddings.backup import UnknownCollections
 from sekha_llm_bridge.embeddings.backup_file import CollectionEnd, CollectionStart, Record, columns, index_of, rows
+from sekha_llm_bridge.embeddings.backup_pages import swept
 from sekha_llm_bridge.embeddings.backup_reading import Contents, contents, read
 from sekha_llm_bridge.embeddings.chroma_server import ChromaServer, ServerCollection, modifiable
 from sekha_llm_bridge.embeddings.spaces import SPACE_KEY
@@ -112,11 +113,11 @@ def restore(server: ChromaServer, path: Path, plans: Sequence[Planned], *, told:
                 made[one.name] = _made(server, one.contents.start)
             except StoreRefused as exc:
                 results[one.name] = replace(results[one.name], refusal=str(exc))
-    for page in _pages(path, made):
+    for page in swept(_pages(path, made)):
         written = _write(made[page.name], page.records)
         results[page.name] = replace(results[page.name], written=results[page.name].written + written)
         told(_step("writing", page, results[page.name]))
-    for page in _pages(path, made):
+    for page in swept(_pages(path, made)):
         results[page.name] = _compared(results[page.name], made[page.name], page.records)
         told(_step("comparing", page, results[page.name]))
     return [replace(one, on_server=made[name].count()) if name in made else one for name, one in results.items()]

@@ -20,7 +20,8 @@ MOST_BYTES = 250_000
 
 _MOST_AT_ONCE = 10
 _LONGEST_S = 5.0
-_SENDINGS = 2  # of what SQS took a part of
+_SENDINGS = 3
+_REST_S = 0.2
 _COUNTS = (
     "ApproximateNumberOfMessages",
     "ApproximateNumberOfMessagesNotVisible",
@@ -34,6 +35,7 @@ class SqsQueue:
     def __init__(self, url: str, connections: Connections, clock: Clock, *, dead_letters_url: str = "") -> None:
         self._url = url
         self._dead_letters_url = dead_letters_url
+        self._clock = clock
         self._aws = AwsRequests("sqs", "AmazonSQS", connections, clock, longest_s=_LONGEST_S)
 
     async def send(self, parcels: Sequence[Parcel], *, group: str) -> None:
@@ -45,10 +47,16 @@ class SqsQueue:
 
     async def receive(self) -> list[Message]:
         """See `MessageQueue.receive`."""
-        asked = {"MaxNumberOfMessages": _MOST_AT_ONCE, "WaitTimeSeconds": 1, "AttributeNames": ["MessageGroupId"]}
+        names = ["MessageGroupId", "ApproximateReceiveCount"]
+        asked = {"MaxNumberOfMessages": _MOST_AT_ONCE, "WaitTimeSeconds": 1, "AttributeNames": names}
         answer = await self._call("ReceiveMessage", asked)
         return [
-            Message(one["ReceiptHandle"], one["Attributes"]["MessageGroupId"], one["Body"])
+            Message(
+                one["ReceiptHandle"],
+                one["Attributes"]["MessageGroupId"],
+                one["Body"],
+                int(one["Attributes"]["ApproximateReceiveCount"]),
+            )
             for one in answer.get("Messages") or ()
         ]
 
@@ -56,9 +64,9 @@ class SqsQueue:
         """See `MessageQueue.delete`."""
         await self._call("DeleteMessage", {"ReceiptHandle": message.handle})
 
-    async def put_back(self, message: Message) -> None:
+    async def put_back(self, message: Message, *, hidden_s: int = 0) -> None:
         """See `MessageQueue.put_back`."""
-        await self._call("ChangeMessageVisibility", {"ReceiptHandle": message.handle, "VisibilityTimeout": 0})
+        await self._call("ChangeMessageVisibility", {"ReceiptHandle": message.handle, "VisibilityTimeout": hidden_s})
 
     async def reject(self, message: Message) -> None:
         """See `MessageQueue.reject`. Between the two calls it is in both queues."""
@@ -77,13 +85,21 @@ class SqsQueue:
         return sum(int(answer["Attributes"][name]) for name in _COUNTS)
 
     async def _send(self, entries: list[dict[str, Any]]) -> None:
-        for _ in range(_SENDINGS):
-            answer = await self._call("SendMessageBatch", {"Entries": entries})
+        """Sends entries until SQS has them all; those that it has already it takes for the same."""
+        failure = QueueFailed("SQS did not take all of the messages")
+        for sending in range(_SENDINGS):
+            if sending:
+                await self._clock.sleep(_REST_S)
+            try:
+                answer = await self._call("SendMessageBatch", {"Entries": entries})
+            except QueueFailed as exc:
+                failure = exc
+                continue
             failed = {one["Id"] for one in answer.get("Failed") or ()}
             entries = [entry for entry in entries if entry["Id"] in failed]
             if not entries:
                 return
-        raise QueueFailed("SQS did not take all of the messages")
+        raise failure
 
     async def _call(self, action: str, payload: Mapping[str, Any]) -> dict[str, Any]:
         with _translated():
