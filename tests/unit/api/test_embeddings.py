@@ -68,7 +68,7 @@ def test_a_chroma_that_is_down_does_not_cost_the_vectors(fake: FakeProvider) -> 
         ({"input": "x", "collection": "../etc"}, "collection"),
         ({"input": "x", "ids": ["a", "b"]}, None),
         ({"input": ["x", "y"], "ids": ["a", "a"]}, "ids"),
-        ({"input": "x", "ids": ["a" * 2_049]}, "ids"),
+        ({"input": "x", "ids": ["a" * 2_049]}, "ids[0]"),
         ({"input": "x", "metadatas": [{"a": {"b": 1}}]}, "metadatas"),
         ({"input": "x", "metadatas": [{"a": None}]}, "metadatas"),
         ({"input": "x", "metadatas": [{"": 1}]}, "metadatas"),
