@@ -28,7 +28,7 @@ from sekha_llm_bridge.embeddings.spaces import NEW_COLLECTION
 from tests.fakes.chroma import chroma_server
 
 _PAGE = 500
-_LONGEST_LIFE_S = 3.0  # from the first page on, of those that are killed
+_LONGEST_LIFE_S = 9.0  # from the first page on, of those that are killed
 _SEED = 7
 
 
