@@ -14,8 +14,15 @@ from pathlib import Path
 import pytest
 
 from sekha_llm_bridge.config.models import ChromaConfig
-from sekha_llm_bridge.embeddings.backup import BackedUp, BackupStep, Told, UnknownCollections, back_up, partial_path
-from sekha_llm_bridge.embeddings.backup_reading import Contents, DamagedBackup, contents
+from sekha_llm_bridge.embeddings.backup.reading import Contents, DamagedBackup, contents
+from sekha_llm_bridge.embeddings.backup.writing import (
+    BackedUp,
+    BackupStep,
+    Told,
+    UnknownCollections,
+    back_up,
+    partial_path,
+)
 from sekha_llm_bridge.embeddings.chroma_server import ChromaServer
 from tests.fakes.chroma import chroma_server
 from tests.fakes.collections import fill
@@ -172,7 +179,7 @@ import os, signal, sys
 from datetime import UTC, datetime
 from pathlib import Path
 from sekha_llm_bridge.config.models import ChromaConfig
-from sekha_llm_bridge.embeddings.backup import back_up
+from sekha_llm_bridge.embeddings.backup.writing import back_up
 from sekha_llm_bridge.embeddings.chroma_server import ChromaServer
 
 left = int(sys.argv[3])

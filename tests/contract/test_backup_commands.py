@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from sekha_llm_bridge.cli.app import app
 from sekha_llm_bridge.config.models import ChromaConfig
-from sekha_llm_bridge.embeddings.backup_reading import contents
+from sekha_llm_bridge.embeddings.backup.reading import contents
 from sekha_llm_bridge.embeddings.chroma_server import ChromaServer
 from tests.fakes.chroma import chroma_server
 from tests.fakes.collections import everything, fill, without_vectors

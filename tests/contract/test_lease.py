@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import pytest
 
 from sekha_llm_bridge.connections import Connections
-from sekha_llm_bridge.embeddings.lease import MIGRATION, DynamoLease, Held, LeaseUnavailable, NoLease
+from sekha_llm_bridge.embeddings.migration.lease import MIGRATION, DynamoLease, Held, LeaseUnavailable, NoLease
 from sekha_llm_bridge.resilience.dynamodb import DynamoProviderStore
 from tests.fakes.clock import FakeClock
 from tests.fakes.dynamodb import REGION, DynamoDb

@@ -13,9 +13,9 @@ import pytest
 
 from sekha_llm_bridge.config.models import ChromaConfig
 from sekha_llm_bridge.embeddings.chroma_server import ChromaServer, Records, ServerCollection
-from sekha_llm_bridge.embeddings.migration import Moved, Progress, migrate
-from sekha_llm_bridge.embeddings.migration_copy import differing
-from sekha_llm_bridge.embeddings.migration_plan import EMPTY, GONE, SUFFIXED, Failed, How, LeftAlone, Step, plan
+from sekha_llm_bridge.embeddings.migration.copying import differing
+from sekha_llm_bridge.embeddings.migration.moving import Moved, Progress, migrate
+from sekha_llm_bridge.embeddings.migration.plan import EMPTY, GONE, SUFFIXED, Failed, How, LeftAlone, Step, plan
 from sekha_llm_bridge.embeddings.spaces import KnownSpace
 from sekha_llm_bridge.embeddings.store import CollectionGone, StoreDown, StoreFailed
 from tests.fakes.chroma import chroma_server

@@ -18,10 +18,10 @@ from sekha_llm_bridge.api.migrate import Wish, migrate, tell
 from sekha_llm_bridge.bootstrap import bridge, make_bridge
 from sekha_llm_bridge.config.models import ChromaConfig
 from sekha_llm_bridge.embeddings.chroma_server import ChromaServer
-from sekha_llm_bridge.embeddings.lease import Held, LeaseUnavailable, NoLease
-from sekha_llm_bridge.embeddings.migration import Progress
-from sekha_llm_bridge.embeddings.migration_plan import SUFFIXED, How, Step
-from sekha_llm_bridge.embeddings.migration_run import Event, Report, foresee, migrate_all
+from sekha_llm_bridge.embeddings.migration.lease import Held, LeaseUnavailable, NoLease
+from sekha_llm_bridge.embeddings.migration.moving import Progress
+from sekha_llm_bridge.embeddings.migration.plan import SUFFIXED, How, Step
+from sekha_llm_bridge.embeddings.migration.run import Event, Report, foresee, migrate_all
 from tests.fakes.chroma import chroma_server
 from tests.fakes.clock import FakeClock
 from tests.fakes.dynamodb import REGION, DynamoDb

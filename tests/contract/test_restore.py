@@ -13,11 +13,11 @@ import numpy
 import pytest
 
 from sekha_llm_bridge.config.models import ChromaConfig
-from sekha_llm_bridge.embeddings.backup import UnknownCollections, back_up
-from sekha_llm_bridge.embeddings.backup_file import Record
-from sekha_llm_bridge.embeddings.backup_reading import DamagedBackup
+from sekha_llm_bridge.embeddings.backup.file import Record
+from sekha_llm_bridge.embeddings.backup.reading import DamagedBackup
+from sekha_llm_bridge.embeddings.backup.restoring import Restored, RestoreStep, is_same, plan, restore
+from sekha_llm_bridge.embeddings.backup.writing import UnknownCollections, back_up
 from sekha_llm_bridge.embeddings.chroma_server import ChromaServer, Records
-from sekha_llm_bridge.embeddings.restore import Restored, RestoreStep, is_same, plan, restore
 from tests.fakes.chroma import chroma_server
 from tests.fakes.collections import DIMENSION, everything, fill, vectors, without_vectors
 
@@ -207,7 +207,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from sekha_llm_bridge.config.models import ChromaConfig
-from sekha_llm_bridge.embeddings.restore import plan, restore
+from sekha_llm_bridge.embeddings.backup.restoring import plan, restore
 from sekha_llm_bridge.embeddings.chroma_server import ChromaServer
 
 left = int(sys.argv[3])

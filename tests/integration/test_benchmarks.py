@@ -53,6 +53,24 @@ def test_no_request_goes_unanswered_while_the_table_of_the_breakers_is_in_troubl
     assert {row[2] for row in rows} == {"0"}
 
 
+def test_storing_is_measured_beside_the_same_calls_by_hand() -> None:
+    done = benchmark("storing", "--rounds", "1")
+    assert done.returncode == 0, done.stderr
+    assert [line.split()[0] for line in done.stdout.splitlines()[-4:]] == ["1", "32", "256", "1000"]
+
+
+def test_a_migration_is_killed_and_loses_nothing() -> None:
+    done = benchmark("migration", "--records", "1000", "--dimension", "16", "--kills", "1")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "0 / 0 / 0" in done.stdout
+
+
+def test_a_backups_memory_is_measured() -> None:
+    done = benchmark("backup", "--sizes", "0", "500")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert [row.split()[0] for row in done.stdout.splitlines()[1:]] == ["backup", "restore"] * 2
+
+
 def test_a_profile_names_the_packages_and_the_functions() -> None:
     done = benchmark("requests", *SHORT, "--profile")
     assert done.returncode == 0, done.stderr

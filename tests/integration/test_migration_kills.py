@@ -26,7 +26,7 @@ from sekha_llm_bridge.clock import SystemClock
 from sekha_llm_bridge.config.models import ChromaConfig
 from sekha_llm_bridge.embeddings.chroma_server import ChromaServer, Records, ServerCollection
 from sekha_llm_bridge.embeddings.chroma_store import ChromaStore
-from sekha_llm_bridge.embeddings.migration_copy import differing
+from sekha_llm_bridge.embeddings.migration.copying import differing
 from sekha_llm_bridge.embeddings.records import Batch, VectorRecord
 from sekha_llm_bridge.embeddings.spaces import KnownSpace
 from sekha_llm_bridge.embeddings.store import CollectionGone, StoreFailed

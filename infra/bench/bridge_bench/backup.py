@@ -16,10 +16,10 @@ from pathlib import Path
 
 import numpy
 
+from bridge_bench.chroma_process import chroma_process
 from sekha_llm_bridge.config.models import ChromaConfig
 from sekha_llm_bridge.embeddings.chroma_server import ChromaServer, Records
 from sekha_llm_bridge.embeddings.spaces import NEW_COLLECTION
-from tests.fakes.chroma import chroma_server
 
 _SIZES = (0, 1_000, 10_000, 50_000)
 _DIMENSION = 384
@@ -52,7 +52,7 @@ def main(arguments: Sequence[str]) -> None:
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        with chroma_server(folder / "source") as source, chroma_server(folder / "target") as target:
+        with chroma_process(folder / "source") as source, chroma_process(folder / "target") as target:
             print(f"{'':8}{'records':>10}{'file MB':>10}{'seconds':>10}{'records/s':>11}{'peak MB':>10}", flush=True)
             for size in options.sizes:
                 _fill(source, size)

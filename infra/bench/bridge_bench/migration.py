@@ -8,6 +8,7 @@ import argparse
 import json
 import random
 import resource
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -20,16 +21,17 @@ from typing import Any
 
 import numpy
 
+from bridge_bench.chroma_process import chroma_process
 from sekha_llm_bridge.config.models import ChromaConfig
 from sekha_llm_bridge.embeddings.chroma_server import ChromaServer, Records, ServerCollection
-from sekha_llm_bridge.embeddings.migration import Moved, migrate
-from sekha_llm_bridge.embeddings.migration_copy import differing
+from sekha_llm_bridge.embeddings.migration.copying import differing
+from sekha_llm_bridge.embeddings.migration.moving import Moved, migrate
 from sekha_llm_bridge.embeddings.spaces import NEW_COLLECTION
-from tests.fakes.chroma import chroma_server
 
 _PAGE = 500
 _LONGEST_LIFE_S = 9.0  # from the first page on, of those that are killed
 _SEED = 7
+_RENAMES = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +78,13 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--kills", type=int, default=usual.kills, help="of the merging command (%(default)s)")
     options = parser.parse_args(arguments)
     load = Load(many=options.records, dimension=options.dimension, kills=options.kills)
-    with tempfile.TemporaryDirectory() as folder, chroma_server(Path(folder)) as url:
+    with tempfile.TemporaryDirectory() as folder, chroma_process(Path(folder)) as url:
         server = ChromaServer(ChromaConfig(url=url), timeout_s=60)
         took_s = renamed(server, load)
+        call_s = renames(server, load)
         merge = merged(server, url, load)
         verdict = verified(server, load)
-    print(_table(load, took_s, merge, verdict))
+    print(_table(load, took_s, call_s, merge, verdict))
     if (verdict.records, verdict.lost, verdict.altered, verdict.doubled) != (load.many + load.own, 0, 0, 0):
         raise SystemExit("\nThis must not be: something was lost, altered or doubled")
 
@@ -95,9 +98,23 @@ def renamed(server: ChromaServer, load: Load) -> dict[str, float]:
         if isinstance(event, Moved):
             took_s[event.collection] = time.monotonic() - since_s
             since_s = time.monotonic()
-    for name in took_s:
-        server.delete(f"{name}_{load.dimension}")
     return took_s
+
+
+def renames(server: ChromaServer, load: Load) -> dict[str, float]:
+    """How many seconds the call takes that renames each of the two, by turns; then both are deleted."""
+    collections = {name: server.find(f"{name}_{load.dimension}") for name in ("few", "many")}
+    took_s: dict[str, list[float]] = {name: [] for name in collections}
+    for turn in range(_RENAMES):
+        for name, collection in collections.items():
+            if collection is None:
+                raise SystemExit(f"{name} has not been renamed")
+            began_s = time.perf_counter()
+            collection.rename(f"{name}_in_turn_{turn}")
+            took_s[name].append(time.perf_counter() - began_s)
+    for name in collections:
+        server.delete(f"{name}_in_turn_{_RENAMES - 1}")
+    return {name: statistics.median(times) for name, times in took_s.items()}
 
 
 def merged(server: ChromaServer, url: str, load: Load) -> Merge:
@@ -187,10 +204,14 @@ def _records(number: int, dimension: int, *, prefix: str) -> Iterator[Records]:
         )
 
 
-def _table(load: Load, took_s: dict[str, float], merge: Merge, verdict: Verdict) -> str:
+def _table(load: Load, took_s: dict[str, float], call_s: dict[str, float], merge: Merge, verdict: Verdict) -> str:
     rows = [
         (f"renaming {load.few:,} records", f"{took_s['few'] * 1000:.0f} ms"),
         (f"renaming {load.many:,} records", f"{took_s['many'] * 1000:.0f} ms"),
+        (
+            f"  the call alone, median of {_RENAMES} in turns",
+            f"{call_s['few'] * 1000:.1f} and {call_s['many'] * 1000:.1f} ms",
+        ),
         (f"merging {load.many:,} into {load.own:,}: killed", f"{len(merge.killed_at)} times"),
         *((f"  kill {number} found it at", place) for number, place in enumerate(merge.killed_at, 1)),
         ("  the last run took, with its start", f"{merge.last_run_s:.1f} s"),

@@ -10,11 +10,11 @@ from sekha_llm_bridge.connections import Connections
 from sekha_llm_bridge.embeddings import Archive
 from sekha_llm_bridge.embeddings.chroma_server import ChromaServer
 from sekha_llm_bridge.embeddings.chroma_store import ChromaStore
-from sekha_llm_bridge.embeddings.drain import Drain
-from sekha_llm_bridge.embeddings.ledger import DynamoLedger, Ledger
-from sekha_llm_bridge.embeddings.outbox import Outbox
-from sekha_llm_bridge.embeddings.queue import MessageQueue
 from sekha_llm_bridge.embeddings.spaces import KnownSpace
+from sekha_llm_bridge.embeddings.waiting.drain import Drain
+from sekha_llm_bridge.embeddings.waiting.ledger import DynamoLedger, Ledger
+from sekha_llm_bridge.embeddings.waiting.outbox import Outbox
+from sekha_llm_bridge.embeddings.waiting.queue import MessageQueue
 from sekha_llm_bridge.execution import Executor
 from sekha_llm_bridge.observability import logger
 from sekha_llm_bridge.pricing import PriceBook
@@ -126,7 +126,7 @@ def _default_space(catalog: Catalog) -> KnownSpace | None:
 
 
 def _queue(url: str, dead_letters_url: str, connections: Connections, clock: Clock) -> MessageQueue:
-    from sekha_llm_bridge.embeddings.sqs import SqsQueue  # most functions have no queue
+    from sekha_llm_bridge.embeddings.waiting.sqs import SqsQueue  # most functions have no queue
 
     return SqsQueue(url, connections, clock, dead_letters_url=dead_letters_url)
 

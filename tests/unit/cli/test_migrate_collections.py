@@ -18,9 +18,9 @@ from typer.testing import CliRunner
 
 from sekha_llm_bridge.cli.app import app
 from sekha_llm_bridge.cli.migrate_collections import BarsOnTerminal, Rate
-from sekha_llm_bridge.embeddings.lease import MIGRATION
-from sekha_llm_bridge.embeddings.migration import Moved, Progress
-from sekha_llm_bridge.embeddings.migration_plan import How
+from sekha_llm_bridge.embeddings.migration.lease import MIGRATION
+from sekha_llm_bridge.embeddings.migration.moving import Moved, Progress
+from sekha_llm_bridge.embeddings.migration.plan import How
 from tests.fakes.chroma import chroma_server
 from tests.fakes.dynamodb import REGION, DynamoDb
 from tests.fakes.provider import FakeProvider, Reply

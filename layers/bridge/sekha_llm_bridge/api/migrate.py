@@ -10,8 +10,8 @@ from typing import Any, Protocol
 from pydantic import BaseModel
 
 from sekha_llm_bridge.bootstrap import Bridge, bridge
-from sekha_llm_bridge.embeddings.lease import DynamoLease, Lease, NoLease
-from sekha_llm_bridge.embeddings.migration_run import Report, foresee, migrate_all
+from sekha_llm_bridge.embeddings.migration.lease import DynamoLease, Lease, NoLease
+from sekha_llm_bridge.embeddings.migration.run import Report, foresee, migrate_all
 from sekha_llm_bridge.embeddings.store import StoreFailed
 from sekha_llm_bridge.observability import logger
 

@@ -14,8 +14,8 @@ from rich.table import Table
 from sekha_llm_bridge.cli.chroma_options import WrongOptions, server_of
 from sekha_llm_bridge.cli.health.printable import printable
 from sekha_llm_bridge.cli.transfer_progress import shown
-from sekha_llm_bridge.embeddings.backup import BackedUp, UnknownCollections, back_up, partial_path
-from sekha_llm_bridge.embeddings.backup_reading import DamagedBackup
+from sekha_llm_bridge.embeddings.backup.reading import DamagedBackup
+from sekha_llm_bridge.embeddings.backup.writing import BackedUp, UnknownCollections, back_up, partial_path
 from sekha_llm_bridge.embeddings.store import StoreFailed
 
 _TIMEOUT_S = 60.0  # a page of large records, or a write that has the server tidy up its index

@@ -23,10 +23,10 @@ from sekha_llm_bridge.config import load_settings
 from sekha_llm_bridge.config.models import ChromaConfig
 from sekha_llm_bridge.connections import Connections
 from sekha_llm_bridge.embeddings.chroma_server import ChromaServer
-from sekha_llm_bridge.embeddings.lease import DynamoLease, Lease, NoLease
-from sekha_llm_bridge.embeddings.migration import Moved, Progress
-from sekha_llm_bridge.embeddings.migration_plan import Failed
-from sekha_llm_bridge.embeddings.migration_run import Event, Report, foresee, migrate_all
+from sekha_llm_bridge.embeddings.migration.lease import DynamoLease, Lease, NoLease
+from sekha_llm_bridge.embeddings.migration.moving import Moved, Progress
+from sekha_llm_bridge.embeddings.migration.plan import Failed
+from sekha_llm_bridge.embeddings.migration.run import Event, Report, foresee, migrate_all
 from sekha_llm_bridge.embeddings.spaces import KnownSpace
 from sekha_llm_bridge.embeddings.store import StoreFailed
 from sekha_llm_bridge.errors import ConfigError

@@ -14,9 +14,9 @@ from rich.table import Table
 from sekha_llm_bridge.cli.chroma_options import WrongOptions, server_of
 from sekha_llm_bridge.cli.health.printable import printable
 from sekha_llm_bridge.cli.transfer_progress import shown
-from sekha_llm_bridge.embeddings.backup import UnknownCollections
-from sekha_llm_bridge.embeddings.backup_reading import DamagedBackup
-from sekha_llm_bridge.embeddings.restore import Planned, Restored, plan, restore
+from sekha_llm_bridge.embeddings.backup.reading import DamagedBackup
+from sekha_llm_bridge.embeddings.backup.restoring import Planned, Restored, plan, restore
+from sekha_llm_bridge.embeddings.backup.writing import UnknownCollections
 from sekha_llm_bridge.embeddings.store import StoreFailed
 
 _TIMEOUT_S = 60.0  # a write may have the server tidy up its index

@@ -13,10 +13,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from sekha_llm_bridge.embeddings.backup import UnknownCollections
-from sekha_llm_bridge.embeddings.backup_file import CollectionEnd, CollectionStart, Record, columns, index_of, rows
-from sekha_llm_bridge.embeddings.backup_pages import swept
-from sekha_llm_bridge.embeddings.backup_reading import Contents, contents, read
+from sekha_llm_bridge.embeddings.backup.file import CollectionEnd, CollectionStart, Record, columns, index_of, rows
+from sekha_llm_bridge.embeddings.backup.pages import swept
+from sekha_llm_bridge.embeddings.backup.reading import Contents, contents, read
+from sekha_llm_bridge.embeddings.backup.writing import UnknownCollections
 from sekha_llm_bridge.embeddings.chroma_server import ChromaServer, ServerCollection, modifiable
 from sekha_llm_bridge.embeddings.spaces import SPACE_KEY
 from sekha_llm_bridge.embeddings.store import StoreRefused

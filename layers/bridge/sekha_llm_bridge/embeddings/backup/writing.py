@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO
 
-from sekha_llm_bridge.embeddings.backup_file import (
+from sekha_llm_bridge.embeddings.backup.file import (
     CollectionStart,
     End,
     Part,
@@ -25,8 +25,8 @@ from sekha_llm_bridge.embeddings.backup_file import (
     parsed,
     rows,
 )
-from sekha_llm_bridge.embeddings.backup_pages import swept
-from sekha_llm_bridge.embeddings.backup_reading import Contents, Course, DamagedBackup, pieces, read
+from sekha_llm_bridge.embeddings.backup.pages import swept
+from sekha_llm_bridge.embeddings.backup.reading import Contents, Course, DamagedBackup, pieces, read
 from sekha_llm_bridge.embeddings.chroma_server import ChromaServer, ServerCollection
 from sekha_llm_bridge.embeddings.store import CollectionGone
 

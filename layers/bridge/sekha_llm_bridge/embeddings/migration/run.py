@@ -6,9 +6,9 @@ from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
 from sekha_llm_bridge.embeddings.chroma_server import ChromaServer
-from sekha_llm_bridge.embeddings.lease import Lease, LeaseUnavailable
-from sekha_llm_bridge.embeddings.migration import Moved, Outcome, Progress, migrate
-from sekha_llm_bridge.embeddings.migration_plan import Failed, LeftAlone, Step, plan
+from sekha_llm_bridge.embeddings.migration.lease import Lease, LeaseUnavailable
+from sekha_llm_bridge.embeddings.migration.moving import Moved, Outcome, Progress, migrate
+from sekha_llm_bridge.embeddings.migration.plan import Failed, LeftAlone, Step, plan
 from sekha_llm_bridge.embeddings.spaces import KnownSpace
 
 T = TypeVar("T")

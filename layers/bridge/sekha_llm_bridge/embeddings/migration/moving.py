@@ -15,8 +15,8 @@ from itertools import count
 from typing import Any
 
 from sekha_llm_bridge.embeddings.chroma_server import ChromaServer, ServerCollection
-from sekha_llm_bridge.embeddings.migration_copy import Pass
-from sekha_llm_bridge.embeddings.migration_plan import (
+from sekha_llm_bridge.embeddings.migration.copying import Pass
+from sekha_llm_bridge.embeddings.migration.plan import (
     GONE,
     Failed,
     How,

@@ -11,10 +11,10 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 
 from sekha_llm_bridge.clock import Clock
-from sekha_llm_bridge.embeddings.ledger import Ledger, LedgerUnavailable, group_of
-from sekha_llm_bridge.embeddings.parcel import Parcel, ParcelTooLarge, pack
-from sekha_llm_bridge.embeddings.queue import MessageQueue, QueueFailed
 from sekha_llm_bridge.embeddings.records import Batch
+from sekha_llm_bridge.embeddings.waiting.ledger import Ledger, LedgerUnavailable, group_of
+from sekha_llm_bridge.embeddings.waiting.parcel import Parcel, ParcelTooLarge, pack
+from sekha_llm_bridge.embeddings.waiting.queue import MessageQueue, QueueFailed
 
 _FRESH = timedelta(seconds=1)
 _PATIENCE_S = 2.0  # beside the provider's work, or in an outage: better late than out of order

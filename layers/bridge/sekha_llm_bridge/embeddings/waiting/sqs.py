@@ -12,8 +12,8 @@ from uuid import uuid4
 from sekha_llm_bridge.aws import AwsError, AwsRequests
 from sekha_llm_bridge.clock import Clock
 from sekha_llm_bridge.connections import Connections
-from sekha_llm_bridge.embeddings.parcel import Parcel
-from sekha_llm_bridge.embeddings.queue import Message, QueueFailed
+from sekha_llm_bridge.embeddings.waiting.parcel import Parcel
+from sekha_llm_bridge.embeddings.waiting.queue import Message, QueueFailed
 
 MOST_BYTES = 250_000
 """The most that a message, and one sending of several, may have: what SQS has always taken, everywhere."""

@@ -1,0 +1,1 @@
+"""Collections of a Chroma server into a file, and from a file into a server."""
