@@ -118,7 +118,7 @@ def test_a_collection_without_a_mark_takes_that_of_the_default_model(
     old.add(ids=["old"], embeddings=[[1.0, 2.0, 3.0]])
     assert store.upsert(batch(name, "one")) == 1
     marked = client.get_collection(f"{name}_3")
-    assert marked.metadata == {"made_by": "v1", "embedding_space": "mini", "dimension": 3}
+    assert marked.metadata == {"made_by": "v1", "distance": "cosine", "embedding_space": "mini", "dimension": 3}
     assert marked.count() == 2
 
 
@@ -305,3 +305,30 @@ def test_what_chroma_will_never_take_is_refused(store: ChromaStore, name: str) -
     wrong = Batch(f"{name}_3", 3, "mini", (VectorRecord("x", "x", [1.0, 2.0]),))
     with pytest.raises(StoreRefused):
         store.upsert(wrong)
+
+
+@pytest.mark.parametrize("after", [{"b": 3}, {}, None])
+def test_a_record_that_is_written_again_has_the_metadata_that_it_was_given_last(
+    store: ChromaStore, client: Any, name: str, after: dict[str, int] | None
+) -> None:
+    for text, metadata in (("old", {"a": 1, "b": 2}), ("new", after)):
+        store.upsert(Batch(name, 3, "mini", (VectorRecord("x", text, [1.0, 1.0, 1.0], metadata),)))
+    kept = client.get_collection(f"{name}_3").get()
+    assert (kept["documents"], kept["metadatas"][0] or {}) == (["new"], after or {})
+
+
+def test_the_same_text_that_comes_again_without_metadata_keeps_its_own(
+    store: ChromaStore, client: Any, name: str
+) -> None:
+    store.upsert(batch(name, "one", metadata={"k": 1}))
+    store.upsert(batch(name, "one"))
+    assert client.get_collection(f"{name}_3").get()["metadatas"] == [{"k": 1}]
+
+
+def test_a_search_in_a_collection_of_another_dimension_than_its_name_says_is_refused(
+    store: ChromaStore, client: Any, name: str
+) -> None:
+    odd = client.create_collection(f"{name}_3", metadata={"embedding_space": "mini"}, embedding_function=None)
+    odd.add(ids=["odd"], embeddings=[[1.0] * 5])
+    with pytest.raises(SpaceMismatch, match="5 dimensions"):
+        store.query(f"{name}_3", "mini", [1.0, 2.0, 3.0], limit=1, where=None)

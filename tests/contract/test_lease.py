@@ -117,11 +117,12 @@ def test_it_is_renewed_when_a_third_of_its_time_is_over_however_often_it_is_aske
     assert fleet.writes() == 1 + 3
 
 
-def test_what_is_over_is_not_renewed_even_if_nobody_took_it(fleet: Fleet) -> None:
+def test_what_is_over_is_still_ones_own_while_nobody_took_it(fleet: Fleet) -> None:
     lease = fleet.lease()
     fleet.run(lease.acquire())
-    fleet.clock.advance(TTL_S)
-    assert fleet.run(lease.renew()) is False
+    fleet.clock.advance(TTL_S + 5)
+    assert fleet.run(lease.renew())
+    assert fleet.run(fleet.lease().acquire()) is not None
 
 
 def test_what_another_has_taken_is_not_given_back(fleet: Fleet) -> None:

@@ -217,6 +217,10 @@ def test_what_cannot_be_read_is_reported_and_keeps_nothing_else_from_being_moved
             for one in super().collections():
                 yield Unreadable(one._collection) if one.name == "middle" else one
 
+        def find(self, name: str) -> ServerCollection | None:
+            found = super().find(name)
+            return Unreadable(found._collection) if found and name == "middle" else found
+
     outcomes = [one for one in migrate(Server(place.config), None) if not isinstance(one, Progress)]
     assert [(type(one), one.collection) for one in outcomes] == [(Moved, "zero"), (Failed, "middle"), (Moved, "after")]
     assert outcomes[1] == Failed("middle", None, "Chroma did not read (InternalError)")
@@ -262,7 +266,7 @@ def test_the_space_is_recorded_where_it_is_known(place: Place) -> None:
     place.fill("conversations", some(2), metadata={"made_by": "v1", "hnsw:space": "ip"})
     place.migrate(KnownSpace("mini", 3))
     found = place.client.get_collection("conversations_3")
-    assert found.metadata == {"made_by": "v1", "embedding_space": "mini", "dimension": 3}
+    assert found.metadata == {"made_by": "v1", "embedding_space": "mini", "dimension": 3, "distance": "ip"}
     assert found.configuration_json["hnsw"]["space"] == "ip"
 
 
@@ -289,14 +293,28 @@ def test_vectors_of_two_spaces_are_not_merged(
     assert_same(place, "conversations", some(2))
 
 
-@pytest.mark.parametrize(("ours", "theirs"), [("a", "a"), ("a", None), (None, "a")])
-def test_where_one_space_is_known_both_are_taken_to_be_of_it(
-    place: Place, ours: str | None, theirs: str | None
-) -> None:
-    place.fill("conversations", some(2), **marked_as(ours))
-    place.fill("conversations_3", some(1, name="own"), **marked_as(theirs))
+def test_vectors_of_a_space_that_nobody_recorded_are_not_merged_into_one_that_is_known(place: Place) -> None:
+    place.fill("conversations", some(2))
+    place.fill("conversations_3", some(1, name="own"), **marked_as("a"))
+    place.fill("notes", some(2), **marked_as("a"))
+    place.fill("notes_3", some(1, name="own"))
+    outcomes = place.migrate()
+    assert [type(one) for one in outcomes] == [Failed, LeftAlone, Failed, LeftAlone]
+    assert_same(place, "conversations", some(2))
+    assert_same(place, "notes", some(2))
+
+
+def test_the_default_space_is_that_of_what_nobody_marked(place: Place) -> None:
+    place.fill("conversations", some(2))
+    place.fill("conversations_3", some(1, name="own"), **marked_as("a"))
+    moved = place.migrate(KnownSpace("a", 3))[0]
+    assert moved == Moved("conversations", "conversations_3", How.MERGE, 2, copied=2)
+
+
+def test_where_both_spaces_are_unknown_both_are_taken_to_be_the_same(place: Place) -> None:
+    place.fill("conversations", some(2))
+    place.fill("conversations_3", some(1, name="own"))
     assert place.migrate()[0] == Moved("conversations", "conversations_3", How.MERGE, 2, copied=2)
-    assert place.client.get_collection("conversations_3").metadata["embedding_space"] == "a"
 
 
 def marked_as(space: str | None) -> dict[str, Any]:
@@ -446,26 +464,112 @@ def test_an_old_one_that_is_emptied_meanwhile_comes_to_an_end(place: Place) -> N
     )
 
 
-def test_a_record_that_somebody_changes_while_it_is_copied_keeps_the_old_one_for_another_run(place: Place) -> None:
+class Meddling(ChromaServer):
+    """A server whose collections do something more whenever records are added."""
+
+    def __init__(self, place: Place, meddle: Callable[[ServerCollection, Records], object]) -> None:
+        super().__init__(place.config)
+        self._meddle = meddle
+
+    def find(self, name: str) -> ServerCollection | None:
+        meddle = self._meddle
+
+        class Meddled(ServerCollection):
+            def add(self, records: Records) -> None:
+                super().add(records)
+                meddle(self, records)
+
+        found = super().find(name)
+        return Meddled(found._collection) if found else None
+
+
+def test_a_record_that_somebody_replaces_while_it_is_copied_stays_as_it_is_then(place: Place) -> None:
     place.fill("conversations", some(5))
     target = place.fill("conversations_3", some(1, name="own"))
 
-    class Meddled(ServerCollection):
-        def add(self, records: Records) -> None:
-            super().add(records)
-            target.upsert(ids=["r-2"], embeddings=[[7, 7, 7]], documents=["newer"])
+    def replace(_added_to: ServerCollection, _records: Records) -> None:
+        target.upsert(ids=["r-2"], embeddings=[[7, 7, 7]], documents=["newer"])
 
-    class Server(ChromaServer):
-        def find(self, name: str) -> ServerCollection | None:
-            found = super().find(name)
-            return Meddled(found._collection) if found else None
-
-    failed = last(migrate(Server(place.config), None))
-    reason = "1 of its records were changed in conversations_3 while they were copied: run it again"
-    assert failed == Failed("conversations", "conversations_3", reason)
-    assert_same(place, "conversations", some(5))
-    assert place.migrate()[0] == Moved("conversations", "conversations_3", How.MERGE, 5, copied=0)
+    moved = last(migrate(Meddling(place, replace), None))
+    assert moved == Moved("conversations", "conversations_3", How.MERGE, 5, copied=5)
     assert place.client.get_collection("conversations_3").get("r-2")["documents"] == ["newer"]
+
+
+def test_lists_that_chroma_gives_to_a_record_from_a_deleted_one_are_taken_away(place: Place) -> None:
+    place.fill("conversations", some(5))
+    target = place.fill("conversations_3", some(1, name="own"))
+
+    def leak(_added_to: ServerCollection, records: Records) -> None:
+        if "r-2" in records.ids:
+            target.update(ids=["r-2"], metadatas=[{"tags": ["secret", "x"]}])
+
+    moved = last(migrate(Meddling(place, leak), None))
+    assert moved == Moved("conversations", "conversations_3", How.MERGE, 5, copied=5)
+    assert differing(some(5), place.held("conversations_3"), exact=True) == []
+
+
+def test_what_the_target_cannot_hold_stays_where_it_is_however_often_it_is_tried(place: Place) -> None:
+    records = some(5)
+    records.vectors[2] = [3e38, 3e38, 3e38]
+    place.fill("conversations", records)
+    place.fill("conversations_3", some(1, name="own"), configuration={"hnsw": {"space": "cosine"}})
+    for copied in (5, 1):
+        failed = place.migrate()[0]
+        assert isinstance(failed, Failed), copied
+        assert "cannot keep the vectors of 1 of its records" in failed.reason
+    assert_same(place, "conversations", records)
+    assert "r-2" not in place.held("conversations_3").ids
+
+
+def test_another_collection_that_got_the_name_meanwhile_is_not_deleted(place: Place) -> None:
+    old = place.fill("conversations", some(5))
+    place.fill("conversations_3", some(1, name="own"))
+
+    def rename(_added_to: ServerCollection, _records: Records) -> None:
+        if "conversations_mine" not in place.names():
+            old.modify(name="conversations_mine")
+            place.fill("conversations", some(1, name="precious"))
+
+    left = last(migrate(Meddling(place, rename), None))
+    assert isinstance(left, LeftAlone)
+    assert_same(place, "conversations", some(1, name="precious"))
+    assert_same(place, "conversations_mine", some(5))
+
+
+def test_a_collection_that_was_renamed_since_the_list_was_made_is_left_alone(place: Place) -> None:
+    place.fill("zzz", some(1))
+    nnn = place.fill("nnn", some(1))
+    events = migrate(place.server, None)
+    next(events)
+    nnn.modify(name="my_archive")
+    left = {one.collection: one for one in events if not isinstance(one, Progress)}
+    assert left["nnn"] == LeftAlone("nnn", GONE)
+    assert "my_archive" in place.names()
+
+
+def test_what_was_to_be_kept_is_kept_by_whoever_obeys_marks(place: Place) -> None:
+    place.fill("conversations", some(5), metadata={"made_by": "v1"})
+    place.fill("conversations_3", some(1, name="own"))
+    place.migrate(keep=True)
+    outcomes = list(migrate(place.server, None, obeys_marks=True))
+    kept = Moved("conversations", "conversations_3", How.MERGE, 5, kept=True)
+    assert kept in outcomes
+    assert_same(place, "conversations", some(5))
+    place.migrate()
+    assert "conversations" not in place.names()
+
+
+def test_a_collection_of_an_older_chroma_keeps_its_measure(place: Place) -> None:
+    place.fill("conversations", some(2), metadata={"hnsw:space": "cosine"})
+    place.migrate()
+    moved = place.server.find("conversations_3")
+    assert moved is not None
+    assert moved.distance == "cosine"
+    place.fill("notes", some(2), metadata={"hnsw:space": "cosine", "made_by": "v1"})
+    place.migrate(KnownSpace("mini", 3))
+    moved = place.server.find("notes_3")
+    assert moved is not None
+    assert moved.metadata == {"made_by": "v1", "distance": "cosine", "embedding_space": "mini", "dimension": 3}
 
 
 def test_a_target_that_is_deleted_meanwhile_costs_nothing(place: Place) -> None:
@@ -500,7 +604,7 @@ def test_an_old_one_that_another_has_renamed_is_not_merged_into_itself(place: Pl
     events = migrate(place.server, None)
     until(events, lambda event: event.collection == "zero")
     place.migrate()
-    assert last(events) == LeftAlone("conversations", "another migration has renamed it to conversations_3")
+    assert last(events) == LeftAlone("conversations", GONE)
     assert_same(place, "conversations_3", some(5))
 
 

@@ -223,11 +223,10 @@ def test_the_function_can_be_asked_to_keep_what_it_merges(url: str, client: Any,
     assert names(client) == ["conversations", "conversations_3"]
 
 
-def test_whatever_else_a_schedule_sends_is_ignored() -> None:
-    event = {"version": "0", "source": "aws.scheduler", "detail": {}, "keep": True}
-    assert Wish.model_validate(event) == Wish(keep=True)
+@pytest.mark.parametrize("event", [{"dry_run": "perhaps"}, {"dry-run": True}, {"dryRun": True}])
+def test_a_wish_that_is_misspelt_is_refused_rather_than_carried_out_in_another_way(event: Any) -> None:
     with pytest.raises(ValidationError):
-        Wish.model_validate({"dry_run": "perhaps"})
+        Wish.model_validate(event)
 
 
 def test_without_chroma_the_report_says_so(clock: FakeClock) -> None:
@@ -312,7 +311,7 @@ def handler(url: str, client: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def test_a_scheduled_invocation_migrates(handler: Callable[..., Any], client: Any) -> None:
     fill(client, "conversations")
-    report = handler({"source": "aws.scheduler"}, Context())
+    report = handler({}, Context())
     assert report["migrated"][0]["target"] == "conversations_3"
     assert handler(None, Context())["left_alone"] == [{"collection": "conversations_3", "reason": SUFFIXED}]
 

@@ -173,3 +173,8 @@ def test_a_vector_that_is_none_is_the_providers_failure(fake: FakeProvider, numb
     fake.always(PATH, Reply(200, raw=raw))
     answer = Function("embeddings", bridge(fake))("POST", PATH, {"input": "one"})
     assert (answer.status, answer.json()["error"]["attempts"][0]["code"]) == (502, "malformed_answer")
+
+
+def test_a_misspelt_field_is_noted(embeddings: Function) -> None:
+    receipt = embeddings("POST", PATH, {"input": "one", "collektion": "x", "store": False}).json()["bridge"]
+    assert receipt["notes"] == ["unknown field, ignored: collektion"]

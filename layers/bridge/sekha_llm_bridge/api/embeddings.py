@@ -20,17 +20,21 @@ from sekha_llm_bridge.providers import EmbeddingAnswer
 
 # What the providers leave for storing, or for putting into the queue: for the request, and for each text.
 _TO_STORE_S, _TO_STORE_ONE_S = 3.0, 0.005
+_KNOWN = frozenset(EmbeddingRequest.model_fields)
 _SHORTEST_STORE_S = 0.5
 
 
 async def create(request: Request) -> Response:
     """`POST /v1/embeddings`."""
     bridge, deadline = bridge_of(request), deadline_of(request).at_most(LONGEST_SILENCE_S)
-    asked = checked(EmbeddingRequest, await json_object(request))
+    body = await json_object(request)
+    asked = checked(EmbeddingRequest, body)
     outcome, report = await _embed_and_keep(asked, _base_name(asked, bridge), bridge, deadline)
     note_receipt(request, outcome.receipt)
     note(request, stored=report.stored if report else 0, pending=report.pending if report else 0)
-    return json_response(_openai_body(asked, outcome, report), headers=outcome.receipt.headers())
+    answer = _openai_body(asked, outcome, report)
+    answer["bridge"]["notes"] += [f"unknown field, ignored: {one}" for one in sorted(body.keys() - _KNOWN)]
+    return json_response(answer, headers=outcome.receipt.headers())
 
 
 async def embed_legacy(request: Request) -> Response:

@@ -7,19 +7,23 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 
 from sekha_llm_bridge.bootstrap import Bridge, bridge
+from sekha_llm_bridge.embeddings.chroma_server import ChromaServer
 from sekha_llm_bridge.embeddings.migration.lease import DynamoLease, Lease, NoLease
 from sekha_llm_bridge.embeddings.migration.run import Report, foresee, migrate_all
 from sekha_llm_bridge.embeddings.store import StoreFailed
 from sekha_llm_bridge.observability import logger
 
-_MARGIN_MS = 45_000  # a page takes four requests to Chroma at most, of 10 s each
+_PATIENT_S = 30.0
+_MARGIN_MS = 90_000  # what is killed all the same is gone on with
 
 
 class Wish(BaseModel):
-    """What the event asks for; whatever else is in it is a schedule's."""
+    """What the event asks for. What it does not know is refused: a misspelt `dry_run` would migrate."""
+
+    model_config = ConfigDict(extra="forbid")
 
     dry_run: bool = False
     keep: bool = False
@@ -41,10 +45,13 @@ async def migrate(bridge: Bridge, wish: Wish, *, table: str, has_time: Callable[
     if bridge.chroma is None:
         return Report(note="no Chroma server is configured: there is nothing to migrate")
     try:
+        server = ChromaServer(bridge.settings.chroma, timeout_s=_PATIENT_S, clock=bridge.clock)
         if wish.dry_run:
-            return await foresee(bridge.chroma, bridge.default_space, keep=wish.keep)
+            return await foresee(server, bridge.default_space, keep=wish.keep)
         lease: Lease = DynamoLease(table, bridge.connections, bridge.clock) if table else NoLease()
-        return await migrate_all(bridge.chroma, bridge.default_space, lease, keep=wish.keep, has_time=has_time)
+        return await migrate_all(
+            server, bridge.default_space, lease, keep=wish.keep, obeys_marks=True, has_time=has_time
+        )
     except StoreFailed as exc:
         return Report(finished=False, note=f"the collections cannot be listed: {exc}", dry_run=wish.dry_run)
 

@@ -33,6 +33,11 @@ from sekha_llm_bridge.errors import ConfigError
 
 _UNFINISHED, _UNUSABLE, _INTERRUPTED = 1, 2, 130
 _TENTHS = 10
+_PATIENT_S = 60.0
+_NO_DEFAULT = (
+    "the configuration names no embedding model, so of collections without a mark nobody knows the space: "
+    "they are renamed, but not merged into others that have one"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +73,9 @@ def run(options: Options) -> int:
 
 
 async def _report(options: Options, config: ChromaConfig, console: Console) -> Report:
-    server, default = ChromaServer(config), _default_space(options, config)
+    server, default = ChromaServer(config, timeout_s=_PATIENT_S), _default_space(options, config)
+    if default is None:
+        sys.stderr.write(f"{_NO_DEFAULT}\n")
     if options.dry_run:
         return await foresee(server, default, keep=options.keep)
     connections = Connections(SystemClock())

@@ -25,6 +25,11 @@ Metadata = Mapping[str, Any]
 
 _CONNECT_S = 2.0
 _REQUEST_S = 10.0
+DISTANCE_KEY = "distance"
+"""Where the metadata of a collection say how it measures, if its configuration does not."""
+
+_MEASURE_IN_METADATA = "hnsw:space"
+_MEASURES = frozenset({"cosine", "l2", "ip"})
 _PORTS = {"http": 80, "https": 443}
 _LISTED_AT_ONCE = 1_000
 _DATABASES_UNIQUE = "UNIQUE constraint failed"
@@ -102,7 +107,12 @@ class ServerCollection:
 
     @property
     def distance(self) -> str:
-        """The measure it was made with: `cosine`, `l2` (squared) or `ip`."""
+        """The measure of its index: `cosine`, `l2` (squared) or `ip`. Of collections that Chroma 0.5 or older has made
+        the metadata say it, and the configuration says `l2` whatever it is.
+        """
+        said = self.metadata.get(_MEASURE_IN_METADATA) or self.metadata.get(DISTANCE_KEY)
+        if said in _MEASURES:
+            return str(said)
         index = self.configuration.get("hnsw") or self.configuration.get("spann") or {}
         return str(index.get("space", "l2"))
 
@@ -138,6 +148,12 @@ class ServerCollection:
         with translated("read"):
             return _records(self._collection.get(ids=list(ids), include=_EVERYTHING))
 
+    def metadata_of(self, ids: Sequence[str]) -> dict[str, Metadata]:
+        """The metadata of those of the records `ids` that have any."""
+        with translated("read"):
+            found = self._collection.get(ids=list(ids), include=["metadatas"])
+        return {one: metadata for one, metadata in zip(found["ids"], found["metadatas"], strict=True) if metadata}
+
     def existing(self, ids: Sequence[str]) -> set[str]:
         """Which of these ids it holds."""
         with translated("look up ids"):
@@ -153,14 +169,20 @@ class ServerCollection:
 
     def rename(self, name: str, *, metadata: Metadata | None = None) -> None:
         """Gives it another name, and other metadata where they are given, in one call. Raises `NameTaken`."""
-        changes: dict[str, Any] = {"name": name} | ({"metadata": modifiable(metadata)} if metadata else {})
+        changed = modifiable(metadata or {})
         with translated("rename"):
-            self._collection.modify(**changes)
+            self._collection.modify(name=name, **({"metadata": changed} if changed else {}))
 
     def describe(self, metadata: Metadata) -> None:
-        """Replaces its metadata."""
-        with translated("describe"):
-            self._collection.modify(metadata=modifiable(metadata))
+        """Replaces its metadata; none at all cannot be had."""
+        if changed := modifiable(metadata):
+            with translated("describe"):
+                self._collection.modify(metadata=changed)
+
+    def remove(self, ids: Sequence[str]) -> None:
+        """Deletes these records."""
+        with translated("delete records"):
+            self._collection.delete(ids=list(ids))
 
     def nearest(self, vector: Sequence[float], *, limit: int, where: Metadata | None) -> list[Neighbour]:
         """Records by their distance from `vector`, the nearest first."""
@@ -333,8 +355,12 @@ def _require_sense(response: httpx.Response) -> None:
 
 
 def modifiable(metadata: Metadata) -> dict[str, Any]:
-    """Chroma refuses to be told the distance function again."""
-    return {key: value for key, value in metadata.items() if not key.startswith("hnsw:")}
+    """The metadata as Chroma lets them be changed: it refuses to be told the distance function again, so that is kept
+    under a key of the bridge's own.
+    """
+    measure = metadata.get(_MEASURE_IN_METADATA)
+    kept = {DISTANCE_KEY: measure} if measure in _MEASURES else {}
+    return {**{key: value for key, value in metadata.items() if not key.startswith("hnsw:")}, **kept}
 
 
 def _records(found: Mapping[str, Any]) -> Records:

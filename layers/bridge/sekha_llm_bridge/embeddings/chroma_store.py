@@ -15,6 +15,7 @@ from sekha_llm_bridge.embeddings.records import (
     Match,
     VectorRecord,
     base_and_dimension,
+    content_id,
     name_to_take,
 )
 from sekha_llm_bridge.embeddings.spaces import NEW_COLLECTION, KnownSpace, marked, space_of
@@ -86,6 +87,7 @@ class ChromaStore:
             found = self._find(name, len(vector))
             if found is None:
                 raise CollectionGone(f"there is no collection {name}")
+            self._require_dimension(found, len(vector))
             self._remember(found)
         self._require_space(found, len(vector), space)
         neighbours = found.nearest(vector, limit=limit, where=where)
@@ -100,7 +102,7 @@ class ChromaStore:
         for part in _parts(records):
             if not may_go_on():
                 raise StoreDown("it was given up")
-            collection.upsert(_columns(part))
+            collection.upsert(_columns(part, _held(collection, part)))
         return len(records)
 
     def _collection(self, batch: Batch) -> ServerCollection:
@@ -198,12 +200,21 @@ def _parts(records: Sequence[VectorRecord]) -> Iterator[Sequence[VectorRecord]]:
     yield part
 
 
-def _columns(records: Sequence[VectorRecord]) -> Records:
+def _held(collection: ServerCollection, records: Sequence[VectorRecord]) -> Mapping[str, Mapping[str, Any]]:
+    """The metadata that records have already, of those that may say something new: Chroma keeps keys that it is not
+    given again. A text that comes again without metadata has nothing new to say.
+    """
+    new = [one.id for one in records if one.metadata is not None or one.id != content_id(one.document)]
+    return collection.metadata_of(new) if new else {}
+
+
+def _columns(records: Sequence[VectorRecord], held: Mapping[str, Mapping[str, Any]]) -> Records:
+    """As they are to be written over those that are `held`: a null takes a key away."""
     import numpy
 
     return Records(
         [record.id for record in records],
         numpy.asarray([record.vector for record in records], dtype=numpy.float32),
         [record.document for record in records],
-        [record.metadata for record in records],
+        [{**dict.fromkeys(held.get(record.id, ())), **(record.metadata or {})} for record in records],
     )

@@ -4,14 +4,15 @@ The old collection is read in the order of first writing, which appending does n
 what the new one has already. What is held at any time is one page of records, and what is read back of it.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from math import isclose
 from typing import Any
 
 from sekha_llm_bridge.embeddings.chroma_server import Records, ServerCollection
 
-_MOST_RECORDS = 500  # in a page
+_PAGE = 500  # ids
+_FIRST_READ, _GROWTH = 32, 4  # whole records at once: more and more, up to a page
 _MOST_BYTES = 8_000_000  # of vectors in a page, and of vectors and documents in one write
 _BYTES_PER_NUMBER = 6  # float32 in base64
 _LAST_BITS = 1e-15  # of a number, relative to it
@@ -21,12 +22,11 @@ _ROUNDED = 1e-6  # of a float32, relative to it: some units in the last place
 @dataclass(frozen=True, slots=True)
 class Page:
     """What a page came to: how many records there are up to its end, how many of its own were missing and have been
-    added, and how many of those were not the same when they were read back.
+    added.
     """
 
     until: int
     added: int
-    differing: int
 
 
 class Pass:
@@ -34,15 +34,17 @@ class Pass:
 
     `known` is how many records a pass before it has seen; how many of those are missing again is in `again`. Each look
     begins with the last record of the page before. If that has moved, records before it have been deleted, and others
-    may have slipped through: the pass is `broken`, and another one is needed.
+    may have slipped through: the pass is `broken`, and another one is needed. The ids of records whose vectors the
+    target spoils are added to `spoilt`; these are not copied, and not missed.
     """
 
-    def __init__(self, old: ServerCollection, target: ServerCollection, *, known: int) -> None:
+    def __init__(self, old: ServerCollection, target: ServerCollection, *, known: int, spoilt: set[str]) -> None:
         self._old = old
         self._target = target
         self._known = known
+        self._spoilt = spoilt
         self._is_exact = target.distance != "cosine"
-        self._size = max(1, min(_MOST_RECORDS, _MOST_BYTES // (_BYTES_PER_NUMBER * (old.dimension or 1))))
+        self._at_once = _FIRST_READ
         self._last: str | None = None
         self.seen = 0
         self.again = 0
@@ -53,29 +55,93 @@ class Pass:
         directly afterwards acts on the newest news. Raises `StoreFailed`.
         """
         while ids := self._next_ids():
-            page = self._copied(ids)
-            self.seen, self._last = page.until, ids[-1]
-            yield page
+            added = self._copied(ids)
+            self.seen, self._last = self.seen + len(ids), ids[-1]
+            yield Page(self.seen, added)
 
     def _next_ids(self) -> list[str]:
         if self._last is None:
-            return self._old.ids(offset=0, limit=self._size)
-        found = self._old.ids(offset=self.seen - 1, limit=self._size + 1)
+            return self._old.ids(offset=0, limit=_PAGE)
+        found = self._old.ids(offset=self.seen - 1, limit=_PAGE + 1)
         self.broken = found[:1] != [self._last]
         return [] if self.broken else found[1:]
 
-    def _copied(self, ids: Sequence[str]) -> Page:
+    def _copied(self, ids: Sequence[str]) -> int:
+        """Adds those that are missing; returns how many."""
         there = self._target.existing(ids)
-        missing = [place for place, one in enumerate(ids) if one not in there]
+        missing = [place for place, one in enumerate(ids) if one not in there and one not in self._spoilt]
         self.again += sum(self.seen + place < self._known for place in missing)
-        records = self._old.get([ids[place] for place in missing]) if missing else None
-        differing = sum(map(self._add, _parts(records))) if records else 0
-        return Page(self.seen + len(ids), len(missing), differing)
+        waiting = [ids[place] for place in missing]
+        while waiting:
+            records = self._old.get(waiting[: self._at_once])
+            waiting = waiting[self._at_once :]
+            self._at_once = _next_size(self._at_once, records)
+            for part in _parts(records):
+                self._add(part)
+        return len(missing)
 
-    def _add(self, records: Records) -> int:
-        """Adds records and reads them back; returns how many are not the same, or not there."""
+    def _add(self, records: Records) -> None:
+        """Adds records, and reads them back. What is there in another form then is somebody's newer record, which
+        stays; but what Chroma itself has made of ours does not.
+        """
         self._target.add(records)
-        return len(differing(records, self._target.get(records.ids), exact=self._is_exact))
+        found = self._target.get(records.ids)
+        unlike = frozenset(differing(records, found, exact=self._is_exact))
+        if not unlike:
+            return
+        places = {one: place for place, one in enumerate(found.ids)}
+        pairs = [(place, places[one]) for place, one in enumerate(records.ids) if one in unlike and one in places]
+        leaked = {place: other for place, other in pairs if _has_leaked(records, place, found, other)}
+        if leaked:
+            self._target.upsert(_without_leaks(records, found, leaked))
+        spoilt = [records.ids[place] for place, other in pairs if _is_spoilt(records, place, found, other)]
+        if spoilt:
+            self._target.remove(spoilt)
+            self._spoilt.update(spoilt)
+
+
+def _next_size(size: int, records: Records) -> int:
+    """How many records to read at once after `size` of them were these: as many as are not too large together."""
+    in_all = sum(_size_of(records, place) for place in range(len(records)))
+    fitting = _MOST_BYTES * len(records) // in_all if in_all else _PAGE
+    return max(1, min(size * _GROWTH, _PAGE, fitting))
+
+
+def _size_of(records: Records, place: int) -> int:
+    return _BYTES_PER_NUMBER * len(records.vectors[place]) + len((records.documents[place] or "").encode())
+
+
+def _has_leaked(ours: Records, place: int, found: Records, other: int) -> bool:
+    """Whether a record has but got lists into its metadata that nobody gave it: Chroma 1.5 does not delete those with
+    their collection, and gives them to the new records that take the places of the old ones.
+    """
+    wanted, held = ours.metadatas[place] or {}, found.metadatas[other] or {}
+    more = [value for key, value in held.items() if key not in wanted]
+    same = ours.documents[place] == found.documents[other] and all(
+        _is_same(held.get(key), wanted[key]) for key in wanted
+    )
+    return same and bool(more) and all(isinstance(value, list) for value in more)
+
+
+def _without_leaks(ours: Records, found: Records, leaked: Mapping[int, int]) -> Records:
+    """Our records, written so that what is too much goes: a null takes a key away."""
+    records = ours.only(list(leaked))
+    metadatas: list[Any] = [
+        {**dict.fromkeys(found.metadatas[other] or {}), **(ours.metadatas[place] or {})}
+        for place, other in leaked.items()
+    ]
+    return replace(records, metadatas=metadatas)
+
+
+def _is_spoilt(ours: Records, place: int, found: Records, other: int) -> bool:
+    """Whether only the vector is another, and no real one any more: a collection that measures by the cosine cannot
+    keep those of extreme length.
+    """
+    import numpy
+
+    same = _is_same(_contents(ours, place), _contents(found, other))
+    vector = found.vectors[other]
+    return same and not (bool(numpy.isfinite(vector).all()) and bool(vector.any()))
 
 
 def differing(wanted: Records, found: Records, *, exact: bool = True) -> list[str]:
@@ -125,8 +191,8 @@ def _parts(records: Records) -> Iterator[Records]:
     """The records in requests of a size that Chroma takes."""
     part: list[int] = []
     size = 0
-    for place, document in enumerate(records.documents):
-        more = _BYTES_PER_NUMBER * len(records.vectors[place]) + len((document or "").encode())
+    for place in range(len(records)):
+        more = _size_of(records, place)
         if part and size + more > _MOST_BYTES:
             yield records.only(part)
             part, size = [], 0

@@ -28,7 +28,10 @@ from sekha_llm_bridge.embeddings.migration.plan import (
     renamed_by_another,
 )
 from sekha_llm_bridge.embeddings.spaces import SPACE_KEY, KnownSpace, marked, space_of
-from sekha_llm_bridge.embeddings.store import CollectionGone, NameTaken, StoreFailed
+from sekha_llm_bridge.embeddings.store import CollectionGone, NameTaken, StoreDown, StoreFailed
+
+KEPT_KEY = "kept_by_migration"
+"""In the metadata of a collection that was merged and is to be kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,32 +62,49 @@ class Moved:
 Outcome = Moved | LeftAlone | Failed
 
 
-def migrate(server: ChromaServer, default: KnownSpace | None, *, keep: bool = False) -> Iterator[Progress | Outcome]:
+def migrate(
+    server: ChromaServer, default: KnownSpace | None, *, keep: bool = False, obeys_marks: bool = False
+) -> Iterator[Progress | Outcome]:
     """Moves every collection that has to be, and says after each page how far it is; in the end of each collection,
     what became of it. It may be left after any of them.
 
-    `default` is the space of collections that no mark is on; with `keep`, what is merged stays where it is as well.
-    What goes wrong with one collection does not keep the others from being moved. Raises `StoreFailed` when they
-    cannot be listed.
+    `default` is the space of collections that no mark is on. With `keep`, what is merged stays where it is as well, and
+    is marked; with `obeys_marks`, so does what an earlier run has marked. What goes wrong with one collection does not
+    keep the others from being moved. Raises `StoreFailed` when they cannot be listed.
     """
     for collection in in_order(server):
-        yield from _Migration(server, default, collection, keep=keep).run()
+        yield from _Migration(server, default, collection, keep=keep, obeys_marks=obeys_marks).run()
 
 
 class _Migration:
-    """That of one collection."""
+    """That of one collection; with `obeys_marks`, it keeps what an earlier run has been told to keep."""
 
-    def __init__(self, server: ChromaServer, default: KnownSpace | None, old: ServerCollection, *, keep: bool) -> None:
+    def __init__(
+        self,
+        server: ChromaServer,
+        default: KnownSpace | None,
+        old: ServerCollection,
+        *,
+        keep: bool,
+        obeys_marks: bool,
+    ) -> None:
         self._server = server
         self._default = default
         self._old = old
         self._name = old.name  # renaming changes that of the other
         self._keep = keep
+        self._obeys_marks = obeys_marks
 
     def run(self) -> Iterator[Progress | Outcome]:
         """Ends with what became of it."""
         target = None
         try:
+            newest = self._server.find(self._name)  # the list of them may be hours old
+            if newest is None or newest.id != self._old.id:
+                yield LeftAlone(self._name, GONE)
+                return
+            self._old = newest
+            self._keep = self._keep or (self._obeys_marks and KEPT_KEY in newest.metadata)
             step = decide(self._old, self._server.find, self._default)
             if not isinstance(step, Step):
                 yield step
@@ -103,6 +123,11 @@ class _Migration:
             yield from self._merge(replace(step, how=How.MERGE))
         except CollectionGone:
             yield self._one_is_gone(step)
+        except StoreDown:
+            found = self._server.find(step.target)  # the answer may be all that was lost
+            if found is None or found.id != self._old.id:
+                raise
+            yield Moved(self._name, step.target, How.RENAME, step.records)
         else:
             yield Moved(self._name, step.target, How.RENAME, step.records)
 
@@ -130,28 +155,37 @@ class _Migration:
         lost; before them it is copied, after them its writer gets an error.
         """
         self._mark(target)
-        known, copied, differing = 0, 0, 0
+        known, copied = 0, 0
+        spoilt: set[str] = set()
         for number in count():
-            one_pass = Pass(self._old, target, known=known)
+            one_pass = Pass(self._old, target, known=known, spoilt=spoilt)
             for page in one_pass.pages():
                 copied += page.added
-                differing += page.differing
                 yield self._progress(step, max(known, page.until), max(known, page.until, step.records))
             if number and not one_pass.again and not one_pass.broken:
                 break
             known = one_pass.seen
-            if target.count() < known:
+            if target.count() < known - len(spoilt):
                 yield Failed(self._name, step.target, f"{step.target} loses records meanwhile: run it again")
                 return
-        yield self._ended(step, one_pass.seen, copied=copied, differing=differing)
+        yield self._ended(step, one_pass.seen, copied=copied, spoilt=len(spoilt))
 
-    def _ended(self, step: Step, records: int, *, copied: int, differing: int) -> Outcome:
-        """Deletes the old collection, unless it is to be kept, or a record was not read back as it was written."""
-        if differing:
-            reason = f"{differing} of its records were changed in {step.target} while they were copied: run it again"
-            return Failed(self._name, step.target, reason)
+    def _ended(self, step: Step, records: int, *, copied: int, spoilt: int) -> Outcome:
+        """Deletes the old collection, unless it is to be kept, or the target cannot hold a record as it is. It goes by
+        its name, for which Chroma has no other way: so the name is looked up once more.
+        """
+        if spoilt:
+            reason = (
+                f"{step.target} cannot keep the vectors of {spoilt} of its records, which are too long or too short"
+            )
+            return Failed(self._name, step.target, f"{reason}; the others are in both")
+        found = self._server.find(self._name)
+        if found is None or found.id != self._old.id:
+            return LeftAlone(self._name, f"somebody else has renamed or deleted it; its records are in {step.target}")
         if not self._keep:
             self._server.delete(self._name)
+        elif KEPT_KEY not in self._old.metadata:
+            self._old.describe({**self._old.metadata, KEPT_KEY: True})
         return Moved(self._name, step.target, How.MERGE, records, copied, self._keep)
 
     def _one_is_gone(self, step: Step, *, otherwise: str | None = None) -> Outcome:

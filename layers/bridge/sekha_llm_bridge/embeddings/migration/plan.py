@@ -120,9 +120,11 @@ def obstacle(old: ServerCollection, target: ServerCollection, default: KnownSpac
         return f"{target.name} holds vectors of {target.dimension} dimensions, not {dimension}"
     ours = space_of(old.metadata, dimension, default)
     theirs = space_of(target.metadata, dimension, default)
-    if ours and theirs and ours != theirs:
-        return f"{target.name} holds vectors of the space {theirs}, not {ours}: vectors of two spaces never mix"
-    return None
+    if ours == theirs or target.dimension is None:
+        return None
+    unknown = "one that nobody recorded"
+    holds = f"{target.name} holds vectors of the space {theirs or unknown}, not {ours or unknown}"
+    return f"{holds}: vectors of two spaces never mix"
 
 
 def _follow(step: Step, names: dict[str, ServerCollection], *, keep: bool) -> None:

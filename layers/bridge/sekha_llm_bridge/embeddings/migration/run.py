@@ -68,6 +68,7 @@ async def migrate_all(
     lease: Lease,
     *,
     keep: bool = False,
+    obeys_marks: bool = False,
     has_time: Callable[[], bool] = lambda: True,
     watch: Callable[[Event], object] = lambda _event: None,
 ) -> Report:
@@ -83,7 +84,9 @@ async def migrate_all(
     if held is not None:
         return Report(finished=False, note=f"another migration is running: {held}")
     try:
-        return await _drive(migrate(server, default, keep=keep), lease, has_time=has_time, watch=watch)
+        return await _drive(
+            migrate(server, default, keep=keep, obeys_marks=obeys_marks), lease, has_time=has_time, watch=watch
+        )
     finally:
         await lease.release()
 

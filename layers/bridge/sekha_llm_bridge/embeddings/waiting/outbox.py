@@ -2,7 +2,7 @@
 
 Whoever sends writes in the ledger first and to the queue then; whoever stores what comes out of the queue (`drain`)
 deletes it there first. So the ledger may say too much for a while, and then newer records take the longer way for
-nothing; it never says too little, but for the second that an instance's look at it is valid.
+nothing; it hardly ever says too little, but for the second that an instance's look at it is valid.
 """
 
 import asyncio
