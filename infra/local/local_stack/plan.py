@@ -126,6 +126,10 @@ def _configuration(options: Options, terminal: Terminal) -> Configuration:
         faults = "\n".join(f"  {one}" for one in fault.faults)
         raise CannotStartError(f"the configuration cannot be used:\n{faults}") from fault
     terminal.note("config", f"{_shown(chosen.path)} ({chosen.reason})")
+    if chosen.settings.chroma.url and not chosen.needs_chroma:
+        terminal.note(
+            "chroma", f"{chosen.settings.chroma.url}, which is none of this stack's (CHROMA_URL, or the file)"
+        )
     for warning in (*chosen.settings.warnings, *advice(chosen.settings)):
         terminal.note("", warning)
     for model in chosen.missing_in_ollama:

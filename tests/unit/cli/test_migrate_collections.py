@@ -70,7 +70,8 @@ def test_what_was_moved_is_said_while_it_happens_and_in_a_table_at_the_end(url: 
     fill(client, "query_results")
     fill(client, "query_results_3")
     answer = migrate(url)
-    assert (answer.exit_code, answer.stderr) == (0, "")
+    assumed = "unmarked collections of 768 dimensions are taken to hold vectors of nomic-embed-text\n"
+    assert (answer.exit_code, answer.stderr) == (0, assumed)
     lines = [line.rstrip() for line in answer.stdout.splitlines()]
     assert lines[:4] == [
         "query_results → query_results_3: 0 of 3 records",
@@ -232,7 +233,7 @@ def test_ctrl_c_says_that_it_can_be_run_again(fake: FakeProvider) -> None:
         process.send_signal(signal.SIGINT)
         _, complaint = process.communicate()
     assert process.returncode == 130
-    assert complaint == "interrupted: nothing is lost, run it again and it goes on from there\n"
+    assert complaint.splitlines()[-1] == "interrupted: nothing is lost, run it again and it goes on from there"
 
 
 def test_on_a_terminal_each_collection_has_a_bar_with_its_rate() -> None:

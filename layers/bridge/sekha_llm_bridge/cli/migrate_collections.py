@@ -74,8 +74,7 @@ def run(options: Options) -> int:
 
 async def _report(options: Options, config: ChromaConfig, console: Console) -> Report:
     server, default = ChromaServer(config, timeout_s=_PATIENT_S), _default_space(options, config)
-    if default is None:
-        sys.stderr.write(f"{_NO_DEFAULT}\n")
+    sys.stderr.write(f"{_assumed(default)}\n")
     if options.dry_run:
         return await foresee(server, default, keep=options.keep)
     connections = Connections(SystemClock())
@@ -94,6 +93,13 @@ def _default_space(options: Options, config: ChromaConfig) -> KnownSpace | None:
     except ConfigError:
         return None
     return make_bridge(replace(settings, chroma=config)).default_space
+
+
+def _assumed(default: KnownSpace | None) -> str:
+    """What is taken to be in collections that do not say it themselves."""
+    if default is None:
+        return _NO_DEFAULT
+    return f"unmarked collections of {default.dimension} dimensions are taken to hold vectors of {default.name}"
 
 
 def _lease(table: str | None, connections: Connections) -> Lease:

@@ -1,4 +1,4 @@
-"""Collections of a Chroma server into a file (`backup_file` says how it looks).
+"""Collections of a Chroma server into a file (`file` says how it looks).
 
 It is written beside its final name, as `FILE.partial`, and renamed when it has been read through and found whole. A
 backup that was killed goes on where its `.partial` file ends. Never more than a page of records is in memory.
@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from sekha_llm_bridge.embeddings.backup.file import (
     CollectionStart,
@@ -17,16 +17,15 @@ from sekha_llm_bridge.embeddings.backup.file import (
     Part,
     Record,
     Start,
-    WrongLine,
     dimension_of,
     encoded,
     index_of,
     member,
-    parsed,
     rows,
 )
 from sekha_llm_bridge.embeddings.backup.pages import swept
-from sekha_llm_bridge.embeddings.backup.reading import Contents, Course, DamagedBackup, pieces, read
+from sekha_llm_bridge.embeddings.backup.partial import Begun, Kept, cut, is_stale, kept, opened, partial_path
+from sekha_llm_bridge.embeddings.backup.reading import Contents, Course, read
 from sekha_llm_bridge.embeddings.chroma_server import ChromaServer, ServerCollection
 from sekha_llm_bridge.embeddings.store import CollectionGone
 
@@ -34,10 +33,19 @@ _FIRST_PAGE = 32
 _LARGEST_PAGE = 250
 _PAGE_BYTES = 1_000_000
 _GROWTH = 4
+_MOST_AGAIN = 3  # times that a collection is begun again
 
 
 class UnknownCollections(Exception):
     """Collections were named that do not exist; the message names them and what there is."""
+
+
+class KeepsShrinking(Exception):
+    """Records of a collection were deleted each time it was read; the message names it."""
+
+
+class _Moved(Exception):
+    """Records are not at the places any more where they were."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,27 +83,43 @@ class BackedUp:
 Told = Callable[[BackupStep], None]
 
 
-def partial_path(path: Path) -> Path:
-    """Where the file is while it is not finished."""
-    return path.with_name(f"{path.name}.partial")
+@dataclass(frozen=True, slots=True)
+class Backup:
+    """A finished file. `begun_at` is ISO 8601; `went_on`: an earlier run had begun it, and what that read was kept."""
+
+    collections: list[BackedUp]
+    begun_at: str
+    went_on: bool
 
 
-def back_up(
-    server: ChromaServer, path: Path, *, names: Sequence[str], now: Callable[[], datetime], told: Told
-) -> list[BackedUp]:
+def back_up(  # noqa: PLR0913 — all by name
+    server: ChromaServer,
+    path: Path,
+    *,
+    names: Sequence[str],
+    now: Callable[[], datetime],
+    told: Told,
+    restart: bool = False,
+) -> Backup:
     """Writes the collections `names`, without names all of the database, to `path`, in place of what is there.
 
-    Raises `UnknownCollections` before anything is written, `StoreFailed` when the server fails (run again, it goes
-    on), `DamagedBackup` when the file is found damaged in the end, and `OSError`.
+    What an earlier run left is kept, unless that was longer than an hour ago, or `restart` is asked for. Raises
+    `UnknownCollections` before anything is written, `Busy` when another backup writes the same file, `StoreFailed`
+    when the server fails (run again, it goes on), `KeepsShrinking`, `DamagedBackup` when the file is found damaged in
+    the end, and `OSError`.
     """
     collections = chosen(server, names)
     partial = partial_path(path)
-    with _opened(partial) as file:
-        _fill(file, collections, now, told)
-    checked = _checked(partial, told)
-    partial.replace(path)
-    _make_lasting(path.parent)
-    return [_backed_up(one, collection) for one, collection in zip(checked, collections, strict=True)]
+    with opened(partial) as file:
+        if restart or is_stale(file, now()):
+            cut(file, 0)
+        left = kept(file, collections)
+        _fill(file, collections, left, Start(now().isoformat(timespec="seconds"), _names(collections)), told)
+        checked = _checked(partial, told)
+        partial.replace(path)
+        _make_lasting(path.parent)
+    done = [_backed_up(one, collection) for one, collection in zip(checked.done, collections, strict=True)]
+    return Backup(done, checked.start.written_at if checked.start else "", went_on=left.end > 0)
 
 
 def chosen(server: ChromaServer, names: Sequence[str]) -> list[ServerCollection]:
@@ -112,28 +136,48 @@ def chosen(server: ChromaServer, names: Sequence[str]) -> list[ServerCollection]
     return [there[name] for name in sorted(set(names) or there)]
 
 
-def _fill(file: BinaryIO, collections: Sequence[ServerCollection], now: Callable[[], datetime], told: Told) -> None:
-    """Brings the file to its end, from wherever it is."""
-    course = _kept(file, collections)
+def _names(collections: Sequence[ServerCollection]) -> tuple[str, ...]:
+    return tuple(collection.name for collection in collections)
+
+
+def _fill(file: BinaryIO, collections: Sequence[ServerCollection], left: Kept, start: Start, told: Told) -> None:
+    """Brings the file to its end, from wherever it is; `start` is its first line where it has none."""
+    course, begun = left.course, left.begun
     if course.has_ended:
         return
     if course.start is None:
-        names = tuple(collection.name for collection in collections)
-        file.write(member([encoded(Start(now().isoformat(timespec="seconds"), names))]))
+        file.write(member([encoded(start)]))
     records = sum(one.end.records for one in course.done)
-    part = course.part
     for collection in collections[len(course.done) :]:
-        records += _write_collection(file, collection, part, told)
-        part = None
+        records += _write_collection(file, collection, begun, told)
+        begun = None
     file.write(member([encoded(End(len(collections), records))]))
     file.flush()
     os.fsync(file.fileno())
 
 
-def _write_collection(file: BinaryIO, collection: ServerCollection, part: Part | None, told: Told) -> int:
-    """Writes what the file lacks of a collection, all of it without a `part`; returns how many records it has then."""
+def _write_collection(file: BinaryIO, collection: ServerCollection, begun: Begun | None, told: Told) -> int:
+    """Writes what the file lacks of a collection, all of it where nothing has `begun`; returns how many records it has
+    then. Records that were deleted meanwhile have it begin again. Raises `KeepsShrinking`.
+    """
+    at = begun.at if begun else file.tell()
+    for _ in range(1 + _MOST_AGAIN):
+        try:
+            return _write_rest(file, collection, begun, told)
+        except _Moved:
+            begun = None
+            cut(file, at)
+    raise KeepsShrinking(
+        f"{collection.name}: something deletes records all the time; it was begun {1 + _MOST_AGAIN} times, and each"
+        " time records were gone before its end was read"
+    )
+
+
+def _write_rest(file: BinaryIO, collection: ServerCollection, begun: Begun | None, told: Told) -> int:
+    """Writes the records after those that have `begun`, and the foot; returns how many there are. Raises `_Moved`."""
+    part = begun.part if begun else None
     total = part.start.count if part else collection.count()
-    for page in swept(_pages(collection, part.records if part else 0)):
+    for page in swept(_pages(collection, part.records if part else 0, begun.last_id if begun else None)):
         lines = []
         if part is None:
             part = Part(_start(collection, page, total))
@@ -158,81 +202,56 @@ def _start(collection: ServerCollection, page: Sequence[Record], total: int) -> 
         collection.name,
         collection.id,
         collection.metadata,
-        index_of(collection.configuration),
+        _index(collection),
         dimension_of(page[0]) if page else None,
         total,
     )
 
 
-def _pages(collection: ServerCollection, offset: int) -> Iterator[list[Record]]:
-    """The records from `offset` on, in pages whose size follows that of the records. The last page is empty: what is
-    written meanwhile comes at the end, and is read too.
+def _index(collection: ServerCollection) -> dict[str, Any]:
+    """Its index's configuration, with the measure that holds: of an old collection Chroma may say another there."""
+    index = index_of(collection.configuration) or {"hnsw": {}}
+    return {kind: {**parameters, "space": collection.distance} for kind, parameters in index.items()}
+
+
+def _pages(collection: ServerCollection, offset: int, last_id: str | None) -> Iterator[list[Record]]:
+    """The records after the first `offset`, the last of which is `last_id`, in pages whose size follows that of the
+    records. The last page is empty: what is written meanwhile comes at the end, and is read too. Raises `_Moved`.
     """
     limit = _FIRST_PAGE
-    while page := list(rows(collection.page(offset=offset, limit=limit))):
+    while page := _page(collection, offset, limit, last_id):
         yield page
         offset += len(page)
+        last_id = page[-1].id
         each = sum(_size(row) for row in page) // len(page) + 1
         limit = max(1, min(_LARGEST_PAGE, _GROWTH * limit, _PAGE_BYTES // each))
     yield []
+
+
+def _page(collection: ServerCollection, offset: int, limit: int, last_id: str | None) -> list[Record]:
+    """At most `limit` records after the first `offset`. It begins to look at the last of those, `last_id`: where that
+    has moved, records before it have been deleted, and others have slipped past.
+    """
+    before = 0 if last_id is None else 1
+    found = list(rows(collection.page(offset=offset - before, limit=limit + before)))
+    is_behind = [row.id for row in found[:before]] == [last_id] * before
+    if not is_behind or len({row.id for row in found}) < len(found):
+        raise _Moved
+    return found[before:]
 
 
 def _size(row: Record) -> int:
     return len(row.vector) + len(row.contents())
 
 
-def _opened(partial: Path) -> BinaryIO:
-    """The file for reading and writing, made where there is none."""
-    return os.fdopen(os.open(partial, os.O_RDWR | os.O_CREAT, 0o600), "r+b")
-
-
-def _kept(file: BinaryIO, collections: Sequence[ServerCollection]) -> Course:
-    """The course up to the end of what can be kept of an earlier run; the file is cut off there.
-
-    Kept are the whole members up to the first collection that is not the server's any more. Nothing is kept of a
-    backup of other collections.
-    """
-    course, end = Course(), 0
-    wanted = tuple(collection.name for collection in collections)
-    ids = {collection.name: collection.id for collection in collections}
-    for lines, ends_at in _whole_members(file):
-        try:
-            head = parsed(lines[0]) if lines else None
-            is_other = isinstance(head, Start) and head.collections != wanted
-            if is_other or (isinstance(head, CollectionStart) and ids.get(head.name) != head.server_id):
-                break
-            for line in lines:
-                course.take(line)
-        except WrongLine:
-            course, end = Course(), 0
-            break
-        end = ends_at
-    file.seek(end)
-    file.truncate()
-    return course
-
-
-def _whole_members(file: BinaryIO) -> Iterator[tuple[list[bytes], int]]:
-    """The lines of each whole gzip member, and where it ends, up to the first that is torn."""
-    begun = bytearray()
-    try:
-        for piece in pieces(file):
-            begun += piece.data
-            if piece.ends_at is not None:
-                yield bytes(begun).split(b"\n")[:-1], piece.ends_at
-                begun = bytearray()
-    except DamagedBackup:
-        return
-
-
-def _checked(partial: Path, told: Told) -> list[Contents]:
+def _checked(partial: Path, told: Told) -> Course:
     """Reads the whole file. Raises `DamagedBackup`."""
     course = Course()
     for one in read(partial):
         course = one.course
         if course.part is not None and course.part.records % _LARGEST_PAGE == 0:
             told(_step("checking", course.part))
-    return course.done
+    return course
 
 
 def _backed_up(one: Contents, collection: ServerCollection) -> BackedUp:
