@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from sekha_llm_bridge.config.models import ChromaConfig
+from sekha_llm_bridge.embeddings.backup.partial import partial_path
 from sekha_llm_bridge.embeddings.backup.reading import Contents, DamagedBackup, contents
 from sekha_llm_bridge.embeddings.backup.writing import (
     BackedUp,
@@ -21,7 +22,6 @@ from sekha_llm_bridge.embeddings.backup.writing import (
     Told,
     UnknownCollections,
     back_up,
-    partial_path,
 )
 from sekha_llm_bridge.embeddings.chroma_server import ChromaServer
 from tests.fakes.chroma import chroma_server
@@ -60,7 +60,7 @@ def on(url: str) -> ChromaServer:
 
 
 def written(url: str, path: Path, *names: str, told: Told = lambda _: None) -> list[BackedUp]:
-    return back_up(on(url), path, names=names, now=lambda: WRITTEN_AT, told=told)
+    return back_up(on(url), path, names=names, now=lambda: WRITTEN_AT, told=told).collections
 
 
 def sums(path: Path) -> dict[str, tuple[int, str]]:

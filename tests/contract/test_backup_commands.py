@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from typer.testing import CliRunner
 
 from sekha_llm_bridge.cli.app import app
 from sekha_llm_bridge.config.models import ChromaConfig
-from sekha_llm_bridge.embeddings.backup.reading import contents
+from sekha_llm_bridge.embeddings.backup.file import Start
+from sekha_llm_bridge.embeddings.backup.reading import contents, read
 from sekha_llm_bridge.embeddings.chroma_server import ChromaServer
 from tests.fakes.chroma import chroma_server
 from tests.fakes.collections import everything, fill, without_vectors
@@ -90,6 +92,49 @@ def test_a_dry_run_writes_nothing(source: str, target: str, file: Path) -> None:
     planned = run("restore", file, "--dry-run", "--chroma-url", target)
     assert (planned.exit_code, planned.stdout.count("to be made")) == (0, 2)
     assert list(on(target).collections()) == []
+
+
+@pytest.mark.parametrize("name", ["[b", "[/b]", ":smile:[red]x[1]"])
+def test_a_files_name_is_printed_as_it_is(source: str, target: str, tmp_path: Path, name: str) -> None:
+    file = tmp_path / name
+    file.parent.mkdir(exist_ok=True)
+    made = run("backup", file, "--collection", "few", "--chroma-url", source)
+    assert (made.exit_code, f"{file}: 1 collections" in made.stdout) == (0, True), made.output
+    assert run("restore", file, "--chroma-url", target).exit_code == 0
+
+
+@pytest.mark.parametrize("more", [[], ["--force"]])
+def test_a_folder_is_no_file(source: str, tmp_path: Path, more: list[str]) -> None:
+    done = run("backup", tmp_path, "--chroma-url", source, *more)
+    assert (done.exit_code, "is a folder" in done.stderr) == (2, True)
+    assert not tmp_path.with_name(f"{tmp_path.name}.partial").exists()
+
+
+def test_a_dry_run_and_a_restore_say_what_they_replace(source: str, target: str, file: Path) -> None:
+    run("backup", file, "--collection", "few", "--chroma-url", source)
+    few = on(target).find_or_create("few", metadata=None, configuration={})
+    fill(few, 1, first=1)
+    few.upsert(replace(few.get(["id 1 é"]), documents=["newer"]))
+    planned = run("restore", file, "--dry-run", "--json", "--chroma-url", target)
+    assert json.loads(planned.stdout)["collections"][0]["would_be_replaced"] == 1
+    said = run("restore", file, "--dry-run", "--chroma-url", target).stdout
+    assert "beside the 1 that are there, of which 1 would be replaced" in " ".join(said.split())
+    said = run("restore", file, "--chroma-url", target).stdout
+    assert "5 written, 1 of them in place of others of the same id" in " ".join(said.split())
+
+
+def test_a_backup_that_goes_on_says_so(source: str, file: Path) -> None:
+    run("backup", file, "--collection", "few", "--chroma-url", source)
+    partial = file.with_name("backup.gz.partial")
+    (begun,) = {one.line.written_at for one in read(file) if isinstance(one.line, Start)}
+    file.rename(partial)
+    said = run("backup", file, "--collection", "few", "--chroma-url", source).stdout
+    assert f"goes on with what was begun at {begun}" in said
+    file.rename(partial)
+    data = json.loads(run("backup", file, "--collection", "few", "--json", "--chroma-url", source).stdout)
+    assert (data["begun_at"], data["went_on"]) == (begun, True)
+    file.rename(partial)
+    assert "goes on" not in run("backup", file, "--collection", "few", "--restart", "--chroma-url", source).stdout
 
 
 def test_an_existing_file_is_replaced_only_by_force(source: str, file: Path) -> None:

@@ -118,7 +118,7 @@ def test_a_collection_without_a_mark_takes_that_of_the_default_model(
     old.add(ids=["old"], embeddings=[[1.0, 2.0, 3.0]])
     assert store.upsert(batch(name, "one")) == 1
     marked = client.get_collection(f"{name}_3")
-    assert marked.metadata == {"made_by": "v1", "distance": "cosine", "embedding_space": "mini", "dimension": 3}
+    assert marked.metadata == {"made_by": "v1", "measured_by": "cosine", "embedding_space": "mini", "dimension": 3}
     assert marked.count() == 2
 
 

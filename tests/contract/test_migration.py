@@ -266,7 +266,7 @@ def test_the_space_is_recorded_where_it_is_known(place: Place) -> None:
     place.fill("conversations", some(2), metadata={"made_by": "v1", "hnsw:space": "ip"})
     place.migrate(KnownSpace("mini", 3))
     found = place.client.get_collection("conversations_3")
-    assert found.metadata == {"made_by": "v1", "embedding_space": "mini", "dimension": 3, "distance": "ip"}
+    assert found.metadata == {"made_by": "v1", "embedding_space": "mini", "dimension": 3, "measured_by": "ip"}
     assert found.configuration_json["hnsw"]["space"] == "ip"
 
 
@@ -569,7 +569,7 @@ def test_a_collection_of_an_older_chroma_keeps_its_measure(place: Place) -> None
     place.migrate(KnownSpace("mini", 3))
     moved = place.server.find("notes_3")
     assert moved is not None
-    assert moved.metadata == {"made_by": "v1", "distance": "cosine", "embedding_space": "mini", "dimension": 3}
+    assert moved.metadata == {"made_by": "v1", "measured_by": "cosine", "embedding_space": "mini", "dimension": 3}
 
 
 def test_a_target_that_is_deleted_meanwhile_costs_nothing(place: Place) -> None:

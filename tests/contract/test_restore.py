@@ -13,9 +13,10 @@ import numpy
 import pytest
 
 from sekha_llm_bridge.config.models import ChromaConfig
-from sekha_llm_bridge.embeddings.backup.file import Record
+from sekha_llm_bridge.embeddings.backup.comparing import is_same
+from sekha_llm_bridge.embeddings.backup.file import CollectionStart, End, Line, Part, Record, Start, encoded, member
 from sekha_llm_bridge.embeddings.backup.reading import DamagedBackup
-from sekha_llm_bridge.embeddings.backup.restoring import Restored, RestoreStep, is_same, plan, restore
+from sekha_llm_bridge.embeddings.backup.restoring import Restored, RestoreStep, plan, restore, to_be_replaced
 from sekha_llm_bridge.embeddings.backup.writing import UnknownCollections, back_up
 from sekha_llm_bridge.embeddings.chroma_server import ChromaServer, Records
 from tests.fakes.chroma import chroma_server
@@ -147,6 +148,61 @@ def test_records_that_were_changed_are_as_in_the_file_again(
     assert everything(target, "l2.L2")[2] == everything(source, "l2.L2")[2]
 
 
+def test_how_many_records_would_be_replaced_is_known_before_and_told_after(target: ChromaServer, file: Path) -> None:
+    here = target.find_or_create("l2.L2", metadata=None, configuration={})
+    fill(here, 10)
+    ids = here.ids(offset=1, limit=2)
+    here.upsert(Records(ids, vectors(99, 2, DIMENSION), ["newer"] * 2, [{"n": 1}] * 2))
+    plans = plan(target, file, names=("l2.L2", "custom"))
+    assert to_be_replaced(target, file, plans) == {"custom": 0, "l2.L2": 2}
+    assert here.get(ids).documents == ["newer"] * 2
+    result = restored(target, file, "l2.L2")["l2.L2"]
+    assert (result.is_verified, result.written, result.replaced) == (True, 1992, 2)
+
+
+@pytest.mark.parametrize("between", [0, 600])
+def test_of_records_with_one_id_the_last_in_the_file_is_restored(
+    target: ChromaServer, tmp_path: Path, between: int
+) -> None:
+    path = tmp_path / "repeats"
+    others = [record(1.0, 2.0, id=str(number)) for number in range(between)]
+    path.write_bytes(backup_of([record(1.0, 2.0), *others, record(3.0, 4.0, document="later")]))
+    for written in (between + 1, 0):
+        result = restored(target, path)["repeated"]
+        assert (result.is_verified, result.written, result.on_server) == (True, written, between + 1)
+    assert everything(target, "repeated")[2][0 if not between else -1] == record(3.0, 4.0, document="later")
+
+
+def backup_of(records: list[Record]) -> bytes:
+    """A file of one collection with these records, of two dimensions."""
+    part = Part(CollectionStart("repeated", "id", {}, {}, 2, len(records)))
+    for row in records:
+        part.add(encoded(row).rstrip(b"\n"))
+    head, foot = Start("2026-01-02T03:04:05+00:00", ("repeated",)), End(1, len(records))
+    lines: list[Line] = [head, part.start, *records, part.end(), foot]
+    return member(map(encoded, lines))
+
+
+def test_what_the_files_metadata_say_of_its_index_is_not_told_to_another(
+    target: ChromaServer, tmp_path: Path, source: ChromaServer
+) -> None:
+    path = tmp_path / "old"
+    back_up_of_one(source, path)
+    target.find_or_create("measured", metadata={"own": 1}, configuration={})
+    restored(target, path)
+    here = target.find("measured")
+    assert here is not None
+    assert (here.metadata, here.distance) == ({"own": 1, "made_by": "v1"}, "l2")
+
+
+def back_up_of_one(source: ChromaServer, path: Path) -> None:
+    source.find_or_create("measured", metadata={"hnsw:space": "cosine", "made_by": "v1"}, configuration={})
+    try:
+        back_up(source, path, names=("measured",), now=lambda: datetime.now(UTC), told=lambda _: None)
+    finally:
+        source.delete("measured")
+
+
 def test_a_record_that_cannot_be_made_as_in_the_file_is_told(target: ChromaServer, file: Path) -> None:
     here = target.find_or_create("custom", metadata=None, configuration={})
     here.upsert(Records(["id 0 é"], vectors(1, 1, DIMENSION), ["Chroma cannot take a document away"], [None]))
@@ -164,11 +220,12 @@ def test_metadata_of_a_collection_stay_and_take_what_they_lack(target: ChromaSer
     ("metadata", "dimension", "reason"),
     [
         ({"embedding_space": "other"}, 64, "the server's vectors are of the space other, the file's of mini"),
+        (None, 64, "the file's vectors are of the space mini, and nothing says of which the 3 on the server are"),
         ({"embedding_space": "mini"}, 32, "the server's vectors have 32 dimensions, the file's 64"),
     ],
 )
 def test_vectors_of_another_space_or_dimension_are_refused_and_the_rest_is_restored(
-    target: ChromaServer, file: Path, metadata: dict[str, Any], dimension: int, reason: str
+    target: ChromaServer, file: Path, metadata: dict[str, Any] | None, dimension: int, reason: str
 ) -> None:
     fill(target.find_or_create("cosine", metadata=metadata, configuration={}), 3, dimension=dimension)
     before = everything(target, "cosine")

@@ -26,7 +26,6 @@ from sekha_llm_bridge.config.models import ChromaConfig
 from sekha_llm_bridge.embeddings.chroma_server import ChromaServer, Records, ServerCollection
 from sekha_llm_bridge.embeddings.migration.copying import differing
 from sekha_llm_bridge.embeddings.migration.moving import Moved, migrate
-from sekha_llm_bridge.embeddings.spaces import NEW_COLLECTION
 
 _PAGE = 500
 _LONGEST_LIFE_S = 9.0  # from the first page on, of those that are killed
@@ -43,6 +42,7 @@ class Load:
     dimension: int = 768
     own: int = 1_000
     kills: int = 10
+    measure: str = "cosine"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +76,11 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--records", type=int, default=usual.many, help="of the large collection (%(default)s)")
     parser.add_argument("--dimension", type=int, default=usual.dimension, help="of the vectors (%(default)s)")
     parser.add_argument("--kills", type=int, default=usual.kills, help="of the merging command (%(default)s)")
+    parser.add_argument(
+        "--measure", choices=("cosine", "l2"), default=usual.measure, help="of what is merged into (%(default)s)"
+    )
     options = parser.parse_args(arguments)
-    load = Load(many=options.records, dimension=options.dimension, kills=options.kills)
+    load = Load(many=options.records, dimension=options.dimension, kills=options.kills, measure=options.measure)
     with tempfile.TemporaryDirectory() as folder, chroma_process(Path(folder)) as url:
         server = ChromaServer(ChromaConfig(url=url), timeout_s=60)
         took_s = renamed(server, load)
@@ -121,7 +124,12 @@ def merged(server: ChromaServer, url: str, load: Load) -> Merge:
     """Kills the command so many times, then lets it end."""
     _fill(server, "conversations", load.many, load.dimension)
     _fill(
-        server, f"conversations_{load.dimension}", load.own, load.dimension, prefix="own", configuration=NEW_COLLECTION
+        server,
+        f"conversations_{load.dimension}",
+        load.own,
+        load.dimension,
+        prefix="own",
+        configuration={"hnsw": {"space": load.measure}},
     )
     moments = random.Random(_SEED)  # noqa: S311 — moments, not a secret
     killed_at = [_killed(url, moments.uniform(0, _LONGEST_LIFE_S)) for _ in range(load.kills)]
@@ -167,7 +175,7 @@ def _command(url: str) -> list[str]:
 
 def _killed(url: str, life_s: float) -> str:
     """Kills the command so long after its first page; how far it had come, in its own words."""
-    with subprocess.Popen(_command(url), stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(_command(url), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         if process.stdout is None:
             raise SystemExit("the command has no output")
         process.stdout.readline()

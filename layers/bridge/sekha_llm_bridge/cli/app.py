@@ -172,22 +172,25 @@ def backup(
     *,
     collections: CollectionNames = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
+    restart: Annotated[bool, typer.Option("--restart", help="Begin anew, whatever a backup before left.")] = False,
     as_json: AsJson = False,
     config: ConfigOption = None,
     chroma_url: ChromaUrl = None,
     chroma_token: ChromaToken = None,
 ) -> None:
-    """Write collections of the Chroma server to a file, and check it. After a break, run it again: it goes on.
+    """Write collections of the Chroma server to a file, and check it.
+
+    After a break of less than an hour, run it again: it goes on, and says since when.
 
     Exit codes:
     0 written and verified
-    1 written, and found damaged
-    2 an option is wrong, or Chroma or the file cannot be reached
+    1 written, and found damaged; or something deletes records all the time
+    2 an option is wrong, Chroma or the file cannot be reached, or another backup writes the file
     130 interrupted by Ctrl-C
     """
     from sekha_llm_bridge.cli.backup import Options, run
 
-    options = Options(tuple(collections or ()), force, as_json, config, chroma_url, chroma_token)
+    options = Options(tuple(collections or ()), force, restart, as_json, config, chroma_url, chroma_token)
     raise typer.Exit(run(file, options))
 
 
@@ -202,7 +205,8 @@ def restore(
     chroma_url: ChromaUrl = None,
     chroma_token: ChromaToken = None,
 ) -> None:
-    """Bring a backup's collections back to the Chroma server; other records there stay. It can be run again any time.
+    """Bring a backup's collections back to the Chroma server. Its records replace those of the same id, newer ones too
+    (--dry-run counts them); other records there stay. It can be run again any time.
 
     Exit codes:
     0 everything of the file is on the server

@@ -2,7 +2,6 @@
 
 import json
 import sys
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,12 +9,20 @@ from pathlib import Path
 from rich.console import Console
 from rich.filesize import decimal
 from rich.table import Table
+from rich.text import Text
 
 from sekha_llm_bridge.cli.chroma_options import WrongOptions, server_of
 from sekha_llm_bridge.cli.health.printable import printable
 from sekha_llm_bridge.cli.transfer_progress import shown
+from sekha_llm_bridge.embeddings.backup.partial import Busy, partial_path
 from sekha_llm_bridge.embeddings.backup.reading import DamagedBackup
-from sekha_llm_bridge.embeddings.backup.writing import BackedUp, UnknownCollections, back_up, partial_path
+from sekha_llm_bridge.embeddings.backup.writing import (
+    BackedUp,
+    Backup,
+    KeepsShrinking,
+    UnknownCollections,
+    back_up,
+)
 from sekha_llm_bridge.embeddings.store import StoreFailed
 
 _TIMEOUT_S = 60.0  # a page of large records, or a write that has the server tidy up its index
@@ -28,6 +35,7 @@ class Options:
 
     names: tuple[str, ...]
     force: bool
+    restart: bool
     as_json: bool
     config: Path | None
     chroma_url: str | None
@@ -36,15 +44,19 @@ class Options:
 
 def run(path: Path, options: Options) -> int:
     """Writes the file and prints what is in it. Returns the exit code."""
+    if path.is_dir():
+        return _failed(f"{path} is a folder: give the name of a file", _NOT_POSSIBLE)
     if path.exists() and not options.force:
         return _failed(f"{path} exists already: give another name, or --force to replace it", _NOT_POSSIBLE)
     try:
         server = server_of(options.config, options.chroma_url, options.chroma_token, timeout_s=_TIMEOUT_S)
         with shown(as_json=options.as_json) as show:
-            done = back_up(server, path, names=options.names, now=_now, told=show)
+            done = back_up(server, path, names=options.names, now=_now, told=show, restart=options.restart)
     except DamagedBackup as exc:
         return _failed(f"not verified: {exc}; remove the file and run this again", _NOT_VERIFIED)
-    except (UnknownCollections, WrongOptions) as exc:
+    except KeepsShrinking as exc:
+        return _failed(str(exc), _NOT_VERIFIED)
+    except (Busy, UnknownCollections, WrongOptions) as exc:
         return _failed(str(exc), _NOT_POSSIBLE)
     except (StoreFailed, OSError) as exc:
         return _failed(f"{exc}{_goes_on(path)}", _NOT_POSSIBLE)
@@ -60,35 +72,51 @@ def run(path: Path, options: Options) -> int:
 def _goes_on(path: Path) -> str:
     """What to do about a backup that ended early, where something of it is there."""
     partial = partial_path(path)
-    return f"\nrun the same command again: it goes on where {partial} ends" if partial.exists() else ""
+    return f"\nrun the same command again within an hour: it goes on where {partial} ends" if partial.exists() else ""
 
 
-def _document(path: Path, done: Sequence[BackedUp]) -> dict[str, object]:
-    return {"file": str(path), "file_bytes": path.stat().st_size, "collections": [asdict(one) for one in done]}
+def _document(path: Path, done: Backup) -> dict[str, object]:
+    return {
+        "file": str(path),
+        "file_bytes": path.stat().st_size,
+        "begun_at": done.begun_at,
+        "went_on": done.went_on,
+        "collections": [asdict(one) for one in done.collections],
+    }
 
 
-def _print(path: Path, done: Sequence[BackedUp]) -> None:
-    console = Console(highlight=False, soft_wrap=True)
+def _print(path: Path, done: Backup) -> None:
+    console = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
+    console.print(_table(done))
+    for note in _notes(done):
+        console.print(Text.assemble(("note:", "yellow"), f" {note}"))
+    records = sum(one.records for one in done.collections)
+    size = decimal(path.stat().st_size)
+    said = f"{printable(str(path))}: {len(done.collections)} collections, {records:,} records, {size}, "
+    console.print(Text.assemble(said, ("verified", "green")))
+
+
+def _table(done: Backup) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("collection", overflow="fold")
     for heading in ("records", "size"):
         table.add_column(heading, justify="right")
     table.add_column("checksum")
-    for one in done:
+    for one in done.collections:
         table.add_row(printable(one.name), f"{one.records:,}", decimal(one.line_bytes), one.checksum[:12])
-    console.print(table)
-    for one in done:
-        if not one.is_everything:
-            console.print(f"[yellow]note:[/] {_difference(one)}")
-    records = sum(one.records for one in done)
-    size = decimal(path.stat().st_size)
-    console.print(f"{path}: {len(done)} collections, {records:,} records, {size}, [green]verified[/]", markup=True)
+    return table
+
+
+def _notes(done: Backup) -> list[str]:
+    began = [f"this goes on with what was begun at {printable(done.begun_at)}"] if done.went_on else []
+    return began + [_difference(one) for one in done.collections if not one.is_everything]
 
 
 def _difference(one: BackedUp) -> str:
+    name = printable(one.name)
     if one.on_server is None:
-        return f"{one.name} was deleted meanwhile; the file has what was read of it"
-    return f"{one.name} has {one.on_server:,} records now, {one.records:,} are in the file: something wrote meanwhile"
+        return f"{name} was deleted meanwhile; the file has what was read of it"
+    return f"{name} has {one.on_server:,} records now, {one.records:,} are in the file: something wrote meanwhile"
 
 
 def _failed(message: str, code: int) -> int:

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from sekha_llm_bridge.cli.chroma_options import WrongOptions, server_of
 from sekha_llm_bridge.cli.health.printable import printable
 from sekha_llm_bridge.cli.transfer_progress import shown
 from sekha_llm_bridge.embeddings.backup.reading import DamagedBackup
-from sekha_llm_bridge.embeddings.backup.restoring import Planned, Restored, plan, restore
+from sekha_llm_bridge.embeddings.backup.restoring import Planned, Restored, plan, restore, to_be_replaced
 from sekha_llm_bridge.embeddings.backup.writing import UnknownCollections
 from sekha_llm_bridge.embeddings.store import StoreFailed
 
@@ -43,7 +43,7 @@ def run(path: Path, options: Options) -> int:
         server = server_of(options.config, options.chroma_url, options.chroma_token, timeout_s=_TIMEOUT_S)
         plans = plan(server, path, names=options.names)
         if options.dry_run:
-            return _show_plan(plans, as_json=options.as_json)
+            return _show_plan(plans, to_be_replaced(server, path, plans), as_json=options.as_json)
         has_begun = True
         with shown(as_json=options.as_json) as show:
             results = restore(server, path, plans, told=show)
@@ -56,11 +56,11 @@ def run(path: Path, options: Options) -> int:
     return _show(results, as_json=options.as_json)
 
 
-def _show_plan(plans: Sequence[Planned], *, as_json: bool) -> int:
+def _show_plan(plans: Sequence[Planned], replaced: Mapping[str, int], *, as_json: bool) -> int:
     if as_json:
-        _print_json([_planned_data(one) for one in plans])
+        _print_json([{**_planned_data(one), "would_be_replaced": replaced[one.name]} for one in plans])
     else:
-        _print(_table(plans, [_intention(one) for one in plans]))
+        _print(_table(plans, [_intention(one, replaced[one.name]) for one in plans]))
     return _NOT_VERIFIED if any(one.refusal for one in plans) else 0
 
 
@@ -72,10 +72,12 @@ def _show(results: Sequence[Restored], *, as_json: bool) -> int:
     return 0 if all(one.is_verified for one in results) else _NOT_VERIFIED
 
 
-def _intention(one: Planned) -> str:
+def _intention(one: Planned, replaced: int) -> str:
     if one.refusal:
         return f"refused: {one.refusal}"
-    return "to be made" if one.held is None else f"to be written beside the {one.held:,} that are there"
+    if one.held is None:
+        return "to be made"
+    return f"to be written beside the {one.held:,} that are there, of which {replaced:,} would be replaced"
 
 
 def _outcome(one: Restored) -> str:
@@ -86,7 +88,8 @@ def _outcome(one: Restored) -> str:
     if not one.is_verified:
         return f"not verified: the server has {one.on_server:,} records"
     rounded = f", {one.rounded:,} with rounded vectors" if one.rounded else ""
-    return f"verified, {one.written:,} written{rounded}"
+    replaced = f", {one.replaced:,} of them in place of others of the same id" if one.replaced else ""
+    return f"verified, {one.written:,} written{replaced}{rounded}"
 
 
 def _table(plans: Sequence[Planned], outcomes: Sequence[str]) -> Table:
@@ -103,7 +106,7 @@ def _table(plans: Sequence[Planned], outcomes: Sequence[str]) -> Table:
 
 
 def _print(table: Table) -> None:
-    Console(highlight=False, soft_wrap=True, markup=False).print(table)
+    Console(highlight=False, soft_wrap=True, markup=False, emoji=False).print(table)
 
 
 def _print_json(collections: list[dict[str, Any]]) -> None:
@@ -127,6 +130,7 @@ def _restored_data(one: Restored) -> dict[str, Any]:
         **_planned_data(one.planned),
         "refusal": one.refusal,
         "written": one.written,
+        "replaced": one.replaced,
         "differing": one.differing,
         "rounded": one.rounded,
         "on_server": one.on_server,

@@ -25,7 +25,7 @@ Metadata = Mapping[str, Any]
 
 _CONNECT_S = 2.0
 _REQUEST_S = 10.0
-DISTANCE_KEY = "distance"
+DISTANCE_KEY = "measured_by"
 """Where the metadata of a collection say how it measures, if its configuration does not."""
 
 _MEASURE_IN_METADATA = "hnsw:space"

@@ -11,7 +11,8 @@
 
 `vector` is base64 of little-endian float32. `document`, `metadata`, `uri` are null where there is none, `dimension`
 where there was no record. `configuration` is Chroma's, of the index (`hnsw` or `spann`); `count` is what the server
-counted at the start, `records` what was written. Records stand in the collection's order, that of first writing.
+counted at the start, `records` what was written. Records stand in the collection's order, that of first writing; of
+records with one id, which an older version could write, the last counts.
 
 `checksum` is the sum modulo 2²⁵⁶, in hexadecimal, of the SHA-256 of each record's line without its newline; keys are
 sorted, nothing stands between tokens, and only what JSON demands is escaped. So it does not depend on the order.

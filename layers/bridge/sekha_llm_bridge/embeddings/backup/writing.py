@@ -92,7 +92,7 @@ class Backup:
     went_on: bool
 
 
-def back_up(  # noqa: PLR0913 — all by name
+def back_up(
     server: ChromaServer,
     path: Path,
     *,

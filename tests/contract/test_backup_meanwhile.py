@@ -1,0 +1,217 @@
+"""Backups while something else happens: records that go, earlier runs, other backups, collections of old servers."""
+
+import json
+import os
+import sqlite3
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sekha_llm_bridge.config.models import ChromaConfig
+from sekha_llm_bridge.embeddings.backup.file import Record
+from sekha_llm_bridge.embeddings.backup.partial import Busy, partial_path
+from sekha_llm_bridge.embeddings.backup.reading import contents, read
+from sekha_llm_bridge.embeddings.backup.restoring import plan, restore
+from sekha_llm_bridge.embeddings.backup.writing import Backup, BackupStep, KeepsShrinking, back_up
+from sekha_llm_bridge.embeddings.chroma_server import ChromaServer, ServerCollection
+from tests.fakes.chroma import ChromaProcess, chroma_server
+from tests.fakes.collections import fill
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+COUNT = 600
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ChromaServer]:
+    with chroma_server(tmp_path_factory.mktemp("chroma")) as url:
+        yield on(url)
+
+
+@pytest.fixture
+def busy(server: ChromaServer) -> Iterator[ServerCollection]:
+    """A collection that a test may change."""
+    fill(server.find_or_create("aaa", metadata=None, configuration={}), 3)
+    yield filled(server, "busy")
+    for collection in list(server.collections()):
+        server.delete(collection.name)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "backup.gz"
+
+
+def on(url: str) -> ChromaServer:
+    return ChromaServer(ChromaConfig(url=url), timeout_s=60)
+
+
+def filled(server: ChromaServer, name: str) -> ServerCollection:
+    collection = server.find_or_create(name, metadata=None, configuration={})
+    fill(collection, COUNT)
+    return collection
+
+
+def written(
+    server: ChromaServer, path: Path, told: Callable[[BackupStep], None] = lambda _: None, **more: Any
+) -> Backup:
+    return back_up(server, path, **{"names": (), "now": lambda: NOW, "told": told, **more})
+
+
+def at_step(wanted: int, act: Callable[[], None]) -> Callable[[BackupStep], None]:
+    """Acts once, after that many pages of the collection `busy`."""
+    seen = 0
+
+    def told(step: BackupStep) -> None:
+        nonlocal seen
+        seen += step.collection == "busy"
+        if step.collection == "busy" and seen == wanted:
+            act()
+
+    return told
+
+
+def stop() -> None:
+    raise KeyboardInterrupt
+
+
+def interrupted(server: ChromaServer, path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        written(server, path, at_step(2, stop))
+
+
+def ids(path: Path) -> list[str]:
+    return [
+        one.line.id
+        for one in read(path)
+        if isinstance(one.line, Record) and one.course.part is not None and one.course.part.start.name == "busy"
+    ]
+
+
+def test_records_behind_deleted_ones_are_in_the_file(server: ChromaServer, busy: ServerCollection, path: Path) -> None:
+    gone = busy.ids(offset=0, limit=20)
+    written(server, path, at_step(1, lambda: busy.remove(gone)))
+    assert ids(path) == busy.ids(offset=0, limit=COUNT)
+    assert [one.end.records for one in contents(path)] == [3, COUNT - 20]
+
+
+def test_records_deleted_before_a_backup_goes_on_are_noticed(
+    server: ChromaServer, busy: ServerCollection, path: Path
+) -> None:
+    interrupted(server, path)
+    busy.remove(busy.ids(offset=5, limit=20))
+    assert written(server, path).went_on
+    assert ids(path) == busy.ids(offset=0, limit=COUNT)
+
+
+def test_the_last_record_read_may_be_the_one_deleted(server: ChromaServer, busy: ServerCollection, path: Path) -> None:
+    written(server, path, at_step(1, lambda: busy.remove(busy.ids(offset=31, limit=1))))
+    assert ids(path) == busy.ids(offset=0, limit=COUNT)
+
+
+def test_a_collection_that_shrinks_all_the_time_is_given_up_by_name(
+    server: ChromaServer, busy: ServerCollection, path: Path
+) -> None:
+    def told(step: BackupStep) -> None:
+        if step.collection == "busy":
+            busy.remove(busy.ids(offset=0, limit=1))
+
+    with pytest.raises(KeepsShrinking, match="busy: something deletes records all the time"):
+        written(server, path, told)
+    assert not path.exists()
+    assert busy.count() == COUNT - 4
+
+
+def test_a_record_deleted_and_added_again_is_in_the_file_once(
+    server: ChromaServer, busy: ServerCollection, path: Path
+) -> None:
+    def move() -> None:
+        one = busy.get(busy.ids(offset=3, limit=1))
+        busy.remove(one.ids)
+        busy.add(one)
+
+    written(server, path, at_step(1, move))
+    assert len(set(ids(path))) == len(ids(path)) == COUNT
+
+
+def test_a_backup_that_goes_on_says_since_when(server: ChromaServer, busy: ServerCollection, path: Path) -> None:
+    interrupted(server, path)
+    done = written(server, path, now=lambda: NOW + timedelta(minutes=5))
+    assert (done.went_on, done.begun_at) == (True, "2026-01-02T03:04:05+00:00")
+
+
+@pytest.mark.parametrize(
+    ("minutes", "more", "goes_on"), [(59, {}, True), (61, {}, False), (1, {"restart": True}, False)]
+)
+def test_what_is_older_than_an_hour_or_not_wanted_is_begun_anew(
+    server: ChromaServer, busy: ServerCollection, path: Path, minutes: int, more: dict[str, Any], goes_on: object
+) -> None:
+    interrupted(server, path)
+    os.utime(partial_path(path), (NOW.timestamp(), NOW.timestamp()))
+    later = NOW + timedelta(minutes=minutes)
+    done = written(server, path, now=lambda: later, **more)
+    assert (done.went_on, done.begun_at) == (goes_on, (NOW if goes_on else later).isoformat())
+    assert ids(path) == busy.ids(offset=0, limit=COUNT)
+
+
+def test_a_second_backup_to_the_same_file_is_refused_and_the_first_is_whole(
+    server: ChromaServer, busy: ServerCollection, path: Path
+) -> None:
+    def second() -> None:
+        with pytest.raises(Busy, match="another backup is writing"):
+            written(server, path)
+
+    written(server, path, at_step(2, second))
+    assert ids(path) == busy.ids(offset=0, limit=COUNT)
+
+
+def test_nobody_else_may_read_the_file_even_if_it_was_there_before(
+    server: ChromaServer, busy: ServerCollection, path: Path
+) -> None:
+    partial_path(path).touch(0o666)
+    partial_path(path).chmod(0o666)
+    written(server, path)
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_the_measure_of_an_old_collection_survives(
+    tmp_path: Path, server: ChromaServer, busy: ServerCollection, path: Path
+) -> None:
+    """Chroma 0.5 wrote the measure in the metadata alone, and a configuration that says `l2`."""
+    old = ChromaProcess(tmp_path / "old")
+    old.start()
+    try:
+        fill(on(old.url).find_or_create("old", metadata={"hnsw:space": "cosine", "made_by": "v1"}, configuration={}), 5)
+        old.end()
+        as_old(tmp_path / "old" / "chroma.sqlite3")
+        old.start()
+        found = on(old.url).find("old")
+        assert found is not None
+        assert (found.configuration["hnsw"]["space"], found.distance) == ("l2", "cosine")
+        written(on(old.url), path)
+    finally:
+        old.end()
+    assert contents(path)[0].start.configuration["hnsw"]["space"] == "cosine"
+    (done,) = restore(server, path, plan(server, path, names=()), told=lambda _: None)
+    there = server.find("old")
+    assert there is not None
+    assert done.is_verified
+    assert (there.configuration["hnsw"]["space"], there.distance, there.metadata["made_by"]) == (
+        "cosine",
+        "cosine",
+        "v1",
+    )
+
+
+def as_old(database: Path) -> None:
+    """Makes the stored configurations say `l2`."""
+    with sqlite3.connect(database) as connection:
+        rows = connection.execute("SELECT id, config_json_str, schema_str FROM collections").fetchall()
+        index = {"hnsw": {"space": "l2"}}
+        connection.executemany(
+            "UPDATE collections SET config_json_str = ?, schema_str = NULL WHERE id = ?",
+            [(json.dumps(index), row[0]) for row in rows],
+        )
+    connection.close()
