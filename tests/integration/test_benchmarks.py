@@ -54,9 +54,9 @@ def test_no_request_goes_unanswered_while_the_table_of_the_breakers_is_in_troubl
 
 
 def test_storing_is_measured_beside_the_same_calls_by_hand() -> None:
-    done = benchmark("storing", "--rounds", "1")
+    done = benchmark("storing", "--rounds", "1", "--sizes", "1", "8")
     assert done.returncode == 0, done.stderr
-    assert [line.split()[0] for line in done.stdout.splitlines()[-4:]] == ["1", "32", "256", "1000"]
+    assert [line.split()[0] for line in done.stdout.splitlines()[-2:]] == ["1", "8"]
 
 
 def test_a_migration_is_killed_and_loses_nothing() -> None:
@@ -66,9 +66,9 @@ def test_a_migration_is_killed_and_loses_nothing() -> None:
 
 
 def test_a_backups_memory_is_measured() -> None:
-    done = benchmark("backup", "--sizes", "0", "500")
+    done = benchmark("backup", "--sizes", "500")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert [row.split()[0] for row in done.stdout.splitlines()[1:]] == ["backup", "restore"] * 2
+    assert [row.split()[0] for row in done.stdout.splitlines()[1:]] == ["backup", "restore"]
 
 
 def test_a_profile_names_the_packages_and_the_functions() -> None:

@@ -31,19 +31,20 @@ def main(arguments: Sequence[str]) -> None:
     """Records embedded and stored per second, beside the same calls by hand with chromadb-client."""
     parser = argparse.ArgumentParser(prog="infra/bench/run storing", description=__doc__)
     parser.add_argument("--rounds", type=int, default=12, help="requests of each size and kind (%(default)s)")
+    parser.add_argument("--sizes", type=int, nargs="+", default=_SIZES, help="texts in a request (%(default)s)")
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as place, vectors_provider() as port:
         folder = Path(place)
         with chroma_process(folder / "chroma") as url:
-            _compare(folder, url, port, options.rounds)
+            _compare(folder, url, port, options.sizes, options.rounds)
 
 
-def _compare(folder: Path, url: str, port: int, rounds: int) -> None:
+def _compare(folder: Path, url: str, port: int, sizes: Sequence[int], rounds: int) -> None:
     _configure(folder, url, port)
     bridge, by_hand = _bridge(), _by_hand(url, port)
     print(f"{DIMENSION} dimensions, median of {rounds} requests in turns: texts per second, and by hand = 1 in time\n")
     print(f"{'texts':>6} {'bridge':>12} {'by hand':>12} {'ratio':>7}")
-    for size in _SIZES:
+    for size in sizes:
         print(_row(size, rounds, bridge, by_hand))
 
 

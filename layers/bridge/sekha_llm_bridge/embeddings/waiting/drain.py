@@ -32,16 +32,24 @@ class Drained:
 
 
 class Drain:
-    """Empties the queue into the store."""
+    """Empties the queue into the store. After so many `quiet_looks` in a row, the queue is taken to be empty."""
 
     def __init__(
-        self, queue: MessageQueue, ledger: Ledger, store: VectorStore, server: ChromaServer, clock: Clock
+        self,
+        queue: MessageQueue,
+        ledger: Ledger,
+        store: VectorStore,
+        server: ChromaServer,
+        clock: Clock,
+        *,
+        quiet_looks: int = _QUIET_LOOKS,
     ) -> None:
         self._queue = queue
         self._ledger = ledger
         self._store = store
         self._server = server
         self._clock = clock
+        self._quiet_looks = quiet_looks
 
     async def run(self, *, until_s: float) -> Drained:
         """Stores what waits; begins nothing after `until_s` of the clock's monotonic time. Raises `QueueFailed`."""
@@ -61,7 +69,7 @@ class Drain:
         """Whether the queue was found empty. Where Chroma does not take a message, the rest of its collection stays."""
         held: dict[str, list[Message]] = {}
         quiet = 0
-        while quiet < _QUIET_LOOKS and self._clock.monotonic_s() < until_s:
+        while quiet < self._quiet_looks and self._clock.monotonic_s() < until_s:
             messages = await self._queue.receive()
             quiet = 0 if messages else quiet + 1
             for message in messages:
@@ -75,7 +83,7 @@ class Drain:
                 await self._queue.put_back(message, hidden_s=_rest_s(message))
         if held:
             done.note = "Chroma has not taken all of it yet"
-        return quiet == _QUIET_LOOKS and not held
+        return quiet == self._quiet_looks and not held
 
     async def _settle(self, message: Message, done: Drained) -> bool:
         """Stores one message, or puts it aside; whether it is done with."""
