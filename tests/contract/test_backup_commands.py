@@ -208,7 +208,8 @@ def test_a_restore_that_is_ended_in_the_middle_can_be_run_again(
         pass  # its collections are made before the first record is written
     process.send_signal(number)
     assert process.wait(60) == code
-    assert run("restore", file, "--chroma-url", target).exit_code == 0
+    again = run("restore", file, "--chroma-url", target)
+    assert again.exit_code == 0, again.output
     there, wanted = everything(on(target), "notes"), everything(on(source), "notes")
     assert without_vectors(there[2]) == without_vectors(wanted[2])
     assert there == wanted

@@ -332,3 +332,15 @@ def test_a_search_in_a_collection_of_another_dimension_than_its_name_says_is_ref
     odd.add(ids=["odd"], embeddings=[[1.0] * 5])
     with pytest.raises(SpaceMismatch, match="5 dimensions"):
         store.query(f"{name}_3", "mini", [1.0, 2.0, 3.0], limit=1, where=None)
+
+
+def test_who_has_time_asks_a_server_in_trouble_again(fake: FakeProvider) -> None:
+    path = "/api/v2/tenants/default_tenant/databases/default_database/collections?limit=1000&offset=0"
+    fake.script(path, Reply(500, {}), Reply(503, {}), Reply(200, []))
+    rests: list[float] = []
+    server = ChromaServer(ChromaConfig(url=fake.url), tries=3, rest=rests.append)
+    assert list(server.collections()) == []
+    assert rests == [0.3, 0.6]
+    fake.script(path, Reply(500, {}), Reply(500, {}), Reply(500, {}))
+    with pytest.raises(StoreDown, match="status 500"):
+        list(server.collections())

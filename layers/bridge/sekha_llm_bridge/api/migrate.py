@@ -16,7 +16,7 @@ from sekha_llm_bridge.embeddings.migration.run import Report, foresee, migrate_a
 from sekha_llm_bridge.embeddings.store import StoreFailed
 from sekha_llm_bridge.observability import logger
 
-_PATIENT_S = 30.0
+_PATIENT_S, _TRIES = 30.0, 4
 _MARGIN_MS = 90_000  # what is killed all the same is gone on with
 
 
@@ -45,7 +45,7 @@ async def migrate(bridge: Bridge, wish: Wish, *, table: str, has_time: Callable[
     if bridge.chroma is None:
         return Report(note="no Chroma server is configured: there is nothing to migrate")
     try:
-        server = ChromaServer(bridge.settings.chroma, timeout_s=_PATIENT_S, clock=bridge.clock)
+        server = ChromaServer(bridge.settings.chroma, timeout_s=_PATIENT_S, tries=_TRIES, clock=bridge.clock)
         if wish.dry_run:
             return await foresee(server, bridge.default_space, keep=wish.keep)
         lease: Lease = DynamoLease(table, bridge.connections, bridge.clock) if table else NoLease()

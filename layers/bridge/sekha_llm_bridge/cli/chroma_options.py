@@ -9,6 +9,8 @@ from sekha_llm_bridge.config.models import ChromaConfig
 from sekha_llm_bridge.embeddings.chroma_server import ChromaServer
 from sekha_llm_bridge.errors import ConfigError
 
+_TRIES = 4  # nobody waits for a request, but everybody for the whole
+
 
 class WrongOptions(Exception):
     """The options name no server that can be used; the message says what to give."""
@@ -16,7 +18,7 @@ class WrongOptions(Exception):
 
 def server_of(config_path: Path | None, url: str | None, token: str | None, *, timeout_s: float) -> ChromaServer:
     """The server to work on, `timeout_s` for each request. Raises `WrongOptions`."""
-    return ChromaServer(chroma_config(config_path, url, token), timeout_s=timeout_s)
+    return ChromaServer(chroma_config(config_path, url, token), timeout_s=timeout_s, tries=_TRIES)
 
 
 def chroma_config(config_path: Path | None, url: str | None, token: str | None) -> ChromaConfig:

@@ -33,7 +33,7 @@ from sekha_llm_bridge.errors import ConfigError
 
 _UNFINISHED, _UNUSABLE, _INTERRUPTED = 1, 2, 130
 _TENTHS = 10
-_PATIENT_S = 60.0
+_PATIENT_S, _TRIES = 60.0, 4
 _NO_DEFAULT = (
     "the configuration names no embedding model, so of collections without a mark nobody knows the space: "
     "they are renamed, but not merged into others that have one"
@@ -73,7 +73,7 @@ def run(options: Options) -> int:
 
 
 async def _report(options: Options, config: ChromaConfig, console: Console) -> Report:
-    server, default = ChromaServer(config, timeout_s=_PATIENT_S), _default_space(options, config)
+    server, default = ChromaServer(config, timeout_s=_PATIENT_S, tries=_TRIES), _default_space(options, config)
     sys.stderr.write(f"{_assumed(default)}\n")
     if options.dry_run:
         return await foresee(server, default, keep=options.keep)

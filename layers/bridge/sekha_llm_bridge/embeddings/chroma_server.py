@@ -6,7 +6,8 @@ one level below `HttpClient`, which asks the server three questions before the f
 (infra/decisions/0004).
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -35,6 +36,7 @@ _LISTED_AT_ONCE = 1_000
 _DATABASES_UNIQUE = "UNIQUE constraint failed"
 # Statuses that may be others tomorrow, as those from 500 on: its operator mends them, not the caller.
 _PASSING = frozenset({401, 403, 408, 429})
+_REST_S = 0.3
 _STALE_AFTER = timedelta(seconds=30)
 
 
@@ -206,10 +208,22 @@ _EVERYTHING = ["embeddings", "documents", "metadatas", "uris"]
 
 
 class ChromaServer:
-    """The server that `config.url` names, and of it one database. `timeout_s` holds for each request."""
+    """The server that `config.url` names, and of it one database. `timeout_s` holds for each request, of which all can
+    be sent again; so often a request is sent while the server answers that it is in trouble, after a rest each time.
+    """
 
-    def __init__(self, config: ChromaConfig, *, timeout_s: float = _REQUEST_S, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        config: ChromaConfig,
+        *,
+        timeout_s: float = _REQUEST_S,
+        tries: int = 1,
+        clock: Clock | None = None,
+        rest: Callable[[float], None] = time.sleep,
+    ) -> None:
         self._config = config
+        self._tries = tries
+        self._rest = rest
         self._timeout = httpx.Timeout(timeout_s, connect=_CONNECT_S)
         self._clock = clock or SystemClock()
         self._used_at: datetime | None = None
@@ -320,7 +334,37 @@ class ChromaServer:
         return api
 
     def _session(self, headers: httpx.Headers) -> httpx.Client:
-        return httpx.Client(timeout=self._timeout, headers=headers, event_hooks={"response": [_require_sense]})
+        return httpx.Client(
+            timeout=self._timeout,
+            headers=headers,
+            transport=_Again(httpx.HTTPTransport(), self._tries, self._rest) if self._tries > 1 else None,
+            event_hooks={"response": [_require_sense]},
+        )
+
+
+class _Again(httpx.BaseTransport):
+    """Sends a request again while the server answers with a status of its own trouble: for a moment after somebody has
+    broken off, Chroma may answer so.
+    """
+
+    def __init__(self, inner: httpx.BaseTransport, tries: int, rest: Callable[[float], None]) -> None:
+        self._inner = inner
+        self._tries = tries
+        self._rest = rest
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """See `httpx.BaseTransport`."""
+        for trial in range(1, self._tries):
+            response = self._inner.handle_request(request)
+            if response.status_code < httpx.codes.INTERNAL_SERVER_ERROR:
+                return response
+            response.close()
+            self._rest(trial * _REST_S)
+        return self._inner.handle_request(request)
+
+    def close(self) -> None:
+        """See `httpx.BaseTransport`."""
+        self._inner.close()
 
 
 @contextmanager
