@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from itertools import count
 from typing import Any
 
-import chromadb
 import pytest
 
 from sekha_llm_bridge.config.models import ChromaConfig
@@ -20,7 +19,7 @@ from sekha_llm_bridge.embeddings import (
 from sekha_llm_bridge.embeddings.chroma_server import ChromaServer
 from sekha_llm_bridge.embeddings.chroma_store import ChromaStore
 from sekha_llm_bridge.embeddings.spaces import KnownSpace
-from tests.fakes.chroma import chroma_server
+from tests.fakes.chroma import chroma_server, client_of
 from tests.fakes.clock import FakeClock
 from tests.fakes.provider import FakeProvider, Reply
 
@@ -36,8 +35,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture
 def client(url: str) -> Any:
     """Chroma's own client, to look at what the store did."""
-    host, _, port = url.removeprefix("http://").partition(":")
-    return chromadb.HttpClient(host, int(port))
+    return client_of(url)
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-import chromadb
 import pytest
 from pydantic import ValidationError
 
@@ -22,7 +21,7 @@ from sekha_llm_bridge.embeddings.migration.lease import Held, LeaseUnavailable, 
 from sekha_llm_bridge.embeddings.migration.moving import Progress
 from sekha_llm_bridge.embeddings.migration.plan import SUFFIXED, How, Step
 from sekha_llm_bridge.embeddings.migration.run import Event, Report, foresee, migrate_all
-from tests.fakes.chroma import chroma_server
+from tests.fakes.chroma import chroma_server, emptied_client_of
 from tests.fakes.clock import FakeClock
 from tests.fakes.dynamodb import REGION, DynamoDb
 from tests.fakes.settings import embedding_model, make_settings, provider
@@ -39,11 +38,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture
 def client(url: str) -> Any:
     """Chroma's own client, on a server that holds nothing."""
-    host, _, port = url.removeprefix("http://").partition(":")
-    made = chromadb.HttpClient(host, int(port))
-    for collection in made.list_collections():
-        made.delete_collection(collection.name)
-    return made
+    return emptied_client_of(url)
 
 
 @pytest.fixture

@@ -6,7 +6,9 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import chromadb
 import httpx
 
 import environment
@@ -45,6 +47,20 @@ class ChromaProcess:
             self._process.terminate()
             self._process.wait(10)
             self._process = None
+
+
+def client_of(url: str, **fields: Any) -> Any:
+    """Chroma's own client of the server at `url`, to look at what was done, or to do it by hand."""
+    host, _, port = url.removeprefix("http://").partition(":")
+    return chromadb.HttpClient(host, int(port), **fields)
+
+
+def emptied_client_of(url: str) -> Any:
+    """The same, once the server holds nothing."""
+    client = client_of(url)
+    for collection in client.list_collections():
+        client.delete_collection(collection.name)
+    return client
 
 
 @contextlib.contextmanager

@@ -17,7 +17,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Self
 
-import chromadb
 import httpx
 import numpy
 import pytest
@@ -30,7 +29,7 @@ from sekha_llm_bridge.embeddings.migration.copying import differing
 from sekha_llm_bridge.embeddings.records import Batch, VectorRecord
 from sekha_llm_bridge.embeddings.spaces import KnownSpace
 from sekha_llm_bridge.embeddings.store import CollectionGone, StoreFailed
-from tests.fakes.chroma import chroma_server
+from tests.fakes.chroma import chroma_server, client_of
 
 RECORDS, DIMENSION = 2000, 64
 NEVER = 10**9
@@ -134,8 +133,7 @@ def proxy(url: str) -> Iterator[Proxy]:
 
 @pytest.fixture
 def client(url: str) -> Any:
-    host, _, port = url.removeprefix("http://").partition(":")
-    return chromadb.HttpClient(host, int(port))
+    return client_of(url)
 
 
 def command(proxy: Proxy) -> subprocess.Popen[str]:

@@ -4,11 +4,10 @@ from collections.abc import Iterator
 from itertools import count
 from typing import Any
 
-import chromadb
 import pytest
 
 from sekha_llm_bridge.bootstrap import make_bridge
-from tests.fakes.chroma import chroma_server
+from tests.fakes.chroma import chroma_server, client_of
 from tests.fakes.functions import Function
 from tests.fakes.provider import FakeProvider, Reply, embeddings, vector_of
 from tests.fakes.settings import embedding_model, make_settings, provider
@@ -204,8 +203,7 @@ def test_a_dimension_that_cannot_be_searched_is_noted_and_the_others_are(
 
 def test_a_space_without_a_model_is_noted(bridge: Bridge, url: str, name: str) -> None:
     bridge.store(name, "one")
-    host, _, port = url.removeprefix("http://").partition(":")
-    foreign = chromadb.HttpClient(host, int(port)).create_collection(
+    foreign = client_of(url).create_collection(
         f"{name}_4", metadata={"embedding_space": "gone"}, embedding_function=None
     )
     foreign.add(ids=["x"], embeddings=[[1.0, 2.0, 3.0, 4.0]])
@@ -230,8 +228,7 @@ def test_the_limit_holds_for_all_vectors_together(bridge: Bridge, fake: FakeProv
 def test_records_from_before_spaces_were_recorded_are_found_by_the_default_model(
     bridge: Bridge, url: str, name: str
 ) -> None:
-    host, _, port = url.removeprefix("http://").partition(":")
-    old = chromadb.HttpClient(host, int(port)).create_collection(name, embedding_function=None)
+    old = client_of(url).create_collection(name, embedding_function=None)
     old.add(ids=["old"], embeddings=[vector_of("old", 8)], documents=["old"])
     match = bridge.find("old", name)["matches"][0]
     assert (match["document"], match["collection"]) == ("old", f"{name}_8")

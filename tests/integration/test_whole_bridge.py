@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import chromadb
 import httpx
 import openai
 import pytest
@@ -16,7 +15,7 @@ from langchain_openai import OpenAIEmbeddings
 
 from local_stack.testing import RunningStack, running_stack
 from sekha_llm_bridge.pricing.token_table import TokenTable
-from tests.fakes.chroma import chroma_server
+from tests.fakes.chroma import chroma_server, client_of
 from tests.fakes.provider import FakeProvider, Reply, vector_of
 from tests.fakes.settings import chat_model, embedding_model, provider
 
@@ -122,8 +121,7 @@ def test_the_openai_clients_vectors_are_in_chromas_collection_of_their_dimension
     texts = ["the first text", "the second text"]
     reply = client.embeddings.create(model="mini", input=texts)
     assert [row.embedding for row in reply.data] == [pytest.approx(vector_of(text, DIMENSION)) for text in texts]
-    host, _, port = chroma_url.removeprefix("http://").partition(":")
-    kept = chromadb.HttpClient(host, int(port)).get_collection(f"conversations_{DIMENSION}").get(include=["documents"])
+    kept = client_of(chroma_url).get_collection(f"conversations_{DIMENSION}").get(include=["documents"])
     assert set(texts) <= set(kept["documents"])
 
 

@@ -10,7 +10,6 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-import chromadb
 import pytest
 from rich.console import Console
 from rich.progress import Progress as Bars
@@ -21,7 +20,7 @@ from sekha_llm_bridge.cli.migrate_collections import BarsOnTerminal, Rate
 from sekha_llm_bridge.embeddings.migration.lease import MIGRATION
 from sekha_llm_bridge.embeddings.migration.moving import Moved, Progress
 from sekha_llm_bridge.embeddings.migration.plan import How
-from tests.fakes.chroma import chroma_server
+from tests.fakes.chroma import chroma_server, emptied_client_of
 from tests.fakes.dynamodb import REGION, DynamoDb
 from tests.fakes.provider import FakeProvider, Reply
 
@@ -44,11 +43,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture
 def client(url: str) -> Any:
     """Chroma's own client, on a server that holds nothing."""
-    host, _, port = url.removeprefix("http://").partition(":")
-    made = chromadb.HttpClient(host, int(port))
-    for collection in made.list_collections():
-        made.delete_collection(collection.name)
-    return made
+    return emptied_client_of(url)
 
 
 def fill(client: Any, name: str, records: int = 3, **made: Any) -> None:

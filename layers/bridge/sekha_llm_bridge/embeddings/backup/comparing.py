@@ -1,8 +1,4 @@
-"""When a record of a backup is as the server holds it, and what must be written where it is not.
-
-A collection that measures by cosine keeps its vectors by direction and length apart, and gives them back rounded anew:
-there a vector is equal when it differs by no more than that.
-"""
+"""When a record of a backup is as the server holds it, and what must be written where it is not."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,9 +6,7 @@ from typing import Any
 
 from sekha_llm_bridge.embeddings.backup.file import Record, rows
 from sekha_llm_bridge.embeddings.chroma_server import ServerCollection
-
-# Of a vector's length: twice what rounding to float32 three times comes to.
-_ROUNDING = 4e-7
+from sekha_llm_bridge.embeddings.sameness import is_same_value, is_same_vector, over
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,31 +50,16 @@ def compared(page: Sequence[Record], collection: ServerCollection) -> Compared:
 
 def is_same(one: Record, other: Record, *, rounds: bool) -> bool:
     """Whether two records of one id are equal; where the server `rounds`, vectors but for that."""
-    if one.contents() != other.contents():
-        return False
-    return one.vector == other.vector or (rounds and _is_rounded(one.vector, other.vector))
+    contents = ([row.id, row.document, row.metadata, row.uri] for row in (one, other))
+    return is_same_value(*contents) and is_same_vector(_numbers(one), _numbers(other), rounds=rounds)
 
 
 def _over(row: Record, held: Record | None) -> Record:
-    """The record as it must be written over `held`: Chroma keeps metadata that are not named, and drops those that
-    are null.
-    """
-    if held is None or not held.metadata:
-        return row
-    return replace(row, metadata={**dict.fromkeys(held.metadata), **(row.metadata or {})})
+    """The record as it must be written over `held`."""
+    return replace(row, metadata=over(row.metadata, held.metadata)) if held else row
 
 
-def _is_rounded(one: bytes, other: bytes) -> bool:
-    """Whether no number differs by more than rounding does, of a vector of that length."""
+def _numbers(row: Record) -> Any:
     import numpy
 
-    if len(one) != len(other):
-        return False
-    wanted, found = _numbers(one), _numbers(other)
-    return bool(numpy.abs(wanted - found).max(initial=0.0) <= _ROUNDING * numpy.linalg.norm(wanted))
-
-
-def _numbers(vector: bytes) -> Any:
-    import numpy
-
-    return numpy.frombuffer(vector, dtype="<f4").astype(numpy.float64)
+    return numpy.frombuffer(row.vector, dtype="<f4")

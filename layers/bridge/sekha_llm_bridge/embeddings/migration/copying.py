@@ -6,17 +6,15 @@ what the new one has already. What is held at any time is one page of records, a
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import isclose
 from typing import Any
 
-from sekha_llm_bridge.embeddings.chroma_server import Records, ServerCollection
+from sekha_llm_bridge.embeddings.chroma_server import Records, ServerCollection, vector_bytes
+from sekha_llm_bridge.embeddings.sameness import is_same_value, is_same_vector, over
+from sekha_llm_bridge.pieces import pieces
 
 _PAGE = 500  # ids
 _FIRST_READ, _GROWTH = 32, 4  # whole records at once: more and more, up to a page
 _MOST_BYTES = 8_000_000  # of vectors in a page, and of vectors and documents in one write
-_BYTES_PER_NUMBER = 6  # float32 in base64
-_LAST_BITS = 1e-15  # of a number, relative to it
-_ROUNDED = 1e-6  # of a float32, relative to it: some units in the last place
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +106,7 @@ def _next_size(size: int, records: Records) -> int:
 
 
 def _size_of(records: Records, place: int) -> int:
-    return _BYTES_PER_NUMBER * len(records.vectors[place]) + len((records.documents[place] or "").encode())
+    return vector_bytes(len(records.vectors[place])) + len((records.documents[place] or "").encode())
 
 
 def _has_leaked(ours: Records, place: int, found: Records, other: int) -> bool:
@@ -118,18 +116,15 @@ def _has_leaked(ours: Records, place: int, found: Records, other: int) -> bool:
     wanted, held = ours.metadatas[place] or {}, found.metadatas[other] or {}
     more = [value for key, value in held.items() if key not in wanted]
     same = ours.documents[place] == found.documents[other] and all(
-        _is_same(held.get(key), wanted[key]) for key in wanted
+        is_same_value(held.get(key), wanted[key]) for key in wanted
     )
     return same and bool(more) and all(isinstance(value, list) for value in more)
 
 
 def _without_leaks(ours: Records, found: Records, leaked: Mapping[int, int]) -> Records:
-    """Our records, written so that what is too much goes: a null takes a key away."""
+    """Our records, written so that what is too much goes."""
     records = ours.only(list(leaked))
-    metadatas: list[Any] = [
-        {**dict.fromkeys(found.metadatas[other] or {}), **(ours.metadatas[place] or {})}
-        for place, other in leaked.items()
-    ]
+    metadatas: list[Any] = [over(ours.metadatas[place], found.metadatas[other]) for place, other in leaked.items()]
     return replace(records, metadatas=metadatas)
 
 
@@ -139,7 +134,7 @@ def _is_spoilt(ours: Records, place: int, found: Records, other: int) -> bool:
     """
     import numpy
 
-    same = _is_same(_contents(ours, place), _contents(found, other))
+    same = is_same_value(_contents(ours, place), _contents(found, other))
     vector = found.vectors[other]
     return same and not (bool(numpy.isfinite(vector).all()) and bool(vector.any()))
 
@@ -147,25 +142,16 @@ def _is_spoilt(ours: Records, place: int, found: Records, other: int) -> bool:
 def differing(wanted: Records, found: Records, *, exact: bool = True) -> list[str]:
     """The ids of those that `found` does not have, or not with the same vector, document and metadata.
 
-    Vectors are compared bit for bit, unless `exact` is False: where it measures by the cosine, Chroma 1.5.9 keeps
-    vectors of length 1 beside their length, and gives back what that comes to. Numbers in metadata may always differ in
-    the last bit, because it does not read decimals quite exactly.
+    Vectors are compared bit for bit, unless `exact` is False: then Chroma's rounding passes, see `sameness`.
     """
     places = {one: place for place, one in enumerate(found.ids)}
 
     def is_same(place: int, other: int) -> bool:
         vectors = wanted.vectors[place], found.vectors[other]
-        same_vector = vectors[0].tobytes() == vectors[1].tobytes() or (not exact and _is_near(*vectors))
-        return same_vector and _is_same(_contents(wanted, place), _contents(found, other))
+        same_vector = is_same_vector(*vectors, rounds=not exact)
+        return same_vector and is_same_value(_contents(wanted, place), _contents(found, other))
 
     return [one for place, one in enumerate(wanted.ids) if one not in places or not is_same(place, places[one])]
-
-
-def _is_near(one: Any, other: Any) -> bool:
-    """Whether two vectors are the same but for the rounding of float32."""
-    import numpy
-
-    return bool(numpy.allclose(one, other, rtol=_ROUNDED, atol=_ROUNDED * float(numpy.abs(one).max()) / len(one)))
 
 
 def _contents(records: Records, place: int) -> list[object]:
@@ -176,27 +162,8 @@ def _contents(records: Records, place: int) -> list[object]:
     ]
 
 
-def _is_same(one: object, other: object) -> bool:
-    match one, other:
-        case float(), float():
-            return isclose(one, other, rel_tol=_LAST_BITS)
-        case list(), list():
-            return len(one) == len(other) and all(map(_is_same, one, other))
-        case dict(), dict():
-            return one.keys() == other.keys() and all(_is_same(one[key], other[key]) for key in one)
-    return one == other
-
-
 def _parts(records: Records) -> Iterator[Records]:
     """The records in requests of a size that Chroma takes."""
-    part: list[int] = []
-    size = 0
-    for place in range(len(records)):
-        more = _size_of(records, place)
-        if part and size + more > _MOST_BYTES:
-            yield records.only(part)
-            part, size = [], 0
-        part.append(place)
-        size += more
-    if part:
-        yield records.only(part)
+    places = range(len(records))
+    parts = pieces(places, lambda place: _size_of(records, place), most_size=_MOST_BYTES, most_items=_PAGE)
+    return map(records.only, parts)
