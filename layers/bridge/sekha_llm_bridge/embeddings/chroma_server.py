@@ -398,6 +398,11 @@ def _require_sense(response: httpx.Response) -> None:
     raise StoreDown(f"status {status}")
 
 
+def vector_bytes(dimension: int) -> int:
+    """What a vector takes in a request: float32 in base64."""
+    return 6 * dimension
+
+
 def modifiable(metadata: Metadata) -> dict[str, Any]:
     """The metadata as Chroma lets them be changed: it refuses to be told the distance function again, so that is kept
     under a key of the bridge's own.

@@ -4,12 +4,12 @@ A collection from before dimensions were part of the name is renamed when its ba
 name is free; what is more than that is the work of `migration`.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 from sekha_llm_bridge.clock import Clock
-from sekha_llm_bridge.embeddings.chroma_server import ChromaServer, Records, ServerCollection
+from sekha_llm_bridge.embeddings.chroma_server import ChromaServer, Records, ServerCollection, vector_bytes
 from sekha_llm_bridge.embeddings.records import (
     Batch,
     Match,
@@ -18,13 +18,14 @@ from sekha_llm_bridge.embeddings.records import (
     content_id,
     name_to_take,
 )
+from sekha_llm_bridge.embeddings.sameness import over
 from sekha_llm_bridge.embeddings.spaces import NEW_COLLECTION, KnownSpace, marked, space_of
 from sekha_llm_bridge.embeddings.store import CollectionGone, NameTaken, SpaceMismatch, StoreDown, StoreRefused
+from sekha_llm_bridge.pieces import pieces
 
 _MOST_RECORDS = 1_000  # in one request; Chroma's own limit is 5461
 _MOST_BYTES = 16_000_000  # of documents and vectors in one request; Chroma's own limit is 40 MiB of JSON
 _KNOWN_FOR = timedelta(minutes=1)
-_BYTES_PER_NUMBER = 6  # float32 in base64
 
 
 class ChromaStore:
@@ -99,7 +100,7 @@ class ChromaStore:
     def _write(self, batch: Batch, may_go_on: Callable[[], bool]) -> int:
         collection = self._collection(batch)
         records = batch.once_each()
-        for part in _parts(records):
+        for part in pieces(records, _size_of, most_size=_MOST_BYTES, most_items=_MOST_RECORDS):
             if not may_go_on():
                 raise StoreDown("it was given up")
             collection.upsert(_columns(part, _held(collection, part)))
@@ -186,18 +187,8 @@ def score(distance: float, measure: str) -> float:
     return 1 / (1 + distance) if measure == "l2" else 1 - distance
 
 
-def _parts(records: Sequence[VectorRecord]) -> Iterator[Sequence[VectorRecord]]:
-    """The records in order, in requests of a size that Chroma takes."""
-    part: list[VectorRecord] = []
-    size = 0
-    for record in records:
-        more = _BYTES_PER_NUMBER * len(record.vector) + len(record.document.encode())
-        if part and (len(part) == _MOST_RECORDS or size + more > _MOST_BYTES):
-            yield part
-            part, size = [], 0
-        part.append(record)
-        size += more
-    yield part
+def _size_of(record: VectorRecord) -> int:
+    return vector_bytes(len(record.vector)) + len(record.document.encode())
 
 
 def _held(collection: ServerCollection, records: Sequence[VectorRecord]) -> Mapping[str, Mapping[str, Any]]:
@@ -209,12 +200,12 @@ def _held(collection: ServerCollection, records: Sequence[VectorRecord]) -> Mapp
 
 
 def _columns(records: Sequence[VectorRecord], held: Mapping[str, Mapping[str, Any]]) -> Records:
-    """As they are to be written over those that are `held`: a null takes a key away."""
+    """As they are to be written over those that are `held`."""
     import numpy
 
     return Records(
         [record.id for record in records],
         numpy.asarray([record.vector for record in records], dtype=numpy.float32),
         [record.document for record in records],
-        [{**dict.fromkeys(held.get(record.id, ())), **(record.metadata or {})} for record in records],
+        [over(record.metadata, held.get(record.id)) for record in records],
     )

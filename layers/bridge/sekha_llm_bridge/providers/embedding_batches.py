@@ -7,6 +7,7 @@ from dataclasses import astuple, replace
 
 from sekha_llm_bridge.clock import Clock
 from sekha_llm_bridge.errors import MalformedAnswer, ProviderError, ProviderTimeout
+from sekha_llm_bridge.pieces import pieces
 from sekha_llm_bridge.providers.base import BatchLimits, EmbeddingAnswer, EmbeddingCall, Provider
 from sekha_llm_bridge.usage import Usage
 
@@ -36,16 +37,8 @@ def batches_within(limits: BatchLimits, texts: Sequence[str]) -> Iterator[Sequen
 
     A text counts as many tokens as it has bytes, which no byte-level tokenizer exceeds.
     """
-    start = tokens = 0
     most_tokens = math.inf if limits.most_tokens is None else limits.most_tokens
-    for at, text in enumerate(texts):
-        size = len(text.encode())
-        if at > start and (at - start == limits.most_texts or tokens + size > most_tokens):
-            yield texts[start:at]
-            start, tokens = at, 0
-        tokens += size
-    if texts:
-        yield texts[start:]
+    return pieces(texts, lambda text: len(text.encode()), most_size=most_tokens, most_items=limits.most_texts)
 
 
 async def _embed(provider: Provider, part: EmbeddingCall, *, timeout_s: float) -> EmbeddingAnswer:

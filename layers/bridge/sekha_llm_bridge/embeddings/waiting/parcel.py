@@ -5,16 +5,18 @@ one after another, each number in four bytes, little-endian. A queue takes text 
 """
 
 import base64
+import math
 import sys
 import zlib
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
 from sekha_llm_bridge.embeddings.records import Batch, VectorRecord
+from sekha_llm_bridge.pieces import pieces
 
 _FORM = 1
 _QUICK = 1  # zlib's level: texts shrink, vectors hardly do
@@ -42,7 +44,13 @@ class Parcel:
 def pack(batch: Batch, *, most_bytes: int) -> list[Parcel]:
     """The batch's records, each id once, in as many messages as it takes. Raises `ParcelTooLarge`."""
     rows = [(record, orjson.dumps([record.id, record.document, record.metadata])) for record in batch.once_each()]
-    parcels = [_packed(batch, part) for part in _parts(rows, most_bytes * 3 // 4 - _HEAD_ROOM)]
+    parts = pieces(
+        rows,
+        lambda row: len(row[1]) + _BYTES_PER_NUMBER * batch.dimension + 1,
+        most_size=most_bytes * 3 // 4 - _HEAD_ROOM,  # even if nothing shrinks
+        most_items=math.inf,
+    )
+    parcels = [_packed(batch, part) for part in parts]
     if any(len(parcel.body) > most_bytes for parcel in parcels):
         raise ParcelTooLarge("a record is too large to be kept for later")
     return parcels
@@ -78,22 +86,6 @@ def _packed(batch: Batch, rows: Sequence[tuple[VectorRecord, bytes]]) -> Parcel:
     vectors = b"".join(_little_endian(array("f", record.vector)).tobytes() for record, _ in rows)
     content = zlib.compress(len(head).to_bytes(_HEAD_LENGTH) + head + vectors, _QUICK)
     return Parcel(base64.b64encode(content).decode(), len(rows))
-
-
-def _parts(
-    rows: Sequence[tuple[VectorRecord, bytes]], most_bytes: int
-) -> Iterator[Sequence[tuple[VectorRecord, bytes]]]:
-    """The rows in order, in parts that fit even if nothing shrinks; what is too large alone may still shrink."""
-    part: list[tuple[VectorRecord, bytes]] = []
-    size = 0
-    for record, row in rows:
-        more = len(row) + _BYTES_PER_NUMBER * len(record.vector) + 1
-        if part and size + more > most_bytes:
-            yield part
-            part, size = [], 0
-        part.append((record, row))
-        size += more
-    yield part
 
 
 def _little_endian(numbers: "array[float]") -> "array[float]":

@@ -9,11 +9,12 @@ from itertools import count
 from typing import Any
 from uuid import uuid4
 
-from sekha_llm_bridge.aws import AwsError, AwsRequests
+from sekha_llm_bridge.aws import AwsRequests, kind_of
 from sekha_llm_bridge.clock import Clock
 from sekha_llm_bridge.connections import Connections
 from sekha_llm_bridge.embeddings.waiting.parcel import Parcel
 from sekha_llm_bridge.embeddings.waiting.queue import Message, QueueFailed
+from sekha_llm_bridge.pieces import pieces
 
 MOST_BYTES = 250_000
 """The most that a message, and one sending of several, may have: what SQS has always taken, everywhere."""
@@ -41,7 +42,7 @@ class SqsQueue:
     async def send(self, parcels: Sequence[Parcel], *, group: str) -> None:
         """See `MessageQueue.send`. A sending that is repeated because no answer came puts nothing there twice."""
         numbers, once = count(), uuid4().hex
-        for sending in _sendings(parcels):
+        for sending in pieces(parcels, lambda parcel: len(parcel.body), most_size=MOST_BYTES, most_items=_MOST_AT_ONCE):
             entries = [_entry(parcel.body, group, f"{once}-{next(numbers)}") for parcel in sending]
             await self._send(entries)
 
@@ -106,19 +107,6 @@ class SqsQueue:
             return await self._aws.call(action, {"QueueUrl": self._url, **payload})
 
 
-def _sendings(parcels: Sequence[Parcel]) -> Iterator[list[Parcel]]:
-    """The parcels in order, as many at once as SQS takes."""
-    sending: list[Parcel] = []
-    for parcel in parcels:
-        size = sum(len(one.body) for one in sending)
-        if sending and (len(sending) == _MOST_AT_ONCE or size + len(parcel.body) > MOST_BYTES):
-            yield sending
-            sending = []
-        sending.append(parcel)
-    if sending:
-        yield sending
-
-
 def _entry(body: str, group: str, once: str) -> dict[str, Any]:
     return {"Id": once, "MessageBody": body, "MessageGroupId": group, "MessageDeduplicationId": once}
 
@@ -129,5 +117,4 @@ def _translated() -> Iterator[None]:
     try:
         yield
     except Exception as exc:  # no keys, no connection, a garbled answer
-        kind = exc.kind if isinstance(exc, AwsError) else type(exc).__name__
-        raise QueueFailed(f"SQS did not do as asked ({kind})") from exc
+        raise QueueFailed(f"SQS did not do as asked ({kind_of(exc)})") from exc
