@@ -33,6 +33,11 @@ class AwsError(Exception):
         self.fields = fields
 
 
+def kind_of(failure: BaseException) -> str:
+    """What kept an answer from coming, in a word: messages may quote anything."""
+    return failure.kind if isinstance(failure, AwsError) else type(failure).__name__
+
+
 @dataclass(frozen=True, slots=True)
 class Keys:
     """What requests are signed with, until they expire; None: never."""

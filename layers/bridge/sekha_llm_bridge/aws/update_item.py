@@ -3,6 +3,9 @@
 from collections.abc import Iterable, Mapping
 from typing import Any, Self
 
+CONDITION_FAILED = "ConditionalCheckFailedException"
+"""How DynamoDB calls it that nothing was written because a condition did not hold."""
+
 Attributes = Mapping[str, Mapping[str, Any]]
 """DynamoDB's own form of an item: name → {type: value}."""
 

@@ -9,7 +9,7 @@ from datetime import timedelta
 from itertools import islice
 from typing import Any
 
-from sekha_llm_bridge.aws import Attributes, AwsError, AwsRequests, Update
+from sekha_llm_bridge.aws import CONDITION_FAILED, Attributes, AwsError, AwsRequests, Update, kind_of
 from sekha_llm_bridge.clock import Clock
 from sekha_llm_bridge.connections import Connections
 from sekha_llm_bridge.resilience.breaker import Breaker
@@ -26,7 +26,6 @@ from sekha_llm_bridge.resilience.store import StoreUnavailable, Written
 _BATCH = 100  # keys in one BatchGetItem
 _ROUNDS = 3  # unprocessed keys come back under load
 _KEPT = timedelta(days=7)
-_CONDITION_FAILED = "ConditionalCheckFailedException"
 
 
 class DynamoProviderStore:
@@ -79,7 +78,7 @@ class DynamoProviderStore:
             try:
                 answer = await self._aws.call("UpdateItem", update.payload())
             except AwsError as exc:
-                if exc.kind != _CONDITION_FAILED:
+                if exc.kind != CONDITION_FAILED:
                     raise
                 return Written(done=False, breaker=breaker_of(exc.fields.get("Item", {})))
             return Written(done=True, breaker=breaker_of(answer["Attributes"]))
@@ -118,5 +117,4 @@ def _translated() -> Iterator[None]:
     except StoreUnavailable:
         raise
     except Exception as exc:  # no keys, a garbled answer, our own mistake: no request may fail because of the table
-        kind = exc.kind if isinstance(exc, AwsError) else type(exc).__name__
-        raise StoreUnavailable(f"DynamoDB did not do as asked ({kind})") from exc
+        raise StoreUnavailable(f"DynamoDB did not do as asked ({kind_of(exc)})") from exc

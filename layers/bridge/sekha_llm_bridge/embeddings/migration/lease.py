@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Protocol
 from uuid import uuid4
 
-from sekha_llm_bridge.aws import Attributes, AwsError, AwsRequests, Update
+from sekha_llm_bridge.aws import CONDITION_FAILED, Attributes, AwsError, AwsRequests, Update, kind_of
 from sekha_llm_bridge.clock import Clock
 from sekha_llm_bridge.connections import Connections
 
@@ -16,7 +16,6 @@ MIGRATION = "#migration"
 
 _TTL_S = 30.0
 _RENEWED_AFTER = 1 / 3  # of that time
-_CONDITION_FAILED = "ConditionalCheckFailedException"
 
 
 class LeaseUnavailable(Exception):
@@ -126,7 +125,7 @@ class DynamoLease:
         try:
             await self._aws.call("UpdateItem", update.payload())
         except AwsError as exc:
-            if exc.kind != _CONDITION_FAILED:
+            if exc.kind != CONDITION_FAILED:
                 raise
             return _held(exc.fields.get("Item", {}))
         self._renewed_at_s = asked_at_s
@@ -151,5 +150,4 @@ def _translated() -> Iterator[None]:
     try:
         yield
     except Exception as exc:  # no keys, a garbled answer, our own mistake: whoever may not migrate must not
-        kind = exc.kind if isinstance(exc, AwsError) else type(exc).__name__
-        raise LeaseUnavailable(f"DynamoDB did not do as asked ({kind})") from exc
+        raise LeaseUnavailable(f"DynamoDB did not do as asked ({kind_of(exc)})") from exc

@@ -12,14 +12,13 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Protocol
 
-from sekha_llm_bridge.aws import Attributes, AwsError, AwsRequests, Update
+from sekha_llm_bridge.aws import CONDITION_FAILED, Attributes, AwsError, AwsRequests, Update, kind_of
 from sekha_llm_bridge.clock import Clock
 from sekha_llm_bridge.connections import Connections
 from sekha_llm_bridge.embeddings.waiting.tally import Remember, TakeOff, Tally, look
 
 _KEY = {"provider_id": {"S": "#outbox"}}  # no provider can have this id
 _WAITING, _LOW, _LOW_AT = "waiting_", "low_", "low_at_"
-_CONDITION_FAILED = "ConditionalCheckFailedException"
 
 
 class LedgerUnavailable(Exception):
@@ -120,7 +119,7 @@ class DynamoLedger:
             try:
                 await self._aws.call("UpdateItem", update.payload())
             except AwsError as exc:
-                if exc.kind != _CONDITION_FAILED:
+                if exc.kind != CONDITION_FAILED:
                     raise
                 return False
             return True
@@ -142,5 +141,4 @@ def _translated() -> Iterator[None]:
     except LedgerUnavailable:
         raise
     except Exception as exc:  # no keys, no connection, a garbled answer, our own mistake
-        kind = exc.kind if isinstance(exc, AwsError) else type(exc).__name__
-        raise LedgerUnavailable(f"DynamoDB did not do as asked ({kind})") from exc
+        raise LedgerUnavailable(f"DynamoDB did not do as asked ({kind_of(exc)})") from exc
