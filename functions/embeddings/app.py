@@ -4,7 +4,7 @@ from fastapi import Request, Response
 
 from sekha_llm_bridge.api import create_app, embeddings, lambda_handler
 
-app = create_app()
+app = create_app(keeps_vectors=True)
 
 
 @app.post("/v1/embeddings")

@@ -4,7 +4,7 @@ from fastapi import Request, Response
 
 from sekha_llm_bridge.api import create_app, health, lambda_handler
 
-app = create_app()
+app = create_app(keeps_vectors=True)
 
 
 @app.api_route("/api/v1/health", methods=["GET", "HEAD"])

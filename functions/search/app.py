@@ -4,7 +4,7 @@ from fastapi import Request, Response
 
 from sekha_llm_bridge.api import create_app, lambda_handler, search
 
-app = create_app()
+app = create_app(keeps_vectors=True)
 
 
 @app.post("/api/v1/search")

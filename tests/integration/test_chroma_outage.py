@@ -10,15 +10,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import chromadb
 import pytest
 
 from sekha_llm_bridge.api.drain import drain
 from sekha_llm_bridge.bootstrap import Bridge, make_bridge
+from sekha_llm_bridge.embeddings.chroma_server import ChromaServer
 from sekha_llm_bridge.embeddings.chroma_store import ChromaStore
 from sekha_llm_bridge.embeddings.waiting.drain import Drain
 from sekha_llm_bridge.embeddings.waiting.sqs import SqsQueue
-from tests.fakes.chroma import ChromaProcess
+from tests.fakes.chroma import ChromaProcess, client_of
 from tests.fakes.dynamodb import REGION, DynamoDb, Queues
 from tests.fakes.functions import Function
 from tests.fakes.provider import FakeProvider
@@ -59,11 +59,12 @@ class World:
     def brief_bridge(self) -> Bridge:
         """One whose drain believes the queue at the first word: this one overlooks nothing."""
         made = self.bridge()
-        assert made.ledger is not None
-        assert made.chroma is not None
+        vectors, server = made.vectors(), ChromaServer(made.settings.chroma)
+        assert vectors.ledger is not None
         queue = SqsQueue(self.queues.url, made.connections, made.clock, dead_letters_url=self.queues.dead_letters_url)
-        store = ChromaStore(made.chroma, made.clock, default=made.default_space)
-        return replace(made, drain=Drain(queue, made.ledger, store, made.chroma, made.clock, quiet_looks=1))
+        store = ChromaStore(server, made.clock, default=vectors.default_space)
+        brief = replace(vectors, drain=Drain(queue, vectors.ledger, store, server, made.clock, quiet_looks=1))
+        return replace(made, vectors=lambda: brief)
 
     def embed(self, **fields: Any) -> Any:
         answer = self.embeddings("POST", PATH, fields)
@@ -82,8 +83,7 @@ class World:
         return self.loop.run_until_complete(run())
 
     def collection(self, name: str) -> Any:
-        host, _, port = self.chroma.url.removeprefix("http://").partition(":")
-        return chromadb.HttpClient(host, int(port)).get_collection(name, embedding_function=None)
+        return client_of(self.chroma.url).get_collection(name, embedding_function=None)
 
     def hide_for(self, *, seconds: int) -> None:
         """How long messages that are received from now on are hidden."""
@@ -185,7 +185,6 @@ def test_a_drain_that_is_killed_is_gone_on_with(world: World) -> None:
         world.embed(input=TEXTS[start : start + 100])
     world.chroma.start()
     bridge = world.bridge()
-    assert bridge.drain is not None
 
     world.hide_for(seconds=1)
 

@@ -31,7 +31,7 @@ class Chroma:
     def is_up(self) -> bool:
         return not self.is_down
 
-    def upsert(self, batch: Batch, *, may_go_on: Callable[[], bool]) -> int:
+    def upsert(self, batch: Batch, *, may_go_on: Callable[[], bool] = lambda: True) -> int:
         if not self.is_down or self.takes_before_it_fails:
             self.kept |= {(batch.collection, one.id): one.document for one in batch.records}
         if self.is_down:

@@ -32,13 +32,15 @@ takes its part.
 _NO_LAMBDA_S = 29.0  # as long as API Gateway waits, where no Lambda says how long there is
 
 
-def create_app() -> FastAPI:
-    """An app without routes. The bridge is made here, in Lambda's init phase; a bad configuration answers every
-    request.
+def create_app(*, keeps_vectors: bool = False) -> FastAPI:
+    """An app without routes. The bridge is made here, in Lambda's init phase, and what keeps vectors where the function
+    `keeps_vectors`; a bad configuration answers every request.
     """
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
     app.router.route_class = Route
-    app.state.bridge = _bridge_or_error()
+    app.state.bridge = made = _bridge_or_error()
+    if keeps_vectors and isinstance(made, Bridge):
+        made.vectors()
     app.add_exception_handler(BridgeError, _on_bridge_error)
     app.add_exception_handler(HTTPException, _on_http_exception)
     app.add_middleware(Edge)

@@ -22,10 +22,11 @@ class Context(Protocol):
 
 async def drain(bridge: Bridge, *, for_s: float) -> dict[str, Any]:
     """Stores what waits, for so many seconds; returns what was done, in records."""
-    if bridge.drain is None:
+    waiting = bridge.vectors().drain
+    if waiting is None:
         return {"note": "no Chroma server, or no queue, is configured: nothing can wait"}
     try:
-        done = await bridge.drain.run(until_s=bridge.clock.monotonic_s() + for_s)
+        done = await waiting.run(until_s=bridge.clock.monotonic_s() + for_s)
     except QueueFailed as exc:
         logger().warning("the queue of vectors cannot be read", extra={"reason": str(exc)})
         raise
@@ -40,6 +41,7 @@ def scheduled_handler() -> Callable[[object, Context], dict[str, Any]]:
     Raises `ConfigError` in Lambda's init phase when the configuration cannot be used.
     """
     made = bridge()
+    made.vectors()
     loop = asyncio.new_event_loop()
 
     def handler(_event: object, context: Context) -> dict[str, Any]:

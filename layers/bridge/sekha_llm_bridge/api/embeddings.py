@@ -8,9 +8,10 @@ from typing import Any
 from fastapi import Request, Response
 
 from sekha_llm_bridge.api.app import LONGEST_SILENCE_S, bridge_of, deadline_of, json_response, note, note_receipt
+from sekha_llm_bridge.api.billed import mismatch
 from sekha_llm_bridge.api.embedding_request import EmbeddingRequest, LegacyEmbedRequest
 from sekha_llm_bridge.api.parsing import checked, json_object
-from sekha_llm_bridge.api.vectors import embed, mismatch, pinned_for_vectors
+from sekha_llm_bridge.api.vectors import embed, pinned_for_vectors
 from sekha_llm_bridge.bootstrap import Bridge
 from sekha_llm_bridge.embeddings import Batch, SpaceMismatch, StoreReport, VectorRecord, content_id
 from sekha_llm_bridge.errors import InvalidRequest
@@ -18,7 +19,6 @@ from sekha_llm_bridge.execution import Deadline, Outcome
 from sekha_llm_bridge.pricing import count_texts
 from sekha_llm_bridge.providers import EmbeddingAnswer
 
-# What the providers leave for storing, or for putting into the queue: for the request, and for each text.
 _TO_STORE_S, _TO_STORE_ONE_S = 3.0, 0.005
 _KNOWN = frozenset(EmbeddingRequest.model_fields)
 _SHORTEST_STORE_S = 0.5
@@ -72,14 +72,13 @@ def _base_name(asked: EmbeddingRequest, bridge: Bridge) -> str | None:
 async def _embed_and_keep(
     asked: EmbeddingRequest, base_name: str | None, bridge: Bridge, deadline: Deadline
 ) -> tuple[Outcome[EmbeddingAnswer], StoreReport | None]:
-    warming = bridge.archive.warm() if base_name and bridge.archive.is_configured else None
+    archive = bridge.vectors().archive
+    warming = archive.warm() if base_name and archive.is_configured else None
     try:
         outcome = await embed(
             asked.input,
             bridge,
-            deadline
-            if warming is None
-            else deadline.at_most(deadline.remaining_s() - _TO_STORE_S - _TO_STORE_ONE_S * len(asked.input)),
+            deadline.at_most(deadline.remaining_s() - (_to_store_s(asked) if warming else 0.0)),
             pinned=pinned_for_vectors(asked.model, bridge),
             preferred=asked.preferred_model,
             max_cost=asked.max_cost,
@@ -94,6 +93,11 @@ async def _embed_and_keep(
     return outcome, await _keep(asked, outcome, base_name, bridge, deadline)
 
 
+def _to_store_s(asked: EmbeddingRequest) -> float:
+    """What the providers leave for storing, or for putting into the queue."""
+    return _TO_STORE_S + _TO_STORE_ONE_S * len(asked.input)
+
+
 async def _keep(
     asked: EmbeddingRequest, outcome: Outcome[EmbeddingAnswer], base_name: str, bridge: Bridge, deadline: Deadline
 ) -> StoreReport:
@@ -104,7 +108,7 @@ async def _keep(
     records = tuple(VectorRecord(*row) for row in rows)
     batch = Batch(base_name, len(vectors[0]), outcome.candidate.entry.model.space, records)
     try:
-        return await bridge.archive.keep(batch, timeout_s=max(deadline.remaining_s(), _SHORTEST_STORE_S))
+        return await bridge.vectors().archive.keep(batch, timeout_s=max(deadline.remaining_s(), _SHORTEST_STORE_S))
     except SpaceMismatch as exc:
         if asked.collection is not None:
             raise mismatch(exc, outcome.receipt) from exc

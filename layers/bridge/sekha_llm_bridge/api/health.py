@@ -71,11 +71,12 @@ def _notes(records: Iterable[ProviderRecord], now: datetime, bridge: Bridge) -> 
 
 async def _pending(bridge: Bridge) -> int | None:
     """How many vectors wait for Chroma; None where nobody knows, or nothing can wait."""
-    if bridge.ledger is None:
+    ledger = bridge.vectors().ledger
+    if ledger is None:
         return None
     try:
         async with asyncio.timeout(_PATIENCE_S):
-            return sum((await bridge.ledger.waiting()).values())
+            return sum((await ledger.waiting()).values())
     except (LedgerUnavailable, TimeoutError):
         return None
 

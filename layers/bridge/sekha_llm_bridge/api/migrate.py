@@ -42,16 +42,15 @@ async def migrate(bridge: Bridge, wish: Wish, *, table: str, has_time: Callable[
 
     It raises nothing for what can be reported.
     """
-    if bridge.chroma is None:
+    if not bridge.settings.chroma.url:
         return Report(note="no Chroma server is configured: there is nothing to migrate")
     try:
+        default = bridge.vectors().default_space
         server = ChromaServer(bridge.settings.chroma, timeout_s=_PATIENT_S, tries=_TRIES, clock=bridge.clock)
         if wish.dry_run:
-            return await foresee(server, bridge.default_space, keep=wish.keep)
+            return await foresee(server, default, keep=wish.keep)
         lease: Lease = DynamoLease(table, bridge.connections, bridge.clock) if table else NoLease()
-        return await migrate_all(
-            server, bridge.default_space, lease, keep=wish.keep, obeys_marks=True, has_time=has_time
-        )
+        return await migrate_all(server, default, lease, keep=wish.keep, obeys_marks=True, has_time=has_time)
     except StoreFailed as exc:
         return Report(finished=False, note=f"the collections cannot be listed: {exc}", dry_run=wish.dry_run)
 

@@ -9,9 +9,10 @@ from typing import Any, TypeVar
 from fastapi import Request, Response
 
 from sekha_llm_bridge.api.app import bridge_of, deadline_of, json_response, note, note_receipt
+from sekha_llm_bridge.api.billed import mismatch, tell_bill
 from sekha_llm_bridge.api.parsing import checked, json_object
 from sekha_llm_bridge.api.search_request import SearchRequest
-from sekha_llm_bridge.api.vectors import embed, mismatch, pinned_for_vectors, tell_bill
+from sekha_llm_bridge.api.vectors import embed, pinned_for_vectors
 from sekha_llm_bridge.bootstrap import Bridge
 from sekha_llm_bridge.embeddings import (
     CollectionGone,
@@ -53,11 +54,11 @@ async def search(request: Request) -> Response:
     if asked.all_dimensions and (asked.model or asked.dimensions):
         raise InvalidRequest("`all_dimensions` takes a model for each collection: leave `model` out", param="model")
     searching = _Search(asked, _base_name(asked, bridge), _store(bridge), bridge, deadline)
-    warming = bridge.archive.warm()
+    warming = bridge.vectors().archive.warm()
     try:
         if asked.where is not None:
             await warming
-            await _check_filter(asked.where, searching.store)
+            _check_filter(asked.where, searching.store)
         await (_everywhere(searching) if asked.all_dimensions else _in_one(searching))
     except BridgeError as exc:
         if len(searching.receipts) == 1:
@@ -92,13 +93,13 @@ def _base_name(asked: SearchRequest, bridge: Bridge) -> str:
 
 
 def _store(bridge: Bridge) -> VectorStore:
-    store = bridge.archive.store
+    store = bridge.vectors().archive.store
     if store is None:
         raise VectorStoreUnavailable("no Chroma server is configured, so nothing is stored that could be searched")
     return store
 
 
-async def _check_filter(where: Mapping[str, Any], store: VectorStore) -> None:
+def _check_filter(where: Mapping[str, Any], store: VectorStore) -> None:
     try:
         store.check_filter(where)
     except StoreRefused as exc:

@@ -8,15 +8,12 @@ from decimal import Decimal
 from sekha_llm_bridge.api.models import resolve_model
 from sekha_llm_bridge.bootstrap import Bridge
 from sekha_llm_bridge.config.models import Task
-from sekha_llm_bridge.embeddings import SpaceMismatch
 from sekha_llm_bridge.errors import (
-    BridgeError,
     DimensionsIgnored,
-    EmbeddingSpaceMismatch,
     InvalidRequest,
     MalformedAnswer,
 )
-from sekha_llm_bridge.execution import Deadline, Outcome, Receipt
+from sekha_llm_bridge.execution import Deadline, Outcome
 from sekha_llm_bridge.pricing import count_texts, longest_text
 from sekha_llm_bridge.providers import EmbeddingAnswer, EmbeddingCall
 from sekha_llm_bridge.providers.base import Provider, reading_an_answer
@@ -88,19 +85,6 @@ def embedding_route_request(
         dimensions=dimensions,
         space=space,
     )
-
-
-def mismatch(exc: SpaceMismatch, receipt: Receipt) -> EmbeddingSpaceMismatch:
-    """What a caller is told of it. The vectors were made and billed, so the error carries their receipt."""
-    error = EmbeddingSpaceMismatch(str(exc), receipt=receipt.public(), param="collection")
-    tell_bill(error, receipt)
-    return error
-
-
-def tell_bill(error: BridgeError, receipt: Receipt) -> None:
-    """Adds to an error what was tried and billed before it."""
-    error.attempts = tuple(attempt.public() for attempt in receipt.attempts)
-    error.cost_usd, error.most_usd = receipt.cost, receipt.cost_bound
 
 
 def _require_vectors(vectors: Sequence[Sequence[float]], count: int, dimensions: Collection[int | None]) -> None:

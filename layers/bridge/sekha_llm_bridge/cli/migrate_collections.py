@@ -92,7 +92,7 @@ def _default_space(options: Options, config: ChromaConfig) -> KnownSpace | None:
         settings = load_settings(options.config_path)
     except ConfigError:
         return None
-    return make_bridge(replace(settings, chroma=config)).default_space
+    return make_bridge(replace(settings, chroma=config)).vectors().default_space
 
 
 def _assumed(default: KnownSpace | None) -> str:

@@ -50,46 +50,40 @@ class Archive:
         """Stores a batch within `timeout_s`, or has it wait. Raises only `SpaceMismatch`; all else is in the report."""
         if self._store is None:
             return StoreReport(None, 0, 0, ("no Chroma server is configured: nothing was stored",))
-        if self._outbox is None:
-            return await self._store_or_report(self._store, batch, timeout_s)
         try:
             async with asyncio.timeout(max(timeout_s, _LEAST_S)):
-                return await self._store_or_queue(self._store, self._outbox, batch, timeout_s)
+                return await self._store_or_wait(self._store, batch, timeout_s)
         except (NotQueued, TimeoutError) as exc:
             why = str(exc) or "there was no time left"
             logger().error("vectors lost", extra={"collection": batch.collection, "reason": why})
             count(Metric.VECTORS_LOST)
             return StoreReport(batch.collection, 0, 0, (f"not stored, and not kept for later: {why}",))
 
-    async def _store_or_queue(self, store: VectorStore, outbox: Outbox, batch: Batch, timeout_s: float) -> StoreReport:
-        await outbox.look()  # where the first look had no answer
-        if outbox.holds(batch.collection):
-            with suppress(NotQueued):  # then it is tried directly: better out of order than not at all
-                if (pending := await outbox.put_behind_others(batch)) is not None:
-                    return StoreReport(batch.collection, 0, pending, (_WAITS,))
+    async def _store_or_wait(self, store: VectorStore, batch: Batch, timeout_s: float) -> StoreReport:
+        outbox = self._outbox
+        if outbox is not None and (pending := await _behind_others(outbox, batch)) is not None:
+            return StoreReport(batch.collection, 0, pending, (_WAITS,))
+        reserved_s = seconds_to_queue(batch) if outbox is not None else 0.0
         try:
-            stored = await _stored(store, batch, min(_MOST_S, timeout_s - seconds_to_queue(batch)))
-        except StoreDown as exc:
-            _note(batch, exc)
-            pending = await outbox.put(batch)
-            return StoreReport(
-                batch.collection, 0, pending, (f"not stored yet: {exc}; it is stored when Chroma is back",)
-            )
+            return StoreReport(batch.collection, await _stored(store, batch, min(_MOST_S, timeout_s - reserved_s)))
         except SpaceMismatch:
             raise
         except StoreFailed as exc:
             _note(batch, exc)
-            return StoreReport(batch.collection, 0, 0, (f"not stored: {exc}",))
-        return StoreReport(batch.collection, stored)
+            if outbox is None or not isinstance(exc, StoreDown):
+                return StoreReport(batch.collection, 0, 0, (f"not stored: {exc}",))
+            note = f"not stored yet: {exc}; it is stored when Chroma is back"
+            return StoreReport(batch.collection, 0, await outbox.put(batch), (note,))
 
-    async def _store_or_report(self, store: VectorStore, batch: Batch, timeout_s: float) -> StoreReport:
-        try:
-            return StoreReport(batch.collection, await _stored(store, batch, min(_MOST_S, timeout_s)))
-        except SpaceMismatch:
-            raise
-        except StoreFailed as exc:
-            _note(batch, exc)
-            return StoreReport(batch.collection, 0, 0, (f"not stored: {exc}",))
+
+async def _behind_others(outbox: Outbox, batch: Batch) -> int | None:
+    """How many records wait behind those that wait already; None when they can be stored, or have to be tried: better
+    out of order than not at all.
+    """
+    await outbox.look()  # where the first look had no answer
+    with suppress(NotQueued):
+        return await outbox.put_behind_others(batch) if outbox.holds(batch.collection) else None
+    return None
 
 
 def _note(batch: Batch, failure: StoreFailed) -> None:

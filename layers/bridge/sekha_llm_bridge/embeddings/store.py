@@ -47,7 +47,7 @@ class VectorStore(Protocol):
         """
         ...
 
-    def upsert(self, batch: Batch, *, may_go_on: Callable[[], bool]) -> int:
+    def upsert(self, batch: Batch, *, may_go_on: Callable[[], bool] = lambda: True) -> int:
         """Writes the batch, making its collection at first use; returns the number of distinct records. Begins no
         further request when it may not go on.
 

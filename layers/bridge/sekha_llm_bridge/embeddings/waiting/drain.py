@@ -93,7 +93,7 @@ class Drain:
             await self._reject(message, str(exc))
             return True
         try:
-            await asyncio.to_thread(self._store.upsert, batch, may_go_on=lambda: True)
+            await asyncio.to_thread(self._store.upsert, batch)
         except (StoreDown, CollectionGone, NameTaken) as exc:
             logger().warning("waiting vectors not stored", extra={"reason": str(exc)})
             return False

@@ -6,9 +6,10 @@ nothing; it hardly ever says too little, but for the second that an instance's l
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
+from typing import TypeVar
 
 from sekha_llm_bridge.clock import Clock
 from sekha_llm_bridge.embeddings.records import Batch
@@ -16,6 +17,7 @@ from sekha_llm_bridge.embeddings.waiting.ledger import Ledger, LedgerUnavailable
 from sekha_llm_bridge.embeddings.waiting.parcel import Parcel, ParcelTooLarge, pack
 from sekha_llm_bridge.embeddings.waiting.queue import MessageQueue, QueueFailed
 
+T = TypeVar("T")
 _FRESH = timedelta(seconds=1)
 _PATIENCE_S = 2.0  # beside the provider's work, or in an outage: better late than out of order
 _MESSAGE_BYTES = 250_000
@@ -44,10 +46,9 @@ class Outbox:
         now = self._clock.now()
         if self._read_at is not None and now - self._read_at < _FRESH:
             return
-        with suppress(LedgerUnavailable, TimeoutError):
-            async with asyncio.timeout(_PATIENCE_S):
-                self._waiting = frozenset(await self._ledger.waiting())
-                self._read_at = now
+        waiting = await _patiently(self._ledger.waiting())
+        if waiting is not None:
+            self._waiting, self._read_at = frozenset(waiting), now
 
     def holds(self, collection: str) -> bool:
         """Whether something waits for a collection, so that what is newer has to wait behind it."""
@@ -59,33 +60,34 @@ class Outbox:
         Raises `NotQueued`.
         """
         parcels, group = await _packed(batch), group_of(batch.collection)
-        records = _records(parcels)
-        with suppress(LedgerUnavailable, TimeoutError):
-            async with asyncio.timeout(_PATIENCE_S):
-                await self._ledger.begin(group, records)
+        await _patiently(self._ledger.begin(group, _records(parcels)))
         self._waiting |= {group}
-        await self._send(parcels, group)
-        return records
+        return await self._sent(parcels, group)
 
     async def put_behind_others(self, batch: Batch) -> int | None:
         """Puts records behind those that wait, and returns how many; None when nothing waits any more, so that they
         can be stored. Raises `NotQueued`.
         """
         parcels, group = await _packed(batch), group_of(batch.collection)
-        records = _records(parcels)
-        with suppress(LedgerUnavailable, TimeoutError):
-            async with asyncio.timeout(_PATIENCE_S):
-                if not await self._ledger.join(group, records):
-                    self._waiting -= {group}
-                    return None
-        await self._send(parcels, group)
-        return records
+        if await _patiently(self._ledger.join(group, _records(parcels))) is False:
+            self._waiting -= {group}
+            return None
+        return await self._sent(parcels, group)
 
-    async def _send(self, parcels: Sequence[Parcel], group: str) -> None:
+    async def _sent(self, parcels: Sequence[Parcel], group: str) -> int:
         try:
             await self._queue.send(parcels, group=group)
         except QueueFailed as exc:
             raise NotQueued(str(exc)) from exc
+        return _records(parcels)
+
+
+async def _patiently(asking: Awaitable[T]) -> T | None:
+    """What the ledger answers, None where it does not in time."""
+    with suppress(LedgerUnavailable, TimeoutError):
+        async with asyncio.timeout(_PATIENCE_S):
+            return await asking
+    return None
 
 
 async def _packed(batch: Batch) -> list[Parcel]:
