@@ -2,7 +2,8 @@
 
 from fastapi import Request, Response
 
-from sekha_llm_bridge.api import chat, create_app, lambda_handler
+from sekha_llm_bridge.api import create_app, lambda_handler
+from sekha_llm_bridge.api.chat import endpoint
 
 app = create_app()
 
@@ -11,7 +12,7 @@ app = create_app()
 @app.post("/api/v1/chat/completions")
 async def chat_completions(request: Request) -> Response:
     """The answer of the best model that can give it."""
-    return await chat.complete(request)
+    return await endpoint.complete(request)
 
 
 handler = lambda_handler(app)

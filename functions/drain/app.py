@@ -1,5 +1,5 @@
 """Stores vectors that wait for Chroma. Not an HTTP endpoint: EventBridge Scheduler invokes it."""
 
-from sekha_llm_bridge.api.drain import scheduled_handler
+from sekha_llm_bridge.jobs.drain import scheduled_handler
 
 handler = scheduled_handler()

@@ -2,7 +2,8 @@
 
 from fastapi import Request, Response
 
-from sekha_llm_bridge.api import create_app, embeddings, lambda_handler
+from sekha_llm_bridge.api import create_app, lambda_handler
+from sekha_llm_bridge.api.embeddings import endpoint
 
 app = create_app(keeps_vectors=True)
 
@@ -12,7 +13,7 @@ app = create_app(keeps_vectors=True)
 @app.post("/api/v1/embed")
 async def embed(request: Request) -> Response:
     """One text, one vector."""
-    return await embeddings.embed_legacy(request)
+    return await endpoint.embed_legacy(request)
 
 
 handler = lambda_handler(app)

@@ -2,7 +2,8 @@
 
 from fastapi import Request, Response
 
-from sekha_llm_bridge.api import create_app, embeddings, lambda_handler
+from sekha_llm_bridge.api import create_app, lambda_handler
+from sekha_llm_bridge.api.embeddings import endpoint
 
 app = create_app(keeps_vectors=True)
 
@@ -10,7 +11,7 @@ app = create_app(keeps_vectors=True)
 @app.post("/v1/embeddings")
 async def create_embeddings(request: Request) -> Response:
     """A vector for each input."""
-    return await embeddings.create(request)
+    return await endpoint.create(request)
 
 
 handler = lambda_handler(app)

@@ -2,7 +2,8 @@
 
 from fastapi import Request, Response
 
-from sekha_llm_bridge.api import create_app, health, lambda_handler
+from sekha_llm_bridge.api import create_app, lambda_handler
+from sekha_llm_bridge.api.health import endpoint
 
 app = create_app(keeps_vectors=True)
 
@@ -10,19 +11,19 @@ app = create_app(keeps_vectors=True)
 @app.api_route("/api/v1/health", methods=["GET", "HEAD"])
 async def overview(request: Request) -> Response:
     """The state of every provider."""
-    return await health.overview(request)
+    return await endpoint.overview(request)
 
 
 @app.api_route("/health", methods=["GET", "HEAD"])
 async def redirect(request: Request) -> Response:
     """The old address."""
-    return await health.redirect(request)
+    return await endpoint.redirect(request)
 
 
 @app.api_route("/api/v1/health/providers", methods=["GET", "HEAD"])
 async def providers(request: Request) -> Response:
     """The same, counted."""
-    return await health.providers(request)
+    return await endpoint.providers(request)
 
 
 handler = lambda_handler(app)

@@ -5,6 +5,6 @@ Not an HTTP endpoint: EventBridge Scheduler invokes it, or somebody, with `{"dry
 
 import os
 
-from sekha_llm_bridge.api.migrate import migration_handler
+from sekha_llm_bridge.jobs.migrate import migration_handler
 
 handler = migration_handler(os.environ.get("BREAKER_TABLE", ""))

@@ -2,7 +2,8 @@
 
 from fastapi import Request, Response
 
-from sekha_llm_bridge.api import create_app, lambda_handler, models
+from sekha_llm_bridge.api import create_app, lambda_handler
+from sekha_llm_bridge.api.models import listing
 
 app = create_app()
 
@@ -10,25 +11,25 @@ app = create_app()
 @app.get("/api/v1/models")
 async def list_models(request: Request) -> Response:
     """Every model of every provider, as a bare array."""
-    return models.bare_list(request)
+    return listing.bare_list(request)
 
 
 @app.get("/v1/models")
 async def list_openai_models(request: Request) -> Response:
     """OpenAI's list."""
-    return models.openai_list(request)
+    return listing.openai_list(request)
 
 
 @app.get("/v1/models/{model_id:path}")
 async def retrieve_model(request: Request, model_id: str) -> Response:
     """One model, in OpenAI's shape."""
-    return models.openai_model(request, model_id)
+    return listing.openai_model(request, model_id)
 
 
 @app.get("/api/v1/tasks")
 async def list_tasks(request: Request) -> Response:
     """The tasks that something is configured for."""
-    return models.tasks(request)
+    return listing.tasks(request)
 
 
 handler = lambda_handler(app)

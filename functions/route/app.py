@@ -2,7 +2,8 @@
 
 from fastapi import Request, Response
 
-from sekha_llm_bridge.api import create_app, lambda_handler, route
+from sekha_llm_bridge.api import create_app, lambda_handler
+from sekha_llm_bridge.api.models import route
 
 app = create_app()
 

@@ -2,7 +2,8 @@
 
 from fastapi import Request, Response
 
-from sekha_llm_bridge.api import create_app, lambda_handler, search
+from sekha_llm_bridge.api import create_app, lambda_handler
+from sekha_llm_bridge.api.embeddings import search
 
 app = create_app(keeps_vectors=True)
 

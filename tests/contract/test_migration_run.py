@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from sekha_llm_bridge.api.migrate import Wish, migrate, tell
 from sekha_llm_bridge.bootstrap import bridge, make_bridge
 from sekha_llm_bridge.config.models import ChromaConfig
 from sekha_llm_bridge.embeddings.chroma_server import ChromaServer
@@ -21,6 +20,7 @@ from sekha_llm_bridge.embeddings.migration.lease import Held, LeaseUnavailable, 
 from sekha_llm_bridge.embeddings.migration.moving import Progress
 from sekha_llm_bridge.embeddings.migration.plan import SUFFIXED, How, Step
 from sekha_llm_bridge.embeddings.migration.run import Event, Report, foresee, migrate_all
+from sekha_llm_bridge.jobs.migrate import Wish, migrate, tell
 from tests.fakes.chroma import chroma_server, emptied_client_of
 from tests.fakes.clock import FakeClock
 from tests.fakes.dynamodb import REGION, DynamoDb

@@ -11,9 +11,9 @@ from io import StringIO
 import pytest
 
 from bridge_bench.troubled_table import Trouble, TroubledTable, troubled_table
-from sekha_llm_bridge.api.health_check import check_all
 from sekha_llm_bridge.bootstrap import Bridge, make_bridge
 from sekha_llm_bridge.clock import SystemClock
+from sekha_llm_bridge.jobs.health_check import check_all
 from tests.fakes.functions import Answer, Function
 from tests.fakes.provider import FakeProvider, Reply
 from tests.fakes.settings import chat_model, make_settings, provider

@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from sekha_llm_bridge.api.drain import drain
 from sekha_llm_bridge.bootstrap import Bridge, make_bridge
 from sekha_llm_bridge.embeddings.chroma_server import ChromaServer
 from sekha_llm_bridge.embeddings.chroma_store import ChromaStore
 from sekha_llm_bridge.embeddings.waiting.drain import Drain
 from sekha_llm_bridge.embeddings.waiting.sqs import SqsQueue
+from sekha_llm_bridge.jobs.drain import drain
 from tests.fakes.chroma import ChromaProcess, client_of
 from tests.fakes.dynamodb import REGION, DynamoDb, Queues
 from tests.fakes.functions import Function

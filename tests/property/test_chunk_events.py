@@ -9,7 +9,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sekha_llm_bridge.api.chunk_events import ChunkEvents
+from sekha_llm_bridge.api.chat.events import ChunkEvents
 from sekha_llm_bridge.clock import SystemClock
 from sekha_llm_bridge.providers.openai_chunk import ChunkReader
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.fakes.functions import Function
 from tests.fakes.provider import FakeProvider, Reply, Stream, chat_events, ollama_pieces
 from tests.fakes.settings import chat_model, provider
-from tests.unit.api.conversation import HI, PATH, function
+from tests.unit.api.chat_function import HI, PATH, function
 
 ENDINGS: tuple[Literal["whole", "closed", "reset"], ...] = ("whole", "closed", "reset")
 TEXT = "Grüße aus dem 世界 🐋 und zurück"

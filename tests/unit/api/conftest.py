@@ -7,7 +7,7 @@ import pytest
 from tests.fakes.functions import Function
 from tests.fakes.provider import FakeProvider
 from tests.fakes.settings import chat_model, embedding_model, provider
-from tests.unit.api.conversation import function
+from tests.unit.api.chat_function import function
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from sekha_llm_bridge.bootstrap import make_bridge
 from tests.fakes.functions import Answer, Function
 from tests.fakes.provider import FakeProvider, Reply, chat_completion
 from tests.fakes.settings import chat_model, make_settings, provider
-from tests.unit.api.conversation import HI, PATH, ask, error, function
+from tests.unit.api.chat_function import HI, PATH, ask, error, function
 
 
 def two(fake: FakeProvider, second: FakeProvider, **first: Any) -> Function:

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from sekha_llm_bridge.api.health_check import check_all
 from sekha_llm_bridge.bootstrap import Bridge, make_bridge
+from sekha_llm_bridge.jobs.health_check import check_all
 from sekha_llm_bridge.pricing import count_chat
 from sekha_llm_bridge.resilience import CheckResult, StoreUnavailable
 from sekha_llm_bridge.resilience.memory import MemoryProviderStore

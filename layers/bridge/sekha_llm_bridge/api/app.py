@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sekha_llm_bridge import bootstrap
-from sekha_llm_bridge.api.errors import error_response
+from sekha_llm_bridge.api.envelope import error_response
 from sekha_llm_bridge.bootstrap import Bridge
 from sekha_llm_bridge.clock import SystemClock
 from sekha_llm_bridge.errors import BridgeError, CallerGone, ConfigError, RequestError, UnknownPath, WrongMethod

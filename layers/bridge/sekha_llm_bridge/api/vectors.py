@@ -5,7 +5,7 @@ from array import array
 from collections.abc import Collection, Sequence
 from decimal import Decimal
 
-from sekha_llm_bridge.api.models import resolve_model
+from sekha_llm_bridge.api.models.listing import resolve_model
 from sekha_llm_bridge.bootstrap import Bridge
 from sekha_llm_bridge.config.models import Task
 from sekha_llm_bridge.errors import (

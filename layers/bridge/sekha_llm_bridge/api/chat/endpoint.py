@@ -14,19 +14,19 @@ from sekha_llm_bridge.api.app import (
     note,
     note_receipt,
 )
-from sekha_llm_bridge.api.chat_answer import chat_body
-from sekha_llm_bridge.api.chat_features import hears_or_speaks, unbounded, untranslatable
-from sekha_llm_bridge.api.chat_request import EXTENSIONS, ChatRequest
-from sekha_llm_bridge.api.chat_stream import ChatTelling
-from sekha_llm_bridge.api.chunk_stream import ChunkStream
-from sekha_llm_bridge.api.images import image_needs
-from sekha_llm_bridge.api.models import resolve_model
+from sekha_llm_bridge.api.chat.features import hears_or_speaks, unbounded, untranslatable
+from sekha_llm_bridge.api.chat.images import image_needs
+from sekha_llm_bridge.api.chat.request import EXTENSIONS, ChatRequest
+from sekha_llm_bridge.api.chat.response import chat_body
+from sekha_llm_bridge.api.chat.stream import ChatTelling
+from sekha_llm_bridge.api.models.listing import resolve_model
 from sekha_llm_bridge.api.parsing import checked, json_object
 from sekha_llm_bridge.api.sse import EventResponse
 from sekha_llm_bridge.bootstrap import Bridge
 from sekha_llm_bridge.config.models import CHAT_TASKS, Task
 from sekha_llm_bridge.errors import InvalidRequest
 from sekha_llm_bridge.execution import Deadline
+from sekha_llm_bridge.execution.chunk_stream import ChunkStream
 from sekha_llm_bridge.execution.executor import Call
 from sekha_llm_bridge.pricing import TokenCount, count_chat, count_texts
 from sekha_llm_bridge.providers import ChatAnswer, ChatCall

@@ -76,7 +76,7 @@ def test_the_table_of_tokens_is_read_for_arrays_alone() -> None:
 import sys
 opened = []
 sys.addaudithook(lambda event, of: event == "open" and str(of[0]).endswith(".bin") and opened.append(of[0]))
-from sekha_llm_bridge.api.embedding_request import EmbeddingRequest
+from sekha_llm_bridge.api.embeddings.request import EmbeddingRequest
 EmbeddingRequest(input=["Hello world"])
 print(len(opened))
 EmbeddingRequest(input=[9906, 1917])

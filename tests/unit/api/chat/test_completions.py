@@ -13,7 +13,7 @@ from sekha_llm_bridge.pricing import count_chat, usd_text
 from tests.fakes.functions import Function
 from tests.fakes.provider import FakeProvider, Reply, chat_completion
 from tests.fakes.settings import chat_model, make_settings, provider
-from tests.unit.api.conversation import HI, PATH, ask, error, function
+from tests.unit.api.chat_function import HI, PATH, ask, error, function
 
 
 def test_an_answer_has_openais_shape_and_the_receipt(chat: Function) -> None:
@@ -232,7 +232,7 @@ def test_an_unexpected_error_is_a_500_without_its_words(log: StringIO) -> None:
     assert answer.status == 500
     assert error(answer)["code"] == "internal_error"
     assert "submarine" not in answer.text + log.getvalue()
-    assert "RuntimeError at test_chat.py" in log.getvalue()
+    assert "RuntimeError at test_completions.py" in log.getvalue()
 
 
 def test_neither_prompt_nor_key_nor_answer_is_logged(fake: FakeProvider, log: StringIO) -> None:

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, field_validator
 
-from sekha_llm_bridge.api.embedding_request import CollectionName, MaxCost
+from sekha_llm_bridge.api.fields import CollectionName, MaxCost
 
 _MOST_RESULTS = 1_000
 _MOST_LEVELS = 30

@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from sekha_llm_bridge.api.chat_request import ChatMessage, ChatRequest
+from sekha_llm_bridge.api.chat.request import ChatMessage, ChatRequest
 from sekha_llm_bridge.providers.ollama import TRANSLATED
 
 # Fields whose absence would change the answer, and which only OpenAI's own format can carry.

@@ -7,7 +7,7 @@ import pytest
 from tests.fakes.functions import Function
 from tests.fakes.provider import FakeProvider
 from tests.fakes.settings import chat_model, provider
-from tests.unit.api.conversation import HI, ask, error, function
+from tests.unit.api.chat_function import HI, ask, error, function
 
 
 def test_a_field_that_ollama_has_no_place_for_is_noted(chat: Function) -> None:

@@ -12,7 +12,7 @@ import pytest
 from tests.fakes.functions import Answer, Function
 from tests.fakes.provider import FakeProvider, Reply, Stream, chat_events, chunk, ndjson, ollama_chat, sse
 from tests.fakes.settings import chat_model, provider
-from tests.unit.api.conversation import HI, PATH, error, function
+from tests.unit.api.chat_function import HI, PATH, error, function
 
 SECRET = "sk-very-secret"
 PROMPT = "the secret prompt about the yellow submarine"

@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 from fastapi import Request, Response
 
 from sekha_llm_bridge.api.app import bridge_of, deadline_of, json_response, note, note_receipt
-from sekha_llm_bridge.api.billed import mismatch, tell_bill
+from sekha_llm_bridge.api.embeddings.errors import mismatch, tell_bill
+from sekha_llm_bridge.api.embeddings.search_request import SearchRequest
 from sekha_llm_bridge.api.parsing import checked, json_object
-from sekha_llm_bridge.api.search_request import SearchRequest
 from sekha_llm_bridge.api.vectors import embed, pinned_for_vectors
 from sekha_llm_bridge.bootstrap import Bridge
 from sekha_llm_bridge.embeddings import (

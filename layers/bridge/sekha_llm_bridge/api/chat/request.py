@@ -2,22 +2,15 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt, field_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, field_validator
 
-from sekha_llm_bridge.api.embedding_request import MaxCost
-from sekha_llm_bridge.api.images import check_image_url
-from sekha_llm_bridge.config.models import Task
-from sekha_llm_bridge.routing.catalog import ALIASES
+from sekha_llm_bridge.api.chat.images import check_image_url
+from sekha_llm_bridge.api.fields import MaxCost, TaskName
 
 EXTENSIONS = frozenset({"require_vision", "max_cost", "preferred_model", "task", "allow_fallback"})
 """Fields that are the bridge's own and go to no provider."""
 
 _INT32 = 2**31
-
-TaskName = Annotated[
-    Task, BeforeValidator(lambda value: ALIASES.get(value, value) if isinstance(value, str) else value)
-]
-"""A task, or the key of `default_models` that stands for it."""
 
 
 class _Lenient(BaseModel):

@@ -7,13 +7,13 @@ from typing import Any
 from fastapi import Request
 
 from sekha_llm_bridge.api.app import note, note_error, note_receipt, unexpected
-from sekha_llm_bridge.api.chat_answer import bridge_body, usage_body
-from sekha_llm_bridge.api.chunk_events import ChunkEvents
-from sekha_llm_bridge.api.chunk_stream import ChunkStream
-from sekha_llm_bridge.api.errors import envelope
+from sekha_llm_bridge.api.chat.events import ChunkEvents
+from sekha_llm_bridge.api.chat.response import bridge_body, usage_body
+from sekha_llm_bridge.api.envelope import envelope
 from sekha_llm_bridge.api.sse import EventWriter, NobodyListens, event
 from sekha_llm_bridge.errors import BridgeError
 from sekha_llm_bridge.execution import Receipt, StreamedAnswer
+from sekha_llm_bridge.execution.chunk_stream import ChunkStream
 from sekha_llm_bridge.execution.receipt import answer_headers
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from sekha_llm_bridge.api.chat_features import without_place
+from sekha_llm_bridge.api.chat.features import without_place
 from sekha_llm_bridge.execution import Outcome, Receipt
 from sekha_llm_bridge.providers import ChatAnswer
 from sekha_llm_bridge.routing import Candidate

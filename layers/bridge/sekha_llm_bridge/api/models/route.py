@@ -7,10 +7,10 @@ from fastapi import Request, Response
 from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
 from sekha_llm_bridge.api.app import bridge_of, json_response
-from sekha_llm_bridge.api.chat import chat_task, counted, route_request, sent_on
-from sekha_llm_bridge.api.chat_request import ChatMessage, ChatRequest, TaskName
-from sekha_llm_bridge.api.embedding_request import MaxCost
-from sekha_llm_bridge.api.models import resolve_model
+from sekha_llm_bridge.api.chat.endpoint import chat_task, counted, route_request, sent_on
+from sekha_llm_bridge.api.chat.request import ChatMessage, ChatRequest
+from sekha_llm_bridge.api.fields import MaxCost, TaskName
+from sekha_llm_bridge.api.models.listing import resolve_model
 from sekha_llm_bridge.api.parsing import checked, json_object
 from sekha_llm_bridge.api.vectors import embedding_route_request, pinned_for_vectors
 from sekha_llm_bridge.bootstrap import Bridge

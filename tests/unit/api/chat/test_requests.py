@@ -7,7 +7,7 @@ import pytest
 from tests.fakes.functions import Function
 from tests.fakes.provider import FakeProvider
 from tests.fakes.settings import chat_model, provider
-from tests.unit.api.conversation import HI, PATH, error, function
+from tests.unit.api.chat_function import HI, PATH, error, function
 
 BAD = [
     ({"messages": []}, "messages"),

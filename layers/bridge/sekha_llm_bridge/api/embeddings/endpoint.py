@@ -8,8 +8,8 @@ from typing import Any
 from fastapi import Request, Response
 
 from sekha_llm_bridge.api.app import LONGEST_SILENCE_S, bridge_of, deadline_of, json_response, note, note_receipt
-from sekha_llm_bridge.api.billed import mismatch
-from sekha_llm_bridge.api.embedding_request import EmbeddingRequest, LegacyEmbedRequest
+from sekha_llm_bridge.api.embeddings.errors import mismatch
+from sekha_llm_bridge.api.embeddings.request import EmbeddingRequest, LegacyEmbedRequest
 from sekha_llm_bridge.api.parsing import checked, json_object
 from sekha_llm_bridge.api.vectors import embed, pinned_for_vectors
 from sekha_llm_bridge.bootstrap import Bridge

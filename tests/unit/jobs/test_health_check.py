@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from sekha_llm_bridge.api.health_check import check_all
 from sekha_llm_bridge.bootstrap import Bridge, make_bridge
+from sekha_llm_bridge.jobs.health_check import check_all
 from sekha_llm_bridge.providers import ProviderDirectory
 from sekha_llm_bridge.providers.http import JsonHttp
 from sekha_llm_bridge.resilience import Breaker, BreakerState, CheckResult, Permit, StoreUnavailable

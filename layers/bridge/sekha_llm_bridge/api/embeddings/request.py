@@ -1,11 +1,9 @@
 """Embedding requests as callers send them: OpenAI's, with the bridge's extensions, and the legacy one."""
 
-from decimal import ROUND_DOWN, Decimal
 from typing import Annotated, Any, Literal
 
 import orjson
 from pydantic import (
-    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -17,6 +15,7 @@ from pydantic import (
     model_validator,
 )
 
+from sekha_llm_bridge.api.fields import CollectionName, MaxCost
 from sekha_llm_bridge.pricing import texts_of
 
 _MOST_INPUTS = 2048  # OpenAI's own limit for one request
@@ -25,20 +24,6 @@ _LONGEST_ID = 2_048
 _MOST_METADATA_BYTES = 65_536  # so that a record fits into a message of the queue
 
 
-def _no_double_dot(name: str) -> str:
-    if ".." in name:
-        raise ValueError("must not hold two dots in a row")
-    return name
-
-
-CollectionName = Annotated[str, Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9._-]{0,400}$"), AfterValidator(_no_double_dot)]
-_SMALLEST_USD = Decimal("1e-12")
-MaxCost = Annotated[
-    Decimal,
-    Field(ge=0, le=1_000_000, allow_inf_nan=False),
-    AfterValidator(lambda usd: usd.quantize(_SMALLEST_USD, ROUND_DOWN)),
-]
-"""A limit in USD; what is finer than any price is rounded away."""
 Scalar = StrictStr | StrictBool | StrictInt | StrictFloat
 
 

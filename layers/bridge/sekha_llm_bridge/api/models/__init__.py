@@ -1,0 +1,1 @@
+"""Configured models, and the route that a request would take."""

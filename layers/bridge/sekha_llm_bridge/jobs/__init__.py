@@ -1,0 +1,1 @@
+"""Scheduled functions: the health check, the drain of deferred writes, and the migration of collections."""
