@@ -136,9 +136,9 @@ FAILURES = [
     (Reply(401, {"error": {"message": "bad key"}}), errors.CredentialsRejected),
     (Reply(403, {"error": {"message": "forbidden"}}), errors.CredentialsRejected),
     (Reply(404, {"error": "model 'm' not found"}), errors.ModelMissing),
-    (Reply(400, {"error": {"message": "bad field", "param": "top_p"}}), errors.CallerFault),
-    (Reply(413, {"error": {"message": "too big"}}), errors.CallerFault),
-    (Reply(422, {"detail": "?"}), errors.CallerFault),
+    (Reply(400, {"error": {"message": "bad field", "param": "top_p"}}), errors.RequestRejected),
+    (Reply(413, {"error": {"message": "too big"}}), errors.RequestRejected),
+    (Reply(422, {"detail": "?"}), errors.RequestRejected),
     (Reply(400, {"error": {"code": "context_length_exceeded", "message": "x"}}), errors.ContextLengthExceeded),
     (Reply(400, {"error": "the input length exceeds the context length"}), errors.ContextLengthExceeded),
     (Reply(400, {"error": {"code": "content_filter", "message": "no"}}), errors.ContentRefused),
@@ -157,7 +157,7 @@ FAILURES = [
         Reply(429, [{"error": {"status": "RESOURCE_EXHAUSTED", "message": "check your billing"}}]),
         errors.ProviderRateLimited,
     ),
-    (Reply(400, {"error": {"message": "Unrecognized argument: safety_identifier"}}), errors.CallerFault),
+    (Reply(400, {"error": {"message": "Unrecognized argument: safety_identifier"}}), errors.RequestRejected),
     (
         Reply(400, [{"error": {"status": "INVALID_ARGUMENT", "message": "API key not valid."}}]),
         errors.CredentialsRejected,
@@ -170,10 +170,10 @@ FAILURES = [
     (Reply(400, {"error": {"message": "x is not a valid model ID"}}), errors.ModelMissing),
     (Reply(400, {"error": {"message": "Input is too long for requested model."}}), errors.ContextLengthExceeded),
     *((Reply(400, {"error": {"message": words}}), errors.ContextLengthExceeded) for words in TOO_LONG),
-    *((Reply(400, {"error": {"message": words}}), errors.CallerFault) for words in QUOTING),
+    *((Reply(400, {"error": {"message": words}}), errors.RequestRejected) for words in QUOTING),
     (
         Reply(400, {"error": {"message": "API key not valid", "param": "tools[0].function.name"}}),
-        errors.CallerFault,
+        errors.RequestRejected,
     ),
     (Reply(400, {"error": {"message": "Your credit balance is too low to access the API."}}), errors.QuotaExhausted),
     (Reply(400, {"error": {"message": "API key expired. Please renew the API key."}}), errors.CredentialsRejected),
@@ -291,7 +291,7 @@ def test_a_providers_own_words_are_never_passed_on(
 def test_codes_and_the_requests_own_fields_are_passed_on(run: Run[Any], wire: Wire, fake: FakeProvider) -> None:
     said = {"message": "messages: tools must be fewer", "code": "invalid_value", "type": "bad", "param": "messages[0]"}
     fake.script(wire.chat, Reply(400, {"error": said}))
-    with pytest.raises(errors.CallerFault) as caught:
+    with pytest.raises(errors.RequestRejected) as caught:
         run(chat(tools=[]))
     named = "; it speaks of tools" if wire.provider_type == "openai" else ""
     assert str(caught.value) == f"the provider answered 400 (invalid_value, bad){named}"

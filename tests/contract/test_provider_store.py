@@ -20,8 +20,15 @@ from hypothesis import strategies as st
 
 from sekha_llm_bridge.connections import Connections
 from sekha_llm_bridge.connections import Reply as Received
-from sekha_llm_bridge.resilience import Breaker, BreakerState, CheckResult, ProviderRecord, Source, StoreUnavailable
-from sekha_llm_bridge.resilience.breaker import Credit, Lease
+from sekha_llm_bridge.resilience import (
+    Breaker,
+    BreakerState,
+    CheckResult,
+    PermitSource,
+    ProviderRecord,
+    StoreUnavailable,
+)
+from sekha_llm_bridge.resilience.breaker import CheckTrust, Lease
 from sekha_llm_bridge.resilience.dynamodb import DynamoProviderStore
 from sekha_llm_bridge.resilience.memory import MemoryProviderStore
 from sekha_llm_bridge.resilience.store import ProviderStore, Written
@@ -35,7 +42,7 @@ AT = datetime(2026, 1, 2, 3, 4, 5, 678_901, tzinfo=UTC)
 LATER = AT + timedelta(seconds=9)
 WEEK = timedelta(days=7)
 MINE, OTHER = Lease("mine", LATER), Lease("other's", LATER)
-FAILED = Breaker(failure_count=1, last_failure=AT, cause="timeout", failed_in=Source.CHECK)
+FAILED = Breaker(failure_count=1, last_failure=AT, cause="timeout", failure_source=PermitSource.CHECK)
 OPENED = replace(FAILED, state=BreakerState.OPEN, epoch=1, failure_count=5, retry_at=LATER)
 PROBED = replace(OPENED, state=BreakerState.HALF_OPEN, epoch=2, retry_at=None, lease=MINE)
 AT_ONCE = 40  # moto takes its time, and a request is given two seconds
@@ -196,8 +203,8 @@ FIELDS = {
     "lease": st.none() | st.builds(Lease, st.text("0123456789abcdef", min_size=1), MOMENTS),
     "last_failure": st.none() | MOMENTS,
     "cause": st.text(st.characters(exclude_categories=["Cs"]), max_size=20),
-    "failed_in": st.sampled_from(Source),
-    "checks": st.sampled_from(Credit),
+    "failure_source": st.sampled_from(PermitSource),
+    "checks": st.sampled_from(CheckTrust),
 }
 BREAKERS = st.fixed_dictionaries(FIELDS).map(lambda values: Breaker(**values))
 
@@ -248,7 +255,7 @@ def test_a_change_is_refused_and_answered_with_what_is_there(
 
 def test_a_failure_that_was_not_seen_is_no_reason_to_refuse_and_is_not_overwritten(place: Place) -> None:
     place.replace(Breaker(), FAILED)
-    newer = replace(FAILED, last_failure=LATER, cause="rejected", failed_in=Source.REQUEST)
+    newer = replace(FAILED, last_failure=LATER, cause="rejected", failure_source=PermitSource.REQUEST)
     place.add_failure(FAILED, newer)
     written = place.replace(FAILED, replace(FAILED, state=BreakerState.OPEN, epoch=1, retry_at=LATER))
     both = replace(newer, state=BreakerState.OPEN, epoch=1, retry_at=LATER, failure_count=2)
@@ -289,10 +296,10 @@ def test_of_fifty_who_take_the_lease_one_has_it(place: Place) -> None:
 
 
 def test_a_failure_is_counted_and_remembered_and_changes_nothing_else(place: Place) -> None:
-    place.replace(Breaker(), replace(PROBED, checks=Credit.MISLED))
+    place.replace(Breaker(), replace(PROBED, checks=CheckTrust.MISLED))
     last = Breaker(epoch=2, failure_count=99, success_count=9, last_failure=LATER, cause="rejected")
-    counted = replace(PROBED, checks=Credit.MISLED, failure_count=6, last_failure=LATER, cause="rejected")
-    counted = replace(counted, failed_in=Source.REQUEST)
+    counted = replace(PROBED, checks=CheckTrust.MISLED, failure_count=6, last_failure=LATER, cause="rejected")
+    counted = replace(counted, failure_source=PermitSource.REQUEST)
     assert place.add_failure(Breaker(epoch=2), last) == Written(done=True, breaker=counted)
     assert place.breaker() == counted
 
@@ -359,8 +366,8 @@ FEW_BREAKERS = st.builds(
     lease=LEASES,
     last_failure=st.sampled_from([AT, LATER]),
     cause=st.sampled_from(["", "timeout"]),
-    failed_in=st.sampled_from(Source),
-    checks=st.sampled_from(Credit),
+    failure_source=st.sampled_from(PermitSource),
+    checks=st.sampled_from(CheckTrust),
 )
 CHECKS = st.builds(check, latency_ms=st.sampled_from([None, 1]), error=st.sampled_from([None, "timeout"]))
 CHANGES = st.tuples(st.sampled_from(["replace", "add_failure"]), st.none() | FEW_BREAKERS, FEW_BREAKERS)
@@ -435,7 +442,7 @@ NEWER = {"half_life": {"M": {"hours": {"N": "3"}}}}
 SECRET = "arn:aws:dynamodb:us-east-1:123456789012:table/secret"
 BROKEN_BREAKERS: dict[str, dict[str, Any]] = {
     "an unknown state": {"state": {"S": SECRET}},
-    "an unknown source": {"failed_in": {"S": SECRET}},
+    "an unknown source": {"failure_source": {"S": SECRET}},
     "an unknown credit": {"checks": {"S": SECRET}},
     "an epoch that is text": {"epoch": {"S": SECRET}},
     "a moment that is none": {"retry_at": {"S": SECRET}},
@@ -601,7 +608,7 @@ def test_a_refused_write_is_answered_with_the_item_where_there_is_one(
 ) -> None:
     item = {"state": {"S": "half_open"}, "epoch": {"N": "2"}, "failure_count": {"N": "5"}}
     item |= {"lease_token": {"S": MINE.token}, "lease_until": {"S": LATER.isoformat()}}
-    item |= {"last_failure": {"S": AT.isoformat()}, "cause": {"S": "timeout"}, "failed_in": {"S": "check"}}
+    item |= {"last_failure": {"S": AT.isoformat()}, "cause": {"S": "timeout"}, "failure_source": {"S": "check"}}
     answer = {"__type": "com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException", "message": "no"}
     canned.answers(Reply(400, answer if there == Breaker() else {**answer, "Item": item}))
     assert write(canned.place) == Written(done=False, breaker=there)

@@ -108,7 +108,7 @@ class Told:
 
     @property
     def is_whole(self) -> bool:
-        return self.failure is None and self.chunks[-1].is_end
+        return self.failure is None and self.chunks[-1].has_finish_reasons
 
 
 class Bench:
@@ -319,7 +319,7 @@ def test_an_answer_that_was_cut_never_ends_like_a_whole_one(
     assert type(told.failure) is expected
     assert told.failure.may_be_billed
     assert told.text == "".join(WORDS[:count])
-    assert not any(one.is_end for one in told.chunks)
+    assert not any(one.has_finish_reasons for one in told.chunks)
 
 
 @pytest.mark.parametrize("ending", ["whole", "closed"])
@@ -758,7 +758,7 @@ def test_a_choice_that_ends_with_an_error_is_broken(openai: Bench, fake: FakePro
     fake.script(OPENAI.path, OPENAI.streams([*OPENAI.tokens("x"), chunk({}, finish="error"), DONE]))
     told = openai.read()
     assert type(told.failure) is errors.MalformedAnswer
-    assert not any(one.is_end for one in told.chunks)
+    assert not any(one.has_finish_reasons for one in told.chunks)
 
 
 def test_usage_in_every_chunk_is_counted_in_every_chunk(openai: Bench, fake: FakeProvider) -> None:
@@ -766,7 +766,10 @@ def test_usage_in_every_chunk_is_counted_in_every_chunk(openai: Bench, fake: Fak
     parts: Parts = [chunk({"content": "x"}, usage=counts[0]), chunk({}, finish="stop", usage=counts[1]), DONE]
     fake.script(OPENAI.path, OPENAI.streams(parts))
     told = openai.read()
-    assert [(one.usage, one.own_usage) for one in told.chunks] == [(Usage(3, 1), counts[0]), (Usage(3, 2), counts[1])]
+    assert [(one.usage, one.provider_usage) for one in told.chunks] == [
+        (Usage(3, 1), counts[0]),
+        (Usage(3, 2), counts[1]),
+    ]
 
 
 def test_carriage_returns_comments_and_other_fields_change_nothing(openai: Bench, fake: FakeProvider) -> None:
@@ -811,14 +814,14 @@ def test_a_server_that_refuses_to_be_asked_for_its_usage_is_never_asked_again(
 
 def test_a_request_that_is_refused_for_something_else_is_not_sent_again(openai: Bench, fake: FakeProvider) -> None:
     fake.script(OPENAI.path, Reply(400, {"error": {"message": "bad top_p", "param": "top_p"}}))
-    assert type(openai.read(top_p=2).failure) is errors.CallerFault
+    assert type(openai.read(top_p=2).failure) is errors.RequestRejected
     assert openai.read().is_whole
     assert ["stream_options" in request.body for request in fake.received] == [True, True]
 
 
 def test_a_server_that_refuses_both_ways_is_asked_twice_only(openai: Bench, fake: FakeProvider) -> None:
     fake.always(OPENAI.path, REFUSALS[0])
-    assert type(openai.read().failure) is errors.CallerFault
+    assert type(openai.read().failure) is errors.RequestRejected
     assert len(fake.received) == 2
 
 
@@ -829,7 +832,7 @@ def test_a_cap_of_the_bridges_own_that_is_refused_is_not_the_callers_fault(
     refusal = Reply(400, {"error": {"message": words, "param": "max_tokens"}})
     fake.script(OPENAI.path, refusal, refusal)
     assert type(openai.read(cap=10).failure) is errors.OutputCapRefused
-    assert type(openai.read(max_tokens=10).failure) is errors.CallerFault
+    assert type(openai.read(max_tokens=10).failure) is errors.RequestRejected
     assert len(fake.received) == 2
 
 
@@ -883,7 +886,7 @@ def test_a_prompt_that_ollama_has_cut_fails_at_the_end(
     told = ollama.read()
     assert type(told.failure) is errors.ContextLengthExceeded
     assert told.failure.usage == Usage(4096, 4)
-    assert not any(one.is_end for one in told.chunks)
+    assert not any(one.has_finish_reasons for one in told.chunks)
 
 
 def test_an_ollama_that_counts_nothing_has_no_usage(ollama: Bench, fake: FakeProvider) -> None:

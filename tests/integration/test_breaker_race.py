@@ -9,7 +9,7 @@ from typing import Any, Literal
 import pytest
 
 from bridge_bench.breakers import table
-from bridge_bench.breakers_findings import CLOSED, Call, Exchange, Findings, Record, Served, findings
+from bridge_bench.breakers_findings import CLOSED, AttemptResult, Call, Exchange, Findings, Record, findings
 from bridge_bench.breakers_process import Companion
 from bridge_bench.breakers_race import RULES, Race, run
 
@@ -38,8 +38,8 @@ def call(worker: int, number: int, at_s: float, *, failed: bool = False) -> Call
     return Call(worker, number, at_s, at_s + 0.02, failed)
 
 
-def served(worker: int, number: int, began_s: float, *, status: int = 200) -> Served:
-    return Served(worker, number, began_s, began_s + 0.1, status, "first")
+def served(worker: int, number: int, began_s: float, *, status: int = 200) -> AttemptResult:
+    return AttemptResult(worker, number, began_s, began_s + 0.1, status, "first")
 
 
 def asked(

@@ -247,14 +247,16 @@ def assert_nothing_lost(server: ChromaServer, original: Records, late_ones: Writ
     (name,) = [one.name for one in server.collections()]
     found = held(server, name)
     assert len(found.ids) == len(set(found.ids))
-    newest = {bridges_id(number): number for number, *_ in bridges.written} if bridges else {}
-    untouched = [place for place, one in enumerate(original.ids) if one not in newest]
+    read_now = {bridges_id(number): number for number, *_ in bridges.written} if bridges else {}
+    untouched = [place for place, one in enumerate(original.ids) if one not in read_now]
     assert differing(original.only(untouched), found) == []
     documents = dict(zip(found.ids, found.documents, strict=True))
-    assert {one: documents.get(one) for one in newest} == {one: f"bridge {number}" for one, number in newest.items()}
+    assert {one: documents.get(one) for one in read_now} == {
+        one: f"bridge {number}" for one, number in read_now.items()
+    }
     for number, *_ in late_ones.written:
         assert differing(late(number), found) == []
-    expected = {*original.ids, *newest, *(f"late-{number}" for number, *_ in late_ones.written)}
+    expected = {*original.ids, *read_now, *(f"late-{number}" for number, *_ in late_ones.written)}
     assert set(found.ids) == expected
 
 

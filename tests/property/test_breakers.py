@@ -18,18 +18,18 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from sekha_llm_bridge.config.models import CircuitBreakerConfig
 from sekha_llm_bridge.resilience import (
+    Availability,
     Breaker,
     Breakers,
+    BreakerSession,
     BreakerState,
     CheckResult,
     Permit,
+    PermitSource,
     ProviderRecord,
-    Source,
-    Standing,
     Verdict,
-    Watch,
 )
-from sekha_llm_bridge.resilience.breaker import Credit
+from sekha_llm_bridge.resilience.breaker import CheckTrust
 from sekha_llm_bridge.resilience.memory import MemoryProviderStore
 from tests.fakes.faulty_store import Fault, FaultyStore
 from tests.fakes.virtual_time import run
@@ -42,7 +42,7 @@ PATIENCE_S = 0.25
 SECOND_LOOK_S = 0.1
 SHORTEST_S = 0.1
 SNAPSHOT = timedelta(seconds=1)
-REQUEST, CHECK = Source.REQUEST, Source.CHECK
+REQUEST, CHECK = PermitSource.REQUEST, PermitSource.CHECK
 SUCCESS, FAILURE, REJECTION, NEUTRAL = Verdict.SUCCESS, Verdict.FAILURE, Verdict.REJECTION, Verdict.NEUTRAL
 
 
@@ -68,7 +68,7 @@ class Model:
         """Whether there is nothing that a success could mend."""
         return (self.state, self.failures, self.checks) == ("closed", 0, "trusted")
 
-    def refuses(self, source: Source, now: datetime) -> bool:
+    def refuses(self, source: PermitSource, now: datetime) -> bool:
         """Whether the provider may not be called; where only checks have failed, a request may find out for itself."""
         due = None if (source, self.counted_by) == (REQUEST, CHECK) else self.due
         waits_until = {"closed": None, "open": due, "half_open": self.until}[self.state]
@@ -79,7 +79,7 @@ class Model:
         self.state, self.due, self.token, self.until = "half_open", None, token, until
         self.epoch += 1
 
-    def hear(self, verdict: Verdict, source: Source, now: datetime) -> "Model":
+    def hear(self, verdict: Verdict, source: PermitSource, now: datetime) -> "Model":
         """The breaker after a result of now."""
         after = copy(self)
         unheard = {REJECTION, FAILURE} if self.checks == "misled" else {REJECTION}
@@ -91,7 +91,7 @@ class Model:
             after.trip(now, at=1 if heard is REJECTION else self.rules.failure_threshold)
         return after
 
-    def _in_closed(self, verdict: Verdict, source: Source) -> None:
+    def _in_closed(self, verdict: Verdict, source: PermitSource) -> None:
         if verdict in {FAILURE, REJECTION}:
             self.fail(source)
         elif verdict is SUCCESS:
@@ -105,7 +105,7 @@ class Model:
             self._open(now)
         return self
 
-    def _in_half_open(self, verdict: Verdict, source: Source, now: datetime) -> None:
+    def _in_half_open(self, verdict: Verdict, source: PermitSource, now: datetime) -> None:
         self.token = self.until = None
         if verdict in {FAILURE, REJECTION}:
             self.fail(source)
@@ -121,7 +121,7 @@ class Model:
             borne_out = "trusted" if self.counted_by is REQUEST else "misled"
             self.checks = borne_out if source is REQUEST else "on_trial"
 
-    def fail(self, source: Source) -> None:
+    def fail(self, source: PermitSource) -> None:
         """One failure more; whether all were only checks'."""
         only_checks = source is CHECK and (self.failures == 0 or self.counted_by is CHECK)
         self.failures, self.counted_by = self.failures + 1, CHECK if only_checks else REQUEST
@@ -135,7 +135,7 @@ class Model:
 
 def facts(breaker: Breaker) -> tuple[object, ...]:
     """What `Model.facts` are of a breaker in the table."""
-    counts = (breaker.epoch, breaker.failure_count, breaker.failed_in, breaker.success_count)
+    counts = (breaker.epoch, breaker.failure_count, breaker.failure_source, breaker.success_count)
     lease = (breaker.lease.token, breaker.lease.until) if breaker.lease else (None, None)
     return (breaker.state.value, *counts, breaker.retry_at, *lease, breaker.checks.value)
 
@@ -156,13 +156,13 @@ class Instance:
     def hears(self) -> bool:
         """Whether the table answers it now, and it goes by what the table has told it."""
         is_told = self.store.told.get(P, Breaker()) == self.known
-        return is_told and self.store.fault is Fault.NONE and not self.breakers.is_cut_off
+        return is_told and self.store.fault is Fault.NONE and not self.breakers.is_table_unavailable
 
     @property
     def sees_nothing_wrong(self) -> bool:
         """Whether a success has nothing to mend, as far as it knows."""
         known = self.known
-        return (known.state, known.failure_count, known.checks) == (BreakerState.CLOSED, 0, Credit.TRUSTED)
+        return (known.state, known.failure_count, known.checks) == (BreakerState.CLOSED, 0, CheckTrust.TRUSTED)
 
 
 @dataclass(eq=False)
@@ -172,8 +172,8 @@ class Call:
     """
 
     instance: Instance
-    watch: Watch
-    source: Source
+    watch: BreakerSession
+    source: PermitSource
     permit: Permit | None = None
     is_known: bool = False
     until: datetime | None = None
@@ -200,7 +200,7 @@ class Fleet(RuleBasedStateMachine):
         self.calls: list[Call] = []
         self.waiting: list[Call] = []
         self.seen: list[str] = []
-        self.waited_s = defaultdict[Watch, float](float)
+        self.waited_s = defaultdict[BreakerSession, float](float)
         self.tokens = 0
         self.fleet: list[Instance] = []
 
@@ -260,15 +260,15 @@ class Fleet(RuleBasedStateMachine):
             self._adopt(self.breaker)
 
     @rule(number=numbers, source=sources)
-    def one_begins(self, number: int, source: Source) -> None:
+    def one_begins(self, number: int, source: PermitSource) -> None:
         self.waiting += self._begin([self.fleet[number]], source)
 
     @rule(source=sources)
-    def all_begin_at_once(self, source: Source) -> None:
+    def all_begin_at_once(self, source: PermitSource) -> None:
         self.waiting += self._begin(self.fleet, source)
 
     @rule(number=numbers, source=sources)
-    def two_of_one_instance_begin_at_once(self, number: int, source: Source) -> None:
+    def two_of_one_instance_begin_at_once(self, number: int, source: PermitSource) -> None:
         instance = self.fleet[number]
         if instance.store.fault is Fault.NONE and instance.store.takes_s < PATIENCE_S / 2:
             self.waiting += self._begin([instance, instance], source)
@@ -296,17 +296,17 @@ class Fleet(RuleBasedStateMachine):
         self._judge_failures(calls)
 
     @rule(number=numbers, source=sources, verdict=verdicts)
-    def one_comes_and_goes(self, number: int, source: Source, verdict: Verdict) -> None:
+    def one_comes_and_goes(self, number: int, source: PermitSource, verdict: Verdict) -> None:
         for call in self._begin([self.fleet[number]], source):
             self._report(call, verdict)
 
     @rule(number=numbers, source=sources)
-    def the_provider_fails_one(self, number: int, source: Source) -> None:
+    def the_provider_fails_one(self, number: int, source: PermitSource) -> None:
         for _ in range(self.limits.failure_threshold):
             self.one_comes_and_goes(number, source, FAILURE)
 
     @rule(number=numbers, source=sources)
-    def the_provider_is_back_for_one(self, number: int, source: Source) -> None:
+    def the_provider_is_back_for_one(self, number: int, source: PermitSource) -> None:
         for _ in range(self.limits.success_threshold):
             self.the_wait_ends(0)
             self.one_comes_and_goes(number, source, SUCCESS)
@@ -325,11 +325,11 @@ class Fleet(RuleBasedStateMachine):
         """What is in the table."""
         return self.table._records.get(P, ProviderRecord()).breaker
 
-    def _begin(self, instances: Sequence[Instance], source: Source) -> list[Call]:
+    def _begin(self, instances: Sequence[Instance], source: PermitSource) -> list[Call]:
         calls = [self._watch(instance, source) for instance in instances]
         return self._ask([call for call in calls if not self._is_left_out(call)])
 
-    def _watch(self, instance: Instance, source: Source) -> Call:
+    def _watch(self, instance: Instance, source: PermitSource) -> Call:
         """A request begins with a snapshot: whoever reads the table just now knows all of it."""
         reads, started_s = len(instance.store.reads), self.clock.monotonic_s()
         call = Call(instance, self.loop.run(instance.breakers.watch()), source)
@@ -343,7 +343,7 @@ class Fleet(RuleBasedStateMachine):
     def _is_left_out(self, call: Call) -> bool:
         """Whether no plan would have the provider; checks have no plan."""
         view = call.watch.views().get(P)
-        return call.source is REQUEST and view is not None and view.standing is Standing.SHUT_OUT
+        return call.source is REQUEST and view is not None and view.standing is Availability.BLOCKED
 
     def _ask(self, calls: Sequence[Call]) -> list[Call]:
         """Those that have leave; the table has changed only if somebody whose turn it is has the lease."""
@@ -361,7 +361,7 @@ class Fleet(RuleBasedStateMachine):
                 self._judge_permit(call, outcome)
         return [call for call in calls if call.permit]
 
-    def _judge_probe(self, found: Breaker, source: Source) -> None:
+    def _judge_probe(self, found: Breaker, source: PermitSource) -> None:
         assert found.lease is not None
         assert self.model.state != "closed"
         assert not self.model.refuses(source, self.clock.now())
@@ -432,7 +432,7 @@ class Fleet(RuleBasedStateMachine):
         self._date(after, began)
         if (verdict, self.breaker.state) == (REJECTION, BreakerState.OPEN):  # whatever the instance knows of the rest
             after.failures = min(after.failures, self.breaker.failure_count)
-            after.checks, after.counted_by = self.breaker.checks.value, self.breaker.failed_in
+            after.checks, after.counted_by = self.breaker.checks.value, self.breaker.failure_source
         halves = [copy(self.model) for _ in range(4)]
         if verdict is SUCCESS:
             halves[0].checks = halves[1].checks = after.checks
@@ -493,7 +493,7 @@ class Fleet(RuleBasedStateMachine):
         """What cannot be foretold: which of many came first, or what was delayed."""
         model = self.model = copy(self.model)
         model.state, model.epoch, model.failures = found.state.value, found.epoch, found.failure_count
-        model.successes, model.counted_by, model.checks = found.success_count, found.failed_in, found.checks.value
+        model.successes, model.counted_by, model.checks = found.success_count, found.failure_source, found.checks.value
         model.due = found.retry_at
         model.token, model.until = (found.lease.token, found.lease.until) if found.lease else (None, None)
         for call in self.calls:

@@ -15,7 +15,7 @@ thorough = settings(max_examples=400)
 @thorough
 @given(worlds | tight_worlds)
 def test_what_is_billed_never_exceeds_the_limit(world: World) -> None:
-    result = world.perform()
+    result = world.run_plan()
     limits = [limit for limit in (world.limit_usd, world.request.max_cost_usd) if limit is not None]
     if limits:
         event(f"limited, {len(world.called)} calls")
@@ -27,7 +27,7 @@ def test_what_is_billed_never_exceeds_the_limit(world: World) -> None:
 @thorough
 @given(worlds)
 def test_attempts_go_down_the_plan_and_repeat_a_model_at_most_once(world: World) -> None:
-    world.perform()
+    world.run_plan()
     planned = iter([entry.key for entry in world.plan().ranked])
     for key, calls in groupby(world.called):
         assert key in planned  # consumes it: later attempts come later in the plan
@@ -38,14 +38,14 @@ def test_attempts_go_down_the_plan_and_repeat_a_model_at_most_once(world: World)
 @given(worlds)
 def test_no_request_outlives_its_deadline(world: World) -> None:
     started_s = world.clock.monotonic_s()
-    world.perform()
+    world.run_plan()
     assert world.clock.monotonic_s() - started_s <= world.remaining_s + 1e-6
 
 
 @thorough
 @given(worlds)
 def test_every_attempt_is_on_the_receipt_or_in_the_error(world: World) -> None:
-    result = world.perform()
+    result = world.run_plan()
     attempts = result.receipt.attempts if isinstance(result, Outcome) else result.attempts
     assert len(attempts) == len(world.called)
     if isinstance(result, BridgeError):
@@ -57,7 +57,7 @@ def test_every_attempt_is_on_the_receipt_or_in_the_error(world: World) -> None:
 def test_the_known_cost_is_never_more_than_what_was_billed_and_estimates_aside_all_of_what_was_counted(
     world: World,
 ) -> None:
-    result = world.perform()
+    result = world.run_plan()
     counted = [happening.kind for happening in world.script]
     if isinstance(result, Outcome) and result.receipt.cost is not None and "ok, uncounted" not in counted:
         assert Decimal(0) <= result.receipt.cost <= world.billed_usd

@@ -21,7 +21,7 @@ from sekha_llm_bridge.providers.base import Provider
 from sekha_llm_bridge.providers.http import JsonHttp
 from sekha_llm_bridge.resilience import Breakers, Cooldowns
 from sekha_llm_bridge.resilience.memory import MemoryProviderStore
-from sekha_llm_bridge.routing import Candidate, Catalog, Limits, RoutePlan, RouteRequest, plan
+from sekha_llm_bridge.routing import Candidate, Catalog, RoutePlan, RouteRequest, RoutingContext, plan
 from sekha_llm_bridge.usage import Usage
 from tests.fakes.clock import FakeClock
 from tests.fakes.settings import chat_model, make_settings, provider
@@ -104,7 +104,7 @@ HARMLESS = {
     "quota": lambda usage: errors.QuotaExhausted("x"),
     "missing": lambda usage: errors.ModelMissing("x"),
     "refused": lambda usage: errors.ConnectFailed("x"),
-    "fault": lambda usage: errors.CallerFault("x"),
+    "fault": lambda usage: errors.RequestRejected("x"),
     "content": lambda usage: errors.ContentRefused("x"),
     "context": lambda usage: errors.ContextLengthExceeded("x"),
 }
@@ -146,9 +146,9 @@ class World:
         self._turns = defaultdict[tuple[str, str], int](int)
 
     def plan(self) -> RoutePlan:
-        return plan(self.request, Catalog.of(self.settings, self.prices), Limits(max_cost_usd=self.limit_usd))
+        return plan(self.request, Catalog.of(self.settings, self.prices), RoutingContext(max_cost_usd=self.limit_usd))
 
-    def perform(self) -> Outcome[ChatAnswer] | BridgeError:
+    def run_plan(self) -> Outcome[ChatAnswer] | BridgeError:
         directory = ProviderDirectory(
             self.settings.providers, JsonHttp(self.clock), self.clock, lambda name: directory_config(self, name)
         )
@@ -157,7 +157,7 @@ class World:
         breakers = Breakers(MemoryProviderStore(), ids, CircuitBreakerConfig(), self.clock)
         deadline = Deadline.after(self.remaining_s + MARGIN_S, self.clock)
         watch = run(breakers.watch(), self.clock)
-        return run(_told(executor.perform(self.plan(), self._call, deadline, watch)), self.clock)
+        return run(_told(executor.run_plan(self.plan(), self._call, deadline, watch)), self.clock)
 
     async def _call(self, _provider: Provider, candidate: Candidate, _timeout_s: float) -> ChatAnswer:
         key = candidate.entry.key
@@ -176,8 +176,10 @@ class World:
         """No more than the provider can have read, or was told to write."""
         request, entry = self.request, candidate.entry
         asked = request.output_tokens if candidate.output_cap is None else candidate.output_cap
-        most = min(asked if asked is not None else entry.window, entry.most_output)
-        prompt = (request.prompt.bound + request.prompt.images * entry.most_image) * happening.prompt_share // 1000
+        most = min(asked if asked is not None else entry.window, entry.max_output)
+        prompt = (
+            (request.prompt.bound + request.prompt.images * entry.max_image_tokens) * happening.prompt_share // 1000
+        )
         output = most * request.answers * happening.output_share // 1000
         cached = prompt * happening.cached_share // 1000
         return Usage(prompt, output, cached, cache_write_tokens=prompt - cached)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from sekha_llm_bridge.errors import BridgeError, InvalidRequest, OutOfTime, RateLimited, UnknownPath
+from sekha_llm_bridge.errors import BridgeError, DeadlineExceeded, InvalidRequest, RateLimited, UnknownPath
 from sekha_llm_bridge.observability import Metric, count, logger
 from tests.template.cloudformation import ROOT, Function, Template, references
 
@@ -263,7 +263,7 @@ def test_what_api_gateway_answers_itself_has_the_request_id_as_header(name: str)
     [
         ("MISSING_AUTHENTICATION_TOKEN", UnknownPath),
         ("THROTTLED", RateLimited),
-        ("INTEGRATION_TIMEOUT", OutOfTime),
+        ("INTEGRATION_TIMEOUT", DeadlineExceeded),
         ("BAD_REQUEST_BODY", InvalidRequest),
     ],
 )

@@ -32,7 +32,7 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
-class Served:
+class AttemptResult:
     """One request as its worker served it, by some provider or none."""
 
     worker: int
@@ -68,7 +68,7 @@ class Record:
     """
 
     calls: Sequence[Call]
-    served: Sequence[Served]
+    served: Sequence[AttemptResult]
     exchanges: Sequence[Exchange]
     failing_from_s: float
     recovered_at_s: float
@@ -211,7 +211,7 @@ class _Course:
         ]
 
     @cached_property
-    def healthy(self) -> list[Served]:
+    def healthy(self) -> list[AttemptResult]:
         """The requests of the time before the failures, and of that in which everybody knew that they were over."""
         known_s = self.closed_after(self._record.recovered_at_s) + SNAPSHOT_S + SLACK_S
         failing_s = self._record.failing_from_s
@@ -251,7 +251,7 @@ class _Course:
                 return "late" if exchange.epoch != exchange.epoch_asked else "lost"
         return "lost"
 
-    def exchanges_of(self, served: Served) -> Iterator[Exchange]:
+    def exchanges_of(self, served: AttemptResult) -> Iterator[Exchange]:
         """What one request asked of the table; a worker serves one at a time."""
         for exchange in self._by_worker.get(served.worker, ()):
             if served.began_s <= exchange.at_s <= served.ended_s:
@@ -271,7 +271,7 @@ class _Course:
     def _is_within(self, grant: Exchange, call: Call) -> bool:
         return grant.worker == call.worker and self._request(call).began_s <= grant.at_s <= call.at_s
 
-    def _request(self, call: Call) -> Served:
+    def _request(self, call: Call) -> AttemptResult:
         return self._served[call.worker, call.number]
 
 

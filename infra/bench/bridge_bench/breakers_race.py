@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bridge_bench.breakers_findings import Call, Exchange, Record, Served
+from bridge_bench.breakers_findings import AttemptResult, Call, Exchange, Record
 from bridge_bench.breakers_process import Companion
 
 FIRST, SECOND = "first", "second"
@@ -55,7 +55,7 @@ def run(race: Race) -> Record:
         served, gave_up = zip(*(worker.hear() for worker in workers), strict=True)
         return Record(
             calls=[Call(*row) for row in provider.ask("calls") if row[2] >= begins_s],
-            served=[Served(*row) for rows in served for row in rows],
+            served=[AttemptResult(*row) for rows in served for row in rows],
             exchanges=[Exchange(*row) for row in table.ask("exchanges") if row[0] >= begins_s],
             failing_from_s=failing_from_s,
             recovered_at_s=recovered_at_s,

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import astuple, dataclass
 from io import StringIO
 
-from bridge_bench.breakers_findings import Served
+from bridge_bench.breakers_findings import AttemptResult
 from bridge_bench.breakers_process import end_with_starter, order, say
 from bridge_bench.endpoints import Endpoint
 from bridge_bench.lambda_function import Handler, LambdaContext, api_gateway_event, load_handler
@@ -51,7 +51,7 @@ def main() -> None:
     say([[astuple(one) for one in served], gave_up], out)
 
 
-def _work(handler: Handler, worker: int, shift: Shift) -> Iterator[Served]:
+def _work(handler: Handler, worker: int, shift: Shift) -> Iterator[AttemptResult]:
     """In bursts, each at any moment of its time: while some are busy finding out, others know nothing of it."""
     burst = max(1, round(_ROUND_S / shift.interval_s))
     for number in range(shift.requests):
@@ -67,12 +67,12 @@ def _wait_for(moment_s: float) -> None:
     time.sleep(max(0.0, moment_s - time.monotonic()))
 
 
-def _serve(handler: Handler, worker: int, number: int) -> Served:
+def _serve(handler: Handler, worker: int, number: int) -> AttemptResult:
     body = {"messages": [{"role": "user", "content": f"{worker} {number}"}], "max_tokens": 20}
     began_s = time.monotonic()
     answer = handler(api_gateway_event(Endpoint("chat_completions", _PATH, _PATH, body)), LambdaContext())
     provider = json.loads(answer["body"]).get("bridge", {}).get("provider_id", "")
-    return Served(worker, number, began_s, time.monotonic(), answer["statusCode"], provider)
+    return AttemptResult(worker, number, began_s, time.monotonic(), answer["statusCode"], provider)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from bridge_bench.measuring import Samples, take_turns
 from bridge_bench.tables import warm_table
 from sekha_llm_bridge.config.loaded import Settings
 from sekha_llm_bridge.pricing import PriceBook, TokenCount
-from sekha_llm_bridge.routing import Catalog, Limits, RouteRequest, plan
+from sekha_llm_bridge.routing import Catalog, RouteRequest, RoutingContext, plan
 from tests.fakes.settings import chat_model, make_settings, provider
 
 _SIZES = (10, 100, 1000)
@@ -25,9 +25,9 @@ _WINDOWS = (8192, 32_768, 131_072)
 _PROMPT = TokenCount(estimate=700, bound=2900, least=400)
 _REQUEST = RouteRequest(None, _PROMPT, output_tokens=1000)
 _LIMITS = {
-    "no limit": Limits(),
-    "a limit that all fit": Limits(max_cost_usd=Decimal("0.10")),
-    "a limit that half of them fit": Limits(max_cost_usd=Decimal("0.008")),
+    "no limit": RoutingContext(),
+    "a limit that all fit": RoutingContext(max_cost_usd=Decimal("0.10")),
+    "a limit that half of them fit": RoutingContext(max_cost_usd=Decimal("0.008")),
 }
 
 
@@ -56,7 +56,7 @@ def _calls(catalog: Catalog) -> dict[str, Callable[[], object]]:
     return floor | {name: partial(_plan, catalog, limits) for name, limits in _LIMITS.items()}
 
 
-def _plan(catalog: Catalog, limits: Limits) -> object:
+def _plan(catalog: Catalog, limits: RoutingContext) -> object:
     planned = plan(_REQUEST, catalog, limits)
     return planned.offer(planned.ranked[0], spent_usd=Decimal(0))
 

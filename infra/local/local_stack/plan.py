@@ -21,7 +21,7 @@ from local_stack.template import Template
 from local_stack.template_reader import DEFAULT_REGION, read_template
 from local_stack.terminal import Terminal
 from sekha_llm_bridge.errors import ConfigError
-from sekha_llm_bridge.routing.advice import advice
+from sekha_llm_bridge.routing.configuration_warnings import configuration_warnings
 
 
 class CannotStartError(Exception):
@@ -130,7 +130,7 @@ def _configuration(options: Options, terminal: Terminal) -> Configuration:
         terminal.note(
             "chroma", f"{chosen.settings.chroma.url}, which is none of this stack's (CHROMA_URL, or the file)"
         )
-    for warning in (*chosen.settings.warnings, *advice(chosen.settings)):
+    for warning in (*chosen.settings.warnings, *configuration_warnings(chosen.settings)):
         terminal.note("", warning)
     for model in chosen.missing_in_ollama:
         terminal.note("", f"this Ollama lacks {model}: ollama pull {model}")

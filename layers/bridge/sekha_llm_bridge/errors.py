@@ -12,16 +12,16 @@
     │   ├── WrongMethod              405
     │   └── EmbeddingSpaceMismatch   409  the collection holds vectors of another model
     ├── AllProvidersFailed           502  every candidate was tried and failed
-    ├── AnswerBroken                 502  a streamed answer ended before its end
-    ├── CallerGone                   499  the caller went away before the answer's end; only logs tell
+    ├── StreamInterrupted                 502  a streamed answer ended before its end
+    ├── ClientDisconnected                   499  the caller went away before the answer's end; only logs tell
     ├── NoProviderAvailable          503  who could answer has an open breaker, or rests
     ├── RateLimited                  429  who could answer limits its rate
-    ├── OutOfTime                    504  the deadline passed first
+    ├── DeadlineExceeded                    504  the deadline passed first
     ├── VectorStoreUnavailable       503  Chroma does not answer
     └── ProviderError                one attempt failed; the class attributes say what follows
         ├── ConnectFailed · ConnectionLost · ProviderTimeout · ProviderServerError · MalformedAnswer
         ├── ProviderRateLimited · QuotaExhausted · CredentialsRejected · ModelMissing · OutputCapRefused · AdapterFault
-        └── ContextLengthExceeded · DimensionsIgnored · CallerFault · ContentRefused
+        └── ContextLengthExceeded · DimensionsIgnored · RequestRejected · ContentRefused
 
 Messages say what happened, to which value, and what to do. They never hold a key or any text of a prompt.
 """
@@ -38,7 +38,7 @@ class BridgeError(Exception):
     """What went wrong, in the terms of OpenAI's error envelope.
 
     `attempts` holds what was tried before, without secrets or prompt text; `cost_usd` is what it cost, None where that
-    is not known, and `most_usd` what it cost at most. `candidates` is what `/route` knows of every model.
+    is not known, and `cost_bound_usd` what it cost at most. `candidates` is what `/route` knows of every model.
     """
 
     status: ClassVar[int] = 500
@@ -48,7 +48,7 @@ class BridgeError(Exception):
     retry_after_s: float | None = None
     attempts: Sequence[Mapping[str, object]] = ()
     cost_usd: Decimal | None = None
-    most_usd: Decimal | None = None
+    cost_bound_usd: Decimal | None = None
     candidates: Sequence[Mapping[str, object]] = ()
 
     @property
@@ -63,7 +63,7 @@ class BridgeError(Exception):
             tried = {
                 "attempts": list(self.attempts),
                 "cost": _number(self.cost_usd),
-                "cost_bound": _number(self.most_usd),
+                "cost_bound": _number(self.cost_bound_usd),
             }
         return {**tried, "candidates": list(self.candidates)} if self.candidates else tried
 
@@ -174,14 +174,14 @@ class AllProvidersFailed(Unavailable):
     code = "all_providers_failed"
 
 
-class AnswerBroken(Unavailable):
+class StreamInterrupted(Unavailable):
     """A streamed answer broke off after it had begun; what came of it is not the whole."""
 
     status = 502
     code = "answer_broken"
 
 
-class CallerGone(Unavailable):
+class ClientDisconnected(Unavailable):
     """Whoever asked went away before the answer had come to its end. Nobody is told but the log."""
 
     status = 499
@@ -205,7 +205,7 @@ class RateLimited(Unavailable):
     code = "rate_limit_exceeded"
 
 
-class OutOfTime(Unavailable):
+class DeadlineExceeded(Unavailable):
     """The deadline passed before any candidate answered."""
 
     status = 504
@@ -232,8 +232,9 @@ class ProviderError(BridgeError):
     """One attempt at one provider failed.
 
     The class attributes are the failure table. `try_next`: may the next candidate be tried? `breaker`: what does the
-    provider's breaker learn? `spoils_provider`: would its other models fail the same way now? `may_be_billed`: may the
-    provider charge for it although no `usage` says so? `was_hurried`: had this one too little time to
+    provider's breaker learn? `affects_all_models`: would its other models fail the same way now? `may_be_billed`: may
+    the
+    provider charge for it although no `usage` says so? `was_deadline_limited`: had this one too little time to
     count?
 
     `provider_status` is the provider's HTTP status, where there was an answer; `usage` what it says it will bill. A
@@ -245,9 +246,9 @@ class ProviderError(BridgeError):
     code = "provider_error"
     try_next: ClassVar[bool] = True
     breaker: ClassVar[BreakerEffect] = BreakerEffect.COUNT
-    spoils_provider: ClassVar[bool] = False
+    affects_all_models: ClassVar[bool] = False
     may_be_billed: bool = False
-    was_hurried: bool = False
+    was_deadline_limited: bool = False
     remedy: ClassVar[str] = ""
 
     def __init__(
@@ -271,7 +272,7 @@ class ConnectFailed(ProviderError):
 
     code = "connect_failed"
     remedy = "is it running at its base_url?"
-    spoils_provider = True
+    affects_all_models = True
 
 
 class ConnectionLost(ProviderError):
@@ -323,7 +324,7 @@ class QuotaExhausted(ProviderError):
     code = "quota_exhausted"
     remedy = "look at its account"
     breaker = BreakerEffect.OPEN
-    spoils_provider = True
+    affects_all_models = True
 
 
 class CredentialsRejected(ProviderError):
@@ -332,7 +333,7 @@ class CredentialsRejected(ProviderError):
     code = "credentials_rejected"
     remedy = "check its api_key"
     breaker = BreakerEffect.OPEN
-    spoils_provider = True
+    affects_all_models = True
 
 
 class ModelMissing(ProviderError):
@@ -371,7 +372,7 @@ class DimensionsIgnored(ProviderError):
     may_be_billed = True
 
 
-class CallerFault(ProviderError):
+class RequestRejected(ProviderError):
     """400, 413 or 422: the request itself is at fault, and would be anywhere."""
 
     remedy = "Mend the request"

@@ -26,7 +26,7 @@ def _json(line: object) -> str:
     return orjson.dumps(line, default=str).decode()
 
 
-def where(exc: BaseException) -> str:
+def code_location(exc: BaseException) -> str:
     """The kinds of an exception chain and the places it passed, without messages, which may quote a prompt or a key."""
     parts = []
     cause: BaseException | None = exc
@@ -71,7 +71,7 @@ class Metric(StrEnum):
     HEALTHY_PROVIDERS = "HealthyProviders"
 
 
-def alert(provider_id: str, code: str) -> None:
+def count_provider_needs_attention(provider_id: str, code: str) -> None:
     """Tells whoever operates the bridge that a provider needs a person: its key was rejected, or its account is empty.
 
     An error line, and one count of a metric that the template's alarm watches.

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from sekha_llm_bridge.api.app import Edge
+from sekha_llm_bridge.api.app import RequestMiddleware
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 START = {"type": "http.response.start", "status": 200, "headers": []}
@@ -27,7 +27,7 @@ def logged(app: Any, log: StringIO, *, leaves_after: int | None = None) -> tuple
             raise OSError("gone")
         sent.append(dict(message))
 
-    asyncio.run(Edge(app)({"type": "http", "method": "POST", "path": "/x", "headers": []}, receive, send))  # type: ignore[arg-type]  # messages are dicts here
+    asyncio.run(RequestMiddleware(app)({"type": "http", "method": "POST", "path": "/x", "headers": []}, receive, send))  # type: ignore[arg-type]  # messages are dicts here
     (line,) = [json.loads(line) for line in log.getvalue().splitlines() if '"message":"request"' in line]
     return line, sent
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from sekha_llm_bridge.api.sse import EventResponse, EventWriter, NobodyListens, event
+from sekha_llm_bridge.api.sse import ConnectionClosed, EventResponse, EventWriter, event
 from tests.fakes.clock import FakeClock
 from tests.fakes.virtual_time import run
 
@@ -138,7 +138,7 @@ def test_a_listener_whose_leaving_shows_only_when_writing_is_noticed(clock: Loop
     async def produce(writer: EventWriter) -> None:
         await writer.write(b"a")
         listener.has_left = True
-        with pytest.raises(NobodyListens):
+        with pytest.raises(ConnectionClosed):
             await writer.write(b"b")
         seen.append("noticed")
 

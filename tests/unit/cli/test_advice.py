@@ -4,7 +4,7 @@ import pytest
 
 from sekha_llm_bridge.config import ProviderType
 from sekha_llm_bridge.providers.registry import has_adapter
-from sekha_llm_bridge.routing.advice import advice
+from sekha_llm_bridge.routing.configuration_warnings import configuration_warnings
 from tests.fakes.settings import chat_model, make_settings, provider
 
 
@@ -13,7 +13,7 @@ def test_a_type_that_this_version_cannot_talk_to_is_warned_about(provider_type: 
     settings = make_settings(
         provider("p", chat_model(), provider_type=provider_type, base_url="https://host", api_key="k"),
     )
-    warned = [warning for warning in advice(settings) if f"of type {provider_type}" in warning]
+    warned = [warning for warning in configuration_warnings(settings) if f"of type {provider_type}" in warning]
     assert bool(warned) is not has_adapter(provider_type)
 
 
@@ -22,7 +22,7 @@ def test_models_without_a_price_are_named_once_per_provider() -> None:
         provider("p", chat_model("x", price=None), chat_model("y", price=None, task="chat_smart"), base_url="http://h"),
         routing={"max_cost_per_request": "0.5"},
     )
-    assert list(advice(settings)) == [
+    assert list(configuration_warnings(settings)) == [
         "p: no price is known of x, y: the cost limit of $0.5 excludes what has none; give it in `pricing`"
     ]
 
@@ -31,5 +31,5 @@ def test_a_paid_chat_model_without_its_longest_answer_is_told_where_answers_end(
     models = (chat_model("paid"), chat_model("free", price=(0, 0)), chat_model("told", max_output_tokens=100))
     limited = make_settings(provider("p", *models, base_url="http://h"), routing={"max_cost_per_request": "0.5"})
     end = "under a cost limit its answers end at 4096 tokens"
-    assert list(advice(limited)) == [f"p: no `max_output_tokens` is given for paid: {end}"]
-    assert list(advice(make_settings(provider("p", *models, base_url="http://h")))) == []
+    assert list(configuration_warnings(limited)) == [f"p: no `max_output_tokens` is given for paid: {end}"]
+    assert list(configuration_warnings(make_settings(provider("p", *models, base_url="http://h")))) == []

@@ -7,7 +7,7 @@ import pytest
 
 from sekha_llm_bridge.config import ProviderType, Task, bundled_path, load_settings
 from sekha_llm_bridge.errors import ConfigError
-from sekha_llm_bridge.routing.advice import advice
+from sekha_llm_bridge.routing.configuration_warnings import configuration_warnings
 from tests.unit.config.conftest import Load
 from tests.unit.config.memory_secrets import MemorySecrets
 
@@ -91,7 +91,7 @@ def test_an_example_is_free_of_faults_whether_or_not_its_variables_are_set(path:
     everything = load_settings(path, environ=_Everything(), secrets=_Anything())
     assert len(everything.providers) == len(nothing.providers) + len(nothing.disabled)
     assert everything.warnings == ()
-    assert list(advice(everything)) == []
+    assert list(configuration_warnings(everything)) == []
 
 
 def test_the_embedded_models_are_two_servers_on_this_machine() -> None:

@@ -16,7 +16,7 @@ from sekha_llm_bridge.providers.base import Provider
 from sekha_llm_bridge.providers.http import JsonHttp
 from sekha_llm_bridge.resilience import Breakers, Cooldowns, ProviderStore
 from sekha_llm_bridge.resilience.memory import MemoryProviderStore
-from sekha_llm_bridge.routing import Candidate, Catalog, Limits, RoutePlan, RouteRequest, plan
+from sekha_llm_bridge.routing import Candidate, Catalog, RoutePlan, RouteRequest, RoutingContext, plan
 from sekha_llm_bridge.usage import Usage
 from tests.fakes.clock import FakeClock
 from tests.fakes.settings import chat_model, make_settings, provider
@@ -34,8 +34,8 @@ def token(text: str) -> ChatChunk:
 
 
 IDLE = ChatChunk({"choices": []}, is_progress=False)
-END = ChatChunk({"choices": [{"delta": {}, "finish_reason": "stop"}]}, is_progress=True, is_end=True)
-BILL = ChatChunk({"choices": []}, is_progress=False, is_end=True, usage=Usage(1000, 500))
+END = ChatChunk({"choices": [{"delta": {}, "finish_reason": "stop"}]}, is_progress=True, has_finish_reasons=True)
+BILL = ChatChunk({"choices": []}, is_progress=False, has_finish_reasons=True, usage=Usage(1000, 500))
 
 
 class Script:
@@ -146,19 +146,21 @@ class Stage:
         return Breakers(self.store, [config.id for config in self.settings.providers], self.rules, self.clock)
 
     def plan(self) -> RoutePlan:
-        limits = Limits(max_cost_usd=self.limit_usd, breakers=self.breakers.views(), cooling_s=self.cooldowns.left_s())
+        limits = RoutingContext(
+            max_cost_usd=self.limit_usd, breakers=self.breakers.views(), cooling_s=self.cooldowns.left_s()
+        )
         return plan(self.request, Catalog.of(self.settings, PriceBook()), limits)
 
-    def perform(
+    def run_plan(
         self, *, remaining_s: float = 100, auto_fallback: bool = True, allow_fallback: bool = True
     ) -> Outcome[ChatAnswer]:
         executor, deadline = self._executor(auto_fallback), Deadline.after(remaining_s + MARGIN_S, self.clock)
 
-        async def perform() -> Outcome[ChatAnswer]:
+        async def run_plan() -> Outcome[ChatAnswer]:
             watch = await self.breakers.watch()
-            return await executor.perform(self.plan(), self._call, deadline, watch, allow_fallback=allow_fallback)
+            return await executor.run_plan(self.plan(), self._call, deadline, watch, allow_fallback=allow_fallback)
 
-        return run(perform(), self.clock)
+        return run(run_plan(), self.clock)
 
     def read(
         self,

@@ -10,7 +10,7 @@ import pytest
 
 from sekha_llm_bridge import errors
 from sekha_llm_bridge.config.models import CircuitBreakerConfig
-from sekha_llm_bridge.resilience import BreakerState, CheckResult, Permit, Source, Verdict
+from sekha_llm_bridge.resilience import BreakerState, CheckResult, Permit, PermitSource, Verdict
 from sekha_llm_bridge.resilience.memory import MemoryProviderStore
 from tests.fakes.clock import FakeClock
 from tests.fakes.settings import chat_model, make_settings, provider
@@ -31,7 +31,7 @@ UNCOUNTED = [
     errors.ModelMissing("x"),
     errors.OutputCapRefused("x"),
     errors.ContextLengthExceeded("x"),
-    errors.CallerFault("x"),
+    errors.RequestRejected("x"),
     errors.ContentRefused("x"),
 ]
 RULES = CircuitBreakerConfig(failure_threshold=3, timeout_secs=60, success_threshold=2)
@@ -72,12 +72,12 @@ def test_failures_in_a_row_open_the_breaker_and_the_provider_is_called_no_more(
 ) -> None:
     stage = stage_of(clock, [[failure] * 9, [OK] * 9])
     for _ in range(3):
-        stage.perform()
+        stage.run_plan()
         clock.advance(1)
     calls = stage.called.count("p0")
     assert breaker(stage).state is BreakerState.OPEN
     assert breaker(stage).cause == failure.code
-    stage.perform()
+    stage.run_plan()
     assert stage.called.count("p0") == calls
 
 
@@ -86,7 +86,7 @@ def test_what_says_nothing_of_the_provider_is_not_counted(clock: FakeClock, fail
     stage = stage_of(clock, [[failure] * 4, [OK] * 4])
     for _ in range(4):
         with contextlib.suppress(errors.ProviderError):  # the caller's own fault is raised
-            stage.perform()
+            stage.run_plan()
     assert stage.called.count("p0") == 4
     assert breaker(stage) is None
 
@@ -94,7 +94,7 @@ def test_what_says_nothing_of_the_provider_is_not_counted(clock: FakeClock, fail
 def test_a_connection_that_is_tried_twice_is_one_failure(clock: FakeClock) -> None:
     refused = errors.ConnectFailed("x")
     stage = stage_of(clock, [[refused, refused], [OK]])
-    stage.perform()
+    stage.run_plan()
     assert stage.called == ["p0", "p0", "p1"]
     assert breaker(stage).failure_count == 1
 
@@ -102,7 +102,7 @@ def test_a_connection_that_is_tried_twice_is_one_failure(clock: FakeClock) -> No
 def test_a_success_in_between_starts_the_count_anew(clock: FakeClock) -> None:
     stage = stage_of(clock, [[DOWN, DOWN, OK, DOWN, DOWN, OK], [OK] * 4])
     for _ in range(6):
-        stage.perform()
+        stage.run_plan()
     assert stage.called.count("p0") == 6
     assert breaker(stage).state is BreakerState.CLOSED
 
@@ -116,12 +116,12 @@ def test_a_success_that_took_long_resets_what_others_counted_meanwhile(clock: Fa
 
     async def fails_elsewhere(_candidate: Any) -> Any:
         watch = await stage.instance().watch()
-        await watch.report(Permit("p0", Source.REQUEST, epoch=0), Verdict.FAILURE, cause="timeout")
+        await watch.report(Permit("p0", PermitSource.REQUEST, epoch=0), Verdict.FAILURE, cause="timeout")
         return await slow(_candidate)
 
     stage = stage_of(clock, [[fails_elsewhere] * 5])
     for _ in range(5):
-        stage.perform()
+        stage.run_plan()
     assert (breaker(stage).state, breaker(stage).failure_count) == (BreakerState.CLOSED, 0)
 
 
@@ -129,7 +129,7 @@ def test_requests_that_succeed_write_nothing_and_read_once_a_second(clock: FakeC
     store = CountingStore()
     stage = stage_of(clock, [[OK] * 40], store=store)
     for _ in range(40):
-        stage.perform()
+        stage.run_plan()
         clock.advance(0.25)
     assert (store.reads, store.writes) == (10, 0)
 
@@ -142,26 +142,26 @@ def test_a_request_that_takes_long_reads_when_it_begins_and_when_it_ends(clock: 
     store = CountingStore()
     stage = stage_of(clock, [[slow] * 3], store=store)
     for _ in range(3):  # the second begins at once, and takes the first one's last look for its own
-        stage.perform()
+        stage.run_plan()
     assert (store.reads, store.writes) == (4, 0)
 
 
 def test_after_its_time_one_request_probes_and_two_successes_close_it(clock: FakeClock) -> None:
     stage = stage_of(clock, [[DOWN, DOWN, DOWN, OK, OK, OK], [OK] * 5])
     for _ in range(4):
-        stage.perform()
+        stage.run_plan()
     clock.advance(60)
     for state in (BreakerState.HALF_OPEN, BreakerState.CLOSED):
-        assert stage.perform().receipt.provider_id == "p0"
+        assert stage.run_plan().receipt.provider_id == "p0"
         assert breaker(stage).state is state
 
 
 def test_a_probe_that_fails_opens_it_again_and_the_next_candidate_answers(clock: FakeClock) -> None:
     stage = stage_of(clock, [[DOWN] * 4, [OK] * 6])
     for _ in range(3):
-        stage.perform()
+        stage.run_plan()
     clock.advance(60)
-    receipt = stage.perform().receipt
+    receipt = stage.run_plan().receipt
     assert [(tried.provider_id, tried.code) for tried in receipt.attempts] == [
         ("p0", "provider_server_error"),
         ("p1", "ok"),
@@ -173,11 +173,11 @@ def test_a_probe_that_fails_opens_it_again_and_the_next_candidate_answers(clock:
 def test_a_probe_that_says_nothing_gives_its_lease_back(clock: FakeClock) -> None:
     stage = stage_of(clock, [[DOWN, DOWN, DOWN, errors.ProviderRateLimited("x"), OK], [OK] * 5])
     for _ in range(3):
-        stage.perform()
+        stage.run_plan()
     clock.advance(60)
-    stage.perform()
+    stage.run_plan()
     assert (breaker(stage).state, breaker(stage).lease) == (BreakerState.HALF_OPEN, None)
-    assert stage.perform().receipt.provider_id == "p0"
+    assert stage.run_plan().receipt.provider_id == "p0"
 
 
 def other_takes_the_lease(stage: Stage) -> None:
@@ -193,7 +193,7 @@ def opened(clock: FakeClock, outcomes: list[list[Any]]) -> Stage:
     stage = stage_of(clock, outcomes)
     for _ in range(3):
         try:
-            stage.perform()
+            stage.run_plan()
         except errors.AllProvidersFailed:
             continue
     clock.advance(60)
@@ -207,7 +207,7 @@ def test_who_loses_the_race_for_the_probe_goes_on_to_the_next_candidate(
     stage = opened(clock, [[DOWN] * 3, [OK] * 4])
     other_takes_the_lease(stage)
     capsys.readouterr()
-    outcome = stage.perform()
+    outcome = stage.run_plan()
     assert [tried.provider_id for tried in outcome.receipt.attempts] == ["p1"]
     assert stage.called.count("p0") == 3
     (line,) = [json.loads(text) for text in capsys.readouterr().out.splitlines()]
@@ -217,14 +217,14 @@ def test_who_loses_the_race_for_the_probe_goes_on_to_the_next_candidate(
 def test_who_loses_the_race_is_not_held_to_its_first_choice(clock: FakeClock) -> None:
     stage = opened(clock, [[DOWN] * 3, [OK] * 4])
     other_takes_the_lease(stage)
-    assert stage.perform(allow_fallback=False).receipt.provider_id == "p1"
+    assert stage.run_plan(allow_fallback=False).receipt.provider_id == "p1"
 
 
 def test_when_only_a_lost_race_is_left_the_answer_says_when_the_probe_ends(clock: FakeClock) -> None:
     stage = opened(clock, [[DOWN] * 3])
     other_takes_the_lease(stage)
     with pytest.raises(errors.NoProviderAvailable, match="somebody else is probing it") as caught:
-        stage.perform()
+        stage.run_plan()
     assert caught.value.retry_after_s == pytest.approx(7)
     assert caught.value.attempts == ()
 
@@ -233,13 +233,13 @@ def test_an_error_names_who_was_not_tried_because_of_a_breaker(clock: FakeClock)
     stage = opened(clock, [[DOWN] * 3, [OK, OK, OK, DOWN]])
     other_takes_the_lease(stage)
     with pytest.raises(errors.AllProvidersFailed, match=r"not tried was p0/m0: .* somebody else is probing it"):
-        stage.perform()
+        stage.run_plan()
 
 
 def test_while_checks_look_after_a_provider_no_request_probes_it_unless_nobody_else_answers(clock: FakeClock) -> None:
     stage = stage_of(clock, [[DOWN, DOWN, DOWN, OK], [OK, OK, OK, OK, DOWN]])
     for _ in range(3):
-        stage.perform()
+        stage.run_plan()
     clock.advance(60)
     asyncio.run(
         stage.store.record_check(
@@ -247,8 +247,8 @@ def test_while_checks_look_after_a_provider_no_request_probes_it_unless_nobody_e
         )
     )
     clock.advance(1)
-    assert [tried.provider_id for tried in stage.perform().receipt.attempts] == ["p1"]
-    attempts = stage.perform().receipt.attempts
+    assert [tried.provider_id for tried in stage.run_plan().receipt.attempts] == ["p1"]
+    attempts = stage.run_plan().receipt.attempts
     assert [(tried.provider_id, tried.code) for tried in attempts] == [("p1", "provider_server_error"), ("p0", "ok")]
 
 
@@ -261,7 +261,7 @@ def test_a_probing_request_holds_the_lease_as_long_as_it_may_take(clock: FakeClo
 
     refused: list[Any] = []
     stage = opened(clock, [[DOWN, DOWN, DOWN, slow], [OK] * 4])
-    assert stage.perform().receipt.provider_id == "p0"
+    assert stage.run_plan().receipt.provider_id == "p0"
     assert refused[0].state is BreakerState.HALF_OPEN
 
 
@@ -269,10 +269,10 @@ def test_failures_of_the_whole_fleet_count_together(clock: FakeClock) -> None:
     stage = stage_of(clock, [[DOWN] * 9, [OK] * 9])
     for _ in range(3):
         stage.breakers = stage.instance()
-        stage.perform()
+        stage.run_plan()
     assert breaker(stage).state is BreakerState.OPEN
     stage.breakers = stage.instance()
-    stage.perform()
+    stage.run_plan()
     assert stage.called.count("p0") == 3
 
 
@@ -281,14 +281,14 @@ def test_a_late_failure_of_another_instance_changes_nothing_newer(clock: FakeClo
 
     async def permit() -> Any:
         watch = await stage.instance().watch()
-        return watch, await watch.ask("p0", lasts_s=5, source=Source.REQUEST)
+        return watch, await watch.ask("p0", lasts_s=5, source=PermitSource.REQUEST)
 
     watch, held = run(permit(), clock)
     for _ in range(3):
-        stage.perform()
+        stage.run_plan()
     clock.advance(60)
-    stage.perform()
-    stage.perform()
+    stage.run_plan()
+    stage.run_plan()
     before = breaker(stage)
     assert before.state is BreakerState.CLOSED
     run(watch.report(held, Verdict.FAILURE, cause="timeout"), clock)
@@ -310,7 +310,7 @@ def test_who_had_hardly_any_time_left_is_not_blamed_for_taking_longer(clock: Fak
     stage.settings = make_settings(*stage.configs)
     for _ in range(3):
         with pytest.raises(errors.BridgeError):
-            stage.perform(remaining_s=28)
+            stage.run_plan(remaining_s=28)
     assert stage.called.count("p1") >= 3
     assert breaker(stage, "p0").state is BreakerState.OPEN
     if slow is _hangs:  # one second is no time
@@ -324,7 +324,7 @@ def test_one_request_is_one_failure_of_a_provider_however_many_of_its_models_it_
     models = [chat_model(f"m{i}") for i in range(5)]
     stage = stage_of(clock, [[DOWN] * 5], fleet=[provider("p0", *models, base_url="http://x/v1")])
     with pytest.raises(errors.AllProvidersFailed):
-        stage.perform()
+        stage.run_plan()
     assert stage.called == ["p0"] * 5
     assert (breaker(stage).state, breaker(stage).failure_count) == (BreakerState.CLOSED, 1)
 
@@ -335,12 +335,12 @@ def test_a_provider_whose_breaker_refuses_is_not_asked_again_for_its_other_model
     many = provider("p0", *[chat_model(f"m{i}") for i in range(4)], priority=1, base_url="http://x/v1", api_key="old")
     fleet = [many, provider("p1", chat_model("n"), priority=2, base_url="http://x/v1")]
     stage = stage_of(clock, [[errors.CredentialsRejected("x")], [OK, OK]], fleet=fleet)
-    stage.perform()
+    stage.run_plan()
     clock.advance(60)
     run(stage.breakers.watch(), clock)
     other_takes_the_lease(stage)
     capsys.readouterr()
-    assert stage.perform().receipt.provider_id == "p1"
+    assert stage.run_plan().receipt.provider_id == "p1"
     assert capsys.readouterr().out.count('"BreakerRejections":[1.0]') == 1
 
 
@@ -348,10 +348,10 @@ def test_a_failover_that_comes_late_asks_what_is_known_by_then(clock: FakeClock)
     async def fails_slowly(_candidate: Any) -> Any:
         await asyncio.sleep(9)
         watch = await stage.instance().watch()
-        await watch.report(Permit("p1", Source.REQUEST, epoch=0), Verdict.REJECTION, cause="quota_exhausted")
+        await watch.report(Permit("p1", PermitSource.REQUEST, epoch=0), Verdict.REJECTION, cause="quota_exhausted")
         await asyncio.sleep(1)
         raise DOWN
 
     stage = stage_of(clock, [[fails_slowly], [OK], [OK]])
-    assert stage.perform().receipt.provider_id == "p2"
+    assert stage.run_plan().receipt.provider_id == "p2"
     assert stage.called == ["p0", "p2"]

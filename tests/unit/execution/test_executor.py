@@ -36,45 +36,45 @@ def test_a_providers_own_failure_is_followed_by_the_next_candidate(
     clock: FakeClock, failure: errors.ProviderError
 ) -> None:
     stage = Stage(clock, [[failure], [OK]])
-    receipt = stage.perform().receipt
+    receipt = stage.run_plan().receipt
     assert stage.called == ["p0", "p1"]
     assert [attempt.code for attempt in receipt.attempts] == [failure.code, "ok"]
 
 
 @pytest.mark.parametrize(
-    "failure", [errors.CallerFault("x"), errors.ContentRefused("x")], ids=lambda failure: failure.code
+    "failure", [errors.RequestRejected("x"), errors.ContentRefused("x")], ids=lambda failure: failure.code
 )
 def test_a_fault_that_would_be_the_same_everywhere_is_returned_at_once(
     clock: FakeClock, failure: errors.ProviderError
 ) -> None:
     stage = Stage(clock, [[failure], [OK]])
     with pytest.raises(type(failure)):
-        stage.perform()
+        stage.run_plan()
     assert stage.called == ["p0"]
 
 
 def test_a_prompt_too_long_goes_to_a_strictly_larger_window_only(clock: FakeClock) -> None:
     stage = Stage(clock, [[errors.ContextLengthExceeded("x")], [OK], [OK]], windows=[8192, 8192, 16_384])
-    stage.perform()
+    stage.run_plan()
     assert stage.called == ["p0", "p2"]
 
 
 def test_a_prompt_too_long_for_the_largest_window_is_the_callers_to_mend(clock: FakeClock) -> None:
     with pytest.raises(errors.ContextLengthExceeded):
-        Stage(clock, [[errors.ContextLengthExceeded("x")], [OK]], windows=[8192, 4096]).perform()
+        Stage(clock, [[errors.ContextLengthExceeded("x")], [OK]], windows=[8192, 4096]).run_plan()
 
 
 def test_a_prompt_too_long_for_a_small_model_does_not_hide_why_the_large_one_failed(clock: FakeClock) -> None:
     failures: list[Any] = [errors.ProviderServerError("down"), errors.ContextLengthExceeded("x")]
     with pytest.raises(errors.AllProvidersFailed):
-        Stage(clock, [[failures[0]], [failures[1]]]).perform()
+        Stage(clock, [[failures[0]], [failures[1]]]).run_plan()
 
 
 def test_when_all_fail_every_attempt_is_told(clock: FakeClock) -> None:
     boom, gone = errors.ProviderServerError("boom", provider_status=500), errors.ConnectionLost("gone")
     stage = Stage(clock, [[boom], [gone]])
     with pytest.raises(errors.AllProvidersFailed) as caught:
-        stage.perform()
+        stage.run_plan()
     rows = [(a["provider_id"], a["status"], a["reason"]) for a in caught.value.attempts]
     assert rows == [("p0", 500, "boom"), ("p1", None, "gone")]
 
@@ -82,7 +82,7 @@ def test_when_all_fail_every_attempt_is_told(clock: FakeClock) -> None:
 def test_rate_limits_everywhere_are_a_429_with_the_soonest_end(clock: FakeClock) -> None:
     limited = [errors.ProviderRateLimited("x", retry_after_s=wait) for wait in (30.0, 7.0)]
     with pytest.raises(errors.RateLimited) as caught:
-        Stage(clock, [[limited[0]], [limited[1]]]).perform()
+        Stage(clock, [[limited[0]], [limited[1]]]).run_plan()
     assert caught.value.retry_after_s == 7.0
 
 
@@ -90,7 +90,7 @@ def test_rate_limits_everywhere_are_a_429_with_the_soonest_end(clock: FakeClock)
 def test_without_fallback_only_the_first_candidate_is_tried(clock: FakeClock, auto: bool, allow: bool) -> None:  # noqa: FBT001
     stage = Stage(clock, [[errors.ProviderServerError("x")], [OK]])
     with pytest.raises(errors.AllProvidersFailed):
-        stage.perform(auto_fallback=auto, allow_fallback=allow)
+        stage.run_plan(auto_fallback=auto, allow_fallback=allow)
     assert stage.called == ["p0"]
 
 
@@ -100,7 +100,7 @@ def test_each_attempt_gets_the_providers_timeout_or_what_is_left(clock: FakeCloc
         raise errors.ProviderServerError("x")
 
     stage = Stage(clock, [[slow], [OK]])
-    stage.perform(remaining_s=100)
+    stage.run_plan(remaining_s=100)
     assert stage.allowed_s == [10, 5]
 
 
@@ -110,60 +110,60 @@ def test_no_attempt_starts_when_the_time_is_up(clock: FakeClock) -> None:
         raise errors.ProviderServerError("x")
 
     stage = Stage(clock, [[slow], [OK]])
-    with pytest.raises(errors.OutOfTime) as caught:
-        stage.perform(remaining_s=100)
+    with pytest.raises(errors.DeadlineExceeded) as caught:
+        stage.run_plan(remaining_s=100)
     assert stage.called == ["p0"]
     assert len(caught.value.attempts) == 1
 
 
 def test_a_rejected_key_is_fetched_anew_and_tried_once_more(clock: FakeClock) -> None:
     stage = Stage(clock, [[errors.CredentialsRejected("x"), OK]], reloaded_key="new")
-    assert len(stage.perform().receipt.attempts) == 2
+    assert len(stage.run_plan().receipt.attempts) == 2
     assert stage.called == ["p0", "p0"]
 
 
 def test_a_key_that_is_still_rejected_is_not_tried_a_third_time(clock: FakeClock) -> None:
     rejected: list[Any] = [errors.CredentialsRejected("x"), errors.CredentialsRejected("x")]
     stage = Stage(clock, [rejected, [OK]], reloaded_key="new")
-    stage.perform()
+    stage.run_plan()
     assert stage.called == ["p0", "p0", "p1"]
 
 
 def test_a_key_that_cannot_be_fetched_again_is_a_failure_of_that_provider_only(clock: FakeClock) -> None:
     stage = Stage(clock, [[errors.CredentialsRejected("x")], [OK]], reload_fails=True)
-    stage.perform()
+    stage.run_plan()
     assert stage.called == ["p0", "p1"]
 
 
 def test_an_unexpected_error_in_an_adapter_is_followed_by_the_next_candidate(clock: FakeClock, log: StringIO) -> None:
     stage = Stage(clock, [[RuntimeError("the yellow submarine")], [OK]])
-    assert stage.perform().receipt.attempts[0].code == "adapter_fault"
+    assert stage.run_plan().receipt.attempts[0].code == "adapter_fault"
     assert "RuntimeError at stage.py" in log.getvalue()
     assert "submarine" not in log.getvalue()
 
 
 def test_the_receipt_bills_the_providers_own_count(clock: FakeClock) -> None:
-    receipt = Stage(clock, [[ChatAnswer({}, Usage(1000, 500))]]).perform().receipt
+    receipt = Stage(clock, [[ChatAnswer({}, Usage(1000, 500))]]).run_plan().receipt
     # 1000 × $1 + 500 × $2 per million tokens
     assert receipt.cost == Decimal("0.002")
     assert receipt.price_source == "config"
 
 
 def test_without_a_count_the_receipt_bills_the_estimate(clock: FakeClock) -> None:
-    receipt = Stage(clock, [[ChatAnswer({}, None)]]).perform().receipt
+    receipt = Stage(clock, [[ChatAnswer({}, None)]]).run_plan().receipt
     assert receipt.cost == receipt.estimated_cost
 
 
 def test_a_connection_that_cannot_be_made_is_tried_once_more_after_a_moment(clock: FakeClock) -> None:
     stage = Stage(clock, [[errors.ConnectFailed("x"), OK]])
     started_s = clock.monotonic_s()
-    assert [attempt.code for attempt in stage.perform().receipt.attempts] == ["connect_failed", "ok"]
+    assert [attempt.code for attempt in stage.run_plan().receipt.attempts] == ["connect_failed", "ok"]
     assert clock.monotonic_s() - started_s == pytest.approx(0.1)  # half of the longest rest: the jitter is 0.5
 
 
 def test_a_connection_is_not_tried_a_third_time(clock: FakeClock) -> None:
     stage = Stage(clock, [[errors.ConnectFailed("x"), errors.ConnectFailed("x")], [OK]])
-    stage.perform()
+    stage.run_plan()
     assert stage.called == ["p0", "p0", "p1"]
 
 
@@ -173,20 +173,20 @@ def test_a_connection_that_took_long_to_fail_is_not_tried_again(clock: FakeClock
         raise errors.ConnectFailed("x")
 
     stage = Stage(clock, [[slow], [OK]])
-    stage.perform()
+    stage.run_plan()
     assert stage.called == ["p0", "p1"]
 
 
 def test_a_retry_that_the_deadline_leaves_no_time_for_is_not_made(clock: FakeClock) -> None:
     stage = Stage(clock, [[errors.ConnectFailed("x"), OK]])
     with pytest.raises(errors.AllProvidersFailed):
-        stage.perform(remaining_s=0.25)
+        stage.run_plan(remaining_s=0.25)
     assert stage.called == ["p0"]
 
 
 def test_once_anything_was_sent_the_same_candidate_is_not_tried_again(clock: FakeClock) -> None:
     stage = Stage(clock, [[errors.ConnectionLost("x"), OK], [OK]])
-    stage.perform()
+    stage.run_plan()
     assert stage.called == ["p0", "p1"]
 
 
@@ -198,7 +198,7 @@ def test_a_hanging_provider_is_cut_off_at_its_timeout_and_followed_by_the_next(c
     clock_event = asyncio.Event()
     stage = Stage(clock, [[hang], [OK]])
     started_s = clock.monotonic_s()
-    assert [attempt.code for attempt in stage.perform().receipt.attempts] == ["timeout", "ok"]
+    assert [attempt.code for attempt in stage.run_plan().receipt.attempts] == ["timeout", "ok"]
     assert clock.monotonic_s() - started_s == pytest.approx(10)
 
 
@@ -219,7 +219,7 @@ def test_what_would_fail_with_every_model_of_a_provider_is_not_tried_with_the_ne
     clock: FakeClock, failure: errors.ProviderError, calls: int
 ) -> None:
     stage = Stage(clock, [[failure] * 4, [OK]], fleet=[two_models(), provider("p1", chat_model("c"), priority=50)])
-    stage.perform()
+    stage.run_plan()
     assert stage.called == ["p0"] * calls + ["p1"]
 
 
@@ -237,16 +237,16 @@ def test_what_may_be_one_models_trouble_leaves_the_providers_others_to_try(
     clock: FakeClock, failure: errors.ProviderError
 ) -> None:
     stage = Stage(clock, [[failure, OK]], fleet=[two_models()])
-    assert [attempt.model_id for attempt in stage.perform().receipt.attempts] == ["a", "b"]
+    assert [attempt.model_id for attempt in stage.run_plan().receipt.attempts] == ["a", "b"]
 
 
 def test_retry_after_lets_the_model_rest_for_as_long(clock: FakeClock) -> None:
     stage = Stage(clock, [[errors.ProviderRateLimited("x", retry_after_s=30), OK], [OK, OK]])
-    stage.perform()
-    stage.perform()
+    stage.run_plan()
+    stage.run_plan()
     assert stage.called == ["p0", "p1", "p1"]
     clock.advance(31)
-    stage.perform()
+    stage.run_plan()
     assert stage.called[3:] == ["p0"]
 
 
@@ -254,18 +254,18 @@ def test_while_everyone_rests_the_answer_is_a_429_with_the_soonest_end_and_no_ca
     limited = [[errors.ProviderRateLimited("x", retry_after_s=wait)] for wait in (30.0, 7.0)]
     stage = Stage(clock, list(limited))
     with pytest.raises(errors.RateLimited):
-        stage.perform()
+        stage.run_plan()
     clock.advance(2)
     with pytest.raises(errors.RateLimited) as caught:
-        stage.perform()
+        stage.run_plan()
     assert caught.value.retry_after_s == pytest.approx(5)
     assert stage.called == ["p0", "p1"]
 
 
 def test_a_rate_limit_without_retry_after_lets_nobody_rest(clock: FakeClock) -> None:
     stage = Stage(clock, [[errors.ProviderRateLimited("x"), OK], [OK]])
-    stage.perform()
-    stage.perform()
+    stage.run_plan()
+    stage.run_plan()
     assert stage.called == ["p0", "p1", "p0"]
 
 
@@ -274,24 +274,24 @@ def test_a_rejected_key_or_an_empty_account_opens_the_breaker_and_alerts(
     clock: FakeClock, failure: errors.ProviderError, log: StringIO, capsys: pytest.CaptureFixture[str]
 ) -> None:
     stage = Stage(clock, [[failure, OK], [OK, OK]])
-    stage.perform()
-    stage.perform()
+    stage.run_plan()
+    stage.run_plan()
     assert stage.called == ["p0", "p1", "p1"]
     assert '"provider needs attention"' in log.getvalue()
     metric = json.loads(capsys.readouterr().out.splitlines()[0])
     assert (metric["ProviderRejected"], metric["provider"], metric["code"]) == ([1.0], "p0", failure.code)
     clock.advance(61)
-    stage.perform()
+    stage.run_plan()
     assert stage.called[3:] == ["p0"]
 
 
 def test_when_every_breaker_is_open_the_answer_says_when_the_first_closes(clock: FakeClock) -> None:
     stage = Stage(clock, [[errors.CredentialsRejected("x")]])
     with pytest.raises(errors.AllProvidersFailed):
-        stage.perform()
+        stage.run_plan()
     clock.advance(20)
     with pytest.raises(errors.NoProviderAvailable) as caught:
-        stage.perform()
+        stage.run_plan()
     assert caught.value.retry_after_s == pytest.approx(40)
 
 
@@ -303,7 +303,7 @@ def test_what_a_failed_attempt_was_billed_is_taken_off_the_limit(clock: FakeCloc
     unusable = errors.MalformedAnswer("x", usage=Usage(100, 50))
     answer = ChatAnswer({}, Usage(100, 70))
     stage = Stage(clock, [[unusable], [answer]], request=LIMITED, limit_usd=Decimal("0.00044"))
-    receipt = stage.perform().receipt
+    receipt = stage.run_plan().receipt
     # $0.00044 less the $0.0002 billed leaves $0.00014 for output beside the prompt's $0.0001: 70 tokens.
     assert [offer.output_cap for offer in stage.offers] == [None, 70]
     assert receipt.attempts[0].cost_usd == Decimal("0.0002")
@@ -312,74 +312,74 @@ def test_what_a_failed_attempt_was_billed_is_taken_off_the_limit(clock: FakeCloc
 
 def test_what_broke_off_counts_as_if_it_had_been_billed_in_full(clock: FakeClock) -> None:
     stage = Stage(clock, [[errors.ConnectionLost("x")], [OK]], request=LIMITED, limit_usd=Decimal("0.00054"))
-    receipt = stage.perform().receipt
+    receipt = stage.run_plan().receipt
     # $0.00054 less the first attempt's bound of $0.0003
     assert stage.offers[1].output_cap == 70
-    assert (receipt.attempts[0].cost_usd, receipt.attempts[0].most_usd) == (None, Decimal("0.0003"))
+    assert (receipt.attempts[0].cost_usd, receipt.attempts[0].cost_bound_usd) == (None, Decimal("0.0003"))
 
 
 def test_a_candidate_that_what_is_left_cannot_pay_for_is_passed_over_and_the_error_says_so(clock: FakeClock) -> None:
     stage = Stage(clock, [[errors.ConnectionLost("x")], [OK]], request=LIMITED, limit_usd=Decimal("0.0004"))
     with pytest.raises(errors.AllProvidersFailed, match=r"not tried was p1/m1: a useful answer may cost") as caught:
-        stage.perform()
+        stage.run_plan()
     assert stage.called == ["p0"]
     assert caught.value.attempts[0]["cost_bound"] == 0.0003
 
 
 def test_an_error_status_costs_nothing(clock: FakeClock) -> None:
     stage = Stage(clock, [[errors.ProviderServerError("x")], [OK]], request=LIMITED, limit_usd=Decimal("0.0003"))
-    receipt = stage.perform().receipt
+    receipt = stage.run_plan().receipt
     assert receipt.attempts[0].cost_usd == 0
 
 
 def test_the_cost_of_an_answer_includes_that_of_the_failed_attempts_before_it(clock: FakeClock) -> None:
     unusable = errors.MalformedAnswer("x", usage=Usage(100, 50))
-    receipt = Stage(clock, [[unusable], [ChatAnswer({}, Usage(100, 100))]]).perform().receipt
+    receipt = Stage(clock, [[unusable], [ChatAnswer({}, Usage(100, 100))]]).run_plan().receipt
     assert receipt.cost == Decimal("0.0002") + Decimal("0.0003")
 
 
 def test_a_fault_of_the_caller_after_a_failover_tells_the_attempts_and_their_cost(clock: FakeClock) -> None:
     unusable = errors.MalformedAnswer("x", usage=Usage(100, 50))
-    with pytest.raises(errors.CallerFault) as caught:
-        Stage(clock, [[unusable], [errors.CallerFault("x")]]).perform()
+    with pytest.raises(errors.RequestRejected) as caught:
+        Stage(clock, [[unusable], [errors.RequestRejected("x")]]).run_plan()
     assert [attempt["code"] for attempt in caught.value.attempts] == ["malformed_answer", "invalid_request"]
     assert caught.value.cost_usd == Decimal("0.0002")
 
 
 def test_a_model_that_is_too_dear_anyway_is_not_said_to_be_worth_waiting_for(clock: FakeClock) -> None:
     stage = Stage(clock, [[errors.CredentialsRejected("x")], [OK]], request=LIMITED, limit_usd=Decimal(1))
-    stage.perform()
+    stage.run_plan()
     stage.limit_usd = Decimal("0.000001")
     with pytest.raises(errors.CostLimitExceeded):
-        stage.perform()
+        stage.run_plan()
 
 
 def test_a_repeat_that_got_through_leaves_the_providers_other_models_to_try(clock: FakeClock) -> None:
     outcomes: list[Any] = [errors.ConnectFailed("x"), errors.ModelMissing("x"), OK]
     stage = Stage(clock, [outcomes], fleet=[two_models()])
-    assert [attempt.model_id for attempt in stage.perform().receipt.attempts] == ["a", "a", "b"]
+    assert [attempt.model_id for attempt in stage.run_plan().receipt.attempts] == ["a", "a", "b"]
 
 
 def test_a_rate_limit_is_of_one_model_and_the_providers_others_go_on(clock: FakeClock) -> None:
     stage = Stage(clock, [[errors.ProviderRateLimited("x", retry_after_s=30), OK, OK]], fleet=[two_models()])
-    stage.perform()
-    assert [attempt.model_id for attempt in stage.perform().receipt.attempts] == ["b"]
+    stage.run_plan()
+    assert [attempt.model_id for attempt in stage.run_plan().receipt.attempts] == ["b"]
 
 
 def test_who_rests_already_counts_when_the_rest_is_rate_limited_too(clock: FakeClock) -> None:
     outcomes: list[list[Any]] = [[errors.ProviderRateLimited("x", retry_after_s=9)], [OK]]
     outcomes[1].append(errors.ProviderRateLimited("x", retry_after_s=60))
     stage = Stage(clock, outcomes)
-    stage.perform()
+    stage.run_plan()
     with pytest.raises(errors.RateLimited) as caught:
-        stage.perform()
+        stage.run_plan()
     assert caught.value.retry_after_s == pytest.approx(9)
 
 
 def test_a_rate_limit_that_names_no_end_is_worth_another_try_soon(clock: FakeClock) -> None:
     hours, unsaid = errors.ProviderRateLimited("x", retry_after_s=3600), errors.ProviderRateLimited("x")
     with pytest.raises(errors.RateLimited) as caught:
-        Stage(clock, [[hours], [unsaid]]).perform()
+        Stage(clock, [[hours], [unsaid]]).run_plan()
     assert caught.value.retry_after_s == 1
 
 
@@ -387,70 +387,70 @@ def test_open_breakers_and_resting_models_together_are_a_503_that_says_both(cloc
     outcomes: list[list[Any]] = [[errors.CredentialsRejected("x")], [errors.ProviderRateLimited("x", retry_after_s=9)]]
     stage = Stage(clock, outcomes)
     with pytest.raises(errors.AllProvidersFailed):
-        stage.perform()
+        stage.run_plan()
     with pytest.raises(
         errors.NoProviderAvailable, match=r"open circuit breaker or limits its rate .*; try again in 9 s"
     ):
-        stage.perform()
+        stage.run_plan()
 
 
 def test_a_pause_ends_by_the_wall_clock_because_a_frozen_environment_counts_no_other_time(clock: FakeClock) -> None:
     stage = Stage(clock, [[errors.ProviderRateLimited("x", retry_after_s=30), OK], [OK]])
-    stage.perform()
+    stage.run_plan()
     clock.freeze(31)
-    stage.perform()
+    stage.run_plan()
     assert stage.called == ["p0", "p1", "p0"]
 
 
 def test_a_slow_store_of_secrets_leaves_the_next_candidate_its_time(clock: FakeClock) -> None:
     stage = Stage(clock, [[errors.CredentialsRejected("x")], [OK]], reload_s=1e6)
     started_s = clock.monotonic_s()
-    stage.perform()
+    stage.run_plan()
     assert clock.monotonic_s() - started_s == pytest.approx(3)
 
 
 def test_a_billed_attempt_is_not_repeated_as_it_was(clock: FakeClock) -> None:
     billed = errors.CredentialsRejected("x", usage=Usage(100, 50))
     stage = Stage(clock, [[billed, OK], [OK]], reloaded_key="new")
-    stage.perform()
+    stage.run_plan()
     assert stage.called == ["p0", "p1"]
 
 
 def test_a_timeout_of_an_adapters_own_is_not_said_to_be_the_attempts(clock: FakeClock, log: StringIO) -> None:
     stage = Stage(clock, [[TimeoutError("x")], [OK]])
-    assert stage.perform().receipt.attempts[0].code == "adapter_fault"
+    assert stage.run_plan().receipt.attempts[0].code == "adapter_fault"
 
 
 def test_vectors_that_cannot_be_shortened_here_may_be_elsewhere(clock: FakeClock) -> None:
     ignored = errors.DimensionsIgnored("x", usage=Usage(100))
-    receipt = Stage(clock, [[ignored], [OK]]).perform().receipt
+    receipt = Stage(clock, [[ignored], [OK]]).run_plan().receipt
     assert receipt.attempts[0].cost_usd == Decimal("0.0001")
     with pytest.raises(errors.DimensionsIgnored):
-        Stage(clock, [[errors.DimensionsIgnored("x")]]).perform()
+        Stage(clock, [[errors.DimensionsIgnored("x")]]).run_plan()
 
 
 def test_a_provider_that_does_not_heed_its_output_limit_is_named_and_its_bill_is_in_the_bound(clock: FakeClock) -> None:
     stage = Stage(clock, [[ChatAnswer({}, Usage(100, 5000))]], request=LIMITED, limit_usd=Decimal("0.0003"))
-    receipt = stage.perform().receipt
+    receipt = stage.run_plan().receipt
     assert receipt.notes == ("p0 did not heed the output limit: it billed more than $0.0003",)
     assert receipt.cost == receipt.cost_bound == Decimal("0.0101")
 
 
 def test_what_broke_off_is_noted_because_it_may_have_been_billed(clock: FakeClock) -> None:
     receipt = (
-        Stage(clock, [[errors.ConnectionLost("x")], [OK]], request=LIMITED, limit_usd=Decimal(1)).perform().receipt
+        Stage(clock, [[errors.ConnectionLost("x")], [OK]], request=LIMITED, limit_usd=Decimal(1)).run_plan().receipt
     )
     assert receipt.notes[0] == "what broke off may have been billed, too: up to $0.0003"
 
 
 def test_an_error_does_not_call_free_what_may_have_been_billed(clock: FakeClock) -> None:
-    stage = Stage(clock, [[errors.ConnectionLost("x")], [errors.CallerFault("x")]], request=LIMITED)
-    with pytest.raises(errors.CallerFault) as caught:
-        stage.perform()
-    assert (caught.value.cost_usd, caught.value.most_usd) == (None, Decimal("0.0003"))
+    stage = Stage(clock, [[errors.ConnectionLost("x")], [errors.RequestRejected("x")]], request=LIMITED)
+    with pytest.raises(errors.RequestRejected) as caught:
+        stage.run_plan()
+    assert (caught.value.cost_usd, caught.value.cost_bound_usd) == (None, Decimal("0.0003"))
 
 
 def test_a_failure_says_what_to_look_at(clock: FakeClock) -> None:
     failures: list[Any] = [errors.QuotaExhausted("x"), errors.ConnectionLost("y"), errors.ModelMissing("z")]
     with pytest.raises(errors.AllProvidersFailed, match="p0: x; look at its account, p1: y, p2: z; check its model_id"):
-        Stage(clock, [[failure] for failure in failures]).perform()
+        Stage(clock, [[failure] for failure in failures]).run_plan()

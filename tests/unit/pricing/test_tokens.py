@@ -22,7 +22,7 @@ from infra.tokens.pack_table import packed
 from sekha_llm_bridge.config.models import ProviderConfig
 from sekha_llm_bridge.pricing import TokenCount, Tokenizer, count_chat, count_texts, image_tokens, tokenizer_of
 from sekha_llm_bridge.pricing.token_table import TokenTable
-from sekha_llm_bridge.pricing.tokenizer import PIECES, most_tokens
+from sekha_llm_bridge.pricing.tokenizer import PIECES, upper_bound_tokens
 from tests.fakes.settings import chat_model, provider
 from token_bench.corpus import corpus, tools
 
@@ -213,7 +213,7 @@ def test_the_most_tokens_of_a_text_hold_wherever_it_stands(
     tokenizer: Tokenizer, before: str, text: str, after: str
 ) -> None:
     outside = len(before.encode()) + len(after.encode())
-    assert counter(tokenizer)(before + text + after) <= outside + most_tokens([text], tokenizer)
+    assert counter(tokenizer)(before + text + after) <= outside + upper_bound_tokens([text], tokenizer)
 
 
 @each_tokenizer
@@ -222,7 +222,7 @@ def test_texts_that_are_joined_are_no_more_tokens_than_counted(
     tokenizer: Tokenizer, given_texts: list[str], join: str
 ) -> None:
     joints = len(join) * max(0, len(given_texts) - 1)
-    assert counter(tokenizer)(join.join(given_texts)) <= joints + most_tokens(given_texts, tokenizer)
+    assert counter(tokenizer)(join.join(given_texts)) <= joints + upper_bound_tokens(given_texts, tokenizer)
 
 
 @each_tokenizer
@@ -230,19 +230,19 @@ def test_texts_that_are_joined_are_no_more_tokens_than_counted(
 def test_the_longest_runs_that_are_counted_can_be(run: str, tokenizer: Tokenizer) -> None:
     text = "start " + run * (899_000 // len(run.encode())) + " the end."
     real = counter(tokenizer)(text)
-    assert real <= most_tokens([text], tokenizer) < 100 + real
+    assert real <= upper_bound_tokens([text], tokenizer) < 100 + real
 
 
 def test_beyond_the_longest_text_that_is_counted_bytes_bound() -> None:
     long, short = "the cat sat " * 75_001, "the cat sat " * 100
-    assert most_tokens([long], Tokenizer.O200K) == len(long)
-    assert most_tokens([long, short], Tokenizer.O200K) - len(long) < len(short) / 3
-    assert most_tokens([short] * 1000, Tokenizer.O200K) > len(short) * 240
+    assert upper_bound_tokens([long], Tokenizer.O200K) == len(long)
+    assert upper_bound_tokens([long, short], Tokenizer.O200K) - len(long) < len(short) / 3
+    assert upper_bound_tokens([short] * 1000, Tokenizer.O200K) > len(short) * 240
 
 
 def test_what_may_be_taken_for_a_special_token_is_bounded_by_bytes() -> None:
     text = "one two three <|endoftext|> four"
-    assert most_tokens([text], Tokenizer.O200K) == len(text)
+    assert upper_bound_tokens([text], Tokenizer.O200K) == len(text)
 
 
 def test_a_tools_answer_is_bounded_by_bytes_because_it_may_be_shown_as_json_again() -> None:

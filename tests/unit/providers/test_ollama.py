@@ -8,7 +8,7 @@ import pytest
 
 from sekha_llm_bridge.clock import SystemClock
 from sekha_llm_bridge.config.models import ProviderConfig
-from sekha_llm_bridge.errors import CallerFault, ContextLengthExceeded
+from sekha_llm_bridge.errors import ContextLengthExceeded, RequestRejected
 from sekha_llm_bridge.providers import ChatAnswer, ChatCall, make_provider
 from sekha_llm_bridge.providers.http import JsonHttp
 from sekha_llm_bridge.providers.ollama import chat_answer, chat_payload, context_size
@@ -76,7 +76,7 @@ def test_a_tool_conversation_keeps_names_and_arguments() -> None:
 
 def test_tool_arguments_that_are_not_json_are_the_callers_fault() -> None:
     call = {"id": "c1", "function": {"name": "add", "arguments": "{oops"}}
-    with pytest.raises(CallerFault, match="not JSON"):
+    with pytest.raises(RequestRejected, match="not JSON"):
         payload(messages=[{"role": "assistant", "tool_calls": [call]}])
 
 

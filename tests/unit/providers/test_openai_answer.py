@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from sekha_llm_bridge.errors import MalformedAnswer
-from sekha_llm_bridge.providers.base import reading_an_answer
+from sekha_llm_bridge.providers.base import malformed_answer_guard
 from sekha_llm_bridge.providers.openai_answer import chat_answer, read_chat_usage, read_usage
 from sekha_llm_bridge.usage import Usage
 from tests.fakes.clock import FakeClock
@@ -98,7 +98,7 @@ def test_an_answer_nested_deeper_than_can_be_passed_on_is_malformed(clock: FakeC
     deep: list[Any] = []
     for _ in range(300):
         deep = [deep]
-    with pytest.raises(MalformedAnswer), reading_an_answer(None):
+    with pytest.raises(MalformedAnswer), malformed_answer_guard(None):
         chat_answer({"choices": [{"message": {"content": "x"}}], "extra": deep}, None, clock)
 
 

@@ -7,7 +7,7 @@ import orjson
 import pytest
 
 from sekha_llm_bridge.errors import MalformedAnswer
-from sekha_llm_bridge.providers.base import ChatChunk, reading_an_answer
+from sekha_llm_bridge.providers.base import ChatChunk, malformed_answer_guard
 from sekha_llm_bridge.providers.openai_chunk import ChunkReader
 from sekha_llm_bridge.usage import Usage
 from tests.fakes.clock import FakeClock
@@ -85,7 +85,7 @@ def test_choices_that_come_interleaved_are_told_apart_and_each_has_its_role(cloc
         (0, {"content": "d"}),
         (0, {}),
     ]
-    assert [chunk.is_end for chunk in chunks] == [False] * 5 + [True]
+    assert [chunk.has_finish_reasons for chunk in chunks] == [False] * 5 + [True]
 
 
 @pytest.mark.parametrize("index", [None, "x", True, -1])
@@ -96,33 +96,33 @@ def test_choices_of_one_chunk_without_usable_indexes_are_numbered_in_their_order
     choice = {"index": index, "delta": {"content": "x"}, "finish_reason": "stop"}
     chunk = reader.read({"choices": [choice, choice]})
     assert [choice["index"] for choice in chunk.body["choices"]] == [0, 1]
-    assert chunk.is_end
+    assert chunk.has_finish_reasons
 
 
 def test_an_answer_is_whole_only_when_every_choice_that_was_asked_for_has_ended(clock: FakeClock) -> None:
     reader = ChunkReader("m", 2, clock)
-    assert not reader.read(event({"content": "x"}, finish="stop")).is_end
+    assert not reader.read(event({"content": "x"}, finish="stop")).has_finish_reasons
     with pytest.raises(MalformedAnswer, match="cut off"):
-        reader.require_whole()
-    assert reader.read(event({"content": "x"}, index=1, finish="stop")).is_end
-    reader.require_whole()
+        reader.require_complete()
+    assert reader.read(event({"content": "x"}, index=1, finish="stop")).has_finish_reasons
+    reader.require_complete()
 
 
 def test_a_choice_more_than_was_asked_for_is_waited_for_when_it_has_begun(reader: ChunkReader) -> None:
     ends = [
-        reader.read(event({"content": "x"}, index=0)).is_end,
-        reader.read(event({"content": "x"}, index=1)).is_end,
-        reader.read(event({}, index=0, finish="stop")).is_end,
-        reader.read(event({}, index=1, finish="stop")).is_end,
+        reader.read(event({"content": "x"}, index=0)).has_finish_reasons,
+        reader.read(event({"content": "x"}, index=1)).has_finish_reasons,
+        reader.read(event({}, index=0, finish="stop")).has_finish_reasons,
+        reader.read(event({}, index=1, finish="stop")).has_finish_reasons,
     ]
     assert ends == [False, False, False, True]
 
 
 def test_a_choice_that_begins_after_the_end_is_waited_for_too(reader: ChunkReader) -> None:
     ends = [
-        reader.read(event({"content": "x"}, index=0, finish="stop")).is_end,
-        reader.read(event({"content": "x"}, index=1)).is_end,
-        reader.read(event({}, index=1, finish="stop")).is_end,
+        reader.read(event({"content": "x"}, index=0, finish="stop")).has_finish_reasons,
+        reader.read(event({"content": "x"}, index=1)).has_finish_reasons,
+        reader.read(event({}, index=1, finish="stop")).has_finish_reasons,
     ]
     assert ends == [True, False, True]
 
@@ -130,20 +130,20 @@ def test_a_choice_that_begins_after_the_end_is_waited_for_too(reader: ChunkReade
 def test_the_finish_reason_is_the_providers_own(reader: ChunkReader) -> None:
     chunks = [reader.read(event({"content": "x"}, finish=finish)) for finish in (None, "", "brand_new")]
     assert [choice["finish_reason"] for choice in choices_of(chunks)] == [None, None, "brand_new"]
-    assert [chunk.is_end for chunk in chunks] == [False, False, True]
+    assert [chunk.has_finish_reasons for chunk in chunks] == [False, False, True]
 
 
 @pytest.mark.parametrize("finish", [5, True, {"why": "stop"}, ["stop"]])
 def test_a_finish_reason_that_is_no_word_is_none(reader: ChunkReader, finish: object) -> None:
     chunk = reader.read(event({"content": "x"}, finish=finish))
     assert chunk.body["choices"][0]["finish_reason"] is None
-    assert not chunk.is_end
+    assert not chunk.has_finish_reasons
 
 
 @pytest.mark.parametrize("body", [{"choices": []}, {}, event({}), event({"content": ""}, usage={})], ids=str)
 def test_what_follows_the_end_is_still_after_the_end(reader: ChunkReader, body: dict[str, Any]) -> None:
     reader.read(event({}, finish="stop"))
-    assert reader.read(body).is_end
+    assert reader.read(body).has_finish_reasons
 
 
 def test_the_finish_reason_is_progress_and_so_is_every_part_of_an_answer(reader: ChunkReader) -> None:
@@ -180,7 +180,7 @@ def test_a_chunk_without_choices_is_no_progress_and_no_end(reader: ChunkReader, 
     chunk = reader.read(body)
     assert chunk.body["choices"] == []
     assert not chunk.is_progress
-    assert not chunk.is_end
+    assert not chunk.has_finish_reasons
 
 
 USAGE = {
@@ -195,7 +195,7 @@ USAGE = {
 def test_the_usage_is_counted_and_kept_in_the_providers_words_beside_the_chunk(reader: ChunkReader) -> None:
     chunk = reader.read({"choices": [], "usage": USAGE})
     assert chunk.usage == Usage(11, 7, cached_tokens=2)
-    assert chunk.own_usage == USAGE
+    assert chunk.provider_usage == USAGE
     assert "usage" not in chunk.body
 
 
@@ -203,7 +203,7 @@ def test_usage_in_every_chunk_is_counted_in_every_chunk(reader: ChunkReader) -> 
     counts = [{**USAGE, "completion_tokens": count, "total_tokens": 11 + count} for count in (1, 2, 3)]
     chunks = [reader.read(event({"content": "x"}, usage=count)) for count in counts]
     assert [chunk.usage for chunk in chunks] == [Usage(11, count, cached_tokens=2) for count in (1, 2, 3)]
-    assert [chunk.own_usage for chunk in chunks] == counts
+    assert [chunk.provider_usage for chunk in chunks] == counts
 
 
 @pytest.mark.parametrize(
@@ -411,13 +411,13 @@ def test_a_chunk_of_another_shape_is_malformed_and_never_the_end(
     choices = body["choices"]
     if isinstance(choices, list) and isinstance(choices[0], dict):
         body = {**body, "choices": [{**choices[0], "finish_reason": finish}]}
-    with pytest.raises(MalformedAnswer), reading_an_answer(None):
+    with pytest.raises(MalformedAnswer), malformed_answer_guard(None):
         reader.read(body)
     assert not reader.is_whole
 
 
 def test_one_choice_of_another_shape_spoils_the_chunk_that_ends_another(reader: ChunkReader) -> None:
-    with pytest.raises(MalformedAnswer), reading_an_answer(None):
+    with pytest.raises(MalformedAnswer), malformed_answer_guard(None):
         reader.read({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}, 5]})
     assert not reader.is_whole
 
@@ -449,14 +449,14 @@ def test_an_answer_that_came_at_once_is_one_chunk_with_everything(reader: ChunkR
     assert chunk.body["model"] == "m"
     assert chunk.usage == Usage(11, 7, cached_tokens=2)
     assert chunk.is_progress
-    assert chunk.is_end
+    assert chunk.has_finish_reasons
 
 
 @pytest.mark.parametrize("finish", [None, "", 5])
 def test_an_answer_that_came_at_once_has_ended_whether_it_says_so_or_not(reader: ChunkReader, finish: object) -> None:
     chunk = reader.read_whole({"choices": [{"message": {"content": "x"}, "finish_reason": finish}]})
     assert chunk.body["choices"][0]["finish_reason"] == "stop"
-    assert chunk.is_end
+    assert chunk.has_finish_reasons
 
 
 @pytest.mark.parametrize("asked_for", [1, 2, 3])
@@ -466,7 +466,7 @@ def test_an_answer_that_came_at_once_is_whole_with_however_many_choices_it_has(
     choice = {"message": {"content": "x"}, "finish_reason": "stop"}
     chunk = ChunkReader("m", asked_for, clock).read_whole({"choices": [choice, choice]})
     assert [choice["index"] for choice in chunk.body["choices"]] == [0, 1]
-    assert chunk.is_end
+    assert chunk.has_finish_reasons
 
 
 @pytest.mark.parametrize("answer", [{}, {"choices": []}, {"choices": [{"delta": {"content": "x"}}]}], ids=str)

@@ -9,7 +9,7 @@ import pytest
 
 from sekha_llm_bridge.clock import SystemClock
 from sekha_llm_bridge.config.models import ProviderConfig
-from sekha_llm_bridge.errors import CallerFault, OutputCapRefused
+from sekha_llm_bridge.errors import OutputCapRefused, RequestRejected
 from sekha_llm_bridge.providers import ChatCall, PriceCeiling, make_provider
 from sekha_llm_bridge.providers.http import JsonHttp
 from tests.fakes.provider import FakeProvider, Reply, chat_completion
@@ -73,7 +73,7 @@ def test_a_refusal_of_the_bridges_own_cap_is_not_the_callers_fault(fake: FakePro
     fake.always("/v1/chat/completions", Reply(400, {"error": {"code": "invalid_value", **said}}))
     with pytest.raises(OutputCapRefused, match="max_output_tokens"):
         sent_by(fake, "litellm", {}, cap=50)
-    with pytest.raises(CallerFault):
+    with pytest.raises(RequestRejected):
         sent_by(fake, "litellm", {"max_tokens": 50})
 
 

@@ -14,11 +14,11 @@ from sekha_llm_bridge.resilience.breaker import (
     VERDICTS,
     Breaker,
     BreakerState,
-    Credit,
+    CheckTrust,
     Lease,
     Permit,
+    PermitSource,
     Refusal,
-    Source,
     Step,
     Verdict,
     Write,
@@ -35,26 +35,26 @@ BEFORE = NOW - timedelta(minutes=7)
 SECOND = timedelta(seconds=1)
 OFFERED = Lease("offered", NOW + timedelta(seconds=30))
 CLOSED, OPEN, HALF_OPEN = BreakerState.CLOSED, BreakerState.OPEN, BreakerState.HALF_OPEN
-REQUEST, CHECK = Source.REQUEST, Source.CHECK
-TRUSTED, ON_TRIAL, MISLED = Credit.TRUSTED, Credit.ON_TRIAL, Credit.MISLED
+REQUEST, CHECK = PermitSource.REQUEST, PermitSource.CHECK
+TRUSTED, ON_TRIAL, MISLED = CheckTrust.TRUSTED, CheckTrust.ON_TRIAL, CheckTrust.MISLED
 
 
 # Every state that matters, by a name that says what it is like.
 
 
-def failed(count: int, *, by: Source = REQUEST) -> dict[str, Any]:
+def failed(count: int, *, by: PermitSource = REQUEST) -> dict[str, Any]:
     """Failures, of checks only or of a request, too."""
-    return {"failure_count": count, "last_failure": BEFORE, "cause": "old", "failed_in": by}
+    return {"failure_count": count, "last_failure": BEFORE, "cause": "old", "failure_source": by}
 
 
 CLOSED_STATES = {
     f"closed {count} {checks} by_{by}": Breaker(CLOSED, 7, checks=checks, **failed(count, by=by))
-    for count, checks, by in product((0, 3, 5), Credit, Source)
+    for count, checks, by in product((0, 3, 5), CheckTrust, PermitSource)
 }
 PAUSES = {"early": NOW + SECOND, "due": NOW, "past": NOW - SECOND}
 OPEN_STATES = {
     f"open {due} {checks} by_{by}": Breaker(OPEN, 7, retry_at=PAUSES[due], checks=checks, **failed(5, by=by))
-    for due, checks, by in product(PAUSES, (TRUSTED, MISLED), Source)
+    for due, checks, by in product(PAUSES, (TRUSTED, MISLED), PermitSource)
 }
 LEASES = {
     "live": Lease("mine", NOW + SECOND),
@@ -66,14 +66,14 @@ HALF_OPEN_STATES = {
     f"half_open {lease} {successes} {checks} by_{by}": Breaker(
         HALF_OPEN, 7, success_count=successes, lease=LEASES[lease], checks=checks, **failed(5, by=by)
     )
-    for lease, successes, checks, by in product(LEASES, (0, 2), (TRUSTED, MISLED), Source)
+    for lease, successes, checks, by in product(LEASES, (0, 2), (TRUSTED, MISLED), PermitSource)
 }
 STATES = CLOSED_STATES | OPEN_STATES | HALF_OPEN_STATES
 
 HOLDERS = ("own", "late", "to_come", "other")
 EVENTS = [
-    *(f"ask {source}" for source in Source),
-    *(f"{verdict.value} {source} {holder}" for verdict, source, holder in product(Verdict, Source, HOLDERS)),
+    *(f"ask {source}" for source in PermitSource),
+    *(f"{verdict.value} {source} {holder}" for verdict, source, holder in product(Verdict, PermitSource, HOLDERS)),
     "trip",
 ]
 
@@ -104,8 +104,8 @@ class Row:
         return Step(replace(before, **{"epoch": epoch, "failure_count": failures, **(self.after or {})}), self.write)
 
 
-def fails(failed_in: Source) -> dict[str, Any]:
-    return {"last_failure": NOW, "cause": "new", "failed_in": failed_in}
+def fails(failure_source: PermitSource) -> dict[str, Any]:
+    return {"last_failure": NOW, "cause": "new", "failure_source": failure_source}
 
 
 OPENED = {
@@ -129,9 +129,9 @@ def edit(states: str, events: str, after: dict[str, Any]) -> Row:
     return Row(states, events, Write.REPLACE, after=after)
 
 
-def count(states: str, events: str, failed_in: Source) -> Row:
+def count(states: str, events: str, failure_source: PermitSource) -> Row:
     """One failure more."""
-    return Row(states, events, Write.ADD_FAILURE, after=fails(failed_in), more_failures=1)
+    return Row(states, events, Write.ADD_FAILURE, after=fails(failure_source), more_failures=1)
 
 
 TABLE = [
@@ -196,7 +196,7 @@ TABLE = [
 ]
 
 
-def held(breaker: Breaker, source: Source, holder: str) -> Permit:
+def held(breaker: Breaker, source: PermitSource, holder: str) -> Permit:
     """The permit with which somebody reports to a breaker in that state."""
     token = breaker.lease.token if breaker.lease else None
     if holder == "own" and breaker.state is HALF_OPEN and token is None:
@@ -209,9 +209,9 @@ def happens(breaker: Breaker, event: str) -> Step | Refusal:
     if event == "trip":
         return trip(breaker, NOW, RULES)
     if event.startswith("ask"):
-        return ask(breaker, Source(event.split()[1]), OFFERED, NOW)
+        return ask(breaker, PermitSource(event.split()[1]), OFFERED, NOW)
     verdict, source, holder = event.split()
-    permit = held(breaker, Source(source), holder)
+    permit = held(breaker, PermitSource(source), holder)
     return learn(breaker, permit, Verdict(verdict), NOW, RULES, cause="new")
 
 
@@ -244,13 +244,13 @@ def test_what_is_not_written_changes_nothing_and_what_changes_is_written() -> No
             assert (step.write is Write.NOTHING) == (step.after == STATES[state]), f"{event!r} in {state!r}"
 
 
-@pytest.mark.parametrize("source", Source)
-def test_a_call_through_a_closed_breaker_has_a_permit_of_its_epoch_without_a_token(source: Source) -> None:
+@pytest.mark.parametrize("source", PermitSource)
+def test_a_call_through_a_closed_breaker_has_a_permit_of_its_epoch_without_a_token(source: PermitSource) -> None:
     assert permit(Breaker(CLOSED, 7), "p", source) == Permit("p", source, 7, None)
 
 
-@pytest.mark.parametrize("source", Source)
-def test_a_probe_has_the_token_of_its_lease_and_the_epoch_that_the_lease_began(source: Source) -> None:
+@pytest.mark.parametrize("source", PermitSource)
+def test_a_probe_has_the_token_of_its_lease_and_the_epoch_that_the_lease_began(source: PermitSource) -> None:
     asked = ask(Breaker(OPEN, 7, retry_at=NOW), REQUEST, OFFERED, NOW)
     assert isinstance(asked, Step)
     assert permit(asked.after, "p", source) == Permit("p", source, 8, "offered")
@@ -292,7 +292,7 @@ def call(
     verdict: Verdict,
     rules: CircuitBreakerConfig = RULES,
     *,
-    source: Source = REQUEST,
+    source: PermitSource = REQUEST,
     now: datetime = NOW,
 ) -> Breaker:
     """One call that has the breaker's leave, and what it leaves behind."""
@@ -302,7 +302,9 @@ def call(
     return trip(learned, now, rules).after
 
 
-def calls(breaker: Breaker, *verdicts: Verdict, rules: CircuitBreakerConfig = RULES, source: Source = REQUEST) -> str:
+def calls(
+    breaker: Breaker, *verdicts: Verdict, rules: CircuitBreakerConfig = RULES, source: PermitSource = REQUEST
+) -> str:
     """The states that calls lead through, one after the other."""
     states = []
     for verdict in verdicts:
@@ -433,10 +435,10 @@ def test_a_check_that_misled_is_not_believed_either_when_its_probe_fails() -> No
 
 
 def test_what_only_checks_have_found_keeps_no_request_from_trying_once() -> None:
-    opened = Breaker(OPEN, 7, failure_count=5, failed_in=CHECK, retry_at=NOW + SECOND)
+    opened = Breaker(OPEN, 7, failure_count=5, failure_source=CHECK, retry_at=NOW + SECOND)
     assert isinstance(ask(opened, CHECK, OFFERED, NOW), Refusal)
     failed_too = call(opened, FAIL)
-    assert (failed_too.state, failed_too.failed_in) == (OPEN, REQUEST)
+    assert (failed_too.state, failed_too.failure_source) == (OPEN, REQUEST)
     assert isinstance(ask(failed_too, REQUEST, OFFERED, NOW), Refusal)
 
 
@@ -445,15 +447,15 @@ def test_one_failed_request_makes_a_count_of_checks_a_count_of_requests_too() ->
     breaker = Breaker()
     for verdict, source in failures:
         breaker = call(breaker, verdict, source=source)
-    assert (breaker.failure_count, breaker.failed_in) == (3, REQUEST)
+    assert (breaker.failure_count, breaker.failure_source) == (3, REQUEST)
     assert call(breaker, PASS, source=CHECK).failure_count == 3
     anew = call(call(breaker, PASS), FAIL, source=CHECK)
-    assert (anew.failure_count, anew.failed_in) == (1, CHECK)
+    assert (anew.failure_count, anew.failure_source) == (1, CHECK)
 
 
 def test_checks_that_alone_opened_what_a_request_then_found_well_count_for_nothing_until_one_succeeds() -> None:
     one = CircuitBreakerConfig(success_threshold=1)
-    closed = call(Breaker(OPEN, 7, failure_count=5, failed_in=CHECK, retry_at=NOW), PASS, one)
+    closed = call(Breaker(OPEN, 7, failure_count=5, failure_source=CHECK, retry_at=NOW), PASS, one)
     assert (closed.state, closed.checks) == (CLOSED, MISLED)
     assert calls(closed, *[FAIL] * 9, source=CHECK) == " ".join(["closed"] * 9)
     believed = call(closed, PASS, one, source=CHECK)

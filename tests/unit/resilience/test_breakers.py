@@ -12,21 +12,21 @@ import pytest
 
 from sekha_llm_bridge.config.models import CircuitBreakerConfig
 from sekha_llm_bridge.resilience import (
+    Availability,
     Breaker,
     Breakers,
+    BreakerSession,
     BreakerState,
     BreakerView,
     CheckResult,
     Permit,
+    PermitSource,
     ProviderRecord,
     ProviderStore,
     Refusal,
-    Source,
-    Standing,
     Verdict,
-    Watch,
 )
-from sekha_llm_bridge.resilience.breaker import Credit, Lease
+from sekha_llm_bridge.resilience.breaker import CheckTrust, Lease
 from sekha_llm_bridge.resilience.memory import MemoryProviderStore
 from sekha_llm_bridge.resilience.store import Written
 from tests.fakes.clock import FakeClock
@@ -36,7 +36,7 @@ from tests.fakes.waiting_clock import WaitingClock
 
 T = TypeVar("T")
 CLOSED, OPEN, HALF_OPEN = BreakerState.CLOSED, BreakerState.OPEN, BreakerState.HALF_OPEN
-REQUEST, CHECK = Source.REQUEST, Source.CHECK
+REQUEST, CHECK = PermitSource.REQUEST, PermitSource.CHECK
 SUCCESS, FAILURE, REJECTION, NEUTRAL = Verdict.SUCCESS, Verdict.FAILURE, Verdict.REJECTION, Verdict.NEUTRAL
 EVERY_FAULT = [fault for fault in Fault if fault is not Fault.NONE]
 
@@ -52,13 +52,13 @@ class Instance:
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         return run(work, self.clock)
 
-    def watch(self) -> Watch:
+    def watch(self) -> BreakerSession:
         return self.run(self.breakers.watch())
 
-    def ask(self, provider_id: str = "p", *, source: Source = REQUEST) -> Permit | Refusal:
+    def ask(self, provider_id: str = "p", *, source: PermitSource = REQUEST) -> Permit | Refusal:
         return self.run(self.watch().ask(provider_id, lasts_s=10, source=source))
 
-    def call(self, *verdicts: Verdict, provider_id: str = "p", source: Source = REQUEST) -> None:
+    def call(self, *verdicts: Verdict, provider_id: str = "p", source: PermitSource = REQUEST) -> None:
         """One call after the other, each with leave and with that result."""
         for verdict in verdicts:
             watch = self.watch()
@@ -166,7 +166,7 @@ def test_requests_at_the_same_time_share_one_read(fleet: Fleet) -> None:
     one = fleet.instance()
     one.store.takes_s = 0.1
 
-    async def both() -> tuple[Watch, Watch]:
+    async def both() -> tuple[BreakerSession, BreakerSession]:
         return await asyncio.gather(one.breakers.watch(), one.breakers.watch())
 
     assert [watch.views().keys() for watch in one.run(both())] == [{"p"}, {"p"}]
@@ -177,7 +177,7 @@ def test_health_is_told_the_newest_however_lately_the_table_was_read(fleet: Flee
     one = fleet.instance()
     one.watch()
     fleet.open()
-    assert one.run(one.breakers.newest())["p"].breaker.state is OPEN
+    assert one.run(one.breakers.read_now())["p"].breaker.state is OPEN
     assert one.watch().views().keys() == {"p"}
     assert len(one.store.reads) == 2
 
@@ -188,8 +188,8 @@ def test_health_is_told_what_was_last_known_when_the_table_is_out(fleet: Fleet) 
     one.watch()
     one.store.fault = Fault.HANGS
     began_s = fleet.clock.monotonic_s()
-    assert one.run(one.breakers.newest())["p"].breaker.state is OPEN
-    assert one.breakers.is_cut_off
+    assert one.run(one.breakers.read_now())["p"].breaker.state is OPEN
+    assert one.breakers.is_table_unavailable
     assert fleet.clock.monotonic_s() - began_s == pytest.approx(0.25)
 
 
@@ -266,7 +266,7 @@ def test_an_open_breaker_shuts_its_provider_out_until_its_probe_is_due(
 ) -> None:
     fleet.open()
     fleet.clock.advance(after_s)
-    view = BreakerView(OPEN, Standing.SHUT_OUT, left_s, "boom")
+    view = BreakerView(OPEN, Availability.BLOCKED, left_s, "boom")
     assert fleet.instance().watch().views() == {"p": view}
 
 
@@ -275,9 +275,9 @@ def test_who_probes_shuts_the_others_out_until_its_lease_is_over(fleet: Fleet) -
     fleet.clock.advance(60)
     fleet.instance().ask()
     other = fleet.instance()
-    assert other.watch().views() == {"p": BreakerView(HALF_OPEN, Standing.SHUT_OUT, 12, "boom")}
+    assert other.watch().views() == {"p": BreakerView(HALF_OPEN, Availability.BLOCKED, 12, "boom")}
     fleet.clock.advance(12)
-    assert other.watch().views() == {"p": BreakerView(HALF_OPEN, Standing.ON_PROBE, 0, "boom")}
+    assert other.watch().views() == {"p": BreakerView(HALF_OPEN, Availability.ON_PROBE, 0, "boom")}
 
 
 def test_a_closed_breaker_is_not_seen(fleet: Fleet) -> None:
@@ -292,18 +292,18 @@ CHECKED = CheckResult("p", False, None, FakeClock().now(), "connect_failed")  # 
 @pytest.mark.parametrize(
     ("check", "age_s", "credit", "standing"),
     [
-        (None, 0, Credit.TRUSTED, Standing.ON_PROBE),
-        (CHECKED, 0, Credit.TRUSTED, Standing.LAST_RESORT),
-        (CHECKED, 149.999999, Credit.TRUSTED, Standing.LAST_RESORT),
-        (CHECKED, 150, Credit.TRUSTED, Standing.ON_PROBE),
-        (CHECKED, 0, Credit.MISLED, Standing.ON_PROBE),
-        (replace(CHECKED, healthy=True), 0, Credit.TRUSTED, Standing.LAST_RESORT),
-        (replace(CHECKED, conclusive=False), 0, Credit.TRUSTED, Standing.ON_PROBE),
+        (None, 0, CheckTrust.TRUSTED, Availability.ON_PROBE),
+        (CHECKED, 0, CheckTrust.TRUSTED, Availability.LAST_RESORT),
+        (CHECKED, 149.999999, CheckTrust.TRUSTED, Availability.LAST_RESORT),
+        (CHECKED, 150, CheckTrust.TRUSTED, Availability.ON_PROBE),
+        (CHECKED, 0, CheckTrust.MISLED, Availability.ON_PROBE),
+        (replace(CHECKED, healthy=True), 0, CheckTrust.TRUSTED, Availability.LAST_RESORT),
+        (replace(CHECKED, conclusive=False), 0, CheckTrust.TRUSTED, Availability.ON_PROBE),
     ],
 )
 @pytest.mark.parametrize("state", [OPEN, HALF_OPEN])
 def test_a_probe_that_is_due_is_left_to_the_checks_as_long_as_they_look_after_it(
-    check: CheckResult | None, age_s: float, credit: Credit, standing: Standing, state: BreakerState
+    check: CheckResult | None, age_s: float, credit: CheckTrust, standing: Availability, state: BreakerState
 ) -> None:
     now = CHECKED.checked_at + timedelta(seconds=age_s)
     lease = None if state is OPEN else Lease("dead", now)
@@ -339,7 +339,7 @@ def test_what_becomes_of_the_breaker_leaves_the_check_as_it_is(fleet: Fleet) -> 
 
 def test_a_request_and_a_check_have_each_a_permit_that_says_so(fleet: Fleet) -> None:
     one = fleet.instance()
-    assert [one.ask("q", source=source) for source in Source] == [Permit("q", REQUEST, 0), Permit("q", CHECK, 0)]
+    assert [one.ask("q", source=source) for source in PermitSource] == [Permit("q", REQUEST, 0), Permit("q", CHECK, 0)]
 
 
 def test_a_probes_lease_lasts_as_long_as_its_call_may_and_two_seconds_more(fleet: Fleet) -> None:
@@ -455,7 +455,7 @@ def test_failures_are_added_to_what_others_have_counted_since(fleet: Fleet) -> N
     assert isinstance(permit, Permit)
     one.run(late.report(permit, FAILURE, cause="newer"))
     breaker = fleet.breaker()
-    assert (breaker.failure_count, breaker.cause, breaker.failed_in) == (3, "newer", REQUEST)
+    assert (breaker.failure_count, breaker.cause, breaker.failure_source) == (3, "newer", REQUEST)
 
 
 def test_a_success_that_arrives_while_the_fifth_failure_looks_again_keeps_the_breaker_closed(fleet: Fleet) -> None:
@@ -625,7 +625,7 @@ def test_a_failure_is_counted_in_the_epoch_of_its_call(
     is_counted: bool,  # noqa: FBT001 — it is what is expected
 ) -> None:
     fleet.table._records["p"] = ProviderRecord(CHECKED, Breaker(CLOSED, 7, 3))
-    after = Breaker(CLOSED, epoch, 1, last_failure=fleet.clock.now(), cause="boom", failed_in=CHECK)
+    after = Breaker(CLOSED, epoch, 1, last_failure=fleet.clock.now(), cause="boom", failure_source=CHECK)
     written = run(fleet.table.add_failure("p", Breaker(CLOSED, epoch), after), fleet.clock)
     expected = replace(after, failure_count=4) if is_counted else Breaker(CLOSED, 7, 3)
     assert written == Written(done=is_counted, breaker=expected)
@@ -685,7 +685,7 @@ def test_all_questions_of_a_request_wait_a_quarter_of_a_second_together(fleet: F
     assert fleet.clock.monotonic_s() - began_s == pytest.approx(0.2)
     one.run(watch.report(permit, SUCCESS))  # with so little left it is not asked any more, which is not its fault
     assert fleet.clock.monotonic_s() - began_s == pytest.approx(0.2)
-    assert not one.breakers.is_cut_off
+    assert not one.breakers.is_table_unavailable
 
 
 def test_the_call_itself_costs_a_request_none_of_its_patience(fleet: Fleet) -> None:
@@ -706,7 +706,7 @@ def test_the_next_request_has_its_patience_anew(fleet: Fleet) -> None:
         fleet.clock.advance(1)
         one.call(FAILURE)
     assert fleet.breaker().failure_count == 3
-    assert not one.breakers.is_cut_off
+    assert not one.breakers.is_table_unavailable
 
 
 def test_whoever_can_wait_longer_says_so(fleet: Fleet) -> None:
@@ -736,7 +736,7 @@ def test_every_question_without_an_answer_is_a_warning_and_a_metric_once_in_five
         one.run(watch.record_check(CHECKED))
     else:
         one.call(FAILURE if question == "failure" else SUCCESS)
-    assert one.breakers.is_cut_off
+    assert one.breakers.is_table_unavailable
     one.call(SUCCESS, SUCCESS)
     one.run(one.watch().record_check(CHECKED))
     assert names(metrics(capsys)).count("BreakerTableUnavailable") == 1
@@ -754,21 +754,21 @@ def test_every_question_without_an_answer_is_a_warning_and_a_metric_once_in_five
     assert names(metrics(capsys)) == ["BreakerTableUnavailable"]
 
 
-@pytest.mark.parametrize(("after_s", "is_cut_off"), [(0, True), (4.999999, True), (5, False)])
+@pytest.mark.parametrize(("after_s", "is_table_unavailable"), [(0, True), (4.999999, True), (5, False)])
 def test_an_instance_says_for_five_seconds_that_the_table_did_not_answer(
     fleet: Fleet,
     after_s: float,
-    is_cut_off: bool,  # noqa: FBT001 — it is what is expected
+    is_table_unavailable: bool,  # noqa: FBT001 — it is what is expected
 ) -> None:
     one = fleet.instance()
     one.store.fault = Fault.REFUSED
     one.watch()
     fleet.clock.advance(after_s)
-    assert one.breakers.is_cut_off == is_cut_off
+    assert one.breakers.is_table_unavailable == is_table_unavailable
 
 
 def test_an_instance_that_has_not_asked_the_table_is_not_cut_off(fleet: Fleet) -> None:
-    assert not fleet.instance().breakers.is_cut_off
+    assert not fleet.instance().breakers.is_table_unavailable
 
 
 @pytest.fixture
@@ -834,7 +834,7 @@ def test_what_only_an_instance_of_its_own_knows_is_forgotten_when_the_table_answ
     assert lonely.known() == Breaker()
 
 
-def alone_in_the_same_epoch(fleet: Fleet) -> tuple[Instance, Watch, Permit]:
+def alone_in_the_same_epoch(fleet: Fleet) -> tuple[Instance, BreakerSession, Permit]:
     """One that opened a breaker of its own, was given leave, and hears again of the table, where as much has happened."""
     fleet.rules = CircuitBreakerConfig(failure_threshold=1, timeout_secs=10)
     one, other = fleet.instance(), fleet.instance()

@@ -91,7 +91,7 @@ def test_a_table_that_is_merely_slow_is_not_taken_for_one_that_is_gone(
         watch = await breakers.watch()
         for name in IDS * 2:
             await watch.report(await granted(watch, name), Verdict.FAILURE, cause="timeout")
-        return breakers.is_cut_off
+        return breakers.is_table_unavailable
 
     async def granted(watch: Any, name: str) -> Permit:
         held = await watch.ask(name, lasts_s=5)

@@ -10,20 +10,23 @@ from hypothesis import strategies as st
 from sekha_llm_bridge.config.models import ModelConfig, ProviderConfig, Task
 from sekha_llm_bridge.pricing import Price, PriceBook, TokenCount, count_chat
 from sekha_llm_bridge.pricing.price import Rates, Tier
-from sekha_llm_bridge.resilience import BreakerState, BreakerView, Standing
-from sekha_llm_bridge.routing import Catalog, ImageNeeds, Limits, RoutePlan, RouteRequest, plan
-from sekha_llm_bridge.routing.plan import Barrier
+from sekha_llm_bridge.resilience import Availability, BreakerState, BreakerView
+from sekha_llm_bridge.routing import Catalog, ImageNeeds, RoutePlan, RouteRequest, RoutingContext, plan
+from sekha_llm_bridge.routing.plan import ExclusionKind
 from tests.fakes.settings import chat_model, embedding_model, make_settings, provider
 
 PROMPT = TokenCount(estimate=100, bound=400, least=100)
 
 
 def planned(
-    *providers: dict[str, Any], defaults: dict[str, str] | None = None, limits: Limits | None = None, **wanted: Any
+    *providers: dict[str, Any],
+    defaults: dict[str, str] | None = None,
+    limits: RoutingContext | None = None,
+    **wanted: Any,
 ) -> RoutePlan:
     settings = make_settings(*providers, default_models=defaults or {})
     request = RouteRequest(**{"task": None, "prompt": PROMPT, **wanted})
-    return plan(request, Catalog.of(settings, PriceBook()), limits or Limits())
+    return plan(request, Catalog.of(settings, PriceBook()), limits or RoutingContext())
 
 
 def order(the_plan: RoutePlan) -> list[str]:
@@ -32,7 +35,9 @@ def order(the_plan: RoutePlan) -> list[str]:
 
 def why_not(the_plan: RoutePlan, model_id: str) -> str:
     return next(
-        row.exclusion.reason for row in the_plan.listings if row.entry.model.model_id == model_id and row.exclusion
+        row.exclusion.reason
+        for row in the_plan.considered_models
+        if row.entry.model.model_id == model_id and row.exclusion
     )
 
 
@@ -51,7 +56,7 @@ def test_among_equal_priorities_the_cheaper_is_tried_first() -> None:
 
 def test_without_cost_awareness_the_default_model_then_the_files_order_decides() -> None:
     models = [chat_model("one", price=(9, 9)), chat_model("two", price=(1, 1)), chat_model("three", price=(5, 5))]
-    result = planned(provider("p", *models), defaults={"chat_fast": "three"}, limits=Limits(cost_aware=False))
+    result = planned(provider("p", *models), defaults={"chat_fast": "three"}, limits=RoutingContext(cost_aware=False))
     assert order(result) == ["p/three", "p/one", "p/two"]
 
 
@@ -127,7 +132,9 @@ def test_tools_exclude_only_models_known_not_to_call_them() -> None:
 
 
 def test_what_ollama_cannot_express_excludes_it_with_the_reason() -> None:
-    result = planned(provider("o", chat_model("m"), provider_type="ollama"), untranslatable=frozenset({"logprobs"}))
+    result = planned(
+        provider("o", chat_model("m"), provider_type="ollama"), openai_only_features=frozenset({"logprobs"})
+    )
     assert why_not(result, "m") == "ollama has no logprobs"
 
 
@@ -147,10 +154,10 @@ def test_a_provider_type_without_an_adapter_is_excluded() -> None:
 
 
 def test_an_open_breaker_excludes_its_provider() -> None:
-    limits = Limits(breakers={"p": BreakerView(BreakerState.OPEN, retry_after_s=7)})
+    limits = RoutingContext(breakers={"p": BreakerView(BreakerState.OPEN, retry_after_s=7)})
     result = planned(provider("p", chat_model("a")), provider("q", chat_model("b")), limits=limits)
     assert order(result) == ["q/b"]
-    assert len(result.excluded_by(Barrier.BREAKER)) == 1
+    assert len(result.excluded_by(ExclusionKind.BREAKER)) == 1
 
 
 def test_a_model_that_one_provider_lists_for_two_tasks_is_tried_once() -> None:
@@ -166,9 +173,9 @@ def test_vectors_stay_in_the_space_of_the_default_embedding_model() -> None:
 
 
 def test_somebody_elses_probe_excludes_a_provider_and_says_so() -> None:
-    limits = Limits(breakers={"p": BreakerView(BreakerState.HALF_OPEN, retry_after_s=3, cause="timeout")})
+    limits = RoutingContext(breakers={"p": BreakerView(BreakerState.HALF_OPEN, retry_after_s=3, cause="timeout")})
     result = planned(provider("p", chat_model("a")), limits=limits)
-    assert result.listings[0].breaker is BreakerState.HALF_OPEN
+    assert result.considered_models[0].breaker is BreakerState.HALF_OPEN
     assert why_not(result, "a") == (
         "its provider's circuit breaker is half-open, and somebody else is probing it (timeout)"
     )
@@ -176,26 +183,28 @@ def test_somebody_elses_probe_excludes_a_provider_and_says_so() -> None:
 
 def test_a_provider_that_the_checks_look_after_comes_last_whatever_its_priority() -> None:
     fleet = [provider(f"p{i}", chat_model(f"m{i}"), priority=i + 1) for i in range(3)]
-    limits = Limits(breakers={"p0": BreakerView(BreakerState.OPEN, Standing.LAST_RESORT)})
+    limits = RoutingContext(breakers={"p0": BreakerView(BreakerState.OPEN, Availability.LAST_RESORT)})
     result = planned(*fleet, limits=limits)
     assert order(result) == ["p1/m1", "p2/m2", "p0/m0"]
-    assert result.listings[-1].breaker is BreakerState.OPEN
+    assert result.considered_models[-1].breaker is BreakerState.OPEN
     (note,) = result.notes
     assert note == "p0 comes last: its circuit breaker is open, and the scheduled checks probe it"
-    assert result.turned_away == frozenset()
+    assert result.blocked_providers == frozenset()
 
 
 def test_a_provider_that_nobody_looks_after_is_probed_in_its_usual_place() -> None:
     fleet = [provider(f"p{i}", chat_model(f"m{i}"), priority=i + 1) for i in range(2)]
-    limits = Limits(breakers={"p0": BreakerView(BreakerState.OPEN, Standing.ON_PROBE)})
+    limits = RoutingContext(breakers={"p0": BreakerView(BreakerState.OPEN, Availability.ON_PROBE)})
     assert order(planned(*fleet, limits=limits)) == ["p0/m0", "p1/m1"]
 
 
 def test_only_what_a_breaker_alone_keeps_out_counts_as_turned_away() -> None:
     blind = provider("blind", chat_model("a"))
     sees = provider("sees", chat_model("b", supports_vision=True))
-    limits = Limits(breakers={name: BreakerView(BreakerState.OPEN, retry_after_s=7) for name in ("blind", "sees")})
-    assert planned(blind, sees, needs_vision=True, limits=limits).turned_away == {"sees"}
+    limits = RoutingContext(
+        breakers={name: BreakerView(BreakerState.OPEN, retry_after_s=7) for name in ("blind", "sees")}
+    )
+    assert planned(blind, sees, needs_vision=True, limits=limits).blocked_providers == {"sees"}
 
 
 def test_an_open_breaker_does_not_move_embeddings_into_another_space() -> None:
@@ -203,7 +212,7 @@ def test_an_open_breaker_does_not_move_embeddings_into_another_space() -> None:
         provider("p", embedding_model("a"), priority=1),
         provider("q", embedding_model("b"), priority=2),
         task=Task.EMBEDDING,
-        limits=Limits(breakers={"p": BreakerView(BreakerState.OPEN, retry_after_s=7)}),
+        limits=RoutingContext(breakers={"p": BreakerView(BreakerState.OPEN, retry_after_s=7)}),
     )
     assert order(result) == []
 
@@ -220,7 +229,9 @@ def test_the_lower_of_the_two_limits_holds() -> None:
         (Decimal(3), None),
         (None, Decimal(3)),
     ):
-        result = planned(provider("p", chat_model("m")), max_cost_usd=asked, limits=Limits(max_cost_usd=configured))
+        result = planned(
+            provider("p", chat_model("m")), max_cost_usd=asked, limits=RoutingContext(max_cost_usd=configured)
+        )
         assert result.limit_usd == Decimal(3)
 
 
@@ -285,17 +296,18 @@ def test_what_cannot_be_bounded_is_excluded_under_a_limit_but_not_where_it_is_fr
         provider("p", chat_model("paid")),
         provider("o", chat_model("free", price=None), provider_type="ollama"),
     )
-    result = planned(paid, free, unbounded=frozenset({"prediction"}), max_cost_usd=Decimal(1))
+    result = planned(paid, free, features_with_unbounded_cost=frozenset({"prediction"}), max_cost_usd=Decimal(1))
     assert order(result) == ["o/free"]
     assert why_not(result, "paid") == "the cost of prediction cannot be bounded beforehand"
-    assert order(planned(paid, unbounded=frozenset({"prediction"}))) == ["p/paid"]
+    assert order(planned(paid, features_with_unbounded_cost=frozenset({"prediction"}))) == ["p/paid"]
 
 
 def test_images_are_billed_as_the_model_bills_them() -> None:
     seeing = TokenCount(estimate=0, bound=0, least=0, images=1)
     models = [chat_model(name, price=(1, 0), supports_vision=True) for name in ("gpt-4o", "gpt-4o-mini")]
     bounds = {
-        row.entry.model.model_id: row.quote.bound_usd for row in planned(provider("p", *models), prompt=seeing).listings
+        row.entry.model.model_id: row.quote.bound_usd
+        for row in planned(provider("p", *models), prompt=seeing).considered_models
     }
     # eight tiles of 170 and 85 more; the smaller model is billed 33 times as many tokens for the same picture
     assert bounds == {"gpt-4o": Decimal("0.001445"), "gpt-4o-mini": Decimal("0.048169")}
@@ -344,7 +356,9 @@ class Listed(PriceBook):
 def listed(price: Price, **wanted: Any) -> RoutePlan:
     settings = make_settings(provider("p", chat_model("m", context_window=10**9)))
     return plan(
-        RouteRequest(**{"task": None, "prompt": PROMPT, **wanted}), Catalog.of(settings, Listed(price)), Limits()
+        RouteRequest(**{"task": None, "prompt": PROMPT, **wanted}),
+        Catalog.of(settings, Listed(price)),
+        RoutingContext(),
     )
 
 
@@ -394,7 +408,7 @@ def test_images_count_beside_an_exactly_counted_prompt() -> None:
     text = [{"role": "user", "content": [{"type": "text", "text": "Once upon a time there was a king. " * 1000}]}]
     text[0]["content"] += [{"type": "image_url", "image_url": {"url": "https://x/y.png"}}] * 5  # type: ignore[operator]  # a list it is
     one = at_openai(chat_model("gpt-4o", price=(2, 0), context_window=10**5, supports_vision=True))
-    (row,) = planned(one, prompt=count_chat({"messages": text}), max_cost_usd=Decimal("0.05")).listings
+    (row,) = planned(one, prompt=count_chat({"messages": text}), max_cost_usd=Decimal("0.05")).considered_models
     # Five images of at most 1,445 tokens; the text has more than 8,000.
     assert row.quote.bound_usd is not None
     assert row.quote.bound_usd > Decimal(2) * (5 * 1445 + 8000) / 1_000_000
@@ -450,7 +464,11 @@ requests = st.fixed_dictionaries(
 def test_the_same_question_gets_the_same_plan(fleet: list[dict[str, Any]], wanted: dict[str, Any]) -> None:
     first, second = planned(*fleet, **wanted), planned(*fleet, **wanted)
     assert first.candidates == second.candidates
-    assert (first.listings, first.notes, first.limit_usd) == (second.listings, second.notes, second.limit_usd)
+    assert (first.considered_models, first.notes, first.limit_usd) == (
+        second.considered_models,
+        second.notes,
+        second.limit_usd,
+    )
 
 
 @given(fleets, requests)
@@ -458,8 +476,8 @@ def test_every_configured_model_is_listed_once_as_candidate_or_with_a_reason(
     fleet: list[dict[str, Any]], wanted: dict[str, Any]
 ) -> None:
     result = planned(*fleet, **wanted)
-    assert len(result.listings) == sum(len(p["models"]) for p in fleet)
-    kept = [row.entry for row in result.listings if row.exclusion is None]
+    assert len(result.considered_models) == sum(len(p["models"]) for p in fleet)
+    kept = [row.entry for row in result.considered_models if row.exclusion is None]
     assert kept == [candidate.entry for candidate in result.candidates]
     assert len({(entry.provider.id, entry.model.model_id) for entry in kept}) == len(kept)
 

@@ -19,9 +19,9 @@ from sekha_llm_bridge import bootstrap
 from sekha_llm_bridge.api.envelope import error_response
 from sekha_llm_bridge.bootstrap import Bridge
 from sekha_llm_bridge.clock import SystemClock
-from sekha_llm_bridge.errors import BridgeError, CallerGone, ConfigError, RequestError, UnknownPath, WrongMethod
+from sekha_llm_bridge.errors import BridgeError, ClientDisconnected, ConfigError, RequestError, UnknownPath, WrongMethod
 from sekha_llm_bridge.execution import Deadline, Receipt
-from sekha_llm_bridge.observability import log_request, logger, where
+from sekha_llm_bridge.observability import code_location, log_request, logger
 from sekha_llm_bridge.pricing import usd_text
 
 LONGEST_SILENCE_S = 295.0
@@ -43,7 +43,7 @@ def create_app(*, keeps_vectors: bool = False) -> FastAPI:
         made.vectors()
     app.add_exception_handler(BridgeError, _on_bridge_error)
     app.add_exception_handler(HTTPException, _on_http_exception)
-    app.add_middleware(Edge)
+    app.add_middleware(RequestMiddleware)
     return app
 
 
@@ -79,28 +79,30 @@ def json_response(body: object, *, status: int = 200, headers: Mapping[str, str]
     return Response(orjson.dumps(body), status, dict(headers or {}), "application/json")
 
 
-def note_receipt(request: Request, receipt: Receipt) -> None:
+def log_receipt(request: Request, receipt: Receipt) -> None:
     """Adds to the log line who answered, after how many attempts, and what it cost."""
     cost = None if receipt.cost is None else usd_text(receipt.cost)
     attempts = [f"{attempt.provider_id}: {attempt.code}" for attempt in receipt.attempts]
-    note(request, provider=receipt.provider_id, model=receipt.model_id, attempts=attempts, cost_usd=cost)
+    add_log_fields(request, provider=receipt.provider_id, model=receipt.model_id, attempts=attempts, cost_usd=cost)
 
 
-def note_error(request: Request, error: BridgeError) -> None:
+def log_error(request: Request, error: BridgeError) -> None:
     """Adds to the log line what went wrong, after how many attempts, and what they cost."""
-    note(request, error=error.code)
+    add_log_fields(request, error=error.code)
     if error.attempts:
         cost = None if error.cost_usd is None else usd_text(error.cost_usd)
-        note(request, attempts=[f"{tried['provider_id']}: {tried['code']}" for tried in error.attempts], cost_usd=cost)
+        add_log_fields(
+            request, attempts=[f"{tried['provider_id']}: {tried['code']}" for tried in error.attempts], cost_usd=cost
+        )
 
 
 def unexpected(request_id: str, exc: Exception) -> BridgeError:
     """What a caller is told of a mistake of the bridge's, whose place is logged."""
-    logger().error("unexpected error", extra={"request_id": request_id, "where": where(exc)})
+    logger().error("unexpected error", extra={"request_id": request_id, "code_location": code_location(exc)})
     return BridgeError("an unexpected error; the log has more under this request_id")
 
 
-def note(request: Request, **fields: object) -> None:
+def add_log_fields(request: Request, **fields: object) -> None:
     """Adds fields to the request's log line."""
     request.scope["state"]["log"].update(fields)
 
@@ -116,7 +118,7 @@ def _bridge_or_error() -> Bridge | ConfigError:
 
 def _on_bridge_error(request: Request, exc: Exception) -> Response:
     error = exc if isinstance(exc, BridgeError) else BridgeError("internal error")
-    note_error(request, error)
+    log_error(request, error)
     return error_response(error, request.scope["state"]["request_id"])
 
 
@@ -128,7 +130,7 @@ def _on_http_exception(request: Request, exc: Exception) -> Response:
     if status == WrongMethod.status:
         taken = (headers or {}).get("Allow", "another method")
         error = WrongMethod(f"{request.url.path} does not take {request.method}; it takes {taken}")
-    note(request, error=error.code)
+    add_log_fields(request, error=error.code)
     return error_response(error, request.scope["state"]["request_id"], headers)
 
 
@@ -147,7 +149,7 @@ class Route(APIRoute):
         return handle
 
 
-class Edge:
+class RequestMiddleware:
     """The outermost layer: gives the request its id, turns whatever escapes into a 500 in the envelope, and logs one
     line.
     """
@@ -175,20 +177,20 @@ class Edge:
             try:
                 await send(message)
             except OSError:  # nobody listens any more (ASGI 2.4)
-                line["error"] = CallerGone.code
+                line["error"] = ClientDisconnected.code
                 raise
 
         try:
             await self._app(scope, receive, send_marked)
         except Exception as exc:  # noqa: BLE001 — the last line before the caller: nothing may pass, least of all a traceback
-            if line.get("error") != CallerGone.code:
+            if line.get("error") != ClientDisconnected.code:
                 line["error"] = BridgeError.code
                 error = unexpected(request_id, exc)
                 if "status" not in line:
                     with suppress(OSError):
                         await error_response(error, request_id)(scope, receive, send_marked)
-        is_gone = line.get("error") == CallerGone.code
-        status = line.setdefault("status", CallerGone.status if is_gone else BridgeError.status)
+        is_gone = line.get("error") == ClientDisconnected.code
+        status = line.setdefault("status", ClientDisconnected.status if is_gone else BridgeError.status)
         line["latency_ms"] = round((self._clock.monotonic_s() - started_s) * 1000)
         log_request(line, failed=not is_gone and (int(str(status)) >= 500 or _is_cut(line)))
 

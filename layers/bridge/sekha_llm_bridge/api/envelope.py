@@ -8,7 +8,7 @@ import orjson
 from starlette.responses import Response
 
 from sekha_llm_bridge.errors import BridgeError, ConfigError, ProviderError
-from sekha_llm_bridge.execution.receipt import bill_headers
+from sekha_llm_bridge.execution.receipt import cost_headers
 
 
 def envelope(error: BridgeError, request_id: str) -> dict[str, Any]:
@@ -29,7 +29,7 @@ def error_response(error: BridgeError, request_id: str, headers: Mapping[str, st
     """The answer that an error becomes."""
     more = dict(headers or {})
     if error.attempts:
-        more |= bill_headers(len(error.attempts), error.cost_usd)
+        more |= cost_headers(len(error.attempts), error.cost_usd)
         if error.retry_after_s is None:
             # What OpenAI's own clients heed: each retry of theirs would try, and may bill, everything again.
             more["x-should-retry"] = "false"

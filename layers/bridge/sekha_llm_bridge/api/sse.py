@@ -26,7 +26,7 @@ def event(data: Mapping[str, object]) -> bytes:
     return b"data: " + orjson.dumps(data) + b"\n\n"
 
 
-class NobodyListens(Exception):
+class ConnectionClosed(Exception):
     """The other side has closed the connection."""
 
 
@@ -45,13 +45,13 @@ class EventWriter:
         self._sent_at_s = clock.monotonic_s()
 
     async def write(self, events: bytes, *, is_last: bool = False) -> None:
-        """Returns when they are on their way. Raises `NobodyListens`."""
+        """Returns when they are on their way. Raises `ConnectionClosed`."""
         async with self._turn:
             await self._write(events, is_last=is_last)
 
     async def ping(self) -> None:
         """Breaks every silence, also before the first event, so that nobody in between takes the connection for dead.
-        Ends by raising `NobodyListens`, or when there is nothing more to come.
+        Ends by raising `ConnectionClosed`, or when there is nothing more to come.
         """
         while not self.is_over:
             if (left_s := self._left_s()) > 0:
@@ -72,7 +72,7 @@ class EventWriter:
                 await self._send({"type": "http.response.start", "status": 200, "headers": self._raw_headers()})
             await self._send({"type": "http.response.body", "body": events, "more_body": not is_last})
         except OSError as exc:
-            raise NobodyListens from exc
+            raise ConnectionClosed from exc
         self._sent_at_s = self._clock.monotonic_s()
 
     def _raw_headers(self) -> list[tuple[bytes, bytes]]:

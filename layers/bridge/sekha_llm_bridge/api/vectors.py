@@ -16,7 +16,7 @@ from sekha_llm_bridge.errors import (
 from sekha_llm_bridge.execution import Deadline, Outcome
 from sekha_llm_bridge.pricing import count_texts, longest_text
 from sekha_llm_bridge.providers import EmbeddingAnswer, EmbeddingCall
-from sekha_llm_bridge.providers.base import Provider, reading_an_answer
+from sekha_llm_bridge.providers.base import Provider, malformed_answer_guard
 from sekha_llm_bridge.providers.embedding_batches import embed_in_batches
 from sekha_llm_bridge.routing import Candidate, RouteRequest, plan
 
@@ -45,7 +45,7 @@ async def embed(
         answer = await embed_in_batches(
             provider, asked, provider.embedding_limits, timeout_s=timeout_s, clock=bridge.clock
         )
-        with reading_an_answer(answer.usage):
+        with malformed_answer_guard(answer.usage):
             _require_vectors(answer.vectors, len(texts), {model.dimension, dimensions})
         if dimensions not in {None, len(answer.vectors[0])}:
             message = f"{model.model_id} cannot shorten its vectors; leave `dimensions` out"
@@ -53,7 +53,7 @@ async def embed(
         return answer
 
     watch = await bridge.breakers.watch()
-    return await bridge.executor.perform(plan(wanted, bridge.catalog, bridge.limits(watch)), call, deadline, watch)
+    return await bridge.executor.run_plan(plan(wanted, bridge.catalog, bridge.limits(watch)), call, deadline, watch)
 
 
 def pinned_for_vectors(model: str | None, bridge: Bridge) -> str | None:

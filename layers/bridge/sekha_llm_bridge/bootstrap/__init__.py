@@ -14,9 +14,9 @@ from sekha_llm_bridge.observability import logger
 from sekha_llm_bridge.pricing import PriceBook
 from sekha_llm_bridge.providers import ProviderDirectory
 from sekha_llm_bridge.providers.http import JsonHttp
-from sekha_llm_bridge.resilience import Breakers, Cooldowns, ProviderStore, Watch
+from sekha_llm_bridge.resilience import Breakers, BreakerSession, Cooldowns, ProviderStore
 from sekha_llm_bridge.resilience.memory import MemoryProviderStore
-from sekha_llm_bridge.routing import Catalog, Limits
+from sekha_llm_bridge.routing import Catalog, RoutingContext
 
 if TYPE_CHECKING:
     from sekha_llm_bridge.bootstrap.vectors import Vectors
@@ -45,10 +45,10 @@ class Bridge:
     connections: Connections
     clock: Clock
 
-    def limits(self, watch: Watch) -> Limits:
+    def limits(self, watch: BreakerSession) -> RoutingContext:
         """What holds for every request, and what is known of the providers now."""
         routing = self.settings.routing
-        return Limits(
+        return RoutingContext(
             cost_aware=routing.cost_aware,
             max_cost_usd=routing.max_cost_per_request,
             min_output_tokens=routing.min_output_tokens,

@@ -13,7 +13,7 @@ from sekha_llm_bridge.config import ModelConfig, ProviderConfig, Settings, load_
 from sekha_llm_bridge.config.endpoints import mask_user_info
 from sekha_llm_bridge.errors import ConfigError
 from sekha_llm_bridge.pricing import Price, PriceBook, usd_text
-from sekha_llm_bridge.routing.advice import advice
+from sekha_llm_bridge.routing.configuration_warnings import configuration_warnings
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ def run(file: Path | None, *, as_json: bool) -> int:
     except ConfigError as error:
         _print_faults(error, as_json=as_json)
         return 2
-    warnings = [*settings.warnings, *advice(settings)]
+    warnings = [*settings.warnings, *configuration_warnings(settings)]
     prices = PriceBook()
     if as_json:
         _print_json(

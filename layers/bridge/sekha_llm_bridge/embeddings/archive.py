@@ -11,7 +11,7 @@ from contextlib import suppress
 from sekha_llm_bridge.embeddings.records import Batch, StoreReport
 from sekha_llm_bridge.embeddings.store import SpaceMismatch, StoreDown, StoreFailed, VectorStore
 from sekha_llm_bridge.embeddings.waiting.outbox import NotQueued, Outbox, seconds_to_queue
-from sekha_llm_bridge.observability import Metric, count, logger, where
+from sekha_llm_bridge.observability import Metric, code_location, count, logger
 
 _WAITS = "not stored yet: it waits behind what could not be stored before"
 _LEAST_S = 0.3
@@ -103,7 +103,7 @@ async def _stored(store: VectorStore, batch: Batch, timeout_s: float) -> int:
     except StoreFailed:
         raise
     except Exception as exc:  # a mistake of the bridge's must not cost the caller what was paid for
-        logger().error("unexpected error while storing", extra={"where": where(exc)})
+        logger().error("unexpected error while storing", extra={"code_location": code_location(exc)})
         raise StoreDown("the bridge could not store them; its log says where") from exc
     finally:
         given_up.set()  # the thread may wake up much later, when newer records are there

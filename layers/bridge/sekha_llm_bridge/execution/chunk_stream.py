@@ -12,7 +12,8 @@ _MOST_HELD = 256  # one for each choice that may be asked for, and some
 
 
 class ChunkStream:
-    """See `ChunkSource`. What the provider does not count is counted here, by estimate; `own_usage` is its count in its
+    """See `ChunkSource`. What the provider does not count is counted here, by estimate; `provider_usage` is its count
+    in its
     own words.
     """
 
@@ -24,7 +25,7 @@ class ChunkStream:
         self._heard_length = 0
         self._estimate = 0
         self._counted: Usage | None = None
-        self.own_usage: dict[str, Any] | None = None
+        self.provider_usage: dict[str, Any] | None = None
 
     @classmethod
     async def begun(cls, chunks: AsyncGenerator[ChatChunk], prompt: TokenCount) -> Self:
@@ -56,7 +57,7 @@ class ChunkStream:
         """The next chunk."""
         chunk = self._held.pop() if self._held else await anext(self._chunks)
         if chunk.usage is not None:
-            self._counted, self.own_usage = chunk.usage, chunk.own_usage
+            self._counted, self.provider_usage = chunk.usage, chunk.provider_usage
         self._hear(chunk)
         return chunk
 

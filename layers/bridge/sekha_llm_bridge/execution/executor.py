@@ -9,14 +9,24 @@ from typing import Generic, Protocol, TypeVar
 from sekha_llm_bridge.clock import Clock
 from sekha_llm_bridge.errors import ConnectFailed, CredentialsRejected, ProviderError
 from sekha_llm_bridge.execution.deadline import Deadline
-from sekha_llm_bridge.execution.lessons import learn, settled, unforeseen, was_hurried
+from sekha_llm_bridge.execution.failure_reporting import (
+    learn,
+    run_to_completion,
+    unexpected_failure,
+    was_deadline_limited,
+)
+from sekha_llm_bridge.execution.plan_errors import (
+    SHORTEST_ATTEMPT_S,
+    deadline_exceeded,
+    error_for_exhausted_plan,
+    require_candidates,
+)
 from sekha_llm_bridge.execution.receipt import Receipt
 from sekha_llm_bridge.execution.run import Run
-from sekha_llm_bridge.execution.streamed import S, Served, StreamedAnswer, T
-from sekha_llm_bridge.execution.verdict import SHORTEST_ATTEMPT_S, exhausted, out_of_time, require_candidates
+from sekha_llm_bridge.execution.streamed_answer import AttemptResult, S, StreamedAnswer, T
 from sekha_llm_bridge.observability import Metric, count
 from sekha_llm_bridge.providers import Provider, ProviderDirectory
-from sekha_llm_bridge.resilience import Cooldowns, Permit, Refusal, Verdict, Watch
+from sekha_llm_bridge.resilience import BreakerSession, Cooldowns, Permit, Refusal, Verdict
 from sekha_llm_bridge.routing import Candidate, RoutePlan
 from sekha_llm_bridge.usage import Usage
 
@@ -68,8 +78,8 @@ class Executor:
         self._auto_fallback = auto_fallback
         self._jitter = jitter
 
-    async def perform(
-        self, plan: RoutePlan, call: Call[A], deadline: Deadline, watch: Watch, *, allow_fallback: bool = True
+    async def run_plan(
+        self, plan: RoutePlan, call: Call[A], deadline: Deadline, watch: BreakerSession, *, allow_fallback: bool = True
     ) -> Outcome[A]:
         """The first usable answer down the plan. Every attempt may be billed by its provider; together they stay
         within the plan's limit. Each has the leave of its provider's breaker, which `watch` gives and which learns what
@@ -86,7 +96,7 @@ class Executor:
             return Outcome(served.answer, served.candidate, run.receipt(served.candidate))
 
     def stream(
-        self, plan: RoutePlan, call: Call[S], deadline: Deadline, watch: Watch, *, allow_fallback: bool = True
+        self, plan: RoutePlan, call: Call[S], deadline: Deadline, watch: BreakerSession, *, allow_fallback: bool = True
     ) -> StreamedAnswer[S]:
         """The same for an answer that comes in chunks: `call` returns when the first token has come. Raises at once
         what the plan's emptiness means; all else shows as the answer is read.
@@ -95,35 +105,35 @@ class Executor:
         return StreamedAnswer(lambda: self._descend(run, call, deadline, watch), run, deadline, watch, self._cooldowns)
 
     def _run_down(self, plan: RoutePlan, *, allow_fallback: bool) -> Run:
-        for provider_id in sorted(plan.turned_away):
+        for provider_id in sorted(plan.blocked_providers):
             count(Metric.REJECTIONS, provider=provider_id)
         require_candidates(plan)
         most = len(plan.ranked) if allow_fallback and self._auto_fallback else 1
         return Run(plan, most, self._clock, self._clock.monotonic_s())
 
-    async def _descend(self, run: Run, call: Call[T], deadline: Deadline, watch: Watch) -> Served[T]:
+    async def _descend(self, run: Run, call: Call[T], deadline: Deadline, watch: BreakerSession) -> AttemptResult[T]:
         for entry in run.plan.ranked:
             candidate = run.next_offer(entry)
             if candidate is None:
                 continue
             if deadline.remaining_s() < SHORTEST_ATTEMPT_S:
-                raise out_of_time()
+                raise deadline_exceeded()
             permit = await _asked(watch, entry.provider.id, lasts_s=_longest_s(candidate, deadline))
             if isinstance(permit, Refusal):
                 count(Metric.REJECTIONS, provider=entry.provider.id)
                 run.refused(entry, permit)
                 continue
             try:
-                return Served(await self._try(candidate, call, deadline, run), candidate, permit)
+                return AttemptResult(await self._try(candidate, call, deadline, run), candidate, permit)
             except ProviderError as exc:
-                await settled(learn(permit, exc, run, watch, self._cooldowns))
+                await run_to_completion(learn(permit, exc, run, watch, self._cooldowns))
                 if not exc.try_next:
                     raise
             except asyncio.CancelledError:  # whoever asked has gone
                 run.abandoned(candidate)
-                await settled(watch.report(permit, Verdict.NEUTRAL))
+                await run_to_completion(watch.report(permit, Verdict.NEUTRAL))
                 raise
-        raise exhausted(run, deadline)
+        raise error_for_exhausted_plan(run, deadline)
 
     async def _try(self, candidate: Candidate, call: Call[T], deadline: Deadline, run: Run) -> T:
         """The answer. The same candidate is tried again at most once: after a connection that could not be made, when
@@ -170,9 +180,9 @@ class Executor:
             async with asyncio.timeout(allowed_s) as within:  # cancels the call, which closes its connection
                 return await call(self._providers.get(provider.id), candidate, allowed_s)
         except Exception as exc:  # a mistake in one adapter must not keep the next provider from answering
-            failure = exc if isinstance(exc, ProviderError) else unforeseen(exc, provider.id, allowed_s, within)
+            failure = exc if isinstance(exc, ProviderError) else unexpected_failure(exc, provider.id, allowed_s, within)
             took_s = self._clock.monotonic_s() - started_s
-            failure.was_hurried = was_hurried(failure, provider, allowed_s=allowed_s, took_s=took_s)
+            failure.was_deadline_limited = was_deadline_limited(failure, provider, allowed_s=allowed_s, took_s=took_s)
             run.failed(candidate, failure)
             if failure is exc:
                 raise
@@ -185,19 +195,19 @@ def _longest_s(candidate: Candidate, deadline: Deadline) -> float:
     return min(once_s + _QUICK_S + _LONGEST_REFRESH_S + once_s, deadline.remaining_s())
 
 
-async def _asked(watch: Watch, provider_id: str, *, lasts_s: float) -> Permit | Refusal:
-    """`Watch.ask`. Where whoever asked goes away while a lease is taken, it is given back."""
+async def _asked(watch: BreakerSession, provider_id: str, *, lasts_s: float) -> Permit | Refusal:
+    """`BreakerSession.ask`. Where whoever asked goes away while a lease is taken, it is given back."""
     if provider_id not in watch.views():  # closed: there is no lease
         return await watch.ask(provider_id, lasts_s=lasts_s)
     asking = asyncio.ensure_future(watch.ask(provider_id, lasts_s=lasts_s))
     try:
         return await asyncio.shield(asking)
     except asyncio.CancelledError:
-        await settled(_given_back(watch, asking))
+        await run_to_completion(_given_back(watch, asking))
         raise
 
 
-async def _given_back(watch: Watch, asking: asyncio.Future[Permit | Refusal]) -> None:
+async def _given_back(watch: BreakerSession, asking: asyncio.Future[Permit | Refusal]) -> None:
     permit = await asking
     if isinstance(permit, Permit):
         await watch.report(permit, Verdict.NEUTRAL)

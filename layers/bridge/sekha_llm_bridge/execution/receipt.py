@@ -11,7 +11,7 @@ class Attempt:
     how it ended.
 
     `cost_usd` is its bill, None where nobody knows it: the price, or whether a provider bills what broke off.
-    `most_usd` is what it may have cost then, as far as that can be bounded.
+    `cost_bound_usd` is what it may have cost then, as far as that can be bounded.
     """
 
     provider_id: str
@@ -21,7 +21,7 @@ class Attempt:
     reason: str
     latency_ms: int
     cost_usd: Decimal | None
-    most_usd: Decimal | None
+    cost_bound_usd: Decimal | None
 
     def public(self) -> Mapping[str, object]:
         """As callers see it."""
@@ -33,7 +33,7 @@ class Attempt:
             "reason": self.reason,
             "latency_ms": self.latency_ms,
             "cost": usd(self.cost_usd),
-            "cost_bound": usd(self.most_usd),
+            "cost_bound": usd(self.cost_bound_usd),
         }
 
 
@@ -78,11 +78,11 @@ def answer_headers(provider_id: str, model_id: str, attempts: int, cost_usd: Dec
     return {
         "x-bridge-provider": provider_id,
         "x-bridge-model": model_id.encode("ascii", "replace").decode(),
-        **bill_headers(attempts, cost_usd),
+        **cost_headers(attempts, cost_usd),
     }
 
 
-def bill_headers(attempts: int, cost_usd: Decimal | None) -> dict[str, str]:
+def cost_headers(attempts: int, cost_usd: Decimal | None) -> dict[str, str]:
     """What answers and errors alike say of the attempts made; no cost where it is not known."""
     headers = {"x-bridge-attempts": str(attempts)}
     return headers if cost_usd is None else {**headers, "x-bridge-cost-usd": f"{cost_usd:f}"}

@@ -75,7 +75,7 @@ class Run:
         if isinstance(failure, ContextLengthExceeded):
             self._too_small = max(self._too_small, entry.window)
         self._spoilt.discard(entry.provider.id)  # what an earlier attempt met with, a repeat may have got over
-        if failure.spoils_provider:
+        if failure.affects_all_models:
             self._spoilt.add(entry.provider.id)
         bill = bill_of_failure(candidate, failure)
         self._note(entry, bill, code=failure.code, status=failure.provider_status, reason=failure.message)
@@ -88,13 +88,13 @@ class Run:
     def answered(self, candidate: Candidate, usage: Usage | None) -> None:
         """Notes the attempt that answered."""
         cost_usd = bill_of(candidate, usage)
-        most_usd = candidate.quote.bound_usd if usage is None else cost_usd
-        self._note(candidate.entry, (cost_usd, most_usd), code="ok", status=200, reason="answered")
+        cost_bound_usd = candidate.quote.bound_usd if usage is None else cost_usd
+        self._note(candidate.entry, (cost_usd, cost_bound_usd), code="ok", status=200, reason="answered")
 
     @property
     def spent_usd(self) -> Decimal:
         """What the attempts so far have cost at most; under a limit every price is known."""
-        return sum((attempt.most_usd or NOTHING for attempt in self.attempts), NOTHING)
+        return sum((attempt.cost_bound_usd or NOTHING for attempt in self.attempts), NOTHING)
 
     @property
     def known_usd(self) -> Decimal | None:
@@ -116,7 +116,7 @@ class Run:
         is_known = all(attempt.cost_usd is not None for attempt in self.attempts)
         error.attempts = tuple(attempt.public() for attempt in self.attempts)
         error.cost_usd = self.known_usd if is_known else None
-        error.most_usd = None if self._is_unpriced else self.spent_usd
+        error.cost_bound_usd = None if self._is_unpriced else self.spent_usd
 
     @property
     def ms_so_far(self) -> int:
@@ -125,7 +125,7 @@ class Run:
 
     @property
     def _is_unpriced(self) -> bool:
-        return any(attempt.most_usd is None for attempt in self.attempts)
+        return any(attempt.cost_bound_usd is None for attempt in self.attempts)
 
     def receipt(self, candidate: Candidate) -> Receipt:
         """The receipt of the answer that `candidate` gave, after `answered`."""
@@ -147,11 +147,11 @@ class Run:
         """What all attempts together cost at most, the last one by its quote, or by its bill where that is higher."""
         if last_usd is None or self._is_unpriced:
             return None
-        last = self.attempts[-1].most_usd or NOTHING
+        last = self.attempts[-1].cost_bound_usd or NOTHING
         return self.spent_usd - last + max(last, last_usd)
 
     def _notes_on_cost(self, bound_usd: Decimal | None) -> Iterator[str]:
-        unknown_usd = sum((a.most_usd or NOTHING for a in self.attempts if a.cost_usd is None), NOTHING)
+        unknown_usd = sum((a.cost_bound_usd or NOTHING for a in self.attempts if a.cost_usd is None), NOTHING)
         if unknown_usd:
             yield f"what broke off may have been billed, too: up to ${usd_text(unknown_usd)}"
         cost_usd = self.attempts[-1].cost_usd

@@ -12,25 +12,25 @@ from typing import Any
 from sekha_llm_bridge.bootstrap import Bridge, bridge
 from sekha_llm_bridge.errors import (
     AdapterFault,
-    CallerFault,
     CredentialsRejected,
     MalformedAnswer,
     ModelMissing,
     ProviderError,
     ProviderServerError,
     ProviderTimeout,
+    RequestRejected,
 )
-from sekha_llm_bridge.observability import Metric, count, logger, where
+from sekha_llm_bridge.observability import Metric, code_location, count, logger
 from sekha_llm_bridge.providers import has_adapter
 from sekha_llm_bridge.resilience import (
+    BreakerSession,
     BreakerState,
     CheckResult,
     Permit,
+    PermitSource,
     ProviderRecord,
     Refusal,
-    Source,
     Verdict,
-    Watch,
 )
 from sekha_llm_bridge.resilience.breaker import VERDICTS
 
@@ -56,7 +56,7 @@ class _Finding:
         Who refuses the key, or is asked too often, leaves open what a request would meet with.
         """
         match self.failure:
-            case None | MalformedAnswer() | ModelMissing() | CallerFault():
+            case None | MalformedAnswer() | ModelMissing() | RequestRejected():
                 return Verdict.SUCCESS
             case ProviderServerError(provider_status=int(status)) if status not in _OUT_OF_ORDER:
                 return Verdict.SUCCESS
@@ -72,15 +72,15 @@ class _Finding:
 async def check_all(bridge: Bridge) -> dict[str, Any]:
     """Probes every provider that has an adapter; one that hangs delays nobody. Returns id → status and latency."""
     provider_ids = [config.id for config in bridge.settings.providers if has_adapter(config.provider_type)]
-    found_open = _open(await bridge.breakers.newest(patience_s=_PATIENCE_S))
+    found_open = _open(await bridge.breakers.read_now(patience_s=_PATIENCE_S))
     checks = (_check(provider_id, bridge) for provider_id in provider_ids)
     results = []
     for check in await asyncio.gather(*checks, return_exceptions=True):
         if isinstance(check, CheckResult):
             results.append(check)
         else:
-            logger().error("a check failed itself", extra={"where": where(check)})
-    _tell(results, None if bridge.breakers.is_cut_off else found_open | _open(bridge.breakers.records))
+            logger().error("a check failed itself", extra={"code_location": code_location(check)})
+    _tell(results, None if bridge.breakers.is_table_unavailable else found_open | _open(bridge.breakers.records))
     return {result.provider_id: _summary(result) for result in results}
 
 
@@ -106,7 +106,7 @@ async def _check(provider_id: str, bridge: Bridge) -> CheckResult:
     return result
 
 
-async def _probe_with_leave(provider_id: str, bridge: Bridge, watch: Watch) -> _Finding:
+async def _probe_with_leave(provider_id: str, bridge: Bridge, watch: BreakerSession) -> _Finding:
     """Calls the provider in any case, because the call is free; without the breaker's leave it does not count."""
     permit = await _leave(provider_id, bridge, watch)
     started_s = bridge.clock.monotonic_s()
@@ -119,16 +119,16 @@ async def _probe_with_leave(provider_id: str, bridge: Bridge, watch: Watch) -> _
     return finding
 
 
-async def _leave(provider_id: str, bridge: Bridge, watch: Watch) -> Permit | Refusal:
+async def _leave(provider_id: str, bridge: Bridge, watch: BreakerSession) -> Permit | Refusal:
     """Where the next probe is due soon, waits for it: otherwise a breaker that a check has reopened would be probed by
     every second check only.
     """
     lasts_s = PROBE_S + _REFRESH_S + PROBE_S
-    leave = await watch.ask(provider_id, lasts_s=lasts_s, source=Source.CHECK)
+    leave = await watch.ask(provider_id, lasts_s=lasts_s, source=PermitSource.CHECK)
     if isinstance(leave, Permit) or leave.state is not BreakerState.OPEN or leave.retry_after_s > _LONGEST_WAIT_S:
         return leave
     await bridge.clock.sleep(leave.retry_after_s + _TWO_CLOCKS_S)
-    return await watch.ask(provider_id, lasts_s=lasts_s, source=Source.CHECK)
+    return await watch.ask(provider_id, lasts_s=lasts_s, source=PermitSource.CHECK)
 
 
 async def _probe(provider_id: str, bridge: Bridge) -> ProviderError | None:
@@ -141,7 +141,9 @@ async def _probe(provider_id: str, bridge: Bridge) -> ProviderError | None:
     except ProviderError as exc:
         return exc
     except Exception as exc:  # noqa: BLE001 — a mistake in one adapter must not cost the others their check
-        logger().error("unexpected error in a check", extra={"provider": provider_id, "where": where(exc)})
+        logger().error(
+            "unexpected error in a check", extra={"provider": provider_id, "code_location": code_location(exc)}
+        )
         return AdapterFault("the bridge could not check this provider; its log says where")
     return None
 

@@ -94,7 +94,7 @@ def _is_at_its_vendor(provider: ProviderConfig) -> bool:
     return host is not None and f".{urlsplit(provider.base_url or '').hostname}".endswith(f".{host}")
 
 
-def most_tokens(texts: Iterable[str], tokenizer: Tokenizer) -> int:
+def upper_bound_tokens(texts: Iterable[str], tokenizer: Tokenizer) -> int:
     """The most tokens that these texts are together, whatever stands before, after or between them.
 
     What is not certain is counted by its bytes, of which a token has one at least.
@@ -102,7 +102,7 @@ def most_tokens(texts: Iterable[str], tokenizer: Tokenizer) -> int:
     return _total(texts, lambda text, size: _most(text, size, tokenizer))
 
 
-def most_tokens_apart(texts: Iterable[str], tokenizer: Tokenizer) -> int:
+def upper_bound_tokens_of_separate_texts(texts: Iterable[str], tokenizer: Tokenizer) -> int:
     """The most tokens that these texts are, each encoded by itself. What is not certain is counted by its bytes."""
     return _total(texts, lambda text, size: _most_apart(text, size, tokenizer))
 

@@ -14,8 +14,8 @@ from typing import Any
 
 import orjson
 
-from sekha_llm_bridge.pricing.likely import likely_and_least_tokens, likely_tokens
-from sekha_llm_bridge.pricing.tokenizer import Tokenizer, most_tokens, most_tokens_apart
+from sekha_llm_bridge.pricing.estimates import estimated_and_minimum_tokens, estimated_tokens
+from sekha_llm_bridge.pricing.tokenizer import Tokenizer, upper_bound_tokens, upper_bound_tokens_of_separate_texts
 
 _FRAME = (4, 32)  # (likely, bound) tokens of one message's frame
 _TOOLS_FRAME = 1_000  # what a vendor may say about tools in a prompt of its own; Anthropic's take up to some 500
@@ -66,19 +66,19 @@ class TokenCount:
 def count_texts(texts: Iterable[str]) -> TokenCount:
     """Tokens of plain texts, as embeddings bill them: each by itself."""
     given = list(texts)
-    counts = [likely_and_least_tokens(text) for text in given]
+    counts = [estimated_and_minimum_tokens(text) for text in given]
     frames = _FRAME[0] * len(given)
     return TokenCount(
         estimate=sum(likely for likely, _ in counts),
         bound=sum(len(text.encode()) for text in given) + frames,
         least=sum(least for _, least in counts),
-        tight=_TightBound(lambda tokenizer: most_tokens_apart(given, tokenizer) + frames),
+        tight=_TightBound(lambda tokenizer: upper_bound_tokens_of_separate_texts(given, tokenizer) + frames),
     )
 
 
 def longest_text(texts: Iterable[str]) -> int:
     """Tokens that the longest of the texts has at least, nearly always."""
-    return max((likely_and_least_tokens(text)[1] for text in texts), default=0)
+    return max((estimated_and_minimum_tokens(text)[1] for text in texts), default=0)
 
 
 def count_chat(request: Mapping[str, Any]) -> TokenCount:
@@ -90,9 +90,9 @@ def count_chat(request: Mapping[str, Any]) -> TokenCount:
     rendered = {key: orjson.dumps(request[key]) for key in _RENDERED if request.get(key)}
     bound = _sent_bytes(request, rendered) + _FRAME[1] * (len(messages) + 1) + (_TOOLS_FRAME if rendered else 0)
     texts, images = _read(messages)
-    likely, least = likely_and_least_tokens("\n".join(texts))
+    likely, least = estimated_and_minimum_tokens("\n".join(texts))
     return TokenCount(
-        estimate=likely + sum(map(likely_tokens, rendered.values())) + _FRAME[0] * len(messages),
+        estimate=likely + sum(map(estimated_tokens, rendered.values())) + _FRAME[0] * len(messages),
         bound=bound,
         least=least,
         images=images,
@@ -104,7 +104,7 @@ def _tight_bound(bound: int, messages: Iterable[Mapping[str, Any]], tokenizer: T
     """The bound, with the texts that stand in the prompt as they are by their tokens, not their bytes as JSON."""
     texts = list(_spoken(messages))
     as_json = sum(len(orjson.dumps(text)) - len('""') for text in texts)
-    return bound - as_json + most_tokens(texts, tokenizer)
+    return bound - as_json + upper_bound_tokens(texts, tokenizer)
 
 
 def _sent_bytes(request: Mapping[str, Any], rendered: Mapping[str, bytes]) -> int:

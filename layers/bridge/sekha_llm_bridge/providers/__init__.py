@@ -9,7 +9,7 @@ from sekha_llm_bridge.providers.base import (
     EmbeddingCall,
     PriceCeiling,
     Provider,
-    says_something,
+    has_content,
 )
 from sekha_llm_bridge.providers.directory import ProviderDirectory
 from sekha_llm_bridge.providers.embedding_batches import embed_in_batches
@@ -27,7 +27,7 @@ __all__ = [
     "ProviderDirectory",
     "embed_in_batches",
     "has_adapter",
+    "has_content",
     "make_provider",
-    "says_something",
     "takes_image_urls",
 ]

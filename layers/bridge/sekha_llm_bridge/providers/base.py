@@ -51,25 +51,27 @@ class ChatAnswer:
 class ChatChunk:
     """One event of a streamed answer: `body` is OpenAI's chunk without its usage.
 
-    `is_progress` says whether it brings the answer on; what only keeps a connection busy does not. `is_end` says that
-    every choice has its finish reason by now, and `may_go_on` that this provider has gone on after one. `usage` is the
-    provider's count where the event has one, and `own_usage` the same in the provider's words.
+    `is_progress` says whether it brings the answer on; what only keeps a connection busy does not.
+    `has_finish_reasons` says that
+    every choice has its finish reason by now, and `may_repeat_finish_reason` that this provider has gone on after one.
+    `usage` is the
+    provider's count where the event has one, and `provider_usage` the same in the provider's words.
     """
 
     body: dict[str, Any]
     is_progress: bool
-    is_end: bool = False
-    may_go_on: bool = False
+    has_finish_reasons: bool = False
+    may_repeat_finish_reason: bool = False
     usage: Usage | None = None
-    own_usage: dict[str, Any] | None = None
+    provider_usage: dict[str, Any] | None = None
 
     @property
-    def is_bill(self) -> bool:
+    def is_usage_only(self) -> bool:
         """Whether it is what comes after the end, and only counts."""
-        return self.is_end and self.usage is not None and not self.body["choices"]
+        return self.has_finish_reasons and self.usage is not None and not self.body["choices"]
 
 
-def says_something(delta: Json) -> bool:
+def has_content(delta: Json) -> bool:
     """Whether a chunk's delta has any part of an answer: of text, thinking, a tool call, or of what else may come."""
     return any(value for name, value in delta.items() if name != "role")
 
@@ -101,7 +103,7 @@ class BatchLimits:
 
 
 @contextmanager
-def reading_an_answer(usage: Usage | None) -> Iterator[None]:
+def malformed_answer_guard(usage: Usage | None) -> Iterator[None]:
     """An answer whose JSON is not of the expected shape anywhere inside is malformed, not a mistake of the bridge's.
 
     `usage` is what the provider says it bills for it, usable or not.

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 
 from sekha_llm_bridge.clock import Clock
 from sekha_llm_bridge.config.models import ProviderConfig
-from sekha_llm_bridge.observability import logger, where
+from sekha_llm_bridge.observability import code_location, logger
 from sekha_llm_bridge.providers.base import Provider
 from sekha_llm_bridge.providers.http import JsonHttp
 from sekha_llm_bridge.providers.registry import make_provider
@@ -46,7 +46,9 @@ class ProviderDirectory:
             async with asyncio.timeout(timeout_s):
                 fresh = await asyncio.to_thread(self._reload, provider_id)
         except Exception as exc:  # noqa: BLE001 — whatever the store raises, the next provider may still answer
-            logger().warning("secrets cannot be fetched again", extra={"provider": provider_id, "where": where(exc)})
+            logger().warning(
+                "secrets cannot be fetched again", extra={"provider": provider_id, "code_location": code_location(exc)}
+            )
             return False
         if fresh == self._configs[provider_id]:
             return False

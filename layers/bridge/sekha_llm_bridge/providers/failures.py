@@ -11,7 +11,6 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from sekha_llm_bridge.errors import (
-    CallerFault,
     ContentRefused,
     ContextLengthExceeded,
     CredentialsRejected,
@@ -21,6 +20,7 @@ from sekha_llm_bridge.errors import (
     ProviderServerError,
     ProviderTimeout,
     QuotaExhausted,
+    RequestRejected,
 )
 from sekha_llm_bridge.providers.openai_answer import read_chat_usage
 
@@ -137,9 +137,9 @@ def _kind(status: int, codes: str, error: Mapping[str, Any]) -> type[ProviderErr
         case 404:
             return ModelMissing
         case 400 | 413 | 422 if _is_of_the_callers_making(error):
-            return CallerFault
+            return RequestRejected
         case 400 | 413 | 422:
-            return _first(_CODES_WITHIN_A_400, codes) or _first(_WORDS_WITHIN_A_400, text) or CallerFault
+            return _first(_CODES_WITHIN_A_400, codes) or _first(_WORDS_WITHIN_A_400, text) or RequestRejected
         case _:
             return ProviderServerError
 

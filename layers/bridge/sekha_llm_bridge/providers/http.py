@@ -13,12 +13,12 @@ from sekha_llm_bridge.clock import Clock
 from sekha_llm_bridge.config.models import ProviderConfig
 from sekha_llm_bridge.connections import FAILURES, Connections, Reply, StreamedReply
 from sekha_llm_bridge.errors import (
-    CallerFault,
     ConnectFailed,
     ConnectionLost,
     MalformedAnswer,
     ProviderError,
     ProviderTimeout,
+    RequestRejected,
 )
 from sekha_llm_bridge.providers import failures
 
@@ -109,7 +109,7 @@ def _written(payload: Mapping[str, Any]) -> bytes:
     try:
         return orjson.dumps(payload)
     except TypeError as exc:
-        raise CallerFault("the request cannot be written as JSON: it is nested too deeply") from exc
+        raise RequestRejected("the request cannot be written as JSON: it is nested too deeply") from exc
 
 
 def _is_streamed(reply: StreamedReply) -> bool:

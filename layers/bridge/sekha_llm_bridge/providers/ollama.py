@@ -13,7 +13,7 @@ import orjson
 
 from sekha_llm_bridge.clock import Clock
 from sekha_llm_bridge.config.models import ProviderConfig
-from sekha_llm_bridge.errors import CallerFault, ContextLengthExceeded, MalformedAnswer
+from sekha_llm_bridge.errors import ContextLengthExceeded, MalformedAnswer, RequestRejected
 from sekha_llm_bridge.providers import failures
 from sekha_llm_bridge.providers.base import (
     BatchLimits,
@@ -23,7 +23,7 @@ from sekha_llm_bridge.providers.base import (
     EmbeddingAnswer,
     EmbeddingCall,
     Json,
-    reading_an_answer,
+    malformed_answer_guard,
 )
 from sekha_llm_bridge.providers.event_stream import Lines, json_of
 from sekha_llm_bridge.providers.http import JsonHttp, headers_of
@@ -55,7 +55,7 @@ class Ollama:
         payload = chat_payload(call)
         url = f"{self._base_url}/api/chat"
         body = await self._http.post(url, payload=payload, headers=self._headers, timeout_s=timeout_s)
-        with reading_an_answer(_usage(body)):
+        with malformed_answer_guard(_usage(body)):
             answer = chat_answer(body, call.model_id, created=int(self._clock.now().timestamp()))
         _require_uncut(answer.usage, payload)
         return answer
@@ -63,7 +63,7 @@ class Ollama:
     async def stream(self, call: ChatCall, *, timeout_s: float) -> AsyncGenerator[ChatChunk]:
         """See `Provider.stream`. That an old Ollama has cut the prompt shows only at the end, and fails it there."""
         payload = {**chat_payload(call), "stream": True}
-        reader, pieces = ChunkReader(call.model_id, 1, self._clock), Pieces()
+        reader, pieces = ChunkReader(call.model_id, 1, self._clock), ChunkBuilder()
         url, lines = f"{self._base_url}/api/chat", Lines()
         async with self._http.stream(url, payload=payload, headers=self._headers, timeout_s=timeout_s) as answer:
             if isinstance(answer, dict):  # an Ollama behind something that puts its pieces together
@@ -76,10 +76,10 @@ class Ollama:
                     return
             for line in filter(None, lines.feed(lines.END)):
                 yield self._piece(line, payload, reader, pieces)
-        reader.require_whole()
+        reader.require_complete()
 
-    def _piece(self, line: bytes, payload: dict[str, Any], reader: ChunkReader, pieces: "Pieces") -> ChatChunk:
-        with reading_an_answer(None):
+    def _piece(self, line: bytes, payload: dict[str, Any], reader: ChunkReader, pieces: "ChunkBuilder") -> ChatChunk:
+        with malformed_answer_guard(None):
             piece = json_of(line)
             if piece.get("error"):
                 raise failures.within_success(piece, request=payload, now=self._clock.now())
@@ -88,7 +88,7 @@ class Ollama:
     def _whole(self, answer: dict[str, Any], payload: dict[str, Any], reader: ChunkReader) -> ChatChunk:
         usage = _usage(answer)
         _require_uncut(usage, payload)
-        with reading_an_answer(usage):
+        with malformed_answer_guard(usage):
             regular = chat_answer(answer, payload["model"], created=int(self._clock.now().timestamp()))
             return replace(reader.read_whole(regular.body), usage=usage)
 
@@ -190,11 +190,11 @@ def _message(message: Json, tool_names: dict[str, str]) -> dict[str, Any]:
 def _tool_call(call: Json) -> dict[str, Any]:
     function = call.get("function")
     if function is None:
-        raise CallerFault("Ollama takes calls of functions only in `tool_calls`", param="messages")
+        raise RequestRejected("Ollama takes calls of functions only in `tool_calls`", param="messages")
     try:
         arguments = orjson.loads(function.get("arguments") or "{}")
     except orjson.JSONDecodeError as exc:
-        raise CallerFault("the arguments of a tool call in `messages` are not JSON", param="messages") from exc
+        raise RequestRejected("the arguments of a tool call in `messages` are not JSON", param="messages") from exc
     return {"function": {"name": function["name"], "arguments": arguments}}
 
 
@@ -207,7 +207,7 @@ def _split(content: object) -> tuple[str, list[str]]:
     return "\n".join(texts), [url.partition(",")[2] for url in urls]
 
 
-class Pieces:
+class ChunkBuilder:
     """Makes OpenAI's chunks of Ollama's pieces; a tool call comes whole, in one of them."""
 
     def __init__(self) -> None:
@@ -227,10 +227,10 @@ class Pieces:
         return {"choices": [{"index": 0, "delta": delta, "finish_reason": finish, "logprobs": None}]}
 
 
-def _chunk(piece: Json, payload: Json, reader: ChunkReader, pieces: Pieces) -> ChatChunk:
+def _chunk(piece: Json, payload: Json, reader: ChunkReader, pieces: ChunkBuilder) -> ChatChunk:
     usage = _usage(piece) if piece.get("done") else None
     _require_uncut(usage, payload)
-    with reading_an_answer(usage):
+    with malformed_answer_guard(usage):
         return replace(reader.read(pieces.event(piece)), usage=usage)
 
 

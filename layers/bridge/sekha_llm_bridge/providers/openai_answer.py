@@ -36,7 +36,7 @@ def _choice(position: int, choice: object) -> dict[str, Any]:
     if not isinstance(choice, dict) or not isinstance(message, dict):
         raise MalformedAnswer("the provider's answer has a choice without a message", provider_status=200)
     finish = choice.get("finish_reason")
-    require_unbroken(choice)
+    reject_error_finish(choice)
     return {
         **choice,
         "index": choice["index"] if is_count(choice.get("index")) else position,
@@ -45,7 +45,7 @@ def _choice(position: int, choice: object) -> dict[str, Any]:
     }
 
 
-def require_unbroken(choice: dict[str, Any]) -> None:
+def reject_error_finish(choice: dict[str, Any]) -> None:
     """Raises `MalformedAnswer` for a choice that its provider says it broke off."""
     if choice.get("finish_reason") in _BROKE_OFF or choice.get("error"):
         raise MalformedAnswer("the provider broke off in the middle of its answer", provider_status=200)

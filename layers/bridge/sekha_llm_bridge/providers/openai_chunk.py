@@ -6,13 +6,13 @@ from typing import Any
 
 from sekha_llm_bridge.clock import Clock
 from sekha_llm_bridge.errors import MalformedAnswer
-from sekha_llm_bridge.providers.base import ChatChunk, says_something
+from sekha_llm_bridge.providers.base import ChatChunk, has_content
 from sekha_llm_bridge.providers.openai_answer import (
     chat_answer,
     content_of,
     is_count,
     read_chat_usage,
-    require_unbroken,
+    reject_error_finish,
 )
 
 _ANSWER = ("content", "reasoning_content", "reasoning", "refusal", "tool_calls", "function_call", "audio")
@@ -23,14 +23,15 @@ class ChunkReader:
     """Makes the chunks of one answer regular: one id, one role, indexes that tell choices and tool calls apart.
 
     `answers` is how many choices were asked for. `is_whole` says whether each has its finish reason: that, and not the
-    end of the connection or `[DONE]`, is what tells a whole answer from one that was cut. `may_go_on` says that a
+    end of the connection or `[DONE]`, is what tells a whole answer from one that was cut. `may_repeat_finish_reason`
+    says that a
     choice has gone on after its finish reason, as with vendors that send one with every chunk: then it takes a proper
     end of the stream besides. `is_done` is for whoever reads `[DONE]` to say.
     """
 
     def __init__(self, model_id: str, answers: int, clock: Clock) -> None:
         self.is_whole = False
-        self.may_go_on = False
+        self.may_repeat_finish_reason = False
         self.is_done = False
         self._model_id = model_id
         self._answers = answers
@@ -39,11 +40,11 @@ class ChunkReader:
         self._choices: dict[int, _Choice] = {}
 
     @property
-    def is_surely_whole(self) -> bool:
+    def all_choices_finished(self) -> bool:
         """Whether nothing can be missing any more but the bill."""
-        return self.is_whole and not self.may_go_on
+        return self.is_whole and not self.may_repeat_finish_reason
 
-    def require_whole(self) -> None:
+    def require_complete(self) -> None:
         """Raises `MalformedAnswer` where the stream has ended before the answer. Where it says that it is done, it is
         enough that every choice that began has once been ended: some vendors know only one, and some say a last word
         after its end.
@@ -58,11 +59,11 @@ class ChunkReader:
         if not self._frame:
             self._frame = self._begin(event)
         body = {**event, **self._frame, "choices": choices}
-        own_usage = body.pop("usage", None)
+        provider_usage = body.pop("usage", None)
         self._note_ends(choices)
-        is_progress = any(choice["finish_reason"] is not None or says_something(choice["delta"]) for choice in choices)
-        usage = read_chat_usage(own_usage)
-        return ChatChunk(body, is_progress, self.is_whole, self.may_go_on, usage, own_usage)
+        is_progress = any(choice["finish_reason"] is not None or has_content(choice["delta"]) for choice in choices)
+        usage = read_chat_usage(provider_usage)
+        return ChatChunk(body, is_progress, self.is_whole, self.may_repeat_finish_reason, usage, provider_usage)
 
     def read_whole(self, answer: dict[str, Any]) -> ChatChunk:
         """The one chunk of an answer that came at once, although a stream was asked for."""
@@ -84,7 +85,7 @@ class ChunkReader:
 
     def _choice(self, position: int, given: dict[str, Any]) -> dict[str, Any]:
         finish = given.get("finish_reason")
-        require_unbroken(given)
+        reject_error_finish(given)
         index = given["index"] if is_count(given.get("index")) else position
         choice = self._choices.setdefault(index, _Choice())
         return {
@@ -100,7 +101,7 @@ class ChunkReader:
             known = self._choices[choice["index"]]
             is_end = choice["finish_reason"] is not None
             has_gone_on = known.is_finished and _goes_on(choice["delta"])
-            self.may_go_on |= has_gone_on
+            self.may_repeat_finish_reason |= has_gone_on
             known.is_finished = is_end or (known.is_finished and not has_gone_on)
             known.has_ended |= is_end
         have_ended = bool(self._choices) and all(choice.is_finished for choice in self._choices.values())

@@ -11,7 +11,7 @@ from typing import Any
 
 from sekha_llm_bridge.clock import Clock
 from sekha_llm_bridge.config.models import ProviderConfig
-from sekha_llm_bridge.errors import CallerFault, MalformedAnswer, OutputCapRefused, ProviderError
+from sekha_llm_bridge.errors import MalformedAnswer, OutputCapRefused, ProviderError, RequestRejected
 from sekha_llm_bridge.providers import failures
 from sekha_llm_bridge.providers.base import (
     BatchLimits,
@@ -21,7 +21,7 @@ from sekha_llm_bridge.providers.base import (
     EmbeddingAnswer,
     EmbeddingCall,
     PriceCeiling,
-    reading_an_answer,
+    malformed_answer_guard,
 )
 from sekha_llm_bridge.providers.event_stream import ServerSentEvents, json_of
 from sekha_llm_bridge.providers.http import JsonHttp, headers_of
@@ -74,7 +74,7 @@ class OpenAICompatible:
                 self._chat_url, payload=self._payload(call), headers=self._headers, timeout_s=timeout_s
             )
         usage = read_chat_usage(body.get("usage"))
-        with reading_an_answer(usage):
+        with malformed_answer_guard(usage):
             return chat_answer(body, usage, self._clock)
 
     async def stream(self, call: ChatCall, *, timeout_s: float) -> AsyncGenerator[ChatChunk]:
@@ -96,9 +96,9 @@ class OpenAICompatible:
                 else:
                     for chunk in self._chunks(events.feed(events.END), payload, reader):
                         yield chunk
-                reader.require_whole()
+                reader.require_complete()
         except ProviderError:
-            if not reader.is_surely_whole:  # what breaks after the end takes only the bill with it
+            if not reader.all_choices_finished:  # what breaks after the end takes only the bill with it
                 raise
 
     async def _opened(
@@ -116,7 +116,7 @@ class OpenAICompatible:
                 return await stack.enter_async_context(
                     opening({**payload, "stream_options": {**own, "include_usage": True}})
                 )
-            except CallerFault as exc:
+            except RequestRejected as exc:
                 if has_wishes or not _speaks_of(exc, ("stream_options",)):
                     raise
         answer = await stack.enter_async_context(opening(payload))
@@ -132,7 +132,7 @@ class OpenAICompatible:
             yield self._chunk(data, payload, reader)
 
     def _chunk(self, data: bytes, payload: dict[str, Any], reader: ChunkReader) -> ChatChunk:
-        with reading_an_answer(None):
+        with malformed_answer_guard(None):
             event = json_of(data)
             if error := event.get("error") or (event if event.get("object") == "error" else None):
                 said = {"error": error, "usage": event.get("usage")}
@@ -152,7 +152,7 @@ class OpenAICompatible:
             f"{self._base_url}/embeddings", payload=payload, headers=self._headers, timeout_s=timeout_s
         )
         usage = read_usage(body.get("usage"))
-        with reading_an_answer(usage):
+        with malformed_answer_guard(usage):
             return EmbeddingAnswer(_vectors(body.get("data")), usage)
 
     @property
@@ -194,20 +194,20 @@ def _minding_the_cap(call: ChatCall) -> Iterator[None]:
     """What a provider says of the output limit is not the caller's fault where the bridge has set it."""
     try:
         yield
-    except CallerFault as exc:
+    except RequestRejected as exc:
         if call.output_cap is None or not _speaks_of(exc, _OUTPUT_CAP_FIELDS):
             raise
         message = f"{exc.message}: give the model's `max_output_tokens` in the configuration"
         raise OutputCapRefused(message, provider_status=exc.provider_status) from exc
 
 
-def _speaks_of(fault: CallerFault, fields: Iterable[str]) -> bool:
+def _speaks_of(fault: RequestRejected, fields: Iterable[str]) -> bool:
     named = (fault.param or "").partition(".")[0]
     return any(field == named or field in fault.message for field in fields)
 
 
 def _whole(answer: dict[str, Any], reader: ChunkReader) -> ChatChunk:
-    with reading_an_answer(read_chat_usage(answer.get("usage"))):
+    with malformed_answer_guard(read_chat_usage(answer.get("usage"))):
         return reader.read_whole(answer)
 
 

@@ -4,29 +4,29 @@ from sekha_llm_bridge.resilience.breaker import (
     Breaker,
     BreakerState,
     Permit,
+    PermitSource,
     Refusal,
-    Source,
     Verdict,
 )
-from sekha_llm_bridge.resilience.breakers import Breakers, Watch
+from sekha_llm_bridge.resilience.breakers import Breakers, BreakerSession
 from sekha_llm_bridge.resilience.cooldowns import Cooldowns
-from sekha_llm_bridge.resilience.records import BreakerView, CheckResult, ProviderRecord, Standing
+from sekha_llm_bridge.resilience.records import Availability, BreakerView, CheckResult, ProviderRecord
 from sekha_llm_bridge.resilience.store import ProviderStore, StoreUnavailable
 
 __all__ = [
+    "Availability",
     "Breaker",
+    "BreakerSession",
     "BreakerState",
     "BreakerView",
     "Breakers",
     "CheckResult",
     "Cooldowns",
     "Permit",
+    "PermitSource",
     "ProviderRecord",
     "ProviderStore",
     "Refusal",
-    "Source",
-    "Standing",
     "StoreUnavailable",
     "Verdict",
-    "Watch",
 ]

@@ -26,14 +26,14 @@ class BreakerState(StrEnum):
     HALF_OPEN = "half_open"
 
 
-class Source(StrEnum):
+class PermitSource(StrEnum):
     """Who calls the provider: a user's request, or the scheduled check with a free call."""
 
     REQUEST = "request"
     CHECK = "check"
 
 
-class Credit(StrEnum):
+class CheckTrust(StrEnum):
     """What a check's word is worth: a provider may list its models while it answers no chat, or the other way round.
 
     A breaker that checks alone have closed is `on_trial` until a request succeeds. Where requests fail again instead,
@@ -85,7 +85,7 @@ class Breaker:
 
     `failure_count` is of consecutive failures; it stays while the breaker is open, and closing resets it.
     `success_count` is of probes since it opened. `retry_at` is when an open one may be probed. `last_failure` and
-    `cause` (its code) are of the last failure that counted; `failed_in` says whether any of them was a request's.
+    `cause` (its code) are of the last failure that counted; `failure_source` says whether any of them was a request's.
     """
 
     state: BreakerState = BreakerState.CLOSED
@@ -96,8 +96,8 @@ class Breaker:
     lease: Lease | None = None
     last_failure: datetime | None = None
     cause: str = ""
-    failed_in: Source = Source.REQUEST
-    checks: Credit = Credit.TRUSTED
+    failure_source: PermitSource = PermitSource.REQUEST
+    checks: CheckTrust = CheckTrust.TRUSTED
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +105,7 @@ class Permit:
     """Leave to call a provider once; whoever holds it reports a verdict. A probe's has the `token` of its lease."""
 
     provider_id: str
-    source: Source
+    source: PermitSource
     epoch: int
     token: str | None = None
 
@@ -132,7 +132,7 @@ class Step:
     write: Write
 
 
-def refusal(breaker: Breaker, source: Source, now: datetime) -> Refusal | None:
+def refusal(breaker: Breaker, source: PermitSource, now: datetime) -> Refusal | None:
     """Why the provider may not be called now; None where it may, be it for one probe only. Where only checks have
     failed, a request need not wait: it may meet with something else.
     """
@@ -140,7 +140,7 @@ def refusal(breaker: Breaker, source: Source, now: datetime) -> Refusal | None:
         case BreakerState.CLOSED:
             return None
         case BreakerState.OPEN:
-            is_hearsay = source is Source.REQUEST and breaker.failed_in is Source.CHECK
+            is_hearsay = source is PermitSource.REQUEST and breaker.failure_source is PermitSource.CHECK
             waits_until = None if is_hearsay else breaker.retry_at
         case BreakerState.HALF_OPEN:
             waits_until = breaker.lease.until if breaker.lease else None
@@ -150,7 +150,7 @@ def refusal(breaker: Breaker, source: Source, now: datetime) -> Refusal | None:
     return Refusal(breaker.state, left_s, breaker.cause) if left_s > 0 else None
 
 
-def ask(breaker: Breaker, source: Source, lease: Lease, now: datetime) -> Step | Refusal:
+def ask(breaker: Breaker, source: PermitSource, lease: Lease, now: datetime) -> Step | Refusal:
     """Somebody wants to call the provider, and would probe under that lease."""
     if (refused := refusal(breaker, source, now)) is not None:
         return refused
@@ -161,7 +161,7 @@ def ask(breaker: Breaker, source: Source, lease: Lease, now: datetime) -> Step |
     return _turn(probing)
 
 
-def permit(breaker: Breaker, provider_id: str, source: Source) -> Permit:
+def permit(breaker: Breaker, provider_id: str, source: PermitSource) -> Permit:
     """The permit of whoever has asked, and was not refused; `breaker` is as that step left it."""
     return Permit(provider_id, source, breaker.epoch, breaker.lease.token if breaker.lease else None)
 
@@ -173,7 +173,7 @@ def learn(
     is_late = held.epoch != breaker.epoch or held.token != (breaker.lease.token if breaker.lease else None)
     if is_late or breaker.state is BreakerState.OPEN:
         return Step(breaker, Write.NOTHING)
-    if held.source is Source.CHECK and not _is_believed(breaker, verdict):
+    if held.source is PermitSource.CHECK and not _is_believed(breaker, verdict):
         verdict = Verdict.NEUTRAL
     if breaker.state is BreakerState.CLOSED:
         return _while_closed(breaker, held.source, verdict, now, rules, cause)
@@ -184,7 +184,7 @@ def _is_believed(breaker: Breaker, verdict: Verdict) -> bool:
     """Whether a check's word is taken: a key that may chat need not be allowed to list the models."""
     if verdict is Verdict.REJECTION:
         return False
-    return verdict is not Verdict.FAILURE or breaker.checks is not Credit.MISLED
+    return verdict is not Verdict.FAILURE or breaker.checks is not CheckTrust.MISLED
 
 
 def trip(breaker: Breaker, now: datetime, rules: CircuitBreakerConfig) -> Step:
@@ -195,7 +195,7 @@ def trip(breaker: Breaker, now: datetime, rules: CircuitBreakerConfig) -> Step:
 
 
 def _while_closed(
-    breaker: Breaker, source: Source, verdict: Verdict, now: datetime, rules: CircuitBreakerConfig, cause: str
+    breaker: Breaker, source: PermitSource, verdict: Verdict, now: datetime, rules: CircuitBreakerConfig, cause: str
 ) -> Step:
     failed = _failed(breaker, source, now, cause)
     match verdict:
@@ -211,20 +211,20 @@ def _while_closed(
             assert_never(never)
 
 
-def _proven(breaker: Breaker, source: Source) -> Step:
+def _proven(breaker: Breaker, source: PermitSource) -> Step:
     """A success resets the count, but a check's only what checks alone have counted: where chats fail now and then, the
     list of models that answers every minute must not keep the breaker from opening.
     """
     after = breaker
-    if source is Source.REQUEST or breaker.failed_in is Source.CHECK:
+    if source is PermitSource.REQUEST or breaker.failure_source is PermitSource.CHECK:
         after = replace(after, failure_count=0)
-    if breaker.checks is (Credit.ON_TRIAL if source is Source.REQUEST else Credit.MISLED):
-        after = replace(after, checks=Credit.TRUSTED)
+    if breaker.checks is (CheckTrust.ON_TRIAL if source is PermitSource.REQUEST else CheckTrust.MISLED):
+        after = replace(after, checks=CheckTrust.TRUSTED)
     return Step(after, Write.NOTHING if after == breaker else Write.REPLACE)
 
 
 def _after_probe(
-    breaker: Breaker, source: Source, verdict: Verdict, now: datetime, rules: CircuitBreakerConfig, cause: str
+    breaker: Breaker, source: PermitSource, verdict: Verdict, now: datetime, rules: CircuitBreakerConfig, cause: str
 ) -> Step:
     match verdict:
         case Verdict.SUCCESS:
@@ -237,30 +237,30 @@ def _after_probe(
             assert_never(never)
 
 
-def _one_success_more(breaker: Breaker, source: Source, rules: CircuitBreakerConfig) -> Step:
+def _one_success_more(breaker: Breaker, source: PermitSource, rules: CircuitBreakerConfig) -> Step:
     successes = breaker.success_count + 1
-    is_believed = source is Source.REQUEST or breaker.checks is not Credit.MISLED
+    is_believed = source is PermitSource.REQUEST or breaker.checks is not CheckTrust.MISLED
     if successes < rules.success_threshold or not is_believed:
         return _turn(replace(breaker, lease=None, success_count=min(successes, rules.success_threshold - 1)))
-    checks = Credit.ON_TRIAL
-    if source is Source.REQUEST:
-        checks = Credit.MISLED if breaker.failed_in is Source.CHECK else Credit.TRUSTED
+    checks = CheckTrust.ON_TRIAL
+    if source is PermitSource.REQUEST:
+        checks = CheckTrust.MISLED if breaker.failure_source is PermitSource.CHECK else CheckTrust.TRUSTED
     closed = replace(breaker, state=BreakerState.CLOSED, failure_count=0, success_count=0, cause="", checks=checks)
     return _turn(replace(closed, lease=None))
 
 
-def _failed(breaker: Breaker, source: Source, now: datetime, cause: str) -> Breaker:
+def _failed(breaker: Breaker, source: PermitSource, now: datetime, cause: str) -> Breaker:
     count = breaker.failure_count + 1
-    only_checks = source is Source.CHECK and (count == 1 or breaker.failed_in is Source.CHECK)
-    failed_in = Source.CHECK if only_checks else Source.REQUEST
-    return replace(breaker, failure_count=count, last_failure=now, cause=cause, failed_in=failed_in)
+    only_checks = source is PermitSource.CHECK and (count == 1 or breaker.failure_source is PermitSource.CHECK)
+    failure_source = PermitSource.CHECK if only_checks else PermitSource.REQUEST
+    return replace(breaker, failure_count=count, last_failure=now, cause=cause, failure_source=failure_source)
 
 
 def _open(failed: Breaker, now: datetime, rules: CircuitBreakerConfig) -> Step:
     """`failed` has the failure that opens it."""
     checks = failed.checks
-    if checks is Credit.ON_TRIAL:
-        checks = Credit.MISLED if failed.failed_in is Source.REQUEST else Credit.TRUSTED
+    if checks is CheckTrust.ON_TRIAL:
+        checks = CheckTrust.MISLED if failed.failure_source is PermitSource.REQUEST else CheckTrust.TRUSTED
     retry_at = now + timedelta(seconds=rules.timeout_secs)
     opened = replace(failed, state=BreakerState.OPEN, retry_at=retry_at, success_count=0, checks=checks)
     return _turn(replace(opened, lease=None))

@@ -22,8 +22,8 @@ from sekha_llm_bridge.resilience.breaker import (
     BreakerState,
     Lease,
     Permit,
+    PermitSource,
     Refusal,
-    Source,
     Step,
     Verdict,
     Write,
@@ -72,13 +72,13 @@ class Breakers:
         self._was_alone = False  # since the last read it has gone by breakers of its own
         self._reading: _Reading | None = None
 
-    async def watch(self, *, patience_s: float = PATIENCE_S) -> "Watch":
+    async def watch(self, *, patience_s: float = PATIENCE_S) -> "BreakerSession":
         """The breakers for one request, which waits no longer than that for the table; read anew after a second."""
         patience = _Patience(patience_s, self._clock)
         await self._refresh(patience)
-        return Watch(self, patience)
+        return BreakerSession(self, patience)
 
-    async def newest(self, *, patience_s: float = PATIENCE_S) -> Mapping[str, ProviderRecord]:
+    async def read_now(self, *, patience_s: float = PATIENCE_S) -> Mapping[str, ProviderRecord]:
         """The records as they are now, however lately they were read; what was last known, where the table does not
         answer.
         """
@@ -92,7 +92,7 @@ class Breakers:
         return self._known
 
     @property
-    def is_cut_off(self) -> bool:
+    def is_table_unavailable(self) -> bool:
         """Whether the table did not answer just now, so that all of this is what was last known."""
         return self._rests_until is not None and self._clock.now() < self._rests_until
 
@@ -102,8 +102,10 @@ class Breakers:
         views = ((provider_id, record.view(now)) for provider_id, record in self._known.items())
         return {provider_id: view for provider_id, view in views if view is not None}
 
-    async def ask(self, provider_id: str, source: Source, lasts_s: float, patience: "_Patience") -> Permit | Refusal:
-        """See `Watch.ask`."""
+    async def ask(
+        self, provider_id: str, source: PermitSource, lasts_s: float, patience: "_Patience"
+    ) -> Permit | Refusal:
+        """See `BreakerSession.ask`."""
 
         def decide(breaker: Breaker) -> Step | Refusal:
             now = self._clock.now()
@@ -115,7 +117,8 @@ class Breakers:
         return step if isinstance(step, Refusal) else permit(step.after, provider_id, source)
 
     async def report(self, held: Permit, verdict: Verdict, cause: str, patience: "_Patience") -> None:
-        """See `Watch.report`. A success that took long looks again before it says that nothing is wrong: it may have to
+        """See `BreakerSession.report`. A success that took long looks again before it says that nothing is wrong: it
+        may have to
         reset what others have counted meanwhile. Else one failure in a hundred would add up to a row of five wherever
         there is much traffic. And what was done alone while the table was out is forgotten first.
         """
@@ -128,12 +131,12 @@ class Breakers:
             patience,
         )
         if isinstance(step, Step) and trip(step.after, self._clock.now(), rules).write is not Write.NOTHING:
-            if not self.is_cut_off:
+            if not self.is_table_unavailable:
                 await patience.rest(_SECOND_LOOK_S)  # a success of somebody else's may be on its way to the table
             await self._carry_out(held.provider_id, lambda breaker: trip(breaker, self._clock.now(), rules), patience)
 
     async def record_check(self, result: CheckResult, patience: "_Patience") -> None:
-        """See `Watch.record_check`."""
+        """See `BreakerSession.record_check`."""
         self._remember(result.provider_id, replace(self._record(result.provider_id), check=result))
         with suppress(StoreUnavailable):
             await self._asked(self._store.record_check(result), patience)
@@ -155,7 +158,7 @@ class Breakers:
                 self._rest(failed)
 
     def _is_due(self) -> bool:
-        if self.is_cut_off:
+        if self.is_table_unavailable:
             return False
         return self._read_at is None or not timedelta() <= self._clock.now() - self._read_at < _FRESH
 
@@ -195,14 +198,14 @@ class Breakers:
         try:
             return await self._asked(write(provider_id, before, step.after), patience)
         except StoreUnavailable:
-            self._was_alone |= self.is_cut_off
-            return Written(done=self.is_cut_off, breaker=step.after if self.is_cut_off else before)
+            self._was_alone |= self.is_table_unavailable
+            return Written(done=self.is_table_unavailable, breaker=step.after if self.is_table_unavailable else before)
 
     async def _asked(self, answer: Coroutine[Any, Any, T], patience: "_Patience") -> T:
         """Raises `StoreUnavailable` when there is no answer in time, which lets the table rest, and at once while it
         rests or when the request has waited long enough.
         """
-        if self.is_cut_off or patience.is_spent:
+        if self.is_table_unavailable or patience.is_spent:
             answer.close()
             raise StoreUnavailable("not asked")
         try:
@@ -219,14 +222,14 @@ class Breakers:
         self._written.add(provider_id)
 
     def _rest(self, reason: StoreUnavailable) -> None:
-        if self.is_cut_off:
+        if self.is_table_unavailable:
             return
         self._rests_until = self._clock.now() + _REST
         logger().warning("breaker table unavailable", extra={"reason": str(reason)})
         count(Metric.TABLE_UNAVAILABLE)
 
 
-class Watch:
+class BreakerSession:
     """The breakers as one request sees them, and acts on them."""
 
     def __init__(self, breakers: Breakers, patience: "_Patience") -> None:
@@ -237,7 +240,9 @@ class Watch:
         """The breakers that are not closed, by provider id."""
         return self._breakers.views()
 
-    async def ask(self, provider_id: str, *, lasts_s: float, source: Source = Source.REQUEST) -> Permit | Refusal:
+    async def ask(
+        self, provider_id: str, *, lasts_s: float, source: PermitSource = PermitSource.REQUEST
+    ) -> Permit | Refusal:
         """Leave to call the provider, for a call that takes no longer than `lasts_s`. Where a probe is due it takes the
         lease, which one conditional write decides; a closed breaker writes nothing.
         """

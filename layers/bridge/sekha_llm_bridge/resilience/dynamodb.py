@@ -45,7 +45,7 @@ class DynamoProviderStore:
     async def add_failure(self, provider_id: str, before: Breaker, after: Breaker) -> Written:
         """See `ProviderStore.add_failure`: one UpdateItem with ADD."""
         written = breaker_attributes(after)
-        last = {name: written[name] for name in ("last_failure", "cause", "failed_in")}
+        last = {name: written[name] for name in ("last_failure", "cause", "failure_source")}
         update = self._update(provider_id, before)
         return await self._write(update.adding("failure_count", 1).setting({**last, **self._expiry()}))
 

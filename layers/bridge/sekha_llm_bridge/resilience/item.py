@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from sekha_llm_bridge.aws import Attributes
 from sekha_llm_bridge.observability import logger
-from sekha_llm_bridge.resilience.breaker import Breaker, BreakerState, Credit, Lease, Source
+from sekha_llm_bridge.resilience.breaker import Breaker, BreakerState, CheckTrust, Lease, PermitSource
 from sekha_llm_bridge.resilience.records import CheckResult, ProviderRecord
 
 CHECK_ATTRIBUTES = frozenset({"check_healthy", "check_ms", "checked_at", "check_error", "check_conclusive"})
@@ -44,7 +44,12 @@ def check_attributes(result: CheckResult) -> Attributes:
 def breaker_attributes(breaker: Breaker) -> Attributes:
     """What is not None of a breaker."""
     numbers = {"epoch": breaker.epoch, "failure_count": breaker.failure_count, "success_count": breaker.success_count}
-    texts = {"state": breaker.state, "cause": breaker.cause, "failed_in": breaker.failed_in, "checks": breaker.checks}
+    texts = {
+        "state": breaker.state,
+        "cause": breaker.cause,
+        "failure_source": breaker.failure_source,
+        "checks": breaker.checks,
+    }
     moments = {"retry_at": breaker.retry_at, "last_failure": breaker.last_failure}
     if breaker.lease is not None:
         texts["lease_token"] = breaker.lease.token
@@ -90,8 +95,8 @@ def _breaker(item: Attributes) -> Breaker:
         lease=Lease(token, until) if token and until else None,
         last_failure=_moment(item, "last_failure"),
         cause=_text(item, "cause") or "",
-        failed_in=Source(_text(item, "failed_in") or Source.REQUEST),
-        checks=Credit(_text(item, "checks") or Credit.TRUSTED),
+        failure_source=PermitSource(_text(item, "failure_source") or PermitSource.REQUEST),
+        checks=CheckTrust(_text(item, "checks") or CheckTrust.TRUSTED),
     )
 
 

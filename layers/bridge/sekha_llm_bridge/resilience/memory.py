@@ -25,7 +25,7 @@ class MemoryProviderStore:
         if now.epoch != before.epoch:
             return Written(done=False, breaker=now)
         counted = replace(now, failure_count=now.failure_count + 1, last_failure=after.last_failure)
-        return self._write(provider_id, replace(counted, cause=after.cause, failed_in=after.failed_in))
+        return self._write(provider_id, replace(counted, cause=after.cause, failure_source=after.failure_source))
 
     async def replace(self, provider_id: str, before: Breaker, after: Breaker) -> Written:
         """See `ProviderStore.replace`."""

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
 
-from sekha_llm_bridge.resilience.breaker import Breaker, BreakerState, Credit, Source, refusal
+from sekha_llm_bridge.resilience.breaker import Breaker, BreakerState, CheckTrust, PermitSource, refusal
 
 _UNTOUCHED = Breaker()
 CHECK_HOLDS = timedelta(seconds=150)
@@ -26,10 +26,10 @@ class CheckResult:
     conclusive: bool = True
 
 
-class Standing(Enum):
+class Availability(Enum):
     """What a breaker that is not closed means for a plan."""
 
-    SHUT_OUT = "shut_out"
+    BLOCKED = "shut_out"
     LAST_RESORT = "last_resort"
     ON_PROBE = "on_probe"
 
@@ -43,7 +43,7 @@ class BreakerView:
     """
 
     state: BreakerState
-    standing: Standing = Standing.SHUT_OUT
+    standing: Availability = Availability.BLOCKED
     retry_after_s: float = 0.0
     cause: str = ""
 
@@ -64,12 +64,12 @@ class ProviderRecord:
         breaker = self.breaker
         if breaker.state is BreakerState.CLOSED:
             return None
-        if (refused := refusal(breaker, Source.REQUEST, now)) is not None:
-            return BreakerView(breaker.state, Standing.SHUT_OUT, refused.retry_after_s, breaker.cause)
-        standing = Standing.LAST_RESORT if self._is_looked_after(now) else Standing.ON_PROBE
+        if (refused := refusal(breaker, PermitSource.REQUEST, now)) is not None:
+            return BreakerView(breaker.state, Availability.BLOCKED, refused.retry_after_s, breaker.cause)
+        standing = Availability.LAST_RESORT if self._is_looked_after(now) else Availability.ON_PROBE
         return BreakerView(breaker.state, standing, 0.0, breaker.cause)
 
     def _is_looked_after(self, now: datetime) -> bool:
         """Whether the scheduled checks will find out that the provider is back, so that no request need risk it."""
         check = self.fresh_check(now)
-        return check is not None and check.conclusive and self.breaker.checks is not Credit.MISLED
+        return check is not None and check.conclusive and self.breaker.checks is not CheckTrust.MISLED

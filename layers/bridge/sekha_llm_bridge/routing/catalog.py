@@ -19,7 +19,7 @@ ALIASES: dict[str, Task] = {
 }
 """The keys of `default_models`, and the task that each stands for."""
 
-LIKELY_OUTPUT_TOKENS = 500
+ESTIMATED_OUTPUT_TOKENS = 500
 ENDLESS = 2**53
 _COST_BITS = 101  # more than any cost in pico-USD takes
 PICO_USD = Decimal(10) ** 12
@@ -27,27 +27,28 @@ _PICO_USD_PER_TOKEN = PICO_USD / Decimal(1_000_000)  # for one USD per million t
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
+class IntegerRates:
     """A price in whole numbers, because a thousand models are compared with them for each request.
 
-    Rates are pico-USD per token: `input_rate` and `output_rate` the usual ones, for ranking; `dear_input_rate` and
-    `dear_output_rate` the dearest, rounded up, for limits. `is_flat`: those four are the whole price.
+    Rates are pico-USD per token: `input_rate` and `output_rate` the usual ones, for ranking; `max_input_rate` and
+    `max_output_rate` the dearest, rounded up, for limits. `is_flat`: those four are the whole price.
     """
 
     is_free: bool
     is_flat: bool
     input_rate: int
     output_rate: int
-    dear_input_rate: int
-    dear_output_rate: int
+    max_input_rate: int
+    max_output_rate: int
 
 
 @dataclass(frozen=True, slots=True)
 class CatalogModel:
     """One model of one provider; `position` is its place in the file.
 
-    `rank_base` orders by priority, above any cost. `likely_image` and `most_image` are the tokens that an image is
-    billed as; `most_output` is the longest answer.
+    `rank_base` orders by priority, above any cost. `estimated_image_tokens` and `max_image_tokens` are the tokens that
+    an image is
+    billed as; `max_output` is the longest answer.
     """
 
     provider: ProviderConfig
@@ -57,15 +58,15 @@ class CatalogModel:
     has_adapter: bool
     speaks_openai: bool
     takes_image_urls: bool
-    figures: Figures | None
+    integer_rates: IntegerRates | None
     tokenizer: Tokenizer | None
     model_id: str
     rank_base: int
     window: int
-    most_output: int
-    likely_output: int
-    likely_image: int
-    most_image: int
+    max_output: int
+    estimated_output: int
+    estimated_image_tokens: int
+    max_image_tokens: int
 
     @property
     def key(self) -> tuple[str, str]:
@@ -75,7 +76,7 @@ class CatalogModel:
     @property
     def is_free(self) -> bool:
         """Whether nothing is ever billed for it."""
-        return self.figures is not None and self.figures.is_free
+        return self.integer_rates is not None and self.integer_rates.is_free
 
     def serves(self, task: Task | None) -> bool:
         """Whether it is for that task; without one any chat model is."""
@@ -122,7 +123,7 @@ def by_priority(entries: Iterable[CatalogModel]) -> list[CatalogModel]:
 def _entry(position: int, provider: ProviderConfig, model: ModelConfig, prices: PriceBook) -> CatalogModel:
     kind = provider.provider_type
     price = prices.price(provider, model)
-    likely_image, most_image = image_tokens(model.model_id)
+    estimated_image_tokens, max_image_tokens = image_tokens(model.model_id)
     return CatalogModel(
         provider=provider,
         model=model,
@@ -131,25 +132,25 @@ def _entry(position: int, provider: ProviderConfig, model: ModelConfig, prices: 
         has_adapter=has_adapter(kind),
         speaks_openai=speaks_openai(kind),
         takes_image_urls=takes_image_urls(kind),
-        figures=None if price is None else _figures(price),
+        integer_rates=None if price is None else _figures(price),
         tokenizer=tokenizer_of(provider, model.model_id),
         model_id=model.model_id,
         rank_base=provider.priority << _COST_BITS,
         window=model.context_window,
-        most_output=model.max_output_tokens or ENDLESS,
-        likely_output=min(LIKELY_OUTPUT_TOKENS, model.max_output_tokens or ENDLESS),
-        likely_image=likely_image,
-        most_image=most_image,
+        max_output=model.max_output_tokens or ENDLESS,
+        estimated_output=min(ESTIMATED_OUTPUT_TOKENS, model.max_output_tokens or ENDLESS),
+        estimated_image_tokens=estimated_image_tokens,
+        max_image_tokens=max_image_tokens,
     )
 
 
-def _figures(price: Price) -> Figures:
+def _figures(price: Price) -> IntegerRates:
     dear_input, dear_output = price.dearest(0)
-    return Figures(
+    return IntegerRates(
         is_free=price.is_free,
         is_flat=not (price.tiers or price.request_usd),
         input_rate=round(price.rates.input_usd_per_mtok * _PICO_USD_PER_TOKEN),
         output_rate=round(price.rates.output_usd_per_mtok * _PICO_USD_PER_TOKEN),
-        dear_input_rate=math.ceil(dear_input * _PICO_USD_PER_TOKEN),
-        dear_output_rate=math.ceil(dear_output * _PICO_USD_PER_TOKEN),
+        max_input_rate=math.ceil(dear_input * _PICO_USD_PER_TOKEN),
+        max_output_rate=math.ceil(dear_output * _PICO_USD_PER_TOKEN),
     )

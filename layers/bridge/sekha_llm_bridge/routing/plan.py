@@ -9,7 +9,7 @@ from sekha_llm_bridge.resilience import BreakerState
 from sekha_llm_bridge.routing.catalog import CatalogModel
 
 
-class Barrier(StrEnum):
+class ExclusionKind(StrEnum):
     """What kind of thing keeps a model out; it decides which error an empty plan becomes."""
 
     UNFIT = "unfit"
@@ -22,7 +22,7 @@ class Barrier(StrEnum):
 class Exclusion:
     """Why a model is left out, in words for people; `retry_after_s` where waiting helps."""
 
-    barrier: Barrier
+    kind: ExclusionKind
     reason: str
     retry_after_s: float | None = None
 
@@ -54,7 +54,7 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True)
-class Listing:
+class ConsideredModel:
     """One configured model as `/route` shows it: in the plan, or excluded with a reason."""
 
     entry: CatalogModel

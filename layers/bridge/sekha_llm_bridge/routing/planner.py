@@ -13,10 +13,9 @@ from functools import cached_property
 from sekha_llm_bridge.config.models import ProviderType, Task
 from sekha_llm_bridge.pricing import usd_text
 from sekha_llm_bridge.resilience import BreakerState
-from sekha_llm_bridge.routing import costing
+from sekha_llm_bridge.routing import cost_quotes
 from sekha_llm_bridge.routing.catalog import Catalog, CatalogModel, by_priority
-from sekha_llm_bridge.routing.plan import Barrier, Candidate, Exclusion, Listing, Quote
-from sekha_llm_bridge.routing.request import Limits, RouteRequest
+from sekha_llm_bridge.routing.plan import Candidate, ConsideredModel, Exclusion, ExclusionKind, Quote
 from sekha_llm_bridge.routing.requirements import (
     Requirement,
     affordability,
@@ -24,23 +23,25 @@ from sekha_llm_bridge.routing.requirements import (
     fitness,
     usable_at_all,
 )
+from sekha_llm_bridge.routing.route_request import RouteRequest, RoutingContext
 
 
 @dataclass(frozen=True)
 class RoutePlan:
     """Which models to try for a request, in which order, and why the others not.
 
-    `ranked` are those that can answer now and fit the limit, first to last; `turned_away` the providers of others that
+    `ranked` are those that can answer now and fit the limit, first to last; `blocked_providers` the providers of
+    others that
     only a circuit breaker keeps out. The rest is worked out from it when it is looked at.
     """
 
     request: RouteRequest
     catalog: Catalog = field(repr=False)
-    limits: Limits
+    limits: RoutingContext
     limit_usd: Decimal | None
     space: str | None
     ranked: tuple[CatalogModel, ...]
-    turned_away: frozenset[str] = frozenset()
+    blocked_providers: frozenset[str] = frozenset()
 
     def offer(self, entry: CatalogModel, *, spent_usd: Decimal) -> Candidate | Exclusion:
         """What to ask this model for when so much of the limit is spent; an exclusion when too little is left."""
@@ -48,7 +49,7 @@ class RoutePlan:
         wanted = affordability(self.request, self.limits, self.limit_usd, spent_usd=spent_usd)
         if spent_usd and (unmet := _unmet(entry, wanted)) is not None:
             return unmet
-        return costing.candidate(entry, self.request, left_usd, self.limits.min_output_tokens)
+        return cost_quotes.candidate(entry, self.request, left_usd, self.limits.min_output_tokens)
 
     @cached_property
     def candidates(self) -> tuple[Candidate, ...]:
@@ -57,7 +58,7 @@ class RoutePlan:
         return tuple(offer for offer in offers if isinstance(offer, Candidate))
 
     @cached_property
-    def listings(self) -> tuple[Listing, ...]:
+    def considered_models(self) -> tuple[ConsideredModel, ...]:
         """Every configured model: the candidates in order, then the others with their reasons."""
         kept = {entry.position for entry in self.ranked}
         everyone = _rank(by_priority(self.catalog.models), self.request, self.catalog, self.limits)
@@ -71,7 +72,7 @@ class RoutePlan:
         return (*self._notes_on_preference(), *self._notes_on_last_resorts())
 
     def _notes_on_last_resorts(self) -> Iterator[str]:
-        last = self.limits.last_resorts
+        last = self.limits.deprioritized_providers
         there = (entry.provider.id for entry in self.ranked if entry.provider.id in last) if last else ()
         for provider_id in dict.fromkeys(there):
             state = self.limits.breakers[provider_id].state.value
@@ -102,9 +103,9 @@ class RoutePlan:
         best = "cheapest of" if is_cheapest else "first of"
         return f"Priority {priority}, {best} {rivals}, {_price_text(first)}"
 
-    def excluded_by(self, barrier: Barrier) -> tuple[Listing, ...]:
-        """The listings that one kind of barrier keeps out."""
-        return tuple(row for row in self.listings if row.exclusion is not None and row.exclusion.barrier is barrier)
+    def excluded_by(self, kind: ExclusionKind) -> tuple[ConsideredModel, ...]:
+        """The considered_models that one kind of kind keeps out."""
+        return tuple(row for row in self.considered_models if row.exclusion is not None and row.exclusion.kind is kind)
 
     @cached_property
     def _requirements(self) -> tuple[Requirement, ...]:
@@ -114,30 +115,30 @@ class RoutePlan:
 
     def _exclusion(self, entry: CatalogModel) -> Exclusion:
         """Why a model is not ranked. What meets everything all the same is in the plan already, by the same name."""
-        twice = Exclusion(Barrier.UNFIT, "this provider lists the same model above")
+        twice = Exclusion(ExclusionKind.UNFIT, "this provider lists the same model above")
         return _unmet(entry, self._requirements) or twice
 
     def _quote(self, entry: CatalogModel) -> Quote:
-        return costing.quote(entry, self.request, self.limit_usd, self.limits.min_output_tokens)
+        return cost_quotes.quote(entry, self.request, self.limit_usd, self.limits.min_output_tokens)
 
-    def _row(self, entry: CatalogModel, quote: Quote, exclusion: Exclusion | None) -> Listing:
+    def _row(self, entry: CatalogModel, quote: Quote, exclusion: Exclusion | None) -> ConsideredModel:
         breaker = self.limits.breakers.get(entry.provider.id)
-        return Listing(entry, quote, breaker.state if breaker else BreakerState.CLOSED, exclusion)
+        return ConsideredModel(entry, quote, breaker.state if breaker else BreakerState.CLOSED, exclusion)
 
 
-def plan(request: RouteRequest, catalog: Catalog, limits: Limits) -> RoutePlan:
+def plan(request: RouteRequest, catalog: Catalog, limits: RoutingContext) -> RoutePlan:
     """Every configured model, considered. Deterministic: the same arguments give the same plan."""
     limit_usd = _lower(request.max_cost_usd, limits.max_cost_usd)
     ranked = _rank(catalog.usable[request.task], request, catalog, limits)
     space = _space(request, catalog, ranked)
     ranked = _meeting(_requirements(request, limits, limit_usd, space), ranked)
-    turned_away = limits.shut_out.keys() & {entry.provider.id for entry in ranked} if limits.breakers else ()
+    blocked_providers = limits.shut_out.keys() & {entry.provider.id for entry in ranked} if limits.breakers else ()
     ranked = _meeting(availability(limits), ranked)
     if catalog.repeated:
         ranked = _once_each(ranked)
-    if last := limits.last_resorts:
+    if last := limits.deprioritized_providers:
         ranked.sort(key=lambda entry: entry.provider.id in last)
-    return RoutePlan(request, catalog, limits, limit_usd, space, tuple(ranked), frozenset(turned_away))
+    return RoutePlan(request, catalog, limits, limit_usd, space, tuple(ranked), frozenset(blocked_providers))
 
 
 def _meeting(requirements: Iterable[Requirement], entries: list[CatalogModel]) -> list[CatalogModel]:
@@ -156,7 +157,7 @@ def _once_each(ranked: list[CatalogModel]) -> list[CatalogModel]:
 
 
 def _requirements(
-    request: RouteRequest, limits: Limits, limit_usd: Decimal | None, space: str | None
+    request: RouteRequest, limits: RoutingContext, limit_usd: Decimal | None, space: str | None
 ) -> Iterator[Requirement]:
     yield from fitness(request, space)
     yield from affordability(request, limits, limit_usd)
@@ -171,7 +172,7 @@ def _lower(*limits: Decimal | None) -> Decimal | None:
 
 
 def _rank(
-    entries: Sequence[CatalogModel], request: RouteRequest, catalog: Catalog, limits: Limits
+    entries: Sequence[CatalogModel], request: RouteRequest, catalog: Catalog, limits: RoutingContext
 ) -> list[CatalogModel]:
     """Preferred, priority, known and low cost, default of the task, place in the file.
 
@@ -179,7 +180,7 @@ def _rank(
     the rest, because that compares fast.
     """
     default = catalog.default_for(request.task)
-    cost = costing.likely_cost(request) if limits.cost_aware else _no_cost
+    cost = cost_quotes.estimated_cost_in_pico_usd(request) if limits.cost_aware else _no_cost
     ranked = sorted(entries, key=lambda entry: entry.rank_base + (cost(entry) << 1) + (entry.model_id != default))
     if request.preferred is not None:
         ranked.sort(key=lambda entry: entry.model.model_id != request.preferred)

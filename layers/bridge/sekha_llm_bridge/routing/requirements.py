@@ -10,10 +10,10 @@ from decimal import Decimal
 from sekha_llm_bridge.config.models import Task
 from sekha_llm_bridge.pricing import usd_text
 from sekha_llm_bridge.resilience import BreakerState, BreakerView, Refusal
-from sekha_llm_bridge.routing import costing
+from sekha_llm_bridge.routing import cost_quotes
 from sekha_llm_bridge.routing.catalog import CatalogModel
-from sekha_llm_bridge.routing.plan import Barrier, Exclusion
-from sekha_llm_bridge.routing.request import ImageNeeds, Limits, RouteRequest
+from sekha_llm_bridge.routing.plan import Exclusion, ExclusionKind
+from sekha_llm_bridge.routing.route_request import ImageNeeds, RouteRequest, RoutingContext
 
 _FORMAT_ALIASES = {"jpg": "jpeg"}
 
@@ -54,7 +54,7 @@ def fitness(request: RouteRequest, space: str | None) -> Iterator[Requirement]:
         )
 
 
-def availability(limits: Limits) -> Iterator[Requirement]:
+def availability(limits: RoutingContext) -> Iterator[Requirement]:
     """What is known of the providers now."""
     if shut := limits.shut_out:
         yield Requirement(
@@ -70,43 +70,43 @@ def shut_out(breaker: BreakerView | Refusal) -> Exclusion:
     cause = f" ({breaker.cause})" if breaker.cause else ""
     is_probed = breaker.state is BreakerState.HALF_OPEN
     state = "is half-open, and somebody else is probing it" if is_probed else "is open"
-    return Exclusion(Barrier.BREAKER, f"its provider's circuit breaker {state}{cause}", breaker.retry_after_s)
+    return Exclusion(ExclusionKind.BREAKER, f"its provider's circuit breaker {state}{cause}", breaker.retry_after_s)
 
 
 def _cooling(left_s: float) -> Exclusion:
     """Left out because its provider asked for a pause."""
-    return Exclusion(Barrier.COOLING, f"its provider limits its rate for another {left_s:.0f} s", left_s)
+    return Exclusion(ExclusionKind.COOLING, f"its provider limits its rate for another {left_s:.0f} s", left_s)
 
 
 def affordability(
-    request: RouteRequest, limits: Limits, limit_usd: Decimal | None, *, spent_usd: Decimal = Decimal(0)
+    request: RouteRequest, limits: RoutingContext, limit_usd: Decimal | None, *, spent_usd: Decimal = Decimal(0)
 ) -> Iterator[Requirement]:
     """Within what is left of the limit a useful answer must be possible, whatever the provider makes of the prompt."""
     if limit_usd is None:
         return
     left_usd = limit_usd - spent_usd
-    if request.unbounded:
-        reason = f"the cost of {_words(sorted(request.unbounded))} cannot be bounded beforehand"
-        yield Requirement(lambda entry: entry.is_free, lambda _: Exclusion(Barrier.COST, reason))
+    if request.features_with_unbounded_cost:
+        reason = f"the cost of {_words(sorted(request.features_with_unbounded_cost))} cannot be bounded beforehand"
+        yield Requirement(lambda entry: entry.is_free, lambda _: Exclusion(ExclusionKind.COST, reason))
     yield Requirement(
-        costing.surely_within(request, left_usd, limits.min_output_tokens),
+        cost_quotes.is_within_limit(request, left_usd, limits.min_output_tokens),
         lambda entry: _too_dear(entry, request, limits, left_usd, limit_usd),
     )
 
 
 def _too_dear(
-    entry: CatalogModel, request: RouteRequest, limits: Limits, left_usd: Decimal, limit_usd: Decimal
+    entry: CatalogModel, request: RouteRequest, limits: RoutingContext, left_usd: Decimal, limit_usd: Decimal
 ) -> Exclusion:
     """Left out because not even the least useful answer surely fits the limit."""
     if entry.price is None:
         unknown = "its price is not known, and a cost limit holds; give `pricing` in the configuration"
-        return Exclusion(Barrier.COST, unknown)
-    least = usd_text(costing.least_useful_usd(entry, request, limits.min_output_tokens))
+        return Exclusion(ExclusionKind.COST, unknown)
+    least = usd_text(cost_quotes.minimum_useful_cost_usd(entry, request, limits.min_output_tokens))
     what = "it" if request.task is Task.EMBEDDING else "a useful answer"
     over = f"over the limit of ${usd_text(limit_usd)}"
     if left_usd < limit_usd:
         over = f"and ${usd_text(max(left_usd, Decimal(0)))} is left of the limit of ${usd_text(limit_usd)}"
-    return Exclusion(Barrier.COST, f"{what} may cost ${least}, {over}")
+    return Exclusion(ExclusionKind.COST, f"{what} may cost ${least}, {over}")
 
 
 def _features(request: RouteRequest) -> Iterator[Requirement]:
@@ -115,8 +115,8 @@ def _features(request: RouteRequest) -> Iterator[Requirement]:
         yield _fitness(lambda entry: entry.model.supports_audio, "cannot hear audio")
     if request.needs_tools:
         yield _fitness(lambda entry: entry.model.supports_function_calling is not False, "cannot call tools")
-    if request.untranslatable:
-        missing = _words(sorted(request.untranslatable))
+    if request.openai_only_features:
+        missing = _words(sorted(request.openai_only_features))
         yield Requirement(
             lambda entry: entry.speaks_openai,
             lambda entry: _unfit(f"{entry.provider.provider_type.value} has no {missing}"),
@@ -179,7 +179,7 @@ def _fitness(met: Callable[[CatalogModel], bool], reason: str) -> Requirement:
 
 
 def _unfit(reason: str) -> Exclusion:
-    return Exclusion(Barrier.UNFIT, reason)
+    return Exclusion(ExclusionKind.UNFIT, reason)
 
 
 def _words(names: Iterable[object]) -> str:

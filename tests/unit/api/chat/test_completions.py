@@ -221,7 +221,7 @@ def test_a_slow_provider_is_given_up_before_lambda_gives_up_on_us(
 class Exploding:
     """An executor with a mistake in it."""
 
-    async def perform(self, *_: object, **__: object) -> None:
+    async def run_plan(self, *_: object, **__: object) -> None:
         raise RuntimeError("while working on: the yellow submarine")
 
 

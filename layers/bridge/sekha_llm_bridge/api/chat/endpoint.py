@@ -8,17 +8,17 @@ from fastapi import Request, Response
 
 from sekha_llm_bridge.api.app import (
     LONGEST_SILENCE_S,
+    add_log_fields,
     bridge_of,
     deadline_of,
     json_response,
-    note,
-    note_receipt,
+    log_receipt,
 )
-from sekha_llm_bridge.api.chat.features import hears_or_speaks, unbounded, untranslatable
+from sekha_llm_bridge.api.chat.features import features_with_unbounded_cost, openai_only_features, uses_audio
 from sekha_llm_bridge.api.chat.images import image_needs
 from sekha_llm_bridge.api.chat.request import EXTENSIONS, ChatRequest
 from sekha_llm_bridge.api.chat.response import chat_body
-from sekha_llm_bridge.api.chat.stream import ChatTelling
+from sekha_llm_bridge.api.chat.stream import ChatStreamWriter
 from sekha_llm_bridge.api.models.listing import resolve_model
 from sekha_llm_bridge.api.parsing import checked, json_object
 from sekha_llm_bridge.api.sse import EventResponse
@@ -31,7 +31,7 @@ from sekha_llm_bridge.execution.executor import Call
 from sekha_llm_bridge.pricing import TokenCount, count_chat, count_texts
 from sekha_llm_bridge.providers import ChatAnswer, ChatCall
 from sekha_llm_bridge.providers.base import Provider
-from sekha_llm_bridge.resilience import Watch
+from sekha_llm_bridge.resilience import BreakerSession
 from sekha_llm_bridge.routing import Candidate, RoutePlan, RouteRequest, plan
 from sekha_llm_bridge.usage import Usage
 
@@ -48,46 +48,46 @@ async def complete(request: Request) -> Response:
     body = await json_object(request)
     asked = checked(ChatRequest, body)
     answer = _streamed if asked.stream else _at_once
-    return await answer(request, asked, sent_on(body), deadline)
+    return await answer(request, asked, provider_request(body), deadline)
 
 
 async def _at_once(request: Request, asked: ChatRequest, sent: dict[str, Any], deadline: Deadline) -> Response:
-    bridge, prompt = bridge_of(request), counted(sent)
+    bridge, prompt = bridge_of(request), count_prompt(sent)
     planned, watch = await _planned(asked, prompt, bridge)
-    outcome = await bridge.executor.perform(
+    outcome = await bridge.executor.run_plan(
         planned,
         _calling(asked, sent, prompt),
         deadline.at_most(LONGEST_SILENCE_S),
         watch,
         allow_fallback=asked.may_fall_back,
     )
-    note_receipt(request, outcome.receipt)
+    log_receipt(request, outcome.receipt)
     return json_response(chat_body(outcome, sent), headers=outcome.receipt.headers())
 
 
 async def _streamed(request: Request, asked: ChatRequest, sent: dict[str, Any], deadline: Deadline) -> Response:
-    note(request, stream=True)
-    bridge, prompt, limit = bridge_of(request), counted(sent), deadline.at_most(_LONGEST_STREAM_S)
+    add_log_fields(request, stream=True)
+    bridge, prompt, limit = bridge_of(request), count_prompt(sent), deadline.at_most(_LONGEST_STREAM_S)
     planned, watch = await _planned(asked, prompt, bridge)
     call = _streaming(asked, sent, prompt)
     answer = bridge.executor.stream(planned, call, limit, watch, allow_fallback=asked.may_fall_back)
-    telling = ChatTelling(request, answer, sent, with_usage=asked.wants_usage)
+    telling = ChatStreamWriter(request, answer, sent, with_usage=asked.wants_usage)
     return EventResponse(telling.produce, bridge.clock, limit_s=limit.remaining_s() + _LAST_WORDS_S)
 
 
-async def _planned(asked: ChatRequest, prompt: TokenCount, bridge: Bridge) -> tuple[RoutePlan, Watch]:
+async def _planned(asked: ChatRequest, prompt: TokenCount, bridge: Bridge) -> tuple[RoutePlan, BreakerSession]:
     """The plan, and the breakers that it was made by."""
     wanted = route_request(asked, prompt, bridge)
     watch = await bridge.breakers.watch()
     return plan(wanted, bridge.catalog, bridge.limits(watch)), watch
 
 
-def sent_on(body: Mapping[str, Any]) -> dict[str, Any]:
+def provider_request(body: Mapping[str, Any]) -> dict[str, Any]:
     """What of a request goes to a provider."""
     return {key: value for key, value in body.items() if key not in _NOT_SENT}
 
 
-def counted(sent: Mapping[str, Any]) -> TokenCount:
+def count_prompt(sent: Mapping[str, Any]) -> TokenCount:
     """The tokens of what is sent on. Raises `InvalidRequest` for what could not be sent."""
     try:
         return count_chat(sent)
@@ -108,11 +108,11 @@ def route_request(asked: ChatRequest, prompt: TokenCount, bridge: Bridge, *, con
         pinned=pinned,
         preferred=asked.preferred_model,
         needs_vision=bool(asked.require_vision) or sees,
-        needs_audio=hears_or_speaks(asked),
+        needs_audio=uses_audio(asked),
         needs_tools=bool(asked.tools or (asked.model_extra or {}).get("functions")),
         images=images,
-        untranslatable=untranslatable(asked),
-        unbounded=unbounded(asked),
+        openai_only_features=openai_only_features(asked),
+        features_with_unbounded_cost=features_with_unbounded_cost(asked),
         max_cost_usd=asked.max_cost,
         context_tokens=context_tokens,
     )
@@ -150,7 +150,7 @@ def _streaming(asked: ChatRequest, sent: Mapping[str, Any], prompt: TokenCount) 
 def _chat_call(asked: ChatRequest, sent: Mapping[str, Any], prompt: TokenCount, candidate: Candidate) -> ChatCall:
     model = candidate.entry.model
     # The bound of the prompt: what a provider has no room for, it may cut off silently.
-    images = prompt.images * candidate.entry.likely_image
+    images = prompt.images * candidate.entry.estimated_image_tokens
     room = prompt.bound + images + min(candidate.quote.output_cap, asked.output_tokens or _USUAL_ANSWER_TOKENS)
     window = min(model.context_window, room)
     return ChatCall(model.model_id, sent, candidate.output_cap, window, candidate.price_ceiling)

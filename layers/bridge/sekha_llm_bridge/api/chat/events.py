@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sekha_llm_bridge.api.sse import DONE, event
-from sekha_llm_bridge.providers import ChatChunk, says_something
+from sekha_llm_bridge.providers import ChatChunk, has_content
 
 _FRAME = ("id", "object", "created", "model")
 
@@ -50,7 +50,7 @@ class ChunkEvents:
             self._ends[choice["index"]] = {**waiting, "delta": {}}
         if choice["finish_reason"] is None:
             return choice
-        if not says_something(choice["delta"]):
+        if not has_content(choice["delta"]):
             self._ends[choice["index"]] = choice
             return None
         told_with_it = {"logprobs": None} if "logprobs" in choice else {}

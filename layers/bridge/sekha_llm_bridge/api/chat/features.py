@@ -34,7 +34,7 @@ _PLAIN_TOOLS = frozenset({"function", "custom"})  # others search, or run code, 
 _PLAIN_PARTS = frozenset({"text", "image_url", "refusal"})
 
 
-def untranslatable(asked: ChatRequest) -> frozenset[str]:
+def openai_only_features(asked: ChatRequest) -> frozenset[str]:
     """What only a provider that speaks OpenAI's own format can do."""
     return frozenset(_untranslatable(asked))
 
@@ -70,12 +70,12 @@ def _is_object(text: str) -> bool:
         return False
 
 
-def hears_or_speaks(asked: ChatRequest) -> bool:
+def uses_audio(asked: ChatRequest) -> bool:
     """Whether sound goes in or is to come out."""
     return "input_audio" in _kinds(asked.messages) or "audio" in _modalities(asked)
 
 
-def unbounded(asked: ChatRequest) -> frozenset[str]:
+def features_with_unbounded_cost(asked: ChatRequest) -> frozenset[str]:
     """What may be billed beyond any count made beforehand; a cost limit excludes it."""
     found = {name for name in (asked.model_extra or {}).keys() - _BOUNDED if _is_set(asked, name)}
     found |= _modalities(asked) - {"text"}
@@ -97,7 +97,7 @@ def _beyond_its_text(message: ChatMessage) -> Iterator[str]:
             yield "cache_control"
 
 
-def without_place(sent: Mapping[str, Any]) -> list[str]:
+def fields_without_equivalent(sent: Mapping[str, Any]) -> list[str]:
     """Fields that ask for something that the bridge does not know, and for which Ollama's format has no place."""
     # `function_call` says something only beside `functions`, which exclude Ollama.
     said = {name for name, value in sent.items() if value not in (None, False, [], {}, ["text"])}

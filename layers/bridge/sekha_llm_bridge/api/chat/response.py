@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from sekha_llm_bridge.api.chat.features import without_place
+from sekha_llm_bridge.api.chat.features import fields_without_equivalent
 from sekha_llm_bridge.execution import Outcome, Receipt
 from sekha_llm_bridge.providers import ChatAnswer
 from sekha_llm_bridge.routing import Candidate
@@ -38,7 +38,7 @@ def bridge_body(
 ) -> dict[str, object]:
     """The receipt, with what is to be said of this answer besides."""
     notes = list(receipt.notes)
-    unsent = [] if candidate.entry.speaks_openai else without_place(sent)
+    unsent = [] if candidate.entry.speaks_openai else fields_without_equivalent(sent)
     if unsent:
         notes.append(f"{receipt.provider_id} has no place for: {', '.join(unsent)}")
     if is_estimated:
@@ -48,13 +48,13 @@ def bridge_body(
 
 def usage_body(usage: Usage | None, own: Mapping[str, Any] | None, *, is_estimated: bool) -> dict[str, Any]:
     """The provider's own usage; where it sent none, an estimate that says so. Always three integers."""
-    counted = _tokens(usage or Usage(0))
+    count_prompt = _tokens(usage or Usage(0))
     if is_estimated:
-        return {**counted, "estimated": True}
+        return {**count_prompt, "estimated": True}
     own = own or {}
     total = own.get("total_tokens")
-    is_own_total = isinstance(total, int) and not isinstance(total, bool) and total >= counted["prompt_tokens"]
-    return {**own, **counted, **({"total_tokens": total} if is_own_total else {})}
+    is_own_total = isinstance(total, int) and not isinstance(total, bool) and total >= count_prompt["prompt_tokens"]
+    return {**own, **count_prompt, **({"total_tokens": total} if is_own_total else {})}
 
 
 def _tokens(usage: Usage) -> dict[str, int]:

@@ -7,7 +7,14 @@ from typing import Any
 
 from fastapi import Request, Response
 
-from sekha_llm_bridge.api.app import LONGEST_SILENCE_S, bridge_of, deadline_of, json_response, note, note_receipt
+from sekha_llm_bridge.api.app import (
+    LONGEST_SILENCE_S,
+    add_log_fields,
+    bridge_of,
+    deadline_of,
+    json_response,
+    log_receipt,
+)
 from sekha_llm_bridge.api.embeddings.errors import mismatch
 from sekha_llm_bridge.api.embeddings.request import EmbeddingRequest, LegacyEmbedRequest
 from sekha_llm_bridge.api.parsing import checked, json_object
@@ -30,8 +37,8 @@ async def create(request: Request) -> Response:
     body = await json_object(request)
     asked = checked(EmbeddingRequest, body)
     outcome, report = await _embed_and_keep(asked, _base_name(asked, bridge), bridge, deadline)
-    note_receipt(request, outcome.receipt)
-    note(request, stored=report.stored if report else 0, pending=report.pending if report else 0)
+    log_receipt(request, outcome.receipt)
+    add_log_fields(request, stored=report.stored if report else 0, pending=report.pending if report else 0)
     answer = _openai_body(asked, outcome, report)
     answer["bridge"]["notes"] += [f"unknown field, ignored: {one}" for one in sorted(body.keys() - _KNOWN)]
     return json_response(answer, headers=outcome.receipt.headers())
@@ -45,7 +52,7 @@ async def embed_legacy(request: Request) -> Response:
         input=[legacy.text], model=legacy.model, max_cost=legacy.max_cost, collection=legacy.collection
     )
     outcome, report = await _embed_and_keep(asked, legacy.collection, bridge, deadline)
-    note_receipt(request, outcome.receipt)
+    log_receipt(request, outcome.receipt)
     vector = outcome.answer.vectors[0]
     body = {
         "embedding": vector,

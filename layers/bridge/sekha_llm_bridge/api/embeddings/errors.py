@@ -15,4 +15,4 @@ def mismatch(exc: SpaceMismatch, receipt: Receipt) -> EmbeddingSpaceMismatch:
 def tell_bill(error: BridgeError, receipt: Receipt) -> None:
     """Adds to an error what was tried and billed before it."""
     error.attempts = tuple(attempt.public() for attempt in receipt.attempts)
-    error.cost_usd, error.most_usd = receipt.cost, receipt.cost_bound
+    error.cost_usd, error.cost_bound_usd = receipt.cost, receipt.cost_bound

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from fastapi import Request, Response
 
-from sekha_llm_bridge.api.app import bridge_of, deadline_of, json_response, note, note_receipt
+from sekha_llm_bridge.api.app import add_log_fields, bridge_of, deadline_of, json_response, log_receipt
 from sekha_llm_bridge.api.embeddings.errors import mismatch, tell_bill
 from sekha_llm_bridge.api.embeddings.search_request import SearchRequest
 from sekha_llm_bridge.api.parsing import checked, json_object
@@ -67,9 +67,9 @@ async def search(request: Request) -> Response:
     finally:
         await warming
     for receipt in searching.receipts:
-        note_receipt(request, receipt)
+        log_receipt(request, receipt)
     matches = merged(list(searching.found.values()), limit=asked.n_results)
-    note(request, matches=len(matches))
+    add_log_fields(request, matches=len(matches))
     return json_response(_body(searching, matches), headers=_headers(searching.receipts))
 
 
@@ -146,7 +146,7 @@ async def _everywhere(searching: _Search) -> None:
             if isinstance(exc, InvalidRequest | VectorStoreUnavailable):
                 raise
             if isinstance(exc, BridgeError):
-                searching.spent_usd += exc.most_usd or Decimal(0)
+                searching.spent_usd += exc.cost_bound_usd or Decimal(0)
             failures.append(exc)
             searching.notes.append(f"{name} was not searched: {exc}")
     if not spaces:
@@ -172,7 +172,9 @@ async def _one_of_many(searching: _Search, name: str, space: str | None) -> None
         space=space,
     )
     searching.receipts.append(outcome.receipt)
-    searching.spent_usd += sum((attempt.most_usd or Decimal(0) for attempt in outcome.receipt.attempts), Decimal(0))
+    searching.spent_usd += sum(
+        (attempt.cost_bound_usd or Decimal(0) for attempt in outcome.receipt.attempts), Decimal(0)
+    )
     searching.found[name] = await _nearest(searching, name, outcome)
 
 

@@ -50,7 +50,7 @@ async def providers(request: Request) -> Response:
 
 async def _report(bridge: Bridge) -> dict[str, Any]:
     """What the table says, or where it does not answer soon, what was last known."""
-    records = await bridge.breakers.newest()
+    records = await bridge.breakers.read_now()
     configs, now = bridge.settings.providers, bridge.clock.now()
     rows = {config.id: _row(config, records.get(config.id, ProviderRecord()), now) for config in configs}
     usable = [rows[config.id]["status"] for config in configs if has_adapter(config.provider_type)]
@@ -63,7 +63,7 @@ async def _report(bridge: Bridge) -> dict[str, Any]:
 
 def _notes(records: Iterable[ProviderRecord], now: datetime, bridge: Bridge) -> Iterator[str]:
     """Why the report may not be the whole truth."""
-    if bridge.breakers.is_cut_off:
+    if bridge.breakers.is_table_unavailable:
         yield "the table of the breakers did not answer: this is what was last known"
     elif any(record.check and not record.fresh_check(now) for record in records):
         yield "the scheduled check has not run for minutes"

@@ -7,7 +7,7 @@ from fastapi import Request, Response
 from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
 from sekha_llm_bridge.api.app import bridge_of, json_response
-from sekha_llm_bridge.api.chat.endpoint import chat_task, counted, route_request, sent_on
+from sekha_llm_bridge.api.chat.endpoint import chat_task, count_prompt, provider_request, route_request
 from sekha_llm_bridge.api.chat.request import ChatMessage, ChatRequest
 from sekha_llm_bridge.api.fields import MaxCost, TaskName
 from sekha_llm_bridge.api.models.listing import resolve_model
@@ -16,10 +16,10 @@ from sekha_llm_bridge.api.vectors import embedding_route_request, pinned_for_vec
 from sekha_llm_bridge.bootstrap import Bridge
 from sekha_llm_bridge.config.models import Task
 from sekha_llm_bridge.errors import BridgeError, InvalidRequest
+from sekha_llm_bridge.execution.plan_errors import require_candidates
 from sekha_llm_bridge.execution.receipt import usd
-from sekha_llm_bridge.execution.verdict import require_candidates
 from sekha_llm_bridge.pricing import TokenCount
-from sekha_llm_bridge.routing import Listing, RoutePlan, RouteRequest, plan
+from sekha_llm_bridge.routing import ConsideredModel, RoutePlan, RouteRequest, plan
 
 _USUAL_PROMPT = TokenCount(estimate=1000, bound=1000, least=1000)
 _USUAL_OUTPUT_TOKENS = 500
@@ -81,7 +81,9 @@ def _route_request(question: RouteQuestion, body: dict[str, Any], bridge: Bridge
     if "messages" in body and body["messages"] is not None:
         fields = {key: value for key, value in body.items() if key not in {"context_size", "input"}}
         asked = checked(ChatRequest, {**fields, "task": question.task})
-        return route_request(asked, counted(sent_on(fields)), bridge, context_tokens=question.context_size or 0)
+        return route_request(
+            asked, count_prompt(provider_request(fields)), bridge, context_tokens=question.context_size or 0
+        )
     return _usual_request(question, bridge)
 
 
@@ -116,10 +118,10 @@ def _answer(the_plan: RoutePlan) -> dict[str, Any]:
 
 
 def _rows(the_plan: RoutePlan) -> list[dict[str, Any]]:
-    return [_row(row) for row in the_plan.listings]
+    return [_row(row) for row in the_plan.considered_models]
 
 
-def _row(row: Listing) -> dict[str, Any]:
+def _row(row: ConsideredModel) -> dict[str, Any]:
     return {
         "provider_id": row.entry.provider.id,
         "model_id": row.entry.model.model_id,

@@ -14,7 +14,7 @@ from sekha_llm_bridge.embeddings.store import CollectionGone, NameTaken, StoreDo
 from sekha_llm_bridge.embeddings.waiting.ledger import Ledger, LedgerUnavailable
 from sekha_llm_bridge.embeddings.waiting.parcel import ParcelDamaged, unpack
 from sekha_llm_bridge.embeddings.waiting.queue import Message, MessageQueue
-from sekha_llm_bridge.observability import Metric, count, logger, where
+from sekha_llm_bridge.observability import Metric, code_location, count, logger
 
 _QUIET_LOOKS = 3  # of about a second each: SQS may overlook a message, or two
 _EAGER = 10
@@ -101,7 +101,7 @@ class Drain:
             await self._reject(message, str(exc))
             done.rejected += len(batch.records)
         except Exception as exc:  # noqa: BLE001 — a mistake in one message must not keep the others from being stored
-            logger().error("unexpected error in waiting vectors", extra={"where": where(exc)})
+            logger().error("unexpected error in waiting vectors", extra={"code_location": code_location(exc)})
             return False
         else:
             await self._queue.delete(message)

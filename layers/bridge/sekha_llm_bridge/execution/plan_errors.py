@@ -9,9 +9,9 @@ from sekha_llm_bridge.errors import (
     BridgeError,
     ContextLengthExceeded,
     CostLimitExceeded,
+    DeadlineExceeded,
     NoCapableModel,
     NoProviderAvailable,
-    OutOfTime,
     ProviderError,
     ProviderRateLimited,
     ProviderTimeout,
@@ -21,11 +21,11 @@ from sekha_llm_bridge.errors import (
 from sekha_llm_bridge.execution.deadline import Deadline
 from sekha_llm_bridge.execution.run import Run
 from sekha_llm_bridge.pricing import usd_text
-from sekha_llm_bridge.routing import Barrier, CatalogModel, Exclusion, Listing, RoutePlan
+from sekha_llm_bridge.routing import CatalogModel, ConsideredModel, Exclusion, ExclusionKind, RoutePlan
 
 SHORTEST_ATTEMPT_S = 0.2  # nothing is sent that could hardly be answered
 _USUAL_PAUSE_S = 1.0
-_WAITING = (Barrier.BREAKER, Barrier.COOLING)
+_WAITING = (ExclusionKind.BREAKER, ExclusionKind.COOLING)
 _ALONE = "a longer timeout_secs gives it more time"
 _NAMED = 3  # of many models with the same fault, so many are named
 LeftOut = tuple[CatalogModel, Exclusion]
@@ -35,25 +35,25 @@ def require_candidates(plan: RoutePlan) -> None:
     """Raises the error that an empty plan means: all breakers open or cooling, too dear, or nothing capable."""
     if plan.ranked:
         return
-    if waiting := [*plan.excluded_by(Barrier.BREAKER), *plan.excluded_by(Barrier.COOLING)]:
+    if waiting := [*plan.excluded_by(ExclusionKind.BREAKER), *plan.excluded_by(ExclusionKind.COOLING)]:
         raise _come_back(_left_out(waiting))
-    if costly := plan.excluded_by(Barrier.COST):
+    if costly := plan.excluded_by(ExclusionKind.COST):
         raise _too_dear(plan, costly)
-    faults = _grouped(_left_out(plan.listings))
+    faults = _grouped(_left_out(plan.considered_models))
     raise NoCapableModel(f"no configured model can do this: {faults or 'no model is configured'}")
 
 
-def out_of_time() -> BridgeError:
+def deadline_exceeded() -> BridgeError:
     """The deadline passed."""
     remedy = "ask for less, or set a shorter timeout_secs, which leaves the next model more time"
-    return OutOfTime(f"the deadline passed before a provider answered; {remedy}")
+    return DeadlineExceeded(f"the deadline passed before a provider answered; {remedy}")
 
 
-def exhausted(run: Run, deadline: Deadline) -> BridgeError:
+def error_for_exhausted_plan(run: Run, deadline: Deadline) -> BridgeError:
     """What it means that no candidate answered. Where none was even tried, their breakers let nobody through."""
     failures = [failure for _, failure in run.failures]
     if not failures:
-        return _come_back([*run.passed_over, *_left_out(run.plan.excluded_by(Barrier.BREAKER))])
+        return _come_back([*run.passed_over, *_left_out(run.plan.excluded_by(ExclusionKind.BREAKER))])
     last = failures[-1]
     # That a prompt was too long for a small model says nothing of why a larger one did not answer.
     others = [failure for failure in failures if not isinstance(failure, ContextLengthExceeded)]
@@ -64,7 +64,7 @@ def exhausted(run: Run, deadline: Deadline) -> BridgeError:
     if all(isinstance(failure, ProviderRateLimited) for failure in others):
         return _rate_limited(run, others)
     if isinstance(last, ProviderTimeout) and deadline.remaining_s() <= SHORTEST_ATTEMPT_S:
-        return out_of_time()
+        return deadline_exceeded()
     is_alone = min(run.most, len(run.plan.ranked)) == 1
     tried = ", ".join(dict.fromkeys(_what_failed(*pair, is_alone=is_alone) for pair in run.failures))
     return AllProvidersFailed(f"{_who_failed(run)} ({tried}){_not_tried(run)}")
@@ -73,10 +73,10 @@ def exhausted(run: Run, deadline: Deadline) -> BridgeError:
 def _with_larger_windows_out_of_reach(run: Run, last: ProviderError) -> BridgeError:
     """The prompt was too long for whoever was asked: wait for a larger window, pay for it, or shorten the prompt."""
     largest = max(entry.window for entry, _ in run.failures)
-    beyond = [row for row in run.plan.listings if row.exclusion and row.entry.window > largest]
-    if waiting := [row for row in beyond if row.exclusion and row.exclusion.barrier in _WAITING]:
+    beyond = [row for row in run.plan.considered_models if row.exclusion and row.entry.window > largest]
+    if waiting := [row for row in beyond if row.exclusion and row.exclusion.kind in _WAITING]:
         return _come_back(_left_out(waiting))
-    if costly := [row for row in beyond if row.exclusion and row.exclusion.barrier is Barrier.COST]:
+    if costly := [row for row in beyond if row.exclusion and row.exclusion.kind is ExclusionKind.COST]:
         return _too_dear(run.plan, costly)
     return last
 
@@ -86,23 +86,23 @@ def _what_failed(entry: CatalogModel, failure: ProviderError, *, is_alone: bool)
     return f"{entry.provider.id}: {failure.message}" + (f"; {remedy}" if remedy else "")
 
 
-def _left_out(rows: Iterable[Listing]) -> list[LeftOut]:
+def _left_out(rows: Iterable[ConsideredModel]) -> list[LeftOut]:
     return [(row.entry, row.exclusion) for row in rows if row.exclusion]
 
 
 def _come_back(waiting: Sequence[LeftOut]) -> Unavailable:
     soonest_s = min(exclusion.retry_after_s or _USUAL_PAUSE_S for _, exclusion in waiting)
-    barriers = {exclusion.barrier for _, exclusion in waiting}
-    if barriers == {Barrier.COOLING}:
+    barriers = {exclusion.kind for _, exclusion in waiting}
+    if barriers == {ExclusionKind.COOLING}:
         return _limited(soonest_s)
-    state = "has an open circuit breaker" + (" or limits its rate" if Barrier.COOLING in barriers else "")
+    state = "has an open circuit breaker" + (" or limits its rate" if ExclusionKind.COOLING in barriers else "")
     message = f"every provider that could answer {state} ({_grouped(waiting)}); {_again(soonest_s)}"
     return NoProviderAvailable(message, retry_after_s=soonest_s)
 
 
 def _rate_limited(run: Run, failures: Sequence[ProviderError]) -> RateLimited:
     asked = [failure.retry_after_s for failure in failures]
-    resting = [row.exclusion.retry_after_s for row in run.plan.excluded_by(Barrier.COOLING) if row.exclusion]
+    resting = [row.exclusion.retry_after_s for row in run.plan.excluded_by(ExclusionKind.COOLING) if row.exclusion]
     return _limited(min(_USUAL_PAUSE_S if wait_s is None else wait_s for wait_s in (*asked, *resting)))
 
 
@@ -121,7 +121,7 @@ def _who_failed(run: Run) -> str:
     return "every provider that could answer failed"
 
 
-def _too_dear(plan: RoutePlan, costly: Sequence[Listing]) -> CostLimitExceeded:
+def _too_dear(plan: RoutePlan, costly: Sequence[ConsideredModel]) -> CostLimitExceeded:
     """Names the cheapest; one whose price is not known only where no other is left."""
     known = [row for row in costly if row.quote.bound_usd is not None]
     first = min(known or costly, key=lambda row: row.quote.bound_usd or Decimal(0))
@@ -129,15 +129,15 @@ def _too_dear(plan: RoutePlan, costly: Sequence[Listing]) -> CostLimitExceeded:
     limit = f"no model fits the cost limit of ${usd_text(plan.limit_usd or Decimal(0))}"
     cheapest = "; the cheapest is " if known else "; of "
     remedy = ". Raise max_cost (and max_cost_per_request), or shorten the request" if known else ""
-    if plan.request.unbounded:
+    if plan.request.features_with_unbounded_cost:
         remedy = ". Leave it out, or name a free model"
     return CostLimitExceeded(f"{limit}{cheapest}{_name(first.entry)}: {reason}{remedy}", param="max_cost")
 
 
 def _not_tried(run: Run) -> str:
     """Who else could have answered, but for cost or breakers."""
-    barriers = (Barrier.COST, Barrier.BREAKER, Barrier.COOLING)
-    rows = (row for barrier in barriers for row in run.plan.excluded_by(barrier))
+    barriers = (ExclusionKind.COST, ExclusionKind.BREAKER, ExclusionKind.COOLING)
+    rows = (row for kind in barriers for row in run.plan.excluded_by(kind))
     left_out = [*run.passed_over, *_left_out(rows)]
     return f"; not tried was {_grouped(left_out)}" if left_out else ""
 

@@ -11,32 +11,36 @@ from sekha_llm_bridge.pricing.price import MILLION
 from sekha_llm_bridge.providers import PriceCeiling
 from sekha_llm_bridge.routing.catalog import ENDLESS, PICO_USD, CatalogModel
 from sekha_llm_bridge.routing.plan import Candidate, Quote
-from sekha_llm_bridge.routing.request import RouteRequest
+from sekha_llm_bridge.routing.route_request import RouteRequest
 from sekha_llm_bridge.usage import Usage
 
-USUAL_MOST_OUTPUT = 4096
+DEFAULT_MAX_OUTPUT_TOKENS = 4096
 UNKNOWN_COST = 1 << 99  # in pico-USD: above any known cost
 
 
-def likely_cost(request: RouteRequest) -> Callable[[CatalogModel], int]:
+def estimated_cost_in_pico_usd(request: RouteRequest) -> Callable[[CatalogModel], int]:
     """Gives the likely cost in pico-USD, for comparing models; of an unknown price more than any known one."""
     prompt, images, answers = request.prompt.estimate, request.prompt.images, request.answers
     most = 0 if request.task is Task.EMBEDDING else request.output_tokens or ENDLESS
 
     def cost(entry: CatalogModel) -> int:
-        figures = entry.figures
-        if figures is None:
+        integer_rates = entry.integer_rates
+        if integer_rates is None:
             return UNKNOWN_COST
-        if not figures.is_flat:
+        if not integer_rates.is_flat:
             return round((estimate_usd(entry, request) or 0) * PICO_USD)
         # min() would take twice as long, for every model.
-        output = entry.likely_output if entry.likely_output < most else most  # noqa: FURB136
-        return (prompt + images * entry.likely_image) * figures.input_rate + output * answers * figures.output_rate
+        output = entry.estimated_output if entry.estimated_output < most else most  # noqa: FURB136
+        return (
+            prompt + images * entry.estimated_image_tokens
+        ) * integer_rates.input_rate + output * answers * integer_rates.output_rate
 
     return cost
 
 
-def surely_within(request: RouteRequest, limit_usd: Decimal, min_output_tokens: int) -> Callable[[CatalogModel], bool]:
+def is_within_limit(
+    request: RouteRequest, limit_usd: Decimal, min_output_tokens: int
+) -> Callable[[CatalogModel], bool]:
     """Tells whether a useful answer of a model surely costs no more than the limit: by the cheap count where that is
     enough, else by the exact one. No answer surely does where the price is not known.
     """
@@ -45,17 +49,17 @@ def surely_within(request: RouteRequest, limit_usd: Decimal, min_output_tokens: 
     limit = int(limit_usd * PICO_USD)
 
     def fits(entry: CatalogModel) -> bool:
-        figures = entry.figures
-        if figures is None:
+        integer_rates = entry.integer_rates
+        if integer_rates is None:
             return False
-        if figures.is_flat:
-            output = least if least < entry.most_output else entry.most_output  # noqa: FURB136 — as above
-            tokens = prompt + images * entry.most_image
-            if tokens * figures.dear_input_rate + output * answers * figures.dear_output_rate <= limit:
+        if integer_rates.is_flat:
+            output = least if least < entry.max_output else entry.max_output  # noqa: FURB136 — as above
+            tokens = prompt + images * entry.max_image_tokens
+            if tokens * integer_rates.max_input_rate + output * answers * integer_rates.max_output_rate <= limit:
                 return True
             if entry.tokenizer is None:
-                return figures.is_free
-        return least_useful_usd(entry, request, min_output_tokens) <= limit_usd
+                return integer_rates.is_free
+        return minimum_useful_cost_usd(entry, request, min_output_tokens) <= limit_usd
 
     return fits
 
@@ -64,38 +68,38 @@ def estimate_usd(entry: CatalogModel, request: RouteRequest) -> Decimal | None:
     """The likely cost; None where the price is not known."""
     if entry.price is None:
         return None
-    usage = Usage(prompt_estimate(entry, request), likely_output(entry, request) * request.answers)
+    usage = Usage(prompt_estimate(entry, request), estimated_output(entry, request) * request.answers)
     return entry.price.cost_usd(usage)
 
 
-def likely_output(entry: CatalogModel, request: RouteRequest) -> int:
+def estimated_output(entry: CatalogModel, request: RouteRequest) -> int:
     """Output tokens that an answer probably has; embeddings have none."""
     if request.task is Task.EMBEDDING:
         return 0
     asked = request.output_tokens
-    return entry.likely_output if asked is None or asked > entry.likely_output else asked
+    return entry.estimated_output if asked is None or asked > entry.estimated_output else asked
 
 
 def prompt_estimate(entry: CatalogModel, request: RouteRequest) -> int:
     """Prompt tokens, probably."""
-    return request.prompt.estimate + request.prompt.images * entry.likely_image
+    return request.prompt.estimate + request.prompt.images * entry.estimated_image_tokens
 
 
 def prompt_bound(entry: CatalogModel, request: RouteRequest) -> int:
     """Prompt tokens at most, by the cheap count."""
-    return request.prompt.bound + request.prompt.images * entry.most_image
+    return request.prompt.bound + request.prompt.images * entry.max_image_tokens
 
 
-def tight_prompt_bound(entry: CatalogModel, request: RouteRequest) -> int:
+def exact_prompt_bound(entry: CatalogModel, request: RouteRequest) -> int:
     """Prompt tokens at most, counted exactly where the model's tokenizer is known."""
-    return request.prompt.bound_for(entry.tokenizer) + request.prompt.images * entry.most_image
+    return request.prompt.bound_for(entry.tokenizer) + request.prompt.images * entry.max_image_tokens
 
 
 def useful_output(entry: CatalogModel, request: RouteRequest, min_output_tokens: int) -> int:
     """The fewest output tokens that are worth asking for."""
     if request.task is Task.EMBEDDING:
         return 0
-    return min(min_output_tokens, request.output_tokens or ENDLESS, entry.most_output)
+    return min(min_output_tokens, request.output_tokens or ENDLESS, entry.max_output)
 
 
 def quote(entry: CatalogModel, request: RouteRequest, limit_usd: Decimal | None, min_output_tokens: int) -> Quote:
@@ -109,7 +113,7 @@ def quote(entry: CatalogModel, request: RouteRequest, limit_usd: Decimal | None,
     wanted = _most_output(entry, request, prompt)
     affordable = _affordable_output(entry, request, limit_usd, prompt)
     if affordable < wanted:
-        prompt = tight_prompt_bound(entry, request)
+        prompt = exact_prompt_bound(entry, request)
         wanted = _most_output(entry, request, prompt)
         affordable = _affordable_output(entry, request, limit_usd, prompt)
     return _quote(
@@ -157,9 +161,9 @@ def _most_output(entry: CatalogModel, request: RouteRequest, prompt_tokens: int)
     if request.task is Task.EMBEDDING:
         return 0
     if request.output_tokens is not None:
-        return min(request.output_tokens, entry.most_output)
+        return min(request.output_tokens, entry.max_output)
     room = max(entry.window - prompt_tokens, (entry.window - prompt_estimate(entry, request)) // 2, 1)
-    return min(entry.model.max_output_tokens or USUAL_MOST_OUTPUT, room)
+    return min(entry.model.max_output_tokens or DEFAULT_MAX_OUTPUT_TOKENS, room)
 
 
 def _affordable_output(entry: CatalogModel, request: RouteRequest, limit_usd: Decimal, prompt_tokens: int) -> int:
@@ -181,7 +185,7 @@ def _cap_to_send(entry: CatalogModel, request: RouteRequest, limit_usd: Decimal 
     return cap if is_bounded or entry.model.max_output_tokens is not None else None
 
 
-def least_useful_usd(entry: CatalogModel, request: RouteRequest, min_output_tokens: int) -> Decimal:
+def minimum_useful_cost_usd(entry: CatalogModel, request: RouteRequest, min_output_tokens: int) -> Decimal:
     """The upper bound of the cost of the least useful answer; nothing where the price is not known."""
     useful = useful_output(entry, request, min_output_tokens)
-    return _bound_usd(entry, request, tight_prompt_bound(entry, request), useful) or Decimal(0)
+    return _bound_usd(entry, request, exact_prompt_bound(entry, request), useful) or Decimal(0)

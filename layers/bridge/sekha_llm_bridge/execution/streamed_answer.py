@@ -8,14 +8,21 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
-from sekha_llm_bridge.errors import AnswerBroken, BridgeError, CallerGone, OutOfTime, ProviderError, ProviderTimeout
+from sekha_llm_bridge.errors import (
+    BridgeError,
+    ClientDisconnected,
+    DeadlineExceeded,
+    ProviderError,
+    ProviderTimeout,
+    StreamInterrupted,
+)
 from sekha_llm_bridge.execution.deadline import Deadline
-from sekha_llm_bridge.execution.lessons import learn, settled, unforeseen
+from sekha_llm_bridge.execution.failure_reporting import learn, run_to_completion, unexpected_failure
 from sekha_llm_bridge.execution.receipt import Receipt
 from sekha_llm_bridge.execution.run import Run
 from sekha_llm_bridge.observability import Metric, count
 from sekha_llm_bridge.providers import ChatChunk
-from sekha_llm_bridge.resilience import Cooldowns, Permit, Verdict, Watch
+from sekha_llm_bridge.resilience import BreakerSession, Cooldowns, Permit, Verdict
 from sekha_llm_bridge.routing import Candidate
 from sekha_llm_bridge.usage import Usage
 
@@ -44,7 +51,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Served(Generic[T]):
+class AttemptResult(Generic[T]):
     """What a candidate gave, and the leave under which it was asked."""
 
     answer: T
@@ -56,8 +63,10 @@ class StreamedAnswer(Generic[S]):
     """One request's answer as an iterator of chunks, after `begin`. Whoever does not read it to its end, or to its
     error, calls `abandon`.
 
-    `source` and `first_token_ms` are there from the first token on, `receipt` from the end on. Raises `AnswerBroken` or
-    `OutOfTime` where the answer does not come to its end, or the `ProviderError` of a fault that is the request's; each
+    `source` and `first_token_ms` are there from the first token on, `receipt` from the end on. Raises
+    `StreamInterrupted` or
+    `DeadlineExceeded` where the answer does not come to its end, or the `ProviderError` of a fault that is the
+    request's; each
     with the attempts.
     """
 
@@ -66,10 +75,10 @@ class StreamedAnswer(Generic[S]):
 
     def __init__(
         self,
-        descend: Callable[[], Awaitable[Served[S]]],
+        descend: Callable[[], Awaitable[AttemptResult[S]]],
         run: Run,
         deadline: Deadline,
-        watch: Watch,
+        watch: BreakerSession,
         cooldowns: Cooldowns,
     ) -> None:
         self._descend = descend
@@ -77,7 +86,7 @@ class StreamedAnswer(Generic[S]):
         self._deadline = deadline
         self._watch = watch
         self._cooldowns = cooldowns
-        self._served: Served[S] | None = None
+        self._served: AttemptResult[S] | None = None
         self._permit: Permit | None = None
         self._error: BridgeError | None = None
         self._is_over = False
@@ -100,7 +109,7 @@ class StreamedAnswer(Generic[S]):
         self._permit = self._served.permit
         if self._permit.is_probe:
             self._permit = None
-            await settled(self._watch.report(self._served.permit, Verdict.SUCCESS))
+            await run_to_completion(self._watch.report(self._served.permit, Verdict.SUCCESS))
 
     @property
     def source(self) -> S:
@@ -128,15 +137,15 @@ class StreamedAnswer(Generic[S]):
         try:
             chunk = await self._next()
         except StopAsyncIteration:
-            await settled(self._end())
+            await run_to_completion(self._end())
             raise
         except ProviderError as exc:
             if not self._is_whole:
-                raise await settled(self._broken(exc)) from exc
-            await settled(self._end())
+                raise await run_to_completion(self._broken(exc)) from exc
+            await run_to_completion(self._end())
             raise StopAsyncIteration from None
-        self._is_whole = chunk.is_end and not chunk.may_go_on
-        self._is_billed = self._is_whole and chunk.is_bill
+        self._is_whole = chunk.has_finish_reasons and not chunk.may_repeat_finish_reason
+        self._is_billed = self._is_whole and chunk.is_usage_only
         return chunk
 
     async def abandon(self) -> BridgeError:
@@ -147,11 +156,11 @@ class StreamedAnswer(Generic[S]):
         if not was_over and self._served is not None:
             self._run.abandoned(self.candidate)
         if self._error is None:
-            self._error = CallerGone("the caller went away before the answer's end")
+            self._error = ClientDisconnected("the caller went away before the answer's end")
             self._run.tell(self._error)
         if not was_over and self._served is not None:
             with suppress(asyncio.CancelledError):  # whoever is told twice to end has ended once
-                await settled(self._close(Verdict.NEUTRAL))
+                await run_to_completion(self._close(Verdict.NEUTRAL))
         return self._error
 
     async def _close(self, verdict: Verdict) -> None:
@@ -177,7 +186,7 @@ class StreamedAnswer(Generic[S]):
         except Exception as exc:
             if within.expired():
                 raise ProviderTimeout(f"the provider did not go on within {patience_s:.1f} s") from exc
-            raise unforeseen(exc, provider.id, allowed_s, within) from exc
+            raise unexpected_failure(exc, provider.id, allowed_s, within) from exc
         self._silent_s = 0.0 if chunk.is_progress else self._silent_s + clock.monotonic_s() - since_s
         return chunk
 
@@ -192,7 +201,7 @@ class StreamedAnswer(Generic[S]):
         it may.
         """
         is_out_of_time = isinstance(failure, ProviderTimeout) and self._deadline.remaining_s() <= 0
-        failure.was_hurried = is_out_of_time
+        failure.was_deadline_limited = is_out_of_time
         failure.may_be_billed = True
         self._run.failed(self.candidate, failure)
         self._is_over, self._error = True, _told(failure, is_out_of_time=is_out_of_time)
@@ -212,7 +221,7 @@ class StreamedAnswer(Generic[S]):
             await learn(permit, failure, self._run, self._watch, self._cooldowns)
 
     @property
-    def _begun(self) -> Served[S]:
+    def _begun(self) -> AttemptResult[S]:
         if self._served is None:
             raise RuntimeError("the answer has not begun")
         return self._served
@@ -222,7 +231,7 @@ def _told(failure: ProviderError, *, is_out_of_time: bool) -> BridgeError:
     """The error for the caller, who has the answer's beginning."""
     beginning = "what came before is not the whole answer"
     if is_out_of_time:
-        return OutOfTime(f"the time for this request was up in the middle of the answer; {beginning}")
+        return DeadlineExceeded(f"the time for this request was up in the middle of the answer; {beginning}")
     if failure.status < 500:
         return failure
-    return AnswerBroken(f"the answer broke off: {failure.message}; {beginning}")
+    return StreamInterrupted(f"the answer broke off: {failure.message}; {beginning}")

@@ -6,7 +6,7 @@ from decimal import Decimal
 
 from sekha_llm_bridge.config.models import Task
 from sekha_llm_bridge.pricing import TokenCount
-from sekha_llm_bridge.resilience import BreakerView, Standing
+from sekha_llm_bridge.resilience import Availability, BreakerView
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,8 @@ class RouteRequest:
 
     `task` None means any chat model. `pinned` is the only model allowed; `preferred` goes first if it qualifies.
     `output_tokens` is the most the request allows, None where it does not say; `answers` is OpenAI's `n`.
-    `untranslatable` names what was asked for that only providers speaking OpenAI's own format can do; `unbounded` what
+    `openai_only_features` names what was asked for that only providers speaking OpenAI's own format can do;
+    `features_with_unbounded_cost` what
     may be billed beyond any count made beforehand. `context_tokens` and `dimensions` are the least that a model must
     have. `space` is the embedding space that the vectors must be of; None leaves it to the default model.
     """
@@ -42,8 +43,8 @@ class RouteRequest:
     needs_audio: bool = False
     needs_tools: bool = False
     images: ImageNeeds = ImageNeeds()
-    untranslatable: frozenset[str] = frozenset()
-    unbounded: frozenset[str] = frozenset()
+    openai_only_features: frozenset[str] = frozenset()
+    features_with_unbounded_cost: frozenset[str] = frozenset()
     max_cost_usd: Decimal | None = None
     context_tokens: int = 0
     dimensions: int | None = None
@@ -51,7 +52,7 @@ class RouteRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class RoutingContext:
     """What the configuration sets for every request, and what is known of the providers now.
 
     `breakers` is by provider id (absent: closed); `cooling_s` by (provider id, model id): how many seconds a provider
@@ -67,9 +68,9 @@ class Limits:
     @property
     def shut_out(self) -> Mapping[str, BreakerView]:
         """The breakers that let nobody through now."""
-        return {key: view for key, view in self.breakers.items() if view.standing is Standing.SHUT_OUT}
+        return {key: view for key, view in self.breakers.items() if view.standing is Availability.BLOCKED}
 
     @property
-    def last_resorts(self) -> frozenset[str]:
+    def deprioritized_providers(self) -> frozenset[str]:
         """The providers that are tried only when nobody else is left: the scheduled checks probe them."""
-        return frozenset(key for key, view in self.breakers.items() if view.standing is Standing.LAST_RESORT)
+        return frozenset(key for key, view in self.breakers.items() if view.standing is Availability.LAST_RESORT)

@@ -7,10 +7,10 @@ from sekha_llm_bridge.config.models import ModelConfig, ProviderConfig
 from sekha_llm_bridge.config.vocabulary import ProviderType
 from sekha_llm_bridge.pricing import PriceBook
 from sekha_llm_bridge.providers import has_adapter
-from sekha_llm_bridge.routing.costing import USUAL_MOST_OUTPUT
+from sekha_llm_bridge.routing.cost_quotes import DEFAULT_MAX_OUTPUT_TOKENS
 
 
-def advice(settings: Settings) -> Iterator[str]:
+def configuration_warnings(settings: Settings) -> Iterator[str]:
     """The warnings, also of providers that are disabled now."""
     providers = (*settings.providers, *(left_out.config for left_out in settings.disabled))
     yield from (_no_adapter(provider) for provider in providers if not has_adapter(provider.provider_type))
@@ -23,7 +23,7 @@ def advice(settings: Settings) -> Iterator[str]:
             yield f"{provider.id}: no price is known of {unpriced}: {excluded}"
         paid = [model for model, price in prices if price is not None and not price.is_free and model.is_chat]
         if endless := _names(model for model in paid if model.max_output_tokens is None):
-            end = f"under a cost limit its answers end at {USUAL_MOST_OUTPUT} tokens"
+            end = f"under a cost limit its answers end at {DEFAULT_MAX_OUTPUT_TOKENS} tokens"
             yield f"{provider.id}: no `max_output_tokens` is given for {endless}: {end}"
 
 

@@ -34,12 +34,12 @@ _MORE_FOR_UNBROKEN = 44  # hundredths
 _MOST_CHARACTERS_PER_TOKEN = 5.5  # without white space: a run of it is few tokens, whatever its length
 
 
-def likely_tokens(data: bytes) -> int:
+def estimated_tokens(data: bytes) -> int:
     """Of a text in UTF-8."""
     return _likely(data, _white(data))
 
 
-def likely_and_least_tokens(text: str) -> tuple[int, int]:
+def estimated_and_minimum_tokens(text: str) -> tuple[int, int]:
     """Of a text; it has fewer than the second number hardly ever, and the first is never below that."""
     data = text.encode()
     white = _white(data)

@@ -17,15 +17,15 @@ from sekha_llm_bridge.errors import (
     ProviderTimeout,
 )
 from sekha_llm_bridge.execution.run import Run
-from sekha_llm_bridge.observability import alert, logger, where
-from sekha_llm_bridge.resilience import Cooldowns, Permit, Verdict, Watch
+from sekha_llm_bridge.observability import code_location, count_provider_needs_attention, logger
+from sekha_llm_bridge.resilience import BreakerSession, Cooldowns, Permit, Verdict
 from sekha_llm_bridge.resilience.breaker import VERDICTS
 
 T = TypeVar("T")
 _FAIR_S = 10.0  # who had less time, and less than its own timeout, is not to blame for taking longer
 
 
-async def learn(permit: Permit, failure: ProviderError, run: Run, watch: Watch, cooldowns: Cooldowns) -> None:
+async def learn(permit: Permit, failure: ProviderError, run: Run, watch: BreakerSession, cooldowns: Cooldowns) -> None:
     """Tells breaker, cool-downs and whoever is on duty of the run's last failure. However many of a provider's models
     fail in one request, it is one failure of the provider: the request may be the reason.
     """
@@ -33,29 +33,31 @@ async def learn(permit: Permit, failure: ProviderError, run: Run, watch: Watch, 
     if isinstance(failure, ProviderRateLimited) and failure.retry_after_s is not None:
         cooldowns.cool(provider_id, model_id, failure.retry_after_s)
     if failure.breaker is BreakerEffect.OPEN:
-        alert(provider_id, failure.code)
+        count_provider_needs_attention(provider_id, failure.code)
     verdict = VERDICTS[failure.breaker]
-    if verdict is Verdict.FAILURE and (failure.was_hurried or not run.blames(provider_id)):
+    if verdict is Verdict.FAILURE and (failure.was_deadline_limited or not run.blames(provider_id)):
         verdict = Verdict.NEUTRAL
     await watch.report(permit, verdict, cause=failure.code)
 
 
-def was_hurried(failure: ProviderError, provider: ProviderConfig, *, allowed_s: float, took_s: float) -> bool:
+def was_deadline_limited(failure: ProviderError, provider: ProviderConfig, *, allowed_s: float, took_s: float) -> bool:
     """Whether the attempt ran out of time because others before it had used that up."""
     if allowed_s >= min(provider.timeout_secs, _FAIR_S) or not isinstance(failure, ProviderTimeout | ConnectFailed):
         return False
     return took_s > allowed_s / 2
 
 
-def unforeseen(exc: Exception, provider_id: str, allowed_s: float, within: asyncio.Timeout) -> ProviderError:
+def unexpected_failure(exc: Exception, provider_id: str, allowed_s: float, within: asyncio.Timeout) -> ProviderError:
     """The failure that an exception is which no adapter raises on purpose: its time is up, or it has a mistake."""
     if isinstance(exc, TimeoutError) and within.expired():
         return ProviderTimeout(f"the provider did not answer within {allowed_s:.1f} s")
-    logger().error("unexpected error in an attempt", extra={"provider": provider_id, "where": where(exc)})
+    logger().error(
+        "unexpected error in an attempt", extra={"provider": provider_id, "code_location": code_location(exc)}
+    )
     return AdapterFault("the bridge could not work with this provider; its log says where")
 
 
-async def settled(work: Coroutine[Any, Any, T]) -> T:
+async def run_to_completion(work: Coroutine[Any, Any, T]) -> T:
     """Does the work to its end, also where whoever waits for it is cancelled meanwhile: what came of a call is noted,
     and a lease given back, whether anybody still listens or not. Only for what does not take long.
     """
@@ -67,5 +69,5 @@ async def settled(work: Coroutine[Any, Any, T]) -> T:
             with suppress(asyncio.CancelledError):
                 await asyncio.wait({task})
         if not task.cancelled() and (failure := task.exception()) is not None:
-            logger().error("unexpected error while settling a request", extra={"where": where(failure)})
+            logger().error("unexpected error while settling a request", extra={"code_location": code_location(failure)})
         raise

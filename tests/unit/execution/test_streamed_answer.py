@@ -10,7 +10,7 @@ import pytest
 
 from sekha_llm_bridge import errors
 from sekha_llm_bridge.config.models import CircuitBreakerConfig
-from sekha_llm_bridge.execution.lessons import settled
+from sekha_llm_bridge.execution.failure_reporting import run_to_completion
 from sekha_llm_bridge.providers import ChatChunk
 from sekha_llm_bridge.resilience import BreakerState, Permit, Refusal
 from sekha_llm_bridge.resilience.memory import MemoryProviderStore
@@ -65,7 +65,7 @@ def test_after_the_first_token_a_failure_ends_the_answer_and_counts(
     stage = stage_of(clock, [[broken], [whole()]])
     story = stage.read()
     assert story.texts == ["a"] * tokens
-    assert isinstance(story.error, errors.AnswerBroken)
+    assert isinstance(story.error, errors.StreamInterrupted)
     assert story.receipt is None
     assert (stage.called, broken.is_closed, story.codes) == (["p0"], True, [failure.code])
     assert breaker(stage).failure_count == 1
@@ -76,7 +76,7 @@ def test_what_says_nothing_of_the_provider_ends_the_answer_and_does_not_count(
     clock: FakeClock, failure: errors.ProviderError
 ) -> None:
     stage = stage_of(clock, [[Script(A, failure)]])
-    assert isinstance(stage.read().error, errors.AnswerBroken)
+    assert isinstance(stage.read().error, errors.StreamInterrupted)
     assert breaker(stage) is None
 
 
@@ -99,10 +99,10 @@ def test_what_broke_off_may_cost_as_much_as_it_was_allowed_to(clock: FakeClock) 
     error = Stage(clock, [[Script(A, errors.ProviderServerError("x"))]]).read().error
     assert error is not None
     assert error.cost_usd is None
-    assert error.most_usd is not None
-    assert error.most_usd > 0
+    assert error.cost_bound_usd is not None
+    assert error.cost_bound_usd > 0
     (attempt,) = error.attempts
-    assert attempt["cost_bound"] == float(error.most_usd)
+    assert attempt["cost_bound"] == float(error.cost_bound_usd)
 
 
 def test_answers_that_begin_well_and_never_end_open_the_breaker(clock: FakeClock) -> None:
@@ -164,7 +164,7 @@ def test_no_answer_outlives_the_deadline_and_the_provider_is_not_to_blame(clock:
     going_on: list[Any] = [step for _ in range(50) for step in (4.0, A)]
     stage = stage_of(clock, [[Script(*going_on)]])
     story = stage.read(remaining_s=30)
-    assert isinstance(story.error, errors.OutOfTime)
+    assert isinstance(story.error, errors.DeadlineExceeded)
     assert (story.texts, story.took_s) == (["a"] * 7, 30)
     assert breaker(stage) is None
 
@@ -188,9 +188,9 @@ def test_a_finish_reason_alone_leaves_the_provider_its_time_for_the_bill(clock: 
 
 
 def test_a_provider_that_goes_on_after_a_finish_reason_is_not_believed_the_next_one(clock: FakeClock) -> None:
-    again = replace(END, may_go_on=True)
+    again = replace(END, may_repeat_finish_reason=True)
     story = Stage(clock, [[Script(A, END, B, again, LOST)]]).read()
-    assert isinstance(story.error, errors.AnswerBroken)
+    assert isinstance(story.error, errors.StreamInterrupted)
     assert Stage(clock, [[Script(A, END, B, again)]]).read().error is None
 
 
@@ -222,8 +222,8 @@ def test_a_caller_who_leaves_in_midstream_ends_the_providers_work_and_counts_nei
     assert story.gone is not None
     assert (left.is_closed, story.codes, breaker(stage).failure_count) == (True, ["abandoned"], 1)
     assert story.gone.cost_usd is None
-    assert story.gone.most_usd is not None
-    assert story.gone.most_usd > 0
+    assert story.gone.cost_bound_usd is not None
+    assert story.gone.cost_bound_usd > 0
 
 
 def test_a_caller_who_leaves_before_the_first_token_ends_the_providers_work_too(clock: FakeClock) -> None:
@@ -238,7 +238,7 @@ def test_what_a_caller_left_costs_nothing_where_the_model_is_free(clock: FakeClo
     stage = Stage(clock, [[Script(A, 60.0)]], fleet=[provider("p0", free)])
     story = stage.read(leaves_after_s=3)
     assert story.gone is not None
-    assert (story.gone.cost_usd, story.gone.most_usd) == (Decimal(0), Decimal(0))
+    assert (story.gone.cost_usd, story.gone.cost_bound_usd) == (Decimal(0), Decimal(0))
 
 
 PROBED = CircuitBreakerConfig(failure_threshold=1, timeout_secs=60, success_threshold=1)
@@ -322,7 +322,7 @@ class SlowStore(MemoryProviderStore):
 def test_a_caller_who_leaves_while_a_failure_is_noted_does_not_keep_it_from_being_counted(clock: FakeClock) -> None:
     stage = stage_of(clock, [[Script(A, 1.0, LOST)]], store=SlowStore())
     story = stage.read(leaves_after_s=1.05)
-    assert isinstance(story.gone, errors.AnswerBroken)
+    assert isinstance(story.gone, errors.StreamInterrupted)
     assert (story.codes, breaker(stage).failure_count) == (["connection_lost"], 1)
 
 
@@ -330,7 +330,7 @@ def test_a_caller_who_leaves_while_an_end_is_noted_is_billed_for_it(clock: FakeC
     stage = stage_of(clock, [[Script(A, LOST), Script(A, 2.0, END, BILL)]], store=SlowStore())
     stage.read()
     story = stage.read(leaves_after_s=2.05)
-    assert isinstance(story.gone, errors.CallerGone)
+    assert isinstance(story.gone, errors.ClientDisconnected)
     assert (story.codes, story.gone.cost_usd) == (["ok"], Decimal("0.002"))
     assert breaker(stage).failure_count == 0
 
@@ -359,11 +359,11 @@ def test_what_is_being_settled_is_done_however_often_it_is_cancelled_and_a_failu
 
     async def settling() -> None:
         await asyncio.sleep(1)
-        done.append("settled")
+        done.append("run_to_completion")
         raise ValueError("the prompt")
 
     async def scenario() -> None:
-        waiting = asyncio.ensure_future(settled(settling()))
+        waiting = asyncio.ensure_future(run_to_completion(settling()))
         for _ in range(3):
             await asyncio.sleep(0.1)
             waiting.cancel()
@@ -371,7 +371,7 @@ def test_what_is_being_settled_is_done_however_often_it_is_cancelled_and_a_failu
             await waiting
 
     run(scenario(), clock)
-    assert done == ["settled"]
+    assert done == ["run_to_completion"]
     assert "ValueError at" in log.getvalue()
     assert "the prompt" not in log.getvalue()
 
