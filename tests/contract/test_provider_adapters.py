@@ -13,6 +13,7 @@ from sekha_llm_bridge.clock import SystemClock
 from sekha_llm_bridge.config.models import ProviderConfig
 from sekha_llm_bridge.providers import ChatCall, EmbeddingCall, Provider, make_provider
 from sekha_llm_bridge.providers.http import JsonHttp
+from tests.fakes.failures import raises_failure
 from tests.fakes.provider import FakeProvider, Reply, vector_of
 from tests.fakes.settings import chat_model, provider
 
@@ -127,73 +128,88 @@ QUOTING = [
 ]
 
 FAILURES = [
-    (Reply(500, {"error": {"message": "boom"}}), errors.ProviderServerError),
-    (Reply(503, raw=b"<html>down</html>", headers={"content-type": "text/html"}), errors.ProviderServerError),
-    (Reply(408, {}), errors.ProviderServerError),
-    (Reply(429, {"error": {"message": "slow down"}}), errors.ProviderRateLimited),
-    (Reply(429, {"error": {"code": "insufficient_quota", "message": "pay"}}), errors.QuotaExhausted),
-    (Reply(402, {"error": {"message": "no credit"}}), errors.QuotaExhausted),
-    (Reply(401, {"error": {"message": "bad key"}}), errors.CredentialsRejected),
-    (Reply(403, {"error": {"message": "forbidden"}}), errors.CredentialsRejected),
-    (Reply(404, {"error": "model 'm' not found"}), errors.ModelMissing),
-    (Reply(400, {"error": {"message": "bad field", "param": "top_p"}}), errors.RequestRejected),
-    (Reply(413, {"error": {"message": "too big"}}), errors.RequestRejected),
-    (Reply(422, {"detail": "?"}), errors.RequestRejected),
-    (Reply(400, {"error": {"code": "context_length_exceeded", "message": "x"}}), errors.ContextLengthExceeded),
-    (Reply(400, {"error": "the input length exceeds the context length"}), errors.ContextLengthExceeded),
-    (Reply(400, {"error": {"code": "content_filter", "message": "no"}}), errors.ContentRefused),
-    (Reply(200, raw=b"{not json"), errors.MalformedAnswer),
-    (Reply(200, raw=b"[]"), errors.MalformedAnswer),
-    (Reply(200, raw=b"<html>hello</html>", headers={"content-type": "text/html"}), errors.MalformedAnswer),
-    (Reply(200, {"unexpected": True}), errors.MalformedAnswer),
-    (Reply(200, {"error": {"message": "inside", "code": 429}}), errors.ProviderRateLimited),
-    (Reply(200, {"error": {"message": "inside", "code": "429"}}), errors.ProviderRateLimited),
-    (Reply(200, {"error": {"message": "inside"}}), errors.ProviderServerError),
+    (Reply(500, {"error": {"message": "boom"}}), errors.FailureKind.SERVER_ERROR),
+    (Reply(503, raw=b"<html>down</html>", headers={"content-type": "text/html"}), errors.FailureKind.SERVER_ERROR),
+    (Reply(408, {}), errors.FailureKind.SERVER_ERROR),
+    (Reply(429, {"error": {"message": "slow down"}}), errors.FailureKind.RATE_LIMITED),
+    (Reply(429, {"error": {"code": "insufficient_quota", "message": "pay"}}), errors.FailureKind.QUOTA_EXHAUSTED),
+    (Reply(402, {"error": {"message": "no credit"}}), errors.FailureKind.QUOTA_EXHAUSTED),
+    (Reply(401, {"error": {"message": "bad key"}}), errors.FailureKind.CREDENTIALS_REJECTED),
+    (Reply(403, {"error": {"message": "forbidden"}}), errors.FailureKind.CREDENTIALS_REJECTED),
+    (Reply(404, {"error": "model 'm' not found"}), errors.FailureKind.MODEL_MISSING),
+    (Reply(400, {"error": {"message": "bad field", "param": "top_p"}}), errors.FailureKind.REQUEST_REJECTED),
+    (Reply(413, {"error": {"message": "too big"}}), errors.FailureKind.REQUEST_REJECTED),
+    (Reply(422, {"detail": "?"}), errors.FailureKind.REQUEST_REJECTED),
+    (
+        Reply(400, {"error": {"code": "context_length_exceeded", "message": "x"}}),
+        errors.FailureKind.CONTEXT_LENGTH_EXCEEDED,
+    ),
+    (Reply(400, {"error": "the input length exceeds the context length"}), errors.FailureKind.CONTEXT_LENGTH_EXCEEDED),
+    (Reply(400, {"error": {"code": "content_filter", "message": "no"}}), errors.FailureKind.CONTENT_REFUSED),
+    (Reply(200, raw=b"{not json"), errors.FailureKind.MALFORMED_ANSWER),
+    (Reply(200, raw=b"[]"), errors.FailureKind.MALFORMED_ANSWER),
+    (Reply(200, raw=b"<html>hello</html>", headers={"content-type": "text/html"}), errors.FailureKind.MALFORMED_ANSWER),
+    (Reply(200, {"unexpected": True}), errors.FailureKind.MALFORMED_ANSWER),
+    (Reply(200, {"error": {"message": "inside", "code": 429}}), errors.FailureKind.RATE_LIMITED),
+    (Reply(200, {"error": {"message": "inside", "code": "429"}}), errors.FailureKind.RATE_LIMITED),
+    (Reply(200, {"error": {"message": "inside"}}), errors.FailureKind.SERVER_ERROR),
     (
         Reply(429, {"error": {"code": "rate_limit_exceeded", "message": "add credit: see billing"}}),
-        errors.ProviderRateLimited,
+        errors.FailureKind.RATE_LIMITED,
     ),
     (
         Reply(429, [{"error": {"status": "RESOURCE_EXHAUSTED", "message": "check your billing"}}]),
-        errors.ProviderRateLimited,
+        errors.FailureKind.RATE_LIMITED,
     ),
-    (Reply(400, {"error": {"message": "Unrecognized argument: safety_identifier"}}), errors.RequestRejected),
+    (
+        Reply(400, {"error": {"message": "Unrecognized argument: safety_identifier"}}),
+        errors.FailureKind.REQUEST_REJECTED,
+    ),
     (
         Reply(400, [{"error": {"status": "INVALID_ARGUMENT", "message": "API key not valid."}}]),
-        errors.CredentialsRejected,
+        errors.FailureKind.CREDENTIALS_REJECTED,
     ),
-    (Reply(400, {"error": "Incorrect API key provided"}), errors.CredentialsRejected),
+    (Reply(400, {"error": "Incorrect API key provided"}), errors.FailureKind.CREDENTIALS_REJECTED),
     (
         Reply(413, {"error": {"code": "rate_limit_exceeded", "message": "tokens per minute"}}),
-        errors.ProviderRateLimited,
+        errors.FailureKind.RATE_LIMITED,
     ),
-    (Reply(400, {"error": {"message": "x is not a valid model ID"}}), errors.ModelMissing),
-    (Reply(400, {"error": {"message": "Input is too long for requested model."}}), errors.ContextLengthExceeded),
-    *((Reply(400, {"error": {"message": words}}), errors.ContextLengthExceeded) for words in TOO_LONG),
-    *((Reply(400, {"error": {"message": words}}), errors.RequestRejected) for words in QUOTING),
+    (Reply(400, {"error": {"message": "x is not a valid model ID"}}), errors.FailureKind.MODEL_MISSING),
+    (
+        Reply(400, {"error": {"message": "Input is too long for requested model."}}),
+        errors.FailureKind.CONTEXT_LENGTH_EXCEEDED,
+    ),
+    *((Reply(400, {"error": {"message": words}}), errors.FailureKind.CONTEXT_LENGTH_EXCEEDED) for words in TOO_LONG),
+    *((Reply(400, {"error": {"message": words}}), errors.FailureKind.REQUEST_REJECTED) for words in QUOTING),
     (
         Reply(400, {"error": {"message": "API key not valid", "param": "tools[0].function.name"}}),
-        errors.RequestRejected,
+        errors.FailureKind.REQUEST_REJECTED,
     ),
-    (Reply(400, {"error": {"message": "Your credit balance is too low to access the API."}}), errors.QuotaExhausted),
-    (Reply(400, {"error": {"message": "API key expired. Please renew the API key."}}), errors.CredentialsRejected),
-    (Reply(405, {}), errors.ProviderServerError),
-    (Reply(200, raw=b"\xef\xbb\xbf{}"), errors.MalformedAnswer),
-    (Reply(302, {}, headers={"location": "http://127.0.0.1:9/"}), errors.MalformedAnswer),
-    (Reply(reset=True), errors.ConnectionLost),
-    (Reply(504, {}), errors.ProviderTimeout),
+    (
+        Reply(400, {"error": {"message": "Your credit balance is too low to access the API."}}),
+        errors.FailureKind.QUOTA_EXHAUSTED,
+    ),
+    (
+        Reply(400, {"error": {"message": "API key expired. Please renew the API key."}}),
+        errors.FailureKind.CREDENTIALS_REJECTED,
+    ),
+    (Reply(405, {}), errors.FailureKind.SERVER_ERROR),
+    (Reply(200, raw=b"\xef\xbb\xbf{}"), errors.FailureKind.MALFORMED_ANSWER),
+    (Reply(302, {}, headers={"location": "http://127.0.0.1:9/"}), errors.FailureKind.MALFORMED_ANSWER),
+    (Reply(reset=True), errors.FailureKind.CONNECTION_LOST),
+    (Reply(504, {}), errors.FailureKind.TIMEOUT),
 ]
 
 
-@pytest.mark.parametrize(("reply", "expected"), FAILURES, ids=lambda value: getattr(value, "__name__", None))
+@pytest.mark.parametrize(("reply", "expected"), FAILURES, ids=lambda value: getattr(value, "name", None))
 def test_every_failure_becomes_its_own_error(
-    run: Run[Any], wire: Wire, fake: FakeProvider, reply: Reply, expected: type[errors.ProviderError]
+    run: Run[Any], wire: Wire, fake: FakeProvider, reply: Reply, expected: errors.FailureKind
 ) -> None:
     for path, call in ((wire.chat, chat()), (wire.embed, embed("x"))):
         fake.script(path, reply)
         with pytest.raises(errors.ProviderError) as caught:
             run(call)
-        assert type(caught.value) is expected
+        assert caught.value.kind is expected
         assert SECRET not in str(caught.value)
 
 
@@ -223,12 +239,12 @@ def test_what_a_provider_may_bill_although_it_failed_is_known(
     fake.script(wire.chat, reply)
     with pytest.raises(errors.ProviderError) as caught:
         run(chat())
-    assert caught.value.may_be_billed is may_be
+    assert caught.value.failure.may_be_billed is may_be
 
 
 def test_empty_choices_are_not_an_answer(run: Run[Any], wire: Wire, fake: FakeProvider) -> None:
     fake.script(wire.chat, Reply(body={"choices": []}))
-    with pytest.raises(errors.MalformedAnswer):
+    with raises_failure(errors.FailureKind.MALFORMED_ANSWER):
         run(chat())
 
 
@@ -249,7 +265,7 @@ def test_an_answer_of_another_shape_is_malformed_not_a_crash(
     run: Run[Any], wire: Wire, fake: FakeProvider, body: dict[str, Any]
 ) -> None:
     fake.script(wire.chat, Reply(body=body))
-    with pytest.raises(errors.MalformedAnswer):
+    with raises_failure(errors.FailureKind.MALFORMED_ANSWER):
         run(chat())
 
 
@@ -260,7 +276,7 @@ def test_retry_after_is_read_in_both_its_forms(
     run: Run[Any], wire: Wire, fake: FakeProvider, header: str, seconds: float | None
 ) -> None:
     fake.script(wire.chat, Reply(429, {}, headers={"retry-after": header}))
-    with pytest.raises(errors.ProviderRateLimited) as caught:
+    with raises_failure(errors.FailureKind.RATE_LIMITED) as caught:
         run(chat())
     assert caught.value.retry_after_s == seconds
 
@@ -291,7 +307,7 @@ def test_a_providers_own_words_are_never_passed_on(
 def test_codes_and_the_requests_own_fields_are_passed_on(run: Run[Any], wire: Wire, fake: FakeProvider) -> None:
     said = {"message": "messages: tools must be fewer", "code": "invalid_value", "type": "bad", "param": "messages[0]"}
     fake.script(wire.chat, Reply(400, {"error": said}))
-    with pytest.raises(errors.RequestRejected) as caught:
+    with raises_failure(errors.FailureKind.REQUEST_REJECTED) as caught:
         run(chat(tools=[]))
     named = "; it speaks of tools" if wire.provider_type == "openai" else ""
     assert str(caught.value) == f"the provider answered 400 (invalid_value, bad){named}"
@@ -303,17 +319,17 @@ def test_an_address_that_cannot_be_called_is_a_failed_connection(wire: Wire, bas
     fields = provider("p", chat_model("m"), provider_type=wire.provider_type)
     config = ProviderConfig.model_validate(fields).model_copy(update={"base_url": base_url})
     adapter = make_provider(config, JsonHttp(SystemClock()), SystemClock())
-    with pytest.raises(errors.ConnectFailed):
+    with raises_failure(errors.FailureKind.CONNECT_FAILED):
         asyncio.run(adapter.probe(timeout_s=5))
 
 
 def test_a_refused_connection_is_told_from_a_slow_provider(run: Run[Any], fake: FakeProvider) -> None:
     fake.stop()
-    with pytest.raises(errors.ConnectFailed):
+    with raises_failure(errors.FailureKind.CONNECT_FAILED):
         run(chat())
 
 
 def test_a_provider_that_hangs_is_a_timeout(run: Run[Any], wire: Wire, fake: FakeProvider) -> None:
     fake.script(wire.chat, Reply(delay_s=1))
-    with pytest.raises(errors.ProviderTimeout):
+    with raises_failure(errors.FailureKind.TIMEOUT):
         run(lambda adapter: adapter.chat(ChatCall("m", {"messages": []}, None, 4096), timeout_s=0.2))

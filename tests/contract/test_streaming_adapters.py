@@ -96,7 +96,16 @@ class Told:
     """What came of a stream, and what it ended with."""
 
     chunks: list[ChatChunk]
-    failure: errors.ProviderError | None = None
+    error: errors.ProviderError | None = None
+
+    @property
+    def failure(self) -> errors.Failure:
+        assert self.error is not None
+        return self.error.failure
+
+    @property
+    def kind(self) -> errors.FailureKind:
+        return self.failure.kind
 
     @property
     def text(self) -> str:
@@ -108,7 +117,7 @@ class Told:
 
     @property
     def is_whole(self) -> bool:
-        return self.failure is None and self.chunks[-1].has_finish_reasons
+        return self.error is None and self.chunks[-1].has_finish_reasons
 
 
 class Bench:
@@ -268,7 +277,7 @@ def test_a_compressed_answer_is_read_as_it_comes(bench: Bench, wire: Wire, fake:
 def test_an_answer_in_an_unknown_coding_is_malformed(bench: Bench, wire: Wire, fake: FakeProvider) -> None:
     fake.script(wire.path, wire.streams([*wire.tokens("x"), *wire.end], coding="br"))
     told = bench.read()
-    assert type(told.failure) is errors.MalformedAnswer
+    assert told.kind is errors.FailureKind.MALFORMED_ANSWER
     assert told.chunks == []
 
 
@@ -299,24 +308,24 @@ def test_the_lowest_output_limit_holds(bench: Bench, wire: Wire, fake: FakeProvi
 
 # An answer that ends before its end
 
-CUTS: list[tuple[Ending, type[errors.ProviderError]]] = [
-    ("whole", errors.MalformedAnswer),
-    ("closed", errors.ConnectionLost),
-    ("reset", errors.ConnectionLost),
-    ("silent", errors.ProviderTimeout),
+CUTS: list[tuple[Ending, errors.FailureKind]] = [
+    ("whole", errors.FailureKind.MALFORMED_ANSWER),
+    ("closed", errors.FailureKind.CONNECTION_LOST),
+    ("reset", errors.FailureKind.CONNECTION_LOST),
+    ("silent", errors.FailureKind.TIMEOUT),
 ]
 
 
 @pytest.mark.parametrize("count", [0, 1, 3])
 @pytest.mark.parametrize(("ending", "expected"), CUTS, ids=[ending for ending, _ in CUTS])
 def test_an_answer_that_was_cut_never_ends_like_a_whole_one(
-    bench: Bench, wire: Wire, fake: FakeProvider, ending: Ending, expected: type[errors.ProviderError], count: int
+    bench: Bench, wire: Wire, fake: FakeProvider, ending: Ending, expected: errors.FailureKind, count: int
 ) -> None:
     cut = threading.Event()  # a reset would take with it what was sent and not read
     fake.script(wire.path, wire.streams([*wire.tokens(*WORDS[:count]), cut], ending))
     timeout_s = 0.3 if ending == "silent" else 5
     told = bench.read(timeout_s=timeout_s, seen=lambda seen: cut.set() if seen == count else None)
-    assert type(told.failure) is expected
+    assert told.kind is expected
     assert told.failure.may_be_billed
     assert told.text == "".join(WORDS[:count])
     assert not any(one.has_finish_reasons for one in told.chunks)
@@ -328,7 +337,7 @@ def test_an_event_that_was_cut_in_its_middle_is_not_passed_on(
 ) -> None:
     fake.script(wire.path, wire.streams([*wire.tokens("Hello"), wire.end[0][:-3]], ending))
     told = bench.read()
-    assert told.failure is not None
+    assert told.error is not None
     assert told.text == "Hello"
 
 
@@ -338,13 +347,13 @@ def test_a_last_line_without_its_end_counts_where_the_stream_has_ended_as_it_sho
 ) -> None:
     fake.script(wire.path, wire.streams([*wire.tokens("Hello"), wire.end[0].rstrip()], ending))
     told = bench.read()
-    assert (told.failure is None) == is_whole
+    assert (told.error is None) == is_whole
 
 
 def test_a_stream_of_nothing_is_malformed(bench: Bench, wire: Wire, fake: FakeProvider) -> None:
     fake.script(wire.path, wire.streams([b"\n\n"]))
     told = bench.read()
-    assert type(told.failure) is errors.MalformedAnswer
+    assert told.kind is errors.FailureKind.MALFORMED_ANSWER
     assert told.chunks == []
 
 
@@ -353,13 +362,13 @@ def test_a_stream_of_nothing_is_malformed(bench: Bench, wire: Wire, fake: FakePr
 
 @pytest.mark.parametrize(("reply", "expected"), FAILURES, ids=lambda value: getattr(value, "__name__", None))
 def test_every_failure_before_the_stream_becomes_its_own_error(
-    bench: Bench, wire: Wire, fake: FakeProvider, reply: Reply, expected: type[errors.ProviderError]
+    bench: Bench, wire: Wire, fake: FakeProvider, reply: Reply, expected: errors.FailureKind
 ) -> None:
     fake.script(wire.path, reply)
     told = bench.read()
-    assert type(told.failure) is expected
+    assert told.kind is expected
     assert told.chunks == []
-    assert SECRET not in str(told.failure)
+    assert SECRET not in str(told.error)
     assert len(fake.received) == 1
 
 
@@ -369,7 +378,7 @@ def test_retry_after_is_read_in_both_its_forms(
 ) -> None:
     fake.script(wire.path, Reply(429, {}, headers={"retry-after": header}))
     failure = bench.read().failure
-    assert isinstance(failure, errors.ProviderRateLimited)
+    assert failure.kind is errors.FailureKind.RATE_LIMITED
     assert failure.retry_after_s == seconds
 
 
@@ -378,59 +387,59 @@ def test_an_error_status_is_an_error_however_its_body_is_called(
     bench: Bench, wire: Wire, fake: FakeProvider, content_type: str
 ) -> None:
     fake.script(wire.path, Reply(429, stream=Stream([b'{"error": {"message": "x"}}'], content_type=content_type)))
-    assert type(bench.read().failure) is errors.ProviderRateLimited
+    assert bench.read().kind is errors.FailureKind.RATE_LIMITED
 
 
 def test_an_error_status_is_known_although_its_body_cannot_be_read(
     bench: Bench, wire: Wire, fake: FakeProvider
 ) -> None:
     fake.script(wire.path, Reply(401, raw=b"\x00", headers={"content-encoding": "br"}))
-    assert type(bench.read().failure) is errors.CredentialsRejected
+    assert bench.read().kind is errors.FailureKind.CREDENTIALS_REJECTED
 
 
 def test_a_redirect_is_not_followed(bench: Bench, wire: Wire, fake: FakeProvider) -> None:
     fake.script(wire.path, Reply(307, {}, headers={"location": fake.url + wire.path}))
-    assert type(bench.read().failure) is errors.MalformedAnswer
+    assert bench.read().kind is errors.FailureKind.MALFORMED_ANSWER
     assert len(fake.received) == 1
 
 
 def test_a_refused_connection_is_told_from_a_broken_one(bench: Bench, fake: FakeProvider) -> None:
     fake.stop()
-    assert type(bench.read().failure) is errors.ConnectFailed
+    assert bench.read().kind is errors.FailureKind.CONNECT_FAILED
 
 
 def test_a_provider_that_never_begins_is_a_timeout(bench: Bench, wire: Wire, fake: FakeProvider) -> None:
     silence = Reply(hang=True)
     fake.script(wire.path, silence)
-    assert type(bench.read(timeout_s=0.2).failure) is errors.ProviderTimeout
+    assert bench.read(timeout_s=0.2).kind is errors.FailureKind.TIMEOUT
     assert silence.abandoned.wait(PATIENCE_S)
 
 
 IN_BAND = [
-    ({"message": "slow down", "code": 429}, errors.ProviderRateLimited),
-    ({"message": "slow down", "code": "429"}, errors.ProviderRateLimited),
-    ({"message": "x", "code": "rate_limit_exceeded"}, errors.ProviderRateLimited),
-    ({"message": "x", "code": 402}, errors.QuotaExhausted),
-    ({"message": "x", "code": "insufficient_quota"}, errors.QuotaExhausted),
-    ({"message": "it was flagged", "code": 403}, errors.ContentRefused),
-    ({"message": "x", "code": "content_filter"}, errors.ContentRefused),
-    ({"message": "x", "code": 502}, errors.ProviderServerError),
-    ({"message": "x", "type": "server_error", "code": None}, errors.ProviderServerError),
-    ({"message": "x", "code": "context_length_exceeded"}, errors.ContextLengthExceeded),
-    ({"message": "x", "code": 504}, errors.ProviderTimeout),
-    ({"message": "x"}, errors.ProviderServerError),
-    ("an unexpected error was encountered", errors.ProviderServerError),
-    ("rate_limit content_filter", errors.ProviderServerError),
+    ({"message": "slow down", "code": 429}, errors.FailureKind.RATE_LIMITED),
+    ({"message": "slow down", "code": "429"}, errors.FailureKind.RATE_LIMITED),
+    ({"message": "x", "code": "rate_limit_exceeded"}, errors.FailureKind.RATE_LIMITED),
+    ({"message": "x", "code": 402}, errors.FailureKind.QUOTA_EXHAUSTED),
+    ({"message": "x", "code": "insufficient_quota"}, errors.FailureKind.QUOTA_EXHAUSTED),
+    ({"message": "it was flagged", "code": 403}, errors.FailureKind.CONTENT_REFUSED),
+    ({"message": "x", "code": "content_filter"}, errors.FailureKind.CONTENT_REFUSED),
+    ({"message": "x", "code": 502}, errors.FailureKind.SERVER_ERROR),
+    ({"message": "x", "type": "server_error", "code": None}, errors.FailureKind.SERVER_ERROR),
+    ({"message": "x", "code": "context_length_exceeded"}, errors.FailureKind.CONTEXT_LENGTH_EXCEEDED),
+    ({"message": "x", "code": 504}, errors.FailureKind.TIMEOUT),
+    ({"message": "x"}, errors.FailureKind.SERVER_ERROR),
+    ("an unexpected error was encountered", errors.FailureKind.SERVER_ERROR),
+    ("rate_limit content_filter", errors.FailureKind.SERVER_ERROR),
 ]
 
 
 @pytest.mark.parametrize(("error", "expected"), IN_BAND, ids=str)
 def test_an_error_within_the_stream_is_its_own_error_and_may_be_billed(
-    bench: Bench, wire: Wire, fake: FakeProvider, error: object, expected: type[errors.ProviderError]
+    bench: Bench, wire: Wire, fake: FakeProvider, error: object, expected: errors.FailureKind
 ) -> None:
     fake.script(wire.path, wire.streams([*wire.tokens("Hello"), wire.event({"error": error}), *wire.end]))
     told = bench.read()
-    assert type(told.failure) is expected
+    assert told.kind is expected
     assert told.failure.may_be_billed
     assert told.text == "Hello"
 
@@ -438,7 +447,7 @@ def test_an_error_within_the_stream_is_its_own_error_and_may_be_billed(
 def test_an_error_in_place_of_the_first_token_is_an_error(bench: Bench, wire: Wire, fake: FakeProvider) -> None:
     fake.script(wire.path, wire.streams([wire.event({"error": "x"}), *wire.end]))
     told = bench.read()
-    assert type(told.failure) is errors.ProviderServerError
+    assert told.kind is errors.FailureKind.SERVER_ERROR
     assert told.chunks == []
 
 
@@ -449,7 +458,7 @@ def test_a_providers_own_words_within_a_stream_are_never_passed_on(
     said = {"message": echo, "code": echo, "type": echo, "param": echo}
     fake.script(wire.path, wire.streams([*wire.tokens("x"), wire.event({"error": said})]))
     failure = bench.read().failure
-    assert str(failure) == "the provider put an error into its answer"
+    assert failure.message == "the provider put an error into its answer"
 
 
 MALFORMED: dict[str, tuple[bytes, bytes]] = {
@@ -489,10 +498,10 @@ def test_an_event_of_another_shape_is_malformed_not_a_crash_and_not_the_end(
     bad = of_openai if wire is OPENAI else of_ollama
     fake.script(wire.path, wire.streams([*wire.tokens("Hello"), bad, *wire.end]))
     told = bench.read()
-    assert type(told.failure) is errors.MalformedAnswer
+    assert told.kind is errors.FailureKind.MALFORMED_ANSWER
     assert told.failure.may_be_billed
     assert told.text == "Hello"
-    assert "submarine" not in str(told.failure)
+    assert "submarine" not in str(told.error)
 
 
 @pytest.mark.parametrize(
@@ -514,7 +523,7 @@ def test_an_answer_at_once_of_another_shape_is_malformed(
 ) -> None:
     fake.script(wire.path, Reply(body=body))
     told = bench.read()
-    assert type(told.failure) is errors.MalformedAnswer
+    assert told.kind is errors.FailureKind.MALFORMED_ANSWER
     assert told.chunks == []
 
 
@@ -629,7 +638,7 @@ def test_after_a_broken_answer_its_connection_is_not_used_again(
     bench: Bench, wire: Wire, fake: FakeProvider, broken: Callable[[Wire], Reply]
 ) -> None:
     fake.script(wire.path, broken(wire))
-    assert bench.read(timeout_s=0.3).failure is not None
+    assert bench.read(timeout_s=0.3).error is not None
     assert bench.read().is_whole
     first, second = ports(fake)
     assert first != second
@@ -705,9 +714,9 @@ def test_done_without_a_finish_reason_is_no_end(
 ) -> None:
     fake.script(OPENAI.path, OPENAI.streams([*before, DONE], ending))
     told = openai.read(timeout_s=0.3 if ending == "silent" else 5)
-    assert told.failure is not None
+    assert told.error is not None
     if ending != "reset":  # which may take with it what was sent before
-        assert type(told.failure) is errors.MalformedAnswer
+        assert told.kind is errors.FailureKind.MALFORMED_ANSWER
 
 
 @pytest.mark.parametrize("finishes", [1, 2])
@@ -717,7 +726,7 @@ def test_of_two_choices_both_must_have_ended(openai: Bench, fake: FakeProvider, 
     fake.script(OPENAI.path, OPENAI.streams([*said, *ends, DONE]))
     told = openai.read(n=2)
     assert told.text == "ab"
-    assert (told.failure is None) == (finishes == 2)
+    assert (told.error is None) == (finishes == 2)
 
 
 AFTER_THE_END: dict[str, tuple[Parts, Ending]] = {
@@ -750,14 +759,14 @@ def test_an_error_event_with_the_usage_of_what_was_done_is_billed(openai: Bench,
     said = {"error": {"message": "x", "code": 502}, "choices": [{"delta": {}, "finish_reason": "error"}]}
     fake.script(OPENAI.path, OPENAI.streams([*OPENAI.tokens("x"), sse({**said, "usage": usage})]))
     failure = openai.read().failure
-    assert type(failure) is errors.ProviderServerError
+    assert failure.kind is errors.FailureKind.SERVER_ERROR
     assert failure.usage == OPENAI.usage
 
 
 def test_a_choice_that_ends_with_an_error_is_broken(openai: Bench, fake: FakeProvider) -> None:
     fake.script(OPENAI.path, OPENAI.streams([*OPENAI.tokens("x"), chunk({}, finish="error"), DONE]))
     told = openai.read()
-    assert type(told.failure) is errors.MalformedAnswer
+    assert told.kind is errors.FailureKind.MALFORMED_ANSWER
     assert not any(one.has_finish_reasons for one in told.chunks)
 
 
@@ -814,14 +823,14 @@ def test_a_server_that_refuses_to_be_asked_for_its_usage_is_never_asked_again(
 
 def test_a_request_that_is_refused_for_something_else_is_not_sent_again(openai: Bench, fake: FakeProvider) -> None:
     fake.script(OPENAI.path, Reply(400, {"error": {"message": "bad top_p", "param": "top_p"}}))
-    assert type(openai.read(top_p=2).failure) is errors.RequestRejected
+    assert openai.read(top_p=2).kind is errors.FailureKind.REQUEST_REJECTED
     assert openai.read().is_whole
     assert ["stream_options" in request.body for request in fake.received] == [True, True]
 
 
 def test_a_server_that_refuses_both_ways_is_asked_twice_only(openai: Bench, fake: FakeProvider) -> None:
     fake.always(OPENAI.path, REFUSALS[0])
-    assert type(openai.read().failure) is errors.RequestRejected
+    assert openai.read().kind is errors.FailureKind.REQUEST_REJECTED
     assert len(fake.received) == 2
 
 
@@ -831,8 +840,8 @@ def test_a_cap_of_the_bridges_own_that_is_refused_is_not_the_callers_fault(
 ) -> None:
     refusal = Reply(400, {"error": {"message": words, "param": "max_tokens"}})
     fake.script(OPENAI.path, refusal, refusal)
-    assert type(openai.read(cap=10).failure) is errors.OutputCapRefused
-    assert type(openai.read(max_tokens=10).failure) is errors.RequestRejected
+    assert openai.read(cap=10).kind is errors.FailureKind.OUTPUT_CAP_REFUSED
+    assert openai.read(max_tokens=10).kind is errors.FailureKind.REQUEST_REJECTED
     assert len(fake.received) == 2
 
 
@@ -884,7 +893,7 @@ def test_a_prompt_that_ollama_has_cut_fails_at_the_end(
     end = {**ollama_chat("x"), "prompt_eval_count": 4096}
     fake.script(OLLAMA.path, OLLAMA.streams([*OLLAMA.tokens("x"), ndjson(end)]) if is_streamed else Reply(body=end))
     told = ollama.read()
-    assert type(told.failure) is errors.ContextLengthExceeded
+    assert told.kind is errors.FailureKind.CONTEXT_LENGTH_EXCEEDED
     assert told.failure.usage == Usage(4096, 4)
     assert not any(one.has_finish_reasons for one in told.chunks)
 

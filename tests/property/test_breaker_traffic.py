@@ -6,7 +6,8 @@ import random
 import pytest
 
 from sekha_llm_bridge.config.models import CircuitBreakerConfig
-from sekha_llm_bridge.resilience import Breakers, BreakerState, Permit, Verdict
+from sekha_llm_bridge.errors import CallOutcome
+from sekha_llm_bridge.resilience import Breakers, BreakerState, Permit
 from sekha_llm_bridge.resilience.memory import MemoryProviderStore
 from tests.fakes.clock import FakeClock
 from tests.fakes.virtual_time import run
@@ -55,7 +56,7 @@ class Traffic:
                 fails = self._chance.random() < self._failing
                 self.served += 1
                 self.failures += fails
-                await watch.report(permit, Verdict.FAILURE if fails else Verdict.SUCCESS, cause="timeout")
+                await watch.report(permit, CallOutcome.FAILURE if fails else CallOutcome.SUCCESS, cause="timeout")
 
 
 @pytest.mark.parametrize("answer_s", [0.1, 1, 10])

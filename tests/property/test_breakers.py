@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from sekha_llm_bridge.config.models import CircuitBreakerConfig
+from sekha_llm_bridge.errors import CallOutcome
 from sekha_llm_bridge.resilience import (
     Availability,
     Breaker,
@@ -27,7 +28,6 @@ from sekha_llm_bridge.resilience import (
     Permit,
     PermitSource,
     ProviderRecord,
-    Verdict,
 )
 from sekha_llm_bridge.resilience.breaker import CheckTrust
 from sekha_llm_bridge.resilience.memory import MemoryProviderStore
@@ -43,7 +43,12 @@ SECOND_LOOK_S = 0.1
 SHORTEST_S = 0.1
 SNAPSHOT = timedelta(seconds=1)
 REQUEST, CHECK = PermitSource.REQUEST, PermitSource.CHECK
-SUCCESS, FAILURE, REJECTION, NEUTRAL = Verdict.SUCCESS, Verdict.FAILURE, Verdict.REJECTION, Verdict.NEUTRAL
+SUCCESS, FAILURE, REJECTION, NEUTRAL = (
+    CallOutcome.SUCCESS,
+    CallOutcome.FAILURE,
+    CallOutcome.REJECTION,
+    CallOutcome.NEUTRAL,
+)
 
 
 class Model:
@@ -79,7 +84,7 @@ class Model:
         self.state, self.due, self.token, self.until = "half_open", None, token, until
         self.epoch += 1
 
-    def hear(self, verdict: Verdict, source: PermitSource, now: datetime) -> "Model":
+    def hear(self, verdict: CallOutcome, source: PermitSource, now: datetime) -> "Model":
         """The breaker after a result of now."""
         after = copy(self)
         unheard = {REJECTION, FAILURE} if self.checks == "misled" else {REJECTION}
@@ -91,7 +96,7 @@ class Model:
             after.trip(now, at=1 if heard is REJECTION else self.rules.failure_threshold)
         return after
 
-    def _in_closed(self, verdict: Verdict, source: PermitSource) -> None:
+    def _in_closed(self, verdict: CallOutcome, source: PermitSource) -> None:
         if verdict in {FAILURE, REJECTION}:
             self.fail(source)
         elif verdict is SUCCESS:
@@ -105,7 +110,7 @@ class Model:
             self._open(now)
         return self
 
-    def _in_half_open(self, verdict: Verdict, source: PermitSource, now: datetime) -> None:
+    def _in_half_open(self, verdict: CallOutcome, source: PermitSource, now: datetime) -> None:
         self.token = self.until = None
         if verdict in {FAILURE, REJECTION}:
             self.fail(source)
@@ -282,7 +287,7 @@ class Fleet(RuleBasedStateMachine):
             self.waiting += self._ask([again])
 
     @rule(pick=picks, verdict=verdicts)
-    def one_ends(self, pick: int, verdict: Verdict) -> None:
+    def one_ends(self, pick: int, verdict: CallOutcome) -> None:
         if self.waiting:
             self._report(self.waiting.pop(pick % len(self.waiting)), verdict)
 
@@ -296,7 +301,7 @@ class Fleet(RuleBasedStateMachine):
         self._judge_failures(calls)
 
     @rule(number=numbers, source=sources, verdict=verdicts)
-    def one_comes_and_goes(self, number: int, source: PermitSource, verdict: Verdict) -> None:
+    def one_comes_and_goes(self, number: int, source: PermitSource, verdict: CallOutcome) -> None:
         for call in self._begin([self.fleet[number]], source):
             self._report(call, verdict)
 
@@ -399,7 +404,7 @@ class Fleet(RuleBasedStateMachine):
         is_same = call.permit and (call.permit.epoch, call.permit.token) == (self.model.epoch, self.model.token)
         return bool(is_same and call.is_known)
 
-    def _report(self, call: Call, verdict: Verdict) -> None:
+    def _report(self, call: Call, verdict: CallOutcome) -> None:
         """A result changes what the model says. Where the table does not answer, or the instance does not know the
         newest, it may change less; and where nothing is wrong, a success writes nothing.
         """
@@ -421,12 +426,12 @@ class Fleet(RuleBasedStateMachine):
         outcomes = self._outcomes(call, verdict, began) if is_current else self._late_outcomes(began)
         self._become(outcomes[:1] if is_certain else outcomes)
 
-    async def _reports(self, call: Call, verdict: Verdict) -> None:
+    async def _reports(self, call: Call, verdict: CallOutcome) -> None:
         assert call.permit is not None
         call.is_over = True
         await call.watch.report(call.permit, verdict, cause="boom")
 
-    def _outcomes(self, call: Call, verdict: Verdict, began: datetime) -> list[Model]:
+    def _outcomes(self, call: Call, verdict: CallOutcome, began: datetime) -> list[Model]:
         """What a result makes of the breaker. Then what it may: one of two writes, half a reset, or nothing."""
         after = self.model.hear(verdict, call.source, self.clock.now())
         self._date(after, began)

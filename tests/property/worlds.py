@@ -98,23 +98,23 @@ class Happening:
 
 
 HARMLESS = {
-    "server": lambda usage: errors.ProviderServerError("x"),
-    "limited": lambda usage: errors.ProviderRateLimited("x", retry_after_s=5),
-    "key": lambda usage: errors.CredentialsRejected("x"),
-    "quota": lambda usage: errors.QuotaExhausted("x"),
-    "missing": lambda usage: errors.ModelMissing("x"),
-    "refused": lambda usage: errors.ConnectFailed("x"),
-    "fault": lambda usage: errors.RequestRejected("x"),
-    "content": lambda usage: errors.ContentRefused("x"),
-    "context": lambda usage: errors.ContextLengthExceeded("x"),
+    "server": lambda usage: errors.ProviderError(errors.FailureKind.SERVER_ERROR, "x"),
+    "limited": lambda usage: errors.ProviderError(errors.FailureKind.RATE_LIMITED, "x", retry_after_s=5),
+    "key": lambda usage: errors.ProviderError(errors.FailureKind.CREDENTIALS_REJECTED, "x"),
+    "quota": lambda usage: errors.ProviderError(errors.FailureKind.QUOTA_EXHAUSTED, "x"),
+    "missing": lambda usage: errors.ProviderError(errors.FailureKind.MODEL_MISSING, "x"),
+    "refused": lambda usage: errors.ProviderError(errors.FailureKind.CONNECT_FAILED, "x"),
+    "fault": lambda usage: errors.ProviderError(errors.FailureKind.REQUEST_REJECTED, "x"),
+    "content": lambda usage: errors.ProviderError(errors.FailureKind.CONTENT_REFUSED, "x"),
+    "context": lambda usage: errors.ProviderError(errors.FailureKind.CONTEXT_LENGTH_EXCEEDED, "x"),
 }
 BILLED: dict[str, Callable[[Usage], Exception]] = {
-    "unusable": lambda usage: errors.MalformedAnswer("x", usage=usage),
-    "error within": lambda usage: errors.ProviderServerError("x", usage=usage),
-    "context late": lambda usage: errors.ContextLengthExceeded("x", usage=usage),
-    "unusable, uncounted": lambda usage: errors.MalformedAnswer("x"),
-    "lost": lambda usage: errors.ConnectionLost("x"),
-    "gateway timeout": lambda usage: errors.ProviderTimeout("x"),
+    "unusable": lambda usage: errors.ProviderError(errors.FailureKind.MALFORMED_ANSWER, "x", usage=usage),
+    "error within": lambda usage: errors.ProviderError(errors.FailureKind.SERVER_ERROR, "x", usage=usage),
+    "context late": lambda usage: errors.ProviderError(errors.FailureKind.CONTEXT_LENGTH_EXCEEDED, "x", usage=usage),
+    "unusable, uncounted": lambda usage: errors.ProviderError(errors.FailureKind.MALFORMED_ANSWER, "x"),
+    "lost": lambda usage: errors.ProviderError(errors.FailureKind.CONNECTION_LOST, "x"),
+    "gateway timeout": lambda usage: errors.ProviderError(errors.FailureKind.TIMEOUT, "x"),
     "bug": lambda usage: RuntimeError("x"),
 }
 happenings = st.builds(

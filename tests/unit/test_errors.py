@@ -1,6 +1,11 @@
 """The tree of errors: complete, and each with its two decisions."""
 
+import re
+
+import pytest
+
 from sekha_llm_bridge import errors
+from sekha_llm_bridge.usage import Usage
 
 
 def leaves(kind: type[errors.BridgeError]) -> list[type[errors.BridgeError]]:
@@ -9,9 +14,8 @@ def leaves(kind: type[errors.BridgeError]) -> list[type[errors.BridgeError]]:
 
 
 def test_every_error_has_a_code_of_its_own() -> None:
-    codes = [kind.code for kind in leaves(errors.BridgeError)]
-    shared = {code for code in codes if codes.count(code) > 1}
-    assert shared == {"invalid_request"}  # the caller's fault, whether the bridge or the provider found it
+    codes = [kind.code for kind in leaves(errors.BridgeError) if kind is not errors.ProviderError]
+    assert [code for code in codes if codes.count(code) > 1] == []
 
 
 def test_the_module_draws_every_error_of_the_tree() -> None:
@@ -20,8 +24,38 @@ def test_the_module_draws_every_error_of_the_tree() -> None:
     assert missing == []
 
 
-def test_what_would_fail_everywhere_neither_moves_on_nor_counts() -> None:
-    for kind in leaves(errors.ProviderError):
-        assert issubclass(kind, errors.ProviderError)
+def test_every_kind_of_failure_has_a_code_of_its_own() -> None:
+    codes = [kind.code for kind in errors.FailureKind]
+    assert len(set(codes)) == len(codes)
+
+
+def test_the_table_explains_every_kind_of_failure() -> None:
+    assert errors.FailureKind.__doc__ is not None
+    explained = re.findall(r"^ *([A-Z_]+) ", errors.FailureKind.__doc__, re.MULTILINE)
+    assert explained == [kind.name for kind in errors.FailureKind]
+
+
+def test_a_failure_that_would_repeat_everywhere_neither_tries_the_next_candidate_nor_counts() -> None:
+    for kind in errors.FailureKind:
         if not kind.try_next:
-            assert kind.breaker is errors.BreakerEffect.NONE
+            assert kind.outcome is errors.CallOutcome.NEUTRAL
+
+
+@pytest.mark.parametrize(
+    ("outcome", "names"),
+    [
+        ("failure", {"CONNECT_FAILED", "CONNECTION_LOST", "TIMEOUT", "SERVER_ERROR", "MALFORMED_ANSWER"}),
+        ("rejection", {"QUOTA_EXHAUSTED", "CREDENTIALS_REJECTED"}),
+        ("success", set()),
+    ],
+)
+def test_every_kind_of_failure_has_its_outcome_for_the_breaker(outcome: str, names: set[str]) -> None:
+    assert {kind.name for kind in errors.FailureKind if kind.outcome.value == outcome} == names
+
+
+def test_another_bill_makes_another_error_and_leaves_the_first_as_it_was() -> None:
+    first = errors.ProviderError(errors.FailureKind.RATE_LIMITED, "slow down", provider_status=429, retry_after_s=3)
+    billed = first.with_billing(Usage(5), may_be_billed=True)
+    assert (first.failure.usage, first.failure.may_be_billed) == (None, False)
+    assert (billed.failure.usage, billed.failure.may_be_billed) == (Usage(5), True)
+    assert (billed.kind, billed.failure.provider_status, billed.retry_after_s) == (first.kind, 429, 3)

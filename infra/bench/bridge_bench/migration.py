@@ -56,7 +56,7 @@ class Merge:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class CallOutcome:
     """What the target holds: of the records that were written, how many are missing, are not the same, or are there
     twice; and how many are there. `rounded` are those whose vectors have lost something in the rounding of float32,
     which is what Chroma does where it measures by the cosine, whoever writes.
@@ -143,7 +143,7 @@ def merged(server: ChromaServer, url: str, load: Load) -> Merge:
     return Merge(killed_at, took_s, copied, peak_mb)
 
 
-def verified(server: ChromaServer, load: Load) -> Verdict:
+def verified(server: ChromaServer, load: Load) -> CallOutcome:
     """Compares every record of the target, in pages, with what was written."""
     (target,) = list(server.collections())
     lost = altered = rounded = 0
@@ -154,7 +154,7 @@ def verified(server: ChromaServer, load: Load) -> Verdict:
         lost, altered = lost + missing, altered + unlike - missing
         rounded += len(differing(records, found)) - unlike
     count = target.count()
-    return Verdict(count, lost, altered, count - len(_ids(target)), rounded)
+    return CallOutcome(count, lost, altered, count - len(_ids(target)), rounded)
 
 
 def _written(load: Load) -> Iterator[Records]:
@@ -212,7 +212,7 @@ def _records(number: int, dimension: int, *, prefix: str) -> Iterator[Records]:
         )
 
 
-def _table(load: Load, took_s: dict[str, float], call_s: dict[str, float], merge: Merge, verdict: Verdict) -> str:
+def _table(load: Load, took_s: dict[str, float], call_s: dict[str, float], merge: Merge, verdict: CallOutcome) -> str:
     rows = [
         (f"renaming {load.few:,} records", f"{took_s['few'] * 1000:.0f} ms"),
         (f"renaming {load.many:,} records", f"{took_s['many'] * 1000:.0f} ms"),

@@ -18,18 +18,15 @@
     ├── RateLimited                  429  who could answer limits its rate
     ├── DeadlineExceeded                    504  the deadline passed first
     ├── VectorStoreUnavailable       503  Chroma does not answer
-    └── ProviderError                one attempt failed; the class attributes say what follows
-        ├── ConnectFailed · ConnectionLost · ProviderTimeout · ProviderServerError · MalformedAnswer
-        ├── ProviderRateLimited · QuotaExhausted · CredentialsRejected · ModelMissing · OutputCapRefused · AdapterFault
-        └── ContextLengthExceeded · DimensionsIgnored · RequestRejected · ContentRefused
+    └── ProviderError                one attempt failed; its `FailureKind` is a row of the table of failures below
 
 Messages say what happened, to which value, and what to do. They never hold a key or any text of a prompt.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from enum import Enum
-from typing import ClassVar
 
 from sekha_llm_bridge.usage import Usage
 
@@ -41,9 +38,9 @@ class BridgeError(Exception):
     is not known, and `cost_bound_usd` what it cost at most. `candidates` is what `/route` knows of every model.
     """
 
-    status: ClassVar[int] = 500
-    type: ClassVar[str] = "server_error"
-    code: ClassVar[str] = "internal_error"
+    status: int = 500
+    type: str = "server_error"
+    code: str = "internal_error"
     param: str | None = None
     retry_after_s: float | None = None
     attempts: Sequence[Mapping[str, object]] = ()
@@ -220,177 +217,162 @@ class VectorStoreUnavailable(Unavailable):
     code = "vector_store_unavailable"
 
 
-class BreakerEffect(Enum):
-    """What a failure means for the provider's circuit breaker."""
+class CallOutcome(Enum):
+    """What one call says about its provider, for the provider's circuit breaker."""
 
-    NONE = "none"
-    COUNT = "count"
-    OPEN = "open"
+    SUCCESS = "success"
+    """The provider works."""
+
+    FAILURE = "failure"
+    """The provider failed. `failure_threshold` failures in a row open its breaker."""
+
+    REJECTION = "rejection"
+    """The provider will reject every request until an operator acts. Its breaker opens at once."""
+
+    NEUTRAL = "neutral"
+    """The call says nothing about the provider."""
+
+
+_SUCCESS, _FAILURE, _REJECTION, _NEUTRAL = CallOutcome
+
+_INVALID_REQUEST = "invalid_request_error"
+
+
+@dataclass(frozen=True)
+class _FailureRow:
+    """The columns of `FailureKind`.
+
+    `code`: the code in attempts, logs and errors. `outcome`: what the provider's breaker records. `try_next`: whether
+    the next candidate is tried. `affects_all_models`: whether the provider's other models would fail in the same way
+    now. `may_be_billed`: whether the provider may bill the attempt although it sent no `usage`. `status`: the HTTP
+    status for the caller, if this failure is what the caller gets. `remedy`: what the reader can do.
+    """
+
+    code: str
+    outcome: CallOutcome
+    try_next: bool = True
+    affects_all_models: bool = False
+    may_be_billed: bool = False
+    status: int = 502
+    remedy: str = ""
+
+    @property
+    def type(self) -> str:
+        """The `type` in OpenAI's error envelope."""
+        return _INVALID_REQUEST if self.status < 500 else "provider_error"
+
+
+# fmt: off — a table is read by its columns
+class FailureKind(_FailureRow, Enum):
+    """Every way in which an attempt can fail, one row each: the table of failures.
+
+    CONNECT_FAILED          no connection could be made; nothing was sent
+    CONNECTION_LOST         the connection broke after the request was sent
+    TIMEOUT                 the provider, or a server behind it, did not answer in time; it may continue, and bill it
+    SERVER_ERROR            5xx, 408 or another status that does not concern the request
+    MALFORMED_ANSWER        a success status with an unusable answer
+    ADAPTER_FAULT           an unexpected exception in the bridge's own adapter
+    RATE_LIMITED            429: too many requests; `Failure.retry_after_s` holds the wait that the provider asked for
+    QUOTA_EXHAUSTED         429 or 402: the account is empty; waiting does not help
+    CREDENTIALS_REJECTED    401 or 403
+    MODEL_MISSING           404: the provider does not have this model
+    OUTPUT_CAP_REFUSED      the provider refused the output limit that the bridge added to the request
+    CONTEXT_LENGTH_EXCEEDED the prompt does not fit this model: only a strictly larger window is tried next
+    DIMENSIONS_IGNORED      the vectors are longer than requested: the model cannot shorten them
+    REQUEST_REJECTED        400, 413 or 422: the request itself is wrong, and would be wrong everywhere
+    CONTENT_REFUSED         the provider refused the content; the request is never sent to another provider
+    """
+
+    #                          code                        breaker     try_next  all_models billed  status  remedy
+    CONNECT_FAILED = ("connect_failed", _FAILURE, True, True, False, 502, "is it running at its base_url?")
+    CONNECTION_LOST = ("connection_lost", _FAILURE, True, False, True)
+    TIMEOUT = ("timeout", _FAILURE, True, False, True, 502, "a shorter timeout_secs leaves the next model more time")
+    SERVER_ERROR = ("provider_server_error", _FAILURE, True, False, False)
+    MALFORMED_ANSWER = ("malformed_answer", _FAILURE, True, False, True)
+    ADAPTER_FAULT = ("adapter_fault", _NEUTRAL, True, False, True)
+    RATE_LIMITED = ("rate_limited", _NEUTRAL, True, False, False)
+    QUOTA_EXHAUSTED = ("quota_exhausted", _REJECTION, True, True, False, 502, "look at its account")
+    CREDENTIALS_REJECTED = ("credentials_rejected", _REJECTION, True, True, False, 502, "check its api_key")
+    MODEL_MISSING = ("provider_model_not_found", _NEUTRAL, True, False, False, 502, "check its model_id")
+    OUTPUT_CAP_REFUSED = ("output_cap_refused", _NEUTRAL, True, False, False)
+    CONTEXT_LENGTH_EXCEEDED = (
+        "context_length_exceeded",
+        _NEUTRAL,
+        True,
+        False,
+        False,
+        400,
+        "Shorten the prompt, or configure a model with a larger context window",
+    )
+    DIMENSIONS_IGNORED = ("dimensions_not_supported", _NEUTRAL, True, False, True, 400)
+    REQUEST_REJECTED = ("invalid_request", _NEUTRAL, False, False, False, 400, "Mend the request")
+    CONTENT_REFUSED = (
+        "content_refused",
+        _NEUTRAL,
+        False,
+        False,
+        False,
+        400,
+        "Change the content: what one provider refuses is not taken to another",
+    )
+
+
+# fmt: on
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """How one attempt at one provider failed.
+
+    `message` holds no secret and no text of the prompt. `provider_status` is the provider's HTTP status, None where it
+    sent no answer. `retry_after_s` is the wait that the provider asked for. `param` is the path of the field at fault.
+    `usage` is what the provider says that it bills. `may_be_billed`: the provider may bill the attempt although `usage`
+    is None.
+    """
+
+    kind: FailureKind
+    message: str
+    provider_status: int | None = None
+    retry_after_s: float | None = None
+    param: str | None = None
+    usage: Usage | None = None
+    may_be_billed: bool = False
 
 
 class ProviderError(BridgeError):
-    """One attempt at one provider failed.
+    """One attempt at one provider failed; `failure` says how and is never changed afterwards.
 
-    The class attributes are the failure table. `try_next`: may the next candidate be tried? `breaker`: what does the
-    provider's breaker learn? `affects_all_models`: would its other models fail the same way now? `may_be_billed`: may
-    the
-    provider charge for it although no `usage` says so? `was_deadline_limited`: had this one too little time to
-    count?
-
-    `provider_status` is the provider's HTTP status, where there was an answer; `usage` what it says it will bill. A
-    single failure may be known to be billable although its kind is not.
+    `may_be_billed` is for a single failure that may be billed although its kind usually is not.
     """
-
-    status = 502
-    type = "provider_error"
-    code = "provider_error"
-    try_next: ClassVar[bool] = True
-    breaker: ClassVar[BreakerEffect] = BreakerEffect.COUNT
-    affects_all_models: ClassVar[bool] = False
-    may_be_billed: bool = False
-    was_deadline_limited: bool = False
-    remedy: ClassVar[str] = ""
 
     def __init__(
         self,
+        kind: FailureKind,
         message: str,
         *,
         provider_status: int | None = None,
         retry_after_s: float | None = None,
         param: str | None = None,
         usage: Usage | None = None,
+        may_be_billed: bool = False,
     ) -> None:
         super().__init__(message)
-        self.provider_status = provider_status
-        self.retry_after_s = retry_after_s
-        self.param = param
-        self.usage = usage
+        self.failure = Failure(
+            kind, message, provider_status, retry_after_s, param, usage, may_be_billed or kind.may_be_billed
+        )
+        self.kind = kind
+        self.status, self.type, self.code = kind.status, kind.type, kind.code
+        self.param, self.retry_after_s = param, retry_after_s
 
-
-class ConnectFailed(ProviderError):
-    """No connection could be made; nothing was sent."""
-
-    code = "connect_failed"
-    remedy = "is it running at its base_url?"
-    affects_all_models = True
-
-
-class ConnectionLost(ProviderError):
-    """The connection broke after the request was on its way; what the provider made of it is not known."""
-
-    code = "connection_lost"
-    may_be_billed = True
-
-
-class ProviderTimeout(ProviderError):
-    """The provider, or what it asked itself, did not answer in time. It may go on working, and bill it."""
-
-    code = "timeout"
-    may_be_billed = True
-    remedy = "a shorter timeout_secs leaves the next model more time"
-
-
-class ProviderServerError(ProviderError):
-    """5xx or 408, or any other status that says nothing of the request itself."""
-
-    code = "provider_server_error"
-
-
-class MalformedAnswer(ProviderError):
-    """A success status, but not an answer that can be used."""
-
-    code = "malformed_answer"
-    may_be_billed = True
-
-
-class AdapterFault(ProviderError):
-    """The bridge's own mistake in dealing with one provider; what the provider made of the request is not known."""
-
-    code = "adapter_fault"
-    breaker = BreakerEffect.NONE
-    may_be_billed = True
-
-
-class ProviderRateLimited(ProviderError):
-    """429: too fast; `retry_after_s` is the provider's own wish, if it said one."""
-
-    code = "rate_limited"
-    breaker = BreakerEffect.NONE
-
-
-class QuotaExhausted(ProviderError):
-    """429 or 402: the account has nothing left; waiting does not help."""
-
-    code = "quota_exhausted"
-    remedy = "look at its account"
-    breaker = BreakerEffect.OPEN
-    affects_all_models = True
-
-
-class CredentialsRejected(ProviderError):
-    """401 or 403."""
-
-    code = "credentials_rejected"
-    remedy = "check its api_key"
-    breaker = BreakerEffect.OPEN
-    affects_all_models = True
-
-
-class ModelMissing(ProviderError):
-    """404: the provider does not have this model."""
-
-    code = "provider_model_not_found"
-    remedy = "check its model_id"
-    breaker = BreakerEffect.NONE
-
-
-class OutputCapRefused(ProviderError):
-    """The provider refused the output limit that the bridge set, not the caller."""
-
-    code = "output_cap_refused"
-    breaker = BreakerEffect.NONE
-
-
-class ContextLengthExceeded(ProviderError):
-    """The prompt does not fit this model; only a strictly larger window may be tried."""
-
-    remedy = "Shorten the prompt, or configure a model with a larger context window"
-
-    status = 400
-    type = "invalid_request_error"
-    code = "context_length_exceeded"
-    breaker = BreakerEffect.NONE
-
-
-class DimensionsIgnored(ProviderError):
-    """The vectors that came are longer than was asked for: the model cannot shorten them."""
-
-    status = 400
-    type = "invalid_request_error"
-    code = "dimensions_not_supported"
-    breaker = BreakerEffect.NONE
-    may_be_billed = True
-
-
-class RequestRejected(ProviderError):
-    """400, 413 or 422: the request itself is at fault, and would be anywhere."""
-
-    remedy = "Mend the request"
-
-    status = 400
-    type = "invalid_request_error"
-    code = "invalid_request"
-    try_next = False
-    breaker = BreakerEffect.NONE
-
-
-class ContentRefused(ProviderError):
-    """The provider refused the content; it is never taken elsewhere."""
-
-    remedy = "Change the content: what one provider refuses is not taken to another"
-
-    status = 400
-    type = "invalid_request_error"
-    code = "content_refused"
-    try_next = False
-    breaker = BreakerEffect.NONE
+    def with_billing(self, usage: Usage | None, *, may_be_billed: bool = False) -> "ProviderError":
+        """Returns the same error with another `usage`."""
+        failure = self.failure
+        return ProviderError(
+            self.kind,
+            failure.message,
+            provider_status=failure.provider_status,
+            retry_after_s=failure.retry_after_s,
+            param=failure.param,
+            usage=usage,
+            may_be_billed=may_be_billed or failure.may_be_billed,
+        )

@@ -10,29 +10,30 @@ import pytest
 
 from sekha_llm_bridge import errors
 from sekha_llm_bridge.config.models import CircuitBreakerConfig
-from sekha_llm_bridge.resilience import BreakerState, CheckResult, Permit, PermitSource, Verdict
+from sekha_llm_bridge.errors import CallOutcome
+from sekha_llm_bridge.resilience import BreakerState, CheckResult, Permit, PermitSource
 from sekha_llm_bridge.resilience.memory import MemoryProviderStore
 from tests.fakes.clock import FakeClock
 from tests.fakes.settings import chat_model, make_settings, provider
 from tests.fakes.virtual_time import run
 from tests.unit.execution.stage import OK, Stage
 
-DOWN = errors.ProviderServerError("x")
+DOWN = errors.ProviderError(errors.FailureKind.SERVER_ERROR, "x")
 COUNTED = [
-    errors.ConnectFailed("x"),
-    errors.ConnectionLost("x"),
-    errors.ProviderTimeout("x"),
-    errors.ProviderServerError("x"),
-    errors.MalformedAnswer("x"),
+    errors.ProviderError(errors.FailureKind.CONNECT_FAILED, "x"),
+    errors.ProviderError(errors.FailureKind.CONNECTION_LOST, "x"),
+    errors.ProviderError(errors.FailureKind.TIMEOUT, "x"),
+    errors.ProviderError(errors.FailureKind.SERVER_ERROR, "x"),
+    errors.ProviderError(errors.FailureKind.MALFORMED_ANSWER, "x"),
 ]
 UNCOUNTED = [
-    errors.AdapterFault("x"),
-    errors.ProviderRateLimited("x"),
-    errors.ModelMissing("x"),
-    errors.OutputCapRefused("x"),
-    errors.ContextLengthExceeded("x"),
-    errors.RequestRejected("x"),
-    errors.ContentRefused("x"),
+    errors.ProviderError(errors.FailureKind.ADAPTER_FAULT, "x"),
+    errors.ProviderError(errors.FailureKind.RATE_LIMITED, "x"),
+    errors.ProviderError(errors.FailureKind.MODEL_MISSING, "x"),
+    errors.ProviderError(errors.FailureKind.OUTPUT_CAP_REFUSED, "x"),
+    errors.ProviderError(errors.FailureKind.CONTEXT_LENGTH_EXCEEDED, "x"),
+    errors.ProviderError(errors.FailureKind.REQUEST_REJECTED, "x"),
+    errors.ProviderError(errors.FailureKind.CONTENT_REFUSED, "x"),
 ]
 RULES = CircuitBreakerConfig(failure_threshold=3, timeout_secs=60, success_threshold=2)
 
@@ -92,7 +93,7 @@ def test_what_says_nothing_of_the_provider_is_not_counted(clock: FakeClock, fail
 
 
 def test_a_connection_that_is_tried_twice_is_one_failure(clock: FakeClock) -> None:
-    refused = errors.ConnectFailed("x")
+    refused = errors.ProviderError(errors.FailureKind.CONNECT_FAILED, "x")
     stage = stage_of(clock, [[refused, refused], [OK]])
     stage.run_plan()
     assert stage.called == ["p0", "p0", "p1"]
@@ -116,7 +117,7 @@ def test_a_success_that_took_long_resets_what_others_counted_meanwhile(clock: Fa
 
     async def fails_elsewhere(_candidate: Any) -> Any:
         watch = await stage.instance().watch()
-        await watch.report(Permit("p0", PermitSource.REQUEST, epoch=0), Verdict.FAILURE, cause="timeout")
+        await watch.report(Permit("p0", PermitSource.REQUEST, epoch=0), CallOutcome.FAILURE, cause="timeout")
         return await slow(_candidate)
 
     stage = stage_of(clock, [[fails_elsewhere] * 5])
@@ -171,7 +172,9 @@ def test_a_probe_that_fails_opens_it_again_and_the_next_candidate_answers(clock:
 
 
 def test_a_probe_that_says_nothing_gives_its_lease_back(clock: FakeClock) -> None:
-    stage = stage_of(clock, [[DOWN, DOWN, DOWN, errors.ProviderRateLimited("x"), OK], [OK] * 5])
+    stage = stage_of(
+        clock, [[DOWN, DOWN, DOWN, errors.ProviderError(errors.FailureKind.RATE_LIMITED, "x"), OK], [OK] * 5]
+    )
     for _ in range(3):
         stage.run_plan()
     clock.advance(60)
@@ -291,7 +294,7 @@ def test_a_late_failure_of_another_instance_changes_nothing_newer(clock: FakeClo
     stage.run_plan()
     before = breaker(stage)
     assert before.state is BreakerState.CLOSED
-    run(watch.report(held, Verdict.FAILURE, cause="timeout"), clock)
+    run(watch.report(held, CallOutcome.FAILURE, cause="timeout"), clock)
     assert breaker(stage) == before
 
 
@@ -299,7 +302,9 @@ async def _hangs(_candidate: Any) -> Any:
     await asyncio.sleep(3600)
 
 
-@pytest.mark.parametrize("slow", [_hangs, errors.ConnectFailed("x")], ids=["hangs", "refuses at once"])
+@pytest.mark.parametrize(
+    "slow", [_hangs, errors.ProviderError(errors.FailureKind.CONNECT_FAILED, "x")], ids=["hangs", "refuses at once"]
+)
 def test_who_had_hardly_any_time_left_is_not_blamed_for_taking_longer(clock: FakeClock, slow: Any) -> None:
     fleet = [
         provider(f"p{i}", chat_model(f"m{i}"), priority=i + 1, timeout_secs=120, base_url="http://x/v1")
@@ -334,7 +339,9 @@ def test_a_provider_whose_breaker_refuses_is_not_asked_again_for_its_other_model
 ) -> None:
     many = provider("p0", *[chat_model(f"m{i}") for i in range(4)], priority=1, base_url="http://x/v1", api_key="old")
     fleet = [many, provider("p1", chat_model("n"), priority=2, base_url="http://x/v1")]
-    stage = stage_of(clock, [[errors.CredentialsRejected("x")], [OK, OK]], fleet=fleet)
+    stage = stage_of(
+        clock, [[errors.ProviderError(errors.FailureKind.CREDENTIALS_REJECTED, "x")], [OK, OK]], fleet=fleet
+    )
     stage.run_plan()
     clock.advance(60)
     run(stage.breakers.watch(), clock)
@@ -348,7 +355,7 @@ def test_a_failover_that_comes_late_asks_what_is_known_by_then(clock: FakeClock)
     async def fails_slowly(_candidate: Any) -> Any:
         await asyncio.sleep(9)
         watch = await stage.instance().watch()
-        await watch.report(Permit("p1", PermitSource.REQUEST, epoch=0), Verdict.REJECTION, cause="quota_exhausted")
+        await watch.report(Permit("p1", PermitSource.REQUEST, epoch=0), CallOutcome.REJECTION, cause="quota_exhausted")
         await asyncio.sleep(1)
         raise DOWN
 

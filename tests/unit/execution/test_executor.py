@@ -14,20 +14,21 @@ from sekha_llm_bridge.providers import ChatAnswer
 from sekha_llm_bridge.routing import Candidate, RouteRequest
 from sekha_llm_bridge.usage import Usage
 from tests.fakes.clock import FakeClock
+from tests.fakes.failures import raises_failure
 from tests.fakes.settings import chat_model, provider
 from tests.unit.execution.stage import OK, Stage
 
 GOES_ON = [
-    errors.ConnectionLost("x"),
-    errors.AdapterFault("x"),
-    errors.ProviderTimeout("x"),
-    errors.ProviderServerError("x"),
-    errors.MalformedAnswer("x"),
-    errors.ProviderRateLimited("x"),
-    errors.QuotaExhausted("x"),
-    errors.CredentialsRejected("x"),
-    errors.ModelMissing("x"),
-    errors.OutputCapRefused("x"),
+    errors.ProviderError(errors.FailureKind.CONNECTION_LOST, "x"),
+    errors.ProviderError(errors.FailureKind.ADAPTER_FAULT, "x"),
+    errors.ProviderError(errors.FailureKind.TIMEOUT, "x"),
+    errors.ProviderError(errors.FailureKind.SERVER_ERROR, "x"),
+    errors.ProviderError(errors.FailureKind.MALFORMED_ANSWER, "x"),
+    errors.ProviderError(errors.FailureKind.RATE_LIMITED, "x"),
+    errors.ProviderError(errors.FailureKind.QUOTA_EXHAUSTED, "x"),
+    errors.ProviderError(errors.FailureKind.CREDENTIALS_REJECTED, "x"),
+    errors.ProviderError(errors.FailureKind.MODEL_MISSING, "x"),
+    errors.ProviderError(errors.FailureKind.OUTPUT_CAP_REFUSED, "x"),
 ]
 
 
@@ -42,7 +43,12 @@ def test_a_providers_own_failure_is_followed_by_the_next_candidate(
 
 
 @pytest.mark.parametrize(
-    "failure", [errors.RequestRejected("x"), errors.ContentRefused("x")], ids=lambda failure: failure.code
+    "failure",
+    [
+        errors.ProviderError(errors.FailureKind.REQUEST_REJECTED, "x"),
+        errors.ProviderError(errors.FailureKind.CONTENT_REFUSED, "x"),
+    ],
+    ids=lambda failure: failure.code,
 )
 def test_a_fault_that_would_be_the_same_everywhere_is_returned_at_once(
     clock: FakeClock, failure: errors.ProviderError
@@ -54,24 +60,36 @@ def test_a_fault_that_would_be_the_same_everywhere_is_returned_at_once(
 
 
 def test_a_prompt_too_long_goes_to_a_strictly_larger_window_only(clock: FakeClock) -> None:
-    stage = Stage(clock, [[errors.ContextLengthExceeded("x")], [OK], [OK]], windows=[8192, 8192, 16_384])
+    stage = Stage(
+        clock,
+        [[errors.ProviderError(errors.FailureKind.CONTEXT_LENGTH_EXCEEDED, "x")], [OK], [OK]],
+        windows=[8192, 8192, 16_384],
+    )
     stage.run_plan()
     assert stage.called == ["p0", "p2"]
 
 
 def test_a_prompt_too_long_for_the_largest_window_is_the_callers_to_mend(clock: FakeClock) -> None:
-    with pytest.raises(errors.ContextLengthExceeded):
-        Stage(clock, [[errors.ContextLengthExceeded("x")], [OK]], windows=[8192, 4096]).run_plan()
+    with raises_failure(errors.FailureKind.CONTEXT_LENGTH_EXCEEDED):
+        Stage(
+            clock, [[errors.ProviderError(errors.FailureKind.CONTEXT_LENGTH_EXCEEDED, "x")], [OK]], windows=[8192, 4096]
+        ).run_plan()
 
 
 def test_a_prompt_too_long_for_a_small_model_does_not_hide_why_the_large_one_failed(clock: FakeClock) -> None:
-    failures: list[Any] = [errors.ProviderServerError("down"), errors.ContextLengthExceeded("x")]
+    failures: list[Any] = [
+        errors.ProviderError(errors.FailureKind.SERVER_ERROR, "down"),
+        errors.ProviderError(errors.FailureKind.CONTEXT_LENGTH_EXCEEDED, "x"),
+    ]
     with pytest.raises(errors.AllProvidersFailed):
         Stage(clock, [[failures[0]], [failures[1]]]).run_plan()
 
 
 def test_when_all_fail_every_attempt_is_told(clock: FakeClock) -> None:
-    boom, gone = errors.ProviderServerError("boom", provider_status=500), errors.ConnectionLost("gone")
+    boom, gone = (
+        errors.ProviderError(errors.FailureKind.SERVER_ERROR, "boom", provider_status=500),
+        errors.ProviderError(errors.FailureKind.CONNECTION_LOST, "gone"),
+    )
     stage = Stage(clock, [[boom], [gone]])
     with pytest.raises(errors.AllProvidersFailed) as caught:
         stage.run_plan()
@@ -80,7 +98,7 @@ def test_when_all_fail_every_attempt_is_told(clock: FakeClock) -> None:
 
 
 def test_rate_limits_everywhere_are_a_429_with_the_soonest_end(clock: FakeClock) -> None:
-    limited = [errors.ProviderRateLimited("x", retry_after_s=wait) for wait in (30.0, 7.0)]
+    limited = [errors.ProviderError(errors.FailureKind.RATE_LIMITED, "x", retry_after_s=wait) for wait in (30.0, 7.0)]
     with pytest.raises(errors.RateLimited) as caught:
         Stage(clock, [[limited[0]], [limited[1]]]).run_plan()
     assert caught.value.retry_after_s == 7.0
@@ -88,7 +106,7 @@ def test_rate_limits_everywhere_are_a_429_with_the_soonest_end(clock: FakeClock)
 
 @pytest.mark.parametrize(("auto", "allow"), [(False, True), (True, False)])
 def test_without_fallback_only_the_first_candidate_is_tried(clock: FakeClock, auto: bool, allow: bool) -> None:  # noqa: FBT001
-    stage = Stage(clock, [[errors.ProviderServerError("x")], [OK]])
+    stage = Stage(clock, [[errors.ProviderError(errors.FailureKind.SERVER_ERROR, "x")], [OK]])
     with pytest.raises(errors.AllProvidersFailed):
         stage.run_plan(auto_fallback=auto, allow_fallback=allow)
     assert stage.called == ["p0"]
@@ -97,7 +115,7 @@ def test_without_fallback_only_the_first_candidate_is_tried(clock: FakeClock, au
 def test_each_attempt_gets_the_providers_timeout_or_what_is_left(clock: FakeClock) -> None:
     def slow(_: Candidate) -> ChatAnswer:
         clock.advance(95)
-        raise errors.ProviderServerError("x")
+        raise errors.ProviderError(errors.FailureKind.SERVER_ERROR, "x")
 
     stage = Stage(clock, [[slow], [OK]])
     stage.run_plan(remaining_s=100)
@@ -107,7 +125,7 @@ def test_each_attempt_gets_the_providers_timeout_or_what_is_left(clock: FakeCloc
 def test_no_attempt_starts_when_the_time_is_up(clock: FakeClock) -> None:
     def slow(_: Candidate) -> ChatAnswer:
         clock.advance(100)
-        raise errors.ProviderServerError("x")
+        raise errors.ProviderError(errors.FailureKind.SERVER_ERROR, "x")
 
     stage = Stage(clock, [[slow], [OK]])
     with pytest.raises(errors.DeadlineExceeded) as caught:
@@ -117,20 +135,25 @@ def test_no_attempt_starts_when_the_time_is_up(clock: FakeClock) -> None:
 
 
 def test_a_rejected_key_is_fetched_anew_and_tried_once_more(clock: FakeClock) -> None:
-    stage = Stage(clock, [[errors.CredentialsRejected("x"), OK]], reloaded_key="new")
+    stage = Stage(clock, [[errors.ProviderError(errors.FailureKind.CREDENTIALS_REJECTED, "x"), OK]], reloaded_key="new")
     assert len(stage.run_plan().receipt.attempts) == 2
     assert stage.called == ["p0", "p0"]
 
 
 def test_a_key_that_is_still_rejected_is_not_tried_a_third_time(clock: FakeClock) -> None:
-    rejected: list[Any] = [errors.CredentialsRejected("x"), errors.CredentialsRejected("x")]
+    rejected: list[Any] = [
+        errors.ProviderError(errors.FailureKind.CREDENTIALS_REJECTED, "x"),
+        errors.ProviderError(errors.FailureKind.CREDENTIALS_REJECTED, "x"),
+    ]
     stage = Stage(clock, [rejected, [OK]], reloaded_key="new")
     stage.run_plan()
     assert stage.called == ["p0", "p0", "p1"]
 
 
 def test_a_key_that_cannot_be_fetched_again_is_a_failure_of_that_provider_only(clock: FakeClock) -> None:
-    stage = Stage(clock, [[errors.CredentialsRejected("x")], [OK]], reload_fails=True)
+    stage = Stage(
+        clock, [[errors.ProviderError(errors.FailureKind.CREDENTIALS_REJECTED, "x")], [OK]], reload_fails=True
+    )
     stage.run_plan()
     assert stage.called == ["p0", "p1"]
 
@@ -155,14 +178,23 @@ def test_without_a_count_the_receipt_bills_the_estimate(clock: FakeClock) -> Non
 
 
 def test_a_connection_that_cannot_be_made_is_tried_once_more_after_a_moment(clock: FakeClock) -> None:
-    stage = Stage(clock, [[errors.ConnectFailed("x"), OK]])
+    stage = Stage(clock, [[errors.ProviderError(errors.FailureKind.CONNECT_FAILED, "x"), OK]])
     started_s = clock.monotonic_s()
     assert [attempt.code for attempt in stage.run_plan().receipt.attempts] == ["connect_failed", "ok"]
     assert clock.monotonic_s() - started_s == pytest.approx(0.1)  # half of the longest rest: the jitter is 0.5
 
 
 def test_a_connection_is_not_tried_a_third_time(clock: FakeClock) -> None:
-    stage = Stage(clock, [[errors.ConnectFailed("x"), errors.ConnectFailed("x")], [OK]])
+    stage = Stage(
+        clock,
+        [
+            [
+                errors.ProviderError(errors.FailureKind.CONNECT_FAILED, "x"),
+                errors.ProviderError(errors.FailureKind.CONNECT_FAILED, "x"),
+            ],
+            [OK],
+        ],
+    )
     stage.run_plan()
     assert stage.called == ["p0", "p0", "p1"]
 
@@ -170,7 +202,7 @@ def test_a_connection_is_not_tried_a_third_time(clock: FakeClock) -> None:
 def test_a_connection_that_took_long_to_fail_is_not_tried_again(clock: FakeClock) -> None:
     def slow(_: Candidate) -> ChatAnswer:
         clock.advance(3)
-        raise errors.ConnectFailed("x")
+        raise errors.ProviderError(errors.FailureKind.CONNECT_FAILED, "x")
 
     stage = Stage(clock, [[slow], [OK]])
     stage.run_plan()
@@ -178,14 +210,14 @@ def test_a_connection_that_took_long_to_fail_is_not_tried_again(clock: FakeClock
 
 
 def test_a_retry_that_the_deadline_leaves_no_time_for_is_not_made(clock: FakeClock) -> None:
-    stage = Stage(clock, [[errors.ConnectFailed("x"), OK]])
+    stage = Stage(clock, [[errors.ProviderError(errors.FailureKind.CONNECT_FAILED, "x"), OK]])
     with pytest.raises(errors.AllProvidersFailed):
         stage.run_plan(remaining_s=0.25)
     assert stage.called == ["p0"]
 
 
 def test_once_anything_was_sent_the_same_candidate_is_not_tried_again(clock: FakeClock) -> None:
-    stage = Stage(clock, [[errors.ConnectionLost("x"), OK], [OK]])
+    stage = Stage(clock, [[errors.ProviderError(errors.FailureKind.CONNECTION_LOST, "x"), OK], [OK]])
     stage.run_plan()
     assert stage.called == ["p0", "p1"]
 
@@ -209,9 +241,9 @@ def two_models(provider_id: str = "p0") -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("failure", "calls"),
     [
-        (errors.ConnectFailed("x"), 2),
-        (errors.CredentialsRejected("x"), 1),
-        (errors.QuotaExhausted("x"), 1),
+        (errors.ProviderError(errors.FailureKind.CONNECT_FAILED, "x"), 2),
+        (errors.ProviderError(errors.FailureKind.CREDENTIALS_REJECTED, "x"), 1),
+        (errors.ProviderError(errors.FailureKind.QUOTA_EXHAUSTED, "x"), 1),
     ],
     ids=lambda value: getattr(value, "code", None),
 )
@@ -226,10 +258,10 @@ def test_what_would_fail_with_every_model_of_a_provider_is_not_tried_with_the_ne
 @pytest.mark.parametrize(
     "failure",
     [
-        errors.ProviderServerError("x"),
-        errors.ProviderTimeout("x"),
-        errors.ProviderRateLimited("x"),
-        errors.ModelMissing("x"),
+        errors.ProviderError(errors.FailureKind.SERVER_ERROR, "x"),
+        errors.ProviderError(errors.FailureKind.TIMEOUT, "x"),
+        errors.ProviderError(errors.FailureKind.RATE_LIMITED, "x"),
+        errors.ProviderError(errors.FailureKind.MODEL_MISSING, "x"),
     ],
     ids=lambda failure: failure.code,
 )
@@ -241,7 +273,7 @@ def test_what_may_be_one_models_trouble_leaves_the_providers_others_to_try(
 
 
 def test_retry_after_lets_the_model_rest_for_as_long(clock: FakeClock) -> None:
-    stage = Stage(clock, [[errors.ProviderRateLimited("x", retry_after_s=30), OK], [OK, OK]])
+    stage = Stage(clock, [[errors.ProviderError(errors.FailureKind.RATE_LIMITED, "x", retry_after_s=30), OK], [OK, OK]])
     stage.run_plan()
     stage.run_plan()
     assert stage.called == ["p0", "p1", "p1"]
@@ -251,7 +283,7 @@ def test_retry_after_lets_the_model_rest_for_as_long(clock: FakeClock) -> None:
 
 
 def test_while_everyone_rests_the_answer_is_a_429_with_the_soonest_end_and_no_call(clock: FakeClock) -> None:
-    limited = [[errors.ProviderRateLimited("x", retry_after_s=wait)] for wait in (30.0, 7.0)]
+    limited = [[errors.ProviderError(errors.FailureKind.RATE_LIMITED, "x", retry_after_s=wait)] for wait in (30.0, 7.0)]
     stage = Stage(clock, list(limited))
     with pytest.raises(errors.RateLimited):
         stage.run_plan()
@@ -263,13 +295,20 @@ def test_while_everyone_rests_the_answer_is_a_429_with_the_soonest_end_and_no_ca
 
 
 def test_a_rate_limit_without_retry_after_lets_nobody_rest(clock: FakeClock) -> None:
-    stage = Stage(clock, [[errors.ProviderRateLimited("x"), OK], [OK]])
+    stage = Stage(clock, [[errors.ProviderError(errors.FailureKind.RATE_LIMITED, "x"), OK], [OK]])
     stage.run_plan()
     stage.run_plan()
     assert stage.called == ["p0", "p1", "p0"]
 
 
-@pytest.mark.parametrize("failure", [errors.CredentialsRejected("x"), errors.QuotaExhausted("x")], ids=lambda f: f.code)
+@pytest.mark.parametrize(
+    "failure",
+    [
+        errors.ProviderError(errors.FailureKind.CREDENTIALS_REJECTED, "x"),
+        errors.ProviderError(errors.FailureKind.QUOTA_EXHAUSTED, "x"),
+    ],
+    ids=lambda f: f.code,
+)
 def test_a_rejected_key_or_an_empty_account_opens_the_breaker_and_alerts(
     clock: FakeClock, failure: errors.ProviderError, log: StringIO, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -286,7 +325,7 @@ def test_a_rejected_key_or_an_empty_account_opens_the_breaker_and_alerts(
 
 
 def test_when_every_breaker_is_open_the_answer_says_when_the_first_closes(clock: FakeClock) -> None:
-    stage = Stage(clock, [[errors.CredentialsRejected("x")]])
+    stage = Stage(clock, [[errors.ProviderError(errors.FailureKind.CREDENTIALS_REJECTED, "x")]])
     with pytest.raises(errors.AllProvidersFailed):
         stage.run_plan()
     clock.advance(20)
@@ -300,7 +339,7 @@ LIMITED = RouteRequest(None, TokenCount(100, 100, 10), output_tokens=100)
 
 
 def test_what_a_failed_attempt_was_billed_is_taken_off_the_limit(clock: FakeClock) -> None:
-    unusable = errors.MalformedAnswer("x", usage=Usage(100, 50))
+    unusable = errors.ProviderError(errors.FailureKind.MALFORMED_ANSWER, "x", usage=Usage(100, 50))
     answer = ChatAnswer({}, Usage(100, 70))
     stage = Stage(clock, [[unusable], [answer]], request=LIMITED, limit_usd=Decimal("0.00044"))
     receipt = stage.run_plan().receipt
@@ -311,7 +350,12 @@ def test_what_a_failed_attempt_was_billed_is_taken_off_the_limit(clock: FakeCloc
 
 
 def test_what_broke_off_counts_as_if_it_had_been_billed_in_full(clock: FakeClock) -> None:
-    stage = Stage(clock, [[errors.ConnectionLost("x")], [OK]], request=LIMITED, limit_usd=Decimal("0.00054"))
+    stage = Stage(
+        clock,
+        [[errors.ProviderError(errors.FailureKind.CONNECTION_LOST, "x")], [OK]],
+        request=LIMITED,
+        limit_usd=Decimal("0.00054"),
+    )
     receipt = stage.run_plan().receipt
     # $0.00054 less the first attempt's bound of $0.0003
     assert stage.offers[1].output_cap == 70
@@ -319,7 +363,12 @@ def test_what_broke_off_counts_as_if_it_had_been_billed_in_full(clock: FakeClock
 
 
 def test_a_candidate_that_what_is_left_cannot_pay_for_is_passed_over_and_the_error_says_so(clock: FakeClock) -> None:
-    stage = Stage(clock, [[errors.ConnectionLost("x")], [OK]], request=LIMITED, limit_usd=Decimal("0.0004"))
+    stage = Stage(
+        clock,
+        [[errors.ProviderError(errors.FailureKind.CONNECTION_LOST, "x")], [OK]],
+        request=LIMITED,
+        limit_usd=Decimal("0.0004"),
+    )
     with pytest.raises(errors.AllProvidersFailed, match=r"not tried was p1/m1: a useful answer may cost") as caught:
         stage.run_plan()
     assert stage.called == ["p0"]
@@ -327,27 +376,37 @@ def test_a_candidate_that_what_is_left_cannot_pay_for_is_passed_over_and_the_err
 
 
 def test_an_error_status_costs_nothing(clock: FakeClock) -> None:
-    stage = Stage(clock, [[errors.ProviderServerError("x")], [OK]], request=LIMITED, limit_usd=Decimal("0.0003"))
+    stage = Stage(
+        clock,
+        [[errors.ProviderError(errors.FailureKind.SERVER_ERROR, "x")], [OK]],
+        request=LIMITED,
+        limit_usd=Decimal("0.0003"),
+    )
     receipt = stage.run_plan().receipt
     assert receipt.attempts[0].cost_usd == 0
 
 
 def test_the_cost_of_an_answer_includes_that_of_the_failed_attempts_before_it(clock: FakeClock) -> None:
-    unusable = errors.MalformedAnswer("x", usage=Usage(100, 50))
+    unusable = errors.ProviderError(errors.FailureKind.MALFORMED_ANSWER, "x", usage=Usage(100, 50))
     receipt = Stage(clock, [[unusable], [ChatAnswer({}, Usage(100, 100))]]).run_plan().receipt
     assert receipt.cost == Decimal("0.0002") + Decimal("0.0003")
 
 
 def test_a_fault_of_the_caller_after_a_failover_tells_the_attempts_and_their_cost(clock: FakeClock) -> None:
-    unusable = errors.MalformedAnswer("x", usage=Usage(100, 50))
-    with pytest.raises(errors.RequestRejected) as caught:
-        Stage(clock, [[unusable], [errors.RequestRejected("x")]]).run_plan()
+    unusable = errors.ProviderError(errors.FailureKind.MALFORMED_ANSWER, "x", usage=Usage(100, 50))
+    with raises_failure(errors.FailureKind.REQUEST_REJECTED) as caught:
+        Stage(clock, [[unusable], [errors.ProviderError(errors.FailureKind.REQUEST_REJECTED, "x")]]).run_plan()
     assert [attempt["code"] for attempt in caught.value.attempts] == ["malformed_answer", "invalid_request"]
     assert caught.value.cost_usd == Decimal("0.0002")
 
 
 def test_a_model_that_is_too_dear_anyway_is_not_said_to_be_worth_waiting_for(clock: FakeClock) -> None:
-    stage = Stage(clock, [[errors.CredentialsRejected("x")], [OK]], request=LIMITED, limit_usd=Decimal(1))
+    stage = Stage(
+        clock,
+        [[errors.ProviderError(errors.FailureKind.CREDENTIALS_REJECTED, "x")], [OK]],
+        request=LIMITED,
+        limit_usd=Decimal(1),
+    )
     stage.run_plan()
     stage.limit_usd = Decimal("0.000001")
     with pytest.raises(errors.CostLimitExceeded):
@@ -355,20 +414,28 @@ def test_a_model_that_is_too_dear_anyway_is_not_said_to_be_worth_waiting_for(clo
 
 
 def test_a_repeat_that_got_through_leaves_the_providers_other_models_to_try(clock: FakeClock) -> None:
-    outcomes: list[Any] = [errors.ConnectFailed("x"), errors.ModelMissing("x"), OK]
+    outcomes: list[Any] = [
+        errors.ProviderError(errors.FailureKind.CONNECT_FAILED, "x"),
+        errors.ProviderError(errors.FailureKind.MODEL_MISSING, "x"),
+        OK,
+    ]
     stage = Stage(clock, [outcomes], fleet=[two_models()])
     assert [attempt.model_id for attempt in stage.run_plan().receipt.attempts] == ["a", "a", "b"]
 
 
 def test_a_rate_limit_is_of_one_model_and_the_providers_others_go_on(clock: FakeClock) -> None:
-    stage = Stage(clock, [[errors.ProviderRateLimited("x", retry_after_s=30), OK, OK]], fleet=[two_models()])
+    stage = Stage(
+        clock,
+        [[errors.ProviderError(errors.FailureKind.RATE_LIMITED, "x", retry_after_s=30), OK, OK]],
+        fleet=[two_models()],
+    )
     stage.run_plan()
     assert [attempt.model_id for attempt in stage.run_plan().receipt.attempts] == ["b"]
 
 
 def test_who_rests_already_counts_when_the_rest_is_rate_limited_too(clock: FakeClock) -> None:
-    outcomes: list[list[Any]] = [[errors.ProviderRateLimited("x", retry_after_s=9)], [OK]]
-    outcomes[1].append(errors.ProviderRateLimited("x", retry_after_s=60))
+    outcomes: list[list[Any]] = [[errors.ProviderError(errors.FailureKind.RATE_LIMITED, "x", retry_after_s=9)], [OK]]
+    outcomes[1].append(errors.ProviderError(errors.FailureKind.RATE_LIMITED, "x", retry_after_s=60))
     stage = Stage(clock, outcomes)
     stage.run_plan()
     with pytest.raises(errors.RateLimited) as caught:
@@ -377,14 +444,20 @@ def test_who_rests_already_counts_when_the_rest_is_rate_limited_too(clock: FakeC
 
 
 def test_a_rate_limit_that_names_no_end_is_worth_another_try_soon(clock: FakeClock) -> None:
-    hours, unsaid = errors.ProviderRateLimited("x", retry_after_s=3600), errors.ProviderRateLimited("x")
+    hours, unsaid = (
+        errors.ProviderError(errors.FailureKind.RATE_LIMITED, "x", retry_after_s=3600),
+        errors.ProviderError(errors.FailureKind.RATE_LIMITED, "x"),
+    )
     with pytest.raises(errors.RateLimited) as caught:
         Stage(clock, [[hours], [unsaid]]).run_plan()
     assert caught.value.retry_after_s == 1
 
 
 def test_open_breakers_and_resting_models_together_are_a_503_that_says_both(clock: FakeClock) -> None:
-    outcomes: list[list[Any]] = [[errors.CredentialsRejected("x")], [errors.ProviderRateLimited("x", retry_after_s=9)]]
+    outcomes: list[list[Any]] = [
+        [errors.ProviderError(errors.FailureKind.CREDENTIALS_REJECTED, "x")],
+        [errors.ProviderError(errors.FailureKind.RATE_LIMITED, "x", retry_after_s=9)],
+    ]
     stage = Stage(clock, outcomes)
     with pytest.raises(errors.AllProvidersFailed):
         stage.run_plan()
@@ -395,7 +468,7 @@ def test_open_breakers_and_resting_models_together_are_a_503_that_says_both(cloc
 
 
 def test_a_pause_ends_by_the_wall_clock_because_a_frozen_environment_counts_no_other_time(clock: FakeClock) -> None:
-    stage = Stage(clock, [[errors.ProviderRateLimited("x", retry_after_s=30), OK], [OK]])
+    stage = Stage(clock, [[errors.ProviderError(errors.FailureKind.RATE_LIMITED, "x", retry_after_s=30), OK], [OK]])
     stage.run_plan()
     clock.freeze(31)
     stage.run_plan()
@@ -403,14 +476,14 @@ def test_a_pause_ends_by_the_wall_clock_because_a_frozen_environment_counts_no_o
 
 
 def test_a_slow_store_of_secrets_leaves_the_next_candidate_its_time(clock: FakeClock) -> None:
-    stage = Stage(clock, [[errors.CredentialsRejected("x")], [OK]], reload_s=1e6)
+    stage = Stage(clock, [[errors.ProviderError(errors.FailureKind.CREDENTIALS_REJECTED, "x")], [OK]], reload_s=1e6)
     started_s = clock.monotonic_s()
     stage.run_plan()
     assert clock.monotonic_s() - started_s == pytest.approx(3)
 
 
 def test_a_billed_attempt_is_not_repeated_as_it_was(clock: FakeClock) -> None:
-    billed = errors.CredentialsRejected("x", usage=Usage(100, 50))
+    billed = errors.ProviderError(errors.FailureKind.CREDENTIALS_REJECTED, "x", usage=Usage(100, 50))
     stage = Stage(clock, [[billed, OK], [OK]], reloaded_key="new")
     stage.run_plan()
     assert stage.called == ["p0", "p1"]
@@ -422,11 +495,11 @@ def test_a_timeout_of_an_adapters_own_is_not_said_to_be_the_attempts(clock: Fake
 
 
 def test_vectors_that_cannot_be_shortened_here_may_be_elsewhere(clock: FakeClock) -> None:
-    ignored = errors.DimensionsIgnored("x", usage=Usage(100))
+    ignored = errors.ProviderError(errors.FailureKind.DIMENSIONS_IGNORED, "x", usage=Usage(100))
     receipt = Stage(clock, [[ignored], [OK]]).run_plan().receipt
     assert receipt.attempts[0].cost_usd == Decimal("0.0001")
-    with pytest.raises(errors.DimensionsIgnored):
-        Stage(clock, [[errors.DimensionsIgnored("x")]]).run_plan()
+    with raises_failure(errors.FailureKind.DIMENSIONS_IGNORED):
+        Stage(clock, [[errors.ProviderError(errors.FailureKind.DIMENSIONS_IGNORED, "x")]]).run_plan()
 
 
 def test_a_provider_that_does_not_heed_its_output_limit_is_named_and_its_bill_is_in_the_bound(clock: FakeClock) -> None:
@@ -438,19 +511,37 @@ def test_a_provider_that_does_not_heed_its_output_limit_is_named_and_its_bill_is
 
 def test_what_broke_off_is_noted_because_it_may_have_been_billed(clock: FakeClock) -> None:
     receipt = (
-        Stage(clock, [[errors.ConnectionLost("x")], [OK]], request=LIMITED, limit_usd=Decimal(1)).run_plan().receipt
+        Stage(
+            clock,
+            [[errors.ProviderError(errors.FailureKind.CONNECTION_LOST, "x")], [OK]],
+            request=LIMITED,
+            limit_usd=Decimal(1),
+        )
+        .run_plan()
+        .receipt
     )
     assert receipt.notes[0] == "what broke off may have been billed, too: up to $0.0003"
 
 
 def test_an_error_does_not_call_free_what_may_have_been_billed(clock: FakeClock) -> None:
-    stage = Stage(clock, [[errors.ConnectionLost("x")], [errors.RequestRejected("x")]], request=LIMITED)
-    with pytest.raises(errors.RequestRejected) as caught:
+    stage = Stage(
+        clock,
+        [
+            [errors.ProviderError(errors.FailureKind.CONNECTION_LOST, "x")],
+            [errors.ProviderError(errors.FailureKind.REQUEST_REJECTED, "x")],
+        ],
+        request=LIMITED,
+    )
+    with raises_failure(errors.FailureKind.REQUEST_REJECTED) as caught:
         stage.run_plan()
     assert (caught.value.cost_usd, caught.value.cost_bound_usd) == (None, Decimal("0.0003"))
 
 
 def test_a_failure_says_what_to_look_at(clock: FakeClock) -> None:
-    failures: list[Any] = [errors.QuotaExhausted("x"), errors.ConnectionLost("y"), errors.ModelMissing("z")]
+    failures: list[Any] = [
+        errors.ProviderError(errors.FailureKind.QUOTA_EXHAUSTED, "x"),
+        errors.ProviderError(errors.FailureKind.CONNECTION_LOST, "y"),
+        errors.ProviderError(errors.FailureKind.MODEL_MISSING, "z"),
+    ]
     with pytest.raises(errors.AllProvidersFailed, match="p0: x; look at its account, p1: y, p2: z; check its model_id"):
         Stage(clock, [[failure] for failure in failures]).run_plan()

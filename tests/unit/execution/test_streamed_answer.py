@@ -21,9 +21,9 @@ from tests.unit.execution.stage import BILL, END, IDLE, Script, Stage, Story, to
 from tests.unit.execution.test_breaker_permits import COUNTED, DOWN, RULES, UNCOUNTED, breaker, stage_of
 
 A, B = token("a"), token("b")
-LOST = errors.ConnectionLost("x")
+LOST = errors.ProviderError(errors.FailureKind.CONNECTION_LOST, "x")
 IDLE_S = 10  # the stage's timeout_secs
-IN_MIDSTREAM = [failure for failure in COUNTED if not isinstance(failure, errors.ConnectFailed)]
+IN_MIDSTREAM = [failure for failure in COUNTED if failure.kind is not errors.FailureKind.CONNECT_FAILED]
 
 
 def whole(*, bill: bool = True) -> Script:
@@ -90,13 +90,13 @@ def test_a_fault_of_the_request_in_midstream_is_told_as_what_it_is(
 
 
 def test_an_account_that_runs_empty_in_midstream_opens_the_breaker(clock: FakeClock) -> None:
-    stage = stage_of(clock, [[Script(A, errors.QuotaExhausted("x"))]])
+    stage = stage_of(clock, [[Script(A, errors.ProviderError(errors.FailureKind.QUOTA_EXHAUSTED, "x"))]])
     stage.read()
     assert breaker(stage).state is BreakerState.OPEN
 
 
 def test_what_broke_off_may_cost_as_much_as_it_was_allowed_to(clock: FakeClock) -> None:
-    error = Stage(clock, [[Script(A, errors.ProviderServerError("x"))]]).read().error
+    error = Stage(clock, [[Script(A, errors.ProviderError(errors.FailureKind.SERVER_ERROR, "x"))]]).read().error
     assert error is not None
     assert error.cost_usd is None
     assert error.cost_bound_usd is not None

@@ -26,6 +26,7 @@ from sekha_llm_bridge.providers.embedding_batches import batches_within
 from sekha_llm_bridge.providers.http import JsonHttp
 from sekha_llm_bridge.usage import Usage
 from tests.fakes.clock import FakeClock
+from tests.fakes.failures import raises_failure
 from tests.fakes.provider import FakeProvider, Reply, vector_of
 from tests.fakes.settings import embedding_model, provider
 
@@ -135,8 +136,8 @@ def test_every_batch_gets_what_is_left_of_the_time(clock: FakeClock) -> None:
 def test_without_time_left_nothing_more_is_sent_and_what_was_is_billed(clock: FakeClock) -> None:
     embedder = Embedder(clock, takes_s=4)
     failure = failure_of(embedder, clock, timeout_s=8)
-    assert type(failure) is errors.ProviderTimeout
-    assert failure.usage == Usage(tokens(FIVE[:4]))
+    assert failure.kind is errors.FailureKind.TIMEOUT
+    assert failure.failure.usage == Usage(tokens(FIVE[:4]))
     assert len(embedder.calls) == 2
 
 
@@ -147,25 +148,30 @@ FIRST = Usage(tokens(FIVE[:2]))
     ("before", "failure", "bill"),
     [
         # nothing before it: as it came
-        ([], errors.ProviderRateLimited("x"), (None, False)),
-        ([], errors.ProviderTimeout("x"), (None, True)),
-        ([], errors.MalformedAnswer("x", usage=Usage(5)), (Usage(5), True)),
+        ([], errors.ProviderError(errors.FailureKind.RATE_LIMITED, "x"), (None, False)),
+        ([], errors.ProviderError(errors.FailureKind.TIMEOUT, "x"), (None, True)),
+        ([], errors.ProviderError(errors.FailureKind.MALFORMED_ANSWER, "x", usage=Usage(5)), (Usage(5), True)),
         # billed before it
-        ([None], errors.ProviderRateLimited("x"), (FIRST, True)),
-        ([None], errors.ConnectFailed("x"), (FIRST, True)),
-        ([None], errors.MalformedAnswer("x", usage=Usage(5)), (Usage(FIRST.prompt_tokens + 5), True)),
-        ([None], errors.ProviderTimeout("x"), (None, True)),
+        ([None], errors.ProviderError(errors.FailureKind.RATE_LIMITED, "x"), (FIRST, True)),
+        ([None], errors.ProviderError(errors.FailureKind.CONNECT_FAILED, "x"), (FIRST, True)),
+        (
+            [None],
+            errors.ProviderError(errors.FailureKind.MALFORMED_ANSWER, "x", usage=Usage(5)),
+            (Usage(FIRST.prompt_tokens + 5), True),
+        ),
+        ([None], errors.ProviderError(errors.FailureKind.TIMEOUT, "x"), (None, True)),
         # billed before it, and nobody said how much
-        ([UNKNOWN], errors.ProviderRateLimited("x"), (None, True)),
-        ([UNKNOWN], errors.MalformedAnswer("x", usage=Usage(5)), (None, True)),
+        ([UNKNOWN], errors.ProviderError(errors.FailureKind.RATE_LIMITED, "x"), (None, True)),
+        ([UNKNOWN], errors.ProviderError(errors.FailureKind.MALFORMED_ANSWER, "x", usage=Usage(5)), (None, True)),
     ],
 )
 def test_a_failure_says_what_was_billed_up_to_then_and_never_too_little(
     clock: FakeClock, before: list[Outcome | None], failure: ProviderError, bill: tuple[Usage | None, bool]
 ) -> None:
     embedder = Embedder(clock, *before, failure)
-    assert failure_of(embedder, clock) is failure
-    assert (failure.usage, failure.may_be_billed) == bill
+    raised = failure_of(embedder, clock)
+    assert (raised.kind, raised.message) == (failure.kind, failure.message)
+    assert (raised.failure.usage, raised.failure.may_be_billed) == bill
     assert len(embedder.calls) == len(before) + 1
 
 
@@ -175,9 +181,9 @@ def test_a_batch_with_another_number_of_vectors_fails_before_they_reach_the_wron
 ) -> None:
     embedder = Embedder(clock, EmbeddingAnswer([[0.0]] * count, Usage(7)))
     failure = failure_of(embedder, clock)
-    assert type(failure) is errors.MalformedAnswer
+    assert failure.kind is errors.FailureKind.MALFORMED_ANSWER
     assert failure.message == f"the provider sent {count} vectors for 2 texts"
-    assert (failure.usage, len(embedder.calls)) == (Usage(7), 1)
+    assert (failure.failure.usage, len(embedder.calls)) == (Usage(7), 1)
 
 
 TEXTS = [f"text {number}" for number in range(700)]
@@ -209,9 +215,9 @@ def test_a_provider_that_limits_its_rate_half_way_has_billed_the_first_half(fake
     config = provider("p", embedding_model("m"), provider_type="gemini", base_url=f"{fake.url}/v1", api_key="k")
     body = {"data": [{"index": i, "embedding": [1.0]} for i in range(100)], "usage": {"prompt_tokens": 300}}
     fake.script("/v1/embeddings", Reply(body=body), Reply(429, {}))
-    with pytest.raises(errors.ProviderRateLimited) as caught:
+    with raises_failure(errors.FailureKind.RATE_LIMITED) as caught:
         over_http(config, TEXTS)
-    assert caught.value.usage == Usage(300)
+    assert caught.value.failure.usage == Usage(300)
 
 
 def over_http(config: dict[str, object], texts: Sequence[str]) -> EmbeddingAnswer:

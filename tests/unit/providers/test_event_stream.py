@@ -9,8 +9,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sekha_llm_bridge.errors import MalformedAnswer
+from sekha_llm_bridge.errors import FailureKind
 from sekha_llm_bridge.providers.event_stream import Lines, ServerSentEvents, json_of
+from tests.fakes.failures import raises_failure
 
 BOM = b"\xef\xbb\xbf"
 LINE_ENDS = [b"\n", b"\r\n", b"\r"]
@@ -152,7 +153,7 @@ def test_what_never_ends_is_malformed_before_it_fills_the_memory(
     kind: Callable[[], Lines | ServerSentEvents], part: bytes
 ) -> None:
     reader, times = kind(), LONGEST_BYTES * 5 // 4 // len(part)
-    with pytest.raises(MalformedAnswer, match="without an end"):
+    with raises_failure(FailureKind.MALFORMED_ANSWER, match="without an end"):
         deque((reader.feed(part) for _ in range(times)), maxlen=0)
 
 

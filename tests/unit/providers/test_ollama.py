@@ -8,11 +8,12 @@ import pytest
 
 from sekha_llm_bridge.clock import SystemClock
 from sekha_llm_bridge.config.models import ProviderConfig
-from sekha_llm_bridge.errors import ContextLengthExceeded, RequestRejected
+from sekha_llm_bridge.errors import FailureKind
 from sekha_llm_bridge.providers import ChatAnswer, ChatCall, make_provider
 from sekha_llm_bridge.providers.http import JsonHttp
 from sekha_llm_bridge.providers.ollama import chat_answer, chat_payload, context_size
 from sekha_llm_bridge.usage import Usage
+from tests.fakes.failures import raises_failure
 from tests.fakes.provider import FakeProvider, Reply, ollama_chat
 from tests.fakes.settings import chat_model, provider
 
@@ -76,7 +77,7 @@ def test_a_tool_conversation_keeps_names_and_arguments() -> None:
 
 def test_tool_arguments_that_are_not_json_are_the_callers_fault() -> None:
     call = {"id": "c1", "function": {"name": "add", "arguments": "{oops"}}
-    with pytest.raises(RequestRejected, match="not JSON"):
+    with raises_failure(FailureKind.REQUEST_REJECTED, match="not JSON"):
         payload(messages=[{"role": "assistant", "tool_calls": [call]}])
 
 
@@ -121,5 +122,5 @@ def test_an_answer_to_a_prompt_that_was_cut_is_no_answer(fake: FakeProvider) -> 
         return await adapter.chat(ChatCall("m", {"messages": []}, None, 4096), timeout_s=5)
 
     assert asyncio.run(answer(4000)).usage == Usage(4000, 4)
-    with pytest.raises(ContextLengthExceeded):
+    with raises_failure(FailureKind.CONTEXT_LENGTH_EXCEEDED):
         asyncio.run(answer(4096))

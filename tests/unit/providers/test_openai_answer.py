@@ -4,11 +4,12 @@ from typing import Any
 
 import pytest
 
-from sekha_llm_bridge.errors import MalformedAnswer
+from sekha_llm_bridge.errors import FailureKind
 from sekha_llm_bridge.providers.base import malformed_answer_guard
 from sekha_llm_bridge.providers.openai_answer import chat_answer, read_chat_usage, read_usage
 from sekha_llm_bridge.usage import Usage
 from tests.fakes.clock import FakeClock
+from tests.fakes.failures import raises_failure
 
 
 def choice_of(clock: FakeClock, **choice: Any) -> dict[str, Any]:
@@ -59,7 +60,7 @@ def test_a_chats_usage_that_counts_only_half_is_not_believed(usage: dict[str, An
 
 @pytest.mark.parametrize("choice", [{"finish_reason": "error"}, {"finish_reason": None, "error": {"code": 502}}])
 def test_half_an_answer_is_not_passed_off_as_a_whole_one(clock: FakeClock, choice: dict[str, Any]) -> None:
-    with pytest.raises(MalformedAnswer, match="in the middle"):
+    with raises_failure(FailureKind.MALFORMED_ANSWER, match="in the middle"):
         choice_of(clock, message={"content": "Half an ans"}, **choice)
 
 
@@ -82,7 +83,7 @@ def test_thinking_among_the_parts_is_told_as_such(clock: FakeClock) -> None:
 
 @pytest.mark.parametrize("finish", ["error", "abort", "insufficient_system_resource"])
 def test_an_answer_that_its_provider_broke_off_is_none(clock: FakeClock, finish: str) -> None:
-    with pytest.raises(MalformedAnswer, match="broke off"):
+    with raises_failure(FailureKind.MALFORMED_ANSWER, match="broke off"):
         choice_of(clock, finish_reason=finish, message={"content": "half"})
 
 
@@ -98,7 +99,7 @@ def test_an_answer_nested_deeper_than_can_be_passed_on_is_malformed(clock: FakeC
     deep: list[Any] = []
     for _ in range(300):
         deep = [deep]
-    with pytest.raises(MalformedAnswer), malformed_answer_guard(None):
+    with raises_failure(FailureKind.MALFORMED_ANSWER), malformed_answer_guard(None):
         chat_answer({"choices": [{"message": {"content": "x"}}], "extra": deep}, None, clock)
 
 

@@ -6,11 +6,12 @@ from typing import Any
 import orjson
 import pytest
 
-from sekha_llm_bridge.errors import MalformedAnswer
+from sekha_llm_bridge.errors import FailureKind
 from sekha_llm_bridge.providers.base import ChatChunk, malformed_answer_guard
 from sekha_llm_bridge.providers.openai_chunk import ChunkReader
 from sekha_llm_bridge.usage import Usage
 from tests.fakes.clock import FakeClock
+from tests.fakes.failures import raises_failure
 from tests.fakes.provider import chat_completion
 
 
@@ -102,7 +103,7 @@ def test_choices_of_one_chunk_without_usable_indexes_are_numbered_in_their_order
 def test_an_answer_is_whole_only_when_every_choice_that_was_asked_for_has_ended(clock: FakeClock) -> None:
     reader = ChunkReader("m", 2, clock)
     assert not reader.read(event({"content": "x"}, finish="stop")).has_finish_reasons
-    with pytest.raises(MalformedAnswer, match="cut off"):
+    with raises_failure(FailureKind.MALFORMED_ANSWER, match="cut off"):
         reader.require_complete()
     assert reader.read(event({"content": "x"}, index=1, finish="stop")).has_finish_reasons
     reader.require_complete()
@@ -411,13 +412,13 @@ def test_a_chunk_of_another_shape_is_malformed_and_never_the_end(
     choices = body["choices"]
     if isinstance(choices, list) and isinstance(choices[0], dict):
         body = {**body, "choices": [{**choices[0], "finish_reason": finish}]}
-    with pytest.raises(MalformedAnswer), malformed_answer_guard(None):
+    with raises_failure(FailureKind.MALFORMED_ANSWER), malformed_answer_guard(None):
         reader.read(body)
     assert not reader.is_whole
 
 
 def test_one_choice_of_another_shape_spoils_the_chunk_that_ends_another(reader: ChunkReader) -> None:
-    with pytest.raises(MalformedAnswer), malformed_answer_guard(None):
+    with raises_failure(FailureKind.MALFORMED_ANSWER), malformed_answer_guard(None):
         reader.read({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}, 5]})
     assert not reader.is_whole
 
@@ -426,7 +427,7 @@ def test_one_choice_of_another_shape_spoils_the_chunk_that_ends_another(reader: 
     "choice", [{"delta": {"content": "x"}, "finish_reason": "error"}, {"delta": {}, "error": {"code": 502}}]
 )
 def test_an_answer_that_the_provider_broke_off_is_broken(reader: ChunkReader, choice: dict[str, Any]) -> None:
-    with pytest.raises(MalformedAnswer, match="in the middle"):
+    with raises_failure(FailureKind.MALFORMED_ANSWER, match="in the middle"):
         reader.read({"choices": [choice]})
     assert not reader.is_whole
 
@@ -473,6 +474,6 @@ def test_an_answer_that_came_at_once_is_whole_with_however_many_choices_it_has(
 def test_an_answer_that_came_at_once_without_a_message_is_malformed(
     reader: ChunkReader, answer: dict[str, Any]
 ) -> None:
-    with pytest.raises(MalformedAnswer):
+    with raises_failure(FailureKind.MALFORMED_ANSWER):
         reader.read_whole(answer)
     assert not reader.is_whole

@@ -9,9 +9,10 @@ import pytest
 
 from sekha_llm_bridge.clock import SystemClock
 from sekha_llm_bridge.config.models import ProviderConfig
-from sekha_llm_bridge.errors import OutputCapRefused, RequestRejected
+from sekha_llm_bridge.errors import FailureKind
 from sekha_llm_bridge.providers import ChatCall, PriceCeiling, make_provider
 from sekha_llm_bridge.providers.http import JsonHttp
+from tests.fakes.failures import raises_failure
 from tests.fakes.provider import FakeProvider, Reply, chat_completion
 from tests.fakes.settings import chat_model, provider
 
@@ -71,9 +72,9 @@ def test_openai_itself_is_told_where_to_stop_in_its_newer_field() -> None:
 @pytest.mark.parametrize("said", [{"param": "max_tokens"}, {"message": "max_tokens is too large: 50"}])
 def test_a_refusal_of_the_bridges_own_cap_is_not_the_callers_fault(fake: FakeProvider, said: dict[str, str]) -> None:
     fake.always("/v1/chat/completions", Reply(400, {"error": {"code": "invalid_value", **said}}))
-    with pytest.raises(OutputCapRefused, match="max_output_tokens"):
+    with raises_failure(FailureKind.OUTPUT_CAP_REFUSED, match="max_output_tokens"):
         sent_by(fake, "litellm", {}, cap=50)
-    with pytest.raises(RequestRejected):
+    with raises_failure(FailureKind.REQUEST_REJECTED):
         sent_by(fake, "litellm", {"max_tokens": 50})
 
 

@@ -19,6 +19,7 @@ from sekha_llm_bridge.clock import Clock, SystemClock
 from sekha_llm_bridge.connections import FAILURES, Connections, StreamedReply
 from sekha_llm_bridge.providers.http import JsonHttp
 from tests.fakes.clock import FakeClock
+from tests.fakes.failures import raises_failure
 from tests.fakes.leftovers import left_over, quick_collections
 from tests.fakes.wire import reply, wire
 
@@ -230,7 +231,7 @@ def test_a_compressed_reply_that_cannot_be_read_is_told_without_the_librarys_wor
     async def scenario() -> None:
         http = JsonHttp(SystemClock())
         async with wire(reply(TEXT, "content-encoding: gzip")) as provider:
-            with pytest.raises(errors.MalformedAnswer) as caught:  # noqa: PT012 — reading is what fails, within
+            with raises_failure(errors.FailureKind.MALFORMED_ANSWER) as caught:
                 async with http.stream(provider.url, payload={}, headers={}, timeout_s=5) as parts:
                     assert not isinstance(parts, dict)
                     async for _ in parts:

@@ -9,9 +9,8 @@ from typing import Any
 import pytest
 
 from sekha_llm_bridge.config.models import CircuitBreakerConfig
-from sekha_llm_bridge.errors import BreakerEffect
+from sekha_llm_bridge.errors import CallOutcome
 from sekha_llm_bridge.resilience.breaker import (
-    VERDICTS,
     Breaker,
     BreakerState,
     CheckTrust,
@@ -20,7 +19,6 @@ from sekha_llm_bridge.resilience.breaker import (
     PermitSource,
     Refusal,
     Step,
-    Verdict,
     Write,
     ask,
     learn,
@@ -73,7 +71,7 @@ STATES = CLOSED_STATES | OPEN_STATES | HALF_OPEN_STATES
 HOLDERS = ("own", "late", "to_come", "other")
 EVENTS = [
     *(f"ask {source}" for source in PermitSource),
-    *(f"{verdict.value} {source} {holder}" for verdict, source, holder in product(Verdict, PermitSource, HOLDERS)),
+    *(f"{outcome.value} {source} {holder}" for outcome, source, holder in product(CallOutcome, PermitSource, HOLDERS)),
     "trip",
 ]
 
@@ -210,9 +208,9 @@ def happens(breaker: Breaker, event: str) -> Step | Refusal:
         return trip(breaker, NOW, RULES)
     if event.startswith("ask"):
         return ask(breaker, PermitSource(event.split()[1]), OFFERED, NOW)
-    verdict, source, holder = event.split()
+    outcome, source, holder = event.split()
     permit = held(breaker, PermitSource(source), holder)
-    return learn(breaker, permit, Verdict(verdict), NOW, RULES, cause="new")
+    return learn(breaker, permit, CallOutcome(outcome), NOW, RULES, cause="new")
 
 
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: f"{row.states} x {row.events}")
@@ -283,13 +281,13 @@ def test_an_expired_lease_that_somebody_has_taken_makes_its_first_holder_a_stran
     late = permit(first, "p", REQUEST)
     asked = ask(first, REQUEST, OFFERED, NOW)
     assert isinstance(asked, Step)
-    for verdict in Verdict:
-        assert learn(asked.after, late, verdict, NOW, RULES) == Step(asked.after, Write.NOTHING)
+    for outcome in CallOutcome:
+        assert learn(asked.after, late, outcome, NOW, RULES) == Step(asked.after, Write.NOTHING)
 
 
 def call(
     breaker: Breaker,
-    verdict: Verdict,
+    outcome: CallOutcome,
     rules: CircuitBreakerConfig = RULES,
     *,
     source: PermitSource = REQUEST,
@@ -298,22 +296,22 @@ def call(
     """One call that has the breaker's leave, and what it leaves behind."""
     asked = ask(breaker, source, Lease("mine", now + SECOND), now)
     assert isinstance(asked, Step)
-    learned = learn(asked.after, permit(asked.after, "p", source), verdict, now, rules).after
+    learned = learn(asked.after, permit(asked.after, "p", source), outcome, now, rules).after
     return trip(learned, now, rules).after
 
 
 def calls(
-    breaker: Breaker, *verdicts: Verdict, rules: CircuitBreakerConfig = RULES, source: PermitSource = REQUEST
+    breaker: Breaker, *verdicts: CallOutcome, rules: CircuitBreakerConfig = RULES, source: PermitSource = REQUEST
 ) -> str:
     """The states that calls lead through, one after the other."""
     states = []
-    for verdict in verdicts:
-        breaker = call(breaker, verdict, rules, source=source)
+    for outcome in verdicts:
+        breaker = call(breaker, outcome, rules, source=source)
         states.append(breaker.state.value)
     return " ".join(states)
 
 
-FAIL, PASS = Verdict.FAILURE, Verdict.SUCCESS
+FAIL, PASS = CallOutcome.FAILURE, CallOutcome.SUCCESS
 DUE = Breaker(OPEN, 7, failure_count=5, retry_at=NOW)
 
 
@@ -326,7 +324,7 @@ def test_a_success_in_between_starts_the_count_anew() -> None:
 
 
 def test_what_says_nothing_of_the_provider_neither_counts_nor_resets() -> None:
-    assert calls(Breaker(), *[FAIL] * 4, Verdict.NEUTRAL, FAIL) == "closed closed closed closed closed open"
+    assert calls(Breaker(), *[FAIL] * 4, CallOutcome.NEUTRAL, FAIL) == "closed closed closed closed closed open"
 
 
 def test_a_threshold_of_one_opens_at_the_first_failure() -> None:
@@ -354,23 +352,23 @@ def test_successes_that_an_open_breaker_still_has_are_not_of_the_probes_to_come(
 
 
 def test_a_probe_that_learned_nothing_gives_its_lease_back_and_the_next_may_go_at_once() -> None:
-    breaker = call(call(DUE, PASS), Verdict.NEUTRAL)
+    breaker = call(call(DUE, PASS), CallOutcome.NEUTRAL)
     assert (breaker.state, breaker.lease, breaker.success_count) == (HALF_OPEN, None, 1)
     assert isinstance(ask(breaker, REQUEST, OFFERED, NOW), Step)
 
 
 def test_a_rejected_key_opens_at_once_when_a_request_meets_it() -> None:
-    opened = learn(Breaker(), Permit("p", REQUEST, 0), Verdict.REJECTION, NOW, RULES, cause="invalid_api_key").after
+    opened = learn(Breaker(), Permit("p", REQUEST, 0), CallOutcome.REJECTION, NOW, RULES, cause="invalid_api_key").after
     assert (opened.state, opened.cause, opened.failure_count) == (OPEN, "invalid_api_key", 1)
     assert opened.retry_at == NOW + timedelta(seconds=60)
 
 
 def test_a_rejected_key_says_nothing_when_a_check_meets_it() -> None:
-    assert calls(Breaker(), *[Verdict.REJECTION] * 9, source=CHECK) == " ".join(["closed"] * 9)
+    assert calls(Breaker(), *[CallOutcome.REJECTION] * 9, source=CHECK) == " ".join(["closed"] * 9)
 
 
 def test_a_check_that_is_rejected_while_it_probes_neither_closes_nor_reopens() -> None:
-    breaker = call(call(DUE, PASS), Verdict.REJECTION, source=CHECK)
+    breaker = call(call(DUE, PASS), CallOutcome.REJECTION, source=CHECK)
     assert (breaker.state, breaker.success_count, breaker.lease) == (HALF_OPEN, 1, None)
 
 
@@ -445,8 +443,8 @@ def test_what_only_checks_have_found_keeps_no_request_from_trying_once() -> None
 def test_one_failed_request_makes_a_count_of_checks_a_count_of_requests_too() -> None:
     failures = [(FAIL, CHECK), (FAIL, REQUEST), (FAIL, CHECK)]
     breaker = Breaker()
-    for verdict, source in failures:
-        breaker = call(breaker, verdict, source=source)
+    for outcome, source in failures:
+        breaker = call(breaker, outcome, source=source)
     assert (breaker.failure_count, breaker.failure_source) == (3, REQUEST)
     assert call(breaker, PASS, source=CHECK).failure_count == 3
     anew = call(call(breaker, PASS), FAIL, source=CHECK)
@@ -484,16 +482,3 @@ def test_a_count_that_is_past_the_threshold_opens_too() -> None:
 def test_a_breaker_counts_as_many_successes_as_it_has_when_fewer_are_asked_for_now() -> None:
     """The threshold may be lowered while a breaker is half-open."""
     assert call(Breaker(HALF_OPEN, 7, success_count=4), PASS).state is CLOSED
-
-
-@pytest.mark.parametrize(
-    ("effect", "verdict"),
-    [
-        (BreakerEffect.NONE, Verdict.NEUTRAL),
-        (BreakerEffect.COUNT, Verdict.FAILURE),
-        (BreakerEffect.OPEN, Verdict.REJECTION),
-    ],
-)
-def test_every_kind_of_failure_has_its_verdict(effect: BreakerEffect, verdict: Verdict) -> None:
-    assert VERDICTS[effect] is verdict
-    assert len(VERDICTS) == len(BreakerEffect)

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import pytest
 
 from sekha_llm_bridge.config.models import CircuitBreakerConfig
+from sekha_llm_bridge.errors import CallOutcome
 from sekha_llm_bridge.resilience import (
     Availability,
     Breaker,
@@ -24,7 +25,6 @@ from sekha_llm_bridge.resilience import (
     ProviderRecord,
     ProviderStore,
     Refusal,
-    Verdict,
 )
 from sekha_llm_bridge.resilience.breaker import CheckTrust, Lease
 from sekha_llm_bridge.resilience.memory import MemoryProviderStore
@@ -37,7 +37,12 @@ from tests.fakes.waiting_clock import WaitingClock
 T = TypeVar("T")
 CLOSED, OPEN, HALF_OPEN = BreakerState.CLOSED, BreakerState.OPEN, BreakerState.HALF_OPEN
 REQUEST, CHECK = PermitSource.REQUEST, PermitSource.CHECK
-SUCCESS, FAILURE, REJECTION, NEUTRAL = Verdict.SUCCESS, Verdict.FAILURE, Verdict.REJECTION, Verdict.NEUTRAL
+SUCCESS, FAILURE, REJECTION, NEUTRAL = (
+    CallOutcome.SUCCESS,
+    CallOutcome.FAILURE,
+    CallOutcome.REJECTION,
+    CallOutcome.NEUTRAL,
+)
 EVERY_FAULT = [fault for fault in Fault if fault is not Fault.NONE]
 
 
@@ -58,13 +63,13 @@ class Instance:
     def ask(self, provider_id: str = "p", *, source: PermitSource = REQUEST) -> Permit | Refusal:
         return self.run(self.watch().ask(provider_id, lasts_s=10, source=source))
 
-    def call(self, *verdicts: Verdict, provider_id: str = "p", source: PermitSource = REQUEST) -> None:
+    def call(self, *verdicts: CallOutcome, provider_id: str = "p", source: PermitSource = REQUEST) -> None:
         """One call after the other, each with leave and with that result."""
-        for verdict in verdicts:
+        for outcome in verdicts:
             watch = self.watch()
             permit = self.run(watch.ask(provider_id, lasts_s=10, source=source))
-            assert isinstance(permit, Permit), f"refused before {verdict}"
-            self.run(watch.report(permit, verdict, cause="boom"))
+            assert isinstance(permit, Permit), f"refused before {outcome}"
+            self.run(watch.report(permit, outcome, cause="boom"))
 
     def known(self, provider_id: str = "p") -> Breaker:
         return self.breakers.records.get(provider_id, ProviderRecord()).breaker
@@ -246,14 +251,14 @@ def test_a_success_within_the_second_does_not_look_again(fleet: Fleet) -> None:
     assert len(one.store.reads) == 1
 
 
-@pytest.mark.parametrize("verdict", [FAILURE, REJECTION, NEUTRAL])
-def test_what_is_no_success_need_not_look_again(fleet: Fleet, verdict: Verdict) -> None:
+@pytest.mark.parametrize("outcome", [FAILURE, REJECTION, NEUTRAL])
+def test_what_is_no_success_need_not_look_again(fleet: Fleet, outcome: CallOutcome) -> None:
     one = fleet.instance()
     watch = one.watch()
     permit = one.run(watch.ask("p", lasts_s=60))
     assert isinstance(permit, Permit)
     fleet.clock.advance(1)
-    one.run(watch.report(permit, verdict))
+    one.run(watch.report(permit, outcome))
     assert len(one.store.reads) == 1
 
 
@@ -859,11 +864,11 @@ def test_a_probe_that_only_a_breaker_of_its_own_makes_due_is_refused_when_the_ta
     assert fleet.breaker() == before
 
 
-@pytest.mark.parametrize("verdict", Verdict)
-def test_what_began_before_it_was_alone_is_late_when_the_table_answers(fleet: Fleet, verdict: Verdict) -> None:
+@pytest.mark.parametrize("outcome", CallOutcome)
+def test_what_began_before_it_was_alone_is_late_when_the_table_answers(fleet: Fleet, outcome: CallOutcome) -> None:
     one, watch, permit = alone_in_the_same_epoch(fleet)
     before = fleet.breaker()
-    one.run(watch.report(permit, verdict))
+    one.run(watch.report(permit, outcome))
     assert fleet.breaker() == one.known() == before
 
 
@@ -890,8 +895,8 @@ def test_what_a_probe_of_its_own_found_is_no_news_to_the_table(fleet: Fleet, lon
     assert isinstance(fleet.instance().ask(), Permit)
     lonely.store.fault, before = Fault.NONE, fleet.breaker()
     fleet.clock.advance(5)
-    for verdict in (SUCCESS, FAILURE):
-        lonely.run(watch.report(permit, verdict))
+    for outcome in (SUCCESS, FAILURE):
+        lonely.run(watch.report(permit, outcome))
         assert fleet.breaker() == lonely.known() == before
 
 
@@ -949,9 +954,9 @@ def test_each_probe_is_counted_and_so_is_what_it_leads_to(
         (SUCCESS, ["BreakerProbes", "BreakerClosed"]),
         (SUCCESS, []),
     ]
-    for verdict, expected in steps:
+    for outcome, expected in steps:
         fleet.clock.advance(60)
-        fleet.instance().call(verdict)
+        fleet.instance().call(outcome)
         counted = metrics(capsys)
         assert names(counted) == expected
         assert {line["provider"] for line in counted} <= {"p"}

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from sekha_llm_bridge.config.models import CircuitBreakerConfig
-from sekha_llm_bridge.resilience import Breaker, Breakers, BreakerState, Permit, Refusal, Verdict
+from sekha_llm_bridge.errors import CallOutcome
+from sekha_llm_bridge.resilience import Breaker, Breakers, BreakerState, Permit, Refusal
 from sekha_llm_bridge.resilience.memory import MemoryProviderStore
 from tests.fakes.clock import FakeClock
 from tests.fakes.virtual_time import run
@@ -59,7 +60,7 @@ def test_who_has_waited_long_enough_does_not_probe_without_a_lease(clock: FakeCl
         for name in ("a", "b"):
             held = await watch.ask(name, lasts_s=5)
             assert isinstance(held, Permit)
-            await watch.report(held, Verdict.FAILURE, cause="timeout")
+            await watch.report(held, CallOutcome.FAILURE, cause="timeout")
         permits = [await watch.ask("c", lasts_s=5), await (await other.watch()).ask("c", lasts_s=5)]
         leases = [permit for permit in permits if isinstance(permit, Permit)]
         found = (await MemoryProviderStore.read(table, ["c"]))["c"].breaker
@@ -77,7 +78,7 @@ def test_a_request_waits_a_quarter_of_a_second_however_much_it_has_to_tell(clock
         for name in IDS:
             held = await watch.ask(name, lasts_s=5)
             assert isinstance(held, Permit)
-            await watch.report(held, Verdict.FAILURE, cause="timeout")
+            await watch.report(held, CallOutcome.FAILURE, cause="timeout")
         return clock.monotonic_s() - began_s
 
     assert run(work(), clock) <= 0.25 + 1e-6
@@ -90,7 +91,7 @@ def test_a_table_that_is_merely_slow_is_not_taken_for_one_that_is_gone(
         breakers = breakers_on(SlowTable(0.06), clock, threshold=9)
         watch = await breakers.watch()
         for name in IDS * 2:
-            await watch.report(await granted(watch, name), Verdict.FAILURE, cause="timeout")
+            await watch.report(await granted(watch, name), CallOutcome.FAILURE, cause="timeout")
         return breakers.is_table_unavailable
 
     async def granted(watch: Any, name: str) -> Permit:

@@ -42,6 +42,6 @@ def _public_message(error: BridgeError) -> str:
     if isinstance(error, ConfigError):
         faults = f"the bridge's configuration has {len(error.faults)} fault(s)"
         return f"{faults}; its log names them, and so does `sekha-bridge check-config`"
-    if isinstance(error, ProviderError) and error.remedy:
-        return f"{error.message}. {error.remedy}"
+    if isinstance(error, ProviderError) and error.kind.remedy:
+        return f"{error.message}. {error.kind.remedy}"
     return error.message

@@ -8,11 +8,7 @@ from decimal import Decimal
 from sekha_llm_bridge.api.models.listing import resolve_model
 from sekha_llm_bridge.bootstrap import Bridge
 from sekha_llm_bridge.config.models import Task
-from sekha_llm_bridge.errors import (
-    DimensionsIgnored,
-    InvalidRequest,
-    MalformedAnswer,
-)
+from sekha_llm_bridge.errors import FailureKind, InvalidRequest, ProviderError
 from sekha_llm_bridge.execution import Deadline, Outcome
 from sekha_llm_bridge.pricing import count_texts, longest_text
 from sekha_llm_bridge.providers import EmbeddingAnswer, EmbeddingCall
@@ -49,7 +45,9 @@ async def embed(
             _require_vectors(answer.vectors, len(texts), {model.dimension, dimensions})
         if dimensions not in {None, len(answer.vectors[0])}:
             message = f"{model.model_id} cannot shorten its vectors; leave `dimensions` out"
-            raise DimensionsIgnored(message, provider_status=200, param="dimensions", usage=answer.usage)
+            raise ProviderError(
+                FailureKind.DIMENSIONS_IGNORED, message, provider_status=200, param="dimensions", usage=answer.usage
+            )
         return answer
 
     watch = await bridge.breakers.watch()
@@ -88,16 +86,18 @@ def embedding_route_request(
 
 
 def _require_vectors(vectors: Sequence[Sequence[float]], count: int, dimensions: Collection[int | None]) -> None:
-    """One vector for each text, all of one length, of numbers. Raises `MalformedAnswer`."""
+    """One vector for each text, all of one length, of numbers. Raises `ProviderError` (MALFORMED_ANSWER)."""
     lengths = {len(vector) for vector in vectors}
     if len(vectors) != count or len(lengths) != 1 or not lengths <= set(dimensions):
         sent = f"{len(vectors)} vectors of {', '.join(map(str, sorted(lengths))) or 'no'} dimensions"
         expected = " or ".join(str(dimension) for dimension in dimensions if dimension is not None)
-        raise MalformedAnswer(f"the provider sent {sent}, not {count} of {expected}", provider_status=200)
+        raise ProviderError(
+            FailureKind.MALFORMED_ANSWER, f"the provider sent {sent}, not {count} of {expected}", provider_status=200
+        )
     try:
         finite = all(math.isfinite(sum(array("f", vector))) for vector in vectors)
     except (TypeError, OverflowError):
         finite = False
     if not finite:
         message = "the provider sent vectors that are not all numbers, or too large for 32 bits"
-        raise MalformedAnswer(message, provider_status=200)
+        raise ProviderError(FailureKind.MALFORMED_ANSWER, message, provider_status=200)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 from sekha_llm_bridge.clock import Clock
-from sekha_llm_bridge.errors import ConnectFailed, CredentialsRejected, ProviderError
+from sekha_llm_bridge.errors import CallOutcome, FailureKind, ProviderError
 from sekha_llm_bridge.execution.deadline import Deadline
 from sekha_llm_bridge.execution.failure_reporting import (
     learn,
@@ -26,7 +26,7 @@ from sekha_llm_bridge.execution.run import Run
 from sekha_llm_bridge.execution.streamed_answer import AttemptResult, S, StreamedAnswer, T
 from sekha_llm_bridge.observability import Metric, count
 from sekha_llm_bridge.providers import Provider, ProviderDirectory
-from sekha_llm_bridge.resilience import BreakerSession, Cooldowns, Permit, Refusal, Verdict
+from sekha_llm_bridge.resilience import BreakerSession, Cooldowns, Permit, Refusal
 from sekha_llm_bridge.routing import Candidate, RoutePlan
 from sekha_llm_bridge.usage import Usage
 
@@ -92,7 +92,7 @@ class Executor:
         with run.telling():
             served = await self._descend(run, call, deadline, watch)
             run.answered(served.candidate, served.answer.usage)
-            await watch.report(served.permit, Verdict.SUCCESS)
+            await watch.report(served.permit, CallOutcome.SUCCESS)
             return Outcome(served.answer, served.candidate, run.receipt(served.candidate))
 
     def stream(
@@ -127,11 +127,11 @@ class Executor:
                 return AttemptResult(await self._try(candidate, call, deadline, run), candidate, permit)
             except ProviderError as exc:
                 await run_to_completion(learn(permit, exc, run, watch, self._cooldowns))
-                if not exc.try_next:
+                if not exc.kind.try_next:
                     raise
             except asyncio.CancelledError:  # whoever asked has gone
                 run.abandoned(candidate)
-                await run_to_completion(watch.report(permit, Verdict.NEUTRAL))
+                await run_to_completion(watch.report(permit, CallOutcome.NEUTRAL))
                 raise
         raise error_for_exhausted_plan(run, deadline)
 
@@ -143,7 +143,7 @@ class Executor:
         try:
             return await self._timed(candidate, call, deadline, run)
         except ProviderError as exc:
-            if not (exc.try_next and await self._is_worth_repeating(exc, candidate, started_s, deadline)):
+            if not (exc.kind.try_next and await self._is_worth_repeating(exc, candidate, started_s, deadline)):
                 raise
         return await self._timed(candidate, call, deadline, run)
 
@@ -151,11 +151,11 @@ class Executor:
         self, failure: ProviderError, candidate: Candidate, started_s: float, deadline: Deadline
     ) -> bool:
         # What is billed, or may be, leaves less of the limit: that is to be looked at first.
-        if failure.usage is not None or failure.may_be_billed:
+        if failure.failure.usage is not None or failure.failure.may_be_billed:
             return False
-        if isinstance(failure, CredentialsRejected):
+        if failure.kind is FailureKind.CREDENTIALS_REJECTED:
             return await self._refreshed(candidate, deadline)
-        if not isinstance(failure, ConnectFailed) or self._clock.monotonic_s() - started_s > _QUICK_S:
+        if failure.kind is not FailureKind.CONNECT_FAILED or self._clock.monotonic_s() - started_s > _QUICK_S:
             return False
         rest_s = self._jitter() * _LONGEST_REST_S
         if deadline.remaining_s() < rest_s + SHORTEST_ATTEMPT_S:
@@ -182,8 +182,8 @@ class Executor:
         except Exception as exc:  # a mistake in one adapter must not keep the next provider from answering
             failure = exc if isinstance(exc, ProviderError) else unexpected_failure(exc, provider.id, allowed_s, within)
             took_s = self._clock.monotonic_s() - started_s
-            failure.was_deadline_limited = was_deadline_limited(failure, provider, allowed_s=allowed_s, took_s=took_s)
             run.failed(candidate, failure)
+            run.is_deadline_limited = was_deadline_limited(failure, provider, allowed_s=allowed_s, took_s=took_s)
             if failure is exc:
                 raise
             raise failure from exc
@@ -210,4 +210,4 @@ async def _asked(watch: BreakerSession, provider_id: str, *, lasts_s: float) -> 
 async def _given_back(watch: BreakerSession, asking: asyncio.Future[Permit | Refusal]) -> None:
     permit = await asking
     if isinstance(permit, Permit):
-        await watch.report(permit, Verdict.NEUTRAL)
+        await watch.report(permit, CallOutcome.NEUTRAL)

@@ -8,18 +8,10 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 from sekha_llm_bridge.config.models import ProviderConfig
-from sekha_llm_bridge.errors import (
-    AdapterFault,
-    BreakerEffect,
-    ConnectFailed,
-    ProviderError,
-    ProviderRateLimited,
-    ProviderTimeout,
-)
+from sekha_llm_bridge.errors import CallOutcome, FailureKind, ProviderError
 from sekha_llm_bridge.execution.run import Run
 from sekha_llm_bridge.observability import code_location, count_provider_needs_attention, logger
-from sekha_llm_bridge.resilience import BreakerSession, Cooldowns, Permit, Verdict
-from sekha_llm_bridge.resilience.breaker import VERDICTS
+from sekha_llm_bridge.resilience import BreakerSession, Cooldowns, Permit
 
 T = TypeVar("T")
 _FAIR_S = 10.0  # who had less time, and less than its own timeout, is not to blame for taking longer
@@ -30,19 +22,22 @@ async def learn(permit: Permit, failure: ProviderError, run: Run, watch: Breaker
     fail in one request, it is one failure of the provider: the request may be the reason.
     """
     provider_id, model_id = run.failures[-1][0].key
-    if isinstance(failure, ProviderRateLimited) and failure.retry_after_s is not None:
+    if failure.kind is FailureKind.RATE_LIMITED and failure.retry_after_s is not None:
         cooldowns.cool(provider_id, model_id, failure.retry_after_s)
-    if failure.breaker is BreakerEffect.OPEN:
+    if failure.kind.outcome is CallOutcome.REJECTION:
         count_provider_needs_attention(provider_id, failure.code)
-    verdict = VERDICTS[failure.breaker]
-    if verdict is Verdict.FAILURE and (failure.was_deadline_limited or not run.blames(provider_id)):
-        verdict = Verdict.NEUTRAL
-    await watch.report(permit, verdict, cause=failure.code)
+    outcome = failure.kind.outcome
+    if outcome is CallOutcome.FAILURE and (run.is_deadline_limited or not run.blames(provider_id)):
+        outcome = CallOutcome.NEUTRAL
+    await watch.report(permit, outcome, cause=failure.code)
 
 
 def was_deadline_limited(failure: ProviderError, provider: ProviderConfig, *, allowed_s: float, took_s: float) -> bool:
     """Whether the attempt ran out of time because others before it had used that up."""
-    if allowed_s >= min(provider.timeout_secs, _FAIR_S) or not isinstance(failure, ProviderTimeout | ConnectFailed):
+    if allowed_s >= min(provider.timeout_secs, _FAIR_S) or failure.kind not in {
+        FailureKind.TIMEOUT,
+        FailureKind.CONNECT_FAILED,
+    }:
         return False
     return took_s > allowed_s / 2
 
@@ -50,11 +45,11 @@ def was_deadline_limited(failure: ProviderError, provider: ProviderConfig, *, al
 def unexpected_failure(exc: Exception, provider_id: str, allowed_s: float, within: asyncio.Timeout) -> ProviderError:
     """The failure that an exception is which no adapter raises on purpose: its time is up, or it has a mistake."""
     if isinstance(exc, TimeoutError) and within.expired():
-        return ProviderTimeout(f"the provider did not answer within {allowed_s:.1f} s")
+        return ProviderError(FailureKind.TIMEOUT, f"the provider did not answer within {allowed_s:.1f} s")
     logger().error(
         "unexpected error in an attempt", extra={"provider": provider_id, "code_location": code_location(exc)}
     )
-    return AdapterFault("the bridge could not work with this provider; its log says where")
+    return ProviderError(FailureKind.ADAPTER_FAULT, "the bridge could not work with this provider; its log says where")
 
 
 async def run_to_completion(work: Coroutine[Any, Any, T]) -> T:

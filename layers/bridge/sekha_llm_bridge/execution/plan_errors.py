@@ -7,14 +7,12 @@ from decimal import Decimal
 from sekha_llm_bridge.errors import (
     AllProvidersFailed,
     BridgeError,
-    ContextLengthExceeded,
     CostLimitExceeded,
     DeadlineExceeded,
+    FailureKind,
     NoCapableModel,
     NoProviderAvailable,
     ProviderError,
-    ProviderRateLimited,
-    ProviderTimeout,
     RateLimited,
     Unavailable,
 )
@@ -56,14 +54,14 @@ def error_for_exhausted_plan(run: Run, deadline: Deadline) -> BridgeError:
         return _come_back([*run.passed_over, *_left_out(run.plan.excluded_by(ExclusionKind.BREAKER))])
     last = failures[-1]
     # That a prompt was too long for a small model says nothing of why a larger one did not answer.
-    others = [failure for failure in failures if not isinstance(failure, ContextLengthExceeded)]
+    others = [failure for failure in failures if failure.kind is not FailureKind.CONTEXT_LENGTH_EXCEEDED]
     if not others:
         return _with_larger_windows_out_of_reach(run, last)
     if all(failure.status < 500 for failure in others):
         return others[-1]
-    if all(isinstance(failure, ProviderRateLimited) for failure in others):
+    if all(failure.kind is FailureKind.RATE_LIMITED for failure in others):
         return _rate_limited(run, others)
-    if isinstance(last, ProviderTimeout) and deadline.remaining_s() <= SHORTEST_ATTEMPT_S:
+    if last.kind is FailureKind.TIMEOUT and deadline.remaining_s() <= SHORTEST_ATTEMPT_S:
         return deadline_exceeded()
     is_alone = min(run.most, len(run.plan.ranked)) == 1
     tried = ", ".join(dict.fromkeys(_what_failed(*pair, is_alone=is_alone) for pair in run.failures))
@@ -82,7 +80,7 @@ def _with_larger_windows_out_of_reach(run: Run, last: ProviderError) -> BridgeEr
 
 
 def _what_failed(entry: CatalogModel, failure: ProviderError, *, is_alone: bool) -> str:
-    remedy = _ALONE if is_alone and isinstance(failure, ProviderTimeout) else failure.remedy
+    remedy = _ALONE if is_alone and failure.kind is FailureKind.TIMEOUT else failure.kind.remedy
     return f"{entry.provider.id}: {failure.message}" + (f"; {remedy}" if remedy else "")
 
 

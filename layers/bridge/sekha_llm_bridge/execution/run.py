@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 
 from sekha_llm_bridge.clock import Clock
-from sekha_llm_bridge.errors import BridgeError, ContextLengthExceeded, ProviderError
+from sekha_llm_bridge.errors import BridgeError, FailureKind, ProviderError
 from sekha_llm_bridge.execution.receipt import Attempt, Receipt
 from sekha_llm_bridge.pricing import usd_text
 from sekha_llm_bridge.resilience import Refusal
@@ -36,6 +36,7 @@ class Run:
     _spoilt: set[str] = field(default_factory=set)
     _blamed: set[str] = field(default_factory=set)
     _too_small: int = 0
+    is_deadline_limited: bool = False
 
     def next_offer(self, entry: CatalogModel) -> Candidate | None:
         """What to ask this model for now; None when after what has happened it is not worth a try.
@@ -72,13 +73,13 @@ class Run:
         """Notes a failed attempt, with what it cost or may have cost."""
         entry = candidate.entry
         self.failures.append((entry, failure))
-        if isinstance(failure, ContextLengthExceeded):
+        if failure.kind is FailureKind.CONTEXT_LENGTH_EXCEEDED:
             self._too_small = max(self._too_small, entry.window)
         self._spoilt.discard(entry.provider.id)  # what an earlier attempt met with, a repeat may have got over
-        if failure.affects_all_models:
+        if failure.kind.affects_all_models:
             self._spoilt.add(entry.provider.id)
         bill = bill_of_failure(candidate, failure)
-        self._note(entry, bill, code=failure.code, status=failure.provider_status, reason=failure.message)
+        self._note(entry, bill, code=failure.code, status=failure.failure.provider_status, reason=failure.message)
 
     def abandoned(self, candidate: Candidate) -> None:
         """Notes an attempt whose answer nobody waited for. It may be billed, and nobody says so."""
@@ -175,9 +176,9 @@ def bill_of(candidate: Candidate, usage: Usage | None) -> Decimal | None:
 
 def bill_of_failure(candidate: Candidate, failure: ProviderError) -> Bill:
     """An unusable answer that counts its tokens is billed by them. What broke off may be billed, and nobody says so."""
-    if failure.usage is not None:
-        cost_usd = bill_of(candidate, failure.usage)
+    if failure.failure.usage is not None:
+        cost_usd = bill_of(candidate, failure.failure.usage)
         return cost_usd, cost_usd
-    if failure.may_be_billed and not candidate.entry.is_free:
+    if failure.failure.may_be_billed and not candidate.entry.is_free:
         return None, candidate.quote.bound_usd
     return NOTHING, NOTHING

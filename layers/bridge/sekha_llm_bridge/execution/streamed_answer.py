@@ -10,10 +10,11 @@ from typing import Generic, Protocol, TypeVar
 
 from sekha_llm_bridge.errors import (
     BridgeError,
+    CallOutcome,
     ClientDisconnected,
     DeadlineExceeded,
+    FailureKind,
     ProviderError,
-    ProviderTimeout,
     StreamInterrupted,
 )
 from sekha_llm_bridge.execution.deadline import Deadline
@@ -22,7 +23,7 @@ from sekha_llm_bridge.execution.receipt import Receipt
 from sekha_llm_bridge.execution.run import Run
 from sekha_llm_bridge.observability import Metric, count
 from sekha_llm_bridge.providers import ChatChunk
-from sekha_llm_bridge.resilience import BreakerSession, Cooldowns, Permit, Verdict
+from sekha_llm_bridge.resilience import BreakerSession, Cooldowns, Permit
 from sekha_llm_bridge.routing import Candidate
 from sekha_llm_bridge.usage import Usage
 
@@ -109,7 +110,7 @@ class StreamedAnswer(Generic[S]):
         self._permit = self._served.permit
         if self._permit.is_probe:
             self._permit = None
-            await run_to_completion(self._watch.report(self._served.permit, Verdict.SUCCESS))
+            await run_to_completion(self._watch.report(self._served.permit, CallOutcome.SUCCESS))
 
     @property
     def source(self) -> S:
@@ -160,10 +161,10 @@ class StreamedAnswer(Generic[S]):
             self._run.tell(self._error)
         if not was_over and self._served is not None:
             with suppress(asyncio.CancelledError):  # whoever is told twice to end has ended once
-                await run_to_completion(self._close(Verdict.NEUTRAL))
+                await run_to_completion(self._close(CallOutcome.NEUTRAL))
         return self._error
 
-    async def _close(self, verdict: Verdict) -> None:
+    async def _close(self, verdict: CallOutcome) -> None:
         """Ends the connection, and has the breaker know, even where the first fails."""
         try:
             await self.source.aclose()
@@ -185,7 +186,9 @@ class StreamedAnswer(Generic[S]):
             raise
         except Exception as exc:
             if within.expired():
-                raise ProviderTimeout(f"the provider did not go on within {patience_s:.1f} s") from exc
+                raise ProviderError(
+                    FailureKind.TIMEOUT, f"the provider did not go on within {patience_s:.1f} s"
+                ) from exc
             raise unexpected_failure(exc, provider.id, allowed_s, within) from exc
         self._silent_s = 0.0 if chunk.is_progress else self._silent_s + clock.monotonic_s() - since_s
         return chunk
@@ -194,16 +197,16 @@ class StreamedAnswer(Generic[S]):
         self._is_over = True
         self._run.answered(self.candidate, self.source.usage)
         self.receipt = self._run.receipt(self.candidate)
-        await self._close(Verdict.SUCCESS)
+        await self._close(CallOutcome.SUCCESS)
 
     async def _broken(self, failure: ProviderError) -> BridgeError:
         """What the caller is told. Where time was up the provider is not to blame, unless it had been silent as long as
         it may.
         """
-        is_out_of_time = isinstance(failure, ProviderTimeout) and self._deadline.remaining_s() <= 0
-        failure.was_deadline_limited = is_out_of_time
-        failure.may_be_billed = True
-        self._run.failed(self.candidate, failure)
+        is_out_of_time = failure.kind is FailureKind.TIMEOUT and self._deadline.remaining_s() <= 0
+        billed = failure.with_billing(failure.failure.usage, may_be_billed=True)
+        self._run.failed(self.candidate, billed)
+        self._run.is_deadline_limited = is_out_of_time
         self._is_over, self._error = True, _told(failure, is_out_of_time=is_out_of_time)
         self._run.tell(self._error)
         count(Metric.BROKEN_ANSWERS, provider=self.candidate.entry.provider.id, code=failure.code)

@@ -10,16 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sekha_llm_bridge.bootstrap import Bridge, bridge
-from sekha_llm_bridge.errors import (
-    AdapterFault,
-    CredentialsRejected,
-    MalformedAnswer,
-    ModelMissing,
-    ProviderError,
-    ProviderServerError,
-    ProviderTimeout,
-    RequestRejected,
-)
+from sekha_llm_bridge.errors import CallOutcome, FailureKind, ProviderError
 from sekha_llm_bridge.observability import Metric, code_location, count, logger
 from sekha_llm_bridge.providers import has_adapter
 from sekha_llm_bridge.resilience import (
@@ -30,9 +21,7 @@ from sekha_llm_bridge.resilience import (
     PermitSource,
     ProviderRecord,
     Refusal,
-    Verdict,
 )
-from sekha_llm_bridge.resilience.breaker import VERDICTS
 
 PROBE_S = 5.0
 _REFRESH_S = 3.0
@@ -40,6 +29,7 @@ _PATIENCE_S = 2.0  # for the table: nobody waits for the check
 _LONGEST_WAIT_S = 10.0  # for a probe that is due before the next check; a failed one reopens the breaker for a minute
 _TWO_CLOCKS_S = 0.05  # one is slept by, the other one asked
 _OUT_OF_ORDER = frozenset({408, *range(500, 600)}) - {501, 505}  # these two: there is no such list
+_ANSWERED = frozenset({FailureKind.MALFORMED_ANSWER, FailureKind.MODEL_MISSING, FailureKind.REQUEST_REJECTED})
 _LAST_PROBE_S = 20.0  # none starts later, so that the function ends in its time
 
 
@@ -51,22 +41,21 @@ class _Finding:
     latency_ms: int
 
     @property
-    def verdict(self) -> Verdict:
+    def outcome(self) -> CallOutcome:
         """What it says of the provider: whoever answers at all is there, if it lists no models or others than expected.
         Who refuses the key, or is asked too often, leaves open what a request would meet with.
         """
-        match self.failure:
-            case None | MalformedAnswer() | ModelMissing() | RequestRejected():
-                return Verdict.SUCCESS
-            case ProviderServerError(provider_status=int(status)) if status not in _OUT_OF_ORDER:
-                return Verdict.SUCCESS
-            case failure:
-                return VERDICTS[failure.breaker]
+        if self.failure is None or self.failure.kind in _ANSWERED:
+            return CallOutcome.SUCCESS
+        status = self.failure.failure.provider_status
+        if self.failure.kind is FailureKind.SERVER_ERROR and status is not None and status not in _OUT_OF_ORDER:
+            return CallOutcome.SUCCESS
+        return self.failure.kind.outcome
 
     @property
     def error(self) -> str | None:
         """The code of what went wrong, unless the provider is there."""
-        return self.failure.code if self.failure and self.verdict is not Verdict.SUCCESS else None
+        return self.failure.code if self.failure and self.outcome is not CallOutcome.SUCCESS else None
 
 
 async def check_all(bridge: Bridge) -> dict[str, Any]:
@@ -100,7 +89,7 @@ async def _check(provider_id: str, bridge: Bridge) -> CheckResult:
         latency_ms=None if finding.error else finding.latency_ms,
         checked_at=bridge.clock.now(),
         error=finding.error,
-        conclusive=finding.verdict in {Verdict.SUCCESS, Verdict.FAILURE},
+        conclusive=finding.outcome in {CallOutcome.SUCCESS, CallOutcome.FAILURE},
     )
     await watch.record_check(result)
     return result
@@ -111,11 +100,15 @@ async def _probe_with_leave(provider_id: str, bridge: Bridge, watch: BreakerSess
     permit = await _leave(provider_id, bridge, watch)
     started_s = bridge.clock.monotonic_s()
     failure = await _probe(provider_id, bridge)
-    if isinstance(failure, CredentialsRejected) and await bridge.providers.refresh(provider_id, timeout_s=_REFRESH_S):
+    if (
+        failure
+        and failure.kind is FailureKind.CREDENTIALS_REJECTED
+        and await bridge.providers.refresh(provider_id, timeout_s=_REFRESH_S)
+    ):
         failure = await _probe(provider_id, bridge)
     finding = _Finding(failure, round((bridge.clock.monotonic_s() - started_s) * 1000))
     if isinstance(permit, Permit):
-        await watch.report(permit, finding.verdict, cause=finding.error or "")
+        await watch.report(permit, finding.outcome, cause=finding.error or "")
     return finding
 
 
@@ -137,14 +130,14 @@ async def _probe(provider_id: str, bridge: Bridge) -> ProviderError | None:
         async with asyncio.timeout(PROBE_S):
             await bridge.providers.get(provider_id).probe(timeout_s=PROBE_S)
     except TimeoutError:
-        return ProviderTimeout(f"no answer within {PROBE_S} s")
+        return ProviderError(FailureKind.TIMEOUT, f"no answer within {PROBE_S} s")
     except ProviderError as exc:
         return exc
     except Exception as exc:  # noqa: BLE001 — a mistake in one adapter must not cost the others their check
         logger().error(
             "unexpected error in a check", extra={"provider": provider_id, "code_location": code_location(exc)}
         )
-        return AdapterFault("the bridge could not check this provider; its log says where")
+        return ProviderError(FailureKind.ADAPTER_FAULT, "the bridge could not check this provider; its log says where")
     return None
 
 

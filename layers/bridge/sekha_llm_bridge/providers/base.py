@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Protocol
 
-from sekha_llm_bridge.errors import MalformedAnswer
+from sekha_llm_bridge.errors import FailureKind, ProviderError
 from sekha_llm_bridge.usage import Usage
 
 Json = Mapping[str, Any]
@@ -110,12 +110,13 @@ def malformed_answer_guard(usage: Usage | None) -> Iterator[None]:
     """
     try:
         yield
-    except MalformedAnswer as exc:
-        exc.usage = usage
-        raise
+    except ProviderError as exc:
+        if exc.kind is not FailureKind.MALFORMED_ANSWER:
+            raise
+        raise exc.with_billing(usage) from exc
     except (AttributeError, KeyError, TypeError, ValueError) as exc:
         message = "the provider's answer is not of the shape that its API promises"
-        raise MalformedAnswer(message, provider_status=200, usage=usage) from exc
+        raise ProviderError(FailureKind.MALFORMED_ANSWER, message, provider_status=200, usage=usage) from exc
 
 
 class Provider(Protocol):

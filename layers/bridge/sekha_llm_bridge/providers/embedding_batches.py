@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import astuple, replace
 
 from sekha_llm_bridge.clock import Clock
-from sekha_llm_bridge.errors import MalformedAnswer, ProviderError, ProviderTimeout
+from sekha_llm_bridge.errors import FailureKind, ProviderError
 from sekha_llm_bridge.pieces import pieces
 from sekha_llm_bridge.providers.base import BatchLimits, EmbeddingAnswer, EmbeddingCall, Provider
 from sekha_llm_bridge.usage import Usage
@@ -44,11 +44,13 @@ def batches_within(limits: BatchLimits, texts: Sequence[str]) -> Iterator[Sequen
 async def _embed(provider: Provider, part: EmbeddingCall, *, timeout_s: float) -> EmbeddingAnswer:
     """Like `Provider.embed`; too many or too few vectors would give those of other batches to the wrong texts."""
     if timeout_s <= 0:
-        raise ProviderTimeout("no time was left to ask the provider for all of the vectors", usage=Usage(0))
+        raise ProviderError(
+            FailureKind.TIMEOUT, "no time was left to ask the provider for all of the vectors", usage=Usage(0)
+        )
     answer = await provider.embed(part, timeout_s=timeout_s)
     if len(answer.vectors) != len(part.texts):
         message = f"the provider sent {len(answer.vectors)} vectors for {len(part.texts)} texts"
-        raise MalformedAnswer(message, provider_status=200, usage=answer.usage)
+        raise ProviderError(FailureKind.MALFORMED_ANSWER, message, provider_status=200, usage=answer.usage)
     return answer
 
 
@@ -62,9 +64,9 @@ def _billing_also(answers: Sequence[EmbeddingAnswer]) -> Iterator[None]:
         yield
     except ProviderError as exc:
         if answers:
-            is_unknown = exc.usage is None and exc.may_be_billed
-            exc.usage = None if is_unknown else _total([*answers, EmbeddingAnswer([], exc.usage or Usage(0))])
-            exc.may_be_billed = True
+            is_unknown = exc.failure.usage is None and exc.failure.may_be_billed
+            total = None if is_unknown else _total([*answers, EmbeddingAnswer([], exc.failure.usage or Usage(0))])
+            raise exc.with_billing(total, may_be_billed=True) from exc
         raise
 
 

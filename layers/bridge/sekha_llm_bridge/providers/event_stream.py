@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from sekha_llm_bridge.errors import MalformedAnswer
+from sekha_llm_bridge.errors import FailureKind, ProviderError
 
 _BOM = b"\xef\xbb\xbf"
 _MAY_BE_DEEP = 200  # orjson writes 254 levels; what has fewer brackets needs no trying
@@ -43,12 +43,15 @@ class Lines:
         self._length = 0
 
     def feed(self, part: bytes) -> list[bytes]:
-        """The lines that end in this part, without their ends. Raises `MalformedAnswer` for one that never does."""
+        """The lines that end in this part, without their ends. Raises `ProviderError` (MALFORMED_ANSWER) for one that
+        never does."""
         is_after_return = bool(self._pending) and self._pending[-1].endswith(b"\r")
         self._pending.append(part)
         self._length += len(part)
         if self._length > _LONGEST_BYTES:
-            raise MalformedAnswer("the provider's stream has an event without an end", provider_status=200)
+            raise ProviderError(
+                FailureKind.MALFORMED_ANSWER, "the provider's stream has an event without an end", provider_status=200
+            )
         if not is_after_return and b"\n" not in part and b"\r" not in part:
             return []
         found = b"".join(self._pending).splitlines(keepends=True)
@@ -71,7 +74,7 @@ class ServerSentEvents:
         self._length = 0
 
     def feed(self, part: bytes) -> list[bytes]:
-        """The data of the events that end in this part. Raises `MalformedAnswer`."""
+        """The data of the events that end in this part. Raises `ProviderError` (MALFORMED_ANSWER)."""
         events: list[bytes] = []
         for line in self._lines.feed(part):
             if not line and self._data:
@@ -85,4 +88,6 @@ class ServerSentEvents:
         self._data.append(line.partition(b":")[2].removeprefix(b" "))
         self._length += len(line)  # not of the data alone: lines without any take room, too
         if self._length > _LONGEST_BYTES:
-            raise MalformedAnswer("the provider's stream has an event without an end", provider_status=200)
+            raise ProviderError(
+                FailureKind.MALFORMED_ANSWER, "the provider's stream has an event without an end", provider_status=200
+            )

@@ -10,18 +10,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from sekha_llm_bridge.errors import (
-    ContentRefused,
-    ContextLengthExceeded,
-    CredentialsRejected,
-    ModelMissing,
-    ProviderError,
-    ProviderRateLimited,
-    ProviderServerError,
-    ProviderTimeout,
-    QuotaExhausted,
-    RequestRejected,
-)
+from sekha_llm_bridge.errors import FailureKind, ProviderError
 from sekha_llm_bridge.providers.openai_answer import read_chat_usage
 
 _CONTEXT = re.compile(
@@ -49,20 +38,20 @@ _LONGEST_WAIT_S = 86_400.0
 _GIVEN_UP = frozenset({408, 520})
 
 # What vendors say with a 400, a 413 or a 422, by code and in words; the first that fits.
-_CODES_WITHIN_A_400: tuple[tuple[re.Pattern[str], type[ProviderError]], ...] = (
-    (re.compile(r"api_key|authentication", re.IGNORECASE), CredentialsRejected),
-    (_NO_MONEY, QuotaExhausted),
-    (re.compile(r"rate_limit"), ProviderRateLimited),
-    (re.compile(r"model_(does_)?not_(exist|found)|not_found_error"), ModelMissing),
-    (re.compile(r"context_(length|window|size)|string_above_max_length_context"), ContextLengthExceeded),
-    (_REFUSED, ContentRefused),
+_CODES_WITHIN_A_400: tuple[tuple[re.Pattern[str], FailureKind], ...] = (
+    (re.compile(r"api_key|authentication", re.IGNORECASE), FailureKind.CREDENTIALS_REJECTED),
+    (_NO_MONEY, FailureKind.QUOTA_EXHAUSTED),
+    (re.compile(r"rate_limit"), FailureKind.RATE_LIMITED),
+    (re.compile(r"model_(does_)?not_(exist|found)|not_found_error"), FailureKind.MODEL_MISSING),
+    (re.compile(r"context_(length|window|size)|string_above_max_length_context"), FailureKind.CONTEXT_LENGTH_EXCEEDED),
+    (_REFUSED, FailureKind.CONTENT_REFUSED),
 )
-_WORDS_WITHIN_A_400: tuple[tuple[re.Pattern[str], type[ProviderError]], ...] = (
-    (_BAD_KEY, CredentialsRejected),
-    (_NO_MONEY, QuotaExhausted),
-    (_NO_MODEL, ModelMissing),
-    (_CONTEXT, ContextLengthExceeded),
-    (_REFUSED, ContentRefused),
+_WORDS_WITHIN_A_400: tuple[tuple[re.Pattern[str], FailureKind], ...] = (
+    (_BAD_KEY, FailureKind.CREDENTIALS_REJECTED),
+    (_NO_MONEY, FailureKind.QUOTA_EXHAUSTED),
+    (_NO_MODEL, FailureKind.MODEL_MISSING),
+    (_CONTEXT, FailureKind.CONTEXT_LENGTH_EXCEEDED),
+    (_REFUSED, FailureKind.CONTENT_REFUSED),
 )
 
 
@@ -75,38 +64,31 @@ def from_answer(
     now: datetime,
 ) -> ProviderError:
     """The failure that an error answer means. `body` is the decoded JSON or None; `request` is what was sent."""
-    return _failure(f"the provider answered {status}", status, body, retry_after, request, now)
+    kind, message, param = _classify(f"the provider answered {status}", status, body, request or {})
+    return ProviderError(
+        kind,
+        message,
+        provider_status=status,
+        retry_after_s=retry_after_s(retry_after, now=now) if kind is FailureKind.RATE_LIMITED else None,
+        param=param,
+        may_be_billed=status in _GIVEN_UP,
+    )
 
 
-def _failure(
-    what: str,
-    status: int,
-    body: object,
-    retry_after: str | None,
-    request: Mapping[str, Any] | None,
-    now: datetime,
-) -> ProviderError:
+def _classify(what: str, status: int, body: object, request: Mapping[str, Any]) -> tuple[FailureKind, str, str | None]:
+    """Returns the kind of the failure, its message, and the path of the field at fault."""
     error = _error_of(body)
     codes = _codes(error)
     kind = _kind(status, " ".join(codes), error)
-    failure = kind(
-        _sentence(what, codes, error, request or {}),
-        provider_status=status,
-        retry_after_s=retry_after_s(retry_after, now=now) if kind is ProviderRateLimited else None,
-        param=_param(error.get("param"), request or {}),
-    )
-    failure.may_be_billed |= status in _GIVEN_UP
-    return failure
+    return kind, _sentence(what, codes, error, request), _param(error.get("param"), request)
 
 
-def within_success(body: Mapping[str, Any], *, request: Mapping[str, Any], now: datetime) -> ProviderError:
+def within_success(body: Mapping[str, Any], *, request: Mapping[str, Any]) -> ProviderError:
     """The failure that an error inside a 200 means: it came up while the answer was made, which may be billed."""
     status = _status_within(body["error"])
-    failure = _failure("the provider put an error into its answer", status, body, None, request, now)
-    failure.provider_status = 200
-    failure.usage = read_chat_usage(body.get("usage"))
-    failure.may_be_billed = True
-    return failure
+    kind, message, param = _classify("the provider put an error into its answer", status, body, request)
+    usage = read_chat_usage(body.get("usage"))
+    return ProviderError(kind, message, provider_status=200, param=param, usage=usage, may_be_billed=True)
 
 
 def _status_within(error: object) -> int:
@@ -121,27 +103,29 @@ def _status_within(error: object) -> int:
     return 400 if _first(_CODES_WITHIN_A_400, " ".join(_codes(error))) else 502
 
 
-def _kind(status: int, codes: str, error: Mapping[str, Any]) -> type[ProviderError]:
+def _kind(status: int, codes: str, error: Mapping[str, Any]) -> FailureKind:
     """The table of failures. Codes are believed before words: a rate limit may well speak of billing."""
     text = _QUOTED.sub(" ", str(error.get("message") or ""))
     said = f"{codes} {text}"
     match status:
         case 402:
-            return QuotaExhausted
+            return FailureKind.QUOTA_EXHAUSTED
         case 504 | 524:  # a gateway gave up waiting; what is behind it may go on, and bill it
-            return ProviderTimeout
+            return FailureKind.TIMEOUT
         case 429:
-            return QuotaExhausted if _NO_MONEY.search(codes or text) else ProviderRateLimited
+            return FailureKind.QUOTA_EXHAUSTED if _NO_MONEY.search(codes or text) else FailureKind.RATE_LIMITED
         case 401 | 403:
-            return ContentRefused if _REFUSED.search(said) else CredentialsRejected
+            return FailureKind.CONTENT_REFUSED if _REFUSED.search(said) else FailureKind.CREDENTIALS_REJECTED
         case 404:
-            return ModelMissing
+            return FailureKind.MODEL_MISSING
         case 400 | 413 | 422 if _is_of_the_callers_making(error):
-            return RequestRejected
+            return FailureKind.REQUEST_REJECTED
         case 400 | 413 | 422:
-            return _first(_CODES_WITHIN_A_400, codes) or _first(_WORDS_WITHIN_A_400, text) or RequestRejected
+            return (
+                _first(_CODES_WITHIN_A_400, codes) or _first(_WORDS_WITHIN_A_400, text) or FailureKind.REQUEST_REJECTED
+            )
         case _:
-            return ProviderServerError
+            return FailureKind.SERVER_ERROR
 
 
 def _is_of_the_callers_making(error: Mapping[str, Any]) -> bool:
@@ -149,7 +133,7 @@ def _is_of_the_callers_making(error: Mapping[str, Any]) -> bool:
     return str(error.get("param") or "").startswith(_DEFINITIONS)
 
 
-def _first(signs: Iterable[tuple[re.Pattern[str], type[ProviderError]]], said: str) -> type[ProviderError] | None:
+def _first(signs: Iterable[tuple[re.Pattern[str], FailureKind]], said: str) -> FailureKind | None:
     return next((kind for sign, kind in signs if sign.search(said)), None)
 
 

@@ -12,14 +12,7 @@ import orjson
 from sekha_llm_bridge.clock import Clock
 from sekha_llm_bridge.config.models import ProviderConfig
 from sekha_llm_bridge.connections import FAILURES, Connections, Reply, StreamedReply
-from sekha_llm_bridge.errors import (
-    ConnectFailed,
-    ConnectionLost,
-    MalformedAnswer,
-    ProviderError,
-    ProviderTimeout,
-    RequestRejected,
-)
+from sekha_llm_bridge.errors import FailureKind, ProviderError
 from sekha_llm_bridge.providers import failures
 
 _BOM = b"\xef\xbb\xbf"
@@ -102,14 +95,18 @@ def _sendable() -> Iterator[None]:
     try:
         yield
     except (httpx.InvalidURL, ValueError) as exc:
-        raise ConnectFailed(f"the provider's base_url or headers cannot be sent ({type(exc).__name__})") from exc
+        raise ProviderError(
+            FailureKind.CONNECT_FAILED, f"the provider's base_url or headers cannot be sent ({type(exc).__name__})"
+        ) from exc
 
 
 def _written(payload: Mapping[str, Any]) -> bytes:
     try:
         return orjson.dumps(payload)
     except TypeError as exc:
-        raise RequestRejected("the request cannot be written as JSON: it is nested too deeply") from exc
+        raise ProviderError(
+            FailureKind.REQUEST_REJECTED, "the request cannot be written as JSON: it is nested too deeply"
+        ) from exc
 
 
 def _is_streamed(reply: StreamedReply) -> bool:
@@ -129,13 +126,13 @@ def translate(exc: Exception) -> ProviderError:
             # What this side may not send, such as a control character in a header: nothing went out.
             | httpcore.LocalProtocolError()
         ):
-            return ConnectFailed(f"no connection to the provider ({name})")
+            return ProviderError(FailureKind.CONNECT_FAILED, f"no connection to the provider ({name})")
         case httpcore.TimeoutException():
-            return ProviderTimeout(f"the provider did not answer in time ({name})")
+            return ProviderError(FailureKind.TIMEOUT, f"the provider did not answer in time ({name})")
         case httpx.DecodingError():
-            return MalformedAnswer(f"the provider's answer cannot be read ({name})")
+            return ProviderError(FailureKind.MALFORMED_ANSWER, f"the provider's answer cannot be read ({name})")
         case _:
-            return ConnectionLost(f"the connection to the provider broke ({name})")
+            return ProviderError(FailureKind.CONNECTION_LOST, f"the connection to the provider broke ({name})")
 
 
 def _read(reply: Reply, payload: Mapping[str, Any], clock: Clock) -> dict[str, Any]:
@@ -149,9 +146,11 @@ def _read(reply: Reply, payload: Mapping[str, Any], clock: Clock) -> dict[str, A
         raise failures.from_answer(status, body, retry_after=after, request=payload, now=clock.now())
     if status >= 300:
         message = f"the provider answered with a redirect ({status}); give its final base_url"
-        raise MalformedAnswer(message, provider_status=status)
+        raise ProviderError(FailureKind.MALFORMED_ANSWER, message, provider_status=status)
     if not isinstance(body, dict):
-        raise MalformedAnswer("the provider's answer is not a JSON object", provider_status=status)
+        raise ProviderError(
+            FailureKind.MALFORMED_ANSWER, "the provider's answer is not a JSON object", provider_status=status
+        )
     if body.get("error"):
-        raise failures.within_success(body, request=payload, now=clock.now())
+        raise failures.within_success(body, request=payload)
     return body

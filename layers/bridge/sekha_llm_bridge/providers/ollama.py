@@ -13,7 +13,7 @@ import orjson
 
 from sekha_llm_bridge.clock import Clock
 from sekha_llm_bridge.config.models import ProviderConfig
-from sekha_llm_bridge.errors import ContextLengthExceeded, MalformedAnswer, RequestRejected
+from sekha_llm_bridge.errors import FailureKind, ProviderError
 from sekha_llm_bridge.providers import failures
 from sekha_llm_bridge.providers.base import (
     BatchLimits,
@@ -82,7 +82,7 @@ class Ollama:
         with malformed_answer_guard(None):
             piece = json_of(line)
             if piece.get("error"):
-                raise failures.within_success(piece, request=payload, now=self._clock.now())
+                raise failures.within_success(piece, request=payload)
         return _chunk(piece, payload, reader, pieces)
 
     def _whole(self, answer: dict[str, Any], payload: dict[str, Any], reader: ChunkReader) -> ChatChunk:
@@ -104,7 +104,12 @@ class Ollama:
         usage = None if counted is None else Usage(counted)
         vectors = body.get("embeddings")
         if not isinstance(vectors, list) or not all(isinstance(vector, list) for vector in vectors):
-            raise MalformedAnswer("the provider's answer has no usable vectors", provider_status=200, usage=usage)
+            raise ProviderError(
+                FailureKind.MALFORMED_ANSWER,
+                "the provider's answer has no usable vectors",
+                provider_status=200,
+                usage=usage,
+            )
         return EmbeddingAnswer(vectors, usage)
 
     @property
@@ -190,11 +195,15 @@ def _message(message: Json, tool_names: dict[str, str]) -> dict[str, Any]:
 def _tool_call(call: Json) -> dict[str, Any]:
     function = call.get("function")
     if function is None:
-        raise RequestRejected("Ollama takes calls of functions only in `tool_calls`", param="messages")
+        raise ProviderError(
+            FailureKind.REQUEST_REJECTED, "Ollama takes calls of functions only in `tool_calls`", param="messages"
+        )
     try:
         arguments = orjson.loads(function.get("arguments") or "{}")
     except orjson.JSONDecodeError as exc:
-        raise RequestRejected("the arguments of a tool call in `messages` are not JSON", param="messages") from exc
+        raise ProviderError(
+            FailureKind.REQUEST_REJECTED, "the arguments of a tool call in `messages` are not JSON", param="messages"
+        ) from exc
     return {"function": {"name": function["name"], "arguments": arguments}}
 
 
@@ -235,10 +244,11 @@ def _chunk(piece: Json, payload: Json, reader: ChunkReader, pieces: ChunkBuilder
 
 
 def _require_uncut(usage: Usage | None, payload: Json) -> None:
-    """Raises `ContextLengthExceeded` for what an Ollama gives that does not know `truncate` and has cut the prompt."""
+    """Raises `ProviderError` (CONTEXT_LENGTH_EXCEEDED) for what an Ollama gives that does not know `truncate` and has
+    cut the prompt."""
     if usage is not None and usage.prompt_tokens + 1 >= payload["options"]["num_ctx"]:
         message = "the prompt filled the model's whole context, so it was cut"
-        raise ContextLengthExceeded(message, provider_status=200, usage=usage)
+        raise ProviderError(FailureKind.CONTEXT_LENGTH_EXCEEDED, message, provider_status=200, usage=usage)
 
 
 def _finish(body: Json, *, has_calls: bool) -> str:
@@ -249,7 +259,7 @@ def chat_answer(body: Json, model_id: str, *, created: int) -> ChatAnswer:
     """Ollama's answer in OpenAI's words."""
     said = body.get("message")
     if not isinstance(said, dict) or not isinstance(said.get("content", ""), str) or not body.get("done", True):
-        raise MalformedAnswer("the provider's answer has no message", provider_status=200)
+        raise ProviderError(FailureKind.MALFORMED_ANSWER, "the provider's answer has no message", provider_status=200)
     calls = [_openai_tool_call(call["function"]) for call in said.get("tool_calls") or ()]
     message: dict[str, Any] = {"role": "assistant", "content": said.get("content") or ("" if not calls else None)}
     if calls:

@@ -6,7 +6,7 @@ from typing import Any
 import orjson
 
 from sekha_llm_bridge.clock import Clock
-from sekha_llm_bridge.errors import MalformedAnswer
+from sekha_llm_bridge.errors import FailureKind, ProviderError
 from sekha_llm_bridge.providers.base import ChatAnswer
 from sekha_llm_bridge.usage import Usage
 
@@ -16,13 +16,14 @@ _BROKE_OFF = ("error", "abort", "insufficient_system_resource")
 
 
 def chat_answer(body: dict[str, Any], usage: Usage | None, clock: Clock) -> ChatAnswer:
-    """The answer with every choice made regular. Raises `MalformedAnswer` when there is nothing to use, and TypeError
+    """The answer with every choice made regular. Raises `ProviderError` (MALFORMED_ANSWER) when there is nothing to
+    use, and TypeError
     when it is nested deeper than can be passed on.
     """
     orjson.dumps(body)
     choices = body.get("choices")
     if not isinstance(choices, list) or not choices:
-        raise MalformedAnswer("the provider's answer has no choices", provider_status=200)
+        raise ProviderError(FailureKind.MALFORMED_ANSWER, "the provider's answer has no choices", provider_status=200)
     regular = {
         "id": body["id"] if isinstance(body.get("id"), str) and body["id"] else f"chatcmpl-{secrets.token_hex(12)}",
         "created": body["created"] if is_count(body.get("created")) else int(clock.now().timestamp()),
@@ -34,7 +35,9 @@ def chat_answer(body: dict[str, Any], usage: Usage | None, clock: Clock) -> Chat
 def _choice(position: int, choice: object) -> dict[str, Any]:
     message = choice.get("message") if isinstance(choice, dict) else None
     if not isinstance(choice, dict) or not isinstance(message, dict):
-        raise MalformedAnswer("the provider's answer has a choice without a message", provider_status=200)
+        raise ProviderError(
+            FailureKind.MALFORMED_ANSWER, "the provider's answer has a choice without a message", provider_status=200
+        )
     finish = choice.get("finish_reason")
     reject_error_finish(choice)
     return {
@@ -46,9 +49,11 @@ def _choice(position: int, choice: object) -> dict[str, Any]:
 
 
 def reject_error_finish(choice: dict[str, Any]) -> None:
-    """Raises `MalformedAnswer` for a choice that its provider says it broke off."""
+    """Raises `ProviderError` (MALFORMED_ANSWER) for a choice that its provider says it broke off."""
     if choice.get("finish_reason") in _BROKE_OFF or choice.get("error"):
-        raise MalformedAnswer("the provider broke off in the middle of its answer", provider_status=200)
+        raise ProviderError(
+            FailureKind.MALFORMED_ANSWER, "the provider broke off in the middle of its answer", provider_status=200
+        )
 
 
 def content_of(content: object) -> dict[str, str | None]:
@@ -58,7 +63,9 @@ def content_of(content: object) -> dict[str, str | None]:
     if content is None or isinstance(content, str):
         return {"content": content}
     if not isinstance(content, list) or not all(isinstance(part, dict) for part in content):
-        raise MalformedAnswer("the provider's answer has content that is no text", provider_status=200)
+        raise ProviderError(
+            FailureKind.MALFORMED_ANSWER, "the provider's answer has content that is no text", provider_status=200
+        )
     thoughts = [content_of(part.get("thinking"))["content"] or "" for part in content if part.get("type") == "thinking"]
     text = "".join(part["text"] for part in content if isinstance(part.get("text"), str))
     return {"content": text, "reasoning_content": "".join(thoughts)} if thoughts else {"content": text}
@@ -69,7 +76,9 @@ def _tool_calls(message: dict[str, Any]) -> dict[str, Any]:
     if not calls:
         return {}
     if not isinstance(calls, list) or not all(isinstance(call, dict) for call in calls):
-        raise MalformedAnswer("the provider's answer has tool calls that are none", provider_status=200)
+        raise ProviderError(
+            FailureKind.MALFORMED_ANSWER, "the provider's answer has tool calls that are none", provider_status=200
+        )
     return {"tool_calls": calls}
 
 

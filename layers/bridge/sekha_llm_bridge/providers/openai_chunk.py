@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sekha_llm_bridge.clock import Clock
-from sekha_llm_bridge.errors import MalformedAnswer
+from sekha_llm_bridge.errors import FailureKind, ProviderError
 from sekha_llm_bridge.providers.base import ChatChunk, has_content
 from sekha_llm_bridge.providers.openai_answer import (
     chat_answer,
@@ -45,16 +45,17 @@ class ChunkReader:
         return self.is_whole and not self.may_repeat_finish_reason
 
     def require_complete(self) -> None:
-        """Raises `MalformedAnswer` where the stream has ended before the answer. Where it says that it is done, it is
+        """Raises `ProviderError` (MALFORMED_ANSWER) where the stream has ended before the answer. Where it says that
+        it is done, it is
         enough that every choice that began has once been ended: some vendors know only one, and some say a last word
         after its end.
         """
         is_all_there_is = self.is_done and bool(self._choices) and all(one.has_ended for one in self._choices.values())
         if not (self.is_whole or is_all_there_is):
-            raise MalformedAnswer(_NO_END, provider_status=200)
+            raise ProviderError(FailureKind.MALFORMED_ANSWER, _NO_END, provider_status=200)
 
     def read(self, event: dict[str, Any]) -> ChatChunk:
-        """The chunk that an event is. Raises `MalformedAnswer`, and what a wrong shape raises."""
+        """The chunk that an event is. Raises `ProviderError` (MALFORMED_ANSWER), and what a wrong shape raises."""
         choices = [self._choice(position, choice) for position, choice in enumerate(event.get("choices") or ())]
         if not self._frame:
             self._frame = self._begin(event)
@@ -140,7 +141,9 @@ class _Choice:
         """
         function = given.get("function") or {}
         if not isinstance(function, dict):
-            raise MalformedAnswer("the provider's answer has tool calls that are none", provider_status=200)
+            raise ProviderError(
+                FailureKind.MALFORMED_ANSWER, "the provider's answer has tool calls that are none", provider_status=200
+            )
         part = _Begun(given.get("id") or None, function.get("name") or None)
         own = given["index"] if is_count(given.get("index")) else None
         index = self._latest if own is None else self._passed_on.get(own, own)

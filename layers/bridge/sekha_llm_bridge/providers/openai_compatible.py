@@ -11,7 +11,7 @@ from typing import Any
 
 from sekha_llm_bridge.clock import Clock
 from sekha_llm_bridge.config.models import ProviderConfig
-from sekha_llm_bridge.errors import MalformedAnswer, OutputCapRefused, ProviderError, RequestRejected
+from sekha_llm_bridge.errors import Failure, FailureKind, ProviderError
 from sekha_llm_bridge.providers import failures
 from sekha_llm_bridge.providers.base import (
     BatchLimits,
@@ -116,8 +116,8 @@ class OpenAICompatible:
                 return await stack.enter_async_context(
                     opening({**payload, "stream_options": {**own, "include_usage": True}})
                 )
-            except RequestRejected as exc:
-                if has_wishes or not _speaks_of(exc, ("stream_options",)):
+            except ProviderError as exc:
+                if has_wishes or not _rejects_field(exc.failure, ("stream_options",)):
                     raise
         answer = await stack.enter_async_context(opening(payload))
         self._counts_streams = False
@@ -136,7 +136,7 @@ class OpenAICompatible:
             event = json_of(data)
             if error := event.get("error") or (event if event.get("object") == "error" else None):
                 said = {"error": error, "usage": event.get("usage")}
-                raise failures.within_success(said, request=payload, now=self._clock.now())
+                raise failures.within_success(said, request=payload)
             return reader.read(event)
 
     async def embed(self, call: EmbeddingCall, *, timeout_s: float) -> EmbeddingAnswer:
@@ -194,16 +194,21 @@ def _minding_the_cap(call: ChatCall) -> Iterator[None]:
     """What a provider says of the output limit is not the caller's fault where the bridge has set it."""
     try:
         yield
-    except RequestRejected as exc:
-        if call.output_cap is None or not _speaks_of(exc, _OUTPUT_CAP_FIELDS):
+    except ProviderError as exc:
+        if call.output_cap is None or not _rejects_field(exc.failure, _OUTPUT_CAP_FIELDS):
             raise
         message = f"{exc.message}: give the model's `max_output_tokens` in the configuration"
-        raise OutputCapRefused(message, provider_status=exc.provider_status) from exc
+        raise ProviderError(
+            FailureKind.OUTPUT_CAP_REFUSED, message, provider_status=exc.failure.provider_status
+        ) from exc
 
 
-def _speaks_of(fault: RequestRejected, fields: Iterable[str]) -> bool:
-    named = (fault.param or "").partition(".")[0]
-    return any(field == named or field in fault.message for field in fields)
+def _rejects_field(failure: Failure, fields: Iterable[str]) -> bool:
+    """Whether the provider rejected the request because of one of the fields."""
+    if failure.kind is not FailureKind.REQUEST_REJECTED:
+        return False
+    named = (failure.param or "").partition(".")[0]
+    return any(field == named or field in failure.message for field in fields)
 
 
 def _whole(answer: dict[str, Any], reader: ChunkReader) -> ChatChunk:
@@ -216,5 +221,7 @@ def _vectors(data: object) -> list[list[float]]:
     if not isinstance(data, list) or not all(
         isinstance(row, dict) and isinstance(row.get("embedding"), list) for row in data
     ):
-        raise MalformedAnswer("the provider's answer has no usable vectors", provider_status=200)
+        raise ProviderError(
+            FailureKind.MALFORMED_ANSWER, "the provider's answer has no usable vectors", provider_status=200
+        )
     return [row["embedding"] for row in sorted(data, key=lambda row: row.get("index", 0))]

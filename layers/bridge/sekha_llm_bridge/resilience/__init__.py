@@ -6,7 +6,6 @@ from sekha_llm_bridge.resilience.breaker import (
     Permit,
     PermitSource,
     Refusal,
-    Verdict,
 )
 from sekha_llm_bridge.resilience.breakers import Breakers, BreakerSession
 from sekha_llm_bridge.resilience.cooldowns import Cooldowns
@@ -28,5 +27,4 @@ __all__ = [
     "ProviderStore",
     "Refusal",
     "StoreUnavailable",
-    "Verdict",
 ]

@@ -15,7 +15,7 @@ from enum import Enum, StrEnum
 from typing import assert_never
 
 from sekha_llm_bridge.config.models import CircuitBreakerConfig
-from sekha_llm_bridge.errors import BreakerEffect
+from sekha_llm_bridge.errors import CallOutcome
 
 
 class BreakerState(StrEnum):
@@ -44,23 +44,6 @@ class CheckTrust(StrEnum):
     TRUSTED = "trusted"
     ON_TRIAL = "on_trial"
     MISLED = "misled"
-
-
-class Verdict(Enum):
-    """What a call says of its provider: it works, it failed, no waiting will mend it, or nothing either way."""
-
-    SUCCESS = "success"
-    FAILURE = "failure"
-    REJECTION = "rejection"
-    NEUTRAL = "neutral"
-
-
-VERDICTS = {
-    BreakerEffect.NONE: Verdict.NEUTRAL,
-    BreakerEffect.COUNT: Verdict.FAILURE,
-    BreakerEffect.OPEN: Verdict.REJECTION,
-}
-"""What each kind of failure says."""
 
 
 class Write(Enum):
@@ -102,7 +85,7 @@ class Breaker:
 
 @dataclass(frozen=True, slots=True)
 class Permit:
-    """Leave to call a provider once; whoever holds it reports a verdict. A probe's has the `token` of its lease."""
+    """Leave to call a provider once; whoever holds it reports a outcome. A probe's has the `token` of its lease."""
 
     provider_id: str
     source: PermitSource
@@ -111,7 +94,7 @@ class Permit:
 
     @property
     def is_probe(self) -> bool:
-        """Whether nobody else may call the provider until its verdict is known, or its lease has ended."""
+        """Whether nobody else may call the provider until its outcome is known, or its lease has ended."""
         return self.token is not None
 
 
@@ -167,24 +150,24 @@ def permit(breaker: Breaker, provider_id: str, source: PermitSource) -> Permit:
 
 
 def learn(
-    breaker: Breaker, held: Permit, verdict: Verdict, now: datetime, rules: CircuitBreakerConfig, *, cause: str = ""
+    breaker: Breaker, held: Permit, outcome: CallOutcome, now: datetime, rules: CircuitBreakerConfig, *, cause: str = ""
 ) -> Step:
     """Whoever held a permit reports. `cause` is the failure's code."""
     is_late = held.epoch != breaker.epoch or held.token != (breaker.lease.token if breaker.lease else None)
     if is_late or breaker.state is BreakerState.OPEN:
         return Step(breaker, Write.NOTHING)
-    if held.source is PermitSource.CHECK and not _is_believed(breaker, verdict):
-        verdict = Verdict.NEUTRAL
+    if held.source is PermitSource.CHECK and not _is_believed(breaker, outcome):
+        outcome = CallOutcome.NEUTRAL
     if breaker.state is BreakerState.CLOSED:
-        return _while_closed(breaker, held.source, verdict, now, rules, cause)
-    return _after_probe(breaker, held.source, verdict, now, rules, cause)
+        return _while_closed(breaker, held.source, outcome, now, rules, cause)
+    return _after_probe(breaker, held.source, outcome, now, rules, cause)
 
 
-def _is_believed(breaker: Breaker, verdict: Verdict) -> bool:
+def _is_believed(breaker: Breaker, outcome: CallOutcome) -> bool:
     """Whether a check's word is taken: a key that may chat need not be allowed to list the models."""
-    if verdict is Verdict.REJECTION:
+    if outcome is CallOutcome.REJECTION:
         return False
-    return verdict is not Verdict.FAILURE or breaker.checks is not CheckTrust.MISLED
+    return outcome is not CallOutcome.FAILURE or breaker.checks is not CheckTrust.MISLED
 
 
 def trip(breaker: Breaker, now: datetime, rules: CircuitBreakerConfig) -> Step:
@@ -195,17 +178,17 @@ def trip(breaker: Breaker, now: datetime, rules: CircuitBreakerConfig) -> Step:
 
 
 def _while_closed(
-    breaker: Breaker, source: PermitSource, verdict: Verdict, now: datetime, rules: CircuitBreakerConfig, cause: str
+    breaker: Breaker, source: PermitSource, outcome: CallOutcome, now: datetime, rules: CircuitBreakerConfig, cause: str
 ) -> Step:
     failed = _failed(breaker, source, now, cause)
-    match verdict:
-        case Verdict.SUCCESS:
+    match outcome:
+        case CallOutcome.SUCCESS:
             return _proven(breaker, source)
-        case Verdict.FAILURE:
+        case CallOutcome.FAILURE:
             return Step(failed, Write.ADD_FAILURE)
-        case Verdict.REJECTION:
+        case CallOutcome.REJECTION:
             return _open(failed, now, rules)
-        case Verdict.NEUTRAL:
+        case CallOutcome.NEUTRAL:
             return Step(breaker, Write.NOTHING)
         case _ as never:
             assert_never(never)
@@ -224,14 +207,14 @@ def _proven(breaker: Breaker, source: PermitSource) -> Step:
 
 
 def _after_probe(
-    breaker: Breaker, source: PermitSource, verdict: Verdict, now: datetime, rules: CircuitBreakerConfig, cause: str
+    breaker: Breaker, source: PermitSource, outcome: CallOutcome, now: datetime, rules: CircuitBreakerConfig, cause: str
 ) -> Step:
-    match verdict:
-        case Verdict.SUCCESS:
+    match outcome:
+        case CallOutcome.SUCCESS:
             return _one_success_more(breaker, source, rules)
-        case Verdict.FAILURE | Verdict.REJECTION:
+        case CallOutcome.FAILURE | CallOutcome.REJECTION:
             return _open(_failed(breaker, source, now, cause), now, rules)
-        case Verdict.NEUTRAL:
+        case CallOutcome.NEUTRAL:
             return _turn(replace(breaker, lease=None))
         case _ as never:
             assert_never(never)

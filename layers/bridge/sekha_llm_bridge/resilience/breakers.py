@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from sekha_llm_bridge.clock import Clock
 from sekha_llm_bridge.config.models import CircuitBreakerConfig
+from sekha_llm_bridge.errors import CallOutcome
 from sekha_llm_bridge.observability import Metric, count, logger
 from sekha_llm_bridge.resilience.breaker import (
     Breaker,
@@ -25,7 +26,6 @@ from sekha_llm_bridge.resilience.breaker import (
     PermitSource,
     Refusal,
     Step,
-    Verdict,
     Write,
     ask,
     learn,
@@ -116,18 +116,18 @@ class Breakers:
         step = await self._carry_out(provider_id, decide, patience)
         return step if isinstance(step, Refusal) else permit(step.after, provider_id, source)
 
-    async def report(self, held: Permit, verdict: Verdict, cause: str, patience: "_Patience") -> None:
+    async def report(self, held: Permit, outcome: CallOutcome, cause: str, patience: "_Patience") -> None:
         """See `BreakerSession.report`. A success that took long looks again before it says that nothing is wrong: it
         may have to
         reset what others have counted meanwhile. Else one failure in a hundred would add up to a row of five wherever
         there is much traffic. And what was done alone while the table was out is forgotten first.
         """
-        if verdict is Verdict.SUCCESS or self._was_alone:
+        if outcome is CallOutcome.SUCCESS or self._was_alone:
             await self._refresh(patience)
         rules = self._rules
         step = await self._carry_out(
             held.provider_id,
-            lambda breaker: learn(breaker, held, verdict, self._clock.now(), rules, cause=cause),
+            lambda breaker: learn(breaker, held, outcome, self._clock.now(), rules, cause=cause),
             patience,
         )
         if isinstance(step, Step) and trip(step.after, self._clock.now(), rules).write is not Write.NOTHING:
@@ -248,9 +248,9 @@ class BreakerSession:
         """
         return await self._breakers.ask(provider_id, source, lasts_s, self._patience)
 
-    async def report(self, held: Permit, verdict: Verdict, *, cause: str = "") -> None:
+    async def report(self, held: Permit, outcome: CallOutcome, *, cause: str = "") -> None:
         """What came of the call. A success on a breaker that nothing is wrong with writes nothing."""
-        await self._breakers.report(held, verdict, cause, self._patience)
+        await self._breakers.report(held, outcome, cause, self._patience)
 
     async def record_check(self, result: CheckResult) -> None:
         """Keeps the result of a scheduled check."""
