@@ -49,14 +49,16 @@ class Traffic:
         breakers = Breakers(self.store, ["p"], RULES, self.clock)
         await asyncio.sleep(self._chance.uniform(0, 1 + self._answer_s))
         while self.clock.monotonic_s() < ends_s:
-            watch = await breakers.watch()
-            permit = await watch.ask("p", lasts_s=30)
+            watch = await breakers.session()
+            permit = await watch.request_permit("p", lasts_s=30)
             await asyncio.sleep(self._answer_s * self._chance.uniform(0.5, 1.5))
             if isinstance(permit, Permit):
                 fails = self._chance.random() < self._failing
                 self.served += 1
                 self.failures += fails
-                await watch.report(permit, CallOutcome.FAILURE if fails else CallOutcome.SUCCESS, cause="timeout")
+                await watch.report_outcome(
+                    permit, CallOutcome.FAILURE if fails else CallOutcome.SUCCESS, cause="timeout"
+                )
 
 
 @pytest.mark.parametrize("answer_s", [0.1, 1, 10])

@@ -337,7 +337,7 @@ class Fleet(RuleBasedStateMachine):
     def _watch(self, instance: Instance, source: PermitSource) -> Call:
         """A request begins with a snapshot: whoever reads the table just now knows all of it."""
         reads, started_s = len(instance.store.reads), self.clock.monotonic_s()
-        call = Call(instance, self.loop.run(instance.breakers.watch()), source)
+        call = Call(instance, self.loop.run(instance.breakers.session()), source)
         self.waited_s[call.watch] = self.clock.monotonic_s() - started_s
         self.calls.append(call)
         if len(instance.store.reads) > reads and instance.hears:
@@ -353,7 +353,7 @@ class Fleet(RuleBasedStateMachine):
     def _ask(self, calls: Sequence[Call]) -> list[Call]:
         """Those that have leave; the table has changed only if somebody whose turn it is has the lease."""
         astray = sum(instance.store.astray for instance in self.fleet)
-        asked = (self._timed(call, call.watch.ask(P, lasts_s=LASTS_S, source=call.source)) for call in calls)
+        asked = (self._timed(call, call.watch.request_permit(P, lasts_s=LASTS_S, source=call.source)) for call in calls)
         outcomes = self.loop.run(self._all(asked))
         if facts(self.breaker) != self.model.facts():
             tokens = {outcome.token for outcome in outcomes if isinstance(outcome, Permit)}
@@ -429,7 +429,7 @@ class Fleet(RuleBasedStateMachine):
     async def _reports(self, call: Call, verdict: CallOutcome) -> None:
         assert call.permit is not None
         call.is_over = True
-        await call.watch.report(call.permit, verdict, cause="boom")
+        await call.watch.report_outcome(call.permit, verdict, cause="boom")
 
     def _outcomes(self, call: Call, verdict: CallOutcome, began: datetime) -> list[Model]:
         """What a result makes of the breaker. Then what it may: one of two writes, half a reset, or nothing."""
@@ -571,10 +571,10 @@ class Fleet(RuleBasedStateMachine):
 
     async def _close(self, breakers: Breakers) -> None:
         for _ in range(self.limits.success_threshold):
-            watch = await breakers.watch()
-            permit = await watch.ask(P, lasts_s=LASTS_S)
+            watch = await breakers.session()
+            permit = await watch.request_permit(P, lasts_s=LASTS_S)
             assert isinstance(permit, Permit)
-            await watch.report(permit, SUCCESS)
+            await watch.report_outcome(permit, SUCCESS)
 
 
 TestFleet = Fleet.TestCase
@@ -700,7 +700,7 @@ def test_while_the_table_is_out_each_instance_probes_for_itself(lead: Lead) -> N
     machine.the_provider_fails_one(0, REQUEST)
     machine.the_wait_ends(1)
     for instance in machine.fleet:
-        machine.loop.run(instance.breakers.watch())
+        machine.loop.run(instance.breakers.session())
         instance.store.fault = Fault.HANGS
     machine.all_begin_at_once(REQUEST)
     machine.all_begin_at_once(REQUEST)
@@ -716,7 +716,7 @@ def test_a_lease_that_was_taken_though_the_answer_was_lost_is_good(lead: Lead) -
     machine = lead(successes=1)
     machine.the_provider_fails_one(0, REQUEST)
     machine.the_wait_ends(0)
-    machine.loop.run(machine.fleet[0].breakers.watch())
+    machine.loop.run(machine.fleet[0].breakers.session())
     machine.the_table_fails_one(0, Fault.ANSWER_LOST)
     machine.one_begins(0, REQUEST)
     machine.all_is_mended()
@@ -741,7 +741,7 @@ def test_a_write_that_arrives_late_takes_nothing_from_whoever_came_first(lead: L
     machine.the_provider_fails_one(0, REQUEST)
     machine.the_wait_ends(0)
     for instance in machine.fleet:
-        machine.loop.run(instance.breakers.watch())
+        machine.loop.run(instance.breakers.session())
     machine.the_table_fails_one(0, Fault.DELAYED)
     machine.one_begins(0, REQUEST)
     machine.all_is_mended()

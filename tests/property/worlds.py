@@ -156,7 +156,7 @@ class World:
         ids = [config.id for config in self.settings.providers]
         breakers = Breakers(MemoryProviderStore(), ids, CircuitBreakerConfig(), self.clock)
         deadline = Deadline.after(self.remaining_s + MARGIN_S, self.clock)
-        watch = run(breakers.watch(), self.clock)
+        watch = run(breakers.session(), self.clock)
         return run(_told(executor.run_plan(self.plan(), self._call, deadline, watch)), self.clock)
 
     async def _call(self, _provider: Provider, candidate: Candidate, _timeout_s: float) -> ChatAnswer:

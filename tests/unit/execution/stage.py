@@ -147,7 +147,7 @@ class Stage:
 
     def plan(self) -> RoutePlan:
         limits = RoutingContext(
-            max_cost_usd=self.limit_usd, breakers=self.breakers.views(), cooling_s=self.cooldowns.left_s()
+            max_cost_usd=self.limit_usd, breakers=self.breakers.views(), cooling_s=self.cooldowns.remaining_s()
         )
         return plan(self.request, Catalog.of(self.settings, PriceBook()), limits)
 
@@ -157,7 +157,7 @@ class Stage:
         executor, deadline = self._executor(auto_fallback), Deadline.after(remaining_s + MARGIN_S, self.clock)
 
         async def run_plan() -> Outcome[ChatAnswer]:
-            watch = await self.breakers.watch()
+            watch = await self.breakers.session()
             return await executor.run_plan(self.plan(), self._call, deadline, watch, allow_fallback=allow_fallback)
 
         return run(run_plan(), self.clock)
@@ -182,7 +182,7 @@ class Stage:
         """The same within a loop that runs already."""
         deadline, story = Deadline.after(remaining_s + MARGIN_S, self.clock), Story()
         started_s = self.clock.monotonic_s()
-        watch = await self.breakers.watch()
+        watch = await self.breakers.session()
         answer = self._executor(auto_fallback=True).stream(self.plan(), self._open, deadline, watch)
         try:
             async with asyncio.timeout(leaves_after_s):

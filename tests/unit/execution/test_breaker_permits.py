@@ -116,8 +116,8 @@ def test_a_success_that_took_long_resets_what_others_counted_meanwhile(clock: Fa
         return OK
 
     async def fails_elsewhere(_candidate: Any) -> Any:
-        watch = await stage.instance().watch()
-        await watch.report(Permit("p0", PermitSource.REQUEST, epoch=0), CallOutcome.FAILURE, cause="timeout")
+        watch = await stage.instance().session()
+        await watch.report_outcome(Permit("p0", PermitSource.REQUEST, epoch=0), CallOutcome.FAILURE, cause="timeout")
         return await slow(_candidate)
 
     stage = stage_of(clock, [[fails_elsewhere] * 5])
@@ -185,8 +185,8 @@ def test_a_probe_that_says_nothing_gives_its_lease_back(clock: FakeClock) -> Non
 
 def other_takes_the_lease(stage: Stage) -> None:
     async def take() -> None:
-        watch = await stage.instance().watch()
-        await watch.ask("p0", lasts_s=5)
+        watch = await stage.instance().session()
+        await watch.request_permit("p0", lasts_s=5)
 
     run(take(), stage.clock)
 
@@ -200,7 +200,7 @@ def opened(clock: FakeClock, outcomes: list[list[Any]]) -> Stage:
         except errors.AllProvidersFailed:
             continue
     clock.advance(60)
-    run(stage.breakers.watch(), clock)
+    run(stage.breakers.session(), clock)
     return stage
 
 
@@ -258,8 +258,8 @@ def test_while_checks_look_after_a_provider_no_request_probes_it_unless_nobody_e
 def test_a_probing_request_holds_the_lease_as_long_as_it_may_take(clock: FakeClock) -> None:
     async def slow(_candidate: Any) -> Any:
         await asyncio.sleep(9)
-        watch = await stage.instance().watch()
-        refused.append(await watch.ask("p0", lasts_s=1))
+        watch = await stage.instance().session()
+        refused.append(await watch.request_permit("p0", lasts_s=1))
         return OK
 
     refused: list[Any] = []
@@ -283,8 +283,8 @@ def test_a_late_failure_of_another_instance_changes_nothing_newer(clock: FakeClo
     stage = stage_of(clock, [[DOWN] * 3 + [OK, OK], [OK] * 9])
 
     async def permit() -> Any:
-        watch = await stage.instance().watch()
-        return watch, await watch.ask("p0", lasts_s=5, source=PermitSource.REQUEST)
+        watch = await stage.instance().session()
+        return watch, await watch.request_permit("p0", lasts_s=5, source=PermitSource.REQUEST)
 
     watch, held = run(permit(), clock)
     for _ in range(3):
@@ -294,7 +294,7 @@ def test_a_late_failure_of_another_instance_changes_nothing_newer(clock: FakeClo
     stage.run_plan()
     before = breaker(stage)
     assert before.state is BreakerState.CLOSED
-    run(watch.report(held, CallOutcome.FAILURE, cause="timeout"), clock)
+    run(watch.report_outcome(held, CallOutcome.FAILURE, cause="timeout"), clock)
     assert breaker(stage) == before
 
 
@@ -344,7 +344,7 @@ def test_a_provider_whose_breaker_refuses_is_not_asked_again_for_its_other_model
     )
     stage.run_plan()
     clock.advance(60)
-    run(stage.breakers.watch(), clock)
+    run(stage.breakers.session(), clock)
     other_takes_the_lease(stage)
     capsys.readouterr()
     assert stage.run_plan().receipt.provider_id == "p1"
@@ -354,8 +354,10 @@ def test_a_provider_whose_breaker_refuses_is_not_asked_again_for_its_other_model
 def test_a_failover_that_comes_late_asks_what_is_known_by_then(clock: FakeClock) -> None:
     async def fails_slowly(_candidate: Any) -> Any:
         await asyncio.sleep(9)
-        watch = await stage.instance().watch()
-        await watch.report(Permit("p1", PermitSource.REQUEST, epoch=0), CallOutcome.REJECTION, cause="quota_exhausted")
+        watch = await stage.instance().session()
+        await watch.report_outcome(
+            Permit("p1", PermitSource.REQUEST, epoch=0), CallOutcome.REJECTION, cause="quota_exhausted"
+        )
         await asyncio.sleep(1)
         raise DOWN
 

@@ -254,8 +254,8 @@ def opened(clock: FakeClock, *scripts: Script, rules: CircuitBreakerConfig = PRO
 
 
 async def may_be_called_by_others(stage: Stage) -> bool:
-    watch = await stage.instance().watch()
-    return isinstance(await watch.ask("p0", lasts_s=1), Permit)
+    watch = await stage.instance().session()
+    return isinstance(await watch.request_permit("p0", lasts_s=1), Permit)
 
 
 def test_a_probe_is_over_with_its_first_token_and_keeps_nobody_waiting_for_the_rest(clock: FakeClock) -> None:
@@ -293,8 +293,8 @@ def test_a_probe_that_its_caller_leaves_gives_back_its_lease(clock: FakeClock) -
     stage.read(leaves_after_s=3)
 
     async def asking() -> Permit | Refusal:
-        watch = await stage.instance().watch()
-        return await watch.ask("p0", lasts_s=1)
+        watch = await stage.instance().session()
+        return await watch.request_permit("p0", lasts_s=1)
 
     assert isinstance(run(asking(), clock), Permit)
 

@@ -202,8 +202,8 @@ def test_two_instances_never_probe_at_the_same_time(fleet: Fleet, clock: FakeClo
     clock.advance(60)
 
     async def probe() -> Any:
-        watch = await fleet.instance().breakers.watch()
-        return await watch.ask("p", lasts_s=5)
+        watch = await fleet.instance().breakers.session()
+        return await watch.request_permit("p", lasts_s=5)
 
     assert isinstance(asyncio.run(probe()), Permit)
     held = fleet.breaker

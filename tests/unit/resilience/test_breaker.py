@@ -20,10 +20,10 @@ from sekha_llm_bridge.resilience.breaker import (
     Refusal,
     Step,
     Write,
-    ask,
-    learn,
+    open_if_due,
     permit,
-    trip,
+    record_outcome,
+    request_permit,
 )
 from tests.fakes.clock import FakeClock
 
@@ -205,12 +205,12 @@ def held(breaker: Breaker, source: PermitSource, holder: str) -> Permit:
 
 def happens(breaker: Breaker, event: str) -> Step | Refusal:
     if event == "trip":
-        return trip(breaker, NOW, RULES)
+        return open_if_due(breaker, NOW, RULES)
     if event.startswith("ask"):
-        return ask(breaker, PermitSource(event.split()[1]), OFFERED, NOW)
+        return request_permit(breaker, PermitSource(event.split()[1]), OFFERED, NOW)
     outcome, source, holder = event.split()
     permit = held(breaker, PermitSource(source), holder)
-    return learn(breaker, permit, CallOutcome(outcome), NOW, RULES, cause="new")
+    return record_outcome(breaker, permit, CallOutcome(outcome), NOW, RULES, cause="new")
 
 
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: f"{row.states} x {row.events}")
@@ -249,7 +249,7 @@ def test_a_call_through_a_closed_breaker_has_a_permit_of_its_epoch_without_a_tok
 
 @pytest.mark.parametrize("source", PermitSource)
 def test_a_probe_has_the_token_of_its_lease_and_the_epoch_that_the_lease_began(source: PermitSource) -> None:
-    asked = ask(Breaker(OPEN, 7, retry_at=NOW), REQUEST, OFFERED, NOW)
+    asked = request_permit(Breaker(OPEN, 7, retry_at=NOW), REQUEST, OFFERED, NOW)
     assert isinstance(asked, Step)
     assert permit(asked.after, "p", source) == Permit("p", source, 8, "offered")
 
@@ -260,18 +260,18 @@ def test_a_probe_has_the_token_of_its_lease_and_the_epoch_that_the_lease_began(s
 def test_an_open_breaker_may_be_probed_from_the_very_moment_that_it_names(
     early: timedelta, refused_s: float | None
 ) -> None:
-    asked = ask(Breaker(OPEN, 7, retry_at=NOW, cause="boom"), REQUEST, OFFERED, NOW - early)
+    asked = request_permit(Breaker(OPEN, 7, retry_at=NOW, cause="boom"), REQUEST, OFFERED, NOW - early)
     assert asked == Refusal(OPEN, refused_s, "boom") if refused_s else isinstance(asked, Step)
 
 
 @pytest.mark.parametrize(("early", "refused_s"), [(timedelta(microseconds=1), 1e-6), (timedelta(), None)])
 def test_a_lease_can_be_taken_from_the_very_moment_that_it_ends(early: timedelta, refused_s: float | None) -> None:
-    asked = ask(Breaker(HALF_OPEN, 7, lease=Lease("mine", NOW), cause="boom"), REQUEST, OFFERED, NOW - early)
+    asked = request_permit(Breaker(HALF_OPEN, 7, lease=Lease("mine", NOW), cause="boom"), REQUEST, OFFERED, NOW - early)
     assert asked == Refusal(HALF_OPEN, refused_s, "boom") if refused_s else isinstance(asked, Step)
 
 
 def test_a_taken_lease_keeps_the_successes_that_others_had() -> None:
-    asked = ask(Breaker(HALF_OPEN, 7, success_count=2, lease=Lease("dead", NOW)), REQUEST, OFFERED, NOW)
+    asked = request_permit(Breaker(HALF_OPEN, 7, success_count=2, lease=Lease("dead", NOW)), REQUEST, OFFERED, NOW)
     assert isinstance(asked, Step)
     assert (asked.after.lease, asked.after.success_count) == (OFFERED, 2)
 
@@ -279,10 +279,10 @@ def test_a_taken_lease_keeps_the_successes_that_others_had() -> None:
 def test_an_expired_lease_that_somebody_has_taken_makes_its_first_holder_a_stranger() -> None:
     first = Breaker(HALF_OPEN, 7, lease=Lease("dead", NOW))
     late = permit(first, "p", REQUEST)
-    asked = ask(first, REQUEST, OFFERED, NOW)
+    asked = request_permit(first, REQUEST, OFFERED, NOW)
     assert isinstance(asked, Step)
     for outcome in CallOutcome:
-        assert learn(asked.after, late, outcome, NOW, RULES) == Step(asked.after, Write.NOTHING)
+        assert record_outcome(asked.after, late, outcome, NOW, RULES) == Step(asked.after, Write.NOTHING)
 
 
 def call(
@@ -294,10 +294,10 @@ def call(
     now: datetime = NOW,
 ) -> Breaker:
     """One call that has the breaker's leave, and what it leaves behind."""
-    asked = ask(breaker, source, Lease("mine", now + SECOND), now)
+    asked = request_permit(breaker, source, Lease("mine", now + SECOND), now)
     assert isinstance(asked, Step)
-    learned = learn(asked.after, permit(asked.after, "p", source), outcome, now, rules).after
-    return trip(learned, now, rules).after
+    learned = record_outcome(asked.after, permit(asked.after, "p", source), outcome, now, rules).after
+    return open_if_due(learned, now, rules).after
 
 
 def calls(
@@ -346,7 +346,7 @@ def test_one_failed_probe_reopens_and_the_successes_before_it_are_forgotten() ->
 
 
 def test_successes_that_an_open_breaker_still_has_are_not_of_the_probes_to_come() -> None:
-    asked = ask(replace(DUE, success_count=2), REQUEST, OFFERED, NOW)
+    asked = request_permit(replace(DUE, success_count=2), REQUEST, OFFERED, NOW)
     assert isinstance(asked, Step)
     assert asked.after.success_count == 0
 
@@ -354,11 +354,13 @@ def test_successes_that_an_open_breaker_still_has_are_not_of_the_probes_to_come(
 def test_a_probe_that_learned_nothing_gives_its_lease_back_and_the_next_may_go_at_once() -> None:
     breaker = call(call(DUE, PASS), CallOutcome.NEUTRAL)
     assert (breaker.state, breaker.lease, breaker.success_count) == (HALF_OPEN, None, 1)
-    assert isinstance(ask(breaker, REQUEST, OFFERED, NOW), Step)
+    assert isinstance(request_permit(breaker, REQUEST, OFFERED, NOW), Step)
 
 
 def test_a_rejected_key_opens_at_once_when_a_request_meets_it() -> None:
-    opened = learn(Breaker(), Permit("p", REQUEST, 0), CallOutcome.REJECTION, NOW, RULES, cause="invalid_api_key").after
+    opened = record_outcome(
+        Breaker(), Permit("p", REQUEST, 0), CallOutcome.REJECTION, NOW, RULES, cause="invalid_api_key"
+    ).after
     assert (opened.state, opened.cause, opened.failure_count) == (OPEN, "invalid_api_key", 1)
     assert opened.retry_at == NOW + timedelta(seconds=60)
 
@@ -434,10 +436,10 @@ def test_a_check_that_misled_is_not_believed_either_when_its_probe_fails() -> No
 
 def test_what_only_checks_have_found_keeps_no_request_from_trying_once() -> None:
     opened = Breaker(OPEN, 7, failure_count=5, failure_source=CHECK, retry_at=NOW + SECOND)
-    assert isinstance(ask(opened, CHECK, OFFERED, NOW), Refusal)
+    assert isinstance(request_permit(opened, CHECK, OFFERED, NOW), Refusal)
     failed_too = call(opened, FAIL)
     assert (failed_too.state, failed_too.failure_source) == (OPEN, REQUEST)
-    assert isinstance(ask(failed_too, REQUEST, OFFERED, NOW), Refusal)
+    assert isinstance(request_permit(failed_too, REQUEST, OFFERED, NOW), Refusal)
 
 
 def test_one_failed_request_makes_a_count_of_checks_a_count_of_requests_too() -> None:
@@ -476,7 +478,7 @@ def test_closing_forgets_the_failures_but_not_when_the_last_one_was() -> None:
 def test_a_count_that_is_past_the_threshold_opens_too() -> None:
     """Whoever counted the fifth may have died before it opened the breaker."""
     assert call(Breaker(failure_count=5), FAIL).state is OPEN
-    assert trip(Breaker(failure_count=9), NOW, RULES).after.state is OPEN
+    assert open_if_due(Breaker(failure_count=9), NOW, RULES).after.state is OPEN
 
 
 def test_a_breaker_counts_as_many_successes_as_it_has_when_fewer_are_asked_for_now() -> None:

@@ -57,19 +57,19 @@ class Instance:
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         return run(work, self.clock)
 
-    def watch(self) -> BreakerSession:
-        return self.run(self.breakers.watch())
+    def session(self) -> BreakerSession:
+        return self.run(self.breakers.session())
 
-    def ask(self, provider_id: str = "p", *, source: PermitSource = REQUEST) -> Permit | Refusal:
-        return self.run(self.watch().ask(provider_id, lasts_s=10, source=source))
+    def request_permit(self, provider_id: str = "p", *, source: PermitSource = REQUEST) -> Permit | Refusal:
+        return self.run(self.session().request_permit(provider_id, lasts_s=10, source=source))
 
     def call(self, *verdicts: CallOutcome, provider_id: str = "p", source: PermitSource = REQUEST) -> None:
         """One call after the other, each with leave and with that result."""
         for outcome in verdicts:
-            watch = self.watch()
-            permit = self.run(watch.ask(provider_id, lasts_s=10, source=source))
+            watch = self.session()
+            permit = self.run(watch.request_permit(provider_id, lasts_s=10, source=source))
             assert isinstance(permit, Permit), f"refused before {outcome}"
-            self.run(watch.report(permit, outcome, cause="boom"))
+            self.run(watch.report_outcome(permit, outcome, cause="boom"))
 
     def known(self, provider_id: str = "p") -> Breaker:
         return self.breakers.records.get(provider_id, ProviderRecord()).breaker
@@ -126,34 +126,34 @@ def names(counted: list[dict[str, Any]]) -> list[str]:
 @pytest.mark.parametrize(("later_s", "reads"), [(0, 1), (0.999999, 1), (1, 2), (3600, 2)])
 def test_the_table_is_read_at_most_once_a_second(fleet: Fleet, later_s: float, reads: int) -> None:
     one = fleet.instance()
-    one.watch()
+    one.session()
     fleet.clock.advance(later_s)
-    one.watch()
+    one.session()
     assert len(one.store.reads) == reads
 
 
 def test_an_environment_that_was_frozen_reads_anew_though_its_own_time_stood_still(fleet: Fleet) -> None:
     one = fleet.instance()
-    one.watch()
+    one.session()
     fleet.clock.freeze(1)
-    one.watch()
+    one.session()
     assert len(one.store.reads) == 2
 
 
 def test_a_clock_that_was_set_back_does_not_make_a_snapshot_last_longer(fleet: Fleet) -> None:
     one = fleet.instance()
-    one.watch()
+    one.session()
     fleet.clock.freeze(-3600)
-    one.watch()
+    one.session()
     assert len(one.store.reads) == 2
 
 
 def test_a_snapshot_is_as_old_as_the_beginning_of_its_read(fleet: Fleet) -> None:
     one = fleet.instance()
     one.store.takes_s = 0.2
-    one.watch()
+    one.session()
     fleet.clock.advance(0.8)
-    one.watch()
+    one.session()
     assert len(one.store.reads) == 2
 
 
@@ -162,7 +162,7 @@ def test_one_read_is_of_all_providers(fleet: Fleet) -> None:
     for provider_id in ("p", "q"):
         other.call(REJECTION, provider_id=provider_id)
     one = fleet.instance()
-    assert one.watch().views().keys() == {"p", "q"}
+    assert one.session().views().keys() == {"p", "q"}
     assert len(one.store.reads) == 1
 
 
@@ -172,7 +172,7 @@ def test_requests_at_the_same_time_share_one_read(fleet: Fleet) -> None:
     one.store.takes_s = 0.1
 
     async def both() -> tuple[BreakerSession, BreakerSession]:
-        return await asyncio.gather(one.breakers.watch(), one.breakers.watch())
+        return await asyncio.gather(one.breakers.session(), one.breakers.session())
 
     assert [watch.views().keys() for watch in one.run(both())] == [{"p"}, {"p"}]
     assert len(one.store.reads) == 1
@@ -180,17 +180,17 @@ def test_requests_at_the_same_time_share_one_read(fleet: Fleet) -> None:
 
 def test_health_is_told_the_newest_however_lately_the_table_was_read(fleet: Fleet) -> None:
     one = fleet.instance()
-    one.watch()
+    one.session()
     fleet.open()
     assert one.run(one.breakers.read_now())["p"].breaker.state is OPEN
-    assert one.watch().views().keys() == {"p"}
+    assert one.session().views().keys() == {"p"}
     assert len(one.store.reads) == 2
 
 
 def test_health_is_told_what_was_last_known_when_the_table_is_out(fleet: Fleet) -> None:
     fleet.open()
     one = fleet.instance()
-    one.watch()
+    one.session()
     one.store.fault = Fault.HANGS
     began_s = fleet.clock.monotonic_s()
     assert one.run(one.breakers.read_now())["p"].breaker.state is OPEN
@@ -213,12 +213,12 @@ def test_what_says_nothing_of_a_closed_breaker_writes_nothing(fleet: Fleet) -> N
 
 def test_a_success_that_took_long_looks_again_and_resets_what_others_have_counted_meanwhile(fleet: Fleet) -> None:
     one = fleet.instance()
-    watch = one.watch()
-    permit = one.run(watch.ask("p", lasts_s=60))
+    watch = one.session()
+    permit = one.run(watch.request_permit("p", lasts_s=60))
     assert isinstance(permit, Permit)
     fleet.instance().call(*[FAILURE] * 4)
     fleet.clock.advance(1)
-    one.run(watch.report(permit, SUCCESS))
+    one.run(watch.report_outcome(permit, SUCCESS))
     assert fleet.breaker().failure_count == 0
     fleet.instance().call(FAILURE)
     assert fleet.breaker().state is CLOSED
@@ -227,38 +227,38 @@ def test_a_success_that_took_long_looks_again_and_resets_what_others_have_counte
 def test_whoever_asks_late_looks_again(fleet: Fleet) -> None:
     """A second candidate is asked for when the first has failed, which may be long after the plan was made."""
     one = fleet.instance()
-    watch = one.watch()
+    watch = one.session()
     fleet.open()
     fleet.clock.advance(20)
-    assert one.run(watch.ask("p", lasts_s=10)) == Refusal(OPEN, 40, "boom")
+    assert one.run(watch.request_permit("p", lasts_s=10)) == Refusal(OPEN, 40, "boom")
 
 
 def test_whoever_asks_within_the_second_does_not_look_again(fleet: Fleet) -> None:
     one = fleet.instance()
-    watch = one.watch()
+    watch = one.session()
     fleet.clock.advance(0.999999)
-    one.run(watch.ask("p", lasts_s=10))
+    one.run(watch.request_permit("p", lasts_s=10))
     assert len(one.store.reads) == 1
 
 
 def test_a_success_within_the_second_does_not_look_again(fleet: Fleet) -> None:
     one = fleet.instance()
-    watch = one.watch()
-    permit = one.run(watch.ask("p", lasts_s=60))
+    watch = one.session()
+    permit = one.run(watch.request_permit("p", lasts_s=60))
     assert isinstance(permit, Permit)
     fleet.clock.advance(0.999999)
-    one.run(watch.report(permit, SUCCESS))
+    one.run(watch.report_outcome(permit, SUCCESS))
     assert len(one.store.reads) == 1
 
 
 @pytest.mark.parametrize("outcome", [FAILURE, REJECTION, NEUTRAL])
 def test_what_is_no_success_need_not_look_again(fleet: Fleet, outcome: CallOutcome) -> None:
     one = fleet.instance()
-    watch = one.watch()
-    permit = one.run(watch.ask("p", lasts_s=60))
+    watch = one.session()
+    permit = one.run(watch.request_permit("p", lasts_s=60))
     assert isinstance(permit, Permit)
     fleet.clock.advance(1)
-    one.run(watch.report(permit, outcome))
+    one.run(watch.report_outcome(permit, outcome))
     assert len(one.store.reads) == 1
 
 
@@ -272,23 +272,23 @@ def test_an_open_breaker_shuts_its_provider_out_until_its_probe_is_due(
     fleet.open()
     fleet.clock.advance(after_s)
     view = BreakerView(OPEN, Availability.BLOCKED, left_s, "boom")
-    assert fleet.instance().watch().views() == {"p": view}
+    assert fleet.instance().session().views() == {"p": view}
 
 
 def test_who_probes_shuts_the_others_out_until_its_lease_is_over(fleet: Fleet) -> None:
     fleet.open()
     fleet.clock.advance(60)
-    fleet.instance().ask()
+    fleet.instance().request_permit()
     other = fleet.instance()
-    assert other.watch().views() == {"p": BreakerView(HALF_OPEN, Availability.BLOCKED, 12, "boom")}
+    assert other.session().views() == {"p": BreakerView(HALF_OPEN, Availability.BLOCKED, 12, "boom")}
     fleet.clock.advance(12)
-    assert other.watch().views() == {"p": BreakerView(HALF_OPEN, Availability.ON_PROBE, 0, "boom")}
+    assert other.session().views() == {"p": BreakerView(HALF_OPEN, Availability.ON_PROBE, 0, "boom")}
 
 
 def test_a_closed_breaker_is_not_seen(fleet: Fleet) -> None:
     one = fleet.instance()
     one.call(FAILURE)
-    assert one.watch().views() == {}
+    assert one.session().views() == {}
 
 
 CHECKED = CheckResult("p", False, None, FakeClock().now(), "connect_failed")  # noqa: FBT003 — it is not healthy
@@ -326,14 +326,14 @@ def test_a_check_that_is_too_old_says_nothing() -> None:
 def test_a_recorded_check_is_seen_by_all_and_leaves_the_breaker_as_it_is(fleet: Fleet) -> None:
     fleet.open()
     one, before = fleet.instance(), fleet.breaker()
-    one.run(one.watch().record_check(CHECKED))
+    one.run(one.session().record_check(CHECKED))
     assert one.breakers.records["p"] == ProviderRecord(CHECKED, before)
     assert fleet.record() == ProviderRecord(CHECKED, before)
 
 
 def test_what_becomes_of_the_breaker_leaves_the_check_as_it_is(fleet: Fleet) -> None:
     one = fleet.instance()
-    one.run(one.watch().record_check(CHECKED))
+    one.run(one.session().record_check(CHECKED))
     one.call(*[FAILURE] * 5)
     assert (fleet.record().check, fleet.breaker().state) == (CHECKED, OPEN)
     assert one.breakers.records["p"].check == CHECKED
@@ -344,13 +344,16 @@ def test_what_becomes_of_the_breaker_leaves_the_check_as_it_is(fleet: Fleet) -> 
 
 def test_a_request_and_a_check_have_each_a_permit_that_says_so(fleet: Fleet) -> None:
     one = fleet.instance()
-    assert [one.ask("q", source=source) for source in PermitSource] == [Permit("q", REQUEST, 0), Permit("q", CHECK, 0)]
+    assert [one.request_permit("q", source=source) for source in PermitSource] == [
+        Permit("q", REQUEST, 0),
+        Permit("q", CHECK, 0),
+    ]
 
 
 def test_a_probes_lease_lasts_as_long_as_its_call_may_and_two_seconds_more(fleet: Fleet) -> None:
     fleet.open()
     fleet.clock.advance(60)
-    permit = fleet.instance().ask()
+    permit = fleet.instance().request_permit()
     assert isinstance(permit, Permit)
     assert permit == Permit("p", REQUEST, 2, f"token {fleet.tokens}")
     assert fleet.breaker().lease == Lease(f"token {fleet.tokens}", fleet.clock.now() + timedelta(seconds=12))
@@ -360,13 +363,13 @@ def test_who_has_no_leave_is_told_when_to_come_again_and_why_and_asks_nothing_of
     fleet.open()
     fleet.clock.advance(20)
     one = fleet.instance()
-    assert one.ask() == Refusal(OPEN, 40, "boom")
+    assert one.request_permit() == Refusal(OPEN, 40, "boom")
     assert one.store.writes == []
 
 
 def test_each_provider_has_a_breaker_of_its_own(fleet: Fleet) -> None:
     fleet.open()
-    assert isinstance(fleet.instance().ask("q"), Permit)
+    assert isinstance(fleet.instance().request_permit("q"), Permit)
     assert fleet.record("q") == ProviderRecord()
 
 
@@ -375,7 +378,7 @@ def test_no_two_leases_have_the_same_token(fleet: Fleet) -> None:
     for _ in range(20):
         breakers = Breakers(fleet.table, ["p"], fleet.rules, fleet.clock)
         fleet.table._records["p"] = ProviderRecord(None, Breaker(OPEN, 1, retry_at=fleet.clock.now()))
-        permit = run(run(breakers.watch(), fleet.clock).ask("p", lasts_s=10), fleet.clock)
+        permit = run(run(breakers.session(), fleet.clock).request_permit("p", lasts_s=10), fleet.clock)
         assert isinstance(permit, Permit)
         tokens.add(permit.token)
     assert len(tokens) == 20
@@ -388,10 +391,10 @@ def test_who_loses_the_race_for_a_lease_waits_for_the_winner(fleet: Fleet) -> No
     fleet.open()
     fleet.clock.advance(60)
     winner, loser = fleet.instance(), fleet.instance()
-    late = loser.watch()
-    assert isinstance(winner.ask(), Permit)
+    late = loser.session()
+    assert isinstance(winner.request_permit(), Permit)
     fleet.clock.advance(0.5)
-    assert loser.run(late.ask("p", lasts_s=10)) == Refusal(HALF_OPEN, 11.5, "boom")
+    assert loser.run(late.request_permit("p", lasts_s=10)) == Refusal(HALF_OPEN, 11.5, "boom")
     assert loser.known() == fleet.breaker()
     assert loser.store.writes == ["replace"]
 
@@ -400,19 +403,19 @@ def test_who_loses_the_race_for_a_lease_to_one_that_closed_goes_through(fleet: F
     fleet.open()
     fleet.clock.advance(60)
     winner, loser = fleet.instance(), fleet.instance()
-    late = loser.watch()
+    late = loser.session()
     winner.call(SUCCESS, SUCCESS)
-    assert loser.run(late.ask("p", lasts_s=10)) == Permit("p", REQUEST, 5, None)
+    assert loser.run(late.request_permit("p", lasts_s=10)) == Permit("p", REQUEST, 5, None)
 
 
 def test_a_success_that_comes_upon_another_count_resets_that_one(fleet: Fleet) -> None:
     one, other = fleet.instance(), fleet.instance()
     other.call(FAILURE, FAILURE)
-    late = one.watch()
+    late = one.session()
     other.call(SUCCESS, FAILURE)
-    permit = one.run(late.ask("p", lasts_s=10))
+    permit = one.run(late.request_permit("p", lasts_s=10))
     assert isinstance(permit, Permit)
-    one.run(late.report(permit, SUCCESS))
+    one.run(late.report_outcome(permit, SUCCESS))
     assert fleet.breaker().failure_count == 0
     assert one.store.writes == ["replace", "replace"]
 
@@ -420,45 +423,45 @@ def test_a_success_that_comes_upon_another_count_resets_that_one(fleet: Fleet) -
 def test_a_success_that_comes_upon_no_count_leaves_it_at_that(fleet: Fleet) -> None:
     one, other = fleet.instance(), fleet.instance()
     other.call(FAILURE, FAILURE)
-    late = one.watch()
+    late = one.session()
     other.call(SUCCESS)
-    permit = one.run(late.ask("p", lasts_s=10))
+    permit = one.run(late.request_permit("p", lasts_s=10))
     assert isinstance(permit, Permit)
     before = fleet.breaker()
-    one.run(late.report(permit, SUCCESS))
+    one.run(late.report_outcome(permit, SUCCESS))
     assert (fleet.breaker(), one.store.writes) == (before, ["replace"])
 
 
 def test_a_reset_takes_newer_failures_along_and_leaves_when_the_last_one_was(fleet: Fleet) -> None:
     one, other = fleet.instance(), fleet.instance()
     other.call(FAILURE)
-    late = one.watch()
-    permit = one.run(late.ask("p", lasts_s=10))
+    late = one.session()
+    permit = one.run(late.request_permit("p", lasts_s=10))
     assert isinstance(permit, Permit)
     fleet.clock.advance(0.5)
     other.call(FAILURE)
-    one.run(late.report(permit, SUCCESS))
+    one.run(late.report_outcome(permit, SUCCESS))
     assert (fleet.breaker().failure_count, fleet.breaker().last_failure) == (0, fleet.clock.now())
 
 
 def test_a_failure_that_comes_upon_an_open_breaker_is_not_counted(fleet: Fleet) -> None:
     one = fleet.instance()
-    late = one.watch()
-    permit = one.run(late.ask("p", lasts_s=10))
+    late = one.session()
+    permit = one.run(late.request_permit("p", lasts_s=10))
     assert isinstance(permit, Permit)
     fleet.open()
     before = fleet.breaker()
-    one.run(late.report(permit, FAILURE))
+    one.run(late.report_outcome(permit, FAILURE))
     assert (fleet.breaker(), one.known()) == (before, before)
 
 
 def test_failures_are_added_to_what_others_have_counted_since(fleet: Fleet) -> None:
     one, other = fleet.instance(), fleet.instance()
-    late = one.watch()
+    late = one.session()
     other.call(FAILURE, FAILURE, source=CHECK)
-    permit = one.run(late.ask("p", lasts_s=10))
+    permit = one.run(late.request_permit("p", lasts_s=10))
     assert isinstance(permit, Permit)
-    one.run(late.report(permit, FAILURE, cause="newer"))
+    one.run(late.report_outcome(permit, FAILURE, cause="newer"))
     breaker = fleet.breaker()
     assert (breaker.failure_count, breaker.cause, breaker.failure_source) == (3, "newer", REQUEST)
 
@@ -466,12 +469,12 @@ def test_failures_are_added_to_what_others_have_counted_since(fleet: Fleet) -> N
 def test_a_success_that_arrives_while_the_fifth_failure_looks_again_keeps_the_breaker_closed(fleet: Fleet) -> None:
     one, other = fleet.instance(), fleet.instance()
     fleet.instance().call(*[FAILURE] * 4)
-    watches = [instance.watch() for instance in (one, other)]
-    permits = [one.run(watch.ask("p", lasts_s=10)) for watch in watches]
+    watches = [instance.session() for instance in (one, other)]
+    permits = [one.run(watch.request_permit("p", lasts_s=10)) for watch in watches]
     assert isinstance(permits[0], Permit)
     assert isinstance(permits[1], Permit)
     other.store.takes_s = 0.09  # it arrives after the failure was counted
-    failed, succeeded = watches[0].report(permits[0], FAILURE), watches[1].report(permits[1], SUCCESS)
+    failed, succeeded = watches[0].report_outcome(permits[0], FAILURE), watches[1].report_outcome(permits[1], SUCCESS)
 
     async def both() -> None:
         await asyncio.gather(failed, succeeded)
@@ -493,12 +496,12 @@ def test_only_a_failure_that_would_open_the_breaker_waits_to_look_again(
 
 def test_five_failures_at_once_open_once(fleet: Fleet, capsys: pytest.CaptureFixture[str]) -> None:
     instances = [fleet.instance() for _ in range(5)]
-    watches = [instance.watch() for instance in instances]
-    permits = [fleet.instance().run(watch.ask("p", lasts_s=10)) for watch in watches]
+    watches = [instance.session() for instance in instances]
+    permits = [fleet.instance().run(watch.request_permit("p", lasts_s=10)) for watch in watches]
 
     async def all_fail() -> None:
         reports = [
-            watch.report(permit, FAILURE, cause="boom")
+            watch.report_outcome(permit, FAILURE, cause="boom")
             for watch, permit in zip(watches, permits, strict=True)
             if isinstance(permit, Permit)
         ]
@@ -526,7 +529,7 @@ class Contested(MemoryProviderStore):
 def test_who_loses_four_races_gives_up_for_now(fleet: Fleet) -> None:
     table = Contested()
     table._records["p"] = ProviderRecord(None, Breaker(OPEN, 1, retry_at=fleet.clock.now(), cause="boom"))
-    assert fleet.instance(table).ask() == Refusal(OPEN, 0.0, "boom")
+    assert fleet.instance(table).request_permit() == Refusal(OPEN, 0.0, "boom")
     assert table.attempts == 4
 
 
@@ -534,10 +537,10 @@ def test_of_two_requests_of_one_instance_that_ask_at_once_one_has_the_lease(flee
     fleet.open()
     fleet.clock.advance(60)
     one = fleet.instance()
-    watch, one.store.takes_s = one.watch(), 0.02
+    watch, one.store.takes_s = one.session(), 0.02
 
     async def both() -> tuple[Permit | Refusal, Permit | Refusal]:
-        return await asyncio.gather(watch.ask("p", lasts_s=10), watch.ask("p", lasts_s=10))
+        return await asyncio.gather(watch.request_permit("p", lasts_s=10), watch.request_permit("p", lasts_s=10))
 
     assert [type(outcome) for outcome in one.run(both())] == [Permit, Refusal]
 
@@ -548,7 +551,7 @@ def test_of_two_requests_of_one_instance_that_ask_at_once_one_has_the_lease(flee
 async def read_while(one: Instance, work: Coroutine[Any, Any, None]) -> None:
     """The table has answered a read, and meanwhile something is done at once; then the answer arrives."""
     one.store.takes_s = 0.2
-    reading = asyncio.ensure_future(one.breakers.watch())
+    reading = asyncio.ensure_future(one.breakers.session())
     await asyncio.sleep(0.15)
     one.store.takes_s = 0
     await work
@@ -558,19 +561,19 @@ async def read_while(one: Instance, work: Coroutine[Any, Any, None]) -> None:
 def test_a_read_under_way_does_not_overwrite_what_was_written_meanwhile(fleet: Fleet) -> None:
     one = fleet.instance()
     one.call(FAILURE, provider_id="q")
-    watch = one.watch()
-    permit = one.run(watch.ask("p", lasts_s=10))
+    watch = one.session()
+    permit = one.run(watch.request_permit("p", lasts_s=10))
     assert isinstance(permit, Permit)
     fleet.instance().call(REJECTION, provider_id="q")
     fleet.clock.advance(1)
-    one.run(read_while(one, watch.report(permit, REJECTION)))
+    one.run(read_while(one, watch.report_outcome(permit, REJECTION)))
     assert one.known() == fleet.breaker()
     assert (one.known("p").state, one.known("q").state) == (OPEN, OPEN)
 
 
 def test_a_read_under_way_does_not_overwrite_a_check_that_was_recorded_meanwhile(fleet: Fleet) -> None:
     one = fleet.instance()
-    watch = one.watch()
+    watch = one.session()
     fleet.clock.advance(1)
     one.run(read_while(one, watch.record_check(CHECKED)))
     assert one.breakers.records["p"].check == CHECKED
@@ -581,17 +584,17 @@ def test_the_next_read_overwrites_what_was_written_before_it(fleet: Fleet) -> No
     one.call(FAILURE)
     other.call(REJECTION)
     fleet.clock.advance(1)
-    one.watch()
+    one.session()
     assert one.known() == fleet.breaker()
 
 
 def test_a_record_that_is_no_longer_in_the_table_is_forgotten(fleet: Fleet) -> None:
     fleet.open()
     one = fleet.instance()
-    one.watch()
+    one.session()
     fleet.table._records.clear()
     fleet.clock.advance(1)
-    assert one.watch().views() == {}
+    assert one.session().views() == {}
     assert one.breakers.records == {}
 
 
@@ -644,15 +647,15 @@ def test_a_failure_is_counted_in_the_epoch_of_its_call(
 def test_requests_go_on_by_what_was_last_known(fleet: Fleet, fault: Fault) -> None:
     fleet.open()
     one = fleet.instance()
-    one.watch()
+    one.session()
     one.store.fault = fault
     fleet.clock.advance(1)
-    assert isinstance(one.ask("q"), Permit)
-    refused = one.ask("p")
+    assert isinstance(one.request_permit("q"), Permit)
+    refused = one.request_permit("p")
     assert isinstance(refused, Refusal)
     assert (refused.state, refused.cause) == (OPEN, "boom")
     assert refused.retry_after_s == pytest.approx(59, abs=0.3)
-    assert one.watch().views().keys() == {"p"}
+    assert one.session().views().keys() == {"p"}
 
 
 @pytest.mark.parametrize("fault", EVERY_FAULT)
@@ -660,21 +663,21 @@ def test_an_instance_that_never_reached_the_table_takes_every_breaker_for_closed
     fleet.open()
     one = fleet.instance()
     one.store.fault = fault
-    assert isinstance(one.ask(), Permit)
+    assert isinstance(one.request_permit(), Permit)
 
 
 def test_a_table_that_hangs_is_waited_for_a_quarter_of_a_second_and_then_not_asked_for_five(fleet: Fleet) -> None:
     one = fleet.instance()
     one.store.fault = Fault.HANGS
     began_s = fleet.clock.monotonic_s()
-    one.watch()
+    one.session()
     assert fleet.clock.monotonic_s() - began_s == pytest.approx(0.25)
     fleet.clock.advance(4.999)
     one.call(SUCCESS, FAILURE)
     assert fleet.clock.monotonic_s() - began_s == pytest.approx(5.249)
     assert (len(one.store.reads), one.store.writes) == (1, [])
     fleet.clock.advance(0.001)
-    one.watch()
+    one.session()
     assert len(one.store.reads) == 2
 
 
@@ -684,11 +687,13 @@ def test_all_questions_of_a_request_wait_a_quarter_of_a_second_together(fleet: F
     one = fleet.instance()
     one.store.takes_s = 0.1
     began_s = fleet.clock.monotonic_s()
-    watch = one.watch()
-    permit = one.run(watch.ask("p", lasts_s=10))
+    watch = one.session()
+    permit = one.run(watch.request_permit("p", lasts_s=10))
     assert isinstance(permit, Permit)
     assert fleet.clock.monotonic_s() - began_s == pytest.approx(0.2)
-    one.run(watch.report(permit, SUCCESS))  # with so little left it is not asked any more, which is not its fault
+    one.run(
+        watch.report_outcome(permit, SUCCESS)
+    )  # with so little left it is not asked any more, which is not its fault
     assert fleet.clock.monotonic_s() - began_s == pytest.approx(0.2)
     assert not one.breakers.is_table_unavailable
 
@@ -696,11 +701,11 @@ def test_all_questions_of_a_request_wait_a_quarter_of_a_second_together(fleet: F
 def test_the_call_itself_costs_a_request_none_of_its_patience(fleet: Fleet) -> None:
     one = fleet.instance()
     one.store.takes_s = 0.1
-    watch = one.watch()
-    permit = one.run(watch.ask("p", lasts_s=60))
+    watch = one.session()
+    permit = one.run(watch.request_permit("p", lasts_s=60))
     assert isinstance(permit, Permit)
     fleet.clock.advance(30)
-    one.run(watch.report(permit, FAILURE))
+    one.run(watch.report_outcome(permit, FAILURE))
     assert fleet.breaker().failure_count == 1
 
 
@@ -718,7 +723,7 @@ def test_whoever_can_wait_longer_says_so(fleet: Fleet) -> None:
     fleet.open()
     one = fleet.instance()
     one.store.takes_s = 1.9
-    assert one.run(one.breakers.watch(patience_s=2)).views().keys() == {"p"}
+    assert one.run(one.breakers.session(patience_s=2)).views().keys() == {"p"}
 
 
 @pytest.mark.parametrize("fault", EVERY_FAULT)
@@ -732,18 +737,18 @@ def test_every_question_without_an_answer_is_a_warning_and_a_metric_once_in_five
         fleet.clock.advance(60)
     if question == "reset":
         fleet.instance().call(FAILURE)
-    watch = one.watch()
+    watch = one.session()
     one.store.fault, _ = fault, capsys.readouterr()
     if question == "read":
         fleet.clock.advance(1)
-        one.watch()
+        one.session()
     elif question == "check":
         one.run(watch.record_check(CHECKED))
     else:
         one.call(FAILURE if question == "failure" else SUCCESS)
     assert one.breakers.is_table_unavailable
     one.call(SUCCESS, SUCCESS)
-    one.run(one.watch().record_check(CHECKED))
+    one.run(one.session().record_check(CHECKED))
     assert names(metrics(capsys)).count("BreakerTableUnavailable") == 1
     warnings = [json.loads(line) for line in log.getvalue().splitlines() if "table unavailable" in line]
     reasons = {
@@ -755,7 +760,7 @@ def test_every_question_without_an_answer_is_a_warning_and_a_metric_once_in_five
     }
     assert [(line["level"], line["reason"]) for line in warnings] == [("WARNING", reasons[fault])]
     fleet.clock.advance(5)
-    one.watch()
+    one.session()
     assert names(metrics(capsys)) == ["BreakerTableUnavailable"]
 
 
@@ -767,7 +772,7 @@ def test_an_instance_says_for_five_seconds_that_the_table_did_not_answer(
 ) -> None:
     one = fleet.instance()
     one.store.fault = Fault.REFUSED
-    one.watch()
+    one.session()
     fleet.clock.advance(after_s)
     assert one.breakers.is_table_unavailable == is_table_unavailable
 
@@ -781,7 +786,7 @@ def lonely(fleet: Fleet) -> Instance:
     """One that cannot reach the table, and does not soon."""
     one = fleet.instance()
     one.store.fault = Fault.REFUSED
-    one.watch()
+    one.session()
     return one
 
 
@@ -789,14 +794,14 @@ def test_without_the_table_an_instance_opens_by_its_own_failures(fleet: Fleet, l
     lonely.call(*[FAILURE] * 4)
     assert lonely.known().state is CLOSED
     lonely.call(FAILURE)
-    assert lonely.ask() == Refusal(OPEN, 60, "boom")
+    assert lonely.request_permit() == Refusal(OPEN, 60, "boom")
     assert fleet.breaker() == Breaker()
 
 
 def test_without_the_table_it_counts_on_from_what_it_knew(fleet: Fleet) -> None:
     fleet.instance().call(*[FAILURE] * 3)
     one = fleet.instance()
-    one.watch()
+    one.session()
     one.store.fault = Fault.REFUSED
     one.call(FAILURE, FAILURE)
     assert one.known().state is OPEN
@@ -805,8 +810,8 @@ def test_without_the_table_it_counts_on_from_what_it_knew(fleet: Fleet) -> None:
 def test_without_the_table_it_probes_once_at_a_time_and_closes(fleet: Fleet, lonely: Instance) -> None:
     lonely.call(*[FAILURE] * 5)
     fleet.clock.advance(60)
-    assert isinstance(lonely.ask(), Permit)
-    assert lonely.ask() == Refusal(HALF_OPEN, 12, "boom")
+    assert isinstance(lonely.request_permit(), Permit)
+    assert lonely.request_permit() == Refusal(HALF_OPEN, 12, "boom")
     fleet.clock.advance(12)
     lonely.call(SUCCESS, SUCCESS)
     assert lonely.known().state is CLOSED
@@ -823,7 +828,7 @@ def test_once_the_table_answers_its_word_is_taken_again(fleet: Fleet, lonely: In
     fleet.instance().call(FAILURE)
     lonely.store.fault = Fault.NONE
     fleet.clock.advance(5)
-    assert lonely.watch().views() == {}
+    assert lonely.session().views() == {}
     assert lonely.known() == fleet.breaker()
     lonely.call(FAILURE)
     assert fleet.breaker().failure_count == 2
@@ -835,7 +840,7 @@ def test_what_only_an_instance_of_its_own_knows_is_forgotten_when_the_table_answ
     lonely.call(REJECTION)
     lonely.store.fault = Fault.NONE
     fleet.clock.advance(5)
-    assert isinstance(lonely.ask(), Permit)
+    assert isinstance(lonely.request_permit(), Permit)
     assert lonely.known() == Breaker()
 
 
@@ -843,8 +848,8 @@ def alone_in_the_same_epoch(fleet: Fleet) -> tuple[Instance, BreakerSession, Per
     """One that opened a breaker of its own, was given leave, and hears again of the table, where as much has happened."""
     fleet.rules = CircuitBreakerConfig(failure_threshold=1, timeout_secs=10)
     one, other = fleet.instance(), fleet.instance()
-    watch = one.watch()
-    permit = one.run(watch.ask("p", lasts_s=30))
+    watch = one.session()
+    permit = one.run(watch.request_permit("p", lasts_s=30))
     assert isinstance(permit, Permit)
     one.store.fault = Fault.REFUSED
     one.call(FAILURE)
@@ -860,7 +865,7 @@ def alone_in_the_same_epoch(fleet: Fleet) -> tuple[Instance, BreakerSession, Per
 def test_a_probe_that_only_a_breaker_of_its_own_makes_due_is_refused_when_the_table_answers(fleet: Fleet) -> None:
     one, watch, _ = alone_in_the_same_epoch(fleet)
     before = fleet.breaker()
-    assert isinstance(one.run(watch.ask("p", lasts_s=10)), Refusal)
+    assert isinstance(one.run(watch.request_permit("p", lasts_s=10)), Refusal)
     assert fleet.breaker() == before
 
 
@@ -868,18 +873,18 @@ def test_a_probe_that_only_a_breaker_of_its_own_makes_due_is_refused_when_the_ta
 def test_what_began_before_it_was_alone_is_late_when_the_table_answers(fleet: Fleet, outcome: CallOutcome) -> None:
     one, watch, permit = alone_in_the_same_epoch(fleet)
     before = fleet.breaker()
-    one.run(watch.report(permit, outcome))
+    one.run(watch.report_outcome(permit, outcome))
     assert fleet.breaker() == one.known() == before
 
 
 def test_whoever_was_alone_looks_again_whatever_it_reports(fleet: Fleet, lonely: Instance) -> None:
-    watch = lonely.watch()
-    permit = lonely.run(watch.ask("p", lasts_s=10))
+    watch = lonely.session()
+    permit = lonely.run(watch.request_permit("p", lasts_s=10))
     assert isinstance(permit, Permit)
     lonely.call(*[FAILURE] * 5)
     lonely.store.fault = Fault.NONE
     fleet.clock.advance(5)
-    lonely.run(watch.report(permit, FAILURE))
+    lonely.run(watch.report_outcome(permit, FAILURE))
     assert (fleet.breaker().failure_count, lonely.known()) == (1, fleet.breaker())
 
 
@@ -887,21 +892,21 @@ def test_what_a_probe_of_its_own_found_is_no_news_to_the_table(fleet: Fleet, lon
     fleet.open()
     lonely.call(*[FAILURE] * 5)
     fleet.clock.advance(59)
-    lonely.watch()
+    lonely.session()
     fleet.clock.advance(1)
-    watch = lonely.watch()
-    permit = lonely.run(watch.ask("p", lasts_s=10))
+    watch = lonely.session()
+    permit = lonely.run(watch.request_permit("p", lasts_s=10))
     assert isinstance(permit, Permit)
-    assert isinstance(fleet.instance().ask(), Permit)
+    assert isinstance(fleet.instance().request_permit(), Permit)
     lonely.store.fault, before = Fault.NONE, fleet.breaker()
     fleet.clock.advance(5)
     for outcome in (SUCCESS, FAILURE):
-        lonely.run(watch.report(permit, outcome))
+        lonely.run(watch.report_outcome(permit, outcome))
         assert fleet.breaker() == lonely.known() == before
 
 
 def test_a_check_that_the_table_did_not_take_is_known_here(lonely: Instance) -> None:
-    lonely.run(lonely.watch().record_check(CHECKED))
+    lonely.run(lonely.session().record_check(CHECKED))
     assert lonely.breakers.records["p"].check == CHECKED
 
 
@@ -912,13 +917,13 @@ def test_that_a_breaker_opened_is_logged_and_counted_once_in_the_fleet(
     fleet: Fleet, log: StringIO, capsys: pytest.CaptureFixture[str]
 ) -> None:
     one, other = fleet.instance(), fleet.instance()
-    late = other.watch()
-    permit = other.run(late.ask("p", lasts_s=10))
+    late = other.session()
+    permit = other.run(late.request_permit("p", lasts_s=10))
     assert isinstance(permit, Permit)
     one.call(*[FAILURE] * 4)
     assert (metrics(capsys), log.getvalue()) == ([], "")
     one.call(FAILURE)
-    other.run(late.report(permit, FAILURE, cause="late"))
+    other.run(late.report_outcome(permit, FAILURE, cause="late"))
     counted = metrics(capsys)
     assert names(counted) == ["BreakerOpened"]
     assert (counted[0]["provider"], counted[0]["cause"]) == ("p", "boom")
@@ -932,10 +937,10 @@ def test_a_rejection_is_told_with_its_own_cause_after_failures_of_another(
 ) -> None:
     one = fleet.instance()
     one.call(FAILURE)
-    watch = one.watch()
-    permit = one.run(watch.ask("p", lasts_s=10))
+    watch = one.session()
+    permit = one.run(watch.request_permit("p", lasts_s=10))
     assert isinstance(permit, Permit)
-    one.run(watch.report(permit, REJECTION, cause="invalid_api_key"))
+    one.run(watch.report_outcome(permit, REJECTION, cause="invalid_api_key"))
     assert metrics(capsys)[0]["cause"] == "invalid_api_key"
     line = json.loads(log.getvalue())
     assert (line["cause"], line["failures"]) == ("invalid_api_key", 2)

@@ -56,12 +56,12 @@ def test_who_has_waited_long_enough_does_not_probe_without_a_lease(clock: FakeCl
         table = SlowTable(answer_s)
         await probe_of_c_is_due(table, clock)
         one, other = breakers_on(table, clock), breakers_on(table, clock)
-        watch = await one.watch()
+        watch = await one.session()
         for name in ("a", "b"):
-            held = await watch.ask(name, lasts_s=5)
+            held = await watch.request_permit(name, lasts_s=5)
             assert isinstance(held, Permit)
-            await watch.report(held, CallOutcome.FAILURE, cause="timeout")
-        permits = [await watch.ask("c", lasts_s=5), await (await other.watch()).ask("c", lasts_s=5)]
+            await watch.report_outcome(held, CallOutcome.FAILURE, cause="timeout")
+        permits = [await watch.request_permit("c", lasts_s=5), await (await other.session()).request_permit("c", lasts_s=5)]
         leases = [permit for permit in permits if isinstance(permit, Permit)]
         found = (await MemoryProviderStore.read(table, ["c"]))["c"].breaker
         assert [permit.token for permit in leases] == [found.lease.token if found.lease else None]
@@ -74,11 +74,11 @@ def test_a_request_waits_a_quarter_of_a_second_however_much_it_has_to_tell(clock
     async def work() -> float:
         breakers = breakers_on(SlowTable(answer_s), clock)
         began_s = clock.monotonic_s()
-        watch = await breakers.watch()
+        watch = await breakers.session()
         for name in IDS:
-            held = await watch.ask(name, lasts_s=5)
+            held = await watch.request_permit(name, lasts_s=5)
             assert isinstance(held, Permit)
-            await watch.report(held, CallOutcome.FAILURE, cause="timeout")
+            await watch.report_outcome(held, CallOutcome.FAILURE, cause="timeout")
         return clock.monotonic_s() - began_s
 
     assert run(work(), clock) <= 0.25 + 1e-6
@@ -89,13 +89,13 @@ def test_a_table_that_is_merely_slow_is_not_taken_for_one_that_is_gone(
 ) -> None:
     async def work() -> bool:
         breakers = breakers_on(SlowTable(0.06), clock, threshold=9)
-        watch = await breakers.watch()
+        watch = await breakers.session()
         for name in IDS * 2:
-            await watch.report(await granted(watch, name), CallOutcome.FAILURE, cause="timeout")
+            await watch.report_outcome(await granted(watch, name), CallOutcome.FAILURE, cause="timeout")
         return breakers.is_table_unavailable
 
     async def granted(watch: Any, name: str) -> Permit:
-        held = await watch.ask(name, lasts_s=5)
+        held = await watch.request_permit(name, lasts_s=5)
         assert isinstance(held, Permit)
         return held
 
@@ -110,9 +110,9 @@ def test_a_first_read_that_takes_too_long_for_one_request_is_there_for_the_next(
         table = SlowTable(0.005, first_s=0.4)
         await probe_of_c_is_due(table, clock)
         breakers = breakers_on(table, clock)
-        assert (await breakers.watch()).views() == {}
+        assert (await breakers.session()).views() == {}
         await asyncio.sleep(1)
-        assert set((await breakers.watch()).views()) == {"c"}
+        assert set((await breakers.session()).views()) == {"c"}
 
     run(work(), clock)
 
@@ -122,10 +122,10 @@ def test_a_read_of_before_a_freeze_is_not_waited_for(clock: FakeClock) -> None:
         table = SlowTable(0.005, first_s=3600)
         await probe_of_c_is_due(table, clock)
         breakers = breakers_on(table, clock)
-        await breakers.watch()
+        await breakers.session()
         clock.freeze(60)
         began_s = clock.monotonic_s()
-        assert set((await breakers.watch()).views()) == {"c"}
+        assert set((await breakers.session()).views()) == {"c"}
         assert clock.monotonic_s() - began_s == pytest.approx(0.005)
 
     run(work(), clock)
@@ -135,7 +135,7 @@ def test_a_refusal_for_want_of_time_says_how_the_breaker_stands(clock: FakeClock
     async def work() -> Any:
         table = SlowTable(0.24)
         await probe_of_c_is_due(table, clock)
-        watch = await breakers_on(table, clock).watch()
-        return await watch.ask("c", lasts_s=5)
+        watch = await breakers_on(table, clock).session()
+        return await watch.request_permit("c", lasts_s=5)
 
     assert run(work(), clock) == Refusal(BreakerState.OPEN, 0.0)

@@ -50,7 +50,7 @@ async def embed(
             )
         return answer
 
-    watch = await bridge.breakers.watch()
+    watch = await bridge.breakers.session()
     return await bridge.executor.run_plan(plan(wanted, bridge.catalog, bridge.limits(watch)), call, deadline, watch)
 
 

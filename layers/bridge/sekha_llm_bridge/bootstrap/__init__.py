@@ -53,7 +53,7 @@ class Bridge:
             max_cost_usd=routing.max_cost_per_request,
             min_output_tokens=routing.min_output_tokens,
             breakers=watch.views(),
-            cooling_s=self.cooldowns.left_s(),
+            cooling_s=self.cooldowns.remaining_s(),
         )
 
 

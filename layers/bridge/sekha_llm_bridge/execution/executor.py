@@ -92,7 +92,7 @@ class Executor:
         with run.telling():
             served = await self._descend(run, call, deadline, watch)
             run.answered(served.candidate, served.answer.usage)
-            await watch.report(served.permit, CallOutcome.SUCCESS)
+            await watch.report_outcome(served.permit, CallOutcome.SUCCESS)
             return Outcome(served.answer, served.candidate, run.receipt(served.candidate))
 
     def stream(
@@ -131,7 +131,7 @@ class Executor:
                     raise
             except asyncio.CancelledError:  # whoever asked has gone
                 run.abandoned(candidate)
-                await run_to_completion(watch.report(permit, CallOutcome.NEUTRAL))
+                await run_to_completion(watch.report_outcome(permit, CallOutcome.NEUTRAL))
                 raise
         raise error_for_exhausted_plan(run, deadline)
 
@@ -196,10 +196,10 @@ def _longest_s(candidate: Candidate, deadline: Deadline) -> float:
 
 
 async def _asked(watch: BreakerSession, provider_id: str, *, lasts_s: float) -> Permit | Refusal:
-    """`BreakerSession.ask`. Where whoever asked goes away while a lease is taken, it is given back."""
+    """`BreakerSession.request_permit`. Where whoever asked goes away while a lease is taken, it is given back."""
     if provider_id not in watch.views():  # closed: there is no lease
-        return await watch.ask(provider_id, lasts_s=lasts_s)
-    asking = asyncio.ensure_future(watch.ask(provider_id, lasts_s=lasts_s))
+        return await watch.request_permit(provider_id, lasts_s=lasts_s)
+    asking = asyncio.ensure_future(watch.request_permit(provider_id, lasts_s=lasts_s))
     try:
         return await asyncio.shield(asking)
     except asyncio.CancelledError:
@@ -210,4 +210,4 @@ async def _asked(watch: BreakerSession, provider_id: str, *, lasts_s: float) -> 
 async def _given_back(watch: BreakerSession, asking: asyncio.Future[Permit | Refusal]) -> None:
     permit = await asking
     if isinstance(permit, Permit):
-        await watch.report(permit, CallOutcome.NEUTRAL)
+        await watch.report_outcome(permit, CallOutcome.NEUTRAL)

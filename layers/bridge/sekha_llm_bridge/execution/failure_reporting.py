@@ -23,13 +23,13 @@ async def learn(permit: Permit, failure: ProviderError, run: Run, watch: Breaker
     """
     provider_id, model_id = run.failures[-1][0].key
     if failure.kind is FailureKind.RATE_LIMITED and failure.retry_after_s is not None:
-        cooldowns.cool(provider_id, model_id, failure.retry_after_s)
+        cooldowns.start(provider_id, model_id, failure.retry_after_s)
     if failure.kind.outcome is CallOutcome.REJECTION:
         count_provider_needs_attention(provider_id, failure.code)
     outcome = failure.kind.outcome
     if outcome is CallOutcome.FAILURE and (run.is_deadline_limited or not run.blames(provider_id)):
         outcome = CallOutcome.NEUTRAL
-    await watch.report(permit, outcome, cause=failure.code)
+    await watch.report_outcome(permit, outcome, cause=failure.code)
 
 
 def was_deadline_limited(failure: ProviderError, provider: ProviderConfig, *, allowed_s: float, took_s: float) -> bool:

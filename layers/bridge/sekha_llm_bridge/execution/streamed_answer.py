@@ -110,7 +110,7 @@ class StreamedAnswer(Generic[S]):
         self._permit = self._served.permit
         if self._permit.is_probe:
             self._permit = None
-            await run_to_completion(self._watch.report(self._served.permit, CallOutcome.SUCCESS))
+            await run_to_completion(self._watch.report_outcome(self._served.permit, CallOutcome.SUCCESS))
 
     @property
     def source(self) -> S:
@@ -170,7 +170,7 @@ class StreamedAnswer(Generic[S]):
             await self.source.aclose()
         finally:
             if self._permit is not None:
-                await self._watch.report(self._permit, verdict)
+                await self._watch.report_outcome(self._permit, verdict)
 
     async def _next(self) -> ChatChunk:
         """Only what brings the answer on ends a silence; the time that the caller takes is not the provider's."""
@@ -219,7 +219,7 @@ class StreamedAnswer(Generic[S]):
     async def _learn(self, failure: ProviderError) -> None:
         """Where a probe was over with the first token, the failure is one like any other's."""
         provider_id = self.candidate.entry.provider.id
-        permit = self._permit or await self._watch.ask(provider_id, lasts_s=0.0)
+        permit = self._permit or await self._watch.request_permit(provider_id, lasts_s=0.0)
         if isinstance(permit, Permit):
             await learn(permit, failure, self._run, self._watch, self._cooldowns)
 

@@ -75,7 +75,7 @@ async def check_all(bridge: Bridge) -> dict[str, Any]:
 
 async def _check(provider_id: str, bridge: Bridge) -> CheckResult:
     """Probes once, and where that is half of what closes a breaker, again."""
-    watch = await bridge.breakers.watch(patience_s=_PATIENCE_S)
+    watch = await bridge.breakers.session(patience_s=_PATIENCE_S)
     began_s = bridge.clock.monotonic_s()
     for _ in range(bridge.settings.routing.circuit_breaker.success_threshold):
         finding = await _probe_with_leave(provider_id, bridge, watch)
@@ -108,7 +108,7 @@ async def _probe_with_leave(provider_id: str, bridge: Bridge, watch: BreakerSess
         failure = await _probe(provider_id, bridge)
     finding = _Finding(failure, round((bridge.clock.monotonic_s() - started_s) * 1000))
     if isinstance(permit, Permit):
-        await watch.report(permit, finding.outcome, cause=finding.error or "")
+        await watch.report_outcome(permit, finding.outcome, cause=finding.error or "")
     return finding
 
 
@@ -117,11 +117,11 @@ async def _leave(provider_id: str, bridge: Bridge, watch: BreakerSession) -> Per
     every second check only.
     """
     lasts_s = PROBE_S + _REFRESH_S + PROBE_S
-    leave = await watch.ask(provider_id, lasts_s=lasts_s, source=PermitSource.CHECK)
+    leave = await watch.request_permit(provider_id, lasts_s=lasts_s, source=PermitSource.CHECK)
     if isinstance(leave, Permit) or leave.state is not BreakerState.OPEN or leave.retry_after_s > _LONGEST_WAIT_S:
         return leave
     await bridge.clock.sleep(leave.retry_after_s + _TWO_CLOCKS_S)
-    return await watch.ask(provider_id, lasts_s=lasts_s, source=PermitSource.CHECK)
+    return await watch.request_permit(provider_id, lasts_s=lasts_s, source=PermitSource.CHECK)
 
 
 async def _probe(provider_id: str, bridge: Bridge) -> ProviderError | None:

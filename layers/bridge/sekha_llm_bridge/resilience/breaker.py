@@ -133,7 +133,7 @@ def refusal(breaker: Breaker, source: PermitSource, now: datetime) -> Refusal | 
     return Refusal(breaker.state, left_s, breaker.cause) if left_s > 0 else None
 
 
-def ask(breaker: Breaker, source: PermitSource, lease: Lease, now: datetime) -> Step | Refusal:
+def request_permit(breaker: Breaker, source: PermitSource, lease: Lease, now: datetime) -> Step | Refusal:
     """Somebody wants to call the provider, and would probe under that lease."""
     if (refused := refusal(breaker, source, now)) is not None:
         return refused
@@ -149,7 +149,7 @@ def permit(breaker: Breaker, provider_id: str, source: PermitSource) -> Permit:
     return Permit(provider_id, source, breaker.epoch, breaker.lease.token if breaker.lease else None)
 
 
-def learn(
+def record_outcome(
     breaker: Breaker, held: Permit, outcome: CallOutcome, now: datetime, rules: CircuitBreakerConfig, *, cause: str = ""
 ) -> Step:
     """Whoever held a permit reports. `cause` is the failure's code."""
@@ -170,7 +170,7 @@ def _is_believed(breaker: Breaker, outcome: CallOutcome) -> bool:
     return outcome is not CallOutcome.FAILURE or breaker.checks is not CheckTrust.MISLED
 
 
-def trip(breaker: Breaker, now: datetime, rules: CircuitBreakerConfig) -> Step:
+def open_if_due(breaker: Breaker, now: datetime, rules: CircuitBreakerConfig) -> Step:
     """Opens a closed breaker whose failures have reached the threshold; `breaker` is as the last one left it."""
     if breaker.state is not BreakerState.CLOSED or breaker.failure_count < rules.failure_threshold:
         return Step(breaker, Write.NOTHING)

@@ -27,10 +27,10 @@ from sekha_llm_bridge.resilience.breaker import (
     Refusal,
     Step,
     Write,
-    ask,
-    learn,
+    open_if_due,
     permit,
-    trip,
+    record_outcome,
+    request_permit,
 )
 from sekha_llm_bridge.resilience.records import BreakerView, CheckResult, ProviderRecord
 from sekha_llm_bridge.resilience.store import ProviderStore, StoreUnavailable, Written
@@ -72,7 +72,7 @@ class Breakers:
         self._was_alone = False  # since the last read it has gone by breakers of its own
         self._reading: _Reading | None = None
 
-    async def watch(self, *, patience_s: float = PATIENCE_S) -> "BreakerSession":
+    async def session(self, *, patience_s: float = PATIENCE_S) -> "BreakerSession":
         """The breakers for one request, which waits no longer than that for the table; read anew after a second."""
         patience = _Patience(patience_s, self._clock)
         await self._refresh(patience)
@@ -102,22 +102,23 @@ class Breakers:
         views = ((provider_id, record.view(now)) for provider_id, record in self._known.items())
         return {provider_id: view for provider_id, view in views if view is not None}
 
-    async def ask(
+    async def request_permit(
         self, provider_id: str, source: PermitSource, lasts_s: float, patience: "_Patience"
     ) -> Permit | Refusal:
-        """See `BreakerSession.ask`."""
+        """See `BreakerSession.request_permit`."""
 
         def decide(breaker: Breaker) -> Step | Refusal:
             now = self._clock.now()
             until = now + timedelta(seconds=lasts_s + _LEASE_MARGIN_S)
-            return ask(breaker, source, Lease(self._new_token(), until), now)
+            return request_permit(breaker, source, Lease(self._new_token(), until), now)
 
         await self._refresh(patience)  # a failover may come long after the plan
         step = await self._carry_out(provider_id, decide, patience)
         return step if isinstance(step, Refusal) else permit(step.after, provider_id, source)
 
-    async def report(self, held: Permit, outcome: CallOutcome, cause: str, patience: "_Patience") -> None:
-        """See `BreakerSession.report`. A success that took long looks again before it says that nothing is wrong: it
+    async def report_outcome(self, held: Permit, outcome: CallOutcome, cause: str, patience: "_Patience") -> None:
+        """See `BreakerSession.report_outcome`. A success that took long looks again before it says that nothing is
+        wrong: it
         may have to
         reset what others have counted meanwhile. Else one failure in a hundred would add up to a row of five wherever
         there is much traffic. And what was done alone while the table was out is forgotten first.
@@ -127,13 +128,15 @@ class Breakers:
         rules = self._rules
         step = await self._carry_out(
             held.provider_id,
-            lambda breaker: learn(breaker, held, outcome, self._clock.now(), rules, cause=cause),
+            lambda breaker: record_outcome(breaker, held, outcome, self._clock.now(), rules, cause=cause),
             patience,
         )
-        if isinstance(step, Step) and trip(step.after, self._clock.now(), rules).write is not Write.NOTHING:
+        if isinstance(step, Step) and open_if_due(step.after, self._clock.now(), rules).write is not Write.NOTHING:
             if not self.is_table_unavailable:
                 await patience.rest(_SECOND_LOOK_S)  # a success of somebody else's may be on its way to the table
-            await self._carry_out(held.provider_id, lambda breaker: trip(breaker, self._clock.now(), rules), patience)
+            await self._carry_out(
+                held.provider_id, lambda breaker: open_if_due(breaker, self._clock.now(), rules), patience
+            )
 
     async def record_check(self, result: CheckResult, patience: "_Patience") -> None:
         """See `BreakerSession.record_check`."""
@@ -240,17 +243,17 @@ class BreakerSession:
         """The breakers that are not closed, by provider id."""
         return self._breakers.views()
 
-    async def ask(
+    async def request_permit(
         self, provider_id: str, *, lasts_s: float, source: PermitSource = PermitSource.REQUEST
     ) -> Permit | Refusal:
         """Leave to call the provider, for a call that takes no longer than `lasts_s`. Where a probe is due it takes the
         lease, which one conditional write decides; a closed breaker writes nothing.
         """
-        return await self._breakers.ask(provider_id, source, lasts_s, self._patience)
+        return await self._breakers.request_permit(provider_id, source, lasts_s, self._patience)
 
-    async def report(self, held: Permit, outcome: CallOutcome, *, cause: str = "") -> None:
+    async def report_outcome(self, held: Permit, outcome: CallOutcome, *, cause: str = "") -> None:
         """What came of the call. A success on a breaker that nothing is wrong with writes nothing."""
-        await self._breakers.report(held, outcome, cause, self._patience)
+        await self._breakers.report_outcome(held, outcome, cause, self._patience)
 
     async def record_check(self, result: CheckResult) -> None:
         """Keeps the result of a scheduled check."""

@@ -18,12 +18,12 @@ class Cooldowns:
         self._clock = clock
         self._until: dict[_Key, datetime] = {}
 
-    def cool(self, provider_id: str, model_id: str, seconds: float) -> None:
+    def start(self, provider_id: str, model_id: str, seconds: float) -> None:
         """Lets the model rest for that long."""
         if seconds > 0:
             self._until[provider_id, model_id] = self._clock.now() + timedelta(seconds=seconds)
 
-    def left_s(self) -> Mapping[_Key, float]:
+    def remaining_s(self) -> Mapping[_Key, float]:
         """Who rests, and for how many more seconds."""
         if not self._until:
             return {}

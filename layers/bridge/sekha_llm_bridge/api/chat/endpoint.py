@@ -78,7 +78,7 @@ async def _streamed(request: Request, asked: ChatRequest, sent: dict[str, Any], 
 async def _planned(asked: ChatRequest, prompt: TokenCount, bridge: Bridge) -> tuple[RoutePlan, BreakerSession]:
     """The plan, and the breakers that it was made by."""
     wanted = route_request(asked, prompt, bridge)
-    watch = await bridge.breakers.watch()
+    watch = await bridge.breakers.session()
     return plan(wanted, bridge.catalog, bridge.limits(watch)), watch
 
 

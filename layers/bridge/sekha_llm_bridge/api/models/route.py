@@ -53,7 +53,7 @@ async def explain(request: Request) -> Response:
     if question.task is None and question.messages is None:
         raise InvalidRequest("task: field required, unless there are `messages`", param="task")
     wanted = _route_request(question, body, bridge)
-    the_plan = plan(wanted, bridge.catalog, bridge.limits(await bridge.breakers.watch()))
+    the_plan = plan(wanted, bridge.catalog, bridge.limits(await bridge.breakers.session()))
     try:
         require_candidates(the_plan)
     except BridgeError as exc:
