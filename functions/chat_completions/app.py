@@ -12,7 +12,7 @@ app = create_app()
 @app.post("/api/v1/chat/completions")
 async def chat_completions(request: Request) -> Response:
     """The answer of the best model that can give it."""
-    return await endpoint.complete(request)
+    return await endpoint.create_completion(request)
 
 
 handler = lambda_handler(app)

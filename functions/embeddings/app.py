@@ -5,13 +5,13 @@ from fastapi import Request, Response
 from sekha_llm_bridge.api import create_app, lambda_handler
 from sekha_llm_bridge.api.embeddings import endpoint
 
-app = create_app(keeps_vectors=True)
+app = create_app(uses_vectors=True)
 
 
 @app.post("/v1/embeddings")
 async def create_embeddings(request: Request) -> Response:
     """A vector for each input."""
-    return await endpoint.create(request)
+    return await endpoint.create_embeddings(request)
 
 
 handler = lambda_handler(app)

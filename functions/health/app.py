@@ -5,7 +5,7 @@ from fastapi import Request, Response
 from sekha_llm_bridge.api import create_app, lambda_handler
 from sekha_llm_bridge.api.health import endpoint
 
-app = create_app(keeps_vectors=True)
+app = create_app(uses_vectors=True)
 
 
 @app.api_route("/api/v1/health", methods=["GET", "HEAD"])

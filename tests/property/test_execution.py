@@ -6,7 +6,7 @@ from itertools import groupby
 from hypothesis import event, given, settings
 
 from sekha_llm_bridge.errors import BridgeError
-from sekha_llm_bridge.execution import Outcome
+from sekha_llm_bridge.execution import ExecutionResult
 from tests.property.worlds import World, tight_worlds, worlds
 
 thorough = settings(max_examples=400)
@@ -20,7 +20,7 @@ def test_what_is_billed_never_exceeds_the_limit(world: World) -> None:
     if limits:
         event(f"limited, {len(world.called)} calls")
         assert world.billed_usd <= min(limits)
-    if isinstance(result, Outcome) and result.receipt.cost_bound is not None:
+    if isinstance(result, ExecutionResult) and result.receipt.cost_bound is not None:
         assert world.billed_usd <= result.receipt.cost_bound
 
 
@@ -46,8 +46,9 @@ def test_no_request_outlives_its_deadline(world: World) -> None:
 @given(worlds)
 def test_every_attempt_is_on_the_receipt_or_in_the_error(world: World) -> None:
     result = world.run_plan()
-    attempts = result.receipt.attempts if isinstance(result, Outcome) else result.attempts
-    assert len(attempts) == len(world.called)
+    assert len(world.log.attempts) == len(world.called)
+    if isinstance(result, ExecutionResult):
+        assert list(result.receipt.attempts) == world.log.attempts
     if isinstance(result, BridgeError):
         assert 400 <= result.status <= 504
 
@@ -59,5 +60,5 @@ def test_the_known_cost_is_never_more_than_what_was_billed_and_estimates_aside_a
 ) -> None:
     result = world.run_plan()
     counted = [happening.kind for happening in world.script]
-    if isinstance(result, Outcome) and result.receipt.cost is not None and "ok, uncounted" not in counted:
+    if isinstance(result, ExecutionResult) and result.receipt.cost is not None and "ok, uncounted" not in counted:
         assert Decimal(0) <= result.receipt.cost <= world.billed_usd

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sekha_llm_bridge import errors
 from sekha_llm_bridge.config.models import CircuitBreakerConfig, ModelConfig, ProviderConfig, Task
 from sekha_llm_bridge.errors import BridgeError
-from sekha_llm_bridge.execution import Deadline, Executor, Outcome
+from sekha_llm_bridge.execution import AttemptLog, Deadline, ExecutionResult, Executor
 from sekha_llm_bridge.execution.deadline import MARGIN_S
 from sekha_llm_bridge.pricing import PriceBook, TokenCount
 from sekha_llm_bridge.pricing.price import Price, Rates, Tier
@@ -26,6 +26,7 @@ from sekha_llm_bridge.usage import Usage
 from tests.fakes.clock import FakeClock
 from tests.fakes.settings import chat_model, make_settings, provider
 from tests.fakes.virtual_time import run
+from tests.unit.execution.stage import Calls
 
 known = st.tuples(st.integers(0, 60), st.integers(0, 90)).map(lambda pair: (pair[0] / 10, pair[1] / 10))
 prices = st.one_of(known, known, known, st.none())
@@ -148,7 +149,7 @@ class World:
     def plan(self) -> RoutePlan:
         return plan(self.request, Catalog.of(self.settings, self.prices), RoutingContext(max_cost_usd=self.limit_usd))
 
-    def run_plan(self) -> Outcome[ChatAnswer] | BridgeError:
+    def run_plan(self) -> ExecutionResult[ChatAnswer] | BridgeError:
         directory = ProviderDirectory(
             self.settings.providers, JsonHttp(self.clock), self.clock, lambda name: directory_config(self, name)
         )
@@ -156,8 +157,10 @@ class World:
         ids = [config.id for config in self.settings.providers]
         breakers = Breakers(MemoryProviderStore(), ids, CircuitBreakerConfig(), self.clock)
         deadline = Deadline.after(self.remaining_s + MARGIN_S, self.clock)
-        watch = run(breakers.session(), self.clock)
-        return run(_told(executor.run_plan(self.plan(), self._call, deadline, watch)), self.clock)
+        session = run(breakers.session(), self.clock)
+        self.log = AttemptLog(self.clock)
+        running = executor.run(self.plan(), Calls(self._call), deadline, session, self.log)
+        return run(_told(running), self.clock)
 
     async def _call(self, _provider: Provider, candidate: Candidate, _timeout_s: float) -> ChatAnswer:
         key = candidate.entry.key
@@ -194,7 +197,7 @@ def directory_config(world: World, name: str) -> Any:
     return next(config for config in world.settings.providers if config.id == name)
 
 
-async def _told(work: Coroutine[Any, Any, Outcome[ChatAnswer]]) -> Outcome[ChatAnswer] | BridgeError:
+async def _told(work: Coroutine[Any, Any, ExecutionResult[ChatAnswer]]) -> ExecutionResult[ChatAnswer] | BridgeError:
     try:
         return await work
     except BridgeError as exc:

@@ -25,17 +25,17 @@ Messages say what happened, to which value, and what to do. They never hold a ke
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from enum import Enum
 
 from sekha_llm_bridge.usage import Usage
 
 
 class BridgeError(Exception):
-    """What went wrong, in the terms of OpenAI's error envelope.
+    """An error for a caller, in the terms of OpenAI's error envelope.
 
-    `attempts` holds what was tried before, without secrets or prompt text; `cost_usd` is what it cost, None where that
-    is not known, and `cost_bound_usd` what it cost at most. `candidates` is what `/route` knows of every model.
+    `status` is the HTTP status, `type`, `code` and `param` the fields of the envelope. `retry_after_s` says in how many
+    seconds a retry makes sense, where that is known. What was tried and what it cost is not part of an error: the
+    request's report has it.
     """
 
     status: int = 500
@@ -43,10 +43,6 @@ class BridgeError(Exception):
     code: str = "internal_error"
     param: str | None = None
     retry_after_s: float | None = None
-    attempts: Sequence[Mapping[str, object]] = ()
-    cost_usd: Decimal | None = None
-    cost_bound_usd: Decimal | None = None
-    candidates: Sequence[Mapping[str, object]] = ()
 
     @property
     def message(self) -> str:
@@ -54,19 +50,8 @@ class BridgeError(Exception):
         return str(self)
 
     def details(self) -> Mapping[str, object]:
-        """Further fields of the envelope's `error` object."""
-        tried: dict[str, object] = {}
-        if self.attempts:
-            tried = {
-                "attempts": list(self.attempts),
-                "cost": _number(self.cost_usd),
-                "cost_bound": _number(self.cost_bound_usd),
-            }
-        return {**tried, "candidates": list(self.candidates)} if self.candidates else tried
-
-
-def _number(amount: Decimal | None) -> float | None:
-    return None if amount is None else float(amount)
+        """Returns further fields of the envelope's `error` object."""
+        return {}
 
 
 class ConfigError(BridgeError):
@@ -179,10 +164,13 @@ class StreamInterrupted(Unavailable):
 
 
 class ClientDisconnected(Unavailable):
-    """Whoever asked went away before the answer had come to its end. Nobody is told but the log."""
+    """The client disconnected before the end of its answer. Only the log has this error."""
 
     status = 499
     code = "caller_gone"
+
+    def __init__(self) -> None:
+        super().__init__("the caller went away before the answer's end")
 
 
 class NoProviderAvailable(Unavailable):

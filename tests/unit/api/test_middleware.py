@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from sekha_llm_bridge.api.app import RequestMiddleware
+from sekha_llm_bridge.api.middleware import RequestMiddleware
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 START = {"type": "http.response.start", "status": 200, "headers": []}

@@ -61,9 +61,9 @@ class Listener:
 
 
 def answered(
-    produce: Callable[[EventWriter], Awaitable[None]], listener: Listener, clock: FakeClock, limit_s: float = 900
+    produce: Callable[[EventWriter], Awaitable[None]], listener: Listener, clock: FakeClock, timeout_s: float = 900
 ) -> Listener:
-    response = EventResponse(produce, clock, limit_s=limit_s)
+    response = EventResponse(produce, clock, timeout_s=timeout_s)
     run(response({"type": "http"}, listener.receive, listener.send), clock)
     return listener
 
@@ -176,7 +176,7 @@ def test_who_stops_reading_is_given_up_before_time_is_up(clock: LoopClock) -> No
             raise
 
     began_s = clock.monotonic_s()
-    listener = answered(produce, Listener(clock, reads=2), clock, limit_s=30)
+    listener = answered(produce, Listener(clock, reads=2), clock, timeout_s=30)
     assert (cancelled, len(listener.got), listener.is_complete) == ([30], 2, False)
 
 

@@ -4,11 +4,19 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from sekha_llm_bridge import errors
 from sekha_llm_bridge.config.models import CircuitBreakerConfig, ProviderConfig
-from sekha_llm_bridge.execution import Deadline, Executor, Outcome, Receipt, StreamedAnswer
+from sekha_llm_bridge.execution import (
+    AttemptLog,
+    Deadline,
+    ExecutionResult,
+    Executor,
+    Receipt,
+    RequestReport,
+    StreamedAnswer,
+)
 from sekha_llm_bridge.execution.deadline import MARGIN_S
 from sekha_llm_bridge.pricing import PriceBook, TokenCount
 from sekha_llm_bridge.providers import ChatAnswer, ChatChunk, ProviderDirectory
@@ -22,6 +30,7 @@ from tests.fakes.clock import FakeClock
 from tests.fakes.settings import chat_model, make_settings, provider
 from tests.fakes.virtual_time import run
 
+T = TypeVar("T")
 SMALL = RouteRequest(None, TokenCount(10, 10, 10))
 OK = ChatAnswer({}, Usage(1000, 500, cached_tokens=0))
 Happening = Exception | ChatAnswer | Callable[[Candidate], Any]
@@ -75,6 +84,16 @@ class Script:
 
 
 @dataclass
+class Calls(Generic[T]):
+    """An operation that a function carries out."""
+
+    make: Callable[[Provider, Candidate, float], Awaitable[T]]
+
+    async def call(self, provider: Provider, candidate: Candidate, *, timeout_s: float) -> T:
+        return await self.make(provider, candidate, timeout_s)
+
+
+@dataclass
 class Story:
     """What a caller saw of a streamed answer, and what is known of it in the end."""
 
@@ -83,13 +102,12 @@ class Story:
     gone: errors.BridgeError | None = None
     receipt: Receipt | None = None
     took_s: float = 0.0
+    report: RequestReport = field(default_factory=lambda: RequestReport.of(None, None))
 
     @property
-    def codes(self) -> list[object]:
+    def codes(self) -> list[str]:
         """How each attempt ended."""
-        told = self.error or self.gone
-        public = [attempt.public() for attempt in self.receipt.attempts] if self.receipt else told and told.attempts
-        return [attempt["code"] for attempt in public or ()]
+        return [attempt.code for attempt in self.report.attempts]
 
 
 class _Directory(ProviderDirectory):
@@ -123,8 +141,14 @@ class Stage:
     reload_s: float = 0.0
     store: ProviderStore = field(default_factory=MemoryProviderStore)
     rules: CircuitBreakerConfig = field(default_factory=CircuitBreakerConfig)
+    log: AttemptLog = field(init=False)
+
+    def report(self, error: errors.BridgeError | None = None) -> RequestReport:
+        """The report of the last request."""
+        return RequestReport.of(self.log, error)
 
     def __post_init__(self) -> None:
+        self.log = AttemptLog(self.clock)
         self.cooldowns = Cooldowns(self.clock)
         windows = self.windows or [8192] * len(self.outcomes)
         self.configs = self.fleet or [
@@ -153,12 +177,16 @@ class Stage:
 
     def run_plan(
         self, *, remaining_s: float = 100, auto_fallback: bool = True, allow_fallback: bool = True
-    ) -> Outcome[ChatAnswer]:
+    ) -> ExecutionResult[ChatAnswer]:
         executor, deadline = self._executor(auto_fallback), Deadline.after(remaining_s + MARGIN_S, self.clock)
+        self.log = AttemptLog(self.clock)
 
-        async def run_plan() -> Outcome[ChatAnswer]:
-            watch = await self.breakers.session()
-            return await executor.run_plan(self.plan(), self._call, deadline, watch, allow_fallback=allow_fallback)
+        async def run_plan() -> ExecutionResult[ChatAnswer]:
+            session = await self.breakers.session()
+            operation = Calls(self._call)
+            return await executor.run(
+                self.plan(), operation, deadline, session, self.log, allow_fallback=allow_fallback
+            )
 
         return run(run_plan(), self.clock)
 
@@ -182,22 +210,24 @@ class Stage:
         """The same within a loop that runs already."""
         deadline, story = Deadline.after(remaining_s + MARGIN_S, self.clock), Story()
         started_s = self.clock.monotonic_s()
-        watch = await self.breakers.session()
-        answer = self._executor(auto_fallback=True).stream(self.plan(), self._open, deadline, watch)
+        session = await self.breakers.session()
+        executor, log = self._executor(auto_fallback=True), AttemptLog(self.clock)
+        answer: StreamedAnswer[Script] | None = None
         try:
             async with asyncio.timeout(leaves_after_s):
+                answer = await executor.stream(self.plan(), Calls(self._open), deadline, session, log)
                 await self._read(answer, story, reading)
         except TimeoutError:
-            story.gone = await answer.abandon()
+            story.gone = errors.ClientDisconnected() if answer is None else await answer.abandon()
         except errors.BridgeError as exc:
             story.error = exc
+        story.report = RequestReport.of(log, story.error or story.gone)
         story.took_s = self.clock.monotonic_s() - started_s
         return story
 
     async def _read(
         self, answer: StreamedAnswer["Script"], story: Story, reading: Callable[[ChatChunk], Awaitable[None]] | None
     ) -> None:
-        await answer.begin()
         async for chunk in answer:
             story.texts += [choice["delta"].get("content", "") for choice in chunk.body["choices"]]
             if reading is not None:

@@ -229,7 +229,7 @@ def test_when_only_a_lost_race_is_left_the_answer_says_when_the_probe_ends(clock
     with pytest.raises(errors.NoProviderAvailable, match="somebody else is probing it") as caught:
         stage.run_plan()
     assert caught.value.retry_after_s == pytest.approx(7)
-    assert caught.value.attempts == ()
+    assert stage.log.attempts == []
 
 
 def test_an_error_names_who_was_not_tried_because_of_a_breaker(clock: FakeClock) -> None:

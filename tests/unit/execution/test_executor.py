@@ -91,9 +91,9 @@ def test_when_all_fail_every_attempt_is_told(clock: FakeClock) -> None:
         errors.ProviderError(errors.FailureKind.CONNECTION_LOST, "gone"),
     )
     stage = Stage(clock, [[boom], [gone]])
-    with pytest.raises(errors.AllProvidersFailed) as caught:
+    with pytest.raises(errors.AllProvidersFailed):
         stage.run_plan()
-    rows = [(a["provider_id"], a["status"], a["reason"]) for a in caught.value.attempts]
+    rows = [(attempt.provider_id, attempt.status, attempt.reason) for attempt in stage.log.attempts]
     assert rows == [("p0", 500, "boom"), ("p1", None, "gone")]
 
 
@@ -128,10 +128,10 @@ def test_no_attempt_starts_when_the_time_is_up(clock: FakeClock) -> None:
         raise errors.ProviderError(errors.FailureKind.SERVER_ERROR, "x")
 
     stage = Stage(clock, [[slow], [OK]])
-    with pytest.raises(errors.DeadlineExceeded) as caught:
+    with pytest.raises(errors.DeadlineExceeded):
         stage.run_plan(remaining_s=100)
     assert stage.called == ["p0"]
-    assert len(caught.value.attempts) == 1
+    assert len(stage.log.attempts) == 1
 
 
 def test_a_rejected_key_is_fetched_anew_and_tried_once_more(clock: FakeClock) -> None:
@@ -369,10 +369,10 @@ def test_a_candidate_that_what_is_left_cannot_pay_for_is_passed_over_and_the_err
         request=LIMITED,
         limit_usd=Decimal("0.0004"),
     )
-    with pytest.raises(errors.AllProvidersFailed, match=r"not tried was p1/m1: a useful answer may cost") as caught:
+    with pytest.raises(errors.AllProvidersFailed, match=r"not tried was p1/m1: a useful answer may cost"):
         stage.run_plan()
     assert stage.called == ["p0"]
-    assert caught.value.attempts[0]["cost_bound"] == 0.0003
+    assert stage.log.attempts[0].cost_bound_usd == Decimal("0.0003")
 
 
 def test_an_error_status_costs_nothing(clock: FakeClock) -> None:
@@ -394,10 +394,12 @@ def test_the_cost_of_an_answer_includes_that_of_the_failed_attempts_before_it(cl
 
 def test_a_fault_of_the_caller_after_a_failover_tells_the_attempts_and_their_cost(clock: FakeClock) -> None:
     unusable = errors.ProviderError(errors.FailureKind.MALFORMED_ANSWER, "x", usage=Usage(100, 50))
+    stage = Stage(clock, [[unusable], [errors.ProviderError(errors.FailureKind.REQUEST_REJECTED, "x")]])
     with raises_failure(errors.FailureKind.REQUEST_REJECTED) as caught:
-        Stage(clock, [[unusable], [errors.ProviderError(errors.FailureKind.REQUEST_REJECTED, "x")]]).run_plan()
-    assert [attempt["code"] for attempt in caught.value.attempts] == ["malformed_answer", "invalid_request"]
-    assert caught.value.cost_usd == Decimal("0.0002")
+        stage.run_plan()
+    report = stage.report(caught.value)
+    assert [attempt.code for attempt in report.attempts] == ["malformed_answer", "invalid_request"]
+    assert report.cost_usd == Decimal("0.0002")
 
 
 def test_a_model_that_is_too_dear_anyway_is_not_said_to_be_worth_waiting_for(clock: FakeClock) -> None:
@@ -534,7 +536,8 @@ def test_an_error_does_not_call_free_what_may_have_been_billed(clock: FakeClock)
     )
     with raises_failure(errors.FailureKind.REQUEST_REJECTED) as caught:
         stage.run_plan()
-    assert (caught.value.cost_usd, caught.value.cost_bound_usd) == (None, Decimal("0.0003"))
+    report = stage.report(caught.value)
+    assert (report.cost_usd, report.cost_bound_usd) == (None, Decimal("0.0003"))
 
 
 def test_a_failure_says_what_to_look_at(clock: FakeClock) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from sekha_llm_bridge import errors
 from sekha_llm_bridge.config.models import CircuitBreakerConfig
-from sekha_llm_bridge.execution.failure_reporting import run_to_completion
+from sekha_llm_bridge.execution.provider_call import run_to_completion
 from sekha_llm_bridge.providers import ChatChunk
 from sekha_llm_bridge.resilience import BreakerState, Permit, Refusal
 from sekha_llm_bridge.resilience.memory import MemoryProviderStore
@@ -96,13 +96,13 @@ def test_an_account_that_runs_empty_in_midstream_opens_the_breaker(clock: FakeCl
 
 
 def test_what_broke_off_may_cost_as_much_as_it_was_allowed_to(clock: FakeClock) -> None:
-    error = Stage(clock, [[Script(A, errors.ProviderError(errors.FailureKind.SERVER_ERROR, "x"))]]).read().error
-    assert error is not None
-    assert error.cost_usd is None
-    assert error.cost_bound_usd is not None
-    assert error.cost_bound_usd > 0
-    (attempt,) = error.attempts
-    assert attempt["cost_bound"] == float(error.cost_bound_usd)
+    report = Stage(clock, [[Script(A, errors.ProviderError(errors.FailureKind.SERVER_ERROR, "x"))]]).read().report
+    assert report.error is not None
+    assert report.cost_usd is None
+    assert report.cost_bound_usd is not None
+    assert report.cost_bound_usd > 0
+    (attempt,) = report.attempts
+    assert attempt.cost_bound_usd == report.cost_bound_usd
 
 
 def test_answers_that_begin_well_and_never_end_open_the_breaker(clock: FakeClock) -> None:
@@ -221,9 +221,9 @@ def test_a_caller_who_leaves_in_midstream_ends_the_providers_work_and_counts_nei
     story = stage.read(leaves_after_s=3)
     assert story.gone is not None
     assert (left.is_closed, story.codes, breaker(stage).failure_count) == (True, ["abandoned"], 1)
-    assert story.gone.cost_usd is None
-    assert story.gone.cost_bound_usd is not None
-    assert story.gone.cost_bound_usd > 0
+    assert story.report.cost_usd is None
+    assert story.report.cost_bound_usd is not None
+    assert story.report.cost_bound_usd > 0
 
 
 def test_a_caller_who_leaves_before_the_first_token_ends_the_providers_work_too(clock: FakeClock) -> None:
@@ -238,7 +238,7 @@ def test_what_a_caller_left_costs_nothing_where_the_model_is_free(clock: FakeClo
     stage = Stage(clock, [[Script(A, 60.0)]], fleet=[provider("p0", free)])
     story = stage.read(leaves_after_s=3)
     assert story.gone is not None
-    assert (story.gone.cost_usd, story.gone.cost_bound_usd) == (Decimal(0), Decimal(0))
+    assert (story.report.cost_usd, story.report.cost_bound_usd) == (Decimal(0), Decimal(0))
 
 
 PROBED = CircuitBreakerConfig(failure_threshold=1, timeout_secs=60, success_threshold=1)
@@ -331,7 +331,7 @@ def test_a_caller_who_leaves_while_an_end_is_noted_is_billed_for_it(clock: FakeC
     stage.read()
     story = stage.read(leaves_after_s=2.05)
     assert isinstance(story.gone, errors.ClientDisconnected)
-    assert (story.codes, story.gone.cost_usd) == (["ok"], Decimal("0.002"))
+    assert (story.codes, story.report.cost_usd) == (["ok"], Decimal("0.002"))
     assert breaker(stage).failure_count == 0
 
 

@@ -1,4 +1,4 @@
-"""The HTTP edge: parses once, asks the bridge, answers in OpenAI's shapes. Each endpoint is a module."""
+"""The inbound APIs: each parses a request once, calls the service, and answers in its own format."""
 
 from sekha_llm_bridge.api.app import create_app, lambda_handler
 

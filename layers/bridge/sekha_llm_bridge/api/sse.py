@@ -1,5 +1,5 @@
-"""Server-sent events as the answer to a request: written as they come, never silent for long, broken off when nobody
-listens any more.
+"""Server-sent events as the answer to a request: written as they are made, with pings in silences, and cancelled when
+the client disconnects.
 """
 
 import asyncio
@@ -12,27 +12,27 @@ from starlette.types import Receive, Scope, Send
 from sekha_llm_bridge.clock import Clock
 
 DONE = b"data: [DONE]\n\n"
+PING_INTERVAL_S = 5.0
 _PING = b": ping\n\n"
-_LONGEST_SILENCE_S = 5.0
 _HEADERS = {
     "content-type": "text/event-stream; charset=utf-8",
     "cache-control": "no-cache",
-    "x-accel-buffering": "no",  # nginx, and what has learnt it from nginx, would hold events back
+    "x-accel-buffering": "no",  # nginx and compatible proxies would buffer the events
 }
 
 
 def event(data: Mapping[str, object]) -> bytes:
-    """One event."""
+    """Returns one event with JSON data."""
     return b"data: " + orjson.dumps(data) + b"\n\n"
 
 
 class ConnectionClosed(Exception):
-    """The other side has closed the connection."""
+    """The client has closed the connection."""
 
 
 class EventWriter:
-    """Sends events; the first one begins the answer, with status 200 and whatever `headers` holds by then. Once it
-    `is_over`, nothing follows but somebody else's answer.
+    """Sends events. The first one starts the response, with status 200 and what `headers` contains by then. Once
+    `is_over` is set, no ping is sent any more.
     """
 
     def __init__(self, send: Send, clock: Clock) -> None:
@@ -41,77 +41,76 @@ class EventWriter:
         self.is_over = False
         self._send = send
         self._clock = clock
-        self._turn = asyncio.Lock()
+        self._lock = asyncio.Lock()
         self._sent_at_s = clock.monotonic_s()
 
     async def write(self, events: bytes, *, is_last: bool = False) -> None:
-        """Returns when they are on their way. Raises `ConnectionClosed`."""
-        async with self._turn:
+        """Returns when the events have been sent. Raises `ConnectionClosed`."""
+        async with self._lock:
             await self._write(events, is_last=is_last)
 
     async def ping(self) -> None:
-        """Breaks every silence, also before the first event, so that nobody in between takes the connection for dead.
-        Ends by raising `ConnectionClosed`, or when there is nothing more to come.
+        """Sends a comment after every `PING_INTERVAL_S` of silence, also before the first event, so that no proxy takes
+        the connection for dead. Returns when there is nothing more to come. Raises `ConnectionClosed`.
         """
         while not self.is_over:
-            if (left_s := self._left_s()) > 0:
+            if (left_s := self._until_ping_s()) > 0:
                 await self._clock.sleep(left_s)
                 continue
-            async with self._turn:
-                if self._left_s() <= 0 and not self.is_over:
+            async with self._lock:
+                if self._until_ping_s() <= 0 and not self.is_over:
                     await self._write(_PING, is_last=False)
 
-    def _left_s(self) -> float:
-        """Until a silence has lasted long enough."""
-        return self._sent_at_s + _LONGEST_SILENCE_S - self._clock.monotonic_s()
+    def _until_ping_s(self) -> float:
+        return self._sent_at_s + PING_INTERVAL_S - self._clock.monotonic_s()
 
     async def _write(self, events: bytes, *, is_last: bool) -> None:
         try:
             if not self.has_begun:
                 self.has_begun = True
-                await self._send({"type": "http.response.start", "status": 200, "headers": self._raw_headers()})
+                headers = {**_HEADERS, **self.headers}
+                raw = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
+                await self._send({"type": "http.response.start", "status": 200, "headers": raw})
             await self._send({"type": "http.response.body", "body": events, "more_body": not is_last})
         except OSError as exc:
             raise ConnectionClosed from exc
         self._sent_at_s = self._clock.monotonic_s()
 
-    def _raw_headers(self) -> list[tuple[bytes, bytes]]:
-        return [(name.encode(), value.encode("latin-1")) for name, value in {**_HEADERS, **self.headers}.items()]
-
 
 class EventResponse(Response):
-    """An answer that `produce` writes. What that raises before the first event becomes an answer of its own, and after
-    it, it is for `produce` to tell. It is cancelled when nobody listens any more, or does not read on for so long that
-    it is not done in `limit_s`.
+    """A response whose events `write` sends. An exception that `write` raises before the first event becomes an
+    ordinary error response. `write` is cancelled when the client disconnects, and when it is not done within
+    `timeout_s`, for example because the client reads too slowly.
     """
 
-    def __init__(self, produce: Callable[[EventWriter], Awaitable[None]], clock: Clock, *, limit_s: float) -> None:
+    def __init__(self, write: Callable[[EventWriter], Awaitable[None]], clock: Clock, *, timeout_s: float) -> None:
         super().__init__()
-        self._produce = produce
+        self._write = write
         self._clock = clock
-        self._limit_s = limit_s
+        self._timeout_s = timeout_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 — ASGI's signature
-        """ASGI."""
+        """Serves one request. See ASGI."""
         writer = EventWriter(send, self._clock)
-        producing = asyncio.ensure_future(self._producing(writer))
-        watching = [asyncio.ensure_future(writer.ping()), asyncio.ensure_future(_gone(receive))]
+
+        async def write() -> None:
+            try:
+                await self._write(writer)
+            finally:
+                writer.is_over = True
+
+        writing = asyncio.ensure_future(write())
+        watching = [asyncio.ensure_future(writer.ping()), asyncio.ensure_future(_until_disconnect(receive))]
         try:
-            await asyncio.wait({producing, *watching}, timeout=self._limit_s, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({writing, *watching}, timeout=self._timeout_s, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for task in (producing, *watching):
+            for task in (writing, *watching):
                 task.cancel()
-            await asyncio.gather(producing, *watching, return_exceptions=True)
-        if not producing.cancelled():
-            producing.result()
-
-    async def _producing(self, writer: EventWriter) -> None:
-        try:
-            await self._produce(writer)
-        finally:
-            writer.is_over = True
+            await asyncio.gather(writing, *watching, return_exceptions=True)
+        if not writing.cancelled():
+            writing.result()
 
 
-async def _gone(receive: Receive) -> None:
+async def _until_disconnect(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass

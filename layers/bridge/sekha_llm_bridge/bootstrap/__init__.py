@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 from sekha_llm_bridge.clock import Clock, SystemClock
 from sekha_llm_bridge.config import Settings, load_settings, refresh_provider
 from sekha_llm_bridge.connections import Connections
-from sekha_llm_bridge.execution import Executor
+from sekha_llm_bridge.execution import Executor, ModelService
 from sekha_llm_bridge.observability import logger
 from sekha_llm_bridge.pricing import PriceBook
 from sekha_llm_bridge.providers import ProviderDirectory
 from sekha_llm_bridge.providers.http import JsonHttp
-from sekha_llm_bridge.resilience import Breakers, BreakerSession, Cooldowns, ProviderStore
+from sekha_llm_bridge.resilience import Breakers, Cooldowns, ProviderStore
 from sekha_llm_bridge.resilience.memory import MemoryProviderStore
-from sekha_llm_bridge.routing import Catalog, RoutingContext
+from sekha_llm_bridge.routing import Catalog
 
 if TYPE_CHECKING:
     from sekha_llm_bridge.bootstrap.vectors import Vectors
@@ -40,21 +40,10 @@ class Bridge:
     providers: ProviderDirectory
     breakers: Breakers
     cooldowns: Cooldowns
-    executor: Executor
+    service: ModelService
     vectors: Callable[[], "Vectors"]
     connections: Connections
     clock: Clock
-
-    def limits(self, watch: BreakerSession) -> RoutingContext:
-        """What holds for every request, and what is known of the providers now."""
-        routing = self.settings.routing
-        return RoutingContext(
-            cost_aware=routing.cost_aware,
-            max_cost_usd=routing.max_cost_per_request,
-            min_output_tokens=routing.min_output_tokens,
-            breakers=watch.views(),
-            cooling_s=self.cooldowns.remaining_s(),
-        )
 
 
 @cache
@@ -100,14 +89,20 @@ def make_bridge(
 
         return make_vectors(settings, catalog, connections, clock, Places(table, queue_url, dead_letters_url))
 
-    kept = _on_table(table, connections, clock) if table else store or MemoryProviderStore()
+    breakers = Breakers(
+        _on_table(table, connections, clock) if table else store or MemoryProviderStore(),
+        [config.id for config in settings.providers],
+        routing.circuit_breaker,
+        clock,
+    )
+    executor = Executor(providers, clock, cooldowns=cooldowns, auto_fallback=routing.auto_fallback)
     return Bridge(
         settings=settings,
         catalog=catalog,
         providers=providers,
-        breakers=Breakers(kept, [config.id for config in settings.providers], routing.circuit_breaker, clock),
+        breakers=breakers,
         cooldowns=cooldowns,
-        executor=Executor(providers, clock, cooldowns=cooldowns, auto_fallback=routing.auto_fallback),
+        service=ModelService(routing, catalog, breakers, cooldowns, executor),
         vectors=vectors,
         connections=connections,
         clock=clock,

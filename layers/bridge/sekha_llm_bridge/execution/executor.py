@@ -1,28 +1,27 @@
-"""The failover loop: one attempt after another down the plan, until one answers, or time, money or models run out."""
+"""The failover loop: attempts down the plan, one after another, until a candidate answers or time, money or candidates
+run out.
+"""
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 from sekha_llm_bridge.clock import Clock
 from sekha_llm_bridge.errors import CallOutcome, FailureKind, ProviderError
+from sekha_llm_bridge.execution.attempts import AttemptLog
 from sekha_llm_bridge.execution.deadline import Deadline
-from sekha_llm_bridge.execution.failure_reporting import (
-    learn,
-    run_to_completion,
-    unexpected_failure,
-    was_deadline_limited,
-)
+from sekha_llm_bridge.execution.failover import FailoverState
+from sekha_llm_bridge.execution.failure_reporting import is_deadline_limited, report_failure
 from sekha_llm_bridge.execution.plan_errors import (
-    SHORTEST_ATTEMPT_S,
+    MIN_ATTEMPT_S,
     deadline_exceeded,
     error_for_exhausted_plan,
     require_candidates,
 )
+from sekha_llm_bridge.execution.provider_call import call_within, has_new_credentials, run_to_completion
 from sekha_llm_bridge.execution.receipt import Receipt
-from sekha_llm_bridge.execution.run import Run
 from sekha_llm_bridge.execution.streamed_answer import AttemptResult, S, StreamedAnswer, T
 from sekha_llm_bridge.observability import Metric, count
 from sekha_llm_bridge.providers import Provider, ProviderDirectory
@@ -30,29 +29,37 @@ from sekha_llm_bridge.resilience import BreakerSession, Cooldowns, Permit, Refus
 from sekha_llm_bridge.routing import Candidate, RoutePlan
 from sekha_llm_bridge.usage import Usage
 
-# The system's, because environments restored from one snapshot share the state of any other.
+# The system's source, because environments that were restored from one snapshot share the state of any other.
 _SYSTEM_RANDOM = random.SystemRandom()
-_LONGEST_REST_S = 0.2
-_LONGEST_REFRESH_S = 3.0  # the next candidate needs time, too
-_QUICK_S = 0.5  # a connection that failed later than this has cost enough time
+_MAX_BACKOFF_S = 0.2
+_MAX_REFRESH_S = 3.0  # the next candidate needs time, too
+_QUICK_FAILURE_S = 0.5  # after a connection that took longer to fail, a retry would cost too much time
+
+T_co = TypeVar("T_co", covariant=True)
 
 
 class Answer(Protocol):
-    """What a call gives: a chat answer or vectors, with the provider's count of tokens where it sent one."""
+    """What an operation returns: a chat answer or vectors."""
 
     @property
     def usage(self) -> Usage | None:
-        """Tokens, or None where the provider sent none."""
+        """The provider's count of tokens, None where it sent none."""
+        ...
+
+
+class Operation(Protocol[T_co]):
+    """What one request asks of whichever model answers it."""
+
+    async def call(self, provider: Provider, candidate: Candidate, *, timeout_s: float) -> T_co:
+        """Makes one attempt, within `timeout_s`. Raises `ProviderError`. May be billed by the provider."""
         ...
 
 
 A = TypeVar("A", bound=Answer)
-Call = Callable[[Provider, Candidate, float], Awaitable[T]]
-"""One attempt: calls the provider for the candidate, within that many seconds."""
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome(Generic[A]):
+class ExecutionResult(Generic[A]):
     """An answer, the candidate that gave it, and the receipt."""
 
     answer: A
@@ -61,7 +68,7 @@ class Outcome(Generic[A]):
 
 
 class Executor:
-    """Carries out plans with the configured providers. `jitter` gives numbers from 0 to 1."""
+    """Runs plans with the configured providers. `jitter` returns numbers from 0 to 1."""
 
     def __init__(
         self,
@@ -78,136 +85,156 @@ class Executor:
         self._auto_fallback = auto_fallback
         self._jitter = jitter
 
-    async def run_plan(
-        self, plan: RoutePlan, call: Call[A], deadline: Deadline, watch: BreakerSession, *, allow_fallback: bool = True
-    ) -> Outcome[A]:
-        """The first usable answer down the plan. Every attempt may be billed by its provider; together they stay
-        within the plan's limit. Each has the leave of its provider's breaker, which `watch` gives and which learns what
-        came of it.
+    async def run(
+        self,
+        plan: RoutePlan,
+        operation: Operation[A],
+        deadline: Deadline,
+        session: BreakerSession,
+        log: AttemptLog,
+        *,
+        allow_fallback: bool = True,
+    ) -> ExecutionResult[A]:
+        """Returns the first usable answer down the plan. Every attempt is added to `log` and may be billed by its
+        provider; together they stay within the plan's cost limit. Each needs a permit of its provider's breaker.
 
-        Raises what the plan's emptiness means, `Unavailable` when nothing answered, or the `ProviderError` of a
-        fault that would be the same everywhere; each with the attempts made.
+        Raises the error that an empty plan means, `Unavailable` when no candidate answered, or the `ProviderError` of a
+        failure that would be the same everywhere.
         """
-        run = self._run_down(plan, allow_fallback=allow_fallback)
-        with run.telling():
-            served = await self._descend(run, call, deadline, watch)
-            run.answered(served.candidate, served.answer.usage)
-            await watch.report_outcome(served.permit, CallOutcome.SUCCESS)
-            return Outcome(served.answer, served.candidate, run.receipt(served.candidate))
+        state = self._start(plan, log, allow_fallback=allow_fallback)
+        result = await self._try_candidates(state, operation, deadline, session)
+        receipt = state.record_success(result.candidate, result.answer.usage)
+        await session.report_outcome(result.permit, CallOutcome.SUCCESS)
+        return ExecutionResult(result.answer, result.candidate, receipt)
 
-    def stream(
-        self, plan: RoutePlan, call: Call[S], deadline: Deadline, watch: BreakerSession, *, allow_fallback: bool = True
+    async def stream(
+        self,
+        plan: RoutePlan,
+        operation: Operation[S],
+        deadline: Deadline,
+        session: BreakerSession,
+        log: AttemptLog,
+        *,
+        allow_fallback: bool = True,
     ) -> StreamedAnswer[S]:
-        """The same for an answer that comes in chunks: `call` returns when the first token has come. Raises at once
-        what the plan's emptiness means; all else shows as the answer is read.
-        """
-        run = self._run_down(plan, allow_fallback=allow_fallback)
-        return StreamedAnswer(lambda: self._descend(run, call, deadline, watch), run, deadline, watch, self._cooldowns)
+        """The same for an answer in chunks. Returns when the first token has arrived; until then the caller sees
+        nothing of a failover.
 
-    def _run_down(self, plan: RoutePlan, *, allow_fallback: bool) -> Run:
+        A probe ends with the first token: the provider answers, so nobody waits for the rest of the answer.
+        """
+        state = self._start(plan, log, allow_fallback=allow_fallback)
+        result = await self._try_candidates(state, operation, deadline, session)
+        permit: Permit | None = result.permit
+        if result.permit.is_probe:
+            permit = None
+            await run_to_completion(session.report_outcome(result.permit, CallOutcome.SUCCESS))
+        return StreamedAnswer(result, permit, state, deadline, session, self._cooldowns)
+
+    def _start(self, plan: RoutePlan, log: AttemptLog, *, allow_fallback: bool) -> FailoverState:
         for provider_id in sorted(plan.blocked_providers):
             count(Metric.REJECTIONS, provider=provider_id)
         require_candidates(plan)
-        most = len(plan.ranked) if allow_fallback and self._auto_fallback else 1
-        return Run(plan, most, self._clock, self._clock.monotonic_s())
+        max_candidates = len(plan.ranked) if allow_fallback and self._auto_fallback else 1
+        return FailoverState(plan, max_candidates, log, self._clock)
 
-    async def _descend(self, run: Run, call: Call[T], deadline: Deadline, watch: BreakerSession) -> AttemptResult[T]:
-        for entry in run.plan.ranked:
-            candidate = run.next_offer(entry)
+    async def _try_candidates(
+        self, state: FailoverState, operation: Operation[T], deadline: Deadline, session: BreakerSession
+    ) -> AttemptResult[T]:
+        for entry in state.plan.ranked:
+            candidate = state.next_candidate(entry)
             if candidate is None:
                 continue
-            if deadline.remaining_s() < SHORTEST_ATTEMPT_S:
+            if deadline.remaining_s() < MIN_ATTEMPT_S:
                 raise deadline_exceeded()
-            permit = await _asked(watch, entry.provider.id, lasts_s=_longest_s(candidate, deadline))
+            permit = await _request_permit(session, candidate, deadline)
             if isinstance(permit, Refusal):
                 count(Metric.REJECTIONS, provider=entry.provider.id)
-                run.refused(entry, permit)
+                state.record_breaker_refusal(entry, permit)
                 continue
             try:
-                return AttemptResult(await self._try(candidate, call, deadline, run), candidate, permit)
+                return AttemptResult(await self._try(candidate, operation, deadline, state), candidate, permit)
             except ProviderError as exc:
-                await run_to_completion(learn(permit, exc, run, watch, self._cooldowns))
+                await run_to_completion(report_failure(permit, state, session, self._cooldowns))
                 if not exc.kind.try_next:
                     raise
-            except asyncio.CancelledError:  # whoever asked has gone
-                run.abandoned(candidate)
-                await run_to_completion(watch.report_outcome(permit, CallOutcome.NEUTRAL))
+            except asyncio.CancelledError:  # the client has disconnected
+                state.log.record_cancellation(candidate)
+                await run_to_completion(session.report_outcome(permit, CallOutcome.NEUTRAL))
                 raise
-        raise error_for_exhausted_plan(run, deadline)
+        raise error_for_exhausted_plan(state, deadline)
 
-    async def _try(self, candidate: Candidate, call: Call[T], deadline: Deadline, run: Run) -> T:
-        """The answer. The same candidate is tried again at most once: after a connection that could not be made, when
-        nothing was sent, and after a rejected key, when the secrets fetched anew have changed.
+    async def _try(self, candidate: Candidate, operation: Operation[T], deadline: Deadline, state: FailoverState) -> T:
+        """Makes one attempt, and at most one retry: after a refused connection, when nothing was sent, and after a
+        rejected key, when the secrets have changed.
         """
         started_s = self._clock.monotonic_s()
         try:
-            return await self._timed(candidate, call, deadline, run)
+            return await self._attempt(candidate, operation, deadline, state)
         except ProviderError as exc:
-            if not (exc.kind.try_next and await self._is_worth_repeating(exc, candidate, started_s, deadline)):
+            if not (exc.kind.try_next and await self._should_retry(exc, candidate, started_s, deadline)):
                 raise
-        return await self._timed(candidate, call, deadline, run)
+        return await self._attempt(candidate, operation, deadline, state)
 
-    async def _is_worth_repeating(
-        self, failure: ProviderError, candidate: Candidate, started_s: float, deadline: Deadline
+    async def _should_retry(
+        self, error: ProviderError, candidate: Candidate, started_s: float, deadline: Deadline
     ) -> bool:
-        # What is billed, or may be, leaves less of the limit: that is to be looked at first.
-        if failure.failure.usage is not None or failure.failure.may_be_billed:
+        # What was billed, or may have been, leaves less of the cost limit: the loop must look at that first.
+        if error.failure.usage is not None or error.failure.may_be_billed:
             return False
-        if failure.kind is FailureKind.CREDENTIALS_REJECTED:
-            return await self._refreshed(candidate, deadline)
-        if failure.kind is not FailureKind.CONNECT_FAILED or self._clock.monotonic_s() - started_s > _QUICK_S:
+        if error.kind is FailureKind.CREDENTIALS_REJECTED:
+            allowed_s = min(_MAX_REFRESH_S, deadline.remaining_s())
+            if allowed_s < MIN_ATTEMPT_S:
+                return False
+            provider_id = candidate.entry.provider.id
+            is_changed = await has_new_credentials(error, self._providers, provider_id, timeout_s=allowed_s)
+            return is_changed and deadline.remaining_s() >= MIN_ATTEMPT_S
+        is_quick = self._clock.monotonic_s() - started_s <= _QUICK_FAILURE_S
+        backoff_s = self._jitter() * _MAX_BACKOFF_S
+        has_time = deadline.remaining_s() >= backoff_s + MIN_ATTEMPT_S
+        if not (error.kind is FailureKind.CONNECT_FAILED and is_quick and has_time):
             return False
-        rest_s = self._jitter() * _LONGEST_REST_S
-        if deadline.remaining_s() < rest_s + SHORTEST_ATTEMPT_S:
-            return False
-        await self._clock.sleep(rest_s)
+        await self._clock.sleep(backoff_s)
         return True
 
-    async def _refreshed(self, candidate: Candidate, deadline: Deadline) -> bool:
-        """Whether the provider's secrets have changed, and there is time left to try them."""
-        allowed_s = min(_LONGEST_REFRESH_S, deadline.remaining_s())
-        if allowed_s < SHORTEST_ATTEMPT_S:
-            return False
-        changed = await self._providers.refresh(candidate.entry.provider.id, timeout_s=allowed_s)
-        return changed and deadline.remaining_s() >= SHORTEST_ATTEMPT_S
-
-    async def _timed(self, candidate: Candidate, call: Call[T], deadline: Deadline, run: Run) -> T:
+    async def _attempt(
+        self, candidate: Candidate, operation: Operation[T], deadline: Deadline, state: FailoverState
+    ) -> T:
         provider = candidate.entry.provider
         allowed_s = min(provider.timeout_secs, deadline.remaining_s())
         started_s = self._clock.monotonic_s()
-        run.attempts_one()
+        state.log.start_attempt()
         try:
-            async with asyncio.timeout(allowed_s) as within:  # cancels the call, which closes its connection
-                return await call(self._providers.get(provider.id), candidate, allowed_s)
-        except Exception as exc:  # a mistake in one adapter must not keep the next provider from answering
-            failure = exc if isinstance(exc, ProviderError) else unexpected_failure(exc, provider.id, allowed_s, within)
+            return await call_within(
+                lambda: operation.call(self._providers.get(provider.id), candidate, timeout_s=allowed_s),
+                provider_id=provider.id,
+                timeout_s=allowed_s,
+                timeout_message=f"the provider did not answer within {allowed_s:.1f} s",
+            )
+        except ProviderError as exc:
             took_s = self._clock.monotonic_s() - started_s
-            run.failed(candidate, failure)
-            run.is_deadline_limited = was_deadline_limited(failure, provider, allowed_s=allowed_s, took_s=took_s)
-            if failure is exc:
-                raise
-            raise failure from exc
+            is_limited = is_deadline_limited(exc, provider, allowed_s=allowed_s, took_s=took_s)
+            state.record_failure(candidate, exc, is_deadline_limited=is_limited)
+            raise
 
 
-def _longest_s(candidate: Candidate, deadline: Deadline) -> float:
-    """How long a candidate can take at most: as a probe, so long nobody else probes its provider."""
-    once_s = min(candidate.entry.provider.timeout_secs, deadline.remaining_s())
-    return min(once_s + _QUICK_S + _LONGEST_REFRESH_S + once_s, deadline.remaining_s())
-
-
-async def _asked(watch: BreakerSession, provider_id: str, *, lasts_s: float) -> Permit | Refusal:
-    """`BreakerSession.request_permit`. Where whoever asked goes away while a lease is taken, it is given back."""
-    if provider_id not in watch.views():  # closed: there is no lease
-        return await watch.request_permit(provider_id, lasts_s=lasts_s)
-    asking = asyncio.ensure_future(watch.request_permit(provider_id, lasts_s=lasts_s))
+async def _request_permit(session: BreakerSession, candidate: Candidate, deadline: Deadline) -> Permit | Refusal:
+    """Requests a permit for as long as the candidate can take at most: as a probe, nobody else probes its provider for
+    as long. If the client disconnects meanwhile, a lease that was taken is given back.
+    """
+    provider = candidate.entry.provider
+    attempt_s = min(provider.timeout_secs, deadline.remaining_s())
+    lasts_s = min(attempt_s + _QUICK_FAILURE_S + _MAX_REFRESH_S + attempt_s, deadline.remaining_s())
+    if provider.id not in session.views():  # closed: there is no lease
+        return await session.request_permit(provider.id, lasts_s=lasts_s)
+    request = asyncio.ensure_future(session.request_permit(provider.id, lasts_s=lasts_s))
     try:
-        return await asyncio.shield(asking)
+        return await asyncio.shield(request)
     except asyncio.CancelledError:
-        await run_to_completion(_given_back(watch, asking))
+
+        async def give_back() -> None:
+            permit = await request
+            if isinstance(permit, Permit):
+                await session.report_outcome(permit, CallOutcome.NEUTRAL)
+
+        await run_to_completion(give_back())
         raise
-
-
-async def _given_back(watch: BreakerSession, asking: asyncio.Future[Permit | Refusal]) -> None:
-    permit = await asking
-    if isinstance(permit, Permit):
-        await watch.report_outcome(permit, CallOutcome.NEUTRAL)

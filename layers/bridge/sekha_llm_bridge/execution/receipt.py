@@ -1,47 +1,19 @@
-"""What serving a request took: who was tried, who answered, what it cost."""
+"""The receipt of one answered plan: which model answered, after which attempts, and at what cost."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-
-@dataclass(frozen=True, slots=True)
-class Attempt:
-    """One call of one provider. `status` is the provider's HTTP status, None where there was no answer; `code` says
-    how it ended.
-
-    `cost_usd` is its bill, None where nobody knows it: the price, or whether a provider bills what broke off.
-    `cost_bound_usd` is what it may have cost then, as far as that can be bounded.
-    """
-
-    provider_id: str
-    model_id: str
-    code: str
-    status: int | None
-    reason: str
-    latency_ms: int
-    cost_usd: Decimal | None
-    cost_bound_usd: Decimal | None
-
-    def public(self) -> Mapping[str, object]:
-        """As callers see it."""
-        return {
-            "provider_id": self.provider_id,
-            "model_id": self.model_id,
-            "status": self.status,
-            "code": self.code,
-            "reason": self.reason,
-            "latency_ms": self.latency_ms,
-            "cost": usd(self.cost_usd),
-            "cost_bound": usd(self.cost_bound_usd),
-        }
+from sekha_llm_bridge.execution.attempts import NO_COST, Attempt, cost_bound_usd, known_cost_usd, spent_usd, usd
+from sekha_llm_bridge.pricing import usd_text
+from sekha_llm_bridge.routing import Candidate, RoutePlan
 
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """The bill and the story of one answered request; costs in USD, None where the price is not known.
+    """What an answer cost, in USD, None where a price is unknown; and how it came about.
 
-    `cost` is the sum of all attempts whose bill is known, `cost_bound` what all of them together cannot exceed.
+    `cost` is the sum of all attempts whose cost is known, `cost_bound` the most that all of them can have cost.
     """
 
     provider_id: str
@@ -55,7 +27,7 @@ class Receipt:
     latency_ms: int
 
     def public(self) -> dict[str, object]:
-        """The `bridge` object of an answer."""
+        """Returns the `bridge` object of an answer."""
         return {
             "provider_id": self.provider_id,
             "model_id": self.model_id,
@@ -69,12 +41,45 @@ class Receipt:
         }
 
     def headers(self) -> dict[str, str]:
-        """The same in short, as response headers."""
+        """Returns the same in short, as response headers."""
         return answer_headers(self.provider_id, self.model_id, len(self.attempts), self.cost)
 
 
+def make_receipt(plan: RoutePlan, candidate: Candidate, attempts: Sequence[Attempt], latency_ms: int) -> Receipt:
+    """Returns the receipt of the answer that `candidate` gave in the last of the plan's attempts."""
+    entry, quote = candidate.entry, candidate.quote
+    return Receipt(
+        provider_id=entry.provider.id,
+        model_id=entry.model.model_id,
+        attempts=tuple(attempts),
+        notes=(*plan.notes, *_notes_on_cost(attempts, quote.bound_usd)),
+        estimated_cost=quote.estimate_usd,
+        cost_bound=_bound_with_quote_usd(attempts, quote.bound_usd),
+        cost=known_cost_usd(attempts),
+        price_source=entry.price.source if entry.price else None,
+        latency_ms=latency_ms,
+    )
+
+
+def _bound_with_quote_usd(attempts: Sequence[Attempt], quoted_usd: Decimal | None) -> Decimal | None:
+    """The most that all attempts can have cost, counting for the last one its quoted bound, or its cost if higher."""
+    if quoted_usd is None or cost_bound_usd(attempts) is None:
+        return None
+    last_usd = attempts[-1].cost_bound_usd or NO_COST
+    return spent_usd(attempts) - last_usd + max(last_usd, quoted_usd)
+
+
+def _notes_on_cost(attempts: Sequence[Attempt], quoted_usd: Decimal | None) -> Iterator[str]:
+    if unknown_usd := spent_usd([attempt for attempt in attempts if attempt.cost_usd is None]):
+        yield f"what broke off may have been billed, too: up to ${usd_text(unknown_usd)}"
+    cost_usd = attempts[-1].cost_usd
+    if quoted_usd is not None and cost_usd is not None and cost_usd > quoted_usd:
+        provider_id = attempts[-1].provider_id
+        yield f"{provider_id} did not heed the output limit: it billed more than ${usd_text(quoted_usd)}"
+
+
 def answer_headers(provider_id: str, model_id: str, attempts: int, cost_usd: Decimal | None) -> dict[str, str]:
-    """Who answers, after how many attempts, and what it cost where that is known by now."""
+    """Returns the headers that name the model that answers, the number of attempts, and the cost where it is known."""
     return {
         "x-bridge-provider": provider_id,
         "x-bridge-model": model_id.encode("ascii", "replace").decode(),
@@ -83,11 +88,6 @@ def answer_headers(provider_id: str, model_id: str, attempts: int, cost_usd: Dec
 
 
 def cost_headers(attempts: int, cost_usd: Decimal | None) -> dict[str, str]:
-    """What answers and errors alike say of the attempts made; no cost where it is not known."""
+    """Returns the headers that answers and errors share; no cost where it is not known."""
     headers = {"x-bridge-attempts": str(attempts)}
     return headers if cost_usd is None else {**headers, "x-bridge-cost-usd": f"{cost_usd:f}"}
-
-
-def usd(amount: Decimal | None) -> float | None:
-    """An amount as a JSON number, which is what callers compute with."""
-    return None if amount is None else float(amount)

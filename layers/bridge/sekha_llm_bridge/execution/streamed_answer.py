@@ -1,11 +1,9 @@
-"""A streamed answer on its way down to the caller: failover up to its first token, then the time between its tokens,
-its end, and what is to be known of it by then.
-"""
+"""A streamed answer after its first token: the silences between its chunks, its end, and the receipt."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from enum import Enum
 from typing import Generic, Protocol, TypeVar
 
 from sekha_llm_bridge.errors import (
@@ -18,32 +16,35 @@ from sekha_llm_bridge.errors import (
     StreamInterrupted,
 )
 from sekha_llm_bridge.execution.deadline import Deadline
-from sekha_llm_bridge.execution.failure_reporting import learn, run_to_completion, unexpected_failure
+from sekha_llm_bridge.execution.failover import FailoverState
+from sekha_llm_bridge.execution.failure_reporting import report_failure
+from sekha_llm_bridge.execution.provider_call import call_within, run_to_completion
 from sekha_llm_bridge.execution.receipt import Receipt
-from sekha_llm_bridge.execution.run import Run
 from sekha_llm_bridge.observability import Metric, count
 from sekha_llm_bridge.providers import ChatChunk
 from sekha_llm_bridge.resilience import BreakerSession, Cooldowns, Permit
 from sekha_llm_bridge.routing import Candidate
 from sekha_llm_bridge.usage import Usage
 
-_AFTER_BILL_S = 0.5  # for a proper end, once nothing is missing any more
+_END_AFTER_USAGE_S = 0.5  # how long to wait for a proper end of the stream when nothing is missing any more
 
 
 class ChunkSource(Protocol):
-    """One provider's answer, from its first token on. `usage` is known when it has ended, if at all."""
+    """One provider's answer, from its first token on."""
 
     @property
     def usage(self) -> Usage | None:
-        """Tokens, or None where nobody counted them."""
+        """Tokens so far; None where they were not counted."""
         ...
 
     async def __anext__(self) -> ChatChunk:
-        """The next chunk. Raises StopAsyncIteration once the answer is whole, `ProviderError` if it will never be."""
+        """Returns the next chunk. Raises StopAsyncIteration once the answer is complete, `ProviderError` if it never
+        will be.
+        """
         ...
 
     async def aclose(self) -> None:
-        """Breaks off what has not ended."""
+        """Cancels what has not ended."""
         ...
 
 
@@ -53,188 +54,164 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class AttemptResult(Generic[T]):
-    """What a candidate gave, and the leave under which it was asked."""
+    """What a candidate returned, and the permit under which it was called."""
 
     answer: T
     candidate: Candidate
     permit: Permit
 
 
-class StreamedAnswer(Generic[S]):
-    """One request's answer as an iterator of chunks, after `begin`. Whoever does not read it to its end, or to its
-    error, calls `abandon`.
+class StreamState(Enum):
+    """How far a streamed answer has come.
 
-    `source` and `first_token_ms` are there from the first token on, `receipt` from the end on. Raises
-    `StreamInterrupted` or
-    `DeadlineExceeded` where the answer does not come to its end, or the `ProviderError` of a fault that is the
-    request's; each
-    with the attempts.
+    OPEN            a choice has no finish reason yet: what breaks now is not a complete answer
+    FINISHED        every choice has its finish reason: nothing but usage can follow
+    USAGE_RECEIVED  usage came after that: nothing can follow
+    ENDED           the answer is complete, has failed, or was abandoned
+
+        OPEN ── finish reasons ──▶ FINISHED ── usage ──▶ USAGE_RECEIVED
+        OPEN ── end or failure of the stream ──▶ ENDED, with `error`
+        FINISHED, USAGE_RECEIVED ── end or failure of the stream ──▶ ENDED, with `receipt`
+        FINISHED ── the provider continues all the same ──▶ OPEN
+        any ── `abandon` ──▶ ENDED
+    """
+
+    OPEN = "open"
+    FINISHED = "finished"
+    USAGE_RECEIVED = "usage_received"
+    ENDED = "ended"
+
+
+class StreamedAnswer(Generic[S]):
+    """One request's answer, from its first token on, as an iterator of chunks. A reader that stops before the end, or
+    before the error, must call `abandon`.
+
+    `receipt` is there once the answer is complete, `error` once it has failed. Iterating raises `StreamInterrupted` or
+    `DeadlineExceeded` where the answer does not become complete, or the `ProviderError` of a failure that is the
+    request's. `permit` is None where the breaker's probe has ended with the first token.
     """
 
     receipt: Receipt | None = None
-    first_token_ms: int = 0
+    error: BridgeError | None = None
 
     def __init__(
         self,
-        descend: Callable[[], Awaitable[AttemptResult[S]]],
-        run: Run,
+        result: AttemptResult[S],
+        permit: Permit | None,
+        failover: FailoverState,
         deadline: Deadline,
-        watch: BreakerSession,
+        session: BreakerSession,
         cooldowns: Cooldowns,
     ) -> None:
-        self._descend = descend
-        self._run = run
+        self.chunks = result.answer
+        self.candidate = result.candidate
+        self.first_token_ms = failover.elapsed_ms
+        self._permit = permit
+        self._failover = failover
         self._deadline = deadline
-        self._watch = watch
+        self._session = session
         self._cooldowns = cooldowns
-        self._served: AttemptResult[S] | None = None
-        self._permit: Permit | None = None
-        self._error: BridgeError | None = None
-        self._is_over = False
-        self._is_whole = False
-        self._is_billed = False
-        self._silent_s = 0.0
-
-    async def begin(self) -> None:
-        """Goes down the plan until a first token has come; until then, the caller sees nothing of any failure.
-
-        A probe is over with it: the provider answers, and nobody is kept from it for as long as the rest may take.
-        """
-        try:
-            with self._run.telling():
-                self._served = await self._descend()
-        except BridgeError as exc:
-            self._is_over, self._error = True, exc
-            raise
-        self.first_token_ms = self._run.ms_so_far
-        self._permit = self._served.permit
-        if self._permit.is_probe:
-            self._permit = None
-            await run_to_completion(self._watch.report_outcome(self._served.permit, CallOutcome.SUCCESS))
+        self._state = StreamState.OPEN
+        self._silence_s = 0.0
 
     @property
-    def source(self) -> S:
-        """The provider's answer."""
-        return self._begun.answer
-
-    @property
-    def candidate(self) -> Candidate:
-        """Who gives it."""
-        return self._begun.candidate
-
-    @property
-    def attempts(self) -> int:
-        """How many attempts it took up to now."""
-        return len(self._run.attempts) + (0 if self._is_over else 1)
+    def n_attempts(self) -> int:
+        """How many attempts the answer has taken, its own included."""
+        return len(self._failover.attempts) + (0 if self._state is StreamState.ENDED else 1)
 
     def __aiter__(self) -> "StreamedAnswer[S]":
-        """Itself."""
+        """Returns itself."""
         return self
 
     async def __anext__(self) -> ChatChunk:
-        """The next chunk."""
-        if self._is_over:
+        """Returns the next chunk."""
+        if self._state is StreamState.ENDED:
             raise StopAsyncIteration
         try:
-            chunk = await self._next()
+            chunk = await self._next_chunk()
         except StopAsyncIteration:
-            await run_to_completion(self._end())
+            await run_to_completion(self._complete())
             raise
         except ProviderError as exc:
-            if not self._is_whole:
-                raise await run_to_completion(self._broken(exc)) from exc
-            await run_to_completion(self._end())
+            if self._state is StreamState.OPEN:
+                raise await run_to_completion(self._fail(exc)) from exc
+            await run_to_completion(self._complete())
             raise StopAsyncIteration from None
-        self._is_whole = chunk.has_finish_reasons and not chunk.may_repeat_finish_reason
-        self._is_billed = self._is_whole and chunk.is_usage_only
+        self._state = _state_after(chunk)
         return chunk
 
     async def abandon(self) -> BridgeError:
-        """Ends what has not ended, because nobody listens any more. Returns what came of it: what had failed before, or
-        that the caller is gone, with the attempts.
+        """Ends what has not ended, because the client has disconnected; cancels the provider's work. Returns the error
+        that ended the answer before, or `ClientDisconnected`.
         """
-        was_over, self._is_over = self._is_over, True
-        if not was_over and self._served is not None:
-            self._run.abandoned(self.candidate)
-        if self._error is None:
-            self._error = ClientDisconnected("the caller went away before the answer's end")
-            self._run.tell(self._error)
-        if not was_over and self._served is not None:
-            with suppress(asyncio.CancelledError):  # whoever is told twice to end has ended once
+        if self._state is not StreamState.ENDED:
+            self._state = StreamState.ENDED
+            self._failover.log.record_cancellation(self.candidate)
+            with suppress(asyncio.CancelledError):  # a second cancellation changes nothing
                 await run_to_completion(self._close(CallOutcome.NEUTRAL))
-        return self._error
+        return self.error or ClientDisconnected()
 
-    async def _close(self, verdict: CallOutcome) -> None:
-        """Ends the connection, and has the breaker know, even where the first fails."""
-        try:
-            await self.source.aclose()
-        finally:
-            if self._permit is not None:
-                await self._watch.report_outcome(self._permit, verdict)
-
-    async def _next(self) -> ChatChunk:
-        """Only what brings the answer on ends a silence; the time that the caller takes is not the provider's."""
-        provider = self.candidate.entry.provider
-        patience_s = _AFTER_BILL_S if self._is_billed else provider.timeout_secs
-        allowed_s = min(patience_s - self._silent_s, self._deadline.remaining_s())
-        clock = self._run.clock
-        since_s = clock.monotonic_s()
-        try:
-            async with asyncio.timeout(allowed_s) as within:
-                chunk = await self.source.__anext__()
-        except (StopAsyncIteration, ProviderError):
-            raise
-        except Exception as exc:
-            if within.expired():
-                raise ProviderError(
-                    FailureKind.TIMEOUT, f"the provider did not go on within {patience_s:.1f} s"
-                ) from exc
-            raise unexpected_failure(exc, provider.id, allowed_s, within) from exc
-        self._silent_s = 0.0 if chunk.is_progress else self._silent_s + clock.monotonic_s() - since_s
+    async def _next_chunk(self) -> ChatChunk:
+        """Waits for the next chunk. Only a chunk that has content ends a silence; the time that the caller takes does
+        not count.
+        """
+        provider, clock = self.candidate.entry.provider, self._failover.clock
+        timeout_s = _END_AFTER_USAGE_S if self._state is StreamState.USAGE_RECEIVED else provider.timeout_secs
+        started_s = clock.monotonic_s()
+        chunk = await call_within(
+            self.chunks.__anext__,
+            provider_id=provider.id,
+            timeout_s=min(timeout_s - self._silence_s, self._deadline.remaining_s()),
+            timeout_message=f"the provider did not go on within {timeout_s:.1f} s",
+        )
+        self._silence_s = 0.0 if chunk.is_progress else self._silence_s + clock.monotonic_s() - started_s
         return chunk
 
-    async def _end(self) -> None:
-        self._is_over = True
-        self._run.answered(self.candidate, self.source.usage)
-        self.receipt = self._run.receipt(self.candidate)
+    async def _complete(self) -> None:
+        self._state = StreamState.ENDED
+        self.receipt = self._failover.record_success(self.candidate, self.chunks.usage)
         await self._close(CallOutcome.SUCCESS)
 
-    async def _broken(self, failure: ProviderError) -> BridgeError:
-        """What the caller is told. Where time was up the provider is not to blame, unless it had been silent as long as
-        it may.
-        """
-        is_out_of_time = failure.kind is FailureKind.TIMEOUT and self._deadline.remaining_s() <= 0
-        billed = failure.with_billing(failure.failure.usage, may_be_billed=True)
-        self._run.failed(self.candidate, billed)
-        self._run.is_deadline_limited = is_out_of_time
-        self._is_over, self._error = True, _told(failure, is_out_of_time=is_out_of_time)
-        self._run.tell(self._error)
-        count(Metric.BROKEN_ANSWERS, provider=self.candidate.entry.provider.id, code=failure.code)
+    async def _close(self, outcome: CallOutcome) -> None:
+        """Closes the connection and reports the outcome to the breaker, even where closing fails."""
         try:
-            await self.source.aclose()
+            await self.chunks.aclose()
         finally:
-            await self._learn(failure)
-        return self._error
+            if self._permit is not None:
+                await self._session.report_outcome(self._permit, outcome)
 
-    async def _learn(self, failure: ProviderError) -> None:
-        """Where a probe was over with the first token, the failure is one like any other's."""
+    async def _fail(self, error: ProviderError) -> BridgeError:
+        """Records the failure, and returns the error for the caller. Where the deadline has passed, the provider is not
+        to blame, unless it had been silent for as long as it may.
+        """
+        self._state = StreamState.ENDED
+        is_out_of_time = error.kind is FailureKind.TIMEOUT and self._deadline.remaining_s() <= 0
+        billed = error.with_billing(error.failure.usage, may_be_billed=True)
+        self._failover.record_failure(self.candidate, billed, is_deadline_limited=is_out_of_time)
+        self.error = _error_for_caller(error, is_out_of_time=is_out_of_time)
         provider_id = self.candidate.entry.provider.id
-        permit = self._permit or await self._watch.request_permit(provider_id, lasts_s=0.0)
-        if isinstance(permit, Permit):
-            await learn(permit, failure, self._run, self._watch, self._cooldowns)
+        count(Metric.BROKEN_ANSWERS, provider=provider_id, code=error.code)
+        try:
+            await self.chunks.aclose()
+        finally:
+            # After a probe that ended with the first token, the failure counts like any other request's.
+            permit = self._permit or await self._session.request_permit(provider_id, lasts_s=0.0)
+            if isinstance(permit, Permit):
+                await report_failure(permit, self._failover, self._session, self._cooldowns)
+        return self.error
 
-    @property
-    def _begun(self) -> AttemptResult[S]:
-        if self._served is None:
-            raise RuntimeError("the answer has not begun")
-        return self._served
+
+def _state_after(chunk: ChatChunk) -> StreamState:
+    if not chunk.has_finish_reasons or chunk.may_repeat_finish_reason:
+        return StreamState.OPEN
+    return StreamState.USAGE_RECEIVED if chunk.is_usage_only else StreamState.FINISHED
 
 
-def _told(failure: ProviderError, *, is_out_of_time: bool) -> BridgeError:
-    """The error for the caller, who has the answer's beginning."""
-    beginning = "what came before is not the whole answer"
+def _error_for_caller(error: ProviderError, *, is_out_of_time: bool) -> BridgeError:
+    """The error for a caller who has received the beginning of the answer."""
+    incomplete = "what came before is not the whole answer"
     if is_out_of_time:
-        return DeadlineExceeded(f"the time for this request was up in the middle of the answer; {beginning}")
-    if failure.status < 500:
-        return failure
-    return StreamInterrupted(f"the answer broke off: {failure.message}; {beginning}")
+        return DeadlineExceeded(f"the time for this request was up in the middle of the answer; {incomplete}")
+    if error.status < 500:
+        return error
+    return StreamInterrupted(f"the answer broke off: {error.message}; {incomplete}")

@@ -219,15 +219,15 @@ def test_a_slow_provider_is_given_up_before_lambda_gives_up_on_us(
 
 
 class Exploding:
-    """An executor with a mistake in it."""
+    """A service with a mistake in it."""
 
-    async def run_plan(self, *_: object, **__: object) -> None:
+    async def run(self, *_: object, **__: object) -> None:
         raise RuntimeError("while working on: the yellow submarine")
 
 
 def test_an_unexpected_error_is_a_500_without_its_words(log: StringIO) -> None:
     bridge = make_bridge(make_settings(provider("p", chat_model())))
-    broken = replace(bridge, executor=Exploding())  # type: ignore[arg-type]  # it only has to explode
+    broken = replace(bridge, service=Exploding())  # type: ignore[arg-type]  # it only has to explode
     answer = Function("chat_completions", broken)("POST", PATH, {"messages": HI})
     assert answer.status == 500
     assert error(answer)["code"] == "internal_error"

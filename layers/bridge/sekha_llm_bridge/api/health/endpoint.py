@@ -8,7 +8,8 @@ from typing import Any
 from fastapi import Request, Response
 
 from sekha_llm_bridge import __version__
-from sekha_llm_bridge.api.app import bridge_of, json_response
+from sekha_llm_bridge.api.app import json_response
+from sekha_llm_bridge.api.request_state import bridge_of
 from sekha_llm_bridge.bootstrap import Bridge
 from sekha_llm_bridge.config.models import ProviderConfig
 from sekha_llm_bridge.embeddings.waiting.ledger import LedgerUnavailable

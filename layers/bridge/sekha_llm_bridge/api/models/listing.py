@@ -5,10 +5,11 @@ from typing import Any
 
 from fastapi import Request, Response
 
-from sekha_llm_bridge.api.app import bridge_of, json_response
+from sekha_llm_bridge.api.app import json_response
+from sekha_llm_bridge.api.request_state import bridge_of
 from sekha_llm_bridge.config.models import Task
 from sekha_llm_bridge.errors import ModelNotFound
-from sekha_llm_bridge.execution.receipt import usd
+from sekha_llm_bridge.execution.attempts import usd
 from sekha_llm_bridge.routing import Catalog, CatalogModel
 from sekha_llm_bridge.routing.catalog import ALIASES
 

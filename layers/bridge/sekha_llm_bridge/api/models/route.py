@@ -6,20 +6,22 @@ from typing import Annotated, Any
 from fastapi import Request, Response
 from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
-from sekha_llm_bridge.api.app import bridge_of, json_response
-from sekha_llm_bridge.api.chat.endpoint import chat_task, count_prompt, provider_request, route_request
+from sekha_llm_bridge.api.app import json_response
 from sekha_llm_bridge.api.chat.request import ChatMessage, ChatRequest
+from sekha_llm_bridge.api.chat.routing import chat_task, provider_request, route_request
+from sekha_llm_bridge.api.embeddings.routing import embedding_route_request, pinned_embedding_model
+from sekha_llm_bridge.api.error_response import error_response
 from sekha_llm_bridge.api.fields import MaxCost, TaskName
 from sekha_llm_bridge.api.models.listing import resolve_model
 from sekha_llm_bridge.api.parsing import checked, json_object
-from sekha_llm_bridge.api.vectors import embedding_route_request, pinned_for_vectors
+from sekha_llm_bridge.api.request_state import bridge_of
 from sekha_llm_bridge.bootstrap import Bridge
 from sekha_llm_bridge.config.models import Task
 from sekha_llm_bridge.errors import BridgeError, InvalidRequest
+from sekha_llm_bridge.execution.attempts import usd
 from sekha_llm_bridge.execution.plan_errors import require_candidates
-from sekha_llm_bridge.execution.receipt import usd
 from sekha_llm_bridge.pricing import TokenCount
-from sekha_llm_bridge.routing import ConsideredModel, RoutePlan, RouteRequest, plan
+from sekha_llm_bridge.routing import ConsideredModel, RoutePlan, RouteRequest
 
 _USUAL_PROMPT = TokenCount(estimate=1000, bound=1000, least=1000)
 _USUAL_OUTPUT_TOKENS = 500
@@ -53,20 +55,19 @@ async def explain(request: Request) -> Response:
     if question.task is None and question.messages is None:
         raise InvalidRequest("task: field required, unless there are `messages`", param="task")
     wanted = _route_request(question, body, bridge)
-    the_plan = plan(wanted, bridge.catalog, bridge.limits(await bridge.breakers.session()))
+    plan = await bridge.service.explain(wanted)
     try:
-        require_candidates(the_plan)
+        require_candidates(plan)
     except BridgeError as exc:
-        exc.candidates = _rows(the_plan)
-        raise
-    return json_response(_answer(the_plan))
+        return error_response(request, exc, details={"candidates": _rows(plan)})
+    return json_response(_answer(plan))
 
 
 def _route_request(question: RouteQuestion, body: dict[str, Any], bridge: Bridge) -> RouteRequest:
     """The same that the request itself would be planned by; without one, a usual request."""
     texts = [question.input] if isinstance(question.input, str) else question.input
     if question.task is Task.EMBEDDING:
-        pinned = pinned_for_vectors(question.model, bridge)
+        pinned = pinned_embedding_model(question.model, bridge)
         wanted = embedding_route_request(
             texts or (),
             pinned=pinned,
@@ -81,9 +82,7 @@ def _route_request(question: RouteQuestion, body: dict[str, Any], bridge: Bridge
     if "messages" in body and body["messages"] is not None:
         fields = {key: value for key, value in body.items() if key not in {"context_size", "input"}}
         asked = checked(ChatRequest, {**fields, "task": question.task})
-        return route_request(
-            asked, count_prompt(provider_request(fields)), bridge, context_tokens=question.context_size or 0
-        )
+        return route_request(asked, provider_request(fields), bridge, context_tokens=question.context_size or 0)
     return _usual_request(question, bridge)
 
 
@@ -101,8 +100,8 @@ def _usual_request(question: RouteQuestion, bridge: Bridge) -> RouteRequest:
     )
 
 
-def _answer(the_plan: RoutePlan) -> dict[str, Any]:
-    first = the_plan.candidates[0]
+def _answer(plan: RoutePlan) -> dict[str, Any]:
+    first = plan.candidates[0]
     entry, quote = first.entry, first.quote
     return {
         "provider_id": entry.provider.id,
@@ -110,15 +109,15 @@ def _answer(the_plan: RoutePlan) -> dict[str, Any]:
         # Always a number, for strict parsers; `price_known` tells a price of nothing from no known price.
         "estimated_cost": usd(quote.estimate_usd) or 0.0,
         "price_known": quote.estimate_usd is not None,
-        "reason": the_plan.reason,
+        "reason": plan.reason,
         "provider_type": entry.provider.provider_type.value,
-        "notes": list(the_plan.notes),
-        "candidates": _rows(the_plan),
+        "notes": list(plan.notes),
+        "candidates": _rows(plan),
     }
 
 
-def _rows(the_plan: RoutePlan) -> list[dict[str, Any]]:
-    return [_row(row) for row in the_plan.considered_models]
+def _rows(plan: RoutePlan) -> list[dict[str, Any]]:
+    return [_row(row) for row in plan.considered_models]
 
 
 def _row(row: ConsideredModel) -> dict[str, Any]:

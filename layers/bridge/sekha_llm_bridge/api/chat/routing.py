@@ -1,0 +1,68 @@
+"""What a chat request requires of a model, and what of it is sent to a provider."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from sekha_llm_bridge.api.chat.features import features_with_unbounded_cost, openai_only_features, uses_audio
+from sekha_llm_bridge.api.chat.images import image_needs
+from sekha_llm_bridge.api.chat.request import EXTENSIONS, ChatRequest
+from sekha_llm_bridge.api.models.listing import resolve_model
+from sekha_llm_bridge.bootstrap import Bridge
+from sekha_llm_bridge.config.models import CHAT_TASKS, Task
+from sekha_llm_bridge.errors import InvalidRequest
+from sekha_llm_bridge.pricing import TokenCount, count_chat
+from sekha_llm_bridge.routing import RouteRequest
+
+_NOT_FOR_PROVIDERS = EXTENSIONS | {"model", "stream", "stream_options"}
+_ANSWERING_TASKS = CHAT_TASKS | {Task.AUDIO}
+
+
+def provider_request(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the fields of a request that are sent to a provider."""
+    return {name: value for name, value in fields.items() if name not in _NOT_FOR_PROVIDERS}
+
+
+def route_request(
+    chat: ChatRequest, body: Mapping[str, Any], bridge: Bridge, *, context_tokens: int = 0
+) -> RouteRequest:
+    """Returns what the planner needs to know of a chat of which `body` is sent to the provider.
+
+    Raises `ModelNotFound` and `InvalidRequest`.
+    """
+    pinned, task_of_name = resolve_model(chat.model, bridge.catalog)
+    images = image_needs(chat.image_urls)
+    has_images = bridge.settings.routing.require_vision_for_images and images.count > 0
+    return RouteRequest(
+        task=chat_task(chat.task, task_of_name),
+        prompt=_count_prompt(body),
+        output_tokens=chat.output_tokens,
+        answers=chat.n or 1,
+        pinned=pinned,
+        preferred=chat.preferred_model,
+        needs_vision=bool(chat.require_vision) or has_images,
+        needs_audio=uses_audio(chat),
+        needs_tools=bool(chat.tools or (chat.model_extra or {}).get("functions")),
+        images=images,
+        openai_only_features=openai_only_features(chat),
+        features_with_unbounded_cost=features_with_unbounded_cost(chat),
+        max_cost_usd=chat.max_cost,
+        context_tokens=context_tokens,
+    )
+
+
+def chat_task(task: Task | None, task_of_name: Task | None) -> Task | None:
+    """Returns the task of a chat: the one that it names, else the one that its `model` stands for.
+
+    Raises `InvalidRequest` for a task that is not a chat.
+    """
+    for named, param in ((task, "task"), (task_of_name, "model")):
+        if named is not None and named not in _ANSWERING_TASKS:
+            raise InvalidRequest(f"{param}: {named.value} is nothing that a chat completion can do", param=param)
+    return task or task_of_name
+
+
+def _count_prompt(body: Mapping[str, Any]) -> TokenCount:
+    try:
+        return count_chat(body)
+    except TypeError:
+        raise InvalidRequest("the body is nested too deeply") from None

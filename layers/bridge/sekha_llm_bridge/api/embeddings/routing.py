@@ -1,0 +1,45 @@
+"""What an embedding request requires of a model."""
+
+from collections.abc import Sequence
+from decimal import Decimal
+
+from sekha_llm_bridge.api.models.listing import resolve_model
+from sekha_llm_bridge.bootstrap import Bridge
+from sekha_llm_bridge.config.models import Task
+from sekha_llm_bridge.errors import InvalidRequest
+from sekha_llm_bridge.pricing import count_texts, longest_text
+from sekha_llm_bridge.routing import RouteRequest
+
+
+def embedding_route_request(
+    texts: Sequence[str],
+    *,
+    pinned: str | None = None,
+    preferred: str | None = None,
+    max_cost: Decimal | None = None,
+    context_tokens: int = 0,
+    dimensions: int | None = None,
+    space: str | None = None,
+) -> RouteRequest:
+    """Returns what the planner needs to know; each text has the model's context window to itself.
+
+    All vectors are of one embedding space: `space`, else that of the `pinned` model, else of the default model.
+    """
+    return RouteRequest(
+        task=Task.EMBEDDING,
+        prompt=count_texts(texts),
+        pinned=pinned,
+        preferred=preferred,
+        max_cost_usd=max_cost,
+        context_tokens=max(longest_text(texts), context_tokens),
+        dimensions=dimensions,
+        space=space,
+    )
+
+
+def pinned_embedding_model(model: str | None, bridge: Bridge) -> str | None:
+    """Returns the only model allowed, or None. Raises `ModelNotFound`, and `InvalidRequest` for a chat's task."""
+    pinned, task_of_name = resolve_model(model, bridge.catalog)
+    if task_of_name not in {None, Task.EMBEDDING}:
+        raise InvalidRequest(f"model: {model} gives no vectors", param="model")
+    return pinned

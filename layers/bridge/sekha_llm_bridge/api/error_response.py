@@ -1,0 +1,64 @@
+"""The one place where an error becomes an answer, in the error format of the app's API."""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import orjson
+from fastapi import Request
+from starlette.responses import Response
+
+from sekha_llm_bridge.api.request_state import state_of
+from sekha_llm_bridge.errors import BridgeError, ConfigError, ProviderError
+
+ErrorBody = Callable[[BridgeError, str, Mapping[str, object]], dict[str, Any]]
+"""Makes the JSON body of an error answer from the error, the request's id, and further details."""
+
+
+def openai_error_body(error: BridgeError, request_id: str, details: Mapping[str, object]) -> dict[str, Any]:
+    """Returns OpenAI's error object, with the request's id, the details, and those of the error itself."""
+    return {
+        "error": {
+            "message": _public_message(error),
+            "type": error.type,
+            "param": error.param,
+            "code": error.code,
+            "request_id": request_id,
+            **details,
+            **error.details(),
+        }
+    }
+
+
+def error_response(
+    request: Request,
+    error: BridgeError,
+    *,
+    headers: Mapping[str, str] | None = None,
+    details: Mapping[str, object] | None = None,
+    error_body: ErrorBody | None = None,
+) -> Response:
+    """Records `error` as the request's end, and returns the answer, with all attempts and their cost. `error_body` is
+    that of the app where it is not given.
+    """
+    state = state_of(request)
+    state.error = error
+    report = state.report()
+    sent = {**(headers or {}), **report.headers()}
+    if error.retry_after_s is not None:
+        sent["retry-after"] = str(max(1, math.ceil(error.retry_after_s)))
+    elif report.attempts:
+        # OpenAI's clients obey it: each of their retries would try, and may bill, everything again.
+        sent["x-should-retry"] = "false"
+    make_body: ErrorBody = error_body or request.app.state.error_body
+    body = make_body(error, state.request_id, {**report.error_details(), **(details or {})})
+    return Response(orjson.dumps(body), error.status, sent, "application/json")
+
+
+def _public_message(error: BridgeError) -> str:
+    if isinstance(error, ConfigError):
+        faults = f"the bridge's configuration has {len(error.faults)} fault(s)"
+        return f"{faults}; its log names them, and so does `sekha-bridge check-config`"
+    if isinstance(error, ProviderError) and error.kind.remedy:
+        return f"{error.message}. {error.kind.remedy}"
+    return error.message

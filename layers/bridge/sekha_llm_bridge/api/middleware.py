@@ -1,0 +1,81 @@
+"""The outermost layer of every app: request ids, errors that nothing else caught, and one log line for each request."""
+
+import uuid
+from contextlib import suppress
+
+from fastapi import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from sekha_llm_bridge.api.error_response import ErrorBody, error_response, openai_error_body
+from sekha_llm_bridge.api.request_state import RequestState, unexpected_error
+from sekha_llm_bridge.clock import SystemClock
+from sekha_llm_bridge.errors import BridgeError, ClientDisconnected
+from sekha_llm_bridge.observability import log_request
+
+
+class RequestMiddleware:
+    """Gives the request its id, turns an exception that nothing caught into a 500 in the API's error format, and logs
+    one line.
+    """
+
+    def __init__(self, app: ASGIApp, error_body: ErrorBody = openai_error_body) -> None:
+        self._app = app
+        self._error_body = error_body
+        self._clock = SystemClock()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serves one request. See ASGI."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        state = _new_state(scope)
+        state.put_into(scope)
+        started_s = self._clock.monotonic_s()
+        try:
+            await self._app(scope, receive, _recording(send, state))
+        except Exception as exc:  # noqa: BLE001 — nothing may pass the outermost layer, least of all a traceback
+            if not isinstance(state.error, ClientDisconnected):
+                state.error = unexpected_error(state.request_id, exc)
+                if "status" not in state.log_fields:
+                    with suppress(OSError):
+                        response = error_response(Request(scope), state.error, error_body=self._error_body)
+                        await response(scope, receive, _recording(send, state))
+        self._log(state, started_s)
+
+    def _log(self, state: RequestState, started_s: float) -> None:
+        """Writes the log line: a warning for a status from 500 on, and for an answer that began with 200 and did not
+        become complete; not for a client that disconnected.
+        """
+        line, error = state.log_fields, state.error
+        line.update(state.report().log_fields())
+        status = line.setdefault("status", (error or BridgeError("")).status)
+        line["latency_ms"] = round((self._clock.monotonic_s() - started_s) * 1000)
+        is_incomplete = status == 200 and error is not None
+        has_failed = int(str(status)) >= 500 or is_incomplete
+        log_request(line, failed=has_failed and not isinstance(error, ClientDisconnected))
+
+
+def _new_state(scope: Scope) -> RequestState:
+    """The request has API Gateway's id, so that its own errors and ours are found by the same one."""
+    gateway = (scope.get("aws.event") or {}).get("requestContext") or {}
+    request_id = str(gateway.get("requestId") or uuid.uuid4())
+    line: dict[str, object] = {"request_id": request_id, "method": scope["method"], "path": scope["path"]}
+    if (context := scope.get("aws.context")) is not None:
+        line["function_request_id"] = context.aws_request_id  # the only id in Lambda's own log lines
+    return RequestState(request_id, line)
+
+
+def _recording(send: Send, state: RequestState) -> Send:
+    """Returns a `send` that adds the id to the response, and records its status and a disconnected client."""
+
+    async def send_recording(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message["headers"] = [*message["headers"], (b"x-request-id", state.request_id.encode())]
+            state.log_fields["status"] = message["status"]
+        try:
+            await send(message)
+        except OSError:  # ASGI 2.4: the client has disconnected
+            state.error = ClientDisconnected()
+            raise
+
+    return send_recording

@@ -1,0 +1,84 @@
+"""What one HTTP request has while it is served: its id, its deadline, its attempts, its error and its log line."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from fastapi import Request
+from starlette.types import Scope
+
+from sekha_llm_bridge.bootstrap import Bridge
+from sekha_llm_bridge.errors import BridgeError, ConfigError
+from sekha_llm_bridge.execution import AttemptLog, Deadline, RequestReport
+from sekha_llm_bridge.observability import code_location, logger
+
+RESPONSE_TIMEOUT_S = 295.0
+"""The deadline of an answer that is not streamed. API Gateway closes a connection after five minutes of silence, and a
+cold start takes part of that time.
+"""
+
+_TIMEOUT_WITHOUT_LAMBDA_S = 29.0  # API Gateway's default integration timeout
+_KEY = "request"
+
+
+@dataclass
+class RequestState:
+    """The state of one request. `log_fields` is its log line so far; `error` is the error that it ended with."""
+
+    request_id: str
+    log_fields: dict[str, object] = field(default_factory=dict)
+    attempts: AttemptLog | None = None
+    error: BridgeError | None = None
+
+    def put_into(self, scope: Scope) -> None:
+        """Makes this the state of the request that `scope` describes."""
+        scope.setdefault("state", {})[_KEY] = self
+
+    def report(self) -> RequestReport:
+        """Returns the report of the request as it stands now."""
+        return RequestReport.of(self.attempts, self.error)
+
+
+def state_of(request: Request) -> RequestState:
+    """Returns the state of a request."""
+    state: RequestState = request.scope["state"][_KEY]
+    return state
+
+
+def bridge_of(request: Request) -> Bridge:
+    """Returns the bridge that serves this request. Raises `ConfigError` where its configuration cannot be used."""
+    found: Bridge | ConfigError = request.app.state.bridge
+    if isinstance(found, ConfigError):
+        raise found
+    return found
+
+
+def deadline_of(request: Request) -> Deadline:
+    """Returns the time by which this request's answer must be sent."""
+    context = request.scope.get("aws.context")
+    remaining_s = context.get_remaining_time_in_millis() / 1000 if context is not None else _TIMEOUT_WITHOUT_LAMBDA_S
+    return Deadline.after(remaining_s, bridge_of(request).clock)
+
+
+def attempts_of(request: Request) -> AttemptLog:
+    """Returns the log of the attempts that this request makes."""
+    state = state_of(request)
+    if state.attempts is None:
+        state.attempts = AttemptLog(bridge_of(request).clock)
+    return state.attempts
+
+
+def answer_headers_of(request: Request) -> Mapping[str, str]:
+    """Returns the `x-bridge-` headers of an answer that is complete."""
+    return state_of(request).report().headers()
+
+
+def add_log_fields(request: Request, **fields: object) -> None:
+    """Adds fields to the request's log line."""
+    state_of(request).log_fields.update(fields)
+
+
+def unexpected_error(request_id: str, exc: Exception) -> BridgeError:
+    """Returns the error for a mistake in the bridge, and logs where it happened."""
+    extra = {"request_id": request_id, "code_location": code_location(exc)}
+    logger().error("unexpected error", extra=extra)
+    return BridgeError("an unexpected error; the log has more under this request_id")

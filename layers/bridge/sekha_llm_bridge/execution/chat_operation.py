@@ -1,0 +1,58 @@
+"""A chat request as an operation: the same request for whichever candidate answers it, whole or as a stream."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sekha_llm_bridge.execution.counted_chunks import CountedChunks
+from sekha_llm_bridge.execution.output_estimate import OutputEstimate
+from sekha_llm_bridge.providers import ChatAnswer, ChatCall, Provider
+from sekha_llm_bridge.routing import Candidate, RouteRequest
+from sekha_llm_bridge.usage import Usage
+
+_DEFAULT_OUTPUT_TOKENS = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class ChatOperation:
+    """A chat whose answer comes whole. `body` is OpenAI's chat object without the bridge's own fields."""
+
+    route: RouteRequest
+    body: Mapping[str, Any]
+
+    async def call(self, provider: Provider, candidate: Candidate, *, timeout_s: float) -> ChatAnswer:
+        """Returns the model's answer, with an estimated usage where the provider did not count."""
+        answer = await provider.chat(chat_call(self.route, self.body, candidate), timeout_s=timeout_s)
+        if answer.usage is not None:
+            return answer
+        output = OutputEstimate()
+        for choice in answer.body["choices"]:
+            output.add(choice["message"])
+        return replace(answer, usage=Usage(self.route.prompt.estimate, output.tokens), usage_is_estimated=True)
+
+
+@dataclass(frozen=True, slots=True)
+class ChatStreamOperation:
+    """A chat whose answer comes in chunks. `stream_options` is the request's own, or None."""
+
+    route: RouteRequest
+    body: Mapping[str, Any]
+    stream_options: Mapping[str, Any] | None = None
+
+    async def call(self, provider: Provider, candidate: Candidate, *, timeout_s: float) -> CountedChunks:
+        """Returns the model's answer when its first token has arrived."""
+        options = {} if self.stream_options is None else {"stream_options": self.stream_options}
+        call = chat_call(self.route, {**self.body, **options}, candidate)
+        return await CountedChunks.open(provider.stream(call, timeout_s=timeout_s), self.route.prompt)
+
+
+def chat_call(route: RouteRequest, body: Mapping[str, Any], candidate: Candidate) -> ChatCall:
+    """Returns the call of one candidate, with the context window that prompt and answer may need.
+
+    The window counts the prompt's upper bound: what a provider has no room for, it may cut off silently.
+    """
+    prompt, model = route.prompt, candidate.entry.model
+    images = prompt.images * candidate.entry.estimated_image_tokens
+    output = min(candidate.quote.output_cap, route.output_tokens or _DEFAULT_OUTPUT_TOKENS)
+    window = min(model.context_window, prompt.bound + images + output)
+    return ChatCall(model.model_id, body, candidate.output_cap, window, candidate.price_ceiling)

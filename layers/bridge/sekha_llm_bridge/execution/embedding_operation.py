@@ -1,0 +1,61 @@
+"""An embedding request as an operation: vectors of texts, all of one embedding space, checked before use."""
+
+import math
+from array import array
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from sekha_llm_bridge.clock import Clock
+from sekha_llm_bridge.errors import FailureKind, ProviderError
+from sekha_llm_bridge.providers import EmbeddingAnswer, EmbeddingCall, Provider, embed_in_batches
+from sekha_llm_bridge.providers.base import malformed_answer_guard
+from sekha_llm_bridge.routing import Candidate, RouteRequest
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingOperation:
+    """One vector for each text. `dimensions` is the length of vector that was requested, None for the model's own."""
+
+    route: RouteRequest
+    texts: Sequence[str]
+    dimensions: int | None
+    user: str | None
+    clock: Clock
+
+    async def call(self, provider: Provider, candidate: Candidate, *, timeout_s: float) -> EmbeddingAnswer:
+        """Returns the vectors, in the order of the texts. Raises `ProviderError` where they are not usable, or not as
+        short as requested (DIMENSIONS_IGNORED).
+        """
+        model = candidate.entry.model
+        shorter = None if self.dimensions == model.dimension else self.dimensions  # some refuse the field itself
+        call = EmbeddingCall(model.model_id, self.texts, shorter, self.user)
+        limits = provider.embedding_limits
+        answer = await embed_in_batches(provider, call, limits, timeout_s=timeout_s, clock=self.clock)
+        with malformed_answer_guard(answer.usage):
+            _require_vectors(answer.vectors, len(self.texts), {model.dimension, self.dimensions})
+        if self.dimensions not in {None, len(answer.vectors[0])}:
+            message = f"{model.model_id} cannot shorten its vectors; leave `dimensions` out"
+            raise ProviderError(
+                FailureKind.DIMENSIONS_IGNORED, message, provider_status=200, param="dimensions", usage=answer.usage
+            )
+        return answer
+
+
+def _require_vectors(vectors: Sequence[Sequence[float]], count: int, dimensions: Collection[int | None]) -> None:
+    """Raises `ProviderError` (MALFORMED_ANSWER) unless there are `count` vectors of numbers, all of the same length,
+    which
+    is one of `dimensions`.
+    """
+    lengths = {len(vector) for vector in vectors}
+    if len(vectors) != count or len(lengths) != 1 or not lengths <= set(dimensions):
+        sent = f"{len(vectors)} vectors of {', '.join(map(str, sorted(lengths))) or 'no'} dimensions"
+        expected = " or ".join(str(dimension) for dimension in dimensions if dimension is not None)
+        message = f"the provider sent {sent}, not {count} of {expected}"
+        raise ProviderError(FailureKind.MALFORMED_ANSWER, message, provider_status=200)
+    try:
+        is_finite = all(math.isfinite(sum(array("f", vector))) for vector in vectors)
+    except (TypeError, OverflowError):
+        is_finite = False
+    if not is_finite:
+        message = "the provider sent vectors that are not all numbers, or too large for 32 bits"
+        raise ProviderError(FailureKind.MALFORMED_ANSWER, message, provider_status=200)

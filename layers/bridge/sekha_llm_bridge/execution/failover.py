@@ -1,0 +1,109 @@
+"""How far one request has come down its plan, and which of its candidates is worth an attempt next."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+from sekha_llm_bridge.clock import Clock
+from sekha_llm_bridge.errors import Failure, FailureKind, ProviderError
+from sekha_llm_bridge.execution.attempts import Attempt, AttemptLog, spent_usd
+from sekha_llm_bridge.execution.receipt import Receipt, make_receipt
+from sekha_llm_bridge.resilience import Refusal
+from sekha_llm_bridge.routing import Candidate, CatalogModel, Exclusion, RoutePlan
+from sekha_llm_bridge.routing.requirements import shut_out
+from sekha_llm_bridge.usage import Usage
+
+
+@dataclass(frozen=True, slots=True)
+class FailedAttempt:
+    """A failed attempt at one model. `is_deadline_limited`: it had less time than its provider may take, because
+    earlier attempts had used the time up, so the provider is not to blame.
+    """
+
+    entry: CatalogModel
+    error: ProviderError
+    is_deadline_limited: bool = False
+
+    @property
+    def failure(self) -> Failure:
+        """How it failed."""
+        return self.error.failure
+
+
+@dataclass
+class FailoverState:
+    """One run down one plan. `max_candidates` is how many models may be tried. `skipped` are models that turned out not
+    to be worth an attempt, or that a circuit breaker refused.
+    """
+
+    plan: RoutePlan
+    max_candidates: int
+    log: AttemptLog
+    clock: Clock
+    failed: list[FailedAttempt] = field(default_factory=list)
+    skipped: list[tuple[CatalogModel, Exclusion]] = field(default_factory=list)
+    _excluded_providers: set[str] = field(default_factory=set)
+    _providers_counted: set[str] = field(default_factory=set)
+    _largest_exceeded_window: int = 0
+
+    def __post_init__(self) -> None:
+        """Remembers where the plan begins, in time and in the log."""
+        self._started_s = self.clock.monotonic_s()
+        self._earlier_attempts = len(self.log.attempts)
+
+    @property
+    def attempts(self) -> Sequence[Attempt]:
+        """The attempts of this plan, in order."""
+        return self.log.attempts[self._earlier_attempts :]
+
+    @property
+    def elapsed_ms(self) -> int:
+        """Milliseconds since the plan began."""
+        return round((self.clock.monotonic_s() - self._started_s) * 1000)
+
+    def next_candidate(self, entry: CatalogModel) -> Candidate | None:
+        """Returns what to ask this model for; None when it is not worth an attempt.
+
+        A provider that refused the connection or the key would do so again. After a prompt was too long for one model,
+        only a strictly larger window is worth an attempt. What failed attempts cost, or may have cost, is spent.
+        """
+        if len({(attempt.provider_id, attempt.model_id) for attempt in self.attempts}) == self.max_candidates:
+            return None
+        if entry.provider.id in self._excluded_providers or entry.window <= self._largest_exceeded_window:
+            return None
+        offer = self.plan.offer(entry, spent_usd=self._spent_usd)
+        if isinstance(offer, Candidate):
+            return offer
+        self.skipped.append((entry, offer))
+        return None
+
+    @property
+    def _spent_usd(self) -> Decimal:
+        return spent_usd(self.attempts)
+
+    def record_breaker_refusal(self, entry: CatalogModel, refusal: Refusal) -> None:
+        """Skips the provider: its breaker has changed since the plan was made."""
+        self._excluded_providers.add(entry.provider.id)
+        self.skipped.append((entry, shut_out(refusal)))
+
+    def mark_first_failure(self, provider_id: str) -> bool:
+        """Returns True for the provider's first failure in this request, and False for every later one."""
+        is_first = provider_id not in self._providers_counted
+        self._providers_counted.add(provider_id)
+        return is_first
+
+    def record_failure(self, candidate: Candidate, error: ProviderError, *, is_deadline_limited: bool) -> None:
+        """Records a failed attempt, and which models it makes not worth an attempt."""
+        entry, kind = candidate.entry, error.kind
+        self.failed.append(FailedAttempt(entry, error, is_deadline_limited))
+        if kind is FailureKind.CONTEXT_LENGTH_EXCEEDED:
+            self._largest_exceeded_window = max(self._largest_exceeded_window, entry.window)
+        self._excluded_providers.discard(entry.provider.id)  # a retry may fail in another way than the first attempt
+        if kind.affects_all_models:
+            self._excluded_providers.add(entry.provider.id)
+        self.log.record_failure(candidate, error.failure)
+
+    def record_success(self, candidate: Candidate, usage: Usage | None) -> Receipt:
+        """Records the attempt that answered; returns the receipt of the plan."""
+        self.log.record_success(candidate, usage)
+        return make_receipt(self.plan, candidate, self.attempts, self.elapsed_ms)

@@ -1,0 +1,74 @@
+"""The report of one inbound request: everything that is known of it when it ends."""
+
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass
+from decimal import Decimal
+from typing import Self
+
+from sekha_llm_bridge.errors import BridgeError
+from sekha_llm_bridge.execution.attempts import Attempt, AttemptLog, cost_bound_usd, known_cost_usd, total_cost_usd, usd
+from sekha_llm_bridge.execution.receipt import answer_headers, cost_headers
+from sekha_llm_bridge.pricing import usd_text
+from sekha_llm_bridge.usage import Usage
+
+
+@dataclass(frozen=True, slots=True)
+class RequestReport:
+    """All attempts of one inbound request, their cost in USD, and the error, if it ended with one.
+
+    The log line, the headers and the error's details are made of it. `cost_usd` of an answer is the sum of the known
+    costs; of an error it is None where the cost of any attempt is unknown. `cost_bound_usd` is the most that all
+    attempts can have cost. `usage` is the sum of what the providers counted, None where none of them counted.
+    """
+
+    attempts: tuple[Attempt, ...]
+    cost_usd: Decimal | None
+    cost_bound_usd: Decimal | None
+    usage: Usage | None
+    error: BridgeError | None
+
+    @classmethod
+    def of(cls, log: AttemptLog | None, error: BridgeError | None) -> Self:
+        """Returns the report of a request that ended with `error`, or with an answer. `log` is None before any plan."""
+        attempts = tuple(log.attempts) if log is not None else ()
+        return cls(
+            attempts=attempts,
+            cost_usd=total_cost_usd(attempts) if error else known_cost_usd(attempts),
+            cost_bound_usd=cost_bound_usd(attempts),
+            usage=_total_usage(attempts),
+            error=error,
+        )
+
+    def log_fields(self) -> dict[str, object]:
+        """Returns the fields for the log line: without prompts, keys and the providers' own words."""
+        fields: dict[str, object] = {}
+        if self.error is not None:
+            fields["error"] = self.error.code
+        if self.attempts:
+            fields["attempts"] = [f"{attempt.provider_id}: {attempt.code}" for attempt in self.attempts]
+            fields["cost_usd"] = None if self.cost_usd is None else usd_text(self.cost_usd)
+        if self.error is None and (answered := [attempt for attempt in self.attempts if attempt.code == "ok"]):
+            fields |= {"provider": answered[-1].provider_id, "model": answered[-1].model_id}
+        return fields
+
+    def headers(self) -> dict[str, str]:
+        """Returns the `x-bridge-` headers; they name a model only where one model gave the whole answer."""
+        answered = {(one.provider_id, one.model_id) for one in self.attempts if one.code == "ok"}
+        if self.error is None and len(answered) == 1:
+            return answer_headers(*answered.pop(), len(self.attempts), self.cost_usd)
+        return cost_headers(len(self.attempts), self.cost_usd) if self.attempts else {}
+
+    def error_details(self) -> dict[str, object]:
+        """Returns the fields that an error's envelope has besides those of the error itself."""
+        if not self.attempts:
+            return {}
+        return {
+            "attempts": [attempt.public() for attempt in self.attempts],
+            "cost": usd(self.cost_usd),
+            "cost_bound": usd(self.cost_bound_usd),
+        }
+
+
+def _total_usage(attempts: Sequence[Attempt]) -> Usage | None:
+    counted = [astuple(attempt.usage) for attempt in attempts if attempt.usage is not None]
+    return Usage(*map(sum, zip(*counted, strict=True))) if counted else None

@@ -1,0 +1,65 @@
+"""What every inbound API calls: plans a request by the providers' present state, and runs the plan."""
+
+from typing import Protocol, TypeVar
+
+from sekha_llm_bridge.config.models import RoutingConfig
+from sekha_llm_bridge.execution.attempts import AttemptLog
+from sekha_llm_bridge.execution.deadline import Deadline
+from sekha_llm_bridge.execution.executor import A, ExecutionResult, Executor, Operation
+from sekha_llm_bridge.execution.streamed_answer import S, StreamedAnswer
+from sekha_llm_bridge.resilience import Breakers, BreakerSession, Cooldowns
+from sekha_llm_bridge.routing import Catalog, RoutePlan, RouteRequest, RoutingContext, plan
+
+T_co = TypeVar("T_co", covariant=True)
+
+
+class RoutedOperation(Operation[T_co], Protocol[T_co]):
+    """An operation, and what it requires of a model."""
+
+    @property
+    def route(self) -> RouteRequest:
+        """What the planner needs to know of it."""
+        ...
+
+
+class ModelService:
+    """Plans and runs operations. `explain` and the other methods plan in the same way, with the same breakers."""
+
+    def __init__(
+        self, routing: RoutingConfig, catalog: Catalog, breakers: Breakers, cooldowns: Cooldowns, executor: Executor
+    ) -> None:
+        self._routing = routing
+        self._catalog = catalog
+        self._breakers = breakers
+        self._cooldowns = cooldowns
+        self._executor = executor
+
+    async def explain(self, route: RouteRequest) -> RoutePlan:
+        """Returns the plan for a request, without running it."""
+        return (await self._plan(route))[0]
+
+    async def run(
+        self, operation: RoutedOperation[A], deadline: Deadline, log: AttemptLog, *, allow_fallback: bool = True
+    ) -> ExecutionResult[A]:
+        """Returns the answer of the first candidate that gives a usable one. See `Executor.run`."""
+        planned, session = await self._plan(operation.route)
+        return await self._executor.run(planned, operation, deadline, session, log, allow_fallback=allow_fallback)
+
+    async def stream(
+        self, operation: RoutedOperation[S], deadline: Deadline, log: AttemptLog, *, allow_fallback: bool = True
+    ) -> StreamedAnswer[S]:
+        """Returns an answer in chunks when its first token has arrived. See `Executor.stream`."""
+        planned, session = await self._plan(operation.route)
+        return await self._executor.stream(planned, operation, deadline, session, log, allow_fallback=allow_fallback)
+
+    async def _plan(self, route: RouteRequest) -> tuple[RoutePlan, BreakerSession]:
+        """Returns the plan, and the breakers by which it was made."""
+        session = await self._breakers.session()
+        context = RoutingContext(
+            cost_aware=self._routing.cost_aware,
+            max_cost_usd=self._routing.max_cost_per_request,
+            min_output_tokens=self._routing.min_output_tokens,
+            breakers=session.views(),
+            cooling_s=self._cooldowns.remaining_s(),
+        )
+        return plan(route, self._catalog, context), session
