@@ -1,5 +1,6 @@
-"""Stores vectors that wait for Chroma. Not an HTTP endpoint: EventBridge Scheduler invokes it."""
+"""Stores vectors that Chroma could not take before. Not an HTTP endpoint: EventBridge Scheduler invokes it."""
 
-from sekha_llm_bridge.jobs.drain import scheduled_handler
+from sekha_llm_bridge.jobs import drain
+from sekha_llm_bridge.jobs.handler import scheduled_handler
 
-handler = scheduled_handler()
+handler = scheduled_handler(drain.run, uses_vectors=True)

@@ -1,5 +1,6 @@
 """The scheduled check of every provider. Not an HTTP endpoint: EventBridge Scheduler invokes it."""
 
-from sekha_llm_bridge.jobs.health_check import scheduled_handler
+from sekha_llm_bridge.jobs import health_check
+from sekha_llm_bridge.jobs.handler import scheduled_handler
 
-handler = scheduled_handler()
+handler = scheduled_handler(health_check.run)

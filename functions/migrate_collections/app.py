@@ -1,10 +1,9 @@
-"""Gives collections from before dimensions were part of a name the name that they should have.
+"""Gives collections from before dimensions were part of a name their new name.
 
-Not an HTTP endpoint: EventBridge Scheduler invokes it, or somebody, with `{"dry_run": true}` or `{"keep": true}`.
+Not an HTTP endpoint: EventBridge Scheduler invokes it, or an operator, with `{"dry_run": true}` or `{"keep": true}`.
 """
 
-import os
+from sekha_llm_bridge.jobs import migrate
+from sekha_llm_bridge.jobs.handler import scheduled_handler
 
-from sekha_llm_bridge.jobs.migrate import migration_handler
-
-handler = migration_handler(os.environ.get("BREAKER_TABLE", ""))
+handler = scheduled_handler(migrate.run)

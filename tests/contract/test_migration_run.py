@@ -20,7 +20,7 @@ from sekha_llm_bridge.embeddings.migration.lease import Held, LeaseUnavailable, 
 from sekha_llm_bridge.embeddings.migration.moving import Progress
 from sekha_llm_bridge.embeddings.migration.plan import SUFFIXED, How, Step
 from sekha_llm_bridge.embeddings.migration.run import Event, Report, foresee, migrate_all
-from sekha_llm_bridge.jobs.migrate import Wish, migrate, tell
+from sekha_llm_bridge.jobs.migrate import MigrationRequest, log_report, migrate
 from tests.fakes.chroma import chroma_server, emptied_client_of
 from tests.fakes.clock import FakeClock
 from tests.fakes.dynamodb import REGION, DynamoDb
@@ -174,9 +174,9 @@ def invoked(
     """The report, as the function returns it."""
     made = bridge_on(url, clock)
     with asyncio.Runner() as runner:
-        report = runner.run(migrate(made, Wish(**event), table=table, has_time=has_time))
+        report = runner.run(migrate(made, MigrationRequest(**event), table=table, has_time=has_time))
         runner.run(made.connections.aclose())
-    tell(report)
+    log_report(report)
     return json.loads(json.dumps(report.as_json()))
 
 
@@ -221,7 +221,7 @@ def test_the_function_can_be_asked_to_keep_what_it_merges(url: str, client: Any,
 @pytest.mark.parametrize("event", [{"dry_run": "perhaps"}, {"dry-run": True}, {"dryRun": True}])
 def test_a_wish_that_is_misspelt_is_refused_rather_than_carried_out_in_another_way(event: Any) -> None:
     with pytest.raises(ValidationError):
-        Wish.model_validate(event)
+        MigrationRequest.model_validate(event)
 
 
 def test_without_chroma_the_report_says_so(clock: FakeClock) -> None:

@@ -1,6 +1,9 @@
 """Search in a real Chroma, through the functions' own handlers."""
 
+import json
 from collections.abc import Iterator
+from decimal import Decimal
+from io import StringIO
 from itertools import count
 from typing import Any
 
@@ -249,3 +252,18 @@ def test_without_a_chroma_there_is_nothing_to_search(fake: FakeProvider) -> None
     answer = bare("POST", PATH, {"query": "a"})
     assert (answer.status, answer.json()["error"]["code"]) == (503, "vector_store_unavailable")
     assert fake.calls("/v1/embeddings") == []
+
+
+def test_a_search_over_all_dimensions_logs_the_attempts_and_the_cost_of_every_embedding(
+    bridge: Bridge, name: str, log: StringIO
+) -> None:
+    bridge.store(name, "one")
+    bridge.store(name, "one", model="wide")
+    log.seek(0)
+    log.truncate()
+    found = bridge.find("one", name, all_dimensions=True)
+    costs = [Decimal(str(embedding["cost"])) for embedding in found["bridge"]["embeddings"]]
+    line = json.loads(log.getvalue().splitlines()[-1])
+    assert len(costs) == 2
+    assert line["attempts"] == ["p: ok", "w: ok"]
+    assert Decimal(line["cost_usd"]) == sum(costs) > costs[0] > 0

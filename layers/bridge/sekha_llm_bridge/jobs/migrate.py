@@ -1,27 +1,28 @@
 """The migration of collections as a function: on a schedule, and on demand with `{"dry_run": true, "keep": true}`.
 
-A run ends before the function's time is up, and the next one goes on from there.
+A run ends before the function's time is up, and the next one continues.
 """
 
-import asyncio
+import os
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from sekha_llm_bridge.bootstrap import Bridge, bridge
+from sekha_llm_bridge.bootstrap import Bridge
 from sekha_llm_bridge.embeddings.chroma_server import ChromaServer
 from sekha_llm_bridge.embeddings.migration.lease import DynamoLease, Lease, NoLease
 from sekha_llm_bridge.embeddings.migration.run import Report, foresee, migrate_all
 from sekha_llm_bridge.embeddings.store import StoreFailed
+from sekha_llm_bridge.jobs.handler import Invocation
 from sekha_llm_bridge.observability import logger
 
 _PATIENT_S, _TRIES = 30.0, 4
-_MARGIN_MS = 90_000  # what is killed all the same is gone on with
+_MARGIN_S = 90.0  # a run that Lambda ends all the same is continued by the next one
 
 
-class Wish(BaseModel):
-    """What the event asks for. What it does not know is refused: a misspelt `dry_run` would migrate."""
+class MigrationRequest(BaseModel):
+    """The event. Unknown fields are refused: with a misspelt `dry_run` the function would migrate."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -29,15 +30,20 @@ class Wish(BaseModel):
     keep: bool = False
 
 
-class Remaining(Protocol):
-    """Of Lambda's context, the time."""
+async def run(bridge: Bridge, invocation: Invocation) -> dict[str, Any]:
+    """Migrates until shortly before the invocation ends; logs and returns the report.
 
-    def get_remaining_time_in_millis(self) -> int:
-        """How long the function may still run."""
-        ...
+    Raises `ValidationError` for an event that requests something else than `MigrationRequest` has.
+    """
+    event = invocation.event
+    request = MigrationRequest.model_validate(event if isinstance(event, Mapping) else {})
+    table = os.environ.get("BREAKER_TABLE", "")
+    report = await migrate(bridge, request, table=table, has_time=lambda: invocation.remaining_s > _MARGIN_S)
+    log_report(report)
+    return dict(report.as_json())
 
 
-async def migrate(bridge: Bridge, wish: Wish, *, table: str, has_time: Callable[[], bool]) -> Report:
+async def migrate(bridge: Bridge, request: MigrationRequest, *, table: str, has_time: Callable[[], bool]) -> Report:
     """One run on the bridge's Chroma server, under the lease in `table`; without a table nobody else migrates.
 
     It raises nothing for what can be reported.
@@ -47,15 +53,15 @@ async def migrate(bridge: Bridge, wish: Wish, *, table: str, has_time: Callable[
     try:
         default = bridge.vectors().default_space
         server = ChromaServer(bridge.settings.chroma, timeout_s=_PATIENT_S, tries=_TRIES, clock=bridge.clock)
-        if wish.dry_run:
-            return await foresee(server, default, keep=wish.keep)
+        if request.dry_run:
+            return await foresee(server, default, keep=request.keep)
         lease: Lease = DynamoLease(table, bridge.connections, bridge.clock) if table else NoLease()
-        return await migrate_all(server, default, lease, keep=wish.keep, obeys_marks=True, has_time=has_time)
+        return await migrate_all(server, default, lease, keep=request.keep, obeys_marks=True, has_time=has_time)
     except StoreFailed as exc:
-        return Report(finished=False, note=f"the collections cannot be listed: {exc}", dry_run=wish.dry_run)
+        return Report(finished=False, note=f"the collections cannot be listed: {exc}", dry_run=request.dry_run)
 
 
-def tell(report: Report) -> None:
+def log_report(report: Report) -> None:
     """One log line: names, counts and reasons; a warning where something is left to be done."""
     say = logger().info if report.is_well else logger().warning
     say(
@@ -68,26 +74,3 @@ def tell(report: Report) -> None:
             "note": report.note,
         },
     )
-
-
-def migration_handler(table: str) -> Callable[[object, Remaining], Mapping[str, Any]]:
-    """The function's entry point. Its event loop is kept from one invocation to the next, because the connections
-    belong to it.
-
-    Raises `ConfigError` in Lambda's init phase when the configuration cannot be used, and `ValidationError` for an
-    event that asks for something which is neither true nor false.
-    """
-    made = bridge()
-    loop = asyncio.new_event_loop()
-
-    def handler(event: object, context: Remaining) -> Mapping[str, Any]:
-        wish = Wish.model_validate(event if isinstance(event, Mapping) else {})
-        report = loop.run_until_complete(migrate(made, wish, table=table, has_time=lambda: _has_time(context)))
-        tell(report)
-        return report.as_json()
-
-    return handler
-
-
-def _has_time(context: Remaining) -> bool:
-    return context.get_remaining_time_in_millis() > _MARGIN_MS

@@ -10,7 +10,17 @@ from typing import Any
 import pytest
 
 from tests.fakes.functions import Answer, Function
-from tests.fakes.provider import FakeProvider, Reply, Stream, chat_events, chunk, ndjson, ollama_chat, sse
+from tests.fakes.provider import (
+    FakeProvider,
+    Reply,
+    Stream,
+    chat_completion,
+    chat_events,
+    chunk,
+    ndjson,
+    ollama_chat,
+    sse,
+)
 from tests.fakes.settings import chat_model, provider
 from tests.unit.api.chat_function import HI, PATH, error, function
 
@@ -426,3 +436,41 @@ def test_an_answer_longer_than_memory_should_hold_is_counted_as_it_goes(chat: Fu
     streams(fake, *[chunk({"content": word})] * 20, STOP, DONE)
     stream = ask(chat, stream_options={"include_usage": True})
     assert stream.last["usage"]["completion_tokens"] == 20 * 2000
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"content": "Hello from here."},
+        {"content": "Sunny.", "reasoning_content": "The question is about the weather."},
+        {
+            "content": None,
+            "tool_calls": [{"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}],
+        },
+        {
+            "content": None,
+            "tool_calls": [
+                {
+                    "id": "c",
+                    "type": "function",
+                    "function": {"name": "f", "arguments": '{"place": "' + "x " * 300 + '"}'},
+                }
+            ],
+        },
+    ],
+    ids=["text", "reasoning", "short call", "long call"],
+)
+def test_an_answer_that_its_provider_does_not_count_has_the_same_estimate_whole_and_streamed(
+    fake: FakeProvider, message: dict[str, Any]
+) -> None:
+    chat = function(provider("p", chat_model("m"), base_url=f"{fake.url}/v1"))
+    whole = {**chat_completion(None), "usage": None}
+    whole["choices"] = [{"index": 0, "message": {"role": "assistant", **message}, "finish_reason": "stop"}]
+    calls = [{"index": index, **call} for index, call in enumerate(message.get("tool_calls") or ())]
+    delta = {"role": "assistant", **message, **({"tool_calls": calls} if calls else {})}
+    fake.script(PATH, Reply(body=whole), Reply(stream=Stream([chunk(delta), STOP, DONE])))
+    usage = chat("POST", PATH, {"messages": HI}).json()["usage"]
+    streamed = ask(chat, stream_options={"include_usage": True}).last["usage"]
+    assert usage["estimated"] is streamed["estimated"] is True
+    assert usage == streamed
+    assert usage["completion_tokens"] > 0
