@@ -42,7 +42,7 @@ def test_a_caller_is_told_the_answer_that_was_sent_and_its_ends_only_at_the_end(
     sent: list[dict[str, Any]], *, with_usage: bool
 ) -> None:
     reader, telling = ChunkReader("m", 1, SystemClock()), ChunkEvents(with_usage=with_usage)
-    raw = [telling.of(reader.read(event)) for event in sent]
+    raw = [telling.encode(reader.read(event)) for event in sent]
     raw.append(telling.end({"total_tokens": 1}, {"cost": 1}))
     *told, done = b"".join(raw).decode().removesuffix("\n\n").split("\n\n")
     assert done == "data: [DONE]"

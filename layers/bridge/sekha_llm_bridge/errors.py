@@ -1,26 +1,27 @@
-"""Every error of the bridge, in one tree.
+"""Every error of the bridge, in one tree, and the table of the ways in which an attempt can fail.
 
-    BridgeError                      what a caller is told: HTTP status, type, code
-    ├── ConfigError                  the YAML file cannot be used; carries every fault found
-    ├── RequestError                 the caller can mend it
+    BridgeError                      500  an error for a caller: HTTP status, type, code
+    ├── ConfigError                  500  the YAML file cannot be used; has every fault that was found
+    ├── RequestError                 the caller can correct it
     │   ├── InvalidRequest           400  a field is wrong
-    │   ├── NoCapableModel           400  nothing configured can do what was asked
-    │   ├── CostLimitExceeded        402  everything that could costs too much
-    │   ├── ModelNotFound            404  the model named is not configured
-    │   ├── CollectionNotFound       404  nothing has been stored under that name
+    │   ├── NoCapableModel           400  no configured model can do what the request needs
+    │   ├── CostLimitExceeded        402  every model that could answer costs too much
+    │   ├── ModelNotFound            404  the named model is not configured
+    │   ├── CollectionNotFound       404  no collection has that name
     │   ├── UnknownPath              404
     │   ├── WrongMethod              405
-    │   └── EmbeddingSpaceMismatch   409  the collection holds vectors of another model
-    ├── AllProvidersFailed           502  every candidate was tried and failed
-    ├── StreamInterrupted                 502  a streamed answer ended before its end
-    ├── ClientDisconnected                   499  the caller went away before the answer's end; only logs tell
-    ├── NoProviderAvailable          503  who could answer has an open breaker, or rests
-    ├── RateLimited                  429  who could answer limits its rate
-    ├── DeadlineExceeded                    504  the deadline passed first
-    ├── VectorStoreUnavailable       503  Chroma does not answer
-    └── ProviderError                one attempt failed; its `FailureKind` is a row of the table of failures below
+    │   └── EmbeddingSpaceMismatch   409  the collection has vectors of another embedding space
+    ├── Unavailable                  no candidate answered
+    │   ├── RateLimited              429  every candidate is rate-limited
+    │   ├── ClientDisconnected       499  the client disconnected first; only the log has this error
+    │   ├── AllProvidersFailed       502  every candidate was tried and failed
+    │   ├── StreamInterrupted        502  a streamed answer broke off after it had begun
+    │   ├── NoProviderAvailable      503  every candidate has an open breaker, or is cooling down
+    │   ├── VectorStoreUnavailable   503  Chroma does not answer
+    │   └── DeadlineExceeded         504  the deadline passed first
+    └── ProviderError                one attempt failed: its `FailureKind` is a row of the table of failures below
 
-Messages say what happened, to which value, and what to do. They never hold a key or any text of a prompt.
+Messages say what happened, to which value, and what to do. They contain no key and no text of a prompt.
 """
 
 from collections.abc import Mapping, Sequence
@@ -55,7 +56,7 @@ class BridgeError(Exception):
 
 
 class ConfigError(BridgeError):
-    """The configuration cannot be used. `faults` holds every problem, one line each."""
+    """The configuration cannot be used. `faults` has every problem, one line each."""
 
     code = "config_invalid"
 
@@ -65,7 +66,7 @@ class ConfigError(BridgeError):
 
 
 class RequestError(BridgeError):
-    """The caller can mend it."""
+    """The caller can correct the request; `param` is the path of the field, where it is one field."""
 
     status = 400
     type = "invalid_request_error"
@@ -81,7 +82,7 @@ class InvalidRequest(RequestError):
 
 
 class NoCapableModel(RequestError):
-    """Nothing that is configured can do what was asked."""
+    """No configured model can do what the request needs."""
 
     code = "no_capable_model"
 
@@ -102,7 +103,7 @@ class ModelNotFound(RequestError):
 
 
 class CollectionNotFound(RequestError):
-    """Nothing has been stored in a collection of that name."""
+    """There is no collection of that name."""
 
     status = 404
     code = "collection_not_found"
@@ -123,7 +124,7 @@ class WrongMethod(RequestError):
 
 
 class EmbeddingSpaceMismatch(RequestError):
-    """The collection holds vectors of another embedding space; `receipt` is of the embedding, which was made and
+    """The collection has vectors of another embedding space. `receipt` is that of the embedding, which was made and
     billed.
     """
 
@@ -135,12 +136,12 @@ class EmbeddingSpaceMismatch(RequestError):
         self.receipt = receipt
 
     def details(self) -> Mapping[str, object]:
-        """The receipt of the embedding."""
+        """Returns the receipt of the embedding."""
         return {"bridge": self.receipt}
 
 
 class Unavailable(BridgeError):
-    """No candidate gave an answer. `retry_after_s` says when asking again makes sense, where that is known."""
+    """No candidate answered. `retry_after_s` is the time after which a retry makes sense, where that is known."""
 
     type = "provider_error"
 
@@ -157,7 +158,7 @@ class AllProvidersFailed(Unavailable):
 
 
 class StreamInterrupted(Unavailable):
-    """A streamed answer broke off after it had begun; what came of it is not the whole."""
+    """A streamed answer broke off after it had begun: what the client received is not the whole answer."""
 
     status = 502
     code = "answer_broken"
@@ -174,16 +175,14 @@ class ClientDisconnected(Unavailable):
 
 
 class NoProviderAvailable(Unavailable):
-    """Every candidate has an open breaker, or some have and the rest limit their rate; `retry_after_s` is the soonest
-    recovery.
-    """
+    """Every candidate has an open breaker or is cooling down; `retry_after_s` is the soonest recovery."""
 
     status = 503
     code = "no_provider_available"
 
 
 class RateLimited(Unavailable):
-    """Every candidate is rate-limited; `retry_after_s` is the soonest end."""
+    """Every candidate is rate-limited; `retry_after_s` is the soonest end of a limit."""
 
     status = 429
     type = "rate_limit_error"
@@ -198,7 +197,7 @@ class DeadlineExceeded(Unavailable):
 
 
 class VectorStoreUnavailable(Unavailable):
-    """The server that holds the vectors does not answer, or there is none."""
+    """The Chroma server does not answer, or none is configured."""
 
     status = 503
     type = "server_error"

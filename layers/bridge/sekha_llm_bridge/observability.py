@@ -1,4 +1,4 @@
-"""One structured log line for each request, and metrics, by Powertools. Never a prompt, never a key."""
+"""Structured logs and metrics, by Powertools: one log line for each request, and no prompts or keys in any."""
 
 import logging
 import traceback
@@ -14,11 +14,11 @@ METRICS_NAMESPACE = "SekhaLlmBridge"
 
 @cache
 def logger() -> Logger:
-    """The one logger; service and level come from the POWERTOOLS_* environment.
+    """Returns the one logger. Service and level come from the POWERTOOLS_* environment variables.
 
-    A message is taken as the text that it is; Powertools would try at every line whether it is JSON.
+    A message is logged as it is; Powertools would otherwise try to parse every one as JSON.
     """
-    logging.logAsyncioTasks = False  # type: ignore[attr-defined]  # from 3.12 on; a task's name says nothing here
+    logging.logAsyncioTasks = False  # type: ignore[attr-defined]  # from 3.12 on; the names of tasks are of no use here
     return Logger(utc=True, location=None, json_serializer=_json, json_deserializer=str)
 
 
@@ -27,7 +27,7 @@ def _json(line: object) -> str:
 
 
 def code_location(exc: BaseException) -> str:
-    """The kinds of an exception chain and the places it passed, without messages, which may quote a prompt or a key."""
+    """Returns the types and places of an exception chain, without the messages, which may quote a prompt or a key."""
     parts = []
     cause: BaseException | None = exc
     while cause is not None:
@@ -41,20 +41,19 @@ def code_location(exc: BaseException) -> str:
 
 
 def log_request(fields: dict[str, Any], *, failed: bool) -> None:
-    """The line that says what one request came to; a warning when it came to nothing."""
+    """Writes the log line of one request; a warning when the request has failed."""
     say = logger().warning if failed else logger().info
     say("request", extra=fields)
 
 
 class Metric(StrEnum):
-    """What is counted: the template's alarms and whoever watches read these names in CloudWatch.
+    """The metrics in CloudWatch, by name; the template's alarms use them.
 
-    Gauges, written by every scheduled check: `HEALTHY_PROVIDERS` and `OPEN_BREAKERS`. The others count what happens;
-    `REJECTIONS` once for each provider that a request would have tried, had its breaker let it; `BROKEN_ANSWERS` once
-    for each stream that had begun and did not come to its end by a fault of its provider's, or of time;
-    `STORE_UNAVAILABLE` once for each request whose vectors Chroma did not take; `VECTORS_LOST` once for each whose
-    vectors could not be put into the queue either; `VECTORS_REJECTED` once for each message of waiting vectors that
-    Chroma never will take.
+    `HEALTHY_PROVIDERS` and `OPEN_BREAKERS` are gauges, written by every scheduled check. The others count events:
+    `REJECTIONS` every provider that a request would have tried if its breaker had allowed it; `BROKEN_ANSWERS` every
+    stream that had begun and was interrupted by its provider or by the deadline; `STORE_UNAVAILABLE` every request
+    whose vectors Chroma did not accept; `VECTORS_LOST` every request whose vectors could not be put into the queue
+    either; `VECTORS_REJECTED` every deferred message that Chroma will never accept.
     """
 
     PROVIDER_REJECTED = "ProviderRejected"
@@ -72,17 +71,17 @@ class Metric(StrEnum):
 
 
 def count_provider_needs_attention(provider_id: str, code: str) -> None:
-    """Tells whoever operates the bridge that a provider needs a person: its key was rejected, or its account is empty.
+    """Reports that an operator must act: the provider rejected its key, or its account is empty.
 
-    An error line, and one count of a metric that the template's alarm watches.
+    Logs an error, and counts the metric of an alarm in the template.
     """
     logger().error("provider needs attention", extra={"provider": provider_id, "code": code})
     count(Metric.PROVIDER_REJECTED, provider=provider_id, code=code)
 
 
 def count(metric: Metric, value: int = 1, **metadata: str) -> None:
-    """Writes one line in CloudWatch's embedded metric format; `metadata` is found in the log, and is no dimension."""
-    from aws_lambda_powertools.metrics import MetricUnit, single_metric  # imported when there is something to tell
+    """Writes one line in CloudWatch's embedded metric format. `metadata` is in the log, and is not a dimension."""
+    from aws_lambda_powertools.metrics import MetricUnit, single_metric  # imported at the first metric
 
     counted = single_metric(
         name=metric,

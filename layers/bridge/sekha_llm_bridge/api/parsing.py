@@ -1,4 +1,4 @@
-"""From a request's body to a checked model, and what is wrong with it in words."""
+"""Parses and validates the body of a request; what is wrong becomes one sentence."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
@@ -13,7 +13,7 @@ M = TypeVar("M", bound=BaseModel)
 
 
 async def json_object(request: Request) -> dict[str, Any]:
-    """The body's JSON object. Raises `InvalidRequest`."""
+    """Returns the body's JSON object. Raises `InvalidRequest`."""
     try:
         body = orjson.loads(await request.body())
     except orjson.JSONDecodeError as exc:
@@ -25,40 +25,40 @@ async def json_object(request: Request) -> dict[str, Any]:
     return body
 
 
-def checked(model: type[M], body: Mapping[str, Any]) -> M:
-    """The body as `model`. Raises `InvalidRequest`, whose `param` is the path of the first field at fault."""
+def validated(model: type[M], body: Mapping[str, Any]) -> M:
+    """Returns the body as `model`. Raises `InvalidRequest`; its `param` is the path of the first invalid field."""
     try:
         return model.model_validate(body)
     except ValidationError as exc:
-        fault = _most_telling(exc.errors(include_url=False, include_context=False, include_input=False))
-        raise InvalidRequest(_sentence(fault), param=_path(fault["loc"]) or None) from None
+        error = _most_specific(exc.errors(include_url=False, include_context=False, include_input=False))
+        raise InvalidRequest(_sentence(error), param=_path(error["loc"]) or None) from None
 
 
-def _most_telling(errors: Sequence[Any]) -> Mapping[str, Any]:
-    """The first error; of the alternatives of a union, the one that got furthest into the value."""
-    field = _stem(errors[0]["loc"])
-    same: list[Mapping[str, Any]] = [error for error in errors if _stem(error["loc"])[: len(field)] == field]
-    return max(same, key=lambda error: len(_stem(error["loc"])))
+def _most_specific(errors: Sequence[Any]) -> Mapping[str, Any]:
+    """Returns the first error; of the alternatives of a union, the one that is deepest inside the value."""
+    field = _field_path(errors[0]["loc"])
+    same: list[Mapping[str, Any]] = [error for error in errors if _field_path(error["loc"])[: len(field)] == field]
+    return max(same, key=lambda error: len(_field_path(error["loc"])))
 
 
-def _stem(loc: tuple[int | str, ...]) -> tuple[int | str, ...]:
+def _field_path(loc: tuple[int | str, ...]) -> tuple[int | str, ...]:
     return tuple(part for part in loc if isinstance(part, int) or _is_field(part))
 
 
 def _is_field(part: str) -> bool:
-    """Whether part of an error's place is a field's name; the rest are names of union members."""
+    """Whether a part of an error's location is a field's name; the other parts are names of union members."""
     return part.isidentifier() and part not in {"str", "list", "int", "dict", "float", "bool"}
 
 
 def _sentence(error: Mapping[str, Any]) -> str:
-    said = str(error["msg"]).removeprefix("Value error, ")
+    message = str(error["msg"]).removeprefix("Value error, ")
     path = _path(error["loc"])
-    return f"{path}: {said[:1].lower()}{said[1:]}" if path else said
+    return f"{path}: {message[:1].lower()}{message[1:]}" if path else message
 
 
 def _path(loc: tuple[int | str, ...]) -> str:
-    """`messages[0].content` of ("messages", 0, "content"); the names of union members are left out."""
+    """Returns `messages[0].content` for ("messages", 0, "content"); names of union members are left out."""
     path = ""
-    for part in _stem(loc):
+    for part in _field_path(loc):
         path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else part
     return path

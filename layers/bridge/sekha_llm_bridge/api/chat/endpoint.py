@@ -11,7 +11,7 @@ from sekha_llm_bridge.api.chat.request import ChatRequest
 from sekha_llm_bridge.api.chat.response import chat_body
 from sekha_llm_bridge.api.chat.routing import provider_request, route_request
 from sekha_llm_bridge.api.chat.stream import ChatStreamEncoder
-from sekha_llm_bridge.api.parsing import checked, json_object
+from sekha_llm_bridge.api.parsing import json_object, validated
 from sekha_llm_bridge.api.request_state import (
     RESPONSE_TIMEOUT_S,
     add_log_fields,
@@ -31,7 +31,7 @@ async def create_completion(request: Request) -> Response:
     """Answers a chat by the best model that can."""
     deadline = deadline_of(request)
     fields = await json_object(request)
-    chat = checked(ChatRequest, fields)
+    chat = validated(ChatRequest, fields)
     body = provider_request(fields)
     route = route_request(chat, body, bridge_of(request))
     respond = _stream if chat.stream else _complete

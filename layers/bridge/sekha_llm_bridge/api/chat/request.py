@@ -1,4 +1,4 @@
-"""The chat request as callers send it: OpenAI's schema, the bridge's extensions, and everything unknown kept."""
+"""The chat request: OpenAI's schema and the bridge's extensions. Unknown fields are kept."""
 
 from typing import Annotated, Any, Literal
 
@@ -8,7 +8,7 @@ from sekha_llm_bridge.api.chat.images import check_image_url
 from sekha_llm_bridge.api.fields import MaxCost, TaskName
 
 EXTENSIONS = frozenset({"require_vision", "max_cost", "preferred_model", "task", "allow_fallback"})
-"""Fields that are the bridge's own and go to no provider."""
+"""The bridge's own fields, which are not sent to providers."""
 
 _INT32 = 2**31
 
@@ -18,7 +18,7 @@ class _Lenient(BaseModel):
 
 
 class ImageUrl(_Lenient):
-    """Where an image is."""
+    """The URL of an image."""
 
     url: str
 
@@ -44,7 +44,7 @@ class ContentPart(_Lenient):
         return value
 
     def model_post_init(self, _context: object, /) -> None:
-        """A part holds what its type says."""
+        """Validates that a part has the field that its type needs."""
         if self.type == "text" and self.text is None:
             raise ValueError("a part of type text needs `text`")
         if self.type == "image_url" and self.image_url is None:
@@ -59,14 +59,14 @@ class FunctionCall(_Lenient):
 
 
 class ToolCall(_Lenient):
-    """A call that an assistant message made."""
+    """A tool call in an assistant's message."""
 
     id: str | None = None
     function: FunctionCall | None = None
 
 
 class ChatMessage(_Lenient):
-    """One message."""
+    """One message of the conversation."""
 
     role: Literal["system", "developer", "user", "assistant", "tool", "function"]
     content: str | list[ContentPart] | None = None
@@ -75,13 +75,13 @@ class ChatMessage(_Lenient):
     name: str | None = None
 
     def model_post_init(self, _context: object, /) -> None:
-        """Only an assistant may say nothing, when it calls a tool."""
+        """Validates that only an assistant's message has no content: one that calls a tool."""
         if self.content is None and self.role != "assistant":
             raise ValueError(f"a message of role {self.role} needs `content`")
 
     @property
     def parts(self) -> list[ContentPart]:
-        """The parts of a content that has parts."""
+        """The content's parts; empty where the content is a text."""
         return self.content if isinstance(self.content, list) else []
 
 
@@ -99,25 +99,25 @@ class Tool(_Lenient):
 
 
 class ResponseFormat(_Lenient):
-    """The form that an answer must have."""
+    """The required format of the answer."""
 
     type: str
     json_schema: dict[str, Any] | None = None
 
     def model_post_init(self, _context: object, /) -> None:
-        """A schema is given where one is promised."""
+        """Validates that type json_schema has its schema."""
         if self.type == "json_schema" and self.json_schema is None:
             raise ValueError("type json_schema needs `json_schema`")
 
 
 class StreamOptions(_Lenient):
-    """What a stream carries besides the answer."""
+    """What a stream contains besides the answer."""
 
     include_usage: bool | None = None
 
 
 class ChatRequest(_Lenient):
-    """A chat-completions request; ranges are OpenAI's."""
+    """A chat-completions request; the ranges are those of OpenAI."""
 
     messages: list[ChatMessage] = Field(min_length=1)
     model: str | None = None
@@ -145,20 +145,20 @@ class ChatRequest(_Lenient):
 
     @property
     def output_tokens(self) -> int | None:
-        """The most output tokens that the request allows for one answer."""
+        """The maximum of output tokens for one choice; None where the request does not say."""
         return min((cap for cap in (self.max_tokens, self.max_completion_tokens) if cap is not None), default=None)
 
     @property
     def may_fall_back(self) -> bool:
-        """Whether others than the first choice may be tried."""
+        """Whether other candidates than the first may be tried."""
         return self.allow_fallback is not False
 
     @property
     def wants_usage(self) -> bool:
-        """Whether a stream is to tell its usage."""
+        """Whether a stream must end with a usage chunk."""
         return self.stream_options is not None and bool(self.stream_options.include_usage)
 
     @property
     def image_urls(self) -> list[str]:
-        """Every image of every message, as it was given."""
+        """The URL of every image of every message, as it was sent."""
         return [part.image_url.url for message in self.messages for part in message.parts if part.image_url is not None]

@@ -21,7 +21,7 @@ class ChatStreamEncoder:
 
     def chunk(self, chunk: ChatChunk) -> bytes:
         """See `StreamEncoder.chunk`."""
-        return self._events.of(chunk)
+        return self._events.encode(chunk)
 
     def end(self, answer: StreamedAnswer[CountedChunks], receipt: Receipt) -> bytes:
         """See `StreamEncoder.end`."""

@@ -10,7 +10,7 @@ from fastapi import Request, Response
 from sekha_llm_bridge.api.app import answer_response
 from sekha_llm_bridge.api.embeddings.request import EmbeddingRequest, LegacyEmbedRequest
 from sekha_llm_bridge.api.embeddings.routing import embedding_route_request, pinned_embedding_model
-from sekha_llm_bridge.api.parsing import checked, json_object
+from sekha_llm_bridge.api.parsing import json_object, validated
 from sekha_llm_bridge.api.request_state import (
     RESPONSE_TIMEOUT_S,
     add_log_fields,
@@ -37,7 +37,7 @@ async def create_embeddings(request: Request) -> Response:
     """Answers in OpenAI's format."""
     bridge, deadline = bridge_of(request), deadline_of(request).at_most(RESPONSE_TIMEOUT_S)
     fields = await json_object(request)
-    embedding = checked(EmbeddingRequest, fields)
+    embedding = validated(EmbeddingRequest, fields)
     result, stored = await _embed_and_store(request, embedding, _base_name(embedding, bridge), deadline)
     add_log_fields(request, stored=stored.stored if stored else 0, pending=stored.pending if stored else 0)
     body = _openai_body(embedding, result, stored)
@@ -47,7 +47,7 @@ async def create_embeddings(request: Request) -> Response:
 
 async def embed_legacy(request: Request) -> Response:
     """Answers in the format of v1. It stores only where the request names a `collection`."""
-    legacy = checked(LegacyEmbedRequest, await json_object(request))
+    legacy = validated(LegacyEmbedRequest, await json_object(request))
     embedding = EmbeddingRequest(
         input=[legacy.text], model=legacy.model, max_cost=legacy.max_cost, collection=legacy.collection
     )

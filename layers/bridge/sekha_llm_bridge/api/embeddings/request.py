@@ -1,4 +1,4 @@
-"""Embedding requests as callers send them: OpenAI's, with the bridge's extensions, and the legacy one."""
+"""Embedding requests: OpenAI's schema with the bridge's extensions, and the legacy format."""
 
 from typing import Annotated, Any, Literal
 
@@ -18,17 +18,17 @@ from pydantic import (
 from sekha_llm_bridge.api.fields import CollectionName, MaxCost
 from sekha_llm_bridge.pricing import texts_of
 
-_MOST_INPUTS = 2048  # OpenAI's own limit for one request
+_MAX_INPUTS = 2048  # OpenAI's own limit for one request
 _INT64 = 2**63
-_LONGEST_ID = 2_048
-_MOST_METADATA_BYTES = 65_536  # so that a record fits into a message of the queue
+_MAX_ID_CHARACTERS = 2_048
+_MAX_METADATA_BYTES = 65_536  # so that a record fits into one message of the queue
 
 
 Scalar = StrictStr | StrictBool | StrictInt | StrictFloat
 
 
 class EmbeddingRequest(BaseModel):
-    """`POST /v1/embeddings`. Arrays of tokens in `input` (ids of cl100k_base) have become the texts that they are."""
+    """`POST /v1/embeddings`. Arrays of tokens in `input` (ids of cl100k_base) are decoded to texts."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -38,7 +38,7 @@ class EmbeddingRequest(BaseModel):
     encoding_format: Literal["float", "base64"] | None = None
     user: str | None = None
     collection: CollectionName | None = None
-    ids: list[Annotated[str, Field(min_length=1, max_length=_LONGEST_ID)]] | None = None
+    ids: list[Annotated[str, Field(min_length=1, max_length=_MAX_ID_CHARACTERS)]] | None = None
     metadatas: list[dict[str, Scalar] | None] | None = None
     store: StrictBool | None = None
     max_cost: MaxCost | None = None
@@ -50,26 +50,26 @@ class EmbeddingRequest(BaseModel):
         inputs = _inputs(value)
         if not all(inputs):
             raise ValueError("must not hold an empty text")
-        if len(inputs) > _MOST_INPUTS:
-            raise ValueError(f"must hold at most {_MOST_INPUTS} texts, holds {len(inputs)}")
+        if len(inputs) > _MAX_INPUTS:
+            raise ValueError(f"must hold at most {_MAX_INPUTS} texts, holds {len(inputs)}")
         return inputs if isinstance(inputs[0], str) else texts_of(inputs)
 
     @field_validator("metadatas", mode="before")
     @classmethod
     def _storable(cls, value: Any) -> Any:
-        """Refuses early what Chroma would refuse after the vectors were paid for."""
+        """Refuses what Chroma would refuse later, after the vectors have been billed."""
         for metadata in value if isinstance(value, list) else ():
             for key, item in metadata.items() if isinstance(metadata, dict) else ():
                 if not key or key[0] in "#$" or key == "chroma:document":
                     raise ValueError(f"the key {key!r} is reserved or empty; give it another name")
-                # A larger whole number may arrive as a float, rounded already.
+                # A JSON parser may have rounded a larger integer to a float already.
                 if isinstance(item, int | float) and item == item // 1 and not -_INT64 <= item < _INT64:
                     raise ValueError(f"the value of {key!r} is larger than 64 bits hold")
                 if item is None or isinstance(item, dict | list):
                     raise ValueError(f"the value of {key!r} must be a text, a number or true or false")
-            if metadata and len(orjson.dumps(metadata)) > _MOST_METADATA_BYTES:
+            if metadata and len(orjson.dumps(metadata)) > _MAX_METADATA_BYTES:
                 raise ValueError(
-                    f"one text's metadata may have {_MOST_METADATA_BYTES} bytes as JSON; keep large data elsewhere"
+                    f"one text's metadata may have {_MAX_METADATA_BYTES} bytes as JSON; keep large data elsewhere"
                 )
         return value
 
@@ -81,7 +81,7 @@ class EmbeddingRequest(BaseModel):
         return value
 
     @model_validator(mode="after")
-    def _as_many(self) -> "EmbeddingRequest":
+    def _one_per_input(self) -> "EmbeddingRequest":
         for name in ("ids", "metadatas"):
             given = getattr(self, name)
             if given is not None and len(given) != len(self.input):
@@ -90,7 +90,7 @@ class EmbeddingRequest(BaseModel):
 
 
 def _inputs(value: Any) -> list[Any]:
-    """What to embed, all as texts or all as arrays of tokens, in whichever of OpenAI's four forms it is given."""
+    """Returns the inputs, all texts or all arrays of tokens, from any of OpenAI's four forms."""
     match value:
         case str():
             return [value]

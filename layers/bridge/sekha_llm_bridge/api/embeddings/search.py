@@ -11,7 +11,7 @@ from fastapi import Request, Response
 from sekha_llm_bridge.api.app import answer_response
 from sekha_llm_bridge.api.embeddings.routing import embedding_route_request, pinned_embedding_model
 from sekha_llm_bridge.api.embeddings.search_request import SearchRequest
-from sekha_llm_bridge.api.parsing import checked, json_object
+from sekha_llm_bridge.api.parsing import json_object, validated
 from sekha_llm_bridge.api.request_state import add_log_fields, attempts_of, bridge_of, deadline_of
 from sekha_llm_bridge.bootstrap import Bridge
 from sekha_llm_bridge.embeddings import (
@@ -58,7 +58,7 @@ class _Search:
 async def search(request: Request) -> Response:
     """Answers with the matches, nearest first, and with the receipt of each embedding."""
     bridge, deadline = bridge_of(request), deadline_of(request)
-    wanted = checked(SearchRequest, await json_object(request))
+    wanted = validated(SearchRequest, await json_object(request))
     if wanted.all_dimensions and (wanted.model or wanted.dimensions):
         raise InvalidRequest("`all_dimensions` takes a model for each collection: leave `model` out", param="model")
     state = _Search(wanted, _base_name(wanted, bridge), _store(bridge), bridge, deadline, attempts_of(request))

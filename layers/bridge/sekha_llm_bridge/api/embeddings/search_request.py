@@ -1,4 +1,4 @@
-"""Searches as callers send them."""
+"""The search request."""
 
 from typing import Annotated, Any
 
@@ -7,13 +7,13 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, field_validator
 
 from sekha_llm_bridge.api.fields import CollectionName, MaxCost
 
-_MOST_RESULTS = 1_000
-_MOST_LEVELS = 30
-_MOST_FILTER_BYTES = 8_192
+_MAX_RESULTS = 1_000
+_MAX_LEVELS = 30
+_MAX_FILTER_BYTES = 8_192
 
 
 class SearchRequest(BaseModel):
-    """`POST /api/v1/search`. What it does not know is refused: a misspelt `where` would find too much."""
+    """`POST /api/v1/search`. Unknown fields are refused: with a misspelt `where` a search would find too much."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -21,7 +21,7 @@ class SearchRequest(BaseModel):
     collection: CollectionName | None = None
     model: str | None = None
     dimensions: Annotated[int, Field(strict=True, ge=1)] | None = None
-    n_results: Annotated[int, Field(strict=True, ge=1, le=_MOST_RESULTS)] = 10
+    n_results: Annotated[int, Field(strict=True, ge=1, le=_MAX_RESULTS)] = 10
     where: Annotated[dict[str, Any], Field(min_length=1)] | None = None
     all_dimensions: StrictBool = False
     max_cost: MaxCost | None = None
@@ -29,11 +29,11 @@ class SearchRequest(BaseModel):
     @field_validator("where")
     @classmethod
     def _not_too_large(cls, where: dict[str, Any] | None) -> dict[str, Any] | None:
-        """What is larger than any person's filter, no server takes."""
-        if where is not None and _levels(where) > _MOST_LEVELS:
-            raise ValueError(f"must not be nested deeper than {_MOST_LEVELS} levels")
-        if where is not None and len(orjson.dumps(where)) > _MOST_FILTER_BYTES:
-            raise ValueError(f"must not have more than {_MOST_FILTER_BYTES} bytes as JSON")
+        """Refuses filters that are larger than any that a person writes."""
+        if where is not None and _levels(where) > _MAX_LEVELS:
+            raise ValueError(f"must not be nested deeper than {_MAX_LEVELS} levels")
+        if where is not None and len(orjson.dumps(where)) > _MAX_FILTER_BYTES:
+            raise ValueError(f"must not have more than {_MAX_FILTER_BYTES} bytes as JSON")
         return where
 
 

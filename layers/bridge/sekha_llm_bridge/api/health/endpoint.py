@@ -1,4 +1,4 @@
-"""Health: what the last scheduled checks found and how the breakers stand. It calls no provider."""
+"""Health: the results of the last scheduled check and the states of the breakers. It calls no provider."""
 
 import asyncio
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -16,26 +16,27 @@ from sekha_llm_bridge.embeddings.waiting.ledger import LedgerUnavailable
 from sekha_llm_bridge.providers import has_adapter
 from sekha_llm_bridge.resilience import Breaker, BreakerState, CheckResult, ProviderRecord
 
-_PATIENCE_S = 0.25
-_FRESH = {"cache-control": "no-store"}
+_PENDING_TIMEOUT_S = 0.25
+_NO_CACHE = {"cache-control": "no-store"}
 
 
 async def overview(request: Request) -> Response:
-    """`GET /api/v1/health`: 200, or 503 when no provider can be expected to answer."""
+    """`GET /api/v1/health`: 200, or 503 when no provider is expected to answer."""
     body = await _report(bridge_of(request))
-    return json_response(body, status=503 if body["status"] == "unhealthy" else 200, headers=_FRESH)
+    return json_response(body, status=503 if body["status"] == "unhealthy" else 200, headers=_NO_CACHE)
 
 
 async def redirect(request: Request) -> Response:
-    """`GET /health`: 307 to the new place, with the same body for those who do not follow. The address is relative
-    because a stage or a mapping may stand before the path.
+    """`GET /health`: a 307 to the new path, with the same body for clients that do not follow redirects. The location
+    is
+    relative, because a stage or a base path may precede the path.
     """
     body = await _report(bridge_of(request))
-    return json_response(body, status=307, headers={"location": "api/v1/health", **_FRESH})
+    return json_response(body, status=307, headers={"location": "api/v1/health", **_NO_CACHE})
 
 
 async def providers(request: Request) -> Response:
-    """`GET /api/v1/health/providers`: the same, counted."""
+    """`GET /api/v1/health/providers`: the providers, with totals."""
     body = await _report(bridge_of(request))
     rows: Mapping[str, Mapping[str, Any]] = body["providers"]
     return json_response(
@@ -45,12 +46,12 @@ async def providers(request: Request) -> Response:
             "healthy_providers": sum(row["status"] == "healthy" for row in rows.values()),
             "total_models": sum(row["models_count"] for row in rows.values()),
         },
-        headers=_FRESH,
+        headers=_NO_CACHE,
     )
 
 
 async def _report(bridge: Bridge) -> dict[str, Any]:
-    """What the table says, or where it does not answer soon, what was last known."""
+    """Returns the health by the table; where that does not answer in time, by what was last read."""
     records = await bridge.breakers.read_now()
     configs, now = bridge.settings.providers, bridge.clock.now()
     rows = {config.id: _row(config, records.get(config.id, ProviderRecord()), now) for config in configs}
@@ -63,7 +64,7 @@ async def _report(bridge: Bridge) -> dict[str, Any]:
 
 
 def _notes(records: Iterable[ProviderRecord], now: datetime, bridge: Bridge) -> Iterator[str]:
-    """Why the report may not be the whole truth."""
+    """Yields the reasons why the report may be out of date."""
     if bridge.breakers.is_table_unavailable:
         yield "the table of the breakers did not answer: this is what was last known"
     elif any(record.check and not record.fresh_check(now) for record in records):
@@ -71,12 +72,12 @@ def _notes(records: Iterable[ProviderRecord], now: datetime, bridge: Bridge) -> 
 
 
 async def _pending(bridge: Bridge) -> int | None:
-    """How many vectors wait for Chroma; None where nobody knows, or nothing can wait."""
+    """Returns how many vectors wait for Chroma; None where that is unknown, or where no queue is configured."""
     ledger = bridge.vectors().ledger
     if ledger is None:
         return None
     try:
-        async with asyncio.timeout(_PATIENCE_S):
+        async with asyncio.timeout(_PENDING_TIMEOUT_S):
             return sum((await ledger.waiting()).values())
     except (LedgerUnavailable, TimeoutError):
         return None
@@ -88,7 +89,7 @@ def _notes_on_vectors(pending: int | None) -> Iterator[str]:
 
 
 def overall(statuses: Collection[str], notes: Collection[str]) -> str:
-    """Healthy when nothing is known to be wrong; unhealthy when no provider can be expected to answer."""
+    """Returns healthy when nothing is known to be wrong, unhealthy when no provider is expected to answer."""
     if not statuses or set(statuses) == {"unhealthy"}:
         return "unhealthy"
     return "degraded" if notes or {"unhealthy", "degraded"} & set(statuses) else "healthy"
@@ -107,7 +108,8 @@ def _row(config: ProviderConfig, record: ProviderRecord, now: datetime) -> dict[
 
 
 def _breaker(breaker: Breaker) -> dict[str, Any]:
-    """`cause` and `retry_at`, when a probe may start, only while it is not closed."""
+    """Returns a breaker as callers see it; `cause` and `retry_at` (when a probe may start) only while it is not
+    closed."""
     shown = {
         "state": breaker.state.value,
         "failure_count": breaker.failure_count,
@@ -123,8 +125,8 @@ def _iso(moment: datetime | None) -> str | None:
 
 
 def _status(record: ProviderRecord, check: CheckResult | None) -> str:
-    """By the breaker, then by the last check: a check that was refused does not say that requests would be. `unknown`
-    before the first check, and when the last one was long ago.
+    """Returns the status by the breaker, then by the last check. A check that was rejected leaves open whether requests
+    would be: `degraded`. Before the first check, and after a check too long ago: `unknown`.
     """
     if record.breaker.state is not BreakerState.CLOSED:
         return "unhealthy" if record.breaker.state is BreakerState.OPEN else "degraded"

@@ -1,4 +1,4 @@
-"""What is configured: the bridge's own list, OpenAI's, and the tasks; and what a `model` field names."""
+"""Lists of the configured models and tasks, in the bridge's own format and in OpenAI's."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -13,7 +13,7 @@ from sekha_llm_bridge.execution.attempts import usd
 from sekha_llm_bridge.routing import Catalog, CatalogModel
 from sekha_llm_bridge.routing.catalog import ALIASES
 
-_CREATED = 0  # OpenAI's schema wants a date; a configuration has none
+_CREATED = 0  # OpenAI's schema requires a date, which a configuration does not have
 
 
 def resolve_model(name: str | None, catalog: Catalog) -> tuple[str | None, Task | None]:
@@ -29,8 +29,8 @@ def resolve_model(name: str | None, catalog: Catalog) -> tuple[str | None, Task 
 
 
 def bare_list(request: Request) -> Response:
-    """`GET /api/v1/models`: an array, one entry for each model of each provider."""
-    return json_response([_entry(entry) for entry in bridge_of(request).catalog.models])
+    """`GET /api/v1/models`: an array with one entry for each model of each provider."""
+    return json_response([_model(entry) for entry in bridge_of(request).catalog.models])
 
 
 def openai_list(request: Request) -> Response:
@@ -54,7 +54,7 @@ def _not_found(name: str, known: Iterable[str]) -> ModelNotFound:
 
 
 def tasks(request: Request) -> Response:
-    """`GET /api/v1/tasks`: every task that something is configured for, its default model and its models."""
+    """`GET /api/v1/tasks`: every task that has a configured model, with its default model and its models."""
     catalog = bridge_of(request).catalog
     rows = [(task, [entry for entry in catalog.models if entry.model.serves(task)]) for task in Task]
     return json_response([_task(task, entries, catalog) for task, entries in rows if entries])
@@ -64,7 +64,7 @@ def _task(task: Task, entries: list[CatalogModel], catalog: Catalog) -> dict[str
     return {"task": task.value, "default_model": catalog.default_for(task), "models": list(catalog.model_ids(entries))}
 
 
-def _entry(entry: CatalogModel) -> dict[str, Any]:
+def _model(entry: CatalogModel) -> dict[str, Any]:
     model, price = entry.model, entry.price
     return {
         "model_id": model.model_id,

@@ -1,4 +1,4 @@
-"""`POST /api/v1/route`: the planner itself, explaining what a request would do, without doing it."""
+"""`POST /api/v1/route`: the plan for a request, explained by the planner itself, without running it."""
 
 from dataclasses import replace
 from typing import Annotated, Any
@@ -13,7 +13,7 @@ from sekha_llm_bridge.api.embeddings.routing import embedding_route_request, pin
 from sekha_llm_bridge.api.error_response import error_response
 from sekha_llm_bridge.api.fields import MaxCost, TaskName
 from sekha_llm_bridge.api.models.listing import resolve_model
-from sekha_llm_bridge.api.parsing import checked, json_object
+from sekha_llm_bridge.api.parsing import json_object, validated
 from sekha_llm_bridge.api.request_state import bridge_of
 from sekha_llm_bridge.bootstrap import Bridge
 from sekha_llm_bridge.config.models import Task
@@ -23,14 +23,14 @@ from sekha_llm_bridge.execution.plan_errors import require_candidates
 from sekha_llm_bridge.pricing import TokenCount
 from sekha_llm_bridge.routing import ConsideredModel, RoutePlan, RouteRequest
 
-_USUAL_PROMPT = TokenCount(estimate=1000, bound=1000, least=1000)
-_USUAL_OUTPUT_TOKENS = 500
+_DEFAULT_PROMPT = TokenCount(estimate=1000, bound=1000, least=1000)
+_DEFAULT_OUTPUT_TOKENS = 500
 
 
-class RouteQuestion(BaseModel):
-    """What to plan for. Without `messages` or `input`: 1000 input and 500 output tokens.
+class ExplainRequest(BaseModel):
+    """What to plan. Without `messages` or `input`, the request has 1000 input and 500 output tokens.
 
-    A chat's own request may be given as it is, without a `task`.
+    A chat's own request may be sent as it is, without a `task`.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
@@ -48,14 +48,14 @@ class RouteQuestion(BaseModel):
 
 
 async def explain(request: Request) -> Response:
-    """The first candidate, why it is first, and every other model with its place or its reason."""
+    """Answers with the first candidate, the reason for it, and every other model with its place or its exclusion."""
     bridge = bridge_of(request)
     body = await json_object(request)
-    question = checked(RouteQuestion, body)
-    if question.task is None and question.messages is None:
+    explained = validated(ExplainRequest, body)
+    if explained.task is None and explained.messages is None:
         raise InvalidRequest("task: field required, unless there are `messages`", param="task")
-    wanted = _route_request(question, body, bridge)
-    plan = await bridge.service.explain(wanted)
+    route = _route_request(explained, body, bridge)
+    plan = await bridge.service.explain(route)
     try:
         require_candidates(plan)
     except BridgeError as exc:
@@ -63,40 +63,40 @@ async def explain(request: Request) -> Response:
     return json_response(_answer(plan))
 
 
-def _route_request(question: RouteQuestion, body: dict[str, Any], bridge: Bridge) -> RouteRequest:
-    """The same that the request itself would be planned by; without one, a usual request."""
-    texts = [question.input] if isinstance(question.input, str) else question.input
-    if question.task is Task.EMBEDDING:
-        pinned = pinned_embedding_model(question.model, bridge)
-        wanted = embedding_route_request(
+def _route_request(explained: ExplainRequest, body: dict[str, Any], bridge: Bridge) -> RouteRequest:
+    """Returns what the request itself would be planned by; without one, a default request."""
+    texts = [explained.input] if isinstance(explained.input, str) else explained.input
+    if explained.task is Task.EMBEDDING:
+        pinned = pinned_embedding_model(explained.model, bridge)
+        route = embedding_route_request(
             texts or (),
             pinned=pinned,
-            preferred=question.preferred_model,
-            max_cost=question.max_cost,
-            context_tokens=question.context_size or 0,
-            dimensions=question.dimensions,
+            preferred=explained.preferred_model,
+            max_cost=explained.max_cost,
+            context_tokens=explained.context_size or 0,
+            dimensions=explained.dimensions,
         )
-        return wanted if texts else replace(wanted, prompt=_USUAL_PROMPT)
-    if texts and question.messages is None:
+        return route if texts else replace(route, prompt=_DEFAULT_PROMPT)
+    if texts and explained.messages is None:
         body = {**body, "messages": [{"role": "user", "content": text} for text in texts]}
     if "messages" in body and body["messages"] is not None:
         fields = {key: value for key, value in body.items() if key not in {"context_size", "input"}}
-        asked = checked(ChatRequest, {**fields, "task": question.task})
-        return route_request(asked, provider_request(fields), bridge, context_tokens=question.context_size or 0)
-    return _usual_request(question, bridge)
+        chat = validated(ChatRequest, {**fields, "task": explained.task})
+        return route_request(chat, provider_request(fields), bridge, context_tokens=explained.context_size or 0)
+    return _default_request(explained, bridge)
 
 
-def _usual_request(question: RouteQuestion, bridge: Bridge) -> RouteRequest:
-    pinned, alias = resolve_model(question.model, bridge.catalog)
+def _default_request(explained: ExplainRequest, bridge: Bridge) -> RouteRequest:
+    pinned, task_of_name = resolve_model(explained.model, bridge.catalog)
     return RouteRequest(
-        task=chat_task(question.task, alias),
-        prompt=_USUAL_PROMPT,
-        output_tokens=question.max_tokens or _USUAL_OUTPUT_TOKENS,
+        task=chat_task(explained.task, task_of_name),
+        prompt=_DEFAULT_PROMPT,
+        output_tokens=explained.max_tokens or _DEFAULT_OUTPUT_TOKENS,
         pinned=pinned,
-        preferred=question.preferred_model,
-        needs_vision=bool(question.require_vision),
-        max_cost_usd=question.max_cost,
-        context_tokens=question.context_size or 0,
+        preferred=explained.preferred_model,
+        needs_vision=bool(explained.require_vision),
+        max_cost_usd=explained.max_cost,
+        context_tokens=explained.context_size or 0,
     )
 
 
@@ -106,7 +106,7 @@ def _answer(plan: RoutePlan) -> dict[str, Any]:
     return {
         "provider_id": entry.provider.id,
         "model_id": entry.model.model_id,
-        # Always a number, for strict parsers; `price_known` tells a price of nothing from no known price.
+        # Always a number, for strict parsers; `price_known` distinguishes a price of 0 from an unknown price.
         "estimated_cost": usd(quote.estimate_usd) or 0.0,
         "price_known": quote.estimate_usd is not None,
         "reason": plan.reason,
