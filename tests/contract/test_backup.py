@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from sekha_llm_bridge.config.models import ChromaConfig
-from sekha_llm_bridge.embeddings.backup.partial import partial_path
+from sekha_llm_bridge.embeddings.backup.partial_file import partial_path
 from sekha_llm_bridge.embeddings.backup.reading import Contents, DamagedBackup, contents
 from sekha_llm_bridge.embeddings.backup.writing import (
     BackedUp,

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from sekha_llm_bridge.cli.app import app
 from sekha_llm_bridge.config.models import ChromaConfig
-from sekha_llm_bridge.embeddings.backup.file import Start
+from sekha_llm_bridge.embeddings.backup.file_format import Start
 from sekha_llm_bridge.embeddings.backup.reading import contents, read
 from sekha_llm_bridge.embeddings.chroma_server import ChromaServer
 from tests.fakes.chroma import chroma_server

@@ -14,7 +14,16 @@ import pytest
 
 from sekha_llm_bridge.config.models import ChromaConfig
 from sekha_llm_bridge.embeddings.backup.comparing import is_same
-from sekha_llm_bridge.embeddings.backup.file import CollectionStart, End, Line, Part, Record, Start, encoded, member
+from sekha_llm_bridge.embeddings.backup.file_format import (
+    CollectionStart,
+    End,
+    Line,
+    Part,
+    Record,
+    Start,
+    encoded,
+    member,
+)
 from sekha_llm_bridge.embeddings.backup.reading import DamagedBackup
 from sekha_llm_bridge.embeddings.backup.restoring import Restored, RestoreStep, plan, restore, to_be_replaced
 from sekha_llm_bridge.embeddings.backup.writing import UnknownCollections, back_up

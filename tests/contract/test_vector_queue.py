@@ -7,10 +7,10 @@ from typing import Any, TypeVar
 import pytest
 
 from sekha_llm_bridge.connections import Connections
-from sekha_llm_bridge.embeddings.waiting.ledger import DynamoLedger, Ledger, LedgerUnavailable, group_of
-from sekha_llm_bridge.embeddings.waiting.parcel import Parcel
-from sekha_llm_bridge.embeddings.waiting.queue import Message, MessageQueue, QueueFailed
-from sekha_llm_bridge.embeddings.waiting.sqs import SqsQueue
+from sekha_llm_bridge.embeddings.deferred_writes.message_encoding import Parcel
+from sekha_llm_bridge.embeddings.deferred_writes.pending_writes import DynamoLedger, Ledger, LedgerUnavailable, group_of
+from sekha_llm_bridge.embeddings.deferred_writes.queue import Message, MessageQueue, QueueFailed
+from sekha_llm_bridge.embeddings.deferred_writes.sqs import SqsQueue
 from tests.fakes.clock import FakeClock
 from tests.fakes.dynamodb import REGION, DynamoDb
 from tests.fakes.provider import FakeProvider, Reply

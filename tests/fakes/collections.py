@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy
 
-from sekha_llm_bridge.embeddings.backup.file import Record, index_of, rows
+from sekha_llm_bridge.embeddings.backup.file_format import Record, index_of, rows
 from sekha_llm_bridge.embeddings.chroma_server import ChromaServer, Records, ServerCollection
 
 DIMENSION = 64

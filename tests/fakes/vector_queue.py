@@ -6,9 +6,9 @@ from datetime import datetime
 from itertools import count
 
 from sekha_llm_bridge.clock import Clock
-from sekha_llm_bridge.embeddings.waiting.parcel import Parcel
-from sekha_llm_bridge.embeddings.waiting.queue import Message
-from sekha_llm_bridge.embeddings.waiting.tally import Remember, TakeOff, Tally, look
+from sekha_llm_bridge.embeddings.deferred_writes.message_encoding import Parcel
+from sekha_llm_bridge.embeddings.deferred_writes.pending_count import Remember, TakeOff, Tally, look
+from sekha_llm_bridge.embeddings.deferred_writes.queue import Message
 
 
 class MemoryQueue:

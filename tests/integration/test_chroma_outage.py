@@ -16,8 +16,8 @@ from sekha_llm_bridge.api.drain import drain
 from sekha_llm_bridge.bootstrap import Bridge, make_bridge
 from sekha_llm_bridge.embeddings.chroma_server import ChromaServer
 from sekha_llm_bridge.embeddings.chroma_store import ChromaStore
-from sekha_llm_bridge.embeddings.waiting.drain import Drain
-from sekha_llm_bridge.embeddings.waiting.sqs import SqsQueue
+from sekha_llm_bridge.embeddings.deferred_writes.drain import Drain
+from sekha_llm_bridge.embeddings.deferred_writes.sqs import SqsQueue
 from tests.fakes.chroma import ChromaProcess, client_of
 from tests.fakes.dynamodb import REGION, DynamoDb, Queues
 from tests.fakes.functions import Function

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sekha_llm_bridge.embeddings import Archive, Batch, Match, StoreDown, VectorRecord
-from sekha_llm_bridge.embeddings.waiting.drain import Drain
-from sekha_llm_bridge.embeddings.waiting.ledger import Ledger, LedgerUnavailable
-from sekha_llm_bridge.embeddings.waiting.outbox import Outbox
-from sekha_llm_bridge.embeddings.waiting.queue import Message, QueueFailed
+from sekha_llm_bridge.embeddings.deferred_writes.drain import Drain
+from sekha_llm_bridge.embeddings.deferred_writes.outbox import Outbox
+from sekha_llm_bridge.embeddings.deferred_writes.pending_writes import Ledger, LedgerUnavailable
+from sekha_llm_bridge.embeddings.deferred_writes.queue import Message, QueueFailed
 from tests.fakes.clock import FakeClock
 from tests.fakes.vector_queue import MemoryLedger, MemoryQueue
 

@@ -11,7 +11,7 @@ from sekha_llm_bridge import __version__
 from sekha_llm_bridge.api.app import bridge_of, json_response
 from sekha_llm_bridge.bootstrap import Bridge
 from sekha_llm_bridge.config.models import ProviderConfig
-from sekha_llm_bridge.embeddings.waiting.ledger import LedgerUnavailable
+from sekha_llm_bridge.embeddings.deferred_writes.pending_writes import LedgerUnavailable
 from sekha_llm_bridge.providers import has_adapter
 from sekha_llm_bridge.resilience import Breaker, BreakerState, CheckResult, ProviderRecord
 

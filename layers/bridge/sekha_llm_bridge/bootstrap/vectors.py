@@ -9,12 +9,12 @@ from sekha_llm_bridge.connections import Connections
 from sekha_llm_bridge.embeddings import Archive
 from sekha_llm_bridge.embeddings.chroma_server import ChromaServer
 from sekha_llm_bridge.embeddings.chroma_store import ChromaStore
+from sekha_llm_bridge.embeddings.deferred_writes.drain import Drain
+from sekha_llm_bridge.embeddings.deferred_writes.outbox import Outbox
+from sekha_llm_bridge.embeddings.deferred_writes.pending_writes import DynamoLedger, Ledger
+from sekha_llm_bridge.embeddings.deferred_writes.queue import MessageQueue
+from sekha_llm_bridge.embeddings.deferred_writes.sqs import SqsQueue
 from sekha_llm_bridge.embeddings.spaces import KnownSpace
-from sekha_llm_bridge.embeddings.waiting.drain import Drain
-from sekha_llm_bridge.embeddings.waiting.ledger import DynamoLedger, Ledger
-from sekha_llm_bridge.embeddings.waiting.outbox import Outbox
-from sekha_llm_bridge.embeddings.waiting.queue import MessageQueue
-from sekha_llm_bridge.embeddings.waiting.sqs import SqsQueue
 from sekha_llm_bridge.routing import Catalog
 
 _PATIENT_S = 30.0

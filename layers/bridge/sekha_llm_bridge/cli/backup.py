@@ -14,7 +14,7 @@ from rich.text import Text
 from sekha_llm_bridge.cli.chroma_options import WrongOptions, server_of
 from sekha_llm_bridge.cli.health.printable import printable
 from sekha_llm_bridge.cli.transfer_progress import shown
-from sekha_llm_bridge.embeddings.backup.partial import Busy, partial_path
+from sekha_llm_bridge.embeddings.backup.partial_file import Busy, partial_path
 from sekha_llm_bridge.embeddings.backup.reading import DamagedBackup
 from sekha_llm_bridge.embeddings.backup.writing import (
     BackedUp,

@@ -1,6 +1,5 @@
 """Vectors kept in Chroma: one collection for each name and dimension, and never two embedding spaces in one."""
 
-from sekha_llm_bridge.embeddings.archive import Archive
 from sekha_llm_bridge.embeddings.records import (
     Batch,
     Match,
@@ -9,6 +8,7 @@ from sekha_llm_bridge.embeddings.records import (
     collection_name,
     content_id,
 )
+from sekha_llm_bridge.embeddings.storage import Archive
 from sekha_llm_bridge.embeddings.store import (
     CollectionGone,
     SpaceMismatch,

@@ -8,7 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+from sekha_llm_bridge.batching import pieces
 from sekha_llm_bridge.clock import Clock
+from sekha_llm_bridge.embeddings.chroma_quirks import over
 from sekha_llm_bridge.embeddings.chroma_server import ChromaServer, Records, ServerCollection, vector_bytes
 from sekha_llm_bridge.embeddings.records import (
     Batch,
@@ -18,10 +20,8 @@ from sekha_llm_bridge.embeddings.records import (
     content_id,
     name_to_take,
 )
-from sekha_llm_bridge.embeddings.sameness import over
 from sekha_llm_bridge.embeddings.spaces import NEW_COLLECTION, KnownSpace, marked, space_of
 from sekha_llm_bridge.embeddings.store import CollectionGone, NameTaken, SpaceMismatch, StoreDown, StoreRefused
-from sekha_llm_bridge.pieces import pieces
 
 _MOST_RECORDS = 1_000  # in one request; Chroma's own limit is 5461
 _MOST_BYTES = 16_000_000  # of documents and vectors in one request; Chroma's own limit is 40 MiB of JSON

@@ -5,9 +5,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import astuple, replace
 
+from sekha_llm_bridge.batching import pieces
 from sekha_llm_bridge.clock import Clock
 from sekha_llm_bridge.errors import MalformedAnswer, ProviderError, ProviderTimeout
-from sekha_llm_bridge.pieces import pieces
 from sekha_llm_bridge.providers.base import BatchLimits, EmbeddingAnswer, EmbeddingCall, Provider
 from sekha_llm_bridge.usage import Usage
 

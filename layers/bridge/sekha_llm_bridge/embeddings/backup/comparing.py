@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sekha_llm_bridge.embeddings.backup.file import Record, rows
+from sekha_llm_bridge.embeddings.backup.file_format import Record, rows
+from sekha_llm_bridge.embeddings.chroma_quirks import is_same_value, is_same_vector, over
 from sekha_llm_bridge.embeddings.chroma_server import ServerCollection
-from sekha_llm_bridge.embeddings.sameness import is_same_value, is_same_vector, over
 
 
 @dataclass(frozen=True, slots=True)

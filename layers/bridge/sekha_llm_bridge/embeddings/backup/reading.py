@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, NoReturn, assert_never
 
-from sekha_llm_bridge.embeddings.backup.file import (
+from sekha_llm_bridge.embeddings.backup.file_format import (
     FORMAT,
     VERSION,
     CollectionEnd,

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from sekha_llm_bridge.embeddings.backup.comparing import Compared, compared
-from sekha_llm_bridge.embeddings.backup.file import CollectionEnd, CollectionStart, Record, columns, index_of
+from sekha_llm_bridge.embeddings.backup.duplicates import Repeats, checked
+from sekha_llm_bridge.embeddings.backup.file_format import CollectionEnd, CollectionStart, Record, columns, index_of
 from sekha_llm_bridge.embeddings.backup.pages import swept
 from sekha_llm_bridge.embeddings.backup.reading import Contents, read
-from sekha_llm_bridge.embeddings.backup.repeats import Repeats, checked
 from sekha_llm_bridge.embeddings.backup.writing import UnknownCollections
 from sekha_llm_bridge.embeddings.chroma_server import DISTANCE_KEY, ChromaServer, ServerCollection
 from sekha_llm_bridge.embeddings.spaces import SPACE_KEY

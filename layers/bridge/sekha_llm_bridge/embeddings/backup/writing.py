@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from sekha_llm_bridge.embeddings.backup.file import (
+from sekha_llm_bridge.embeddings.backup.file_format import (
     CollectionStart,
     End,
     Part,
@@ -24,7 +24,7 @@ from sekha_llm_bridge.embeddings.backup.file import (
     rows,
 )
 from sekha_llm_bridge.embeddings.backup.pages import swept
-from sekha_llm_bridge.embeddings.backup.partial import Begun, Kept, cut, is_stale, kept, opened, partial_path
+from sekha_llm_bridge.embeddings.backup.partial_file import Begun, Kept, cut, is_stale, kept, opened, partial_path
 from sekha_llm_bridge.embeddings.backup.reading import Contents, Course, read
 from sekha_llm_bridge.embeddings.chroma_server import ChromaServer, ServerCollection
 from sekha_llm_bridge.embeddings.store import CollectionGone

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from sekha_llm_bridge.batching import pieces
+from sekha_llm_bridge.embeddings.chroma_quirks import is_same_value, is_same_vector, over
 from sekha_llm_bridge.embeddings.chroma_server import Records, ServerCollection, vector_bytes
-from sekha_llm_bridge.embeddings.sameness import is_same_value, is_same_vector, over
-from sekha_llm_bridge.pieces import pieces
 
 _PAGE = 500  # ids
 _FIRST_READ, _GROWTH = 32, 4  # whole records at once: more and more, up to a page

@@ -15,8 +15,8 @@ from typing import Any
 
 import orjson
 
+from sekha_llm_bridge.batching import pieces
 from sekha_llm_bridge.embeddings.records import Batch, VectorRecord
-from sekha_llm_bridge.pieces import pieces
 
 _FORM = 1
 _QUICK = 1  # zlib's level: texts shrink, vectors hardly do

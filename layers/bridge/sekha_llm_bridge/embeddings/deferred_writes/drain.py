@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 from sekha_llm_bridge.clock import Clock
 from sekha_llm_bridge.embeddings.chroma_server import ChromaServer
+from sekha_llm_bridge.embeddings.deferred_writes.message_encoding import ParcelDamaged, unpack
+from sekha_llm_bridge.embeddings.deferred_writes.pending_writes import Ledger, LedgerUnavailable
+from sekha_llm_bridge.embeddings.deferred_writes.queue import Message, MessageQueue
 from sekha_llm_bridge.embeddings.store import CollectionGone, NameTaken, StoreDown, StoreFailed, VectorStore
-from sekha_llm_bridge.embeddings.waiting.ledger import Ledger, LedgerUnavailable
-from sekha_llm_bridge.embeddings.waiting.parcel import ParcelDamaged, unpack
-from sekha_llm_bridge.embeddings.waiting.queue import Message, MessageQueue
 from sekha_llm_bridge.observability import Metric, count, logger, where
 
 _QUIET_LOOKS = 3  # of about a second each: SQS may overlook a message, or two

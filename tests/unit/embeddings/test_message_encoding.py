@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sekha_llm_bridge.embeddings import Batch, VectorRecord
-from sekha_llm_bridge.embeddings.waiting.parcel import ParcelDamaged, ParcelTooLarge, pack, unpack
+from sekha_llm_bridge.embeddings.deferred_writes.message_encoding import ParcelDamaged, ParcelTooLarge, pack, unpack
 
 FLOATS = st.floats(width=32, allow_nan=False, allow_infinity=False)
 METADATA = st.none() | st.dictionaries(

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from sekha_llm_bridge.embeddings.waiting.parcel import Parcel
+from sekha_llm_bridge.embeddings.deferred_writes.message_encoding import Parcel
 
 
 class QueueFailed(Exception):

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sekha_llm_bridge.embeddings.backup.file import Record
+from sekha_llm_bridge.embeddings.backup.file_format import Record
 from sekha_llm_bridge.embeddings.backup.reading import Contents, Course, read
 
 

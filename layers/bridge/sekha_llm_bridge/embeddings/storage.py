@@ -8,9 +8,9 @@ import threading
 from collections.abc import Awaitable
 from contextlib import suppress
 
+from sekha_llm_bridge.embeddings.deferred_writes.outbox import NotQueued, Outbox, seconds_to_queue
 from sekha_llm_bridge.embeddings.records import Batch, StoreReport
 from sekha_llm_bridge.embeddings.store import SpaceMismatch, StoreDown, StoreFailed, VectorStore
-from sekha_llm_bridge.embeddings.waiting.outbox import NotQueued, Outbox, seconds_to_queue
 from sekha_llm_bridge.observability import Metric, count, logger, where
 
 _WAITS = "not stored yet: it waits behind what could not be stored before"

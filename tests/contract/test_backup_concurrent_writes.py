@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from sekha_llm_bridge.config.models import ChromaConfig
-from sekha_llm_bridge.embeddings.backup.file import Record
-from sekha_llm_bridge.embeddings.backup.partial import Busy, partial_path
+from sekha_llm_bridge.embeddings.backup.file_format import Record
+from sekha_llm_bridge.embeddings.backup.partial_file import Busy, partial_path
 from sekha_llm_bridge.embeddings.backup.reading import contents, read
 from sekha_llm_bridge.embeddings.backup.restoring import plan, restore
 from sekha_llm_bridge.embeddings.backup.writing import Backup, BackupStep, KeepsShrinking, back_up

@@ -1,11 +1,12 @@
 """Records that have been through Chroma."""
 
 import math
+from typing import Any
 
 import numpy
 import pytest
 
-from sekha_llm_bridge.embeddings.sameness import is_same_value, is_same_vector, over
+from sekha_llm_bridge.embeddings.chroma_quirks import is_same_value, is_same_vector, over
 
 THIRD = 1 / 3
 
@@ -29,9 +30,9 @@ def test_only_a_numbers_last_bits_may_differ(one: object, other: object, *, expe
 
 
 def test_a_vector_is_equal_bit_for_bit_or_but_for_the_rounding_of_its_collection() -> None:
-    one = numpy.asarray([4.0, 5.0, 6.0], dtype="<f4")
-    near = numpy.asarray([4.0, 5.0, 6.0000005], dtype="<f4")
-    far = numpy.asarray([4.0, 5.0, 6.00001], dtype="<f4")
+    one: Any = numpy.asarray([4.0, 5.0, 6.0], dtype="<f4")
+    near: Any = numpy.asarray([4.0, 5.0, 6.0000005], dtype="<f4")
+    far: Any = numpy.asarray([4.0, 5.0, 6.00001], dtype="<f4")
     assert is_same_vector(one, one.copy(), rounds=False)
     assert not is_same_vector(one, near, rounds=False)
     assert is_same_vector(one, near, rounds=True)

@@ -12,10 +12,10 @@ from datetime import datetime, timedelta
 from typing import TypeVar
 
 from sekha_llm_bridge.clock import Clock
+from sekha_llm_bridge.embeddings.deferred_writes.message_encoding import Parcel, ParcelTooLarge, pack
+from sekha_llm_bridge.embeddings.deferred_writes.pending_writes import Ledger, LedgerUnavailable, group_of
+from sekha_llm_bridge.embeddings.deferred_writes.queue import MessageQueue, QueueFailed
 from sekha_llm_bridge.embeddings.records import Batch
-from sekha_llm_bridge.embeddings.waiting.ledger import Ledger, LedgerUnavailable, group_of
-from sekha_llm_bridge.embeddings.waiting.parcel import Parcel, ParcelTooLarge, pack
-from sekha_llm_bridge.embeddings.waiting.queue import MessageQueue, QueueFailed
 
 T = TypeVar("T")
 _FRESH = timedelta(seconds=1)

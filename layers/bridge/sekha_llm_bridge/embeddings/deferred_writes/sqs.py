@@ -10,11 +10,11 @@ from typing import Any
 from uuid import uuid4
 
 from sekha_llm_bridge.aws import AwsRequests, kind_of
+from sekha_llm_bridge.batching import pieces
 from sekha_llm_bridge.clock import Clock
 from sekha_llm_bridge.connections import Connections
-from sekha_llm_bridge.embeddings.waiting.parcel import Parcel
-from sekha_llm_bridge.embeddings.waiting.queue import Message, QueueFailed
-from sekha_llm_bridge.pieces import pieces
+from sekha_llm_bridge.embeddings.deferred_writes.message_encoding import Parcel
+from sekha_llm_bridge.embeddings.deferred_writes.queue import Message, QueueFailed
 
 MOST_BYTES = 250_000
 """The most that a message, and one sending of several, may have: what SQS has always taken, everywhere."""

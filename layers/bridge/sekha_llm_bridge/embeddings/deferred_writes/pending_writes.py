@@ -15,7 +15,7 @@ from typing import Protocol
 from sekha_llm_bridge.aws import CONDITION_FAILED, Attributes, AwsError, AwsRequests, Update, kind_of
 from sekha_llm_bridge.clock import Clock
 from sekha_llm_bridge.connections import Connections
-from sekha_llm_bridge.embeddings.waiting.tally import Remember, TakeOff, Tally, look
+from sekha_llm_bridge.embeddings.deferred_writes.pending_count import Remember, TakeOff, Tally, look
 
 _KEY = {"provider_id": {"S": "#outbox"}}  # no provider can have this id
 _WAITING, _LOW, _LOW_AT = "waiting_", "low_", "low_at_"

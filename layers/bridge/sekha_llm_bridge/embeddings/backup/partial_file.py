@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import BinaryIO
 
-from sekha_llm_bridge.embeddings.backup.file import CollectionStart, Part, Record, Start, WrongLine, parsed
+from sekha_llm_bridge.embeddings.backup.file_format import CollectionStart, Part, Record, Start, WrongLine, parsed
 from sekha_llm_bridge.embeddings.backup.reading import Course, DamagedBackup, pieces
 from sekha_llm_bridge.embeddings.chroma_server import ServerCollection
 
