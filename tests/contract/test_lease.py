@@ -10,7 +10,13 @@ from typing import Any, TypeVar
 import pytest
 
 from sekha_llm_bridge.connections import Connections
-from sekha_llm_bridge.embeddings.migration.lease import MIGRATION, DynamoLease, Held, LeaseUnavailable, NoLease
+from sekha_llm_bridge.embeddings.migration.lease import (
+    MIGRATION_LEASE,
+    DynamoLease,
+    LeaseHolder,
+    LeaseUnavailable,
+    NoLease,
+)
 from sekha_llm_bridge.resilience.dynamodb import DynamoProviderStore
 from tests.fakes.clock import FakeClock
 from tests.fakes.dynamodb import REGION, DynamoDb
@@ -51,7 +57,7 @@ class Fleet:
 
     @property
     def item(self) -> dict[str, Any]:
-        return self.dynamodb.item(self.table, MIGRATION)
+        return self.dynamodb.item(self.table, MIGRATION_LEASE)
 
     def writes(self) -> int:
         asked = [one.request["TableName"] for one in self.dynamodb.asked if one.action == "UpdateItem"]
@@ -71,7 +77,7 @@ def test_only_one_gets_it_and_the_other_learns_who_has_it_and_until_when(fleet: 
     first, second = fleet.lease(), fleet.lease()
     assert fleet.run(first.acquire()) is None
     held = fleet.run(second.acquire())
-    assert held == Held(fleet.item["holder"]["S"], fleet.clock.now() + timedelta(seconds=TTL_S))
+    assert held == LeaseHolder(fleet.item["holder"]["S"], fleet.clock.now() + timedelta(seconds=TTL_S))
     assert re.fullmatch(r"[0-9a-f-]{36} has the lease until 03:04:35 UTC", str(held))
 
 
@@ -135,7 +141,7 @@ def test_what_another_has_taken_is_not_given_back(fleet: Fleet) -> None:
 
 
 def test_of_twenty_who_ask_at_once_one_gets_it(fleet: Fleet) -> None:
-    async def all_at_once() -> list[Held | None]:
+    async def all_at_once() -> list[LeaseHolder | None]:
         return list(await asyncio.gather(*(fleet.lease().acquire() for _ in range(20))))
 
     assert fleet.run(all_at_once()).count(None) == 1

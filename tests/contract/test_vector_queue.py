@@ -1,4 +1,4 @@
-"""One suite for the queue and the ledger in memory, and for those on SQS and DynamoDB over HTTP."""
+"""One suite for the queue and the pending writes in memory, and for those on SQS and DynamoDB over HTTP."""
 
 import asyncio
 from collections.abc import Coroutine, Iterator
@@ -7,14 +7,19 @@ from typing import Any, TypeVar
 import pytest
 
 from sekha_llm_bridge.connections import Connections
-from sekha_llm_bridge.embeddings.deferred_writes.message_encoding import Parcel
-from sekha_llm_bridge.embeddings.deferred_writes.pending_writes import DynamoLedger, Ledger, LedgerUnavailable, group_of
+from sekha_llm_bridge.embeddings.deferred_writes.message_encoding import EncodedMessage
+from sekha_llm_bridge.embeddings.deferred_writes.pending_writes import (
+    DynamoPendingWrites,
+    PendingWrites,
+    PendingWritesUnavailable,
+    group_id_of,
+)
 from sekha_llm_bridge.embeddings.deferred_writes.queue import Message, MessageQueue, QueueFailed
 from sekha_llm_bridge.embeddings.deferred_writes.sqs import SqsQueue
 from tests.fakes.clock import FakeClock
 from tests.fakes.dynamodb import REGION, DynamoDb
 from tests.fakes.provider import FakeProvider, Reply
-from tests.fakes.vector_queue import MemoryLedger, MemoryQueue
+from tests.fakes.vector_queue import MemoryPendingWrites, MemoryQueue
 
 T = TypeVar("T")
 
@@ -54,8 +59,14 @@ def queue(request: pytest.FixtureRequest, aws: DynamoDb, connections: Connection
 
 
 @pytest.fixture(params=["memory", "dynamodb"])
-def ledger(request: pytest.FixtureRequest, aws: DynamoDb, connections: Connections, clock: FakeClock) -> Ledger:
-    return MemoryLedger(clock) if request.param == "memory" else DynamoLedger(aws.new_table(), connections, clock)
+def pending_writes(
+    request: pytest.FixtureRequest, aws: DynamoDb, connections: Connections, clock: FakeClock
+) -> PendingWrites:
+    return (
+        MemoryPendingWrites(clock)
+        if request.param == "memory"
+        else DynamoPendingWrites(aws.new_table(), connections, clock)
+    )
 
 
 class Run:
@@ -68,7 +79,7 @@ class Run:
         return self._runner.run(work)
 
     def send(self, queue: MessageQueue, group: str, *bodies: str) -> None:
-        self(queue.send([Parcel(body, 1) for body in bodies], group=group))
+        self(queue.send([EncodedMessage(body, 1) for body in bodies], group=group))
 
     def received(self, queue: MessageQueue) -> list[Message]:
         return self(queue.receive())
@@ -167,86 +178,88 @@ def test_what_sqs_refuses_again_and_again_fails_without_its_words(
         run.send(queue, "g", "one")
 
 
-def test_a_ledger_knows_for_whom_something_waits(run: Run, ledger: Ledger) -> None:
-    assert run(ledger.waiting()) == {}
-    run(ledger.begin("a", 3))
-    run(ledger.begin("a", 2))
-    run(ledger.begin("b", 1))
-    assert run(ledger.waiting()) == {"a": 5, "b": 1}
+def test_a_ledger_knows_for_whom_something_waits(run: Run, pending_writes: PendingWrites) -> None:
+    assert run(pending_writes.counts()) == {}
+    run(pending_writes.add("a", 3))
+    run(pending_writes.add("a", 2))
+    run(pending_writes.add("b", 1))
+    assert run(pending_writes.counts()) == {"a": 5, "b": 1}
 
 
-def test_one_joins_only_where_others_wait(run: Run, ledger: Ledger) -> None:
-    assert run(ledger.join("a", 1)) is False
-    assert run(ledger.waiting()) == {}
-    run(ledger.begin("a", 1))
-    assert run(ledger.join("a", 2)) is True
-    assert run(ledger.waiting()) == {"a": 3}
+def test_one_joins_only_where_others_wait(run: Run, pending_writes: PendingWrites) -> None:
+    assert run(pending_writes.add_if_pending("a", 1)) is False
+    assert run(pending_writes.counts()) == {}
+    run(pending_writes.add("a", 1))
+    assert run(pending_writes.add_if_pending("a", 2)) is True
+    assert run(pending_writes.counts()) == {"a": 3}
 
 
-def test_a_group_of_which_all_is_stored_is_forgotten(run: Run, ledger: Ledger) -> None:
-    run(ledger.begin("a", 3))
-    run(ledger.stored("a", 2))
-    assert run(ledger.waiting()) == {"a": 1}
-    run(ledger.stored("a", 1))
-    assert run(ledger.waiting()) == {}
-    assert run(ledger.join("a", 1)) is False
+def test_a_group_of_which_all_is_stored_is_forgotten(run: Run, pending_writes: PendingWrites) -> None:
+    run(pending_writes.add("a", 3))
+    run(pending_writes.subtract("a", 2))
+    assert run(pending_writes.counts()) == {"a": 1}
+    run(pending_writes.subtract("a", 1))
+    assert run(pending_writes.counts()) == {}
+    assert run(pending_writes.add_if_pending("a", 1)) is False
 
 
-def test_what_is_stored_twice_makes_no_debt(run: Run, ledger: Ledger) -> None:
-    run(ledger.begin("a", 1))
-    run(ledger.stored("a", 2))
-    run(ledger.stored("a", 2))
-    run(ledger.begin("a", 1))
-    assert run(ledger.waiting()) == {"a": 1}
+def test_what_is_stored_twice_makes_no_debt(run: Run, pending_writes: PendingWrites) -> None:
+    run(pending_writes.add("a", 1))
+    run(pending_writes.subtract("a", 2))
+    run(pending_writes.subtract("a", 2))
+    run(pending_writes.add("a", 1))
+    assert run(pending_writes.counts()) == {"a": 1}
 
 
 def test_what_the_dead_have_left_over_is_taken_off_when_the_queue_has_been_empty_for_minutes(
-    run: Run, ledger: Ledger, clock: FakeClock
+    run: Run, pending_writes: PendingWrites, clock: FakeClock
 ) -> None:
-    run(ledger.begin("a", 2))
-    run(ledger.begin("b", 1))
-    run(ledger.found_empty("a"))
+    run(pending_writes.add("a", 2))
+    run(pending_writes.add("b", 1))
+    run(pending_writes.reconcile_empty("a"))
     clock.advance(300)
-    run(ledger.found_empty("a"))
-    assert run(ledger.waiting()) == {"a": 2, "b": 1}
+    run(pending_writes.reconcile_empty("a"))
+    assert run(pending_writes.counts()) == {"a": 2, "b": 1}
     clock.advance(60)
-    run(ledger.found_empty("a"))
-    run(ledger.found_empty("never"))
-    assert run(ledger.waiting()) == {"b": 1}
+    run(pending_writes.reconcile_empty("a"))
+    run(pending_writes.reconcile_empty("never"))
+    assert run(pending_writes.counts()) == {"b": 1}
 
 
-def test_what_is_on_its_way_is_not_taken_for_left_over(run: Run, ledger: Ledger, clock: FakeClock) -> None:
-    run(ledger.begin("a", 5))
-    run(ledger.found_empty("a"))
+def test_what_is_on_its_way_is_not_taken_for_left_over(
+    run: Run, pending_writes: PendingWrites, clock: FakeClock
+) -> None:
+    run(pending_writes.add("a", 5))
+    run(pending_writes.reconcile_empty("a"))
     clock.advance(60)
-    run(ledger.stored("a", 3))
-    run(ledger.found_empty("a"))
+    run(pending_writes.subtract("a", 3))
+    run(pending_writes.reconcile_empty("a"))
     clock.advance(300)
-    run(ledger.join("a", 4))
-    run(ledger.found_empty("a"))
-    assert run(ledger.waiting()) == {"a": 4}, "2 were left over, 4 have just begun"
+    run(pending_writes.add_if_pending("a", 4))
+    run(pending_writes.reconcile_empty("a"))
+    assert run(pending_writes.counts()) == {"a": 4}, "2 were left over, 4 have just begun"
 
 
-def test_a_look_of_long_ago_counts_for_nothing(run: Run, ledger: Ledger, clock: FakeClock) -> None:
-    run(ledger.begin("a", 1))
-    run(ledger.found_empty("a"))
+def test_a_look_of_long_ago_counts_for_nothing(run: Run, pending_writes: PendingWrites, clock: FakeClock) -> None:
+    run(pending_writes.add("a", 1))
+    run(pending_writes.reconcile_empty("a"))
     clock.advance(3_600)
-    run(ledger.found_empty("a"))
-    assert run(ledger.waiting()) == {"a": 1}
+    run(pending_writes.reconcile_empty("a"))
+    assert run(pending_writes.counts()) == {"a": 1}
     clock.advance(330)
-    run(ledger.found_empty("a"))
-    assert run(ledger.waiting()) == {}
+    run(pending_writes.reconcile_empty("a"))
+    assert run(pending_writes.counts()) == {}
 
 
-def test_the_longest_name_of_a_collection_has_a_key(run: Run, ledger: Ledger) -> None:
-    run(ledger.begin(group_of("x" * 512), 1))
-    assert run(ledger.waiting()) == {group_of("x" * 512): 1}
+def test_the_longest_name_of_a_collection_has_a_key(run: Run, pending_writes: PendingWrites) -> None:
+    run(pending_writes.add(group_id_of("x" * 512), 1))
+    assert run(pending_writes.counts()) == {group_id_of("x" * 512): 1}
 
 
 def test_a_table_that_is_away_is_told_without_its_words(
     run: Run, connections: Connections, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", "http://127.0.0.1:9")
-    away = DynamoLedger("t", connections, FakeClock())
-    with pytest.raises(LedgerUnavailable, match="ConnectError"):
-        run(away.waiting())
+    away = DynamoPendingWrites("t", connections, FakeClock())
+    with pytest.raises(PendingWritesUnavailable, match="ConnectError"):
+        run(away.counts())

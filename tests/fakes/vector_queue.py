@@ -1,4 +1,4 @@
-"""A queue and a ledger in memory, which keep the same promises as those on SQS and DynamoDB."""
+"""A queue and a pending writes in memory, which keep the same promises as those on SQS and DynamoDB."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -6,8 +6,13 @@ from datetime import datetime
 from itertools import count
 
 from sekha_llm_bridge.clock import Clock
-from sekha_llm_bridge.embeddings.deferred_writes.message_encoding import Parcel
-from sekha_llm_bridge.embeddings.deferred_writes.pending_count import Remember, TakeOff, Tally, look
+from sekha_llm_bridge.embeddings.deferred_writes.message_encoding import EncodedMessage
+from sekha_llm_bridge.embeddings.deferred_writes.pending_count import (
+    PendingCount,
+    StoreLowest,
+    SubtractLeftover,
+    reconcile_with_empty_queue,
+)
 from sekha_llm_bridge.embeddings.deferred_writes.queue import Message
 
 
@@ -20,9 +25,9 @@ class MemoryQueue:
         self._numbers = count()
         self.rejected: list[str] = []
 
-    async def send(self, parcels: Sequence[Parcel], *, group: str) -> None:
-        for parcel in parcels:
-            self._messages[next(self._numbers)] = (group, parcel.body)
+    async def send(self, messages: Sequence[EncodedMessage], *, group: str) -> None:
+        for message in messages:
+            self._messages[next(self._numbers)] = (group, message.body)
 
     async def receive(self) -> list[Message]:
         locked = {self._messages[number][0] for number in self._hidden}
@@ -49,41 +54,41 @@ class MemoryQueue:
         self._hidden.clear()
 
 
-class MemoryLedger:
-    """A `Ledger`."""
+class MemoryPendingWrites:
+    """A `PendingWrites`."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._waiting: Counter[str] = Counter()
         self._low: dict[str, tuple[int | None, datetime | None]] = {}
 
-    async def waiting(self) -> Mapping[str, int]:
+    async def counts(self) -> Mapping[str, int]:
         return dict(self._waiting)
 
-    async def begin(self, group: str, records: int) -> None:
+    async def add(self, group: str, records: int) -> None:
         self._waiting[group] += records
 
-    async def join(self, group: str, records: int) -> bool:
+    async def add_if_pending(self, group: str, records: int) -> bool:
         if group not in self._waiting:
             return False
         self._waiting[group] += records
         return True
 
-    async def stored(self, group: str, records: int) -> None:
+    async def subtract(self, group: str, records: int) -> None:
         if group in self._waiting:
             self._waiting[group] -= records
             if self._waiting[group] <= 0:
                 del self._waiting[group]
                 self._low.pop(group, None)
 
-    async def found_empty(self, group: str) -> None:
+    async def reconcile_empty(self, group: str) -> None:
         if group not in self._waiting:
             return
         low, low_at = self._low.pop(group, (None, None))
-        match look(Tally(self._waiting[group], low, low_at), self._clock.now()):
-            case Remember(lowest, since):
+        match reconcile_with_empty_queue(PendingCount(self._waiting[group], low, low_at), self._clock.now()):
+            case StoreLowest(lowest, since):
                 self._low[group] = (lowest, since)
-            case TakeOff(records):
-                await self.stored(group, records)
+            case SubtractLeftover(records):
+                await self.subtract(group, records)
             case None:
                 self._low[group] = (low, low_at)

@@ -9,13 +9,13 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sekha_llm_bridge.embeddings import Archive, Batch, Match, StoreDown, VectorRecord
+from sekha_llm_bridge.embeddings import Batch, EmbeddingStorage, Match, StoreDown, VectorRecord
 from sekha_llm_bridge.embeddings.deferred_writes.drain import Drain
 from sekha_llm_bridge.embeddings.deferred_writes.outbox import Outbox
-from sekha_llm_bridge.embeddings.deferred_writes.pending_writes import Ledger, LedgerUnavailable
+from sekha_llm_bridge.embeddings.deferred_writes.pending_writes import PendingWrites, PendingWritesUnavailable
 from sekha_llm_bridge.embeddings.deferred_writes.queue import Message, QueueFailed
 from tests.fakes.clock import FakeClock
-from tests.fakes.vector_queue import MemoryLedger, MemoryQueue
+from tests.fakes.vector_queue import MemoryPendingWrites, MemoryQueue
 
 
 @dataclass
@@ -31,12 +31,12 @@ class Chroma:
     def is_up(self) -> bool:
         return not self.is_down
 
-    def upsert(self, batch: Batch, *, may_go_on: Callable[[], bool] = lambda: True) -> int:
+    def upsert(self, batch: Batch, *, should_continue: Callable[[], bool] = lambda: True) -> int:
         if not self.is_down or self.takes_before_it_fails:
             self.kept |= {(batch.collection, one.id): one.document for one in batch.records}
         if self.is_down:
             raise StoreDown("down")
-        return len(batch.once_each())
+        return len(batch.deduplicated())
 
     def spaces(self, base_name: str) -> Mapping[str, str | None]:
         raise NotImplementedError
@@ -63,14 +63,16 @@ class MortalQueue(MemoryQueue):
 
 
 class World:
-    """A store, a queue, a ledger, and three instances of a function, each with its own look at the ledger."""
+    """A store, a queue, a pending writes, and three instances of a function, each with its own look at the pending writes."""
 
-    def __init__(self, ledger: Ledger, clock: FakeClock) -> None:
+    def __init__(self, pending_writes: PendingWrites, clock: FakeClock) -> None:
         self.clock = clock
         self.chroma = Chroma()
         self.queue = MortalQueue()
-        self.archives = [Archive(self.chroma, Outbox(self.queue, ledger, self.clock)) for _ in range(3)]
-        self.drain = Drain(self.queue, ledger, self.chroma, self.chroma, self.clock)  # type: ignore[arg-type]  # all it asks of a server is whether it is up
+        self.storages = [
+            EmbeddingStorage(self.chroma, Outbox(self.queue, pending_writes, self.clock)) for _ in range(3)
+        ]
+        self.drain = Drain(self.queue, pending_writes, self.chroma, self.chroma, self.clock)  # type: ignore[arg-type]  # all it asks of a server is whether it is up
         self.expected: dict[tuple[str, str], str] = {}
         self.written = 0
 
@@ -79,9 +81,9 @@ class World:
         self.written += 1
         document = f"version {self.written}"
         batch = Batch(name, 1, "mini", tuple(VectorRecord(one, document, [1.0]) for one in ids))
-        archive = self.archives[instance]
-        await archive.warm()
-        report = await archive.keep(batch, timeout_s=20)
+        storage = self.storages[instance]
+        await storage.preload()
+        report = await storage.save(batch, timeout_s=20)
         assert report.stored + report.pending == len(set(ids))
         self.expected |= {(batch.collection, one): document for one in ids}
 
@@ -120,8 +122,8 @@ async def _carry_out(world: World, steps: Sequence[tuple[Any, ...]]) -> None:
 @given(st.lists(WRITE | OTHER, max_size=25))
 def test_what_was_written_last_is_stored_in_the_end_and_nothing_waits(steps: list[tuple[Any, ...]]) -> None:
     clock = FakeClock()
-    ledger = MemoryLedger(clock)
-    world = World(ledger, clock)
+    pending_writes = MemoryPendingWrites(clock)
+    world = World(pending_writes, clock)
 
     async def story() -> None:
         await _carry_out(world, steps)
@@ -129,32 +131,32 @@ def test_what_was_written_last_is_stored_in_the_end_and_nothing_waits(steps: lis
 
     asyncio.run(story())
     assert world.chroma.kept == world.expected
-    assert asyncio.run(ledger.waiting()) == {}
+    assert asyncio.run(pending_writes.counts()) == {}
     assert asyncio.run(world.queue.size()) == 0
 
 
-class LostLedger:
+class UnavailablePendingWrites:
     """One that never answers."""
 
-    async def waiting(self) -> Mapping[str, int]:
-        raise LedgerUnavailable("away")
+    async def counts(self) -> Mapping[str, int]:
+        raise PendingWritesUnavailable("away")
 
-    async def begin(self, group: str, records: int) -> None:
-        raise LedgerUnavailable("away")
+    async def add(self, group: str, records: int) -> None:
+        raise PendingWritesUnavailable("away")
 
-    async def join(self, group: str, records: int) -> bool:
-        raise LedgerUnavailable("away")
+    async def add_if_pending(self, group: str, records: int) -> bool:
+        raise PendingWritesUnavailable("away")
 
-    async def stored(self, group: str, records: int) -> None:
-        raise LedgerUnavailable("away")
+    async def subtract(self, group: str, records: int) -> None:
+        raise PendingWritesUnavailable("away")
 
-    async def found_empty(self, group: str) -> None:
-        raise LedgerUnavailable("away")
+    async def reconcile_empty(self, group: str) -> None:
+        raise PendingWritesUnavailable("away")
 
 
 @given(st.lists(WRITE | OTHER, max_size=20))
 def test_without_the_ledger_nothing_is_lost_either(steps: list[tuple[Any, ...]]) -> None:
-    world = World(LostLedger(), FakeClock())
+    world = World(UnavailablePendingWrites(), FakeClock())
 
     async def story() -> None:
         await _carry_out(world, steps)

@@ -8,9 +8,9 @@ from sekha_llm_bridge.embeddings.records import (
     collection_name,
     content_id,
 )
-from sekha_llm_bridge.embeddings.storage import Archive
+from sekha_llm_bridge.embeddings.storage import EmbeddingStorage
 from sekha_llm_bridge.embeddings.store import (
-    CollectionGone,
+    CollectionMissing,
     SpaceMismatch,
     StoreDown,
     StoreFailed,
@@ -19,9 +19,9 @@ from sekha_llm_bridge.embeddings.store import (
 )
 
 __all__ = [
-    "Archive",
     "Batch",
-    "CollectionGone",
+    "CollectionMissing",
+    "EmbeddingStorage",
     "Match",
     "SpaceMismatch",
     "StoreDown",

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 from sekha_llm_bridge.clock import Clock
 from sekha_llm_bridge.embeddings.chroma_server import ChromaServer
-from sekha_llm_bridge.embeddings.deferred_writes.message_encoding import ParcelDamaged, unpack
-from sekha_llm_bridge.embeddings.deferred_writes.pending_writes import Ledger, LedgerUnavailable
+from sekha_llm_bridge.embeddings.deferred_writes.message_encoding import InvalidMessage, decode_batch
+from sekha_llm_bridge.embeddings.deferred_writes.pending_writes import PendingWrites, PendingWritesUnavailable
 from sekha_llm_bridge.embeddings.deferred_writes.queue import Message, MessageQueue
-from sekha_llm_bridge.embeddings.store import CollectionGone, NameTaken, StoreDown, StoreFailed, VectorStore
+from sekha_llm_bridge.embeddings.store import CollectionMissing, NameTaken, StoreDown, StoreFailed, VectorStore
 from sekha_llm_bridge.observability import Metric, count, logger, where
 
 _QUIET_LOOKS = 3  # of about a second each: SQS may overlook a message, or two
@@ -22,7 +22,7 @@ _LONGEST_REST_S = 1_200
 
 
 @dataclass
-class Drained:
+class DrainReport:
     """What one drain did, in records; `left` is about how many messages are still there, and `note` why."""
 
     stored: int = 0
@@ -32,28 +32,28 @@ class Drained:
 
 
 class Drain:
-    """Empties the queue into the store. After so many `quiet_looks` in a row, the queue is taken to be empty."""
+    """Empties the queue into the store. After so many `max_empty_receives` in a row, the queue is taken to be empty."""
 
     def __init__(
         self,
         queue: MessageQueue,
-        ledger: Ledger,
+        pending_writes: PendingWrites,
         store: VectorStore,
         server: ChromaServer,
         clock: Clock,
         *,
-        quiet_looks: int = _QUIET_LOOKS,
+        max_empty_receives: int = _QUIET_LOOKS,
     ) -> None:
         self._queue = queue
-        self._ledger = ledger
+        self._pending_writes = pending_writes
         self._store = store
         self._server = server
         self._clock = clock
-        self._quiet_looks = quiet_looks
+        self._quiet_looks = max_empty_receives
 
-    async def run(self, *, until_s: float) -> Drained:
+    async def run(self, *, until_s: float) -> DrainReport:
         """Stores what waits; begins nothing after `until_s` of the clock's monotonic time. Raises `QueueFailed`."""
-        done = Drained(left=await self._queue.size())
+        done = DrainReport(left=await self._queue.size())
         if not done.left and not await self._waiting():
             return done
         if not await self._is_up():
@@ -65,7 +65,7 @@ class Drain:
             await self._settle_counts(await self._waiting())
         return done
 
-    async def _empty(self, done: Drained, until_s: float) -> bool:
+    async def _empty(self, done: DrainReport, until_s: float) -> bool:
         """Whether the queue was found empty. Where Chroma does not take a message, the rest of its collection stays."""
         held: dict[str, list[Message]] = {}
         quiet = 0
@@ -85,16 +85,16 @@ class Drain:
             done.note = "Chroma has not taken all of it yet"
         return quiet == self._quiet_looks and not held
 
-    async def _settle(self, message: Message, done: Drained) -> bool:
+    async def _settle(self, message: Message, done: DrainReport) -> bool:
         """Stores one message, or puts it aside; whether it is done with."""
         try:
-            batch = unpack(message.body)
-        except ParcelDamaged as exc:
+            batch = decode_batch(message.body)
+        except InvalidMessage as exc:
             await self._reject(message, str(exc))
             return True
         try:
             await asyncio.to_thread(self._store.upsert, batch)
-        except (StoreDown, CollectionGone, NameTaken) as exc:
+        except (StoreDown, CollectionMissing, NameTaken) as exc:
             logger().warning("waiting vectors not stored", extra={"reason": str(exc)})
             return False
         except StoreFailed as exc:
@@ -123,28 +123,28 @@ class Drain:
 
     async def _waiting(self) -> Mapping[str, int]:
         try:
-            return await self._ledger.waiting()
-        except LedgerUnavailable as exc:
-            logger().warning("ledger unavailable", extra={"reason": str(exc)})
+            return await self._pending_writes.counts()
+        except PendingWritesUnavailable as exc:
+            logger().warning("pending_writes unavailable", extra={"reason": str(exc)})
             return {}
 
     async def _note(self, group: str, records: int) -> None:
         try:
-            await self._ledger.stored(group, records)
-        except LedgerUnavailable as exc:  # it says too much until the queue is found empty
-            logger().warning("ledger unavailable", extra={"reason": str(exc)})
+            await self._pending_writes.subtract(group, records)
+        except PendingWritesUnavailable as exc:  # it says too much until the queue is found empty
+            logger().warning("pending_writes unavailable", extra={"reason": str(exc)})
 
     async def _settle_counts(self, groups: Iterable[str]) -> None:
-        """Nothing waits, whatever the ledger says; but something may be on its way."""
+        """Nothing waits, whatever the pending writes says; but something may be on its way."""
         try:
             for group in groups:
-                await self._ledger.found_empty(group)
-        except LedgerUnavailable as exc:
-            logger().warning("ledger unavailable", extra={"reason": str(exc)})
+                await self._pending_writes.reconcile_empty(group)
+        except PendingWritesUnavailable as exc:
+            logger().warning("pending_writes unavailable", extra={"reason": str(exc)})
 
 
 def _rest_s(message: Message) -> int:
     """How long to leave a message that Chroma did not take, though it is up: SQS puts aside what it has handed out a
     thousand times, and it is to last for the fourteen days.
     """
-    return min(max(message.receipts - _EAGER, 0) * 60, _LONGEST_REST_S)
+    return min(max(message.receive_count - _EAGER, 0) * 60, _LONGEST_REST_S)

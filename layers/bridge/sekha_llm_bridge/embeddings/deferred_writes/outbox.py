@@ -1,8 +1,7 @@
-"""Where vectors wait while Chroma cannot take them: a queue, and a ledger of what is in it.
+"""Where vectors wait while Chroma cannot take them: a queue, and a pending writes of what is in it.
 
-Whoever sends writes in the ledger first and to the queue then; whoever stores what comes out of the queue (`drain`)
-deletes it there first. So the ledger may say too much for a while, and then newer records take the longer way for
-nothing; it hardly ever says too little, but for the second that an instance's look at it is valid.
+A sender first adds the records to the pending writes, then sends them to the queue. The drain first deletes a message
+from the queue, then subtracts its records. So the count may be too high for a while.
 """
 
 import asyncio
@@ -12,8 +11,12 @@ from datetime import datetime, timedelta
 from typing import TypeVar
 
 from sekha_llm_bridge.clock import Clock
-from sekha_llm_bridge.embeddings.deferred_writes.message_encoding import Parcel, ParcelTooLarge, pack
-from sekha_llm_bridge.embeddings.deferred_writes.pending_writes import Ledger, LedgerUnavailable, group_of
+from sekha_llm_bridge.embeddings.deferred_writes.message_encoding import EncodedMessage, RecordTooLarge, encode_batch
+from sekha_llm_bridge.embeddings.deferred_writes.pending_writes import (
+    PendingWrites,
+    PendingWritesUnavailable,
+    group_id_of,
+)
 from sekha_llm_bridge.embeddings.deferred_writes.queue import MessageQueue, QueueFailed
 from sekha_llm_bridge.embeddings.records import Batch
 
@@ -27,82 +30,82 @@ _SECONDS_PER_MESSAGE = 0.05
 _LEAST_S = 2.0
 
 
-class NotQueued(Exception):
+class EnqueueFailed(Exception):
     """The records could not be put into the queue; the message says why."""
 
 
 class Outbox:
-    """The way into the queue. Without a ledger's answer it goes by what it last knew."""
+    """The way into the queue. Without a pending writes's answer it goes by what it last knew."""
 
-    def __init__(self, queue: MessageQueue, ledger: Ledger, clock: Clock) -> None:
+    def __init__(self, queue: MessageQueue, pending_writes: PendingWrites, clock: Clock) -> None:
         self._queue = queue
-        self._ledger = ledger
+        self._pending_writes = pending_writes
         self._clock = clock
         self._waiting: frozenset[str] = frozenset()
         self._read_at: datetime | None = None
 
-    async def look(self) -> None:
+    async def refresh_pending(self) -> None:
         """Learns for which collections something waits; asks at most once a second, and waits two at most."""
         now = self._clock.now()
         if self._read_at is not None and now - self._read_at < _FRESH:
             return
-        waiting = await _patiently(self._ledger.waiting())
+        waiting = await _patiently(self._pending_writes.counts())
         if waiting is not None:
             self._waiting, self._read_at = frozenset(waiting), now
 
-    def holds(self, collection: str) -> bool:
+    def has_pending(self, collection: str) -> bool:
         """Whether something waits for a collection, so that what is newer has to wait behind it."""
-        return group_of(collection) in self._waiting
+        return group_id_of(collection) in self._waiting
 
-    async def put(self, batch: Batch) -> int:
+    async def enqueue(self, batch: Batch) -> int:
         """Puts records into the queue, though Chroma may have some of them already: how many there are.
 
-        Raises `NotQueued`.
+        Raises `EnqueueFailed`.
         """
-        parcels, group = await _packed(batch), group_of(batch.collection)
-        await _patiently(self._ledger.begin(group, _records(parcels)))
+        messages, group = await _packed(batch), group_id_of(batch.collection)
+        await _patiently(self._pending_writes.add(group, _records(messages)))
         self._waiting |= {group}
-        return await self._sent(parcels, group)
+        return await self._sent(messages, group)
 
-    async def put_behind_others(self, batch: Batch) -> int | None:
+    async def enqueue_if_pending(self, batch: Batch) -> int | None:
         """Puts records behind those that wait, and returns how many; None when nothing waits any more, so that they
-        can be stored. Raises `NotQueued`.
+        can be stored. Raises `EnqueueFailed`.
         """
-        parcels, group = await _packed(batch), group_of(batch.collection)
-        if await _patiently(self._ledger.join(group, _records(parcels))) is False:
+        messages, group = await _packed(batch), group_id_of(batch.collection)
+        if await _patiently(self._pending_writes.add_if_pending(group, _records(messages))) is False:
             self._waiting -= {group}
             return None
-        return await self._sent(parcels, group)
+        return await self._sent(messages, group)
 
-    async def _sent(self, parcels: Sequence[Parcel], group: str) -> int:
+    async def _sent(self, messages: Sequence[EncodedMessage], group: str) -> int:
         try:
-            await self._queue.send(parcels, group=group)
+            await self._queue.send(messages, group=group)
         except QueueFailed as exc:
-            raise NotQueued(str(exc)) from exc
-        return _records(parcels)
+            raise EnqueueFailed(str(exc)) from exc
+        return _records(messages)
 
 
 async def _patiently(asking: Awaitable[T]) -> T | None:
-    """What the ledger answers, None where it does not in time."""
-    with suppress(LedgerUnavailable, TimeoutError):
+    """What the pending writes answers, None where it does not in time."""
+    with suppress(PendingWritesUnavailable, TimeoutError):
         async with asyncio.timeout(_PATIENCE_S):
             return await asking
     return None
 
 
-async def _packed(batch: Batch) -> list[Parcel]:
-    """Before the ledger knows of them: packing takes seconds where there are many."""
+async def _packed(batch: Batch) -> list[EncodedMessage]:
+    """Before the pending writes knows of them: packing takes seconds where there are many."""
     try:
-        return await asyncio.to_thread(pack, batch, most_bytes=_MESSAGE_BYTES)
-    except ParcelTooLarge as exc:
-        raise NotQueued(str(exc)) from exc
+        return await asyncio.to_thread(encode_batch, batch, max_bytes=_MESSAGE_BYTES)
+    except RecordTooLarge as exc:
+        raise EnqueueFailed(str(exc)) from exc
 
 
-def _records(parcels: Sequence[Parcel]) -> int:
-    return sum(parcel.records for parcel in parcels)
+def _records(messages: Sequence[EncodedMessage]) -> int:
+    return sum(message.records for message in messages)
 
 
-def seconds_to_queue(batch: Batch) -> float:
+def estimated_enqueue_s(batch: Batch) -> float:
     """How long it may take to put a batch into the queue: so much must be left when Chroma is given up."""
     size = sum(_BYTES_PER_NUMBER * len(one.vector) + len(one.document) for one in batch.records)
     messages = (size + _BYTES_PER_RECORD * len(batch.records)) / _MESSAGE_BYTES

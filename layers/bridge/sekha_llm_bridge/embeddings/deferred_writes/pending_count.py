@@ -15,8 +15,8 @@ _TOO_OLD = timedelta(minutes=15)  # in between the queue may have been full for 
 
 
 @dataclass(frozen=True, slots=True)
-class Tally:
-    """How many records wait by the ledger, and the lowest number seen with an empty queue, from `low_at` on."""
+class PendingCount:
+    """How many records wait by the pending_writes, and the lowest number seen with an empty queue, from `low_at` on."""
 
     waiting: int
     low: int | None = None
@@ -24,7 +24,7 @@ class Tally:
 
 
 @dataclass(frozen=True, slots=True)
-class Remember:
+class StoreLowest:
     """The count is the lowest so far; `since` is when the look-out began."""
 
     low: int
@@ -32,18 +32,18 @@ class Remember:
 
 
 @dataclass(frozen=True, slots=True)
-class TakeOff:
+class SubtractLeftover:
     """So many are left over by the dead."""
 
     records: int
 
 
-def look(tally: Tally, now: datetime) -> Remember | TakeOff | None:
+def reconcile_with_empty_queue(count: PendingCount, now: datetime) -> StoreLowest | SubtractLeftover | None:
     """What follows from a look at the count while the queue is empty; None: nothing."""
-    low, since = tally.low, tally.low_at
+    low, since = count.low, count.low_at
     if low is None or since is None or now - since > _TOO_OLD:
-        return Remember(tally.waiting, now)
-    lowest = min(low, tally.waiting)
+        return StoreLowest(count.waiting, now)
+    lowest = min(low, count.waiting)
     if now - since >= SENT_WITHIN:
-        return TakeOff(lowest)
-    return Remember(lowest, since) if lowest < low else None
+        return SubtractLeftover(lowest)
+    return StoreLowest(lowest, since) if lowest < low else None

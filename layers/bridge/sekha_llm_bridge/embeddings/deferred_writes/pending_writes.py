@@ -15,83 +15,88 @@ from typing import Protocol
 from sekha_llm_bridge.aws import CONDITION_FAILED, Attributes, AwsError, AwsRequests, Update, kind_of
 from sekha_llm_bridge.clock import Clock
 from sekha_llm_bridge.connections import Connections
-from sekha_llm_bridge.embeddings.deferred_writes.pending_count import Remember, TakeOff, Tally, look
+from sekha_llm_bridge.embeddings.deferred_writes.pending_count import (
+    PendingCount,
+    StoreLowest,
+    SubtractLeftover,
+    reconcile_with_empty_queue,
+)
 
 _KEY = {"provider_id": {"S": "#outbox"}}  # no provider can have this id
 _WAITING, _LOW, _LOW_AT = "waiting_", "low_", "low_at_"
 
 
-class LedgerUnavailable(Exception):
-    """The ledger did not answer; the message says why."""
+class PendingWritesUnavailable(Exception):
+    """The pending writes did not answer; the message says why."""
 
 
-def group_of(collection: str) -> str:
-    """A collection's key in ledger and queue: its name may be longer than they take."""
+def group_id_of(collection: str) -> str:
+    """A collection's key in pending_writes and queue: its name may be longer than they take."""
     return hashlib.sha256(collection.encode()).hexdigest()[:32]
 
 
-class Ledger(Protocol):
-    """Counts of waiting records, by `group_of` their collection. Methods raise `LedgerUnavailable`."""
+class PendingWrites(Protocol):
+    """Counts of waiting records, by `group_id_of` their collection. Methods raise `PendingWritesUnavailable`."""
 
-    async def waiting(self) -> Mapping[str, int]:
+    async def counts(self) -> Mapping[str, int]:
         """Groups for which something waits."""
         ...
 
-    async def begin(self, group: str, records: int) -> None:
+    async def add(self, group: str, records: int) -> None:
         """Notes that records wait, whether others do or not."""
         ...
 
-    async def join(self, group: str, records: int) -> bool:
+    async def add_if_pending(self, group: str, records: int) -> bool:
         """Notes that records wait behind others; False, and nothing is noted, when none do any more."""
         ...
 
-    async def stored(self, group: str, records: int) -> None:
+    async def subtract(self, group: str, records: int) -> None:
         """Notes that records wait no longer; a group with none left is forgotten."""
         ...
 
-    async def found_empty(self, group: str) -> None:
+    async def reconcile_empty(self, group: str) -> None:
         """Notes that the queue is empty although records wait for a group: see `tally`."""
         ...
 
 
-class DynamoLedger:
-    """A `Ledger` in one item of a table."""
+class DynamoPendingWrites:
+    """A `PendingWrites` in one item of a table."""
 
     def __init__(self, table: str, connections: Connections, clock: Clock) -> None:
         self._table = table
         self._clock = clock
         self._aws = AwsRequests("dynamodb", "DynamoDB_20120810", connections, clock)
 
-    async def waiting(self) -> Mapping[str, int]:
-        """See `Ledger.waiting`: one consistent BatchGetItem."""
+    async def counts(self) -> Mapping[str, int]:
+        """See `PendingWrites.counts`: one consistent BatchGetItem."""
         item = await self._item()
         counts = ((name, int(value["N"])) for name, value in item.items() if name.startswith(_WAITING))
         return {name.removeprefix(_WAITING): count for name, count in counts if count > 0}
 
-    async def begin(self, group: str, records: int) -> None:
-        """See `Ledger.begin`."""
+    async def add(self, group: str, records: int) -> None:
+        """See `PendingWrites.add`."""
         await self._write(self._update().adding(_WAITING + group, records))
 
-    async def join(self, group: str, records: int) -> bool:
-        """See `Ledger.join`."""
+    async def add_if_pending(self, group: str, records: int) -> bool:
+        """See `PendingWrites.add_if_pending`."""
         name = _WAITING + group
         return await self._write(self._update().adding(name, records).require(name, ">", {"N": "0"}))
 
-    async def stored(self, group: str, records: int) -> None:
-        """See `Ledger.stored`: one write for the number, and one more for the last of a group."""
+    async def subtract(self, group: str, records: int) -> None:
+        """See `PendingWrites.subtract`: one write for the number, and one more for the last of a group."""
         name = _WAITING + group
         if await self._write(self._update().adding(name, -records).require_present(name)):
             await self._forget_if_none(group)
 
-    async def found_empty(self, group: str) -> None:
-        """See `Ledger.found_empty`."""
+    async def reconcile_empty(self, group: str) -> None:
+        """See `PendingWrites.reconcile_empty`."""
         tally = _tally(await self._item(), group)
-        step = look(tally, self._clock.now()) if tally else None
+        step = reconcile_with_empty_queue(tally, self._clock.now()) if tally else None
         match step:
-            case Remember(low, since):
+            case StoreLowest(low, since):
                 noted = {_LOW + group: {"N": str(low)}, _LOW_AT + group: {"S": since.isoformat()}}
                 await self._write(self._update().setting(noted).require_present(_WAITING + group))
-            case TakeOff(records):
+            case SubtractLeftover(records):
                 seen = {"S": tally.low_at.isoformat()} if tally and tally.low_at else {}
                 update = self._update().adding(_WAITING + group, -records).removing([_LOW + group, _LOW_AT + group])
                 if await self._write(update.require(_LOW_AT + group, "=", seen)):
@@ -106,7 +111,7 @@ class DynamoLedger:
         with _translated():
             answer = await self._aws.call("BatchGetItem", asked)
             if answer.get("UnprocessedKeys"):
-                raise LedgerUnavailable("DynamoDB left the ledger unread")
+                raise PendingWritesUnavailable("DynamoDB left the pending writes unread")
             items: list[Attributes] = answer["Responses"].get(self._table, [])
             return items[0] if items else {}
 
@@ -125,20 +130,20 @@ class DynamoLedger:
             return True
 
 
-def _tally(item: Attributes, group: str) -> Tally | None:
+def _tally(item: Attributes, group: str) -> PendingCount | None:
     """The group's counts; None where nothing waits."""
     waiting, low, low_at = (item.get(name + group) for name in (_WAITING, _LOW, _LOW_AT))
     if waiting is None:
         return None
     since = datetime.fromisoformat(low_at["S"]) if low_at else None
-    return Tally(int(waiting["N"]), int(low["N"]) if low else None, since)
+    return PendingCount(int(waiting["N"]), int(low["N"]) if low else None, since)
 
 
 @contextmanager
 def _translated() -> Iterator[None]:
     try:
         yield
-    except LedgerUnavailable:
+    except PendingWritesUnavailable:
         raise
     except Exception as exc:  # no keys, no connection, a garbled answer, our own mistake
-        raise LedgerUnavailable(f"DynamoDB did not do as asked ({kind_of(exc)})") from exc
+        raise PendingWritesUnavailable(f"DynamoDB did not do as asked ({kind_of(exc)})") from exc

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from sekha_llm_bridge.embeddings.deferred_writes.message_encoding import Parcel
+from sekha_llm_bridge.embeddings.deferred_writes.message_encoding import EncodedMessage
 
 
 class QueueFailed(Exception):
@@ -13,21 +13,21 @@ class QueueFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message that was received, for the `receipts`-th time, and is hidden from others for a while. `handle` is
-    what to delete it by.
+    """One message that was received, for the `receive_count`-th time, and is hidden from others for a while.
+    `handle` is what to delete it by.
     """
 
     handle: str
     group: str
     body: str
-    receipts: int = 1
+    receive_count: int = 1
 
 
 class MessageQueue(Protocol):
-    """Where parcels wait. Of one group no message is received while an earlier one is not deleted."""
+    """Where messages wait. Of one group no message is received while an earlier one is not deleted."""
 
-    async def send(self, parcels: Sequence[Parcel], *, group: str) -> None:
-        """Puts parcels at the end, all of them or else raises `QueueFailed`; then some may have been put there. What
+    async def send(self, messages: Sequence[EncodedMessage], *, group: str) -> None:
+        """Puts messages at the end, all of them or else raises `QueueFailed`; then some may have been put there. What
         does not succeed at once is tried again, and put there once.
         """
         ...

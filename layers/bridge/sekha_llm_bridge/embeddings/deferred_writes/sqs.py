@@ -10,10 +10,10 @@ from typing import Any
 from uuid import uuid4
 
 from sekha_llm_bridge.aws import AwsRequests, kind_of
-from sekha_llm_bridge.batching import pieces
+from sekha_llm_bridge.batching import split_into_batches
 from sekha_llm_bridge.clock import Clock
 from sekha_llm_bridge.connections import Connections
-from sekha_llm_bridge.embeddings.deferred_writes.message_encoding import Parcel
+from sekha_llm_bridge.embeddings.deferred_writes.message_encoding import EncodedMessage
 from sekha_llm_bridge.embeddings.deferred_writes.queue import Message, QueueFailed
 
 MOST_BYTES = 250_000
@@ -39,11 +39,13 @@ class SqsQueue:
         self._clock = clock
         self._aws = AwsRequests("sqs", "AmazonSQS", connections, clock, longest_s=_LONGEST_S)
 
-    async def send(self, parcels: Sequence[Parcel], *, group: str) -> None:
+    async def send(self, messages: Sequence[EncodedMessage], *, group: str) -> None:
         """See `MessageQueue.send`. A sending that is repeated because no answer came puts nothing there twice."""
         numbers, once = count(), uuid4().hex
-        for sending in pieces(parcels, lambda parcel: len(parcel.body), most_size=MOST_BYTES, most_items=_MOST_AT_ONCE):
-            entries = [_entry(parcel.body, group, f"{once}-{next(numbers)}") for parcel in sending]
+        for sending in split_into_batches(
+            messages, lambda message: len(message.body), max_size=MOST_BYTES, max_items=_MOST_AT_ONCE
+        ):
+            entries = [_entry(message.body, group, f"{once}-{next(numbers)}") for message in sending]
             await self._send(entries)
 
     async def receive(self) -> list[Message]:

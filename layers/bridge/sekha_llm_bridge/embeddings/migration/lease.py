@@ -11,7 +11,7 @@ from sekha_llm_bridge.aws import CONDITION_FAILED, Attributes, AwsError, AwsRequ
 from sekha_llm_bridge.clock import Clock
 from sekha_llm_bridge.connections import Connections
 
-MIGRATION = "#migration"
+MIGRATION_LEASE = "#migration"
 """The lease's key in the table of the providers, whose ids have no `#`."""
 
 _TTL_S = 30.0
@@ -23,7 +23,7 @@ class LeaseUnavailable(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class LeaseHolder:
     """Another one has the lease, until then if he does not renew it."""
 
     holder: str
@@ -37,7 +37,7 @@ class Held:
 class Lease(Protocol):
     """The right to migrate. A holder that dies loses it after a while."""
 
-    async def acquire(self) -> Held | None:
+    async def acquire(self) -> LeaseHolder | None:
         """Takes it where nobody has it; else says who. Raises `LeaseUnavailable`."""
         ...
 
@@ -53,7 +53,7 @@ class Lease(Protocol):
 class NoLease:
     """Where nobody shares anything: always to be had, never lost."""
 
-    async def acquire(self) -> Held | None:
+    async def acquire(self) -> LeaseHolder | None:
         """See `Lease`."""
         return None
 
@@ -69,7 +69,7 @@ class DynamoLease:
     """A `Lease` on an item of a table whose key is `provider_id`; `ttl_s` is how long it lasts without renewal."""
 
     def __init__(
-        self, table: str, connections: Connections, clock: Clock, *, name: str = MIGRATION, ttl_s: float = _TTL_S
+        self, table: str, connections: Connections, clock: Clock, *, name: str = MIGRATION_LEASE, ttl_s: float = _TTL_S
     ) -> None:
         self._table = table
         self._key: Attributes = {"provider_id": {"S": name}}
@@ -79,7 +79,7 @@ class DynamoLease:
         self._renewed_at_s = 0.0
         self._aws = AwsRequests("dynamodb", "DynamoDB_20120810", connections, clock)
 
-    async def acquire(self) -> Held | None:
+    async def acquire(self) -> LeaseHolder | None:
         """See `Lease`: one UpdateItem, which takes what is absent or over."""
         with _translated():
             update = self._lasting().require_absent_or("lease_until", "<=", self._now())
@@ -119,7 +119,7 @@ class DynamoLease:
     def _now(self) -> dict[str, str]:
         return {"N": str(_milliseconds(self._clock.now()))}
 
-    async def _write(self, update: Update) -> Held | None:
+    async def _write(self, update: Update) -> LeaseHolder | None:
         """Who else has it; None once it is written. Its time runs from before the request."""
         asked_at_s = self._clock.monotonic_s()
         try:
@@ -135,9 +135,9 @@ class DynamoLease:
 _ATTRIBUTES = frozenset({"holder", "lease_until"})
 
 
-def _held(item: Attributes) -> Held:
+def _held(item: Attributes) -> LeaseHolder:
     until_ms = int(item.get("lease_until", {}).get("N", 0))
-    return Held(item.get("holder", {}).get("S", "nobody"), datetime.fromtimestamp(until_ms / 1000, UTC))
+    return LeaseHolder(item.get("holder", {}).get("S", "nobody"), datetime.fromtimestamp(until_ms / 1000, UTC))
 
 
 def _milliseconds(moment: datetime) -> int:
