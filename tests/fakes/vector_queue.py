@@ -1,4 +1,4 @@
-"""A queue and a pending writes in memory, which keep the same promises as those on SQS and DynamoDB."""
+"""A queue and pending writes in memory, with the same behaviour as those on SQS and DynamoDB."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ from sekha_llm_bridge.embeddings.deferred_writes.queue import Message
 
 
 class MemoryQueue:
-    """A `MessageQueue`. What is received is hidden until it is deleted, put back, or `reappear` is called."""
+    """A `MessageQueue`. A received message is hidden until it is deleted, put back, or `unhide_all` is called."""
 
     def __init__(self) -> None:
         self._messages: dict[int, tuple[str, str]] = {}
@@ -49,8 +49,8 @@ class MemoryQueue:
     async def size(self) -> int:
         return len(self._messages)
 
-    def reappear(self) -> None:
-        """What a dead receiver had hidden is there again."""
+    def unhide_all(self) -> None:
+        """Makes the messages of a receiver that died receivable again."""
         self._hidden.clear()
 
 
@@ -59,36 +59,36 @@ class MemoryPendingWrites:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._waiting: Counter[str] = Counter()
-        self._low: dict[str, tuple[int | None, datetime | None]] = {}
+        self._counts: Counter[str] = Counter()
+        self._lowest: dict[str, tuple[int | None, datetime | None]] = {}
 
     async def counts(self) -> Mapping[str, int]:
-        return dict(self._waiting)
+        return dict(self._counts)
 
     async def add(self, group: str, records: int) -> None:
-        self._waiting[group] += records
+        self._counts[group] += records
 
     async def add_if_pending(self, group: str, records: int) -> bool:
-        if group not in self._waiting:
+        if group not in self._counts:
             return False
-        self._waiting[group] += records
+        self._counts[group] += records
         return True
 
     async def subtract(self, group: str, records: int) -> None:
-        if group in self._waiting:
-            self._waiting[group] -= records
-            if self._waiting[group] <= 0:
-                del self._waiting[group]
-                self._low.pop(group, None)
+        if group in self._counts:
+            self._counts[group] -= records
+            if self._counts[group] <= 0:
+                del self._counts[group]
+                self._lowest.pop(group, None)
 
     async def reconcile_empty(self, group: str) -> None:
-        if group not in self._waiting:
+        if group not in self._counts:
             return
-        low, low_at = self._low.pop(group, (None, None))
-        match reconcile_with_empty_queue(PendingCount(self._waiting[group], low, low_at), self._clock.now()):
-            case StoreLowest(lowest, since):
-                self._low[group] = (lowest, since)
+        lowest, since = self._lowest.pop(group, (None, None))
+        match reconcile_with_empty_queue(PendingCount(self._counts[group], lowest, since), self._clock.now()):
+            case StoreLowest(new_lowest, new_since):
+                self._lowest[group] = (new_lowest, new_since)
             case SubtractLeftover(records):
                 await self.subtract(group, records)
             case None:
-                self._low[group] = (low, low_at)
+                self._lowest[group] = (lowest, since)

@@ -203,7 +203,7 @@ def test_who_has_the_lease_is_said_where_another_has_it(url: str, client: Any, d
     dynamodb.alter(table, MIGRATION_LEASE, holder={"S": "somebody"}, lease_until={"N": "4102444800000"})
     answer = migrate(url, BREAKER_TABLE=table)
     assert answer.exit_code == 1
-    assert "another migration is running: somebody has the lease until 00:00:00 UTC" in answer.stdout
+    assert "another migration is running: somebody holds the lease until 00:00:00 UTC" in answer.stdout
     assert names(client) == ["conversations"]
 
 

@@ -1,1 +1,1 @@
-"""Vectors that Chroma could not take: packed, queued, counted, and stored in order when it is back."""
+"""Writes that Chroma did not take: encoded, put into a queue, counted, and stored in order when Chroma is back."""

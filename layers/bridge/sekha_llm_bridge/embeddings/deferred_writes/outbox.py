@@ -1,7 +1,8 @@
-"""Where vectors wait while Chroma cannot take them: a queue, and a pending writes of what is in it.
+"""The outbox: puts batches that Chroma did not take into the queue, and counts them in the pending writes.
 
-A sender first adds the records to the pending writes, then sends them to the queue. The drain first deletes a message
-from the queue, then subtracts its records. So the count may be too high for a while.
+A sender first adds the records to the count, then sends them to the queue. The drain first deletes a message from the
+queue, then subtracts its records. So the count may be too high for a while; then newer records go to the queue without
+need. It is too low only on an instance that read it less than a second ago.
 """
 
 import asyncio
@@ -21,13 +22,14 @@ from sekha_llm_bridge.embeddings.deferred_writes.queue import MessageQueue, Queu
 from sekha_llm_bridge.embeddings.records import Batch
 
 T = TypeVar("T")
-_FRESH = timedelta(seconds=1)
-_PATIENCE_S = 2.0  # beside the provider's work, or in an outage: better late than out of order
-_MESSAGE_BYTES = 250_000
+_MAX_AGE = timedelta(seconds=1)
+_TABLE_TIMEOUT_S = 2.0  # long, because without the table a newer record may be stored before an older one
+_MAX_MESSAGE_BYTES = 250_000
+# For the estimate of the time that a batch needs.
 _BYTES_PER_NUMBER = 6
 _BYTES_PER_RECORD = 1_000
 _SECONDS_PER_MESSAGE = 0.05
-_LEAST_S = 2.0
+_MIN_ENQUEUE_S = 2.0
 
 
 class EnqueueFailed(Exception):
@@ -35,78 +37,76 @@ class EnqueueFailed(Exception):
 
 
 class Outbox:
-    """The way into the queue. Without a pending writes's answer it goes by what it last knew."""
+    """Puts batches into the queue. If the table does not answer, it uses the last known pending writes."""
 
     def __init__(self, queue: MessageQueue, pending_writes: PendingWrites, clock: Clock) -> None:
         self._queue = queue
         self._pending_writes = pending_writes
         self._clock = clock
-        self._waiting: frozenset[str] = frozenset()
+        self._pending_groups: frozenset[str] = frozenset()
         self._read_at: datetime | None = None
 
     async def refresh_pending(self) -> None:
-        """Learns for which collections something waits; asks at most once a second, and waits two at most."""
+        """Reads the pending writes, at most once a second. Waits at most 2 s for the table."""
         now = self._clock.now()
-        if self._read_at is not None and now - self._read_at < _FRESH:
+        if self._read_at is not None and now - self._read_at < _MAX_AGE:
             return
-        waiting = await _patiently(self._pending_writes.counts())
-        if waiting is not None:
-            self._waiting, self._read_at = frozenset(waiting), now
+        counts = await _answer_in_time(self._pending_writes.counts())
+        if counts is not None:
+            self._pending_groups, self._read_at = frozenset(counts), now
 
     def has_pending(self, collection: str) -> bool:
-        """Whether something waits for a collection, so that what is newer has to wait behind it."""
-        return group_id_of(collection) in self._waiting
+        """Returns whether a collection has records in the queue, so that newer ones must be queued too."""
+        return group_id_of(collection) in self._pending_groups
 
     async def enqueue(self, batch: Batch) -> int:
-        """Puts records into the queue, though Chroma may have some of them already: how many there are.
-
-        Raises `EnqueueFailed`.
-        """
-        messages, group = await _packed(batch), group_id_of(batch.collection)
-        await _patiently(self._pending_writes.add(group, _records(messages)))
-        self._waiting |= {group}
-        return await self._sent(messages, group)
+        """Puts a batch into the queue. Returns the number of records. Raises `EnqueueFailed`."""
+        messages, group = await _encode(batch), group_id_of(batch.collection)
+        await _answer_in_time(self._pending_writes.add(group, _count(messages)))
+        self._pending_groups |= {group}
+        return await self._send(messages, group)
 
     async def enqueue_if_pending(self, batch: Batch) -> int | None:
-        """Puts records behind those that wait, and returns how many; None when nothing waits any more, so that they
-        can be stored. Raises `EnqueueFailed`.
-        """
-        messages, group = await _packed(batch), group_id_of(batch.collection)
-        if await _patiently(self._pending_writes.add_if_pending(group, _records(messages))) is False:
-            self._waiting -= {group}
-            return None
-        return await self._sent(messages, group)
+        """Puts a batch into the queue if its collection still has records there. Returns the number of records.
 
-    async def _sent(self, messages: Sequence[EncodedMessage], group: str) -> int:
+        Returns None, and does nothing, if the collection has none. Raises `EnqueueFailed`.
+        """
+        messages, group = await _encode(batch), group_id_of(batch.collection)
+        if await _answer_in_time(self._pending_writes.add_if_pending(group, _count(messages))) is False:
+            self._pending_groups -= {group}
+            return None
+        return await self._send(messages, group)
+
+    async def _send(self, messages: Sequence[EncodedMessage], group: str) -> int:
         try:
             await self._queue.send(messages, group=group)
         except QueueFailed as exc:
             raise EnqueueFailed(str(exc)) from exc
-        return _records(messages)
+        return _count(messages)
 
 
-async def _patiently(asking: Awaitable[T]) -> T | None:
-    """What the pending writes answers, None where it does not in time."""
+async def _answer_in_time(request: Awaitable[T]) -> T | None:
+    """Returns the table's answer, or None if it fails or takes too long."""
     with suppress(PendingWritesUnavailable, TimeoutError):
-        async with asyncio.timeout(_PATIENCE_S):
-            return await asking
+        async with asyncio.timeout(_TABLE_TIMEOUT_S):
+            return await request
     return None
 
 
-async def _packed(batch: Batch) -> list[EncodedMessage]:
-    """Before the pending writes knows of them: packing takes seconds where there are many."""
+async def _encode(batch: Batch) -> list[EncodedMessage]:
+    """Encodes in a thread: a large batch takes seconds. Called before the records are added to the pending writes."""
     try:
-        return await asyncio.to_thread(encode_batch, batch, max_bytes=_MESSAGE_BYTES)
+        return await asyncio.to_thread(encode_batch, batch, max_bytes=_MAX_MESSAGE_BYTES)
     except RecordTooLarge as exc:
         raise EnqueueFailed(str(exc)) from exc
 
 
-def _records(messages: Sequence[EncodedMessage]) -> int:
+def _count(messages: Sequence[EncodedMessage]) -> int:
     return sum(message.records for message in messages)
 
 
 def estimated_enqueue_s(batch: Batch) -> float:
-    """How long it may take to put a batch into the queue: so much must be left when Chroma is given up."""
+    """Returns the time to reserve for putting a batch into the queue, in seconds."""
     size = sum(_BYTES_PER_NUMBER * len(one.vector) + len(one.document) for one in batch.records)
-    messages = (size + _BYTES_PER_RECORD * len(batch.records)) / _MESSAGE_BYTES
-    return _LEAST_S + _SECONDS_PER_MESSAGE * messages
+    messages = (size + _BYTES_PER_RECORD * len(batch.records)) / _MAX_MESSAGE_BYTES
+    return _MIN_ENQUEUE_S + _SECONDS_PER_MESSAGE * messages

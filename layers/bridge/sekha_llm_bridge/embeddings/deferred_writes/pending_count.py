@@ -1,49 +1,50 @@
-"""What to think of a count that does not come to nought although the queue is empty.
+"""Correction of a count that stays above 0 although the queue is empty.
 
-A sender that dies after it has noted its records, or a drain that dies before it notes what it has stored, leaves a
-number behind that nobody takes off. Records on their way to the queue count as well. These are sent within minutes,
-so what is left over is the lowest count that was seen with an empty queue, once that is a few minutes old.
+Two crashes leave a count too high: a sender that adds to the count and dies before it sends the records, and a drain
+that deletes a message and dies before it subtracts the records. No other process subtracts these leftover records.
+
+The count also includes records that a sender is about to send. A sender sends them within `MAX_SEND_DELAY`. So the
+leftover is the lowest count that was seen with an empty queue, once it was first seen that long ago.
 """
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-SENT_WITHIN = timedelta(seconds=330)
-"""A function that puts records into the queue lives no longer than this after it has noted them."""
+MAX_SEND_DELAY = timedelta(seconds=330)
+"""The longest time between adding records to the count and sending them: a function's longest run, with a margin."""
 
-_TOO_OLD = timedelta(minutes=15)  # in between the queue may have been full for hours
+_MAX_AGE = timedelta(minutes=15)  # the queue may have filled up since an older observation
 
 
 @dataclass(frozen=True, slots=True)
 class PendingCount:
-    """How many records wait by the pending_writes, and the lowest number seen with an empty queue, from `low_at` on."""
+    """A group's count of pending records, and the lowest count seen with an empty queue since `lowest_since`."""
 
-    waiting: int
-    low: int | None = None
-    low_at: datetime | None = None
+    records: int
+    lowest: int | None = None
+    lowest_since: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class StoreLowest:
-    """The count is the lowest so far; `since` is when the look-out began."""
+    """Store `lowest` as the lowest count; the first observation was at `since`."""
 
-    low: int
+    lowest: int
     since: datetime
 
 
 @dataclass(frozen=True, slots=True)
 class SubtractLeftover:
-    """So many are left over by the dead."""
+    """Subtract this number of leftover records from the count."""
 
     records: int
 
 
 def reconcile_with_empty_queue(count: PendingCount, now: datetime) -> StoreLowest | SubtractLeftover | None:
-    """What follows from a look at the count while the queue is empty; None: nothing."""
-    low, since = count.low, count.low_at
-    if low is None or since is None or now - since > _TOO_OLD:
-        return StoreLowest(count.waiting, now)
-    lowest = min(low, count.waiting)
-    if now - since >= SENT_WITHIN:
+    """Returns the correction for a count that is above 0 while the queue is empty; None if there is none yet."""
+    if count.lowest is None or count.lowest_since is None or now - count.lowest_since > _MAX_AGE:
+        return StoreLowest(count.records, now)
+    lowest = min(count.lowest, count.records)
+    if now - count.lowest_since >= MAX_SEND_DELAY:
         return SubtractLeftover(lowest)
-    return StoreLowest(lowest, since) if lowest < low else None
+    return StoreLowest(lowest, count.lowest_since) if lowest < count.lowest else None

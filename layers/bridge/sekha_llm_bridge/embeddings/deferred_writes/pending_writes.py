@@ -1,9 +1,10 @@
-"""How many records wait for each collection: as long as any do, newer ones wait behind them, so that of two writings of
-one id the later one holds.
+"""The number of records in the queue, for each collection.
 
-One item of the bridge's table, with an attribute for each collection for which something waits. On the usual path it
-is read, with everything else about Chroma, while the provider is at work, and at most once a second; it is written only
-in an outage of Chroma's and until what has waited is stored.
+While a collection has pending records, newer ones for it also go to the queue. So of two writes of one id, the later
+one is stored last.
+
+The counts are attributes of one item in the bridge's table. An embedding request reads the item at most once a second,
+while the provider works. The item is written only while Chroma fails, and until the queue is empty again.
 """
 
 import hashlib
@@ -22,45 +23,51 @@ from sekha_llm_bridge.embeddings.deferred_writes.pending_count import (
     reconcile_with_empty_queue,
 )
 
-_KEY = {"provider_id": {"S": "#outbox"}}  # no provider can have this id
-_WAITING, _LOW, _LOW_AT = "waiting_", "low_", "low_at_"
+_KEY = {"provider_id": {"S": "#outbox"}}  # provider ids have no `#`
+_COUNT, _LOWEST, _LOWEST_SINCE = "waiting_", "low_", "low_at_"
 
 
 class PendingWritesUnavailable(Exception):
-    """The pending writes did not answer; the message says why."""
+    """The table did not answer; the message says why."""
 
 
 def group_id_of(collection: str) -> str:
-    """A collection's key in pending_writes and queue: its name may be longer than they take."""
+    """Returns the id of a collection's message group, in the counts and in the queue.
+
+    It is a hash, because a collection's name may be longer than SQS and DynamoDB allow.
+    """
     return hashlib.sha256(collection.encode()).hexdigest()[:32]
 
 
 class PendingWrites(Protocol):
-    """Counts of waiting records, by `group_id_of` their collection. Methods raise `PendingWritesUnavailable`."""
+    """Counts of pending records by message group (`group_id_of` the collection).
+
+    Methods raise `PendingWritesUnavailable`.
+    """
 
     async def counts(self) -> Mapping[str, int]:
-        """Groups for which something waits."""
+        """Returns the counts of all groups that have pending records."""
         ...
 
     async def add(self, group: str, records: int) -> None:
-        """Notes that records wait, whether others do or not."""
+        """Adds to a group's count."""
         ...
 
     async def add_if_pending(self, group: str, records: int) -> bool:
-        """Notes that records wait behind others; False, and nothing is noted, when none do any more."""
+        """Adds to a group's count if it is above 0. Returns False, and adds nothing, if it is 0."""
         ...
 
     async def subtract(self, group: str, records: int) -> None:
-        """Notes that records wait no longer; a group with none left is forgotten."""
+        """Subtracts from a group's count. Deletes the group's attributes when the count reaches 0."""
         ...
 
     async def reconcile_empty(self, group: str) -> None:
-        """Notes that the queue is empty although records wait for a group: see `tally`."""
+        """Corrects a group's count, given that the queue is empty now: see `pending_count`."""
         ...
 
 
 class DynamoPendingWrites:
-    """A `PendingWrites` in one item of a table."""
+    """A `PendingWrites` in one item of a DynamoDB table."""
 
     def __init__(self, table: str, connections: Connections, clock: Clock) -> None:
         self._table = table
@@ -68,50 +75,51 @@ class DynamoPendingWrites:
         self._aws = AwsRequests("dynamodb", "DynamoDB_20120810", connections, clock)
 
     async def counts(self) -> Mapping[str, int]:
-        """See `PendingWrites.counts`: one consistent BatchGetItem."""
-        item = await self._item()
-        counts = ((name, int(value["N"])) for name, value in item.items() if name.startswith(_WAITING))
-        return {name.removeprefix(_WAITING): count for name, count in counts if count > 0}
+        """See `PendingWrites.counts`. Sends one consistent BatchGetItem."""
+        item = await self._read_item()
+        counts = ((name, int(value["N"])) for name, value in item.items() if name.startswith(_COUNT))
+        return {name.removeprefix(_COUNT): count for name, count in counts if count > 0}
 
     async def add(self, group: str, records: int) -> None:
         """See `PendingWrites.add`."""
-        await self._write(self._update().adding(_WAITING + group, records))
+        await self._write(self._update().adding(_COUNT + group, records))
 
     async def add_if_pending(self, group: str, records: int) -> bool:
         """See `PendingWrites.add_if_pending`."""
-        name = _WAITING + group
+        name = _COUNT + group
         return await self._write(self._update().adding(name, records).require(name, ">", {"N": "0"}))
 
     async def subtract(self, group: str, records: int) -> None:
-        """See `PendingWrites.subtract`: one write for the number, and one more for the last of a group."""
-        name = _WAITING + group
+        """See `PendingWrites.subtract`. Sends one UpdateItem, and a second one to delete the attributes."""
+        name = _COUNT + group
         if await self._write(self._update().adding(name, -records).require_present(name)):
-            await self._forget_if_none(group)
+            await self._delete_if_zero(group)
 
     async def reconcile_empty(self, group: str) -> None:
         """See `PendingWrites.reconcile_empty`."""
-        tally = _tally(await self._item(), group)
-        step = reconcile_with_empty_queue(tally, self._clock.now()) if tally else None
-        match step:
-            case StoreLowest(low, since):
-                noted = {_LOW + group: {"N": str(low)}, _LOW_AT + group: {"S": since.isoformat()}}
-                await self._write(self._update().setting(noted).require_present(_WAITING + group))
+        count = _pending_count(await self._read_item(), group)
+        correction = reconcile_with_empty_queue(count, self._clock.now()) if count else None
+        match correction:
+            case StoreLowest(lowest, since):
+                values = {_LOWEST + group: {"N": str(lowest)}, _LOWEST_SINCE + group: {"S": since.isoformat()}}
+                await self._write(self._update().setting(values).require_present(_COUNT + group))
             case SubtractLeftover(records):
-                seen = {"S": tally.low_at.isoformat()} if tally and tally.low_at else {}
-                update = self._update().adding(_WAITING + group, -records).removing([_LOW + group, _LOW_AT + group])
-                if await self._write(update.require(_LOW_AT + group, "=", seen)):
-                    await self._forget_if_none(group)
+                seen = {"S": count.lowest_since.isoformat()} if count and count.lowest_since else {}
+                update = self._update().adding(_COUNT + group, -records)
+                update = update.removing([_LOWEST + group, _LOWEST_SINCE + group])
+                if await self._write(update.require(_LOWEST_SINCE + group, "=", seen)):
+                    await self._delete_if_zero(group)
 
-    async def _forget_if_none(self, group: str) -> None:
-        names = [_WAITING + group, _LOW + group, _LOW_AT + group]
+    async def _delete_if_zero(self, group: str) -> None:
+        names = [_COUNT + group, _LOWEST + group, _LOWEST_SINCE + group]
         await self._write(self._update().removing(names).require(names[0], "<=", {"N": "0"}))
 
-    async def _item(self) -> Attributes:
-        asked = {"RequestItems": {self._table: {"Keys": [_KEY], "ConsistentRead": True}}}
-        with _translated():
-            answer = await self._aws.call("BatchGetItem", asked)
+    async def _read_item(self) -> Attributes:
+        request = {"RequestItems": {self._table: {"Keys": [_KEY], "ConsistentRead": True}}}
+        with _translate_errors():
+            answer = await self._aws.call("BatchGetItem", request)
             if answer.get("UnprocessedKeys"):
-                raise PendingWritesUnavailable("DynamoDB left the pending writes unread")
+                raise PendingWritesUnavailable("DynamoDB did not read the item of pending writes")
             items: list[Attributes] = answer["Responses"].get(self._table, [])
             return items[0] if items else {}
 
@@ -119,8 +127,8 @@ class DynamoPendingWrites:
         return Update(self._table, _KEY)
 
     async def _write(self, update: Update) -> bool:
-        """Whether the condition held."""
-        with _translated():
+        """Sends the update. Returns whether its condition was met."""
+        with _translate_errors():
             try:
                 await self._aws.call("UpdateItem", update.payload())
             except AwsError as exc:
@@ -130,20 +138,20 @@ class DynamoPendingWrites:
             return True
 
 
-def _tally(item: Attributes, group: str) -> PendingCount | None:
-    """The group's counts; None where nothing waits."""
-    waiting, low, low_at = (item.get(name + group) for name in (_WAITING, _LOW, _LOW_AT))
-    if waiting is None:
+def _pending_count(item: Attributes, group: str) -> PendingCount | None:
+    """Returns the group's count, or None if the group has no pending records."""
+    records, lowest, lowest_since = (item.get(name + group) for name in (_COUNT, _LOWEST, _LOWEST_SINCE))
+    if records is None:
         return None
-    since = datetime.fromisoformat(low_at["S"]) if low_at else None
-    return PendingCount(int(waiting["N"]), int(low["N"]) if low else None, since)
+    since = datetime.fromisoformat(lowest_since["S"]) if lowest_since else None
+    return PendingCount(int(records["N"]), int(lowest["N"]) if lowest else None, since)
 
 
 @contextmanager
-def _translated() -> Iterator[None]:
+def _translate_errors() -> Iterator[None]:
     try:
         yield
     except PendingWritesUnavailable:
         raise
-    except Exception as exc:  # no keys, no connection, a garbled answer, our own mistake
-        raise PendingWritesUnavailable(f"DynamoDB did not do as asked ({kind_of(exc)})") from exc
+    except Exception as exc:  # no credentials, no connection, a malformed response, a bug
+        raise PendingWritesUnavailable(f"DynamoDB request failed ({kind_of(exc)})") from exc

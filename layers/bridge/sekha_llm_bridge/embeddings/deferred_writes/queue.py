@@ -1,4 +1,4 @@
-"""A queue of messages that come in order within each group; on SQS, or on whatever else keeps that promise."""
+"""A queue of messages that keeps the order within each message group. `sqs` implements it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,13 +8,14 @@ from sekha_llm_bridge.embeddings.deferred_writes.message_encoding import Encoded
 
 
 class QueueFailed(Exception):
-    """The queue did not do as asked; the message says why."""
+    """A request to the queue failed; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message that was received, for the `receive_count`-th time, and is hidden from others for a while.
-    `handle` is what to delete it by.
+    """A received message. Other receivers do not see it for a while.
+
+    `handle` identifies this receipt, for `delete` and `put_back`; `receive_count` includes this receipt.
     """
 
     handle: str
@@ -24,30 +25,34 @@ class Message:
 
 
 class MessageQueue(Protocol):
-    """Where messages wait. Of one group no message is received while an earlier one is not deleted."""
+    """A first-in-first-out queue. A message is not received while an earlier one of its group is not deleted.
+
+    Methods raise `QueueFailed`.
+    """
 
     async def send(self, messages: Sequence[EncodedMessage], *, group: str) -> None:
-        """Puts messages at the end, all of them or else raises `QueueFailed`; then some may have been put there. What
-        does not succeed at once is tried again, and put there once.
+        """Appends messages to a group. Retries failed requests without appending a message twice.
+
+        If it raises `QueueFailed`, some of the messages may be in the queue.
         """
         ...
 
     async def receive(self) -> list[Message]:
-        """The next messages, or none after about a second. Raises `QueueFailed`."""
+        """Returns the next messages, or an empty list after about a second."""
         ...
 
     async def delete(self, message: Message) -> None:
-        """Takes a message out for good. Raises `QueueFailed`."""
+        """Deletes a received message."""
         ...
 
     async def put_back(self, message: Message, *, hidden_s: int = 0) -> None:
-        """Lets a message be received again in so many seconds, in its old place. Raises `QueueFailed`."""
+        """Makes a message receivable again after `hidden_s` seconds, at its old position."""
         ...
 
     async def reject(self, message: Message) -> None:
-        """Moves a message to where somebody looks at it. Raises `QueueFailed`."""
+        """Moves a message to the dead-letter queue."""
         ...
 
     async def size(self) -> int:
-        """About how many messages there are, hidden ones included. Raises `QueueFailed`."""
+        """Returns the approximate number of messages, those being processed included."""
         ...
