@@ -61,7 +61,10 @@ def test_who_has_waited_long_enough_does_not_probe_without_a_lease(clock: FakeCl
             held = await watch.request_permit(name, lasts_s=5)
             assert isinstance(held, Permit)
             await watch.report_outcome(held, CallOutcome.FAILURE, cause="timeout")
-        permits = [await watch.request_permit("c", lasts_s=5), await (await other.session()).request_permit("c", lasts_s=5)]
+        permits = [
+            await watch.request_permit("c", lasts_s=5),
+            await (await other.session()).request_permit("c", lasts_s=5),
+        ]
         leases = [permit for permit in permits if isinstance(permit, Permit)]
         found = (await MemoryProviderStore.read(table, ["c"]))["c"].breaker
         assert [permit.token for permit in leases] == [found.lease.token if found.lease else None]

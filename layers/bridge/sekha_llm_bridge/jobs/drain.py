@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any, Protocol
 
 from sekha_llm_bridge.bootstrap import Bridge, bridge
-from sekha_llm_bridge.embeddings.waiting.queue import QueueFailed
+from sekha_llm_bridge.embeddings.deferred_writes.queue import QueueFailed
 from sekha_llm_bridge.observability import logger
 
 _MARGIN_S = 60.0  # for the message that is under way

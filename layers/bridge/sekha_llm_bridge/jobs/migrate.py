@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from sekha_llm_bridge.bootstrap import Bridge, bridge
 from sekha_llm_bridge.embeddings.chroma_server import ChromaServer
 from sekha_llm_bridge.embeddings.migration.lease import DynamoLease, Lease, NoLease
-from sekha_llm_bridge.embeddings.migration.run import Report, foresee, migrate_all
+from sekha_llm_bridge.embeddings.migration.run import MigrationReport, migrate_all, plan_only
 from sekha_llm_bridge.embeddings.store import StoreFailed
 from sekha_llm_bridge.observability import logger
 
@@ -37,27 +37,27 @@ class Remaining(Protocol):
         ...
 
 
-async def migrate(bridge: Bridge, wish: Wish, *, table: str, has_time: Callable[[], bool]) -> Report:
+async def migrate(bridge: Bridge, wish: Wish, *, table: str, has_time: Callable[[], bool]) -> MigrationReport:
     """One run on the bridge's Chroma server, under the lease in `table`; without a table nobody else migrates.
 
     It raises nothing for what can be reported.
     """
     if not bridge.settings.chroma.url:
-        return Report(note="no Chroma server is configured: there is nothing to migrate")
+        return MigrationReport(note="no Chroma server is configured: there is nothing to migrate")
     try:
         default = bridge.vectors().default_space
-        server = ChromaServer(bridge.settings.chroma, timeout_s=_PATIENT_S, tries=_TRIES, clock=bridge.clock)
+        server = ChromaServer(bridge.settings.chroma, timeout_s=_PATIENT_S, max_attempts=_TRIES, clock=bridge.clock)
         if wish.dry_run:
-            return await foresee(server, default, keep=wish.keep)
+            return await plan_only(server, default, keep=wish.keep)
         lease: Lease = DynamoLease(table, bridge.connections, bridge.clock) if table else NoLease()
-        return await migrate_all(server, default, lease, keep=wish.keep, obeys_marks=True, has_time=has_time)
+        return await migrate_all(server, default, lease, keep=wish.keep, respects_keep_marks=True, has_time=has_time)
     except StoreFailed as exc:
-        return Report(finished=False, note=f"the collections cannot be listed: {exc}", dry_run=wish.dry_run)
+        return MigrationReport(finished=False, note=f"the collections cannot be listed: {exc}", dry_run=wish.dry_run)
 
 
-def tell(report: Report) -> None:
+def tell(report: MigrationReport) -> None:
     """One log line: names, counts and reasons; a warning where something is left to be done."""
-    say = logger().info if report.is_well else logger().warning
+    say = logger().info if report.is_success else logger().warning
     say(
         "migration of collections",
         extra={

@@ -79,8 +79,8 @@ def _base_name(asked: EmbeddingRequest, bridge: Bridge) -> str | None:
 async def _embed_and_keep(
     asked: EmbeddingRequest, base_name: str | None, bridge: Bridge, deadline: Deadline
 ) -> tuple[Outcome[EmbeddingAnswer], StoreReport | None]:
-    archive = bridge.vectors().archive
-    warming = archive.warm() if base_name and archive.is_configured else None
+    storage = bridge.vectors().storage
+    warming = storage.preload() if base_name and storage.is_configured else None
     try:
         outcome = await embed(
             asked.input,
@@ -115,7 +115,7 @@ async def _keep(
     records = tuple(VectorRecord(*row) for row in rows)
     batch = Batch(base_name, len(vectors[0]), outcome.candidate.entry.model.space, records)
     try:
-        return await bridge.vectors().archive.keep(batch, timeout_s=max(deadline.remaining_s(), _SHORTEST_STORE_S))
+        return await bridge.vectors().storage.save(batch, timeout_s=max(deadline.remaining_s(), _SHORTEST_STORE_S))
     except SpaceMismatch as exc:
         if asked.collection is not None:
             raise mismatch(exc, outcome.receipt) from exc

@@ -15,7 +15,7 @@ from sekha_llm_bridge.api.parsing import checked, json_object
 from sekha_llm_bridge.api.vectors import embed, pinned_for_vectors
 from sekha_llm_bridge.bootstrap import Bridge
 from sekha_llm_bridge.embeddings import (
-    CollectionGone,
+    CollectionMissing,
     Match,
     SpaceMismatch,
     StoreDown,
@@ -54,7 +54,7 @@ async def search(request: Request) -> Response:
     if asked.all_dimensions and (asked.model or asked.dimensions):
         raise InvalidRequest("`all_dimensions` takes a model for each collection: leave `model` out", param="model")
     searching = _Search(asked, _base_name(asked, bridge), _store(bridge), bridge, deadline)
-    warming = bridge.vectors().archive.warm()
+    warming = bridge.vectors().storage.preload()
     try:
         if asked.where is not None:
             await warming
@@ -93,7 +93,7 @@ def _base_name(asked: SearchRequest, bridge: Bridge) -> str:
 
 
 def _store(bridge: Bridge) -> VectorStore:
-    store = bridge.vectors().archive.store
+    store = bridge.vectors().storage.vector_store
     if store is None:
         raise VectorStoreUnavailable("no Chroma server is configured, so nothing is stored that could be searched")
     return store
@@ -130,7 +130,7 @@ async def _in_one(searching: _Search) -> None:
         searching.found[name] = await _nearest(searching, name, outcome)
     except SpaceMismatch as exc:
         raise mismatch(exc, outcome.receipt) from exc
-    except CollectionGone:
+    except CollectionMissing:
         others = await _spaces(searching)
         searching.notes.append(_missing(name, others))
 
@@ -142,7 +142,7 @@ async def _everywhere(searching: _Search) -> None:
     for name, space in spaces.items():
         try:
             await _one_of_many(searching, name, space)
-        except (BridgeError, SpaceMismatch, CollectionGone) as exc:
+        except (BridgeError, SpaceMismatch, CollectionMissing) as exc:
             if isinstance(exc, InvalidRequest | VectorStoreUnavailable):
                 raise
             if isinstance(exc, BridgeError):
@@ -188,7 +188,7 @@ async def _nearest(searching: _Search, name: str, outcome: Outcome[EmbeddingAnsw
 
     try:
         return await _asked(searching, query)
-    except (SpaceMismatch, CollectionGone):
+    except (SpaceMismatch, CollectionMissing):
         raise
     except StoreRefused as exc:
         if asked.where is None:

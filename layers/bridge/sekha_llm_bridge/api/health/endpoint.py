@@ -11,7 +11,7 @@ from sekha_llm_bridge import __version__
 from sekha_llm_bridge.api.app import bridge_of, json_response
 from sekha_llm_bridge.bootstrap import Bridge
 from sekha_llm_bridge.config.models import ProviderConfig
-from sekha_llm_bridge.embeddings.waiting.ledger import LedgerUnavailable
+from sekha_llm_bridge.embeddings.deferred_writes.pending_writes import PendingWritesUnavailable
 from sekha_llm_bridge.providers import has_adapter
 from sekha_llm_bridge.resilience import Breaker, BreakerState, CheckResult, ProviderRecord
 
@@ -71,13 +71,13 @@ def _notes(records: Iterable[ProviderRecord], now: datetime, bridge: Bridge) -> 
 
 async def _pending(bridge: Bridge) -> int | None:
     """How many vectors wait for Chroma; None where nobody knows, or nothing can wait."""
-    ledger = bridge.vectors().ledger
-    if ledger is None:
+    pending_writes = bridge.vectors().pending_writes
+    if pending_writes is None:
         return None
     try:
         async with asyncio.timeout(_PATIENCE_S):
-            return sum((await ledger.waiting()).values())
-    except (LedgerUnavailable, TimeoutError):
+            return sum((await pending_writes.counts()).values())
+    except (PendingWritesUnavailable, TimeoutError):
         return None
 
 
