@@ -85,11 +85,11 @@ async def _check(provider_id: str, bridge: Bridge) -> CheckResult:
             break
     result = CheckResult(
         provider_id=provider_id,
-        healthy=finding.error is None,
+        is_healthy=finding.error is None,
         latency_ms=None if finding.error else finding.latency_ms,
         checked_at=bridge.clock.now(),
         error=finding.error,
-        conclusive=finding.outcome in {CallOutcome.SUCCESS, CallOutcome.FAILURE},
+        is_conclusive=finding.outcome in {CallOutcome.SUCCESS, CallOutcome.FAILURE},
     )
     await watch.record_check(result)
     return result
@@ -149,16 +149,16 @@ def _tell(results: Sequence[CheckResult], breakers_open: Collection[str] | None)
     """One log line, and the two gauges that the alarms watch: how many answer, and how many breakers were found open,
     or are so now; None where nobody knows.
     """
-    unhealthy = {result.provider_id: result.error for result in results if not result.healthy}
+    unhealthy = {result.provider_id: result.error for result in results if not result.is_healthy}
     logger().info("health check", extra={"providers": len(results), "unhealthy": unhealthy})
-    count(Metric.HEALTHY_PROVIDERS, sum(result.healthy for result in results))
+    count(Metric.HEALTHY_PROVIDERS, sum(result.is_healthy for result in results))
     if breakers_open is not None:
         count(Metric.OPEN_BREAKERS, len(breakers_open))
 
 
 def _summary(result: CheckResult) -> dict[str, Any]:
     return {
-        "status": "healthy" if result.healthy else "unhealthy",
+        "status": "healthy" if result.is_healthy else "unhealthy",
         "latency_ms": result.latency_ms,
         "error": result.error,
     }

@@ -129,6 +129,6 @@ def _status(record: ProviderRecord, check: CheckResult | None) -> str:
         return "unhealthy" if record.breaker.state is BreakerState.OPEN else "degraded"
     if check is None:
         return "unknown"
-    if check.healthy:
+    if check.is_healthy:
         return "healthy"
-    return "unhealthy" if check.conclusive else "degraded"
+    return "unhealthy" if check.is_conclusive else "degraded"

@@ -37,7 +37,7 @@ class SqsQueue:
         self._url = url
         self._dead_letters_url = dead_letters_url
         self._clock = clock
-        self._aws = AwsRequests("sqs", "AmazonSQS", connections, clock, longest_s=_TIMEOUT_S)
+        self._aws = AwsRequests("sqs", "AmazonSQS", connections, clock, timeout_s=_TIMEOUT_S)
 
     async def send(self, messages: Sequence[EncodedMessage], *, group: str) -> None:
         """See `MessageQueue.send`. Deduplication ids keep a retry from appending a message twice."""
