@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 
 from sekha_llm_bridge.config.models import ChromaConfig
-from sekha_llm_bridge.embeddings.backup.partial import partial_path
-from sekha_llm_bridge.embeddings.backup.reading import Contents, DamagedBackup, contents
+from sekha_llm_bridge.embeddings.backup.partial_file import partial_path
+from sekha_llm_bridge.embeddings.backup.reading import CollectionSummary, DamagedBackup, collection_summaries
 from sekha_llm_bridge.embeddings.backup.writing import (
-    BackedUp,
-    BackupStep,
-    Told,
+    BackedUpCollection,
+    BackupProgress,
+    ProgressCallback,
     UnknownCollections,
     back_up,
 )
@@ -59,16 +59,18 @@ def on(url: str) -> ChromaServer:
     return ChromaServer(ChromaConfig(url=url), timeout_s=60)
 
 
-def written(url: str, path: Path, *names: str, told: Told = lambda _: None) -> list[BackedUp]:
-    return back_up(on(url), path, names=names, now=lambda: WRITTEN_AT, told=told).collections
+def written(
+    url: str, path: Path, *names: str, on_progress: ProgressCallback = lambda _: None
+) -> list[BackedUpCollection]:
+    return back_up(on(url), path, names=names, now=lambda: WRITTEN_AT, on_progress=on_progress).collections
 
 
 def sums(path: Path) -> dict[str, tuple[int, str]]:
-    return {one.end.name: (one.end.records, one.end.checksum) for one in contents(path)}
+    return {one.end.name: (one.end.records, one.end.checksum) for one in collection_summaries(path)}
 
 
 def test_a_backup_holds_every_collection_with_all_its_records(finished: Path) -> None:
-    found = contents(finished)
+    found = collection_summaries(finished)
     assert {one.start.name: one.end.records for one in found} == RECORDS
     assert [one.start.metadata for one in found] == [{"is": name} for name in NAMES]
     assert [one.start.dimension for one in found] == [64, 64, None, 64]
@@ -124,9 +126,9 @@ def test_a_torn_tail_of_garbage_is_cut_off(url: str, path: Path, finished: Path)
 def test_collections_that_are_complete_are_not_read_again(url: str, path: Path, finished: Path) -> None:
     whole = finished.read_bytes()
     partial_path(path).write_bytes(whole[: int(0.9 * len(whole))])
-    steps: list[BackupStep] = []
-    written(url, path, told=steps.append)
-    read = [step for step in steps if step.doing == "reading"]
+    steps: list[BackupProgress] = []
+    written(url, path, on_progress=steps.append)
+    read = [step for step in steps if step.phase == "reading"]
     assert "alpha" not in {step.collection for step in read}
     assert min(step.records for step in read if step.collection == "beta") > 1000
 
@@ -154,7 +156,7 @@ def test_a_collection_that_was_replaced_meanwhile_is_begun_again(url: str, path:
         server.delete("replaced")
         fill(server.find_or_create("replaced", metadata=None, configuration={}), 300, first=5000)
         written(url, path, "gamma", "replaced")
-        assert {one.end.name: one.end.records for one in contents(path)} == {"gamma": 40, "replaced": 300}
+        assert {one.end.name: one.end.records for one in collection_summaries(path)} == {"gamma": 40, "replaced": 300}
     finally:
         server.delete("replaced")
 
@@ -163,15 +165,15 @@ def test_what_is_written_during_the_backup_is_in_it_or_is_told(url: str, path: P
     busy = on(url).find_or_create("busy", metadata=None, configuration={})
     fill(busy, 100)
 
-    def write_more(step: BackupStep) -> None:
-        first = {"reading": 100, "checking": 110}[step.doing]
+    def write_more(step: BackupProgress) -> None:
+        first = {"reading": 100, "checking": 110}[step.phase]
         fill(busy, 10, first=first)
 
     try:
-        (done,) = written(url, path, "busy", told=write_more)
+        (done,) = written(url, path, "busy", on_progress=write_more)
     finally:
         on(url).delete("busy")
-    assert (done.records, done.on_server, done.is_everything) == (110, 120, False)
+    assert (done.records, done.on_server, done.is_complete) == (110, 120, False)
 
 
 KILLED = """
@@ -184,13 +186,13 @@ from sekha_llm_bridge.embeddings.chroma_server import ChromaServer
 
 left = int(sys.argv[3])
 
-def told(step):
+def on_progress(step):
     global left
     left -= 1
     if left == 0:
         os.kill(os.getpid(), signal.SIGKILL)
 
-back_up(ChromaServer(ChromaConfig(url=sys.argv[1])), Path(sys.argv[2]), names=(), now=lambda: datetime.now(UTC), told=told)
+back_up(ChromaServer(ChromaConfig(url=sys.argv[1])), Path(sys.argv[2]), names=(), now=lambda: datetime.now(UTC), on_progress=on_progress)
 """
 
 
@@ -212,7 +214,7 @@ def lines_of(path: Path) -> list[bytes]:
 def refused(path: Path, content: bytes) -> str:
     path.write_bytes(content)
     with pytest.raises(DamagedBackup) as caught:
-        contents(path)
+        collection_summaries(path)
     assert str(path) in str(caught.value)
     assert "secret" not in str(caught.value)
     return str(caught.value)
@@ -235,10 +237,10 @@ def test_a_flipped_byte_is_found_or_means_nothing(finished: Path, path: Path) ->
     for place in places:
         path.write_bytes(whole[:place] + bytes([whole[place] ^ 0x10]) + whole[place + 1 :])
         try:
-            found: list[Contents] | None = contents(path)
+            found: list[CollectionSummary] | None = collection_summaries(path)
         except DamagedBackup:
             found = None
-        assert found in (None, contents(finished)), place
+        assert found in (None, collection_summaries(finished)), place
 
 
 @pytest.mark.parametrize(
@@ -272,4 +274,4 @@ def test_what_is_no_gzip_or_no_backup_is_refused(path: Path) -> None:
 
 def test_a_file_written_as_one_gzip_member_is_read_as_well(finished: Path, path: Path) -> None:
     path.write_bytes(gzip.compress(gzip.decompress(finished.read_bytes())))
-    assert contents(path) == contents(finished)
+    assert collection_summaries(path) == collection_summaries(finished)

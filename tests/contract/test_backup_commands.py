@@ -14,8 +14,8 @@ from typer.testing import CliRunner
 
 from sekha_llm_bridge.cli.app import app
 from sekha_llm_bridge.config.models import ChromaConfig
-from sekha_llm_bridge.embeddings.backup.file import Start
-from sekha_llm_bridge.embeddings.backup.reading import contents, read
+from sekha_llm_bridge.embeddings.backup.file_format import Start
+from sekha_llm_bridge.embeddings.backup.reading import collection_summaries, read_lines
 from sekha_llm_bridge.embeddings.chroma_server import ChromaServer
 from tests.fakes.chroma import chroma_server
 from tests.fakes.collections import everything, fill, without_vectors
@@ -68,7 +68,7 @@ def test_a_backup_and_its_restore_say_what_they_did(source: str, target: str, fi
     made = run("backup", file, "--chroma-url", source)
     assert made.exit_code == 0, made.output
     assert f"{file}: 2 collections, 2,005 records" in made.stdout
-    notes = next(one for one in contents(file) if one.start.name == "notes")
+    notes = next(one for one in collection_summaries(file) if one.start.name == "notes")
     assert notes.end.checksum[:12] in made.stdout
     brought = run("restore", file, CHROMA_URL=target)
     assert brought.exit_code == 0, brought.output
@@ -126,7 +126,7 @@ def test_a_dry_run_and_a_restore_say_what_they_replace(source: str, target: str,
 def test_a_backup_that_goes_on_says_so(source: str, file: Path) -> None:
     run("backup", file, "--collection", "few", "--chroma-url", source)
     partial = file.with_name("backup.gz.partial")
-    (begun,) = {one.line.written_at for one in read(file) if isinstance(one.line, Start)}
+    (begun,) = {one.line.written_at for one in read_lines(file) if isinstance(one.line, Start)}
     file.rename(partial)
     said = run("backup", file, "--collection", "few", "--chroma-url", source).stdout
     assert f"goes on with what was begun at {begun}" in said
@@ -143,7 +143,7 @@ def test_an_existing_file_is_replaced_only_by_force(source: str, file: Path) -> 
     assert (kept.exit_code, file.read_text()) == (2, "precious")
     assert "--force" in kept.stderr
     assert run("backup", file, "--collection", "few", "--force", "--chroma-url", source).exit_code == 0
-    assert [one.end.records for one in contents(file)] == [5]
+    assert [one.end.records for one in collection_summaries(file)] == [5]
 
 
 def test_a_refused_collection_gives_exit_code_1(source: str, target: str, file: Path) -> None:
@@ -195,7 +195,7 @@ def test_the_server_is_the_configurations_without_an_option(source: str, file: P
         f"[{{model_id: m, task: chat_small, context_window: 9}}]}}]\nchroma: {{url: '{source}'}}\n"
     )
     assert run("backup", file, "--config", config).exit_code == 0
-    assert len(contents(file)) == 2
+    assert len(collection_summaries(file)) == 2
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, 130)])
@@ -227,4 +227,4 @@ def test_a_backup_that_is_ended_in_the_middle_can_be_run_again(
     assert process.wait(60) == code
     assert not file.exists()
     assert run("backup", file, "--chroma-url", source).exit_code == 0
-    assert [one.end.records for one in contents(file)] == [5, RECORDS]
+    assert [one.end.records for one in collection_summaries(file)] == [5, RECORDS]

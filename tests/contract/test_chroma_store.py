@@ -18,7 +18,7 @@ from sekha_llm_bridge.embeddings import (
 )
 from sekha_llm_bridge.embeddings.chroma_server import ChromaServer
 from sekha_llm_bridge.embeddings.chroma_store import ChromaStore
-from sekha_llm_bridge.embeddings.spaces import KnownSpace
+from sekha_llm_bridge.embeddings.spaces import EmbeddingSpace
 from tests.fakes.chroma import chroma_server, client_of
 from tests.fakes.clock import FakeClock
 from tests.fakes.provider import FakeProvider, Reply
@@ -50,7 +50,9 @@ def name() -> str:
 
 
 def store_on(url: str, *, dimension: int, clock: FakeClock | None = None) -> ChromaStore:
-    return ChromaStore(ChromaServer(ChromaConfig(url=url)), clock or FakeClock(), default=KnownSpace("mini", dimension))
+    return ChromaStore(
+        ChromaServer(ChromaConfig(url=url)), clock or FakeClock(), default=EmbeddingSpace("mini", dimension)
+    )
 
 
 def batch(name: str, *texts: str, space: str = "mini", **fields: Any) -> Batch:
@@ -185,7 +187,7 @@ def test_a_base_name_that_ends_in_the_dimension_is_the_collections_name(
 
 def test_what_was_given_up_is_not_written_later(store: ChromaStore, client: Any, name: str) -> None:
     with pytest.raises(StoreDown):
-        store.upsert(batch(name, "one"), may_go_on=lambda: False)
+        store.upsert(batch(name, "one"), should_continue=lambda: False)
     assert client.get_collection(f"{name}_3").count() == 0
 
 
@@ -336,7 +338,7 @@ def test_who_has_time_asks_a_server_in_trouble_again(fake: FakeProvider) -> None
     path = "/api/v2/tenants/default_tenant/databases/default_database/collections?limit=1000&offset=0"
     fake.script(path, Reply(500, {}), Reply(503, {}), Reply(200, []))
     rests: list[float] = []
-    server = ChromaServer(ChromaConfig(url=fake.url), tries=3, rest=rests.append)
+    server = ChromaServer(ChromaConfig(url=fake.url), max_attempts=3, sleep=rests.append)
     assert list(server.collections()) == []
     assert rests == [0.3, 0.6]
     fake.script(path, Reply(500, {}), Reply(500, {}), Reply(500, {}))

@@ -10,7 +10,13 @@ from typing import Any, TypeVar
 import pytest
 
 from sekha_llm_bridge.connections import Connections
-from sekha_llm_bridge.embeddings.migration.lease import MIGRATION, DynamoLease, Held, LeaseUnavailable, NoLease
+from sekha_llm_bridge.embeddings.migration.lease import (
+    MIGRATION_LEASE,
+    DynamoLease,
+    LeaseHolder,
+    LeaseUnavailable,
+    NoLease,
+)
 from sekha_llm_bridge.resilience.dynamodb import DynamoProviderStore
 from tests.fakes.clock import FakeClock
 from tests.fakes.dynamodb import REGION, DynamoDb
@@ -35,7 +41,7 @@ def dynamodb() -> Iterator[DynamoDb]:
 
 @dataclass
 class Fleet:
-    """Some who want the lease in one table; `run` waits for one of them."""
+    """Processes that share one table."""
 
     runner: asyncio.Runner
     connections: Connections
@@ -51,7 +57,7 @@ class Fleet:
 
     @property
     def item(self) -> dict[str, Any]:
-        return self.dynamodb.item(self.table, MIGRATION)
+        return self.dynamodb.item(self.table, MIGRATION_LEASE)
 
     def writes(self) -> int:
         asked = [one.request["TableName"] for one in self.dynamodb.asked if one.action == "UpdateItem"]
@@ -67,29 +73,29 @@ def fleet(dynamodb: DynamoDb, clock: FakeClock, monkeypatch: pytest.MonkeyPatch)
         runner.run(connections.aclose())
 
 
-def test_only_one_gets_it_and_the_other_learns_who_has_it_and_until_when(fleet: Fleet) -> None:
+def test_the_second_process_gets_the_holder_and_the_expiry_of_the_lease(fleet: Fleet) -> None:
     first, second = fleet.lease(), fleet.lease()
     assert fleet.run(first.acquire()) is None
     held = fleet.run(second.acquire())
-    assert held == Held(fleet.item["holder"]["S"], fleet.clock.now() + timedelta(seconds=TTL_S))
-    assert re.fullmatch(r"[0-9a-f-]{36} has the lease until 03:04:35 UTC", str(held))
+    assert held == LeaseHolder(fleet.item["holder"]["S"], fleet.clock.now() + timedelta(seconds=TTL_S))
+    assert re.fullmatch(r"[0-9a-f-]{36} holds the lease until 03:04:35 UTC", str(held))
 
 
-def test_the_item_is_none_of_a_providers_and_says_who_and_until_when(fleet: Fleet) -> None:
+def test_the_item_has_the_holder_and_the_expiry_under_a_key_that_no_provider_has(fleet: Fleet) -> None:
     fleet.run(fleet.lease().acquire())
     assert fleet.item["provider_id"] == {"S": "#migration"}
     assert fleet.item["lease_until"] == {"N": str(round(fleet.clock.now().timestamp() * 1000) + 30_000)}
     assert fleet.item.keys() == {"provider_id", "holder", "lease_until"}
 
 
-def test_once_it_is_given_back_another_gets_it(fleet: Fleet) -> None:
+def test_a_released_lease_can_be_acquired_by_another_process(fleet: Fleet) -> None:
     first, second = fleet.lease(), fleet.lease()
     fleet.run(first.acquire())
     fleet.run(first.release())
     assert fleet.run(second.acquire()) is None
 
 
-def test_who_dies_loses_it_after_its_time(fleet: Fleet) -> None:
+def test_a_lease_that_is_not_renewed_ends_after_its_ttl(fleet: Fleet) -> None:
     dead, other = fleet.lease(), fleet.lease()
     fleet.run(dead.acquire())
     fleet.clock.advance(TTL_S - 0.001)
@@ -99,7 +105,7 @@ def test_who_dies_loses_it_after_its_time(fleet: Fleet) -> None:
     assert fleet.run(dead.renew()) is False
 
 
-def test_renewal_keeps_it_for_as_long_as_it_goes_on(fleet: Fleet) -> None:
+def test_a_renewed_lease_is_kept(fleet: Fleet) -> None:
     mine, other = fleet.lease(), fleet.lease()
     fleet.run(mine.acquire())
     for _ in range(5):
@@ -108,7 +114,7 @@ def test_renewal_keeps_it_for_as_long_as_it_goes_on(fleet: Fleet) -> None:
     assert fleet.run(other.acquire()) is not None
 
 
-def test_it_is_renewed_when_a_third_of_its_time_is_over_however_often_it_is_asked(fleet: Fleet) -> None:
+def test_renew_writes_only_when_a_third_of_the_ttl_has_passed(fleet: Fleet) -> None:
     lease = fleet.lease()
     fleet.run(lease.acquire())
     for _ in range(30):
@@ -117,7 +123,7 @@ def test_it_is_renewed_when_a_third_of_its_time_is_over_however_often_it_is_aske
     assert fleet.writes() == 1 + 3
 
 
-def test_what_is_over_is_still_ones_own_while_nobody_took_it(fleet: Fleet) -> None:
+def test_an_expired_lease_can_be_renewed_if_no_other_process_acquired_it(fleet: Fleet) -> None:
     lease = fleet.lease()
     fleet.run(lease.acquire())
     fleet.clock.advance(TTL_S + 5)
@@ -125,7 +131,7 @@ def test_what_is_over_is_still_ones_own_while_nobody_took_it(fleet: Fleet) -> No
     assert fleet.run(fleet.lease().acquire()) is not None
 
 
-def test_what_another_has_taken_is_not_given_back(fleet: Fleet) -> None:
+def test_release_does_not_end_the_lease_of_another_process(fleet: Fleet) -> None:
     late, other = fleet.lease(), fleet.lease()
     fleet.run(late.acquire())
     fleet.clock.advance(TTL_S)
@@ -134,14 +140,14 @@ def test_what_another_has_taken_is_not_given_back(fleet: Fleet) -> None:
     assert fleet.run(fleet.lease().acquire()) is not None
 
 
-def test_of_twenty_who_ask_at_once_one_gets_it(fleet: Fleet) -> None:
-    async def all_at_once() -> list[Held | None]:
+def test_one_of_twenty_simultaneous_acquires_succeeds(fleet: Fleet) -> None:
+    async def all_at_once() -> list[LeaseHolder | None]:
         return list(await asyncio.gather(*(fleet.lease().acquire() for _ in range(20))))
 
     assert fleet.run(all_at_once()).count(None) == 1
 
 
-def test_the_store_of_provider_records_does_not_notice_it(fleet: Fleet) -> None:
+def test_the_provider_store_does_not_read_the_lease(fleet: Fleet) -> None:
     fleet.run(fleet.lease().acquire())
     store = DynamoProviderStore(fleet.table, fleet.connections, fleet.clock)
     assert fleet.run(store.read(["p", "migration"])) == {}
@@ -156,18 +162,18 @@ TROUBLE = {
 
 
 @pytest.mark.parametrize("reply", TROUBLE.values(), ids=TROUBLE)
-def test_a_table_in_trouble_gives_no_lease_and_says_no_more_than_why(
+def test_a_failing_table_raises_lease_unavailable_without_its_text(
     reply: Reply, fake: FakeProvider, fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", fake.url)
     fake.always("/", reply)
-    with pytest.raises(LeaseUnavailable, match=r"^DynamoDB did not do as asked \(\w+\)$"):
+    with pytest.raises(LeaseUnavailable, match=r"^DynamoDB request failed \(\w+\)$"):
         fleet.run(fleet.lease().acquire())
 
 
 @pytest.fixture
-def troubled(fleet: Fleet, fake: FakeProvider, monkeypatch: pytest.MonkeyPatch) -> Callable[[], DynamoLease]:
-    """Leases on a table that has given them, and then answers no more."""
+def failing_table(fleet: Fleet, fake: FakeProvider, monkeypatch: pytest.MonkeyPatch) -> Callable[[], DynamoLease]:
+    """Acquires leases on a table that fails after each acquire."""
     monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", fake.url)
     fake.script("/", Reply(body={"Attributes": {}}))
     fake.always("/", TROUBLE["failing"])
@@ -180,23 +186,23 @@ def troubled(fleet: Fleet, fake: FakeProvider, monkeypatch: pytest.MonkeyPatch) 
     return acquired
 
 
-def test_a_table_that_does_not_answer_takes_nothing_away_before_the_time_is_over(
-    fleet: Fleet, troubled: Callable[[], DynamoLease]
+def test_a_lease_is_kept_until_its_ttl_is_over_while_the_table_does_not_answer(
+    fleet: Fleet, failing_table: Callable[[], DynamoLease]
 ) -> None:
-    lease = troubled()
+    lease = failing_table()
     fleet.clock.advance(TTL_S - 1)
     assert fleet.run(lease.renew())
     fleet.clock.advance(1)
     assert fleet.run(lease.renew()) is False
 
 
-def test_giving_it_back_to_a_table_that_does_not_answer_is_no_failure(
-    fleet: Fleet, troubled: Callable[[], DynamoLease]
+def test_release_does_not_raise_if_the_table_does_not_answer(
+    fleet: Fleet, failing_table: Callable[[], DynamoLease]
 ) -> None:
-    fleet.run(troubled().release())
+    fleet.run(failing_table().release())
 
 
-def test_where_nothing_is_shared_it_is_always_to_be_had() -> None:
+def test_without_a_table_the_lease_is_always_acquired_and_kept() -> None:
     with asyncio.Runner() as runner:
         lease = NoLease()
         assert runner.run(lease.acquire()) is None

@@ -13,11 +13,20 @@ import pytest
 
 from sekha_llm_bridge.config.models import ChromaConfig
 from sekha_llm_bridge.embeddings.chroma_server import ChromaServer, Records, ServerCollection
-from sekha_llm_bridge.embeddings.migration.copying import differing
-from sekha_llm_bridge.embeddings.migration.moving import Moved, Progress, migrate
-from sekha_llm_bridge.embeddings.migration.plan import EMPTY, GONE, SUFFIXED, Failed, How, LeftAlone, Step, plan
-from sekha_llm_bridge.embeddings.spaces import KnownSpace
-from sekha_llm_bridge.embeddings.store import CollectionGone, StoreDown, StoreFailed
+from sekha_llm_bridge.embeddings.migration.copying import differing_ids
+from sekha_llm_bridge.embeddings.migration.moving import Migrated, Progress, migrate
+from sekha_llm_bridge.embeddings.migration.plan import (
+    EMPTY,
+    GONE,
+    SUFFIXED,
+    Failed,
+    MigrationAction,
+    PlannedMigration,
+    Skipped,
+    plan,
+)
+from sekha_llm_bridge.embeddings.spaces import EmbeddingSpace
+from sekha_llm_bridge.embeddings.store import CollectionMissing, StoreDown, StoreFailed
 from tests.fakes.chroma import chroma_server
 
 EVERYTHING = ["embeddings", "documents", "metadatas"]
@@ -44,7 +53,7 @@ class Place:
     def fill(self, name: str, records: Records, **made: Any) -> Any:
         collection = self.client.get_or_create_collection(name, embedding_function=None, **made)
         for start in range(0, len(records), 1000):
-            part = records.only(range(start, min(start + 1000, len(records))))
+            part = records.select(range(start, min(start + 1000, len(records))))
             metadatas: Any = part.metadatas
             collection.add(ids=part.ids, embeddings=part.vectors, documents=part.documents, metadatas=metadatas)
         return collection
@@ -52,12 +61,12 @@ class Place:
     def names(self) -> list[str]:
         return sorted(one.name for one in self.client.list_collections())
 
-    def migrate(self, default: KnownSpace | None = None, *, keep: bool = False) -> list[Any]:
+    def migrate(self, default: EmbeddingSpace | None = None, *, keep: bool = False) -> list[Any]:
         """The outcomes, by name."""
         events = list(migrate(self.server, default, keep=keep))
         return sorted((one for one in events if not isinstance(one, Progress)), key=lambda one: one.collection)
 
-    def plan(self, default: KnownSpace | None = None, *, keep: bool = False) -> list[Any]:
+    def plan(self, default: EmbeddingSpace | None = None, *, keep: bool = False) -> list[Any]:
         return sorted(plan(self.server, default, keep=keep), key=lambda one: one.collection)
 
     def held(self, name: str) -> Records:
@@ -100,13 +109,13 @@ def assert_same(place: Place, name: str, records: Records) -> None:
     """The collection holds these records, and no others, bit for bit."""
     held = place.held(name)
     assert sorted(held.ids) == sorted(records.ids)
-    assert differing(records, held) == []
+    assert differing_ids(records, held) == []
 
 
 def test_a_collection_is_renamed_and_keeps_its_id_and_all_it_holds(place: Place) -> None:
     records = some(1200, 64)
     old = place.fill("conversations", records, metadata={"made_by": "v1"})
-    assert place.migrate() == [Moved("conversations", "conversations_64", How.RENAME, 1200)]
+    assert place.migrate() == [Migrated("conversations", "conversations_64", MigrationAction.RENAME, 1200)]
     assert place.names() == ["conversations_64"]
     assert place.client.get_collection("conversations_64").id == old.id
     assert place.client.get_collection("conversations_64").metadata == {"made_by": "v1"}
@@ -117,14 +126,14 @@ def test_what_the_target_does_not_have_is_merged_into_it(place: Place) -> None:
     place.fill("conversations", some(1200, 64))
     place.fill("conversations_64", some(700, 64, name="own", seed=2))
     assert place.migrate() == [
-        Moved("conversations", "conversations_64", How.MERGE, 1200, copied=1200),
-        LeftAlone("conversations_64", SUFFIXED),
+        Migrated("conversations", "conversations_64", MigrationAction.MERGE, 1200, copied=1200),
+        Skipped("conversations_64", SUFFIXED),
     ]
     assert place.names() == ["conversations_64"]
     held = place.held("conversations_64")
     assert len(held) == 1900
-    assert differing(some(1200, 64), held) == []
-    assert differing(some(700, 64, name="own", seed=2), held) == []
+    assert differing_ids(some(1200, 64), held) == []
+    assert differing_ids(some(700, 64, name="own", seed=2), held) == []
 
 
 @pytest.mark.parametrize("measure", ["cosine", "l2", "ip"])
@@ -135,10 +144,10 @@ def test_vectors_stay_as_they_are_whatever_the_target_measures_by(place: Place, 
     records = some(2500, 64)
     place.fill("conversations", records)
     place.fill("conversations_64", some(1500, 64, name="own", seed=2), configuration={"hnsw": {"space": measure}})
-    assert place.migrate()[0] == Moved("conversations", "conversations_64", How.MERGE, 2500, copied=2500)
+    assert place.migrate()[0] == Migrated("conversations", "conversations_64", MigrationAction.MERGE, 2500, copied=2500)
     held = place.held("conversations_64")
-    assert differing(records, held, exact=measure != "cosine") == []
-    assert (differing(records, held) != []) == (measure == "cosine")
+    assert differing_ids(records, held, exact=measure != "cosine") == []
+    assert (differing_ids(records, held) != []) == (measure == "cosine")
 
 
 @pytest.mark.parametrize(("factor", "is_same"), [(1 + 2e-7, True), (1.0001, False)])
@@ -147,8 +156,8 @@ def test_only_rounding_passes_for_the_same(*, factor: float, is_same: bool) -> N
     vectors = records.vectors.copy()
     vectors[2, 7] *= factor
     changed = Records(records.ids, vectors, records.documents, records.metadatas)
-    assert differing(records, changed) == ["r-2"]
-    assert differing(records, changed, exact=False) == ([] if is_same else ["r-2"])
+    assert differing_ids(records, changed) == ["r-2"]
+    assert differing_ids(records, changed, exact=False) == ([] if is_same else ["r-2"])
 
 
 @pytest.mark.parametrize(
@@ -156,7 +165,7 @@ def test_only_rounding_passes_for_the_same(*, factor: float, is_same: bool) -> N
 )
 def test_any_name_without_its_dimension_gets_it(place: Place, name: str) -> None:
     place.fill(name, some(3, 64))
-    assert place.migrate() == [Moved(name, f"{name}_64", How.RENAME, 3)]
+    assert place.migrate() == [Migrated(name, f"{name}_64", MigrationAction.RENAME, 3)]
     assert place.names() == [f"{name}_64"]
 
 
@@ -164,31 +173,34 @@ def test_a_suffix_that_is_the_dimension_is_one_and_any_other_is_part_of_the_name
     place.fill("notes_12", some(2, 12))
     place.fill("conversations_768", some(2, 64))
     assert place.migrate() == [
-        Moved("conversations_768", "conversations_768_64", How.RENAME, 2),
-        LeftAlone("notes_12", SUFFIXED),
+        Migrated("conversations_768", "conversations_768_64", MigrationAction.RENAME, 2),
+        Skipped("notes_12", SUFFIXED),
     ]
 
 
 def test_an_empty_collection_is_left_alone(place: Place) -> None:
     place.fill("conversations", some(0))
-    assert place.migrate() == [LeftAlone("conversations", EMPTY)]
+    assert place.migrate() == [Skipped("conversations", EMPTY)]
     assert place.names() == ["conversations"]
 
 
 def test_a_second_run_has_nothing_to_do(place: Place) -> None:
     place.fill("conversations", some(5))
     place.migrate()
-    assert place.migrate() == [LeftAlone("conversations_3", SUFFIXED)]
+    assert place.migrate() == [Skipped("conversations_3", SUFFIXED)]
 
 
 def test_a_collection_makes_room_for_another_in_the_same_run(place: Place) -> None:
     place.fill("one", some(2, 12))
     place.fill("one_12", some(2, 64))
-    expected = [Step("one", "one_12", How.RENAME, 2), Step("one_12", "one_12_64", How.RENAME, 2)]
+    expected = [
+        PlannedMigration("one", "one_12", MigrationAction.RENAME, 2),
+        PlannedMigration("one_12", "one_12_64", MigrationAction.RENAME, 2),
+    ]
     assert place.plan() == expected
     assert [(one.collection, one.target, one.how) for one in place.migrate()] == [
-        ("one", "one_12", How.RENAME),
-        ("one_12", "one_12_64", How.RENAME),
+        ("one", "one_12", MigrationAction.RENAME),
+        ("one_12", "one_12_64", MigrationAction.RENAME),
     ]
     assert_same(place, "one_12", some(2, 12))
 
@@ -199,8 +211,8 @@ def test_a_name_that_chroma_would_refuse_is_reported(place: Place, length: int, 
     place.fill("n" * length, some(2, 64))
     place.fill("other", some(2, 64))
     first, second = place.migrate()
-    assert isinstance(first, Moved if moves else Failed)
-    assert second == Moved("other", "other_64", How.RENAME, 2)
+    assert isinstance(first, Migrated if moves else Failed)
+    assert second == Migrated("other", "other_64", MigrationAction.RENAME, 2)
 
 
 def test_what_cannot_be_read_is_reported_and_keeps_nothing_else_from_being_moved(place: Place) -> None:
@@ -222,29 +234,35 @@ def test_what_cannot_be_read_is_reported_and_keeps_nothing_else_from_being_moved
             return Unreadable(found._collection) if found and name == "middle" else found
 
     outcomes = [one for one in migrate(Server(place.config), None) if not isinstance(one, Progress)]
-    assert [(type(one), one.collection) for one in outcomes] == [(Moved, "zero"), (Failed, "middle"), (Moved, "after")]
+    assert [(type(one), one.collection) for one in outcomes] == [
+        (Migrated, "zero"),
+        (Failed, "middle"),
+        (Migrated, "after"),
+    ]
     assert outcomes[1] == Failed("middle", None, "Chroma did not read (InternalError)")
-    assert [type(one) for one in plan(Server(place.config), None)] == [LeftAlone, Failed, LeftAlone]
+    assert [type(one) for one in plan(Server(place.config), None)] == [Skipped, Failed, Skipped]
 
 
 def test_the_targets_record_stays_on_the_same_id(place: Place) -> None:
     place.fill("conversations", some(700, 64))
     theirs = some(300, 64, seed=2)
     place.fill("conversations_64", theirs)
-    assert place.migrate()[0] == Moved("conversations", "conversations_64", How.MERGE, 700, copied=400)
+    assert place.migrate()[0] == Migrated("conversations", "conversations_64", MigrationAction.MERGE, 700, copied=400)
     held = place.held("conversations_64")
     assert len(held) == 700
-    assert differing(theirs, held) == []
-    assert differing(some(700, 64).only(range(300, 700)), held) == []
+    assert differing_ids(theirs, held) == []
+    assert differing_ids(some(700, 64).select(range(300, 700)), held) == []
 
 
 def test_with_keep_the_old_one_stays_and_a_second_run_changes_nothing(place: Place) -> None:
     place.fill("conversations", some(600, 8))
     place.fill("conversations_8", some(1, 8, name="own"))
-    merged = Moved("conversations", "conversations_8", How.MERGE, 600, copied=600, kept=True)
+    merged = Migrated("conversations", "conversations_8", MigrationAction.MERGE, 600, copied=600, kept=True)
     assert place.migrate(keep=True)[0] == merged
     before = place.held("conversations_8")
-    assert place.migrate(keep=True)[0] == Moved("conversations", "conversations_8", How.MERGE, 600, kept=True)
+    assert place.migrate(keep=True)[0] == Migrated(
+        "conversations", "conversations_8", MigrationAction.MERGE, 600, kept=True
+    )
     assert_same(place, "conversations_8", before)
     assert_same(place, "conversations", some(600, 8))
 
@@ -253,10 +271,10 @@ def test_long_vectors_and_long_documents_are_merged_in_smaller_parts(place: Plac
     long = some(40, 3072)
     long = Records(long.ids, long.vectors, ["x" * 300_000 for _ in long.ids], long.metadatas)
     for start in range(0, 40, 20):
-        place.fill("conversations", long.only(range(start, start + 20)))
+        place.fill("conversations", long.select(range(start, start + 20)))
     place.fill("conversations_3072", some(1, 3072, name="own"))
-    assert place.migrate()[0] == Moved("conversations", "conversations_3072", How.MERGE, 40, copied=40)
-    assert differing(long, place.held("conversations_3072")) == []
+    assert place.migrate()[0] == Migrated("conversations", "conversations_3072", MigrationAction.MERGE, 40, copied=40)
+    assert differing_ids(long, place.held("conversations_3072")) == []
 
 
 # --- Embedding spaces
@@ -264,7 +282,7 @@ def test_long_vectors_and_long_documents_are_merged_in_smaller_parts(place: Plac
 
 def test_the_space_is_recorded_where_it_is_known(place: Place) -> None:
     place.fill("conversations", some(2), metadata={"made_by": "v1", "hnsw:space": "ip"})
-    place.migrate(KnownSpace("mini", 3))
+    place.migrate(EmbeddingSpace("mini", 3))
     found = place.client.get_collection("conversations_3")
     assert found.metadata == {"made_by": "v1", "embedding_space": "mini", "dimension": 3, "measured_by": "ip"}
     assert found.configuration_json["hnsw"]["space"] == "ip"
@@ -272,7 +290,7 @@ def test_the_space_is_recorded_where_it_is_known(place: Place) -> None:
 
 def test_a_default_space_of_another_dimension_says_nothing(place: Place) -> None:
     place.fill("conversations", some(2))
-    place.migrate(KnownSpace("mini", 768))
+    place.migrate(EmbeddingSpace("mini", 768))
     assert place.client.get_collection("conversations_3").metadata is None
 
 
@@ -286,7 +304,7 @@ def test_vectors_of_two_spaces_are_not_merged(
 ) -> None:
     place.fill("conversations", some(2), **marked_as(ours))
     place.fill("conversations_3", some(1, name="own"), **marked_as(theirs))
-    failed = place.migrate(KnownSpace(default, 3) if default else None)[0]
+    failed = place.migrate(EmbeddingSpace(default, 3) if default else None)[0]
     reason = "conversations_3 holds vectors of the space b, not a: vectors of two spaces never mix"
     assert failed == Failed("conversations", "conversations_3", reason)
     assert_same(place, "conversations_3", some(1, name="own"))
@@ -299,7 +317,7 @@ def test_vectors_of_a_space_that_nobody_recorded_are_not_merged_into_one_that_is
     place.fill("notes", some(2), **marked_as("a"))
     place.fill("notes_3", some(1, name="own"))
     outcomes = place.migrate()
-    assert [type(one) for one in outcomes] == [Failed, LeftAlone, Failed, LeftAlone]
+    assert [type(one) for one in outcomes] == [Failed, Skipped, Failed, Skipped]
     assert_same(place, "conversations", some(2))
     assert_same(place, "notes", some(2))
 
@@ -307,14 +325,14 @@ def test_vectors_of_a_space_that_nobody_recorded_are_not_merged_into_one_that_is
 def test_the_default_space_is_that_of_what_nobody_marked(place: Place) -> None:
     place.fill("conversations", some(2))
     place.fill("conversations_3", some(1, name="own"), **marked_as("a"))
-    moved = place.migrate(KnownSpace("a", 3))[0]
-    assert moved == Moved("conversations", "conversations_3", How.MERGE, 2, copied=2)
+    moved = place.migrate(EmbeddingSpace("a", 3))[0]
+    assert moved == Migrated("conversations", "conversations_3", MigrationAction.MERGE, 2, copied=2)
 
 
 def test_where_both_spaces_are_unknown_both_are_taken_to_be_the_same(place: Place) -> None:
     place.fill("conversations", some(2))
     place.fill("conversations_3", some(1, name="own"))
-    assert place.migrate()[0] == Moved("conversations", "conversations_3", How.MERGE, 2, copied=2)
+    assert place.migrate()[0] == Migrated("conversations", "conversations_3", MigrationAction.MERGE, 2, copied=2)
 
 
 def marked_as(space: str | None) -> dict[str, Any]:
@@ -329,7 +347,7 @@ def test_a_target_of_another_dimension_is_left_as_it_is(place: Place) -> None:
     first, second, third = place.migrate()
     assert first == Failed("one", "one_3", "one_3 holds vectors of 8 dimensions, not 3")
     assert isinstance(second, Failed)
-    assert third == LeftAlone("one_3_8", SUFFIXED)
+    assert third == Skipped("one_3_8", SUFFIXED)
     assert place.plan() == [first, second, third]
 
 
@@ -342,18 +360,18 @@ def test_a_plan_writes_nothing_and_says_what_then_happens(place: Place) -> None:
     place.fill("query_results_3", some(4, name="own"))
     place.fill("empty", some(0))
     place.fill("n" * 512, some(1))
-    planned = place.plan(KnownSpace("mini", 3))
+    planned = place.plan(EmbeddingSpace("mini", 3))
     assert planned == [
-        Step("conversations", "conversations_3", How.RENAME, 7),
-        LeftAlone("empty", EMPTY),
+        PlannedMigration("conversations", "conversations_3", MigrationAction.RENAME, 7),
+        Skipped("empty", EMPTY),
         Failed("n" * 512, "n" * 512 + "_3", "Chroma takes no name of more than 512 characters"),
-        Step("query_results", "query_results_3", How.MERGE, 5),
-        LeftAlone("query_results_3", SUFFIXED),
+        PlannedMigration("query_results", "query_results_3", MigrationAction.MERGE, 5),
+        Skipped("query_results_3", SUFFIXED),
     ]
     assert place.names() == ["conversations", "empty", "n" * 512, "query_results", "query_results_3"]
     assert place.client.get_collection("conversations").metadata is None
     assert_same(place, "query_results_3", some(4, name="own"))
-    done = place.migrate(KnownSpace("mini", 3))
+    done = place.migrate(EmbeddingSpace("mini", 3))
     assert [one.collection for one in done] == [one.collection for one in planned]
 
 
@@ -376,18 +394,18 @@ def test_it_can_be_left_after_any_event_and_begun_again(place: Place) -> None:
         events = migrate(place.server, None)
         for _ in range(events_seen):
             next(events, None)
-    assert place.migrate()[0] == Moved("conversations", "conversations_8", How.MERGE, 1200)
+    assert place.migrate()[0] == Migrated("conversations", "conversations_8", MigrationAction.MERGE, 1200)
     held = place.held("conversations_8")
     assert len(held) == 1201
-    assert differing(some(1200, 8), held) == []
+    assert differing_ids(some(1200, 8), held) == []
 
 
 def test_a_target_that_appears_before_the_renaming_is_merged_into(place: Place) -> None:
     place.fill("conversations", some(5))
     events = migrate(place.server, None)
-    assert next(events) == Progress("conversations", "conversations_3", How.RENAME, 0, 5)
+    assert next(events) == Progress("conversations", "conversations_3", MigrationAction.RENAME, 0, 5)
     place.fill("conversations_3", some(2, name="own"))
-    assert last(events) == Moved("conversations", "conversations_3", How.MERGE, 5, copied=5)
+    assert last(events) == Migrated("conversations", "conversations_3", MigrationAction.MERGE, 5, copied=5)
     assert len(place.held("conversations_3")) == 7
 
 
@@ -407,10 +425,10 @@ def test_what_is_appended_to_the_old_one_meanwhile_is_copied(place: Place, seen:
     late = some(600, 8, name="late", seed=3)
     old.add(ids=late.ids, embeddings=late.vectors, documents=late.documents, metadatas=late.metadatas)
     outcome = until(events, lambda event: not isinstance(event, Progress))
-    assert outcome == Moved("conversations", "conversations_8", How.MERGE, 1800, copied=1800)
+    assert outcome == Migrated("conversations", "conversations_8", MigrationAction.MERGE, 1800, copied=1800)
     held = place.held("conversations_8")
-    assert differing(late, held) == []
-    assert differing(some(1200, 8), held) == []
+    assert differing_ids(late, held) == []
+    assert differing_ids(some(1200, 8), held) == []
 
 
 def test_what_is_appended_after_every_page_is_copied_and_comes_to_an_end(place: Place) -> None:
@@ -425,7 +443,7 @@ def test_what_is_appended_after_every_page_is_copied_and_comes_to_an_end(place: 
         if isinstance(event, Progress) and appended < 40:
             old.add(ids=[f"late-{appended}"], embeddings=[[appended] * 8])
             appended += 1
-    assert isinstance(outcome, Moved)
+    assert isinstance(outcome, Migrated)
     assert {f"late-{number}" for number in range(appended)} <= set(place.held("conversations_8").ids)
 
 
@@ -435,7 +453,7 @@ def test_once_the_old_one_is_deleted_its_writer_gets_an_error(place: Place) -> N
     old = place.server.find("conversations")
     assert old is not None
     place.migrate()
-    with pytest.raises(CollectionGone):
+    with pytest.raises(CollectionMissing):
         old.add(some(1, name="late"))
 
 
@@ -448,7 +466,7 @@ def test_records_that_are_deleted_from_the_old_one_make_it_skip_none(place: Plac
     until(events, lambda event: isinstance(event, Progress) and event.done == 500)
     old.delete(ids=gone)
     old.add(ids=["late"], embeddings=[[1] * 8])
-    assert isinstance(until(events, lambda event: not isinstance(event, Progress)), Moved)
+    assert isinstance(until(events, lambda event: not isinstance(event, Progress)), Migrated)
     expected = {one for one in some(1200, 8).ids if one not in gone} | {"late"}
     assert expected <= set(place.held("conversations_8").ids)
 
@@ -459,8 +477,8 @@ def test_an_old_one_that_is_emptied_meanwhile_comes_to_an_end(place: Place) -> N
     events = migrate(place.server, None)
     next(event for event in events if event.collection == "conversations")
     old.delete(ids=some(5).ids)
-    assert until(events, lambda event: not isinstance(event, Progress)) == Moved(
-        "conversations", "conversations_3", How.MERGE, 0
+    assert until(events, lambda event: not isinstance(event, Progress)) == Migrated(
+        "conversations", "conversations_3", MigrationAction.MERGE, 0
     )
 
 
@@ -491,7 +509,7 @@ def test_a_record_that_somebody_replaces_while_it_is_copied_stays_as_it_is_then(
         target.upsert(ids=["r-2"], embeddings=[[7, 7, 7]], documents=["newer"])
 
     moved = last(migrate(Meddling(place, replace), None))
-    assert moved == Moved("conversations", "conversations_3", How.MERGE, 5, copied=5)
+    assert moved == Migrated("conversations", "conversations_3", MigrationAction.MERGE, 5, copied=5)
     assert place.client.get_collection("conversations_3").get("r-2")["documents"] == ["newer"]
 
 
@@ -504,8 +522,8 @@ def test_lists_that_chroma_gives_to_a_record_from_a_deleted_one_are_taken_away(p
             target.update(ids=["r-2"], metadatas=[{"tags": ["secret", "x"]}])
 
     moved = last(migrate(Meddling(place, leak), None))
-    assert moved == Moved("conversations", "conversations_3", How.MERGE, 5, copied=5)
-    assert differing(some(5), place.held("conversations_3"), exact=True) == []
+    assert moved == Migrated("conversations", "conversations_3", MigrationAction.MERGE, 5, copied=5)
+    assert differing_ids(some(5), place.held("conversations_3"), exact=True) == []
 
 
 def test_what_the_target_cannot_hold_stays_where_it_is_however_often_it_is_tried(place: Place) -> None:
@@ -531,7 +549,7 @@ def test_another_collection_that_got_the_name_meanwhile_is_not_deleted(place: Pl
             place.fill("conversations", some(1, name="precious"))
 
     left = last(migrate(Meddling(place, rename), None))
-    assert isinstance(left, LeftAlone)
+    assert isinstance(left, Skipped)
     assert_same(place, "conversations", some(1, name="precious"))
     assert_same(place, "conversations_mine", some(5))
 
@@ -543,7 +561,7 @@ def test_a_collection_that_was_renamed_since_the_list_was_made_is_left_alone(pla
     next(events)
     nnn.modify(name="my_archive")
     left = {one.collection: one for one in events if not isinstance(one, Progress)}
-    assert left["nnn"] == LeftAlone("nnn", GONE)
+    assert left["nnn"] == Skipped("nnn", GONE)
     assert "my_archive" in place.names()
 
 
@@ -551,8 +569,8 @@ def test_what_was_to_be_kept_is_kept_by_whoever_obeys_marks(place: Place) -> Non
     place.fill("conversations", some(5), metadata={"made_by": "v1"})
     place.fill("conversations_3", some(1, name="own"))
     place.migrate(keep=True)
-    outcomes = list(migrate(place.server, None, obeys_marks=True))
-    kept = Moved("conversations", "conversations_3", How.MERGE, 5, kept=True)
+    outcomes = list(migrate(place.server, None, respects_keep_marks=True))
+    kept = Migrated("conversations", "conversations_3", MigrationAction.MERGE, 5, kept=True)
     assert kept in outcomes
     assert_same(place, "conversations", some(5))
     place.migrate()
@@ -566,7 +584,7 @@ def test_a_collection_of_an_older_chroma_keeps_its_measure(place: Place) -> None
     assert moved is not None
     assert moved.distance == "cosine"
     place.fill("notes", some(2), metadata={"hnsw:space": "cosine", "made_by": "v1"})
-    place.migrate(KnownSpace("mini", 3))
+    place.migrate(EmbeddingSpace("mini", 3))
     moved = place.server.find("notes_3")
     assert moved is not None
     assert moved.metadata == {"made_by": "v1", "measured_by": "cosine", "embedding_space": "mini", "dimension": 3}
@@ -586,7 +604,7 @@ def test_a_target_that_is_deleted_meanwhile_costs_nothing(place: Place) -> None:
     place.fill("conversations_8", some(2, 8, name="own"))
     reason = "conversations_8 has been deleted meanwhile: run it again"
     assert last(events) == Failed("conversations", "conversations_8", reason)
-    assert place.migrate()[0] == Moved("conversations", "conversations_8", How.MERGE, 1200, copied=1200)
+    assert place.migrate()[0] == Migrated("conversations", "conversations_8", MigrationAction.MERGE, 1200, copied=1200)
 
 
 def test_an_old_one_that_another_has_moved_is_left_alone(place: Place) -> None:
@@ -595,7 +613,7 @@ def test_an_old_one_that_another_has_moved_is_left_alone(place: Place) -> None:
     events = migrate(place.server, None)
     until(events, lambda event: isinstance(event, Progress) and event.done == 500)
     place.migrate()
-    assert last(events) == LeftAlone("conversations", GONE)
+    assert last(events) == Skipped("conversations", GONE)
 
 
 def test_an_old_one_that_another_has_renamed_is_not_merged_into_itself(place: Place) -> None:
@@ -604,7 +622,7 @@ def test_an_old_one_that_another_has_renamed_is_not_merged_into_itself(place: Pl
     events = migrate(place.server, None)
     until(events, lambda event: event.collection == "zero")
     place.migrate()
-    assert last(events) == LeftAlone("conversations", GONE)
+    assert last(events) == Skipped("conversations", GONE)
     assert_same(place, "conversations_3", some(5))
 
 
@@ -627,7 +645,7 @@ def test_several_at_once_do_the_same_as_one(place: Place, migrators: int, *, is_
     assert place.names() == ["conversations_64", "query_results_64"]
     held = place.held("conversations_64")
     assert len(held) == (2100 if is_there else 2000)
-    assert differing(some(2000, 64), held) == []
+    assert differing_ids(some(2000, 64), held) == []
     assert_same(place, "query_results_64", some(300, 64))
 
 

@@ -16,10 +16,10 @@ from pydantic import ValidationError
 from sekha_llm_bridge.bootstrap import bridge, make_bridge
 from sekha_llm_bridge.config.models import ChromaConfig
 from sekha_llm_bridge.embeddings.chroma_server import ChromaServer
-from sekha_llm_bridge.embeddings.migration.lease import Held, LeaseUnavailable, NoLease
+from sekha_llm_bridge.embeddings.migration.lease import LeaseHolder, LeaseUnavailable, NoLease
 from sekha_llm_bridge.embeddings.migration.moving import Progress
-from sekha_llm_bridge.embeddings.migration.plan import SUFFIXED, How, Step
-from sekha_llm_bridge.embeddings.migration.run import Event, Report, foresee, migrate_all
+from sekha_llm_bridge.embeddings.migration.plan import SUFFIXED, MigrationAction, PlannedMigration
+from sekha_llm_bridge.embeddings.migration.run import Event, MigrationReport, migrate_all, plan_only
 from sekha_llm_bridge.jobs.migrate import MigrationRequest, log_report, migrate
 from tests.fakes.chroma import chroma_server, emptied_client_of
 from tests.fakes.clock import FakeClock
@@ -59,11 +59,11 @@ def names(client: Any) -> list[str]:
 class FakeLease:
     """A lease that is lost at the renewal of that number."""
 
-    held: Held | LeaseUnavailable | None = None
+    held: LeaseHolder | LeaseUnavailable | None = None
     lost_at: int = 1_000
     said: list[str] = field(default_factory=list)
 
-    async def acquire(self) -> Held | None:
+    async def acquire(self) -> LeaseHolder | None:
         self.said.append("acquire")
         if isinstance(self.held, LeaseUnavailable):
             raise self.held
@@ -81,8 +81,8 @@ def test_the_lease_is_renewed_after_each_event_and_given_back(server: ChromaServ
     fill(client, "notes", 1200)
     fill(client, "notes_3")
     lease, events = FakeLease(), list[Event]()
-    report = asyncio.run(migrate_all(server, None, lease, watch=events.append))
-    assert report.is_well
+    report = asyncio.run(migrate_all(server, None, lease, on_event=events.append))
+    assert report.is_success
     assert [one.done for one in events if isinstance(one, Progress)] == [0, 500, 1000, 1200, 1200, 1200, 1200]
     assert lease.said == ["acquire", *["renew"] * len(events), "release"]
 
@@ -105,15 +105,15 @@ def test_a_run_that_loses_its_lease_stops_says_where_and_the_next_one_goes_on(
     ("held", "note"),
     [
         (LeaseUnavailable("no table"), "the lease cannot be had, so nothing was migrated: no table"),
-        (Held("who", FakeClock().now()), "another migration is running: who has the lease until 03:04:05 UTC"),
+        (LeaseHolder("who", FakeClock().now()), "another migration is running: who holds the lease until 03:04:05 UTC"),
     ],
 )
 def test_without_the_lease_nothing_is_migrated(
-    server: ChromaServer, client: Any, held: Held | LeaseUnavailable, note: str
+    server: ChromaServer, client: Any, held: LeaseHolder | LeaseUnavailable, note: str
 ) -> None:
     fill(client, "notes")
     report = asyncio.run(migrate_all(server, None, FakeLease(held)))
-    assert report == Report(finished=False, note=note)
+    assert report == MigrationReport(finished=False, note=note)
     assert names(client) == ["notes"]
 
 
@@ -124,7 +124,7 @@ def test_a_run_ends_when_its_time_is_up_and_the_next_one_goes_on(server: ChromaS
     report = asyncio.run(migrate_all(server, None, NoLease(), has_time=lambda: next(left)))
     assert report.note == "time was up, so it stopped after second: run it again"
     assert names(client) == ["first", "second_3", "third_3"]
-    assert asyncio.run(migrate_all(server, None, NoLease())).is_well
+    assert asyncio.run(migrate_all(server, None, NoLease())).is_success
     assert names(client) == ["first_3", "second_3", "third_3"]
 
 
@@ -134,7 +134,7 @@ def test_who_is_cancelled_waits_for_the_page_and_gives_the_lease_back(server: Ch
     lease = FakeLease()
 
     async def cancelled() -> None:
-        running = asyncio.ensure_future(migrate_all(server, None, lease, watch=lambda _event: running.cancel()))
+        running = asyncio.ensure_future(migrate_all(server, None, lease, on_event=lambda _event: running.cancel()))
         await asyncio.wait([running])
         assert running.cancelled()
 
@@ -144,8 +144,8 @@ def test_who_is_cancelled_waits_for_the_page_and_gives_the_lease_back(server: Ch
 
 def test_a_dry_run_says_what_would_be_done_and_asks_for_no_lease(server: ChromaServer, client: Any) -> None:
     fill(client, "notes")
-    report = asyncio.run(foresee(server, None))
-    assert report.planned == [Step("notes", "notes_3", How.RENAME, 3)]
+    report = asyncio.run(plan_only(server, None))
+    assert report.planned == [PlannedMigration("notes", "notes_3", MigrationAction.RENAME, 3)]
     assert report.as_json() == {
         "migrated": [],
         "planned": [{"collection": "notes", "target": "notes_3", "how": "rename", "records": 3}],
@@ -275,7 +275,7 @@ def test_a_table_that_cannot_be_reached_keeps_the_function_from_migrating(
     report = invoked(url, clock, table="gone")
     assert not report["finished"]
     assert report["note"] == (
-        "the lease cannot be had, so nothing was migrated: DynamoDB did not do as asked (ConnectError)"
+        "the lease cannot be had, so nothing was migrated: DynamoDB request failed (ConnectError)"
     )
     assert report["note"] in log.getvalue()
     assert names(client) == ["conversations"]

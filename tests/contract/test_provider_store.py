@@ -31,7 +31,7 @@ from sekha_llm_bridge.resilience import (
 from sekha_llm_bridge.resilience.breaker import CheckTrust, Lease
 from sekha_llm_bridge.resilience.dynamodb import DynamoProviderStore
 from sekha_llm_bridge.resilience.memory import MemoryProviderStore
-from sekha_llm_bridge.resilience.store import ProviderStore, Written
+from sekha_llm_bridge.resilience.store import ProviderStore, WriteResult
 from tests.fakes.clock import FakeClock
 from tests.fakes.dynamodb import EXPIRES, REGION, DynamoDb
 from tests.fakes.provider import FakeProvider, Reply
@@ -71,10 +71,10 @@ class Place:
     def record_check(self, result: CheckResult) -> None:
         self.run(self._first.record_check(result))
 
-    def add_failure(self, before: Breaker, after: Breaker, provider_id: str = "p") -> Written:
+    def add_failure(self, before: Breaker, after: Breaker, provider_id: str = "p") -> WriteResult:
         return self.run(self._first.add_failure(provider_id, before, after))
 
-    def replace(self, before: Breaker, after: Breaker, provider_id: str = "p") -> Written:
+    def replace(self, before: Breaker, after: Breaker, provider_id: str = "p") -> WriteResult:
         return self.run(self._first.replace(provider_id, before, after))
 
 
@@ -141,7 +141,7 @@ def place(request: pytest.FixtureRequest, runner: asyncio.Runner) -> Place:
 
 
 def check(provider_id: str = "p", **changed: Any) -> CheckResult:
-    return replace(CheckResult(provider_id, healthy=True, latency_ms=12, checked_at=AT), **changed)
+    return replace(CheckResult(provider_id, is_healthy=True, latency_ms=12, checked_at=AT), **changed)
 
 
 def test_an_unknown_provider_has_no_record(place: Place) -> None:
@@ -152,18 +152,18 @@ def test_an_unknown_provider_has_no_record(place: Place) -> None:
 @pytest.mark.parametrize("healthy", [True, False])
 @pytest.mark.parametrize("latency_ms", [None, 0, 12])
 @pytest.mark.parametrize("error", [None, "timeout"])
-@pytest.mark.parametrize("conclusive", [True, False])
+@pytest.mark.parametrize("is_conclusive", [True, False])
 def test_a_check_is_read_back_as_it_was_recorded(
-    place: Place, *, healthy: bool, latency_ms: int | None, error: str | None, conclusive: bool
+    place: Place, *, healthy: bool, latency_ms: int | None, error: str | None, is_conclusive: bool
 ) -> None:
-    recorded = check(healthy=healthy, latency_ms=latency_ms, error=error, conclusive=conclusive)
+    recorded = check(is_healthy=healthy, latency_ms=latency_ms, error=error, is_conclusive=is_conclusive)
     place.record_check(recorded)
     assert place.read("p") == {"p": ProviderRecord(recorded)}
 
 
 def test_of_a_check_nothing_is_left_after_the_next(place: Place) -> None:
     for result in (
-        check(healthy=False, latency_ms=None, error="timeout"),
+        check(is_healthy=False, latency_ms=None, error="timeout"),
         check(checked_at=LATER),
         check(latency_ms=None),
     ):
@@ -173,7 +173,7 @@ def test_of_a_check_nothing_is_left_after_the_next(place: Place) -> None:
 
 def test_a_check_leaves_the_breaker_as_it_is(place: Place) -> None:
     place.replace(Breaker(), PROBED)
-    place.record_check(check(healthy=False, latency_ms=None, error="timeout"))
+    place.record_check(check(is_healthy=False, latency_ms=None, error="timeout"))
     assert place.breaker() == PROBED
 
 
@@ -204,7 +204,7 @@ FIELDS = {
     "last_failure": st.none() | MOMENTS,
     "cause": st.text(st.characters(exclude_categories=["Cs"]), max_size=20),
     "failure_source": st.sampled_from(PermitSource),
-    "checks": st.sampled_from(CheckTrust),
+    "check_trust": st.sampled_from(CheckTrust),
 }
 BREAKERS = st.fixed_dictionaries(FIELDS).map(lambda values: Breaker(**values))
 
@@ -222,7 +222,7 @@ def test_every_breaker_follows_every_other_to_the_last_field(place: Place) -> No
     def holds(one: Breaker, another: Breaker) -> None:
         name = next(names)
         for before, after in ((Breaker(), one), (one, another), (another, Breaker())):
-            assert place.replace(before, after, name) == Written(done=True, breaker=after)
+            assert place.replace(before, after, name) == WriteResult(done=True, breaker=after)
             assert place.breaker(name) == after
 
     holds()
@@ -249,7 +249,7 @@ def test_a_change_is_refused_and_answered_with_what_is_there(
         place.replace(Breaker(), stored)
     there = place.read("p")
     changed = replace(believed, state=BreakerState.CLOSED, success_count=7, cause="changed", retry_at=AT, lease=OTHER)
-    assert place.replace(believed, changed) == Written(done=False, breaker=stored or Breaker())
+    assert place.replace(believed, changed) == WriteResult(done=False, breaker=stored or Breaker())
     assert place.read("p") == there
 
 
@@ -259,7 +259,7 @@ def test_a_failure_that_was_not_seen_is_no_reason_to_refuse_and_is_not_overwritt
     place.add_failure(FAILED, newer)
     written = place.replace(FAILED, replace(FAILED, state=BreakerState.OPEN, epoch=1, retry_at=LATER))
     both = replace(newer, state=BreakerState.OPEN, epoch=1, retry_at=LATER, failure_count=2)
-    assert written == Written(done=True, breaker=both)
+    assert written == WriteResult(done=True, breaker=both)
     assert place.breaker() == both
 
 
@@ -285,7 +285,7 @@ def test_of_fifty_who_take_the_lease_one_has_it(place: Place) -> None:
     place.replace(Breaker(), OPENED)
     leases = [Lease(f"number {number}", LATER) for number in range(50)]
 
-    async def take() -> list[Written]:
+    async def take() -> list[WriteResult]:
         stores = [place.store() for _ in range(5)]
         wanted = [replace(PROBED, lease=lease) for lease in leases]
         return await at_once([stores[i % 5].replace("p", OPENED, after) for i, after in enumerate(wanted)])
@@ -296,33 +296,33 @@ def test_of_fifty_who_take_the_lease_one_has_it(place: Place) -> None:
 
 
 def test_a_failure_is_counted_and_remembered_and_changes_nothing_else(place: Place) -> None:
-    place.replace(Breaker(), replace(PROBED, checks=CheckTrust.MISLED))
+    place.replace(Breaker(), replace(PROBED, check_trust=CheckTrust.DISTRUSTED))
     last = Breaker(epoch=2, failure_count=99, success_count=9, last_failure=LATER, cause="rejected")
-    counted = replace(PROBED, checks=CheckTrust.MISLED, failure_count=6, last_failure=LATER, cause="rejected")
+    counted = replace(PROBED, check_trust=CheckTrust.DISTRUSTED, failure_count=6, last_failure=LATER, cause="rejected")
     counted = replace(counted, failure_source=PermitSource.REQUEST)
-    assert place.add_failure(Breaker(epoch=2), last) == Written(done=True, breaker=counted)
+    assert place.add_failure(Breaker(epoch=2), last) == WriteResult(done=True, breaker=counted)
     assert place.breaker() == counted
 
 
 def test_the_first_failure_makes_a_record(place: Place) -> None:
-    assert place.add_failure(Breaker(), FAILED) == Written(done=True, breaker=FAILED)
+    assert place.add_failure(Breaker(), FAILED) == WriteResult(done=True, breaker=FAILED)
     assert place.read("p") == {"p": ProviderRecord(None, FAILED)}
 
 
 @pytest.mark.parametrize("epoch", [0, 2])
 def test_a_failure_of_another_epoch_is_not_counted(place: Place, epoch: int) -> None:
     place.replace(Breaker(), OPENED)
-    assert place.add_failure(Breaker(epoch=epoch), FAILED) == Written(done=False, breaker=OPENED)
+    assert place.add_failure(Breaker(epoch=epoch), FAILED) == WriteResult(done=False, breaker=OPENED)
     assert place.breaker() == OPENED
 
 
 def test_a_failure_of_a_later_epoch_makes_no_record(place: Place) -> None:
-    assert place.add_failure(Breaker(epoch=1), FAILED) == Written(done=False, breaker=Breaker())
+    assert place.add_failure(Breaker(epoch=1), FAILED) == WriteResult(done=False, breaker=Breaker())
     assert place.read("p") == {}
 
 
 def test_two_hundred_failures_at_once_are_two_hundred(place: Place) -> None:
-    async def add() -> list[Written]:
+    async def add() -> list[WriteResult]:
         stores = [place.store() for _ in range(5)]
         return await at_once([stores[i % 5].add_failure("p", Breaker(), FAILED) for i in range(200)])
 
@@ -334,7 +334,7 @@ def test_two_hundred_failures_at_once_are_two_hundred(place: Place) -> None:
 def test_what_fails_while_the_breaker_opens_is_counted_or_refused_and_never_lost(place: Place) -> None:
     place.add_failure(Breaker(), FAILED)
 
-    async def fail_and_open() -> list[Written]:
+    async def fail_and_open() -> list[WriteResult]:
         stores = [place.store() for _ in range(4)]
         adding = [stores[i % 3].add_failure("p", Breaker(), FAILED) for i in range(AT_ONCE)]
         opened = replace(OPENED, failure_count=FAILED.failure_count)
@@ -367,7 +367,7 @@ FEW_BREAKERS = st.builds(
     last_failure=st.sampled_from([AT, LATER]),
     cause=st.sampled_from(["", "timeout"]),
     failure_source=st.sampled_from(PermitSource),
-    checks=st.sampled_from(CheckTrust),
+    check_trust=st.sampled_from(CheckTrust),
 )
 CHECKS = st.builds(check, latency_ms=st.sampled_from([None, 1]), error=st.sampled_from([None, "timeout"]))
 CHANGES = st.tuples(st.sampled_from(["replace", "add_failure"]), st.none() | FEW_BREAKERS, FEW_BREAKERS)
@@ -405,7 +405,7 @@ WRITES: dict[str, Callable[[Place], object]] = {
 @pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
 def test_an_item_has_a_week_after_the_last_write_of_any_kind(table: Table, write: Callable[[Place], object]) -> None:
     assert EXPIRES is not None
-    table.record_check(check(healthy=False))
+    table.record_check(check(is_healthy=False))
     table.clock.advance(1000.6)
     write(table)
     assert table.item()[EXPIRES] == {"N": str(int((table.clock.now() + WEEK).timestamp()))}
@@ -443,7 +443,7 @@ SECRET = "arn:aws:dynamodb:us-east-1:123456789012:table/secret"
 BROKEN_BREAKERS: dict[str, dict[str, Any]] = {
     "an unknown state": {"state": {"S": SECRET}},
     "an unknown source": {"failure_source": {"S": SECRET}},
-    "an unknown credit": {"checks": {"S": SECRET}},
+    "an unknown credit": {"check_trust": {"S": SECRET}},
     "an epoch that is text": {"epoch": {"S": SECRET}},
     "a moment that is none": {"retry_at": {"S": SECRET}},
     "a moment that is a number": {"last_failure": {"N": "1"}},
@@ -487,7 +487,7 @@ def test_an_attribute_that_nobody_knows_is_left_alone(table: Table) -> None:
 
 def test_a_refusal_by_an_item_that_cannot_be_understood_is_one_all_the_same(table: Table) -> None:
     table.dynamodb.alter(table.name, "p", state={"S": "ajar"}, epoch={"N": "7"})
-    assert table.add_failure(Breaker(), FAILED) == Written(done=False, breaker=Breaker())
+    assert table.add_failure(Breaker(), FAILED) == WriteResult(done=False, breaker=Breaker())
 
 
 @dataclass
@@ -604,14 +604,14 @@ def test_a_refused_connection_makes_the_store_unavailable(canned: Fake, action: 
 @pytest.mark.parametrize("write", [WRITES["a failure"], WRITES["a change"]], ids=["a failure", "a change"])
 @pytest.mark.parametrize("there", [Breaker(), PROBED])
 def test_a_refused_write_is_answered_with_the_item_where_there_is_one(
-    canned: Fake, write: Callable[[Place], Written], there: Breaker
+    canned: Fake, write: Callable[[Place], WriteResult], there: Breaker
 ) -> None:
     item = {"state": {"S": "half_open"}, "epoch": {"N": "2"}, "failure_count": {"N": "5"}}
     item |= {"lease_token": {"S": MINE.token}, "lease_until": {"S": LATER.isoformat()}}
     item |= {"last_failure": {"S": AT.isoformat()}, "cause": {"S": "timeout"}, "failure_source": {"S": "check"}}
     answer = {"__type": "com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException", "message": "no"}
     canned.answers(Reply(400, answer if there == Breaker() else {**answer, "Item": item}))
-    assert write(canned.place) == Written(done=False, breaker=there)
+    assert write(canned.place) == WriteResult(done=False, breaker=there)
 
 
 def responses(*provider_ids: str, left: Any = None) -> Reply:

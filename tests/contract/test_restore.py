@@ -14,9 +14,24 @@ import pytest
 
 from sekha_llm_bridge.config.models import ChromaConfig
 from sekha_llm_bridge.embeddings.backup.comparing import is_same
-from sekha_llm_bridge.embeddings.backup.file import CollectionStart, End, Line, Part, Record, Start, encoded, member
+from sekha_llm_bridge.embeddings.backup.file_format import (
+    CollectionStart,
+    End,
+    Line,
+    PartialCollection,
+    Record,
+    Start,
+    encode_line,
+    gzip_member,
+)
 from sekha_llm_bridge.embeddings.backup.reading import DamagedBackup
-from sekha_llm_bridge.embeddings.backup.restoring import Restored, RestoreStep, plan, restore, to_be_replaced
+from sekha_llm_bridge.embeddings.backup.restoring import (
+    RestoreProgress,
+    RestoreResult,
+    count_replacements,
+    plan,
+    restore,
+)
 from sekha_llm_bridge.embeddings.backup.writing import UnknownCollections, back_up
 from sekha_llm_bridge.embeddings.chroma_server import ChromaServer, Records
 from tests.fakes.chroma import chroma_server
@@ -47,7 +62,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ChromaServer]:
 def file(source: ChromaServer, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A backup of everything in `source`."""
     path = tmp_path_factory.mktemp("backup") / "all.gz"
-    back_up(source, path, names=(), now=lambda: datetime.now(UTC), told=lambda _: None)
+    back_up(source, path, names=(), now=lambda: datetime.now(UTC), on_progress=lambda _: None)
     return path
 
 
@@ -75,9 +90,9 @@ def on(url: str) -> ChromaServer:
     return ChromaServer(ChromaConfig(url=url), timeout_s=60)
 
 
-def restored(server: ChromaServer, path: Path, *names: str) -> dict[str, Restored]:
+def restored(server: ChromaServer, path: Path, *names: str) -> dict[str, RestoreResult]:
     plans = plan(server, path, names=names)
-    return {one.planned.name: one for one in restore(server, path, plans, told=lambda _: None)}
+    return {one.planned.name: one for one in restore(server, path, plans, on_progress=lambda _: None)}
 
 
 def assert_identical(target: ChromaServer, source: ChromaServer) -> None:
@@ -128,7 +143,7 @@ def test_records_that_the_server_has_besides_stay(target: ChromaServer, file: Pa
     fill(here, 30, first=10_000)
     result = restored(target, file, "l2.L2")["l2.L2"]
     assert result.is_verified
-    assert (result.planned.held, result.written, result.on_server) == (30, 2000, 2030)
+    assert (result.planned.existing_records, result.written, result.on_server) == (30, 2000, 2030)
     assert here.count() == 2030
 
 
@@ -141,7 +156,7 @@ def test_records_that_were_changed_are_as_in_the_file_again(
     ids = here.ids(offset=600, limit=20)
     changed = Records(ids, vectors(99, 20, DIMENSION), ["other"] * 20, [{"later": True, "n": 5}] * 20)
     kept = [i for i, text in enumerate(here.get(ids).documents) if text is not None]
-    here.upsert(changed.only(kept))
+    here.upsert(changed.select(kept))
     result = restored(target, file, "l2.L2")["l2.L2"]
     assert result.is_verified
     assert result.written == len(kept)
@@ -154,7 +169,7 @@ def test_how_many_records_would_be_replaced_is_known_before_and_told_after(targe
     ids = here.ids(offset=1, limit=2)
     here.upsert(Records(ids, vectors(99, 2, DIMENSION), ["newer"] * 2, [{"n": 1}] * 2))
     plans = plan(target, file, names=("l2.L2", "custom"))
-    assert to_be_replaced(target, file, plans) == {"custom": 0, "l2.L2": 2}
+    assert count_replacements(target, file, plans) == {"custom": 0, "l2.L2": 2}
     assert here.get(ids).documents == ["newer"] * 2
     result = restored(target, file, "l2.L2")["l2.L2"]
     assert (result.is_verified, result.written, result.replaced) == (True, 1992, 2)
@@ -175,12 +190,12 @@ def test_of_records_with_one_id_the_last_in_the_file_is_restored(
 
 def backup_of(records: list[Record]) -> bytes:
     """A file of one collection with these records, of two dimensions."""
-    part = Part(CollectionStart("repeated", "id", {}, {}, 2, len(records)))
+    part = PartialCollection(CollectionStart("repeated", "id", {}, {}, 2, len(records)))
     for row in records:
-        part.add(encoded(row).rstrip(b"\n"))
+        part.add(encode_line(row).rstrip(b"\n"))
     head, foot = Start("2026-01-02T03:04:05+00:00", ("repeated",)), End(1, len(records))
     lines: list[Line] = [head, part.start, *records, part.end(), foot]
-    return member(map(encoded, lines))
+    return gzip_member(map(encode_line, lines))
 
 
 def test_what_the_files_metadata_say_of_its_index_is_not_told_to_another(
@@ -198,7 +213,7 @@ def test_what_the_files_metadata_say_of_its_index_is_not_told_to_another(
 def back_up_of_one(source: ChromaServer, path: Path) -> None:
     source.find_or_create("measured", metadata={"hnsw:space": "cosine", "made_by": "v1"}, configuration={})
     try:
-        back_up(source, path, names=("measured",), now=lambda: datetime.now(UTC), told=lambda _: None)
+        back_up(source, path, names=("measured",), now=lambda: datetime.now(UTC), on_progress=lambda _: None)
     finally:
         source.delete("measured")
 
@@ -247,14 +262,16 @@ def test_nothing_is_written_from_a_file_that_is_damaged_at_its_end(
 
 
 def test_planning_writes_nothing(target: ChromaServer, file: Path) -> None:
-    assert [(one.name, one.held) for one in plan(target, file, names=())] == [(name, None) for name in COUNTS]
+    assert [(one.name, one.existing_records) for one in plan(target, file, names=())] == [
+        (name, None) for name in COUNTS
+    ]
     assert list(target.collections()) == []
 
 
 def test_each_step_says_how_far_it_is(target: ChromaServer, file: Path) -> None:
-    steps: list[RestoreStep] = []
-    restore(target, file, plan(target, file, names=("l2.L2",)), told=steps.append)
-    assert [(step.doing, step.records) for step in steps] == [
+    steps: list[RestoreProgress] = []
+    restore(target, file, plan(target, file, names=("l2.L2",)), on_progress=steps.append)
+    assert [(step.phase, step.records) for step in steps] == [
         (doing, records) for doing in ("writing", "comparing") for records in range(250, 2001, 250)
     ]
     assert {step.total for step in steps} == {2000}
@@ -269,14 +286,14 @@ from sekha_llm_bridge.embeddings.chroma_server import ChromaServer
 
 left = int(sys.argv[3])
 
-def told(step):
+def on_progress(step):
     global left
     left -= 1
     if left == 0:
         os.kill(os.getpid(), signal.SIGKILL)
 
 server, path = ChromaServer(ChromaConfig(url=sys.argv[1])), Path(sys.argv[2])
-restore(server, path, plan(server, path, names=()), told=told)
+restore(server, path, plan(server, path, names=()), on_progress=on_progress)
 """
 
 

@@ -1,4 +1,4 @@
-"""One suite for the queue and the ledger in memory, and for those on SQS and DynamoDB over HTTP."""
+"""The queue and the pending writes: one suite for those in memory and for those on SQS and DynamoDB over HTTP."""
 
 import asyncio
 from collections.abc import Coroutine, Iterator
@@ -7,14 +7,19 @@ from typing import Any, TypeVar
 import pytest
 
 from sekha_llm_bridge.connections import Connections
-from sekha_llm_bridge.embeddings.waiting.ledger import DynamoLedger, Ledger, LedgerUnavailable, group_of
-from sekha_llm_bridge.embeddings.waiting.parcel import Parcel
-from sekha_llm_bridge.embeddings.waiting.queue import Message, MessageQueue, QueueFailed
-from sekha_llm_bridge.embeddings.waiting.sqs import SqsQueue
+from sekha_llm_bridge.embeddings.deferred_writes.message_encoding import EncodedMessage
+from sekha_llm_bridge.embeddings.deferred_writes.pending_writes import (
+    DynamoPendingWrites,
+    PendingWrites,
+    PendingWritesUnavailable,
+    group_id_of,
+)
+from sekha_llm_bridge.embeddings.deferred_writes.queue import Message, MessageQueue, QueueFailed
+from sekha_llm_bridge.embeddings.deferred_writes.sqs import SqsQueue
 from tests.fakes.clock import FakeClock
 from tests.fakes.dynamodb import REGION, DynamoDb
 from tests.fakes.provider import FakeProvider, Reply
-from tests.fakes.vector_queue import MemoryLedger, MemoryQueue
+from tests.fakes.vector_queue import MemoryPendingWrites, MemoryQueue
 
 T = TypeVar("T")
 
@@ -54,12 +59,18 @@ def queue(request: pytest.FixtureRequest, aws: DynamoDb, connections: Connection
 
 
 @pytest.fixture(params=["memory", "dynamodb"])
-def ledger(request: pytest.FixtureRequest, aws: DynamoDb, connections: Connections, clock: FakeClock) -> Ledger:
-    return MemoryLedger(clock) if request.param == "memory" else DynamoLedger(aws.new_table(), connections, clock)
+def pending_writes(
+    request: pytest.FixtureRequest, aws: DynamoDb, connections: Connections, clock: FakeClock
+) -> PendingWrites:
+    return (
+        MemoryPendingWrites(clock)
+        if request.param == "memory"
+        else DynamoPendingWrites(aws.new_table(), connections, clock)
+    )
 
 
 class Run:
-    """Runs what is awaited, and says what is in a queue."""
+    """Runs coroutines, sends messages and receives them."""
 
     def __init__(self, runner: asyncio.Runner) -> None:
         self._runner = runner
@@ -68,7 +79,7 @@ class Run:
         return self._runner.run(work)
 
     def send(self, queue: MessageQueue, group: str, *bodies: str) -> None:
-        self(queue.send([Parcel(body, 1) for body in bodies], group=group))
+        self(queue.send([EncodedMessage(body, 1) for body in bodies], group=group))
 
     def received(self, queue: MessageQueue) -> list[Message]:
         return self(queue.receive())
@@ -83,7 +94,7 @@ def bodies(messages: list[Message]) -> list[str]:
     return [message.body for message in messages]
 
 
-def test_messages_of_a_group_come_in_the_order_in_which_they_were_sent(run: Run, queue: MessageQueue) -> None:
+def test_messages_of_a_group_are_received_in_the_order_in_which_they_were_sent(run: Run, queue: MessageQueue) -> None:
     run.send(queue, "g", *(f"m{i}" for i in range(25)))
     got: list[str] = []
     while messages := run.received(queue):
@@ -93,9 +104,7 @@ def test_messages_of_a_group_come_in_the_order_in_which_they_were_sent(run: Run,
     assert got == [f"m{i}" for i in range(25)]
 
 
-def test_of_a_group_nothing_more_comes_while_something_is_hidden_but_of_others_it_does(
-    run: Run, queue: MessageQueue
-) -> None:
+def test_a_group_with_a_hidden_message_delivers_nothing_and_other_groups_do(run: Run, queue: MessageQueue) -> None:
     run.send(queue, "g", *(f"g{i}" for i in range(12)))
     first = run.received(queue)
     run.send(queue, "h", "h0")
@@ -105,20 +114,20 @@ def test_of_a_group_nothing_more_comes_while_something_is_hidden_but_of_others_i
     assert bodies(run.received(queue)) == [f"g{i}" for i in range(len(first), 12)]
 
 
-def test_what_is_put_back_comes_again_in_its_place(run: Run, queue: MessageQueue) -> None:
+def test_a_message_that_is_put_back_is_received_again_at_its_old_position(run: Run, queue: MessageQueue) -> None:
     run.send(queue, "g", "one", "two")
     for message in run.received(queue):
         run(queue.put_back(message))
     assert bodies(run.received(queue)) == ["one", "two"]
 
 
-def test_the_same_text_sent_twice_comes_twice(run: Run, queue: MessageQueue) -> None:
+def test_two_messages_with_the_same_text_are_both_received(run: Run, queue: MessageQueue) -> None:
     run.send(queue, "g", "same")
     run.send(queue, "g", "same")
     assert bodies(run.received(queue)) == ["same", "same"]
 
 
-def test_the_size_counts_what_is_hidden_too(run: Run, queue: MessageQueue) -> None:
+def test_the_size_includes_hidden_messages(run: Run, queue: MessageQueue) -> None:
     assert run(queue.size()) == 0
     run.send(queue, "g", "one")
     run.received(queue)
@@ -126,7 +135,7 @@ def test_the_size_counts_what_is_hidden_too(run: Run, queue: MessageQueue) -> No
     assert run(queue.size()) == 2
 
 
-def test_what_is_rejected_is_gone_from_here(run: Run, queue: MessageQueue) -> None:
+def test_a_rejected_message_is_no_longer_in_the_queue(run: Run, queue: MessageQueue) -> None:
     run.send(queue, "g", "bad", "good")
     bad, good = run.received(queue)
     run(queue.reject(bad))
@@ -134,7 +143,9 @@ def test_what_is_rejected_is_gone_from_here(run: Run, queue: MessageQueue) -> No
     assert bodies(run.received(queue)) == ["good"]
 
 
-def test_messages_are_sent_in_pieces_that_sqs_takes(run: Run, aws: DynamoDb, connections: Connections) -> None:
+def test_messages_are_sent_in_batches_within_the_limits_of_sqs(
+    run: Run, aws: DynamoDb, connections: Connections
+) -> None:
     urls = aws.new_queue()
     queue = SqsQueue(urls.url, connections, FakeClock())
     run.send(queue, "g", *("x" * 100_000 for _ in range(5)), *("y" for _ in range(11)))
@@ -143,7 +154,7 @@ def test_messages_are_sent_in_pieces_that_sqs_takes(run: Run, aws: DynamoDb, con
     assert run(queue.size()) == 16
 
 
-def test_what_sqs_does_not_take_at_once_is_sent_again_and_only_that(
+def test_only_messages_that_sqs_did_not_accept_are_sent_again(
     run: Run, fake: FakeProvider, connections: Connections, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL_SQS", fake.url)
@@ -151,102 +162,104 @@ def test_what_sqs_does_not_take_at_once_is_sent_again_and_only_that(
     fake.script("/", Reply(503, {}), Reply(200, {"Successful": [], "Failed": []}))
     run.send(queue, "g", "one", "two")
     first, second = (call.body["Entries"] for call in fake.calls("/"))
-    assert first == second, "by their deduplication ids SQS knows them again"
+    assert first == second, "SQS recognises them by their deduplication ids"
 
 
-def test_what_sqs_refuses_again_and_again_fails_without_its_words(
+def test_an_error_of_sqs_raises_queue_failed_without_the_text_of_sqs(
     run: Run, fake: FakeProvider, connections: Connections, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL_SQS", fake.url)
     queue = SqsQueue("q", connections, FakeClock())
     fake.always("/", Reply(200, {"Successful": [], "Failed": [{"Id": "x"}]}))
-    run.send(queue, "g", "one")  # what failed is none of these
+    run.send(queue, "g", "one")  # the failed id is none of the sent ones
     refusal = Reply(400, {"__type": "com.amazonaws.sqs#QueueDoesNotExist", "message": "secret"})
     fake.always("/", refusal)
-    with pytest.raises(QueueFailed, match=r"^SQS did not do as asked \(QueueDoesNotExist\)$"):
+    with pytest.raises(QueueFailed, match=r"^SQS request failed \(QueueDoesNotExist\)$"):
         run.send(queue, "g", "one")
 
 
-def test_a_ledger_knows_for_whom_something_waits(run: Run, ledger: Ledger) -> None:
-    assert run(ledger.waiting()) == {}
-    run(ledger.begin("a", 3))
-    run(ledger.begin("a", 2))
-    run(ledger.begin("b", 1))
-    assert run(ledger.waiting()) == {"a": 5, "b": 1}
+def test_counts_has_every_group_with_pending_records(run: Run, pending_writes: PendingWrites) -> None:
+    assert run(pending_writes.counts()) == {}
+    run(pending_writes.add("a", 3))
+    run(pending_writes.add("a", 2))
+    run(pending_writes.add("b", 1))
+    assert run(pending_writes.counts()) == {"a": 5, "b": 1}
 
 
-def test_one_joins_only_where_others_wait(run: Run, ledger: Ledger) -> None:
-    assert run(ledger.join("a", 1)) is False
-    assert run(ledger.waiting()) == {}
-    run(ledger.begin("a", 1))
-    assert run(ledger.join("a", 2)) is True
-    assert run(ledger.waiting()) == {"a": 3}
+def test_add_if_pending_adds_only_to_a_count_above_zero(run: Run, pending_writes: PendingWrites) -> None:
+    assert run(pending_writes.add_if_pending("a", 1)) is False
+    assert run(pending_writes.counts()) == {}
+    run(pending_writes.add("a", 1))
+    assert run(pending_writes.add_if_pending("a", 2)) is True
+    assert run(pending_writes.counts()) == {"a": 3}
 
 
-def test_a_group_of_which_all_is_stored_is_forgotten(run: Run, ledger: Ledger) -> None:
-    run(ledger.begin("a", 3))
-    run(ledger.stored("a", 2))
-    assert run(ledger.waiting()) == {"a": 1}
-    run(ledger.stored("a", 1))
-    assert run(ledger.waiting()) == {}
-    assert run(ledger.join("a", 1)) is False
+def test_a_group_with_a_count_of_zero_is_deleted(run: Run, pending_writes: PendingWrites) -> None:
+    run(pending_writes.add("a", 3))
+    run(pending_writes.subtract("a", 2))
+    assert run(pending_writes.counts()) == {"a": 1}
+    run(pending_writes.subtract("a", 1))
+    assert run(pending_writes.counts()) == {}
+    assert run(pending_writes.add_if_pending("a", 1)) is False
 
 
-def test_what_is_stored_twice_makes_no_debt(run: Run, ledger: Ledger) -> None:
-    run(ledger.begin("a", 1))
-    run(ledger.stored("a", 2))
-    run(ledger.stored("a", 2))
-    run(ledger.begin("a", 1))
-    assert run(ledger.waiting()) == {"a": 1}
+def test_a_count_never_becomes_negative(run: Run, pending_writes: PendingWrites) -> None:
+    run(pending_writes.add("a", 1))
+    run(pending_writes.subtract("a", 2))
+    run(pending_writes.subtract("a", 2))
+    run(pending_writes.add("a", 1))
+    assert run(pending_writes.counts()) == {"a": 1}
 
 
-def test_what_the_dead_have_left_over_is_taken_off_when_the_queue_has_been_empty_for_minutes(
-    run: Run, ledger: Ledger, clock: FakeClock
+def test_leftover_records_are_subtracted_when_the_queue_has_been_empty_for_minutes(
+    run: Run, pending_writes: PendingWrites, clock: FakeClock
 ) -> None:
-    run(ledger.begin("a", 2))
-    run(ledger.begin("b", 1))
-    run(ledger.found_empty("a"))
+    run(pending_writes.add("a", 2))
+    run(pending_writes.add("b", 1))
+    run(pending_writes.reconcile_empty("a"))
     clock.advance(300)
-    run(ledger.found_empty("a"))
-    assert run(ledger.waiting()) == {"a": 2, "b": 1}
+    run(pending_writes.reconcile_empty("a"))
+    assert run(pending_writes.counts()) == {"a": 2, "b": 1}
     clock.advance(60)
-    run(ledger.found_empty("a"))
-    run(ledger.found_empty("never"))
-    assert run(ledger.waiting()) == {"b": 1}
+    run(pending_writes.reconcile_empty("a"))
+    run(pending_writes.reconcile_empty("never"))
+    assert run(pending_writes.counts()) == {"b": 1}
 
 
-def test_what_is_on_its_way_is_not_taken_for_left_over(run: Run, ledger: Ledger, clock: FakeClock) -> None:
-    run(ledger.begin("a", 5))
-    run(ledger.found_empty("a"))
+def test_records_that_are_about_to_be_sent_are_not_subtracted(
+    run: Run, pending_writes: PendingWrites, clock: FakeClock
+) -> None:
+    run(pending_writes.add("a", 5))
+    run(pending_writes.reconcile_empty("a"))
     clock.advance(60)
-    run(ledger.stored("a", 3))
-    run(ledger.found_empty("a"))
+    run(pending_writes.subtract("a", 3))
+    run(pending_writes.reconcile_empty("a"))
     clock.advance(300)
-    run(ledger.join("a", 4))
-    run(ledger.found_empty("a"))
-    assert run(ledger.waiting()) == {"a": 4}, "2 were left over, 4 have just begun"
+    run(pending_writes.add_if_pending("a", 4))
+    run(pending_writes.reconcile_empty("a"))
+    assert run(pending_writes.counts()) == {"a": 4}, "2 were left over, 4 were added just now"
 
 
-def test_a_look_of_long_ago_counts_for_nothing(run: Run, ledger: Ledger, clock: FakeClock) -> None:
-    run(ledger.begin("a", 1))
-    run(ledger.found_empty("a"))
+def test_an_observation_of_an_hour_ago_is_not_used(run: Run, pending_writes: PendingWrites, clock: FakeClock) -> None:
+    run(pending_writes.add("a", 1))
+    run(pending_writes.reconcile_empty("a"))
     clock.advance(3_600)
-    run(ledger.found_empty("a"))
-    assert run(ledger.waiting()) == {"a": 1}
+    run(pending_writes.reconcile_empty("a"))
+    assert run(pending_writes.counts()) == {"a": 1}
     clock.advance(330)
-    run(ledger.found_empty("a"))
-    assert run(ledger.waiting()) == {}
+    run(pending_writes.reconcile_empty("a"))
+    assert run(pending_writes.counts()) == {}
 
 
-def test_the_longest_name_of_a_collection_has_a_key(run: Run, ledger: Ledger) -> None:
-    run(ledger.begin(group_of("x" * 512), 1))
-    assert run(ledger.waiting()) == {group_of("x" * 512): 1}
+def test_the_longest_collection_name_has_a_group_id(run: Run, pending_writes: PendingWrites) -> None:
+    run(pending_writes.add(group_id_of("x" * 512), 1))
+    assert run(pending_writes.counts()) == {group_id_of("x" * 512): 1}
 
 
-def test_a_table_that_is_away_is_told_without_its_words(
+def test_an_unreachable_table_raises_pending_writes_unavailable_without_its_text(
     run: Run, connections: Connections, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", "http://127.0.0.1:9")
-    away = DynamoLedger("t", connections, FakeClock())
-    with pytest.raises(LedgerUnavailable, match="ConnectError"):
-        run(away.waiting())
+    away = DynamoPendingWrites("t", connections, FakeClock())
+    with pytest.raises(PendingWritesUnavailable, match="ConnectError"):
+        run(away.counts())

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy
 
-from sekha_llm_bridge.embeddings.backup.file import Record, index_of, rows
+from sekha_llm_bridge.embeddings.backup.file_format import Record, index_configuration, to_rows
 from sekha_llm_bridge.embeddings.chroma_server import ChromaServer, Records, ServerCollection
 
 DIMENSION = 64
@@ -41,7 +41,11 @@ def everything(server: ChromaServer, name: str) -> tuple[dict[str, Any], dict[st
     """Metadata, configuration and records, in order."""
     collection = server.find(name)
     assert collection is not None
-    return collection.metadata, index_of(collection.configuration), list(rows(collection.page(offset=0, limit=10_000)))
+    return (
+        collection.metadata,
+        index_configuration(collection.configuration),
+        list(to_rows(collection.page(offset=0, limit=10_000))),
+    )
 
 
 def without_vectors(records: list[Record]) -> list[bytes]:

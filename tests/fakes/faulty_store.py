@@ -7,7 +7,7 @@ from enum import Enum
 from typing import TypeVar
 
 from sekha_llm_bridge.resilience import Breaker, CheckResult, ProviderRecord, ProviderStore, StoreUnavailable
-from sekha_llm_bridge.resilience.store import Written
+from sekha_llm_bridge.resilience.store import WriteResult
 from tests.fakes.clock import FakeClock
 
 T = TypeVar("T")
@@ -56,12 +56,12 @@ class FaultyStore:
         self.told = {provider_id: found.get(provider_id, ProviderRecord()).breaker for provider_id in ids}
         return found
 
-    async def add_failure(self, provider_id: str, before: Breaker, after: Breaker) -> Written:
+    async def add_failure(self, provider_id: str, before: Breaker, after: Breaker) -> WriteResult:
         """See `ProviderStore.add_failure`."""
         self.writes.append("add_failure")
         return await self._write(provider_id, before, lambda: self._table.add_failure(provider_id, before, after))
 
-    async def replace(self, provider_id: str, before: Breaker, after: Breaker) -> Written:
+    async def replace(self, provider_id: str, before: Breaker, after: Breaker) -> WriteResult:
         """See `ProviderStore.replace`."""
         self.writes.append("replace")
         return await self._write(provider_id, before, lambda: self._table.replace(provider_id, before, after))
@@ -77,7 +77,9 @@ class FaultyStore:
         for work in delayed:
             await work()
 
-    async def _write(self, provider_id: str, before: Breaker, work: Callable[[], Awaitable[Written]]) -> Written:
+    async def _write(
+        self, provider_id: str, before: Breaker, work: Callable[[], Awaitable[WriteResult]]
+    ) -> WriteResult:
         self.astray += before != self.told.get(provider_id, Breaker())
         written = await self._answer(work, self.fault)
         self.told[provider_id] = written.breaker

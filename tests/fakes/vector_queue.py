@@ -1,4 +1,4 @@
-"""A queue and a ledger in memory, which keep the same promises as those on SQS and DynamoDB."""
+"""A queue and pending writes in memory, with the same behaviour as those on SQS and DynamoDB."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -6,13 +6,18 @@ from datetime import datetime
 from itertools import count
 
 from sekha_llm_bridge.clock import Clock
-from sekha_llm_bridge.embeddings.waiting.parcel import Parcel
-from sekha_llm_bridge.embeddings.waiting.queue import Message
-from sekha_llm_bridge.embeddings.waiting.tally import Remember, TakeOff, Tally, look
+from sekha_llm_bridge.embeddings.deferred_writes.message_encoding import EncodedMessage
+from sekha_llm_bridge.embeddings.deferred_writes.pending_count import (
+    PendingCount,
+    StoreLowest,
+    SubtractLeftover,
+    reconcile_with_empty_queue,
+)
+from sekha_llm_bridge.embeddings.deferred_writes.queue import Message
 
 
 class MemoryQueue:
-    """A `MessageQueue`. What is received is hidden until it is deleted, put back, or `reappear` is called."""
+    """A `MessageQueue`. A received message is hidden until it is deleted, put back, or `unhide_all` is called."""
 
     def __init__(self) -> None:
         self._messages: dict[int, tuple[str, str]] = {}
@@ -20,9 +25,9 @@ class MemoryQueue:
         self._numbers = count()
         self.rejected: list[str] = []
 
-    async def send(self, parcels: Sequence[Parcel], *, group: str) -> None:
-        for parcel in parcels:
-            self._messages[next(self._numbers)] = (group, parcel.body)
+    async def send(self, messages: Sequence[EncodedMessage], *, group: str) -> None:
+        for message in messages:
+            self._messages[next(self._numbers)] = (group, message.body)
 
     async def receive(self) -> list[Message]:
         locked = {self._messages[number][0] for number in self._hidden}
@@ -44,46 +49,46 @@ class MemoryQueue:
     async def size(self) -> int:
         return len(self._messages)
 
-    def reappear(self) -> None:
-        """What a dead receiver had hidden is there again."""
+    def unhide_all(self) -> None:
+        """Makes the messages of a receiver that died receivable again."""
         self._hidden.clear()
 
 
-class MemoryLedger:
-    """A `Ledger`."""
+class MemoryPendingWrites:
+    """A `PendingWrites`."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._waiting: Counter[str] = Counter()
-        self._low: dict[str, tuple[int | None, datetime | None]] = {}
+        self._counts: Counter[str] = Counter()
+        self._lowest: dict[str, tuple[int | None, datetime | None]] = {}
 
-    async def waiting(self) -> Mapping[str, int]:
-        return dict(self._waiting)
+    async def counts(self) -> Mapping[str, int]:
+        return dict(self._counts)
 
-    async def begin(self, group: str, records: int) -> None:
-        self._waiting[group] += records
+    async def add(self, group: str, records: int) -> None:
+        self._counts[group] += records
 
-    async def join(self, group: str, records: int) -> bool:
-        if group not in self._waiting:
+    async def add_if_pending(self, group: str, records: int) -> bool:
+        if group not in self._counts:
             return False
-        self._waiting[group] += records
+        self._counts[group] += records
         return True
 
-    async def stored(self, group: str, records: int) -> None:
-        if group in self._waiting:
-            self._waiting[group] -= records
-            if self._waiting[group] <= 0:
-                del self._waiting[group]
-                self._low.pop(group, None)
+    async def subtract(self, group: str, records: int) -> None:
+        if group in self._counts:
+            self._counts[group] -= records
+            if self._counts[group] <= 0:
+                del self._counts[group]
+                self._lowest.pop(group, None)
 
-    async def found_empty(self, group: str) -> None:
-        if group not in self._waiting:
+    async def reconcile_empty(self, group: str) -> None:
+        if group not in self._counts:
             return
-        low, low_at = self._low.pop(group, (None, None))
-        match look(Tally(self._waiting[group], low, low_at), self._clock.now()):
-            case Remember(lowest, since):
-                self._low[group] = (lowest, since)
-            case TakeOff(records):
-                await self.stored(group, records)
+        lowest, since = self._lowest.pop(group, (None, None))
+        match reconcile_with_empty_queue(PendingCount(self._counts[group], lowest, since), self._clock.now()):
+            case StoreLowest(new_lowest, new_since):
+                self._lowest[group] = (new_lowest, new_since)
+            case SubtractLeftover(records):
+                await self.subtract(group, records)
             case None:
-                self._low[group] = (low, low_at)
+                self._lowest[group] = (lowest, since)

@@ -15,8 +15,8 @@ import pytest
 from sekha_llm_bridge.bootstrap import Bridge, make_bridge
 from sekha_llm_bridge.embeddings.chroma_server import ChromaServer
 from sekha_llm_bridge.embeddings.chroma_store import ChromaStore
-from sekha_llm_bridge.embeddings.waiting.drain import Drain
-from sekha_llm_bridge.embeddings.waiting.sqs import SqsQueue
+from sekha_llm_bridge.embeddings.deferred_writes.drain import Drain
+from sekha_llm_bridge.embeddings.deferred_writes.sqs import SqsQueue
 from sekha_llm_bridge.jobs.drain import drain
 from tests.fakes.chroma import ChromaProcess, client_of
 from tests.fakes.dynamodb import REGION, DynamoDb, Queues
@@ -60,10 +60,12 @@ class World:
         """One whose drain believes the queue at the first word: this one overlooks nothing."""
         made = self.bridge()
         vectors, server = made.vectors(), ChromaServer(made.settings.chroma)
-        assert vectors.ledger is not None
+        assert vectors.pending_writes is not None
         queue = SqsQueue(self.queues.url, made.connections, made.clock, dead_letters_url=self.queues.dead_letters_url)
         store = ChromaStore(server, made.clock, default=vectors.default_space)
-        brief = replace(vectors, drain=Drain(queue, vectors.ledger, store, server, made.clock, quiet_looks=1))
+        brief = replace(
+            vectors, drain=Drain(queue, vectors.pending_writes, store, server, made.clock, max_empty_receives=1)
+        )
         return replace(made, vectors=lambda: brief)
 
     def embed(self, **fields: Any) -> Any:

@@ -25,10 +25,10 @@ from sekha_llm_bridge.clock import SystemClock
 from sekha_llm_bridge.config.models import ChromaConfig
 from sekha_llm_bridge.embeddings.chroma_server import ChromaServer, Records, ServerCollection
 from sekha_llm_bridge.embeddings.chroma_store import ChromaStore
-from sekha_llm_bridge.embeddings.migration.copying import differing
+from sekha_llm_bridge.embeddings.migration.copying import differing_ids
 from sekha_llm_bridge.embeddings.records import Batch, VectorRecord
-from sekha_llm_bridge.embeddings.spaces import KnownSpace
-from sekha_llm_bridge.embeddings.store import CollectionGone, StoreFailed
+from sekha_llm_bridge.embeddings.spaces import EmbeddingSpace
+from sekha_llm_bridge.embeddings.store import CollectionMissing, StoreFailed
 from tests.fakes.chroma import chroma_server, client_of
 
 RECORDS, DIMENSION = 2000, 64
@@ -229,7 +229,7 @@ def late(number: int) -> Records:
 
 def bridge(url: str) -> Writer:
     """Upserts as the bridge does: by turns new records, and newer contents of those that the old collection has."""
-    store = ChromaStore(ChromaServer(ChromaConfig(url=url)), SystemClock(), default=KnownSpace("mini", DIMENSION))
+    store = ChromaStore(ChromaServer(ChromaConfig(url=url)), SystemClock(), default=EmbeddingSpace("mini", DIMENSION))
 
     def write(number: int) -> None:
         record = VectorRecord(bridges_id(number), f"bridge {number}", [float(number)] * DIMENSION)
@@ -247,16 +247,14 @@ def assert_nothing_lost(server: ChromaServer, original: Records, late_ones: Writ
     (name,) = [one.name for one in server.collections()]
     found = held(server, name)
     assert len(found.ids) == len(set(found.ids))
-    read_now = {bridges_id(number): number for number, *_ in bridges.written} if bridges else {}
-    untouched = [place for place, one in enumerate(original.ids) if one not in read_now]
-    assert differing(original.only(untouched), found) == []
+    newest = {bridges_id(number): number for number, *_ in bridges.written} if bridges else {}
+    untouched = [place for place, one in enumerate(original.ids) if one not in newest]
+    assert differing_ids(original.select(untouched), found) == []
     documents = dict(zip(found.ids, found.documents, strict=True))
-    assert {one: documents.get(one) for one in read_now} == {
-        one: f"bridge {number}" for one, number in read_now.items()
-    }
+    assert {one: documents.get(one) for one in newest} == {one: f"bridge {number}" for one, number in newest.items()}
     for number, *_ in late_ones.written:
-        assert differing(late(number), found) == []
-    expected = {*original.ids, *read_now, *(f"late-{number}" for number, *_ in late_ones.written)}
+        assert differing_ids(late(number), found) == []
+    expected = {*original.ids, *newest, *(f"late-{number}" for number, *_ in late_ones.written)}
     assert set(found.ids) == expected
 
 
@@ -288,7 +286,7 @@ def test_killed_at_ten_requests_of_merging_it_loses_nothing(url: str, proxy: Pro
         for fatal in sorted(chosen.sample(range(4, 25), 10)):
             assert killed_at(proxy, fatal, is_after=chosen.random() < 0.5) is None
         run_to_the_end(proxy)
-        with pytest.raises(CollectionGone):
+        with pytest.raises(CollectionMissing):
             old.add(late(NEVER))
     assert isinstance(late_ones.error, StoreFailed)
     lost = lost_in_the_window(server, late_ones, proxy)

@@ -61,17 +61,17 @@ class Model:
         self.due: datetime | None = None
         self.token: str | None = None
         self.until: datetime | None = None
-        self.checks = "trusted"
+        self.check_trust = "trusted"
 
     def facts(self) -> tuple[object, ...]:
         """What can be seen in the table."""
         counts = (self.epoch, self.failures, self.counted_by, self.successes)
-        return (self.state, *counts, self.due, self.token, self.until, self.checks)
+        return (self.state, *counts, self.due, self.token, self.until, self.check_trust)
 
     @property
     def is_well(self) -> bool:
         """Whether there is nothing that a success could mend."""
-        return (self.state, self.failures, self.checks) == ("closed", 0, "trusted")
+        return (self.state, self.failures, self.check_trust) == ("closed", 0, "trusted")
 
     def refuses(self, source: PermitSource, now: datetime) -> bool:
         """Whether the provider may not be called; where only checks have failed, a request may find out for itself."""
@@ -87,7 +87,7 @@ class Model:
     def hear(self, verdict: CallOutcome, source: PermitSource, now: datetime) -> "Model":
         """The breaker after a result of now."""
         after = copy(self)
-        unheard = {REJECTION, FAILURE} if self.checks == "misled" else {REJECTION}
+        unheard = {REJECTION, FAILURE} if self.check_trust == "distrusted" else {REJECTION}
         heard = NEUTRAL if source is CHECK and verdict in unheard else verdict
         if self.state == "half_open":
             after._in_half_open(heard, source, now)
@@ -101,8 +101,8 @@ class Model:
             self.fail(source)
         elif verdict is SUCCESS:
             self.failures = 0 if source is REQUEST or self.counted_by is CHECK else self.failures
-            mended = "on_trial" if source is REQUEST else "misled"
-            self.checks = "trusted" if self.checks == mended else self.checks
+            mended = "unconfirmed" if source is REQUEST else "distrusted"
+            self.check_trust = "trusted" if self.check_trust == mended else self.check_trust
 
     def trip(self, now: datetime, *, at: int) -> "Model":
         """Opens it once so many failures have been counted: whoever looks next, where the one who counted died."""
@@ -121,10 +121,10 @@ class Model:
             return
         if self.successes + 1 < self.rules.success_threshold:
             self.successes += 1
-        elif source is REQUEST or self.checks != "misled":
+        elif source is REQUEST or self.check_trust != "distrusted":
             self.state, self.failures, self.successes = "closed", 0, 0
-            borne_out = "trusted" if self.counted_by is REQUEST else "misled"
-            self.checks = borne_out if source is REQUEST else "on_trial"
+            borne_out = "trusted" if self.counted_by is REQUEST else "distrusted"
+            self.check_trust = borne_out if source is REQUEST else "unconfirmed"
 
     def fail(self, source: PermitSource) -> None:
         """One failure more; whether all were only checks'."""
@@ -134,15 +134,15 @@ class Model:
     def _open(self, now: datetime) -> None:
         self.state, self.successes, self.epoch = "open", 0, self.epoch + 1
         self.due = now + timedelta(seconds=self.rules.timeout_secs)
-        if self.checks == "on_trial":
-            self.checks = "misled" if self.counted_by is REQUEST else "trusted"
+        if self.check_trust == "unconfirmed":
+            self.check_trust = "distrusted" if self.counted_by is REQUEST else "trusted"
 
 
 def facts(breaker: Breaker) -> tuple[object, ...]:
     """What `Model.facts` are of a breaker in the table."""
     counts = (breaker.epoch, breaker.failure_count, breaker.failure_source, breaker.success_count)
     lease = (breaker.lease.token, breaker.lease.until) if breaker.lease else (None, None)
-    return (breaker.state.value, *counts, breaker.retry_at, *lease, breaker.checks.value)
+    return (breaker.state.value, *counts, breaker.retry_at, *lease, breaker.check_trust.value)
 
 
 @dataclass(eq=False)
@@ -167,7 +167,7 @@ class Instance:
     def sees_nothing_wrong(self) -> bool:
         """Whether a success has nothing to mend, as far as it knows."""
         known = self.known
-        return (known.state, known.failure_count, known.checks) == (BreakerState.CLOSED, 0, CheckTrust.TRUSTED)
+        return (known.state, known.failure_count, known.check_trust) == (BreakerState.CLOSED, 0, CheckTrust.TRUSTED)
 
 
 @dataclass(eq=False)
@@ -348,7 +348,7 @@ class Fleet(RuleBasedStateMachine):
     def _is_left_out(self, call: Call) -> bool:
         """Whether no plan would have the provider; checks have no plan."""
         view = call.watch.views().get(P)
-        return call.source is REQUEST and view is not None and view.standing is Availability.BLOCKED
+        return call.source is REQUEST and view is not None and view.availability is Availability.BLOCKED
 
     def _ask(self, calls: Sequence[Call]) -> list[Call]:
         """Those that have leave; the table has changed only if somebody whose turn it is has the lease."""
@@ -437,10 +437,10 @@ class Fleet(RuleBasedStateMachine):
         self._date(after, began)
         if (verdict, self.breaker.state) == (REJECTION, BreakerState.OPEN):  # whatever the instance knows of the rest
             after.failures = min(after.failures, self.breaker.failure_count)
-            after.checks, after.counted_by = self.breaker.checks.value, self.breaker.failure_source
+            after.check_trust, after.counted_by = self.breaker.check_trust.value, self.breaker.failure_source
         halves = [copy(self.model) for _ in range(4)]
         if verdict is SUCCESS:
-            halves[0].checks = halves[1].checks = after.checks
+            halves[0].check_trust = halves[1].check_trust = after.check_trust
             halves[1].failures = halves[2].failures = 0
         elif verdict is FAILURE:
             halves[0].failures = halves[1].failures = self.model.failures + 1
@@ -469,7 +469,7 @@ class Fleet(RuleBasedStateMachine):
         matching = [model for model in outcomes if model.facts() == found]
         assert matching, f"{found} is none of {[model.facts() for model in outcomes]}"
         if matching[0].state != self.model.state:
-            self._saw(f"{self.model.state} becomes {matching[0].state} {matching[0].checks}")
+            self._saw(f"{self.model.state} becomes {matching[0].state} {matching[0].check_trust}")
         self.model = matching[0]
 
     def _judge_failures(self, calls: Sequence[Call]) -> None:
@@ -498,7 +498,11 @@ class Fleet(RuleBasedStateMachine):
         """What cannot be foretold: which of many came first, or what was delayed."""
         model = self.model = copy(self.model)
         model.state, model.epoch, model.failures = found.state.value, found.epoch, found.failure_count
-        model.successes, model.counted_by, model.checks = found.success_count, found.failure_source, found.checks.value
+        model.successes, model.counted_by, model.check_trust = (
+            found.success_count,
+            found.failure_source,
+            found.check_trust.value,
+        )
         model.due = found.retry_at
         model.token, model.until = (found.lease.token, found.lease.until) if found.lease else (None, None)
         for call in self.calls:
@@ -683,16 +687,16 @@ def test_checks_that_misled_leave_the_closing_to_a_request(lead: Lead) -> None:
     machine = lead(failures=2, successes=2)
     machine.the_provider_fails_one(0, REQUEST)
     machine.the_provider_is_back_for_one(1, CHECK)
-    assert (machine.model.state, machine.model.checks) == ("closed", "on_trial")
+    assert (machine.model.state, machine.model.check_trust) == ("closed", "unconfirmed")
     machine.time_passes(1.0)
     machine.the_provider_fails_one(0, REQUEST)
-    assert (machine.model.state, machine.model.checks) == ("open", "misled")
+    assert (machine.model.state, machine.model.check_trust) == ("open", "distrusted")
     machine.the_provider_is_back_for_one(1, CHECK)
     machine.the_provider_is_back_for_one(1, CHECK)
     assert (machine.model.state, machine.model.successes) == ("half_open", 1)
     machine.time_passes(1.0)
     machine.one_comes_and_goes(2, REQUEST, SUCCESS)
-    assert (machine.model.state, machine.model.checks) == ("closed", "trusted")
+    assert (machine.model.state, machine.model.check_trust) == ("closed", "trusted")
 
 
 def test_while_the_table_is_out_each_instance_probes_for_itself(lead: Lead) -> None:

@@ -1,4 +1,4 @@
-"""Whatever goes up and down in whatever order, what was written last is what is stored in the end."""
+"""The last write of each id is stored in the end, for any order of writes, outages, drains and crashes."""
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
@@ -9,34 +9,34 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sekha_llm_bridge.embeddings import Archive, Batch, Match, StoreDown, VectorRecord
-from sekha_llm_bridge.embeddings.waiting.drain import Drain
-from sekha_llm_bridge.embeddings.waiting.ledger import Ledger, LedgerUnavailable
-from sekha_llm_bridge.embeddings.waiting.outbox import Outbox
-from sekha_llm_bridge.embeddings.waiting.queue import Message, QueueFailed
+from sekha_llm_bridge.embeddings import Batch, EmbeddingStorage, Match, StoreDown, VectorRecord
+from sekha_llm_bridge.embeddings.deferred_writes.drain import Drain
+from sekha_llm_bridge.embeddings.deferred_writes.outbox import Outbox
+from sekha_llm_bridge.embeddings.deferred_writes.pending_writes import PendingWrites, PendingWritesUnavailable
+from sekha_llm_bridge.embeddings.deferred_writes.queue import Message, QueueFailed
 from tests.fakes.clock import FakeClock
-from tests.fakes.vector_queue import MemoryLedger, MemoryQueue
+from tests.fakes.vector_queue import MemoryPendingWrites, MemoryQueue
 
 
 @dataclass
 class Chroma:
-    """A store that can be down, and then may still have taken what it was sent."""
+    """A store that can be down. With `takes_before_it_fails` it then stores the records and fails all the same."""
 
     is_down: bool = False
     takes_before_it_fails: bool = False
-    kept: dict[tuple[str, str], str] = field(default_factory=dict)
+    stored: dict[tuple[str, str], str] = field(default_factory=dict)
 
     def prepare(self) -> None: ...
 
     def is_up(self) -> bool:
         return not self.is_down
 
-    def upsert(self, batch: Batch, *, may_go_on: Callable[[], bool] = lambda: True) -> int:
+    def upsert(self, batch: Batch, *, should_continue: Callable[[], bool] = lambda: True) -> int:
         if not self.is_down or self.takes_before_it_fails:
-            self.kept |= {(batch.collection, one.id): one.document for one in batch.records}
+            self.stored |= {(batch.collection, one.id): one.document for one in batch.records}
         if self.is_down:
             raise StoreDown("down")
-        return len(batch.once_each())
+        return len(batch.deduplicated())
 
     def spaces(self, base_name: str) -> Mapping[str, str | None]:
         raise NotImplementedError
@@ -51,7 +51,7 @@ class Chroma:
 
 
 class MortalQueue(MemoryQueue):
-    """Dies on its n-th deletion: a drain that is killed after it has stored a message and before it says so."""
+    """Fails at its n-th deletion, as if the drain were killed after it stored a message and before it deleted it."""
 
     dies_in = -1
 
@@ -63,30 +63,32 @@ class MortalQueue(MemoryQueue):
 
 
 class World:
-    """A store, a queue, a ledger, and three instances of a function, each with its own look at the ledger."""
+    """A store, a queue, pending writes, and three instances of a function, each with its own copy of the pending writes."""
 
-    def __init__(self, ledger: Ledger, clock: FakeClock) -> None:
+    def __init__(self, pending_writes: PendingWrites, clock: FakeClock) -> None:
         self.clock = clock
         self.chroma = Chroma()
         self.queue = MortalQueue()
-        self.archives = [Archive(self.chroma, Outbox(self.queue, ledger, self.clock)) for _ in range(3)]
-        self.drain = Drain(self.queue, ledger, self.chroma, self.chroma, self.clock)  # type: ignore[arg-type]  # all it asks of a server is whether it is up
+        self.storages = [
+            EmbeddingStorage(self.chroma, Outbox(self.queue, pending_writes, self.clock)) for _ in range(3)
+        ]
+        self.drain = Drain(self.queue, pending_writes, self.chroma, self.chroma, self.clock)  # type: ignore[arg-type]  # it calls only `is_up` of a server
         self.expected: dict[tuple[str, str], str] = {}
         self.written = 0
 
     async def write(self, instance: int, name: str, ids: Sequence[str]) -> None:
-        self.clock.advance(1.1)  # an instance's look is valid for a second
+        self.clock.advance(1.1)  # an instance uses its copy of the pending writes for a second
         self.written += 1
         document = f"version {self.written}"
         batch = Batch(name, 1, "mini", tuple(VectorRecord(one, document, [1.0]) for one in ids))
-        archive = self.archives[instance]
-        await archive.warm()
-        report = await archive.keep(batch, timeout_s=20)
+        storage = self.storages[instance]
+        await storage.preload()
+        report = await storage.save(batch, timeout_s=20)
         assert report.stored + report.pending == len(set(ids))
         self.expected |= {(batch.collection, one): document for one in ids}
 
     async def run_drain(self, dies_in: int) -> None:
-        """What a killed one holds is hidden until the step `reappear`."""
+        """Messages that a killed drain has received are hidden until the step `unhide`."""
         self.clock.advance(61)
         self.queue.dies_in = dies_in
         with suppress(QueueFailed):
@@ -97,20 +99,20 @@ class World:
 WRITE = st.tuples(
     st.just("write"), st.integers(0, 2), st.sampled_from(["a", "b"]), st.lists(st.sampled_from("xyz"), min_size=1)
 )
-OTHER = st.tuples(st.sampled_from(["down", "up", "half", "reappear"])) | st.tuples(
+OTHER = st.tuples(st.sampled_from(["down", "up", "half", "unhide"])) | st.tuples(
     st.just("drain"), st.sampled_from([-1, 1, 2])
 )
 
 
-async def _carry_out(world: World, steps: Sequence[tuple[Any, ...]]) -> None:
+async def _run_steps(world: World, steps: Sequence[tuple[Any, ...]]) -> None:
     for kind, *details in steps:
         match kind:
             case "write":
                 await world.write(*details)
             case "drain":
                 await world.run_drain(*details)
-            case "reappear":
-                world.queue.reappear()
+            case "unhide":
+                world.queue.unhide_all()
             case _:
                 world.chroma.is_down = kind != "up"
                 world.chroma.takes_before_it_fails = kind == "half"
@@ -118,48 +120,48 @@ async def _carry_out(world: World, steps: Sequence[tuple[Any, ...]]) -> None:
 
 @settings(max_examples=300)
 @given(st.lists(WRITE | OTHER, max_size=25))
-def test_what_was_written_last_is_stored_in_the_end_and_nothing_waits(steps: list[tuple[Any, ...]]) -> None:
+def test_the_last_write_of_each_id_is_stored_and_nothing_is_pending(steps: list[tuple[Any, ...]]) -> None:
     clock = FakeClock()
-    ledger = MemoryLedger(clock)
-    world = World(ledger, clock)
+    pending_writes = MemoryPendingWrites(clock)
+    world = World(pending_writes, clock)
 
-    async def story() -> None:
-        await _carry_out(world, steps)
-        await _carry_out(world, [("up",), ("reappear",), *[("drain", -1)] * 8])
+    async def scenario() -> None:
+        await _run_steps(world, steps)
+        await _run_steps(world, [("up",), ("unhide",), *[("drain", -1)] * 8])
 
-    asyncio.run(story())
-    assert world.chroma.kept == world.expected
-    assert asyncio.run(ledger.waiting()) == {}
+    asyncio.run(scenario())
+    assert world.chroma.stored == world.expected
+    assert asyncio.run(pending_writes.counts()) == {}
     assert asyncio.run(world.queue.size()) == 0
 
 
-class LostLedger:
-    """One that never answers."""
+class UnavailablePendingWrites:
+    """Pending writes that never answer."""
 
-    async def waiting(self) -> Mapping[str, int]:
-        raise LedgerUnavailable("away")
+    async def counts(self) -> Mapping[str, int]:
+        raise PendingWritesUnavailable("away")
 
-    async def begin(self, group: str, records: int) -> None:
-        raise LedgerUnavailable("away")
+    async def add(self, group: str, records: int) -> None:
+        raise PendingWritesUnavailable("away")
 
-    async def join(self, group: str, records: int) -> bool:
-        raise LedgerUnavailable("away")
+    async def add_if_pending(self, group: str, records: int) -> bool:
+        raise PendingWritesUnavailable("away")
 
-    async def stored(self, group: str, records: int) -> None:
-        raise LedgerUnavailable("away")
+    async def subtract(self, group: str, records: int) -> None:
+        raise PendingWritesUnavailable("away")
 
-    async def found_empty(self, group: str) -> None:
-        raise LedgerUnavailable("away")
+    async def reconcile_empty(self, group: str) -> None:
+        raise PendingWritesUnavailable("away")
 
 
 @given(st.lists(WRITE | OTHER, max_size=20))
-def test_without_the_ledger_nothing_is_lost_either(steps: list[tuple[Any, ...]]) -> None:
-    world = World(LostLedger(), FakeClock())
+def test_nothing_is_lost_without_the_pending_writes(steps: list[tuple[Any, ...]]) -> None:
+    world = World(UnavailablePendingWrites(), FakeClock())
 
-    async def story() -> None:
-        await _carry_out(world, steps)
-        await _carry_out(world, [("up",), ("reappear",), *[("drain", -1)] * 8])
+    async def scenario() -> None:
+        await _run_steps(world, steps)
+        await _run_steps(world, [("up",), ("unhide",), *[("drain", -1)] * 8])
 
-    asyncio.run(story())
-    assert world.chroma.kept.keys() == world.expected.keys()
+    asyncio.run(scenario())
+    assert world.chroma.stored.keys() == world.expected.keys()
     assert asyncio.run(world.queue.size()) == 0

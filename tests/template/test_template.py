@@ -98,7 +98,7 @@ def test_only_what_makes_vectors_puts_them_into_the_queue_and_only_the_drain_tak
 
 
 def test_the_queues_policies_allow_what_is_called_and_nothing_else() -> None:
-    called = set(re.findall(r'_call\("(\w+)"', (BRIDGE / "embeddings/waiting/sqs.py").read_text()))
+    called = set(re.findall(r'_call\("(\w+)"', (BRIDGE / "embeddings/deferred_writes/sqs.py").read_text()))
     policies = TEMPLATE.of_type("AWS::IAM::ManagedPolicy")
     takes, puts_aside = policies["VectorQueueDrainPolicy"]["PolicyDocument"]["Statement"]
     [puts] = policies["VectorQueuePutPolicy"]["PolicyDocument"]["Statement"]
@@ -137,7 +137,11 @@ def test_what_lists_the_configuration_alone_neither_reads_the_breaker_table_nor_
 def test_the_breakers_policies_allow_what_the_store_calls_and_nothing_else() -> None:
     callers = [
         BRIDGE / name
-        for name in ("resilience/dynamodb.py", "embeddings/waiting/ledger.py", "embeddings/migration/lease.py")
+        for name in (
+            "resilience/dynamodb.py",
+            "embeddings/deferred_writes/pending_writes.py",
+            "embeddings/migration/lease.py",
+        )
     ]
     code = "".join(caller.read_text() for caller in callers)
     called = {f"dynamodb:{name}" for name in re.findall(r'_aws\.call\("(\w+)"', code)}

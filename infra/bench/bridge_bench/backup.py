@@ -19,7 +19,7 @@ import numpy
 from bridge_bench.chroma_process import chroma_process
 from sekha_llm_bridge.config.models import ChromaConfig
 from sekha_llm_bridge.embeddings.chroma_server import ChromaServer, Records
-from sekha_llm_bridge.embeddings.spaces import NEW_COLLECTION
+from sekha_llm_bridge.embeddings.spaces import NEW_COLLECTION_CONFIGURATION
 
 _SIZES = (0, 1_000, 10_000, 50_000)
 _DIMENSION = 384
@@ -87,7 +87,7 @@ def _run(command: str, file: Path, url: str, collection: str) -> Measured:
 
 def _fill(url: str, size: int) -> None:
     server = ChromaServer(ChromaConfig(url=url), timeout_s=60)
-    collection = server.find_or_create(_collection(size), metadata=None, configuration=NEW_COLLECTION)
+    collection = server.find_or_create(_collection(size), metadata=None, configuration=NEW_COLLECTION_CONFIGURATION)
     numbers = numpy.random.default_rng(size)
     for first in range(0, size, _WRITTEN_AT_ONCE):
         ids = [f"{number:032x}" for number in range(first, min(first + _WRITTEN_AT_ONCE, size))]

@@ -24,8 +24,8 @@ import numpy
 from bridge_bench.chroma_process import chroma_process
 from sekha_llm_bridge.config.models import ChromaConfig
 from sekha_llm_bridge.embeddings.chroma_server import ChromaServer, Records, ServerCollection
-from sekha_llm_bridge.embeddings.migration.copying import differing
-from sekha_llm_bridge.embeddings.migration.moving import Moved, migrate
+from sekha_llm_bridge.embeddings.migration.copying import differing_ids
+from sekha_llm_bridge.embeddings.migration.moving import Migrated, migrate
 
 _PAGE = 500
 _LONGEST_LIFE_S = 9.0  # from the first page on, of those that are killed
@@ -98,7 +98,7 @@ def renamed(server: ChromaServer, load: Load) -> dict[str, float]:
     _fill(server, "many", load.many, load.dimension)
     took_s, since_s = {}, time.monotonic()
     for event in migrate(server, None):
-        if isinstance(event, Moved):
+        if isinstance(event, Migrated):
             took_s[event.collection] = time.monotonic() - since_s
             since_s = time.monotonic()
     return took_s
@@ -150,9 +150,9 @@ def verified(server: ChromaServer, load: Load) -> CallOutcome:
     for records in _written(load):
         found = target.get(records.ids)
         lost += len(records) - len(found)
-        missing, unlike = len(records) - len(found), len(differing(records, found, exact=False))
+        missing, unlike = len(records) - len(found), len(differing_ids(records, found, exact=False))
         lost, altered = lost + missing, altered + unlike - missing
-        rounded += len(differing(records, found)) - unlike
+        rounded += len(differing_ids(records, found)) - unlike
     count = target.count()
     return CallOutcome(count, lost, altered, count - len(_ids(target)), rounded)
 

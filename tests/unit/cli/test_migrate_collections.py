@@ -17,9 +17,9 @@ from typer.testing import CliRunner
 
 from sekha_llm_bridge.cli.app import app
 from sekha_llm_bridge.cli.migrate_collections import BarsOnTerminal, Rate
-from sekha_llm_bridge.embeddings.migration.lease import MIGRATION
-from sekha_llm_bridge.embeddings.migration.moving import Moved, Progress
-from sekha_llm_bridge.embeddings.migration.plan import How
+from sekha_llm_bridge.embeddings.migration.lease import MIGRATION_LEASE
+from sekha_llm_bridge.embeddings.migration.moving import Migrated, Progress
+from sekha_llm_bridge.embeddings.migration.plan import MigrationAction
 from tests.fakes.chroma import chroma_server, emptied_client_of
 from tests.fakes.dynamodb import REGION, DynamoDb
 from tests.fakes.provider import FakeProvider, Reply
@@ -194,16 +194,16 @@ def test_with_a_table_it_takes_the_lease_and_gives_it_back(url: str, client: Any
     table = dynamodb.new_table()
     assert migrate(url, "--table", table).exit_code == 0
     assert [one.action for one in dynamodb.asked if one.action != "CreateTable"] == ["UpdateItem", "UpdateItem"]
-    assert dynamodb.item(table, MIGRATION).keys() == {"provider_id"}
+    assert dynamodb.item(table, MIGRATION_LEASE).keys() == {"provider_id"}
 
 
 def test_who_has_the_lease_is_said_where_another_has_it(url: str, client: Any, dynamodb: DynamoDb) -> None:
     fill(client, "conversations")
     table = dynamodb.new_table()
-    dynamodb.alter(table, MIGRATION, holder={"S": "somebody"}, lease_until={"N": "4102444800000"})
+    dynamodb.alter(table, MIGRATION_LEASE, holder={"S": "somebody"}, lease_until={"N": "4102444800000"})
     answer = migrate(url, BREAKER_TABLE=table)
     assert answer.exit_code == 1
-    assert "another migration is running: somebody has the lease until 00:00:00 UTC" in answer.stdout
+    assert "another migration is running: somebody holds the lease until 00:00:00 UTC" in answer.stdout
     assert names(client) == ["conversations"]
 
 
@@ -237,9 +237,9 @@ def test_on_a_terminal_each_collection_has_a_bar_with_its_rate() -> None:
     with Bars("{task.description}", Rate(), console=console, auto_refresh=False) as bars:
         watch = BarsOnTerminal(bars)
         for done in (0, 500, 1000):
-            watch(Progress("conversations", "conversations_3", How.MERGE, done, 1000))
+            watch(Progress("conversations", "conversations_3", MigrationAction.MERGE, done, 1000))
             bars.refresh()
-        watch(Moved("conversations", "conversations_3", How.MERGE, 1000))
+        watch(Migrated("conversations", "conversations_3", MigrationAction.MERGE, 1000))
         assert [(task.completed, task.total, task.finished) for task in bars.tasks] == [(1000, 1000, True)]
     assert "conversations → conversations_3" in screen.getvalue()
     assert "records/s" in screen.getvalue()

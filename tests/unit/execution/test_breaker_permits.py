@@ -246,7 +246,7 @@ def test_while_checks_look_after_a_provider_no_request_probes_it_unless_nobody_e
     clock.advance(60)
     asyncio.run(
         stage.store.record_check(
-            CheckResult("p0", healthy=False, latency_ms=None, checked_at=clock.now(), error="timeout")
+            CheckResult("p0", is_healthy=False, latency_ms=None, checked_at=clock.now(), error="timeout")
         )
     )
     clock.advance(1)

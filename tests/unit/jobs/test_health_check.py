@@ -166,14 +166,14 @@ def test_where_chats_fail_again_though_the_models_are_listed_only_a_request_clos
     fleet.check()
     clock.advance(1)
     fleet.open_by_requests()
-    assert fleet.breaker.checks is CheckTrust.MISLED
+    assert fleet.breaker.check_trust is CheckTrust.DISTRUSTED
     clock.advance(60)
     fleet.check()
     fleet.check()
     assert fleet.breaker.state is BreakerState.HALF_OPEN
     clock.advance(1)
     assert fleet.chat() == "p"  # in its usual place, because the checks cannot find out
-    assert (fleet.breaker.state, fleet.breaker.checks) == (BreakerState.CLOSED, CheckTrust.TRUSTED)
+    assert (fleet.breaker.state, fleet.breaker.check_trust) == (BreakerState.CLOSED, CheckTrust.TRUSTED)
 
 
 @pytest.mark.parametrize("status", [401, 402, 403, 429])
@@ -393,14 +393,14 @@ def test_a_list_that_fails_where_chats_do_not_is_found_out_by_two_requests_and_b
     assert fleet.row()["circuit_breaker"]["state"] == "open"
     clock.advance(1)
     assert [fleet.chat(), fleet.chat()] == ["p", "p"]  # nobody has to wait because of a check
-    assert (fleet.breaker.state, fleet.breaker.checks) == (BreakerState.CLOSED, CheckTrust.MISLED)
+    assert (fleet.breaker.state, fleet.breaker.check_trust) == (BreakerState.CLOSED, CheckTrust.DISTRUSTED)
     for _ in range(4):
         fleet.check()
         clock.advance(60)
     assert fleet.row()["circuit_breaker"]["state"] == "closed"
     fake.always(LIST, None)
     fleet.check()
-    assert fleet.breaker.checks is CheckTrust.TRUSTED
+    assert fleet.breaker.check_trust is CheckTrust.TRUSTED
 
 
 def test_without_its_check_the_report_is_not_the_whole_truth(fleet: Fleet, clock: FakeClock) -> None:

@@ -18,10 +18,10 @@ from sekha_llm_bridge.resilience.breaker import (
     Permit,
     PermitSource,
     Refusal,
-    Step,
-    Write,
+    Transition,
+    WriteKind,
+    make_permit,
     open_if_due,
-    permit,
     record_outcome,
     request_permit,
 )
@@ -34,7 +34,7 @@ SECOND = timedelta(seconds=1)
 OFFERED = Lease("offered", NOW + timedelta(seconds=30))
 CLOSED, OPEN, HALF_OPEN = BreakerState.CLOSED, BreakerState.OPEN, BreakerState.HALF_OPEN
 REQUEST, CHECK = PermitSource.REQUEST, PermitSource.CHECK
-TRUSTED, ON_TRIAL, MISLED = CheckTrust.TRUSTED, CheckTrust.ON_TRIAL, CheckTrust.MISLED
+TRUSTED, UNCONFIRMED, DISTRUSTED = CheckTrust.TRUSTED, CheckTrust.UNCONFIRMED, CheckTrust.DISTRUSTED
 
 
 # Every state that matters, by a name that says what it is like.
@@ -46,13 +46,15 @@ def failed(count: int, *, by: PermitSource = REQUEST) -> dict[str, Any]:
 
 
 CLOSED_STATES = {
-    f"closed {count} {checks} by_{by}": Breaker(CLOSED, 7, checks=checks, **failed(count, by=by))
-    for count, checks, by in product((0, 3, 5), CheckTrust, PermitSource)
+    f"closed {count} {check_trust} by_{by}": Breaker(CLOSED, 7, check_trust=check_trust, **failed(count, by=by))
+    for count, check_trust, by in product((0, 3, 5), CheckTrust, PermitSource)
 }
 PAUSES = {"early": NOW + SECOND, "due": NOW, "past": NOW - SECOND}
 OPEN_STATES = {
-    f"open {due} {checks} by_{by}": Breaker(OPEN, 7, retry_at=PAUSES[due], checks=checks, **failed(5, by=by))
-    for due, checks, by in product(PAUSES, (TRUSTED, MISLED), PermitSource)
+    f"open {due} {check_trust} by_{by}": Breaker(
+        OPEN, 7, retry_at=PAUSES[due], check_trust=check_trust, **failed(5, by=by)
+    )
+    for due, check_trust, by in product(PAUSES, (TRUSTED, DISTRUSTED), PermitSource)
 }
 LEASES = {
     "live": Lease("mine", NOW + SECOND),
@@ -61,10 +63,10 @@ LEASES = {
     "free": None,
 }
 HALF_OPEN_STATES = {
-    f"half_open {lease} {successes} {checks} by_{by}": Breaker(
-        HALF_OPEN, 7, success_count=successes, lease=LEASES[lease], checks=checks, **failed(5, by=by)
+    f"half_open {lease} {successes} {check_trust} by_{by}": Breaker(
+        HALF_OPEN, 7, success_count=successes, lease=LEASES[lease], check_trust=check_trust, **failed(5, by=by)
     )
-    for lease, successes, checks, by in product(LEASES, (0, 2), (TRUSTED, MISLED), PermitSource)
+    for lease, successes, check_trust, by in product(LEASES, (0, 2), (TRUSTED, DISTRUSTED), PermitSource)
 }
 STATES = CLOSED_STATES | OPEN_STATES | HALF_OPEN_STATES
 
@@ -85,7 +87,7 @@ class Row:
 
     states: str
     events: str
-    write: Write = Write.NOTHING
+    write: WriteKind = WriteKind.NOTHING
     turns: bool = False
     after: dict[str, Any] | None = None
     more_failures: int = 0
@@ -94,12 +96,14 @@ class Row:
     def covers(self, state: str, event: str) -> bool:
         return bool(re.fullmatch(self.states, state) and re.fullmatch(self.events, event))
 
-    def result(self, before: Breaker) -> Step | Refusal:
+    def result(self, before: Breaker) -> Transition | Refusal:
         if self.refused_s is not None:
             return Refusal(before.state, self.refused_s, "old")
         failures = before.failure_count + self.more_failures
         epoch = 8 if self.turns else 7
-        return Step(replace(before, **{"epoch": epoch, "failure_count": failures, **(self.after or {})}), self.write)
+        return Transition(
+            replace(before, **{"epoch": epoch, "failure_count": failures, **(self.after or {})}), self.write
+        )
 
 
 def fails(failure_source: PermitSource) -> dict[str, Any]:
@@ -119,17 +123,17 @@ LEASED = "half_open (live|ending|expired)"
 
 def turn(states: str, events: str, after: dict[str, Any], *, more_failures: int = 0) -> Row:
     """A change of state, or of who holds the lease."""
-    return Row(states, events, Write.REPLACE, turns=True, after=after, more_failures=more_failures)
+    return Row(states, events, WriteKind.REPLACE, turns=True, after=after, more_failures=more_failures)
 
 
 def edit(states: str, events: str, after: dict[str, Any]) -> Row:
     """A change within a state."""
-    return Row(states, events, Write.REPLACE, after=after)
+    return Row(states, events, WriteKind.REPLACE, after=after)
 
 
 def count(states: str, events: str, failure_source: PermitSource) -> Row:
     """One failure more."""
-    return Row(states, events, Write.ADD_FAILURE, after=fails(failure_source), more_failures=1)
+    return Row(states, events, WriteKind.ADD_FAILURE, after=fails(failure_source), more_failures=1)
 
 
 TABLE = [
@@ -145,48 +149,48 @@ TABLE = [
     Row(".*", ".* (late|to_come|other)"),
     # Closed: a request's results.
     Row("closed .*", "neutral .* own"),
-    Row("closed 0 (trusted|misled) .*", "success request own"),
-    edit("closed 0 on_trial .*", "success request own", {"checks": TRUSTED}),
-    edit("closed [35] (trusted|misled) .*", "success request own", {"failure_count": 0}),
-    edit("closed [35] on_trial .*", "success request own", {"failure_count": 0, "checks": TRUSTED}),
+    Row("closed 0 (trusted|distrusted) .*", "success request own"),
+    edit("closed 0 unconfirmed .*", "success request own", {"check_trust": TRUSTED}),
+    edit("closed [35] (trusted|distrusted) .*", "success request own", {"failure_count": 0}),
+    edit("closed [35] unconfirmed .*", "success request own", {"failure_count": 0, "check_trust": TRUSTED}),
     count("closed .*", "failure request own", REQUEST),
     turn("closed . trusted .*", "rejection request own", {**OPENED, **fails(REQUEST)}, more_failures=1),
     turn(
-        "closed . (on_trial|misled) .*",
+        "closed . (unconfirmed|distrusted) .*",
         "rejection request own",
-        {**OPENED, **fails(REQUEST), "checks": MISLED},
+        {**OPENED, **fails(REQUEST), "check_trust": DISTRUSTED},
         more_failures=1,
     ),
-    # Closed: a check's results. It takes back what checks alone have counted, and whoever misled is not believed.
-    Row("closed 0 (trusted|on_trial) .*", "success check own"),
-    Row("closed [35] (trusted|on_trial) by_request", "success check own"),
-    edit("closed [35] (trusted|on_trial) by_check", "success check own", {"failure_count": 0}),
-    edit("closed 0 misled .*", "success check own", {"checks": TRUSTED}),
-    edit("closed [35] misled by_request", "success check own", {"checks": TRUSTED}),
-    edit("closed [35] misled by_check", "success check own", {"failure_count": 0, "checks": TRUSTED}),
-    count("closed 0 (trusted|on_trial) .*", "failure check own", CHECK),
-    count("closed [35] (trusted|on_trial) by_check", "failure check own", CHECK),
-    count("closed [35] (trusted|on_trial) by_request", "failure check own", REQUEST),
-    Row("closed . misled .*", "failure check own"),
+    # Closed: a check's results. It takes back what checks alone have counted, and whoever distrusted is not believed.
+    Row("closed 0 (trusted|unconfirmed) .*", "success check own"),
+    Row("closed [35] (trusted|unconfirmed) by_request", "success check own"),
+    edit("closed [35] (trusted|unconfirmed) by_check", "success check own", {"failure_count": 0}),
+    edit("closed 0 distrusted .*", "success check own", {"check_trust": TRUSTED}),
+    edit("closed [35] distrusted by_request", "success check own", {"check_trust": TRUSTED}),
+    edit("closed [35] distrusted by_check", "success check own", {"failure_count": 0, "check_trust": TRUSTED}),
+    count("closed 0 (trusted|unconfirmed) .*", "failure check own", CHECK),
+    count("closed [35] (trusted|unconfirmed) by_check", "failure check own", CHECK),
+    count("closed [35] (trusted|unconfirmed) by_request", "failure check own", REQUEST),
+    Row("closed . distrusted .*", "failure check own"),
     Row("closed .*", "rejection check own"),
     # Closed: the count has reached the threshold, or not.
     Row("closed [03] .*", "trip"),
-    turn("closed 5 (trusted|misled) .*", "trip", OPENED),
-    turn("closed 5 on_trial by_request", "trip", {**OPENED, "checks": MISLED}),
-    turn("closed 5 on_trial by_check", "trip", {**OPENED, "checks": TRUSTED}),
+    turn("closed 5 (trusted|distrusted) .*", "trip", OPENED),
+    turn("closed 5 unconfirmed by_request", "trip", {**OPENED, "check_trust": DISTRUSTED}),
+    turn("closed 5 unconfirmed by_check", "trip", {**OPENED, "check_trust": TRUSTED}),
     # Open: nobody has leave of this epoch, so whatever is reported is not heard.
     Row("open .*", ".* own"),
     Row("open .*", "trip"),
     # Half-open, reported by whoever holds the lease: as long as nobody has taken it, its end does not matter.
     turn(f"{LEASED} 0 .*", "success .* own", {"lease": None, "success_count": 1}),
-    turn(f"{LEASED} 2 .* by_request", "success request own", {**CLOSES, "checks": TRUSTED}),
-    turn(f"{LEASED} 2 .* by_check", "success request own", {**CLOSES, "checks": MISLED}),
-    turn(f"{LEASED} 2 trusted .*", "success check own", {**CLOSES, "checks": ON_TRIAL}),
-    turn(f"{LEASED} 2 misled .*", "success check own", {"lease": None}),
+    turn(f"{LEASED} 2 .* by_request", "success request own", {**CLOSES, "check_trust": TRUSTED}),
+    turn(f"{LEASED} 2 .* by_check", "success request own", {**CLOSES, "check_trust": DISTRUSTED}),
+    turn(f"{LEASED} 2 trusted .*", "success check own", {**CLOSES, "check_trust": UNCONFIRMED}),
+    turn(f"{LEASED} 2 distrusted .*", "success check own", {"lease": None}),
     turn(f"{LEASED} .*", "(failure|rejection) request own", {**OPENED, **fails(REQUEST)}, more_failures=1),
     turn(f"{LEASED} . trusted by_check", "failure check own", {**OPENED, **fails(CHECK)}, more_failures=1),
     turn(f"{LEASED} . trusted by_request", "failure check own", {**OPENED, **fails(REQUEST)}, more_failures=1),
-    turn(f"{LEASED} . misled .*", "failure check own", {"lease": None}),
+    turn(f"{LEASED} . distrusted .*", "failure check own", {"lease": None}),
     turn(f"{LEASED} .*", "rejection check own", {"lease": None}),
     turn(f"{LEASED} .*", "neutral .* own", {"lease": None}),
     Row("half_open free .*", ".* own"),  # the lease was given back, and that raised the epoch
@@ -203,7 +207,7 @@ def held(breaker: Breaker, source: PermitSource, holder: str) -> Permit:
     return Permit("p", source, epoch, "other" if holder == "other" else token)
 
 
-def happens(breaker: Breaker, event: str) -> Step | Refusal:
+def happens(breaker: Breaker, event: str) -> Transition | Refusal:
     if event == "trip":
         return open_if_due(breaker, NOW, RULES)
     if event.startswith("ask"):
@@ -230,7 +234,7 @@ def test_the_table_says_exactly_one_thing_of_each_event_in_each_state() -> None:
 def test_every_change_of_state_or_of_the_leases_holder_raises_the_epoch_by_one_and_nothing_else_does() -> None:
     for state, event in product(STATES, EVENTS):
         before, step = STATES[state], happens(STATES[state], event)
-        if isinstance(step, Step):
+        if isinstance(step, Transition):
             turned = (step.after.state, step.after.lease) != (before.state, before.lease)
             assert step.after.epoch - before.epoch == int(turned), f"{event!r} in {state!r}"
 
@@ -238,20 +242,20 @@ def test_every_change_of_state_or_of_the_leases_holder_raises_the_epoch_by_one_a
 def test_what_is_not_written_changes_nothing_and_what_changes_is_written() -> None:
     for state, event in product(STATES, EVENTS):
         step = happens(STATES[state], event)
-        if isinstance(step, Step):
-            assert (step.write is Write.NOTHING) == (step.after == STATES[state]), f"{event!r} in {state!r}"
+        if isinstance(step, Transition):
+            assert (step.write is WriteKind.NOTHING) == (step.after == STATES[state]), f"{event!r} in {state!r}"
 
 
 @pytest.mark.parametrize("source", PermitSource)
 def test_a_call_through_a_closed_breaker_has_a_permit_of_its_epoch_without_a_token(source: PermitSource) -> None:
-    assert permit(Breaker(CLOSED, 7), "p", source) == Permit("p", source, 7, None)
+    assert make_permit(Breaker(CLOSED, 7), "p", source) == Permit("p", source, 7, None)
 
 
 @pytest.mark.parametrize("source", PermitSource)
 def test_a_probe_has_the_token_of_its_lease_and_the_epoch_that_the_lease_began(source: PermitSource) -> None:
     asked = request_permit(Breaker(OPEN, 7, retry_at=NOW), REQUEST, OFFERED, NOW)
-    assert isinstance(asked, Step)
-    assert permit(asked.after, "p", source) == Permit("p", source, 8, "offered")
+    assert isinstance(asked, Transition)
+    assert make_permit(asked.after, "p", source) == Permit("p", source, 8, "offered")
 
 
 @pytest.mark.parametrize(
@@ -261,28 +265,28 @@ def test_an_open_breaker_may_be_probed_from_the_very_moment_that_it_names(
     early: timedelta, refused_s: float | None
 ) -> None:
     asked = request_permit(Breaker(OPEN, 7, retry_at=NOW, cause="boom"), REQUEST, OFFERED, NOW - early)
-    assert asked == Refusal(OPEN, refused_s, "boom") if refused_s else isinstance(asked, Step)
+    assert asked == Refusal(OPEN, refused_s, "boom") if refused_s else isinstance(asked, Transition)
 
 
 @pytest.mark.parametrize(("early", "refused_s"), [(timedelta(microseconds=1), 1e-6), (timedelta(), None)])
 def test_a_lease_can_be_taken_from_the_very_moment_that_it_ends(early: timedelta, refused_s: float | None) -> None:
     asked = request_permit(Breaker(HALF_OPEN, 7, lease=Lease("mine", NOW), cause="boom"), REQUEST, OFFERED, NOW - early)
-    assert asked == Refusal(HALF_OPEN, refused_s, "boom") if refused_s else isinstance(asked, Step)
+    assert asked == Refusal(HALF_OPEN, refused_s, "boom") if refused_s else isinstance(asked, Transition)
 
 
 def test_a_taken_lease_keeps_the_successes_that_others_had() -> None:
     asked = request_permit(Breaker(HALF_OPEN, 7, success_count=2, lease=Lease("dead", NOW)), REQUEST, OFFERED, NOW)
-    assert isinstance(asked, Step)
+    assert isinstance(asked, Transition)
     assert (asked.after.lease, asked.after.success_count) == (OFFERED, 2)
 
 
 def test_an_expired_lease_that_somebody_has_taken_makes_its_first_holder_a_stranger() -> None:
     first = Breaker(HALF_OPEN, 7, lease=Lease("dead", NOW))
-    late = permit(first, "p", REQUEST)
+    late = make_permit(first, "p", REQUEST)
     asked = request_permit(first, REQUEST, OFFERED, NOW)
-    assert isinstance(asked, Step)
+    assert isinstance(asked, Transition)
     for outcome in CallOutcome:
-        assert record_outcome(asked.after, late, outcome, NOW, RULES) == Step(asked.after, Write.NOTHING)
+        assert record_outcome(asked.after, late, outcome, NOW, RULES) == Transition(asked.after, WriteKind.NOTHING)
 
 
 def call(
@@ -295,8 +299,8 @@ def call(
 ) -> Breaker:
     """One call that has the breaker's leave, and what it leaves behind."""
     asked = request_permit(breaker, source, Lease("mine", now + SECOND), now)
-    assert isinstance(asked, Step)
-    learned = record_outcome(asked.after, permit(asked.after, "p", source), outcome, now, rules).after
+    assert isinstance(asked, Transition)
+    learned = record_outcome(asked.after, make_permit(asked.after, "p", source), outcome, now, rules).after
     return open_if_due(learned, now, rules).after
 
 
@@ -347,14 +351,14 @@ def test_one_failed_probe_reopens_and_the_successes_before_it_are_forgotten() ->
 
 def test_successes_that_an_open_breaker_still_has_are_not_of_the_probes_to_come() -> None:
     asked = request_permit(replace(DUE, success_count=2), REQUEST, OFFERED, NOW)
-    assert isinstance(asked, Step)
+    assert isinstance(asked, Transition)
     assert asked.after.success_count == 0
 
 
 def test_a_probe_that_learned_nothing_gives_its_lease_back_and_the_next_may_go_at_once() -> None:
     breaker = call(call(DUE, PASS), CallOutcome.NEUTRAL)
     assert (breaker.state, breaker.lease, breaker.success_count) == (HALF_OPEN, None, 1)
-    assert isinstance(request_permit(breaker, REQUEST, OFFERED, NOW), Step)
+    assert isinstance(request_permit(breaker, REQUEST, OFFERED, NOW), Transition)
 
 
 def test_a_rejected_key_opens_at_once_when_a_request_meets_it() -> None:
@@ -391,47 +395,47 @@ def test_a_check_takes_back_what_checks_have_counted() -> None:
 def test_a_breaker_that_checks_have_closed_is_on_trial_until_a_request_succeeds() -> None:
     one = CircuitBreakerConfig(success_threshold=1)
     closed = call(DUE, PASS, one, source=CHECK)
-    assert (closed.state, closed.checks) == (CLOSED, ON_TRIAL)
-    assert call(closed, PASS, one, source=CHECK).checks is ON_TRIAL
-    assert call(closed, PASS, one).checks is TRUSTED
+    assert (closed.state, closed.check_trust) == (CLOSED, UNCONFIRMED)
+    assert call(closed, PASS, one, source=CHECK).check_trust is UNCONFIRMED
+    assert call(closed, PASS, one).check_trust is TRUSTED
 
 
-def misled() -> Breaker:
+def distrusted() -> Breaker:
     """Checks have closed it, and then requests failed again."""
-    on_trial = call(DUE, PASS, CircuitBreakerConfig(success_threshold=1), source=CHECK)
+    unconfirmed = call(DUE, PASS, CircuitBreakerConfig(success_threshold=1), source=CHECK)
     for _ in range(5):
-        on_trial = call(on_trial, FAIL)
-    return replace(on_trial, retry_at=NOW)
+        unconfirmed = call(unconfirmed, FAIL)
+    return replace(unconfirmed, retry_at=NOW)
 
 
 def test_checks_that_misled_cannot_close_alone_however_often_they_succeed() -> None:
-    assert misled().checks is MISLED
-    assert calls(misled(), *[PASS] * 9, source=CHECK) == " ".join(["half_open"] * 9)
+    assert distrusted().check_trust is DISTRUSTED
+    assert calls(distrusted(), *[PASS] * 9, source=CHECK) == " ".join(["half_open"] * 9)
 
 
 def test_after_checks_that_misled_the_last_success_must_be_a_requests() -> None:
-    breaker = misled()
+    breaker = distrusted()
     for _ in range(9):
         breaker = call(breaker, PASS, source=CHECK)
     assert breaker.success_count == 2
     closed = call(breaker, PASS)
-    assert (closed.state, closed.checks) == (CLOSED, TRUSTED)
+    assert (closed.state, closed.check_trust) == (CLOSED, TRUSTED)
 
 
 def test_with_a_success_threshold_of_one_a_request_still_has_to_close_what_misled() -> None:
     one = CircuitBreakerConfig(success_threshold=1)
-    half_open = call(misled(), PASS, one, source=CHECK)
+    half_open = call(distrusted(), PASS, one, source=CHECK)
     assert (half_open.state, half_open.success_count) == (HALF_OPEN, 0)
     assert call(half_open, PASS, one).state is CLOSED
 
 
 def test_a_probe_that_fails_does_not_clear_checks_that_misled() -> None:
-    assert call(misled(), FAIL).checks is MISLED
+    assert call(distrusted(), FAIL).check_trust is DISTRUSTED
 
 
 def test_a_check_that_misled_is_not_believed_either_when_its_probe_fails() -> None:
-    breaker = call(misled(), FAIL, source=CHECK)
-    assert (breaker.state, breaker.lease, breaker.checks) == (HALF_OPEN, None, MISLED)
+    breaker = call(distrusted(), FAIL, source=CHECK)
+    assert (breaker.state, breaker.lease, breaker.check_trust) == (HALF_OPEN, None, DISTRUSTED)
 
 
 def test_what_only_checks_have_found_keeps_no_request_from_trying_once() -> None:
@@ -456,18 +460,18 @@ def test_one_failed_request_makes_a_count_of_checks_a_count_of_requests_too() ->
 def test_checks_that_alone_opened_what_a_request_then_found_well_count_for_nothing_until_one_succeeds() -> None:
     one = CircuitBreakerConfig(success_threshold=1)
     closed = call(Breaker(OPEN, 7, failure_count=5, failure_source=CHECK, retry_at=NOW), PASS, one)
-    assert (closed.state, closed.checks) == (CLOSED, MISLED)
+    assert (closed.state, closed.check_trust) == (CLOSED, DISTRUSTED)
     assert calls(closed, *[FAIL] * 9, source=CHECK) == " ".join(["closed"] * 9)
     believed = call(closed, PASS, one, source=CHECK)
-    assert believed.checks is TRUSTED
+    assert believed.check_trust is TRUSTED
     assert calls(believed, *[FAIL] * 5, source=CHECK) == "closed closed closed closed open"
 
 
 def test_where_checks_fail_again_themselves_they_have_not_misled() -> None:
-    on_trial = call(DUE, PASS, CircuitBreakerConfig(success_threshold=1), source=CHECK)
+    unconfirmed = call(DUE, PASS, CircuitBreakerConfig(success_threshold=1), source=CHECK)
     for _ in range(5):
-        on_trial = call(on_trial, FAIL, source=CHECK)
-    assert (on_trial.state, on_trial.checks) == (OPEN, TRUSTED)
+        unconfirmed = call(unconfirmed, FAIL, source=CHECK)
+    assert (unconfirmed.state, unconfirmed.check_trust) == (OPEN, TRUSTED)
 
 
 def test_closing_forgets_the_failures_but_not_when_the_last_one_was() -> None:

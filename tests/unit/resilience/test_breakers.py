@@ -28,7 +28,7 @@ from sekha_llm_bridge.resilience import (
 )
 from sekha_llm_bridge.resilience.breaker import CheckTrust, Lease
 from sekha_llm_bridge.resilience.memory import MemoryProviderStore
-from sekha_llm_bridge.resilience.store import Written
+from sekha_llm_bridge.resilience.store import WriteResult
 from tests.fakes.clock import FakeClock
 from tests.fakes.faulty_store import Fault, FaultyStore
 from tests.fakes.virtual_time import run
@@ -282,7 +282,7 @@ def test_who_probes_shuts_the_others_out_until_its_lease_is_over(fleet: Fleet) -
     other = fleet.instance()
     assert other.session().views() == {"p": BreakerView(HALF_OPEN, Availability.BLOCKED, 12, "boom")}
     fleet.clock.advance(12)
-    assert other.session().views() == {"p": BreakerView(HALF_OPEN, Availability.ON_PROBE, 0, "boom")}
+    assert other.session().views() == {"p": BreakerView(HALF_OPEN, Availability.PROBE_DUE, 0, "boom")}
 
 
 def test_a_closed_breaker_is_not_seen(fleet: Fleet) -> None:
@@ -295,25 +295,25 @@ CHECKED = CheckResult("p", False, None, FakeClock().now(), "connect_failed")  # 
 
 
 @pytest.mark.parametrize(
-    ("check", "age_s", "credit", "standing"),
+    ("check", "age_s", "check_trust", "availability"),
     [
-        (None, 0, CheckTrust.TRUSTED, Availability.ON_PROBE),
+        (None, 0, CheckTrust.TRUSTED, Availability.PROBE_DUE),
         (CHECKED, 0, CheckTrust.TRUSTED, Availability.LAST_RESORT),
         (CHECKED, 149.999999, CheckTrust.TRUSTED, Availability.LAST_RESORT),
-        (CHECKED, 150, CheckTrust.TRUSTED, Availability.ON_PROBE),
-        (CHECKED, 0, CheckTrust.MISLED, Availability.ON_PROBE),
-        (replace(CHECKED, healthy=True), 0, CheckTrust.TRUSTED, Availability.LAST_RESORT),
-        (replace(CHECKED, conclusive=False), 0, CheckTrust.TRUSTED, Availability.ON_PROBE),
+        (CHECKED, 150, CheckTrust.TRUSTED, Availability.PROBE_DUE),
+        (CHECKED, 0, CheckTrust.DISTRUSTED, Availability.PROBE_DUE),
+        (replace(CHECKED, is_healthy=True), 0, CheckTrust.TRUSTED, Availability.LAST_RESORT),
+        (replace(CHECKED, is_conclusive=False), 0, CheckTrust.TRUSTED, Availability.PROBE_DUE),
     ],
 )
 @pytest.mark.parametrize("state", [OPEN, HALF_OPEN])
 def test_a_probe_that_is_due_is_left_to_the_checks_as_long_as_they_look_after_it(
-    check: CheckResult | None, age_s: float, credit: CheckTrust, standing: Availability, state: BreakerState
+    check: CheckResult | None, age_s: float, check_trust: CheckTrust, availability: Availability, state: BreakerState
 ) -> None:
     now = CHECKED.checked_at + timedelta(seconds=age_s)
     lease = None if state is OPEN else Lease("dead", now)
-    breaker = Breaker(state, 7, retry_at=now, lease=lease, cause="boom", checks=credit)
-    assert ProviderRecord(check, breaker).view(now) == BreakerView(state, standing, 0.0, "boom")
+    breaker = Breaker(state, 7, retry_at=now, lease=lease, cause="boom", check_trust=check_trust)
+    assert ProviderRecord(check, breaker).view(now) == BreakerView(state, availability, 0.0, "boom")
 
 
 def test_a_check_that_is_too_old_says_nothing() -> None:
@@ -519,7 +519,7 @@ class Contested(MemoryProviderStore):
         super().__init__()
         self.attempts = 0
 
-    async def replace(self, provider_id: str, before: Breaker, after: Breaker) -> Written:
+    async def replace(self, provider_id: str, before: Breaker, after: Breaker) -> WriteResult:
         self.attempts += 1
         now = self._records[provider_id].breaker
         self._records[provider_id] = ProviderRecord(None, replace(now, epoch=now.epoch + 1))
@@ -622,7 +622,7 @@ def test_a_change_is_written_where_epoch_and_lease_are_as_they_were_and_no_failu
     fleet.table._records["p"] = ProviderRecord(CHECKED, breaker)
     written = run(fleet.table.replace("p", before, replace(before, success_count=3)), fleet.clock)
     expected = replace(breaker, success_count=3) if is_written else breaker
-    assert written == Written(done=is_written, breaker=expected)
+    assert written == WriteResult(done=is_written, breaker=expected)
     assert fleet.record() == ProviderRecord(CHECKED, expected)
 
 
@@ -636,7 +636,7 @@ def test_a_failure_is_counted_in_the_epoch_of_its_call(
     after = Breaker(CLOSED, epoch, 1, last_failure=fleet.clock.now(), cause="boom", failure_source=CHECK)
     written = run(fleet.table.add_failure("p", Breaker(CLOSED, epoch), after), fleet.clock)
     expected = replace(after, failure_count=4) if is_counted else Breaker(CLOSED, 7, 3)
-    assert written == Written(done=is_counted, breaker=expected)
+    assert written == WriteResult(done=is_counted, breaker=expected)
     assert fleet.record() == ProviderRecord(CHECKED, expected)
 
 

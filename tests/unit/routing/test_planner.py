@@ -194,7 +194,7 @@ def test_a_provider_that_the_checks_look_after_comes_last_whatever_its_priority(
 
 def test_a_provider_that_nobody_looks_after_is_probed_in_its_usual_place() -> None:
     fleet = [provider(f"p{i}", chat_model(f"m{i}"), priority=i + 1) for i in range(2)]
-    limits = RoutingContext(breakers={"p0": BreakerView(BreakerState.OPEN, Availability.ON_PROBE)})
+    limits = RoutingContext(breakers={"p0": BreakerView(BreakerState.OPEN, Availability.PROBE_DUE)})
     assert order(planned(*fleet, limits=limits)) == ["p0/m0", "p1/m1"]
 
 

@@ -39,8 +39,8 @@ def kind_of(failure: BaseException) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Keys:
-    """What requests are signed with, until they expire; None: never."""
+class Credentials:
+    """What requests are sign_headers with, until they expire; None: never."""
 
     access_key_id: str
     secret: str = field(repr=False)
@@ -49,13 +49,13 @@ class Keys:
 
 
 class AwsRequests:
-    """Sends signed requests to `service` in the region of the environment. `target` begins its action's names.
+    """Sends sign_headers requests to `service` in the region of the environment. `target` begins its action's names.
 
-    `longest_s` is for one request; whoever waits less cancels it.
+    `timeout_s` is for one request; whoever waits less cancels it.
     """
 
     def __init__(
-        self, service: str, target: str, connections: Connections, clock: Clock, *, longest_s: float = 2.0
+        self, service: str, target: str, connections: Connections, clock: Clock, *, timeout_s: float = 2.0
     ) -> None:
         self._service = service
         self._target = target
@@ -63,8 +63,8 @@ class AwsRequests:
         self._clock = clock
         self._region = os.environ.get("AWS_REGION") or os.environ["AWS_DEFAULT_REGION"]
         self._endpoint = _endpoint(service, self._region)
-        self._longest_s = longest_s
-        self._keys: Keys | None = None
+        self._timeout_s = timeout_s
+        self._keys: Credentials | None = None
         if self._endpoint.startswith("https:"):
             connections.trust()  # now, in the init phase
 
@@ -75,7 +75,7 @@ class AwsRequests:
         """
         body = orjson.dumps(payload)
         headers = {"content-type": "application/x-amz-json-1.0", "x-amz-target": f"{self._target}.{action}"}
-        sent = signed(
+        sent = sign_headers(
             headers,
             body,
             url=self._endpoint,
@@ -94,13 +94,13 @@ class AwsRequests:
             self._keys = None
         raise AwsError(kind, answer)
 
-    async def _valid_keys(self) -> Keys:
+    async def _valid_keys(self) -> Credentials:
         known = self._keys
         if known is None or (known.expires_at and known.expires_at - self._clock.now() < _RENEWED_BEFORE):
             self._keys = known = await self._fetched_keys()
         return known
 
-    async def _fetched_keys(self) -> Keys:
+    async def _fetched_keys(self) -> Credentials:
         """A function that was restored from a snapshot is given its keys by an endpoint, any other by its environment.
 
         https://docs.aws.amazon.com/sdkref/latest/guide/feature-container-credentials.html
@@ -110,25 +110,25 @@ class AwsRequests:
             reply = await self._exchange("GET", url, None, {"authorization": token} if token else {})
             given = orjson.loads(reply.content)
             expires_at = datetime.fromisoformat(given["Expiration"])
-            return Keys(given["AccessKeyId"], given["SecretAccessKey"], given["Token"], expires_at)
+            return Credentials(given["AccessKeyId"], given["SecretAccessKey"], given["Token"], expires_at)
         if "AWS_ACCESS_KEY_ID" not in os.environ and _overridden(self._service):
-            return Keys("local", "local")  # whoever stands in for AWS does not look at them
-        return Keys(
+            return Credentials("local", "local")  # whoever stands in for AWS does not look at them
+        return Credentials(
             os.environ["AWS_ACCESS_KEY_ID"], os.environ["AWS_SECRET_ACCESS_KEY"], os.environ.get("AWS_SESSION_TOKEN")
         )
 
     async def _exchange(self, method: str, url: str, content: bytes | None, headers: Mapping[str, str]) -> Reply:
         return await self._connections.exchange(
-            method, url, content=content, headers=headers, timeout_s=self._longest_s
+            method, url, content=content, headers=headers, timeout_s=self._timeout_s
         )
 
 
-def signed(
-    headers: Mapping[str, str], body: bytes, *, url: str, region: str, service: str, keys: Keys, now: datetime
+def sign_headers(
+    headers: Mapping[str, str], body: bytes, *, url: str, region: str, service: str, keys: Credentials, now: datetime
 ) -> dict[str, str]:
     """The headers of a POST to the root of `url`, with those that sign it: Signature Version 4.
 
-    https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html
+    https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-sign_headers-request.html
     """
     moment = now.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
     sent = {**headers, "host": urlsplit(url).netloc, "x-amz-date": moment}

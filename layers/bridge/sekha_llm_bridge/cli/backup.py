@@ -14,12 +14,12 @@ from rich.text import Text
 from sekha_llm_bridge.cli.chroma_options import WrongOptions, server_of
 from sekha_llm_bridge.cli.health.printable import printable
 from sekha_llm_bridge.cli.transfer_progress import shown
-from sekha_llm_bridge.embeddings.backup.partial import Busy, partial_path
+from sekha_llm_bridge.embeddings.backup.partial_file import BackupInProgress, partial_path
 from sekha_llm_bridge.embeddings.backup.reading import DamagedBackup
 from sekha_llm_bridge.embeddings.backup.writing import (
-    BackedUp,
+    BackedUpCollection,
     Backup,
-    KeepsShrinking,
+    CollectionKeepsShrinking,
     UnknownCollections,
     back_up,
 )
@@ -51,12 +51,12 @@ def run(path: Path, options: Options) -> int:
     try:
         server = server_of(options.config, options.chroma_url, options.chroma_token, timeout_s=_TIMEOUT_S)
         with shown(as_json=options.as_json) as show:
-            done = back_up(server, path, names=options.names, now=_now, told=show, restart=options.restart)
+            done = back_up(server, path, names=options.names, now=_now, on_progress=show, restart=options.restart)
     except DamagedBackup as exc:
         return _failed(f"not verified: {exc}; remove the file and run this again", _NOT_VERIFIED)
-    except KeepsShrinking as exc:
+    except CollectionKeepsShrinking as exc:
         return _failed(str(exc), _NOT_VERIFIED)
-    except (Busy, UnknownCollections, WrongOptions) as exc:
+    except (BackupInProgress, UnknownCollections, WrongOptions) as exc:
         return _failed(str(exc), _NOT_POSSIBLE)
     except (StoreFailed, OSError) as exc:
         return _failed(f"{exc}{_goes_on(path)}", _NOT_POSSIBLE)
@@ -79,8 +79,8 @@ def _document(path: Path, done: Backup) -> dict[str, object]:
     return {
         "file": str(path),
         "file_bytes": path.stat().st_size,
-        "begun_at": done.begun_at,
-        "went_on": done.went_on,
+        "begun_at": done.started_at,
+        "went_on": done.was_resumed,
         "collections": [asdict(one) for one in done.collections],
     }
 
@@ -108,11 +108,11 @@ def _table(done: Backup) -> Table:
 
 
 def _notes(done: Backup) -> list[str]:
-    began = [f"this goes on with what was begun at {printable(done.begun_at)}"] if done.went_on else []
-    return began + [_difference(one) for one in done.collections if not one.is_everything]
+    began = [f"this goes on with what was begun at {printable(done.started_at)}"] if done.was_resumed else []
+    return began + [_difference(one) for one in done.collections if not one.is_complete]
 
 
-def _difference(one: BackedUp) -> str:
+def _difference(one: BackedUpCollection) -> str:
     name = printable(one.name)
     if one.on_server is None:
         return f"{name} was deleted meanwhile; the file has what was read of it"

@@ -18,7 +18,7 @@ class WrongOptions(Exception):
 
 def server_of(config_path: Path | None, url: str | None, token: str | None, *, timeout_s: float) -> ChromaServer:
     """The server to work on, `timeout_s` for each request. Raises `WrongOptions`."""
-    return ChromaServer(chroma_config(config_path, url, token), timeout_s=timeout_s, tries=_TRIES)
+    return ChromaServer(chroma_config(config_path, url, token), timeout_s=timeout_s, max_attempts=_TRIES)
 
 
 def chroma_config(config_path: Path | None, url: str | None, token: str | None) -> ChromaConfig:

@@ -24,10 +24,10 @@ from sekha_llm_bridge.config.models import ChromaConfig
 from sekha_llm_bridge.connections import Connections
 from sekha_llm_bridge.embeddings.chroma_server import ChromaServer
 from sekha_llm_bridge.embeddings.migration.lease import DynamoLease, Lease, NoLease
-from sekha_llm_bridge.embeddings.migration.moving import Moved, Progress
+from sekha_llm_bridge.embeddings.migration.moving import Migrated, Progress
 from sekha_llm_bridge.embeddings.migration.plan import Failed
-from sekha_llm_bridge.embeddings.migration.run import Event, Report, foresee, migrate_all
-from sekha_llm_bridge.embeddings.spaces import KnownSpace
+from sekha_llm_bridge.embeddings.migration.run import Event, MigrationReport, migrate_all, plan_only
+from sekha_llm_bridge.embeddings.spaces import EmbeddingSpace
 from sekha_llm_bridge.embeddings.store import StoreFailed
 from sekha_llm_bridge.errors import ConfigError
 
@@ -69,24 +69,24 @@ def run(options: Options) -> int:
         sys.stdout.write(json.dumps(report.as_json(), separators=(",", ":")) + "\n")
     else:
         _print(report, console)
-    return 0 if report.is_well else _UNFINISHED
+    return 0 if report.is_success else _UNFINISHED
 
 
-async def _report(options: Options, config: ChromaConfig, console: Console) -> Report:
-    server, default = ChromaServer(config, timeout_s=_PATIENT_S, tries=_TRIES), _default_space(options, config)
+async def _report(options: Options, config: ChromaConfig, console: Console) -> MigrationReport:
+    server, default = ChromaServer(config, timeout_s=_PATIENT_S, max_attempts=_TRIES), _default_space(options, config)
     sys.stderr.write(f"{_assumed(default)}\n")
     if options.dry_run:
-        return await foresee(server, default, keep=options.keep)
+        return await plan_only(server, default, keep=options.keep)
     connections = Connections(SystemClock())
     try:
         lease = _lease(options.table, connections)
         with _watching(console, is_quiet=options.as_json) as watch:
-            return await migrate_all(server, default, lease, keep=options.keep, watch=watch)
+            return await migrate_all(server, default, lease, keep=options.keep, on_event=watch)
     finally:
         await connections.aclose()
 
 
-def _default_space(options: Options, config: ChromaConfig) -> KnownSpace | None:
+def _default_space(options: Options, config: ChromaConfig) -> EmbeddingSpace | None:
     """That of the default embedding model of the configuration; None where that cannot be used and is not needed."""
     try:
         settings = load_settings(options.config_path)
@@ -95,7 +95,7 @@ def _default_space(options: Options, config: ChromaConfig) -> KnownSpace | None:
     return make_bridge(replace(settings, chroma=config)).vectors().default_space
 
 
-def _assumed(default: KnownSpace | None) -> str:
+def _assumed(default: EmbeddingSpace | None) -> str:
     """What is taken to be in collections that do not say it themselves."""
     if default is None:
         return _NO_DEFAULT
@@ -147,7 +147,7 @@ class BarsOnTerminal:
                 described = printable(f"{event.collection} → {event.target}")
                 self._tasks[event.collection] = self._bars.add_task(described, total=event.total)
             self._bars.update(self._tasks[event.collection], completed=event.done, total=event.total)
-        elif isinstance(event, Moved) and event.collection in self._tasks:
+        elif isinstance(event, Migrated) and event.collection in self._tasks:
             self._bars.update(self._tasks[event.collection], completed=event.records, total=event.records)
 
 
@@ -164,7 +164,7 @@ class _Lines:
             if self._said != (event.collection, tenth):
                 self._said = (event.collection, tenth)
                 _say(f"{event.collection} → {event.target}: {event.done} of {event.total} records")
-        elif isinstance(event, Moved):
+        elif isinstance(event, Migrated):
             _say(f"{event.collection} → {event.target}: {_how(event)}")
         elif isinstance(event, Failed):
             _say(f"{event.collection}: failed: {event.reason}")
@@ -175,7 +175,7 @@ def _say(line: str) -> None:
     sys.stdout.flush()  # whoever reads a pipe wants to know now
 
 
-def _print(report: Report, console: Console) -> None:
+def _print(report: MigrationReport, console: Console) -> None:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("collection", "now in" if not report.dry_run else "would be in", "how", "records"):
         table.add_column(heading, overflow="fold", justify="right" if heading == "records" else "left")
@@ -186,7 +186,7 @@ def _print(report: Report, console: Console) -> None:
         console.print(Text(printable(report.note), style="yellow" if not report.finished else ""))
 
 
-def _rows(report: Report) -> Iterator[tuple[str, str, str, str]]:
+def _rows(report: MigrationReport) -> Iterator[tuple[str, str, str, str]]:
     for step in report.planned:
         yield step.collection, step.target, step.how, f"{step.records:,}"
     for moved in report.migrated:
@@ -197,7 +197,7 @@ def _rows(report: Report) -> Iterator[tuple[str, str, str, str]]:
         yield failed.collection, failed.collection, f"failed: {failed.reason}", ""
 
 
-def _how(moved: Moved) -> str:
+def _how(moved: Migrated) -> str:
     """What was done, in a few words."""
     what = "renamed" if moved.how == "rename" else f"merged, {moved.copied:,} copied"
     return f"{what}; the old one is kept" if moved.kept else what

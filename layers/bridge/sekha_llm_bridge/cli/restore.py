@@ -15,7 +15,13 @@ from sekha_llm_bridge.cli.chroma_options import WrongOptions, server_of
 from sekha_llm_bridge.cli.health.printable import printable
 from sekha_llm_bridge.cli.transfer_progress import shown
 from sekha_llm_bridge.embeddings.backup.reading import DamagedBackup
-from sekha_llm_bridge.embeddings.backup.restoring import Planned, Restored, plan, restore, to_be_replaced
+from sekha_llm_bridge.embeddings.backup.restoring import (
+    PlannedRestore,
+    RestoreResult,
+    count_replacements,
+    plan,
+    restore,
+)
 from sekha_llm_bridge.embeddings.backup.writing import UnknownCollections
 from sekha_llm_bridge.embeddings.store import StoreFailed
 
@@ -43,10 +49,10 @@ def run(path: Path, options: Options) -> int:
         server = server_of(options.config, options.chroma_url, options.chroma_token, timeout_s=_TIMEOUT_S)
         plans = plan(server, path, names=options.names)
         if options.dry_run:
-            return _show_plan(plans, to_be_replaced(server, path, plans), as_json=options.as_json)
+            return _show_plan(plans, count_replacements(server, path, plans), as_json=options.as_json)
         has_begun = True
         with shown(as_json=options.as_json) as show:
-            results = restore(server, path, plans, told=show)
+            results = restore(server, path, plans, on_progress=show)
     except (DamagedBackup, UnknownCollections, WrongOptions) as exc:
         return _failed(str(exc), _NOT_POSSIBLE)
     except (StoreFailed, OSError) as exc:
@@ -56,7 +62,7 @@ def run(path: Path, options: Options) -> int:
     return _show(results, as_json=options.as_json)
 
 
-def _show_plan(plans: Sequence[Planned], replaced: Mapping[str, int], *, as_json: bool) -> int:
+def _show_plan(plans: Sequence[PlannedRestore], replaced: Mapping[str, int], *, as_json: bool) -> int:
     if as_json:
         _print_json([{**_planned_data(one), "would_be_replaced": replaced[one.name]} for one in plans])
     else:
@@ -64,7 +70,7 @@ def _show_plan(plans: Sequence[Planned], replaced: Mapping[str, int], *, as_json
     return _NOT_VERIFIED if any(one.refusal for one in plans) else 0
 
 
-def _show(results: Sequence[Restored], *, as_json: bool) -> int:
+def _show(results: Sequence[RestoreResult], *, as_json: bool) -> int:
     if as_json:
         _print_json([_restored_data(one) for one in results])
     else:
@@ -72,15 +78,15 @@ def _show(results: Sequence[Restored], *, as_json: bool) -> int:
     return 0 if all(one.is_verified for one in results) else _NOT_VERIFIED
 
 
-def _intention(one: Planned, replaced: int) -> str:
+def _intention(one: PlannedRestore, replaced: int) -> str:
     if one.refusal:
         return f"refused: {one.refusal}"
-    if one.held is None:
+    if one.existing_records is None:
         return "to be made"
-    return f"to be written beside the {one.held:,} that are there, of which {replaced:,} would be replaced"
+    return f"to be written beside the {one.existing_records:,} that are there, of which {replaced:,} would be replaced"
 
 
-def _outcome(one: Restored) -> str:
+def _outcome(one: RestoreResult) -> str:
     if one.refusal:
         return f"refused: {one.refusal}"
     if one.differing:
@@ -92,7 +98,7 @@ def _outcome(one: Restored) -> str:
     return f"verified, {one.written:,} written{replaced}{rounded}"
 
 
-def _table(plans: Sequence[Planned], outcomes: Sequence[str]) -> Table:
+def _table(plans: Sequence[PlannedRestore], outcomes: Sequence[str]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("collection", overflow="fold")
     for heading in ("records", "size"):
@@ -113,19 +119,19 @@ def _print_json(collections: list[dict[str, Any]]) -> None:
     sys.stdout.write(json.dumps({"collections": collections}, indent=2) + "\n")
 
 
-def _planned_data(one: Planned) -> dict[str, Any]:
+def _planned_data(one: PlannedRestore) -> dict[str, Any]:
     end = one.contents.end
     return {
         "name": one.name,
         "records": end.records,
         "line_bytes": one.contents.line_bytes,
         "checksum": end.checksum,
-        "held_before": one.held,
+        "held_before": one.existing_records,
         "refusal": one.refusal,
     }
 
 
-def _restored_data(one: Restored) -> dict[str, Any]:
+def _restored_data(one: RestoreResult) -> dict[str, Any]:
     return {
         **_planned_data(one.planned),
         "refusal": one.refusal,

@@ -16,7 +16,7 @@ class Step(Protocol):
     """How far a collection is."""
 
     @property
-    def doing(self) -> str:
+    def phase(self) -> str:
         """What is done with it, in one word."""
         ...
 
@@ -59,7 +59,7 @@ def shown(*, as_json: bool) -> Iterator[Show]:
 
 def _bars(console: Console) -> Progress:
     return Progress(
-        TextColumn("{task.fields[doing]:9} {task.description}", markup=False),
+        TextColumn("{task.fields[phase]:9} {task.description}", markup=False),
         BarColumn(),
         TextColumn("{task.completed:,.0f} of {task.total:,.0f} records, {task.fields[size]}"),
         TimeRemainingColumn(),
@@ -73,9 +73,9 @@ class _Bars:
         self._tasks: dict[tuple[str, str], TaskID] = {}
 
     def __call__(self, step: Step) -> None:
-        key = (step.doing, step.collection)
+        key = (step.phase, step.collection)
         if key not in self._tasks:
-            self._tasks[key] = self._progress.add_task(printable(step.collection), doing=step.doing, size="")
+            self._tasks[key] = self._progress.add_task(printable(step.collection), phase=step.phase, size="")
         self._progress.update(self._tasks[key], completed=step.records, total=step.total, size=decimal(step.line_bytes))
 
 
@@ -86,7 +86,7 @@ class _Lines:
         self._begun: set[tuple[str, str]] = set()
 
     def __call__(self, step: Step) -> None:
-        key = (step.doing, step.collection)
+        key = (step.phase, step.collection)
         if key not in self._begun:
             self._begun.add(key)
-            sys.stderr.write(f"{step.doing} {printable(step.collection)}: {step.total:,} records\n")
+            sys.stderr.write(f"{step.phase} {printable(step.collection)}: {step.total:,} records\n")

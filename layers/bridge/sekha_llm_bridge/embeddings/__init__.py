@@ -1,6 +1,5 @@
 """Vectors kept in Chroma: one collection for each name and dimension, and never two embedding spaces in one."""
 
-from sekha_llm_bridge.embeddings.archive import Archive
 from sekha_llm_bridge.embeddings.records import (
     Batch,
     Match,
@@ -9,8 +8,9 @@ from sekha_llm_bridge.embeddings.records import (
     collection_name,
     content_id,
 )
+from sekha_llm_bridge.embeddings.storage import EmbeddingStorage
 from sekha_llm_bridge.embeddings.store import (
-    CollectionGone,
+    CollectionMissing,
     SpaceMismatch,
     StoreDown,
     StoreFailed,
@@ -19,9 +19,9 @@ from sekha_llm_bridge.embeddings.store import (
 )
 
 __all__ = [
-    "Archive",
     "Batch",
-    "CollectionGone",
+    "CollectionMissing",
+    "EmbeddingStorage",
     "Match",
     "SpaceMismatch",
     "StoreDown",

@@ -20,7 +20,7 @@ import httpx
 
 from sekha_llm_bridge.clock import Clock, SystemClock
 from sekha_llm_bridge.config.models import ChromaConfig
-from sekha_llm_bridge.embeddings.store import CollectionGone, NameTaken, StoreDown, StoreFailed, StoreRefused
+from sekha_llm_bridge.embeddings.store import CollectionMissing, NameTaken, StoreDown, StoreFailed, StoreRefused
 
 Metadata = Mapping[str, Any]
 
@@ -36,7 +36,7 @@ _LISTED_AT_ONCE = 1_000
 _DATABASES_UNIQUE = "UNIQUE constraint failed"
 # Statuses that may be others tomorrow, as those from 500 on: its operator mends them, not the caller.
 _PASSING = frozenset({401, 403, 408, 429})
-_REST_S = 0.3
+_BACKOFF_S = 0.3
 _STALE_AFTER = timedelta(seconds=30)
 
 
@@ -57,7 +57,7 @@ class Records:
         """How many there are."""
         return len(self.ids)
 
-    def only(self, wanted: Sequence[int]) -> "Records":
+    def select(self, wanted: Sequence[int]) -> "Records":
         """Those at the positions `wanted`."""
         return Records(
             [self.ids[i] for i in wanted],
@@ -81,7 +81,7 @@ class Neighbour:
 class ServerCollection:
     """One collection of a server: known by its id, so it stays the same one when it is renamed.
 
-    Every method raises `StoreDown` or `StoreRefused`; `CollectionGone` when it has been deleted.
+    Every method raises `StoreDown` or `StoreRefused`; `CollectionMissing` when it has been deleted.
     """
 
     def __init__(self, collection: Any) -> None:
@@ -132,33 +132,33 @@ class ServerCollection:
 
     def count(self) -> int:
         """How many records it holds."""
-        with translated("count"):
+        with translate_errors("count"):
             return int(self._collection.count())
 
     def ids(self, *, offset: int, limit: int) -> list[str]:
         """Ids in the collection's order, which is that of their first writing."""
-        with translated("list ids"):
+        with translate_errors("list ids"):
             return list(self._collection.get(offset=offset, limit=limit, include=[])["ids"])
 
     def page(self, *, offset: int, limit: int) -> Records:
         """Whole records in the same order."""
-        with translated("read"):
+        with translate_errors("read"):
             return _records(self._collection.get(offset=offset, limit=limit, include=_EVERYTHING))
 
     def get(self, ids: Sequence[str]) -> Records:
         """Those of the records `ids` that exist, in the collection's own order."""
-        with translated("read"):
+        with translate_errors("read"):
             return _records(self._collection.get(ids=list(ids), include=_EVERYTHING))
 
     def metadata_of(self, ids: Sequence[str]) -> dict[str, Metadata]:
         """The metadata of those of the records `ids` that have any."""
-        with translated("read"):
+        with translate_errors("read"):
             found = self._collection.get(ids=list(ids), include=["metadatas"])
         return {one: metadata for one, metadata in zip(found["ids"], found["metadatas"], strict=True) if metadata}
 
-    def existing(self, ids: Sequence[str]) -> set[str]:
+    def existing_ids(self, ids: Sequence[str]) -> set[str]:
         """Which of these ids it holds."""
-        with translated("look up ids"):
+        with translate_errors("look up ids"):
             return set(self._collection.get(ids=list(ids), include=[])["ids"])
 
     def add(self, records: Records) -> None:
@@ -171,30 +171,30 @@ class ServerCollection:
 
     def rename(self, name: str, *, metadata: Metadata | None = None) -> None:
         """Gives it another name, and other metadata where they are given, in one call. Raises `NameTaken`."""
-        changed = modifiable(metadata or {})
-        with translated("rename"):
+        changed = modifiable_metadata(metadata or {})
+        with translate_errors("rename"):
             self._collection.modify(name=name, **({"metadata": changed} if changed else {}))
 
-    def describe(self, metadata: Metadata) -> None:
+    def replace_metadata(self, metadata: Metadata) -> None:
         """Replaces its metadata; none at all cannot be had."""
-        if changed := modifiable(metadata):
-            with translated("describe"):
+        if changed := modifiable_metadata(metadata):
+            with translate_errors("describe"):
                 self._collection.modify(metadata=changed)
 
-    def remove(self, ids: Sequence[str]) -> None:
+    def delete(self, ids: Sequence[str]) -> None:
         """Deletes these records."""
-        with translated("delete records"):
+        with translate_errors("delete records"):
             self._collection.delete(ids=list(ids))
 
     def nearest(self, vector: Sequence[float], *, limit: int, where: Metadata | None) -> list[Neighbour]:
         """Records by their distance from `vector`, the nearest first."""
-        with translated("search"):
+        with translate_errors("search"):
             found = self._collection.query(query_embeddings=[vector], n_results=limit, where=where)
         columns = (found[name][0] for name in ("ids", "documents", "metadatas", "distances"))
         return [Neighbour(*row) for row in zip(*columns, strict=True)]
 
     def _write(self, write: Any, records: Records) -> None:
-        with translated("write"):
+        with translate_errors("write"):
             write(
                 ids=records.ids,
                 embeddings=records.vectors,
@@ -217,13 +217,13 @@ class ChromaServer:
         config: ChromaConfig,
         *,
         timeout_s: float = _REQUEST_S,
-        tries: int = 1,
+        max_attempts: int = 1,
         clock: Clock | None = None,
-        rest: Callable[[float], None] = time.sleep,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._config = config
-        self._tries = tries
-        self._rest = rest
+        self._max_attempts = max_attempts
+        self._sleep = sleep
         self._timeout = httpx.Timeout(timeout_s, connect=_CONNECT_S)
         self._clock = clock or SystemClock()
         self._used_at: datetime | None = None
@@ -247,8 +247,8 @@ class ChromaServer:
         """Whether it answers a question for which it wants the token, if it wants any."""
         self.prepare()
         try:
-            with translated("answer"):
-                self._api.list_collections(limit=1, **self._where)
+            with translate_errors("answer"):
+                self._api.list_collections(limit=1, **self._database)
         except StoreFailed:
             return False
         return True
@@ -258,8 +258,8 @@ class ChromaServer:
         self.prepare()
         offset = 0
         while True:
-            with translated("list collections"):
-                models = self._api.list_collections(limit=_LISTED_AT_ONCE, offset=offset, **self._where)
+            with translate_errors("list collections"):
+                models = self._api.list_collections(limit=_LISTED_AT_ONCE, offset=offset, **self._database)
             yield from map(self._wrap, models)
             if len(models) < _LISTED_AT_ONCE:
                 return
@@ -269,9 +269,9 @@ class ChromaServer:
         """The collection of that name, if there is one. Raises `StoreFailed`."""
         self.prepare()
         try:
-            with translated("look up a collection"):
-                return self._wrap(self._api.get_collection(name, **self._where))
-        except CollectionGone:
+            with translate_errors("look up a collection"):
+                return self._wrap(self._api.get_collection(name, **self._database))
+        except CollectionMissing:
             return None
 
     def find_or_create(
@@ -279,29 +279,29 @@ class ChromaServer:
     ) -> ServerCollection:
         """The collection of that name, made with these settings where there is none. Raises `StoreFailed`."""
         self.prepare()
-        with translated("make a collection"):
+        with translate_errors("make a collection"):
             model = self._api.create_collection(
                 name,
                 configuration=dict(configuration),
                 metadata=dict(metadata) if metadata else None,
                 get_or_create=True,
-                **self._where,
+                **self._database,
             )
         return self._wrap(model)
 
     def delete(self, name: str) -> None:
-        """Deletes the collection of that name with all it holds. Raises `CollectionGone` where there is none."""
+        """Deletes the collection of that name with all it holds. Raises `CollectionMissing` where there is none."""
         self.prepare()
-        with translated("delete a collection"):
-            self._api.delete_collection(name, **self._where)
+        with translate_errors("delete a collection"):
+            self._api.delete_collection(name, **self._database)
 
     def check_filter(self, where: Metadata) -> None:
         """Raises `StoreRefused` for a filter of the wrong form. Nothing is asked of the server."""
         self.prepare()
-        from chromadb.api.types import validate_where
+        from chromadb.api.types import validate_database
 
-        with translated("take the filter"):
-            validate_where(dict(where))
+        with translate_errors("take the filter"):
+            validate_database(dict(where))
 
     def _wrap(self, model: Any) -> ServerCollection:
         from chromadb.api.models.Collection import Collection
@@ -309,7 +309,7 @@ class ChromaServer:
         return ServerCollection(Collection(client=self._api, model=model, embedding_function=None))
 
     @property
-    def _where(self) -> dict[str, str]:
+    def _database(self) -> dict[str, str]:
         return {"tenant": self._config.tenant, "database": self._config.database}
 
     @cached_property
@@ -337,29 +337,31 @@ class ChromaServer:
         return httpx.Client(
             timeout=self._timeout,
             headers=headers,
-            transport=_Again(httpx.HTTPTransport(), self._tries, self._rest) if self._tries > 1 else None,
+            transport=_RetryOnServerError(httpx.HTTPTransport(), self._max_attempts, self._sleep)
+            if self._max_attempts > 1
+            else None,
             event_hooks={"response": [_require_sense]},
         )
 
 
-class _Again(httpx.BaseTransport):
+class _RetryOnServerError(httpx.BaseTransport):
     """Sends a request again while the server answers with a status of its own trouble: for a moment after somebody has
     broken off, Chroma may answer so.
     """
 
-    def __init__(self, inner: httpx.BaseTransport, tries: int, rest: Callable[[float], None]) -> None:
+    def __init__(self, inner: httpx.BaseTransport, max_attempts: int, sleep: Callable[[float], None]) -> None:
         self._inner = inner
-        self._tries = tries
-        self._rest = rest
+        self._max_attempts = max_attempts
+        self._sleep = sleep
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """See `httpx.BaseTransport`."""
-        for trial in range(1, self._tries):
+        for trial in range(1, self._max_attempts):
             response = self._inner.handle_request(request)
             if response.status_code < httpx.codes.INTERNAL_SERVER_ERROR:
                 return response
             response.close()
-            self._rest(trial * _REST_S)
+            self._sleep(trial * _BACKOFF_S)
         return self._inner.handle_request(request)
 
     def close(self) -> None:
@@ -368,7 +370,7 @@ class _Again(httpx.BaseTransport):
 
 
 @contextmanager
-def translated(doing: str) -> Iterator[None]:
+def translate_errors(doing: str) -> Iterator[None]:
     """Chroma's errors as `StoreFailed`. Their own words are left out: they may quote what was sent."""
     from chromadb.errors import ChromaError, NotFoundError
 
@@ -378,7 +380,7 @@ def translated(doing: str) -> Iterator[None]:
     except StoreFailed as exc:
         raise type(exc)(f"{said} ({exc})") from exc
     except NotFoundError as exc:
-        raise CollectionGone("there is no such collection") from exc
+        raise CollectionMissing("there is no such collection") from exc
     except ChromaError as exc:  # a status that is the request's own fault
         raise StoreRefused(f"{said} ({type(exc).__name__})") from exc
     except ValueError as exc:  # the client itself found a mistake; those of reading an answer have names of their own
@@ -403,7 +405,7 @@ def vector_bytes(dimension: int) -> int:
     return 6 * dimension
 
 
-def modifiable(metadata: Metadata) -> dict[str, Any]:
+def modifiable_metadata(metadata: Metadata) -> dict[str, Any]:
     """The metadata as Chroma lets them be changed: it refuses to be told the distance function again, so that is kept
     under a key of the bridge's own.
     """

@@ -8,20 +8,20 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+from sekha_llm_bridge.batching import split_into_batches
 from sekha_llm_bridge.clock import Clock
+from sekha_llm_bridge.embeddings.chroma_quirks import metadata_replacing
 from sekha_llm_bridge.embeddings.chroma_server import ChromaServer, Records, ServerCollection, vector_bytes
 from sekha_llm_bridge.embeddings.records import (
     Batch,
     Match,
     VectorRecord,
-    base_and_dimension,
     content_id,
-    name_to_take,
+    split_collection_name,
+    target_collection_name,
 )
-from sekha_llm_bridge.embeddings.sameness import over
-from sekha_llm_bridge.embeddings.spaces import NEW_COLLECTION, KnownSpace, marked, space_of
-from sekha_llm_bridge.embeddings.store import CollectionGone, NameTaken, SpaceMismatch, StoreDown, StoreRefused
-from sekha_llm_bridge.pieces import pieces
+from sekha_llm_bridge.embeddings.spaces import NEW_COLLECTION_CONFIGURATION, EmbeddingSpace, space_of, with_space_mark
+from sekha_llm_bridge.embeddings.store import CollectionMissing, NameTaken, SpaceMismatch, StoreDown, StoreRefused
 
 _MOST_RECORDS = 1_000  # in one request; Chroma's own limit is 5461
 _MOST_BYTES = 16_000_000  # of documents and vectors in one request; Chroma's own limit is 40 MiB of JSON
@@ -35,7 +35,7 @@ class ChromaStore:
     hold its vectors, where the dimension fits.
     """
 
-    def __init__(self, server: ChromaServer, clock: Clock, *, default: KnownSpace | None) -> None:
+    def __init__(self, server: ChromaServer, clock: Clock, *, default: EmbeddingSpace | None) -> None:
         self._server = server
         self._clock = clock
         self._default = default
@@ -46,20 +46,20 @@ class ChromaStore:
         """See `VectorStore.prepare`."""
         self._server.prepare()
 
-    def upsert(self, batch: Batch, *, may_go_on: Callable[[], bool] = lambda: True) -> int:
+    def upsert(self, batch: Batch, *, should_continue: Callable[[], bool] = lambda: True) -> int:
         """See `VectorStore.upsert`."""
         try:
-            return self._write(batch, may_go_on)
-        except CollectionGone:  # deleted since it was looked up
+            return self._write(batch, should_continue)
+        except CollectionMissing:  # deleted since it was looked up
             self._collections.pop(batch.collection, None)
-            return self._write(batch, may_go_on)
+            return self._write(batch, should_continue)
 
     def spaces(self, base_name: str) -> Mapping[str, str | None]:
         """See `VectorStore.spaces`: one request for each thousand collections of the server."""
         self._adopt(base_name)
         found = {}
         for collection in self._server.collections():
-            parts = base_and_dimension(collection.name)
+            parts = split_collection_name(collection.name)
             if parts is not None and base_name in {parts[0], collection.name}:
                 self._remember(collection)
                 found[collection.name] = (parts[1], space_of(collection.metadata, parts[1], self._default))
@@ -75,7 +75,7 @@ class ChromaStore:
         """See `VectorStore.query`."""
         try:
             return self._query(collection, space, vector, limit=limit, where=where)
-        except CollectionGone:
+        except CollectionMissing:
             if self._collections.pop(collection, None) is None:
                 raise
             return self._query(collection, space, vector, limit=limit, where=where)
@@ -87,7 +87,7 @@ class ChromaStore:
         if found is None:
             found = self._find(name, len(vector))
             if found is None:
-                raise CollectionGone(f"there is no collection {name}")
+                raise CollectionMissing(f"there is no collection {name}")
             self._require_dimension(found, len(vector))
             self._remember(found)
         self._require_space(found, len(vector), space)
@@ -97,11 +97,11 @@ class ChromaStore:
             for one in neighbours
         ]
 
-    def _write(self, batch: Batch, may_go_on: Callable[[], bool]) -> int:
+    def _write(self, batch: Batch, should_continue: Callable[[], bool]) -> int:
         collection = self._collection(batch)
-        records = batch.once_each()
-        for part in pieces(records, _size_of, most_size=_MOST_BYTES, most_items=_MOST_RECORDS):
-            if not may_go_on():
+        records = batch.deduplicated()
+        for part in split_into_batches(records, _size_of, max_size=_MOST_BYTES, max_items=_MOST_RECORDS):
+            if not should_continue():
                 raise StoreDown("it was given up")
             collection.upsert(_columns(part, _held(collection, part)))
         return len(records)
@@ -123,8 +123,8 @@ class ChromaStore:
         try:
             return self._find(batch.collection, batch.dimension) or self._server.find_or_create(
                 batch.collection,
-                metadata=marked({}, batch.space, batch.dimension),
-                configuration=NEW_COLLECTION,
+                metadata=with_space_mark({}, batch.space, batch.dimension),
+                configuration=NEW_COLLECTION_CONFIGURATION,
             )
         except StoreRefused as exc:
             raise StoreDown(str(exc)) from exc
@@ -149,20 +149,20 @@ class ChromaStore:
         try:
             old = self._server.find(base_name)
             dimension = old.dimension if old is not None else None
-            target = name_to_take(base_name, dimension) if dimension else None
+            target = target_collection_name(base_name, dimension) if dimension else None
             if old is not None and dimension is not None and target is not None:
-                with_mark = marked(old.metadata, space_of(old.metadata, dimension, self._default), dimension)
+                with_mark = with_space_mark(old.metadata, space_of(old.metadata, dimension, self._default), dimension)
                 old.rename(target, metadata=with_mark)
-        except (NameTaken, CollectionGone, StoreRefused):
+        except (NameTaken, CollectionMissing, StoreRefused):
             pass  # the migration merges what cannot be renamed, and reports what it cannot read
         self._adopted.add(base_name)
 
     def _mark(self, collection: ServerCollection, dimension: int) -> None:
         """Records the space of a collection that has no mark yet, where it is known."""
         metadata = collection.metadata
-        wanted = marked(metadata, space_of(metadata, dimension, self._default), dimension)
+        wanted = with_space_mark(metadata, space_of(metadata, dimension, self._default), dimension)
         if wanted != metadata:
-            collection.describe(wanted)
+            collection.replace_metadata(wanted)
 
     def _require_dimension(self, collection: ServerCollection, dimension: int) -> None:
         """Before it is marked: what it holds need not be what its name says."""
@@ -207,5 +207,5 @@ def _columns(records: Sequence[VectorRecord], held: Mapping[str, Mapping[str, An
         [record.id for record in records],
         numpy.asarray([record.vector for record in records], dtype=numpy.float32),
         [record.document for record in records],
-        [over(record.metadata, held.get(record.id)) for record in records],
+        [metadata_replacing(record.metadata, held.get(record.id)) for record in records],
     )

@@ -30,7 +30,7 @@ class Batch:
         """The collection they belong in."""
         return collection_name(self.base_name, self.dimension)
 
-    def once_each(self) -> list[VectorRecord]:
+    def deduplicated(self) -> list[VectorRecord]:
         """The records, each id once: Chroma refuses a batch that names one twice."""
         return list({record.id: record for record in self.records}.values())
 
@@ -69,14 +69,14 @@ def collection_name(base_name: str, dimension: int) -> str:
     return base_name if base_name.endswith(suffix) else f"{base_name}{suffix}"
 
 
-def base_and_dimension(name: str) -> tuple[str, int] | None:
+def split_collection_name(name: str) -> tuple[str, int] | None:
     """`conversations_768` gives `conversations` and 768; None for a name that does not end like that."""
     base_name, _, digits = name.rpartition("_")
     is_dimension = digits.isascii() and digits.isdigit() and not digits.startswith("0")
     return (base_name, int(digits)) if base_name and is_dimension else None
 
 
-def name_to_take(name: str, dimension: int) -> str | None:
+def target_collection_name(name: str, dimension: int) -> str | None:
     """The name that a collection with vectors of this dimension should have; None where it has it already."""
     target = collection_name(name, dimension)
     return None if target == name else target

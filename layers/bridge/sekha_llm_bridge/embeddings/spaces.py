@@ -6,19 +6,19 @@ from typing import Any
 
 SPACE_KEY = "embedding_space"
 DIMENSION_KEY = "dimension"
-NEW_COLLECTION: Mapping[str, Any] = {"hnsw": {"space": "cosine"}}
+NEW_COLLECTION_CONFIGURATION: Mapping[str, Any] = {"hnsw": {"space": "cosine"}}
 """Chroma's configuration of the collections that the bridge makes."""
 
 
 @dataclass(frozen=True, slots=True)
-class KnownSpace:
+class EmbeddingSpace:
     """The space of a configured model, and the dimension of its vectors."""
 
     name: str
     dimension: int
 
 
-def space_of(metadata: Mapping[str, Any], dimension: int, default: KnownSpace | None) -> str | None:
+def space_of(metadata: Mapping[str, Any], dimension: int, default: EmbeddingSpace | None) -> str | None:
     """The space that is recorded; without a mark that of the default model, where the dimension fits; None: nobody
     knows.
     """
@@ -28,7 +28,7 @@ def space_of(metadata: Mapping[str, Any], dimension: int, default: KnownSpace | 
     return default.name if default is not None and default.dimension == dimension else None
 
 
-def marked(metadata: Mapping[str, Any], space: str | None, dimension: int) -> dict[str, Any]:
+def with_space_mark(metadata: Mapping[str, Any], space: str | None, dimension: int) -> dict[str, Any]:
     """The metadata with the mark, where the space is known; what they say already stays."""
     if space is None or SPACE_KEY in metadata:
         return dict(metadata)

@@ -3,7 +3,7 @@
 StoreFailed
 ├── StoreDown            it does not answer, or not with sense: what it did not take can be sent again
 └── StoreRefused         it will not have this, now or later
-    ├── CollectionGone   there is no such collection (any more)
+    ├── CollectionMissing   there is no such collection (any more)
     ├── NameTaken        another collection has that name
     └── SpaceMismatch    the collection holds vectors of another embedding space
 """
@@ -26,7 +26,7 @@ class StoreRefused(StoreFailed):
     """The store will not have this, now or later."""
 
 
-class CollectionGone(StoreRefused):
+class CollectionMissing(StoreRefused):
     """There is no such collection (any more)."""
 
 
@@ -47,7 +47,7 @@ class VectorStore(Protocol):
         """
         ...
 
-    def upsert(self, batch: Batch, *, may_go_on: Callable[[], bool] = lambda: True) -> int:
+    def upsert(self, batch: Batch, *, should_continue: Callable[[], bool] = lambda: True) -> int:
         """Writes the batch, making its collection at first use; returns the number of distinct records. Begins no
         further request when it may not go on.
 

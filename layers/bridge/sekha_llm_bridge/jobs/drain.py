@@ -4,7 +4,7 @@ from dataclasses import asdict
 from typing import Any
 
 from sekha_llm_bridge.bootstrap import Bridge
-from sekha_llm_bridge.embeddings.waiting.queue import QueueFailed
+from sekha_llm_bridge.embeddings.deferred_writes.queue import QueueFailed
 from sekha_llm_bridge.jobs.handler import Invocation
 from sekha_llm_bridge.observability import logger
 

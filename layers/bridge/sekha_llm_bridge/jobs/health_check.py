@@ -83,14 +83,14 @@ async def check_all(bridge: Bridge) -> dict[str, Any]:
             results.append(result)
         else:
             logger().error("unexpected error in a check", extra={"code_location": code_location(result)})
-    unhealthy = {result.provider_id: result.error for result in results if not result.healthy}
+    unhealthy = {result.provider_id: result.error for result in results if not result.is_healthy}
     logger().info("health check", extra={"providers": len(results), "unhealthy": unhealthy})
-    count(Metric.HEALTHY_PROVIDERS, sum(result.healthy for result in results))
+    count(Metric.HEALTHY_PROVIDERS, sum(result.is_healthy for result in results))
     if not bridge.breakers.is_table_unavailable:
         count(Metric.OPEN_BREAKERS, len(open_before | _not_closed(bridge.breakers.records)))
     return {
         result.provider_id: {
-            "status": "healthy" if result.healthy else "unhealthy",
+            "status": "healthy" if result.is_healthy else "unhealthy",
             "latency_ms": result.latency_ms,
             "error": result.error,
         }
@@ -110,11 +110,11 @@ async def _check(provider_id: str, bridge: Bridge) -> CheckResult:
             break
     result = CheckResult(
         provider_id=provider_id,
-        healthy=probe.error is None,
+        is_healthy=probe.error is None,
         latency_ms=None if probe.error else probe.latency_ms,
         checked_at=bridge.clock.now(),
         error=probe.error,
-        conclusive=probe.outcome in {CallOutcome.SUCCESS, CallOutcome.FAILURE},
+        is_conclusive=probe.outcome in {CallOutcome.SUCCESS, CallOutcome.FAILURE},
     )
     await session.record_check(result)
     return result

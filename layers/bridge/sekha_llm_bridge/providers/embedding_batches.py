@@ -5,9 +5,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import astuple, replace
 
+from sekha_llm_bridge.batching import split_into_batches
 from sekha_llm_bridge.clock import Clock
 from sekha_llm_bridge.errors import FailureKind, ProviderError
-from sekha_llm_bridge.pieces import pieces
 from sekha_llm_bridge.providers.base import BatchLimits, EmbeddingAnswer, EmbeddingCall, Provider
 from sekha_llm_bridge.usage import Usage
 
@@ -38,7 +38,7 @@ def batches_within(limits: BatchLimits, texts: Sequence[str]) -> Iterator[Sequen
     A text counts as many tokens as it has bytes, which no byte-level tokenizer exceeds.
     """
     most_tokens = math.inf if limits.most_tokens is None else limits.most_tokens
-    return pieces(texts, lambda text: len(text.encode()), most_size=most_tokens, most_items=limits.most_texts)
+    return split_into_batches(texts, lambda text: len(text.encode()), max_size=most_tokens, max_items=limits.most_texts)
 
 
 async def _embed(provider: Provider, part: EmbeddingCall, *, timeout_s: float) -> EmbeddingAnswer:

@@ -1,12 +1,13 @@
-"""One provider's circuit breaker as a pure state machine: state × event × now → the next state, and what to write.
+"""The circuit breaker of one provider as a pure state machine: state, event and time give a `Transition`.
 
-    closed ── failure_threshold failures in a row, or one that waiting does not mend ──▶ open
-    open ── timeout_secs later, a probe takes the lease ──▶ half-open
-    half-open ── success_threshold successful probes ──▶ closed;  one that fails ──▶ open
+    closed    ── failure_threshold consecutive failures, or one rejected key ──▶ open
+    open      ── timeout_secs later, a probe acquires the lease ───────────────▶ half-open
+    half-open ── success_threshold successful probes ──────────────────────────▶ closed
+    half-open ── a failed probe ───────────────────────────────────────────────▶ open
 
-Every change of state, and every change of who holds the lease, raises the epoch. Whoever calls a provider holds a
-`Permit` of the epoch in which it was granted, so a late result changes nothing that is newer. The stores write a step
-only where the epoch and the lease are still those that it was decided by.
+Every change of the state or of the lease increases the epoch. A `Permit` has the epoch in which it was granted, so a
+late outcome changes nothing. The stores write a transition only if the stored epoch and lease are still those that the
+transition was decided by.
 """
 
 from dataclasses import dataclass, replace
@@ -19,7 +20,7 @@ from sekha_llm_bridge.errors import CallOutcome
 
 
 class BreakerState(StrEnum):
-    """Closed lets requests through, open does not, half-open lets one probe through at a time."""
+    """Closed admits all calls, open admits none, half-open admits one probe at a time."""
 
     CLOSED = "closed"
     OPEN = "open"
@@ -27,27 +28,37 @@ class BreakerState(StrEnum):
 
 
 class PermitSource(StrEnum):
-    """Who calls the provider: a user's request, or the scheduled check with a free call."""
+    """The caller of the provider: a user's request, or the scheduled check with a free call."""
 
     REQUEST = "request"
     CHECK = "check"
 
 
 class CheckTrust(StrEnum):
-    """What a check's word is worth: a provider may list its models while it answers no chat, or the other way round.
+    """Whether outcomes of scheduled checks agree with those of requests.
 
-    A breaker that checks alone have closed is `on_trial` until a request succeeds. Where requests fail again instead,
-    checks have `misled`: the last of the successes that close it must be a request's. They have misled as well where
-    they alone had opened it and a request then succeeds: their failures count for nothing, until one succeeds.
+    A check lists the provider's models. A provider may list its models although its chats fail, and the reverse.
+    While checks are distrusted, their failures are ignored, and their successes cannot close the breaker.
+
+        event                                                   trusted      unconfirmed  distrusted
+        a request succeeds while the breaker is closed          trusted      trusted      distrusted
+        a check succeeds while the breaker is closed            trusted      unconfirmed  trusted
+        the breaker opens; a request was among the failures     trusted      distrusted   distrusted
+        the breaker opens; only checks failed                   trusted      trusted      distrusted
+        a check closes the breaker                              unconfirmed  (1)          (2)
+        a request closes the breaker that requests opened       trusted      (1)          trusted
+        a request closes the breaker that only checks opened    distrusted   (1)          distrusted
+
+    (1) Cannot happen: opening ends `unconfirmed`. (2) Cannot happen: the breaker stays half-open.
     """
 
     TRUSTED = "trusted"
-    ON_TRIAL = "on_trial"
-    MISLED = "misled"
+    UNCONFIRMED = "unconfirmed"
+    DISTRUSTED = "distrusted"
 
 
-class Write(Enum):
-    """How a step gets into the store: not at all, as one failure more, or as a change of what it was decided by."""
+class WriteKind(Enum):
+    """How a transition is stored: not at all, as one more failure, or as changed fields."""
 
     NOTHING = "nothing"
     ADD_FAILURE = "add_failure"
@@ -56,7 +67,7 @@ class Write(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """The right to probe, until it is given back or its time is up; `token` tells its holder from all others."""
+    """The exclusive right to probe until it is released or `until` has passed. `token` is unique for each holder."""
 
     token: str
     until: datetime
@@ -64,11 +75,12 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class Breaker:
-    """What is stored of one breaker. A provider that has no record has this one.
+    """The stored fields of one breaker. The default is the breaker of a provider without a record.
 
-    `failure_count` is of consecutive failures; it stays while the breaker is open, and closing resets it.
-    `success_count` is of probes since it opened. `retry_at` is when an open one may be probed. `last_failure` and
-    `cause` (its code) are of the last failure that counted; `failure_source` says whether any of them was a request's.
+    `failure_count` counts consecutive failures; it is kept while the breaker is open, and closing resets it.
+    `success_count` counts successful probes since the breaker opened. An open breaker may be probed from `retry_at`.
+    `last_failure` and `cause` (an error code) are those of the last counted failure. `failure_source` is `CHECK` if
+    all counted failures are those of checks.
     """
 
     state: BreakerState = BreakerState.CLOSED
@@ -80,12 +92,12 @@ class Breaker:
     last_failure: datetime | None = None
     cause: str = ""
     failure_source: PermitSource = PermitSource.REQUEST
-    checks: CheckTrust = CheckTrust.TRUSTED
+    check_trust: CheckTrust = CheckTrust.TRUSTED
 
 
 @dataclass(frozen=True, slots=True)
 class Permit:
-    """Leave to call a provider once; whoever holds it reports a outcome. A probe's has the `token` of its lease."""
+    """Permission to call a provider once. Its holder reports the outcome. A probe's permit has its lease's `token`."""
 
     provider_id: str
     source: PermitSource
@@ -94,13 +106,13 @@ class Permit:
 
     @property
     def is_probe(self) -> bool:
-        """Whether nobody else may call the provider until its outcome is known, or its lease has ended."""
+        """Returns whether this is the only permitted call until its outcome is reported or its lease ends."""
         return self.token is not None
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """No call now; in `retry_after_s` seconds it may be different. `cause` is the code of the last failure."""
+    """The call is not permitted; ask again in `retry_after_s` seconds. `cause` is the code of the last failure."""
 
     state: BreakerState
     retry_after_s: float
@@ -108,146 +120,154 @@ class Refusal:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """The state that follows, and how it is to be written."""
+class Transition:
+    """The next breaker, and how to store it."""
 
     after: Breaker
-    write: Write
+    write: WriteKind
 
 
 def refusal(breaker: Breaker, source: PermitSource, now: datetime) -> Refusal | None:
-    """Why the provider may not be called now; None where it may, be it for one probe only. Where only checks have
-    failed, a request need not wait: it may meet with something else.
+    """Returns why the provider may not be called now, or None if it may be called, perhaps by a single probe.
+
+    If only checks have failed, a request may probe at once: its own call may succeed.
     """
     match breaker.state:
         case BreakerState.CLOSED:
             return None
         case BreakerState.OPEN:
-            is_hearsay = source is PermitSource.REQUEST and breaker.failure_source is PermitSource.CHECK
-            waits_until = None if is_hearsay else breaker.retry_at
+            only_checks_failed = source is PermitSource.REQUEST and breaker.failure_source is PermitSource.CHECK
+            blocked_until = None if only_checks_failed else breaker.retry_at
         case BreakerState.HALF_OPEN:
-            waits_until = breaker.lease.until if breaker.lease else None
+            blocked_until = breaker.lease.until if breaker.lease else None
         case _ as never:
             assert_never(never)
-    left_s = 0.0 if waits_until is None else (waits_until - now).total_seconds()
-    return Refusal(breaker.state, left_s, breaker.cause) if left_s > 0 else None
+    remaining_s = 0.0 if blocked_until is None else (blocked_until - now).total_seconds()
+    return Refusal(breaker.state, remaining_s, breaker.cause) if remaining_s > 0 else None
 
 
-def request_permit(breaker: Breaker, source: PermitSource, lease: Lease, now: datetime) -> Step | Refusal:
-    """Somebody wants to call the provider, and would probe under that lease."""
+def request_permit(breaker: Breaker, source: PermitSource, lease: Lease, now: datetime) -> Transition | Refusal:
+    """Returns the transition that permits a call, or a refusal. If the call is a probe, it acquires `lease`."""
     if (refused := refusal(breaker, source, now)) is not None:
         return refused
     if breaker.state is BreakerState.CLOSED:
-        return Step(breaker, Write.NOTHING)
+        return Transition(breaker, WriteKind.NOTHING)
     successes = breaker.success_count if breaker.state is BreakerState.HALF_OPEN else 0
     probing = replace(breaker, state=BreakerState.HALF_OPEN, lease=lease, retry_at=None, success_count=successes)
-    return _turn(probing)
+    return _with_next_epoch(probing)
 
 
-def permit(breaker: Breaker, provider_id: str, source: PermitSource) -> Permit:
-    """The permit of whoever has asked, and was not refused; `breaker` is as that step left it."""
+def make_permit(breaker: Breaker, provider_id: str, source: PermitSource) -> Permit:
+    """Returns the permit for a call, given the breaker after `request_permit`."""
     return Permit(provider_id, source, breaker.epoch, breaker.lease.token if breaker.lease else None)
 
 
 def record_outcome(
-    breaker: Breaker, held: Permit, outcome: CallOutcome, now: datetime, rules: CircuitBreakerConfig, *, cause: str = ""
-) -> Step:
-    """Whoever held a permit reports. `cause` is the failure's code."""
-    is_late = held.epoch != breaker.epoch or held.token != (breaker.lease.token if breaker.lease else None)
+    breaker: Breaker,
+    permit: Permit,
+    outcome: CallOutcome,
+    now: datetime,
+    rules: CircuitBreakerConfig,
+    *,
+    cause: str = "",
+) -> Transition:
+    """Returns the transition for the outcome of a permitted call. `cause` is the failure's error code."""
+    is_late = permit.epoch != breaker.epoch or permit.token != (breaker.lease.token if breaker.lease else None)
     if is_late or breaker.state is BreakerState.OPEN:
-        return Step(breaker, Write.NOTHING)
-    if held.source is PermitSource.CHECK and not _is_believed(breaker, outcome):
+        return Transition(breaker, WriteKind.NOTHING)
+    if permit.source is PermitSource.CHECK and _is_ignored(breaker, outcome):
         outcome = CallOutcome.NEUTRAL
     if breaker.state is BreakerState.CLOSED:
-        return _while_closed(breaker, held.source, outcome, now, rules, cause)
-    return _after_probe(breaker, held.source, outcome, now, rules, cause)
+        return _record_while_closed(breaker, permit.source, outcome, now, rules, cause)
+    return _record_probe(breaker, permit.source, outcome, now, rules, cause)
 
 
-def _is_believed(breaker: Breaker, outcome: CallOutcome) -> bool:
-    """Whether a check's word is taken: a key that may chat need not be allowed to list the models."""
-    if outcome is CallOutcome.REJECTION:
-        return False
-    return outcome is not CallOutcome.FAILURE or breaker.checks is not CheckTrust.MISLED
+def _is_ignored(breaker: Breaker, outcome: CallOutcome) -> bool:
+    """Returns whether a check's outcome is ignored. A key that may chat is not always allowed to list the models."""
+    is_distrusted_failure = outcome is CallOutcome.FAILURE and breaker.check_trust is CheckTrust.DISTRUSTED
+    return outcome is CallOutcome.REJECTION or is_distrusted_failure
 
 
-def open_if_due(breaker: Breaker, now: datetime, rules: CircuitBreakerConfig) -> Step:
-    """Opens a closed breaker whose failures have reached the threshold; `breaker` is as the last one left it."""
+def open_if_due(breaker: Breaker, now: datetime, rules: CircuitBreakerConfig) -> Transition:
+    """Opens a closed breaker if its failures have reached the threshold."""
     if breaker.state is not BreakerState.CLOSED or breaker.failure_count < rules.failure_threshold:
-        return Step(breaker, Write.NOTHING)
+        return Transition(breaker, WriteKind.NOTHING)
     return _open(breaker, now, rules)
 
 
-def _while_closed(
+def _record_while_closed(
     breaker: Breaker, source: PermitSource, outcome: CallOutcome, now: datetime, rules: CircuitBreakerConfig, cause: str
-) -> Step:
-    failed = _failed(breaker, source, now, cause)
+) -> Transition:
+    failed = _with_failure(breaker, source, now, cause)
     match outcome:
         case CallOutcome.SUCCESS:
-            return _proven(breaker, source)
+            return _record_success(breaker, source)
         case CallOutcome.FAILURE:
-            return Step(failed, Write.ADD_FAILURE)
+            return Transition(failed, WriteKind.ADD_FAILURE)
         case CallOutcome.REJECTION:
             return _open(failed, now, rules)
         case CallOutcome.NEUTRAL:
-            return Step(breaker, Write.NOTHING)
+            return Transition(breaker, WriteKind.NOTHING)
         case _ as never:
             assert_never(never)
 
 
-def _proven(breaker: Breaker, source: PermitSource) -> Step:
-    """A success resets the count, but a check's only what checks alone have counted: where chats fail now and then, the
-    list of models that answers every minute must not keep the breaker from opening.
+def _record_success(breaker: Breaker, source: PermitSource) -> Transition:
+    """Resets the failure count after a success while closed. A check's success resets only failures of checks.
+
+    Otherwise the list of models, which answers every minute, would keep the breaker closed while some chats fail.
     """
     after = breaker
     if source is PermitSource.REQUEST or breaker.failure_source is PermitSource.CHECK:
         after = replace(after, failure_count=0)
-    if breaker.checks is (CheckTrust.ON_TRIAL if source is PermitSource.REQUEST else CheckTrust.MISLED):
-        after = replace(after, checks=CheckTrust.TRUSTED)
-    return Step(after, Write.NOTHING if after == breaker else Write.REPLACE)
+    if breaker.check_trust is (CheckTrust.UNCONFIRMED if source is PermitSource.REQUEST else CheckTrust.DISTRUSTED):
+        after = replace(after, check_trust=CheckTrust.TRUSTED)
+    return Transition(after, WriteKind.NOTHING if after == breaker else WriteKind.REPLACE)
 
 
-def _after_probe(
+def _record_probe(
     breaker: Breaker, source: PermitSource, outcome: CallOutcome, now: datetime, rules: CircuitBreakerConfig, cause: str
-) -> Step:
+) -> Transition:
     match outcome:
         case CallOutcome.SUCCESS:
-            return _one_success_more(breaker, source, rules)
+            return _record_probe_success(breaker, source, rules)
         case CallOutcome.FAILURE | CallOutcome.REJECTION:
-            return _open(_failed(breaker, source, now, cause), now, rules)
+            return _open(_with_failure(breaker, source, now, cause), now, rules)
         case CallOutcome.NEUTRAL:
-            return _turn(replace(breaker, lease=None))
+            return _with_next_epoch(replace(breaker, lease=None))
         case _ as never:
             assert_never(never)
 
 
-def _one_success_more(breaker: Breaker, source: PermitSource, rules: CircuitBreakerConfig) -> Step:
+def _record_probe_success(breaker: Breaker, source: PermitSource, rules: CircuitBreakerConfig) -> Transition:
     successes = breaker.success_count + 1
-    is_believed = source is PermitSource.REQUEST or breaker.checks is not CheckTrust.MISLED
-    if successes < rules.success_threshold or not is_believed:
-        return _turn(replace(breaker, lease=None, success_count=min(successes, rules.success_threshold - 1)))
-    checks = CheckTrust.ON_TRIAL
+    may_close = source is PermitSource.REQUEST or breaker.check_trust is not CheckTrust.DISTRUSTED
+    if successes < rules.success_threshold or not may_close:
+        successes = min(successes, rules.success_threshold - 1)
+        return _with_next_epoch(replace(breaker, lease=None, success_count=successes))
+    check_trust = CheckTrust.UNCONFIRMED
     if source is PermitSource.REQUEST:
-        checks = CheckTrust.MISLED if breaker.failure_source is PermitSource.CHECK else CheckTrust.TRUSTED
-    closed = replace(breaker, state=BreakerState.CLOSED, failure_count=0, success_count=0, cause="", checks=checks)
-    return _turn(replace(closed, lease=None))
+        check_trust = CheckTrust.DISTRUSTED if breaker.failure_source is PermitSource.CHECK else CheckTrust.TRUSTED
+    closed = replace(breaker, state=BreakerState.CLOSED, failure_count=0, success_count=0, cause="")
+    return _with_next_epoch(replace(closed, lease=None, check_trust=check_trust))
 
 
-def _failed(breaker: Breaker, source: PermitSource, now: datetime, cause: str) -> Breaker:
+def _with_failure(breaker: Breaker, source: PermitSource, now: datetime, cause: str) -> Breaker:
     count = breaker.failure_count + 1
     only_checks = source is PermitSource.CHECK and (count == 1 or breaker.failure_source is PermitSource.CHECK)
     failure_source = PermitSource.CHECK if only_checks else PermitSource.REQUEST
     return replace(breaker, failure_count=count, last_failure=now, cause=cause, failure_source=failure_source)
 
 
-def _open(failed: Breaker, now: datetime, rules: CircuitBreakerConfig) -> Step:
-    """`failed` has the failure that opens it."""
-    checks = failed.checks
-    if checks is CheckTrust.ON_TRIAL:
-        checks = CheckTrust.MISLED if failed.failure_source is PermitSource.REQUEST else CheckTrust.TRUSTED
+def _open(failed: Breaker, now: datetime, rules: CircuitBreakerConfig) -> Transition:
+    """Opens a breaker; `failed` includes the failure that opens it."""
+    check_trust = failed.check_trust
+    if check_trust is CheckTrust.UNCONFIRMED:
+        check_trust = CheckTrust.DISTRUSTED if failed.failure_source is PermitSource.REQUEST else CheckTrust.TRUSTED
     retry_at = now + timedelta(seconds=rules.timeout_secs)
-    opened = replace(failed, state=BreakerState.OPEN, retry_at=retry_at, success_count=0, checks=checks)
-    return _turn(replace(opened, lease=None))
+    opened = replace(failed, state=BreakerState.OPEN, retry_at=retry_at, success_count=0, check_trust=check_trust)
+    return _with_next_epoch(replace(opened, lease=None))
 
 
-def _turn(after: Breaker) -> Step:
-    return Step(replace(after, epoch=after.epoch + 1), Write.REPLACE)
+def _with_next_epoch(after: Breaker) -> Transition:
+    return Transition(replace(after, epoch=after.epoch + 1), WriteKind.REPLACE)

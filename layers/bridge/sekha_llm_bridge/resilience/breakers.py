@@ -25,15 +25,15 @@ from sekha_llm_bridge.resilience.breaker import (
     Permit,
     PermitSource,
     Refusal,
-    Step,
-    Write,
+    Transition,
+    WriteKind,
+    make_permit,
     open_if_due,
-    permit,
     record_outcome,
     request_permit,
 )
 from sekha_llm_bridge.resilience.records import BreakerView, CheckResult, ProviderRecord
-from sekha_llm_bridge.resilience.store import ProviderStore, StoreUnavailable, Written
+from sekha_llm_bridge.resilience.store import ProviderStore, StoreUnavailable, WriteResult
 
 T = TypeVar("T")
 PATIENCE_S = 0.25
@@ -107,14 +107,14 @@ class Breakers:
     ) -> Permit | Refusal:
         """See `BreakerSession.request_permit`."""
 
-        def decide(breaker: Breaker) -> Step | Refusal:
+        def decide(breaker: Breaker) -> Transition | Refusal:
             now = self._clock.now()
             until = now + timedelta(seconds=lasts_s + _LEASE_MARGIN_S)
             return request_permit(breaker, source, Lease(self._new_token(), until), now)
 
         await self._refresh(patience)  # a failover may come long after the plan
         step = await self._carry_out(provider_id, decide, patience)
-        return step if isinstance(step, Refusal) else permit(step.after, provider_id, source)
+        return step if isinstance(step, Refusal) else make_permit(step.after, provider_id, source)
 
     async def report_outcome(self, held: Permit, outcome: CallOutcome, cause: str, patience: "_Patience") -> None:
         """See `BreakerSession.report_outcome`. A success that took long looks again before it says that nothing is
@@ -131,7 +131,10 @@ class Breakers:
             lambda breaker: record_outcome(breaker, held, outcome, self._clock.now(), rules, cause=cause),
             patience,
         )
-        if isinstance(step, Step) and open_if_due(step.after, self._clock.now(), rules).write is not Write.NOTHING:
+        if (
+            isinstance(step, Transition)
+            and open_if_due(step.after, self._clock.now(), rules).write is not WriteKind.NOTHING
+        ):
             if not self.is_table_unavailable:
                 await patience.rest(_SECOND_LOOK_S)  # a success of somebody else's may be on its way to the table
             await self._carry_out(
@@ -177,32 +180,34 @@ class Breakers:
         return None
 
     async def _carry_out(
-        self, provider_id: str, decide: Callable[[Breaker], Step | Refusal], patience: "_Patience"
-    ) -> Step | Refusal:
+        self, provider_id: str, decide: Callable[[Breaker], Transition | Refusal], patience: "_Patience"
+    ) -> Transition | Refusal:
         """The step that was written, or needed no writing; decided anew wherever somebody else was faster."""
         before = Breaker()
         for _ in range(_MOST_RACES):
             before = self._record(provider_id).breaker
             step = decide(before)
-            if isinstance(step, Refusal) or step.write is Write.NOTHING:
+            if isinstance(step, Refusal) or step.write is WriteKind.NOTHING:
                 return step
             written = await self._write(provider_id, before, step, patience)
             self._remember(provider_id, replace(self._record(provider_id), breaker=written.breaker))
             if written.done:
                 _tell(provider_id, before, written.breaker)
-                return Step(written.breaker, step.write)
+                return Transition(written.breaker, step.write)
         return Refusal(before.state, 0.0, before.cause)
 
-    async def _write(self, provider_id: str, before: Breaker, step: Step, patience: "_Patience") -> Written:
+    async def _write(self, provider_id: str, before: Breaker, step: Transition, patience: "_Patience") -> WriteResult:
         """Where the table does not answer, this instance has a breaker of its own until it does. Where only this
         request has no time left for it, nothing is written: nobody probes without a lease.
         """
-        write = self._store.add_failure if step.write is Write.ADD_FAILURE else self._store.replace
+        write = self._store.add_failure if step.write is WriteKind.ADD_FAILURE else self._store.replace
         try:
             return await self._asked(write(provider_id, before, step.after), patience)
         except StoreUnavailable:
             self._was_alone |= self.is_table_unavailable
-            return Written(done=self.is_table_unavailable, breaker=step.after if self.is_table_unavailable else before)
+            return WriteResult(
+                done=self.is_table_unavailable, breaker=step.after if self.is_table_unavailable else before
+            )
 
     async def _asked(self, answer: Coroutine[Any, Any, T], patience: "_Patience") -> T:
         """Raises `StoreUnavailable` when there is no answer in time, which lets the table rest, and at once while it

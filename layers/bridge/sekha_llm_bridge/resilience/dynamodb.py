@@ -21,7 +21,7 @@ from sekha_llm_bridge.resilience.item import (
     record_of,
 )
 from sekha_llm_bridge.resilience.records import CheckResult, ProviderRecord
-from sekha_llm_bridge.resilience.store import StoreUnavailable, Written
+from sekha_llm_bridge.resilience.store import StoreUnavailable, WriteResult
 
 _BATCH = 100  # keys in one BatchGetItem
 _ROUNDS = 3  # unprocessed keys come back under load
@@ -42,14 +42,14 @@ class DynamoProviderStore:
             batches = [await self._items(batch) for batch in _batches(provider_ids)]
             return {item["provider_id"]["S"]: record_of(item) for items in batches for item in items}
 
-    async def add_failure(self, provider_id: str, before: Breaker, after: Breaker) -> Written:
+    async def add_failure(self, provider_id: str, before: Breaker, after: Breaker) -> WriteResult:
         """See `ProviderStore.add_failure`: one UpdateItem with ADD."""
         written = breaker_attributes(after)
         last = {name: written[name] for name in ("last_failure", "cause", "failure_source")}
         update = self._update(provider_id, before)
         return await self._write(update.adding("failure_count", 1).setting({**last, **self._expiry()}))
 
-    async def replace(self, provider_id: str, before: Breaker, after: Breaker) -> Written:
+    async def replace(self, provider_id: str, before: Breaker, after: Breaker) -> WriteResult:
         """See `ProviderStore.replace`: one UpdateItem of the attributes that differ."""
         old, new = breaker_attributes(before), breaker_attributes(after)
         update = self._update(provider_id, before)
@@ -73,15 +73,15 @@ class DynamoProviderStore:
         update, epoch = Update(self._table, _key(provider_id)), {"N": str(before.epoch)}
         return update.require("epoch", "=", epoch) if before.epoch else update.require_absent_or("epoch", "=", epoch)
 
-    async def _write(self, update: Update) -> Written:
+    async def _write(self, update: Update) -> WriteResult:
         with _translated():
             try:
                 answer = await self._aws.call("UpdateItem", update.payload())
             except AwsError as exc:
                 if exc.kind != CONDITION_FAILED:
                     raise
-                return Written(done=False, breaker=breaker_of(exc.fields.get("Item", {})))
-            return Written(done=True, breaker=breaker_of(answer["Attributes"]))
+                return WriteResult(done=False, breaker=breaker_of(exc.fields.get("Item", {})))
+            return WriteResult(done=True, breaker=breaker_of(answer["Attributes"]))
 
     async def _items(self, batch: list[str]) -> list[Attributes]:
         keys = [_key(provider_id) for provider_id in batch]

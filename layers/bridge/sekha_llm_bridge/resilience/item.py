@@ -30,9 +30,9 @@ def breaker_of(item: Attributes) -> Breaker:
 def check_attributes(result: CheckResult) -> Attributes:
     """What is not None of a check's result."""
     found: dict[str, Mapping[str, Any]] = {
-        "check_healthy": {"BOOL": result.healthy},
+        "check_healthy": {"BOOL": result.is_healthy},
         "checked_at": {"S": result.checked_at.isoformat()},
-        "check_conclusive": {"BOOL": result.conclusive},
+        "check_conclusive": {"BOOL": result.is_conclusive},
     }
     if result.latency_ms is not None:
         found["check_ms"] = {"N": str(result.latency_ms)}
@@ -48,7 +48,7 @@ def breaker_attributes(breaker: Breaker) -> Attributes:
         "state": breaker.state,
         "cause": breaker.cause,
         "failure_source": breaker.failure_source,
-        "checks": breaker.checks,
+        "check_trust": breaker.check_trust,
     }
     moments = {"retry_at": breaker.retry_at, "last_failure": breaker.last_failure}
     if breaker.lease is not None:
@@ -75,11 +75,11 @@ def _check(item: Attributes) -> CheckResult | None:
         return None
     return CheckResult(
         provider_id=item["provider_id"]["S"],
-        healthy=item["check_healthy"]["BOOL"],
+        is_healthy=item["check_healthy"]["BOOL"],
         latency_ms=_number(item, "check_ms") if "check_ms" in item else None,
         checked_at=datetime.fromisoformat(item["checked_at"]["S"]),
         error=_text(item, "check_error"),
-        conclusive=item.get("check_conclusive", {"BOOL": True})["BOOL"],
+        is_conclusive=item.get("check_conclusive", {"BOOL": True})["BOOL"],
     )
 
 
@@ -96,7 +96,7 @@ def _breaker(item: Attributes) -> Breaker:
         last_failure=_moment(item, "last_failure"),
         cause=_text(item, "cause") or "",
         failure_source=PermitSource(_text(item, "failure_source") or PermitSource.REQUEST),
-        checks=CheckTrust(_text(item, "checks") or CheckTrust.TRUSTED),
+        check_trust=CheckTrust(_text(item, "check_trust") or CheckTrust.TRUSTED),
     )
 
 

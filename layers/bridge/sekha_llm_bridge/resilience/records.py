@@ -7,7 +7,7 @@ from enum import Enum
 from sekha_llm_bridge.resilience.breaker import Breaker, BreakerState, CheckTrust, PermitSource, refusal
 
 _UNTOUCHED = Breaker()
-CHECK_HOLDS = timedelta(seconds=150)
+CHECK_MAX_AGE = timedelta(seconds=150)
 """How long a check says anything of its provider: two and a half of its rounds."""
 
 
@@ -15,23 +15,23 @@ CHECK_HOLDS = timedelta(seconds=150)
 class CheckResult:
     """What one scheduled check of one provider found; when it is not healthy, `latency_ms` is None, `error` its code.
 
-    A check that was refused, by its key for one, is not `conclusive`: it says nothing of what a request would meet.
+    A check that was refused, by its key for one, is not `is_conclusive`: it says nothing of what a request would meet.
     """
 
     provider_id: str
-    healthy: bool
+    is_healthy: bool
     latency_ms: int | None
     checked_at: datetime
     error: str | None = None
-    conclusive: bool = True
+    is_conclusive: bool = True
 
 
 class Availability(Enum):
     """What a breaker that is not closed means for a plan."""
 
-    BLOCKED = "shut_out"
+    BLOCKED = "blocked"
     LAST_RESORT = "last_resort"
-    ON_PROBE = "on_probe"
+    PROBE_DUE = "probe_due"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class BreakerView:
     """
 
     state: BreakerState
-    standing: Availability = Availability.BLOCKED
+    availability: Availability = Availability.BLOCKED
     retry_after_s: float = 0.0
     cause: str = ""
 
@@ -57,7 +57,7 @@ class ProviderRecord:
 
     def fresh_check(self, now: datetime) -> CheckResult | None:
         """The last check, unless it is too old to say anything."""
-        return self.check if self.check and now - self.check.checked_at < CHECK_HOLDS else None
+        return self.check if self.check and now - self.check.checked_at < CHECK_MAX_AGE else None
 
     def view(self, now: datetime) -> BreakerView | None:
         """How the planner sees the breaker; None for a closed one."""
@@ -66,10 +66,10 @@ class ProviderRecord:
             return None
         if (refused := refusal(breaker, PermitSource.REQUEST, now)) is not None:
             return BreakerView(breaker.state, Availability.BLOCKED, refused.retry_after_s, breaker.cause)
-        standing = Availability.LAST_RESORT if self._is_looked_after(now) else Availability.ON_PROBE
-        return BreakerView(breaker.state, standing, 0.0, breaker.cause)
+        availability = Availability.LAST_RESORT if self._is_looked_after(now) else Availability.PROBE_DUE
+        return BreakerView(breaker.state, availability, 0.0, breaker.cause)
 
     def _is_looked_after(self, now: datetime) -> bool:
         """Whether the scheduled checks will find out that the provider is back, so that no request need risk it."""
         check = self.fresh_check(now)
-        return check is not None and check.conclusive and self.breaker.checks is not CheckTrust.MISLED
+        return check is not None and check.is_conclusive and self.breaker.check_trust is not CheckTrust.DISTRUSTED

@@ -9,7 +9,7 @@ from sekha_llm_bridge.resilience.records import CheckResult, ProviderRecord
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
+class WriteResult:
     """Whether the condition held and the write was made, and the breaker as it is now, by whoever wrote it."""
 
     done: bool
@@ -25,13 +25,13 @@ class ProviderStore(Protocol):
         """The record of each provider that has one, consistently."""
         ...
 
-    async def add_failure(self, provider_id: str, before: Breaker, after: Breaker) -> Written:
+    async def add_failure(self, provider_id: str, before: Breaker, after: Breaker) -> WriteResult:
         """Adds one to the count, atomically, and keeps `after`'s last failure; if the epoch is still that of
         `before`.
         """
         ...
 
-    async def replace(self, provider_id: str, before: Breaker, after: Breaker) -> Written:
+    async def replace(self, provider_id: str, before: Breaker, after: Breaker) -> WriteResult:
         """Writes what differs between the two; if epoch and lease are still those of `before`, and at least as many
         failures have been counted.
         """

@@ -68,9 +68,9 @@ class RoutingContext:
     @property
     def shut_out(self) -> Mapping[str, BreakerView]:
         """The breakers that let nobody through now."""
-        return {key: view for key, view in self.breakers.items() if view.standing is Availability.BLOCKED}
+        return {key: view for key, view in self.breakers.items() if view.availability is Availability.BLOCKED}
 
     @property
     def deprioritized_providers(self) -> frozenset[str]:
         """The providers that are tried only when nobody else is left: the scheduled checks probe them."""
-        return frozenset(key for key, view in self.breakers.items() if view.standing is Availability.LAST_RESORT)
+        return frozenset(key for key, view in self.breakers.items() if view.availability is Availability.LAST_RESORT)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from sekha_llm_bridge.bootstrap import Bridge, make_bridge
-from sekha_llm_bridge.embeddings import Archive, Batch, Match, StoreDown
+from sekha_llm_bridge.embeddings import Batch, EmbeddingStorage, Match, StoreDown
 from tests.fakes.functions import Function
 from tests.fakes.provider import FakeProvider, Reply
 from tests.fakes.settings import embedding_model, make_settings, provider
@@ -22,7 +22,7 @@ class Store:
     def prepare(self) -> None:
         return
 
-    def upsert(self, batch: Batch, *, may_go_on: Callable[[], bool] = lambda: True) -> int:
+    def upsert(self, batch: Batch, *, should_continue: Callable[[], bool] = lambda: True) -> int:
         raise StoreDown(f"{batch.collection} was not to be written")
 
     def spaces(self, base_name: str) -> Mapping[str, str | None]:
@@ -47,7 +47,7 @@ def searching(fake: FakeProvider, wide: FakeProvider) -> Function:
             default_models={"embedding": "mini"},
         )
     )
-    vectors = replace(bridge.vectors(), archive=Archive(Store()))
+    vectors = replace(bridge.vectors(), storage=EmbeddingStorage(Store()))
     return Function("search", replace(bridge, vectors=lambda: vectors))
 
 

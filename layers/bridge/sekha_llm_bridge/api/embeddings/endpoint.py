@@ -77,8 +77,8 @@ async def _embed_and_store(
     request: Request, embedding: EmbeddingRequest, base_name: str | None, deadline: Deadline
 ) -> tuple[Result, StoreReport | None]:
     bridge = bridge_of(request)
-    archive = bridge.vectors().archive
-    preloading = archive.warm() if base_name and archive.is_configured else None
+    storage = bridge.vectors().storage
+    preloading = storage.preload() if base_name and storage.is_configured else None
     reserved_s = _STORING_S + _STORING_PER_TEXT_S * len(embedding.input) if preloading else 0.0
     route = embedding_route_request(
         embedding.input,
@@ -109,7 +109,7 @@ async def _store(
     records = tuple(VectorRecord(*row) for row in rows)
     batch = Batch(base_name, len(vectors[0]), result.candidate.entry.model.space, records)
     try:
-        return await bridge.vectors().archive.keep(batch, timeout_s=max(deadline.remaining_s(), _MIN_STORING_S))
+        return await bridge.vectors().storage.save(batch, timeout_s=max(deadline.remaining_s(), _MIN_STORING_S))
     except SpaceMismatch as exc:
         if embedding.collection is not None:
             raise EmbeddingSpaceMismatch(str(exc), receipt=result.receipt.public(), param="collection") from exc

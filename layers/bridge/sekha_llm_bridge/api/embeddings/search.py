@@ -15,7 +15,7 @@ from sekha_llm_bridge.api.parsing import json_object, validated
 from sekha_llm_bridge.api.request_state import add_log_fields, attempts_of, bridge_of, deadline_of
 from sekha_llm_bridge.bootstrap import Bridge
 from sekha_llm_bridge.embeddings import (
-    CollectionGone,
+    CollectionMissing,
     Match,
     SpaceMismatch,
     StoreDown,
@@ -62,7 +62,7 @@ async def search(request: Request) -> Response:
     if wanted.all_dimensions and (wanted.model or wanted.dimensions):
         raise InvalidRequest("`all_dimensions` takes a model for each collection: leave `model` out", param="model")
     state = _Search(wanted, _base_name(wanted, bridge), _store(bridge), bridge, deadline, attempts_of(request))
-    preloading = bridge.vectors().archive.warm()
+    preloading = bridge.vectors().storage.preload()
     try:
         if wanted.where is not None:
             await preloading
@@ -100,7 +100,7 @@ def _base_name(wanted: SearchRequest, bridge: Bridge) -> str:
 
 
 def _store(bridge: Bridge) -> VectorStore:
-    store = bridge.vectors().archive.store
+    store = bridge.vectors().storage.vector_store
     if store is None:
         raise VectorStoreUnavailable("no Chroma server is configured, so nothing is stored that could be searched")
     return store
@@ -135,7 +135,7 @@ async def _search_one_dimension(state: _Search) -> None:
         state.matches[name] = await _nearest(state, name, result)
     except SpaceMismatch as exc:
         raise EmbeddingSpaceMismatch(str(exc), receipt=result.receipt.public(), param="collection") from exc
-    except CollectionGone:
+    except CollectionMissing:
         others = ", ".join(await _spaces(state))
         hint = f"; there is {others}: name its model, or ask for all_dimensions" if others else ""
         state.notes.append(f"nothing has been stored in {name} yet{hint}")
@@ -151,7 +151,7 @@ async def _search_all_dimensions(state: _Search) -> None:
             continue
         try:
             await _search_space(state, name, space)
-        except (BridgeError, SpaceMismatch, CollectionGone) as exc:
+        except (BridgeError, SpaceMismatch, CollectionMissing) as exc:
             if isinstance(exc, InvalidRequest | VectorStoreUnavailable):
                 raise
             failures.append(exc)
@@ -186,7 +186,7 @@ async def _nearest(state: _Search, name: str, result: ExecutionResult[EmbeddingA
         return await _in_time(
             state, lambda: state.store.query(name, space, vector, limit=wanted.n_results, where=wanted.where)
         )
-    except (SpaceMismatch, CollectionGone):
+    except (SpaceMismatch, CollectionMissing):
         raise
     except StoreRefused as exc:
         if wanted.where is None:

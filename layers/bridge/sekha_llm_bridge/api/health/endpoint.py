@@ -12,7 +12,7 @@ from sekha_llm_bridge.api.app import json_response
 from sekha_llm_bridge.api.request_state import bridge_of
 from sekha_llm_bridge.bootstrap import Bridge
 from sekha_llm_bridge.config.models import ProviderConfig
-from sekha_llm_bridge.embeddings.waiting.ledger import LedgerUnavailable
+from sekha_llm_bridge.embeddings.deferred_writes.pending_writes import PendingWritesUnavailable
 from sekha_llm_bridge.providers import has_adapter
 from sekha_llm_bridge.resilience import Breaker, BreakerState, CheckResult, ProviderRecord
 
@@ -73,13 +73,13 @@ def _notes(records: Iterable[ProviderRecord], now: datetime, bridge: Bridge) -> 
 
 async def _pending(bridge: Bridge) -> int | None:
     """Returns how many vectors wait for Chroma; None where that is unknown, or where no queue is configured."""
-    ledger = bridge.vectors().ledger
-    if ledger is None:
+    pending_writes = bridge.vectors().pending_writes
+    if pending_writes is None:
         return None
     try:
         async with asyncio.timeout(_PENDING_TIMEOUT_S):
-            return sum((await ledger.waiting()).values())
-    except (LedgerUnavailable, TimeoutError):
+            return sum((await pending_writes.counts()).values())
+    except (PendingWritesUnavailable, TimeoutError):
         return None
 
 
@@ -132,6 +132,6 @@ def _status(record: ProviderRecord, check: CheckResult | None) -> str:
         return "unhealthy" if record.breaker.state is BreakerState.OPEN else "degraded"
     if check is None:
         return "unknown"
-    if check.healthy:
+    if check.is_healthy:
         return "healthy"
-    return "unhealthy" if check.conclusive else "degraded"
+    return "unhealthy" if check.is_conclusive else "degraded"

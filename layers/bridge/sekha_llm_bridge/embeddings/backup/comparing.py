@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sekha_llm_bridge.embeddings.backup.file import Record, rows
+from sekha_llm_bridge.embeddings.backup.file_format import Record, to_rows
+from sekha_llm_bridge.embeddings.chroma_quirks import is_equal_value, is_equal_vector, metadata_replacing
 from sekha_llm_bridge.embeddings.chroma_server import ServerCollection
-from sekha_llm_bridge.embeddings.sameness import is_same_value, is_same_vector, over
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,19 +44,19 @@ class Compared:
 def compared(page: Sequence[Record], collection: ServerCollection) -> Compared:
     """A page beside what the server holds now. Raises `StoreFailed`."""
     ids = [row.id for row in page]
-    held = {row.id: row for row in rows(collection.get(ids))} if collection.existing(ids) else {}
+    held = {row.id: row for row in to_rows(collection.get(ids))} if collection.existing_ids(ids) else {}
     return Compared(page, held, collection.distance == "cosine")
 
 
 def is_same(one: Record, other: Record, *, rounds: bool) -> bool:
     """Whether two records of one id are equal; where the server `rounds`, vectors but for that."""
     contents = ([row.id, row.document, row.metadata, row.uri] for row in (one, other))
-    return is_same_value(*contents) and is_same_vector(_numbers(one), _numbers(other), rounds=rounds)
+    return is_equal_value(*contents) and is_equal_vector(_numbers(one), _numbers(other), rounds=rounds)
 
 
 def _over(row: Record, held: Record | None) -> Record:
     """The record as it must be written over `held`."""
-    return replace(row, metadata=over(row.metadata, held.metadata)) if held else row
+    return replace(row, metadata=metadata_replacing(row.metadata, held.metadata)) if held else row
 
 
 def _numbers(row: Record) -> Any:

@@ -9,7 +9,7 @@ Page = TypeVar("Page")
 _PAGES_BETWEEN = 8
 
 
-def swept(pages: Iterable[Page]) -> Iterator[Page]:
+def collecting_garbage(pages: Iterable[Page]) -> Iterator[Page]:
     """Hands the pages on, and has the garbage collector run after every few of them.
 
     The HTTP client leaves each answer in a cycle of references: megabytes, in so few objects that the collector, which

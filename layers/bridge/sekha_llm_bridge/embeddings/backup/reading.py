@@ -8,19 +8,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, NoReturn, assert_never
 
-from sekha_llm_bridge.embeddings.backup.file import (
+from sekha_llm_bridge.embeddings.backup.file_format import (
     FORMAT,
     VERSION,
     CollectionEnd,
     CollectionStart,
     End,
+    InvalidLine,
     Line,
-    Part,
+    PartialCollection,
     Record,
     Start,
-    WrongLine,
     dimension_of,
-    parsed,
+    parse_line,
 )
 
 _READ_BYTES = 1 << 16
@@ -35,7 +35,7 @@ class DamagedBackup(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class DecompressedChunk:
     """Some inflated bytes. `ends_at`: how far in the file the gzip member went whose last piece this is, else None."""
 
     data: bytes
@@ -43,7 +43,7 @@ class Piece:
 
 
 @dataclass(frozen=True, slots=True)
-class Contents:
+class CollectionSummary:
     """One collection of a file: its head, its foot, and the bytes of its records' lines."""
 
     start: CollectionStart
@@ -51,23 +51,23 @@ class Contents:
     line_bytes: int
 
 
-class Course:
-    """Where in a backup one is: takes its lines in order, and raises `WrongLine` at the first that cannot be next."""
+class ReadPosition:
+    """Where in a backup one is: takes its lines in order, and raises `InvalidLine` at the first that cannot be next."""
 
     def __init__(self) -> None:
         self.start: Start | None = None
-        self.part: Part | None = None
+        self.part: PartialCollection | None = None
         """The collection that has begun and not ended."""
-        self.done: list[Contents] = []
+        self.done: list[CollectionSummary] = []
         self.has_ended = False
 
     def take(self, text: bytes) -> Line:
-        """The next line, parsed. `text` comes without its newline."""
-        line = parsed(text)
+        """The next line, parse_line. `text` comes without its newline."""
+        line = parse_line(text)
         if self.has_ended:
-            raise WrongLine("comes after the end of the backup")
+            raise InvalidLine("comes after the end of the backup")
         if (self.start is None) != isinstance(line, Start):
-            raise WrongLine("is not the first line of a backup" if self.start is None else "is a second first line")
+            raise InvalidLine("is not the first line of a backup" if self.start is None else "is a second first line")
         self._enter(line, text)
         return line
 
@@ -91,25 +91,25 @@ class Course:
         names = self.start.collections if self.start else ()
         expected = names[len(self.done)] if len(self.done) < len(names) else None
         if self.part is not None or line.name != expected:
-            raise WrongLine(f"begins the collection {line.name}, and it is not its turn")
-        self.part = Part(line)
+            raise InvalidLine(f"begins the collection {line.name}, and it is not its turn")
+        self.part = PartialCollection(line)
 
     def _count(self, line: Record, text: bytes) -> None:
         if self.part is None:
-            raise WrongLine("is a record outside a collection")
+            raise InvalidLine("is a record outside a collection")
         if dimension_of(line) != self.part.start.dimension:
-            raise WrongLine(f"has a vector of {dimension_of(line)} numbers, not {self.part.start.dimension}")
+            raise InvalidLine(f"has a vector of {dimension_of(line)} numbers, not {self.part.start.dimension}")
         self.part.add(text)
 
     def _finish(self, line: CollectionEnd) -> None:
         part = self.part
         if part is None or line.name != part.start.name:
-            raise WrongLine(f"ends the collection {line.name}, which has not begun")
+            raise InvalidLine(f"ends the collection {line.name}, which has not begun")
         if line.records != part.records:
-            raise WrongLine(f"says that {line.name} has {line.records} records, and it has {part.records}")
+            raise InvalidLine(f"says that {line.name} has {line.records} records, and it has {part.records}")
         if line != part.end():
-            raise WrongLine(f"has another checksum than the records of {line.name}")
-        self.done.append(Contents(part.start, line, part.line_bytes))
+            raise InvalidLine(f"has another checksum than the records of {line.name}")
+        self.done.append(CollectionSummary(part.start, line, part.line_bytes))
         self.part = None
 
     def _end(self, line: End) -> None:
@@ -117,7 +117,7 @@ class Course:
         records = sum(one.end.records for one in self.done)
         found = (len(self.done), records)
         if self.part is not None or len(self.done) != len(names) or found != (line.collections, line.records):
-            raise WrongLine(
+            raise InvalidLine(
                 f"says {line.collections} collections with {line.records} records; {found[0]} with {records} came"
             )
         self.has_ended = True
@@ -125,45 +125,45 @@ class Course:
 
 def _require_format(line: Start) -> None:
     if line.format != FORMAT:
-        raise WrongLine("is not the first line of a backup")
+        raise InvalidLine("is not the first line of a backup")
     if line.version != VERSION:
-        raise WrongLine(f"says that the format is of version {line.version}, and only {VERSION} is known here")
+        raise InvalidLine(f"says that the format is of version {line.version}, and only {VERSION} is known here")
 
 
 @dataclass(frozen=True, slots=True)
-class Read:
+class ReadLine:
     """A line, and the course up to it."""
 
     line: Line
-    course: Course
+    course: ReadPosition
 
 
-def read(path: Path) -> Iterator[Read]:
+def read_lines(path: Path) -> Iterator[ReadLine]:
     """Every line of the file in order, checked; at the end it is known to be whole. Raises `DamagedBackup`, and
     `OSError` when it cannot be read.
     """
-    course = Course()
+    course = ReadPosition()
     number = 0
     with path.open("rb") as file:
         for number, text in enumerate(_lines(path, file), 1):
             try:
                 line = course.take(text)
-            except WrongLine as exc:
+            except InvalidLine as exc:
                 _damaged(path, f"line {number} {exc}")
-            yield Read(line, course)
+            yield ReadLine(line, course)
     if not course.has_ended:
         _damaged(path, f"cut after line {number}: its end is missing")
 
 
-def contents(path: Path) -> list[Contents]:
+def collection_summaries(path: Path) -> list[CollectionSummary]:
     """The collections of a file that has been read through and is whole. Raises as `read` does."""
-    course = Course()
-    for one in read(path):
+    course = ReadPosition()
+    for one in read_lines(path):
         course = one.course
     return course.done
 
 
-def pieces(file: BinaryIO) -> Iterator[Piece]:
+def decompress(file: BinaryIO) -> Iterator[DecompressedChunk]:
     """The inflated bytes of a gzip file from where `file` stands, which is its start. Raises `DamagedBackup`."""
     at = 0
     pending = file.read(_READ_BYTES)
@@ -182,7 +182,7 @@ def pieces(file: BinaryIO) -> Iterator[Piece]:
             pending = left
             if is_last and not data and not member.eof:
                 raise DamagedBackup(f"cut at byte {at:,}")
-            yield Piece(data, at if member.eof else None)
+            yield DecompressedChunk(data, at if member.eof else None)
         pending = pending or file.read(_READ_BYTES)
 
 
@@ -192,7 +192,7 @@ def _lines(path: Path, file: BinaryIO) -> Iterator[bytes]:
     file.seek(0)
     number, begun = 0, bytearray()
     try:
-        for piece in pieces(file):
+        for piece in decompress(file):
             begun += piece.data
             *whole, rest = begun.split(b"\n") if b"\n" in piece.data else [begun]
             for text in whole:

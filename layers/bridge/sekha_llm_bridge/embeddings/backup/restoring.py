@@ -13,10 +13,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from sekha_llm_bridge.embeddings.backup.comparing import Compared, compared
-from sekha_llm_bridge.embeddings.backup.file import CollectionEnd, CollectionStart, Record, columns, index_of
-from sekha_llm_bridge.embeddings.backup.pages import swept
-from sekha_llm_bridge.embeddings.backup.reading import Contents, read
-from sekha_llm_bridge.embeddings.backup.repeats import Repeats, checked
+from sekha_llm_bridge.embeddings.backup.duplicates import Repeats, checked
+from sekha_llm_bridge.embeddings.backup.file_format import (
+    CollectionEnd,
+    CollectionStart,
+    Record,
+    index_configuration,
+    to_columns,
+)
+from sekha_llm_bridge.embeddings.backup.pages import collecting_garbage
+from sekha_llm_bridge.embeddings.backup.reading import CollectionSummary, read_lines
 from sekha_llm_bridge.embeddings.backup.writing import UnknownCollections
 from sekha_llm_bridge.embeddings.chroma_server import DISTANCE_KEY, ChromaServer, ServerCollection
 from sekha_llm_bridge.embeddings.spaces import SPACE_KEY
@@ -27,32 +33,32 @@ _PAGE_BYTES = 2_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class RestoreStep:
+class RestoreProgress:
     """How far it is: records of a collection, of `total`, and the bytes of their lines.
 
-    `doing` is `writing` or `comparing`.
+    `phase` is `writing` or `comparing`.
     """
 
-    doing: str
+    phase: str
     collection: str
     records: int
     total: int
     line_bytes: int
 
 
-Told = Callable[[RestoreStep], None]
+ProgressCallback = Callable[[RestoreProgress], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Planned:
+class PlannedRestore:
     """What is to be done with one collection of a file.
 
     `held` is how many records the server has of it, None where there is no such collection; `refusal` says why nothing
     will be written, else it is None.
     """
 
-    contents: Contents
-    held: int | None
+    contents: CollectionSummary
+    existing_records: int | None
     refusal: str | None = None
     repeats: Repeats = field(default_factory=Repeats)
 
@@ -68,7 +74,7 @@ class Planned:
 
 
 @dataclass(frozen=True, slots=True)
-class Restored:
+class RestoreResult:
     """What became of one collection.
 
     `written` of the file's records were missing or differed, and `replaced` of these took the place of another record
@@ -76,7 +82,7 @@ class Restored:
     a vector that differs in its last bits alone. `on_server` is its count now.
     """
 
-    planned: Planned
+    planned: PlannedRestore
     written: int = 0
     replaced: int = 0
     differing: int = 0
@@ -89,10 +95,10 @@ class Restored:
         """Whether the server holds every record of the file as it is there, and nothing else where it held nothing."""
         if self.refusal is not None or self.differing:
             return False
-        return bool(self.planned.held) or self.on_server == self.planned.records
+        return bool(self.planned.existing_records) or self.on_server == self.planned.records
 
 
-def plan(server: ChromaServer, path: Path, *, names: Sequence[str]) -> list[Planned]:
+def plan(server: ChromaServer, path: Path, *, names: Sequence[str]) -> list[PlannedRestore]:
     """Reads the file through and compares its collections `names` (all, without names) with the server's.
 
     Writes nothing. Raises `DamagedBackup`, `UnknownCollections`, `StoreFailed`, and `OSError`.
@@ -111,25 +117,27 @@ def plan(server: ChromaServer, path: Path, *, names: Sequence[str]) -> list[Plan
     ]
 
 
-def to_be_replaced(server: ChromaServer, path: Path, plans: Sequence[Planned]) -> dict[str, int]:
+def count_replacements(server: ChromaServer, path: Path, plans: Sequence[PlannedRestore]) -> dict[str, int]:
     """By collection, how many records of the server would give way to other ones of the same id. Writes nothing.
 
     Raises `DamagedBackup`, `StoreFailed`, and `OSError`.
     """
-    wanted = {one.name: one for one in plans if one.held and one.refusal is None}
+    wanted = {one.name: one for one in plans if one.existing_records and one.refusal is None}
     there = {name: found for name in wanted if (found := server.find(name))}
     counts = dict.fromkeys((one.name for one in plans), 0)
-    for page in swept(_pages(path, {name: wanted[name] for name in there})):
+    for page in collecting_garbage(_pages(path, {name: wanted[name] for name in there})):
         counts[page.name] += compared(page.records, there[page.name]).replaced()
     return counts
 
 
-def restore(server: ChromaServer, path: Path, plans: Sequence[Planned], *, told: Told) -> list[Restored]:
+def restore(
+    server: ChromaServer, path: Path, plans: Sequence[PlannedRestore], *, on_progress: ProgressCallback
+) -> list[RestoreResult]:
     """Writes the planned collections that are not refused, and compares them with the file afterwards.
 
     Raises `StoreFailed` when the server fails (run again, it goes on), `DamagedBackup`, and `OSError`.
     """
-    results = {one.name: Restored(one, refusal=one.refusal) for one in plans}
+    results = {one.name: RestoreResult(one, refusal=one.refusal) for one in plans}
     made: dict[str, ServerCollection] = {}
     for one in plans:
         if one.refusal is None:
@@ -138,21 +146,21 @@ def restore(server: ChromaServer, path: Path, plans: Sequence[Planned], *, told:
             except StoreRefused as exc:
                 results[one.name] = replace(results[one.name], refusal=str(exc))
     wanted = {one.name: one for one in plans if one.name in made}
-    for page in swept(_pages(path, wanted)):
+    for page in collecting_garbage(_pages(path, wanted)):
         results[page.name] = _written(results[page.name], made[page.name], page.records)
-        told(_step("writing", page, results[page.name]))
-    for page in swept(_pages(path, wanted)):
+        on_progress(_step("writing", page, results[page.name]))
+    for page in collecting_garbage(_pages(path, wanted)):
         results[page.name] = _verified(results[page.name], made[page.name], page.records)
-        told(_step("comparing", page, results[page.name]))
+        on_progress(_step("comparing", page, results[page.name]))
     return [replace(one, on_server=made[name].count()) if name in made else one for name, one in results.items()]
 
 
-def _planned(server: ChromaServer, one: Contents) -> Planned:
+def _planned(server: ChromaServer, one: CollectionSummary) -> PlannedRestore:
     existing = server.find(one.start.name)
     if existing is None:
-        return Planned(one, None)
+        return PlannedRestore(one, None)
     held = existing.count()
-    return Planned(one, held, _refusal(one.start, existing, held))
+    return PlannedRestore(one, held, _refusal(one.start, existing, held))
 
 
 def _refusal(start: CollectionStart, existing: ServerCollection, held: int) -> str | None:
@@ -177,10 +185,12 @@ def _made(server: ChromaServer, start: CollectionStart) -> ServerCollection:
 
     How it measures is settled when it is made: what the file's metadata say of that is nothing to tell it afterwards.
     """
-    collection = server.find_or_create(start.name, metadata=start.metadata, configuration=index_of(start.configuration))
+    collection = server.find_or_create(
+        start.name, metadata=start.metadata, configuration=index_configuration(start.configuration)
+    )
     more = {key: value for key, value in start.metadata.items() if not _is_of_the_index(key)}
     if not more.keys() <= collection.metadata.keys():
-        collection.describe({**more, **collection.metadata})
+        collection.replace_metadata({**more, **collection.metadata})
     return collection
 
 
@@ -198,11 +208,11 @@ class _Page:
     line_bytes: int
 
 
-def _pages(path: Path, wanted: Mapping[str, Planned]) -> Iterator[_Page]:
+def _pages(path: Path, wanted: Mapping[str, PlannedRestore]) -> Iterator[_Page]:
     """The file's records of the collections `wanted`, in pages of a size that Chroma takes, each id once."""
     page: list[Record] = []
     size = 0
-    for one in read(path):
+    for one in read_lines(path):
         part = one.course.part
         if isinstance(one.line, Record) and part is not None and part.start.name in wanted:
             if not wanted[part.start.name].repeats.is_last(one.line.id, part.records):
@@ -217,11 +227,11 @@ def _pages(path: Path, wanted: Mapping[str, Planned]) -> Iterator[_Page]:
             page, size = [], 0
 
 
-def _step(doing: str, page: _Page, result: Restored) -> RestoreStep:
-    return RestoreStep(doing, page.name, page.seen, result.planned.contents.end.records, page.line_bytes)
+def _step(phase: str, page: _Page, result: RestoreResult) -> RestoreProgress:
+    return RestoreProgress(phase, page.name, page.seen, result.planned.contents.end.records, page.line_bytes)
 
 
-def _written(so_far: Restored, collection: ServerCollection, page: Sequence[Record]) -> Restored:
+def _written(so_far: RestoreResult, collection: ServerCollection, page: Sequence[Record]) -> RestoreResult:
     """Writes those of a page that the server lacks or has otherwise, and counts them."""
     beside = compared(page, collection)
     written = _write(collection, beside)
@@ -231,11 +241,11 @@ def _written(so_far: Restored, collection: ServerCollection, page: Sequence[Reco
 def _write(collection: ServerCollection, beside: Compared) -> int:
     wanted = beside.to_write()
     if wanted:
-        collection.upsert(columns(wanted))
+        collection.upsert(to_columns(wanted))
     return len(wanted)
 
 
-def _verified(so_far: Restored, collection: ServerCollection, page: Sequence[Record]) -> Restored:
+def _verified(so_far: RestoreResult, collection: ServerCollection, page: Sequence[Record]) -> RestoreResult:
     """Counts what differs, after one more try to mend it.
 
     Chroma 1.5 does not delete lists in metadata with their collection, and gives them to the new records that take the

@@ -11,23 +11,31 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from sekha_llm_bridge.embeddings.backup.file import (
+from sekha_llm_bridge.embeddings.backup.file_format import (
     CollectionStart,
     End,
-    Part,
+    PartialCollection,
     Record,
     Start,
     dimension_of,
-    encoded,
-    index_of,
-    member,
-    rows,
+    encode_line,
+    gzip_member,
+    index_configuration,
+    to_rows,
 )
-from sekha_llm_bridge.embeddings.backup.pages import swept
-from sekha_llm_bridge.embeddings.backup.partial import Begun, Kept, cut, is_stale, kept, opened, partial_path
-from sekha_llm_bridge.embeddings.backup.reading import Contents, Course, read
+from sekha_llm_bridge.embeddings.backup.pages import collecting_garbage
+from sekha_llm_bridge.embeddings.backup.partial_file import (
+    ResumePoint,
+    StartedCollection,
+    find_resume_point,
+    is_stale,
+    open_locked,
+    partial_path,
+    truncate_to,
+)
+from sekha_llm_bridge.embeddings.backup.reading import CollectionSummary, ReadPosition, read_lines
 from sekha_llm_bridge.embeddings.chroma_server import ChromaServer, ServerCollection
-from sekha_llm_bridge.embeddings.store import CollectionGone
+from sekha_llm_bridge.embeddings.store import CollectionMissing
 
 _FIRST_PAGE = 32
 _LARGEST_PAGE = 250
@@ -40,7 +48,7 @@ class UnknownCollections(Exception):
     """Collections were named that do not exist; the message names them and what there is."""
 
 
-class KeepsShrinking(Exception):
+class CollectionKeepsShrinking(Exception):
     """Records of a collection were deleted each time it was read; the message names it."""
 
 
@@ -49,13 +57,13 @@ class _Moved(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class BackupStep:
+class BackupProgress:
     """How far it is: records of a collection, of about `total`, and the bytes of their lines in this run.
 
-    `doing` is `reading`, or `checking` when the finished file is read through.
+    `phase` is `reading`, or `checking` when the finished file is read through.
     """
 
-    doing: str
+    phase: str
     collection: str
     records: int
     total: int
@@ -63,7 +71,7 @@ class BackupStep:
 
 
 @dataclass(frozen=True, slots=True)
-class BackedUp:
+class BackedUpCollection:
     """One collection of the finished file. `on_server`: how many records the server had at the end, None when the
     collection is gone.
     """
@@ -75,21 +83,21 @@ class BackedUp:
     on_server: int | None
 
     @property
-    def is_everything(self) -> bool:
+    def is_complete(self) -> bool:
         """Whether the server held as many records at the end as the file does; else something wrote meanwhile."""
         return self.records == self.on_server
 
 
-Told = Callable[[BackupStep], None]
+ProgressCallback = Callable[[BackupProgress], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Backup:
-    """A finished file. `begun_at` is ISO 8601; `went_on`: an earlier run had begun it, and what that read was kept."""
+    """A finished file. `started_at` is ISO 8601; `was_resumed`: an earlier run had started it."""
 
-    collections: list[BackedUp]
-    begun_at: str
-    went_on: bool
+    collections: list[BackedUpCollection]
+    started_at: str
+    was_resumed: bool
 
 
 def back_up(
@@ -98,31 +106,31 @@ def back_up(
     *,
     names: Sequence[str],
     now: Callable[[], datetime],
-    told: Told,
+    on_progress: ProgressCallback,
     restart: bool = False,
 ) -> Backup:
     """Writes the collections `names`, without names all of the database, to `path`, in place of what is there.
 
     What an earlier run left is kept, unless that was longer than an hour ago, or `restart` is asked for. Raises
-    `UnknownCollections` before anything is written, `Busy` when another backup writes the same file, `StoreFailed`
-    when the server fails (run again, it goes on), `KeepsShrinking`, `DamagedBackup` when the file is found damaged in
-    the end, and `OSError`.
+    `UnknownCollections` before anything is written, `BackupInProgress` when another backup writes the same file,
+    `StoreFailed` when the server fails (run again, it goes on), `CollectionKeepsShrinking`, `DamagedBackup` when the
+    file is found damaged in the end, and `OSError`.
     """
-    collections = chosen(server, names)
+    collections = select_collections(server, names)
     partial = partial_path(path)
-    with opened(partial) as file:
+    with open_locked(partial) as file:
         if restart or is_stale(file, now()):
-            cut(file, 0)
-        left = kept(file, collections)
-        _fill(file, collections, left, Start(now().isoformat(timespec="seconds"), _names(collections)), told)
-        checked = _checked(partial, told)
+            truncate_to(file, 0)
+        left = find_resume_point(file, collections)
+        _fill(file, collections, left, Start(now().isoformat(timespec="seconds"), _names(collections)), on_progress)
+        checked = _checked(partial, on_progress)
         partial.replace(path)
         _make_lasting(path.parent)
     done = [_backed_up(one, collection) for one, collection in zip(checked.done, collections, strict=True)]
-    return Backup(done, checked.start.written_at if checked.start else "", went_on=left.end > 0)
+    return Backup(done, checked.start.written_at if checked.start else "", was_resumed=left.end > 0)
 
 
-def chosen(server: ChromaServer, names: Sequence[str]) -> list[ServerCollection]:
+def select_collections(server: ChromaServer, names: Sequence[str]) -> list[ServerCollection]:
     """The collections of these names, without names all there are, in the order of their names.
 
     Raises `UnknownCollections` and `StoreFailed`.
@@ -140,61 +148,71 @@ def _names(collections: Sequence[ServerCollection]) -> tuple[str, ...]:
     return tuple(collection.name for collection in collections)
 
 
-def _fill(file: BinaryIO, collections: Sequence[ServerCollection], left: Kept, start: Start, told: Told) -> None:
+def _fill(
+    file: BinaryIO,
+    collections: Sequence[ServerCollection],
+    left: ResumePoint,
+    start: Start,
+    on_progress: ProgressCallback,
+) -> None:
     """Brings the file to its end, from wherever it is; `start` is its first line where it has none."""
     course, begun = left.course, left.begun
     if course.has_ended:
         return
     if course.start is None:
-        file.write(member([encoded(start)]))
+        file.write(gzip_member([encode_line(start)]))
     records = sum(one.end.records for one in course.done)
     for collection in collections[len(course.done) :]:
-        records += _write_collection(file, collection, begun, told)
+        records += _write_collection(file, collection, begun, on_progress)
         begun = None
-    file.write(member([encoded(End(len(collections), records))]))
+    file.write(gzip_member([encode_line(End(len(collections), records))]))
     file.flush()
     os.fsync(file.fileno())
 
 
-def _write_collection(file: BinaryIO, collection: ServerCollection, begun: Begun | None, told: Told) -> int:
+def _write_collection(
+    file: BinaryIO, collection: ServerCollection, begun: StartedCollection | None, on_progress: ProgressCallback
+) -> int:
     """Writes what the file lacks of a collection, all of it where nothing has `begun`; returns how many records it has
-    then. Records that were deleted meanwhile have it begin again. Raises `KeepsShrinking`.
+    then. Records that were deleted meanwhile have it begin again. Raises `CollectionKeepsShrinking`.
     """
     at = begun.at if begun else file.tell()
     for _ in range(1 + _MOST_AGAIN):
         try:
-            return _write_rest(file, collection, begun, told)
+            return _write_rest(file, collection, begun, on_progress)
         except _Moved:
             begun = None
-            cut(file, at)
-    raise KeepsShrinking(
+            truncate_to(file, at)
+    raise CollectionKeepsShrinking(
         f"{collection.name}: something deletes records all the time; it was begun {1 + _MOST_AGAIN} times, and each"
         " time records were gone before its end was read"
     )
 
 
-def _write_rest(file: BinaryIO, collection: ServerCollection, begun: Begun | None, told: Told) -> int:
+def _write_rest(
+    file: BinaryIO, collection: ServerCollection, begun: StartedCollection | None, on_progress: ProgressCallback
+) -> int:
     """Writes the records after those that have `begun`, and the foot; returns how many there are. Raises `_Moved`."""
     part = begun.part if begun else None
     total = part.start.count if part else collection.count()
-    for page in swept(_pages(collection, part.records if part else 0, begun.last_id if begun else None)):
+    for page in collecting_garbage(_pages(collection, part.records if part else 0, begun.last_id if begun else None)):
         lines = []
         if part is None:
-            part = Part(_start(collection, page, total))
-            lines.append(encoded(part.start))
+            part = PartialCollection(_start(collection, page, total))
+            lines.append(encode_line(part.start))
         for row in page:
-            lines.append(encoded(row))
+            lines.append(encode_line(row))
             part.add(lines[-1].removesuffix(b"\n"))
         if not page:
-            lines.append(encoded(part.end()))
-        file.write(member(lines))
+            lines.append(encode_line(part.end()))
+        file.write(gzip_member(lines))
         file.flush()
-        told(_step("reading", part))
+        on_progress(_step("reading", part))
     return part.records if part else 0
 
 
-def _step(doing: str, part: Part) -> BackupStep:
-    return BackupStep(doing, part.start.name, part.records, max(part.records, part.start.count), part.line_bytes)
+def _step(phase: str, part: PartialCollection) -> BackupProgress:
+    return BackupProgress(phase, part.start.name, part.records, max(part.records, part.start.count), part.line_bytes)
 
 
 def _start(collection: ServerCollection, page: Sequence[Record], total: int) -> CollectionStart:
@@ -210,7 +228,7 @@ def _start(collection: ServerCollection, page: Sequence[Record], total: int) -> 
 
 def _index(collection: ServerCollection) -> dict[str, Any]:
     """Its index's configuration, with the measure that holds: of an old collection Chroma may say another there."""
-    index = index_of(collection.configuration) or {"hnsw": {}}
+    index = index_configuration(collection.configuration) or {"hnsw": {}}
     return {kind: {**parameters, "space": collection.distance} for kind, parameters in index.items()}
 
 
@@ -233,7 +251,7 @@ def _page(collection: ServerCollection, offset: int, limit: int, last_id: str | 
     has moved, records before it have been deleted, and others have slipped past.
     """
     before = 0 if last_id is None else 1
-    found = list(rows(collection.page(offset=offset - before, limit=limit + before)))
+    found = list(to_rows(collection.page(offset=offset - before, limit=limit + before)))
     is_behind = [row.id for row in found[:before]] == [last_id] * before
     if not is_behind or len({row.id for row in found}) < len(found):
         raise _Moved
@@ -244,22 +262,22 @@ def _size(row: Record) -> int:
     return len(row.vector) + len(row.contents())
 
 
-def _checked(partial: Path, told: Told) -> Course:
+def _checked(partial: Path, on_progress: ProgressCallback) -> ReadPosition:
     """Reads the whole file. Raises `DamagedBackup`."""
-    course = Course()
-    for one in read(partial):
+    course = ReadPosition()
+    for one in read_lines(partial):
         course = one.course
         if course.part is not None and course.part.records % _LARGEST_PAGE == 0:
-            told(_step("checking", course.part))
+            on_progress(_step("checking", course.part))
     return course
 
 
-def _backed_up(one: Contents, collection: ServerCollection) -> BackedUp:
+def _backed_up(one: CollectionSummary, collection: ServerCollection) -> BackedUpCollection:
     try:
         on_server = collection.count()
-    except CollectionGone:
+    except CollectionMissing:
         on_server = None
-    return BackedUp(one.end.name, one.end.records, one.line_bytes, one.end.checksum, on_server)
+    return BackedUpCollection(one.end.name, one.end.records, one.line_bytes, one.end.checksum, on_server)
 
 
 def _make_lasting(folder: Path) -> None:

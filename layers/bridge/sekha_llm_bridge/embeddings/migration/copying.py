@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from sekha_llm_bridge.batching import split_into_batches
+from sekha_llm_bridge.embeddings.chroma_quirks import is_equal_value, is_equal_vector, metadata_replacing
 from sekha_llm_bridge.embeddings.chroma_server import Records, ServerCollection, vector_bytes
-from sekha_llm_bridge.embeddings.sameness import is_same_value, is_same_vector, over
-from sekha_llm_bridge.pieces import pieces
 
 _PAGE = 500  # ids
 _FIRST_READ, _GROWTH = 32, 4  # whole records at once: more and more, up to a page
@@ -33,14 +33,16 @@ class Pass:
     `known` is how many records a pass before it has seen; how many of those are missing again is in `again`. Each look
     begins with the last record of the page before. If that has moved, records before it have been deleted, and others
     may have slipped through: the pass is `broken`, and another one is needed. The ids of records whose vectors the
-    target spoils are added to `spoilt`; these are not copied, and not missed.
+    target spoils are added to `unstorable_ids`; these are not copied, and not missed.
     """
 
-    def __init__(self, old: ServerCollection, target: ServerCollection, *, known: int, spoilt: set[str]) -> None:
+    def __init__(
+        self, old: ServerCollection, target: ServerCollection, *, known: int, unstorable_ids: set[str]
+    ) -> None:
         self._old = old
         self._target = target
         self._known = known
-        self._spoilt = spoilt
+        self._spoilt = unstorable_ids
         self._is_exact = target.distance != "cosine"
         self._at_once = _FIRST_READ
         self._last: str | None = None
@@ -66,7 +68,7 @@ class Pass:
 
     def _copied(self, ids: Sequence[str]) -> int:
         """Adds those that are missing; returns how many."""
-        there = self._target.existing(ids)
+        there = self._target.existing_ids(ids)
         missing = [place for place, one in enumerate(ids) if one not in there and one not in self._spoilt]
         self.again += sum(self.seen + place < self._known for place in missing)
         waiting = [ids[place] for place in missing]
@@ -84,7 +86,7 @@ class Pass:
         """
         self._target.add(records)
         found = self._target.get(records.ids)
-        unlike = frozenset(differing(records, found, exact=self._is_exact))
+        unlike = frozenset(differing_ids(records, found, exact=self._is_exact))
         if not unlike:
             return
         places = {one: place for place, one in enumerate(found.ids)}
@@ -92,10 +94,10 @@ class Pass:
         leaked = {place: other for place, other in pairs if _has_leaked(records, place, found, other)}
         if leaked:
             self._target.upsert(_without_leaks(records, found, leaked))
-        spoilt = [records.ids[place] for place, other in pairs if _is_spoilt(records, place, found, other)]
-        if spoilt:
-            self._target.remove(spoilt)
-            self._spoilt.update(spoilt)
+        unstorable_ids = [records.ids[place] for place, other in pairs if _is_spoilt(records, place, found, other)]
+        if unstorable_ids:
+            self._target.delete(unstorable_ids)
+            self._spoilt.update(unstorable_ids)
 
 
 def _next_size(size: int, records: Records) -> int:
@@ -116,15 +118,17 @@ def _has_leaked(ours: Records, place: int, found: Records, other: int) -> bool:
     wanted, held = ours.metadatas[place] or {}, found.metadatas[other] or {}
     more = [value for key, value in held.items() if key not in wanted]
     same = ours.documents[place] == found.documents[other] and all(
-        is_same_value(held.get(key), wanted[key]) for key in wanted
+        is_equal_value(held.get(key), wanted[key]) for key in wanted
     )
     return same and bool(more) and all(isinstance(value, list) for value in more)
 
 
 def _without_leaks(ours: Records, found: Records, leaked: Mapping[int, int]) -> Records:
     """Our records, written so that what is too much goes."""
-    records = ours.only(list(leaked))
-    metadatas: list[Any] = [over(ours.metadatas[place], found.metadatas[other]) for place, other in leaked.items()]
+    records = ours.select(list(leaked))
+    metadatas: list[Any] = [
+        metadata_replacing(ours.metadatas[place], found.metadatas[other]) for place, other in leaked.items()
+    ]
     return replace(records, metadatas=metadatas)
 
 
@@ -134,12 +138,12 @@ def _is_spoilt(ours: Records, place: int, found: Records, other: int) -> bool:
     """
     import numpy
 
-    same = is_same_value(_contents(ours, place), _contents(found, other))
+    same = is_equal_value(_contents(ours, place), _contents(found, other))
     vector = found.vectors[other]
     return same and not (bool(numpy.isfinite(vector).all()) and bool(vector.any()))
 
 
-def differing(wanted: Records, found: Records, *, exact: bool = True) -> list[str]:
+def differing_ids(wanted: Records, found: Records, *, exact: bool = True) -> list[str]:
     """The ids of those that `found` does not have, or not with the same vector, document and metadata.
 
     Vectors are compared bit for bit, unless `exact` is False: then Chroma's rounding passes, see `sameness`.
@@ -148,8 +152,8 @@ def differing(wanted: Records, found: Records, *, exact: bool = True) -> list[st
 
     def is_same(place: int, other: int) -> bool:
         vectors = wanted.vectors[place], found.vectors[other]
-        same_vector = is_same_vector(*vectors, rounds=not exact)
-        return same_vector and is_same_value(_contents(wanted, place), _contents(found, other))
+        same_vector = is_equal_vector(*vectors, rounds=not exact)
+        return same_vector and is_equal_value(_contents(wanted, place), _contents(found, other))
 
     return [one for place, one in enumerate(wanted.ids) if one not in places or not is_same(place, places[one])]
 
@@ -165,5 +169,5 @@ def _contents(records: Records, place: int) -> list[object]:
 def _parts(records: Records) -> Iterator[Records]:
     """The records in requests of a size that Chroma takes."""
     places = range(len(records))
-    parts = pieces(places, lambda place: _size_of(records, place), most_size=_MOST_BYTES, most_items=_PAGE)
-    return map(records.only, parts)
+    parts = split_into_batches(places, lambda place: _size_of(records, place), max_size=_MOST_BYTES, max_items=_PAGE)
+    return map(records.select, parts)

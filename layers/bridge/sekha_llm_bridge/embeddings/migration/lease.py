@@ -1,4 +1,4 @@
-"""Who may migrate: one at a time over the whole fleet, for as long as he says that he is still at it."""
+"""The lease of the migration: only the process that holds it may migrate collections."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,65 +11,65 @@ from sekha_llm_bridge.aws import CONDITION_FAILED, Attributes, AwsError, AwsRequ
 from sekha_llm_bridge.clock import Clock
 from sekha_llm_bridge.connections import Connections
 
-MIGRATION = "#migration"
-"""The lease's key in the table of the providers, whose ids have no `#`."""
+MIGRATION_LEASE = "#migration"
+"""The key of the lease's item in the provider table; provider ids have no `#`."""
 
 _TTL_S = 30.0
-_RENEWED_AFTER = 1 / 3  # of that time
+_RENEW_AFTER = 1 / 3  # of the TTL
 
 
 class LeaseUnavailable(Exception):
-    """Nobody knows who has the lease; the message says why."""
+    """The holder of the lease cannot be read or changed; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
-    """Another one has the lease, until then if he does not renew it."""
+class LeaseHolder:
+    """Another process holds the lease. It ends at `until` unless that process renews it."""
 
     holder: str
     until: datetime
 
     def __str__(self) -> str:
-        """For people."""
-        return f"{self.holder} has the lease until {self.until:%H:%M:%S} UTC"
+        """Returns a text for notes and logs."""
+        return f"{self.holder} holds the lease until {self.until:%H:%M:%S} UTC"
 
 
 class Lease(Protocol):
-    """The right to migrate. A holder that dies loses it after a while."""
+    """The right to migrate. It ends some time after its holder stops renewing it."""
 
-    async def acquire(self) -> Held | None:
-        """Takes it where nobody has it; else says who. Raises `LeaseUnavailable`."""
+    async def acquire(self) -> LeaseHolder | None:
+        """Acquires the lease and returns None, or returns its holder if it is held. Raises `LeaseUnavailable`."""
         ...
 
     async def renew(self) -> bool:
-        """Keeps it, if it is time to; False: it is lost. Call it often."""
+        """Renews the lease if it is due. Returns False if the lease is lost. Call it often."""
         ...
 
     async def release(self) -> None:
-        """Gives it back. It ends by itself where that cannot be done."""
+        """Releases the lease. If that fails, the lease ends at its expiry."""
         ...
 
 
 class NoLease:
-    """Where nobody shares anything: always to be had, never lost."""
+    """A lease without a table: it is always acquired and never lost."""
 
-    async def acquire(self) -> Held | None:
-        """See `Lease`."""
+    async def acquire(self) -> LeaseHolder | None:
+        """See `Lease.acquire`."""
         return None
 
     async def renew(self) -> bool:
-        """See `Lease`."""
+        """See `Lease.renew`."""
         return True
 
     async def release(self) -> None:
-        """See `Lease`."""
+        """See `Lease.release`."""
 
 
 class DynamoLease:
-    """A `Lease` on an item of a table whose key is `provider_id`; `ttl_s` is how long it lasts without renewal."""
+    """A `Lease` in one item of a DynamoDB table with the key `provider_id`. It ends `ttl_s` after its last renewal."""
 
     def __init__(
-        self, table: str, connections: Connections, clock: Clock, *, name: str = MIGRATION, ttl_s: float = _TTL_S
+        self, table: str, connections: Connections, clock: Clock, *, name: str = MIGRATION_LEASE, ttl_s: float = _TTL_S
     ) -> None:
         self._table = table
         self._key: Attributes = {"provider_id": {"S": name}}
@@ -79,65 +79,64 @@ class DynamoLease:
         self._renewed_at_s = 0.0
         self._aws = AwsRequests("dynamodb", "DynamoDB_20120810", connections, clock)
 
-    async def acquire(self) -> Held | None:
-        """See `Lease`: one UpdateItem, which takes what is absent or over."""
-        with _translated():
-            update = self._lasting().require_absent_or("lease_until", "<=", self._now())
-            return await self._write(update)
+    async def acquire(self) -> LeaseHolder | None:
+        """See `Lease.acquire`. Sends one UpdateItem, on condition that the lease is absent or has expired."""
+        with _translate_errors():
+            now = {"N": str(_milliseconds(self._clock.now()))}
+            return await self._write(self._extended().require_absent_or("lease_until", "<=", now))
 
     async def renew(self) -> bool:
-        """See `Lease`: one UpdateItem when a third of the time has passed, and nothing before. A table that does not
-        answer takes nothing away before the time is over.
+        """See `Lease.renew`. Sends one UpdateItem when a third of the TTL has passed.
+
+        If the table does not answer, the lease is lost only when its TTL is over.
         """
-        lasts_s = self._clock.monotonic_s() - self._renewed_at_s
-        if lasts_s < self._ttl_s * _RENEWED_AFTER:
+        age_s = self._clock.monotonic_s() - self._renewed_at_s
+        if age_s < self._ttl_s * _RENEW_AFTER:
             return True
         try:
-            with _translated():
-                return await self._write(self._mine(self._lasting())) is None  # who has it still, though late, has it
+            with _translate_errors():
+                # An expired lease is still renewed if no other process has acquired it.
+                return await self._write(self._if_held(self._extended())) is None
         except LeaseUnavailable:
             return self._clock.monotonic_s() - self._renewed_at_s < self._ttl_s
 
     async def release(self) -> None:
-        """See `Lease`: one UpdateItem, which leaves that of another holder as it is."""
+        """See `Lease.release`. Sends one UpdateItem, on condition that this process is the holder."""
         try:
-            with _translated():
-                await self._aws.call("UpdateItem", self._mine(self._update().removing(_ATTRIBUTES)).payload())
+            with _translate_errors():
+                await self._aws.call("UpdateItem", self._if_held(self._update().removing(_ATTRIBUTES)).payload())
         except LeaseUnavailable:
-            pass  # it ends by itself
+            pass  # it ends at its expiry
 
     def _update(self) -> Update:
         return Update(self._table, self._key)
 
-    def _lasting(self) -> Update:
+    def _extended(self) -> Update:
         until_ms = _milliseconds(self._clock.now()) + round(self._ttl_s * 1000)
         return self._update().setting({"holder": {"S": self._holder}, "lease_until": {"N": str(until_ms)}})
 
-    def _mine(self, update: Update) -> Update:
+    def _if_held(self, update: Update) -> Update:
         return update.require("holder", "=", {"S": self._holder})
 
-    def _now(self) -> dict[str, str]:
-        return {"N": str(_milliseconds(self._clock.now()))}
-
-    async def _write(self, update: Update) -> Held | None:
-        """Who else has it; None once it is written. Its time runs from before the request."""
-        asked_at_s = self._clock.monotonic_s()
+    async def _write(self, update: Update) -> LeaseHolder | None:
+        """Writes the lease and returns None, or returns its other holder. The TTL counts from before the request."""
+        requested_at_s = self._clock.monotonic_s()
         try:
             await self._aws.call("UpdateItem", update.payload())
         except AwsError as exc:
             if exc.kind != CONDITION_FAILED:
                 raise
-            return _held(exc.fields.get("Item", {}))
-        self._renewed_at_s = asked_at_s
+            return _holder_in(exc.fields.get("Item", {}))
+        self._renewed_at_s = requested_at_s
         return None
 
 
 _ATTRIBUTES = frozenset({"holder", "lease_until"})
 
 
-def _held(item: Attributes) -> Held:
+def _holder_in(item: Attributes) -> LeaseHolder:
     until_ms = int(item.get("lease_until", {}).get("N", 0))
-    return Held(item.get("holder", {}).get("S", "nobody"), datetime.fromtimestamp(until_ms / 1000, UTC))
+    return LeaseHolder(item.get("holder", {}).get("S", "nobody"), datetime.fromtimestamp(until_ms / 1000, UTC))
 
 
 def _milliseconds(moment: datetime) -> int:
@@ -145,9 +144,9 @@ def _milliseconds(moment: datetime) -> int:
 
 
 @contextmanager
-def _translated() -> Iterator[None]:
-    """Whatever is not an answer is as good as none. The kind alone is told: messages may quote anything."""
+def _translate_errors() -> Iterator[None]:
+    """Translates every error to `LeaseUnavailable`, without the error's message: it may quote what was sent."""
     try:
         yield
-    except Exception as exc:  # no keys, a garbled answer, our own mistake: whoever may not migrate must not
-        raise LeaseUnavailable(f"DynamoDB did not do as asked ({kind_of(exc)})") from exc
+    except Exception as exc:  # no credentials, a malformed response, a bug: without a lease nothing may migrate
+        raise LeaseUnavailable(f"DynamoDB request failed ({kind_of(exc)})") from exc

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from sekha_llm_bridge.embeddings.chroma_server import ChromaServer, ServerCollection
-from sekha_llm_bridge.embeddings.records import name_to_take
-from sekha_llm_bridge.embeddings.spaces import KnownSpace, space_of
-from sekha_llm_bridge.embeddings.store import CollectionGone, StoreFailed
+from sekha_llm_bridge.embeddings.records import target_collection_name
+from sekha_llm_bridge.embeddings.spaces import EmbeddingSpace, space_of
+from sekha_llm_bridge.embeddings.store import CollectionMissing, StoreFailed
 
 EMPTY = "it is empty"
 SUFFIXED = "its name says its dimension already"
@@ -15,7 +15,7 @@ GONE = "it is gone: another migration has moved it, or somebody has deleted it"
 _LONGEST_NAME = 512  # Chroma's rule
 
 
-class How(StrEnum):
+class MigrationAction(StrEnum):
     """How a collection gets to its new name: renamed where that is free, else merged into the one that has it."""
 
     RENAME = "rename"
@@ -23,17 +23,17 @@ class How(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class PlannedMigration:
     """The collection `collection`, of `records` records, should be called `target`."""
 
     collection: str
     target: str
-    how: How
+    how: MigrationAction
     records: int
 
 
 @dataclass(frozen=True, slots=True)
-class LeftAlone:
+class Skipped:
     """Nothing had to be done with `collection`; `reason` says why."""
 
     collection: str
@@ -54,23 +54,23 @@ Find = Callable[[str], ServerCollection | None]
 
 
 def plan(
-    server: ChromaServer, default: KnownSpace | None, *, keep: bool = False
-) -> Iterator[Step | LeftAlone | Failed]:
+    server: ChromaServer, default: EmbeddingSpace | None, *, keep: bool = False
+) -> Iterator[PlannedMigration | Skipped | Failed]:
     """What a migration would do, in its order; writes nothing.
 
     `default` is the space of collections that no mark is on; with `keep`, what is merged stays where it is as well.
     Raises `StoreFailed` when the collections cannot be listed.
     """
-    collections = in_order(server)
+    collections = in_migration_order(server)
     names = {one.name: one for one in collections}
     for collection in collections:
-        found = foreseen(collection, names.get, default)
-        if isinstance(found, Step):
+        found = planned_or_failed(collection, names.get, default)
+        if isinstance(found, PlannedMigration):
             _follow(found, names, keep=keep)
         yield found
 
 
-def in_order(server: ChromaServer) -> list[ServerCollection]:
+def in_migration_order(server: ChromaServer) -> list[ServerCollection]:
     """Every collection, by its name, the last one first.
 
     The new name of one may be the old name of another, which then sorts after it and has to make room first.
@@ -78,42 +78,46 @@ def in_order(server: ChromaServer) -> list[ServerCollection]:
     return sorted(server.collections(), key=lambda one: one.name, reverse=True)
 
 
-def foreseen(collection: ServerCollection, find: Find, default: KnownSpace | None) -> Step | LeftAlone | Failed:
-    """`decide`; a collection that cannot be read has failed."""
+def planned_or_failed(
+    collection: ServerCollection, find: Find, default: EmbeddingSpace | None
+) -> PlannedMigration | Skipped | Failed:
+    """`plan_collection`; a collection that cannot be read has failed."""
     try:
-        return decide(collection, find, default)
+        return plan_collection(collection, find, default)
     except StoreFailed as exc:
         return Failed(collection.name, None, str(exc))
 
 
-def decide(collection: ServerCollection, find: Find, default: KnownSpace | None) -> Step | LeftAlone | Failed:
+def plan_collection(
+    collection: ServerCollection, find: Find, default: EmbeddingSpace | None
+) -> PlannedMigration | Skipped | Failed:
     """What should become of a collection, where the others are as `find` says. Raises `StoreFailed`."""
     name = collection.name
     try:
         dimension = collection.dimension
-    except CollectionGone:
-        return LeftAlone(name, GONE)
-    target_name = name_to_take(name, dimension) if dimension else None
+    except CollectionMissing:
+        return Skipped(name, GONE)
+    target_name = target_collection_name(name, dimension) if dimension else None
     if dimension is None or target_name is None:
-        return LeftAlone(name, EMPTY if dimension is None else SUFFIXED)
+        return Skipped(name, EMPTY if dimension is None else SUFFIXED)
     if len(target_name) > _LONGEST_NAME:
         return Failed(name, target_name, f"Chroma takes no name of more than {_LONGEST_NAME} characters")
     target = find(target_name)
     if target is None:
-        return Step(name, target_name, How.RENAME, collection.count())
+        return PlannedMigration(name, target_name, MigrationAction.RENAME, collection.count())
     if target.id == collection.id:
-        return renamed_by_another(name, target_name)
-    if against := obstacle(collection, target, default):
+        return skipped_as_renamed(name, target_name)
+    if against := merge_obstacle(collection, target, default):
         return Failed(name, target_name, against)
-    return Step(name, target_name, How.MERGE, collection.count())
+    return PlannedMigration(name, target_name, MigrationAction.MERGE, collection.count())
 
 
-def renamed_by_another(name: str, target_name: str) -> LeftAlone:
+def skipped_as_renamed(name: str, target_name: str) -> Skipped:
     """Somebody else was faster."""
-    return LeftAlone(name, f"another migration has renamed it to {target_name}")
+    return Skipped(name, f"another migration has renamed it to {target_name}")
 
 
-def obstacle(old: ServerCollection, target: ServerCollection, default: KnownSpace | None) -> str | None:
+def merge_obstacle(old: ServerCollection, target: ServerCollection, default: EmbeddingSpace | None) -> str | None:
     """Why the records of `old` must not get into `target`; None where they may. Raises `StoreFailed`."""
     dimension = old.dimension or 0
     if target.dimension not in {None, dimension}:
@@ -127,9 +131,9 @@ def obstacle(old: ServerCollection, target: ServerCollection, default: KnownSpac
     return f"{holds}: vectors of two spaces never mix"
 
 
-def _follow(step: Step, names: dict[str, ServerCollection], *, keep: bool) -> None:
+def _follow(step: PlannedMigration, names: dict[str, ServerCollection], *, keep: bool) -> None:
     """Makes `names` what it is after the step."""
-    if step.how is How.RENAME:
+    if step.how is MigrationAction.RENAME:
         names[step.target] = names.pop(step.collection)
     elif not keep:
         names.pop(step.collection)

@@ -43,7 +43,7 @@ _FLOAT_BYTES = 4
 _LEVEL = 1
 
 
-class WrongLine(Exception):
+class InvalidLine(Exception):
     """A line that is none of this format, or not in its place. The message holds nothing of a record's contents."""
 
 
@@ -114,7 +114,7 @@ Line: TypeAlias = Start | CollectionStart | Record | CollectionEnd | End
 _LINE: TypeAdapter[Line] = TypeAdapter(Annotated[Line, Field(discriminator="type")])
 
 
-def encoded(line: Line) -> bytes:
+def encode_line(line: Line) -> bytes:
     """The line as it stands in the file, its newline included."""
     fields = {field.name: getattr(line, field.name) for field in fields_of(line)}
     if isinstance(line, Record):
@@ -122,22 +122,22 @@ def encoded(line: Line) -> bytes:
     return _json(fields) + b"\n"
 
 
-def parsed(text: bytes) -> Line:
-    """The line that `text` is, without a newline. Raises `WrongLine`."""
+def parse_line(text: bytes) -> Line:
+    """The line that `text` is, without a newline. Raises `InvalidLine`."""
     try:
         return _LINE.validate_json(text)
     except ValidationError as exc:
         fault = exc.errors(include_url=False, include_context=False, include_input=False)[0]
         place = ".".join(map(str, fault["loc"]))
-        raise WrongLine(f"is no line of a backup ({place or 'the whole'}: {fault['type']})") from None
+        raise InvalidLine(f"is no line of a backup ({place or 'the whole'}: {fault['type']})") from None
 
 
-def member(lines: Iterable[bytes]) -> bytes:
+def gzip_member(lines: Iterable[bytes]) -> bytes:
     """Whole lines as one member of the gzip. The same lines always give the same bytes."""
     return gzip.compress(b"".join(lines), _LEVEL, mtime=0)
 
 
-class Part:
+class PartialCollection:
     """A collection of a file as far as it has come: its head, and the count and the checksum of its records."""
 
     def __init__(self, start: CollectionStart) -> None:
@@ -157,7 +157,7 @@ class Part:
         return CollectionEnd(self.start.name, self.records, f"{self._sum:064x}")
 
 
-def index_of(configuration: Mapping[str, Any]) -> dict[str, Any]:
+def index_configuration(configuration: Mapping[str, Any]) -> dict[str, Any]:
     """What Chroma needs in order to make the same index again.
 
     An embedding function is left out: the bridge brings its own vectors, and loading one would run its code.
@@ -170,7 +170,7 @@ def index_of(configuration: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def rows(records: Records) -> Iterator[Record]:
+def to_rows(records: Records) -> Iterator[Record]:
     """A page of a server's records, one by one. What Chroma tells apart in no way (`{}` and no metadata, an empty URI
     and none) has one form here.
     """
@@ -180,7 +180,7 @@ def rows(records: Records) -> Iterator[Record]:
         yield Record(id_, document, dict(metadata) if metadata else None, uri or None, vector.astype("<f4").tobytes())
 
 
-def columns(some: Sequence[Record]) -> Records:
+def to_columns(some: Sequence[Record]) -> Records:
     """At least one record, all of one dimension, as a server takes them."""
     import numpy
 

@@ -1,4 +1,4 @@
-"""A `MessageQueue` on SQS: a FIFO queue, and another one for what cannot be stored.
+"""A `MessageQueue` on SQS: a FIFO queue, and a second one for dead letters.
 
 https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessageBatch.html
 """
@@ -10,19 +10,19 @@ from typing import Any
 from uuid import uuid4
 
 from sekha_llm_bridge.aws import AwsRequests, kind_of
+from sekha_llm_bridge.batching import split_into_batches
 from sekha_llm_bridge.clock import Clock
 from sekha_llm_bridge.connections import Connections
-from sekha_llm_bridge.embeddings.waiting.parcel import Parcel
-from sekha_llm_bridge.embeddings.waiting.queue import Message, QueueFailed
-from sekha_llm_bridge.pieces import pieces
+from sekha_llm_bridge.embeddings.deferred_writes.message_encoding import EncodedMessage
+from sekha_llm_bridge.embeddings.deferred_writes.queue import Message, QueueFailed
 
-MOST_BYTES = 250_000
-"""The most that a message, and one sending of several, may have: what SQS has always taken, everywhere."""
+MAX_BYTES = 250_000
+"""The largest message, and the largest SendMessageBatch request. It is below the limit of every region (256 KiB)."""
 
-_MOST_AT_ONCE = 10
-_LONGEST_S = 5.0
-_SENDINGS = 3
-_REST_S = 0.2
+_MAX_MESSAGES = 10  # in one request
+_TIMEOUT_S = 5.0
+_MAX_ATTEMPTS = 3
+_BACKOFF_S = 0.2
 _COUNTS = (
     "ApproximateNumberOfMessages",
     "ApproximateNumberOfMessagesNotVisible",
@@ -31,26 +31,33 @@ _COUNTS = (
 
 
 class SqsQueue:
-    """The queue at `url`; rejected messages go to the one at `dead_letters_url`, in the same order."""
+    """The queue at `url`. Rejected messages are moved to the queue at `dead_letters_url`, in the same order."""
 
     def __init__(self, url: str, connections: Connections, clock: Clock, *, dead_letters_url: str = "") -> None:
         self._url = url
         self._dead_letters_url = dead_letters_url
         self._clock = clock
-        self._aws = AwsRequests("sqs", "AmazonSQS", connections, clock, longest_s=_LONGEST_S)
+        self._aws = AwsRequests("sqs", "AmazonSQS", connections, clock, timeout_s=_TIMEOUT_S)
 
-    async def send(self, parcels: Sequence[Parcel], *, group: str) -> None:
-        """See `MessageQueue.send`. A sending that is repeated because no answer came puts nothing there twice."""
-        numbers, once = count(), uuid4().hex
-        for sending in pieces(parcels, lambda parcel: len(parcel.body), most_size=MOST_BYTES, most_items=_MOST_AT_ONCE):
-            entries = [_entry(parcel.body, group, f"{once}-{next(numbers)}") for parcel in sending]
+    async def send(self, messages: Sequence[EncodedMessage], *, group: str) -> None:
+        """See `MessageQueue.send`. Deduplication ids keep a retry from appending a message twice."""
+        numbers, send_id = count(), uuid4().hex
+        for batch in split_into_batches(
+            messages, lambda one: len(one.body), max_size=MAX_BYTES, max_items=_MAX_MESSAGES
+        ):
+            entries = []
+            for message in batch:
+                id_ = f"{send_id}-{next(numbers)}"
+                entries.append(
+                    {"Id": id_, "MessageBody": message.body, "MessageGroupId": group, "MessageDeduplicationId": id_}
+                )
             await self._send(entries)
 
     async def receive(self) -> list[Message]:
         """See `MessageQueue.receive`."""
         names = ["MessageGroupId", "ApproximateReceiveCount"]
-        asked = {"MaxNumberOfMessages": _MOST_AT_ONCE, "WaitTimeSeconds": 1, "AttributeNames": names}
-        answer = await self._call("ReceiveMessage", asked)
+        request = {"MaxNumberOfMessages": _MAX_MESSAGES, "WaitTimeSeconds": 1, "AttributeNames": names}
+        answer = await self._call("ReceiveMessage", request)
         return [
             Message(
                 one["ReceiptHandle"],
@@ -70,7 +77,7 @@ class SqsQueue:
         await self._call("ChangeMessageVisibility", {"ReceiptHandle": message.handle, "VisibilityTimeout": hidden_s})
 
     async def reject(self, message: Message) -> None:
-        """See `MessageQueue.reject`. Between the two calls it is in both queues."""
+        """See `MessageQueue.reject`. Between its two requests, the message is in both queues."""
         copy = {
             "QueueUrl": self._dead_letters_url,
             "MessageBody": message.body,
@@ -86,11 +93,11 @@ class SqsQueue:
         return sum(int(answer["Attributes"][name]) for name in _COUNTS)
 
     async def _send(self, entries: list[dict[str, Any]]) -> None:
-        """Sends entries until SQS has them all; those that it has already it takes for the same."""
-        failure = QueueFailed("SQS did not take all of the messages")
-        for sending in range(_SENDINGS):
-            if sending:
-                await self._clock.sleep(_REST_S)
+        """Sends the entries of one batch. Sends those again that SQS did not accept."""
+        failure = QueueFailed("SQS did not accept all messages")
+        for attempt in range(_MAX_ATTEMPTS):
+            if attempt:
+                await self._clock.sleep(_BACKOFF_S)
             try:
                 answer = await self._call("SendMessageBatch", {"Entries": entries})
             except QueueFailed as exc:
@@ -103,18 +110,14 @@ class SqsQueue:
         raise failure
 
     async def _call(self, action: str, payload: Mapping[str, Any]) -> dict[str, Any]:
-        with _translated():
+        with _translate_errors():
             return await self._aws.call(action, {"QueueUrl": self._url, **payload})
 
 
-def _entry(body: str, group: str, once: str) -> dict[str, Any]:
-    return {"Id": once, "MessageBody": body, "MessageGroupId": group, "MessageDeduplicationId": once}
-
-
 @contextmanager
-def _translated() -> Iterator[None]:
-    """Whatever is not an answer, by its kind alone: messages may quote anything."""
+def _translate_errors() -> Iterator[None]:
+    """Translates every error to `QueueFailed`, without the error's message: it may quote what was sent."""
     try:
         yield
-    except Exception as exc:  # no keys, no connection, a garbled answer
-        raise QueueFailed(f"SQS did not do as asked ({kind_of(exc)})") from exc
+    except Exception as exc:  # no credentials, no connection, a malformed response
+        raise QueueFailed(f"SQS request failed ({kind_of(exc)})") from exc

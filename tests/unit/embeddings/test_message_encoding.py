@@ -1,4 +1,4 @@
-"""Batches packed for the queue."""
+"""Batches encoded as messages of the queue."""
 
 import base64
 import zlib
@@ -9,7 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sekha_llm_bridge.embeddings import Batch, VectorRecord
-from sekha_llm_bridge.embeddings.waiting.parcel import ParcelDamaged, ParcelTooLarge, pack, unpack
+from sekha_llm_bridge.embeddings.deferred_writes.message_encoding import (
+    InvalidMessage,
+    RecordTooLarge,
+    decode_batch,
+    encode_batch,
+)
 
 FLOATS = st.floats(width=32, allow_nan=False, allow_infinity=False)
 METADATA = st.none() | st.dictionaries(
@@ -35,40 +40,40 @@ def batches(draw: st.DrawFn) -> Batch:
 
 
 @given(batches(), st.integers(4_500, 6_000))
-def test_what_is_unpacked_is_what_was_packed_in_order(batch: Batch, most_bytes: int) -> None:
-    parcels = pack(batch, most_bytes=most_bytes)
-    unpacked = [record for parcel in parcels for record in unpack(parcel.body).records]
-    assert [(one.id, one.document, one.metadata or None) for one in unpacked] == [
+def test_decoding_returns_the_encoded_records_in_order(batch: Batch, max_bytes: int) -> None:
+    messages = encode_batch(batch, max_bytes=max_bytes)
+    decoded = [record for message in messages for record in decode_batch(message.body).records]
+    assert [(one.id, one.document, one.metadata or None) for one in decoded] == [
         (one.id, one.document, one.metadata or None) for one in batch.records
     ]
-    assert [one.vector for one in unpacked] == [array("f", one.vector) for one in batch.records]
-    assert sum(parcel.records for parcel in parcels) == len(batch.records)
-    assert all(len(parcel.body) <= most_bytes for parcel in parcels)
+    assert [one.vector for one in decoded] == [array("f", one.vector) for one in batch.records]
+    assert sum(message.records for message in messages) == len(batch.records)
+    assert all(len(message.body) <= max_bytes for message in messages)
 
 
-def test_a_message_is_plain_ascii_whatever_the_text() -> None:
+def test_a_message_is_ascii_for_any_text() -> None:
     batch = Batch("n", 1, "s", (VectorRecord("\x00￾", "\x01\x7f🎈", [1.0]),))
-    (parcel,) = pack(batch, most_bytes=5_000)
-    assert parcel.body.isascii()
-    assert unpack(parcel.body).records[0].document == "\x01\x7f🎈"
+    (message,) = encode_batch(batch, max_bytes=5_000)
+    assert message.body.isascii()
+    assert decode_batch(message.body).records[0].document == "\x01\x7f🎈"
 
 
-def test_an_id_that_stands_twice_is_packed_once_with_its_last_record() -> None:
+def test_a_repeated_id_is_encoded_once_with_its_last_record() -> None:
     batch = Batch("n", 1, "s", (VectorRecord("a", "old", [1.0]), VectorRecord("a", "new", [2.0])))
-    (parcel,) = pack(batch, most_bytes=5_000)
-    assert [one.document for one in unpack(parcel.body).records] == ["new"]
+    (message,) = encode_batch(batch, max_bytes=5_000)
+    assert [one.document for one in decode_batch(message.body).records] == ["new"]
 
 
 def test_a_record_larger_than_a_message_is_refused() -> None:
     noise = base64.b64encode(bytes(range(256)) * 3)
     text = "".join(chr(0x4E00 + (i * 7919) % 20000) for i in range(4_000)) + noise.decode()
-    with pytest.raises(ParcelTooLarge):
-        pack(Batch("n", 1, "s", (VectorRecord("a", text, [1.0]),)), most_bytes=5_000)
+    with pytest.raises(RecordTooLarge):
+        encode_batch(Batch("n", 1, "s", (VectorRecord("a", text, [1.0]),)), max_bytes=5_000)
 
 
-def test_a_text_that_shrinks_may_be_larger_than_a_message() -> None:
-    (parcel,) = pack(Batch("n", 1, "s", (VectorRecord("a", "word " * 10_000, [1.0]),)), most_bytes=5_000)
-    assert unpack(parcel.body).records[0].document == "word " * 10_000
+def test_a_text_that_fits_after_compression_is_encoded() -> None:
+    (message,) = encode_batch(Batch("n", 1, "s", (VectorRecord("a", "word " * 10_000, [1.0]),)), max_bytes=5_000)
+    assert decode_batch(message.body).records[0].document == "word " * 10_000
 
 
 def _of(content: bytes) -> str:
@@ -84,9 +89,9 @@ def _of(content: bytes) -> str:
         _of(b""),
         _of(b"\x00\x00\x00\x02{}"),
         _of(b"\x00\x00\x00\x0a" + b'{"form":9}'),
-        pack(Batch("n", 1, "s", (VectorRecord("a", "x", [1.0]),)), most_bytes=5_000)[0].body[:-8],
+        encode_batch(Batch("n", 1, "s", (VectorRecord("a", "x", [1.0]),)), max_bytes=5_000)[0].body[:-8],
     ],
 )
-def test_what_is_no_parcel_is_known_as_that(body: str) -> None:
-    with pytest.raises(ParcelDamaged):
-        unpack(body)
+def test_an_invalid_body_raises_invalid_message(body: str) -> None:
+    with pytest.raises(InvalidMessage):
+        decode_batch(body)

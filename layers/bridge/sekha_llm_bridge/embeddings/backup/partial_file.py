@@ -11,15 +11,22 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import BinaryIO
 
-from sekha_llm_bridge.embeddings.backup.file import CollectionStart, Part, Record, Start, WrongLine, parsed
-from sekha_llm_bridge.embeddings.backup.reading import Course, DamagedBackup, pieces
+from sekha_llm_bridge.embeddings.backup.file_format import (
+    CollectionStart,
+    InvalidLine,
+    PartialCollection,
+    Record,
+    Start,
+    parse_line,
+)
+from sekha_llm_bridge.embeddings.backup.reading import DamagedBackup, ReadPosition, decompress
 from sekha_llm_bridge.embeddings.chroma_server import ServerCollection
 
 _STALE_AFTER = timedelta(hours=1)
 _OWNERS_ALONE = 0o600
 
 
-class Busy(Exception):
+class BackupInProgress(Exception):
     """Another backup writes the same file at this moment; the message names it."""
 
 
@@ -29,14 +36,14 @@ def partial_path(path: Path) -> Path:
 
 
 @contextmanager
-def opened(partial: Path) -> Iterator[BinaryIO]:
+def open_locked(partial: Path) -> Iterator[BinaryIO]:
     """The file for reading and writing, made where there is none, and for nobody else until it is closed.
 
-    Raises `Busy` and `OSError`.
+    Raises `BackupInProgress` and `OSError`.
     """
     with os.fdopen(os.open(partial, os.O_RDWR | os.O_CREAT, _OWNERS_ALONE), "r+b") as file:
         if not _is_locked(file, partial):
-            raise Busy(f"another backup is writing {partial}: wait for its end, or give another name")
+            raise BackupInProgress(f"another backup is writing {partial}: wait for its end, or give another name")
         os.fchmod(file.fileno(), _OWNERS_ALONE)
         yield file
 
@@ -57,73 +64,73 @@ def is_stale(file: BinaryIO, now: datetime) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Begun:
+class StartedCollection:
     """A collection that has begun and not ended: `at` is the byte of the file where it begins, `last_id` the id of the
     last record that was written.
     """
 
-    part: Part
+    part: PartialCollection
     at: int
     last_id: str | None
 
 
-class Kept:
+class ResumePoint:
     """What can be kept of an earlier run: the course up to there, and at which byte of the file that is."""
 
     def __init__(self) -> None:
-        self.course = Course()
+        self.course = ReadPosition()
         self.end = 0
         self._part_at = 0
         self._last_id: str | None = None
 
     @property
-    def begun(self) -> Begun | None:
+    def begun(self) -> StartedCollection | None:
         """The collection in which it ends, unless it ends between two."""
         part = self.course.part
-        return Begun(part, self._part_at, self._last_id) if part else None
+        return StartedCollection(part, self._part_at, self._last_id) if part else None
 
     def take(self, lines: Sequence[bytes], ends_at: int) -> None:
-        """The lines of the next gzip member, which ends at the byte `ends_at`. Raises `WrongLine`."""
+        """The lines of the next gzip member, which ends at the byte `ends_at`. Raises `InvalidLine`."""
         for number, text in enumerate(lines):
             line = self.course.take(text)
             if isinstance(line, CollectionStart):
                 if number:
-                    raise WrongLine("begins a collection in the middle of a member")
+                    raise InvalidLine("begins a collection in the middle of a member")
                 self._part_at, self._last_id = self.end, None
             elif isinstance(line, Record):
                 self._last_id = line.id
         self.end = ends_at
 
 
-def kept(file: BinaryIO, collections: Sequence[ServerCollection]) -> Kept:
+def find_resume_point(file: BinaryIO, collections: Sequence[ServerCollection]) -> ResumePoint:
     """What of the file belongs to a backup of these collections; the rest is cut off.
 
-    Kept are the whole members up to the first collection that is not the server's any more. Nothing is kept of a
+    ResumePoint are the whole members up to the first collection that is not the server's any more. Nothing is kept of a
     backup of other collections.
     """
-    found = Kept()
+    found = ResumePoint()
     ids = {collection.name: collection.id for collection in collections}
     for lines, ends_at in _whole_members(file):
         try:
             if not _belongs(lines, ids):
                 break
             found.take(lines, ends_at)
-        except WrongLine:
-            found = Kept()
+        except InvalidLine:
+            found = ResumePoint()
             break
-    cut(file, found.end)
+    truncate_to(file, found.end)
     return found
 
 
-def cut(file: BinaryIO, end: int) -> None:
+def truncate_to(file: BinaryIO, end: int) -> None:
     """Lets the file end at the byte `end`, and go on there."""
     file.seek(end)
     file.truncate()
 
 
 def _belongs(lines: Sequence[bytes], ids: Mapping[str, str]) -> bool:
-    """Whether a member can be of a backup of the collections with these names and ids. Raises `WrongLine`."""
-    head = parsed(lines[0]) if lines else None
+    """Whether a member can be of a backup of the collections with these names and ids. Raises `InvalidLine`."""
+    head = parse_line(lines[0]) if lines else None
     match head:
         case Start():
             return head.collections == tuple(ids)
@@ -136,7 +143,7 @@ def _whole_members(file: BinaryIO) -> Iterator[tuple[list[bytes], int]]:
     """The lines of each whole gzip member, and where it ends, up to the first that is torn."""
     begun = bytearray()
     try:
-        for piece in pieces(file):
+        for piece in decompress(file):
             begun += piece.data
             if piece.ends_at is not None:
                 yield bytes(begun).split(b"\n")[:-1], piece.ends_at

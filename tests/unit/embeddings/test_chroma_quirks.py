@@ -1,11 +1,12 @@
 """Records that have been through Chroma."""
 
 import math
+from typing import Any
 
 import numpy
 import pytest
 
-from sekha_llm_bridge.embeddings.sameness import is_same_value, is_same_vector, over
+from sekha_llm_bridge.embeddings.chroma_quirks import is_equal_value, is_equal_vector, metadata_replacing
 
 THIRD = 1 / 3
 
@@ -25,21 +26,21 @@ THIRD = 1 / 3
     ],
 )
 def test_only_a_numbers_last_bits_may_differ(one: object, other: object, *, expected: bool) -> None:
-    assert is_same_value(one, other) is expected
+    assert is_equal_value(one, other) is expected
 
 
 def test_a_vector_is_equal_bit_for_bit_or_but_for_the_rounding_of_its_collection() -> None:
-    one = numpy.asarray([4.0, 5.0, 6.0], dtype="<f4")
-    near = numpy.asarray([4.0, 5.0, 6.0000005], dtype="<f4")
-    far = numpy.asarray([4.0, 5.0, 6.00001], dtype="<f4")
-    assert is_same_vector(one, one.copy(), rounds=False)
-    assert not is_same_vector(one, near, rounds=False)
-    assert is_same_vector(one, near, rounds=True)
-    assert not is_same_vector(one, far, rounds=True)
-    assert not is_same_vector(one, one[:2], rounds=True)
+    one: Any = numpy.asarray([4.0, 5.0, 6.0], dtype="<f4")
+    near: Any = numpy.asarray([4.0, 5.0, 6.0000005], dtype="<f4")
+    far: Any = numpy.asarray([4.0, 5.0, 6.00001], dtype="<f4")
+    assert is_equal_vector(one, one.copy(), rounds=False)
+    assert not is_equal_vector(one, near, rounds=False)
+    assert is_equal_vector(one, near, rounds=True)
+    assert not is_equal_vector(one, far, rounds=True)
+    assert not is_equal_vector(one, one[:2], rounds=True)
 
 
 def test_what_is_written_over_others_takes_their_other_keys_away() -> None:
-    assert over({"b": 3}, {"a": 1, "b": 2}) == {"a": None, "b": 3}
-    assert over(None, {"a": 1}) == {"a": None}
-    assert over({"b": 3}, None) == {"b": 3}
+    assert metadata_replacing({"b": 3}, {"a": 1, "b": 2}) == {"a": None, "b": 3}
+    assert metadata_replacing(None, {"a": 1}) == {"a": None}
+    assert metadata_replacing({"b": 3}, None) == {"b": 3}

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sekha_llm_bridge.embeddings.backup.file import Record
-from sekha_llm_bridge.embeddings.backup.reading import Contents, Course, read
+from sekha_llm_bridge.embeddings.backup.file_format import Record
+from sekha_llm_bridge.embeddings.backup.reading import CollectionSummary, ReadPosition, read_lines
 
 
 @dataclass(slots=True)
@@ -32,14 +32,14 @@ class Repeats:
         return self.lasts.get(id_, place) == place
 
 
-def checked(path: Path) -> tuple[list[Contents], dict[str, Repeats]]:
+def checked(path: Path) -> tuple[list[CollectionSummary], dict[str, Repeats]]:
     """The collections of a file that is whole, and the repeats of those that have any.
 
     Eight bytes for each record are in memory. Raises `DamagedBackup` and `OSError`.
     """
-    course = Course()
+    course = ReadPosition()
     hashes: defaultdict[str, array[int]] = defaultdict(lambda: array("q"))
-    for one in read(path):
+    for one in read_lines(path):
         course = one.course
         if isinstance(one.line, Record) and course.part is not None:
             hashes[course.part.start.name].append(hash(one.line.id))
@@ -58,7 +58,7 @@ def _twice(numbers: "array[int]") -> set[int]:
 def _repeats(path: Path, candidates: Mapping[str, set[int]]) -> dict[str, Repeats]:
     """The repeats of the ids that have one of these hashes, by collection."""
     found = {name: Repeats() for name in candidates}
-    for one in read(path):
+    for one in read_lines(path):
         part = one.course.part
         if isinstance(one.line, Record) and part is not None and part.start.name in candidates:
             name, id_ = part.start.name, one.line.id

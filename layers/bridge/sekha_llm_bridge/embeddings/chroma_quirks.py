@@ -12,7 +12,7 @@ _LAST_BITS = 1e-15  # of a number, relative to it
 _ROUNDING = 4e-7  # of a vector's length: twice what rounding to float32 three times comes to
 
 
-def is_same_value(one: object, other: object) -> bool:
+def is_equal_value(one: object, other: object) -> bool:
     """Whether two documents or metadata, or parts of these, are the same: types included, a number's last bits not."""
     if type(one) is not type(other):
         return False
@@ -20,13 +20,13 @@ def is_same_value(one: object, other: object) -> bool:
         case float(), float():
             return isclose(one, other, rel_tol=_LAST_BITS)
         case list(), list():
-            return len(one) == len(other) and all(map(is_same_value, one, other))
+            return len(one) == len(other) and all(map(is_equal_value, one, other))
         case dict(), dict():
-            return one.keys() == other.keys() and all(is_same_value(one[key], other[key]) for key in one)
+            return one.keys() == other.keys() and all(is_equal_value(one[key], other[key]) for key in one)
     return one == other
 
 
-def is_same_vector(one: Any, other: Any, *, rounds: bool) -> bool:
+def is_equal_vector(one: Any, other: Any, *, rounds: bool) -> bool:
     """Whether two float32 arrays are equal bit for bit, or, of a collection that `rounds`, but for that."""
     import numpy
 
@@ -38,7 +38,7 @@ def is_same_vector(one: Any, other: Any, *, rounds: bool) -> bool:
     return rounds and bool(numpy.abs(wanted - found).max(initial=0.0) <= _ROUNDING * numpy.linalg.norm(wanted))
 
 
-def over(metadata: Mapping[str, Any] | None, held: Mapping[str, Any] | None) -> dict[str, Any]:
+def metadata_replacing(metadata: Mapping[str, Any] | None, held: Mapping[str, Any] | None) -> dict[str, Any]:
     """The metadata as they must be written over those that are `held`: Chroma keeps keys that are not named, and takes
     away those that are null.
     """

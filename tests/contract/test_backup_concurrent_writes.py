@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from sekha_llm_bridge.config.models import ChromaConfig
-from sekha_llm_bridge.embeddings.backup.file import Record
-from sekha_llm_bridge.embeddings.backup.partial import Busy, partial_path
-from sekha_llm_bridge.embeddings.backup.reading import contents, read
+from sekha_llm_bridge.embeddings.backup.file_format import Record
+from sekha_llm_bridge.embeddings.backup.partial_file import BackupInProgress, partial_path
+from sekha_llm_bridge.embeddings.backup.reading import collection_summaries, read_lines
 from sekha_llm_bridge.embeddings.backup.restoring import plan, restore
-from sekha_llm_bridge.embeddings.backup.writing import Backup, BackupStep, KeepsShrinking, back_up
+from sekha_llm_bridge.embeddings.backup.writing import Backup, BackupProgress, CollectionKeepsShrinking, back_up
 from sekha_llm_bridge.embeddings.chroma_server import ChromaServer, ServerCollection
 from tests.fakes.chroma import ChromaProcess, chroma_server
 from tests.fakes.collections import fill
@@ -55,22 +55,22 @@ def filled(server: ChromaServer, name: str) -> ServerCollection:
 
 
 def written(
-    server: ChromaServer, path: Path, told: Callable[[BackupStep], None] = lambda _: None, **more: Any
+    server: ChromaServer, path: Path, on_progress: Callable[[BackupProgress], None] = lambda _: None, **more: Any
 ) -> Backup:
-    return back_up(server, path, **{"names": (), "now": lambda: NOW, "told": told, **more})
+    return back_up(server, path, **{"names": (), "now": lambda: NOW, "on_progress": on_progress, **more})
 
 
-def at_step(wanted: int, act: Callable[[], None]) -> Callable[[BackupStep], None]:
+def at_step(wanted: int, act: Callable[[], None]) -> Callable[[BackupProgress], None]:
     """Acts once, after that many pages of the collection `busy`."""
     seen = 0
 
-    def told(step: BackupStep) -> None:
+    def on_progress(step: BackupProgress) -> None:
         nonlocal seen
         seen += step.collection == "busy"
         if step.collection == "busy" and seen == wanted:
             act()
 
-    return told
+    return on_progress
 
 
 def stop() -> None:
@@ -85,41 +85,41 @@ def interrupted(server: ChromaServer, path: Path) -> None:
 def ids(path: Path) -> list[str]:
     return [
         one.line.id
-        for one in read(path)
+        for one in read_lines(path)
         if isinstance(one.line, Record) and one.course.part is not None and one.course.part.start.name == "busy"
     ]
 
 
 def test_records_behind_deleted_ones_are_in_the_file(server: ChromaServer, busy: ServerCollection, path: Path) -> None:
     gone = busy.ids(offset=0, limit=20)
-    written(server, path, at_step(1, lambda: busy.remove(gone)))
+    written(server, path, at_step(1, lambda: busy.delete(gone)))
     assert ids(path) == busy.ids(offset=0, limit=COUNT)
-    assert [one.end.records for one in contents(path)] == [3, COUNT - 20]
+    assert [one.end.records for one in collection_summaries(path)] == [3, COUNT - 20]
 
 
 def test_records_deleted_before_a_backup_goes_on_are_noticed(
     server: ChromaServer, busy: ServerCollection, path: Path
 ) -> None:
     interrupted(server, path)
-    busy.remove(busy.ids(offset=5, limit=20))
-    assert written(server, path).went_on
+    busy.delete(busy.ids(offset=5, limit=20))
+    assert written(server, path).was_resumed
     assert ids(path) == busy.ids(offset=0, limit=COUNT)
 
 
 def test_the_last_record_read_may_be_the_one_deleted(server: ChromaServer, busy: ServerCollection, path: Path) -> None:
-    written(server, path, at_step(1, lambda: busy.remove(busy.ids(offset=31, limit=1))))
+    written(server, path, at_step(1, lambda: busy.delete(busy.ids(offset=31, limit=1))))
     assert ids(path) == busy.ids(offset=0, limit=COUNT)
 
 
 def test_a_collection_that_shrinks_all_the_time_is_given_up_by_name(
     server: ChromaServer, busy: ServerCollection, path: Path
 ) -> None:
-    def told(step: BackupStep) -> None:
+    def on_progress(step: BackupProgress) -> None:
         if step.collection == "busy":
-            busy.remove(busy.ids(offset=0, limit=1))
+            busy.delete(busy.ids(offset=0, limit=1))
 
-    with pytest.raises(KeepsShrinking, match="busy: something deletes records all the time"):
-        written(server, path, told)
+    with pytest.raises(CollectionKeepsShrinking, match="busy: something deletes records all the time"):
+        written(server, path, on_progress)
     assert not path.exists()
     assert busy.count() == COUNT - 4
 
@@ -129,7 +129,7 @@ def test_a_record_deleted_and_added_again_is_in_the_file_once(
 ) -> None:
     def move() -> None:
         one = busy.get(busy.ids(offset=3, limit=1))
-        busy.remove(one.ids)
+        busy.delete(one.ids)
         busy.add(one)
 
     written(server, path, at_step(1, move))
@@ -139,7 +139,7 @@ def test_a_record_deleted_and_added_again_is_in_the_file_once(
 def test_a_backup_that_goes_on_says_since_when(server: ChromaServer, busy: ServerCollection, path: Path) -> None:
     interrupted(server, path)
     done = written(server, path, now=lambda: NOW + timedelta(minutes=5))
-    assert (done.went_on, done.begun_at) == (True, "2026-01-02T03:04:05+00:00")
+    assert (done.was_resumed, done.started_at) == (True, "2026-01-02T03:04:05+00:00")
 
 
 @pytest.mark.parametrize(
@@ -152,7 +152,7 @@ def test_what_is_older_than_an_hour_or_not_wanted_is_begun_anew(
     os.utime(partial_path(path), (NOW.timestamp(), NOW.timestamp()))
     later = NOW + timedelta(minutes=minutes)
     done = written(server, path, now=lambda: later, **more)
-    assert (done.went_on, done.begun_at) == (goes_on, (NOW if goes_on else later).isoformat())
+    assert (done.was_resumed, done.started_at) == (goes_on, (NOW if goes_on else later).isoformat())
     assert ids(path) == busy.ids(offset=0, limit=COUNT)
 
 
@@ -160,7 +160,7 @@ def test_a_second_backup_to_the_same_file_is_refused_and_the_first_is_whole(
     server: ChromaServer, busy: ServerCollection, path: Path
 ) -> None:
     def second() -> None:
-        with pytest.raises(Busy, match="another backup is writing"):
+        with pytest.raises(BackupInProgress, match="another backup is writing"):
             written(server, path)
 
     written(server, path, at_step(2, second))
@@ -193,8 +193,8 @@ def test_the_measure_of_an_old_collection_survives(
         written(on(old.url), path)
     finally:
         old.end()
-    assert contents(path)[0].start.configuration["hnsw"]["space"] == "cosine"
-    (done,) = restore(server, path, plan(server, path, names=()), told=lambda _: None)
+    assert collection_summaries(path)[0].start.configuration["hnsw"]["space"] == "cosine"
+    (done,) = restore(server, path, plan(server, path, names=()), on_progress=lambda _: None)
     there = server.find("old")
     assert there is not None
     assert done.is_verified
