@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from sekha_llm_bridge.api.chat.events import ChunkEvents
 from sekha_llm_bridge.clock import SystemClock
-from sekha_llm_bridge.providers.openai_chunk import ChunkReader
+from sekha_llm_bridge.providers.openai.stream import ChunkReader
 
 deltas = st.fixed_dictionaries(
     {}, optional={"content": st.sampled_from(["", " a", "b\n", "é🐋"]), "role": st.just("assistant"), "x": st.just([1])}

@@ -11,7 +11,7 @@ from sekha_llm_bridge.config.models import ProviderConfig
 from sekha_llm_bridge.errors import FailureKind
 from sekha_llm_bridge.providers import ChatAnswer, ChatCall, make_provider
 from sekha_llm_bridge.providers.http import JsonHttp
-from sekha_llm_bridge.providers.ollama import chat_answer, chat_payload, context_size
+from sekha_llm_bridge.providers.ollama.adapter import chat_answer, chat_payload, context_size
 from sekha_llm_bridge.usage import Usage
 from tests.fakes.failures import raises_failure
 from tests.fakes.provider import FakeProvider, Reply, ollama_chat

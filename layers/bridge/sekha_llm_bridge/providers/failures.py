@@ -11,7 +11,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from sekha_llm_bridge.errors import FailureKind, ProviderError
-from sekha_llm_bridge.providers.openai_answer import read_chat_usage
+from sekha_llm_bridge.providers.openai.response import read_chat_usage
 
 _CONTEXT = re.compile(
     r"maximum context length|exceeds? (the )?(available |model'?s? |maximum )*context|exceed context limit"

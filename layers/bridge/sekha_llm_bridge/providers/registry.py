@@ -5,8 +5,8 @@ from sekha_llm_bridge.config.models import ProviderConfig, ProviderType
 from sekha_llm_bridge.errors import ConfigError
 from sekha_llm_bridge.providers.base import Provider
 from sekha_llm_bridge.providers.http import JsonHttp
-from sekha_llm_bridge.providers.ollama import Ollama
-from sekha_llm_bridge.providers.openai_compatible import (
+from sekha_llm_bridge.providers.ollama.adapter import Ollama
+from sekha_llm_bridge.providers.openai.adapter import (
     AZURE_OPENAI,
     GEMINI,
     GENERIC,

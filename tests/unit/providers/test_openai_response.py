@@ -6,7 +6,7 @@ import pytest
 
 from sekha_llm_bridge.errors import FailureKind
 from sekha_llm_bridge.providers.base import malformed_answer_guard
-from sekha_llm_bridge.providers.openai_answer import chat_answer, read_chat_usage, read_usage
+from sekha_llm_bridge.providers.openai.response import chat_answer, read_chat_usage, read_usage
 from sekha_llm_bridge.usage import Usage
 from tests.fakes.clock import FakeClock
 from tests.fakes.failures import raises_failure

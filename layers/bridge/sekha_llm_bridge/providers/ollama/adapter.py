@@ -27,8 +27,8 @@ from sekha_llm_bridge.providers.base import (
 )
 from sekha_llm_bridge.providers.event_stream import Lines, json_of
 from sekha_llm_bridge.providers.http import JsonHttp, headers_of
-from sekha_llm_bridge.providers.openai_answer import count
-from sekha_llm_bridge.providers.openai_chunk import ChunkReader
+from sekha_llm_bridge.providers.openai.response import count
+from sekha_llm_bridge.providers.openai.stream import ChunkReader
 from sekha_llm_bridge.usage import Usage
 
 _OPTIONS = ("temperature", "top_p", "top_k", "min_p", "seed", "presence_penalty", "frequency_penalty")

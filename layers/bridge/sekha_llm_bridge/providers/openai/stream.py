@@ -7,7 +7,7 @@ from typing import Any
 from sekha_llm_bridge.clock import Clock
 from sekha_llm_bridge.errors import FailureKind, ProviderError
 from sekha_llm_bridge.providers.base import ChatChunk, has_content
-from sekha_llm_bridge.providers.openai_answer import (
+from sekha_llm_bridge.providers.openai.response import (
     chat_answer,
     content_of,
     is_count,

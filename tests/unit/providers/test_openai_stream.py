@@ -8,7 +8,7 @@ import pytest
 
 from sekha_llm_bridge.errors import FailureKind
 from sekha_llm_bridge.providers.base import ChatChunk, malformed_answer_guard
-from sekha_llm_bridge.providers.openai_chunk import ChunkReader
+from sekha_llm_bridge.providers.openai.stream import ChunkReader
 from sekha_llm_bridge.usage import Usage
 from tests.fakes.clock import FakeClock
 from tests.fakes.failures import raises_failure

@@ -25,8 +25,8 @@ from sekha_llm_bridge.providers.base import (
 )
 from sekha_llm_bridge.providers.event_stream import ServerSentEvents, json_of
 from sekha_llm_bridge.providers.http import JsonHttp, headers_of
-from sekha_llm_bridge.providers.openai_answer import chat_answer, read_chat_usage, read_usage
-from sekha_llm_bridge.providers.openai_chunk import ChunkReader
+from sekha_llm_bridge.providers.openai.response import chat_answer, read_chat_usage, read_usage
+from sekha_llm_bridge.providers.openai.stream import ChunkReader
 
 _OPENAIS_LIMITS = BatchLimits(most_texts=2048, most_tokens=300_000)
 

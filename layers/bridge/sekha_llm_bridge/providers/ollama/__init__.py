@@ -1,0 +1,1 @@
+"""Ollama's wire format: its own `/api` endpoints, translated from and to OpenAI's format."""
