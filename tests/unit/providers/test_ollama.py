@@ -11,7 +11,7 @@ from sekha_llm_bridge.config.models import ProviderConfig
 from sekha_llm_bridge.errors import FailureKind
 from sekha_llm_bridge.providers import ChatAnswer, ChatCall, make_provider
 from sekha_llm_bridge.providers.http import JsonHttp
-from sekha_llm_bridge.providers.ollama.adapter import chat_answer, chat_payload, context_size
+from sekha_llm_bridge.providers.ollama.adapter import chat_answer, chat_payload, context_window_for
 from sekha_llm_bridge.usage import Usage
 from tests.fakes.failures import raises_failure
 from tests.fakes.provider import FakeProvider, Reply, ollama_chat
@@ -36,7 +36,7 @@ def test_the_lowest_output_limit_holds(cap: int | None, fields: dict[str, int], 
 
 
 def test_the_context_is_asked_for_as_large_as_the_request_needs_in_doublings() -> None:
-    assert [context_size(tokens) for tokens in (1, 4096, 4097, 20_000)] == [4096, 4096, 8192, 32_768]
+    assert [context_window_for(tokens) for tokens in (1, 4096, 4097, 20_000)] == [4096, 4096, 8192, 32_768]
 
 
 def test_a_json_schema_becomes_the_format() -> None:

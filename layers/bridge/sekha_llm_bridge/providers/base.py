@@ -98,8 +98,8 @@ class EmbeddingAnswer:
 class BatchLimits:
     """How much a provider embeds in one request: so many texts, and so many tokens in all of them; None: any number."""
 
-    most_texts: int
-    most_tokens: int | None = None
+    max_texts: int
+    max_tokens: int | None = None
 
 
 @contextmanager

@@ -20,28 +20,28 @@ async def embed_in_batches(
     `timeout_s` is for all of them together. The first failure ends it: its `ProviderError` says what was billed up to
     then. The `usage` of the whole is None where a part has none.
     """
-    batches = list(batches_within(limits, call.texts))
+    batches = list(split_into_batches(limits, call.texts))
     if len(batches) <= 1:
         return await provider.embed(call, timeout_s=timeout_s)
     ends_at_s = clock.monotonic_s() + timeout_s
     answers: list[EmbeddingAnswer] = []
     for texts in batches:
-        with _billing_also(answers):
+        with _adding_earlier_usage(answers):
             part = replace(call, texts=texts)
-            answers.append(await _embed(provider, part, timeout_s=ends_at_s - clock.monotonic_s()))
-    return EmbeddingAnswer([vector for answer in answers for vector in answer.vectors], _total(answers))
+            answers.append(await _embed_batch(provider, part, timeout_s=ends_at_s - clock.monotonic_s()))
+    return EmbeddingAnswer([vector for answer in answers for vector in answer.vectors], _total_usage(answers))
 
 
-def batches_within(limits: BatchLimits, texts: Sequence[str]) -> Iterator[Sequence[str]]:
+def split_into_batches(limits: BatchLimits, texts: Sequence[str]) -> Iterator[Sequence[str]]:
     """The texts in order, in the fewest runs that are within the limits; a text beyond them has a run to itself.
 
     A text counts as many tokens as it has bytes, which no byte-level tokenizer exceeds.
     """
-    most_tokens = math.inf if limits.most_tokens is None else limits.most_tokens
-    return pieces(texts, lambda text: len(text.encode()), most_size=most_tokens, most_items=limits.most_texts)
+    max_tokens = math.inf if limits.max_tokens is None else limits.max_tokens
+    return pieces(texts, lambda text: len(text.encode()), most_size=max_tokens, most_items=limits.max_texts)
 
 
-async def _embed(provider: Provider, part: EmbeddingCall, *, timeout_s: float) -> EmbeddingAnswer:
+async def _embed_batch(provider: Provider, part: EmbeddingCall, *, timeout_s: float) -> EmbeddingAnswer:
     """Like `Provider.embed`; too many or too few vectors would give those of other batches to the wrong texts."""
     if timeout_s <= 0:
         raise ProviderError(
@@ -55,7 +55,7 @@ async def _embed(provider: Provider, part: EmbeddingCall, *, timeout_s: float) -
 
 
 @contextmanager
-def _billing_also(answers: Sequence[EmbeddingAnswer]) -> Iterator[None]:
+def _adding_earlier_usage(answers: Sequence[EmbeddingAnswer]) -> Iterator[None]:
     """Adds to a failure's bill that of the answers before it.
 
     Where a part of it may be billed and nobody says how much, the whole has no `usage` and may be billed.
@@ -65,12 +65,12 @@ def _billing_also(answers: Sequence[EmbeddingAnswer]) -> Iterator[None]:
     except ProviderError as exc:
         if answers:
             is_unknown = exc.failure.usage is None and exc.failure.may_be_billed
-            total = None if is_unknown else _total([*answers, EmbeddingAnswer([], exc.failure.usage or Usage(0))])
+            total = None if is_unknown else _total_usage([*answers, EmbeddingAnswer([], exc.failure.usage or Usage(0))])
             raise exc.with_billing(total, may_be_billed=True) from exc
         raise
 
 
-def _total(answers: Sequence[EmbeddingAnswer]) -> Usage | None:
+def _total_usage(answers: Sequence[EmbeddingAnswer]) -> Usage | None:
     """The sum; None if any is unknown."""
     known = [astuple(answer.usage) for answer in answers if answer.usage is not None]
     return Usage(*map(sum, zip(*known, strict=True))) if len(known) == len(answers) else None

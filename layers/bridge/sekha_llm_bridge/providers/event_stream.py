@@ -11,11 +11,11 @@ import orjson
 from sekha_llm_bridge.errors import FailureKind, ProviderError
 
 _BOM = b"\xef\xbb\xbf"
-_MAY_BE_DEEP = 200  # orjson writes 254 levels; what has fewer brackets needs no trying
-_LONGEST_BYTES = 16 * 1024 * 1024  # an image in a data URL may be one event
+_MAX_SAFE_BRACKETS = 200  # orjson writes 254 levels; what has fewer brackets needs no trying
+_MAX_EVENT_BYTES = 16 * 1024 * 1024  # an image in a data URL may be one event
 
 
-def json_of(data: bytes) -> Any:
+def parse_event(data: bytes) -> Any:
     """What an event says. Raises ValueError where it is no JSON, TypeError where it is too deeply nested to be written.
 
     Gateways in JavaScript may cut a text between the halves of a UTF-16 pair: a half is replaced by a mark.
@@ -25,12 +25,12 @@ def json_of(data: bytes) -> Any:
     except orjson.JSONDecodeError:
         text = json.dumps(json.loads(data), ensure_ascii=False)
         said = orjson.loads(text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace"))
-    if data.count(b"[") + data.count(b"{") > _MAY_BE_DEEP:
+    if data.count(b"[") + data.count(b"{") > _MAX_SAFE_BRACKETS:
         orjson.dumps(said)
     return said
 
 
-class Lines:
+class LineDecoder:
     """Puts lines together again. A carriage return at the end of a part may be half of a line's end, so it waits.
 
     To be fed `END` where a stream has ended as it should: some servers leave the last line's end out.
@@ -48,7 +48,7 @@ class Lines:
         is_after_return = bool(self._pending) and self._pending[-1].endswith(b"\r")
         self._pending.append(part)
         self._length += len(part)
-        if self._length > _LONGEST_BYTES:
+        if self._length > _MAX_EVENT_BYTES:
             raise ProviderError(
                 FailureKind.MALFORMED_ANSWER, "the provider's stream has an event without an end", provider_status=200
             )
@@ -60,7 +60,7 @@ class Lines:
         return [line.rstrip(b"\r\n") for line in found]
 
 
-class ServerSentEvents:
+class SSEDecoder:
     """Gives the data of each event; comments and names say nothing, and an event that no empty line ends is none.
 
     To be fed `END` where a stream has ended as it should: some servers leave the last empty line out.
@@ -69,7 +69,7 @@ class ServerSentEvents:
     END = b"\n\n"
 
     def __init__(self) -> None:
-        self._lines = Lines()
+        self._lines = LineDecoder()
         self._data: list[bytes] = []
         self._length = 0
 
@@ -87,7 +87,7 @@ class ServerSentEvents:
     def _add(self, line: bytes) -> None:
         self._data.append(line.partition(b":")[2].removeprefix(b" "))
         self._length += len(line)  # not of the data alone: lines without any take room, too
-        if self._length > _LONGEST_BYTES:
+        if self._length > _MAX_EVENT_BYTES:
             raise ProviderError(
                 FailureKind.MALFORMED_ANSWER, "the provider's stream has an event without an end", provider_status=200
             )

@@ -13,49 +13,51 @@ from typing import Any
 from sekha_llm_bridge.errors import FailureKind, ProviderError
 from sekha_llm_bridge.providers.openai.response import read_chat_usage
 
-_CONTEXT = re.compile(
+_CONTEXT_TOO_LONG = re.compile(
     r"maximum context length|exceeds? (the )?(available |model'?s? |maximum )*context|exceed context limit"
     r"|context (window|limit|length) (of|is)|(prompt|input) is too long|too many (input )?tokens"
     r"|input token count .{0,40}exceeds|tokens and .{0,40}too large for|tokens exceed the configured limit",
     re.IGNORECASE,
 )
-_REFUSED = re.compile(
+_CONTENT_REFUSED = re.compile(
     r"content[_ ](filter|policy|management)|responsibleaipolicy|flagged|moderation|safety (system|filter|policy)",
     re.IGNORECASE,
 )
-_NO_MONEY = re.compile(r"insufficient[_ ](quota|balance|credit|fund)|credit balance|billing_hard_limit", re.IGNORECASE)
-_BAD_KEY = re.compile(
+_QUOTA_EXHAUSTED = re.compile(
+    r"insufficient[_ ](quota|balance|credit|fund)|credit balance|billing_hard_limit", re.IGNORECASE
+)
+_KEY_REJECTED = re.compile(
     r"\bapi key (is )?(not valid|invalid|incorrect|expired)|\b(incorrect|invalid) api key", re.IGNORECASE
 )
-_NO_MODEL = re.compile(r"not a valid model|model *does not exist", re.IGNORECASE)
+_MODEL_MISSING = re.compile(r"not a valid model|model *does not exist", re.IGNORECASE)
 # What providers quote is the caller's own: names of functions, parts of the prompt.
 _QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"|`[^`]*`|\([^)]*\)")
-_DEFINITIONS = ("tools", "functions", "response_format")
+_CALLER_DEFINED_FIELDS = ("tools", "functions", "response_format")
 _CODE = re.compile(r"[A-Za-z_]{3,40}")
 _FIELD_PATH = re.compile(r"[A-Za-z0-9_.\[\]]{1,80}")
-_LONGEST_WAIT_S = 86_400.0
+_MAX_RETRY_AFTER_S = 86_400.0
 # A gateway gave up, or its own side broke; what is behind it may go on, and bill it. 504 and 524 are timeouts.
-_GIVEN_UP = frozenset({408, 520})
+_GATEWAY_GAVE_UP = frozenset({408, 520})
 
 # What vendors say with a 400, a 413 or a 422, by code and in words; the first that fits.
-_CODES_WITHIN_A_400: tuple[tuple[re.Pattern[str], FailureKind], ...] = (
+_KINDS_BY_CODE: tuple[tuple[re.Pattern[str], FailureKind], ...] = (
     (re.compile(r"api_key|authentication", re.IGNORECASE), FailureKind.CREDENTIALS_REJECTED),
-    (_NO_MONEY, FailureKind.QUOTA_EXHAUSTED),
+    (_QUOTA_EXHAUSTED, FailureKind.QUOTA_EXHAUSTED),
     (re.compile(r"rate_limit"), FailureKind.RATE_LIMITED),
     (re.compile(r"model_(does_)?not_(exist|found)|not_found_error"), FailureKind.MODEL_MISSING),
     (re.compile(r"context_(length|window|size)|string_above_max_length_context"), FailureKind.CONTEXT_LENGTH_EXCEEDED),
-    (_REFUSED, FailureKind.CONTENT_REFUSED),
+    (_CONTENT_REFUSED, FailureKind.CONTENT_REFUSED),
 )
-_WORDS_WITHIN_A_400: tuple[tuple[re.Pattern[str], FailureKind], ...] = (
-    (_BAD_KEY, FailureKind.CREDENTIALS_REJECTED),
-    (_NO_MONEY, FailureKind.QUOTA_EXHAUSTED),
-    (_NO_MODEL, FailureKind.MODEL_MISSING),
-    (_CONTEXT, FailureKind.CONTEXT_LENGTH_EXCEEDED),
-    (_REFUSED, FailureKind.CONTENT_REFUSED),
+_KINDS_BY_MESSAGE: tuple[tuple[re.Pattern[str], FailureKind], ...] = (
+    (_KEY_REJECTED, FailureKind.CREDENTIALS_REJECTED),
+    (_QUOTA_EXHAUSTED, FailureKind.QUOTA_EXHAUSTED),
+    (_MODEL_MISSING, FailureKind.MODEL_MISSING),
+    (_CONTEXT_TOO_LONG, FailureKind.CONTEXT_LENGTH_EXCEEDED),
+    (_CONTENT_REFUSED, FailureKind.CONTENT_REFUSED),
 )
 
 
-def from_answer(
+def error_from_answer(
     status: int,
     body: object,
     *,
@@ -71,7 +73,7 @@ def from_answer(
         provider_status=status,
         retry_after_s=retry_after_s(retry_after, now=now) if kind is FailureKind.RATE_LIMITED else None,
         param=param,
-        may_be_billed=status in _GIVEN_UP,
+        may_be_billed=status in _GATEWAY_GAVE_UP,
     )
 
 
@@ -80,18 +82,18 @@ def _classify(what: str, status: int, body: object, request: Mapping[str, Any]) 
     error = _error_of(body)
     codes = _codes(error)
     kind = _kind(status, " ".join(codes), error)
-    return kind, _sentence(what, codes, error, request), _param(error.get("param"), request)
+    return kind, _message(what, codes, error, request), _param(error.get("param"), request)
 
 
-def within_success(body: Mapping[str, Any], *, request: Mapping[str, Any]) -> ProviderError:
+def error_within_success(body: Mapping[str, Any], *, request: Mapping[str, Any]) -> ProviderError:
     """The failure that an error inside a 200 means: it came up while the answer was made, which may be billed."""
-    status = _status_within(body["error"])
+    status = _status_of_error(body["error"])
     kind, message, param = _classify("the provider put an error into its answer", status, body, request)
     usage = read_chat_usage(body.get("usage"))
     return ProviderError(kind, message, provider_status=200, param=param, usage=usage, may_be_billed=True)
 
 
-def _status_within(error: object) -> int:
+def _status_of_error(error: object) -> int:
     """The status that an error inside a 200 answer speaks of (OpenRouter puts it into `code`); without one, a code that
     is known from a 400 means what it means there.
     """
@@ -100,7 +102,7 @@ def _status_within(error: object) -> int:
     code = str(error.get("code"))
     if code.isascii() and code.isdigit():
         return int(code) if 400 <= int(code[:4]) < 600 else 502
-    return 400 if _first(_CODES_WITHIN_A_400, " ".join(_codes(error))) else 502
+    return 400 if _first(_KINDS_BY_CODE, " ".join(_codes(error))) else 502
 
 
 def _kind(status: int, codes: str, error: Mapping[str, Any]) -> FailureKind:
@@ -113,24 +115,22 @@ def _kind(status: int, codes: str, error: Mapping[str, Any]) -> FailureKind:
         case 504 | 524:  # a gateway gave up waiting; what is behind it may go on, and bill it
             return FailureKind.TIMEOUT
         case 429:
-            return FailureKind.QUOTA_EXHAUSTED if _NO_MONEY.search(codes or text) else FailureKind.RATE_LIMITED
+            return FailureKind.QUOTA_EXHAUSTED if _QUOTA_EXHAUSTED.search(codes or text) else FailureKind.RATE_LIMITED
         case 401 | 403:
-            return FailureKind.CONTENT_REFUSED if _REFUSED.search(said) else FailureKind.CREDENTIALS_REJECTED
+            return FailureKind.CONTENT_REFUSED if _CONTENT_REFUSED.search(said) else FailureKind.CREDENTIALS_REJECTED
         case 404:
             return FailureKind.MODEL_MISSING
-        case 400 | 413 | 422 if _is_of_the_callers_making(error):
+        case 400 | 413 | 422 if _concerns_callers_definitions(error):
             return FailureKind.REQUEST_REJECTED
         case 400 | 413 | 422:
-            return (
-                _first(_CODES_WITHIN_A_400, codes) or _first(_WORDS_WITHIN_A_400, text) or FailureKind.REQUEST_REJECTED
-            )
+            return _first(_KINDS_BY_CODE, codes) or _first(_KINDS_BY_MESSAGE, text) or FailureKind.REQUEST_REJECTED
         case _:
             return FailureKind.SERVER_ERROR
 
 
-def _is_of_the_callers_making(error: Mapping[str, Any]) -> bool:
+def _concerns_callers_definitions(error: Mapping[str, Any]) -> bool:
     """Whether it is about a field that holds the caller's own definitions, whose names the words may quote."""
-    return str(error.get("param") or "").startswith(_DEFINITIONS)
+    return str(error.get("param") or "").startswith(_CALLER_DEFINED_FIELDS)
 
 
 def _first(signs: Iterable[tuple[re.Pattern[str], FailureKind]], said: str) -> FailureKind | None:
@@ -155,7 +155,7 @@ def _code(value: object) -> str | None:
     return value if isinstance(value, str) and _CODE.fullmatch(value) else None
 
 
-def _sentence(what: str, codes: list[str], error: Mapping[str, Any], request: Mapping[str, Any]) -> str:
+def _message(what: str, codes: list[str], error: Mapping[str, Any], request: Mapping[str, Any]) -> str:
     named = list(dict.fromkeys(_named_fields(str(error.get("message") or ""), request)))
     parts = [what]
     parts += [f" ({', '.join(dict.fromkeys(codes))})"] if codes else []
@@ -181,9 +181,9 @@ def retry_after_s(header: str | None, *, now: datetime) -> float | None:
     if header is None:
         return None
     if re.fullmatch(r"\s*\d+(\.\d+)?\s*", header):
-        return min(float(header), _LONGEST_WAIT_S)
+        return min(float(header), _MAX_RETRY_AFTER_S)
     try:
         date = parsedate_to_datetime(header)
     except ValueError:
         return None
-    return min(max(0.0, (date.replace(tzinfo=date.tzinfo or UTC) - now).total_seconds()), _LONGEST_WAIT_S)
+    return min(max(0.0, (date.replace(tzinfo=date.tzinfo or UTC) - now).total_seconds()), _MAX_RETRY_AFTER_S)

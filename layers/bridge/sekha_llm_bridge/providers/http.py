@@ -19,7 +19,7 @@ _BOM = b"\xef\xbb\xbf"
 _JSON = {"content-type": "application/json"}
 
 
-def headers_of(
+def request_headers(
     config: ProviderConfig, *, auth_header: str = "authorization", prefix: str = "Bearer "
 ) -> dict[str, str]:
     """The headers of every request to a provider: the configured ones, and its key unless they already say who asks."""
@@ -41,9 +41,9 @@ class JsonHttp:
     ) -> dict[str, Any]:
         """The JSON object that `url` answers. Raises a `ProviderError` for everything else."""
         reply = await self._exchange(
-            "POST", url, content=_written(payload), headers={**headers, **_JSON}, timeout_s=timeout_s
+            "POST", url, content=_encode(payload), headers={**headers, **_JSON}, timeout_s=timeout_s
         )
-        return _read(reply, payload, self._clock)
+        return _decode(reply, payload, self._clock)
 
     @asynccontextmanager
     async def stream(
@@ -54,21 +54,21 @@ class JsonHttp:
         Raises a `ProviderError` for everything else, and for what breaks off while it is read here. Leaving before the
         end breaks the connection off.
         """
-        content, sent = _written(payload), {"accept": "text/event-stream", **headers, **_JSON}
+        content, sent = _encode(payload), {"accept": "text/event-stream", **headers, **_JSON}
         streaming = self._connections.stream("POST", url, content=content, headers=sent, timeout_s=timeout_s)
-        with _translating():
+        with _translating_failures():
             async with AsyncExitStack() as stack:
-                with _sendable():
+                with _translating_invalid_requests():
                     reply = await stack.enter_async_context(streaming)
                 if _is_streamed(reply):
                     yield reply.parts
                 else:
-                    yield _read(await reply.whole(), payload, self._clock)
+                    yield _decode(await reply.whole(), payload, self._clock)
 
     async def get(self, url: str, *, headers: Mapping[str, str], timeout_s: float) -> dict[str, Any]:
         """See `post`."""
         reply = await self._exchange("GET", url, content=None, headers=headers, timeout_s=timeout_s)
-        return _read(reply, {}, self._clock)
+        return _decode(reply, {}, self._clock)
 
     async def aclose(self) -> None:
         """Closes every connection."""
@@ -77,20 +77,20 @@ class JsonHttp:
     async def _exchange(
         self, method: str, url: str, *, content: bytes | None, headers: Mapping[str, str], timeout_s: float
     ) -> Reply:
-        with _translating(), _sendable():
+        with _translating_failures(), _translating_invalid_requests():
             return await self._connections.exchange(method, url, content=content, headers=headers, timeout_s=timeout_s)
 
 
 @contextmanager
-def _translating() -> Iterator[None]:
+def _translating_failures() -> Iterator[None]:
     try:
         yield
     except FAILURES as exc:
-        raise translate(exc) from exc
+        raise translate_failure(exc) from exc
 
 
 @contextmanager
-def _sendable() -> Iterator[None]:
+def _translating_invalid_requests() -> Iterator[None]:
     """A host or a header may be one that cannot be sent at all."""
     try:
         yield
@@ -100,7 +100,7 @@ def _sendable() -> Iterator[None]:
         ) from exc
 
 
-def _written(payload: Mapping[str, Any]) -> bytes:
+def _encode(payload: Mapping[str, Any]) -> bytes:
     try:
         return orjson.dumps(payload)
     except TypeError as exc:
@@ -114,7 +114,7 @@ def _is_streamed(reply: StreamedReply) -> bool:
     return reply.status == HTTPStatus.OK and content_type != "application/json"
 
 
-def translate(exc: Exception) -> ProviderError:
+def translate_failure(exc: Exception) -> ProviderError:
     """The failure that one of `FAILURES` means. Its own words are left out: they may hold a URL with a key."""
     name = type(exc).__name__
     match exc:
@@ -135,7 +135,7 @@ def translate(exc: Exception) -> ProviderError:
             return ProviderError(FailureKind.CONNECTION_LOST, f"the connection to the provider broke ({name})")
 
 
-def _read(reply: Reply, payload: Mapping[str, Any], clock: Clock) -> dict[str, Any]:
+def _decode(reply: Reply, payload: Mapping[str, Any], clock: Clock) -> dict[str, Any]:
     try:
         body = orjson.loads(reply.content.removeprefix(_BOM))
     except orjson.JSONDecodeError:
@@ -143,7 +143,7 @@ def _read(reply: Reply, payload: Mapping[str, Any], clock: Clock) -> dict[str, A
     status = reply.status
     if status >= 400:
         after = reply.header("retry-after")
-        raise failures.from_answer(status, body, retry_after=after, request=payload, now=clock.now())
+        raise failures.error_from_answer(status, body, retry_after=after, request=payload, now=clock.now())
     if status >= 300:
         message = f"the provider answered with a redirect ({status}); give its final base_url"
         raise ProviderError(FailureKind.MALFORMED_ANSWER, message, provider_status=status)
@@ -152,5 +152,5 @@ def _read(reply: Reply, payload: Mapping[str, Any], clock: Clock) -> dict[str, A
             FailureKind.MALFORMED_ANSWER, "the provider's answer is not a JSON object", provider_status=status
         )
     if body.get("error"):
-        raise failures.within_success(body, request=payload)
+        raise failures.error_within_success(body, request=payload)
     return body

@@ -5,14 +5,14 @@ from sekha_llm_bridge.config.models import ProviderConfig, ProviderType
 from sekha_llm_bridge.errors import ConfigError
 from sekha_llm_bridge.providers.base import Provider
 from sekha_llm_bridge.providers.http import JsonHttp
-from sekha_llm_bridge.providers.ollama.adapter import Ollama
+from sekha_llm_bridge.providers.ollama.adapter import OllamaAdapter
 from sekha_llm_bridge.providers.openai.adapter import (
     AZURE_OPENAI,
     GEMINI,
     GENERIC,
     OPENAI,
     OPENROUTER,
-    OpenAICompatible,
+    OpenAIAdapter,
     Vendor,
 )
 
@@ -43,9 +43,9 @@ def takes_image_urls(provider_type: ProviderType) -> bool:
 def make_provider(config: ProviderConfig, http: JsonHttp, clock: Clock) -> Provider:
     """The adapter for one configured provider."""
     if config.provider_type is ProviderType.OLLAMA:
-        return Ollama(config, http, clock)
+        return OllamaAdapter(config, http, clock)
     if (vendor := _vendor(config)) is not None:
-        return OpenAICompatible(config, vendor, http, clock)
+        return OpenAIAdapter(config, vendor, http, clock)
     raise ConfigError([f"{config.id}: this version has no adapter for provider_type {config.provider_type.value}"])
 
 

@@ -25,30 +25,30 @@ from sekha_llm_bridge.providers.base import (
     Json,
     malformed_answer_guard,
 )
-from sekha_llm_bridge.providers.event_stream import Lines, json_of
-from sekha_llm_bridge.providers.http import JsonHttp, headers_of
+from sekha_llm_bridge.providers.event_stream import LineDecoder, parse_event
+from sekha_llm_bridge.providers.http import JsonHttp, request_headers
 from sekha_llm_bridge.providers.openai.response import count
 from sekha_llm_bridge.providers.openai.stream import ChunkReader
 from sekha_llm_bridge.usage import Usage
 
-_OPTIONS = ("temperature", "top_p", "top_k", "min_p", "seed", "presence_penalty", "frequency_penalty")
-_SMALLEST_CONTEXT = 4096
-_EMBEDDING_LIMITS = BatchLimits(most_texts=512)  # it states none; so many are embedded well within a timeout
+_OPTION_FIELDS = ("temperature", "top_p", "top_k", "min_p", "seed", "presence_penalty", "frequency_penalty")
+_MIN_CONTEXT_TOKENS = 4096
+_BATCH_LIMITS = BatchLimits(max_texts=512)  # it states none; so many are embedded well within a timeout
 
-TRANSLATED = frozenset({"messages", "tools", "tool_choice", "response_format", "stop", "max_tokens"}) | frozenset(
-    {"max_completion_tokens", "think", "keep_alive", *_OPTIONS}
-)
+TRANSLATED_FIELDS = frozenset(
+    {"messages", "tools", "tool_choice", "response_format", "stop", "max_tokens"}
+) | frozenset({"max_completion_tokens", "think", "keep_alive", *_OPTION_FIELDS})
 """Fields of OpenAI's request, and Ollama's own, that have a place in Ollama's."""
 
 
-class Ollama:
+class OllamaAdapter:
     """One Ollama server."""
 
     def __init__(self, config: ProviderConfig, http: JsonHttp, clock: Clock) -> None:
         self._base_url = config.base_url or ""
         self._http = http
         self._clock = clock
-        self._headers = headers_of(config)
+        self._headers = request_headers(config)
 
     async def chat(self, call: ChatCall, *, timeout_s: float) -> ChatAnswer:
         """See `Provider.chat`. A prompt that is too long is an error, never cut."""
@@ -57,14 +57,14 @@ class Ollama:
         body = await self._http.post(url, payload=payload, headers=self._headers, timeout_s=timeout_s)
         with malformed_answer_guard(_usage(body)):
             answer = chat_answer(body, call.model_id, created=int(self._clock.now().timestamp()))
-        _require_uncut(answer.usage, payload)
+        require_untruncated(answer.usage, payload)
         return answer
 
     async def stream(self, call: ChatCall, *, timeout_s: float) -> AsyncGenerator[ChatChunk]:
         """See `Provider.stream`. That an old Ollama has cut the prompt shows only at the end, and fails it there."""
         payload = {**chat_payload(call), "stream": True}
         reader, pieces = ChunkReader(call.model_id, 1, self._clock), ChunkBuilder()
-        url, lines = f"{self._base_url}/api/chat", Lines()
+        url, lines = f"{self._base_url}/api/chat", LineDecoder()
         async with self._http.stream(url, payload=payload, headers=self._headers, timeout_s=timeout_s) as answer:
             if isinstance(answer, dict):  # an Ollama behind something that puts its pieces together
                 yield self._whole(answer, payload, reader)
@@ -80,14 +80,14 @@ class Ollama:
 
     def _piece(self, line: bytes, payload: dict[str, Any], reader: ChunkReader, pieces: "ChunkBuilder") -> ChatChunk:
         with malformed_answer_guard(None):
-            piece = json_of(line)
+            piece = parse_event(line)
             if piece.get("error"):
-                raise failures.within_success(piece, request=payload)
+                raise failures.error_within_success(piece, request=payload)
         return _chunk(piece, payload, reader, pieces)
 
     def _whole(self, answer: dict[str, Any], payload: dict[str, Any], reader: ChunkReader) -> ChatChunk:
         usage = _usage(answer)
-        _require_uncut(usage, payload)
+        require_untruncated(usage, payload)
         with malformed_answer_guard(usage):
             regular = chat_answer(answer, payload["model"], created=int(self._clock.now().timestamp()))
             return replace(reader.read_whole(regular.body), usage=usage)
@@ -115,7 +115,7 @@ class Ollama:
     @property
     def embedding_limits(self) -> BatchLimits:
         """See `Provider.embedding_limits`."""
-        return _EMBEDDING_LIMITS
+        return _BATCH_LIMITS
 
     async def probe(self, *, timeout_s: float) -> None:
         """See `Provider.probe`: `GET /api/tags`."""
@@ -143,21 +143,21 @@ def chat_payload(call: ChatCall) -> dict[str, Any]:
 
 def _options(call: ChatCall) -> dict[str, Any]:
     request = call.request
-    options = {name: request[name] for name in _OPTIONS if request.get(name) is not None}
+    options = {name: request[name] for name in _OPTION_FIELDS if request.get(name) is not None}
     if (stop := request.get("stop")) is not None:
         options["stop"] = [stop] if isinstance(stop, str) else stop
     caps = [request.get("max_completion_tokens"), request.get("max_tokens"), call.output_cap]
     if given := [cap for cap in caps if cap is not None]:
         options["num_predict"] = min(given)
-    options["num_ctx"] = context_size(call.context_tokens)
+    options["num_ctx"] = context_window_for(call.context_tokens)
     return options
 
 
-def context_size(needed_tokens: int) -> int:
+def context_window_for(needed_tokens: int) -> int:
     """The `num_ctx` to ask for: the next doubling of 4096, so that a growing conversation seldom makes Ollama reload
     the model.
     """
-    size = _SMALLEST_CONTEXT
+    size = _MIN_CONTEXT_TOKENS
     while size < needed_tokens:
         size *= 2
     return size
@@ -238,12 +238,12 @@ class ChunkBuilder:
 
 def _chunk(piece: Json, payload: Json, reader: ChunkReader, pieces: ChunkBuilder) -> ChatChunk:
     usage = _usage(piece) if piece.get("done") else None
-    _require_uncut(usage, payload)
+    require_untruncated(usage, payload)
     with malformed_answer_guard(usage):
         return replace(reader.read(pieces.event(piece)), usage=usage)
 
 
-def _require_uncut(usage: Usage | None, payload: Json) -> None:
+def require_untruncated(usage: Usage | None, payload: Json) -> None:
     """Raises `ProviderError` (CONTEXT_LENGTH_EXCEEDED) for what an Ollama gives that does not know `truncate` and has
     cut the prompt."""
     if usage is not None and usage.prompt_tokens + 1 >= payload["options"]["num_ctx"]:

@@ -23,12 +23,12 @@ from sekha_llm_bridge.providers.base import (
     PriceCeiling,
     malformed_answer_guard,
 )
-from sekha_llm_bridge.providers.event_stream import ServerSentEvents, json_of
-from sekha_llm_bridge.providers.http import JsonHttp, headers_of
+from sekha_llm_bridge.providers.event_stream import SSEDecoder, parse_event
+from sekha_llm_bridge.providers.http import JsonHttp, request_headers
 from sekha_llm_bridge.providers.openai.response import chat_answer, read_chat_usage, read_usage
 from sekha_llm_bridge.providers.openai.stream import ChunkReader
 
-_OPENAIS_LIMITS = BatchLimits(most_texts=2048, most_tokens=300_000)
+_OPENAI_BATCH_LIMITS = BatchLimits(max_texts=2048, max_tokens=300_000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,35 +41,35 @@ class Vendor:
     auth_header: str = "authorization"
     auth_prefix: str = "Bearer "
     output_cap_field: str = "max_tokens"
-    takes_price_ceiling: bool = False
-    embedding_limits: BatchLimits = _OPENAIS_LIMITS
+    sends_price_ceiling: bool = False
+    embedding_limits: BatchLimits = _OPENAI_BATCH_LIMITS
 
 
 OPENAI = Vendor(output_cap_field="max_completion_tokens")
 AZURE_OPENAI = Vendor(auth_header="api-key", auth_prefix="", output_cap_field="max_completion_tokens")
-OPENROUTER = Vendor(takes_price_ceiling=True)
-GEMINI = Vendor(embedding_limits=BatchLimits(most_texts=100))
+OPENROUTER = Vendor(sends_price_ceiling=True)
+GEMINI = Vendor(embedding_limits=BatchLimits(max_texts=100))
 GENERIC = Vendor()
 
 _DONE = b"[DONE]"
-_OUTPUT_CAP_FIELDS = ("max_completion_tokens", "max_tokens")
+OUTPUT_CAP_FIELDS = ("max_completion_tokens", "max_tokens")
 
 
-class OpenAICompatible:
+class OpenAIAdapter:
     """One provider that speaks OpenAI's format."""
 
     def __init__(self, config: ProviderConfig, vendor: Vendor, http: JsonHttp, clock: Clock) -> None:
         self._base_url = config.base_url or ""
         self._chat_url = f"{self._base_url}/chat/completions"
-        self._counts_streams = True
+        self._requests_stream_usage = True
         self._vendor = vendor
         self._http = http
         self._clock = clock
-        self._headers = headers_of(config, auth_header=vendor.auth_header, prefix=vendor.auth_prefix)
+        self._headers = request_headers(config, auth_header=vendor.auth_header, prefix=vendor.auth_prefix)
 
     async def chat(self, call: ChatCall, *, timeout_s: float) -> ChatAnswer:
         """See `Provider.chat`."""
-        with _minding_the_cap(call):
+        with output_cap_guard(call):
             body = await self._http.post(
                 self._chat_url, payload=self._payload(call), headers=self._headers, timeout_s=timeout_s
             )
@@ -80,10 +80,10 @@ class OpenAICompatible:
     async def stream(self, call: ChatCall, *, timeout_s: float) -> AsyncGenerator[ChatChunk]:
         """See `Provider.stream`. The end is when every choice has ended, whether `[DONE]` follows or not."""
         reader = ChunkReader(call.model_id, call.request.get("n") or 1, self._clock)
-        events, payload = ServerSentEvents(), {**self._payload(call), "stream": True}
+        events, payload = SSEDecoder(), {**self._payload(call), "stream": True}
         try:
             async with AsyncExitStack() as stack:
-                with _minding_the_cap(call):
+                with output_cap_guard(call):
                     answer = await self._opened(stack, payload, timeout_s)
                 if isinstance(answer, dict):
                     yield _whole(answer, reader)
@@ -111,16 +111,16 @@ class OpenAICompatible:
 
         own = payload.pop("stream_options", None) or {}
         has_wishes = bool(own.keys() - {"include_usage"})
-        if has_wishes or self._counts_streams:
+        if has_wishes or self._requests_stream_usage:
             try:
                 return await stack.enter_async_context(
                     opening({**payload, "stream_options": {**own, "include_usage": True}})
                 )
             except ProviderError as exc:
-                if has_wishes or not _rejects_field(exc.failure, ("stream_options",)):
+                if has_wishes or not rejects_field(exc.failure, ("stream_options",)):
                     raise
         answer = await stack.enter_async_context(opening(payload))
-        self._counts_streams = False
+        self._requests_stream_usage = False
         return answer
 
     def _chunks(self, events: Iterable[bytes], payload: dict[str, Any], reader: ChunkReader) -> Iterator[ChatChunk]:
@@ -133,10 +133,10 @@ class OpenAICompatible:
 
     def _chunk(self, data: bytes, payload: dict[str, Any], reader: ChunkReader) -> ChatChunk:
         with malformed_answer_guard(None):
-            event = json_of(data)
+            event = parse_event(data)
             if error := event.get("error") or (event if event.get("object") == "error" else None):
                 said = {"error": error, "usage": event.get("usage")}
-                raise failures.within_success(said, request=payload)
+                raise failures.error_within_success(said, request=payload)
             return reader.read(event)
 
     async def embed(self, call: EmbeddingCall, *, timeout_s: float) -> EmbeddingAnswer:
@@ -167,18 +167,18 @@ class OpenAICompatible:
     def _payload(self, call: ChatCall) -> dict[str, Any]:
         payload = {**call.request, "model": call.model_id}
         self._cap_output(payload, call.output_cap)
-        if call.price_ceiling is not None and self._vendor.takes_price_ceiling:
-            _cap_price(payload, call.price_ceiling)
+        if call.price_ceiling is not None and self._vendor.sends_price_ceiling:
+            _limit_price(payload, call.price_ceiling)
         return payload
 
     def _cap_output(self, payload: dict[str, Any], cap: int | None) -> None:
         """Says where to stop in the vendor's own field: another one it may ignore, or refuse."""
-        asked = [payload.pop(field, None) for field in _OUTPUT_CAP_FIELDS]
+        asked = [payload.pop(field, None) for field in OUTPUT_CAP_FIELDS]
         if given := [count for count in (*asked, cap) if count is not None]:
             payload[self._vendor.output_cap_field] = min(given)
 
 
-def _cap_price(payload: dict[str, Any], ceiling: PriceCeiling) -> None:
+def _limit_price(payload: dict[str, Any], ceiling: PriceCeiling) -> None:
     """Lets OpenRouter choose no seller that is dearer, or than the request itself says (its "Provider Routing")."""
     wishes = payload.get("provider")
     wishes = wishes if isinstance(wishes, dict) else {}
@@ -190,12 +190,12 @@ def _cap_price(payload: dict[str, Any], ceiling: PriceCeiling) -> None:
 
 
 @contextmanager
-def _minding_the_cap(call: ChatCall) -> Iterator[None]:
+def output_cap_guard(call: ChatCall) -> Iterator[None]:
     """What a provider says of the output limit is not the caller's fault where the bridge has set it."""
     try:
         yield
     except ProviderError as exc:
-        if call.output_cap is None or not _rejects_field(exc.failure, _OUTPUT_CAP_FIELDS):
+        if call.output_cap is None or not rejects_field(exc.failure, OUTPUT_CAP_FIELDS):
             raise
         message = f"{exc.message}: give the model's `max_output_tokens` in the configuration"
         raise ProviderError(
@@ -203,7 +203,7 @@ def _minding_the_cap(call: ChatCall) -> Iterator[None]:
         ) from exc
 
 
-def _rejects_field(failure: Failure, fields: Iterable[str]) -> bool:
+def rejects_field(failure: Failure, fields: Iterable[str]) -> bool:
     """Whether the provider rejected the request because of one of the fields."""
     if failure.kind is not FailureKind.REQUEST_REJECTED:
         return False

@@ -10,9 +10,9 @@ from sekha_llm_bridge.errors import FailureKind, ProviderError
 from sekha_llm_bridge.providers.base import ChatAnswer
 from sekha_llm_bridge.usage import Usage
 
-_LARGEST = 2**53  # what every JSON reader can hold
+_MAX_SAFE_INTEGER = 2**53  # what every JSON reader can hold
 # OpenRouter's, vLLM's and DeepSeek's ways to say that an answer has no end.
-_BROKE_OFF = ("error", "abort", "insufficient_system_resource")
+_ERROR_FINISH_REASONS = ("error", "abort", "insufficient_system_resource")
 
 
 def chat_answer(body: dict[str, Any], usage: Usage | None, clock: Clock) -> ChatAnswer:
@@ -43,20 +43,25 @@ def _choice(position: int, choice: object) -> dict[str, Any]:
     return {
         **choice,
         "index": choice["index"] if is_count(choice.get("index")) else position,
-        "message": {**message, "role": "assistant", **content_of(message.get("content")), **_tool_calls(message)},
+        "message": {
+            **message,
+            "role": "assistant",
+            **normalise_content(message.get("content")),
+            **_tool_calls(message),
+        },
         "finish_reason": finish if isinstance(finish, str) and finish else None,
     }
 
 
 def reject_error_finish(choice: dict[str, Any]) -> None:
     """Raises `ProviderError` (MALFORMED_ANSWER) for a choice that its provider says it broke off."""
-    if choice.get("finish_reason") in _BROKE_OFF or choice.get("error"):
+    if choice.get("finish_reason") in _ERROR_FINISH_REASONS or choice.get("error"):
         raise ProviderError(
             FailureKind.MALFORMED_ANSWER, "the provider broke off in the middle of its answer", provider_status=200
         )
 
 
-def content_of(content: object) -> dict[str, str | None]:
+def normalise_content(content: object) -> dict[str, str | None]:
     """`content` as text, and `reasoning_content` where parts of it are the model's thinking: some vendors send it in
     parts.
     """
@@ -66,7 +71,9 @@ def content_of(content: object) -> dict[str, str | None]:
         raise ProviderError(
             FailureKind.MALFORMED_ANSWER, "the provider's answer has content that is no text", provider_status=200
         )
-    thoughts = [content_of(part.get("thinking"))["content"] or "" for part in content if part.get("type") == "thinking"]
+    thoughts = [
+        normalise_content(part.get("thinking"))["content"] or "" for part in content if part.get("type") == "thinking"
+    ]
     text = "".join(part["text"] for part in content if isinstance(part.get("text"), str))
     return {"content": text, "reasoning_content": "".join(thoughts)} if thoughts else {"content": text}
 
@@ -122,4 +129,4 @@ def count(value: object) -> int | None:
 
 def is_count(value: object) -> bool:
     """Whether it is a number of something, in a range that every JSON reader can hold."""
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _LARGEST
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MAX_SAFE_INTEGER

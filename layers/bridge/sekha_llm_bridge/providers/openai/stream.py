@@ -9,14 +9,14 @@ from sekha_llm_bridge.errors import FailureKind, ProviderError
 from sekha_llm_bridge.providers.base import ChatChunk, has_content
 from sekha_llm_bridge.providers.openai.response import (
     chat_answer,
-    content_of,
     is_count,
+    normalise_content,
     read_chat_usage,
     reject_error_finish,
 )
 
-_ANSWER = ("content", "reasoning_content", "reasoning", "refusal", "tool_calls", "function_call", "audio")
-_NO_END = "the provider's answer ended without a finish_reason: it was cut off"
+_ANSWER_FIELDS = ("content", "reasoning_content", "reasoning", "refusal", "tool_calls", "function_call", "audio")
+_CUT_OFF = "the provider's answer ended without a finish_reason: it was cut off"
 
 
 class ChunkReader:
@@ -36,8 +36,8 @@ class ChunkReader:
         self._model_id = model_id
         self._answers = answers
         self._clock = clock
-        self._frame: dict[str, Any] = {}
-        self._choices: dict[int, _Choice] = {}
+        self._shared_fields: dict[str, Any] = {}
+        self._choices: dict[int, _ChoiceState] = {}
 
     @property
     def all_choices_finished(self) -> bool:
@@ -50,18 +50,20 @@ class ChunkReader:
         enough that every choice that began has once been ended: some vendors know only one, and some say a last word
         after its end.
         """
-        is_all_there_is = self.is_done and bool(self._choices) and all(one.has_ended for one in self._choices.values())
+        is_all_there_is = (
+            self.is_done and bool(self._choices) and all(one.had_finish_reason for one in self._choices.values())
+        )
         if not (self.is_whole or is_all_there_is):
-            raise ProviderError(FailureKind.MALFORMED_ANSWER, _NO_END, provider_status=200)
+            raise ProviderError(FailureKind.MALFORMED_ANSWER, _CUT_OFF, provider_status=200)
 
     def read(self, event: dict[str, Any]) -> ChatChunk:
         """The chunk that an event is. Raises `ProviderError` (MALFORMED_ANSWER), and what a wrong shape raises."""
         choices = [self._choice(position, choice) for position, choice in enumerate(event.get("choices") or ())]
-        if not self._frame:
-            self._frame = self._begin(event)
-        body = {**event, **self._frame, "choices": choices}
+        if not self._shared_fields:
+            self._shared_fields = self._first_fields(event)
+        body = {**event, **self._shared_fields, "choices": choices}
         provider_usage = body.pop("usage", None)
-        self._note_ends(choices)
+        self._record_finish_reasons(choices)
         is_progress = any(choice["finish_reason"] is not None or has_content(choice["delta"]) for choice in choices)
         usage = read_chat_usage(provider_usage)
         return ChatChunk(body, is_progress, self.is_whole, self.may_repeat_finish_reason, usage, provider_usage)
@@ -75,7 +77,7 @@ class ChunkReader:
         self._answers = len(choices)  # what came at once is all that comes
         return self.read({**regular, "choices": choices})
 
-    def _begin(self, event: dict[str, Any]) -> dict[str, Any]:
+    def _first_fields(self, event: dict[str, Any]) -> dict[str, Any]:
         given, created = event.get("id"), event.get("created")
         return {
             "id": given if isinstance(given, str) and given else f"chatcmpl-{secrets.token_hex(12)}",
@@ -88,7 +90,7 @@ class ChunkReader:
         finish = given.get("finish_reason")
         reject_error_finish(given)
         index = given["index"] if is_count(given.get("index")) else position
-        choice = self._choices.setdefault(index, _Choice())
+        choice = self._choices.setdefault(index, _ChoiceState())
         return {
             **given,
             "index": index,
@@ -96,28 +98,28 @@ class ChunkReader:
             "finish_reason": finish if isinstance(finish, str) and finish else None,
         }
 
-    def _note_ends(self, choices: list[dict[str, Any]]) -> None:
+    def _record_finish_reasons(self, choices: list[dict[str, Any]]) -> None:
         """Only once the whole chunk is usable: of one that is not, the end would never be passed on."""
         for choice in choices:
             known = self._choices[choice["index"]]
             is_end = choice["finish_reason"] is not None
-            has_gone_on = known.is_finished and _goes_on(choice["delta"])
+            has_gone_on = known.is_finished and _has_answer_content(choice["delta"])
             self.may_repeat_finish_reason |= has_gone_on
             known.is_finished = is_end or (known.is_finished and not has_gone_on)
-            known.has_ended |= is_end
+            known.had_finish_reason |= is_end
         have_ended = bool(self._choices) and all(choice.is_finished for choice in self._choices.values())
         self.is_whole = have_ended and len(self._choices) >= self._answers
 
 
-class _Choice:
+class _ChoiceState:
     """What is known of one choice so far."""
 
     def __init__(self) -> None:
         self.is_finished = False  # by the last that was said of it
-        self.has_ended = False
+        self.had_finish_reason = False
         self._has_begun = False
-        self._calls: dict[int, _Begun] = {}  # by the index that is passed on
-        self._passed_on: dict[int, int] = {}  # by the vendor's own index: the one that is passed on now
+        self._calls: dict[int, _CallIdentity] = {}  # by the index that is passed on
+        self._index_by_vendor_index: dict[int, int] = {}  # by the vendor's own index: the one that is passed on now
         self._latest = 0
 
     def delta(self, given: dict[str, Any]) -> dict[str, Any]:
@@ -125,7 +127,7 @@ class _Choice:
         delta = {**given}
         delta.pop("role", None)
         if "content" in delta:
-            delta |= content_of(delta["content"])
+            delta |= normalise_content(delta["content"])
         if not self._has_begun:
             self._has_begun = True
             delta = {"role": "assistant", **delta}
@@ -144,20 +146,20 @@ class _Choice:
             raise ProviderError(
                 FailureKind.MALFORMED_ANSWER, "the provider's answer has tool calls that are none", provider_status=200
             )
-        part = _Begun(given.get("id") or None, function.get("name") or None)
+        part = _CallIdentity(given.get("id") or None, function.get("name") or None)
         own = given["index"] if is_count(given.get("index")) else None
-        index = self._latest if own is None else self._passed_on.get(own, own)
-        if (known := self._calls.get(index)) is not None and part.is_another_than(known):
+        index = self._latest if own is None else self._index_by_vendor_index.get(own, own)
+        if (known := self._calls.get(index)) is not None and part.is_another_call_than(known):
             index = next(
                 (i for i, other in self._calls.items() if other.call_id == part.call_id is not None), self._free
             )
         self._latest = index
         if own is not None:
-            self._passed_on[own] = index
+            self._index_by_vendor_index[own] = index
         if index in self._calls:
             return {**given, "index": index}
         call_id = part.call_id or f"call_{secrets.token_hex(12)}"
-        self._calls[index] = _Begun(call_id if part.call_id else None, part.name)
+        self._calls[index] = _CallIdentity(call_id if part.call_id else None, part.name)
         return {**given, "index": index, "id": call_id}
 
     @property
@@ -166,13 +168,13 @@ class _Choice:
 
 
 @dataclass(frozen=True, slots=True)
-class _Begun:
+class _CallIdentity:
     """How a tool call, or a part of one, names itself, if it does."""
 
     call_id: str | None
     name: str | None
 
-    def is_another_than(self, known: "_Begun") -> bool:
+    def is_another_call_than(self, known: "_CallIdentity") -> bool:
         """Whether this part begins another call than the one that is known at its index. Only a part with a name begins
         one: some vendors give every part an id of its own.
         """
@@ -182,6 +184,8 @@ class _Begun:
         return has_other_id or (known.name is not None and self.name != known.name)
 
 
-def _goes_on(delta: dict[str, Any]) -> bool:
+def _has_answer_content(delta: dict[str, Any]) -> bool:
     """Whether it goes on with the answer itself: not with a last line break, nor with what is told about it."""
-    return any(value.strip() if isinstance(value, str) else value for name in _ANSWER if (value := delta.get(name)))
+    return any(
+        value.strip() if isinstance(value, str) else value for name in _ANSWER_FIELDS if (value := delta.get(name))
+    )
