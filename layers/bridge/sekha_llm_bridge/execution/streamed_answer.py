@@ -22,7 +22,7 @@ from sekha_llm_bridge.execution.failure_reporting import learn, run_to_completio
 from sekha_llm_bridge.execution.receipt import Receipt
 from sekha_llm_bridge.execution.run import Run
 from sekha_llm_bridge.observability import Metric, count
-from sekha_llm_bridge.providers import ChatChunk
+from sekha_llm_bridge.providers import AnswerState, ChatChunk
 from sekha_llm_bridge.resilience import BreakerSession, Cooldowns, Permit
 from sekha_llm_bridge.routing import Candidate
 from sekha_llm_bridge.usage import Usage
@@ -145,7 +145,7 @@ class StreamedAnswer(Generic[S]):
                 raise await run_to_completion(self._broken(exc)) from exc
             await run_to_completion(self._end())
             raise StopAsyncIteration from None
-        self._is_whole = chunk.has_finish_reasons and not chunk.may_repeat_finish_reason
+        self._is_whole = chunk.state is AnswerState.FINISHED
         self._is_billed = self._is_whole and chunk.is_usage_only
         return chunk
 

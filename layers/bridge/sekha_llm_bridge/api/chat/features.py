@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from sekha_llm_bridge.api.chat.request import ChatMessage, ChatRequest
-from sekha_llm_bridge.providers.ollama.adapter import TRANSLATED_FIELDS
+from sekha_llm_bridge.providers.ollama.request import TRANSLATED_FIELDS
 
 # Fields whose absence would change the answer, and which only OpenAI's own format can carry.
 _OPENAI_ONLY = ("audio", "functions", "logit_bias", "logprobs", "prediction", "top_logprobs", "web_search_options")

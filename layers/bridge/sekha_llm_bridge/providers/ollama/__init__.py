@@ -1,1 +1,1 @@
-"""Ollama's wire format: its own `/api` endpoints, translated from and to OpenAI's format."""
+"""Ollama's wire format, translated from and to OpenAI's."""

@@ -1,1 +1,1 @@
-"""OpenAI's wire format, which the bridge also uses inside: requests, answers and streams of OpenAI-compatible vendors."""
+"""OpenAI's wire format, which is also the bridge's internal one."""

@@ -1,43 +1,45 @@
-"""What is usable of an answer in OpenAI's shape: strict where a caller's parser is, lenient where vendors differ."""
+"""Normalises answers in OpenAI's format: clients parse them strictly, and vendors deviate from the format."""
 
 import secrets
 from typing import Any
 
 import orjson
 
-from sekha_llm_bridge.clock import Clock
-from sekha_llm_bridge.errors import FailureKind, ProviderError
-from sekha_llm_bridge.providers.base import ChatAnswer
+from sekha_llm_bridge.providers.base import ChatAnswer, malformed_answer
+from sekha_llm_bridge.providers.token_counts import is_count
 from sekha_llm_bridge.usage import Usage
 
-_MAX_SAFE_INTEGER = 2**53  # what every JSON reader can hold
-# OpenRouter's, vLLM's and DeepSeek's ways to say that an answer has no end.
+# The finish reasons by which OpenRouter, vLLM and DeepSeek report an answer that failed in its middle.
 _ERROR_FINISH_REASONS = ("error", "abort", "insufficient_system_resource")
 
 
-def chat_answer(body: dict[str, Any], usage: Usage | None, clock: Clock) -> ChatAnswer:
-    """The answer with every choice made regular. Raises `ProviderError` (MALFORMED_ANSWER) when there is nothing to
-    use, and TypeError
-    when it is nested deeper than can be passed on.
+def normalise_chat_answer(body: dict[str, Any], usage: Usage | None, *, created: int) -> ChatAnswer:
+    """Returns the answer with every field that strict clients require.
+
+    `created` (Unix seconds) and a new id are used where the vendor sent none. Raises `ProviderError` (MALFORMED_ANSWER)
+    for an answer without usable choices, and TypeError for one that is nested too deeply to be serialised.
     """
     orjson.dumps(body)
     choices = body.get("choices")
     if not isinstance(choices, list) or not choices:
-        raise ProviderError(FailureKind.MALFORMED_ANSWER, "the provider's answer has no choices", provider_status=200)
-    regular = {
-        "id": body["id"] if isinstance(body.get("id"), str) and body["id"] else f"chatcmpl-{secrets.token_hex(12)}",
-        "created": body["created"] if is_count(body.get("created")) else int(clock.now().timestamp()),
+        raise malformed_answer("the provider's answer has no choices")
+    normalised = {
+        "id": body["id"] if isinstance(body.get("id"), str) and body["id"] else new_answer_id(),
+        "created": body["created"] if is_count(body.get("created")) else created,
         "choices": [_choice(position, choice) for position, choice in enumerate(choices)],
     }
-    return ChatAnswer({**body, **regular}, usage)
+    return ChatAnswer({**body, **normalised}, usage)
+
+
+def new_answer_id() -> str:
+    """Returns a random id for an answer whose vendor sent none."""
+    return f"chatcmpl-{secrets.token_hex(12)}"
 
 
 def _choice(position: int, choice: object) -> dict[str, Any]:
     message = choice.get("message") if isinstance(choice, dict) else None
     if not isinstance(choice, dict) or not isinstance(message, dict):
-        raise ProviderError(
-            FailureKind.MALFORMED_ANSWER, "the provider's answer has a choice without a message", provider_status=200
-        )
+        raise malformed_answer("the provider's answer has a choice without a message")
     finish = choice.get("finish_reason")
     reject_error_finish(choice)
     return {
@@ -54,23 +56,20 @@ def _choice(position: int, choice: object) -> dict[str, Any]:
 
 
 def reject_error_finish(choice: dict[str, Any]) -> None:
-    """Raises `ProviderError` (MALFORMED_ANSWER) for a choice that its provider says it broke off."""
+    """Raises `ProviderError` (MALFORMED_ANSWER) for a choice that ended with an error in the middle of its answer."""
     if choice.get("finish_reason") in _ERROR_FINISH_REASONS or choice.get("error"):
-        raise ProviderError(
-            FailureKind.MALFORMED_ANSWER, "the provider broke off in the middle of its answer", provider_status=200
-        )
+        raise malformed_answer("the provider broke off in the middle of its answer")
 
 
 def normalise_content(content: object) -> dict[str, str | None]:
-    """`content` as text, and `reasoning_content` where parts of it are the model's thinking: some vendors send it in
-    parts.
+    """Returns `content` as one text; some vendors send it in parts.
+
+    Parts of type `thinking` become `reasoning_content`. Raises `ProviderError` (MALFORMED_ANSWER) for other content.
     """
     if content is None or isinstance(content, str):
         return {"content": content}
     if not isinstance(content, list) or not all(isinstance(part, dict) for part in content):
-        raise ProviderError(
-            FailureKind.MALFORMED_ANSWER, "the provider's answer has content that is no text", provider_status=200
-        )
+        raise malformed_answer("the provider's answer has content that is no text")
     thoughts = [
         normalise_content(part.get("thinking"))["content"] or "" for part in content if part.get("type") == "thinking"
     ]
@@ -83,50 +82,17 @@ def _tool_calls(message: dict[str, Any]) -> dict[str, Any]:
     if not calls:
         return {}
     if not isinstance(calls, list) or not all(isinstance(call, dict) for call in calls):
-        raise ProviderError(
-            FailureKind.MALFORMED_ANSWER, "the provider's answer has tool calls that are none", provider_status=200
-        )
+        raise malformed_answer("the provider's answer has tool calls that are none")
     return {"tool_calls": calls}
 
 
-def read_chat_usage(usage: object) -> Usage | None:
-    """`read_usage` of a chat, whose prompt has tokens and whose answer is counted; else nothing in it is believed."""
-    found = read_usage(usage)
-    is_whole = isinstance(usage, dict) and usage.get("completion_tokens") is not None
-    return found if found is not None and found.prompt_tokens and is_whole else None
+def read_vectors(data: object) -> list[list[float]]:
+    """Returns the vectors of an embeddings answer's `data`, in the order of their `index`.
 
-
-def read_usage(usage: object) -> Usage | None:
-    """OpenAI's `usage` object, or None where there is none to trust."""
-    if not isinstance(usage, dict):
-        return None
-    prompt, completion = count(usage.get("prompt_tokens")), count(usage.get("completion_tokens") or 0)
-    if prompt is None or completion is None:
-        return None
-    total = count(usage.get("total_tokens")) or 0
-    return Usage(
-        prompt,
-        completion,
-        cached_tokens=_detail(usage, "cached_tokens"),
-        cache_write_tokens=_detail(usage, "cache_write_tokens"),
-        unlisted_tokens=max(0, total - prompt - completion),
-    )
-
-
-def _detail(usage: dict[str, Any], name: str) -> int:
-    details = usage.get("prompt_tokens_details")
-    return (count(details.get(name)) if isinstance(details, dict) else None) or 0
-
-
-def count(value: object) -> int | None:
-    """A number of tokens, as vendors write them: `7`, `7.0`, `"7"`; None for anything else."""
-    if isinstance(value, str) and value.isascii() and value.isdigit():
-        value = int(value[:20])
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    return value if is_count(value) and isinstance(value, int) else None
-
-
-def is_count(value: object) -> bool:
-    """Whether it is a number of something, in a range that every JSON reader can hold."""
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MAX_SAFE_INTEGER
+    Raises `ProviderError` (MALFORMED_ANSWER).
+    """
+    if not isinstance(data, list) or not all(
+        isinstance(row, dict) and isinstance(row.get("embedding"), list) for row in data
+    ):
+        raise malformed_answer("the provider's answer has no usable vectors")
+    return [row["embedding"] for row in sorted(data, key=lambda row: row.get("index", 0))]

@@ -1,182 +1,205 @@
-"""What is usable of a streamed answer in OpenAI's shape, chunk by chunk, and whether it has come to its end."""
+"""Normalises streamed answers in OpenAI's format, chunk by chunk, and decides when an answer is complete."""
 
 import secrets
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from sekha_llm_bridge.clock import Clock
-from sekha_llm_bridge.errors import FailureKind, ProviderError
-from sekha_llm_bridge.providers.base import ChatChunk, has_content
+from sekha_llm_bridge.providers.base import (
+    AnswerState,
+    ChatChunk,
+    Json,
+    has_content,
+    malformed_answer,
+    malformed_answer_guard,
+)
+from sekha_llm_bridge.providers.event_stream import parse_event
+from sekha_llm_bridge.providers.failures import error_within_success
 from sekha_llm_bridge.providers.openai.response import (
-    chat_answer,
-    is_count,
+    new_answer_id,
+    normalise_chat_answer,
     normalise_content,
-    read_chat_usage,
     reject_error_finish,
 )
+from sekha_llm_bridge.providers.token_counts import is_count, read_chat_usage
 
 _ANSWER_FIELDS = ("content", "reasoning_content", "reasoning", "refusal", "tool_calls", "function_call", "audio")
-_CUT_OFF = "the provider's answer ended without a finish_reason: it was cut off"
+_DONE = b"[DONE]"
 
 
 class ChunkReader:
-    """Makes the chunks of one answer regular: one id, one role, indexes that tell choices and tool calls apart.
+    """Normalises the chunks of one answer: one id for all, one role per choice, distinct indexes for choices and tool
+    calls.
 
-    `answers` is how many choices were asked for. `is_whole` says whether each has its finish reason: that, and not the
-    end of the connection or `[DONE]`, is what tells a whole answer from one that was cut. `may_repeat_finish_reason`
-    says that a
-    choice has gone on after its finish reason, as with vendors that send one with every chunk: then it takes a proper
-    end of the stream besides. `is_done` is for whoever reads `[DONE]` to say.
+    `n_choices` is the number of choices that the request asks for. `unix_time_s` returns the current time, for vendors
+    that send no `created`. `state` follows the finish reasons: only they show that an answer is complete. The end of
+    the connection and `[DONE]` also follow answers that were cut off. `has_received_done`: `[DONE]` has arrived.
     """
 
-    def __init__(self, model_id: str, answers: int, clock: Clock) -> None:
-        self.is_whole = False
-        self.may_repeat_finish_reason = False
-        self.is_done = False
+    def __init__(self, model_id: str, n_choices: int, unix_time_s: Callable[[], int]) -> None:
+        self.state = AnswerState.OPEN
+        self.has_received_done = False
         self._model_id = model_id
-        self._answers = answers
-        self._clock = clock
+        self._n_choices = n_choices
+        self._unix_time_s = unix_time_s
+        self._has_continued = False  # some choice went on after its finish reason
         self._shared_fields: dict[str, Any] = {}
         self._choices: dict[int, _ChoiceState] = {}
 
-    @property
-    def all_choices_finished(self) -> bool:
-        """Whether nothing can be missing any more but the bill."""
-        return self.is_whole and not self.may_repeat_finish_reason
+    def read_events(self, events: Iterable[bytes], *, request: Json) -> Iterator[ChatChunk]:
+        """Yields the chunk of each event up to `[DONE]`. `request` is the request that was sent.
+
+        Raises `ProviderError` for an error event, or MALFORMED_ANSWER.
+        """
+        for data in events:
+            if data == _DONE:
+                self.has_received_done = True
+                return
+            with malformed_answer_guard(None):
+                event = parse_event(data)
+                if error := event.get("error") or (event if event.get("object") == "error" else None):
+                    raise error_within_success({"error": error, "usage": event.get("usage")}, request=request)
+                chunk = self.read(event)
+            yield chunk
 
     def require_complete(self) -> None:
-        """Raises `ProviderError` (MALFORMED_ANSWER) where the stream has ended before the answer. Where it says that
-        it is done, it is
-        enough that every choice that began has once been ended: some vendors know only one, and some say a last word
-        after its end.
+        """Raises `ProviderError` (MALFORMED_ANSWER) where the stream has ended before the answer was complete.
+
+        After `[DONE]`, it is enough that every choice that began has had a finish reason: some vendors send fewer
+        choices than requested, and some send more text after a finish reason.
         """
-        is_all_there_is = (
-            self.is_done and bool(self._choices) and all(one.had_finish_reason for one in self._choices.values())
-        )
-        if not (self.is_whole or is_all_there_is):
-            raise ProviderError(FailureKind.MALFORMED_ANSWER, _CUT_OFF, provider_status=200)
+        has_every_finish = bool(self._choices) and all(choice.had_finish_reason for choice in self._choices.values())
+        if self.state is AnswerState.OPEN and not (self.has_received_done and has_every_finish):
+            raise malformed_answer("the provider's answer ended without a finish_reason: it was cut off")
 
     def read(self, event: dict[str, Any]) -> ChatChunk:
-        """The chunk that an event is. Raises `ProviderError` (MALFORMED_ANSWER), and what a wrong shape raises."""
+        """Returns the normalised chunk of an event.
+
+        Raises `ProviderError` (MALFORMED_ANSWER), and what Python raises for JSON values of unexpected types.
+        """
         choices = [self._choice(position, choice) for position, choice in enumerate(event.get("choices") or ())]
         if not self._shared_fields:
-            self._shared_fields = self._first_fields(event)
+            self._shared_fields = self._fields_of_first(event)
         body = {**event, **self._shared_fields, "choices": choices}
         provider_usage = body.pop("usage", None)
         self._record_finish_reasons(choices)
         is_progress = any(choice["finish_reason"] is not None or has_content(choice["delta"]) for choice in choices)
-        usage = read_chat_usage(provider_usage)
-        return ChatChunk(body, is_progress, self.is_whole, self.may_repeat_finish_reason, usage, provider_usage)
+        return ChatChunk(body, is_progress, self.state, read_chat_usage(provider_usage), provider_usage)
 
     def read_whole(self, answer: dict[str, Any]) -> ChatChunk:
-        """The one chunk of an answer that came at once, although a stream was asked for."""
-        regular = chat_answer(answer, None, self._clock).body
-        choices = [{"delta": choice.pop("message"), **choice} for choice in regular["choices"]]
+        """Returns the only chunk of a complete answer that came although a stream was requested."""
+        normalised = normalise_chat_answer(answer, None, created=self._unix_time_s()).body
+        choices = [{"delta": choice.pop("message"), **choice} for choice in normalised["choices"]]
         for choice in choices:
             choice["finish_reason"] = choice["finish_reason"] or "stop"
-        self._answers = len(choices)  # what came at once is all that comes
-        return self.read({**regular, "choices": choices})
+        self._n_choices = len(choices)  # no other choice can follow
+        return self.read({**normalised, "choices": choices})
 
-    def _first_fields(self, event: dict[str, Any]) -> dict[str, Any]:
-        given, created = event.get("id"), event.get("created")
+    def _fields_of_first(self, event: dict[str, Any]) -> dict[str, Any]:
+        """Returns the fields of the first event that every chunk repeats."""
+        answer_id, created = event.get("id"), event.get("created")
         return {
-            "id": given if isinstance(given, str) and given else f"chatcmpl-{secrets.token_hex(12)}",
+            "id": answer_id if isinstance(answer_id, str) and answer_id else new_answer_id(),
             "object": "chat.completion.chunk",
-            "created": created if is_count(created) and created else int(self._clock.now().timestamp()),
+            "created": created if is_count(created) and created else self._unix_time_s(),
             "model": self._model_id,
         }
 
-    def _choice(self, position: int, given: dict[str, Any]) -> dict[str, Any]:
-        finish = given.get("finish_reason")
-        reject_error_finish(given)
-        index = given["index"] if is_count(given.get("index")) else position
-        choice = self._choices.setdefault(index, _ChoiceState())
+    def _choice(self, position: int, choice: dict[str, Any]) -> dict[str, Any]:
+        finish = choice.get("finish_reason")
+        reject_error_finish(choice)
+        index = choice["index"] if is_count(choice.get("index")) else position
+        state = self._choices.setdefault(index, _ChoiceState())
         return {
-            **given,
+            **choice,
             "index": index,
-            "delta": choice.delta(given.get("delta") or {}),
+            "delta": state.normalise_delta(choice.get("delta") or {}),
             "finish_reason": finish if isinstance(finish, str) and finish else None,
         }
 
     def _record_finish_reasons(self, choices: list[dict[str, Any]]) -> None:
-        """Only once the whole chunk is usable: of one that is not, the end would never be passed on."""
+        """Updates `state`. Called after the whole chunk was normalised: the finish reason in a malformed chunk would
+        never reach the client.
+        """
         for choice in choices:
-            known = self._choices[choice["index"]]
-            is_end = choice["finish_reason"] is not None
-            has_gone_on = known.is_finished and _has_answer_content(choice["delta"])
-            self.may_repeat_finish_reason |= has_gone_on
-            known.is_finished = is_end or (known.is_finished and not has_gone_on)
-            known.had_finish_reason |= is_end
-        have_ended = bool(self._choices) and all(choice.is_finished for choice in self._choices.values())
-        self.is_whole = have_ended and len(self._choices) >= self._answers
+            state = self._choices[choice["index"]]
+            has_finish_reason = choice["finish_reason"] is not None
+            has_continued = state.is_finished and _has_answer_content(choice["delta"])
+            self._has_continued |= has_continued
+            state.is_finished = has_finish_reason or (state.is_finished and not has_continued)
+            state.had_finish_reason |= has_finish_reason
+        all_finished = bool(self._choices) and all(state.is_finished for state in self._choices.values())
+        if not all_finished or len(self._choices) < self._n_choices:
+            self.state = AnswerState.OPEN
+        else:
+            self.state = AnswerState.MAY_CONTINUE if self._has_continued else AnswerState.FINISHED
 
 
 class _ChoiceState:
-    """What is known of one choice so far."""
+    """What has arrived of one choice.
+
+    `had_finish_reason`: some chunk had one. `is_finished`: some chunk had one, and no content has followed.
+    """
 
     def __init__(self) -> None:
-        self.is_finished = False  # by the last that was said of it
+        self.is_finished = False
         self.had_finish_reason = False
         self._has_begun = False
-        self._calls: dict[int, _CallIdentity] = {}  # by the index that is passed on
-        self._index_by_vendor_index: dict[int, int] = {}  # by the vendor's own index: the one that is passed on now
-        self._latest = 0
+        self._calls: dict[int, _CallIdentity] = {}  # by the index that clients get
+        self._index_by_vendor_index: dict[int, int] = {}  # the index that clients get for the vendor's own one
+        self._latest_index = 0
 
-    def delta(self, given: dict[str, Any]) -> dict[str, Any]:
-        """The delta; only the first says who speaks, as OpenAI's does: clients put together whatever comes in parts."""
-        delta = {**given}
-        delta.pop("role", None)
-        if "content" in delta:
-            delta |= normalise_content(delta["content"])
+    def normalise_delta(self, delta: dict[str, Any]) -> dict[str, Any]:
+        """Returns the delta with a role only in the first one: clients concatenate what every delta has."""
+        normalised = {**delta}
+        normalised.pop("role", None)
+        if "content" in normalised:
+            normalised |= normalise_content(normalised["content"])
         if not self._has_begun:
             self._has_begun = True
-            delta = {"role": "assistant", **delta}
-        if delta.get("tool_calls"):
-            delta["tool_calls"] = [self._call(call) for call in delta["tool_calls"]]
-        return delta
+            normalised = {"role": "assistant", **normalised}
+        if normalised.get("tool_calls"):
+            normalised["tool_calls"] = [self._normalise_call(call) for call in normalised["tool_calls"]]
+        return normalised
 
-    def _call(self, given: dict[str, Any]) -> dict[str, Any]:
-        """A part of a tool call, with the index by which clients put the parts together.
+    def _normalise_call(self, call: dict[str, Any]) -> dict[str, Any]:
+        """Returns a fragment of a tool call with the index by which clients join the fragments.
 
-        Some vendors leave it out, or give every call the same one: another name, or the same under another id, begins
-        another call.
+        Some vendors send no index, or the same one for every call. There another name, or the same name with another
+        id, starts another call.
         """
-        function = given.get("function") or {}
+        function = call.get("function") or {}
         if not isinstance(function, dict):
-            raise ProviderError(
-                FailureKind.MALFORMED_ANSWER, "the provider's answer has tool calls that are none", provider_status=200
-            )
-        part = _CallIdentity(given.get("id") or None, function.get("name") or None)
-        own = given["index"] if is_count(given.get("index")) else None
-        index = self._latest if own is None else self._index_by_vendor_index.get(own, own)
-        if (known := self._calls.get(index)) is not None and part.is_another_call_than(known):
-            index = next(
-                (i for i, other in self._calls.items() if other.call_id == part.call_id is not None), self._free
-            )
-        self._latest = index
-        if own is not None:
-            self._index_by_vendor_index[own] = index
+            raise malformed_answer("the provider's answer has tool calls that are none")
+        fragment = _CallIdentity(call.get("id") or None, function.get("name") or None)
+        vendor_index = call["index"] if is_count(call.get("index")) else None
+        if vendor_index is None:
+            index = self._latest_index
+        else:
+            index = self._index_by_vendor_index.get(vendor_index, vendor_index)
+        if (known := self._calls.get(index)) is not None and fragment.starts_another_call_than(known):
+            with_same_id = (i for i, other in self._calls.items() if other.call_id == fragment.call_id is not None)
+            index = next(with_same_id, max(self._calls) + 1)
+        self._latest_index = index
+        if vendor_index is not None:
+            self._index_by_vendor_index[vendor_index] = index
         if index in self._calls:
-            return {**given, "index": index}
-        call_id = part.call_id or f"call_{secrets.token_hex(12)}"
-        self._calls[index] = _CallIdentity(call_id if part.call_id else None, part.name)
-        return {**given, "index": index, "id": call_id}
-
-    @property
-    def _free(self) -> int:
-        return max(self._calls) + 1
+            return {**call, "index": index}
+        self._calls[index] = fragment
+        return {**call, "index": index, "id": fragment.call_id or f"call_{secrets.token_hex(12)}"}
 
 
 @dataclass(frozen=True, slots=True)
 class _CallIdentity:
-    """How a tool call, or a part of one, names itself, if it does."""
+    """The id and the name in a fragment of a tool call, if it has them."""
 
     call_id: str | None
     name: str | None
 
-    def is_another_call_than(self, known: "_CallIdentity") -> bool:
-        """Whether this part begins another call than the one that is known at its index. Only a part with a name begins
-        one: some vendors give every part an id of its own.
+    def starts_another_call_than(self, known: "_CallIdentity") -> bool:
+        """Returns whether this fragment starts another call than the known one with the same index.
+
+        Only a fragment with a name starts a call: some vendors give every fragment an id of its own.
         """
         if self.name is None:
             return False
@@ -185,7 +208,7 @@ class _CallIdentity:
 
 
 def _has_answer_content(delta: dict[str, Any]) -> bool:
-    """Whether it goes on with the answer itself: not with a last line break, nor with what is told about it."""
+    """Returns whether a delta continues the answer itself. A final line break and metadata do not."""
     return any(
         value.strip() if isinstance(value, str) else value for name in _ANSWER_FIELDS if (value := delta.get(name))
     )
