@@ -309,7 +309,7 @@ def test_codes_and_the_requests_own_fields_are_passed_on(run: Run[Any], wire: Wi
     fake.script(wire.chat, Reply(400, {"error": said}))
     with raises_failure(errors.FailureKind.REQUEST_REJECTED) as caught:
         run(chat(tools=[]))
-    named = "; it speaks of tools" if wire.provider_type == "openai" else ""
+    named = "; its message names tools" if wire.provider_type == "openai" else ""
     assert str(caught.value) == f"the provider answered 400 (invalid_value, bad){named}"
     assert caught.value.param == "messages[0]"
 

@@ -16,6 +16,7 @@ from sekha_llm_bridge import errors
 from sekha_llm_bridge.clock import SystemClock
 from sekha_llm_bridge.config.models import ProviderConfig
 from sekha_llm_bridge.providers import ChatCall, ChatChunk, Provider, make_provider
+from sekha_llm_bridge.providers.base import AnswerState
 from sekha_llm_bridge.providers.http import JsonHttp
 from sekha_llm_bridge.usage import Usage
 from tests.contract.test_provider_adapters import ECHOES, FAILURES, PROMPT, SECRET
@@ -117,7 +118,7 @@ class Told:
 
     @property
     def is_whole(self) -> bool:
-        return self.error is None and self.chunks[-1].has_finish_reasons
+        return self.error is None and self.chunks[-1].state is not AnswerState.OPEN
 
 
 class Bench:
@@ -328,7 +329,7 @@ def test_an_answer_that_was_cut_never_ends_like_a_whole_one(
     assert told.kind is expected
     assert told.failure.may_be_billed
     assert told.text == "".join(WORDS[:count])
-    assert not any(one.has_finish_reasons for one in told.chunks)
+    assert all(one.state is AnswerState.OPEN for one in told.chunks)
 
 
 @pytest.mark.parametrize("ending", ["whole", "closed"])
@@ -767,7 +768,7 @@ def test_a_choice_that_ends_with_an_error_is_broken(openai: Bench, fake: FakePro
     fake.script(OPENAI.path, OPENAI.streams([*OPENAI.tokens("x"), chunk({}, finish="error"), DONE]))
     told = openai.read()
     assert told.kind is errors.FailureKind.MALFORMED_ANSWER
-    assert not any(one.has_finish_reasons for one in told.chunks)
+    assert all(one.state is AnswerState.OPEN for one in told.chunks)
 
 
 def test_usage_in_every_chunk_is_counted_in_every_chunk(openai: Bench, fake: FakeProvider) -> None:
@@ -895,7 +896,7 @@ def test_a_prompt_that_ollama_has_cut_fails_at_the_end(
     told = ollama.read()
     assert told.kind is errors.FailureKind.CONTEXT_LENGTH_EXCEEDED
     assert told.failure.usage == Usage(4096, 4)
-    assert not any(one.has_finish_reasons for one in told.chunks)
+    assert all(one.state is AnswerState.OPEN for one in told.chunks)
 
 
 def test_an_ollama_that_counts_nothing_has_no_usage(ollama: Bench, fake: FakeProvider) -> None:

@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sekha_llm_bridge.api.chat.events import ChunkEvents
-from sekha_llm_bridge.clock import SystemClock
-from sekha_llm_bridge.providers.openai_chunk import ChunkReader
+from sekha_llm_bridge.providers.openai.stream import ChunkReader
 
 deltas = st.fixed_dictionaries(
     {}, optional={"content": st.sampled_from(["", " a", "b\n", "é🐋"]), "role": st.just("assistant"), "x": st.just([1])}
@@ -41,7 +40,7 @@ def texts(chunks: list[dict[str, Any]]) -> dict[int, str]:
 def test_a_caller_is_told_the_answer_that_was_sent_and_its_ends_only_at_the_end(
     sent: list[dict[str, Any]], *, with_usage: bool
 ) -> None:
-    reader, telling = ChunkReader("m", 1, SystemClock()), ChunkEvents(with_usage=with_usage)
+    reader, telling = ChunkReader("m", 1, lambda: 1_700_000_000), ChunkEvents(with_usage=with_usage)
     raw = [telling.encode(reader.read(event)) for event in sent]
     raw.append(telling.end({"total_tokens": 1}, {"cost": 1}))
     *told, done = b"".join(raw).decode().removesuffix("\n\n").split("\n\n")

@@ -20,7 +20,7 @@ from sekha_llm_bridge.execution import (
 from sekha_llm_bridge.execution.deadline import MARGIN_S
 from sekha_llm_bridge.pricing import PriceBook, TokenCount
 from sekha_llm_bridge.providers import ChatAnswer, ChatChunk, ProviderDirectory
-from sekha_llm_bridge.providers.base import Provider
+from sekha_llm_bridge.providers.base import AnswerState, Provider
 from sekha_llm_bridge.providers.http import JsonHttp
 from sekha_llm_bridge.resilience import Breakers, Cooldowns, ProviderStore
 from sekha_llm_bridge.resilience.memory import MemoryProviderStore
@@ -43,8 +43,8 @@ def token(text: str) -> ChatChunk:
 
 
 IDLE = ChatChunk({"choices": []}, is_progress=False)
-END = ChatChunk({"choices": [{"delta": {}, "finish_reason": "stop"}]}, is_progress=True, has_finish_reasons=True)
-BILL = ChatChunk({"choices": []}, is_progress=False, has_finish_reasons=True, usage=Usage(1000, 500))
+END = ChatChunk({"choices": [{"delta": {}, "finish_reason": "stop"}]}, is_progress=True, state=AnswerState.FINISHED)
+BILL = ChatChunk({"choices": []}, is_progress=False, state=AnswerState.FINISHED, usage=Usage(1000, 500))
 
 
 class Script:

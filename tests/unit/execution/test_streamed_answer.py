@@ -11,7 +11,7 @@ import pytest
 from sekha_llm_bridge import errors
 from sekha_llm_bridge.config.models import CircuitBreakerConfig
 from sekha_llm_bridge.execution.provider_call import run_to_completion
-from sekha_llm_bridge.providers import ChatChunk
+from sekha_llm_bridge.providers import AnswerState, ChatChunk
 from sekha_llm_bridge.resilience import BreakerState, Permit, Refusal
 from sekha_llm_bridge.resilience.memory import MemoryProviderStore
 from tests.fakes.clock import FakeClock
@@ -188,7 +188,7 @@ def test_a_finish_reason_alone_leaves_the_provider_its_time_for_the_bill(clock: 
 
 
 def test_a_provider_that_goes_on_after_a_finish_reason_is_not_believed_the_next_one(clock: FakeClock) -> None:
-    again = replace(END, may_repeat_finish_reason=True)
+    again = replace(END, state=AnswerState.MAY_CONTINUE)
     story = Stage(clock, [[Script(A, END, B, again, LOST)]]).read()
     assert isinstance(story.error, errors.StreamInterrupted)
     assert Stage(clock, [[Script(A, END, B, again)]]).read().error is None

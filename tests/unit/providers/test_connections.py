@@ -16,7 +16,7 @@ import pytest
 from sekha_llm_bridge import errors
 from sekha_llm_bridge.clock import SystemClock
 from sekha_llm_bridge.connections import FAILURES
-from sekha_llm_bridge.providers.http import JsonHttp, translate
+from sekha_llm_bridge.providers.http import JsonHttp, translate_failure
 from tests.fakes.clock import FakeClock
 from tests.fakes.failures import raises_failure
 from tests.fakes.wire import reply, wire
@@ -123,8 +123,8 @@ def test_every_failure_of_the_library_has_a_translation() -> None:
     for kind in raised:
         if kind is not httpcore.ConnectionNotAvailable:  # the pool's own: it tries another connection
             assert issubclass(kind, FAILURES)
-            assert kind.__name__ in str(translate(kind("the library's words")))
-            assert "words" not in str(translate(kind("the library's words")))
+            assert kind.__name__ in str(translate_failure(kind("the library's words")))
+            assert "words" not in str(translate_failure(kind("the library's words")))
 
 
 @pytest.mark.parametrize(

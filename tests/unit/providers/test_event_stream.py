@@ -10,13 +10,13 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sekha_llm_bridge.errors import FailureKind
-from sekha_llm_bridge.providers.event_stream import Lines, ServerSentEvents, json_of
+from sekha_llm_bridge.providers.event_stream import LineDecoder, SSEDecoder, parse_event
 from tests.fakes.failures import raises_failure
 
 BOM = b"\xef\xbb\xbf"
 LINE_ENDS = [b"\n", b"\r\n", b"\r"]
 NOISE = [b": ping", b":", b"event: message", b"id: 7", b"retry: 100", b"data", b"database: x", b"Data: x"]
-LONGEST_BYTES = 16 * 1024 * 1024
+MAX_EVENT_BYTES = 16 * 1024 * 1024
 
 # Letters of one to four bytes, and what other formats take for a line's end.
 texts = st.text(st.sampled_from("a \t:é☃🎉\u2028\x0b\x0c\x85\ufeff"), max_size=6).map(str.encode)
@@ -55,12 +55,12 @@ def cut(draw: st.DrawFn, stream: bytes) -> list[bytes]:
 
 
 def events_of(parts: Iterable[bytes]) -> list[bytes]:
-    reader = ServerSentEvents()
+    reader = SSEDecoder()
     return [event for part in parts for event in reader.feed(part)]
 
 
 def lines_of(parts: Iterable[bytes]) -> list[bytes]:
-    reader = Lines()
+    reader = LineDecoder()
     return [line for part in parts for line in reader.feed(part)]
 
 
@@ -124,12 +124,12 @@ def test_the_data_of_each_event_that_an_empty_line_ends_is_read(stream: bytes, e
 
 
 def test_an_event_is_given_as_soon_as_its_last_byte_is_there() -> None:
-    reader = ServerSentEvents()
+    reader = SSEDecoder()
     assert [reader.feed(part) for part in (b"data: x", b"\n", b"\n", b"data: y\n\nda")] == [[], [], [b"x"], [b"y"]]
 
 
 def test_a_line_is_given_as_soon_as_its_last_byte_is_there() -> None:
-    reader = Lines()
+    reader = LineDecoder()
     assert [reader.feed(part) for part in (b"x", b"\r", b"\n", b"y\nz")] == [[], [], [b"x"], [b"y"]]
 
 
@@ -138,32 +138,32 @@ def test_lines_end_only_where_the_formats_say_so() -> None:
     assert lines_of([line + b"\n"]) == [line]
 
 
-ENDLESS: dict[str, tuple[Callable[[], Lines | ServerSentEvents], bytes]] = {
-    "a line": (Lines, b"x" * 2**20),
-    "an event's line": (ServerSentEvents, b"data: " + b"x" * 2**20),
-    "a comment": (ServerSentEvents, b":" * 2**20),
-    "an event's many lines": (ServerSentEvents, b"data: " + b"x" * 2**20 + b"\n"),
-    "an event's short lines": (ServerSentEvents, b"data: xyz\n" * 2**17),
-    "an event's empty lines": (ServerSentEvents, b"data:\n" * 2**18),
+ENDLESS: dict[str, tuple[Callable[[], LineDecoder | SSEDecoder], bytes]] = {
+    "a line": (LineDecoder, b"x" * 2**20),
+    "an event's line": (SSEDecoder, b"data: " + b"x" * 2**20),
+    "a comment": (SSEDecoder, b":" * 2**20),
+    "an event's many lines": (SSEDecoder, b"data: " + b"x" * 2**20 + b"\n"),
+    "an event's short lines": (SSEDecoder, b"data: xyz\n" * 2**17),
+    "an event's empty lines": (SSEDecoder, b"data:\n" * 2**18),
 }
 
 
 @pytest.mark.parametrize(("kind", "part"), ENDLESS.values(), ids=ENDLESS)
 def test_what_never_ends_is_malformed_before_it_fills_the_memory(
-    kind: Callable[[], Lines | ServerSentEvents], part: bytes
+    kind: Callable[[], LineDecoder | SSEDecoder], part: bytes
 ) -> None:
-    reader, times = kind(), LONGEST_BYTES * 5 // 4 // len(part)
+    reader, times = kind(), MAX_EVENT_BYTES * 5 // 4 // len(part)
     with raises_failure(FailureKind.MALFORMED_ANSWER, match="without an end"):
         deque((reader.feed(part) for _ in range(times)), maxlen=0)
 
 
 def test_an_event_may_be_as_large_as_an_image() -> None:
-    image = b"x" * (LONGEST_BYTES - 2**20)
+    image = b"x" * (MAX_EVENT_BYTES - 2**20)
     assert events_of([b"data: ", *[image[i : i + 2**16] for i in range(0, len(image), 2**16)], b"\n\n"]) == [image]
 
 
-@pytest.mark.parametrize("kind", [Lines, ServerSentEvents])
-def test_a_stream_may_be_longer_than_any_one_of_its_events(kind: Callable[[], Lines | ServerSentEvents]) -> None:
+@pytest.mark.parametrize("kind", [LineDecoder, SSEDecoder])
+def test_a_stream_may_be_longer_than_any_one_of_its_events(kind: Callable[[], LineDecoder | SSEDecoder]) -> None:
     reader, event = kind(), b"data: " + b"x" * 2**20 + b"\n\n"
     assert [len(reader.feed(event)) for _ in range(20)] == [len(kind().feed(event))] * 20
 
@@ -171,8 +171,8 @@ def test_a_stream_may_be_longer_than_any_one_of_its_events(kind: Callable[[], Li
 @pytest.mark.parametrize("levels", [260, 900])
 def test_what_is_nested_deeper_than_can_be_passed_on_is_no_event(levels: int) -> None:
     with pytest.raises(TypeError):
-        json_of(b'{"x":' + b"[" * levels + b"]" * levels + b"}")
+        parse_event(b'{"x":' + b"[" * levels + b"]" * levels + b"}")
 
 
 def test_many_brackets_are_not_yet_deep() -> None:
-    assert json_of(b"[" + b"[],{}," * 500 + b"[]]") == [[], {}] * 500 + [[]]
+    assert parse_event(b"[" + b"[],{}," * 500 + b"[]]") == [[], {}] * 500 + [[]]

@@ -11,7 +11,8 @@ from sekha_llm_bridge.config.models import ProviderConfig
 from sekha_llm_bridge.errors import FailureKind
 from sekha_llm_bridge.providers import ChatAnswer, ChatCall, make_provider
 from sekha_llm_bridge.providers.http import JsonHttp
-from sekha_llm_bridge.providers.ollama import chat_answer, chat_payload, context_size
+from sekha_llm_bridge.providers.ollama.request import chat_payload, context_window_for
+from sekha_llm_bridge.providers.ollama.response import translate_chat_answer
 from sekha_llm_bridge.usage import Usage
 from tests.fakes.failures import raises_failure
 from tests.fakes.provider import FakeProvider, Reply, ollama_chat
@@ -19,7 +20,8 @@ from tests.fakes.settings import chat_model, provider
 
 
 def payload(cap: int | None = None, **request: Any) -> dict[str, Any]:
-    return chat_payload(ChatCall("m", {"messages": [{"role": "user", "content": "hi"}], **request}, cap, 5000))
+    call = ChatCall("m", {"messages": [{"role": "user", "content": "hi"}], **request}, cap, 5000)
+    return {**chat_payload(call, stream=False)}
 
 
 def test_sampling_fields_become_options_and_nulls_are_left_out() -> None:
@@ -36,7 +38,7 @@ def test_the_lowest_output_limit_holds(cap: int | None, fields: dict[str, int], 
 
 
 def test_the_context_is_asked_for_as_large_as_the_request_needs_in_doublings() -> None:
-    assert [context_size(tokens) for tokens in (1, 4096, 4097, 20_000)] == [4096, 4096, 8192, 32_768]
+    assert [context_window_for(tokens) for tokens in (1, 4096, 4097, 20_000)] == [4096, 4096, 8192, 32_768]
 
 
 def test_a_json_schema_becomes_the_format() -> None:
@@ -87,7 +89,7 @@ def test_tools_are_not_sent_when_none_may_be_called() -> None:
 
 def test_tool_calls_come_back_with_ids_and_arguments_as_text() -> None:
     calls = [{"function": {"name": "add", "arguments": {"a": 1}}}]
-    choice = chat_answer(ollama_chat("", tool_calls=calls), "m", created=1).body["choices"][0]
+    choice = translate_chat_answer(ollama_chat("", tool_calls=calls), "m", created=1).body["choices"][0]
     call = choice["message"]["tool_calls"][0]
     assert choice["finish_reason"] == "tool_calls"
     assert choice["message"]["content"] is None
@@ -97,13 +99,13 @@ def test_tool_calls_come_back_with_ids_and_arguments_as_text() -> None:
 
 def test_an_answer_cut_by_its_limit_says_so() -> None:
     body = {**ollama_chat("hal"), "done_reason": "length"}
-    assert chat_answer(body, "m", created=1).body["choices"][0]["finish_reason"] == "length"
+    assert translate_chat_answer(body, "m", created=1).body["choices"][0]["finish_reason"] == "length"
 
 
 def test_usage_is_absent_when_ollama_did_not_count() -> None:
     body = ollama_chat("hi")
     del body["prompt_eval_count"]
-    assert chat_answer(body, "m", created=1).usage is None
+    assert translate_chat_answer(body, "m", created=1).usage is None
 
 
 def test_ollama_is_told_to_refuse_what_it_would_cut() -> None:

@@ -21,7 +21,7 @@ from sekha_llm_bridge.execution.failure_reporting import report_failure
 from sekha_llm_bridge.execution.provider_call import call_within, run_to_completion
 from sekha_llm_bridge.execution.receipt import Receipt
 from sekha_llm_bridge.observability import Metric, count
-from sekha_llm_bridge.providers import ChatChunk
+from sekha_llm_bridge.providers import AnswerState, ChatChunk
 from sekha_llm_bridge.resilience import BreakerSession, Cooldowns, Permit
 from sekha_llm_bridge.routing import Candidate
 from sekha_llm_bridge.usage import Usage
@@ -202,7 +202,7 @@ class StreamedAnswer(Generic[S]):
 
 
 def _state_after(chunk: ChatChunk) -> StreamState:
-    if not chunk.has_finish_reasons or chunk.may_repeat_finish_reason:
+    if chunk.state is not AnswerState.FINISHED:
         return StreamState.OPEN
     return StreamState.USAGE_RECEIVED if chunk.is_usage_only else StreamState.FINISHED
 

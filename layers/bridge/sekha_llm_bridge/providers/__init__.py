@@ -1,6 +1,10 @@
-"""Adapters: one per wire format, behind one protocol; vendors that speak OpenAI's format are rows of data."""
+"""Adapters to the providers, one folder per wire format, behind one protocol.
+
+Vendors that use OpenAI's format are rows of data in `openai/vendors.py`.
+"""
 
 from sekha_llm_bridge.providers.base import (
+    AnswerState,
     BatchLimits,
     ChatAnswer,
     ChatCall,
@@ -16,6 +20,7 @@ from sekha_llm_bridge.providers.embedding_batches import embed_in_batches
 from sekha_llm_bridge.providers.registry import has_adapter, make_provider, takes_image_urls
 
 __all__ = [
+    "AnswerState",
     "BatchLimits",
     "ChatAnswer",
     "ChatCall",

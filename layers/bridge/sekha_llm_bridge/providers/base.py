@@ -1,21 +1,22 @@
-"""What every adapter takes and gives, whatever its provider's wire format."""
+"""The protocol of a provider adapter, and the calls, answers and chunks that every adapter takes and returns."""
 
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
+from enum import Enum
 from typing import Any, Protocol
 
 from sekha_llm_bridge.errors import FailureKind, ProviderError
 from sekha_llm_bridge.usage import Usage
 
 Json = Mapping[str, Any]
-"""A JSON object in OpenAI's published shape."""
+"""A JSON object."""
 
 
 @dataclass(frozen=True, slots=True)
 class PriceCeiling:
-    """The dearest rates that a cost limit counts on, in USD per million tokens."""
+    """The highest prices that a cost limit assumes, in USD per million tokens."""
 
     input_usd_per_mtok: Decimal
     output_usd_per_mtok: Decimal
@@ -25,10 +26,10 @@ class PriceCeiling:
 class ChatCall:
     """One chat request to one model.
 
-    `request` is OpenAI's chat-completions object, without `model`, `stream` and the bridge's own fields.
-    `output_cap` limits the answer in tokens where the bridge has a reason to (a cost limit); None leaves the
-    request's own. `context_tokens` is how much room prompt and answer may need. `price_ceiling` is there under a cost
-    limit, for providers that may charge more or less for one and the same model.
+    `request` is OpenAI's chat-completions object without `model`, `stream` and the bridge's own fields. `output_cap` is
+    an output limit in tokens that the bridge adds because of a cost limit; None adds none. `context_tokens` is the
+    context size that prompt and answer may need. `price_ceiling` is set under a cost limit, for vendors that may charge
+    different prices for the same model.
     """
 
     model_id: str
@@ -40,45 +41,59 @@ class ChatCall:
 
 @dataclass(frozen=True, slots=True)
 class ChatAnswer:
-    """A whole answer in OpenAI's shape; `usage` is None where the provider sent none, until somebody estimates it."""
+    """A complete answer: `body` is OpenAI's chat completion.
+
+    `usage` is None where the provider sent none; the caller may then replace it with an estimate.
+    """
 
     body: dict[str, Any]
     usage: Usage | None
     usage_is_estimated: bool = False
 
 
+class AnswerState(Enum):
+    """How far a streamed answer has come, judged by the finish reasons of its choices."""
+
+    OPEN = "open"
+    """At least one choice has no finish reason yet."""
+
+    MAY_CONTINUE = "may_continue"
+    """Every choice has a finish reason, but this provider has continued after one before: only the proper end of the
+    stream confirms that the answer is complete."""
+
+    FINISHED = "finished"
+    """Every choice has a finish reason. Nothing but the usage can follow."""
+
+
 @dataclass(frozen=True, slots=True)
 class ChatChunk:
-    """One event of a streamed answer: `body` is OpenAI's chunk without its usage.
+    """One event of a streamed answer: `body` is OpenAI's chunk without its `usage`.
 
-    `is_progress` says whether it brings the answer on; what only keeps a connection busy does not.
-    `has_finish_reasons` says that
-    every choice has its finish reason by now, and `may_repeat_finish_reason` that this provider has gone on after one.
-    `usage` is the
-    provider's count where the event has one, and `provider_usage` the same in the provider's words.
+    `is_progress`: the event has a part of the answer or a finish reason; keep-alive events have neither. `state` is the
+    state of the answer after this event. `usage` holds the provider's token counts where the event has them, and
+    `provider_usage` the same object as the provider sent it.
     """
 
     body: dict[str, Any]
     is_progress: bool
-    has_finish_reasons: bool = False
-    may_repeat_finish_reason: bool = False
+    state: AnswerState = AnswerState.OPEN
     usage: Usage | None = None
     provider_usage: dict[str, Any] | None = None
 
     @property
     def is_usage_only(self) -> bool:
-        """Whether it is what comes after the end, and only counts."""
-        return self.has_finish_reasons and self.usage is not None and not self.body["choices"]
+        """Whether this is the event after the end of the answer that has only its usage."""
+        return self.state is not AnswerState.OPEN and self.usage is not None and not self.body["choices"]
 
 
 def has_content(delta: Json) -> bool:
-    """Whether a chunk's delta has any part of an answer: of text, thinking, a tool call, or of what else may come."""
+    """Returns whether a chunk's delta has any part of an answer: text, reasoning, a tool call or an unknown field."""
     return any(value for name, value in delta.items() if name != "role")
 
 
 @dataclass(frozen=True, slots=True)
 class EmbeddingCall:
-    """One embedding request to one model: `texts` in order; `dimensions` where a shorter vector is asked for."""
+    """One embedding request to one model: `texts` in order; `dimensions` only where shorter vectors are requested."""
 
     model_id: str
     texts: Sequence[str]
@@ -96,17 +111,22 @@ class EmbeddingAnswer:
 
 @dataclass(frozen=True, slots=True)
 class BatchLimits:
-    """How much a provider embeds in one request: so many texts, and so many tokens in all of them; None: any number."""
+    """How many texts a provider embeds in one request, and how many tokens in all of them; None is no limit."""
 
-    most_texts: int
-    most_tokens: int | None = None
+    max_texts: int
+    max_tokens: int | None = None
+
+
+def malformed_answer(message: str, usage: Usage | None = None) -> ProviderError:
+    """Returns the error for a success status with an unusable answer. `usage` is what the provider bills for it."""
+    return ProviderError(FailureKind.MALFORMED_ANSWER, message, provider_status=200, usage=usage)
 
 
 @contextmanager
 def malformed_answer_guard(usage: Usage | None) -> Iterator[None]:
-    """An answer whose JSON is not of the expected shape anywhere inside is malformed, not a mistake of the bridge's.
+    """Turns exceptions about the shape of a provider's JSON into MALFORMED_ANSWER, billed with `usage`.
 
-    `usage` is what the provider says it bills for it, usable or not.
+    Without it, a value of an unexpected type deep inside the answer would look like a fault of the bridge.
     """
     try:
         yield
@@ -115,33 +135,34 @@ def malformed_answer_guard(usage: Usage | None) -> Iterator[None]:
             raise
         raise exc.with_billing(usage) from exc
     except (AttributeError, KeyError, TypeError, ValueError) as exc:
-        message = "the provider's answer is not of the shape that its API promises"
-        raise ProviderError(FailureKind.MALFORMED_ANSWER, message, provider_status=200, usage=usage) from exc
+        raise malformed_answer("the provider's answer is not of the shape that its API promises", usage) from exc
 
 
 class Provider(Protocol):
-    """One configured provider. Every failure is a `ProviderError`; nothing is retried here."""
+    """One configured provider. Every failure is a `ProviderError`; adapters do not retry."""
 
     async def chat(self, call: ChatCall, *, timeout_s: float) -> ChatAnswer:
-        """The model's whole answer. Billed by the provider."""
+        """Returns the model's complete answer. The provider bills it."""
         ...
 
     def stream(self, call: ChatCall, *, timeout_s: float) -> AsyncGenerator[ChatChunk]:
-        """The answer as it comes; billed by the provider. It ends only when the answer is whole: every choice has its
-        finish reason. What has no end in `timeout_s` is the caller's to break off, by closing the generator; that
-        breaks off the provider's work, too.
+        """Yields the answer's chunks as they arrive. The provider bills it.
+
+        The generator ends only when the answer is complete: every choice has its finish reason. `timeout_s` limits the
+        connection and each read, not the whole answer: the caller limits that by closing the generator, which closes
+        the connection, so that the provider stops, too.
         """
         ...
 
     async def embed(self, call: EmbeddingCall, *, timeout_s: float) -> EmbeddingAnswer:
-        """One vector for each text. Billed by the provider."""
+        """Returns one vector for each text. The provider bills it."""
         ...
 
     @property
     def embedding_limits(self) -> BatchLimits:
-        """What one call of `embed` may hold; see `embed_in_batches`."""
+        """The size limits of one call of `embed`; see `embed_in_batches`."""
         ...
 
     async def probe(self, *, timeout_s: float) -> None:
-        """Returns when the provider answers a free call (its model list), else raises."""
+        """Returns when the provider answers a free request (its model list); raises otherwise."""
         ...

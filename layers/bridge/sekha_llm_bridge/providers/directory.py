@@ -1,4 +1,4 @@
-"""The configured providers, by id, each made at its first use."""
+"""Holds the adapters of the configured providers by id."""
 
 import asyncio
 from collections.abc import Callable, Iterable
@@ -10,48 +10,48 @@ from sekha_llm_bridge.providers.base import Provider
 from sekha_llm_bridge.providers.http import JsonHttp
 from sekha_llm_bridge.providers.registry import make_provider
 
-_REFRESH_EVERY_S = 60.0
+_MIN_REFRESH_INTERVAL_S = 60.0
 
 Reload = Callable[[str], ProviderConfig]
-"""Reads one provider's configuration anew, its secrets fetched fresh. Blocks."""
+"""Reads the configuration of one provider again, with its secrets. Blocks."""
 
 
 class ProviderDirectory:
-    """Hands out providers; one connection pool serves all of them."""
+    """Creates each provider's adapter at its first use. All adapters share one connection pool."""
 
     def __init__(self, configs: Iterable[ProviderConfig], http: JsonHttp, clock: Clock, reload: Reload) -> None:
         self._configs = {config.id: config for config in configs}
         self._http = http
         self._clock = clock
         self._reload = reload
-        self._made: dict[str, Provider] = {}
+        self._providers: dict[str, Provider] = {}
         self._refreshed_at_s: dict[str, float] = {}
 
     def get(self, provider_id: str) -> Provider:
-        """The provider with that id."""
-        if provider_id not in self._made:
-            self._made[provider_id] = make_provider(self._configs[provider_id], self._http, self._clock)
-        return self._made[provider_id]
+        """Returns the provider with that id."""
+        if provider_id not in self._providers:
+            self._providers[provider_id] = make_provider(self._configs[provider_id], self._http, self._clock)
+        return self._providers[provider_id]
 
     async def refresh(self, provider_id: str, *, timeout_s: float) -> bool:
-        """Fetches the provider's secrets again; True when they have changed, so that another try makes sense.
+        """Fetches the provider's secrets again. Returns whether they have changed, so that a retry makes sense.
 
-        At most once a minute for each provider: a key that stays wrong must not cost every request a fetch.
+        Fetches at most once per minute and provider; otherwise a wrong key would cost every request a fetch.
         """
         now_s = self._clock.monotonic_s()
-        if now_s - self._refreshed_at_s.get(provider_id, now_s - _REFRESH_EVERY_S) < _REFRESH_EVERY_S:
+        if now_s - self._refreshed_at_s.get(provider_id, now_s - _MIN_REFRESH_INTERVAL_S) < _MIN_REFRESH_INTERVAL_S:
             return False
         self._refreshed_at_s[provider_id] = now_s
         try:
             async with asyncio.timeout(timeout_s):
-                fresh = await asyncio.to_thread(self._reload, provider_id)
-        except Exception as exc:  # noqa: BLE001 — whatever the store raises, the next provider may still answer
+                config = await asyncio.to_thread(self._reload, provider_id)
+        except Exception as exc:  # noqa: BLE001 — a secret store may raise anything; the next provider may still answer
             logger().warning(
                 "secrets cannot be fetched again", extra={"provider": provider_id, "code_location": code_location(exc)}
             )
             return False
-        if fresh == self._configs[provider_id]:
+        if config == self._configs[provider_id]:
             return False
-        self._configs[provider_id] = fresh
-        self._made.pop(provider_id, None)
+        self._configs[provider_id] = config
+        self._providers.pop(provider_id, None)
         return True

@@ -1,4 +1,4 @@
-"""Requests for more vectors than a provider makes at once: sent as several, one after another, answered as one."""
+"""Splits an embedding request that exceeds a provider's batch limits into several, and joins their answers."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -8,69 +8,71 @@ from dataclasses import astuple, replace
 from sekha_llm_bridge.batching import split_into_batches
 from sekha_llm_bridge.clock import Clock
 from sekha_llm_bridge.errors import FailureKind, ProviderError
-from sekha_llm_bridge.providers.base import BatchLimits, EmbeddingAnswer, EmbeddingCall, Provider
+from sekha_llm_bridge.providers.base import BatchLimits, EmbeddingAnswer, EmbeddingCall, Provider, malformed_answer
 from sekha_llm_bridge.usage import Usage
 
 
 async def embed_in_batches(
     provider: Provider, call: EmbeddingCall, limits: BatchLimits, *, timeout_s: float, clock: Clock
 ) -> EmbeddingAnswer:
-    """One vector for each text, of as few requests as the limits allow; each is billed by the provider.
+    """Returns one vector for each text, from the fewest requests that the limits allow, one after another.
 
-    `timeout_s` is for all of them together. The first failure ends it: its `ProviderError` says what was billed up to
-    then. The `usage` of the whole is None where a part has none.
+    The provider bills each request. `timeout_s` limits all of them together. The first failure ends the call: the usage
+    of its `ProviderError` includes the earlier requests. `usage` is None where one of the answers has none.
     """
-    batches = list(batches_within(limits, call.texts))
+    batches = list(batch_texts(limits, call.texts))
     if len(batches) <= 1:
         return await provider.embed(call, timeout_s=timeout_s)
-    ends_at_s = clock.monotonic_s() + timeout_s
+    deadline_s = clock.monotonic_s() + timeout_s
     answers: list[EmbeddingAnswer] = []
     for texts in batches:
-        with _billing_also(answers):
-            part = replace(call, texts=texts)
-            answers.append(await _embed(provider, part, timeout_s=ends_at_s - clock.monotonic_s()))
-    return EmbeddingAnswer([vector for answer in answers for vector in answer.vectors], _total(answers))
+        with _adding_earlier_usage(answers):
+            batch = replace(call, texts=texts)
+            answers.append(await _embed_batch(provider, batch, timeout_s=deadline_s - clock.monotonic_s()))
+    return EmbeddingAnswer([vector for answer in answers for vector in answer.vectors], _total_usage(answers))
 
 
-def batches_within(limits: BatchLimits, texts: Sequence[str]) -> Iterator[Sequence[str]]:
-    """The texts in order, in the fewest runs that are within the limits; a text beyond them has a run to itself.
+def batch_texts(limits: BatchLimits, texts: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Yields the texts in order, in the fewest batches within the limits; a text beyond them has its own batch.
 
-    A text counts as many tokens as it has bytes, which no byte-level tokenizer exceeds.
+    The number of a text's tokens is taken as its number of bytes, which no byte-level tokenizer exceeds.
     """
-    most_tokens = math.inf if limits.most_tokens is None else limits.most_tokens
-    return split_into_batches(texts, lambda text: len(text.encode()), max_size=most_tokens, max_items=limits.most_texts)
+    max_tokens = math.inf if limits.max_tokens is None else limits.max_tokens
+    return split_into_batches(texts, lambda text: len(text.encode()), max_size=max_tokens, max_items=limits.max_texts)
 
 
-async def _embed(provider: Provider, part: EmbeddingCall, *, timeout_s: float) -> EmbeddingAnswer:
-    """Like `Provider.embed`; too many or too few vectors would give those of other batches to the wrong texts."""
+async def _embed_batch(provider: Provider, batch: EmbeddingCall, *, timeout_s: float) -> EmbeddingAnswer:
+    """Returns the provider's answer to one batch. Raises `ProviderError`, also for a wrong number of vectors: joined
+    with other batches, they would be assigned to the wrong texts.
+    """
     if timeout_s <= 0:
         raise ProviderError(
             FailureKind.TIMEOUT, "no time was left to ask the provider for all of the vectors", usage=Usage(0)
         )
-    answer = await provider.embed(part, timeout_s=timeout_s)
-    if len(answer.vectors) != len(part.texts):
-        message = f"the provider sent {len(answer.vectors)} vectors for {len(part.texts)} texts"
-        raise ProviderError(FailureKind.MALFORMED_ANSWER, message, provider_status=200, usage=answer.usage)
+    answer = await provider.embed(batch, timeout_s=timeout_s)
+    if len(answer.vectors) != len(batch.texts):
+        message = f"the provider sent {len(answer.vectors)} vectors for {len(batch.texts)} texts"
+        raise malformed_answer(message, answer.usage)
     return answer
 
 
 @contextmanager
-def _billing_also(answers: Sequence[EmbeddingAnswer]) -> Iterator[None]:
-    """Adds to a failure's bill that of the answers before it.
+def _adding_earlier_usage(answers: Sequence[EmbeddingAnswer]) -> Iterator[None]:
+    """Adds the usage of the earlier answers to that of a failure.
 
-    Where a part of it may be billed and nobody says how much, the whole has no `usage` and may be billed.
+    Where the failed request may be billed and its usage is unknown, the sum is unknown, too.
     """
     try:
         yield
     except ProviderError as exc:
         if answers:
             is_unknown = exc.failure.usage is None and exc.failure.may_be_billed
-            total = None if is_unknown else _total([*answers, EmbeddingAnswer([], exc.failure.usage or Usage(0))])
+            total = None if is_unknown else _total_usage([*answers, EmbeddingAnswer([], exc.failure.usage or Usage(0))])
             raise exc.with_billing(total, may_be_billed=True) from exc
         raise
 
 
-def _total(answers: Sequence[EmbeddingAnswer]) -> Usage | None:
-    """The sum; None if any is unknown."""
+def _total_usage(answers: Sequence[EmbeddingAnswer]) -> Usage | None:
+    """Returns the sum of the usages; None if one of them is unknown."""
     known = [astuple(answer.usage) for answer in answers if answer.usage is not None]
     return Usage(*map(sum, zip(*known, strict=True))) if len(known) == len(answers) else None

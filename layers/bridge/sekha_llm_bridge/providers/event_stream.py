@@ -1,6 +1,6 @@
-"""From the bytes of a streamed answer to its events, wherever the bytes were cut on their way.
+"""Decodes the bytes of a streamed answer into its events, wherever the network has split them.
 
-Sources: WHATWG HTML, "Server-sent events", for OpenAI's format; NDJSON, one object a line, for Ollama's.
+Sources: WHATWG HTML, "Server-sent events", for OpenAI's format; NDJSON, one object per line, for Ollama's.
 """
 
 import json
@@ -8,86 +8,87 @@ from typing import Any
 
 import orjson
 
-from sekha_llm_bridge.errors import FailureKind, ProviderError
+from sekha_llm_bridge.providers.base import malformed_answer
 
 _BOM = b"\xef\xbb\xbf"
-_MAY_BE_DEEP = 200  # orjson writes 254 levels; what has fewer brackets needs no trying
-_LONGEST_BYTES = 16 * 1024 * 1024  # an image in a data URL may be one event
+_MAX_SAFE_BRACKETS = 200  # orjson serialises 254 levels; data with fewer brackets cannot be nested too deeply
+_MAX_EVENT_BYTES = 16 * 1024 * 1024  # an event may hold an image in a data URL
 
 
-def json_of(data: bytes) -> Any:
-    """What an event says. Raises ValueError where it is no JSON, TypeError where it is too deeply nested to be written.
+def parse_event(data: bytes) -> Any:
+    """Returns the JSON value of an event.
 
-    Gateways in JavaScript may cut a text between the halves of a UTF-16 pair: a half is replaced by a mark.
+    Raises ValueError for invalid JSON, and TypeError for a value that is nested too deeply to be serialised again.
+    Gateways in JavaScript may split a text inside a UTF-16 surrogate pair: each half becomes U+FFFD.
     """
     try:
-        said = orjson.loads(data)
+        value = orjson.loads(data)
     except orjson.JSONDecodeError:
         text = json.dumps(json.loads(data), ensure_ascii=False)
-        said = orjson.loads(text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace"))
-    if data.count(b"[") + data.count(b"{") > _MAY_BE_DEEP:
-        orjson.dumps(said)
-    return said
+        value = orjson.loads(text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace"))
+    if data.count(b"[") + data.count(b"{") > _MAX_SAFE_BRACKETS:
+        orjson.dumps(value)
+    return value
 
 
-class Lines:
-    """Puts lines together again. A carriage return at the end of a part may be half of a line's end, so it waits.
+class LineDecoder:
+    """Joins the parts of a stream and splits them into lines.
 
-    To be fed `END` where a stream has ended as it should: some servers leave the last line's end out.
+    Feed `END` after the proper end of a stream: some servers omit the end of the last line.
     """
 
     END = b"\n"
 
     def __init__(self) -> None:
         self._pending: list[bytes] = []
-        self._length = 0
+        self._pending_bytes = 0
 
     def feed(self, part: bytes) -> list[bytes]:
-        """The lines that end in this part, without their ends. Raises `ProviderError` (MALFORMED_ANSWER) for one that
-        never does."""
-        is_after_return = bool(self._pending) and self._pending[-1].endswith(b"\r")
+        """Returns the lines that end in this part, without their line ends.
+
+        A carriage return at the end of a part is kept until the next one, which may begin with its line feed. Raises
+        `ProviderError` (MALFORMED_ANSWER) for a line of more than 16 MiB.
+        """
+        has_pending_return = bool(self._pending) and self._pending[-1].endswith(b"\r")
         self._pending.append(part)
-        self._length += len(part)
-        if self._length > _LONGEST_BYTES:
-            raise ProviderError(
-                FailureKind.MALFORMED_ANSWER, "the provider's stream has an event without an end", provider_status=200
-            )
-        if not is_after_return and b"\n" not in part and b"\r" not in part:
+        self._pending_bytes += len(part)
+        if self._pending_bytes > _MAX_EVENT_BYTES:
+            raise malformed_answer("the provider's stream has an event without an end")
+        if not has_pending_return and b"\n" not in part and b"\r" not in part:
             return []
-        found = b"".join(self._pending).splitlines(keepends=True)
-        self._pending = [] if found[-1].endswith(b"\n") else [found.pop()]
-        self._length = sum(map(len, self._pending))
-        return [line.rstrip(b"\r\n") for line in found]
+        lines = b"".join(self._pending).splitlines(keepends=True)
+        self._pending = [] if lines[-1].endswith(b"\n") else [lines.pop()]
+        self._pending_bytes = sum(map(len, self._pending))
+        return [line.rstrip(b"\r\n") for line in lines]
 
 
-class ServerSentEvents:
-    """Gives the data of each event; comments and names say nothing, and an event that no empty line ends is none.
+class SSEDecoder:
+    """Extracts the data of server-sent events. It ignores comments, other fields, and an event without an empty line
+    after it.
 
-    To be fed `END` where a stream has ended as it should: some servers leave the last empty line out.
+    Feed `END` after the proper end of a stream: some servers omit the last empty line.
     """
 
     END = b"\n\n"
 
     def __init__(self) -> None:
-        self._lines = Lines()
+        self._lines = LineDecoder()
         self._data: list[bytes] = []
-        self._length = 0
+        self._data_bytes = 0
 
     def feed(self, part: bytes) -> list[bytes]:
-        """The data of the events that end in this part. Raises `ProviderError` (MALFORMED_ANSWER)."""
+        """Returns the data of the events that end in this part.
+
+        Raises `ProviderError` (MALFORMED_ANSWER) for an event of more than 16 MiB.
+        """
         events: list[bytes] = []
         for line in self._lines.feed(part):
             if not line and self._data:
                 events.append(b"\n".join(self._data))
-                self._data, self._length = [], 0
+                self._data, self._data_bytes = [], 0
             elif line.removeprefix(_BOM).startswith(b"data:"):
-                self._add(line)
+                self._data.append(line.partition(b":")[2].removeprefix(b" "))
+                self._data_bytes += len(line)  # the whole line: empty data lines need memory, too
+                if self._data_bytes > _MAX_EVENT_BYTES:
+                    raise malformed_answer("the provider's stream has an event without an end")
         return events
-
-    def _add(self, line: bytes) -> None:
-        self._data.append(line.partition(b":")[2].removeprefix(b" "))
-        self._length += len(line)  # not of the data alone: lines without any take room, too
-        if self._length > _LONGEST_BYTES:
-            raise ProviderError(
-                FailureKind.MALFORMED_ANSWER, "the provider's stream has an event without an end", provider_status=200
-            )

@@ -1,4 +1,4 @@
-"""JSON in, JSON out, over the connections that every adapter shares; failures translated."""
+"""Sends and receives JSON over the connections that all adapters share; every failure becomes a `ProviderError`."""
 
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
@@ -19,18 +19,21 @@ _BOM = b"\xef\xbb\xbf"
 _JSON = {"content-type": "application/json"}
 
 
-def headers_of(
-    config: ProviderConfig, *, auth_header: str = "authorization", prefix: str = "Bearer "
+def request_headers(
+    config: ProviderConfig, *, auth_header: str = "authorization", auth_prefix: str = "Bearer "
 ) -> dict[str, str]:
-    """The headers of every request to a provider: the configured ones, and its key unless they already say who asks."""
+    """Returns the headers of every request to a provider: the configured ones and its key.
+
+    A configured `auth_header` takes precedence over the key.
+    """
     headers = {name.lower(): value.get_secret_value() for name, value in config.headers.items()}
     if config.api_key is not None:
-        headers.setdefault(auth_header, prefix + config.api_key.get_secret_value())
+        headers.setdefault(auth_header, auth_prefix + config.api_key.get_secret_value())
     return headers
 
 
 class JsonHttp:
-    """Sends JSON and reads JSON."""
+    """An HTTP client for JSON."""
 
     def __init__(self, clock: Clock, connections: Connections | None = None) -> None:
         self._connections = connections or Connections(clock)
@@ -39,36 +42,35 @@ class JsonHttp:
     async def post(
         self, url: str, *, payload: Mapping[str, Any], headers: Mapping[str, str], timeout_s: float
     ) -> dict[str, Any]:
-        """The JSON object that `url` answers. Raises a `ProviderError` for everything else."""
-        reply = await self._exchange(
-            "POST", url, content=_written(payload), headers={**headers, **_JSON}, timeout_s=timeout_s
-        )
-        return _read(reply, payload, self._clock)
+        """Returns the JSON object in the answer to a POST. Raises `ProviderError` for every other answer."""
+        content = _encode(payload)
+        reply = await self._exchange("POST", url, content=content, headers={**headers, **_JSON}, timeout_s=timeout_s)
+        return _decode(reply, payload, self._clock)
 
     @asynccontextmanager
     async def stream(
         self, url: str, *, payload: Mapping[str, Any], headers: Mapping[str, str], timeout_s: float
     ) -> AsyncIterator[AsyncIterator[bytes] | dict[str, Any]]:
-        """The parts of what `url` answers, as they come; or its whole JSON object, where it does not stream.
+        """Yields the parts of the answer to a POST as they arrive, or its JSON object where it is not streamed.
 
-        Raises a `ProviderError` for everything else, and for what breaks off while it is read here. Leaving before the
-        end breaks the connection off.
+        Raises `ProviderError` for every other answer, and for a connection that breaks inside the context. Leaving the
+        context before the end of the answer closes the connection.
         """
-        content, sent = _written(payload), {"accept": "text/event-stream", **headers, **_JSON}
+        content, sent = _encode(payload), {"accept": "text/event-stream", **headers, **_JSON}
         streaming = self._connections.stream("POST", url, content=content, headers=sent, timeout_s=timeout_s)
-        with _translating():
+        with _translating_failures():
             async with AsyncExitStack() as stack:
-                with _sendable():
+                with _translating_invalid_requests():
                     reply = await stack.enter_async_context(streaming)
                 if _is_streamed(reply):
                     yield reply.parts
                 else:
-                    yield _read(await reply.whole(), payload, self._clock)
+                    yield _decode(await reply.whole(), payload, self._clock)
 
     async def get(self, url: str, *, headers: Mapping[str, str], timeout_s: float) -> dict[str, Any]:
-        """See `post`."""
+        """Returns the JSON object in the answer to a GET. Raises `ProviderError` for every other answer."""
         reply = await self._exchange("GET", url, content=None, headers=headers, timeout_s=timeout_s)
-        return _read(reply, {}, self._clock)
+        return _decode(reply, {}, self._clock)
 
     async def aclose(self) -> None:
         """Closes every connection."""
@@ -77,21 +79,21 @@ class JsonHttp:
     async def _exchange(
         self, method: str, url: str, *, content: bytes | None, headers: Mapping[str, str], timeout_s: float
     ) -> Reply:
-        with _translating(), _sendable():
+        with _translating_failures(), _translating_invalid_requests():
             return await self._connections.exchange(method, url, content=content, headers=headers, timeout_s=timeout_s)
 
 
 @contextmanager
-def _translating() -> Iterator[None]:
+def _translating_failures() -> Iterator[None]:
     try:
         yield
     except FAILURES as exc:
-        raise translate(exc) from exc
+        raise translate_failure(exc) from exc
 
 
 @contextmanager
-def _sendable() -> Iterator[None]:
-    """A host or a header may be one that cannot be sent at all."""
+def _translating_invalid_requests() -> Iterator[None]:
+    """Translates the exceptions for a URL or a header that cannot be sent."""
     try:
         yield
     except (httpx.InvalidURL, ValueError) as exc:
@@ -100,7 +102,7 @@ def _sendable() -> Iterator[None]:
         ) from exc
 
 
-def _written(payload: Mapping[str, Any]) -> bytes:
+def _encode(payload: Mapping[str, Any]) -> bytes:
     try:
         return orjson.dumps(payload)
     except TypeError as exc:
@@ -114,8 +116,8 @@ def _is_streamed(reply: StreamedReply) -> bool:
     return reply.status == HTTPStatus.OK and content_type != "application/json"
 
 
-def translate(exc: Exception) -> ProviderError:
-    """The failure that one of `FAILURES` means. Its own words are left out: they may hold a URL with a key."""
+def translate_failure(exc: Exception) -> ProviderError:
+    """Returns the `ProviderError` for one of `FAILURES`, without its message, which may hold a URL with a key."""
     name = type(exc).__name__
     match exc:
         case (
@@ -123,7 +125,7 @@ def translate(exc: Exception) -> ProviderError:
             | httpcore.ConnectTimeout()
             | httpcore.ProxyError()
             | httpcore.UnsupportedProtocol()
-            # What this side may not send, such as a control character in a header: nothing went out.
+            # raised before anything is sent, for example for a control character in a header
             | httpcore.LocalProtocolError()
         ):
             return ProviderError(FailureKind.CONNECT_FAILED, f"no connection to the provider ({name})")
@@ -135,15 +137,16 @@ def translate(exc: Exception) -> ProviderError:
             return ProviderError(FailureKind.CONNECTION_LOST, f"the connection to the provider broke ({name})")
 
 
-def _read(reply: Reply, payload: Mapping[str, Any], clock: Clock) -> dict[str, Any]:
+def _decode(reply: Reply, payload: Mapping[str, Any], clock: Clock) -> dict[str, Any]:
+    """Returns the JSON object of a reply to `payload`. Raises `ProviderError` for an error, also in a success."""
     try:
         body = orjson.loads(reply.content.removeprefix(_BOM))
     except orjson.JSONDecodeError:
         body = None
     status = reply.status
     if status >= 400:
-        after = reply.header("retry-after")
-        raise failures.from_answer(status, body, retry_after=after, request=payload, now=clock.now())
+        retry_after = reply.header("retry-after")
+        raise failures.error_from_answer(status, body, retry_after=retry_after, request=payload, now=clock.now())
     if status >= 300:
         message = f"the provider answered with a redirect ({status}); give its final base_url"
         raise ProviderError(FailureKind.MALFORMED_ANSWER, message, provider_status=status)
@@ -152,5 +155,5 @@ def _read(reply: Reply, payload: Mapping[str, Any], clock: Clock) -> dict[str, A
             FailureKind.MALFORMED_ANSWER, "the provider's answer is not a JSON object", provider_status=status
         )
     if body.get("error"):
-        raise failures.within_success(body, request=payload)
+        raise failures.error_within_success(body, request=payload)
     return body

@@ -1,32 +1,17 @@
-"""Which adapter serves which provider type, and what each cannot do."""
+"""Maps provider types to their adapters."""
 
 from sekha_llm_bridge.clock import Clock
 from sekha_llm_bridge.config.models import ProviderConfig, ProviderType
 from sekha_llm_bridge.errors import ConfigError
 from sekha_llm_bridge.providers.base import Provider
 from sekha_llm_bridge.providers.http import JsonHttp
-from sekha_llm_bridge.providers.ollama import Ollama
-from sekha_llm_bridge.providers.openai_compatible import (
-    AZURE_OPENAI,
-    GEMINI,
-    GENERIC,
-    OPENAI,
-    OPENROUTER,
-    OpenAICompatible,
-    Vendor,
-)
-
-VENDORS: dict[ProviderType, Vendor] = {
-    ProviderType.OPENAI: OPENAI,
-    ProviderType.AZURE_OPENAI: AZURE_OPENAI,
-    ProviderType.OPENROUTER: OPENROUTER,
-    ProviderType.GEMINI: GEMINI,
-    ProviderType.LITELLM: GENERIC,
-}
+from sekha_llm_bridge.providers.ollama.adapter import OllamaAdapter
+from sekha_llm_bridge.providers.openai.adapter import OpenAIAdapter
+from sekha_llm_bridge.providers.openai.vendors import VENDORS, vendor_of
 
 
 def has_adapter(provider_type: ProviderType) -> bool:
-    """Whether this version can talk to providers of that type."""
+    """Returns whether this version has an adapter for that type of provider."""
     return provider_type in VENDORS or provider_type is ProviderType.OLLAMA
 
 
@@ -41,15 +26,9 @@ def takes_image_urls(provider_type: ProviderType) -> bool:
 
 
 def make_provider(config: ProviderConfig, http: JsonHttp, clock: Clock) -> Provider:
-    """The adapter for one configured provider."""
+    """Returns a new adapter for one configured provider. Raises `ConfigError` for a type without an adapter."""
     if config.provider_type is ProviderType.OLLAMA:
-        return Ollama(config, http, clock)
-    if (vendor := _vendor(config)) is not None:
-        return OpenAICompatible(config, vendor, http, clock)
+        return OllamaAdapter(config, http, clock)
+    if (vendor := vendor_of(config)) is not None:
+        return OpenAIAdapter(config, vendor, http, clock)
     raise ConfigError([f"{config.id}: this version has no adapter for provider_type {config.provider_type.value}"])
-
-
-def _vendor(config: ProviderConfig) -> Vendor | None:
-    """The row of a provider; other servers than OpenAI's that are configured as `openai` know only its older fields."""
-    is_elsewhere = config.provider_type is ProviderType.OPENAI and "//api.openai.com" not in (config.base_url or "")
-    return GENERIC if is_elsewhere else VENDORS.get(config.provider_type)

@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from sekha_llm_bridge.api.chat.request import ChatMessage, ChatRequest
-from sekha_llm_bridge.providers.ollama import TRANSLATED
+from sekha_llm_bridge.providers.ollama.request import TRANSLATED_FIELDS
 
 # Fields whose absence would change the answer, and which only OpenAI's own format can carry.
 _OPENAI_ONLY = ("audio", "functions", "logit_bias", "logprobs", "prediction", "top_logprobs", "web_search_options")
@@ -101,7 +101,7 @@ def fields_without_equivalent(sent: Mapping[str, Any]) -> list[str]:
     """Fields that ask for something that the bridge does not know, and for which Ollama's format has no place."""
     # `function_call` says something only beside `functions`, which exclude Ollama.
     said = {name for name, value in sent.items() if value not in (None, False, [], {}, ["text"])}
-    return sorted(said - TRANSLATED - _HARMLESS)
+    return sorted(said - TRANSLATED_FIELDS - _HARMLESS)
 
 
 def _kinds(messages: Iterable[ChatMessage]) -> frozenset[str]:

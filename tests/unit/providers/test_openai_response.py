@@ -6,14 +6,16 @@ import pytest
 
 from sekha_llm_bridge.errors import FailureKind
 from sekha_llm_bridge.providers.base import malformed_answer_guard
-from sekha_llm_bridge.providers.openai_answer import chat_answer, read_chat_usage, read_usage
+from sekha_llm_bridge.providers.openai.response import normalise_chat_answer
+from sekha_llm_bridge.providers.token_counts import read_chat_usage, read_usage
 from sekha_llm_bridge.usage import Usage
-from tests.fakes.clock import FakeClock
 from tests.fakes.failures import raises_failure
 
+CREATED = 1_700_000_000
 
-def choice_of(clock: FakeClock, **choice: Any) -> dict[str, Any]:
-    body = chat_answer({"choices": [choice]}, None, clock).body
+
+def choice_of(**choice: Any) -> dict[str, Any]:
+    body = normalise_chat_answer({"choices": [choice]}, None, created=CREATED).body
     found: dict[str, Any] = body["choices"][0]
     return found
 
@@ -59,9 +61,9 @@ def test_a_chats_usage_that_counts_only_half_is_not_believed(usage: dict[str, An
 
 
 @pytest.mark.parametrize("choice", [{"finish_reason": "error"}, {"finish_reason": None, "error": {"code": 502}}])
-def test_half_an_answer_is_not_passed_off_as_a_whole_one(clock: FakeClock, choice: dict[str, Any]) -> None:
+def test_half_an_answer_is_not_passed_off_as_a_whole_one(choice: dict[str, Any]) -> None:
     with raises_failure(FailureKind.MALFORMED_ANSWER, match="in the middle"):
-        choice_of(clock, message={"content": "Half an ans"}, **choice)
+        choice_of(message={"content": "Half an ans"}, **choice)
 
 
 def test_output_that_only_the_total_shows_is_billed_and_so_is_what_is_written_to_a_cache() -> None:
@@ -70,43 +72,40 @@ def test_output_that_only_the_total_shows_is_billed_and_so_is_what_is_written_to
     assert read_usage(usage) == Usage(10, 5, cached_tokens=3, cache_write_tokens=4, unlisted_tokens=25)
 
 
-def test_text_in_parts_is_joined(clock: FakeClock) -> None:
+def test_text_in_parts_is_joined() -> None:
     parts = [{"type": "text", "text": "Hel"}, {"type": "reference"}, {"type": "text", "text": "lo"}]
-    assert choice_of(clock, message={"content": parts})["message"]["content"] == "Hello"
+    assert choice_of(message={"content": parts})["message"]["content"] == "Hello"
 
 
-def test_thinking_among_the_parts_is_told_as_such(clock: FakeClock) -> None:
+def test_thinking_among_the_parts_is_told_as_such() -> None:
     parts = [{"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}, {"type": "text", "text": "yes"}]
-    message = choice_of(clock, message={"content": parts})["message"]
+    message = choice_of(message={"content": parts})["message"]
     assert (message["content"], message["reasoning_content"]) == ("yes", "hm")
 
 
 @pytest.mark.parametrize("finish", ["error", "abort", "insufficient_system_resource"])
-def test_an_answer_that_its_provider_broke_off_is_none(clock: FakeClock, finish: str) -> None:
+def test_an_answer_that_its_provider_broke_off_is_none(finish: str) -> None:
     with raises_failure(FailureKind.MALFORMED_ANSWER, match="broke off"):
-        choice_of(clock, finish_reason=finish, message={"content": "half"})
+        choice_of(finish_reason=finish, message={"content": "half"})
 
 
 @pytest.mark.parametrize(("index", "finish", "role"), [(None, 5, None), ("x", "", 7), (True, {}, "bot")])
-def test_what_a_strict_parser_needs_is_made_right(
-    clock: FakeClock, index: object, finish: object, role: object
-) -> None:
-    choice = choice_of(clock, index=index, finish_reason=finish, message={"content": "x", "role": role})
+def test_what_a_strict_parser_needs_is_made_right(index: object, finish: object, role: object) -> None:
+    choice = choice_of(index=index, finish_reason=finish, message={"content": "x", "role": role})
     assert (choice["index"], choice["finish_reason"], choice["message"]["role"]) == (0, None, "assistant")
 
 
-def test_an_answer_nested_deeper_than_can_be_passed_on_is_malformed(clock: FakeClock) -> None:
+def test_an_answer_nested_deeper_than_can_be_passed_on_is_malformed() -> None:
     deep: list[Any] = []
     for _ in range(300):
         deep = [deep]
     with raises_failure(FailureKind.MALFORMED_ANSWER), malformed_answer_guard(None):
-        chat_answer({"choices": [{"message": {"content": "x"}}], "extra": deep}, None, clock)
+        normalise_chat_answer({"choices": [{"message": {"content": "x"}}], "extra": deep}, None, created=CREATED)
 
 
 @pytest.mark.parametrize(("given_id", "created"), [(5, "2024"), (None, None), ("", -1)])
-def test_an_answer_always_has_an_id_and_a_date(clock: FakeClock, given_id: object, created: object) -> None:
-    body = chat_answer(
-        {"id": given_id, "created": created, "choices": [{"message": {"content": "x"}}]}, None, clock
-    ).body
+def test_an_answer_always_has_an_id_and_a_date(given_id: object, created: object) -> None:
+    answer = {"id": given_id, "created": created, "choices": [{"message": {"content": "x"}}]}
+    body = normalise_chat_answer(answer, None, created=CREATED).body
     assert body["id"].startswith("chatcmpl-")
-    assert body["created"] == int(clock.now().timestamp())
+    assert body["created"] == CREATED

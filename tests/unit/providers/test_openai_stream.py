@@ -7,18 +7,24 @@ import orjson
 import pytest
 
 from sekha_llm_bridge.errors import FailureKind
-from sekha_llm_bridge.providers.base import ChatChunk, malformed_answer_guard
-from sekha_llm_bridge.providers.openai_chunk import ChunkReader
+from sekha_llm_bridge.providers.base import AnswerState, ChatChunk, malformed_answer_guard
+from sekha_llm_bridge.providers.openai.stream import ChunkReader
 from sekha_llm_bridge.usage import Usage
 from tests.fakes.clock import FakeClock
 from tests.fakes.failures import raises_failure
 from tests.fakes.provider import chat_completion
 
+OPEN, FINISHED = AnswerState.OPEN, AnswerState.FINISHED
+
 
 @pytest.fixture
 def reader(clock: FakeClock) -> ChunkReader:
     """Of an answer with one choice."""
-    return ChunkReader("m", 1, clock)
+    return chunk_reader(clock, 1)
+
+
+def chunk_reader(clock: FakeClock, n_choices: int) -> ChunkReader:
+    return ChunkReader("m", n_choices, lambda: int(clock.now().timestamp()))
 
 
 def event(delta: object, *, finish: object = None, index: object = 0, **more: Any) -> dict[str, Any]:
@@ -68,7 +74,7 @@ def test_a_first_delta_without_a_role_gets_one(reader: ChunkReader) -> None:
 
 
 def test_choices_that_come_interleaved_are_told_apart_and_each_has_its_role(clock: FakeClock) -> None:
-    reader = ChunkReader("m", 2, clock)
+    reader = chunk_reader(clock, 2)
     said = [
         event({"content": "a"}, index=1),
         event({"content": "b"}, index=0),
@@ -86,65 +92,65 @@ def test_choices_that_come_interleaved_are_told_apart_and_each_has_its_role(cloc
         (0, {"content": "d"}),
         (0, {}),
     ]
-    assert [chunk.has_finish_reasons for chunk in chunks] == [False] * 5 + [True]
+    assert [chunk.state for chunk in chunks] == [OPEN] * 5 + [FINISHED]
 
 
 @pytest.mark.parametrize("index", [None, "x", True, -1])
 def test_choices_of_one_chunk_without_usable_indexes_are_numbered_in_their_order(
     clock: FakeClock, index: object
 ) -> None:
-    reader = ChunkReader("m", 2, clock)
+    reader = chunk_reader(clock, 2)
     choice = {"index": index, "delta": {"content": "x"}, "finish_reason": "stop"}
     chunk = reader.read({"choices": [choice, choice]})
     assert [choice["index"] for choice in chunk.body["choices"]] == [0, 1]
-    assert chunk.has_finish_reasons
+    assert chunk.state is FINISHED
 
 
 def test_an_answer_is_whole_only_when_every_choice_that_was_asked_for_has_ended(clock: FakeClock) -> None:
-    reader = ChunkReader("m", 2, clock)
-    assert not reader.read(event({"content": "x"}, finish="stop")).has_finish_reasons
+    reader = chunk_reader(clock, 2)
+    assert reader.read(event({"content": "x"}, finish="stop")).state is OPEN
     with raises_failure(FailureKind.MALFORMED_ANSWER, match="cut off"):
         reader.require_complete()
-    assert reader.read(event({"content": "x"}, index=1, finish="stop")).has_finish_reasons
+    assert reader.read(event({"content": "x"}, index=1, finish="stop")).state is FINISHED
     reader.require_complete()
 
 
 def test_a_choice_more_than_was_asked_for_is_waited_for_when_it_has_begun(reader: ChunkReader) -> None:
-    ends = [
-        reader.read(event({"content": "x"}, index=0)).has_finish_reasons,
-        reader.read(event({"content": "x"}, index=1)).has_finish_reasons,
-        reader.read(event({}, index=0, finish="stop")).has_finish_reasons,
-        reader.read(event({}, index=1, finish="stop")).has_finish_reasons,
+    states = [
+        reader.read(event({"content": "x"}, index=0)).state,
+        reader.read(event({"content": "x"}, index=1)).state,
+        reader.read(event({}, index=0, finish="stop")).state,
+        reader.read(event({}, index=1, finish="stop")).state,
     ]
-    assert ends == [False, False, False, True]
+    assert states == [OPEN, OPEN, OPEN, FINISHED]
 
 
 def test_a_choice_that_begins_after_the_end_is_waited_for_too(reader: ChunkReader) -> None:
-    ends = [
-        reader.read(event({"content": "x"}, index=0, finish="stop")).has_finish_reasons,
-        reader.read(event({"content": "x"}, index=1)).has_finish_reasons,
-        reader.read(event({}, index=1, finish="stop")).has_finish_reasons,
+    states = [
+        reader.read(event({"content": "x"}, index=0, finish="stop")).state,
+        reader.read(event({"content": "x"}, index=1)).state,
+        reader.read(event({}, index=1, finish="stop")).state,
     ]
-    assert ends == [True, False, True]
+    assert states == [FINISHED, OPEN, FINISHED]
 
 
 def test_the_finish_reason_is_the_providers_own(reader: ChunkReader) -> None:
     chunks = [reader.read(event({"content": "x"}, finish=finish)) for finish in (None, "", "brand_new")]
     assert [choice["finish_reason"] for choice in choices_of(chunks)] == [None, None, "brand_new"]
-    assert [chunk.has_finish_reasons for chunk in chunks] == [False, False, True]
+    assert [chunk.state for chunk in chunks] == [OPEN, OPEN, FINISHED]
 
 
 @pytest.mark.parametrize("finish", [5, True, {"why": "stop"}, ["stop"]])
 def test_a_finish_reason_that_is_no_word_is_none(reader: ChunkReader, finish: object) -> None:
     chunk = reader.read(event({"content": "x"}, finish=finish))
     assert chunk.body["choices"][0]["finish_reason"] is None
-    assert not chunk.has_finish_reasons
+    assert chunk.state is OPEN
 
 
 @pytest.mark.parametrize("body", [{"choices": []}, {}, event({}), event({"content": ""}, usage={})], ids=str)
 def test_what_follows_the_end_is_still_after_the_end(reader: ChunkReader, body: dict[str, Any]) -> None:
     reader.read(event({}, finish="stop"))
-    assert reader.read(body).has_finish_reasons
+    assert reader.read(body).state is FINISHED
 
 
 def test_the_finish_reason_is_progress_and_so_is_every_part_of_an_answer(reader: ChunkReader) -> None:
@@ -181,7 +187,7 @@ def test_a_chunk_without_choices_is_no_progress_and_no_end(reader: ChunkReader, 
     chunk = reader.read(body)
     assert chunk.body["choices"] == []
     assert not chunk.is_progress
-    assert not chunk.has_finish_reasons
+    assert chunk.state is OPEN
 
 
 USAGE = {
@@ -376,7 +382,7 @@ def test_a_call_that_got_another_index_than_the_vendors_gives_way_to_none_that_h
 
 
 def test_the_calls_of_two_choices_are_counted_apart(clock: FakeClock) -> None:
-    reader = ChunkReader("m", 2, clock)
+    reader = chunk_reader(clock, 2)
     said = [event({"tool_calls": [call("a", id=f"x{index}")]}, index=index) for index in (0, 1)]
     choices = choices_of([reader.read(one) for one in said])
     assert [choice["delta"]["tool_calls"][0]["index"] for choice in choices] == [0, 0]
@@ -414,13 +420,13 @@ def test_a_chunk_of_another_shape_is_malformed_and_never_the_end(
         body = {**body, "choices": [{**choices[0], "finish_reason": finish}]}
     with raises_failure(FailureKind.MALFORMED_ANSWER), malformed_answer_guard(None):
         reader.read(body)
-    assert not reader.is_whole
+    assert reader.state is OPEN
 
 
 def test_one_choice_of_another_shape_spoils_the_chunk_that_ends_another(reader: ChunkReader) -> None:
     with raises_failure(FailureKind.MALFORMED_ANSWER), malformed_answer_guard(None):
         reader.read({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}, 5]})
-    assert not reader.is_whole
+    assert reader.state is OPEN
 
 
 @pytest.mark.parametrize(
@@ -429,7 +435,7 @@ def test_one_choice_of_another_shape_spoils_the_chunk_that_ends_another(reader: 
 def test_an_answer_that_the_provider_broke_off_is_broken(reader: ChunkReader, choice: dict[str, Any]) -> None:
     with raises_failure(FailureKind.MALFORMED_ANSWER, match="in the middle"):
         reader.read({"choices": [choice]})
-    assert not reader.is_whole
+    assert reader.state is OPEN
 
 
 def test_an_answer_that_came_at_once_is_one_chunk_with_everything(reader: ChunkReader) -> None:
@@ -450,14 +456,14 @@ def test_an_answer_that_came_at_once_is_one_chunk_with_everything(reader: ChunkR
     assert chunk.body["model"] == "m"
     assert chunk.usage == Usage(11, 7, cached_tokens=2)
     assert chunk.is_progress
-    assert chunk.has_finish_reasons
+    assert chunk.state is FINISHED
 
 
 @pytest.mark.parametrize("finish", [None, "", 5])
 def test_an_answer_that_came_at_once_has_ended_whether_it_says_so_or_not(reader: ChunkReader, finish: object) -> None:
     chunk = reader.read_whole({"choices": [{"message": {"content": "x"}, "finish_reason": finish}]})
     assert chunk.body["choices"][0]["finish_reason"] == "stop"
-    assert chunk.has_finish_reasons
+    assert chunk.state is FINISHED
 
 
 @pytest.mark.parametrize("asked_for", [1, 2, 3])
@@ -465,9 +471,9 @@ def test_an_answer_that_came_at_once_is_whole_with_however_many_choices_it_has(
     clock: FakeClock, asked_for: int
 ) -> None:
     choice = {"message": {"content": "x"}, "finish_reason": "stop"}
-    chunk = ChunkReader("m", asked_for, clock).read_whole({"choices": [choice, choice]})
+    chunk = chunk_reader(clock, asked_for).read_whole({"choices": [choice, choice]})
     assert [choice["index"] for choice in chunk.body["choices"]] == [0, 1]
-    assert chunk.has_finish_reasons
+    assert chunk.state is FINISHED
 
 
 @pytest.mark.parametrize("answer", [{}, {"choices": []}, {"choices": [{"delta": {"content": "x"}}]}], ids=str)
@@ -476,4 +482,4 @@ def test_an_answer_that_came_at_once_without_a_message_is_malformed(
 ) -> None:
     with raises_failure(FailureKind.MALFORMED_ANSWER):
         reader.read_whole(answer)
-    assert not reader.is_whole
+    assert reader.state is OPEN

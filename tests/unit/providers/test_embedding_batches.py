@@ -22,7 +22,7 @@ from sekha_llm_bridge.providers import (
     embed_in_batches,
     make_provider,
 )
-from sekha_llm_bridge.providers.embedding_batches import batches_within
+from sekha_llm_bridge.providers.embedding_batches import batch_texts
 from sekha_llm_bridge.providers.http import JsonHttp
 from sekha_llm_bridge.usage import Usage
 from tests.fakes.clock import FakeClock
@@ -30,7 +30,7 @@ from tests.fakes.failures import raises_failure
 from tests.fakes.provider import FakeProvider, Reply, vector_of
 from tests.fakes.settings import embedding_model, provider
 
-PAIRS = BatchLimits(most_texts=2)
+PAIRS = BatchLimits(max_texts=2)
 FIVE = ["one", "two", "three", "four", "five"]
 UNKNOWN = EmbeddingAnswer([[0.0], [0.0]], None)
 Outcome = EmbeddingAnswer | ProviderError
@@ -100,9 +100,9 @@ def test_batches_are_all_texts_in_order_each_within_the_limits_and_none_could_be
 ) -> None:
     def fits(batch: Sequence[str]) -> bool:
         size = len("".join(batch).encode())
-        return len(batch) <= limits.most_texts and (limits.most_tokens is None or size <= limits.most_tokens)
+        return len(batch) <= limits.max_texts and (limits.max_tokens is None or size <= limits.max_tokens)
 
-    batches = list(batches_within(limits, texts))
+    batches = list(batch_texts(limits, texts))
     assert [text for batch in batches for text in batch] == texts
     assert all(len(batch) == 1 or (batch and fits(batch)) for batch in batches)
     assert not any(fits([*batch, after[0]]) for batch, after in pairwise(batches))

@@ -1,0 +1,1 @@
+"""Ollama's wire format, translated from and to OpenAI's."""

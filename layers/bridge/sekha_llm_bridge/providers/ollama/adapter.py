@@ -1,0 +1,96 @@
+"""The adapter for Ollama's own API.
+
+It is used instead of Ollama's OpenAI-compatible API, because only here can the context size be set. Without that,
+Ollama silently cuts a long prompt.
+
+Source: Ollama's API documentation, "Generate a chat completion", "Generate embeddings", "List local models".
+"""
+
+from collections.abc import AsyncGenerator
+
+from sekha_llm_bridge.clock import Clock
+from sekha_llm_bridge.config.models import ProviderConfig
+from sekha_llm_bridge.providers.base import (
+    AnswerState,
+    BatchLimits,
+    ChatAnswer,
+    ChatCall,
+    ChatChunk,
+    EmbeddingAnswer,
+    EmbeddingCall,
+    malformed_answer_guard,
+)
+from sekha_llm_bridge.providers.event_stream import LineDecoder
+from sekha_llm_bridge.providers.http import JsonHttp, request_headers
+from sekha_llm_bridge.providers.ollama.request import chat_payload, embedding_payload
+from sekha_llm_bridge.providers.ollama.response import (
+    chat_usage,
+    read_embeddings,
+    reject_truncated_prompt,
+    translate_chat_answer,
+)
+from sekha_llm_bridge.providers.ollama.stream import OllamaChunkReader
+from sekha_llm_bridge.providers.openai.stream import ChunkReader
+
+_BATCH_LIMITS = BatchLimits(max_texts=512)  # Ollama documents no limit; this many are embedded well within a timeout
+
+
+class OllamaAdapter:
+    """One Ollama server."""
+
+    def __init__(self, config: ProviderConfig, http: JsonHttp, clock: Clock) -> None:
+        self._base_url = config.base_url or ""
+        self._chat_url = f"{self._base_url}/api/chat"
+        self._http = http
+        self._clock = clock
+        self._headers = request_headers(config)
+
+    async def chat(self, call: ChatCall, *, timeout_s: float) -> ChatAnswer:
+        """See `Provider.chat`. A prompt that is too long is an error, never cut."""
+        payload = chat_payload(call, stream=False)
+        body = await self._http.post(self._chat_url, payload=payload, headers=self._headers, timeout_s=timeout_s)
+        with malformed_answer_guard(chat_usage(body)):
+            answer = translate_chat_answer(body, call.model_id, created=self._unix_time_s())
+        reject_truncated_prompt(answer.usage, payload)
+        return answer
+
+    async def stream(self, call: ChatCall, *, timeout_s: float) -> AsyncGenerator[ChatChunk]:
+        """See `Provider.stream`. Where an old Ollama has cut the prompt, the answer fails with its last event: only
+        that one has the usage which shows it.
+        """
+        payload = chat_payload(call, stream=True)
+        reader, decoder = ChunkReader(call.model_id, 1, self._unix_time_s), LineDecoder()
+        lines = OllamaChunkReader(payload, reader)
+        async with self._http.stream(
+            self._chat_url, payload=payload, headers=self._headers, timeout_s=timeout_s
+        ) as answer:
+            if isinstance(answer, dict):
+                yield lines.read_whole(answer, created=self._unix_time_s())
+                return
+            async for part in answer:
+                for line in filter(None, decoder.feed(part)):
+                    yield lines.read_line(line)
+                if reader.state is not AnswerState.OPEN:
+                    return
+            for line in filter(None, decoder.feed(decoder.END)):
+                yield lines.read_line(line)
+        reader.require_complete()
+
+    async def embed(self, call: EmbeddingCall, *, timeout_s: float) -> EmbeddingAnswer:
+        """See `Provider.embed`. A text that is too long is an error, never cut."""
+        body = await self._http.post(
+            f"{self._base_url}/api/embed", payload=embedding_payload(call), headers=self._headers, timeout_s=timeout_s
+        )
+        return read_embeddings(body)
+
+    @property
+    def embedding_limits(self) -> BatchLimits:
+        """See `Provider.embedding_limits`."""
+        return _BATCH_LIMITS
+
+    async def probe(self, *, timeout_s: float) -> None:
+        """See `Provider.probe`: `GET /api/tags`."""
+        await self._http.get(f"{self._base_url}/api/tags", headers=self._headers, timeout_s=timeout_s)
+
+    def _unix_time_s(self) -> int:
+        return int(self._clock.now().timestamp())

@@ -1,0 +1,83 @@
+"""Translates Ollama's answers into OpenAI's format."""
+
+import secrets
+from typing import Any
+
+import orjson
+
+from sekha_llm_bridge.errors import FailureKind, ProviderError
+from sekha_llm_bridge.providers.base import ChatAnswer, EmbeddingAnswer, Json, malformed_answer
+from sekha_llm_bridge.providers.ollama.request import ChatPayload
+from sekha_llm_bridge.providers.openai.response import new_answer_id
+from sekha_llm_bridge.providers.token_counts import read_count
+from sekha_llm_bridge.usage import Usage
+
+
+def translate_chat_answer(body: Json, model_id: str, *, created: int) -> ChatAnswer:
+    """Returns OpenAI's chat completion. `created` is in Unix seconds. Raises `ProviderError` (MALFORMED_ANSWER)."""
+    message = body.get("message")
+    if not isinstance(message, dict) or not isinstance(message.get("content", ""), str) or not body.get("done", True):
+        raise malformed_answer("the provider's answer has no message")
+    calls = [tool_call(call["function"]) for call in message.get("tool_calls") or ()]
+    translated: dict[str, Any] = {"role": "assistant", "content": message.get("content") or ("" if not calls else None)}
+    if calls:
+        translated["tool_calls"] = calls
+    if message.get("thinking"):
+        translated["reasoning_content"] = message["thinking"]
+    choice = {
+        "index": 0,
+        "message": translated,
+        "finish_reason": finish_reason(body, has_calls=bool(calls)),
+        "logprobs": None,
+    }
+    answer = {
+        "id": new_answer_id(),
+        "object": "chat.completion",
+        "created": created,
+        "model": body.get("model", model_id),
+        "choices": [choice],
+    }
+    return ChatAnswer(answer, chat_usage(body))
+
+
+def tool_call(function: Json) -> dict[str, Any]:
+    """Returns OpenAI's tool call, with a random id: Ollama sends none."""
+    arguments = orjson.dumps(function.get("arguments") or {}).decode()
+    return {
+        "id": f"call_{secrets.token_hex(8)}",
+        "type": "function",
+        "function": {"name": function["name"], "arguments": arguments},
+    }
+
+
+def finish_reason(body: Json, *, has_calls: bool) -> str:
+    """Returns OpenAI's finish reason; Ollama's `done_reason` has none for tool calls."""
+    if has_calls:
+        return "tool_calls"
+    return "length" if body.get("done_reason") == "length" else "stop"
+
+
+def chat_usage(body: Json) -> Usage | None:
+    """Returns the token counts of a chat answer, or None where one of them is missing."""
+    prompt, completion = read_count(body.get("prompt_eval_count")), read_count(body.get("eval_count"))
+    return None if prompt is None or completion is None else Usage(prompt, completion)
+
+
+def reject_truncated_prompt(usage: Usage | None, payload: ChatPayload) -> None:
+    """Raises `ProviderError` (CONTEXT_LENGTH_EXCEEDED) where Ollama has cut the prompt.
+
+    Old versions ignore `truncate: false` and cut a prompt to the size of the context.
+    """
+    if usage is not None and usage.prompt_tokens + 1 >= payload["options"]["num_ctx"]:
+        message = "the prompt filled the model's whole context, so it was cut"
+        raise ProviderError(FailureKind.CONTEXT_LENGTH_EXCEEDED, message, provider_status=200, usage=usage)
+
+
+def read_embeddings(body: Json) -> EmbeddingAnswer:
+    """Returns the vectors of an answer of `/api/embed`. Raises `ProviderError` (MALFORMED_ANSWER)."""
+    prompt_tokens = read_count(body.get("prompt_eval_count"))
+    usage = None if prompt_tokens is None else Usage(prompt_tokens)
+    vectors = body.get("embeddings")
+    if not isinstance(vectors, list) or not all(isinstance(vector, list) for vector in vectors):
+        raise malformed_answer("the provider's answer has no usable vectors", usage)
+    return EmbeddingAnswer(vectors, usage)

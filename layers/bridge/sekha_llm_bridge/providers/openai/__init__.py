@@ -1,0 +1,1 @@
+"""OpenAI's wire format, which is also the bridge's internal one."""

@@ -1,0 +1,125 @@
+"""The adapter for OpenAI's wire format, which most vendors use.
+
+Sources: OpenAI API reference, "Chat", "Embeddings" and "Models"; Azure OpenAI's v1 API; OpenRouter's and Gemini's
+notes on their OpenAI compatibility.
+"""
+
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from typing import Any
+
+from sekha_llm_bridge.clock import Clock
+from sekha_llm_bridge.config.models import ProviderConfig
+from sekha_llm_bridge.errors import ProviderError
+from sekha_llm_bridge.providers.base import (
+    AnswerState,
+    BatchLimits,
+    ChatAnswer,
+    ChatCall,
+    ChatChunk,
+    EmbeddingAnswer,
+    EmbeddingCall,
+    malformed_answer_guard,
+)
+from sekha_llm_bridge.providers.event_stream import SSEDecoder
+from sekha_llm_bridge.providers.http import JsonHttp, request_headers
+from sekha_llm_bridge.providers.openai.errors import output_cap_guard, rejects_field
+from sekha_llm_bridge.providers.openai.request import chat_payload, embedding_payload
+from sekha_llm_bridge.providers.openai.response import normalise_chat_answer, read_vectors
+from sekha_llm_bridge.providers.openai.stream import ChunkReader
+from sekha_llm_bridge.providers.openai.vendors import Vendor
+from sekha_llm_bridge.providers.token_counts import read_chat_usage, read_usage
+
+
+class OpenAIAdapter:
+    """One provider that uses OpenAI's format."""
+
+    def __init__(self, config: ProviderConfig, vendor: Vendor, http: JsonHttp, clock: Clock) -> None:
+        self._base_url = config.base_url or ""
+        self._chat_url = f"{self._base_url}/chat/completions"
+        self._requests_stream_usage = True
+        self._vendor = vendor
+        self._http = http
+        self._clock = clock
+        self._headers = request_headers(config, auth_header=vendor.auth_header, auth_prefix=vendor.auth_prefix)
+
+    async def chat(self, call: ChatCall, *, timeout_s: float) -> ChatAnswer:
+        """See `Provider.chat`."""
+        payload = chat_payload(call, self._vendor)
+        with output_cap_guard(call):
+            body = await self._http.post(self._chat_url, payload=payload, headers=self._headers, timeout_s=timeout_s)
+        usage = read_chat_usage(body.get("usage"))
+        with malformed_answer_guard(usage):
+            return normalise_chat_answer(body, usage, created=self._unix_time_s())
+
+    async def stream(self, call: ChatCall, *, timeout_s: float) -> AsyncGenerator[ChatChunk]:
+        """See `Provider.stream`. The answer is complete with its finish reasons, whether `[DONE]` follows or not."""
+        reader = ChunkReader(call.model_id, call.request.get("n") or 1, self._unix_time_s)
+        decoder, payload = SSEDecoder(), {**chat_payload(call, self._vendor), "stream": True}
+        try:
+            async with AsyncExitStack() as stack:
+                with output_cap_guard(call):
+                    answer = await self._open_stream(stack, payload, timeout_s)
+                if isinstance(answer, dict):
+                    with malformed_answer_guard(read_chat_usage(answer.get("usage"))):
+                        chunk = reader.read_whole(answer)
+                    yield chunk
+                    return
+                async for part in answer:
+                    for chunk in reader.read_events(decoder.feed(part), request=payload):
+                        yield chunk
+                    if reader.has_received_done:
+                        break
+                else:
+                    for chunk in reader.read_events(decoder.feed(decoder.END), request=payload):
+                        yield chunk
+                reader.require_complete()
+        except ProviderError:
+            if reader.state is not AnswerState.FINISHED:  # after the end of the answer only its usage is lost
+                raise
+
+    async def _open_stream(
+        self, stack: AsyncExitStack, payload: dict[str, Any], timeout_s: float
+    ) -> AsyncIterator[bytes] | dict[str, Any]:
+        """Sends the request with `include_usage`, so that the usage follows the answer.
+
+        A server that rejects `stream_options` gets the request again without it, and further requests, too; unless the
+        caller's own options are in it.
+        """
+
+        def open_with(sent: dict[str, Any]) -> AbstractAsyncContextManager[AsyncIterator[bytes] | dict[str, Any]]:
+            return self._http.stream(self._chat_url, payload=sent, headers=self._headers, timeout_s=timeout_s)
+
+        options = payload.pop("stream_options", None) or {}
+        has_caller_options = bool(options.keys() - {"include_usage"})
+        if has_caller_options or self._requests_stream_usage:
+            with_usage = {**payload, "stream_options": {**options, "include_usage": True}}
+            try:
+                return await stack.enter_async_context(open_with(with_usage))
+            except ProviderError as exc:
+                if has_caller_options or not rejects_field(exc.failure, ("stream_options",)):
+                    raise
+        answer = await stack.enter_async_context(open_with(payload))
+        self._requests_stream_usage = False
+        return answer
+
+    async def embed(self, call: EmbeddingCall, *, timeout_s: float) -> EmbeddingAnswer:
+        """See `Provider.embed`."""
+        body = await self._http.post(
+            f"{self._base_url}/embeddings", payload=embedding_payload(call), headers=self._headers, timeout_s=timeout_s
+        )
+        usage = read_usage(body.get("usage"))
+        with malformed_answer_guard(usage):
+            return EmbeddingAnswer(read_vectors(body.get("data")), usage)
+
+    @property
+    def embedding_limits(self) -> BatchLimits:
+        """See `Provider.embedding_limits`."""
+        return self._vendor.embedding_limits
+
+    async def probe(self, *, timeout_s: float) -> None:
+        """See `Provider.probe`: `GET /models`."""
+        await self._http.get(f"{self._base_url}/models", headers=self._headers, timeout_s=timeout_s)
+
+    def _unix_time_s(self) -> int:
+        return int(self._clock.now().timestamp())

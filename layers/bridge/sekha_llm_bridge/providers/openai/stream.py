@@ -1,0 +1,214 @@
+"""Normalises streamed answers in OpenAI's format, chunk by chunk, and decides when an answer is complete."""
+
+import secrets
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from sekha_llm_bridge.providers.base import (
+    AnswerState,
+    ChatChunk,
+    Json,
+    has_content,
+    malformed_answer,
+    malformed_answer_guard,
+)
+from sekha_llm_bridge.providers.event_stream import parse_event
+from sekha_llm_bridge.providers.failures import error_within_success
+from sekha_llm_bridge.providers.openai.response import (
+    new_answer_id,
+    normalise_chat_answer,
+    normalise_content,
+    reject_error_finish,
+)
+from sekha_llm_bridge.providers.token_counts import is_count, read_chat_usage
+
+_ANSWER_FIELDS = ("content", "reasoning_content", "reasoning", "refusal", "tool_calls", "function_call", "audio")
+_DONE = b"[DONE]"
+
+
+class ChunkReader:
+    """Normalises the chunks of one answer: one id for all, one role per choice, distinct indexes for choices and tool
+    calls.
+
+    `n_choices` is the number of choices that the request asks for. `unix_time_s` returns the current time, for vendors
+    that send no `created`. `state` follows the finish reasons: only they show that an answer is complete. The end of
+    the connection and `[DONE]` also follow answers that were cut off. `has_received_done`: `[DONE]` has arrived.
+    """
+
+    def __init__(self, model_id: str, n_choices: int, unix_time_s: Callable[[], int]) -> None:
+        self.state = AnswerState.OPEN
+        self.has_received_done = False
+        self._model_id = model_id
+        self._n_choices = n_choices
+        self._unix_time_s = unix_time_s
+        self._has_continued = False  # some choice went on after its finish reason
+        self._shared_fields: dict[str, Any] = {}
+        self._choices: dict[int, _ChoiceState] = {}
+
+    def read_events(self, events: Iterable[bytes], *, request: Json) -> Iterator[ChatChunk]:
+        """Yields the chunk of each event up to `[DONE]`. `request` is the request that was sent.
+
+        Raises `ProviderError` for an error event, or MALFORMED_ANSWER.
+        """
+        for data in events:
+            if data == _DONE:
+                self.has_received_done = True
+                return
+            with malformed_answer_guard(None):
+                event = parse_event(data)
+                if error := event.get("error") or (event if event.get("object") == "error" else None):
+                    raise error_within_success({"error": error, "usage": event.get("usage")}, request=request)
+                chunk = self.read(event)
+            yield chunk
+
+    def require_complete(self) -> None:
+        """Raises `ProviderError` (MALFORMED_ANSWER) where the stream has ended before the answer was complete.
+
+        After `[DONE]`, it is enough that every choice that began has had a finish reason: some vendors send fewer
+        choices than requested, and some send more text after a finish reason.
+        """
+        has_every_finish = bool(self._choices) and all(choice.had_finish_reason for choice in self._choices.values())
+        if self.state is AnswerState.OPEN and not (self.has_received_done and has_every_finish):
+            raise malformed_answer("the provider's answer ended without a finish_reason: it was cut off")
+
+    def read(self, event: dict[str, Any]) -> ChatChunk:
+        """Returns the normalised chunk of an event.
+
+        Raises `ProviderError` (MALFORMED_ANSWER), and what Python raises for JSON values of unexpected types.
+        """
+        choices = [self._choice(position, choice) for position, choice in enumerate(event.get("choices") or ())]
+        if not self._shared_fields:
+            self._shared_fields = self._fields_of_first(event)
+        body = {**event, **self._shared_fields, "choices": choices}
+        provider_usage = body.pop("usage", None)
+        self._record_finish_reasons(choices)
+        is_progress = any(choice["finish_reason"] is not None or has_content(choice["delta"]) for choice in choices)
+        return ChatChunk(body, is_progress, self.state, read_chat_usage(provider_usage), provider_usage)
+
+    def read_whole(self, answer: dict[str, Any]) -> ChatChunk:
+        """Returns the only chunk of a complete answer that came although a stream was requested."""
+        normalised = normalise_chat_answer(answer, None, created=self._unix_time_s()).body
+        choices = [{"delta": choice.pop("message"), **choice} for choice in normalised["choices"]]
+        for choice in choices:
+            choice["finish_reason"] = choice["finish_reason"] or "stop"
+        self._n_choices = len(choices)  # no other choice can follow
+        return self.read({**normalised, "choices": choices})
+
+    def _fields_of_first(self, event: dict[str, Any]) -> dict[str, Any]:
+        """Returns the fields of the first event that every chunk repeats."""
+        answer_id, created = event.get("id"), event.get("created")
+        return {
+            "id": answer_id if isinstance(answer_id, str) and answer_id else new_answer_id(),
+            "object": "chat.completion.chunk",
+            "created": created if is_count(created) and created else self._unix_time_s(),
+            "model": self._model_id,
+        }
+
+    def _choice(self, position: int, choice: dict[str, Any]) -> dict[str, Any]:
+        finish = choice.get("finish_reason")
+        reject_error_finish(choice)
+        index = choice["index"] if is_count(choice.get("index")) else position
+        state = self._choices.setdefault(index, _ChoiceState())
+        return {
+            **choice,
+            "index": index,
+            "delta": state.normalise_delta(choice.get("delta") or {}),
+            "finish_reason": finish if isinstance(finish, str) and finish else None,
+        }
+
+    def _record_finish_reasons(self, choices: list[dict[str, Any]]) -> None:
+        """Updates `state`. Called after the whole chunk was normalised: the finish reason in a malformed chunk would
+        never reach the client.
+        """
+        for choice in choices:
+            state = self._choices[choice["index"]]
+            has_finish_reason = choice["finish_reason"] is not None
+            has_continued = state.is_finished and _has_answer_content(choice["delta"])
+            self._has_continued |= has_continued
+            state.is_finished = has_finish_reason or (state.is_finished and not has_continued)
+            state.had_finish_reason |= has_finish_reason
+        all_finished = bool(self._choices) and all(state.is_finished for state in self._choices.values())
+        if not all_finished or len(self._choices) < self._n_choices:
+            self.state = AnswerState.OPEN
+        else:
+            self.state = AnswerState.MAY_CONTINUE if self._has_continued else AnswerState.FINISHED
+
+
+class _ChoiceState:
+    """What has arrived of one choice.
+
+    `had_finish_reason`: some chunk had one. `is_finished`: some chunk had one, and no content has followed.
+    """
+
+    def __init__(self) -> None:
+        self.is_finished = False
+        self.had_finish_reason = False
+        self._has_begun = False
+        self._calls: dict[int, _CallIdentity] = {}  # by the index that clients get
+        self._index_by_vendor_index: dict[int, int] = {}  # the index that clients get for the vendor's own one
+        self._latest_index = 0
+
+    def normalise_delta(self, delta: dict[str, Any]) -> dict[str, Any]:
+        """Returns the delta with a role only in the first one: clients concatenate what every delta has."""
+        normalised = {**delta}
+        normalised.pop("role", None)
+        if "content" in normalised:
+            normalised |= normalise_content(normalised["content"])
+        if not self._has_begun:
+            self._has_begun = True
+            normalised = {"role": "assistant", **normalised}
+        if normalised.get("tool_calls"):
+            normalised["tool_calls"] = [self._normalise_call(call) for call in normalised["tool_calls"]]
+        return normalised
+
+    def _normalise_call(self, call: dict[str, Any]) -> dict[str, Any]:
+        """Returns a fragment of a tool call with the index by which clients join the fragments.
+
+        Some vendors send no index, or the same one for every call. There another name, or the same name with another
+        id, starts another call.
+        """
+        function = call.get("function") or {}
+        if not isinstance(function, dict):
+            raise malformed_answer("the provider's answer has tool calls that are none")
+        fragment = _CallIdentity(call.get("id") or None, function.get("name") or None)
+        vendor_index = call["index"] if is_count(call.get("index")) else None
+        if vendor_index is None:
+            index = self._latest_index
+        else:
+            index = self._index_by_vendor_index.get(vendor_index, vendor_index)
+        if (known := self._calls.get(index)) is not None and fragment.starts_another_call_than(known):
+            with_same_id = (i for i, other in self._calls.items() if other.call_id == fragment.call_id is not None)
+            index = next(with_same_id, max(self._calls) + 1)
+        self._latest_index = index
+        if vendor_index is not None:
+            self._index_by_vendor_index[vendor_index] = index
+        if index in self._calls:
+            return {**call, "index": index}
+        self._calls[index] = fragment
+        return {**call, "index": index, "id": fragment.call_id or f"call_{secrets.token_hex(12)}"}
+
+
+@dataclass(frozen=True, slots=True)
+class _CallIdentity:
+    """The id and the name in a fragment of a tool call, if it has them."""
+
+    call_id: str | None
+    name: str | None
+
+    def starts_another_call_than(self, known: "_CallIdentity") -> bool:
+        """Returns whether this fragment starts another call than the known one with the same index.
+
+        Only a fragment with a name starts a call: some vendors give every fragment an id of its own.
+        """
+        if self.name is None:
+            return False
+        has_other_id = self.call_id is not None and known.call_id is not None and self.call_id != known.call_id
+        return has_other_id or (known.name is not None and self.name != known.name)
+
+
+def _has_answer_content(delta: dict[str, Any]) -> bool:
+    """Returns whether a delta continues the answer itself. A final line break and metadata do not."""
+    return any(
+        value.strip() if isinstance(value, str) else value for name in _ANSWER_FIELDS if (value := delta.get(name))
+    )
