@@ -62,7 +62,7 @@ fleets = st.lists(
     ]
 )
 prompts = st.tuples(st.integers(0, 3000), st.integers(0, 9000), st.integers(0, 2)).map(
-    lambda sizes: TokenCount(estimate=sizes[0], bound=sizes[0] + sizes[1], least=sizes[0] // 2, images=sizes[2])
+    lambda sizes: TokenCount(estimate=sizes[0], bound=sizes[0] + sizes[1], minimum=sizes[0] // 2, images=sizes[2])
 )
 limits_usd = st.one_of(
     st.none(),
@@ -75,7 +75,7 @@ route_requests = st.builds(
     task=st.sampled_from([None] * 4 + [Task.CHAT_SMALL, Task.CHAT_SMART]),
     prompt=prompts,
     output_tokens=st.none() | st.integers(1, 5000),
-    answers=st.integers(1, 3),
+    n_choices=st.integers(1, 3),
     pinned=st.sampled_from([None] * 6 + ["m0", "m1"]),
     preferred=st.sampled_from([None, "m0", "m1", "ghost"]),
     needs_vision=seldom,
@@ -183,7 +183,7 @@ class World:
         prompt = (
             (request.prompt.bound + request.prompt.images * entry.max_image_tokens) * happening.prompt_share // 1000
         )
-        output = most * request.answers * happening.output_share // 1000
+        output = most * request.n_choices * happening.output_share // 1000
         cached = prompt * happening.cached_share // 1000
         return Usage(prompt, output, cached, cache_write_tokens=prompt - cached)
 
@@ -252,7 +252,7 @@ def _tight(
         for i in range(len(prices))
     ]
     count = TokenCount(prompt // chars_per_token, prompt, 0)
-    request = RouteRequest(None, count, output_tokens=output, answers=answers)
+    request = RouteRequest(None, count, output_tokens=output, n_choices=answers)
     first_usd = prices[0].bound_usd(prompt_tokens=prompt, completion_tokens=output * answers)
     listed = _Listed({f"p{i}": price for i, price in enumerate(prices)})
     return World(fleet, request, first_usd * tenths / 10, script, 100.0, prices=listed)

@@ -22,7 +22,7 @@ from tests.fakes.settings import chat_model, make_settings, provider
 _SIZES = (10, 100, 1000)
 _MODELS_OF_ONE_PROVIDER = 20
 _WINDOWS = (8192, 32_768, 131_072)
-_PROMPT = TokenCount(estimate=700, bound=2900, least=400)
+_PROMPT = TokenCount(estimate=700, bound=2900, minimum=400)
 _REQUEST = RouteRequest(None, _PROMPT, output_tokens=1000)
 _LIMITS = {
     "no limit": RoutingContext(),
@@ -58,7 +58,7 @@ def _calls(catalog: Catalog) -> dict[str, Callable[[], object]]:
 
 def _plan(catalog: Catalog, limits: RoutingContext) -> object:
     planned = plan(_REQUEST, catalog, limits)
-    return planned.offer(planned.ranked[0], spent_usd=Decimal(0))
+    return planned.candidate_for(planned.ranked[0], spent_usd=Decimal(0))
 
 
 def _settings(size: int) -> Settings:

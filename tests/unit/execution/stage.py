@@ -171,7 +171,7 @@ class Stage:
 
     def plan(self) -> RoutePlan:
         limits = RoutingContext(
-            max_cost_usd=self.limit_usd, breakers=self.breakers.views(), cooling_s=self.cooldowns.remaining_s()
+            max_cost_usd=self.limit_usd, breakers=self.breakers.views(), cooldowns_s=self.cooldowns.remaining_s()
         )
         return plan(self.request, Catalog.of(self.settings, PriceBook()), limits)
 

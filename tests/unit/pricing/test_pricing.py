@@ -96,4 +96,4 @@ def test_images_tools_and_tool_calls_count(text: str, images: int) -> None:
     )
     assert full.bound > plain.bound
     assert full.images == images
-    assert plain.least <= plain.estimate <= plain.bound
+    assert plain.minimum <= plain.estimate <= plain.bound

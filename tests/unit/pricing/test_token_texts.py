@@ -5,7 +5,7 @@ import tiktoken
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sekha_llm_bridge.pricing import Tokenizer, texts_of
+from sekha_llm_bridge.pricing import Tokenizer, decode_token_arrays
 from sekha_llm_bridge.pricing.token_table import TokenTable
 from sekha_llm_bridge.pricing.tokenizer import PIECES
 
@@ -21,29 +21,29 @@ CL100K = tiktoken.Encoding(
 @given(st.lists(st.text(), max_size=4))
 @example(["<|endoftext|>", "naïve 👍🏽\r\n", "\x00"])
 def test_what_tiktoken_makes_of_texts_becomes_those_texts_again(texts: list[str]) -> None:
-    assert texts_of([CL100K.encode_ordinary(text) for text in texts]) == texts
+    assert decode_token_arrays([CL100K.encode_ordinary(text) for text in texts]) == texts
 
 
 @given(st.lists(st.integers(0, 100_255), max_size=20))
 def test_any_ids_become_the_text_that_tiktoken_makes_of_them(ids: list[int]) -> None:
-    assert texts_of([ids]) == [CL100K.decode(ids)]
+    assert decode_token_arrays([ids]) == [CL100K.decode(ids)]
 
 
 def test_a_cut_character_becomes_the_replacement_character() -> None:
     ids = CL100K.encode_ordinary("ok 👍")
-    assert texts_of([ids[:-1], ids[-1:]]) == ["ok \ufffd", "\ufffd"]
+    assert decode_token_arrays([ids[:-1], ids[-1:]]) == ["ok \ufffd", "\ufffd"]
 
 
 @pytest.mark.parametrize("unfit", [-1, 100_256, 100_257, 100_258, 100_260, 100_276, 100_277, 2**63])
 def test_special_tokens_and_ids_out_of_range_are_refused_by_their_number(unfit: int) -> None:
     with pytest.raises(ValueError, match=rf"^{unfit} is not the id of a token of text.* 0 to 100255"):
-        texts_of([[1, 2], [3, unfit, 4]])
+        decode_token_arrays([[1, 2], [3, unfit, 4]])
 
 
 @pytest.mark.parametrize("odd", [True, 1.0, None, "secret", [1]])
 def test_what_is_no_whole_number_is_refused_without_being_quoted(odd: object) -> None:
     with pytest.raises(ValueError, match="nothing but whole numbers") as caught:
-        texts_of([[1, odd]])
+        decode_token_arrays([[1, odd]])
     assert "secret" not in str(caught.value)
 
 
@@ -51,6 +51,6 @@ def test_a_few_ids_cannot_stand_for_more_text_than_a_request_can_hold() -> None:
     spaces = CL100K.encode_ordinary(" " * 80)
     assert len(spaces) == 1
     most = 6 * 1024 * 1024 // 80
-    assert sum(map(len, texts_of([spaces * (most - 1), spaces]))) == most * 80
+    assert sum(map(len, decode_token_arrays([spaces * (most - 1), spaces]))) == most * 80
     with pytest.raises(ValueError, match="at most 6291456 bytes"):
-        texts_of([spaces * most, spaces])
+        decode_token_arrays([spaces * most, spaces])

@@ -189,7 +189,7 @@ def test_bounds_hold_and_estimates_are_near_for_texts_of_every_kind(text: str, o
     count, real = count_chat(request), billed(request, o200k, "")
     assert real <= count.bound_for(Tokenizer.O200K) <= count.bound
     assert real / 3 < count.estimate < real * 3.5
-    assert count.least <= count.estimate <= count.bound
+    assert count.minimum <= count.estimate <= count.bound
 
 
 @pytest.mark.parametrize(
@@ -280,7 +280,7 @@ def test_the_exact_bound_is_worked_out_when_asked_for_and_once() -> None:
 def test_counts_are_equal_by_their_numbers_and_shown_by_them() -> None:
     request = {"messages": [{"role": "user", "content": "Hello"}]}
     counted = count_chat(request)
-    assert counted == count_chat(request) == TokenCount(counted.estimate, counted.bound, counted.least)
+    assert counted == count_chat(request) == TokenCount(counted.estimate, counted.bound, counted.minimum)
     assert "tight" not in repr(counted)
     assert hash(counted) == hash(count_chat(request))
 

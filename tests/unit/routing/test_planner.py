@@ -15,7 +15,7 @@ from sekha_llm_bridge.routing import Catalog, ImageNeeds, RoutePlan, RouteReques
 from sekha_llm_bridge.routing.plan import ExclusionKind
 from tests.fakes.settings import chat_model, embedding_model, make_settings, provider
 
-PROMPT = TokenCount(estimate=100, bound=400, least=100)
+PROMPT = TokenCount(estimate=100, bound=400, minimum=100)
 
 
 def planned(
@@ -260,7 +260,7 @@ def test_under_a_limit_the_provider_is_told_where_to_stop_even_where_model_or_wi
 )
 def test_the_cap_is_a_number_that_a_provider_accepts(window: int, most: int | None, estimate: int, cap: int) -> None:
     one = provider("p", chat_model("m", price=(0, 0.001), context_window=window, max_output_tokens=most))
-    prompt = TokenCount(estimate=estimate, bound=4 * window, least=estimate // 2)
+    prompt = TokenCount(estimate=estimate, bound=4 * window, minimum=estimate // 2)
     (candidate,) = planned(one, prompt=prompt, max_cost_usd=Decimal(1)).candidates
     assert candidate.output_cap == cap
 
@@ -303,7 +303,7 @@ def test_what_cannot_be_bounded_is_excluded_under_a_limit_but_not_where_it_is_fr
 
 
 def test_images_are_billed_as_the_model_bills_them() -> None:
-    seeing = TokenCount(estimate=0, bound=0, least=0, images=1)
+    seeing = TokenCount(estimate=0, bound=0, minimum=0, images=1)
     models = [chat_model(name, price=(1, 0), supports_vision=True) for name in ("gpt-4o", "gpt-4o-mini")]
     bounds = {
         row.entry.model.model_id: row.quote.bound_usd
@@ -334,7 +334,7 @@ def test_a_short_answer_is_useful_when_that_is_all_that_is_asked_for() -> None:
 
 
 def test_several_answers_share_the_limit() -> None:
-    result = planned(provider("p", chat_model("m", price=(1, 2))), answers=3, max_cost_usd=Decimal("0.001"))
+    result = planned(provider("p", chat_model("m", price=(1, 2))), n_choices=3, max_cost_usd=Decimal("0.001"))
     assert result.candidates[0].output_cap == 100
 
 
@@ -381,15 +381,15 @@ def test_a_fee_for_each_request_counts() -> None:
 
 def test_what_is_cheaper_than_whole_numbers_can_say_is_not_free() -> None:
     tiny = Price(Rates(*[Decimal("0.0000004")] * 4), "listed")
-    long = TokenCount(estimate=1, bound=10**9, least=1)
+    long = TokenCount(estimate=1, bound=10**9, minimum=1)
     assert order(listed(tiny, prompt=long, max_cost_usd=Decimal("0.0003"))) == []
 
 
 def test_every_answer_that_is_asked_for_must_fit_the_limit() -> None:
     # $0.0004 for the prompt, and 3 × 64 × $2 per million for the answers: $0.000784
     one = provider("p", chat_model("m", price=(1, 2)))
-    assert order(planned(one, answers=3, max_cost_usd=Decimal("0.000784"))) == ["p/m"]
-    assert order(planned(one, answers=3, max_cost_usd=Decimal("0.000783"))) == []
+    assert order(planned(one, n_choices=3, max_cost_usd=Decimal("0.000784"))) == ["p/m"]
+    assert order(planned(one, n_choices=3, max_cost_usd=Decimal("0.000783"))) == []
 
 
 def at_openai(*models: dict[str, Any]) -> dict[str, Any]:
@@ -417,7 +417,7 @@ def test_images_count_beside_an_exactly_counted_prompt() -> None:
 def test_the_likely_cost_of_all_answers_ranks() -> None:
     talker, listener = chat_model("talker", price=(1, 2)), chat_model("listener", price=(12, 1))
     assert order(planned(provider("p", listener, talker), output_tokens=500)) == ["p/talker", "p/listener"]
-    assert order(planned(provider("p", talker, listener), output_tokens=500, answers=3)) == ["p/listener", "p/talker"]
+    assert order(planned(provider("p", talker, listener), output_tokens=500, n_choices=3)) == ["p/listener", "p/talker"]
 
 
 def test_the_default_models_space_holds_although_another_ranks_first() -> None:
@@ -454,7 +454,7 @@ requests = st.fixed_dictionaries(
         "needs_tools": st.booleans(),
         "preferred": st.none() | st.sampled_from(["m0", "m1", "ghost"]),
         "output_tokens": st.none() | st.integers(1, 5000),
-        "answers": st.integers(1, 3),
+        "n_choices": st.integers(1, 3),
         "max_cost_usd": st.none() | st.decimals(0, 1, places=6),
     }
 )

@@ -10,7 +10,7 @@ from sekha_llm_bridge.execution.attempts import Attempt, AttemptLog, spent_usd
 from sekha_llm_bridge.execution.receipt import Receipt, make_receipt
 from sekha_llm_bridge.resilience import Refusal
 from sekha_llm_bridge.routing import Candidate, CatalogModel, Exclusion, RoutePlan
-from sekha_llm_bridge.routing.requirements import shut_out
+from sekha_llm_bridge.routing.requirements import exclusion_for_open_breaker
 from sekha_llm_bridge.usage import Usage
 
 
@@ -71,10 +71,10 @@ class FailoverState:
             return None
         if entry.provider.id in self._excluded_providers or entry.window <= self._largest_exceeded_window:
             return None
-        offer = self.plan.offer(entry, spent_usd=self._spent_usd)
-        if isinstance(offer, Candidate):
-            return offer
-        self.skipped.append((entry, offer))
+        candidate = self.plan.candidate_for(entry, spent_usd=self._spent_usd)
+        if isinstance(candidate, Candidate):
+            return candidate
+        self.skipped.append((entry, candidate))
         return None
 
     @property
@@ -84,7 +84,7 @@ class FailoverState:
     def record_breaker_refusal(self, entry: CatalogModel, refusal: Refusal) -> None:
         """Skips the provider: its breaker has changed since the plan was made."""
         self._excluded_providers.add(entry.provider.id)
-        self.skipped.append((entry, shut_out(refusal)))
+        self.skipped.append((entry, exclusion_for_open_breaker(refusal)))
 
     def mark_first_failure(self, provider_id: str) -> bool:
         """Returns True for the provider's first failure in this request, and False for every later one."""

@@ -22,7 +22,7 @@ from sekha_llm_bridge.routing import CatalogModel, ConsideredModel, Exclusion, E
 
 MIN_ATTEMPT_S = 0.2  # an attempt with less time could hardly be answered
 _DEFAULT_RETRY_AFTER_S = 1.0
-_TEMPORARY = (ExclusionKind.BREAKER, ExclusionKind.COOLING)
+_TEMPORARY = (ExclusionKind.BREAKER, ExclusionKind.COOLDOWN)
 _REMEDY_OF_A_SINGLE_PROVIDER = "a longer timeout_secs gives it more time"
 _MAX_NAMED_MODELS = 3
 ExcludedModel = tuple[CatalogModel, Exclusion]
@@ -32,7 +32,7 @@ def require_candidates(plan: RoutePlan) -> None:
     """Raises the error that an empty plan means: all breakers open or cooling down, too expensive, or not capable."""
     if plan.ranked:
         return
-    if temporary := [*plan.excluded_by(ExclusionKind.BREAKER), *plan.excluded_by(ExclusionKind.COOLING)]:
+    if temporary := [*plan.excluded_by(ExclusionKind.BREAKER), *plan.excluded_by(ExclusionKind.COOLDOWN)]:
         raise _error_for_temporary_exclusions(_excluded(temporary))
     if expensive := plan.excluded_by(ExclusionKind.COST):
         raise _cost_limit_exceeded(plan, expensive)
@@ -59,8 +59,8 @@ def error_for_exhausted_plan(state: FailoverState, deadline: Deadline) -> Bridge
         return others[-1].error
     if all(one.failure.kind is FailureKind.RATE_LIMITED for one in others):
         requested_s = [one.failure.retry_after_s for one in others]
-        cooling_s = [row.exclusion.retry_after_s for row in plan.excluded_by(ExclusionKind.COOLING) if row.exclusion]
-        waits_s = (*requested_s, *cooling_s)
+        cooldowns_s = [row.exclusion.retry_after_s for row in plan.excluded_by(ExclusionKind.COOLDOWN) if row.exclusion]
+        waits_s = (*requested_s, *cooldowns_s)
         return _rate_limited(min(_DEFAULT_RETRY_AFTER_S if wait_s is None else wait_s for wait_s in waits_s))
     if failed[-1].failure.kind is FailureKind.TIMEOUT and deadline.remaining_s() <= MIN_ATTEMPT_S:
         return deadline_exceeded()
@@ -98,9 +98,9 @@ def _error_for_temporary_exclusions(excluded: Sequence[ExcludedModel]) -> Unavai
     """The error where breakers and cool-downs exclude every candidate, with the soonest time for a retry."""
     soonest_s = min(exclusion.retry_after_s or _DEFAULT_RETRY_AFTER_S for _, exclusion in excluded)
     kinds = {exclusion.kind for _, exclusion in excluded}
-    if kinds == {ExclusionKind.COOLING}:
+    if kinds == {ExclusionKind.COOLDOWN}:
         return _rate_limited(soonest_s)
-    state = "has an open circuit breaker" + (" or limits its rate" if ExclusionKind.COOLING in kinds else "")
+    state = "has an open circuit breaker" + (" or limits its rate" if ExclusionKind.COOLDOWN in kinds else "")
     reasons = _grouped_by_reason(excluded)
     message = f"every provider that could answer {state} ({reasons}); {_try_again_in(soonest_s)}"
     return NoProviderAvailable(message, retry_after_s=soonest_s)

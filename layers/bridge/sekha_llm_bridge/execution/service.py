@@ -60,6 +60,6 @@ class ModelService:
             max_cost_usd=self._routing.max_cost_per_request,
             min_output_tokens=self._routing.min_output_tokens,
             breakers=session.views(),
-            cooling_s=self._cooldowns.remaining_s(),
+            cooldowns_s=self._cooldowns.remaining_s(),
         )
         return plan(route, self._catalog, context), session

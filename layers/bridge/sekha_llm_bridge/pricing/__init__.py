@@ -3,9 +3,9 @@
 from sekha_llm_bridge.pricing.book import PriceBook
 from sekha_llm_bridge.pricing.images import image_tokens
 from sekha_llm_bridge.pricing.price import Price, usd_text
-from sekha_llm_bridge.pricing.token_texts import texts_of
+from sekha_llm_bridge.pricing.token_texts import decode_token_arrays
 from sekha_llm_bridge.pricing.tokenizer import Tokenizer, tokenizer_of
-from sekha_llm_bridge.pricing.tokens import TokenCount, count_chat, count_texts, longest_text
+from sekha_llm_bridge.pricing.tokens import TokenCount, count_chat, count_texts, minimum_tokens_of_longest_text
 
 __all__ = [
     "Price",
@@ -14,9 +14,9 @@ __all__ = [
     "Tokenizer",
     "count_chat",
     "count_texts",
+    "decode_token_arrays",
     "image_tokens",
-    "longest_text",
-    "texts_of",
+    "minimum_tokens_of_longest_text",
     "tokenizer_of",
     "usd_text",
 ]

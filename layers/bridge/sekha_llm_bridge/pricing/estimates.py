@@ -23,45 +23,47 @@ _HUNDREDTHS = (
     (bytes(range(0xF0, 0x100)), 180),  # emoji
 )
 _HUNDREDTHS_OF = bytes(next(part for members, part in _HUNDREDTHS if byte in members) for byte in range(256))
-_BYTES_AT_ONCE = 65_520 // max(_HUNDREDTHS_OF)
+_MAX_SUMMED_BYTES = 65_520 // max(_HUNDREDTHS_OF)
 _LETTERS = string.ascii_letters.encode()
 _LETTERS_AND_DIGITS = _LETTERS + string.digits.encode()
 _WHITE = string.whitespace.encode()
 # Base64 and its like are all letters and digits, and more tokens than words of as many.
 _BYTES_PER_SPACE = 32
 _LETTERS_PER_SIGN = 12
-_MORE_FOR_UNBROKEN = 44  # hundredths
-_MOST_CHARACTERS_PER_TOKEN = 5.5  # without white space: a run of it is few tokens, whatever its length
+_UNBROKEN_SURCHARGE = 44  # hundredths
+_MAX_CHARACTERS_PER_TOKEN = 5.5  # without white space: a run of it is few tokens, whatever its length
 
 
 def estimated_tokens(data: bytes) -> int:
     """Of a text in UTF-8."""
-    return _likely(data, _white(data))
+    return _estimate(data, _white(data))
 
 
 def estimated_and_minimum_tokens(text: str) -> tuple[int, int]:
     """Of a text; it has fewer than the second number hardly ever, and the first is never below that."""
     data = text.encode()
     white = _white(data)
-    least = int((len(text) - white) / _MOST_CHARACTERS_PER_TOKEN)
-    return max(_likely(data, white), least), least
+    least = int((len(text) - white) / _MAX_CHARACTERS_PER_TOKEN)
+    return max(_estimate(data, white), least), least
 
 
 def _white(data: bytes) -> int:
     return len(data) - len(data.translate(None, _WHITE))
 
 
-def _likely(data: bytes, white: int) -> int:
+def _estimate(data: bytes, white: int) -> int:
     hundredths = _sum(data.translate(_HUNDREDTHS_OF))
     if white * _BYTES_PER_SPACE < len(data) and data.isascii():
-        hundredths += _MORE_FOR_UNBROKEN * _unbroken_letters(data)
+        hundredths += _UNBROKEN_SURCHARGE * _unbroken_letters(data)
     return -(-hundredths // 100)
 
 
 def _sum(parts: bytes) -> int:
     """The sum of the bytes, by zlib, which is the fastest at it: the lower half of an Adler-32 is that of those few."""
     view = memoryview(parts)
-    return sum([adler32(view[at : at + _BYTES_AT_ONCE], 0) & 0xFFFF for at in range(0, len(parts), _BYTES_AT_ONCE)])
+    return sum(
+        [adler32(view[at : at + _MAX_SUMMED_BYTES], 0) & 0xFFFF for at in range(0, len(parts), _MAX_SUMMED_BYTES)]
+    )
 
 
 def _unbroken_letters(data: bytes) -> int:

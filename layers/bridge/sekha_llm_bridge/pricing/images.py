@@ -43,7 +43,7 @@ _FAMILIES = (
     _Family("gpt-5-mini", _patches(1_536, 162)),
     _Family("gpt-5-nano", _patches(1_536, 246)),
     _Family("gpt-5-chat", _tiles(70, 140)),
-    # Dates and the names that are not listed share the dearest of the family.
+    # Dates and the names that are not listed share the max_rates of the family.
     _Family("gpt-5", (_tiles(70, 140)[0], _patches(1_536, 246)[1])),
     _Family("gpt-5.4-mini", _patches(2_500, 246)),
     _Family("gpt-5.4-nano", _patches(2_500, 246)),
@@ -58,7 +58,8 @@ _CLAUDE = (1_400, 5_000)
 # Google: ai.google.dev/gemini-api/docs/media-resolution: 1,120 unless asked otherwise, 2,240 at most, both about. For
 # earlier models no number of tiles is given that is not exceeded.
 _GEMINI_3 = (1_120, 2_500)
-# Not below the dearest of the models above, which may be used by another name, nor 16,384, which others scale down to.
+# Not below the max_rates of the models above, which may be used by another name, nor 16,384, which others scale down
+# to.
 _UNKNOWN = (1_000, 50_000)
 
 

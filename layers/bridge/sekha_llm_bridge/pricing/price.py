@@ -21,7 +21,7 @@ class Rates:
     cache_write_usd_per_mtok: Decimal
 
     @property
-    def dearest_input_usd_per_mtok(self) -> Decimal:
+    def max_input_usd_per_mtok(self) -> Decimal:
         """What a prompt token costs at most."""
         return max(self.input_usd_per_mtok, self.cached_input_usd_per_mtok, self.cache_write_usd_per_mtok)
 
@@ -59,31 +59,31 @@ class Price:
         )
         return self.request_usd + tokens_usd / MILLION
 
-    def dearest(self, prompt_tokens: int) -> tuple[Decimal, Decimal]:
+    def max_rates(self, prompt_tokens: int) -> tuple[Decimal, Decimal]:
         """The most that (an input, an output) token costs in USD per million when the prompt has at most so many
         tokens, whatever the provider does with its cache.
         """
-        reached = self._reached(prompt_tokens)
-        inputs = (rates.dearest_input_usd_per_mtok for rates in reached)
+        reached = self._rates_up_to(prompt_tokens)
+        inputs = (rates.max_input_usd_per_mtok for rates in reached)
         return max(inputs), max(rates.output_usd_per_mtok for rates in reached)
 
-    def ceiling(self, prompt_tokens: int) -> tuple[Decimal, Decimal]:
-        """The dearest (input, output) rates that are listed as such up to that many prompt tokens."""
-        reached = self._reached(prompt_tokens)
+    def listed_max_rates(self, prompt_tokens: int) -> tuple[Decimal, Decimal]:
+        """The max_rates (input, output) rates that are listed as such up to that many prompt tokens."""
+        reached = self._rates_up_to(prompt_tokens)
         return max(rates.input_usd_per_mtok for rates in reached), max(rates.output_usd_per_mtok for rates in reached)
 
     def bound_usd(self, *, prompt_tokens: int, completion_tokens: int) -> Decimal:
         """The most that is billed for at most so many tokens."""
-        input_usd_per_mtok, output_usd_per_mtok = self.dearest(prompt_tokens)
+        input_usd_per_mtok, output_usd_per_mtok = self.max_rates(prompt_tokens)
         tokens_usd = prompt_tokens * input_usd_per_mtok + completion_tokens * output_usd_per_mtok
         return self.request_usd + tokens_usd / MILLION
 
     @property
     def is_free(self) -> bool:
         """Whether nothing is ever billed."""
-        return not (self.request_usd or any(self.dearest(_ENDLESS)))
+        return not (self.request_usd or any(self.max_rates(_ENDLESS)))
 
-    def _reached(self, prompt_tokens: int) -> list[Rates]:
+    def _rates_up_to(self, prompt_tokens: int) -> list[Rates]:
         return [self.rates, *(tier.rates for tier in self.tiers if prompt_tokens > tier.above_tokens)]
 
     def _rates_at(self, prompt_tokens: int) -> Rates:

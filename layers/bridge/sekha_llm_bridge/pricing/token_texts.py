@@ -15,7 +15,7 @@ from sekha_llm_bridge.pricing.tokenizer import Tokenizer
 _MOST_BYTES = 6 * 1024 * 1024
 
 
-def texts_of(arrays: Sequence[Sequence[object]]) -> list[str]:
+def decode_token_arrays(arrays: Sequence[Sequence[object]]) -> list[str]:
     """The texts of arrays of cl100k_base's token ids, one each; a cut character becomes the replacement character.
 
     Raises ValueError for what is not the id of a token of text, among them the special tokens, and where the texts are

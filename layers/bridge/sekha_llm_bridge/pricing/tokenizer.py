@@ -61,7 +61,7 @@ _UP_TO_LAST_END = re.compile(rf"(?s:.*){_A_PIECE_ENDS}")
 # What a provider may take for one of its special tokens instead of for text.
 _SPECIAL = re.compile(r"<\|\w+\|>")
 # tiktoken takes a second for a megabyte that is one endless word, and fails from a million white spaces in a row on.
-_MOST_COUNTED_BYTES = 900_000
+_MAX_COUNTED_BYTES = 900_000
 # OpenAI's models that tiktoken's table of models says use them, with what may follow their names: dates, `mini`.
 # A later version (gpt-5.6) is another model. One that searches, by its name or by a variant after a colon (`:online`),
 # is sent more than the prompt. Of cl100k_base's users, only those that embed.
@@ -104,14 +104,14 @@ def upper_bound_tokens(texts: Iterable[str], tokenizer: Tokenizer) -> int:
 
 def upper_bound_tokens_of_separate_texts(texts: Iterable[str], tokenizer: Tokenizer) -> int:
     """The most tokens that these texts are, each encoded by itself. What is not certain is counted by its bytes."""
-    return _total(texts, lambda text, size: _most_apart(text, size, tokenizer))
+    return _total(texts, lambda text, size: _upper_bound_separate(text, size, tokenizer))
 
 
 def _total(texts: Iterable[str], most: Callable[[str, int], int]) -> int:
     """The sum of what `most` makes of each text and its bytes, as far as that takes no longer than it should; beyond
     that, the bytes.
     """
-    total, left = 0, _MOST_COUNTED_BYTES
+    total, left = 0, _MAX_COUNTED_BYTES
     for text in texts:
         size = len(text.encode())
         if size <= left:
@@ -122,7 +122,7 @@ def _total(texts: Iterable[str], most: Callable[[str, int], int]) -> int:
     return total
 
 
-def _most_apart(text: str, size: int, tokenizer: Tokenizer) -> int:
+def _upper_bound_separate(text: str, size: int, tokenizer: Tokenizer) -> int:
     tokens = None if _SPECIAL.search(text) else _count(text, tokenizer)
     return size if tokens is None else tokens
 

@@ -26,7 +26,7 @@ _RENDERED = ("tools", "functions", "response_format")
 _SPEAKERS = frozenset({"system", "developer", "user", "assistant"})
 
 
-class _TightBound:
+class _ExactBound:
     """The bound of a request by a tokenizer's own count, made at most once."""
 
     __slots__ = ("_count", "_known")
@@ -46,21 +46,21 @@ class _TightBound:
 class TokenCount:
     """Prompt tokens without images: the likely number, one that is not exceeded, one that is hardly ever undercut.
 
-    `tight` works out a lower bound when `bound_for` is asked for it; without it the bound stands.
+    `exact` works out a lower bound when `bound_for` is asked for it; without it the bound stands.
     """
 
     estimate: int
     bound: int
-    least: int
+    minimum: int
     images: int = 0
-    tight: _TightBound | None = field(default=None, repr=False, compare=False)
+    exact: _ExactBound | None = field(default=None, repr=False, compare=False)
 
     def bound_for(self, tokenizer: Tokenizer | None) -> int:
         """A number that is not exceeded by a model with that tokenizer; None: it is not known which the model has.
 
         The first call for a tokenizer takes milliseconds, in a new process a fifth of a second, at worst a second.
         """
-        return self.bound if tokenizer is None or self.tight is None else self.tight.by(tokenizer)
+        return self.bound if tokenizer is None or self.exact is None else self.exact.by(tokenizer)
 
 
 def count_texts(texts: Iterable[str]) -> TokenCount:
@@ -71,13 +71,13 @@ def count_texts(texts: Iterable[str]) -> TokenCount:
     return TokenCount(
         estimate=sum(likely for likely, _ in counts),
         bound=sum(len(text.encode()) for text in given) + frames,
-        least=sum(least for _, least in counts),
-        tight=_TightBound(lambda tokenizer: upper_bound_tokens_of_separate_texts(given, tokenizer) + frames),
+        minimum=sum(minimum for _, minimum in counts),
+        exact=_ExactBound(lambda tokenizer: upper_bound_tokens_of_separate_texts(given, tokenizer) + frames),
     )
 
 
-def longest_text(texts: Iterable[str]) -> int:
-    """Tokens that the longest of the texts has at least, nearly always."""
+def minimum_tokens_of_longest_text(texts: Iterable[str]) -> int:
+    """Tokens that the longest of the texts has at minimum, nearly always."""
     return max((estimated_and_minimum_tokens(text)[1] for text in texts), default=0)
 
 
@@ -90,17 +90,17 @@ def count_chat(request: Mapping[str, Any]) -> TokenCount:
     rendered = {key: orjson.dumps(request[key]) for key in _RENDERED if request.get(key)}
     bound = _sent_bytes(request, rendered) + _FRAME[1] * (len(messages) + 1) + (_TOOLS_FRAME if rendered else 0)
     texts, images = _read(messages)
-    likely, least = estimated_and_minimum_tokens("\n".join(texts))
+    likely, minimum = estimated_and_minimum_tokens("\n".join(texts))
     return TokenCount(
         estimate=likely + sum(map(estimated_tokens, rendered.values())) + _FRAME[0] * len(messages),
         bound=bound,
-        least=least,
+        minimum=minimum,
         images=images,
-        tight=_TightBound(lambda tokenizer: _tight_bound(bound, messages, tokenizer)),
+        exact=_ExactBound(lambda tokenizer: _exact_bound(bound, messages, tokenizer)),
     )
 
 
-def _tight_bound(bound: int, messages: Iterable[Mapping[str, Any]], tokenizer: Tokenizer) -> int:
+def _exact_bound(bound: int, messages: Iterable[Mapping[str, Any]], tokenizer: Tokenizer) -> int:
     """The bound, with the texts that stand in the prompt as they are by their tokens, not their bytes as JSON."""
     texts = list(_spoken(messages))
     as_json = sum(len(orjson.dumps(text)) - len('""') for text in texts)

@@ -1,4 +1,4 @@
-"""Every configured model in one flat list, with what planning needs to know of it worked out beforehand."""
+"""Every configured model in one flat list, with what planning needs computed in advance."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -7,6 +7,7 @@ from decimal import Decimal
 
 from sekha_llm_bridge.config.loaded import Settings
 from sekha_llm_bridge.config.models import DefaultModels, ModelConfig, ProviderConfig, Task
+from sekha_llm_bridge.errors import ModelNotFound
 from sekha_llm_bridge.pricing import Price, PriceBook, Tokenizer, image_tokens, tokenizer_of
 from sekha_llm_bridge.providers import has_adapter, takes_image_urls
 from sekha_llm_bridge.providers.registry import speaks_openai
@@ -17,21 +18,21 @@ ALIASES: dict[str, Task] = {
     "chat_smart": Task.CHAT_SMART,
     "chat_vision": Task.VISION,
 }
-"""The keys of `default_models`, and the task that each stands for."""
+"""The keys of `default_models`, and the task of each."""
 
 ESTIMATED_OUTPUT_TOKENS = 500
-ENDLESS = 2**53
-_COST_BITS = 101  # more than any cost in pico-USD takes
+UNLIMITED_TOKENS = 2**53
+PRIORITY_SHIFT = 101  # see `planner.sort_key`
 PICO_USD = Decimal(10) ** 12
 _PICO_USD_PER_TOKEN = PICO_USD / Decimal(1_000_000)  # for one USD per million tokens
 
 
 @dataclass(frozen=True, slots=True)
 class IntegerRates:
-    """A price in whole numbers, because a thousand models are compared with them for each request.
+    """A price in whole numbers, because integers compare fast and every request compares all models.
 
     Rates are pico-USD per token: `input_rate` and `output_rate` the usual ones, for ranking; `max_input_rate` and
-    `max_output_rate` the dearest, rounded up, for limits. `is_flat`: those four are the whole price.
+    `max_output_rate` the highest ones, rounded up, for cost limits. `is_flat`: these four are the whole price.
     """
 
     is_free: bool
@@ -46,9 +47,9 @@ class IntegerRates:
 class CatalogModel:
     """One model of one provider; `position` is its place in the file.
 
-    `rank_base` orders by priority, above any cost. `estimated_image_tokens` and `max_image_tokens` are the tokens that
-    an image is
-    billed as; `max_output` is the longest answer.
+    `priority_bits` is the provider's priority in its place in the sort key. `estimated_image_tokens` and
+    `max_image_tokens` are the tokens for which an image is billed. `max_output` is the
+    maximum of output tokens for one choice.
     """
 
     provider: ProviderConfig
@@ -61,62 +62,86 @@ class CatalogModel:
     integer_rates: IntegerRates | None
     tokenizer: Tokenizer | None
     model_id: str
-    rank_base: int
+    priority_bits: int
     window: int
     max_output: int
-    estimated_output: int
+    estimated_output_tokens: int
     estimated_image_tokens: int
     max_image_tokens: int
 
     @property
     def key(self) -> tuple[str, str]:
-        """What tells it from others when it is called: the provider and the model's name there."""
+        """The provider's id and the model's id, which together identify what is called."""
         return self.provider.id, self.model.model_id
 
     @property
     def is_free(self) -> bool:
-        """Whether nothing is ever billed for it."""
+        """Whether the provider never bills it."""
         return self.integer_rates is not None and self.integer_rates.is_free
 
     def serves(self, task: Task | None) -> bool:
-        """Whether it is for that task; without one any chat model is."""
+        """Returns whether the model is for the task; without a task, whether it is a chat model."""
         return self.model.is_chat if task is None else self.model.serves(task)
 
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
-    """All models of all providers in use, in the file's order."""
+    """All models of all enabled providers, in the order of the file.
+
+    `usable` has the models of each task that have an adapter, by priority. `has_repeated_models`: a provider lists the
+    same model twice, for two tasks.
+    """
 
     models: tuple[CatalogModel, ...]
     defaults: DefaultModels
     usable: Mapping[Task | None, tuple[CatalogModel, ...]]
-    repeated: bool
+    has_repeated_models: bool
 
     @classmethod
     def of(cls, settings: Settings, prices: PriceBook) -> "Catalog":
-        """The catalog of a configuration."""
+        """Returns the catalog of a configuration."""
         pairs = ((provider, model) for provider in settings.providers for model in provider.models)
         models = tuple(_entry(i, *pair, prices) for i, pair in enumerate(pairs))
-        ours = [entry for entry in by_priority(models) if entry.has_adapter]
-        usable = {task: tuple(entry for entry in ours if entry.serves(task)) for task in (None, *Task)}
+        with_adapter = [entry for entry in by_priority(models) if entry.has_adapter]
+        usable = {task: tuple(entry for entry in with_adapter if entry.serves(task)) for task in (None, *Task)}
         return cls(models, settings.default_models, usable, len({entry.key for entry in models}) < len(models))
 
     def default_for(self, task: Task | None) -> str | None:
-        """The default model of a task; a chat without a task has that of `chat_fast`."""
+        """Returns the default model of a task; a chat without a task has that of `chat_fast`."""
         wanted = task or Task.CHAT_SMALL
         return next((getattr(self.defaults, alias) for alias, of in ALIASES.items() if of is wanted), None)
 
     def named(self, model_id: str) -> tuple[CatalogModel, ...]:
-        """The entries with that model_id, of whichever provider."""
+        """Returns the entries of all providers with that model_id."""
         return tuple(entry for entry in self.models if entry.model.model_id == model_id)
 
     def model_ids(self, entries: Iterable[CatalogModel] | None = None) -> tuple[str, ...]:
-        """Each model_id once, in order."""
+        """Returns each model_id once, in order; of all models where no `entries` are given."""
         return tuple(dict.fromkeys(entry.model.model_id for entry in (self.models if entries is None else entries)))
 
 
+def resolve_model(name: str | None, catalog: Catalog) -> tuple[str | None, Task | None]:
+    """Returns what the `model` field of a request means: (the pinned model, the task that the name stands for).
+
+    Raises `ModelNotFound`, which lists what is configured.
+    """
+    if name is None or name in {"", "auto"}:
+        return None, None
+    if catalog.named(name):
+        return name, None
+    if name in ALIASES:
+        return None, ALIASES[name]
+    usable = [alias for alias, task in ALIASES.items() if any(entry.model.serves(task) for entry in catalog.models)]
+    raise model_not_found(name, [*catalog.model_ids(), "auto", *usable])
+
+
+def model_not_found(name: str, known: Iterable[str]) -> ModelNotFound:
+    """Returns the error for a name that is not configured; `known` are the names that are."""
+    return ModelNotFound(f"the model {name[:200]!r} is not configured; there are: {', '.join(known)}", param="model")
+
+
 def by_priority(entries: Iterable[CatalogModel]) -> list[CatalogModel]:
-    """The entries by priority, then in the file's order."""
+    """Returns the entries by priority, then in the order of the file."""
     return sorted(entries, key=lambda entry: (entry.provider.priority, entry.position))
 
 
@@ -132,25 +157,25 @@ def _entry(position: int, provider: ProviderConfig, model: ModelConfig, prices: 
         has_adapter=has_adapter(kind),
         speaks_openai=speaks_openai(kind),
         takes_image_urls=takes_image_urls(kind),
-        integer_rates=None if price is None else _figures(price),
+        integer_rates=None if price is None else _integer_rates(price),
         tokenizer=tokenizer_of(provider, model.model_id),
         model_id=model.model_id,
-        rank_base=provider.priority << _COST_BITS,
+        priority_bits=provider.priority << PRIORITY_SHIFT,
         window=model.context_window,
-        max_output=model.max_output_tokens or ENDLESS,
-        estimated_output=min(ESTIMATED_OUTPUT_TOKENS, model.max_output_tokens or ENDLESS),
+        max_output=model.max_output_tokens or UNLIMITED_TOKENS,
+        estimated_output_tokens=min(ESTIMATED_OUTPUT_TOKENS, model.max_output_tokens or UNLIMITED_TOKENS),
         estimated_image_tokens=estimated_image_tokens,
         max_image_tokens=max_image_tokens,
     )
 
 
-def _figures(price: Price) -> IntegerRates:
-    dear_input, dear_output = price.dearest(0)
+def _integer_rates(price: Price) -> IntegerRates:
+    max_input, max_output = price.max_rates(0)
     return IntegerRates(
         is_free=price.is_free,
         is_flat=not (price.tiers or price.request_usd),
         input_rate=round(price.rates.input_usd_per_mtok * _PICO_USD_PER_TOKEN),
         output_rate=round(price.rates.output_usd_per_mtok * _PICO_USD_PER_TOKEN),
-        max_input_rate=math.ceil(dear_input * _PICO_USD_PER_TOKEN),
-        max_output_rate=math.ceil(dear_output * _PICO_USD_PER_TOKEN),
+        max_input_rate=math.ceil(max_input * _PICO_USD_PER_TOKEN),
+        max_output_rate=math.ceil(max_output * _PICO_USD_PER_TOKEN),
     )

@@ -1,4 +1,4 @@
-"""What a plan is made of: models with their price for this request, and reasons for leaving models out."""
+"""The parts of a plan: candidates with their cost for this request, and exclusions with their reason."""
 
 from dataclasses import dataclass
 from decimal import Decimal
@@ -10,17 +10,17 @@ from sekha_llm_bridge.routing.catalog import CatalogModel
 
 
 class ExclusionKind(StrEnum):
-    """What kind of thing keeps a model out; it decides which error an empty plan becomes."""
+    """Why a model is excluded; the kind decides which error an empty plan becomes."""
 
-    UNFIT = "unfit"
+    NOT_CAPABLE = "unfit"
     COST = "cost"
     BREAKER = "breaker"
-    COOLING = "cooling"
+    COOLDOWN = "cooling"
 
 
 @dataclass(frozen=True, slots=True)
 class Exclusion:
-    """Why a model is left out, in words for people; `retry_after_s` where waiting helps."""
+    """Why a model is excluded, in words for people. `retry_after_s`: after that time it may not be any more."""
 
     kind: ExclusionKind
     reason: str
@@ -29,10 +29,9 @@ class Exclusion:
 
 @dataclass(frozen=True, slots=True)
 class Quote:
-    """What a request would cost with one model, in USD; None where its price is not known.
+    """What a request would cost with one model, in USD; None where its price is unknown.
 
-    `estimate_usd` is the likely cost. `bound_usd` cannot be exceeded with `prompt_tokens` at most and
-    `output_cap` output tokens for each answer.
+    `bound_usd` is the upper bound, for at most `prompt_tokens` and for `output_cap` output tokens of each choice.
     """
 
     estimate_usd: Decimal | None
@@ -43,8 +42,8 @@ class Quote:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A model to try. `output_cap` is None where the request's own limit stands. `price_ceiling` has the rates that the
-    quote's bound counts on, where a limit holds.
+    """A model to try. `output_cap` is the output limit to send; None where the request's own limit is enough.
+    `price_ceiling` has the rates on which the quote's upper bound relies, under a cost limit.
     """
 
     entry: CatalogModel
@@ -55,7 +54,7 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class ConsideredModel:
-    """One configured model as `/route` shows it: in the plan, or excluded with a reason."""
+    """One configured model as `/route` shows it: a candidate, or excluded with a reason."""
 
     entry: CatalogModel
     quote: Quote

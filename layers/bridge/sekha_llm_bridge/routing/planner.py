@@ -1,11 +1,11 @@
-"""The one planner: `/route` explains with it, and every real request is served by it.
+"""The one planner: it plans every request, and `/route` explains its plans.
 
-It is made for a thousand models in a millisecond. So it decides in whole numbers, holds only what a request asks for
-against each model, and works out quotes and reasons when somebody looks at them: a request that the first model answers
-looks at one.
+It plans a thousand models in a millisecond. So it decides by integers, checks only what a request requires, and
+computes
+quotes and reasons only when they are read: a request that the first model answers reads one quote.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import cached_property
@@ -18,64 +18,62 @@ from sekha_llm_bridge.routing.catalog import Catalog, CatalogModel, by_priority
 from sekha_llm_bridge.routing.plan import Candidate, ConsideredModel, Exclusion, ExclusionKind, Quote
 from sekha_llm_bridge.routing.requirements import (
     Requirement,
-    affordability,
-    availability,
-    fitness,
-    usable_at_all,
+    availability_requirements,
+    basic_requirements,
+    capability_requirements,
+    cost_requirements,
 )
 from sekha_llm_bridge.routing.route_request import RouteRequest, RoutingContext
 
 
 @dataclass(frozen=True)
 class RoutePlan:
-    """Which models to try for a request, in which order, and why the others not.
+    """Which models to try for a request, in which order, and why the others are excluded.
 
-    `ranked` are those that can answer now and fit the limit, first to last; `blocked_providers` the providers of
-    others that
-    only a circuit breaker keeps out. The rest is worked out from it when it is looked at.
+    `ranked` are the models that can answer now within the cost limit, best first. `blocked_providers` are the providers
+    of models that only a circuit breaker excludes. Everything else is computed from these when it is read.
     """
 
     request: RouteRequest
     catalog: Catalog = field(repr=False)
-    limits: RoutingContext
+    context: RoutingContext
     limit_usd: Decimal | None
     space: str | None
     ranked: tuple[CatalogModel, ...]
     blocked_providers: frozenset[str] = frozenset()
 
-    def offer(self, entry: CatalogModel, *, spent_usd: Decimal) -> Candidate | Exclusion:
-        """What to ask this model for when so much of the limit is spent; an exclusion when too little is left."""
+    def candidate_for(self, entry: CatalogModel, *, spent_usd: Decimal) -> Candidate | Exclusion:
+        """Returns the candidate for a model after `spent_usd` of the limit; an exclusion where too little is left."""
         left_usd = None if self.limit_usd is None else self.limit_usd - spent_usd
-        wanted = affordability(self.request, self.limits, self.limit_usd, spent_usd=spent_usd)
+        wanted = cost_requirements(self.request, self.context, self.limit_usd, spent_usd=spent_usd)
         if spent_usd and (unmet := _unmet(entry, wanted)) is not None:
             return unmet
-        return cost_quotes.candidate(entry, self.request, left_usd, self.limits.min_output_tokens)
+        return cost_quotes.quoted_candidate(entry, self.request, left_usd, self.context.min_output_tokens)
 
     @cached_property
     def candidates(self) -> tuple[Candidate, ...]:
-        """The ranked models, each as it would be tried first."""
-        offers = (self.offer(entry, spent_usd=Decimal(0)) for entry in self.ranked)
+        """The ranked models as candidates, before anything is spent."""
+        offers = (self.candidate_for(entry, spent_usd=Decimal(0)) for entry in self.ranked)
         return tuple(offer for offer in offers if isinstance(offer, Candidate))
 
     @cached_property
     def considered_models(self) -> tuple[ConsideredModel, ...]:
-        """Every configured model: the candidates in order, then the others with their reasons."""
-        kept = {entry.position for entry in self.ranked}
-        everyone = _rank(by_priority(self.catalog.models), self.request, self.catalog, self.limits)
-        left_out = [entry for entry in everyone if entry.position not in kept]
+        """Every configured model: the candidates in order, then the excluded models with their reasons."""
+        ranked = {entry.position for entry in self.ranked}
+        all_models = _rank(by_priority(self.catalog.models), self.request, self.catalog, self.context)
+        excluded = [entry for entry in all_models if entry.position not in ranked]
         rows = [self._row(candidate.entry, candidate.quote, None) for candidate in self.candidates]
-        return (*rows, *(self._row(entry, self._quote(entry), self._exclusion(entry)) for entry in left_out))
+        return (*rows, *(self._row(entry, self._quote(entry), self._exclusion(entry)) for entry in excluded))
 
     @cached_property
     def notes(self) -> tuple[str, ...]:
-        """What a caller should know of how the plan came about."""
-        return (*self._notes_on_preference(), *self._notes_on_last_resorts())
+        """What a caller should know about the plan."""
+        return (*self._notes_on_preference(), *self._notes_on_deprioritized_providers())
 
-    def _notes_on_last_resorts(self) -> Iterator[str]:
-        last = self.limits.deprioritized_providers
-        there = (entry.provider.id for entry in self.ranked if entry.provider.id in last) if last else ()
-        for provider_id in dict.fromkeys(there):
-            state = self.limits.breakers[provider_id].state.value
+    def _notes_on_deprioritized_providers(self) -> Iterator[str]:
+        providers = self.context.deprioritized_providers
+        for provider_id in dict.fromkeys(entry.provider.id for entry in self.ranked if entry.provider.id in providers):
+            state = self.context.breakers[provider_id].state.value
             yield f"{provider_id} comes last: its circuit breaker is {state}, and the scheduled checks probe it"
 
     def _notes_on_preference(self) -> tuple[str, ...]:
@@ -99,46 +97,49 @@ class RoutePlan:
             return "Local model available, free"
         priority = first.entry.provider.priority
         rivals = sum(entry.provider.priority == priority for entry in self.ranked)
-        is_cheapest = self.limits.cost_aware and rivals > 1 and first.quote.estimate_usd is not None
+        is_cheapest = self.context.cost_aware and rivals > 1 and first.quote.estimate_usd is not None
         best = "cheapest of" if is_cheapest else "first of"
         return f"Priority {priority}, {best} {rivals}, {_price_text(first)}"
 
     def excluded_by(self, kind: ExclusionKind) -> tuple[ConsideredModel, ...]:
-        """The considered_models that one kind of kind keeps out."""
+        """Returns the considered models with that kind of exclusion."""
         return tuple(row for row in self.considered_models if row.exclusion is not None and row.exclusion.kind is kind)
 
     @cached_property
     def _requirements(self) -> tuple[Requirement, ...]:
-        wanted = _requirements(self.request, self.limits, self.limit_usd, self.space)
-        # Availability last, so that only those are told to be waited for that waiting would help.
-        return (*usable_at_all(self.request), *wanted, *availability(self.limits))
+        wanted = _requirements(self.request, self.context, self.limit_usd, self.space)
+        # Availability last: a model is reported as temporarily unavailable only if nothing else excludes it.
+        return (*basic_requirements(self.request), *wanted, *availability_requirements(self.context))
 
     def _exclusion(self, entry: CatalogModel) -> Exclusion:
-        """Why a model is not ranked. What meets everything all the same is in the plan already, by the same name."""
-        twice = Exclusion(ExclusionKind.UNFIT, "this provider lists the same model above")
+        """Returns why a model is not ranked. One that meets all requirements is in the plan already, listed twice."""
+        twice = Exclusion(ExclusionKind.NOT_CAPABLE, "this provider lists the same model above")
         return _unmet(entry, self._requirements) or twice
 
     def _quote(self, entry: CatalogModel) -> Quote:
-        return cost_quotes.quote(entry, self.request, self.limit_usd, self.limits.min_output_tokens)
+        return cost_quotes.quote(entry, self.request, self.limit_usd, self.context.min_output_tokens)
 
     def _row(self, entry: CatalogModel, quote: Quote, exclusion: Exclusion | None) -> ConsideredModel:
-        breaker = self.limits.breakers.get(entry.provider.id)
+        breaker = self.context.breakers.get(entry.provider.id)
         return ConsideredModel(entry, quote, breaker.state if breaker else BreakerState.CLOSED, exclusion)
 
 
-def plan(request: RouteRequest, catalog: Catalog, limits: RoutingContext) -> RoutePlan:
-    """Every configured model, considered. Deterministic: the same arguments give the same plan."""
-    limit_usd = _lower(request.max_cost_usd, limits.max_cost_usd)
-    ranked = _rank(catalog.usable[request.task], request, catalog, limits)
+def plan(request: RouteRequest, catalog: Catalog, context: RoutingContext) -> RoutePlan:
+    """Returns the plan over all configured models. Deterministic: the same arguments give the same plan."""
+    limits_usd = (request.max_cost_usd, context.max_cost_usd)
+    limit_usd = min((limit for limit in limits_usd if limit is not None), default=None)
+    ranked = _rank(catalog.usable[request.task], request, catalog, context)
     space = _space(request, catalog, ranked)
-    ranked = _meeting(_requirements(request, limits, limit_usd, space), ranked)
-    blocked_providers = limits.shut_out.keys() & {entry.provider.id for entry in ranked} if limits.breakers else ()
-    ranked = _meeting(availability(limits), ranked)
-    if catalog.repeated:
-        ranked = _once_each(ranked)
-    if last := limits.deprioritized_providers:
+    ranked = _meeting(_requirements(request, context, limit_usd, space), ranked)
+    blocked_providers = (
+        context.blocked_breakers.keys() & {entry.provider.id for entry in ranked} if context.breakers else ()
+    )
+    ranked = _meeting(availability_requirements(context), ranked)
+    if catalog.has_repeated_models:
+        ranked = _without_repeated_models(ranked)
+    if last := context.deprioritized_providers:
         ranked.sort(key=lambda entry: entry.provider.id in last)
-    return RoutePlan(request, catalog, limits, limit_usd, space, tuple(ranked), frozenset(blocked_providers))
+    return RoutePlan(request, catalog, context, limit_usd, space, tuple(ranked), frozenset(blocked_providers))
 
 
 def _meeting(requirements: Iterable[Requirement], entries: list[CatalogModel]) -> list[CatalogModel]:
@@ -148,8 +149,8 @@ def _meeting(requirements: Iterable[Requirement], entries: list[CatalogModel]) -
     return entries
 
 
-def _once_each(ranked: list[CatalogModel]) -> list[CatalogModel]:
-    """A model that one provider lists twice, for two tasks, is tried once."""
+def _without_repeated_models(ranked: list[CatalogModel]) -> list[CatalogModel]:
+    """Returns the models without repetitions: a provider may list one model for several tasks."""
     first: dict[tuple[str, str], CatalogModel] = {}
     for entry in ranked:
         first.setdefault(entry.key, entry)
@@ -157,51 +158,53 @@ def _once_each(ranked: list[CatalogModel]) -> list[CatalogModel]:
 
 
 def _requirements(
-    request: RouteRequest, limits: RoutingContext, limit_usd: Decimal | None, space: str | None
+    request: RouteRequest, context: RoutingContext, limit_usd: Decimal | None, space: str | None
 ) -> Iterator[Requirement]:
-    yield from fitness(request, space)
-    yield from affordability(request, limits, limit_usd)
+    yield from capability_requirements(request, space)
+    yield from cost_requirements(request, context, limit_usd)
 
 
 def _unmet(entry: CatalogModel, requirements: Iterable[Requirement]) -> Exclusion | None:
-    return next((need.exclusion(entry) for need in requirements if not need.met(entry)), None)
-
-
-def _lower(*limits: Decimal | None) -> Decimal | None:
-    return min((limit for limit in limits if limit is not None), default=None)
+    return next((requirement.exclusion(entry) for requirement in requirements if not requirement.met(entry)), None)
 
 
 def _rank(
-    entries: Sequence[CatalogModel], request: RouteRequest, catalog: Catalog, limits: RoutingContext
+    entries: Sequence[CatalogModel], request: RouteRequest, catalog: Catalog, context: RoutingContext
 ) -> list[CatalogModel]:
-    """Preferred, priority, known and low cost, default of the task, place in the file.
-
-    `entries` come by priority and place in the file, and sorting keeps what is equal in order. One whole number says
-    the rest, because that compares fast.
+    """Returns the models in order: the preferred model, then by `sort_key`, then by their place in the file, which is
+    the order of `entries` and is kept by sorting.
     """
-    default = catalog.default_for(request.task)
-    cost = cost_quotes.estimated_cost_in_pico_usd(request) if limits.cost_aware else _no_cost
-    ranked = sorted(entries, key=lambda entry: entry.rank_base + (cost(entry) << 1) + (entry.model_id != default))
+    ranked = sorted(entries, key=sort_key(request, catalog, context))
     if request.preferred is not None:
         ranked.sort(key=lambda entry: entry.model.model_id != request.preferred)
     return ranked
 
 
-def _no_cost(_entry: CatalogModel) -> int:
-    return 0
+def sort_key(request: RouteRequest, catalog: Catalog, context: RoutingContext) -> Callable[[CatalogModel], int]:
+    """Returns a function of a model's sort key, lowest first: one integer, which compares faster than a tuple.
+
+        bits 101 and up     bits 1 to 100             bit 0
+        priority            cost in pico-USD          0 for the default model of the task, else 1
+
+    The catalog has the priority in place (`CatalogModel.priority_bits`). The cost is 0 for all models unless routing is
+    cost-aware; an unknown cost is `UNKNOWN_COST`, which is above any known cost and below bit 100.
+    """
+    default = catalog.default_for(request.task)
+    cost = cost_quotes.estimated_cost_in_pico_usd(request) if context.cost_aware else lambda _entry: 0
+    return lambda entry: entry.priority_bits + (cost(entry) << 1) + (entry.model_id != default)
 
 
 def _space(request: RouteRequest, catalog: Catalog, ranked: list[CatalogModel]) -> str | None:
-    """The embedding space that the answer stays in.
+    """Returns the embedding space that all vectors of the answer must have.
 
-    It is the one asked for; else that of the preferred model where that can take the text, else of the default model,
-    else of the first in order. Neither breakers nor the cost can sway it, because vectors of two spaces never mix.
+    It is the requested one; else that of the preferred model, if it can embed the text, else of the default model, else
+    of the first in order. Breakers and costs do not change it, because vectors of two spaces must never mix.
     """
     if request.task is not Task.EMBEDDING or request.space is not None:
         return request.space
     eligible = [entry for entry in ranked if request.pinned in {None, entry.model.model_id}]
-    needs = tuple(fitness(request, None))
-    preferred = (e for e in _named(request.preferred, eligible) if all(need.met(e) for need in needs))
+    required = tuple(capability_requirements(request, None))
+    preferred = (e for e in _named(request.preferred, eligible) if all(one.met(e) for one in required))
     default = _named(catalog.default_for(Task.EMBEDDING), eligible)
     others = [entry for entry in eligible if entry.model.model_id != request.preferred]
     return next((entry.model.space for entry in (*preferred, *default, *others, *eligible)), None)

@@ -1,6 +1,6 @@
-"""What a request requires of a model: each requirement decides, and gives the reason where it decides against.
+"""What a request requires of a model: each requirement decides for a model, and has the reason for excluding it.
 
-Only what a request really asks for becomes a requirement, because each is held against every configured model.
+Only what a request really needs becomes a requirement, because each is checked for every configured model.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -20,167 +20,175 @@ _FORMAT_ALIASES = {"jpg": "jpeg"}
 
 @dataclass(frozen=True, slots=True)
 class Requirement:
-    """`met` decides for a model; `exclusion` is why one that does not meet it is left out."""
+    """`met` says whether a model meets it; `exclusion` is the reason for excluding a model that does not."""
 
     met: Callable[[CatalogModel], bool]
     exclusion: Callable[[CatalogModel], Exclusion]
 
 
-def usable_at_all(request: RouteRequest) -> Iterator[Requirement]:
-    """What `Catalog.usable` has sorted out beforehand."""
-    yield Requirement(lambda entry: entry.serves(request.task), lambda entry: _unfit(_other_task(entry, request.task)))
+def basic_requirements(request: RouteRequest) -> Iterator[Requirement]:
+    """Yields the requirements that `Catalog.usable` has applied in advance."""
+    yield Requirement(
+        lambda entry: entry.serves(request.task), lambda entry: _not_capable(_task_mismatch(entry, request.task))
+    )
     yield Requirement(
         lambda entry: entry.has_adapter,
-        lambda entry: _unfit(f"this version has no adapter for {entry.provider.provider_type.value}"),
+        lambda entry: _not_capable(f"this version has no adapter for {entry.provider.provider_type.value}"),
     )
 
 
-def fitness(request: RouteRequest, space: str | None) -> Iterator[Requirement]:
-    """What a model must be able to do. `space` is the embedding space that the answer stays in."""
+def capability_requirements(request: RouteRequest, space: str | None) -> Iterator[Requirement]:
+    """Yields what a model must be able to do. `space` is the embedding space that its vectors must have."""
     if (pinned := request.pinned) is not None:
-        yield _fitness(lambda entry: entry.model.model_id == pinned, f"the request names the model {pinned}")
+        yield _requirement(lambda entry: entry.model.model_id == pinned, f"the request names the model {pinned}")
     yield from _features(request)
     yield from _sight(request)
-    yield _window(request)
-    if (least := request.dimensions) is not None:
+    yield _window_requirement(request)
+    if (min_dimension := request.dimensions) is not None:
         yield Requirement(
-            lambda entry: (entry.model.dimension or 0) >= least,
-            lambda entry: _unfit(f"its vectors have {entry.model.dimension} dimensions, fewer than {least}"),
+            lambda entry: (entry.model.dimension or 0) >= min_dimension,
+            lambda entry: _not_capable(
+                f"its vectors have {entry.model.dimension} dimensions, fewer than {min_dimension}"
+            ),
         )
     if space is not None:
         yield Requirement(
             lambda entry: entry.model.space == space,
-            lambda entry: _unfit(f"its vectors are of the space {entry.model.space}, not {space}"),
+            lambda entry: _not_capable(f"its vectors are of the space {entry.model.space}, not {space}"),
         )
 
 
-def availability(limits: RoutingContext) -> Iterator[Requirement]:
-    """What is known of the providers now."""
-    if shut := limits.shut_out:
+def availability_requirements(context: RoutingContext) -> Iterator[Requirement]:
+    """Yields that no open breaker and no cool-down excludes the model now."""
+    if blocked := context.blocked_breakers:
         yield Requirement(
-            lambda entry: entry.provider.id not in shut,
-            lambda entry: shut_out(shut[entry.provider.id]),
+            lambda entry: entry.provider.id not in blocked,
+            lambda entry: exclusion_for_open_breaker(blocked[entry.provider.id]),
         )
-    if cooling_s := limits.cooling_s:
-        yield Requirement(lambda entry: entry.key not in cooling_s, lambda entry: _cooling(cooling_s[entry.key]))
+    if cooldowns_s := context.cooldowns_s:
+        yield Requirement(
+            lambda entry: entry.key not in cooldowns_s, lambda entry: exclusion_for_cooldown(cooldowns_s[entry.key])
+        )
 
 
-def shut_out(breaker: BreakerView | Refusal) -> Exclusion:
-    """Left out because its provider's breaker lets nobody through now."""
+def exclusion_for_open_breaker(breaker: BreakerView | Refusal) -> Exclusion:
+    """Returns the exclusion of a model whose provider's breaker allows no request now."""
     cause = f" ({breaker.cause})" if breaker.cause else ""
     is_probed = breaker.state is BreakerState.HALF_OPEN
     state = "is half-open, and somebody else is probing it" if is_probed else "is open"
     return Exclusion(ExclusionKind.BREAKER, f"its provider's circuit breaker {state}{cause}", breaker.retry_after_s)
 
 
-def _cooling(left_s: float) -> Exclusion:
-    """Left out because its provider asked for a pause."""
-    return Exclusion(ExclusionKind.COOLING, f"its provider limits its rate for another {left_s:.0f} s", left_s)
+def exclusion_for_cooldown(left_s: float) -> Exclusion:
+    """Returns the exclusion of a model that its provider has rate-limited for another `left_s` seconds."""
+    return Exclusion(ExclusionKind.COOLDOWN, f"its provider limits its rate for another {left_s:.0f} s", left_s)
 
 
-def affordability(
-    request: RouteRequest, limits: RoutingContext, limit_usd: Decimal | None, *, spent_usd: Decimal = Decimal(0)
+def cost_requirements(
+    request: RouteRequest, context: RoutingContext, limit_usd: Decimal | None, *, spent_usd: Decimal = Decimal(0)
 ) -> Iterator[Requirement]:
-    """Within what is left of the limit a useful answer must be possible, whatever the provider makes of the prompt."""
+    """Yields that a useful answer fits what `spent_usd` leaves of the limit, by the upper bound of its cost."""
     if limit_usd is None:
         return
     left_usd = limit_usd - spent_usd
     if request.features_with_unbounded_cost:
-        reason = f"the cost of {_words(sorted(request.features_with_unbounded_cost))} cannot be bounded beforehand"
+        reason = f"the cost of {_joined(sorted(request.features_with_unbounded_cost))} cannot be bounded beforehand"
         yield Requirement(lambda entry: entry.is_free, lambda _: Exclusion(ExclusionKind.COST, reason))
     yield Requirement(
-        cost_quotes.is_within_limit(request, left_usd, limits.min_output_tokens),
-        lambda entry: _too_dear(entry, request, limits, left_usd, limit_usd),
+        cost_quotes.is_within_limit(request, left_usd, context.min_output_tokens),
+        lambda entry: _cost_exclusion(entry, request, context, left_usd, limit_usd),
     )
 
 
-def _too_dear(
-    entry: CatalogModel, request: RouteRequest, limits: RoutingContext, left_usd: Decimal, limit_usd: Decimal
+def _cost_exclusion(
+    entry: CatalogModel, request: RouteRequest, context: RoutingContext, left_usd: Decimal, limit_usd: Decimal
 ) -> Exclusion:
-    """Left out because not even the least useful answer surely fits the limit."""
+    """Returns the exclusion of a model whose smallest useful answer may cost more than the limit."""
     if entry.price is None:
         unknown = "its price is not known, and a cost limit holds; give `pricing` in the configuration"
         return Exclusion(ExclusionKind.COST, unknown)
-    least = usd_text(cost_quotes.minimum_useful_cost_usd(entry, request, limits.min_output_tokens))
+    minimum = usd_text(cost_quotes.minimum_useful_cost_usd(entry, request, context.min_output_tokens))
     what = "it" if request.task is Task.EMBEDDING else "a useful answer"
     over = f"over the limit of ${usd_text(limit_usd)}"
     if left_usd < limit_usd:
         over = f"and ${usd_text(max(left_usd, Decimal(0)))} is left of the limit of ${usd_text(limit_usd)}"
-    return Exclusion(ExclusionKind.COST, f"{what} may cost ${least}, {over}")
+    return Exclusion(ExclusionKind.COST, f"{what} may cost ${minimum}, {over}")
 
 
 def _features(request: RouteRequest) -> Iterator[Requirement]:
     """The features asked for that a model, or its provider's format, may not have."""
     if request.needs_audio:
-        yield _fitness(lambda entry: entry.model.supports_audio, "cannot hear audio")
+        yield _requirement(lambda entry: entry.model.supports_audio, "cannot hear audio")
     if request.needs_tools:
-        yield _fitness(lambda entry: entry.model.supports_function_calling is not False, "cannot call tools")
+        yield _requirement(lambda entry: entry.model.supports_function_calling is not False, "cannot call tools")
     if request.openai_only_features:
-        missing = _words(sorted(request.openai_only_features))
+        missing = _joined(sorted(request.openai_only_features))
         yield Requirement(
             lambda entry: entry.speaks_openai,
-            lambda entry: _unfit(f"{entry.provider.provider_type.value} has no {missing}"),
+            lambda entry: _not_capable(f"{entry.provider.provider_type.value} has no {missing}"),
         )
 
 
 def _sight(request: RouteRequest) -> Iterator[Requirement]:
     """What it takes to see the images."""
     if request.needs_vision:
-        yield _fitness(lambda entry: entry.model.has_vision, "cannot see images")
+        yield _requirement(lambda entry: entry.model.has_vision, "cannot see images")
     if request.images.by_url:
         yield Requirement(
             lambda entry: entry.takes_image_urls,
-            lambda entry: _unfit(f"{entry.provider.provider_type.value} takes images as data: URLs only"),
+            lambda entry: _not_capable(f"{entry.provider.provider_type.value} takes images as data: URLs only"),
         )
     if images := request.images.count and request.images:
         yield Requirement(
-            lambda entry: _unseen(entry, images) is None, lambda entry: _unfit(_unseen(entry, images) or "")
+            lambda entry: _image_mismatch(entry, images) is None,
+            lambda entry: _not_capable(_image_mismatch(entry, images) or ""),
         )
 
 
-def _unseen(entry: CatalogModel, images: ImageNeeds) -> str | None:
-    """What about the images is more than the model takes."""
-    can = entry.model.vision_capabilities
-    if can is None:
+def _image_mismatch(entry: CatalogModel, images: ImageNeeds) -> str | None:
+    """Returns which property of the images the model does not accept; None where it accepts all."""
+    capabilities = entry.model.vision_capabilities
+    if capabilities is None:
         return None
-    if images.count > can.max_images:
-        return f"takes {can.max_images} images, not {images.count}"
-    if wrong := images.formats - {_FORMAT_ALIASES.get(form, form) for form in can.supported_formats}:
-        return f"takes no {_words(sorted(wrong))} images"
-    if images.largest_bytes > can.max_image_size_mb * 1_000_000:
-        return f"takes images of up to {can.max_image_size_mb:g} MB"
+    if images.count > capabilities.max_images:
+        return f"takes {capabilities.max_images} images, not {images.count}"
+    if wrong := images.formats - {_FORMAT_ALIASES.get(form, form) for form in capabilities.supported_formats}:
+        return f"takes no {_joined(sorted(wrong))} images"
+    if images.largest_bytes > capabilities.max_image_size_mb * 1_000_000:
+        return f"takes images of up to {capabilities.max_image_size_mb:g} MB"
     return None
 
 
-def _window(request: RouteRequest) -> Requirement:
-    """Excludes what can hardly fit by any count; the rest the provider judges, and a larger window is tried then.
+def _window_requirement(request: RouteRequest) -> Requirement:
+    """Returns the requirement of a large enough context window, by the minimum count of the prompt's tokens. A prompt
+    that passes may still be too long: then the provider refuses it, and a larger window is tried.
 
-    Embeddings have no answer to leave room for, and each text has the window to itself.
+    Embeddings have no output, and each text has the context window to itself.
     """
     needed = request.context_tokens
     if request.task is not Task.EMBEDDING:
-        needed = max(needed, request.prompt.least + (request.output_tokens or 1))
+        needed = max(needed, request.prompt.minimum + (request.output_tokens or 1))
     asked = f"the {needed} needed"
     if request.output_tokens is not None:
         asked += f", the {request.output_tokens} of output that are asked for included"
     return Requirement(
         lambda entry: entry.window >= needed,
-        lambda entry: _unfit(f"its context window of {entry.window} tokens is less than {asked}"),
+        lambda entry: _not_capable(f"its context window of {entry.window} tokens is less than {asked}"),
     )
 
 
-def _other_task(entry: CatalogModel, task: Task | None) -> str:
+def _task_mismatch(entry: CatalogModel, task: Task | None) -> str:
     wanted = "a chat model" if task is None else f"for {task.value}"
-    return f"not {wanted}, but for {_words(entry.model.all_tasks)}"
+    return f"not {wanted}, but for {_joined(entry.model.all_tasks)}"
 
 
-def _fitness(met: Callable[[CatalogModel], bool], reason: str) -> Requirement:
-    return Requirement(met, lambda _: _unfit(reason))
+def _requirement(met: Callable[[CatalogModel], bool], reason: str) -> Requirement:
+    return Requirement(met, lambda _: _not_capable(reason))
 
 
-def _unfit(reason: str) -> Exclusion:
-    return Exclusion(ExclusionKind.UNFIT, reason)
+def _not_capable(reason: str) -> Exclusion:
+    return Exclusion(ExclusionKind.NOT_CAPABLE, reason)
 
 
-def _words(names: Iterable[object]) -> str:
+def _joined(names: Iterable[object]) -> str:
     return ", ".join(map(str, names))

@@ -1,4 +1,4 @@
-"""What a request asks of a model, in the planner's terms."""
+"""What the planner knows of a request, and of the state in which it plans."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,9 +11,8 @@ from sekha_llm_bridge.resilience import Availability, BreakerView
 
 @dataclass(frozen=True, slots=True)
 class ImageNeeds:
-    """The images of a request: how many, the media subtypes of those sent inline, and whether any is only named by
-    URL.
-    """
+    """The images of a request: their number, the media subtypes of those sent inline, and whether any is given by
+    URL."""
 
     count: int = 0
     formats: frozenset[str] = frozenset()
@@ -25,18 +24,18 @@ class ImageNeeds:
 class RouteRequest:
     """One request to plan for.
 
-    `task` None means any chat model. `pinned` is the only model allowed; `preferred` goes first if it qualifies.
-    `output_tokens` is the most the request allows, None where it does not say; `answers` is OpenAI's `n`.
-    `openai_only_features` names what was asked for that only providers speaking OpenAI's own format can do;
-    `features_with_unbounded_cost` what
-    may be billed beyond any count made beforehand. `context_tokens` and `dimensions` are the least that a model must
-    have. `space` is the embedding space that the vectors must be of; None leaves it to the default model.
+    `task` None means any chat model. `pinned` is the only model allowed; `preferred` is tried first if it qualifies.
+    `output_tokens` is the maximum for one choice, None where the request does not say; `n_choices` is OpenAI's `n`.
+    `openai_only_features` are requested features that only OpenAI's own format can express;
+    `features_with_unbounded_cost` those whose cost cannot be bounded in advance. `context_tokens` and `dimensions` are
+    the minimum that a model must have. `space` is the embedding space that the vectors must have; None is that of the
+    default model.
     """
 
     task: Task | None
     prompt: TokenCount
     output_tokens: int | None = None
-    answers: int = 1
+    n_choices: int = 1
     pinned: str | None = None
     preferred: str | None = None
     needs_vision: bool = False
@@ -53,24 +52,24 @@ class RouteRequest:
 
 @dataclass(frozen=True, slots=True)
 class RoutingContext:
-    """What the configuration sets for every request, and what is known of the providers now.
+    """The routing configuration, and the present state of the providers.
 
-    `breakers` is by provider id (absent: closed); `cooling_s` by (provider id, model id): how many seconds a provider
-    has asked not to be called for that model.
+    `breakers` has the breakers that are not closed, by provider id. `cooldowns_s` has the seconds for which a provider
+    has asked not to be called for a model, by (provider id, model id).
     """
 
     cost_aware: bool = True
     max_cost_usd: Decimal | None = None
     min_output_tokens: int = 64
     breakers: Mapping[str, BreakerView] = field(default_factory=dict)
-    cooling_s: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    cooldowns_s: Mapping[tuple[str, str], float] = field(default_factory=dict)
 
     @property
-    def shut_out(self) -> Mapping[str, BreakerView]:
-        """The breakers that let nobody through now."""
+    def blocked_breakers(self) -> Mapping[str, BreakerView]:
+        """The breakers that allow no request now."""
         return {key: view for key, view in self.breakers.items() if view.availability is Availability.BLOCKED}
 
     @property
     def deprioritized_providers(self) -> frozenset[str]:
-        """The providers that are tried only when nobody else is left: the scheduled checks probe them."""
+        """The providers that are tried last, because the scheduled checks probe them."""
         return frozenset(key for key, view in self.breakers.items() if view.availability is Availability.LAST_RESORT)

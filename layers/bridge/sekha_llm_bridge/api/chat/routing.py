@@ -6,12 +6,12 @@ from typing import Any
 from sekha_llm_bridge.api.chat.features import features_with_unbounded_cost, openai_only_features, uses_audio
 from sekha_llm_bridge.api.chat.images import image_needs
 from sekha_llm_bridge.api.chat.request import EXTENSIONS, ChatRequest
-from sekha_llm_bridge.api.models.listing import resolve_model
 from sekha_llm_bridge.bootstrap import Bridge
 from sekha_llm_bridge.config.models import CHAT_TASKS, Task
 from sekha_llm_bridge.errors import InvalidRequest
 from sekha_llm_bridge.pricing import TokenCount, count_chat
 from sekha_llm_bridge.routing import RouteRequest
+from sekha_llm_bridge.routing.catalog import resolve_model
 
 _NOT_FOR_PROVIDERS = EXTENSIONS | {"model", "stream", "stream_options"}
 _ANSWERING_TASKS = CHAT_TASKS | {Task.AUDIO}
@@ -36,7 +36,7 @@ def route_request(
         task=chat_task(chat.task, task_of_name),
         prompt=_count_prompt(body),
         output_tokens=chat.output_tokens,
-        answers=chat.n or 1,
+        n_choices=chat.n or 1,
         pinned=pinned,
         preferred=chat.preferred_model,
         needs_vision=bool(chat.require_vision) or has_images,

@@ -16,7 +16,7 @@ from pydantic import (
 )
 
 from sekha_llm_bridge.api.fields import CollectionName, MaxCost
-from sekha_llm_bridge.pricing import texts_of
+from sekha_llm_bridge.pricing import decode_token_arrays
 
 _MAX_INPUTS = 2048  # OpenAI's own limit for one request
 _INT64 = 2**63
@@ -52,7 +52,7 @@ class EmbeddingRequest(BaseModel):
             raise ValueError("must not hold an empty text")
         if len(inputs) > _MAX_INPUTS:
             raise ValueError(f"must hold at most {_MAX_INPUTS} texts, holds {len(inputs)}")
-        return inputs if isinstance(inputs[0], str) else texts_of(inputs)
+        return inputs if isinstance(inputs[0], str) else decode_token_arrays(inputs)
 
     @field_validator("metadatas", mode="before")
     @classmethod

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from decimal import Decimal
 
-from sekha_llm_bridge.api.models.listing import resolve_model
 from sekha_llm_bridge.bootstrap import Bridge
 from sekha_llm_bridge.config.models import Task
 from sekha_llm_bridge.errors import InvalidRequest
-from sekha_llm_bridge.pricing import count_texts, longest_text
+from sekha_llm_bridge.pricing import count_texts, minimum_tokens_of_longest_text
 from sekha_llm_bridge.routing import RouteRequest
+from sekha_llm_bridge.routing.catalog import resolve_model
 
 
 def embedding_route_request(
@@ -31,7 +31,7 @@ def embedding_route_request(
         pinned=pinned,
         preferred=preferred,
         max_cost_usd=max_cost,
-        context_tokens=max(longest_text(texts), context_tokens),
+        context_tokens=max(minimum_tokens_of_longest_text(texts), context_tokens),
         dimensions=dimensions,
         space=space,
     )

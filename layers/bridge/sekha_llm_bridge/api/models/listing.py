@@ -1,6 +1,6 @@
 """Lists of the configured models and tasks, in the bridge's own format and in OpenAI's."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from fastapi import Request, Response
@@ -8,24 +8,11 @@ from fastapi import Request, Response
 from sekha_llm_bridge.api.app import json_response
 from sekha_llm_bridge.api.request_state import bridge_of
 from sekha_llm_bridge.config.models import Task
-from sekha_llm_bridge.errors import ModelNotFound
 from sekha_llm_bridge.execution.attempts import usd
 from sekha_llm_bridge.routing import Catalog, CatalogModel
-from sekha_llm_bridge.routing.catalog import ALIASES
+from sekha_llm_bridge.routing.catalog import model_not_found
 
 _CREATED = 0  # OpenAI's schema requires a date, which a configuration does not have
-
-
-def resolve_model(name: str | None, catalog: Catalog) -> tuple[str | None, Task | None]:
-    """(model that is pinned, task that the name stands for). Raises `ModelNotFound`, which lists what exists."""
-    if name is None or name in {"", "auto"}:
-        return None, None
-    if catalog.named(name):
-        return name, None
-    if name in ALIASES:
-        return None, ALIASES[name]
-    usable = [alias for alias, task in ALIASES.items() if any(entry.model.serves(task) for entry in catalog.models)]
-    raise _not_found(name, [*catalog.model_ids(), "auto", *usable])
 
 
 def bare_list(request: Request) -> Response:
@@ -45,12 +32,8 @@ def openai_model(request: Request, model_id: str) -> Response:
     bridge = bridge_of(request)
     found = bridge.catalog.named(model_id)
     if not found:
-        raise _not_found(model_id, bridge.catalog.model_ids())
+        raise model_not_found(model_id, bridge.catalog.model_ids())
     return json_response(_openai_model(found))
-
-
-def _not_found(name: str, known: Iterable[str]) -> ModelNotFound:
-    return ModelNotFound(f"the model {name[:200]!r} is not configured; there are: {', '.join(known)}", param="model")
 
 
 def tasks(request: Request) -> Response:

@@ -12,7 +12,6 @@ from sekha_llm_bridge.api.chat.routing import chat_task, provider_request, route
 from sekha_llm_bridge.api.embeddings.routing import embedding_route_request, pinned_embedding_model
 from sekha_llm_bridge.api.error_response import error_response
 from sekha_llm_bridge.api.fields import MaxCost, TaskName
-from sekha_llm_bridge.api.models.listing import resolve_model
 from sekha_llm_bridge.api.parsing import json_object, validated
 from sekha_llm_bridge.api.request_state import bridge_of
 from sekha_llm_bridge.bootstrap import Bridge
@@ -22,8 +21,9 @@ from sekha_llm_bridge.execution.attempts import usd
 from sekha_llm_bridge.execution.plan_errors import require_candidates
 from sekha_llm_bridge.pricing import TokenCount
 from sekha_llm_bridge.routing import ConsideredModel, RoutePlan, RouteRequest
+from sekha_llm_bridge.routing.catalog import resolve_model
 
-_DEFAULT_PROMPT = TokenCount(estimate=1000, bound=1000, least=1000)
+_DEFAULT_PROMPT = TokenCount(estimate=1000, bound=1000, minimum=1000)
 _DEFAULT_OUTPUT_TOKENS = 500
 
 
