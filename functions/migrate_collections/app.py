@@ -7,4 +7,4 @@ import os
 
 from sekha_llm_bridge.jobs.migrate import migration_handler
 
-handler = migration_handler(os.environ.get("BREAKER_TABLE", ""))
+handler = migration_handler(os.environ.get("STATE_TABLE", ""))

@@ -65,7 +65,7 @@ def bridge() -> Bridge:
         logger().warning(warning)
     return make_bridge(
         settings,
-        table=os.environ.get("BREAKER_TABLE", ""),
+        table=os.environ.get("STATE_TABLE", ""),
         queue_url=os.environ.get("VECTOR_QUEUE_URL", ""),
         dead_letters_url=os.environ.get("VECTOR_DEAD_LETTERS_URL", ""),
     )

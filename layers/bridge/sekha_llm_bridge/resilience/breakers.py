@@ -36,7 +36,7 @@ from sekha_llm_bridge.resilience.records import BreakerView, CheckResult, Provid
 from sekha_llm_bridge.resilience.store import ProviderStore, StoreUnavailable, WriteResult
 
 T = TypeVar("T")
-PATIENCE_S = 0.25
+DEFAULT_PATIENCE_S = 0.25
 """The most that one request waits for the table, all in all."""
 
 _FRESH = timedelta(seconds=1)
@@ -72,13 +72,13 @@ class Breakers:
         self._was_alone = False  # since the last read it has gone by breakers of its own
         self._reading: _Reading | None = None
 
-    async def session(self, *, patience_s: float = PATIENCE_S) -> "BreakerSession":
+    async def session(self, *, patience_s: float = DEFAULT_PATIENCE_S) -> "BreakerSession":
         """The breakers for one request, which waits no longer than that for the table; read anew after a second."""
         patience = _Patience(patience_s, self._clock)
         await self._refresh(patience)
         return BreakerSession(self, patience)
 
-    async def read_now(self, *, patience_s: float = PATIENCE_S) -> Mapping[str, ProviderRecord]:
+    async def read_now(self, *, patience_s: float = DEFAULT_PATIENCE_S) -> Mapping[str, ProviderRecord]:
         """The records as they are now, however lately they were read; what was last known, where the table does not
         answer.
         """
@@ -191,7 +191,7 @@ class Breakers:
                 return step
             written = await self._write(provider_id, before, step, patience)
             self._remember(provider_id, replace(self._record(provider_id), breaker=written.breaker))
-            if written.done:
+            if written.is_written:
                 _tell(provider_id, before, written.breaker)
                 return Transition(written.breaker, step.write)
         return Refusal(before.state, 0.0, before.cause)
@@ -206,7 +206,7 @@ class Breakers:
         except StoreUnavailable:
             self._was_alone |= self.is_table_unavailable
             return WriteResult(
-                done=self.is_table_unavailable, breaker=step.after if self.is_table_unavailable else before
+                is_written=self.is_table_unavailable, breaker=step.after if self.is_table_unavailable else before
             )
 
     async def _asked(self, answer: Coroutine[Any, Any, T], patience: "_Patience") -> T:
@@ -233,7 +233,7 @@ class Breakers:
         if self.is_table_unavailable:
             return
         self._rests_until = self._clock.now() + _REST
-        logger().warning("breaker table unavailable", extra={"reason": str(reason)})
+        logger().warning("state table unavailable", extra={"reason": str(reason)})
         count(Metric.TABLE_UNAVAILABLE)
 
 
