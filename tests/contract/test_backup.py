@@ -246,15 +246,15 @@ def test_a_flipped_byte_is_found_or_means_nothing(finished: Path, path: Path) ->
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        (b'"version":1', b'"version":2', "line 1 says that the format is of version 2, and only 1 is known here"),
+        (b'"version":1', b'"version":2', "line 1 has the format version 2; only 1 is supported"),
         (b'"format":"sekha-bridge-backup"', b'"format":"x"', "line 1 is not the first line of a backup"),
-        (b'"records":700', b'"records":701', "says that alpha has 701 records, and it has 700"),
-        (b'"collections":4', b'"collections":5', "says 5 collections with 2740 records; 4 with 2740 came"),
+        (b'"records":700', b'"records":701', "says that alpha has 701 records, but it has 700"),
+        (b'"collections":4', b'"collections":5', "says 5 collections with 2740 records; the file has 4 with 2740"),
         (b'"metadata":{"big"', b'"metadata":{"Big"', "has another checksum than the records of alpha"),
-        (b'"type":"record"', b'"type":"what"', "line 3 is no line of a backup"),
+        (b'"type":"record"', b'"type":"what"', "line 3 is not a line of a backup"),
         (b'"dimension":64', b'"dimension":63', "line 3 has a vector of 64 numbers, not 63"),
-        (b'"vector":"', b'"vector":"!', "line 3 is no line of a backup"),
-        (b'"alpha"', b'"omega"', "line 2 begins the collection alpha, and it is not its turn"),
+        (b'"vector":"', b'"vector":"!', "line 3 is not a line of a backup"),
+        (b'"alpha"', b'"omega"', "line 2 starts the collection alpha, which is not the next one"),
     ],
 )
 def test_a_file_that_was_changed_is_refused_with_the_place(
@@ -268,7 +268,7 @@ def test_a_file_that_was_changed_is_refused_with_the_place(
 def test_what_is_no_gzip_or_no_backup_is_refused(path: Path) -> None:
     assert "not gzip" in refused(path, b"plain text")
     assert "not gzip" in refused(path, b"")
-    assert "line 1 is no line of a backup" in refused(path, gzip.compress(b"secret\n"))
+    assert "line 1 is not a line of a backup" in refused(path, gzip.compress(b"secret\n"))
     assert "longer than any record" in refused(path, gzip.compress(b" " * (1 << 28)))
 
 

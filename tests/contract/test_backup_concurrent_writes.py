@@ -16,7 +16,8 @@ from sekha_llm_bridge.embeddings.backup.partial_file import BackupInProgress, pa
 from sekha_llm_bridge.embeddings.backup.reading import collection_summaries, read_lines
 from sekha_llm_bridge.embeddings.backup.restoring import plan, restore
 from sekha_llm_bridge.embeddings.backup.writing import Backup, BackupProgress, CollectionKeepsShrinking, back_up
-from sekha_llm_bridge.embeddings.chroma_server import ChromaServer, ServerCollection
+from sekha_llm_bridge.embeddings.chroma_collection import ServerCollection
+from sekha_llm_bridge.embeddings.chroma_server import ChromaServer
 from tests.fakes.chroma import ChromaProcess, chroma_server
 from tests.fakes.collections import fill
 
@@ -83,11 +84,12 @@ def interrupted(server: ChromaServer, path: Path) -> None:
 
 
 def ids(path: Path) -> list[str]:
-    return [
-        one.line.id
-        for one in read_lines(path)
-        if isinstance(one.line, Record) and one.course.part is not None and one.course.part.start.name == "busy"
-    ]
+    found = []
+    for one in read_lines(path):
+        part = one.position.open_collection
+        if isinstance(one.line, Record) and part is not None and part.start.name == "busy":
+            found.append(one.line.id)
+    return found
 
 
 def test_records_behind_deleted_ones_are_in_the_file(server: ChromaServer, busy: ServerCollection, path: Path) -> None:

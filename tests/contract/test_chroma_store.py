@@ -125,7 +125,7 @@ def test_a_collection_without_a_mark_takes_that_of_the_default_model(
 def test_a_collection_without_a_mark_of_another_dimension_is_not_guessed(client: Any, url: str, name: str) -> None:
     client.create_collection(f"{name}_3", embedding_function=None)
     other = store_on(url, dimension=768)
-    with pytest.raises(SpaceMismatch, match="nobody recorded"):
+    with pytest.raises(SpaceMismatch, match="vectors of an unknown space"):
         other.upsert(batch(name, "one"))
 
 

@@ -12,8 +12,8 @@ import numpy
 import pytest
 
 from sekha_llm_bridge.config.models import ChromaConfig
-from sekha_llm_bridge.embeddings.chroma_server import ChromaServer, Records, ServerCollection
-from sekha_llm_bridge.embeddings.migration.copying import differing_ids
+from sekha_llm_bridge.embeddings.chroma_collection import Records, ServerCollection, differing_ids
+from sekha_llm_bridge.embeddings.chroma_server import ChromaServer
 from sekha_llm_bridge.embeddings.migration.moving import Migrated, Progress, migrate
 from sekha_llm_bridge.embeddings.migration.plan import (
     EMPTY,
@@ -146,7 +146,7 @@ def test_vectors_stay_as_they_are_whatever_the_target_measures_by(place: Place, 
     place.fill("conversations_64", some(1500, 64, name="own", seed=2), configuration={"hnsw": {"space": measure}})
     assert place.migrate()[0] == Migrated("conversations", "conversations_64", MigrationAction.MERGE, 2500, copied=2500)
     held = place.held("conversations_64")
-    assert differing_ids(records, held, exact=measure != "cosine") == []
+    assert differing_ids(records, held, is_rounded=measure == "cosine") == []
     assert (differing_ids(records, held) != []) == (measure == "cosine")
 
 
@@ -157,7 +157,7 @@ def test_only_rounding_passes_for_the_same(*, factor: float, is_same: bool) -> N
     vectors[2, 7] *= factor
     changed = Records(records.ids, vectors, records.documents, records.metadatas)
     assert differing_ids(records, changed) == ["r-2"]
-    assert differing_ids(records, changed, exact=False) == ([] if is_same else ["r-2"])
+    assert differing_ids(records, changed, is_rounded=True) == ([] if is_same else ["r-2"])
 
 
 @pytest.mark.parametrize(
@@ -305,7 +305,7 @@ def test_vectors_of_two_spaces_are_not_merged(
     place.fill("conversations", some(2), **marked_as(ours))
     place.fill("conversations_3", some(1, name="own"), **marked_as(theirs))
     failed = place.migrate(EmbeddingSpace(default, 3) if default else None)[0]
-    reason = "conversations_3 holds vectors of the space b, not a: vectors of two spaces never mix"
+    reason = "conversations_3 holds vectors of the space b, not a: vectors of two spaces are never merged"
     assert failed == Failed("conversations", "conversations_3", reason)
     assert_same(place, "conversations_3", some(1, name="own"))
     assert_same(place, "conversations", some(2))
@@ -364,7 +364,7 @@ def test_a_plan_writes_nothing_and_says_what_then_happens(place: Place) -> None:
     assert planned == [
         PlannedMigration("conversations", "conversations_3", MigrationAction.RENAME, 7),
         Skipped("empty", EMPTY),
-        Failed("n" * 512, "n" * 512 + "_3", "Chroma takes no name of more than 512 characters"),
+        Failed("n" * 512, "n" * 512 + "_3", "Chroma allows names of at most 512 characters"),
         PlannedMigration("query_results", "query_results_3", MigrationAction.MERGE, 5),
         Skipped("query_results_3", SUFFIXED),
     ]
@@ -523,7 +523,7 @@ def test_lists_that_chroma_gives_to_a_record_from_a_deleted_one_are_taken_away(p
 
     moved = last(migrate(Meddling(place, leak), None))
     assert moved == Migrated("conversations", "conversations_3", MigrationAction.MERGE, 5, copied=5)
-    assert differing_ids(some(5), place.held("conversations_3"), exact=True) == []
+    assert differing_ids(some(5), place.held("conversations_3")) == []
 
 
 def test_what_the_target_cannot_hold_stays_where_it_is_however_often_it_is_tried(place: Place) -> None:
@@ -534,7 +534,7 @@ def test_what_the_target_cannot_hold_stays_where_it_is_however_often_it_is_tried
     for copied in (5, 1):
         failed = place.migrate()[0]
         assert isinstance(failed, Failed), copied
-        assert "cannot keep the vectors of 1 of its records" in failed.reason
+        assert "cannot store the vectors of 1 of its records" in failed.reason
     assert_same(place, "conversations", records)
     assert "r-2" not in place.held("conversations_3").ids
 
@@ -602,7 +602,7 @@ def test_a_target_that_is_deleted_meanwhile_costs_nothing(place: Place) -> None:
     until(events, lambda event: isinstance(event, Progress) and event.done == 500)
     place.client.delete_collection("conversations_8")
     place.fill("conversations_8", some(2, 8, name="own"))
-    reason = "conversations_8 has been deleted meanwhile: run it again"
+    reason = "conversations_8 was deleted during the migration: run it again"
     assert last(events) == Failed("conversations", "conversations_8", reason)
     assert place.migrate()[0] == Migrated("conversations", "conversations_8", MigrationAction.MERGE, 1200, copied=1200)
 

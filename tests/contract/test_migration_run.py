@@ -104,7 +104,7 @@ def test_a_run_that_loses_its_lease_stops_says_where_and_the_next_one_goes_on(
 @pytest.mark.parametrize(
     ("held", "note"),
     [
-        (LeaseUnavailable("no table"), "the lease cannot be had, so nothing was migrated: no table"),
+        (LeaseUnavailable("no table"), "the lease is not available, so nothing was migrated: no table"),
         (LeaseHolder("who", FakeClock().now()), "another migration is running: who holds the lease until 03:04:05 UTC"),
     ],
 )
@@ -275,7 +275,7 @@ def test_a_table_that_cannot_be_reached_keeps_the_function_from_migrating(
     report = invoked(url, clock, table="gone")
     assert not report["finished"]
     assert report["note"] == (
-        "the lease cannot be had, so nothing was migrated: DynamoDB request failed (ConnectError)"
+        "the lease is not available, so nothing was migrated: DynamoDB request failed (ConnectError)"
     )
     assert report["note"] in log.getvalue()
     assert names(client) == ["conversations"]

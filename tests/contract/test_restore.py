@@ -13,7 +13,6 @@ import numpy
 import pytest
 
 from sekha_llm_bridge.config.models import ChromaConfig
-from sekha_llm_bridge.embeddings.backup.comparing import is_same
 from sekha_llm_bridge.embeddings.backup.file_format import (
     CollectionStart,
     End,
@@ -23,6 +22,7 @@ from sekha_llm_bridge.embeddings.backup.file_format import (
     Start,
     encode_line,
     gzip_member,
+    to_columns,
 )
 from sekha_llm_bridge.embeddings.backup.reading import DamagedBackup
 from sekha_llm_bridge.embeddings.backup.restoring import (
@@ -33,7 +33,8 @@ from sekha_llm_bridge.embeddings.backup.restoring import (
     restore,
 )
 from sekha_llm_bridge.embeddings.backup.writing import UnknownCollections, back_up
-from sekha_llm_bridge.embeddings.chroma_server import ChromaServer, Records
+from sekha_llm_bridge.embeddings.chroma_collection import Records, differing_ids
+from sekha_llm_bridge.embeddings.chroma_server import ChromaServer
 from tests.fakes.chroma import chroma_server
 from tests.fakes.collections import DIMENSION, everything, fill, vectors, without_vectors
 
@@ -102,7 +103,7 @@ def assert_identical(target: ChromaServer, source: ChromaServer) -> None:
     (metadata, configuration, records), (*settings, wanted) = everything(target, "cosine"), everything(source, "cosine")
     assert [metadata, configuration] == settings
     assert without_vectors(records) == without_vectors(wanted)
-    assert all(is_same(one, other, rounds=True) for one, other in zip(wanted, records, strict=True))
+    assert differing_ids(to_columns(wanted), to_columns(records), is_rounded=True) == []
 
 
 def test_an_empty_server_holds_the_same_afterwards(target: ChromaServer, source: ChromaServer, file: Path) -> None:
@@ -235,7 +236,7 @@ def test_metadata_of_a_collection_stay_and_take_what_they_lack(target: ChromaSer
     ("metadata", "dimension", "reason"),
     [
         ({"embedding_space": "other"}, 64, "the server's vectors are of the space other, the file's of mini"),
-        (None, 64, "the file's vectors are of the space mini, and nothing says of which the 3 on the server are"),
+        (None, 64, "the file's vectors are of the space mini, and the space of the 3 on the server is unknown"),
         ({"embedding_space": "mini"}, 32, "the server's vectors have 32 dimensions, the file's 64"),
     ],
 )
@@ -313,16 +314,20 @@ def record(*numbers: float, **fields: Any) -> Record:
     return replace(Record("a", "text", {"n": 1}, None, numpy.array(numbers, dtype="<f4").tobytes()), **fields)
 
 
+def is_same(one: Record, other: Record, *, is_rounded: bool) -> bool:
+    return differing_ids(to_columns([one]), to_columns([other]), is_rounded=is_rounded) == []
+
+
 def test_rounding_is_told_from_another_vector() -> None:
     one = record(4.0, 5.0, 6.0)
-    assert not is_same(one, record(4.0, 5.0, 6.0000005), rounds=False)
-    assert is_same(one, record(4.0, 5.0, 6.0000005), rounds=True)
-    assert not is_same(one, record(4.0, 5.0, 6.00001), rounds=True)
-    assert not is_same(one, record(4.0, 5.0), rounds=True)
-    assert is_same(record(0.0, 0.0), record(0.0, 0.0), rounds=True)
+    assert not is_same(one, record(4.0, 5.0, 6.0000005), is_rounded=False)
+    assert is_same(one, record(4.0, 5.0, 6.0000005), is_rounded=True)
+    assert not is_same(one, record(4.0, 5.0, 6.00001), is_rounded=True)
+    assert not is_same(one, record(4.0, 5.0), is_rounded=True)
+    assert is_same(record(0.0, 0.0), record(0.0, 0.0), is_rounded=True)
 
 
 def test_metadata_of_another_type_are_other_metadata() -> None:
-    assert not is_same(record(1.0), record(1.0, metadata={"n": 1.0}), rounds=False)
-    assert not is_same(record(1.0), record(1.0, metadata={"n": True}), rounds=False)
-    assert not is_same(record(1.0), record(1.0, metadata=None), rounds=False)
+    assert not is_same(record(1.0), record(1.0, metadata={"n": 1.0}), is_rounded=False)
+    assert not is_same(record(1.0), record(1.0, metadata={"n": True}), is_rounded=False)
+    assert not is_same(record(1.0), record(1.0, metadata=None), is_rounded=False)

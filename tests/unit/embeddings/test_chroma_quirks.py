@@ -33,11 +33,11 @@ def test_a_vector_is_equal_bit_for_bit_or_but_for_the_rounding_of_its_collection
     one: Any = numpy.asarray([4.0, 5.0, 6.0], dtype="<f4")
     near: Any = numpy.asarray([4.0, 5.0, 6.0000005], dtype="<f4")
     far: Any = numpy.asarray([4.0, 5.0, 6.00001], dtype="<f4")
-    assert is_equal_vector(one, one.copy(), rounds=False)
-    assert not is_equal_vector(one, near, rounds=False)
-    assert is_equal_vector(one, near, rounds=True)
-    assert not is_equal_vector(one, far, rounds=True)
-    assert not is_equal_vector(one, one[:2], rounds=True)
+    assert is_equal_vector(one, one.copy(), is_rounded=False)
+    assert not is_equal_vector(one, near, is_rounded=False)
+    assert is_equal_vector(one, near, is_rounded=True)
+    assert not is_equal_vector(one, far, is_rounded=True)
+    assert not is_equal_vector(one, one[:2], is_rounded=True)
 
 
 def test_what_is_written_over_others_takes_their_other_keys_away() -> None:
