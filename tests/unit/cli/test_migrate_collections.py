@@ -79,7 +79,19 @@ def test_what_was_moved_is_said_while_it_happens_and_in_a_table_at_the_end(url: 
         ["collection", "now", "in", "how", "records"],
         ["conversations", "conversations_3", "renamed", "1,200"],
         ["query_results", "query_results_3", "merged,", "3", "copied", "3"],
-        ["query_results_3", "query_results_3", "left", "alone:", "its", "name", "says", "its", "dimension", "already"],
+        [
+            "query_results_3",
+            "query_results_3",
+            "left",
+            "alone:",
+            "its",
+            "name",
+            "ends",
+            "with",
+            "its",
+            "dimension",
+            "already",
+        ],
     ]
     assert names(client) == ["conversations_3", "query_results_3"]
 

@@ -10,13 +10,11 @@ from typing import Any, Protocol
 from pydantic import BaseModel, ConfigDict
 
 from sekha_llm_bridge.bootstrap import Bridge, bridge
-from sekha_llm_bridge.embeddings.chroma_server import ChromaServer
-from sekha_llm_bridge.embeddings.migration.lease import DynamoLease, Lease, NoLease
+from sekha_llm_bridge.bootstrap.vectors import make_migration
 from sekha_llm_bridge.embeddings.migration.run import MigrationReport, migrate_all, plan_only
 from sekha_llm_bridge.embeddings.store import StoreFailed
 from sekha_llm_bridge.observability import logger
 
-_PATIENT_S, _TRIES = 30.0, 4
 _MARGIN_MS = 90_000  # what is killed all the same is gone on with
 
 
@@ -45,12 +43,17 @@ async def migrate(bridge: Bridge, wish: Wish, *, table: str, has_time: Callable[
     if not bridge.settings.chroma.url:
         return MigrationReport(note="no Chroma server is configured: there is nothing to migrate")
     try:
-        default = bridge.vectors().default_space
-        server = ChromaServer(bridge.settings.chroma, timeout_s=_PATIENT_S, max_attempts=_TRIES, clock=bridge.clock)
+        parts = make_migration(bridge, table=table)
         if wish.dry_run:
-            return await plan_only(server, default, keep=wish.keep)
-        lease: Lease = DynamoLease(table, bridge.connections, bridge.clock) if table else NoLease()
-        return await migrate_all(server, default, lease, keep=wish.keep, respects_keep_marks=True, has_time=has_time)
+            return await plan_only(parts.server, parts.default_space, keep=wish.keep)
+        return await migrate_all(
+            parts.server,
+            parts.default_space,
+            parts.lease,
+            keep=wish.keep,
+            respects_keep_marks=True,
+            has_time=has_time,
+        )
     except StoreFailed as exc:
         return MigrationReport(finished=False, note=f"the collections cannot be listed: {exc}", dry_run=wish.dry_run)
 
