@@ -102,12 +102,12 @@ def test_a_name_that_does_not_exist_is_an_error_before_anything_is_written(url: 
     assert list(path.parent.iterdir()) == []
 
 
-def test_nothing_is_left_beside_a_finished_file(finished: Path) -> None:
+def test_a_finished_backup_leaves_no_other_file(finished: Path) -> None:
     assert list(finished.parent.iterdir()) == [finished]
 
 
 @pytest.mark.parametrize("share", [0.0, 0.0001, 0.01, 0.2, 0.5, 0.8, 0.97, 0.9999, 1.0])
-def test_a_backup_goes_on_wherever_its_partial_file_was_torn(
+def test_a_backup_continues_wherever_its_partial_file_was_cut(
     url: str, path: Path, finished: Path, share: float
 ) -> None:
     whole = finished.read_bytes()
@@ -116,14 +116,14 @@ def test_a_backup_goes_on_wherever_its_partial_file_was_torn(
     assert sums(path) == sums(finished)
 
 
-def test_a_torn_tail_of_garbage_is_cut_off(url: str, path: Path, finished: Path) -> None:
+def test_garbage_at_the_end_of_the_partial_file_is_cut_off(url: str, path: Path, finished: Path) -> None:
     whole = finished.read_bytes()
     partial_path(path).write_bytes(whole[: len(whole) // 2] + GARBAGE)
     written(url, path)
     assert sums(path) == sums(finished)
 
 
-def test_collections_that_are_complete_are_not_read_again(url: str, path: Path, finished: Path) -> None:
+def test_completed_collections_are_not_read_again(url: str, path: Path, finished: Path) -> None:
     whole = finished.read_bytes()
     partial_path(path).write_bytes(whole[: int(0.9 * len(whole))])
     steps: list[BackupProgress] = []
@@ -133,20 +133,22 @@ def test_collections_that_are_complete_are_not_read_again(url: str, path: Path, 
     assert min(step.records for step in read if step.collection == "beta") > 1000
 
 
-def test_what_another_backup_left_is_not_gone_on_with(url: str, path: Path, finished: Path) -> None:
+def test_the_partial_file_of_a_backup_of_other_collections_is_not_continued(
+    url: str, path: Path, finished: Path
+) -> None:
     shutil.copy(finished, partial_path(path))
     written(url, path, "gamma")
     assert list(sums(path)) == ["gamma"]
 
 
 @pytest.mark.parametrize("content", [b"", b"no gzip at all", gzip.compress(b'{"type":"end"}\n'), gzip.compress(b"\n")])
-def test_a_partial_file_that_is_no_backup_is_begun_anew(url: str, path: Path, content: bytes) -> None:
+def test_a_partial_file_that_is_no_backup_is_overwritten(url: str, path: Path, content: bytes) -> None:
     partial_path(path).write_bytes(content)
     written(url, path, "gamma")
     assert sums(path)["gamma"][0] == RECORDS["gamma"]
 
 
-def test_a_collection_that_was_replaced_meanwhile_is_begun_again(url: str, path: Path) -> None:
+def test_a_collection_that_was_replaced_is_read_again(url: str, path: Path) -> None:
     server = on(url)
     fill(server.find_or_create("replaced", metadata=None, configuration={}), 900)
     try:
@@ -161,7 +163,7 @@ def test_a_collection_that_was_replaced_meanwhile_is_begun_again(url: str, path:
         server.delete("replaced")
 
 
-def test_what_is_written_during_the_backup_is_in_it_or_is_told(url: str, path: Path) -> None:
+def test_records_written_during_the_backup_are_in_it_or_reported(url: str, path: Path) -> None:
     busy = on(url).find_or_create("busy", metadata=None, configuration={})
     fill(busy, 100)
 
@@ -197,7 +199,7 @@ back_up(ChromaServer(ChromaConfig(url=sys.argv[1])), Path(sys.argv[2]), names=()
 
 
 @pytest.mark.parametrize("after", [1, 3, 12, 20])
-def test_a_backup_killed_after_any_page_and_run_again_is_whole(
+def test_a_backup_killed_after_any_page_and_run_again_is_complete(
     url: str, path: Path, finished: Path, after: int
 ) -> None:
     done = subprocess.run([sys.executable, "-c", KILLED, url, path, str(after)], check=False)
@@ -221,17 +223,17 @@ def refused(path: Path, content: bytes) -> str:
 
 
 @pytest.mark.parametrize("share", [0.001, 0.3, 0.7, 0.999])
-def test_a_cut_file_is_known_as_cut(finished: Path, path: Path, share: float) -> None:
+def test_a_cut_file_is_refused(finished: Path, path: Path, share: float) -> None:
     whole = finished.read_bytes()
     assert "cut" in refused(path, whole[: int(share * len(whole))])
 
 
-def test_a_file_cut_between_two_lines_is_known_as_cut(finished: Path, path: Path) -> None:
+def test_a_file_cut_between_two_lines_is_refused(finished: Path, path: Path) -> None:
     lines = lines_of(finished)
     assert f"cut after line {len(lines) - 1}" in refused(path, gzip.compress(b"".join(lines[:-1])))
 
 
-def test_a_flipped_byte_is_found_or_means_nothing(finished: Path, path: Path) -> None:
+def test_a_flipped_byte_is_found_or_has_no_effect(finished: Path, path: Path) -> None:
     whole = finished.read_bytes()
     places = random.Random(2).sample(range(len(whole)), 40)  # noqa: S311 — the same in every run
     for place in places:
@@ -246,18 +248,18 @@ def test_a_flipped_byte_is_found_or_means_nothing(finished: Path, path: Path) ->
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        (b'"version":1', b'"version":2', "line 1 says that the format is of version 2, and only 1 is known here"),
+        (b'"version":1', b'"version":2', "line 1 has the format version 2; only 1 is supported"),
         (b'"format":"sekha-bridge-backup"', b'"format":"x"', "line 1 is not the first line of a backup"),
-        (b'"records":700', b'"records":701', "says that alpha has 701 records, and it has 700"),
-        (b'"collections":4', b'"collections":5', "says 5 collections with 2740 records; 4 with 2740 came"),
+        (b'"records":700', b'"records":701', "says that alpha has 701 records, but it has 700"),
+        (b'"collections":4', b'"collections":5', "says 5 collections with 2740 records; the file has 4 with 2740"),
         (b'"metadata":{"big"', b'"metadata":{"Big"', "has another checksum than the records of alpha"),
-        (b'"type":"record"', b'"type":"what"', "line 3 is no line of a backup"),
+        (b'"type":"record"', b'"type":"what"', "line 3 is not a line of a backup"),
         (b'"dimension":64', b'"dimension":63', "line 3 has a vector of 64 numbers, not 63"),
-        (b'"vector":"', b'"vector":"!', "line 3 is no line of a backup"),
-        (b'"alpha"', b'"omega"', "line 2 begins the collection alpha, and it is not its turn"),
+        (b'"vector":"', b'"vector":"!', "line 3 is not a line of a backup"),
+        (b'"alpha"', b'"omega"', "line 2 starts the collection alpha, which is not the next one"),
     ],
 )
-def test_a_file_that_was_changed_is_refused_with_the_place(
+def test_a_changed_file_is_refused_with_the_line_number(
     finished: Path, path: Path, old: bytes, new: bytes, said: str
 ) -> None:
     text = b"".join(lines_of(finished))
@@ -265,13 +267,13 @@ def test_a_file_that_was_changed_is_refused_with_the_place(
     assert said in refused(path, gzip.compress(text.replace(old, new, 1)))
 
 
-def test_what_is_no_gzip_or_no_backup_is_refused(path: Path) -> None:
+def test_a_file_that_is_not_gzip_or_not_a_backup_is_refused(path: Path) -> None:
     assert "not gzip" in refused(path, b"plain text")
     assert "not gzip" in refused(path, b"")
-    assert "line 1 is no line of a backup" in refused(path, gzip.compress(b"secret\n"))
+    assert "line 1 is not a line of a backup" in refused(path, gzip.compress(b"secret\n"))
     assert "longer than any record" in refused(path, gzip.compress(b" " * (1 << 28)))
 
 
-def test_a_file_written_as_one_gzip_member_is_read_as_well(finished: Path, path: Path) -> None:
+def test_a_file_of_a_single_gzip_member_can_be_read(finished: Path, path: Path) -> None:
     path.write_bytes(gzip.compress(gzip.decompress(finished.read_bytes())))
     assert collection_summaries(path) == collection_summaries(finished)

@@ -1,4 +1,4 @@
-"""`sekha-bridge backup` and `sekha-bridge restore`, as someone types them, on real Chroma servers."""
+"""`sekha-bridge backup` and `sekha-bridge restore`, run as commands on real Chroma servers."""
 
 import json
 import signal
@@ -39,7 +39,7 @@ def _target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 def target(_target: str) -> str:
-    """A server without any collection."""
+    """The URL of a server without collections."""
     for collection in list(on(_target).collections()):
         on(_target).delete(collection.name)
     return _target
@@ -64,7 +64,7 @@ def started(*arguments: str | Path) -> "subprocess.Popen[bytes]":
     return subprocess.Popen([sys.executable, "-m", "sekha_llm_bridge.cli", *arguments])
 
 
-def test_a_backup_and_its_restore_say_what_they_did(source: str, target: str, file: Path) -> None:
+def test_a_backup_and_its_restore_print_their_results(source: str, target: str, file: Path) -> None:
     made = run("backup", file, "--chroma-url", source)
     assert made.exit_code == 0, made.output
     assert f"{file}: 2 collections, 2,005 records" in made.stdout
@@ -76,7 +76,7 @@ def test_a_backup_and_its_restore_say_what_they_did(source: str, target: str, fi
     assert everything(on(target), "notes") == everything(on(source), "notes")
 
 
-def test_json_is_all_that_goes_to_standard_output(source: str, target: str, file: Path) -> None:
+def test_standard_output_has_only_json(source: str, target: str, file: Path) -> None:
     made = run("backup", file, "--collection", "few", "--json", "--chroma-url", source)
     (few,) = json.loads(made.stdout)["collections"]
     assert (few["name"], few["records"], few["on_server"], made.stderr) == ("few", 5, 5, "")
@@ -95,7 +95,7 @@ def test_a_dry_run_writes_nothing(source: str, target: str, file: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["[b", "[/b]", ":smile:[red]x[1]"])
-def test_a_files_name_is_printed_as_it_is(source: str, target: str, tmp_path: Path, name: str) -> None:
+def test_the_files_name_is_printed_unchanged(source: str, target: str, tmp_path: Path, name: str) -> None:
     file = tmp_path / name
     file.parent.mkdir(exist_ok=True)
     made = run("backup", file, "--collection", "few", "--chroma-url", source)
@@ -104,13 +104,13 @@ def test_a_files_name_is_printed_as_it_is(source: str, target: str, tmp_path: Pa
 
 
 @pytest.mark.parametrize("more", [[], ["--force"]])
-def test_a_folder_is_no_file(source: str, tmp_path: Path, more: list[str]) -> None:
+def test_a_folder_is_refused_as_the_file(source: str, tmp_path: Path, more: list[str]) -> None:
     done = run("backup", tmp_path, "--chroma-url", source, *more)
     assert (done.exit_code, "is a folder" in done.stderr) == (2, True)
     assert not tmp_path.with_name(f"{tmp_path.name}.partial").exists()
 
 
-def test_a_dry_run_and_a_restore_say_what_they_replace(source: str, target: str, file: Path) -> None:
+def test_a_dry_run_and_a_restore_print_what_they_replace(source: str, target: str, file: Path) -> None:
     run("backup", file, "--collection", "few", "--chroma-url", source)
     few = on(target).find_or_create("few", metadata=None, configuration={})
     fill(few, 1, first=1)
@@ -123,7 +123,7 @@ def test_a_dry_run_and_a_restore_say_what_they_replace(source: str, target: str,
     assert "5 written, 1 of them in place of others of the same id" in " ".join(said.split())
 
 
-def test_a_backup_that_goes_on_says_so(source: str, file: Path) -> None:
+def test_a_resumed_backup_is_reported_as_resumed(source: str, file: Path) -> None:
     run("backup", file, "--collection", "few", "--chroma-url", source)
     partial = file.with_name("backup.gz.partial")
     (begun,) = {one.line.written_at for one in read_lines(file) if isinstance(one.line, Start)}
@@ -156,7 +156,7 @@ def test_a_refused_collection_gives_exit_code_1(source: str, target: str, file: 
     assert on(target).find("few") is not None
 
 
-def test_what_cannot_be_used_gives_exit_code_2_and_the_reason(source: str, target: str, file: Path) -> None:
+def test_unusable_input_gives_exit_code_2_and_the_reason(source: str, target: str, file: Path) -> None:
     cases = [
         (("backup", file, "--collection", "nope", "--chroma-url", source), "the server has few, notes"),
         (("backup", file, "--chroma-url", "nonsense"), "--chroma-url (or CHROMA_URL): must be a URL"),
@@ -172,7 +172,7 @@ def test_what_cannot_be_used_gives_exit_code_2_and_the_reason(source: str, targe
     assert list(file.parent.iterdir()) == []
 
 
-def test_a_damaged_file_is_refused_and_nothing_written(source: str, target: str, file: Path) -> None:
+def test_a_damaged_file_is_refused_and_nothing_is_written(source: str, target: str, file: Path) -> None:
     run("backup", file, "--chroma-url", source)
     file.write_bytes(file.read_bytes()[:-30])
     done = run("restore", file, "--chroma-url", target)
@@ -188,7 +188,7 @@ def test_a_configuration_that_cannot_be_read_does_not_stop_a_rollback(source: st
     assert done.exit_code == 0
 
 
-def test_the_server_is_the_configurations_without_an_option(source: str, file: Path, tmp_path: Path) -> None:
+def test_without_an_option_the_configured_server_is_used(source: str, file: Path, tmp_path: Path) -> None:
     config = tmp_path / "llm.yaml"
     config.write_text(
         "providers: [{id: a, provider_type: ollama, models: "
@@ -199,7 +199,7 @@ def test_the_server_is_the_configurations_without_an_option(source: str, file: P
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, 130)])
-def test_a_restore_that_is_ended_in_the_middle_can_be_run_again(
+def test_an_interrupted_restore_can_be_run_again(
     source: str, target: str, file: Path, number: signal.Signals, code: int
 ) -> None:
     run("backup", file, "--chroma-url", source)
@@ -216,9 +216,7 @@ def test_a_restore_that_is_ended_in_the_middle_can_be_run_again(
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, 130)])
-def test_a_backup_that_is_ended_in_the_middle_can_be_run_again(
-    source: str, file: Path, number: signal.Signals, code: int
-) -> None:
+def test_an_interrupted_backup_can_be_run_again(source: str, file: Path, number: signal.Signals, code: int) -> None:
     process = started("backup", file, "--chroma-url", source)
     partial = file.with_name("backup.gz.partial")
     while process.poll() is None and not (partial.exists() and partial.stat().st_size):

@@ -1,4 +1,4 @@
-"""Backups while something else happens: records that go, earlier runs, other backups, collections of old servers."""
+"""Backups while records are deleted, after earlier runs, beside other backups, and of collections of old servers."""
 
 import json
 import os
@@ -16,7 +16,8 @@ from sekha_llm_bridge.embeddings.backup.partial_file import BackupInProgress, pa
 from sekha_llm_bridge.embeddings.backup.reading import collection_summaries, read_lines
 from sekha_llm_bridge.embeddings.backup.restoring import plan, restore
 from sekha_llm_bridge.embeddings.backup.writing import Backup, BackupProgress, CollectionKeepsShrinking, back_up
-from sekha_llm_bridge.embeddings.chroma_server import ChromaServer, ServerCollection
+from sekha_llm_bridge.embeddings.chroma_collection import ServerCollection
+from sekha_llm_bridge.embeddings.chroma_server import ChromaServer
 from tests.fakes.chroma import ChromaProcess, chroma_server
 from tests.fakes.collections import fill
 
@@ -61,7 +62,7 @@ def written(
 
 
 def at_step(wanted: int, act: Callable[[], None]) -> Callable[[BackupProgress], None]:
-    """Acts once, after that many pages of the collection `busy`."""
+    """Returns a progress callback that calls `act` once, after that many pages of the collection `busy`."""
     seen = 0
 
     def on_progress(step: BackupProgress) -> None:
@@ -83,21 +84,22 @@ def interrupted(server: ChromaServer, path: Path) -> None:
 
 
 def ids(path: Path) -> list[str]:
-    return [
-        one.line.id
-        for one in read_lines(path)
-        if isinstance(one.line, Record) and one.course.part is not None and one.course.part.start.name == "busy"
-    ]
+    found = []
+    for one in read_lines(path):
+        part = one.position.open_collection
+        if isinstance(one.line, Record) and part is not None and part.start.name == "busy":
+            found.append(one.line.id)
+    return found
 
 
-def test_records_behind_deleted_ones_are_in_the_file(server: ChromaServer, busy: ServerCollection, path: Path) -> None:
+def test_records_after_deleted_ones_are_in_the_file(server: ChromaServer, busy: ServerCollection, path: Path) -> None:
     gone = busy.ids(offset=0, limit=20)
     written(server, path, at_step(1, lambda: busy.delete(gone)))
     assert ids(path) == busy.ids(offset=0, limit=COUNT)
     assert [one.end.records for one in collection_summaries(path)] == [3, COUNT - 20]
 
 
-def test_records_deleted_before_a_backup_goes_on_are_noticed(
+def test_records_deleted_before_a_backup_continues_are_noticed(
     server: ChromaServer, busy: ServerCollection, path: Path
 ) -> None:
     interrupted(server, path)
@@ -111,7 +113,7 @@ def test_the_last_record_read_may_be_the_one_deleted(server: ChromaServer, busy:
     assert ids(path) == busy.ids(offset=0, limit=COUNT)
 
 
-def test_a_collection_that_shrinks_all_the_time_is_given_up_by_name(
+def test_a_collection_that_keeps_shrinking_fails_the_backup_with_its_name(
     server: ChromaServer, busy: ServerCollection, path: Path
 ) -> None:
     def on_progress(step: BackupProgress) -> None:
@@ -136,7 +138,9 @@ def test_a_record_deleted_and_added_again_is_in_the_file_once(
     assert len(set(ids(path))) == len(ids(path)) == COUNT
 
 
-def test_a_backup_that_goes_on_says_since_when(server: ChromaServer, busy: ServerCollection, path: Path) -> None:
+def test_a_resumed_backup_has_the_start_time_of_the_first_run(
+    server: ChromaServer, busy: ServerCollection, path: Path
+) -> None:
     interrupted(server, path)
     done = written(server, path, now=lambda: NOW + timedelta(minutes=5))
     assert (done.was_resumed, done.started_at) == (True, "2026-01-02T03:04:05+00:00")
@@ -145,7 +149,7 @@ def test_a_backup_that_goes_on_says_since_when(server: ChromaServer, busy: Serve
 @pytest.mark.parametrize(
     ("minutes", "more", "goes_on"), [(59, {}, True), (61, {}, False), (1, {"restart": True}, False)]
 )
-def test_what_is_older_than_an_hour_or_not_wanted_is_begun_anew(
+def test_a_partial_file_older_than_an_hour_or_not_wanted_is_overwritten(
     server: ChromaServer, busy: ServerCollection, path: Path, minutes: int, more: dict[str, Any], goes_on: object
 ) -> None:
     interrupted(server, path)
@@ -156,7 +160,7 @@ def test_what_is_older_than_an_hour_or_not_wanted_is_begun_anew(
     assert ids(path) == busy.ids(offset=0, limit=COUNT)
 
 
-def test_a_second_backup_to_the_same_file_is_refused_and_the_first_is_whole(
+def test_a_second_backup_to_the_same_file_is_refused_and_the_first_is_complete(
     server: ChromaServer, busy: ServerCollection, path: Path
 ) -> None:
     def second() -> None:
@@ -167,7 +171,7 @@ def test_a_second_backup_to_the_same_file_is_refused_and_the_first_is_whole(
     assert ids(path) == busy.ids(offset=0, limit=COUNT)
 
 
-def test_nobody_else_may_read_the_file_even_if_it_was_there_before(
+def test_only_the_owner_may_read_the_file_even_if_it_existed_before(
     server: ChromaServer, busy: ServerCollection, path: Path
 ) -> None:
     partial_path(path).touch(0o666)
@@ -176,10 +180,10 @@ def test_nobody_else_may_read_the_file_even_if_it_was_there_before(
     assert path.stat().st_mode & 0o777 == 0o600
 
 
-def test_the_measure_of_an_old_collection_survives(
+def test_the_distance_measure_of_an_old_collection_is_backed_up(
     tmp_path: Path, server: ChromaServer, busy: ServerCollection, path: Path
 ) -> None:
-    """Chroma 0.5 wrote the measure in the metadata alone, and a configuration that says `l2`."""
+    """Chroma 0.5 wrote the distance measure only to the metadata; the configuration says `l2`."""
     old = ChromaProcess(tmp_path / "old")
     old.start()
     try:
@@ -206,7 +210,7 @@ def test_the_measure_of_an_old_collection_survives(
 
 
 def as_old(database: Path) -> None:
-    """Makes the stored configurations say `l2`."""
+    """Changes the stored configurations to `l2`."""
     with sqlite3.connect(database) as connection:
         rows = connection.execute("SELECT id, config_json_str, schema_str FROM collections").fetchall()
         index = {"hnsw": {"space": "l2"}}

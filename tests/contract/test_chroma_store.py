@@ -34,7 +34,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 def client(url: str) -> Any:
-    """Chroma's own client, to look at what the store did."""
+    """Chroma's own client, to check what the store wrote."""
     return client_of(url)
 
 
@@ -60,7 +60,7 @@ def batch(name: str, *texts: str, space: str = "mini", **fields: Any) -> Batch:
     return Batch(name, 3, space, records)
 
 
-def test_records_are_kept_in_the_collection_of_their_dimension(store: ChromaStore, client: Any, name: str) -> None:
+def test_records_are_stored_in_the_collection_of_their_dimension(store: ChromaStore, client: Any, name: str) -> None:
     assert store.upsert(batch(name, "one", "three", metadata={"k": 1})) == 2
     kept = client.get_collection(f"{name}_3").get(include=["documents", "metadatas", "embeddings"])
     assert sorted(kept["documents"]) == ["one", "three"]
@@ -75,7 +75,7 @@ def test_a_new_collection_measures_by_cosine_and_records_its_space(store: Chroma
     assert collection.configuration_json["hnsw"]["space"] == "cosine"
 
 
-def test_a_repeat_stores_nothing_twice(store: ChromaStore, client: Any, name: str) -> None:
+def test_storing_the_same_records_again_adds_nothing(store: ChromaStore, client: Any, name: str) -> None:
     for _ in range(3):
         store.upsert(batch(name, "one", "two"))
     assert client.get_collection(f"{name}_3").count() == 2
@@ -86,7 +86,7 @@ def test_the_same_text_twice_in_a_batch_is_one_record(store: ChromaStore, client
     assert client.get_collection(f"{name}_3").count() == 2
 
 
-def test_a_batch_larger_than_one_request_is_kept_whole(store: ChromaStore, client: Any, name: str) -> None:
+def test_a_batch_larger_than_one_request_is_stored_completely(store: ChromaStore, client: Any, name: str) -> None:
     assert store.upsert(batch(name, *(f"text {i}" for i in range(2048)))) == 2048
     assert client.get_collection(f"{name}_3").count() == 2048
 
@@ -100,16 +100,14 @@ def test_vectors_of_another_space_are_refused_and_nothing_is_written(
     assert client.get_collection(f"{name}_3").count() == 1
 
 
-def test_an_existing_collection_of_another_space_is_refused_by_a_store_that_never_saw_it(
-    store: ChromaStore, url: str, name: str
-) -> None:
+def test_a_new_store_refuses_an_existing_collection_of_another_space(store: ChromaStore, url: str, name: str) -> None:
     store.upsert(batch(name, "one", space="other"))
     fresh = store_on(url, dimension=3)
     with pytest.raises(SpaceMismatch):
         fresh.upsert(batch(name, "two", space="mini"))
 
 
-def test_a_collection_without_a_mark_takes_that_of_the_default_model(
+def test_a_collection_without_a_recorded_space_gets_that_of_the_default_model(
     store: ChromaStore, client: Any, name: str
 ) -> None:
     old = client.create_collection(
@@ -122,21 +120,23 @@ def test_a_collection_without_a_mark_takes_that_of_the_default_model(
     assert marked.count() == 2
 
 
-def test_a_collection_without_a_mark_of_another_dimension_is_not_guessed(client: Any, url: str, name: str) -> None:
+def test_a_collection_without_a_recorded_space_is_refused_if_the_default_has_another_dimension(
+    client: Any, url: str, name: str
+) -> None:
     client.create_collection(f"{name}_3", embedding_function=None)
     other = store_on(url, dimension=768)
-    with pytest.raises(SpaceMismatch, match="nobody recorded"):
+    with pytest.raises(SpaceMismatch, match="vectors of an unknown space"):
         other.upsert(batch(name, "one"))
 
 
-def test_a_collection_deleted_behind_our_back_is_made_again(store: ChromaStore, client: Any, name: str) -> None:
+def test_a_collection_that_another_process_deleted_is_created_again(store: ChromaStore, client: Any, name: str) -> None:
     store.upsert(batch(name, "one"))
     client.delete_collection(f"{name}_3")
     assert store.upsert(batch(name, "two")) == 1
     assert client.get_collection(f"{name}_3").count() == 1
 
 
-def test_a_server_that_is_gone_is_a_failure_without_any_text(name: str) -> None:
+def test_an_unreachable_server_raises_store_failed_without_the_stored_text(name: str) -> None:
     gone = store_on("http://127.0.0.1:9", dimension=3)
     with pytest.raises(StoreFailed) as caught:
         gone.upsert(batch(name, "the secret text"))
@@ -154,9 +154,7 @@ def test_a_server_that_is_gone_is_a_failure_without_any_text(name: str) -> None:
     ],
     ids=lambda reply: str(reply.status),
 )
-def test_whatever_stands_in_chromas_place_is_a_failure_that_costs_nothing_else(
-    name: str, reply: Reply, fake: FakeProvider
-) -> None:
+def test_any_server_that_is_not_chroma_raises_store_failed(name: str, reply: Reply, fake: FakeProvider) -> None:
     path = "/api/v2/tenants/default_tenant/databases/default_database/collections"
     for place in (path, f"{path}/{name}_3"):
         fake.always(place, reply)
@@ -165,7 +163,7 @@ def test_whatever_stands_in_chromas_place_is_a_failure_that_costs_nothing_else(
         odd.upsert(batch(name, "the secret text"))
 
 
-def test_a_collection_that_gave_its_name_to_another_is_left_within_a_minute(
+def test_a_collection_that_was_renamed_is_no_longer_used_after_a_minute(
     url: str, client: Any, name: str, clock: FakeClock
 ) -> None:
     store = store_on(url, dimension=3, clock=clock)
@@ -177,7 +175,7 @@ def test_a_collection_that_gave_its_name_to_another_is_left_within_a_minute(
     assert client.get_collection(f"{name}_3").get()["documents"] == ["two"]
 
 
-def test_a_base_name_that_ends_in_the_dimension_is_the_collections_name(
+def test_a_base_name_that_ends_with_the_dimension_is_the_name_of_the_collection(
     store: ChromaStore, client: Any, name: str
 ) -> None:
     store.upsert(batch(f"{name}_3", "one"))
@@ -185,7 +183,7 @@ def test_a_base_name_that_ends_in_the_dimension_is_the_collections_name(
     assert sorted(client.get_collection(f"{name}_3").get()["documents"]) == ["one", "two"]
 
 
-def test_what_was_given_up_is_not_written_later(store: ChromaStore, client: Any, name: str) -> None:
+def test_an_abandoned_write_sends_no_further_request(store: ChromaStore, client: Any, name: str) -> None:
     with pytest.raises(StoreDown):
         store.upsert(batch(name, "one"), should_continue=lambda: False)
     assert client.get_collection(f"{name}_3").count() == 0
@@ -209,7 +207,7 @@ def test_a_collection_without_a_dimension_is_renamed_before_its_first_use(
     assert name not in [collection.name for collection in client.list_collections()]
 
 
-def test_it_is_renamed_by_its_own_dimension_whatever_that_of_the_new_vectors_is(
+def test_it_is_renamed_by_its_own_dimension_not_that_of_the_new_vectors(
     store: ChromaStore, client: Any, name: str, old: Any
 ) -> None:
     records = (VectorRecord("new", "new", [1.0, 2.0]),)
@@ -218,12 +216,12 @@ def test_it_is_renamed_by_its_own_dimension_whatever_that_of_the_new_vectors_is(
     assert client.get_collection(f"{name}_2").get()["ids"] == ["new"]
 
 
-def test_a_search_is_a_first_use_too(store: ChromaStore, name: str, old: Any) -> None:
+def test_a_search_also_renames_it(store: ChromaStore, name: str, old: Any) -> None:
     matches = store.query(f"{name}_3", "mini", [1.0, 2.0, 3.0], limit=5, where=None)
     assert [(match.id, match.score) for match in matches] == [("old", 1.0)]
 
 
-def test_where_both_names_are_taken_nothing_is_renamed_and_the_new_one_is_used(
+def test_if_both_names_are_taken_nothing_is_renamed_and_the_new_collection_is_used(
     store: ChromaStore, client: Any, name: str, old: Any
 ) -> None:
     client.create_collection(f"{name}_3", embedding_function=None)
@@ -232,13 +230,13 @@ def test_where_both_names_are_taken_nothing_is_renamed_and_the_new_one_is_used(
     assert client.get_collection(f"{name}_3").get()["documents"] == ["new"]
 
 
-def test_an_empty_old_collection_is_left_alone(store: ChromaStore, client: Any, name: str) -> None:
+def test_an_empty_old_collection_is_not_renamed(store: ChromaStore, client: Any, name: str) -> None:
     client.create_collection(name, embedding_function=None)
     store.upsert(batch(name, "new"))
     assert {name, f"{name}_3"} <= {collection.name for collection in client.list_collections()}
 
 
-def test_the_token_goes_with_every_request(name: str, fake: FakeProvider) -> None:
+def test_every_request_has_the_token(name: str, fake: FakeProvider) -> None:
     config = ChromaConfig.model_validate({"url": fake.url, "auth_token": "secret"})
     with pytest.raises(StoreFailed):
         ChromaStore(ChromaServer(config), FakeClock(), default=None).upsert(batch(name, "one"))
@@ -248,7 +246,7 @@ def test_the_token_goes_with_every_request(name: str, fake: FakeProvider) -> Non
 
 @pytest.mark.parametrize("status", [401, 403, 408, 429, 500, 502, 503, 504])
 @pytest.mark.parametrize("body", [{"error": "ChromaError", "message": "the secret text"}, {"detail": "no"}])
-def test_what_may_pass_is_worth_waiting_for_whatever_chroma_calls_it(
+def test_a_temporary_status_raises_store_down_whatever_the_body_is(
     name: str, fake: FakeProvider, status: int, body: object
 ) -> None:
     path = f"/api/v2/tenants/default_tenant/databases/default_database/collections/{name}"
@@ -258,13 +256,13 @@ def test_what_may_pass_is_worth_waiting_for_whatever_chroma_calls_it(
     assert "secret" not in str(caught.value)
 
 
-def test_a_database_that_is_not_there_yet_is_worth_waiting_for(url: str, name: str) -> None:
+def test_a_missing_database_raises_store_down(url: str, name: str) -> None:
     config = ChromaConfig(url=url, database="not_made_yet")
     with pytest.raises(StoreDown):
         ChromaStore(ChromaServer(config), FakeClock(), default=None).upsert(batch(name, "one"))
 
 
-def test_a_collection_of_another_dimension_than_its_name_says_is_neither_written_to_nor_marked(
+def test_a_collection_of_another_dimension_than_its_name_says_is_not_changed(
     store: ChromaStore, client: Any, name: str
 ) -> None:
     odd = client.create_collection(f"{name}_3", metadata={"made_by": "v1"}, embedding_function=None)
@@ -274,7 +272,7 @@ def test_a_collection_of_another_dimension_than_its_name_says_is_neither_written
     assert client.get_collection(f"{name}_3").metadata == {"made_by": "v1"}
 
 
-def test_connections_that_have_slept_are_replaced(url: str, name: str, clock: FakeClock) -> None:
+def test_connections_that_were_idle_are_replaced(url: str, name: str, clock: FakeClock) -> None:
     server = ChromaServer(ChromaConfig(url=url), clock=clock)
     store = ChromaStore(server, clock, default=None)
     store.upsert(batch(name, "one"))
@@ -288,7 +286,9 @@ def test_connections_that_have_slept_are_replaced(url: str, name: str, clock: Fa
     assert store.upsert(batch(name, "three")) == 1
 
 
-def test_a_busy_search_forgets_a_collection_too(url: str, client: Any, name: str, clock: FakeClock) -> None:
+def test_frequent_searches_do_not_extend_the_caching_of_a_collection(
+    url: str, client: Any, name: str, clock: FakeClock
+) -> None:
     store = store_on(url, dimension=3, clock=clock)
     store.upsert(batch(name, "one"))
     client.get_collection(f"{name}_3").modify(name=f"{name}_old")
@@ -300,7 +300,7 @@ def test_a_busy_search_forgets_a_collection_too(url: str, client: Any, name: str
     assert found == [1, 1, 1, 0]
 
 
-def test_what_chroma_will_never_take_is_refused(store: ChromaStore, name: str) -> None:
+def test_a_batch_that_chroma_rejects_raises_store_refused(store: ChromaStore, name: str) -> None:
     store.upsert(batch(name, "one"))
     wrong = Batch(f"{name}_3", 3, "mini", (VectorRecord("x", "x", [1.0, 2.0]),))
     with pytest.raises(StoreRefused):
@@ -308,7 +308,7 @@ def test_what_chroma_will_never_take_is_refused(store: ChromaStore, name: str) -
 
 
 @pytest.mark.parametrize("after", [{"b": 3}, {}, None])
-def test_a_record_that_is_written_again_has_the_metadata_that_it_was_given_last(
+def test_a_record_that_is_written_again_has_only_its_last_metadata(
     store: ChromaStore, client: Any, name: str, after: dict[str, int] | None
 ) -> None:
     for text, metadata in (("old", {"a": 1, "b": 2}), ("new", after)):
@@ -317,7 +317,7 @@ def test_a_record_that_is_written_again_has_the_metadata_that_it_was_given_last(
     assert (kept["documents"], kept["metadatas"][0] or {}) == (["new"], after or {})
 
 
-def test_the_same_text_that_comes_again_without_metadata_keeps_its_own(
+def test_a_text_that_is_stored_again_without_metadata_keeps_its_metadata(
     store: ChromaStore, client: Any, name: str
 ) -> None:
     store.upsert(batch(name, "one", metadata={"k": 1}))
@@ -334,13 +334,13 @@ def test_a_search_in_a_collection_of_another_dimension_than_its_name_says_is_ref
         store.query(f"{name}_3", "mini", [1.0, 2.0, 3.0], limit=1, where=None)
 
 
-def test_who_has_time_asks_a_server_in_trouble_again(fake: FakeProvider) -> None:
+def test_a_request_is_sent_again_after_a_server_error(fake: FakeProvider) -> None:
     path = "/api/v2/tenants/default_tenant/databases/default_database/collections?limit=1000&offset=0"
     fake.script(path, Reply(500, {}), Reply(503, {}), Reply(200, []))
-    rests: list[float] = []
-    server = ChromaServer(ChromaConfig(url=fake.url), max_attempts=3, sleep=rests.append)
+    sleeps: list[float] = []
+    server = ChromaServer(ChromaConfig(url=fake.url), max_attempts=3, sleep=sleeps.append)
     assert list(server.collections()) == []
-    assert rests == [0.3, 0.6]
+    assert sleeps == [0.3, 0.6]
     fake.script(path, Reply(500, {}), Reply(500, {}), Reply(500, {}))
     with pytest.raises(StoreDown, match="status 500"):
         list(server.collections())

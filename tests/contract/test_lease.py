@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 
 import pytest
 
+from sekha_llm_bridge.aws import MIGRATION_LEASE
 from sekha_llm_bridge.connections import Connections
 from sekha_llm_bridge.embeddings.migration.lease import (
-    MIGRATION_LEASE,
     DynamoLease,
     LeaseHolder,
     LeaseUnavailable,
@@ -83,9 +83,9 @@ def test_the_second_process_gets_the_holder_and_the_expiry_of_the_lease(fleet: F
 
 def test_the_item_has_the_holder_and_the_expiry_under_a_key_that_no_provider_has(fleet: Fleet) -> None:
     fleet.run(fleet.lease().acquire())
-    assert fleet.item["provider_id"] == {"S": "#migration"}
+    assert (fleet.item["pk"], fleet.item["sk"]) == ({"S": "migration"}, {"S": "lease"})
     assert fleet.item["lease_until"] == {"N": str(round(fleet.clock.now().timestamp() * 1000) + 30_000)}
-    assert fleet.item.keys() == {"provider_id", "holder", "lease_until"}
+    assert fleet.item.keys() == {"pk", "sk", "holder", "lease_until"}
 
 
 def test_a_released_lease_can_be_acquired_by_another_process(fleet: Fleet) -> None:

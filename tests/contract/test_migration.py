@@ -12,8 +12,8 @@ import numpy
 import pytest
 
 from sekha_llm_bridge.config.models import ChromaConfig
-from sekha_llm_bridge.embeddings.chroma_server import ChromaServer, Records, ServerCollection
-from sekha_llm_bridge.embeddings.migration.copying import differing_ids
+from sekha_llm_bridge.embeddings.chroma_collection import Records, ServerCollection, differing_ids
+from sekha_llm_bridge.embeddings.chroma_server import ChromaServer
 from sekha_llm_bridge.embeddings.migration.moving import Migrated, Progress, migrate
 from sekha_llm_bridge.embeddings.migration.plan import (
     EMPTY,
@@ -41,7 +41,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @dataclass
 class Place:
-    """A database of its own on the server: `client` is Chroma's own, to arrange and to look."""
+    """A database of its own on the server. `client` is Chroma's own client, for setup and checks."""
 
     client: Any
     config: ChromaConfig
@@ -62,15 +62,15 @@ class Place:
         return sorted(one.name for one in self.client.list_collections())
 
     def migrate(self, default: EmbeddingSpace | None = None, *, keep: bool = False) -> list[Any]:
-        """The outcomes, by name."""
+        """Returns the outcomes, sorted by name."""
         events = list(migrate(self.server, default, keep=keep))
         return sorted((one for one in events if not isinstance(one, Progress)), key=lambda one: one.collection)
 
     def plan(self, default: EmbeddingSpace | None = None, *, keep: bool = False) -> list[Any]:
         return sorted(plan(self.server, default, keep=keep), key=lambda one: one.collection)
 
-    def held(self, name: str) -> Records:
-        """Everything in a collection."""
+    def stored(self, name: str) -> Records:
+        """Returns all records of a collection."""
         found = self.client.get_collection(name).get(include=EVERYTHING)
         vectors = numpy.asarray(found["embeddings"], dtype=numpy.float32)
         return Records(found["ids"], vectors, found["documents"], found["metadatas"])
@@ -89,7 +89,7 @@ def place(url: str) -> Place:
 
 
 def some(number: int, dimension: int = 3, *, name: str = "r", seed: int = 1) -> Records:
-    """Records of every kind that there is."""
+    """Returns records with and without documents and metadata, and with every type of metadata."""
     random = numpy.random.default_rng(seed)
     documents = [None if one % 7 == 3 else f"text {one} of {seed}: žluťoučký 🐎" for one in range(number)]
     kinds: Sequence[Callable[[int], Any]] = [
@@ -106,13 +106,13 @@ def some(number: int, dimension: int = 3, *, name: str = "r", seed: int = 1) -> 
 
 
 def assert_same(place: Place, name: str, records: Records) -> None:
-    """The collection holds these records, and no others, bit for bit."""
-    held = place.held(name)
-    assert sorted(held.ids) == sorted(records.ids)
-    assert differing_ids(records, held) == []
+    """Asserts that the collection holds exactly these records, bit for bit."""
+    stored = place.stored(name)
+    assert sorted(stored.ids) == sorted(records.ids)
+    assert differing_ids(records, stored) == []
 
 
-def test_a_collection_is_renamed_and_keeps_its_id_and_all_it_holds(place: Place) -> None:
+def test_a_renamed_collection_keeps_its_id_and_its_records(place: Place) -> None:
     records = some(1200, 64)
     old = place.fill("conversations", records, metadata={"made_by": "v1"})
     assert place.migrate() == [Migrated("conversations", "conversations_64", MigrationAction.RENAME, 1200)]
@@ -122,7 +122,7 @@ def test_a_collection_is_renamed_and_keeps_its_id_and_all_it_holds(place: Place)
     assert_same(place, "conversations_64", records)
 
 
-def test_what_the_target_does_not_have_is_merged_into_it(place: Place) -> None:
+def test_records_that_the_target_does_not_have_are_copied_into_it(place: Place) -> None:
     place.fill("conversations", some(1200, 64))
     place.fill("conversations_64", some(700, 64, name="own", seed=2))
     assert place.migrate() == [
@@ -130,46 +130,46 @@ def test_what_the_target_does_not_have_is_merged_into_it(place: Place) -> None:
         Skipped("conversations_64", SUFFIXED),
     ]
     assert place.names() == ["conversations_64"]
-    held = place.held("conversations_64")
-    assert len(held) == 1900
-    assert differing_ids(some(1200, 64), held) == []
-    assert differing_ids(some(700, 64, name="own", seed=2), held) == []
+    stored = place.stored("conversations_64")
+    assert len(stored) == 1900
+    assert differing_ids(some(1200, 64), stored) == []
+    assert differing_ids(some(700, 64, name="own", seed=2), stored) == []
 
 
 @pytest.mark.parametrize("measure", ["cosine", "l2", "ip"])
-def test_vectors_stay_as_they_are_whatever_the_target_measures_by(place: Place, measure: str) -> None:
-    """With the cosine they do but for the rounding of float32: once there are more than some hundred of them, Chroma
-    keeps each as a direction and a length.
+def test_copied_vectors_are_unchanged_for_every_distance_measure(place: Place, measure: str) -> None:
+    """With cosine they are equal but for the rounding of float32: in a collection of more than some hundred records,
+    Chroma keeps each vector as direction and length.
     """
     records = some(2500, 64)
     place.fill("conversations", records)
     place.fill("conversations_64", some(1500, 64, name="own", seed=2), configuration={"hnsw": {"space": measure}})
     assert place.migrate()[0] == Migrated("conversations", "conversations_64", MigrationAction.MERGE, 2500, copied=2500)
-    held = place.held("conversations_64")
-    assert differing_ids(records, held, exact=measure != "cosine") == []
-    assert (differing_ids(records, held) != []) == (measure == "cosine")
+    stored = place.stored("conversations_64")
+    assert differing_ids(records, stored, is_rounded=measure == "cosine") == []
+    assert (differing_ids(records, stored) != []) == (measure == "cosine")
 
 
 @pytest.mark.parametrize(("factor", "is_same"), [(1 + 2e-7, True), (1.0001, False)])
-def test_only_rounding_passes_for_the_same(*, factor: float, is_same: bool) -> None:
+def test_vectors_that_differ_by_more_than_rounding_are_different(*, factor: float, is_same: bool) -> None:
     records = some(5, 64)
     vectors = records.vectors.copy()
     vectors[2, 7] *= factor
     changed = Records(records.ids, vectors, records.documents, records.metadatas)
     assert differing_ids(records, changed) == ["r-2"]
-    assert differing_ids(records, changed, exact=False) == ([] if is_same else ["r-2"])
+    assert differing_ids(records, changed, is_rounded=True) == ([] if is_same else ["r-2"])
 
 
 @pytest.mark.parametrize(
     "name", ["conversations", "query_results", "conversations_v2", "notes_12", "a.b-c", "notes_064"]
 )
-def test_any_name_without_its_dimension_gets_it(place: Place, name: str) -> None:
+def test_a_name_without_the_dimension_gets_it(place: Place, name: str) -> None:
     place.fill(name, some(3, 64))
     assert place.migrate() == [Migrated(name, f"{name}_64", MigrationAction.RENAME, 3)]
     assert place.names() == [f"{name}_64"]
 
 
-def test_a_suffix_that_is_the_dimension_is_one_and_any_other_is_part_of_the_name(place: Place) -> None:
+def test_a_number_at_the_end_of_a_name_counts_only_if_it_is_the_dimension(place: Place) -> None:
     place.fill("notes_12", some(2, 12))
     place.fill("conversations_768", some(2, 64))
     assert place.migrate() == [
@@ -178,7 +178,7 @@ def test_a_suffix_that_is_the_dimension_is_one_and_any_other_is_part_of_the_name
     ]
 
 
-def test_an_empty_collection_is_left_alone(place: Place) -> None:
+def test_an_empty_collection_is_skipped(place: Place) -> None:
     place.fill("conversations", some(0))
     assert place.migrate() == [Skipped("conversations", EMPTY)]
     assert place.names() == ["conversations"]
@@ -190,7 +190,7 @@ def test_a_second_run_has_nothing_to_do(place: Place) -> None:
     assert place.migrate() == [Skipped("conversations_3", SUFFIXED)]
 
 
-def test_a_collection_makes_room_for_another_in_the_same_run(place: Place) -> None:
+def test_a_name_that_one_collection_gives_up_is_used_for_another_in_the_same_run(place: Place) -> None:
     place.fill("one", some(2, 12))
     place.fill("one_12", some(2, 64))
     expected = [
@@ -207,7 +207,7 @@ def test_a_collection_makes_room_for_another_in_the_same_run(place: Place) -> No
 
 @pytest.mark.parametrize(("length", "moves"), [(509, True), (510, False)])
 def test_a_name_that_chroma_would_refuse_is_reported(place: Place, length: int, *, moves: bool) -> None:
-    """512 characters are Chroma's limit; the first case shows that it is."""
+    """Chroma's limit is 512 characters; the first case shows that 512 are allowed."""
     place.fill("n" * length, some(2, 64))
     place.fill("other", some(2, 64))
     first, second = place.migrate()
@@ -215,7 +215,7 @@ def test_a_name_that_chroma_would_refuse_is_reported(place: Place, length: int, 
     assert second == Migrated("other", "other_64", MigrationAction.RENAME, 2)
 
 
-def test_what_cannot_be_read_is_reported_and_keeps_nothing_else_from_being_moved(place: Place) -> None:
+def test_a_collection_that_cannot_be_read_is_reported_and_the_others_are_migrated(place: Place) -> None:
     place.fill("middle", some(2))
     for name in ("after", "zero"):
         place.fill(name, some(2))
@@ -243,23 +243,23 @@ def test_what_cannot_be_read_is_reported_and_keeps_nothing_else_from_being_moved
     assert [type(one) for one in plan(Server(place.config), None)] == [Skipped, Failed, Skipped]
 
 
-def test_the_targets_record_stays_on_the_same_id(place: Place) -> None:
+def test_of_two_records_with_the_same_id_the_targets_stays(place: Place) -> None:
     place.fill("conversations", some(700, 64))
     theirs = some(300, 64, seed=2)
     place.fill("conversations_64", theirs)
     assert place.migrate()[0] == Migrated("conversations", "conversations_64", MigrationAction.MERGE, 700, copied=400)
-    held = place.held("conversations_64")
-    assert len(held) == 700
-    assert differing_ids(theirs, held) == []
-    assert differing_ids(some(700, 64).select(range(300, 700)), held) == []
+    stored = place.stored("conversations_64")
+    assert len(stored) == 700
+    assert differing_ids(theirs, stored) == []
+    assert differing_ids(some(700, 64).select(range(300, 700)), stored) == []
 
 
-def test_with_keep_the_old_one_stays_and_a_second_run_changes_nothing(place: Place) -> None:
+def test_with_keep_the_old_collection_is_not_deleted_and_a_second_run_changes_nothing(place: Place) -> None:
     place.fill("conversations", some(600, 8))
     place.fill("conversations_8", some(1, 8, name="own"))
     merged = Migrated("conversations", "conversations_8", MigrationAction.MERGE, 600, copied=600, kept=True)
     assert place.migrate(keep=True)[0] == merged
-    before = place.held("conversations_8")
+    before = place.stored("conversations_8")
     assert place.migrate(keep=True)[0] == Migrated(
         "conversations", "conversations_8", MigrationAction.MERGE, 600, kept=True
     )
@@ -267,20 +267,20 @@ def test_with_keep_the_old_one_stays_and_a_second_run_changes_nothing(place: Pla
     assert_same(place, "conversations", some(600, 8))
 
 
-def test_long_vectors_and_long_documents_are_merged_in_smaller_parts(place: Place) -> None:
+def test_long_vectors_and_documents_are_copied_in_smaller_requests(place: Place) -> None:
     long = some(40, 3072)
     long = Records(long.ids, long.vectors, ["x" * 300_000 for _ in long.ids], long.metadatas)
     for start in range(0, 40, 20):
         place.fill("conversations", long.select(range(start, start + 20)))
     place.fill("conversations_3072", some(1, 3072, name="own"))
     assert place.migrate()[0] == Migrated("conversations", "conversations_3072", MigrationAction.MERGE, 40, copied=40)
-    assert differing_ids(long, place.held("conversations_3072")) == []
+    assert differing_ids(long, place.stored("conversations_3072")) == []
 
 
 # --- Embedding spaces
 
 
-def test_the_space_is_recorded_where_it_is_known(place: Place) -> None:
+def test_a_known_space_is_recorded(place: Place) -> None:
     place.fill("conversations", some(2), metadata={"made_by": "v1", "hnsw:space": "ip"})
     place.migrate(EmbeddingSpace("mini", 3))
     found = place.client.get_collection("conversations_3")
@@ -288,7 +288,7 @@ def test_the_space_is_recorded_where_it_is_known(place: Place) -> None:
     assert found.configuration_json["hnsw"]["space"] == "ip"
 
 
-def test_a_default_space_of_another_dimension_says_nothing(place: Place) -> None:
+def test_a_default_space_of_another_dimension_is_not_recorded(place: Place) -> None:
     place.fill("conversations", some(2))
     place.migrate(EmbeddingSpace("mini", 768))
     assert place.client.get_collection("conversations_3").metadata is None
@@ -297,24 +297,24 @@ def test_a_default_space_of_another_dimension_says_nothing(place: Place) -> None
 @pytest.mark.parametrize(
     ("ours", "theirs", "default"),
     [("a", "b", None), ("a", None, "b"), (None, "b", "a")],
-    ids=["both marked", "target by default", "old one by default"],
+    ids=["both recorded", "the target by default", "the old one by default"],
 )
 def test_vectors_of_two_spaces_are_not_merged(
     place: Place, ours: str | None, theirs: str | None, default: str | None
 ) -> None:
-    place.fill("conversations", some(2), **marked_as(ours))
-    place.fill("conversations_3", some(1, name="own"), **marked_as(theirs))
+    place.fill("conversations", some(2), **recording(ours))
+    place.fill("conversations_3", some(1, name="own"), **recording(theirs))
     failed = place.migrate(EmbeddingSpace(default, 3) if default else None)[0]
-    reason = "conversations_3 holds vectors of the space b, not a: vectors of two spaces never mix"
+    reason = "conversations_3 holds vectors of the space b, not a: vectors of two spaces are never merged"
     assert failed == Failed("conversations", "conversations_3", reason)
     assert_same(place, "conversations_3", some(1, name="own"))
     assert_same(place, "conversations", some(2))
 
 
-def test_vectors_of_a_space_that_nobody_recorded_are_not_merged_into_one_that_is_known(place: Place) -> None:
+def test_vectors_of_an_unknown_space_are_not_merged_with_those_of_a_known_one(place: Place) -> None:
     place.fill("conversations", some(2))
-    place.fill("conversations_3", some(1, name="own"), **marked_as("a"))
-    place.fill("notes", some(2), **marked_as("a"))
+    place.fill("conversations_3", some(1, name="own"), **recording("a"))
+    place.fill("notes", some(2), **recording("a"))
     place.fill("notes_3", some(1, name="own"))
     outcomes = place.migrate()
     assert [type(one) for one in outcomes] == [Failed, Skipped, Failed, Skipped]
@@ -322,25 +322,25 @@ def test_vectors_of_a_space_that_nobody_recorded_are_not_merged_into_one_that_is
     assert_same(place, "notes", some(2))
 
 
-def test_the_default_space_is_that_of_what_nobody_marked(place: Place) -> None:
+def test_the_default_space_is_assumed_for_a_collection_that_records_none(place: Place) -> None:
     place.fill("conversations", some(2))
-    place.fill("conversations_3", some(1, name="own"), **marked_as("a"))
+    place.fill("conversations_3", some(1, name="own"), **recording("a"))
     moved = place.migrate(EmbeddingSpace("a", 3))[0]
     assert moved == Migrated("conversations", "conversations_3", MigrationAction.MERGE, 2, copied=2)
 
 
-def test_where_both_spaces_are_unknown_both_are_taken_to_be_the_same(place: Place) -> None:
+def test_two_unknown_spaces_are_assumed_to_be_the_same(place: Place) -> None:
     place.fill("conversations", some(2))
     place.fill("conversations_3", some(1, name="own"))
     assert place.migrate()[0] == Migrated("conversations", "conversations_3", MigrationAction.MERGE, 2, copied=2)
 
 
-def marked_as(space: str | None) -> dict[str, Any]:
+def recording(space: str | None) -> dict[str, Any]:
     return {"metadata": {"embedding_space": space}} if space else {}
 
 
-def test_a_target_of_another_dimension_is_left_as_it_is(place: Place) -> None:
-    """`one_3` cannot make room, because `one_3_8` is taken."""
+def test_a_target_of_another_dimension_is_not_changed(place: Place) -> None:
+    """`one_3` cannot be renamed, because `one_3_8` is taken."""
     place.fill("one", some(2))
     place.fill("one_3", some(2, 8), metadata={"embedding_space": "one"})
     place.fill("one_3_8", some(2, 8, name="own"), metadata={"embedding_space": "two"})
@@ -354,7 +354,7 @@ def test_a_target_of_another_dimension_is_left_as_it_is(place: Place) -> None:
 # --- The plan
 
 
-def test_a_plan_writes_nothing_and_says_what_then_happens(place: Place) -> None:
+def test_a_plan_writes_nothing_and_lists_what_the_migration_then_does(place: Place) -> None:
     place.fill("conversations", some(7))
     place.fill("query_results", some(5))
     place.fill("query_results_3", some(4, name="own"))
@@ -364,7 +364,7 @@ def test_a_plan_writes_nothing_and_says_what_then_happens(place: Place) -> None:
     assert planned == [
         PlannedMigration("conversations", "conversations_3", MigrationAction.RENAME, 7),
         Skipped("empty", EMPTY),
-        Failed("n" * 512, "n" * 512 + "_3", "Chroma takes no name of more than 512 characters"),
+        Failed("n" * 512, "n" * 512 + "_3", "Chroma allows names of at most 512 characters"),
         PlannedMigration("query_results", "query_results_3", MigrationAction.MERGE, 5),
         Skipped("query_results_3", SUFFIXED),
     ]
@@ -375,11 +375,11 @@ def test_a_plan_writes_nothing_and_says_what_then_happens(place: Place) -> None:
     assert [one.collection for one in done] == [one.collection for one in planned]
 
 
-# --- What others do meanwhile
+# --- What other processes do during the migration
 
 
 def until(events: Iterator[Any], wanted: Callable[[Any], bool]) -> Any:
-    """Goes on until such an event."""
+    """Continues until the first event for which `wanted` is true; returns it."""
     return next(event for event in events if wanted(event))
 
 
@@ -387,7 +387,7 @@ def last(events: Iterator[Any]) -> Any:
     return list(events)[-1]
 
 
-def test_it_can_be_left_after_any_event_and_begun_again(place: Place) -> None:
+def test_it_can_be_stopped_after_any_event_and_run_again(place: Place) -> None:
     place.fill("conversations", some(1200, 8))
     place.fill("conversations_8", some(1, 8, name="own"))
     for events_seen in range(1, 8):
@@ -395,29 +395,29 @@ def test_it_can_be_left_after_any_event_and_begun_again(place: Place) -> None:
         for _ in range(events_seen):
             next(events, None)
     assert place.migrate()[0] == Migrated("conversations", "conversations_8", MigrationAction.MERGE, 1200)
-    held = place.held("conversations_8")
-    assert len(held) == 1201
-    assert differing_ids(some(1200, 8), held) == []
+    stored = place.stored("conversations_8")
+    assert len(stored) == 1201
+    assert differing_ids(some(1200, 8), stored) == []
 
 
-def test_a_target_that_appears_before_the_renaming_is_merged_into(place: Place) -> None:
+def test_a_collection_is_merged_if_its_target_is_created_before_it_is_renamed(place: Place) -> None:
     place.fill("conversations", some(5))
     events = migrate(place.server, None)
     assert next(events) == Progress("conversations", "conversations_3", MigrationAction.RENAME, 0, 5)
     place.fill("conversations_3", some(2, name="own"))
     assert last(events) == Migrated("conversations", "conversations_3", MigrationAction.MERGE, 5, copied=5)
-    assert len(place.held("conversations_3")) == 7
+    assert len(place.stored("conversations_3")) == 7
 
 
-def test_who_knows_the_old_one_by_its_id_writes_on_after_the_renaming(place: Place) -> None:
+def test_a_writer_that_uses_the_id_writes_to_the_renamed_collection(place: Place) -> None:
     old = place.fill("conversations", some(5))
     place.migrate()
     old.add(ids=["late"], embeddings=[[1, 2, 3]])
-    assert "late" in place.held("conversations_3").ids
+    assert "late" in place.stored("conversations_3").ids
 
 
 @pytest.mark.parametrize("seen", [1, 500, 1000, 1200])
-def test_what_is_appended_to_the_old_one_meanwhile_is_copied(place: Place, seen: int) -> None:
+def test_records_appended_during_the_migration_are_copied(place: Place, seen: int) -> None:
     old = place.fill("conversations", some(1200, 8))
     place.fill("conversations_8", some(1, 8, name="own"))
     events = migrate(place.server, None)
@@ -426,13 +426,13 @@ def test_what_is_appended_to_the_old_one_meanwhile_is_copied(place: Place, seen:
     old.add(ids=late.ids, embeddings=late.vectors, documents=late.documents, metadatas=late.metadatas)
     outcome = until(events, lambda event: not isinstance(event, Progress))
     assert outcome == Migrated("conversations", "conversations_8", MigrationAction.MERGE, 1800, copied=1800)
-    held = place.held("conversations_8")
-    assert differing_ids(late, held) == []
-    assert differing_ids(some(1200, 8), held) == []
+    stored = place.stored("conversations_8")
+    assert differing_ids(late, stored) == []
+    assert differing_ids(some(1200, 8), stored) == []
 
 
-def test_what_is_appended_after_every_page_is_copied_and_comes_to_an_end(place: Place) -> None:
-    """A writer that is never done holds nothing up as long as it is slower than the copying."""
+def test_records_appended_after_every_page_are_copied_and_the_migration_ends(place: Place) -> None:
+    """A writer that never stops does not delay the migration, if it is slower than the copying."""
     old = place.fill("conversations", some(1200, 8))
     place.fill("conversations_8", some(1, 8, name="own"))
     appended = 0
@@ -444,10 +444,10 @@ def test_what_is_appended_after_every_page_is_copied_and_comes_to_an_end(place: 
             old.add(ids=[f"late-{appended}"], embeddings=[[appended] * 8])
             appended += 1
     assert isinstance(outcome, Migrated)
-    assert {f"late-{number}" for number in range(appended)} <= set(place.held("conversations_8").ids)
+    assert {f"late-{number}" for number in range(appended)} <= set(place.stored("conversations_8").ids)
 
 
-def test_once_the_old_one_is_deleted_its_writer_gets_an_error(place: Place) -> None:
+def test_a_writer_to_the_deleted_old_collection_gets_an_error(place: Place) -> None:
     place.fill("conversations", some(5))
     place.fill("conversations_3", some(1, name="own"))
     old = place.server.find("conversations")
@@ -458,8 +458,8 @@ def test_once_the_old_one_is_deleted_its_writer_gets_an_error(place: Place) -> N
 
 
 @pytest.mark.parametrize("gone", [["r-0"], ["r-499"], ["r-1199"], [f"r-{one}" for one in range(700)]])
-def test_records_that_are_deleted_from_the_old_one_make_it_skip_none(place: Place, gone: list[str]) -> None:
-    """Every later one moves up, so that what was to begin a page is then in the page before."""
+def test_no_record_is_skipped_if_earlier_ones_are_deleted(place: Place, gone: list[str]) -> None:
+    """The later records move to lower offsets, so the first of a page moves to the page before."""
     old = place.fill("conversations", some(1200, 8))
     place.fill("conversations_8", some(1, 8, name="own"))
     events = migrate(place.server, None)
@@ -468,10 +468,10 @@ def test_records_that_are_deleted_from_the_old_one_make_it_skip_none(place: Plac
     old.add(ids=["late"], embeddings=[[1] * 8])
     assert isinstance(until(events, lambda event: not isinstance(event, Progress)), Migrated)
     expected = {one for one in some(1200, 8).ids if one not in gone} | {"late"}
-    assert expected <= set(place.held("conversations_8").ids)
+    assert expected <= set(place.stored("conversations_8").ids)
 
 
-def test_an_old_one_that_is_emptied_meanwhile_comes_to_an_end(place: Place) -> None:
+def test_a_collection_that_is_emptied_during_the_migration_is_migrated(place: Place) -> None:
     old = place.fill("conversations", some(5))
     place.fill("conversations_3", some(1, name="own"))
     events = migrate(place.server, None)
@@ -483,7 +483,7 @@ def test_an_old_one_that_is_emptied_meanwhile_comes_to_an_end(place: Place) -> N
 
 
 class Meddling(ChromaServer):
-    """A server whose collections do something more whenever records are added."""
+    """A server whose collections call `meddle` whenever records are added."""
 
     def __init__(self, place: Place, meddle: Callable[[ServerCollection, Records], object]) -> None:
         super().__init__(place.config)
@@ -501,7 +501,7 @@ class Meddling(ChromaServer):
         return Meddled(found._collection) if found else None
 
 
-def test_a_record_that_somebody_replaces_while_it_is_copied_stays_as_it_is_then(place: Place) -> None:
+def test_a_record_that_another_process_replaces_while_it_is_copied_is_left_as_it_is(place: Place) -> None:
     place.fill("conversations", some(5))
     target = place.fill("conversations_3", some(1, name="own"))
 
@@ -513,7 +513,7 @@ def test_a_record_that_somebody_replaces_while_it_is_copied_stays_as_it_is_then(
     assert place.client.get_collection("conversations_3").get("r-2")["documents"] == ["newer"]
 
 
-def test_lists_that_chroma_gives_to_a_record_from_a_deleted_one_are_taken_away(place: Place) -> None:
+def test_lists_that_leaked_from_a_deleted_record_are_removed(place: Place) -> None:
     place.fill("conversations", some(5))
     target = place.fill("conversations_3", some(1, name="own"))
 
@@ -523,10 +523,10 @@ def test_lists_that_chroma_gives_to_a_record_from_a_deleted_one_are_taken_away(p
 
     moved = last(migrate(Meddling(place, leak), None))
     assert moved == Migrated("conversations", "conversations_3", MigrationAction.MERGE, 5, copied=5)
-    assert differing_ids(some(5), place.held("conversations_3"), exact=True) == []
+    assert differing_ids(some(5), place.stored("conversations_3")) == []
 
 
-def test_what_the_target_cannot_hold_stays_where_it_is_however_often_it_is_tried(place: Place) -> None:
+def test_a_record_that_the_target_cannot_store_stays_in_the_old_collection(place: Place) -> None:
     records = some(5)
     records.vectors[2] = [3e38, 3e38, 3e38]
     place.fill("conversations", records)
@@ -534,12 +534,12 @@ def test_what_the_target_cannot_hold_stays_where_it_is_however_often_it_is_tried
     for copied in (5, 1):
         failed = place.migrate()[0]
         assert isinstance(failed, Failed), copied
-        assert "cannot keep the vectors of 1 of its records" in failed.reason
+        assert "cannot store the vectors of 1 of its records" in failed.reason
     assert_same(place, "conversations", records)
-    assert "r-2" not in place.held("conversations_3").ids
+    assert "r-2" not in place.stored("conversations_3").ids
 
 
-def test_another_collection_that_got_the_name_meanwhile_is_not_deleted(place: Place) -> None:
+def test_another_collection_that_got_the_old_name_is_not_deleted(place: Place) -> None:
     old = place.fill("conversations", some(5))
     place.fill("conversations_3", some(1, name="own"))
 
@@ -554,7 +554,7 @@ def test_another_collection_that_got_the_name_meanwhile_is_not_deleted(place: Pl
     assert_same(place, "conversations_mine", some(5))
 
 
-def test_a_collection_that_was_renamed_since_the_list_was_made_is_left_alone(place: Place) -> None:
+def test_a_collection_that_was_renamed_after_the_listing_is_skipped(place: Place) -> None:
     place.fill("zzz", some(1))
     nnn = place.fill("nnn", some(1))
     events = migrate(place.server, None)
@@ -565,7 +565,7 @@ def test_a_collection_that_was_renamed_since_the_list_was_made_is_left_alone(pla
     assert "my_archive" in place.names()
 
 
-def test_what_was_to_be_kept_is_kept_by_whoever_obeys_marks(place: Place) -> None:
+def test_a_run_that_respects_keep_marks_keeps_a_marked_collection(place: Place) -> None:
     place.fill("conversations", some(5), metadata={"made_by": "v1"})
     place.fill("conversations_3", some(1, name="own"))
     place.migrate(keep=True)
@@ -577,7 +577,7 @@ def test_what_was_to_be_kept_is_kept_by_whoever_obeys_marks(place: Place) -> Non
     assert "conversations" not in place.names()
 
 
-def test_a_collection_of_an_older_chroma_keeps_its_measure(place: Place) -> None:
+def test_a_collection_of_an_older_chroma_keeps_its_distance_measure(place: Place) -> None:
     place.fill("conversations", some(2), metadata={"hnsw:space": "cosine"})
     place.migrate()
     moved = place.server.find("conversations_3")
@@ -590,8 +590,8 @@ def test_a_collection_of_an_older_chroma_keeps_its_measure(place: Place) -> None
     assert moved.metadata == {"made_by": "v1", "measured_by": "cosine", "embedding_space": "mini", "dimension": 3}
 
 
-def test_a_target_that_is_deleted_meanwhile_costs_nothing(place: Place) -> None:
-    """The records have no lists: Chroma 1.5.9 forgets to delete those of a deleted collection, and gives them to the
+def test_no_record_is_lost_if_the_target_is_deleted_during_the_migration(place: Place) -> None:
+    """The records have no lists: Chroma 1.5.9 does not delete the lists of a deleted collection, and adds them to the
     next records.
     """
     records = some(1200, 8)
@@ -602,12 +602,12 @@ def test_a_target_that_is_deleted_meanwhile_costs_nothing(place: Place) -> None:
     until(events, lambda event: isinstance(event, Progress) and event.done == 500)
     place.client.delete_collection("conversations_8")
     place.fill("conversations_8", some(2, 8, name="own"))
-    reason = "conversations_8 has been deleted meanwhile: run it again"
+    reason = "conversations_8 was deleted during the migration: run it again"
     assert last(events) == Failed("conversations", "conversations_8", reason)
     assert place.migrate()[0] == Migrated("conversations", "conversations_8", MigrationAction.MERGE, 1200, copied=1200)
 
 
-def test_an_old_one_that_another_has_moved_is_left_alone(place: Place) -> None:
+def test_a_collection_that_another_migration_has_merged_is_skipped(place: Place) -> None:
     place.fill("conversations", some(1200, 8))
     place.fill("conversations_8", some(1, 8, name="own"))
     events = migrate(place.server, None)
@@ -616,7 +616,7 @@ def test_an_old_one_that_another_has_moved_is_left_alone(place: Place) -> None:
     assert last(events) == Skipped("conversations", GONE)
 
 
-def test_an_old_one_that_another_has_renamed_is_not_merged_into_itself(place: Place) -> None:
+def test_a_collection_that_another_migration_has_renamed_is_not_merged_into_itself(place: Place) -> None:
     place.fill("conversations", some(5))
     place.fill("zero", some(1))
     events = migrate(place.server, None)
@@ -628,7 +628,9 @@ def test_an_old_one_that_another_has_renamed_is_not_merged_into_itself(place: Pl
 
 @pytest.mark.parametrize("migrators", [2, 4])
 @pytest.mark.parametrize("is_there", [True, False], ids=["merging", "renaming"])
-def test_several_at_once_do_the_same_as_one(place: Place, migrators: int, *, is_there: bool) -> None:
+def test_several_migrations_at_once_have_the_same_result_as_one(
+    place: Place, migrators: int, *, is_there: bool
+) -> None:
     place.fill("conversations", some(2000, 64))
     place.fill("query_results", some(300, 64))
     if is_there:
@@ -643,13 +645,13 @@ def test_several_at_once_do_the_same_as_one(place: Place, migrators: int, *, is_
         outcomes = [outcome for found in pool.map(one, range(migrators)) for outcome in found]
     assert [one for one in outcomes if isinstance(one, Failed)] == []
     assert place.names() == ["conversations_64", "query_results_64"]
-    held = place.held("conversations_64")
-    assert len(held) == (2100 if is_there else 2000)
-    assert differing_ids(some(2000, 64), held) == []
+    stored = place.stored("conversations_64")
+    assert len(stored) == (2100 if is_there else 2000)
+    assert differing_ids(some(2000, 64), stored) == []
     assert_same(place, "query_results_64", some(300, 64))
 
 
-def test_a_server_that_is_not_there_is_one_failure_for_the_whole() -> None:
+def test_an_unreachable_server_fails_the_whole_migration() -> None:
     gone = ChromaServer(ChromaConfig(url="http://127.0.0.1:9"))
     for events in (migrate(gone, None), plan(gone, None)):
         with pytest.raises(StoreFailed):

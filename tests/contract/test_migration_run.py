@@ -1,4 +1,4 @@
-"""A run of the migration: its lease, its time, and the function that it is."""
+"""A run of the migration: its lease, its time limit, and its Lambda function."""
 
 import asyncio
 import json
@@ -37,7 +37,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 def client(url: str) -> Any:
-    """Chroma's own client, on a server that holds nothing."""
+    """Chroma's own client, on a server without collections."""
     return emptied_client_of(url)
 
 
@@ -57,7 +57,7 @@ def names(client: Any) -> list[str]:
 
 @dataclass
 class FakeLease:
-    """A lease that is lost at the renewal of that number."""
+    """A lease whose renewal of that number fails."""
 
     held: LeaseHolder | LeaseUnavailable | None = None
     lost_at: int = 1_000
@@ -77,7 +77,7 @@ class FakeLease:
         self.said.append("release")
 
 
-def test_the_lease_is_renewed_after_each_event_and_given_back(server: ChromaServer, client: Any) -> None:
+def test_the_lease_is_renewed_after_each_event_and_released_at_the_end(server: ChromaServer, client: Any) -> None:
     fill(client, "notes", 1200)
     fill(client, "notes_3")
     lease, events = FakeLease(), list[Event]()
@@ -87,7 +87,7 @@ def test_the_lease_is_renewed_after_each_event_and_given_back(server: ChromaServ
     assert lease.said == ["acquire", *["renew"] * len(events), "release"]
 
 
-def test_a_run_that_loses_its_lease_stops_says_where_and_the_next_one_goes_on(
+def test_a_run_that_loses_its_lease_stops_with_a_note_and_the_next_one_continues(
     server: ChromaServer, client: Any
 ) -> None:
     fill(client, "notes", 1200)
@@ -104,7 +104,7 @@ def test_a_run_that_loses_its_lease_stops_says_where_and_the_next_one_goes_on(
 @pytest.mark.parametrize(
     ("held", "note"),
     [
-        (LeaseUnavailable("no table"), "the lease cannot be had, so nothing was migrated: no table"),
+        (LeaseUnavailable("no table"), "the lease is not available, so nothing was migrated: no table"),
         (LeaseHolder("who", FakeClock().now()), "another migration is running: who holds the lease until 03:04:05 UTC"),
     ],
 )
@@ -117,7 +117,7 @@ def test_without_the_lease_nothing_is_migrated(
     assert names(client) == ["notes"]
 
 
-def test_a_run_ends_when_its_time_is_up_and_the_next_one_goes_on(server: ChromaServer, client: Any) -> None:
+def test_a_run_stops_when_its_time_is_over_and_the_next_one_continues(server: ChromaServer, client: Any) -> None:
     for name in ("first", "second", "third"):
         fill(client, name)
     left = iter([True, True, True, False])
@@ -128,7 +128,7 @@ def test_a_run_ends_when_its_time_is_up_and_the_next_one_goes_on(server: ChromaS
     assert names(client) == ["first_3", "second_3", "third_3"]
 
 
-def test_who_is_cancelled_waits_for_the_page_and_gives_the_lease_back(server: ChromaServer, client: Any) -> None:
+def test_a_cancelled_run_waits_for_its_page_and_releases_the_lease(server: ChromaServer, client: Any) -> None:
     fill(client, "notes", 1200)
     fill(client, "notes_3")
     lease = FakeLease()
@@ -142,7 +142,7 @@ def test_who_is_cancelled_waits_for_the_page_and_gives_the_lease_back(server: Ch
     assert lease.said[-1] == "release"
 
 
-def test_a_dry_run_says_what_would_be_done_and_asks_for_no_lease(server: ChromaServer, client: Any) -> None:
+def test_a_dry_run_returns_the_plan_and_acquires_no_lease(server: ChromaServer, client: Any) -> None:
     fill(client, "notes")
     report = asyncio.run(plan_only(server, None))
     assert report.planned == [PlannedMigration("notes", "notes_3", MigrationAction.RENAME, 3)]
@@ -161,20 +161,20 @@ def test_a_dry_run_says_what_would_be_done_and_asks_for_no_lease(server: ChromaS
 # --- The function
 
 
-def bridge_on(url: str, clock: FakeClock) -> Any:
+def bridge_on(url: str, clock: FakeClock, table: str = "") -> Any:
     settings = make_settings(
         provider("p", embedding_model("mini", dimension=3)), default_models={"embedding": "mini"}, chroma={"url": url}
     )
-    return make_bridge(settings, clock=clock)
+    return make_bridge(settings, clock=clock, table=table)
 
 
 def invoked(
     url: str, clock: FakeClock, *, table: str = "", has_time: Callable[[], bool] = lambda: True, **event: Any
 ) -> Any:
-    """The report, as the function returns it."""
-    made = bridge_on(url, clock)
+    """Returns the report as the function does."""
+    made = bridge_on(url, clock, table)
     with asyncio.Runner() as runner:
-        report = runner.run(migrate(made, MigrationRequest(**event), table=table, has_time=has_time))
+        report = runner.run(migrate(made, MigrationRequest(**event), has_time=has_time))
         runner.run(made.connections.aclose())
     log_report(report)
     return json.loads(json.dumps(report.as_json()))
@@ -205,13 +205,13 @@ def test_the_function_migrates_and_returns_the_report(url: str, client: Any, clo
     assert (line["level"], line["moved"]) == ("INFO", {"conversations": "conversations_3 (rename, 3 records)"})
 
 
-def test_the_function_can_be_asked_for_a_dry_run(url: str, client: Any, clock: FakeClock) -> None:
+def test_an_event_can_request_a_dry_run(url: str, client: Any, clock: FakeClock) -> None:
     fill(client, "conversations")
     assert invoked(url, clock, dry_run=True)["planned"][0]["target"] == "conversations_3"
     assert names(client) == ["conversations"]
 
 
-def test_the_function_can_be_asked_to_keep_what_it_merges(url: str, client: Any, clock: FakeClock) -> None:
+def test_an_event_can_request_to_keep_merged_collections(url: str, client: Any, clock: FakeClock) -> None:
     fill(client, "conversations")
     fill(client, "conversations_3")
     assert invoked(url, clock, keep=True)["migrated"][0]["kept"]
@@ -219,12 +219,12 @@ def test_the_function_can_be_asked_to_keep_what_it_merges(url: str, client: Any,
 
 
 @pytest.mark.parametrize("event", [{"dry_run": "perhaps"}, {"dry-run": True}, {"dryRun": True}])
-def test_a_wish_that_is_misspelt_is_refused_rather_than_carried_out_in_another_way(event: Any) -> None:
+def test_an_event_with_an_unknown_field_is_refused(event: Any) -> None:
     with pytest.raises(ValidationError):
         MigrationRequest.model_validate(event)
 
 
-def test_without_chroma_the_report_says_so(clock: FakeClock) -> None:
+def test_without_a_chroma_server_the_report_has_a_note(clock: FakeClock) -> None:
     report = invoked("", clock)
     assert (report["finished"], report["note"]) == (
         True,
@@ -241,7 +241,7 @@ def test_a_server_that_is_down_is_reported(clock: FakeClock, log: StringIO) -> N
 
 @pytest.fixture
 def table(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """Of a DynamoDB on loopback."""
+    """A table of a local DynamoDB."""
     monkeypatch.setenv("AWS_REGION", REGION)
     with DynamoDb() as dynamodb:
         monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", dynamodb.url)
@@ -267,7 +267,7 @@ def test_two_functions_do_not_migrate_at_the_same_time(url: str, client: Any, cl
     assert invoked(url, clock, table=table)["finished"]
 
 
-def test_a_table_that_cannot_be_reached_keeps_the_function_from_migrating(
+def test_nothing_is_migrated_if_the_table_cannot_be_reached(
     url: str, client: Any, clock: FakeClock, monkeypatch: pytest.MonkeyPatch, log: StringIO
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", "http://127.0.0.1:9")
@@ -275,7 +275,7 @@ def test_a_table_that_cannot_be_reached_keeps_the_function_from_migrating(
     report = invoked(url, clock, table="gone")
     assert not report["finished"]
     assert report["note"] == (
-        "the lease cannot be had, so nothing was migrated: DynamoDB request failed (ConnectError)"
+        "the lease is not available, so nothing was migrated: DynamoDB request failed (ConnectError)"
     )
     assert report["note"] in log.getvalue()
     assert names(client) == ["conversations"]
@@ -283,7 +283,7 @@ def test_a_table_that_cannot_be_reached_keeps_the_function_from_migrating(
 
 @dataclass
 class Context:
-    """Lambda's: so many milliseconds are left."""
+    """Lambda's context, with this many milliseconds left."""
 
     left_ms: int = 900_000
 
@@ -293,7 +293,7 @@ class Context:
 
 @pytest.fixture
 def handler(url: str, client: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Any]]:
-    """That of the function, as Lambda imports it."""
+    """The function's handler, imported as Lambda does."""
     file = tmp_path / "llm_providers.yaml"
     file.write_text(
         f"providers: [{{id: p, provider_type: ollama, models: [{{model_id: m, task: chat_small, context_window: 9}}]}}]\nchroma: {{url: '{url}'}}\n"
@@ -311,7 +311,7 @@ def test_a_scheduled_invocation_migrates(handler: Callable[..., Any], client: An
     assert handler(None, Context())["left_alone"] == [{"collection": "conversations_3", "reason": SUFFIXED}]
 
 
-def test_an_invocation_whose_time_is_nearly_up_stops_after_the_first_step(
+def test_an_invocation_with_little_time_left_stops_after_the_first_event(
     handler: Callable[..., Any], client: Any
 ) -> None:
     fill(client, "conversations")

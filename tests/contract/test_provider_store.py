@@ -18,6 +18,7 @@ from botocore.credentials import Credentials
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sekha_llm_bridge.aws import provider_key
 from sekha_llm_bridge.connections import Connections
 from sekha_llm_bridge.connections import Reply as Received
 from sekha_llm_bridge.resilience import (
@@ -89,7 +90,7 @@ class Table(Place):
         super().__init__(runner, self._new_store)
 
     def item(self, provider_id: str = "p") -> dict[str, Any]:
-        return self.dynamodb.item(self.name, provider_id)
+        return self.dynamodb.item(self.name, provider_key(provider_id))
 
     def close(self) -> None:
         for connections in self._opened:
@@ -222,7 +223,7 @@ def test_every_breaker_follows_every_other_to_the_last_field(place: Place) -> No
     def holds(one: Breaker, another: Breaker) -> None:
         name = next(names)
         for before, after in ((Breaker(), one), (one, another), (another, Breaker())):
-            assert place.replace(before, after, name) == WriteResult(done=True, breaker=after)
+            assert place.replace(before, after, name) == WriteResult(is_written=True, breaker=after)
             assert place.breaker(name) == after
 
     holds()
@@ -249,7 +250,7 @@ def test_a_change_is_refused_and_answered_with_what_is_there(
         place.replace(Breaker(), stored)
     there = place.read("p")
     changed = replace(believed, state=BreakerState.CLOSED, success_count=7, cause="changed", retry_at=AT, lease=OTHER)
-    assert place.replace(believed, changed) == WriteResult(done=False, breaker=stored or Breaker())
+    assert place.replace(believed, changed) == WriteResult(is_written=False, breaker=stored or Breaker())
     assert place.read("p") == there
 
 
@@ -259,7 +260,7 @@ def test_a_failure_that_was_not_seen_is_no_reason_to_refuse_and_is_not_overwritt
     place.add_failure(FAILED, newer)
     written = place.replace(FAILED, replace(FAILED, state=BreakerState.OPEN, epoch=1, retry_at=LATER))
     both = replace(newer, state=BreakerState.OPEN, epoch=1, retry_at=LATER, failure_count=2)
-    assert written == WriteResult(done=True, breaker=both)
+    assert written == WriteResult(is_written=True, breaker=both)
     assert place.breaker() == both
 
 
@@ -277,8 +278,8 @@ def test_the_first_epoch_is_the_same_written_down_or_not(place: Place, first: Br
     place.replace(replace(FAILED, epoch=1), FAILED, "written")
     for name in ("not written", "written"):
         assert place.breaker(name) == FAILED
-        assert place.add_failure(first, FAILED, name).done
-        assert place.replace(first, OPENED, name).done
+        assert place.add_failure(first, FAILED, name).is_written
+        assert place.replace(first, OPENED, name).is_written
 
 
 def test_of_fifty_who_take_the_lease_one_has_it(place: Place) -> None:
@@ -291,7 +292,7 @@ def test_of_fifty_who_take_the_lease_one_has_it(place: Place) -> None:
         return await at_once([stores[i % 5].replace("p", OPENED, after) for i, after in enumerate(wanted)])
 
     answers = place.run(take())
-    assert [answer.done for answer in answers].count(True) == 1
+    assert [answer.is_written for answer in answers].count(True) == 1
     assert {answer.breaker for answer in answers} == {place.breaker()}
 
 
@@ -300,24 +301,24 @@ def test_a_failure_is_counted_and_remembered_and_changes_nothing_else(place: Pla
     last = Breaker(epoch=2, failure_count=99, success_count=9, last_failure=LATER, cause="rejected")
     counted = replace(PROBED, check_trust=CheckTrust.DISTRUSTED, failure_count=6, last_failure=LATER, cause="rejected")
     counted = replace(counted, failure_source=PermitSource.REQUEST)
-    assert place.add_failure(Breaker(epoch=2), last) == WriteResult(done=True, breaker=counted)
+    assert place.add_failure(Breaker(epoch=2), last) == WriteResult(is_written=True, breaker=counted)
     assert place.breaker() == counted
 
 
 def test_the_first_failure_makes_a_record(place: Place) -> None:
-    assert place.add_failure(Breaker(), FAILED) == WriteResult(done=True, breaker=FAILED)
+    assert place.add_failure(Breaker(), FAILED) == WriteResult(is_written=True, breaker=FAILED)
     assert place.read("p") == {"p": ProviderRecord(None, FAILED)}
 
 
 @pytest.mark.parametrize("epoch", [0, 2])
 def test_a_failure_of_another_epoch_is_not_counted(place: Place, epoch: int) -> None:
     place.replace(Breaker(), OPENED)
-    assert place.add_failure(Breaker(epoch=epoch), FAILED) == WriteResult(done=False, breaker=OPENED)
+    assert place.add_failure(Breaker(epoch=epoch), FAILED) == WriteResult(is_written=False, breaker=OPENED)
     assert place.breaker() == OPENED
 
 
 def test_a_failure_of_a_later_epoch_makes_no_record(place: Place) -> None:
-    assert place.add_failure(Breaker(epoch=1), FAILED) == WriteResult(done=False, breaker=Breaker())
+    assert place.add_failure(Breaker(epoch=1), FAILED) == WriteResult(is_written=False, breaker=Breaker())
     assert place.read("p") == {}
 
 
@@ -340,7 +341,7 @@ def test_what_fails_while_the_breaker_opens_is_counted_or_refused_and_never_lost
         opened = replace(OPENED, failure_count=FAILED.failure_count)
         return await at_once([*adding[:20], stores[3].replace("p", FAILED, opened), *adding[20:]])
 
-    counted = [answer for answer in place.run(fail_and_open()) if answer.done]
+    counted = [answer for answer in place.run(fail_and_open()) if answer.is_written]
     assert place.breaker().state is BreakerState.OPEN
     assert place.breaker().failure_count == len(counted)  # the first one, and all but the one that opened it
 
@@ -416,7 +417,7 @@ def test_a_refused_write_gives_no_more_time(table: Table) -> None:
     table.replace(Breaker(), OPENED)
     before = table.item()
     table.clock.advance(1000)
-    assert not table.replace(PROBED, OPENED).done
+    assert not table.replace(PROBED, OPENED).is_written
     assert table.item() == before
 
 
@@ -433,11 +434,11 @@ def test_a_read_is_consistent_and_asks_for_each_provider_once(table: Table) -> N
     table.dynamodb.asked.clear()
     table.read("p", "q", "p")
     (asked,) = table.dynamodb.asked
-    keys = [{"provider_id": {"S": name}} for name in ("p", "q")]
+    keys = [{"pk": {"S": f"provider#{name}"}, "sk": {"S": "state"}} for name in ("p", "q")]
     assert asked.request["RequestItems"] == {table.name: {"Keys": keys, "ConsistentRead": True}}
 
 
-A_KIND = re.compile(r"DynamoDB did not do as asked \(\w+\)|DynamoDB left keys unprocessed")
+A_KIND = re.compile(r"DynamoDB request failed \(\w+\)")
 NEWER = {"half_life": {"M": {"hours": {"N": "3"}}}}
 SECRET = "arn:aws:dynamodb:us-east-1:123456789012:table/secret"
 BROKEN_BREAKERS: dict[str, dict[str, Any]] = {
@@ -461,9 +462,9 @@ def test_a_breaker_that_cannot_be_understood_is_as_good_as_none_and_hides_nothin
 ) -> None:
     table.record_check(check("p"))
     table.record_check(check("q"))
-    table.dynamodb.alter(table.name, "p", **attributes)
+    table.dynamodb.set_attributes(table.name, provider_key("p"), **attributes)
     assert table.read("p", "q") == {"p": ProviderRecord(check("p")), "q": ProviderRecord(check("q"))}
-    assert json.loads(log.getvalue().splitlines()[-1])["message"] == "unreadable record"
+    assert json.loads(log.getvalue().splitlines()[-1])["message"] == "unreadable provider record"
     assert SECRET not in log.getvalue()
 
 
@@ -472,22 +473,22 @@ def test_a_check_that_cannot_be_understood_is_as_good_as_none_and_hides_nothing_
     table: Table, log: StringIO, attributes: dict[str, Any]
 ) -> None:
     table.replace(Breaker(), PROBED)
-    table.dynamodb.alter(table.name, "p", **attributes)
+    table.dynamodb.set_attributes(table.name, provider_key("p"), **attributes)
     assert table.read("p") == {"p": ProviderRecord(None, PROBED)}
     assert SECRET not in log.getvalue()
 
 
 def test_an_attribute_that_nobody_knows_is_left_alone(table: Table) -> None:
     """A newer revision may have written it."""
-    table.dynamodb.alter(table.name, "p", **NEWER, epoch={"N": "3"})
+    table.dynamodb.set_attributes(table.name, provider_key("p"), **NEWER, epoch={"N": "3"})
     assert table.breaker() == Breaker(epoch=3)
-    assert table.replace(Breaker(epoch=3), OPENED).done
+    assert table.replace(Breaker(epoch=3), OPENED).is_written
     assert NEWER.items() <= table.item().items()
 
 
 def test_a_refusal_by_an_item_that_cannot_be_understood_is_one_all_the_same(table: Table) -> None:
-    table.dynamodb.alter(table.name, "p", state={"S": "ajar"}, epoch={"N": "7"})
-    assert table.add_failure(Breaker(), FAILED) == WriteResult(done=False, breaker=Breaker())
+    table.dynamodb.set_attributes(table.name, provider_key("p"), state={"S": "ajar"}, epoch={"N": "7"})
+    assert table.add_failure(Breaker(), FAILED) == WriteResult(is_written=False, breaker=Breaker())
 
 
 @dataclass
@@ -611,23 +612,23 @@ def test_a_refused_write_is_answered_with_the_item_where_there_is_one(
     item |= {"last_failure": {"S": AT.isoformat()}, "cause": {"S": "timeout"}, "failure_source": {"S": "check"}}
     answer = {"__type": "com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException", "message": "no"}
     canned.answers(Reply(400, answer if there == Breaker() else {**answer, "Item": item}))
-    assert write(canned.place) == WriteResult(done=False, breaker=there)
+    assert write(canned.place) == WriteResult(is_written=False, breaker=there)
 
 
 def responses(*provider_ids: str, left: Any = None) -> Reply:
-    items = [{"provider_id": {"S": provider_id}} for provider_id in provider_ids]
+    items = [provider_key(provider_id).attributes for provider_id in provider_ids]
     return Reply(body={"Responses": {"table": items}, "UnprocessedKeys": left or {}})
 
 
 def test_keys_that_were_left_unprocessed_are_asked_for_again(canned: Fake) -> None:
-    rest = {"table": {"Keys": [{"provider_id": {"S": "q"}}], "ConsistentRead": True}}
+    rest = {"table": {"Keys": [provider_key("q").attributes], "ConsistentRead": True}}
     canned.answers(responses("p", left=rest), responses(left=rest), responses("q"))
     assert canned.place.read("p", "q").keys() == {"p", "q"}
     assert [asked["RequestItems"] for asked in canned.asked[1:]] == [rest, rest]
 
 
 def test_keys_that_stay_unprocessed_make_the_store_unavailable(canned: Fake) -> None:
-    rest = {"table": {"Keys": [{"provider_id": {"S": "q"}}], "ConsistentRead": True}}
+    rest = {"table": {"Keys": [provider_key("q").attributes], "ConsistentRead": True}}
     canned.server.always("/", responses("p", left=rest))
     with pytest.raises(StoreUnavailable, match=A_KIND):
         canned.place.read("p", "q")

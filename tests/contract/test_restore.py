@@ -13,7 +13,6 @@ import numpy
 import pytest
 
 from sekha_llm_bridge.config.models import ChromaConfig
-from sekha_llm_bridge.embeddings.backup.comparing import is_same
 from sekha_llm_bridge.embeddings.backup.file_format import (
     CollectionStart,
     End,
@@ -23,6 +22,7 @@ from sekha_llm_bridge.embeddings.backup.file_format import (
     Start,
     encode_line,
     gzip_member,
+    to_columns,
 )
 from sekha_llm_bridge.embeddings.backup.reading import DamagedBackup
 from sekha_llm_bridge.embeddings.backup.restoring import (
@@ -33,7 +33,8 @@ from sekha_llm_bridge.embeddings.backup.restoring import (
     restore,
 )
 from sekha_llm_bridge.embeddings.backup.writing import UnknownCollections, back_up
-from sekha_llm_bridge.embeddings.chroma_server import ChromaServer, Records
+from sekha_llm_bridge.embeddings.chroma_collection import Records, differing_ids
+from sekha_llm_bridge.embeddings.chroma_server import ChromaServer
 from tests.fakes.chroma import chroma_server
 from tests.fakes.collections import DIMENSION, everything, fill, vectors, without_vectors
 
@@ -74,7 +75,7 @@ def _target_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 def url(_target_url: str) -> str:
-    """A server without any collection."""
+    """The URL of a server without collections."""
     server = on(_target_url)
     for collection in list(server.collections()):
         server.delete(collection.name)
@@ -102,10 +103,12 @@ def assert_identical(target: ChromaServer, source: ChromaServer) -> None:
     (metadata, configuration, records), (*settings, wanted) = everything(target, "cosine"), everything(source, "cosine")
     assert [metadata, configuration] == settings
     assert without_vectors(records) == without_vectors(wanted)
-    assert all(is_same(one, other, rounds=True) for one, other in zip(wanted, records, strict=True))
+    assert differing_ids(to_columns(wanted), to_columns(records), is_rounded=True) == []
 
 
-def test_an_empty_server_holds_the_same_afterwards(target: ChromaServer, source: ChromaServer, file: Path) -> None:
+def test_a_restore_to_an_empty_server_makes_it_equal_to_the_source(
+    target: ChromaServer, source: ChromaServer, file: Path
+) -> None:
     results = restored(target, file)
     assert_identical(target, source)
     assert {name: one.written for name, one in results.items()} == COUNTS
@@ -121,7 +124,7 @@ def test_a_second_restore_writes_nothing(target: ChromaServer, source: ChromaSer
     assert_identical(target, source)
 
 
-def test_a_restore_onto_its_own_server_writes_nothing(source: ChromaServer, file: Path) -> None:
+def test_a_restore_to_the_source_writes_nothing(source: ChromaServer, file: Path) -> None:
     before = [everything(source, name) for name in COUNTS]
     results = restored(source, file)
     assert {(one.written, one.rounded) for one in results.values()} == {(0, 0)}
@@ -138,7 +141,7 @@ def test_a_name_that_the_file_lacks_is_an_error_before_anything_is_written(targe
         plan(target, file, names=("custom", "nope"))
 
 
-def test_records_that_the_server_has_besides_stay(target: ChromaServer, file: Path) -> None:
+def test_records_that_only_the_server_has_are_kept(target: ChromaServer, file: Path) -> None:
     here = target.find_or_create("l2.L2", metadata={"own": 1}, configuration={})
     fill(here, 30, first=10_000)
     result = restored(target, file, "l2.L2")["l2.L2"]
@@ -147,9 +150,7 @@ def test_records_that_the_server_has_besides_stay(target: ChromaServer, file: Pa
     assert here.count() == 2030
 
 
-def test_records_that_were_changed_are_as_in_the_file_again(
-    target: ChromaServer, source: ChromaServer, file: Path
-) -> None:
+def test_changed_records_are_restored(target: ChromaServer, source: ChromaServer, file: Path) -> None:
     restored(target, file, "l2.L2")
     here = target.find("l2.L2")
     assert here is not None
@@ -163,7 +164,7 @@ def test_records_that_were_changed_are_as_in_the_file_again(
     assert everything(target, "l2.L2")[2] == everything(source, "l2.L2")[2]
 
 
-def test_how_many_records_would_be_replaced_is_known_before_and_told_after(target: ChromaServer, file: Path) -> None:
+def test_the_number_of_replaced_records_is_counted_before_and_reported_after(target: ChromaServer, file: Path) -> None:
     here = target.find_or_create("l2.L2", metadata=None, configuration={})
     fill(here, 10)
     ids = here.ids(offset=1, limit=2)
@@ -189,7 +190,7 @@ def test_of_records_with_one_id_the_last_in_the_file_is_restored(
 
 
 def backup_of(records: list[Record]) -> bytes:
-    """A file of one collection with these records, of two dimensions."""
+    """Returns a file of one collection with these records, of two dimensions."""
     part = PartialCollection(CollectionStart("repeated", "id", {}, {}, 2, len(records)))
     for row in records:
         part.add(encode_line(row).rstrip(b"\n"))
@@ -198,7 +199,7 @@ def backup_of(records: list[Record]) -> bytes:
     return gzip_member(map(encode_line, lines))
 
 
-def test_what_the_files_metadata_say_of_its_index_is_not_told_to_another(
+def test_index_settings_in_the_files_metadata_are_not_added_to_an_existing_collection(
     target: ChromaServer, tmp_path: Path, source: ChromaServer
 ) -> None:
     path = tmp_path / "old"
@@ -218,14 +219,14 @@ def back_up_of_one(source: ChromaServer, path: Path) -> None:
         source.delete("measured")
 
 
-def test_a_record_that_cannot_be_made_as_in_the_file_is_told(target: ChromaServer, file: Path) -> None:
+def test_a_record_that_cannot_be_restored_is_reported(target: ChromaServer, file: Path) -> None:
     here = target.find_or_create("custom", metadata=None, configuration={})
-    here.upsert(Records(["id 0 é"], vectors(1, 1, DIMENSION), ["Chroma cannot take a document away"], [None]))
+    here.upsert(Records(["id 0 é"], vectors(1, 1, DIMENSION), ["Chroma cannot remove a document"], [None]))
     result = restored(target, file, "custom")["custom"]
     assert (result.is_verified, result.differing) == (False, 1)
 
 
-def test_metadata_of_a_collection_stay_and_take_what_they_lack(target: ChromaServer, file: Path) -> None:
+def test_metadata_of_an_existing_collection_are_kept_and_completed(target: ChromaServer, file: Path) -> None:
     target.find_or_create("custom", metadata={"ü": "own", "more": True}, configuration={})
     restored(target, file, "custom")
     assert everything(target, "custom")[0] == {"ü": "own", "more": True, "n": 1.0}
@@ -235,7 +236,7 @@ def test_metadata_of_a_collection_stay_and_take_what_they_lack(target: ChromaSer
     ("metadata", "dimension", "reason"),
     [
         ({"embedding_space": "other"}, 64, "the server's vectors are of the space other, the file's of mini"),
-        (None, 64, "the file's vectors are of the space mini, and nothing says of which the 3 on the server are"),
+        (None, 64, "the file's vectors are of the space mini, and the space of the 3 on the server is unknown"),
         ({"embedding_space": "mini"}, 32, "the server's vectors have 32 dimensions, the file's 64"),
     ],
 )
@@ -268,11 +269,11 @@ def test_planning_writes_nothing(target: ChromaServer, file: Path) -> None:
     assert list(target.collections()) == []
 
 
-def test_each_step_says_how_far_it_is(target: ChromaServer, file: Path) -> None:
+def test_each_progress_event_has_the_number_of_records(target: ChromaServer, file: Path) -> None:
     steps: list[RestoreProgress] = []
     restore(target, file, plan(target, file, names=("l2.L2",)), on_progress=steps.append)
     assert [(step.phase, step.records) for step in steps] == [
-        (doing, records) for doing in ("writing", "comparing") for records in range(250, 2001, 250)
+        (phase, records) for phase in ("writing", "comparing") for records in range(250, 2001, 250)
     ]
     assert {step.total for step in steps} == {2000}
 
@@ -298,7 +299,7 @@ restore(server, path, plan(server, path, names=()), on_progress=on_progress)
 
 
 @pytest.mark.parametrize("after", [1, 13])
-def test_a_restore_killed_after_any_page_and_run_again_is_whole(
+def test_a_restore_killed_after_any_page_and_run_again_is_complete(
     url: str, source: ChromaServer, file: Path, after: int
 ) -> None:
     done = subprocess.run([sys.executable, "-c", KILLED, url, file, str(after)], check=False)
@@ -313,16 +314,20 @@ def record(*numbers: float, **fields: Any) -> Record:
     return replace(Record("a", "text", {"n": 1}, None, numpy.array(numbers, dtype="<f4").tobytes()), **fields)
 
 
-def test_rounding_is_told_from_another_vector() -> None:
+def is_same(one: Record, other: Record, *, is_rounded: bool) -> bool:
+    return differing_ids(to_columns([one]), to_columns([other]), is_rounded=is_rounded) == []
+
+
+def test_a_rounded_vector_is_distinguished_from_a_different_one() -> None:
     one = record(4.0, 5.0, 6.0)
-    assert not is_same(one, record(4.0, 5.0, 6.0000005), rounds=False)
-    assert is_same(one, record(4.0, 5.0, 6.0000005), rounds=True)
-    assert not is_same(one, record(4.0, 5.0, 6.00001), rounds=True)
-    assert not is_same(one, record(4.0, 5.0), rounds=True)
-    assert is_same(record(0.0, 0.0), record(0.0, 0.0), rounds=True)
+    assert not is_same(one, record(4.0, 5.0, 6.0000005), is_rounded=False)
+    assert is_same(one, record(4.0, 5.0, 6.0000005), is_rounded=True)
+    assert not is_same(one, record(4.0, 5.0, 6.00001), is_rounded=True)
+    assert not is_same(one, record(4.0, 5.0), is_rounded=True)
+    assert is_same(record(0.0, 0.0), record(0.0, 0.0), is_rounded=True)
 
 
-def test_metadata_of_another_type_are_other_metadata() -> None:
-    assert not is_same(record(1.0), record(1.0, metadata={"n": 1.0}), rounds=False)
-    assert not is_same(record(1.0), record(1.0, metadata={"n": True}), rounds=False)
-    assert not is_same(record(1.0), record(1.0, metadata=None), rounds=False)
+def test_metadata_of_another_type_are_different() -> None:
+    assert not is_same(record(1.0), record(1.0, metadata={"n": 1.0}), is_rounded=False)
+    assert not is_same(record(1.0), record(1.0, metadata={"n": True}), is_rounded=False)
+    assert not is_same(record(1.0), record(1.0, metadata=None), is_rounded=False)

@@ -1,4 +1,4 @@
-"""A real Chroma server for tests, in a process of its own, which can be killed and started again."""
+"""A real Chroma server for tests, in a process of its own that can be killed and started again."""
 
 import contextlib
 import socket
@@ -15,7 +15,7 @@ import environment
 
 
 class ChromaProcess:
-    """A server with its data in `folder`, at the same URL however often it is started."""
+    """A server with its data in `folder`. Its URL stays the same when it is started again."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -26,7 +26,7 @@ class ChromaProcess:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Returns when the server answers."""
+        """Starts the server, and returns when it answers."""
         program = environment.make("chroma", environment.find_python()) / "bin" / "chroma"
         command: list[str | Path] = [
             program, "run", "--path", self._folder, "--host", "127.0.0.1", "--port", str(self._port),
@@ -35,14 +35,14 @@ class ChromaProcess:
         _wait_until_ready(self.url, self._process)
 
     def kill(self) -> None:
-        """Ends it at once, as a crash does."""
+        """Kills the process, like a crash."""
         if self._process is not None:
             self._process.kill()
             self._process.wait(10)
             self._process = None
 
     def end(self) -> None:
-        """Lets it end in its own way."""
+        """Terminates the process normally."""
         if self._process is not None:
             self._process.terminate()
             self._process.wait(10)
@@ -50,13 +50,13 @@ class ChromaProcess:
 
 
 def client_of(url: str, **fields: Any) -> Any:
-    """Chroma's own client of the server at `url`, to look at what was done, or to do it by hand."""
+    """Returns Chroma's own client of the server at `url`, for setup and checks."""
     host, _, port = url.removeprefix("http://").partition(":")
     return chromadb.HttpClient(host, int(port), **fields)
 
 
 def emptied_client_of(url: str) -> Any:
-    """The same, once the server holds nothing."""
+    """Deletes all collections of the server. Returns Chroma's own client of it."""
     client = client_of(url)
     for collection in client.list_collections():
         client.delete_collection(collection.name)
@@ -65,7 +65,7 @@ def emptied_client_of(url: str) -> Any:
 
 @contextlib.contextmanager
 def chroma_server(folder: Path) -> Iterator[str]:
-    """Runs a server with its data in `folder`; gives its URL."""
+    """Runs a server with its data in `folder`; yields its URL."""
     process = ChromaProcess(folder)
     process.start()
     try:

@@ -5,7 +5,8 @@ from typing import Any
 import numpy
 
 from sekha_llm_bridge.embeddings.backup.file_format import Record, index_configuration, to_rows
-from sekha_llm_bridge.embeddings.chroma_server import ChromaServer, Records, ServerCollection
+from sekha_llm_bridge.embeddings.chroma_collection import Records, ServerCollection
+from sekha_llm_bridge.embeddings.chroma_server import ChromaServer
 
 DIMENSION = 64
 _WRITTEN_AT_ONCE = 500

@@ -1,5 +1,6 @@
-"""DynamoDB and SQS on loopback: moto behind a lock for each, because it is not atomic by itself; and all that it was
-asked.
+"""DynamoDB and SQS on loopback: moto, which also records every request.
+
+moto is not atomic by itself, so a lock admits one request at a time.
 """
 
 import io
@@ -24,10 +25,11 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 
 from local_stack.aws_server import one_at_a_time
 from local_stack.template_reader import read_template
+from sekha_llm_bridge.aws import ItemKey
 
 REGION = "us-east-1"
 _TEMPLATE = Path(__file__).parents[2] / "template.yaml"
-_TABLE = next(table for table in read_template(_TEMPLATE).tables if table.logical_id == "BreakerTable")
+_TABLE = next(table for table in read_template(_TEMPLATE).tables if table.logical_id == "StateTable")
 _QUEUES = {
     queue.logical_id: replace(
         queue, attributes={name: value for name, value in queue.attributes.items() if name != "RedrivePolicy"}
@@ -83,7 +85,7 @@ class DynamoDb:
 
     def new_table(self) -> str:
         """The name of an empty table."""
-        name = f"breakers-{next(_numbers)}"
+        name = f"state-{next(_numbers)}"
         self.client.create_table(**{**_TABLE.definition, "TableName": name})  # type: ignore[arg-type]  # the template's words are CreateTable's
         return name
 
@@ -96,14 +98,14 @@ class DynamoDb:
         ]
         return Queues(urls[1], urls[0])
 
-    def item(self, table: str, provider_id: str) -> dict[str, Any]:
-        """The item as it is stored, in DynamoDB's own form; empty where there is none."""
-        found = self.client.get_item(TableName=table, Key={"provider_id": {"S": provider_id}}, ConsistentRead=True)
-        return dict(found.get("Item", {}))
+    def item(self, table: str, key: ItemKey) -> dict[str, Any]:
+        """Returns the stored item in DynamoDB's own form; empty if there is none."""
+        attributes: Any = key.attributes
+        return dict(self.client.get_item(TableName=table, Key=attributes, ConsistentRead=True).get("Item", {}))
 
-    def alter(self, table: str, provider_id: str, **attributes: Any) -> None:
-        """Stores attributes of an item as they are given, in DynamoDB's own form; its others stay."""
-        item = {**self.item(table, provider_id), "provider_id": {"S": provider_id}, **attributes}
+    def set_attributes(self, table: str, key: ItemKey, **attributes: Any) -> None:
+        """Stores attributes of an item, in DynamoDB's own form. Its other attributes are not changed."""
+        item: Any = {**self.item(table, key), **key.attributes, **attributes}
         self.client.put_item(TableName=table, Item=item)
 
     @cached_property

@@ -1,4 +1,4 @@
-"""One instance's way to the table that all share: it counts what is asked, and fails in every way that a network can."""
+"""A provider store in front of a shared one. It counts requests, and fails in every way that a network can."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -15,22 +15,22 @@ _LONGEST_S = 2.0
 
 
 class Fault(Enum):
-    """What becomes of a question to the table."""
+    """How a request to the table fails."""
 
-    NONE = "it is answered"
-    REFUSED = "it is not done, and the error comes at once"
-    ANSWER_LOST = "it is done, and then comes an error"
-    HANGS = "it is not done, and nothing comes until the store gives up after two seconds"
-    ANSWER_HANGS = "it is done, and nothing comes until the store gives up after two seconds"
-    DELAYED = "an error comes at once, and it is done when `deliver` says so"
+    NONE = "it succeeds"
+    REFUSED = "it is not executed, and an error is returned at once"
+    ANSWER_LOST = "it is executed, and an error is returned"
+    HANGS = "it is not executed, and the store times out after two seconds"
+    ANSWER_HANGS = "it is executed, and the store times out after two seconds"
+    DELAYED = "an error is returned at once, and it is executed when `deliver` is called"
 
 
 class FaultyStore:
-    """A `ProviderStore` before another one. A question that is answered takes `takes_s`; half of it the way there.
+    """A `ProviderStore` in front of another one. A request takes `takes_s`, half of it before it is executed.
 
     With `spares_reads` only writes fail. `reads` are the times at which reads began, `answered` of those that ended;
-    `writes` are the names of the writes, answered or not; `told` is the breaker of each provider as the table last told
-    it, and `answers` how often it told anything; `astray` counts the writes that were decided by anything else.
+    `writes` are the names of the writes, failed ones included. `told` is the breaker of each provider in the last answer
+    of the table, `answers` counts the answers, and `astray` counts writes that were decided by another breaker than that.
     """
 
     def __init__(self, table: ProviderStore, clock: FakeClock) -> None:
@@ -72,7 +72,7 @@ class FaultyStore:
         await self._answer(lambda: self._table.record_check(result), self.fault)
 
     async def deliver(self) -> None:
-        """What was delayed gets to the table, in its order."""
+        """Executes the delayed requests, in order."""
         delayed, self._delayed = self._delayed, []
         for work in delayed:
             await work()

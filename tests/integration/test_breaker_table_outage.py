@@ -78,7 +78,7 @@ def test_requests_go_on_with_what_was_last_known_and_the_trouble_is_told(
     for _ in range(3):
         hurried.hurry(6)  # the table has rested, and is asked again
         assert served_by([ask(chat), ask(chat)]) == ["first", "first"]
-    assert log.getvalue().count("breaker table unavailable") == 3
+    assert log.getvalue().count("state table unavailable") == 3
 
 
 @pytest.mark.parametrize("trouble", TROUBLES)

@@ -1,5 +1,6 @@
-"""Chroma killed at any moment: every request is answered, and when Chroma is back nothing is missing and nothing is
-there twice. Real Chroma, SQS and DynamoDB by moto, and the functions' own handlers.
+"""Chroma is killed at any moment: every request is answered, and afterwards every record is stored exactly once.
+
+The tests use a real Chroma server, SQS and DynamoDB by moto, and the functions' own handlers.
 """
 
 import asyncio
@@ -29,7 +30,7 @@ TEXTS = [f"text number {i}" for i in range(1_000)]
 
 
 class World:
-    """A fleet of functions around one Chroma, one queue and one table."""
+    """Functions that share one Chroma server, one queue and one table."""
 
     def __init__(self, fake: FakeProvider, aws: DynamoDb, chroma: ChromaProcess) -> None:
         self.fake = fake
@@ -39,10 +40,10 @@ class World:
         self.queues: Queues = aws.new_queue()
         self.embeddings = Function("embeddings", self.bridge())
         self.health = Function("health", self.bridge())
-        self.loop = asyncio.get_event_loop()  # the functions' own
+        self.loop = asyncio.get_event_loop()  # the event loop of the functions
 
     def bridge(self) -> Bridge:
-        """That of a new function instance."""
+        """Returns the bridge of a new function instance."""
         mini = embedding_model("mini", dimension=8)
         other = embedding_model("other", dimension=8)
         return make_bridge(
@@ -56,17 +57,17 @@ class World:
             dead_letters_url=self.queues.dead_letters_url,
         )
 
-    def brief_bridge(self) -> Bridge:
-        """One whose drain believes the queue at the first word: this one overlooks nothing."""
+    def impatient_bridge(self) -> Bridge:
+        """Returns a bridge whose drain stops at the first empty receive: moto's queue returns every message."""
         made = self.bridge()
         vectors, server = made.vectors(), ChromaServer(made.settings.chroma)
         assert vectors.pending_writes is not None
         queue = SqsQueue(self.queues.url, made.connections, made.clock, dead_letters_url=self.queues.dead_letters_url)
         store = ChromaStore(server, made.clock, default=vectors.default_space)
-        brief = replace(
+        impatient = replace(
             vectors, drain=Drain(queue, vectors.pending_writes, store, server, made.clock, max_empty_receives=1)
         )
-        return replace(made, vectors=lambda: brief)
+        return replace(made, vectors=lambda: impatient)
 
     def embed(self, **fields: Any) -> Any:
         answer = self.embeddings("POST", PATH, fields)
@@ -74,8 +75,8 @@ class World:
         return answer.json()["bridge"]
 
     def drain(self) -> dict[str, Any]:
-        """One run of the scheduled function, in an instance of its own."""
-        bridge = self.brief_bridge()
+        """Runs the scheduled function once, in an instance of its own."""
+        bridge = self.impatient_bridge()
 
         async def run() -> dict[str, Any]:
             done = await drain(bridge, for_s=60)
@@ -88,7 +89,7 @@ class World:
         return client_of(self.chroma.url).get_collection(name, embedding_function=None)
 
     def hide_for(self, *, seconds: int) -> None:
-        """How long messages that are received from now on are hidden."""
+        """Sets how long messages that are received from now on are hidden."""
         self.aws.sqs.set_queue_attributes(QueueUrl=self.queues.url, Attributes={"VisibilityTimeout": str(seconds)})
 
     def pending(self) -> Any:
@@ -117,14 +118,14 @@ def world(fake: FakeProvider, aws: DynamoDb, tmp_path: Path, monkeypatch: pytest
     chroma.end()
 
 
-def assert_whole(world: World, name: str = "conversations_8") -> None:
-    """Each text once, with its own vector."""
+def assert_complete(world: World, name: str = "conversations_8") -> None:
+    """Asserts that each text is stored once."""
     kept = world.collection(name).get(include=["documents", "embeddings"])
     assert len(kept["ids"]) == len(TEXTS)
     assert sorted(kept["documents"]) == sorted(TEXTS)
 
 
-def test_killed_before_a_batch(world: World) -> None:
+def test_chroma_killed_before_a_batch(world: World) -> None:
     receipt = world.embed(input=TEXTS)
     assert (receipt["stored"], receipt["pending"]) == (0, 1_000)
     assert world.pending() == 1_000
@@ -132,13 +133,13 @@ def test_killed_before_a_batch(world: World) -> None:
     assert world.pending() == 1_000
     world.chroma.start()
     assert world.drain()["stored"] == 1_000
-    assert_whole(world)
+    assert_complete(world)
     assert world.pending() == 0
     assert world.drain() == {"stored": 0, "rejected": 0, "left": 0, "note": None}
 
 
 @pytest.mark.parametrize("after_s", [0.02, 0.1, 0.3])
-def test_killed_during_a_batch(world: World, after_s: float) -> None:
+def test_chroma_killed_during_a_batch(world: World, after_s: float) -> None:
     world.chroma.start()
     world.embed(input=["warm up"], collection="other")
     killing = threading.Timer(after_s, world.chroma.kill)
@@ -148,23 +149,23 @@ def test_killed_during_a_batch(world: World, after_s: float) -> None:
     assert sum(one["stored"] + one["pending"] for one in receipts) == 1_000
     world.chroma.start()
     world.drain()
-    assert_whole(world)
+    assert_complete(world)
 
 
-def test_killed_after_a_batch(world: World) -> None:
+def test_chroma_killed_after_a_batch(world: World) -> None:
     world.chroma.start()
     assert world.embed(input=TEXTS)["stored"] == 1_000
     world.chroma.kill()
     assert world.embed(input=TEXTS)["pending"] == 1_000
     world.chroma.start()
-    assert world.embed(input=TEXTS)["pending"] == 1_000, "it waits behind what waits"
+    assert world.embed(input=TEXTS)["pending"] == 1_000, "it is queued behind the records that are pending"
     world.drain()
-    assert_whole(world)
+    assert_complete(world)
     assert world.embed(input=TEXTS)["stored"] == 1_000
-    assert_whole(world)
+    assert_complete(world)
 
 
-def test_what_is_newer_holds_although_it_came_by_another_way(world: World) -> None:
+def test_the_newer_record_is_stored_last_although_another_instance_wrote_it(world: World) -> None:
     first = world.embed(input="old", ids=["a"], metadatas=[{"n": 1}])
     assert first["pending"] == 1
     world.chroma.start()
@@ -176,13 +177,13 @@ def test_what_is_newer_holds_although_it_came_by_another_way(world: World) -> No
     assert (kept["documents"], kept["metadatas"]) == (["new"], [{"n": 2}])
 
 
-def test_other_collections_do_not_wait(world: World) -> None:
+def test_other_collections_are_stored_directly(world: World) -> None:
     world.embed(input="one", collection="notes")
     world.chroma.start()
     assert world.embed(input="two", collection="poems")["stored"] == 1
 
 
-def test_a_drain_that_is_killed_is_gone_on_with(world: World) -> None:
+def test_a_drain_that_is_killed_is_continued_by_the_next(world: World) -> None:
     for start in range(0, 1_000, 100):
         world.embed(input=TEXTS[start : start + 100])
     world.chroma.start()
@@ -199,12 +200,12 @@ def test_a_drain_that_is_killed_is_gone_on_with(world: World) -> None:
 
     world.loop.run_until_complete(killed())
     world.hide_for(seconds=300)
-    while world.drain()["left"]:  # what the dead one held comes back after its second
+    while world.drain()["left"]:  # the messages of the killed one are hidden for a second
         pass
-    assert_whole(world)
+    assert_complete(world)
 
 
-def test_what_chroma_will_never_take_is_put_aside_and_the_rest_goes_on(world: World) -> None:
+def test_records_that_chroma_rejects_go_to_the_dead_letters_and_the_rest_is_stored(world: World) -> None:
     world.embed(input="of the one", collection="notes")
     world.embed(input="of the other", model="other", collection="notes")
     world.embed(input="again", collection="notes")
@@ -212,12 +213,12 @@ def test_what_chroma_will_never_take_is_put_aside_and_the_rest_goes_on(world: Wo
     done = world.drain()
     assert (done["stored"], done["rejected"], done["left"]) == (2, 1, 0)
     assert sorted(world.collection("notes_8").get()["documents"]) == ["again", "of the one"]
-    put_aside = world.aws.sqs.receive_message(QueueUrl=world.queues.dead_letters_url)["Messages"]
-    assert len(put_aside) == 1
+    dead_letters = world.aws.sqs.receive_message(QueueUrl=world.queues.dead_letters_url)["Messages"]
+    assert len(dead_letters) == 1
     assert world.pending() == 0
 
 
-def test_without_its_table_the_vectors_wait_all_the_same(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_its_table_the_vectors_are_queued_all_the_same(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", "http://127.0.0.1:9")
     receipt = world.embeddings.serving(world.bridge())("POST", PATH, {"input": "one"}).json()["bridge"]
     assert receipt["pending"] == 1
@@ -226,7 +227,9 @@ def test_without_its_table_the_vectors_wait_all_the_same(world: World, monkeypat
     assert world.collection("conversations_8").count() == 1
 
 
-def test_without_its_queue_the_answer_says_that_they_are_lost(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_its_queue_the_response_says_that_the_vectors_are_lost(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL_SQS", "http://127.0.0.1:9")
     answer = world.embeddings.serving(world.bridge())("POST", PATH, {"input": "one"})
     assert answer.status == 200

@@ -23,9 +23,9 @@ import pytest
 
 from sekha_llm_bridge.clock import SystemClock
 from sekha_llm_bridge.config.models import ChromaConfig
-from sekha_llm_bridge.embeddings.chroma_server import ChromaServer, Records, ServerCollection
+from sekha_llm_bridge.embeddings.chroma_collection import Records, ServerCollection, differing_ids
+from sekha_llm_bridge.embeddings.chroma_server import ChromaServer
 from sekha_llm_bridge.embeddings.chroma_store import ChromaStore
-from sekha_llm_bridge.embeddings.migration.copying import differing_ids
 from sekha_llm_bridge.embeddings.records import Batch, VectorRecord
 from sekha_llm_bridge.embeddings.spaces import EmbeddingSpace
 from sekha_llm_bridge.embeddings.store import CollectionMissing, StoreFailed

@@ -78,7 +78,7 @@ def bridge(url: str, fake: FakeProvider, wide: FakeProvider) -> Bridge:
     return Bridge(url, fake, wide)
 
 
-def test_the_nearest_comes_first_with_everything_that_was_stored(bridge: Bridge, name: str) -> None:
+def test_matches_are_sorted_by_distance_and_have_all_stored_fields(bridge: Bridge, name: str) -> None:
     bridge.store(name, "one", "two", "three", ids=["1", "2", "3"], metadatas=[{"n": 1}, {"n": 2}, {"n": 3}])
     found = bridge.find("two", name)
     assert found["matches"][0] == {
@@ -96,14 +96,14 @@ def test_the_nearest_comes_first_with_everything_that_was_stored(bridge: Bridge,
     assert found["bridge"]["embeddings"][0]["model_id"] == "mini"
 
 
-def test_no_more_than_asked_for(bridge: Bridge, name: str) -> None:
+def test_at_most_limit_matches_are_returned(bridge: Bridge, name: str) -> None:
     bridge.store(name, *(f"text {i}" for i in range(15)))
     assert len(bridge.find("text", name, n_results=2)["matches"]) == 2
     assert len(bridge.find("text", name)["matches"]) == 10
     assert len(bridge.find("text", name, n_results=100)["matches"]) == 15
 
 
-def test_where_filters(bridge: Bridge, name: str) -> None:
+def test_where_filters_the_matches(bridge: Bridge, name: str) -> None:
     bridge.store(name, "one", "two", "three", metadatas=[{"n": 1}, {"n": 2}, {"n": 3}])
     found = bridge.find("one", name, where={"$and": [{"n": {"$gt": 1}}, {"n": {"$lt": 3}}]})
     assert [match["document"] for match in found["matches"]] == ["two"]
@@ -120,7 +120,7 @@ def test_where_filters(bridge: Bridge, name: str) -> None:
         {"n": {"$in": []}},
     ],
 )
-def test_a_filter_that_chroma_does_not_take_is_refused_before_anything_is_paid(
+def test_a_malformed_filter_is_refused_before_the_provider_is_called(
     bridge: Bridge, fake: FakeProvider, name: str, where: Any
 ) -> None:
     bridge.store(name, "one")
@@ -146,7 +146,7 @@ def test_a_filter_that_chroma_does_not_take_is_refused_before_anything_is_paid(
         ({"query": "a", "model": "chat_fast"}, "model"),
     ],
 )
-def test_a_wrong_field_is_named(bridge: Bridge, fields: Any, param: str) -> None:
+def test_an_invalid_field_is_named_in_the_error(bridge: Bridge, fields: Any, param: str) -> None:
     assert bridge.refused(**fields) == (400, "invalid_request", param)
 
 
@@ -154,18 +154,18 @@ def test_an_unknown_model_is_404(bridge: Bridge) -> None:
     assert bridge.refused(query="a", model="nobody")[:2] == (404, "model_not_found")
 
 
-def test_a_collection_that_nobody_has_stored_in_is_404_when_it_is_named(bridge: Bridge, name: str) -> None:
+def test_a_named_collection_that_does_not_exist_is_404(bridge: Bridge, name: str) -> None:
     assert bridge.refused(query="a", collection=name) == (404, "collection_not_found", "collection")
     assert bridge.refused(query="a", collection=name, all_dimensions=True)[0] == 404
 
 
-def test_before_anything_is_stored_the_default_collection_has_no_matches(bridge: Bridge) -> None:
+def test_a_default_collection_that_does_not_exist_has_no_matches(bridge: Bridge) -> None:
     found = bridge.find("a")
     assert found["matches"] == []
     assert found["bridge"]["notes"] == ["nothing has been stored in conversations_8 yet"]
 
 
-def test_a_collection_of_another_dimension_is_pointed_to(bridge: Bridge, name: str) -> None:
+def test_a_collection_of_another_dimension_is_named_in_the_error(bridge: Bridge, name: str) -> None:
     bridge.store(name, "one", model="wide")
     found = bridge.find("one", name)
     assert found["matches"] == []
@@ -173,7 +173,7 @@ def test_a_collection_of_another_dimension_is_pointed_to(bridge: Bridge, name: s
     assert bridge.find("one", name, model="wide")["matches"][0]["document"] == "one"
 
 
-def test_a_vector_of_another_space_finds_nothing_but_an_error_that_says_what_it_cost(bridge: Bridge, name: str) -> None:
+def test_a_vector_of_another_space_is_an_error_that_has_the_cost(bridge: Bridge, name: str) -> None:
     bridge.store(name, "one")
     answer = bridge.search("POST", PATH, {"query": "one", "collection": name, "model": "other"})
     assert (answer.status, answer.json()["error"]["code"]) == (409, "embedding_space_mismatch")
@@ -193,7 +193,7 @@ def test_all_dimensions_are_searched_each_with_its_own_model_and_merged_by_rank(
     assert [one["model_id"] for one in found["bridge"]["embeddings"]] == ["mini", "wide"]
 
 
-def test_a_dimension_that_cannot_be_searched_is_noted_and_the_others_are(
+def test_a_dimension_that_cannot_be_searched_is_noted_and_the_others_are_searched(
     bridge: Bridge, wide: FakeProvider, name: str
 ) -> None:
     bridge.store(name, "one")
@@ -215,7 +215,7 @@ def test_a_space_without_a_model_is_noted(bridge: Bridge, url: str, name: str) -
     assert f"{name}_4 was not searched" in found["bridge"]["notes"][0]
 
 
-def test_the_limit_holds_for_all_vectors_together(bridge: Bridge, fake: FakeProvider, name: str) -> None:
+def test_the_limit_applies_to_all_dimensions_together(bridge: Bridge, fake: FakeProvider, name: str) -> None:
     bridge.store(name, "one")
     bridge.store(name, "one", model="wide")
     both = bridge.find("one", name, all_dimensions=True)["bridge"]["embeddings"]
@@ -228,7 +228,7 @@ def test_the_limit_holds_for_all_vectors_together(bridge: Bridge, fake: FakeProv
     assert sum(one["cost"] for one in found["bridge"]["embeddings"]) <= dearest
 
 
-def test_records_from_before_spaces_were_recorded_are_found_by_the_default_model(
+def test_collections_without_a_recorded_space_are_searched_with_the_default_model(
     bridge: Bridge, url: str, name: str
 ) -> None:
     old = client_of(url).create_collection(name, embedding_function=None)
@@ -238,7 +238,7 @@ def test_records_from_before_spaces_were_recorded_are_found_by_the_default_model
     assert match["score"] == pytest.approx(1), "squared distance, which v1's collections measure, is 0"
 
 
-def test_a_chroma_that_is_down_is_503_and_says_when_to_come_back(fake: FakeProvider, wide: FakeProvider) -> None:
+def test_a_chroma_server_that_is_down_is_503_with_retry_after(fake: FakeProvider, wide: FakeProvider) -> None:
     down = Bridge("http://127.0.0.1:9", fake, wide)
     answer = down.search("POST", PATH, {"query": "the secret text"})
     assert (answer.status, answer.json()["error"]["code"]) == (503, "vector_store_unavailable")
@@ -246,7 +246,7 @@ def test_a_chroma_that_is_down_is_503_and_says_when_to_come_back(fake: FakeProvi
     assert "secret" not in answer.text
 
 
-def test_without_a_chroma_there_is_nothing_to_search(fake: FakeProvider) -> None:
+def test_a_search_without_a_configured_chroma_server_is_an_error(fake: FakeProvider) -> None:
     models = (embedding_model("mini"),)
     bare = Function("search", make_bridge(make_settings(provider("p", *models, base_url=f"{fake.url}/v1"))))
     answer = bare("POST", PATH, {"query": "a"})

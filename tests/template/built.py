@@ -32,7 +32,7 @@ class Lambda:
         """The last line that `code` prints, in a Python 3.13 that sees those folders and nothing else installed."""
         folders = [str(self.task), str(self.opt / "python"), str(self.runtime)]
         program = f"import sys\nsys.path[:0] = {folders!r}\n{code}"
-        env = {"AWS_REGION": "eu-west-1", "BREAKER_TABLE": "breakers", "POWERTOOLS_SERVICE_NAME": "test"}
+        env = {"AWS_REGION": "eu-west-1", "STATE_TABLE": "breakers", "POWERTOOLS_SERVICE_NAME": "test"}
         command: list[str | Path] = [self.python, "-I", "-S", "-B", "-c", program]
         done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr

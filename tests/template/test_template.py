@@ -79,12 +79,18 @@ def test_it_has_a_role_of_its_own_with_policies_of_this_template_only(function: 
 
 
 @each_function
-def test_only_what_learns_about_providers_or_keeps_count_of_vectors_writes_the_breaker_table(
+def test_only_functions_that_call_providers_or_store_vectors_write_the_state_table(
     function: Function,
 ) -> None:
-    learns = {"ChatCompletionsFunction", "EmbeddingsFunction", "EmbedFunction", "SearchFunction", "HealthCheckFunction"}
-    counts = {"DrainFunction", "MigrateCollectionsFunction"}
-    assert ("BreakerWritePolicy" in function.policies) == (function.name in learns | counts)
+    call_providers = {
+        "ChatCompletionsFunction",
+        "EmbeddingsFunction",
+        "EmbedFunction",
+        "SearchFunction",
+        "HealthCheckFunction",
+    }
+    store_vectors = {"DrainFunction", "MigrateCollectionsFunction"}
+    assert ("StateWritePolicy" in function.policies) == (function.name in call_providers | store_vectors)
 
 
 @each_function
@@ -125,28 +131,20 @@ def test_vectors_are_looked_after_on_a_schedule(function: str, rate: str) -> Non
 
 
 @each_function
-def test_what_lists_the_configuration_alone_neither_reads_the_breaker_table_nor_loads_what_reads_it(
+def test_only_the_models_function_does_not_read_the_state_table(
     function: Function,
 ) -> None:
     reads = function.name != "ModelsFunction"
-    assert ("BreakerReadPolicy" in function.policies) == reads
-    table = function.properties["Environment"]["Variables"]["BREAKER_TABLE"]
-    assert table == ({"Ref": "BreakerTable"} if reads else "")
+    assert ("StateReadPolicy" in function.policies) == reads
+    table = function.properties["Environment"]["Variables"]["STATE_TABLE"]
+    assert table == ({"Ref": "StateTable"} if reads else "")
 
 
-def test_the_breakers_policies_allow_what_the_store_calls_and_nothing_else() -> None:
-    callers = [
-        BRIDGE / name
-        for name in (
-            "resilience/dynamodb.py",
-            "embeddings/deferred_writes/pending_writes.py",
-            "embeddings/migration/lease.py",
-        )
-    ]
-    code = "".join(caller.read_text() for caller in callers)
+def test_the_state_tables_policies_allow_only_the_actions_that_are_called() -> None:
+    code = (BRIDGE / "aws/state_table.py").read_text()
     called = {f"dynamodb:{name}" for name in re.findall(r'_aws\.call\("(\w+)"', code)}
     policies = TEMPLATE.of_type("AWS::IAM::ManagedPolicy")
-    statements = [policies[name]["PolicyDocument"]["Statement"] for name in ("BreakerReadPolicy", "BreakerWritePolicy")]
+    statements = [policies[name]["PolicyDocument"]["Statement"] for name in ("StateReadPolicy", "StateWritePolicy")]
     assert {statement["Action"] for [statement] in statements} == called
 
 
@@ -171,7 +169,7 @@ def test_only_what_talks_to_chroma_carries_the_client_of_chroma(function: Functi
 @each_function
 def test_it_is_told_what_it_needs_to_know(function: Function) -> None:
     variables = dict(function.properties["Environment"]["Variables"])
-    variables.pop("BREAKER_TABLE")
+    variables.pop("STATE_TABLE")
     assert variables == {
         "BRIDGE_REVISION": {"Ref": "Revision"},
         "CHROMA_URL": {"Ref": "ChromaUrl"},
@@ -230,10 +228,16 @@ def test_health_is_checked_every_minute() -> None:
     assert FUNCTIONS["HealthCheckFunction"].properties["Timeout"] < 60  # one check at a time
 
 
-def test_the_breaker_table_has_one_item_per_provider_and_forgets_old_ones() -> None:
-    table = TEMPLATE.resources["BreakerTable"]["Properties"]
-    assert table["KeySchema"] == [{"AttributeName": "provider_id", "KeyType": "HASH"}]
-    assert table["AttributeDefinitions"] == [{"AttributeName": "provider_id", "AttributeType": "S"}]
+def test_the_state_table_has_string_keys_pk_and_sk_and_a_ttl() -> None:
+    table = TEMPLATE.resources["StateTable"]["Properties"]
+    assert table["KeySchema"] == [
+        {"AttributeName": "pk", "KeyType": "HASH"},
+        {"AttributeName": "sk", "KeyType": "RANGE"},
+    ]
+    assert table["AttributeDefinitions"] == [
+        {"AttributeName": "pk", "AttributeType": "S"},
+        {"AttributeName": "sk", "AttributeType": "S"},
+    ]
     assert table["BillingMode"] == "PAY_PER_REQUEST"
     assert table["TimeToLiveSpecification"] == {"AttributeName": "expires_at", "Enabled": True}
 

@@ -1,4 +1,4 @@
-"""Long sequences in pieces."""
+"""Splitting sequences into batches."""
 
 from itertools import pairwise
 
@@ -9,7 +9,7 @@ from sekha_llm_bridge.batching import split_into_batches
 
 
 @given(st.lists(st.integers(0, 30)), st.integers(1, 40), st.integers(1, 6))
-def test_pieces_are_the_whole_in_order_each_within_the_limits_and_none_could_take_the_next_item(
+def test_batches_are_complete_in_order_within_the_limits_and_as_long_as_possible(
     sizes: list[int], max_size: int, max_items: int
 ) -> None:
     found = list(split_into_batches(sizes, lambda size: size, max_size=max_size, max_items=max_items))

@@ -18,7 +18,8 @@ import numpy
 
 from bridge_bench.chroma_process import chroma_process
 from sekha_llm_bridge.config.models import ChromaConfig
-from sekha_llm_bridge.embeddings.chroma_server import ChromaServer, Records
+from sekha_llm_bridge.embeddings.chroma_collection import Records
+from sekha_llm_bridge.embeddings.chroma_server import ChromaServer
 from sekha_llm_bridge.embeddings.spaces import NEW_COLLECTION_CONFIGURATION
 
 _SIZES = (0, 1_000, 10_000, 50_000)

@@ -128,7 +128,7 @@ def _environment(folder: Path, port: int, table_url: str, table: str) -> dict[st
         "AWS_ENDPOINT_URL_DYNAMODB": f"{table_url}/",
         "AWS_REGION": _REGION,
         "AWS_SECRET_ACCESS_KEY": "not-a-secret",
-        "BREAKER_TABLE": table,
+        "STATE_TABLE": table,
         "LLM_CONFIG_PATH": str(file),
         "POWERTOOLS_SERVICE_NAME": "sekha-llm-bridge",
     }

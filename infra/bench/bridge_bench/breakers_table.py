@@ -8,6 +8,7 @@ from dataclasses import astuple
 from bridge_bench.breakers_findings import CLOSED, Exchange
 from bridge_bench.breakers_process import orders, say
 from bridge_bench.breakers_race import FIRST, WORKER
+from sekha_llm_bridge.aws import provider_key
 from tests.fakes.dynamodb import Asked, DynamoDb
 
 
@@ -23,7 +24,7 @@ def _exchange(asked: Asked) -> Exchange:
     is_read = asked.action == "BatchGetItem"
     answer = {} if is_read else asked.answer
     item = answer.get("Attributes") or answer.get("Item") or {}
-    if not is_read and asked.request["Key"]["provider_id"]["S"] != FIRST:
+    if not is_read and asked.request["Key"] != provider_key(FIRST).attributes:
         raise SystemExit("something was written about the provider that always answers")
     values = asked.request.get("ExpressionAttributeValues", {})
     return Exchange(

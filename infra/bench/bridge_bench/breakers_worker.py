@@ -21,7 +21,7 @@ _PATH = "/v1/chat/completions"
 _ROUND_S = 0.6
 """How often a burst of requests comes."""
 
-_GAVE_UP = '"breaker table unavailable"'
+_GAVE_UP = '"state table unavailable"'
 
 
 @dataclass(frozen=True, slots=True)

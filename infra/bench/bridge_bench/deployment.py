@@ -15,7 +15,7 @@ from bridge_bench.endpoints import configuration
 _BENCHMARKS = Path(__file__).resolve().parents[1]
 _IN_RUNTIME = ("boto3", "botocore", "dateutil", "jmespath", "s3transfer", "six.py", "urllib3")
 _NOT_TAKEN_OVER = {
-    *("BREAKER_TABLE", "CHROMA_TOKEN", "CHROMA_URL", "POWERTOOLS_DEV", "POWERTOOLS_LOG_LEVEL"),
+    *("STATE_TABLE", "CHROMA_TOKEN", "CHROMA_URL", "POWERTOOLS_DEV", "POWERTOOLS_LOG_LEVEL"),
     "PYTHONDONTWRITEBYTECODE",  # the layer's modules are compiled, so those measured are too
 }
 
@@ -44,7 +44,7 @@ def deployed(port: int, layer: Path | None) -> Iterator[Deployment]:
         file.write_text(configuration(port))
         env = {name: value for name, value in os.environ.items() if name not in _NOT_TAKEN_OVER}
         env |= {"LLM_CONFIG_PATH": str(file), "POWERTOOLS_SERVICE_NAME": "sekha-llm-bridge"}
-        env |= {"BREAKER_TABLE": "breakers", "AWS_ENDPOINT_URL_DYNAMODB": f"http://127.0.0.1:{port}"}
+        env |= {"STATE_TABLE": "breakers", "AWS_ENDPOINT_URL_DYNAMODB": f"http://127.0.0.1:{port}"}
         env |= {"AWS_REGION": "us-east-1", "AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local"}
         env["PYTHONPYCACHEPREFIX"] = str(Path(folder) / "compiled")
         if layer is None:

@@ -23,8 +23,8 @@ import numpy
 
 from bridge_bench.chroma_process import chroma_process
 from sekha_llm_bridge.config.models import ChromaConfig
-from sekha_llm_bridge.embeddings.chroma_server import ChromaServer, Records, ServerCollection
-from sekha_llm_bridge.embeddings.migration.copying import differing_ids
+from sekha_llm_bridge.embeddings.chroma_collection import Records, ServerCollection, differing_ids
+from sekha_llm_bridge.embeddings.chroma_server import ChromaServer
 from sekha_llm_bridge.embeddings.migration.moving import Migrated, migrate
 
 _PAGE = 500
@@ -150,7 +150,7 @@ def verified(server: ChromaServer, load: Load) -> CallOutcome:
     for records in _written(load):
         found = target.get(records.ids)
         lost += len(records) - len(found)
-        missing, unlike = len(records) - len(found), len(differing_ids(records, found, exact=False))
+        missing, unlike = len(records) - len(found), len(differing_ids(records, found, is_rounded=True))
         lost, altered = lost + missing, altered + unlike - missing
         rounded += len(differing_ids(records, found)) - unlike
     count = target.count()

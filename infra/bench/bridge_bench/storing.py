@@ -96,7 +96,7 @@ def _configure(folder: Path, chroma_url: str, port: int) -> None:
     row = {"id": "p", "provider_type": "litellm", "base_url": f"http://127.0.0.1:{port}/v1", "models": [model]}
     file.write_text(json.dumps({"providers": [row], "chroma": {"url": chroma_url}}))
     os.environ |= {"LLM_CONFIG_PATH": str(file), "POWERTOOLS_LOG_LEVEL": "ERROR"}
-    os.environ.pop("BREAKER_TABLE", None)
+    os.environ.pop("STATE_TABLE", None)
 
 
 def _event(body: dict[str, Any]) -> dict[str, Any]:

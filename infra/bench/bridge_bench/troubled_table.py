@@ -100,7 +100,7 @@ def troubled_table() -> Iterator[TroubledTable]:
         "AWS_REGION": "us-east-1",
         "AWS_ACCESS_KEY_ID": "local",
         "AWS_SECRET_ACCESS_KEY": "local",
-        "BREAKER_TABLE": table.name,
+        "STATE_TABLE": table.name,
     }
     before = {name: os.environ.get(name) for name in lent}
     os.environ.update(lent)
@@ -108,8 +108,11 @@ def troubled_table() -> Iterator[TroubledTable]:
         boto3.client("dynamodb", region_name="us-east-1").create_table(
             TableName=table.name,
             BillingMode="PAY_PER_REQUEST",
-            KeySchema=[{"AttributeName": "provider_id", "KeyType": "HASH"}],
-            AttributeDefinitions=[{"AttributeName": "provider_id", "AttributeType": "S"}],
+            KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
+            AttributeDefinitions=[
+                {"AttributeName": "pk", "AttributeType": "S"},
+                {"AttributeName": "sk", "AttributeType": "S"},
+            ],
         )
         table.asked.clear()
         yield table

@@ -1,4 +1,4 @@
-"""A long sequence in consecutive pieces that somebody takes at once."""
+"""Splits a long sequence into batches of a limited size."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
@@ -9,15 +9,16 @@ T = TypeVar("T")
 def split_into_batches(
     items: Sequence[T], size_of: Callable[[T], int], *, max_size: float, max_items: float
 ) -> Iterator[Sequence[T]]:
-    """The items in order, in the fewest pieces of at most so many items and so much size together; an item that is too
-    large has a piece to itself.
+    """Returns the items in order, in batches of at most `max_items` items and a total size of at most `max_size`.
+
+    Each batch is as long as the limits allow. An item larger than `max_size` is a batch of its own.
     """
-    start = size = 0
+    start = batch_size = 0
     for at, item in enumerate(items):
-        more = size_of(item)
-        if at > start and (at - start == max_items or size + more > max_size):
+        item_size = size_of(item)
+        if at > start and (at - start == max_items or batch_size + item_size > max_size):
             yield items[start:at]
-            start, size = at, 0
-        size += more
+            start, batch_size = at, 0
+        batch_size += item_size
     if items:
         yield items[start:]

@@ -248,7 +248,7 @@ def test_a_check_that_cannot_be_recorded_is_a_warning(fake: FakeProvider, log: S
     settings = make_settings(provider("p", chat_model(), base_url=f"{fake.url}/v1"))
     found = asyncio.run(check_all(make_bridge(settings, store=HangingStore())))
     assert found["p"]["status"] == "healthy"
-    assert "breaker table unavailable" in log.getvalue()
+    assert "state table unavailable" in log.getvalue()
 
 
 def test_health_can_be_asked_by_head(bridge: Bridge) -> None:

@@ -15,9 +15,9 @@ from rich.console import Console
 from rich.progress import Progress as Bars
 from typer.testing import CliRunner
 
+from sekha_llm_bridge.aws import MIGRATION_LEASE
 from sekha_llm_bridge.cli.app import app
 from sekha_llm_bridge.cli.migrate_collections import BarsOnTerminal, Rate
-from sekha_llm_bridge.embeddings.migration.lease import MIGRATION_LEASE
 from sekha_llm_bridge.embeddings.migration.moving import Migrated, Progress
 from sekha_llm_bridge.embeddings.migration.plan import MigrationAction
 from tests.fakes.chroma import chroma_server, emptied_client_of
@@ -79,7 +79,19 @@ def test_what_was_moved_is_said_while_it_happens_and_in_a_table_at_the_end(url: 
         ["collection", "now", "in", "how", "records"],
         ["conversations", "conversations_3", "renamed", "1,200"],
         ["query_results", "query_results_3", "merged,", "3", "copied", "3"],
-        ["query_results_3", "query_results_3", "left", "alone:", "its", "name", "says", "its", "dimension", "already"],
+        [
+            "query_results_3",
+            "query_results_3",
+            "left",
+            "alone:",
+            "its",
+            "name",
+            "ends",
+            "with",
+            "its",
+            "dimension",
+            "already",
+        ],
     ]
     assert names(client) == ["conversations_3", "query_results_3"]
 
@@ -194,14 +206,14 @@ def test_with_a_table_it_takes_the_lease_and_gives_it_back(url: str, client: Any
     table = dynamodb.new_table()
     assert migrate(url, "--table", table).exit_code == 0
     assert [one.action for one in dynamodb.asked if one.action != "CreateTable"] == ["UpdateItem", "UpdateItem"]
-    assert dynamodb.item(table, MIGRATION_LEASE).keys() == {"provider_id"}
+    assert dynamodb.item(table, MIGRATION_LEASE).keys() == {"pk", "sk"}
 
 
 def test_who_has_the_lease_is_said_where_another_has_it(url: str, client: Any, dynamodb: DynamoDb) -> None:
     fill(client, "conversations")
     table = dynamodb.new_table()
-    dynamodb.alter(table, MIGRATION_LEASE, holder={"S": "somebody"}, lease_until={"N": "4102444800000"})
-    answer = migrate(url, BREAKER_TABLE=table)
+    dynamodb.set_attributes(table, MIGRATION_LEASE, holder={"S": "somebody"}, lease_until={"N": "4102444800000"})
+    answer = migrate(url, STATE_TABLE=table)
     assert answer.exit_code == 1
     assert "another migration is running: somebody holds the lease until 00:00:00 UTC" in answer.stdout
     assert names(client) == ["conversations"]

@@ -1,4 +1,4 @@
-"""Records that have been through Chroma."""
+"""What Chroma changes in records, and how it is undone."""
 
 import math
 from typing import Any
@@ -25,22 +25,24 @@ THIRD = 1 / 3
         (None, {}, False),
     ],
 )
-def test_only_a_numbers_last_bits_may_differ(one: object, other: object, *, expected: bool) -> None:
+def test_values_are_equal_but_for_the_last_bit_of_a_decimal_number(
+    one: object, other: object, *, expected: bool
+) -> None:
     assert is_equal_value(one, other) is expected
 
 
-def test_a_vector_is_equal_bit_for_bit_or_but_for_the_rounding_of_its_collection() -> None:
+def test_vectors_are_equal_bit_for_bit_or_within_the_rounding_tolerance() -> None:
     one: Any = numpy.asarray([4.0, 5.0, 6.0], dtype="<f4")
     near: Any = numpy.asarray([4.0, 5.0, 6.0000005], dtype="<f4")
     far: Any = numpy.asarray([4.0, 5.0, 6.00001], dtype="<f4")
-    assert is_equal_vector(one, one.copy(), rounds=False)
-    assert not is_equal_vector(one, near, rounds=False)
-    assert is_equal_vector(one, near, rounds=True)
-    assert not is_equal_vector(one, far, rounds=True)
-    assert not is_equal_vector(one, one[:2], rounds=True)
+    assert is_equal_vector(one, one.copy(), is_rounded=False)
+    assert not is_equal_vector(one, near, is_rounded=False)
+    assert is_equal_vector(one, near, is_rounded=True)
+    assert not is_equal_vector(one, far, is_rounded=True)
+    assert not is_equal_vector(one, one[:2], is_rounded=True)
 
 
-def test_what_is_written_over_others_takes_their_other_keys_away() -> None:
+def test_keys_that_only_the_stored_metadata_have_become_null() -> None:
     assert metadata_replacing({"b": 3}, {"a": 1, "b": 2}) == {"a": None, "b": 3}
     assert metadata_replacing(None, {"a": 1}) == {"a": None}
     assert metadata_replacing({"b": 3}, None) == {"b": 3}

@@ -622,7 +622,7 @@ def test_a_change_is_written_where_epoch_and_lease_are_as_they_were_and_no_failu
     fleet.table._records["p"] = ProviderRecord(CHECKED, breaker)
     written = run(fleet.table.replace("p", before, replace(before, success_count=3)), fleet.clock)
     expected = replace(breaker, success_count=3) if is_written else breaker
-    assert written == WriteResult(done=is_written, breaker=expected)
+    assert written == WriteResult(is_written=is_written, breaker=expected)
     assert fleet.record() == ProviderRecord(CHECKED, expected)
 
 
@@ -636,7 +636,7 @@ def test_a_failure_is_counted_in_the_epoch_of_its_call(
     after = Breaker(CLOSED, epoch, 1, last_failure=fleet.clock.now(), cause="boom", failure_source=CHECK)
     written = run(fleet.table.add_failure("p", Breaker(CLOSED, epoch), after), fleet.clock)
     expected = replace(after, failure_count=4) if is_counted else Breaker(CLOSED, 7, 3)
-    assert written == WriteResult(done=is_counted, breaker=expected)
+    assert written == WriteResult(is_written=is_counted, breaker=expected)
     assert fleet.record() == ProviderRecord(CHECKED, expected)
 
 
@@ -750,7 +750,7 @@ def test_every_question_without_an_answer_is_a_warning_and_a_metric_once_in_five
     one.call(SUCCESS, SUCCESS)
     one.run(one.session().record_check(CHECKED))
     assert names(metrics(capsys)).count("BreakerTableUnavailable") == 1
-    warnings = [json.loads(line) for line in log.getvalue().splitlines() if "table unavailable" in line]
+    warnings = [json.loads(line) for line in log.getvalue().splitlines() if "state table unavailable" in line]
     reasons = {
         Fault.REFUSED: "refused",
         Fault.ANSWER_LOST: "the answer was lost",

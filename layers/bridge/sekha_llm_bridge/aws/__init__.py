@@ -1,6 +1,28 @@
-"""Requests to AWS services in their JSON protocol, for the stores and queues that use them."""
+"""Requests to AWS services in their JSON protocol, and the DynamoDB table of the bridge's state."""
 
-from sekha_llm_bridge.aws.requests import AwsError, AwsRequests, kind_of
-from sekha_llm_bridge.aws.update_item import CONDITION_FAILED, Attributes, Update
+from sekha_llm_bridge.aws.requests import AwsRequests, translate_errors
+from sekha_llm_bridge.aws.state_table import (
+    MIGRATION_LEASE,
+    PENDING_WRITES,
+    Attributes,
+    ItemKey,
+    StateTable,
+    TableTimeBudget,
+    Update,
+    UpdateResult,
+    provider_key,
+)
 
-__all__ = ["CONDITION_FAILED", "Attributes", "AwsError", "AwsRequests", "Update", "kind_of"]
+__all__ = [
+    "MIGRATION_LEASE",
+    "PENDING_WRITES",
+    "Attributes",
+    "AwsRequests",
+    "ItemKey",
+    "StateTable",
+    "TableTimeBudget",
+    "Update",
+    "UpdateResult",
+    "provider_key",
+    "translate_errors",
+]

@@ -1,4 +1,4 @@
-"""The composition root: the only place that names concrete classes. One bridge per execution environment."""
+"""The composition root: the only package that names concrete classes. One bridge per execution environment."""
 
 import os
 from collections.abc import Callable
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Places:
-    """Where things are in AWS; an empty text: nowhere."""
+class AwsResources:
+    """The names of the stack's resources; an empty text where there is none."""
 
     table: str = ""
     queue_url: str = ""
@@ -33,28 +33,28 @@ class Places:
 
 @dataclass(frozen=True, slots=True)
 class Bridge:
-    """Everything a handler needs, handed in. `vectors` makes what keeps vectors when it is first called."""
+    """The collaborators of every handler. `vectors` makes what stores vectors when it is first called."""
 
     settings: Settings
     catalog: Catalog
     providers: ProviderDirectory
     breakers: Breakers
-    cooldowns: Cooldowns
     service: ModelService
     vectors: Callable[[], "Vectors"]
+    resources: AwsResources
     connections: Connections
     clock: Clock
 
 
 @cache
 def bridge() -> Bridge:
-    """The bridge of this execution environment, from the configured file. Raises `ConfigError`."""
+    """Returns the bridge of this execution environment, from the configured file. Raises `ConfigError`."""
     settings = load_settings()
     for warning in settings.warnings:
         logger().warning(warning)
     return make_bridge(
         settings,
-        table=os.environ.get("BREAKER_TABLE", ""),
+        table=os.environ.get("STATE_TABLE", ""),
         queue_url=os.environ.get("VECTOR_QUEUE_URL", ""),
         dead_letters_url=os.environ.get("VECTOR_DEAD_LETTERS_URL", ""),
     )
@@ -69,10 +69,11 @@ def make_bridge(
     store: ProviderStore | None = None,
     clock: Clock | None = None,
 ) -> Bridge:
-    """A bridge of given settings. Its breakers are kept in the DynamoDB table of that name, without one in `store`,
-    else in memory. Vectors that Chroma does not take wait in the queue, where there are a queue and a table.
+    """Returns a bridge with these settings. Breakers are kept in the DynamoDB table `table`; without one in `store`,
+    else in memory. Vectors that Chroma does not accept wait in the queue, where there are a queue and a table.
     """
     clock = clock or SystemClock()
+    resources = AwsResources(table, queue_url, dead_letters_url)
     connections = Connections(clock)
     catalog = Catalog.of(settings, PriceBook())
     providers = ProviderDirectory(
@@ -82,34 +83,34 @@ def make_bridge(
         lambda provider_id: refresh_provider(settings, provider_id),
     )
     routing, cooldowns = settings.routing, Cooldowns(clock)
-
-    @cache
-    def vectors() -> "Vectors":
-        from sekha_llm_bridge.bootstrap.vectors import make_vectors  # most functions start faster without
-
-        return make_vectors(settings, catalog, connections, clock, Places(table, queue_url, dead_letters_url))
-
     breakers = Breakers(
-        _on_table(table, connections, clock) if table else store or MemoryProviderStore(),
+        _table_store(table, connections, clock) if table else store or MemoryProviderStore(),
         [config.id for config in settings.providers],
         routing.circuit_breaker,
         clock,
     )
     executor = Executor(providers, clock, cooldowns=cooldowns, auto_fallback=routing.auto_fallback)
+
+    @cache
+    def vectors() -> "Vectors":
+        from sekha_llm_bridge.bootstrap.vectors import make_vectors  # most functions start faster without it
+
+        return make_vectors(settings, catalog, connections, clock, resources)
+
     return Bridge(
         settings=settings,
         catalog=catalog,
         providers=providers,
         breakers=breakers,
-        cooldowns=cooldowns,
         service=ModelService(routing, catalog, breakers, cooldowns, executor),
         vectors=vectors,
+        resources=resources,
         connections=connections,
         clock=clock,
     )
 
 
-def _on_table(table: str, connections: Connections, clock: Clock) -> ProviderStore:
+def _table_store(table: str, connections: Connections, clock: Clock) -> ProviderStore:
     from sekha_llm_bridge.resilience.dynamodb import DynamoProviderStore  # a function without a table starts faster
 
     return DynamoProviderStore(table, connections, clock)

@@ -1,8 +1,8 @@
-"""What keeps vectors, composed: only the functions that store, search or count them need it."""
+"""Composes the services that store vectors. Only functions that store, search, count or migrate vectors import it."""
 
 from dataclasses import dataclass
 
-from sekha_llm_bridge.bootstrap import Places
+from sekha_llm_bridge.bootstrap import AwsResources, Bridge
 from sekha_llm_bridge.clock import Clock
 from sekha_llm_bridge.config import Settings, Task
 from sekha_llm_bridge.connections import Connections
@@ -12,17 +12,19 @@ from sekha_llm_bridge.embeddings.chroma_store import ChromaStore
 from sekha_llm_bridge.embeddings.deferred_writes.drain import Drain
 from sekha_llm_bridge.embeddings.deferred_writes.outbox import Outbox
 from sekha_llm_bridge.embeddings.deferred_writes.pending_writes import DynamoPendingWrites, PendingWrites
-from sekha_llm_bridge.embeddings.deferred_writes.queue import MessageQueue
 from sekha_llm_bridge.embeddings.deferred_writes.sqs import SqsQueue
+from sekha_llm_bridge.embeddings.migration.lease import DynamoLease, Lease, NoLease
 from sekha_llm_bridge.embeddings.spaces import EmbeddingSpace
 from sekha_llm_bridge.routing import Catalog
 
-_PATIENT_S = 30.0
+# Timeouts and attempts of requests to Chroma that no client waits for.
+_BACKGROUND_TIMEOUT_S = 30.0
+_MIGRATION_MAX_ATTEMPTS = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Vectors:
-    """Where vectors are stored. `drain` is None without a queue; `pending_writes` is None without a table."""
+    """The services that store vectors. `drain` is None without a queue, `pending_writes` is None without a table."""
 
     storage: EmbeddingStorage
     pending_writes: PendingWrites | None
@@ -31,39 +33,53 @@ class Vectors:
 
 
 def make_vectors(
-    settings: Settings, catalog: Catalog, connections: Connections, clock: Clock, places: Places
+    settings: Settings, catalog: Catalog, connections: Connections, clock: Clock, resources: AwsResources
 ) -> Vectors:
-    """On the Chroma server of the settings. What that does not take waits, where there are a queue and a table."""
+    """Returns the services for the Chroma server of the settings.
+
+    With a queue and a table, vectors that Chroma does not take are queued.
+    """
     default = _default_space(catalog)
-    pending_writes = DynamoPendingWrites(places.table, connections, clock) if places.table else None
-    queue = _queue(places, connections, clock) if places.queue_url and pending_writes else None
-    outbox = Outbox(queue, pending_writes, clock) if queue and pending_writes else None
     store = ChromaStore(ChromaServer(settings.chroma, clock=clock), clock, default=default)
-    is_drained = bool(settings.chroma.url and places.dead_letters_url)
-    return Vectors(
-        storage=EmbeddingStorage(store if settings.chroma.url else None, outbox),
-        pending_writes=pending_writes,
-        drain=_drain(settings, default, queue, pending_writes, clock)
-        if queue and pending_writes and is_drained
-        else None,
-        default_space=default,
+    pending_writes = DynamoPendingWrites(resources.table, connections, clock) if resources.table else None
+    outbox = drain = None
+    if resources.queue_url and pending_writes:
+        queue = SqsQueue(resources.queue_url, connections, clock, dead_letters_url=resources.dead_letters_url)
+        outbox = Outbox(queue, pending_writes, clock)
+        if settings.chroma.url and resources.dead_letters_url:
+            server = ChromaServer(settings.chroma, timeout_s=_BACKGROUND_TIMEOUT_S, clock=clock)
+            drain = Drain(queue, pending_writes, ChromaStore(server, clock, default=default), server, clock)
+    storage = EmbeddingStorage(store if settings.chroma.url else None, outbox)
+    return Vectors(storage, pending_writes, drain, default)
+
+
+@dataclass(frozen=True, slots=True)
+class MigrationParts:
+    """The collaborators of a migration. `default_space` is the space of collections that do not record one."""
+
+    server: ChromaServer
+    lease: Lease
+    default_space: EmbeddingSpace | None
+
+
+def make_migration(bridge: Bridge) -> MigrationParts:
+    """Returns the collaborators of a migration on the bridge's Chroma server, with a lease in its table.
+
+    Without a table no lease is needed, because no other process migrates.
+    """
+    server = ChromaServer(
+        bridge.settings.chroma,
+        timeout_s=_BACKGROUND_TIMEOUT_S,
+        max_attempts=_MIGRATION_MAX_ATTEMPTS,
+        clock=bridge.clock,
     )
+    table = bridge.resources.table
+    lease: Lease = DynamoLease(table, bridge.connections, bridge.clock) if table else NoLease()
+    return MigrationParts(server, lease, _default_space(bridge.catalog))
 
 
 def _default_space(catalog: Catalog) -> EmbeddingSpace | None:
-    """That of the default embedding model."""
+    """Returns the space of the default embedding model."""
     named = catalog.named(catalog.default_for(Task.EMBEDDING) or "")
     default = next((entry.model for entry in named if entry.model.serves(Task.EMBEDDING)), None)
     return EmbeddingSpace(default.space, default.dimension) if default and default.dimension else None
-
-
-def _queue(places: Places, connections: Connections, clock: Clock) -> MessageQueue:
-    return SqsQueue(places.queue_url, connections, clock, dead_letters_url=places.dead_letters_url)
-
-
-def _drain(
-    settings: Settings, default: EmbeddingSpace | None, queue: MessageQueue, pending_writes: PendingWrites, clock: Clock
-) -> Drain:
-    """With a store of its own: nobody waits for it, so it may be patient with Chroma."""
-    server = ChromaServer(settings.chroma, timeout_s=_PATIENT_S, clock=clock)
-    return Drain(queue, pending_writes, ChromaStore(server, clock, default=default), server, clock)

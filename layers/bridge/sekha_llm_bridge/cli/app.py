@@ -146,7 +146,7 @@ def migrate_collections(
         str | None,
         typer.Option(
             "--table",
-            envvar="BREAKER_TABLE",
+            envvar="STATE_TABLE",
             metavar="NAME",
             help="The DynamoDB table of the deployed bridge: by a lease in it, only one migrates at a time.",
         ),

@@ -106,7 +106,7 @@ def _lease(table: str | None, connections: Connections) -> Lease:
     if not table:
         return NoLease()
     if not (os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")):
-        raise WrongOptions(f"--table {table} (or BREAKER_TABLE): set AWS_REGION to the table's region as well")
+        raise WrongOptions(f"--table {table} (or STATE_TABLE): set AWS_REGION to the table's region as well")
     return DynamoLease(table, connections, SystemClock())
 
 

@@ -1,4 +1,4 @@
-"""Vectors kept in Chroma: one collection for each name and dimension, and never two embedding spaces in one."""
+"""Vectors stored in Chroma: one collection for each name and dimension, with vectors of one embedding space only."""
 
 from sekha_llm_bridge.embeddings.records import (
     Batch,

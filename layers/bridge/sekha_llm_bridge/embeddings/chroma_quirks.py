@@ -1,24 +1,62 @@
-"""Whether a record is the same after it has been through Chroma, and how one is written over another.
+"""Behaviour of Chroma 1.5 and its client that differs from what one expects, and what the bridge does about it.
 
-Chroma 1.5 does not read decimals quite exactly, so a number in metadata may come back with another last bit; and where
-it measures by the cosine it keeps vectors as direction and length, and gives back what these come to in float32.
+Storing, migration and restore all use this module.
+
+- An upsert keeps the metadata keys that it does not name, and removes those that are null: `metadata_replacing`.
+- The lists in metadata are not deleted with their collection. New records that take the rows of the old ones get them:
+  `has_leaked_lists`.
+- A decimal number in metadata may come back with another last bit: `is_equal_value`.
+- A collection that measures by cosine keeps each vector as direction and length, and gives back their product in
+  float32: `is_equal_vector`, with the only tolerance.
+- The distance measure (`hnsw:space`) of old collections is in their metadata, and the configuration says `l2`:
+  `distance_of`. A request that changes the metadata may not name it, even with its old value: `modifiable_metadata`.
+- The client raises the same error for different statuses: `raise_for_forgotten_status`, `translate_errors`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from math import isclose
 from typing import Any
 
-_LAST_BITS = 1e-15  # of a number, relative to it
-_ROUNDING = 4e-7  # of a vector's length: twice what rounding to float32 three times comes to
+import httpx
+
+from sekha_llm_bridge.embeddings.store import CollectionMissing, NameTaken, StoreDown, StoreFailed, StoreRefused
+
+Metadata = Mapping[str, Any]
+
+_VALUE_TOLERANCE = 1e-15  # of a number in metadata, relative to it
+_VECTOR_TOLERANCE = 4e-7  # relative to the vector's length: twice the error of rounding to float32 three times
+
+_DISTANCE_KEY = "measured_by"  # the bridge's own key, in place of `hnsw:space`
+_CHROMA_DISTANCE_KEY = "hnsw:space"
+_CHROMA_INDEX_PREFIX = "hnsw:"
+_DISTANCES = frozenset({"cosine", "l2", "ip"})
+
+_DUPLICATE_NAME = "UNIQUE constraint failed"  # in the body of a status 500
+# Client errors that the operator can fix, or that pass: like server errors, they are worth a retry later.
+_TEMPORARY_STATUSES = frozenset({401, 403, 408, 429})
+
+
+def metadata_replacing(metadata: Metadata | None, stored: Metadata | None) -> dict[str, Any]:
+    """Returns the metadata to write so that they replace the `stored` ones: keys that are only there become null."""
+    return {**dict.fromkeys(stored or ()), **(metadata or {})}
+
+
+def has_leaked_lists(written: Metadata | None, stored: Metadata | None) -> bool:
+    """Returns whether the stored metadata are the written ones and some lists that were not written."""
+    written, stored = written or {}, stored or {}
+    extra = [value for key, value in stored.items() if key not in written]
+    is_written = all(is_equal_value(stored.get(key), written[key]) for key in written)
+    return is_written and bool(extra) and all(isinstance(value, list) for value in extra)
 
 
 def is_equal_value(one: object, other: object) -> bool:
-    """Whether two documents or metadata, or parts of these, are the same: types included, a number's last bits not."""
+    """Returns whether two values are equal, types included. Only the last bit of a decimal number may differ."""
     if type(one) is not type(other):
         return False
     match one, other:
         case float(), float():
-            return isclose(one, other, rel_tol=_LAST_BITS)
+            return isclose(one, other, rel_tol=_VALUE_TOLERANCE)
         case list(), list():
             return len(one) == len(other) and all(map(is_equal_value, one, other))
         case dict(), dict():
@@ -26,20 +64,75 @@ def is_equal_value(one: object, other: object) -> bool:
     return one == other
 
 
-def is_equal_vector(one: Any, other: Any, *, rounds: bool) -> bool:
-    """Whether two float32 arrays are equal bit for bit, or, of a collection that `rounds`, but for that."""
+def is_equal_vector(one: Any, other: Any, *, is_rounded: bool) -> bool:
+    """Returns whether two float32 arrays are equal bit for bit; if `is_rounded`, but for Chroma's rounding."""
     import numpy
 
     if one.shape != other.shape:
         return False
     if one.tobytes() == other.tobytes():
         return True
+    if not is_rounded:
+        return False
     wanted, found = one.astype(numpy.float64), other.astype(numpy.float64)
-    return rounds and bool(numpy.abs(wanted - found).max(initial=0.0) <= _ROUNDING * numpy.linalg.norm(wanted))
+    return bool(numpy.abs(wanted - found).max(initial=0.0) <= _VECTOR_TOLERANCE * numpy.linalg.norm(wanted))
 
 
-def metadata_replacing(metadata: Mapping[str, Any] | None, held: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The metadata as they must be written over those that are `held`: Chroma keeps keys that are not named, and takes
-    away those that are null.
+def distance_of(metadata: Metadata, configuration: Metadata) -> str:
+    """Returns a collection's distance measure: `cosine`, `l2` (squared) or `ip` (inner product)."""
+    from_metadata = metadata.get(_CHROMA_DISTANCE_KEY) or metadata.get(_DISTANCE_KEY)
+    if from_metadata in _DISTANCES:
+        return str(from_metadata)
+    index = configuration.get("hnsw") or configuration.get("spann") or {}
+    return str(index.get("space", "l2"))
+
+
+def modifiable_metadata(metadata: Metadata) -> dict[str, Any]:
+    """Returns the metadata in a form that Chroma accepts for an existing collection.
+
+    The keys of the index are left out; the distance measure is kept under the bridge's own key.
     """
-    return {**dict.fromkeys(held or ()), **(metadata or {})}
+    distance = metadata.get(_CHROMA_DISTANCE_KEY)
+    kept = {_DISTANCE_KEY: distance} if distance in _DISTANCES else {}
+    return {**{key: value for key, value in metadata.items() if not key.startswith(_CHROMA_INDEX_PREFIX)}, **kept}
+
+
+def without_index_settings(metadata: Metadata) -> dict[str, Any]:
+    """Returns a collection's metadata without the keys that describe its index, which another index may not have."""
+    return {
+        key: value
+        for key, value in metadata.items()
+        if key != _DISTANCE_KEY and not key.startswith(_CHROMA_INDEX_PREFIX)
+    }
+
+
+def raise_for_forgotten_status(response: httpx.Response) -> None:
+    """Raises `StoreDown` or `NameTaken` for the statuses that the client does not pass on. A response hook of httpx."""
+    status = response.status_code
+    is_server_error = status >= httpx.codes.INTERNAL_SERVER_ERROR
+    if not is_server_error and status not in _TEMPORARY_STATUSES and status != httpx.codes.CONFLICT:
+        return
+    if status == httpx.codes.CONFLICT or _DUPLICATE_NAME in response.read().decode(errors="replace"):
+        raise NameTaken("a collection of that name exists already")
+    raise StoreDown(f"status {status}")
+
+
+@contextmanager
+def translate_errors(action: str) -> Iterator[None]:
+    """Translates the client's errors to `StoreFailed`, without their texts: they may quote what was sent."""
+    from chromadb.errors import ChromaError, NotFoundError
+
+    message = f"Chroma did not {action}"
+    try:
+        yield
+    except StoreFailed as exc:
+        raise type(exc)(f"{message} ({exc})") from exc
+    except NotFoundError as exc:
+        raise CollectionMissing("there is no such collection") from exc
+    except ChromaError as exc:  # the request itself is wrong
+        raise StoreRefused(f"{message} ({type(exc).__name__})") from exc
+    except ValueError as exc:  # the client rejects the request; subclasses of ValueError come from parsing the response
+        is_rejected = type(exc) is ValueError
+        raise (StoreRefused if is_rejected else StoreDown)(f"{message} ({type(exc).__name__})") from exc
+    except Exception as exc:  # the client raises plain exceptions, with the response's text, for unknown errors
+        raise StoreDown(f"{message} ({type(exc).__name__})") from exc

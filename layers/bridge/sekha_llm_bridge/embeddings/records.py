@@ -1,4 +1,4 @@
-"""What is stored, and under which names."""
+"""The records that the bridge stores and finds, and the names of their collections."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -8,7 +8,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class VectorRecord:
-    """One text with its vector, as one record of a collection."""
+    """A text and its vector, as one record of a collection."""
 
     id: str
     document: str
@@ -18,7 +18,7 @@ class VectorRecord:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Records of one request: all of one `dimension` and one embedding `space`; an id stands for its last record."""
+    """The records of one request. All have the same `dimension` and embedding `space`."""
 
     base_name: str
     dimension: int
@@ -27,20 +27,20 @@ class Batch:
 
     @property
     def collection(self) -> str:
-        """The collection they belong in."""
+        """The name of the collection to store them in."""
         return collection_name(self.base_name, self.dimension)
 
     def deduplicated(self) -> list[VectorRecord]:
-        """The records, each id once: Chroma refuses a batch that names one twice."""
+        """Returns the last record of each id: Chroma rejects a batch with a repeated id."""
         return list({record.id: record for record in self.records}.values())
 
 
 @dataclass(frozen=True, slots=True)
 class StoreReport:
-    """What became of a batch: how many distinct records `collection` now holds of it, how many wait to be stored, and
-    what else to say.
+    """The result of storing a batch, in records. Records with the same id count once.
 
-    `collection` is None where there is no server to have one.
+    `stored` are in `collection`, `pending` are in the queue. `notes` say why records are not stored. `collection` is
+    None without a Chroma server.
     """
 
     collection: str | None
@@ -51,8 +51,9 @@ class StoreReport:
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """One record that a search found. `distance` is by its collection's own measure, lower is nearer; of `score`
-    higher is better.
+    """A record that a search found.
+
+    `distance` is by its collection's own measure, lower is nearer. Of `score`, higher is nearer.
     """
 
     id: str
@@ -64,24 +65,24 @@ class Match:
 
 
 def collection_name(base_name: str, dimension: int) -> str:
-    """`conversations` and 768 give `conversations_768`, and so does `conversations_768` itself."""
+    """Returns `conversations_768` for `conversations` and 768, and also for `conversations_768` and 768."""
     suffix = f"_{dimension}"
     return base_name if base_name.endswith(suffix) else f"{base_name}{suffix}"
 
 
 def split_collection_name(name: str) -> tuple[str, int] | None:
-    """`conversations_768` gives `conversations` and 768; None for a name that does not end like that."""
+    """Returns `conversations` and 768 for `conversations_768`; None for a name without a dimension at its end."""
     base_name, _, digits = name.rpartition("_")
     is_dimension = digits.isascii() and digits.isdigit() and not digits.startswith("0")
     return (base_name, int(digits)) if base_name and is_dimension else None
 
 
 def target_collection_name(name: str, dimension: int) -> str | None:
-    """The name that a collection with vectors of this dimension should have; None where it has it already."""
+    """Returns the name that a collection with vectors of this dimension should have; None if it has that name."""
     target = collection_name(name, dimension)
     return None if target == name else target
 
 
 def content_id(text: str) -> str:
-    """The id of a text that came without one: the same text, the same record."""
+    """Returns the id for a text that came without one. The same text always has the same id."""
     return hashlib.sha256(text.encode()).hexdigest()[:32]

@@ -1,4 +1,4 @@
-"""Which embedding space a collection's vectors are of: its metadata say so, and how new collections are made."""
+"""The embedding space of a collection's vectors, which is recorded in the collection's metadata."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,20 +7,21 @@ from typing import Any
 SPACE_KEY = "embedding_space"
 DIMENSION_KEY = "dimension"
 NEW_COLLECTION_CONFIGURATION: Mapping[str, Any] = {"hnsw": {"space": "cosine"}}
-"""Chroma's configuration of the collections that the bridge makes."""
+"""Chroma's configuration of the collections that the bridge creates."""
 
 
 @dataclass(frozen=True, slots=True)
 class EmbeddingSpace:
-    """The space of a configured model, and the dimension of its vectors."""
+    """The embedding space of a configured model, and the dimension of its vectors."""
 
     name: str
     dimension: int
 
 
 def space_of(metadata: Mapping[str, Any], dimension: int, default: EmbeddingSpace | None) -> str | None:
-    """The space that is recorded; without a mark that of the default model, where the dimension fits; None: nobody
-    knows.
+    """Returns the name of the space that the metadata record.
+
+    Without a record, returns the default space if its dimension is the collection's; else None.
     """
     recorded = metadata.get(SPACE_KEY)
     if recorded:
@@ -28,8 +29,8 @@ def space_of(metadata: Mapping[str, Any], dimension: int, default: EmbeddingSpac
     return default.name if default is not None and default.dimension == dimension else None
 
 
-def with_space_mark(metadata: Mapping[str, Any], space: str | None, dimension: int) -> dict[str, Any]:
-    """The metadata with the mark, where the space is known; what they say already stays."""
+def with_space(metadata: Mapping[str, Any], space: str | None, dimension: int) -> dict[str, Any]:
+    """Returns the metadata with the space and the dimension added, unless a space is recorded or `space` is None."""
     if space is None or SPACE_KEY in metadata:
         return dict(metadata)
     return {**metadata, SPACE_KEY: space, DIMENSION_KEY: dimension}

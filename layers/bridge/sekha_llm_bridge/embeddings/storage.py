@@ -1,6 +1,6 @@
-"""Storing beside answering: what goes wrong with the store is reported, and never costs the caller the vectors.
+"""Stores the vectors of a request without failing the request: what goes wrong is in the report.
 
-What Chroma does not take waits in the outbox, and behind it whatever is newer for the same collection.
+What Chroma does not take goes to the outbox, and so does every newer batch for the same collection.
 """
 
 import asyncio
@@ -13,97 +13,99 @@ from sekha_llm_bridge.embeddings.records import Batch, StoreReport
 from sekha_llm_bridge.embeddings.store import SpaceMismatch, StoreDown, StoreFailed, VectorStore
 from sekha_llm_bridge.observability import Metric, code_location, count, logger
 
-_WAITS = "not stored yet: it waits behind what could not be stored before"
-_LEAST_S = 0.3
-_MOST_S = 12.0  # a write that takes longer is better waited for by the drain than by a caller
+_MIN_WRITE_S = 0.3
+_MAX_WRITE_S = 12.0  # the drain waits longer; a client should not
+_QUEUED_IN_ORDER = "not stored yet: older records of the collection are in the queue, so these are queued behind them"
 
 
 class EmbeddingStorage:
-    """The way to the vector store. Without a `store` no server is configured; without an `outbox` nothing can wait."""
+    """Stores batches in the vector store, or puts them into the outbox.
 
-    def __init__(self, store: VectorStore | None, outbox: Outbox | None = None) -> None:
-        self._store = store
+    Without a `vector_store` no server is configured; without an `outbox` there is no queue.
+    """
+
+    def __init__(self, vector_store: VectorStore | None, outbox: Outbox | None = None) -> None:
+        self._store = vector_store
         self._outbox = outbox
 
     @property
     def is_configured(self) -> bool:
-        """Whether there is anywhere to store."""
+        """Whether there is a vector store."""
         return self._store is not None
 
     @property
     def vector_store(self) -> VectorStore | None:
-        """The store itself, to be searched; None where there is none."""
+        """The vector store, for searches; None if there is none."""
         return self._store
 
     def preload(self) -> Awaitable[None]:
-        """Starts making the store ready; await it before `save`."""
+        """Starts preparing the store in the background. Await the result before `save`."""
         return asyncio.ensure_future(self._preload())
 
     async def _preload(self) -> None:
         if self._outbox is not None:
-            await self._outbox.refresh_pending()  # first: the import takes the processor for itself
+            await self._outbox.refresh_pending()  # first, because the import blocks the processor
         if self._store is not None:
-            with suppress(StoreFailed):  # `save` meets it again, and reports it
+            with suppress(StoreFailed):  # `save` fails in the same way, and reports it
                 await asyncio.to_thread(self._store.prepare)
 
     async def save(self, batch: Batch, *, timeout_s: float) -> StoreReport:
-        """Stores a batch within `timeout_s`, or has it wait. Raises only `SpaceMismatch`; all else is in the report."""
+        """Stores a batch within `timeout_s`, or queues it. Raises only `SpaceMismatch`; the report has all else."""
         if self._store is None:
             return StoreReport(None, 0, 0, ("no Chroma server is configured: nothing was stored",))
         try:
-            async with asyncio.timeout(max(timeout_s, _LEAST_S)):
-                return await self._store_or_wait(self._store, batch, timeout_s)
+            async with asyncio.timeout(max(timeout_s, _MIN_WRITE_S)):
+                return await self._store_or_enqueue(self._store, batch, timeout_s)
         except (EnqueueFailed, TimeoutError) as exc:
-            why = str(exc) or "there was no time left"
-            logger().error("vectors lost", extra={"collection": batch.collection, "reason": why})
+            reason = str(exc) or "there was no time left"
+            logger().error("vectors lost", extra={"collection": batch.collection, "reason": reason})
             count(Metric.VECTORS_LOST)
-            return StoreReport(batch.collection, 0, 0, (f"not stored, and not kept for later: {why}",))
+            return StoreReport(batch.collection, 0, 0, (f"not stored, and not kept for later: {reason}",))
 
-    async def _store_or_wait(self, store: VectorStore, batch: Batch, timeout_s: float) -> StoreReport:
+    async def _store_or_enqueue(self, store: VectorStore, batch: Batch, timeout_s: float) -> StoreReport:
         outbox = self._outbox
-        if outbox is not None and (pending := await _behind_others(outbox, batch)) is not None:
-            return StoreReport(batch.collection, 0, pending, (_WAITS,))
+        if outbox is not None and (pending := await _enqueue_behind_older(outbox, batch)) is not None:
+            return StoreReport(batch.collection, 0, pending, (_QUEUED_IN_ORDER,))
         reserved_s = estimated_enqueue_s(batch) if outbox is not None else 0.0
         try:
-            return StoreReport(batch.collection, await _stored(store, batch, min(_MOST_S, timeout_s - reserved_s)))
+            stored = await _upsert(store, batch, min(_MAX_WRITE_S, timeout_s - reserved_s))
+            return StoreReport(batch.collection, stored)
         except SpaceMismatch:
             raise
         except StoreFailed as exc:
-            _note(batch, exc)
+            logger().warning("vectors not stored", extra={"collection": batch.collection, "reason": str(exc)})
+            count(Metric.STORE_UNAVAILABLE)
             if outbox is None or not isinstance(exc, StoreDown):
                 return StoreReport(batch.collection, 0, 0, (f"not stored: {exc}",))
             note = f"not stored yet: {exc}; it is stored when Chroma is back"
             return StoreReport(batch.collection, 0, await outbox.enqueue(batch), (note,))
 
 
-async def _behind_others(outbox: Outbox, batch: Batch) -> int | None:
-    """How many records wait behind those that wait already; None when they can be stored, or have to be tried: better
-    out of order than not at all.
+async def _enqueue_behind_older(outbox: Outbox, batch: Batch) -> int | None:
+    """Queues the batch if its collection has older records in the queue. Returns the number of records.
+
+    Returns None if the batch is not queued, also if queueing fails: stored out of order is better than lost.
     """
-    await outbox.refresh_pending()  # where the first look had no answer
+    await outbox.refresh_pending()  # again, in case the table did not answer during `preload`
     with suppress(EnqueueFailed):
         return await outbox.enqueue_if_pending(batch) if outbox.has_pending(batch.collection) else None
     return None
 
 
-def _note(batch: Batch, failure: StoreFailed) -> None:
-    logger().warning("vectors not stored", extra={"collection": batch.collection, "reason": str(failure)})
-    count(Metric.STORE_UNAVAILABLE)
-
-
-async def _stored(store: VectorStore, batch: Batch, timeout_s: float) -> int:
-    if timeout_s < _LEAST_S:
+async def _upsert(store: VectorStore, batch: Batch, timeout_s: float) -> int:
+    """Writes the batch in a thread. Raises `StoreFailed`; also for a bug, because the vectors are already paid for."""
+    if timeout_s < _MIN_WRITE_S:
         raise StoreDown("there is no time left for Chroma")
-    given_up = threading.Event()
+    is_abandoned = threading.Event()
     try:
         async with asyncio.timeout(timeout_s):
-            return await asyncio.to_thread(store.upsert, batch, should_continue=lambda: not given_up.is_set())
+            return await asyncio.to_thread(store.upsert, batch, should_continue=lambda: not is_abandoned.is_set())
     except TimeoutError as exc:
         raise StoreDown("Chroma is slow") from exc
     except StoreFailed:
         raise
-    except Exception as exc:  # a mistake of the bridge's must not cost the caller what was paid for
+    except Exception as exc:
         logger().error("unexpected error while storing", extra={"code_location": code_location(exc)})
         raise StoreDown("the bridge could not store them; its log says where") from exc
     finally:
-        given_up.set()  # the thread may wake up much later, when newer records are there
+        is_abandoned.set()  # the thread may continue much later, when newer records are already stored

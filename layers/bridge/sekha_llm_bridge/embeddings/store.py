@@ -1,11 +1,11 @@
-"""What a vector store must do, and how it fails; `chroma_store` does it on a Chroma server.
+"""The interface of a vector store, and its errors. `chroma_store` implements it on a Chroma server.
 
 StoreFailed
-├── StoreDown            it does not answer, or not with sense: what it did not take can be sent again
-└── StoreRefused         it will not have this, now or later
-    ├── CollectionMissing   there is no such collection (any more)
-    ├── NameTaken        another collection has that name
-    └── SpaceMismatch    the collection holds vectors of another embedding space
+├── StoreDown              it does not answer, or its answer makes no sense: what it did not store can be sent again
+└── StoreRefused           it rejects the request, and always will
+    ├── CollectionMissing  the collection does not exist, or no longer
+    ├── NameTaken          another collection has that name
+    └── SpaceMismatch      the collection holds vectors of another embedding space
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -15,19 +15,19 @@ from sekha_llm_bridge.embeddings.records import Batch, Match
 
 
 class StoreFailed(Exception):
-    """The store did not do as asked; the message says why, without any text that it holds or was sent."""
+    """A request to the store failed. The message says why, without any stored or sent text."""
 
 
 class StoreDown(StoreFailed):
-    """The store does not answer, or not with sense: what it did not take can be sent again later."""
+    """The store does not answer, or its answer makes no sense. What it did not store can be sent again later."""
 
 
 class StoreRefused(StoreFailed):
-    """The store will not have this, now or later."""
+    """The store rejects the request, and always will."""
 
 
 class CollectionMissing(StoreRefused):
-    """There is no such collection (any more)."""
+    """The collection does not exist, or no longer."""
 
 
 class NameTaken(StoreRefused):
@@ -39,38 +39,36 @@ class SpaceMismatch(StoreRefused):
 
 
 class VectorStore(Protocol):
-    """Where vectors are kept. Methods block for a bounded time; call them in a thread."""
+    """A store of vectors. Its methods block for a limited time; call them in a thread."""
 
     def prepare(self) -> None:
-        """Does what is slow at first use (imports), so that it can overlap with a provider's answer. Raises
-        `StoreFailed`.
-        """
+        """Does the slow part of the first use (imports) ahead of time. Raises `StoreFailed`."""
         ...
 
     def upsert(self, batch: Batch, *, should_continue: Callable[[], bool] = lambda: True) -> int:
-        """Writes the batch, making its collection at first use; returns the number of distinct records. Begins no
-        further request when it may not go on.
+        """Writes the batch; creates its collection at first use. Returns the number of records, each id once.
 
-        Writing the same records again changes nothing. Raises `StoreFailed`.
+        Calls `should_continue` before each request, and stops when it returns False. Writing the same records again
+        changes nothing. Raises `StoreFailed`.
         """
         ...
 
     def spaces(self, base_name: str) -> Mapping[str, str | None]:
-        """The collections of a base name, lowest dimension first, and the space of each, None where nobody knows.
+        """Returns the collections of a base name with their embedding spaces (None if unknown), by dimension.
 
         Raises `StoreFailed`.
         """
         ...
 
     def check_filter(self, where: Mapping[str, Any]) -> None:
-        """Raises `StoreRefused` for a filter that no search would take; one that passes may still be refused."""
+        """Raises `StoreRefused` for a malformed filter. The store may still refuse one that passes."""
         ...
 
     def query(
         self, collection: str, space: str, vector: Sequence[float], *, limit: int, where: Mapping[str, Any] | None
     ) -> list[Match]:
-        """At most `limit` records of the collection, the nearest to `vector` first. `space` is the vector's.
+        """Returns at most `limit` records of the collection, the nearest to `vector` first.
 
-        Raises `StoreFailed`, and `StoreRefused` for a `where` that the store does not understand.
+        `space` is the vector's. Raises `StoreFailed`; `StoreRefused` for a `where` that the store does not accept.
         """
         ...

@@ -1,4 +1,4 @@
-"""What is known of each provider's health: the last check, the circuit breaker, and pauses that it asked for."""
+"""Circuit breakers, scheduled checks and cooldowns of the providers."""
 
 from sekha_llm_bridge.resilience.breaker import (
     Breaker,
@@ -7,12 +7,13 @@ from sekha_llm_bridge.resilience.breaker import (
     PermitSource,
     Refusal,
 )
-from sekha_llm_bridge.resilience.breakers import Breakers, BreakerSession
+from sekha_llm_bridge.resilience.breakers import DEFAULT_PATIENCE_S, Breakers, BreakerSession
 from sekha_llm_bridge.resilience.cooldowns import Cooldowns
 from sekha_llm_bridge.resilience.records import Availability, BreakerView, CheckResult, ProviderRecord
 from sekha_llm_bridge.resilience.store import ProviderStore, StoreUnavailable
 
 __all__ = [
+    "DEFAULT_PATIENCE_S",
     "Availability",
     "Breaker",
     "BreakerSession",

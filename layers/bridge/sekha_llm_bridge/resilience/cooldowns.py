@@ -1,30 +1,33 @@
-"""Pauses that providers asked for with a 429 and a Retry-After: rate limits are of one model, and no failure."""
+"""Cooldowns: pauses that providers request with status 429 and Retry-After.
+
+A rate limit applies to one model, and is not a failure for the provider's breaker.
+"""
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 from sekha_llm_bridge.clock import Clock
 
-_Key = tuple[str, str]
+_ModelKey = tuple[str, str]  # provider id, model id
 
 
 class Cooldowns:
-    """The pauses that this function instance knows of, by (provider id, model id).
+    """The cooldowns of this function instance, by (provider id, model id).
 
-    They end by the wall clock: a frozen environment's monotonic clock may stand still.
+    They end by the wall clock, because the monotonic clock may stop while Lambda freezes the environment.
     """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._until: dict[_Key, datetime] = {}
+        self._until: dict[_ModelKey, datetime] = {}
 
     def start(self, provider_id: str, model_id: str, seconds: float) -> None:
-        """Lets the model rest for that long."""
+        """Starts a cooldown of the model, or replaces its current one."""
         if seconds > 0:
             self._until[provider_id, model_id] = self._clock.now() + timedelta(seconds=seconds)
 
-    def remaining_s(self) -> Mapping[_Key, float]:
-        """Who rests, and for how many more seconds."""
+    def remaining_s(self) -> Mapping[_ModelKey, float]:
+        """Returns the remaining seconds of every cooldown that has not ended."""
         if not self._until:
             return {}
         now = self._clock.now()

@@ -1,4 +1,4 @@
-"""Provider records in this process: for tests, and where no table is configured."""
+"""Provider records in memory: for tests, and for functions without a table."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import fields, replace
@@ -10,7 +10,7 @@ from sekha_llm_bridge.resilience.store import WriteResult
 
 
 class MemoryProviderStore:
-    """A `ProviderStore` that forgets with its process. Nothing in it waits, so each write is atomic in its loop."""
+    """A `ProviderStore` in this process. Its methods never suspend, so each write is atomic within the event loop."""
 
     def __init__(self) -> None:
         self._records: dict[str, ProviderRecord] = {}
@@ -21,19 +21,19 @@ class MemoryProviderStore:
 
     async def add_failure(self, provider_id: str, before: Breaker, after: Breaker) -> WriteResult:
         """See `ProviderStore.add_failure`."""
-        now = self._record(provider_id).breaker
-        if now.epoch != before.epoch:
-            return WriteResult(done=False, breaker=now)
-        counted = replace(now, failure_count=now.failure_count + 1, last_failure=after.last_failure)
+        stored = self._record(provider_id).breaker
+        if stored.epoch != before.epoch:
+            return WriteResult(is_written=False, breaker=stored)
+        counted = replace(stored, failure_count=stored.failure_count + 1, last_failure=after.last_failure)
         return self._write(provider_id, replace(counted, cause=after.cause, failure_source=after.failure_source))
 
     async def replace(self, provider_id: str, before: Breaker, after: Breaker) -> WriteResult:
         """See `ProviderStore.replace`."""
-        now = self._record(provider_id).breaker
-        is_as_before = (now.epoch, _token(now)) == (before.epoch, _token(before))
-        if not is_as_before or now.failure_count < before.failure_count:
-            return WriteResult(done=False, breaker=now)
-        return self._write(provider_id, replace(now, **_differences(before, after)))
+        stored = self._record(provider_id).breaker
+        is_unchanged = (stored.epoch, _token(stored)) == (before.epoch, _token(before))
+        if not is_unchanged or stored.failure_count < before.failure_count:
+            return WriteResult(is_written=False, breaker=stored)
+        return self._write(provider_id, replace(stored, **_differences(before, after)))
 
     async def record_check(self, result: CheckResult) -> None:
         """See `ProviderStore.record_check`."""
@@ -44,7 +44,7 @@ class MemoryProviderStore:
 
     def _write(self, provider_id: str, breaker: Breaker) -> WriteResult:
         self._records[provider_id] = replace(self._record(provider_id), breaker=breaker)
-        return WriteResult(done=True, breaker=breaker)
+        return WriteResult(is_written=True, breaker=breaker)
 
 
 def _token(breaker: Breaker) -> str | None:

@@ -1,4 +1,4 @@
-"""What is stored of each provider, shared by every function instance, and what the planner makes of it."""
+"""What is stored for each provider, shared by all function instances, and how the planner sees it."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -6,16 +6,16 @@ from enum import Enum
 
 from sekha_llm_bridge.resilience.breaker import Breaker, BreakerState, CheckTrust, PermitSource, refusal
 
-_UNTOUCHED = Breaker()
+_DEFAULT_BREAKER = Breaker()
 CHECK_MAX_AGE = timedelta(seconds=150)
-"""How long a check says anything of its provider: two and a half of its rounds."""
+"""How long a check's result is used: two and a half intervals of the scheduled check."""
 
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """What one scheduled check of one provider found; when it is not healthy, `latency_ms` is None, `error` its code.
+    """The result of one scheduled check. If it is not healthy, `latency_ms` is None and `error` is an error code.
 
-    A check that was refused, by its key for one, is not `is_conclusive`: it says nothing of what a request would meet.
+    A check that was refused, for example because of its key, is not conclusive: a request might still succeed.
     """
 
     provider_id: str
@@ -27,7 +27,11 @@ class CheckResult:
 
 
 class Availability(Enum):
-    """What a breaker that is not closed means for a plan."""
+    """How a plan treats a provider whose breaker is not closed.
+
+    `BLOCKED`: no call before `retry_after_s`. `LAST_RESORT`: a request may probe, but scheduled checks will do so too,
+    so the provider is tried last. `PROBE_DUE`: a request may probe, and no check will, so it keeps its usual place.
+    """
 
     BLOCKED = "blocked"
     LAST_RESORT = "last_resort"
@@ -36,11 +40,7 @@ class Availability(Enum):
 
 @dataclass(frozen=True, slots=True)
 class BreakerView:
-    """A breaker that is not closed, as the planner sees it.
-
-    One that is shut out may let a request through in `retry_after_s`. One that a request may probe is a last resort
-    while scheduled checks look after it, and in its usual place where none does. `cause` is the last failure's code.
-    """
+    """A breaker that is not closed, as the planner sees it. `cause` is the code of the last failure."""
 
     state: BreakerState
     availability: Availability = Availability.BLOCKED
@@ -50,26 +50,23 @@ class BreakerView:
 
 @dataclass(frozen=True, slots=True)
 class ProviderRecord:
-    """What is stored of one provider; `check` is None before the first check."""
+    """What is stored for one provider. `check` is None before the first check."""
 
     check: CheckResult | None = None
-    breaker: Breaker = _UNTOUCHED
+    breaker: Breaker = _DEFAULT_BREAKER
 
     def fresh_check(self, now: datetime) -> CheckResult | None:
-        """The last check, unless it is too old to say anything."""
+        """Returns the last check, or None if it is older than `CHECK_MAX_AGE`."""
         return self.check if self.check and now - self.check.checked_at < CHECK_MAX_AGE else None
 
     def view(self, now: datetime) -> BreakerView | None:
-        """How the planner sees the breaker; None for a closed one."""
+        """Returns the planner's view of the breaker, or None if it is closed."""
         breaker = self.breaker
         if breaker.state is BreakerState.CLOSED:
             return None
         if (refused := refusal(breaker, PermitSource.REQUEST, now)) is not None:
             return BreakerView(breaker.state, Availability.BLOCKED, refused.retry_after_s, breaker.cause)
-        availability = Availability.LAST_RESORT if self._is_looked_after(now) else Availability.PROBE_DUE
-        return BreakerView(breaker.state, availability, 0.0, breaker.cause)
-
-    def _is_looked_after(self, now: datetime) -> bool:
-        """Whether the scheduled checks will find out that the provider is back, so that no request need risk it."""
         check = self.fresh_check(now)
-        return check is not None and check.is_conclusive and self.breaker.check_trust is not CheckTrust.DISTRUSTED
+        is_checked = check is not None and check.is_conclusive and breaker.check_trust is not CheckTrust.DISTRUSTED
+        availability = Availability.LAST_RESORT if is_checked else Availability.PROBE_DUE
+        return BreakerView(breaker.state, availability, 0.0, breaker.cause)

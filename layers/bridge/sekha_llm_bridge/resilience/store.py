@@ -1,4 +1,4 @@
-"""Where the records are kept: three ways to write, each of them one conditional write at most."""
+"""The interface of the stores of provider records. Every write is one conditional write."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -10,37 +10,40 @@ from sekha_llm_bridge.resilience.records import CheckResult, ProviderRecord
 
 @dataclass(frozen=True, slots=True)
 class WriteResult:
-    """Whether the condition held and the write was made, and the breaker as it is now, by whoever wrote it."""
+    """Whether the condition was met and the write was made, and the stored breaker after the request."""
 
-    done: bool
+    is_written: bool
     breaker: Breaker
 
 
 class ProviderStore(Protocol):
-    """The records of all providers. Every method raises `StoreUnavailable`; what it was doing may then have been done,
-    or may yet be.
+    """The records of all providers. Every method raises `StoreUnavailable`.
+
+    A write that raises may have been made, or may still be made later.
     """
 
     async def read(self, provider_ids: Iterable[str]) -> Mapping[str, ProviderRecord]:
-        """The record of each provider that has one, consistently."""
+        """Returns the records that exist, read consistently."""
         ...
 
     async def add_failure(self, provider_id: str, before: Breaker, after: Breaker) -> WriteResult:
-        """Adds one to the count, atomically, and keeps `after`'s last failure; if the epoch is still that of
-        `before`.
+        """Adds 1 to the failure count atomically, and stores the last failure of `after`.
+
+        The condition: the stored epoch is that of `before`.
         """
         ...
 
     async def replace(self, provider_id: str, before: Breaker, after: Breaker) -> WriteResult:
-        """Writes what differs between the two; if epoch and lease are still those of `before`, and at least as many
-        failures have been counted.
+        """Stores the fields in which `after` differs from `before`.
+
+        The condition: the stored epoch and lease are those of `before`, and the stored failure count is not lower.
         """
         ...
 
     async def record_check(self, result: CheckResult) -> None:
-        """Keeps the result of a check; the breaker is left as it is."""
+        """Stores the result of a check. The breaker is not changed."""
         ...
 
 
 class StoreUnavailable(Exception):
-    """The store did not answer, or not in time; the message says no more than the kind of failure."""
+    """The store did not answer in time, or failed. The message has only the kind of failure."""

@@ -1,6 +1,5 @@
 """Health: the results of the last scheduled check and the states of the breakers. It calls no provider."""
 
-import asyncio
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
@@ -10,13 +9,13 @@ from fastapi import Request, Response
 from sekha_llm_bridge import __version__
 from sekha_llm_bridge.api.app import json_response
 from sekha_llm_bridge.api.request_state import bridge_of
+from sekha_llm_bridge.aws import TableTimeBudget
 from sekha_llm_bridge.bootstrap import Bridge
 from sekha_llm_bridge.config.models import ProviderConfig
 from sekha_llm_bridge.embeddings.deferred_writes.pending_writes import PendingWritesUnavailable
 from sekha_llm_bridge.providers import has_adapter
-from sekha_llm_bridge.resilience import Breaker, BreakerState, CheckResult, ProviderRecord
+from sekha_llm_bridge.resilience import DEFAULT_PATIENCE_S, Breaker, BreakerState, CheckResult, ProviderRecord
 
-_PENDING_TIMEOUT_S = 0.25
 _NO_CACHE = {"cache-control": "no-store"}
 
 
@@ -77,8 +76,8 @@ async def _pending(bridge: Bridge) -> int | None:
     if pending_writes is None:
         return None
     try:
-        async with asyncio.timeout(_PENDING_TIMEOUT_S):
-            return sum((await pending_writes.counts()).values())
+        budget = TableTimeBudget(DEFAULT_PATIENCE_S, bridge.clock)
+        return sum((await budget.wait_for(pending_writes.counts())).values())
     except (PendingWritesUnavailable, TimeoutError):
         return None
 

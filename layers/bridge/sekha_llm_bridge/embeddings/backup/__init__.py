@@ -1,1 +1,1 @@
-"""Collections of a Chroma server into a file, and from a file into a server."""
+"""Backs up collections of a Chroma server to a file, and restores them from it."""

@@ -1,5 +1,6 @@
-"""Ids that come more than once in a collection of a file, as when a record was deleted and written again while the
-backup ran. The last of them counts.
+"""Finds ids that a collection of a backup file has more than once. The last record of an id is the valid one.
+
+An id is repeated if its record was deleted and written again while the backup ran.
 """
 
 from array import array
@@ -14,52 +15,54 @@ from sekha_llm_bridge.embeddings.backup.reading import CollectionSummary, ReadPo
 
 
 @dataclass(slots=True)
-class Repeats:
-    """Of one collection: by id the place of the last record of that id, the first place being 1, and how many records
-    come before the last of their id. Ids that come once may be missing.
+class Duplicates:
+    """The repeated ids of one collection. Ids that occur once may be missing.
+
+    `last_numbers` has, for each id, the number of its last record (the collection's first record is 1). `superseded` is
+    the number of records that are not the last of their id.
     """
 
-    lasts: dict[str, int] = field(default_factory=dict)
-    earlier: int = 0
+    last_numbers: dict[str, int] = field(default_factory=dict)
+    superseded: int = 0
 
-    def add(self, id_: str, place: int) -> None:
-        """Takes a record; they come in order."""
-        self.earlier += id_ in self.lasts
-        self.lasts[id_] = place
+    def add(self, id_: str, number: int) -> None:
+        """Adds a record. Records must be added in the file's order."""
+        self.superseded += id_ in self.last_numbers
+        self.last_numbers[id_] = number
 
-    def is_last(self, id_: str, place: int) -> bool:
-        """Whether the record at that place counts."""
-        return self.lasts.get(id_, place) == place
+    def is_last(self, id_: str, number: int) -> bool:
+        """Returns whether the record with that number is the last of its id."""
+        return self.last_numbers.get(id_, number) == number
 
 
-def checked(path: Path) -> tuple[list[CollectionSummary], dict[str, Repeats]]:
-    """The collections of a file that is whole, and the repeats of those that have any.
+def check_file(path: Path) -> tuple[list[CollectionSummary], dict[str, Duplicates]]:
+    """Checks the whole file. Returns its collections, and the duplicates of those that have any.
 
-    Eight bytes for each record are in memory. Raises `DamagedBackup` and `OSError`.
+    Keeps 8 bytes for each record in memory. Raises `DamagedBackup` and `OSError`.
     """
-    course = ReadPosition()
+    position = ReadPosition()
     hashes: defaultdict[str, array[int]] = defaultdict(lambda: array("q"))
     for one in read_lines(path):
-        course = one.course
-        if isinstance(one.line, Record) and course.part is not None:
-            hashes[course.part.start.name].append(hash(one.line.id))
-    candidates = {name: some for name, numbers in hashes.items() if (some := _twice(numbers))}
-    return course.done, _repeats(path, candidates) if candidates else {}
+        position = one.position
+        if isinstance(one.line, Record) and position.open_collection is not None:
+            hashes[position.open_collection.start.name].append(hash(one.line.id))
+    candidates = {name: some for name, numbers in hashes.items() if (some := _repeated(numbers))}
+    return position.finished, _duplicates(path, candidates) if candidates else {}
 
 
-def _twice(numbers: "array[int]") -> set[int]:
-    """Those that come more than once."""
+def _repeated(numbers: "array[int]") -> set[int]:
+    """Returns the numbers that occur more than once."""
     import numpy
 
     in_order: Any = numpy.sort(numpy.frombuffer(numbers, dtype=numpy.int64))
     return set(in_order[1:][in_order[1:] == in_order[:-1]].tolist())
 
 
-def _repeats(path: Path, candidates: Mapping[str, set[int]]) -> dict[str, Repeats]:
-    """The repeats of the ids that have one of these hashes, by collection."""
-    found = {name: Repeats() for name in candidates}
+def _duplicates(path: Path, candidates: Mapping[str, set[int]]) -> dict[str, Duplicates]:
+    """Returns the duplicates among the ids that have one of these hashes, by collection."""
+    found = {name: Duplicates() for name in candidates}
     for one in read_lines(path):
-        part = one.course.part
+        part = one.position.open_collection
         if isinstance(one.line, Record) and part is not None and part.start.name in candidates:
             name, id_ = part.start.name, one.line.id
             if hash(id_) in candidates[name]:

@@ -1,6 +1,6 @@
-"""The file that `backup` writes and `restore` reads: gzip, inside it lines of JSON in UTF-8.
+"""The format of the file that `backup` writes and `restore` reads: gzip of lines of JSON in UTF-8.
 
-`zcat FILE | jq` reads it. Each line's `type` says what it is, and they come in this order:
+`zcat FILE | jq` reads it. Each line has a `type`. The lines come in this order:
 
     {"type": "start", "format": "sekha-bridge-backup", "version": 1, "written_at": ISO 8601, "collections": [NAME, …]}
     for each collection, in the order of that list:
@@ -9,16 +9,18 @@
         {"type": "collection_end", "name", "records", "checksum"}
     {"type": "end", "collections": HOW MANY, "records": HOW MANY}
 
-`vector` is base64 of little-endian float32. `document`, `metadata`, `uri` are null where there is none, `dimension`
-where there was no record. `configuration` is Chroma's, of the index (`hnsw` or `spann`); `count` is what the server
-counted at the start, `records` what was written. Records stand in the collection's order, that of first writing; of
-records with one id, which an older version could write, the last counts.
+`vector` is base64 of little-endian float32. `document`, `metadata` and `uri` are null if a record has none; `dimension`
+is null if the collection has no records. `configuration` is Chroma's configuration of the index (`hnsw` or `spann`).
+`count` is the server's count at the start, `records` the number of written records. Records are in the collection's
+order, which is the order of their first writing. Of records with the same id the last one is valid; older versions of
+the bridge could write such.
 
-`checksum` is the sum modulo 2²⁵⁶, in hexadecimal, of the SHA-256 of each record's line without its newline; keys are
-sorted, nothing stands between tokens, and only what JSON demands is escaped. So it does not depend on the order.
+`checksum` is the sum modulo 2²⁵⁶ of the SHA-256 of each record's line without its newline, in hexadecimal. It does not
+depend on the order of the records. In a line, keys are sorted, there are no spaces between tokens, and only characters
+that JSON requires to be escaped are escaped.
 
-The gzip consists of members that each end with a line (one for each page of records): what a torn file holds up to the
-end of its last whole member can be kept.
+The gzip file has one member for each page of records, and each member ends with a line. So of an incomplete file,
+everything up to the end of the last whole member can be kept.
 """
 
 import base64
@@ -32,28 +34,28 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
 
-from sekha_llm_bridge.embeddings.chroma_server import Records
+from sekha_llm_bridge.embeddings.chroma_collection import Records
 
 FORMAT = "sekha-bridge-backup"
 VERSION = 1
 
-_MODULUS = 2**256
+_CHECKSUM_MODULUS = 2**256
 _FLOAT_BYTES = 4
-# Base64 of vectors gives way by a quarter at any level; the lowest is several times as fast.
-_LEVEL = 1
+# Any level makes base64 of vectors smaller by a quarter; the lowest level is several times as fast.
+_GZIP_LEVEL = 1
 
 
 class InvalidLine(Exception):
-    """A line that is none of this format, or not in its place. The message holds nothing of a record's contents."""
+    """A line is malformed, or not allowed at its place. The message has no text of a record."""
 
 
-def _decoded(value: Any) -> bytes:
+def _decode_vector(value: Any) -> bytes:
     return value if isinstance(value, bytes) else base64.b64decode(value, validate=True)
 
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """The first line. `collections` are the names of those that follow."""
+    """The first line. `collections` are the names of the collections in the file."""
 
     written_at: str
     collections: tuple[str, ...]
@@ -64,7 +66,7 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class CollectionStart:
-    """The head of a collection. `server_id` is Chroma's id of it, by which a resumed backup knows it again."""
+    """The first line of a collection. A resumed backup identifies the collection by `server_id`, Chroma's id."""
 
     name: str
     server_id: str
@@ -83,17 +85,17 @@ class Record:
     document: str | None
     metadata: dict[str, Any] | None
     uri: str | None
-    vector: Annotated[bytes, BeforeValidator(_decoded)]
+    vector: Annotated[bytes, BeforeValidator(_decode_vector)]
     type: Literal["record"] = "record"
 
     def contents(self) -> bytes:
-        """Everything but the vector, in one form: equal bytes are equal contents, types of numbers included."""
+        """Returns everything but the vector as JSON. Equal bytes are equal contents, types of numbers included."""
         return _json([self.id, self.document, self.metadata, self.uri])
 
 
 @dataclass(frozen=True, slots=True)
 class CollectionEnd:
-    """The foot of a collection."""
+    """The last line of a collection."""
 
     name: str
     records: int
@@ -103,7 +105,7 @@ class CollectionEnd:
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """The last line: a file without it has been cut."""
+    """The last line. A file without it is incomplete."""
 
     collections: int
     records: int
@@ -115,7 +117,7 @@ _LINE: TypeAdapter[Line] = TypeAdapter(Annotated[Line, Field(discriminator="type
 
 
 def encode_line(line: Line) -> bytes:
-    """The line as it stands in the file, its newline included."""
+    """Returns the line as it is written to the file, with its newline."""
     fields = {field.name: getattr(line, field.name) for field in fields_of(line)}
     if isinstance(line, Record):
         fields["vector"] = base64.b64encode(line.vector).decode()
@@ -123,22 +125,22 @@ def encode_line(line: Line) -> bytes:
 
 
 def parse_line(text: bytes) -> Line:
-    """The line that `text` is, without a newline. Raises `InvalidLine`."""
+    """Parses a line, given without its newline. Raises `InvalidLine`."""
     try:
         return _LINE.validate_json(text)
     except ValidationError as exc:
-        fault = exc.errors(include_url=False, include_context=False, include_input=False)[0]
-        place = ".".join(map(str, fault["loc"]))
-        raise InvalidLine(f"is no line of a backup ({place or 'the whole'}: {fault['type']})") from None
+        error = exc.errors(include_url=False, include_context=False, include_input=False)[0]
+        field = ".".join(map(str, error["loc"]))
+        raise InvalidLine(f"is not a line of a backup ({field or 'the whole line'}: {error['type']})") from None
 
 
 def gzip_member(lines: Iterable[bytes]) -> bytes:
-    """Whole lines as one member of the gzip. The same lines always give the same bytes."""
-    return gzip.compress(b"".join(lines), _LEVEL, mtime=0)
+    """Returns whole lines as one gzip member. The same lines always give the same bytes."""
+    return gzip.compress(b"".join(lines), _GZIP_LEVEL, mtime=0)
 
 
 class PartialCollection:
-    """A collection of a file as far as it has come: its head, and the count and the checksum of its records."""
+    """A collection of which the file has a part: its first line, and the number and checksum of the records so far."""
 
     def __init__(self, start: CollectionStart) -> None:
         self.start = start
@@ -147,20 +149,21 @@ class PartialCollection:
         self._sum = 0
 
     def add(self, text: bytes) -> None:
-        """Takes a record's line, without its newline."""
+        """Adds a record's line, given without its newline."""
         self.records += 1
         self.line_bytes += len(text)
-        self._sum = (self._sum + int.from_bytes(hashlib.sha256(text).digest())) % _MODULUS
+        self._sum = (self._sum + int.from_bytes(hashlib.sha256(text).digest())) % _CHECKSUM_MODULUS
 
     def end(self) -> CollectionEnd:
-        """The foot that belongs below what has come."""
+        """Returns the last line for the records so far."""
         return CollectionEnd(self.start.name, self.records, f"{self._sum:064x}")
 
 
 def index_configuration(configuration: Mapping[str, Any]) -> dict[str, Any]:
-    """What Chroma needs in order to make the same index again.
+    """Returns the part of Chroma's configuration that creates the same index again.
 
-    An embedding function is left out: the bridge brings its own vectors, and loading one would run its code.
+    An embedding function is left out: the bridge supplies the vectors itself, and loading the function would run its
+    code.
     """
     wanted = {kind: configuration.get(kind) for kind in ("hnsw", "spann")}
     return {
@@ -171,8 +174,9 @@ def index_configuration(configuration: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def to_rows(records: Records) -> Iterator[Record]:
-    """A page of a server's records, one by one. What Chroma tells apart in no way (`{}` and no metadata, an empty URI
-    and none) has one form here.
+    """Returns the records of a page of a collection one by one.
+
+    Chroma does not distinguish `{}` from no metadata, nor an empty URI from none: both become None.
     """
     uris = records.uris or [None] * len(records)
     columns = zip(records.ids, records.documents, records.metadatas, uris, records.vectors, strict=True)
@@ -180,23 +184,23 @@ def to_rows(records: Records) -> Iterator[Record]:
         yield Record(id_, document, dict(metadata) if metadata else None, uri or None, vector.astype("<f4").tobytes())
 
 
-def to_columns(some: Sequence[Record]) -> Records:
-    """At least one record, all of one dimension, as a server takes them."""
+def to_columns(rows: Sequence[Record]) -> Records:
+    """Returns records as columns. `rows` must not be empty, and all must have the same dimension."""
     import numpy
 
-    vectors: Any = numpy.frombuffer(b"".join(row.vector for row in some), dtype="<f4")
-    uris = [row.uri for row in some]
+    vectors: Any = numpy.frombuffer(b"".join(row.vector for row in rows), dtype="<f4")
+    uris = [row.uri for row in rows]
     return Records(
-        [row.id for row in some],
-        vectors.reshape(len(some), -1).astype(numpy.float32),
-        [row.document for row in some],
-        [row.metadata for row in some],
+        [row.id for row in rows],
+        vectors.reshape(len(rows), -1).astype(numpy.float32),
+        [row.document for row in rows],
+        [row.metadata for row in rows],
         uris if any(uris) else None,
     )
 
 
 def dimension_of(row: Record) -> int:
-    """The length of its vector."""
+    """Returns the dimension of a record's vector."""
     return len(row.vector) // _FLOAT_BYTES
 
 

@@ -1,6 +1,4 @@
-"""The file of a backup that is not finished, `FILE.partial`: one backup at a time writes it, and the next goes on with
-what an earlier one left.
-"""
+"""The unfinished file of a backup, `FILE.partial`. One backup at a time writes it; a later one continues it."""
 
 import fcntl
 import os
@@ -20,36 +18,36 @@ from sekha_llm_bridge.embeddings.backup.file_format import (
     parse_line,
 )
 from sekha_llm_bridge.embeddings.backup.reading import DamagedBackup, ReadPosition, decompress
-from sekha_llm_bridge.embeddings.chroma_server import ServerCollection
+from sekha_llm_bridge.embeddings.chroma_collection import ServerCollection
 
-_STALE_AFTER = timedelta(hours=1)
-_OWNERS_ALONE = 0o600
+_MAX_AGE = timedelta(hours=1)
+_OWNER_ONLY = 0o600
 
 
 class BackupInProgress(Exception):
-    """Another backup writes the same file at this moment; the message names it."""
+    """Another backup is writing the same file; the message names it."""
 
 
 def partial_path(path: Path) -> Path:
-    """Where the file is while it is not finished."""
+    """Returns the path of the unfinished file."""
     return path.with_name(f"{path.name}.partial")
 
 
 @contextmanager
 def open_locked(partial: Path) -> Iterator[BinaryIO]:
-    """The file for reading and writing, made where there is none, and for nobody else until it is closed.
+    """Opens the file for reading and writing, creates it if there is none, and locks it until it is closed.
 
-    Raises `BackupInProgress` and `OSError`.
+    Only its owner may read it. Raises `BackupInProgress` and `OSError`.
     """
-    with os.fdopen(os.open(partial, os.O_RDWR | os.O_CREAT, _OWNERS_ALONE), "r+b") as file:
-        if not _is_locked(file, partial):
+    with os.fdopen(os.open(partial, os.O_RDWR | os.O_CREAT, _OWNER_ONLY), "r+b") as file:
+        if not _lock(file, partial):
             raise BackupInProgress(f"another backup is writing {partial}: wait for its end, or give another name")
-        os.fchmod(file.fileno(), _OWNERS_ALONE)
+        os.fchmod(file.fileno(), _OWNER_ONLY)
         yield file
 
 
-def _is_locked(file: BinaryIO, partial: Path) -> bool:
-    """Locks the file, if it is free, and if it is still the one of that name: its writer may just have finished it."""
+def _lock(file: BinaryIO, partial: Path) -> bool:
+    """Locks the file. Returns False if it is locked, or has another name now because its backup just finished."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return os.path.samestat(os.fstat(file.fileno()), partial.stat())
@@ -58,63 +56,64 @@ def _is_locked(file: BinaryIO, partial: Path) -> bool:
 
 
 def is_stale(file: BinaryIO, now: datetime) -> bool:
-    """Whether nothing has been written to it for so long that it says little about the server."""
+    """Returns whether the file was last written more than an hour ago, so that the server may have changed much."""
     written_at = datetime.fromtimestamp(os.fstat(file.fileno()).st_mtime, UTC)
-    return now - written_at > _STALE_AFTER
+    return now - written_at > _MAX_AGE
 
 
 @dataclass(frozen=True, slots=True)
 class StartedCollection:
-    """A collection that has begun and not ended: `at` is the byte of the file where it begins, `last_id` the id of the
-    last record that was written.
+    """A collection whose start is in the file, and its end is not.
+
+    It starts at the byte `offset` of the file; `last_id` is the id of its last record there.
     """
 
     part: PartialCollection
-    at: int
+    offset: int
     last_id: str | None
 
 
 class ResumePoint:
-    """What can be kept of an earlier run: the course up to there, and at which byte of the file that is."""
+    """The place in the file from which a backup continues: the position among the lines, and the byte `end`."""
 
     def __init__(self) -> None:
-        self.course = ReadPosition()
+        self.position = ReadPosition()
         self.end = 0
-        self._part_at = 0
+        self._collection_offset = 0
         self._last_id: str | None = None
 
     @property
-    def begun(self) -> StartedCollection | None:
-        """The collection in which it ends, unless it ends between two."""
-        part = self.course.part
-        return StartedCollection(part, self._part_at, self._last_id) if part else None
+    def started(self) -> StartedCollection | None:
+        """The collection in which the file ends; None if it ends between two collections."""
+        part = self.position.open_collection
+        return StartedCollection(part, self._collection_offset, self._last_id) if part else None
 
-    def take(self, lines: Sequence[bytes], ends_at: int) -> None:
-        """The lines of the next gzip member, which ends at the byte `ends_at`. Raises `InvalidLine`."""
+    def add_member(self, lines: Sequence[bytes], end: int) -> None:
+        """Adds the lines of the next gzip member, which ends at the byte `end`. Raises `InvalidLine`."""
         for number, text in enumerate(lines):
-            line = self.course.take(text)
+            line = self.position.advance(text)
             if isinstance(line, CollectionStart):
                 if number:
-                    raise InvalidLine("begins a collection in the middle of a member")
-                self._part_at, self._last_id = self.end, None
+                    raise InvalidLine("starts a collection in the middle of a member")
+                self._collection_offset, self._last_id = self.end, None
             elif isinstance(line, Record):
                 self._last_id = line.id
-        self.end = ends_at
+        self.end = end
 
 
 def find_resume_point(file: BinaryIO, collections: Sequence[ServerCollection]) -> ResumePoint:
-    """What of the file belongs to a backup of these collections; the rest is cut off.
+    """Returns the place from which a backup of these collections continues, and cuts off the rest of the file.
 
-    ResumePoint are the whole members up to the first collection that is not the server's any more. Nothing is kept of a
-    backup of other collections.
+    It is behind the last whole gzip member before the first collection that no longer exists on the server. It is the
+    file's start if the file is a backup of other collections.
     """
     found = ResumePoint()
     ids = {collection.name: collection.id for collection in collections}
-    for lines, ends_at in _whole_members(file):
+    for lines, end in _whole_members(file):
         try:
             if not _belongs(lines, ids):
                 break
-            found.take(lines, ends_at)
+            found.add_member(lines, end)
         except InvalidLine:
             found = ResumePoint()
             break
@@ -123,30 +122,30 @@ def find_resume_point(file: BinaryIO, collections: Sequence[ServerCollection]) -
 
 
 def truncate_to(file: BinaryIO, end: int) -> None:
-    """Lets the file end at the byte `end`, and go on there."""
+    """Cuts the file off at the byte `end`, and moves there for the next write."""
     file.seek(end)
     file.truncate()
 
 
 def _belongs(lines: Sequence[bytes], ids: Mapping[str, str]) -> bool:
-    """Whether a member can be of a backup of the collections with these names and ids. Raises `InvalidLine`."""
-    head = parse_line(lines[0]) if lines else None
-    match head:
+    """Returns whether a member may be of a backup of the collections with these names and ids. Raises `InvalidLine`."""
+    first = parse_line(lines[0]) if lines else None
+    match first:
         case Start():
-            return head.collections == tuple(ids)
+            return first.collections == tuple(ids)
         case CollectionStart():
-            return ids.get(head.name) == head.server_id
+            return ids.get(first.name) == first.server_id
     return True
 
 
 def _whole_members(file: BinaryIO) -> Iterator[tuple[list[bytes], int]]:
-    """The lines of each whole gzip member, and where it ends, up to the first that is torn."""
-    begun = bytearray()
+    """Returns the lines and the end of each gzip member, up to the first one that is incomplete or damaged."""
+    content = bytearray()
     try:
-        for piece in decompress(file):
-            begun += piece.data
-            if piece.ends_at is not None:
-                yield bytes(begun).split(b"\n")[:-1], piece.ends_at
-                begun = bytearray()
+        for chunk in decompress(file):
+            content += chunk.data
+            if chunk.member_end is not None:
+                yield bytes(content).split(b"\n")[:-1], chunk.member_end
+                content = bytearray()
     except DamagedBackup:
         return

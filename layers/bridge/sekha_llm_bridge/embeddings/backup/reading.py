@@ -1,5 +1,6 @@
-"""Reading a backup file: line by line, each checked against those before it, never more of it in memory than a line
-and a piece of a few hundred kilobytes.
+"""Reads a backup file line by line, and checks each line against those before it.
+
+At most one line and one decompressed chunk of a few hundred kilobytes are in memory.
 """
 
 import zlib
@@ -24,27 +25,27 @@ from sekha_llm_bridge.embeddings.backup.file_format import (
 )
 
 _READ_BYTES = 1 << 16
-_INFLATED_BYTES = 1 << 18  # at most, of one piece
-_LONGEST_LINE_BYTES = 1 << 27
-_GZIP = 31  # zlib's number for a member with gzip's header and trailer
-_GZIP_STARTS = b"\x1f\x8b"
+_MAX_CHUNK_BYTES = 1 << 18
+_MAX_LINE_BYTES = 1 << 27
+_GZIP_WINDOW_BITS = 31  # zlib's value for a member with gzip's header and trailer
+_GZIP_MAGIC = b"\x1f\x8b"
 
 
 class DamagedBackup(Exception):
-    """The file is no backup, or not the whole of one, or not as it was written; the message says where."""
+    """The file is not a backup, is incomplete, or was changed; the message says where."""
 
 
 @dataclass(frozen=True, slots=True)
 class DecompressedChunk:
-    """Some inflated bytes. `ends_at`: how far in the file the gzip member went whose last piece this is, else None."""
+    """Some decompressed bytes. `member_end` is the end of their gzip member in the file, None if it has more bytes."""
 
     data: bytes
-    ends_at: int | None
+    member_end: int | None
 
 
 @dataclass(frozen=True, slots=True)
 class CollectionSummary:
-    """One collection of a file: its head, its foot, and the bytes of its records' lines."""
+    """One collection of a file: its first and last line, and the size of its records' lines."""
 
     start: CollectionStart
     end: CollectionEnd
@@ -52,131 +53,130 @@ class CollectionSummary:
 
 
 class ReadPosition:
-    """Where in a backup one is: takes its lines in order, and raises `InvalidLine` at the first that cannot be next."""
+    """The position in a backup file. It accepts the lines in order and rejects a line that cannot come next.
+
+    `start` is the file's first line. `open_collection` has started and not ended. `finished` have ended.
+    """
 
     def __init__(self) -> None:
         self.start: Start | None = None
-        self.part: PartialCollection | None = None
-        """The collection that has begun and not ended."""
-        self.done: list[CollectionSummary] = []
+        self.open_collection: PartialCollection | None = None
+        self.finished: list[CollectionSummary] = []
         self.has_ended = False
 
-    def take(self, text: bytes) -> Line:
-        """The next line, parse_line. `text` comes without its newline."""
+    def advance(self, text: bytes) -> Line:
+        """Parses the next line, given without its newline, and moves behind it. Raises `InvalidLine`."""
         line = parse_line(text)
         if self.has_ended:
             raise InvalidLine("comes after the end of the backup")
         if (self.start is None) != isinstance(line, Start):
             raise InvalidLine("is not the first line of a backup" if self.start is None else "is a second first line")
-        self._enter(line, text)
-        return line
-
-    def _enter(self, line: Line, text: bytes) -> None:
         match line:
             case Start():
-                _require_format(line)
-                self.start = line
+                self._start_file(line)
             case CollectionStart():
-                self._begin(line)
+                self._start_collection(line)
             case Record():
-                self._count(line, text)
+                self._add_record(line, text)
             case CollectionEnd():
-                self._finish(line)
+                self._end_collection(line)
             case End():
-                self._end(line)
+                self._end_file(line)
             case _:
                 assert_never(line)
+        return line
 
-    def _begin(self, line: CollectionStart) -> None:
+    def _start_file(self, line: Start) -> None:
+        if line.format != FORMAT:
+            raise InvalidLine("is not the first line of a backup")
+        if line.version != VERSION:
+            raise InvalidLine(f"has the format version {line.version}; only {VERSION} is supported")
+        self.start = line
+
+    def _start_collection(self, line: CollectionStart) -> None:
         names = self.start.collections if self.start else ()
-        expected = names[len(self.done)] if len(self.done) < len(names) else None
-        if self.part is not None or line.name != expected:
-            raise InvalidLine(f"begins the collection {line.name}, and it is not its turn")
-        self.part = PartialCollection(line)
+        expected = names[len(self.finished)] if len(self.finished) < len(names) else None
+        if self.open_collection is not None or line.name != expected:
+            raise InvalidLine(f"starts the collection {line.name}, which is not the next one")
+        self.open_collection = PartialCollection(line)
 
-    def _count(self, line: Record, text: bytes) -> None:
-        if self.part is None:
+    def _add_record(self, line: Record, text: bytes) -> None:
+        part = self.open_collection
+        if part is None:
             raise InvalidLine("is a record outside a collection")
-        if dimension_of(line) != self.part.start.dimension:
-            raise InvalidLine(f"has a vector of {dimension_of(line)} numbers, not {self.part.start.dimension}")
-        self.part.add(text)
+        if dimension_of(line) != part.start.dimension:
+            raise InvalidLine(f"has a vector of {dimension_of(line)} numbers, not {part.start.dimension}")
+        part.add(text)
 
-    def _finish(self, line: CollectionEnd) -> None:
-        part = self.part
+    def _end_collection(self, line: CollectionEnd) -> None:
+        part = self.open_collection
         if part is None or line.name != part.start.name:
-            raise InvalidLine(f"ends the collection {line.name}, which has not begun")
+            raise InvalidLine(f"ends the collection {line.name}, which has not started")
         if line.records != part.records:
-            raise InvalidLine(f"says that {line.name} has {line.records} records, and it has {part.records}")
+            raise InvalidLine(f"says that {line.name} has {line.records} records, but it has {part.records}")
         if line != part.end():
             raise InvalidLine(f"has another checksum than the records of {line.name}")
-        self.done.append(CollectionSummary(part.start, line, part.line_bytes))
-        self.part = None
+        self.finished.append(CollectionSummary(part.start, line, part.line_bytes))
+        self.open_collection = None
 
-    def _end(self, line: End) -> None:
+    def _end_file(self, line: End) -> None:
         names = self.start.collections if self.start else ()
-        records = sum(one.end.records for one in self.done)
-        found = (len(self.done), records)
-        if self.part is not None or len(self.done) != len(names) or found != (line.collections, line.records):
-            raise InvalidLine(
-                f"says {line.collections} collections with {line.records} records; {found[0]} with {records} came"
-            )
+        found = (len(self.finished), sum(one.end.records for one in self.finished))
+        is_complete = self.open_collection is None and len(self.finished) == len(names)
+        if not is_complete or found != (line.collections, line.records):
+            says = f"says {line.collections} collections with {line.records} records"
+            raise InvalidLine(f"{says}; the file has {found[0]} with {found[1]}")
         self.has_ended = True
-
-
-def _require_format(line: Start) -> None:
-    if line.format != FORMAT:
-        raise InvalidLine("is not the first line of a backup")
-    if line.version != VERSION:
-        raise InvalidLine(f"says that the format is of version {line.version}, and only {VERSION} is known here")
 
 
 @dataclass(frozen=True, slots=True)
 class ReadLine:
-    """A line, and the course up to it."""
+    """A line, and the position behind it."""
 
     line: Line
-    course: ReadPosition
+    position: ReadPosition
 
 
 def read_lines(path: Path) -> Iterator[ReadLine]:
-    """Every line of the file in order, checked; at the end it is known to be whole. Raises `DamagedBackup`, and
-    `OSError` when it cannot be read.
+    """Returns every line of the file in order, checked. After the last one, the file is known to be complete.
+
+    Raises `DamagedBackup`, and `OSError` if the file cannot be read.
     """
-    course = ReadPosition()
+    position = ReadPosition()
     number = 0
     with path.open("rb") as file:
-        for number, text in enumerate(_lines(path, file), 1):
+        for number, text in enumerate(_raw_lines(path, file), 1):
             try:
-                line = course.take(text)
+                line = position.advance(text)
             except InvalidLine as exc:
-                _damaged(path, f"line {number} {exc}")
-            yield ReadLine(line, course)
-    if not course.has_ended:
-        _damaged(path, f"cut after line {number}: its end is missing")
+                _raise_damaged(path, f"line {number} {exc}")
+            yield ReadLine(line, position)
+    if not position.has_ended:
+        _raise_damaged(path, f"cut after line {number}: its end is missing")
 
 
 def collection_summaries(path: Path) -> list[CollectionSummary]:
-    """The collections of a file that has been read through and is whole. Raises as `read` does."""
-    course = ReadPosition()
+    """Reads and checks the whole file. Returns its collections. Raises the same errors as `read_lines`."""
+    position = ReadPosition()
     for one in read_lines(path):
-        course = one.course
-    return course.done
+        position = one.position
+    return position.finished
 
 
 def decompress(file: BinaryIO) -> Iterator[DecompressedChunk]:
-    """The inflated bytes of a gzip file from where `file` stands, which is its start. Raises `DamagedBackup`."""
+    """Decompresses a gzip file from its start, to which `file` must be positioned. Raises `DamagedBackup`."""
     at = 0
     pending = file.read(_READ_BYTES)
     while pending:
-        member = zlib.decompressobj(_GZIP)
+        member = zlib.decompressobj(_GZIP_WINDOW_BITS)
         while not member.eof:
             if not pending:
                 pending = file.read(_READ_BYTES)
             is_last = not pending
             try:
-                data = member.decompress(pending, _INFLATED_BYTES)
+                data = member.decompress(pending, _MAX_CHUNK_BYTES)
             except zlib.error as exc:
-                raise DamagedBackup(f"what is compressed is damaged after byte {at:,}") from exc
+                raise DamagedBackup(f"the compressed data are damaged after byte {at:,}") from exc
             left = member.unconsumed_tail or member.unused_data
             at += len(pending) - len(left)
             pending = left
@@ -186,26 +186,27 @@ def decompress(file: BinaryIO) -> Iterator[DecompressedChunk]:
         pending = pending or file.read(_READ_BYTES)
 
 
-def _lines(path: Path, file: BinaryIO) -> Iterator[bytes]:
-    if file.read(len(_GZIP_STARTS)) != _GZIP_STARTS:
-        _damaged(path, "not gzip, so no backup")
+def _raw_lines(path: Path, file: BinaryIO) -> Iterator[bytes]:
+    """Returns the decompressed lines without their newlines. Raises `DamagedBackup`."""
+    if file.read(len(_GZIP_MAGIC)) != _GZIP_MAGIC:
+        _raise_damaged(path, "not gzip, so no backup")
     file.seek(0)
-    number, begun = 0, bytearray()
+    number, unfinished = 0, bytearray()
     try:
-        for piece in decompress(file):
-            begun += piece.data
-            *whole, rest = begun.split(b"\n") if b"\n" in piece.data else [begun]
-            for text in whole:
+        for chunk in decompress(file):
+            unfinished += chunk.data
+            *lines, rest = unfinished.split(b"\n") if b"\n" in chunk.data else [unfinished]
+            for text in lines:
                 number += 1
                 yield bytes(text)
-            begun = rest
-            if len(begun) > _LONGEST_LINE_BYTES:
-                raise DamagedBackup("a line is longer than any record")  # noqa: TRY301 — gets its place below
+            unfinished = rest
+            if len(unfinished) > _MAX_LINE_BYTES:
+                raise DamagedBackup("a line is longer than any record")  # noqa: TRY301 — the handler below adds the place
     except DamagedBackup as exc:
-        _damaged(path, f"{exc}, in line {number + 1}")
-    if begun:
-        _damaged(path, f"cut in line {number + 1}")
+        _raise_damaged(path, f"{exc}, in line {number + 1}")
+    if unfinished:
+        _raise_damaged(path, f"cut in line {number + 1}")
 
 
-def _damaged(path: Path, what: str) -> NoReturn:
+def _raise_damaged(path: Path, what: str) -> NoReturn:
     raise DamagedBackup(f"{path}: {what}") from None

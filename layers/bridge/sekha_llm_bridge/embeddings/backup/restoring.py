@@ -1,19 +1,18 @@
-"""Collections from a backup's file into a Chroma server.
+"""Restores collections from a backup file to a Chroma server.
 
-The file is read through three times: checked before anything is written, written page by page, and compared with what
-the server holds then. What the server has already in equal form is not written again, so a restore that was killed is
-simply run again. Never more than a page of records is in memory.
+The file is read three times: it is checked before anything is written, then written page by page, then compared with
+the server. Records that the server already has in equal form are not written again, so a restore that was killed is
+simply run again. At most one page of records is in memory.
 
-The file's record takes the place of one that the server holds under the same id and has otherwise, be it newer or not.
-Where the file has an id more than once, the last of them counts.
+A record of the file replaces a different one with the same id on the server, even if that one is newer. If the file has
+an id more than once, its last record is restored.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from sekha_llm_bridge.embeddings.backup.comparing import Compared, compared
-from sekha_llm_bridge.embeddings.backup.duplicates import Repeats, checked
+from sekha_llm_bridge.embeddings.backup.duplicates import Duplicates, check_file
 from sekha_llm_bridge.embeddings.backup.file_format import (
     CollectionEnd,
     CollectionStart,
@@ -21,20 +20,22 @@ from sekha_llm_bridge.embeddings.backup.file_format import (
     index_configuration,
     to_columns,
 )
-from sekha_llm_bridge.embeddings.backup.pages import collecting_garbage
+from sekha_llm_bridge.embeddings.backup.memory import with_garbage_collection
 from sekha_llm_bridge.embeddings.backup.reading import CollectionSummary, read_lines
 from sekha_llm_bridge.embeddings.backup.writing import UnknownCollections
-from sekha_llm_bridge.embeddings.chroma_server import DISTANCE_KEY, ChromaServer, ServerCollection
+from sekha_llm_bridge.embeddings.chroma_collection import Records, ServerCollection, differing_ids, pairs_by_id
+from sekha_llm_bridge.embeddings.chroma_quirks import without_index_settings
+from sekha_llm_bridge.embeddings.chroma_server import ChromaServer
 from sekha_llm_bridge.embeddings.spaces import SPACE_KEY
 from sekha_llm_bridge.embeddings.store import StoreRefused
 
-_MOST_RECORDS = 250
+_MAX_PAGE_RECORDS = 250
 _PAGE_BYTES = 2_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class RestoreProgress:
-    """How far it is: records of a collection, of `total`, and the bytes of their lines.
+    """How many of a collection's `total` records are done, and the size of their lines.
 
     `phase` is `writing` or `comparing`.
     """
@@ -51,35 +52,35 @@ ProgressCallback = Callable[[RestoreProgress], None]
 
 @dataclass(frozen=True, slots=True)
 class PlannedRestore:
-    """What is to be done with one collection of a file.
+    """What will be done with one collection of a file.
 
-    `held` is how many records the server has of it, None where there is no such collection; `refusal` says why nothing
-    will be written, else it is None.
+    `existing_records` is the number of records in the server's collection, None if there is none. `refusal` says why
+    nothing will be written; else it is None.
     """
 
     contents: CollectionSummary
     existing_records: int | None
     refusal: str | None = None
-    repeats: Repeats = field(default_factory=Repeats)
+    duplicates: Duplicates = field(default_factory=Duplicates)
 
     @property
     def name(self) -> str:
-        """Of the collection, in the file and on the server."""
+        """The collection's name, in the file and on the server."""
         return self.contents.start.name
 
     @property
     def records(self) -> int:
-        """How many the server shall hold of the file: as many as there are ids."""
-        return self.contents.end.records - self.repeats.earlier
+        """The number of records to restore: the number of different ids."""
+        return self.contents.end.records - self.duplicates.superseded
 
 
 @dataclass(frozen=True, slots=True)
 class RestoreResult:
-    """What became of one collection.
+    """The result of restoring one collection, in records of the file, but for `on_server`.
 
-    `written` of the file's records were missing or differed, and `replaced` of these took the place of another record
-    of their id. Of those that the server holds now, `differing` are missing or not as in the file, and `rounded` have
-    a vector that differs in its last bits alone. `on_server` is its count now.
+    `written` were missing or different on the server; `replaced` of them replaced a record with the same id. Afterwards
+    `differing` were still missing or different, and `rounded` differed only by the rounding of their vector.
+    `on_server` is the number of records in the server's collection.
     """
 
     planned: PlannedRestore
@@ -92,167 +93,176 @@ class RestoreResult:
 
     @property
     def is_verified(self) -> bool:
-        """Whether the server holds every record of the file as it is there, and nothing else where it held nothing."""
+        """Whether the server has every record of the file, and no others if the collection was empty before."""
         if self.refusal is not None or self.differing:
             return False
         return bool(self.planned.existing_records) or self.on_server == self.planned.records
 
 
 def plan(server: ChromaServer, path: Path, *, names: Sequence[str]) -> list[PlannedRestore]:
-    """Reads the file through and compares its collections `names` (all, without names) with the server's.
+    """Reads the whole file and compares the collections `names` (all if empty) with the server's. Writes nothing.
 
-    Writes nothing. Raises `DamagedBackup`, `UnknownCollections`, `StoreFailed`, and `OSError`.
+    Raises `DamagedBackup`, `UnknownCollections`, `StoreFailed`, and `OSError`.
     """
-    collections, repeats = checked(path)
+    collections, duplicates = check_file(path)
     found = {one.start.name: one for one in collections}
     missing = sorted(set(names) - set(found))
     if missing:
         raise UnknownCollections(
             f"no collection {', '.join(missing)}; the file has {', '.join(sorted(found)) or 'none'}"
         )
-    return [
-        replace(_planned(server, one), repeats=repeats.get(name, Repeats()))
-        for name, one in found.items()
-        if not names or name in names
-    ]
+    plans = []
+    for name, contents in found.items():
+        if not names or name in names:
+            existing = server.find(name)
+            count = existing.count() if existing is not None else None
+            refusal = _refusal(contents.start, existing, count or 0) if existing is not None else None
+            plans.append(PlannedRestore(contents, count, refusal, duplicates.get(name, Duplicates())))
+    return plans
 
 
 def count_replacements(server: ChromaServer, path: Path, plans: Sequence[PlannedRestore]) -> dict[str, int]:
-    """By collection, how many records of the server would give way to other ones of the same id. Writes nothing.
+    """Returns, by collection, how many records of the server the restore would replace. Writes nothing.
 
     Raises `DamagedBackup`, `StoreFailed`, and `OSError`.
     """
     wanted = {one.name: one for one in plans if one.existing_records and one.refusal is None}
-    there = {name: found for name in wanted if (found := server.find(name))}
+    existing = {name: found for name in wanted if (found := server.find(name))}
     counts = dict.fromkeys((one.name for one in plans), 0)
-    for page in collecting_garbage(_pages(path, {name: wanted[name] for name in there})):
-        counts[page.name] += compared(page.records, there[page.name]).replaced()
+    for page in with_garbage_collection(_pages(path, {name: wanted[name] for name in existing})):
+        counts[page.name] += _compare(page.records, existing[page.name]).count_replaced()
     return counts
 
 
 def restore(
     server: ChromaServer, path: Path, plans: Sequence[PlannedRestore], *, on_progress: ProgressCallback
 ) -> list[RestoreResult]:
-    """Writes the planned collections that are not refused, and compares them with the file afterwards.
+    """Writes the planned collections that are not refused, then compares them with the file.
 
-    Raises `StoreFailed` when the server fails (run again, it goes on), `DamagedBackup`, and `OSError`.
+    Raises `StoreFailed` if the server fails (a second run continues), `DamagedBackup`, and `OSError`.
     """
     results = {one.name: RestoreResult(one, refusal=one.refusal) for one in plans}
-    made: dict[str, ServerCollection] = {}
+    targets: dict[str, ServerCollection] = {}
     for one in plans:
         if one.refusal is None:
             try:
-                made[one.name] = _made(server, one.contents.start)
+                targets[one.name] = _find_or_create(server, one.contents.start)
             except StoreRefused as exc:
                 results[one.name] = replace(results[one.name], refusal=str(exc))
-    wanted = {one.name: one for one in plans if one.name in made}
-    for page in collecting_garbage(_pages(path, wanted)):
-        results[page.name] = _written(results[page.name], made[page.name], page.records)
-        on_progress(_step("writing", page, results[page.name]))
-    for page in collecting_garbage(_pages(path, wanted)):
-        results[page.name] = _verified(results[page.name], made[page.name], page.records)
-        on_progress(_step("comparing", page, results[page.name]))
-    return [replace(one, on_server=made[name].count()) if name in made else one for name, one in results.items()]
+    wanted = {one.name: one for one in plans if one.name in targets}
+    for phase, process in (("writing", _write_page), ("comparing", _verify_page)):
+        for page in with_garbage_collection(_pages(path, wanted)):
+            result = process(results[page.name], targets[page.name], page.records)
+            results[page.name] = result
+            total = result.planned.contents.end.records
+            on_progress(RestoreProgress(phase, page.name, page.records_so_far, total, page.line_bytes))
+    return [replace(one, on_server=targets[name].count()) if name in targets else one for name, one in results.items()]
 
 
-def _planned(server: ChromaServer, one: CollectionSummary) -> PlannedRestore:
-    existing = server.find(one.start.name)
-    if existing is None:
-        return PlannedRestore(one, None)
-    held = existing.count()
-    return PlannedRestore(one, held, _refusal(one.start, existing, held))
-
-
-def _refusal(start: CollectionStart, existing: ServerCollection, held: int) -> str | None:
-    """Why the file's records must not come beside those that are there."""
-    dimensions = (start.dimension, existing.dimension)
-    if None not in dimensions and dimensions[0] != dimensions[1]:
-        return f"the server's vectors have {dimensions[1]} dimensions, the file's {dimensions[0]}"
-    return _space_refusal(start.metadata.get(SPACE_KEY), existing.metadata.get(SPACE_KEY), held=held)
-
-
-def _space_refusal(wanted: object, found: object, *, held: int) -> str | None:
-    """Why vectors of the space `wanted` must not come beside `held` ones of the space `found`; None: nobody knows."""
+def _refusal(start: CollectionStart, existing: ServerCollection, existing_records: int) -> str | None:
+    """Returns why the file's records must not be added to the existing ones; None if they may."""
+    if start.dimension is not None and existing.dimension not in {None, start.dimension}:
+        return f"the server's vectors have {existing.dimension} dimensions, the file's {start.dimension}"
+    wanted, found = start.metadata.get(SPACE_KEY), existing.metadata.get(SPACE_KEY)
     if wanted and found and wanted != found:
         return f"the server's vectors are of the space {found}, the file's of {wanted}"
-    if wanted and not found and held:
-        return f"the file's vectors are of the space {wanted}, and nothing says of which the {held:,} on the server are"
+    if wanted and not found and existing_records:
+        return (
+            f"the file's vectors are of the space {wanted}, "
+            f"and the space of the {existing_records:,} on the server is unknown"
+        )
     return None
 
 
-def _made(server: ChromaServer, start: CollectionStart) -> ServerCollection:
-    """The collection, made where there is none, with the metadata of the file that it lacks.
-
-    How it measures is settled when it is made: what the file's metadata say of that is nothing to tell it afterwards.
-    """
+def _find_or_create(server: ChromaServer, start: CollectionStart) -> ServerCollection:
+    """Returns the collection; creates it if there is none. Adds the metadata of the file that it does not have."""
     collection = server.find_or_create(
         start.name, metadata=start.metadata, configuration=index_configuration(start.configuration)
     )
-    more = {key: value for key, value in start.metadata.items() if not _is_of_the_index(key)}
+    more = without_index_settings(start.metadata)
     if not more.keys() <= collection.metadata.keys():
         collection.replace_metadata({**more, **collection.metadata})
     return collection
 
 
-def _is_of_the_index(key: str) -> bool:
-    return key == DISTANCE_KEY or key.startswith("hnsw:")
-
-
 @dataclass(frozen=True, slots=True)
 class _Page:
-    """Some records of the collection `name`; `seen` and `line_bytes` are of the collection so far, with these."""
+    """Some records of the collection `name`. `records_so_far` and `line_bytes` count from the collection's start."""
 
     name: str
     records: list[Record]
-    seen: int
+    records_so_far: int
     line_bytes: int
 
 
 def _pages(path: Path, wanted: Mapping[str, PlannedRestore]) -> Iterator[_Page]:
-    """The file's records of the collections `wanted`, in pages of a size that Chroma takes, each id once."""
+    """Returns the file's records of the collections `wanted`, each id once, in pages that fit into a request."""
     page: list[Record] = []
     size = 0
     for one in read_lines(path):
-        part = one.course.part
+        part = one.position.open_collection
         if isinstance(one.line, Record) and part is not None and part.start.name in wanted:
-            if not wanted[part.start.name].repeats.is_last(one.line.id, part.records):
+            if not wanted[part.start.name].duplicates.is_last(one.line.id, part.records):
                 continue
             page.append(one.line)
             size += len(one.line.vector) + len(one.line.document or "")
-            if len(page) == _MOST_RECORDS or size >= _PAGE_BYTES:
+            if len(page) == _MAX_PAGE_RECORDS or size >= _PAGE_BYTES:
                 yield _Page(part.start.name, page, part.records, part.line_bytes)
                 page, size = [], 0
         elif isinstance(one.line, CollectionEnd) and page:
-            yield _Page(one.line.name, page, one.line.records, one.course.done[-1].line_bytes)
+            yield _Page(one.line.name, page, one.line.records, one.position.finished[-1].line_bytes)
             page, size = [], 0
 
 
-def _step(phase: str, page: _Page, result: RestoreResult) -> RestoreProgress:
-    return RestoreProgress(phase, page.name, page.seen, result.planned.contents.end.records, page.line_bytes)
+@dataclass(frozen=True, slots=True)
+class _Comparison:
+    """The records of a page (`wanted`), and what the server has stored under their ids.
 
-
-def _written(so_far: RestoreResult, collection: ServerCollection, page: Sequence[Record]) -> RestoreResult:
-    """Writes those of a page that the server lacks or has otherwise, and counts them."""
-    beside = compared(page, collection)
-    written = _write(collection, beside)
-    return replace(so_far, written=so_far.written + written, replaced=so_far.replaced + beside.replaced())
-
-
-def _write(collection: ServerCollection, beside: Compared) -> int:
-    wanted = beside.to_write()
-    if wanted:
-        collection.upsert(to_columns(wanted))
-    return len(wanted)
-
-
-def _verified(so_far: RestoreResult, collection: ServerCollection, page: Sequence[Record]) -> RestoreResult:
-    """Counts what differs, after one more try to mend it.
-
-    Chroma 1.5 does not delete lists in metadata with their collection, and gives them to the new records that take the
-    rows of the old ones: a record just written may have more than it was given, which a second writing takes away.
+    `differing` are the ids of the wanted records that are missing or different on the server.
     """
-    beside = compared(page, collection)
-    if _write(collection, beside):
-        beside = compared(page, collection)
-    differing, rounded = len(beside.others()), beside.rounded()
-    return replace(so_far, differing=so_far.differing + differing, rounded=so_far.rounded + rounded)
+
+    wanted: Records
+    stored: Records
+    differing: list[str]
+
+    def count_replaced(self) -> int:
+        """Returns how many of the differing records exist on the server."""
+        return len(set(self.stored.ids) & set(self.differing))
+
+    def count_rounded(self) -> int:
+        """Returns how many records differ only by the rounding of their vector."""
+        pairs, differing = pairs_by_id(self.wanted, self.stored), set(self.differing)
+        return sum(pair.is_rounded() for id_, pair in pairs.items() if id_ not in differing)
+
+
+def _compare(page: Sequence[Record], collection: ServerCollection) -> _Comparison:
+    """Compares a page with what the server has now. Raises `StoreFailed`."""
+    wanted = to_columns(page)
+    stored = collection.get(wanted.ids) if collection.existing_ids(wanted.ids) else wanted.select([])
+    differing = differing_ids(wanted, stored, is_rounded=collection.rounds_vectors)
+    return _Comparison(wanted, stored, differing)
+
+
+def _write_differing(collection: ServerCollection, found: _Comparison) -> int:
+    """Writes the differing records, in place of what the server has stored. Returns their number."""
+    differing = set(found.differing)
+    if differing:
+        positions = [i for i, id_ in enumerate(found.wanted.ids) if id_ in differing]
+        collection.upsert(found.wanted.select(positions).replacing(found.stored))
+    return len(differing)
+
+
+def _write_page(result: RestoreResult, collection: ServerCollection, page: Sequence[Record]) -> RestoreResult:
+    """Writes the records of a page that are missing or different on the server."""
+    found = _compare(page, collection)
+    written = _write_differing(collection, found)
+    return replace(result, written=result.written + written, replaced=result.replaced + found.count_replaced())
+
+
+def _verify_page(result: RestoreResult, collection: ServerCollection, page: Sequence[Record]) -> RestoreResult:
+    """Counts the records of a page that differ after a second write. That write removes leaked lists."""
+    found = _compare(page, collection)
+    if _write_differing(collection, found):
+        found = _compare(page, collection)
+    differing, rounded = len(found.differing), found.count_rounded()
+    return replace(result, differing=result.differing + differing, rounded=result.rounded + rounded)

@@ -1,7 +1,7 @@
-"""Collections of a Chroma server into a file (`file` says how it looks).
+"""Writes collections of a Chroma server to a backup file (its format: `file_format`).
 
-It is written beside its final name, as `FILE.partial`, and renamed when it has been read through and found whole. A
-backup that was killed goes on where its `.partial` file ends. Never more than a page of records is in memory.
+The file is written as `FILE.partial`, then read and checked, then renamed. A backup that was killed continues where its
+`.partial` file ends. At most one page of records is in memory.
 """
 
 import os
@@ -23,7 +23,7 @@ from sekha_llm_bridge.embeddings.backup.file_format import (
     index_configuration,
     to_rows,
 )
-from sekha_llm_bridge.embeddings.backup.pages import collecting_garbage
+from sekha_llm_bridge.embeddings.backup.memory import with_garbage_collection
 from sekha_llm_bridge.embeddings.backup.partial_file import (
     ResumePoint,
     StartedCollection,
@@ -33,34 +33,35 @@ from sekha_llm_bridge.embeddings.backup.partial_file import (
     partial_path,
     truncate_to,
 )
-from sekha_llm_bridge.embeddings.backup.reading import CollectionSummary, ReadPosition, read_lines
-from sekha_llm_bridge.embeddings.chroma_server import ChromaServer, ServerCollection
+from sekha_llm_bridge.embeddings.backup.reading import ReadPosition, read_lines
+from sekha_llm_bridge.embeddings.chroma_collection import ServerCollection
+from sekha_llm_bridge.embeddings.chroma_server import ChromaServer
 from sekha_llm_bridge.embeddings.store import CollectionMissing
 
 _FIRST_PAGE = 32
-_LARGEST_PAGE = 250
+_MAX_PAGE = 250
 _PAGE_BYTES = 1_000_000
 _GROWTH = 4
-_MOST_AGAIN = 3  # times that a collection is begun again
+_MAX_RESTARTS = 3  # of one collection
 
 
 class UnknownCollections(Exception):
-    """Collections were named that do not exist; the message names them and what there is."""
+    """Some of the named collections do not exist; the message names them and those that do."""
 
 
 class CollectionKeepsShrinking(Exception):
     """Records of a collection were deleted each time it was read; the message names it."""
 
 
-class _Moved(Exception):
-    """Records are not at the places any more where they were."""
+class _RecordsShifted(Exception):
+    """Records are at other offsets than before, because earlier ones were deleted."""
 
 
 @dataclass(frozen=True, slots=True)
 class BackupProgress:
-    """How far it is: records of a collection, of about `total`, and the bytes of their lines in this run.
+    """How many of a collection's about `total` records are done, and the size of their lines in this run.
 
-    `phase` is `reading`, or `checking` when the finished file is read through.
+    `phase` is `reading`, then `checking` while the finished file is read.
     """
 
     phase: str
@@ -72,8 +73,9 @@ class BackupProgress:
 
 @dataclass(frozen=True, slots=True)
 class BackedUpCollection:
-    """One collection of the finished file. `on_server`: how many records the server had at the end, None when the
-    collection is gone.
+    """One collection of the finished file.
+
+    `on_server` is the number of its records on the server at the end, None if the collection was deleted.
     """
 
     name: str
@@ -84,7 +86,7 @@ class BackedUpCollection:
 
     @property
     def is_complete(self) -> bool:
-        """Whether the server held as many records at the end as the file does; else something wrote meanwhile."""
+        """Whether the server has as many records at the end as the file. If not, something wrote during the backup."""
         return self.records == self.on_server
 
 
@@ -109,96 +111,101 @@ def back_up(
     on_progress: ProgressCallback,
     restart: bool = False,
 ) -> Backup:
-    """Writes the collections `names`, without names all of the database, to `path`, in place of what is there.
+    """Writes the collections `names` (all of the database if empty) to `path`, and replaces an existing file.
 
-    What an earlier run left is kept, unless that was longer than an hour ago, or `restart` is asked for. Raises
-    `UnknownCollections` before anything is written, `BackupInProgress` when another backup writes the same file,
-    `StoreFailed` when the server fails (run again, it goes on), `CollectionKeepsShrinking`, `DamagedBackup` when the
-    file is found damaged in the end, and `OSError`.
+    Continues the unfinished file of an earlier run, unless that is older than an hour or `restart` is set. Raises
+    `UnknownCollections` before anything is written, `BackupInProgress` if another backup writes the same file,
+    `StoreFailed` if the server fails (a second run continues), `CollectionKeepsShrinking`, `DamagedBackup` if the
+    written file is found damaged, and `OSError`.
     """
     collections = select_collections(server, names)
     partial = partial_path(path)
     with open_locked(partial) as file:
         if restart or is_stale(file, now()):
             truncate_to(file, 0)
-        left = find_resume_point(file, collections)
-        _fill(file, collections, left, Start(now().isoformat(timespec="seconds"), _names(collections)), on_progress)
-        checked = _checked(partial, on_progress)
+        resume_point = find_resume_point(file, collections)
+        start = Start(now().isoformat(timespec="seconds"), tuple(collection.name for collection in collections))
+        _write_missing(file, collections, resume_point, start, on_progress)
+        checked = _check(partial, on_progress)
         partial.replace(path)
-        _make_lasting(path.parent)
-    done = [_backed_up(one, collection) for one, collection in zip(checked.done, collections, strict=True)]
-    return Backup(done, checked.start.written_at if checked.start else "", was_resumed=left.end > 0)
+        _sync_directory(path.parent)
+    summaries = zip(checked.finished, collections, strict=True)
+    done = [
+        BackedUpCollection(one.end.name, one.end.records, one.line_bytes, one.end.checksum, _count(collection))
+        for one, collection in summaries
+    ]
+    return Backup(done, checked.start.written_at if checked.start else "", was_resumed=resume_point.end > 0)
 
 
 def select_collections(server: ChromaServer, names: Sequence[str]) -> list[ServerCollection]:
-    """The collections of these names, without names all there are, in the order of their names.
+    """Returns the collections with these names (all if empty), sorted by name.
 
     Raises `UnknownCollections` and `StoreFailed`.
     """
-    there = {collection.name: collection for collection in server.collections()}
-    missing = sorted(set(names) - set(there))
+    existing = {collection.name: collection for collection in server.collections()}
+    missing = sorted(set(names) - set(existing))
     if missing:
         raise UnknownCollections(
-            f"no collection {', '.join(missing)}; the server has {', '.join(sorted(there)) or 'none'}"
+            f"no collection {', '.join(missing)}; the server has {', '.join(sorted(existing)) or 'none'}"
         )
-    return [there[name] for name in sorted(set(names) or there)]
+    return [existing[name] for name in sorted(set(names) or existing)]
 
 
-def _names(collections: Sequence[ServerCollection]) -> tuple[str, ...]:
-    return tuple(collection.name for collection in collections)
-
-
-def _fill(
+def _write_missing(
     file: BinaryIO,
     collections: Sequence[ServerCollection],
-    left: ResumePoint,
+    resume_point: ResumePoint,
     start: Start,
     on_progress: ProgressCallback,
 ) -> None:
-    """Brings the file to its end, from wherever it is; `start` is its first line where it has none."""
-    course, begun = left.course, left.begun
-    if course.has_ended:
+    """Writes what the file lacks behind the resume point. `start` is its first line if it is empty."""
+    position, started = resume_point.position, resume_point.started
+    if position.has_ended:
         return
-    if course.start is None:
+    if position.start is None:
         file.write(gzip_member([encode_line(start)]))
-    records = sum(one.end.records for one in course.done)
-    for collection in collections[len(course.done) :]:
-        records += _write_collection(file, collection, begun, on_progress)
-        begun = None
+    records = sum(one.end.records for one in position.finished)
+    for collection in collections[len(position.finished) :]:
+        records += _write_collection(file, collection, started, on_progress)
+        started = None
     file.write(gzip_member([encode_line(End(len(collections), records))]))
     file.flush()
     os.fsync(file.fileno())
 
 
 def _write_collection(
-    file: BinaryIO, collection: ServerCollection, begun: StartedCollection | None, on_progress: ProgressCallback
+    file: BinaryIO, collection: ServerCollection, started: StartedCollection | None, on_progress: ProgressCallback
 ) -> int:
-    """Writes what the file lacks of a collection, all of it where nothing has `begun`; returns how many records it has
-    then. Records that were deleted meanwhile have it begin again. Raises `CollectionKeepsShrinking`.
+    """Writes a collection, or the rest of one that is `started`. Returns the number of its records in the file.
+
+    Starts the collection again if records are deleted while it is read. Raises `CollectionKeepsShrinking`.
     """
-    at = begun.at if begun else file.tell()
-    for _ in range(1 + _MOST_AGAIN):
+    offset = started.offset if started else file.tell()
+    for _ in range(1 + _MAX_RESTARTS):
         try:
-            return _write_rest(file, collection, begun, on_progress)
-        except _Moved:
-            begun = None
-            truncate_to(file, at)
+            return _write_rest(file, collection, started, on_progress)
+        except _RecordsShifted:
+            started = None
+            truncate_to(file, offset)
     raise CollectionKeepsShrinking(
-        f"{collection.name}: something deletes records all the time; it was begun {1 + _MOST_AGAIN} times, and each"
-        " time records were gone before its end was read"
+        f"{collection.name}: something deletes records all the time; it was read {1 + _MAX_RESTARTS} times, and each"
+        " time records were deleted before its end"
     )
 
 
 def _write_rest(
-    file: BinaryIO, collection: ServerCollection, begun: StartedCollection | None, on_progress: ProgressCallback
+    file: BinaryIO, collection: ServerCollection, started: StartedCollection | None, on_progress: ProgressCallback
 ) -> int:
-    """Writes the records after those that have `begun`, and the foot; returns how many there are. Raises `_Moved`."""
-    part = begun.part if begun else None
+    """Writes the records behind those that are `started`, and the last line. Raises `_RecordsShifted`."""
+    part = started.part if started else None
     total = part.start.count if part else collection.count()
-    for page in collecting_garbage(_pages(collection, part.records if part else 0, begun.last_id if begun else None)):
+    pages = _pages(collection, part.records if part else 0, started.last_id if started else None)
+    for page in with_garbage_collection(pages):
         lines = []
         if part is None:
-            part = PartialCollection(_start(collection, page, total))
+            dimension = dimension_of(page[0]) if page else None
+            settings = collection.metadata, _index_configuration(collection)
+            part = PartialCollection(CollectionStart(collection.name, collection.id, *settings, dimension, total))
             lines.append(encode_line(part.start))
         for row in page:
             lines.append(encode_line(row))
@@ -207,82 +214,71 @@ def _write_rest(
             lines.append(encode_line(part.end()))
         file.write(gzip_member(lines))
         file.flush()
-        on_progress(_step("reading", part))
+        on_progress(_progress("reading", part))
     return part.records if part else 0
 
 
-def _step(phase: str, part: PartialCollection) -> BackupProgress:
+def _progress(phase: str, part: PartialCollection) -> BackupProgress:
     return BackupProgress(phase, part.start.name, part.records, max(part.records, part.start.count), part.line_bytes)
 
 
-def _start(collection: ServerCollection, page: Sequence[Record], total: int) -> CollectionStart:
-    return CollectionStart(
-        collection.name,
-        collection.id,
-        collection.metadata,
-        _index(collection),
-        dimension_of(page[0]) if page else None,
-        total,
-    )
-
-
-def _index(collection: ServerCollection) -> dict[str, Any]:
-    """Its index's configuration, with the measure that holds: of an old collection Chroma may say another there."""
+def _index_configuration(collection: ServerCollection) -> dict[str, Any]:
+    """Returns the index's configuration with the real distance measure: see `chroma_quirks.distance_of`."""
     index = index_configuration(collection.configuration) or {"hnsw": {}}
     return {kind: {**parameters, "space": collection.distance} for kind, parameters in index.items()}
 
 
 def _pages(collection: ServerCollection, offset: int, last_id: str | None) -> Iterator[list[Record]]:
-    """The records after the first `offset`, the last of which is `last_id`, in pages whose size follows that of the
-    records. The last page is empty: what is written meanwhile comes at the end, and is read too. Raises `_Moved`.
+    """Returns the records behind the first `offset`, the last of which is `last_id`, then an empty page.
+
+    The page size depends on the size of the records. Records that are written meanwhile are read too, because new ones
+    are at the end. Raises `_RecordsShifted`.
     """
     limit = _FIRST_PAGE
     while page := _page(collection, offset, limit, last_id):
         yield page
         offset += len(page)
         last_id = page[-1].id
-        each = sum(_size(row) for row in page) // len(page) + 1
-        limit = max(1, min(_LARGEST_PAGE, _GROWTH * limit, _PAGE_BYTES // each))
+        record_bytes = sum(len(row.vector) + len(row.contents()) for row in page) // len(page) + 1
+        limit = max(1, min(_MAX_PAGE, _GROWTH * limit, _PAGE_BYTES // record_bytes))
     yield []
 
 
 def _page(collection: ServerCollection, offset: int, limit: int, last_id: str | None) -> list[Record]:
-    """At most `limit` records after the first `offset`. It begins to look at the last of those, `last_id`: where that
-    has moved, records before it have been deleted, and others have slipped past.
+    """Returns at most `limit` records behind the first `offset`.
+
+    It also reads the last of the first `offset` records. If that is not `last_id`, earlier records have been deleted
+    and later ones have moved to places that were already read: raises `_RecordsShifted`.
     """
     before = 0 if last_id is None else 1
-    found = list(to_rows(collection.page(offset=offset - before, limit=limit + before)))
-    is_behind = [row.id for row in found[:before]] == [last_id] * before
-    if not is_behind or len({row.id for row in found}) < len(found):
-        raise _Moved
-    return found[before:]
+    rows = list(to_rows(collection.page(offset=offset - before, limit=limit + before)))
+    is_unmoved = [row.id for row in rows[:before]] == [last_id] * before
+    if not is_unmoved or len({row.id for row in rows}) < len(rows):
+        raise _RecordsShifted
+    return rows[before:]
 
 
-def _size(row: Record) -> int:
-    return len(row.vector) + len(row.contents())
-
-
-def _checked(partial: Path, on_progress: ProgressCallback) -> ReadPosition:
-    """Reads the whole file. Raises `DamagedBackup`."""
-    course = ReadPosition()
+def _check(partial: Path, on_progress: ProgressCallback) -> ReadPosition:
+    """Reads and checks the whole file. Raises `DamagedBackup`."""
+    position = ReadPosition()
     for one in read_lines(partial):
-        course = one.course
-        if course.part is not None and course.part.records % _LARGEST_PAGE == 0:
-            on_progress(_step("checking", course.part))
-    return course
+        position = one.position
+        if position.open_collection is not None and position.open_collection.records % _MAX_PAGE == 0:
+            on_progress(_progress("checking", position.open_collection))
+    return position
 
 
-def _backed_up(one: CollectionSummary, collection: ServerCollection) -> BackedUpCollection:
+def _count(collection: ServerCollection) -> int | None:
+    """Returns the number of records, None if the collection was deleted."""
     try:
-        on_server = collection.count()
+        return collection.count()
     except CollectionMissing:
-        on_server = None
-    return BackedUpCollection(one.end.name, one.end.records, one.line_bytes, one.end.checksum, on_server)
+        return None
 
 
-def _make_lasting(folder: Path) -> None:
-    """Has the operating system write the folder's new entry to the disk."""
-    descriptor = os.open(folder, os.O_RDONLY)
+def _sync_directory(directory: Path) -> None:
+    """Makes the operating system write the directory's new entry to the disk."""
+    descriptor = os.open(directory, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

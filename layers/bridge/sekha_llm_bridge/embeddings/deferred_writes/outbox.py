@@ -11,6 +11,7 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import TypeVar
 
+from sekha_llm_bridge.aws import TableTimeBudget
 from sekha_llm_bridge.clock import Clock
 from sekha_llm_bridge.embeddings.deferred_writes.message_encoding import EncodedMessage, RecordTooLarge, encode_batch
 from sekha_llm_bridge.embeddings.deferred_writes.pending_writes import (
@@ -51,7 +52,7 @@ class Outbox:
         now = self._clock.now()
         if self._read_at is not None and now - self._read_at < _MAX_AGE:
             return
-        counts = await _answer_in_time(self._pending_writes.counts())
+        counts = await self._answer_in_time(self._pending_writes.counts())
         if counts is not None:
             self._pending_groups, self._read_at = frozenset(counts), now
 
@@ -62,7 +63,7 @@ class Outbox:
     async def enqueue(self, batch: Batch) -> int:
         """Puts a batch into the queue. Returns the number of records. Raises `EnqueueFailed`."""
         messages, group = await _encode(batch), group_id_of(batch.collection)
-        await _answer_in_time(self._pending_writes.add(group, _count(messages)))
+        await self._answer_in_time(self._pending_writes.add(group, _count(messages)))
         self._pending_groups |= {group}
         return await self._send(messages, group)
 
@@ -72,7 +73,7 @@ class Outbox:
         Returns None, and does nothing, if the collection has none. Raises `EnqueueFailed`.
         """
         messages, group = await _encode(batch), group_id_of(batch.collection)
-        if await _answer_in_time(self._pending_writes.add_if_pending(group, _count(messages))) is False:
+        if await self._answer_in_time(self._pending_writes.add_if_pending(group, _count(messages))) is False:
             self._pending_groups -= {group}
             return None
         return await self._send(messages, group)
@@ -84,13 +85,11 @@ class Outbox:
             raise EnqueueFailed(str(exc)) from exc
         return _count(messages)
 
-
-async def _answer_in_time(request: Awaitable[T]) -> T | None:
-    """Returns the table's answer, or None if it fails or takes too long."""
-    with suppress(PendingWritesUnavailable, TimeoutError):
-        async with asyncio.timeout(_TABLE_TIMEOUT_S):
-            return await request
-    return None
+    async def _answer_in_time(self, call: Awaitable[T]) -> T | None:
+        """Returns the table's answer, or None if it fails or takes too long."""
+        with suppress(PendingWritesUnavailable, TimeoutError):
+            return await TableTimeBudget(_TABLE_TIMEOUT_S, self._clock).wait_for(call)
+        return None
 
 
 async def _encode(batch: Batch) -> list[EncodedMessage]:

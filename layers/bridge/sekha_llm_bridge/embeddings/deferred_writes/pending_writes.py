@@ -3,17 +3,16 @@
 While a collection has pending records, newer ones for it also go to the queue. So of two writes of one id, the later
 one is stored last.
 
-The counts are attributes of one item in the bridge's table. An embedding request reads the item at most once a second,
+The counts are attributes of one item in the state table. An embedding request reads the item at most once a second,
 while the provider works. The item is written only while Chroma fails, and until the queue is empty again.
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Protocol
 
-from sekha_llm_bridge.aws import CONDITION_FAILED, Attributes, AwsError, AwsRequests, Update, kind_of
+from sekha_llm_bridge.aws import PENDING_WRITES, Attributes, StateTable, Update
 from sekha_llm_bridge.clock import Clock
 from sekha_llm_bridge.connections import Connections
 from sekha_llm_bridge.embeddings.deferred_writes.pending_count import (
@@ -23,8 +22,7 @@ from sekha_llm_bridge.embeddings.deferred_writes.pending_count import (
     reconcile_with_empty_queue,
 )
 
-_KEY = {"provider_id": {"S": "#outbox"}}  # provider ids have no `#`
-_COUNT, _LOWEST, _LOWEST_SINCE = "waiting_", "low_", "low_at_"
+_COUNT, _LOWEST, _LOWEST_SINCE = "pending_", "lowest_", "lowest_since_"
 
 
 class PendingWritesUnavailable(Exception):
@@ -70,9 +68,8 @@ class DynamoPendingWrites:
     """A `PendingWrites` in one item of a DynamoDB table."""
 
     def __init__(self, table: str, connections: Connections, clock: Clock) -> None:
-        self._table = table
         self._clock = clock
-        self._aws = AwsRequests("dynamodb", "DynamoDB_20120810", connections, clock)
+        self._table = StateTable(table, connections, clock, error_type=PendingWritesUnavailable)
 
     async def counts(self) -> Mapping[str, int]:
         """See `PendingWrites.counts`. Sends one consistent BatchGetItem."""
@@ -82,17 +79,17 @@ class DynamoPendingWrites:
 
     async def add(self, group: str, records: int) -> None:
         """See `PendingWrites.add`."""
-        await self._write(self._update().adding(_COUNT + group, records))
+        await self._write(Update(PENDING_WRITES).add(_COUNT + group, records))
 
     async def add_if_pending(self, group: str, records: int) -> bool:
         """See `PendingWrites.add_if_pending`."""
         name = _COUNT + group
-        return await self._write(self._update().adding(name, records).require(name, ">", {"N": "0"}))
+        return await self._write(Update(PENDING_WRITES).add(name, records).require(name, ">", {"N": "0"}))
 
     async def subtract(self, group: str, records: int) -> None:
         """See `PendingWrites.subtract`. Sends one UpdateItem, and a second one to delete the attributes."""
         name = _COUNT + group
-        if await self._write(self._update().adding(name, -records).require_present(name)):
+        if await self._write(Update(PENDING_WRITES).add(name, -records).require_present(name)):
             await self._delete_if_zero(group)
 
     async def reconcile_empty(self, group: str) -> None:
@@ -102,40 +99,24 @@ class DynamoPendingWrites:
         match correction:
             case StoreLowest(lowest, since):
                 values = {_LOWEST + group: {"N": str(lowest)}, _LOWEST_SINCE + group: {"S": since.isoformat()}}
-                await self._write(self._update().setting(values).require_present(_COUNT + group))
+                await self._write(Update(PENDING_WRITES).set(values).require_present(_COUNT + group))
             case SubtractLeftover(records):
                 seen = {"S": count.lowest_since.isoformat()} if count and count.lowest_since else {}
-                update = self._update().adding(_COUNT + group, -records)
-                update = update.removing([_LOWEST + group, _LOWEST_SINCE + group])
+                update = Update(PENDING_WRITES).add(_COUNT + group, -records)
+                update = update.remove([_LOWEST + group, _LOWEST_SINCE + group])
                 if await self._write(update.require(_LOWEST_SINCE + group, "=", seen)):
                     await self._delete_if_zero(group)
 
     async def _delete_if_zero(self, group: str) -> None:
         names = [_COUNT + group, _LOWEST + group, _LOWEST_SINCE + group]
-        await self._write(self._update().removing(names).require(names[0], "<=", {"N": "0"}))
+        await self._write(Update(PENDING_WRITES).remove(names).require(names[0], "<=", {"N": "0"}))
 
     async def _read_item(self) -> Attributes:
-        request = {"RequestItems": {self._table: {"Keys": [_KEY], "ConsistentRead": True}}}
-        with _translate_errors():
-            answer = await self._aws.call("BatchGetItem", request)
-            if answer.get("UnprocessedKeys"):
-                raise PendingWritesUnavailable("DynamoDB did not read the item of pending writes")
-            items: list[Attributes] = answer["Responses"].get(self._table, [])
-            return items[0] if items else {}
-
-    def _update(self) -> Update:
-        return Update(self._table, _KEY)
+        return (await self._table.read([PENDING_WRITES])).get(PENDING_WRITES, {})
 
     async def _write(self, update: Update) -> bool:
         """Sends the update. Returns whether its condition was met."""
-        with _translate_errors():
-            try:
-                await self._aws.call("UpdateItem", update.payload())
-            except AwsError as exc:
-                if exc.kind != CONDITION_FAILED:
-                    raise
-                return False
-            return True
+        return (await self._table.update(update)).is_written
 
 
 def _pending_count(item: Attributes, group: str) -> PendingCount | None:
@@ -145,13 +126,3 @@ def _pending_count(item: Attributes, group: str) -> PendingCount | None:
         return None
     since = datetime.fromisoformat(lowest_since["S"]) if lowest_since else None
     return PendingCount(int(records["N"]), int(lowest["N"]) if lowest else None, since)
-
-
-@contextmanager
-def _translate_errors() -> Iterator[None]:
-    try:
-        yield
-    except PendingWritesUnavailable:
-        raise
-    except Exception as exc:  # no credentials, no connection, a malformed response, a bug
-        raise PendingWritesUnavailable(f"DynamoDB request failed ({kind_of(exc)})") from exc

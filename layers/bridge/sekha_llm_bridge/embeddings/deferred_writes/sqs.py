@@ -3,13 +3,12 @@
 https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessageBatch.html
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from itertools import count
 from typing import Any
 from uuid import uuid4
 
-from sekha_llm_bridge.aws import AwsRequests, kind_of
+from sekha_llm_bridge.aws import AwsRequests, translate_errors
 from sekha_llm_bridge.batching import split_into_batches
 from sekha_llm_bridge.clock import Clock
 from sekha_llm_bridge.connections import Connections
@@ -110,14 +109,5 @@ class SqsQueue:
         raise failure
 
     async def _call(self, action: str, payload: Mapping[str, Any]) -> dict[str, Any]:
-        with _translate_errors():
+        with translate_errors("SQS", QueueFailed):
             return await self._aws.call(action, {"QueueUrl": self._url, **payload})
-
-
-@contextmanager
-def _translate_errors() -> Iterator[None]:
-    """Translates every error to `QueueFailed`, without the error's message: it may quote what was sent."""
-    try:
-        yield
-    except Exception as exc:  # no credentials, no connection, a malformed response
-        raise QueueFailed(f"SQS request failed ({kind_of(exc)})") from exc

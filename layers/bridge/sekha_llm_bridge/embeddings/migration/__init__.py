@@ -1,1 +1,1 @@
-"""Collections from before v2 get the name of their dimension: planned, renamed or merged, by one migrator at a time."""
+"""Moves the collections of older versions of the bridge to names that end with their dimension."""

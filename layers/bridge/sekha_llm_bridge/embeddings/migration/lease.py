@@ -1,18 +1,14 @@
 """The lease of the migration: only the process that holds it may migrate collections."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
 from uuid import uuid4
 
-from sekha_llm_bridge.aws import CONDITION_FAILED, Attributes, AwsError, AwsRequests, Update, kind_of
+from sekha_llm_bridge.aws import MIGRATION_LEASE, Attributes, StateTable, Update
 from sekha_llm_bridge.clock import Clock
 from sekha_llm_bridge.connections import Connections
-
-MIGRATION_LEASE = "#migration"
-"""The key of the lease's item in the provider table; provider ids have no `#`."""
 
 _TTL_S = 30.0
 _RENEW_AFTER = 1 / 3  # of the TTL
@@ -66,24 +62,19 @@ class NoLease:
 
 
 class DynamoLease:
-    """A `Lease` in one item of a DynamoDB table with the key `provider_id`. It ends `ttl_s` after its last renewal."""
+    """A `Lease` in one item of the state table. It ends `ttl_s` after its last renewal."""
 
-    def __init__(
-        self, table: str, connections: Connections, clock: Clock, *, name: str = MIGRATION_LEASE, ttl_s: float = _TTL_S
-    ) -> None:
-        self._table = table
-        self._key: Attributes = {"provider_id": {"S": name}}
+    def __init__(self, table: str, connections: Connections, clock: Clock, *, ttl_s: float = _TTL_S) -> None:
         self._clock = clock
         self._ttl_s = ttl_s
         self._holder = str(uuid4())
         self._renewed_at_s = 0.0
-        self._aws = AwsRequests("dynamodb", "DynamoDB_20120810", connections, clock)
+        self._table = StateTable(table, connections, clock, error_type=LeaseUnavailable)
 
     async def acquire(self) -> LeaseHolder | None:
         """See `Lease.acquire`. Sends one UpdateItem, on condition that the lease is absent or has expired."""
-        with _translate_errors():
-            now = {"N": str(_milliseconds(self._clock.now()))}
-            return await self._write(self._extended().require_absent_or("lease_until", "<=", now))
+        now = {"N": str(_milliseconds(self._clock.now()))}
+        return await self._write(self._extended().require_absent_or("lease_until", "<=", now))
 
     async def renew(self) -> bool:
         """See `Lease.renew`. Sends one UpdateItem when a third of the TTL has passed.
@@ -94,26 +85,19 @@ class DynamoLease:
         if age_s < self._ttl_s * _RENEW_AFTER:
             return True
         try:
-            with _translate_errors():
-                # An expired lease is still renewed if no other process has acquired it.
-                return await self._write(self._if_held(self._extended())) is None
+            # An expired lease is still renewed if no other process has acquired it.
+            return await self._write(self._if_held(self._extended())) is None
         except LeaseUnavailable:
             return self._clock.monotonic_s() - self._renewed_at_s < self._ttl_s
 
     async def release(self) -> None:
         """See `Lease.release`. Sends one UpdateItem, on condition that this process is the holder."""
-        try:
-            with _translate_errors():
-                await self._aws.call("UpdateItem", self._if_held(self._update().removing(_ATTRIBUTES)).payload())
-        except LeaseUnavailable:
-            pass  # it ends at its expiry
-
-    def _update(self) -> Update:
-        return Update(self._table, self._key)
+        with suppress(LeaseUnavailable):  # then it ends at its expiry
+            await self._table.update(self._if_held(Update(MIGRATION_LEASE).remove(_ATTRIBUTES)))
 
     def _extended(self) -> Update:
         until_ms = _milliseconds(self._clock.now()) + round(self._ttl_s * 1000)
-        return self._update().setting({"holder": {"S": self._holder}, "lease_until": {"N": str(until_ms)}})
+        return Update(MIGRATION_LEASE).set({"holder": {"S": self._holder}, "lease_until": {"N": str(until_ms)}})
 
     def _if_held(self, update: Update) -> Update:
         return update.require("holder", "=", {"S": self._holder})
@@ -121,12 +105,9 @@ class DynamoLease:
     async def _write(self, update: Update) -> LeaseHolder | None:
         """Writes the lease and returns None, or returns its other holder. The TTL counts from before the request."""
         requested_at_s = self._clock.monotonic_s()
-        try:
-            await self._aws.call("UpdateItem", update.payload())
-        except AwsError as exc:
-            if exc.kind != CONDITION_FAILED:
-                raise
-            return _holder_in(exc.fields.get("Item", {}))
+        result = await self._table.update(update)
+        if not result.is_written:
+            return _holder_in(result.item)
         self._renewed_at_s = requested_at_s
         return None
 
@@ -141,12 +122,3 @@ def _holder_in(item: Attributes) -> LeaseHolder:
 
 def _milliseconds(moment: datetime) -> int:
     return round(moment.timestamp() * 1000)
-
-
-@contextmanager
-def _translate_errors() -> Iterator[None]:
-    """Translates every error to `LeaseUnavailable`, without the error's message: it may quote what was sent."""
-    try:
-        yield
-    except Exception as exc:  # no credentials, a malformed response, a bug: without a lease nothing may migrate
-        raise LeaseUnavailable(f"DynamoDB request failed ({kind_of(exc)})") from exc

@@ -1,22 +1,23 @@
-"""What is to become of each collection: which name it should have, whether that is free, and what stands against it."""
+"""Decides what the migration does with each collection: rename it, merge it, skip it, or report why it cannot."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from sekha_llm_bridge.embeddings.chroma_server import ChromaServer, ServerCollection
+from sekha_llm_bridge.embeddings.chroma_collection import ServerCollection
+from sekha_llm_bridge.embeddings.chroma_server import ChromaServer
 from sekha_llm_bridge.embeddings.records import target_collection_name
 from sekha_llm_bridge.embeddings.spaces import EmbeddingSpace, space_of
 from sekha_llm_bridge.embeddings.store import CollectionMissing, StoreFailed
 
 EMPTY = "it is empty"
-SUFFIXED = "its name says its dimension already"
-GONE = "it is gone: another migration has moved it, or somebody has deleted it"
-_LONGEST_NAME = 512  # Chroma's rule
+SUFFIXED = "its name ends with its dimension already"
+GONE = "it no longer exists: another migration has moved it, or it was deleted"
+_MAX_NAME_LENGTH = 512  # Chroma's limit
 
 
 class MigrationAction(StrEnum):
-    """How a collection gets to its new name: renamed where that is free, else merged into the one that has it."""
+    """What is done with a collection: it is renamed if its new name is free, else merged into the one of that name."""
 
     RENAME = "rename"
     MERGE = "merge"
@@ -24,7 +25,7 @@ class MigrationAction(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class PlannedMigration:
-    """The collection `collection`, of `records` records, should be called `target`."""
+    """The collection `collection` with `records` records should be named `target`."""
 
     collection: str
     target: str
@@ -34,7 +35,7 @@ class PlannedMigration:
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """Nothing had to be done with `collection`; `reason` says why."""
+    """There was nothing to do with `collection`; `reason` says why."""
 
     collection: str
     reason: str
@@ -42,7 +43,7 @@ class Skipped:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """`collection` is where it was, with all it holds. `target` is None where nobody knows what it should be."""
+    """`collection` was not migrated, and still has its records. `target` is None if its new name is unknown."""
 
     collection: str
     target: str | None
@@ -50,48 +51,45 @@ class Failed:
 
 
 Find = Callable[[str], ServerCollection | None]
-"""The collection of a name, if there is one."""
+"""Returns the collection of a name, or None."""
 
 
 def plan(
     server: ChromaServer, default: EmbeddingSpace | None, *, keep: bool = False
 ) -> Iterator[PlannedMigration | Skipped | Failed]:
-    """What a migration would do, in its order; writes nothing.
+    """Returns what a migration would do, in its order. Writes nothing.
 
-    `default` is the space of collections that no mark is on; with `keep`, what is merged stays where it is as well.
-    Raises `StoreFailed` when the collections cannot be listed.
+    `default` is the space of collections that do not record one. With `keep`, merged collections are not deleted.
+    Raises `StoreFailed` if the collections cannot be listed.
     """
     collections = in_migration_order(server)
-    names = {one.name: one for one in collections}
+    by_name = {one.name: one for one in collections}
     for collection in collections:
-        found = planned_or_failed(collection, names.get, default)
-        if isinstance(found, PlannedMigration):
-            _follow(found, names, keep=keep)
-        yield found
+        try:
+            planned = plan_collection(collection, by_name.get, default)
+        except StoreFailed as exc:
+            planned = Failed(collection.name, None, str(exc))
+        if isinstance(planned, PlannedMigration):
+            if planned.how is MigrationAction.RENAME:
+                by_name[planned.target] = by_name.pop(planned.collection)
+            elif not keep:
+                by_name.pop(planned.collection)
+        yield planned
 
 
 def in_migration_order(server: ChromaServer) -> list[ServerCollection]:
-    """Every collection, by its name, the last one first.
+    """Returns every collection, sorted by name in descending order.
 
-    The new name of one may be the old name of another, which then sorts after it and has to make room first.
+    The new name of one collection may be the old name of another. That other one is longer, so it sorts after the first
+    and is renamed before it.
     """
     return sorted(server.collections(), key=lambda one: one.name, reverse=True)
-
-
-def planned_or_failed(
-    collection: ServerCollection, find: Find, default: EmbeddingSpace | None
-) -> PlannedMigration | Skipped | Failed:
-    """`plan_collection`; a collection that cannot be read has failed."""
-    try:
-        return plan_collection(collection, find, default)
-    except StoreFailed as exc:
-        return Failed(collection.name, None, str(exc))
 
 
 def plan_collection(
     collection: ServerCollection, find: Find, default: EmbeddingSpace | None
 ) -> PlannedMigration | Skipped | Failed:
-    """What should become of a collection, where the others are as `find` says. Raises `StoreFailed`."""
+    """Returns what to do with a collection; `find` looks up the others. Raises `StoreFailed`."""
     name = collection.name
     try:
         dimension = collection.dimension
@@ -100,40 +98,32 @@ def plan_collection(
     target_name = target_collection_name(name, dimension) if dimension else None
     if dimension is None or target_name is None:
         return Skipped(name, EMPTY if dimension is None else SUFFIXED)
-    if len(target_name) > _LONGEST_NAME:
-        return Failed(name, target_name, f"Chroma takes no name of more than {_LONGEST_NAME} characters")
+    if len(target_name) > _MAX_NAME_LENGTH:
+        return Failed(name, target_name, f"Chroma allows names of at most {_MAX_NAME_LENGTH} characters")
     target = find(target_name)
     if target is None:
         return PlannedMigration(name, target_name, MigrationAction.RENAME, collection.count())
     if target.id == collection.id:
         return skipped_as_renamed(name, target_name)
-    if against := merge_obstacle(collection, target, default):
-        return Failed(name, target_name, against)
+    if obstacle := merge_obstacle(collection, target, default):
+        return Failed(name, target_name, obstacle)
     return PlannedMigration(name, target_name, MigrationAction.MERGE, collection.count())
 
 
 def skipped_as_renamed(name: str, target_name: str) -> Skipped:
-    """Somebody else was faster."""
+    """Returns the outcome for a collection that another migration has renamed."""
     return Skipped(name, f"another migration has renamed it to {target_name}")
 
 
 def merge_obstacle(old: ServerCollection, target: ServerCollection, default: EmbeddingSpace | None) -> str | None:
-    """Why the records of `old` must not get into `target`; None where they may. Raises `StoreFailed`."""
+    """Returns why `old` must not be merged into `target`; None if it may. Raises `StoreFailed`."""
     dimension = old.dimension or 0
     if target.dimension not in {None, dimension}:
         return f"{target.name} holds vectors of {target.dimension} dimensions, not {dimension}"
-    ours = space_of(old.metadata, dimension, default)
-    theirs = space_of(target.metadata, dimension, default)
-    if ours == theirs or target.dimension is None:
+    old_space = space_of(old.metadata, dimension, default)
+    target_space = space_of(target.metadata, dimension, default)
+    if old_space == target_space or target.dimension is None:
         return None
-    unknown = "one that nobody recorded"
-    holds = f"{target.name} holds vectors of the space {theirs or unknown}, not {ours or unknown}"
-    return f"{holds}: vectors of two spaces never mix"
-
-
-def _follow(step: PlannedMigration, names: dict[str, ServerCollection], *, keep: bool) -> None:
-    """Makes `names` what it is after the step."""
-    if step.how is MigrationAction.RENAME:
-        names[step.target] = names.pop(step.collection)
-    elif not keep:
-        names.pop(step.collection)
+    unknown = "an unknown one"
+    holds = f"{target.name} holds vectors of the space {target_space or unknown}, not {old_space or unknown}"
+    return f"{holds}: vectors of two spaces are never merged"

@@ -1,4 +1,4 @@
-"""One run of the migration: under the lease, for as long as there is time, and what it came to."""
+"""One run of the migration: it holds the lease, stops when its time is over, and returns a report."""
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -17,8 +17,9 @@ Event = Progress | Outcome
 
 @dataclass(frozen=True, slots=True)
 class MigrationReport:
-    """What became of each collection. `finished` is False where some were not come to; `note` says why, or what else
-    there is to say. `planned` is not empty in a dry run only.
+    """The outcome of each collection; in a dry run `planned` ones. `left_alone` are those that were skipped.
+
+    `finished` is False if the run stopped before the last collection. `note` says why, or has other information.
     """
 
     migrated: Sequence[Migrated] = ()
@@ -31,11 +32,11 @@ class MigrationReport:
 
     @property
     def is_success(self) -> bool:
-        """Whether nothing failed and nothing was left to be done."""
+        """Whether the run finished and no collection failed."""
         return self.finished and not self.failed
 
     def as_json(self) -> dict[str, Any]:
-        """For scripts; `planned` is there in a dry run only."""
+        """Returns the report for scripts. It has `planned` only for a dry run."""
         fields = asdict(self)
         return fields if self.dry_run else {name: value for name, value in fields.items() if name != "planned"}
 
@@ -47,7 +48,7 @@ def report_from(
     note: str | None = None,
     dry_run: bool = False,
 ) -> MigrationReport:
-    """The outcomes by their kind, each kind by name."""
+    """Returns a report of the outcomes, sorted by collection."""
     ordered = sorted(outcomes, key=lambda one: one.collection)
     return MigrationReport(
         migrated=[one for one in ordered if isinstance(one, Migrated)],
@@ -61,9 +62,9 @@ def report_from(
 
 
 async def plan_only(server: ChromaServer, default: EmbeddingSpace | None, *, keep: bool = False) -> MigrationReport:
-    """What a run would do now; writes nothing, so it asks for no lease. Raises `StoreFailed`."""
-    steps = await asyncio.to_thread(lambda: list(plan(server, default, keep=keep)))
-    return report_from(steps, dry_run=True, note="a dry run: nothing was written")
+    """Returns what a run would do now. Writes nothing, so it needs no lease. Raises `StoreFailed`."""
+    planned = await asyncio.to_thread(lambda: list(plan(server, default, keep=keep)))
+    return report_from(planned, dry_run=True, note="a dry run: nothing was written")
 
 
 async def migrate_all(
@@ -76,29 +77,25 @@ async def migrate_all(
     has_time: Callable[[], bool] = lambda: True,
     on_event: Callable[[Event], object] = lambda _event: None,
 ) -> MigrationReport:
-    """Migrates every collection that has to be; `on_event` is told of each event.
+    """Migrates every collection; calls `on_event` with each event. Does nothing without the lease.
 
-    Ends early, between two pages, when `has_time` says no or the lease is lost: the next run goes on from there. Does
-    nothing where the lease cannot be had. Raises `StoreFailed` when the collections cannot be listed.
+    Stops after a page if `has_time` returns False or the lease is lost; the next run continues. Raises `StoreFailed` if
+    the collections cannot be listed.
     """
     try:
-        held = await lease.acquire()
+        holder = await lease.acquire()
     except LeaseUnavailable as exc:
-        return MigrationReport(finished=False, note=f"the lease cannot be had, so nothing was migrated: {exc}")
-    if held is not None:
-        return MigrationReport(finished=False, note=f"another migration is running: {held}")
+        return MigrationReport(finished=False, note=f"the lease is not available, so nothing was migrated: {exc}")
+    if holder is not None:
+        return MigrationReport(finished=False, note=f"another migration is running: {holder}")
     try:
-        return await _drive(
-            migrate(server, default, keep=keep, respects_keep_marks=respects_keep_marks),
-            lease,
-            has_time=has_time,
-            on_event=on_event,
-        )
+        events = migrate(server, default, keep=keep, respects_keep_marks=respects_keep_marks)
+        return await _run_events(events, lease, has_time=has_time, on_event=on_event)
     finally:
         await lease.release()
 
 
-async def _drive(
+async def _run_events(
     events: Iterator[Event], lease: Lease, *, has_time: Callable[[], bool], on_event: Callable[[Event], object]
 ) -> MigrationReport:
     outcomes: list[Outcome] = []
@@ -120,8 +117,10 @@ def _place(event: Event) -> str:
 
 
 async def _next(events: Iterator[T]) -> T | None:
-    """The next event. Whoever cancels waits for it all the same: a thread cannot be stopped, and must not go on when
-    the lease has been given back.
+    """Returns the next event, None at the end.
+
+    If it is cancelled, it first waits for the event: a thread cannot be stopped, and it must not continue after the
+    lease is released.
     """
     step = asyncio.ensure_future(asyncio.to_thread(next, events, None))
     try:

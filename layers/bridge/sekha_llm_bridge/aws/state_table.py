@@ -1,0 +1,214 @@
+"""The DynamoDB table of the bridge's state: its keys, its requests, and the time that a request may wait for it.
+
+An item's key has two strings: `pk` names the owner of the item, `sk` the kind of item, or its period.
+
+    pk               sk        item
+    provider#<id>    state     last check and circuit breaker of a provider (expires)
+    deferred_writes  counts    number of queued records of each collection
+    migration        lease     holder of the migration's lease
+
+A new kind of item gets a prefix of its own: `key#<id>` for API keys, `budget#<id>` and `usage#<id>` with the period in
+`sk`, so that one Query reads all periods of an owner. The attribute `expires_at` is the table's TTL, in epoch seconds.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NamedTuple, Self, TypeVar
+
+from sekha_llm_bridge.aws.requests import AwsError, AwsRequests, translate_errors
+from sekha_llm_bridge.batching import split_into_batches
+from sekha_llm_bridge.clock import Clock
+from sekha_llm_bridge.connections import Connections
+
+Attributes = Mapping[str, Mapping[str, Any]]
+"""An item in DynamoDB's own form: name → {type: value}."""
+
+T = TypeVar("T")
+_MAX_KEYS = 100  # in one BatchGetItem
+_MAX_READS = 3  # of one batch: DynamoDB leaves keys unprocessed under load
+_CONDITION_FAILED = "ConditionalCheckFailedException"
+_MIN_WAIT_S = 0.1  # a shorter wait that ends without an answer would not show that the table is unavailable
+
+
+class ItemKey(NamedTuple):
+    """The key of an item."""
+
+    pk: str
+    sk: str
+
+    @property
+    def attributes(self) -> Attributes:
+        """The key in DynamoDB's own form."""
+        return {"pk": {"S": self.pk}, "sk": {"S": self.sk}}
+
+
+PENDING_WRITES = ItemKey("deferred_writes", "counts")
+MIGRATION_LEASE = ItemKey("migration", "lease")
+
+
+def provider_key(provider_id: str) -> ItemKey:
+    """Returns the key of a provider's item."""
+    return ItemKey(f"provider#{provider_id}", "state")
+
+
+class Update:
+    """An UpdateItem request. Every attribute name is a placeholder, because names such as `state` are reserved words.
+
+    The conditions are combined with AND. If they are not met, nothing is written.
+    """
+
+    def __init__(self, key: ItemKey) -> None:
+        self._key = key
+        self._names: dict[str, str] = {}
+        self._values: dict[str, Mapping[str, Any]] = {}
+        self._clauses: dict[str, list[str]] = {}
+        self._conditions: list[str] = []
+
+    def set(self, attributes: Attributes) -> Self:
+        """Sets each attribute to its value."""
+        for name, value in attributes.items():
+            self._add_clause("SET", f"{self._name(name)} = {self._value(f'new_{name}', value)}")
+        return self
+
+    def remove(self, names: Iterable[str]) -> Self:
+        """Removes the attributes."""
+        for name in sorted(names):
+            self._add_clause("REMOVE", self._name(name))
+        return self
+
+    def add(self, name: str, number: int) -> Self:
+        """Adds a number to an attribute; a missing attribute counts as 0."""
+        self._add_clause("ADD", f"{self._name(name)} {self._value(f'added_{name}', {'N': str(number)})}")
+        return self
+
+    def expire_at(self, moment: datetime) -> Self:
+        """Lets DynamoDB delete the item some time after this moment."""
+        return self.set({"expires_at": {"N": str(int(moment.timestamp()))}})
+
+    def require(self, name: str, comparison: str, value: Mapping[str, Any]) -> Self:
+        """Requires that the attribute exists and compares so, for example `">=", {"N": "1"}`."""
+        self._conditions.append(self._comparison(name, comparison, value))
+        return self
+
+    def require_absent(self, name: str) -> Self:
+        """Requires that the attribute does not exist."""
+        self._conditions.append(f"attribute_not_exists({self._name(name)})")
+        return self
+
+    def require_present(self, name: str) -> Self:
+        """Requires that the attribute exists."""
+        self._conditions.append(f"attribute_exists({self._name(name)})")
+        return self
+
+    def require_absent_or(self, name: str, comparison: str, value: Mapping[str, Any]) -> Self:
+        """Requires that the attribute does not exist or compares so."""
+        compared = self._comparison(name, comparison, value)
+        self._conditions.append(f"({compared} OR attribute_not_exists({self._name(name)}))")
+        return self
+
+    def payload(self, table: str) -> dict[str, Any]:
+        """Returns the request. DynamoDB answers it with the whole item, whether it was written or not."""
+        conditions = {"ConditionExpression": " AND ".join(self._conditions)} if self._conditions else {}
+        return {
+            "TableName": table,
+            "Key": self._key.attributes,
+            **conditions,
+            "UpdateExpression": " ".join(f"{verb} {', '.join(parts)}" for verb, parts in self._clauses.items()),
+            "ExpressionAttributeNames": self._names,
+            **({"ExpressionAttributeValues": self._values} if self._values else {}),
+            "ReturnValues": "ALL_NEW",
+            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+        }
+
+    def _comparison(self, name: str, comparison: str, value: Mapping[str, Any]) -> str:
+        return f"{self._name(name)} {comparison} {self._value(f'old_{name}', value)}"
+
+    def _add_clause(self, verb: str, part: str) -> None:
+        self._clauses.setdefault(verb, []).append(part)
+
+    def _name(self, name: str) -> str:
+        self._names[f"#{name}"] = name
+        return f"#{name}"
+
+    def _value(self, name: str, value: Mapping[str, Any]) -> str:
+        self._values[f":{name}"] = value
+        return f":{name}"
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateResult:
+    """Whether the conditions were met and the update was written, and the item after the request."""
+
+    is_written: bool
+    item: Attributes
+
+
+class StateTable:
+    """Reads and updates items of one table. Its methods raise `error_type` for every failure, and retry nothing."""
+
+    def __init__(self, name: str, connections: Connections, clock: Clock, *, error_type: type[Exception]) -> None:
+        self._name = name
+        self._error_type = error_type
+        self._aws = AwsRequests("dynamodb", "DynamoDB_20120810", connections, clock)
+
+    async def read(self, keys: Iterable[ItemKey]) -> dict[ItemKey, Attributes]:
+        """Returns the items that exist, read consistently. Sends one BatchGetItem for each hundred keys."""
+        found: dict[ItemKey, Attributes] = {}
+        unique = list(dict.fromkeys(keys))
+        with translate_errors("DynamoDB", self._error_type):
+            for batch in split_into_batches(unique, lambda _: 0, max_size=0, max_items=_MAX_KEYS):
+                for item in await self._read_batch(batch):
+                    found[ItemKey(item["pk"]["S"], item["sk"]["S"])] = item
+        return found
+
+    async def update(self, update: Update) -> UpdateResult:
+        """Sends one UpdateItem."""
+        with translate_errors("DynamoDB", self._error_type):
+            try:
+                answer = await self._aws.call("UpdateItem", update.payload(self._name))
+            except AwsError as exc:
+                if exc.kind != _CONDITION_FAILED:
+                    raise
+                return UpdateResult(is_written=False, item=dict(exc.fields.get("Item", {})))
+            return UpdateResult(is_written=True, item=dict(answer["Attributes"]))
+
+    async def _read_batch(self, keys: Iterable[ItemKey]) -> list[Attributes]:
+        request: Any = {self._name: {"Keys": [key.attributes for key in keys], "ConsistentRead": True}}
+        found: list[Attributes] = []
+        for _ in range(_MAX_READS):
+            answer = await self._aws.call("BatchGetItem", {"RequestItems": request})
+            found += answer["Responses"].get(self._name, [])
+            request = answer.get("UnprocessedKeys")
+            if not request:
+                return found
+        raise AwsError("UnprocessedKeys", {})
+
+
+class TableTimeBudget:
+    """The time that one request of a user may still spend waiting for the table, over all its calls."""
+
+    def __init__(self, seconds: float, clock: Clock) -> None:
+        self._remaining_s = seconds
+        self._clock = clock
+
+    @property
+    def is_spent(self) -> bool:
+        """Returns whether too little time is left for a call."""
+        return self._remaining_s < _MIN_WAIT_S
+
+    async def wait_for(self, answer: Awaitable[T]) -> T:
+        """Returns the answer. Raises `TimeoutError` when the budget is used up."""
+        started_s = self._clock.monotonic_s()
+        try:
+            async with asyncio.timeout(self._remaining_s):
+                return await answer
+        finally:
+            self._remaining_s -= self._clock.monotonic_s() - started_s
+
+    async def sleep(self, seconds: float) -> None:
+        """Sleeps, unless too little time would be left for another call."""
+        if self._remaining_s >= seconds + _MIN_WAIT_S:
+            self._remaining_s -= seconds
+            await self._clock.sleep(seconds)
