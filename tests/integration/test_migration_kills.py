@@ -1,7 +1,7 @@
-"""The command is killed again and again, on a real Chroma server and with writers at work; nothing must be lost,
-doubled or altered.
+"""The migration command is killed repeatedly, on a real Chroma server and while others write: nothing may be lost,
+duplicated or changed.
 
-What it asks Chroma goes through a proxy, so that it can be killed at any request, before or after it takes effect.
+Its requests go through a proxy, so that it can be killed at any request, before or after Chroma executes it.
 """
 
 import os
@@ -36,8 +36,8 @@ NEVER = 10**9
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """One request; the moments are on the monotonic clock."""
+class Exchange:
+    """One request and its response; the times are of the monotonic clock."""
 
     method: str
     path: str
@@ -47,12 +47,12 @@ class Asked:
 
 @dataclass
 class Proxy:
-    """Hands requests on to `url`. At the request of the number `fatal`, calls `kill` once: before it is handed on, or
-    once it has been answered.
+    """Forwards requests to `url`. Calls `kill` once, at the request with the number `fatal`: before it is forwarded,
+    or after Chroma has answered it.
     """
 
     url: str
-    asked: list[Asked] = field(default_factory=list)
+    exchanges: list[Exchange] = field(default_factory=list)
     fatal: int = NEVER
     is_after: bool = False
     kill: Callable[[], None] = lambda: None
@@ -68,16 +68,16 @@ class Proxy:
             def handle_one_request(self) -> None:
                 try:
                     super().handle_one_request()
-                except OSError:  # of a client that was killed
+                except OSError:  # the client was killed
                     self.close_connection = True
 
             def do_GET(self) -> None:
-                proxy.hand_on(self)
+                proxy.forward(self)
 
             do_POST = do_PUT = do_DELETE = do_GET  # noqa: N815 — http.server's form
 
             def log_message(self, format: str, *args: object) -> None:  # noqa: A002 — as above
-                """Says nothing."""
+                """Logs nothing."""
 
         self._client = httpx.Client(base_url=self.url, timeout=30)
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
@@ -97,7 +97,7 @@ class Proxy:
     def arm(self, fatal: int, kill: Callable[[], None], *, is_after: bool) -> None:
         self._number, self.fatal, self.kill, self.is_after = 0, fatal, kill, is_after
 
-    def hand_on(self, request: BaseHTTPRequestHandler) -> None:
+    def forward(self, request: BaseHTTPRequestHandler) -> None:
         body = request.rfile.read(int(request.headers.get("content-length") or 0))
         with self._lock:
             self._number += 1
@@ -108,7 +108,7 @@ class Proxy:
         began_s = time.monotonic()
         kept = {name: value for name, value in request.headers.items() if name.lower() in {"content-type", "accept"}}
         answer = self._client.request(request.command, request.path, content=body, headers=kept)
-        self.asked.append(Asked(request.command, request.path, began_s, time.monotonic()))
+        self.exchanges.append(Exchange(request.command, request.path, began_s, time.monotonic()))
         if is_fatal:
             self.kill()
             return
@@ -142,20 +142,20 @@ def command(proxy: Proxy) -> subprocess.Popen[str]:
 
 
 def killed_at(proxy: Proxy, request: int, *, is_after: bool) -> str | None:
-    """Runs the command and kills it at that request; what it said, if it ended before."""
+    """Runs the command and kills it at that request. Returns its output if it ended before, else None."""
     with command(proxy) as process:
         proxy.arm(request, lambda: os.kill(process.pid, signal.SIGKILL), is_after=is_after)
         said = "".join(process.communicate())
     return None if process.returncode == -signal.SIGKILL else said
 
 
-def run_to_the_end(proxy: Proxy) -> str:
-    """Until there is nothing left to be done: a record that a writer changes at the wrong moment takes a further run."""
+def run_until_done(proxy: Proxy) -> str:
+    """Runs the command until it succeeds: a record that is written at the wrong moment requires another run."""
     proxy.arm(NEVER, lambda: None, is_after=False)
     for _ in range(5):
         with command(proxy) as process:
             said, complaint = process.communicate()
-        assert complaint.count("\n") == 1, "it says which space it takes for granted, and nothing more"
+        assert complaint.count("\n") == 1, "the only line names the assumed space"
         if process.returncode == 0:
             return said
     pytest.fail(said)
@@ -177,7 +177,7 @@ def fill(client: Any, name: str, records: Records) -> None:
     collection.add(ids=records.ids, embeddings=records.vectors, documents=records.documents, metadatas=metadatas)
 
 
-def held(server: ChromaServer, name: str) -> Records:
+def stored(server: ChromaServer, name: str) -> Records:
     found = server.find(name)
     assert found is not None
     return found.page(offset=0, limit=1_000_000)
@@ -185,8 +185,9 @@ def held(server: ChromaServer, name: str) -> Records:
 
 @dataclass
 class Writer:
-    """Writes one record after the other, in a thread, until it is stopped or gets an error. `written` is what was
-    acknowledged: the record's number, and when it was begun and acknowledged.
+    """Writes records in a thread until it is stopped or gets an error.
+
+    `written` are the successful writes: the record's number, and the start and the end of the request.
     """
 
     write: Callable[[int], None]
@@ -218,7 +219,7 @@ class Writer:
 
 
 def appender(collection: ServerCollection) -> Writer:
-    """Appends to a collection that it knows by its id."""
+    """Returns a writer that appends to a collection by its id."""
     return Writer(lambda number: collection.add(late(number)), pause_s=0.25)
 
 
@@ -228,7 +229,7 @@ def late(number: int) -> Records:
 
 
 def bridge(url: str) -> Writer:
-    """Upserts as the bridge does: by turns new records, and newer contents of those that the old collection has."""
+    """Returns a writer that upserts like the bridge: new records, and in turn new versions of existing ones."""
     store = ChromaStore(ChromaServer(ChromaConfig(url=url)), SystemClock(), default=EmbeddingSpace("mini", DIMENSION))
 
     def write(number: int) -> None:
@@ -243,9 +244,9 @@ def bridges_id(number: int) -> str:
 
 
 def assert_nothing_lost(server: ChromaServer, original: Records, late_ones: Writer, bridges: Writer | None) -> None:
-    """The target holds what everybody wrote, each once, what the bridge wrote in place of what was there before."""
+    """Asserts that the target has every written record once, and the bridge's version of those that it wrote."""
     (name,) = [one.name for one in server.collections()]
-    found = held(server, name)
+    found = stored(server, name)
     assert len(found.ids) == len(set(found.ids))
     newest = {bridges_id(number): number for number, *_ in bridges.written} if bridges else {}
     untouched = [place for place, one in enumerate(original.ids) if one not in newest]
@@ -259,12 +260,13 @@ def assert_nothing_lost(server: ChromaServer, original: Records, late_ones: Writ
 
 
 def lost_in_the_window(server: ChromaServer, late_ones: Writer, proxy: Proxy) -> set[int]:
-    """The appended records that are lost. Every one of them was written while the old collection was being deleted:
-    after the last look at it had been begun.
+    """Returns the numbers of the appended records that are lost.
+
+    Asserts that each was written after the start of the last read of the old collection and before its deletion.
     """
-    deletion = next(one for one in reversed(proxy.asked) if one.method == "DELETE")
-    before = [one for one in proxy.asked if one.ended_s <= deletion.began_s and one.path.endswith("/get")]
-    there = set(held(server, f"conversations_{DIMENSION}").ids)
+    deletion = next(one for one in reversed(proxy.exchanges) if one.method == "DELETE")
+    before = [one for one in proxy.exchanges if one.ended_s <= deletion.began_s and one.path.endswith("/get")]
+    there = set(stored(server, f"conversations_{DIMENSION}").ids)
     lost = [one for one in late_ones.written if f"late-{one[0]}" not in there]
     for _, began_s, ended_s in lost:
         assert ended_s > before[-1].began_s
@@ -272,7 +274,7 @@ def lost_in_the_window(server: ChromaServer, late_ones: Writer, proxy: Proxy) ->
     return {number for number, *_ in lost}
 
 
-def test_killed_at_ten_requests_of_merging_it_loses_nothing(url: str, proxy: Proxy, client: Any) -> None:
+def test_a_merge_that_is_killed_at_ten_requests_loses_nothing(url: str, proxy: Proxy, client: Any) -> None:
     server = ChromaServer(ChromaConfig(url=url))
     original, own = some(RECORDS), some(300, name="own", seed=2)
     fill(client, "conversations", original)
@@ -281,11 +283,11 @@ def test_killed_at_ten_requests_of_merging_it_loses_nothing(url: str, proxy: Pro
         client.get_collection(name).modify(metadata={"embedding_space": "mini"})
     old = server.find("conversations")
     assert old is not None
-    chosen = random.Random(7)  # noqa: S311 — which requests, not a secret
+    random_requests = random.Random(7)  # noqa: S311 — which requests, not a secret
     with appender(old) as late_ones, bridge(url) as bridges:
-        for fatal in sorted(chosen.sample(range(4, 25), 10)):
-            assert killed_at(proxy, fatal, is_after=chosen.random() < 0.5) is None
-        run_to_the_end(proxy)
+        for fatal in sorted(random_requests.sample(range(4, 25), 10)):
+            assert killed_at(proxy, fatal, is_after=random_requests.random() < 0.5) is None
+        run_until_done(proxy)
         with pytest.raises(CollectionMissing):
             old.add(late(NEVER))
     assert isinstance(late_ones.error, StoreFailed)
@@ -303,7 +305,7 @@ def joined(first: Records, second: Records) -> Records:
     )
 
 
-def test_killed_at_every_request_of_renaming_it_loses_nothing(url: str, proxy: Proxy, client: Any) -> None:
+def test_a_rename_that_is_killed_at_every_request_loses_nothing(url: str, proxy: Proxy, client: Any) -> None:
     server = ChromaServer(ChromaConfig(url=url))
     original = some(RECORDS)
     fill(client, "conversations", original)
@@ -313,6 +315,6 @@ def test_killed_at_every_request_of_renaming_it_loses_nothing(url: str, proxy: P
         for is_after in (False, True):
             for fatal in range(1, 6):
                 assert killed_at(proxy, fatal, is_after=is_after) is None
-        run_to_the_end(proxy)
+        run_until_done(proxy)
     assert late_ones.error is None
     assert_nothing_lost(server, original, late_ones, None)
