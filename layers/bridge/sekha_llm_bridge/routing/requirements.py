@@ -9,6 +9,7 @@ from decimal import Decimal
 
 from sekha_llm_bridge.config.models import Task
 from sekha_llm_bridge.pricing import usd_text
+from sekha_llm_bridge.providers import RequestFeature
 from sekha_llm_bridge.resilience import BreakerState, BreakerView, Refusal
 from sekha_llm_bridge.routing import cost_quotes
 from sekha_llm_bridge.routing.catalog import CatalogModel
@@ -16,6 +17,7 @@ from sekha_llm_bridge.routing.plan import Exclusion, ExclusionKind
 from sekha_llm_bridge.routing.route_request import ImageNeeds, RouteRequest, RoutingContext
 
 _FORMAT_ALIASES = {"jpg": "jpeg"}
+_IMAGE_BY_URL = frozenset({RequestFeature.IMAGE_BY_URL})
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,26 +112,28 @@ def _too_dear(
 
 
 def _features(request: RouteRequest) -> Iterator[Requirement]:
-    """The features asked for that a model, or its provider's format, may not have."""
+    """Yields the requirements for the requested features that a model, or its provider's adapter, may not support."""
     if request.needs_audio:
         yield _fitness(lambda entry: entry.model.supports_audio, "cannot hear audio")
     if request.needs_tools:
         yield _fitness(lambda entry: entry.model.supports_function_calling is not False, "cannot call tools")
-    if request.openai_only_features:
-        missing = _words(sorted(request.openai_only_features))
+    if requested := request.requested_features:
+        features = frozenset(one.feature for one in requested)
         yield Requirement(
-            lambda entry: entry.speaks_openai,
-            lambda entry: _unfit(f"{entry.provider.provider_type.value} has no {missing}"),
+            lambda entry: features <= entry.capabilities.features,
+            lambda entry: _unfit(
+                f"{entry.provider.provider_type.value} has no {_words(entry.capabilities.missing(requested))}"
+            ),
         )
 
 
 def _sight(request: RouteRequest) -> Iterator[Requirement]:
-    """What it takes to see the images."""
+    """Yields the requirements for the images of the request."""
     if request.needs_vision:
         yield _fitness(lambda entry: entry.model.has_vision, "cannot see images")
     if request.images.by_url:
         yield Requirement(
-            lambda entry: entry.takes_image_urls,
+            lambda entry: entry.capabilities.features >= _IMAGE_BY_URL,
             lambda entry: _unfit(f"{entry.provider.provider_type.value} takes images as data: URLs only"),
         )
     if images := request.images.count and request.images:

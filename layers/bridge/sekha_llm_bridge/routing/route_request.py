@@ -6,6 +6,7 @@ from decimal import Decimal
 
 from sekha_llm_bridge.config.models import Task
 from sekha_llm_bridge.pricing import TokenCount
+from sekha_llm_bridge.providers import RequestedFeature
 from sekha_llm_bridge.resilience import Availability, BreakerView
 
 
@@ -27,7 +28,7 @@ class RouteRequest:
 
     `task` None means any chat model. `pinned` is the only model allowed; `preferred` goes first if it qualifies.
     `output_tokens` is the most the request allows, None where it does not say; `answers` is OpenAI's `n`.
-    `openai_only_features` names what was asked for that only providers speaking OpenAI's own format can do;
+    `requested_features` are the features that not every adapter supports;
     `features_with_unbounded_cost` what
     may be billed beyond any count made beforehand. `context_tokens` and `dimensions` are the least that a model must
     have. `space` is the embedding space that the vectors must be of; None leaves it to the default model.
@@ -43,7 +44,7 @@ class RouteRequest:
     needs_audio: bool = False
     needs_tools: bool = False
     images: ImageNeeds = ImageNeeds()
-    openai_only_features: frozenset[str] = frozenset()
+    requested_features: frozenset[RequestedFeature] = frozenset()
     features_with_unbounded_cost: frozenset[str] = frozenset()
     max_cost_usd: Decimal | None = None
     context_tokens: int = 0

@@ -14,7 +14,7 @@ from sekha_llm_bridge.api.app import (
     json_response,
     log_receipt,
 )
-from sekha_llm_bridge.api.chat.features import features_with_unbounded_cost, openai_only_features, uses_audio
+from sekha_llm_bridge.api.chat.features import features_with_unbounded_cost, requested_features, uses_audio
 from sekha_llm_bridge.api.chat.images import image_needs
 from sekha_llm_bridge.api.chat.request import EXTENSIONS, ChatRequest
 from sekha_llm_bridge.api.chat.response import chat_body
@@ -111,7 +111,7 @@ def route_request(asked: ChatRequest, prompt: TokenCount, bridge: Bridge, *, con
         needs_audio=uses_audio(asked),
         needs_tools=bool(asked.tools or (asked.model_extra or {}).get("functions")),
         images=images,
-        openai_only_features=openai_only_features(asked),
+        requested_features=requested_features(asked),
         features_with_unbounded_cost=features_with_unbounded_cost(asked),
         max_cost_usd=asked.max_cost,
         context_tokens=context_tokens,

@@ -38,7 +38,7 @@ def bridge_body(
 ) -> dict[str, object]:
     """The receipt, with what is to be said of this answer besides."""
     notes = list(receipt.notes)
-    unsent = [] if candidate.entry.speaks_openai else fields_without_equivalent(sent)
+    unsent = fields_without_equivalent(sent, candidate.entry.capabilities)
     if unsent:
         notes.append(f"{receipt.provider_id} has no place for: {', '.join(unsent)}")
     if is_estimated:
