@@ -1,4 +1,4 @@
-"""One suite for every adapter, over real HTTP: what a provider answers, and what the bridge makes of it."""
+"""The contract of every adapter, over real HTTP: requests, answers, and the failure for each error answer."""
 
 import asyncio
 import base64
@@ -23,8 +23,8 @@ PROMPT = "the secret prompt about the yellow submarine"
 
 
 @dataclass(frozen=True)
-class Wire:
-    """One wire format: its type, base path and the paths of its calls."""
+class WireFormat:
+    """One wire format: a provider type, its base path, and the paths of its requests."""
 
     provider_type: str
     base: str
@@ -33,13 +33,13 @@ class Wire:
     probe: str
 
 
-OPENAI = Wire("openai", "/v1", "/v1/chat/completions", "/v1/embeddings", "/v1/models")
-OLLAMA = Wire("ollama", "", "/api/chat", "/api/embed", "/api/tags")
+OPENAI = WireFormat("openai", "/v1", "/v1/chat/completions", "/v1/embeddings", "/v1/models")
+OLLAMA = WireFormat("ollama", "", "/api/chat", "/api/embed", "/api/tags")
 
 
 @pytest.fixture(params=[OPENAI, OLLAMA], ids=lambda wire: wire.provider_type)
-def wire(request: pytest.FixtureRequest) -> Wire:
-    found: Wire = request.param
+def wire(request: pytest.FixtureRequest) -> WireFormat:
+    found: WireFormat = request.param
     return found
 
 
@@ -47,7 +47,7 @@ Run = Callable[[Callable[[Provider], Awaitable[T]]], T]
 
 
 @pytest.fixture
-def run(wire: Wire, fake: FakeProvider) -> Iterator[Run[Any]]:
+def run(wire: WireFormat, fake: FakeProvider) -> Iterator[Run[Any]]:
     """Runs one call of the adapter under test against the fake provider, on one event loop."""
     fields = provider(
         "p", chat_model("m"), provider_type=wire.provider_type, base_url=fake.url + wire.base, api_key=SECRET
@@ -73,7 +73,7 @@ def embed(*texts: str) -> Callable[[Provider], Awaitable[Any]]:
     return lambda adapter: adapter.embed(EmbeddingCall("m", texts), timeout_s=5)
 
 
-def test_a_chat_answer_comes_back_in_openais_shape_with_the_providers_usage(run: Run[Any]) -> None:
+def test_a_chat_answer_is_in_openais_format_with_the_providers_usage(run: Run[Any]) -> None:
     answer = run(chat())
     choice = answer.body["choices"][0]
     assert choice["message"]["content"] == "Hello from the fake."
@@ -83,31 +83,31 @@ def test_a_chat_answer_comes_back_in_openais_shape_with_the_providers_usage(run:
     assert answer.usage.completion_tokens > 0
 
 
-def test_key_and_extra_headers_are_sent(run: Run[Any], wire: Wire, fake: FakeProvider) -> None:
+def test_key_and_extra_headers_are_sent(run: Run[Any], wire: WireFormat, fake: FakeProvider) -> None:
     run(chat())
     sent = fake.calls(wire.chat)[0].headers
     assert sent["authorization"] == f"Bearer {SECRET}"
     assert sent["x-extra"] == "more"
 
 
-def test_temperature_zero_stays_zero(run: Run[Any], wire: Wire, fake: FakeProvider) -> None:
+def test_temperature_zero_stays_zero(run: Run[Any], wire: WireFormat, fake: FakeProvider) -> None:
     run(chat(temperature=0))
     body = fake.calls(wire.chat)[0].body
     assert body.get("options", body)["temperature"] == 0
 
 
-def test_vectors_come_back_in_the_order_of_the_texts(run: Run[Any]) -> None:
+def test_vectors_are_in_the_order_of_the_texts(run: Run[Any]) -> None:
     answer = run(embed("one", "two", "three"))
     assert answer.vectors == [vector_of(text, 8) for text in ("one", "two", "three")]
     assert answer.usage.prompt_tokens == 9
 
 
-def test_a_probe_is_a_free_call(run: Run[Any], wire: Wire, fake: FakeProvider) -> None:
+def test_a_probe_is_a_free_request(run: Run[Any], wire: WireFormat, fake: FakeProvider) -> None:
     run(lambda adapter: adapter.probe(timeout_s=5))
     assert [request.path for request in fake.received] == [wire.probe]
 
 
-# As vendors word it.
+# Messages of vendors about a prompt that is too long.
 TOO_LONG = [
     "This model's maximum context length is 8192 tokens. However, your messages resulted in 9000 tokens.",
     "Your input exceeds the context window of this model.",
@@ -118,7 +118,7 @@ TOO_LONG = [
     "the request exceeds the available context size, try increasing it",
     "Input is too long for requested model.",
 ]
-# Faults of the caller's, with words of the caller's own that would mean something else.
+# Messages about an invalid request, with quotations that would mean another kind of failure.
 QUOTING = [
     "Invalid schema for function 'rotate_api_key_invalid api key': 'foo' is not valid under any of the given schemas",
     "Invalid schema for function 'f': In context=('properties', 'size'), array schema missing items",
@@ -202,8 +202,8 @@ FAILURES = [
 
 
 @pytest.mark.parametrize(("reply", "expected"), FAILURES, ids=lambda value: getattr(value, "name", None))
-def test_every_failure_becomes_its_own_error(
-    run: Run[Any], wire: Wire, fake: FakeProvider, reply: Reply, expected: errors.FailureKind
+def test_every_error_answer_becomes_its_kind_of_failure(
+    run: Run[Any], wire: WireFormat, fake: FakeProvider, reply: Reply, expected: errors.FailureKind
 ) -> None:
     for path, call in ((wire.chat, chat()), (wire.embed, embed("x"))):
         fake.script(path, reply)
@@ -229,9 +229,9 @@ def test_every_failure_becomes_its_own_error(
     ],
     ids=str,
 )
-def test_what_a_provider_may_bill_although_it_failed_is_known(
+def test_may_be_billed_is_set_for_failures_that_the_provider_may_bill(
     run: Run[Any],
-    wire: Wire,
+    wire: WireFormat,
     fake: FakeProvider,
     reply: Reply,
     may_be: bool,  # noqa: FBT001 — a column of the table
@@ -242,7 +242,7 @@ def test_what_a_provider_may_bill_although_it_failed_is_known(
     assert caught.value.failure.may_be_billed is may_be
 
 
-def test_empty_choices_are_not_an_answer(run: Run[Any], wire: Wire, fake: FakeProvider) -> None:
+def test_an_answer_without_choices_is_malformed(run: Run[Any], wire: WireFormat, fake: FakeProvider) -> None:
     fake.script(wire.chat, Reply(body={"choices": []}))
     with raises_failure(errors.FailureKind.MALFORMED_ANSWER):
         run(chat())
@@ -262,7 +262,7 @@ def test_empty_choices_are_not_an_answer(run: Run[Any], wire: Wire, fake: FakePr
     ],
 )
 def test_an_answer_of_another_shape_is_malformed_not_a_crash(
-    run: Run[Any], wire: Wire, fake: FakeProvider, body: dict[str, Any]
+    run: Run[Any], wire: WireFormat, fake: FakeProvider, body: dict[str, Any]
 ) -> None:
     fake.script(wire.chat, Reply(body=body))
     with raises_failure(errors.FailureKind.MALFORMED_ANSWER):
@@ -272,8 +272,8 @@ def test_an_answer_of_another_shape_is_malformed_not_a_crash(
 @pytest.mark.parametrize(
     ("header", "seconds"), [("7", 7.0), ("Wed, 21 Oct 2015 07:28:00 GMT", 0.0), ("soon", None), ("9" * 400, 86_400.0)]
 )
-def test_retry_after_is_read_in_both_its_forms(
-    run: Run[Any], wire: Wire, fake: FakeProvider, header: str, seconds: float | None
+def test_retry_after_is_read_in_both_of_its_forms(
+    run: Run[Any], wire: WireFormat, fake: FakeProvider, header: str, seconds: float | None
 ) -> None:
     fake.script(wire.chat, Reply(429, {}, headers={"retry-after": header}))
     with raises_failure(errors.FailureKind.RATE_LIMITED) as caught:
@@ -281,7 +281,7 @@ def test_retry_after_is_read_in_both_its_forms(
     assert caught.value.retry_after_s == seconds
 
 
-ECHOES = [
+QUOTES_OF_THE_REQUEST = [
     PROMPT,
     PROMPT.upper(),
     "near 'yellow submarine'",
@@ -292,21 +292,26 @@ ECHOES = [
 ]
 
 
-@pytest.mark.parametrize("echo", ECHOES)
+@pytest.mark.parametrize("quote", QUOTES_OF_THE_REQUEST)
 @pytest.mark.parametrize("status", [400, 401, 429, 500])
-def test_a_providers_own_words_are_never_passed_on(
-    run: Run[Any], wire: Wire, fake: FakeProvider, echo: str, status: int
+def test_the_message_of_a_provider_is_never_passed_on(
+    run: Run[Any], wire: WireFormat, fake: FakeProvider, quote: str, status: int
 ) -> None:
-    fake.script(wire.chat, Reply(status, {"error": {"message": echo, "code": echo, "type": echo, "param": echo}}))
+    fake.script(wire.chat, Reply(status, {"error": {"message": quote, "code": quote, "type": quote, "param": quote}}))
     with pytest.raises(errors.ProviderError) as caught:
         run(chat())
     assert str(caught.value) == f"the provider answered {status}"
     assert caught.value.param is None
 
 
-def test_codes_and_the_requests_own_fields_are_passed_on(run: Run[Any], wire: Wire, fake: FakeProvider) -> None:
-    said = {"message": "messages: tools must be fewer", "code": "invalid_value", "type": "bad", "param": "messages[0]"}
-    fake.script(wire.chat, Reply(400, {"error": said}))
+def test_codes_and_names_of_request_fields_are_passed_on(run: Run[Any], wire: WireFormat, fake: FakeProvider) -> None:
+    sent_error = {
+        "message": "messages: tools must be fewer",
+        "code": "invalid_value",
+        "type": "bad",
+        "param": "messages[0]",
+    }
+    fake.script(wire.chat, Reply(400, {"error": sent_error}))
     with raises_failure(errors.FailureKind.REQUEST_REJECTED) as caught:
         run(chat(tools=[]))
     named = "; its message names tools" if wire.provider_type == "openai" else ""
@@ -315,7 +320,7 @@ def test_codes_and_the_requests_own_fields_are_passed_on(run: Run[Any], wire: Wi
 
 
 @pytest.mark.parametrize("base_url", ["http://☃.invalid/v1", "http://xn--a/v1"])
-def test_an_address_that_cannot_be_called_is_a_failed_connection(wire: Wire, base_url: str) -> None:
+def test_a_base_url_that_cannot_be_called_is_a_failed_connection(wire: WireFormat, base_url: str) -> None:
     fields = provider("p", chat_model("m"), provider_type=wire.provider_type)
     config = ProviderConfig.model_validate(fields).model_copy(update={"base_url": base_url})
     adapter = make_provider(config, JsonHttp(SystemClock()), SystemClock())
@@ -323,13 +328,13 @@ def test_an_address_that_cannot_be_called_is_a_failed_connection(wire: Wire, bas
         asyncio.run(adapter.probe(timeout_s=5))
 
 
-def test_a_refused_connection_is_told_from_a_slow_provider(run: Run[Any], fake: FakeProvider) -> None:
+def test_a_refused_connection_is_a_failed_connection(run: Run[Any], fake: FakeProvider) -> None:
     fake.stop()
     with raises_failure(errors.FailureKind.CONNECT_FAILED):
         run(chat())
 
 
-def test_a_provider_that_hangs_is_a_timeout(run: Run[Any], wire: Wire, fake: FakeProvider) -> None:
+def test_a_provider_that_hangs_is_a_timeout(run: Run[Any], wire: WireFormat, fake: FakeProvider) -> None:
     fake.script(wire.chat, Reply(delay_s=1))
     with raises_failure(errors.FailureKind.TIMEOUT):
         run(lambda adapter: adapter.chat(ChatCall("m", {"messages": []}, None, 4096), timeout_s=0.2))

@@ -560,7 +560,7 @@ FAULTS = {
     "items of the wrong kind": Reply(body={"Responses": {"table": [SECRET]}}),
     "items that are null": Reply(body={"Responses": {"table": [None]}}),
     "a body in a wrong encoding": Reply(raw=b"\x1f\x8b", headers={"content-encoding": "gzip"}),
-    "half an answer": Reply(body={"Responses": {}, "Attributes": {}}, cut=5),
+    "half an answer": Reply(body={"Responses": {}, "Attributes": {}}, cut_at_byte=5),
     "a broken connection": Reply(reset=True),
 }
 
@@ -653,7 +653,7 @@ def test_one_that_hangs_can_be_left_and_nothing_stays_open(canned: Fake, action:
     arguments: dict[str, Any] = {"read": [["p"]], "record_check": [check()]}
     with pytest.raises(TimeoutError):
         canned.place.run(patience(getattr(canned.place.store(), action)(*arguments.get(action, ["p", FAILED, FAILED]))))
-    assert hanging.abandoned.wait(5)
+    assert hanging.client_disconnected.wait(5)
     canned.answers(responses("p"))
     assert canned.place.read("p").keys() == {"p"}
 
@@ -663,7 +663,7 @@ def test_one_that_hangs_is_not_waited_for_for_ever(canned: Fake) -> None:
     canned.answers(hanging)
     with pytest.raises(StoreUnavailable, match=A_KIND):
         canned.place.read("p")
-    assert hanging.abandoned.wait(5)
+    assert hanging.client_disconnected.wait(5)
 
 
 def test_a_connection_that_the_other_end_closed_is_made_anew(
@@ -887,7 +887,7 @@ def test_an_endpoint_of_keys_that_hangs_can_be_left_and_nothing_stays_open(resto
     restored.server.script("/credentials", hanging, keys(1, clock))
     with pytest.raises(TimeoutError):
         restored.place.run(patience(restored.place.store().read(["p"])))
-    assert hanging.abandoned.wait(5)
+    assert hanging.client_disconnected.wait(5)
     assert restored.place.read("p").keys() == {"p"}
 
 

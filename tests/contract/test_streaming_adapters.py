@@ -1,4 +1,4 @@
-"""One suite for every wire format, over real HTTP: an answer as it comes, and every way in which it does not."""
+"""The contract of every adapter for streams, over real HTTP: complete answers, and every way in which one fails."""
 
 import asyncio
 import gc
@@ -19,7 +19,7 @@ from sekha_llm_bridge.providers import ChatCall, ChatChunk, Provider, make_provi
 from sekha_llm_bridge.providers.base import AnswerState
 from sekha_llm_bridge.providers.http import JsonHttp
 from sekha_llm_bridge.usage import Usage
-from tests.contract.test_provider_adapters import ECHOES, FAILURES, PROMPT, SECRET
+from tests.contract.test_provider_adapters import FAILURES, PROMPT, QUOTES_OF_THE_REQUEST, SECRET
 from tests.fakes.leftovers import left_over, quick_collections
 from tests.fakes.provider import (
     FakeProvider,
@@ -40,15 +40,15 @@ T = TypeVar("T")
 Parts = list[bytes | threading.Event]
 Ending = Literal["whole", "closed", "reset", "silent"]
 WORDS = ["Hel", "lo, ", "wörld ", "☃🎉"]
-PATIENCE_S = 10
+TIMEOUT_S = 10
 DONE = b"data: [DONE]\n\n"
 FINISH = chunk({}, finish="stop")
-BILL = sse({"choices": [], "usage": chat_completion("")["usage"]})
+USAGE = sse({"choices": [], "usage": chat_completion("")["usage"]})
 
 
 @dataclass(frozen=True)
-class Wire:
-    """One wire format: its type, base path and the path of its chat, and what is sent there."""
+class WireFormat:
+    """One wire format: a provider type, its base path, the path of chat requests, and the encoding of their answers."""
 
     provider_type: str
     base: str
@@ -68,18 +68,18 @@ class Wire:
         return Reply(headers=headers, stream=Stream(parts, ending=ending, content_type=self.content_type))
 
 
-OPENAI = Wire(
+OPENAI = WireFormat(
     "openai",
     "/v1",
     "/v1/chat/completions",
     "text/event-stream; charset=utf-8",
     lambda text: chunk({"content": text}),
-    (FINISH, BILL, DONE),
+    (FINISH, USAGE, DONE),
     Usage(11, 7, cached_tokens=2),
     lambda text: {**chat_completion(text)},
     sse,
 )
-OLLAMA = Wire(
+OLLAMA = WireFormat(
     "ollama",
     "",
     "/api/chat",
@@ -93,8 +93,8 @@ OLLAMA = Wire(
 
 
 @dataclass(frozen=True)
-class Told:
-    """What came of a stream, and what it ended with."""
+class StreamResult:
+    """The chunks of a stream, and the error that ended it."""
 
     chunks: list[ChatChunk]
     error: errors.ProviderError | None = None
@@ -117,12 +117,12 @@ class Told:
         return next((one.usage for one in reversed(self.chunks) if one.usage is not None), None)
 
     @property
-    def is_whole(self) -> bool:
+    def is_complete(self) -> bool:
         return self.error is None and self.chunks[-1].state is not AnswerState.OPEN
 
 
-class Bench:
-    """The adapter under test on a loop of its own, which tolerates nothing that is left over."""
+class AdapterRunner:
+    """Runs the adapter under test on an event loop of its own, which must have no tasks left at the end."""
 
     def __init__(self, runner: asyncio.Runner, adapter: Provider) -> None:
         self._runner = runner
@@ -130,7 +130,7 @@ class Bench:
 
     def run(self, what: Callable[[Provider], Awaitable[T]]) -> T:
         async def bounded() -> T:
-            async with asyncio.timeout(PATIENCE_S):
+            async with asyncio.timeout(TIMEOUT_S):
                 return await what(self._adapter)
 
         return self._runner.run(bounded())
@@ -142,10 +142,10 @@ class Bench:
         timeout_s: float = 5,
         seen: Callable[[int], None] = lambda count: None,
         **request: Any,
-    ) -> Told:
-        """A whole call; `seen` learns how many chunks there are by now, from none on."""
+    ) -> StreamResult:
+        """Reads a whole stream. `seen` is called with the number of chunks so far, beginning with 0."""
 
-        async def reading(adapter: Provider) -> Told:
+        async def reading(adapter: Provider) -> StreamResult:
             chunks: list[ChatChunk] = []
             seen(0)
             try:
@@ -153,8 +153,8 @@ class Bench:
                     chunks.append(one)
                     seen(len(chunks))
             except errors.ProviderError as exc:
-                return Told(chunks, exc)
-            return Told(chunks)
+                return StreamResult(chunks, exc)
+            return StreamResult(chunks)
 
         return self.run(reading)
 
@@ -165,25 +165,25 @@ def call(cap: int | None = None, **request: Any) -> ChatCall:
 
 @pytest.fixture(scope="module", autouse=True)
 def _quick_collections() -> Iterator[None]:
-    """Each test looks for what it left over, and only for that."""
+    """Makes garbage collection fast, so that each test can check for its own leftovers."""
     with quick_collections():
         yield
 
 
 @pytest.fixture(params=[OPENAI, OLLAMA], ids=lambda wire: wire.provider_type)
-def wire(request: pytest.FixtureRequest) -> Wire:
-    found: Wire = request.param
+def wire(request: pytest.FixtureRequest) -> WireFormat:
+    found: WireFormat = request.param
     return found
 
 
-def _bench(fake: FakeProvider, wire: Wire, kind: str = "") -> Iterator[Bench]:
+def _adapter_runner(fake: FakeProvider, wire: WireFormat, kind: str = "") -> Iterator[AdapterRunner]:
     kind, base_url = kind or wire.provider_type, fake.url + wire.base
     fields = provider("p", chat_model("m"), provider_type=kind, base_url=base_url, api_key=SECRET)
     config = ProviderConfig.model_validate({**fields, "headers": {"X-Extra": "more"}})
     http, faults = JsonHttp(SystemClock()), list[Mapping[str, Any]]()
     with asyncio.Runner() as runner:
         runner.get_loop().set_exception_handler(lambda _, fault: faults.append(fault))
-        yield Bench(runner, make_provider(config, http, SystemClock()))
+        yield AdapterRunner(runner, make_provider(config, http, SystemClock()))
         assert runner.run(left_over()) == []
         runner.run(http.aclose())
     gc.collect()
@@ -191,102 +191,114 @@ def _bench(fake: FakeProvider, wire: Wire, kind: str = "") -> Iterator[Bench]:
 
 
 @pytest.fixture
-def bench(wire: Wire, fake: FakeProvider) -> Iterator[Bench]:
-    """Every wire format in turn."""
-    yield from _bench(fake, wire)
+def adapter_runner(wire: WireFormat, fake: FakeProvider) -> Iterator[AdapterRunner]:
+    """An adapter of each wire format in turn."""
+    yield from _adapter_runner(fake, wire)
 
 
 @pytest.fixture
-def openai(fake: FakeProvider) -> Iterator[Bench]:
-    """OpenAI's alone."""
-    yield from _bench(fake, OPENAI)
+def openai(fake: FakeProvider) -> Iterator[AdapterRunner]:
+    """The adapter for OpenAI's format."""
+    yield from _adapter_runner(fake, OPENAI)
 
 
 @pytest.fixture
-def ollama(fake: FakeProvider) -> Iterator[Bench]:
-    """Ollama's alone."""
-    yield from _bench(fake, OLLAMA)
+def ollama(fake: FakeProvider) -> Iterator[AdapterRunner]:
+    """The adapter for Ollama's format."""
+    yield from _adapter_runner(fake, OLLAMA)
 
 
-def sent(fake: FakeProvider, wire: Wire) -> Received:
+def sent(fake: FakeProvider, wire: WireFormat) -> Received:
     return fake.calls(wire.path)[-1]
 
 
-# A whole answer
+# Complete answers
 
 
-def test_a_whole_answer_comes_in_order_with_the_providers_usage(bench: Bench, wire: Wire, fake: FakeProvider) -> None:
+def test_a_complete_answer_arrives_in_order_with_the_providers_usage(
+    adapter_runner: AdapterRunner, wire: WireFormat, fake: FakeProvider
+) -> None:
     fake.script(wire.path, wire.streams([*wire.tokens(*WORDS), *wire.end]))
-    told = bench.read()
-    texts = [choice["delta"].get("content") for one in told.chunks for choice in one.body["choices"]]
+    result = adapter_runner.read()
+    texts = [choice["delta"].get("content") for one in result.chunks for choice in one.body["choices"]]
     assert [text for text in texts if text] == WORDS
-    assert told.chunks[0].body["choices"][0]["delta"]["role"] == "assistant"
-    assert [one.is_progress for one in told.chunks[:4]] == [True] * 4
-    finishes = [choice["finish_reason"] for one in told.chunks for choice in one.body["choices"]]
+    assert result.chunks[0].body["choices"][0]["delta"]["role"] == "assistant"
+    assert [one.is_progress for one in result.chunks[:4]] == [True] * 4
+    finishes = [choice["finish_reason"] for one in result.chunks for choice in one.body["choices"]]
     assert finishes == [None] * 4 + ["stop"]
-    assert told.usage == wire.usage
-    assert told.is_whole
-    assert {one.body["id"] for one in told.chunks} == {told.chunks[0].body["id"]}
-    assert {one.body["model"] for one in told.chunks} == {"m"}
-    assert all("usage" not in one.body for one in told.chunks)
+    assert result.usage == wire.usage
+    assert result.is_complete
+    assert {one.body["id"] for one in result.chunks} == {result.chunks[0].body["id"]}
+    assert {one.body["model"] for one in result.chunks} == {"m"}
+    assert all("usage" not in one.body for one in result.chunks)
 
 
-def test_each_token_is_given_before_the_provider_sends_the_next(bench: Bench, wire: Wire, fake: FakeProvider) -> None:
+def test_each_token_is_yielded_before_the_provider_sends_the_next(
+    adapter_runner: AdapterRunner, wire: WireFormat, fake: FakeProvider
+) -> None:
     gates = [threading.Event() for _ in WORDS]
     parts = [part for gate, word in zip(gates, WORDS, strict=True) for part in (gate, wire.token(word))]
     fake.script(wire.path, wire.streams([*parts, *wire.end]))
-    told = bench.read(timeout_s=2, seen=lambda count: gates[count].set() if count < len(gates) else None)
-    assert told.text == "".join(WORDS)
-    assert told.is_whole
+    result = adapter_runner.read(timeout_s=2, seen=lambda count: gates[count].set() if count < len(gates) else None)
+    assert result.text == "".join(WORDS)
+    assert result.is_complete
 
 
-def test_bytes_that_are_cut_anywhere_make_the_same_answer(bench: Bench, wire: Wire, fake: FakeProvider) -> None:
+def test_an_answer_that_arrives_byte_by_byte_is_the_same(
+    adapter_runner: AdapterRunner, wire: WireFormat, fake: FakeProvider
+) -> None:
     body = b"".join(part for part in (*wire.tokens(*WORDS), *wire.end) if isinstance(part, bytes))
     fake.script(wire.path, wire.streams([bytes([byte]) for byte in body]))
-    told = bench.read()
-    assert told.text == "".join(WORDS)
-    assert told.usage == wire.usage
-    assert told.is_whole
+    result = adapter_runner.read()
+    assert result.text == "".join(WORDS)
+    assert result.usage == wire.usage
+    assert result.is_complete
 
 
-def test_an_answer_that_comes_at_once_although_a_stream_was_asked_for_is_one_chunk(
-    bench: Bench, wire: Wire, fake: FakeProvider
+def test_an_answer_that_is_not_streamed_is_one_chunk(
+    adapter_runner: AdapterRunner, wire: WireFormat, fake: FakeProvider
 ) -> None:
     fake.script(wire.path, Reply(body=wire.whole("Hello, world.")))
-    told = bench.read()
-    (only,) = told.chunks
+    result = adapter_runner.read()
+    (only,) = result.chunks
     assert only.body["choices"][0]["delta"] == {"role": "assistant", "content": "Hello, world."}
     assert only.body["choices"][0]["finish_reason"] == "stop"
     assert only.usage == wire.usage
-    assert told.is_whole
+    assert result.is_complete
 
 
 @pytest.mark.parametrize("coding", ["gzip", "deflate", "GZip"])
-def test_a_compressed_answer_is_read_as_it_comes(bench: Bench, wire: Wire, fake: FakeProvider, coding: str) -> None:
+def test_a_compressed_answer_is_decompressed_while_it_arrives(
+    adapter_runner: AdapterRunner, wire: WireFormat, fake: FakeProvider, coding: str
+) -> None:
     press = zlib.compressobj(wbits=zlib.MAX_WBITS if coding == "deflate" else zlib.MAX_WBITS | 16)
     gate = threading.Event()
     first = press.compress(wire.token("Hello")) + press.flush(zlib.Z_SYNC_FLUSH)
     rest = press.compress(b"".join(wire.end)) + press.flush()
     fake.script(wire.path, wire.streams([first, gate, rest], coding=coding))
-    told = bench.read(timeout_s=2, seen=lambda count: gate.set() if count else None)
-    assert told.text == "Hello"
-    assert told.usage == wire.usage
-    assert told.is_whole
+    result = adapter_runner.read(timeout_s=2, seen=lambda count: gate.set() if count else None)
+    assert result.text == "Hello"
+    assert result.usage == wire.usage
+    assert result.is_complete
     assert sent(fake, wire).headers["accept-encoding"] == "identity"
 
 
-def test_an_answer_in_an_unknown_coding_is_malformed(bench: Bench, wire: Wire, fake: FakeProvider) -> None:
+def test_an_answer_in_an_unknown_content_encoding_is_malformed(
+    adapter_runner: AdapterRunner, wire: WireFormat, fake: FakeProvider
+) -> None:
     fake.script(wire.path, wire.streams([*wire.tokens("x"), *wire.end], coding="br"))
-    told = bench.read()
-    assert told.kind is errors.FailureKind.MALFORMED_ANSWER
-    assert told.chunks == []
+    result = adapter_runner.read()
+    assert result.kind is errors.FailureKind.MALFORMED_ANSWER
+    assert result.chunks == []
 
 
-# What is sent
+# Requests
 
 
-def test_key_extra_headers_and_the_wish_for_a_stream_are_sent(bench: Bench, wire: Wire, fake: FakeProvider) -> None:
-    bench.read()
+def test_key_extra_headers_and_stream_true_are_sent(
+    adapter_runner: AdapterRunner, wire: WireFormat, fake: FakeProvider
+) -> None:
+    adapter_runner.read()
     request = sent(fake, wire)
     assert request.headers["authorization"] == f"Bearer {SECRET}"
     assert request.headers["x-extra"] == "more"
@@ -295,19 +307,19 @@ def test_key_extra_headers_and_the_wish_for_a_stream_are_sent(bench: Bench, wire
     assert request.body["model"] == "m"
 
 
-def test_temperature_zero_stays_zero(bench: Bench, wire: Wire, fake: FakeProvider) -> None:
-    bench.read(temperature=0)
+def test_temperature_zero_stays_zero(adapter_runner: AdapterRunner, wire: WireFormat, fake: FakeProvider) -> None:
+    adapter_runner.read(temperature=0)
     body = sent(fake, wire).body
     assert body.get("options", body)["temperature"] == 0
 
 
-def test_the_lowest_output_limit_holds(bench: Bench, wire: Wire, fake: FakeProvider) -> None:
-    bench.read(cap=10, max_tokens=50)
+def test_the_lowest_output_limit_is_sent(adapter_runner: AdapterRunner, wire: WireFormat, fake: FakeProvider) -> None:
+    adapter_runner.read(cap=10, max_tokens=50)
     body = sent(fake, wire).body
     assert (body.get("max_tokens") or body["options"]["num_predict"]) == 10
 
 
-# An answer that ends before its end
+# Answers that are cut off
 
 CUTS: list[tuple[Ending, errors.FailureKind]] = [
     ("whole", errors.FailureKind.MALFORMED_ANSWER),
@@ -319,104 +331,111 @@ CUTS: list[tuple[Ending, errors.FailureKind]] = [
 
 @pytest.mark.parametrize("count", [0, 1, 3])
 @pytest.mark.parametrize(("ending", "expected"), CUTS, ids=[ending for ending, _ in CUTS])
-def test_an_answer_that_was_cut_never_ends_like_a_whole_one(
-    bench: Bench, wire: Wire, fake: FakeProvider, ending: Ending, expected: errors.FailureKind, count: int
+def test_an_answer_that_was_cut_off_is_a_failure_that_may_be_billed(
+    adapter_runner: AdapterRunner,
+    wire: WireFormat,
+    fake: FakeProvider,
+    ending: Ending,
+    expected: errors.FailureKind,
+    count: int,
 ) -> None:
-    cut = threading.Event()  # a reset would take with it what was sent and not read
+    cut = threading.Event()  # a reset discards what was sent and not read
     fake.script(wire.path, wire.streams([*wire.tokens(*WORDS[:count]), cut], ending))
     timeout_s = 0.3 if ending == "silent" else 5
-    told = bench.read(timeout_s=timeout_s, seen=lambda seen: cut.set() if seen == count else None)
-    assert told.kind is expected
-    assert told.failure.may_be_billed
-    assert told.text == "".join(WORDS[:count])
-    assert all(one.state is AnswerState.OPEN for one in told.chunks)
+    result = adapter_runner.read(timeout_s=timeout_s, seen=lambda seen: cut.set() if seen == count else None)
+    assert result.kind is expected
+    assert result.failure.may_be_billed
+    assert result.text == "".join(WORDS[:count])
+    assert all(one.state is AnswerState.OPEN for one in result.chunks)
 
 
 @pytest.mark.parametrize("ending", ["whole", "closed"])
-def test_an_event_that_was_cut_in_its_middle_is_not_passed_on(
-    bench: Bench, wire: Wire, fake: FakeProvider, ending: Ending
+def test_an_incomplete_event_is_not_yielded(
+    adapter_runner: AdapterRunner, wire: WireFormat, fake: FakeProvider, ending: Ending
 ) -> None:
     fake.script(wire.path, wire.streams([*wire.tokens("Hello"), wire.end[0][:-3]], ending))
-    told = bench.read()
-    assert told.error is not None
-    assert told.text == "Hello"
+    result = adapter_runner.read()
+    assert result.error is not None
+    assert result.text == "Hello"
 
 
-@pytest.mark.parametrize(("ending", "is_whole"), [("whole", True), ("closed", False), ("reset", False)])
-def test_a_last_line_without_its_end_counts_where_the_stream_has_ended_as_it_should(
-    bench: Bench, wire: Wire, fake: FakeProvider, ending: Ending, *, is_whole: bool
+@pytest.mark.parametrize(("ending", "is_complete"), [("whole", True), ("closed", False), ("reset", False)])
+def test_a_last_line_without_its_line_end_is_read_only_after_the_proper_end_of_the_stream(
+    adapter_runner: AdapterRunner, wire: WireFormat, fake: FakeProvider, ending: Ending, *, is_complete: bool
 ) -> None:
     fake.script(wire.path, wire.streams([*wire.tokens("Hello"), wire.end[0].rstrip()], ending))
-    told = bench.read()
-    assert (told.error is None) == is_whole
+    result = adapter_runner.read()
+    assert (result.error is None) == is_complete
 
 
-def test_a_stream_of_nothing_is_malformed(bench: Bench, wire: Wire, fake: FakeProvider) -> None:
+def test_an_empty_stream_is_malformed(adapter_runner: AdapterRunner, wire: WireFormat, fake: FakeProvider) -> None:
     fake.script(wire.path, wire.streams([b"\n\n"]))
-    told = bench.read()
-    assert told.kind is errors.FailureKind.MALFORMED_ANSWER
-    assert told.chunks == []
+    result = adapter_runner.read()
+    assert result.kind is errors.FailureKind.MALFORMED_ANSWER
+    assert result.chunks == []
 
 
-# An answer that fails
+# Failures
 
 
 @pytest.mark.parametrize(("reply", "expected"), FAILURES, ids=lambda value: getattr(value, "__name__", None))
-def test_every_failure_before_the_stream_becomes_its_own_error(
-    bench: Bench, wire: Wire, fake: FakeProvider, reply: Reply, expected: errors.FailureKind
+def test_every_error_answer_becomes_its_kind_of_failure(
+    adapter_runner: AdapterRunner, wire: WireFormat, fake: FakeProvider, reply: Reply, expected: errors.FailureKind
 ) -> None:
     fake.script(wire.path, reply)
-    told = bench.read()
-    assert told.kind is expected
-    assert told.chunks == []
-    assert SECRET not in str(told.error)
+    result = adapter_runner.read()
+    assert result.kind is expected
+    assert result.chunks == []
+    assert SECRET not in str(result.error)
     assert len(fake.received) == 1
 
 
 @pytest.mark.parametrize(("header", "seconds"), [("7", 7.0), ("Wed, 21 Oct 2015 07:28:00 GMT", 0.0), ("soon", None)])
-def test_retry_after_is_read_in_both_its_forms(
-    bench: Bench, wire: Wire, fake: FakeProvider, header: str, seconds: float | None
+def test_retry_after_is_read_in_both_of_its_forms(
+    adapter_runner: AdapterRunner, wire: WireFormat, fake: FakeProvider, header: str, seconds: float | None
 ) -> None:
     fake.script(wire.path, Reply(429, {}, headers={"retry-after": header}))
-    failure = bench.read().failure
+    failure = adapter_runner.read().failure
     assert failure.kind is errors.FailureKind.RATE_LIMITED
     assert failure.retry_after_s == seconds
 
 
 @pytest.mark.parametrize("content_type", ["text/event-stream", "application/x-ndjson"])
-def test_an_error_status_is_an_error_however_its_body_is_called(
-    bench: Bench, wire: Wire, fake: FakeProvider, content_type: str
+def test_an_error_status_is_a_failure_whatever_its_content_type(
+    adapter_runner: AdapterRunner, wire: WireFormat, fake: FakeProvider, content_type: str
 ) -> None:
     fake.script(wire.path, Reply(429, stream=Stream([b'{"error": {"message": "x"}}'], content_type=content_type)))
-    assert bench.read().kind is errors.FailureKind.RATE_LIMITED
+    assert adapter_runner.read().kind is errors.FailureKind.RATE_LIMITED
 
 
-def test_an_error_status_is_known_although_its_body_cannot_be_read(
-    bench: Bench, wire: Wire, fake: FakeProvider
+def test_an_error_status_is_classified_although_its_body_cannot_be_decoded(
+    adapter_runner: AdapterRunner, wire: WireFormat, fake: FakeProvider
 ) -> None:
     fake.script(wire.path, Reply(401, raw=b"\x00", headers={"content-encoding": "br"}))
-    assert bench.read().kind is errors.FailureKind.CREDENTIALS_REJECTED
+    assert adapter_runner.read().kind is errors.FailureKind.CREDENTIALS_REJECTED
 
 
-def test_a_redirect_is_not_followed(bench: Bench, wire: Wire, fake: FakeProvider) -> None:
+def test_a_redirect_is_not_followed(adapter_runner: AdapterRunner, wire: WireFormat, fake: FakeProvider) -> None:
     fake.script(wire.path, Reply(307, {}, headers={"location": fake.url + wire.path}))
-    assert bench.read().kind is errors.FailureKind.MALFORMED_ANSWER
+    assert adapter_runner.read().kind is errors.FailureKind.MALFORMED_ANSWER
     assert len(fake.received) == 1
 
 
-def test_a_refused_connection_is_told_from_a_broken_one(bench: Bench, fake: FakeProvider) -> None:
+def test_a_refused_connection_is_a_failed_connection(adapter_runner: AdapterRunner, fake: FakeProvider) -> None:
     fake.stop()
-    assert bench.read().kind is errors.FailureKind.CONNECT_FAILED
+    assert adapter_runner.read().kind is errors.FailureKind.CONNECT_FAILED
 
 
-def test_a_provider_that_never_begins_is_a_timeout(bench: Bench, wire: Wire, fake: FakeProvider) -> None:
+def test_a_provider_that_sends_no_headers_is_a_timeout(
+    adapter_runner: AdapterRunner, wire: WireFormat, fake: FakeProvider
+) -> None:
     silence = Reply(hang=True)
     fake.script(wire.path, silence)
-    assert bench.read(timeout_s=0.2).kind is errors.FailureKind.TIMEOUT
-    assert silence.abandoned.wait(PATIENCE_S)
+    assert adapter_runner.read(timeout_s=0.2).kind is errors.FailureKind.TIMEOUT
+    assert silence.client_disconnected.wait(TIMEOUT_S)
 
 
-IN_BAND = [
+ERROR_EVENTS = [
     ({"message": "slow down", "code": 429}, errors.FailureKind.RATE_LIMITED),
     ({"message": "slow down", "code": "429"}, errors.FailureKind.RATE_LIMITED),
     ({"message": "x", "code": "rate_limit_exceeded"}, errors.FailureKind.RATE_LIMITED),
@@ -434,37 +453,39 @@ IN_BAND = [
 ]
 
 
-@pytest.mark.parametrize(("error", "expected"), IN_BAND, ids=str)
-def test_an_error_within_the_stream_is_its_own_error_and_may_be_billed(
-    bench: Bench, wire: Wire, fake: FakeProvider, error: object, expected: errors.FailureKind
+@pytest.mark.parametrize(("error", "expected"), ERROR_EVENTS, ids=str)
+def test_an_error_event_becomes_its_kind_of_failure_and_may_be_billed(
+    adapter_runner: AdapterRunner, wire: WireFormat, fake: FakeProvider, error: object, expected: errors.FailureKind
 ) -> None:
     fake.script(wire.path, wire.streams([*wire.tokens("Hello"), wire.event({"error": error}), *wire.end]))
-    told = bench.read()
-    assert told.kind is expected
-    assert told.failure.may_be_billed
-    assert told.text == "Hello"
+    result = adapter_runner.read()
+    assert result.kind is expected
+    assert result.failure.may_be_billed
+    assert result.text == "Hello"
 
 
-def test_an_error_in_place_of_the_first_token_is_an_error(bench: Bench, wire: Wire, fake: FakeProvider) -> None:
-    fake.script(wire.path, wire.streams([wire.event({"error": "x"}), *wire.end]))
-    told = bench.read()
-    assert told.kind is errors.FailureKind.SERVER_ERROR
-    assert told.chunks == []
-
-
-@pytest.mark.parametrize("echo", ECHOES)
-def test_a_providers_own_words_within_a_stream_are_never_passed_on(
-    bench: Bench, wire: Wire, fake: FakeProvider, echo: str
+def test_an_error_event_before_the_first_token_is_a_failure(
+    adapter_runner: AdapterRunner, wire: WireFormat, fake: FakeProvider
 ) -> None:
-    said = {"message": echo, "code": echo, "type": echo, "param": echo}
-    fake.script(wire.path, wire.streams([*wire.tokens("x"), wire.event({"error": said})]))
-    failure = bench.read().failure
+    fake.script(wire.path, wire.streams([wire.event({"error": "x"}), *wire.end]))
+    result = adapter_runner.read()
+    assert result.kind is errors.FailureKind.SERVER_ERROR
+    assert result.chunks == []
+
+
+@pytest.mark.parametrize("quote", QUOTES_OF_THE_REQUEST)
+def test_the_message_in_an_error_event_is_never_passed_on(
+    adapter_runner: AdapterRunner, wire: WireFormat, fake: FakeProvider, quote: str
+) -> None:
+    error = {"message": quote, "code": quote, "type": quote, "param": quote}
+    fake.script(wire.path, wire.streams([*wire.tokens("x"), wire.event({"error": error})]))
+    failure = adapter_runner.read().failure
     assert failure.message == "the provider put an error into its answer"
 
 
 MALFORMED: dict[str, tuple[bytes, bytes]] = {
     "no JSON": (b"data: {no\n\n", b"{no\n"),
-    "words of the prompt's": (b"data: " + PROMPT.encode() + b"\n\n", PROMPT.encode() + b"\n"),
+    "words of the prompt": (b"data: " + PROMPT.encode() + b"\n\n", PROMPT.encode() + b"\n"),
     "no UTF-8": (b'data: {"x": "\xff"}\n\n', b'{"x": "\xff"}\n'),
     "a list": (sse([]), ndjson([])),
     "a string": (sse("x"), ndjson("x")),
@@ -475,16 +496,16 @@ MALFORMED: dict[str, tuple[bytes, bytes]] = {
         sse({"choices": [{"delta": [1], "finish_reason": "stop"}]}),
         ndjson({"message": [1], "done": True}),
     ),
-    "an end with content that is none": (
+    "an end with content that is an object": (
         chunk({"content": {"a": 1}}, finish="stop"),
         ndjson({"message": {"content": {"a": 1}}, "done": True}),
     ),
     "tool calls that are a number": (chunk({"tool_calls": 5}), ndjson({"message": {"tool_calls": 5}})),
-    "a tool call of something else": (
+    "a tool call with a function that is not an object": (
         chunk({"tool_calls": [{"function": "f"}]}, finish="tool_calls"),
         ndjson({"message": {"tool_calls": [{"function": "f"}]}, "done": True}),
     ),
-    "a tool call without anything": (chunk({"tool_calls": [None]}), ndjson({"message": {"tool_calls": [{}]}})),
+    "an empty tool call": (chunk({"tool_calls": [None]}), ndjson({"message": {"tool_calls": [{}]}})),
     "nested too deeply to be read": (
         b"data: " + b"[" * 5000 + b"]" * 5000 + b"\n\n",
         b"[" * 5000 + b"]" * 5000 + b"\n",
@@ -493,16 +514,16 @@ MALFORMED: dict[str, tuple[bytes, bytes]] = {
 
 
 @pytest.mark.parametrize(("of_openai", "of_ollama"), MALFORMED.values(), ids=MALFORMED)
-def test_an_event_of_another_shape_is_malformed_not_a_crash_and_not_the_end(
-    bench: Bench, wire: Wire, fake: FakeProvider, of_openai: bytes, of_ollama: bytes
+def test_an_event_of_another_shape_is_malformed_and_does_not_end_the_answer(
+    adapter_runner: AdapterRunner, wire: WireFormat, fake: FakeProvider, of_openai: bytes, of_ollama: bytes
 ) -> None:
     bad = of_openai if wire is OPENAI else of_ollama
     fake.script(wire.path, wire.streams([*wire.tokens("Hello"), bad, *wire.end]))
-    told = bench.read()
-    assert told.kind is errors.FailureKind.MALFORMED_ANSWER
-    assert told.failure.may_be_billed
-    assert told.text == "Hello"
-    assert "submarine" not in str(told.error)
+    result = adapter_runner.read()
+    assert result.kind is errors.FailureKind.MALFORMED_ANSWER
+    assert result.failure.may_be_billed
+    assert result.text == "Hello"
+    assert "submarine" not in str(result.error)
 
 
 @pytest.mark.parametrize(
@@ -519,19 +540,21 @@ def test_an_event_of_another_shape_is_malformed_not_a_crash_and_not_the_end(
     ],
     ids=str,
 )
-def test_an_answer_at_once_of_another_shape_is_malformed(
-    bench: Bench, wire: Wire, fake: FakeProvider, body: dict[str, Any]
+def test_an_answer_of_another_shape_that_is_not_streamed_is_malformed(
+    adapter_runner: AdapterRunner, wire: WireFormat, fake: FakeProvider, body: dict[str, Any]
 ) -> None:
     fake.script(wire.path, Reply(body=body))
-    told = bench.read()
-    assert told.kind is errors.FailureKind.MALFORMED_ANSWER
-    assert told.chunks == []
+    result = adapter_runner.read()
+    assert result.kind is errors.FailureKind.MALFORMED_ANSWER
+    assert result.chunks == []
 
 
-# A caller that goes
+# Client disconnects
 
 
-def test_closing_in_mid_stream_tells_the_provider_at_once(bench: Bench, wire: Wire, fake: FakeProvider) -> None:
+def test_closing_the_generator_closes_the_connection_at_once(
+    adapter_runner: AdapterRunner, wire: WireFormat, fake: FakeProvider
+) -> None:
     reply = wire.streams(wire.tokens("x"), "silent")
     fake.script(wire.path, reply)
 
@@ -539,14 +562,14 @@ def test_closing_in_mid_stream_tells_the_provider_at_once(bench: Bench, wire: Wi
         chunks = adapter.stream(call(), timeout_s=60)
         await anext(chunks)
         await chunks.aclose()
-        return await noticed(reply)
+        return await provider_saw_disconnect(reply)
 
-    assert bench.run(leave)
+    assert adapter_runner.run(leave)
 
 
 @pytest.mark.parametrize("count", [0, 1])
-def test_cancelling_whoever_reads_tells_the_provider_at_once(
-    bench: Bench, wire: Wire, fake: FakeProvider, count: int
+def test_cancelling_the_reading_task_closes_the_connection_at_once(
+    adapter_runner: AdapterRunner, wire: WireFormat, fake: FakeProvider, count: int
 ) -> None:
     asked = threading.Event()
 
@@ -569,16 +592,18 @@ def test_cancelling_whoever_reads_tells_the_provider_at_once(
 
         task = asyncio.create_task(reading())
         await waiting.wait()
-        assert await asyncio.to_thread(asked.wait, PATIENCE_S)
+        assert await asyncio.to_thread(asked.wait, TIMEOUT_S)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        return await noticed(reply)
+        return await provider_saw_disconnect(reply)
 
-    assert bench.run(cancel)
+    assert adapter_runner.run(cancel)
 
 
-def test_a_time_limit_around_the_reading_tells_the_provider(bench: Bench, wire: Wire, fake: FakeProvider) -> None:
+def test_a_timeout_around_the_reading_closes_the_connection(
+    adapter_runner: AdapterRunner, wire: WireFormat, fake: FakeProvider
+) -> None:
     reply = wire.streams(wire.tokens("x"), "silent")
     fake.script(wire.path, reply)
 
@@ -590,23 +615,25 @@ def test_a_time_limit_around_the_reading_tells_the_provider(bench: Bench, wire: 
                 await anext(chunks)
         with pytest.raises(StopAsyncIteration):
             await anext(chunks)
-        return await noticed(reply)
+        return await provider_saw_disconnect(reply)
 
-    assert bench.run(limited)
+    assert adapter_runner.run(limited)
 
 
-def test_a_stream_that_nobody_began_to_read_is_never_asked_for(bench: Bench, fake: FakeProvider) -> None:
+def test_a_stream_that_is_closed_before_its_first_chunk_sends_no_request(
+    adapter_runner: AdapterRunner, fake: FakeProvider
+) -> None:
     async def close(adapter: Provider) -> None:
         await adapter.stream(call(), timeout_s=5).aclose()
 
-    bench.run(close)
+    adapter_runner.run(close)
     assert fake.received == []
 
 
-async def noticed(reply: Reply) -> bool:
-    """Whether the provider of a silent stream has learnt that nobody listens any more."""
+async def provider_saw_disconnect(reply: Reply) -> bool:
+    """Whether the provider of a silent stream has seen that the connection is closed."""
     assert reply.stream is not None
-    return await asyncio.to_thread(reply.stream.abandoned.wait, PATIENCE_S)
+    return await asyncio.to_thread(reply.stream.client_disconnected.wait, TIMEOUT_S)
 
 
 # Connections
@@ -616,16 +643,18 @@ def ports(fake: FakeProvider) -> list[int]:
     return [request.peer_port for request in fake.received]
 
 
-def test_after_a_whole_answer_the_same_connection_serves_the_next(bench: Bench, wire: Wire, fake: FakeProvider) -> None:
+def test_a_connection_is_used_again_after_a_complete_answer(
+    adapter_runner: AdapterRunner, wire: WireFormat, fake: FakeProvider
+) -> None:
     for reply in (None, Reply(body=wire.whole("x")), Reply(500, {}), None):
         if reply is not None:
             fake.script(wire.path, reply)
-        bench.read()
+        adapter_runner.read()
     assert len(ports(fake)) == 4
     assert len(set(ports(fake))) == 1
 
 
-BREAKS: list[Callable[[Wire], Reply]] = [
+BROKEN_ANSWERS: list[Callable[[WireFormat], Reply]] = [
     lambda wire: wire.streams(wire.tokens("x"), "closed"),
     lambda wire: wire.streams(wire.tokens("x"), "reset"),
     lambda wire: wire.streams(wire.tokens("x"), "silent"),
@@ -634,100 +663,106 @@ BREAKS: list[Callable[[Wire], Reply]] = [
 ]
 
 
-@pytest.mark.parametrize("broken", BREAKS)
-def test_after_a_broken_answer_its_connection_is_not_used_again(
-    bench: Bench, wire: Wire, fake: FakeProvider, broken: Callable[[Wire], Reply]
+@pytest.mark.parametrize("broken", BROKEN_ANSWERS)
+def test_a_connection_is_not_used_again_after_a_broken_answer(
+    adapter_runner: AdapterRunner, wire: WireFormat, fake: FakeProvider, broken: Callable[[WireFormat], Reply]
 ) -> None:
     fake.script(wire.path, broken(wire))
-    assert bench.read(timeout_s=0.3).error is not None
-    assert bench.read().is_whole
+    assert adapter_runner.read(timeout_s=0.3).error is not None
+    assert adapter_runner.read().is_complete
     first, second = ports(fake)
     assert first != second
 
 
-def test_after_a_caller_has_gone_its_connection_is_not_used_again(bench: Bench, wire: Wire, fake: FakeProvider) -> None:
+def test_a_connection_is_not_used_again_after_a_client_disconnect(
+    adapter_runner: AdapterRunner, wire: WireFormat, fake: FakeProvider
+) -> None:
     async def leave(adapter: Provider) -> None:
         chunks = adapter.stream(call(), timeout_s=5)
         await anext(chunks)
         await chunks.aclose()
 
-    bench.run(leave)
-    assert bench.read().is_whole
+    adapter_runner.run(leave)
+    assert adapter_runner.read().is_complete
     first, second = ports(fake)
     assert first != second
 
 
-def test_a_provider_that_lingers_after_the_end_holds_nobody_up(bench: Bench, wire: Wire, fake: FakeProvider) -> None:
+def test_a_provider_that_keeps_the_connection_open_after_the_end_delays_nothing(
+    adapter_runner: AdapterRunner, wire: WireFormat, fake: FakeProvider
+) -> None:
     reply = wire.streams([*wire.tokens("Hello"), *wire.end], "silent")
     fake.script(wire.path, reply)
-    told = bench.read(timeout_s=60)
-    assert told.text == "Hello"
-    assert told.usage == wire.usage
-    assert told.is_whole
-    assert bench.run(lambda adapter: noticed(reply))
-    assert bench.read().is_whole
+    result = adapter_runner.read(timeout_s=60)
+    assert result.text == "Hello"
+    assert result.usage == wire.usage
+    assert result.is_complete
+    assert adapter_runner.run(lambda adapter: provider_saw_disconnect(reply))
+    assert adapter_runner.read().is_complete
     first, second = ports(fake)
     assert first != second
 
 
-def test_a_provider_that_talks_on_after_the_end_holds_nobody_up(bench: Bench, wire: Wire, fake: FakeProvider) -> None:
+def test_a_provider_that_keeps_sending_after_the_end_delays_nothing(
+    adapter_runner: AdapterRunner, wire: WireFormat, fake: FakeProvider
+) -> None:
     talk = itertools.chain([*wire.tokens("Hello"), *wire.end], itertools.repeat(b"\n"))
     fake.script(wire.path, Reply(stream=Stream(talk, content_type=wire.content_type)))
-    told = bench.read()
-    assert told.text == "Hello"
-    assert told.is_whole
+    result = adapter_runner.read()
+    assert result.text == "Hello"
+    assert result.is_complete
 
 
-def test_two_answers_at_once_do_not_mix(bench: Bench, wire: Wire, fake: FakeProvider) -> None:
+def test_two_concurrent_answers_do_not_mix(adapter_runner: AdapterRunner, wire: WireFormat, fake: FakeProvider) -> None:
     gate = threading.Event()
     fake.script(wire.path, wire.streams([*wire.tokens("a"), gate, *wire.tokens("b"), *wire.end]))
 
     async def both(adapter: Provider) -> tuple[str, str]:
         slow = adapter.stream(call(), timeout_s=5)
-        told = Told([await anext(slow)])
+        result = StreamResult([await anext(slow)])
         fake.script(wire.path, wire.streams([*wire.tokens("c", "d"), *wire.end]))
-        other = Told([one async for one in adapter.stream(call(), timeout_s=5)])
+        other = StreamResult([one async for one in adapter.stream(call(), timeout_s=5)])
         gate.set()
-        told.chunks.extend([one async for one in slow])
-        return told.text, other.text
+        result.chunks.extend([one async for one in slow])
+        return result.text, other.text
 
-    assert bench.run(both) == ("ab", "cd")
-
-
-# What is particular to OpenAI's wire format
+    assert adapter_runner.run(both) == ("ab", "cd")
 
 
-@pytest.mark.parametrize("rest", [[], [DONE], [BILL], [BILL, DONE], [b": bye\n\n", DONE]], ids=str)
-def test_an_answer_is_whole_by_its_finish_reason_with_and_without_done(
-    openai: Bench, fake: FakeProvider, rest: list[bytes]
+# OpenAI's wire format
+
+
+@pytest.mark.parametrize("rest", [[], [DONE], [USAGE], [USAGE, DONE], [b": bye\n\n", DONE]], ids=str)
+def test_an_answer_with_a_finish_reason_is_complete_with_and_without_done(
+    openai: AdapterRunner, fake: FakeProvider, rest: list[bytes]
 ) -> None:
     fake.script(OPENAI.path, OPENAI.streams([*OPENAI.tokens("Hello"), FINISH, *rest]))
-    told = openai.read()
-    assert told.text == "Hello"
-    assert told.usage == (OPENAI.usage if BILL in rest else None)
-    assert told.is_whole
+    result = openai.read()
+    assert result.text == "Hello"
+    assert result.usage == (OPENAI.usage if USAGE in rest else None)
+    assert result.is_complete
 
 
 @pytest.mark.parametrize("ending", ["whole", "closed", "reset", "silent"])
-@pytest.mark.parametrize("before", [[], OPENAI.tokens("Hello"), [*OPENAI.tokens("Hello"), BILL]], ids=len)
-def test_done_without_a_finish_reason_is_no_end(
-    openai: Bench, fake: FakeProvider, before: Parts, ending: Ending
+@pytest.mark.parametrize("before", [[], OPENAI.tokens("Hello"), [*OPENAI.tokens("Hello"), USAGE]], ids=len)
+def test_done_without_a_finish_reason_is_a_failure(
+    openai: AdapterRunner, fake: FakeProvider, before: Parts, ending: Ending
 ) -> None:
     fake.script(OPENAI.path, OPENAI.streams([*before, DONE], ending))
-    told = openai.read(timeout_s=0.3 if ending == "silent" else 5)
-    assert told.error is not None
-    if ending != "reset":  # which may take with it what was sent before
-        assert told.kind is errors.FailureKind.MALFORMED_ANSWER
+    result = openai.read(timeout_s=0.3 if ending == "silent" else 5)
+    assert result.error is not None
+    if ending != "reset":  # a reset may discard what was sent before
+        assert result.kind is errors.FailureKind.MALFORMED_ANSWER
 
 
 @pytest.mark.parametrize("finishes", [1, 2])
-def test_of_two_choices_both_must_have_ended(openai: Bench, fake: FakeProvider, finishes: int) -> None:
-    said = [chunk({"content": "a"}, index=1), chunk({"content": "b"}, index=0)]
+def test_both_of_two_choices_need_a_finish_reason(openai: AdapterRunner, fake: FakeProvider, finishes: int) -> None:
+    sent_events = [chunk({"content": "a"}, index=1), chunk({"content": "b"}, index=0)]
     ends = [chunk({}, finish="stop", index=index) for index in range(finishes)]
-    fake.script(OPENAI.path, OPENAI.streams([*said, *ends, DONE]))
-    told = openai.read(n=2)
-    assert told.text == "ab"
-    assert (told.error is None) == (finishes == 2)
+    fake.script(OPENAI.path, OPENAI.streams([*sent_events, *ends, DONE]))
+    result = openai.read(n=2)
+    assert result.text == "ab"
+    assert (result.error is None) == (finishes == 2)
 
 
 AFTER_THE_END: dict[str, tuple[Parts, Ending]] = {
@@ -736,74 +771,76 @@ AFTER_THE_END: dict[str, tuple[Parts, Ending]] = {
     "silent": ([], "silent"),
     "an error": ([sse({"error": {"message": "x", "code": 500}})], "whole"),
     "no JSON": ([b"data: {no\n\n"], "whole"),
-    "a usage cut in its middle": ([BILL[:-9]], "closed"),
+    "a usage cut in its middle": ([USAGE[:-9]], "closed"),
     "another shape": ([sse({"choices": [5]})], "whole"),
 }
 
 
 @pytest.mark.parametrize(("after", "ending"), AFTER_THE_END.values(), ids=AFTER_THE_END)
-def test_what_breaks_after_the_end_takes_only_the_bill(
-    openai: Bench, fake: FakeProvider, after: Parts, ending: Ending
+def test_a_failure_after_the_end_of_the_answer_loses_only_the_usage(
+    openai: AdapterRunner, fake: FakeProvider, after: Parts, ending: Ending
 ) -> None:
     read = threading.Event()
     fake.script(OPENAI.path, OPENAI.streams([*OPENAI.tokens("Hello"), FINISH, read, *after], ending))
-    told = openai.read(
+    result = openai.read(
         timeout_s=0.3 if ending == "silent" else 5, seen=lambda count: read.set() if count == 2 else None
     )
-    assert told.text == "Hello"
-    assert told.usage is None
-    assert told.is_whole
+    assert result.text == "Hello"
+    assert result.usage is None
+    assert result.is_complete
 
 
-def test_an_error_event_with_the_usage_of_what_was_done_is_billed(openai: Bench, fake: FakeProvider) -> None:
+def test_an_error_event_with_usage_is_billed_by_it(openai: AdapterRunner, fake: FakeProvider) -> None:
     usage = chat_completion("")["usage"]
-    said = {"error": {"message": "x", "code": 502}, "choices": [{"delta": {}, "finish_reason": "error"}]}
-    fake.script(OPENAI.path, OPENAI.streams([*OPENAI.tokens("x"), sse({**said, "usage": usage})]))
+    event = {"error": {"message": "x", "code": 502}, "choices": [{"delta": {}, "finish_reason": "error"}]}
+    fake.script(OPENAI.path, OPENAI.streams([*OPENAI.tokens("x"), sse({**event, "usage": usage})]))
     failure = openai.read().failure
     assert failure.kind is errors.FailureKind.SERVER_ERROR
     assert failure.usage == OPENAI.usage
 
 
-def test_a_choice_that_ends_with_an_error_is_broken(openai: Bench, fake: FakeProvider) -> None:
+def test_a_choice_that_ends_with_an_error_is_malformed(openai: AdapterRunner, fake: FakeProvider) -> None:
     fake.script(OPENAI.path, OPENAI.streams([*OPENAI.tokens("x"), chunk({}, finish="error"), DONE]))
-    told = openai.read()
-    assert told.kind is errors.FailureKind.MALFORMED_ANSWER
-    assert all(one.state is AnswerState.OPEN for one in told.chunks)
+    result = openai.read()
+    assert result.kind is errors.FailureKind.MALFORMED_ANSWER
+    assert all(one.state is AnswerState.OPEN for one in result.chunks)
 
 
-def test_usage_in_every_chunk_is_counted_in_every_chunk(openai: Bench, fake: FakeProvider) -> None:
+def test_usage_in_every_chunk_is_read_in_every_chunk(openai: AdapterRunner, fake: FakeProvider) -> None:
     counts = [{"prompt_tokens": 3, "completion_tokens": count} for count in (1, 2)]
     parts: Parts = [chunk({"content": "x"}, usage=counts[0]), chunk({}, finish="stop", usage=counts[1]), DONE]
     fake.script(OPENAI.path, OPENAI.streams(parts))
-    told = openai.read()
-    assert [(one.usage, one.provider_usage) for one in told.chunks] == [
+    result = openai.read()
+    assert [(one.usage, one.provider_usage) for one in result.chunks] == [
         (Usage(3, 1), counts[0]),
         (Usage(3, 2), counts[1]),
     ]
 
 
-def test_carriage_returns_comments_and_other_fields_change_nothing(openai: Bench, fake: FakeProvider) -> None:
+def test_carriage_returns_comments_and_other_fields_are_ignored(openai: AdapterRunner, fake: FakeProvider) -> None:
     events = b"".join([b": OPENROUTER PROCESSING\n\n", b"event: x\nid: 1\n", chunk({"content": "Hello"}), FINISH, DONE])
     fake.script(
         OPENAI.path, OPENAI.streams([b"\xef\xbb\xbf" + events.replace(b"\n", b"\r\n").replace(b"data: ", b"data:")])
     )
-    told = openai.read()
-    assert told.text == "Hello"
-    assert told.is_whole
+    result = openai.read()
+    assert result.text == "Hello"
+    assert result.is_complete
 
 
-@pytest.mark.parametrize("wish", [{}, {"stream_options": None}, {"stream_options": {"include_usage": False}}], ids=str)
-def test_the_usage_is_always_asked_for(openai: Bench, fake: FakeProvider, wish: dict[str, Any]) -> None:
-    openai.read(**wish)
+@pytest.mark.parametrize(
+    "options", [{}, {"stream_options": None}, {"stream_options": {"include_usage": False}}], ids=str
+)
+def test_usage_is_always_requested(openai: AdapterRunner, fake: FakeProvider, options: dict[str, Any]) -> None:
+    openai.read(**options)
     assert sent(fake, OPENAI).body["stream_options"] == {"include_usage": True}
 
 
-def test_the_callers_other_stream_options_are_kept(openai: Bench, fake: FakeProvider) -> None:
+def test_the_callers_other_stream_options_are_kept(openai: AdapterRunner, fake: FakeProvider) -> None:
     openai.read(stream_options={"include_obfuscation": False})
     assert sent(fake, OPENAI).body["stream_options"] == {"include_obfuscation": False, "include_usage": True}
 
 
-REFUSALS = [
+REJECTIONS = [
     Reply(400, {"error": {"message": "Unknown field: stream_options"}}),
     Reply(400, {"error": {"message": "x", "param": "stream_options"}}),
     Reply(400, {"error": {"message": "x", "param": "stream_options.include_usage"}}),
@@ -811,97 +848,103 @@ REFUSALS = [
 ]
 
 
-@pytest.mark.parametrize("refusal", REFUSALS, ids=lambda reply: str(reply.body))
-def test_a_server_that_refuses_to_be_asked_for_its_usage_is_never_asked_again(
-    openai: Bench, fake: FakeProvider, refusal: Reply
+@pytest.mark.parametrize("rejection", REJECTIONS, ids=lambda reply: str(reply.body))
+def test_a_server_that_rejects_stream_options_gets_them_only_once(
+    openai: AdapterRunner, fake: FakeProvider, rejection: Reply
 ) -> None:
-    fake.script(OPENAI.path, refusal)
-    assert openai.read().is_whole
-    assert openai.read(stream_options={"include_usage": True}).is_whole
+    fake.script(OPENAI.path, rejection)
+    assert openai.read().is_complete
+    assert openai.read(stream_options={"include_usage": True}).is_complete
     assert ["stream_options" in request.body for request in fake.received] == [True, False, False]
     assert len(set(ports(fake))) == 1
 
 
-def test_a_request_that_is_refused_for_something_else_is_not_sent_again(openai: Bench, fake: FakeProvider) -> None:
+def test_a_request_that_is_rejected_for_another_field_is_not_sent_again(
+    openai: AdapterRunner, fake: FakeProvider
+) -> None:
     fake.script(OPENAI.path, Reply(400, {"error": {"message": "bad top_p", "param": "top_p"}}))
     assert openai.read(top_p=2).kind is errors.FailureKind.REQUEST_REJECTED
-    assert openai.read().is_whole
+    assert openai.read().is_complete
     assert ["stream_options" in request.body for request in fake.received] == [True, True]
 
 
-def test_a_server_that_refuses_both_ways_is_asked_twice_only(openai: Bench, fake: FakeProvider) -> None:
-    fake.always(OPENAI.path, REFUSALS[0])
+def test_a_server_that_rejects_the_request_with_and_without_stream_options_gets_it_twice(
+    openai: AdapterRunner, fake: FakeProvider
+) -> None:
+    fake.always(OPENAI.path, REJECTIONS[0])
     assert openai.read().kind is errors.FailureKind.REQUEST_REJECTED
     assert len(fake.received) == 2
 
 
 @pytest.mark.parametrize("words", ["max_tokens is too large", "x"])
-def test_a_cap_of_the_bridges_own_that_is_refused_is_not_the_callers_fault(
-    openai: Bench, fake: FakeProvider, words: str
+def test_a_rejected_output_cap_of_the_bridge_is_not_a_rejected_request(
+    openai: AdapterRunner, fake: FakeProvider, words: str
 ) -> None:
-    refusal = Reply(400, {"error": {"message": words, "param": "max_tokens"}})
-    fake.script(OPENAI.path, refusal, refusal)
+    rejection = Reply(400, {"error": {"message": words, "param": "max_tokens"}})
+    fake.script(OPENAI.path, rejection, rejection)
     assert openai.read(cap=10).kind is errors.FailureKind.OUTPUT_CAP_REFUSED
     assert openai.read(max_tokens=10).kind is errors.FailureKind.REQUEST_REJECTED
     assert len(fake.received) == 2
 
 
-# What is particular to Ollama's
+# Ollama's wire format
 
 
-def test_nothing_after_ollamas_last_piece_is_waited_for_or_read(ollama: Bench, fake: FakeProvider) -> None:
+def test_nothing_after_ollamas_last_line_is_read(ollama: AdapterRunner, fake: FakeProvider) -> None:
     for ending in ("closed", "silent"):
         fake.script(
             OLLAMA.path, replace(OLLAMA.streams([*OLLAMA.tokens("x"), *OLLAMA.end, ndjson({"error": "x"})], ending))
         )
-        told = ollama.read(timeout_s=60)
-        assert told.text == "x"
-        assert told.is_whole
+        result = ollama.read(timeout_s=60)
+        assert result.text == "x"
+        assert result.is_complete
 
 
-def test_ollamas_tool_calls_come_with_ids_and_indexes_of_their_own(ollama: Bench, fake: FakeProvider) -> None:
+def test_ollamas_tool_calls_get_ids_and_indexes(ollama: AdapterRunner, fake: FakeProvider) -> None:
     calls = [{"function": {"name": name, "arguments": {"at": name}}} for name in ("a", "b", "c")]
     pieces = [
         ndjson({"message": {"role": "assistant", "content": "", "tool_calls": some}, "done": False})
         for some in (calls[:2], calls[2:])
     ]
     fake.script(OLLAMA.path, OLLAMA.streams([*pieces, *OLLAMA.end]))
-    told = ollama.read()
-    made = [made for one in told.chunks for made in one.body["choices"][0]["delta"].get("tool_calls", ())]
+    result = ollama.read()
+    made = [made for one in result.chunks for made in one.body["choices"][0]["delta"].get("tool_calls", ())]
     assert [(one["index"], one["function"]["name"]) for one in made] == [(0, "a"), (1, "b"), (2, "c")]
     assert [json.loads(one["function"]["arguments"]) for one in made] == [{"at": name} for name in "abc"]
     assert len({one["id"] for one in made}) == 3
-    assert told.chunks[-1].body["choices"][0]["finish_reason"] == "tool_calls"
+    assert result.chunks[-1].body["choices"][0]["finish_reason"] == "tool_calls"
 
 
-def test_ollamas_thinking_is_progress_and_its_length_a_finish_reason(ollama: Bench, fake: FakeProvider) -> None:
+def test_ollamas_thinking_is_progress_and_done_reason_length_a_finish_reason(
+    ollama: AdapterRunner, fake: FakeProvider
+) -> None:
     thinking = ndjson({"message": {"role": "assistant", "content": "", "thinking": "hm"}, "done": False})
     empty = ndjson({"message": {"role": "assistant", "content": ""}, "done": False})
     end = ndjson({**ollama_chat(""), "done_reason": "length"})
     fake.script(OLLAMA.path, OLLAMA.streams([empty, thinking, end]))
-    told = ollama.read()
-    assert [one.is_progress for one in told.chunks] == [False, True, True]
-    assert told.chunks[1].body["choices"][0]["delta"]["reasoning_content"] == "hm"
-    assert told.chunks[-1].body["choices"][0]["finish_reason"] == "length"
+    result = ollama.read()
+    assert [one.is_progress for one in result.chunks] == [False, True, True]
+    assert result.chunks[1].body["choices"][0]["delta"]["reasoning_content"] == "hm"
+    assert result.chunks[-1].body["choices"][0]["finish_reason"] == "length"
 
 
 @pytest.mark.parametrize("is_streamed", [True, False])
-def test_a_prompt_that_ollama_has_cut_fails_at_the_end(
-    ollama: Bench,
+def test_a_prompt_that_ollama_has_cut_is_a_failure_at_the_end(
+    ollama: AdapterRunner,
     fake: FakeProvider,
     is_streamed: bool,  # noqa: FBT001 — a column of the table
 ) -> None:
     end = {**ollama_chat("x"), "prompt_eval_count": 4096}
     fake.script(OLLAMA.path, OLLAMA.streams([*OLLAMA.tokens("x"), ndjson(end)]) if is_streamed else Reply(body=end))
-    told = ollama.read()
-    assert told.kind is errors.FailureKind.CONTEXT_LENGTH_EXCEEDED
-    assert told.failure.usage == Usage(4096, 4)
-    assert all(one.state is AnswerState.OPEN for one in told.chunks)
+    result = ollama.read()
+    assert result.kind is errors.FailureKind.CONTEXT_LENGTH_EXCEEDED
+    assert result.failure.usage == Usage(4096, 4)
+    assert all(one.state is AnswerState.OPEN for one in result.chunks)
 
 
-def test_an_ollama_that_counts_nothing_has_no_usage(ollama: Bench, fake: FakeProvider) -> None:
+def test_an_answer_of_ollama_without_counts_has_no_usage(ollama: AdapterRunner, fake: FakeProvider) -> None:
     end = ndjson({"message": {"content": ""}, "done": True})
     fake.script(OLLAMA.path, OLLAMA.streams([*OLLAMA.tokens("x"), end]))
-    told = ollama.read()
-    assert told.usage is None
-    assert told.is_whole
+    result = ollama.read()
+    assert result.usage is None
+    assert result.is_complete

@@ -1,4 +1,4 @@
-"""A scriptable provider on loopback: speaks OpenAI's and Ollama's formats over real HTTP, and fails as told."""
+"""A scriptable provider on loopback with OpenAI's and Ollama's formats, over real HTTP."""
 
 import contextlib
 import hashlib
@@ -19,25 +19,25 @@ from typing import Any, Literal, Self
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """A body in parts, each of which is an HTTP chunk of its own; an event among them is waited for.
+    """A body in parts; each is sent as one HTTP chunk. The server waits for an event among them.
 
-    `ending`: "whole" ends it as HTTP has it, "closed" ends the connection first, "reset" breaks it, and "silent" keeps
-    it open until the caller has gone, which sets `abandoned`.
+    `ending`: "whole" sends the last HTTP chunk, "closed" closes the connection without it, "reset" resets the
+    connection, and "silent" keeps it open until the client disconnects, which sets `client_disconnected`.
     """
 
     parts: Iterable[bytes | threading.Event]
     ending: Literal["whole", "closed", "reset", "silent"] = "whole"
     content_type: str = "text/event-stream"
-    abandoned: threading.Event = field(default_factory=threading.Event)
+    client_disconnected: threading.Event = field(default_factory=threading.Event)
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
     """One scripted answer.
 
-    `reset` breaks the connection instead; `delay_s` waits before the headers; `meeting` waits for other requests.
-    `hang` never answers: it waits until the caller goes away, and sets `abandoned` then. `cut` sends only so many bytes
-    of the body and breaks off.
+    `reset` resets the connection instead of answering. `delay_s` is the time before the headers. `barrier` waits until
+    other requests have arrived. `hang` never answers, and sets `client_disconnected` when the client disconnects.
+    `cut_at_byte` closes the connection after that many bytes of the body.
     """
 
     status: int = 200
@@ -46,16 +46,16 @@ class Reply:
     raw: bytes | None = None
     delay_s: float = 0.0
     reset: bool = False
-    meeting: threading.Barrier | None = None
+    barrier: threading.Barrier | None = None
     hang: bool = False
-    abandoned: threading.Event = field(default_factory=threading.Event)
-    cut: int | None = None
+    client_disconnected: threading.Event = field(default_factory=threading.Event)
+    cut_at_byte: int | None = None
     stream: Stream | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """One request as it arrived; header names in lower case; `peer_port` tells its connection."""
+    """One received request. Header names are in lower case; `peer_port` identifies its connection."""
 
     method: str
     path: str
@@ -65,9 +65,9 @@ class Received:
 
 
 class FakeProvider:
-    """Answers sensibly by default; `script` puts replies in line for a path, and `always` sets its default.
+    """Answers with valid default answers; `script` queues replies for a path, and `always` replaces its default answer.
 
-    `port` 0 is a free one; a provider that is back has the one it had.
+    `port` 0 is a free port; a restarted provider gets its former port.
     """
 
     def __init__(self, *, dimension: int = 8, text: str = "Hello from the fake.", port: int = 0) -> None:
@@ -87,51 +87,51 @@ class FakeProvider:
         self.stop()
 
     def stop(self) -> None:
-        """Ends the server as if it was killed: its port refuses connections from now on, and those it has break off."""
+        """Stops the server like a crash: open connections are closed, and new ones are refused."""
         self._server.shutdown()
         self._server.server_close()
-        self._server.break_off()
+        self._server.close_connections()
 
     @property
     def url(self) -> str:
-        """Where it listens, without a path."""
+        """The base URL, without a path."""
         return f"http://127.0.0.1:{self._server.server_address[1]}"
 
     @property
     def port(self) -> int:
-        """Where it listens."""
+        """The port of the server."""
         return int(self._server.server_address[1])
 
     def script(self, path: str, *replies: Reply) -> None:
-        """The next requests for `path` get these, one each."""
+        """Queues one reply for each of the next requests to `path`."""
         self._scripts[path].extend(replies)
 
     def always(self, path: str, reply: Reply | None) -> None:
-        """Every request for `path` that has no script left gets this; None brings the sensible answers back."""
+        """Sets the reply to every request to `path` without a queued one; None restores the default answers."""
         if reply is None:
             self._defaults.pop(path, None)
         else:
             self._defaults[path] = reply
 
     def calls(self, path: str) -> list[Received]:
-        """The requests for `path` so far."""
+        """The requests to `path` so far."""
         return [request for request in self.received if request.path == path]
 
     def reply_to(self, request: Received) -> Reply:
-        """What to answer."""
+        """Records the request and returns its reply."""
         self.received.append(request)
         if self._scripts[request.path]:
             return self._scripts[request.path].popleft()
-        return self._defaults.get(request.path) or self._sensible(request)
+        return self._defaults.get(request.path) or self._default_reply(request)
 
-    def _sensible(self, request: Received) -> Reply:
+    def _default_reply(self, request: Received) -> Reply:
         is_streamed = isinstance(request.body, dict) and request.body.get("stream") is True
         match request.path:
             case "/v1/chat/completions" if is_streamed:
                 return Reply(stream=Stream(list(chat_events(self.text, model=request.body["model"]))))
             case "/api/chat" if is_streamed:
-                pieces = list(ollama_pieces(self.text, model=request.body["model"]))
-                return Reply(stream=Stream(pieces, content_type="application/x-ndjson"))
+                lines = list(ollama_events(self.text, model=request.body["model"]))
+                return Reply(stream=Stream(lines, content_type="application/x-ndjson"))
             case "/v1/chat/completions":
                 return Reply(body=chat_completion(self.text, model=request.body["model"]))
             case "/v1/embeddings":
@@ -152,7 +152,7 @@ class FakeProvider:
 
 
 def chat_completion(text: str | None, *, model: str = "fake-model", **message: object) -> dict[str, object]:
-    """A whole answer in OpenAI's shape."""
+    """A complete answer in OpenAI's format."""
     return {
         "id": "chatcmpl-fake",
         "object": "chat.completion",
@@ -171,7 +171,7 @@ def chat_completion(text: str | None, *, model: str = "fake-model", **message: o
 
 
 def chat_events(text: str, *, model: str = "fake-model", usage: bool = True) -> Iterator[bytes]:
-    """The same answer as a stream: one event for each word."""
+    """The same answer as a stream, with one event for each word."""
     yield chunk({"role": "assistant", "content": ""}, model=model)
     for word in text.split(" "):
         yield chunk({"content": word if word == text.split(" ")[0] else f" {word}"}, model=model)
@@ -184,13 +184,13 @@ def chat_events(text: str, *, model: str = "fake-model", usage: bool = True) -> 
 def chunk(
     delta: Mapping[str, Any], *, finish: str | None = None, model: str = "fake-model", index: int = 0, **more: object
 ) -> bytes:
-    """One event of OpenAI's, with one choice."""
+    """One event in OpenAI's format, with one choice."""
     choice = {"index": index, "delta": delta, "finish_reason": finish}
     return sse({**_chunk(model), "choices": [choice], **more})
 
 
 def sse(data: object) -> bytes:
-    """One event."""
+    """One server-sent event."""
     return b"data: " + json.dumps(data, ensure_ascii=False).encode() + b"\n\n"
 
 
@@ -198,21 +198,21 @@ def _chunk(model: str) -> dict[str, object]:
     return {"id": "chatcmpl-fake", "object": "chat.completion.chunk", "created": 1_700_000_000, "model": model}
 
 
-def ollama_pieces(text: str, *, model: str = "fake-model") -> Iterator[bytes]:
-    """An answer in Ollama's shape, one piece for each word."""
+def ollama_events(text: str, *, model: str = "fake-model") -> Iterator[bytes]:
+    """A streamed answer in Ollama's format, with one line for each word."""
     for word in text.split(" "):
-        said = word if word == text.split(" ")[0] else f" {word}"
-        yield ndjson({"model": model, "message": {"role": "assistant", "content": said}, "done": False})
+        content = word if word == text.split(" ")[0] else f" {word}"
+        yield ndjson({"model": model, "message": {"role": "assistant", "content": content}, "done": False})
     yield ndjson(ollama_chat("", model=model))
 
 
 def ndjson(data: object) -> bytes:
-    """One line."""
+    """One line of NDJSON."""
     return json.dumps(data, ensure_ascii=False).encode() + b"\n"
 
 
 def ollama_chat(text: str, *, model: str = "fake-model", **more: object) -> dict[str, object]:
-    """A whole answer in Ollama's shape."""
+    """A complete answer in Ollama's format."""
     message = {"role": "assistant", "content": text, **more}
     return {
         "model": model,
@@ -225,7 +225,7 @@ def ollama_chat(text: str, *, model: str = "fake-model", **more: object) -> dict
 
 
 def embeddings(texts: list[str], dimension: int, *, model: str = "fake-model") -> dict[str, object]:
-    """Vectors in OpenAI's shape, out of order, as the format allows."""
+    """Vectors in OpenAI's format, in reverse order, which the format allows."""
     data = [
         {"object": "embedding", "index": i, "embedding": vector_of(text, dimension)} for i, text in enumerate(texts)
     ]
@@ -238,7 +238,7 @@ def embeddings(texts: list[str], dimension: int, *, model: str = "fake-model") -
 
 
 def vector_of(text: str, dimension: int) -> list[float]:
-    """A vector that depends on the text alone."""
+    """A vector that depends only on the text."""
     seed = hashlib.sha256(text.encode()).digest() * (dimension // 8 + 1)
     return [round(value / 2**32 - 0.5, 6) for (value,) in struct.iter_unpack("<I", seed[: dimension * 4])]
 
@@ -262,12 +262,12 @@ class _Server(ThreadingHTTPServer):
         super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        if not isinstance(sys.exception(), ConnectionError):  # a caller that has gone is no error
+        if not isinstance(sys.exception(), ConnectionError):  # the client disconnected
             super().handle_error(request, client_address)
 
-    def break_off(self) -> None:
+    def close_connections(self) -> None:
         for connection in list(self._open):
-            with contextlib.suppress(OSError):  # it has ended meanwhile
+            with contextlib.suppress(OSError):  # already closed
                 connection.shutdown(socket.SHUT_RDWR)
 
 
@@ -292,12 +292,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.do_POST()
 
     def _answer(self, reply: Reply) -> None:
-        if reply.meeting is not None:
-            reply.meeting.wait(timeout=10)
+        if reply.barrier is not None:
+            reply.barrier.wait(timeout=10)
         if reply.delay_s:
             time.sleep(reply.delay_s)
         if reply.hang:
-            self._wait_for_the_caller_to_go(reply.abandoned)
+            self._wait_for_disconnect(reply.client_disconnected)
             return
         if reply.reset:
             self._reset()
@@ -313,8 +313,8 @@ class _Handler(BaseHTTPRequestHandler):
                 self.send_header(name, value)
             self.send_header("content-length", str(len(content)))
             self.end_headers()
-            self.wfile.write(content if reply.cut is None else content[: reply.cut])
-            if reply.cut is not None:
+            self.wfile.write(content if reply.cut_at_byte is None else content[: reply.cut_at_byte])
+            if reply.cut_at_byte is not None:
                 self.close_connection = True
         except (BrokenPipeError, ConnectionResetError):
             self.close_connection = True
@@ -322,7 +322,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _reset(self) -> None:
         self.close_connection = True
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        os.close(self.connection.detach())  # closing it would leave it open for the files made of it
+        os.close(self.connection.detach())  # `close()` would keep it open for its file objects
 
     def _stream(self, reply: Reply, stream: Stream) -> None:
         self.close_connection = stream.ending != "whole"
@@ -342,16 +342,16 @@ class _Handler(BaseHTTPRequestHandler):
             case "reset":
                 self._reset()
             case "silent":
-                self._wait_for_the_caller_to_go(stream.abandoned)
+                self._wait_for_disconnect(stream.client_disconnected)
 
-    def _wait_for_the_caller_to_go(self, abandoned: threading.Event) -> None:
+    def _wait_for_disconnect(self, client_disconnected: threading.Event) -> None:
         self.close_connection = True
         try:
-            gone = self.connection.recv(1) == b""
+            has_disconnected = self.connection.recv(1) == b""
         except ConnectionResetError:
-            gone = True
-        if gone:
-            abandoned.set()
+            has_disconnected = True
+        if has_disconnected:
+            client_disconnected.set()
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 — the base class's name
-        """Says nothing: tests look at `received`."""
+        """Logs nothing; tests read `received`."""

@@ -1,4 +1,4 @@
-"""A provider on loopback that sends exactly the bytes it is told, for what lies below HTTP's usual manners."""
+"""A provider on loopback that sends given bytes, for tests of unusual or invalid HTTP."""
 
 import asyncio
 import re
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 @dataclass(slots=True)
 class Wire:
-    """`answer` goes out for each whole request; `then_close` ends the connection after it; `silent` sends nothing."""
+    """Sends `answer` for each complete request. `then_close` closes the connection after it; `silent` sends nothing."""
 
     answer: bytes
     then_close: bool = False
@@ -18,7 +18,7 @@ class Wire:
     requests: list[bytes] = field(default_factory=list)
     connections: int = 0
     closed: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set when a caller has closed a connection."""
+    """Set when a client has closed a connection."""
 
     @property
     def url(self) -> str:
@@ -39,7 +39,7 @@ class Wire:
 
 
 async def _request(reader: asyncio.StreamReader) -> bytes:
-    """The head of the next request, or nothing when the caller has gone."""
+    """The head of the next request; empty when the client has closed the connection."""
     try:
         head = await reader.readuntil(b"\r\n\r\n")
         length = re.search(rb"content-length: *(\d+)", head.lower())
@@ -53,17 +53,17 @@ async def _request(reader: asyncio.StreamReader) -> bytes:
 async def wire(
     answer: bytes, *, host: str = "127.0.0.1", then_close: bool = False, silent: bool = False
 ) -> AsyncIterator[Wire]:
-    """A `Wire` that listens on `host` meanwhile."""
-    made = Wire(answer, then_close=then_close, silent=silent)
-    server = await asyncio.start_server(made.serve, host, 0)
-    made.port = server.sockets[0].getsockname()[1]
+    """Runs a `Wire` on a free port of `host` inside the context."""
+    server = Wire(answer, then_close=then_close, silent=silent)
+    listener = await asyncio.start_server(server.serve, host, 0)
+    server.port = listener.sockets[0].getsockname()[1]
     try:
-        yield made
+        yield server
     finally:
-        server.close()
+        listener.close()
 
 
 def reply(content: bytes = b"{}", *headers: str, status: str = "200 OK") -> bytes:
-    """A whole answer with its length."""
+    """A complete answer with its content-length."""
     head = [f"HTTP/1.1 {status}", *headers, f"content-length: {len(content)}", "", ""]
     return "\r\n".join(head).encode("latin-1") + content

@@ -248,7 +248,7 @@ def test_a_provider_that_falls_silent_in_midstream_is_given_up_and_blamed(
         half, error = events(response)
     assert content(half) == "half"
     assert [attempt["code"] for attempt in json.loads(error)["error"]["attempts"]] == ["timeout"]
-    assert silent.abandoned.wait(10), "the provider goes on for nobody"
+    assert silent.client_disconnected.wait(10), "the provider goes on for nobody"
     assert failures_of(stack, "hasty") == before + 1
 
 
@@ -292,7 +292,7 @@ def test_when_the_client_leaves_the_providers_work_ends_and_the_log_says_so(
     with stream(stack) as response:
         next(events(response))
         request_id = response.headers["x-request-id"]
-    assert endless.abandoned.wait(5), "the provider goes on for nobody"
+    assert endless.client_disconnected.wait(5), "the provider goes on for nobody"
     assert httpx.post(stack.base_url + PATH, json={"model": "gpt", "messages": HI}, timeout=30).status_code == 200
     (line,) = [json.loads(line) for line in stack.log("chat_completions").splitlines() if request_id in line]
     assert (line["error"], line["attempts"]) == ("caller_gone", ["first: abandoned"])

@@ -1,5 +1,5 @@
-"""Whatever chunks a provider sends, what a caller is told of them is the same answer: nothing lost, doubled or out of
-order, and no end before the end.
+"""For any chunks of a provider, the client gets the same answer: nothing is lost, repeated or out of order, and finish
+reasons come only at the end.
 """
 
 import json
@@ -28,24 +28,24 @@ events = st.lists(
 
 
 def texts(chunks: list[dict[str, Any]]) -> dict[int, str]:
-    """What each choice says."""
-    said: dict[int, str] = defaultdict(str)
+    """The text of each choice."""
+    text_by_index: dict[int, str] = defaultdict(str)
     for chunk in chunks:
         for choice in chunk["choices"]:
-            said[choice["index"]] += choice["delta"].get("content") or ""
-    return dict(said)
+            text_by_index[choice["index"]] += choice["delta"].get("content") or ""
+    return dict(text_by_index)
 
 
 @given(sent=events, with_usage=st.booleans())
-def test_a_caller_is_told_the_answer_that_was_sent_and_its_ends_only_at_the_end(
+def test_a_client_gets_the_answer_that_was_sent_with_its_finish_reasons_only_at_the_end(
     sent: list[dict[str, Any]], *, with_usage: bool
 ) -> None:
-    reader, telling = ChunkReader("m", 1, lambda: 1_700_000_000), ChunkEvents(with_usage=with_usage)
-    raw = [telling.encode(reader.read(event)) for event in sent]
-    raw.append(telling.end({"total_tokens": 1}, {"cost": 1}))
-    *told, done = b"".join(raw).decode().removesuffix("\n\n").split("\n\n")
+    reader, writer = ChunkReader("m", 1, lambda: 1_700_000_000), ChunkEvents(with_usage=with_usage)
+    raw = [writer.encode(reader.read(event)) for event in sent]
+    raw.append(writer.end({"total_tokens": 1}, {"cost": 1}))
+    *written, done = b"".join(raw).decode().removesuffix("\n\n").split("\n\n")
     assert done == "data: [DONE]"
-    chunks = [json.loads(event.removeprefix("data: ")) for event in told]
+    chunks = [json.loads(event.removeprefix("data: ")) for event in written]
     *before, last = chunks[:-1] if with_usage else chunks
     assert texts([*before, last]) == texts(sent)
     assert not any(choice["finish_reason"] for chunk in before for choice in chunk["choices"])

@@ -1,4 +1,4 @@
-"""A stream that was cut never looks complete, wherever and however it was cut: the whole chat function over real HTTP."""
+"""A stream that was cut off never looks complete, wherever and however it was cut off: the chat function over real HTTP."""
 
 import itertools
 import json
@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.fakes.functions import Function
-from tests.fakes.provider import FakeProvider, Reply, Stream, chat_events, ollama_pieces
+from tests.fakes.provider import FakeProvider, Reply, Stream, chat_events, ollama_events
 from tests.fakes.settings import chat_model, provider
 from tests.unit.api.chat_function import HI, PATH, function
 
@@ -18,7 +18,7 @@ ENDINGS: tuple[Literal["whole", "closed", "reset"], ...] = ("whole", "closed", "
 TEXT = "Grüße aus dem 世界 🐋 und zurück"
 WIRES: dict[str, tuple[str, str, list[bytes]]] = {
     "openai": (PATH, "text/event-stream", list(chat_events(TEXT))),
-    "ollama": ("/api/chat", "application/x-ndjson", list(ollama_pieces(TEXT))),
+    "ollama": ("/api/chat", "application/x-ndjson", list(ollama_events(TEXT))),
 }
 FINISHES = {"openai": b'"finish_reason": "stop"', "ollama": b'"done": true'}
 
@@ -39,15 +39,15 @@ def chat(fake: FakeProvider) -> Function:
     )
 
 
-def parts_of(content: bytes, cuts: list[int]) -> list[bytes]:
-    """The same bytes, in parts that begin at the cuts."""
-    places = sorted({0, len(content), *(cut % (len(content) + 1) for cut in cuts)})
+def parts_of(content: bytes, offsets: list[int]) -> list[bytes]:
+    """The same bytes in parts that begin at the offsets."""
+    places = sorted({0, len(content), *(offset % (len(content) + 1) for offset in offsets)})
     return [content[a:b] for a, b in itertools.pairwise(places)]
 
 
-def is_whole(wire: str, kept: bytes, ending: str) -> bool:
-    """Whether the event that ends the answer has come in full; its line's own end may be missing where the stream has
-    ended as it should.
+def is_complete(wire: str, kept: bytes, ending: str) -> bool:
+    """Whether the event that ends the answer has arrived completely. The end of its line may be missing after the proper
+    end of the stream.
     """
     lines = kept.split(b"\n")
     if ending == "whole":
@@ -66,26 +66,26 @@ def is_json(line: bytes) -> bool:
 
 @given(data=st.data(), wire=st.sampled_from(sorted(WIRES)), ending=st.sampled_from(ENDINGS))
 @settings(max_examples=250)
-def test_done_is_said_exactly_when_the_provider_has_ended_its_answer(
+def test_done_is_sent_exactly_when_the_provider_has_finished_its_answer(
     chat: Function, fake: FakeProvider, data: Any, wire: str, ending: Literal["whole", "closed", "reset"]
 ) -> None:
     path, content_type, events = WIRES[wire]
     whole = b"".join(events)
-    kept = whole[: data.draw(st.integers(0, len(whole)), label="bytes that come")]
+    kept = whole[: data.draw(st.integers(0, len(whole)), label="bytes that arrive")]
     parts = parts_of(kept, data.draw(st.lists(st.integers(0, len(whole)), max_size=5), label="parts begin at"))
     fake.script(path, Reply(stream=Stream(parts, ending=ending, content_type=content_type)))
     fields = {"messages": HI, "model": wire, "stream": True, "allow_fallback": False}
     answer = chat("POST", PATH, fields, remaining_ms=900_000)
     if answer.status != 200:
-        assert ending == "reset" or not is_whole(wire, kept, ending), "a whole answer was refused"
+        assert ending == "reset" or not is_complete(wire, kept, ending), "a complete answer was rejected"
         assert answer.json()["error"]["code"] == "all_providers_failed"
         return
-    *told, last = [event.removeprefix("data: ") for event in answer.text.split("\n\n")[:-1]]
-    said = "".join(json.loads(one)["choices"][0]["delta"].get("content") or "" for one in told)
-    assert TEXT.startswith(said)
+    *events_before, last = [event.removeprefix("data: ") for event in answer.text.split("\n\n")[:-1]]
+    text = "".join(json.loads(event)["choices"][0]["delta"].get("content") or "" for event in events_before)
+    assert TEXT.startswith(text)
     if ending == "reset" and last != "[DONE]":
-        # A reset may overtake what was sent before it, so less may have come.
+        # A reset may discard bytes that were sent before it.
         assert "error" in json.loads(last)
     else:
-        assert (last == "[DONE]") == is_whole(wire, kept, ending)
-        assert (said == TEXT) or last != "[DONE]"
+        assert (last == "[DONE]") == is_complete(wire, kept, ending)
+        assert (text == TEXT) or last != "[DONE]"

@@ -49,7 +49,7 @@ NEXT = [
     (Reply(408, {}), "provider_server_error"),
     (Reply(409, {}), "provider_server_error"),
     (Reply(reset=True), "connection_lost"),
-    (Reply(body=UNUSABLE, cut=40), "connection_lost"),
+    (Reply(body=UNUSABLE, cut_at_byte=40), "connection_lost"),
     (Reply(raw=b'{"choices": ['), "malformed_answer"),
     (Reply(raw=b""), "malformed_answer"),
     (Reply(raw=b"[]"), "malformed_answer"),
@@ -161,7 +161,7 @@ def test_a_provider_that_hangs_is_abandoned_at_its_timeout_and_notices(
     reply = Reply(hang=True)
     fake.script(PATH, reply)
     assert codes(ask(two(fake, second, timeout_secs=1))) == ["timeout", "ok"]
-    assert reply.abandoned.wait(5)
+    assert reply.client_disconnected.wait(5)
 
 
 def test_slow_headers_are_a_timeout_too(fake: FakeProvider, second: FakeProvider) -> None:
@@ -175,7 +175,7 @@ def test_lambdas_own_deadline_ends_an_attempt_and_is_a_504(fake: FakeProvider, s
     answer = two(fake, second)("POST", PATH, {"messages": HI}, remaining_ms=1300)
     assert (answer.status, error(answer)["code"], codes(answer)) == (504, "deadline_exceeded", ["timeout"])
     assert second.received == []
-    assert reply.abandoned.wait(5)
+    assert reply.client_disconnected.wait(5)
 
 
 def retry_after(form: str, seconds: int) -> Mapping[str, str]:

@@ -257,7 +257,7 @@ def test_health_can_be_asked_by_head(bridge: Bridge) -> None:
 
 def test_all_providers_are_checked_at_the_same_time(fake: FakeProvider) -> None:
     everyone = threading.Barrier(5)  # nobody is answered before all have asked
-    fake.script("/v1/models", *[Reply(body={}, meeting=everyone)] * 5)
+    fake.script("/v1/models", *[Reply(body={}, barrier=everyone)] * 5)
     providers = [provider(f"p{i}", chat_model(), base_url=f"{fake.url}/v1") for i in range(5)]
     found = asyncio.run(check_all(make_bridge(make_settings(*providers))))
     assert [row["status"] for row in found.values()] == ["healthy"] * 5

@@ -216,7 +216,7 @@ def test_a_provider_that_hangs_delays_nobody(fake: FakeProvider, other: FakeProv
 
     class Watching(MemoryProviderStore):
         async def record_check(self, result: CheckResult) -> None:
-            recorded.append((result.provider_id, hanging.abandoned.is_set()))
+            recorded.append((result.provider_id, hanging.client_disconnected.is_set()))
             await super().record_check(result)
 
     hanging = Reply(hang=True)

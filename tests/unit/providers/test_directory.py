@@ -1,4 +1,4 @@
-"""The directory: one adapter for each provider, and fresh secrets when a key is rejected."""
+"""The provider directory creates one adapter per provider and fetches secrets again after a rejected key."""
 
 import asyncio
 from collections.abc import Callable
@@ -21,26 +21,26 @@ def directory(reload: Callable[[str], ProviderConfig], clock: Clock | None = Non
     return ProviderDirectory([config("old")], JsonHttp(clock), clock, reload)
 
 
-def test_a_provider_is_made_once() -> None:
+def test_an_adapter_is_created_once() -> None:
     made = directory(lambda _: config("old"))
     assert made.get("p") is made.get("p")
 
 
-def test_an_unchanged_secret_says_that_another_try_is_useless() -> None:
+def test_refresh_returns_false_for_an_unchanged_secret() -> None:
     made = directory(lambda _: config("old"))
     before = made.get("p")
     assert asyncio.run(made.refresh("p", timeout_s=5)) is False
     assert made.get("p") is before
 
 
-def test_a_changed_secret_makes_the_provider_anew() -> None:
+def test_a_changed_secret_creates_a_new_adapter() -> None:
     made = directory(lambda _: config("new"))
     before = made.get("p")
     assert asyncio.run(made.refresh("p", timeout_s=5)) is True
     assert made.get("p") is not before
 
 
-def test_a_key_that_stays_wrong_is_fetched_at_most_once_a_minute(clock: FakeClock) -> None:
+def test_secrets_are_fetched_at_most_once_a_minute(clock: FakeClock) -> None:
     fetched: list[str] = []
 
     def reload(provider_id: str) -> ProviderConfig:
@@ -54,7 +54,7 @@ def test_a_key_that_stays_wrong_is_fetched_at_most_once_a_minute(clock: FakeCloc
     assert len(fetched) == 2
 
 
-def test_a_secret_that_cannot_be_read_leaves_everything_as_it_is() -> None:
+def test_refresh_returns_false_when_the_secret_cannot_be_read() -> None:
     def reload(_: str) -> ProviderConfig:
         raise ConfigError(["gone"])
 

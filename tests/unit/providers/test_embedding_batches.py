@@ -1,4 +1,4 @@
-"""Vectors for more texts than a provider takes at once: how they are divided, joined, timed and billed."""
+"""Embedding requests beyond a provider's batch limits: how they are split, joined, timed and billed."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
@@ -33,16 +33,16 @@ from tests.fakes.settings import embedding_model, provider
 PAIRS = BatchLimits(max_texts=2)
 FIVE = ["one", "two", "three", "four", "five"]
 UNKNOWN = EmbeddingAnswer([[0.0], [0.0]], None)
-Outcome = EmbeddingAnswer | ProviderError
+Scripted = EmbeddingAnswer | ProviderError
 
 
 class Embedder:
-    """A provider that has nothing but vectors: a text's length is its vector and its number of tokens.
+    """A provider that only embeds: the length of a text is its vector and its number of tokens.
 
-    Each call takes `takes_s`. `outcomes` are what the first calls give instead; None is the usual answer.
+    Each call takes `takes_s`. `outcomes` replace the answers of the first calls; None is the usual answer.
     """
 
-    def __init__(self, clock: FakeClock, *outcomes: Outcome | None, takes_s: float = 0.0) -> None:
+    def __init__(self, clock: FakeClock, *outcomes: Scripted | None, takes_s: float = 0.0) -> None:
         self.calls: list[EmbeddingCall] = []
         self.allowed_s: list[float] = []
         self._clock = clock
@@ -95,7 +95,7 @@ def failure_of(embedder: Embedder, clock: FakeClock, *, timeout_s: float = 10) -
 )
 @example([], BatchLimits(1))
 @example(["ééé"], BatchLimits(1, 3))
-def test_batches_are_all_texts_in_order_each_within_the_limits_and_none_could_be_joined(
+def test_batches_hold_all_texts_in_order_within_the_limits_and_no_two_neighbours_fit_together(
     texts: list[str], limits: BatchLimits
 ) -> None:
     def fits(batch: Sequence[str]) -> bool:
@@ -116,24 +116,24 @@ def test_vectors_are_joined_in_the_order_of_their_texts_and_usage_is_summed(cloc
     assert {(call.model_id, call.dimensions, call.user) for call in embedder.calls} == {("m", 1, "u")}
 
 
-def test_what_fits_into_one_request_is_passed_on_as_it_is(clock: FakeClock) -> None:
+def test_texts_within_the_limits_are_sent_in_one_unchanged_request(clock: FakeClock) -> None:
     answer = EmbeddingAnswer([[1.0]], None)
     embedder = Embedder(clock, answer, takes_s=3)
     assert embed(embedder, clock, FIVE[:2], timeout_s=3) is answer
     assert embedder.allowed_s == [3]
 
 
-def test_usage_is_unknown_where_one_batch_has_none(clock: FakeClock) -> None:
+def test_usage_is_unknown_when_one_batch_has_none(clock: FakeClock) -> None:
     assert embed(Embedder(clock, None, UNKNOWN), clock).usage is None
 
 
-def test_every_batch_gets_what_is_left_of_the_time(clock: FakeClock) -> None:
+def test_every_batch_gets_the_remaining_time(clock: FakeClock) -> None:
     embedder = Embedder(clock, takes_s=2)
     embed(embedder, clock, timeout_s=7)
     assert embedder.allowed_s == [7, 5, 3]
 
 
-def test_without_time_left_nothing_more_is_sent_and_what_was_is_billed(clock: FakeClock) -> None:
+def test_without_remaining_time_no_batch_is_sent_and_earlier_ones_are_billed(clock: FakeClock) -> None:
     embedder = Embedder(clock, takes_s=4)
     failure = failure_of(embedder, clock, timeout_s=8)
     assert failure.kind is errors.FailureKind.TIMEOUT
@@ -147,11 +147,11 @@ FIRST = Usage(tokens(FIVE[:2]))
 @pytest.mark.parametrize(
     ("before", "failure", "bill"),
     [
-        # nothing before it: as it came
+        # no earlier batch: the failure is unchanged
         ([], errors.ProviderError(errors.FailureKind.RATE_LIMITED, "x"), (None, False)),
         ([], errors.ProviderError(errors.FailureKind.TIMEOUT, "x"), (None, True)),
         ([], errors.ProviderError(errors.FailureKind.MALFORMED_ANSWER, "x", usage=Usage(5)), (Usage(5), True)),
-        # billed before it
+        # an earlier batch with known usage
         ([None], errors.ProviderError(errors.FailureKind.RATE_LIMITED, "x"), (FIRST, True)),
         ([None], errors.ProviderError(errors.FailureKind.CONNECT_FAILED, "x"), (FIRST, True)),
         (
@@ -160,13 +160,13 @@ FIRST = Usage(tokens(FIVE[:2]))
             (Usage(FIRST.prompt_tokens + 5), True),
         ),
         ([None], errors.ProviderError(errors.FailureKind.TIMEOUT, "x"), (None, True)),
-        # billed before it, and nobody said how much
+        # an earlier batch with unknown usage
         ([UNKNOWN], errors.ProviderError(errors.FailureKind.RATE_LIMITED, "x"), (None, True)),
         ([UNKNOWN], errors.ProviderError(errors.FailureKind.MALFORMED_ANSWER, "x", usage=Usage(5)), (None, True)),
     ],
 )
-def test_a_failure_says_what_was_billed_up_to_then_and_never_too_little(
-    clock: FakeClock, before: list[Outcome | None], failure: ProviderError, bill: tuple[Usage | None, bool]
+def test_a_failure_includes_the_usage_of_earlier_batches_or_none_where_it_is_unknown(
+    clock: FakeClock, before: list[Scripted | None], failure: ProviderError, bill: tuple[Usage | None, bool]
 ) -> None:
     embedder = Embedder(clock, *before, failure)
     raised = failure_of(embedder, clock)
@@ -176,9 +176,7 @@ def test_a_failure_says_what_was_billed_up_to_then_and_never_too_little(
 
 
 @pytest.mark.parametrize("count", [1, 3])
-def test_a_batch_with_another_number_of_vectors_fails_before_they_reach_the_wrong_texts(
-    clock: FakeClock, count: int
-) -> None:
+def test_a_batch_with_a_wrong_number_of_vectors_fails(clock: FakeClock, count: int) -> None:
     embedder = Embedder(clock, EmbeddingAnswer([[0.0]] * count, Usage(7)))
     failure = failure_of(embedder, clock)
     assert failure.kind is errors.FailureKind.MALFORMED_ANSWER
@@ -202,7 +200,7 @@ LONG = "x" * 200_000
         ("litellm", "/v1", "/v1/embeddings", ["x"] * 2049, [2048, 1]),
     ],
 )
-def test_every_provider_is_sent_what_it_takes_at_once(
+def test_every_provider_gets_batches_within_its_limits(
     fake: FakeProvider, kind: str, base: str, path: str, texts: list[str], sizes: list[int]
 ) -> None:
     config = provider("p", embedding_model("m"), provider_type=kind, base_url=fake.url + base, api_key="k")
@@ -211,7 +209,7 @@ def test_every_provider_is_sent_what_it_takes_at_once(
     assert answer.vectors == [vector_of(text, 8) for text in texts]
 
 
-def test_a_provider_that_limits_its_rate_half_way_has_billed_the_first_half(fake: FakeProvider) -> None:
+def test_a_rate_limit_in_the_second_batch_reports_the_usage_of_the_first(fake: FakeProvider) -> None:
     config = provider("p", embedding_model("m"), provider_type="gemini", base_url=f"{fake.url}/v1", api_key="k")
     body = {"data": [{"index": i, "embedding": [1.0]} for i in range(100)], "usage": {"prompt_tokens": 300}}
     fake.script("/v1/embeddings", Reply(body=body), Reply(429, {}))
@@ -221,7 +219,7 @@ def test_a_provider_that_limits_its_rate_half_way_has_billed_the_first_half(fake
 
 
 def over_http(config: dict[str, object], texts: Sequence[str]) -> EmbeddingAnswer:
-    """What the configured provider's own adapter gives, within its limits."""
+    """The answer of the configured provider's adapter, in batches within its limits."""
 
     async def ask() -> EmbeddingAnswer:
         clock = SystemClock()

@@ -1,4 +1,4 @@
-"""Events come out the same however their bytes were cut on the way, and an event without an end is not waited for."""
+"""Decoded events do not depend on where the network splits the stream, and an event without an end is rejected."""
 
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -15,41 +15,41 @@ from tests.fakes.failures import raises_failure
 
 BOM = b"\xef\xbb\xbf"
 LINE_ENDS = [b"\n", b"\r\n", b"\r"]
-NOISE = [b": ping", b":", b"event: message", b"id: 7", b"retry: 100", b"data", b"database: x", b"Data: x"]
+IGNORED_LINES = [b": ping", b":", b"event: message", b"id: 7", b"retry: 100", b"data", b"database: x", b"Data: x"]
 MAX_EVENT_BYTES = 16 * 1024 * 1024
 
-# Letters of one to four bytes, and what other formats take for a line's end.
+# Characters of one to four bytes, and characters that other formats treat as line ends.
 texts = st.text(st.sampled_from("a \t:é☃🎉\u2028\x0b\x0c\x85\ufeff"), max_size=6).map(str.encode)
 
 
 @dataclass(frozen=True)
-class Said:
-    """A stream, and the data of the events that it holds."""
+class EncodedStream:
+    """A stream, and the data of its events."""
 
     stream: bytes
     events: list[bytes]
 
 
 @st.composite
-def said(draw: st.DrawFn) -> Said:
-    """Events of one or several lines among things that say nothing, with one kind of line's end throughout."""
+def encoded_streams(draw: st.DrawFn) -> EncodedStream:
+    """Events of one or more lines between ignored lines, with the same line end throughout."""
     end = draw(st.sampled_from(LINE_ENDS))
     lines: list[bytes] = []
     events: list[bytes] = []
     for data in draw(st.lists(st.lists(texts, min_size=1, max_size=3), max_size=4)):
-        lines += draw(st.lists(st.sampled_from([*NOISE, b""]), max_size=2))
+        lines += draw(st.lists(st.sampled_from([*IGNORED_LINES, b""]), max_size=2))
         for line in data:
             colon = b"data: " if line.startswith(b" ") else draw(st.sampled_from([b"data: ", b"data:"]))
-            lines += [colon + line, *draw(st.lists(st.sampled_from(NOISE), max_size=1))]
+            lines += [colon + line, *draw(st.lists(st.sampled_from(IGNORED_LINES), max_size=1))]
         lines.append(b"")
         events.append(b"\n".join(data))
-    lines.append(b": the end")  # a carriage return is a line's end only when something else than \n follows
-    return Said(draw(st.sampled_from([b"", BOM])) + b"".join(line + end for line in lines), events)
+    lines.append(b": the end")  # a carriage return ends a line only once another byte than \n follows
+    return EncodedStream(draw(st.sampled_from([b"", BOM])) + b"".join(line + end for line in lines), events)
 
 
 @st.composite
-def cut(draw: st.DrawFn, stream: bytes) -> list[bytes]:
-    """The stream in parts, some of them empty."""
+def split(draw: st.DrawFn, stream: bytes) -> list[bytes]:
+    """The stream in parts, some of which are empty."""
     at = sorted(draw(st.lists(st.integers(0, len(stream)), max_size=12)))
     return [stream[start:stop] for start, stop in pairwise([0, *at, len(stream)])]
 
@@ -68,14 +68,14 @@ def bytewise(stream: bytes) -> list[bytes]:
     return [bytes([byte]) for byte in stream]
 
 
-@given(said(), st.data())
-def test_any_cut_of_a_stream_gives_the_events_that_were_sent(sent: Said, data: st.DataObject) -> None:
-    assert events_of(data.draw(cut(sent.stream))) == sent.events
+@given(encoded_streams(), st.data())
+def test_the_events_of_a_stream_do_not_depend_on_where_it_is_split(sent: EncodedStream, data: st.DataObject) -> None:
+    assert events_of(data.draw(split(sent.stream))) == sent.events
 
 
-@given(said())
-@example(Said(BOM + "data: ☃🎉\r\n\r\ndata: é\r\ndata: x\r\n\r\n".encode(), ["☃🎉".encode(), "é\nx".encode()]))
-def test_a_stream_that_comes_byte_by_byte_gives_the_events_that_were_sent(sent: Said) -> None:
+@given(encoded_streams())
+@example(EncodedStream(BOM + "data: ☃🎉\r\n\r\ndata: é\r\ndata: x\r\n\r\n".encode(), ["☃🎉".encode(), "é\nx".encode()]))
+def test_a_stream_that_arrives_byte_by_byte_has_the_same_events(sent: EncodedStream) -> None:
     assert events_of(bytewise(sent.stream)) == sent.events
 
 
@@ -86,15 +86,15 @@ anything = st.lists(
 
 
 @given(anything, st.data())
-@example(b"data: x\r\rdata: y", None).via("a carriage return at a part's end, and no other line's end after it")
-def test_any_cut_of_any_bytes_gives_the_same_events(stream: bytes, data: st.DataObject | None) -> None:
-    parts = bytewise(stream) if data is None else data.draw(cut(stream))
+@example(b"data: x\r\rdata: y", None).via("a carriage return at the end of a part, and no other line end after it")
+def test_any_split_of_any_bytes_has_the_same_events(stream: bytes, data: st.DataObject | None) -> None:
+    parts = bytewise(stream) if data is None else data.draw(split(stream))
     assert events_of(parts) == events_of([stream])
 
 
 @given(anything, st.data())
-def test_any_cut_of_any_bytes_gives_the_same_lines(stream: bytes, data: st.DataObject) -> None:
-    assert lines_of(data.draw(cut(stream))) == lines_of([stream])
+def test_any_split_of_any_bytes_has_the_same_lines(stream: bytes, data: st.DataObject) -> None:
+    assert lines_of(data.draw(split(stream))) == lines_of([stream])
 
 
 @pytest.mark.parametrize(
@@ -119,26 +119,26 @@ def test_any_cut_of_any_bytes_gives_the_same_lines(stream: bytes, data: st.DataO
     ],
     ids=str,
 )
-def test_the_data_of_each_event_that_an_empty_line_ends_is_read(stream: bytes, events: list[bytes]) -> None:
+def test_each_event_that_ends_with_an_empty_line_is_decoded(stream: bytes, events: list[bytes]) -> None:
     assert events_of([stream]) == events
 
 
-def test_an_event_is_given_as_soon_as_its_last_byte_is_there() -> None:
+def test_an_event_is_returned_with_its_last_byte() -> None:
     reader = SSEDecoder()
     assert [reader.feed(part) for part in (b"data: x", b"\n", b"\n", b"data: y\n\nda")] == [[], [], [b"x"], [b"y"]]
 
 
-def test_a_line_is_given_as_soon_as_its_last_byte_is_there() -> None:
+def test_a_line_is_returned_with_its_last_byte() -> None:
     reader = LineDecoder()
     assert [reader.feed(part) for part in (b"x", b"\r", b"\n", b"y\nz")] == [[], [], [b"x"], [b"y"]]
 
 
-def test_lines_end_only_where_the_formats_say_so() -> None:
+def test_lines_end_only_with_carriage_return_or_line_feed() -> None:
     line = "a\x0bb\x0cc\x1cd\x85e\u2028f".encode()
     assert lines_of([line + b"\n"]) == [line]
 
 
-ENDLESS: dict[str, tuple[Callable[[], LineDecoder | SSEDecoder], bytes]] = {
+WITHOUT_END: dict[str, tuple[Callable[[], LineDecoder | SSEDecoder], bytes]] = {
     "a line": (LineDecoder, b"x" * 2**20),
     "an event's line": (SSEDecoder, b"data: " + b"x" * 2**20),
     "a comment": (SSEDecoder, b":" * 2**20),
@@ -148,8 +148,8 @@ ENDLESS: dict[str, tuple[Callable[[], LineDecoder | SSEDecoder], bytes]] = {
 }
 
 
-@pytest.mark.parametrize(("kind", "part"), ENDLESS.values(), ids=ENDLESS)
-def test_what_never_ends_is_malformed_before_it_fills_the_memory(
+@pytest.mark.parametrize(("kind", "part"), WITHOUT_END.values(), ids=WITHOUT_END)
+def test_an_event_without_an_end_is_malformed_before_it_fills_the_memory(
     kind: Callable[[], LineDecoder | SSEDecoder], part: bytes
 ) -> None:
     reader, times = kind(), MAX_EVENT_BYTES * 5 // 4 // len(part)
@@ -169,10 +169,10 @@ def test_a_stream_may_be_longer_than_any_one_of_its_events(kind: Callable[[], Li
 
 
 @pytest.mark.parametrize("levels", [260, 900])
-def test_what_is_nested_deeper_than_can_be_passed_on_is_no_event(levels: int) -> None:
+def test_an_event_nested_too_deeply_to_be_serialised_is_rejected(levels: int) -> None:
     with pytest.raises(TypeError):
         parse_event(b'{"x":' + b"[" * levels + b"]" * levels + b"}")
 
 
-def test_many_brackets_are_not_yet_deep() -> None:
+def test_many_brackets_at_one_level_are_accepted() -> None:
     assert parse_event(b"[" + b"[],{}," * 500 + b"[]]") == [[], {}] * 500 + [[]]

@@ -1,4 +1,4 @@
-"""The connection pool: connections are kept, but not beyond a sleep."""
+"""The connection pool reuses connections, but not after the environment was frozen."""
 
 import asyncio
 
@@ -8,7 +8,7 @@ from tests.fakes.provider import FakeProvider
 
 
 def ports_of_calls(fake: FakeProvider, clock: FakeClock, sleep_s: float) -> list[int]:
-    """The client ports of two calls with a sleep of the environment between them."""
+    """The client ports of two calls with `sleep_s` between them."""
 
     async def calls() -> None:
         http = JsonHttp(clock)
@@ -21,11 +21,11 @@ def ports_of_calls(fake: FakeProvider, clock: FakeClock, sleep_s: float) -> list
     return [request.peer_port for request in fake.received]
 
 
-def test_the_next_call_takes_the_same_connection(fake: FakeProvider, clock: FakeClock) -> None:
+def test_the_next_call_uses_the_same_connection(fake: FakeProvider, clock: FakeClock) -> None:
     first, second = ports_of_calls(fake, clock, 1)
     assert first == second
 
 
-def test_after_a_long_sleep_the_connection_is_not_trusted(fake: FakeProvider, clock: FakeClock) -> None:
+def test_after_a_long_pause_a_new_connection_is_opened(fake: FakeProvider, clock: FakeClock) -> None:
     first, second = ports_of_calls(fake, clock, 31)
     assert first != second

@@ -1,4 +1,4 @@
-"""OpenAI's words in Ollama's, and back."""
+"""Translation of OpenAI's requests to Ollama's, and of Ollama's answers to OpenAI's."""
 
 import asyncio
 import json
@@ -33,15 +33,15 @@ def test_sampling_fields_become_options_and_nulls_are_left_out() -> None:
     ("cap", "fields", "expected"),
     [(None, {}, None), (10, {}, 10), (10, {"max_tokens": 5}, 5), (None, {"max_completion_tokens": 9}, 9)],
 )
-def test_the_lowest_output_limit_holds(cap: int | None, fields: dict[str, int], expected: int | None) -> None:
+def test_the_lowest_output_limit_is_sent(cap: int | None, fields: dict[str, int], expected: int | None) -> None:
     assert payload(cap, **fields)["options"].get("num_predict") == expected
 
 
-def test_the_context_is_asked_for_as_large_as_the_request_needs_in_doublings() -> None:
+def test_the_requested_context_is_4096_doubled_until_the_request_fits() -> None:
     assert [context_window_for(tokens) for tokens in (1, 4096, 4097, 20_000)] == [4096, 4096, 8192, 32_768]
 
 
-def test_a_json_schema_becomes_the_format() -> None:
+def test_a_response_format_becomes_ollamas_format() -> None:
     schema = {"type": "object"}
     form = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
     assert payload(response_format=form)["format"] == schema
@@ -49,7 +49,7 @@ def test_a_json_schema_becomes_the_format() -> None:
     assert "format" not in payload(response_format={"type": "text"})
 
 
-def test_inline_images_become_bare_base64_beside_the_text() -> None:
+def test_inline_images_become_base64_without_prefix_beside_the_text() -> None:
     parts = [
         {"type": "text", "text": "what?"},
         {"type": "image_url", "image_url": {"url": "data:image/png;base64,QUJD"}},
@@ -58,11 +58,11 @@ def test_inline_images_become_bare_base64_beside_the_text() -> None:
     assert message == {"role": "user", "content": "what?", "images": ["QUJD"]}
 
 
-def test_a_developer_speaks_as_the_system() -> None:
+def test_the_developer_role_becomes_the_system_role() -> None:
     assert payload(messages=[{"role": "developer", "content": "be brief"}])["messages"][0]["role"] == "system"
 
 
-def test_a_tool_conversation_keeps_names_and_arguments() -> None:
+def test_tool_calls_and_their_results_keep_names_and_arguments() -> None:
     call = {"id": "c1", "type": "function", "function": {"name": "add", "arguments": '{"a": 1}'}}
     messages = [
         {"role": "assistant", "content": None, "tool_calls": [call]},
@@ -77,17 +77,17 @@ def test_a_tool_conversation_keeps_names_and_arguments() -> None:
     assert tool == {"role": "tool", "content": "2", "tool_name": "add"}
 
 
-def test_tool_arguments_that_are_not_json_are_the_callers_fault() -> None:
+def test_tool_arguments_that_are_not_json_are_a_rejected_request() -> None:
     call = {"id": "c1", "function": {"name": "add", "arguments": "{oops"}}
     with raises_failure(FailureKind.REQUEST_REJECTED, match="not JSON"):
         payload(messages=[{"role": "assistant", "tool_calls": [call]}])
 
 
-def test_tools_are_not_sent_when_none_may_be_called() -> None:
+def test_tools_are_not_sent_with_tool_choice_none() -> None:
     assert "tools" not in payload(tools=[{"type": "function"}], tool_choice="none")
 
 
-def test_tool_calls_come_back_with_ids_and_arguments_as_text() -> None:
+def test_tool_calls_in_answers_get_ids_and_arguments_as_text() -> None:
     calls = [{"function": {"name": "add", "arguments": {"a": 1}}}]
     choice = translate_chat_answer(ollama_chat("", tool_calls=calls), "m", created=1).body["choices"][0]
     call = choice["message"]["tool_calls"][0]
@@ -97,23 +97,23 @@ def test_tool_calls_come_back_with_ids_and_arguments_as_text() -> None:
     assert json.loads(call["function"]["arguments"]) == {"a": 1}
 
 
-def test_an_answer_cut_by_its_limit_says_so() -> None:
+def test_an_answer_that_reached_its_output_limit_has_finish_reason_length() -> None:
     body = {**ollama_chat("hal"), "done_reason": "length"}
     assert translate_chat_answer(body, "m", created=1).body["choices"][0]["finish_reason"] == "length"
 
 
-def test_usage_is_absent_when_ollama_did_not_count() -> None:
+def test_usage_is_none_when_ollama_sends_no_counts() -> None:
     body = ollama_chat("hi")
     del body["prompt_eval_count"]
     assert translate_chat_answer(body, "m", created=1).usage is None
 
 
-def test_ollama_is_told_to_refuse_what_it_would_cut() -> None:
+def test_ollama_is_told_not_to_cut_the_prompt() -> None:
     sent = payload()
     assert (sent["truncate"], sent["shift"]) == (False, False)
 
 
-def test_an_answer_to_a_prompt_that_was_cut_is_no_answer(fake: FakeProvider) -> None:
+def test_an_answer_to_a_prompt_that_was_cut_is_a_context_length_failure(fake: FakeProvider) -> None:
     config = ProviderConfig.model_validate(
         provider("p", chat_model("m"), provider_type="ollama", base_url=fake.url),
     )

@@ -1,4 +1,4 @@
-"""What is particular to OpenAI's wire format and to the vendors that speak it."""
+"""Requests in OpenAI's wire format, and how they differ between vendors."""
 
 import asyncio
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ def sent_by(
     cap: int | None = None,
     ceiling: PriceCeiling | None = None,
 ) -> Any:
-    """What a vendor receives of `request`."""
+    """The request that a vendor receives for `request`."""
 
     async def call() -> None:
         fields = provider("p", chat_model("m"), provider_type=kind, base_url=f"{fake.url}/v1", api_key="key")
@@ -38,18 +38,18 @@ def sent_by(
     return fake.received[-1]
 
 
-def test_fields_that_the_bridge_does_not_know_are_sent_on_untouched(fake: FakeProvider) -> None:
+def test_unknown_fields_are_sent_unchanged(fake: FakeProvider) -> None:
     assert sent_by(fake, "openai", {"brand_new": {"x": [1, None]}}).body["brand_new"] == {"x": [1, None]}
 
 
-def test_azure_takes_its_key_in_a_header_of_its_own(fake: FakeProvider) -> None:
+def test_azure_gets_its_key_in_the_api_key_header(fake: FakeProvider) -> None:
     headers = sent_by(fake, "azure_openai", {}).headers
     assert headers["api-key"] == "key"
     assert "authorization" not in headers
 
 
 class RecordingHttp(JsonHttp):
-    """Sends nothing; keeps what would be sent."""
+    """Records the payload instead of sending it."""
 
     def __init__(self) -> None:
         super().__init__(SystemClock())
@@ -62,16 +62,18 @@ class RecordingHttp(JsonHttp):
         return chat_completion("x")
 
 
-def test_openai_itself_is_told_where_to_stop_in_its_newer_field() -> None:
+def test_openai_gets_the_output_limit_as_max_completion_tokens() -> None:
     http = RecordingHttp()
     config = ProviderConfig.model_validate(provider("p", chat_model("m"), api_key="k"))
     asyncio.run(make_provider(config, http, SystemClock()).chat(ChatCall("m", {"messages": []}, 50, 9), timeout_s=5))
     assert http.payload["max_completion_tokens"] == 50
 
 
-@pytest.mark.parametrize("said", [{"param": "max_tokens"}, {"message": "max_tokens is too large: 50"}])
-def test_a_refusal_of_the_bridges_own_cap_is_not_the_callers_fault(fake: FakeProvider, said: dict[str, str]) -> None:
-    fake.always("/v1/chat/completions", Reply(400, {"error": {"code": "invalid_value", **said}}))
+@pytest.mark.parametrize("error", [{"param": "max_tokens"}, {"message": "max_tokens is too large: 50"}])
+def test_a_rejected_output_cap_of_the_bridge_is_not_a_rejected_request(
+    fake: FakeProvider, error: dict[str, str]
+) -> None:
+    fake.always("/v1/chat/completions", Reply(400, {"error": {"code": "invalid_value", **error}}))
     with raises_failure(FailureKind.OUTPUT_CAP_REFUSED, match="max_output_tokens"):
         sent_by(fake, "litellm", {}, cap=50)
     with raises_failure(FailureKind.REQUEST_REJECTED):
@@ -92,7 +94,7 @@ def test_a_refusal_of_the_bridges_own_cap_is_not_the_callers_fault(fake: FakePro
         ("gemini", {"max_tokens": 100, "max_completion_tokens": 30}, {"max_tokens": 30}),
     ],
 )
-def test_the_lowest_of_all_caps_goes_into_the_field_that_the_vendor_heeds_and_into_no_other(
+def test_the_lowest_output_cap_is_sent_in_the_vendors_field_only(
     fake: FakeProvider, kind: str, request_fields: dict[str, int], expected: dict[str, int]
 ) -> None:
     body = sent_by(fake, kind, request_fields, cap=50).body
@@ -103,7 +105,7 @@ CEILING = PriceCeiling(Decimal("0.5"), Decimal(2))
 
 
 @pytest.mark.parametrize(
-    ("asked", "sent"),
+    ("requested", "sent"),
     [
         ({}, {"max_price": {"prompt": 0.5, "completion": 2}}),
         ({"order": ["a"]}, {"order": ["a"], "max_price": {"prompt": 0.5, "completion": 2}}),
@@ -111,13 +113,13 @@ CEILING = PriceCeiling(Decimal("0.5"), Decimal(2))
         ({"max_price": {"prompt": 9, "completion": "x"}}, {"max_price": {"prompt": 0.5, "completion": 2}}),
     ],
 )
-def test_openrouter_is_told_the_dearest_price_that_the_cost_limit_counts_on(
-    fake: FakeProvider, asked: dict[str, Any], sent: dict[str, Any]
+def test_openrouter_gets_the_price_ceiling_of_the_cost_limit(
+    fake: FakeProvider, requested: dict[str, Any], sent: dict[str, Any]
 ) -> None:
-    request = {"provider": asked} if asked else {}
+    request = {"provider": requested} if requested else {}
     assert sent_by(fake, "openrouter", request, ceiling=CEILING).body["provider"] == sent
 
 
-def test_nobody_else_is_told_a_price_nor_openrouter_without_a_limit(fake: FakeProvider) -> None:
+def test_other_vendors_get_no_price_ceiling_and_openrouter_none_without_a_cost_limit(fake: FakeProvider) -> None:
     assert "provider" not in sent_by(fake, "openai", {}, ceiling=CEILING).body
     assert "provider" not in sent_by(fake, "openrouter", {}).body

@@ -1,4 +1,4 @@
-"""What is made of answers that are nearly right: callers' parsers are strict, vendors are not."""
+"""Normalisation of answers in which vendors deviate from OpenAI's format."""
 
 from typing import Any
 
@@ -42,7 +42,7 @@ def choice_of(**choice: Any) -> dict[str, Any]:
         (None, None),
     ],
 )
-def test_usage_is_read_as_vendors_write_it_and_not_believed_when_it_cannot_be(
+def test_usage_is_read_in_the_spellings_of_vendors_and_ignored_when_it_is_not_usable(
     usage: object, expected: Usage | None
 ) -> None:
     assert read_usage(usage) == expected
@@ -56,17 +56,17 @@ def test_usage_is_read_as_vendors_write_it_and_not_believed_when_it_cannot_be(
         {"prompt_tokens": 11},
     ],
 )
-def test_a_chats_usage_that_counts_only_half_is_not_believed(usage: dict[str, Any]) -> None:
+def test_a_chat_usage_without_prompt_or_completion_tokens_is_ignored(usage: dict[str, Any]) -> None:
     assert read_chat_usage(usage) is None
 
 
 @pytest.mark.parametrize("choice", [{"finish_reason": "error"}, {"finish_reason": None, "error": {"code": 502}}])
-def test_half_an_answer_is_not_passed_off_as_a_whole_one(choice: dict[str, Any]) -> None:
+def test_an_answer_with_an_error_in_its_middle_is_malformed(choice: dict[str, Any]) -> None:
     with raises_failure(FailureKind.MALFORMED_ANSWER, match="in the middle"):
         choice_of(message={"content": "Half an ans"}, **choice)
 
 
-def test_output_that_only_the_total_shows_is_billed_and_so_is_what_is_written_to_a_cache() -> None:
+def test_tokens_that_only_the_total_includes_and_cache_writes_are_read() -> None:
     details = {"cached_tokens": 3, "cache_write_tokens": 4}
     usage = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 40, "prompt_tokens_details": details}
     assert read_usage(usage) == Usage(10, 5, cached_tokens=3, cache_write_tokens=4, unlisted_tokens=25)
@@ -77,25 +77,25 @@ def test_text_in_parts_is_joined() -> None:
     assert choice_of(message={"content": parts})["message"]["content"] == "Hello"
 
 
-def test_thinking_among_the_parts_is_told_as_such() -> None:
+def test_thinking_parts_become_reasoning_content() -> None:
     parts = [{"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}, {"type": "text", "text": "yes"}]
     message = choice_of(message={"content": parts})["message"]
     assert (message["content"], message["reasoning_content"]) == ("yes", "hm")
 
 
 @pytest.mark.parametrize("finish", ["error", "abort", "insufficient_system_resource"])
-def test_an_answer_that_its_provider_broke_off_is_none(finish: str) -> None:
+def test_an_answer_with_an_error_as_its_finish_reason_is_malformed(finish: str) -> None:
     with raises_failure(FailureKind.MALFORMED_ANSWER, match="broke off"):
         choice_of(finish_reason=finish, message={"content": "half"})
 
 
 @pytest.mark.parametrize(("index", "finish", "role"), [(None, 5, None), ("x", "", 7), (True, {}, "bot")])
-def test_what_a_strict_parser_needs_is_made_right(index: object, finish: object, role: object) -> None:
+def test_unusable_indexes_finish_reasons_and_roles_are_replaced(index: object, finish: object, role: object) -> None:
     choice = choice_of(index=index, finish_reason=finish, message={"content": "x", "role": role})
     assert (choice["index"], choice["finish_reason"], choice["message"]["role"]) == (0, None, "assistant")
 
 
-def test_an_answer_nested_deeper_than_can_be_passed_on_is_malformed() -> None:
+def test_an_answer_nested_too_deeply_to_be_serialised_is_malformed() -> None:
     deep: list[Any] = []
     for _ in range(300):
         deep = [deep]
@@ -104,7 +104,7 @@ def test_an_answer_nested_deeper_than_can_be_passed_on_is_malformed() -> None:
 
 
 @pytest.mark.parametrize(("given_id", "created"), [(5, "2024"), (None, None), ("", -1)])
-def test_an_answer_always_has_an_id_and_a_date(given_id: object, created: object) -> None:
+def test_an_answer_without_usable_id_and_created_gets_both(given_id: object, created: object) -> None:
     answer = {"id": given_id, "created": created, "choices": [{"message": {"content": "x"}}]}
     body = normalise_chat_answer(answer, None, created=CREATED).body
     assert body["id"].startswith("chatcmpl-")

@@ -1,4 +1,4 @@
-"""What is made of chunks that are nearly right: clients put an answer together by its ids, roles and indexes."""
+"""Normalisation of chunks in which vendors deviate from OpenAI's format: clients join them by ids, roles and indexes."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -19,7 +19,7 @@ OPEN, FINISHED = AnswerState.OPEN, AnswerState.FINISHED
 
 @pytest.fixture
 def reader(clock: FakeClock) -> ChunkReader:
-    """Of an answer with one choice."""
+    """A reader for an answer with one choice."""
     return chunk_reader(clock, 1)
 
 
@@ -39,20 +39,20 @@ def deltas_of(reader: ChunkReader, *deltas: Mapping[str, Any]) -> list[dict[str,
     return [choice["delta"] for choice in choices_of([reader.read(event(delta)) for delta in deltas])]
 
 
-def test_every_chunk_has_the_first_ones_id_and_date_and_the_models_name(reader: ChunkReader) -> None:
-    said = [
+def test_every_chunk_has_the_id_and_created_of_the_first_and_the_configured_model(reader: ChunkReader) -> None:
+    events = [
         event({}, id="one", created=5, model="theirs", object="x"),
         event({}, id="two", created=6, model="other"),
         event({"content": "x"}),
         {"choices": []},
     ]
-    bodies = [reader.read(one).body for one in said]
+    bodies = [reader.read(sent).body for sent in events]
     frame = {"id": "one", "object": "chat.completion.chunk", "created": 5, "model": "m"}
     assert [{name: body[name] for name in frame} for body in bodies] == [frame] * 4
 
 
 @pytest.mark.parametrize(("given_id", "created"), [(None, None), ("", 0), (5, "2024"), ([], True), ({}, -1)])
-def test_an_answer_without_a_usable_id_or_date_is_given_one_for_all_its_chunks(
+def test_an_answer_without_usable_id_and_created_gets_the_same_ones_in_every_chunk(
     reader: ChunkReader, clock: FakeClock, given_id: object, created: object
 ) -> None:
     first = reader.read({"choices": [], "id": given_id, "created": created}).body
@@ -64,7 +64,7 @@ def test_an_answer_without_a_usable_id_or_date_is_given_one_for_all_its_chunks(
 
 
 @pytest.mark.parametrize("role", ["assistant", "model", "", None, 5])
-def test_the_first_delta_says_who_speaks_and_no_other_is_made_to(reader: ChunkReader, role: object) -> None:
+def test_the_first_delta_has_the_assistant_role_and_the_second_has_none(reader: ChunkReader, role: object) -> None:
     first, second = deltas_of(reader, {"role": role, "content": "Hel"}, {"content": "lo"})
     assert (first, second) == ({"role": "assistant", "content": "Hel"}, {"content": "lo"})
 
@@ -73,9 +73,9 @@ def test_a_first_delta_without_a_role_gets_one(reader: ChunkReader) -> None:
     assert deltas_of(reader, {"content": "x"}) == [{"role": "assistant", "content": "x"}]
 
 
-def test_choices_that_come_interleaved_are_told_apart_and_each_has_its_role(clock: FakeClock) -> None:
+def test_interleaved_choices_keep_their_indexes_and_each_has_its_role(clock: FakeClock) -> None:
     reader = chunk_reader(clock, 2)
-    said = [
+    events = [
         event({"content": "a"}, index=1),
         event({"content": "b"}, index=0),
         event({"content": "c"}, index=1),
@@ -83,7 +83,7 @@ def test_choices_that_come_interleaved_are_told_apart_and_each_has_its_role(cloc
         event({"content": "d"}, index=0),
         event({}, index=0, finish="length"),
     ]
-    chunks = [reader.read(one) for one in said]
+    chunks = [reader.read(sent) for sent in events]
     assert [(choice["index"], choice["delta"]) for choice in choices_of(chunks)] == [
         (1, {"role": "assistant", "content": "a"}),
         (0, {"role": "assistant", "content": "b"}),
@@ -106,7 +106,7 @@ def test_choices_of_one_chunk_without_usable_indexes_are_numbered_in_their_order
     assert chunk.state is FINISHED
 
 
-def test_an_answer_is_whole_only_when_every_choice_that_was_asked_for_has_ended(clock: FakeClock) -> None:
+def test_an_answer_is_finished_only_when_every_requested_choice_has_a_finish_reason(clock: FakeClock) -> None:
     reader = chunk_reader(clock, 2)
     assert reader.read(event({"content": "x"}, finish="stop")).state is OPEN
     with raises_failure(FailureKind.MALFORMED_ANSWER, match="cut off"):
@@ -115,7 +115,7 @@ def test_an_answer_is_whole_only_when_every_choice_that_was_asked_for_has_ended(
     reader.require_complete()
 
 
-def test_a_choice_more_than_was_asked_for_is_waited_for_when_it_has_begun(reader: ChunkReader) -> None:
+def test_an_answer_stays_open_until_a_choice_beyond_the_requested_ones_has_ended(reader: ChunkReader) -> None:
     states = [
         reader.read(event({"content": "x"}, index=0)).state,
         reader.read(event({"content": "x"}, index=1)).state,
@@ -125,7 +125,7 @@ def test_a_choice_more_than_was_asked_for_is_waited_for_when_it_has_begun(reader
     assert states == [OPEN, OPEN, OPEN, FINISHED]
 
 
-def test_a_choice_that_begins_after_the_end_is_waited_for_too(reader: ChunkReader) -> None:
+def test_a_choice_that_begins_after_the_end_opens_the_answer_again(reader: ChunkReader) -> None:
     states = [
         reader.read(event({"content": "x"}, index=0, finish="stop")).state,
         reader.read(event({"content": "x"}, index=1)).state,
@@ -134,26 +134,28 @@ def test_a_choice_that_begins_after_the_end_is_waited_for_too(reader: ChunkReade
     assert states == [FINISHED, OPEN, FINISHED]
 
 
-def test_the_finish_reason_is_the_providers_own(reader: ChunkReader) -> None:
+def test_finish_reasons_of_the_provider_are_kept(reader: ChunkReader) -> None:
     chunks = [reader.read(event({"content": "x"}, finish=finish)) for finish in (None, "", "brand_new")]
     assert [choice["finish_reason"] for choice in choices_of(chunks)] == [None, None, "brand_new"]
     assert [chunk.state for chunk in chunks] == [OPEN, OPEN, FINISHED]
 
 
 @pytest.mark.parametrize("finish", [5, True, {"why": "stop"}, ["stop"]])
-def test_a_finish_reason_that_is_no_word_is_none(reader: ChunkReader, finish: object) -> None:
+def test_a_finish_reason_that_is_not_text_becomes_null(reader: ChunkReader, finish: object) -> None:
     chunk = reader.read(event({"content": "x"}, finish=finish))
     assert chunk.body["choices"][0]["finish_reason"] is None
     assert chunk.state is OPEN
 
 
 @pytest.mark.parametrize("body", [{"choices": []}, {}, event({}), event({"content": ""}, usage={})], ids=str)
-def test_what_follows_the_end_is_still_after_the_end(reader: ChunkReader, body: dict[str, Any]) -> None:
+def test_events_without_content_after_the_end_leave_the_answer_finished(
+    reader: ChunkReader, body: dict[str, Any]
+) -> None:
     reader.read(event({}, finish="stop"))
     assert reader.read(body).state is FINISHED
 
 
-def test_the_finish_reason_is_progress_and_so_is_every_part_of_an_answer(reader: ChunkReader) -> None:
+def test_finish_reasons_and_every_kind_of_content_are_progress(reader: ChunkReader) -> None:
     parts: list[dict[str, Any]] = [
         {"content": "x"},
         {"reasoning_content": "hm"},
@@ -178,7 +180,7 @@ def test_the_finish_reason_is_progress_and_so_is_every_part_of_an_answer(reader:
     ],
     ids=str,
 )
-def test_what_brings_nothing_of_the_answer_is_no_progress(reader: ChunkReader, delta: object) -> None:
+def test_a_delta_without_content_is_no_progress(reader: ChunkReader, delta: object) -> None:
     assert not reader.read(event(delta)).is_progress
 
 
@@ -199,14 +201,14 @@ USAGE = {
 }
 
 
-def test_the_usage_is_counted_and_kept_in_the_providers_words_beside_the_chunk(reader: ChunkReader) -> None:
+def test_usage_is_read_and_kept_as_sent_beside_the_chunk(reader: ChunkReader) -> None:
     chunk = reader.read({"choices": [], "usage": USAGE})
     assert chunk.usage == Usage(11, 7, cached_tokens=2)
     assert chunk.provider_usage == USAGE
     assert "usage" not in chunk.body
 
 
-def test_usage_in_every_chunk_is_counted_in_every_chunk(reader: ChunkReader) -> None:
+def test_usage_in_every_chunk_is_read_in_every_chunk(reader: ChunkReader) -> None:
     counts = [{**USAGE, "completion_tokens": count, "total_tokens": 11 + count} for count in (1, 2, 3)]
     chunks = [reader.read(event({"content": "x"}, usage=count)) for count in counts]
     assert [chunk.usage for chunk in chunks] == [Usage(11, count, cached_tokens=2) for count in (1, 2, 3)]
@@ -216,7 +218,7 @@ def test_usage_in_every_chunk_is_counted_in_every_chunk(reader: ChunkReader) -> 
 @pytest.mark.parametrize(
     "usage", [None, {}, {"prompt_tokens": 0, "completion_tokens": 0}, {"prompt_tokens": 3}, "x", 5]
 )
-def test_usage_that_counts_nothing_is_not_believed(reader: ChunkReader, usage: object) -> None:
+def test_usage_without_usable_counts_is_ignored(reader: ChunkReader, usage: object) -> None:
     chunk = reader.read(event({"content": "x"}, usage=usage))
     assert chunk.usage is None
     assert "usage" not in chunk.body
@@ -228,23 +230,21 @@ def test_text_in_parts_is_joined(reader: ChunkReader) -> None:
 
 
 @pytest.mark.parametrize("thought", ["hm", [{"type": "text", "text": "h"}, {"type": "text", "text": "m"}]])
-def test_thinking_among_the_parts_is_told_as_such_and_brings_the_answer_on(
-    reader: ChunkReader, thought: object
-) -> None:
-    """As Mistral's models think."""
+def test_thinking_parts_become_reasoning_content_and_are_progress(reader: ChunkReader, thought: object) -> None:
+    """Mistral sends reasoning like this."""
     parts = [{"type": "thinking", "thinking": thought}]
     chunk = reader.read({"choices": [{"index": 0, "delta": {"content": parts}}]})
     assert chunk.body["choices"][0]["delta"] == {"role": "assistant", "content": "", "reasoning_content": "hm"}
     assert chunk.is_progress
 
 
-def test_only_the_first_delta_says_who_speaks(reader: ChunkReader) -> None:
-    """OpenAI's own client puts the parts of a role together as well."""
+def test_only_the_first_delta_has_a_role(reader: ChunkReader) -> None:
+    """OpenAI's client concatenates the roles of all deltas."""
     deltas = deltas_of(reader, *[{"role": "assistant", "content": "a"}] * 3)
     assert deltas == [{"role": "assistant", "content": "a"}, {"content": "a"}, {"content": "a"}]
 
 
-def test_a_call_without_an_id_gets_one_that_its_parts_share(reader: ChunkReader) -> None:
+def test_the_first_fragment_of_a_tool_call_without_an_id_gets_one(reader: ChunkReader) -> None:
     first, second = deltas_of(
         reader, {"tool_calls": [call("a", index=0, name="f")]}, {"tool_calls": [call("b", index=0)]}
     )
@@ -252,14 +252,14 @@ def test_a_call_without_an_id_gets_one_that_its_parts_share(reader: ChunkReader)
     assert "id" not in second["tool_calls"][0]
 
 
-def test_fields_that_are_not_known_are_passed_on_untouched(reader: ChunkReader) -> None:
-    said: dict[str, Any] = {
+def test_unknown_fields_are_kept(reader: ChunkReader) -> None:
+    sent: dict[str, Any] = {
         "choices": [{"index": 0, "delta": {"new": {"x": [1, None]}}, "finish_reason": None, "logprobs": {"a": 1}}],
         "system_fingerprint": "fp",
         "service_tier": None,
         "brand_new": [{}],
     }
-    body = reader.read(said).body
+    body = reader.read(sent).body
     assert {name: body[name] for name in ("system_fingerprint", "service_tier", "brand_new")} == {
         "system_fingerprint": "fp",
         "service_tier": None,
@@ -269,26 +269,26 @@ def test_fields_that_are_not_known_are_passed_on_untouched(reader: ChunkReader) 
     assert body["choices"][0]["logprobs"] == {"a": 1}
 
 
-def test_what_was_read_is_not_changed(reader: ChunkReader) -> None:
-    said = event({"content": [{"text": "x"}], "tool_calls": [{"function": {"name": "f"}}]}, index=None, usage=USAGE)
-    before = orjson.dumps(said)
-    reader.read(said)
-    assert orjson.dumps(said) == before
+def test_the_event_itself_is_not_changed(reader: ChunkReader) -> None:
+    sent = event({"content": [{"text": "x"}], "tool_calls": [{"function": {"name": "f"}}]}, index=None, usage=USAGE)
+    before = orjson.dumps(sent)
+    reader.read(sent)
+    assert orjson.dumps(sent) == before
 
 
 def call(arguments: str, *, name: str | None = None, **more: Any) -> dict[str, Any]:
-    """A part of a call; one with an id has a name, unless `name` is empty."""
+    """A fragment of a tool call; one with an id has a name, unless `name` is empty."""
     name = "f" if name is None and more.get("id") else name
     return {"function": {"arguments": arguments, **({"name": name} if name else {})}, **more}
 
 
 def calls_of(reader: ChunkReader, *deltas: list[dict[str, Any]]) -> dict[int, str]:
-    """What a client puts together, as OpenAI's own does: the arguments of each call by its index."""
-    put_together: dict[int, str] = {}
+    """The arguments of each call by its index, joined as OpenAI's client does."""
+    joined: dict[int, str] = {}
     for delta in deltas_of(reader, *({"tool_calls": calls} for calls in deltas)):
         for one in delta["tool_calls"]:
-            put_together[one["index"]] = put_together.get(one["index"], "") + one["function"]["arguments"]
-    return put_together
+            joined[one["index"]] = joined.get(one["index"], "") + one["function"]["arguments"]
+    return joined
 
 
 CALLS: dict[str, list[list[dict[str, Any]]]] = {
@@ -309,25 +309,25 @@ CALLS: dict[str, list[list[dict[str, Any]]]] = {
         [call("b", index=0), call("d", index=1)],
     ],
     "without indexes": [[call("a", id="x")], [call("b")], [call("c", id="y")], [call("d")]],
-    "with an id of its own for every part": [
+    "with another id in every fragment": [
         [call("a", index=0, id="x")],
         [call("b", index=0, id="y", name="")],
         [call("c", index=1, id="z"), call("d", index=1, id="w", name="")],
     ],
-    "by their names alone, with one index for all": [[call("ab", index=0, name="f"), call("cd", index=0, name="g")]],
-    "with the name in every part": [
+    "with names only, with one index for all": [[call("ab", index=0, name="f"), call("cd", index=0, name="g")]],
+    "with the name in every fragment": [
         [call("a", index=0, id="x"), call("c", index=1, id="y")],
         [call("b", index=0, name="f"), call("d", index=1, id="y")],
     ],
-    "without indexes, whole, in one chunk": [[call("ab", id="x"), call("cd", id="y")]],
-    "with indexes that are none": [
+    "without indexes, complete, in one chunk": [[call("ab", id="x"), call("cd", id="y")]],
+    "with unusable indexes": [
         [call("a", index=None, id="x")],
         [call("b", index="0")],
         [call("c", index=True, id="y")],
         [call("d", index=-1)],
     ],
-    "whole, with one index for all": [[call("ab", index=0, id="x")], [call("cd", index=0, id="y")]],
-    "in parts, with one index for all": [
+    "complete, with one index for all": [[call("ab", index=0, id="x")], [call("cd", index=0, id="y")]],
+    "in fragments, with one index for all": [
         [call("a", index=0, id="x")],
         [call("b", index=0)],
         [call("c", index=0, id="y")],
@@ -357,7 +357,7 @@ CALLS: dict[str, list[list[dict[str, Any]]]] = {
         [call("c", index=1, id="y")],
         [call("d", index=1, id=None)],
     ],
-    "with an id that comes late": [
+    "with the id in the second fragment": [
         [call("a", index=0)],
         [call("b", index=0, id="x")],
         [call("c", index=1)],
@@ -367,24 +367,24 @@ CALLS: dict[str, list[list[dict[str, Any]]]] = {
 
 
 @pytest.mark.parametrize("deltas", CALLS.values(), ids=CALLS)
-def test_calls_of_tools_are_told_apart_by_their_index(reader: ChunkReader, deltas: list[list[dict[str, Any]]]) -> None:
+def test_each_tool_call_has_its_own_index(reader: ChunkReader, deltas: list[list[dict[str, Any]]]) -> None:
     assert calls_of(reader, *deltas) == {0: "ab", 1: "cd"}
 
 
-def test_indexes_that_begin_elsewhere_are_kept_and_new_ones_do_not_collide_with_them(reader: ChunkReader) -> None:
+def test_indexes_that_do_not_begin_at_zero_are_kept_and_new_ones_differ_from_them(reader: ChunkReader) -> None:
     deltas = [[call("a", index=1, id="x")], [call("b", index=1)], [call("cd", index=1, id="y")]]
     assert calls_of(reader, *deltas) == {1: "ab", 2: "cd"}
 
 
-def test_a_call_that_got_another_index_than_the_vendors_gives_way_to_none_that_has_it(reader: ChunkReader) -> None:
+def test_a_new_index_for_one_call_does_not_collide_with_the_vendors_next_index(reader: ChunkReader) -> None:
     deltas = [[call("a", index=0, id="x")], [call("b", index=0, id="y")], [call("c", index=1, id="z")]]
     assert calls_of(reader, *deltas) == {0: "a", 1: "b", 2: "c"}
 
 
-def test_the_calls_of_two_choices_are_counted_apart(clock: FakeClock) -> None:
+def test_the_tool_calls_of_each_choice_are_numbered_separately(clock: FakeClock) -> None:
     reader = chunk_reader(clock, 2)
-    said = [event({"tool_calls": [call("a", id=f"x{index}")]}, index=index) for index in (0, 1)]
-    choices = choices_of([reader.read(one) for one in said])
+    events = [event({"tool_calls": [call("a", id=f"x{index}")]}, index=index) for index in (0, 1)]
+    choices = choices_of([reader.read(sent) for sent in events])
     assert [choice["delta"]["tool_calls"][0]["index"] for choice in choices] == [0, 0]
 
 
@@ -401,18 +401,18 @@ MALFORMED: dict[str, dict[str, Any]] = {
     "a delta that is a number": event(5),
     "content that is a number": event({"content": 5}),
     "content that is an object": event({"content": {"text": "x"}}),
-    "content in parts that are none": event({"content": ["x"]}),
+    "content in parts that are not objects": event({"content": ["x"]}),
     "tool calls that are a string": event({"tool_calls": "x"}),
     "tool calls that are a number": event({"tool_calls": 5}),
     "tool calls that are an object": event({"tool_calls": {"index": 0}}),
     "a tool call that is a number": event({"tool_calls": [1]}),
-    "a tool call of something else": event({"tool_calls": [{"function": "f"}]}),
+    "a tool call with a function that is not an object": event({"tool_calls": [{"function": "f"}]}),
 }
 
 
 @pytest.mark.parametrize("finish", [None, "stop"])
 @pytest.mark.parametrize("body", MALFORMED.values(), ids=MALFORMED)
-def test_a_chunk_of_another_shape_is_malformed_and_never_the_end(
+def test_a_chunk_of_another_shape_is_malformed_and_leaves_the_answer_open(
     reader: ChunkReader, body: dict[str, Any], finish: str | None
 ) -> None:
     choices = body["choices"]
@@ -423,7 +423,7 @@ def test_a_chunk_of_another_shape_is_malformed_and_never_the_end(
     assert reader.state is OPEN
 
 
-def test_one_choice_of_another_shape_spoils_the_chunk_that_ends_another(reader: ChunkReader) -> None:
+def test_a_malformed_choice_discards_the_finish_reason_of_another_in_its_chunk(reader: ChunkReader) -> None:
     with raises_failure(FailureKind.MALFORMED_ANSWER), malformed_answer_guard(None):
         reader.read({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}, 5]})
     assert reader.state is OPEN
@@ -432,13 +432,13 @@ def test_one_choice_of_another_shape_spoils_the_chunk_that_ends_another(reader: 
 @pytest.mark.parametrize(
     "choice", [{"delta": {"content": "x"}, "finish_reason": "error"}, {"delta": {}, "error": {"code": 502}}]
 )
-def test_an_answer_that_the_provider_broke_off_is_broken(reader: ChunkReader, choice: dict[str, Any]) -> None:
+def test_a_choice_that_ends_with_an_error_is_malformed(reader: ChunkReader, choice: dict[str, Any]) -> None:
     with raises_failure(FailureKind.MALFORMED_ANSWER, match="in the middle"):
         reader.read({"choices": [choice]})
     assert reader.state is OPEN
 
 
-def test_an_answer_that_came_at_once_is_one_chunk_with_everything(reader: ChunkReader) -> None:
+def test_an_answer_that_is_not_streamed_is_one_chunk_with_everything(reader: ChunkReader) -> None:
     tools = [call("a", id="x", type="function"), call("b", id="y", type="function")]
     chunk = reader.read_whole(chat_completion("Hello.", tool_calls=tools, reasoning_content="hm"))
     (choice,) = chunk.body["choices"]
@@ -460,24 +460,26 @@ def test_an_answer_that_came_at_once_is_one_chunk_with_everything(reader: ChunkR
 
 
 @pytest.mark.parametrize("finish", [None, "", 5])
-def test_an_answer_that_came_at_once_has_ended_whether_it_says_so_or_not(reader: ChunkReader, finish: object) -> None:
+def test_an_answer_that_is_not_streamed_is_finished_even_without_a_finish_reason(
+    reader: ChunkReader, finish: object
+) -> None:
     chunk = reader.read_whole({"choices": [{"message": {"content": "x"}, "finish_reason": finish}]})
     assert chunk.body["choices"][0]["finish_reason"] == "stop"
     assert chunk.state is FINISHED
 
 
-@pytest.mark.parametrize("asked_for", [1, 2, 3])
-def test_an_answer_that_came_at_once_is_whole_with_however_many_choices_it_has(
-    clock: FakeClock, asked_for: int
+@pytest.mark.parametrize("n_requested", [1, 2, 3])
+def test_an_answer_that_is_not_streamed_is_finished_with_any_number_of_choices(
+    clock: FakeClock, n_requested: int
 ) -> None:
     choice = {"message": {"content": "x"}, "finish_reason": "stop"}
-    chunk = chunk_reader(clock, asked_for).read_whole({"choices": [choice, choice]})
+    chunk = chunk_reader(clock, n_requested).read_whole({"choices": [choice, choice]})
     assert [choice["index"] for choice in chunk.body["choices"]] == [0, 1]
     assert chunk.state is FINISHED
 
 
 @pytest.mark.parametrize("answer", [{}, {"choices": []}, {"choices": [{"delta": {"content": "x"}}]}], ids=str)
-def test_an_answer_that_came_at_once_without_a_message_is_malformed(
+def test_an_answer_that_is_not_streamed_without_a_message_is_malformed(
     reader: ChunkReader, answer: dict[str, Any]
 ) -> None:
     with raises_failure(FailureKind.MALFORMED_ANSWER):

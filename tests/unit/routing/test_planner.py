@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from sekha_llm_bridge.config.models import ModelConfig, ProviderConfig, Task
 from sekha_llm_bridge.pricing import Price, PriceBook, TokenCount, count_chat
 from sekha_llm_bridge.pricing.price import Rates, Tier
+from sekha_llm_bridge.providers import RequestedFeature, RequestFeature
 from sekha_llm_bridge.resilience import Availability, BreakerState, BreakerView
 from sekha_llm_bridge.routing import Catalog, ImageNeeds, RoutePlan, RouteRequest, RoutingContext, plan
 from sekha_llm_bridge.routing.plan import ExclusionKind
@@ -133,7 +134,8 @@ def test_tools_exclude_only_models_known_not_to_call_them() -> None:
 
 def test_what_ollama_cannot_express_excludes_it_with_the_reason() -> None:
     result = planned(
-        provider("o", chat_model("m"), provider_type="ollama"), openai_only_features=frozenset({"logprobs"})
+        provider("o", chat_model("m"), provider_type="ollama"),
+        requested_features=frozenset({RequestedFeature(RequestFeature.LOGPROBS)}),
     )
     assert why_not(result, "m") == "ollama has no logprobs"
 

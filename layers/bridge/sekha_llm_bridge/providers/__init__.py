@@ -15,11 +15,13 @@ from sekha_llm_bridge.providers.base import (
     Provider,
     has_content,
 )
+from sekha_llm_bridge.providers.capabilities import AdapterCapabilities, RequestedFeature, RequestFeature
 from sekha_llm_bridge.providers.directory import ProviderDirectory
 from sekha_llm_bridge.providers.embedding_batches import embed_in_batches
-from sekha_llm_bridge.providers.registry import has_adapter, make_provider, takes_image_urls
+from sekha_llm_bridge.providers.registry import capabilities_of, has_adapter, make_provider
 
 __all__ = [
+    "AdapterCapabilities",
     "AnswerState",
     "BatchLimits",
     "ChatAnswer",
@@ -30,9 +32,11 @@ __all__ = [
     "PriceCeiling",
     "Provider",
     "ProviderDirectory",
+    "RequestFeature",
+    "RequestedFeature",
+    "capabilities_of",
     "embed_in_batches",
     "has_adapter",
     "has_content",
     "make_provider",
-    "takes_image_urls",
 ]

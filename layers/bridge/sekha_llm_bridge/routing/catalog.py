@@ -9,8 +9,7 @@ from sekha_llm_bridge.config.loaded import Settings
 from sekha_llm_bridge.config.models import DefaultModels, ModelConfig, ProviderConfig, Task
 from sekha_llm_bridge.errors import ModelNotFound
 from sekha_llm_bridge.pricing import Price, PriceBook, Tokenizer, image_tokens, tokenizer_of
-from sekha_llm_bridge.providers import has_adapter, takes_image_urls
-from sekha_llm_bridge.providers.registry import speaks_openai
+from sekha_llm_bridge.providers import AdapterCapabilities, capabilities_of, has_adapter
 
 ALIASES: dict[str, Task] = {
     "embedding": Task.EMBEDDING,
@@ -57,8 +56,7 @@ class CatalogModel:
     price: Price | None
     position: int
     has_adapter: bool
-    speaks_openai: bool
-    takes_image_urls: bool
+    capabilities: AdapterCapabilities
     integer_rates: IntegerRates | None
     tokenizer: Tokenizer | None
     model_id: str
@@ -155,8 +153,7 @@ def _entry(position: int, provider: ProviderConfig, model: ModelConfig, prices: 
         price=price,
         position=position,
         has_adapter=has_adapter(kind),
-        speaks_openai=speaks_openai(kind),
-        takes_image_urls=takes_image_urls(kind),
+        capabilities=capabilities_of(kind),
         integer_rates=None if price is None else _integer_rates(price),
         tokenizer=tokenizer_of(provider, model.model_id),
         model_id=model.model_id,

@@ -9,6 +9,7 @@ from decimal import Decimal
 
 from sekha_llm_bridge.config.models import Task
 from sekha_llm_bridge.pricing import usd_text
+from sekha_llm_bridge.providers import RequestFeature
 from sekha_llm_bridge.resilience import BreakerState, BreakerView, Refusal
 from sekha_llm_bridge.routing import cost_quotes
 from sekha_llm_bridge.routing.catalog import CatalogModel
@@ -16,6 +17,7 @@ from sekha_llm_bridge.routing.plan import Exclusion, ExclusionKind
 from sekha_llm_bridge.routing.route_request import ImageNeeds, RouteRequest, RoutingContext
 
 _FORMAT_ALIASES = {"jpg": "jpeg"}
+_IMAGE_BY_URL = frozenset({RequestFeature.IMAGE_BY_URL})
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +43,8 @@ def capability_requirements(request: RouteRequest, space: str | None) -> Iterato
     """Yields what a model must be able to do. `space` is the embedding space that its vectors must have."""
     if (pinned := request.pinned) is not None:
         yield _requirement(lambda entry: entry.model.model_id == pinned, f"the request names the model {pinned}")
-    yield from _features(request)
-    yield from _sight(request)
+    yield from _feature_requirements(request)
+    yield from _vision_requirements(request)
     yield _window_requirement(request)
     if (min_dimension := request.dimensions) is not None:
         yield Requirement(
@@ -115,27 +117,29 @@ def _cost_exclusion(
     return Exclusion(ExclusionKind.COST, f"{what} may cost ${minimum}, {over}")
 
 
-def _features(request: RouteRequest) -> Iterator[Requirement]:
-    """The features asked for that a model, or its provider's format, may not have."""
+def _feature_requirements(request: RouteRequest) -> Iterator[Requirement]:
+    """Yields the requirements for the requested features that a model, or its provider's adapter, may not support."""
     if request.needs_audio:
         yield _requirement(lambda entry: entry.model.supports_audio, "cannot hear audio")
     if request.needs_tools:
         yield _requirement(lambda entry: entry.model.supports_function_calling is not False, "cannot call tools")
-    if request.openai_only_features:
-        missing = _joined(sorted(request.openai_only_features))
+    if requested := request.requested_features:
+        features = frozenset(one.feature for one in requested)
         yield Requirement(
-            lambda entry: entry.speaks_openai,
-            lambda entry: _not_capable(f"{entry.provider.provider_type.value} has no {missing}"),
+            lambda entry: features <= entry.capabilities.features,
+            lambda entry: _not_capable(
+                f"{entry.provider.provider_type.value} has no {_joined(entry.capabilities.missing(requested))}"
+            ),
         )
 
 
-def _sight(request: RouteRequest) -> Iterator[Requirement]:
-    """What it takes to see the images."""
+def _vision_requirements(request: RouteRequest) -> Iterator[Requirement]:
+    """Yields the requirements for the images of the request."""
     if request.needs_vision:
         yield _requirement(lambda entry: entry.model.has_vision, "cannot see images")
     if request.images.by_url:
         yield Requirement(
-            lambda entry: entry.takes_image_urls,
+            lambda entry: entry.capabilities.features >= _IMAGE_BY_URL,
             lambda entry: _not_capable(f"{entry.provider.provider_type.value} takes images as data: URLs only"),
         )
     if images := request.images.count and request.images:

@@ -6,6 +6,7 @@ from decimal import Decimal
 
 from sekha_llm_bridge.config.models import Task
 from sekha_llm_bridge.pricing import TokenCount
+from sekha_llm_bridge.providers import RequestedFeature
 from sekha_llm_bridge.resilience import Availability, BreakerView
 
 
@@ -26,8 +27,8 @@ class RouteRequest:
 
     `task` None means any chat model. `pinned` is the only model allowed; `preferred` is tried first if it qualifies.
     `output_tokens` is the maximum for one choice, None where the request does not say; `n_choices` is OpenAI's `n`.
-    `openai_only_features` are requested features that only OpenAI's own format can express;
-    `features_with_unbounded_cost` those whose cost cannot be bounded in advance. `context_tokens` and `dimensions` are
+    `requested_features` are the features that not every adapter supports; `features_with_unbounded_cost` those whose
+    cost cannot be bounded in advance. `context_tokens` and `dimensions` are
     the minimum that a model must have. `space` is the embedding space that the vectors must have; None is that of the
     default model.
     """
@@ -42,7 +43,7 @@ class RouteRequest:
     needs_audio: bool = False
     needs_tools: bool = False
     images: ImageNeeds = ImageNeeds()
-    openai_only_features: frozenset[str] = frozenset()
+    requested_features: frozenset[RequestedFeature] = frozenset()
     features_with_unbounded_cost: frozenset[str] = frozenset()
     max_cost_usd: Decimal | None = None
     context_tokens: int = 0

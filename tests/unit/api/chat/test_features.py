@@ -1,4 +1,4 @@
-"""Features that not every provider has: they choose the provider, and are never dropped silently."""
+"""Features that not every provider supports: they exclude the providers that lack them, and are never dropped silently."""
 
 from typing import Any
 
@@ -10,13 +10,13 @@ from tests.fakes.settings import chat_model, provider
 from tests.unit.api.chat_function import HI, ask, error, function
 
 
-def test_a_field_that_ollama_has_no_place_for_is_noted(chat: Function) -> None:
+def test_a_field_without_an_equivalent_in_ollamas_format_is_noted(chat: Function) -> None:
     notes = ask(chat, model="llama", brand_new=1).json()["bridge"]["notes"]
     assert notes == ["local has no place for: brand_new"]
 
 
 CALL = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
-ONLY_OPENAI: list[dict[str, Any]] = [
+OPENAI_ONLY: list[dict[str, Any]] = [
     {"logprobs": True},
     {"web_search_options": {}},
     {"functions": [{"name": "f"}]},
@@ -36,8 +36,8 @@ ONLY_OPENAI: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("fields", ONLY_OPENAI, ids=str)
-def test_what_the_local_model_cannot_express_goes_to_the_next_that_can(
+@pytest.mark.parametrize("fields", OPENAI_ONLY, ids=str)
+def test_a_request_that_ollama_cannot_express_goes_to_the_next_provider(
     fake: FakeProvider, fields: dict[str, Any]
 ) -> None:
     local = provider(
@@ -49,7 +49,7 @@ def test_what_the_local_model_cannot_express_goes_to_the_next_that_can(
     assert answer.headers["x-bridge-provider"] == "p"
 
 
-ORDINARY: list[dict[str, Any]] = [
+COMMON: list[dict[str, Any]] = [
     {"logit_bias": {}, "top_logprobs": 0, "logprobs": False, "functions": [], "function_call": "auto", "n": 1},
     {"logit_bias": None, "logprobs": None, "prediction": None, "web_search_options": None, "seed": None, "user": "u"},
     {"tool_choice": "auto", "parallel_tool_calls": True, "response_format": {"type": "text"}, "modalities": ["text"]},
@@ -68,27 +68,27 @@ ORDINARY: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("fields", ORDINARY, ids=range(len(ORDINARY)))
-def test_what_ordinary_clients_send_along_excludes_nobody_and_is_not_noted(
+@pytest.mark.parametrize("fields", COMMON, ids=range(len(COMMON)))
+def test_defaults_that_clients_often_send_exclude_no_provider_and_are_not_noted(
     chat: Function, fields: dict[str, Any]
 ) -> None:
     answer = ask(chat, model="llama", **fields)
     assert (answer.status, answer.json()["bridge"]["notes"]) == (200, [])
 
 
-def test_of_two_limits_of_the_answer_the_lower_is_sent(chat: Function, fake: FakeProvider) -> None:
+def test_the_lower_of_two_output_limits_is_sent(chat: Function, fake: FakeProvider) -> None:
     ask(chat, model="gpt", max_tokens=10, max_completion_tokens=5000)
     assert fake.received[0].body["max_tokens"] == 10
     assert "max_completion_tokens" not in fake.received[0].body
 
 
-def test_legacy_functions_need_a_model_that_can_call(fake: FakeProvider) -> None:
+def test_legacy_functions_require_a_model_with_function_calling(fake: FakeProvider) -> None:
     models = (chat_model("cannot", supports_function_calling=False), chat_model("can", supports_function_calling=True))
     chat = function(provider("p", *models, base_url=f"{fake.url}/v1"))
     assert ask(chat, functions=[{"name": "f"}]).json()["model"] == "can"
 
 
-def test_the_cost_of_everything_that_is_sent_is_bounded(chat: Function) -> None:
+def test_the_cost_bound_includes_every_text_of_the_request(chat: Function) -> None:
     plain = ask(chat, model="gpt").json()["bridge"]["cost_bound"]
     big = "x" * 10_000
     for fields in (
@@ -119,13 +119,37 @@ def test_the_cost_of_everything_that_is_sent_is_bounded(chat: Function) -> None:
     ],
     ids=str,
 )
-def test_a_cost_that_nobody_can_bound_does_not_pass_a_limit(chat: Function, fields: dict[str, Any]) -> None:
+def test_a_feature_with_unbounded_cost_is_rejected_under_a_cost_limit(chat: Function, fields: dict[str, Any]) -> None:
     answer = ask(chat, model="gpt", max_cost=1, **fields)
     assert answer.status == 402
     assert "cannot be bounded beforehand" in error(answer)["message"]
 
 
-def test_what_ollama_cannot_do_is_not_dropped_silently(chat: Function) -> None:
-    answer = ask(chat, model="llama", logprobs=True)
+REASONS: list[tuple[dict[str, Any], str]] = [
+    ({"logprobs": True}, "logprobs"),
+    ({"n": 2, "logprobs": True}, "logprobs, n > 1"),
+    ({"response_format": {"type": "grammar"}}, "response_format grammar"),
+    ({"messages": [{"role": "user", "content": [{"type": "video"}]}]}, "content of type video"),
+    ({"tools": [{"type": "custom", "custom": {"name": "f"}}]}, "tools that are no functions"),
+    (
+        {"tools": [{"type": "function", "function": {"name": "f"}}], "tool_choice": "required"},
+        "forced tool_choice",
+    ),
+    (
+        {"tools": [{"type": "function", "function": {"name": "f"}}], "parallel_tool_calls": False},
+        "parallel_tool_calls: false",
+    ),
+    (
+        {"messages": [*HI, {"role": "assistant", "content": None, "function_call": {"name": "f", "arguments": "{}"}}]},
+        "such a history of calls",
+    ),
+]
+
+
+@pytest.mark.parametrize(("fields", "missing"), REASONS, ids=[missing for _, missing in REASONS])
+def test_a_feature_that_ollama_does_not_support_excludes_it_by_name(
+    chat: Function, fields: dict[str, Any], missing: str
+) -> None:
+    answer = ask(chat, model="llama", **fields)
     assert answer.status == 400
-    assert "ollama has no logprobs" in error(answer)["message"]
+    assert f"ollama has no {missing}" in error(answer)["message"]

@@ -1,6 +1,4 @@
-"""What a chat request asks for beyond plain text, in the planner's terms: what some providers cannot do, or nobody
-can bound.
-"""
+"""Finds the features of a chat request that not every provider supports, or whose cost has no bound."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -8,18 +6,28 @@ from typing import Any
 import orjson
 
 from sekha_llm_bridge.api.chat.request import ChatMessage, ChatRequest
-from sekha_llm_bridge.providers.ollama.request import TRANSLATED_FIELDS
+from sekha_llm_bridge.providers import AdapterCapabilities, RequestedFeature, RequestFeature
 
-# Fields whose absence would change the answer, and which only OpenAI's own format can carry.
-_OPENAI_ONLY = ("audio", "functions", "logit_bias", "logprobs", "prediction", "top_logprobs", "web_search_options")
-_ON_WHEN_EMPTY = frozenset({"audio", "prediction", "web_search_options"})
-# Fields that may be left out without changing the answer.
-_HARMLESS = frozenset({"metadata", "n", "parallel_tool_calls", "prompt_cache_key", "safety_identifier"}) | frozenset(
-    {"function_call", "service_tier", "store", "user"}
+_FIELD_FEATURES = (
+    *(RequestFeature.AUDIO, RequestFeature.FUNCTIONS, RequestFeature.LOGIT_BIAS, RequestFeature.LOGPROBS),
+    *(RequestFeature.PREDICTION, RequestFeature.TOP_LOGPROBS, RequestFeature.WEB_SEARCH_OPTIONS),
 )
-# Fields that change what a provider bills in no way but by the tokens that are counted. Any other may name documents to
-# read, other models to ask, searches to make: nobody can bound that beforehand.
-_BOUNDED = frozenset(
+"""The features that are requested by the field of their name."""
+
+_SET_BY_EMPTY_OBJECT = frozenset({"audio", "prediction", "web_search_options"})
+_UNNOTED_FIELDS = frozenset(
+    {
+        # Without these, the answer is the same.
+        *("metadata", "prompt_cache_key", "safety_identifier", "service_tier", "store", "user"),
+        # Where these change the answer, they are a `RequestFeature`, or belong to one.
+        *("n", "parallel_tool_calls", "function_call"),
+    }
+)
+"""Fields that an adapter may omit without a note in the answer."""
+
+# Fields that change what a provider bills only through the number of tokens. Any other field may name documents, other
+# models, or searches: their cost has no bound that could be computed before the request.
+_BOUNDED_FIELDS = frozenset(
     {
         *("functions", "function_call", "parallel_tool_calls", "logit_bias", "metadata", "modalities", "service_tier"),
         *("user", "safety_identifier", "prompt_cache_key", "store", "verbosity", "documents", "provider", "transforms"),
@@ -29,97 +37,105 @@ _BOUNDED = frozenset(
         *("guided_json", "guided_regex", "guided_choice", "guided_grammar", "structured_outputs", "safe_prompt"),
     }
 )
-_PLAIN_TIERS = frozenset({None, "auto", "default", "flex"})
-_PLAIN_TOOLS = frozenset({"function", "custom"})  # others search, or run code, and bill that
-_PLAIN_PARTS = frozenset({"text", "image_url", "refusal"})
+_BOUNDED_TIERS = frozenset({None, "auto", "default", "flex"})
+_BOUNDED_TOOLS = frozenset({"function", "custom"})  # the others search or run code, which the provider bills
+_BOUNDED_PARTS = frozenset({"text", "image_url", "refusal"})
 
 
-def openai_only_features(asked: ChatRequest) -> frozenset[str]:
-    """What only a provider that speaks OpenAI's own format can do."""
-    return frozenset(_untranslatable(asked))
+def requested_features(request: ChatRequest) -> frozenset[RequestedFeature]:
+    """Returns the requested features that not every adapter supports, except images by URL."""
+    return frozenset(_requested_features(request))
 
 
-def _untranslatable(asked: ChatRequest) -> Iterator[str]:
-    yield from (name for name in _OPENAI_ONLY if _is_set(asked, name))
-    if (asked.n or 1) > 1:
-        yield "n > 1"
-    if asked.tools and (isinstance(asked.tool_choice, dict) or asked.tool_choice == "required"):
-        yield "forced tool_choice"
-    if asked.tools and _field(asked, "parallel_tool_calls") is False:
-        yield "parallel_tool_calls: false"
-    if asked.response_format and asked.response_format.type not in {"text", "json_object", "json_schema"}:
-        yield f"response_format {asked.response_format.type}"
-    if any(tool.type != "function" for tool in asked.tools or ()):
-        yield "tools that are no functions"
-    yield from (f"content of type {kind}" for kind in _kinds(asked.messages) - {"text", "image_url"})
-    if not all(_plain_history(message) for message in asked.messages):
-        yield "such a history of calls"
+def _requested_features(request: ChatRequest) -> Iterator[RequestedFeature]:
+    yield from (RequestedFeature(feature) for feature in _FIELD_FEATURES if _is_set(request, feature.value))
+    if (request.n or 1) > 1:
+        yield RequestedFeature(RequestFeature.SEVERAL_CHOICES)
+    if request.tools and (isinstance(request.tool_choice, dict) or request.tool_choice == "required"):
+        yield RequestedFeature(RequestFeature.FORCED_TOOL_CHOICE)
+    if request.tools and _field(request, "parallel_tool_calls") is False:
+        yield RequestedFeature(RequestFeature.SEQUENTIAL_TOOL_CALLS)
+    if request.response_format and request.response_format.type not in {"text", "json_object", "json_schema"}:
+        yield RequestedFeature(RequestFeature.OTHER_RESPONSE_FORMAT, request.response_format.type)
+    if any(tool.type != "function" for tool in request.tools or ()):
+        yield RequestedFeature(RequestFeature.NON_FUNCTION_TOOLS)
+    other_parts = _part_types(request.messages) - {"text", "image_url"}
+    yield from (RequestedFeature(RequestFeature.OTHER_CONTENT_PART, part_type) for part_type in other_parts)
+    if any(_has_other_call_history(message) for message in request.messages):
+        yield RequestedFeature(RequestFeature.OTHER_CALL_HISTORY)
 
 
-def _plain_history(message: ChatMessage) -> bool:
-    """Whether a message's calls are of functions, with arguments that are JSON objects."""
+def _has_other_call_history(message: ChatMessage) -> bool:
+    """Returns whether a message has a call that is not a function call with a JSON object as its arguments."""
     if message.role == "function" or (message.model_extra or {}).get("function_call"):
-        return False
-    return all(call.function is not None and _is_object(call.function.arguments) for call in message.tool_calls or ())
+        return True
+    calls = message.tool_calls or ()
+    return any(call.function is None or not _is_json_object(call.function.arguments) for call in calls)
 
 
-def _is_object(text: str) -> bool:
+def _is_json_object(text: str) -> bool:
     try:
         return isinstance(orjson.loads(text or "{}"), dict)
     except orjson.JSONDecodeError:
         return False
 
 
-def uses_audio(asked: ChatRequest) -> bool:
-    """Whether sound goes in or is to come out."""
-    return "input_audio" in _kinds(asked.messages) or "audio" in _modalities(asked)
+def uses_audio(request: ChatRequest) -> bool:
+    """Returns whether the request has audio in its messages or requests an answer in audio."""
+    return "input_audio" in _part_types(request.messages) or "audio" in _modalities(request)
 
 
-def features_with_unbounded_cost(asked: ChatRequest) -> frozenset[str]:
-    """What may be billed beyond any count made beforehand; a cost limit excludes it."""
-    found = {name for name in (asked.model_extra or {}).keys() - _BOUNDED if _is_set(asked, name)}
-    found |= _modalities(asked) - {"text"}
-    found |= {f"a tool of type {tool.type}" for tool in asked.tools or () if tool.type not in _PLAIN_TOOLS}
-    found |= {f"content of type {kind}" for kind in _kinds(asked.messages) - _PLAIN_PARTS}
-    found |= {what for message in asked.messages for what in _beyond_its_text(message)}
-    if _field(asked, "service_tier") not in _PLAIN_TIERS:
+def features_with_unbounded_cost(request: ChatRequest) -> frozenset[str]:
+    """Returns the names of features whose cost cannot be bounded before the request; a cost limit excludes them."""
+    found = {name for name in (request.model_extra or {}).keys() - _BOUNDED_FIELDS if _is_set(request, name)}
+    found |= _modalities(request) - {"text"}
+    found |= {f"a tool of type {tool.type}" for tool in request.tools or () if tool.type not in _BOUNDED_TOOLS}
+    found |= {f"content of type {part_type}" for part_type in _part_types(request.messages) - _BOUNDED_PARTS}
+    found |= {name for message in request.messages for name in _unbounded_in_message(message)}
+    if _field(request, "service_tier") not in _BOUNDED_TIERS:
         found.add("service_tier")
     return frozenset(found)
 
 
-def _beyond_its_text(message: ChatMessage) -> Iterator[str]:
-    """What a message refers to that is not in it, and a cache that costs more than the price list says."""
+def _unbounded_in_message(message: ChatMessage) -> Iterator[str]:
+    """Yields "audio" for a reference to an earlier answer in audio, and "cache_control" for a cache whose writes cost
+    more than the price list says: one that lasts longer than five minutes.
+    """
     if (message.model_extra or {}).get("audio"):
         yield "audio"
-    for holder in (message, *message.parts):
-        kept = (holder.model_extra or {}).get("cache_control")
-        if kept and not (isinstance(kept, dict) and kept.get("ttl") in {None, "5m"}):
+    for item in (message, *message.parts):
+        cache = (item.model_extra or {}).get("cache_control")
+        if cache and not (isinstance(cache, dict) and cache.get("ttl") in {None, "5m"}):
             yield "cache_control"
 
 
-def fields_without_equivalent(sent: Mapping[str, Any]) -> list[str]:
-    """Fields that ask for something that the bridge does not know, and for which Ollama's format has no place."""
-    # `function_call` says something only beside `functions`, which exclude Ollama.
-    said = {name for name, value in sent.items() if value not in (None, False, [], {}, ["text"])}
-    return sorted(said - TRANSLATED_FIELDS - _HARMLESS)
+def fields_without_equivalent(provider_request: Mapping[str, Any], capabilities: AdapterCapabilities) -> list[str]:
+    """Returns the sorted fields of the request that an adapter omits, although they may change the answer.
+
+    Fields that no `RequestFeature` covers do not exclude a provider; the caller gets a note instead.
+    """
+    if capabilities.translated_fields is None:
+        return []
+    fields = {name for name, value in provider_request.items() if value not in (None, False, [], {}, ["text"])}
+    return sorted(fields - capabilities.translated_fields - _UNNOTED_FIELDS)
 
 
-def _kinds(messages: Iterable[ChatMessage]) -> frozenset[str]:
+def _part_types(messages: Iterable[ChatMessage]) -> frozenset[str]:
     return frozenset(part.type for message in messages for part in message.parts)
 
 
-def _modalities(asked: ChatRequest) -> frozenset[str]:
-    """The forms in which the answer may come."""
-    wanted = _field(asked, "modalities")
-    return frozenset(map(str, wanted)) if isinstance(wanted, list) else frozenset()
+def _modalities(request: ChatRequest) -> frozenset[str]:
+    """Returns the requested forms of the answer, such as "text" and "audio"."""
+    modalities = _field(request, "modalities")
+    return frozenset(map(str, modalities)) if isinstance(modalities, list) else frozenset()
 
 
-def _field(asked: ChatRequest, name: str) -> Any:
-    extra: Mapping[str, Any] = asked.model_extra or {}
-    return extra[name] if name in extra else vars(asked).get(name)
+def _field(request: ChatRequest, name: str) -> Any:
+    extra: Mapping[str, Any] = request.model_extra or {}
+    return extra[name] if name in extra else vars(request).get(name)
 
 
-def _is_set(asked: ChatRequest, name: str) -> bool:
-    """Whether a field asks for anything; for some an empty object does."""
-    value = _field(asked, name)
-    return bool(value) or (value == {} and name in _ON_WHEN_EMPTY)
+def _is_set(request: ChatRequest, name: str) -> bool:
+    """Returns whether a field has a value that requests something. For some fields, an empty object does."""
+    value = _field(request, name)
+    return bool(value) or (value == {} and name in _SET_BY_EMPTY_OBJECT)

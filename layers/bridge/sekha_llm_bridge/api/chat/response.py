@@ -38,7 +38,7 @@ def bridge_body(
 ) -> dict[str, object]:
     """Returns the receipt, with the notes on this answer."""
     notes = list(receipt.notes)
-    unsent = [] if candidate.entry.speaks_openai else fields_without_equivalent(body)
+    unsent = fields_without_equivalent(body, candidate.entry.capabilities)
     if unsent:
         notes.append(f"{receipt.provider_id} has no place for: {', '.join(unsent)}")
     if is_estimated:

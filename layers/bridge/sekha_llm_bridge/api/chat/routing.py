@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from sekha_llm_bridge.api.chat.features import features_with_unbounded_cost, openai_only_features, uses_audio
+from sekha_llm_bridge.api.chat.features import features_with_unbounded_cost, requested_features, uses_audio
 from sekha_llm_bridge.api.chat.images import image_needs
 from sekha_llm_bridge.api.chat.request import EXTENSIONS, ChatRequest
 from sekha_llm_bridge.bootstrap import Bridge
@@ -43,7 +43,7 @@ def route_request(
         needs_audio=uses_audio(chat),
         needs_tools=bool(chat.tools or (chat.model_extra or {}).get("functions")),
         images=images,
-        openai_only_features=openai_only_features(chat),
+        requested_features=requested_features(chat),
         features_with_unbounded_cost=features_with_unbounded_cost(chat),
         max_cost_usd=chat.max_cost,
         context_tokens=context_tokens,

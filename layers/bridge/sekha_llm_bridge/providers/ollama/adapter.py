@@ -20,9 +20,10 @@ from sekha_llm_bridge.providers.base import (
     EmbeddingCall,
     malformed_answer_guard,
 )
+from sekha_llm_bridge.providers.capabilities import AdapterCapabilities
 from sekha_llm_bridge.providers.event_stream import LineDecoder
 from sekha_llm_bridge.providers.http import JsonHttp, request_headers
-from sekha_llm_bridge.providers.ollama.request import chat_payload, embedding_payload
+from sekha_llm_bridge.providers.ollama.request import TRANSLATED_FIELDS, chat_payload, embedding_payload
 from sekha_llm_bridge.providers.ollama.response import (
     chat_usage,
     read_embeddings,
@@ -32,6 +33,7 @@ from sekha_llm_bridge.providers.ollama.response import (
 from sekha_llm_bridge.providers.ollama.stream import OllamaChunkReader
 from sekha_llm_bridge.providers.openai.stream import ChunkReader
 
+CAPABILITIES = AdapterCapabilities(translated_fields=TRANSLATED_FIELDS)
 _BATCH_LIMITS = BatchLimits(max_texts=512)  # Ollama documents no limit; this many are embedded well within a timeout
 
 

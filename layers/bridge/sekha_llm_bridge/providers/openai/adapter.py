@@ -21,6 +21,7 @@ from sekha_llm_bridge.providers.base import (
     EmbeddingCall,
     malformed_answer_guard,
 )
+from sekha_llm_bridge.providers.capabilities import AdapterCapabilities, RequestFeature
 from sekha_llm_bridge.providers.event_stream import SSEDecoder
 from sekha_llm_bridge.providers.http import JsonHttp, request_headers
 from sekha_llm_bridge.providers.openai.errors import output_cap_guard, rejects_field
@@ -29,6 +30,8 @@ from sekha_llm_bridge.providers.openai.response import normalise_chat_answer, re
 from sekha_llm_bridge.providers.openai.stream import ChunkReader
 from sekha_llm_bridge.providers.openai.vendors import Vendor
 from sekha_llm_bridge.providers.token_counts import read_chat_usage, read_usage
+
+CAPABILITIES = AdapterCapabilities(frozenset(RequestFeature), translated_fields=None)
 
 
 class OpenAIAdapter:

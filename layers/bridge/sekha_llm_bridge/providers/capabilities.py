@@ -1,0 +1,61 @@
+"""The features of a chat request that not every adapter supports, and what one adapter supports."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import Enum
+
+
+class RequestFeature(Enum):
+    """A feature of OpenAI's chat request that changes the answer. The value is its name in the reasons for exclusions.
+
+    The first seven are the fields of the same name.
+    """
+
+    AUDIO = "audio"
+    FUNCTIONS = "functions"
+    LOGIT_BIAS = "logit_bias"
+    LOGPROBS = "logprobs"
+    PREDICTION = "prediction"
+    TOP_LOGPROBS = "top_logprobs"
+    WEB_SEARCH_OPTIONS = "web_search_options"
+    SEVERAL_CHOICES = "n > 1"
+    FORCED_TOOL_CHOICE = "forced tool_choice"
+    SEQUENTIAL_TOOL_CALLS = "parallel_tool_calls: false"
+    OTHER_RESPONSE_FORMAT = "response_format"
+    """Any `response_format` but text, json_object and json_schema."""
+    NON_FUNCTION_TOOLS = "tools that are no functions"
+    OTHER_CONTENT_PART = "content of type"
+    """Any part of a message but text and image_url."""
+    OTHER_CALL_HISTORY = "such a history of calls"
+    """Earlier calls in the messages that are legacy function calls, calls of other tools than functions, or calls whose
+    arguments are not JSON objects."""
+    IMAGE_BY_URL = "images by URL"
+    """An image that the provider has to download."""
+
+
+@dataclass(frozen=True, slots=True)
+class RequestedFeature:
+    """A feature that a request uses. `detail` says which one, where the feature stands for several."""
+
+    feature: RequestFeature
+    detail: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The name in the reasons for exclusions."""
+        return self.feature.value if self.detail is None else f"{self.feature.value} {self.detail}"
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterCapabilities:
+    """What an adapter can carry to its providers.
+
+    `translated_fields` are the top-level fields of a chat request that it translates; None: it sends every field.
+    """
+
+    features: frozenset[RequestFeature] = frozenset()
+    translated_fields: frozenset[str] | None = frozenset()
+
+    def missing(self, requested: Iterable[RequestedFeature]) -> list[str]:
+        """Returns the sorted names of the requested features that the adapter does not support."""
+        return sorted(one.name for one in requested if one.feature not in self.features)

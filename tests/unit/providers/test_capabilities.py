@@ -1,0 +1,40 @@
+"""What each adapter supports of a chat request, and how the features that it lacks are named."""
+
+import pytest
+
+from sekha_llm_bridge.config.models import ProviderType
+from sekha_llm_bridge.providers import RequestedFeature, RequestFeature, capabilities_of, has_adapter
+
+EVERY_FEATURE = [RequestedFeature(feature) for feature in RequestFeature]
+
+
+@pytest.mark.parametrize("kind", ["openai", "azure_openai", "openrouter", "gemini", "litellm"])
+def test_an_openai_compatible_provider_supports_every_feature_and_field(kind: str) -> None:
+    capabilities = capabilities_of(ProviderType(kind))
+    assert capabilities.missing(EVERY_FEATURE) == []
+    assert capabilities.translated_fields is None
+
+
+def test_ollama_supports_no_feature_of_openais_and_translates_the_usual_fields() -> None:
+    capabilities = capabilities_of(ProviderType.OLLAMA)
+    assert capabilities.missing(EVERY_FEATURE) == sorted(feature.value for feature in RequestFeature)
+    assert capabilities.translated_fields is not None
+    assert {"messages", "tools", "temperature", "max_tokens", "keep_alive"} <= capabilities.translated_fields
+    assert "logprobs" not in capabilities.translated_fields
+
+
+@pytest.mark.parametrize("kind", [kind for kind in ProviderType if not has_adapter(kind)])
+def test_a_provider_without_an_adapter_supports_nothing(kind: ProviderType) -> None:
+    capabilities = capabilities_of(kind)
+    assert (capabilities.features, capabilities.translated_fields) == (frozenset(), frozenset())
+
+
+def test_missing_features_are_named_in_order_with_their_details() -> None:
+    requested = {
+        RequestedFeature(RequestFeature.SEVERAL_CHOICES),
+        RequestedFeature(RequestFeature.LOGPROBS),
+        RequestedFeature(RequestFeature.OTHER_CONTENT_PART, "video"),
+        RequestedFeature(RequestFeature.OTHER_CONTENT_PART, "file"),
+    }
+    missing = capabilities_of(ProviderType.OLLAMA).missing(requested)
+    assert missing == ["content of type file", "content of type video", "logprobs", "n > 1"]
