@@ -1,4 +1,4 @@
-"""What a request costs: prices, and token counts before there are any."""
+"""Prices of models, and token counts before a provider has counted."""
 
 from sekha_llm_bridge.pricing.book import PriceBook
 from sekha_llm_bridge.pricing.images import image_tokens

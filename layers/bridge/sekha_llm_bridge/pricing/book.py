@@ -1,4 +1,4 @@
-"""Where the price of a configured model comes from. A model without a known price is not free: its price is None."""
+"""The prices of configured models. A model whose price is unknown is not free: its price is None."""
 
 from collections.abc import Callable
 from decimal import Decimal
@@ -10,8 +10,8 @@ from sekha_llm_bridge.pricing.snapshot import Snapshot
 
 
 class PriceBook:
-    """Finds the price of a configured model: its own `pricing` in the YAML; an Ollama without one is free; else that of
-    the snapshot, which is read when the first model needs it.
+    """Finds the price of a configured model: its own `pricing` in the YAML; else 0 for Ollama; else the price of the
+    snapshot, which is read when the first model needs it.
     """
 
     def __init__(self, load: Callable[[], Snapshot] = Snapshot.load) -> None:
@@ -22,26 +22,26 @@ class PriceBook:
         return self._load()
 
     def price(self, provider: ProviderConfig, model: ModelConfig) -> Price | None:
-        """The price, or None when it is not known."""
+        """Returns the price, or None when it is unknown."""
         if model.pricing is not None:
             return _configured(model.pricing)
-        if provider.provider_type is ProviderType.OLLAMA or _is_openrouters_free(provider, model):
+        if provider.provider_type is ProviderType.OLLAMA or _is_free_variant(provider, model):
             return FREE
         return self._snapshot.price(provider, model)
 
 
-def _is_openrouters_free(provider: ProviderConfig, model: ModelConfig) -> bool:
-    """OpenRouter serves a model whose name ends so for nothing, or not at all (its "Free Variant")."""
+def _is_free_variant(provider: ProviderConfig, model: ModelConfig) -> bool:
+    """Whether it is OpenRouter's free variant of a model (its "Free Variant"), which is never billed."""
     return provider.provider_type is ProviderType.OPENROUTER and model.model_id.endswith(":free")
 
 
 def _configured(pricing: Pricing) -> Price:
-    usual = pricing.input_usd_per_mtok
-    cached, written = pricing.cached_input_usd_per_mtok, pricing.cache_write_usd_per_mtok
+    input_usd = pricing.input_usd_per_mtok
+    cached_usd, written_usd = pricing.cached_input_usd_per_mtok, pricing.cache_write_usd_per_mtok
     rates = Rates(
-        input_usd_per_mtok=usual,
+        input_usd_per_mtok=input_usd,
         output_usd_per_mtok=pricing.output_usd_per_mtok or Decimal(0),
-        cached_input_usd_per_mtok=usual if cached is None else cached,
-        cache_write_usd_per_mtok=usual if written is None else written,
+        cached_input_usd_per_mtok=input_usd if cached_usd is None else cached_usd,
+        cache_write_usd_per_mtok=input_usd if written_usd is None else written_usd,
     )
     return Price(rates, "config")

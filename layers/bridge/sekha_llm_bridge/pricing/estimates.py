@@ -1,20 +1,21 @@
-"""How many tokens a text likely is, and at least, from one look at its bytes: microseconds for a page.
+"""Estimates of a text's tokens from the kinds of its bytes: one pass, microseconds for a page.
 
-Fitted to o200k_base on prose, code and data (`infra/bench/run tokens` shows how well); the tokenizers of other vendors
-make up to a third more.
+The weights are fitted to o200k_base on prose, code and data (`infra/bench/run tokens` measures the error). Tokenizers
+of
+other vendors produce up to a third more tokens.
 """
 
 import string
 from zlib import adler32
 
-# Hundredths of a token that a character likely is, by the byte that it begins with.
+# Estimated hundredths of a token for one character, by its first byte.
 _HUNDREDTHS = (
     (string.ascii_lowercase.encode(), 22),
     (string.ascii_uppercase.encode(), 26),
     (string.digits.encode(), 68),
     (string.whitespace.encode(), 12),
     (string.punctuation.encode() + bytes((*range(9), *range(14, 32), 127)), 52),
-    (bytes(range(0x80, 0xC0)), 0),  # what a character goes on with
+    (bytes(range(0x80, 0xC0)), 0),  # continuation bytes
     (bytes(range(0xC0, 0xCE)), 120),  # Latin letters with accents
     (bytes(range(0xCE, 0xE0)), 35),  # Greek to Arabic
     (bytes(range(0xE0, 0xE2)), 39),  # the scripts of India and around
@@ -27,39 +28,40 @@ _MAX_SUMMED_BYTES = 65_520 // max(_HUNDREDTHS_OF)
 _LETTERS = string.ascii_letters.encode()
 _LETTERS_AND_DIGITS = _LETTERS + string.digits.encode()
 _WHITE = string.whitespace.encode()
-# Base64 and its like are all letters and digits, and more tokens than words of as many.
+# Base64 and similar text has only letters and digits, and more tokens than words of the same length.
 _BYTES_PER_SPACE = 32
 _LETTERS_PER_SIGN = 12
 _UNBROKEN_SURCHARGE = 44  # hundredths
-_MAX_CHARACTERS_PER_TOKEN = 5.5  # without white space: a run of it is few tokens, whatever its length
+_MAX_CHARACTERS_PER_TOKEN = 5.5  # without white space: a long run of it is few tokens
 
 
 def estimated_tokens(data: bytes) -> int:
-    """Of a text in UTF-8."""
-    return _estimate(data, _white(data))
+    """Returns the estimated tokens of a text in UTF-8."""
+    return _estimate(data, _white_space(data))
 
 
 def estimated_and_minimum_tokens(text: str) -> tuple[int, int]:
-    """Of a text; it has fewer than the second number hardly ever, and the first is never below that."""
+    """Returns (estimate, minimum) of a text's tokens. It hardly ever has fewer than the minimum."""
     data = text.encode()
-    white = _white(data)
-    least = int((len(text) - white) / _MAX_CHARACTERS_PER_TOKEN)
-    return max(_estimate(data, white), least), least
+    white_space = _white_space(data)
+    minimum = int((len(text) - white_space) / _MAX_CHARACTERS_PER_TOKEN)
+    return max(_estimate(data, white_space), minimum), minimum
 
 
-def _white(data: bytes) -> int:
+def _white_space(data: bytes) -> int:
     return len(data) - len(data.translate(None, _WHITE))
 
 
-def _estimate(data: bytes, white: int) -> int:
+def _estimate(data: bytes, white_space: int) -> int:
     hundredths = _sum(data.translate(_HUNDREDTHS_OF))
-    if white * _BYTES_PER_SPACE < len(data) and data.isascii():
+    if white_space * _BYTES_PER_SPACE < len(data) and data.isascii():
         hundredths += _UNBROKEN_SURCHARGE * _unbroken_letters(data)
     return -(-hundredths // 100)
 
 
 def _sum(parts: bytes) -> int:
-    """The sum of the bytes, by zlib, which is the fastest at it: the lower half of an Adler-32 is that of those few."""
+    """Returns the sum of the bytes, from the lower half of Adler-32, which is the fastest way in the standard
+    library."""
     view = memoryview(parts)
     return sum(
         [adler32(view[at : at + _MAX_SUMMED_BYTES], 0) & 0xFFFF for at in range(0, len(parts), _MAX_SUMMED_BYTES)]
@@ -67,7 +69,7 @@ def _sum(parts: bytes) -> int:
 
 
 def _unbroken_letters(data: bytes) -> int:
-    """Letters beyond those that words have between spaces and signs."""
+    """Returns the letters in excess of what words between spaces and punctuation have."""
     letters = len(data) - len(data.translate(None, _LETTERS))
     signs = len(data.translate(None, _LETTERS_AND_DIGITS))
     return max(0, letters - _LETTERS_PER_SIGN * signs)

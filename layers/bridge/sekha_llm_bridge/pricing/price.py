@@ -1,4 +1,4 @@
-"""What a model costs: rates, which may rise with the length of the prompt, and what follows from them."""
+"""The price of a model: rates, which may depend on the length of the prompt, and costs computed from them."""
 
 from dataclasses import dataclass
 from decimal import Decimal
@@ -6,14 +6,13 @@ from decimal import Decimal
 from sekha_llm_bridge.usage import Usage
 
 MILLION = Decimal(1_000_000)
-_ENDLESS = 2**53
+_MAX_PROMPT_TOKENS = 2**53
 
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """USD per million tokens of each kind. Some providers bill what they write to their cache dearer than other
-    input.
-    """
+    """USD per million tokens of each kind. Some providers bill tokens that they write to their cache at a higher
+    rate."""
 
     input_usd_per_mtok: Decimal
     output_usd_per_mtok: Decimal
@@ -22,13 +21,13 @@ class Rates:
 
     @property
     def max_input_usd_per_mtok(self) -> Decimal:
-        """What a prompt token costs at most."""
+        """The highest rate of a prompt token."""
         return max(self.input_usd_per_mtok, self.cached_input_usd_per_mtok, self.cache_write_usd_per_mtok)
 
 
 @dataclass(frozen=True, slots=True)
 class Tier:
-    """The rates of a request whose prompt has more than `above_tokens` tokens; they hold for all of its tokens."""
+    """The rates for all tokens of a request whose prompt has more than `above_tokens` tokens."""
 
     above_tokens: int
     rates: Rates
@@ -36,7 +35,7 @@ class Tier:
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """What a model costs, and where the figures come from (`config`, `free`, or the snapshot's name and date).
+    """The price of a model. `source` is `config`, `free`, or the snapshot's name and date.
 
     `tiers` are in ascending order. `request_usd` is billed for each request, whatever its size.
     """
@@ -47,7 +46,7 @@ class Price:
     request_usd: Decimal = Decimal(0)
 
     def cost_usd(self, usage: Usage) -> Decimal:
-        """What a provider bills for that usage."""
+        """Returns what the provider bills for that usage."""
         cached = min(usage.cached_tokens, usage.prompt_tokens)
         written = min(usage.cache_write_tokens, usage.prompt_tokens - cached)
         rates = self._rates_at(usage.prompt_tokens)
@@ -60,20 +59,20 @@ class Price:
         return self.request_usd + tokens_usd / MILLION
 
     def max_rates(self, prompt_tokens: int) -> tuple[Decimal, Decimal]:
-        """The most that (an input, an output) token costs in USD per million when the prompt has at most so many
-        tokens, whatever the provider does with its cache.
+        """Returns the highest (input, output) rates in USD per million tokens for a prompt of at most `prompt_tokens`,
+        cache writes included.
         """
         reached = self._rates_up_to(prompt_tokens)
         inputs = (rates.max_input_usd_per_mtok for rates in reached)
         return max(inputs), max(rates.output_usd_per_mtok for rates in reached)
 
     def listed_max_rates(self, prompt_tokens: int) -> tuple[Decimal, Decimal]:
-        """The max_rates (input, output) rates that are listed as such up to that many prompt tokens."""
+        """Returns the highest listed (input, output) rates up to `prompt_tokens`, cache writes excluded."""
         reached = self._rates_up_to(prompt_tokens)
         return max(rates.input_usd_per_mtok for rates in reached), max(rates.output_usd_per_mtok for rates in reached)
 
     def bound_usd(self, *, prompt_tokens: int, completion_tokens: int) -> Decimal:
-        """The most that is billed for at most so many tokens."""
+        """Returns the most that is billed for at most that many tokens."""
         input_usd_per_mtok, output_usd_per_mtok = self.max_rates(prompt_tokens)
         tokens_usd = prompt_tokens * input_usd_per_mtok + completion_tokens * output_usd_per_mtok
         return self.request_usd + tokens_usd / MILLION
@@ -81,7 +80,7 @@ class Price:
     @property
     def is_free(self) -> bool:
         """Whether nothing is ever billed."""
-        return not (self.request_usd or any(self.max_rates(_ENDLESS)))
+        return not (self.request_usd or any(self.max_rates(_MAX_PROMPT_TOKENS)))
 
     def _rates_up_to(self, prompt_tokens: int) -> list[Rates]:
         return [self.rates, *(tier.rates for tier in self.tiers if prompt_tokens > tier.above_tokens)]
@@ -94,5 +93,5 @@ FREE = Price(Rates(Decimal(0), Decimal(0), Decimal(0), Decimal(0)), "free")
 
 
 def usd_text(amount: Decimal) -> str:
-    """An amount for people: `0.0000001`, never `1E-7`."""
+    """Returns an amount for people: `0.0000001`, never `1E-7`."""
     return f"{amount.normalize():f}"

@@ -1,4 +1,4 @@
-"""The tables of OpenAI's tokenizers, as the package has them: which bytes each token stands for."""
+"""The tables of OpenAI's tokenizers, which are part of the package: the bytes of each token."""
 
 from array import array
 from collections.abc import Iterable, Iterator
@@ -8,10 +8,10 @@ from typing import Self
 
 
 class TokenTable:
-    """The tokens of one tokenizer by their rank, which is their id: from 0 on, without the special ones.
+    """The tokens of one tokenizer by their rank, which is their id: from 0, without special tokens.
 
-    The form of the file, written by `infra/tokens/pack`: the number of tokens (4 bytes, big-endian), the length of each
-    (a byte each), the tokens. In memory it is 4 bytes larger for each token.
+    The file, written by `infra/tokens/pack`, has the number of tokens (4 bytes, big-endian), the length of each (one
+    byte each), and the tokens. In memory it takes 4 bytes more for each token.
     """
 
     __slots__ = ("_lengths", "_starts", "_table")
@@ -24,22 +24,22 @@ class TokenTable:
 
     @classmethod
     def load(cls, name: str) -> Self:
-        """The package's table with that name. Reads a file of one or two megabytes."""
+        """Returns the package's table with that name. Reads a file of one or two megabytes."""
         return cls(Path(__file__).with_name(f"{name}.bin").read_bytes())
 
     def __len__(self) -> int:
-        """How many tokens it has."""
+        """Returns the number of tokens."""
         return len(self._lengths)
 
     def __iter__(self) -> Iterator[bytes]:
-        """The tokens in the order of their ranks."""
+        """Yields the tokens in the order of their ranks."""
         return (self._table[start:end] for start, end in pairwise(self._starts))
 
     def size_of(self, ranks: Iterable[int]) -> int:
-        """How many bytes these tokens are together. Raises IndexError for what is no rank."""
+        """Returns the total number of bytes of these tokens. Raises IndexError for an invalid rank."""
         return sum(map(self._lengths.__getitem__, ranks))
 
     def joined(self, ranks: Iterable[int]) -> bytes:
-        """The bytes of these tokens, one after another. Raises IndexError for what is no rank."""
+        """Returns the bytes of these tokens, joined. Raises IndexError for an invalid rank."""
         table, starts = self._table, self._starts
         return b"".join([table[starts[rank] : starts[rank + 1]] for rank in ranks])

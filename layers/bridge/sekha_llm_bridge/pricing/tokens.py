@@ -1,11 +1,12 @@
-"""Token counts before a provider has counted: a likely figure for ranking, an upper bound for limits, and a number
-that is hardly ever undercut.
+"""Token counts before a provider has counted: an estimate for ranking, an upper bound for cost limits, and a minimum
+for context windows.
 
-All three come from one cheap pass over the request. The likely figure weighs bytes by their kind. The bound is the
-length in bytes of all that is sent, as JSON in UTF-8: a byte-level tokenizer never makes more tokens than there are
-bytes. What surrounds it (chat templates) is bounded by a generous constant. For models whose tokenizer is known,
-`TokenCount.bound_for` gives a bound that is several times lower, and counts for it when it is first asked.
-Images are counted apart: see `image_tokens`.
+All three come from one fast pass over the request. The estimate weighs bytes by their kind. The bound is the length in
+bytes of everything that is sent, as JSON in UTF-8: a byte-level tokenizer never produces more tokens than bytes. What
+providers add (chat templates) is bounded by a generous constant. For models whose tokenizer is known,
+`TokenCount.bound_for` returns a bound that is several times lower; it counts when it is first called. Images are
+counted
+separately: see `image_tokens`.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -17,17 +18,17 @@ import orjson
 from sekha_llm_bridge.pricing.estimates import estimated_and_minimum_tokens, estimated_tokens
 from sekha_llm_bridge.pricing.tokenizer import Tokenizer, upper_bound_tokens, upper_bound_tokens_of_separate_texts
 
-_FRAME = (4, 32)  # (likely, bound) tokens of one message's frame
-_TOOLS_FRAME = 1_000  # what a vendor may say about tools in a prompt of its own; Anthropic's take up to some 500
+_FRAME = (4, 32)  # (estimate, upper bound) of the tokens that a chat template adds to one message
+_TOOLS_FRAME = 1_000  # for the system prompt with which vendors introduce tools; Anthropic's has up to some 500 tokens
 _MEDIA = frozenset({"image_url", "input_audio", "file"})
-# What a model is shown in a form of the provider's own, beside the messages.
+# Fields that a provider renders into the prompt in its own format, besides the messages.
 _RENDERED = ("tools", "functions", "response_format")
-# Whose texts stand in the prompt as they are. A tool's answer may be shown as JSON again.
-_SPEAKERS = frozenset({"system", "developer", "user", "assistant"})
+# Roles whose texts are in the prompt unchanged. A tool's answer may be encoded as JSON again.
+_VERBATIM_ROLES = frozenset({"system", "developer", "user", "assistant"})
 
 
 class _ExactBound:
-    """The bound of a request by a tokenizer's own count, made at most once."""
+    """The upper bound of a request by a tokenizer's own count, computed at most once."""
 
     __slots__ = ("_count", "_known")
 
@@ -36,7 +37,7 @@ class _ExactBound:
         self._known: dict[Tokenizer, int] = {}
 
     def by(self, tokenizer: Tokenizer) -> int:
-        """The bound for models with that tokenizer, in tokens."""
+        """Returns the upper bound for models with that tokenizer, in tokens."""
         if tokenizer not in self._known:
             self._known[tokenizer] = self._count(tokenizer)
         return self._known[tokenizer]
@@ -44,9 +45,9 @@ class _ExactBound:
 
 @dataclass(frozen=True, slots=True)
 class TokenCount:
-    """Prompt tokens without images: the likely number, one that is not exceeded, one that is hardly ever undercut.
+    """The prompt's tokens without images: `estimate`, upper `bound`, and a `minimum` that is hardly ever too high.
 
-    `exact` works out a lower bound when `bound_for` is asked for it; without it the bound stands.
+    `exact` computes a lower upper bound when `bound_for` needs it; where it is None, there is only `bound`.
     """
 
     estimate: int
@@ -56,20 +57,20 @@ class TokenCount:
     exact: _ExactBound | None = field(default=None, repr=False, compare=False)
 
     def bound_for(self, tokenizer: Tokenizer | None) -> int:
-        """A number that is not exceeded by a model with that tokenizer; None: it is not known which the model has.
+        """Returns the upper bound for a model with that tokenizer; None means that the tokenizer is unknown.
 
-        The first call for a tokenizer takes milliseconds, in a new process a fifth of a second, at worst a second.
+        The first call for a tokenizer takes milliseconds, in a new process 0.2 s, at worst a second.
         """
         return self.bound if tokenizer is None or self.exact is None else self.exact.by(tokenizer)
 
 
 def count_texts(texts: Iterable[str]) -> TokenCount:
-    """Tokens of plain texts, as embeddings bill them: each by itself."""
+    """Counts the tokens of plain texts, each encoded separately, as embeddings are billed."""
     given = list(texts)
     counts = [estimated_and_minimum_tokens(text) for text in given]
     frames = _FRAME[0] * len(given)
     return TokenCount(
-        estimate=sum(likely for likely, _ in counts),
+        estimate=sum(estimate for estimate, _ in counts),
         bound=sum(len(text.encode()) for text in given) + frames,
         minimum=sum(minimum for _, minimum in counts),
         exact=_ExactBound(lambda tokenizer: upper_bound_tokens_of_separate_texts(given, tokenizer) + frames),
@@ -77,14 +78,14 @@ def count_texts(texts: Iterable[str]) -> TokenCount:
 
 
 def minimum_tokens_of_longest_text(texts: Iterable[str]) -> int:
-    """Tokens that the longest of the texts has at minimum, nearly always."""
+    """Returns the minimum tokens of the longest text."""
     return max((estimated_and_minimum_tokens(text)[1] for text in texts), default=0)
 
 
 def count_chat(request: Mapping[str, Any]) -> TokenCount:
-    """Tokens of a chat request in OpenAI's shape: everything that is sent but its media.
+    """Counts the tokens of a chat request in OpenAI's format, without its media.
 
-    Raises TypeError for a request that is nested deeper than can be sent.
+    Raises TypeError for a request that is nested too deeply to be sent.
     """
     messages = request.get("messages", ())
     rendered = {key: orjson.dumps(request[key]) for key in _RENDERED if request.get(key)}
@@ -101,14 +102,14 @@ def count_chat(request: Mapping[str, Any]) -> TokenCount:
 
 
 def _exact_bound(bound: int, messages: Iterable[Mapping[str, Any]], tokenizer: Tokenizer) -> int:
-    """The bound, with the texts that stand in the prompt as they are by their tokens, not their bytes as JSON."""
-    texts = list(_spoken(messages))
+    """Returns the bound with the verbatim texts counted by their tokens instead of their bytes as JSON."""
+    texts = list(_verbatim_texts(messages))
     as_json = sum(len(orjson.dumps(text)) - len('""') for text in texts)
     return bound - as_json + upper_bound_tokens(texts, tokenizer)
 
 
 def _sent_bytes(request: Mapping[str, Any], rendered: Mapping[str, bytes]) -> int:
-    """The bytes of the request without its media; what is `rendered` already is not rendered again."""
+    """Returns the bytes of the request without its media. `rendered` has the fields that are encoded already."""
     rest = {key: value for key, value in request.items() if key not in rendered}
     rest["messages"] = [_without_media(message) for message in request.get("messages", ())]
     return len(orjson.dumps(rest)) + sum(len(f'"{key}":,') + len(shown) for key, shown in rendered.items())
@@ -122,7 +123,7 @@ def _without_media(message: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _read(messages: Iterable[Mapping[str, Any]]) -> tuple[list[str], int]:
-    """The texts of the messages that a model reads, and how many images there are."""
+    """Returns the texts of the messages that a model reads, and the number of images."""
     texts, images = [], 0
     for message in messages:
         content = message.get("content")
@@ -136,10 +137,10 @@ def _read(messages: Iterable[Mapping[str, Any]]) -> tuple[list[str], int]:
     return texts, images
 
 
-def _spoken(messages: Iterable[Mapping[str, Any]]) -> Iterator[str]:
-    """The texts that stand in the prompt as they are."""
+def _verbatim_texts(messages: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    """Yields the texts that are in the prompt unchanged."""
     for message in messages:
-        if message.get("role") in _SPEAKERS:
+        if message.get("role") in _VERBATIM_ROLES:
             content = message.get("content")
             parts = content if isinstance(content, list) else [{"type": "text", "text": content}]
             texts = (part.get("text") for part in parts if part.get("type") == "text")
