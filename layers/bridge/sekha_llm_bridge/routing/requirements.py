@@ -42,7 +42,7 @@ def fitness(request: RouteRequest, space: str | None) -> Iterator[Requirement]:
     if (pinned := request.pinned) is not None:
         yield _fitness(lambda entry: entry.model.model_id == pinned, f"the request names the model {pinned}")
     yield from _features(request)
-    yield from _sight(request)
+    yield from _images(request)
     yield _window(request)
     if (least := request.dimensions) is not None:
         yield Requirement(
@@ -127,7 +127,7 @@ def _features(request: RouteRequest) -> Iterator[Requirement]:
         )
 
 
-def _sight(request: RouteRequest) -> Iterator[Requirement]:
+def _images(request: RouteRequest) -> Iterator[Requirement]:
     """Yields the requirements for the images of the request."""
     if request.needs_vision:
         yield _fitness(lambda entry: entry.model.has_vision, "cannot see images")
