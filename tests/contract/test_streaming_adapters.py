@@ -140,18 +140,18 @@ class AdapterRunner:
         *,
         cap: int | None = None,
         timeout_s: float = 5,
-        seen: Callable[[int], None] = lambda count: None,
+        on_count: Callable[[int], None] = lambda count: None,
         **request: Any,
     ) -> StreamResult:
-        """Reads a whole stream. `seen` is called with the number of chunks so far, beginning with 0."""
+        """Reads a whole stream. `on_count` is called with the number of chunks so far, beginning with 0."""
 
         async def reading(adapter: Provider) -> StreamResult:
             chunks: list[ChatChunk] = []
-            seen(0)
+            on_count(0)
             try:
                 async for one in adapter.stream(call(cap, **request), timeout_s=timeout_s):
                     chunks.append(one)
-                    seen(len(chunks))
+                    on_count(len(chunks))
             except errors.ProviderError as exc:
                 return StreamResult(chunks, exc)
             return StreamResult(chunks)
@@ -239,7 +239,7 @@ def test_each_token_is_yielded_before_the_provider_sends_the_next(
     gates = [threading.Event() for _ in WORDS]
     parts = [part for gate, word in zip(gates, WORDS, strict=True) for part in (gate, wire.token(word))]
     fake.script(wire.path, wire.streams([*parts, *wire.end]))
-    result = adapter_runner.read(timeout_s=2, seen=lambda count: gates[count].set() if count < len(gates) else None)
+    result = adapter_runner.read(timeout_s=2, on_count=lambda count: gates[count].set() if count < len(gates) else None)
     assert result.text == "".join(WORDS)
     assert result.is_complete
 
@@ -276,7 +276,7 @@ def test_a_compressed_answer_is_decompressed_while_it_arrives(
     first = press.compress(wire.token("Hello")) + press.flush(zlib.Z_SYNC_FLUSH)
     rest = press.compress(b"".join(wire.end)) + press.flush()
     fake.script(wire.path, wire.streams([first, gate, rest], coding=coding))
-    result = adapter_runner.read(timeout_s=2, seen=lambda count: gate.set() if count else None)
+    result = adapter_runner.read(timeout_s=2, on_count=lambda count: gate.set() if count else None)
     assert result.text == "Hello"
     assert result.usage == wire.usage
     assert result.is_complete
@@ -339,10 +339,10 @@ def test_an_answer_that_was_cut_off_is_a_failure_that_may_be_billed(
     expected: errors.FailureKind,
     count: int,
 ) -> None:
-    cut = threading.Event()  # a reset discards what was sent and not read
-    fake.script(wire.path, wire.streams([*wire.tokens(*WORDS[:count]), cut], ending))
+    may_end = threading.Event()  # a reset discards what was sent and not read
+    fake.script(wire.path, wire.streams([*wire.tokens(*WORDS[:count]), may_end], ending))
     timeout_s = 0.3 if ending == "silent" else 5
-    result = adapter_runner.read(timeout_s=timeout_s, seen=lambda seen: cut.set() if seen == count else None)
+    result = adapter_runner.read(timeout_s=timeout_s, on_count=lambda seen: may_end.set() if seen == count else None)
     assert result.kind is expected
     assert result.failure.may_be_billed
     assert result.text == "".join(WORDS[:count])
@@ -783,7 +783,7 @@ def test_a_failure_after_the_end_of_the_answer_loses_only_the_usage(
     read = threading.Event()
     fake.script(OPENAI.path, OPENAI.streams([*OPENAI.tokens("Hello"), FINISH, read, *after], ending))
     result = openai.read(
-        timeout_s=0.3 if ending == "silent" else 5, seen=lambda count: read.set() if count == 2 else None
+        timeout_s=0.3 if ending == "silent" else 5, on_count=lambda count: read.set() if count == 2 else None
     )
     assert result.text == "Hello"
     assert result.usage is None

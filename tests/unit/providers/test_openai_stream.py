@@ -440,7 +440,7 @@ def test_a_choice_that_ends_with_an_error_is_malformed(reader: ChunkReader, choi
 
 def test_an_answer_that_is_not_streamed_is_one_chunk_with_everything(reader: ChunkReader) -> None:
     tools = [call("a", id="x", type="function"), call("b", id="y", type="function")]
-    chunk = reader.read_whole(chat_completion("Hello.", tool_calls=tools, reasoning_content="hm"))
+    chunk = reader.read_unstreamed(chat_completion("Hello.", tool_calls=tools, reasoning_content="hm"))
     (choice,) = chunk.body["choices"]
     assert choice == {
         "index": 0,
@@ -463,7 +463,7 @@ def test_an_answer_that_is_not_streamed_is_one_chunk_with_everything(reader: Chu
 def test_an_answer_that_is_not_streamed_is_finished_even_without_a_finish_reason(
     reader: ChunkReader, finish: object
 ) -> None:
-    chunk = reader.read_whole({"choices": [{"message": {"content": "x"}, "finish_reason": finish}]})
+    chunk = reader.read_unstreamed({"choices": [{"message": {"content": "x"}, "finish_reason": finish}]})
     assert chunk.body["choices"][0]["finish_reason"] == "stop"
     assert chunk.state is FINISHED
 
@@ -473,7 +473,7 @@ def test_an_answer_that_is_not_streamed_is_finished_with_any_number_of_choices(
     clock: FakeClock, n_requested: int
 ) -> None:
     choice = {"message": {"content": "x"}, "finish_reason": "stop"}
-    chunk = chunk_reader(clock, n_requested).read_whole({"choices": [choice, choice]})
+    chunk = chunk_reader(clock, n_requested).read_unstreamed({"choices": [choice, choice]})
     assert [choice["index"] for choice in chunk.body["choices"]] == [0, 1]
     assert chunk.state is FINISHED
 
@@ -483,5 +483,5 @@ def test_an_answer_that_is_not_streamed_without_a_message_is_malformed(
     reader: ChunkReader, answer: dict[str, Any]
 ) -> None:
     with raises_failure(FailureKind.MALFORMED_ANSWER):
-        reader.read_whole(answer)
+        reader.read_unstreamed(answer)
     assert reader.state is OPEN

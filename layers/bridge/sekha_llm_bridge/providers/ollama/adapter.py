@@ -67,7 +67,7 @@ class OllamaAdapter:
             self._chat_url, payload=payload, headers=self._headers, timeout_s=timeout_s
         ) as answer:
             if isinstance(answer, dict):
-                yield lines.read_whole(answer, created=self._unix_time_s())
+                yield lines.read_unstreamed(answer, created=self._unix_time_s())
                 return
             async for part in answer:
                 for line in filter(None, decoder.feed(part)):

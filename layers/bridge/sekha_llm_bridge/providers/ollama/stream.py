@@ -40,8 +40,8 @@ class OllamaChunkReader:
         with malformed_answer_guard(usage):
             return replace(self._reader.read(self._translate(event)), usage=usage)
 
-    def read_whole(self, answer: dict[str, Any], *, created: int) -> ChatChunk:
-        """Returns the only chunk of a complete answer that came although a stream was requested.
+    def read_unstreamed(self, answer: dict[str, Any], *, created: int) -> ChatChunk:
+        """Returns the only chunk of a complete answer: some servers send one although a stream was requested.
 
         A proxy in front of Ollama may collect the stream. Raises as `read_line` does.
         """
@@ -49,7 +49,7 @@ class OllamaChunkReader:
         reject_truncated_prompt(usage, self._payload)
         with malformed_answer_guard(usage):
             translated = translate_chat_answer(answer, self._payload["model"], created=created)
-            return replace(self._reader.read_whole(translated.body), usage=usage)
+            return replace(self._reader.read_unstreamed(translated.body), usage=usage)
 
     def _translate(self, event: Json) -> dict[str, Any]:
         """Returns OpenAI's chunk of an event. Ollama sends each tool call complete, in one event."""

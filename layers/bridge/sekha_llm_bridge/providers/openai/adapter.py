@@ -65,7 +65,7 @@ class OpenAIAdapter:
                     answer = await self._open_stream(stack, payload, timeout_s)
                 if isinstance(answer, dict):
                     with malformed_answer_guard(read_chat_usage(answer.get("usage"))):
-                        chunk = reader.read_whole(answer)
+                        chunk = reader.read_unstreamed(answer)
                     yield chunk
                     return
                 async for part in answer:

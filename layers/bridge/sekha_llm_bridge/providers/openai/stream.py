@@ -86,8 +86,8 @@ class ChunkReader:
         is_progress = any(choice["finish_reason"] is not None or has_content(choice["delta"]) for choice in choices)
         return ChatChunk(body, is_progress, self.state, read_chat_usage(provider_usage), provider_usage)
 
-    def read_whole(self, answer: dict[str, Any]) -> ChatChunk:
-        """Returns the only chunk of a complete answer that came although a stream was requested."""
+    def read_unstreamed(self, answer: dict[str, Any]) -> ChatChunk:
+        """Returns the only chunk of a complete answer: some servers send one although a stream was requested."""
         normalised = normalise_chat_answer(answer, None, created=self._unix_time_s()).body
         choices = [{"delta": choice.pop("message"), **choice} for choice in normalised["choices"]]
         for choice in choices:
