@@ -123,10 +123,10 @@ class ChromaServer:
     def check_filter(self, where: Metadata) -> None:
         """Raises `StoreRefused` if the filter is malformed. Sends no request."""
         self.prepare()
-        from chromadb.api.types import validate_database
+        from chromadb.api.types import validate_where
 
         with translate_errors("take the filter"):
-            validate_database(dict(where))
+            validate_where(dict(where))
 
     def _wrap(self, model: Any) -> ServerCollection:
         from chromadb.api.models.Collection import Collection
