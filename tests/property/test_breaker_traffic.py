@@ -62,13 +62,13 @@ class Traffic:
 
 
 @pytest.mark.parametrize("answer_s", [0.1, 1, 10])
-def test_one_failure_in_twenty_never_opens_the_breaker_however_much_traffic_there_is(answer_s: float) -> None:
+def test_one_failure_in_twenty_does_not_open_the_breaker_under_heavy_traffic(answer_s: float) -> None:
     traffic = Traffic(failing=0.05, answer_s=answer_s)
     assert traffic.for_s(4 + 6 * answer_s) is BreakerState.CLOSED
     assert traffic.failures >= 10 * RULES.failure_threshold
 
 
-def test_an_outage_opens_it_before_every_instance_has_failed_twice() -> None:
+def test_an_outage_opens_the_breaker_before_every_instance_has_failed_twice() -> None:
     traffic = Traffic(failing=1, answer_s=0.2)
     assert traffic.for_s(1) is BreakerState.OPEN
     assert traffic.served < 2 * INSTANCES

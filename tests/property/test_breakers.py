@@ -604,7 +604,7 @@ def lead() -> Iterator[Lead]:
         machine.teardown()
 
 
-def test_failures_of_the_whole_fleet_open_and_probes_of_any_instance_close(lead: Lead) -> None:
+def test_failures_of_all_instances_open_and_probes_of_any_instance_close(lead: Lead) -> None:
     machine = lead()
     for number in (0, 1, 2, 0):
         machine.one_comes_and_goes(number, REQUEST, FAILURE)
@@ -624,7 +624,7 @@ def test_failures_of_the_whole_fleet_open_and_probes_of_any_instance_close(lead:
     ]
 
 
-def test_of_all_that_ask_at_once_one_probes(lead: Lead) -> None:
+def test_one_of_all_simultaneous_requests_probes(lead: Lead) -> None:
     machine = lead()
     machine.the_provider_fails_one(0, REQUEST)
     machine.the_wait_ends(0)
@@ -636,7 +636,7 @@ def test_of_all_that_ask_at_once_one_probes(lead: Lead) -> None:
     assert (machine.model.state, machine.model.failures) == ("open", 6)
 
 
-def test_of_two_that_one_instance_asks_for_at_once_one_probes(lead: Lead) -> None:
+def test_one_of_two_simultaneous_requests_of_one_instance_probes(lead: Lead) -> None:
     machine = lead()
     machine.the_provider_fails_one(0, REQUEST)
     machine.the_wait_ends(0)
@@ -645,7 +645,7 @@ def test_of_two_that_one_instance_asks_for_at_once_one_probes(lead: Lead) -> Non
     assert len(machine.waiting) == 1
 
 
-def test_a_prober_that_dies_loses_its_lease_and_what_it_reports_then_changes_nothing(lead: Lead) -> None:
+def test_the_outcome_of_a_probe_whose_lease_expired_and_was_acquired_by_another_changes_nothing(lead: Lead) -> None:
     machine = lead()
     machine.the_provider_fails_one(0, REQUEST)
     machine.the_wait_ends(0)
@@ -663,7 +663,7 @@ def test_a_prober_that_dies_loses_its_lease_and_what_it_reports_then_changes_not
     assert machine.seen[-2:] == ["a probe begins in half_open, whose prober died", "a late result in half_open"]
 
 
-def test_a_result_from_before_the_breaker_opened_and_closed_again_does_not_count(lead: Lead) -> None:
+def test_an_outcome_from_before_the_breaker_opened_and_closed_again_does_not_count(lead: Lead) -> None:
     machine = lead(failures=1, successes=1)
     machine.all_begin_at_once(REQUEST)
     machine.one_ends(0, FAILURE)
@@ -674,7 +674,7 @@ def test_a_result_from_before_the_breaker_opened_and_closed_again_does_not_count
     assert machine.seen[-2:] == ["a late result in closed"] * 2
 
 
-def test_failures_at_the_same_moment_are_all_counted_and_open_once(lead: Lead) -> None:
+def test_simultaneous_failures_are_all_counted_and_open_once(lead: Lead) -> None:
     machine = lead(failures=3)
     for instance in machine.fleet:
         instance.store.takes_s = 0.02
@@ -683,7 +683,7 @@ def test_failures_at_the_same_moment_are_all_counted_and_open_once(lead: Lead) -
     assert (machine.model.state, machine.model.failures, machine.model.epoch) == ("open", 3, 1)
 
 
-def test_checks_that_misled_leave_the_closing_to_a_request(lead: Lead) -> None:
+def test_with_distrusted_checks_a_request_must_close_the_breaker(lead: Lead) -> None:
     machine = lead(failures=2, successes=2)
     machine.the_provider_fails_one(0, REQUEST)
     machine.the_provider_is_back_for_one(1, CHECK)
@@ -699,7 +699,7 @@ def test_checks_that_misled_leave_the_closing_to_a_request(lead: Lead) -> None:
     assert (machine.model.state, machine.model.check_trust) == ("closed", "trusted")
 
 
-def test_while_the_table_is_out_each_instance_probes_for_itself(lead: Lead) -> None:
+def test_while_the_table_fails_each_instance_probes_on_its_own(lead: Lead) -> None:
     machine = lead()
     machine.the_provider_fails_one(0, REQUEST)
     machine.the_wait_ends(1)
@@ -716,7 +716,7 @@ def test_while_the_table_is_out_each_instance_probes_for_itself(lead: Lead) -> N
     assert machine.model.state == "half_open"
 
 
-def test_a_lease_that_was_taken_though_the_answer_was_lost_is_good(lead: Lead) -> None:
+def test_a_lease_is_valid_although_the_answer_to_its_write_was_lost(lead: Lead) -> None:
     machine = lead(successes=1)
     machine.the_provider_fails_one(0, REQUEST)
     machine.the_wait_ends(0)
@@ -729,7 +729,7 @@ def test_a_lease_that_was_taken_though_the_answer_was_lost_is_good(lead: Lead) -
     assert machine.model.state == "closed"
 
 
-def test_a_failure_that_was_counted_though_the_answer_was_lost_opens_with_the_next_one(lead: Lead) -> None:
+def test_a_failure_counts_although_the_answer_to_its_write_was_lost(lead: Lead) -> None:
     machine = lead(failures=2)
     machine.one_comes_and_goes(1, REQUEST, FAILURE)
     machine.one_begins(0, REQUEST)
@@ -740,7 +740,7 @@ def test_a_failure_that_was_counted_though_the_answer_was_lost_opens_with_the_ne
     assert machine.model.state == "open"
 
 
-def test_a_write_that_arrives_late_takes_nothing_from_whoever_came_first(lead: Lead) -> None:
+def test_a_write_that_arrives_late_changes_nothing(lead: Lead) -> None:
     machine = lead()
     machine.the_provider_fails_one(0, REQUEST)
     machine.the_wait_ends(0)

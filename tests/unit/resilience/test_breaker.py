@@ -218,20 +218,20 @@ def happens(breaker: Breaker, event: str) -> Transition | Refusal:
 
 
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: f"{row.states} x {row.events}")
-def test_every_event_makes_of_every_state_what_the_table_says(row: Row) -> None:
+def test_every_event_in_every_state_gives_the_transition_in_the_table(row: Row) -> None:
     covered = [(state, event) for state, event in product(STATES, EVENTS) if row.covers(state, event)]
     assert covered, "a row that covers nothing says nothing"
     for state, event in covered:
         assert happens(STATES[state], event) == row.result(STATES[state]), f"{event!r} in {state!r}"
 
 
-def test_the_table_says_exactly_one_thing_of_each_event_in_each_state() -> None:
+def test_the_table_has_exactly_one_row_for_each_event_in_each_state() -> None:
     assert (len(STATES), len(EVENTS)) == (18 + 12 + 32, 2 + 4 * 2 * 4 + 1)
     rows = {(s, e): [row for row in TABLE if row.covers(s, e)] for s, e in product(STATES, EVENTS)}
     assert {key: len(found) for key, found in rows.items() if len(found) != 1} == {}
 
 
-def test_every_change_of_state_or_of_the_leases_holder_raises_the_epoch_by_one_and_nothing_else_does() -> None:
+def test_the_epoch_increases_by_one_exactly_when_the_state_or_the_lease_changes() -> None:
     for state, event in product(STATES, EVENTS):
         before, step = STATES[state], happens(STATES[state], event)
         if isinstance(step, Transition):
@@ -239,7 +239,7 @@ def test_every_change_of_state_or_of_the_leases_holder_raises_the_epoch_by_one_a
             assert step.after.epoch - before.epoch == int(turned), f"{event!r} in {state!r}"
 
 
-def test_what_is_not_written_changes_nothing_and_what_changes_is_written() -> None:
+def test_a_transition_is_written_exactly_when_it_changes_the_breaker() -> None:
     for state, event in product(STATES, EVENTS):
         step = happens(STATES[state], event)
         if isinstance(step, Transition):
@@ -247,12 +247,12 @@ def test_what_is_not_written_changes_nothing_and_what_changes_is_written() -> No
 
 
 @pytest.mark.parametrize("source", PermitSource)
-def test_a_call_through_a_closed_breaker_has_a_permit_of_its_epoch_without_a_token(source: PermitSource) -> None:
+def test_the_permit_of_a_closed_breaker_has_its_epoch_and_no_token(source: PermitSource) -> None:
     assert make_permit(Breaker(CLOSED, 7), "p", source) == Permit("p", source, 7, None)
 
 
 @pytest.mark.parametrize("source", PermitSource)
-def test_a_probe_has_the_token_of_its_lease_and_the_epoch_that_the_lease_began(source: PermitSource) -> None:
+def test_the_permit_of_a_probe_has_the_token_and_the_epoch_of_its_lease(source: PermitSource) -> None:
     asked = request_permit(Breaker(OPEN, 7, retry_at=NOW), REQUEST, OFFERED, NOW)
     assert isinstance(asked, Transition)
     assert make_permit(asked.after, "p", source) == Permit("p", source, 8, "offered")
@@ -261,26 +261,26 @@ def test_a_probe_has_the_token_of_its_lease_and_the_epoch_that_the_lease_began(s
 @pytest.mark.parametrize(
     ("early", "refused_s"), [(timedelta(microseconds=1), 1e-6), (timedelta(seconds=12.5), 12.5), (timedelta(), None)]
 )
-def test_an_open_breaker_may_be_probed_from_the_very_moment_that_it_names(
-    early: timedelta, refused_s: float | None
-) -> None:
+def test_an_open_breaker_permits_a_probe_from_exactly_retry_at(early: timedelta, refused_s: float | None) -> None:
     asked = request_permit(Breaker(OPEN, 7, retry_at=NOW, cause="boom"), REQUEST, OFFERED, NOW - early)
     assert asked == Refusal(OPEN, refused_s, "boom") if refused_s else isinstance(asked, Transition)
 
 
 @pytest.mark.parametrize(("early", "refused_s"), [(timedelta(microseconds=1), 1e-6), (timedelta(), None)])
-def test_a_lease_can_be_taken_from_the_very_moment_that_it_ends(early: timedelta, refused_s: float | None) -> None:
+def test_a_lease_can_be_acquired_from_exactly_the_end_of_the_previous_one(
+    early: timedelta, refused_s: float | None
+) -> None:
     asked = request_permit(Breaker(HALF_OPEN, 7, lease=Lease("mine", NOW), cause="boom"), REQUEST, OFFERED, NOW - early)
     assert asked == Refusal(HALF_OPEN, refused_s, "boom") if refused_s else isinstance(asked, Transition)
 
 
-def test_a_taken_lease_keeps_the_successes_that_others_had() -> None:
+def test_acquiring_an_expired_lease_keeps_the_count_of_successful_probes() -> None:
     asked = request_permit(Breaker(HALF_OPEN, 7, success_count=2, lease=Lease("dead", NOW)), REQUEST, OFFERED, NOW)
     assert isinstance(asked, Transition)
     assert (asked.after.lease, asked.after.success_count) == (OFFERED, 2)
 
 
-def test_an_expired_lease_that_somebody_has_taken_makes_its_first_holder_a_stranger() -> None:
+def test_the_outcome_of_the_previous_holder_of_a_lease_is_ignored() -> None:
     first = Breaker(HALF_OPEN, 7, lease=Lease("dead", NOW))
     late = make_permit(first, "p", REQUEST)
     asked = request_permit(first, REQUEST, OFFERED, NOW)
@@ -323,11 +323,11 @@ def test_the_fifth_failure_in_a_row_opens_and_the_fourth_does_not() -> None:
     assert calls(Breaker(), *[FAIL] * 5) == "closed closed closed closed open"
 
 
-def test_a_success_in_between_starts_the_count_anew() -> None:
+def test_a_success_resets_the_count_of_failures() -> None:
     assert calls(Breaker(), *[FAIL] * 4, PASS, *[FAIL] * 4) == " ".join(["closed"] * 9)
 
 
-def test_what_says_nothing_of_the_provider_neither_counts_nor_resets() -> None:
+def test_a_neutral_outcome_neither_counts_nor_resets() -> None:
     assert calls(Breaker(), *[FAIL] * 4, CallOutcome.NEUTRAL, FAIL) == "closed closed closed closed closed open"
 
 
@@ -343,25 +343,25 @@ def test_a_success_threshold_of_one_closes_at_the_first_success() -> None:
     assert calls(DUE, PASS, rules=CircuitBreakerConfig(success_threshold=1)) == "closed"
 
 
-def test_one_failed_probe_reopens_and_the_successes_before_it_are_forgotten() -> None:
+def test_one_failed_probe_reopens_and_resets_the_successes_before_it() -> None:
     breaker = call(call(call(DUE, PASS), PASS), FAIL)
     assert (breaker.state, breaker.success_count, breaker.retry_at) == (OPEN, 0, NOW + timedelta(seconds=60))
     assert calls(replace(breaker, retry_at=NOW), PASS, PASS, PASS) == "half_open half_open closed"
 
 
-def test_successes_that_an_open_breaker_still_has_are_not_of_the_probes_to_come() -> None:
+def test_the_first_probe_resets_successes_that_an_open_breaker_still_has() -> None:
     asked = request_permit(replace(DUE, success_count=2), REQUEST, OFFERED, NOW)
     assert isinstance(asked, Transition)
     assert asked.after.success_count == 0
 
 
-def test_a_probe_that_learned_nothing_gives_its_lease_back_and_the_next_may_go_at_once() -> None:
+def test_a_neutral_probe_releases_its_lease_and_the_next_probe_is_permitted_at_once() -> None:
     breaker = call(call(DUE, PASS), CallOutcome.NEUTRAL)
     assert (breaker.state, breaker.lease, breaker.success_count) == (HALF_OPEN, None, 1)
     assert isinstance(request_permit(breaker, REQUEST, OFFERED, NOW), Transition)
 
 
-def test_a_rejected_key_opens_at_once_when_a_request_meets_it() -> None:
+def test_a_rejection_of_a_request_opens_at_once() -> None:
     opened = record_outcome(
         Breaker(), Permit("p", REQUEST, 0), CallOutcome.REJECTION, NOW, RULES, cause="invalid_api_key"
     ).after
@@ -369,16 +369,16 @@ def test_a_rejected_key_opens_at_once_when_a_request_meets_it() -> None:
     assert opened.retry_at == NOW + timedelta(seconds=60)
 
 
-def test_a_rejected_key_says_nothing_when_a_check_meets_it() -> None:
+def test_a_rejection_of_a_check_is_ignored() -> None:
     assert calls(Breaker(), *[CallOutcome.REJECTION] * 9, source=CHECK) == " ".join(["closed"] * 9)
 
 
-def test_a_check_that_is_rejected_while_it_probes_neither_closes_nor_reopens() -> None:
+def test_a_rejection_of_a_checks_probe_neither_closes_nor_reopens() -> None:
     breaker = call(call(DUE, PASS), CallOutcome.REJECTION, source=CHECK)
     assert (breaker.state, breaker.success_count, breaker.lease) == (HALF_OPEN, 1, None)
 
 
-def test_a_list_of_models_that_answers_does_not_hide_that_chats_fail() -> None:
+def test_successful_checks_do_not_reset_failures_of_requests() -> None:
     breaker = Breaker()
     for _ in range(4):
         breaker = call(call(breaker, FAIL), PASS, source=CHECK)
@@ -386,13 +386,13 @@ def test_a_list_of_models_that_answers_does_not_hide_that_chats_fail() -> None:
     assert call(breaker, FAIL).state is OPEN
 
 
-def test_a_check_takes_back_what_checks_have_counted() -> None:
+def test_a_successful_check_resets_failures_of_checks() -> None:
     breaker = call(call(Breaker(), FAIL, source=CHECK), FAIL, source=CHECK)
     assert breaker.failure_count == 2
     assert call(breaker, PASS, source=CHECK).failure_count == 0
 
 
-def test_a_breaker_that_checks_have_closed_is_on_trial_until_a_request_succeeds() -> None:
+def test_after_checks_closed_a_breaker_they_are_unconfirmed_until_a_request_succeeds() -> None:
     one = CircuitBreakerConfig(success_threshold=1)
     closed = call(DUE, PASS, one, source=CHECK)
     assert (closed.state, closed.check_trust) == (CLOSED, UNCONFIRMED)
@@ -408,12 +408,12 @@ def distrusted() -> Breaker:
     return replace(unconfirmed, retry_at=NOW)
 
 
-def test_checks_that_misled_cannot_close_alone_however_often_they_succeed() -> None:
+def test_distrusted_checks_cannot_close_a_breaker_however_often_they_succeed() -> None:
     assert distrusted().check_trust is DISTRUSTED
     assert calls(distrusted(), *[PASS] * 9, source=CHECK) == " ".join(["half_open"] * 9)
 
 
-def test_after_checks_that_misled_the_last_success_must_be_a_requests() -> None:
+def test_with_distrusted_checks_the_last_success_must_be_a_requests() -> None:
     breaker = distrusted()
     for _ in range(9):
         breaker = call(breaker, PASS, source=CHECK)
@@ -422,23 +422,23 @@ def test_after_checks_that_misled_the_last_success_must_be_a_requests() -> None:
     assert (closed.state, closed.check_trust) == (CLOSED, TRUSTED)
 
 
-def test_with_a_success_threshold_of_one_a_request_still_has_to_close_what_misled() -> None:
+def test_with_distrusted_checks_and_a_success_threshold_of_one_only_a_request_closes() -> None:
     one = CircuitBreakerConfig(success_threshold=1)
     half_open = call(distrusted(), PASS, one, source=CHECK)
     assert (half_open.state, half_open.success_count) == (HALF_OPEN, 0)
     assert call(half_open, PASS, one).state is CLOSED
 
 
-def test_a_probe_that_fails_does_not_clear_checks_that_misled() -> None:
+def test_a_failed_probe_of_a_request_leaves_checks_distrusted() -> None:
     assert call(distrusted(), FAIL).check_trust is DISTRUSTED
 
 
-def test_a_check_that_misled_is_not_believed_either_when_its_probe_fails() -> None:
+def test_a_failed_probe_of_a_distrusted_check_is_ignored() -> None:
     breaker = call(distrusted(), FAIL, source=CHECK)
     assert (breaker.state, breaker.lease, breaker.check_trust) == (HALF_OPEN, None, DISTRUSTED)
 
 
-def test_what_only_checks_have_found_keeps_no_request_from_trying_once() -> None:
+def test_a_breaker_that_only_checks_opened_permits_one_request_at_once() -> None:
     opened = Breaker(OPEN, 7, failure_count=5, failure_source=CHECK, retry_at=NOW + SECOND)
     assert isinstance(request_permit(opened, CHECK, OFFERED, NOW), Refusal)
     failed_too = call(opened, FAIL)
@@ -446,7 +446,7 @@ def test_what_only_checks_have_found_keeps_no_request_from_trying_once() -> None
     assert isinstance(request_permit(failed_too, REQUEST, OFFERED, NOW), Refusal)
 
 
-def test_one_failed_request_makes_a_count_of_checks_a_count_of_requests_too() -> None:
+def test_one_failed_request_changes_the_failure_source_from_check_to_request() -> None:
     failures = [(FAIL, CHECK), (FAIL, REQUEST), (FAIL, CHECK)]
     breaker = Breaker()
     for outcome, source in failures:
@@ -457,7 +457,7 @@ def test_one_failed_request_makes_a_count_of_checks_a_count_of_requests_too() ->
     assert (anew.failure_count, anew.failure_source) == (1, CHECK)
 
 
-def test_checks_that_alone_opened_what_a_request_then_found_well_count_for_nothing_until_one_succeeds() -> None:
+def test_checks_that_opened_a_breaker_which_a_request_closes_are_distrusted_until_one_succeeds() -> None:
     one = CircuitBreakerConfig(success_threshold=1)
     closed = call(Breaker(OPEN, 7, failure_count=5, failure_source=CHECK, retry_at=NOW), PASS, one)
     assert (closed.state, closed.check_trust) == (CLOSED, DISTRUSTED)
@@ -467,24 +467,24 @@ def test_checks_that_alone_opened_what_a_request_then_found_well_count_for_nothi
     assert calls(believed, *[FAIL] * 5, source=CHECK) == "closed closed closed closed open"
 
 
-def test_where_checks_fail_again_themselves_they_have_not_misled() -> None:
+def test_unconfirmed_checks_are_trusted_again_if_only_checks_reopen_the_breaker() -> None:
     unconfirmed = call(DUE, PASS, CircuitBreakerConfig(success_threshold=1), source=CHECK)
     for _ in range(5):
         unconfirmed = call(unconfirmed, FAIL, source=CHECK)
     assert (unconfirmed.state, unconfirmed.check_trust) == (OPEN, TRUSTED)
 
 
-def test_closing_forgets_the_failures_but_not_when_the_last_one_was() -> None:
+def test_closing_resets_the_failures_but_keeps_the_time_of_the_last_one() -> None:
     closed = call(replace(DUE, last_failure=BEFORE, cause="boom"), PASS, CircuitBreakerConfig(success_threshold=1))
     assert (closed.failure_count, closed.cause, closed.last_failure) == (0, "", BEFORE)
 
 
-def test_a_count_that_is_past_the_threshold_opens_too() -> None:
+def test_a_count_above_the_threshold_opens() -> None:
     """Whoever counted the fifth may have died before it opened the breaker."""
     assert call(Breaker(failure_count=5), FAIL).state is OPEN
     assert open_if_due(Breaker(failure_count=9), NOW, RULES).after.state is OPEN
 
 
-def test_a_breaker_counts_as_many_successes_as_it_has_when_fewer_are_asked_for_now() -> None:
+def test_a_success_threshold_that_was_lowered_while_half_open_applies_at_the_next_success() -> None:
     """The threshold may be lowered while a breaker is half-open."""
     assert call(Breaker(HALF_OPEN, 7, success_count=4), PASS).state is CLOSED

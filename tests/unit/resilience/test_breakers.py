@@ -132,7 +132,7 @@ def test_the_table_is_read_at_most_once_a_second(fleet: Fleet, later_s: float, r
     assert len(one.store.reads) == reads
 
 
-def test_an_environment_that_was_frozen_reads_anew_though_its_own_time_stood_still(fleet: Fleet) -> None:
+def test_after_a_freeze_the_table_is_read_again_although_the_monotonic_clock_stood_still(fleet: Fleet) -> None:
     one = fleet.instance()
     one.session()
     fleet.clock.freeze(1)
@@ -140,7 +140,7 @@ def test_an_environment_that_was_frozen_reads_anew_though_its_own_time_stood_sti
     assert len(one.store.reads) == 2
 
 
-def test_a_clock_that_was_set_back_does_not_make_a_snapshot_last_longer(fleet: Fleet) -> None:
+def test_records_are_read_again_after_the_clock_was_set_back(fleet: Fleet) -> None:
     one = fleet.instance()
     one.session()
     fleet.clock.freeze(-3600)
@@ -148,7 +148,7 @@ def test_a_clock_that_was_set_back_does_not_make_a_snapshot_last_longer(fleet: F
     assert len(one.store.reads) == 2
 
 
-def test_a_snapshot_is_as_old_as_the_beginning_of_its_read(fleet: Fleet) -> None:
+def test_the_age_of_records_counts_from_the_start_of_their_read(fleet: Fleet) -> None:
     one = fleet.instance()
     one.store.takes_s = 0.2
     one.session()
@@ -157,7 +157,7 @@ def test_a_snapshot_is_as_old_as_the_beginning_of_its_read(fleet: Fleet) -> None
     assert len(one.store.reads) == 2
 
 
-def test_one_read_is_of_all_providers(fleet: Fleet) -> None:
+def test_one_read_returns_all_providers(fleet: Fleet) -> None:
     other = fleet.instance()
     for provider_id in ("p", "q"):
         other.call(REJECTION, provider_id=provider_id)
@@ -166,7 +166,7 @@ def test_one_read_is_of_all_providers(fleet: Fleet) -> None:
     assert len(one.store.reads) == 1
 
 
-def test_requests_at_the_same_time_share_one_read(fleet: Fleet) -> None:
+def test_simultaneous_requests_share_one_read(fleet: Fleet) -> None:
     fleet.open()
     one = fleet.instance()
     one.store.takes_s = 0.1
@@ -178,7 +178,7 @@ def test_requests_at_the_same_time_share_one_read(fleet: Fleet) -> None:
     assert len(one.store.reads) == 1
 
 
-def test_health_is_told_the_newest_however_lately_the_table_was_read(fleet: Fleet) -> None:
+def test_read_now_reads_again_within_the_second(fleet: Fleet) -> None:
     one = fleet.instance()
     one.session()
     fleet.open()
@@ -187,7 +187,7 @@ def test_health_is_told_the_newest_however_lately_the_table_was_read(fleet: Flee
     assert len(one.store.reads) == 2
 
 
-def test_health_is_told_what_was_last_known_when_the_table_is_out(fleet: Fleet) -> None:
+def test_read_now_returns_the_last_known_records_if_the_table_does_not_answer(fleet: Fleet) -> None:
     fleet.open()
     one = fleet.instance()
     one.session()
@@ -198,20 +198,20 @@ def test_health_is_told_what_was_last_known_when_the_table_is_out(fleet: Fleet) 
     assert fleet.clock.monotonic_s() - began_s == pytest.approx(0.25)
 
 
-def test_a_success_where_nothing_is_wrong_writes_nothing(fleet: Fleet) -> None:
+def test_a_success_on_a_closed_breaker_without_failures_writes_nothing(fleet: Fleet) -> None:
     one = fleet.instance()
     one.call(*[SUCCESS] * 20)
     one.call(*[SUCCESS] * 20, source=CHECK)
     assert (len(one.store.reads), one.store.writes) == (1, [])
 
 
-def test_what_says_nothing_of_a_closed_breaker_writes_nothing(fleet: Fleet) -> None:
+def test_a_neutral_outcome_on_a_closed_breaker_writes_nothing(fleet: Fleet) -> None:
     one = fleet.instance()
     one.call(*[NEUTRAL] * 20)
     assert one.store.writes == []
 
 
-def test_a_success_that_took_long_looks_again_and_resets_what_others_have_counted_meanwhile(fleet: Fleet) -> None:
+def test_a_success_after_more_than_a_second_reads_again_and_resets_failures_counted_meanwhile(fleet: Fleet) -> None:
     one = fleet.instance()
     watch = one.session()
     permit = one.run(watch.request_permit("p", lasts_s=60))
@@ -224,7 +224,7 @@ def test_a_success_that_took_long_looks_again_and_resets_what_others_have_counte
     assert fleet.breaker().state is CLOSED
 
 
-def test_whoever_asks_late_looks_again(fleet: Fleet) -> None:
+def test_a_permit_requested_after_more_than_a_second_reads_again(fleet: Fleet) -> None:
     """A second candidate is asked for when the first has failed, which may be long after the plan was made."""
     one = fleet.instance()
     watch = one.session()
@@ -233,7 +233,7 @@ def test_whoever_asks_late_looks_again(fleet: Fleet) -> None:
     assert one.run(watch.request_permit("p", lasts_s=10)) == Refusal(OPEN, 40, "boom")
 
 
-def test_whoever_asks_within_the_second_does_not_look_again(fleet: Fleet) -> None:
+def test_a_permit_requested_within_the_second_does_not_read_again(fleet: Fleet) -> None:
     one = fleet.instance()
     watch = one.session()
     fleet.clock.advance(0.999999)
@@ -241,7 +241,7 @@ def test_whoever_asks_within_the_second_does_not_look_again(fleet: Fleet) -> Non
     assert len(one.store.reads) == 1
 
 
-def test_a_success_within_the_second_does_not_look_again(fleet: Fleet) -> None:
+def test_a_success_within_the_second_does_not_read_again(fleet: Fleet) -> None:
     one = fleet.instance()
     watch = one.session()
     permit = one.run(watch.request_permit("p", lasts_s=60))
@@ -252,7 +252,7 @@ def test_a_success_within_the_second_does_not_look_again(fleet: Fleet) -> None:
 
 
 @pytest.mark.parametrize("outcome", [FAILURE, REJECTION, NEUTRAL])
-def test_what_is_no_success_need_not_look_again(fleet: Fleet, outcome: CallOutcome) -> None:
+def test_an_outcome_that_is_no_success_does_not_read_again(fleet: Fleet, outcome: CallOutcome) -> None:
     one = fleet.instance()
     watch = one.session()
     permit = one.run(watch.request_permit("p", lasts_s=60))
@@ -266,7 +266,7 @@ def test_what_is_no_success_need_not_look_again(fleet: Fleet, outcome: CallOutco
 
 
 @pytest.mark.parametrize(("after_s", "left_s"), [(0, 60), (59, 1)])
-def test_an_open_breaker_shuts_its_provider_out_until_its_probe_is_due(
+def test_an_open_breaker_blocks_its_provider_until_its_probe_is_due(
     fleet: Fleet, after_s: float, left_s: float
 ) -> None:
     fleet.open()
@@ -275,7 +275,7 @@ def test_an_open_breaker_shuts_its_provider_out_until_its_probe_is_due(
     assert fleet.instance().session().views() == {"p": view}
 
 
-def test_who_probes_shuts_the_others_out_until_its_lease_is_over(fleet: Fleet) -> None:
+def test_a_probe_blocks_the_provider_for_others_until_its_lease_ends(fleet: Fleet) -> None:
     fleet.open()
     fleet.clock.advance(60)
     fleet.instance().request_permit()
@@ -285,7 +285,7 @@ def test_who_probes_shuts_the_others_out_until_its_lease_is_over(fleet: Fleet) -
     assert other.session().views() == {"p": BreakerView(HALF_OPEN, Availability.PROBE_DUE, 0, "boom")}
 
 
-def test_a_closed_breaker_is_not_seen(fleet: Fleet) -> None:
+def test_a_closed_breaker_has_no_view(fleet: Fleet) -> None:
     one = fleet.instance()
     one.call(FAILURE)
     assert one.session().views() == {}
@@ -307,7 +307,7 @@ CHECKED = CheckResult("p", False, None, FakeClock().now(), "connect_failed")  # 
     ],
 )
 @pytest.mark.parametrize("state", [OPEN, HALF_OPEN])
-def test_a_probe_that_is_due_is_left_to_the_checks_as_long_as_they_look_after_it(
+def test_a_provider_is_a_last_resort_while_recent_checks_may_probe_it(
     check: CheckResult | None, age_s: float, check_trust: CheckTrust, availability: Availability, state: BreakerState
 ) -> None:
     now = CHECKED.checked_at + timedelta(seconds=age_s)
@@ -316,14 +316,14 @@ def test_a_probe_that_is_due_is_left_to_the_checks_as_long_as_they_look_after_it
     assert ProviderRecord(check, breaker).view(now) == BreakerView(state, availability, 0.0, "boom")
 
 
-def test_a_check_that_is_too_old_says_nothing() -> None:
+def test_a_check_older_than_its_maximum_age_is_not_used() -> None:
     record = ProviderRecord(CHECKED)
     assert record.fresh_check(CHECKED.checked_at + timedelta(seconds=149.999999)) == CHECKED
     assert record.fresh_check(CHECKED.checked_at + timedelta(seconds=150)) is None
     assert ProviderRecord().fresh_check(CHECKED.checked_at) is None
 
 
-def test_a_recorded_check_is_seen_by_all_and_leaves_the_breaker_as_it_is(fleet: Fleet) -> None:
+def test_recording_a_check_stores_it_and_does_not_change_the_breaker(fleet: Fleet) -> None:
     fleet.open()
     one, before = fleet.instance(), fleet.breaker()
     one.run(one.session().record_check(CHECKED))
@@ -331,7 +331,7 @@ def test_a_recorded_check_is_seen_by_all_and_leaves_the_breaker_as_it_is(fleet: 
     assert fleet.record() == ProviderRecord(CHECKED, before)
 
 
-def test_what_becomes_of_the_breaker_leaves_the_check_as_it_is(fleet: Fleet) -> None:
+def test_changes_of_the_breaker_do_not_change_the_check(fleet: Fleet) -> None:
     one = fleet.instance()
     one.run(one.session().record_check(CHECKED))
     one.call(*[FAILURE] * 5)
@@ -342,7 +342,7 @@ def test_what_becomes_of_the_breaker_leaves_the_check_as_it_is(fleet: Fleet) -> 
 # Leave, and leases.
 
 
-def test_a_request_and_a_check_have_each_a_permit_that_says_so(fleet: Fleet) -> None:
+def test_a_permit_names_its_source(fleet: Fleet) -> None:
     one = fleet.instance()
     assert [one.request_permit("q", source=source) for source in PermitSource] == [
         Permit("q", REQUEST, 0),
@@ -350,7 +350,7 @@ def test_a_request_and_a_check_have_each_a_permit_that_says_so(fleet: Fleet) -> 
     ]
 
 
-def test_a_probes_lease_lasts_as_long_as_its_call_may_and_two_seconds_more(fleet: Fleet) -> None:
+def test_a_probes_lease_lasts_two_seconds_longer_than_its_call_may_take(fleet: Fleet) -> None:
     fleet.open()
     fleet.clock.advance(60)
     permit = fleet.instance().request_permit()
@@ -359,7 +359,7 @@ def test_a_probes_lease_lasts_as_long_as_its_call_may_and_two_seconds_more(fleet
     assert fleet.breaker().lease == Lease(f"token {fleet.tokens}", fleet.clock.now() + timedelta(seconds=12))
 
 
-def test_who_has_no_leave_is_told_when_to_come_again_and_why_and_asks_nothing_of_the_table(fleet: Fleet) -> None:
+def test_a_refusal_has_the_remaining_time_and_the_cause_and_writes_nothing(fleet: Fleet) -> None:
     fleet.open()
     fleet.clock.advance(20)
     one = fleet.instance()
@@ -387,7 +387,7 @@ def test_no_two_leases_have_the_same_token(fleet: Fleet) -> None:
 # Races.
 
 
-def test_who_loses_the_race_for_a_lease_waits_for_the_winner(fleet: Fleet) -> None:
+def test_the_loser_of_a_race_for_a_lease_is_refused_until_the_winners_lease_ends(fleet: Fleet) -> None:
     fleet.open()
     fleet.clock.advance(60)
     winner, loser = fleet.instance(), fleet.instance()
@@ -399,7 +399,7 @@ def test_who_loses_the_race_for_a_lease_waits_for_the_winner(fleet: Fleet) -> No
     assert loser.store.writes == ["replace"]
 
 
-def test_who_loses_the_race_for_a_lease_to_one_that_closed_goes_through(fleet: Fleet) -> None:
+def test_the_loser_of_a_race_for_a_lease_gets_a_permit_if_the_winner_closed_the_breaker(fleet: Fleet) -> None:
     fleet.open()
     fleet.clock.advance(60)
     winner, loser = fleet.instance(), fleet.instance()
@@ -408,7 +408,7 @@ def test_who_loses_the_race_for_a_lease_to_one_that_closed_goes_through(fleet: F
     assert loser.run(late.request_permit("p", lasts_s=10)) == Permit("p", REQUEST, 5, None)
 
 
-def test_a_success_that_comes_upon_another_count_resets_that_one(fleet: Fleet) -> None:
+def test_a_success_resets_a_count_that_another_instance_changed_meanwhile(fleet: Fleet) -> None:
     one, other = fleet.instance(), fleet.instance()
     other.call(FAILURE, FAILURE)
     late = one.session()
@@ -420,7 +420,7 @@ def test_a_success_that_comes_upon_another_count_resets_that_one(fleet: Fleet) -
     assert one.store.writes == ["replace", "replace"]
 
 
-def test_a_success_that_comes_upon_no_count_leaves_it_at_that(fleet: Fleet) -> None:
+def test_a_success_changes_nothing_if_another_instance_reset_the_count_meanwhile(fleet: Fleet) -> None:
     one, other = fleet.instance(), fleet.instance()
     other.call(FAILURE, FAILURE)
     late = one.session()
@@ -432,7 +432,7 @@ def test_a_success_that_comes_upon_no_count_leaves_it_at_that(fleet: Fleet) -> N
     assert (fleet.breaker(), one.store.writes) == (before, ["replace"])
 
 
-def test_a_reset_takes_newer_failures_along_and_leaves_when_the_last_one_was(fleet: Fleet) -> None:
+def test_a_reset_includes_newer_failures_and_keeps_the_time_of_the_last_one(fleet: Fleet) -> None:
     one, other = fleet.instance(), fleet.instance()
     other.call(FAILURE)
     late = one.session()
@@ -444,7 +444,7 @@ def test_a_reset_takes_newer_failures_along_and_leaves_when_the_last_one_was(fle
     assert (fleet.breaker().failure_count, fleet.breaker().last_failure) == (0, fleet.clock.now())
 
 
-def test_a_failure_that_comes_upon_an_open_breaker_is_not_counted(fleet: Fleet) -> None:
+def test_a_failure_is_not_counted_if_the_breaker_opened_meanwhile(fleet: Fleet) -> None:
     one = fleet.instance()
     late = one.session()
     permit = one.run(late.request_permit("p", lasts_s=10))
@@ -455,7 +455,7 @@ def test_a_failure_that_comes_upon_an_open_breaker_is_not_counted(fleet: Fleet) 
     assert (fleet.breaker(), one.known()) == (before, before)
 
 
-def test_failures_are_added_to_what_others_have_counted_since(fleet: Fleet) -> None:
+def test_failures_are_added_to_those_counted_by_others_since_the_read(fleet: Fleet) -> None:
     one, other = fleet.instance(), fleet.instance()
     late = one.session()
     other.call(FAILURE, FAILURE, source=CHECK)
@@ -466,7 +466,7 @@ def test_failures_are_added_to_what_others_have_counted_since(fleet: Fleet) -> N
     assert (breaker.failure_count, breaker.cause, breaker.failure_source) == (3, "newer", REQUEST)
 
 
-def test_a_success_that_arrives_while_the_fifth_failure_looks_again_keeps_the_breaker_closed(fleet: Fleet) -> None:
+def test_a_success_during_the_delay_of_the_fifth_failure_keeps_the_breaker_closed(fleet: Fleet) -> None:
     one, other = fleet.instance(), fleet.instance()
     fleet.instance().call(*[FAILURE] * 4)
     watches = [instance.session() for instance in (one, other)]
@@ -484,9 +484,7 @@ def test_a_success_that_arrives_while_the_fifth_failure_looks_again_keeps_the_br
 
 
 @pytest.mark.parametrize(("failures", "looks_for_s"), [(4, 0), (5, 0.1)])
-def test_only_a_failure_that_would_open_the_breaker_waits_to_look_again(
-    fleet: Fleet, failures: int, looks_for_s: float
-) -> None:
+def test_only_a_failure_that_would_open_the_breaker_is_delayed(fleet: Fleet, failures: int, looks_for_s: float) -> None:
     one = fleet.instance()
     one.call(*[FAILURE] * (failures - 1))
     began_s = fleet.clock.monotonic_s()
@@ -526,14 +524,14 @@ class Contested(MemoryProviderStore):
         return await super().replace(provider_id, before, after)
 
 
-def test_who_loses_four_races_gives_up_for_now(fleet: Fleet) -> None:
+def test_after_four_lost_races_the_permit_is_refused(fleet: Fleet) -> None:
     table = Contested()
     table._records["p"] = ProviderRecord(None, Breaker(OPEN, 1, retry_at=fleet.clock.now(), cause="boom"))
     assert fleet.instance(table).request_permit() == Refusal(OPEN, 0.0, "boom")
     assert table.attempts == 4
 
 
-def test_of_two_requests_of_one_instance_that_ask_at_once_one_has_the_lease(fleet: Fleet) -> None:
+def test_one_of_two_simultaneous_requests_of_one_instance_gets_the_lease(fleet: Fleet) -> None:
     fleet.open()
     fleet.clock.advance(60)
     one = fleet.instance()
@@ -558,7 +556,7 @@ async def read_while(one: Instance, work: Coroutine[Any, Any, None]) -> None:
     await reading
 
 
-def test_a_read_under_way_does_not_overwrite_what_was_written_meanwhile(fleet: Fleet) -> None:
+def test_a_running_read_does_not_overwrite_a_write_made_meanwhile(fleet: Fleet) -> None:
     one = fleet.instance()
     one.call(FAILURE, provider_id="q")
     watch = one.session()
@@ -571,7 +569,7 @@ def test_a_read_under_way_does_not_overwrite_what_was_written_meanwhile(fleet: F
     assert (one.known("p").state, one.known("q").state) == (OPEN, OPEN)
 
 
-def test_a_read_under_way_does_not_overwrite_a_check_that_was_recorded_meanwhile(fleet: Fleet) -> None:
+def test_a_running_read_does_not_overwrite_a_check_recorded_meanwhile(fleet: Fleet) -> None:
     one = fleet.instance()
     watch = one.session()
     fleet.clock.advance(1)
@@ -579,7 +577,7 @@ def test_a_read_under_way_does_not_overwrite_a_check_that_was_recorded_meanwhile
     assert one.breakers.records["p"].check == CHECKED
 
 
-def test_the_next_read_overwrites_what_was_written_before_it(fleet: Fleet) -> None:
+def test_the_next_read_overwrites_earlier_writes(fleet: Fleet) -> None:
     one, other = fleet.instance(), fleet.instance()
     one.call(FAILURE)
     other.call(REJECTION)
@@ -613,7 +611,7 @@ def test_a_record_that_is_no_longer_in_the_table_is_forgotten(fleet: Fleet) -> N
         (Breaker(HALF_OPEN, 7, 5, lease=None), False),
     ],
 )
-def test_a_change_is_written_where_epoch_and_lease_are_as_they_were_and_no_failure_was_taken_back(
+def test_replace_requires_the_same_epoch_and_lease_and_at_least_as_many_failures(
     fleet: Fleet,
     before: Breaker,
     is_written: bool,  # noqa: FBT001 — it is what is expected
@@ -627,7 +625,7 @@ def test_a_change_is_written_where_epoch_and_lease_are_as_they_were_and_no_failu
 
 
 @pytest.mark.parametrize(("epoch", "is_counted"), [(6, False), (7, True), (8, False)])
-def test_a_failure_is_counted_in_the_epoch_of_its_call(
+def test_a_failure_is_counted_only_in_the_epoch_of_its_call(
     fleet: Fleet,
     epoch: int,
     is_counted: bool,  # noqa: FBT001 — it is what is expected
@@ -644,7 +642,7 @@ def test_a_failure_is_counted_in_the_epoch_of_its_call(
 
 
 @pytest.mark.parametrize("fault", EVERY_FAULT)
-def test_requests_go_on_by_what_was_last_known(fleet: Fleet, fault: Fault) -> None:
+def test_requests_use_the_last_known_records_while_the_table_fails(fleet: Fleet, fault: Fault) -> None:
     fleet.open()
     one = fleet.instance()
     one.session()
@@ -659,14 +657,14 @@ def test_requests_go_on_by_what_was_last_known(fleet: Fleet, fault: Fault) -> No
 
 
 @pytest.mark.parametrize("fault", EVERY_FAULT)
-def test_an_instance_that_never_reached_the_table_takes_every_breaker_for_closed(fleet: Fleet, fault: Fault) -> None:
+def test_an_instance_that_never_reached_the_table_treats_every_breaker_as_closed(fleet: Fleet, fault: Fault) -> None:
     fleet.open()
     one = fleet.instance()
     one.store.fault = fault
     assert isinstance(one.request_permit(), Permit)
 
 
-def test_a_table_that_hangs_is_waited_for_a_quarter_of_a_second_and_then_not_asked_for_five(fleet: Fleet) -> None:
+def test_a_hanging_table_costs_250_ms_and_is_not_called_for_five_seconds(fleet: Fleet) -> None:
     one = fleet.instance()
     one.store.fault = Fault.HANGS
     began_s = fleet.clock.monotonic_s()
@@ -681,7 +679,7 @@ def test_a_table_that_hangs_is_waited_for_a_quarter_of_a_second_and_then_not_ask
     assert len(one.store.reads) == 2
 
 
-def test_all_questions_of_a_request_wait_a_quarter_of_a_second_together(fleet: Fleet) -> None:
+def test_all_table_calls_of_a_request_share_one_time_budget(fleet: Fleet) -> None:
     fleet.open()
     fleet.clock.advance(60)
     one = fleet.instance()
@@ -698,7 +696,7 @@ def test_all_questions_of_a_request_wait_a_quarter_of_a_second_together(fleet: F
     assert not one.breakers.is_table_unavailable
 
 
-def test_the_call_itself_costs_a_request_none_of_its_patience(fleet: Fleet) -> None:
+def test_the_providers_call_does_not_count_against_the_time_budget(fleet: Fleet) -> None:
     one = fleet.instance()
     one.store.takes_s = 0.1
     watch = one.session()
@@ -709,7 +707,7 @@ def test_the_call_itself_costs_a_request_none_of_its_patience(fleet: Fleet) -> N
     assert fleet.breaker().failure_count == 1
 
 
-def test_the_next_request_has_its_patience_anew(fleet: Fleet) -> None:
+def test_each_request_has_its_own_time_budget(fleet: Fleet) -> None:
     one = fleet.instance()
     one.store.takes_s = 0.12
     for _ in range(3):
@@ -719,7 +717,7 @@ def test_the_next_request_has_its_patience_anew(fleet: Fleet) -> None:
     assert not one.breakers.is_table_unavailable
 
 
-def test_whoever_can_wait_longer_says_so(fleet: Fleet) -> None:
+def test_a_session_can_have_a_longer_time_budget(fleet: Fleet) -> None:
     fleet.open()
     one = fleet.instance()
     one.store.takes_s = 1.9
@@ -728,7 +726,7 @@ def test_whoever_can_wait_longer_says_so(fleet: Fleet) -> None:
 
 @pytest.mark.parametrize("fault", EVERY_FAULT)
 @pytest.mark.parametrize("question", ["read", "lease", "failure", "reset", "check"])
-def test_every_question_without_an_answer_is_a_warning_and_a_metric_once_in_five_seconds(
+def test_a_failed_table_call_writes_one_warning_and_one_metric_in_five_seconds(
     fleet: Fleet, fault: Fault, question: str, log: StringIO, capsys: pytest.CaptureFixture[str]
 ) -> None:
     one = fleet.instance()
@@ -765,7 +763,7 @@ def test_every_question_without_an_answer_is_a_warning_and_a_metric_once_in_five
 
 
 @pytest.mark.parametrize(("after_s", "is_table_unavailable"), [(0, True), (4.999999, True), (5, False)])
-def test_an_instance_says_for_five_seconds_that_the_table_did_not_answer(
+def test_the_table_counts_as_unavailable_for_five_seconds_after_a_failure(
     fleet: Fleet,
     after_s: float,
     is_table_unavailable: bool,  # noqa: FBT001 — it is what is expected
@@ -777,7 +775,7 @@ def test_an_instance_says_for_five_seconds_that_the_table_did_not_answer(
     assert one.breakers.is_table_unavailable == is_table_unavailable
 
 
-def test_an_instance_that_has_not_asked_the_table_is_not_cut_off(fleet: Fleet) -> None:
+def test_a_table_that_was_not_called_yet_counts_as_available(fleet: Fleet) -> None:
     assert not fleet.instance().breakers.is_table_unavailable
 
 
@@ -790,7 +788,9 @@ def lonely(fleet: Fleet) -> Instance:
     return one
 
 
-def test_without_the_table_an_instance_opens_by_its_own_failures(fleet: Fleet, lonely: Instance) -> None:
+def test_without_the_table_an_instance_opens_its_own_breaker_by_its_own_failures(
+    fleet: Fleet, lonely: Instance
+) -> None:
     lonely.call(*[FAILURE] * 4)
     assert lonely.known().state is CLOSED
     lonely.call(FAILURE)
@@ -798,7 +798,7 @@ def test_without_the_table_an_instance_opens_by_its_own_failures(fleet: Fleet, l
     assert fleet.breaker() == Breaker()
 
 
-def test_without_the_table_it_counts_on_from_what_it_knew(fleet: Fleet) -> None:
+def test_without_the_table_an_instance_continues_the_last_known_count(fleet: Fleet) -> None:
     fleet.instance().call(*[FAILURE] * 3)
     one = fleet.instance()
     one.session()
@@ -807,7 +807,9 @@ def test_without_the_table_it_counts_on_from_what_it_knew(fleet: Fleet) -> None:
     assert one.known().state is OPEN
 
 
-def test_without_the_table_it_probes_once_at_a_time_and_closes(fleet: Fleet, lonely: Instance) -> None:
+def test_without_the_table_an_instance_permits_one_probe_at_a_time_and_closes_its_breaker(
+    fleet: Fleet, lonely: Instance
+) -> None:
     lonely.call(*[FAILURE] * 5)
     fleet.clock.advance(60)
     assert isinstance(lonely.request_permit(), Permit)
@@ -818,12 +820,12 @@ def test_without_the_table_it_probes_once_at_a_time_and_closes(fleet: Fleet, lon
     assert fleet.breaker() == Breaker()
 
 
-def test_without_the_table_a_success_resets_what_it_counted(lonely: Instance) -> None:
+def test_without_the_table_a_success_resets_the_instances_own_count(lonely: Instance) -> None:
     lonely.call(*[FAILURE] * 4, SUCCESS, *[FAILURE] * 4)
     assert lonely.known().state is CLOSED
 
 
-def test_once_the_table_answers_its_word_is_taken_again(fleet: Fleet, lonely: Instance) -> None:
+def test_the_tables_records_replace_local_ones_when_it_answers_again(fleet: Fleet, lonely: Instance) -> None:
     lonely.call(REJECTION)
     fleet.instance().call(FAILURE)
     lonely.store.fault = Fault.NONE
@@ -834,9 +836,7 @@ def test_once_the_table_answers_its_word_is_taken_again(fleet: Fleet, lonely: In
     assert fleet.breaker().failure_count == 2
 
 
-def test_what_only_an_instance_of_its_own_knows_is_forgotten_when_the_table_answers(
-    fleet: Fleet, lonely: Instance
-) -> None:
+def test_local_changes_are_discarded_when_the_table_answers_again(fleet: Fleet, lonely: Instance) -> None:
     lonely.call(REJECTION)
     lonely.store.fault = Fault.NONE
     fleet.clock.advance(5)
@@ -862,7 +862,7 @@ def alone_in_the_same_epoch(fleet: Fleet) -> tuple[Instance, BreakerSession, Per
     return one, watch, permit
 
 
-def test_a_probe_that_only_a_breaker_of_its_own_makes_due_is_refused_when_the_table_answers(fleet: Fleet) -> None:
+def test_a_probe_that_is_due_only_locally_is_refused_when_the_table_answers_again(fleet: Fleet) -> None:
     one, watch, _ = alone_in_the_same_epoch(fleet)
     before = fleet.breaker()
     assert isinstance(one.run(watch.request_permit("p", lasts_s=10)), Refusal)
@@ -870,14 +870,16 @@ def test_a_probe_that_only_a_breaker_of_its_own_makes_due_is_refused_when_the_ta
 
 
 @pytest.mark.parametrize("outcome", CallOutcome)
-def test_what_began_before_it_was_alone_is_late_when_the_table_answers(fleet: Fleet, outcome: CallOutcome) -> None:
+def test_an_outcome_of_a_permit_from_before_the_outage_is_late_when_the_table_answers_again(
+    fleet: Fleet, outcome: CallOutcome
+) -> None:
     one, watch, permit = alone_in_the_same_epoch(fleet)
     before = fleet.breaker()
     one.run(watch.report_outcome(permit, outcome))
     assert fleet.breaker() == one.known() == before
 
 
-def test_whoever_was_alone_looks_again_whatever_it_reports(fleet: Fleet, lonely: Instance) -> None:
+def test_any_outcome_reads_the_table_again_if_there_are_local_changes(fleet: Fleet, lonely: Instance) -> None:
     watch = lonely.session()
     permit = lonely.run(watch.request_permit("p", lasts_s=10))
     assert isinstance(permit, Permit)
@@ -888,7 +890,7 @@ def test_whoever_was_alone_looks_again_whatever_it_reports(fleet: Fleet, lonely:
     assert (fleet.breaker().failure_count, lonely.known()) == (1, fleet.breaker())
 
 
-def test_what_a_probe_of_its_own_found_is_no_news_to_the_table(fleet: Fleet, lonely: Instance) -> None:
+def test_the_outcome_of_a_local_probe_is_not_written_to_the_table(fleet: Fleet, lonely: Instance) -> None:
     fleet.open()
     lonely.call(*[FAILURE] * 5)
     fleet.clock.advance(59)
@@ -905,7 +907,7 @@ def test_what_a_probe_of_its_own_found_is_no_news_to_the_table(fleet: Fleet, lon
         assert fleet.breaker() == lonely.known() == before
 
 
-def test_a_check_that_the_table_did_not_take_is_known_here(lonely: Instance) -> None:
+def test_a_check_that_could_not_be_written_is_kept_locally(lonely: Instance) -> None:
     lonely.run(lonely.session().record_check(CHECKED))
     assert lonely.breakers.records["p"].check == CHECKED
 
@@ -913,7 +915,7 @@ def test_a_check_that_the_table_did_not_take_is_known_here(lonely: Instance) -> 
 # What it tells.
 
 
-def test_that_a_breaker_opened_is_logged_and_counted_once_in_the_fleet(
+def test_an_opening_is_logged_and_counted_once_in_all_instances(
     fleet: Fleet, log: StringIO, capsys: pytest.CaptureFixture[str]
 ) -> None:
     one, other = fleet.instance(), fleet.instance()
@@ -932,7 +934,7 @@ def test_that_a_breaker_opened_is_logged_and_counted_once_in_the_fleet(
     assert told == ("WARNING", "circuit breaker opened", "p", "boom", 5, "closed")
 
 
-def test_a_rejection_is_told_with_its_own_cause_after_failures_of_another(
+def test_an_opening_by_a_rejection_is_logged_with_the_rejections_cause(
     fleet: Fleet, log: StringIO, capsys: pytest.CaptureFixture[str]
 ) -> None:
     one = fleet.instance()
@@ -946,7 +948,7 @@ def test_a_rejection_is_told_with_its_own_cause_after_failures_of_another(
     assert (line["cause"], line["failures"]) == ("invalid_api_key", 2)
 
 
-def test_each_probe_is_counted_and_so_is_what_it_leads_to(
+def test_probes_openings_and_closings_are_counted_and_logged(
     fleet: Fleet, log: StringIO, capsys: pytest.CaptureFixture[str]
 ) -> None:
     fleet.open()
@@ -974,9 +976,7 @@ def test_each_probe_is_counted_and_so_is_what_it_leads_to(
     ]
 
 
-def test_what_an_instance_does_without_the_table_is_told_as_well(
-    lonely: Instance, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_local_opening_is_counted_too(lonely: Instance, capsys: pytest.CaptureFixture[str]) -> None:
     capsys.readouterr()
     lonely.call(REJECTION)
     assert names(metrics(capsys)) == ["BreakerOpened"]

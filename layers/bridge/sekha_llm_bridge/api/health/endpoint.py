@@ -8,7 +8,7 @@ from fastapi import Request, Response
 
 from sekha_llm_bridge import __version__
 from sekha_llm_bridge.api.app import bridge_of, json_response
-from sekha_llm_bridge.aws import TableTimeBudget
+from sekha_llm_bridge.aws.table_time_budget import TableTimeBudget
 from sekha_llm_bridge.bootstrap import Bridge
 from sekha_llm_bridge.config.models import ProviderConfig
 from sekha_llm_bridge.embeddings.deferred_writes.pending_writes import PendingWritesUnavailable

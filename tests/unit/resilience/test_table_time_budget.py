@@ -51,7 +51,7 @@ async def probe_of_c_is_due(table: MemoryProviderStore, clock: FakeClock) -> Non
 
 
 @pytest.mark.parametrize("answer_s", [0.01, 0.04, 0.06, 0.1])
-def test_who_has_waited_long_enough_does_not_probe_without_a_lease(clock: FakeClock, answer_s: float) -> None:
+def test_a_request_with_a_spent_time_budget_does_not_probe_without_a_lease(clock: FakeClock, answer_s: float) -> None:
     async def work() -> None:
         table = SlowTable(answer_s)
         await probe_of_c_is_due(table, clock)
@@ -73,7 +73,7 @@ def test_who_has_waited_long_enough_does_not_probe_without_a_lease(clock: FakeCl
 
 
 @pytest.mark.parametrize("answer_s", [0, 0.01, 0.04, 0.06, 0.1, 0.2, 10])
-def test_a_request_waits_a_quarter_of_a_second_however_much_it_has_to_tell(clock: FakeClock, answer_s: float) -> None:
+def test_a_request_waits_at_most_250_ms_for_the_table_however_much_it_writes(clock: FakeClock, answer_s: float) -> None:
     async def work() -> float:
         breakers = breakers_on(SlowTable(answer_s), clock)
         began_s = clock.monotonic_s()
@@ -87,9 +87,7 @@ def test_a_request_waits_a_quarter_of_a_second_however_much_it_has_to_tell(clock
     assert run(work(), clock) <= 0.25 + 1e-6
 
 
-def test_a_table_that_is_merely_slow_is_not_taken_for_one_that_is_gone(
-    clock: FakeClock, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_slow_table_does_not_count_as_unavailable(clock: FakeClock, capsys: pytest.CaptureFixture[str]) -> None:
     async def work() -> bool:
         breakers = breakers_on(SlowTable(0.06), clock, threshold=9)
         watch = await breakers.session()
@@ -106,7 +104,7 @@ def test_a_table_that_is_merely_slow_is_not_taken_for_one_that_is_gone(
     assert "BreakerTableUnavailable" not in capsys.readouterr().out
 
 
-def test_a_first_read_that_takes_too_long_for_one_request_is_there_for_the_next(clock: FakeClock) -> None:
+def test_a_read_that_takes_longer_than_one_requests_budget_is_used_by_the_next(clock: FakeClock) -> None:
     """The first one on a new connection may: it would never be done if each request began anew."""
 
     async def work() -> None:
@@ -120,7 +118,7 @@ def test_a_first_read_that_takes_too_long_for_one_request_is_there_for_the_next(
     run(work(), clock)
 
 
-def test_a_read_of_before_a_freeze_is_not_waited_for(clock: FakeClock) -> None:
+def test_a_read_that_started_before_a_freeze_is_not_waited_for(clock: FakeClock) -> None:
     async def work() -> None:
         table = SlowTable(0.005, first_s=3600)
         await probe_of_c_is_due(table, clock)
@@ -134,7 +132,7 @@ def test_a_read_of_before_a_freeze_is_not_waited_for(clock: FakeClock) -> None:
     run(work(), clock)
 
 
-def test_a_refusal_for_want_of_time_says_how_the_breaker_stands(clock: FakeClock) -> None:
+def test_a_refusal_because_of_a_spent_time_budget_has_the_breakers_state(clock: FakeClock) -> None:
     async def work() -> Any:
         table = SlowTable(0.24)
         await probe_of_c_is_due(table, clock)
