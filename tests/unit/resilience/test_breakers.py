@@ -63,13 +63,13 @@ class Instance:
     def request_permit(self, provider_id: str = "p", *, source: PermitSource = REQUEST) -> Permit | Refusal:
         return self.run(self.session().request_permit(provider_id, lasts_s=10, source=source))
 
-    def call(self, *verdicts: CallOutcome, provider_id: str = "p", source: PermitSource = REQUEST) -> None:
+    def call(self, *outcomes: CallOutcome, provider_id: str = "p", source: PermitSource = REQUEST) -> None:
         """One call after the other, each with leave and with that result."""
-        for outcome in verdicts:
-            watch = self.session()
-            permit = self.run(watch.request_permit(provider_id, lasts_s=10, source=source))
+        for outcome in outcomes:
+            session = self.session()
+            permit = self.run(session.request_permit(provider_id, lasts_s=10, source=source))
             assert isinstance(permit, Permit), f"refused before {outcome}"
-            self.run(watch.report_outcome(permit, outcome, cause="boom"))
+            self.run(session.report_outcome(permit, outcome, cause="boom"))
 
     def known(self, provider_id: str = "p") -> Breaker:
         return self.breakers.records.get(provider_id, ProviderRecord()).breaker
@@ -174,7 +174,7 @@ def test_simultaneous_requests_share_one_read(fleet: Fleet) -> None:
     async def both() -> tuple[BreakerSession, BreakerSession]:
         return await asyncio.gather(one.breakers.session(), one.breakers.session())
 
-    assert [watch.views().keys() for watch in one.run(both())] == [{"p"}, {"p"}]
+    assert [session.views().keys() for session in one.run(both())] == [{"p"}, {"p"}]
     assert len(one.store.reads) == 1
 
 
@@ -213,12 +213,12 @@ def test_a_neutral_outcome_on_a_closed_breaker_writes_nothing(fleet: Fleet) -> N
 
 def test_a_success_after_more_than_a_second_reads_again_and_resets_failures_counted_meanwhile(fleet: Fleet) -> None:
     one = fleet.instance()
-    watch = one.session()
-    permit = one.run(watch.request_permit("p", lasts_s=60))
+    session = one.session()
+    permit = one.run(session.request_permit("p", lasts_s=60))
     assert isinstance(permit, Permit)
     fleet.instance().call(*[FAILURE] * 4)
     fleet.clock.advance(1)
-    one.run(watch.report_outcome(permit, SUCCESS))
+    one.run(session.report_outcome(permit, SUCCESS))
     assert fleet.breaker().failure_count == 0
     fleet.instance().call(FAILURE)
     assert fleet.breaker().state is CLOSED
@@ -227,38 +227,38 @@ def test_a_success_after_more_than_a_second_reads_again_and_resets_failures_coun
 def test_a_permit_requested_after_more_than_a_second_reads_again(fleet: Fleet) -> None:
     """A second candidate is asked for when the first has failed, which may be long after the plan was made."""
     one = fleet.instance()
-    watch = one.session()
+    session = one.session()
     fleet.open()
     fleet.clock.advance(20)
-    assert one.run(watch.request_permit("p", lasts_s=10)) == Refusal(OPEN, 40, "boom")
+    assert one.run(session.request_permit("p", lasts_s=10)) == Refusal(OPEN, 40, "boom")
 
 
 def test_a_permit_requested_within_the_second_does_not_read_again(fleet: Fleet) -> None:
     one = fleet.instance()
-    watch = one.session()
+    session = one.session()
     fleet.clock.advance(0.999999)
-    one.run(watch.request_permit("p", lasts_s=10))
+    one.run(session.request_permit("p", lasts_s=10))
     assert len(one.store.reads) == 1
 
 
 def test_a_success_within_the_second_does_not_read_again(fleet: Fleet) -> None:
     one = fleet.instance()
-    watch = one.session()
-    permit = one.run(watch.request_permit("p", lasts_s=60))
+    session = one.session()
+    permit = one.run(session.request_permit("p", lasts_s=60))
     assert isinstance(permit, Permit)
     fleet.clock.advance(0.999999)
-    one.run(watch.report_outcome(permit, SUCCESS))
+    one.run(session.report_outcome(permit, SUCCESS))
     assert len(one.store.reads) == 1
 
 
 @pytest.mark.parametrize("outcome", [FAILURE, REJECTION, NEUTRAL])
 def test_an_outcome_that_is_no_success_does_not_read_again(fleet: Fleet, outcome: CallOutcome) -> None:
     one = fleet.instance()
-    watch = one.session()
-    permit = one.run(watch.request_permit("p", lasts_s=60))
+    session = one.session()
+    permit = one.run(session.request_permit("p", lasts_s=60))
     assert isinstance(permit, Permit)
     fleet.clock.advance(1)
-    one.run(watch.report_outcome(permit, outcome))
+    one.run(session.report_outcome(permit, outcome))
     assert len(one.store.reads) == 1
 
 
@@ -469,12 +469,12 @@ def test_failures_are_added_to_those_counted_by_others_since_the_read(fleet: Fle
 def test_a_success_during_the_delay_of_the_fifth_failure_keeps_the_breaker_closed(fleet: Fleet) -> None:
     one, other = fleet.instance(), fleet.instance()
     fleet.instance().call(*[FAILURE] * 4)
-    watches = [instance.session() for instance in (one, other)]
-    permits = [one.run(watch.request_permit("p", lasts_s=10)) for watch in watches]
+    sessions = [instance.session() for instance in (one, other)]
+    permits = [one.run(session.request_permit("p", lasts_s=10)) for session in sessions]
     assert isinstance(permits[0], Permit)
     assert isinstance(permits[1], Permit)
     other.store.takes_s = 0.09  # it arrives after the failure was counted
-    failed, succeeded = watches[0].report_outcome(permits[0], FAILURE), watches[1].report_outcome(permits[1], SUCCESS)
+    failed, succeeded = sessions[0].report_outcome(permits[0], FAILURE), sessions[1].report_outcome(permits[1], SUCCESS)
 
     async def both() -> None:
         await asyncio.gather(failed, succeeded)
@@ -483,24 +483,24 @@ def test_a_success_during_the_delay_of_the_fifth_failure_keeps_the_breaker_close
     assert (fleet.breaker().state, fleet.breaker().failure_count) == (CLOSED, 0)
 
 
-@pytest.mark.parametrize(("failures", "looks_for_s"), [(4, 0), (5, 0.1)])
-def test_only_a_failure_that_would_open_the_breaker_is_delayed(fleet: Fleet, failures: int, looks_for_s: float) -> None:
+@pytest.mark.parametrize(("failures", "delay_s"), [(4, 0), (5, 0.1)])
+def test_only_a_failure_that_would_open_the_breaker_is_delayed(fleet: Fleet, failures: int, delay_s: float) -> None:
     one = fleet.instance()
     one.call(*[FAILURE] * (failures - 1))
     began_s = fleet.clock.monotonic_s()
     one.call(FAILURE)
-    assert fleet.clock.monotonic_s() - began_s == pytest.approx(looks_for_s)
+    assert fleet.clock.monotonic_s() - began_s == pytest.approx(delay_s)
 
 
 def test_five_failures_at_once_open_once(fleet: Fleet, capsys: pytest.CaptureFixture[str]) -> None:
     instances = [fleet.instance() for _ in range(5)]
-    watches = [instance.session() for instance in instances]
-    permits = [fleet.instance().run(watch.request_permit("p", lasts_s=10)) for watch in watches]
+    sessions = [instance.session() for instance in instances]
+    permits = [fleet.instance().run(session.request_permit("p", lasts_s=10)) for session in sessions]
 
     async def all_fail() -> None:
         reports = [
-            watch.report_outcome(permit, FAILURE, cause="boom")
-            for watch, permit in zip(watches, permits, strict=True)
+            session.report_outcome(permit, FAILURE, cause="boom")
+            for session, permit in zip(sessions, permits, strict=True)
             if isinstance(permit, Permit)
         ]
         await asyncio.gather(*reports)
@@ -510,7 +510,7 @@ def test_five_failures_at_once_open_once(fleet: Fleet, capsys: pytest.CaptureFix
     assert names(metrics(capsys)) == ["BreakerOpened"]
 
 
-class Contested(MemoryProviderStore):
+class ContestedStore(MemoryProviderStore):
     """A table in which somebody else is always faster."""
 
     def __init__(self) -> None:
@@ -525,7 +525,7 @@ class Contested(MemoryProviderStore):
 
 
 def test_after_four_lost_races_the_permit_is_refused(fleet: Fleet) -> None:
-    table = Contested()
+    table = ContestedStore()
     table._records["p"] = ProviderRecord(None, Breaker(OPEN, 1, retry_at=fleet.clock.now(), cause="boom"))
     assert fleet.instance(table).request_permit() == Refusal(OPEN, 0.0, "boom")
     assert table.attempts == 4
@@ -535,10 +535,10 @@ def test_one_of_two_simultaneous_requests_of_one_instance_gets_the_lease(fleet: 
     fleet.open()
     fleet.clock.advance(60)
     one = fleet.instance()
-    watch, one.store.takes_s = one.session(), 0.02
+    session, one.store.takes_s = one.session(), 0.02
 
     async def both() -> tuple[Permit | Refusal, Permit | Refusal]:
-        return await asyncio.gather(watch.request_permit("p", lasts_s=10), watch.request_permit("p", lasts_s=10))
+        return await asyncio.gather(session.request_permit("p", lasts_s=10), session.request_permit("p", lasts_s=10))
 
     assert [type(outcome) for outcome in one.run(both())] == [Permit, Refusal]
 
@@ -546,7 +546,7 @@ def test_one_of_two_simultaneous_requests_of_one_instance_gets_the_lease(fleet: 
 # A read that takes its time.
 
 
-async def read_while(one: Instance, work: Coroutine[Any, Any, None]) -> None:
+async def during_a_read(one: Instance, work: Coroutine[Any, Any, None]) -> None:
     """The table has answered a read, and meanwhile something is done at once; then the answer arrives."""
     one.store.takes_s = 0.2
     reading = asyncio.ensure_future(one.breakers.session())
@@ -559,21 +559,21 @@ async def read_while(one: Instance, work: Coroutine[Any, Any, None]) -> None:
 def test_a_running_read_does_not_overwrite_a_write_made_meanwhile(fleet: Fleet) -> None:
     one = fleet.instance()
     one.call(FAILURE, provider_id="q")
-    watch = one.session()
-    permit = one.run(watch.request_permit("p", lasts_s=10))
+    session = one.session()
+    permit = one.run(session.request_permit("p", lasts_s=10))
     assert isinstance(permit, Permit)
     fleet.instance().call(REJECTION, provider_id="q")
     fleet.clock.advance(1)
-    one.run(read_while(one, watch.report_outcome(permit, REJECTION)))
+    one.run(during_a_read(one, session.report_outcome(permit, REJECTION)))
     assert one.known() == fleet.breaker()
     assert (one.known("p").state, one.known("q").state) == (OPEN, OPEN)
 
 
 def test_a_running_read_does_not_overwrite_a_check_recorded_meanwhile(fleet: Fleet) -> None:
     one = fleet.instance()
-    watch = one.session()
+    session = one.session()
     fleet.clock.advance(1)
-    one.run(read_while(one, watch.record_check(CHECKED)))
+    one.run(during_a_read(one, session.record_check(CHECKED)))
     assert one.breakers.records["p"].check == CHECKED
 
 
@@ -685,12 +685,12 @@ def test_all_table_calls_of_a_request_share_one_time_budget(fleet: Fleet) -> Non
     one = fleet.instance()
     one.store.takes_s = 0.1
     began_s = fleet.clock.monotonic_s()
-    watch = one.session()
-    permit = one.run(watch.request_permit("p", lasts_s=10))
+    session = one.session()
+    permit = one.run(session.request_permit("p", lasts_s=10))
     assert isinstance(permit, Permit)
     assert fleet.clock.monotonic_s() - began_s == pytest.approx(0.2)
     one.run(
-        watch.report_outcome(permit, SUCCESS)
+        session.report_outcome(permit, SUCCESS)
     )  # with so little left it is not asked any more, which is not its fault
     assert fleet.clock.monotonic_s() - began_s == pytest.approx(0.2)
     assert not one.breakers.is_table_unavailable
@@ -699,11 +699,11 @@ def test_all_table_calls_of_a_request_share_one_time_budget(fleet: Fleet) -> Non
 def test_the_providers_call_does_not_count_against_the_time_budget(fleet: Fleet) -> None:
     one = fleet.instance()
     one.store.takes_s = 0.1
-    watch = one.session()
-    permit = one.run(watch.request_permit("p", lasts_s=60))
+    session = one.session()
+    permit = one.run(session.request_permit("p", lasts_s=60))
     assert isinstance(permit, Permit)
     fleet.clock.advance(30)
-    one.run(watch.report_outcome(permit, FAILURE))
+    one.run(session.report_outcome(permit, FAILURE))
     assert fleet.breaker().failure_count == 1
 
 
@@ -725,25 +725,25 @@ def test_a_session_can_have_a_longer_time_budget(fleet: Fleet) -> None:
 
 
 @pytest.mark.parametrize("fault", EVERY_FAULT)
-@pytest.mark.parametrize("question", ["read", "lease", "failure", "reset", "check"])
+@pytest.mark.parametrize("call", ["read", "lease", "failure", "reset", "check"])
 def test_a_failed_table_call_writes_one_warning_and_one_metric_in_five_seconds(
-    fleet: Fleet, fault: Fault, question: str, log: StringIO, capsys: pytest.CaptureFixture[str]
+    fleet: Fleet, fault: Fault, call: str, log: StringIO, capsys: pytest.CaptureFixture[str]
 ) -> None:
     one = fleet.instance()
-    if question == "lease":
+    if call == "lease":
         fleet.open()
         fleet.clock.advance(60)
-    if question == "reset":
+    if call == "reset":
         fleet.instance().call(FAILURE)
-    watch = one.session()
+    session = one.session()
     one.store.fault, _ = fault, capsys.readouterr()
-    if question == "read":
+    if call == "read":
         fleet.clock.advance(1)
         one.session()
-    elif question == "check":
-        one.run(watch.record_check(CHECKED))
+    elif call == "check":
+        one.run(session.record_check(CHECKED))
     else:
-        one.call(FAILURE if question == "failure" else SUCCESS)
+        one.call(FAILURE if call == "failure" else SUCCESS)
     assert one.breakers.is_table_unavailable
     one.call(SUCCESS, SUCCESS)
     one.run(one.session().record_check(CHECKED))
@@ -780,7 +780,7 @@ def test_a_table_that_was_not_called_yet_counts_as_available(fleet: Fleet) -> No
 
 
 @pytest.fixture
-def lonely(fleet: Fleet) -> Instance:
+def offline(fleet: Fleet) -> Instance:
     """One that cannot reach the table, and does not soon."""
     one = fleet.instance()
     one.store.fault = Fault.REFUSED
@@ -789,12 +789,12 @@ def lonely(fleet: Fleet) -> Instance:
 
 
 def test_without_the_table_an_instance_opens_its_own_breaker_by_its_own_failures(
-    fleet: Fleet, lonely: Instance
+    fleet: Fleet, offline: Instance
 ) -> None:
-    lonely.call(*[FAILURE] * 4)
-    assert lonely.known().state is CLOSED
-    lonely.call(FAILURE)
-    assert lonely.request_permit() == Refusal(OPEN, 60, "boom")
+    offline.call(*[FAILURE] * 4)
+    assert offline.known().state is CLOSED
+    offline.call(FAILURE)
+    assert offline.request_permit() == Refusal(OPEN, 60, "boom")
     assert fleet.breaker() == Breaker()
 
 
@@ -808,48 +808,48 @@ def test_without_the_table_an_instance_continues_the_last_known_count(fleet: Fle
 
 
 def test_without_the_table_an_instance_permits_one_probe_at_a_time_and_closes_its_breaker(
-    fleet: Fleet, lonely: Instance
+    fleet: Fleet, offline: Instance
 ) -> None:
-    lonely.call(*[FAILURE] * 5)
+    offline.call(*[FAILURE] * 5)
     fleet.clock.advance(60)
-    assert isinstance(lonely.request_permit(), Permit)
-    assert lonely.request_permit() == Refusal(HALF_OPEN, 12, "boom")
+    assert isinstance(offline.request_permit(), Permit)
+    assert offline.request_permit() == Refusal(HALF_OPEN, 12, "boom")
     fleet.clock.advance(12)
-    lonely.call(SUCCESS, SUCCESS)
-    assert lonely.known().state is CLOSED
+    offline.call(SUCCESS, SUCCESS)
+    assert offline.known().state is CLOSED
     assert fleet.breaker() == Breaker()
 
 
-def test_without_the_table_a_success_resets_the_instances_own_count(lonely: Instance) -> None:
-    lonely.call(*[FAILURE] * 4, SUCCESS, *[FAILURE] * 4)
-    assert lonely.known().state is CLOSED
+def test_without_the_table_a_success_resets_the_instances_own_count(offline: Instance) -> None:
+    offline.call(*[FAILURE] * 4, SUCCESS, *[FAILURE] * 4)
+    assert offline.known().state is CLOSED
 
 
-def test_the_tables_records_replace_local_ones_when_it_answers_again(fleet: Fleet, lonely: Instance) -> None:
-    lonely.call(REJECTION)
+def test_the_tables_records_replace_local_ones_when_it_answers_again(fleet: Fleet, offline: Instance) -> None:
+    offline.call(REJECTION)
     fleet.instance().call(FAILURE)
-    lonely.store.fault = Fault.NONE
+    offline.store.fault = Fault.NONE
     fleet.clock.advance(5)
-    assert lonely.session().views() == {}
-    assert lonely.known() == fleet.breaker()
-    lonely.call(FAILURE)
+    assert offline.session().views() == {}
+    assert offline.known() == fleet.breaker()
+    offline.call(FAILURE)
     assert fleet.breaker().failure_count == 2
 
 
-def test_local_changes_are_discarded_when_the_table_answers_again(fleet: Fleet, lonely: Instance) -> None:
-    lonely.call(REJECTION)
-    lonely.store.fault = Fault.NONE
+def test_local_changes_are_discarded_when_the_table_answers_again(fleet: Fleet, offline: Instance) -> None:
+    offline.call(REJECTION)
+    offline.store.fault = Fault.NONE
     fleet.clock.advance(5)
-    assert isinstance(lonely.request_permit(), Permit)
-    assert lonely.known() == Breaker()
+    assert isinstance(offline.request_permit(), Permit)
+    assert offline.known() == Breaker()
 
 
-def alone_in_the_same_epoch(fleet: Fleet) -> tuple[Instance, BreakerSession, Permit]:
+def local_change_in_the_same_epoch(fleet: Fleet) -> tuple[Instance, BreakerSession, Permit]:
     """One that opened a breaker of its own, was given leave, and hears again of the table, where as much has happened."""
     fleet.rules = CircuitBreakerConfig(failure_threshold=1, timeout_secs=10)
     one, other = fleet.instance(), fleet.instance()
-    watch = one.session()
-    permit = one.run(watch.request_permit("p", lasts_s=30))
+    session = one.session()
+    permit = one.run(session.request_permit("p", lasts_s=30))
     assert isinstance(permit, Permit)
     one.store.fault = Fault.REFUSED
     one.call(FAILURE)
@@ -859,13 +859,13 @@ def alone_in_the_same_epoch(fleet: Fleet) -> tuple[Instance, BreakerSession, Per
     fleet.clock.advance(2)
     assert (one.known().state, one.known().epoch) == (fleet.breaker().state, fleet.breaker().epoch) == (OPEN, 1)
     assert one.known().retry_at != fleet.breaker().retry_at
-    return one, watch, permit
+    return one, session, permit
 
 
 def test_a_probe_that_is_due_only_locally_is_refused_when_the_table_answers_again(fleet: Fleet) -> None:
-    one, watch, _ = alone_in_the_same_epoch(fleet)
+    one, session, _ = local_change_in_the_same_epoch(fleet)
     before = fleet.breaker()
-    assert isinstance(one.run(watch.request_permit("p", lasts_s=10)), Refusal)
+    assert isinstance(one.run(session.request_permit("p", lasts_s=10)), Refusal)
     assert fleet.breaker() == before
 
 
@@ -873,43 +873,43 @@ def test_a_probe_that_is_due_only_locally_is_refused_when_the_table_answers_agai
 def test_an_outcome_of_a_permit_from_before_the_outage_is_late_when_the_table_answers_again(
     fleet: Fleet, outcome: CallOutcome
 ) -> None:
-    one, watch, permit = alone_in_the_same_epoch(fleet)
+    one, session, permit = local_change_in_the_same_epoch(fleet)
     before = fleet.breaker()
-    one.run(watch.report_outcome(permit, outcome))
+    one.run(session.report_outcome(permit, outcome))
     assert fleet.breaker() == one.known() == before
 
 
-def test_any_outcome_reads_the_table_again_if_there_are_local_changes(fleet: Fleet, lonely: Instance) -> None:
-    watch = lonely.session()
-    permit = lonely.run(watch.request_permit("p", lasts_s=10))
+def test_any_outcome_reads_the_table_again_if_there_are_local_changes(fleet: Fleet, offline: Instance) -> None:
+    session = offline.session()
+    permit = offline.run(session.request_permit("p", lasts_s=10))
     assert isinstance(permit, Permit)
-    lonely.call(*[FAILURE] * 5)
-    lonely.store.fault = Fault.NONE
+    offline.call(*[FAILURE] * 5)
+    offline.store.fault = Fault.NONE
     fleet.clock.advance(5)
-    lonely.run(watch.report_outcome(permit, FAILURE))
-    assert (fleet.breaker().failure_count, lonely.known()) == (1, fleet.breaker())
+    offline.run(session.report_outcome(permit, FAILURE))
+    assert (fleet.breaker().failure_count, offline.known()) == (1, fleet.breaker())
 
 
-def test_the_outcome_of_a_local_probe_is_not_written_to_the_table(fleet: Fleet, lonely: Instance) -> None:
+def test_the_outcome_of_a_local_probe_is_not_written_to_the_table(fleet: Fleet, offline: Instance) -> None:
     fleet.open()
-    lonely.call(*[FAILURE] * 5)
+    offline.call(*[FAILURE] * 5)
     fleet.clock.advance(59)
-    lonely.session()
+    offline.session()
     fleet.clock.advance(1)
-    watch = lonely.session()
-    permit = lonely.run(watch.request_permit("p", lasts_s=10))
+    session = offline.session()
+    permit = offline.run(session.request_permit("p", lasts_s=10))
     assert isinstance(permit, Permit)
     assert isinstance(fleet.instance().request_permit(), Permit)
-    lonely.store.fault, before = Fault.NONE, fleet.breaker()
+    offline.store.fault, before = Fault.NONE, fleet.breaker()
     fleet.clock.advance(5)
     for outcome in (SUCCESS, FAILURE):
-        lonely.run(watch.report_outcome(permit, outcome))
-        assert fleet.breaker() == lonely.known() == before
+        offline.run(session.report_outcome(permit, outcome))
+        assert fleet.breaker() == offline.known() == before
 
 
-def test_a_check_that_could_not_be_written_is_kept_locally(lonely: Instance) -> None:
-    lonely.run(lonely.session().record_check(CHECKED))
-    assert lonely.breakers.records["p"].check == CHECKED
+def test_a_check_that_could_not_be_written_is_kept_locally(offline: Instance) -> None:
+    offline.run(offline.session().record_check(CHECKED))
+    assert offline.breakers.records["p"].check == CHECKED
 
 
 # What it tells.
@@ -930,8 +930,8 @@ def test_an_opening_is_logged_and_counted_once_in_all_instances(
     assert names(counted) == ["BreakerOpened"]
     assert (counted[0]["provider"], counted[0]["cause"]) == ("p", "boom")
     line = json.loads(log.getvalue())
-    told = (line["level"], line["message"], line["provider"], line["cause"], line["failures"], line["was"])
-    assert told == ("WARNING", "circuit breaker opened", "p", "boom", 5, "closed")
+    logged = (line["level"], line["message"], line["provider"], line["cause"], line["failures"], line["was"])
+    assert logged == ("WARNING", "circuit breaker opened", "p", "boom", 5, "closed")
 
 
 def test_an_opening_by_a_rejection_is_logged_with_the_rejections_cause(
@@ -939,10 +939,10 @@ def test_an_opening_by_a_rejection_is_logged_with_the_rejections_cause(
 ) -> None:
     one = fleet.instance()
     one.call(FAILURE)
-    watch = one.session()
-    permit = one.run(watch.request_permit("p", lasts_s=10))
+    session = one.session()
+    permit = one.run(session.request_permit("p", lasts_s=10))
     assert isinstance(permit, Permit)
-    one.run(watch.report_outcome(permit, REJECTION, cause="invalid_api_key"))
+    one.run(session.report_outcome(permit, REJECTION, cause="invalid_api_key"))
     assert metrics(capsys)[0]["cause"] == "invalid_api_key"
     line = json.loads(log.getvalue())
     assert (line["cause"], line["failures"]) == ("invalid_api_key", 2)
@@ -968,15 +968,15 @@ def test_probes_openings_and_closings_are_counted_and_logged(
         assert names(counted) == expected
         assert {line["provider"] for line in counted} <= {"p"}
     lines = [json.loads(line) for line in log.getvalue().splitlines()]
-    told = [(line["level"], line["message"], line.get("was")) for line in lines]
-    assert told == [
+    logged = [(line["level"], line["message"], line.get("was")) for line in lines]
+    assert logged == [
         ("WARNING", "circuit breaker opened", "closed"),
         ("WARNING", "circuit breaker opened", "half_open"),
         ("INFO", "circuit breaker closed", None),
     ]
 
 
-def test_a_local_opening_is_counted_too(lonely: Instance, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_local_opening_is_counted_too(offline: Instance, capsys: pytest.CaptureFixture[str]) -> None:
     capsys.readouterr()
-    lonely.call(REJECTION)
+    offline.call(REJECTION)
     assert names(metrics(capsys)) == ["BreakerOpened"]
