@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from sekha_llm_bridge.aws import MIGRATION_LEASE
+from sekha_llm_bridge.aws.state_table import MIGRATION_LEASE
 from sekha_llm_bridge.connections import Connections
 from sekha_llm_bridge.embeddings.migration.lease import (
     DynamoLease,

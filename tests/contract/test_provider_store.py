@@ -18,7 +18,7 @@ from botocore.credentials import Credentials
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sekha_llm_bridge.aws import provider_key
+from sekha_llm_bridge.aws.state_table import provider_key
 from sekha_llm_bridge.connections import Connections
 from sekha_llm_bridge.connections import Reply as Received
 from sekha_llm_bridge.resilience import (
@@ -162,7 +162,7 @@ def test_a_check_is_read_back_as_it_was_recorded(
     assert place.read("p") == {"p": ProviderRecord(recorded)}
 
 
-def test_of_a_check_nothing_is_left_after_the_next(place: Place) -> None:
+def test_a_check_replaces_all_attributes_of_the_previous_one(place: Place) -> None:
     for result in (
         check(is_healthy=False, latency_ms=None, error="timeout"),
         check(checked_at=LATER),
@@ -172,20 +172,20 @@ def test_of_a_check_nothing_is_left_after_the_next(place: Place) -> None:
         assert place.record().check == result
 
 
-def test_a_check_leaves_the_breaker_as_it_is(place: Place) -> None:
+def test_recording_a_check_does_not_change_the_breaker(place: Place) -> None:
     place.replace(Breaker(), PROBED)
     place.record_check(check(is_healthy=False, latency_ms=None, error="timeout"))
     assert place.breaker() == PROBED
 
 
-def test_the_breaker_leaves_the_check_as_it_is(place: Place) -> None:
+def test_writing_the_breaker_does_not_change_the_check(place: Place) -> None:
     place.record_check(check(error="timeout"))
     place.add_failure(Breaker(), FAILED)
     place.replace(FAILED, OPENED)
     assert place.record() == ProviderRecord(check(error="timeout"), OPENED)
 
 
-def test_three_hundred_providers_are_read_at_once(place: Place) -> None:
+def test_three_hundred_providers_are_read_by_one_call(place: Place) -> None:
     names = [f"p{number}" for number in range(300)]
     for name in names:
         place.record_check(check(name))
@@ -210,11 +210,11 @@ FIELDS = {
 BREAKERS = st.fixed_dictionaries(FIELDS).map(lambda values: Breaker(**values))
 
 
-def test_the_breakers_of_the_next_property_vary_in_every_field() -> None:
+def test_the_generated_breakers_vary_in_every_field() -> None:
     assert FIELDS.keys() == {field.name for field in fields(Breaker)}
 
 
-def test_every_breaker_follows_every_other_to_the_last_field(place: Place) -> None:
+def test_any_breaker_can_be_replaced_by_any_other_in_every_field(place: Place) -> None:
     """From the one that nothing has been stored of, to one, to another; what is None again is gone."""
     names = map(str, count())
 
@@ -243,7 +243,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("stored", "believed"), REFUSED.values(), ids=REFUSED)
-def test_a_change_is_refused_and_answered_with_what_is_there(
+def test_a_replace_whose_condition_is_not_met_returns_the_stored_breaker(
     place: Place, stored: Breaker | None, believed: Breaker
 ) -> None:
     if stored is not None:
@@ -254,7 +254,7 @@ def test_a_change_is_refused_and_answered_with_what_is_there(
     assert place.read("p") == there
 
 
-def test_a_failure_that_was_not_seen_is_no_reason_to_refuse_and_is_not_overwritten(place: Place) -> None:
+def test_replace_accepts_and_keeps_failures_added_since_the_read(place: Place) -> None:
     place.replace(Breaker(), FAILED)
     newer = replace(FAILED, last_failure=LATER, cause="rejected", failure_source=PermitSource.REQUEST)
     place.add_failure(FAILED, newer)
@@ -264,14 +264,14 @@ def test_a_failure_that_was_not_seen_is_no_reason_to_refuse_and_is_not_overwritt
     assert place.breaker() == both
 
 
-def test_a_success_resets_the_count_however_far_it_has_gone(place: Place) -> None:
+def test_a_reset_of_the_count_includes_failures_added_since_the_read(place: Place) -> None:
     place.replace(Breaker(), FAILED)
     place.add_failure(FAILED, FAILED)
     assert place.replace(FAILED, replace(FAILED, failure_count=0)).breaker.failure_count == 0
 
 
 @pytest.mark.parametrize("first", [FAILED, replace(FAILED, failure_count=0)], ids=["counted", "not counted"])
-def test_the_first_epoch_is_the_same_written_down_or_not(place: Place, first: Breaker) -> None:
+def test_epoch_zero_is_the_same_stored_or_absent(place: Place, first: Breaker) -> None:
     """A count, or a check, makes a record without an epoch; another change may have made one with it."""
     place.add_failure(Breaker(), FAILED, "not written")
     place.replace(Breaker(), replace(FAILED, epoch=1), "written")
@@ -282,7 +282,7 @@ def test_the_first_epoch_is_the_same_written_down_or_not(place: Place, first: Br
         assert place.replace(first, OPENED, name).is_written
 
 
-def test_of_fifty_who_take_the_lease_one_has_it(place: Place) -> None:
+def test_one_of_fifty_simultaneous_acquires_gets_the_lease(place: Place) -> None:
     place.replace(Breaker(), OPENED)
     leases = [Lease(f"number {number}", LATER) for number in range(50)]
 
@@ -296,7 +296,7 @@ def test_of_fifty_who_take_the_lease_one_has_it(place: Place) -> None:
     assert {answer.breaker for answer in answers} == {place.breaker()}
 
 
-def test_a_failure_is_counted_and_remembered_and_changes_nothing_else(place: Place) -> None:
+def test_adding_a_failure_changes_only_the_count_and_the_last_failure(place: Place) -> None:
     place.replace(Breaker(), replace(PROBED, check_trust=CheckTrust.DISTRUSTED))
     last = Breaker(epoch=2, failure_count=99, success_count=9, last_failure=LATER, cause="rejected")
     counted = replace(PROBED, check_trust=CheckTrust.DISTRUSTED, failure_count=6, last_failure=LATER, cause="rejected")
@@ -305,7 +305,7 @@ def test_a_failure_is_counted_and_remembered_and_changes_nothing_else(place: Pla
     assert place.breaker() == counted
 
 
-def test_the_first_failure_makes_a_record(place: Place) -> None:
+def test_the_first_failure_creates_the_record(place: Place) -> None:
     assert place.add_failure(Breaker(), FAILED) == WriteResult(is_written=True, breaker=FAILED)
     assert place.read("p") == {"p": ProviderRecord(None, FAILED)}
 
@@ -317,12 +317,12 @@ def test_a_failure_of_another_epoch_is_not_counted(place: Place, epoch: int) -> 
     assert place.breaker() == OPENED
 
 
-def test_a_failure_of_a_later_epoch_makes_no_record(place: Place) -> None:
+def test_a_failure_of_a_later_epoch_creates_no_record(place: Place) -> None:
     assert place.add_failure(Breaker(epoch=1), FAILED) == WriteResult(is_written=False, breaker=Breaker())
     assert place.read("p") == {}
 
 
-def test_two_hundred_failures_at_once_are_two_hundred(place: Place) -> None:
+def test_two_hundred_simultaneous_failures_are_all_counted(place: Place) -> None:
     async def add() -> list[WriteResult]:
         stores = [place.store() for _ in range(5)]
         return await at_once([stores[i % 5].add_failure("p", Breaker(), FAILED) for i in range(200)])
@@ -332,7 +332,7 @@ def test_two_hundred_failures_at_once_are_two_hundred(place: Place) -> None:
     assert place.breaker() == replace(FAILED, failure_count=200)
 
 
-def test_what_fails_while_the_breaker_opens_is_counted_or_refused_and_never_lost(place: Place) -> None:
+def test_failures_during_an_opening_are_counted_or_refused_and_never_lost(place: Place) -> None:
     place.add_failure(Breaker(), FAILED)
 
     async def fail_and_open() -> list[WriteResult]:
@@ -374,7 +374,7 @@ CHECKS = st.builds(check, latency_ms=st.sampled_from([None, 1]), error=st.sample
 CHANGES = st.tuples(st.sampled_from(["replace", "add_failure"]), st.none() | FEW_BREAKERS, FEW_BREAKERS)
 
 
-def test_both_stores_tell_the_same_of_any_history(table: Table) -> None:
+def test_both_stores_return_the_same_for_any_sequence_of_writes(table: Table) -> None:
     """A change is decided by what is there, or by what somebody believes is."""
     names = map(str, count())
 
@@ -404,7 +404,9 @@ WRITES: dict[str, Callable[[Place], object]] = {
 
 
 @pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
-def test_an_item_has_a_week_after_the_last_write_of_any_kind(table: Table, write: Callable[[Place], object]) -> None:
+def test_an_item_expires_a_week_after_its_last_write_of_any_kind(
+    table: Table, write: Callable[[Place], object]
+) -> None:
     assert EXPIRES is not None
     table.record_check(check(is_healthy=False))
     table.clock.advance(1000.6)
@@ -412,7 +414,7 @@ def test_an_item_has_a_week_after_the_last_write_of_any_kind(table: Table, write
     assert table.item()[EXPIRES] == {"N": str(int((table.clock.now() + WEEK).timestamp()))}
 
 
-def test_a_refused_write_gives_no_more_time(table: Table) -> None:
+def test_a_refused_write_does_not_change_the_expiry(table: Table) -> None:
     assert EXPIRES is not None
     table.replace(Breaker(), OPENED)
     before = table.item()
@@ -421,7 +423,7 @@ def test_a_refused_write_gives_no_more_time(table: Table) -> None:
     assert table.item() == before
 
 
-def test_what_is_none_has_no_attribute(table: Table) -> None:
+def test_a_field_that_is_none_has_no_attribute(table: Table) -> None:
     table.replace(Breaker(), PROBED)
     table.replace(PROBED, replace(PROBED, lease=None, last_failure=None))
     table.record_check(check(latency_ms=None))
@@ -430,7 +432,7 @@ def test_what_is_none_has_no_attribute(table: Table) -> None:
     )
 
 
-def test_a_read_is_consistent_and_asks_for_each_provider_once(table: Table) -> None:
+def test_a_read_is_consistent_and_requests_each_key_once(table: Table) -> None:
     table.dynamodb.asked.clear()
     table.read("p", "q", "p")
     (asked,) = table.dynamodb.asked
@@ -457,7 +459,7 @@ BROKEN_CHECKS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("attributes", BROKEN_BREAKERS.values(), ids=BROKEN_BREAKERS)
-def test_a_breaker_that_cannot_be_understood_is_as_good_as_none_and_hides_nothing_else(
+def test_a_breaker_that_cannot_be_parsed_is_treated_as_missing_and_hides_nothing_else(
     table: Table, log: StringIO, attributes: dict[str, Any]
 ) -> None:
     table.record_check(check("p"))
@@ -469,7 +471,7 @@ def test_a_breaker_that_cannot_be_understood_is_as_good_as_none_and_hides_nothin
 
 
 @pytest.mark.parametrize("attributes", BROKEN_CHECKS.values(), ids=BROKEN_CHECKS)
-def test_a_check_that_cannot_be_understood_is_as_good_as_none_and_hides_nothing_else(
+def test_a_check_that_cannot_be_parsed_is_treated_as_missing_and_hides_nothing_else(
     table: Table, log: StringIO, attributes: dict[str, Any]
 ) -> None:
     table.replace(Breaker(), PROBED)
@@ -478,7 +480,7 @@ def test_a_check_that_cannot_be_understood_is_as_good_as_none_and_hides_nothing_
     assert SECRET not in log.getvalue()
 
 
-def test_an_attribute_that_nobody_knows_is_left_alone(table: Table) -> None:
+def test_unknown_attributes_are_not_changed(table: Table) -> None:
     """A newer revision may have written it."""
     table.dynamodb.set_attributes(table.name, provider_key("p"), **NEWER, epoch={"N": "3"})
     assert table.breaker() == Breaker(epoch=3)
@@ -486,7 +488,7 @@ def test_an_attribute_that_nobody_knows_is_left_alone(table: Table) -> None:
     assert NEWER.items() <= table.item().items()
 
 
-def test_a_refusal_by_an_item_that_cannot_be_understood_is_one_all_the_same(table: Table) -> None:
+def test_a_write_refused_because_of_an_unreadable_item_is_a_refusal(table: Table) -> None:
     table.dynamodb.set_attributes(table.name, provider_key("p"), state={"S": "ajar"}, epoch={"N": "7"})
     assert table.add_failure(Breaker(), FAILED) == WriteResult(is_written=False, breaker=Breaker())
 
@@ -567,7 +569,7 @@ FAULTS = {
 
 @pytest.mark.parametrize("action", ACTIONS)
 @pytest.mark.parametrize("fault", FAULTS)
-def test_whatever_is_no_answer_makes_the_store_unavailable_and_is_asked_for_once(
+def test_every_invalid_response_raises_store_unavailable_after_one_request(
     canned: Fake, action: str, fault: str
 ) -> None:
     canned.answers(FAULTS[fault])
@@ -578,9 +580,7 @@ def test_whatever_is_no_answer_makes_the_store_unavailable_and_is_asked_for_once
 
 
 @pytest.mark.parametrize("action", ACTIONS.values(), ids=ACTIONS)
-def test_after_a_fault_the_next_request_is_made_as_if_nothing_had_been(
-    canned: Fake, action: Callable[[Place], object]
-) -> None:
+def test_after_a_failed_request_the_next_one_is_sent_as_usual(canned: Fake, action: Callable[[Place], object]) -> None:
     canned.answers(Reply(500, {}), Reply(body={"Responses": {}, "Attributes": {}}))
     with pytest.raises(StoreUnavailable):
         action(canned.place)
@@ -589,14 +589,14 @@ def test_after_a_fault_the_next_request_is_made_as_if_nothing_had_been(
 
 
 @pytest.mark.parametrize("action", ACTIONS.values(), ids=ACTIONS)
-def test_a_table_that_is_not_there_makes_the_store_unavailable(table: Table, action: Callable[[Place], object]) -> None:
+def test_a_missing_table_raises_store_unavailable(table: Table, action: Callable[[Place], object]) -> None:
     table.name = "ghost"
     with pytest.raises(StoreUnavailable, match=A_KIND):
         action(Place(table.runner, table.store))
 
 
 @pytest.mark.parametrize("action", ACTIONS.values(), ids=ACTIONS)
-def test_a_refused_connection_makes_the_store_unavailable(canned: Fake, action: Callable[[Place], object]) -> None:
+def test_a_refused_connection_raises_store_unavailable(canned: Fake, action: Callable[[Place], object]) -> None:
     canned.server.stop()
     with pytest.raises(StoreUnavailable, match=A_KIND):
         action(canned.place)
@@ -604,7 +604,7 @@ def test_a_refused_connection_makes_the_store_unavailable(canned: Fake, action: 
 
 @pytest.mark.parametrize("write", [WRITES["a failure"], WRITES["a change"]], ids=["a failure", "a change"])
 @pytest.mark.parametrize("there", [Breaker(), PROBED])
-def test_a_refused_write_is_answered_with_the_item_where_there_is_one(
+def test_a_refused_write_returns_the_breaker_of_the_returned_item_if_there_is_one(
     canned: Fake, write: Callable[[Place], WriteResult], there: Breaker
 ) -> None:
     item = {"state": {"S": "half_open"}, "epoch": {"N": "2"}, "failure_count": {"N": "5"}}
@@ -620,14 +620,14 @@ def responses(*provider_ids: str, left: Any = None) -> Reply:
     return Reply(body={"Responses": {"table": items}, "UnprocessedKeys": left or {}})
 
 
-def test_keys_that_were_left_unprocessed_are_asked_for_again(canned: Fake) -> None:
+def test_unprocessed_keys_are_requested_again(canned: Fake) -> None:
     rest = {"table": {"Keys": [provider_key("q").attributes], "ConsistentRead": True}}
     canned.answers(responses("p", left=rest), responses(left=rest), responses("q"))
     assert canned.place.read("p", "q").keys() == {"p", "q"}
     assert [asked["RequestItems"] for asked in canned.asked[1:]] == [rest, rest]
 
 
-def test_keys_that_stay_unprocessed_make_the_store_unavailable(canned: Fake) -> None:
+def test_keys_that_stay_unprocessed_raise_store_unavailable_after_three_requests(canned: Fake) -> None:
     rest = {"table": {"Keys": [provider_key("q").attributes], "ConsistentRead": True}}
     canned.server.always("/", responses("p", left=rest))
     with pytest.raises(StoreUnavailable, match=A_KIND):
@@ -635,7 +635,7 @@ def test_keys_that_stay_unprocessed_make_the_store_unavailable(canned: Fake) -> 
     assert len(canned.asked) == 3
 
 
-def test_more_than_a_hundred_providers_are_asked_for_in_batches(canned: Fake) -> None:
+def test_more_than_a_hundred_keys_are_requested_in_batches(canned: Fake) -> None:
     canned.server.always("/", responses())
     canned.place.read(*map(str, range(250)))
     assert [len(asked["RequestItems"]["table"]["Keys"]) for asked in canned.asked] == [100, 100, 50]
@@ -647,7 +647,7 @@ async def patience(work: Coroutine[Any, Any, object], *, seconds: float = 0.1) -
 
 
 @pytest.mark.parametrize("action", ["read", "add_failure", "replace", "record_check"])
-def test_one_that_hangs_can_be_left_and_nothing_stays_open(canned: Fake, action: str) -> None:
+def test_a_cancelled_request_closes_its_connection(canned: Fake, action: str) -> None:
     hanging = Reply(hang=True)
     canned.answers(hanging)
     arguments: dict[str, Any] = {"read": [["p"]], "record_check": [check()]}
@@ -658,7 +658,7 @@ def test_one_that_hangs_can_be_left_and_nothing_stays_open(canned: Fake, action:
     assert canned.place.read("p").keys() == {"p"}
 
 
-def test_one_that_hangs_is_not_waited_for_for_ever(canned: Fake) -> None:
+def test_a_hanging_request_times_out(canned: Fake) -> None:
     hanging = Reply(hang=True)
     canned.answers(hanging)
     with pytest.raises(StoreUnavailable, match=A_KIND):
@@ -666,7 +666,7 @@ def test_one_that_hangs_is_not_waited_for_for_ever(canned: Fake) -> None:
     assert hanging.client_disconnected.wait(5)
 
 
-def test_a_connection_that_the_other_end_closed_is_made_anew(
+def test_a_connection_that_the_server_closed_is_replaced(
     runner: asyncio.Runner, connections: Connections, monkeypatch: pytest.MonkeyPatch, clock: FakeClock
 ) -> None:
     async def scenario() -> int:
@@ -734,7 +734,7 @@ ENDPOINTS: dict[str, tuple[dict[str, str], str]] = {
 
 
 @pytest.mark.parametrize(("env", "url"), ENDPOINTS.values(), ids=ENDPOINTS)
-def test_dynamodb_is_where_the_environment_says(
+def test_the_endpoint_follows_from_the_environment(
     env: dict[str, str], url: str, post: Post, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in env.items():
@@ -785,7 +785,7 @@ def test_an_endpoint_with_a_port_is_signed_as_botocore_signs_it(
 
 
 @pytest.mark.parametrize("missing", ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"])
-def test_without_keys_nothing_is_sent_and_the_store_is_unavailable(
+def test_without_credentials_nothing_is_sent_and_the_store_is_unavailable(
     missing: str, post: Post, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv(missing)
@@ -794,7 +794,7 @@ def test_without_keys_nothing_is_sent_and_the_store_is_unavailable(
     assert post.sent == []
 
 
-def test_whoever_stands_in_for_aws_needs_no_keys(canned: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_local_endpoint_needs_no_credentials(canned: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
     canned.answers(responses("p"))
@@ -825,7 +825,7 @@ def used(fake: Fake) -> list[tuple[str, str]]:
     return [(re.findall(r"Credential=([^/]*)/", h["authorization"])[0], h["x-amz-security-token"]) for h in headers]
 
 
-def test_the_keys_are_fetched_once_with_the_token_of_the_environment(restored: Fake, clock: FakeClock) -> None:
+def test_credentials_are_fetched_once_with_the_environments_token(restored: Fake, clock: FakeClock) -> None:
     restored.server.script("/credentials", keys(1, clock), keys(2, clock))
     for _ in range(3):
         restored.place.read("p")
@@ -834,7 +834,7 @@ def test_the_keys_are_fetched_once_with_the_token_of_the_environment(restored: F
     assert (fetched.method, fetched.headers["authorization"]) == ("GET", "who-I-am")
 
 
-def test_keys_are_fetched_anew_before_they_expire(restored: Fake, clock: FakeClock) -> None:
+def test_credentials_are_fetched_again_before_they_expire(restored: Fake, clock: FakeClock) -> None:
     restored.server.script("/credentials", keys(1, clock, last_for=timedelta(hours=1)))
     for minutes in (0, 30, 29):
         clock.advance(60 * minutes)
@@ -843,7 +843,7 @@ def test_keys_are_fetched_anew_before_they_expire(restored: Fake, clock: FakeClo
     assert used(restored) == [("key-1", "token-1"), ("key-1", "token-1"), ("key-2", "token-2")]
 
 
-def test_keys_that_expired_while_the_environment_was_frozen_are_not_used(restored: Fake, clock: FakeClock) -> None:
+def test_credentials_that_expired_during_a_freeze_are_not_used(restored: Fake, clock: FakeClock) -> None:
     restored.server.script("/credentials", keys(1, clock))
     restored.place.read("p")
     clock.freeze(24 * 3600)
@@ -852,7 +852,7 @@ def test_keys_that_expired_while_the_environment_was_frozen_are_not_used(restore
     assert used(restored) == [("key-1", "token-1"), ("key-2", "token-2")]
 
 
-def test_keys_that_dynamodb_calls_expired_are_fetched_anew(restored: Fake, clock: FakeClock) -> None:
+def test_credentials_are_fetched_again_after_an_expired_token_error(restored: Fake, clock: FakeClock) -> None:
     restored.server.script("/credentials", keys(1, clock), keys(2, clock))
     restored.answers(refusal("ExpiredTokenException"))
     with pytest.raises(StoreUnavailable, match=A_KIND):
@@ -872,7 +872,9 @@ CREDENTIAL_FAULTS = {
 
 
 @pytest.mark.parametrize("fault", CREDENTIAL_FAULTS.values(), ids=CREDENTIAL_FAULTS)
-def test_without_keys_to_be_had_the_store_is_unavailable(restored: Fake, fault: Reply, clock: FakeClock) -> None:
+def test_a_failing_credentials_endpoint_makes_the_store_unavailable(
+    restored: Fake, fault: Reply, clock: FakeClock
+) -> None:
     restored.server.always("/credentials", fault)
     with pytest.raises(StoreUnavailable) as raised:
         restored.place.read("p")
@@ -882,7 +884,7 @@ def test_without_keys_to_be_had_the_store_is_unavailable(restored: Fake, fault: 
     assert restored.place.read("p").keys() == {"p"}
 
 
-def test_an_endpoint_of_keys_that_hangs_can_be_left_and_nothing_stays_open(restored: Fake, clock: FakeClock) -> None:
+def test_a_cancelled_request_for_credentials_closes_its_connection(restored: Fake, clock: FakeClock) -> None:
     hanging = Reply(hang=True)
     restored.server.script("/credentials", hanging, keys(1, clock))
     with pytest.raises(TimeoutError):
@@ -891,7 +893,7 @@ def test_an_endpoint_of_keys_that_hangs_can_be_left_and_nothing_stays_open(resto
     assert restored.place.read("p").keys() == {"p"}
 
 
-def test_who_gives_up_on_the_keys_leaves_the_others_waiting(restored: Fake, clock: FakeClock) -> None:
+def test_a_request_that_stops_waiting_for_credentials_does_not_cancel_others(restored: Fake, clock: FakeClock) -> None:
     """A scheduled check writes for all providers at the same time, with the patience of each."""
     restored.server.always("/credentials", replace(keys(1, clock), delay_s=0.4))
 

@@ -25,7 +25,7 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 
 from local_stack.aws_server import one_at_a_time
 from local_stack.template_reader import read_template
-from sekha_llm_bridge.aws import ItemKey
+from sekha_llm_bridge.aws.state_table import ItemKey
 
 REGION = "us-east-1"
 _TEMPLATE = Path(__file__).parents[2] / "template.yaml"

@@ -11,7 +11,7 @@ from sekha_llm_bridge.resilience.store import WriteResult
 from tests.fakes.clock import FakeClock
 
 T = TypeVar("T")
-_LONGEST_S = 2.0
+_TIMEOUT_S = 2.0
 
 
 class Fault(Enum):
@@ -28,9 +28,9 @@ class Fault(Enum):
 class FaultyStore:
     """A `ProviderStore` in front of another one. A request takes `takes_s`, half of it before it is executed.
 
-    With `spares_reads` only writes fail. `reads` are the times at which reads began, `answered` of those that ended;
-    `writes` are the names of the writes, failed ones included. `told` is the breaker of each provider in the last answer
-    of the table, `answers` counts the answers, and `astray` counts writes that were decided by another breaker than that.
+    With `spares_reads` only writes fail. `reads` are the times at which reads started_at, `answered` of those that ended;
+    `writes` are the names of the writes, failed ones included. `last_answers` is the breaker of each provider in the last answer
+    of the table, `answers` counts the answers, and `outdated_writes` counts writes that were decided by another breaker than that.
     """
 
     def __init__(self, table: ProviderStore, clock: FakeClock) -> None:
@@ -40,20 +40,20 @@ class FaultyStore:
         self.reads: list[datetime] = []
         self.answered: list[datetime] = []
         self.writes: list[str] = []
-        self.told: dict[str, Breaker] = {}
-        self.answers = self.astray = 0
+        self.last_answers: dict[str, Breaker] = {}
+        self.answers = self.outdated_writes = 0
         self._table = table
         self._clock = clock
         self._delayed: list[Callable[[], Awaitable[object]]] = []
 
     async def read(self, provider_ids: Iterable[str]) -> Mapping[str, ProviderRecord]:
         """See `ProviderStore.read`."""
-        began = self._clock.now()
-        self.reads.append(began)
+        started_at = self._clock.now()
+        self.reads.append(started_at)
         ids = tuple(provider_ids)
         found = await self._answer(lambda: self._table.read(ids), Fault.NONE if self.spares_reads else self.fault)
-        self.answered.append(began)
-        self.told = {provider_id: found.get(provider_id, ProviderRecord()).breaker for provider_id in ids}
+        self.answered.append(started_at)
+        self.last_answers = {provider_id: found.get(provider_id, ProviderRecord()).breaker for provider_id in ids}
         return found
 
     async def add_failure(self, provider_id: str, before: Breaker, after: Breaker) -> WriteResult:
@@ -80,9 +80,9 @@ class FaultyStore:
     async def _write(
         self, provider_id: str, before: Breaker, work: Callable[[], Awaitable[WriteResult]]
     ) -> WriteResult:
-        self.astray += before != self.told.get(provider_id, Breaker())
+        self.outdated_writes += before != self.last_answers.get(provider_id, Breaker())
         written = await self._answer(work, self.fault)
-        self.told[provider_id] = written.breaker
+        self.last_answers[provider_id] = written.breaker
         return written
 
     async def _answer(self, work: Callable[[], Awaitable[T]], fault: Fault) -> T:
@@ -104,5 +104,5 @@ class FaultyStore:
         return answer
 
     async def _hang(self) -> None:
-        await asyncio.sleep(_LONGEST_S)
+        await asyncio.sleep(_TIMEOUT_S)
         raise StoreUnavailable("no answer")

@@ -23,7 +23,7 @@ def raced() -> Findings:
     return findings(run(RACE)) if found.gave_up else found
 
 
-def test_processes_that_race_for_a_breaker_keep_to_its_rules() -> None:
+def test_racing_processes_respect_the_breakers_rules() -> None:
     found = raced()
     figures = table(RACE, found)
     assert found.broken() == [], figures
@@ -135,7 +135,7 @@ BAD = {
 
 
 @pytest.mark.parametrize(("record", "fault"), BAD.values(), ids=BAD)
-def test_the_findings_tell_what_must_not_be(record: Record, fault: str) -> None:
+def test_the_findings_report_every_broken_rule(record: Record, fault: str) -> None:
     assert any(fault in told for told in findings(record).broken())
 
 
@@ -158,7 +158,7 @@ time.sleep(60)
 """
 
 
-def test_every_process_ends_with_the_one_that_started_it_however_that_ends() -> None:
+def test_every_process_ends_when_its_parent_is_killed() -> None:
     env = {"PYTHONPATH": ":".join(sys.path)}
     with subprocess.Popen(
         [sys.executable, "-c", STARTER], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

@@ -69,7 +69,7 @@ def served_by(answers: list[Answer]) -> list[str | None]:
 
 
 @pytest.mark.parametrize("trouble", TROUBLES)
-def test_requests_go_on_with_what_was_last_known_and_the_trouble_is_told(
+def test_requests_use_the_last_known_breakers_during_an_outage_which_is_logged(
     bridge: Bridge, table: TroubledTable, hurried: HurriedClock, trouble: Trouble, log: StringIO
 ) -> None:
     chat = Function("chat_completions", bridge)
@@ -82,7 +82,7 @@ def test_requests_go_on_with_what_was_last_known_and_the_trouble_is_told(
 
 
 @pytest.mark.parametrize("trouble", TROUBLES)
-def test_while_the_table_is_out_an_instance_has_breakers_of_its_own_and_takes_its_word_again_afterwards(
+def test_during_an_outage_an_instance_changes_only_its_own_breakers_and_uses_the_tables_afterwards(
     bridge: Bridge, fake: FakeProvider, table: TroubledTable, hurried: HurriedClock, trouble: Trouble
 ) -> None:
     chat = Function("chat_completions", bridge)
@@ -99,7 +99,7 @@ def test_while_the_table_is_out_an_instance_has_breakers_of_its_own_and_takes_it
 
 
 @pytest.mark.parametrize("trouble", TROUBLES)
-def test_a_scheduled_check_says_what_it_found_without_the_table_too(
+def test_a_scheduled_check_returns_its_results_during_an_outage(
     bridge: Bridge, fake: FakeProvider, table: TroubledTable, trouble: Trouble
 ) -> None:
     table.get_into(trouble)

@@ -60,7 +60,7 @@ def wait_for(stack: RunningStack, state: str, *, meanwhile: Any = None) -> Any:
     raise AssertionError(f"the breaker is not {state}: {row}")
 
 
-def test_a_provider_that_dies_is_left_alone_by_everybody_until_the_scheduled_check_finds_it_back(
+def test_a_failing_provider_is_not_called_until_the_scheduled_check_closes_its_breaker(
     tmp_path: Path, second: FakeProvider
 ) -> None:
     with FakeProvider() as first:

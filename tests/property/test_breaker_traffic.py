@@ -32,7 +32,7 @@ class Traffic:
         self.failures = self.served = 0
         self._failing = failing
         self._answer_s = answer_s
-        self._chance = random.Random(7)  # noqa: S311 — the same traffic in every run
+        self._random = random.Random(7)  # noqa: S311 — the same traffic in every run
 
     def for_s(self, seconds: float) -> BreakerState:
         """How the breaker is afterwards."""
@@ -47,28 +47,28 @@ class Traffic:
 
     async def _instance(self, ends_s: float) -> None:
         breakers = Breakers(self.store, ["p"], RULES, self.clock)
-        await asyncio.sleep(self._chance.uniform(0, 1 + self._answer_s))
+        await asyncio.sleep(self._random.uniform(0, 1 + self._answer_s))
         while self.clock.monotonic_s() < ends_s:
-            watch = await breakers.session()
-            permit = await watch.request_permit("p", lasts_s=30)
-            await asyncio.sleep(self._answer_s * self._chance.uniform(0.5, 1.5))
+            session = await breakers.session()
+            permit = await session.request_permit("p", lasts_s=30)
+            await asyncio.sleep(self._answer_s * self._random.uniform(0.5, 1.5))
             if isinstance(permit, Permit):
-                fails = self._chance.random() < self._failing
+                fails = self._random.random() < self._failing
                 self.served += 1
                 self.failures += fails
-                await watch.report_outcome(
+                await session.report_outcome(
                     permit, CallOutcome.FAILURE if fails else CallOutcome.SUCCESS, cause="timeout"
                 )
 
 
 @pytest.mark.parametrize("answer_s", [0.1, 1, 10])
-def test_one_failure_in_twenty_never_opens_the_breaker_however_much_traffic_there_is(answer_s: float) -> None:
+def test_one_failure_in_twenty_does_not_open_the_breaker_under_heavy_traffic(answer_s: float) -> None:
     traffic = Traffic(failing=0.05, answer_s=answer_s)
     assert traffic.for_s(4 + 6 * answer_s) is BreakerState.CLOSED
     assert traffic.failures >= 10 * RULES.failure_threshold
 
 
-def test_an_outage_opens_it_before_every_instance_has_failed_twice() -> None:
+def test_an_outage_opens_the_breaker_before_every_instance_has_failed_twice() -> None:
     traffic = Traffic(failing=1, answer_s=0.2)
     assert traffic.for_s(1) is BreakerState.OPEN
     assert traffic.served < 2 * INSTANCES

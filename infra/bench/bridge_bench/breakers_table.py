@@ -8,7 +8,7 @@ from dataclasses import astuple
 from bridge_bench.breakers_findings import CLOSED, Exchange
 from bridge_bench.breakers_process import orders, say
 from bridge_bench.breakers_race import FIRST, WORKER
-from sekha_llm_bridge.aws import provider_key
+from sekha_llm_bridge.aws.state_table import provider_key
 from tests.fakes.dynamodb import Asked, DynamoDb
 
 

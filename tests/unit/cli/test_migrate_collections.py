@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import Progress as Bars
 from typer.testing import CliRunner
 
-from sekha_llm_bridge.aws import MIGRATION_LEASE
+from sekha_llm_bridge.aws.state_table import MIGRATION_LEASE
 from sekha_llm_bridge.cli.app import app
 from sekha_llm_bridge.cli.migrate_collections import BarsOnTerminal, Rate
 from sekha_llm_bridge.embeddings.migration.moving import Migrated, Progress

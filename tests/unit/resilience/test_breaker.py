@@ -49,12 +49,12 @@ CLOSED_STATES = {
     f"closed {count} {check_trust} by_{by}": Breaker(CLOSED, 7, check_trust=check_trust, **failed(count, by=by))
     for count, check_trust, by in product((0, 3, 5), CheckTrust, PermitSource)
 }
-PAUSES = {"early": NOW + SECOND, "due": NOW, "past": NOW - SECOND}
+RETRY_TIMES = {"early": NOW + SECOND, "due": NOW, "past": NOW - SECOND}
 OPEN_STATES = {
     f"open {due} {check_trust} by_{by}": Breaker(
-        OPEN, 7, retry_at=PAUSES[due], check_trust=check_trust, **failed(5, by=by)
+        OPEN, 7, retry_at=RETRY_TIMES[due], check_trust=check_trust, **failed(5, by=by)
     )
-    for due, check_trust, by in product(PAUSES, (TRUSTED, DISTRUSTED), PermitSource)
+    for due, check_trust, by in product(RETRY_TIMES, (TRUSTED, DISTRUSTED), PermitSource)
 }
 LEASES = {
     "live": Lease("mine", NOW + SECOND),
@@ -70,11 +70,11 @@ HALF_OPEN_STATES = {
 }
 STATES = CLOSED_STATES | OPEN_STATES | HALF_OPEN_STATES
 
-HOLDERS = ("own", "late", "to_come", "other")
+HOLDERS = ("own", "late", "early", "other")
 EVENTS = [
-    *(f"ask {source}" for source in PermitSource),
+    *(f"request_permit {source}" for source in PermitSource),
     *(f"{outcome.value} {source} {holder}" for outcome, source, holder in product(CallOutcome, PermitSource, HOLDERS)),
-    "trip",
+    "open_if_due",
 ]
 
 
@@ -82,13 +82,13 @@ EVENTS = [
 class Row:
     """What events (a pattern) make of states (a pattern): `after` lists what changes, and all else stays.
 
-    `turns` says whether the epoch rises; `refused_s` is for how long somebody who asked is sent away.
+    `has_next_epoch` says whether the epoch rises; `refused_s` is for how long somebody who decided is sent away.
     """
 
     states: str
     events: str
     write: WriteKind = WriteKind.NOTHING
-    turns: bool = False
+    has_next_epoch: bool = False
     after: dict[str, Any] | None = None
     more_failures: int = 0
     refused_s: float | None = None
@@ -100,7 +100,7 @@ class Row:
         if self.refused_s is not None:
             return Refusal(before.state, self.refused_s, "old")
         failures = before.failure_count + self.more_failures
-        epoch = 8 if self.turns else 7
+        epoch = 8 if self.has_next_epoch else 7
         return Transition(
             replace(before, **{"epoch": epoch, "failure_count": failures, **(self.after or {})}), self.write
         )
@@ -121,12 +121,12 @@ PROBES = {"state": HALF_OPEN, "lease": OFFERED, "retry_at": None}
 LEASED = "half_open (live|ending|expired)"
 
 
-def turn(states: str, events: str, after: dict[str, Any], *, more_failures: int = 0) -> Row:
+def change(states: str, events: str, after: dict[str, Any], *, more_failures: int = 0) -> Row:
     """A change of state, or of who holds the lease."""
-    return Row(states, events, WriteKind.REPLACE, turns=True, after=after, more_failures=more_failures)
+    return Row(states, events, WriteKind.REPLACE, has_next_epoch=True, after=after, more_failures=more_failures)
 
 
-def edit(states: str, events: str, after: dict[str, Any]) -> Row:
+def update(states: str, events: str, after: dict[str, Any]) -> Row:
     """A change within a state."""
     return Row(states, events, WriteKind.REPLACE, after=after)
 
@@ -138,24 +138,24 @@ def count(states: str, events: str, failure_source: PermitSource) -> Row:
 
 TABLE = [
     # Asking. What only checks have found, a request need not believe.
-    Row("closed .*", "ask .*"),
-    Row("open early .* by_request", "ask .*", refused_s=1),
-    Row("open early .* by_check", "ask check", refused_s=1),
-    turn("open early .* by_check", "ask request", PROBES),
-    turn("open (due|past) .*", "ask .*", PROBES),
-    Row("half_open live .*", "ask .*", refused_s=1),
-    turn("half_open (ending|expired|free) .*", "ask .*", PROBES),
+    Row("closed .*", "request_permit .*"),
+    Row("open early .* by_request", "request_permit .*", refused_s=1),
+    Row("open early .* by_check", "request_permit check", refused_s=1),
+    change("open early .* by_check", "request_permit request", PROBES),
+    change("open (due|past) .*", "request_permit .*", PROBES),
+    Row("half_open live .*", "request_permit .*", refused_s=1),
+    change("half_open (ending|expired|free) .*", "request_permit .*", PROBES),
     # A result of another epoch, or of somebody else's lease, says nothing of now.
-    Row(".*", ".* (late|to_come|other)"),
+    Row(".*", ".* (late|early|other)"),
     # Closed: a request's results.
     Row("closed .*", "neutral .* own"),
     Row("closed 0 (trusted|distrusted) .*", "success request own"),
-    edit("closed 0 unconfirmed .*", "success request own", {"check_trust": TRUSTED}),
-    edit("closed [35] (trusted|distrusted) .*", "success request own", {"failure_count": 0}),
-    edit("closed [35] unconfirmed .*", "success request own", {"failure_count": 0, "check_trust": TRUSTED}),
+    update("closed 0 unconfirmed .*", "success request own", {"check_trust": TRUSTED}),
+    update("closed [35] (trusted|distrusted) .*", "success request own", {"failure_count": 0}),
+    update("closed [35] unconfirmed .*", "success request own", {"failure_count": 0, "check_trust": TRUSTED}),
     count("closed .*", "failure request own", REQUEST),
-    turn("closed . trusted .*", "rejection request own", {**OPENED, **fails(REQUEST)}, more_failures=1),
-    turn(
+    change("closed . trusted .*", "rejection request own", {**OPENED, **fails(REQUEST)}, more_failures=1),
+    change(
         "closed . (unconfirmed|distrusted) .*",
         "rejection request own",
         {**OPENED, **fails(REQUEST), "check_trust": DISTRUSTED},
@@ -164,129 +164,131 @@ TABLE = [
     # Closed: a check's results. It takes back what checks alone have counted, and whoever distrusted is not believed.
     Row("closed 0 (trusted|unconfirmed) .*", "success check own"),
     Row("closed [35] (trusted|unconfirmed) by_request", "success check own"),
-    edit("closed [35] (trusted|unconfirmed) by_check", "success check own", {"failure_count": 0}),
-    edit("closed 0 distrusted .*", "success check own", {"check_trust": TRUSTED}),
-    edit("closed [35] distrusted by_request", "success check own", {"check_trust": TRUSTED}),
-    edit("closed [35] distrusted by_check", "success check own", {"failure_count": 0, "check_trust": TRUSTED}),
+    update("closed [35] (trusted|unconfirmed) by_check", "success check own", {"failure_count": 0}),
+    update("closed 0 distrusted .*", "success check own", {"check_trust": TRUSTED}),
+    update("closed [35] distrusted by_request", "success check own", {"check_trust": TRUSTED}),
+    update("closed [35] distrusted by_check", "success check own", {"failure_count": 0, "check_trust": TRUSTED}),
     count("closed 0 (trusted|unconfirmed) .*", "failure check own", CHECK),
     count("closed [35] (trusted|unconfirmed) by_check", "failure check own", CHECK),
     count("closed [35] (trusted|unconfirmed) by_request", "failure check own", REQUEST),
     Row("closed . distrusted .*", "failure check own"),
     Row("closed .*", "rejection check own"),
     # Closed: the count has reached the threshold, or not.
-    Row("closed [03] .*", "trip"),
-    turn("closed 5 (trusted|distrusted) .*", "trip", OPENED),
-    turn("closed 5 unconfirmed by_request", "trip", {**OPENED, "check_trust": DISTRUSTED}),
-    turn("closed 5 unconfirmed by_check", "trip", {**OPENED, "check_trust": TRUSTED}),
+    Row("closed [03] .*", "open_if_due"),
+    change("closed 5 (trusted|distrusted) .*", "open_if_due", OPENED),
+    change("closed 5 unconfirmed by_request", "open_if_due", {**OPENED, "check_trust": DISTRUSTED}),
+    change("closed 5 unconfirmed by_check", "open_if_due", {**OPENED, "check_trust": TRUSTED}),
     # Open: nobody has leave of this epoch, so whatever is reported is not heard.
     Row("open .*", ".* own"),
-    Row("open .*", "trip"),
+    Row("open .*", "open_if_due"),
     # Half-open, reported by whoever holds the lease: as long as nobody has taken it, its end does not matter.
-    turn(f"{LEASED} 0 .*", "success .* own", {"lease": None, "success_count": 1}),
-    turn(f"{LEASED} 2 .* by_request", "success request own", {**CLOSES, "check_trust": TRUSTED}),
-    turn(f"{LEASED} 2 .* by_check", "success request own", {**CLOSES, "check_trust": DISTRUSTED}),
-    turn(f"{LEASED} 2 trusted .*", "success check own", {**CLOSES, "check_trust": UNCONFIRMED}),
-    turn(f"{LEASED} 2 distrusted .*", "success check own", {"lease": None}),
-    turn(f"{LEASED} .*", "(failure|rejection) request own", {**OPENED, **fails(REQUEST)}, more_failures=1),
-    turn(f"{LEASED} . trusted by_check", "failure check own", {**OPENED, **fails(CHECK)}, more_failures=1),
-    turn(f"{LEASED} . trusted by_request", "failure check own", {**OPENED, **fails(REQUEST)}, more_failures=1),
-    turn(f"{LEASED} . distrusted .*", "failure check own", {"lease": None}),
-    turn(f"{LEASED} .*", "rejection check own", {"lease": None}),
-    turn(f"{LEASED} .*", "neutral .* own", {"lease": None}),
+    change(f"{LEASED} 0 .*", "success .* own", {"lease": None, "success_count": 1}),
+    change(f"{LEASED} 2 .* by_request", "success request own", {**CLOSES, "check_trust": TRUSTED}),
+    change(f"{LEASED} 2 .* by_check", "success request own", {**CLOSES, "check_trust": DISTRUSTED}),
+    change(f"{LEASED} 2 trusted .*", "success check own", {**CLOSES, "check_trust": UNCONFIRMED}),
+    change(f"{LEASED} 2 distrusted .*", "success check own", {"lease": None}),
+    change(f"{LEASED} .*", "(failure|rejection) request own", {**OPENED, **fails(REQUEST)}, more_failures=1),
+    change(f"{LEASED} . trusted by_check", "failure check own", {**OPENED, **fails(CHECK)}, more_failures=1),
+    change(f"{LEASED} . trusted by_request", "failure check own", {**OPENED, **fails(REQUEST)}, more_failures=1),
+    change(f"{LEASED} . distrusted .*", "failure check own", {"lease": None}),
+    change(f"{LEASED} .*", "rejection check own", {"lease": None}),
+    change(f"{LEASED} .*", "neutral .* own", {"lease": None}),
     Row("half_open free .*", ".* own"),  # the lease was given back, and that raised the epoch
-    Row("half_open .*", "trip"),
+    Row("half_open .*", "open_if_due"),
 ]
 
 
-def held(breaker: Breaker, source: PermitSource, holder: str) -> Permit:
+def permit_for(breaker: Breaker, source: PermitSource, holder: str) -> Permit:
     """The permit with which somebody reports to a breaker in that state."""
     token = breaker.lease.token if breaker.lease else None
     if holder == "own" and breaker.state is HALF_OPEN and token is None:
         return Permit("p", source, breaker.epoch - 1, "mine")
-    epoch = breaker.epoch + {"late": -1, "to_come": 1}.get(holder, 0)
+    epoch = breaker.epoch + {"late": -1, "early": 1}.get(holder, 0)
     return Permit("p", source, epoch, "other" if holder == "other" else token)
 
 
-def happens(breaker: Breaker, event: str) -> Transition | Refusal:
-    if event == "trip":
+def transition_for(breaker: Breaker, event: str) -> Transition | Refusal:
+    if event == "open_if_due":
         return open_if_due(breaker, NOW, RULES)
-    if event.startswith("ask"):
+    if event.startswith("request_permit"):
         return request_permit(breaker, PermitSource(event.split()[1]), OFFERED, NOW)
     outcome, source, holder = event.split()
-    permit = held(breaker, PermitSource(source), holder)
+    permit = permit_for(breaker, PermitSource(source), holder)
     return record_outcome(breaker, permit, CallOutcome(outcome), NOW, RULES, cause="new")
 
 
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: f"{row.states} x {row.events}")
-def test_every_event_makes_of_every_state_what_the_table_says(row: Row) -> None:
+def test_every_event_in_every_state_gives_the_transition_in_the_table(row: Row) -> None:
     covered = [(state, event) for state, event in product(STATES, EVENTS) if row.covers(state, event)]
     assert covered, "a row that covers nothing says nothing"
     for state, event in covered:
-        assert happens(STATES[state], event) == row.result(STATES[state]), f"{event!r} in {state!r}"
+        assert transition_for(STATES[state], event) == row.result(STATES[state]), f"{event!r} in {state!r}"
 
 
-def test_the_table_says_exactly_one_thing_of_each_event_in_each_state() -> None:
+def test_the_table_has_exactly_one_row_for_each_event_in_each_state() -> None:
     assert (len(STATES), len(EVENTS)) == (18 + 12 + 32, 2 + 4 * 2 * 4 + 1)
     rows = {(s, e): [row for row in TABLE if row.covers(s, e)] for s, e in product(STATES, EVENTS)}
     assert {key: len(found) for key, found in rows.items() if len(found) != 1} == {}
 
 
-def test_every_change_of_state_or_of_the_leases_holder_raises_the_epoch_by_one_and_nothing_else_does() -> None:
+def test_the_epoch_increases_by_one_exactly_when_the_state_or_the_lease_changes() -> None:
     for state, event in product(STATES, EVENTS):
-        before, step = STATES[state], happens(STATES[state], event)
+        before, step = STATES[state], transition_for(STATES[state], event)
         if isinstance(step, Transition):
-            turned = (step.after.state, step.after.lease) != (before.state, before.lease)
-            assert step.after.epoch - before.epoch == int(turned), f"{event!r} in {state!r}"
+            changed = (step.after.state, step.after.lease) != (before.state, before.lease)
+            assert step.after.epoch - before.epoch == int(changed), f"{event!r} in {state!r}"
 
 
-def test_what_is_not_written_changes_nothing_and_what_changes_is_written() -> None:
+def test_a_transition_is_written_exactly_when_it_changes_the_breaker() -> None:
     for state, event in product(STATES, EVENTS):
-        step = happens(STATES[state], event)
+        step = transition_for(STATES[state], event)
         if isinstance(step, Transition):
             assert (step.write is WriteKind.NOTHING) == (step.after == STATES[state]), f"{event!r} in {state!r}"
 
 
 @pytest.mark.parametrize("source", PermitSource)
-def test_a_call_through_a_closed_breaker_has_a_permit_of_its_epoch_without_a_token(source: PermitSource) -> None:
+def test_the_permit_of_a_closed_breaker_has_its_epoch_and_no_token(source: PermitSource) -> None:
     assert make_permit(Breaker(CLOSED, 7), "p", source) == Permit("p", source, 7, None)
 
 
 @pytest.mark.parametrize("source", PermitSource)
-def test_a_probe_has_the_token_of_its_lease_and_the_epoch_that_the_lease_began(source: PermitSource) -> None:
-    asked = request_permit(Breaker(OPEN, 7, retry_at=NOW), REQUEST, OFFERED, NOW)
-    assert isinstance(asked, Transition)
-    assert make_permit(asked.after, "p", source) == Permit("p", source, 8, "offered")
+def test_the_permit_of_a_probe_has_the_token_and_the_epoch_of_its_lease(source: PermitSource) -> None:
+    decided = request_permit(Breaker(OPEN, 7, retry_at=NOW), REQUEST, OFFERED, NOW)
+    assert isinstance(decided, Transition)
+    assert make_permit(decided.after, "p", source) == Permit("p", source, 8, "offered")
 
 
 @pytest.mark.parametrize(
     ("early", "refused_s"), [(timedelta(microseconds=1), 1e-6), (timedelta(seconds=12.5), 12.5), (timedelta(), None)]
 )
-def test_an_open_breaker_may_be_probed_from_the_very_moment_that_it_names(
-    early: timedelta, refused_s: float | None
-) -> None:
-    asked = request_permit(Breaker(OPEN, 7, retry_at=NOW, cause="boom"), REQUEST, OFFERED, NOW - early)
-    assert asked == Refusal(OPEN, refused_s, "boom") if refused_s else isinstance(asked, Transition)
+def test_an_open_breaker_permits_a_probe_from_exactly_retry_at(early: timedelta, refused_s: float | None) -> None:
+    decided = request_permit(Breaker(OPEN, 7, retry_at=NOW, cause="boom"), REQUEST, OFFERED, NOW - early)
+    assert decided == Refusal(OPEN, refused_s, "boom") if refused_s else isinstance(decided, Transition)
 
 
 @pytest.mark.parametrize(("early", "refused_s"), [(timedelta(microseconds=1), 1e-6), (timedelta(), None)])
-def test_a_lease_can_be_taken_from_the_very_moment_that_it_ends(early: timedelta, refused_s: float | None) -> None:
-    asked = request_permit(Breaker(HALF_OPEN, 7, lease=Lease("mine", NOW), cause="boom"), REQUEST, OFFERED, NOW - early)
-    assert asked == Refusal(HALF_OPEN, refused_s, "boom") if refused_s else isinstance(asked, Transition)
+def test_a_lease_can_be_acquired_from_exactly_the_end_of_the_previous_one(
+    early: timedelta, refused_s: float | None
+) -> None:
+    decided = request_permit(
+        Breaker(HALF_OPEN, 7, lease=Lease("mine", NOW), cause="boom"), REQUEST, OFFERED, NOW - early
+    )
+    assert decided == Refusal(HALF_OPEN, refused_s, "boom") if refused_s else isinstance(decided, Transition)
 
 
-def test_a_taken_lease_keeps_the_successes_that_others_had() -> None:
-    asked = request_permit(Breaker(HALF_OPEN, 7, success_count=2, lease=Lease("dead", NOW)), REQUEST, OFFERED, NOW)
-    assert isinstance(asked, Transition)
-    assert (asked.after.lease, asked.after.success_count) == (OFFERED, 2)
+def test_acquiring_an_expired_lease_keeps_the_count_of_successful_probes() -> None:
+    decided = request_permit(Breaker(HALF_OPEN, 7, success_count=2, lease=Lease("dead", NOW)), REQUEST, OFFERED, NOW)
+    assert isinstance(decided, Transition)
+    assert (decided.after.lease, decided.after.success_count) == (OFFERED, 2)
 
 
-def test_an_expired_lease_that_somebody_has_taken_makes_its_first_holder_a_stranger() -> None:
+def test_the_outcome_of_the_previous_holder_of_a_lease_is_ignored() -> None:
     first = Breaker(HALF_OPEN, 7, lease=Lease("dead", NOW))
     late = make_permit(first, "p", REQUEST)
-    asked = request_permit(first, REQUEST, OFFERED, NOW)
-    assert isinstance(asked, Transition)
+    decided = request_permit(first, REQUEST, OFFERED, NOW)
+    assert isinstance(decided, Transition)
     for outcome in CallOutcome:
-        assert record_outcome(asked.after, late, outcome, NOW, RULES) == Transition(asked.after, WriteKind.NOTHING)
+        assert record_outcome(decided.after, late, outcome, NOW, RULES) == Transition(decided.after, WriteKind.NOTHING)
 
 
 def call(
@@ -298,18 +300,18 @@ def call(
     now: datetime = NOW,
 ) -> Breaker:
     """One call that has the breaker's leave, and what it leaves behind."""
-    asked = request_permit(breaker, source, Lease("mine", now + SECOND), now)
-    assert isinstance(asked, Transition)
-    learned = record_outcome(asked.after, make_permit(asked.after, "p", source), outcome, now, rules).after
-    return open_if_due(learned, now, rules).after
+    decided = request_permit(breaker, source, Lease("mine", now + SECOND), now)
+    assert isinstance(decided, Transition)
+    recorded = record_outcome(decided.after, make_permit(decided.after, "p", source), outcome, now, rules).after
+    return open_if_due(recorded, now, rules).after
 
 
 def calls(
-    breaker: Breaker, *verdicts: CallOutcome, rules: CircuitBreakerConfig = RULES, source: PermitSource = REQUEST
+    breaker: Breaker, *outcomes: CallOutcome, rules: CircuitBreakerConfig = RULES, source: PermitSource = REQUEST
 ) -> str:
     """The states that calls lead through, one after the other."""
     states = []
-    for outcome in verdicts:
+    for outcome in outcomes:
         breaker = call(breaker, outcome, rules, source=source)
         states.append(breaker.state.value)
     return " ".join(states)
@@ -323,11 +325,11 @@ def test_the_fifth_failure_in_a_row_opens_and_the_fourth_does_not() -> None:
     assert calls(Breaker(), *[FAIL] * 5) == "closed closed closed closed open"
 
 
-def test_a_success_in_between_starts_the_count_anew() -> None:
+def test_a_success_resets_the_count_of_failures() -> None:
     assert calls(Breaker(), *[FAIL] * 4, PASS, *[FAIL] * 4) == " ".join(["closed"] * 9)
 
 
-def test_what_says_nothing_of_the_provider_neither_counts_nor_resets() -> None:
+def test_a_neutral_outcome_neither_counts_nor_resets() -> None:
     assert calls(Breaker(), *[FAIL] * 4, CallOutcome.NEUTRAL, FAIL) == "closed closed closed closed closed open"
 
 
@@ -343,25 +345,25 @@ def test_a_success_threshold_of_one_closes_at_the_first_success() -> None:
     assert calls(DUE, PASS, rules=CircuitBreakerConfig(success_threshold=1)) == "closed"
 
 
-def test_one_failed_probe_reopens_and_the_successes_before_it_are_forgotten() -> None:
+def test_one_failed_probe_reopens_and_resets_the_successes_before_it() -> None:
     breaker = call(call(call(DUE, PASS), PASS), FAIL)
     assert (breaker.state, breaker.success_count, breaker.retry_at) == (OPEN, 0, NOW + timedelta(seconds=60))
     assert calls(replace(breaker, retry_at=NOW), PASS, PASS, PASS) == "half_open half_open closed"
 
 
-def test_successes_that_an_open_breaker_still_has_are_not_of_the_probes_to_come() -> None:
-    asked = request_permit(replace(DUE, success_count=2), REQUEST, OFFERED, NOW)
-    assert isinstance(asked, Transition)
-    assert asked.after.success_count == 0
+def test_the_first_probe_resets_successes_that_an_open_breaker_still_has() -> None:
+    decided = request_permit(replace(DUE, success_count=2), REQUEST, OFFERED, NOW)
+    assert isinstance(decided, Transition)
+    assert decided.after.success_count == 0
 
 
-def test_a_probe_that_learned_nothing_gives_its_lease_back_and_the_next_may_go_at_once() -> None:
+def test_a_neutral_probe_releases_its_lease_and_the_next_probe_is_permitted_at_once() -> None:
     breaker = call(call(DUE, PASS), CallOutcome.NEUTRAL)
     assert (breaker.state, breaker.lease, breaker.success_count) == (HALF_OPEN, None, 1)
     assert isinstance(request_permit(breaker, REQUEST, OFFERED, NOW), Transition)
 
 
-def test_a_rejected_key_opens_at_once_when_a_request_meets_it() -> None:
+def test_a_rejection_of_a_request_opens_at_once() -> None:
     opened = record_outcome(
         Breaker(), Permit("p", REQUEST, 0), CallOutcome.REJECTION, NOW, RULES, cause="invalid_api_key"
     ).after
@@ -369,16 +371,16 @@ def test_a_rejected_key_opens_at_once_when_a_request_meets_it() -> None:
     assert opened.retry_at == NOW + timedelta(seconds=60)
 
 
-def test_a_rejected_key_says_nothing_when_a_check_meets_it() -> None:
+def test_a_rejection_of_a_check_is_ignored() -> None:
     assert calls(Breaker(), *[CallOutcome.REJECTION] * 9, source=CHECK) == " ".join(["closed"] * 9)
 
 
-def test_a_check_that_is_rejected_while_it_probes_neither_closes_nor_reopens() -> None:
+def test_a_rejection_of_a_checks_probe_neither_closes_nor_reopens() -> None:
     breaker = call(call(DUE, PASS), CallOutcome.REJECTION, source=CHECK)
     assert (breaker.state, breaker.success_count, breaker.lease) == (HALF_OPEN, 1, None)
 
 
-def test_a_list_of_models_that_answers_does_not_hide_that_chats_fail() -> None:
+def test_successful_checks_do_not_reset_failures_of_requests() -> None:
     breaker = Breaker()
     for _ in range(4):
         breaker = call(call(breaker, FAIL), PASS, source=CHECK)
@@ -386,13 +388,13 @@ def test_a_list_of_models_that_answers_does_not_hide_that_chats_fail() -> None:
     assert call(breaker, FAIL).state is OPEN
 
 
-def test_a_check_takes_back_what_checks_have_counted() -> None:
+def test_a_successful_check_resets_failures_of_checks() -> None:
     breaker = call(call(Breaker(), FAIL, source=CHECK), FAIL, source=CHECK)
     assert breaker.failure_count == 2
     assert call(breaker, PASS, source=CHECK).failure_count == 0
 
 
-def test_a_breaker_that_checks_have_closed_is_on_trial_until_a_request_succeeds() -> None:
+def test_after_checks_closed_a_breaker_they_are_unconfirmed_until_a_request_succeeds() -> None:
     one = CircuitBreakerConfig(success_threshold=1)
     closed = call(DUE, PASS, one, source=CHECK)
     assert (closed.state, closed.check_trust) == (CLOSED, UNCONFIRMED)
@@ -400,7 +402,7 @@ def test_a_breaker_that_checks_have_closed_is_on_trial_until_a_request_succeeds(
     assert call(closed, PASS, one).check_trust is TRUSTED
 
 
-def distrusted() -> Breaker:
+def with_distrusted_checks() -> Breaker:
     """Checks have closed it, and then requests failed again."""
     unconfirmed = call(DUE, PASS, CircuitBreakerConfig(success_threshold=1), source=CHECK)
     for _ in range(5):
@@ -408,13 +410,13 @@ def distrusted() -> Breaker:
     return replace(unconfirmed, retry_at=NOW)
 
 
-def test_checks_that_misled_cannot_close_alone_however_often_they_succeed() -> None:
-    assert distrusted().check_trust is DISTRUSTED
-    assert calls(distrusted(), *[PASS] * 9, source=CHECK) == " ".join(["half_open"] * 9)
+def test_distrusted_checks_cannot_close_a_breaker_however_often_they_succeed() -> None:
+    assert with_distrusted_checks().check_trust is DISTRUSTED
+    assert calls(with_distrusted_checks(), *[PASS] * 9, source=CHECK) == " ".join(["half_open"] * 9)
 
 
-def test_after_checks_that_misled_the_last_success_must_be_a_requests() -> None:
-    breaker = distrusted()
+def test_with_distrusted_checks_the_last_success_must_be_a_requests() -> None:
+    breaker = with_distrusted_checks()
     for _ in range(9):
         breaker = call(breaker, PASS, source=CHECK)
     assert breaker.success_count == 2
@@ -422,23 +424,23 @@ def test_after_checks_that_misled_the_last_success_must_be_a_requests() -> None:
     assert (closed.state, closed.check_trust) == (CLOSED, TRUSTED)
 
 
-def test_with_a_success_threshold_of_one_a_request_still_has_to_close_what_misled() -> None:
+def test_with_distrusted_checks_and_a_success_threshold_of_one_only_a_request_closes() -> None:
     one = CircuitBreakerConfig(success_threshold=1)
-    half_open = call(distrusted(), PASS, one, source=CHECK)
+    half_open = call(with_distrusted_checks(), PASS, one, source=CHECK)
     assert (half_open.state, half_open.success_count) == (HALF_OPEN, 0)
     assert call(half_open, PASS, one).state is CLOSED
 
 
-def test_a_probe_that_fails_does_not_clear_checks_that_misled() -> None:
-    assert call(distrusted(), FAIL).check_trust is DISTRUSTED
+def test_a_failed_probe_of_a_request_leaves_checks_distrusted() -> None:
+    assert call(with_distrusted_checks(), FAIL).check_trust is DISTRUSTED
 
 
-def test_a_check_that_misled_is_not_believed_either_when_its_probe_fails() -> None:
-    breaker = call(distrusted(), FAIL, source=CHECK)
+def test_a_failed_probe_of_a_distrusted_check_is_ignored() -> None:
+    breaker = call(with_distrusted_checks(), FAIL, source=CHECK)
     assert (breaker.state, breaker.lease, breaker.check_trust) == (HALF_OPEN, None, DISTRUSTED)
 
 
-def test_what_only_checks_have_found_keeps_no_request_from_trying_once() -> None:
+def test_a_breaker_that_only_checks_opened_permits_one_request_at_once() -> None:
     opened = Breaker(OPEN, 7, failure_count=5, failure_source=CHECK, retry_at=NOW + SECOND)
     assert isinstance(request_permit(opened, CHECK, OFFERED, NOW), Refusal)
     failed_too = call(opened, FAIL)
@@ -446,7 +448,7 @@ def test_what_only_checks_have_found_keeps_no_request_from_trying_once() -> None
     assert isinstance(request_permit(failed_too, REQUEST, OFFERED, NOW), Refusal)
 
 
-def test_one_failed_request_makes_a_count_of_checks_a_count_of_requests_too() -> None:
+def test_one_failed_request_changes_the_failure_source_from_check_to_request() -> None:
     failures = [(FAIL, CHECK), (FAIL, REQUEST), (FAIL, CHECK)]
     breaker = Breaker()
     for outcome, source in failures:
@@ -457,7 +459,7 @@ def test_one_failed_request_makes_a_count_of_checks_a_count_of_requests_too() ->
     assert (anew.failure_count, anew.failure_source) == (1, CHECK)
 
 
-def test_checks_that_alone_opened_what_a_request_then_found_well_count_for_nothing_until_one_succeeds() -> None:
+def test_checks_that_opened_a_breaker_which_a_request_closes_are_distrusted_until_one_succeeds() -> None:
     one = CircuitBreakerConfig(success_threshold=1)
     closed = call(Breaker(OPEN, 7, failure_count=5, failure_source=CHECK, retry_at=NOW), PASS, one)
     assert (closed.state, closed.check_trust) == (CLOSED, DISTRUSTED)
@@ -467,24 +469,24 @@ def test_checks_that_alone_opened_what_a_request_then_found_well_count_for_nothi
     assert calls(believed, *[FAIL] * 5, source=CHECK) == "closed closed closed closed open"
 
 
-def test_where_checks_fail_again_themselves_they_have_not_misled() -> None:
+def test_unconfirmed_checks_are_trusted_again_if_only_checks_reopen_the_breaker() -> None:
     unconfirmed = call(DUE, PASS, CircuitBreakerConfig(success_threshold=1), source=CHECK)
     for _ in range(5):
         unconfirmed = call(unconfirmed, FAIL, source=CHECK)
     assert (unconfirmed.state, unconfirmed.check_trust) == (OPEN, TRUSTED)
 
 
-def test_closing_forgets_the_failures_but_not_when_the_last_one_was() -> None:
+def test_closing_resets_the_failures_but_keeps_the_time_of_the_last_one() -> None:
     closed = call(replace(DUE, last_failure=BEFORE, cause="boom"), PASS, CircuitBreakerConfig(success_threshold=1))
     assert (closed.failure_count, closed.cause, closed.last_failure) == (0, "", BEFORE)
 
 
-def test_a_count_that_is_past_the_threshold_opens_too() -> None:
+def test_a_count_above_the_threshold_opens() -> None:
     """Whoever counted the fifth may have died before it opened the breaker."""
     assert call(Breaker(failure_count=5), FAIL).state is OPEN
     assert open_if_due(Breaker(failure_count=9), NOW, RULES).after.state is OPEN
 
 
-def test_a_breaker_counts_as_many_successes_as_it_has_when_fewer_are_asked_for_now() -> None:
+def test_a_success_threshold_that_was_lowered_while_half_open_applies_at_the_next_success() -> None:
     """The threshold may be lowered while a breaker is half-open."""
     assert call(Breaker(HALF_OPEN, 7, success_count=4), PASS).state is CLOSED

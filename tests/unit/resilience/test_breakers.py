@@ -63,13 +63,13 @@ class Instance:
     def request_permit(self, provider_id: str = "p", *, source: PermitSource = REQUEST) -> Permit | Refusal:
         return self.run(self.session().request_permit(provider_id, lasts_s=10, source=source))
 
-    def call(self, *verdicts: CallOutcome, provider_id: str = "p", source: PermitSource = REQUEST) -> None:
+    def call(self, *outcomes: CallOutcome, provider_id: str = "p", source: PermitSource = REQUEST) -> None:
         """One call after the other, each with leave and with that result."""
-        for outcome in verdicts:
-            watch = self.session()
-            permit = self.run(watch.request_permit(provider_id, lasts_s=10, source=source))
+        for outcome in outcomes:
+            session = self.session()
+            permit = self.run(session.request_permit(provider_id, lasts_s=10, source=source))
             assert isinstance(permit, Permit), f"refused before {outcome}"
-            self.run(watch.report_outcome(permit, outcome, cause="boom"))
+            self.run(session.report_outcome(permit, outcome, cause="boom"))
 
     def known(self, provider_id: str = "p") -> Breaker:
         return self.breakers.records.get(provider_id, ProviderRecord()).breaker
@@ -132,7 +132,7 @@ def test_the_table_is_read_at_most_once_a_second(fleet: Fleet, later_s: float, r
     assert len(one.store.reads) == reads
 
 
-def test_an_environment_that_was_frozen_reads_anew_though_its_own_time_stood_still(fleet: Fleet) -> None:
+def test_after_a_freeze_the_table_is_read_again_although_the_monotonic_clock_stood_still(fleet: Fleet) -> None:
     one = fleet.instance()
     one.session()
     fleet.clock.freeze(1)
@@ -140,7 +140,7 @@ def test_an_environment_that_was_frozen_reads_anew_though_its_own_time_stood_sti
     assert len(one.store.reads) == 2
 
 
-def test_a_clock_that_was_set_back_does_not_make_a_snapshot_last_longer(fleet: Fleet) -> None:
+def test_records_are_read_again_after_the_clock_was_set_back(fleet: Fleet) -> None:
     one = fleet.instance()
     one.session()
     fleet.clock.freeze(-3600)
@@ -148,7 +148,7 @@ def test_a_clock_that_was_set_back_does_not_make_a_snapshot_last_longer(fleet: F
     assert len(one.store.reads) == 2
 
 
-def test_a_snapshot_is_as_old_as_the_beginning_of_its_read(fleet: Fleet) -> None:
+def test_the_age_of_records_counts_from_the_start_of_their_read(fleet: Fleet) -> None:
     one = fleet.instance()
     one.store.takes_s = 0.2
     one.session()
@@ -157,7 +157,7 @@ def test_a_snapshot_is_as_old_as_the_beginning_of_its_read(fleet: Fleet) -> None
     assert len(one.store.reads) == 2
 
 
-def test_one_read_is_of_all_providers(fleet: Fleet) -> None:
+def test_one_read_returns_all_providers(fleet: Fleet) -> None:
     other = fleet.instance()
     for provider_id in ("p", "q"):
         other.call(REJECTION, provider_id=provider_id)
@@ -166,7 +166,7 @@ def test_one_read_is_of_all_providers(fleet: Fleet) -> None:
     assert len(one.store.reads) == 1
 
 
-def test_requests_at_the_same_time_share_one_read(fleet: Fleet) -> None:
+def test_simultaneous_requests_share_one_read(fleet: Fleet) -> None:
     fleet.open()
     one = fleet.instance()
     one.store.takes_s = 0.1
@@ -174,11 +174,11 @@ def test_requests_at_the_same_time_share_one_read(fleet: Fleet) -> None:
     async def both() -> tuple[BreakerSession, BreakerSession]:
         return await asyncio.gather(one.breakers.session(), one.breakers.session())
 
-    assert [watch.views().keys() for watch in one.run(both())] == [{"p"}, {"p"}]
+    assert [session.views().keys() for session in one.run(both())] == [{"p"}, {"p"}]
     assert len(one.store.reads) == 1
 
 
-def test_health_is_told_the_newest_however_lately_the_table_was_read(fleet: Fleet) -> None:
+def test_read_now_reads_again_within_the_second(fleet: Fleet) -> None:
     one = fleet.instance()
     one.session()
     fleet.open()
@@ -187,7 +187,7 @@ def test_health_is_told_the_newest_however_lately_the_table_was_read(fleet: Flee
     assert len(one.store.reads) == 2
 
 
-def test_health_is_told_what_was_last_known_when_the_table_is_out(fleet: Fleet) -> None:
+def test_read_now_returns_the_last_known_records_if_the_table_does_not_answer(fleet: Fleet) -> None:
     fleet.open()
     one = fleet.instance()
     one.session()
@@ -198,67 +198,67 @@ def test_health_is_told_what_was_last_known_when_the_table_is_out(fleet: Fleet) 
     assert fleet.clock.monotonic_s() - began_s == pytest.approx(0.25)
 
 
-def test_a_success_where_nothing_is_wrong_writes_nothing(fleet: Fleet) -> None:
+def test_a_success_on_a_closed_breaker_without_failures_writes_nothing(fleet: Fleet) -> None:
     one = fleet.instance()
     one.call(*[SUCCESS] * 20)
     one.call(*[SUCCESS] * 20, source=CHECK)
     assert (len(one.store.reads), one.store.writes) == (1, [])
 
 
-def test_what_says_nothing_of_a_closed_breaker_writes_nothing(fleet: Fleet) -> None:
+def test_a_neutral_outcome_on_a_closed_breaker_writes_nothing(fleet: Fleet) -> None:
     one = fleet.instance()
     one.call(*[NEUTRAL] * 20)
     assert one.store.writes == []
 
 
-def test_a_success_that_took_long_looks_again_and_resets_what_others_have_counted_meanwhile(fleet: Fleet) -> None:
+def test_a_success_after_more_than_a_second_reads_again_and_resets_failures_counted_meanwhile(fleet: Fleet) -> None:
     one = fleet.instance()
-    watch = one.session()
-    permit = one.run(watch.request_permit("p", lasts_s=60))
+    session = one.session()
+    permit = one.run(session.request_permit("p", lasts_s=60))
     assert isinstance(permit, Permit)
     fleet.instance().call(*[FAILURE] * 4)
     fleet.clock.advance(1)
-    one.run(watch.report_outcome(permit, SUCCESS))
+    one.run(session.report_outcome(permit, SUCCESS))
     assert fleet.breaker().failure_count == 0
     fleet.instance().call(FAILURE)
     assert fleet.breaker().state is CLOSED
 
 
-def test_whoever_asks_late_looks_again(fleet: Fleet) -> None:
+def test_a_permit_requested_after_more_than_a_second_reads_again(fleet: Fleet) -> None:
     """A second candidate is asked for when the first has failed, which may be long after the plan was made."""
     one = fleet.instance()
-    watch = one.session()
+    session = one.session()
     fleet.open()
     fleet.clock.advance(20)
-    assert one.run(watch.request_permit("p", lasts_s=10)) == Refusal(OPEN, 40, "boom")
+    assert one.run(session.request_permit("p", lasts_s=10)) == Refusal(OPEN, 40, "boom")
 
 
-def test_whoever_asks_within_the_second_does_not_look_again(fleet: Fleet) -> None:
+def test_a_permit_requested_within_the_second_does_not_read_again(fleet: Fleet) -> None:
     one = fleet.instance()
-    watch = one.session()
+    session = one.session()
     fleet.clock.advance(0.999999)
-    one.run(watch.request_permit("p", lasts_s=10))
+    one.run(session.request_permit("p", lasts_s=10))
     assert len(one.store.reads) == 1
 
 
-def test_a_success_within_the_second_does_not_look_again(fleet: Fleet) -> None:
+def test_a_success_within_the_second_does_not_read_again(fleet: Fleet) -> None:
     one = fleet.instance()
-    watch = one.session()
-    permit = one.run(watch.request_permit("p", lasts_s=60))
+    session = one.session()
+    permit = one.run(session.request_permit("p", lasts_s=60))
     assert isinstance(permit, Permit)
     fleet.clock.advance(0.999999)
-    one.run(watch.report_outcome(permit, SUCCESS))
+    one.run(session.report_outcome(permit, SUCCESS))
     assert len(one.store.reads) == 1
 
 
 @pytest.mark.parametrize("outcome", [FAILURE, REJECTION, NEUTRAL])
-def test_what_is_no_success_need_not_look_again(fleet: Fleet, outcome: CallOutcome) -> None:
+def test_an_outcome_that_is_no_success_does_not_read_again(fleet: Fleet, outcome: CallOutcome) -> None:
     one = fleet.instance()
-    watch = one.session()
-    permit = one.run(watch.request_permit("p", lasts_s=60))
+    session = one.session()
+    permit = one.run(session.request_permit("p", lasts_s=60))
     assert isinstance(permit, Permit)
     fleet.clock.advance(1)
-    one.run(watch.report_outcome(permit, outcome))
+    one.run(session.report_outcome(permit, outcome))
     assert len(one.store.reads) == 1
 
 
@@ -266,7 +266,7 @@ def test_what_is_no_success_need_not_look_again(fleet: Fleet, outcome: CallOutco
 
 
 @pytest.mark.parametrize(("after_s", "left_s"), [(0, 60), (59, 1)])
-def test_an_open_breaker_shuts_its_provider_out_until_its_probe_is_due(
+def test_an_open_breaker_blocks_its_provider_until_its_probe_is_due(
     fleet: Fleet, after_s: float, left_s: float
 ) -> None:
     fleet.open()
@@ -275,7 +275,7 @@ def test_an_open_breaker_shuts_its_provider_out_until_its_probe_is_due(
     assert fleet.instance().session().views() == {"p": view}
 
 
-def test_who_probes_shuts_the_others_out_until_its_lease_is_over(fleet: Fleet) -> None:
+def test_a_probe_blocks_the_provider_for_others_until_its_lease_ends(fleet: Fleet) -> None:
     fleet.open()
     fleet.clock.advance(60)
     fleet.instance().request_permit()
@@ -285,7 +285,7 @@ def test_who_probes_shuts_the_others_out_until_its_lease_is_over(fleet: Fleet) -
     assert other.session().views() == {"p": BreakerView(HALF_OPEN, Availability.PROBE_DUE, 0, "boom")}
 
 
-def test_a_closed_breaker_is_not_seen(fleet: Fleet) -> None:
+def test_a_closed_breaker_has_no_view(fleet: Fleet) -> None:
     one = fleet.instance()
     one.call(FAILURE)
     assert one.session().views() == {}
@@ -307,7 +307,7 @@ CHECKED = CheckResult("p", False, None, FakeClock().now(), "connect_failed")  # 
     ],
 )
 @pytest.mark.parametrize("state", [OPEN, HALF_OPEN])
-def test_a_probe_that_is_due_is_left_to_the_checks_as_long_as_they_look_after_it(
+def test_a_provider_is_a_last_resort_while_recent_checks_may_probe_it(
     check: CheckResult | None, age_s: float, check_trust: CheckTrust, availability: Availability, state: BreakerState
 ) -> None:
     now = CHECKED.checked_at + timedelta(seconds=age_s)
@@ -316,14 +316,14 @@ def test_a_probe_that_is_due_is_left_to_the_checks_as_long_as_they_look_after_it
     assert ProviderRecord(check, breaker).view(now) == BreakerView(state, availability, 0.0, "boom")
 
 
-def test_a_check_that_is_too_old_says_nothing() -> None:
+def test_a_check_older_than_its_maximum_age_is_not_used() -> None:
     record = ProviderRecord(CHECKED)
     assert record.fresh_check(CHECKED.checked_at + timedelta(seconds=149.999999)) == CHECKED
     assert record.fresh_check(CHECKED.checked_at + timedelta(seconds=150)) is None
     assert ProviderRecord().fresh_check(CHECKED.checked_at) is None
 
 
-def test_a_recorded_check_is_seen_by_all_and_leaves_the_breaker_as_it_is(fleet: Fleet) -> None:
+def test_recording_a_check_stores_it_and_does_not_change_the_breaker(fleet: Fleet) -> None:
     fleet.open()
     one, before = fleet.instance(), fleet.breaker()
     one.run(one.session().record_check(CHECKED))
@@ -331,7 +331,7 @@ def test_a_recorded_check_is_seen_by_all_and_leaves_the_breaker_as_it_is(fleet: 
     assert fleet.record() == ProviderRecord(CHECKED, before)
 
 
-def test_what_becomes_of_the_breaker_leaves_the_check_as_it_is(fleet: Fleet) -> None:
+def test_changes_of_the_breaker_do_not_change_the_check(fleet: Fleet) -> None:
     one = fleet.instance()
     one.run(one.session().record_check(CHECKED))
     one.call(*[FAILURE] * 5)
@@ -342,7 +342,7 @@ def test_what_becomes_of_the_breaker_leaves_the_check_as_it_is(fleet: Fleet) -> 
 # Leave, and leases.
 
 
-def test_a_request_and_a_check_have_each_a_permit_that_says_so(fleet: Fleet) -> None:
+def test_a_permit_names_its_source(fleet: Fleet) -> None:
     one = fleet.instance()
     assert [one.request_permit("q", source=source) for source in PermitSource] == [
         Permit("q", REQUEST, 0),
@@ -350,7 +350,7 @@ def test_a_request_and_a_check_have_each_a_permit_that_says_so(fleet: Fleet) -> 
     ]
 
 
-def test_a_probes_lease_lasts_as_long_as_its_call_may_and_two_seconds_more(fleet: Fleet) -> None:
+def test_a_probes_lease_lasts_two_seconds_longer_than_its_call_may_take(fleet: Fleet) -> None:
     fleet.open()
     fleet.clock.advance(60)
     permit = fleet.instance().request_permit()
@@ -359,7 +359,7 @@ def test_a_probes_lease_lasts_as_long_as_its_call_may_and_two_seconds_more(fleet
     assert fleet.breaker().lease == Lease(f"token {fleet.tokens}", fleet.clock.now() + timedelta(seconds=12))
 
 
-def test_who_has_no_leave_is_told_when_to_come_again_and_why_and_asks_nothing_of_the_table(fleet: Fleet) -> None:
+def test_a_refusal_has_the_remaining_time_and_the_cause_and_writes_nothing(fleet: Fleet) -> None:
     fleet.open()
     fleet.clock.advance(20)
     one = fleet.instance()
@@ -387,7 +387,7 @@ def test_no_two_leases_have_the_same_token(fleet: Fleet) -> None:
 # Races.
 
 
-def test_who_loses_the_race_for_a_lease_waits_for_the_winner(fleet: Fleet) -> None:
+def test_the_loser_of_a_race_for_a_lease_is_refused_until_the_winners_lease_ends(fleet: Fleet) -> None:
     fleet.open()
     fleet.clock.advance(60)
     winner, loser = fleet.instance(), fleet.instance()
@@ -399,7 +399,7 @@ def test_who_loses_the_race_for_a_lease_waits_for_the_winner(fleet: Fleet) -> No
     assert loser.store.writes == ["replace"]
 
 
-def test_who_loses_the_race_for_a_lease_to_one_that_closed_goes_through(fleet: Fleet) -> None:
+def test_the_loser_of_a_race_for_a_lease_gets_a_permit_if_the_winner_closed_the_breaker(fleet: Fleet) -> None:
     fleet.open()
     fleet.clock.advance(60)
     winner, loser = fleet.instance(), fleet.instance()
@@ -408,7 +408,7 @@ def test_who_loses_the_race_for_a_lease_to_one_that_closed_goes_through(fleet: F
     assert loser.run(late.request_permit("p", lasts_s=10)) == Permit("p", REQUEST, 5, None)
 
 
-def test_a_success_that_comes_upon_another_count_resets_that_one(fleet: Fleet) -> None:
+def test_a_success_resets_a_count_that_another_instance_changed_meanwhile(fleet: Fleet) -> None:
     one, other = fleet.instance(), fleet.instance()
     other.call(FAILURE, FAILURE)
     late = one.session()
@@ -420,7 +420,7 @@ def test_a_success_that_comes_upon_another_count_resets_that_one(fleet: Fleet) -
     assert one.store.writes == ["replace", "replace"]
 
 
-def test_a_success_that_comes_upon_no_count_leaves_it_at_that(fleet: Fleet) -> None:
+def test_a_success_changes_nothing_if_another_instance_reset_the_count_meanwhile(fleet: Fleet) -> None:
     one, other = fleet.instance(), fleet.instance()
     other.call(FAILURE, FAILURE)
     late = one.session()
@@ -432,7 +432,7 @@ def test_a_success_that_comes_upon_no_count_leaves_it_at_that(fleet: Fleet) -> N
     assert (fleet.breaker(), one.store.writes) == (before, ["replace"])
 
 
-def test_a_reset_takes_newer_failures_along_and_leaves_when_the_last_one_was(fleet: Fleet) -> None:
+def test_a_reset_includes_newer_failures_and_keeps_the_time_of_the_last_one(fleet: Fleet) -> None:
     one, other = fleet.instance(), fleet.instance()
     other.call(FAILURE)
     late = one.session()
@@ -444,7 +444,7 @@ def test_a_reset_takes_newer_failures_along_and_leaves_when_the_last_one_was(fle
     assert (fleet.breaker().failure_count, fleet.breaker().last_failure) == (0, fleet.clock.now())
 
 
-def test_a_failure_that_comes_upon_an_open_breaker_is_not_counted(fleet: Fleet) -> None:
+def test_a_failure_is_not_counted_if_the_breaker_opened_meanwhile(fleet: Fleet) -> None:
     one = fleet.instance()
     late = one.session()
     permit = one.run(late.request_permit("p", lasts_s=10))
@@ -455,7 +455,7 @@ def test_a_failure_that_comes_upon_an_open_breaker_is_not_counted(fleet: Fleet) 
     assert (fleet.breaker(), one.known()) == (before, before)
 
 
-def test_failures_are_added_to_what_others_have_counted_since(fleet: Fleet) -> None:
+def test_failures_are_added_to_those_counted_by_others_since_the_read(fleet: Fleet) -> None:
     one, other = fleet.instance(), fleet.instance()
     late = one.session()
     other.call(FAILURE, FAILURE, source=CHECK)
@@ -466,15 +466,15 @@ def test_failures_are_added_to_what_others_have_counted_since(fleet: Fleet) -> N
     assert (breaker.failure_count, breaker.cause, breaker.failure_source) == (3, "newer", REQUEST)
 
 
-def test_a_success_that_arrives_while_the_fifth_failure_looks_again_keeps_the_breaker_closed(fleet: Fleet) -> None:
+def test_a_success_during_the_delay_of_the_fifth_failure_keeps_the_breaker_closed(fleet: Fleet) -> None:
     one, other = fleet.instance(), fleet.instance()
     fleet.instance().call(*[FAILURE] * 4)
-    watches = [instance.session() for instance in (one, other)]
-    permits = [one.run(watch.request_permit("p", lasts_s=10)) for watch in watches]
+    sessions = [instance.session() for instance in (one, other)]
+    permits = [one.run(session.request_permit("p", lasts_s=10)) for session in sessions]
     assert isinstance(permits[0], Permit)
     assert isinstance(permits[1], Permit)
     other.store.takes_s = 0.09  # it arrives after the failure was counted
-    failed, succeeded = watches[0].report_outcome(permits[0], FAILURE), watches[1].report_outcome(permits[1], SUCCESS)
+    failed, succeeded = sessions[0].report_outcome(permits[0], FAILURE), sessions[1].report_outcome(permits[1], SUCCESS)
 
     async def both() -> None:
         await asyncio.gather(failed, succeeded)
@@ -483,26 +483,24 @@ def test_a_success_that_arrives_while_the_fifth_failure_looks_again_keeps_the_br
     assert (fleet.breaker().state, fleet.breaker().failure_count) == (CLOSED, 0)
 
 
-@pytest.mark.parametrize(("failures", "looks_for_s"), [(4, 0), (5, 0.1)])
-def test_only_a_failure_that_would_open_the_breaker_waits_to_look_again(
-    fleet: Fleet, failures: int, looks_for_s: float
-) -> None:
+@pytest.mark.parametrize(("failures", "delay_s"), [(4, 0), (5, 0.1)])
+def test_only_a_failure_that_would_open_the_breaker_is_delayed(fleet: Fleet, failures: int, delay_s: float) -> None:
     one = fleet.instance()
     one.call(*[FAILURE] * (failures - 1))
     began_s = fleet.clock.monotonic_s()
     one.call(FAILURE)
-    assert fleet.clock.monotonic_s() - began_s == pytest.approx(looks_for_s)
+    assert fleet.clock.monotonic_s() - began_s == pytest.approx(delay_s)
 
 
 def test_five_failures_at_once_open_once(fleet: Fleet, capsys: pytest.CaptureFixture[str]) -> None:
     instances = [fleet.instance() for _ in range(5)]
-    watches = [instance.session() for instance in instances]
-    permits = [fleet.instance().run(watch.request_permit("p", lasts_s=10)) for watch in watches]
+    sessions = [instance.session() for instance in instances]
+    permits = [fleet.instance().run(session.request_permit("p", lasts_s=10)) for session in sessions]
 
     async def all_fail() -> None:
         reports = [
-            watch.report_outcome(permit, FAILURE, cause="boom")
-            for watch, permit in zip(watches, permits, strict=True)
+            session.report_outcome(permit, FAILURE, cause="boom")
+            for session, permit in zip(sessions, permits, strict=True)
             if isinstance(permit, Permit)
         ]
         await asyncio.gather(*reports)
@@ -512,7 +510,7 @@ def test_five_failures_at_once_open_once(fleet: Fleet, capsys: pytest.CaptureFix
     assert names(metrics(capsys)) == ["BreakerOpened"]
 
 
-class Contested(MemoryProviderStore):
+class ContestedStore(MemoryProviderStore):
     """A table in which somebody else is always faster."""
 
     def __init__(self) -> None:
@@ -526,21 +524,21 @@ class Contested(MemoryProviderStore):
         return await super().replace(provider_id, before, after)
 
 
-def test_who_loses_four_races_gives_up_for_now(fleet: Fleet) -> None:
-    table = Contested()
+def test_after_four_lost_races_the_permit_is_refused(fleet: Fleet) -> None:
+    table = ContestedStore()
     table._records["p"] = ProviderRecord(None, Breaker(OPEN, 1, retry_at=fleet.clock.now(), cause="boom"))
     assert fleet.instance(table).request_permit() == Refusal(OPEN, 0.0, "boom")
     assert table.attempts == 4
 
 
-def test_of_two_requests_of_one_instance_that_ask_at_once_one_has_the_lease(fleet: Fleet) -> None:
+def test_one_of_two_simultaneous_requests_of_one_instance_gets_the_lease(fleet: Fleet) -> None:
     fleet.open()
     fleet.clock.advance(60)
     one = fleet.instance()
-    watch, one.store.takes_s = one.session(), 0.02
+    session, one.store.takes_s = one.session(), 0.02
 
     async def both() -> tuple[Permit | Refusal, Permit | Refusal]:
-        return await asyncio.gather(watch.request_permit("p", lasts_s=10), watch.request_permit("p", lasts_s=10))
+        return await asyncio.gather(session.request_permit("p", lasts_s=10), session.request_permit("p", lasts_s=10))
 
     assert [type(outcome) for outcome in one.run(both())] == [Permit, Refusal]
 
@@ -548,7 +546,7 @@ def test_of_two_requests_of_one_instance_that_ask_at_once_one_has_the_lease(flee
 # A read that takes its time.
 
 
-async def read_while(one: Instance, work: Coroutine[Any, Any, None]) -> None:
+async def during_a_read(one: Instance, work: Coroutine[Any, Any, None]) -> None:
     """The table has answered a read, and meanwhile something is done at once; then the answer arrives."""
     one.store.takes_s = 0.2
     reading = asyncio.ensure_future(one.breakers.session())
@@ -558,28 +556,28 @@ async def read_while(one: Instance, work: Coroutine[Any, Any, None]) -> None:
     await reading
 
 
-def test_a_read_under_way_does_not_overwrite_what_was_written_meanwhile(fleet: Fleet) -> None:
+def test_a_running_read_does_not_overwrite_a_write_made_meanwhile(fleet: Fleet) -> None:
     one = fleet.instance()
     one.call(FAILURE, provider_id="q")
-    watch = one.session()
-    permit = one.run(watch.request_permit("p", lasts_s=10))
+    session = one.session()
+    permit = one.run(session.request_permit("p", lasts_s=10))
     assert isinstance(permit, Permit)
     fleet.instance().call(REJECTION, provider_id="q")
     fleet.clock.advance(1)
-    one.run(read_while(one, watch.report_outcome(permit, REJECTION)))
+    one.run(during_a_read(one, session.report_outcome(permit, REJECTION)))
     assert one.known() == fleet.breaker()
     assert (one.known("p").state, one.known("q").state) == (OPEN, OPEN)
 
 
-def test_a_read_under_way_does_not_overwrite_a_check_that_was_recorded_meanwhile(fleet: Fleet) -> None:
+def test_a_running_read_does_not_overwrite_a_check_recorded_meanwhile(fleet: Fleet) -> None:
     one = fleet.instance()
-    watch = one.session()
+    session = one.session()
     fleet.clock.advance(1)
-    one.run(read_while(one, watch.record_check(CHECKED)))
+    one.run(during_a_read(one, session.record_check(CHECKED)))
     assert one.breakers.records["p"].check == CHECKED
 
 
-def test_the_next_read_overwrites_what_was_written_before_it(fleet: Fleet) -> None:
+def test_the_next_read_overwrites_earlier_writes(fleet: Fleet) -> None:
     one, other = fleet.instance(), fleet.instance()
     one.call(FAILURE)
     other.call(REJECTION)
@@ -613,7 +611,7 @@ def test_a_record_that_is_no_longer_in_the_table_is_forgotten(fleet: Fleet) -> N
         (Breaker(HALF_OPEN, 7, 5, lease=None), False),
     ],
 )
-def test_a_change_is_written_where_epoch_and_lease_are_as_they_were_and_no_failure_was_taken_back(
+def test_replace_requires_the_same_epoch_and_lease_and_at_least_as_many_failures(
     fleet: Fleet,
     before: Breaker,
     is_written: bool,  # noqa: FBT001 — it is what is expected
@@ -627,7 +625,7 @@ def test_a_change_is_written_where_epoch_and_lease_are_as_they_were_and_no_failu
 
 
 @pytest.mark.parametrize(("epoch", "is_counted"), [(6, False), (7, True), (8, False)])
-def test_a_failure_is_counted_in_the_epoch_of_its_call(
+def test_a_failure_is_counted_only_in_the_epoch_of_its_call(
     fleet: Fleet,
     epoch: int,
     is_counted: bool,  # noqa: FBT001 — it is what is expected
@@ -644,7 +642,7 @@ def test_a_failure_is_counted_in_the_epoch_of_its_call(
 
 
 @pytest.mark.parametrize("fault", EVERY_FAULT)
-def test_requests_go_on_by_what_was_last_known(fleet: Fleet, fault: Fault) -> None:
+def test_requests_use_the_last_known_records_while_the_table_fails(fleet: Fleet, fault: Fault) -> None:
     fleet.open()
     one = fleet.instance()
     one.session()
@@ -659,14 +657,14 @@ def test_requests_go_on_by_what_was_last_known(fleet: Fleet, fault: Fault) -> No
 
 
 @pytest.mark.parametrize("fault", EVERY_FAULT)
-def test_an_instance_that_never_reached_the_table_takes_every_breaker_for_closed(fleet: Fleet, fault: Fault) -> None:
+def test_an_instance_that_never_reached_the_table_treats_every_breaker_as_closed(fleet: Fleet, fault: Fault) -> None:
     fleet.open()
     one = fleet.instance()
     one.store.fault = fault
     assert isinstance(one.request_permit(), Permit)
 
 
-def test_a_table_that_hangs_is_waited_for_a_quarter_of_a_second_and_then_not_asked_for_five(fleet: Fleet) -> None:
+def test_a_hanging_table_costs_250_ms_and_is_not_called_for_five_seconds(fleet: Fleet) -> None:
     one = fleet.instance()
     one.store.fault = Fault.HANGS
     began_s = fleet.clock.monotonic_s()
@@ -681,35 +679,35 @@ def test_a_table_that_hangs_is_waited_for_a_quarter_of_a_second_and_then_not_ask
     assert len(one.store.reads) == 2
 
 
-def test_all_questions_of_a_request_wait_a_quarter_of_a_second_together(fleet: Fleet) -> None:
+def test_all_table_calls_of_a_request_share_one_time_budget(fleet: Fleet) -> None:
     fleet.open()
     fleet.clock.advance(60)
     one = fleet.instance()
     one.store.takes_s = 0.1
     began_s = fleet.clock.monotonic_s()
-    watch = one.session()
-    permit = one.run(watch.request_permit("p", lasts_s=10))
+    session = one.session()
+    permit = one.run(session.request_permit("p", lasts_s=10))
     assert isinstance(permit, Permit)
     assert fleet.clock.monotonic_s() - began_s == pytest.approx(0.2)
     one.run(
-        watch.report_outcome(permit, SUCCESS)
+        session.report_outcome(permit, SUCCESS)
     )  # with so little left it is not asked any more, which is not its fault
     assert fleet.clock.monotonic_s() - began_s == pytest.approx(0.2)
     assert not one.breakers.is_table_unavailable
 
 
-def test_the_call_itself_costs_a_request_none_of_its_patience(fleet: Fleet) -> None:
+def test_the_providers_call_does_not_count_against_the_time_budget(fleet: Fleet) -> None:
     one = fleet.instance()
     one.store.takes_s = 0.1
-    watch = one.session()
-    permit = one.run(watch.request_permit("p", lasts_s=60))
+    session = one.session()
+    permit = one.run(session.request_permit("p", lasts_s=60))
     assert isinstance(permit, Permit)
     fleet.clock.advance(30)
-    one.run(watch.report_outcome(permit, FAILURE))
+    one.run(session.report_outcome(permit, FAILURE))
     assert fleet.breaker().failure_count == 1
 
 
-def test_the_next_request_has_its_patience_anew(fleet: Fleet) -> None:
+def test_each_request_has_its_own_time_budget(fleet: Fleet) -> None:
     one = fleet.instance()
     one.store.takes_s = 0.12
     for _ in range(3):
@@ -719,7 +717,7 @@ def test_the_next_request_has_its_patience_anew(fleet: Fleet) -> None:
     assert not one.breakers.is_table_unavailable
 
 
-def test_whoever_can_wait_longer_says_so(fleet: Fleet) -> None:
+def test_a_session_can_have_a_longer_time_budget(fleet: Fleet) -> None:
     fleet.open()
     one = fleet.instance()
     one.store.takes_s = 1.9
@@ -727,25 +725,25 @@ def test_whoever_can_wait_longer_says_so(fleet: Fleet) -> None:
 
 
 @pytest.mark.parametrize("fault", EVERY_FAULT)
-@pytest.mark.parametrize("question", ["read", "lease", "failure", "reset", "check"])
-def test_every_question_without_an_answer_is_a_warning_and_a_metric_once_in_five_seconds(
-    fleet: Fleet, fault: Fault, question: str, log: StringIO, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("call", ["read", "lease", "failure", "reset", "check"])
+def test_a_failed_table_call_writes_one_warning_and_one_metric_in_five_seconds(
+    fleet: Fleet, fault: Fault, call: str, log: StringIO, capsys: pytest.CaptureFixture[str]
 ) -> None:
     one = fleet.instance()
-    if question == "lease":
+    if call == "lease":
         fleet.open()
         fleet.clock.advance(60)
-    if question == "reset":
+    if call == "reset":
         fleet.instance().call(FAILURE)
-    watch = one.session()
+    session = one.session()
     one.store.fault, _ = fault, capsys.readouterr()
-    if question == "read":
+    if call == "read":
         fleet.clock.advance(1)
         one.session()
-    elif question == "check":
-        one.run(watch.record_check(CHECKED))
+    elif call == "check":
+        one.run(session.record_check(CHECKED))
     else:
-        one.call(FAILURE if question == "failure" else SUCCESS)
+        one.call(FAILURE if call == "failure" else SUCCESS)
     assert one.breakers.is_table_unavailable
     one.call(SUCCESS, SUCCESS)
     one.run(one.session().record_check(CHECKED))
@@ -765,7 +763,7 @@ def test_every_question_without_an_answer_is_a_warning_and_a_metric_once_in_five
 
 
 @pytest.mark.parametrize(("after_s", "is_table_unavailable"), [(0, True), (4.999999, True), (5, False)])
-def test_an_instance_says_for_five_seconds_that_the_table_did_not_answer(
+def test_the_table_counts_as_unavailable_for_five_seconds_after_a_failure(
     fleet: Fleet,
     after_s: float,
     is_table_unavailable: bool,  # noqa: FBT001 — it is what is expected
@@ -777,12 +775,12 @@ def test_an_instance_says_for_five_seconds_that_the_table_did_not_answer(
     assert one.breakers.is_table_unavailable == is_table_unavailable
 
 
-def test_an_instance_that_has_not_asked_the_table_is_not_cut_off(fleet: Fleet) -> None:
+def test_a_table_that_was_not_called_yet_counts_as_available(fleet: Fleet) -> None:
     assert not fleet.instance().breakers.is_table_unavailable
 
 
 @pytest.fixture
-def lonely(fleet: Fleet) -> Instance:
+def offline(fleet: Fleet) -> Instance:
     """One that cannot reach the table, and does not soon."""
     one = fleet.instance()
     one.store.fault = Fault.REFUSED
@@ -790,15 +788,17 @@ def lonely(fleet: Fleet) -> Instance:
     return one
 
 
-def test_without_the_table_an_instance_opens_by_its_own_failures(fleet: Fleet, lonely: Instance) -> None:
-    lonely.call(*[FAILURE] * 4)
-    assert lonely.known().state is CLOSED
-    lonely.call(FAILURE)
-    assert lonely.request_permit() == Refusal(OPEN, 60, "boom")
+def test_without_the_table_an_instance_opens_its_own_breaker_by_its_own_failures(
+    fleet: Fleet, offline: Instance
+) -> None:
+    offline.call(*[FAILURE] * 4)
+    assert offline.known().state is CLOSED
+    offline.call(FAILURE)
+    assert offline.request_permit() == Refusal(OPEN, 60, "boom")
     assert fleet.breaker() == Breaker()
 
 
-def test_without_the_table_it_counts_on_from_what_it_knew(fleet: Fleet) -> None:
+def test_without_the_table_an_instance_continues_the_last_known_count(fleet: Fleet) -> None:
     fleet.instance().call(*[FAILURE] * 3)
     one = fleet.instance()
     one.session()
@@ -807,49 +807,49 @@ def test_without_the_table_it_counts_on_from_what_it_knew(fleet: Fleet) -> None:
     assert one.known().state is OPEN
 
 
-def test_without_the_table_it_probes_once_at_a_time_and_closes(fleet: Fleet, lonely: Instance) -> None:
-    lonely.call(*[FAILURE] * 5)
+def test_without_the_table_an_instance_permits_one_probe_at_a_time_and_closes_its_breaker(
+    fleet: Fleet, offline: Instance
+) -> None:
+    offline.call(*[FAILURE] * 5)
     fleet.clock.advance(60)
-    assert isinstance(lonely.request_permit(), Permit)
-    assert lonely.request_permit() == Refusal(HALF_OPEN, 12, "boom")
+    assert isinstance(offline.request_permit(), Permit)
+    assert offline.request_permit() == Refusal(HALF_OPEN, 12, "boom")
     fleet.clock.advance(12)
-    lonely.call(SUCCESS, SUCCESS)
-    assert lonely.known().state is CLOSED
+    offline.call(SUCCESS, SUCCESS)
+    assert offline.known().state is CLOSED
     assert fleet.breaker() == Breaker()
 
 
-def test_without_the_table_a_success_resets_what_it_counted(lonely: Instance) -> None:
-    lonely.call(*[FAILURE] * 4, SUCCESS, *[FAILURE] * 4)
-    assert lonely.known().state is CLOSED
+def test_without_the_table_a_success_resets_the_instances_own_count(offline: Instance) -> None:
+    offline.call(*[FAILURE] * 4, SUCCESS, *[FAILURE] * 4)
+    assert offline.known().state is CLOSED
 
 
-def test_once_the_table_answers_its_word_is_taken_again(fleet: Fleet, lonely: Instance) -> None:
-    lonely.call(REJECTION)
+def test_the_tables_records_replace_local_ones_when_it_answers_again(fleet: Fleet, offline: Instance) -> None:
+    offline.call(REJECTION)
     fleet.instance().call(FAILURE)
-    lonely.store.fault = Fault.NONE
+    offline.store.fault = Fault.NONE
     fleet.clock.advance(5)
-    assert lonely.session().views() == {}
-    assert lonely.known() == fleet.breaker()
-    lonely.call(FAILURE)
+    assert offline.session().views() == {}
+    assert offline.known() == fleet.breaker()
+    offline.call(FAILURE)
     assert fleet.breaker().failure_count == 2
 
 
-def test_what_only_an_instance_of_its_own_knows_is_forgotten_when_the_table_answers(
-    fleet: Fleet, lonely: Instance
-) -> None:
-    lonely.call(REJECTION)
-    lonely.store.fault = Fault.NONE
+def test_local_changes_are_discarded_when_the_table_answers_again(fleet: Fleet, offline: Instance) -> None:
+    offline.call(REJECTION)
+    offline.store.fault = Fault.NONE
     fleet.clock.advance(5)
-    assert isinstance(lonely.request_permit(), Permit)
-    assert lonely.known() == Breaker()
+    assert isinstance(offline.request_permit(), Permit)
+    assert offline.known() == Breaker()
 
 
-def alone_in_the_same_epoch(fleet: Fleet) -> tuple[Instance, BreakerSession, Permit]:
+def local_change_in_the_same_epoch(fleet: Fleet) -> tuple[Instance, BreakerSession, Permit]:
     """One that opened a breaker of its own, was given leave, and hears again of the table, where as much has happened."""
     fleet.rules = CircuitBreakerConfig(failure_threshold=1, timeout_secs=10)
     one, other = fleet.instance(), fleet.instance()
-    watch = one.session()
-    permit = one.run(watch.request_permit("p", lasts_s=30))
+    session = one.session()
+    permit = one.run(session.request_permit("p", lasts_s=30))
     assert isinstance(permit, Permit)
     one.store.fault = Fault.REFUSED
     one.call(FAILURE)
@@ -859,61 +859,63 @@ def alone_in_the_same_epoch(fleet: Fleet) -> tuple[Instance, BreakerSession, Per
     fleet.clock.advance(2)
     assert (one.known().state, one.known().epoch) == (fleet.breaker().state, fleet.breaker().epoch) == (OPEN, 1)
     assert one.known().retry_at != fleet.breaker().retry_at
-    return one, watch, permit
+    return one, session, permit
 
 
-def test_a_probe_that_only_a_breaker_of_its_own_makes_due_is_refused_when_the_table_answers(fleet: Fleet) -> None:
-    one, watch, _ = alone_in_the_same_epoch(fleet)
+def test_a_probe_that_is_due_only_locally_is_refused_when_the_table_answers_again(fleet: Fleet) -> None:
+    one, session, _ = local_change_in_the_same_epoch(fleet)
     before = fleet.breaker()
-    assert isinstance(one.run(watch.request_permit("p", lasts_s=10)), Refusal)
+    assert isinstance(one.run(session.request_permit("p", lasts_s=10)), Refusal)
     assert fleet.breaker() == before
 
 
 @pytest.mark.parametrize("outcome", CallOutcome)
-def test_what_began_before_it_was_alone_is_late_when_the_table_answers(fleet: Fleet, outcome: CallOutcome) -> None:
-    one, watch, permit = alone_in_the_same_epoch(fleet)
+def test_an_outcome_of_a_permit_from_before_the_outage_is_late_when_the_table_answers_again(
+    fleet: Fleet, outcome: CallOutcome
+) -> None:
+    one, session, permit = local_change_in_the_same_epoch(fleet)
     before = fleet.breaker()
-    one.run(watch.report_outcome(permit, outcome))
+    one.run(session.report_outcome(permit, outcome))
     assert fleet.breaker() == one.known() == before
 
 
-def test_whoever_was_alone_looks_again_whatever_it_reports(fleet: Fleet, lonely: Instance) -> None:
-    watch = lonely.session()
-    permit = lonely.run(watch.request_permit("p", lasts_s=10))
+def test_any_outcome_reads_the_table_again_if_there_are_local_changes(fleet: Fleet, offline: Instance) -> None:
+    session = offline.session()
+    permit = offline.run(session.request_permit("p", lasts_s=10))
     assert isinstance(permit, Permit)
-    lonely.call(*[FAILURE] * 5)
-    lonely.store.fault = Fault.NONE
+    offline.call(*[FAILURE] * 5)
+    offline.store.fault = Fault.NONE
     fleet.clock.advance(5)
-    lonely.run(watch.report_outcome(permit, FAILURE))
-    assert (fleet.breaker().failure_count, lonely.known()) == (1, fleet.breaker())
+    offline.run(session.report_outcome(permit, FAILURE))
+    assert (fleet.breaker().failure_count, offline.known()) == (1, fleet.breaker())
 
 
-def test_what_a_probe_of_its_own_found_is_no_news_to_the_table(fleet: Fleet, lonely: Instance) -> None:
+def test_the_outcome_of_a_local_probe_is_not_written_to_the_table(fleet: Fleet, offline: Instance) -> None:
     fleet.open()
-    lonely.call(*[FAILURE] * 5)
+    offline.call(*[FAILURE] * 5)
     fleet.clock.advance(59)
-    lonely.session()
+    offline.session()
     fleet.clock.advance(1)
-    watch = lonely.session()
-    permit = lonely.run(watch.request_permit("p", lasts_s=10))
+    session = offline.session()
+    permit = offline.run(session.request_permit("p", lasts_s=10))
     assert isinstance(permit, Permit)
     assert isinstance(fleet.instance().request_permit(), Permit)
-    lonely.store.fault, before = Fault.NONE, fleet.breaker()
+    offline.store.fault, before = Fault.NONE, fleet.breaker()
     fleet.clock.advance(5)
     for outcome in (SUCCESS, FAILURE):
-        lonely.run(watch.report_outcome(permit, outcome))
-        assert fleet.breaker() == lonely.known() == before
+        offline.run(session.report_outcome(permit, outcome))
+        assert fleet.breaker() == offline.known() == before
 
 
-def test_a_check_that_the_table_did_not_take_is_known_here(lonely: Instance) -> None:
-    lonely.run(lonely.session().record_check(CHECKED))
-    assert lonely.breakers.records["p"].check == CHECKED
+def test_a_check_that_could_not_be_written_is_kept_locally(offline: Instance) -> None:
+    offline.run(offline.session().record_check(CHECKED))
+    assert offline.breakers.records["p"].check == CHECKED
 
 
 # What it tells.
 
 
-def test_that_a_breaker_opened_is_logged_and_counted_once_in_the_fleet(
+def test_an_opening_is_logged_and_counted_once_in_all_instances(
     fleet: Fleet, log: StringIO, capsys: pytest.CaptureFixture[str]
 ) -> None:
     one, other = fleet.instance(), fleet.instance()
@@ -928,25 +930,25 @@ def test_that_a_breaker_opened_is_logged_and_counted_once_in_the_fleet(
     assert names(counted) == ["BreakerOpened"]
     assert (counted[0]["provider"], counted[0]["cause"]) == ("p", "boom")
     line = json.loads(log.getvalue())
-    told = (line["level"], line["message"], line["provider"], line["cause"], line["failures"], line["was"])
-    assert told == ("WARNING", "circuit breaker opened", "p", "boom", 5, "closed")
+    logged = (line["level"], line["message"], line["provider"], line["cause"], line["failures"], line["was"])
+    assert logged == ("WARNING", "circuit breaker opened", "p", "boom", 5, "closed")
 
 
-def test_a_rejection_is_told_with_its_own_cause_after_failures_of_another(
+def test_an_opening_by_a_rejection_is_logged_with_the_rejections_cause(
     fleet: Fleet, log: StringIO, capsys: pytest.CaptureFixture[str]
 ) -> None:
     one = fleet.instance()
     one.call(FAILURE)
-    watch = one.session()
-    permit = one.run(watch.request_permit("p", lasts_s=10))
+    session = one.session()
+    permit = one.run(session.request_permit("p", lasts_s=10))
     assert isinstance(permit, Permit)
-    one.run(watch.report_outcome(permit, REJECTION, cause="invalid_api_key"))
+    one.run(session.report_outcome(permit, REJECTION, cause="invalid_api_key"))
     assert metrics(capsys)[0]["cause"] == "invalid_api_key"
     line = json.loads(log.getvalue())
     assert (line["cause"], line["failures"]) == ("invalid_api_key", 2)
 
 
-def test_each_probe_is_counted_and_so_is_what_it_leads_to(
+def test_probes_openings_and_closings_are_counted_and_logged(
     fleet: Fleet, log: StringIO, capsys: pytest.CaptureFixture[str]
 ) -> None:
     fleet.open()
@@ -966,17 +968,15 @@ def test_each_probe_is_counted_and_so_is_what_it_leads_to(
         assert names(counted) == expected
         assert {line["provider"] for line in counted} <= {"p"}
     lines = [json.loads(line) for line in log.getvalue().splitlines()]
-    told = [(line["level"], line["message"], line.get("was")) for line in lines]
-    assert told == [
+    logged = [(line["level"], line["message"], line.get("was")) for line in lines]
+    assert logged == [
         ("WARNING", "circuit breaker opened", "closed"),
         ("WARNING", "circuit breaker opened", "half_open"),
         ("INFO", "circuit breaker closed", None),
     ]
 
 
-def test_what_an_instance_does_without_the_table_is_told_as_well(
-    lonely: Instance, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_local_opening_is_counted_too(offline: Instance, capsys: pytest.CaptureFixture[str]) -> None:
     capsys.readouterr()
-    lonely.call(REJECTION)
+    offline.call(REJECTION)
     assert names(metrics(capsys)) == ["BreakerOpened"]

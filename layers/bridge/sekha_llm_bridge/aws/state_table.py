@@ -1,4 +1,4 @@
-"""The DynamoDB table of the bridge's state: its keys, its requests, and the time that a request may wait for it.
+"""The DynamoDB table of the bridge's state: its keys and its requests.
 
 An item's key has two strings: `pk` names the owner of the item, `sk` the kind of item, or its period.
 
@@ -11,11 +11,10 @@ A new kind of item gets a prefix of its own: `key#<id>` for API keys, `budget#<i
 `sk`, so that one Query reads all periods of an owner. The attribute `expires_at` is the table's TTL, in epoch seconds.
 """
 
-import asyncio
-from collections.abc import Awaitable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, NamedTuple, Self, TypeVar
+from typing import Any, NamedTuple, Self
 
 from sekha_llm_bridge.aws.requests import AwsError, AwsRequests, translate_errors
 from sekha_llm_bridge.batching import split_into_batches
@@ -25,11 +24,9 @@ from sekha_llm_bridge.connections import Connections
 Attributes = Mapping[str, Mapping[str, Any]]
 """An item in DynamoDB's own form: name → {type: value}."""
 
-T = TypeVar("T")
 _MAX_KEYS = 100  # in one BatchGetItem
 _MAX_READS = 3  # of one batch: DynamoDB leaves keys unprocessed under load
 _CONDITION_FAILED = "ConditionalCheckFailedException"
-_MIN_WAIT_S = 0.1  # a shorter wait that ends without an answer would not show that the table is unavailable
 
 
 class ItemKey(NamedTuple):
@@ -146,7 +143,10 @@ class UpdateResult:
 
 
 class StateTable:
-    """Reads and updates items of one table. Its methods raise `error_type` for every failure, and retry nothing."""
+    """Reads and updates items of one table.
+
+    Methods raise `error_type` for every failure. A failed request is not repeated.
+    """
 
     def __init__(self, name: str, connections: Connections, clock: Clock, *, error_type: type[Exception]) -> None:
         self._name = name
@@ -184,31 +184,3 @@ class StateTable:
             if not request:
                 return found
         raise AwsError("UnprocessedKeys", {})
-
-
-class TableTimeBudget:
-    """The time that one request of a user may still spend waiting for the table, over all its calls."""
-
-    def __init__(self, seconds: float, clock: Clock) -> None:
-        self._remaining_s = seconds
-        self._clock = clock
-
-    @property
-    def is_spent(self) -> bool:
-        """Returns whether too little time is left for a call."""
-        return self._remaining_s < _MIN_WAIT_S
-
-    async def wait_for(self, answer: Awaitable[T]) -> T:
-        """Returns the answer. Raises `TimeoutError` when the budget is used up."""
-        started_s = self._clock.monotonic_s()
-        try:
-            async with asyncio.timeout(self._remaining_s):
-                return await answer
-        finally:
-            self._remaining_s -= self._clock.monotonic_s() - started_s
-
-    async def sleep(self, seconds: float) -> None:
-        """Sleeps, unless too little time would be left for another call."""
-        if self._remaining_s >= seconds + _MIN_WAIT_S:
-            self._remaining_s -= seconds
-            await self._clock.sleep(seconds)

@@ -13,7 +13,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any, TypeVar
 
-from sekha_llm_bridge.aws import TableTimeBudget
+from sekha_llm_bridge.aws.table_time_budget import TableTimeBudget
 from sekha_llm_bridge.clock import Clock
 from sekha_llm_bridge.config.models import CircuitBreakerConfig
 from sekha_llm_bridge.errors import CallOutcome

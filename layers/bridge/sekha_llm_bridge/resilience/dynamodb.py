@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
-from sekha_llm_bridge.aws import Attributes, StateTable, Update, provider_key
+from sekha_llm_bridge.aws.state_table import Attributes, StateTable, Update, provider_key
 from sekha_llm_bridge.clock import Clock
 from sekha_llm_bridge.connections import Connections
 from sekha_llm_bridge.observability import logger

@@ -9,7 +9,7 @@ from fastapi import Request, Response
 from sekha_llm_bridge import __version__
 from sekha_llm_bridge.api.app import json_response
 from sekha_llm_bridge.api.request_state import bridge_of
-from sekha_llm_bridge.aws import TableTimeBudget
+from sekha_llm_bridge.aws.table_time_budget import TableTimeBudget
 from sekha_llm_bridge.bootstrap import Bridge
 from sekha_llm_bridge.config.models import ProviderConfig
 from sekha_llm_bridge.embeddings.deferred_writes.pending_writes import PendingWritesUnavailable

@@ -11,7 +11,7 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import TypeVar
 
-from sekha_llm_bridge.aws import TableTimeBudget
+from sekha_llm_bridge.aws.table_time_budget import TableTimeBudget
 from sekha_llm_bridge.clock import Clock
 from sekha_llm_bridge.embeddings.deferred_writes.message_encoding import EncodedMessage, RecordTooLarge, encode_batch
 from sekha_llm_bridge.embeddings.deferred_writes.pending_writes import (

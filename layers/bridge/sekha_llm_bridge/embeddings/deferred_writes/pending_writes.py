@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Protocol
 
-from sekha_llm_bridge.aws import PENDING_WRITES, Attributes, StateTable, Update
+from sekha_llm_bridge.aws.state_table import PENDING_WRITES, Attributes, StateTable, Update
 from sekha_llm_bridge.clock import Clock
 from sekha_llm_bridge.connections import Connections
 from sekha_llm_bridge.embeddings.deferred_writes.pending_count import (

@@ -8,7 +8,7 @@ from itertools import count
 from typing import Any
 from uuid import uuid4
 
-from sekha_llm_bridge.aws import AwsRequests, translate_errors
+from sekha_llm_bridge.aws.requests import AwsRequests, translate_errors
 from sekha_llm_bridge.batching import split_into_batches
 from sekha_llm_bridge.clock import Clock
 from sekha_llm_bridge.connections import Connections

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Protocol
 from uuid import uuid4
 
-from sekha_llm_bridge.aws import MIGRATION_LEASE, Attributes, StateTable, Update
+from sekha_llm_bridge.aws.state_table import MIGRATION_LEASE, Attributes, StateTable, Update
 from sekha_llm_bridge.clock import Clock
 from sekha_llm_bridge.connections import Connections
 

@@ -16,7 +16,7 @@ from tests.fakes.virtual_time import run
 IDS = ["a", "b", "c"]
 
 
-class SlowTable(MemoryProviderStore):
+class SlowStore(MemoryProviderStore):
     """Every answer takes its time; `first_s` is what the first one takes."""
 
     def __init__(self, answer_s: float, first_s: float | None = None) -> None:
@@ -24,20 +24,20 @@ class SlowTable(MemoryProviderStore):
         self._answer_s = answer_s
         self._next_s = answer_s if first_s is None else first_s
 
-    async def _take_time(self) -> None:
-        takes_s, self._next_s = self._next_s, self._answer_s
-        await asyncio.sleep(takes_s)
+    async def _delay(self) -> None:
+        delay_s, self._next_s = self._next_s, self._answer_s
+        await asyncio.sleep(delay_s)
 
     async def read(self, *args: Any) -> Any:
-        await self._take_time()
+        await self._delay()
         return await super().read(*args)
 
     async def add_failure(self, *args: Any) -> Any:
-        await self._take_time()
+        await self._delay()
         return await super().add_failure(*args)
 
     async def replace(self, *args: Any) -> Any:
-        await self._take_time()
+        await self._delay()
         return await super().replace(*args)
 
 
@@ -45,24 +45,24 @@ def breakers_on(table: MemoryProviderStore, clock: FakeClock, *, threshold: int 
     return Breakers(table, IDS, CircuitBreakerConfig(failure_threshold=threshold), clock)
 
 
-async def probe_of_c_is_due(table: MemoryProviderStore, clock: FakeClock) -> None:
+async def make_probe_of_c_due(table: MemoryProviderStore, clock: FakeClock) -> None:
     due = Breaker(BreakerState.OPEN, epoch=1, failure_count=1, retry_at=clock.now() - timedelta(seconds=1))
     await MemoryProviderStore.replace(table, "c", Breaker(), due)
 
 
 @pytest.mark.parametrize("answer_s", [0.01, 0.04, 0.06, 0.1])
-def test_who_has_waited_long_enough_does_not_probe_without_a_lease(clock: FakeClock, answer_s: float) -> None:
+def test_a_request_with_a_spent_time_budget_does_not_probe_without_a_lease(clock: FakeClock, answer_s: float) -> None:
     async def work() -> None:
-        table = SlowTable(answer_s)
-        await probe_of_c_is_due(table, clock)
+        table = SlowStore(answer_s)
+        await make_probe_of_c_due(table, clock)
         one, other = breakers_on(table, clock), breakers_on(table, clock)
-        watch = await one.session()
+        session = await one.session()
         for name in ("a", "b"):
-            held = await watch.request_permit(name, lasts_s=5)
-            assert isinstance(held, Permit)
-            await watch.report_outcome(held, CallOutcome.FAILURE, cause="timeout")
+            permit = await session.request_permit(name, lasts_s=5)
+            assert isinstance(permit, Permit)
+            await session.report_outcome(permit, CallOutcome.FAILURE, cause="timeout")
         permits = [
-            await watch.request_permit("c", lasts_s=5),
+            await session.request_permit("c", lasts_s=5),
             await (await other.session()).request_permit("c", lasts_s=5),
         ]
         leases = [permit for permit in permits if isinstance(permit, Permit)]
@@ -73,45 +73,43 @@ def test_who_has_waited_long_enough_does_not_probe_without_a_lease(clock: FakeCl
 
 
 @pytest.mark.parametrize("answer_s", [0, 0.01, 0.04, 0.06, 0.1, 0.2, 10])
-def test_a_request_waits_a_quarter_of_a_second_however_much_it_has_to_tell(clock: FakeClock, answer_s: float) -> None:
+def test_a_request_waits_at_most_250_ms_for_the_table_however_much_it_writes(clock: FakeClock, answer_s: float) -> None:
     async def work() -> float:
-        breakers = breakers_on(SlowTable(answer_s), clock)
-        began_s = clock.monotonic_s()
-        watch = await breakers.session()
+        breakers = breakers_on(SlowStore(answer_s), clock)
+        started_s = clock.monotonic_s()
+        session = await breakers.session()
         for name in IDS:
-            held = await watch.request_permit(name, lasts_s=5)
-            assert isinstance(held, Permit)
-            await watch.report_outcome(held, CallOutcome.FAILURE, cause="timeout")
-        return clock.monotonic_s() - began_s
+            permit = await session.request_permit(name, lasts_s=5)
+            assert isinstance(permit, Permit)
+            await session.report_outcome(permit, CallOutcome.FAILURE, cause="timeout")
+        return clock.monotonic_s() - started_s
 
     assert run(work(), clock) <= 0.25 + 1e-6
 
 
-def test_a_table_that_is_merely_slow_is_not_taken_for_one_that_is_gone(
-    clock: FakeClock, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_slow_table_does_not_count_as_unavailable(clock: FakeClock, capsys: pytest.CaptureFixture[str]) -> None:
     async def work() -> bool:
-        breakers = breakers_on(SlowTable(0.06), clock, threshold=9)
-        watch = await breakers.session()
+        breakers = breakers_on(SlowStore(0.06), clock, threshold=9)
+        session = await breakers.session()
         for name in IDS * 2:
-            await watch.report_outcome(await granted(watch, name), CallOutcome.FAILURE, cause="timeout")
+            await session.report_outcome(await granted(session, name), CallOutcome.FAILURE, cause="timeout")
         return breakers.is_table_unavailable
 
-    async def granted(watch: Any, name: str) -> Permit:
-        held = await watch.request_permit(name, lasts_s=5)
-        assert isinstance(held, Permit)
-        return held
+    async def granted(session: Any, name: str) -> Permit:
+        permit = await session.request_permit(name, lasts_s=5)
+        assert isinstance(permit, Permit)
+        return permit
 
     assert not run(work(), clock)
     assert "BreakerTableUnavailable" not in capsys.readouterr().out
 
 
-def test_a_first_read_that_takes_too_long_for_one_request_is_there_for_the_next(clock: FakeClock) -> None:
+def test_a_read_that_takes_longer_than_one_requests_budget_is_used_by_the_next(clock: FakeClock) -> None:
     """The first one on a new connection may: it would never be done if each request began anew."""
 
     async def work() -> None:
-        table = SlowTable(0.005, first_s=0.4)
-        await probe_of_c_is_due(table, clock)
+        table = SlowStore(0.005, first_s=0.4)
+        await make_probe_of_c_due(table, clock)
         breakers = breakers_on(table, clock)
         assert (await breakers.session()).views() == {}
         await asyncio.sleep(1)
@@ -120,25 +118,25 @@ def test_a_first_read_that_takes_too_long_for_one_request_is_there_for_the_next(
     run(work(), clock)
 
 
-def test_a_read_of_before_a_freeze_is_not_waited_for(clock: FakeClock) -> None:
+def test_a_read_that_started_before_a_freeze_is_not_waited_for(clock: FakeClock) -> None:
     async def work() -> None:
-        table = SlowTable(0.005, first_s=3600)
-        await probe_of_c_is_due(table, clock)
+        table = SlowStore(0.005, first_s=3600)
+        await make_probe_of_c_due(table, clock)
         breakers = breakers_on(table, clock)
         await breakers.session()
         clock.freeze(60)
-        began_s = clock.monotonic_s()
+        started_s = clock.monotonic_s()
         assert set((await breakers.session()).views()) == {"c"}
-        assert clock.monotonic_s() - began_s == pytest.approx(0.005)
+        assert clock.monotonic_s() - started_s == pytest.approx(0.005)
 
     run(work(), clock)
 
 
-def test_a_refusal_for_want_of_time_says_how_the_breaker_stands(clock: FakeClock) -> None:
+def test_a_refusal_because_of_a_spent_time_budget_has_the_breakers_state(clock: FakeClock) -> None:
     async def work() -> Any:
-        table = SlowTable(0.24)
-        await probe_of_c_is_due(table, clock)
-        watch = await breakers_on(table, clock).session()
-        return await watch.request_permit("c", lasts_s=5)
+        table = SlowStore(0.24)
+        await make_probe_of_c_due(table, clock)
+        session = await breakers_on(table, clock).session()
+        return await session.request_permit("c", lasts_s=5)
 
     assert run(work(), clock) == Refusal(BreakerState.OPEN, 0.0)
