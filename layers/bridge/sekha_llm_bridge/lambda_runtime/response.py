@@ -8,7 +8,7 @@ import contextlib
 from collections.abc import Mapping
 from typing import cast
 
-from sekha_llm_bridge.streaming.faults import Fault
+from sekha_llm_bridge.lambda_runtime.faults import Fault
 
 _HEADERS = {
     "Lambda-Runtime-Function-Response-Mode": "streaming",

@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from typing import Any
 
-from sekha_llm_bridge.streaming.faults import init_fault
-from sekha_llm_bridge.streaming.logs import log_fault
-from sekha_llm_bridge.streaming.runtime_api import RuntimeApi
+from sekha_llm_bridge.lambda_runtime.faults import init_fault
+from sekha_llm_bridge.lambda_runtime.logs import log_fault
+from sekha_llm_bridge.lambda_runtime.runtime_api import RuntimeApi
 
 Hook = tuple[Callable[..., object], tuple[Any, ...], dict[str, Any]]
 _NO_SNAPSHOT, _NO_RESTORE = 64, 65

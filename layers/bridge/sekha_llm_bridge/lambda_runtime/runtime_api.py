@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
-from sekha_llm_bridge.streaming.faults import Fault, FaultError
-from sekha_llm_bridge.streaming.logs import log
+from sekha_llm_bridge.lambda_runtime.faults import Fault, FaultError
+from sekha_llm_bridge.lambda_runtime.logs import log
 
 ROOT = "/2018-06-01/runtime"
 _INVOCATION_ID = "Lambda-Runtime-Invocation-Id"

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from awslambdaric.lambda_context import LambdaContext
 
-from sekha_llm_bridge.streaming.context import Context
-from sekha_llm_bridge.streaming.runtime_api import Invocation
+from sekha_llm_bridge.lambda_runtime.context import Context
+from sekha_llm_bridge.lambda_runtime.runtime_api import Invocation
 
 VARIABLES = {
     "AWS_LAMBDA_FUNCTION_NAME": "chat",

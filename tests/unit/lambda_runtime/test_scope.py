@@ -9,7 +9,7 @@ from hypothesis import strategies as some
 from mangum.handlers import APIGateway
 from mangum.types import LambdaConfig
 
-from sekha_llm_bridge.streaming.asgi import body_of, is_rest_event, scope_of
+from sekha_llm_bridge.lambda_runtime.asgi import body_of, is_rest_event, scope_of
 
 EVENT: dict[str, Any] = {
     "resource": "/{proxy+}",

@@ -15,13 +15,13 @@ from collections.abc import Callable, Mapping, MutableMapping
 from decimal import Decimal
 from typing import Any, Never
 
-from sekha_llm_bridge.streaming import logs
-from sekha_llm_bridge.streaming.asgi import App, Exchange, Message, body_of, is_rest_event, scope_of
-from sekha_llm_bridge.streaming.context import Context
-from sekha_llm_bridge.streaming.faults import Fault, FaultError, handler_fault, init_fault
-from sekha_llm_bridge.streaming.response import ResponseStream, request_head
-from sekha_llm_bridge.streaming.runtime_api import Invocation, RuntimeApi, RuntimeApiError, settle
-from sekha_llm_bridge.streaming.snapshot import pass_snapshot
+from sekha_llm_bridge.lambda_runtime import logs
+from sekha_llm_bridge.lambda_runtime.asgi import App, Exchange, Message, body_of, is_rest_event, scope_of
+from sekha_llm_bridge.lambda_runtime.context import Context
+from sekha_llm_bridge.lambda_runtime.faults import Fault, FaultError, handler_fault, init_fault
+from sekha_llm_bridge.lambda_runtime.response import ResponseStream, request_head
+from sekha_llm_bridge.lambda_runtime.runtime_api import Invocation, RuntimeApi, RuntimeApiError, settle
+from sekha_llm_bridge.lambda_runtime.snapshot import pass_snapshot
 
 Handler = Callable[[Any, Context], Any]
 _TRACE_ID = "_X_AMZN_TRACE_ID"

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from sekha_llm_bridge.streaming.asgi import prelude
-from sekha_llm_bridge.streaming.response import answered_status
+from sekha_llm_bridge.lambda_runtime.asgi import prelude
+from sekha_llm_bridge.lambda_runtime.response import answered_status
 from tests.fakes.runtime_api import FakeRuntimeApi, Manners, reply
 from tests.unit.streaming.conftest import Runtime
 

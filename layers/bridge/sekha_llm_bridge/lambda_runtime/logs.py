@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Mapping
 
-from sekha_llm_bridge.streaming.faults import Fault
+from sekha_llm_bridge.lambda_runtime.faults import Fault
 
 _LINE = "[%(levelname)s]\t%(asctime)s.%(msecs)03dZ\t%(aws_request_id)s\t%(message)s"
 

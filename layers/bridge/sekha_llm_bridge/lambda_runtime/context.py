@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from types import SimpleNamespace
 from typing import Any
 
-from sekha_llm_bridge.streaming.runtime_api import Invocation
+from sekha_llm_bridge.lambda_runtime.runtime_api import Invocation
 
 _TRACE_FIELDS = ("traceparent", "tracestate", "baggage")
 _CLIENT_FIELDS = ("installation_id", "app_title", "app_version_name", "app_version_code", "app_package_name")

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMappi
 from typing import Any
 from urllib.parse import unquote, urlencode
 
-from sekha_llm_bridge.streaming.response import ResponseStream
+from sekha_llm_bridge.lambda_runtime.response import ResponseStream
 
 Message = MutableMapping[str, Any]
 App = Callable[[Message, Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]], Awaitable[None]]

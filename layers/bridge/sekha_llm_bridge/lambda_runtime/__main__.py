@@ -22,6 +22,6 @@ def make_import_path() -> None:
 
 if __name__ == "__main__":
     make_import_path()
-    from sekha_llm_bridge.streaming.loop import main
+    from sekha_llm_bridge.lambda_runtime.loop import main
 
     sys.exit(main(os.environ))
