@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.fakes.runtime_api import FakeRuntimeApi, Manners
-from tests.unit.streaming.conftest import Runtime
+from tests.unit.lambda_runtime.conftest import Runtime
 
 CHUNKS, CHUNK_BYTES = 128, 64 * 1024
 APP = f"""

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.fakes.runtime_api import FakeRuntimeApi, Manners, reply
-from tests.unit.streaming.conftest import Runtime
+from tests.unit.lambda_runtime.conftest import Runtime
 
 WAITING = """
 async def app(scope, receive, send):

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.fakes.runtime_api import FakeRuntimeApi
-from tests.unit.streaming.conftest import Runtime
+from tests.unit.lambda_runtime.conftest import Runtime
 
 HOOKED = """
 import snapshot_restore_py as snapshot

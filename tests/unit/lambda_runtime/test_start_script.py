@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.fakes.runtime_api import FakeRuntimeApi
-from tests.unit.streaming.conftest import WRAPPER, Runtime
+from tests.unit.lambda_runtime.conftest import WRAPPER, Runtime
 
 TELL = "import json, os, sys; print(json.dumps([sys.argv[1:], dict(os.environ)]))"
 

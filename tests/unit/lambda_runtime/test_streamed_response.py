@@ -8,7 +8,7 @@ import pytest
 from sekha_llm_bridge.lambda_runtime.asgi import prelude
 from sekha_llm_bridge.lambda_runtime.response import answered_status
 from tests.fakes.runtime_api import FakeRuntimeApi, Manners, reply
-from tests.unit.streaming.conftest import Runtime
+from tests.unit.lambda_runtime.conftest import Runtime
 
 ECHO = """
 async def app(scope, receive, send):

@@ -1,5 +1,5 @@
-"""Lambda's Runtime API, with streamed responses: what a function runs under in place of Lambda's own Python runtime.
+"""A Lambda runtime that can stream responses, in place of Lambda's own Python runtime, which cannot.
 
-`stream-responses`, in the layer, starts it. It stands beside the rest of the package: neither imports the other. What
-it runs is the function's handler, by its name.
+The layer's script `stream-responses` starts it. It runs the function's handler, which it finds by name. It and the rest
+of the package do not import each other.
 """

@@ -1,4 +1,4 @@
-"""Starts the loop. It is run as a file, and so makes the path of imports itself, as Lambda's own runtime does."""
+"""Starts the runtime. It is run as a file, so it sets the import path itself, as Lambda's own runtime does."""
 
 import os
 import site
@@ -6,9 +6,9 @@ import sys
 
 
 def make_import_path() -> None:
-    """The function's folder first, then the layer's packages, then the runtime's, then what PYTHONPATH names.
+    """Sets the import path: the function's folder, the layer's packages, the runtime's folder, then PYTHONPATH.
 
-    This file's own folder, which Python has put first, goes: its modules are not to be found by their bare names.
+    Removes this file's own folder, which Python has put first, so that its modules are not found by their bare names.
     """
     layer = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # noqa: PTH100, PTH120 — importing pathlib takes longer than the rest
     packages = "{}/lib/python{}.{}/site-packages".format(layer, *sys.version_info[:2])
@@ -17,7 +17,7 @@ def make_import_path() -> None:
     for folder in (task, packages, layer):
         site.addsitedir(folder)
     if runtime:
-        os.environ.setdefault("PYTHONPATH", runtime)  # what Lambda documents as its value
+        os.environ.setdefault("PYTHONPATH", runtime)  # the value that Lambda documents
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Between API Gateway's REST events, an ASGI app and a streamed answer."""
+"""Translates API Gateway's REST events to ASGI, and ASGI responses to streamed responses."""
 
 import base64
 import json
@@ -11,24 +11,23 @@ from sekha_llm_bridge.lambda_runtime.response import ResponseStream
 Message = MutableMapping[str, Any]
 App = Callable[[Message, Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]], Awaitable[None]]
 
-# They say how one connection frames and keeps a message; the next one has its own.
-_OF_ONE_CONNECTION = frozenset(
-    ("connection", "content-length", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade")
-)
-# API Gateway looks for prelude and delimiter in so many bytes.
+# Headers that describe one connection only (hop-by-hop).
+_HOP_BY_HOP = frozenset(("connection", "content-length", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"))
+# API Gateway searches for the prelude and its delimiter in that many bytes.
 # https://docs.aws.amazon.com/apigateway/latest/developerguide/response-transfer-mode-lambda.html
 _PRELUDE_LIMIT_BYTES = 16 * 1024
 _DELIMITER = bytes(8)
-_OF_REST = {"resource", "requestContext", "httpMethod"}
+_REST_KEYS = {"resource", "requestContext", "httpMethod"}
 
 
 def is_rest_event(event: object) -> bool:
-    """Whether it is of a REST API: nothing else streams. Those of an HTTP API have a version."""
-    return isinstance(event, dict) and event.keys() >= _OF_REST and "version" not in event
+    """Returns whether an event is from a REST API, which alone can stream. Events of HTTP APIs have a version."""
+    return isinstance(event, dict) and event.keys() >= _REST_KEYS and "version" not in event
 
 
 def scope_of(event: Mapping[str, Any], context: object, base_path: str) -> Message:
-    """The same as Mangum's, but for the version: 2.4, where `send` raises `OSError` after a disconnect."""
+    """Returns the same ASGI scope as Mangum, but of version 2.4, in which `send` raises `OSError` after a
+    disconnect."""
     headers = _headers(event)
     return {
         "type": "http",
@@ -49,25 +48,25 @@ def scope_of(event: Mapping[str, Any], context: object, base_path: str) -> Messa
 
 
 def body_of(event: Mapping[str, Any]) -> bytes:
-    """The request's body, decoded."""
+    """Returns the request's body, decoded."""
     body = event.get("body") or ""
     return base64.b64decode(body) if event.get("isBase64Encoded") else body.encode()
 
 
 def prelude(status: int, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """What tells API Gateway the status and headers of what follows it.
+    """Returns the prelude, from which API Gateway takes the status and the headers, with its delimiter.
 
-    The JSON is ASCII, so that no header can hold the delimiter. Raises `ValueError` when it is too long to be found.
+    The JSON is ASCII, so that no header can contain the delimiter. Raises `ValueError` when it is too long.
     """
     values: dict[str, list[str]] = {}
     for name, value in headers:
         values.setdefault(name.decode("latin-1").lower(), []).append(value.decode("latin-1"))
     cookies = values.pop("set-cookie", [])
-    passed_on = {name: found for name, found in values.items() if not _is_of_one_connection(name)}
+    forwarded = {name: found for name, found in values.items() if not _is_hop_by_hop(name)}
     found = {
         "statusCode": status,
-        "headers": {name: texts[0] for name, texts in passed_on.items() if len(texts) == 1},
-        "multiValueHeaders": {name: texts for name, texts in passed_on.items() if len(texts) > 1},
+        "headers": {name: texts[0] for name, texts in forwarded.items() if len(texts) == 1},
+        "multiValueHeaders": {name: texts for name, texts in forwarded.items() if len(texts) > 1},
         "cookies": cookies,
     }
     text = json.dumps({key: value for key, value in found.items() if value or key == "headers"}).encode() + _DELIMITER
@@ -77,7 +76,7 @@ def prelude(status: int, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
 
 
 class Exchange:
-    """One request and its answer, as ASGI has them. Nothing is sent before the first of the body is there."""
+    """One request and its response, as ASGI channels. Nothing is sent before the first part of the body."""
 
     def __init__(self, body: bytes, response: ResponseStream) -> None:
         self._request: bytes | None = body
@@ -86,16 +85,16 @@ class Exchange:
         self.complete = False
 
     async def receive(self) -> Message:
-        """The whole body; after it, when nobody reads on or the answer is complete, the disconnect."""
+        """Returns the whole body; then, once the reader has gone or the response is complete, the disconnect."""
         if self._request is not None:
             body, self._request = self._request, None
             return {"type": "http.request", "body": body, "more_body": False}
-        await self._response.wait_until_done()
+        await self._response.wait_until_over()
         return {"type": "http.disconnect"}
 
     async def send(self, message: Message) -> None:
-        """Raises `OSError` when nobody reads on, `RuntimeError` when it is not the message's turn."""
-        if message["type"] == "http.response.start" and not self._response.begun:
+        """Sends a message. Raises `OSError` when the reader has gone, `RuntimeError` for a message out of order."""
+        if message["type"] == "http.response.start" and not self._response.has_begun:
             self._prelude = prelude(message["status"], message.get("headers", ()))
         elif message["type"] == "http.response.body" and self._prelude is not None and not self.complete:
             await self._send_body(message.get("body", b""))
@@ -103,10 +102,10 @@ class Exchange:
                 self.complete = True
                 self._response.complete()
         else:
-            raise RuntimeError(f"{message['type']} is not what comes next")
+            raise RuntimeError(f"{message['type']} is out of order")
 
     async def _send_body(self, data: bytes) -> None:
-        if not self._response.begun:
+        if not self._response.has_begun:
             await self._response.begin(self._prelude or b"", data)
         elif data:
             await self._response.write(data)
@@ -135,5 +134,5 @@ def _server(headers: Mapping[str, str]) -> tuple[str, int]:
     return (name, int(port)) if colon else (host, int(headers.get("x-forwarded-port", 80)))
 
 
-def _is_of_one_connection(name: str) -> bool:
-    return name in _OF_ONE_CONNECTION or name.startswith("proxy-")
+def _is_hop_by_hop(name: str) -> bool:
+    return name in _HOP_BY_HOP or name.startswith("proxy-")

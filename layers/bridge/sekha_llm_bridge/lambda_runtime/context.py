@@ -1,4 +1,4 @@
-"""The `context` that a handler gets: what Lambda's own runtime gives it, of the invocation and the environment."""
+"""The `context` of a handler, with the same attributes as under Lambda's own runtime."""
 
 import sys
 from collections.abc import Callable, Mapping
@@ -35,15 +35,15 @@ class Context:
         self._now_ms = now_ms
 
     def get_remaining_time_in_millis(self) -> int:
-        """How long until Lambda ends the function; 0 when that is past."""
+        """Returns the milliseconds until Lambda ends the invocation; 0 after that."""
         return max(0, self._deadline_ms - self._now_ms())
 
     def log(self, message: object) -> None:
-        """Writes to the function's log as is, without a line's end."""
+        """Writes to the function's log, without adding a line break."""
         sys.stdout.write(str(message))
 
     def w3c(self) -> dict[str, str]:
-        """The W3C trace context that came with the invocation."""
+        """Returns the W3C trace context of the invocation."""
         found = self._trace if isinstance(self._trace, dict) else {}
         return {name: found[name] for name in _TRACE_FIELDS if isinstance(found.get(name), str)}
 

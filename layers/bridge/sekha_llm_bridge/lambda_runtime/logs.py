@@ -1,4 +1,4 @@
-"""The function's log, which is standard output: the runtime's own lines, and where the `logging` module's go."""
+"""The function's log, which is standard output: the runtime's own lines, and those of the `logging` module."""
 
 import io
 import json
@@ -7,13 +7,13 @@ import sys
 import time
 from collections.abc import Mapping
 
-from sekha_llm_bridge.lambda_runtime.faults import Fault
+from sekha_llm_bridge.lambda_runtime.error_report import ErrorReport
 
 _LINE = "[%(levelname)s]\t%(asctime)s.%(msecs)03dZ\t%(aws_request_id)s\t%(message)s"
 
 
 class RequestId(logging.Filter):
-    """Puts the current invocation's id on every record of `logging`."""
+    """Adds the current invocation's id to every record of `logging`."""
 
     current = ""
 
@@ -23,8 +23,8 @@ class RequestId(logging.Filter):
         return True
 
 
-def set_up(environment: Mapping[str, str]) -> RequestId:
-    """Makes the root logger write as under Lambda's own runtime, and every line go out when it ends."""
+def configure_logging(environment: Mapping[str, str]) -> RequestId:
+    """Makes the root logger write as under Lambda's own runtime, and standard output line-buffered."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)
     formatter = logging.Formatter(_LINE, "%Y-%m-%dT%H:%M:%S")
@@ -40,20 +40,20 @@ def set_up(environment: Mapping[str, str]) -> RequestId:
     return request_id
 
 
-def log_fault(fault: Fault, request_id: str = "") -> None:
-    """One line; of a failure to start it also says where."""
-    trace = {"stack_trace": fault.stack_trace} if fault.stack_trace else {}
-    log("ERROR", f"{fault.type}: {fault.message}", request_id, **trace)
+def log_error_report(report: ErrorReport, request_id: str = "") -> None:
+    """Writes one line; for an error in the init phase it has the stack trace."""
+    trace = {"stack_trace": report.stack_trace} if report.stack_trace else {}
+    log("ERROR", f"{report.type}: {report.message}", request_id, **trace)
 
 
 def log(level: str, message: str, request_id: str = "", **fields: object) -> None:
-    """One JSON line, out at once."""
+    """Writes one JSON line and flushes it."""
     timestamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     line = {"level": level, "message": message, "timestamp": timestamp, "function_request_id": request_id, **fields}
     print(json.dumps(line), flush=True)  # noqa: T201 — Lambda's log is standard output
 
 
 def flush() -> None:
-    """What an invocation wrote is out before its end: after it, the environment may be frozen."""
+    """Flushes the output before an invocation ends, because the environment may be frozen afterwards."""
     sys.stdout.flush()
     sys.stderr.flush()

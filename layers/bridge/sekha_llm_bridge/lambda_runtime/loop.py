@@ -1,7 +1,7 @@
-"""The life of an execution environment: load the handler, be restored, then one invocation after the other.
+"""The runtime's main loop: loads the handler, passes SnapStart's snapshot, then serves one invocation after another.
 
-A handler that wraps an ASGI app (Mangum's does, as `app`) streams its answers to a REST API; everything else is as
-under Lambda's own runtime.
+A handler that wraps an ASGI app in its attribute `app`, as Mangum does, streams its responses to REST APIs. Everything
+else behaves as under Lambda's own runtime.
 """
 
 import asyncio
@@ -18,10 +18,15 @@ from typing import Any, Never
 from sekha_llm_bridge.lambda_runtime import logs
 from sekha_llm_bridge.lambda_runtime.asgi import App, Exchange, Message, body_of, is_rest_event, scope_of
 from sekha_llm_bridge.lambda_runtime.context import Context
-from sekha_llm_bridge.lambda_runtime.faults import Fault, FaultError, handler_fault, init_fault
+from sekha_llm_bridge.lambda_runtime.error_report import (
+    ErrorReport,
+    ReportableError,
+    handler_error_report,
+    init_error_report,
+)
 from sekha_llm_bridge.lambda_runtime.response import ResponseStream, request_head
-from sekha_llm_bridge.lambda_runtime.runtime_api import Invocation, RuntimeApi, RuntimeApiError, settle
-from sekha_llm_bridge.lambda_runtime.snapshot import pass_snapshot
+from sekha_llm_bridge.lambda_runtime.runtime_api import Invocation, RuntimeApi, RuntimeApiError, require_accepted
+from sekha_llm_bridge.lambda_runtime.snapshot import take_snapshot
 
 Handler = Callable[[Any, Context], Any]
 _TRACE_ID = "_X_AMZN_TRACE_ID"
@@ -29,13 +34,13 @@ _MARGIN_S = 0.1
 
 
 def main(environment: MutableMapping[str, str]) -> int:
-    """Runs as long as the environment lives. Returns the exit code when something ends it before."""
-    request_id = logs.set_up(environment)
+    """Runs for the life of the environment. Returns the exit code when the Runtime API fails."""
+    request_id = logs.configure_logging(environment)
     api = RuntimeApi(environment["AWS_LAMBDA_RUNTIME_API"])
     try:
         handler = _load_or_report(environment.get("_HANDLER", ""), api)
         if environment.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "snap-start":
-            pass_snapshot(api)
+            take_snapshot(api)
         Loop(api, handler, environment, request_id, now_ms=lambda: time.time_ns() // 1_000_000).run()
     except RuntimeApiError as exc:
         logs.log("ERROR", f"The Runtime API failed: {exc}", request_id.current)
@@ -43,16 +48,20 @@ def main(environment: MutableMapping[str, str]) -> int:
 
 
 def load(name: str) -> Handler:
-    """The handler that `_HANDLER` names: `module.attribute`, the module also with slashes. Raises `FaultError`."""
+    """Returns the handler `module.attribute`, whose module may be a path with slashes. Raises `ReportableError`."""
     path, dot, attribute = name.rpartition(".")
     if not dot:
-        raise FaultError(Fault("Runtime.MalformedHandlerName", f"Bad handler '{name}': it is to be module.attribute"))
+        raise ReportableError(
+            ErrorReport("Runtime.MalformedHandlerName", f"Bad handler '{name}': it is to be module.attribute")
+        )
     if path.split(".")[0] in sys.builtin_module_names:
         message = f"Cannot use built-in module {path} as a handler module"
-        raise FaultError(Fault("Runtime.BuiltInModuleConflict", message))
+        raise ReportableError(ErrorReport("Runtime.BuiltInModuleConflict", message))
     module = _import(path)
     if not hasattr(module, attribute):
-        raise FaultError(Fault("Runtime.HandlerNotFound", f"Handler '{attribute}' missing on module '{path}'"))
+        raise ReportableError(
+            ErrorReport("Runtime.HandlerNotFound", f"Handler '{attribute}' missing on module '{path}'")
+        )
     handler: Handler = getattr(module, attribute)
     return handler
 
@@ -61,19 +70,21 @@ def _import(path: str) -> object:
     try:
         return importlib.import_module(path.replace("/", "."))
     except ImportError as exc:
-        raise FaultError(Fault("Runtime.ImportModuleError", f"Unable to import module '{path}': {exc}")) from exc
+        raise ReportableError(
+            ErrorReport("Runtime.ImportModuleError", f"Unable to import module '{path}': {exc}")
+        ) from exc
     except SyntaxError as exc:
         place = f'  File "{exc.filename}" Line {exc.lineno}\n    {exc.text}'
         message = f"Syntax error in module '{path}': {exc}"
-        raise FaultError(Fault("Runtime.UserCodeSyntaxError", message, (place,))) from exc
+        raise ReportableError(ErrorReport("Runtime.UserCodeSyntaxError", message, (place,))) from exc
 
 
 def _load_or_report(name: str, api: RuntimeApi) -> Handler:
     try:
         return load(name)
     except Exception as exc:
-        logs.log_fault(fault := init_fault(exc))
-        api.fail_init(fault, fault.header)
+        logs.log_error_report(report := init_error_report(exc))
+        api.fail_init(report, report.header)
         raise SystemExit(1) from exc
 
 
@@ -97,57 +108,58 @@ class Loop:
         self._event_loop = event_loop()
 
     def run(self) -> Never:
-        """Until the Runtime API fails: `RuntimeApiError`."""
+        """Serves invocations until the Runtime API fails. Raises `RuntimeApiError`."""
         while True:
             self.serve(self._api.next_invocation())
 
     def serve(self, invocation: Invocation) -> None:
-        """One invocation, answered or reported as failed."""
+        """Serves one invocation: answers it, or reports its error."""
         self._request_id.current = invocation.request_id
         self._set_trace_id(invocation.trace_id)
         try:
-            fault = self._answer(invocation)
+            report = self._answer(invocation)
         except RuntimeApiError:
             raise
-        except Exception as exc:  # noqa: BLE001 — whatever a handler raises is to be reported
-            fault = handler_fault(exc)
-        if fault is not None:
-            logs.log_fault(fault, invocation.request_id)
+        except Exception as exc:  # noqa: BLE001 — every exception of a handler must be reported
+            report = handler_error_report(exc)
+        if report is not None:
+            logs.log_error_report(report, invocation.request_id)
             logs.flush()
-            self._api.fail(invocation, fault)
+            self._api.fail(invocation, report)
 
-    def _answer(self, invocation: Invocation) -> Fault | None:
-        """Returns the failure that is still to be reported."""
+    def _answer(self, invocation: Invocation) -> ErrorReport | None:
+        """Answers the invocation. Returns an error that must still be reported, or None."""
         event, context = invocation.event(), Context(invocation, self._environment, self._now_ms)
         if callable(self._app) and is_rest_event(event):
             scope = scope_of(event, context, _base_path(self._handler))
             streaming = self._stream(self._app, scope, body_of(event), invocation, context)
             return self._event_loop.run_until_complete(streaming)
-        body, content_type = marshal(self._handler(event, context))
+        body, content_type = encode_answer(self._handler(event, context))
         logs.flush()
         self._api.respond(invocation, body, content_type)
         return None
 
     async def _stream(
         self, app: App, scope: Message, body: bytes, invocation: Invocation, context: Context
-    ) -> Fault | None:
-        """As `_answer`. The response ends after the app: what the app logs and counts last is out by then. It does not
-        wait for a slow reader up to the moment when Lambda would end the environment.
+    ) -> ErrorReport | None:
+        """Streams the answer; see `_answer`. The response ends after the app, so that the app's last log lines and
+        metrics
+        are written before. It stops waiting for a slow reader shortly before Lambda would end the environment.
         """
-        head = request_head(self._api.address, f"{invocation.path}/response", invocation.echoed)
+        head = request_head(self._api.address, f"{invocation.path}/response", invocation.echo_headers)
         response = ResponseStream(self._api.address, head)
         try:
-            fault = await _run(app, scope, Exchange(body, response))
-            if not response.begun:
-                return fault
-            if fault is not None and not response.broken:
-                logs.log_fault(fault, invocation.request_id)
+            report = await _run(app, scope, Exchange(body, response))
+            if not response.has_begun:
+                return report
+            if report is not None and not response.is_broken:
+                logs.log_error_report(report, invocation.request_id)
             logs.flush()
             left_s = context.get_remaining_time_in_millis() / 1000 - _MARGIN_S
-            await response.end(fault, limit_s=max(_MARGIN_S, left_s))
+            await response.end(report, timeout_s=max(_MARGIN_S, left_s))
         finally:
             await response.close()
-        settle(response.status, invocation.request_id)
+        require_accepted(response.status, invocation.request_id)
         return None
 
     def _set_trace_id(self, trace_id: str | None) -> None:
@@ -157,18 +169,22 @@ class Loop:
             self._environment[_TRACE_ID] = trace_id
 
 
-async def _run(app: App, scope: Message, exchange: Exchange) -> Fault | None:
+async def _run(app: App, scope: Message, exchange: Exchange) -> ErrorReport | None:
     try:
         await app(scope, exchange.receive, exchange.send)
     except (SystemExit, KeyboardInterrupt):
         raise
-    except BaseException as exc:  # noqa: BLE001 — whatever an app raises is to be reported
-        return handler_fault(exc)
-    return None if exchange.complete else Fault("IncompleteResponse", "The app ended without completing its response")
+    except BaseException as exc:  # noqa: BLE001 — every exception of an app must be reported
+        return handler_error_report(exc)
+    return (
+        None
+        if exchange.complete
+        else ErrorReport("IncompleteResponse", "The app ended without completing its response")
+    )
 
 
 def event_loop() -> asyncio.AbstractEventLoop:
-    """The one that the handler's module has set, for its HTTP clients belong to that; else a new one."""
+    """Returns the loop that the handler's module has set, because its HTTP clients belong to it; else a new one."""
     with warnings.catch_warnings(action="ignore"), contextlib.suppress(RuntimeError):
         loop = asyncio.get_event_loop()
         if not loop.is_closed():
@@ -178,24 +194,24 @@ def event_loop() -> asyncio.AbstractEventLoop:
     return loop
 
 
-def marshal(answer: object) -> tuple[bytes, str]:
-    """A handler's answer and its content type. Raises `FaultError`."""
+def encode_answer(answer: object) -> tuple[bytes, str]:
+    """Returns a handler's answer as bytes, and its content type. Raises `ReportableError`."""
     if isinstance(answer, bytes):
         return answer, "application/unknown"
     try:
         return json.dumps(answer, ensure_ascii=False, default=_number).encode(), "application/json"
     except (TypeError, ValueError, RecursionError) as exc:
-        message = f"Unable to marshal the response: {type(exc).__name__}"
-        raise FaultError(Fault("Runtime.MarshalError", message)) from exc
+        message = f"Unable to encode_answer the response: {type(exc).__name__}"
+        raise ReportableError(ErrorReport("Runtime.MarshalError", message)) from exc
 
 
 def _number(value: object) -> float:
     if isinstance(value, Decimal):
         return float(value)
-    raise TypeError("no JSON")
+    raise TypeError("not JSON")
 
 
 def _base_path(handler: Handler) -> str:
-    """Mangum's setting for what a custom domain puts before the path."""
+    """Returns Mangum's setting for the base path of a custom domain."""
     config = getattr(handler, "config", None)
     return str(config.get("api_gateway_base_path", "/")) if isinstance(config, Mapping) else "/"

@@ -1,4 +1,4 @@
-"""One streamed answer on its way to the Runtime API: a connection, a request head, a chunk for each write, an end.
+"""One streamed response to the Runtime API: a connection, a request head, a chunk for each write, an end.
 
 https://docs.aws.amazon.com/lambda/latest/dg/runtimes-custom.html#runtimes-custom-response-streaming
 """
@@ -8,7 +8,7 @@ import contextlib
 from collections.abc import Mapping
 from typing import cast
 
-from sekha_llm_bridge.lambda_runtime.faults import Fault
+from sekha_llm_bridge.lambda_runtime.error_report import ErrorReport
 
 _HEADERS = {
     "Lambda-Runtime-Function-Response-Mode": "streaming",
@@ -19,22 +19,23 @@ _HEADERS = {
 
 
 def request_head(address: str, path: str, headers: Mapping[str, str]) -> bytes:
-    """What comes before the first chunk."""
+    """Returns the HTTP request head that precedes the first chunk."""
     fields = {"Host": address, **_HEADERS, **headers}
     lines = [f"POST {path} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items())]
     return "\r\n".join([*lines, "", ""]).encode("latin-1")
 
 
 def chunk(data: bytes) -> bytes:
-    """`data` as HTTP frames it. It must not be empty: that would be the end."""
+    """Returns `data` as an HTTP chunk. It must not be empty: an empty chunk ends the body."""
     return b"%x\r\n%b\r\n" % (len(data), data)
 
 
 class ResponseStream(asyncio.Protocol):
-    """Connects when it is made, so that the first byte need not wait for it; nothing is sent before `begin`.
+    """One response. It connects when it is created, so that the first byte need not wait; it sends nothing before
+    `begin`.
 
-    It is over when the Runtime API has answered or closed. Before the end, both mean that nobody reads on. It is all
-    that can be noticed of a caller who leaves: Lambda lets a function run on without its caller and says nothing.
+    It is over when the Runtime API has answered or closed the connection. If that happens before the end, the reader
+    has gone. There is no other sign of a client's disconnect: Lambda lets the function continue and does not tell it.
     https://docs.aws.amazon.com/lambda/latest/dg/configuration-response-streaming.html
     """
 
@@ -48,50 +49,52 @@ class ResponseStream(asyncio.Protocol):
         self._received = bytearray()
         self._connecting = self._connect()
         self._is_closed = False
-        self.begun = False
+        self.has_begun = False
         self.status: int | None = None
 
     @property
-    def broken(self) -> bool:
-        """Whether nobody reads on, before it has ended."""
+    def is_broken(self) -> bool:
+        """Whether the reader has gone before the end."""
         return self._transport.is_closing()
 
     async def begin(self, prelude: bytes, data: bytes) -> None:
-        """Sends the head, the prelude and the first of the payload, in one write. Raises `OSError`."""
+        """Sends the head, the prelude and the first part of the payload in one write. Raises `OSError`."""
         await asyncio.shield(self._connecting)
         if self._is_closed:
             raise ConnectionResetError("the invocation is over")
-        if self._transport.is_closing():  # for having been idle: nothing was lost with it
+        if self._transport.is_closing():  # the connection was closed while idle: nothing was lost
             await self._lost.wait()
             self._connecting = self._connect()
             await asyncio.shield(self._connecting)
-        self.begun = True
+        self.has_begun = True
         await self._write(self._head + chunk(prelude) + (chunk(data) if data else b""))
 
     async def write(self, data: bytes) -> None:
-        """Sends one chunk; waits while the Runtime API takes no more. Raises `OSError` when it is over."""
+        """Sends one chunk; waits while the Runtime API does not accept more. Raises `OSError` when the response is
+        over."""
         await self._write(chunk(data))
 
-    async def wait_until_done(self) -> None:
-        """Returns when the payload is complete, or nobody reads on."""
+    async def wait_until_over(self) -> None:
+        """Returns when the payload is complete, or the reader has gone."""
         await self._done.wait()
 
     def complete(self) -> None:
-        """Says that the payload is complete, though the response goes on until `end`."""
+        """Marks the payload as complete; the response stays open until `end`."""
         self._done.set()
 
-    async def end(self, fault: Fault | None = None, *, limit_s: float) -> None:
-        """Ends the payload, or tells by trailers that it failed; then waits for the Runtime API's answer, no longer
-        than that. Where a reader has not even taken what came before a failure, it is broken off.
+    async def end(self, report: ErrorReport | None = None, *, timeout_s: float) -> None:
+        """Ends the payload, with trailers if it failed; then waits at most `timeout_s` for the Runtime API's answer.
+        The
+        connection is aborted where the reader has not yet accepted what was sent before an error.
         """
-        if fault is not None and self._transport.get_write_buffer_size():
+        if report is not None and self._transport.get_write_buffer_size():
             self._transport.abort()
-        self._transport.write(b"0\r\n%b\r\n" % (fault.trailers() if fault else b""))
+        self._transport.write(b"0\r\n%b\r\n" % (report.trailers() if report else b""))
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._over.wait(), limit_s)
+            await asyncio.wait_for(self._over.wait(), timeout_s)
 
     async def close(self) -> None:
-        """Leaves nothing behind on the loop. Whoever sends later, or still waits, has nobody to send to."""
+        """Closes the connection and ends all waiting calls. Later sends raise `OSError`."""
         self._is_closed = True
         self._done.set()
         await asyncio.wait([self._connecting])
@@ -117,7 +120,7 @@ class ResponseStream(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See `asyncio.Protocol`."""
         self._transport = cast("asyncio.Transport", transport)
-        self._transport.set_write_buffer_limits(high=0)  # what the socket does not take makes the app wait
+        self._transport.set_write_buffer_limits(high=0)  # the app waits while the socket's buffer is full
         self._writable.set()
 
     def pause_writing(self) -> None:
@@ -129,11 +132,11 @@ class ResponseStream(asyncio.Protocol):
         self._writable.set()
 
     def data_received(self, data: bytes) -> None:
-        """See `asyncio.Protocol`. Whatever the answer is, it ends the response, early or in its time."""
+        """See `asyncio.Protocol`. Any answer ends the response, before or after its end."""
         self._received += data
-        if self.begun:
+        if self.has_begun:
             self.status = answered_status(self._received)
-        if self.status is not None or not self.begun:
+        if self.status is not None or not self.has_begun:
             self._transport.abort()
 
     def connection_lost(self, _exc: Exception | None) -> None:
@@ -141,13 +144,13 @@ class ResponseStream(asyncio.Protocol):
         self._writable.set()
         self._lost.set()
         self._received.clear()
-        if self.begun:
+        if self.has_begun:
             self._over.set()
             self._done.set()
 
 
 def answered_status(answer: bytes | bytearray) -> int | None:
-    """The status of an HTTP answer once all of it is there; 0 if it is no HTTP."""
+    """Returns the status of an HTTP answer once it is complete, else None; 0 for anything but HTTP."""
     head, complete, body = bytes(answer).partition(b"\r\n\r\n")
     if not complete:
         return None
