@@ -45,7 +45,7 @@ def test_first_tokens_and_chunks_are_measured_beside_the_bare_provider() -> None
     )
 
 
-def test_no_request_goes_unanswered_while_the_table_of_the_breakers_is_in_trouble() -> None:
+def test_every_request_is_answered_while_the_state_table_fails() -> None:
     done = benchmark("outages", "--seconds", "0.3")
     assert done.returncode == 0, done.stderr
     rows = [line.replace("the table is", "table").split() for line in done.stdout.splitlines()[1:]]
@@ -53,7 +53,7 @@ def test_no_request_goes_unanswered_while_the_table_of_the_breakers_is_in_troubl
     assert {row[2] for row in rows} == {"0"}
 
 
-def test_storing_is_measured_beside_the_same_calls_by_hand() -> None:
+def test_storing_is_measured_beside_the_same_direct_calls() -> None:
     done = benchmark("storing", "--rounds", "1", "--sizes", "1", "8")
     assert done.returncode == 0, done.stderr
     assert [line.split()[0] for line in done.stdout.splitlines()[-2:]] == ["1", "8"]

@@ -38,7 +38,7 @@ def test_a_real_model_answers(client: openai.OpenAI) -> None:
     assert 0 < reply.usage.completion_tokens <= 30
 
 
-def test_a_small_model_does_not_run_on_for_ever(client: openai.OpenAI) -> None:
+def test_a_small_model_stops_at_its_output_limit(client: openai.OpenAI) -> None:
     reply = client.chat.completions.create(model="auto", messages=[{"role": "user", "content": "Write a long story."}])
     assert reply.choices[0].finish_reason in {"stop", "length"}
     assert reply.usage is not None

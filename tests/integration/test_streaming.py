@@ -163,7 +163,7 @@ def peak_mb(stack: RunningStack, request_id: str) -> int:
     raise AssertionError("the request has no report")
 
 
-def test_characters_that_are_cut_between_two_parts_come_out_whole(stack: RunningStack, primary: FakeProvider) -> None:
+def test_characters_split_between_two_parts_are_complete(stack: RunningStack, primary: FakeProvider) -> None:
     text = "Grüße, 世界 🐋"
     answer = b"".join([chunk({"content": text}), STOP, DONE])
     primary.script(PATH, Reply(stream=Stream([answer[i : i + 1] for i in range(len(answer))])))
@@ -183,7 +183,7 @@ def test_the_openai_client_streams_and_gets_usage_and_receipt(client: openai.Ope
     assert chunks[-1].model_extra["bridge"]["provider_id"] == "first"
 
 
-def test_the_openai_client_puts_streamed_tool_calls_together(client: openai.OpenAI, primary: FakeProvider) -> None:
+def test_the_openai_client_assembles_streamed_tool_calls(client: openai.OpenAI, primary: FakeProvider) -> None:
     primary.script(PATH, Reply(stream=Stream(CALL)))
     with client.chat.completions.stream(model="gpt", messages=HI, tools=TOOLS) as streaming:
         choice = streaming.get_final_completion().choices[0]
@@ -193,7 +193,7 @@ def test_the_openai_client_puts_streamed_tool_calls_together(client: openai.Open
     assert (call.id, call.function.name, json.loads(call.function.arguments)) == ("c1", "weather", {"city": "Tromsø"})
 
 
-def test_the_openai_client_raises_when_an_answer_was_cut(client: openai.OpenAI, primary: FakeProvider) -> None:
+def test_the_openai_client_raises_when_an_answer_was_interrupted(client: openai.OpenAI, primary: FakeProvider) -> None:
     primary.script(PATH, Reply(stream=Stream([chunk({"content": "half"})], ending="reset")))
     received = []
 
@@ -217,7 +217,7 @@ def test_langchain_streams_text_and_usage(langchain: ChatOpenAI) -> None:
     assert whole.usage_metadata["total_tokens"] == 18
 
 
-def test_langchain_puts_streamed_tool_calls_together(langchain: ChatOpenAI, primary: FakeProvider) -> None:
+def test_langchain_assembles_streamed_tool_calls(langchain: ChatOpenAI, primary: FakeProvider) -> None:
     primary.script(PATH, Reply(stream=Stream(CALL)))
     chunks = list(langchain.bind_tools(TOOLS).stream("What is the weather?"))
     whole = sum(chunks[1:], start=chunks[0])
@@ -225,7 +225,7 @@ def test_langchain_puts_streamed_tool_calls_together(langchain: ChatOpenAI, prim
     assert [(call["name"], call["args"]) for call in whole.tool_calls] == [("weather", {"city": "Tromsø"})]
 
 
-def test_langchain_raises_when_an_answer_was_cut(langchain: ChatOpenAI, primary: FakeProvider) -> None:
+def test_langchain_raises_when_an_answer_was_interrupted(langchain: ChatOpenAI, primary: FakeProvider) -> None:
     primary.script(PATH, Reply(stream=Stream([chunk({"content": "half"})], ending="closed")))
     with pytest.raises(openai.APIError, match="the answer broke off"):
         list(langchain.stream("Hello"))
@@ -238,7 +238,7 @@ def test_a_failover_before_the_first_token_is_not_seen(client: openai.OpenAI, pr
     assert {one.model for one in chunks} == {"llama"}
 
 
-def test_a_provider_that_falls_silent_in_midstream_is_given_up_and_blamed(
+def test_a_silent_provider_in_midstream_is_cancelled_and_counts_as_failed(
     stack: RunningStack, primary: FakeProvider
 ) -> None:
     silent = Stream([chunk({"content": "half"})], ending="silent")
@@ -252,7 +252,7 @@ def test_a_provider_that_falls_silent_in_midstream_is_given_up_and_blamed(
     assert failures_of(stack, "hasty") == before + 1
 
 
-def test_a_drip_that_brings_nothing_on_is_given_up_as_well(stack: RunningStack, primary: FakeProvider) -> None:
+def test_a_provider_that_sends_only_keep_alive_events_is_cancelled(stack: RunningStack, primary: FakeProvider) -> None:
     ended = threading.Event()
 
     def drip() -> Iterator[bytes]:
@@ -270,7 +270,7 @@ def test_a_drip_that_brings_nothing_on_is_given_up_as_well(stack: RunningStack, 
     assert [attempt["code"] for attempt in json.loads(error)["error"]["attempts"]] == ["timeout"]
 
 
-def test_a_silence_is_broken_by_pings_that_clients_pass_over(
+def test_pings_in_a_silence_are_ignored_by_clients(
     client: openai.OpenAI, stack: RunningStack, primary: FakeProvider
 ) -> None:
     pinged = threading.Event()
@@ -284,7 +284,7 @@ def test_a_silence_is_broken_by_pings_that_clients_pass_over(
         assert list(lines)[-1] == "data: [DONE]"
 
 
-def test_when_the_client_leaves_the_providers_work_ends_and_the_log_says_so(
+def test_a_client_disconnect_cancels_the_providers_work_and_is_logged(
     stack: RunningStack, primary: FakeProvider
 ) -> None:
     endless = Stream([chunk({"content": "half"})], ending="silent")
@@ -298,7 +298,7 @@ def test_when_the_client_leaves_the_providers_work_ends_and_the_log_says_so(
     assert (line["error"], line["attempts"]) == ("caller_gone", ["first: abandoned"])
 
 
-def test_requests_that_do_not_stream_are_answered_at_once_by_the_same_function(client: openai.OpenAI) -> None:
+def test_requests_without_streaming_are_answered_by_the_same_function(client: openai.OpenAI) -> None:
     reply = client.chat.completions.create(model="gpt", messages=HI)
     assert reply.choices[0].message.content == "Hello from the first."
     with pytest.raises(openai.NotFoundError):

@@ -146,7 +146,7 @@ def test_langchains_vectors_are_of_the_texts_that_it_sends_as_tokens(
     assert isinstance(primary.calls("/v1/embeddings")[-1].body["input"][0], str)
 
 
-def test_an_answer_larger_than_lambda_gives_back_in_one_piece_arrives(stack: RunningStack) -> None:
+def test_an_answer_larger_than_lambdas_buffered_limit_arrives(stack: RunningStack) -> None:
     texts = [f"text {i}" for i in range(800)]
     answer = httpx.post(f"{stack.base_url}/v1/embeddings", json={"input": texts, "model": "wide"}, timeout=120)
     assert len(answer.content) > 6_291_556
@@ -155,7 +155,7 @@ def test_an_answer_larger_than_lambda_gives_back_in_one_piece_arrives(stack: Run
     assert answer.json()["bridge"]["stored"] == 800
 
 
-def test_what_was_stored_is_found(stack: RunningStack, client: openai.OpenAI) -> None:
+def test_stored_texts_are_found(stack: RunningStack, client: openai.OpenAI) -> None:
     client.embeddings.create(
         model="mini",
         input=["a cat", "a stone"],
@@ -166,7 +166,7 @@ def test_what_was_stored_is_found(stack: RunningStack, client: openai.OpenAI) ->
     assert [(match["id"], match["metadata"]) for match in answer["matches"]] == [("cat", {"alive": True})]
 
 
-def test_the_old_embed_endpoint_keeps_its_shape(stack: RunningStack) -> None:
+def test_the_legacy_embed_endpoint_keeps_its_format(stack: RunningStack) -> None:
     answer = httpx.post(f"{stack.base_url}/embed", json={"text": "one"}, timeout=30).json()
     assert answer == {
         "embedding": vector_of("one", DIMENSION),
@@ -219,7 +219,7 @@ def test_models_are_listed_also_for_the_openai_client(stack: RunningStack, clien
     ("method", "path", "status", "code"),
     [("GET", "/nothing/here", 404, "not_found"), ("GET", "/v1/chat/completions", 405, "method_not_allowed")],
 )
-def test_what_does_not_exist_is_told_in_openais_envelope(
+def test_unknown_paths_and_models_have_openais_error_envelope(
     stack: RunningStack, method: str, path: str, status: int, code: str
 ) -> None:
     answer = httpx.request(method, stack.base_url + path, timeout=30)
@@ -227,7 +227,7 @@ def test_what_does_not_exist_is_told_in_openais_envelope(
     assert answer.json()["error"]["request_id"]
 
 
-def test_a_request_larger_than_lambda_takes_is_a_413_and_the_next_one_works(
+def test_a_request_larger_than_lambdas_limit_is_a_413_and_the_next_one_works(
     stack: RunningStack, client: openai.OpenAI
 ) -> None:
     huge = {"messages": [{"role": "user", "content": "x" * 6_400_000}]}
@@ -245,7 +245,7 @@ def test_neither_key_nor_prompt_is_in_any_log(stack: RunningStack, client: opena
     assert "sk-secret-key" not in logs + stack.printed()
 
 
-def test_three_hundred_providers_are_no_trouble(tmp_path: Path, primary: FakeProvider) -> None:
+def test_three_hundred_providers_work(tmp_path: Path, primary: FakeProvider) -> None:
     providers = [provider(f"p{i}", chat_model(f"m{i}"), base_url=f"{primary.url}/v1") for i in range(300)]
     config = tmp_path / "many.yaml"
     config.write_text(yaml.safe_dump({"providers": providers, "chroma": {"url": "http://127.0.0.1:9"}}))

@@ -44,7 +44,7 @@ def test_no_request_outlives_its_deadline(world: World) -> None:
 
 @thorough
 @given(worlds)
-def test_every_attempt_is_on_the_receipt_or_in_the_error(world: World) -> None:
+def test_every_call_is_in_the_attempt_log_and_on_the_receipt(world: World) -> None:
     result = world.run_plan()
     assert len(world.log.attempts) == len(world.called)
     if isinstance(result, ExecutionResult):

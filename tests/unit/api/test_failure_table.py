@@ -88,7 +88,7 @@ def name(value: object) -> str | None:
 
 
 @pytest.mark.parametrize(("reply", "code"), NEXT, ids=name)
-def test_the_next_candidate_answers_and_the_provider_is_asked_again_next_time(
+def test_the_next_candidate_answers_and_the_provider_is_tried_again_next_time(
     fake: FakeProvider, second: FakeProvider, reply: Reply, code: str
 ) -> None:
     chat = two(fake, second)
@@ -101,7 +101,7 @@ def test_the_next_candidate_answers_and_the_provider_is_asked_again_next_time(
 
 
 @pytest.mark.parametrize(("reply", "code"), OPENS, ids=name)
-def test_what_no_waiting_mends_opens_the_breaker_and_alerts(
+def test_rejected_keys_and_empty_accounts_open_the_breaker_and_alert(
     fake: FakeProvider,
     second: FakeProvider,
     log: StringIO,
@@ -120,7 +120,7 @@ def test_what_no_waiting_mends_opens_the_breaker_and_alerts(
     assert (metric["ProviderRejected"], metric["provider"]) == ([1.0], "first")
 
 
-def test_an_open_breaker_is_what_route_explains_and_a_503_when_nobody_else_is_left(fake: FakeProvider) -> None:
+def test_an_open_breaker_is_explained_by_route_and_a_503_without_other_candidates(fake: FakeProvider) -> None:
     settings = make_settings(provider("first", chat_model("a"), base_url=f"{fake.url}/v1", api_key="k"))
     bridge = make_bridge(settings)
     chat, route = Function("chat_completions", bridge), Function("route", bridge)
@@ -133,7 +133,7 @@ def test_an_open_breaker_is_what_route_explains_and_a_503_when_nobody_else_is_le
 
 
 @pytest.mark.parametrize(("reply", "status", "code"), CALLERS, ids=name)
-def test_the_callers_own_fault_and_refusals_are_returned_at_once_and_go_nowhere_else(
+def test_rejected_requests_and_refused_content_are_returned_at_once_without_failover(
     fake: FakeProvider, second: FakeProvider, reply: Reply, status: int, code: str
 ) -> None:
     chat = two(fake, second)
@@ -144,7 +144,7 @@ def test_the_callers_own_fault_and_refusals_are_returned_at_once_and_go_nowhere_
     assert second.received == []
 
 
-def test_a_refused_connection_is_tried_once_more_then_the_next_answers(second: FakeProvider) -> None:
+def test_a_refused_connection_is_retried_once_then_the_next_candidate_answers(second: FakeProvider) -> None:
     with socket.socket() as unused:  # bound and not listening: it refuses
         unused.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{unused.getsockname()[1]}/v1"
@@ -155,7 +155,7 @@ def test_a_refused_connection_is_tried_once_more_then_the_next_answers(second: F
         assert codes(ask(chat)) == ["connect_failed", "connect_failed", "ok"]
 
 
-def test_a_provider_that_hangs_is_abandoned_at_its_timeout_and_notices(
+def test_a_hanging_provider_is_cancelled_at_its_timeout_and_its_connection_closed(
     fake: FakeProvider, second: FakeProvider
 ) -> None:
     reply = Reply(hang=True)
@@ -184,7 +184,7 @@ def retry_after(form: str, seconds: int) -> Mapping[str, str]:
 
 
 @pytest.mark.parametrize("form", ["seconds", "date"])
-def test_retry_after_in_both_forms_lets_the_model_rest(fake: FakeProvider, second: FakeProvider, form: str) -> None:
+def test_retry_after_in_both_forms_sets_a_cool_down(fake: FakeProvider, second: FakeProvider, form: str) -> None:
     chat = two(fake, second)
     fake.always(PATH, Reply(429, {}, headers=retry_after(form, 40)))
     assert codes(ask(chat)) == ["rate_limited", "ok"]
@@ -193,9 +193,7 @@ def test_retry_after_in_both_forms_lets_the_model_rest(fake: FakeProvider, secon
 
 
 @pytest.mark.parametrize("form", ["seconds", "date"])
-def test_rate_limited_everywhere_is_a_429_that_says_when_to_come_back(
-    fake: FakeProvider, second: FakeProvider, form: str
-) -> None:
+def test_rate_limited_everywhere_is_a_429_with_retry_after(fake: FakeProvider, second: FakeProvider, form: str) -> None:
     chat = two(fake, second)
     fake.always(PATH, Reply(429, {}, headers=retry_after(form, 40)))
     second.always(PATH, Reply(429, {}, headers={"retry-after": "90"}))
@@ -237,14 +235,14 @@ TOO_LONG = [
 
 
 @pytest.mark.parametrize("reply", TOO_LONG, ids=["code", "words", "413"])
-def test_a_prompt_too_long_goes_to_the_larger_window_only(windows: Windows, reply: Reply) -> None:
+def test_a_too_long_prompt_is_tried_with_the_larger_window_only(windows: Windows, reply: Reply) -> None:
     windows.fakes[0].script(PATH, reply)
     answer = ask(windows.chat)
     assert (answer.json()["model"], codes(answer)) == ("m2", ["context_length_exceeded", "ok"])
     assert windows.fakes[1].received == []
 
 
-def test_a_prompt_too_long_for_every_window_is_the_callers_to_shorten(windows: Windows) -> None:
+def test_a_prompt_too_long_for_every_window_is_a_400(windows: Windows) -> None:
     for fake in windows.fakes:
         fake.always(PATH, TOO_LONG[0])
     answer = ask(windows.chat)
@@ -252,7 +250,7 @@ def test_a_prompt_too_long_for_every_window_is_the_callers_to_shorten(windows: W
     assert codes(answer) == ["context_length_exceeded"] * 2
 
 
-def test_openais_clients_are_told_not_to_try_again_what_the_bridge_has_tried(
+def test_x_should_retry_keeps_openais_clients_from_repeating_the_attempts(
     fake: FakeProvider, second: FakeProvider
 ) -> None:
     fake.always(PATH, Reply(500, {}))
@@ -263,7 +261,7 @@ def test_openais_clients_are_told_not_to_try_again_what_the_bridge_has_tried(
     assert "x-should-retry" not in ask(two(fake, second)).headers
 
 
-def test_all_failing_is_a_502_with_every_attempt_and_none_of_the_providers_words(
+def test_all_failing_is_a_502_with_every_attempt_and_without_the_providers_messages(
     fake: FakeProvider, second: FakeProvider
 ) -> None:
     fake.always(PATH, Reply(500, said("the yellow submarine")))
@@ -294,7 +292,7 @@ def test_an_error_inside_a_200_may_have_been_billed_and_counts_in_full(
     assert receipt["cost_bound"] > 2 * 0.0002
 
 
-def test_thinking_that_only_the_total_shows_is_on_the_bill(fake: FakeProvider, second: FakeProvider) -> None:
+def test_reasoning_tokens_that_only_the_total_includes_are_billed(fake: FakeProvider, second: FakeProvider) -> None:
     usage = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 1015}
     fake.script(PATH, Reply(body={**chat_completion("x"), "usage": usage}))
     answer = ask(two(fake, second))
@@ -303,7 +301,7 @@ def test_thinking_that_only_the_total_shows_is_on_the_bill(fake: FakeProvider, s
     assert answer.json()["usage"] == usage
 
 
-def test_the_cost_of_an_answer_without_usage_is_that_of_the_usage_it_is_given(
+def test_the_cost_of_an_answer_without_usage_is_that_of_the_estimated_usage(
     fake: FakeProvider, second: FakeProvider
 ) -> None:
     body = chat_completion("four words are here")
@@ -315,14 +313,14 @@ def test_the_cost_of_an_answer_without_usage_is_that_of_the_usage_it_is_given(
     assert "usage and cost are estimates" in answer["bridge"]["notes"][0]
 
 
-def test_an_error_after_a_billed_attempt_says_what_it_cost(fake: FakeProvider, second: FakeProvider) -> None:
+def test_an_error_after_a_billed_attempt_has_its_cost(fake: FakeProvider, second: FakeProvider) -> None:
     fake.script(PATH, Reply(body={"choices": [], "usage": {"prompt_tokens": 1000, "completion_tokens": 500}}))
     second.script(PATH, Reply(400, said("bad")))
     headers = ask(two(fake, second)).headers
     assert (headers["x-bridge-attempts"], headers["x-bridge-cost-usd"]) == ("2", "0.002")
 
 
-def test_the_last_candidate_cut_off_by_lambdas_deadline_is_a_504(fake: FakeProvider) -> None:
+def test_a_last_candidate_cancelled_by_lambdas_deadline_is_a_504(fake: FakeProvider) -> None:
     fake.script(PATH, Reply(hang=True))
     only = function(provider("first", chat_model("a"), base_url=f"{fake.url}/v1"))
     answer = only("POST", PATH, {"messages": HI}, remaining_ms=1300)
@@ -344,7 +342,7 @@ def test_without_fallback_the_error_says_that_no_other_may_be_tried(fake: FakePr
     ],
     ids=lambda value: value if isinstance(value, str) else None,
 )
-def test_what_only_the_caller_can_mend_says_how(fake: FakeProvider, reply: Reply, remedy: str) -> None:
+def test_an_error_that_the_caller_can_correct_has_a_remedy(fake: FakeProvider, reply: Reply, remedy: str) -> None:
     fake.always(PATH, reply)
     answer = ask(function(provider("first", chat_model("a"), base_url=f"{fake.url}/v1")))
     assert remedy in error(answer)["message"]
@@ -363,7 +361,7 @@ def test_a_larger_window_that_costs_too_much_is_a_402_that_names_it(windows: Win
     assert "p2/m2" in error(answer)["message"]
 
 
-def test_a_larger_window_that_rests_is_a_429_with_its_end(windows: Windows) -> None:
+def test_a_larger_window_that_cools_down_is_a_429_with_its_end(windows: Windows) -> None:
     windows.fakes[2].always(PATH, Reply(429, {}, headers={"retry-after": "40"}))
     for fake in windows.fakes[:2]:
         fake.always(PATH, TOO_LONG[0])
@@ -373,7 +371,7 @@ def test_a_larger_window_that_rests_is_a_429_with_its_end(windows: Windows) -> N
         assert 35 <= int(answer.headers["retry-after"]) <= 40
 
 
-def test_openrouter_is_told_the_prices_that_the_limit_counts_on(fake: FakeProvider) -> None:
+def test_openrouter_gets_the_prices_on_which_the_limit_relies(fake: FakeProvider) -> None:
     config = provider("or", chat_model("a", price=(1, 2)), provider_type="openrouter", base_url=f"{fake.url}/v1")
     chat = function(config)
     ask(chat, max_cost=0.01)
@@ -382,7 +380,7 @@ def test_openrouter_is_told_the_prices_that_the_limit_counts_on(fake: FakeProvid
     assert asked == [{"max_price": {"prompt": 1, "completion": 2}}, None]
 
 
-def test_a_billed_failure_leaves_the_next_candidate_what_is_left_of_the_limit(
+def test_the_next_candidate_has_what_a_billed_failure_leaves_of_the_limit(
     fake: FakeProvider, second: FakeProvider
 ) -> None:
     fake.script(PATH, Reply(body={"choices": [], "usage": {"prompt_tokens": 1000, "completion_tokens": 500}}))

@@ -66,7 +66,7 @@ def test_route_lists_every_configured_model_with_its_place_or_its_reason(bridge:
     ]
 
 
-def test_route_prices_a_usual_request_when_it_gets_none(bridge: Bridge) -> None:
+def test_route_prices_a_default_request_when_it_gets_none(bridge: Bridge) -> None:
     # 1000 × $1 + 500 × $2 per million tokens
     assert route(bridge, task="chat_small", preferred_model="org/gpt").json()["estimated_cost"] == 0.002
 
@@ -84,14 +84,14 @@ def test_route_takes_a_chats_own_request_as_it_is(bridge: Bridge) -> None:
     assert (body["model_id"], body["reason"]) == ("org/gpt", "The model that the request names")
 
 
-def test_route_lists_every_model_also_where_none_can_do_it(bridge: Bridge) -> None:
+def test_route_lists_every_model_also_where_none_is_capable(bridge: Bridge) -> None:
     error = route(bridge, task="chat_small", context_size=10**9).json()["error"]
     assert error["code"] == "no_capable_model"
     assert error["candidates"]
     assert all(row["excluded"] for row in error["candidates"])
 
 
-def test_route_holds_context_size_against_the_windows_beside_a_request(bridge: Bridge) -> None:
+def test_route_compares_context_size_with_the_windows_also_with_a_request(bridge: Bridge) -> None:
     answer = route(bridge, task="chat_small", context_size=100_000, messages=[{"role": "user", "content": "hi"}])
     assert (answer.status, "context window" in answer.json()["error"]["message"]) == (400, True)
 
@@ -102,7 +102,7 @@ def test_route_refuses_a_model_name_that_the_request_itself_would_refuse(bridge:
     assert (answer.status, answer.json()["error"]["param"]) == (400, "model")
 
 
-def test_route_holds_context_size_against_the_windows(bridge: Bridge) -> None:
+def test_route_compares_context_size_with_the_windows(bridge: Bridge) -> None:
     answer = route(bridge, task="chat_small", context_size=100_000)
     assert answer.status == 400
     assert "context window" in answer.json()["error"]["message"]
@@ -111,13 +111,13 @@ def test_route_holds_context_size_against_the_windows(bridge: Bridge) -> None:
 @pytest.mark.parametrize(
     ("question", "param"), [({}, "task"), ({"task": "fly"}, "task"), ({"task": "vision", "max_cost": -1}, "max_cost")]
 )
-def test_a_wrong_question_is_a_400_with_its_path(bridge: Bridge, question: dict[str, Any], param: str) -> None:
+def test_an_invalid_route_request_is_a_400_with_its_path(bridge: Bridge, question: dict[str, Any], param: str) -> None:
     answer = route(bridge, **question)
     assert answer.status == 400
     assert answer.json()["error"]["param"] == param
 
 
-def test_what_route_explains_is_what_chat_does(bridge: Bridge) -> None:
+def test_a_chat_does_what_route_explains(bridge: Bridge) -> None:
     asked = {
         "task": "chat_fast",
         "messages": [{"role": "user", "content": "Hello"}],
@@ -137,7 +137,7 @@ def test_what_route_explains_is_what_chat_does(bridge: Bridge) -> None:
     )
 
 
-def test_what_route_refuses_of_a_text_embeddings_refuse_too(bridge: Bridge, fake: FakeProvider) -> None:
+def test_embeddings_refuse_the_texts_that_route_refuses(bridge: Bridge, fake: FakeProvider) -> None:
     long = "word " * 1000
     explained = route(bridge, task="embedding", input=long)
     done = Function("embeddings", bridge)("POST", "/v1/embeddings", {"input": long})
@@ -145,7 +145,7 @@ def test_what_route_refuses_of_a_text_embeddings_refuse_too(bridge: Bridge, fake
     assert explained.json()["error"]["code"] == done.json()["error"]["code"] == "no_capable_model"
 
 
-def test_models_are_a_bare_array_with_what_strict_parsers_need(bridge: Bridge) -> None:
+def test_models_are_a_bare_array_with_the_fields_of_strict_parsers(bridge: Bridge) -> None:
     rows = Function("models", bridge)("GET", "/api/v1/models").json()
     assert [row["model_id"] for row in rows] == ["llama", "big", "org/gpt", "e"]
     needed = {
@@ -169,7 +169,7 @@ def test_openais_list_and_one_model_of_it(bridge: Bridge) -> None:
     assert models("GET", "/v1/models/ghost").json()["error"]["code"] == "model_not_found"
 
 
-def test_tasks_are_those_that_something_is_configured_for(bridge: Bridge) -> None:
+def test_tasks_are_those_with_a_configured_model(bridge: Bridge) -> None:
     rows = Function("models", bridge)("GET", "/api/v1/tasks").json()
     assert [(row["task"], row["default_model"], row["models"]) for row in rows] == [
         ("chat_small", "llama", ["llama", "org/gpt"]),
@@ -193,7 +193,7 @@ def test_health_is_unknown_before_the_first_check(bridge: Bridge) -> None:
     }
 
 
-def test_health_tells_what_the_scheduled_check_found(bridge: Bridge) -> None:
+def test_health_shows_the_results_of_the_scheduled_check(bridge: Bridge) -> None:
     found = asyncio.run(check_all(bridge))
     assert (found["local"]["status"], found["cloud"]["status"], found["cloud"]["error"]) == (
         "healthy",
@@ -222,14 +222,14 @@ def test_the_old_health_redirects_below_any_prefix_with_the_same_body(bridge: Br
     assert answer.json() == health("GET", "/api/v1/health").json()
 
 
-def test_health_of_providers_is_counted(bridge: Bridge) -> None:
+def test_health_of_providers_has_totals(bridge: Bridge) -> None:
     asyncio.run(check_all(bridge))
     body = Function("health", bridge)("GET", "/api/v1/health/providers").json()
     assert (body["total_providers"], body["healthy_providers"], body["total_models"]) == (2, 1, 4)
     assert set(body["providers"]) == {"local", "cloud"}
 
 
-def test_a_provider_that_cannot_even_be_called_costs_the_others_nothing(fake: FakeProvider) -> None:
+def test_a_provider_that_cannot_be_called_does_not_affect_the_others(fake: FakeProvider) -> None:
     bad = provider("bad", chat_model(), base_url="http://☃.invalid/v1")
     found = asyncio.run(
         check_all(make_bridge(make_settings(bad, provider("p", chat_model(), base_url=f"{fake.url}/v1"))))
@@ -251,7 +251,7 @@ def test_a_check_that_cannot_be_recorded_is_a_warning(fake: FakeProvider, log: S
     assert "state table unavailable" in log.getvalue()
 
 
-def test_health_can_be_asked_by_head(bridge: Bridge) -> None:
+def test_health_answers_head_requests(bridge: Bridge) -> None:
     assert Function("health", bridge)("HEAD", "/api/v1/health").status == 200
 
 

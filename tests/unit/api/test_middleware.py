@@ -47,25 +47,25 @@ async def answers(_scope: Any, _receive: Any, send: Send) -> None:
     await send({"type": "http.response.body", "body": b"x", "more_body": False})
 
 
-def test_a_mistake_before_the_answer_is_a_500_and_is_logged_as_one(log: StringIO) -> None:
+def test_an_unexpected_error_before_the_response_is_a_500_and_is_logged(log: StringIO) -> None:
     line, sent = logged(fails_at_once, log)
     assert (line["level"], line["status"], line["error"]) == ("WARNING", 500, "internal_error")
     assert [message["type"] for message in sent] == ["http.response.start", "http.response.body"]
 
 
-def test_a_mistake_in_the_middle_of_an_answer_begins_no_second_one(log: StringIO) -> None:
+def test_an_unexpected_error_in_the_middle_of_a_response_starts_no_second_one(log: StringIO) -> None:
     line, sent = logged(fails_in_the_middle, log)
     assert (line["level"], line["status"], line["error"]) == ("WARNING", 200, "internal_error")
     assert [message["type"] for message in sent] == ["http.response.start", "http.response.body"]
 
 
 @pytest.mark.parametrize("leaves_after", [0, 1])
-def test_a_caller_who_has_gone_is_no_fault(log: StringIO, leaves_after: int) -> None:
+def test_a_client_disconnect_is_not_logged_as_a_failure(log: StringIO, leaves_after: int) -> None:
     line, _ = logged(answers, log, leaves_after=leaves_after)
     assert (line["level"], line["error"]) == ("INFO", "caller_gone")
 
 
-def test_a_mistake_that_nobody_is_there_to_be_told_of_is_logged_all_the_same(log: StringIO) -> None:
+def test_an_unexpected_error_after_a_client_disconnect_is_logged(log: StringIO) -> None:
     line, sent = logged(fails_at_once, log, leaves_after=0)
     assert (line["path"], sent) == ("/x", [])
     assert "the prompt" not in log.getvalue()

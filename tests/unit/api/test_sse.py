@@ -68,7 +68,7 @@ def answered(
     return listener
 
 
-def test_a_silence_is_broken_every_five_seconds_and_only_a_silence(clock: LoopClock) -> None:
+def test_a_ping_is_sent_after_every_five_seconds_of_silence_only(clock: LoopClock) -> None:
     async def produce(writer: EventWriter) -> None:
         await writer.write(b"a")
         await asyncio.sleep(4)
@@ -81,7 +81,7 @@ def test_a_silence_is_broken_every_five_seconds_and_only_a_silence(clock: LoopCl
     assert listener.is_complete
 
 
-def test_a_silence_before_the_first_event_is_broken_too_and_that_settles_the_head(clock: LoopClock) -> None:
+def test_a_ping_before_the_first_event_sends_the_response_head(clock: LoopClock) -> None:
     async def produce(writer: EventWriter) -> None:
         await asyncio.sleep(7)
         writer.headers = {"x-bridge-provider": "late"}
@@ -104,7 +104,7 @@ def test_headers_that_are_known_in_time_are_sent(clock: LoopClock) -> None:
     assert dict(listener.head["headers"])[b"x-bridge-provider"] == b"first"
 
 
-def test_what_fails_before_the_first_event_is_raised_and_nothing_was_sent(clock: LoopClock) -> None:
+def test_an_error_before_the_first_event_is_raised_and_nothing_is_sent(clock: LoopClock) -> None:
     async def produce(_writer: EventWriter) -> None:
         raise ValueError("x")
 
@@ -115,7 +115,7 @@ def test_what_fails_before_the_first_event_is_raised_and_nothing_was_sent(clock:
 
 
 @pytest.mark.parametrize("after_s", [0.0, 3.0, 8.0])
-def test_when_the_listener_leaves_the_work_is_cancelled_at_once(clock: LoopClock, after_s: float) -> None:
+def test_a_client_disconnect_cancels_the_writer_at_once(clock: LoopClock, after_s: float) -> None:
     cancelled_at_s = []
 
     async def produce(writer: EventWriter) -> None:
@@ -132,7 +132,7 @@ def test_when_the_listener_leaves_the_work_is_cancelled_at_once(clock: LoopClock
     assert not listener.is_complete
 
 
-def test_a_listener_whose_leaving_shows_only_when_writing_is_noticed(clock: LoopClock) -> None:
+def test_a_disconnect_that_only_a_write_detects_cancels_the_writer(clock: LoopClock) -> None:
     seen: list[str] = []
 
     async def produce(writer: EventWriter) -> None:
@@ -147,7 +147,7 @@ def test_a_listener_whose_leaving_shows_only_when_writing_is_noticed(clock: Loop
     assert seen == ["noticed"]
 
 
-def test_a_ping_that_reaches_nobody_ends_the_work(clock: LoopClock) -> None:
+def test_a_failed_ping_cancels_the_writer(clock: LoopClock) -> None:
     cancelled: list[float] = []
 
     async def produce(writer: EventWriter) -> None:
@@ -164,7 +164,7 @@ def test_a_ping_that_reaches_nobody_ends_the_work(clock: LoopClock) -> None:
     assert cancelled == [5]
 
 
-def test_who_stops_reading_is_given_up_before_time_is_up(clock: LoopClock) -> None:
+def test_a_client_that_stops_reading_is_disconnected_at_the_timeout(clock: LoopClock) -> None:
     cancelled: list[float] = []
 
     async def produce(writer: EventWriter) -> None:
@@ -180,7 +180,7 @@ def test_who_stops_reading_is_given_up_before_time_is_up(clock: LoopClock) -> No
     assert (cancelled, len(listener.got), listener.is_complete) == ([30], 2, False)
 
 
-def test_a_failure_at_the_moment_of_a_ping_is_not_an_answer_that_has_begun(clock: LoopClock) -> None:
+def test_an_error_at_the_moment_of_a_ping_is_raised_as_before_the_first_event(clock: LoopClock) -> None:
     async def produce(_writer: EventWriter) -> None:
         await asyncio.sleep(5)
         raise ValueError("x")
@@ -191,7 +191,7 @@ def test_a_failure_at_the_moment_of_a_ping_is_not_an_answer_that_has_begun(clock
     assert (listener.head, listener.got) == (None, [])
 
 
-def test_a_ping_that_had_to_wait_for_an_event_to_go_out_does_not_follow_it(clock: LoopClock) -> None:
+def test_a_ping_that_waited_for_an_event_is_not_sent_after_it(clock: LoopClock) -> None:
     class Slow(Listener):
         async def send(self, message: Any) -> None:
             await asyncio.sleep(7 if message.get("body") == b"b" else 0)

@@ -68,7 +68,7 @@ def breaker(stage: Stage, provider_id: str = "p0") -> Any:
 
 
 @pytest.mark.parametrize("failure", COUNTED, ids=lambda failure: failure.code)
-def test_failures_in_a_row_open_the_breaker_and_the_provider_is_called_no_more(
+def test_consecutive_failures_open_the_breaker_and_end_the_calls(
     clock: FakeClock, failure: errors.ProviderError
 ) -> None:
     stage = stage_of(clock, [[failure] * 9, [OK] * 9])
@@ -83,7 +83,7 @@ def test_failures_in_a_row_open_the_breaker_and_the_provider_is_called_no_more(
 
 
 @pytest.mark.parametrize("failure", UNCOUNTED, ids=lambda failure: failure.code)
-def test_what_says_nothing_of_the_provider_is_not_counted(clock: FakeClock, failure: errors.ProviderError) -> None:
+def test_a_neutral_failure_is_not_counted(clock: FakeClock, failure: errors.ProviderError) -> None:
     stage = stage_of(clock, [[failure] * 4, [OK] * 4])
     for _ in range(4):
         with contextlib.suppress(errors.ProviderError):  # the caller's own fault is raised
@@ -92,7 +92,7 @@ def test_what_says_nothing_of_the_provider_is_not_counted(clock: FakeClock, fail
     assert breaker(stage) is None
 
 
-def test_a_connection_that_is_tried_twice_is_one_failure(clock: FakeClock) -> None:
+def test_a_retried_connection_is_one_failure(clock: FakeClock) -> None:
     refused = errors.ProviderError(errors.FailureKind.CONNECT_FAILED, "x")
     stage = stage_of(clock, [[refused, refused], [OK]])
     stage.run_plan()
@@ -100,7 +100,7 @@ def test_a_connection_that_is_tried_twice_is_one_failure(clock: FakeClock) -> No
     assert breaker(stage).failure_count == 1
 
 
-def test_a_success_in_between_starts_the_count_anew(clock: FakeClock) -> None:
+def test_a_success_in_between_resets_the_count(clock: FakeClock) -> None:
     stage = stage_of(clock, [[DOWN, DOWN, OK, DOWN, DOWN, OK], [OK] * 4])
     for _ in range(6):
         stage.run_plan()
@@ -108,7 +108,7 @@ def test_a_success_in_between_starts_the_count_anew(clock: FakeClock) -> None:
     assert breaker(stage).state is BreakerState.CLOSED
 
 
-def test_a_success_that_took_long_resets_what_others_counted_meanwhile(clock: FakeClock) -> None:
+def test_a_slow_success_resets_what_other_instances_counted_meanwhile(clock: FakeClock) -> None:
     """Or one failure in a hundred would add up to a row, wherever there is much traffic."""
 
     async def slow(_candidate: Any) -> Any:
@@ -171,7 +171,7 @@ def test_a_probe_that_fails_opens_it_again_and_the_next_candidate_answers(clock:
     assert breaker(stage).retry_at == clock.now() + timedelta(seconds=60)
 
 
-def test_a_probe_that_says_nothing_gives_its_lease_back(clock: FakeClock) -> None:
+def test_a_neutral_probe_gives_its_lease_back(clock: FakeClock) -> None:
     stage = stage_of(
         clock, [[DOWN, DOWN, DOWN, errors.ProviderError(errors.FailureKind.RATE_LIMITED, "x"), OK], [OK] * 5]
     )
@@ -204,7 +204,7 @@ def opened(clock: FakeClock, outcomes: list[list[Any]]) -> Stage:
     return stage
 
 
-def test_who_loses_the_race_for_the_probe_goes_on_to_the_next_candidate(
+def test_a_request_that_loses_the_race_for_the_probe_tries_the_next_candidate(
     clock: FakeClock, capsys: pytest.CaptureFixture[str]
 ) -> None:
     stage = opened(clock, [[DOWN] * 3, [OK] * 4])
@@ -217,13 +217,13 @@ def test_who_loses_the_race_for_the_probe_goes_on_to_the_next_candidate(
     assert (line["BreakerRejections"], line["provider"]) == ([1.0], "p0")
 
 
-def test_who_loses_the_race_is_not_held_to_its_first_choice(clock: FakeClock) -> None:
+def test_a_request_that_loses_the_race_may_use_another_candidate_even_without_fallback(clock: FakeClock) -> None:
     stage = opened(clock, [[DOWN] * 3, [OK] * 4])
     other_takes_the_lease(stage)
     assert stage.run_plan(allow_fallback=False).receipt.provider_id == "p1"
 
 
-def test_when_only_a_lost_race_is_left_the_answer_says_when_the_probe_ends(clock: FakeClock) -> None:
+def test_after_a_lost_race_without_other_candidates_the_error_says_when_the_probe_ends(clock: FakeClock) -> None:
     stage = opened(clock, [[DOWN] * 3])
     other_takes_the_lease(stage)
     with pytest.raises(errors.NoProviderAvailable, match="somebody else is probing it") as caught:
@@ -232,14 +232,14 @@ def test_when_only_a_lost_race_is_left_the_answer_says_when_the_probe_ends(clock
     assert stage.log.attempts == []
 
 
-def test_an_error_names_who_was_not_tried_because_of_a_breaker(clock: FakeClock) -> None:
+def test_an_error_names_the_models_that_a_breaker_excluded(clock: FakeClock) -> None:
     stage = opened(clock, [[DOWN] * 3, [OK, OK, OK, DOWN]])
     other_takes_the_lease(stage)
     with pytest.raises(errors.AllProvidersFailed, match=r"not tried was p0/m0: .* somebody else is probing it"):
         stage.run_plan()
 
 
-def test_while_checks_look_after_a_provider_no_request_probes_it_unless_nobody_else_answers(clock: FakeClock) -> None:
+def test_while_checks_probe_a_provider_requests_try_it_last(clock: FakeClock) -> None:
     stage = stage_of(clock, [[DOWN, DOWN, DOWN, OK], [OK, OK, OK, OK, DOWN]])
     for _ in range(3):
         stage.run_plan()
@@ -305,7 +305,7 @@ async def _hangs(_candidate: Any) -> Any:
 @pytest.mark.parametrize(
     "slow", [_hangs, errors.ProviderError(errors.FailureKind.CONNECT_FAILED, "x")], ids=["hangs", "refuses at once"]
 )
-def test_who_had_hardly_any_time_left_is_not_blamed_for_taking_longer(clock: FakeClock, slow: Any) -> None:
+def test_a_timeout_for_lack_of_remaining_time_does_not_count(clock: FakeClock, slow: Any) -> None:
     fleet = [
         provider(f"p{i}", chat_model(f"m{i}"), priority=i + 1, timeout_secs=120, base_url="http://x/v1")
         for i in range(2)
@@ -351,7 +351,7 @@ def test_a_provider_whose_breaker_refuses_is_not_asked_again_for_its_other_model
     assert capsys.readouterr().out.count('"BreakerRejections":[1.0]') == 1
 
 
-def test_a_failover_that_comes_late_asks_what_is_known_by_then(clock: FakeClock) -> None:
+def test_a_late_failover_uses_the_breakers_of_that_time(clock: FakeClock) -> None:
     async def fails_slowly(_candidate: Any) -> Any:
         await asyncio.sleep(9)
         watch = await stage.instance().session()

@@ -33,9 +33,7 @@ GOES_ON = [
 
 
 @pytest.mark.parametrize("failure", GOES_ON, ids=lambda failure: failure.code)
-def test_a_providers_own_failure_is_followed_by_the_next_candidate(
-    clock: FakeClock, failure: errors.ProviderError
-) -> None:
+def test_a_provider_failure_is_followed_by_the_next_candidate(clock: FakeClock, failure: errors.ProviderError) -> None:
     stage = Stage(clock, [[failure], [OK]])
     receipt = stage.run_plan().receipt
     assert stage.called == ["p0", "p1"]
@@ -50,7 +48,7 @@ def test_a_providers_own_failure_is_followed_by_the_next_candidate(
     ],
     ids=lambda failure: failure.code,
 )
-def test_a_fault_that_would_be_the_same_everywhere_is_returned_at_once(
+def test_a_failure_that_would_repeat_everywhere_is_raised_at_once(
     clock: FakeClock, failure: errors.ProviderError
 ) -> None:
     stage = Stage(clock, [[failure], [OK]])
@@ -59,7 +57,7 @@ def test_a_fault_that_would_be_the_same_everywhere_is_returned_at_once(
     assert stage.called == ["p0"]
 
 
-def test_a_prompt_too_long_goes_to_a_strictly_larger_window_only(clock: FakeClock) -> None:
+def test_a_too_long_prompt_is_tried_with_strictly_larger_windows_only(clock: FakeClock) -> None:
     stage = Stage(
         clock,
         [[errors.ProviderError(errors.FailureKind.CONTEXT_LENGTH_EXCEEDED, "x")], [OK], [OK]],
@@ -69,14 +67,14 @@ def test_a_prompt_too_long_goes_to_a_strictly_larger_window_only(clock: FakeCloc
     assert stage.called == ["p0", "p2"]
 
 
-def test_a_prompt_too_long_for_the_largest_window_is_the_callers_to_mend(clock: FakeClock) -> None:
+def test_a_prompt_too_long_for_the_largest_window_is_context_length_exceeded(clock: FakeClock) -> None:
     with raises_failure(errors.FailureKind.CONTEXT_LENGTH_EXCEEDED):
         Stage(
             clock, [[errors.ProviderError(errors.FailureKind.CONTEXT_LENGTH_EXCEEDED, "x")], [OK]], windows=[8192, 4096]
         ).run_plan()
 
 
-def test_a_prompt_too_long_for_a_small_model_does_not_hide_why_the_large_one_failed(clock: FakeClock) -> None:
+def test_a_too_long_prompt_for_a_small_model_does_not_hide_the_failure_of_the_large_one(clock: FakeClock) -> None:
     failures: list[Any] = [
         errors.ProviderError(errors.FailureKind.SERVER_ERROR, "down"),
         errors.ProviderError(errors.FailureKind.CONTEXT_LENGTH_EXCEEDED, "x"),
@@ -85,7 +83,7 @@ def test_a_prompt_too_long_for_a_small_model_does_not_hide_why_the_large_one_fai
         Stage(clock, [[failures[0]], [failures[1]]]).run_plan()
 
 
-def test_when_all_fail_every_attempt_is_told(clock: FakeClock) -> None:
+def test_when_all_fail_every_attempt_is_recorded(clock: FakeClock) -> None:
     boom, gone = (
         errors.ProviderError(errors.FailureKind.SERVER_ERROR, "boom", provider_status=500),
         errors.ProviderError(errors.FailureKind.CONNECTION_LOST, "gone"),
@@ -122,7 +120,7 @@ def test_each_attempt_gets_the_providers_timeout_or_what_is_left(clock: FakeCloc
     assert stage.allowed_s == [10, 5]
 
 
-def test_no_attempt_starts_when_the_time_is_up(clock: FakeClock) -> None:
+def test_no_attempt_starts_after_the_deadline(clock: FakeClock) -> None:
     def slow(_: Candidate) -> ChatAnswer:
         clock.advance(100)
         raise errors.ProviderError(errors.FailureKind.SERVER_ERROR, "x")
@@ -134,13 +132,13 @@ def test_no_attempt_starts_when_the_time_is_up(clock: FakeClock) -> None:
     assert len(stage.log.attempts) == 1
 
 
-def test_a_rejected_key_is_fetched_anew_and_tried_once_more(clock: FakeClock) -> None:
+def test_a_rejected_key_is_fetched_again_and_retried_once(clock: FakeClock) -> None:
     stage = Stage(clock, [[errors.ProviderError(errors.FailureKind.CREDENTIALS_REJECTED, "x"), OK]], reloaded_key="new")
     assert len(stage.run_plan().receipt.attempts) == 2
     assert stage.called == ["p0", "p0"]
 
 
-def test_a_key_that_is_still_rejected_is_not_tried_a_third_time(clock: FakeClock) -> None:
+def test_a_key_that_is_rejected_twice_is_not_retried_again(clock: FakeClock) -> None:
     rejected: list[Any] = [
         errors.ProviderError(errors.FailureKind.CREDENTIALS_REJECTED, "x"),
         errors.ProviderError(errors.FailureKind.CREDENTIALS_REJECTED, "x"),
@@ -150,7 +148,7 @@ def test_a_key_that_is_still_rejected_is_not_tried_a_third_time(clock: FakeClock
     assert stage.called == ["p0", "p0", "p1"]
 
 
-def test_a_key_that_cannot_be_fetched_again_is_a_failure_of_that_provider_only(clock: FakeClock) -> None:
+def test_a_key_that_cannot_be_fetched_fails_only_its_provider(clock: FakeClock) -> None:
     stage = Stage(
         clock, [[errors.ProviderError(errors.FailureKind.CREDENTIALS_REJECTED, "x")], [OK]], reload_fails=True
     )
@@ -165,26 +163,26 @@ def test_an_unexpected_error_in_an_adapter_is_followed_by_the_next_candidate(clo
     assert "submarine" not in log.getvalue()
 
 
-def test_the_receipt_bills_the_providers_own_count(clock: FakeClock) -> None:
+def test_the_receipts_cost_is_by_the_providers_own_count(clock: FakeClock) -> None:
     receipt = Stage(clock, [[ChatAnswer({}, Usage(1000, 500))]]).run_plan().receipt
     # 1000 × $1 + 500 × $2 per million tokens
     assert receipt.cost == Decimal("0.002")
     assert receipt.price_source == "config"
 
 
-def test_without_a_count_the_receipt_bills_the_estimate(clock: FakeClock) -> None:
+def test_without_a_count_the_receipts_cost_is_the_estimate(clock: FakeClock) -> None:
     receipt = Stage(clock, [[ChatAnswer({}, None)]]).run_plan().receipt
     assert receipt.cost == receipt.estimated_cost
 
 
-def test_a_connection_that_cannot_be_made_is_tried_once_more_after_a_moment(clock: FakeClock) -> None:
+def test_a_refused_connection_is_retried_once_after_a_backoff(clock: FakeClock) -> None:
     stage = Stage(clock, [[errors.ProviderError(errors.FailureKind.CONNECT_FAILED, "x"), OK]])
     started_s = clock.monotonic_s()
     assert [attempt.code for attempt in stage.run_plan().receipt.attempts] == ["connect_failed", "ok"]
     assert clock.monotonic_s() - started_s == pytest.approx(0.1)  # half of the longest rest: the jitter is 0.5
 
 
-def test_a_connection_is_not_tried_a_third_time(clock: FakeClock) -> None:
+def test_a_connection_that_is_refused_twice_is_not_retried_again(clock: FakeClock) -> None:
     stage = Stage(
         clock,
         [
@@ -199,7 +197,7 @@ def test_a_connection_is_not_tried_a_third_time(clock: FakeClock) -> None:
     assert stage.called == ["p0", "p0", "p1"]
 
 
-def test_a_connection_that_took_long_to_fail_is_not_tried_again(clock: FakeClock) -> None:
+def test_a_connection_that_fails_slowly_is_not_retried(clock: FakeClock) -> None:
     def slow(_: Candidate) -> ChatAnswer:
         clock.advance(3)
         raise errors.ProviderError(errors.FailureKind.CONNECT_FAILED, "x")
@@ -209,20 +207,20 @@ def test_a_connection_that_took_long_to_fail_is_not_tried_again(clock: FakeClock
     assert stage.called == ["p0", "p1"]
 
 
-def test_a_retry_that_the_deadline_leaves_no_time_for_is_not_made(clock: FakeClock) -> None:
+def test_no_retry_is_made_without_time_before_the_deadline(clock: FakeClock) -> None:
     stage = Stage(clock, [[errors.ProviderError(errors.FailureKind.CONNECT_FAILED, "x"), OK]])
     with pytest.raises(errors.AllProvidersFailed):
         stage.run_plan(remaining_s=0.25)
     assert stage.called == ["p0"]
 
 
-def test_once_anything_was_sent_the_same_candidate_is_not_tried_again(clock: FakeClock) -> None:
+def test_no_retry_is_made_once_anything_was_sent(clock: FakeClock) -> None:
     stage = Stage(clock, [[errors.ProviderError(errors.FailureKind.CONNECTION_LOST, "x"), OK], [OK]])
     stage.run_plan()
     assert stage.called == ["p0", "p1"]
 
 
-def test_a_hanging_provider_is_cut_off_at_its_timeout_and_followed_by_the_next(clock: FakeClock) -> None:
+def test_a_hanging_provider_is_cancelled_at_its_timeout_and_followed_by_the_next(clock: FakeClock) -> None:
     async def hang(_: Candidate) -> ChatAnswer:
         await clock_event.wait()
         return OK
@@ -247,7 +245,7 @@ def two_models(provider_id: str = "p0") -> dict[str, Any]:
     ],
     ids=lambda value: getattr(value, "code", None),
 )
-def test_what_would_fail_with_every_model_of_a_provider_is_not_tried_with_the_next(
+def test_a_failure_that_affects_all_models_of_a_provider_skips_its_other_models(
     clock: FakeClock, failure: errors.ProviderError, calls: int
 ) -> None:
     stage = Stage(clock, [[failure] * 4, [OK]], fleet=[two_models(), provider("p1", chat_model("c"), priority=50)])
@@ -265,14 +263,14 @@ def test_what_would_fail_with_every_model_of_a_provider_is_not_tried_with_the_ne
     ],
     ids=lambda failure: failure.code,
 )
-def test_what_may_be_one_models_trouble_leaves_the_providers_others_to_try(
+def test_a_failure_of_one_model_does_not_skip_the_providers_other_models(
     clock: FakeClock, failure: errors.ProviderError
 ) -> None:
     stage = Stage(clock, [[failure, OK]], fleet=[two_models()])
     assert [attempt.model_id for attempt in stage.run_plan().receipt.attempts] == ["a", "b"]
 
 
-def test_retry_after_lets_the_model_rest_for_as_long(clock: FakeClock) -> None:
+def test_retry_after_sets_a_cool_down_of_the_model(clock: FakeClock) -> None:
     stage = Stage(clock, [[errors.ProviderError(errors.FailureKind.RATE_LIMITED, "x", retry_after_s=30), OK], [OK, OK]])
     stage.run_plan()
     stage.run_plan()
@@ -282,7 +280,7 @@ def test_retry_after_lets_the_model_rest_for_as_long(clock: FakeClock) -> None:
     assert stage.called[3:] == ["p0"]
 
 
-def test_while_everyone_rests_the_answer_is_a_429_with_the_soonest_end_and_no_call(clock: FakeClock) -> None:
+def test_while_all_models_cool_down_the_answer_is_a_429_with_the_soonest_end_and_no_call(clock: FakeClock) -> None:
     limited = [[errors.ProviderError(errors.FailureKind.RATE_LIMITED, "x", retry_after_s=wait)] for wait in (30.0, 7.0)]
     stage = Stage(clock, list(limited))
     with pytest.raises(errors.RateLimited):
@@ -294,7 +292,7 @@ def test_while_everyone_rests_the_answer_is_a_429_with_the_soonest_end_and_no_ca
     assert stage.called == ["p0", "p1"]
 
 
-def test_a_rate_limit_without_retry_after_lets_nobody_rest(clock: FakeClock) -> None:
+def test_a_rate_limit_without_retry_after_sets_no_cool_down(clock: FakeClock) -> None:
     stage = Stage(clock, [[errors.ProviderError(errors.FailureKind.RATE_LIMITED, "x"), OK], [OK]])
     stage.run_plan()
     stage.run_plan()
@@ -338,7 +336,7 @@ def test_when_every_breaker_is_open_the_answer_says_when_the_first_closes(clock:
 LIMITED = RouteRequest(None, TokenCount(100, 100, 10), output_tokens=100)
 
 
-def test_what_a_failed_attempt_was_billed_is_taken_off_the_limit(clock: FakeClock) -> None:
+def test_the_cost_of_a_failed_attempt_is_subtracted_from_the_limit(clock: FakeClock) -> None:
     unusable = errors.ProviderError(errors.FailureKind.MALFORMED_ANSWER, "x", usage=Usage(100, 50))
     answer = ChatAnswer({}, Usage(100, 70))
     stage = Stage(clock, [[unusable], [answer]], request=LIMITED, limit_usd=Decimal("0.00044"))
@@ -349,7 +347,7 @@ def test_what_a_failed_attempt_was_billed_is_taken_off_the_limit(clock: FakeCloc
     assert receipt.cost_bound == Decimal("0.00044")
 
 
-def test_what_broke_off_counts_as_if_it_had_been_billed_in_full(clock: FakeClock) -> None:
+def test_an_interrupted_attempt_counts_with_its_full_cost_bound(clock: FakeClock) -> None:
     stage = Stage(
         clock,
         [[errors.ProviderError(errors.FailureKind.CONNECTION_LOST, "x")], [OK]],
@@ -362,7 +360,7 @@ def test_what_broke_off_counts_as_if_it_had_been_billed_in_full(clock: FakeClock
     assert (receipt.attempts[0].cost_usd, receipt.attempts[0].cost_bound_usd) == (None, Decimal("0.0003"))
 
 
-def test_a_candidate_that_what_is_left_cannot_pay_for_is_passed_over_and_the_error_says_so(clock: FakeClock) -> None:
+def test_a_candidate_beyond_the_remaining_limit_is_skipped_and_named_in_the_error(clock: FakeClock) -> None:
     stage = Stage(
         clock,
         [[errors.ProviderError(errors.FailureKind.CONNECTION_LOST, "x")], [OK]],
@@ -392,7 +390,7 @@ def test_the_cost_of_an_answer_includes_that_of_the_failed_attempts_before_it(cl
     assert receipt.cost == Decimal("0.0002") + Decimal("0.0003")
 
 
-def test_a_fault_of_the_caller_after_a_failover_tells_the_attempts_and_their_cost(clock: FakeClock) -> None:
+def test_a_rejected_request_after_a_failover_reports_the_attempts_and_their_cost(clock: FakeClock) -> None:
     unusable = errors.ProviderError(errors.FailureKind.MALFORMED_ANSWER, "x", usage=Usage(100, 50))
     stage = Stage(clock, [[unusable], [errors.ProviderError(errors.FailureKind.REQUEST_REJECTED, "x")]])
     with raises_failure(errors.FailureKind.REQUEST_REJECTED) as caught:
@@ -402,7 +400,7 @@ def test_a_fault_of_the_caller_after_a_failover_tells_the_attempts_and_their_cos
     assert report.cost_usd == Decimal("0.0002")
 
 
-def test_a_model_that_is_too_dear_anyway_is_not_said_to_be_worth_waiting_for(clock: FakeClock) -> None:
+def test_a_model_over_the_limit_is_not_reported_as_temporarily_unavailable(clock: FakeClock) -> None:
     stage = Stage(
         clock,
         [[errors.ProviderError(errors.FailureKind.CREDENTIALS_REJECTED, "x")], [OK]],
@@ -415,7 +413,7 @@ def test_a_model_that_is_too_dear_anyway_is_not_said_to_be_worth_waiting_for(clo
         stage.run_plan()
 
 
-def test_a_repeat_that_got_through_leaves_the_providers_other_models_to_try(clock: FakeClock) -> None:
+def test_a_retry_that_connects_does_not_skip_the_providers_other_models(clock: FakeClock) -> None:
     outcomes: list[Any] = [
         errors.ProviderError(errors.FailureKind.CONNECT_FAILED, "x"),
         errors.ProviderError(errors.FailureKind.MODEL_MISSING, "x"),
@@ -425,7 +423,7 @@ def test_a_repeat_that_got_through_leaves_the_providers_other_models_to_try(cloc
     assert [attempt.model_id for attempt in stage.run_plan().receipt.attempts] == ["a", "a", "b"]
 
 
-def test_a_rate_limit_is_of_one_model_and_the_providers_others_go_on(clock: FakeClock) -> None:
+def test_a_rate_limit_affects_one_model_only(clock: FakeClock) -> None:
     stage = Stage(
         clock,
         [[errors.ProviderError(errors.FailureKind.RATE_LIMITED, "x", retry_after_s=30), OK, OK]],
@@ -435,7 +433,7 @@ def test_a_rate_limit_is_of_one_model_and_the_providers_others_go_on(clock: Fake
     assert [attempt.model_id for attempt in stage.run_plan().receipt.attempts] == ["b"]
 
 
-def test_who_rests_already_counts_when_the_rest_is_rate_limited_too(clock: FakeClock) -> None:
+def test_models_that_cool_down_already_count_when_the_others_are_rate_limited_too(clock: FakeClock) -> None:
     outcomes: list[list[Any]] = [[errors.ProviderError(errors.FailureKind.RATE_LIMITED, "x", retry_after_s=9)], [OK]]
     outcomes[1].append(errors.ProviderError(errors.FailureKind.RATE_LIMITED, "x", retry_after_s=60))
     stage = Stage(clock, outcomes)
@@ -445,7 +443,7 @@ def test_who_rests_already_counts_when_the_rest_is_rate_limited_too(clock: FakeC
     assert caught.value.retry_after_s == pytest.approx(9)
 
 
-def test_a_rate_limit_that_names_no_end_is_worth_another_try_soon(clock: FakeClock) -> None:
+def test_a_rate_limit_without_an_end_has_a_short_retry_after(clock: FakeClock) -> None:
     hours, unsaid = (
         errors.ProviderError(errors.FailureKind.RATE_LIMITED, "x", retry_after_s=3600),
         errors.ProviderError(errors.FailureKind.RATE_LIMITED, "x"),
@@ -455,7 +453,7 @@ def test_a_rate_limit_that_names_no_end_is_worth_another_try_soon(clock: FakeClo
     assert caught.value.retry_after_s == 1
 
 
-def test_open_breakers_and_resting_models_together_are_a_503_that_says_both(clock: FakeClock) -> None:
+def test_open_breakers_and_cool_downs_together_are_a_503_that_names_both(clock: FakeClock) -> None:
     outcomes: list[list[Any]] = [
         [errors.ProviderError(errors.FailureKind.CREDENTIALS_REJECTED, "x")],
         [errors.ProviderError(errors.FailureKind.RATE_LIMITED, "x", retry_after_s=9)],
@@ -469,7 +467,9 @@ def test_open_breakers_and_resting_models_together_are_a_503_that_says_both(cloc
         stage.run_plan()
 
 
-def test_a_pause_ends_by_the_wall_clock_because_a_frozen_environment_counts_no_other_time(clock: FakeClock) -> None:
+def test_a_cool_down_ends_by_the_wall_clock_because_a_frozen_environments_monotonic_clock_may_stop(
+    clock: FakeClock,
+) -> None:
     stage = Stage(clock, [[errors.ProviderError(errors.FailureKind.RATE_LIMITED, "x", retry_after_s=30), OK], [OK]])
     stage.run_plan()
     clock.freeze(31)
@@ -477,26 +477,26 @@ def test_a_pause_ends_by_the_wall_clock_because_a_frozen_environment_counts_no_o
     assert stage.called == ["p0", "p1", "p0"]
 
 
-def test_a_slow_store_of_secrets_leaves_the_next_candidate_its_time(clock: FakeClock) -> None:
+def test_a_slow_secret_store_leaves_time_for_the_next_candidate(clock: FakeClock) -> None:
     stage = Stage(clock, [[errors.ProviderError(errors.FailureKind.CREDENTIALS_REJECTED, "x")], [OK]], reload_s=1e6)
     started_s = clock.monotonic_s()
     stage.run_plan()
     assert clock.monotonic_s() - started_s == pytest.approx(3)
 
 
-def test_a_billed_attempt_is_not_repeated_as_it_was(clock: FakeClock) -> None:
+def test_a_billed_attempt_is_not_retried_without_a_new_quote(clock: FakeClock) -> None:
     billed = errors.ProviderError(errors.FailureKind.CREDENTIALS_REJECTED, "x", usage=Usage(100, 50))
     stage = Stage(clock, [[billed, OK], [OK]], reloaded_key="new")
     stage.run_plan()
     assert stage.called == ["p0", "p1"]
 
 
-def test_a_timeout_of_an_adapters_own_is_not_said_to_be_the_attempts(clock: FakeClock, log: StringIO) -> None:
+def test_a_timeout_inside_an_adapter_is_not_reported_as_the_attempts_timeout(clock: FakeClock, log: StringIO) -> None:
     stage = Stage(clock, [[TimeoutError("x")], [OK]])
     assert stage.run_plan().receipt.attempts[0].code == "adapter_fault"
 
 
-def test_vectors_that_cannot_be_shortened_here_may_be_elsewhere(clock: FakeClock) -> None:
+def test_ignored_dimensions_are_followed_by_the_next_candidate(clock: FakeClock) -> None:
     ignored = errors.ProviderError(errors.FailureKind.DIMENSIONS_IGNORED, "x", usage=Usage(100))
     receipt = Stage(clock, [[ignored], [OK]]).run_plan().receipt
     assert receipt.attempts[0].cost_usd == Decimal("0.0001")
@@ -504,14 +504,14 @@ def test_vectors_that_cannot_be_shortened_here_may_be_elsewhere(clock: FakeClock
         Stage(clock, [[errors.ProviderError(errors.FailureKind.DIMENSIONS_IGNORED, "x")]]).run_plan()
 
 
-def test_a_provider_that_does_not_heed_its_output_limit_is_named_and_its_bill_is_in_the_bound(clock: FakeClock) -> None:
+def test_a_provider_that_exceeds_the_output_limit_is_noted_and_its_cost_is_in_the_bound(clock: FakeClock) -> None:
     stage = Stage(clock, [[ChatAnswer({}, Usage(100, 5000))]], request=LIMITED, limit_usd=Decimal("0.0003"))
     receipt = stage.run_plan().receipt
     assert receipt.notes == ("p0 did not heed the output limit: it billed more than $0.0003",)
     assert receipt.cost == receipt.cost_bound == Decimal("0.0101")
 
 
-def test_what_broke_off_is_noted_because_it_may_have_been_billed(clock: FakeClock) -> None:
+def test_an_interrupted_attempt_is_noted_because_it_may_have_been_billed(clock: FakeClock) -> None:
     receipt = (
         Stage(
             clock,
@@ -525,7 +525,7 @@ def test_what_broke_off_is_noted_because_it_may_have_been_billed(clock: FakeCloc
     assert receipt.notes[0] == "what broke off may have been billed, too: up to $0.0003"
 
 
-def test_an_error_does_not_call_free_what_may_have_been_billed(clock: FakeClock) -> None:
+def test_an_errors_cost_is_unknown_where_an_attempt_may_have_been_billed(clock: FakeClock) -> None:
     stage = Stage(
         clock,
         [
@@ -540,7 +540,7 @@ def test_an_error_does_not_call_free_what_may_have_been_billed(clock: FakeClock)
     assert (report.cost_usd, report.cost_bound_usd) == (None, Decimal("0.0003"))
 
 
-def test_a_failure_says_what_to_look_at(clock: FakeClock) -> None:
+def test_a_failure_names_its_remedy(clock: FakeClock) -> None:
     failures: list[Any] = [
         errors.ProviderError(errors.FailureKind.QUOTA_EXHAUSTED, "x"),
         errors.ProviderError(errors.FailureKind.CONNECTION_LOST, "y"),

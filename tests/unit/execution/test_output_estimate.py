@@ -30,7 +30,7 @@ def call(arguments: str) -> dict[str, Any]:
         {"role": "assistant", "content": "It is sunny.", "refusal": "Not that."},
     ],
 )
-def test_whatever_is_billed_as_output_counts(message: dict[str, Any]) -> None:
+def test_reasoning_refusals_and_tool_arguments_count_as_output(message: dict[str, Any]) -> None:
     assert tokens(message) > 3
 
 

@@ -30,7 +30,7 @@ def whole(*, bill: bool = True) -> Script:
     return Script(A, B, END, *([BILL] if bill else []))
 
 
-def test_a_whole_answer_ends_with_its_receipt(clock: FakeClock) -> None:
+def test_a_complete_answer_ends_with_its_receipt(clock: FakeClock) -> None:
     story = Stage(clock, [[Script(1.0, A, 2.0, B, END, BILL)]]).read()
     assert (story.texts, story.error, story.codes) == (["a", "b", ""], None, ["ok"])
     assert story.receipt is not None
@@ -39,9 +39,7 @@ def test_a_whole_answer_ends_with_its_receipt(clock: FakeClock) -> None:
 
 
 @pytest.mark.parametrize("failure", [*COUNTED, *UNCOUNTED[:4]], ids=lambda failure: failure.code)
-def test_whatever_fails_before_the_first_token_is_followed_by_the_next_and_never_seen(
-    clock: FakeClock, failure: errors.ProviderError
-) -> None:
+def test_a_failure_before_the_first_token_fails_over_unseen(clock: FakeClock, failure: errors.ProviderError) -> None:
     stage = Stage(clock, [[Script(IDLE, 1.0, failure), failure], [whole()]])
     story = stage.read()
     assert (story.texts, story.error) == (["a", "b", ""], None)
@@ -49,7 +47,7 @@ def test_whatever_fails_before_the_first_token_is_followed_by_the_next_and_never
     assert story.codes[-1] == "ok"
 
 
-def test_who_has_no_token_within_its_timeout_is_followed_by_the_next(clock: FakeClock) -> None:
+def test_a_provider_without_a_token_within_its_timeout_is_followed_by_the_next_candidate(clock: FakeClock) -> None:
     silent = Script(60.0, A)
     story = Stage(clock, [[silent], [whole()]]).read()
     assert story.codes == ["timeout", "ok"]
@@ -58,7 +56,7 @@ def test_who_has_no_token_within_its_timeout_is_followed_by_the_next(clock: Fake
 
 @pytest.mark.parametrize("failure", IN_MIDSTREAM, ids=lambda failure: failure.code)
 @pytest.mark.parametrize("tokens", [1, 2, 5])
-def test_after_the_first_token_a_failure_ends_the_answer_and_counts(
+def test_a_failure_after_the_first_token_ends_the_answer_and_counts_against_the_breaker(
     clock: FakeClock, failure: errors.ProviderError, tokens: int
 ) -> None:
     broken = Script(*[A] * tokens, failure)
@@ -72,7 +70,7 @@ def test_after_the_first_token_a_failure_ends_the_answer_and_counts(
 
 
 @pytest.mark.parametrize("failure", UNCOUNTED[:4], ids=lambda failure: failure.code)
-def test_what_says_nothing_of_the_provider_ends_the_answer_and_does_not_count(
+def test_a_neutral_failure_ends_the_answer_and_does_not_count_against_the_breaker(
     clock: FakeClock, failure: errors.ProviderError
 ) -> None:
     stage = stage_of(clock, [[Script(A, failure)]])
@@ -81,7 +79,7 @@ def test_what_says_nothing_of_the_provider_ends_the_answer_and_does_not_count(
 
 
 @pytest.mark.parametrize("failure", UNCOUNTED[4:], ids=lambda failure: failure.code)
-def test_a_fault_of_the_request_in_midstream_is_told_as_what_it_is(
+def test_a_failure_of_the_request_in_midstream_is_raised_as_it_is(
     clock: FakeClock, failure: errors.ProviderError
 ) -> None:
     stage = stage_of(clock, [[Script(A, failure)], [whole()]])
@@ -89,13 +87,13 @@ def test_a_fault_of_the_request_in_midstream_is_told_as_what_it_is(
     assert stage.called == ["p0"]
 
 
-def test_an_account_that_runs_empty_in_midstream_opens_the_breaker(clock: FakeClock) -> None:
+def test_quota_exhausted_in_midstream_opens_the_breaker(clock: FakeClock) -> None:
     stage = stage_of(clock, [[Script(A, errors.ProviderError(errors.FailureKind.QUOTA_EXHAUSTED, "x"))]])
     stage.read()
     assert breaker(stage).state is BreakerState.OPEN
 
 
-def test_what_broke_off_may_cost_as_much_as_it_was_allowed_to(clock: FakeClock) -> None:
+def test_an_interrupted_answer_may_cost_up_to_its_bound(clock: FakeClock) -> None:
     report = Stage(clock, [[Script(A, errors.ProviderError(errors.FailureKind.SERVER_ERROR, "x"))]]).read().report
     assert report.error is not None
     assert report.cost_usd is None
@@ -105,7 +103,7 @@ def test_what_broke_off_may_cost_as_much_as_it_was_allowed_to(clock: FakeClock) 
     assert attempt.cost_bound_usd == report.cost_bound_usd
 
 
-def test_answers_that_begin_well_and_never_end_open_the_breaker(clock: FakeClock) -> None:
+def test_answers_that_begin_and_never_end_open_the_breaker(clock: FakeClock) -> None:
     """Their first tokens must not pass for successes in between."""
     stage = stage_of(clock, [[Script(A, LOST) for _ in range(3)], [whole()]])
     for _ in range(3):
@@ -116,7 +114,7 @@ def test_answers_that_begin_well_and_never_end_open_the_breaker(clock: FakeClock
     assert stage.called[-1] == "p1"
 
 
-def test_the_count_is_reset_by_the_end_of_an_answer_and_not_before(clock: FakeClock) -> None:
+def test_only_the_end_of_an_answer_resets_the_failure_count(clock: FakeClock) -> None:
     stage = stage_of(clock, [[Script(A, LOST), Script(A, 5.0, B, END, BILL)]])
     stage.read()
     clock.advance(2)
@@ -130,13 +128,13 @@ def test_the_count_is_reset_by_the_end_of_an_answer_and_not_before(clock: FakeCl
     assert (counts, breaker(stage).failure_count) == ([1, 1, 1, 1], 0)
 
 
-def test_a_silence_ends_the_answer_when_it_has_lasted_as_long_as_the_provider_may_be_silent(clock: FakeClock) -> None:
+def test_a_silence_of_the_providers_timeout_ends_the_answer(clock: FakeClock) -> None:
     story = Stage(clock, [[Script(A, 9.9, B, 60.0, A)]]).read()
     assert (story.texts, story.codes) == (["a", "b"], ["timeout"])
     assert story.took_s == pytest.approx(9.9 + IDLE_S)
 
 
-def test_a_drip_of_what_brings_nothing_on_does_not_pass_for_an_answer(clock: FakeClock) -> None:
+def test_keep_alive_events_do_not_end_a_silence(clock: FakeClock) -> None:
     drip: list[Any] = [step for _ in range(60) for step in (3.0, IDLE)]
     stage = stage_of(clock, [[Script(A, *drip)]])
     story = stage.read()
@@ -145,14 +143,14 @@ def test_a_drip_of_what_brings_nothing_on_does_not_pass_for_an_answer(clock: Fak
     assert breaker(stage).failure_count == 1
 
 
-def test_a_model_that_thinks_aloud_may_take_its_time(clock: FakeClock) -> None:
+def test_reasoning_ends_a_silence(clock: FakeClock) -> None:
     thought = ChatChunk({"choices": [{"delta": {"reasoning_content": "hm"}}]}, is_progress=True)
     thinking: list[Any] = [step for _ in range(30) for step in (9.0, thought)]
     story = Stage(clock, [[Script(*thinking, A, END, BILL)]]).read(remaining_s=800)
     assert (story.error, story.codes) == (None, ["ok"])
 
 
-def test_a_caller_who_reads_slowly_is_not_the_providers_silence(clock: FakeClock) -> None:
+def test_the_time_of_a_slow_reader_does_not_count_as_silence(clock: FakeClock) -> None:
     async def reading(_chunk: ChatChunk) -> None:
         await asyncio.sleep(50)
 
@@ -160,7 +158,7 @@ def test_a_caller_who_reads_slowly_is_not_the_providers_silence(clock: FakeClock
     assert (story.error, story.codes) == (None, ["ok"])
 
 
-def test_no_answer_outlives_the_deadline_and_the_provider_is_not_to_blame(clock: FakeClock) -> None:
+def test_the_deadline_ends_an_answer_and_does_not_count_against_the_provider(clock: FakeClock) -> None:
     going_on: list[Any] = [step for _ in range(50) for step in (4.0, A)]
     stage = stage_of(clock, [[Script(*going_on)]])
     story = stage.read(remaining_s=30)
@@ -169,7 +167,7 @@ def test_no_answer_outlives_the_deadline_and_the_provider_is_not_to_blame(clock:
     assert breaker(stage) is None
 
 
-def test_once_nothing_is_missing_any_more_nobody_waits_for_a_proper_end(clock: FakeClock) -> None:
+def test_after_the_usage_the_end_of_the_stream_is_not_waited_for(clock: FakeClock) -> None:
     lingering = Script(A, END, BILL, 60.0)
     stage = stage_of(clock, [[Script(A, LOST), lingering]])
     stage.read()
@@ -179,7 +177,7 @@ def test_once_nothing_is_missing_any_more_nobody_waits_for_a_proper_end(clock: F
     assert breaker(stage).failure_count == 0
 
 
-def test_a_finish_reason_alone_leaves_the_provider_its_time_for_the_bill(clock: FakeClock) -> None:
+def test_after_the_finish_reason_the_provider_has_its_timeout_to_send_the_usage(clock: FakeClock) -> None:
     """Who has sent one may go on: some vendors send one with every chunk."""
     story = Stage(clock, [[Script(A, END, 9.0, BILL)]]).read()
     assert (story.error, story.took_s) == (None, 9.0)
@@ -187,7 +185,7 @@ def test_a_finish_reason_alone_leaves_the_provider_its_time_for_the_bill(clock: 
     assert story.receipt.cost == Decimal("0.002")
 
 
-def test_a_provider_that_goes_on_after_a_finish_reason_is_not_believed_the_next_one(clock: FakeClock) -> None:
+def test_a_provider_that_continues_after_a_finish_reason_needs_a_proper_end_of_stream(clock: FakeClock) -> None:
     again = replace(END, state=AnswerState.MAY_CONTINUE)
     story = Stage(clock, [[Script(A, END, B, again, LOST)]]).read()
     assert isinstance(story.error, errors.StreamInterrupted)
@@ -195,7 +193,7 @@ def test_a_provider_that_goes_on_after_a_finish_reason_is_not_believed_the_next_
 
 
 @pytest.mark.parametrize("failure", IN_MIDSTREAM, ids=lambda failure: failure.code)
-def test_what_fails_after_the_end_of_the_answer_takes_only_the_bill_with_it(
+def test_a_failure_after_the_last_finish_reason_loses_only_the_usage(
     clock: FakeClock, failure: errors.ProviderError
 ) -> None:
     stage = stage_of(clock, [[Script(A, END, failure)]])
@@ -204,9 +202,7 @@ def test_what_fails_after_the_end_of_the_answer_takes_only_the_bill_with_it(
     assert breaker(stage) is None
 
 
-def test_a_mistake_of_the_bridges_own_in_midstream_is_logged_and_does_not_count(
-    clock: FakeClock, log: StringIO
-) -> None:
+def test_an_adapter_fault_in_midstream_is_logged_and_does_not_count(clock: FakeClock, log: StringIO) -> None:
     stage = stage_of(clock, [[Script(A, KeyError("the prompt"))]])
     story = stage.read()
     assert (story.codes, breaker(stage)) == (["adapter_fault"], None)
@@ -214,7 +210,7 @@ def test_a_mistake_of_the_bridges_own_in_midstream_is_logged_and_does_not_count(
     assert "the prompt" not in log.getvalue() + str(story.error)
 
 
-def test_a_caller_who_leaves_in_midstream_ends_the_providers_work_and_counts_neither_way(clock: FakeClock) -> None:
+def test_a_client_disconnect_in_midstream_cancels_the_attempt_and_is_neutral_for_the_breaker(clock: FakeClock) -> None:
     left = Script(A, 60.0, B)
     stage = stage_of(clock, [[Script(A, LOST), left]])
     stage.read()
@@ -226,14 +222,14 @@ def test_a_caller_who_leaves_in_midstream_ends_the_providers_work_and_counts_nei
     assert story.report.cost_bound_usd > 0
 
 
-def test_a_caller_who_leaves_before_the_first_token_ends_the_providers_work_too(clock: FakeClock) -> None:
+def test_a_client_disconnect_before_the_first_token_cancels_the_attempt(clock: FakeClock) -> None:
     left = Script(60.0, A)
     stage = Stage(clock, [[DOWN], [left]])
     story = stage.read(leaves_after_s=3)
     assert (left.is_closed, story.codes) == (True, ["provider_server_error", "abandoned"])
 
 
-def test_what_a_caller_left_costs_nothing_where_the_model_is_free(clock: FakeClock) -> None:
+def test_a_cancelled_attempt_costs_nothing_where_the_model_is_free(clock: FakeClock) -> None:
     free = chat_model("m0", pricing={"input_usd_per_mtok": 0, "output_usd_per_mtok": 0})
     stage = Stage(clock, [[Script(A, 60.0)]], fleet=[provider("p0", free)])
     story = stage.read(leaves_after_s=3)
@@ -258,7 +254,7 @@ async def may_be_called_by_others(stage: Stage) -> bool:
     return isinstance(await watch.request_permit("p0", lasts_s=1), Permit)
 
 
-def test_a_probe_is_over_with_its_first_token_and_keeps_nobody_waiting_for_the_rest(clock: FakeClock) -> None:
+def test_a_probe_ends_with_its_first_token(clock: FakeClock) -> None:
     stage = opened(clock, Script(1.0, A, 9.0, B, END, BILL))
     seen = []
 
@@ -282,13 +278,13 @@ def test_until_its_first_token_a_probe_is_the_only_call(clock: FakeClock) -> Non
     assert (others_may, story.codes) == (False, ["ok"])
 
 
-def test_what_breaks_off_after_a_probes_first_token_counts_like_any_other(clock: FakeClock) -> None:
+def test_a_failure_after_a_probes_first_token_counts_like_any_other(clock: FakeClock) -> None:
     stage = opened(clock, Script(A, LOST))
     assert stage.read().codes == ["connection_lost"]
     assert breaker(stage).state is BreakerState.OPEN
 
 
-def test_a_probe_that_its_caller_leaves_gives_back_its_lease(clock: FakeClock) -> None:
+def test_a_client_disconnect_during_a_probe_gives_back_the_lease(clock: FakeClock) -> None:
     stage = opened(clock, Script(60.0, A))
     stage.read(leaves_after_s=3)
 
@@ -319,14 +315,14 @@ class SlowStore(MemoryProviderStore):
         return await super().replace(*args)
 
 
-def test_a_caller_who_leaves_while_a_failure_is_noted_does_not_keep_it_from_being_counted(clock: FakeClock) -> None:
+def test_a_client_disconnect_while_a_failure_is_recorded_does_not_lose_it(clock: FakeClock) -> None:
     stage = stage_of(clock, [[Script(A, 1.0, LOST)]], store=SlowStore())
     story = stage.read(leaves_after_s=1.05)
     assert isinstance(story.gone, errors.StreamInterrupted)
     assert (story.codes, breaker(stage).failure_count) == (["connection_lost"], 1)
 
 
-def test_a_caller_who_leaves_while_an_end_is_noted_is_billed_for_it(clock: FakeClock) -> None:
+def test_a_client_disconnect_while_a_success_is_recorded_does_not_lose_its_cost(clock: FakeClock) -> None:
     stage = stage_of(clock, [[Script(A, LOST), Script(A, 2.0, END, BILL)]], store=SlowStore())
     stage.read()
     story = stage.read(leaves_after_s=2.05)
@@ -335,7 +331,7 @@ def test_a_caller_who_leaves_while_an_end_is_noted_is_billed_for_it(clock: FakeC
     assert breaker(stage).failure_count == 0
 
 
-def test_a_caller_who_leaves_while_a_probes_failure_is_noted_leaves_no_lease_behind(clock: FakeClock) -> None:
+def test_a_client_disconnect_while_a_probes_failure_is_recorded_leaves_no_lease(clock: FakeClock) -> None:
     stage = stage_of(clock, [[DOWN, Script(1.0, DOWN)]], rules=PROBED, store=SlowStore())
     stage.read()
     clock.advance(61)
@@ -343,7 +339,7 @@ def test_a_caller_who_leaves_while_a_probes_failure_is_noted_leaves_no_lease_beh
     assert breaker(stage).state is BreakerState.OPEN
 
 
-def test_a_caller_who_leaves_while_a_lease_is_taken_gives_it_back(clock: FakeClock) -> None:
+def test_a_client_disconnect_while_a_lease_is_requested_gives_it_back(clock: FakeClock) -> None:
     stage = stage_of(clock, [[DOWN, whole()]], rules=PROBED, store=SlowStore())
     stage.read()
     clock.advance(61)
@@ -352,7 +348,7 @@ def test_a_caller_who_leaves_while_a_lease_is_taken_gives_it_back(clock: FakeClo
     assert stage.read().codes == ["ok"]
 
 
-def test_what_is_being_settled_is_done_however_often_it_is_cancelled_and_a_failure_in_it_is_logged_without_its_words(
+def test_work_that_must_complete_survives_cancellations_and_logs_its_error_without_the_message(
     clock: FakeClock, log: StringIO
 ) -> None:
     done = []
@@ -376,7 +372,7 @@ def test_what_is_being_settled_is_done_however_often_it_is_cancelled_and_a_failu
     assert "the prompt" not in log.getvalue()
 
 
-def test_a_connection_that_cannot_even_be_closed_does_not_keep_a_failure_from_being_counted(clock: FakeClock) -> None:
+def test_an_error_on_closing_the_connection_does_not_lose_the_failure(clock: FakeClock) -> None:
     class Stuck(Script):
         async def aclose(self) -> None:
             raise RuntimeError("stuck")

@@ -147,9 +147,7 @@ def test_failing_checks_open_the_breaker_before_any_request_meets_with_it(
     assert fake.calls(CHAT) == []
 
 
-def test_a_list_of_models_that_answers_does_not_hide_that_chats_fail(
-    fleet: Fleet, fake: FakeProvider, clock: FakeClock
-) -> None:
+def test_a_working_model_list_does_not_hide_failing_chats(fleet: Fleet, fake: FakeProvider, clock: FakeClock) -> None:
     fake.always(CHAT, DOWN)
     for _ in range(3):
         fleet.chat()
@@ -177,9 +175,7 @@ def test_where_chats_fail_again_though_the_models_are_listed_only_a_request_clos
 
 
 @pytest.mark.parametrize("status", [401, 402, 403, 429])
-def test_a_check_that_is_refused_says_nothing_of_what_a_request_would_meet(
-    fleet: Fleet, fake: FakeProvider, clock: FakeClock, status: int
-) -> None:
+def test_a_rejected_check_is_neutral(fleet: Fleet, fake: FakeProvider, clock: FakeClock, status: int) -> None:
     fake.always(LIST, Reply(status, {}))
     for _ in range(4):
         fleet.check()
@@ -211,7 +207,9 @@ def test_two_instances_never_probe_at_the_same_time(fleet: Fleet, clock: FakeClo
     assert fleet.breaker == held
 
 
-def test_a_provider_that_hangs_delays_nobody(fake: FakeProvider, other: FakeProvider, clock: FakeClock) -> None:
+def test_a_hanging_provider_does_not_delay_other_checks(
+    fake: FakeProvider, other: FakeProvider, clock: FakeClock
+) -> None:
     recorded = []
 
     class Watching(MemoryProviderStore):
@@ -229,7 +227,7 @@ def test_a_provider_that_hangs_delays_nobody(fake: FakeProvider, other: FakeProv
     assert recorded[0] == ("q", False)  # while the other still hung
 
 
-def test_a_rotated_key_is_found_out_by_the_check_too(fake: FakeProvider, clock: FakeClock) -> None:
+def test_the_check_retries_with_a_rotated_key(fake: FakeProvider, clock: FakeClock) -> None:
     old, new = (
         make_settings(provider("p", chat_model("a"), base_url=f"{fake.url}/v1", api_key=key)) for key in ("old", "new")
     )
@@ -244,7 +242,7 @@ def gauges(capsys: pytest.CaptureFixture[str]) -> dict[str, float]:
     return {name: line[name][0] for line in lines for name in ("HealthyProviders", "OpenBreakers") if name in line}
 
 
-def test_every_check_says_how_many_may_answer_and_how_many_breakers_are_open(
+def test_every_check_writes_the_gauges_of_healthy_providers_and_open_breakers(
     fleet: Fleet, fake: FakeProvider, other: FakeProvider, clock: FakeClock, capsys: pytest.CaptureFixture[str]
 ) -> None:
     fleet.check()
@@ -259,7 +257,7 @@ def test_every_check_says_how_many_may_answer_and_how_many_breakers_are_open(
     assert gauges(capsys) == {"HealthyProviders": 0, "OpenBreakers": 1}
 
 
-def test_a_breaker_that_the_check_itself_closes_was_open_all_the_same(
+def test_a_breaker_that_the_check_itself_closes_counts_as_open(
     fleet: Fleet, clock: FakeClock, capsys: pytest.CaptureFixture[str]
 ) -> None:
     fleet.open_by_requests()
@@ -284,7 +282,7 @@ class Lost(MemoryProviderStore):
         raise StoreUnavailable("gone")
 
 
-def test_without_the_table_health_says_so_and_the_check_still_checks(
+def test_without_the_table_health_notes_it_and_the_check_still_runs(
     fake: FakeProvider, other: FakeProvider, clock: FakeClock
 ) -> None:
     lost = Fleet(fake, other, clock, Lost())
@@ -314,7 +312,7 @@ def test_health_shows_an_open_breaker_with_its_count_cause_and_times(
     assert datetime.fromisoformat(shown["last_failure"]).utcoffset() == timedelta()
 
 
-def test_health_is_of_now_however_lately_the_table_was_read(fleet: Fleet) -> None:
+def test_health_reads_the_table_again_however_recently_it_was_read(fleet: Fleet) -> None:
     health = Function("health", fleet.instance())
     assert health("GET", "/api/v1/health").json()["providers"]["p"]["circuit_breaker"]["state"] == "closed"
     asyncio.run(fleet.store.replace("p", Breaker(), Breaker(BreakerState.OPEN, epoch=1, failure_count=3)))
@@ -322,7 +320,7 @@ def test_health_is_of_now_however_lately_the_table_was_read(fleet: Fleet) -> Non
     assert health("GET", "/api/v1/health").json()["providers"]["p"]["circuit_breaker"]["state"] == "open"
 
 
-def test_a_half_open_breaker_is_degraded_and_a_check_of_long_ago_says_nothing(
+def test_a_half_open_breaker_is_degraded_and_an_old_check_is_unknown(
     fleet: Fleet, fake: FakeProvider, clock: FakeClock
 ) -> None:
     fleet.check()
@@ -362,7 +360,7 @@ ANSWERS = {
 
 
 @pytest.mark.parametrize("reply", ANSWERS.values(), ids=ANSWERS)
-def test_who_answers_is_there_even_without_a_list_of_models(
+def test_a_provider_that_answers_without_a_model_list_is_healthy(
     fleet: Fleet, fake: FakeProvider, clock: FakeClock, reply: Reply
 ) -> None:
     fake.always(LIST, reply)
@@ -374,13 +372,13 @@ def test_who_answers_is_there_even_without_a_list_of_models(
 
 
 @pytest.mark.parametrize("status", [408, 500, 502, 503, 504, 529])
-def test_a_server_that_is_out_of_order_is_down(fleet: Fleet, fake: FakeProvider, status: int) -> None:
+def test_a_server_with_a_failing_status_is_unhealthy(fleet: Fleet, fake: FakeProvider, status: int) -> None:
     fake.always(LIST, Reply(status, {}))
     assert fleet.check()["p"]["status"] == "unhealthy"
     assert fleet.breaker.failure_count == 1
 
 
-def test_a_list_that_fails_where_chats_do_not_is_found_out_by_two_requests_and_believed_no_more(
+def test_a_failing_model_list_of_a_working_provider_is_ignored_after_two_requests(
     fleet: Fleet, fake: FakeProvider, other: FakeProvider, clock: FakeClock
 ) -> None:
     fake.always(LIST, DOWN)
@@ -403,7 +401,7 @@ def test_a_list_that_fails_where_chats_do_not_is_found_out_by_two_requests_and_b
     assert fleet.breaker.check_trust is CheckTrust.TRUSTED
 
 
-def test_without_its_check_the_report_is_not_the_whole_truth(fleet: Fleet, clock: FakeClock) -> None:
+def test_without_recent_checks_health_notes_it(fleet: Fleet, clock: FakeClock) -> None:
     assert fleet.health().json()["status"] == "healthy"  # nothing is known yet
     fleet.check()
     clock.advance(151)
@@ -411,9 +409,7 @@ def test_without_its_check_the_report_is_not_the_whole_truth(fleet: Fleet, clock
     assert (body["status"], body["notes"]) == ("degraded", ["the scheduled check has not run for minutes"])
 
 
-def test_a_provider_that_this_version_cannot_call_does_not_make_up_for_one_that_is_down(
-    fake: FakeProvider, clock: FakeClock
-) -> None:
+def test_a_provider_without_an_adapter_does_not_count_as_healthy(fake: FakeProvider, clock: FakeClock) -> None:
     fake.always(LIST, DOWN)
     claude = provider("claude", chat_model("c"), provider_type="anthropic", api_key="k")
     settings = make_settings(provider("p", chat_model("a"), base_url=f"{fake.url}/v1"), claude)
@@ -424,7 +420,7 @@ def test_a_provider_that_this_version_cannot_call_does_not_make_up_for_one_that_
     assert (answer.status, answer.json()["status"]) == (503, "unhealthy")
 
 
-def test_a_mistake_in_one_check_costs_the_others_nothing(
+def test_an_unexpected_error_in_one_check_does_not_affect_the_others(
     fake: FakeProvider, other: FakeProvider, clock: FakeClock, log: StringIO
 ) -> None:
     class Odd(MemoryProviderStore):

@@ -35,7 +35,7 @@ def test_an_answer_has_openais_shape_and_the_receipt(chat: Function) -> None:
     assert [attempt["code"] for attempt in receipt["attempts"]] == ["ok"]
 
 
-def test_headers_carry_the_receipt_in_short_and_the_gateways_request_id(chat: Function) -> None:
+def test_headers_have_the_short_receipt_and_the_gateways_request_id(chat: Function) -> None:
     headers = ask(chat).headers
     assert headers["x-bridge-provider"] == "first"
     assert headers["x-bridge-model"] == "gpt"
@@ -48,7 +48,7 @@ def test_the_second_path_is_the_same_endpoint(chat: Function) -> None:
     assert chat("POST", "/api/v1/chat/completions", {"messages": HI}).status == 200
 
 
-def test_a_failing_provider_is_followed_by_the_next_unseen(chat: Function, fake: FakeProvider) -> None:
+def test_a_failing_provider_is_followed_by_the_next_without_an_error(chat: Function, fake: FakeProvider) -> None:
     fake.always(PATH, Reply(500, {}))
     answer = ask(chat)
     assert answer.json()["choices"][0]["message"]["content"] == "Hello from the second."
@@ -63,7 +63,9 @@ def test_a_failing_provider_is_final_when_fallback_is_not_allowed(chat: Function
     assert error(answer)["code"] == "all_providers_failed"
 
 
-def test_all_failing_tells_every_attempt(chat: Function, fake: FakeProvider, second: FakeProvider) -> None:
+def test_the_error_of_all_failing_providers_has_every_attempt(
+    chat: Function, fake: FakeProvider, second: FakeProvider
+) -> None:
     fake.always(PATH, Reply(500, {}))
     second.stop()
     answer = ask(chat)
@@ -75,7 +77,7 @@ def test_all_failing_tells_every_attempt(chat: Function, fake: FakeProvider, sec
     ]
 
 
-def test_a_failure_says_who_was_passed_over_and_is_logged_as_a_warning_with_who_was_tried(
+def test_a_failure_names_skipped_models_and_is_logged_as_a_warning_with_the_attempts(
     fake: FakeProvider, log: StringIO
 ) -> None:
     dead = provider("dead", chat_model("a"), base_url="http://127.0.0.1:9/v1", priority=1)
@@ -86,7 +88,7 @@ def test_a_failure_says_who_was_passed_over_and_is_logged_as_a_warning_with_who_
     assert (line["level"], line["attempts"]) == ("WARNING", ["dead: connect_failed"] * 2)
 
 
-def test_a_pinned_model_goes_only_where_it_is(chat: Function, fake: FakeProvider) -> None:
+def test_a_pinned_model_is_tried_only_at_its_providers(chat: Function, fake: FakeProvider) -> None:
     assert ask(chat, model="llama").json()["bridge"]["provider_id"] == "local"
     assert fake.received == []
 
@@ -103,7 +105,7 @@ def test_a_default_models_key_routes_by_its_task(chat: Function) -> None:
     assert error(answer)["code"] == "no_capable_model"
 
 
-def test_an_unknown_model_is_told_what_exists(chat: Function) -> None:
+def test_the_error_for_an_unknown_model_lists_what_exists(chat: Function) -> None:
     answer = ask(chat, model="ghost")
     assert answer.status == 404
     assert error(answer)["code"] == "model_not_found"
@@ -122,7 +124,7 @@ def test_an_unsuitable_preferred_model_is_passed_over_with_a_note(chat: Function
     assert receipt["notes"] == ["preferred_model e was passed over: not a chat model, but for embedding"]
 
 
-def test_the_bridges_own_fields_go_to_no_provider(chat: Function, fake: FakeProvider) -> None:
+def test_the_bridges_own_fields_are_sent_to_no_provider(chat: Function, fake: FakeProvider) -> None:
     ask(
         chat,
         require_vision=False,
@@ -137,7 +139,7 @@ def test_the_bridges_own_fields_go_to_no_provider(chat: Function, fake: FakeProv
     assert sent["model"] == "gpt"
 
 
-def test_a_field_that_the_bridge_does_not_know_is_sent_on_but_under_a_cost_limit_only_to_a_free_model(
+def test_an_unknown_field_is_sent_to_providers_but_under_a_cost_limit_only_to_free_models(
     chat: Function, fake: FakeProvider
 ) -> None:
     ask(chat, model="gpt", custom={"a": 1})
@@ -160,7 +162,7 @@ def test_too_low_a_max_cost_names_the_cheapest_candidate(chat: Function) -> None
     assert "first/gpt" in error(answer)["message"]
 
 
-def test_a_402_names_the_cheapest_of_several_and_what_it_would_take() -> None:
+def test_a_402_names_the_cheapest_model_and_its_cost() -> None:
     models = (
         chat_model("dear", price=(50, 90)),
         chat_model("cheap", price=(10, 20)),
@@ -176,7 +178,7 @@ def test_a_402_names_the_cheapest_of_several_and_what_it_would_take() -> None:
     assert "Raise max_cost" in message
 
 
-def test_a_cost_limit_turns_to_the_free_model(chat: Function) -> None:
+def test_under_a_cost_limit_the_free_model_answers(chat: Function) -> None:
     assert ask(chat, max_cost=0).json()["bridge"]["provider_id"] == "local"
 
 
@@ -208,7 +210,7 @@ def test_usage_is_estimated_and_says_so_only_where_the_provider_sent_none(chat: 
     assert "estimated" not in ask(chat).json()["usage"]
 
 
-def test_a_slow_provider_is_given_up_before_lambda_gives_up_on_us(
+def test_a_slow_provider_is_cancelled_before_lambdas_deadline(
     chat: Function, fake: FakeProvider, second: FakeProvider
 ) -> None:
     fake.always(PATH, Reply(delay_s=2))
@@ -225,7 +227,7 @@ class Exploding:
         raise RuntimeError("while working on: the yellow submarine")
 
 
-def test_an_unexpected_error_is_a_500_without_its_words(log: StringIO) -> None:
+def test_an_unexpected_error_is_a_500_without_its_message(log: StringIO) -> None:
     bridge = make_bridge(make_settings(provider("p", chat_model())))
     broken = replace(bridge, service=Exploding())  # type: ignore[arg-type]  # it only has to explode
     answer = Function("chat_completions", broken)("POST", PATH, {"messages": HI})
@@ -246,7 +248,7 @@ def test_neither_prompt_nor_key_nor_answer_is_logged(fake: FakeProvider, log: St
         assert hidden not in log.getvalue()
 
 
-def test_a_bridge_without_a_usable_configuration_says_so_at_every_request() -> None:
+def test_an_unusable_configuration_is_the_answer_to_every_request() -> None:
     chat = Function("chat_completions", ConfigError(["file.yaml:3: secret details"]))
     answer = chat("POST", PATH, {"messages": HI})
     assert answer.status == 500

@@ -82,7 +82,7 @@ PRIVATE = [
 
 
 @pytest.mark.parametrize("url", PRIVATE)
-def test_an_image_that_is_not_public_is_refused_whoever_would_fetch_it(chat: Function, url: str) -> None:
+def test_an_image_url_that_is_not_public_is_refused_for_every_provider(chat: Function, url: str) -> None:
     part = {"type": "image_url", "image_url": {"url": url}}
     answer = chat("POST", PATH, {"messages": [{"role": "user", "content": [part]}]})
     assert answer.status == 400
@@ -90,7 +90,7 @@ def test_an_image_that_is_not_public_is_refused_whoever_would_fetch_it(chat: Fun
 
 
 @pytest.mark.parametrize("url", ["https://example.com/x.png", "https://bücher.example.com/x", "http://93.184.216.34/x"])
-def test_a_public_image_is_passed_on_as_it_was_given(fake: FakeProvider, url: str) -> None:
+def test_a_public_image_url_is_sent_unchanged(fake: FakeProvider, url: str) -> None:
     chat = function(provider("p", chat_model("sees", supports_vision=True), base_url=f"{fake.url}/v1"))
     messages = [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": url}}]}]
     assert chat("POST", PATH, {"messages": messages}).status == 200
@@ -106,7 +106,7 @@ def test_an_image_needs_a_vision_model_by_itself(fake: FakeProvider) -> None:
     assert answer.json()["model"] == "sees"
 
 
-def test_an_image_where_nothing_sees_says_what_is_missing(chat: Function) -> None:
+def test_an_image_without_a_vision_model_is_an_error_that_says_so(chat: Function) -> None:
     part = {"type": "image_url", "image_url": {"url": "https://example.com/x.png"}}
     answer = chat("POST", PATH, {"messages": [{"role": "user", "content": [part]}]})
     assert answer.status == 400
@@ -120,11 +120,11 @@ DEEP = '{"messages": [{"role": "user", "content": "x"}], "x": ' + "[" * 300 + "]
 @pytest.mark.parametrize(
     "raw", ["{oops", "", "[]", "null", '"text"', DEEP, '{"messages": [{"role": "user", "content": "\\ud800"}]}']
 )
-def test_a_body_that_is_no_json_object_is_a_400(chat: Function, raw: str) -> None:
+def test_a_body_that_is_not_a_json_object_is_a_400(chat: Function, raw: str) -> None:
     assert chat("POST", PATH, raw=raw).status == 400
 
 
-def test_a_wrong_method_is_a_405_that_says_which_is_right(chat: Function) -> None:
+def test_a_wrong_method_is_a_405_that_names_the_allowed_one(chat: Function) -> None:
     answer = chat("GET", PATH)
     assert answer.status == 405
     assert answer.headers["allow"] == "POST"

@@ -75,7 +75,7 @@ def streams(fake: FakeProvider, *parts: bytes, ending: Any = "whole") -> None:
 
 
 @pytest.mark.parametrize("model", ["gpt", "llama"])
-def test_the_chunks_are_openais_and_say_together_what_the_answer_at_once_says(chat: Function, model: str) -> None:
+def test_the_chunks_have_openais_format_and_the_same_content_as_a_whole_answer(chat: Function, model: str) -> None:
     at_once = chat("POST", PATH, {"messages": HI, "model": model}).json()
     stream = ask(chat, model=model)
     assert stream.is_done
@@ -88,7 +88,7 @@ def test_the_chunks_are_openais_and_say_together_what_the_answer_at_once_says(ch
     assert finishes == [None] * (len(finishes) - 1) + ["stop"]
 
 
-def test_the_last_chunk_carries_the_receipt_and_no_other_does(chat: Function) -> None:
+def test_only_the_last_chunk_has_the_receipt(chat: Function) -> None:
     stream = ask(chat)
     receipt = stream.last["bridge"]
     assert (receipt["provider_id"], receipt["cost"]) == ("first", 0.000025)
@@ -96,7 +96,7 @@ def test_the_last_chunk_carries_the_receipt_and_no_other_does(chat: Function) ->
     assert not any("bridge" in one or "usage" in one for one in stream.chunks[:-1])
 
 
-def test_a_usage_that_is_asked_for_is_the_last_chunk_and_null_in_the_others(chat: Function) -> None:
+def test_a_requested_usage_is_in_the_last_chunk_and_null_in_the_others(chat: Function) -> None:
     stream = ask(chat, stream_options={"include_usage": True})
     assert stream.last["choices"] == []
     assert stream.last["usage"]["total_tokens"] == 18
@@ -105,7 +105,7 @@ def test_a_usage_that_is_asked_for_is_the_last_chunk_and_null_in_the_others(chat
     assert [one["usage"] for one in stream.chunks[:-1]] == [None] * (len(stream.chunks) - 1)
 
 
-def test_the_usage_is_always_asked_of_the_provider_and_told_only_to_who_wants_it(
+def test_the_usage_is_always_requested_from_the_provider_and_sent_only_on_request(
     chat: Function, fake: FakeProvider
 ) -> None:
     stream = ask(chat, stream_options={"include_obfuscation": False})
@@ -113,7 +113,7 @@ def test_the_usage_is_always_asked_of_the_provider_and_told_only_to_who_wants_it
     assert all("usage" not in one and one["choices"] for one in stream.chunks)
 
 
-def test_the_headers_say_who_answers_before_the_answer_has_come(chat: Function) -> None:
+def test_the_headers_name_the_model_before_the_answer_has_arrived(chat: Function) -> None:
     headers = ask(chat).headers
     assert (headers["x-bridge-provider"], headers["x-bridge-model"]) == ("first", "gpt")
     assert headers["x-bridge-attempts"] == "1"
@@ -122,7 +122,7 @@ def test_the_headers_say_who_answers_before_the_answer_has_come(chat: Function) 
     assert "x-bridge-cost-usd" not in headers
 
 
-def test_a_provider_that_fails_before_its_first_token_is_followed_by_the_next_unseen(
+def test_a_stream_that_fails_before_its_first_token_fails_over_without_an_error(
     chat: Function, fake: FakeProvider
 ) -> None:
     streams(fake, chunk({"role": "assistant", "content": ""}), ending="reset")
@@ -133,7 +133,7 @@ def test_a_provider_that_fails_before_its_first_token_is_followed_by_the_next_un
     assert {one["model"] for one in stream.chunks} == {"llama"}
 
 
-def test_where_nobody_begins_the_answer_is_an_error_with_its_own_status(
+def test_when_no_provider_sends_a_token_the_error_has_its_own_status(
     chat: Function, fake: FakeProvider, second: FakeProvider
 ) -> None:
     fake.always(PATH, Reply(500, {}))
@@ -145,7 +145,7 @@ def test_where_nobody_begins_the_answer_is_an_error_with_its_own_status(
     assert answer.headers["x-should-retry"] == "false"
 
 
-def test_a_request_that_nobody_may_serve_is_refused_before_anything_is_streamed(chat: Function) -> None:
+def test_a_request_without_candidates_is_refused_before_anything_is_streamed(chat: Function) -> None:
     answer = chat("POST", PATH, {"messages": HI, "stream": True, "model": "gpt", "max_cost": 0})
     assert (answer.status, error(answer)["code"]) == (402, "cost_limit_exceeded")
 
@@ -170,7 +170,7 @@ CUTS = {
 
 
 @pytest.mark.parametrize(("parts", "ending", "code"), CUTS.values(), ids=CUTS)
-def test_an_answer_that_broke_off_ends_with_an_error_and_never_looks_complete(
+def test_an_interrupted_answer_ends_with_an_error_and_never_looks_complete(
     chat: Function,
     fake: FakeProvider,
     log: StringIO,
@@ -199,7 +199,7 @@ def test_an_answer_that_broke_off_ends_with_an_error_and_never_looks_complete(
     assert PROMPT not in log.getvalue() + json.dumps(stream.error)
 
 
-def test_ollama_that_fails_in_midstream_is_told_like_everyone_else(chat: Function, second: FakeProvider) -> None:
+def test_a_failure_of_ollama_in_midstream_is_reported_like_any_other(chat: Function, second: FakeProvider) -> None:
     pieces = [ndjson({"message": {"role": "assistant", "content": "one"}, "done": False}), ndjson({"error": PROMPT})]
     second.script("/api/chat", Reply(stream=Stream(pieces, content_type="application/x-ndjson")))
     stream = ask(chat, model="llama")
@@ -209,14 +209,14 @@ def test_ollama_that_fails_in_midstream_is_told_like_everyone_else(chat: Functio
     assert PROMPT not in json.dumps(stream.error)
 
 
-def test_a_content_filter_in_midstream_is_told_as_what_it_is(chat: Function, fake: FakeProvider) -> None:
+def test_a_content_filter_in_midstream_is_reported_as_content_refused(chat: Function, fake: FakeProvider) -> None:
     streams(fake, ONE, sse({"error": {"code": "content_filter", "message": "filtered", "status": 400}}))
     stream = ask(chat)
     assert stream.error is not None
     assert stream.is_done is False
 
 
-def test_a_provider_that_does_not_count_is_counted_here_and_that_is_said(chat: Function, fake: FakeProvider) -> None:
+def test_a_stream_without_usage_has_an_estimated_one_that_is_marked(chat: Function, fake: FakeProvider) -> None:
     streams(fake, *chat_events("one two three four five", usage=False))
     stream = ask(chat, stream_options={"include_usage": True})
     assert stream.is_done
@@ -228,7 +228,7 @@ def test_a_provider_that_does_not_count_is_counted_here_and_that_is_said(chat: F
     assert stream.last["bridge"]["cost"] > 0
 
 
-def test_an_answer_that_ended_and_then_broke_off_is_whole_with_an_estimated_usage(
+def test_an_answer_interrupted_after_its_finish_reason_is_complete_with_an_estimated_usage(
     chat: Function, fake: FakeProvider
 ) -> None:
     streams(fake, ONE, TWO, STOP, ending="reset")
@@ -236,7 +236,7 @@ def test_an_answer_that_ended_and_then_broke_off_is_whole_with_an_estimated_usag
     assert (stream.text, stream.is_done, stream.last["usage"]["estimated"]) == ("one two", True, True)
 
 
-def test_parts_of_tool_calls_go_through_as_they_are(chat: Function, fake: FakeProvider) -> None:
+def test_parts_of_tool_calls_are_sent_unchanged(chat: Function, fake: FakeProvider) -> None:
     first = {"index": 0, "id": "call_1", "type": "function", "function": {"name": "weather", "arguments": ""}}
     rest = [{"index": 0, "function": {"arguments": part}} for part in ('{"city"', ': "Oslo"}')]
     deltas: list[dict[str, Any]] = [
@@ -249,7 +249,7 @@ def test_parts_of_tool_calls_go_through_as_they_are(chat: Function, fake: FakePr
     assert stream.last["choices"][0]["finish_reason"] == "tool_calls"
 
 
-def test_ollamas_tool_calls_become_openais(chat: Function, second: FakeProvider) -> None:
+def test_ollamas_tool_calls_are_translated_to_openais(chat: Function, second: FakeProvider) -> None:
     calls = [{"function": {"name": "weather", "arguments": {"city": city}}} for city in ("Oslo", "Rome")]
     pieces = [
         ndjson({"message": {"role": "assistant", "content": "", "tool_calls": [call]}, "done": False}) for call in calls
@@ -267,7 +267,7 @@ def test_ollamas_tool_calls_become_openais(chat: Function, second: FakeProvider)
     assert stream.last["choices"][0]["finish_reason"] == "tool_calls"
 
 
-def test_of_several_answers_each_has_to_end(chat: Function, fake: FakeProvider) -> None:
+def test_every_one_of_several_choices_must_have_a_finish_reason(chat: Function, fake: FakeProvider) -> None:
     both = [chunk({"content": f"answer {i}"}, index=i) for i in (0, 1)]
     ends = [chunk({}, finish="stop", index=i) for i in (0, 1)]
     streams(fake, *both, *ends, DONE)
@@ -279,7 +279,7 @@ def test_of_several_answers_each_has_to_end(chat: Function, fake: FakeProvider) 
     assert ask(chat, n=2).is_done is False
 
 
-def test_what_a_vendor_tells_without_choices_goes_with_the_next_chunk(chat: Function, fake: FakeProvider) -> None:
+def test_fields_of_a_chunk_without_choices_are_sent_with_the_next_chunk(chat: Function, fake: FakeProvider) -> None:
     streams(fake, sse({"choices": [], "prompt_filter_results": [{"prompt_index": 0}]}), ONE, TWO, STOP, DONE)
     stream = ask(chat)
     assert stream.chunks[0]["prompt_filter_results"] == [{"prompt_index": 0}]
@@ -293,9 +293,7 @@ EARLY = [
 ]
 
 
-def test_a_vendor_that_sends_a_finish_reason_with_every_chunk_is_read_to_its_end(
-    chat: Function, fake: FakeProvider
-) -> None:
+def test_a_stream_with_a_finish_reason_in_every_chunk_is_read_to_its_end(chat: Function, fake: FakeProvider) -> None:
     streams(fake, *EARLY, DONE)
     stream = ask(chat)
     assert (stream.text, stream.is_done) == ("one two three", True)
@@ -303,7 +301,7 @@ def test_a_vendor_that_sends_a_finish_reason_with_every_chunk_is_read_to_its_end
 
 
 @pytest.mark.parametrize("ending", ["closed", "reset"])
-def test_its_answer_does_not_look_complete_either_when_it_was_cut(
+def test_such_a_stream_does_not_look_complete_when_it_is_interrupted(
     chat: Function, fake: FakeProvider, ending: Any
 ) -> None:
     streams(fake, *EARLY[:3], ending=ending)
@@ -321,7 +319,9 @@ LAST_WORDS = {
 
 
 @pytest.mark.parametrize("word", LAST_WORDS.values(), ids=LAST_WORDS)
-def test_a_last_word_after_the_end_does_not_undo_it(chat: Function, fake: FakeProvider, word: bytes) -> None:
+def test_a_line_break_after_the_finish_reason_does_not_reopen_the_answer(
+    chat: Function, fake: FakeProvider, word: bytes
+) -> None:
     streams(fake, ONE, STOP, word, DONE)
     stream = ask(chat)
     assert stream.is_done
@@ -329,7 +329,7 @@ def test_a_last_word_after_the_end_does_not_undo_it(chat: Function, fake: FakePr
     assert "bridge" in stream.last
 
 
-def test_an_answer_that_went_on_without_a_second_end_is_whole_when_the_provider_says_so(
+def test_an_answer_that_continued_without_a_second_finish_reason_is_complete_after_done(
     chat: Function, fake: FakeProvider
 ) -> None:
     streams(fake, ONE, STOP, TWO, DONE)
@@ -340,13 +340,13 @@ def test_an_answer_that_went_on_without_a_second_end_is_whole_when_the_provider_
     assert ask(chat).is_done is False
 
 
-def test_text_that_comes_with_its_end_is_not_kept_waiting_for_the_receipt(chat: Function, fake: FakeProvider) -> None:
+def test_text_that_arrives_with_its_finish_reason_is_sent_at_once(chat: Function, fake: FakeProvider) -> None:
     streams(fake, chunk({"content": "one"}, finish="stop"), DONE)
     stream = ask(chat)
     assert [one["choices"][0]["delta"] for one in stream.chunks] == [{"role": "assistant", "content": "one"}, {}]
 
 
-def test_probabilities_are_told_once_with_the_text_that_they_are_of(chat: Function, fake: FakeProvider) -> None:
+def test_logprobs_are_sent_once_with_their_text(chat: Function, fake: FakeProvider) -> None:
     probabilities = {"content": [{"token": "one"}]}
     given = {"index": 0, "delta": {"content": "one"}, "finish_reason": "stop", "logprobs": probabilities}
     streams(fake, sse({"choices": [given]}), DONE)
@@ -355,9 +355,7 @@ def test_probabilities_are_told_once_with_the_text_that_they_are_of(chat: Functi
 
 
 @pytest.mark.parametrize("usage", [True, False])
-def test_a_vendor_that_knows_no_several_answers_gives_the_one_it_has(
-    chat: Function, fake: FakeProvider, *, usage: bool
-) -> None:
+def test_a_vendor_without_several_choices_gives_one(chat: Function, fake: FakeProvider, *, usage: bool) -> None:
     streams(fake, ONE, STOP, DONE)
     stream = ask(chat, n=2, stream_options={"include_usage": usage})
     assert (stream.text, stream.is_done) == ("one", True)
@@ -367,7 +365,7 @@ def test_a_vendor_that_knows_no_several_answers_gives_the_one_it_has(
     assert bool(stream.last["choices"]) is not usage
 
 
-def test_each_of_many_answers_says_once_who_speaks(chat: Function, fake: FakeProvider) -> None:
+def test_each_of_many_choices_has_its_role_once(chat: Function, fake: FakeProvider) -> None:
     many = range(12)
     begun = [chunk({"role": "assistant", "content": ""}, index=i) for i in many]
     said = [chunk({"content": "x"}, index=i) for i in many]
@@ -376,7 +374,7 @@ def test_each_of_many_answers_says_once_who_speaks(chat: Function, fake: FakePro
     assert roles.count("assistant") == 12
 
 
-def test_one_callers_odd_wishes_are_its_own_fault_and_turn_nothing_off_for_others(
+def test_rejected_stream_options_of_one_caller_do_not_disable_usage_for_others(
     chat: Function, fake: FakeProvider
 ) -> None:
     fake.script(PATH, Reply(400, {"error": {"message": "stream_options: unknown field foo"}}))
@@ -385,7 +383,7 @@ def test_one_callers_odd_wishes_are_its_own_fault_and_turn_nothing_off_for_other
     assert "estimated" not in ask(chat, stream_options={"include_usage": True}).last["usage"]
 
 
-def test_halves_of_a_character_do_not_break_an_answer_off(chat: Function, fake: FakeProvider) -> None:
+def test_split_surrogates_do_not_interrupt_an_answer(chat: Function, fake: FakeProvider) -> None:
     halves = [
         b'data: {"choices":[{"index":0,"delta":{"content":"%b"}}]}\n\n' % half for half in (b"\\ud83d", b"\\ude00")
     ]
@@ -394,7 +392,7 @@ def test_halves_of_a_character_do_not_break_an_answer_off(chat: Function, fake: 
     assert (stream.text, stream.is_done) == ("one\ufffd\ufffd", True)
 
 
-def test_an_error_that_is_the_event_itself_is_read_as_one(chat: Function, fake: FakeProvider) -> None:
+def test_an_event_that_is_an_error_object_is_an_error(chat: Function, fake: FakeProvider) -> None:
     """As older servers of open models send it."""
     streams(
         fake, sse({"object": "error", "message": "This model's maximum context length is 8192 tokens", "code": 400})
@@ -403,21 +401,21 @@ def test_an_error_that_is_the_event_itself_is_read_as_one(chat: Function, fake: 
     assert (answer.status, error(answer)["code"]) == (400, "context_length_exceeded")
 
 
-def test_under_a_cost_limit_a_stream_is_told_where_to_stop(fake: FakeProvider) -> None:
+def test_under_a_cost_limit_a_stream_has_an_output_limit(fake: FakeProvider) -> None:
     chat = function(provider("first", chat_model("gpt"), base_url=f"{fake.url}/v1"))
     ask(chat, max_cost=0.001)
     sent = fake.calls(PATH)[0].body
     assert 0 < sent["max_tokens"] < 500
 
 
-def test_the_bridges_own_fields_are_not_sent_on(chat: Function, fake: FakeProvider) -> None:
+def test_the_bridges_own_fields_are_not_sent_to_the_provider(chat: Function, fake: FakeProvider) -> None:
     ask(chat, max_cost=1.0, preferred_model="gpt", task="chat_small", allow_fallback=True, require_vision=False)
     sent = fake.calls(PATH)[0].body
     assert sent["stream"] is True
     assert not sent.keys() & {"max_cost", "preferred_model", "task", "allow_fallback", "require_vision"}
 
 
-def test_neither_prompt_nor_key_is_logged_or_told_however_it_ends(fake: FakeProvider, log: StringIO) -> None:
+def test_neither_prompt_nor_key_is_logged_or_sent_however_a_stream_ends(fake: FakeProvider, log: StringIO) -> None:
     tolerant = {"circuit_breaker": {"failure_threshold": 100}}
     first = provider("first", chat_model("gpt"), base_url=f"{fake.url}/v1", api_key=SECRET)
     chat = function(first, routing=tolerant)
@@ -431,7 +429,7 @@ def test_neither_prompt_nor_key_is_logged_or_told_however_it_ends(fake: FakeProv
         assert secret not in log.getvalue() + told_all
 
 
-def test_an_answer_longer_than_memory_should_hold_is_counted_as_it_goes(chat: Function, fake: FakeProvider) -> None:
+def test_the_tokens_of_a_long_answer_are_estimated_as_it_arrives(chat: Function, fake: FakeProvider) -> None:
     word = " word" * 2000
     streams(fake, *[chunk({"content": word})] * 20, STOP, DONE)
     stream = ask(chat, stream_options={"include_usage": True})

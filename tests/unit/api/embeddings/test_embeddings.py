@@ -40,13 +40,13 @@ def test_base64_is_little_endian_float32(embeddings: Function) -> None:
     assert numbers == pytest.approx(vector_of("one", 8))
 
 
-def test_without_a_server_nothing_is_stored_and_the_answer_says_so(embeddings: Function) -> None:
+def test_without_a_chroma_server_nothing_is_stored_and_the_answer_says_so(embeddings: Function) -> None:
     receipt = embeddings("POST", PATH, {"input": "one"}).json()["bridge"]
     assert (receipt["stored"], receipt["collection"], receipt["ids"]) == (0, None, [])
     assert receipt["notes"] == ["no Chroma server is configured: nothing was stored"]
 
 
-def test_a_chroma_that_is_down_does_not_cost_the_vectors(fake: FakeProvider) -> None:
+def test_a_chroma_server_that_is_down_does_not_fail_the_embedding(fake: FakeProvider) -> None:
     down = Function("embeddings", bridge(fake, chroma={"url": "http://127.0.0.1:9"}))
     answer = down("POST", PATH, {"input": "one"})
     assert answer.status == 200
@@ -93,11 +93,11 @@ def test_a_chat_model_gives_no_vectors(embeddings: Function) -> None:
     assert answer.json()["error"]["code"] == "no_capable_model"
 
 
-def test_a_text_that_may_just_fit_is_left_to_the_provider(embeddings: Function) -> None:
+def test_a_text_that_may_fit_is_sent_to_the_provider(embeddings: Function) -> None:
     assert embeddings("POST", PATH, {"input": "word " * 600}).status == 200
 
 
-def test_vectors_of_another_length_than_configured_are_a_providers_failure(fake: FakeProvider) -> None:
+def test_vectors_of_another_length_than_configured_are_a_provider_failure(fake: FakeProvider) -> None:
     model = embedding_model("mini", dimension=16)
     settings = make_settings(provider("p", model, base_url=f"{fake.url}/v1"))
     answer = Function("embeddings", make_bridge(settings))("POST", PATH, {"input": "x"})
@@ -105,14 +105,14 @@ def test_vectors_of_another_length_than_configured_are_a_providers_failure(fake:
     assert "1 vectors of 8 dimensions, not 1 of 16" in answer.json()["error"]["message"]
 
 
-def test_storing_without_a_place_to_store_is_told(fake: FakeProvider) -> None:
+def test_store_without_a_collection_is_a_400(fake: FakeProvider) -> None:
     nowhere = Function("embeddings", bridge(fake, chroma={"default_collection": None}))
     assert nowhere("POST", PATH, {"input": "x"}).json()["bridge"]["collection"] is None
     answer = nowhere("POST", PATH, {"input": "x", "store": True})
     assert (answer.status, answer.json()["error"]["param"]) == (400, "collection")
 
 
-def test_a_text_longer_than_the_models_window_is_told_so_rather_than_cut(embeddings: Function) -> None:
+def test_a_text_longer_than_the_models_window_is_an_error_and_not_truncated(embeddings: Function) -> None:
     answer = embeddings("POST", PATH, {"input": "word " * 1000})
     assert answer.status == 400
     assert "context window of 512 tokens" in answer.json()["error"]["message"]
@@ -131,16 +131,14 @@ def test_many_texts_that_each_fit_are_one_request(embeddings: Function) -> None:
         [{"index": 0, "embedding": ["x"]}],
     ],
 )
-def test_vectors_that_cannot_be_right_are_a_providers_failure(
-    embeddings: Function, fake: FakeProvider, data: list[Any]
-) -> None:
+def test_invalid_vectors_are_a_provider_failure(embeddings: Function, fake: FakeProvider, data: list[Any]) -> None:
     fake.always(PATH, Reply(body={"data": data}))
     answer = embeddings("POST", PATH, {"input": "x"})
     assert answer.status == 502
     assert answer.json()["error"]["attempts"][0]["code"] == "malformed_answer"
 
 
-def test_fewer_dimensions_are_asked_of_the_provider_and_checked(embeddings: Function, fake: FakeProvider) -> None:
+def test_fewer_dimensions_are_requested_from_the_provider_and_checked(embeddings: Function, fake: FakeProvider) -> None:
     embeddings("POST", PATH, {"input": "x", "dimensions": 8})
     assert "dimensions" not in fake.received.pop().body
     embeddings("POST", PATH, {"input": "x", "dimensions": 4})
@@ -151,7 +149,7 @@ def test_fewer_dimensions_are_asked_of_the_provider_and_checked(embeddings: Func
 
 
 @pytest.mark.parametrize("path", ["/embed", "/embeddings", "/api/v1/embed"])
-def test_the_legacy_paths_answer_in_the_legacy_shape(fake: FakeProvider, path: str) -> None:
+def test_the_legacy_paths_answer_in_the_legacy_format(fake: FakeProvider, path: str) -> None:
     body = Function("embed", bridge(fake))("POST", path, {"text": "one", "model": None}).json()
     assert body == {"embedding": vector_of("one", 8), "model": "mini", "dimension": 8, "tokens_used": 3}
 
@@ -167,7 +165,7 @@ def test_failover_never_leaves_the_embedding_space(fake: FakeProvider) -> None:
 
 
 @pytest.mark.parametrize("number", [1e39, None, "x", 2**2000], ids=["too large", "null", "text", "huge"])
-def test_a_vector_that_is_none_is_the_providers_failure(fake: FakeProvider, number: object) -> None:
+def test_a_vector_without_numbers_is_a_provider_failure(fake: FakeProvider, number: object) -> None:
     row = {"index": 0, "embedding": [0.5] * 7 + [number]}
     raw = json.dumps({"data": [row], "usage": {"prompt_tokens": 1, "total_tokens": 1}}).encode()
     fake.always(PATH, Reply(200, raw=raw))

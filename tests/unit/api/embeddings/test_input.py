@@ -33,7 +33,7 @@ def embeddings(fake: FakeProvider) -> Function:
         (CAT * 2049, ["cat" * 2049]),
     ],
 )
-def test_tokens_are_embedded_as_the_texts_that_they_are(fake: FakeProvider, given: Any, texts: list[str]) -> None:
+def test_tokens_are_decoded_to_texts_and_embedded(fake: FakeProvider, given: Any, texts: list[str]) -> None:
     model = embedding_model("mini", context_window=8192)
     settings = make_settings(provider("p", model, base_url=f"{fake.url}/v1"))
     answer = Function("embeddings", make_bridge(settings))("POST", PATH, {"input": given})
@@ -63,7 +63,9 @@ def test_tokens_are_embedded_as_the_texts_that_they_are(fake: FakeProvider, give
         ([[1]] * 2049, "must hold at most 2048 texts, holds 2049"),
     ],
 )
-def test_any_other_form_is_a_400_that_says_why(embeddings: Function, fake: FakeProvider, given: Any, said: str) -> None:
+def test_any_other_form_of_input_is_a_400_that_says_why(
+    embeddings: Function, fake: FakeProvider, given: Any, said: str
+) -> None:
     answer = embeddings("POST", PATH, {"input": given})
     error = answer.json()["error"]
     assert (answer.status, error["param"]) == (400, "input")
@@ -71,7 +73,7 @@ def test_any_other_form_is_a_400_that_says_why(embeddings: Function, fake: FakeP
     assert fake.received == []
 
 
-def test_the_table_of_tokens_is_read_for_arrays_alone() -> None:
+def test_the_token_table_is_read_only_for_arrays() -> None:
     code = """
 import sys
 opened = []
