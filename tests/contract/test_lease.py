@@ -60,8 +60,8 @@ class Fleet:
         return self.dynamodb.item(self.table, MIGRATION_LEASE)
 
     def writes(self) -> int:
-        asked = [one.request["TableName"] for one in self.dynamodb.asked if one.action == "UpdateItem"]
-        return asked.count(self.table)
+        tables = [one.request["TableName"] for one in self.dynamodb.requests if one.action == "UpdateItem"]
+        return tables.count(self.table)
 
 
 @pytest.fixture

@@ -149,7 +149,7 @@ def test_messages_are_sent_in_batches_within_the_limits_of_sqs(
     urls = aws.new_queue()
     queue = SqsQueue(urls.url, connections, FakeClock())
     run.send(queue, "g", *("x" * 100_000 for _ in range(5)), *("y" for _ in range(11)))
-    sent = [one.request["Entries"] for one in aws.asked if one.action == "SendMessageBatch"][-4:]
+    sent = [one.request["Entries"] for one in aws.requests if one.action == "SendMessageBatch"][-4:]
     assert [len(entries) for entries in sent] == [2, 2, 10, 2]
     assert run(queue.size()) == 16
 

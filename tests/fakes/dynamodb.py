@@ -37,18 +37,15 @@ _QUEUES = {
     for queue in read_template(_TEMPLATE).queues
 }
 EXPIRES = _TABLE.ttl_attribute
-"""The attribute that ends an item's time, as the template says."""
+"""The name of the TTL attribute in the template."""
 
 _CALLER = re.compile(r"Credential=([^/]*)/")
 _numbers = count()
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """One request and its answer, in the order in which they took effect.
-
-    `at_s`, on the monotonic clock, is when it had; `caller` is the access key's id.
-    """
+class RecordedRequest:
+    """One request and its answer. `at_s` is the monotonic time after its execution; `caller` is the access key's id."""
 
     at_s: float
     caller: str
@@ -60,18 +57,18 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Queues:
-    """The URLs of a queue and of its dead letters."""
+    """The URLs of a queue and of its dead-letter queue."""
 
     url: str
     dead_letters_url: str
 
 
 class DynamoDb:
-    """Listens while its context lasts. Tables are like the template's, and new ones for everybody who asks."""
+    """A server that runs while its context is entered. New tables and queues have the definitions of the template."""
 
     def __init__(self) -> None:
-        self.asked: list[Asked] = []
-        application = one_at_a_time(self._noted(DomainDispatcherApplication(create_backend_app)))
+        self.requests: list[RecordedRequest] = []
+        application = one_at_a_time(self._recording(DomainDispatcherApplication(create_backend_app)))
         self._server = make_server("127.0.0.1", 0, application, threaded=True, request_handler=_Handler)
         self.url = f"http://127.0.0.1:{self._server.port}"
 
@@ -84,16 +81,16 @@ class DynamoDb:
         self._server.server_close()
 
     def new_table(self) -> str:
-        """The name of an empty table."""
+        """Creates an empty table. Returns its name."""
         name = f"state-{next(_numbers)}"
-        self.client.create_table(**{**_TABLE.definition, "TableName": name})  # type: ignore[arg-type]  # the template's words are CreateTable's
+        self.client.create_table(**{**_TABLE.definition, "TableName": name})  # type: ignore[arg-type]  # the template has the field names of CreateTable
         return name
 
     def new_queue(self) -> Queues:
-        """The URLs of an empty FIFO queue and of the one for its dead letters, like the template's."""
+        """Creates an empty FIFO queue and its dead-letter queue. Returns their URLs."""
         number = next(_numbers)
         urls = [
-            self.sqs.create_queue(QueueName=f"{name}-{number}.fifo", Attributes=_QUEUES[name].attributes)["QueueUrl"]  # type: ignore[arg-type]  # the template's words are CreateQueue's
+            self.sqs.create_queue(QueueName=f"{name}-{number}.fifo", Attributes=_QUEUES[name].attributes)["QueueUrl"]  # type: ignore[arg-type]  # the template has the field names of CreateQueue
             for name in ("VectorDeadLetters", "VectorQueue")
         ]
         return Queues(urls[1], urls[0])
@@ -110,20 +107,20 @@ class DynamoDb:
 
     @cached_property
     def client(self) -> DynamoDBClient:
-        """A client by boto3."""
+        """A boto3 client."""
         session = boto3.Session("somebody-else", "secret", region_name=REGION)
         return session.client("dynamodb", endpoint_url=self.url, config=Config(retries={"total_max_attempts": 1}))
 
     @cached_property
     def sqs(self) -> SQSClient:
-        """A client by boto3."""
+        """A boto3 client."""
         session = boto3.Session("somebody-else", "secret", region_name=REGION)
         return session.client("sqs", endpoint_url=self.url, config=Config(retries={"total_max_attempts": 1}))
 
-    def _noted(self, application: Callable[..., Iterable[bytes]]) -> Callable[..., Iterable[bytes]]:
-        """Inside of the lock, so that the notes are in order."""
+    def _recording(self, application: Callable[..., Iterable[bytes]]) -> Callable[..., Iterable[bytes]]:
+        """Records requests while the lock is held, so that they are in order."""
 
-        def noting(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        def record(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
             body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
             statuses: list[str] = []
 
@@ -132,23 +129,25 @@ class DynamoDb:
                 return start_response(status, headers, exc_info)
 
             answer = b"".join(application({**environ, "wsgi.input": io.BytesIO(body)}, started))
-            self._note(environ, body, int(statuses[-1][:3]), answer)
+            self._record(environ, body, int(statuses[-1][:3]), answer)
             return [answer]
 
-        return noting
+        return record
 
-    def _note(self, environ: dict[str, Any], body: bytes, status: int, answer: bytes) -> None:
+    def _record(self, environ: dict[str, Any], body: bytes, status: int, answer: bytes) -> None:
         caller = _CALLER.search(environ.get("HTTP_AUTHORIZATION", ""))
         action = environ.get("HTTP_X_AMZ_TARGET", "").rpartition(".")[2]
         asked, given = json.loads(body or b"null"), json.loads(answer or b"null")
-        self.asked.append(Asked(time.monotonic(), caller[1] if caller else "", action, status, asked, given))
+        self.requests.append(
+            RecordedRequest(time.monotonic(), caller[1] if caller else "", action, status, asked, given)
+        )
 
 
 class _Handler(WSGIRequestHandler):
-    """Logs nothing, keeps connections, and sends at once."""
+    """Does not log, keeps connections open, and sends without delay."""
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
-        """Says nothing."""
+        """Logs nothing."""

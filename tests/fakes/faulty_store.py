@@ -28,9 +28,10 @@ class Fault(Enum):
 class FaultyStore:
     """A `ProviderStore` in front of another one. A request takes `takes_s`, half of it before it is executed.
 
-    With `spares_reads` only writes fail. `reads` are the times at which reads started_at, `answered` of those that ended;
-    `writes` are the names of the writes, failed ones included. `last_answers` is the breaker of each provider in the last answer
-    of the table, `answers` counts the answers, and `outdated_writes` counts writes that were decided by another breaker than that.
+    With `spares_reads` only writes fail. `reads` has the start times of all reads, `answered` those of the answered ones;
+    `writes` has the names of the writes, failed ones included. `last_answers` has the breaker of each provider in the
+    table's last answer, `answers` counts the answers, and `outdated_writes` counts writes that were decided by another
+    breaker than that.
     """
 
     def __init__(self, table: ProviderStore, clock: FakeClock) -> None:

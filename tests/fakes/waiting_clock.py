@@ -1,4 +1,4 @@
-"""Virtual time for what goes on in the background: a clock whose sleepers let others work, and a loop that lasts."""
+"""Virtual time for background tasks: a clock whose `sleep` lets other tasks run, and an event loop that is kept."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -11,26 +11,27 @@ T = TypeVar("T")
 
 
 class WaitingClock(FakeClock):
-    """A `FakeClock` whose `sleep` waits in the loop, which moves the clock."""
+    """A `FakeClock` whose `sleep` waits in the event loop, which moves the clock."""
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
 
 
 class LastingLoop:
-    """Runs one piece of work after the other, as a function instance does with its invocations: what one leaves undone
-    goes on in the next. Whoever made it closes it.
+    """Runs coroutines one after another in one event loop, as a function instance runs its invocations.
+
+    A background task of one continues during the next. Call `close` at the end.
     """
 
     def __init__(self, clock: FakeClock) -> None:
         self._runner = asyncio.Runner(loop_factory=lambda: _Loop(clock))
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Runs `work` to its end in no time, after whatever was due before it."""
+        """Runs `work` in virtual time, after the tasks that were due before it."""
         return self._runner.run(self._in_turn(work))
 
     def close(self) -> None:
-        """Ends what is undone."""
+        """Cancels the remaining tasks."""
         self._runner.close()
 
     async def _in_turn(self, work: Coroutine[Any, Any, T]) -> T:

@@ -75,4 +75,4 @@ def test_a_profile_names_the_packages_and_the_functions() -> None:
     done = benchmark("requests", *SHORT, "--profile")
     assert done.returncode == 0, done.stderr
     assert "bridge: api" in done.stdout
-    assert "chat.py" in done.stdout
+    assert "endpoint.py" in done.stdout

@@ -1,4 +1,4 @@
-"""One circuit breaker, many processes: what all of them together may do, and what they must not."""
+"""One circuit breaker shared by many processes, and the findings about their race."""
 
 import math
 import subprocess
@@ -18,7 +18,7 @@ OPEN, HALF_OPEN = "open", "half_open"
 
 
 def raced() -> Findings:
-    """Where an instance found the table too slow it has a breaker of its own for a while, and that is no race."""
+    """Repeats the race if the table was too slow for an instance, which then used only its own breaker."""
     found = findings(run(RACE))
     return findings(run(RACE)) if found.gave_up else found
 
@@ -45,12 +45,12 @@ def served(worker: int, number: int, began_s: float, *, status: int = 200) -> At
 def asked(
     at_s: float, worker: int, kind: Literal["read", "add", "change"], *breaker: Any, done: bool = True
 ) -> Exchange:
-    """The breaker: its state, its epoch, the count of failures, its lease; and before it the epoch asked for."""
+    """Returns an exchange. `breaker` has the requested epoch, then the breaker's state, epoch, failures and lease."""
     epoch_asked, state, epoch, failures, token = breaker or (0, CLOSED, 0, 0, "")
     return Exchange(at_s, worker, kind, done, epoch_asked, state, epoch, failures, token)
 
 
-# One failure opens it; worker 2 does not know and fails, too late; a probe fails; after the recovery two are answered.
+# One failure opens it; worker 2 has an old snapshot and fails too late; a probe fails; after the recovery two succeed.
 GOOD = Record(
     calls=[
         call(1, 0, 1.01),
@@ -123,11 +123,11 @@ BAD = {
     "a breaker that never opens": (replace(GOOD, exchanges=[asked(1.001, 1, "read")]), "never opened"),
     "a breaker that stays open": (without(14.34), "not closed"),
     "a call by an old snapshot": (with_call(call(3, 0, 11.5), 11.4), "outdated snapshot"),
-    "a call without a lease while somebody probes": (with_call(call(3, 0, 14.12), 14.0), "2 probes"),
-    "a lease that was not given back": (without(14.14), "1 leases"),
-    "a failure that was told to nobody": (without(10.94), "1 failures were lost"),
+    "a call without a lease during a probe": (with_call(call(3, 0, 14.12), 14.0), "2 probes"),
+    "a lease that was not released": (without(14.14), "1 leases"),
+    "a failure that was not reported": (without(10.94), "1 failures were lost"),
     "a failure of this epoch that was refused": (instead(10.94, epoch=0), "1 failures were lost"),
-    "a failed probe that was told to nobody": (without(12.14), "1 failures were lost"),
+    "a failed probe that was not reported": (without(12.14), "1 failures were lost"),
     "a failure that was overwritten": (instead(10.04, failures=0), "1 failures were lost"),
     "a write while nothing was wrong": (besides(asked(17.05, 1, "change", 7, CLOSED, 7, 0, "")), "1 writes"),
     "two reads at once": (besides(asked(17.05, 1, "read")), "read twice in 0.05 s"),
@@ -136,7 +136,7 @@ BAD = {
 
 @pytest.mark.parametrize(("record", "fault"), BAD.values(), ids=BAD)
 def test_the_findings_report_every_broken_rule(record: Record, fault: str) -> None:
-    assert any(fault in told for told in findings(record).broken())
+    assert any(fault in fault_text for fault_text in findings(record).broken())
 
 
 def test_a_breaker_that_stays_open_has_no_time_until_it_closed() -> None:
@@ -166,7 +166,7 @@ def test_every_process_ends_when_its_parent_is_killed() -> None:
         assert starter.stdout is not None
         assert starter.stdout.readline() == "up\n"
         starter.kill()
-        starter.communicate(timeout=10)  # returns when everybody who holds the other end of its stderr is gone
+        starter.communicate(timeout=10)  # returns when all processes with its stderr have ended
 
 
 def test_a_process_that_fails_ends_the_race() -> None:

@@ -1,4 +1,4 @@
-"""The table of the breakers throttled, failing, hanging and gone in the middle of traffic: nobody goes unanswered.
+"""The state table is throttled, fails, hangs or disappears during traffic: every request is answered.
 
 How long each request takes is measured by `infra/bench/run outages`.
 """
@@ -22,8 +22,8 @@ CHAT = "/v1/chat/completions"
 TROUBLES = [trouble for trouble in Trouble if trouble is not Trouble.NONE]
 
 
-class HurriedClock(SystemClock):
-    """The machine's clock, with a calendar that is put forward: what was read is old when a test says so."""
+class MovableClock(SystemClock):
+    """The machine's clock with a date that tests move forward, so that records become old."""
 
     def __init__(self) -> None:
         self._ahead = timedelta()
@@ -31,7 +31,7 @@ class HurriedClock(SystemClock):
     def now(self) -> datetime:
         return super().now() + self._ahead
 
-    def hurry(self, seconds: float) -> None:
+    def move(self, seconds: float) -> None:
         self._ahead += timedelta(seconds=seconds)
 
 
@@ -48,15 +48,15 @@ def second() -> Iterator[FakeProvider]:
 
 
 @pytest.fixture
-def hurried() -> HurriedClock:
-    return HurriedClock()
+def clock() -> MovableClock:
+    return MovableClock()
 
 
 @pytest.fixture
-def bridge(fake: FakeProvider, second: FakeProvider, table: TroubledTable, hurried: HurriedClock) -> Bridge:
+def bridge(fake: FakeProvider, second: FakeProvider, table: TroubledTable, clock: MovableClock) -> Bridge:
     first = provider("first", chat_model("a"), base_url=f"{fake.url}/v1", priority=1)
     settings = make_settings(first, provider("second", chat_model("b"), base_url=f"{second.url}/v1", priority=2))
-    return make_bridge(settings, table=table.name, clock=hurried)
+    return make_bridge(settings, table=table.name, clock=clock)
 
 
 def ask(chat: Function) -> Answer:
@@ -70,31 +70,31 @@ def served_by(answers: list[Answer]) -> list[str | None]:
 
 @pytest.mark.parametrize("trouble", TROUBLES)
 def test_requests_use_the_last_known_breakers_during_an_outage_which_is_logged(
-    bridge: Bridge, table: TroubledTable, hurried: HurriedClock, trouble: Trouble, log: StringIO
+    bridge: Bridge, table: TroubledTable, clock: MovableClock, trouble: Trouble, log: StringIO
 ) -> None:
     chat = Function("chat_completions", bridge)
     assert served_by([ask(chat)]) == ["first"]
     table.get_into(trouble)
     for _ in range(3):
-        hurried.hurry(6)  # the table has rested, and is asked again
+        clock.move(6)  # so that the table is called again
         assert served_by([ask(chat), ask(chat)]) == ["first", "first"]
     assert log.getvalue().count("state table unavailable") == 3
 
 
 @pytest.mark.parametrize("trouble", TROUBLES)
 def test_during_an_outage_an_instance_changes_only_its_own_breakers_and_uses_the_tables_afterwards(
-    bridge: Bridge, fake: FakeProvider, table: TroubledTable, hurried: HurriedClock, trouble: Trouble
+    bridge: Bridge, fake: FakeProvider, table: TroubledTable, clock: MovableClock, trouble: Trouble
 ) -> None:
     chat = Function("chat_completions", bridge)
     assert served_by([ask(chat)]) == ["first"]
     table.get_into(trouble)
-    hurried.hurry(2)
+    clock.move(2)
     fake.always(CHAT, Reply(500, {}))
     assert served_by([ask(chat) for _ in range(7)]) == ["second"] * 7
     assert len(fake.calls(CHAT)) == 1 + 5
     fake.always(CHAT, None)
     table.get_into(Trouble.NONE)
-    hurried.hurry(6)  # the table knows nothing of all this: its breaker is closed
+    clock.move(6)  # the stored breaker is still closed
     assert served_by([ask(chat)]) == ["first"]
 
 

@@ -1,4 +1,4 @@
-"""A provider that dies and comes back, seen through the whole bridge on this machine: functions, table and schedule."""
+"""A provider that fails and recovers, tested with the local stack: functions, table and schedule."""
 
 import time
 from collections.abc import Iterator
@@ -38,7 +38,7 @@ def configuration(file: Path, first: FakeProvider, second: FakeProvider) -> Path
 
 
 def chat(stack: RunningStack) -> tuple[str, int]:
-    """Who answered, and after how many attempts."""
+    """Returns the provider that answered, and the number of attempts."""
     answer = httpx.post(stack.base_url + CHAT, json=HELLO, timeout=30)
     assert answer.status_code == 200, answer.text
     return answer.headers["x-bridge-provider"], int(answer.headers["x-bridge-attempts"])
@@ -49,7 +49,7 @@ def health(stack: RunningStack) -> Any:
 
 
 def wait_for(stack: RunningStack, state: str, *, meanwhile: Any = None) -> Any:
-    """The first provider's row, once its breaker is in that state."""
+    """Waits until the first provider's breaker is in that state. Returns its row."""
     for _ in range(200):
         row = health(stack)["providers"]["first"]
         if row["circuit_breaker"]["state"] == state and row["last_checked"]:
@@ -70,7 +70,7 @@ def test_a_failing_provider_is_not_called_until_the_scheduled_check_closes_its_b
             assert chat(stack) == ("first", 1)
 
             first.stop()
-            # A refused connection is tried once more before the next provider is asked, and is one failure.
+            # A refused connection is retried once before the failover, and counts as one failure.
             assert [chat(stack) for _ in range(6)] == [("second", 3)] * 5 + [("second", 1)]
 
             body = health(stack)
@@ -85,18 +85,18 @@ def test_a_failing_provider_is_not_called_until_the_scheduled_check_closes_its_b
             assert {one["provider_id"]: one["circuit_breaker"] for one in rows["candidates"]}["first"] == "open"
 
             with FakeProvider(port=port) as back:
-                risked = []
+                early = []
 
-                def talk() -> None:
-                    """The check may close the breaker just before; then the first is no risk any more."""
+                def send_chat() -> None:
+                    """Sends a chat. The check may have closed the breaker just before; then the first provider answers."""
                     if chat(stack) != ("second", 1):
-                        risked.append(health(stack)["providers"]["first"]["circuit_breaker"]["state"])
+                        early.append(health(stack)["providers"]["first"]["circuit_breaker"]["state"])
 
-                wait_for(stack, "closed", meanwhile=talk)
-                assert set(risked) <= {"closed"}
-                assert len(back.calls(CHAT)) == len(risked)  # no user's request was needed to find out
+                wait_for(stack, "closed", meanwhile=send_chat)
+                assert set(early) <= {"closed"}
+                assert len(back.calls(CHAT)) == len(early)  # no user's request was a probe
                 assert len(back.calls("/v1/models")) == RULES["success_threshold"]
-                time.sleep(1.1)  # what an instance has read holds for a second
+                time.sleep(1.1)  # an instance uses its records for a second
                 assert chat(stack) == ("first", 1)
             assert '"BreakerOpened":[1.0]' in stack.log("chat_completions")
             assert '"BreakerClosed":[1.0]' in stack.log("health_check")

@@ -1,4 +1,4 @@
-"""Much traffic from many instances: failures here and there are no row of failures, and an outage is one."""
+"""Heavy traffic from many instances: scattered failures keep the breaker closed, an outage opens it."""
 
 import asyncio
 import random
@@ -17,14 +17,14 @@ INSTANCES = 300
 
 
 class SharedClock(FakeClock):
-    """Who sleeps lets the others go on."""
+    """A `FakeClock` whose `sleep` lets other tasks run."""
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
 
 
 class Traffic:
-    """Instances that serve one request after the other for a while; one in so many fails. It answers after seconds."""
+    """Instances that each serve one request after another. `failing` is the share of failures."""
 
     def __init__(self, *, failing: float, answer_s: float) -> None:
         self.clock = SharedClock()
@@ -34,8 +34,8 @@ class Traffic:
         self._answer_s = answer_s
         self._random = random.Random(7)  # noqa: S311 — the same traffic in every run
 
-    def for_s(self, seconds: float) -> BreakerState:
-        """How the breaker is afterwards."""
+    def serve_for(self, seconds: float) -> BreakerState:
+        """Serves requests for that long. Returns the state of the breaker afterwards."""
         run(self._serve(self.clock.monotonic_s() + seconds), self.clock)
         records = asyncio.run(self.store.read(["p"]))
         return records["p"].breaker.state if records else BreakerState.CLOSED
@@ -64,11 +64,11 @@ class Traffic:
 @pytest.mark.parametrize("answer_s", [0.1, 1, 10])
 def test_one_failure_in_twenty_does_not_open_the_breaker_under_heavy_traffic(answer_s: float) -> None:
     traffic = Traffic(failing=0.05, answer_s=answer_s)
-    assert traffic.for_s(4 + 6 * answer_s) is BreakerState.CLOSED
+    assert traffic.serve_for(4 + 6 * answer_s) is BreakerState.CLOSED
     assert traffic.failures >= 10 * RULES.failure_threshold
 
 
 def test_an_outage_opens_the_breaker_before_every_instance_has_failed_twice() -> None:
     traffic = Traffic(failing=1, answer_s=0.2)
-    assert traffic.for_s(1) is BreakerState.OPEN
+    assert traffic.serve_for(1) is BreakerState.OPEN
     assert traffic.served < 2 * INSTANCES

@@ -1,6 +1,6 @@
-"""A fleet that shares a provider's breaker, and a table that fails in every way: what holds whatever happens.
+"""Instances that share a breaker, and a table that fails in every way: invariants of any sequence of events.
 
-The fleet is compared with `Model`, one breaker as the contract has it, which knows neither snapshots nor the network.
+The instances are compared with `Model`: one breaker without caches and without a network.
 """
 
 import asyncio
@@ -52,7 +52,7 @@ SUCCESS, FAILURE, REJECTION, NEUTRAL = (
 
 
 class Model:
-    """One breaker, as the contract has it."""
+    """One breaker, as specified."""
 
     def __init__(self, rules: CircuitBreakerConfig) -> None:
         self.rules = rules
@@ -64,28 +64,28 @@ class Model:
         self.check_trust = "trusted"
 
     def facts(self) -> tuple[object, ...]:
-        """What can be events in the table."""
+        """Returns the fields that the table stores."""
         counts = (self.epoch, self.failures, self.counted_by, self.successes)
         return (self.state, *counts, self.due, self.token, self.until, self.check_trust)
 
     @property
     def has_no_failures(self) -> bool:
-        """Whether there is nothing that a success could mend."""
+        """Returns whether a success would change nothing."""
         return (self.state, self.failures, self.check_trust) == ("closed", 0, "trusted")
 
     def refuses(self, source: PermitSource, now: datetime) -> bool:
-        """Whether the provider may not be called; where only checks have failed, a request may find out for itself."""
+        """Returns whether a call is refused. If only checks failed, a request may probe at once."""
         due = None if (source, self.counted_by) == (REQUEST, CHECK) else self.due
         waits_until = {"closed": None, "open": due, "half_open": self.until}[self.state]
         return waits_until is not None and now < waits_until
 
     def probe(self, token: str, until: datetime) -> None:
-        """Somebody takes the lease."""
+        """Gives the lease to a probe."""
         self.state, self.due, self.token, self.until = "half_open", None, token, until
         self.epoch += 1
 
     def after_outcome(self, outcome: CallOutcome, source: PermitSource, now: datetime) -> "Model":
-        """The breaker after a result of now."""
+        """Returns the breaker after an outcome that is reported now."""
         after = copy(self)
         ignored = {REJECTION, FAILURE} if self.check_trust == "distrusted" else {REJECTION}
         counted_outcome = NEUTRAL if source is CHECK and outcome in ignored else outcome
@@ -105,7 +105,7 @@ class Model:
             self.check_trust = "trusted" if self.check_trust == resolved else self.check_trust
 
     def open_if_due(self, now: datetime, *, at: int) -> "Model":
-        """Opens it once so many failures have been counted: whoever looks next, where the one who counted died."""
+        """Opens the breaker if `at` failures have been counted, perhaps by an instance that died before it could open."""
         if self.state == "closed" and self.failures >= at:
             self._open(now)
         return self
@@ -127,7 +127,7 @@ class Model:
             self.check_trust = agreement if source is REQUEST else "unconfirmed"
 
     def fail(self, source: PermitSource) -> None:
-        """One failure more; whether all were only checks'."""
+        """Adds a failure."""
         only_checks = source is CHECK and (self.failures == 0 or self.counted_by is CHECK)
         self.failures, self.counted_by = self.failures + 1, CHECK if only_checks else REQUEST
 
@@ -139,7 +139,7 @@ class Model:
 
 
 def facts(breaker: Breaker) -> tuple[object, ...]:
-    """What `Model.facts` are of a breaker in the table."""
+    """Returns the `Model.facts` of a stored breaker."""
     counts = (breaker.epoch, breaker.failure_count, breaker.failure_source, breaker.success_count)
     lease = (breaker.lease.token, breaker.lease.until) if breaker.lease else (None, None)
     return (breaker.state.value, *counts, breaker.retry_at, *lease, breaker.check_trust.value)
@@ -147,33 +147,34 @@ def facts(breaker: Breaker) -> tuple[object, ...]:
 
 @dataclass(eq=False)
 class Instance:
-    """One function instance, with its own way to the table."""
+    """One function instance, with its own connection to the table."""
 
     breakers: Breakers
     store: FaultyStore
 
     @property
     def known(self) -> Breaker:
-        """The breaker that it goes by."""
+        """The breaker in its cache."""
         return self.breakers.records.get(P, ProviderRecord()).breaker
 
     @property
     def is_connected(self) -> bool:
-        """Whether the table answers it now, and it goes by what the table has last_answers it."""
+        """Whether the table answers it, and its cache is what the table last returned."""
         is_told = self.store.last_answers.get(P, Breaker()) == self.known
         return is_told and self.store.fault is Fault.NONE and not self.breakers.is_table_unavailable
 
     @property
     def has_no_failures(self) -> bool:
-        """Whether a success has nothing to mend, as far as it knows."""
+        """Whether a success would change nothing, according to its cache."""
         known = self.known
         return (known.state, known.failure_count, known.check_trust) == (BreakerState.CLOSED, 0, CheckTrust.TRUSTED)
 
 
 @dataclass(eq=False)
 class Call:
-    """A request or a check under way. `is_in_table` says that the table has what its permit says; `answers` is how often
-    the table had answered its instance until then.
+    """A running request or check. `is_in_table` says whether the table has the epoch and token of its permit.
+
+    `answers` is the number of answers that its instance had received from the table before.
     """
 
     instance: Instance
@@ -195,7 +196,7 @@ pauses_s = st.sampled_from([0.2, 0.999999, 1.0, 2.0, 5.0, 20.0])
 
 
 class Fleet(RuleBasedStateMachine):
-    """Three instances, whose requests and checks begin and end in any order, or never."""
+    """Three instances whose requests and checks start and end in any order, or never end."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -225,7 +226,7 @@ class Fleet(RuleBasedStateMachine):
         self.tokens += 1
         return f"token {self.tokens}"
 
-    # What happens.
+    # Events.
 
     @rule(seconds=pauses_s)
     def time_passes(self, seconds: float) -> None:
@@ -237,13 +238,13 @@ class Fleet(RuleBasedStateMachine):
 
     @rule(later_us=st.sampled_from([-1, 0, 1]))
     def the_pause_ends(self, later_us: int) -> None:
-        """Nearly, at this very moment, or just now."""
+        """Moves the clock to the end of the pause, or to one microsecond before or after it."""
         end = self.model.due or self.model.until
         if end and end > self.clock.now():
             self.clock.advance((end - self.clock.now() + timedelta(microseconds=later_us)).total_seconds())
 
     @rule(number=numbers, fault=faults, spares_reads=st.booleans())
-    def the_table_fails_one(self, number: int, fault: Fault, spares_reads: bool = False) -> None:  # noqa: FBT001, FBT002 — it is drawn
+    def the_table_fails_one(self, number: int, fault: Fault, spares_reads: bool = False) -> None:  # noqa: FBT001, FBT002 — Hypothesis generates it
         self.all_faults_end()
         self.fleet[number].store.fault, self.fleet[number].store.spares_reads = fault, spares_reads
 
@@ -280,7 +281,7 @@ class Fleet(RuleBasedStateMachine):
 
     @rule(position=positions)
     def one_requests_another_permit(self, position: int) -> None:
-        """Its next candidate is another model of the same provider."""
+        """A request whose next candidate is another model of the same provider."""
         if self.waiting:
             first = self.waiting[position % len(self.waiting)]
             again = Call(first.instance, first.session, first.source)
@@ -321,17 +322,17 @@ class Fleet(RuleBasedStateMachine):
             self.one_starts_and_ends(number, source, SUCCESS)
 
     @rule(number=numbers, is_healthy=st.booleans())
-    def a_check_is_recorded(self, number: int, is_healthy: bool) -> None:  # noqa: FBT001 — it is drawn
+    def a_check_is_recorded(self, number: int, is_healthy: bool) -> None:  # noqa: FBT001 — Hypothesis generates it
         call, before = self._start_session(self.fleet[number], CHECK), self.breaker
         result = CheckResult(P, is_healthy, None, self.clock.now())
         self.loop.run(self._timed(call, call.session.record_check(result)))
         assert self.breaker == before
 
-    # What each of these may do.
+    # Comparison with the model.
 
     @property
     def breaker(self) -> Breaker:
-        """What is in the table."""
+        """The stored breaker."""
         return self.table._records.get(P, ProviderRecord()).breaker
 
     def _start(self, instances: Sequence[Instance], source: PermitSource) -> list[Call]:
@@ -339,7 +340,7 @@ class Fleet(RuleBasedStateMachine):
         return self._request_permits([call for call in calls if not self._is_blocked(call)])
 
     def _start_session(self, instance: Instance, source: PermitSource) -> Call:
-        """A request begins with a snapshot: whoever reads the table just now knows all of it."""
+        """Starts a session. If it read the table, its cache must equal the model."""
         reads, started_s = len(instance.store.reads), self.clock.monotonic_s()
         call = Call(instance, self.loop.run(instance.breakers.session()), source)
         self.waited_s[call.session] = self.clock.monotonic_s() - started_s
@@ -350,12 +351,12 @@ class Fleet(RuleBasedStateMachine):
         return call
 
     def _is_blocked(self, call: Call) -> bool:
-        """Whether no plan would have the provider; checks have no plan."""
+        """Returns whether a plan would exclude the provider. Checks have no plan."""
         view = call.session.views().get(P)
         return call.source is REQUEST and view is not None and view.availability is Availability.BLOCKED
 
     def _request_permits(self, calls: Sequence[Call]) -> list[Call]:
-        """Those that have leave; the table has changed only if somebody whose turn it is has the lease."""
+        """Returns the calls that got a permit. The table may change only by a lease for one of them."""
         outdated_writes = sum(instance.store.outdated_writes for instance in self.fleet)
         asked = (
             self._timed(call, call.session.request_permit(P, lasts_s=LASTS_S, source=call.source)) for call in calls
@@ -395,24 +396,25 @@ class Fleet(RuleBasedStateMachine):
             assert not call.instance.is_connected
 
     def _verify_call_through_an_open_breaker(self, call: Call) -> None:
-        """With a table that answers, an open breaker is called through for one second after it opened at most."""
+        """If the table answers, calls are permitted for at most one second after the breaker opened."""
         if self.model.refuses(call.source, self.clock.now()):
             self._note_event("a call just after the breaker opened")
             is_fresh = self.clock.now() - call.instance.store.reads[-1] < SNAPSHOT
             assert is_fresh or self._has_spent_its_budget(call) or not call.instance.is_connected
 
     def _has_spent_its_budget(self, call: Call) -> bool:
-        """Whether it has waited so long that it asks the table no more."""
+        """Returns whether it waited so long that it makes no more calls of the table."""
         return self.waited_s[call.session] > BUDGET_S - MIN_WAIT_S - 1e-6
 
     def _is_current(self, call: Call) -> bool:
-        """Whether the table still has what the call was granted by."""
+        """Returns whether the table still has the epoch and token of the call's permit."""
         is_same = call.permit and (call.permit.epoch, call.permit.token) == (self.model.epoch, self.model.token)
         return bool(is_same and call.is_in_table)
 
     def _report(self, call: Call, outcome: CallOutcome) -> None:
-        """A result changes what the model says. Where the table does not answer, or the instance does not know the
-        newest, it may change less; and where nothing is wrong, a success writes nothing.
+        """Reports an outcome: the table must change as the model does.
+
+        If the table fails, or the cache is outdated, it may change less. If a success changes nothing, it writes nothing.
         """
         instance, started_at, store = call.instance, self.clock.now(), call.instance.store
         outdated_writes, is_current = store.outdated_writes, self._is_current(call)
@@ -440,10 +442,10 @@ class Fleet(RuleBasedStateMachine):
         await call.session.report_outcome(call.permit, outcome, cause="boom")
 
     def _models_after(self, call: Call, outcome: CallOutcome, started_at: datetime) -> list[Model]:
-        """What a result makes of the breaker. Then what it may: one of two writes, half a reset, or nothing."""
+        """Returns the model after an outcome, then those after only a part of its writes, or none."""
         after = self.model.after_outcome(outcome, call.source, self.clock.now())
         self._adjust_due(after, started_at)
-        if (outcome, self.breaker.state) == (REJECTION, BreakerState.OPEN):  # whatever the instance knows of the rest
+        if (outcome, self.breaker.state) == (REJECTION, BreakerState.OPEN):  # the rest depends on its cache
             after.failures = min(after.failures, self.breaker.failure_count)
             after.check_trust, after.counted_by = self.breaker.check_trust.value, self.breaker.failure_source
         halves = [copy(self.model) for _ in range(4)]
@@ -456,18 +458,18 @@ class Fleet(RuleBasedStateMachine):
         return [after, *(self._opened(half, started_at) for half in halves), *halves]
 
     def _opened(self, counted: Model, started_at: datetime) -> Model:
-        """If enough failures have been counted, whoever comes by opens the breaker."""
+        """Returns the model after any outcome opens it, if enough failures have been counted."""
         after = copy(counted).open_if_due(self.clock.now(), at=self.breaker_rules.failure_threshold)
         self._adjust_due(after, started_at)
         return after
 
     def _models_after_late_outcome(self, started_at: datetime) -> list[Model]:
-        """It changes nothing, but somebody has come by."""
+        """Returns the models after a late outcome: it changes nothing, but it opens a breaker that is due to open."""
         self._note_event(f"a late result in {self.model.state}")
         return [self._opened(self.model, started_at), self.model]
 
     def _adjust_due(self, after: Model, started_at: datetime) -> None:
-        """It is decided a moment before it is written."""
+        """Allows that `due` was computed a moment before the write."""
         if after.due and (due := self.breaker.retry_at):
             earliest = started_at + timedelta(seconds=self.breaker_rules.timeout_secs)
             after.due = min(max(due, earliest), after.due)
@@ -481,7 +483,7 @@ class Fleet(RuleBasedStateMachine):
         self.model = matching[0]
 
     def _verify_failures(self, calls: Sequence[Call]) -> None:
-        """None is lost: as many as were reported have been counted, or the breaker has opened, once."""
+        """No failure is lost: all reported ones have been counted, or the breaker has opened once."""
         failures = self.model.failures + len(calls)
         found = self.breaker
         if calls and failures >= self.breaker_rules.failure_threshold:
@@ -494,8 +496,9 @@ class Fleet(RuleBasedStateMachine):
         self._adopt(found)
 
     def _adopt_outdated_write(self) -> None:
-        """An instance that has gone by a breaker of its own counts its own epochs, which may happen to be the table's:
-        what it then writes is taken as it is.
+        """Accepts a write that was decided by an outdated cache.
+
+        An instance with local changes counts its own epochs, which may accidentally equal those of the table.
         """
         if facts(self.breaker) != self.model.facts():
             self._note_event("a write of one that was outdated_writes")
@@ -503,7 +506,7 @@ class Fleet(RuleBasedStateMachine):
             self._adopt(self.breaker)
 
     def _adopt(self, found: Breaker) -> None:
-        """What cannot be foretold: which of many came first, or what was delayed."""
+        """Accepts what the model cannot predict: the order of simultaneous writes, and delayed writes."""
         model = self.model = copy(self.model)
         model.state, model.epoch, model.failures = found.state.value, found.epoch, found.failure_count
         model.successes, model.counted_by, model.check_trust = (
@@ -517,9 +520,7 @@ class Fleet(RuleBasedStateMachine):
             call.is_in_table |= call.permit is not None and call.permit.token == model.token is not None
 
     def _has_budget_for_two_writes(self, call: Call) -> bool:
-        """For the two writes of a failure that opens: each is asked only with so much left, and the second look between
-        them leaves as much.
-        """
+        """Returns whether the time budget suffices for the two writes of a failure that opens, and the delay between them."""
         takes_s = call.instance.store.takes_s
         return takes_s < MIN_WAIT_S and self.waited_s[call.session] + takes_s <= BUDGET_S - MIN_WAIT_S
 
@@ -538,11 +539,11 @@ class Fleet(RuleBasedStateMachine):
         if currently_in_test_context():
             event(what)
 
-    # What always holds.
+    # Invariants.
 
     @invariant()
     def at_most_one_probe_is_running(self) -> None:
-        """Of those that the table granted. Of those that an instance granted itself, one until it is_connected of the table."""
+        """At most one with a lease in the table; and at most one local probe of an instance between two answers."""
         live = [call for call in self.calls if not call.is_over and call.until and self.clock.now() < call.until]
         assert sum(call.is_in_table for call in live) <= 1
         alone = Counter((call.instance, call.answers) for call in live if not call.is_in_table)
@@ -550,7 +551,7 @@ class Fleet(RuleBasedStateMachine):
 
     @invariant()
     def each_instance_reads_the_table_at_most_once_a_second(self) -> None:
-        """However many requests an instance serves."""
+        """For any number of requests."""
         for instance in self.fleet:
             reads = instance.store.reads[-3:]
             answered = [read for read in instance.store.answered[-3:] if read in reads]
@@ -558,12 +559,12 @@ class Fleet(RuleBasedStateMachine):
 
     @invariant()
     def no_request_waits_longer_than_250_ms_for_the_table(self) -> None:
-        """All that a request asks of the table together, however it hangs."""
+        """All calls of one request together, even if the table hangs."""
         assert max(self.waited_s.values(), default=0) <= BUDGET_S + 1e-6
 
     @invariant()
     def every_breaker_can_be_closed(self) -> None:
-        """Once every lease and every pause is over, as many requests as it takes close the breaker for a newcomer."""
+        """After all leases and pauses have ended, enough successes close the breaker for a new instance."""
         clock, table = WaitingClock(), MemoryProviderStore()
         clock.advance((self.clock.now() - clock.now()).total_seconds() + 100)
         table._records = dict(self.table._records)
@@ -572,7 +573,7 @@ class Fleet(RuleBasedStateMachine):
             assert table._records[P].breaker.state is BreakerState.CLOSED
 
     def teardown(self) -> None:
-        """Nor is anybody who was there, whatever they have come to believe."""
+        """The same for the existing instances, whatever is in their caches."""
         self.all_faults_end()
         for instance in self.fleet:
             self.clock.advance(100)
@@ -598,7 +599,7 @@ NewFleet = Callable[..., Fleet]
 
 @pytest.fixture
 def new_fleet() -> Iterator[NewFleet]:
-    """Makes a fleet to be machines by hand; every step is compared with the model as above."""
+    """Returns a function that makes a fleet. The test controls it; every event is compared with the model."""
     machines = []
 
     def begin(failures: int = 5, successes: int = 2, timeout_s: float = 20.0) -> Fleet:

@@ -1,6 +1,6 @@
-"""A companion that plays DynamoDB, with one table for the breakers, and notes what is asked of it.
+"""A companion that acts as DynamoDB with one state table, and records the requests.
 
-Out: its address and the table's name. In: anything, answered with every worker's exchanges, as they took effect.
+Output: its address and the name of the table. Input: any line, answered with the exchanges of all workers, in order.
 """
 
 from dataclasses import astuple
@@ -9,7 +9,7 @@ from bridge_bench.breakers_findings import CLOSED, Exchange
 from bridge_bench.breakers_process import orders, say
 from bridge_bench.breakers_race import FIRST, WORKER
 from sekha_llm_bridge.aws.state_table import provider_key
-from tests.fakes.dynamodb import Asked, DynamoDb
+from tests.fakes.dynamodb import DynamoDb, RecordedRequest
 
 
 def main() -> None:
@@ -17,21 +17,21 @@ def main() -> None:
     with DynamoDb() as dynamodb:
         say([dynamodb.url, dynamodb.new_table()])
         for _ in orders():
-            say([astuple(_exchange(asked)) for asked in dynamodb.asked if asked.caller.startswith(WORKER)])
+            say([astuple(_exchange(request)) for request in dynamodb.requests if request.caller.startswith(WORKER)])
 
 
-def _exchange(asked: Asked) -> Exchange:
-    is_read = asked.action == "BatchGetItem"
-    answer = {} if is_read else asked.answer
+def _exchange(request: RecordedRequest) -> Exchange:
+    is_read = request.action == "BatchGetItem"
+    answer = {} if is_read else request.answer
     item = answer.get("Attributes") or answer.get("Item") or {}
-    if not is_read and asked.request["Key"] != provider_key(FIRST).attributes:
+    if not is_read and request.request["Key"] != provider_key(FIRST).attributes:
         raise SystemExit("something was written about the provider that always answers")
-    values = asked.request.get("ExpressionAttributeValues", {})
+    values = request.request.get("ExpressionAttributeValues", {})
     return Exchange(
-        at_s=asked.at_s,
-        worker=int(asked.caller.removeprefix(WORKER)),
-        kind="read" if is_read else "add" if "ADD" in asked.request["UpdateExpression"] else "change",
-        done=asked.status == 200,
+        at_s=request.at_s,
+        worker=int(request.caller.removeprefix(WORKER)),
+        kind="read" if is_read else "add" if "ADD" in request.request["UpdateExpression"] else "change",
+        done=request.status == 200,
         epoch_asked=int(values.get(":old_epoch", {"N": 0})["N"]),
         state=item.get("state", {"S": CLOSED})["S"],
         epoch=int(item.get("epoch", {"N": 0})["N"]),

@@ -1,4 +1,4 @@
-"""What requests notice of trouble with the table of the breakers.
+"""What requests notice of trouble with the state table.
 
 Traffic goes on through the chat function's handler, one request after the other, while the table is throttled, fails,
 hangs or is gone, and well in between. Every request must be answered.
@@ -42,7 +42,7 @@ class Spell:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """What requests notice when the table of the breakers is throttled, fails, hangs or is gone."""
+    """What requests notice when the state table is throttled, fails, hangs or is gone."""
     parser = argparse.ArgumentParser(prog="infra/bench/run outages", description=__doc__)
     parser.add_argument("--seconds", type=float, default=11.0, help="how long each spell lasts (%(default)s)")
     options = parser.parse_args(arguments)

@@ -1,4 +1,4 @@
-"""A provider that answers at once, and the table of the breakers: canned answers of realistic size, in a process of its
+"""A provider that answers at once, and the state table: canned answers of realistic size, in a process of its
 own.
 
 It reads no more of a request than where it ends and which path it is for, so that it is never what is measured.

@@ -1,4 +1,4 @@
-"""The table of the breakers, on loopback, in whatever trouble it is told to be in."""
+"""The state table on loopback, which fails as the benchmark or the test chooses."""
 
 import json
 import os
@@ -50,7 +50,7 @@ class TroubledTable:
     """DynamoDB with one table that behaves as `trouble` says; `asked` has the actions that reached it."""
 
     def __init__(self) -> None:
-        self.name = f"breakers-{secrets.token_hex(4)}"  # moto has one memory for the whole process
+        self.name = f"state-{secrets.token_hex(4)}"  # moto has one memory for the whole process
         self.trouble = Trouble.NONE
         self.asked: list[str] = []
         self._healed = threading.Event()

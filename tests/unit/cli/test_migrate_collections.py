@@ -205,7 +205,7 @@ def test_with_a_table_it_takes_the_lease_and_gives_it_back(url: str, client: Any
     fill(client, "conversations")
     table = dynamodb.new_table()
     assert migrate(url, "--table", table).exit_code == 0
-    assert [one.action for one in dynamodb.asked if one.action != "CreateTable"] == ["UpdateItem", "UpdateItem"]
+    assert [one.action for one in dynamodb.requests if one.action != "CreateTable"] == ["UpdateItem", "UpdateItem"]
     assert dynamodb.item(table, MIGRATION_LEASE).keys() == {"pk", "sk"}
 
 

@@ -1,4 +1,4 @@
-"""The breaker's state machine: what every event makes of every state, and what holds at its edges."""
+"""The breaker's state machine: the transition for every event in every state."""
 
 import re
 from dataclasses import dataclass, replace
@@ -37,11 +37,11 @@ REQUEST, CHECK = PermitSource.REQUEST, PermitSource.CHECK
 TRUSTED, UNCONFIRMED, DISTRUSTED = CheckTrust.TRUSTED, CheckTrust.UNCONFIRMED, CheckTrust.DISTRUSTED
 
 
-# Every state that matters, by a name that says what it is like.
+# All states that differ in behaviour; the names describe them.
 
 
 def failed(count: int, *, by: PermitSource = REQUEST) -> dict[str, Any]:
-    """Failures, of checks only or of a request, too."""
+    """Returns the fields of a breaker with failures."""
     return {"failure_count": count, "last_failure": BEFORE, "cause": "old", "failure_source": by}
 
 
@@ -80,9 +80,9 @@ EVENTS = [
 
 @dataclass(frozen=True)
 class Row:
-    """What events (a pattern) make of states (a pattern): `after` lists what changes, and all else stays.
+    """The transition for the states and events that match two patterns. `after` has the fields that change.
 
-    `has_next_epoch` says whether the epoch rises; `refused_s` is for how long somebody who decided is sent away.
+    `has_next_epoch` says whether the epoch increases. `refused_s` is the time in a refusal.
     """
 
     states: str
@@ -122,22 +122,22 @@ LEASED = "half_open (live|ending|expired)"
 
 
 def change(states: str, events: str, after: dict[str, Any], *, more_failures: int = 0) -> Row:
-    """A change of state, or of who holds the lease."""
+    """Returns a row that changes the state or the lease."""
     return Row(states, events, WriteKind.REPLACE, has_next_epoch=True, after=after, more_failures=more_failures)
 
 
 def update(states: str, events: str, after: dict[str, Any]) -> Row:
-    """A change within a state."""
+    """Returns a row that changes other fields."""
     return Row(states, events, WriteKind.REPLACE, after=after)
 
 
 def count(states: str, events: str, failure_source: PermitSource) -> Row:
-    """One failure more."""
+    """Returns a row that adds a failure."""
     return Row(states, events, WriteKind.ADD_FAILURE, after=fails(failure_source), more_failures=1)
 
 
 TABLE = [
-    # Asking. What only checks have found, a request need not believe.
+    # Permits. If only checks failed, a request may probe at once.
     Row("closed .*", "request_permit .*"),
     Row("open early .* by_request", "request_permit .*", refused_s=1),
     Row("open early .* by_check", "request_permit check", refused_s=1),
@@ -145,9 +145,9 @@ TABLE = [
     change("open (due|past) .*", "request_permit .*", PROBES),
     Row("half_open live .*", "request_permit .*", refused_s=1),
     change("half_open (ending|expired|free) .*", "request_permit .*", PROBES),
-    # A result of another epoch, or of somebody else's lease, says nothing of now.
+    # An outcome with another epoch or another lease is ignored.
     Row(".*", ".* (late|early|other)"),
-    # Closed: a request's results.
+    # Closed: outcomes of requests.
     Row("closed .*", "neutral .* own"),
     Row("closed 0 (trusted|distrusted) .*", "success request own"),
     update("closed 0 unconfirmed .*", "success request own", {"check_trust": TRUSTED}),
@@ -161,7 +161,7 @@ TABLE = [
         {**OPENED, **fails(REQUEST), "check_trust": DISTRUSTED},
         more_failures=1,
     ),
-    # Closed: a check's results. It takes back what checks alone have counted, and whoever distrusted is not believed.
+    # Closed: outcomes of checks. A success resets only failures of checks; failures of distrusted checks are ignored.
     Row("closed 0 (trusted|unconfirmed) .*", "success check own"),
     Row("closed [35] (trusted|unconfirmed) by_request", "success check own"),
     update("closed [35] (trusted|unconfirmed) by_check", "success check own", {"failure_count": 0}),
@@ -173,15 +173,15 @@ TABLE = [
     count("closed [35] (trusted|unconfirmed) by_request", "failure check own", REQUEST),
     Row("closed . distrusted .*", "failure check own"),
     Row("closed .*", "rejection check own"),
-    # Closed: the count has reached the threshold, or not.
+    # Closed: whether the count has reached the threshold.
     Row("closed [03] .*", "open_if_due"),
     change("closed 5 (trusted|distrusted) .*", "open_if_due", OPENED),
     change("closed 5 unconfirmed by_request", "open_if_due", {**OPENED, "check_trust": DISTRUSTED}),
     change("closed 5 unconfirmed by_check", "open_if_due", {**OPENED, "check_trust": TRUSTED}),
-    # Open: nobody has leave of this epoch, so whatever is reported is not heard.
+    # Open: no permit has this epoch, so every outcome is ignored.
     Row("open .*", ".* own"),
     Row("open .*", "open_if_due"),
-    # Half-open, reported by whoever holds the lease: as long as nobody has taken it, its end does not matter.
+    # Half-open: outcomes of the lease's holder. An expired lease counts until another probe acquires it.
     change(f"{LEASED} 0 .*", "success .* own", {"lease": None, "success_count": 1}),
     change(f"{LEASED} 2 .* by_request", "success request own", {**CLOSES, "check_trust": TRUSTED}),
     change(f"{LEASED} 2 .* by_check", "success request own", {**CLOSES, "check_trust": DISTRUSTED}),
@@ -193,13 +193,13 @@ TABLE = [
     change(f"{LEASED} . distrusted .*", "failure check own", {"lease": None}),
     change(f"{LEASED} .*", "rejection check own", {"lease": None}),
     change(f"{LEASED} .*", "neutral .* own", {"lease": None}),
-    Row("half_open free .*", ".* own"),  # the lease was given back, and that raised the epoch
+    Row("half_open free .*", ".* own"),  # releasing the lease increased the epoch
     Row("half_open .*", "open_if_due"),
 ]
 
 
 def permit_for(breaker: Breaker, source: PermitSource, holder: str) -> Permit:
-    """The permit with which somebody reports to a breaker in that state."""
+    """Returns the permit of a holder who reports an outcome in that state."""
     token = breaker.lease.token if breaker.lease else None
     if holder == "own" and breaker.state is HALF_OPEN and token is None:
         return Permit("p", source, breaker.epoch - 1, "mine")
@@ -220,7 +220,7 @@ def transition_for(breaker: Breaker, event: str) -> Transition | Refusal:
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: f"{row.states} x {row.events}")
 def test_every_event_in_every_state_gives_the_transition_in_the_table(row: Row) -> None:
     covered = [(state, event) for state, event in product(STATES, EVENTS) if row.covers(state, event)]
-    assert covered, "a row that covers nothing says nothing"
+    assert covered, "a row must match a state and an event"
     for state, event in covered:
         assert transition_for(STATES[state], event) == row.result(STATES[state]), f"{event!r} in {state!r}"
 
@@ -299,7 +299,7 @@ def call(
     source: PermitSource = REQUEST,
     now: datetime = NOW,
 ) -> Breaker:
-    """One call that has the breaker's leave, and what it leaves behind."""
+    """Returns the breaker after one permitted call."""
     decided = request_permit(breaker, source, Lease("mine", now + SECOND), now)
     assert isinstance(decided, Transition)
     recorded = record_outcome(decided.after, make_permit(decided.after, "p", source), outcome, now, rules).after
@@ -309,7 +309,7 @@ def call(
 def calls(
     breaker: Breaker, *outcomes: CallOutcome, rules: CircuitBreakerConfig = RULES, source: PermitSource = REQUEST
 ) -> str:
-    """The states that calls lead through, one after the other."""
+    """Returns the states after each of several calls."""
     states = []
     for outcome in outcomes:
         breaker = call(breaker, outcome, rules, source=source)
@@ -403,7 +403,7 @@ def test_after_checks_closed_a_breaker_they_are_unconfirmed_until_a_request_succ
 
 
 def with_distrusted_checks() -> Breaker:
-    """Checks have closed it, and then requests failed again."""
+    """Returns a breaker that checks closed and failing requests opened again."""
     unconfirmed = call(DUE, PASS, CircuitBreakerConfig(success_threshold=1), source=CHECK)
     for _ in range(5):
         unconfirmed = call(unconfirmed, FAIL)
@@ -482,7 +482,7 @@ def test_closing_resets_the_failures_but_keeps_the_time_of_the_last_one() -> Non
 
 
 def test_a_count_above_the_threshold_opens() -> None:
-    """Whoever counted the fifth may have died before it opened the breaker."""
+    """The instance that counted the fifth failure may have died before it opened the breaker."""
     assert call(Breaker(failure_count=5), FAIL).state is OPEN
     assert open_if_due(Breaker(failure_count=9), NOW, RULES).after.state is OPEN
 

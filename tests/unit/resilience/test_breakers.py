@@ -1,4 +1,4 @@
-"""The breakers as one instance sees them: when it reads and writes, what it does without the table, what it tells."""
+"""`Breakers` of one function instance: reads, writes, behaviour without the table, logs and metrics."""
 
 import asyncio
 import json
@@ -48,7 +48,7 @@ EVERY_FAULT = [fault for fault in Fault if fault is not Fault.NONE]
 
 @dataclass
 class Instance:
-    """One of a fleet, led by hand."""
+    """One function instance, controlled by the test."""
 
     breakers: Breakers
     store: FaultyStore
@@ -64,7 +64,7 @@ class Instance:
         return self.run(self.session().request_permit(provider_id, lasts_s=10, source=source))
 
     def call(self, *outcomes: CallOutcome, provider_id: str = "p", source: PermitSource = REQUEST) -> None:
-        """One call after the other, each with leave and with that result."""
+        """Makes one permitted call for each outcome."""
         for outcome in outcomes:
             session = self.session()
             permit = self.run(session.request_permit(provider_id, lasts_s=10, source=source))
@@ -77,7 +77,7 @@ class Instance:
 
 @dataclass
 class Fleet:
-    """Instances that share a table: five failures open, after a minute two successes close."""
+    """Instances that share a table. Five failures open a breaker; after a minute, two successes close it."""
 
     clock: FakeClock
     table: MemoryProviderStore = field(default_factory=MemoryProviderStore)
@@ -94,14 +94,14 @@ class Fleet:
         return f"token {self.tokens}"
 
     def record(self, provider_id: str = "p") -> ProviderRecord:
-        """What is in the table."""
+        """Returns the stored record."""
         return run(self.table.read([provider_id]), self.clock).get(provider_id, ProviderRecord())
 
     def breaker(self) -> Breaker:
         return self.record().breaker
 
     def open(self) -> None:
-        """By somebody else's five failures, just now."""
+        """Opens the breaker by five failures of another instance."""
         self.instance().call(*[FAILURE] * 5)
 
 
@@ -111,7 +111,7 @@ def fleet() -> Fleet:
 
 
 def metrics(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
-    """What was counted since the last look, in its order."""
+    """Returns the metrics written since the last call, in order."""
     lines = [line for line in capsys.readouterr().out.splitlines() if '"_aws"' in line]
     return [json.loads(line) for line in lines]
 
@@ -120,7 +120,7 @@ def names(counted: list[dict[str, Any]]) -> list[str]:
     return [line["_aws"]["CloudWatchMetrics"][0]["Metrics"][0]["Name"] for line in counted]
 
 
-# Reading.
+# Reads.
 
 
 @pytest.mark.parametrize(("later_s", "reads"), [(0, 1), (0.999999, 1), (1, 2), (3600, 2)])
@@ -225,7 +225,7 @@ def test_a_success_after_more_than_a_second_reads_again_and_resets_failures_coun
 
 
 def test_a_permit_requested_after_more_than_a_second_reads_again(fleet: Fleet) -> None:
-    """A second candidate is asked for when the first has failed, which may be long after the plan was made."""
+    """The second candidate's permit is requested after the first has failed, perhaps long after the plan was made."""
     one = fleet.instance()
     session = one.session()
     fleet.open()
@@ -262,7 +262,7 @@ def test_an_outcome_that_is_no_success_does_not_read_again(fleet: Fleet, outcome
     assert len(one.store.reads) == 1
 
 
-# What the planner sees.
+# The planner's views.
 
 
 @pytest.mark.parametrize(("after_s", "left_s"), [(0, 60), (59, 1)])
@@ -291,7 +291,7 @@ def test_a_closed_breaker_has_no_view(fleet: Fleet) -> None:
     assert one.session().views() == {}
 
 
-CHECKED = CheckResult("p", False, None, FakeClock().now(), "connect_failed")  # noqa: FBT003 — it is not healthy
+CHECKED = CheckResult("p", False, None, FakeClock().now(), "connect_failed")  # noqa: FBT003 — `is_healthy`
 
 
 @pytest.mark.parametrize(
@@ -339,7 +339,7 @@ def test_changes_of_the_breaker_do_not_change_the_check(fleet: Fleet) -> None:
     assert one.breakers.records["p"].check == CHECKED
 
 
-# Leave, and leases.
+# Permits and leases.
 
 
 def test_a_permit_names_its_source(fleet: Fleet) -> None:
@@ -473,7 +473,7 @@ def test_a_success_during_the_delay_of_the_fifth_failure_keeps_the_breaker_close
     permits = [one.run(session.request_permit("p", lasts_s=10)) for session in sessions]
     assert isinstance(permits[0], Permit)
     assert isinstance(permits[1], Permit)
-    other.store.takes_s = 0.09  # it arrives after the failure was counted
+    other.store.takes_s = 0.09  # it is written after the failure was counted
     failed, succeeded = sessions[0].report_outcome(permits[0], FAILURE), sessions[1].report_outcome(permits[1], SUCCESS)
 
     async def both() -> None:
@@ -511,7 +511,7 @@ def test_five_failures_at_once_open_once(fleet: Fleet, capsys: pytest.CaptureFix
 
 
 class ContestedStore(MemoryProviderStore):
-    """A table in which somebody else is always faster."""
+    """A table in which another instance always writes first."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -543,11 +543,11 @@ def test_one_of_two_simultaneous_requests_of_one_instance_gets_the_lease(fleet: 
     assert [type(outcome) for outcome in one.run(both())] == [Permit, Refusal]
 
 
-# A read that takes its time.
+# A slow read.
 
 
 async def during_a_read(one: Instance, work: Coroutine[Any, Any, None]) -> None:
-    """The table has answered a read, and meanwhile something is done at once; then the answer arrives."""
+    """Runs `work` between the execution of a read and the arrival of its answer."""
     one.store.takes_s = 0.2
     reading = asyncio.ensure_future(one.breakers.session())
     await asyncio.sleep(0.15)
@@ -614,7 +614,7 @@ def test_a_record_that_is_no_longer_in_the_table_is_forgotten(fleet: Fleet) -> N
 def test_replace_requires_the_same_epoch_and_lease_and_at_least_as_many_failures(
     fleet: Fleet,
     before: Breaker,
-    is_written: bool,  # noqa: FBT001 — it is what is expected
+    is_written: bool,  # noqa: FBT001 — the expected value
 ) -> None:
     breaker = Breaker(HALF_OPEN, 7, 5, lease=Lease("mine", fleet.clock.now()))
     fleet.table._records["p"] = ProviderRecord(CHECKED, breaker)
@@ -628,7 +628,7 @@ def test_replace_requires_the_same_epoch_and_lease_and_at_least_as_many_failures
 def test_a_failure_is_counted_only_in_the_epoch_of_its_call(
     fleet: Fleet,
     epoch: int,
-    is_counted: bool,  # noqa: FBT001 — it is what is expected
+    is_counted: bool,  # noqa: FBT001 — the expected value
 ) -> None:
     fleet.table._records["p"] = ProviderRecord(CHECKED, Breaker(CLOSED, 7, 3))
     after = Breaker(CLOSED, epoch, 1, last_failure=fleet.clock.now(), cause="boom", failure_source=CHECK)
@@ -638,7 +638,7 @@ def test_a_failure_is_counted_only_in_the_epoch_of_its_call(
     assert fleet.record() == ProviderRecord(CHECKED, expected)
 
 
-# A table that does not answer.
+# A table that fails.
 
 
 @pytest.mark.parametrize("fault", EVERY_FAULT)
@@ -689,9 +689,7 @@ def test_all_table_calls_of_a_request_share_one_time_budget(fleet: Fleet) -> Non
     permit = one.run(session.request_permit("p", lasts_s=10))
     assert isinstance(permit, Permit)
     assert fleet.clock.monotonic_s() - began_s == pytest.approx(0.2)
-    one.run(
-        session.report_outcome(permit, SUCCESS)
-    )  # with so little left it is not asked any more, which is not its fault
+    one.run(session.report_outcome(permit, SUCCESS))  # too little time is left, so the table is not called
     assert fleet.clock.monotonic_s() - began_s == pytest.approx(0.2)
     assert not one.breakers.is_table_unavailable
 
@@ -766,7 +764,7 @@ def test_a_failed_table_call_writes_one_warning_and_one_metric_in_five_seconds(
 def test_the_table_counts_as_unavailable_for_five_seconds_after_a_failure(
     fleet: Fleet,
     after_s: float,
-    is_table_unavailable: bool,  # noqa: FBT001 — it is what is expected
+    is_table_unavailable: bool,  # noqa: FBT001 — the expected value
 ) -> None:
     one = fleet.instance()
     one.store.fault = Fault.REFUSED
@@ -781,7 +779,7 @@ def test_a_table_that_was_not_called_yet_counts_as_available(fleet: Fleet) -> No
 
 @pytest.fixture
 def offline(fleet: Fleet) -> Instance:
-    """One that cannot reach the table, and does not soon."""
+    """An instance that cannot reach the table."""
     one = fleet.instance()
     one.store.fault = Fault.REFUSED
     one.session()
@@ -845,7 +843,7 @@ def test_local_changes_are_discarded_when_the_table_answers_again(fleet: Fleet, 
 
 
 def local_change_in_the_same_epoch(fleet: Fleet) -> tuple[Instance, BreakerSession, Permit]:
-    """One that opened a breaker of its own, was given leave, and hears again of the table, where as much has happened."""
+    """An instance whose local breaker has the same state and epoch as the stored one, but another `retry_at`."""
     fleet.rules = CircuitBreakerConfig(failure_threshold=1, timeout_secs=10)
     one, other = fleet.instance(), fleet.instance()
     session = one.session()
@@ -912,7 +910,7 @@ def test_a_check_that_could_not_be_written_is_kept_locally(offline: Instance) ->
     assert offline.breakers.records["p"].check == CHECKED
 
 
-# What it tells.
+# Logs and metrics.
 
 
 def test_an_opening_is_logged_and_counted_once_in_all_instances(

@@ -1,4 +1,4 @@
-"""How long a request waits for the table, and what it does when it has waited long enough."""
+"""The time that a request waits for the table, and its behaviour when that time is spent."""
 
 import asyncio
 from datetime import timedelta
@@ -17,7 +17,7 @@ IDS = ["a", "b", "c"]
 
 
 class SlowStore(MemoryProviderStore):
-    """Every answer takes its time; `first_s` is what the first one takes."""
+    """A store whose answers take `answer_s`, the first one `first_s`."""
 
     def __init__(self, answer_s: float, first_s: float | None = None) -> None:
         super().__init__()
@@ -105,7 +105,7 @@ def test_a_slow_table_does_not_count_as_unavailable(clock: FakeClock, capsys: py
 
 
 def test_a_read_that_takes_longer_than_one_requests_budget_is_used_by_the_next(clock: FakeClock) -> None:
-    """The first one on a new connection may: it would never be done if each request began anew."""
+    """The first read of a new connection may. If each request started a new read, none would complete."""
 
     async def work() -> None:
         table = SlowStore(0.005, first_s=0.4)
