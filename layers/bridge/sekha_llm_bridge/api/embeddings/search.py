@@ -147,7 +147,7 @@ async def _search_all_dimensions(state: _Search) -> None:
     spaces = await _spaces(state)
     for name, space in spaces.items():
         if space is None:
-            state.notes.append(f"{name} was not searched: nobody recorded of which space its vectors are")
+            state.notes.append(f"{name} was not searched: the embedding space of its vectors is not recorded")
             continue
         try:
             await _search_space(state, name, space)
