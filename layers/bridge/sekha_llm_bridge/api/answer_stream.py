@@ -54,7 +54,9 @@ class AnswerStreamWriter:
         """
         answer: StreamedAnswer[CountedChunks] | None = None
         try:
-            answer = await self._first_token()
+            answer = await bridge_of(self._request).service.stream(
+                self._operation, self._deadline, attempts_of(self._request), allow_fallback=self._allow_fallback
+            )
             await self._write_answer(answer, writer)
         except (asyncio.CancelledError, ConnectionClosed):
             error = ClientDisconnected() if answer is None else await answer.abandon()
@@ -68,10 +70,6 @@ class AnswerStreamWriter:
             if not writer.has_begun:
                 raise
             await self._write_error(unexpected_error(state_of(self._request).request_id, exc), writer)
-
-    async def _first_token(self) -> StreamedAnswer[CountedChunks]:
-        service, attempts = bridge_of(self._request).service, attempts_of(self._request)
-        return await service.stream(self._operation, self._deadline, attempts, allow_fallback=self._allow_fallback)
 
     async def _write_answer(self, answer: StreamedAnswer[CountedChunks], writer: EventWriter) -> None:
         add_log_fields(self._request, first_token_ms=answer.first_token_ms)

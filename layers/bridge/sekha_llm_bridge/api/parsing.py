@@ -42,12 +42,9 @@ def _most_specific(errors: Sequence[Any]) -> Mapping[str, Any]:
 
 
 def _field_path(loc: tuple[int | str, ...]) -> tuple[int | str, ...]:
-    return tuple(part for part in loc if isinstance(part, int) or _is_field(part))
-
-
-def _is_field(part: str) -> bool:
-    """Whether a part of an error's location is a field's name; the other parts are names of union members."""
-    return part.isidentifier() and part not in {"str", "list", "int", "dict", "float", "bool"}
+    """Returns an error's location without the names of union members, which are not fields."""
+    unions = {"str", "list", "int", "dict", "float", "bool"}
+    return tuple(part for part in loc if isinstance(part, int) or (part.isidentifier() and part not in unions))
 
 
 def _sentence(error: Mapping[str, Any]) -> str:

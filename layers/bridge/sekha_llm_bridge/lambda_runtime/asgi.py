@@ -62,7 +62,9 @@ def prelude(status: int, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
     for name, value in headers:
         values.setdefault(name.decode("latin-1").lower(), []).append(value.decode("latin-1"))
     cookies = values.pop("set-cookie", [])
-    forwarded = {name: found for name, found in values.items() if not _is_hop_by_hop(name)}
+    forwarded = {
+        name: found for name, found in values.items() if name not in _HOP_BY_HOP and not name.startswith("proxy-")
+    }
     found = {
         "statusCode": status,
         "headers": {name: texts[0] for name, texts in forwarded.items() if len(texts) == 1},
@@ -132,7 +134,3 @@ def _server(headers: Mapping[str, str]) -> tuple[str, int]:
     host = headers.get("host", "mangum")
     name, colon, port = host.rpartition(":")
     return (name, int(port)) if colon else (host, int(headers.get("x-forwarded-port", 80)))
-
-
-def _is_hop_by_hop(name: str) -> bool:
-    return name in _HOP_BY_HOP or name.startswith("proxy-")

@@ -115,7 +115,10 @@ class Loop:
     def serve(self, invocation: Invocation) -> None:
         """Serves one invocation: answers it, or reports its error."""
         self._request_id.current = invocation.request_id
-        self._set_trace_id(invocation.trace_id)
+        if invocation.trace_id is None:
+            self._environment.pop(_TRACE_ID, None)
+        else:
+            self._environment[_TRACE_ID] = invocation.trace_id
         try:
             report = self._answer(invocation)
         except RuntimeApiError:
@@ -161,12 +164,6 @@ class Loop:
             await response.close()
         require_accepted(response.status, invocation.request_id)
         return None
-
-    def _set_trace_id(self, trace_id: str | None) -> None:
-        if trace_id is None:
-            self._environment.pop(_TRACE_ID, None)
-        else:
-            self._environment[_TRACE_ID] = trace_id
 
 
 async def _run(app: App, scope: Message, exchange: Exchange) -> ErrorReport | None:

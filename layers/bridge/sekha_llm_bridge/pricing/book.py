@@ -25,14 +25,12 @@ class PriceBook:
         """Returns the price, or None when it is unknown."""
         if model.pricing is not None:
             return _configured(model.pricing)
-        if provider.provider_type is ProviderType.OLLAMA or _is_free_variant(provider, model):
+        if provider.provider_type is ProviderType.OLLAMA:
+            return FREE
+        # OpenRouter never bills the free variant of a model (its "Free Variant").
+        if provider.provider_type is ProviderType.OPENROUTER and model.model_id.endswith(":free"):
             return FREE
         return self._snapshot.price(provider, model)
-
-
-def _is_free_variant(provider: ProviderConfig, model: ModelConfig) -> bool:
-    """Whether it is OpenRouter's free variant of a model (its "Free Variant"), which is never billed."""
-    return provider.provider_type is ProviderType.OPENROUTER and model.model_id.endswith(":free")
 
 
 def _configured(pricing: Pricing) -> Price:

@@ -63,7 +63,11 @@ class RoutePlan:
         all_models = _rank(by_priority(self.catalog.models), self.request, self.catalog, self.context)
         excluded = [entry for entry in all_models if entry.position not in ranked]
         rows = [self._row(candidate.entry, candidate.quote, None) for candidate in self.candidates]
-        return (*rows, *(self._row(entry, self._quote(entry), self._exclusion(entry)) for entry in excluded))
+        minimum = self.context.min_output_tokens
+        for entry in excluded:
+            quote = cost_quotes.quote(entry, self.request, self.limit_usd, minimum)
+            rows.append(self._row(entry, quote, self._exclusion(entry)))
+        return tuple(rows)
 
     @cached_property
     def notes(self) -> tuple[str, ...]:
@@ -115,9 +119,6 @@ class RoutePlan:
         """Returns why a model is not ranked. One that meets all requirements is in the plan already, listed twice."""
         twice = Exclusion(ExclusionKind.NOT_CAPABLE, "this provider lists the same model above")
         return _unmet(entry, self._requirements) or twice
-
-    def _quote(self, entry: CatalogModel) -> Quote:
-        return cost_quotes.quote(entry, self.request, self.limit_usd, self.context.min_output_tokens)
 
     def _row(self, entry: CatalogModel, quote: Quote, exclusion: Exclusion | None) -> ConsideredModel:
         breaker = self.context.breakers.get(entry.provider.id)

@@ -56,7 +56,9 @@ async def _report(bridge: Bridge) -> dict[str, Any]:
     rows = {config.id: _row(config, records.get(config.id, ProviderRecord()), now) for config in configs}
     usable = [rows[config.id]["status"] for config in configs if has_adapter(config.provider_type)]
     pending = await _pending(bridge)
-    notes = [*_notes(records.values(), now, bridge), *_notes_on_vectors(pending)]
+    notes = list(_notes(records.values(), now, bridge))
+    if pending:
+        notes.append(f"Chroma could not take vectors: {pending} wait to be stored")
     vectors = {"pending": pending}
     report = {"status": overall(usable, notes), "version": __version__, "providers": rows, "vectors": vectors}
     return report | ({"notes": notes} if notes else {})
@@ -80,11 +82,6 @@ async def _pending(bridge: Bridge) -> int | None:
         return sum((await budget.wait_for(pending_writes.counts())).values())
     except (PendingWritesUnavailable, TimeoutError):
         return None
-
-
-def _notes_on_vectors(pending: int | None) -> Iterator[str]:
-    if pending:
-        yield f"Chroma could not take vectors: {pending} wait to be stored"
 
 
 def overall(statuses: Collection[str], notes: Collection[str]) -> str:

@@ -9,7 +9,7 @@ from sekha_llm_bridge.api.app import json_response
 from sekha_llm_bridge.api.request_state import bridge_of
 from sekha_llm_bridge.config.models import Task
 from sekha_llm_bridge.execution.attempts import usd
-from sekha_llm_bridge.routing import Catalog, CatalogModel
+from sekha_llm_bridge.routing import CatalogModel
 from sekha_llm_bridge.routing.catalog import model_not_found
 
 _CREATED = 0  # OpenAI's schema requires a date, which a configuration does not have
@@ -39,12 +39,18 @@ def openai_model(request: Request, model_id: str) -> Response:
 def tasks(request: Request) -> Response:
     """`GET /api/v1/tasks`: every task that has a configured model, with its default model and its models."""
     catalog = bridge_of(request).catalog
-    rows = [(task, [entry for entry in catalog.models if entry.model.serves(task)]) for task in Task]
-    return json_response([_task(task, entries, catalog) for task, entries in rows if entries])
-
-
-def _task(task: Task, entries: list[CatalogModel], catalog: Catalog) -> dict[str, Any]:
-    return {"task": task.value, "default_model": catalog.default_for(task), "models": list(catalog.model_ids(entries))}
+    models_by_task = [(task, [entry for entry in catalog.models if entry.model.serves(task)]) for task in Task]
+    return json_response(
+        [
+            {
+                "task": task.value,
+                "default_model": catalog.default_for(task),
+                "models": list(catalog.model_ids(entries)),
+            }
+            for task, entries in models_by_task
+            if entries
+        ]
+    )
 
 
 def _model(entry: CatalogModel) -> dict[str, Any]:
