@@ -1,4 +1,4 @@
-"""Time, handed in: whoever waits, measures or stamps takes a `Clock`, so that tests decide what time it is."""
+"""Time as a collaborator: code that waits or needs the time takes a `Clock`, so that tests control it."""
 
 import asyncio
 import time
@@ -7,23 +7,23 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """Two readings, one for durations and one for dates; and waiting."""
+    """A clock for durations, one for dates, and sleeping."""
 
     def monotonic_s(self) -> float:
-        """Seconds on a clock that never goes back; only differences mean something."""
+        """Returns seconds on a clock that never goes back; only differences have a meaning."""
         ...
 
     def now(self) -> datetime:
-        """The date and time, in UTC."""
+        """Returns the date and time in UTC."""
         ...
 
     async def sleep(self, seconds: float) -> None:
-        """Returns after that long."""
+        """Returns after that many seconds."""
         ...
 
 
 class SystemClock:
-    """The machine's own clocks."""
+    """The clocks of the machine."""
 
     def monotonic_s(self) -> float:
         """See `Clock`."""

@@ -1,14 +1,15 @@
-"""Tokens that a provider counted, which is what it bills."""
+"""The numbers of tokens by which a provider bills."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens, as the provider counted them.
+    """Numbers of tokens, as the provider counted them.
 
-    `cached_tokens` and `cache_write_tokens` are parts of `prompt_tokens`: what the provider read from its cache, and
-    what it wrote there. `unlisted_tokens` are output that only its total shows: some bill a model's thinking so.
+    `cached_tokens` and `cache_write_tokens` are parts of `prompt_tokens`: read from the provider's cache, and written
+    to
+    it. `unlisted_tokens` are output that only the total includes: some providers bill a model's reasoning like that.
     """
 
     prompt_tokens: int
