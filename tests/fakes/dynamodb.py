@@ -108,13 +108,13 @@ class DynamoDb:
     @cached_property
     def client(self) -> DynamoDBClient:
         """A boto3 client."""
-        session = boto3.Session("somebody-else", "secret", region_name=REGION)
+        session = boto3.Session("test-observer", "secret", region_name=REGION)
         return session.client("dynamodb", endpoint_url=self.url, config=Config(retries={"total_max_attempts": 1}))
 
     @cached_property
     def sqs(self) -> SQSClient:
         """A boto3 client."""
-        session = boto3.Session("somebody-else", "secret", region_name=REGION)
+        session = boto3.Session("test-observer", "secret", region_name=REGION)
         return session.client("sqs", endpoint_url=self.url, config=Config(retries={"total_max_attempts": 1}))
 
     def _recording(self, application: Callable[..., Iterable[bytes]]) -> Callable[..., Iterable[bytes]]:

@@ -171,7 +171,7 @@ def test_every_process_ends_when_its_parent_is_killed() -> None:
 
 def test_a_process_that_fails_ends_the_race() -> None:
     with (
-        Companion("bridge_bench.no_such_module", {}) as nobody,
+        Companion("bridge_bench.no_such_module", {}) as missing,
         pytest.raises(SystemExit, match="no_such_module ended"),
     ):
-        nobody.hear()
+        missing.hear()

@@ -160,8 +160,8 @@ class Instance:
     @property
     def is_connected(self) -> bool:
         """Whether the table answers it, and its cache is what the table last returned."""
-        is_told = self.store.last_answers.get(P, Breaker()) == self.known
-        return is_told and self.store.fault is Fault.NONE and not self.breakers.is_table_unavailable
+        is_cache_current = self.store.last_answers.get(P, Breaker()) == self.known
+        return is_cache_current and self.store.fault is Fault.NONE and not self.breakers.is_table_unavailable
 
     @property
     def has_no_failures(self) -> bool:
