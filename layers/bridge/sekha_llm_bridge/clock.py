@@ -1,4 +1,4 @@
-"""Time, handed in: whoever waits, measures or stamps takes a `Clock`, so that tests decide what time it is."""
+"""The clock that is passed to all code that reads the time or waits, so that tests can control time."""
 
 import asyncio
 import time
@@ -7,23 +7,23 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """Two readings, one for durations and one for dates; and waiting."""
+    """Reads the time, for durations and for dates, and waits."""
 
     def monotonic_s(self) -> float:
-        """Seconds on a clock that never goes back; only differences mean something."""
+        """Returns seconds on a clock that never goes back. Only the difference of two readings has a meaning."""
         ...
 
     def now(self) -> datetime:
-        """The date and time, in UTC."""
+        """Returns the date and time in UTC."""
         ...
 
     async def sleep(self, seconds: float) -> None:
-        """Returns after that long."""
+        """Waits for `seconds`."""
         ...
 
 
 class SystemClock:
-    """The machine's own clocks."""
+    """The `Clock` that uses the clocks of the system and the sleep of asyncio."""
 
     def monotonic_s(self) -> float:
         """See `Clock`."""

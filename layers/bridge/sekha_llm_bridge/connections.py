@@ -1,12 +1,12 @@
-"""Connections to providers and to DynamoDB, kept between requests.
+"""Keeps HTTP connections to providers and to DynamoDB open between requests.
 
-They are httpx's engine, httpcore, without what httpx does for each request.
-httpx's own parts still do what is done once for an address (its URLs know IDNA and IPv6, its `Proxy` the forms of a
-proxy's address) or seldom (its decoders). Not kept are cookies, which no provider's API asks for.
+Uses httpcore, the transport library of httpx, because httpx adds work to each request. httpx itself is used only for
+work that is done once per address (it parses URLs with IDNA and IPv6, and proxy addresses) or rarely (it decodes
+compressed content). Cookies are not stored: no provider's API requires them.
 
-A pool belongs to one event loop, so a Lambda's loop is kept between invocations. Connections that slept longer than a
-NAT's memory may be dead, so they are replaced. A TLS context costs tens of milliseconds, so it is made once, and only
-when a provider is reached by https.
+A pool belongs to one event loop, so a Lambda function's loop is kept between invocations. A NAT gateway may have
+dropped connections that were idle for long, so idle connections are replaced. A TLS context takes tens of milliseconds
+to create, so one is created for all pools, and only when an https URL is used.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ import httpx
 
 from sekha_llm_bridge.clock import Clock
 
-FAILURES = (
+TRANSPORT_ERRORS = (
     httpcore.TimeoutException,
     httpcore.NetworkError,
     httpcore.ProtocolError,
@@ -32,89 +32,92 @@ FAILURES = (
     httpcore.UnsupportedProtocol,
     httpx.DecodingError,
 )
-"""What an exchange fails with; httpcore's exceptions have no base class of their own."""
+"""The exceptions of a failed exchange. httpcore's exceptions have no common base class."""
 
-_CONNECT_S = 3.0
-_WRITE_S = 10.0
+_CONNECT_TIMEOUT_S = 3.0
+_WRITE_TIMEOUT_S = 10.0
 _STALE_AFTER_S = 30.0
-_MOST_IDLE = 20
-# What httpx sends: gateways in front of providers know it, and both encodings can be read.
-_USUAL_HEADERS = {
+_MAX_IDLE_CONNECTIONS = 20
+# The same headers as httpx sends, because gateways in front of providers accept them. Both encodings can be decoded.
+_DEFAULT_HEADERS = {
     "accept": "*/*",
     "accept-encoding": "gzip, deflate",
     "connection": "keep-alive",
     "user-agent": f"python-httpx/{httpx.__version__}",
 }
-_INFLATABLE = frozenset({"gzip", "deflate"})
-_GZIP_OR_ZLIB = zlib.MAX_WBITS | 32  # zlib looks which of the two it is
-_LINGER_S = 0.1
+_SUPPORTED_ENCODINGS = frozenset({"gzip", "deflate"})
+_GZIP_OR_ZLIB = zlib.MAX_WBITS | 32  # zlib detects the format from the header of the data
+_DRAIN_TIMEOUT_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
-    """How a reply begins; the headers are as they were sent."""
+class ReplyHead:
+    """The status and headers of a reply. The headers are unchanged: names in any letter case, in the order received."""
 
     status: int
     headers: list[tuple[bytes, bytes]]
 
     def header(self, name: str) -> str | None:
-        """Every value that the header has, or None where it is not there."""
+        """Returns all values of the header, joined by `, `, or None when it is absent. `name` is in lower case."""
         values = [value.decode("latin-1") for key, value in self.headers if key.lower() == name.encode()]
         return ", ".join(values) if values else None
 
 
 @dataclass(frozen=True, slots=True)
-class Reply(Head):
-    """What came back, whatever its status; the content is decoded."""
+class Reply(ReplyHead):
+    """A complete reply with any status. `content` is decompressed."""
 
     content: bytes
 
 
 @dataclass(frozen=True, slots=True)
-class StreamedReply(Head):
-    """What comes back, as it comes: decoded parts of any size, to be read once."""
+class StreamedReply(ReplyHead):
+    """A reply whose body arrives in parts. `parts` are decompressed, of any size, and can be read once."""
 
     parts: AsyncIterator[bytes]
 
-    async def whole(self) -> Reply:
-        """What is left of it, at once."""
+    async def read_all(self) -> Reply:
+        """Reads all parts that have not been read yet and returns them as one reply."""
         return Reply(self.status, self.headers, b"".join([part async for part in self.parts]))
 
 
-_Way = tuple[bytes, str | None]
-"""A scheme and, where the requests take one, the address of a proxy."""
+_PoolKey = tuple[bytes, str | None]
+"""The scheme and, when requests are sent through a proxy, the proxy's address."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Target:
-    """What an address comes to; `auth` replaces whatever other authorization is sent."""
+    """A parsed URL with the pool and headers for it. `auth` replaces any other authorization header."""
 
     url: httpcore.URL
-    way: _Way = field(repr=False)
+    pool_key: _PoolKey = field(repr=False)
     headers: Mapping[str, str]
     auth: Mapping[str, str] = field(repr=False)
 
 
 class Connections:
-    """One pool for each way to providers. Never follows a redirect: a key must not travel to another host."""
+    """Connection pools, one per scheme and proxy.
+
+    Never follows a redirect, because that could send an API key to another host.
+    """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._tls: ssl.SSLContext | None = None
         self._targets: dict[str, _Target] = {}
-        self._pools: dict[_Way, httpcore.AsyncConnectionPool] = {}
-        self._used_at_s: dict[_Way, float] = {}
-        self._open: Counter[_Way] = Counter()
+        self._pools: dict[_PoolKey, httpcore.AsyncConnectionPool] = {}
+        self._used_at_s: dict[_PoolKey, float] = {}
+        self._n_in_use: Counter[_PoolKey] = Counter()
 
     async def exchange(
         self, method: str, url: str, *, content: bytes | None, headers: Mapping[str, str], timeout_s: float
     ) -> Reply:
-        """Sends a request and reads the whole reply. The headers' names are in lower case.
+        """Sends a request and returns the complete reply. The names in `headers` must be in lower case.
 
-        Raises httpcore's exceptions, `httpx.DecodingError`, and `httpx.InvalidURL` or ValueError for an address or a
-        header that cannot be sent at all.
+        Raises one of `TRANSPORT_ERRORS`, and `httpx.InvalidURL` or `ValueError` for a URL or a header that cannot be
+        sent.
         """
-        async with self._exchanging(method, url, content=content, headers=headers, timeout_s=timeout_s) as response:
+        async with self._open_response(method, url, content=content, headers=headers, timeout_s=timeout_s) as response:
             received = await response.aread()
         return Reply(response.status, response.headers, _decoded(received, response.headers))
 
@@ -122,18 +125,18 @@ class Connections:
     async def stream(
         self, method: str, url: str, *, content: bytes | None, headers: Mapping[str, str], timeout_s: float
     ) -> AsyncIterator[StreamedReply]:
-        """Sends a request and hands out the reply as it comes; the time holds from one part to the next.
+        """Sends a request and yields the reply while its body arrives. `timeout_s` applies between two parts.
 
-        Leaving before its end closes the connection, by which the other side learns that nobody listens. Whoever has
-        read what matters leaves the rest to be read here, for a moment, so that the connection can be used again.
-        Raises what `exchange` raises.
+        Leaving the context with an exception closes the connection, so that the server stops generating. After a normal
+        exit the rest of the body is read for up to 0.1 s, so that the connection can be reused; if the body has not
+        ended by then, the connection is closed. Raises the same exceptions as `exchange`.
         """
         plain = {"accept-encoding": "identity", **headers}
-        async with self._exchanging(method, url, content=content, headers=plain, timeout_s=timeout_s) as response:
-            raw, head = response.aiter_stream(), Head(response.status, response.headers)
-            yield StreamedReply(head.status, head.headers, _as_it_comes(raw, head))
-            with suppress(TimeoutError, *FAILURES):
-                async with asyncio.timeout(_LINGER_S):
+        async with self._open_response(method, url, content=content, headers=plain, timeout_s=timeout_s) as response:
+            raw, head = response.aiter_stream(), ReplyHead(response.status, response.headers)
+            yield StreamedReply(head.status, head.headers, _decoded_parts(raw, head))
+            with suppress(TimeoutError, *TRANSPORT_ERRORS):
+                async with asyncio.timeout(_DRAIN_TIMEOUT_S):
                     async for _ in raw:
                         pass
 
@@ -144,14 +147,14 @@ class Connections:
             await pool.aclose()
 
     @asynccontextmanager
-    async def _exchanging(
+    async def _open_response(
         self, method: str, url: str, *, content: bytes | None, headers: Mapping[str, str], timeout_s: float
     ) -> AsyncIterator[httpcore.Response]:
-        """The response whose head has come. As long as it is read, its pool is in use."""
+        """Sends the request and yields the response when its headers have arrived. The pool is in use until exit."""
         target = self._target(url)
         request = _request(method, target, content=content, headers=headers, timeout_s=timeout_s)
-        pool = await self._pool(target.way)
-        self._open[target.way] += 1
+        pool = await self._pool(target.pool_key)
+        self._n_in_use[target.pool_key] += 1
         try:
             response = await pool.handle_async_request(request)
             try:
@@ -159,65 +162,69 @@ class Connections:
             finally:
                 await response.aclose()
         finally:
-            self._open[target.way] -= 1
-            self._used_at_s[target.way] = self._clock.now().timestamp()
+            self._n_in_use[target.pool_key] -= 1
+            self._used_at_s[target.pool_key] = self._clock.now().timestamp()
 
     def _target(self, url: str) -> _Target:
-        """Parsed once: a configuration has few addresses."""
+        """Returns the parsed URL. The cache has no limit, because a configuration has few URLs."""
         if url not in self._targets:
-            self._targets[url] = _parsed(url)
+            self._targets[url] = _parse_target(url)
         return self._targets[url]
 
-    async def _pool(self, way: _Way) -> httpcore.AsyncConnectionPool:
-        now_s = self._clock.now().timestamp()  # a frozen environment's monotonic clock may stand still
-        slept_s = now_s - self._used_at_s.get(way, now_s)
-        is_stale = slept_s > _STALE_AFTER_S and not self._open[way]  # what is read from has not slept
-        self._used_at_s[way] = now_s
-        if is_stale and (old := self._pools.pop(way, None)) is not None:
+    async def _pool(self, pool_key: _PoolKey) -> httpcore.AsyncConnectionPool:
+        # The wall clock, because the monotonic clock may stop while Lambda freezes the environment.
+        now_s = self._clock.now().timestamp()
+        idle_s = now_s - self._used_at_s.get(pool_key, now_s)
+        is_stale = idle_s > _STALE_AFTER_S and not self._n_in_use[pool_key]  # a pool in use is not idle
+        self._used_at_s[pool_key] = now_s
+        if is_stale and (old := self._pools.pop(pool_key, None)) is not None:
             await old.aclose()
-        if way not in self._pools:
-            self._pools[way] = self._new_pool(*way)
-        return self._pools[way]
+        if pool_key not in self._pools:
+            self._pools[pool_key] = self._new_pool(*pool_key)
+        return self._pools[pool_key]
 
     def _new_pool(self, scheme: bytes, proxy: str | None) -> httpcore.AsyncConnectionPool:
-        """A function serves one request at a time: only the health check has many connections, all at once."""
+        """Returns an empty pool. Its number of connections has no limit, because only the health check opens many."""
         return httpcore.AsyncConnectionPool(
-            ssl_context=self.trust() if scheme == b"https" else None,
+            ssl_context=self.tls_context() if scheme == b"https" else None,
             proxy=_proxy(proxy) if proxy else None,
             max_connections=None,
-            max_keepalive_connections=_MOST_IDLE,
+            max_keepalive_connections=_MAX_IDLE_CONNECTIONS,
             keepalive_expiry=_STALE_AFTER_S,
         )
 
-    def trust(self) -> ssl.SSLContext:
-        """Whom https trusts; whoever knows beforehand that it will be needed has it made in time."""
+    def tls_context(self) -> ssl.SSLContext:
+        """Returns the TLS context with the system's trusted certificates, and creates it in the first call.
+
+        Call it at startup when https will be used, because creating it takes tens of milliseconds.
+        """
         self._tls = self._tls or ssl.create_default_context()
         return self._tls
 
 
-def _parsed(address: str) -> _Target:
+def _parse_target(address: str) -> _Target:
     url = httpx.URL(address)
-    if not url.raw_host:  # the system would take it for this machine
-        raise httpx.InvalidURL("the address has no host")
+    if not url.raw_host:  # an empty host would connect to this machine
+        raise httpx.InvalidURL("the URL has no host")
     target = httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
-    way = (url.raw_scheme, _environments_proxy(url) if url.scheme == "https" else None)
-    return _Target(target, way, {"host": url.netloc.decode(), **_USUAL_HEADERS}, _basic_auth(url))
+    pool_key = (url.raw_scheme, _proxy_from_environment(url) if url.scheme == "https" else None)
+    return _Target(target, pool_key, {"host": url.netloc.decode(), **_DEFAULT_HEADERS}, _basic_auth_header(url))
 
 
-def _basic_auth(url: httpx.URL) -> dict[str, str]:
-    """The header that `user:password@` in an address stands for (RFC 7617)."""
+def _basic_auth_header(url: httpx.URL) -> dict[str, str]:
+    """Returns the authorization header for `user:password@` in a URL (RFC 7617), empty when there is none."""
     if not url.userinfo:
         return {}
     return {"authorization": f"Basic {base64.b64encode(f'{url.username}:{url.password}'.encode()).decode()}"}
 
 
-def _environments_proxy(url: httpx.URL) -> str | None:
-    """The address of the proxy that HTTPS_PROXY or ALL_PROXY names, unless NO_PROXY exempts the host."""
+def _proxy_from_environment(url: httpx.URL) -> str | None:
+    """Returns the proxy address in HTTPS_PROXY or ALL_PROXY, or None when there is none or NO_PROXY has the host."""
     proxies = getproxies()
-    named = proxies.get("https") or proxies.get("all")
-    if not named or proxy_bypass(url.netloc.decode()):
+    address = proxies.get("https") or proxies.get("all")
+    if not address or proxy_bypass(url.netloc.decode()):
         return None
-    return named if "://" in named else f"http://{named}"
+    return address if "://" in address else f"http://{address}"
 
 
 def _proxy(address: str) -> httpcore.Proxy:
@@ -232,33 +239,38 @@ def _request(
     sent = {**target.headers, **headers, **target.auth}
     if content is not None:
         sent["content-length"] = str(len(content))
-    timeouts = {"connect": min(_CONNECT_S, timeout_s), "write": min(_WRITE_S, timeout_s), "read": timeout_s}
+    timeouts = {
+        "connect": min(_CONNECT_TIMEOUT_S, timeout_s),
+        "write": min(_WRITE_TIMEOUT_S, timeout_s),
+        "read": timeout_s,
+    }
     raw = [(name.encode("ascii"), value.encode("ascii")) for name, value in sent.items()]
     return httpcore.Request(method, target.url, headers=raw, content=content, extensions={"timeout": timeouts})
 
 
 def _decoded(content: bytes, headers: list[tuple[bytes, bytes]]) -> bytes:
-    """Most answers come as they are; httpx decodes the others. Raises `httpx.DecodingError`."""
+    """Returns the content decompressed by httpx. Raises `httpx.DecodingError`."""
     if not any(name.lower() == b"content-encoding" for name, _ in headers):
         return content
     return httpx.Response(200, headers=headers, content=content).content
 
 
-def _as_it_comes(raw: AsyncIterator[bytes], head: Head) -> AsyncIterator[bytes]:
-    """The parts as they are, or decompressed where somebody compresses what was not to be. Of an error that cannot be
-    read, the status says enough.
+def _decoded_parts(raw: AsyncIterator[bytes], head: ReplyHead) -> AsyncIterator[bytes]:
+    """Returns the parts, decompressed when a server compresses the body although `identity` was requested.
+
+    The body of an error with an unknown encoding stays as it is, so that the status is still reported.
     """
-    coding = (head.header("content-encoding") or "identity").strip().lower()
-    is_unread = coding == "identity" or (coding not in _INFLATABLE and head.status >= 400)
-    return raw if is_unread else _inflated(raw, coding)
+    encoding = (head.header("content-encoding") or "identity").strip().lower()
+    is_unchanged = encoding == "identity" or (encoding not in _SUPPORTED_ENCODINGS and head.status >= 400)
+    return raw if is_unchanged else _decompressed(raw, encoding)
 
 
-async def _inflated(raw: AsyncIterator[bytes], coding: str) -> AsyncIterator[bytes]:
-    if coding not in _INFLATABLE:
-        raise httpx.DecodingError("a stream in a content coding that was not asked for")
-    inflating = zlib.decompressobj(_GZIP_OR_ZLIB)
+async def _decompressed(raw: AsyncIterator[bytes], encoding: str) -> AsyncIterator[bytes]:
+    if encoding not in _SUPPORTED_ENCODINGS:
+        raise httpx.DecodingError("the stream has an unsupported content encoding")
+    decompressor = zlib.decompressobj(_GZIP_OR_ZLIB)
     async for part in raw:
         try:
-            yield inflating.decompress(part)
+            yield decompressor.decompress(part)
         except zlib.error as exc:
-            raise httpx.DecodingError("a compressed stream that is none") from exc
+            raise httpx.DecodingError("the stream is not valid compressed data") from exc

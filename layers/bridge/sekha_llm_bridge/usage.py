@@ -1,14 +1,15 @@
-"""Tokens that a provider counted, which is what it bills."""
+"""The token counts that a provider reports and bills."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens, as the provider counted them.
+    """The token counts of one answer, as the provider reported them.
 
-    `cached_tokens` and `cache_write_tokens` are parts of `prompt_tokens`: what the provider read from its cache, and
-    what it wrote there. `unlisted_tokens` are output that only its total shows: some bill a model's thinking so.
+    `prompt_tokens` includes `cached_tokens` (read from the provider's cache) and `cache_write_tokens` (written to it).
+    `unlisted_tokens` are output tokens that the provider includes only in its total, for example reasoning tokens.
+    They are billed but are not part of `completion_tokens`.
     """
 
     prompt_tokens: int

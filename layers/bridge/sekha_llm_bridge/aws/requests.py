@@ -76,7 +76,7 @@ class AwsRequests:
         self._timeout_s = timeout_s
         self._credentials: Credentials | None = None
         if self._endpoint.startswith("https:"):
-            connections.trust()  # now, in Lambda's init phase: a TLS context takes long to make
+            connections.tls_context()  # now, in Lambda's init phase: a TLS context takes long to make
 
     async def call(self, action: str, payload: Mapping[str, Any]) -> dict[str, Any]:
         """Returns the service's answer. Sends the request once: a repeated write could be counted twice.
