@@ -15,7 +15,7 @@ import pytest
 
 from sekha_llm_bridge import errors
 from sekha_llm_bridge.clock import SystemClock
-from sekha_llm_bridge.connections import FAILURES
+from sekha_llm_bridge.connections import TRANSPORT_ERRORS
 from sekha_llm_bridge.providers.http import JsonHttp, translate_failure
 from tests.fakes.clock import FakeClock
 from tests.fakes.failures import raises_failure
@@ -122,7 +122,7 @@ def test_every_failure_of_the_library_has_a_translation() -> None:
     assert len(raised) > 10
     for kind in raised:
         if kind is not httpcore.ConnectionNotAvailable:  # the pool's own: it tries another connection
-            assert issubclass(kind, FAILURES)
+            assert issubclass(kind, TRANSPORT_ERRORS)
             assert kind.__name__ in str(translate_failure(kind("the library's words")))
             assert "words" not in str(translate_failure(kind("the library's words")))
 

@@ -16,7 +16,7 @@ import pytest
 
 from sekha_llm_bridge import errors
 from sekha_llm_bridge.clock import Clock, SystemClock
-from sekha_llm_bridge.connections import FAILURES, Connections, StreamedReply
+from sekha_llm_bridge.connections import TRANSPORT_ERRORS, Connections, StreamedReply
 from sekha_llm_bridge.providers.http import JsonHttp
 from tests.fakes.clock import FakeClock
 from tests.fakes.failures import raises_failure
@@ -155,7 +155,7 @@ def test_its_head_is_there_before_its_body_and_its_rest_can_be_had_at_once() -> 
             assert answer.header("x-other") is None
         async with connections() as made, wire(chunked(b"a", b"b")) as server, streamed(made, server.url) as answer:
             assert await anext(answer.parts) == b"a"
-            assert (await answer.whole()).content == b"b"
+            assert (await answer.read_all()).content == b"b"
 
     run(scenario())
 
@@ -218,7 +218,7 @@ def test_a_reply_that_breaks_off_is_a_failure_and_its_connection_is_closed(
 ) -> None:
     async def scenario() -> None:
         async with connections() as made, wire(answer, then_close=True) as provider:
-            with pytest.raises(FAILURES) as caught:
+            with pytest.raises(TRANSPORT_ERRORS) as caught:
                 await read(made, provider.url)
             assert type(caught.value) is expected
             assert made._pools
@@ -247,7 +247,7 @@ def test_an_error_in_an_unknown_coding_keeps_its_status(coding: str) -> None:
     async def scenario() -> None:
         answer = reply(b"\x00", f"content-encoding: {coding}", status="503 Service Unavailable")
         async with connections() as made, wire(answer) as provider, streamed(made, provider.url) as got:
-            whole = await got.whole()
+            whole = await got.read_all()
             assert (whole.status, whole.content) == (503, b"\x00")
 
     run(scenario())
@@ -359,7 +359,7 @@ def test_the_connection_of_a_whole_reply_is_used_again_however_much_of_it_was_re
                     if reads == "one part":
                         await anext(got.parts, None)
                     elif reads == "all":
-                        await got.whole()
+                        await got.read_all()
             await made.exchange("POST", provider.url, content=b"{}", headers={}, timeout_s=5)
             assert len(provider.requests) == 4
             assert provider.connections == 1
@@ -425,7 +425,7 @@ def test_a_connection_that_was_in_use_until_just_now_has_not_slept(clock: FakeCl
         async with connections(clock) as made, wire(chunked(TEXT)) as provider:
             async with streamed(made, provider.url) as answer:
                 clock.advance(31)
-                await answer.whole()
+                await answer.read_all()
             await read(made, provider.url)
             assert provider.connections == 1
 

@@ -11,7 +11,7 @@ import orjson
 
 from sekha_llm_bridge.clock import Clock
 from sekha_llm_bridge.config.models import ProviderConfig
-from sekha_llm_bridge.connections import FAILURES, Connections, Reply, StreamedReply
+from sekha_llm_bridge.connections import TRANSPORT_ERRORS, Connections, Reply, StreamedReply
 from sekha_llm_bridge.errors import FailureKind, ProviderError
 from sekha_llm_bridge.providers import failures
 
@@ -65,7 +65,7 @@ class JsonHttp:
                 if _is_streamed(reply):
                     yield reply.parts
                 else:
-                    yield _decode(await reply.whole(), payload, self._clock)
+                    yield _decode(await reply.read_all(), payload, self._clock)
 
     async def get(self, url: str, *, headers: Mapping[str, str], timeout_s: float) -> dict[str, Any]:
         """Returns the JSON object in the answer to a GET. Raises `ProviderError` for every other answer."""
@@ -87,7 +87,7 @@ class JsonHttp:
 def _translating_failures() -> Iterator[None]:
     try:
         yield
-    except FAILURES as exc:
+    except TRANSPORT_ERRORS as exc:
         raise translate_failure(exc) from exc
 
 
@@ -117,7 +117,7 @@ def _is_streamed(reply: StreamedReply) -> bool:
 
 
 def translate_failure(exc: Exception) -> ProviderError:
-    """Returns the `ProviderError` for one of `FAILURES`, without its message, which may hold a URL with a key."""
+    """Returns the `ProviderError` for one of `TRANSPORT_ERRORS`, without its message, which may hold a key."""
     name = type(exc).__name__
     match exc:
         case (
