@@ -1,4 +1,4 @@
-"""Time as a collaborator: code that waits or needs the time takes a `Clock`, so that tests control it."""
+"""The clock that is passed to all code that reads the time or waits, so that tests can control time."""
 
 import asyncio
 import time
@@ -7,10 +7,10 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """A clock for durations, one for dates, and sleeping."""
+    """Reads the time, for durations and for dates, and waits."""
 
     def monotonic_s(self) -> float:
-        """Returns seconds on a clock that never goes back; only differences have a meaning."""
+        """Returns seconds on a clock that never goes back. Only the difference of two readings has a meaning."""
         ...
 
     def now(self) -> datetime:
@@ -18,12 +18,12 @@ class Clock(Protocol):
         ...
 
     async def sleep(self, seconds: float) -> None:
-        """Returns after that many seconds."""
+        """Waits for `seconds`."""
         ...
 
 
 class SystemClock:
-    """The clocks of the machine."""
+    """The `Clock` that uses the clocks of the system and the sleep of asyncio."""
 
     def monotonic_s(self) -> float:
         """See `Clock`."""

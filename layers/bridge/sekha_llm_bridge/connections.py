@@ -1,14 +1,12 @@
-"""HTTP connections to providers, DynamoDB and SQS, kept alive between requests.
+"""Keeps HTTP connections to providers and to DynamoDB open between requests.
 
-It uses httpcore, the engine of httpx, directly, because httpx adds work to every request. httpx itself parses addresses
-(once for each: IDNA, IPv6, proxies) and decodes the rare compressed answers. Cookies are not kept, because no
-provider's
-API needs them.
+Uses httpcore, the transport library of httpx, because httpx adds work to each request. httpx itself is used only for
+work that is done once per address (it parses URLs with IDNA and IPv6, and proxy addresses) or rarely (it decodes
+compressed content). Cookies are not stored: no provider's API requires them.
 
-A pool belongs to one event loop, so a Lambda's loop is kept between invocations. Idle connections may have been dropped
-silently by a NAT, so they are replaced after `_STALE_AFTER_S`. A TLS context costs tens of milliseconds, so there is
-one,
-made when the first https address is used.
+A pool belongs to one event loop, so a Lambda function's loop is kept between invocations. A NAT gateway may have
+dropped connections that were idle for long, so idle connections are replaced. A TLS context takes tens of milliseconds
+to create, so one is created for all pools, and only when an https URL is used.
 """
 
 import asyncio
@@ -26,7 +24,7 @@ import httpx
 
 from sekha_llm_bridge.clock import Clock
 
-FAILURES = (
+TRANSPORT_ERRORS = (
     httpcore.TimeoutException,
     httpcore.NetworkError,
     httpcore.ProtocolError,
@@ -34,62 +32,62 @@ FAILURES = (
     httpcore.UnsupportedProtocol,
     httpx.DecodingError,
 )
-"""The exceptions with which an exchange fails; those of httpcore have no common base class."""
+"""The exceptions of a failed exchange. httpcore's exceptions have no common base class."""
 
 _CONNECT_TIMEOUT_S = 3.0
 _WRITE_TIMEOUT_S = 10.0
 _STALE_AFTER_S = 30.0
 _MAX_IDLE_CONNECTIONS = 20
-# The same as httpx sends: gateways in front of providers expect it, and both encodings can be decoded.
+# The same headers as httpx sends, because gateways in front of providers accept them. Both encodings can be decoded.
 _DEFAULT_HEADERS = {
     "accept": "*/*",
     "accept-encoding": "gzip, deflate",
     "connection": "keep-alive",
     "user-agent": f"python-httpx/{httpx.__version__}",
 }
-_DECOMPRESSIBLE = frozenset({"gzip", "deflate"})
-_GZIP_OR_ZLIB = zlib.MAX_WBITS | 32  # zlib detects which of the two it is
+_SUPPORTED_ENCODINGS = frozenset({"gzip", "deflate"})
+_GZIP_OR_ZLIB = zlib.MAX_WBITS | 32  # zlib detects the format from the header of the data
 _DRAIN_TIMEOUT_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
-    """The status and the raw headers of a reply."""
+class ReplyHead:
+    """The status and headers of a reply. The headers are unchanged: names in any letter case, in the order received."""
 
     status: int
     headers: list[tuple[bytes, bytes]]
 
     def header(self, name: str) -> str | None:
-        """Returns all values of a header, joined by commas; None where it is missing."""
+        """Returns all values of the header, joined by `, `, or None when it is absent. `name` is in lower case."""
         values = [value.decode("latin-1") for key, value in self.headers if key.lower() == name.encode()]
         return ", ".join(values) if values else None
 
 
 @dataclass(frozen=True, slots=True)
-class Reply(Head):
-    """A whole reply of any status; the content is decoded."""
+class Reply(ReplyHead):
+    """A complete reply with any status. `content` is decompressed."""
 
     content: bytes
 
 
 @dataclass(frozen=True, slots=True)
-class StreamedReply(Head):
-    """A reply that is read as it arrives: decoded parts of any size, which can be read once."""
+class StreamedReply(ReplyHead):
+    """A reply whose body arrives in parts. `parts` are decompressed, of any size, and can be read once."""
 
     parts: AsyncIterator[bytes]
 
-    async def whole(self) -> Reply:
-        """Reads the rest, and returns the whole reply."""
+    async def read_all(self) -> Reply:
+        """Reads all parts that have not been read yet and returns them as one reply."""
         return Reply(self.status, self.headers, b"".join([part async for part in self.parts]))
 
 
 _PoolKey = tuple[bytes, str | None]
-"""A scheme, and the address of a proxy where one is used."""
+"""The scheme and, when requests are sent through a proxy, the proxy's address."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Target:
-    """A parsed address. `auth` has the authorization in the address, which replaces that of the request."""
+    """A parsed URL with the pool and headers for it. `auth` replaces any other authorization header."""
 
     url: httpcore.URL
     pool_key: _PoolKey = field(repr=False)
@@ -98,8 +96,10 @@ class _Target:
 
 
 class Connections:
-    """One connection pool for each scheme and proxy. Redirects are not followed: a key must not be sent to another
-    host."""
+    """Connection pools, one per scheme and proxy.
+
+    Never follows a redirect, because that could send an API key to another host.
+    """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -107,14 +107,15 @@ class Connections:
         self._targets: dict[str, _Target] = {}
         self._pools: dict[_PoolKey, httpcore.AsyncConnectionPool] = {}
         self._used_at_s: dict[_PoolKey, float] = {}
-        self._responses_open: Counter[_PoolKey] = Counter()
+        self._n_in_use: Counter[_PoolKey] = Counter()
 
     async def exchange(
         self, method: str, url: str, *, content: bytes | None, headers: Mapping[str, str], timeout_s: float
     ) -> Reply:
-        """Sends a request and returns the whole reply. The names of `headers` are in lower case.
+        """Sends a request and returns the complete reply. The names in `headers` must be in lower case.
 
-        Raises `FAILURES`, and `httpx.InvalidURL` or ValueError for an address or a header that cannot be sent.
+        Raises one of `TRANSPORT_ERRORS`, and `httpx.InvalidURL` or `ValueError` for a URL or a header that cannot be
+        sent.
         """
         async with self._open_response(method, url, content=content, headers=headers, timeout_s=timeout_s) as response:
             received = await response.aread()
@@ -124,16 +125,17 @@ class Connections:
     async def stream(
         self, method: str, url: str, *, content: bytes | None, headers: Mapping[str, str], timeout_s: float
     ) -> AsyncIterator[StreamedReply]:
-        """Sends a request and yields the reply as it arrives. `timeout_s` limits the wait for each part.
+        """Sends a request and yields the reply while its body arrives. `timeout_s` applies between two parts.
 
-        An exception in the caller closes the connection, so that the server stops its work. On a normal exit the rest
-        is read for at most `_DRAIN_TIMEOUT_S`, so that the connection can be used again. Raises the same as `exchange`.
+        Leaving the context with an exception closes the connection, so that the server stops generating. After a normal
+        exit the rest of the body is read for up to 0.1 s, so that the connection can be reused; if the body has not
+        ended by then, the connection is closed. Raises the same exceptions as `exchange`.
         """
         plain = {"accept-encoding": "identity", **headers}
         async with self._open_response(method, url, content=content, headers=plain, timeout_s=timeout_s) as response:
-            raw, head = response.aiter_stream(), Head(response.status, response.headers)
+            raw, head = response.aiter_stream(), ReplyHead(response.status, response.headers)
             yield StreamedReply(head.status, head.headers, _decoded_parts(raw, head))
-            with suppress(TimeoutError, *FAILURES):
+            with suppress(TimeoutError, *TRANSPORT_ERRORS):
                 async with asyncio.timeout(_DRAIN_TIMEOUT_S):
                     async for _ in raw:
                         pass
@@ -148,13 +150,11 @@ class Connections:
     async def _open_response(
         self, method: str, url: str, *, content: bytes | None, headers: Mapping[str, str], timeout_s: float
     ) -> AsyncIterator[httpcore.Response]:
-        """Yields the response once its head has arrived. Until the exit its pool counts as in use."""
-        if url not in self._targets:  # parsed once: a configuration has few addresses
-            self._targets[url] = _parse_address(url)
-        target = self._targets[url]
+        """Sends the request and yields the response when its headers have arrived. The pool is in use until exit."""
+        target = self._target(url)
         request = _request(method, target, content=content, headers=headers, timeout_s=timeout_s)
         pool = await self._pool(target.pool_key)
-        self._responses_open[target.pool_key] += 1
+        self._n_in_use[target.pool_key] += 1
         try:
             response = await pool.handle_async_request(request)
             try:
@@ -162,23 +162,29 @@ class Connections:
             finally:
                 await response.aclose()
         finally:
-            self._responses_open[target.pool_key] -= 1
+            self._n_in_use[target.pool_key] -= 1
             self._used_at_s[target.pool_key] = self._clock.now().timestamp()
 
-    async def _pool(self, key: _PoolKey) -> httpcore.AsyncConnectionPool:
-        """Returns the pool for a scheme and proxy; replaces one that was idle for too long."""
-        now_s = self._clock.now().timestamp()  # a frozen environment's monotonic clock may stop
-        idle_s = now_s - self._used_at_s.get(key, now_s)
-        is_stale = idle_s > _STALE_AFTER_S and not self._responses_open[key]
-        self._used_at_s[key] = now_s
-        if is_stale and (old := self._pools.pop(key, None)) is not None:
+    def _target(self, url: str) -> _Target:
+        """Returns the parsed URL. The cache has no limit, because a configuration has few URLs."""
+        if url not in self._targets:
+            self._targets[url] = _parse_target(url)
+        return self._targets[url]
+
+    async def _pool(self, pool_key: _PoolKey) -> httpcore.AsyncConnectionPool:
+        # The wall clock, because the monotonic clock may stop while Lambda freezes the environment.
+        now_s = self._clock.now().timestamp()
+        idle_s = now_s - self._used_at_s.get(pool_key, now_s)
+        is_stale = idle_s > _STALE_AFTER_S and not self._n_in_use[pool_key]  # a pool in use is not idle
+        self._used_at_s[pool_key] = now_s
+        if is_stale and (old := self._pools.pop(pool_key, None)) is not None:
             await old.aclose()
-        if key not in self._pools:
-            self._pools[key] = self._new_pool(*key)
-        return self._pools[key]
+        if pool_key not in self._pools:
+            self._pools[pool_key] = self._new_pool(*pool_key)
+        return self._pools[pool_key]
 
     def _new_pool(self, scheme: bytes, proxy: str | None) -> httpcore.AsyncConnectionPool:
-        """Returns a pool without a maximum: only the health check opens many connections at the same time."""
+        """Returns an empty pool. Its number of connections has no limit, because only the health check opens many."""
         return httpcore.AsyncConnectionPool(
             ssl_context=self.tls_context() if scheme == b"https" else None,
             proxy=_proxy(proxy) if proxy else None,
@@ -188,34 +194,37 @@ class Connections:
         )
 
     def tls_context(self) -> ssl.SSLContext:
-        """Returns the TLS context. Call it in the init phase where https is certain to be used."""
+        """Returns the TLS context with the system's trusted certificates, and creates it in the first call.
+
+        Call it at startup when https will be used, because creating it takes tens of milliseconds.
+        """
         self._tls = self._tls or ssl.create_default_context()
         return self._tls
 
 
-def _parse_address(address: str) -> _Target:
+def _parse_target(address: str) -> _Target:
     url = httpx.URL(address)
-    if not url.raw_host:  # the system would connect to this machine
-        raise httpx.InvalidURL("the address has no host")
+    if not url.raw_host:  # an empty host would connect to this machine
+        raise httpx.InvalidURL("the URL has no host")
     target = httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
     pool_key = (url.raw_scheme, _proxy_from_environment(url) if url.scheme == "https" else None)
-    return _Target(target, pool_key, {"host": url.netloc.decode(), **_DEFAULT_HEADERS}, _basic_auth(url))
+    return _Target(target, pool_key, {"host": url.netloc.decode(), **_DEFAULT_HEADERS}, _basic_auth_header(url))
 
 
-def _basic_auth(url: httpx.URL) -> dict[str, str]:
-    """Returns the header for `user:password@` in an address (RFC 7617)."""
+def _basic_auth_header(url: httpx.URL) -> dict[str, str]:
+    """Returns the authorization header for `user:password@` in a URL (RFC 7617), empty when there is none."""
     if not url.userinfo:
         return {}
     return {"authorization": f"Basic {base64.b64encode(f'{url.username}:{url.password}'.encode()).decode()}"}
 
 
 def _proxy_from_environment(url: httpx.URL) -> str | None:
-    """Returns the proxy of HTTPS_PROXY or ALL_PROXY, unless NO_PROXY exempts the host."""
+    """Returns the proxy address in HTTPS_PROXY or ALL_PROXY, or None when there is none or NO_PROXY has the host."""
     proxies = getproxies()
-    named = proxies.get("https") or proxies.get("all")
-    if not named or proxy_bypass(url.netloc.decode()):
+    address = proxies.get("https") or proxies.get("all")
+    if not address or proxy_bypass(url.netloc.decode()):
         return None
-    return named if "://" in named else f"http://{named}"
+    return address if "://" in address else f"http://{address}"
 
 
 def _proxy(address: str) -> httpcore.Proxy:
@@ -240,27 +249,28 @@ def _request(
 
 
 def _decoded(content: bytes, headers: list[tuple[bytes, bytes]]) -> bytes:
-    """Returns the decoded content; httpx decodes it where it is compressed. Raises `httpx.DecodingError`."""
+    """Returns the content decompressed by httpx. Raises `httpx.DecodingError`."""
     if not any(name.lower() == b"content-encoding" for name, _ in headers):
         return content
     return httpx.Response(200, headers=headers, content=content).content
 
 
-def _decoded_parts(raw: AsyncIterator[bytes], head: Head) -> AsyncIterator[bytes]:
-    """Returns the parts, decompressed where a server compresses although it was asked not to. An error in an unknown
-    encoding is passed on as it is: its status is enough.
+def _decoded_parts(raw: AsyncIterator[bytes], head: ReplyHead) -> AsyncIterator[bytes]:
+    """Returns the parts, decompressed when a server compresses the body although `identity` was requested.
+
+    The body of an error with an unknown encoding stays as it is, so that the status is still reported.
     """
-    coding = (head.header("content-encoding") or "identity").strip().lower()
-    is_unchanged = coding == "identity" or (coding not in _DECOMPRESSIBLE and head.status >= 400)
-    return raw if is_unchanged else _decompressed(raw, coding)
+    encoding = (head.header("content-encoding") or "identity").strip().lower()
+    is_unchanged = encoding == "identity" or (encoding not in _SUPPORTED_ENCODINGS and head.status >= 400)
+    return raw if is_unchanged else _decompressed(raw, encoding)
 
 
-async def _decompressed(raw: AsyncIterator[bytes], coding: str) -> AsyncIterator[bytes]:
-    if coding not in _DECOMPRESSIBLE:
-        raise httpx.DecodingError("a stream in an unsupported content encoding")
+async def _decompressed(raw: AsyncIterator[bytes], encoding: str) -> AsyncIterator[bytes]:
+    if encoding not in _SUPPORTED_ENCODINGS:
+        raise httpx.DecodingError("the stream has an unsupported content encoding")
     decompressor = zlib.decompressobj(_GZIP_OR_ZLIB)
     async for part in raw:
         try:
             yield decompressor.decompress(part)
         except zlib.error as exc:
-            raise httpx.DecodingError("a compressed stream that cannot be decompressed") from exc
+            raise httpx.DecodingError("the stream is not valid compressed data") from exc

@@ -1,15 +1,15 @@
-"""The numbers of tokens by which a provider bills."""
+"""The token counts that a provider reports and bills."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Numbers of tokens, as the provider counted them.
+    """The token counts of one answer, as the provider reported them.
 
-    `cached_tokens` and `cache_write_tokens` are parts of `prompt_tokens`: read from the provider's cache, and written
-    to
-    it. `unlisted_tokens` are output that only the total includes: some providers bill a model's reasoning like that.
+    `prompt_tokens` includes `cached_tokens` (read from the provider's cache) and `cache_write_tokens` (written to it).
+    `unlisted_tokens` are output tokens that the provider includes only in its total, for example reasoning tokens.
+    They are billed but are not part of `completion_tokens`.
     """
 
     prompt_tokens: int
