@@ -90,7 +90,7 @@ def test_standard_output_has_only_json(source: str, target: str, file: Path) -> 
 def test_a_dry_run_writes_nothing(source: str, target: str, file: Path) -> None:
     run("backup", file, "--chroma-url", source)
     planned = run("restore", file, "--dry-run", "--chroma-url", target)
-    assert (planned.exit_code, planned.stdout.count("to be made")) == (0, 2)
+    assert (planned.exit_code, planned.stdout.count("would be created")) == (0, 2)
     assert list(on(target).collections()) == []
 
 
@@ -118,21 +118,21 @@ def test_a_dry_run_and_a_restore_print_what_they_replace(source: str, target: st
     planned = run("restore", file, "--dry-run", "--json", "--chroma-url", target)
     assert json.loads(planned.stdout)["collections"][0]["would_be_replaced"] == 1
     said = run("restore", file, "--dry-run", "--chroma-url", target).stdout
-    assert "beside the 1 that are there, of which 1 would be replaced" in " ".join(said.split())
+    assert "would be added to the 1 records on the server, and replace 1 of them" in " ".join(said.split())
     said = run("restore", file, "--chroma-url", target).stdout
-    assert "5 written, 1 of them in place of others of the same id" in " ".join(said.split())
+    assert "5 written, 1 of them replaced records with the same id" in " ".join(said.split())
 
 
 def test_a_resumed_backup_is_reported_as_resumed(source: str, file: Path) -> None:
     run("backup", file, "--collection", "few", "--chroma-url", source)
     partial = file.with_name("backup.gz.partial")
-    (begun,) = {one.line.written_at for one in read_lines(file) if isinstance(one.line, Start)}
+    (started,) = {one.line.written_at for one in read_lines(file) if isinstance(one.line, Start)}
     file.rename(partial)
     said = run("backup", file, "--collection", "few", "--chroma-url", source).stdout
-    assert f"goes on with what was begun at {begun}" in said
+    assert f"resumed the backup that was started at {started}" in said
     file.rename(partial)
     data = json.loads(run("backup", file, "--collection", "few", "--json", "--chroma-url", source).stdout)
-    assert (data["begun_at"], data["went_on"]) == (begun, True)
+    assert (data["begun_at"], data["went_on"]) == (started, True)
     file.rename(partial)
     assert "goes on" not in run("backup", file, "--collection", "few", "--restart", "--chroma-url", source).stdout
 

@@ -74,13 +74,13 @@ def test_check_config_prints_every_fault_on_stderr_and_exits_with_2(file: Path) 
     assert "2 faults: the configuration cannot be used" in answer.stderr
 
 
-def test_check_config_of_a_file_that_is_not_there_exits_with_2(tmp_path: Path) -> None:
+def test_check_config_of_a_missing_file_exits_with_2(tmp_path: Path) -> None:
     answer = run("check-config", str(tmp_path / "none.yaml"))
     assert answer.exit_code == 2
     assert "no such file" in answer.stderr
 
 
-def test_check_config_without_a_file_takes_the_configured_one(file: Path) -> None:
+def test_check_config_without_a_file_checks_the_configured_one(file: Path) -> None:
     assert str(file) in run("check-config", LLM_CONFIG_PATH=str(file)).stdout
     assert "config/llm_providers.yaml" in run("check-config").stdout
 
@@ -98,7 +98,7 @@ def test_check_config_does_not_mention_prices_without_a_cost_limit(file: Path) -
     assert "no price is known" not in run("check-config", str(file), CLOUD_KEY="k").stdout
 
 
-def test_check_config_as_json_is_for_scripts(file: Path) -> None:
+def test_check_config_as_json_prints_providers_and_warnings(file: Path) -> None:
     answer = json.loads(run("check-config", str(file), "--json").stdout)
     assert (answer["ok"], answer["path"], answer["faults"]) == (True, str(file), [])
     local, cloud = answer["providers"]
@@ -118,7 +118,7 @@ def test_check_config_as_json_is_for_scripts(file: Path) -> None:
     assert "hunter2" not in json.dumps(answer)
 
 
-def test_check_config_tells_which_price_comes_from_the_dated_list(file: Path) -> None:
+def test_check_config_shows_which_price_comes_from_the_dated_list(file: Path) -> None:
     file.write_text(FILE.replace("gpt-x", "gpt-4o").replace("https://user:hunter2@host", "https://api.openai.com"))
     source = json.loads(run("check-config", str(file), "--json").stdout)["providers"][1]["models"][0]["price_source"]
     assert re.fullmatch(r"genai-prices \d{4}-\d\d-\d\d", source)
@@ -160,7 +160,7 @@ def test_help_imports_neither_the_configuration_nor_an_aws_library() -> None:
     assert answer.returncode == 0, answer.stderr
 
 
-def test_up_becomes_the_checkouts_script_with_every_argument_and_its_exit_code(tmp_path: Path) -> None:
+def test_up_runs_the_checkouts_script_with_every_argument_and_its_exit_code(tmp_path: Path) -> None:
     checkout = _installed_in(tmp_path / "checkout" / "layers" / "bridge")
     script = tmp_path / "checkout" / "infra" / "local" / "up"
     script.parent.mkdir(parents=True)
@@ -170,7 +170,7 @@ def test_up_becomes_the_checkouts_script_with_every_argument_and_its_exit_code(t
     assert (answer.returncode, answer.stdout) == (7, "up: --help --port 9000 -x word\n")
 
 
-def test_up_outside_a_checkout_says_so_and_exits_with_2(tmp_path: Path) -> None:
+def test_up_outside_a_checkout_prints_the_reason_and_exits_with_2(tmp_path: Path) -> None:
     answer = _up(_installed_in(tmp_path / "site-packages"))
     assert answer.returncode == 2
     assert "clone the repository and run `infra/local/up` there" in answer.stderr

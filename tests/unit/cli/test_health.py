@@ -51,7 +51,7 @@ def test_the_exit_code_is_that_of_the_overall_status(
     assert status in answer.stdout
 
 
-def test_where_the_output_is_no_terminal_one_report_is_shown(fake: FakeProvider) -> None:
+def test_without_a_terminal_one_report_is_printed(fake: FakeProvider) -> None:
     fake.always(PATH, Reply(200, report(version="2.0.0")))
     answer = health(fake, FORCE_COLOR="1")  # which makes rich take it for one
     assert len(fake.calls(PATH)) == 1
@@ -59,7 +59,7 @@ def test_where_the_output_is_no_terminal_one_report_is_shown(fake: FakeProvider)
     assert "version 2.0.0" in answer.stdout
 
 
-def test_json_is_the_report_as_received_on_one_line_with_what_this_version_does_not_know(fake: FakeProvider) -> None:
+def test_json_is_the_received_report_on_one_line_with_unknown_fields(fake: FakeProvider) -> None:
     body = report("degraded", news={"a": [1, 2.50, None, "é"]}, notes=["n"])
     fake.always(PATH, Reply(200, body))
     answer = health(fake, "--json")
@@ -81,13 +81,13 @@ def test_the_url_and_the_key_may_come_from_the_environment(fake: FakeProvider) -
     assert fake.calls(PATH)[0].headers["authorization"] == f"Bearer {KEY}"
 
 
-def test_options_come_before_the_environment(fake: FakeProvider) -> None:
+def test_options_override_the_environment(fake: FakeProvider) -> None:
     fake.always(PATH, Reply(200, report()))
     health(fake, "--api-key", KEY, SEKHA_BRIDGE_URL="http://127.0.0.1:1", SEKHA_BRIDGE_API_KEY="other")
     assert fake.calls(PATH)[0].headers["authorization"] == f"Bearer {KEY}"
 
 
-def test_without_a_key_none_is_sent(fake: FakeProvider) -> None:
+def test_without_a_key_no_authorization_header_is_sent(fake: FakeProvider) -> None:
     fake.always(PATH, Reply(200, report()))
     health(fake)
     health(fake, "--api-key", " ")
@@ -100,7 +100,7 @@ def test_a_line_end_after_the_key_is_not_sent(fake: FakeProvider) -> None:
     assert fake.calls(PATH)[0].headers["authorization"] == f"Bearer {KEY}"
 
 
-def test_a_bridge_on_this_machine_is_not_looked_for_behind_a_proxy(fake: FakeProvider) -> None:
+def test_no_proxy_is_used_for_a_bridge_on_this_machine(fake: FakeProvider) -> None:
     fake.always(PATH, Reply(200, report()))
     assert health(fake, HTTP_PROXY="http://127.0.0.1:1", http_proxy="http://127.0.0.1:1").exit_code == 0
 
@@ -114,7 +114,7 @@ def test_an_unusable_proxy_is_named_without_its_password(proxy: str) -> None:
 
 
 @pytest.mark.parametrize("arguments", [(), ("--json",)])
-def test_a_bridge_that_is_not_there_gives_3_and_the_remedy(fake: FakeProvider, arguments: tuple[str, ...]) -> None:
+def test_an_unreachable_bridge_gives_3_and_the_remedy(fake: FakeProvider, arguments: tuple[str, ...]) -> None:
     fake.stop()
     answer = health(fake, *arguments)
     assert (answer.exit_code, answer.stdout) == (3, "")
@@ -133,9 +133,9 @@ def test_a_connection_that_breaks_gives_3(fake: FakeProvider) -> None:
 @pytest.mark.parametrize(
     ("body", "fault"),
     [
-        (b"<html>", "no JSON"),
-        (b"", "no JSON"),
-        (b"[]", "the whole: "),
+        (b"<html>", "not JSON"),
+        (b"", "not JSON"),
+        (b"[]", "the document: "),
         (b'{"status": "ok", "providers": {}}', "status: "),
         (b'{"status": "healthy"}', "providers: Field required"),
         (b'{"status": "healthy", "providers": {"p": {"models_count": 1}}}', "providers.p.status: Field required"),
@@ -144,7 +144,7 @@ def test_a_connection_that_breaks_gives_3(fake: FakeProvider) -> None:
 )
 @pytest.mark.parametrize("status", [200, 503])
 @pytest.mark.parametrize("arguments", [(), ("--json",)])
-def test_what_is_no_report_gives_3_and_what_is_wrong_with_it(
+def test_an_invalid_report_gives_3_and_the_first_fault(
     fake: FakeProvider, body: bytes, fault: str, status: int, arguments: tuple[str, ...]
 ) -> None:
     fake.always(PATH, Reply(status, raw=body))
@@ -155,7 +155,7 @@ def test_what_is_no_report_gives_3_and_what_is_wrong_with_it(
     assert "is this the URL of a bridge?" in answer.stderr
 
 
-def test_what_is_wrong_with_an_answer_is_no_command_to_the_terminal(fake: FakeProvider) -> None:
+def test_control_characters_of_an_invalid_answer_are_not_printed(fake: FakeProvider) -> None:
     fake.always(PATH, Reply(200, {"status": "healthy", "providers": {"\x1b[2J": {}}}))
     answer = health(fake)
     assert answer.exit_code == 3
@@ -184,7 +184,7 @@ def test_401_says_that_a_key_is_needed_and_how_to_give_it(fake: FakeProvider) ->
 
 
 @pytest.mark.parametrize("status", [401, 403])
-def test_a_key_that_is_not_accepted_is_to_be_checked_and_is_not_shown(fake: FakeProvider, status: int) -> None:
+def test_a_rejected_key_gives_the_advice_to_check_it_and_is_not_printed(fake: FakeProvider, status: int) -> None:
     fake.always(PATH, Reply(status, {"message": KEY}))
     answer = health(fake, "--api-key", KEY)
     assert answer.exit_code == 3
@@ -193,24 +193,24 @@ def test_a_key_that_is_not_accepted_is_to_be_checked_and_is_not_shown(fake: Fake
 
 
 @pytest.mark.parametrize("key", [f"{KEY}\n1", f"{KEY}é", f"{KEY}\x1b"])
-def test_a_key_that_cannot_be_sent_gives_3_and_is_not_shown(fake: FakeProvider, key: str) -> None:
+def test_a_key_that_no_header_can_carry_gives_3_and_is_not_printed(fake: FakeProvider, key: str) -> None:
     answer = health(fake, SEKHA_BRIDGE_API_KEY=key)
     assert answer.exit_code == 3
-    assert "--api-key: has a character that no header can carry" in answer.stderr
+    assert "--api-key: has a character that a header cannot have" in answer.stderr
     assert "hunter2" not in answer.output
 
 
 @pytest.mark.parametrize(
     "url", ["", "localhost:8000", "127.0.0.1", "ftp://host", "http://", "http://[::1", f"http://{'a' * 64}.com"]
 )
-def test_what_is_no_url_gives_3_and_an_example(url: str) -> None:
+def test_an_invalid_url_gives_3_and_an_example(url: str) -> None:
     answer = run("--url", url)
     assert (answer.exit_code, answer.stdout) == (3, "")
-    assert f"{url!r}: is no URL of a bridge: it looks like http://127.0.0.1:8000" in answer.stderr
+    assert f"{url!r}: is not the URL of a bridge: it looks like http://127.0.0.1:8000" in answer.stderr
 
 
 @pytest.mark.parametrize("url", ["http://me:hunter2@127.0.0.1:1", "http://me:hunter2@host:port", "me:hunter2@host"])
-def test_a_password_in_the_url_is_refused_and_not_shown(url: str) -> None:
+def test_a_password_in_the_url_is_rejected_and_not_printed(url: str) -> None:
     answer = run("--url", url)
     assert answer.exit_code == 3
     assert "--url: holds a user name or password" in answer.stderr
@@ -218,14 +218,14 @@ def test_a_password_in_the_url_is_refused_and_not_shown(url: str) -> None:
 
 
 @pytest.mark.parametrize("interval", ["0.4", "-1", "nan", "inf", "90000"])
-def test_an_interval_that_cannot_be_waited_for_is_an_error_of_use(fake: FakeProvider, interval: str) -> None:
+def test_an_interval_out_of_range_is_a_usage_error(fake: FakeProvider, interval: str) -> None:
     answer = health(fake, "--interval", interval)
     assert answer.exit_code == 2
     assert "is not between 0.5 and 86400 seconds" in answer.stderr
     assert fake.received == []
 
 
-def test_the_help_tells_the_exit_codes_and_not_the_key() -> None:
+def test_the_help_lists_the_exit_codes_and_not_the_key() -> None:
     answer = run("--help", SEKHA_BRIDGE_API_KEY=KEY)
     assert answer.exit_code == 0
     for line in ("0 healthy", "1 degraded", "2 unhealthy", "3 no report", "SEKHA_BRIDGE_URL", "SEKHA_BRIDGE_API_KEY"):
@@ -238,7 +238,7 @@ def test_importing_the_command_line_imports_neither_httpx_nor_the_live_display()
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_output_that_is_not_utf_8_gets_ascii(fake: FakeProvider) -> None:
+def test_a_stream_that_is_not_utf_8_gets_ascii(fake: FakeProvider) -> None:
     fake.always(PATH, Reply(200, {"status": "healthy", "providers": {"café": {"status": "healthy"}}}))
     command = [sys.executable, "-m", "sekha_llm_bridge.cli", "health", "--url", fake.url]
     answer = subprocess.run(command, capture_output=True, env={**os.environ, "PYTHONIOENCODING": "ascii"}, check=True)
@@ -276,7 +276,7 @@ def read_until(word: bytes, reader: int) -> bytes:
     return seen
 
 
-def test_on_a_terminal_it_lives_until_ctrl_c_and_ends_with_the_last_reports_code(fake: FakeProvider) -> None:
+def test_on_a_terminal_it_runs_until_ctrl_c_and_exits_with_the_code_of_the_last_report(fake: FakeProvider) -> None:
     fake.script(PATH, Reply(200, report("healthy")))
     fake.always(PATH, Reply(200, report("degraded")))
     with on_a_terminal("--url", fake.url, "--interval", "0.5") as (process, reader):
@@ -287,7 +287,7 @@ def test_on_a_terminal_it_lives_until_ctrl_c_and_ends_with_the_last_reports_code
     assert (process.returncode, errors) == (1, b"")
 
 
-def test_on_a_terminal_a_bridge_that_goes_away_is_told_and_does_not_end_it(fake: FakeProvider) -> None:
+def test_on_a_terminal_an_outage_is_displayed_and_does_not_end_the_command(fake: FakeProvider) -> None:
     fake.script(PATH, Reply(200, report("healthy")), Reply(reset=True))
     fake.always(PATH, Reply(200, report("degraded")))
     with on_a_terminal("--url", fake.url, "--interval", "0.5") as (process, reader):
@@ -297,7 +297,7 @@ def test_on_a_terminal_a_bridge_that_goes_away_is_told_and_does_not_end_it(fake:
     assert process.returncode == 1
 
 
-def test_once_ends_by_itself_on_a_terminal_too(fake: FakeProvider) -> None:
+def test_once_exits_by_itself_on_a_terminal(fake: FakeProvider) -> None:
     fake.always(PATH, Reply(200, report("degraded")))
     with on_a_terminal("--url", fake.url, "--once") as (process, reader):
         read_until(b"degraded", reader)

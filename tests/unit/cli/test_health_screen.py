@@ -65,7 +65,7 @@ def breaker(**fields: object) -> str:
     return row({"circuit_breaker": fields})
 
 
-def test_80_columns_hold_everything_below_each_other() -> None:
+def test_80_columns_show_every_value_with_parts_below_each_other() -> None:
     assert drawn(view_of({"ollama_local": LOCAL, "openai_cloud": CLOUD})) == [
         "degraded  http://127.0.0.1:8000",
         "version 2.0.0, reported 2026-01-02 03:04:05 UTC",
@@ -85,7 +85,7 @@ def test_a_wide_terminal_has_a_line_for_each_provider() -> None:
     ]
 
 
-def test_where_80_columns_are_too_few_the_number_of_models_goes_first() -> None:
+def test_when_80_columns_are_too_few_the_number_of_models_is_dropped_first() -> None:
     assert drawn(view_of({"openai_cloud_backup": {**CLOUD, "last_checked": at(-600)}}))[3:] == [
         "provider             status     latency  checked     breaker        failures",
         "openai_cloud_backup  unhealthy        –  10 min ago  open           5",
@@ -93,7 +93,7 @@ def test_where_80_columns_are_too_few_the_number_of_models_goes_first() -> None:
     ]
 
 
-def test_a_long_name_is_folded_and_nothing_else() -> None:
+def test_only_a_long_name_is_folded() -> None:
     lines = drawn(view_of({"openrouter_fallback_for_the_whole_of_europe": CLOUD}))
     assert max(map(len, lines)) <= 80
     assert lines[3].split() == ["provider", "status", "latency", "checked", "breaker", "failures"]
@@ -118,16 +118,16 @@ def test_a_long_name_is_folded_and_nothing_else() -> None:
         ({"state": "isolated"}, "  isolated  "),
     ],
 )
-def test_a_breaker_tells_its_state_and_when_an_open_one_may_be_probed(fields: dict[str, Any], text: str) -> None:
+def test_a_breaker_shows_its_state_and_when_an_open_one_may_be_probed(fields: dict[str, Any], text: str) -> None:
     assert text in breaker(**fields)
 
 
-def test_failures_tell_the_last_one_too() -> None:
+def test_failures_show_their_number_and_the_last_time() -> None:
     assert breaker(state="closed", failure_count=2, last_failure=at(-180)).endswith("  closed   2, 3 min ago")
     assert breaker(state="closed", failure_count=2).endswith("  closed   2")
 
 
-def test_the_breakers_cause_comes_before_the_checks_error() -> None:
+def test_the_breakers_cause_is_preferred_to_the_checks_error() -> None:
     assert row({"circuit_breaker": {"cause": "connect_failed"}, "error": "rate_limited"}).endswith("  connect_failed")
     assert row({"circuit_breaker": {"cause": None}, "error": "rate_limited"}).endswith("  rate_limited")
 
@@ -141,26 +141,26 @@ def test_the_breakers_cause_comes_before_the_checks_error() -> None:
         {"circuit_breaker": {"state": None, "failure_count": None, "last_failure": None, "retry_at": None}},
     ],
 )
-def test_what_the_report_leaves_out_is_a_dash(provider: dict[str, Any]) -> None:
+def test_a_value_missing_in_the_report_is_a_dash(provider: dict[str, Any]) -> None:
     assert row(provider).split() == ["p", "healthy", "–", "–", "–", "–", "–"]
 
 
-def test_a_report_without_a_version_and_providers_says_so() -> None:
+def test_a_report_without_version_and_providers_is_displayed() -> None:
     lines = drawn(view_of({}, version=None, notes=None))
     assert lines[1] == "version unknown, reported 2026-01-02 03:04:05 UTC"
     assert lines[3:] == ["no provider is configured"]
 
 
-def test_what_a_newer_bridge_adds_is_left_out() -> None:
+def test_unknown_fields_of_a_newer_bridge_are_ignored() -> None:
     assert drawn(view_of({"p": {**LOCAL, "news": {"a": 1}}}, more=1)) == drawn(view_of({"p": LOCAL}))
 
 
-def test_notes_stand_above_the_table() -> None:
+def test_notes_are_above_the_table() -> None:
     lines = drawn(view_of({}, notes=["the table could not be read", "second"]))
     assert lines[2:4] == ["note: the table could not be read", "note: second"]
 
 
-def test_ages_are_those_of_the_time_of_drawing() -> None:
+def test_ages_are_relative_to_the_time_of_drawing() -> None:
     assert "  72 s ago  " not in drawn(view_of({"p": LOCAL}), now=NOW + timedelta(seconds=60))[4]
     assert "  1 min ago  " in drawn(view_of({"p": LOCAL}), now=NOW + timedelta(seconds=60))[4]
 
@@ -169,18 +169,18 @@ def test_a_time_without_an_offset_is_utc() -> None:
     assert "  5 s ago  " in row({"last_checked": "2026-01-02T03:04:00"})
 
 
-def test_before_the_first_report_it_says_what_it_waits_for() -> None:
+def test_before_the_first_report_the_url_is_shown() -> None:
     assert drawn(View(URL)) == [f"waiting for {URL}"]
 
 
-def test_an_outage_stands_above_the_last_report_with_its_beginning_and_reason() -> None:
+def test_an_outage_is_above_the_last_report_with_its_start_and_reason() -> None:
     view = view_of({"p": LOCAL}).without_report("cannot be reached, refused: start it", NOW)
     lines = drawn(view, now=NOW + timedelta(seconds=90))
     assert lines[2] == "no report since 03:04:05 (1 min): cannot be reached, refused: start it"
     assert lines[5].startswith("p  ")
 
 
-def test_an_outage_from_the_beginning_needs_no_report() -> None:
+def test_an_outage_is_displayed_without_any_report() -> None:
     assert drawn(View(URL).without_report("r", NOW)) == [URL, "no report since 03:04:05 (0 s): r"]
 
 
@@ -207,7 +207,7 @@ def coloured(provider: dict[str, Any]) -> str:
     return file.getvalue()
 
 
-def test_a_providers_name_is_neither_markup_nor_a_command_to_the_terminal() -> None:
+def test_markup_and_control_characters_in_a_providers_name_have_no_effect() -> None:
     assert drawn(view_of({"[red]a\x1b[2J\nb": LOCAL}))[4].startswith("[red]a?[2J?b  ")
 
 
@@ -248,5 +248,5 @@ def test_a_duration_has_one_unit(seconds: float, text: str) -> None:
     assert duration_text(seconds) == text
 
 
-def test_a_time_to_come_is_no_time_ago() -> None:
+def test_a_future_time_is_shown_as_0_s_ago() -> None:
     assert ago_text(NOW + timedelta(seconds=9), NOW) == "0 s ago"

@@ -38,7 +38,7 @@ class Watched:
         self._clock.advance(2)
 
 
-def test_every_report_is_shown_with_the_time_at_which_it_came(clock: FakeClock) -> None:
+def test_every_report_is_shown_with_the_time_of_its_receipt(clock: FakeClock) -> None:
     first_at = clock.now()
     watched = Watched(clock, HEALTHY, DEGRADED)
     assert [view.received for view in watched.shown] == [
@@ -48,21 +48,21 @@ def test_every_report_is_shown_with_the_time_at_which_it_came(clock: FakeClock) 
     ]
 
 
-def test_ctrl_c_in_the_wait_gives_what_is_known(clock: FakeClock) -> None:
+def test_ctrl_c_during_the_wait_returns_the_last_view(clock: FakeClock) -> None:
     assert Watched(clock, HEALTHY, DEGRADED).last.received == Received(DEGRADED, clock.now())
 
 
-def test_ctrl_c_in_the_question_gives_what_was_known_before(clock: FakeClock) -> None:
+def test_ctrl_c_during_a_request_returns_the_view_before_it(clock: FakeClock) -> None:
     received = Watched(clock, HEALTHY, KeyboardInterrupt()).last.received
     assert received is not None
     assert received.report is HEALTHY
 
 
-def test_ctrl_c_before_the_first_answer_gives_an_empty_view(clock: FakeClock) -> None:
+def test_ctrl_c_before_the_first_answer_returns_an_empty_view(clock: FakeClock) -> None:
     assert Watched(clock, KeyboardInterrupt()).last == View("http://h")
 
 
-def test_an_outage_keeps_the_last_report_its_own_beginning_and_the_latest_reason(clock: FakeClock) -> None:
+def test_an_outage_keeps_the_last_report_its_start_and_the_latest_reason(clock: FakeClock) -> None:
     received_at = clock.now()
     last = Watched(clock, HEALTHY, REFUSED, RESET, REFUSED, RESET).last
     began_at = received_at.replace(second=received_at.second + 2)
@@ -70,19 +70,19 @@ def test_an_outage_keeps_the_last_report_its_own_beginning_and_the_latest_reason
     assert last.outage == Outage(began_at, "cannot be reached, reset: start it")
 
 
-def test_a_bridge_that_is_not_there_at_first_is_waited_for(clock: FakeClock) -> None:
+def test_a_bridge_that_is_unreachable_at_first_is_requested_again(clock: FakeClock) -> None:
     watched = Watched(clock, REFUSED, REFUSED, HEALTHY)
     assert [view.outage is not None for view in watched.shown] == [False, True, True, False]
     assert watched.last.received == Received(HEALTHY, clock.now())
 
 
-def test_the_next_outage_has_a_beginning_of_its_own(clock: FakeClock) -> None:
+def test_the_next_outage_has_its_own_start(clock: FakeClock) -> None:
     last = Watched(clock, REFUSED, HEALTHY, REFUSED).last
     assert last.outage is not None
     assert last.outage.since == clock.now()
 
 
-def test_an_error_of_the_program_itself_is_not_taken_for_an_outage(clock: FakeClock) -> None:
+def test_an_unexpected_error_is_not_treated_as_an_outage(clock: FakeClock) -> None:
     def broken() -> Answer:
         raise ZeroDivisionError
 

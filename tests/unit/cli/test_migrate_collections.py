@@ -60,12 +60,12 @@ def migrate(url: str | None, *options: str, **environ: str) -> Any:
     return CliRunner(env={"COLUMNS": "150", **environ}).invoke(app, ["migrate-collections", *chosen, *options])
 
 
-def test_what_was_moved_is_said_while_it_happens_and_in_a_table_at_the_end(url: str, client: Any) -> None:
+def test_moved_collections_are_printed_during_the_migration_and_in_a_table_at_the_end(url: str, client: Any) -> None:
     fill(client, "conversations", 1200)
     fill(client, "query_results")
     fill(client, "query_results_3")
     answer = migrate(url)
-    assumed = "unmarked collections of 768 dimensions are taken to hold vectors of nomic-embed-text\n"
+    assumed = "unmarked collections of 768 dimensions are assumed to hold vectors of nomic-embed-text\n"
     assert (answer.exit_code, answer.stderr) == (0, assumed)
     lines = [line.rstrip() for line in answer.stdout.splitlines()]
     assert lines[:4] == [
@@ -96,7 +96,7 @@ def test_what_was_moved_is_said_while_it_happens_and_in_a_table_at_the_end(url: 
     assert names(client) == ["conversations_3", "query_results_3"]
 
 
-def test_a_dry_run_says_what_would_be_done_and_does_nothing(url: str, client: Any) -> None:
+def test_a_dry_run_prints_the_plan_and_changes_nothing(url: str, client: Any) -> None:
     fill(client, "conversations")
     answer = migrate(url, "--dry-run")
     assert answer.exit_code == 0
@@ -108,7 +108,7 @@ def test_a_dry_run_says_what_would_be_done_and_does_nothing(url: str, client: An
     assert names(client) == ["conversations"]
 
 
-def test_with_keep_what_is_merged_stays_where_it_is(url: str, client: Any) -> None:
+def test_with_keep_a_merged_collection_is_not_deleted(url: str, client: Any) -> None:
     fill(client, "conversations")
     fill(client, "conversations_3")
     answer = migrate(url, "--keep")
@@ -117,7 +117,7 @@ def test_with_keep_what_is_merged_stays_where_it_is(url: str, client: Any) -> No
     assert names(client) == ["conversations", "conversations_3"]
 
 
-def test_json_is_the_report_and_nothing_else(url: str, client: Any) -> None:
+def test_with_json_only_the_report_is_printed(url: str, client: Any) -> None:
     fill(client, "conversations")
     report = json.loads(migrate(url, "--json").stdout)
     assert report["migrated"][0]["target"] == "conversations_3"
@@ -126,7 +126,7 @@ def test_json_is_the_report_and_nothing_else(url: str, client: Any) -> None:
     assert (planned["planned"], planned["dry_run"]) == ([], True)
 
 
-def test_what_fails_is_in_the_table_and_in_the_exit_code(url: str, client: Any) -> None:
+def test_a_failed_collection_is_in_the_table_and_sets_the_exit_code(url: str, client: Any) -> None:
     fill(client, "conversations", metadata={"embedding_space": "a"})
     fill(client, "conversations_3", metadata={"embedding_space": "b"})
     answer = migrate(url)
@@ -137,7 +137,7 @@ def test_what_fails_is_in_the_table_and_in_the_exit_code(url: str, client: Any) 
     assert migrate(url, "--dry-run").exit_code == 1
 
 
-def test_a_server_without_collections_is_well(url: str, client: Any) -> None:
+def test_a_server_without_collections_is_a_success(url: str, client: Any) -> None:
     answer = migrate(url)
     assert (answer.exit_code, answer.stdout) == (0, "there is no collection\n")
 
@@ -150,13 +150,13 @@ def test_the_configuration_names_the_server_and_the_space_of_old_vectors(url: st
     assert client.get_collection("conversations_3").metadata == {"embedding_space": "mini", "dimension": 3}
 
 
-def test_a_configuration_that_cannot_be_used_is_not_needed_with_a_url(url: str, client: Any, tmp_path: Path) -> None:
+def test_an_invalid_configuration_is_ignored_when_a_url_is_given(url: str, client: Any, tmp_path: Path) -> None:
     fill(client, "conversations")
     assert migrate(url, LLM_CONFIG_PATH=str(tmp_path / "missing.yaml")).exit_code == 0
     assert client.get_collection("conversations_3").metadata is None
 
 
-def test_chroma_url_may_come_from_the_environment(url: str, client: Any) -> None:
+def test_the_chroma_url_can_come_from_the_environment(url: str, client: Any) -> None:
     fill(client, "conversations")
     assert migrate(None, CHROMA_URL=url).exit_code == 0
     assert names(client) == ["conversations_3"]
@@ -171,9 +171,7 @@ def test_chroma_url_may_come_from_the_environment(url: str, client: Any) -> None
         (["--config", "FILE"], "no Chroma server"),
     ],
 )
-def test_without_a_server_that_can_be_used_the_exit_code_is_2(
-    options: list[str], complaint: str, tmp_path: Path
-) -> None:
+def test_without_a_usable_server_the_exit_code_is_2(options: list[str], complaint: str, tmp_path: Path) -> None:
     file = tmp_path / "llm.yaml"
     file.write_text(FILE)
     answer = migrate(None, *(str(file) if one == "FILE" else one for one in options))
@@ -182,7 +180,7 @@ def test_without_a_server_that_can_be_used_the_exit_code_is_2(
     assert "Traceback" not in answer.output
 
 
-def test_a_token_is_sent_and_never_shown(fake: FakeProvider) -> None:
+def test_a_token_is_sent_and_never_printed(fake: FakeProvider) -> None:
     fake.always(COLLECTIONS, Reply(401, {"error": "secret-token"}))
     answer = migrate(fake.url, CHROMA_TOKEN="secret-token")
     assert answer.exit_code == 2
@@ -201,7 +199,7 @@ def dynamodb(monkeypatch: pytest.MonkeyPatch) -> Iterator[DynamoDb]:
         yield server
 
 
-def test_with_a_table_it_takes_the_lease_and_gives_it_back(url: str, client: Any, dynamodb: DynamoDb) -> None:
+def test_with_a_table_the_lease_is_acquired_and_released(url: str, client: Any, dynamodb: DynamoDb) -> None:
     fill(client, "conversations")
     table = dynamodb.new_table()
     assert migrate(url, "--table", table).exit_code == 0
@@ -209,7 +207,7 @@ def test_with_a_table_it_takes_the_lease_and_gives_it_back(url: str, client: Any
     assert dynamodb.item(table, MIGRATION_LEASE).keys() == {"pk", "sk"}
 
 
-def test_who_has_the_lease_is_said_where_another_has_it(url: str, client: Any, dynamodb: DynamoDb) -> None:
+def test_the_holder_of_a_lease_that_is_taken_is_printed(url: str, client: Any, dynamodb: DynamoDb) -> None:
     fill(client, "conversations")
     table = dynamodb.new_table()
     dynamodb.set_attributes(table, MIGRATION_LEASE, holder={"S": "somebody"}, lease_until={"N": "4102444800000"})
@@ -219,7 +217,7 @@ def test_who_has_the_lease_is_said_where_another_has_it(url: str, client: Any, d
     assert names(client) == ["conversations"]
 
 
-def test_a_table_without_a_region_is_wrong_usage(url: str, client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_table_without_a_region_is_a_usage_error(url: str, client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("AWS_REGION", "AWS_DEFAULT_REGION"):
         monkeypatch.delenv(name, raising=False)
     answer = migrate(url, "--table", "breakers")
@@ -230,7 +228,7 @@ def test_a_table_without_a_region_is_wrong_usage(url: str, client: Any, monkeypa
 # --- People
 
 
-def test_ctrl_c_says_that_it_can_be_run_again(fake: FakeProvider) -> None:
+def test_ctrl_c_prints_that_the_command_can_be_run_again(fake: FakeProvider) -> None:
     fake.always(COLLECTIONS, Reply(body=[], delay_s=1))
     command = [sys.executable, "-m", "sekha_llm_bridge.cli", "migrate-collections", "--chroma-url", fake.url]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
@@ -240,7 +238,7 @@ def test_ctrl_c_says_that_it_can_be_run_again(fake: FakeProvider) -> None:
         process.send_signal(signal.SIGINT)
         _, complaint = process.communicate()
     assert process.returncode == 130
-    assert complaint.splitlines()[-1] == "interrupted: nothing is lost, run it again and it goes on from there"
+    assert complaint.splitlines()[-1] == "interrupted: no record is lost; run the same command again to finish"
 
 
 def test_on_a_terminal_each_collection_has_a_bar_with_its_rate() -> None:

@@ -23,7 +23,7 @@ def loaded(tmp_path: Path, text: str) -> Settings:
     return load_settings(file, environ={})
 
 
-def test_the_guides_env_becomes_a_file_that_loads(tmp_path: Path) -> None:
+def test_the_yaml_for_the_guides_env_loads(tmp_path: Path) -> None:
     env = tmp_path / ".env"
     env.write_text(
         "# v1\nexport OLLAMA_BASE_URL='http://gpu:11434'  # the big one\nEMBEDDING_MODEL=mxbai-embed-large\n"
@@ -41,14 +41,14 @@ def test_the_guides_env_becomes_a_file_that_loads(tmp_path: Path) -> None:
     assert settings.default_models.chat_smart == "llama3.1:70b"
 
 
-def test_what_the_env_leaves_out_is_as_v1_had_it(tmp_path: Path) -> None:
+def test_missing_variables_have_the_defaults_of_v1(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("CHAT_MODEL=qwen3\n")
     provider = loaded(tmp_path, migrate(tmp_path / ".env").stdout).providers[0]
     assert provider.base_url == "http://localhost:11434"
     assert [model.model_id for model in provider.models] == ["nomic-embed-text", "qwen3"]
 
 
-def test_an_unknown_embedding_model_is_to_be_checked(tmp_path: Path) -> None:
+def test_an_unknown_embedding_model_gives_the_advice_to_check_its_dimension(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("EMBEDDING_MODEL=home-made\n")
     answer = migrate(tmp_path / ".env")
     assert answer.returncode == 0
@@ -56,7 +56,7 @@ def test_an_unknown_embedding_model_is_to_be_checked(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", [None, "", "OTHER=1\n"])
-def test_without_anything_of_v1_there_is_nothing_to_print(tmp_path: Path, text: str | None) -> None:
+def test_a_file_without_v1_variables_gives_an_error(tmp_path: Path, text: str | None) -> None:
     if text is not None:
         (tmp_path / ".env").write_text(text)
     answer = migrate(tmp_path / ".env")
@@ -68,7 +68,9 @@ printable = st.text(st.characters(codec="utf-8", categories=["L", "N", "P", "S"]
 
 
 @given(embedding=printable, chat=printable)
-def test_any_name_survives_the_yaml(embedding: str, chat: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_any_model_name_is_unchanged_after_loading_the_yaml(
+    embedding: str, chat: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     if embedding == chat:
         return
     settings = loaded(tmp_path_factory.mktemp("env"), yaml_of("http://h:1", embedding, chat))

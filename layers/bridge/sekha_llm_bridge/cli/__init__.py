@@ -1,4 +1,4 @@
-"""The command line, `sekha-bridge`. Nothing else imports it, and a command imports what it needs when it runs."""
+"""The command line, `sekha-bridge`. No other package imports it. A command imports its module when it runs."""
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""`python -m sekha_llm_bridge.cli`, for where the script is not on PATH."""
+"""`python -m sekha_llm_bridge.cli`, for environments whose PATH lacks the script."""
 
 from sekha_llm_bridge.cli import main
 

@@ -1,4 +1,4 @@
-"""The commands and their options. What they do is in modules of their own, imported when the command runs."""
+"""The commands and their options. Each command imports the module that does its work when it runs."""
 
 import sys
 from pathlib import Path
@@ -14,38 +14,41 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,  # a local variable may hold a key
 )
 
-# `up` hands everything on, `--help` too.
-_PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+# `up` passes every option to the script, `--help` included.
+_PASS_THROUGH = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 
-# Of `health --interval`. The longest is a day: no machine waits for `inf` or `nan`.
-_SHORTEST_S, _LONGEST_S = 0.5, 86_400.0
+# The limits of `health --interval`. The upper one, a day, also rejects `inf` and `nan`, for which `sleep` fails.
+_MIN_INTERVAL_S, _MAX_INTERVAL_S = 0.5, 86_400.0
+
+_CONFIG_HELP = "The YAML file. Default: the one that LLM_CONFIG_PATH names, else the bundled one."
 
 ConfigPath = Annotated[
-    Path | None, typer.Argument(help="The YAML file; by default the one of LLM_CONFIG_PATH, else the bundled one.")
+    Path | None,
+    typer.Argument(help=_CONFIG_HELP),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 ConfigOption = Annotated[
     Path | None,
-    typer.Option("--config", help="The YAML file; by default the one of LLM_CONFIG_PATH, else the bundled one."),
+    typer.Option("--config", help=_CONFIG_HELP),
 ]
 ChromaUrl = Annotated[
     str | None,
-    typer.Option("--chroma-url", envvar="CHROMA_URL", metavar="URL", help="The Chroma server; else the file's."),
+    typer.Option("--chroma-url", envvar="CHROMA_URL", metavar="URL", help="Default: chroma.url of the file."),
 ]
 ChromaToken = Annotated[
     str | None,
-    typer.Option("--chroma-token", envvar="CHROMA_TOKEN", metavar="TOKEN", help="Where the server asks for one."),
+    typer.Option("--chroma-token", envvar="CHROMA_TOKEN", metavar="TOKEN", help="The server's token, if needed."),
 ]
 BackupFile = Annotated[
-    Path, typer.Argument(help="The backup: gzip of JSON lines, for `zcat | jq`.", show_default=False)
+    Path, typer.Argument(help="The backup file: gzipped JSON lines, readable with `zcat | jq`.", show_default=False)
 ]
 CollectionNames = Annotated[
     list[str] | None,
-    typer.Option("--collection", metavar="NAME", help="Only this collection; more than once for more than one."),
+    typer.Option("--collection", metavar="NAME", help="Only this collection. May be given more than once."),
 ]
 
 
-def _print_version(asked: bool) -> None:  # noqa: FBT001 — the form that typer calls
+def _print_version(asked: bool) -> None:  # noqa: FBT001 — typer calls it with a positional bool
     if asked:
         from sekha_llm_bridge import __version__
 
@@ -57,8 +60,8 @@ Version = Annotated[bool, typer.Option("--version", callback=_print_version, is_
 
 
 def _check_interval(seconds: float) -> float:
-    if not _SHORTEST_S <= seconds <= _LONGEST_S:
-        raise typer.BadParameter(f"{seconds:g} is not between {_SHORTEST_S:g} and {_LONGEST_S:g} seconds")
+    if not _MIN_INTERVAL_S <= seconds <= _MAX_INTERVAL_S:
+        raise typer.BadParameter(f"{seconds:g} is not between {_MIN_INTERVAL_S:g} and {_MAX_INTERVAL_S:g} seconds")
     return seconds
 
 
@@ -67,7 +70,7 @@ def main(*, version: Version = False) -> None:
     """One OpenAI-compatible door to many language-model providers."""
 
 
-@app.command("up", context_settings=_PASS_ON, add_help_option=False)
+@app.command("up", context_settings=_PASS_THROUGH, add_help_option=False)
 def up(context: typer.Context) -> None:
     """Start the whole bridge on this machine; `up --help` lists the options."""
     from sekha_llm_bridge.cli.local_stack import start
@@ -77,7 +80,7 @@ def up(context: typer.Context) -> None:
 
 @app.command("check-config")
 def check_config(file: ConfigPath = None, *, as_json: AsJson = False) -> None:
-    """Check the configuration and show what it gives. Exit code 2 and every fault when it cannot be used."""
+    """Check the configuration and show its providers and models. If it is invalid: print every fault, exit code 2."""
     from sekha_llm_bridge.cli.check_config import run
 
     raise typer.Exit(run(file, as_json=as_json))
@@ -85,7 +88,7 @@ def check_config(file: ConfigPath = None, *, as_json: AsJson = False) -> None:
 
 @app.command("migrate-env")
 def migrate_env(
-    file: Annotated[Path, typer.Argument(help="The .env that v1 used.")] = Path(".env"),
+    file: Annotated[Path, typer.Argument(help="The .env file of v1.")] = Path(".env"),
 ) -> None:
     """Print the YAML that replaces a v1 .env; put it into config/llm_providers.yaml."""
     from sekha_llm_bridge.cli.migrate_env import run
@@ -105,26 +108,29 @@ def schema() -> None:
 def health(
     *,
     url: Annotated[
-        str, typer.Option(envvar="SEKHA_BRIDGE_URL", metavar="URL", help="The bridge; /v1 at the end does no harm.")
+        str,
+        typer.Option(envvar="SEKHA_BRIDGE_URL", metavar="URL", help="The bridge; /v1 at the end is ignored."),
     ] = "http://127.0.0.1:8000",
     api_key: Annotated[
-        str | None, typer.Option(envvar="SEKHA_BRIDGE_API_KEY", metavar="KEY", help="Where the bridge asks for one.")
+        str | None,
+        typer.Option(envvar="SEKHA_BRIDGE_API_KEY", metavar="KEY", help="The bridge's key, if needed."),
     ] = None,
     interval: Annotated[
-        float, typer.Option(metavar="SECONDS", callback=_check_interval, help="Between two reports; at least 0.5.")
+        float,
+        typer.Option(metavar="SECONDS", callback=_check_interval, help="Time between reports, at least 0.5."),
     ] = 2.0,
-    once: Annotated[bool, typer.Option("--once", help="Show one report and end, on a terminal too.")] = False,
+    once: Annotated[bool, typer.Option("--once", help="Show one report and exit, even on a terminal.")] = False,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print one report as the bridge gave it, for scripts.")
+        bool, typer.Option("--json", help="Print one report as the bridge sent it, for scripts.")
     ] = False,
 ) -> None:
-    """Show how the providers do: on a terminal a live table until Ctrl-C, else one report.
+    """Show the health of the providers: on a terminal a live table until Ctrl-C, otherwise one report.
 
     Exit codes:
     0 healthy
     1 degraded
-    2 unhealthy, or an option is wrong
-    3 no report: the bridge cannot be reached, or what answers is no health report
+    2 unhealthy, or an option is invalid
+    3 no report: the bridge cannot be reached, or the answer is not a health report
 
     Ctrl-C ends the live table with the code of the last report.
     """
@@ -136,8 +142,8 @@ def health(
 @app.command("migrate-collections")
 def migrate_collections(
     *,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
-    keep: Annotated[bool, typer.Option("--keep", help="Leave what is merged into another one where it is.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be done, and change nothing.")] = False,
+    keep: Annotated[bool, typer.Option("--keep", help="Keep a collection that is merged into another.")] = False,
     as_json: AsJson = False,
     config: ConfigOption = None,
     chroma_url: ChromaUrl = None,
@@ -148,16 +154,16 @@ def migrate_collections(
             "--table",
             envvar="STATE_TABLE",
             metavar="NAME",
-            help="The DynamoDB table of the deployed bridge: by a lease in it, only one migrates at a time.",
+            help="The DynamoDB table of the deployed bridge. A lease in it lets only one migration run at a time.",
         ),
     ] = None,
 ) -> None:
-    """Rename collections to `{name}_{dimension}`, or merge them into those of that name. It can be run again any time.
+    """Rename collections to `{name}_{dimension}`, or merge them into the existing ones. Safe to run again at any time.
 
     Exit codes:
-    0 everything is as it should be
-    1 something failed, or was not come to
-    2 an option is wrong, or Chroma cannot be reached
+    0 every collection has its name
+    1 a collection failed, or was not reached
+    2 an option is invalid, or Chroma cannot be reached
     130 interrupted by Ctrl-C
     """
     from sekha_llm_bridge.cli.migrate_collections import Options, run
@@ -172,7 +178,7 @@ def backup(
     *,
     collections: CollectionNames = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
-    restart: Annotated[bool, typer.Option("--restart", help="Begin anew, whatever a backup before left.")] = False,
+    restart: Annotated[bool, typer.Option("--restart", help="Discard what an interrupted backup left.")] = False,
     as_json: AsJson = False,
     config: ConfigOption = None,
     chroma_url: ChromaUrl = None,
@@ -180,12 +186,12 @@ def backup(
 ) -> None:
     """Write collections of the Chroma server to a file, and check it.
 
-    After a break of less than an hour, run it again: it goes on, and says since when.
+    After an interruption, run it again within an hour: it resumes, and prints when it was started.
 
     Exit codes:
     0 written and verified
-    1 written, and found damaged; or something deletes records all the time
-    2 an option is wrong, Chroma or the file cannot be reached, or another backup writes the file
+    1 written, but damaged; or records were deleted at every attempt to read a collection
+    2 an option is invalid, Chroma or the file cannot be reached, or another backup is writing the file
     130 interrupted by Ctrl-C
     """
     from sekha_llm_bridge.cli.backup import Options, run
@@ -199,19 +205,19 @@ def restore(
     file: BackupFile,
     *,
     collections: CollectionNames = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be done, and change nothing.")] = False,
     as_json: AsJson = False,
     config: ConfigOption = None,
     chroma_url: ChromaUrl = None,
     chroma_token: ChromaToken = None,
 ) -> None:
-    """Bring a backup's collections back to the Chroma server. Its records replace those of the same id, newer ones too
-    (--dry-run counts them); other records there stay. It can be run again any time.
+    """Write a backup's collections to the Chroma server. Its records replace those with the same id, even newer ones
+    (--dry-run counts them). Other records on the server stay. Safe to run again at any time.
 
     Exit codes:
-    0 everything of the file is on the server
-    1 a collection was refused, or is not as in the file
-    2 an option is wrong, the file is damaged, or Chroma cannot be reached
+    0 the whole file is on the server
+    1 a collection was refused, or differs from the file
+    2 an option is invalid, the file is damaged, or Chroma cannot be reached
     130 interrupted by Ctrl-C
     """
     from sekha_llm_bridge.cli.restore import Options, run

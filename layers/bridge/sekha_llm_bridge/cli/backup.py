@@ -1,4 +1,4 @@
-"""`sekha-bridge backup`: collections of a Chroma server into a file."""
+"""`sekha-bridge backup`: writes collections of a Chroma server to a file."""
 
 import json
 import sys
@@ -11,9 +11,9 @@ from rich.filesize import decimal
 from rich.table import Table
 from rich.text import Text
 
-from sekha_llm_bridge.cli.chroma_options import WrongOptions, server_of
+from sekha_llm_bridge.cli.chroma_options import InvalidOptions, chroma_server
 from sekha_llm_bridge.cli.health.printable import printable
-from sekha_llm_bridge.cli.transfer_progress import shown
+from sekha_llm_bridge.cli.transfer_progress import progress_display
 from sekha_llm_bridge.embeddings.backup.partial_file import BackupInProgress, partial_path
 from sekha_llm_bridge.embeddings.backup.reading import DamagedBackup
 from sekha_llm_bridge.embeddings.backup.writing import (
@@ -25,13 +25,13 @@ from sekha_llm_bridge.embeddings.backup.writing import (
 )
 from sekha_llm_bridge.embeddings.store import StoreFailed
 
-_TIMEOUT_S = 60.0  # a page of large records, or a write that has the server tidy up its index
+_TIMEOUT_S = 60.0  # enough for a page of large records, and for a write during which the server compacts its index
 _NOT_VERIFIED, _NOT_POSSIBLE, _INTERRUPTED = 1, 2, 130
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What was asked for; `names` are the collections, all of them where it is empty."""
+    """The options of the command. `names`: the collections to write; empty for all."""
 
     names: tuple[str, ...]
     force: bool
@@ -43,25 +43,25 @@ class Options:
 
 
 def run(path: Path, options: Options) -> int:
-    """Writes the file and prints what is in it. Returns the exit code."""
+    """Writes the file and prints its contents. Returns the exit code."""
     if path.is_dir():
         return _failed(f"{path} is a folder: give the name of a file", _NOT_POSSIBLE)
     if path.exists() and not options.force:
         return _failed(f"{path} exists already: give another name, or --force to replace it", _NOT_POSSIBLE)
     try:
-        server = server_of(options.config, options.chroma_url, options.chroma_token, timeout_s=_TIMEOUT_S)
-        with shown(as_json=options.as_json) as show:
+        server = chroma_server(options.config, options.chroma_url, options.chroma_token, timeout_s=_TIMEOUT_S)
+        with progress_display(as_json=options.as_json) as show:
             done = back_up(server, path, names=options.names, now=_now, on_progress=show, restart=options.restart)
     except DamagedBackup as exc:
         return _failed(f"not verified: {exc}; remove the file and run this again", _NOT_VERIFIED)
     except CollectionKeepsShrinking as exc:
         return _failed(str(exc), _NOT_VERIFIED)
-    except (BackupInProgress, UnknownCollections, WrongOptions) as exc:
+    except (BackupInProgress, UnknownCollections, InvalidOptions) as exc:
         return _failed(str(exc), _NOT_POSSIBLE)
     except (StoreFailed, OSError) as exc:
-        return _failed(f"{exc}{_goes_on(path)}", _NOT_POSSIBLE)
+        return _failed(f"{exc}{_how_to_resume(path)}", _NOT_POSSIBLE)
     except KeyboardInterrupt:
-        return _failed(f"interrupted{_goes_on(path)}", _INTERRUPTED)
+        return _failed(f"interrupted{_how_to_resume(path)}", _INTERRUPTED)
     if options.as_json:
         sys.stdout.write(json.dumps(_document(path, done), indent=2) + "\n")
     else:
@@ -69,10 +69,10 @@ def run(path: Path, options: Options) -> int:
     return 0
 
 
-def _goes_on(path: Path) -> str:
-    """What to do about a backup that ended early, where something of it is there."""
+def _how_to_resume(path: Path) -> str:
+    """Returns how to resume the backup, or an empty text when it left no partial file."""
     partial = partial_path(path)
-    return f"\nrun the same command again within an hour: it goes on where {partial} ends" if partial.exists() else ""
+    return f"\nrun the same command again within an hour: it resumes from {partial}" if partial.exists() else ""
 
 
 def _document(path: Path, done: Backup) -> dict[str, object]:
@@ -92,8 +92,8 @@ def _print(path: Path, done: Backup) -> None:
         console.print(Text.assemble(("note:", "yellow"), f" {note}"))
     records = sum(one.records for one in done.collections)
     size = decimal(path.stat().st_size)
-    said = f"{printable(str(path))}: {len(done.collections)} collections, {records:,} records, {size}, "
-    console.print(Text.assemble(said, ("verified", "green")))
+    summary = f"{printable(str(path))}: {len(done.collections)} collections, {records:,} records, {size}, "
+    console.print(Text.assemble(summary, ("verified", "green")))
 
 
 def _table(done: Backup) -> Table:
@@ -108,15 +108,15 @@ def _table(done: Backup) -> Table:
 
 
 def _notes(done: Backup) -> list[str]:
-    began = [f"this goes on with what was begun at {printable(done.started_at)}"] if done.was_resumed else []
-    return began + [_difference(one) for one in done.collections if not one.is_complete]
+    resumed = [f"resumed the backup that was started at {printable(done.started_at)}"] if done.was_resumed else []
+    return resumed + [_difference(one) for one in done.collections if not one.is_complete]
 
 
 def _difference(one: BackedUpCollection) -> str:
     name = printable(one.name)
     if one.on_server is None:
-        return f"{name} was deleted meanwhile; the file has what was read of it"
-    return f"{name} has {one.on_server:,} records now, {one.records:,} are in the file: something wrote meanwhile"
+        return f"{name} was deleted during the backup; the file has the records that were read before"
+    return f"{name} has {one.on_server:,} records now, {one.records:,} are in the file: they changed during the backup"
 
 
 def _failed(message: str, code: int) -> int:

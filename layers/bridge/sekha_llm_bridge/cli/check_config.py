@@ -1,4 +1,4 @@
-"""`sekha-bridge check-config`: what the file gives, or everything that is wrong with it."""
+"""`sekha-bridge check-config`: prints the providers and models of the configuration, or all its faults."""
 
 import json
 import sys
@@ -18,14 +18,15 @@ from sekha_llm_bridge.routing.configuration_warnings import configuration_warnin
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A provider as the file gives it; `reason` says why it is disabled, None when it is in use."""
+    """One provider of the file. `reason` says why it is disabled; None when it is in use."""
 
     provider: ProviderConfig
     reason: str | None
 
 
 def run(file: Path | None, *, as_json: bool) -> int:
-    """Checks `file`, or the configured file, and prints what was found. Exit code 0, or 2 when it is unusable."""
+    """Checks `file`, or the configured file, and prints the result. Returns the exit code: 0, or 2 for an invalid
+    file."""
     try:
         settings = load_settings(file)
     except ConfigError as error:
@@ -49,7 +50,7 @@ def run(file: Path | None, *, as_json: bool) -> int:
 
 
 def rows(settings: Settings) -> list[Row]:
-    """Every provider of the file: those in use, then the disabled ones."""
+    """Returns every provider of the file: first the ones in use, then the disabled ones."""
     in_use = [Row(provider, None) for provider in settings.providers]
     return in_use + [Row(left_out.config, left_out.reason) for left_out in settings.disabled]
 
@@ -72,8 +73,8 @@ def _print_table(settings: Settings, prices: PriceBook, warnings: list[str]) -> 
     console = Console(highlight=False, soft_wrap=True)
     console.print(_table(settings, prices))
     for warning in warnings:
-        console.print(f"[yellow]warning:[/] {_literal(warning)}")
-    console.print(f"{_literal(str(settings.path))}: [green]valid[/], {_summary(settings)}")
+        console.print(f"[yellow]warning:[/] {_escaped(warning)}")
+    console.print(f"{_escaped(str(settings.path))}: [green]valid[/], {_summary(settings)}")
 
 
 def _table(settings: Settings, prices: PriceBook) -> Table:
@@ -89,7 +90,7 @@ def _table(settings: Settings, prices: PriceBook) -> Table:
         table.add_row(provider.id, f"{provider.provider_type}, {state}", style="bold" if row.reason is None else "dim")
         for model in provider.models:
             cells = _model_cells(provider, model, prices)
-            table.add_row(*map(_literal, cells), style=None if row.reason is None else "dim")
+            table.add_row(*map(_escaped, cells), style=None if row.reason is None else "dim")
     return table
 
 
@@ -116,8 +117,8 @@ def _counted(count: int, noun: str) -> str:
     return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
-def _literal(text: str) -> str:
-    """`text` safe from rich's markup: a model's name may hold brackets."""
+def _escaped(text: str) -> str:
+    """Escapes rich's markup: a model's name may contain brackets."""
     return text.replace("[", "\\[")
 
 

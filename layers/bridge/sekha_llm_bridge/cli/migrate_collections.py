@@ -1,4 +1,4 @@
-"""`sekha-bridge migrate-collections`: collections get the names that they should have, while somebody watches."""
+"""`sekha-bridge migrate-collections`: renames or merges collections by dimension, and displays the progress."""
 
 import asyncio
 import json
@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sekha_llm_bridge.bootstrap import make_bridge
-from sekha_llm_bridge.cli.chroma_options import WrongOptions, chroma_config
+from sekha_llm_bridge.cli.chroma_options import InvalidOptions, chroma_config
 from sekha_llm_bridge.cli.health.printable import printable
 from sekha_llm_bridge.clock import SystemClock
 from sekha_llm_bridge.config import load_settings
@@ -33,16 +33,16 @@ from sekha_llm_bridge.errors import ConfigError
 
 _UNFINISHED, _UNUSABLE, _INTERRUPTED = 1, 2, 130
 _TENTHS = 10
-_PATIENT_S, _TRIES = 60.0, 4
+_TIMEOUT_S, _MAX_ATTEMPTS = 60.0, 4  # for each request
 _NO_DEFAULT = (
-    "the configuration names no embedding model, so of collections without a mark nobody knows the space: "
-    "they are renamed, but not merged into others that have one"
+    "the configuration names no default embedding model, so the model of an unmarked collection is unknown: "
+    "unmarked collections are renamed, but not merged into marked ones"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the command line says."""
+    """The options of the command."""
 
     dry_run: bool
     keep: bool
@@ -54,16 +54,16 @@ class Options:
 
 
 def run(options: Options) -> int:
-    """Migrates, or says what would be done, and prints what became of it. Returns the exit code."""
+    """Migrates, or plans the migration only, and prints the outcome of each collection. Returns the exit code."""
     console = Console(highlight=False, soft_wrap=True)
     try:
         config = chroma_config(options.config_path, options.chroma_url, options.chroma_token)
         report = asyncio.run(_report(options, config, console))
-    except (WrongOptions, StoreFailed) as exc:
+    except (InvalidOptions, StoreFailed) as exc:
         sys.stderr.write(f"{exc}\n")
         return _UNUSABLE
     except KeyboardInterrupt:
-        sys.stderr.write("interrupted: nothing is lost, run it again and it goes on from there\n")
+        sys.stderr.write("interrupted: no record is lost; run the same command again to finish\n")
         return _INTERRUPTED
     if options.as_json:
         sys.stdout.write(json.dumps(report.as_json(), separators=(",", ":")) + "\n")
@@ -73,21 +73,22 @@ def run(options: Options) -> int:
 
 
 async def _report(options: Options, config: ChromaConfig, console: Console) -> MigrationReport:
-    server, default = ChromaServer(config, timeout_s=_PATIENT_S, max_attempts=_TRIES), _default_space(options, config)
-    sys.stderr.write(f"{_assumed(default)}\n")
+    server = ChromaServer(config, timeout_s=_TIMEOUT_S, max_attempts=_MAX_ATTEMPTS)
+    default = _default_space(options, config)
+    sys.stderr.write(f"{_assumption_text(default)}\n")
     if options.dry_run:
         return await plan_only(server, default, keep=options.keep)
     connections = Connections(SystemClock())
     try:
         lease = _lease(options.table, connections)
-        with _watching(console, is_quiet=options.as_json) as watch:
-            return await migrate_all(server, default, lease, keep=options.keep, on_event=watch)
+        with _progress_display(console, is_quiet=options.as_json) as display:
+            return await migrate_all(server, default, lease, keep=options.keep, on_event=display)
     finally:
         await connections.aclose()
 
 
 def _default_space(options: Options, config: ChromaConfig) -> EmbeddingSpace | None:
-    """That of the default embedding model of the configuration; None where that cannot be used and is not needed."""
+    """Returns the space of the default embedding model; None when the configuration is invalid or names none."""
     try:
         settings = load_settings(options.config_path)
     except ConfigError:
@@ -95,27 +96,27 @@ def _default_space(options: Options, config: ChromaConfig) -> EmbeddingSpace | N
     return make_bridge(replace(settings, chroma=config)).vectors().default_space
 
 
-def _assumed(default: EmbeddingSpace | None) -> str:
-    """What is taken to be in collections that do not say it themselves."""
+def _assumption_text(default: EmbeddingSpace | None) -> str:
+    """Returns which model unmarked collections are assumed to be of."""
     if default is None:
         return _NO_DEFAULT
-    return f"unmarked collections of {default.dimension} dimensions are taken to hold vectors of {default.name}"
+    return f"unmarked collections of {default.dimension} dimensions are assumed to hold vectors of {default.name}"
 
 
 def _lease(table: str | None, connections: Connections) -> Lease:
     if not table:
         return NoLease()
     if not (os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")):
-        raise WrongOptions(f"--table {table} (or STATE_TABLE): set AWS_REGION to the table's region as well")
+        raise InvalidOptions(f"--table {table} (or STATE_TABLE): set AWS_REGION to the table's region as well")
     return DynamoLease(table, connections, SystemClock())
 
 
 @contextmanager
-def _watching(console: Console, *, is_quiet: bool) -> Iterator[Callable[[Event], None]]:
-    """Bars on a terminal, lines elsewhere."""
+def _progress_display(console: Console, *, is_quiet: bool) -> Iterator[Callable[[Event], None]]:
+    """Yields a function that displays an event: as bars on a terminal, otherwise as lines."""
     if is_quiet:
         yield lambda _event: None
-    # The stream is asked because FORCE_COLOR makes rich take a pipe for a terminal.
+    # FORCE_COLOR makes rich treat a pipe as a terminal, so the stream itself is asked.
     elif sys.stdout.isatty() and not console.is_dumb_terminal:
         columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), Rate())
         with Bars(*columns, TimeElapsedColumn(), console=console) as bars:
@@ -128,20 +129,20 @@ class Rate(ProgressColumn):
     """Records per second."""
 
     def render(self, task: Task) -> Text:
-        """Of the last seconds; of the whole, once it is done."""
+        """Renders the rate of the last seconds, or the average when the collection is done."""
         speed = task.finished_speed or task.speed
         return Text("" if speed is None else f"{speed:,.0f} records/s")
 
 
 class BarsOnTerminal:
-    """One bar for each collection that is being moved."""
+    """Displays one bar for each collection that is being moved."""
 
     def __init__(self, bars: Bars) -> None:
         self._bars = bars
         self._tasks: dict[str, TaskID] = {}
 
     def __call__(self, event: Event) -> None:
-        """Shows it."""
+        """Updates the bar of the event's collection."""
         if isinstance(event, Progress):
             if event.collection not in self._tasks:
                 described = printable(f"{event.collection} → {event.target}")
@@ -152,27 +153,27 @@ class BarsOnTerminal:
 
 
 class _Lines:
-    """A line for each tenth of a collection, and for what became of it."""
+    """Prints a line for each tenth of a collection, and one for its outcome."""
 
     def __init__(self) -> None:
-        self._said: tuple[str, int] | None = None
+        self._printed: tuple[str, int] | None = None
 
     def __call__(self, event: Event) -> None:
-        """Prints it, if it is news."""
+        """Prints the event, unless it is in the tenth that was printed last."""
         if isinstance(event, Progress):
             tenth = event.done * _TENTHS // max(1, event.total)
-            if self._said != (event.collection, tenth):
-                self._said = (event.collection, tenth)
-                _say(f"{event.collection} → {event.target}: {event.done} of {event.total} records")
+            if self._printed != (event.collection, tenth):
+                self._printed = (event.collection, tenth)
+                _print_line(f"{event.collection} → {event.target}: {event.done} of {event.total} records")
         elif isinstance(event, Migrated):
-            _say(f"{event.collection} → {event.target}: {_how(event)}")
+            _print_line(f"{event.collection} → {event.target}: {_how_text(event)}")
         elif isinstance(event, Failed):
-            _say(f"{event.collection}: failed: {event.reason}")
+            _print_line(f"{event.collection}: failed: {event.reason}")
 
 
-def _say(line: str) -> None:
+def _print_line(line: str) -> None:
     sys.stdout.write(printable(line) + "\n")
-    sys.stdout.flush()  # whoever reads a pipe wants to know now
+    sys.stdout.flush()  # a pipe is block-buffered; its reader needs the line at once
 
 
 def _print(report: MigrationReport, console: Console) -> None:
@@ -190,14 +191,14 @@ def _rows(report: MigrationReport) -> Iterator[tuple[str, str, str, str]]:
     for step in report.planned:
         yield step.collection, step.target, step.how, f"{step.records:,}"
     for moved in report.migrated:
-        yield moved.collection, moved.target, _how(moved), f"{moved.records:,}"
+        yield moved.collection, moved.target, _how_text(moved), f"{moved.records:,}"
     for alone in report.left_alone:
         yield alone.collection, alone.collection, f"left alone: {alone.reason}", ""
     for failed in report.failed:
         yield failed.collection, failed.collection, f"failed: {failed.reason}", ""
 
 
-def _how(moved: Migrated) -> str:
-    """What was done, in a few words."""
-    what = "renamed" if moved.how == "rename" else f"merged, {moved.copied:,} copied"
-    return f"{what}; the old one is kept" if moved.kept else what
+def _how_text(moved: Migrated) -> str:
+    """Returns what was done, in a few words."""
+    done = "renamed" if moved.how == "rename" else f"merged, {moved.copied:,} copied"
+    return f"{done}; the old one is kept" if moved.kept else done

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from dotenv import dotenv_values
 
-# Dimensions of the embedding models that Ollama's library offers, by name without the tag.
+# The dimensions of the embedding models in Ollama's library, by name without the tag.
 _DIMENSIONS = {
     "all-minilm": 384,
     "bge-large": 1024,
@@ -19,8 +19,8 @@ _DIMENSIONS = {
     "snowflake-arctic-embed": 1024,
     "snowflake-arctic-embed2": 1024,
 }
-_USUAL_DIMENSION = 768
-# What v1 took for what its .env left out.
+_DEFAULT_DIMENSION = 768
+# The defaults of v1.
 _DEFAULTS = {
     "OLLAMA_BASE_URL": "http://localhost:11434",
     "EMBEDDING_MODEL": "nomic-embed-text",
@@ -29,7 +29,8 @@ _DEFAULTS = {
 
 
 def run(file: Path) -> int:
-    """Prints the YAML, with what must be checked by hand on standard error; the exit code is 2 without a v1 file."""
+    """Prints the YAML, and on standard error what must be checked by hand. Returns 0, or 2 when `file` is no v1
+    file."""
     values = dotenv_values(file, interpolate=False) if file.is_file() else {}
     found = {name: value for name in _DEFAULTS if (value := values.get(name))}
     if not found:
@@ -40,14 +41,14 @@ def run(file: Path) -> int:
     sys.stdout.write(yaml_of(settings["OLLAMA_BASE_URL"], settings["EMBEDDING_MODEL"], settings["CHAT_MODEL"]))
     if _dimension(settings["EMBEDDING_MODEL"]) is None:
         sys.stderr.write(
-            f"check `dimension`: the length of the vectors of {settings['EMBEDDING_MODEL']} is not known here, "
-            f"{_USUAL_DIMENSION} is only the usual one\n"
+            f"check `dimension`: the length of the vectors of {settings['EMBEDDING_MODEL']} is unknown, "
+            f"{_DEFAULT_DIMENSION} is only the most common one\n"
         )
     return 0
 
 
 def yaml_of(base_url: str, embedding_model: str, chat_model: str) -> str:
-    """The file's text: one Ollama, which does everything that it did for v1."""
+    """Returns the text of the file: one Ollama provider for all tasks, as in v1."""
     return f"""\
 version: "2.0"
 providers:
@@ -59,7 +60,7 @@ providers:
       - model_id: {_quoted(embedding_model)}
         task: embedding
         context_window: 8192
-        dimension: {_dimension(embedding_model) or _USUAL_DIMENSION}
+        dimension: {_dimension(embedding_model) or _DEFAULT_DIMENSION}
       - model_id: {_quoted(chat_model)}
         tasks: [chat_small, chat_smart]
         context_window: 8192
@@ -75,10 +76,10 @@ chroma:
 
 
 def _dimension(model: str) -> int | None:
-    """The length of its vectors, where the name tells it."""
+    """Returns the length of the model's vectors, or None for an unknown model."""
     return _DIMENSIONS.get(model.partition(":")[0].rpartition("/")[2])
 
 
 def _quoted(text: str) -> str:
-    """A YAML string that means `text` whatever is in it: JSON's strings are YAML's, and `$` is no reference."""
+    """Returns `text` as a YAML string. A JSON string is valid YAML; `${` is escaped, so that it is not a reference."""
     return json.dumps(text.replace("${", "$${"), ensure_ascii=False)

@@ -1,4 +1,4 @@
-"""`sekha-bridge restore`: collections from a backup's file into a Chroma server."""
+"""`sekha-bridge restore`: writes the collections of a backup file to a Chroma server."""
 
 import json
 import sys
@@ -11,9 +11,9 @@ from rich.console import Console
 from rich.filesize import decimal
 from rich.table import Table
 
-from sekha_llm_bridge.cli.chroma_options import WrongOptions, server_of
+from sekha_llm_bridge.cli.chroma_options import InvalidOptions, chroma_server
 from sekha_llm_bridge.cli.health.printable import printable
-from sekha_llm_bridge.cli.transfer_progress import shown
+from sekha_llm_bridge.cli.transfer_progress import progress_display
 from sekha_llm_bridge.embeddings.backup.reading import DamagedBackup
 from sekha_llm_bridge.embeddings.backup.restoring import (
     PlannedRestore,
@@ -25,14 +25,14 @@ from sekha_llm_bridge.embeddings.backup.restoring import (
 from sekha_llm_bridge.embeddings.backup.writing import UnknownCollections
 from sekha_llm_bridge.embeddings.store import StoreFailed
 
-_TIMEOUT_S = 60.0  # a write may have the server tidy up its index
+_TIMEOUT_S = 60.0  # enough for a write during which the server compacts its index
 _NOT_VERIFIED, _NOT_POSSIBLE, _INTERRUPTED = 1, 2, 130
-_AGAIN = "\nrun the same command again: it goes on where it was"
+_RUN_AGAIN = "\nrun the same command again: it is safe, and completes the restore"
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What was asked for; `names` are the collections, all of the file's where it is empty."""
+    """The options of the command. `names`: the collections to restore; empty for all of the file."""
 
     names: tuple[str, ...]
     dry_run: bool
@@ -43,22 +43,22 @@ class Options:
 
 
 def run(path: Path, options: Options) -> int:
-    """Restores the file and prints what became of each collection. Returns the exit code."""
+    """Restores the file and prints the outcome of each collection. Returns the exit code."""
     has_begun = False
     try:
-        server = server_of(options.config, options.chroma_url, options.chroma_token, timeout_s=_TIMEOUT_S)
+        server = chroma_server(options.config, options.chroma_url, options.chroma_token, timeout_s=_TIMEOUT_S)
         plans = plan(server, path, names=options.names)
         if options.dry_run:
             return _show_plan(plans, count_replacements(server, path, plans), as_json=options.as_json)
         has_begun = True
-        with shown(as_json=options.as_json) as show:
+        with progress_display(as_json=options.as_json) as show:
             results = restore(server, path, plans, on_progress=show)
-    except (DamagedBackup, UnknownCollections, WrongOptions) as exc:
+    except (DamagedBackup, UnknownCollections, InvalidOptions) as exc:
         return _failed(str(exc), _NOT_POSSIBLE)
     except (StoreFailed, OSError) as exc:
-        return _failed(f"{exc}{_AGAIN if has_begun else ''}", _NOT_POSSIBLE)
+        return _failed(f"{exc}{_RUN_AGAIN if has_begun else ''}", _NOT_POSSIBLE)
     except KeyboardInterrupt:
-        return _failed(f"interrupted{_AGAIN if has_begun else ': nothing was written'}", _INTERRUPTED)
+        return _failed(f"interrupted{_RUN_AGAIN if has_begun else ': nothing was written'}", _INTERRUPTED)
     return _show(results, as_json=options.as_json)
 
 
@@ -82,8 +82,8 @@ def _intention(one: PlannedRestore, replaced: int) -> str:
     if one.refusal:
         return f"refused: {one.refusal}"
     if one.existing_records is None:
-        return "to be made"
-    return f"to be written beside the {one.existing_records:,} that are there, of which {replaced:,} would be replaced"
+        return "would be created"
+    return f"would be added to the {one.existing_records:,} records on the server, and replace {replaced:,} of them"
 
 
 def _outcome(one: RestoreResult) -> str:
@@ -94,7 +94,7 @@ def _outcome(one: RestoreResult) -> str:
     if not one.is_verified:
         return f"not verified: the server has {one.on_server:,} records"
     rounded = f", {one.rounded:,} with rounded vectors" if one.rounded else ""
-    replaced = f", {one.replaced:,} of them in place of others of the same id" if one.replaced else ""
+    replaced = f", {one.replaced:,} of them replaced records with the same id" if one.replaced else ""
     return f"verified, {one.written:,} written{replaced}{rounded}"
 
 

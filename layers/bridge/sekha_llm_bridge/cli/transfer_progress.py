@@ -1,4 +1,4 @@
-"""What `backup` and `restore` show while they work: a bar for each collection on a terminal, else a line for each."""
+"""The progress display of `backup` and `restore`: one bar for each collection on a terminal, otherwise one line."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -13,31 +13,31 @@ from sekha_llm_bridge.cli.health.printable import printable
 
 
 class Step(Protocol):
-    """How far a collection is."""
+    """The progress of one collection."""
 
     @property
     def phase(self) -> str:
-        """What is done with it, in one word."""
+        """The current operation, in one word."""
         ...
 
     @property
     def collection(self) -> str:
-        """Its name."""
+        """The name of the collection."""
         ...
 
     @property
     def records(self) -> int:
-        """How many are done."""
+        """The number of records done."""
         ...
 
     @property
     def total(self) -> int:
-        """Of how many."""
+        """The number of records of the collection."""
         ...
 
     @property
     def line_bytes(self) -> int:
-        """Of those that are done."""
+        """The size of the records done, in bytes of JSON lines."""
         ...
 
 
@@ -45,8 +45,8 @@ Show = Callable[[Step], None]
 
 
 @contextmanager
-def shown(*, as_json: bool) -> Iterator[Show]:
-    """What to hand each step to. With `as_json` nothing is shown; progress goes to standard error, results do not."""
+def progress_display(*, as_json: bool) -> Iterator[Show]:
+    """Yields a function that displays a step. It writes to standard error; with `as_json` it writes nothing."""
     console = Console(stderr=True, highlight=False)
     if as_json:
         yield lambda _: None
@@ -80,13 +80,13 @@ class _Bars:
 
 
 class _Lines:
-    """One line when a collection is begun, and no more: a log is no place for a bar."""
+    """Writes one line when a collection starts: standard error is a pipe or a file here, where a bar is unreadable."""
 
     def __init__(self) -> None:
-        self._begun: set[tuple[str, str]] = set()
+        self._started: set[tuple[str, str]] = set()
 
     def __call__(self, step: Step) -> None:
         key = (step.phase, step.collection)
-        if key not in self._begun:
-            self._begun.add(key)
+        if key not in self._started:
+            self._started.add(key)
             sys.stderr.write(f"{step.phase} {printable(step.collection)}: {step.total:,} records\n")

@@ -1,3 +1,3 @@
-"""`sekha-bridge health`: asks the bridge for its report (`source`, `report`) and shows it (`screen`), once or until
+"""`sekha-bridge health`: reads the report of the bridge (`source`, `report`) and displays it (`screen`), once or until
 Ctrl-C (`watch`).
 """

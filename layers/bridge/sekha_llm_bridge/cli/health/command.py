@@ -1,4 +1,4 @@
-"""The command itself: how the report is to be shown, and the exit code that it gives."""
+"""The `health` command: chooses how the report is displayed, and the exit code."""
 
 import json
 import sys
@@ -32,7 +32,8 @@ def _show(source: HealthSource, *, interval_s: float, once: bool, as_json: bool)
     console = Console(highlight=False)
     if as_json:
         return _print_json(source)
-    # The stream is asked because FORCE_COLOR makes rich take a pipe for a terminal, which nobody could end.
+    # FORCE_COLOR makes rich treat a pipe as a terminal, so the stream itself is asked: Ctrl-C cannot end a pipe's
+    # table.
     if once or not sys.stdout.isatty() or console.is_dumb_terminal:
         return _print_once(source, console)
     return _watch(source, console, interval_s)
@@ -63,10 +64,10 @@ def _watch(source: HealthSource, console: Console, interval_s: float) -> int:
 
 
 def _exit_code(view: View) -> int:
-    """That of the last report, even if none has come since."""
+    """Returns the exit code of the last report, even when later requests got none."""
     return _NO_REPORT if view.received is None else _EXIT_CODES[view.received.report.status]
 
 
 def _now() -> datetime:
-    """The time here, in the time zone here."""
+    """Returns the time in the local time zone."""
     return datetime.now(UTC).astimezone()

@@ -1,4 +1,4 @@
-"""Durations and times as people say them."""
+"""Durations and times as short texts."""
 
 from datetime import datetime
 
@@ -6,9 +6,9 @@ _UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"))
 
 
 def duration_text(seconds: float) -> str:
-    """Whole units of the largest that fits, rounded down: `42 s`, `12 min`, `3 h`, `5 d`.
+    """Returns the duration in the largest unit that fits, rounded down: `42 s`, `12 min`, `3 h`, `5 d`.
 
-    Less than nothing is `0 s`.
+    A negative duration is `0 s`.
     """
     whole = max(0, int(seconds))
     for length, unit in _UNITS:
@@ -18,5 +18,6 @@ def duration_text(seconds: float) -> str:
 
 
 def ago_text(then: datetime, now: datetime) -> str:
-    """How long ago `then` was; `0 s ago` when the two clocks differ and it is still to come."""
+    """Returns how long ago `then` was; `0 s ago` when it is in the future, because the clocks of the machines
+    differ."""
     return f"{duration_text((now - then).total_seconds())} ago"

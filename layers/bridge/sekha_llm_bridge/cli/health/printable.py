@@ -1,6 +1,6 @@
-"""What came from elsewhere, made safe for a terminal."""
+"""Makes text from a server safe to print on a terminal."""
 
 
 def printable(text: str) -> str:
-    """`text` with `?` for each character that a terminal would obey instead of showing it."""
+    """Returns `text` with `?` for each control character: a terminal would execute it."""
     return "".join(character if character.isprintable() else "?" for character in text)

@@ -1,7 +1,6 @@
-"""The health report as a bridge answers it, parsed.
+"""The health report of a bridge, parsed.
 
-Bridges older or newer than this command leave fields out, send null for them or add others; only the statuses are
-always there.
+A bridge of another version may omit fields, send null or add fields. Only the statuses are always present.
 """
 
 from collections.abc import Mapping
@@ -13,7 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict
 
 
 class Overall(StrEnum):
-    """How the bridge as a whole does."""
+    """The status of the whole bridge."""
 
     HEALTHY = "healthy"
     DEGRADED = "degraded"
@@ -24,7 +23,7 @@ def _aware(time: datetime) -> datetime:
     return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
-Time = Annotated[datetime, AfterValidator(_aware)]  # without an offset it is UTC
+Time = Annotated[datetime, AfterValidator(_aware)]  # a time without offset is UTC
 
 
 class _Part(BaseModel):
@@ -32,7 +31,7 @@ class _Part(BaseModel):
 
 
 class Breaker(_Part):
-    """A circuit breaker: `cause` is the code of the failure that opened it, `retry_at` when it may be probed."""
+    """A circuit breaker. `cause`: the error code of the failure that opened it. `retry_at`: when it may be probed."""
 
     state: str | None = None
     failure_count: int | None = None
@@ -42,7 +41,7 @@ class Breaker(_Part):
 
 
 class ProviderHealth(_Part):
-    """One provider: what its last check found (`error` is a code), and its breaker."""
+    """One provider: the result of its last check (`error` is a code), and its breaker."""
 
     status: str
     models_count: int | None = None
@@ -53,12 +52,12 @@ class ProviderHealth(_Part):
 
     @property
     def breaker(self) -> Breaker:
-        """Its breaker; one of which nothing is known where the report has none."""
+        """The breaker; without any values when the report has none."""
         return self.circuit_breaker or Breaker()
 
 
 class HealthReport(_Part):
-    """The whole report; `notes` are about itself. The providers keep the bridge's order."""
+    """The whole report. `notes`: remarks about the report itself. The providers are in the bridge's order."""
 
     status: Overall
     version: str | None = None

@@ -1,4 +1,4 @@
-"""What is drawn: a heading and a table of the providers. Pure: the same view at the same time is the same picture."""
+"""The display: a heading and a table of the providers. It is a pure function of the view and the time."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,8 +17,8 @@ from sekha_llm_bridge.cli.health.view import Outage, View
 
 _STATUS_STYLES = {"healthy": "green", "degraded": "yellow", "unhealthy": "red"}
 _STATE_STYLES = {"closed": "green", "half_open": "yellow", "open": "red"}
-_OTHERWISE = "dim"
-_NOTHING = "–"
+_DEFAULT_STYLE = "dim"
+_MISSING = "–"
 _UNLIMITED = 10_000  # columns
 
 Part = tuple[str, str]  # a text and its style
@@ -27,7 +27,7 @@ Line = Sequence[Part]
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One provider at the time of drawing."""
+    """One provider, and the time of drawing."""
 
     provider_id: str
     health: ProviderHealth
@@ -36,7 +36,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A heading, and the parts of its cells, which stand beside or below each other."""
+    """A heading, and a function that returns the parts of a cell."""
 
     heading: str
     parts: Callable[[Row], Line]
@@ -46,7 +46,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Columns, and what stands between the parts of a cell."""
+    """Columns, and the separator between the parts of a cell: a comma, or a line break."""
 
     separator: str
     columns: tuple[Column, ...]
@@ -54,13 +54,13 @@ class Layout:
 
 @dataclass(frozen=True, slots=True)
 class HealthScreen:
-    """The whole picture, for rich to print. It takes the first layout that fits the console, else the last."""
+    """The whole display, for rich to print. It uses the first layout that fits the console, else the last."""
 
     view: View
     now: datetime
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
-        """Rich's protocol. Where the console is not UTF-8, only ASCII is drawn."""
+        """Rich's protocol. On a console that is not UTF-8, only ASCII is drawn."""
         for line in _heading(self.view, self.now):
             yield _text(line, options)
         if self.view.received is None:
@@ -84,8 +84,8 @@ def _heading(view: View, now: datetime) -> Iterator[Line]:
 
 
 def _outage_text(outage: Outage, now: datetime) -> str:
-    lasting = duration_text((now - outage.since).total_seconds())
-    return f"no report since {outage.since:%H:%M:%S} ({lasting}): {outage.reason}"
+    duration = duration_text((now - outage.since).total_seconds())
+    return f"no report since {outage.since:%H:%M:%S} ({duration}): {outage.reason}"
 
 
 def _rows(report: HealthReport, now: datetime) -> list[Row]:
@@ -94,12 +94,12 @@ def _rows(report: HealthReport, now: datetime) -> list[Row]:
 
 def _table(rows: Sequence[Row], console: Console, options: ConsoleOptions) -> Table:
     unlimited = options.update(max_width=_UNLIMITED)
-    tables = [_laid_out(rows, layout, options) for layout in _LAYOUTS]
+    tables = [_table_with_layout(rows, layout, options) for layout in _LAYOUTS]
     fitting = (table for table in tables if console.measure(table, options=unlimited).maximum <= options.max_width)
     return next(fitting, tables[-1])
 
 
-def _laid_out(rows: Sequence[Row], layout: Layout, options: ConsoleOptions) -> Table:
+def _table_with_layout(rows: Sequence[Row], layout: Layout, options: ConsoleOptions) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in layout.columns:
         table.add_column(column.heading, justify=column.justify, overflow="fold", no_wrap=not column.may_fold)
@@ -114,48 +114,48 @@ def _text(parts: Line, options: ConsoleOptions, separator: str = "") -> Text:
 
 
 def _plain(text: str, options: ConsoleOptions) -> str:
-    """`text` as this console can show it."""
+    """Returns `text` with characters that this console can display."""
     shown = printable(text)
-    return shown.replace(_NOTHING, "-").encode("ascii", "replace").decode() if options.ascii_only else shown
+    return shown.replace(_MISSING, "-").encode("ascii", "replace").decode() if options.ascii_only else shown
 
 
 def _provider(row: Row) -> Line:
     return [(row.provider_id, "bold")]
 
 
-def _provider_and_why(row: Row) -> Line:
-    return [*_provider(row), *((f"  {text}", style) for text, style in _why(row) if text)]
+def _provider_and_cause(row: Row) -> Line:
+    return [*_provider(row), *((f"  {text}", style) for text, style in _cause(row) if text)]
 
 
 def _status(row: Row) -> Line:
-    return [_coloured(row.health.status, _STATUS_STYLES)]
+    return [_styled(row.health.status, _STATUS_STYLES)]
 
 
 def _models(row: Row) -> Line:
     count = row.health.models_count
-    return [_or_nothing(None if count is None else str(count))]
+    return [_or_missing(None if count is None else str(count))]
 
 
 def _latency(row: Row) -> Line:
     latency_ms = row.health.latency_ms
-    return [_or_nothing(None if latency_ms is None else f"{latency_ms:.0f} ms")]
+    return [_or_missing(None if latency_ms is None else f"{latency_ms:.0f} ms")]
 
 
 def _checked(row: Row) -> Line:
     checked = row.health.last_checked
-    return [_or_nothing(None if checked is None else ago_text(checked, row.now))]
+    return [_or_missing(None if checked is None else ago_text(checked, row.now))]
 
 
 def _breaker(row: Row) -> Line:
     breaker = row.health.breaker
     if breaker.state is None:
-        return [_or_nothing(None)]
-    state, style = _coloured(breaker.state, _STATE_STYLES)
+        return [_or_missing(None)]
+    state, style = _styled(breaker.state, _STATE_STYLES)
     return [(state.replace("_", "-"), style), *_probe(breaker, row.now)]
 
 
 def _probe(breaker: Breaker, now: datetime) -> Iterator[Part]:
-    """When an open breaker may be probed, where the bridge says so."""
+    """Yields when an open breaker may be probed, if the bridge reports it."""
     if breaker.state != "open" or breaker.retry_at is None:
         return
     seconds = math.ceil((breaker.retry_at - now).total_seconds())
@@ -164,35 +164,35 @@ def _probe(breaker: Breaker, now: datetime) -> Iterator[Part]:
 
 def _failures(row: Row) -> Line:
     breaker = row.health.breaker
-    count = _or_nothing(None if breaker.failure_count is None else str(breaker.failure_count))
+    count = _or_missing(None if breaker.failure_count is None else str(breaker.failure_count))
     return [count] if breaker.last_failure is None else [count, (ago_text(breaker.last_failure, row.now), "")]
 
 
-def _why(row: Row) -> Line:
+def _cause(row: Row) -> Line:
     return [(row.health.breaker.cause or row.health.error or "", "")]
 
 
-def _coloured(word: str, styles: Mapping[str, str]) -> Part:
-    return word, styles.get(word, _OTHERWISE)
+def _styled(word: str, styles: Mapping[str, str]) -> Part:
+    return word, styles.get(word, _DEFAULT_STYLE)
 
 
-def _or_nothing(text: str | None) -> Part:
-    return (_NOTHING, _OTHERWISE) if text is None else (text, "")
+def _or_missing(text: str | None) -> Part:
+    return (_MISSING, _DEFAULT_STYLE) if text is None else (text, "")
 
 
 _PROVIDER = Column("provider", _provider, may_fold=True)
-_PROVIDER_AND_WHY = Column("provider", _provider_and_why, may_fold=True)
+_PROVIDER_AND_CAUSE = Column("provider", _provider_and_cause, may_fold=True)
 _STATUS = Column("status", _status)
 _MODELS = Column("models", _models, justify="right")
-_WHEN_AND_HOW = (
+_STATE_COLUMNS = (
     Column("latency", _latency, justify="right"),
     Column("checked", _checked),
     Column("breaker", _breaker),
     Column("failures", _failures),
 )
-# From the widest down. The number of models goes first: it is the only one that does not change by itself.
+# From the widest to the narrowest. The number of models is dropped first: it only changes with the configuration.
 _LAYOUTS = (
-    Layout(", ", (_PROVIDER, _STATUS, _MODELS, *_WHEN_AND_HOW, Column("why", _why, may_fold=True))),
-    Layout("\n", (_PROVIDER_AND_WHY, _STATUS, _MODELS, *_WHEN_AND_HOW)),
-    Layout("\n", (_PROVIDER_AND_WHY, _STATUS, *_WHEN_AND_HOW)),
+    Layout(", ", (_PROVIDER, _STATUS, _MODELS, *_STATE_COLUMNS, Column("why", _cause, may_fold=True))),
+    Layout("\n", (_PROVIDER_AND_CAUSE, _STATUS, _MODELS, *_STATE_COLUMNS)),
+    Layout("\n", (_PROVIDER_AND_CAUSE, _STATUS, *_STATE_COLUMNS)),
 )

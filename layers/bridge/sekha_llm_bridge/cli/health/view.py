@@ -1,4 +1,4 @@
-"""What is known of a bridge's health at one moment: the last report, and since when none has come."""
+"""The known health of a bridge: the last report, and the outage since then, if any."""
 
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -9,7 +9,7 @@ from sekha_llm_bridge.cli.health.report import HealthReport
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """A report and when it came."""
+    """A report, and the time when it was received."""
 
     report: HealthReport
     at: datetime
@@ -17,7 +17,7 @@ class Received:
 
 @dataclass(frozen=True, slots=True)
 class Outage:
-    """No report has come since then; `reason` is that of the latest attempt."""
+    """No report was received since then. `reason`: the error of the latest attempt."""
 
     since: datetime
     reason: str
@@ -25,16 +25,17 @@ class Outage:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """Nothing but the URL at first."""
+    """The last report and the current outage; both None before the first answer."""
 
     url: str
     received: Received | None = None
     outage: Outage | None = None
 
     def with_report(self, report: HealthReport, at: datetime) -> Self:
-        """A report came: an outage is over."""
+        """Returns the view with a new report, without outage."""
         return replace(self, received=Received(report, at), outage=None)
 
     def without_report(self, reason: str, at: datetime) -> Self:
-        """None came: the last one stays, and so does the time since which there is an outage."""
+        """Returns the view with an outage. The last report stays, and so does the start of an outage that already
+        exists."""
         return replace(self, outage=Outage(self.outage.since if self.outage else at, reason))

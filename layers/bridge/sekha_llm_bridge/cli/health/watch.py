@@ -1,4 +1,4 @@
-"""Watching a bridge until Ctrl-C."""
+"""Reads and displays the report of a bridge until Ctrl-C."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -15,9 +15,9 @@ def watch(
     wait: Callable[[], None],
     now: Callable[[], datetime],
 ) -> View:
-    """Asks, shows and waits, over and over; returns what was known when `KeyboardInterrupt` ended it.
+    """Repeats `ask`, `show` and `wait` until `KeyboardInterrupt`; returns the last view.
 
-    That `ask` raises `NoReport` is shown and does not end it.
+    When `ask` raises `NoReport`, the view shows it, and the loop continues.
     """
     try:
         show(view)

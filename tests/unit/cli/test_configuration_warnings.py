@@ -9,7 +9,7 @@ from tests.fakes.settings import chat_model, make_settings, provider
 
 
 @pytest.mark.parametrize("provider_type", ProviderType)
-def test_a_type_that_this_version_cannot_talk_to_is_warned_about(provider_type: ProviderType) -> None:
+def test_an_unsupported_provider_type_gives_a_warning(provider_type: ProviderType) -> None:
     settings = make_settings(
         provider("p", chat_model(), provider_type=provider_type, base_url="https://host", api_key="k"),
     )
@@ -17,7 +17,7 @@ def test_a_type_that_this_version_cannot_talk_to_is_warned_about(provider_type: 
     assert bool(warned) is not has_adapter(provider_type)
 
 
-def test_models_without_a_price_are_named_once_per_provider() -> None:
+def test_models_without_a_price_give_one_warning_per_provider() -> None:
     settings = make_settings(
         provider("p", chat_model("x", price=None), chat_model("y", price=None, task="chat_smart"), base_url="http://h"),
         routing={"max_cost_per_request": "0.5"},
@@ -27,7 +27,7 @@ def test_models_without_a_price_are_named_once_per_provider() -> None:
     ]
 
 
-def test_a_paid_chat_model_without_its_longest_answer_is_told_where_answers_end() -> None:
+def test_a_paid_chat_model_without_an_output_limit_gives_a_warning_with_the_assumed_limit() -> None:
     models = (chat_model("paid"), chat_model("free", price=(0, 0)), chat_model("told", max_output_tokens=100))
     limited = make_settings(provider("p", *models, base_url="http://h"), routing={"max_cost_per_request": "0.5"})
     end = "under a cost limit its answers end at 4096 tokens"
