@@ -1,4 +1,4 @@
-"""The commands, as someone types them."""
+"""The commands, run through typer as a user types them."""
 
 import json
 import os

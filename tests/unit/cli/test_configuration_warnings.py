@@ -1,4 +1,4 @@
-"""What check-config adds to the loader's own warnings."""
+"""The warnings that check-config adds to those of the loader."""
 
 import pytest
 

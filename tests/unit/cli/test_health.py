@@ -1,4 +1,4 @@
-"""`sekha-bridge health`, as someone types it, against a server on loopback."""
+"""`sekha-bridge health`, run as a user types it, against a server on loopback."""
 
 import json
 import os
@@ -53,7 +53,7 @@ def test_the_exit_code_is_that_of_the_overall_status(
 
 def test_without_a_terminal_one_report_is_printed(fake: FakeProvider) -> None:
     fake.always(PATH, Reply(200, report(version="2.0.0")))
-    answer = health(fake, FORCE_COLOR="1")  # which makes rich take it for one
+    answer = health(fake, FORCE_COLOR="1")  # rich treats the output as a terminal then
     assert len(fake.calls(PATH)) == 1
     assert fake.url in answer.stdout
     assert "version 2.0.0" in answer.stdout
@@ -246,7 +246,7 @@ def test_a_stream_that_is_not_utf_8_gets_ascii(fake: FakeProvider) -> None:
 
 
 # A test run in a shell's background ignores SIGINT, and what it starts would inherit that.
-_LIKE_IN_A_TERMINAL = """\
+_RUN_IN_A_TERMINAL = """\
 import signal
 signal.signal(signal.SIGINT, signal.default_int_handler)
 from sekha_llm_bridge.cli import main
@@ -256,12 +256,12 @@ main()
 
 @contextmanager
 def on_a_terminal(*arguments: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
-    """The command with a terminal for its output, and the end that reads what it draws."""
+    """Starts the command with a pseudo-terminal as its output; yields the process and the descriptor to read it."""
     reader, screen = pty.openpty()
-    command = [sys.executable, "-c", _LIKE_IN_A_TERMINAL, "health", *arguments]
+    command = [sys.executable, "-c", _RUN_IN_A_TERMINAL, "health", *arguments]
     environ = {**os.environ, "TERM": "xterm"}
     with subprocess.Popen(command, stdout=screen, stderr=subprocess.PIPE, env=environ) as process:
-        os.close(screen)  # reading fails, instead of waiting for ever, once the process has ended
+        os.close(screen)  # so that a read fails when the process has ended, instead of blocking
         try:
             yield process, reader
         finally:

@@ -1,4 +1,4 @@
-"""What the health table looks like, at a fixed time."""
+"""The display of `sekha-bridge health`, at a fixed time."""
 
 from datetime import UTC, datetime, timedelta
 from io import BytesIO, StringIO, TextIOWrapper
@@ -19,7 +19,7 @@ URL = "http://127.0.0.1:8000"
 
 
 def at(seconds: float) -> str:
-    """The time that many seconds after `NOW`, as a bridge writes it."""
+    """Returns the time that many seconds after `NOW`, in the format of the bridge."""
     return (NOW + timedelta(seconds=seconds)).isoformat()
 
 

@@ -1,4 +1,4 @@
-"""Watching, with scripted answers and a wait that only counts."""
+"""The loop of `sekha-bridge health`, with scripted answers and a fake wait."""
 
 import pytest
 
@@ -16,8 +16,8 @@ RESET = NoReport("http://h", "cannot be reached, reset", "start it")
 Event = HealthReport | NoReport | KeyboardInterrupt
 
 
-class Watched:
-    """Watches what `events` say, 2 s apart, and ends with Ctrl-C in the wait after the last; keeps what was shown."""
+class WatchRun:
+    """Runs the loop on `events`, 2 s apart, with Ctrl-C during the wait after the last. `shown`: the displayed views."""
 
     def __init__(self, clock: FakeClock, *events: Event) -> None:
         self.shown: list[View] = []
@@ -40,8 +40,8 @@ class Watched:
 
 def test_every_report_is_shown_with_the_time_of_its_receipt(clock: FakeClock) -> None:
     first_at = clock.now()
-    watched = Watched(clock, HEALTHY, DEGRADED)
-    assert [view.received for view in watched.shown] == [
+    run = WatchRun(clock, HEALTHY, DEGRADED)
+    assert [view.received for view in run.shown] == [
         None,
         Received(HEALTHY, first_at),
         Received(DEGRADED, clock.now()),
@@ -49,35 +49,35 @@ def test_every_report_is_shown_with_the_time_of_its_receipt(clock: FakeClock) ->
 
 
 def test_ctrl_c_during_the_wait_returns_the_last_view(clock: FakeClock) -> None:
-    assert Watched(clock, HEALTHY, DEGRADED).last.received == Received(DEGRADED, clock.now())
+    assert WatchRun(clock, HEALTHY, DEGRADED).last.received == Received(DEGRADED, clock.now())
 
 
 def test_ctrl_c_during_a_request_returns_the_view_before_it(clock: FakeClock) -> None:
-    received = Watched(clock, HEALTHY, KeyboardInterrupt()).last.received
+    received = WatchRun(clock, HEALTHY, KeyboardInterrupt()).last.received
     assert received is not None
     assert received.report is HEALTHY
 
 
 def test_ctrl_c_before_the_first_answer_returns_an_empty_view(clock: FakeClock) -> None:
-    assert Watched(clock, KeyboardInterrupt()).last == View("http://h")
+    assert WatchRun(clock, KeyboardInterrupt()).last == View("http://h")
 
 
 def test_an_outage_keeps_the_last_report_its_start_and_the_latest_reason(clock: FakeClock) -> None:
     received_at = clock.now()
-    last = Watched(clock, HEALTHY, REFUSED, RESET, REFUSED, RESET).last
+    last = WatchRun(clock, HEALTHY, REFUSED, RESET, REFUSED, RESET).last
     began_at = received_at.replace(second=received_at.second + 2)
     assert last.received == Received(HEALTHY, received_at)
     assert last.outage == Outage(began_at, "cannot be reached, reset: start it")
 
 
 def test_a_bridge_that_is_unreachable_at_first_is_requested_again(clock: FakeClock) -> None:
-    watched = Watched(clock, REFUSED, REFUSED, HEALTHY)
-    assert [view.outage is not None for view in watched.shown] == [False, True, True, False]
-    assert watched.last.received == Received(HEALTHY, clock.now())
+    run = WatchRun(clock, REFUSED, REFUSED, HEALTHY)
+    assert [view.outage is not None for view in run.shown] == [False, True, True, False]
+    assert run.last.received == Received(HEALTHY, clock.now())
 
 
 def test_the_next_outage_has_its_own_start(clock: FakeClock) -> None:
-    last = Watched(clock, REFUSED, HEALTHY, REFUSED).last
+    last = WatchRun(clock, REFUSED, HEALTHY, REFUSED).last
     assert last.outage is not None
     assert last.outage.since == clock.now()
 

@@ -1,4 +1,4 @@
-"""`sekha-bridge migrate-collections`, as someone types it, on a real Chroma server."""
+"""`sekha-bridge migrate-collections`, run as a user types it, on a real Chroma server."""
 
 import json
 import os
@@ -42,7 +42,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 def client(url: str) -> Any:
-    """Chroma's own client, on a server that holds nothing."""
+    """Chroma's own client, for a server without collections."""
     return emptied_client_of(url)
 
 
@@ -163,7 +163,7 @@ def test_the_chroma_url_can_come_from_the_environment(url: str, client: Any) -> 
 
 
 @pytest.mark.parametrize(
-    ("options", "complaint"),
+    ("options", "stderr"),
     [
         (["--chroma-url", "ftp://somewhere"], "--chroma-url"),
         (["--chroma-url", "http://127.0.0.1:9"], "Chroma did not list collections"),
@@ -171,12 +171,12 @@ def test_the_chroma_url_can_come_from_the_environment(url: str, client: Any) -> 
         (["--config", "FILE"], "no Chroma server"),
     ],
 )
-def test_without_a_usable_server_the_exit_code_is_2(options: list[str], complaint: str, tmp_path: Path) -> None:
+def test_without_a_usable_server_the_exit_code_is_2(options: list[str], stderr: str, tmp_path: Path) -> None:
     file = tmp_path / "llm.yaml"
     file.write_text(FILE)
     answer = migrate(None, *(str(file) if one == "FILE" else one for one in options))
     assert answer.exit_code == 2
-    assert complaint in answer.stderr
+    assert stderr in answer.stderr
     assert "Traceback" not in answer.output
 
 
@@ -236,20 +236,20 @@ def test_ctrl_c_prints_that_the_command_can_be_run_again(fake: FakeProvider) -> 
             assert process.poll() is None
             os.sched_yield()
         process.send_signal(signal.SIGINT)
-        _, complaint = process.communicate()
+        _, stderr = process.communicate()
     assert process.returncode == 130
-    assert complaint.splitlines()[-1] == "interrupted: no record is lost; run the same command again to finish"
+    assert stderr.splitlines()[-1] == "interrupted: no record is lost; run the same command again to finish"
 
 
 def test_on_a_terminal_each_collection_has_a_bar_with_its_rate() -> None:
     screen = StringIO()
     console = Console(file=screen, force_terminal=True, width=120)
     with Bars("{task.description}", Rate(), console=console, auto_refresh=False) as bars:
-        watch = BarsOnTerminal(bars)
+        display = BarsOnTerminal(bars)
         for done in (0, 500, 1000):
-            watch(Progress("conversations", "conversations_3", MigrationAction.MERGE, done, 1000))
+            display(Progress("conversations", "conversations_3", MigrationAction.MERGE, done, 1000))
             bars.refresh()
-        watch(Migrated("conversations", "conversations_3", MigrationAction.MERGE, 1000))
+        display(Migrated("conversations", "conversations_3", MigrationAction.MERGE, 1000))
         assert [(task.completed, task.total, task.finished) for task in bars.tasks] == [(1000, 1000, True)]
     assert "conversations → conversations_3" in screen.getvalue()
     assert "records/s" in screen.getvalue()

@@ -1,4 +1,4 @@
-"""`sekha-bridge migrate-env`: what it prints is a file that loads and means what v1's `.env` meant."""
+"""`sekha-bridge migrate-env`: the printed YAML loads, and configures what v1's `.env` configured."""
 
 import subprocess
 import sys

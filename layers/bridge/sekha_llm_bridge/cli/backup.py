@@ -51,7 +51,14 @@ def run(path: Path, options: Options) -> int:
     try:
         server = chroma_server(options.config, options.chroma_url, options.chroma_token, timeout_s=_TIMEOUT_S)
         with progress_display(as_json=options.as_json) as show:
-            done = back_up(server, path, names=options.names, now=_now, on_progress=show, restart=options.restart)
+            done = back_up(
+                server,
+                path,
+                names=options.names,
+                now=lambda: datetime.now(UTC),
+                on_progress=show,
+                restart=options.restart,
+            )
     except DamagedBackup as exc:
         return _failed(f"not verified: {exc}; remove the file and run this again", _NOT_VERIFIED)
     except CollectionKeepsShrinking as exc:
@@ -88,7 +95,10 @@ def _document(path: Path, done: Backup) -> dict[str, object]:
 def _print(path: Path, done: Backup) -> None:
     console = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
     console.print(_table(done))
-    for note in _notes(done):
+    notes = [_difference(one) for one in done.collections if not one.is_complete]
+    if done.was_resumed:
+        notes.insert(0, f"resumed the backup that was started at {printable(done.started_at)}")
+    for note in notes:
         console.print(Text.assemble(("note:", "yellow"), f" {note}"))
     records = sum(one.records for one in done.collections)
     size = decimal(path.stat().st_size)
@@ -107,11 +117,6 @@ def _table(done: Backup) -> Table:
     return table
 
 
-def _notes(done: Backup) -> list[str]:
-    resumed = [f"resumed the backup that was started at {printable(done.started_at)}"] if done.was_resumed else []
-    return resumed + [_difference(one) for one in done.collections if not one.is_complete]
-
-
 def _difference(one: BackedUpCollection) -> str:
     name = printable(one.name)
     if one.on_server is None:
@@ -122,7 +127,3 @@ def _difference(one: BackedUpCollection) -> str:
 def _failed(message: str, code: int) -> int:
     sys.stderr.write(f"{message}\n")
     return code
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)

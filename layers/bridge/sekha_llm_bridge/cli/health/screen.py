@@ -12,8 +12,8 @@ from rich.text import Text
 
 from sekha_llm_bridge.cli.health.durations import ago_text, duration_text
 from sekha_llm_bridge.cli.health.printable import printable
-from sekha_llm_bridge.cli.health.report import Breaker, HealthReport, ProviderHealth
-from sekha_llm_bridge.cli.health.view import Outage, View
+from sekha_llm_bridge.cli.health.report import Breaker, ProviderHealth
+from sekha_llm_bridge.cli.health.view import View
 
 _STATUS_STYLES = {"healthy": "green", "degraded": "yellow", "unhealthy": "red"}
 _STATE_STYLES = {"closed": "green", "half_open": "yellow", "open": "red"}
@@ -66,7 +66,8 @@ class HealthScreen:
         if self.view.received is None:
             return
         yield ""
-        rows = _rows(self.view.received.report, self.now)
+        providers = self.view.received.report.providers
+        rows = [Row(provider_id, health, self.now) for provider_id, health in providers.items()]
         yield _table(rows, console, options) if rows else "no provider is configured"
 
 
@@ -80,16 +81,8 @@ def _heading(view: View, now: datetime) -> Iterator[Line]:
         for note in report.notes or ():
             yield [(f"note: {note}", "yellow")]
     if view.outage is not None:
-        yield [(_outage_text(view.outage, now), "red")]
-
-
-def _outage_text(outage: Outage, now: datetime) -> str:
-    duration = duration_text((now - outage.since).total_seconds())
-    return f"no report since {outage.since:%H:%M:%S} ({duration}): {outage.reason}"
-
-
-def _rows(report: HealthReport, now: datetime) -> list[Row]:
-    return [Row(provider_id, health, now) for provider_id, health in report.providers.items()]
+        duration = duration_text((now - view.outage.since).total_seconds())
+        yield [(f"no report since {view.outage.since:%H:%M:%S} ({duration}): {view.outage.reason}", "red")]
 
 
 def _table(rows: Sequence[Row], console: Console, options: ConsoleOptions) -> Table:

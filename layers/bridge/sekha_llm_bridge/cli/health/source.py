@@ -56,9 +56,13 @@ class HealthSource:
         try:
             response = self.client.get(f"{self.url}{_PATH}")
         except httpx.HTTPError as exc:
-            raise NoReport(self.url, f"cannot be reached, {_reason(exc)}", _reach_remedy(self.url)) from exc
+            remedy = f"check the URL {_URL_OPTION} and the network"
+            if _is_local(self.url):
+                remedy = "is it running? `infra/local/up` starts it"
+            raise NoReport(self.url, f"cannot be reached, {_reason(exc)}", remedy) from exc
         if response.status_code not in _REPORT_STATUSES:
-            raise _no_report(response)
+            problem = f"answered {response.status_code} instead of a health report"
+            raise NoReport(str(response.request.url), problem, _access_remedy(response))
         return _parsed(response)
 
 
@@ -114,12 +118,6 @@ def _reason(error: httpx.HTTPError) -> str:
     return _ERRNO.sub("", str(error)) or type(error).__name__
 
 
-def _reach_remedy(url: str) -> str:
-    if _is_local(url):
-        return "is it running? `infra/local/up` starts it"
-    return f"check the URL {_URL_OPTION} and the network"
-
-
 def _is_local(url: str) -> bool:
     """Whether `url` is an address of this machine."""
     host = httpx.URL(url).host
@@ -127,12 +125,6 @@ def _is_local(url: str) -> bool:
         return host == "localhost" or ip_address(host).is_loopback
     except ValueError:
         return False
-
-
-def _no_report(response: httpx.Response) -> NoReport:
-    """Describes an answer whose status is not that of a report."""
-    problem = f"answered {response.status_code} instead of a health report"
-    return NoReport(_asked_url(response), problem, _access_remedy(response))
 
 
 def _access_remedy(response: httpx.Response) -> str:
@@ -150,12 +142,8 @@ def _parsed(response: httpx.Response) -> Answer:
         report = HealthReport.model_validate_json(response.content)
     except ValidationError as exc:
         problem = f"answered {response.status_code}, but not with a health report ({_first_fault(exc)})"
-        raise NoReport(_asked_url(response), problem, _CHECK_URL) from exc
+        raise NoReport(str(response.request.url), problem, _CHECK_URL) from exc
     return Answer(report, response.json())
-
-
-def _asked_url(response: httpx.Response) -> str:
-    return str(response.request.url)
 
 
 def _first_fault(error: ValidationError) -> str:
