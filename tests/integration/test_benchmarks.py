@@ -25,8 +25,8 @@ def test_a_request_is_measured_beside_the_floor() -> None:
         "http.client, bare",
         "the bridge's HTTP client, bare",
         "the whole handler",
-        "the bridge's own, beyond http.client",
-        "the bridge's own, beyond its HTTP client",
+        "the bridge's own time, beyond http.client",
+        "the bridge's own time, beyond its HTTP client",
         "http.client and json",
         "the libraries alone",
         "the function's handler",
@@ -49,7 +49,7 @@ def test_every_request_is_answered_while_the_state_table_fails() -> None:
     done = benchmark("outages", "--seconds", "0.3")
     assert done.returncode == 0, done.stderr
     rows = [line.replace("the table is", "table").split() for line in done.stdout.splitlines()[1:]]
-    assert {row[0] for row in rows} == {"well", "throttled", "failing", "hanging", "gone"}
+    assert {row[0] for row in rows} == {"healthy", "throttled", "failing", "hanging", "unreachable"}
     assert {row[2] for row in rows} == {"0"}
 
 

@@ -26,7 +26,7 @@ _TABLE_UNAVAILABLE = '"state table unavailable"'
 
 @dataclass(frozen=True, slots=True)
 class WorkSchedule:
-    """When a worker sends its requests: one per interval, none during the pause. All times are monotonic clock readings."""
+    """When a worker sends its requests: one per interval, none during the pause. Times are monotonic."""
 
     begin_s: float
     requests: int
@@ -50,7 +50,7 @@ def main() -> None:
 
 
 def _serve_schedule(handler: Handler, worker: int, schedule: WorkSchedule) -> Iterator[ServedRequest]:
-    """Serves the requests in bursts, each at a random offset, so that instances see a failure at different times."""
+    """Serves bursts of requests, each at a random time, so that instances see a failure at different times."""
     burst = max(1, round(_BURST_LENGTH_S / schedule.interval_s))
     for number in range(schedule.requests):
         if number % burst == 0:

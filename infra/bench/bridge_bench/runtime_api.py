@@ -13,16 +13,16 @@ from typing import Any, NamedTuple
 from bridge_bench.deployment import Deployment
 
 _ROOT = Path(__file__).resolve().parents[3]
-_LIMIT_S = 60.0
-_MARK, _END = b"data: ", b"0\r\n\r\n"
+_TIMEOUT_S = 60.0
+_EVENT_START, _END = b"data: ", b"0\r\n\r\n"
 _ACCEPTED = b"HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\n\r\n"
 
 
-class Streamed(NamedTuple):
+class StreamTiming(NamedTuple):
     """What one invocation took: to the first event and to the end, and of its processor, in nanoseconds."""
 
     first_ns: int
-    whole_ns: int
+    total_ns: int
     cpu_ns: int
 
 
@@ -32,34 +32,34 @@ class RuntimeApi:
     def __init__(self, server: socket.socket) -> None:
         self._server = server
         self.pid = 0
-        self._polling: socket.socket | None = None
+        self._poll_connection: socket.socket | None = None
 
-    def ready(self) -> None:
+    def wait_until_ready(self) -> None:
         """Returns when the function has asked for its first event. Raises TimeoutError."""
-        self._polling = self._accepted()
-        _read_head(self._polling)
+        self._poll_connection = self._accept()
+        _read_head(self._poll_connection)
 
-    def invoke(self, event: dict[str, Any]) -> Streamed:
+    def invoke(self, event: dict[str, Any]) -> StreamTiming:
         """One invocation to its end."""
-        if self._polling is None:
-            raise RuntimeError("the function is not ready")
+        if self._poll_connection is None:
+            raise RuntimeError("the function is not wait_until_ready")
         body = json.dumps(event).encode()
         head = (
             f"HTTP/1.1 200 OK\r\nlambda-runtime-aws-request-id: r\r\ncontent-type: application/json\r\n"
             f"lambda-runtime-deadline-ms: {int(time.time() * 1000) + 900_000}\r\ncontent-length: {len(body)}\r\n\r\n"
         )
         cpu_ns, start_ns = self._cpu_ns(), time.perf_counter_ns()
-        self._polling.sendall(head.encode() + body)
-        with self._accepted() as answer:
+        self._poll_connection.sendall(head.encode() + body)
+        with self._accept() as answer:
             first_ns = read_stream(answer) - start_ns
-            whole_ns = time.perf_counter_ns() - start_ns
+            total_ns = time.perf_counter_ns() - start_ns
             answer.sendall(_ACCEPTED)
-            _read_head(self._polling)  # the function asks for more: it has ended this one
-        return Streamed(first_ns, whole_ns, self._cpu_ns() - cpu_ns)
+            _read_head(self._poll_connection)  # the function asks for more: it has ended this one
+        return StreamTiming(first_ns, total_ns, self._cpu_ns() - cpu_ns)
 
-    def _accepted(self) -> socket.socket:
+    def _accept(self) -> socket.socket:
         connection, _ = self._server.accept()
-        connection.settimeout(_LIMIT_S)
+        connection.settimeout(_TIMEOUT_S)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return connection
 
@@ -77,7 +77,7 @@ def running_function(deployment: Deployment, function: str, core: int | None) ->
     """A function under the bridge's own runtime loop, in a process of its own, meanwhile."""
     layer = _ROOT / "layers" / "bridge"
     with socket.create_server(("127.0.0.1", 0)) as server:
-        server.settimeout(_LIMIT_S)
+        server.settimeout(_TIMEOUT_S)
         api = RuntimeApi(server)
         env = {
             **deployment.env,
@@ -91,7 +91,7 @@ def running_function(deployment: Deployment, function: str, core: int | None) ->
                 os.sched_setaffinity(process.pid, {core})
             api.pid = process.pid
             try:
-                api.ready()
+                api.wait_until_ready()
                 yield api
             finally:
                 process.kill()
@@ -105,7 +105,7 @@ def read_stream(connection: socket.socket) -> int:
         if not received:
             raise SystemExit("the stream broke off")
         seen = (seen + received)[-16384:]
-        if not first_ns and _MARK in seen:
+        if not first_ns and _EVENT_START in seen:
             first_ns = time.perf_counter_ns()
     return first_ns
 
@@ -119,13 +119,13 @@ def _read_head(connection: socket.socket) -> None:
         seen += received
 
 
-def bare_stream(port: int, path: str, content: bytes) -> Iterator[Streamed]:
+def bare_stream(port: int, path: str, content: bytes) -> Iterator[StreamTiming]:
     """The provider called by a plain socket that is kept: one call for each step of the iterator."""
-    with socket.create_connection(("127.0.0.1", port), timeout=_LIMIT_S) as connection:
+    with socket.create_connection(("127.0.0.1", port), timeout=_TIMEOUT_S) as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         head = f"POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {len(content)}\r\n\r\n".encode()
         while True:
             start_ns = time.perf_counter_ns()
             connection.sendall(head + content)
             first_ns = read_stream(connection) - start_ns
-            yield Streamed(first_ns, time.perf_counter_ns() - start_ns, 0)
+            yield StreamTiming(first_ns, time.perf_counter_ns() - start_ns, 0)

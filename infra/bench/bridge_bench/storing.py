@@ -41,18 +41,18 @@ def main(arguments: Sequence[str]) -> None:
 
 def _compare(folder: Path, url: str, port: int, sizes: Sequence[int], rounds: int) -> None:
     _configure(folder, url, port)
-    bridge, by_hand = _bridge(), _by_hand(url, port)
+    bridge, direct = _bridge(), _direct(url, port)
     print(f"{DIMENSION} dimensions, median of {rounds} requests in turns: texts per second, and by hand = 1 in time\n")
     print(f"{'texts':>6} {'bridge':>12} {'by hand':>12} {'ratio':>7}")
     for size in sizes:
-        print(_row(size, rounds, bridge, by_hand))
+        print(_row(size, rounds, bridge, direct))
 
 
-def _row(size: int, rounds: int, bridge: Callable[[list[str]], None], by_hand: Callable[[list[str]], None]) -> str:
+def _row(size: int, rounds: int, bridge: Callable[[list[str]], None], direct: Callable[[list[str]], None]) -> str:
     took: dict[str, list[float]] = {"bridge": [], "by hand": []}
     for turn in range(rounds + 1):
         texts = [f"record {i} of round {turn} of size {size}, with some words to be stored" for i in range(size)]
-        for name, call in (("bridge", bridge), ("by hand", by_hand))[:: 1 if turn % 2 else -1]:
+        for name, call in (("bridge", bridge), ("by hand", direct))[:: 1 if turn % 2 else -1]:
             began_s = time.perf_counter()
             call(texts)
             took[name].append(time.perf_counter() - began_s)
@@ -72,7 +72,7 @@ def _bridge() -> Callable[[list[str]], None]:
     return call
 
 
-def _by_hand(url: str, port: int) -> Callable[[list[str]], None]:
+def _direct(url: str, port: int) -> Callable[[list[str]], None]:
     host, _, chroma_port = url.removeprefix("http://").partition(":")
     collection = chromadb.HttpClient(host, int(chroma_port)).create_collection(
         f"by_hand_{DIMENSION}", configuration={"hnsw": {"space": "cosine"}}, embedding_function=None

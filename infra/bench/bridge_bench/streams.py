@@ -13,25 +13,25 @@ from dataclasses import replace
 from typing import Any
 
 from bridge_bench.cores import two_cores
-from bridge_bench.deployment import deployed
+from bridge_bench.deployment import local_deployment
 from bridge_bench.endpoints import ENDPOINTS, Endpoint
 from bridge_bench.lambda_function import api_gateway_event
-from bridge_bench.provider_process import fast_provider, streamed
+from bridge_bench.provider_process import fast_provider, streaming_fields
 from bridge_bench.runtime_api import RuntimeApi, bare_stream, running_function
 
 _CHAT = ENDPOINTS["chat_completions"]
-_FEW = 3
+_FEW_TOKENS = 3
 _PAUSE_S = 0.0005
-_WARM_UP = 50
+_WARM_UP_CALLS = 50
 
 
 def main(arguments: Sequence[str]) -> None:
-    """The time that the bridge adds to the first token of a stream, and its CPU per streamed chunk."""
+    """The time that the bridge adds to the first token of a stream, and its CPU per streaming_fields chunk."""
     options = _parser().parse_args(arguments)
     function_core, other_core = two_cores()
     with (
         fast_provider(other_core) as port,
-        deployed(port, None) as deployment,
+        local_deployment(port, None) as deployment,
         running_function(deployment, _CHAT.function, function_core) as api,
     ):
         print(_first_tokens(api, port, options.rounds, options.repeats))
@@ -50,10 +50,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _first_tokens(api: RuntimeApi, port: int, rounds: int, repeats: int) -> str:
-    asked = _asking(_FEW, 0.0)
+    asked = _streaming_endpoint(_FEW_TOKENS, 0.0)
     bare = bare_stream(port, asked.provider_path, asked.text.encode())
     event = api_gateway_event(asked)
-    for _ in range(_WARM_UP):
+    for _ in range(_WARM_UP_CALLS):
         api.invoke(event)
     rows = []
     for _ in range(repeats):
@@ -67,7 +67,7 @@ def _first_tokens(api: RuntimeApi, port: int, rounds: int, repeats: int) -> str:
 
 
 def _chunks(api: RuntimeApi, chunks: int, pause_s: float, repeats: int) -> str:
-    few, many = (api_gateway_event(_asking(tokens, pause_s)) for tokens in (1, chunks))
+    few, many = (api_gateway_event(_streaming_endpoint(tokens, pause_s)) for tokens in (1, chunks))
     each_us = []
     for _ in range(repeats):
         short, long = api.invoke(few), api.invoke(many)
@@ -77,6 +77,6 @@ def _chunks(api: RuntimeApi, chunks: int, pause_s: float, repeats: int) -> str:
     return f"CPU per chunk in µs, of {chunks} chunks {how}: {found}"
 
 
-def _asking(tokens: int, pause_s: float) -> Endpoint:
-    body: dict[str, Any] = {**json.loads(_CHAT.text), **streamed(tokens, pause_s)}
+def _streaming_endpoint(tokens: int, pause_s: float) -> Endpoint:
+    body: dict[str, Any] = {**json.loads(_CHAT.text), **streaming_fields(tokens, pause_s)}
     return replace(_CHAT, body=body)

@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import ClassVar
 
 DIMENSION = 768
-_DIFFERENT = 4_096
+_DISTINCT_VECTORS = 4_096
 
 
 @contextmanager
@@ -39,7 +39,9 @@ class _Handler(BaseHTTPRequestHandler):
         texts = json.loads(self.rfile.read(int(self.headers["content-length"])))["input"]
         start = _Handler.served
         _Handler.served += len(texts)
-        rows = ",".join(self.rows[(start + i) % _DIFFERENT].replace("INDEX", str(i), 1) for i in range(len(texts)))
+        rows = ",".join(
+            self.rows[(start + i) % _DISTINCT_VECTORS].replace("INDEX", str(i), 1) for i in range(len(texts))
+        )
         usage = {"prompt_tokens": len(texts), "total_tokens": len(texts)}
         body = f'{{"object":"list","model":"m","usage":{json.dumps(usage)},"data":[{rows}]}}'.encode()
         self.send_response(200)
@@ -54,7 +56,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 def _serve() -> None:
     chance = random.Random(1)  # noqa: S311 — numbers to be the same at every run
-    for _ in range(_DIFFERENT):
+    for _ in range(_DISTINCT_VECTORS):
         numbers = ",".join(f"{chance.gauss(0, 1):.7f}" for _ in range(DIMENSION))
         _Handler.rows.append(f'{{"object":"embedding","index":INDEX,"embedding":[{numbers}]}}')
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)

@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 from bridge_bench.endpoints import ENDPOINTS
-from bridge_bench.measuring import Samples, take_turns
+from bridge_bench.measuring import Samples, measure_interleaved
 from bridge_bench.provider_process import DIMENSION, fast_provider
 from bridge_bench.tables import cold_table, warm_table
 
@@ -15,7 +15,7 @@ from bridge_bench.tables import cold_table, warm_table
 def test_every_call_is_made_once_a_round_and_first_in_its_turn() -> None:
     made: list[str] = []
     calls = {name: lambda name=name: made.append(name) for name in "abc"}
-    taken = take_turns(calls, 6)
+    taken = measure_interleaved(calls, 6)
     rounds = ["".join(made[start : start + 3]) for start in range(0, 18, 3)]
     assert rounds == ["abc", "bca", "cab"] * 2
     assert {name: len(samples.wall) for name, samples in taken.items()} == Counter("aaaaaabbbbbbcccccc")
@@ -23,7 +23,7 @@ def test_every_call_is_made_once_a_round_and_first_in_its_turn() -> None:
 
 
 def test_a_call_is_compared_with_the_floors_call_of_the_same_round() -> None:
-    assert Samples([5, 7], [4, 4]).beyond(Samples([1, 2], [3, 1])) == Samples([4, 5], [1, 3])
+    assert Samples([5, 7], [4, 4]).minus(Samples([1, 2], [3, 1])) == Samples([4, 5], [1, 3])
 
 
 def test_a_number_is_the_median_of_its_repeats_with_the_lowest_and_the_highest() -> None:
