@@ -56,7 +56,7 @@ class FaultyTable:
         self._released = threading.Event()
         self._moto = one_at_a_time(DomainDispatcherApplication(create_backend_app))
         self._server = make_server("127.0.0.1", 0, self._answer, threaded=True, request_handler=_Handler)
-        self._server.daemon_threads = True  # type: ignore[attr-defined]  # the threaded server has it; hanging threads must not block the exit
+        self._server.daemon_threads = True  # type: ignore[attr-defined]  # the threaded server has it; a hanging thread must not block the exit
         self.url = f"http://127.0.0.1:{self._server.port}"
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
