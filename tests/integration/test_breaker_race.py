@@ -9,8 +9,8 @@ from typing import Any, Literal
 import pytest
 
 from bridge_bench.breakers import table
-from bridge_bench.breakers_findings import CLOSED, AttemptResult, Call, Exchange, Findings, Record, findings
-from bridge_bench.breakers_process import Companion
+from bridge_bench.breakers_findings import CLOSED, Call, Exchange, Findings, RaceRecord, ServedRequest, findings
+from bridge_bench.breakers_process import ChildProcess
 from bridge_bench.breakers_race import RULES, Race, run
 
 RACE = Race(processes=4, requests=60, seconds=8.0)
@@ -20,13 +20,13 @@ OPEN, HALF_OPEN = "open", "half_open"
 def raced() -> Findings:
     """Repeats the race if the table was too slow for an instance, which then used only its own breaker."""
     found = findings(run(RACE))
-    return findings(run(RACE)) if found.gave_up else found
+    return findings(run(RACE)) if found.table_unavailable_count else found
 
 
 def test_racing_processes_respect_the_breakers_rules() -> None:
     found = raced()
     figures = table(RACE, found)
-    assert found.broken() == [], figures
+    assert found.violations() == [], figures
     assert found.openings == 1, figures
     assert found.failures_counted >= RULES["failure_threshold"], figures
     assert found.probes_failed >= 1, figures
@@ -38,20 +38,20 @@ def call(worker: int, number: int, at_s: float, *, failed: bool = False) -> Call
     return Call(worker, number, at_s, at_s + 0.02, failed)
 
 
-def served(worker: int, number: int, began_s: float, *, status: int = 200) -> AttemptResult:
-    return AttemptResult(worker, number, began_s, began_s + 0.1, status, "first")
+def served(worker: int, number: int, began_s: float, *, status: int = 200) -> ServedRequest:
+    return ServedRequest(worker, number, began_s, began_s + 0.1, status, "first")
 
 
 def asked(
     at_s: float, worker: int, kind: Literal["read", "add", "change"], *breaker: Any, done: bool = True
 ) -> Exchange:
     """Returns an exchange. `breaker` has the requested epoch, then the breaker's state, epoch, failures and lease."""
-    epoch_asked, state, epoch, failures, token = breaker or (0, CLOSED, 0, 0, "")
-    return Exchange(at_s, worker, kind, done, epoch_asked, state, epoch, failures, token)
+    expected_epoch, state, epoch, failures, token = breaker or (0, CLOSED, 0, 0, "")
+    return Exchange(at_s, worker, kind, done, expected_epoch, state, epoch, failures, token)
 
 
 # One failure opens it; worker 2 has an old snapshot and fails too late; a probe fails; after the recovery two succeed.
-GOOD = Record(
+GOOD = RaceRecord(
     calls=[
         call(1, 0, 1.01),
         call(1, 1, 10.01, failed=True),
@@ -90,30 +90,30 @@ GOOD = Record(
 
 def test_the_findings_of_a_good_race() -> None:
     found = findings(GOOD)
-    assert found.broken() == []
-    assert (found.requests, found.openings, found.early_strays) == (7, 1, 1)
+    assert found.violations() == []
+    assert (found.requests, found.openings, found.early_unleased_calls) == (7, 1, 1)
     assert (found.failures_counted, found.failures_late, found.failures_lost) == (2, 1, 0)
     assert (found.probes_failed, found.probes_answered, found.probes_until_closed) == (1, 2, 2)
     assert (found.healthy_requests, found.healthy_reads) == (2, 2)
-    assert found.last_stray_s == pytest.approx(0.86)
-    assert found.until_closed_s == pytest.approx(1.34)
-    assert found.between_reads_s == pytest.approx(16.0)
+    assert found.last_unleased_call_s == pytest.approx(0.86)
+    assert found.time_to_close_s == pytest.approx(1.34)
+    assert found.min_read_interval_s == pytest.approx(16.0)
 
 
-def without(at_s: float) -> Record:
+def without(at_s: float) -> RaceRecord:
     return replace(GOOD, exchanges=[one for one in GOOD.exchanges if one.at_s != at_s])
 
 
-def instead(at_s: float, **changed: Any) -> Record:
+def instead(at_s: float, **changed: Any) -> RaceRecord:
     exchanges = [replace(one, **changed) if one.at_s == at_s else one for one in GOOD.exchanges]
     return replace(GOOD, exchanges=exchanges)
 
 
-def besides(*exchanges: Exchange) -> Record:
+def besides(*exchanges: Exchange) -> RaceRecord:
     return replace(GOOD, exchanges=sorted([*GOOD.exchanges, *exchanges], key=lambda one: one.at_s))
 
 
-def with_call(one: Call, began_s: float) -> Record:
+def with_call(one: Call, began_s: float) -> RaceRecord:
     request = served(one.worker, one.number, began_s)
     return replace(GOOD, calls=[*GOOD.calls, one], served=[*GOOD.served, request])
 
@@ -135,24 +135,24 @@ BAD = {
 
 
 @pytest.mark.parametrize(("record", "fault"), BAD.values(), ids=BAD)
-def test_the_findings_report_every_broken_rule(record: Record, fault: str) -> None:
-    assert any(fault in fault_text for fault_text in findings(record).broken())
+def test_the_findings_report_every_broken_rule(record: RaceRecord, fault: str) -> None:
+    assert any(fault in fault_text for fault_text in findings(record).violations())
 
 
 def test_a_breaker_that_stays_open_has_no_time_until_it_closed() -> None:
     found = findings(without(14.34))
-    assert math.isinf(found.until_closed_s)
+    assert math.isinf(found.time_to_close_s)
     assert "never" in table(RACE, found)
 
 
 STARTER = """
 import os, time
-from bridge_bench.breakers_process import Companion
+from bridge_bench.breakers_process import ChildProcess
 provider, dynamodb, idle, busy = [
-    Companion(f"bridge_bench.breakers_{name}", os.environ) for name in ("provider", "table", "worker", "worker")
+    ChildProcess(f"bridge_bench.breakers_{name}", os.environ) for name in ("provider", "table", "worker", "worker")
 ]
-provider.hear(), dynamodb.hear(), idle.ask(0), busy.ask(1)
-busy.tell([time.monotonic(), 10**9, 0.01, 1e12, 1e12])
+provider.receive(), dynamodb.receive(), idle.ask(0), busy.ask(1)
+busy.send([time.monotonic(), 10**9, 0.01, 1e12, 1e12])
 print("up", flush=True)
 time.sleep(60)
 """
@@ -171,7 +171,7 @@ def test_every_process_ends_when_its_parent_is_killed() -> None:
 
 def test_a_process_that_fails_ends_the_race() -> None:
     with (
-        Companion("bridge_bench.no_such_module", {}) as missing,
+        ChildProcess("bridge_bench.no_such_module", {}) as missing,
         pytest.raises(SystemExit, match="no_such_module ended"),
     ):
-        missing.hear()
+        missing.receive()

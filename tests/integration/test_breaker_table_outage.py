@@ -10,7 +10,7 @@ from io import StringIO
 
 import pytest
 
-from bridge_bench.troubled_table import Trouble, TroubledTable, troubled_table
+from bridge_bench.faulty_table import FaultyTable, TableFault, faulty_table
 from sekha_llm_bridge.bootstrap import Bridge, make_bridge
 from sekha_llm_bridge.clock import SystemClock
 from sekha_llm_bridge.jobs.health_check import check_all
@@ -19,7 +19,7 @@ from tests.fakes.provider import FakeProvider, Reply
 from tests.fakes.settings import chat_model, make_settings, provider
 
 CHAT = "/v1/chat/completions"
-TROUBLES = [trouble for trouble in Trouble if trouble is not Trouble.NONE]
+TROUBLES = [fault for fault in TableFault if fault is not TableFault.NONE]
 
 
 class MovableClock(SystemClock):
@@ -36,8 +36,8 @@ class MovableClock(SystemClock):
 
 
 @pytest.fixture
-def table() -> Iterator[TroubledTable]:
-    with troubled_table() as table:
+def table() -> Iterator[FaultyTable]:
+    with faulty_table() as table:
         yield table
 
 
@@ -53,7 +53,7 @@ def clock() -> MovableClock:
 
 
 @pytest.fixture
-def bridge(fake: FakeProvider, second: FakeProvider, table: TroubledTable, clock: MovableClock) -> Bridge:
+def bridge(fake: FakeProvider, second: FakeProvider, table: FaultyTable, clock: MovableClock) -> Bridge:
     first = provider("first", chat_model("a"), base_url=f"{fake.url}/v1", priority=1)
     settings = make_settings(first, provider("second", chat_model("b"), base_url=f"{second.url}/v1", priority=2))
     return make_bridge(settings, table=table.name, clock=clock)
@@ -68,41 +68,41 @@ def served_by(answers: list[Answer]) -> list[str | None]:
     return [answer.headers.get("x-bridge-provider") for answer in answers]
 
 
-@pytest.mark.parametrize("trouble", TROUBLES)
+@pytest.mark.parametrize("fault", TROUBLES)
 def test_requests_use_the_last_known_breakers_during_an_outage_which_is_logged(
-    bridge: Bridge, table: TroubledTable, clock: MovableClock, trouble: Trouble, log: StringIO
+    bridge: Bridge, table: FaultyTable, clock: MovableClock, fault: TableFault, log: StringIO
 ) -> None:
     chat = Function("chat_completions", bridge)
     assert served_by([ask(chat)]) == ["first"]
-    table.get_into(trouble)
+    table.set_fault(fault)
     for _ in range(3):
         clock.move(6)  # so that the table is called again
         assert served_by([ask(chat), ask(chat)]) == ["first", "first"]
     assert log.getvalue().count("state table unavailable") == 3
 
 
-@pytest.mark.parametrize("trouble", TROUBLES)
+@pytest.mark.parametrize("fault", TROUBLES)
 def test_during_an_outage_an_instance_changes_only_its_own_breakers_and_uses_the_tables_afterwards(
-    bridge: Bridge, fake: FakeProvider, table: TroubledTable, clock: MovableClock, trouble: Trouble
+    bridge: Bridge, fake: FakeProvider, table: FaultyTable, clock: MovableClock, fault: TableFault
 ) -> None:
     chat = Function("chat_completions", bridge)
     assert served_by([ask(chat)]) == ["first"]
-    table.get_into(trouble)
+    table.set_fault(fault)
     clock.move(2)
     fake.always(CHAT, Reply(500, {}))
     assert served_by([ask(chat) for _ in range(7)]) == ["second"] * 7
     assert len(fake.calls(CHAT)) == 1 + 5
     fake.always(CHAT, None)
-    table.get_into(Trouble.NONE)
+    table.set_fault(TableFault.NONE)
     clock.move(6)  # the stored breaker is still closed
     assert served_by([ask(chat)]) == ["first"]
 
 
-@pytest.mark.parametrize("trouble", TROUBLES)
+@pytest.mark.parametrize("fault", TROUBLES)
 def test_a_scheduled_check_returns_its_results_during_an_outage(
-    bridge: Bridge, fake: FakeProvider, table: TroubledTable, trouble: Trouble
+    bridge: Bridge, fake: FakeProvider, table: FaultyTable, fault: TableFault
 ) -> None:
-    table.get_into(trouble)
+    table.set_fault(fault)
     fake.always("/v1/models", Reply(500, {}))
     found = asyncio.run(check_all(bridge))
     assert {name: row["status"] for name, row in found.items()} == {"first": "unhealthy", "second": "healthy"}

@@ -1,1 +1,1 @@
-"""What the bridge itself costs, measured beside a floor in the same run. `infra/bench/run` lists the benchmarks."""
+"""Benchmarks of the bridge. Each measures the bridge and a baseline in the same run. `infra/bench/run` lists them."""

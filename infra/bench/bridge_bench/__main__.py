@@ -1,4 +1,4 @@
-"""Which benchmark to run: a row for each, its name → its `main`, which takes the arguments that follow the name."""
+"""Runs one benchmark by its name. `BENCHMARKS` maps each name to a function that takes the remaining arguments."""
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -20,15 +20,15 @@ BENCHMARKS: Mapping[str, Callable[[Sequence[str]], None]] = {
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Runs the benchmark that the first argument names; without one, lists them."""
+    """Runs the benchmark that the first argument names. Lists the benchmarks if there is none."""
     if not arguments or arguments[0] not in BENCHMARKS:
-        rows = [f"  {name:10}{what_it_says(benchmark)}" for name, benchmark in BENCHMARKS.items()]
+        rows = [f"  {name:10}{summary(benchmark)}" for name, benchmark in BENCHMARKS.items()]
         raise SystemExit("\n".join(["infra/bench/run BENCHMARK [--help]", "", *rows]))
     BENCHMARKS[arguments[0]](arguments[1:])
 
 
-def what_it_says(benchmark: Callable[[Sequence[str]], None]) -> str:
-    """The first sentence of its docstring."""
+def summary(benchmark: Callable[[Sequence[str]], None]) -> str:
+    """Returns the first line of the benchmark's docstring."""
     return (benchmark.__doc__ or "").strip().partition("\n")[0]
 
 

@@ -1,7 +1,7 @@
-"""What `sekha-bridge backup` and `restore` take, in time and in memory, for 1,000, 10,000 and 50,000 records.
+"""Measures the time and memory of `sekha-bridge backup` and `restore` for 1,000, 10,000 and 50,000 records.
 
-Each is a command in a process of its own, on a real Chroma server, with vectors of 384 numbers and texts of 200
-characters. Peak memory is the operating system's figure for that process; an empty collection is the floor. It should
+Each command runs in its own process, on a real Chroma server, with vectors of 384 numbers and texts of 200 characters.
+Peak memory is the operating system's figure for that process; an empty collection is the baseline. Peak memory should
 not grow with the number of records.
 """
 
@@ -25,9 +25,9 @@ from sekha_llm_bridge.embeddings.spaces import NEW_COLLECTION_CONFIGURATION
 _SIZES = (0, 1_000, 10_000, 50_000)
 _DIMENSION = 384
 _TEXT = "A sentence of the length of this one. " * 6
-_WRITTEN_AT_ONCE = 500
-_MAXRSS_UNITS_A_MB = 1_000_000 if sys.platform == "darwin" else 1_000  # bytes there, kilobytes elsewhere
-# Linux counts what the parent held at the fork as the child's own: the parent has to be smaller than any command.
+_BATCH_SIZE = 500
+_MAXRSS_UNITS_PER_MB = 1_000_000 if sys.platform == "darwin" else 1_000  # bytes there, kilobytes elsewhere
+# On Linux, a child's peak memory includes the parent's at the fork: the parent must be smaller than any command.
 _SMALL_PARENT = """
 import resource, subprocess, sys
 done = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL)
@@ -38,14 +38,14 @@ sys.exit(done.returncode)
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One run of a command."""
+    """The time and peak memory of one run of a command."""
 
     seconds: float
     peak_mb: float
 
 
 def main(arguments: Sequence[str]) -> None:
-    """What a backup and its restore take, in time and in memory, for up to 50,000 records."""
+    """The time and memory of a backup and of its restore, for up to 50,000 records."""
     parser = argparse.ArgumentParser(
         prog="infra/bench/run backup", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -72,7 +72,7 @@ def _measure(size: int, *, source: str, target: str, file: Path) -> None:
 
 
 def _run(command: str, file: Path, url: str, collection: str) -> Measured:
-    """The command in a new process. Raises `RuntimeError` when it fails."""
+    """Runs the command in a new process. Raises `RuntimeError` if it fails."""
     line = [sys.executable, "-m", "sekha_llm_bridge.cli", command, str(file), "--chroma-url", url]
     started = time.perf_counter()
     done = subprocess.run(
@@ -83,15 +83,15 @@ def _run(command: str, file: Path, url: str, collection: str) -> Measured:
     )
     if done.returncode:
         raise RuntimeError(f"{command} ended with status {done.returncode}: {done.stderr}")
-    return Measured(time.perf_counter() - started, int(done.stdout) / _MAXRSS_UNITS_A_MB)
+    return Measured(time.perf_counter() - started, int(done.stdout) / _MAXRSS_UNITS_PER_MB)
 
 
 def _fill(url: str, size: int) -> None:
     server = ChromaServer(ChromaConfig(url=url), timeout_s=60)
     collection = server.find_or_create(_collection(size), metadata=None, configuration=NEW_COLLECTION_CONFIGURATION)
     numbers = numpy.random.default_rng(size)
-    for first in range(0, size, _WRITTEN_AT_ONCE):
-        ids = [f"{number:032x}" for number in range(first, min(first + _WRITTEN_AT_ONCE, size))]
+    for first in range(0, size, _BATCH_SIZE):
+        ids = [f"{number:032x}" for number in range(first, min(first + _BATCH_SIZE, size))]
         vectors = numbers.standard_normal((len(ids), _DIMENSION)).astype(numpy.float32)
         collection.upsert(Records(ids, vectors, [_TEXT[:200]] * len(ids), [{"n": 1, "of": "a bench"}] * len(ids)))
 

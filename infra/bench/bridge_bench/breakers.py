@@ -1,8 +1,8 @@
-"""A race for one circuit breaker: real processes with real bridges, over one table and a provider that fails.
+"""A race for one circuit breaker: real processes with real bridges share one table and a provider that fails.
 
-Each process is one function instance: the chat function's handler, with requests one after the other. The first
-provider answers, fails, and recovers; the second always answers. What is told of it is what the provider and the table
-saw. While no scheduled check looks after the breaker, as here, users' requests probe.
+Each process is one function instance. It calls the chat function's handler, one request after the other. The first
+provider answers, then fails, then recovers; the second always answers. The findings come from what the provider and the
+table recorded. There is no scheduled health check here, so users' requests probe the provider.
 """
 
 import argparse
@@ -16,26 +16,28 @@ _WIDTHS = (58, 24, 10)
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Many instances race for one circuit breaker, while its provider fails and recovers."""
-    usual = Race()
+    """How many function instances share one circuit breaker while its provider fails and recovers."""
+    defaults = Race()
     parser = argparse.ArgumentParser(
         prog="infra/bench/run breakers", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--processes", type=int, default=usual.processes, help="function instances (%(default)s)")
-    parser.add_argument("--requests", type=int, default=usual.requests, help="of each of them (%(default)s)")
-    parser.add_argument("--seconds", type=float, default=usual.seconds, help="that they take (%(default)s)")
+    parser.add_argument("--processes", type=int, default=defaults.processes, help="function instances (%(default)s)")
+    parser.add_argument(
+        "--requests", type=int, default=defaults.requests, help="requests of each instance (%(default)s)"
+    )
+    parser.add_argument("--seconds", type=float, default=defaults.seconds, help="duration of the race (%(default)s)")
     options = parser.parse_args(arguments)
     race = Race(options.processes, options.requests, options.seconds)
     found = findings(run(race))
     print(table(race, found))
-    if found.gave_up:
-        print("\nOn a machine this busy an instance has a breaker of its own for a while, by design: run it again.")
-    if broken := found.broken():
-        raise SystemExit("\n".join(["", "This must not be:", *broken]))
+    if found.table_unavailable_count:
+        print("\nThe machine was too busy: an instance used only its own breaker for a while. Run this again.")
+    if violations := found.violations():
+        raise SystemExit("\n".join(["", "Broken rules:", *violations]))
 
 
 def table(race: Race, found: Findings) -> str:
-    """The figures, and beside them what they must be."""
+    """Returns the figures as a table, each with its required value if it has one."""
     opens = "opens after {failure_threshold} failures for {timeout_secs} s, closes after {success_threshold} successes"
     title = f"{race.processes} processes × {race.requests} requests in {race.seconds:g} s; {opens.format(**RULES)}"
     return "\n".join([title, "", _row("", "found", "must be"), *(_row(*row) for row in _rows(found))])
@@ -43,25 +45,25 @@ def table(race: Race, found: Findings) -> str:
 
 def _rows(found: Findings) -> list[tuple[str, str, str]]:
     per_request = found.healthy_reads / max(1, found.healthy_requests)
-    closed = "never" if math.isinf(found.until_closed_s) else f"{found.until_closed_s:.2f} s"
-    fates = f"{found.failures_counted} / {found.failures_late} / {found.failures_lost}"
+    closed = "never" if math.isinf(found.time_to_close_s) else f"{found.time_to_close_s:.2f} s"
+    outcomes = f"{found.failures_counted} / {found.failures_late} / {found.failures_lost}"
     return [
-        ("requests that nobody answered", f"{found.unanswered} of {found.requests}", "0"),
+        ("requests without an answer", f"{found.unanswered} of {found.requests}", "0"),
         ("the slowest request", f"{found.slowest_s * 1000:.0f} ms", ""),
-        ("times that the breaker opened", str(found.openings), ""),
-        (f"calls without a lease by snapshots of the last {SNAPSHOT_S:g} s", str(found.early_strays), ""),
-        ("  the last of them, after it opened", f"{found.last_stray_s:.2f} s", ""),
-        ("calls without a lease by older snapshots", str(found.late_strays), "0"),
+        ("times the breaker opened", str(found.openings), ""),
+        (f"calls without a lease, snapshot at most {SNAPSHOT_S:g} s old", str(found.early_unleased_calls), ""),
+        ("  the last of them, time after the breaker opened", f"{found.last_unleased_call_s:.2f} s", ""),
+        ("calls without a lease, snapshot older", str(found.late_unleased_calls), "0"),
         ("probes that failed / were answered", f"{found.probes_failed} / {found.probes_answered}", ""),
-        ("most probes at the same time", str(found.probes_at_once), "1"),
-        ("leases taken while somebody had one", str(found.leases_taken_over), "0"),
-        ("failures counted / too late / lost", fates, "lost: 0"),
-        ("reads for each healthy request", f"{per_request:.3f}", ""),
-        ("the shortest time between two reads of one process", f"{found.between_reads_s:.2f} s", "1 s"),
-        ("writes for all healthy requests", f"{found.healthy_writes} for {found.healthy_requests}", "0"),
-        ("from the recovery until closed", closed, ""),
+        ("most probes at the same time", str(found.max_concurrent_probes), "1"),
+        ("leases taken while another lease was held", str(found.leases_taken_over), "0"),
+        ("failures counted / reported too late / lost", outcomes, "lost: 0"),
+        ("table reads per healthy request", f"{per_request:.3f}", ""),
+        ("the shortest time between two reads of one process", f"{found.min_read_interval_s:.2f} s", "1 s"),
+        ("table writes for all healthy requests", f"{found.healthy_writes} for {found.healthy_requests}", "0"),
+        ("time from the recovery until the breaker closed", closed, ""),
         ("probes in that time", str(found.probes_until_closed), ""),
-        ("times that the table was too slow for an instance", str(found.gave_up), ""),
+        ("times the table was too slow for an instance", str(found.table_unavailable_count), ""),
     ]
 
 

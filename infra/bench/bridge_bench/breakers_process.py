@@ -1,6 +1,6 @@
-"""The race's processes: each runs a module, is told and asked by lines of JSON, and ends with whoever started it.
+"""The race's child processes. Each runs a module, and exchanges lines of JSON with its parent.
 
-A process knows that its starter has gone, in whatever way, by the end of its standard input.
+The end of its standard input tells a child that its parent has ended, however it ended; the child then ends too.
 """
 
 import json
@@ -13,14 +13,14 @@ from types import TracebackType
 from typing import Any, Self, TextIO
 
 
-class Companion:
-    """A process, while its context lasts."""
+class ChildProcess:
+    """A process that runs a module until the context ends."""
 
     def __init__(self, module: str, env: Mapping[str, str]) -> None:
-        found = {**env, "PYTHONPATH": os.pathsep.join(sys.path)}
+        child_env = {**env, "PYTHONPATH": os.pathsep.join(sys.path)}
         self._module = module
         self._process = subprocess.Popen(
-            [sys.executable, "-m", module], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=found, text=True
+            [sys.executable, "-m", module], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=child_env, text=True
         )
 
     def __enter__(self) -> Self:
@@ -36,48 +36,48 @@ class Companion:
         return self._process.pid
 
     def end(self) -> None:
-        """At once."""
+        """Kills the process."""
         self._process.kill()
 
-    def tell(self, order: object) -> None:
-        """Sends one line."""
-        assert self._process.stdin is not None  # noqa: S101 — it was asked for above
-        print(json.dumps(order), file=self._process.stdin, flush=True)
+    def send(self, command: object) -> None:
+        """Sends one line to the process."""
+        assert self._process.stdin is not None  # noqa: S101 — a pipe, by the constructor
+        print(json.dumps(command), file=self._process.stdin, flush=True)
 
-    def hear(self) -> Any:
-        """The next line of what it says. Raises SystemExit when it has ended."""
-        assert self._process.stdout is not None  # noqa: S101 — it was asked for above
+    def receive(self) -> Any:
+        """Returns the next line that the process writes. Raises SystemExit if it has ended."""
+        assert self._process.stdout is not None  # noqa: S101 — a pipe, by the constructor
         line = self._process.stdout.readline()
         if not line:
-            raise SystemExit(f"{self._module} ended before it had answered")
+            raise SystemExit(f"{self._module} ended before it answered")
         return json.loads(line)
 
-    def ask(self, order: object) -> Any:
-        """Sends one line, and returns what it says to it."""
-        self.tell(order)
-        return self.hear()
+    def ask(self, command: object) -> Any:
+        """Sends one line, and returns the process's answer."""
+        self.send(command)
+        return self.receive()
 
 
-def orders() -> Iterator[Any]:
-    """In a companion: what it is told, one after the other, as long as there is somebody to tell it."""
+def commands() -> Iterator[Any]:
+    """In a child: yields the commands from the parent until the parent has ended."""
     while line := sys.stdin.readline():
         yield json.loads(line)
 
 
-def order() -> Any:
-    """In a companion: what it is told next. Raises SystemExit when its starter has gone."""
-    for told in orders():
-        return told
+def next_command() -> Any:
+    """In a child: returns the next command. Raises SystemExit if the parent has ended."""
+    for command in commands():
+        return command
     raise SystemExit(1)
 
 
-def say(answer: object, out: TextIO | None = None) -> None:
-    """In a companion: one line to whoever started it."""
+def send_to_parent(answer: object, out: TextIO | None = None) -> None:
+    """In a child: writes one line to the parent."""
     print(json.dumps(answer), file=out, flush=True)
 
 
-def end_with_starter() -> None:
-    """In a companion that is told no more, and has its hands full: ends the process when its starter has gone."""
+def exit_when_parent_exits() -> None:
+    """In a child that reads no more commands: ends the process when the parent ends, even while it is busy."""
 
     def wait() -> None:
         sys.stdin.read()

@@ -1,6 +1,6 @@
-"""A companion that plays two providers: the first fails when told to, and notes each call; the second always answers.
+"""A child process that acts as two providers. The first fails on command and records its calls; the second never fails.
 
-Out: its port. In: `fail` and `recover`, answered with the time; `calls`, answered with the first provider's.
+Output: its port. Input: `fail` and `recover`, answered with the time; `calls`, answered with the recorded calls.
 """
 
 import asyncio
@@ -9,15 +9,15 @@ import time
 from dataclasses import astuple
 
 from bridge_bench.breakers_findings import Call
-from bridge_bench.breakers_process import orders, say
+from bridge_bench.breakers_process import commands, send_to_parent
 from bridge_bench.breakers_race import FIRST, SECOND
 from local_stack.http_server import HttpServer, Request, Response, listen
 from tests.fakes.provider import chat_completion
 
-_TAKES_S = {FIRST: 0.02, SECOND: 0.005}
-"""How long an answer takes: the first provider's so long that a second probe would meet the one under way."""
+_RESPONSE_TIME_S = {FIRST: 0.02, SECOND: 0.005}
+"""The first provider takes so long that a second probe would be concurrent with the one in progress."""
 
-_LONGEST_BODY = 100_000
+_MAX_BODY_BYTES = 100_000
 
 
 class _Providers:
@@ -25,17 +25,17 @@ class _Providers:
         self.calls: list[Call] = []
         self._fails = False
 
-    def obey(self, order: str) -> object:
-        if order == "calls":
+    def run_command(self, command: str) -> object:
+        if command == "calls":
             return [astuple(call) for call in self.calls]
-        self._fails = order == "fail"
+        self._fails = command == "fail"
         return time.monotonic()
 
     async def answer(self, request: Request) -> Response:
         at_s, name = time.monotonic(), request.target.split("/")[1]
-        body = json.loads(await request.body.read(_LONGEST_BODY))
+        body = json.loads(await request.body.read(_MAX_BODY_BYTES))
         fails = self._fails and name == FIRST
-        await asyncio.sleep(_TAKES_S[name])
+        await asyncio.sleep(_RESPONSE_TIME_S[name])
         if name == FIRST:
             worker, number = map(int, body["messages"][-1]["content"].split())
             self.calls.append(Call(worker, number, at_s, time.monotonic(), fails))
@@ -46,10 +46,10 @@ class _Providers:
 async def _serve() -> None:
     providers, listening = _Providers(), listen("127.0.0.1")
     await HttpServer(providers.answer).start(listening)
-    say(listening.getsockname()[1])
-    told = orders()
-    while (order := await asyncio.to_thread(next, told, None)) is not None:
-        say(providers.obey(order))
+    send_to_parent(listening.getsockname()[1])
+    received = commands()
+    while (command := await asyncio.to_thread(next, received, None)) is not None:
+        send_to_parent(providers.run_command(command))
 
 
 if __name__ == "__main__":

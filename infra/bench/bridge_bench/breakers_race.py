@@ -1,4 +1,4 @@
-"""The race itself: real processes over one table and one provider that fails and recovers, steered from here."""
+"""Runs the race: starts the processes, makes the provider fail and recover, and collects the records."""
 
 import json
 import os
@@ -11,23 +11,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bridge_bench.breakers_findings import AttemptResult, Call, Exchange, Record
-from bridge_bench.breakers_process import Companion
+from bridge_bench.breakers_findings import Call, Exchange, RaceRecord, ServedRequest
+from bridge_bench.breakers_process import ChildProcess
 
 FIRST, SECOND = "first", "second"
 WORKER = "worker-"
-"""How the id of a worker's access key begins, by which the table knows who asks; its number follows."""
+"""The prefix of a worker's access key id; the worker's number follows. The table identifies the worker by it."""
 
 RULES = {"failure_threshold": 5, "timeout_secs": 2, "success_threshold": 2}
-_HEALTHY, _FAILING = 1 / 6, 0.55
-"""When the provider fails and when it recovers: parts of the whole race."""
+_FAILS_AT, _RECOVERS_AT = 1 / 6, 0.55
+"""When the provider fails and recovers, as fractions of the race's duration."""
 
-_LAST_LOOK_S = 0.1
-_SHORTEST_REST_S, _LONGEST_REST_S = 0.5, 2.2
-_HEAD_START_S = 0.3
-_PATIENCE_S = 60.0  # beyond the race's own time: to start everything, and to get over a busy machine
+_PAUSE_BEFORE_FAILURE_S = 0.1
+_MIN_PAUSE_S, _MAX_PAUSE_S = 0.5, 2.2
+_START_DELAY_S = 0.3
+_EXTRA_TIME_S = 60.0  # minus the race's duration: the processes' start, and delays on a busy machine
 _REGION = "us-east-1"
-_NOT_TAKEN_OVER = (
+_REMOVED_VARIABLES = (
     *("AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_ENDPOINT_URL", "AWS_SESSION_TOKEN"),
     *("CHROMA_TOKEN", "CHROMA_URL", "POWERTOOLS_DEV", "POWERTOOLS_LOG_LEVEL"),
 )
@@ -35,82 +35,83 @@ _NOT_TAKEN_OVER = (
 
 @dataclass(frozen=True, slots=True)
 class Race:
-    """So many processes with so many requests each, spread over so many seconds."""
+    """The size of a race: processes, requests per process, and its duration in seconds."""
 
     processes: int = 8
     requests: int = 200
     seconds: float = 20.0
 
 
-def run(race: Race) -> Record:
-    """Runs it. Raises SystemExit when one of the processes fails, or takes much too long."""
-    with _companions(race) as (provider, table, workers):
-        begins_s = time.monotonic() + _HEAD_START_S
-        fails_at_s = begins_s + _HEALTHY * race.seconds
-        for worker, rest_s in zip(workers, _rests_s(race.processes), strict=True):
-            shift = [begins_s, race.requests, race.seconds / race.requests]
-            worker.tell([*shift, fails_at_s - _LAST_LOOK_S, fails_at_s + rest_s])
-        failing_from_s = _at(fails_at_s, provider, "fail")
-        recovered_at_s = _at(begins_s + _FAILING * race.seconds, provider, "recover")
-        served, gave_up = zip(*(worker.hear() for worker in workers), strict=True)
-        return Record(
-            calls=[Call(*row) for row in provider.ask("calls") if row[2] >= begins_s],
-            served=[AttemptResult(*row) for rows in served for row in rows],
-            exchanges=[Exchange(*row) for row in table.ask("exchanges") if row[0] >= begins_s],
+def run(race: Race) -> RaceRecord:
+    """Runs a race and returns its record. Raises SystemExit if a process fails or takes much too long."""
+    with _child_processes(race) as (provider, table, workers):
+        begin_s = time.monotonic() + _START_DELAY_S
+        fails_at_s = begin_s + _FAILS_AT * race.seconds
+        for worker, pause_s in zip(workers, _pauses_s(race.processes), strict=True):
+            schedule = [begin_s, race.requests, race.seconds / race.requests]
+            worker.send([*schedule, fails_at_s - _PAUSE_BEFORE_FAILURE_S, fails_at_s + pause_s])
+        failing_from_s = _send_at(fails_at_s, provider, "fail")
+        recovered_at_s = _send_at(begin_s + _RECOVERS_AT * race.seconds, provider, "recover")
+        served, table_unavailable_count = zip(*(worker.receive() for worker in workers), strict=True)
+        return RaceRecord(
+            calls=[Call(*row) for row in provider.ask("calls") if row[2] >= begin_s],
+            served=[ServedRequest(*row) for rows in served for row in rows],
+            exchanges=[Exchange(*row) for row in table.ask("exchanges") if row[0] >= begin_s],
             failing_from_s=failing_from_s,
             recovered_at_s=recovered_at_s,
-            gave_up=sum(gave_up),
+            table_unavailable_count=sum(table_unavailable_count),
         )
 
 
-def _at(moment_s: float, provider: Companion, order: str) -> float:
+def _send_at(moment_s: float, provider: ChildProcess, command: str) -> float:
     time.sleep(max(0.0, moment_s - time.monotonic()))
-    return float(provider.ask(order))
+    return float(provider.ask(command))
 
 
-def _rests_s(processes: int) -> list[float]:
-    """How long after the first failure each worker sees nothing of it: half of them not at all, the others ever longer,
-    so that they come back with snapshots of every age.
+def _pauses_s(processes: int) -> list[float]:
+    """Returns how long each worker pauses after the first failure.
+
+    Half of the workers do not pause. The others pause for increasing times, so that they continue with snapshots of
+    different ages.
     """
-    resting = processes // 2
-    return [0.0] * (processes - resting) + [
-        _SHORTEST_REST_S + (_LONGEST_REST_S - _SHORTEST_REST_S) * position / max(1, resting - 1)
-        for position in range(resting)
+    paused = processes // 2
+    return [0.0] * (processes - paused) + [
+        _MIN_PAUSE_S + (_MAX_PAUSE_S - _MIN_PAUSE_S) * position / max(1, paused - 1) for position in range(paused)
     ]
 
 
 @contextmanager
-def _companions(race: Race) -> Iterator[tuple[Companion, Companion, list[Companion]]]:
-    """The provider, the table, and the workers when all of them are ready."""
+def _child_processes(race: Race) -> Iterator[tuple[ChildProcess, ChildProcess, list[ChildProcess]]]:
+    """Starts the provider, the table and the workers. Yields them when all of them are ready."""
     with ExitStack() as stack:
-        started: list[Companion] = []
+        started: list[ChildProcess] = []
 
-        def start(module: str, env: Mapping[str, str]) -> Companion:
-            started.append(stack.enter_context(Companion(f"bridge_bench.{module}", env)))
+        def start(module: str, env: Mapping[str, str]) -> ChildProcess:
+            started.append(stack.enter_context(ChildProcess(f"bridge_bench.{module}", env)))
             return started[-1]
 
-        stack.enter_context(_ended_after(race.seconds + _PATIENCE_S, started))
+        stack.enter_context(_kill_after(race.seconds + _EXTRA_TIME_S, started))
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         provider, table = start("breakers_provider", os.environ), start("breakers_table", os.environ)
-        env = _environment(folder, provider.hear(), *table.hear())
+        env = _environment(folder, provider.receive(), *table.receive())
         keys = [{"AWS_ACCESS_KEY_ID": f"{WORKER}{number}"} for number in range(race.processes)]
         workers = [start("breakers_worker", {**env, **key}) for key in keys]
         for number, worker in enumerate(workers):
-            worker.tell(number)
+            worker.send(number)
         for worker in workers:
-            worker.hear()
+            worker.receive()
         yield provider, table, workers
 
 
 @contextmanager
-def _ended_after(seconds: float, companions: Sequence[Companion]) -> Iterator[None]:
-    """Nobody waits for one of them for ever."""
+def _kill_after(seconds: float, children: Sequence[ChildProcess]) -> Iterator[None]:
+    """Kills the children after `seconds`, unless the context ends before."""
 
-    def end() -> None:
-        for companion in companions:
-            companion.end()
+    def kill() -> None:
+        for child in children:
+            child.end()
 
-    watchdog = threading.Timer(seconds, end)
+    watchdog = threading.Timer(seconds, kill)
     watchdog.daemon = True
     watchdog.start()
     try:
@@ -120,11 +121,11 @@ def _ended_after(seconds: float, companions: Sequence[Companion]) -> Iterator[No
 
 
 def _environment(folder: Path, port: int, table_url: str, table: str) -> dict[str, str]:
-    """A function's own, for the configuration that is written into the folder."""
+    """Returns a function's environment variables, and writes its configuration into `folder`."""
     file = folder / "llm_providers.yaml"
     file.write_text(json.dumps(_configuration(port)), encoding="utf-8")
     return {
-        **{name: value for name, value in os.environ.items() if name not in _NOT_TAKEN_OVER},
+        **{name: value for name, value in os.environ.items() if name not in _REMOVED_VARIABLES},
         "AWS_ENDPOINT_URL_DYNAMODB": f"{table_url}/",
         "AWS_REGION": _REGION,
         "AWS_SECRET_ACCESS_KEY": "not-a-secret",
@@ -135,7 +136,7 @@ def _environment(folder: Path, port: int, table_url: str, table: str) -> dict[st
 
 
 def _configuration(port: int) -> dict[str, Any]:
-    """The provider that will fail comes first."""
+    """Returns a configuration with two providers. The one that will fail has the higher priority."""
     providers = [
         {
             "id": name,

@@ -1,7 +1,7 @@
-"""A companion that plays one function instance: the chat function's handler, one request after the other.
+"""A child process that acts as one function instance: it calls the chat function's handler, one request at a time.
 
-In: its number; then what is to do. Out: that it is ready; then what it served, and how often the table was too slow for
-it.
+Input: its number; then its `WorkSchedule`. Output: `ready`; then the requests that it served, and how often the table
+was too slow.
 """
 
 import json
@@ -12,67 +12,65 @@ from collections.abc import Iterator
 from dataclasses import astuple, dataclass
 from io import StringIO
 
-from bridge_bench.breakers_findings import AttemptResult
-from bridge_bench.breakers_process import end_with_starter, order, say
+from bridge_bench.breakers_findings import ServedRequest
+from bridge_bench.breakers_process import exit_when_parent_exits, next_command, send_to_parent
 from bridge_bench.endpoints import Endpoint
 from bridge_bench.lambda_function import Handler, LambdaContext, api_gateway_event, load_handler
 
 _PATH = "/v1/chat/completions"
-_ROUND_S = 0.6
-"""How often a burst of requests comes."""
+_BURST_LENGTH_S = 0.6
+"""The length of each burst of requests."""
 
-_GAVE_UP = '"state table unavailable"'
+_TABLE_UNAVAILABLE = '"state table unavailable"'
 
 
 @dataclass(frozen=True, slots=True)
-class Shift:
-    """When to begin, how many requests to make, and in how many seconds each; but between two moments, none. Times are
-    of the monotonic clock.
-    """
+class WorkSchedule:
+    """When a worker sends its requests: one per interval, none during the pause. Times are monotonic."""
 
-    begins_s: float
+    begin_s: float
     requests: int
     interval_s: float
-    rests_from_s: float
-    rests_until_s: float
+    pause_from_s: float
+    pause_until_s: float
 
 
 def main() -> None:
     """See the module's docstring."""
-    out, worker = sys.stdout, order()
+    out, worker = sys.stdout, next_command()
     with StringIO() as sys.stdout:  # what a function writes there is its log
         handler = load_handler("chat_completions")
-        _serve(handler, worker, number=-1)  # what a first request alone takes is no part of the race
-        say("ready", out)
-        shift = Shift(*order())
-        end_with_starter()
-        served = list(_work(handler, worker, shift))
-        gave_up = sys.stdout.getvalue().count(_GAVE_UP)
-    say([[astuple(one) for one in served], gave_up], out)
+        _serve(handler, worker, number=-1)  # a first request is slow; it is not part of the race
+        send_to_parent("ready", out)
+        schedule = WorkSchedule(*next_command())
+        exit_when_parent_exits()
+        served = list(_serve_schedule(handler, worker, schedule))
+        table_unavailable_count = sys.stdout.getvalue().count(_TABLE_UNAVAILABLE)
+    send_to_parent([[astuple(one) for one in served], table_unavailable_count], out)
 
 
-def _work(handler: Handler, worker: int, shift: Shift) -> Iterator[AttemptResult]:
-    """In bursts, each at any moment of its time: while some are busy finding out, others know nothing of it."""
-    burst = max(1, round(_ROUND_S / shift.interval_s))
-    for number in range(shift.requests):
+def _serve_schedule(handler: Handler, worker: int, schedule: WorkSchedule) -> Iterator[ServedRequest]:
+    """Serves bursts of requests, each at a random time, so that instances see a failure at different times."""
+    burst = max(1, round(_BURST_LENGTH_S / schedule.interval_s))
+    for number in range(schedule.requests):
         if number % burst == 0:
-            moment = random.random() * burst  # noqa: S311 — no secret: which requests meet is left to chance
-            _wait_for(shift.begins_s + (number + moment) * shift.interval_s)
-        if time.monotonic() >= shift.rests_from_s:
-            _wait_for(shift.rests_until_s)
+            offset = random.random() * burst  # noqa: S311 — no secret: makes the order of requests random
+            _wait_until(schedule.begin_s + (number + offset) * schedule.interval_s)
+        if time.monotonic() >= schedule.pause_from_s:
+            _wait_until(schedule.pause_until_s)
         yield _serve(handler, worker, number)
 
 
-def _wait_for(moment_s: float) -> None:
+def _wait_until(moment_s: float) -> None:
     time.sleep(max(0.0, moment_s - time.monotonic()))
 
 
-def _serve(handler: Handler, worker: int, number: int) -> AttemptResult:
+def _serve(handler: Handler, worker: int, number: int) -> ServedRequest:
     body = {"messages": [{"role": "user", "content": f"{worker} {number}"}], "max_tokens": 20}
     began_s = time.monotonic()
     answer = handler(api_gateway_event(Endpoint("chat_completions", _PATH, _PATH, body)), LambdaContext())
     provider = json.loads(answer["body"]).get("bridge", {}).get("provider_id", "")
-    return AttemptResult(worker, number, began_s, time.monotonic(), answer["statusCode"], provider)
+    return ServedRequest(worker, number, began_s, time.monotonic(), answer["statusCode"], provider)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A real Chroma server for a benchmark, empty at first, in a process of its own."""
+"""Starts a real, empty Chroma server for a benchmark, in its own process."""
 
 import socket
 import subprocess
@@ -16,7 +16,7 @@ _READY_TRIES = 300
 
 @contextmanager
 def chroma_process(folder: Path) -> Iterator[str]:
-    """Runs it meanwhile with its data in `folder`; gives its URL. Raises SystemExit when it does not start."""
+    """Runs a server with its data in `folder` until the context ends. Yields its URL. Raises SystemExit if it fails."""
     program = environment.make("chroma", environment.find_python()) / "bin" / "chroma"
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -24,12 +24,12 @@ def chroma_process(folder: Path) -> Iterator[str]:
     command: list[str | Path] = [program, "run", "--path", folder, "--host", "127.0.0.1", "--port", str(port)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:
-            yield _ready(f"http://127.0.0.1:{port}")
+            yield _wait_until_ready(f"http://127.0.0.1:{port}")
         finally:
             process.terminate()
 
 
-def _ready(url: str) -> str:
+def _wait_until_ready(url: str) -> str:
     for _ in range(_READY_TRIES):
         try:
             httpx.get(f"{url}/api/v2/heartbeat", timeout=2).raise_for_status()

@@ -1,16 +1,16 @@
-"""Which processor core measures and which one plays the provider, where the system lets a process choose."""
+"""Pins the measuring process and the provider to different processor cores, if the system supports it."""
 
 import os
 
 
 def pin(core: int | None) -> None:
-    """Keeps this process on `core`; None leaves it wherever it is."""
+    """Pins this process to `core`. Does nothing if it is None."""
     if core is not None:
         os.sched_setaffinity(0, {core})
 
 
 def two_cores() -> tuple[int | None, int | None]:
-    """(measuring, provider): two cores of this machine, or twice None where a process has no choice."""
+    """Returns the measuring core and the provider's core; (None, None) without a second core or without pinning."""
     if not hasattr(os, "sched_setaffinity"):
         return None, None
     cores = sorted(os.sched_getaffinity(0))

@@ -1,4 +1,4 @@
-"""The bridge as it is deployed, on this machine: its environment, its configuration, and the packages it imports."""
+"""A deployment of the bridge on this machine: its environment variables, configuration and packages."""
 
 import os
 import subprocess
@@ -13,36 +13,39 @@ from pathlib import Path
 from bridge_bench.endpoints import configuration
 
 _BENCHMARKS = Path(__file__).resolve().parents[1]
-_IN_RUNTIME = ("boto3", "botocore", "dateutil", "jmespath", "s3transfer", "six.py", "urllib3")
-_NOT_TAKEN_OVER = {
+_PACKAGES_OF_THE_RUNTIME = ("boto3", "botocore", "dateutil", "jmespath", "s3transfer", "six.py", "urllib3")
+_REMOVED_VARIABLES = {
     *("STATE_TABLE", "CHROMA_TOKEN", "CHROMA_URL", "POWERTOOLS_DEV", "POWERTOOLS_LOG_LEVEL"),
-    "PYTHONDONTWRITEBYTECODE",  # the layer's modules are compiled, so those measured are too
+    "PYTHONDONTWRITEBYTECODE",  # the layer's modules are compiled, so the measured ones are too
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """How the processes that measure are started."""
+    """The Python command and environment variables of the measuring processes."""
 
     python: Sequence[str]
     env: Mapping[str, str]
 
-    def said(self, module: str, *arguments: str, told: str = "") -> str:
-        """What a module of the benchmark's own writes, in a process of its own. Raises SystemExit when it fails."""
+    def run_module(self, module: str, *arguments: str, stdin_text: str = "") -> str:
+        """Runs a module in a new process and returns what it writes. Raises SystemExit if it fails."""
         command = [*self.python, "-m", module, *arguments]
-        done = subprocess.run(command, input=told, env=self.env, stdout=subprocess.PIPE, text=True, check=False)
+        done = subprocess.run(command, input=stdin_text, env=self.env, stdout=subprocess.PIPE, text=True, check=False)
         if done.returncode != 0:
             raise SystemExit(f"{module} failed")
         return done.stdout
 
 
 @contextmanager
-def deployed(port: int, layer: Path | None) -> Iterator[Deployment]:
-    """A deployment whose providers and table are all at `port`; with a `layer`, it has that and Lambda's runtime."""
+def local_deployment(port: int, layer: Path | None) -> Iterator[Deployment]:
+    """Yields a deployment whose providers and state table are all at `port`.
+
+    With a `layer`, it imports only that layer and the packages of Lambda's runtime.
+    """
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "llm_providers.yaml"
         file.write_text(configuration(port))
-        env = {name: value for name, value in os.environ.items() if name not in _NOT_TAKEN_OVER}
+        env = {name: value for name, value in os.environ.items() if name not in _REMOVED_VARIABLES}
         env |= {"LLM_CONFIG_PATH": str(file), "POWERTOOLS_SERVICE_NAME": "sekha-llm-bridge"}
         env |= {"STATE_TABLE": "breakers", "AWS_ENDPOINT_URL_DYNAMODB": f"http://127.0.0.1:{port}"}
         env |= {"AWS_REGION": "us-east-1", "AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local"}
@@ -55,8 +58,8 @@ def deployed(port: int, layer: Path | None) -> Iterator[Deployment]:
 
 
 def _runtime(folder: Path) -> Path:
-    """Fills `folder` with what Lambda's runtime has beside the layer, by links to this environment's own."""
+    """Creates `folder` with links to the installed packages that Lambda's runtime has besides the layer."""
     folder.mkdir()
-    for name in _IN_RUNTIME:
+    for name in _PACKAGES_OF_THE_RUNTIME:
         (folder / name).symlink_to(Path(sysconfig.get_path("purelib")) / name)
     return folder

@@ -1,4 +1,4 @@
-"""The two requests that are measured: what a caller sends, and what the provider is sent for it."""
+"""The two requests that are measured, as a client sends them and as the provider receives them."""
 
 import json
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ _ROLES = ("user", "assistant", "user", "assistant", "user")
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One endpoint: the function that serves it, its path, the provider's path, and a body that suits both."""
+    """An endpoint: the function that serves it, its path, the provider's path, and a body that is valid for both."""
 
     function: str
     path: str
@@ -22,7 +22,7 @@ class Endpoint:
 
     @property
     def text(self) -> str:
-        """The body as a caller sends it."""
+        """The body as a client sends it."""
         return json.dumps(self.body)
 
 
@@ -47,7 +47,7 @@ ENDPOINTS: Mapping[str, Endpoint] = {endpoint.function: endpoint for endpoint in
 
 
 def configuration(port: int) -> str:
-    """A file of three providers and six priced models under a cost limit; all of them are the provider at `port`."""
+    """Returns a configuration of three providers at `port`, six models with prices, and a cost limit."""
     address = f"http://127.0.0.1:{port}"
     first = [_model("small", 0.15, 0.6), _model("large", 2.5, 10, task="chat_smart"), _embedding_model()]
     second = [_model("other-small", 0.2, 0.8), _model("other-large", 3, 15, task="chat_smart")]

@@ -1,7 +1,7 @@
-"""A process of its own that measures a cold start: `python -m bridge_bench.fresh_process WHAT FUNCTION PORT [CORE]`.
+"""Measures a cold start in a new process: `python -m bridge_bench.fresh_process WHAT FUNCTION PORT [CORE]`.
 
-Nothing of weight is imported before the clock starts. Out: the nanoseconds of the import and of the first request (the
-libraries alone make none), as JSON.
+No large module is imported before the measurement starts. Output: the nanoseconds of the import and of the first
+request, as JSON. The libraries alone make no request.
 """
 
 import os
@@ -15,15 +15,15 @@ from bridge_bench.cores import pin
 if TYPE_CHECKING:  # see above
     from bridge_bench.lambda_function import Handler
 
-FLOOR, LIBRARIES, HANDLER = "http.client", "libraries", "handler"
+BASELINE, LIBRARIES, HANDLER = "http.client", "libraries", "handler"
 _MODULES = {
-    FLOOR: ("http.client", "json"),
+    BASELINE: ("http.client", "json"),
     LIBRARIES: ("aws_lambda_powertools", "fastapi", "httpx", "mangum", "orjson", "pydantic", "yaml"),
 }
 
 
 def main(what: str, function: str, port: int) -> list[int]:
-    """The nanoseconds of the import, and of the first request where there is one."""
+    """Returns the nanoseconds of the import, and of the first request if there is one."""
     started_ns = time.perf_counter_ns()
     handler = _import(what, function)
     import_ns = time.perf_counter_ns() - started_ns
@@ -43,12 +43,12 @@ def _import(what: str, function: str) -> "Handler | None":
 
 
 def _first_request(function: str, port: int, handler: "Handler | None") -> int:
-    """The nanoseconds of the first call: of the handler, or of the provider itself."""
-    from bridge_bench import subjects
+    """Returns the nanoseconds of the first call to the handler, or to the provider if there is no handler."""
+    from bridge_bench import measured_calls
     from bridge_bench.endpoints import ENDPOINTS
 
     endpoint = ENDPOINTS[function]
-    call = subjects.handlers_call(endpoint, handler) if handler else subjects.bare_call(endpoint, port)
+    call = measured_calls.handler_call(endpoint, handler) if handler else measured_calls.bare_call(endpoint, port)
     started_ns = time.perf_counter_ns()
     call()
     return time.perf_counter_ns() - started_ns
@@ -57,5 +57,5 @@ def _first_request(function: str, port: int, handler: "Handler | None") -> int:
 if __name__ == "__main__":
     pin(int(sys.argv[4]) if len(sys.argv) > 4 else None)
     out = sys.stdout
-    with Path(os.devnull).open("w", encoding="utf-8") as sys.stdout:  # the log is written, and read by nobody
+    with Path(os.devnull).open("w", encoding="utf-8") as sys.stdout:  # discards the log
         print(main(sys.argv[1], sys.argv[2], int(sys.argv[3])), file=out)

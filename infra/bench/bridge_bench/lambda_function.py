@@ -1,11 +1,11 @@
-"""One of the bridge's functions in this process, and what the Lambda runtime hands to it."""
+"""Loads one of the bridge's Lambda functions into this process, and makes its events and context."""
 
 import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:  # how long an import takes is measured: nothing is imported here that the function does not need
+if TYPE_CHECKING:  # imports are measured: this module imports only what the function needs
     from bridge_bench.endpoints import Endpoint
 
 Handler = Callable[[dict[str, Any], object], dict[str, Any]]
@@ -25,7 +25,7 @@ _HEADERS = {
 
 
 def load_handler(function: str) -> Handler:
-    """Imports `functions/<function>/app.py`, as a cold start does: settings, catalog and bridge are made here."""
+    """Imports `functions/<function>/app.py` as a cold start does. This creates settings, catalog and bridge."""
     spec = importlib.util.spec_from_file_location(f"function_{function}", _FUNCTIONS / function / "app.py")
     if spec is None or spec.loader is None:
         raise SystemExit(f"there is no function {function}")
@@ -36,14 +36,14 @@ def load_handler(function: str) -> Handler:
 
 
 def invoke(handler: Handler, event: dict[str, Any]) -> None:
-    """One invocation. Raises SystemExit unless it answers with 200."""
+    """Invokes the handler once. Raises SystemExit if the status is not 200."""
     answer = handler(event, LambdaContext())
     if answer["statusCode"] != 200:
         raise SystemExit(f"the handler answered {answer['statusCode']}: {answer['body']}")
 
 
 def api_gateway_event(endpoint: "Endpoint") -> dict[str, Any]:
-    """The REST proxy event, version 1, of a request to `endpoint`, as the runtime has parsed it."""
+    """Returns the REST proxy event, version 1, of a request to `endpoint`, as the runtime parses it."""
     return {
         "resource": endpoint.path,
         "path": endpoint.path,
@@ -66,11 +66,11 @@ def api_gateway_event(endpoint: "Endpoint") -> dict[str, Any]:
 
 
 class LambdaContext:
-    """Lambda's context, as far as the bridge looks at it."""
+    """The parts of Lambda's context that the bridge uses."""
 
     aws_request_id = "8476a536-e9f4-11e8-9739-2dfe598c3fcd"
 
     @staticmethod
     def get_remaining_time_in_millis() -> int:
-        """As much as API Gateway waits."""
+        """Returns API Gateway's timeout."""
         return 29_000

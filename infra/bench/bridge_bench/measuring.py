@@ -1,4 +1,4 @@
-"""Calls timed in turns, so that whatever disturbs the machine disturbs all of them alike."""
+"""Times several calls alternately, so that other load on the machine affects all of them equally."""
 
 import time
 from array import array
@@ -9,18 +9,18 @@ Call = Callable[[], object]
 
 
 class Samples(NamedTuple):
-    """What each of many calls took, in order, in nanoseconds: by the clock, and of this process alone."""
+    """Wall times and CPU times of this process for many calls, in order, in nanoseconds."""
 
     wall: Sequence[int]
     cpu: Sequence[int]
 
-    def beyond(self, floor: "Samples") -> "Samples":
-        """How much more each call took than the floor's call of the same round."""
-        return Samples(_differences(self.wall, floor.wall), _differences(self.cpu, floor.cpu))
+    def minus(self, baseline: "Samples") -> "Samples":
+        """Returns how much longer each call took than the baseline's call of the same round."""
+        return Samples(_differences(self.wall, baseline.wall), _differences(self.cpu, baseline.cpu))
 
 
-def take_turns(calls: Mapping[str, Call], rounds: int) -> dict[str, Samples]:
-    """Makes every call once a round, each round beginning with another; returns what each took."""
+def measure_interleaved(calls: Mapping[str, Call], rounds: int) -> dict[str, Samples]:
+    """Makes every call once per round, and returns their times. Each round starts with the next call in the list."""
     walls = {name: array("q", bytes(8 * rounds)) for name in calls}
     cpus = {name: array("q", bytes(8 * rounds)) for name in calls}
     names = list(calls)
@@ -37,5 +37,5 @@ def _timed(call: Call) -> tuple[int, int]:
     return time.perf_counter_ns() - wall_ns, time.process_time_ns() - cpu_ns
 
 
-def _differences(samples: Sequence[int], floor: Sequence[int]) -> list[int]:
-    return [ns - floor_ns for ns, floor_ns in zip(samples, floor, strict=True)]
+def _differences(samples: Sequence[int], baseline: Sequence[int]) -> list[int]:
+    return [ns - baseline_ns for ns, baseline_ns in zip(samples, baseline, strict=True)]

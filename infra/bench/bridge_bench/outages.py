@@ -1,7 +1,7 @@
-"""What requests notice of trouble with the state table.
+"""Measures how requests are affected when the state table fails.
 
-Traffic goes on through the chat function's handler, one request after the other, while the table is throttled, fails,
-hangs or is gone, and well in between. Every request must be answered.
+Requests are sent to the chat function's handler, one after the other, while the table is throttled, fails, hangs or is
+unreachable, and is healthy in between. Every request must be answered.
 """
 
 import argparse
@@ -15,57 +15,63 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bridge_bench.endpoints import ENDPOINTS, configuration
+from bridge_bench.faulty_table import FaultyTable, TableFault, faulty_table
 from bridge_bench.lambda_function import Handler, LambdaContext, api_gateway_event, load_handler
 from bridge_bench.provider_process import fast_provider
-from bridge_bench.troubled_table import Trouble, TroubledTable, troubled_table
 
 _OK = 200
-_COURSE = (
-    *(Trouble.NONE, Trouble.THROTTLED, Trouble.NONE, Trouble.FAILING, Trouble.NONE, Trouble.HANGING, Trouble.NONE),
-    *(Trouble.GONE, Trouble.NONE),
+_FAULT_SEQUENCE = (
+    *(
+        TableFault.NONE,
+        TableFault.THROTTLED,
+        TableFault.NONE,
+        TableFault.FAILING,
+        TableFault.NONE,
+        TableFault.HANGING,
+        TableFault.NONE,
+    ),
+    *(TableFault.UNREACHABLE, TableFault.NONE),
 )
 _PAUSE_S = 0.02
-_NOTICED_S = 0.05
+_SLOW_S = 0.05
 _ENDPOINT = ENDPOINTS["chat_completions"]
 
 
 @dataclass(frozen=True, slots=True)
-class Spell:
-    """A while of one kind of trouble: how long each request took, how many were not answered, and what was asked of
-    the table.
-    """
+class FaultPeriod:
+    """What was measured during one fault; `table_calls` is the number of requests that the table received."""
 
-    trouble: Trouble
+    fault: TableFault
     took_s: Sequence[float]
     unanswered: int
-    asked: int
+    table_calls: int
 
 
 def main(arguments: Sequence[str]) -> None:
-    """What requests notice when the state table is throttled, fails, hangs or is gone."""
+    """The effect on requests when the state table is throttled, fails, hangs or is unreachable."""
     parser = argparse.ArgumentParser(prog="infra/bench/run outages", description=__doc__)
-    parser.add_argument("--seconds", type=float, default=11.0, help="how long each spell lasts (%(default)s)")
+    parser.add_argument("--seconds", type=float, default=11.0, help="duration of each fault (%(default)s)")
     options = parser.parse_args(arguments)
-    spells = weather(options.seconds)
-    print(_table(spells))
-    if any(spell.unanswered for spell in spells):
+    periods = measure_periods(options.seconds)
+    print(_table(periods))
+    if any(period.unanswered for period in periods):
         raise SystemExit("not every request was answered")
 
 
-def weather(seconds: float) -> list[Spell]:
-    """Traffic through one spell after another, each of so many seconds."""
-    with tempfile.TemporaryDirectory() as folder, fast_provider(None) as port, troubled_table() as table:
+def measure_periods(seconds: float) -> list[FaultPeriod]:
+    """Sends requests during one fault after another, each for `seconds`."""
+    with tempfile.TemporaryDirectory() as folder, fast_provider(None) as port, faulty_table() as table:
         file = Path(folder) / "llm_providers.yaml"
         file.write_text(configuration(port))
         os.environ["LLM_CONFIG_PATH"] = str(file)
-        with Path(os.devnull).open("w", encoding="utf-8") as nowhere, redirect_stdout(nowhere):  # the log
+        with Path(os.devnull).open("w", encoding="utf-8") as devnull, redirect_stdout(devnull):  # the log
             handler = load_handler(_ENDPOINT.function)
-            return [_spell(trouble, seconds, table, handler) for trouble in _COURSE]
+            return [_measure_period(fault, seconds, table, handler) for fault in _FAULT_SEQUENCE]
 
 
-def _spell(trouble: Trouble, seconds: float, table: TroubledTable, handler: Handler) -> Spell:
-    table.get_into(trouble)
-    table.asked.clear()
+def _measure_period(fault: TableFault, seconds: float, table: FaultyTable, handler: Handler) -> FaultPeriod:
+    table.set_fault(fault)
+    table.received_actions.clear()
     took, unanswered, ends_s = [], 0, time.monotonic() + seconds
     while time.monotonic() < ends_s:
         started_s = time.monotonic()
@@ -73,20 +79,20 @@ def _spell(trouble: Trouble, seconds: float, table: TroubledTable, handler: Hand
         took.append(time.monotonic() - started_s)
         unanswered += answer["statusCode"] != _OK
         time.sleep(_PAUSE_S)
-    return Spell(trouble, took, unanswered, len(table.asked))
+    return FaultPeriod(fault, took, unanswered, len(table.received_actions))
 
 
-def _table(spells: Sequence[Spell]) -> str:
-    noticed = f"over {_NOTICED_S * 1000:.0f} ms"
-    columns = ("the table is", "requests", "unanswered", "median ms", "slowest ms", noticed, "asked")
-    return "\n".join(_row(cells) for cells in (columns, *map(_cells, spells)))
+def _table(periods: Sequence[FaultPeriod]) -> str:
+    slow = f"over {_SLOW_S * 1000:.0f} ms"
+    columns = ("the table is", "requests", "unanswered", "median ms", "slowest ms", slow, "table calls")
+    return "\n".join(_row(cells) for cells in (columns, *map(_cells, periods)))
 
 
-def _cells(spell: Spell) -> Sequence[object]:
-    middle, slowest = (f"{of(spell.took_s) * 1000:.1f}" for of in (statistics.median, max))
-    noticed = sum(took_s > _NOTICED_S for took_s in spell.took_s)
-    name = "well" if spell.trouble is Trouble.NONE else spell.trouble
-    return (name, len(spell.took_s), spell.unanswered, middle, slowest, noticed, spell.asked)
+def _cells(period: FaultPeriod) -> Sequence[object]:
+    middle, slowest = (f"{of(period.took_s) * 1000:.1f}" for of in (statistics.median, max))
+    slow = sum(took_s > _SLOW_S for took_s in period.took_s)
+    name = "healthy" if period.fault is TableFault.NONE else period.fault
+    return (name, len(period.took_s), period.unanswered, middle, slowest, slow, period.table_calls)
 
 
 def _row(cells: Sequence[object]) -> str:

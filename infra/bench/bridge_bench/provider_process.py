@@ -1,7 +1,6 @@
-"""A provider that answers at once, and the state table: canned answers of realistic size, in a process of its
-own.
+"""A server that acts as a provider and as the state table. It sends fixed responses of realistic size at once.
 
-It reads no more of a request than where it ends and which path it is for, so that it is never what is measured.
+It runs in its own process. It only reads a request's path and length, so that its own time stays negligible.
 """
 
 import asyncio
@@ -33,18 +32,18 @@ _SENTENCE = "The tide comes in twice a day because the earth turns below two bul
 
 @contextmanager
 def fast_provider(core: int | None) -> Iterator[int]:
-    """Runs it on `core` meanwhile; gives the port on loopback."""
+    """Runs the server on `core` until the context ends. Yields its port on loopback."""
     command = [sys.executable, "-m", __name__, *([] if core is None else [str(core)])]
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=env) as process:
-        assert process.stdin is not None  # noqa: S101 — both were asked for above
+        assert process.stdin is not None  # noqa: S101 — both are pipes, see above
         assert process.stdout is not None  # noqa: S101 — as above
         yield int(process.stdout.readline())
         process.stdin.close()
 
 
 class _Connection(asyncio.Protocol):
-    """One connection: a whole request in, the canned answer out."""
+    """A connection: answers each complete request with a fixed response."""
 
     def __init__(self) -> None:
         self._received = b""
@@ -58,52 +57,52 @@ class _Connection(asyncio.Protocol):
         """See `asyncio.Protocol`."""
         self._received += data
         head, found, body = self._received.partition(_HEAD_END)
-        if found and len(body) >= _length_of_body(head) and self._transport is not None:
+        if found and len(body) >= _body_length(head) and self._transport is not None:
             self._received = b""
-            if order := _STREAM.search(body):
-                _Stream(self._transport, int(order[1]), float(order[2])).go_on()
+            if match := _STREAM.search(body):
+                _Stream(self._transport, int(match[1]), float(match[2])).send_next()
             else:
-                self._transport.write(_answer_to(head.partition(b"\r\n")[0]))
+                self._transport.write(_response_for(head.partition(b"\r\n")[0]))
 
 
 class _Stream:
-    """An answer of so many tokens, each of which is sent by itself, so many seconds after the one before."""
+    """A streamed response of `tokens` chunks, one every `pause_s` seconds."""
 
     def __init__(self, transport: asyncio.WriteTransport, tokens: int, pause_s: float) -> None:
         self._transport = transport
-        self._left = tokens
+        self._remaining = tokens
         self._pause_s = pause_s
-        self._begun = False
+        self._is_started = False
 
-    def go_on(self) -> None:
-        """Sends the next token and has the one after it sent; without a pause, all of them at once."""
-        while self._left:
-            self._left -= 1
-            self._transport.write((b"" if self._begun else _STREAM_HEAD) + _TOKEN)
-            self._begun = True
+    def send_next(self) -> None:
+        """Sends the next token and schedules the following one. Without a pause it sends all tokens."""
+        while self._remaining:
+            self._remaining -= 1
+            self._transport.write((b"" if self._is_started else _STREAM_HEAD) + _TOKEN)
+            self._is_started = True
             if self._pause_s:
-                asyncio.get_running_loop().call_later(self._pause_s, self.go_on)
+                asyncio.get_running_loop().call_later(self._pause_s, self.send_next)
                 return
         self._transport.write(_STREAM_END)
 
 
-def _answer_to(request_line: bytes) -> bytes:
+def _response_for(request_line: bytes) -> bytes:
     if b"/embeddings" in request_line:
         return _EMBEDDING
     return _TABLE if b" / " in request_line else _CHAT
 
 
-def streamed(tokens: int, pause_s: float) -> dict[str, object]:
-    """The fields of a request that order such a stream; every model's API has the second."""
+def streaming_fields(tokens: int, pause_s: float) -> dict[str, object]:
+    """Returns the request fields that ask this server for a stream. Every provider's API accepts `user`."""
     return {"stream": True, "user": f"{tokens} tokens every {pause_s} s"}
 
 
-def _length_of_body(head: bytes) -> int:
+def _body_length(head: bytes) -> int:
     _, found, rest = head.lower().partition(_LENGTH)
     return int(rest.partition(b"\r\n")[0]) if found else 0
 
 
-def _answer(body: object) -> bytes:
+def _response(body: object) -> bytes:
     content = json.dumps(body).encode()
     kind = "content-type: application/json"
     return (
@@ -134,7 +133,7 @@ _STREAM_END = b"".join(
         b"0\r\n\r\n",
     ]
 )
-_CHAT = _answer(
+_CHAT = _response(
     {
         "id": "chatcmpl-B2mXv9pQ0dGZkqk7v1sTZ6oYw",
         "object": "chat.completion",
@@ -159,8 +158,8 @@ _CHAT = _answer(
         "system_fingerprint": "fp_b705f0c291",
     }
 )
-_NUMBERS = random.Random(DIMENSION)  # noqa: S311 — the same numbers in every run, not secret ones
-_EMBEDDING = _answer(
+_NUMBERS = random.Random(DIMENSION)  # noqa: S311 — reproducible numbers, not a secret
+_EMBEDDING = _response(
     {
         "object": "list",
         "data": [{"object": "embedding", "index": 0, "embedding": [_NUMBERS.gauss(0, 0.03) for _ in range(DIMENSION)]}],
@@ -170,11 +169,11 @@ _EMBEDDING = _answer(
 )
 
 
-_TABLE = _answer({"Responses": {}, "UnprocessedKeys": {}})  # nothing is wrong with any provider
+_TABLE = _response({"Responses": {}, "UnprocessedKeys": {}})  # no provider has an open breaker
 
 
 async def _serve() -> None:
-    """Serves until whoever started this closes its end of stdin."""
+    """Serves until the parent process closes stdin."""
     server = await asyncio.get_running_loop().create_server(_Connection, "127.0.0.1", 0)
     print(server.sockets[0].getsockname()[1], flush=True)
     await asyncio.to_thread(sys.stdin.read)

@@ -1,4 +1,4 @@
-"""A Runtime API for one function process, bare enough not to be what is measured."""
+"""A minimal Lambda Runtime API for one function process, so that its own time stays negligible."""
 
 import json
 import os
@@ -13,58 +13,58 @@ from typing import Any, NamedTuple
 from bridge_bench.deployment import Deployment
 
 _ROOT = Path(__file__).resolve().parents[3]
-_LIMIT_S = 60.0
-_MARK, _END = b"data: ", b"0\r\n\r\n"
+_TIMEOUT_S = 60.0
+_EVENT_START, _END = b"data: ", b"0\r\n\r\n"
 _ACCEPTED = b"HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\n\r\n"
 
 
-class Streamed(NamedTuple):
-    """What one invocation took: to the first event and to the end, and of its processor, in nanoseconds."""
+class StreamTiming(NamedTuple):
+    """The time of one invocation until the first event and until the end, and its CPU time, in nanoseconds."""
 
     first_ns: int
-    whole_ns: int
+    total_ns: int
     cpu_ns: int
 
 
 class RuntimeApi:
-    """Gives one function its invocations, one after the other, and reads what it streams."""
+    """Sends invocations to one function, one after the other, and reads the streamed responses."""
 
     def __init__(self, server: socket.socket) -> None:
         self._server = server
         self.pid = 0
-        self._polling: socket.socket | None = None
+        self._poll_connection: socket.socket | None = None
 
-    def ready(self) -> None:
-        """Returns when the function has asked for its first event. Raises TimeoutError."""
-        self._polling = self._accepted()
-        _read_head(self._polling)
+    def wait_until_ready(self) -> None:
+        """Waits until the function requests its first event. Raises TimeoutError."""
+        self._poll_connection = self._accept()
+        _read_head(self._poll_connection)
 
-    def invoke(self, event: dict[str, Any]) -> Streamed:
-        """One invocation to its end."""
-        if self._polling is None:
-            raise RuntimeError("the function is not ready")
+    def invoke(self, event: dict[str, Any]) -> StreamTiming:
+        """Invokes the function once and waits until it requests the next event."""
+        if self._poll_connection is None:
+            raise RuntimeError("the function is not wait_until_ready")
         body = json.dumps(event).encode()
         head = (
             f"HTTP/1.1 200 OK\r\nlambda-runtime-aws-request-id: r\r\ncontent-type: application/json\r\n"
             f"lambda-runtime-deadline-ms: {int(time.time() * 1000) + 900_000}\r\ncontent-length: {len(body)}\r\n\r\n"
         )
         cpu_ns, start_ns = self._cpu_ns(), time.perf_counter_ns()
-        self._polling.sendall(head.encode() + body)
-        with self._accepted() as answer:
+        self._poll_connection.sendall(head.encode() + body)
+        with self._accept() as answer:
             first_ns = read_stream(answer) - start_ns
-            whole_ns = time.perf_counter_ns() - start_ns
+            total_ns = time.perf_counter_ns() - start_ns
             answer.sendall(_ACCEPTED)
-            _read_head(self._polling)  # the function asks for more: it has ended this one
-        return Streamed(first_ns, whole_ns, self._cpu_ns() - cpu_ns)
+            _read_head(self._poll_connection)  # the function requests the next event: this invocation has ended
+        return StreamTiming(first_ns, total_ns, self._cpu_ns() - cpu_ns)
 
-    def _accepted(self) -> socket.socket:
+    def _accept(self) -> socket.socket:
         connection, _ = self._server.accept()
-        connection.settimeout(_LIMIT_S)
+        connection.settimeout(_TIMEOUT_S)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return connection
 
     def _cpu_ns(self) -> int:
-        """Of the function's process, in steps of a scheduler's tick; 0 where the system does not tell."""
+        """Returns the CPU time of the function's process, in steps of a clock tick; 0 if the system has no `/proc`."""
         try:
             fields = Path(f"/proc/{self.pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
         except OSError:
@@ -74,10 +74,10 @@ class RuntimeApi:
 
 @contextmanager
 def running_function(deployment: Deployment, function: str, core: int | None) -> Iterator[RuntimeApi]:
-    """A function under the bridge's own runtime loop, in a process of its own, meanwhile."""
+    """Runs a function with the bridge's own runtime loop, in a new process, until the context ends."""
     layer = _ROOT / "layers" / "bridge"
     with socket.create_server(("127.0.0.1", 0)) as server:
-        server.settimeout(_LIMIT_S)
+        server.settimeout(_TIMEOUT_S)
         api = RuntimeApi(server)
         env = {
             **deployment.env,
@@ -91,41 +91,41 @@ def running_function(deployment: Deployment, function: str, core: int | None) ->
                 os.sched_setaffinity(process.pid, {core})
             api.pid = process.pid
             try:
-                api.ready()
+                api.wait_until_ready()
                 yield api
             finally:
                 process.kill()
 
 
 def read_stream(connection: socket.socket) -> int:
-    """Reads a chunked body to its end; returns when its first event was there, by `time.perf_counter_ns`."""
-    seen, first_ns = b"", 0
-    while not seen.endswith(_END):
-        received = connection.recv(65536)
-        if not received:
-            raise SystemExit("the stream broke off")
-        seen = (seen + received)[-16384:]
-        if not first_ns and _MARK in seen:
+    """Reads a chunked body to its end. Returns when the first event arrived, by `time.perf_counter_ns`."""
+    received, first_ns = b"", 0
+    while not received.endswith(_END):
+        data = connection.recv(65536)
+        if not data:
+            raise SystemExit("the stream was interrupted")
+        received = (received + data)[-16384:]
+        if not first_ns and _EVENT_START in received:
             first_ns = time.perf_counter_ns()
     return first_ns
 
 
 def _read_head(connection: socket.socket) -> None:
-    seen = b""
-    while b"\r\n\r\n" not in seen:
-        received = connection.recv(65536)
-        if not received:
+    received = b""
+    while b"\r\n\r\n" not in received:
+        data = connection.recv(65536)
+        if not data:
             raise SystemExit("the function has ended")
-        seen += received
+        received += data
 
 
-def bare_stream(port: int, path: str, content: bytes) -> Iterator[Streamed]:
-    """The provider called by a plain socket that is kept: one call for each step of the iterator."""
-    with socket.create_connection(("127.0.0.1", port), timeout=_LIMIT_S) as connection:
+def bare_stream(port: int, path: str, content: bytes) -> Iterator[StreamTiming]:
+    """Calls the provider over one persistent socket. Each step of the iterator makes one call."""
+    with socket.create_connection(("127.0.0.1", port), timeout=_TIMEOUT_S) as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         head = f"POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {len(content)}\r\n\r\n".encode()
         while True:
             start_ns = time.perf_counter_ns()
             connection.sendall(head + content)
             first_ns = read_stream(connection) - start_ns
-            yield Streamed(first_ns, time.perf_counter_ns() - start_ns, 0)
+            yield StreamTiming(first_ns, time.perf_counter_ns() - start_ns, 0)

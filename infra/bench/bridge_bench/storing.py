@@ -1,8 +1,8 @@
-"""Embedding and storing through the bridge, beside the same two calls by hand with chromadb-client, in one run.
+"""Compares embedding and storing through the bridge with the same two direct calls, in one run.
 
-By hand means: the same texts to the same provider by httpx, and the vectors with ids and texts to a collection of the
-same kind by `collection.upsert`. Both take turns, each with a collection of its own on one real Chroma server, whose
-index grows alike. The bridge plans, checks and answers besides.
+The direct calls send the same texts to the same provider with httpx, and the vectors with ids and texts to a collection
+of the same kind with chromadb-client's `collection.upsert`. Both alternate. Each has its own collection on one real
+Chroma server; both collections grow equally. The bridge also plans, validates and formats the response.
 """
 
 import argparse
@@ -28,7 +28,7 @@ _SIZES = (1, 32, 256, 1_000)
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Records embedded and stored per second, beside the same calls by hand with chromadb-client."""
+    """Records embedded and stored per second, compared with direct calls with httpx and chromadb-client."""
     parser = argparse.ArgumentParser(prog="infra/bench/run storing", description=__doc__)
     parser.add_argument("--rounds", type=int, default=12, help="requests of each size and kind (%(default)s)")
     parser.add_argument("--sizes", type=int, nargs="+", default=_SIZES, help="texts in a request (%(default)s)")
@@ -41,23 +41,23 @@ def main(arguments: Sequence[str]) -> None:
 
 def _compare(folder: Path, url: str, port: int, sizes: Sequence[int], rounds: int) -> None:
     _configure(folder, url, port)
-    bridge, by_hand = _bridge(), _by_hand(url, port)
-    print(f"{DIMENSION} dimensions, median of {rounds} requests in turns: texts per second, and by hand = 1 in time\n")
-    print(f"{'texts':>6} {'bridge':>12} {'by hand':>12} {'ratio':>7}")
+    bridge, direct = _bridge(), _direct(url, port)
+    print(f"{DIMENSION} dimensions, median of {rounds} requests: texts per second; ratio = bridge time / direct time\n")
+    print(f"{'texts':>6} {'bridge':>12} {'direct':>12} {'ratio':>7}")
     for size in sizes:
-        print(_row(size, rounds, bridge, by_hand))
+        print(_row(size, rounds, bridge, direct))
 
 
-def _row(size: int, rounds: int, bridge: Callable[[list[str]], None], by_hand: Callable[[list[str]], None]) -> str:
-    took: dict[str, list[float]] = {"bridge": [], "by hand": []}
+def _row(size: int, rounds: int, bridge: Callable[[list[str]], None], direct: Callable[[list[str]], None]) -> str:
+    took: dict[str, list[float]] = {"bridge": [], "direct": []}
     for turn in range(rounds + 1):
         texts = [f"record {i} of round {turn} of size {size}, with some words to be stored" for i in range(size)]
-        for name, call in (("bridge", bridge), ("by hand", by_hand))[:: 1 if turn % 2 else -1]:
+        for name, call in (("bridge", bridge), ("direct", direct))[:: 1 if turn % 2 else -1]:
             began_s = time.perf_counter()
             call(texts)
             took[name].append(time.perf_counter() - began_s)
-    ours, theirs = (statistics.median(seconds[1:]) for seconds in took.values())  # the first ones warm up
-    return f"{size:>6} {size / ours:>12,.0f} {size / theirs:>12,.0f} {ours / theirs:>7.2f}"
+    bridge_s, direct_s = (statistics.median(seconds[1:]) for seconds in took.values())  # the first call warms up
+    return f"{size:>6} {size / bridge_s:>12,.0f} {size / direct_s:>12,.0f} {bridge_s / direct_s:>7.2f}"
 
 
 def _bridge() -> Callable[[list[str]], None]:
@@ -72,10 +72,10 @@ def _bridge() -> Callable[[list[str]], None]:
     return call
 
 
-def _by_hand(url: str, port: int) -> Callable[[list[str]], None]:
+def _direct(url: str, port: int) -> Callable[[list[str]], None]:
     host, _, chroma_port = url.removeprefix("http://").partition(":")
     collection = chromadb.HttpClient(host, int(chroma_port)).create_collection(
-        f"by_hand_{DIMENSION}", configuration={"hnsw": {"space": "cosine"}}, embedding_function=None
+        f"direct_{DIMENSION}", configuration={"hnsw": {"space": "cosine"}}, embedding_function=None
     )
     client = httpx.Client(timeout=60)
 

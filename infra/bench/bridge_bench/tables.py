@@ -1,4 +1,4 @@
-"""Measurements as tables: every number is the median of its repeats, with the lowest and the highest of them."""
+"""Formats measurements as tables. Every number is the median of its repeats, followed by the lowest and the highest."""
 
 import statistics
 from collections.abc import Callable, Mapping, Sequence
@@ -10,7 +10,7 @@ _US, _MS = 1e3, 1e6
 
 
 def warm_table(series: Mapping[str, Sequence[Samples]]) -> str:
-    """Rows of calls, with a `Samples` for each repeat; microseconds."""
+    """Returns a table with a row for each call, in microseconds. Each call has one `Samples` per repeat."""
     columns: dict[str, Callable[[Samples], float]] = {
         "wall p50": lambda samples: statistics.median(samples.wall),
         "wall p90": lambda samples: _p90(samples.wall),
@@ -18,14 +18,14 @@ def warm_table(series: Mapping[str, Sequence[Samples]]) -> str:
         "CPU p90": lambda samples: _p90(samples.cpu),
     }
     rows = [
-        _row(name, [_cell([of(samples) for samples in repeats], _US) for of in columns.values()])
+        _row(name, [_cell([statistic(samples) for samples in repeats], _US) for statistic in columns.values()])
         for name, repeats in series.items()
     ]
     return "\n".join([_row("µs", list(columns)), *rows])
 
 
 def cold_table(starts: Mapping[str, Sequence[Sequence[int]]]) -> str:
-    """Rows of fresh processes, with (import, first request) for each process; milliseconds."""
+    """Returns a table of cold starts in milliseconds. Each process has its import time and its first request's."""
     rows = [
         _row(name, [_cell(column, _MS) for column in zip(*processes, strict=True)])
         for name, processes in starts.items()
@@ -42,6 +42,6 @@ def _row(name: str, cells: Sequence[str]) -> str:
 
 
 def _cell(repeated_ns: Sequence[float], unit_ns: float) -> str:
-    middle, lowest, highest = statistics.median(repeated_ns), min(repeated_ns), max(repeated_ns)
+    median, lowest, highest = statistics.median(repeated_ns), min(repeated_ns), max(repeated_ns)
     digits = 0 if unit_ns == _US else 1
-    return "{:.{n}f} ({:.{n}f}–{:.{n}f})".format(middle / unit_ns, lowest / unit_ns, highest / unit_ns, n=digits)
+    return "{:.{n}f} ({:.{n}f}–{:.{n}f})".format(median / unit_ns, lowest / unit_ns, highest / unit_ns, n=digits)

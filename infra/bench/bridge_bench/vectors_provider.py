@@ -1,4 +1,4 @@
-"""A provider of vectors that answers at once, in a process of its own: as many as there are texts, and ever others."""
+"""An embedding provider in its own process that answers at once, with different vectors for consecutive texts."""
 
 import json
 import os
@@ -11,23 +11,23 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import ClassVar
 
 DIMENSION = 768
-_DIFFERENT = 4_096
+_DISTINCT_VECTORS = 4_096
 
 
 @contextmanager
 def vectors_provider() -> Iterator[int]:
-    """Runs it meanwhile; gives the port on loopback."""
+    """Runs the provider until the context ends. Yields its port on loopback."""
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     command = [sys.executable, "-m", __name__]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=env) as process:
-        assert process.stdin is not None  # noqa: S101 — both were asked for above
+        assert process.stdin is not None  # noqa: S101 — both are pipes, see above
         assert process.stdout is not None  # noqa: S101 — as above
         yield int(process.stdout.readline())
         process.terminate()
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """Canned vectors, none of them made while somebody waits."""
+    """Answers with vectors that were generated before the first request."""
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
@@ -39,7 +39,9 @@ class _Handler(BaseHTTPRequestHandler):
         texts = json.loads(self.rfile.read(int(self.headers["content-length"])))["input"]
         start = _Handler.served
         _Handler.served += len(texts)
-        rows = ",".join(self.rows[(start + i) % _DIFFERENT].replace("INDEX", str(i), 1) for i in range(len(texts)))
+        rows = ",".join(
+            self.rows[(start + i) % _DISTINCT_VECTORS].replace("INDEX", str(i), 1) for i in range(len(texts))
+        )
         usage = {"prompt_tokens": len(texts), "total_tokens": len(texts)}
         body = f'{{"object":"list","model":"m","usage":{json.dumps(usage)},"data":[{rows}]}}'.encode()
         self.send_response(200)
@@ -49,14 +51,14 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 — the base class's name
-        """Says nothing."""
+        """Logs nothing."""
 
 
 def _serve() -> None:
-    chance = random.Random(1)  # noqa: S311 — numbers to be the same at every run
-    for _ in range(_DIFFERENT):
-        numbers = ",".join(f"{chance.gauss(0, 1):.7f}" for _ in range(DIMENSION))
-        _Handler.rows.append(f'{{"object":"embedding","index":INDEX,"embedding":[{numbers}]}}')
+    numbers = random.Random(1)  # noqa: S311 — reproducible numbers, not a secret
+    for _ in range(_DISTINCT_VECTORS):
+        vector = ",".join(f"{numbers.gauss(0, 1):.7f}" for _ in range(DIMENSION))
+        _Handler.rows.append(f'{{"object":"embedding","index":INDEX,"embedding":[{vector}]}}')
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
     print(server.server_port, flush=True)
     server.serve_forever()

@@ -1,1 +1,1 @@
-"""How far token counts made beforehand are from a real tokenizer's."""
+"""Compares the token counts that the bridge computes before a request with a real tokenizer's."""

@@ -1,8 +1,8 @@
-"""Prints, for texts of many kinds, how far the counts made beforehand are from the tokens that they really are.
+"""Compares the bridge's token counts before a request with the real counts, for texts of many kinds.
 
-Each text is one message of a chat. "Real" is what OpenAI bills for it with o200k_base: the text's tokens and a frame of
-7. All other columns but the sizes are multiples of that: a quarter of the bytes (a rule of thumb, to compare with), the
-estimate, the bound by bytes, and the bound by an exact count.
+Each text is one message of a chat. "Real" is the number of tokens that OpenAI bills for it with o200k_base: the text's
+tokens and 7 tokens of overhead. Except for the sizes, all other columns are multiples of it: a quarter of the bytes (a
+rule of thumb, for comparison), the estimate, the bound by bytes, and the bound by an exact count.
 """
 
 import argparse
@@ -17,24 +17,25 @@ from token_bench.corpus import corpus
 
 ROOT = Path(__file__).resolve().parents[3]
 OTHER_PYTHON = ROOT / ".local" / "envs" / "model" / "bin" / "python"
-FRAME = 7  # github.com/openai/openai-cookbook, "How to count tokens with tiktoken": 3 a message, its role, 3 an answer
+# github.com/openai/openai-cookbook, "How to count tokens with tiktoken": 3 per message, 1 per role, 3 per answer
+OVERHEAD_TOKENS = 7
 COLUMNS = ("bytes", "real", "bytes/4", "estimate", "byte bound", "exact bound")
 
 
 def main(arguments: Sequence[str]) -> None:
-    """How far token counts made beforehand are from what they really are, for texts of many kinds."""
+    """The error of the bridge's token counts before a request, for texts of many kinds."""
     size = _parsed_bytes(arguments)
-    texts = {kind: _lengthened(text, size) for kind, text in corpus().items()}
+    texts = {kind: _repeated(text, size) for kind, text in corpus().items()}
     counts = {kind: count_chat({"messages": [{"role": "user", "content": text}]}) for kind, text in texts.items()}
     began, memory = time.perf_counter(), _memory_mb()
     counts["english"].bound_for(Tokenizer.O200K)
     print(f"the first exact count: {time.perf_counter() - began:.2f} s, {_memory_mb() - memory:.0f} MB\n")
-    real = {kind: tokens + FRAME for kind, tokens in _real_tokens(texts).items()}
+    real = {kind: tokens + OVERHEAD_TOKENS for kind, tokens in _real_tokens(texts).items()}
     print(f"{'':24}" + "".join(f"{column:>13}" for column in COLUMNS))
     for kind, text in texts.items():
         print(f"{kind:24}" + _row(len(text.encode()), real[kind], counts[kind]))
     _summarize(counts, real)
-    _check_another(texts)
+    _compare_other_tokenizer(texts)
 
 
 def _parsed_bytes(arguments: Sequence[str]) -> int:
@@ -45,17 +46,17 @@ def _parsed_bytes(arguments: Sequence[str]) -> int:
     return int(parser.parse_args(arguments).bytes)
 
 
-def _lengthened(text: str, size: int) -> str:
+def _repeated(text: str, size: int) -> str:
     return text * max(1, round(size / len(text.encode())))
 
 
 def _real_tokens(texts: Mapping[str, str]) -> dict[str, int]:
-    encode = _own_encoder()
+    encode = _o200k_encoder()
     return {kind: len(encode(text)) for kind, text in texts.items()}
 
 
-def _own_encoder() -> Callable[[str], list[int]]:
-    """tiktoken with the table in the package."""
+def _o200k_encoder() -> Callable[[str], list[int]]:
+    """Returns tiktoken's encoder with the token table in the package."""
     import tiktoken
 
     from sekha_llm_bridge.pricing.token_table import TokenTable
@@ -85,8 +86,8 @@ def _summarize(counts: Mapping[str, TokenCount], real: Mapping[str, int]) -> Non
     print(f"bounds below the real count: {', '.join(below) or 'none'}")
 
 
-def _check_another(texts: Mapping[str, str]) -> None:
-    """Compares bytes with a WordPiece tokenizer's tokens, where the local stack's embedding model is installed."""
+def _compare_other_tokenizer(texts: Mapping[str, str]) -> None:
+    """Compares bytes with a WordPiece tokenizer's tokens, if the local stack's embedding model is installed."""
     if not OTHER_PYTHON.is_file():
         return
     script = Path(__file__).with_name("other_tokenizer.py")
@@ -97,7 +98,7 @@ def _check_another(texts: Mapping[str, str]) -> None:
 
 
 def _memory_mb() -> float:
-    """What this process holds in memory; 0 where the system does not say."""
+    """Returns this process's resident memory; 0 if the system has no `/proc`."""
     status = Path("/proc/self/status")
     lines = status.read_text().splitlines() if status.exists() else []
     return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS")), 0.0)

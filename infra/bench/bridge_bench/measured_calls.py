@@ -1,4 +1,4 @@
-"""The calls that are compared: the provider called bare, by two clients, and through the whole handler."""
+"""The calls that are compared: two HTTP clients that call the provider directly, and the whole handler."""
 
 import asyncio
 import http.client
@@ -7,12 +7,12 @@ from bridge_bench.endpoints import Endpoint
 from bridge_bench.lambda_function import Handler, api_gateway_event, invoke
 from bridge_bench.measuring import Call
 
-FLOOR, CLIENT, HANDLER = "http.client, bare", "the bridge's HTTP client, bare", "the whole handler"
+BASELINE, CLIENT, HANDLER = "http.client, bare", "the bridge's HTTP client, bare", "the whole handler"
 _HEADERS = {"authorization": "Bearer not-a-key", "content-type": "application/json"}
 
 
 def bare_call(endpoint: Endpoint, port: int) -> Call:
-    """The floor: the standard library sends bytes that are ready, over a connection that is kept, and reads bytes."""
+    """Returns the baseline: `http.client` sends prepared bytes over a persistent connection, and reads bytes."""
     connection, content = http.client.HTTPConnection("127.0.0.1", port), endpoint.text.encode()
 
     def call() -> bytes:
@@ -22,8 +22,8 @@ def bare_call(endpoint: Endpoint, port: int) -> Call:
     return call
 
 
-def clients_call(endpoint: Endpoint, port: int) -> Call:
-    """The same by the bridge's own HTTP client, on the loop that the handler runs on: JSON out, JSON in."""
+def http_client_call(endpoint: Endpoint, port: int) -> Call:
+    """Returns the same call with the bridge's HTTP client, on the handler's event loop. It encodes and parses JSON."""
     from sekha_llm_bridge.clock import SystemClock
     from sekha_llm_bridge.providers.http import JsonHttp
 
@@ -36,7 +36,7 @@ def clients_call(endpoint: Endpoint, port: int) -> Call:
     return call
 
 
-def handlers_call(endpoint: Endpoint, handler: Handler) -> Call:
-    """One invocation, from the parsed event to the answer that the runtime writes out."""
+def handler_call(endpoint: Endpoint, handler: Handler) -> Call:
+    """Returns one invocation of the handler, from the parsed event to the response that the runtime would send."""
     event = api_gateway_event(endpoint)
     return lambda: invoke(handler, event)
