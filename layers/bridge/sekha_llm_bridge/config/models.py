@@ -47,16 +47,16 @@ Usd = Annotated[Decimal, Field(ge=0, allow_inf_nan=False)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
-def _empty_is_none(value: object) -> object:
+def _blank_to_none(value: object) -> object:
     return None if isinstance(value, str) and not value.strip() else value
 
 
-def none_is_empty(value: object) -> object:
+def null_to_empty(value: object) -> object:
     """A section whose keys are all commented out is null in YAML."""
     return {} if value is None else value
 
 
-def _fit_for_a_header(secret: SecretStr) -> SecretStr:
+def _check_header_value(secret: SecretStr) -> SecretStr:
     """An HTTP client would refuse it too, but quote it."""
     text = secret.get_secret_value()
     if not (text.isascii() and text.isprintable()):
@@ -64,9 +64,9 @@ def _fit_for_a_header(secret: SecretStr) -> SecretStr:
     return secret
 
 
-Credential = Annotated[SecretStr, AfterValidator(_fit_for_a_header)]
-OptionalCredential = Annotated[Credential | None, BeforeValidator(_empty_is_none)]
-OrEmpty = BeforeValidator(none_is_empty)
+Credential = Annotated[SecretStr, AfterValidator(_check_header_value)]
+OptionalCredential = Annotated[Credential | None, BeforeValidator(_blank_to_none)]
+NullAsEmpty = BeforeValidator(null_to_empty)
 
 
 class Section(BaseModel):
@@ -130,7 +130,7 @@ class ModelConfig(Section):
 
     @field_validator("tasks")
     @classmethod
-    def _one_of_two(cls, tasks: tuple[Task, ...], info: ValidationInfo) -> tuple[Task, ...]:
+    def _require_task_or_tasks(cls, tasks: tuple[Task, ...], info: ValidationInfo) -> tuple[Task, ...]:
         task = info.data.get("task")
         if task and tasks:
             raise ValueError("cannot stand beside `task`: give one of the two")
@@ -140,29 +140,29 @@ class ModelConfig(Section):
 
     @field_validator("dimension")
     @classmethod
-    def _known_for_embeddings(cls, dimension: int | None, info: ValidationInfo) -> int | None:
-        if dimension is None and Task.EMBEDDING in _named(info.data):
+    def _require_dimension_for_embeddings(cls, dimension: int | None, info: ValidationInfo) -> int | None:
+        if dimension is None and Task.EMBEDDING in _configured_tasks(info.data):
             raise ValueError("is missing: an embedding model needs the length of its vectors")
         return dimension
 
     @field_validator("pricing")
     @classmethod
-    def _complete_for_chat(cls, pricing: Pricing | None, info: ValidationInfo) -> Pricing | None:
-        if pricing and pricing.output_usd_per_mtok is None and not CHAT_TASKS.isdisjoint(_named(info.data)):
+    def _require_output_price_for_chat(cls, pricing: Pricing | None, info: ValidationInfo) -> Pricing | None:
+        if pricing and pricing.output_usd_per_mtok is None and not CHAT_TASKS.isdisjoint(_configured_tasks(info.data)):
             raise ValueError("lacks `output_usd_per_mtok`, which a chat model's pricing needs")
         return pricing
 
     @property
-    def named_tasks(self) -> tuple[Task, ...]:
+    def configured_tasks(self) -> tuple[Task, ...]:
         """The tasks that the file names, in its order."""
-        return _named({"task": self.task, "tasks": self.tasks})
+        return _configured_tasks({"task": self.task, "tasks": self.tasks})
 
     @property
     def all_tasks(self) -> tuple[Task, ...]:
         """The tasks, in the file's order; a chat model with vision also serves `vision`."""
-        named = self.named_tasks
-        sees = self.supports_vision and Task.VISION not in named and not CHAT_TASKS.isdisjoint(named)
-        return (*named, Task.VISION) if sees else named
+        named = self.configured_tasks
+        adds_vision = self.supports_vision and Task.VISION not in named and not CHAT_TASKS.isdisjoint(named)
+        return (*named, Task.VISION) if adds_vision else named
 
     def serves(self, task: Task) -> bool:
         """Whether the model is for `task`."""
@@ -184,7 +184,7 @@ class ModelConfig(Section):
         return self.embedding_space or self.model_id
 
 
-def _named(data: dict[str, Any]) -> tuple[Task, ...]:
+def _configured_tasks(data: dict[str, Any]) -> tuple[Task, ...]:
     return data.get("tasks") or ((data["task"],) if data.get("task") else ())
 
 
@@ -204,14 +204,14 @@ class ProviderConfig(Section):
     timeout_secs: Seconds = Field(
         120, description="For a whole buffered answer; for a stream, to the first token and then between chunks."
     )
-    headers: Annotated[dict[Annotated[str, Field(pattern=HEADER_PATTERN)], Credential], OrEmpty] = Field(
+    headers: Annotated[dict[Annotated[str, Field(pattern=HEADER_PATTERN)], Credential], NullAsEmpty] = Field(
         default_factory=dict, description="Extra headers of every request."
     )
     models: tuple[ModelConfig, ...] = Field(min_length=1)
 
     @field_validator("base_url")
     @classmethod
-    def _full(cls, base_url: str | None, info: ValidationInfo) -> str | None:
+    def _complete_base_url(cls, base_url: str | None, info: ValidationInfo) -> str | None:
         """So that the loaded value is always the full one: defaulted and mended."""
         provider_type = info.data.get("provider_type")
         return complete_base_url(provider_type, base_url or None) if provider_type else base_url
@@ -246,7 +246,7 @@ class RoutingConfig(Section):
     require_vision_for_images: bool = Field(default=True, description="Whether images need a vision model.")
     max_cost_per_request: Usd | None = Field(None, description="USD; null: no limit.")
     min_output_tokens: int = Field(64, ge=1, description="Under a cost limit, the least that is a useful answer.")
-    circuit_breaker: Annotated[CircuitBreakerConfig, OrEmpty] = CircuitBreakerConfig()
+    circuit_breaker: Annotated[CircuitBreakerConfig, NullAsEmpty] = CircuitBreakerConfig()
 
 
 class ChromaConfig(Section):
@@ -264,7 +264,7 @@ class ChromaConfig(Section):
 
     @field_validator("url")
     @classmethod
-    def _server(cls, url: str) -> str:
+    def _check_url(cls, url: str) -> str:
         return check_server_url(url) if url else ""
 
 
@@ -275,6 +275,6 @@ class ConfigFile(Section):
     providers: tuple[ProviderConfig, ...] = Field(
         (), min_length=1, description="In the order in which equals are tried. Without any, every request fails."
     )
-    default_models: Annotated[DefaultModels, OrEmpty] = DefaultModels()
-    routing: Annotated[RoutingConfig, OrEmpty] = RoutingConfig()
-    chroma: Annotated[ChromaConfig, OrEmpty] = ChromaConfig()
+    default_models: Annotated[DefaultModels, NullAsEmpty] = DefaultModels()
+    routing: Annotated[RoutingConfig, NullAsEmpty] = RoutingConfig()
+    chroma: Annotated[ChromaConfig, NullAsEmpty] = ChromaConfig()
