@@ -176,7 +176,7 @@ def test_no_region_is_told_as_that(path: Path, monkeypatch: pytest.MonkeyPatch) 
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_CONFIG_FILE", "/dev/null")
     monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)  # it remembers credentials and region
-    assert "no AWS region is known: set AWS_REGION" in load_settings(path).warnings[0]
+    assert "no AWS region is configured: set AWS_REGION" in load_settings(path).warnings[0]
 
 
 def test_a_malformed_endpoint_disables_only_the_providers_that_need_it(

@@ -94,7 +94,7 @@ def test_vectors_of_one_space_with_two_lengths_are_warned_about(load: Load) -> N
 
 def test_a_public_api_without_a_key_is_warned_about(load: Load) -> None:
     (warning,) = load(BASE.replace("    base_url: http://b\n", "")).warnings
-    assert "provider b has no api_key, and https://api.openai.com/v1 answers nobody without one" in warning
+    assert "provider b has no api_key, but https://api.openai.com/v1 requires one: add it" in warning
 
 
 def test_a_public_api_with_a_header_of_its_own_is_taken_to_have_its_key_there(load: Load) -> None:

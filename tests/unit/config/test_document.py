@@ -10,7 +10,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from sekha_llm_bridge.config import load_settings
-from sekha_llm_bridge.config.document import read
+from sekha_llm_bridge.config.document import read_document
 from sekha_llm_bridge.config.models import ConfigFile, ModelConfig, ProviderConfig, RoutingConfig
 from sekha_llm_bridge.errors import ConfigError
 from tests.unit.config.conftest import FaultsOf, Load
@@ -54,15 +54,15 @@ FILE_LIKE = st.fixed_dictionaries(
     [
         ("", 1, "the file is empty: it needs at least the key `providers`"),
         ("# only a comment\n", 1, "the file is empty"),
-        ("- a\n- b\n", 1, "the file holds a list, not a mapping"),
-        ("just text\n", 1, "the file holds a single value, not a mapping"),
+        ("- a\n- b\n", 1, "the file contains a list, not a mapping"),
+        ("just text\n", 1, "the file contains a single value, not a mapping"),
         ("a: 1\n\tb: 2\n", 2, "indent with spaces, not tabs"),
         ("a:\n  b: [1, 2\nc: 3\n", 2, "close the bracket"),
-        ("a: b: c\n", 1, "put a value that holds `: ` in quotes"),
+        ("a: b: c\n", 1, "put a value that contains `: ` in quotes"),
         ("a: 1\nb: @x\n", 2, "in quotes"),
         ("a: {url: ${X}}\n", 1, "put a reference inside {…} or […] in quotes"),
         ("a: 1\nb: *nowhere\n", 2, "put a value that starts with * in quotes"),
-        ("a: 1\n---\nb: 2\n", 2, "one file holds one document"),
+        ("a: 1\n---\nb: 2\n", 2, "one file has one document"),
         ('a: 1\nb: "open\nc: 1\n', 2, "close the quote"),
         ("a: 1\nb: \x07\n", 2, "a control character (code 7)"),
     ],
@@ -241,7 +241,7 @@ def test_a_fault_is_on_the_line_that_shows_it(
 def test_text_in_any_structure_is_read_back_as_it_was(tmp_path: Path, value: Any) -> None:
     path = tmp_path / "any.yaml"
     path.write_text(yaml.safe_dump({"key": value}, allow_unicode=True, default_style='"'), encoding="utf-8")
-    assert read(path).data == {"key": value}
+    assert read_document(path).data == {"key": value}
 
 
 @given(FILE_LIKE | st.dictionaries(KEYS | st.text(max_size=5), VALUES))

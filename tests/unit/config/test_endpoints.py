@@ -36,7 +36,7 @@ def test_azure_has_no_default() -> None:
 
 
 @pytest.mark.parametrize(
-    ("provider_type", "written", "full"),
+    ("provider_type", "raw_value", "full"),
     [
         (P.OPENAI, "https://api.openai.com", "https://api.openai.com/v1"),
         (P.OPENAI, "https://api.openai.com/", "https://api.openai.com/v1"),
@@ -85,8 +85,8 @@ def test_azure_has_no_default() -> None:
         ),
     ],
 )
-def test_a_missing_or_extra_version_is_mended(provider_type: ProviderType, written: str, full: str) -> None:
-    assert complete_base_url(provider_type, written) == full
+def test_a_missing_or_extra_version_is_mended(provider_type: ProviderType, raw_value: str, full: str) -> None:
+    assert complete_base_url(provider_type, raw_value) == full
 
 
 @given(
@@ -99,7 +99,7 @@ def test_mending_twice_changes_nothing_more(provider_type: ProviderType, path: s
 
 
 @pytest.mark.parametrize(
-    "written",
+    "raw_value",
     [
         *("localhost:11434", "//host", "ftp://host", "http://", "http:///v1", "a b"),
         *(
@@ -112,9 +112,9 @@ def test_mending_twice_changes_nothing_more(provider_type: ProviderType, path: s
         ),
     ],
 )
-def test_what_is_no_base_url_is_refused(written: str) -> None:
+def test_what_is_no_base_url_is_refused(raw_value: str) -> None:
     with pytest.raises(ValueError, match="must ") as caught:
-        complete_base_url(P.OPENAI, written)
+        complete_base_url(P.OPENAI, raw_value)
     assert "port" not in str(caught.value)
 
 

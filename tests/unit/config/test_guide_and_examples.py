@@ -24,7 +24,11 @@ def test_the_guides_first_example_loads_as_it_stands() -> None:
         ProviderType.OLLAMA,
         "http://localhost:11434",
     )
-    assert [model.named_tasks for model in ollama.models] == [(Task.EMBEDDING,), (Task.CHAT_SMALL,), (Task.CHAT_SMART,)]
+    assert [model.configured_tasks for model in ollama.models] == [
+        (Task.EMBEDDING,),
+        (Task.CHAT_SMALL,),
+        (Task.CHAT_SMART,),
+    ]
     assert settings.routing.max_cost_per_request == Decimal("0.10")
     assert settings.routing.circuit_breaker.failure_threshold == 5
     assert settings.default_models.chat_fast == "llama3.1:8b"
@@ -99,7 +103,7 @@ def test_the_embedded_models_are_two_servers_on_this_machine() -> None:
     environ = {"LOCAL_CHAT_URL": "http://127.0.0.1:5001", "LOCAL_EMBEDDINGS_URL": "http://127.0.0.1:5002/v1"}
     chat, embeddings = load_settings(path, environ=environ).providers
     assert (chat.base_url, embeddings.base_url) == ("http://127.0.0.1:5001/v1", "http://127.0.0.1:5002/v1")
-    assert chat.models[0].named_tasks == (Task.CHAT_SMALL, Task.CHAT_SMART)
+    assert chat.models[0].configured_tasks == (Task.CHAT_SMALL, Task.CHAT_SMART)
     assert embeddings.models[0].dimension == 384
 
 

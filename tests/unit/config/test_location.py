@@ -10,7 +10,7 @@ import pytest
 
 import sekha_llm_bridge
 from sekha_llm_bridge.config import bundled_path, find_config, load_settings
-from sekha_llm_bridge.config.document import read
+from sekha_llm_bridge.config.document import read_document
 from sekha_llm_bridge.errors import ConfigError
 
 PACKAGE = Path(sekha_llm_bridge.__file__).parent
@@ -73,7 +73,7 @@ def test_a_folder_is_not_taken_for_a_file(tmp_path: Path) -> None:
 
 def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="the file cannot be read: Is a directory"):
-        read(tmp_path)
+        read_document(tmp_path)
 
 
 def test_a_layer_reads_the_file_in_its_own_config_folder(tmp_path: Path) -> None:

@@ -4,13 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sekha_llm_bridge.config.references import MalformedReference, Remote, Variable, escape, parse
+from sekha_llm_bridge.config.references import AwsReference, MalformedReference, Variable, escape, parse
 
 TEXTS = st.text(st.sampled_from("${}:-#ab/ "), max_size=20)
 
 
 @pytest.mark.parametrize(
-    ("text", "pieces"),
+    ("text", "parts"),
     [
         ("plain", ("plain",)),
         ("", ()),
@@ -19,22 +19,22 @@ TEXTS = st.text(st.sampled_from("${}:-#ab/ "), max_size=20)
         ("${VAR:-}", (Variable("VAR", ()),)),
         ("${VAR:-http://localhost:11434}", (Variable("VAR", ("http://localhost:11434",)),)),
         ("${A:-${B:-c}}", (Variable("A", (Variable("B", ("c",)),)),)),
-        ("${A:-${ssm:/x}}", (Variable("A", (Remote("ssm", "/x"),)),)),
-        ("${ssm:/sekha/openai.key}", (Remote("ssm", "/sekha/openai.key"),)),
-        ("${ssm:/sekha/key:3}", (Remote("ssm", "/sekha/key:3"),)),
-        ("${secretsmanager:prod/openai}", (Remote("secretsmanager", "prod/openai"),)),
-        ("${secretsmanager:prod/openai#api_key}", (Remote("secretsmanager", "prod/openai", "api_key"),)),
+        ("${A:-${ssm:/x}}", (Variable("A", (AwsReference("ssm", "/x"),)),)),
+        ("${ssm:/sekha/openai.key}", (AwsReference("ssm", "/sekha/openai.key"),)),
+        ("${ssm:/sekha/key:3}", (AwsReference("ssm", "/sekha/key:3"),)),
+        ("${secretsmanager:prod/openai}", (AwsReference("secretsmanager", "prod/openai"),)),
+        ("${secretsmanager:prod/openai#api_key}", (AwsReference("secretsmanager", "prod/openai", "api_key"),)),
         (
             "${secretsmanager:arn:aws:secretsmanager:eu-west-1:123456789012:secret:a-b#k}",
-            (Remote("secretsmanager", "arn:aws:secretsmanager:eu-west-1:123456789012:secret:a-b", "k"),),
+            (AwsReference("secretsmanager", "arn:aws:secretsmanager:eu-west-1:123456789012:secret:a-b", "k"),),
         ),
         ("$${VAR}", ("${", "VAR", "}")),
         ("$VAR $ {x}", ("$VAR $ {x", "}")),
         ("ssm:/x", ("ssm:/x",)),
     ],
 )
-def test_a_text_is_read_as_these_pieces(text: str, pieces: tuple[object, ...]) -> None:
-    assert parse(text) == pieces
+def test_a_text_is_read_as_these_pieces(text: str, parts: tuple[object, ...]) -> None:
+    assert parse(text) == parts
 
 
 @pytest.mark.parametrize(
@@ -73,14 +73,14 @@ def test_the_refusal_does_not_quote_the_text_which_may_be_a_password() -> None:
 
 @given(TEXTS)
 def test_an_escaped_text_stands_for_itself(text: str) -> None:
-    assert "".join(str(piece) for piece in parse(escape(text))) == text
+    assert "".join(str(part) for part in parse(escape(text))) == text
 
 
 @given(TEXTS)
 def test_any_text_is_either_read_or_refused(text: str) -> None:
     try:
-        pieces = parse(text)
+        parts = parse(text)
     except MalformedReference:
         assert "${" in text
     else:
-        assert all(isinstance(piece, str | Variable | Remote) for piece in pieces)
+        assert all(isinstance(part, str | Variable | AwsReference) for part in parts)

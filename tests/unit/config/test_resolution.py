@@ -260,4 +260,4 @@ def test_a_line_break_at_the_end_of_a_secret_is_not_part_of_it(load: Load) -> No
 def test_an_escaped_value_resolves_to_itself_in_any_environment(text: str, environ: dict[str, str]) -> None:
     resolved = resolve({"key": escape(text)}, environ=environ, secrets=MemorySecrets())
     assert resolved.data == {"key": text}
-    assert resolved.gaps == ()
+    assert resolved.unresolved == ()

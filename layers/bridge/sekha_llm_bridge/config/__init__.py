@@ -1,6 +1,6 @@
-"""The configuration: one YAML file, checked as a whole, its references resolved.
+"""The configuration: loads one YAML file, resolves its references, and validates it.
 
-`settings` is the configured file, loaded at first use; `load_settings(path)` is for another file or environment.
+`settings` is the configuration of this process, loaded at its first use. `load_settings(path)` loads another file.
 Importing this package reads no file and imports neither boto3 nor Powertools.
 """
 
@@ -34,7 +34,7 @@ __all__ = [
 
 @cache
 def _loaded() -> Settings:
-    """The settings of this process; their warnings are logged here, so once."""
+    """Returns the settings of this process. Logs their warnings here, so that each is logged once."""
     loaded = load_settings()
     for warning in loaded.warnings:
         logging.getLogger(__name__).warning(warning)

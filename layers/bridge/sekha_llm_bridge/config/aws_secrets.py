@@ -1,6 +1,6 @@
-"""Parameters of SSM and secrets of Secrets Manager, by way of Powertools, cached.
+"""Fetches and caches SSM parameters and Secrets Manager secrets with Powertools.
 
-Imported only when the file refers to one: boto3 and Powertools cost a cold start some 400 ms.
+Imported only when the file refers to one, because importing boto3 and Powertools adds about 400 ms to a cold start.
 """
 
 import os
@@ -16,21 +16,21 @@ from botocore.config import Config
 
 from sekha_llm_bridge.config.secret_source import SecretUnavailable
 
-MAX_AGE_S = 300  # a rotated secret is seen after this; sooner by a refetch after the provider's 401
+MAX_AGE_S = 300  # a rotated secret is used after this time, or earlier after the provider's 401
 
-# botocore's own defaults are a minute to connect and several tries: longer than a function has to start.
+# The defaults of botocore (60 s to connect, several attempts) can be longer than Lambda's limit for startup.
 _CONFIG = Config(connect_timeout=1, read_timeout=2, retries={"mode": "standard", "total_max_attempts": 2})
 
-_CREATE = {
+_CREATE_HINTS = {
     "ssm": "create it with `aws ssm put-parameter --type SecureString --name …`",
     "secretsmanager": "create it with `aws secretsmanager create-secret --name …`",
 }
-_ALLOW = {"ssm": "ssm:GetParameter", "secretsmanager": "secretsmanager:GetSecretValue"}
-_MISSING = frozenset({"ParameterNotFound", "ParameterVersionNotFound", "ResourceNotFoundException"})
-_DENIED = frozenset(
+_REQUIRED_PERMISSIONS = {"ssm": "ssm:GetParameter", "secretsmanager": "secretsmanager:GetSecretValue"}
+_NOT_FOUND_CODES = frozenset({"ParameterNotFound", "ParameterVersionNotFound", "ResourceNotFoundException"})
+_ACCESS_DENIED_CODES = frozenset(
     {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "DecryptionFailure", "KMSAccessDeniedException"}
 )
-_BAD_CREDENTIALS = frozenset(
+_INVALID_CREDENTIALS_CODES = frozenset(
     {
         "ExpiredToken",
         "ExpiredTokenException",
@@ -42,26 +42,24 @@ _BAD_CREDENTIALS = frozenset(
 
 
 class AwsSecrets:
-    """The `SecretSource` of a deployment. Clients are made when first needed, in the Lambda's region.
+    """The `SecretSource` for AWS. Creates each client at its first use, in the region of the function.
 
-    `environ` is read for AWS_REGION only; credentials and endpoints are found by boto3 itself.
+    Only AWS_REGION is read from `environ`; boto3 itself finds credentials and endpoints.
     """
 
     def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
         self._environ = environ
-        self._lock = Lock()  # making a boto3 client is not safe in several threads at once; using one is
+        self._lock = Lock()  # creating boto3 clients is not thread-safe; using them is
         self._ssm: SSMProvider | None = None
         self._secrets: SecretsProvider | None = None
 
     def ssm(self, path: str, *, fresh: bool) -> str:
         """See `SecretSource`."""
-        return _fetched("ssm", lambda: self._parameters().get(path, max_age=MAX_AGE_S, decrypt=True, force_fetch=fresh))
+        return _fetch("ssm", lambda: self._parameters().get(path, max_age=MAX_AGE_S, decrypt=True, force_fetch=fresh))
 
     def secret(self, name: str, *, fresh: bool) -> str:
         """See `SecretSource`."""
-        return _fetched(
-            "secretsmanager", lambda: self._secrets_manager().get(name, max_age=MAX_AGE_S, force_fetch=fresh)
-        )
+        return _fetch("secretsmanager", lambda: self._secrets_manager().get(name, max_age=MAX_AGE_S, force_fetch=fresh))
 
     def _parameters(self) -> SSMProvider:
         with self._lock:
@@ -78,17 +76,23 @@ class AwsSecrets:
 
     @property
     def _region(self) -> str | None:
-        """Lambda's variable, which boto3 does not read; without it boto3 looks into its own configuration."""
+        """The region in AWS_REGION, which Lambda sets and boto3 does not read; None: boto3 uses its configuration."""
         return self._environ.get("AWS_REGION") or None
 
 
-def _fetched(store: str, fetch: Callable[[], Any]) -> str:
-    """What `fetch` gives, or its failure in our words; not chained, because AWS's message names accounts and roles."""
+def _fetch(store: str, fetch: Callable[[], Any]) -> str:
+    """Returns the result of `fetch` as text. Raises `SecretUnavailable` for its failures.
+
+    The exception is not chained, because the message of AWS contains account and role names.
+    """
     try:
         value = fetch()
     except GetParameterError as error:
         reason = _reason(store, error.__context__)
-    except (boto.BotoCoreError, ValueError) as error:  # no client: no region, or a malformed endpoint
+    except (
+        boto.BotoCoreError,
+        ValueError,
+    ) as error:  # the client cannot be created: no region, or a malformed endpoint
         reason = _reason(store, error)
     else:
         return _text(value)
@@ -107,24 +111,25 @@ def _text(value: Any) -> str:
 
 
 def _reason(store: str, error: BaseException | None) -> str:
-    """Why a fetch failed, and the remedy."""
+    """Returns why a fetch failed and what to do."""
     match error:
         case boto.ClientError():
-            return _refusal(store, str(error.response.get("Error", {}).get("Code", "unknown")))
+            return _client_error_reason(store, str(error.response.get("Error", {}).get("Code", "unknown")))
         case boto.NoCredentialsError():
             return "there are no AWS credentials: give the function a role, or run `aws configure`"
         case boto.NoRegionError():
-            return "no AWS region is known: set AWS_REGION"
+            return "no AWS region is configured: set AWS_REGION"
         case boto.ConnectionError() | boto.HTTPClientError():
             return "AWS did not answer in time: check the network, or the VPC's endpoints and NAT"
     return f"{type(error).__name__}: check the AWS configuration"
 
 
-def _refusal(store: str, code: str) -> str:
-    if code in _MISSING:
-        return f"it does not exist in this account and region: correct its name, or {_CREATE[store]}"
-    if code in _DENIED:
-        return f"access is denied: allow the role {_ALLOW[store]} on it (and kms:Decrypt on a key of its own)"
-    if code in _BAD_CREDENTIALS:
+def _client_error_reason(store: str, code: str) -> str:
+    if code in _NOT_FOUND_CODES:
+        return f"it does not exist in this account and region: correct its name, or {_CREATE_HINTS[store]}"
+    if code in _ACCESS_DENIED_CODES:
+        permission = _REQUIRED_PERMISSIONS[store]
+        return f"access is denied: allow the role {permission} on it (and kms:Decrypt if it has its own KMS key)"
+    if code in _INVALID_CREDENTIALS_CODES:
         return f"the AWS credentials are not valid ({code}): renew them"
     return f"AWS answered {code}"

@@ -1,6 +1,6 @@
-"""What must hold between sections: ids are unique, no model stands twice, defaults name models that exist.
+"""Checks rules that involve several sections: unique ids, no duplicate models, default models that exist.
 
-They work on the data, not on the validated file, so that they run even when some section has faults of its own.
+The checks use the data, not the validated file, so that they also run when a section is invalid.
 """
 
 from collections.abc import Iterator
@@ -9,27 +9,30 @@ from dataclasses import dataclass
 from pydantic import ValidationError
 
 from sekha_llm_bridge.config.document import Data, Document
-from sekha_llm_bridge.config.faults import Fault, Place, did_you_mean, listed, place_text, shown
+from sekha_llm_bridge.config.faults import Fault, KeyPath, describe_value, format_key_path, list_names, suggest_name
 from sekha_llm_bridge.config.models import DefaultModels, ModelConfig, Task
 
-_PURPOSE = ("model_id", "task", "tasks", "supports_vision")
+_TASK_KEYS = ("model_id", "task", "tasks", "supports_vision")
 
 
 @dataclass(frozen=True, slots=True)
-class Offer:
-    """One model of one provider. `model` tells its purpose only; None when faults or gaps leave that unknown."""
+class ModelEntry:
+    """One model of one provider.
 
-    place: Place
+    Only the tasks and capabilities of `model` are valid. It is None when they are invalid or have no value.
+    """
+
+    key_path: KeyPath
     model_id: str
     model: ModelConfig | None
 
     @property
-    def provider_place(self) -> Place:
-        """The provider that offers it."""
-        return self.place[:2]
+    def provider_path(self) -> KeyPath:
+        """The key path of the provider of the model."""
+        return self.key_path[:2]
 
-    def may_be(self, default: str) -> bool:
-        """Whether it can be the default model called `default`; true when that is not known."""
+    def can_be_default(self, default: str) -> bool:
+        """Returns whether the model can be the default model `default`, and True when its tasks are not known."""
         if self.model is None:
             return True
         if default == "embedding":
@@ -37,69 +40,73 @@ class Offer:
         return self.model.has_vision if default == "chat_vision" else self.model.is_chat
 
 
-def check(document: Document, data: Data, unknown: frozenset[Place]) -> Iterator[Fault]:
-    """The faults of `data` between its sections; `unknown` are the models whose tasks have no value."""
-    offers = list(_offers(data, unknown))
-    yield from _repeated_ids(data)
-    yield from _repeated_models(offers)
-    yield from _defaults(document, data, offers)
+def check_sections(document: Document, data: Data, unknown_tasks: frozenset[KeyPath]) -> Iterator[Fault]:
+    """Yields the faults between sections. `unknown_tasks` are the key paths of models whose tasks have no value."""
+    entries = list(_model_entries(data, unknown_tasks))
+    yield from _duplicate_ids(data)
+    yield from _duplicate_models(entries)
+    yield from _default_model_faults(document, data, entries)
 
 
-def _providers(data: Data) -> Iterator[tuple[Place, dict[str, Data]]]:
+def _providers(data: Data) -> Iterator[tuple[KeyPath, dict[str, Data]]]:
     for index, provider in enumerate(_list(data, "providers")):
         if isinstance(provider, dict):
             yield ("providers", index), provider
 
 
-def _offers(data: Data, unknown: frozenset[Place]) -> Iterator[Offer]:
-    for place, provider in _providers(data):
+def _model_entries(data: Data, unknown_tasks: frozenset[KeyPath]) -> Iterator[ModelEntry]:
+    for provider_path, provider in _providers(data):
         for index, model in enumerate(_list(provider, "models")):
             if isinstance(model, dict) and isinstance(model_id := model.get("model_id"), str):
-                at = (*place, "models", index)
-                yield Offer(at, model_id.strip(), None if at in unknown else _purpose(model))
+                key_path = (*provider_path, "models", index)
+                parsed = None if key_path in unknown_tasks else _model_with_tasks(model)
+                yield ModelEntry(key_path, model_id.strip(), parsed)
 
 
-def _purpose(model: dict[str, Data]) -> ModelConfig | None:
-    """What a model is for, whatever is wrong with the rest of its section."""
-    known = {key: model[key] for key in _PURPOSE if key in model}
+def _model_with_tasks(model: dict[str, Data]) -> ModelConfig | None:
+    """Returns the model with its tasks and capabilities only, or None when these are invalid."""
+    known = {key: model[key] for key in _TASK_KEYS if key in model}
     try:
         return ModelConfig.model_validate({**known, "context_window": 1, "dimension": 1})
     except ValidationError:
         return None
 
 
-def _repeated_ids(data: Data) -> Iterator[Fault]:
-    first: dict[str, Place] = {}
-    for place, provider in _providers(data):
+def _duplicate_ids(data: Data) -> Iterator[Fault]:
+    first: dict[str, KeyPath] = {}
+    for key_path, provider in _providers(data):
         provider_id = provider.get("id")
         if not isinstance(provider_id, str):
             continue
         if provider_id in first:
-            other = place_text(first[provider_id])
-            yield Fault((*place, "id"), f"`{provider_id}` is the id of {other} too: an id must be unique")
-        first.setdefault(provider_id, place)
+            other = format_key_path(first[provider_id])
+            yield Fault((*key_path, "id"), f"`{provider_id}` is the id of {other} too: an id must be unique")
+        first.setdefault(provider_id, key_path)
 
 
-def _repeated_models(offers: list[Offer]) -> Iterator[Fault]:
-    first: dict[tuple[Place, str, Task], Place] = {}
-    for offer in offers:
-        for task in offer.model.named_tasks if offer.model else ():
-            key = (offer.provider_place, offer.model_id, task)
+def _duplicate_models(entries: list[ModelEntry]) -> Iterator[Fault]:
+    first: dict[tuple[KeyPath, str, Task], KeyPath] = {}
+    for entry in entries:
+        for task in entry.model.configured_tasks if entry.model else ():
+            key = (entry.provider_path, entry.model_id, task)
             if key in first:
-                other = place_text(first[key])
-                yield Fault(offer.place, f"`{offer.model_id}` has task {task} in {other} already: remove one of them")
-            first.setdefault(key, offer.place)
+                other = format_key_path(first[key])
+                yield Fault(
+                    entry.key_path,
+                    f"`{entry.model_id}` has task {task} in {other} already: remove one of them",
+                )
+            first.setdefault(key, entry.key_path)
 
 
-def _defaults(document: Document, data: Data, offers: list[Offer]) -> Iterator[Fault]:
-    for name, model_id in _named_defaults(data):
-        problem = _default_problem(name, model_id, offers)
+def _default_model_faults(document: Document, data: Data, entries: list[ModelEntry]) -> Iterator[Fault]:
+    for name, model_id in _default_model_ids(data):
+        problem = _default_problem(name, model_id, entries)
         if problem:
-            place = ("default_models", name)
-            yield Fault(place, f"{problem.rule}, {shown(document.value_at(place))}; {problem.remedy}")
+            key_path = ("default_models", name)
+            yield Fault(key_path, f"{problem.rule}, {describe_value(document.value_at(key_path))}; {problem.remedy}")
 
 
-def _named_defaults(data: Data) -> Iterator[tuple[str, str]]:
+def _default_model_ids(data: Data) -> Iterator[tuple[str, str]]:
     section = data.get("default_models") if isinstance(data, dict) else None
     for name, model_id in section.items() if isinstance(section, dict) else ():
         if name in DefaultModels.model_fields and isinstance(model_id, str):
@@ -112,14 +119,14 @@ class _Problem:
     remedy: str
 
 
-def _default_problem(name: str, model_id: str, offers: list[Offer]) -> _Problem | None:
-    fitting = {offer.model_id for offer in offers if offer.may_be(name)}
-    if model_id in fitting:
+def _default_problem(name: str, model_id: str, entries: list[ModelEntry]) -> _Problem | None:
+    suitable = {entry.model_id for entry in entries if entry.can_be_default(name)}
+    if model_id in suitable:
         return None
     need = {"embedding": "has task embedding", "chat_vision": "takes images"}.get(name, "answers chats")
-    if any(offer.model_id == model_id for offer in offers):
-        return _Problem(f"must name a model that {need}", listed(fitting) if fitting else "none is configured")
-    hint = did_you_mean(model_id, fitting) if fitting else f"none that {need} is configured"
+    if any(entry.model_id == model_id for entry in entries):
+        return _Problem(f"must name a model that {need}", list_names(suitable) if suitable else "none is configured")
+    hint = suggest_name(model_id, suitable) if suitable else f"none that {need} is configured"
     return _Problem("must name a configured model", hint)
 
 

@@ -1,6 +1,6 @@
-"""Faults of the file, in plain sentences: what is wrong, the value, the remedy.
+"""The messages for faults of the file: what is wrong, the value, and how to correct it.
 
-A value is always shown as the file has it, never with its references resolved, and a credential is not shown at all.
+A message shows a value as it is written in the file, never with its references resolved. It never shows a credential.
 """
 
 import difflib
@@ -22,19 +22,19 @@ from sekha_llm_bridge.config.models import (
     Section,
 )
 
-Place: TypeAlias = tuple[str | int, ...]
+KeyPath: TypeAlias = tuple[str | int, ...]
 
-_LONGEST_SHOWN = 60
-_LONGEST_LIST = 16
+_MAX_VALUE_CHARS = 60
+_MAX_LISTED_NAMES = 16
 
-_PATTERNS = {
+_PATTERN_MESSAGES = {
     ID_PATTERN: "may hold only a-z, 0-9, - and _",
     VERSION_PATTERN: 'must be 2.x, as in "2.0"',
     COLLECTION_PATTERN: "must be a collection's name: letters, digits, dots, - and _, starting with a letter or digit",
     HEADER_PATTERN: "must be the name of an HTTP header",
 }
 
-_SENTENCES = {
+_MESSAGES = {
     "missing": "is missing",
     "greater_than": "must be more than {gt:g}",
     "greater_than_equal": "must be at least {ge:g}",
@@ -51,7 +51,7 @@ _SENTENCES = {
     "value_error": "{error}",
 }
 
-_KINDS = {
+_TYPE_MESSAGES = {
     "int": "must be a whole number",
     "float": "must be a number",
     "decimal": "must be a number",
@@ -61,33 +61,34 @@ _KINDS = {
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One thing that is wrong at `place`. `line` only where the place does not give it away."""
+    """A fault of the value at `key_path`. `line` is set only when it cannot be found by the key path."""
 
-    place: Place
+    key_path: KeyPath
     message: str
     line: int | None = None
 
 
-def place_text(place: Place) -> str:
-    """Such as `providers[0].models[2].task`."""
-    return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in place).removeprefix(".")
+def format_key_path(key_path: KeyPath) -> str:
+    """Returns the key path as text, for example `providers[0].models[2].task`."""
+    return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in key_path).removeprefix(".")
 
 
-def validation_fault(error: ErrorDetails, place: Place, written: object) -> Fault:
-    """One of pydantic's errors in our words; `written` is the value that the file has at `place`."""
+def fault_from_pydantic(error: ErrorDetails, key_path: KeyPath, raw_value: object) -> Fault:
+    """Returns the fault for an error of pydantic. `raw_value` is the value that the file has at `key_path`."""
     if error["type"] == "extra_forbidden":
-        return Fault(place, _unknown_key(str(place[-1]), section_at(place[:-1])))
-    if error["type"] == "missing" and written is not None:
-        return Fault(place, f"must not be empty, {shown(written)}")
-    sentence = _sentence(error)
-    if error["type"] in {"missing", "value_error"} or is_secret(place):
-        return Fault(place, sentence)
-    return Fault(place, f"{sentence}, {shown(written)}{_nearest_choice(error, written)}")
+        key, valid_keys = str(key_path[-1]), section_model_at(key_path[:-1]).model_fields
+        return Fault(key_path, f"unknown key `{key}`; {suggest_name(key, valid_keys)}")
+    if error["type"] == "missing" and raw_value is not None:
+        return Fault(key_path, f"must not be empty, {describe_value(raw_value)}")
+    message = _message(error)
+    if error["type"] in {"missing", "value_error"} or is_secret(key_path):
+        return Fault(key_path, message)
+    return Fault(key_path, f"{message}, {describe_value(raw_value)}{_nearest_choice_hint(error, raw_value)}")
 
 
-def shown(written: object) -> str:
-    """A clause that tells the value as it is written."""
-    match written:
+def describe_value(raw_value: object) -> str:
+    """Returns a clause that shows the value as it is written in the file, shortened to 60 characters."""
+    match raw_value:
         case None:
             return "is null"
         case dict():
@@ -96,76 +97,72 @@ def shown(written: object) -> str:
             return "is a list"
         case "":
             return "is empty"
-    text = mask_user_info(str(written))
+    text = mask_user_info(str(raw_value))
     if "${" in text:
         return f"is the value of {text}"
-    return f"is {text}" if len(text) <= _LONGEST_SHOWN else f"is {text[:_LONGEST_SHOWN]}…"
+    return f"is {text}" if len(text) <= _MAX_VALUE_CHARS else f"is {text[:_MAX_VALUE_CHARS]}…"
 
 
-def did_you_mean(name: str, valid: Iterable[str]) -> str:
-    """A clause that names the nearest valid one, or what is possible when none is near."""
+def suggest_name(name: str, valid: Iterable[str]) -> str:
+    """Returns a clause with the valid name most similar to `name`, or with the valid names when none is similar."""
     names = list(valid)
     near = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.6)
-    near = near or [longer for longer in names if name.lower() in longer.split("_")]  # `url` for `base_url`
-    return f"did you mean `{near[0]}`?" if near else listed(names)
+    near = near or [longer for longer in names if name.lower() in longer.split("_")]  # finds `base_url` for `url`
+    return f"did you mean `{near[0]}`?" if near else list_names(names)
 
 
-def listed(valid: Iterable[str]) -> str:
-    """A clause with the valid names, the first of them when they are many."""
+def list_names(valid: Iterable[str]) -> str:
+    """Returns a clause with the first 16 valid names."""
     names = sorted(valid)
-    return f"possible here: {', '.join(names[:_LONGEST_LIST])}{' …' if len(names) > _LONGEST_LIST else ''}"
+    return f"possible here: {', '.join(names[:_MAX_LISTED_NAMES])}{' …' if len(names) > _MAX_LISTED_NAMES else ''}"
 
 
-def section_at(place: Place) -> type[Section]:
-    """The model of the section at `place`."""
+def section_model_at(key_path: KeyPath) -> type[Section]:
+    """Returns the model of the section at `key_path`."""
     section: type[Section] = ConfigFile
-    for step in place:
+    for step in key_path:
         if isinstance(step, str) and step in section.model_fields:
-            section = _section_in(section.model_fields[step].annotation) or section
+            section = _section_model_in(section.model_fields[step].annotation) or section
     return section
 
 
-def is_secret(place: Place) -> bool:
-    """Whether the value at `place` is a credential; an unknown key may be a misspelt one."""
+def is_secret(key_path: KeyPath) -> bool:
+    """Returns whether the value at `key_path` may be a credential. An unknown key may be a misspelled credential."""
     section: type[Section] | None = ConfigFile
-    for step in place:
+    for step in key_path:
         if isinstance(step, int) or section is None:
             continue
         known = section.model_fields.get(step)
-        if known is None or _mentions(known.annotation, SecretStr):
+        if known is None or _contains_type(known.annotation, SecretStr):
             return True
-        section = _section_in(known.annotation)
+        section = _section_model_in(known.annotation)
     return False
 
 
-def _unknown_key(key: str, section: type[Section]) -> str:
-    return f"unknown key `{key}`; {did_you_mean(key, section.model_fields)}"
-
-
-def _sentence(error: ErrorDetails) -> str:
+def _message(error: ErrorDetails) -> str:
     kind, context = error["type"], error.get("ctx", {})
     if kind == "string_pattern_mismatch":
-        return _PATTERNS.get(context["pattern"], f"must match {context['pattern']}")
+        return _PATTERN_MESSAGES.get(context["pattern"], f"must match {context['pattern']}")
     number = re.match(r"(int|float|decimal|bool)_(type|parsing|from)", kind)
     if number:
-        return _KINDS[number[1]]
-    known = _SENTENCES.get(kind)
+        return _TYPE_MESSAGES[number[1]]
+    known = _MESSAGES.get(kind)
     return known.format_map(context) if known else error["msg"][:1].lower() + error["msg"][1:]
 
 
-def _nearest_choice(error: ErrorDetails, written: object) -> str:
-    if error["type"] != "enum" or not isinstance(written, str):
+def _nearest_choice_hint(error: ErrorDetails, raw_value: object) -> str:
+    if error["type"] != "enum" or not isinstance(raw_value, str):
         return ""
     choices = re.findall(r"'([^']+)'", error["ctx"]["expected"])
-    near = difflib.get_close_matches(written.lower(), choices, n=1)
+    near = difflib.get_close_matches(raw_value.lower(), choices, n=1)
     return f"; did you mean `{near[0]}`?" if near else ""
 
 
-def _section_in(annotation: object) -> type[Section] | None:
+def _section_model_in(annotation: object) -> type[Section] | None:
     if isinstance(annotation, type) and issubclass(annotation, Section):
         return annotation
-    return next((found for argument in get_args(annotation) if (found := _section_in(argument))), None)
+    return next((found for argument in get_args(annotation) if (found := _section_model_in(argument))), None)
 
 
-def _mentions(annotation: object, wanted: object) -> bool:
-    return annotation is wanted or any(_mentions(argument, wanted) for argument in get_args(annotation))
+def _contains_type(annotation: object, wanted: object) -> bool:
+    return annotation is wanted or any(_contains_type(argument, wanted) for argument in get_args(annotation))

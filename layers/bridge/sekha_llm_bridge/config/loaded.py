@@ -1,4 +1,4 @@
-"""The loaded configuration, as the rest of the bridge sees it."""
+"""The loaded configuration that the rest of the bridge uses."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,9 +8,9 @@ from sekha_llm_bridge.config.models import ChromaConfig, DefaultModels, Provider
 
 @dataclass(frozen=True, slots=True)
 class DisabledProvider:
-    """A provider that is left out because a reference in it has no value.
+    """A provider that is not used because a reference in it has no value.
 
-    Keys whose reference has no value hold a default or a stand-in in `config`: never send a request by it.
+    In `config`, a key whose reference has no value has a default or a placeholder. Never send a request with it.
     """
 
     config: ProviderConfig
@@ -19,7 +19,7 @@ class DisabledProvider:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The file at `path`, checked, its references resolved. `providers` are those in use, in the file's order."""
+    """The validated file at `path` with resolved references. `providers` are the enabled ones, in the file's order."""
 
     path: Path
     providers: tuple[ProviderConfig, ...]

@@ -1,4 +1,4 @@
-"""From the file to `Settings`: find, parse, resolve references, validate, check, and report every fault at once."""
+"""Loads `Settings`: finds and parses the file, resolves references, validates, and reports all faults together."""
 
 import os
 import sys
@@ -9,15 +9,15 @@ from pathlib import Path
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from sekha_llm_bridge.config.checks import check
-from sekha_llm_bridge.config.document import Data, Document, read
+from sekha_llm_bridge.config.checks import check_sections
+from sekha_llm_bridge.config.document import Data, Document, read_document
 from sekha_llm_bridge.config.endpoints import check_server_url, mask_user_info
-from sekha_llm_bridge.config.faults import Fault, Place, is_secret, validation_fault
+from sekha_llm_bridge.config.faults import Fault, KeyPath, fault_from_pydantic, is_secret
+from sekha_llm_bridge.config.file_warnings import V1_VARIABLES, file_warnings
 from sekha_llm_bridge.config.loaded import DisabledProvider, Settings
 from sekha_llm_bridge.config.location import find_config
 from sekha_llm_bridge.config.models import ConfigFile, ProviderConfig
-from sekha_llm_bridge.config.notices import V1_VARIABLES, notices
-from sekha_llm_bridge.config.resolution import Gap, Resolved, resolve
+from sekha_llm_bridge.config.resolution import Resolved, UnresolvedReference, resolve
 from sekha_llm_bridge.config.secret_source import SecretSource
 from sekha_llm_bridge.errors import ConfigError
 
@@ -25,18 +25,21 @@ from sekha_llm_bridge.errors import ConfigError
 def load_settings(
     path: str | Path | None = None, *, environ: Mapping[str, str] = os.environ, secrets: SecretSource | None = None
 ) -> Settings:
-    """The settings in the file at `path`, or in the file that `find_config` finds.
+    """Returns the settings in the file at `path`, or in the file that `find_config` finds.
 
-    Raises `ConfigError` with every fault of the file. A reference without a value inside a provider disables that
-    provider; `Settings.warnings` says so. `secrets` fetches what the file refers to in AWS; by default with
-    Powertools, which is imported only then.
+    Raises `ConfigError` with all faults of the file. A reference without a value in a provider disables that provider
+    and adds a warning to `Settings.warnings`. `secrets` fetches the values that the file refers to in AWS; the default
+    uses Powertools, which is imported only when needed.
     """
-    document = read(find_config(path, environ=environ))
+    document = read_document(find_config(path, environ=environ))
     resolved = resolve(document.data, environ=environ, secrets=secrets)
-    resolved = replace(resolved, data=_with_server(resolved.data, environ))
+    resolved = replace(resolved, data=_with_chroma_from_environment(resolved.data, environ))
     file = _validated(document, resolved)
-    gaps = _gaps_by_provider(resolved)
-    disabled = {index: DisabledProvider(file.providers[index], _reason(found)) for index, found in gaps.items()}
+    disabled = {
+        index: DisabledProvider(file.providers[index], "; ".join(reasons))
+        for index, reasons in _reasons_by_provider(resolved).items()
+    }
+    ignored = [name for name in V1_VARIABLES if environ.get(name) and name not in resolved.variables]
     return Settings(
         path=document.path,
         providers=tuple(provider for index, provider in enumerate(file.providers) if index not in disabled),
@@ -44,12 +47,12 @@ def load_settings(
         default_models=file.default_models,
         routing=file.routing,
         chroma=file.chroma,
-        warnings=tuple(notices(document, file, disabled, _ignored(environ, resolved))),
+        warnings=tuple(file_warnings(document, file, disabled, ignored)),
     )
 
 
-def _with_server(data: Data, environ: Mapping[str, str]) -> Data:
-    """The data with the Chroma server of the environment, which a file that says nothing of one goes with."""
+def _with_chroma_from_environment(data: Data, environ: Mapping[str, str]) -> Data:
+    """Returns the data with `CHROMA_URL` and `CHROMA_TOKEN` as defaults when the file has no `chroma.url`."""
     chroma = (data.get("chroma") or {}) if isinstance(data, dict) else None
     url, token = (environ.get(name, "").strip() for name in ("CHROMA_URL", "CHROMA_TOKEN"))
     if not isinstance(data, dict) or not isinstance(chroma, dict) or "url" in chroma or not url:
@@ -61,7 +64,7 @@ def _with_server(data: Data, environ: Mapping[str, str]) -> Data:
 
 
 def load_or_exit(path: str | Path | None = None, *, environ: Mapping[str, str] = os.environ) -> Settings:
-    """`load_settings` for a command: every fault on stderr and exit code 2 when the file cannot be used."""
+    """Returns the settings for a command. Prints all faults on stderr and exits with code 2 for an invalid file."""
     try:
         return load_settings(path, environ=environ)
     except ConfigError as error:
@@ -76,96 +79,92 @@ def refresh_provider(
     environ: Mapping[str, str] = os.environ,
     secrets: SecretSource | None = None,
 ) -> ProviderConfig:
-    """The provider with its references resolved anew, past every cache: for use after its 401.
+    """Returns the provider with its references resolved again without caches. Call it after the provider's 401.
 
-    Equal to the present one when nothing has changed, so that a second try with the same key can be saved. It reads
-    the file again and may call AWS: a few milliseconds to some seconds, blocking. Raises `ConfigError` when a
+    The result is equal to the present provider when nothing has changed; then a retry with the same key is useless. The
+    call reads the file and may call AWS: it blocks for a few milliseconds to some seconds. Raises `ConfigError` when a
     reference has no value any more.
     """
-    document = read(settings.path)
-    place, data = _find(document, provider_id, environ, secrets)
+    document = read_document(settings.path)
+    key_path, data = _find_provider(document, provider_id, environ, secrets)
     resolved = resolve(data, environ=environ, secrets=secrets, fresh=True)
-    if resolved.gaps:
-        raise document.report([Fault((*place, *gap.place), gap.reason) for gap in resolved.gaps])
+    if resolved.unresolved:
+        raise document.error_for([Fault((*key_path, *each.key_path), each.reason) for each in resolved.unresolved])
     try:
         return ProviderConfig.model_validate(resolved.data)
     except ValidationError as error:
-        faults = list(_validation_faults(document, error, place))
-    raise document.report(faults)
+        faults = list(_validation_faults(document, error, key_path))
+    raise document.error_for(faults)
 
 
 def _validated(document: Document, resolved: Resolved) -> ConfigFile:
-    hopeless = [gap for gap in resolved.gaps if gap.malformed or not _in_provider(gap)]
-    faults = [*document.faults, *(_gap_fault(document, gap) for gap in hopeless)]
+    fatal = [each for each in resolved.unresolved if each.is_malformed or not _is_in_provider(each)]
+    faults = [*document.faults, *(_unresolved_fault(document, each) for each in fatal)]
     file, found = _parsed(document, resolved.data)
-    reported = {gap.place for gap in hopeless}
-    faults += [fault for fault in found if fault.place not in reported]
-    faults += check(document, resolved.data, _without_tasks(resolved))
+    reported = {each.key_path for each in fatal}
+    faults += [fault for fault in found if fault.key_path not in reported]
+    faults += check_sections(document, resolved.data, _models_with_unknown_tasks(resolved))
     if file is None or faults:
-        raise document.report(faults)
+        raise document.error_for(faults)
     return file
 
 
 def _parsed(document: Document, data: Data) -> tuple[ConfigFile | None, list[Fault]]:
-    """The file, or its faults. pydantic's error ends here: it holds resolved values."""
+    """Returns the file, or its faults. Does not pass on the error of pydantic, because it holds resolved values."""
     try:
         return ConfigFile.model_validate(data), []
     except ValidationError as error:
         return None, list(_validation_faults(document, error, ()))
 
 
-def _validation_faults(document: Document, error: ValidationError, around: Place) -> Iterator[Fault]:
+def _validation_faults(document: Document, error: ValidationError, parent: KeyPath) -> Iterator[Fault]:
     for detail in error.errors(include_url=False, include_input=False):
-        place = (*around, *_steps(detail))
-        written = document.value_at(place)
-        if detail["type"] == "too_short" and written:
-            continue  # pydantic counts only the entries without faults, which are reported themselves
-        yield validation_fault(detail, place, written)
+        key_path = (*parent, *_relative_key_path(detail))
+        raw_value = document.value_at(key_path)
+        if detail["type"] == "too_short" and raw_value:
+            continue  # pydantic does not count invalid entries, and their own faults are reported
+        yield fault_from_pydantic(detail, key_path, raw_value)
 
 
-def _steps(detail: ErrorDetails) -> Iterator[int | str]:
-    """Where an error is, without pydantic's mark for a mapping's key; an unknown key may have the mark's name."""
+def _relative_key_path(detail: ErrorDetails) -> Iterator[int | str]:
+    """Returns the location of an error without `[key]`, which pydantic adds for the key of a mapping.
+
+    For an unknown key it stays, because the key itself may be named `[key]`.
+    """
     is_key = detail["type"] == "extra_forbidden"
     return (step for step in detail["loc"] if is_key or step != "[key]")
 
 
-def _gap_fault(document: Document, gap: Gap) -> Fault:
-    if not gap.malformed or is_secret(gap.place):
-        return Fault(gap.place, gap.reason)
-    return Fault(gap.place, f"{gap.reason}; in {mask_user_info(str(document.value_at(gap.place)))}")
+def _unresolved_fault(document: Document, reference: UnresolvedReference) -> Fault:
+    if not reference.is_malformed or is_secret(reference.key_path):
+        return Fault(reference.key_path, reference.reason)
+    raw_value = mask_user_info(str(document.value_at(reference.key_path)))
+    return Fault(reference.key_path, f"{reference.reason}; in {raw_value}")
 
 
-def _in_provider(gap: Gap) -> bool:
-    return len(gap.place) > 1 and gap.place[0] == "providers"
+def _is_in_provider(reference: UnresolvedReference) -> bool:
+    return len(reference.key_path) > 1 and reference.key_path[0] == "providers"
 
 
-def _without_tasks(resolved: Resolved) -> frozenset[Place]:
-    """The models (their places) of which it is not known what they are for."""
-    return frozenset(gap.place[:4] for gap in resolved.gaps if {"task", "tasks"}.intersection(gap.place))
+def _models_with_unknown_tasks(resolved: Resolved) -> frozenset[KeyPath]:
+    """Returns the key paths of the models whose `task` or `tasks` has no value."""
+    return frozenset(each.key_path[:4] for each in resolved.unresolved if {"task", "tasks"}.intersection(each.key_path))
 
 
-def _gaps_by_provider(resolved: Resolved) -> dict[int, list[Gap]]:
-    grouped: dict[int, list[Gap]] = {}
-    for gap in resolved.gaps:
-        grouped.setdefault(int(gap.place[1]), []).append(gap)
-    return grouped
+def _reasons_by_provider(resolved: Resolved) -> dict[int, list[str]]:
+    """Returns for each provider, by its index, why references have no value; each reason once."""
+    reasons: dict[int, dict[str, None]] = {}
+    for each in resolved.unresolved:
+        reasons.setdefault(int(each.key_path[1]), {})[each.reason] = None
+    return {index: list(found) for index, found in reasons.items()}
 
 
-def _reason(gaps: list[Gap]) -> str:
-    return "; ".join(dict.fromkeys(gap.reason for gap in gaps))
-
-
-def _ignored(environ: Mapping[str, str], resolved: Resolved) -> list[str]:
-    """The settings of v1 that are set and have no effect: those that the file does not mention itself."""
-    return [name for name in V1_VARIABLES if environ.get(name) and name not in resolved.variables]
-
-
-def _find(
+def _find_provider(
     document: Document, provider_id: str, environ: Mapping[str, str], secrets: SecretSource | None
-) -> tuple[Place, Data]:
+) -> tuple[KeyPath, Data]:
     providers = document.data.get("providers")
     for index, provider in enumerate(providers if isinstance(providers, list) else ()):
-        written = provider.get("id") if isinstance(provider, dict) else None
-        if resolve(written, environ=environ, secrets=secrets).data == provider_id:
+        raw_value = provider.get("id") if isinstance(provider, dict) else None
+        if resolve(raw_value, environ=environ, secrets=secrets).data == provider_id:
             return ("providers", index), provider
     raise ConfigError([f"{document.path}: no provider has the id `{provider_id}` any more"])

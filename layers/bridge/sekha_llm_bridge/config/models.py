@@ -1,7 +1,7 @@
-"""The shape of `llm_providers.yaml`: what each key is, its range, its default.
+"""The models of `llm_providers.yaml`: the meaning, range and default of each key.
 
-The JSON Schema beside the YAML is generated from these models, so a docstring or description here is what an editor
-shows. A rule that involves several keys of a section stands on the key it faults, so that no fault hides another.
+The JSON Schema is generated from these models, so editors show their docstrings and descriptions. A rule that involves
+several keys is a validator of the key that it reports: a validator of the model would run only if all keys are valid.
 """
 
 from collections.abc import Iterable
@@ -47,33 +47,33 @@ Usd = Annotated[Decimal, Field(ge=0, allow_inf_nan=False)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
-def _empty_is_none(value: object) -> object:
+def _blank_to_none(value: object) -> object:
     return None if isinstance(value, str) and not value.strip() else value
 
 
-def none_is_empty(value: object) -> object:
-    """A section whose keys are all commented out is null in YAML."""
+def null_to_empty(value: object) -> object:
+    """Replaces null by an empty section, because YAML has null where all keys of a section are commented out."""
     return {} if value is None else value
 
 
-def _fit_for_a_header(secret: SecretStr) -> SecretStr:
-    """An HTTP client would refuse it too, but quote it."""
+def _check_header_value(secret: SecretStr) -> SecretStr:
+    """Rejects a value that an HTTP header cannot contain. The HTTP client would quote it in its error message."""
     text = secret.get_secret_value()
     if not (text.isascii() and text.isprintable()):
-        raise ValueError("holds a line break or another character that an HTTP header cannot carry")
+        raise ValueError("contains a line break or another character that an HTTP header cannot contain")
     return secret
 
 
-Credential = Annotated[SecretStr, AfterValidator(_fit_for_a_header)]
-OptionalCredential = Annotated[Credential | None, BeforeValidator(_empty_is_none)]
-OrEmpty = BeforeValidator(none_is_empty)
+Credential = Annotated[SecretStr, AfterValidator(_check_header_value)]
+OptionalCredential = Annotated[Credential | None, BeforeValidator(_blank_to_none)]
+NullAsEmpty = BeforeValidator(null_to_empty)
 
 
 class Section(BaseModel):
-    """A part of the file: frozen, and an unknown key is an error.
+    """A part of the file. It is frozen, and an unknown key is an error.
 
-    Text is stripped: `echo KEY | aws …` leaves a line break at the end of a stored key. An error shows no input, which
-    may be a key.
+    Text is stripped, because `echo KEY | aws …` stores a line break after the key. Errors do not show the input, which
+    may be an API key.
     """
 
     model_config = ConfigDict(
@@ -88,12 +88,12 @@ class Pricing(Section):
     output_usd_per_mtok: Usd | None = Field(None, description="Required for chat models; embeddings have no output.")
     cached_input_usd_per_mtok: Usd | None = Field(None, description="Input tokens that the provider had cached.")
     cache_write_usd_per_mtok: Usd | None = Field(
-        None, description="Input tokens that the provider writes to its cache, where it bills these dearer."
+        None, description="Input tokens that the provider writes to its cache, if it bills these at a higher price."
     )
 
 
 class VisionCapabilities(Section):
-    """What images a model takes."""
+    """The images that a model accepts."""
 
     max_images: int = Field(10, ge=1)
     max_image_size_mb: float = Field(20, gt=0, allow_inf_nan=False)
@@ -109,73 +109,73 @@ class ModelConfig(Section):
         (), description="What the model is for, when it is more than one thing.", validate_default=True
     )
     context_window: int = Field(gt=0, description="Prompt and answer together, in tokens.")
-    max_output_tokens: int | None = Field(None, gt=0, description="The most that one answer may have.")
+    max_output_tokens: int | None = Field(None, gt=0, description="The maximum number of tokens in one answer.")
     dimension: int | None = Field(
         None, gt=0, description="Length of the vectors; required for task embedding.", validate_default=True
     )
     embedding_space: str | None = Field(
-        None, min_length=1, description="Models with the same value give interchangeable vectors; default: model_id."
+        None, min_length=1, description="Models with the same value produce compatible vectors; default: model_id."
     )
-    supports_vision: bool = Field(default=False, description="Whether messages may hold images.")
+    supports_vision: bool = Field(default=False, description="Whether messages may contain images.")
     supports_audio: bool = False
     supports_function_calling: bool | None = Field(
-        None, description="null: not known, so tools are sent on; false: excluded when tools are asked for."
+        None, description="null: not known, so tools are sent; false: the model is not used for requests with tools."
     )
     vision_capabilities: VisionCapabilities | None = None
     pricing: Pricing | None = Field(
         None,
-        description="Without it, the price of the bridge's dated list, if that knows the model; Ollama is free. "
-        "A model whose price is not known is passed over under a cost limit.",
+        description="Default: the price in the bridge's dated list, if the model is in it; Ollama is free. "
+        "A model whose price is not known is not used when there is a cost limit.",
     )
 
     @field_validator("tasks")
     @classmethod
-    def _one_of_two(cls, tasks: tuple[Task, ...], info: ValidationInfo) -> tuple[Task, ...]:
+    def _require_task_or_tasks(cls, tasks: tuple[Task, ...], info: ValidationInfo) -> tuple[Task, ...]:
         task = info.data.get("task")
         if task and tasks:
-            raise ValueError("cannot stand beside `task`: give one of the two")
+            raise ValueError("cannot be combined with `task`: give one of the two")
         if not task and not tasks and "task" in info.data:
             raise ValueError("is missing: give `task`, or `tasks` for several")
         return tasks
 
     @field_validator("dimension")
     @classmethod
-    def _known_for_embeddings(cls, dimension: int | None, info: ValidationInfo) -> int | None:
-        if dimension is None and Task.EMBEDDING in _named(info.data):
+    def _require_dimension_for_embeddings(cls, dimension: int | None, info: ValidationInfo) -> int | None:
+        if dimension is None and Task.EMBEDDING in _configured_tasks(info.data):
             raise ValueError("is missing: an embedding model needs the length of its vectors")
         return dimension
 
     @field_validator("pricing")
     @classmethod
-    def _complete_for_chat(cls, pricing: Pricing | None, info: ValidationInfo) -> Pricing | None:
-        if pricing and pricing.output_usd_per_mtok is None and not CHAT_TASKS.isdisjoint(_named(info.data)):
+    def _require_output_price_for_chat(cls, pricing: Pricing | None, info: ValidationInfo) -> Pricing | None:
+        if pricing and pricing.output_usd_per_mtok is None and not CHAT_TASKS.isdisjoint(_configured_tasks(info.data)):
             raise ValueError("lacks `output_usd_per_mtok`, which a chat model's pricing needs")
         return pricing
 
     @property
-    def named_tasks(self) -> tuple[Task, ...]:
-        """The tasks that the file names, in its order."""
-        return _named({"task": self.task, "tasks": self.tasks})
+    def configured_tasks(self) -> tuple[Task, ...]:
+        """The tasks in the file, in its order."""
+        return _configured_tasks({"task": self.task, "tasks": self.tasks})
 
     @property
     def all_tasks(self) -> tuple[Task, ...]:
-        """The tasks, in the file's order; a chat model with vision also serves `vision`."""
-        named = self.named_tasks
-        sees = self.supports_vision and Task.VISION not in named and not CHAT_TASKS.isdisjoint(named)
-        return (*named, Task.VISION) if sees else named
+        """The tasks in the file's order, and `vision` for a chat model with `supports_vision`."""
+        tasks = self.configured_tasks
+        adds_vision = self.supports_vision and Task.VISION not in tasks and not CHAT_TASKS.isdisjoint(tasks)
+        return (*tasks, Task.VISION) if adds_vision else tasks
 
     def serves(self, task: Task) -> bool:
-        """Whether the model is for `task`."""
+        """Returns whether the model can be used for `task`."""
         return task in self.all_tasks
 
     @property
     def is_chat(self) -> bool:
-        """Whether it answers messages."""
+        """Whether the model has a chat task."""
         return not CHAT_TASKS.isdisjoint(self.all_tasks)
 
     @property
     def has_vision(self) -> bool:
-        """Whether it takes images."""
+        """Whether the model accepts images."""
         return self.serves(Task.VISION)
 
     @property
@@ -184,7 +184,7 @@ class ModelConfig(Section):
         return self.embedding_space or self.model_id
 
 
-def _named(data: dict[str, Any]) -> tuple[Task, ...]:
+def _configured_tasks(data: dict[str, Any]) -> tuple[Task, ...]:
     return data.get("tasks") or ((data["task"],) if data.get("task") else ())
 
 
@@ -192,10 +192,10 @@ class ProviderConfig(Section):
     """One provider and its models."""
 
     id: str = Field(pattern=ID_PATTERN, description="Unique in the file.")
-    provider_type: ProviderType = Field(description="The provider's wire format; most vendors speak openai's.")
+    provider_type: ProviderType = Field(description="The provider's wire format; most vendors use `openai`.")
     base_url: str | None = Field(
         None,
-        description="Where the provider is; each type has a default where one is possible.",
+        description="The URL of the provider's API; most types have a default.",
         validate_default=True,
         json_schema_extra={"pattern": r"^\s*https?://|\$\{"},
     )
@@ -204,15 +204,15 @@ class ProviderConfig(Section):
     timeout_secs: Seconds = Field(
         120, description="For a whole buffered answer; for a stream, to the first token and then between chunks."
     )
-    headers: Annotated[dict[Annotated[str, Field(pattern=HEADER_PATTERN)], Credential], OrEmpty] = Field(
+    headers: Annotated[dict[Annotated[str, Field(pattern=HEADER_PATTERN)], Credential], NullAsEmpty] = Field(
         default_factory=dict, description="Extra headers of every request."
     )
     models: tuple[ModelConfig, ...] = Field(min_length=1)
 
     @field_validator("base_url")
     @classmethod
-    def _full(cls, base_url: str | None, info: ValidationInfo) -> str | None:
-        """So that the loaded value is always the full one: defaulted and mended."""
+    def _complete_base_url(cls, base_url: str | None, info: ValidationInfo) -> str | None:
+        """Applies the default and normalises the URL, so that the loaded value is complete."""
         provider_type = info.data.get("provider_type")
         return complete_base_url(provider_type, base_url or None) if provider_type else base_url
 
@@ -222,59 +222,65 @@ class ProviderConfig(Section):
 
 
 class DefaultModels(Section):
-    """Which model a name such as `chat_fast` stands for."""
+    """The models for names such as `chat_fast`."""
 
     embedding: str | None = Field(None, description="The model_id of an embedding model.")
     chat_fast: str | None = Field(None, description="The model_id of a chat model; the default of task chat_small.")
     chat_smart: str | None = Field(None, description="The model_id of a chat model.")
-    chat_vision: str | None = Field(None, description="The model_id of a model that takes images.")
+    chat_vision: str | None = Field(None, description="The model_id of a model that accepts images.")
 
 
 class CircuitBreakerConfig(Section):
-    """When a failing provider is left alone, and when it is taken back."""
+    """When the circuit breaker of a failing provider opens and closes."""
 
-    failure_threshold: int = Field(5, ge=1, description="Consecutive failures, over the whole fleet, that open it.")
+    failure_threshold: int = Field(
+        5, ge=1, description="Consecutive failures that open it, counted over all function instances."
+    )
     timeout_secs: Seconds = Field(60, description="How long it stays open before one probe.")
-    success_threshold: int = Field(2, ge=1, description="Successes that close it again.")
+    success_threshold: int = Field(2, ge=1, description="Successful probes that close it.")
 
 
 class RoutingConfig(Section):
     """How a model is chosen."""
 
-    cost_aware: bool = Field(default=True, description="Among equal priorities, the cheaper first.")
+    cost_aware: bool = Field(default=True, description="Among equal priorities, the cheaper model is tried first.")
     auto_fallback: bool = Field(default=True, description="Whether the next candidate is tried after a failure.")
-    require_vision_for_images: bool = Field(default=True, description="Whether images need a vision model.")
+    require_vision_for_images: bool = Field(default=True, description="Whether images require a vision model.")
     max_cost_per_request: Usd | None = Field(None, description="USD; null: no limit.")
-    min_output_tokens: int = Field(64, ge=1, description="Under a cost limit, the least that is a useful answer.")
-    circuit_breaker: Annotated[CircuitBreakerConfig, OrEmpty] = CircuitBreakerConfig()
+    min_output_tokens: int = Field(
+        64, ge=1, description="The minimum tokens of a useful answer; a cost limit must allow them."
+    )
+    circuit_breaker: Annotated[CircuitBreakerConfig, NullAsEmpty] = CircuitBreakerConfig()
 
 
 class ChromaConfig(Section):
     """The remote Chroma server."""
 
-    url: str = Field("", description="scheme://host:port; empty: nothing is stored; absent: CHROMA_URL's.")
+    url: str = Field("", description="scheme://host:port; empty: nothing is stored; absent: the value of CHROMA_URL.")
     tenant: str = Field("default_tenant", min_length=1)
     database: str = Field("default_database", min_length=1)
     auth_token: OptionalCredential = None
     default_collection: str | None = Field(
         "conversations",
         pattern=COLLECTION_PATTERN,
-        description="Every embedding is stored here unless the request says otherwise; null: only on request.",
+        description="Embeddings are stored here unless the request names a collection; null: only on request.",
     )
 
     @field_validator("url")
     @classmethod
-    def _server(cls, url: str) -> str:
+    def _check_url(cls, url: str) -> str:
         return check_server_url(url) if url else ""
 
 
 class ConfigFile(Section):
     """The whole file."""
 
-    version: str = Field("2.0", pattern=VERSION_PATTERN, description="Of this format: 2.x.")
+    version: str = Field("2.0", pattern=VERSION_PATTERN, description="The version of this format: 2.x.")
     providers: tuple[ProviderConfig, ...] = Field(
-        (), min_length=1, description="In the order in which equals are tried. Without any, every request fails."
+        (),
+        min_length=1,
+        description="Equally ranked providers are tried in this order. Without any, every request fails.",
     )
-    default_models: Annotated[DefaultModels, OrEmpty] = DefaultModels()
-    routing: Annotated[RoutingConfig, OrEmpty] = RoutingConfig()
-    chroma: Annotated[ChromaConfig, OrEmpty] = ChromaConfig()
+    default_models: Annotated[DefaultModels, NullAsEmpty] = DefaultModels()
+    routing: Annotated[RoutingConfig, NullAsEmpty] = RoutingConfig()
+    chroma: Annotated[ChromaConfig, NullAsEmpty] = ChromaConfig()

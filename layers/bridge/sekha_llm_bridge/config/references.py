@@ -1,7 +1,7 @@
-"""References inside the file's strings: `${VAR}`, `${VAR:-default}`, `${ssm:/path}`, `${secretsmanager:name#json_key}`.
+"""Parses references in strings: `${VAR}`, `${VAR:-default}`, `${ssm:/path}`, `${secretsmanager:name#json_key}`.
 
-A default may hold references itself, as in `${OPENAI_API_KEY:-${ssm:/sekha/openai}}`. `$${` stands for a literal `${`.
-This module only reads the notation; `resolution` gives it values.
+A default can contain references, for example `${OPENAI_API_KEY:-${ssm:/sekha/openai}}`. `$${` is a literal `${`.
+The module `resolution` replaces references by values.
 """
 
 import re
@@ -12,12 +12,12 @@ Store: TypeAlias = Literal["ssm", "secretsmanager"]
 
 _TOKEN = re.compile(r"\$\$\{|\$\{|\}")
 _VARIABLE = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(\}|:-)")
-_REMOTE = re.compile(r"(ssm|secretsmanager):([^${}]*)\}")
-_REMOTE_NAMES = {"ssm": re.compile(r"[\w.\-/:]+", re.ASCII), "secretsmanager": re.compile(r"[\w/+=.@:\-]+", re.ASCII)}
+_AWS_REFERENCE = re.compile(r"(ssm|secretsmanager):([^${}]*)\}")
+_AWS_NAMES = {"ssm": re.compile(r"[\w.\-/:]+", re.ASCII), "secretsmanager": re.compile(r"[\w/+=.@:\-]+", re.ASCII)}
 
 
 class MalformedReference(ValueError):
-    """The text after a `${` is no reference. The message doesn't quote it: it may be part of a password."""
+    """The text after a `${` is not a reference. The message does not quote it, because it may be part of a password."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +32,8 @@ class Variable:
 
 
 @dataclass(frozen=True, slots=True)
-class Remote:
-    """A value kept in AWS: a parameter of SSM, or a secret (one `key` of it, when it is JSON)."""
+class AwsReference:
+    """A value stored in AWS: a parameter of SSM or a secret. `key` selects one value of a JSON secret."""
 
     store: Store
     name: str
@@ -43,65 +43,68 @@ class Remote:
         return f"${{{self.store}:{self.name}{'' if self.key is None else f'#{self.key}'}}}"
 
 
-Piece: TypeAlias = str | Variable | Remote
-Template: TypeAlias = tuple[Piece, ...]
+TemplatePart: TypeAlias = str | Variable | AwsReference
+Template: TypeAlias = tuple[TemplatePart, ...]
 
 
 def parse(text: str) -> Template:
-    """The pieces of `text`, in order. Raises `MalformedReference`."""
-    pieces, _ = _pieces(text, 0, nested=False)
-    return pieces
+    """Returns the literals and references of `text`, in order. Raises `MalformedReference`."""
+    parts, _ = _parse_parts(text, 0, nested=False)
+    return parts
 
 
 def escape(text: str) -> str:
-    """The notation for `text` itself."""
+    """Returns a string whose value is `text`, also when `text` contains `${`."""
     return text.replace("${", "$${")
 
 
-def _pieces(text: str, start: int, *, nested: bool) -> tuple[Template, int]:
-    """The pieces from `start` to the end, or to the `}` that closes the default they are; and where they end."""
-    pieces: list[Piece] = []
+def _parse_parts(text: str, start: int, *, nested: bool) -> tuple[Template, int]:
+    """Returns the parts from `start`, and the position after them.
+
+    `nested`: the parts are a default value and end at its closing `}`; otherwise they end with the text.
+    """
+    parts: list[TemplatePart] = []
     while token := _TOKEN.search(text, start):
         if literal := text[start : token.start()]:
-            pieces.append(literal)
+            parts.append(literal)
         start = token.end()
         if token[0] == "${":
-            piece, start = _reference(text, start)
-            pieces.append(piece)
+            part, start = _parse_reference(text, start)
+            parts.append(part)
         elif nested and token[0] == "}":
-            return tuple(pieces), start
+            return tuple(parts), start
         else:
-            pieces.append(token[0].removeprefix("$"))
+            parts.append(token[0].removeprefix("$"))
     if nested:
         raise MalformedReference("a reference is not closed: add the `}`")
-    return (*pieces, text[start:]) if text[start:] else tuple(pieces), len(text)
+    return (*parts, text[start:]) if text[start:] else tuple(parts), len(text)
 
 
-def _reference(text: str, start: int) -> tuple[Variable | Remote, int]:
-    """The reference whose `${` ends at `start`, and where it ends."""
-    if remote := _REMOTE.match(text, start):
-        return _remote(remote), remote.end()
+def _parse_reference(text: str, start: int) -> tuple[Variable | AwsReference, int]:
+    """Returns the reference after the `${` that ends at `start`, and the position after it."""
+    if match := _AWS_REFERENCE.match(text, start):
+        return _parse_aws_reference(match), match.end()
     variable = _VARIABLE.match(text, start)
     if variable is None:
-        raise MalformedReference(_malformed(text, start))
+        raise MalformedReference(_malformed_message(text, start))
     if variable[2] == "}":
         return Variable(variable[1]), variable.end()
-    default, end = _pieces(text, variable.end(), nested=True)
+    default, end = _parse_parts(text, variable.end(), nested=True)
     return Variable(variable[1], default), end
 
 
-def _remote(match: re.Match[str]) -> Remote:
+def _parse_aws_reference(match: re.Match[str]) -> AwsReference:
     store: Store = "ssm" if match[1] == "ssm" else "secretsmanager"
     name, hash_sign, key = match[2].partition("#") if store == "secretsmanager" else (match[2], "", "")
     if ":-" in match[2]:
         raise MalformedReference(f"only a variable can have a default: write ${{VAR:-${{{store}:…}}}}")
-    if not _REMOTE_NAMES[store].fullmatch(name) or (hash_sign and not key):
+    if not _AWS_NAMES[store].fullmatch(name) or (hash_sign and not key):
         form = "${ssm:/path}" if store == "ssm" else "${secretsmanager:name} or ${secretsmanager:name#json_key}"
         raise MalformedReference(f"a malformed reference: write {form}")
-    return Remote(store, name, key if hash_sign else None)
+    return AwsReference(store, name, key if hash_sign else None)
 
 
-def _malformed(text: str, start: int) -> str:
+def _malformed_message(text: str, start: int) -> str:
     if "}" not in text[start:]:
         return "a reference is not closed: add the `}`, or write `$${` for a literal `${`"
     return (

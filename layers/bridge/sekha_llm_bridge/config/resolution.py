@@ -1,7 +1,7 @@
-"""Gives references their values: from the environment, from SSM, from Secrets Manager.
+"""Replaces references by their values from environment variables, SSM and Secrets Manager.
 
-Values kept in AWS are fetched once each, several at a time, before anything is filled in. What has no value leaves a
-`Gap`, and a stand-in that lets the rest of the section be checked.
+Values stored in AWS are fetched first, each once, up to eight at the same time. A reference without a value is reported
+as `UnresolvedReference` and replaced by a placeholder, so that the rest of its section can be validated.
 """
 
 import json
@@ -12,14 +12,14 @@ from enum import Enum
 from typing import TypeAlias
 
 from sekha_llm_bridge.config.document import Data
-from sekha_llm_bridge.config.faults import Place
-from sekha_llm_bridge.config.references import MalformedReference, Remote, Template, Variable, parse
+from sekha_llm_bridge.config.faults import KeyPath
+from sekha_llm_bridge.config.references import AwsReference, MalformedReference, Template, Variable, parse
 from sekha_llm_bridge.config.secret_source import SecretSource, SecretUnavailable
 
-FETCHES_AT_ONCE = 8
+MAX_CONCURRENT_FETCHES = 8
 
-# For required keys, so that only the gap is reported; other keys are left out. `{}` is the place in the lists.
-_STAND_INS = {
+# For required keys, so that they are not also reported as missing. Other keys are omitted. `{}` is the list indexes.
+_PLACEHOLDERS = {
     "id": "unnamed_{}",
     "provider_type": "openai",
     "model_id": "unnamed_{}",
@@ -32,103 +32,107 @@ _STAND_INS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Gap:
-    """A reference at `place` that gives no value. `malformed`: it never can."""
+class UnresolvedReference:
+    """A reference at `key_path` that has no value. `is_malformed`: its syntax is invalid."""
 
-    place: Place
+    key_path: KeyPath
     reason: str
-    malformed: bool
+    is_malformed: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """Data without references; the `gaps` in it; and the `variables` that it mentions, set or not."""
+    """Data with references replaced, the `unresolved` references, and all `variables` in the file, set or not."""
 
     data: Data
-    gaps: tuple[Gap, ...]
+    unresolved: tuple[UnresolvedReference, ...]
     variables: frozenset[str]
 
 
-class Nothing(Enum):
-    """A value that consists of references which all are empty: as if the key were absent."""
+class Omitted(Enum):
+    """A value that consists of references with empty values. Its key is treated as absent."""
 
-    HERE = "here"
-
-
-class NoValue(Exception):
-    """A reference has no value; the message names it and the remedy."""
+    OMITTED = "omitted"
 
 
-Fetched: TypeAlias = dict[Remote, "str | SecretUnavailable"]
-Filling: TypeAlias = "str | Nothing | NoValue | MalformedReference | None"
+class MissingValue(Exception):
+    """A reference has no value. The message contains the reference and what to do."""
+
+
+FetchedValues: TypeAlias = dict[AwsReference, "str | SecretUnavailable"]
+Result: TypeAlias = "str | Omitted | MissingValue | MalformedReference | None"
 
 
 def resolve(data: Data, *, environ: Mapping[str, str], secrets: SecretSource | None, fresh: bool = False) -> Resolved:
-    """`data` with its references filled in. `fresh` passes over what `secrets` (by default AWS) has cached."""
-    templates = {text: _parsed(text) for text in _strings(data) if "${" in text}
-    good = [template for template in templates.values() if isinstance(template, tuple)]
-    wanted = {remote for template in good for remote in _remotes(template, environ)}
-    values = _Values(environ, _fetch(wanted, secrets or _aws(environ), fresh=fresh) if wanted else {})
-    pass_over = _Pass({text: _filling(template, values) for text, template in templates.items()})
-    filled = pass_over.value(data, ())
-    names = frozenset(name for template in good for name in _variables(template))
-    return Resolved(filled, tuple(pass_over.gaps), names)
+    """Returns `data` with its references replaced. `fresh` ignores the cache of `secrets`, by default AWS."""
+    templates = {text: _parse_or_error(text) for text in _strings(data) if "${" in text}
+    well_formed = [template for template in templates.values() if isinstance(template, tuple)]
+    to_fetch = {reference for template in well_formed for reference in _aws_references(template, environ)}
+    values = _ValueSource(
+        environ, _fetch(to_fetch, secrets or _default_secret_source(environ), fresh=fresh) if to_fetch else {}
+    )
+    substitution = _Substitution({text: _resolve_template(template, values) for text, template in templates.items()})
+    substituted = substitution.value(data, ())
+    names = frozenset(name for template in well_formed for name in _variables(template))
+    return Resolved(substituted, tuple(substitution.unresolved), names)
 
 
 @dataclass(frozen=True, slots=True)
-class _Values:
+class _ValueSource:
     environ: Mapping[str, str]
-    fetched: Fetched
+    fetched: FetchedValues
 
     def text(self, template: Template) -> str:
-        return "".join(piece if isinstance(piece, str) else self._value(piece) for piece in template)
+        return "".join(part if isinstance(part, str) else self._value(part) for part in template)
 
-    def _value(self, reference: Variable | Remote) -> str:
-        if isinstance(reference, Remote):
+    def _value(self, reference: Variable | AwsReference) -> str:
+        if isinstance(reference, AwsReference):
             return self._fetched(reference)
-        if value := _set(self.environ, reference.name):
+        if value := _variable_value(self.environ, reference.name):
             return value
         if reference.default is not None:
             return self.text(reference.default)
-        raise NoValue(f"{reference} has no value: set the variable {reference.name}, or write a default with `:-`")
+        raise MissingValue(f"{reference} has no value: set the variable {reference.name}, or write a default with `:-`")
 
-    def _fetched(self, reference: Remote) -> str:
+    def _fetched(self, reference: AwsReference) -> str:
         value = self.fetched[replace(reference, key=None)]
         if isinstance(value, SecretUnavailable):
-            raise NoValue(f"{reference} cannot be fetched: {value}")
+            raise MissingValue(f"{reference} cannot be fetched: {value}")
         return value if reference.key is None else _json_value(reference, value)
 
 
 @dataclass(slots=True)
-class _Pass:
-    """One walk over the data that puts in the fillings."""
+class _Substitution:
+    """Replaces strings by their resolved values and collects the unresolved references."""
 
-    fillings: Mapping[str, Filling]
-    gaps: list[Gap] = field(default_factory=list)
+    results: Mapping[str, Result]
+    unresolved: list[UnresolvedReference] = field(default_factory=list)
 
-    def value(self, data: Data, place: Place) -> Data:
+    def value(self, data: Data, key_path: KeyPath) -> Data:
         if isinstance(data, dict):
-            filled = ((key, self._filled(value, (*place, key))) for key, value in data.items())
-            return {key: value for key, value in filled if not isinstance(value, Nothing)}
+            entries = ((key, self._substitute(value, (*key_path, key))) for key, value in data.items())
+            return {key: value for key, value in entries if not isinstance(value, Omitted)}
         if isinstance(data, list):
-            items = (self._filled(item, (*place, index)) for index, item in enumerate(data))
-            return ["" if isinstance(item, Nothing) else item for item in items]
+            items = (self._substitute(item, (*key_path, index)) for index, item in enumerate(data))
+            return ["" if isinstance(item, Omitted) else item for item in items]
         return data
 
-    def _filled(self, data: Data, place: Place) -> "Data | Nothing":
+    def _substitute(self, data: Data, key_path: KeyPath) -> "Data | Omitted":
         if not isinstance(data, str):
-            return self.value(data, place)
-        filling = self.fillings.get(data, data)
-        if isinstance(filling, NoValue | MalformedReference):
-            self.gaps.append(Gap(place, str(filling), malformed=isinstance(filling, MalformedReference)))
-            return _stand_in(place)
-        return filling
+            return self.value(data, key_path)
+        result = self.results.get(data, data)
+        if isinstance(result, MissingValue | MalformedReference):
+            self.unresolved.append(
+                UnresolvedReference(key_path, str(result), is_malformed=isinstance(result, MalformedReference))
+            )
+            return _placeholder(key_path)
+        return result
 
 
-def _stand_in(place: Place) -> str | Nothing:
-    key = next((step for step in reversed(place) if isinstance(step, str)), "")
-    index = "_".join(str(step) for step in place if isinstance(step, int))
-    return _STAND_INS[key].format(index) if key in _STAND_INS else Nothing.HERE
+def _placeholder(key_path: KeyPath) -> str | Omitted:
+    key = next((step for step in reversed(key_path) if isinstance(step, str)), "")
+    index = "_".join(str(step) for step in key_path if isinstance(step, int))
+    return _PLACEHOLDERS[key].format(index) if key in _PLACEHOLDERS else Omitted.OMITTED
 
 
 def _strings(data: Data) -> Iterator[str]:
@@ -139,78 +143,78 @@ def _strings(data: Data) -> Iterator[str]:
             yield from _strings(part)
 
 
-def _parsed(text: str) -> Template | MalformedReference:
+def _parse_or_error(text: str) -> Template | MalformedReference:
     try:
         return parse(text)
     except MalformedReference as error:
         return error
 
 
-def _filling(template: Template | MalformedReference, values: _Values) -> Filling:
-    """The value of a whole string. One that is a single `${VAR}` may be null, as `${LIMIT:-null}` is."""
+def _resolve_template(template: Template | MalformedReference, values: _ValueSource) -> Result:
+    """Returns the value of a complete string. A single `${VAR}` can resolve to null, for example `${LIMIT:-null}`."""
     if isinstance(template, MalformedReference):
         return template
     try:
         text = values.text(template)
-    except NoValue as error:
+    except MissingValue as error:
         return error
     if not text:
-        return Nothing.HERE
+        return Omitted.OMITTED
     return None if text == "null" and len(template) == 1 and isinstance(template[0], Variable) else text
 
 
-def _set(environ: Mapping[str, str], name: str) -> str | None:
-    """A variable's value; one that is empty or blank counts as not set."""
+def _variable_value(environ: Mapping[str, str], name: str) -> str | None:
+    """Returns the value of a variable, or None when it is not set or blank."""
     value = environ.get(name, "")
     return value if value.strip() else None
 
 
-def _remotes(template: Template, environ: Mapping[str, str]) -> Iterator[Remote]:
-    """What must be fetched, given that a default counts only when its variable is not set."""
-    for piece in template:
-        if isinstance(piece, Remote):
-            yield replace(piece, key=None)
-        elif isinstance(piece, Variable) and piece.default and not _set(environ, piece.name):
-            yield from _remotes(piece.default, environ)
+def _aws_references(template: Template, environ: Mapping[str, str]) -> Iterator[AwsReference]:
+    """Yields the references to fetch. A default is included only when its variable is not set."""
+    for part in template:
+        if isinstance(part, AwsReference):
+            yield replace(part, key=None)
+        elif isinstance(part, Variable) and part.default and not _variable_value(environ, part.name):
+            yield from _aws_references(part.default, environ)
 
 
 def _variables(template: Template) -> Iterator[str]:
-    for piece in template:
-        if isinstance(piece, Variable):
-            yield piece.name
-            yield from _variables(piece.default or ())
+    for part in template:
+        if isinstance(part, Variable):
+            yield part.name
+            yield from _variables(part.default or ())
 
 
-def _aws(environ: Mapping[str, str]) -> SecretSource:
-    from sekha_llm_bridge.config.aws_secrets import AwsSecrets  # boto3 and Powertools: only for files that need them
+def _default_secret_source(environ: Mapping[str, str]) -> SecretSource:
+    from sekha_llm_bridge.config.aws_secrets import AwsSecrets  # imports boto3 and Powertools
 
     return AwsSecrets(environ)
 
 
-def _fetch(wanted: set[Remote], secrets: SecretSource, *, fresh: bool) -> Fetched:
-    remotes = sorted(wanted, key=str)
-    with ThreadPoolExecutor(FETCHES_AT_ONCE) as pool:
-        values = pool.map(lambda remote: _fetch_one(remote, secrets, fresh=fresh), remotes)
-        return dict(zip(remotes, values, strict=True))
+def _fetch(to_fetch: set[AwsReference], secrets: SecretSource, *, fresh: bool) -> FetchedValues:
+    references = sorted(to_fetch, key=str)
+    with ThreadPoolExecutor(MAX_CONCURRENT_FETCHES) as pool:
+        values = pool.map(lambda reference: _fetch_one(reference, secrets, fresh=fresh), references)
+        return dict(zip(references, values, strict=True))
 
 
-def _fetch_one(remote: Remote, secrets: SecretSource, *, fresh: bool) -> str | SecretUnavailable:
+def _fetch_one(reference: AwsReference, secrets: SecretSource, *, fresh: bool) -> str | SecretUnavailable:
     try:
-        fetch = secrets.ssm if remote.store == "ssm" else secrets.secret
-        return fetch(remote.name, fresh=fresh)
+        fetch = secrets.ssm if reference.store == "ssm" else secrets.secret
+        return fetch(reference.name, fresh=fresh)
     except SecretUnavailable as error:
         return error
 
 
-def _json_value(reference: Remote, text: str) -> str:
+def _json_value(reference: AwsReference, text: str) -> str:
     try:
         value = json.loads(text)
     except ValueError:
         value = None
     if not isinstance(value, dict):
         remedy = f"leave out `#{reference.key}`"
-        raise NoValue(f"{reference} cannot be read: the secret is not a JSON object; {remedy}")
+        raise MissingValue(f"{reference} cannot be read: the secret is not a JSON object; {remedy}")
     if reference.key not in value:
-        raise NoValue(f"{reference} cannot be read: the secret has no key `{reference.key}`")
+        raise MissingValue(f"{reference} cannot be read: the secret has no key `{reference.key}`")
     found = value[reference.key]
     return found if isinstance(found, str) else json.dumps(found)

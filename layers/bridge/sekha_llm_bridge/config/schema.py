@@ -1,6 +1,6 @@
-"""The JSON Schema of `llm_providers.yaml`, made from the models so that editors complete and check the file.
+"""Generates the JSON Schema of `llm_providers.yaml` from the models. Editors use it to complete and check the file.
 
-`python -m sekha_llm_bridge.config.schema > config/llm_providers.schema.json` brings the committed one up to date.
+`python -m sekha_llm_bridge.config.schema > config/llm_providers.schema.json` updates the committed schema.
 """
 
 import json
@@ -10,11 +10,11 @@ from typing import Any
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
-from sekha_llm_bridge.config.models import ConfigFile, none_is_empty
+from sekha_llm_bridge.config.models import ConfigFile, null_to_empty
 
 _REFERENCE = r"\$\{"
 
-# What the models check in code.
+# Rules that the models check in validators, which pydantic does not include in the schema.
 _TASK_OR_TASKS: JsonSchemaValue = {"oneOf": [{"required": ["task"]}, {"required": ["tasks"]}]}
 _NEEDS_DIMENSION: JsonSchemaValue = {
     "if": {
@@ -32,21 +32,23 @@ _NEEDS_BASE_URL: JsonSchemaValue = {
 
 
 def config_schema() -> JsonSchemaValue:
-    """The schema, in draft 2020-12."""
-    schema: JsonSchemaValue = _untitled(ConfigFile.model_json_schema(schema_generator=_WithReferences))
+    """Returns the schema in draft 2020-12."""
+    schema: JsonSchemaValue = _without_pydantic_extras(
+        ConfigFile.model_json_schema(schema_generator=_SchemaWithReferences)
+    )
     schema["$defs"]["ModelConfig"] |= _TASK_OR_TASKS | _NEEDS_DIMENSION
     schema["$defs"]["ProviderConfig"] |= _NEEDS_BASE_URL
-    schema["properties"]["version"]["type"] = ["string", "number"]  # people write 2.0 without quotes
+    schema["properties"]["version"]["type"] = ["string", "number"]  # 2.0 without quotes is a number
     return {"$schema": GenerateJsonSchema.schema_dialect, "title": "Sekha LLM Bridge: providers", **schema}
 
 
 def schema_text() -> str:
-    """The schema as it stands beside the YAML."""
+    """Returns the text of the schema file."""
     return json.dumps(config_schema(), indent=2) + "\n"
 
 
-class _WithReferences(GenerateJsonSchema):
-    """Allows a reference wherever a value is more than free text; otherwise an editor would complain about it."""
+class _SchemaWithReferences(GenerateJsonSchema):
+    """Allows a reference in place of each value that is not free text, so that editors accept it."""
 
     def int_schema(self, schema: core_schema.IntSchema) -> JsonSchemaValue:
         return _or_reference(super().int_schema(schema))
@@ -69,21 +71,25 @@ class _WithReferences(GenerateJsonSchema):
 
     def function_before_schema(self, schema: core_schema.BeforeValidatorFunctionSchema) -> JsonSchemaValue:
         inner = super().function_before_schema(schema)
-        return {"anyOf": [inner, {"type": "null"}]} if schema["function"]["function"] is none_is_empty else inner
+        return {"anyOf": [inner, {"type": "null"}]} if schema["function"]["function"] is null_to_empty else inner
 
 
 def _or_reference(value: JsonSchemaValue) -> JsonSchemaValue:
     return {"anyOf": [value, {"type": "string", "pattern": _REFERENCE}]}
 
 
-def _untitled(schema: Any) -> Any:
-    """Without pydantic's titles, which repeat the keys, and its marks of a password: here it is text like other."""
+def _without_pydantic_extras(schema: Any) -> Any:
+    """Returns the schema without pydantic's titles, which repeat the keys, and without its marks for passwords."""
     if isinstance(schema, list):
-        return [_untitled(item) for item in schema]
+        return [_without_pydantic_extras(item) for item in schema]
     if not isinstance(schema, dict):
         return schema
-    noise = {"title": str, "format": str, "writeOnly": bool}
-    return {key: _untitled(value) for key, value in schema.items() if not isinstance(value, noise.get(key, ()))}
+    removed = {"title": str, "format": str, "writeOnly": bool}
+    return {
+        key: _without_pydantic_extras(value)
+        for key, value in schema.items()
+        if not isinstance(value, removed.get(key, ()))
+    }
 
 
 if __name__ == "__main__":

@@ -1,19 +1,19 @@
-"""Where values kept in AWS come from: the seam that `aws_secrets` fills, and tests too."""
+"""The interface that fetches values stored in AWS. `aws_secrets` implements it, and tests do."""
 
 from typing import Protocol
 
 
 class SecretUnavailable(Exception):
-    """A value could not be fetched. The message says why and what to do, never any part of the value."""
+    """A value could not be fetched. The message says why and what to do. It never contains a part of the value."""
 
 
 class SecretSource(Protocol):
-    """Fetches by name; both methods raise `SecretUnavailable`, and may be called from several threads."""
+    """Fetches values by name. Both methods raise `SecretUnavailable` and are called from several threads."""
 
     def ssm(self, path: str, *, fresh: bool) -> str:
-        """The parameter at `path`, decrypted; `fresh` passes over whatever is cached."""
+        """Returns the decrypted parameter at `path`. `fresh` ignores the cache."""
         ...
 
     def secret(self, name: str, *, fresh: bool) -> str:
-        """The text of secret `name` (or of its ARN); `fresh` passes over whatever is cached."""
+        """Returns the text of the secret `name`, which is a name or an ARN. `fresh` ignores the cache."""
         ...

@@ -1,4 +1,4 @@
-"""The words of the configuration: kinds of providers, and what models are for."""
+"""The provider types and the tasks of models."""
 
 from enum import StrEnum
 
