@@ -1,10 +1,10 @@
-"""The local stack: everything a deployment has, on this machine, without containers.
+"""The local stack: runs everything that a deployment has on this machine, without containers.
 
-`template.yaml` says what there is (`template`); `stack` starts it and ends it. One request passes through:
+`template.yaml` defines the resources (read by `template_reader`); `stack` starts and stops them. Path of a request:
 
     http_server → gateway (routes, proxy_event) → functions (a pool per function) → instance + runtime_api →
     proxy_answer
 
-Beside it run `aws_services` (DynamoDB and SQS by moto), `chroma`, `models` (the embedded model) and `scheduler`;
-every process is started and ended by `processes`.
+The other parts are `aws_services` (DynamoDB and SQS of moto), `chroma`, `models` (the embedded model) and `scheduler`.
+`processes` starts and stops every process.
 """

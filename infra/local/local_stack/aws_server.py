@@ -1,10 +1,10 @@
-"""A script: DynamoDB and SQS by moto, over HTTP, on a listening socket that it inherits.
+"""A script that serves moto's DynamoDB and SQS over HTTP, on a listening socket that it inherits.
 
     python -m local_stack.aws_server FD < resources.json
 
-moto is not atomic under concurrent requests, so a lock for each service lets them in one by one: a conditional write
-then has one winner, as in DynamoDB itself. stdin holds `{"region", "tables": [{"definition", "ttl"}], "queues":
-[{"name", "attributes"}]}`; when all of these are made it prints `ready`.
+moto is not atomic under concurrent requests, so a lock for each service runs them one by one: of several conditional
+writes, one succeeds, as in DynamoDB itself. stdin holds `{"region", "tables": [{"definition", "ttl"}], "queues":
+[{"name", "attributes"}]}`; when all of these exist, it prints `ready`.
 """
 
 import json
@@ -24,18 +24,19 @@ _Wsgi = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
 class _QuietHandler(WSGIRequestHandler):
-    """Logs nothing, keeps connections, and sends at once: Nagle's algorithm would hold each answer back for 40 ms."""
+    """Logs nothing, keeps connections open, and disables Nagle's algorithm, which would delay each answer by 40 ms."""
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
-        """Says nothing."""
+        """Logs nothing."""
 
 
 def one_at_a_time(application: _Wsgi) -> _Wsgi:
-    """Returns `application` behind a lock for each service, held until its whole answer is made: whoever waits for a
-    message keeps nobody from a table.
+    """Returns `application` with a lock for each service, held until the answer is complete. A request that waits for
+    an
+    SQS message does not block DynamoDB.
     """
     locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 
@@ -47,7 +48,7 @@ def one_at_a_time(application: _Wsgi) -> _Wsgi:
 
 
 def make_resources(resources: dict[str, Any], endpoint: str) -> None:
-    """Makes the tables and queues that are not there yet."""
+    """Creates the tables and queues."""
     config = Config(retries={"total_max_attempts": 1})
     session = boto3.Session("local", "local", region_name=resources["region"])
     dynamodb = session.client("dynamodb", endpoint_url=endpoint, config=config)
@@ -59,13 +60,13 @@ def make_resources(resources: dict[str, Any], endpoint: str) -> None:
                 TableName=table["definition"]["TableName"],
                 TimeToLiveSpecification={"Enabled": True, "AttributeName": table["ttl"]},
             )
-    # A queue with a redrive policy names another, which must exist.
+    # A redrive policy names another queue, which must exist.
     for queue in sorted(resources["queues"], key=lambda queue: "RedrivePolicy" in queue["attributes"]):
         sqs.create_queue(QueueName=queue["name"], Attributes=queue["attributes"])
 
 
 def main() -> None:
-    """See the module's docstring."""
+    """Creates the resources and serves them until the process is ended."""
     resources = json.load(sys.stdin)
     os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
     application = one_at_a_time(DomainDispatcherApplication(create_backend_app))

@@ -1,4 +1,4 @@
-"""DynamoDB and SQS beside the functions, with the template's tables and queues: starts `aws_server`."""
+"""Starts `aws_server`: DynamoDB and SQS with the template's tables and queues."""
 
 import json
 import os
@@ -14,7 +14,7 @@ _PACKAGE_ROOT = Path(__file__).resolve().parents[1]
 
 
 class AwsServices:
-    """The services of one template. Their socket stays, so a restart changes no address, but it loses the data."""
+    """The services of one template. A restart keeps the socket, and so the address, but loses the data."""
 
     def __init__(self, template: Template, processes: Processes, logs: Path) -> None:
         self._resources = {
@@ -29,21 +29,21 @@ class AwsServices:
 
     @property
     def service(self) -> Service:
-        """For `services.keep_up`."""
+        """For `services.keep_running`."""
         tables, queues = len(self._resources["tables"]), len(self._resources["queues"])
         return Service("aws", f"DynamoDB ({_count(tables, 'table')}) and SQS ({_count(queues, 'queue')})", self.begin)
 
     async def begin(self) -> Child:
-        """Starts the process and makes the tables and queues."""
+        """Starts the process and waits until it has created the tables and queues."""
         fd = self._listening.fileno()
         child = await self._processes.spawn(
             [sys.executable, "-m", "local_stack.aws_server", str(fd)],
             environment={**os.environ, "PYTHONPATH": str(_PACKAGE_ROOT)},
             log=self._log,
-            reports=True,
+            has_pipes=True,
             pass_fds=[fd],
         )
-        await child.tell(json.dumps(self._resources).encode())
+        await child.write_stdin(json.dumps(self._resources).encode())
 
         async def reported() -> bool:
             return await child.first_line() == "ready"

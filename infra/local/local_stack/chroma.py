@@ -1,4 +1,4 @@
-"""A Chroma server of the stack's own; its data lie in the state folder and outlive the stack."""
+"""The stack's Chroma server. Its data is in the state folder and is kept after the stack ends."""
 
 import os
 from pathlib import Path
@@ -11,7 +11,7 @@ _START_LIMIT_S = 60.0
 
 
 class Chroma:
-    """The server; `environment` is the folder of the Python environment that holds it."""
+    """The server. `environment`: the folder of the Python environment in which it is installed."""
 
     def __init__(self, environment: Path, state: Path, processes: Processes, logs: Path) -> None:
         self._program = environment / "bin" / "chroma"
@@ -23,7 +23,7 @@ class Chroma:
 
     @property
     def service(self) -> Service:
-        """For `services.keep_up`."""
+        """For `services.keep_running`."""
         return Service("chroma", self.url, self.begin)
 
     async def begin(self) -> Child:

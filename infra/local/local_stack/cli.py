@@ -20,19 +20,22 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 @app.command()
 def up(
     *,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Where the API listens; 0 picks a free port.")] = 8000,
-    host: Annotated[str, typer.Option(help="The address it listens on; 0.0.0.0 lets other machines in.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The port of the API; 0 picks a free port.")] = 8000,
+    host: Annotated[str, typer.Option(help="The address of the API; 0.0.0.0 allows other machines.")] = "127.0.0.1",
     config: Annotated[
         Path | None,
         typer.Option(
             envvar="LLM_CONFIG_PATH",
             metavar="FILE",
-            help="The configuration. Without it: config/llm_providers.yaml if an Ollama answers on this machine, else "
+            help="The configuration. Default: config/llm_providers.yaml if an Ollama answers on this machine, else "
             "config/examples/embedded.yaml.",
         ),
     ] = None,
     state: Annotated[
-        Path, typer.Option(metavar="DIR", show_default=False, help="Where logs and Chroma's data lie: .local/state.")
+        Path,
+        typer.Option(
+            metavar="DIR", show_default=False, help="The folder of logs and Chroma's data. Default: .local/state."
+        ),
     ] = environment.HOME / "state",
     no_model: Annotated[bool, typer.Option("--no-model", help="Never start the embedded model.")] = False,
     no_schedules: Annotated[
@@ -42,11 +45,11 @@ def up(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Another template than the project's. Without --config its functions get no Chroma and no model.",
+            help="Another template. Without --config, its functions get no Chroma and no model.",
         ),
     ] = None,
 ) -> None:
-    """Start the whole bridge on this machine: functions, API, DynamoDB, SQS, Chroma, a model. Ctrl-C ends it."""
+    """Start the whole bridge on this machine: functions, API, DynamoDB, SQS, Chroma, a model. Ctrl-C stops it."""
     logging.basicConfig(level=logging.WARNING, format="    %(message)s")
     terminal = Terminal()
     options = Options(

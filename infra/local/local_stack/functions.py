@@ -1,4 +1,4 @@
-"""The instances of each function: one request at a time each, more of them while all are busy, the last used first."""
+"""The instances of a function. Each serves one request at a time; the pool starts more when all are busy."""
 
 import asyncio
 import os
@@ -6,7 +6,7 @@ import uuid
 from collections import deque
 from collections.abc import Callable, Coroutine
 
-from local_stack.instance import Blueprint, Instance
+from local_stack.instance import Instance, InstanceSpec
 from local_stack.invocation import (
     MAX_EVENT_BYTES,
     Answer,
@@ -19,40 +19,37 @@ from local_stack.processes import Processes
 
 MAX_INSTANCES = 10
 THROTTLE_AFTER_S = 20.0
-# An instance that has given all of its answer asks for more within a millisecond; it is worth waiting for before
-# another is started.
-_ABOUT_TO_BE_FREE_S = 0.25
+# An instance that has sent its whole answer requests the next event within a millisecond, so the pool waits this long
+# before it starts another instance.
+_ALMOST_FREE_WAIT_S = 0.25
 _IDLE_LIMIT_S = 300.0
 
 
 def start_limit() -> asyncio.Semaphore:
-    """How many instances may start at the same time: more would only take the processor from each other."""
+    """Returns the limit of instances that start at the same time: more would compete for the processors."""
     return asyncio.Semaphore(max(2, os.cpu_count() or 2))
 
 
 class FunctionPool:
-    """One function and its instances.
-
-    `on_init_failure` is told when an instance could not start.
-    """
+    """One function and its instances. `on_init_failure` is called when an instance could not start."""
 
     def __init__(
         self,
-        blueprint: Blueprint,
+        spec: InstanceSpec,
         processes: Processes,
         starting: asyncio.Semaphore,
         *,
         max_instances: int = MAX_INSTANCES,
         throttle_after_s: float = THROTTLE_AFTER_S,
-        on_init_failure: Callable[[Blueprint, FunctionFault], None] = lambda _blueprint, _fault: None,
+        on_init_failure: Callable[[InstanceSpec, FunctionFault], None] = lambda _spec, _fault: None,
     ) -> None:
-        self._blueprint = blueprint
+        self._spec = spec
         self._processes = processes
         self._start_limit = starting
         self._max_instances = max_instances
         self._throttle_after_s = throttle_after_s
         self._on_init_failure = on_init_failure
-        # Every instance there is, also those that are starting; the idle ones in the order of their last use.
+        # All instances, including those that are starting; `_idle` in the order of their last use.
         self._instances: set[Instance] = set()
         self._idle: dict[Instance, asyncio.TimerHandle] = {}
         self._busy: dict[Instance, Invocation] = {}
@@ -61,14 +58,14 @@ class FunctionPool:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def prewarm(self) -> None:
-        """Starts one instance ahead of the first request; a failure goes to `on_init_failure`."""
+        """Starts one instance before the first request; a failure is passed to `on_init_failure`."""
         await self._start_one()
 
     async def invoke(self, event: bytes, *, trace_id: str = "", request_id: str | None = None) -> Answer:
-        """Returns the answer to `event` as soon as it begins.
+        """Returns the answer to `event` as soon as it starts.
 
-        Raises FunctionFault, EventTooLargeError or ThrottledError. When the caller stops waiting (it is cancelled) the
-        invocation runs on, but of what it then streams nothing is read.
+        Raises FunctionFault, EventTooLargeError or ThrottledError. When the caller is cancelled, the invocation
+        continues, but the rest of its answer is not read.
         """
         if len(event) > MAX_EVENT_BYTES:
             raise EventTooLargeError
@@ -77,13 +74,13 @@ class FunctionPool:
         self._busy[instance] = invocation
         self._in_background(self._serve(instance, invocation))
         try:
-            return await asyncio.shield(invocation.begun)
+            return await asyncio.shield(invocation.answer_started)
         except asyncio.CancelledError:
             invocation.abandon()
             raise
 
     async def close(self) -> None:
-        """Ends every instance."""
+        """Stops all instances."""
         tasks = set(self._tasks)
         for task in tasks:
             task.cancel()
@@ -104,7 +101,7 @@ class FunctionPool:
         self._start_more()
 
     async def _acquire(self) -> Instance:
-        """The last used idle instance, or the first that becomes free or has started.
+        """Returns the idle instance that was used last, else the first that becomes free or has started.
 
         Raises FunctionFault when none could start, ThrottledError when none became free.
         """
@@ -118,13 +115,13 @@ class FunctionPool:
         self._waiters.append(waiter)
         self._start_more()
         try:
-            return await self._waited_for(waiter)
+            return await self._await_instance(waiter)
         except asyncio.CancelledError:
             if not waiter.cancel() and not waiter.exception():
                 self._release(waiter.result())
             raise
 
-    async def _waited_for(self, waiter: asyncio.Future[Instance]) -> Instance:
+    async def _await_instance(self, waiter: asyncio.Future[Instance]) -> Instance:
         while not waiter.done():
             await asyncio.wait({waiter}, timeout=self._throttle_after_s)
             if not waiter.done() and not self._starting:
@@ -133,7 +130,7 @@ class FunctionPool:
         return waiter.result()
 
     def _release(self, instance: Instance) -> None:
-        """Gives `instance` to whoever waits, or keeps it for later."""
+        """Passes `instance` to the first waiting invocation, else keeps it as idle."""
         waiter = self._next_waiter()
         if waiter:
             waiter.set_result(instance)
@@ -148,39 +145,39 @@ class FunctionPool:
         return None
 
     def _expire(self, instance: Instance) -> None:
-        """Ends an instance that was idle for long, unless it is the function's last."""
+        """Stops an instance that was idle too long, unless it is the function's last."""
         if len(self._instances) > 1 and instance in self._idle:
             del self._idle[instance]
             self._in_background(self._discard(instance))
 
     def _start_more(self) -> None:
-        """Starts instances for those that wait, but not for whom a busy one is about to be free."""
-        nearly_free = sum(invocation.answered for invocation in self._busy.values())
-        if nearly_free and self._waiters:
-            asyncio.get_running_loop().call_later(_ABOUT_TO_BE_FREE_S, self._start, 0)
-        self._start(nearly_free)
+        """Starts instances for the waiting invocations, less the busy instances that will be free in a moment."""
+        almost_free = sum(invocation.answered for invocation in self._busy.values())
+        if almost_free and self._waiters:
+            asyncio.get_running_loop().call_later(_ALMOST_FREE_WAIT_S, self._start, 0)
+        self._start(almost_free)
 
-    def _start(self, spared: int) -> None:
-        """Starts an instance for each that waits, less `spared`, as far as the function may have more."""
+    def _start(self, expected_free: int) -> None:
+        """Starts an instance for each waiting invocation, less `expected_free`, up to the function's limit."""
         waiting = sum(not waiter.done() for waiter in self._waiters)
         room = self._max_instances - len(self._instances)
-        for _ in range(min(waiting - self._starting - spared, room)):
+        for _ in range(min(waiting - self._starting - expected_free, room)):
             self._in_background(self._start_one())
 
     def _start_one(self) -> Coroutine[None, None, None]:
-        """Counts a new instance at once; starts it when the coroutine is awaited."""
-        instance = Instance(self._blueprint, self._processes)
+        """Counts a new instance at once. Returns the coroutine that starts it."""
+        instance = Instance(self._spec, self._processes)
         self._instances.add(instance)
         self._starting += 1
-        return self._bring_up(instance)
+        return self._start_instance(instance)
 
-    async def _bring_up(self, instance: Instance) -> None:
+    async def _start_instance(self, instance: Instance) -> None:
         try:
             async with self._start_limit:
                 await instance.start()
         except FunctionFault as fault:
             self._starting -= 1
-            self._on_init_failure(self._blueprint, fault)
+            self._on_init_failure(self._spec, fault)
             waiter = self._next_waiter()
             if waiter:
                 waiter.set_exception(fault)

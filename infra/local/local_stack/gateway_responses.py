@@ -1,7 +1,7 @@
-"""What API Gateway answers by itself: no such route, too large, too slow, a function that failed.
+"""The errors that API Gateway answers itself: unknown route, too large, timeout, failed function.
 
-Templates of gateway responses are not Velocity programs: API Gateway only puts `$context…` variables in, and so does
-this.
+In the templates of gateway responses, API Gateway only replaces `$context…` variables (it does not run Velocity), and
+so does this module.
 """
 
 import json
@@ -19,7 +19,7 @@ _DEFAULT_TEMPLATES = {"application/json": '{"message":$context.error.messageStri
 
 @dataclass(frozen=True, slots=True)
 class _Default:
-    """A case's key among the template's GatewayResponses, and what is said without one."""
+    """The key of an error in the template's GatewayResponses, and API Gateway's default response."""
 
     key: str
     status: int
@@ -27,8 +27,8 @@ class _Default:
     error_type: str
 
 
-class Case(Enum):
-    """When the gateway answers in a function's place."""
+class GatewayError(Enum):
+    """The errors that the gateway answers instead of a function."""
 
     NO_ROUTE = _Default(
         "MISSING_AUTHENTICATION_TOKEN", 403, "Missing Authentication Token", "MissingAuthenticationTokenException"
@@ -36,18 +36,17 @@ class Case(Enum):
     REQUEST_TOO_LARGE = _Default("REQUEST_TOO_LARGE", 413, "Request Too Long", "RequestTooLargeException")
     THROTTLED = _Default("THROTTLED", 429, "Too Many Requests", "TooManyRequestsException")
     TIMED_OUT = _Default("INTEGRATION_TIMEOUT", 504, "Endpoint request timed out", "IntegrationTimeoutException")
-    # A function that fails is no "integration failure" to API Gateway, which keeps that word for endpoints it cannot
-    # reach.
+    # API Gateway uses INTEGRATION_FAILURE for unreachable endpoints only, not for a function that fails.
     FUNCTION_FAILED = _Default("DEFAULT_5XX", 502, "Internal server error", "InternalServerErrorException")
-    # Of a stream that does not begin as it must, the documentation says "a 500 error response".
+    # For a stream with an invalid beginning, the documentation specifies a 500 error response.
     MALFORMED_STREAM = _Default("DEFAULT_5XX", 500, "Internal server error", "InternalServerErrorException")
     UNREACHABLE = _Default("INTEGRATION_FAILURE", 504, "Internal server error", "IntegrationFailureException")
 
 
 def gateway_response(
-    case: Case, configured: Mapping[str, GatewayResponse], *, context: Mapping[str, str], accept: str = ""
+    case: GatewayError, configured: Mapping[str, GatewayResponse], *, context: Mapping[str, str], accept: str = ""
 ) -> Response:
-    """Returns the answer for `case`; `context` holds the `$context` variables, such as `requestId`."""
+    """Returns the response for `case`. `context`: the `$context` variables, such as `requestId`."""
     default = case.value
     own = configured.get(default.key) or configured.get(f"DEFAULT_{default.status // 100}XX") or GatewayResponse()
     variables = {
@@ -62,7 +61,7 @@ def gateway_response(
 
 
 def _template(templates: Mapping[str, str], accept: str) -> tuple[str, str]:
-    """The template whose media type the client asks for, else the JSON one, else the first."""
+    """Returns the template of a media type that the client accepts, else the JSON template, else the first."""
     wanted = [one.partition(";")[0].strip() for one in accept.split(",")]
     kind = next((one for one in [*wanted, "application/json"] if one in templates), next(iter(templates)))
     return kind, templates[kind]
@@ -77,7 +76,7 @@ def _headers(configured: Mapping[str, str], variables: Mapping[str, str]) -> Hea
 
 
 def _parameter(value: str, variables: Mapping[str, str]) -> str:
-    """A header's value: `'static text'` in quotes, or `context.…`."""
+    """Returns a header's value: static text in single quotes, or the value of `context.…`."""
     if value.startswith("'") and value.endswith("'"):
         return value[1:-1]
     return variables.get(value.removeprefix("context."), value) if value.startswith("context.") else value

@@ -1,8 +1,8 @@
-"""A small HTTP/1.1 server on asyncio and h11: the gateway and every Runtime API stand on it.
+"""A small HTTP/1.1 server on asyncio and h11, used by the gateway and every Runtime API.
 
-It keeps what a gateway needs and most servers hide: header names as the client wrote them, the path as it was sent,
-trailers of a chunked request, and a body that is read while it arrives. A body that is sent as it comes can end in two
-ways: whole, or broken off together with its connection, so that no client takes a part for the whole.
+It provides what most servers hide: header names in the client's letter case, the path as it was sent, trailers of a
+chunked request, and bodies that are read as they arrive. A streamed body is either sent completely, or its connection
+is closed without the end of the body, so that no client takes a part for the whole.
 """
 
 import asyncio
@@ -18,14 +18,14 @@ from typing import TypeVar
 
 import h11
 
-from local_stack.racing import until_lost
+from local_stack.disconnect import run_until_disconnect
 
 T = TypeVar("T")
 Headers = Sequence[tuple[str, str]]
 
 CHUNK_BYTES = 64 * 1024
-# What is still read, and thrown away, of a body that nobody wants: a client that has not finished sending would
-# otherwise see a reset connection in place of its answer.
+# Up to this size, an unwanted body is read and discarded. Otherwise, a client that is still sending would see a reset
+# connection instead of its answer.
 DRAIN_BYTES = 256 * 1024 * 1024
 
 _WITHOUT_BODY = frozenset({HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED})
@@ -34,26 +34,26 @@ logger = logging.getLogger(__name__)
 
 
 class BodyTooLargeError(Exception):
-    """A body is longer than its reader takes."""
+    """A body exceeds the reader's limit."""
 
 
-class BrokenOffError(Exception):
-    """A body could not be sent to its end."""
+class BodyAbortedError(Exception):
+    """A body could not be sent completely."""
 
 
 class Body:
-    """The body of one request, read once; `trailers` are known when it has ended."""
+    """The body of one request. It can be read once; `trailers` are set when it has ended."""
 
-    def __init__(self, wire: "_Wire") -> None:
-        self.wire = wire
+    def __init__(self, connection: "_Connection") -> None:
+        self.connection = connection
         self._ended = False
         self.trailers: Headers = ()
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        """Yields the body as it arrives. Raises ConnectionResetError when it breaks off, or is no HTTP any more."""
+        """Yields the body as it arrives. Raises ConnectionResetError when it is incomplete or invalid."""
         while not self._ended:
             try:
-                event = await self.wire.next_event()
+                event = await self.connection.next_event()
             except h11.RemoteProtocolError as fault:
                 raise ConnectionResetError(str(fault)) from fault
             if isinstance(event, h11.Data):
@@ -62,10 +62,10 @@ class Body:
                 self._ended = True
                 self.trailers = _text(event.headers)
             else:
-                raise ConnectionResetError("the sender went away in mid-body")
+                raise ConnectionResetError("the sender disconnected during the body")
 
     async def read(self, limit_bytes: int) -> bytes:
-        """Returns the whole body. Raises BodyTooLargeError for a longer one, which is read to its end all the same."""
+        """Returns the whole body. Raises BodyTooLargeError for a longer one, after reading it to its end."""
         kept: list[bytes] = []
         length = 0
         async for chunk in self.chunks():
@@ -79,14 +79,14 @@ class Body:
         return b"".join(kept)
 
     async def drain(self) -> None:
-        """Reads what nobody wanted, so that the connection can be used again."""
+        """Reads and discards the rest of the body, so that the connection can be used again."""
         with contextlib.suppress(BodyTooLargeError):
             await self.read(0)
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request; `target` is the path and query as sent, header names are in the sender's own case."""
+    """One request. `target`: the path and query as sent. Header names are in the sender's letter case."""
 
     method: str
     target: str
@@ -95,39 +95,39 @@ class Request:
     body: Body
 
     def header(self, name: str, default: str = "") -> str:
-        """The first value of header `name`, whatever its case."""
+        """Returns the first value of header `name`, in any letter case."""
         return next((value for key, value in self.headers if key.lower() == name), default)
 
     async def while_connected(self, work: Coroutine[object, object, T], *, timeout_s: float | None = None) -> T:
-        """Returns what `work` returns; to be called once the body has been read.
+        """Returns the result of `work`. Must be called after the body has been read.
 
-        When the client goes away before that, `work` is cancelled and ConnectionResetError raised; TimeoutError after
-        `timeout_s`.
+        When the client disconnects first, it cancels `work` and raises ConnectionResetError; after `timeout_s` seconds
+        it raises TimeoutError.
         """
-        return await until_lost(work, self.body.wire.gone(), timeout_s=timeout_s)
+        return await run_until_disconnect(work, self.body.connection.wait_for_disconnect(), timeout_s=timeout_s)
 
 
-def _nothing() -> None:
-    """Where there is nothing to close."""
+def _no_op() -> None:
+    """Does nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Streamed:
-    """A body that is sent as it comes, and broken off when `chunks` raises.
+    """A body that is sent chunk by chunk.
 
-    It is also broken off when nothing was sent for `idle_s`, and at `until` (a time of the event loop). `close` is
-    called in any case: when all was sent, when it was broken off, and when nobody wants it.
+    It is aborted when `chunks` raises, when nothing was sent for `idle_s` seconds, and at `until` (a time of the event
+    loop). `close` is called in all cases: after the whole body, after an abort, and when the client disconnects.
     """
 
     chunks: AsyncIterator[bytes]
-    close: Callable[[], None] = _nothing
+    close: Callable[[], None] = _no_op
     idle_s: float | None = None
     until: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """One answer. A streamed body is sent chunked, unless a header tells its length."""
+    """One response. A streamed body is sent chunked, unless it has a content-length header."""
 
     status: int
     headers: Headers = ()
@@ -138,7 +138,7 @@ Handler = Callable[[Request], Awaitable[Response]]
 
 
 class HttpServer:
-    """Serves `handler` on a listening socket, until it is closed."""
+    """Serves `handler` on a listening socket until `close`."""
 
     def __init__(self, handler: Handler) -> None:
         self._handler = handler
@@ -146,11 +146,11 @@ class HttpServer:
         self._connections: set[asyncio.Task[None]] = set()
 
     async def start(self, listening: socket.socket) -> None:
-        """Begins to accept on `listening`."""
+        """Starts to accept connections on `listening`."""
         self._server = await asyncio.start_server(self._accept, sock=listening)
 
     async def close(self) -> None:
-        """Stops accepting and drops every connection, also those that wait for an answer."""
+        """Stops accepting, and closes all connections, including those that wait for an answer."""
         if self._server:
             self._server.close()
         for task in self._connections:
@@ -158,43 +158,49 @@ class HttpServer:
         await asyncio.gather(*self._connections, return_exceptions=True)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.ensure_future(self._converse(_Wire(reader, writer)))
+        task = asyncio.ensure_future(self._serve_connection(_Connection(reader, writer)))
         self._connections.add(task)
         task.add_done_callback(self._connections.discard)
 
-    async def _converse(self, wire: "_Wire") -> None:
+    async def _serve_connection(self, connection: "_Connection") -> None:
         try:
-            while await self._exchange(wire):
+            while await self._serve_request(connection):
                 pass
         except (ConnectionError, TimeoutError, h11.LocalProtocolError):
-            logger.debug("the client went away")
+            logger.debug("the client disconnected")
         finally:
-            wire.close()
+            connection.close()
 
-    async def _exchange(self, wire: "_Wire") -> bool:
-        """Answers one request; returns whether the connection can take another."""
+    async def _serve_request(self, connection: "_Connection") -> bool:
+        """Answers one request. Returns whether the connection can be used for another."""
         try:
-            head = await wire.next_event()
+            head = await connection.next_event()
         except h11.RemoteProtocolError as fault:
-            await wire.send(Response(fault.error_status_hint, (("content-type", "text/plain"),), str(fault).encode()))
+            await connection.send(
+                Response(fault.error_status_hint, (("content-type", "text/plain"),), str(fault).encode())
+            )
             return False
         if not isinstance(head, h11.Request):
             return False
-        body = Body(wire)
+        body = Body(connection)
         request = Request(
-            head.method.decode(), head.target.decode("latin-1"), _text(head.headers.raw_items()), wire.client, body
+            head.method.decode(),
+            head.target.decode("latin-1"),
+            _text(head.headers.raw_items()),
+            connection.client,
+            body,
         )
         response = await self._answer(request)
         try:
             await body.drain()
-            await wire.send(response, to_head=request.method == "HEAD")
-        except BrokenOffError as broken:
-            logger.warning("%s %s was broken off: %s", request.method, request.target.partition("?")[0], broken)
+            await connection.send(response, to_head=request.method == "HEAD")
+        except BodyAbortedError as abort:
+            logger.warning("%s %s was aborted: %s", request.method, request.target.partition("?")[0], abort)
             return False
         finally:
             if isinstance(response.body, Streamed):
                 response.body.close()
-        return wire.next_cycle()
+        return connection.next_cycle()
 
     async def _answer(self, request: Request) -> Response:
         try:
@@ -206,16 +212,16 @@ class HttpServer:
             return Response(HTTPStatus.INTERNAL_SERVER_ERROR)
 
 
-class _Wire:
-    """One connection: bytes on one side, h11's events on the other."""
+class _Connection:
+    """One connection: reads and writes h11's events."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self._writer = writer
         self._state = h11.Connection(h11.SERVER, max_incomplete_event_size=CHUNK_BYTES)
         peer = writer.get_extra_info("peername")
-        # Asyncio does it only for sockets that were made with the protocol's number; without it, a small chunk would
-        # wait for the acknowledgement of the one before.
+        # asyncio sets this only for sockets with an explicit protocol number. Without it, a small chunk waits for the
+        # acknowledgement of the one before.
         writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.client = str(peer[0]) if peer else ""
 
@@ -223,7 +229,7 @@ class _Wire:
         self._writer.close()
 
     async def next_event(self) -> object:
-        """An event of h11's, once there is one."""
+        """Returns the next event of h11."""
         while True:
             event = self._state.next_event()
             if event is not h11.NEED_DATA:
@@ -232,11 +238,11 @@ class _Wire:
                 await self._write(h11.InformationalResponse(status_code=100, headers=[]))
             self._state.receive_data(await self._reader.read(CHUNK_BYTES))
 
-    async def gone(self) -> None:
-        """Returns when the client has closed the connection, or its half of it.
+    async def wait_for_disconnect(self) -> None:
+        """Returns when the client has closed the connection, or its sending half.
 
-        To be awaited only between the end of a request's body and that of its answer. Of what a client sends ahead in
-        that time (the next request) some is kept, and then the connection is no longer listened to.
+        May only be awaited after the request's body and before the end of the answer. Data of a pipelined request is
+        kept, up to 64 KiB; after that, the connection is not read any more, and a disconnect is not noticed.
         """
         while len(self._state.trailing_data[0]) <= CHUNK_BYTES:
             received = await self._reader.read(CHUNK_BYTES)
@@ -246,7 +252,7 @@ class _Wire:
         await asyncio.Event().wait()
 
     async def send(self, response: Response, *, to_head: bool = False) -> None:
-        """Sends `response`. Raises BrokenOffError, or ConnectionError when the client has gone away."""
+        """Sends `response`. Raises BodyAbortedError, or ConnectionError when the client has disconnected."""
         body = b"" if to_head or response.status in _WITHOUT_BODY else response.body
         headers = [(name.encode("latin-1"), value.encode("latin-1", "replace")) for name, value in response.headers]
         if isinstance(response.body, bytes) and response.status not in _WITHOUT_BODY:
@@ -262,12 +268,12 @@ class _Wire:
 
     async def _send_streamed(self, body: Streamed) -> None:
         try:
-            await until_lost(self._send_chunks(body), self.gone())
+            await run_until_disconnect(self._send_chunks(body), self.wait_for_disconnect())
         except ConnectionError:
             raise
         except Exception as fault:
-            self._break_off(at_once=isinstance(fault, TimeoutError))
-            raise BrokenOffError(str(fault) or "its time was up, or nothing came for too long") from fault
+            self._abort(at_once=isinstance(fault, TimeoutError))
+            raise BodyAbortedError(str(fault) or "the time limit was reached, or no chunk came for too long") from fault
 
     async def _send_chunks(self, body: Streamed) -> None:
         clock = asyncio.get_running_loop().time
@@ -278,10 +284,10 @@ class _Wire:
                     idle.reschedule(clock() + body.idle_s)
             await self._write(h11.EndOfMessage())
 
-    def _break_off(self, *, at_once: bool) -> None:
-        """Ends the connection in the midst of an answer: `at_once`, or after what the client can still have of it.
+    def _abort(self, *, at_once: bool) -> None:
+        """Closes the connection during an answer: `at_once`, or after sending the buffered part.
 
-        HTTP/1.0 takes the end of a connection for that of the answer, unless it is reset.
+        In HTTP/1.0, the end of the connection is the end of the answer, unless the connection is reset.
         """
         if (self._state.their_http_version or b"") < b"1.1":
             no_linger = struct.pack("ii", 1, 0)
@@ -305,7 +311,7 @@ def _text(headers: Sequence[tuple[bytes, bytes]]) -> Headers:
 
 
 def listen(host: str, port: int = 0) -> socket.socket:
-    """A listening socket on `host`; port 0 picks a free one. Raises OSError when the port is taken."""
+    """Returns a listening socket on `host`; port 0 picks a free port. Raises OSError when the port is taken."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listening = socket.socket(family, socket.SOCK_STREAM)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -1,4 +1,4 @@
-"""Small things about this machine's own ports: keep one free for a child, and ask a server whether it answers."""
+"""Ports of this machine: reserves a port for a child process, and waits until a server answers."""
 
 import asyncio
 import socket
@@ -8,15 +8,15 @@ import urllib.request
 from collections.abc import Callable
 
 _POLL_S = 0.05
-# A proxy in the environment is for the world outside.
-_direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+# A proxy of the environment is not used for this machine.
+_opener_without_proxy = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 class ReservedPort:
-    """A free port for a child that cannot say which one it picked.
+    """A free port for a child process that cannot report which port it picked.
 
-    On Linux a socket that is bound, but does not listen, keeps the port from being given to anyone else, while a
-    child that sets SO_REUSEADDR (as servers do) may listen on it. Elsewhere the port is only likely to stay free.
+    On Linux, a socket that is bound but does not listen reserves the port, while a child that sets SO_REUSEADDR (as
+    servers do) can listen on it. On other systems, the port is not reserved, but probably stays free.
     """
 
     def __init__(self) -> None:
@@ -30,13 +30,13 @@ class ReservedPort:
 
 def fetch(url: str, *, timeout_s: float) -> bytes:
     """Returns the body of a successful GET. Raises OSError."""
-    with _direct.open(url, timeout=timeout_s) as response:
+    with _opener_without_proxy.open(url, timeout=timeout_s) as response:
         body: bytes = response.read()
         return body
 
 
 async def until_answers(url: str, *, alive: Callable[[], bool], timeout_s: float) -> bool:
-    """Waits until `url` answers with success; returns False when it is not `alive` any more, or not in time."""
+    """Waits until a GET of `url` succeeds. Returns False when `alive` is false, or after `timeout_s` seconds."""
     deadline = asyncio.get_running_loop().time() + timeout_s
     while alive() and asyncio.get_running_loop().time() < deadline:
         try:

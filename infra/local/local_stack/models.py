@@ -1,8 +1,7 @@
-"""The embedded model: small enough to run anywhere, so that the first request answers on a machine with nothing else
-on it.
+"""Starts the embedded models: small models, so that requests are answered on a machine without any other model.
 
-Two servers, each a script that runs in the Python environment `model`, where this project is not installed:
-`chat_server` and `embedding_server`.
+There are two servers, the scripts `chat_server` and `embedding_server`. They run in the Python environment `model`, in
+which this project is not installed.
 """
 
 import os
@@ -17,7 +16,7 @@ _FOLDER = Path(__file__).parent
 
 
 class ModelServer:
-    """One of the two: `script` with the port to listen on, in the Python environment at `environment`."""
+    """One of the two servers: runs `script` with a port, in the Python environment at `environment`."""
 
     def __init__(
         self, name: str, *, model: str, script: str, environment: Path, processes: Processes, logs: Path
@@ -32,7 +31,7 @@ class ModelServer:
 
     @property
     def service(self) -> Service:
-        """For `services.keep_up`."""
+        """For `services.keep_running`."""
         return Service(self._name, f"{self._model} on {self.url}", self.begin)
 
     async def begin(self) -> Child:
@@ -45,7 +44,7 @@ class ModelServer:
 
 
 def chat_server(environment: Path, processes: Processes, logs: Path) -> ModelServer:
-    """SmolLM2, behind llama.cpp's own OpenAI-compatible server."""
+    """Returns the server of SmolLM2: llama.cpp's OpenAI-compatible server."""
     return ModelServer(
         "chat-model",
         model="smollm2-135m-instruct",
@@ -57,7 +56,7 @@ def chat_server(environment: Path, processes: Processes, logs: Path) -> ModelSer
 
 
 def embedding_server(environment: Path, processes: Processes, logs: Path) -> ModelServer:
-    """all-MiniLM-L6-v2, 384 dimensions."""
+    """Returns the server of all-MiniLM-L6-v2, with vectors of 384 dimensions."""
     return ModelServer(
         "embedding-model",
         model="all-minilm-l6-v2",

@@ -1,4 +1,4 @@
-"""From options to a plan: checks everything that can be wrong before anything is installed or started."""
+"""Makes a plan from the options. It checks everything first, so that errors are reported before anything is started."""
 
 import configparser
 import errno
@@ -25,12 +25,12 @@ from sekha_llm_bridge.routing.configuration_warnings import configuration_warnin
 
 
 class CannotStartError(Exception):
-    """The stack cannot start as it was asked to; the message says why, and what to do."""
+    """The stack cannot start with these options. The message has the reason and the remedy."""
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What was asked for on the command line."""
+    """The options of the command line."""
 
     host: str
     port: int
@@ -43,11 +43,11 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is to run. `configuration` is None for a template that has nothing to do with the bridge.
+    """What the stack starts.
 
-    `timings` maps a schedule's name to when it is due; `environments` the name of a Python environment to its folder;
-    `lock` is held for as long as the stack uses `state`; `asked_at` is when the command was given, by the monotonic
-    clock.
+    `configuration`: None for a template that does not use the bridge's configuration. `timings`: schedule name → when
+    it is due. `lock`: the lock on the folder `state`; closing it releases the folder. `environments`: name of a Python
+    environment → its folder. `requested_at`: the time of the command on the monotonic clock, in seconds.
     """
 
     template: Template
@@ -58,19 +58,19 @@ class Plan:
     state: Path
     lock: IO[str]
     environments: Mapping[str, Path]
-    asked_at: float
+    requested_at: float
 
 
 def make_plan(options: Options, terminal: Terminal) -> Plan:
-    """Returns what is to run; says which configuration it is. Raises CannotStartError."""
-    asked_at = time.monotonic()
+    """Returns the plan, and prints which configuration it uses. Raises CannotStartError."""
+    requested_at = time.monotonic()
     template = _template(options.template or environment.ROOT / "template.yaml")
     timings = _timings(template) if options.schedules else {}
     configuration = None
     if options.config or not options.template:
         configuration = _configuration(options, terminal)
     listening = _listening(options.host, options.port)
-    lock = _locked_state(options.state)
+    lock = _lock_state(options.state)
     return Plan(
         template=template,
         configuration=configuration,
@@ -80,7 +80,7 @@ def make_plan(options: Options, terminal: Terminal) -> Plan:
         state=options.state.resolve(),
         lock=lock,
         environments=_environments(configuration),
-        asked_at=asked_at,
+        requested_at=requested_at,
     )
 
 
@@ -94,7 +94,8 @@ def _template(path: Path) -> Template:
 
 
 def _region(user: Mapping[str, str], home: Path) -> str:
-    """The user's own region, as boto3 would find it, so that SSM and Bedrock are asked where the user's things are."""
+    """Returns the user's region as boto3 finds it: SSM and Bedrock are called in AWS, where the user's resources
+    are."""
     named = user.get("AWS_REGION") or user.get("AWS_DEFAULT_REGION")
     if named:
         return named
@@ -125,10 +126,10 @@ def _configuration(options: Options, terminal: Terminal) -> Configuration:
     except ConfigError as fault:
         faults = "\n".join(f"  {one}" for one in fault.faults)
         raise CannotStartError(f"the configuration cannot be used:\n{faults}") from fault
-    terminal.note("config", f"{_shown(chosen.path)} ({chosen.reason})")
+    terminal.note("config", f"{_short_path(chosen.path)} ({chosen.reason})")
     if chosen.settings.chroma.url and not chosen.needs_chroma:
         terminal.note(
-            "chroma", f"{chosen.settings.chroma.url}, which is none of this stack's (CHROMA_URL, or the file)"
+            "chroma", f"{chosen.settings.chroma.url}, not started by this stack (from CHROMA_URL or the file)"
         )
     for warning in (*chosen.settings.warnings, *configuration_warnings(chosen.settings)):
         terminal.note("", warning)
@@ -137,13 +138,13 @@ def _configuration(options: Options, terminal: Terminal) -> Configuration:
     return chosen
 
 
-def _shown(path: Path) -> str:
-    """A path as short as it can be said."""
+def _short_path(path: Path) -> str:
+    """Returns the path relative to the current folder, if it is inside it."""
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 
-def _locked_state(state: Path) -> IO[str]:
-    """Makes the state folder, with empty logs, and keeps other stacks out of it."""
+def _lock_state(state: Path) -> IO[str]:
+    """Creates the state folder, deletes old logs, and locks the folder against other stacks."""
     logs = state / "logs"
     try:
         logs.mkdir(parents=True, exist_ok=True)
@@ -154,7 +155,7 @@ def _locked_state(state: Path) -> IO[str]:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as fault:
         raise CannotStartError(
-            f"another local stack uses {state}: end it, or give another folder with --state"
+            f"another local stack uses {state}: stop it, or give another folder with --state"
         ) from fault
     for log in logs.glob("*.log"):
         log.unlink()
@@ -166,18 +167,20 @@ def _listening(host: str, port: int) -> socket.socket:
         return listen(host, port)
     except OSError as fault:
         if fault.errno == errno.EADDRINUSE:
-            raise CannotStartError(f"port {port} is taken: end what uses it, or give another with --port") from fault
+            raise CannotStartError(
+                f"port {port} is taken: stop the process that uses it, or give another with --port"
+            ) from fault
         raise CannotStartError(f"cannot listen on {host}:{port}: {fault.strerror or fault}") from fault
 
 
 def _url(host: str, listening: socket.socket) -> str:
     port = listening.getsockname()[1]
-    reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 — compared, not bound
+    reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 — only compared
     return f"http://[{reachable}]:{port}" if ":" in reachable else f"http://{reachable}:{port}"
 
 
 def _environments(configuration: Configuration | None) -> dict[str, Path]:
-    """Installs the Python environments that the configuration needs, unless they are there."""
+    """Creates the Python environments that the configuration needs, and returns their folders by name."""
     names = []
     if configuration and configuration.needs_chroma:
         names.append("chroma")

@@ -1,7 +1,7 @@
-"""Starting and ending child processes, so that none is left behind however the stack ends.
+"""Starts and ends child processes. None is left running, even when the stack is killed.
 
-Each child leads a session of its own: a Ctrl-C in the terminal reaches the stack alone, and a child is ended together
-with everything that it started itself.
+Each child has its own session: Ctrl-C in the terminal is only sent to the stack, and a child is ended together with
+the processes that it started.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
 class Child:
-    """One child process and what it has started. `exited` holds its exit status in the end; to await it, use `wait`."""
+    """One child process and its descendants. `exited`: a task with the exit status; use `wait` to await it."""
 
     def __init__(self, process: asyncio.subprocess.Process, processes: "Processes") -> None:
         self._process = process
@@ -26,25 +26,25 @@ class Child:
 
     @property
     def pid(self) -> int:
-        """Its process id, which is also that of its group."""
+        """The process id, which is also the id of its process group."""
         return self._process.pid
 
     @property
     def alive(self) -> bool:
-        """Whether it still runs."""
+        """Whether the process is running."""
         return self._process.returncode is None
 
     async def wait(self) -> int:
-        """Returns its exit status, once it has ended."""
+        """Waits for the end of the process. Returns its exit status."""
         return await asyncio.shield(self.exited)
 
     async def first_line(self) -> str:
-        """Returns the first line it prints; empty when it ends without. For a child started with `reports`."""
+        """Returns the first line that it prints; empty when it ends without one. Needs `has_pipes`."""
         stdout = self._process.stdout
         return (await stdout.readline()).decode().strip() if stdout else ""
 
-    async def tell(self, text: bytes) -> None:
-        """Writes `text` to its stdin and closes that. For a child started with `reports`."""
+    async def write_stdin(self, text: bytes) -> None:
+        """Writes `text` to its stdin and closes it. Needs `has_pipes`."""
         stdin = self._process.stdin
         if stdin:
             with contextlib.suppress(ConnectionError):
@@ -53,15 +53,16 @@ class Child:
             stdin.close()
 
     async def end(self, *, grace_s: float = GRACE_S) -> None:
-        """Asks it to end, waits `grace_s`, then kills it and everything it has started."""
-        if not self._processes.knows(self):
+        """Sends SIGTERM, waits `grace_s` seconds, then kills the process and its descendants. With 0, kills them at
+        once."""
+        if not self._processes.contains(self):
             return
         if grace_s and self.alive:
             _signal_group(self.pid, signal.SIGTERM)
             await asyncio.wait({self.exited}, timeout=grace_s)
         _signal_group(self.pid, signal.SIGKILL)
         await self.wait()
-        self._processes.forget(self)
+        self._processes.remove(self)
 
 
 class Processes:
@@ -69,12 +70,12 @@ class Processes:
 
     def __init__(self) -> None:
         self._children: set[Child] = set()
-        self._guardian: asyncio.subprocess.Process | None = None
+        self._watchdog: asyncio.subprocess.Process | None = None
 
     async def start(self) -> None:
-        """Starts the guardian; to be called first."""
-        script = Path(__file__).with_name("guardian.py")
-        self._guardian = await asyncio.create_subprocess_exec(
+        """Starts the watchdog. Must be called before `spawn`."""
+        script = Path(__file__).with_name("watchdog.py")
+        self._watchdog = await asyncio.create_subprocess_exec(
             sys.executable, "-I", "-S", script, stdin=asyncio.subprocess.PIPE, start_new_session=True
         )
 
@@ -85,11 +86,11 @@ class Processes:
         environment: Mapping[str, str],
         log: Path,
         folder: Path | None = None,
-        reports: bool = False,
+        has_pipes: bool = False,
         pass_fds: Sequence[int] = (),
     ) -> Child:
-        """Starts `command`; its output is added to `log`. With `reports`, stdin and stdout are ours instead."""
-        pipe = asyncio.subprocess.PIPE if reports else None
+        """Starts `command`. Its output is appended to `log`; with `has_pipes`, stdin and stdout are pipes instead."""
+        pipe = asyncio.subprocess.PIPE if has_pipes else None
         with log.open("ab") as sink:
             process = await asyncio.create_subprocess_exec(
                 *map(str, command),
@@ -103,33 +104,34 @@ class Processes:
             )
         child = Child(process, self)
         self._children.add(child)
-        self._tell_guardian(f"+{child.pid}")
+        self._write_to_watchdog(f"+{child.pid}")
         return child
 
-    def knows(self, child: Child) -> bool:
-        """Whether `child` has not been ended yet."""
+    def contains(self, child: Child) -> bool:
+        """Whether `child` has not been removed yet."""
         return child in self._children
 
-    def forget(self, child: Child) -> None:
-        """Takes note that `child` has ended."""
+    def remove(self, child: Child) -> None:
+        """Removes `child`, which has ended."""
         if child in self._children:
             self._children.discard(child)
-            self._tell_guardian(f"-{child.pid}")
+            self._write_to_watchdog(f"-{child.pid}")
 
     async def end_all(self) -> None:
-        """Ends every child, all at once, and then the guardian."""
+        """Ends all children in parallel, then the watchdog."""
         await asyncio.gather(*(child.end() for child in list(self._children)))
-        if self._guardian and self._guardian.stdin:
-            self._guardian.stdin.close()
-            await self._guardian.wait()
+        if self._watchdog and self._watchdog.stdin:
+            self._watchdog.stdin.close()
+            await self._watchdog.wait()
 
-    def _tell_guardian(self, line: str) -> None:
-        if self._guardian and self._guardian.stdin:
-            self._guardian.stdin.write(f"{line}\n".encode())
+    def _write_to_watchdog(self, line: str) -> None:
+        if self._watchdog and self._watchdog.stdin:
+            self._watchdog.stdin.write(f"{line}\n".encode())
 
 
 def resident_bytes(pid: int) -> int | None:
-    """Memory of process `pid` and its descendants; None where that is unknown: it is gone, or this is not Linux."""
+    """Returns the resident memory of `pid` and its descendants in bytes; None when it has ended or this is not
+    Linux."""
     try:
         pages = int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1])
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()

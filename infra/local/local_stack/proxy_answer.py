@@ -1,4 +1,4 @@
-"""A function's answer as an HTTP response: the output of a REST API's Lambda proxy integration."""
+"""Makes the HTTP response from a function's answer: the output of a REST API's Lambda proxy integration."""
 
 import base64
 import binascii
@@ -12,23 +12,24 @@ from local_stack.proxy_event import is_binary
 _KEYS = frozenset({"statusCode", "headers", "multiValueHeaders", "body", "isBase64Encoded", "cookies"})
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
-# The server frames the body itself; a function's word on it is not passed on.
-_NOT_PASSED_ON = frozenset({"connection", "content-length", "keep-alive", "transfer-encoding", "upgrade"})
+# The server frames the body itself, so these headers of a function are dropped.
+_REMOVED_HEADERS = frozenset({"connection", "content-length", "keep-alive", "transfer-encoding", "upgrade"})
 
 
 class MalformedAnswerError(Exception):
-    """The function's answer is not what a proxy integration may answer."""
+    """The function's answer is not a valid output of a proxy integration."""
 
 
 def to_response(answer: bytes, *, accept: str, binary_media_types: Sequence[str]) -> Response:
-    """Returns the response that `answer` describes. Raises MalformedAnswerError."""
+    """Returns the response for `answer`. Raises MalformedAnswerError."""
     output = parsed(answer, _KEYS)
-    headers = typed(headers_of(output, _NOT_PASSED_ON))
+    headers = with_content_type(headers_of(output, _REMOVED_HEADERS))
     return Response(status_of(output), headers, _body(output, accept, binary_media_types))
 
 
 def parsed(answer: bytes, keys: frozenset[str]) -> dict[str, object]:
-    """Returns the JSON object that `answer` is, if it has no other `keys`. Raises MalformedAnswerError."""
+    """Parses the JSON object `answer`. Raises MalformedAnswerError for anything else, and for other keys than
+    `keys`."""
     try:
         output = json.loads(answer)
     except ValueError as fault:
@@ -42,7 +43,7 @@ def parsed(answer: bytes, keys: frozenset[str]) -> dict[str, object]:
 
 
 def status_of(output: Mapping[str, object]) -> int:
-    """The status. Raises MalformedAnswerError when there is none, or none that an answer can have."""
+    """Returns the status. Raises MalformedAnswerError when it is missing or not in 200..599."""
     try:
         status = int(str(output["statusCode"]))
     except (KeyError, ValueError) as fault:
@@ -52,8 +53,8 @@ def status_of(output: Mapping[str, object]) -> int:
     return status
 
 
-def headers_of(output: Mapping[str, object], not_passed_on: frozenset[str]) -> list[tuple[str, str]]:
-    """The headers; where a name is in both mappings, the values of `multiValueHeaders` stand.
+def headers_of(output: Mapping[str, object], removed_headers: frozenset[str]) -> list[tuple[str, str]]:
+    """Returns the headers. For a name in both mappings, the values of `multiValueHeaders` are used.
 
     Raises MalformedAnswerError.
     """
@@ -64,11 +65,11 @@ def headers_of(output: Mapping[str, object], not_passed_on: frozenset[str]) -> l
         if not isinstance(values, list):
             raise MalformedAnswerError("values of multiValueHeaders must be lists")
         pairs += [(name, value) for value in values]
-    return [(name, _value(name, value)) for name, value in pairs if name.lower() not in not_passed_on]
+    return [(name, _value(name, value)) for name, value in pairs if name.lower() not in removed_headers]
 
 
-def typed(headers: Headers) -> Headers:
-    """The headers with API Gateway's own content type, where a function gives none."""
+def with_content_type(headers: Headers) -> Headers:
+    """Returns the headers, with API Gateway's default content type if the function sent none."""
     has_type = any(name.lower() == "content-type" for name, _ in headers)
     return headers if has_type else [*headers, ("Content-Type", "application/json")]
 

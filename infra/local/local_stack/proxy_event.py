@@ -1,4 +1,4 @@
-"""An HTTP request as a function gets it: the event of a REST API's Lambda proxy integration, version 1.0."""
+"""The event of a REST API's Lambda proxy integration, version 1.0, for an HTTP request."""
 
 import base64
 import json
@@ -12,8 +12,8 @@ from local_stack.routes import Match
 from local_stack.template import ACCOUNT_ID
 
 API_ID = "local"
-# Hop-by-hop headers and what the gateway replaces: functions never see them.
-_NOT_PASSED_ON = frozenset(
+# Hop-by-hop headers, and headers that the gateway replaces. They are not in the event.
+_REMOVED_HEADERS = frozenset(
     {"connection", "content-length", "expect", "keep-alive", "te", "transfer-encoding", "upgrade"}
 )
 _IDENTITY_FIELDS = (
@@ -32,7 +32,7 @@ _IDENTITY_FIELDS = (
 
 @dataclass(frozen=True, slots=True)
 class Ids:
-    """What names one request in answers, events and logs."""
+    """The ids of one request, for responses, events and logs."""
 
     request: str
     extended: str
@@ -41,7 +41,7 @@ class Ids:
 
 @dataclass(frozen=True, slots=True)
 class HttpRequest:
-    """A request that the gateway has read; `path` and `query` are encoded, as sent."""
+    """A request with its whole body. `path` and `query` are percent-encoded, as sent."""
 
     method: str
     path: str
@@ -51,7 +51,7 @@ class HttpRequest:
     client: str
 
     def header(self, name: str) -> str:
-        """The last value of header `name` (lower case), or an empty string."""
+        """Returns the last value of header `name` (lower case), or an empty string."""
         return next((value for key, value in reversed(self.headers) if key.lower() == name), "")
 
 
@@ -80,7 +80,7 @@ def to_event(
 
 
 def _headers(request: HttpRequest, ids: Ids) -> list[tuple[str, str]]:
-    kept = [(name, value) for name, value in request.headers if name.lower() not in _NOT_PASSED_ON]
+    kept = [(name, value) for name, value in request.headers if name.lower() not in _REMOVED_HEADERS]
     spelling: dict[str, str] = {}
     kept = [(spelling.setdefault(name.lower(), name), value) for name, value in kept]
     host = request.header("host")

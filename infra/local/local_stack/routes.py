@@ -1,4 +1,4 @@
-"""Which route a path belongs to, as API Gateway's REST APIs decide it."""
+"""Finds the route of a path, by the rules of API Gateway's REST APIs."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from local_stack.template import Route
 
 
 class _Kind(IntEnum):
-    """What a segment of a resource matches; the lower, the more specific, and the more specific wins."""
+    """What a segment of a resource matches. A lower value is more specific, and has priority."""
 
     LITERAL = 0
     VARIABLE = 1
@@ -18,7 +18,7 @@ class _Kind(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """A route that was found, and its path variables, encoded as they were sent: API Gateway hands them on so."""
+    """The route of a request, and its path variables. They stay percent-encoded, as in API Gateway."""
 
     route: Route
     variables: Mapping[str, str]
@@ -26,7 +26,7 @@ class Match:
 
 @dataclass(frozen=True, slots=True)
 class _Resource:
-    """One path of the API with its methods."""
+    """One path of the API, with its methods."""
 
     segments: tuple[tuple[_Kind, str], ...]
     methods: dict[str, Route] = field(default_factory=dict)
@@ -59,9 +59,10 @@ class RoutingTable:
         self._resources = sorted(resources.values(), key=lambda one: [kind for kind, _ in one.segments])
 
     def find(self, method: str, path: str) -> Match | None:
-        """Returns the route for `path` (encoded, without query), or None when it or its method is not defined.
+        """Returns the route of `path` (percent-encoded, without query), or None when the path or its method is not
+        defined.
 
-        An encoded slash (`%2F`) does not end a segment; a slash at the end of the path means nothing.
+        An encoded slash (`%2F`) does not end a segment; a slash at the end of the path is ignored.
         """
         found = self._resource(path)
         if found is None:
@@ -71,7 +72,7 @@ class RoutingTable:
         return Match(route, variables) if route else None
 
     def methods(self, path: str) -> list[str]:
-        """The methods that `path` has, for an answer to OPTIONS."""
+        """Returns the methods of `path`, for the answer to OPTIONS."""
         found = self._resource(path)
         return sorted(found[0].methods) if found else []
 

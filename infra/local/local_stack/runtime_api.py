@@ -1,11 +1,12 @@
-"""The Lambda Runtime API of one instance: the HTTP server that its runtime asks for events and gives answers to.
+"""The Lambda Runtime API of one instance: the HTTP server from which its runtime gets events, and to which it posts
+answers.
 
-It hands over and takes in; what follows from a failure, and when time is up, `instance` decides.
+It only transfers events and answers. `instance` decides about failures and timeouts.
 
-When nobody reads a streamed answer any more, the connection that it comes on is closed, which a function notices even
-in a pause between two chunks. Lambda is less kind: it takes all of the answer, and the function never learns of it
-(https://docs.aws.amazon.com/lambda/latest/dg/configuration-response-streaming.html). But what a function does when its
-client goes away could not be tried out otherwise.
+When the reader of a streamed answer disconnects, this server closes the connection of the answer, which a function
+notices even between two chunks. Lambda itself reads the whole answer, and does not report the disconnect to the
+function (https://docs.aws.amazon.com/lambda/latest/dg/configuration-response-streaming.html). The difference is
+deliberate: a client disconnect could not be tested otherwise.
 """
 
 import asyncio
@@ -13,6 +14,7 @@ import base64
 import json
 from http import HTTPStatus
 
+from local_stack.disconnect import run_until_disconnect
 from local_stack.http_server import BodyTooLargeError, HttpServer, Request, Response, listen
 from local_stack.invocation import (
     MAX_ANSWER_BYTES,
@@ -22,10 +24,9 @@ from local_stack.invocation import (
     FaultKind,
     FunctionFault,
     Invocation,
-    too_large,
-    whole_answer,
+    buffered_answer,
+    too_large_fault,
 )
-from local_stack.racing import until_lost
 
 _PREFIX = "/2018-06-01/runtime/"
 _ERROR_LIMIT_BYTES = 6 * 1024 * 1024
@@ -34,9 +35,9 @@ _ERROR_BODY = "lambda-runtime-function-error-body"
 
 
 class RuntimeApi:
-    """Serves one runtime on a loopback port of its own.
+    """Serves one runtime on its own loopback port.
 
-    `ready` is set when the runtime asks for its first event; `init_failure` holds what it reported instead.
+    `ready` is set when the runtime requests its first event; `init_failure` has the failure that it reported instead.
     """
 
     def __init__(self, function_arn: str, *, max_streamed_bytes: int = MAX_STREAMED_BYTES) -> None:
@@ -50,7 +51,7 @@ class RuntimeApi:
         self.init_failure: asyncio.Future[FunctionFault] = asyncio.get_running_loop().create_future()
 
     async def start(self) -> None:
-        """Listens; `address` is then what AWS_LAMBDA_RUNTIME_API must hold."""
+        """Starts to listen, and sets `address`, the value for AWS_LAMBDA_RUNTIME_API."""
         listening = listen("127.0.0.1")
         self.address = f"127.0.0.1:{listening.getsockname()[1]}"
         await self._server.start(listening)
@@ -60,7 +61,7 @@ class RuntimeApi:
         await self._server.close()
 
     def offer(self, invocation: Invocation, *, deadline_ms: int) -> None:
-        """Gives `invocation` to the runtime; `deadline_ms` is when its time is up, in Unix milliseconds."""
+        """Queues `invocation` for the runtime. `deadline_ms`: its deadline, in Unix milliseconds."""
         self._offered.put_nowait((invocation, deadline_ms))
 
     async def _handle(self, request: Request) -> Response:
@@ -72,7 +73,7 @@ class RuntimeApi:
         match path.split("/"):
             case ["invocation", request_id, "response" | "error" as kind] if request.method == "POST":
                 return await self._result(request, request_id, kind)
-        return _refusal(HTTPStatus.NOT_FOUND, "InvalidPath", f"no such path: {request.method} {request.target}")
+        return _error_response(HTTPStatus.NOT_FOUND, "InvalidPath", f"no such path: {request.method} {request.target}")
 
     async def _next(self) -> Response:
         if self._current:
@@ -93,7 +94,9 @@ class RuntimeApi:
     async def _result(self, request: Request, request_id: str, kind: str) -> Response:
         invocation = self._current
         if invocation is None or invocation.request_id != request_id:
-            return _refusal(HTTPStatus.BAD_REQUEST, "InvalidRequestID", f"{request_id} is not the current invocation")
+            return _error_response(
+                HTTPStatus.BAD_REQUEST, "InvalidRequestID", f"{request_id} is not the current invocation"
+            )
         if kind == "error":
             invocation.fail(await _reported_fault(request, FaultKind.UNHANDLED))
             return _accepted()
@@ -102,35 +105,36 @@ class RuntimeApi:
             return await self._streamed_answer(request, invocation)
         if mode == "buffered":
             return await self._buffered_answer(request, invocation)
-        return _refusal(HTTPStatus.BAD_REQUEST, "Runtime.InvalidResponseModeHeader", f"no such mode: {mode}")
+        return _error_response(HTTPStatus.BAD_REQUEST, "Runtime.InvalidResponseModeHeader", f"no such mode: {mode}")
 
     async def _buffered_answer(self, request: Request, invocation: Invocation) -> Response:
         try:
             body = await request.body.read(MAX_ANSWER_BYTES)
         except BodyTooLargeError:
             return _too_large(invocation, MAX_ANSWER_BYTES)
-        given = invocation.answer(await whole_answer(request.header("content-type", "application/json"), body))
-        return _accepted() if given else _answered_before(invocation)
+        is_first = invocation.answer(await buffered_answer(request.header("content-type", "application/json"), body))
+        return _accepted() if is_first else _already_answered(invocation)
 
     async def _streamed_answer(self, request: Request, invocation: Invocation) -> Response:
-        """Passes the answer on as it comes. Raises ConnectionError when nobody reads it any more, or it breaks off."""
+        """Forwards the answer as it arrives. Raises ConnectionError when its reader disconnects, or when it is
+        incomplete."""
         body = AnswerBody()
         if not invocation.answer(Answer(request.header("content-type", "application/octet-stream"), body)):
-            return _answered_before(invocation)
+            return _already_answered(invocation)
         try:
-            return await until_lost(self._pass_on(request, body, invocation), body.abandoned.wait())
+            return await run_until_disconnect(self._forward_chunks(request, body, invocation), body.abandoned.wait())
         finally:
             fault = FunctionFault(FaultKind.TRUNCATED, "the connection ended before the answer did")
             invocation.fail(fault)
 
-    async def _pass_on(self, request: Request, body: AnswerBody, invocation: Invocation) -> Response:
+    async def _forward_chunks(self, request: Request, body: AnswerBody, invocation: Invocation) -> Response:
         length = 0
         async for chunk in request.body.chunks():
             length += len(chunk)
             if length > self._max_streamed_bytes:
                 return _too_large(invocation, self._max_streamed_bytes)
             await body.put(chunk)
-        body.end(_midstream_fault(request))
+        body.end(_fault_in_trailers(request))
         return _accepted()
 
     async def _init_error(self, request: Request) -> Response:
@@ -140,8 +144,8 @@ class RuntimeApi:
         return _accepted()
 
 
-def _midstream_fault(request: Request) -> FunctionFault | None:
-    """What the trailers of a streamed answer say of a failure in its midst."""
+def _fault_in_trailers(request: Request) -> FunctionFault | None:
+    """Returns the fault that the trailers of a streamed answer report, or None."""
     trailers = {name.lower(): value for name, value in request.body.trailers}
     if _ERROR_TYPE not in trailers and _ERROR_BODY not in trailers:
         return None
@@ -154,7 +158,7 @@ def _midstream_fault(request: Request) -> FunctionFault | None:
 
 
 async def _reported_fault(request: Request, kind: FaultKind) -> FunctionFault:
-    """What the runtime says of a failure."""
+    """Returns the fault that the runtime posted."""
     try:
         report = await request.body.read(_ERROR_LIMIT_BYTES)
     except BodyTooLargeError:
@@ -163,10 +167,11 @@ async def _reported_fault(request: Request, kind: FaultKind) -> FunctionFault:
 
 
 def _fault(report: bytes, kind: FaultKind, error_type: str) -> FunctionFault:
-    """From `{"errorMessage", "errorType", "stackTrace"}`, or from the type alone where that is not what it holds."""
+    """Returns the fault for a report `{"errorMessage", "errorType"}`; for any other report, a fault with
+    `error_type`."""
     try:
-        said = json.loads(report)
-        return FunctionFault(kind, f"{said['errorType']}: {said['errorMessage']}")
+        error = json.loads(report)
+        return FunctionFault(kind, f"{error['errorType']}: {error['errorMessage']}")
     except (ValueError, KeyError, TypeError):
         return FunctionFault(kind, error_type)
 
@@ -176,15 +181,17 @@ def _accepted() -> Response:
 
 
 def _too_large(invocation: Invocation, limit_bytes: int) -> Response:
-    fault = too_large(limit_bytes)
+    fault = too_large_fault(limit_bytes)
     invocation.fail(fault)
-    return _refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, fault.kind.value, str(fault))
+    return _error_response(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, fault.kind.value, str(fault))
 
 
-def _answered_before(invocation: Invocation) -> Response:
-    return _refusal(HTTPStatus.FORBIDDEN, "InvalidStateTransition", f"{invocation.request_id} has its answer already")
+def _already_answered(invocation: Invocation) -> Response:
+    return _error_response(
+        HTTPStatus.FORBIDDEN, "InvalidStateTransition", f"{invocation.request_id} already has an answer"
+    )
 
 
-def _refusal(status: HTTPStatus, error_type: str, message: str) -> Response:
+def _error_response(status: HTTPStatus, error_type: str, message: str) -> Response:
     body = json.dumps({"errorMessage": message, "errorType": error_type}).encode()
     return Response(status, (("Content-Type", "application/json"),), body)

@@ -1,4 +1,4 @@
-"""Runs the functions that have a schedule, whenever they are due."""
+"""Invokes scheduled functions at their due times."""
 
 import asyncio
 from collections.abc import Callable
@@ -13,26 +13,26 @@ from local_stack.template import Schedule
 
 
 class Clock(Protocol):
-    """Time, as the scheduler needs it."""
+    """The time, and waiting."""
 
     def now(self) -> datetime:
-        """The time, in UTC."""
+        """Returns the time in UTC."""
         ...
 
     async def sleep(self, seconds: float) -> None:
-        """Waits."""
+        """Waits for that many seconds."""
         ...
 
 
 class SystemClock:
-    """The machine's own time."""
+    """The clock of the machine."""
 
     def now(self) -> datetime:
-        """The time, in UTC."""
+        """Returns the time in UTC."""
         return datetime.now(UTC)
 
     async def sleep(self, seconds: float) -> None:
-        """Waits."""
+        """Waits for that many seconds."""
         await asyncio.sleep(seconds)
 
 
@@ -48,7 +48,7 @@ class Job:
 
 
 async def run_once(job: Job, at: datetime) -> None:
-    """Invokes the function for the time `at`; a failure goes to the job's `on_failure`."""
+    """Invokes the function with an event for the time `at`. A failure is passed to `on_failure`."""
     try:
         answer = await job.function.invoke(scheduled_event(job.schedule, at, region=job.region))
         await answer.read()
@@ -57,7 +57,7 @@ async def run_once(job: Job, at: datetime) -> None:
 
 
 async def run_when_due(job: Job, clock: Clock) -> None:
-    """Invokes the function at each due time from now on, for ever. A run that takes long does not hold up the next."""
+    """Invokes the function at each due time, for ever. A long run does not delay the next one."""
     async with asyncio.TaskGroup() as runs:
         due = clock.now()
         while True:

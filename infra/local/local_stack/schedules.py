@@ -1,4 +1,4 @@
-"""When a schedule is due: EventBridge's `rate(…)` and `cron(…)`, and the event that a scheduled function gets."""
+"""Schedule expressions of EventBridge, `rate(…)` and `cron(…)`, and the event of a scheduled function."""
 
 import json
 import re
@@ -14,7 +14,7 @@ _CRON = re.compile(r"cron\(([^)]*)\)")
 _SECONDS = {"minute": 60, "hour": 3600, "day": 86400}
 _MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
 _WEEKDAYS = ("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT")
-# The fields of cron(): first and last value, and the names that stand for values from the first on.
+# The fields of cron(): the first and last value, and the names of the values, in order.
 _FIELDS: tuple[tuple[int, int, tuple[str, ...]], ...] = (
     (0, 59, ()),
     (0, 23, ()),
@@ -23,29 +23,28 @@ _FIELDS: tuple[tuple[int, int, tuple[str, ...]], ...] = (
     (1, 7, _WEEKDAYS),
     (1970, 2199, ()),
 )
-# Longer than any gap between two matches of a cron expression that matches at all (29 February, around a year such as
-# 2100).
+# The longest gap between two matches is 8 years: from 29 February 2096 to 29 February 2104.
 _SEARCH_DAYS = 366 * 9
 
 
 class ScheduleError(Exception):
-    """An expression that is wrong, or that the local stack does not know."""
+    """The expression is invalid, or the local stack does not support it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """Every `seconds`, counted from the start."""
+    """A run every `seconds` seconds, from the start on."""
 
     seconds: int
 
     def next_after(self, at: datetime) -> datetime:
-        """The next time after a run at `at`."""
+        """Returns the time of the run after the one at `at`."""
         return at + timedelta(seconds=self.seconds)
 
 
 @dataclass(frozen=True, slots=True)
 class Cron:
-    """At the minutes that all fields match, in UTC."""
+    """A run at each minute that matches all fields, in UTC."""
 
     minutes: frozenset[int]
     hours: frozenset[int]
@@ -55,7 +54,7 @@ class Cron:
     years: frozenset[int]
 
     def next_after(self, at: datetime) -> datetime:
-        """The first matching minute after `at`. Raises ScheduleError when there is none for years."""
+        """Returns the first matching minute after `at`. Raises ScheduleError when there is none within 9 years."""
         day = at.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
         for _ in range(_SEARCH_DAYS):
             if self._matches_day(day):
@@ -68,7 +67,7 @@ class Cron:
                 if due:
                     return due
             day += timedelta(days=1)
-        raise ScheduleError("this cron expression matches no coming day")
+        raise ScheduleError("this cron expression matches no future day")
 
     def _matches_day(self, day: datetime) -> bool:
         weekday = day.isoweekday() % 7 + 1  # Sunday is 1
@@ -76,7 +75,7 @@ class Cron:
 
 
 def parse(expression: str) -> Rate | Cron:
-    """Returns what `expression` means. Raises ScheduleError."""
+    """Parses `expression`. Raises ScheduleError."""
     rate = _RATE.fullmatch(expression.strip())
     if rate and int(rate[1]) > 0:
         return Rate(int(rate[1]) * _SECONDS[rate[2]])
@@ -91,7 +90,7 @@ def parse(expression: str) -> Rate | Cron:
 
 
 def _values(field: str, first: int, last: int, names: tuple[str, ...]) -> frozenset[int]:
-    """The numbers a field of cron() stands for: `*`, `?`, `5`, `1-5`, `*/15`, `MON-FRI`, and lists of these."""
+    """Returns the numbers of a field of cron(): `*`, `?`, `5`, `1-5`, `*/15`, `MON-FRI`, and lists of these."""
 
     def number(text: str) -> int:
         value = names.index(text.upper()) + first if text.upper() in names else int(text)
@@ -113,7 +112,7 @@ def _values(field: str, first: int, last: int, names: tuple[str, ...]) -> frozen
 def scheduled_event(
     schedule: Schedule, at: datetime, *, region: str, new_id: Callable[[], str] = lambda: str(uuid.uuid4())
 ) -> bytes:
-    """Returns what the scheduler sends: the schedule's own input, or EventBridge's event."""
+    """Returns the event: the schedule's own input, else EventBridge's event."""
     arn = _arn(schedule, region)
     time = at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     event_id = new_id()

@@ -1,4 +1,4 @@
-"""What runs beside the functions (AWS services, Chroma, embedded models) is started, watched, and started again."""
+"""Starts the servers that the functions use (AWS services, Chroma, embedded models), and restarts them."""
 
 import asyncio
 import time
@@ -9,26 +9,27 @@ from pathlib import Path
 from local_stack.processes import Child
 
 MAX_RESTARTS = 3
-# A service that ran this long before it ended was healthy: its restarts count from nought again.
+# After a run of this length the service was healthy, and the count of its restarts is reset.
 _HEALTHY_S = 60.0
 _TAIL_LINES = 15
 
 
 class ServiceError(Exception):
-    """A service did not start, or does not stay up."""
+    """A service did not start, or ended too often."""
 
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """One service: `begin` starts its process and returns when it answers (raises ServiceError)."""
+    """One service. `begin` starts its process, and returns when it answers; it raises ServiceError."""
 
     name: str
     detail: str
     begin: Callable[[], Awaitable[Child]]
 
 
-async def keep_up(service: Service, child: Child, report: Callable[[str], None]) -> None:
-    """Starts `service` again whenever its process ends; returns when that does not help."""
+async def keep_running(service: Service, child: Child, report: Callable[[str], None]) -> None:
+    """Restarts `service` when its process ends. Returns after 3 restarts in a row that did not help, and after a
+    failed start."""
     restarts = 0
     while True:
         began = time.monotonic()
@@ -36,18 +37,18 @@ async def keep_up(service: Service, child: Child, report: Callable[[str], None])
         await child.end()
         restarts = 0 if time.monotonic() - began > _HEALTHY_S else restarts + 1
         if restarts > MAX_RESTARTS:
-            report(f"{service.name} ended again (status {code}); it stays down")
+            report(f"{service.name} ended again (status {code}); it is not restarted any more")
             return
-        report(f"{service.name} ended (status {code}); starting it again")
+        report(f"{service.name} ended (status {code}); restarting")
         try:
             child = await service.begin()
         except ServiceError as fault:
-            report(f"{service.name} stays down: {fault}")
+            report(f"{service.name} could not be restarted: {fault}")
             return
 
 
 async def ready_child(child: Child, log: Path, report: Awaitable[bool]) -> Child:
-    """Returns `child` once `report` is true; else ends it and raises ServiceError with the end of its log."""
+    """Returns `child` when `report` is true; otherwise ends it and raises ServiceError with the end of its log."""
     if await report:
         return child
     await asyncio.wait({child.exited}, timeout=0.1)
@@ -57,7 +58,7 @@ async def ready_child(child: Child, log: Path, report: Awaitable[bool]) -> Child
 
 
 def tail(log: Path) -> str:
-    """The last lines of a log, indented."""
+    """Returns the last lines of a log, indented."""
     try:
         lines = log.read_text(encoding="utf-8", errors="replace").replace("\r", "\n").splitlines()
     except OSError:

@@ -1,4 +1,4 @@
-"""Starts everything, says so, waits for the signal to end, and ends everything."""
+"""Starts everything, waits for a signal, and stops everything."""
 
 import asyncio
 import os
@@ -7,7 +7,6 @@ import time
 from collections.abc import Coroutine, Mapping
 
 from local_stack.aws_services import AwsServices
-from local_stack.blueprints import blueprint, short_names
 from local_stack.chroma import Chroma
 from local_stack.configuration import (
     CHAT_VARIABLE,
@@ -18,13 +17,14 @@ from local_stack.configuration import (
 from local_stack.functions import FunctionPool, start_limit
 from local_stack.gateway import Gateway
 from local_stack.http_server import HttpServer
-from local_stack.instance import Blueprint
+from local_stack.instance import InstanceSpec
+from local_stack.instance_specs import make_instance_spec, short_names
 from local_stack.invocation import FunctionFault
 from local_stack.models import ModelServer, chat_server, embedding_server
 from local_stack.plan import Plan
 from local_stack.processes import Child, Processes
 from local_stack.scheduler import Job, SystemClock, run_once, run_when_due
-from local_stack.services import Service, ServiceError, keep_up, tail
+from local_stack.services import Service, ServiceError, keep_running, tail
 from local_stack.template import Function, Schedule
 from local_stack.terminal import Terminal, curl
 
@@ -51,7 +51,7 @@ class Stack:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self) -> int:
-        """Runs until SIGINT or SIGTERM; returns the exit status."""
+        """Runs until SIGINT or SIGTERM. Returns the exit status."""
         end = asyncio.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, end.set)
@@ -71,7 +71,7 @@ class Stack:
     # --- starting
 
     async def _start(self) -> bool:
-        """Starts everything; returns whether it could."""
+        """Starts everything. Returns whether all of it started."""
         await self._processes.start()
         self._pools = {one.logical_id: self._pool(one) for one in self._plan.template.functions}
         services = [self._aws.service, *(one.service for one in self._beside.values())]
@@ -84,11 +84,11 @@ class Stack:
         gateway = Gateway(self._plan.template.api, self._plan.template.routes, self._pools)
         self._server = HttpServer(gateway.handle)
         await self._server.start(self._plan.listening)
-        self._terminal.ready(self._plan.url, time.monotonic() - self._plan.asked_at, self._example())
+        self._terminal.ready(self._plan.url, time.monotonic() - self._plan.requested_at, self._example())
         return True
 
     def _services_of(self, configuration: Configuration | None) -> Mapping[str, Chroma | ModelServer]:
-        """The variable that tells functions its address → what the configuration needs."""
+        """Returns the servers that the configuration needs, by the environment variable that holds their address."""
         if configuration is None:
             return {}
         environments, processes, logs = self._plan.environments, self._processes, self._logs
@@ -109,14 +109,14 @@ class Stack:
             self._terminal.problem(service.name, str(fault))
             return False
         self._terminal.started(service.name, service.detail, time.monotonic() - began)
-        self._in_background(self._keep_up(service, child))
+        self._in_background(self._keep_running(service, child))
         return True
 
-    async def _keep_up(self, service: Service, child: Child) -> None:
-        await keep_up(service, child, lambda text: self._terminal.problem(service.name, text))
+    async def _keep_running(self, service: Service, child: Child) -> None:
+        await keep_running(service, child, lambda text: self._terminal.problem(service.name, text))
 
     async def _prewarm(self, function: Function) -> None:
-        """Starts a function's first instance. One that fails is reported, and leaves the others alone."""
+        """Starts a function's first instance. A failure is reported and does not affect the other functions."""
         began = time.monotonic()
         await self._pools[function.logical_id].prewarm()
         if function.name not in self._failed:
@@ -140,21 +140,21 @@ class Stack:
         ]
 
     async def _start_job(self, job: Job) -> None:
-        """Runs a scheduled function for the first time, so that health is known at once; it is not waited for long."""
+        """Runs a scheduled function once, so that the health is known at the start; waits 5 s for it at most."""
         began, clock = time.monotonic(), SystemClock()
         first = self._in_background(run_once(job, clock.now()))
         await asyncio.wait({first}, timeout=_FIRST_RUN_LIMIT_S)
         if job.schedule.name not in self._failed:
             name = self._names[job.schedule.function]
-            still = "" if first.done() else ", its first run goes on"
-            self._terminal.started(name, job.schedule.expression + still, time.monotonic() - began)
+            still_running = "" if first.done() else ", the first run has not finished"
+            self._terminal.started(name, job.schedule.expression + still_running, time.monotonic() - began)
         self._in_background(run_when_due(job, clock))
 
     # --- functions
 
     def _pool(self, function: Function) -> FunctionPool:
         return FunctionPool(
-            blueprint(
+            make_instance_spec(
                 function,
                 region=self._plan.template.region,
                 user=os.environ,
@@ -173,23 +173,23 @@ class Stack:
             addresses["LLM_CONFIG_PATH"] = str(self._plan.configuration.path)
         return {**addresses, **{variable: service.url for variable, service in self._beside.items()}}
 
-    # --- what goes wrong
+    # --- failures
 
-    def _init_failed(self, failed: Blueprint, fault: FunctionFault) -> None:
-        """Reports a function that cannot start, with its log the first time."""
-        again = failed.name in self._failed
+    def _init_failed(self, failed: InstanceSpec, fault: FunctionFault) -> None:
+        """Reports a function that cannot start; the first time with the end of its log."""
+        was_reported = failed.name in self._failed
         self._failed.add(failed.name)
-        said = str(fault) if again else f"{fault}\n{tail(failed.log)}\n    {failed.log}"
-        self._terminal.problem(failed.log.stem, said)
+        message = str(fault) if was_reported else f"{fault}\n{tail(failed.log)}\n    {failed.log}"
+        self._terminal.problem(failed.log.stem, message)
 
     def _job_failed(self, schedule: Schedule, fault: Exception) -> None:
         self._failed.add(schedule.name)
         self._terminal.problem(self._names[schedule.function], f"{type(fault).__name__}: {fault}")
 
-    # --- ending
+    # --- stopping
 
     async def _end(self) -> None:
-        self._terminal.said("ending …")
+        self._terminal.print_line("stopping …")
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -206,7 +206,8 @@ class Stack:
         return task
 
     def _example(self) -> str:
-        """A command to try: a chat if this configuration answers chats, else an embedding, else the first route."""
+        """Returns a command to try: a chat if the configuration has a chat model, else an embedding, else the first
+        route."""
         configuration, url = self._plan.configuration, self._plan.url
         if configuration and configuration.answers_chats:
             return curl(url, CHAT_PATH, '{"messages": [{"role": "user", "content": "Say hello."}]}')

@@ -1,4 +1,4 @@
-"""What `template.yaml` defines, in the local stack's terms. `template_reader` makes these; nothing else knows YAML."""
+"""The parts of a SAM template that the local stack uses. `template_reader` creates these."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ ACCOUNT_ID = "123456789012"
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One method (or ANY) of one path of the API, and the function behind it."""
+    """One method (or ANY) of one path of the API, and the logical id of its function."""
 
     path: str
     method: str
@@ -20,10 +20,10 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """When a function (its logical id) is invoked, and with what.
+    """A schedule of a function (its logical id).
 
-    `kind` is `scheduler` for ScheduleV2 (EventBridge Scheduler) and `rule` for Schedule (an EventBridge rule);
-    `input_json` is what the template sends, None for their own event.
+    `kind`: `scheduler` for ScheduleV2 (EventBridge Scheduler), `rule` for Schedule (an EventBridge rule).
+    `input_json`: the event that the template defines; None for the default event.
     """
 
     name: str
@@ -35,7 +35,7 @@ class Schedule:
 
 @dataclass(frozen=True, slots=True)
 class Variable:
-    """An environment variable; `from_parameter` when its value depends on one of the template's parameters."""
+    """An environment variable. `from_parameter`: whether its value depends on a parameter of the template."""
 
     value: str
     from_parameter: bool = False
@@ -68,7 +68,7 @@ class Table:
 
     @property
     def name(self) -> str:
-        """Its physical name."""
+        """The physical name."""
         return str(self.definition["TableName"])
 
 
@@ -83,7 +83,7 @@ class Queue:
 
 @dataclass(frozen=True, slots=True)
 class GatewayResponse:
-    """How the API answers by itself in one case, such as MISSING_AUTHENTICATION_TOKEN."""
+    """The configured response of the API to one of its own errors, such as MISSING_AUTHENTICATION_TOKEN."""
 
     status: int | None = None
     templates: Mapping[str, str] = field(default_factory=dict)
@@ -92,14 +92,14 @@ class GatewayResponse:
 
 @dataclass(frozen=True, slots=True)
 class Cors:
-    """What a preflight request (OPTIONS) is answered with; the template's values, without their quotes."""
+    """The headers of the answer to a preflight request (OPTIONS). The template's quotes are removed."""
 
     headers: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
 class Api:
-    """The REST API: what it does beside its routes."""
+    """The settings of the REST API."""
 
     stage: str = "Prod"
     gateway_responses: Mapping[str, GatewayResponse] = field(default_factory=dict)

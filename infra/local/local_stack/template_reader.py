@@ -1,5 +1,5 @@
-"""Reads a SAM template into `template`'s dataclasses: the one place where routes, environment, memory, timeouts,
-schedules, tables and queues of the local stack come from."""
+"""Reads a SAM template into the dataclasses of `template`: routes, environment, memory, timeouts, schedules, tables and
+queues."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -30,8 +30,9 @@ _TABLE = "AWS::DynamoDB::Table"
 _SIMPLE_TABLE = "AWS::Serverless::SimpleTable"
 _QUEUE = "AWS::SQS::Queue"
 
-# Property of a table → field of DynamoDB's CreateTable; what is not here (backups, encryption, tags) plays no role
-# locally.
+# The properties of a table that CreateTable takes under the same name. Other properties (backups, encryption, tags)
+# have
+# no effect locally.
 _TABLE_FIELDS = (
     "AttributeDefinitions",
     "KeySchema",
@@ -49,32 +50,32 @@ _QUEUE_ATTRIBUTES = {
     "FifoQueue": "FifoQueue",
     "ContentBasedDeduplication": "ContentBasedDeduplication",
 }
-# Type of resource → the property that gives its physical name.
+# Resource type → the property with its physical name.
 _NAME_PROPERTIES = {_TABLE: "TableName", _SIMPLE_TABLE: "TableName", _FUNCTION: "FunctionName"}
-# API Gateway's limits of an integration's timeout; the second is also its default.
-_LEAST_TIMEOUT_MS = 50
+# API Gateway's limits for an integration timeout. The limit of a buffered one is also the default.
+_MIN_TIMEOUT_MS = 50
 _BUFFERED_TIMEOUT_MS = 29_000
 _STREAMED_TIMEOUT_MS = 900_000
-# Globals.Function's lists and mappings are joined with a function's own; everything else is replaced by it.
-_JOINED = ("Environment", "Layers")
+# SAM merges these properties of Globals with those of a resource. A resource's value replaces any other property.
+_MERGED_PROPERTIES = ("Environment", "Layers")
 
 
 def read_template(path: Path, *, region: str = DEFAULT_REGION, parameters: Mapping[str, str] | None = None) -> Template:
-    """Returns what the template at `path` defines; folders in it are relative to it. Raises TemplateError."""
+    """Reads the template at `path`. Its folders are relative to its own folder. Raises TemplateError."""
     document = load(path)
     reader = _Reader(path, document, region, parameters or {})
     return reader.template()
 
 
 class _Reader:
-    """One document on its way into a Template."""
+    """Reads one document."""
 
     def __init__(self, path: Path, document: dict[str, Node], region: str, parameters: Mapping[str, str]) -> None:
         self._path = path
         self._document = document
         self._region = region
         pseudo = _pseudo(region)
-        # Physical names may depend on parameters, never on other resources: they are resolved first, and without those.
+        # Physical names may depend on parameters but not on other resources, so they are resolved first.
         naming = Resolver(document, attributes={}, pseudo=pseudo, parameters=parameters)
         self._resolver = Resolver(
             document,
@@ -95,7 +96,7 @@ class _Reader:
         )
 
     def _of_type(self, wanted: str) -> Iterator[str]:
-        """The logical ids of that type whose condition holds."""
+        """Yields the logical ids of resources of that type whose condition is true."""
         for logical_id, resource in self._document["Resources"].items():
             if not isinstance(resource, dict) or "Type" not in resource:
                 raise TemplateError(f"{logical_id}: a resource needs a Type")
@@ -148,7 +149,7 @@ class _Reader:
     def _layers(self, properties: "_Properties") -> Iterator[Path]:
         for index, node in enumerate(properties.raw("Layers") or []):
             if not isinstance(node, dict) or "Ref" not in node:
-                continue  # a layer from elsewhere (an ARN): what it holds is in the functions' environment already
+                continue  # a layer given by its ARN: its packages are already installed in the functions' environment
             resource = self._document["Resources"].get(node["Ref"]) or {}
             if resource.get("Type") != _LAYER:
                 raise properties.error(f"Layers[{index}]", f"{node['Ref']} is not a {_LAYER} of this template")
@@ -183,13 +184,13 @@ class _Reader:
             properties = _Properties(f"{logical_id}.Events.{name}", event.get("Properties") or {}, self._resolver)
             if properties.text("State", "ENABLED") != "ENABLED" or properties.text("Enabled", "true") == "false":
                 continue
-            given = properties.value("Input")
+            event = properties.value("Input")
             yield Schedule(
                 name=properties.text("Name", f"{STACK_NAME}-{logical_id}-{name}"),
                 function=logical_id,
                 expression=properties.text(key),
                 kind="rule" if kind == "Schedule" else "scheduler",
-                input_json=given if given is None or isinstance(given, str) else json.dumps(given),
+                input_json=event if event is None or isinstance(event, str) else json.dumps(event),
             )
 
     # --- API
@@ -248,7 +249,7 @@ class _Reader:
 
 
 class _Properties:
-    """The properties of one resource (or event), resolved one by one as they are asked for."""
+    """The properties of one resource or event. Each is resolved when it is read."""
 
     def __init__(self, logical_id: str, nodes: Mapping[str, Node], resolver: Resolver) -> None:
         self.logical_id = logical_id
@@ -265,7 +266,7 @@ class _Properties:
         return self._nodes.get(key)
 
     def value(self, key: str) -> Node:
-        """The resolved property, or None when it is absent."""
+        """Returns the resolved property, or None when it is absent."""
         resolved = self._resolver.value({key: self._nodes.get(key)}, self.logical_id)
         return resolved.get(key)
 
@@ -294,20 +295,20 @@ class _Properties:
 
 
 def _merged(shared: Mapping[str, Node], own: Mapping[str, Node]) -> dict[str, Node]:
-    """SAM's Globals under a resource's own properties."""
+    """Merges SAM's Globals with a resource's own properties."""
     merged = {**shared, **own}
-    for key in _JOINED:
+    for key in _MERGED_PROPERTIES:
         if key in shared and key in own:
-            merged[key] = _joined(shared[key], own[key])
+            merged[key] = _merged_value(shared[key], own[key])
     return merged
 
 
-def _joined(shared: Node, own: Node) -> Node:
+def _merged_value(shared: Node, own: Node) -> Node:
     if isinstance(shared, list) and isinstance(own, list):
         return [*shared, *own]
     if isinstance(shared, dict) and isinstance(own, dict):
         return {
-            key: _joined(shared[key], own[key]) if key in shared and key in own else {**shared, **own}[key]
+            key: _merged_value(shared[key], own[key]) if key in shared and key in own else {**shared, **own}[key]
             for key in {**shared, **own}
         }
     return own
@@ -325,7 +326,7 @@ def _pseudo(region: str) -> dict[str, str]:
 
 
 def _attributes_of_all(resources: Mapping[str, Node], naming: Resolver, region: str) -> dict[str, dict[str, str]]:
-    """Logical id → what `Ref` and `Fn::GetAtt` of it stand for, for what the local stack makes."""
+    """Returns logical id → values of `Ref` and `Fn::GetAtt`, for the resources that the local stack creates."""
     found: dict[str, dict[str, str]] = {}
     for logical_id, resource in resources.items():
         kind = resource.get("Type") if isinstance(resource, dict) else None
@@ -342,7 +343,7 @@ def _name_of(logical_id: str) -> str:
 
 
 def _queue_name(properties: _Properties) -> str:
-    """As CloudFormation names it: a FIFO queue's name has an ending of its own."""
+    """Returns the queue's name. The name of a FIFO queue ends with `.fifo`."""
     ending = ".fifo" if properties.text("FifoQueue", "false") == "true" else ""
     return properties.text("QueueName", f"{_name_of(properties.logical_id)}{ending}")
 
@@ -365,11 +366,11 @@ def _streamed(event: _Properties) -> bool:
 
 
 def _integration_timeout_ms(event: _Properties, *, streamed: bool) -> int:
-    most = _STREAMED_TIMEOUT_MS if streamed else _BUFFERED_TIMEOUT_MS
+    max_timeout_ms = _STREAMED_TIMEOUT_MS if streamed else _BUFFERED_TIMEOUT_MS
     found = event.integer("TimeoutInMillis", _BUFFERED_TIMEOUT_MS)
-    if not _LEAST_TIMEOUT_MS <= found <= most:
+    if not _MIN_TIMEOUT_MS <= found <= max_timeout_ms:
         hint = "" if streamed else f"; up to {_STREAMED_TIMEOUT_MS} with ResponseTransferMode: RESPONSE_STREAM"
-        raise event.error("TimeoutInMillis", f"expected {_LEAST_TIMEOUT_MS} to {most}, found {found}{hint}")
+        raise event.error("TimeoutInMillis", f"expected {_MIN_TIMEOUT_MS} to {max_timeout_ms}, found {found}{hint}")
     return found
 
 
@@ -388,7 +389,7 @@ def _gateway_response(where: str, node: Node) -> GatewayResponse:
 def _cors(node: Node) -> Cors | None:
     if node is None:
         return None
-    given = {"AllowOrigin": node} if isinstance(node, str) else node
+    properties = {"AllowOrigin": node} if isinstance(node, str) else node
     names = {
         "AllowOrigin": "Access-Control-Allow-Origin",
         "AllowMethods": "Access-Control-Allow-Methods",
@@ -396,4 +397,4 @@ def _cors(node: Node) -> Cors | None:
         "MaxAge": "Access-Control-Max-Age",
         "AllowCredentials": "Access-Control-Allow-Credentials",
     }
-    return Cors({names[key]: as_text(value).strip("'") for key, value in given.items() if key in names})
+    return Cors({names[key]: as_text(value).strip("'") for key, value in properties.items() if key in names})

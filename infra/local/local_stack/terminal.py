@@ -1,4 +1,4 @@
-"""What the stack says: aligned and coloured on a terminal, plain lines when it is piped."""
+"""Prints the stack's messages: aligned and coloured on a terminal, as plain lines in a pipe."""
 
 import sys
 from collections.abc import Mapping
@@ -10,37 +10,37 @@ _NAME_WIDTH = 21
 
 
 class Terminal:
-    """Prints what happens; problems go to stderr."""
+    """Prints messages to stdout, and problems to stderr."""
 
     def __init__(self) -> None:
         self._out = Console(highlight=False, soft_wrap=True)
         self._err = Console(highlight=False, soft_wrap=True, stderr=True)
 
     def started(self, name: str, detail: str, seconds: float) -> None:
-        """Something runs."""
+        """Prints that a part has started, and how long that took."""
         line = Text.assemble(
             ("  ✓ ", "green"), (f"{name:<{_NAME_WIDTH}}", "bold"), detail, (f"  {seconds:.1f} s", "dim")
         )
         self._print(line)
 
     def note(self, name: str, detail: str) -> None:
-        """Something worth knowing."""
+        """Prints a remark."""
         self._print(Text.assemble("    ", (f"{name:<{_NAME_WIDTH}}", "bold"), detail))
 
     def problem(self, name: str, detail: str) -> None:
-        """Something went wrong."""
+        """Prints a problem."""
         self._err.print(Text.assemble(("  ✗ ", "red"), (f"{name:<{_NAME_WIDTH}}", "bold"), detail))
 
     def error(self, message: str) -> None:
-        """The reason why the stack does not start."""
+        """Prints why the stack does not start."""
         self._err.print(Text.assemble(("error: ", "bold red"), message))
 
     def ready(self, url: str, seconds: float, example: str) -> None:
-        """Everything runs; `example` is a command to paste."""
+        """Prints that the stack is ready; `example` is a command to try."""
         self._print(Text.assemble("\n", ("ready", "bold green"), f" {url} ({seconds:.1f} s)\n\n  {example}\n"))
 
-    def said(self, text: str) -> None:
-        """A plain line."""
+    def print_line(self, text: str) -> None:
+        """Prints a plain line."""
         self._print(Text(text))
 
     def _print(self, line: Text) -> None:
@@ -49,7 +49,7 @@ class Terminal:
 
 
 def curl(url: str, path: str, body: str | None = None, headers: Mapping[str, str] | None = None) -> str:
-    """Returns a command that calls `path`; with a body it is a POST of JSON."""
-    given = {"content-type": "application/json", **(headers or {})} if body else dict(headers or {})
-    parts = [f"curl {url}{path}", *(f"-H '{name}: {value}'" for name, value in given.items())]
+    """Returns a curl command for `path`: a POST of JSON when there is a body."""
+    all_headers = {"content-type": "application/json", **(headers or {})} if body else dict(headers or {})
+    parts = [f"curl {url}{path}", *(f"-H '{name}: {value}'" for name, value in all_headers.items())]
     return " ".join([*parts, f"-d '{body}'"] if body else parts)

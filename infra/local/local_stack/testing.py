@@ -1,4 +1,4 @@
-"""The local stack for tests: started as a user starts it, in a process of its own, and ended afterwards.
+"""The local stack for tests: starts it as a user does, in its own process, and ends it afterwards.
 
 with running_stack(config=Path("config/examples/embedded.yaml")) as stack:
     httpx.get(f"{stack.base_url}/api/v1/health")
@@ -19,17 +19,19 @@ from pathlib import Path
 _PACKAGE_ROOT = Path(__file__).resolve().parents[1]
 _READY = re.compile(r"^ready (\S+) \(", re.MULTILINE)
 _END_LIMIT_S = 20.0
-# Variables of the shell that the tests run in, which the stack would heed.
-_STEERING = frozenset({"LLM_CONFIG_PATH", "CHROMA_URL", "CHROMA_TOKEN", "LOCAL_CHAT_URL", "LOCAL_EMBEDDINGS_URL"})
+# Variables of the shell that would change the stack's behaviour in a test.
+_STACK_VARIABLES = frozenset(
+    {"LLM_CONFIG_PATH", "CHROMA_URL", "CHROMA_TOKEN", "LOCAL_CHAT_URL", "LOCAL_EMBEDDINGS_URL"}
+)
 
 
 class StackDidNotStartError(Exception):
-    """The stack ended, or took too long, before it was ready; the message is what it printed."""
+    """The stack ended, or was not ready in time. The message has its output."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunningStack:
-    """A stack that is ready. `output` grows while it runs; `state` holds `logs/<function>.log`."""
+    """A stack that is ready. `output`: the file with its output. `state`: the folder with `logs/<function>.log`."""
 
     base_url: str
     state: Path
@@ -37,11 +39,11 @@ class RunningStack:
     output: Path
 
     def log(self, function: str) -> str:
-        """What `function` (the name of its folder) has logged."""
+        """Returns the log of `function` (the name of its folder)."""
         return (self.state / "logs" / f"{function}.log").read_text(encoding="utf-8", errors="replace")
 
     def printed(self) -> str:
-        """What the stack has printed."""
+        """Returns the output of the stack."""
         return self.output.read_text(encoding="utf-8", errors="replace")
 
 
@@ -57,9 +59,9 @@ def running_stack(
     env: Mapping[str, str] | None = None,
     start_limit_s: float = 120.0,
 ) -> Iterator[RunningStack]:
-    """Runs the stack while the context lasts; port 0 is a free one. `env` is added to this process's environment.
+    """Runs the stack during the context. Port 0 picks a free port. `env` is added to this process's environment.
 
-    Without `state` its data lie in a temporary folder. Raises StackDidNotStartError.
+    Without `state`, its data is in a temporary folder. Raises StackDidNotStartError.
     """
     with contextlib.ExitStack() as cleanup:
         folder = state or Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="local-stack-")))
@@ -83,7 +85,7 @@ def command(
     model: bool = False,
     schedules: bool = False,
 ) -> list[str]:
-    """The command line of a stack."""
+    """Returns the command line of a stack."""
     flags = {"--port": str(port), "--state": str(state)}
     if config:
         flags["--config"] = str(config)
@@ -95,13 +97,13 @@ def command(
 
 
 def environment_of(added: Mapping[str, str] | None) -> dict[str, str]:
-    """This process's environment for a stack, without what would steer it from outside, and with `added` in it."""
-    neutral = {name: value for name, value in os.environ.items() if name not in _STEERING}
+    """Returns this process's environment, without the variables that the stack reads, and with `added`."""
+    neutral = {name: value for name, value in os.environ.items() if name not in _STACK_VARIABLES}
     return {**neutral, "PYTHONPATH": str(_PACKAGE_ROOT), **(added or {})}
 
 
 def end(process: subprocess.Popen[bytes]) -> int:
-    """Ends a stack as Ctrl-C would, and returns its exit status."""
+    """Ends a stack with SIGTERM, and returns its exit status."""
     process.send_signal(signal.SIGTERM)
     try:
         return process.wait(_END_LIMIT_S)
@@ -111,7 +113,7 @@ def end(process: subprocess.Popen[bytes]) -> int:
 
 
 def _when_ready(process: subprocess.Popen[bytes], output: Path, limit_s: float) -> str:
-    """Waits for the line that says `ready`; returns the address in it."""
+    """Waits for the line with `ready`. Returns the address in it."""
     pause = threading.Event()
     waited_s = 0.0
     while waited_s < limit_s:

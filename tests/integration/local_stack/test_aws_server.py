@@ -28,21 +28,21 @@ def dynamodb(endpoint: str) -> DynamoDBClient:
     return boto3.Session("a", "b", region_name="us-east-1").client("dynamodb", endpoint_url=endpoint)
 
 
-def test_the_templates_table_is_there_with_its_time_to_live(dynamodb: DynamoDBClient) -> None:
+def test_the_templates_table_is_created_with_its_time_to_live(dynamodb: DynamoDBClient) -> None:
     table = dynamodb.describe_table(TableName=TABLE)["Table"]
     assert table["KeySchema"] == [{"AttributeName": "id", "KeyType": "HASH"}]
     lifetime = dynamodb.describe_time_to_live(TableName=TABLE)["TimeToLiveDescription"]
     assert (lifetime["TimeToLiveStatus"], lifetime["AttributeName"]) == ("ENABLED", "expires")
 
 
-def test_the_templates_queues_are_there_with_their_redrive_policy(endpoint: str) -> None:
+def test_the_templates_queues_are_created_with_their_redrive_policy(endpoint: str) -> None:
     sqs = boto3.Session("a", "b", region_name="us-east-1").client("sqs", endpoint_url=endpoint)
     url = sqs.get_queue_url(QueueName="sekha-local-Jobs")["QueueUrl"]
     attributes = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["RedrivePolicy"])["Attributes"]
     assert "sekha-local-Dead" in attributes["RedrivePolicy"]
 
 
-def test_one_conditional_write_of_fifty_at_the_same_time_wins(dynamodb: DynamoDBClient) -> None:
+def test_one_of_fifty_concurrent_conditional_writes_succeeds(dynamodb: DynamoDBClient) -> None:
     """moto alone lets two through now and then; hence five rounds."""
 
     def won(round_and_writer: tuple[int, int]) -> bool:
@@ -59,7 +59,7 @@ def test_one_conditional_write_of_fifty_at_the_same_time_wins(dynamodb: DynamoDB
             assert sum(pool.map(won, [(number, writer) for writer in range(50)])) == 1
 
 
-def test_an_answer_is_not_held_back_by_the_network_stack(dynamodb: DynamoDBClient) -> None:
+def test_an_answer_is_not_delayed_by_nagles_algorithm(dynamodb: DynamoDBClient) -> None:
     """Nagle's algorithm against delayed acknowledgements would cost 40 ms for each."""
     began = time.monotonic()
     for _ in range(20):

@@ -29,7 +29,7 @@ def test_a_crash_is_a_bad_gateway(stack: RunningStack, client: httpx.Client) -> 
     assert "Runtime exited with error: exit status 3" in stack.log("Acting")
 
 
-def test_an_exception_is_a_bad_gateway_and_the_instance_lives_on(client: httpx.Client) -> None:
+def test_an_exception_is_a_bad_gateway_and_the_instance_is_kept(client: httpx.Client) -> None:
     before = client.post("/act", json={"do": "pid"}).json()
     assert client.post("/act", json={"do": "fail"}).status_code == 502
     assert client.post("/act", json={"do": "pid"}).json() == before
@@ -40,7 +40,7 @@ def test_a_malformed_answer_is_a_bad_gateway(client: httpx.Client, answer: objec
     assert client.post("/act", json={"do": "raw", "answer": answer}).status_code == 502
 
 
-def test_a_function_beyond_its_timeout_is_killed(stack: RunningStack, client: httpx.Client) -> None:
+def test_a_function_that_exceeds_its_timeout_is_killed(stack: RunningStack, client: httpx.Client) -> None:
     before = client.post("/brief", json={"do": "pid"}).json()
     assert client.post("/brief", json={"do": "sleep", "seconds": 60}).status_code == 502
     assert "Task timed out after 1.00 seconds" in stack.log("Brief")
@@ -48,7 +48,7 @@ def test_a_function_beyond_its_timeout_is_killed(stack: RunningStack, client: ht
     assert not Path(f"/proc/{before}").exists()
 
 
-def test_beyond_the_integrations_timeout_the_client_is_told_and_the_function_goes_on(
+def test_after_the_integration_timeout_the_client_gets_an_error_and_the_function_keeps_running(
     client: httpx.Client, tmp_path: Path
 ) -> None:
     mark = tmp_path / "finished"
@@ -60,7 +60,7 @@ def test_beyond_the_integrations_timeout_the_client_is_told_and_the_function_goe
     assert mark.exists()
 
 
-def test_a_function_that_takes_too_much_memory_is_killed(stack: RunningStack, client: httpx.Client) -> None:
+def test_a_function_that_exceeds_its_memory_is_killed(stack: RunningStack, client: httpx.Client) -> None:
     assert client.post("/act", json={"do": "hog", "mb": 400}).status_code == 502
     assert "Memory Size: 256 MB exceeded" in stack.log("Acting")
 
@@ -95,7 +95,7 @@ def test_an_answer_beyond_lambdas_limit_is_a_bad_gateway(client: httpx.Client) -
     assert client.post("/act", json={"do": "fill", "bytes": MAX_ANSWER_BYTES - framing + 1}).status_code == 502
 
 
-def test_requests_at_the_same_time_get_an_instance_each(client: httpx.Client, tmp_path: Path) -> None:
+def test_concurrent_requests_get_an_instance_each(client: httpx.Client, tmp_path: Path) -> None:
     """Each of the five answers only when all five are there."""
     order = {"do": "meet", "folder": str(tmp_path), "number": 5}
     with ThreadPoolExecutor(5) as pool:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from local_stack.functions import FunctionPool, start_limit
-from local_stack.instance import Blueprint
+from local_stack.instance import InstanceSpec
 from local_stack.invocation import FaultKind, FunctionFault, ThrottledError
 from local_stack.processes import Processes
 
@@ -50,7 +50,7 @@ def with_pool(
     async def scenario() -> None:
         processes = Processes()
         await processes.start()
-        blueprint = Blueprint(
+        spec = InstanceSpec(
             name="f",
             arn="arn:aws:lambda:us-east-1:123456789012:function:f",
             command=[*([script] if script else []), sys.executable, "-m", "awslambdaric", "app.handler"],
@@ -62,7 +62,7 @@ def with_pool(
             init_limit_s=init_limit_s,
         )
         pool = FunctionPool(
-            blueprint,
+            spec,
             processes,
             start_limit(),
             max_instances=max_instances,
@@ -84,7 +84,7 @@ async def answer(pool: FunctionPool, event: object = None) -> object:
     return json.loads(await (await pool.invoke(json.dumps(event).encode())).read())
 
 
-def test_an_initialisation_beyond_its_limit_is_done_again_in_the_functions_own_time(tmp_path: Path) -> None:
+def test_an_initialisation_that_exceeds_its_limit_is_repeated_within_the_functions_timeout(tmp_path: Path) -> None:
     async def use(pool: FunctionPool) -> None:
         assert await answer(pool) == "ready"
 
@@ -102,7 +102,7 @@ def test_an_initialisation_that_never_ends_is_a_fault(tmp_path: Path) -> None:
     assert [fault.kind for fault in failures] == [FaultKind.TIMED_OUT]
 
 
-def test_a_function_without_its_handler_is_a_fault_that_says_so(tmp_path: Path) -> None:
+def test_a_function_without_its_handler_is_a_fault_with_the_reason(tmp_path: Path) -> None:
     async def use(pool: FunctionPool) -> None:
         with pytest.raises(FunctionFault, match="Handler 'handler' missing on module 'app'"):
             await answer(pool)
@@ -110,7 +110,7 @@ def test_a_function_without_its_handler_is_a_fault_that_says_so(tmp_path: Path) 
     with_pool(tmp_path, "x = 1\n", use)
 
 
-def test_a_wrapper_script_that_may_not_be_executed_is_a_fault_that_names_it(tmp_path: Path) -> None:
+def test_a_wrapper_script_that_is_not_executable_is_a_fault_that_names_it(tmp_path: Path) -> None:
     async def use(pool: FunctionPool) -> None:
         with pytest.raises(FunctionFault, match=r"/start: Permission denied"):
             await answer(pool)
@@ -119,14 +119,14 @@ def test_a_wrapper_script_that_may_not_be_executed_is_a_fault_that_names_it(tmp_
     with_pool(tmp_path, "", use, script=tmp_path / "start")
 
 
-def test_requests_one_after_another_get_the_same_instance(tmp_path: Path) -> None:
+def test_sequential_requests_get_the_same_instance(tmp_path: Path) -> None:
     async def use(pool: FunctionPool) -> None:
         assert len({await answer(pool) for _ in range(20)}) == 1
 
     with_pool(tmp_path, "import os\n\ndef handler(event, context):\n    return os.getpid()\n", use)
 
 
-def test_requests_beyond_the_last_instance_wait_for_it(tmp_path: Path) -> None:
+def test_requests_wait_when_all_instances_are_busy(tmp_path: Path) -> None:
     async def use(pool: FunctionPool) -> None:
         answers = await asyncio.gather(*(answer(pool, {"wait_for": ""}) for _ in range(20)))
         assert len(set(map(str, answers))) == 20
@@ -134,7 +134,7 @@ def test_requests_beyond_the_last_instance_wait_for_it(tmp_path: Path) -> None:
     with_pool(tmp_path, COMES_AND_GOES, use, max_instances=2)
 
 
-def test_requests_that_would_wait_for_long_are_throttled(tmp_path: Path) -> None:
+def test_requests_that_wait_too_long_are_throttled(tmp_path: Path) -> None:
     async def use(pool: FunctionPool) -> None:
         await pool.prewarm()
         mark = tmp_path / "go"
@@ -149,7 +149,7 @@ def test_requests_that_would_wait_for_long_are_throttled(tmp_path: Path) -> None
     with_pool(tmp_path, COMES_AND_GOES, use, max_instances=1)
 
 
-def test_who_stops_waiting_takes_no_instance_from_the_others(tmp_path: Path) -> None:
+def test_a_cancelled_request_takes_no_instance_from_the_others(tmp_path: Path) -> None:
     async def use(pool: FunctionPool) -> None:
         await pool.prewarm()
         mark = tmp_path / "go"
@@ -164,7 +164,7 @@ def test_who_stops_waiting_takes_no_instance_from_the_others(tmp_path: Path) -> 
     with_pool(tmp_path, COMES_AND_GOES, use, max_instances=1)
 
 
-def test_an_instance_that_became_free_just_when_nobody_waited_any_more_is_kept(tmp_path: Path) -> None:
+def test_an_instance_that_becomes_free_for_a_cancelled_request_is_kept(tmp_path: Path) -> None:
     async def use(pool: FunctionPool) -> None:
         starting = asyncio.create_task(answer(pool, {"wait_for": ""}))
         await asyncio.sleep(0)

@@ -61,7 +61,7 @@ def ended_stack(request: pytest.FixtureRequest, acting_template: Path, marks: Pa
     env = {"STACK_MARK": mark, "MARKS": str(marks)}
     with running_stack(template=acting_template, env=env) as stack:
         httpx.post(f"{stack.base_url}/act", json={"do": "leave_child"}, trust_env=False).raise_for_status()
-        assert len(marked_processes(mark)) >= 5  # the stack, its guardian, AWS, two functions, one's child
+        assert len(marked_processes(mark)) >= 5  # the stack, its watchdog, AWS, two functions, one's child
         stack.process.send_signal(request.param)
         yield request.param, stack.process.wait(10), mark
 
@@ -72,14 +72,14 @@ def test_a_signal_ends_everything_that_was_started(ended_stack: tuple[int, int, 
     assert status == (-signal.SIGKILL if number == signal.SIGKILL else 0)
 
 
-def test_a_stack_that_is_told_to_end_while_it_starts_ends(acting_template: Path, tmp_path: Path) -> None:
+def test_a_signal_during_the_start_ends_the_stack(acting_template: Path, tmp_path: Path) -> None:
     mark = f"{os.getpid()}-starting"
     process = subprocess.Popen(
         command(template=acting_template, state=tmp_path),
         env=environment_of({"STACK_MARK": mark}),
         stdout=subprocess.PIPE,
     )
-    while len(marked_processes(mark)) < 3:  # itself, its guardian, and one more
+    while len(marked_processes(mark)) < 3:  # itself, its watchdog, and one more
         assert process.poll() is None
     assert end(process) == 0
     process.communicate()
@@ -95,17 +95,17 @@ def test_a_scheduled_function_runs_at_once(stack: RunningStack, marks: Path) -> 
     assert "rate(1 minute)" in stack.printed()
 
 
-def test_a_service_that_dies_comes_back_at_its_address(
+def test_a_service_that_ends_is_restarted_at_its_address(
     stack: RunningStack, client: httpx.Client, shared_mark: str
 ) -> None:
     url = client.post("/act", json={"do": "environment"}).json()["AWS_ENDPOINT_URL_DYNAMODB"]
     aws = next(pid for pid in marked_processes(shared_mark) if "aws_server" in Path(f"/proc/{pid}/cmdline").read_text())
     os.kill(aws, signal.SIGKILL)
     assert httpx.get(f"{url}/moto-api/", timeout=20, trust_env=False).status_code == 200
-    assert "aws ended (status -9); starting it again" in stack.printed()
+    assert "aws ended (status -9); restarting" in stack.printed()
 
 
-def test_a_port_that_is_taken_is_said(acting_template: Path, tmp_path: Path) -> None:
+def test_a_port_that_is_taken_is_reported(acting_template: Path, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         said = refused("--port", str(port), template=acting_template, state=tmp_path)

@@ -24,7 +24,7 @@ def test_encoded_slashes_stay_in_a_path_variable(client: httpx.Client) -> None:
     assert event["resource"] == "/things/{id}"
 
 
-def test_a_greedy_path_variable_takes_the_rest(client: httpx.Client) -> None:
+def test_a_greedy_path_variable_has_the_rest_of_the_path(client: httpx.Client) -> None:
     assert client.get("/deep/a/b%2Fc").json()["pathParameters"] == {"rest": "a/b%2Fc"}
 
 
@@ -34,13 +34,13 @@ def test_every_answer_carries_the_requests_ids(client: httpx.Client) -> None:
     assert answer.headers["x-amz-apigw-id"]
 
 
-def test_an_unknown_path_is_answered_as_the_template_says(client: httpx.Client) -> None:
+def test_an_unknown_path_gets_the_response_of_the_template(client: httpx.Client) -> None:
     answer = client.get("/nowhere")
     assert answer.status_code == 404
     assert answer.json() == {"id": answer.headers["x-request-id"], "m": "Missing Authentication Token"}
 
 
-def test_an_unknown_method_is_no_route(client: httpx.Client) -> None:
+def test_an_unknown_method_has_no_route(client: httpx.Client) -> None:
     assert client.delete("/things/x").status_code == 404
 
 
@@ -50,7 +50,7 @@ def test_head_has_the_headers_of_an_answer_and_no_body(client: httpx.Client) -> 
     assert int(answer.headers["content-length"]) > 0
 
 
-def test_binary_bodies_go_in_and_out(client: httpx.Client) -> None:
+def test_binary_bodies_are_received_and_sent(client: httpx.Client) -> None:
     event = client.post("/act", content=b"\xff\x00", headers={"content-type": "text/plain"}).status_code
     assert event == 502  # text that is no text is mended, and then it is no JSON
     answer = {"statusCode": 200, "body": "/wA=", "isBase64Encoded": True, "headers": {"Content-Type": "image/png"}}
@@ -75,7 +75,7 @@ def test_a_status_without_a_body_keeps_the_connection_usable(client: httpx.Clien
     assert client.get("/act").status_code == 200
 
 
-def test_a_client_that_goes_away_leaves_the_function_able_to_serve(stack: RunningStack, client: httpx.Client) -> None:
+def test_a_client_disconnect_leaves_the_function_usable(stack: RunningStack, client: httpx.Client) -> None:
     address = urlsplit(stack.base_url)
     for part in (
         b"POST /act HTTP/1.1\r\nHost: x\r\nContent-Length: 500\r\n\r\n{",
@@ -86,7 +86,7 @@ def test_a_client_that_goes_away_leaves_the_function_able_to_serve(stack: Runnin
     assert client.get("/act").status_code == 200
 
 
-def test_what_is_no_http_is_refused(stack: RunningStack) -> None:
+def test_invalid_http_is_refused(stack: RunningStack) -> None:
     address = urlsplit(stack.base_url)
     with socket.create_connection((address.hostname, address.port)) as connection:
         connection.sendall(b"what is this\r\n\r\n")
@@ -104,7 +104,7 @@ def test_one_connection_serves_many_requests(stack: RunningStack) -> None:
             received += chunk
 
 
-def test_the_log_has_what_the_function_and_the_platform_say(stack: RunningStack, client: httpx.Client) -> None:
+def test_the_log_has_the_lines_of_the_function_and_of_the_platform(stack: RunningStack, client: httpx.Client) -> None:
     client.post("/act", json={"do": "fail"})
     assert "ValueError: a bug" in stack.log("Acting")
     assert "Memory Size: 256 MB" in stack.log("Acting")

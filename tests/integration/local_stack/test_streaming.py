@@ -89,7 +89,7 @@ def resident_bytes(process: int) -> int:
 # --- as it comes
 
 
-def test_each_chunk_arrives_while_the_function_waits_for_that(client: httpx.Client, tmp_path: Path) -> None:
+def test_each_chunk_arrives_while_the_function_is_running(client: httpx.Client, tmp_path: Path) -> None:
     steps: list[Step] = []
     for name in "abc":
         steps += [["send", name], ["wait", str(tmp_path / name)]]
@@ -107,7 +107,7 @@ def test_the_head_arrives_before_the_first_chunk(client: httpx.Client, tmp_path:
         assert answer.read() == b"late"
 
 
-def test_ten_thousand_chunks_arrive_in_order_and_none_waits_for_the_next(stack: RunningStack) -> None:
+def test_ten_thousand_chunks_arrive_in_order_and_without_buffering(stack: RunningStack) -> None:
     with connect(stack, *BEGUN, ["count", 10_000]) as connection:
         body = everything(connection).partition(b"\r\n\r\n")[2]
     chunks = body.split(b"\r\n")[1::2]
@@ -115,7 +115,7 @@ def test_ten_thousand_chunks_arrive_in_order_and_none_waits_for_the_next(stack: 
     assert max(chunk.count(b",") for chunk in chunks) == 1
 
 
-def test_a_slow_client_slows_the_function_down_and_nothing_piles_up(stack: RunningStack, tmp_path: Path) -> None:
+def test_a_slow_client_slows_the_function_down_and_no_data_is_buffered(stack: RunningStack, tmp_path: Path) -> None:
     before = resident_bytes(stack.process.pid)
     order = {"bytes": 64 * MB, "blocked": str(tmp_path / "blocked")}
     with connect(stack, *BEGUN, ["fill", order], ["mark", str(tmp_path / "all sent")]) as connection:
@@ -141,7 +141,7 @@ def test_the_payload_may_come_in_the_preludes_chunk(client: httpx.Client) -> Non
     assert client.post("/stream", json=[["begin", None], ["send", "{}" + "\0" * 8 + "here"]]).text == "here"
 
 
-def test_cookies_and_repeated_headers_arrive_each_by_itself(client: httpx.Client) -> None:
+def test_cookies_and_repeated_headers_arrive_as_separate_headers(client: httpx.Client) -> None:
     metadata = {"multiValueHeaders": {"X-Two": ["1", "2"]}, "cookies": ["a=1; Path=/", "b=2"]}
     answer = client.post("/stream", json=[["begin", None], ["prelude", metadata]])
     assert answer.headers.get_list("x-two") == ["1", "2"]
@@ -149,7 +149,7 @@ def test_cookies_and_repeated_headers_arrive_each_by_itself(client: httpx.Client
     assert answer.headers["x-amzn-requestid"]
 
 
-def test_an_instance_that_streams_takes_no_other_request(client: httpx.Client, tmp_path: Path) -> None:
+def test_an_instance_that_streams_gets_no_other_request(client: httpx.Client, tmp_path: Path) -> None:
     steps = [*BEGUN, ["pid", None], ["wait", str(tmp_path / "go")]]
     with (
         client.stream("POST", "/stream", json=steps) as one,
@@ -160,7 +160,7 @@ def test_an_instance_that_streams_takes_no_other_request(client: httpx.Client, t
         (tmp_path / "go").touch()
 
 
-def test_the_layers_script_runs_in_place_of_the_runtime_and_its_output_is_in_the_log(stack: RunningStack) -> None:
+def test_the_layers_script_replaces_the_runtime_and_its_output_is_in_the_log(stack: RunningStack) -> None:
     assert "started for app.handler in /" in stack.log("streaming")
     assert "the answer was taken with 202" in stack.log("streaming")
 
@@ -169,7 +169,9 @@ def test_the_layers_script_runs_in_place_of_the_runtime_and_its_output_is_in_the
 
 
 @pytest.mark.parametrize("failure", [["fail", "a bug"], ["hang_up", None], ["exit", 3]])
-def test_what_fails_in_midstream_ends_without_an_end(client: httpx.Client, tmp_path: Path, failure: Step) -> None:
+def test_a_failure_during_a_stream_closes_the_connection_without_an_end_of_the_body(
+    client: httpx.Client, tmp_path: Path, failure: Step
+) -> None:
     go = tmp_path / "go"
     with client.stream("POST", "/stream", json=[*BEGUN, ["send", "before"], ["wait", str(go)], failure]) as answer:
         assert answer.status_code == 200
@@ -177,24 +179,24 @@ def test_what_fails_in_midstream_ends_without_an_end(client: httpx.Client, tmp_p
 
 
 @pytest.mark.parametrize("failure", [["fail", "a bug"], ["hang_up", None], ["exit", 3]])
-def test_what_fails_before_the_prelude_is_complete_is_a_bad_gateway(client: httpx.Client, failure: Step) -> None:
+def test_a_failure_before_the_end_of_the_prelude_is_a_bad_gateway(client: httpx.Client, failure: Step) -> None:
     answer = client.post("/stream", json=[["begin", None], ["send", '{"statusCode": 200}'], failure])
     assert (answer.status_code, answer.json()) == (502, {"message": "Internal server error"})
 
 
-def test_what_fails_before_the_answer_is_a_bad_gateway(stack: RunningStack, client: httpx.Client) -> None:
+def test_a_failure_before_the_answer_is_a_bad_gateway(stack: RunningStack, client: httpx.Client) -> None:
     assert client.post("/stream", json=[["error", "an early bug"]]).status_code == 502
     assert "Bug: an early bug" in stack.printed()
 
 
-def test_the_reason_of_a_failure_in_midstream_is_printed(stack: RunningStack, client: httpx.Client) -> None:
+def test_the_reason_of_a_failure_during_a_stream_is_printed(stack: RunningStack, client: httpx.Client) -> None:
     with client.stream("POST", "/stream", json=[*BEGUN, ["fail", "a late bug"]]) as answer:
         received_until_broken(answer)
     assert "Bug: a late bug" in stack.printed()
 
 
 @pytest.mark.parametrize("begun", [True, False])
-def test_a_function_beyond_its_timeout_is_ended_whether_its_stream_has_begun_or_not(
+def test_a_function_that_exceeds_its_timeout_is_killed_before_and_during_its_stream(
     stack: RunningStack, client: httpx.Client, *, begun: bool
 ) -> None:
     steps = [*BEGUN, ["send", "before"]] if begun else []
@@ -205,14 +207,14 @@ def test_a_function_beyond_its_timeout_is_ended_whether_its_stream_has_begun_or_
     assert "Task timed out after 1.00 seconds" in stack.log("brief-streaming")
 
 
-def test_the_integrations_timeout_breaks_a_stream_off(client: httpx.Client, tmp_path: Path) -> None:
+def test_the_integration_timeout_aborts_a_stream(client: httpx.Client, tmp_path: Path) -> None:
     steps = [*BEGUN, ["send", "before"], ["silence", str(tmp_path / "noticed")]]
     with client.stream("POST", "/stream-hurried", json=steps) as answer:
         assert received_until_broken(answer) == b"before"
     until(tmp_path / "noticed")
 
 
-def test_the_integrations_timeout_before_the_prelude_is_said(client: httpx.Client, tmp_path: Path) -> None:
+def test_the_integration_timeout_before_the_prelude_is_a_gateway_timeout(client: httpx.Client, tmp_path: Path) -> None:
     steps = [["wait", str(tmp_path / "go")], *BEGUN, ["silence", str(tmp_path / "noticed")]]
     answer = client.post("/stream-hurried", json=steps)
     assert (answer.status_code, answer.json()) == (504, {"message": "Endpoint request timed out"})
@@ -223,7 +225,7 @@ def test_the_integrations_timeout_before_the_prelude_is_said(client: httpx.Clien
 @pytest.mark.parametrize(
     "text", ["", "no delimiter", "no JSON" + "\0" * 8, '{"body": ""}' + "\0" * 8, "{" + " " * 16384 + "}" + "\0" * 8]
 )
-def test_a_stream_that_does_not_begin_as_it_must_is_a_500(client: httpx.Client, text: str) -> None:
+def test_a_stream_with_an_invalid_beginning_is_a_500(client: httpx.Client, text: str) -> None:
     assert client.post("/stream", json=[["begin", None], ["send", text]]).status_code == 500
 
 
@@ -250,7 +252,7 @@ def test_a_stream_too_long_for_a_route_that_does_not_stream_is_a_bad_gateway(
 
 
 @pytest.mark.parametrize("doing", ["silence", "endless"])
-def test_the_function_notices_that_the_client_goes_away_and_its_instance_lives_on(
+def test_the_function_notices_a_client_disconnect_and_its_instance_is_kept(
     stack: RunningStack, client: httpx.Client, tmp_path: Path, doing: str
 ) -> None:
     before = client.post("/stream", json=[*BEGUN, ["pid", None]]).content
@@ -260,16 +262,14 @@ def test_the_function_notices_that_the_client_goes_away_and_its_instance_lives_o
     assert client.post("/stream", json=[*BEGUN, ["pid", None]]).content == before
 
 
-def test_a_client_whose_connection_is_reset_is_noticed_too(stack: RunningStack, tmp_path: Path) -> None:
+def test_the_function_notices_a_reset_connection(stack: RunningStack, tmp_path: Path) -> None:
     with connect(stack, *BEGUN, ["send", "first"], ["silence", str(tmp_path / "noticed")]) as connection:
         until_body(connection, b"first")
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     until(tmp_path / "noticed")
 
 
-def test_a_client_that_goes_away_before_the_stream_begins_is_noticed_when_it_does(
-    stack: RunningStack, tmp_path: Path
-) -> None:
+def test_a_disconnect_before_the_stream_starts_is_noticed_when_it_starts(stack: RunningStack, tmp_path: Path) -> None:
     marks = [str(tmp_path / name) for name in ("invoked", "go", "noticed")]
     steps: list[Step] = [["mark", marks[0]], ["wait", marks[1]], ["begin", None], ["silence", marks[2]]]
     with connect(stack, *steps):
@@ -300,25 +300,27 @@ def test_a_status_without_a_body_ends_the_stream_and_keeps_the_connection_usable
     until(tmp_path / "noticed")
 
 
-def test_a_length_that_the_function_gives_is_kept(client: httpx.Client) -> None:
+def test_a_content_length_of_a_streaming_function_is_kept(client: httpx.Client) -> None:
     metadata = {"headers": {"Content-Length": "4", "Transfer-Encoding": "gzip"}}
     answer = client.post("/stream", json=[["begin", None], ["prelude", metadata], ["send", "four"]])
     assert (answer.headers["content-length"], answer.text) == ("4", "four")
     assert "transfer-encoding" not in answer.headers
 
 
-def test_less_than_the_length_that_the_function_gave_is_no_whole_answer(client: httpx.Client) -> None:
+def test_a_stream_shorter_than_its_content_length_is_incomplete(client: httpx.Client) -> None:
     steps = [["begin", None], ["prelude", {"headers": {"Content-Length": "9"}}], ["send", "four"]]
     with client.stream("POST", "/stream", json=steps) as answer:
         assert received_until_broken(answer) == b"four"
 
 
-def test_an_http_1_0_client_gets_the_payload_unframed(stack: RunningStack) -> None:
+def test_an_http_1_0_client_gets_the_payload_without_chunked_encoding(stack: RunningStack) -> None:
     with connect(stack, *BEGUN, ["send", "one "], ["send", "two"], version="1.0") as connection:
         assert everything(connection).endswith(b"\r\n\r\none two")
 
 
-def test_an_http_1_0_client_cannot_take_a_part_for_the_whole(stack: RunningStack, tmp_path: Path) -> None:
+def test_an_http_1_0_client_does_not_take_an_incomplete_answer_for_a_complete_one(
+    stack: RunningStack, tmp_path: Path
+) -> None:
     steps = [*BEGUN, ["send", "first"], ["wait", str(tmp_path / "go")], ["fail", "a bug"]]
     with connect(stack, *steps, version="1.0") as connection:
         until_body(connection, b"first")
@@ -327,9 +329,7 @@ def test_an_http_1_0_client_cannot_take_a_part_for_the_whole(stack: RunningStack
             everything(connection)
 
 
-def test_a_stack_that_is_told_to_end_while_it_streams_ends_and_breaks_the_stream_off(
-    acting_template: Path, tmp_path: Path
-) -> None:
+def test_a_signal_during_a_stream_ends_the_stack_and_aborts_the_stream(acting_template: Path, tmp_path: Path) -> None:
     with running_stack(template=acting_template, env={"MARKS": str(tmp_path)}) as own:
         steps = [*BEGUN, ["send", "before"], ["wait", "/never"]]
         with httpx.stream("POST", f"{own.base_url}/stream", json=steps, timeout=30, trust_env=False) as answer:

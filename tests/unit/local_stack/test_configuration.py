@@ -54,7 +54,7 @@ def test_with_an_ollama_the_projects_own_file_is_used(root: Path) -> None:
     assert not configuration.needs_models
 
 
-def test_models_that_the_ollama_lacks_are_named(root: Path) -> None:
+def test_models_missing_in_ollama_are_listed(root: Path) -> None:
     assert chosen(root, ollama=frozenset({"llama3.1:8b"})).missing_in_ollama == ("nomic-embed-text",)
 
 
@@ -64,20 +64,20 @@ def test_without_an_ollama_the_embedded_model_is_used(root: Path) -> None:
     assert (configuration.needs_chat_model, configuration.needs_embedding_model) == (True, False)
 
 
-def test_no_model_means_the_projects_own_file_and_nothing_embedded(root: Path) -> None:
+def test_no_model_uses_the_projects_own_file_and_starts_no_embedded_model(root: Path) -> None:
     configuration = chosen(root, models=False)
     assert configuration.path == root / "config" / "llm_providers.yaml"
     assert not configuration.needs_models
 
 
-def test_a_given_file_starts_the_embedded_model_only_if_it_names_it(root: Path) -> None:
+def test_a_given_file_starts_the_embedded_model_only_if_it_uses_it(root: Path) -> None:
     embedded, own = root / "config" / "examples" / "embedded.yaml", root / "config" / "llm_providers.yaml"
     assert chosen(root, embedded).needs_chat_model
     assert not chosen(root, embedded, models=False).needs_chat_model
     assert not chosen(root, own).needs_chat_model
 
 
-def test_a_model_server_of_the_users_own_is_taken_instead(root: Path) -> None:
+def test_the_users_own_model_server_is_used_instead(root: Path) -> None:
     assert not chosen(root, environ={"LOCAL_CHAT_URL": "http://127.0.0.1:1"}).needs_chat_model
 
 
@@ -103,6 +103,6 @@ def test_a_bad_file_is_refused_with_every_fault(root: Path) -> None:
     assert len(caught.value.faults) == 2
 
 
-def test_a_file_that_is_not_there_is_refused(root: Path) -> None:
+def test_a_missing_file_is_refused(root: Path) -> None:
     with pytest.raises(ConfigError, match="nowhere"):
         chosen(root, root / "nowhere.yaml")

@@ -34,27 +34,27 @@ def seen(
     return function_environment(function, region="eu-west-1", user=user or {}, stack=stack or {}, home=tmp_path)
 
 
-def test_the_users_own_variables_are_handed_on(tmp_path: Path) -> None:
+def test_the_users_own_variables_are_inherited(tmp_path: Path) -> None:
     assert seen(tmp_path, user={"OPENAI_API_KEY": "k"})["OPENAI_API_KEY"] == "k"
 
 
-def test_what_the_template_fixes_wins_over_the_user(tmp_path: Path) -> None:
+def test_a_constant_of_the_template_overrides_the_users_variable(tmp_path: Path) -> None:
     assert seen(tmp_path, template={"TABLE": Variable("t")}, user={"TABLE": "mine"})["TABLE"] == "t"
 
 
-def test_a_parameters_variable_is_the_users_to_set(tmp_path: Path) -> None:
+def test_a_variable_that_is_a_parameter_can_be_set_by_the_user(tmp_path: Path) -> None:
     template = {"CHROMA_URL": Variable("", from_parameter=True)}
     assert seen(tmp_path, template=template, user={"CHROMA_URL": "http://mine"})["CHROMA_URL"] == "http://mine"
     assert seen(tmp_path, template=template)["CHROMA_URL"] == ""
 
 
-def test_the_address_of_what_was_started_wins_over_all(tmp_path: Path) -> None:
+def test_the_address_of_a_started_server_overrides_all(tmp_path: Path) -> None:
     template = {"CHROMA_URL": Variable("", from_parameter=True)}
     stack = {"CHROMA_URL": "http://started"}
     assert seen(tmp_path, template=template, stack=stack)["CHROMA_URL"] == "http://started"
 
 
-def test_lambdas_own_variables_are_there(tmp_path: Path) -> None:
+def test_lambdas_own_variables_are_set(tmp_path: Path) -> None:
     environment = seen(tmp_path)
     assert environment["AWS_LAMBDA_FUNCTION_NAME"] == "stack-One"
     assert environment["AWS_LAMBDA_FUNCTION_MEMORY_SIZE"] == "256"
@@ -69,7 +69,7 @@ def test_code_and_layers_are_importable_and_the_stacks_own_python_is_not(tmp_pat
     assert "VIRTUAL_ENV" not in environment
 
 
-def test_credentials_are_made_up_only_for_a_user_without(tmp_path: Path) -> None:
+def test_dummy_credentials_are_used_only_without_real_ones(tmp_path: Path) -> None:
     assert seen(tmp_path)["AWS_ACCESS_KEY_ID"] == "local"
     assert "AWS_ACCESS_KEY_ID" not in seen(tmp_path, user={"AWS_PROFILE": "work"})
     (tmp_path / ".aws").mkdir()

@@ -5,7 +5,7 @@ from collections.abc import Callable, Coroutine
 
 import pytest
 
-from local_stack.invocation import Answer, AnswerBody, FaultKind, FunctionFault, Invocation, whole_answer
+from local_stack.invocation import Answer, AnswerBody, FaultKind, FunctionFault, Invocation, buffered_answer
 
 BUG = FunctionFault(FaultKind.UNHANDLED, "a bug")
 
@@ -25,7 +25,7 @@ def invocation() -> Invocation:
     return Invocation(b"{}", request_id="r", trace_id="t")
 
 
-def test_a_chunk_is_taken_only_when_the_one_before_has_been_read() -> None:
+def test_a_chunk_is_stored_only_when_the_previous_one_has_been_read() -> None:
     async def scenario() -> None:
         body = AnswerBody()
         await body.put(b"1")
@@ -38,7 +38,7 @@ def test_a_chunk_is_taken_only_when_the_one_before_has_been_read() -> None:
     run(scenario)
 
 
-def test_a_fault_comes_after_what_was_there_before_it() -> None:
+def test_a_fault_is_raised_after_the_last_chunk() -> None:
     async def scenario() -> None:
         body = AnswerBody()
         await body.put(b"1")
@@ -51,7 +51,7 @@ def test_a_fault_comes_after_what_was_there_before_it() -> None:
     run(scenario)
 
 
-def test_a_reader_that_waits_is_told_of_the_end() -> None:
+def test_a_waiting_reader_is_woken_by_the_end() -> None:
     async def scenario() -> None:
         body = AnswerBody()
         reading = asyncio.create_task(Answer("text/plain", body).read())
@@ -62,7 +62,7 @@ def test_a_reader_that_waits_is_told_of_the_end() -> None:
     run(scenario)
 
 
-def test_a_writer_that_waits_is_freed_when_the_reader_goes() -> None:
+def test_a_waiting_writer_is_woken_when_the_reader_abandons_the_body() -> None:
     async def scenario() -> None:
         body = AnswerBody()
         await body.put(b"1")
@@ -76,9 +76,9 @@ def test_a_writer_that_waits_is_freed_when_the_reader_goes() -> None:
     run(scenario)
 
 
-def test_an_answer_beyond_the_limit_is_read_no_further() -> None:
+def test_an_answer_that_exceeds_the_limit_is_not_read_further() -> None:
     async def scenario() -> None:
-        answer = await whole_answer("text/plain", b"four")
+        answer = await buffered_answer("text/plain", b"four")
         with pytest.raises(FunctionFault, match=r"3 bytes") as caught:
             await answer.read(3)
         assert caught.value.kind is FaultKind.ANSWER_TOO_LARGE
@@ -87,7 +87,7 @@ def test_an_answer_beyond_the_limit_is_read_no_further() -> None:
     run(scenario)
 
 
-def test_a_stream_has_been_answered_only_at_its_end() -> None:
+def test_a_stream_counts_as_answered_only_at_its_end() -> None:
     async def scenario() -> None:
         one, body = invocation(), AnswerBody()
         assert one.answer(Answer("text/plain", body))
@@ -98,10 +98,10 @@ def test_a_stream_has_been_answered_only_at_its_end() -> None:
     run(scenario)
 
 
-def test_a_buffered_answer_and_a_failure_have_been_answered_at_once() -> None:
+def test_a_buffered_answer_and_a_failure_count_as_answered_at_once() -> None:
     async def scenario() -> None:
         one, other = invocation(), invocation()
-        one.answer(await whole_answer("text/plain", b""))
+        one.answer(await buffered_answer("text/plain", b""))
         other.fail(BUG)
         assert one.answered
         assert other.answered
@@ -109,18 +109,18 @@ def test_a_buffered_answer_and_a_failure_have_been_answered_at_once() -> None:
     run(scenario)
 
 
-def test_only_the_first_answer_counts() -> None:
+def test_only_the_first_answer_is_used() -> None:
     async def scenario() -> None:
         one = invocation()
-        first = await whole_answer("text/plain", b"1")
+        first = await buffered_answer("text/plain", b"1")
         assert one.answer(first)
-        assert not one.answer(await whole_answer("text/plain", b"2"))
-        assert (await one.begun) is first
+        assert not one.answer(await buffered_answer("text/plain", b"2"))
+        assert (await one.answer_started) is first
 
     run(scenario)
 
 
-def test_a_failure_in_midstream_is_the_streams() -> None:
+def test_a_failure_during_a_stream_is_raised_by_the_stream() -> None:
     async def scenario() -> None:
         one, body = invocation(), AnswerBody()
         one.answer(Answer("text/plain", body))
@@ -131,7 +131,7 @@ def test_a_failure_in_midstream_is_the_streams() -> None:
     run(scenario)
 
 
-def test_a_stream_that_begins_when_nobody_waits_any_more_is_abandoned_at_once() -> None:
+def test_a_stream_that_starts_after_the_caller_stopped_waiting_is_abandoned_at_once() -> None:
     async def scenario() -> None:
         one, body = invocation(), AnswerBody()
         one.abandon()

@@ -13,7 +13,7 @@ def response(answer: object, *, accept: str = "*/*", binary: tuple[str, ...] = (
     return to_response(json.dumps(answer).encode(), accept=accept, binary_media_types=binary)
 
 
-def test_status_headers_and_body_are_taken_over() -> None:
+def test_status_headers_and_body_are_copied() -> None:
     made = response({"statusCode": 201, "headers": {"X-A": "1", "X-On": True}, "body": "ü"})
     assert (made.status, made.body) == (201, "ü".encode())
     assert list(made.headers) == [("X-A", "1"), ("X-On", "true"), ("Content-Type", "application/json")]
@@ -26,7 +26,7 @@ def test_multi_value_headers_replace_those_of_the_same_name() -> None:
     assert ("set-cookie", "a") not in made.headers
 
 
-def test_the_length_is_the_gateways_to_say() -> None:
+def test_a_content_length_of_the_function_is_dropped() -> None:
     made = response({"statusCode": 200, "headers": {"Content-Length": "999"}, "body": "x"})
     assert all(name != "Content-Length" for name, _ in made.headers)
 

@@ -38,27 +38,27 @@ def test_path_and_path_variables_are_as_sent() -> None:
     )
 
 
-def test_a_query_is_decoded_and_its_last_value_stands_alone() -> None:
+def test_a_query_is_decoded_and_the_last_value_is_the_single_one() -> None:
     made = event(query="a=1&a=two%20words&b=&c=%C3%A4")
     assert made["queryStringParameters"] == {"a": "two words", "b": "", "c": "ä"}
     assert made["multiValueQueryStringParameters"] == {"a": ["1", "two words"], "b": [""], "c": ["ä"]}
 
 
-def test_what_is_absent_is_null() -> None:
+def test_absent_values_are_null() -> None:
     made = event()
     names = ("queryStringParameters", "multiValueQueryStringParameters", "stageVariables", "body")
     assert [made[name] for name in names] == [None] * 4
     assert made["isBase64Encoded"] is False
 
 
-def test_headers_keep_the_clients_spelling_and_all_values() -> None:
+def test_headers_keep_the_clients_letter_case_and_all_values() -> None:
     made = event(headers=(("Host", "h"), ("X-Mine", "1"), ("x-mine", "2"), ("Connection", "close")))
     assert made["headers"]["X-Mine"] == "2"
     assert made["multiValueHeaders"]["X-Mine"] == ["1", "2"]
     assert "Connection" not in made["headers"]
 
 
-def test_the_gateway_adds_who_asked_and_the_trace() -> None:
+def test_the_gateway_adds_the_clients_address_and_the_trace_id() -> None:
     made = event(headers=(("Host", "api.local:8000"), ("X-Forwarded-For", "1.2.3.4"), ("x-amzn-trace-id", "theirs")))
     assert made["headers"]["X-Forwarded-For"] == "1.2.3.4, 10.0.0.9"
     assert made["headers"]["X-Forwarded-Port"] == "8000"
@@ -66,7 +66,7 @@ def test_the_gateway_adds_who_asked_and_the_trace() -> None:
     assert "x-amzn-trace-id" not in made["headers"]
 
 
-def test_the_context_names_the_request() -> None:
+def test_the_context_describes_the_request() -> None:
     context = event(headers=(("Host", "h"), ("User-Agent", "ua")))["requestContext"]
     assert context["requestId"] == "r-1"
     assert context["stage"] == "prod"
@@ -86,7 +86,7 @@ def test_a_binary_body_is_base64_when_its_type_is_the_apis() -> None:
     assert base64.b64decode(made["body"]) == b"\xff\x00"
 
 
-def test_a_body_that_is_no_text_is_mended_when_its_type_is_not_the_apis() -> None:
+def test_invalid_utf_8_in_a_body_of_another_type_is_replaced() -> None:
     made = event(body=b"a\xff", headers=(("content-type", "image/png"),))
     assert (made["body"], made["isBase64Encoded"]) == ("a�", False)
 

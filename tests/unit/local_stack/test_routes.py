@@ -33,7 +33,7 @@ TABLE = RoutingTable(
         ("/deep/a%2Fb", "deep", {"rest": "a%2Fb"}),
     ],
 )
-def test_the_most_specific_resource_wins(path: str, function: str, variables: dict[str, str]) -> None:
+def test_the_most_specific_resource_has_priority(path: str, function: str, variables: dict[str, str]) -> None:
     match = TABLE.find("GET", path)
     assert match is not None
     assert (match.route.function, match.variables) == (function, variables)
@@ -54,12 +54,12 @@ def test_the_resource_is_chosen_before_the_method() -> None:
     assert table.find("DELETE", "/models/special") is None
 
 
-def test_any_takes_every_method_but_those_defined() -> None:
+def test_any_matches_every_method_that_is_not_defined() -> None:
     table = RoutingTable([Route("/x", "ANY", "any"), Route("/x", "GET", "get")])
     found = [table.find(method, "/x") for method in ("GET", "POST", "OPTIONS")]
     assert [match.route.function for match in found if match] == ["get", "any", "any"]
 
 
-def test_one_route_of_two_functions_is_an_error() -> None:
+def test_a_route_with_two_functions_is_an_error() -> None:
     with pytest.raises(TemplateError, match="GET /x belongs to both a and b"):
         RoutingTable([Route("/x", "GET", "a"), Route("/x", "GET", "b")])

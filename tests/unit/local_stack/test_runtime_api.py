@@ -38,7 +38,7 @@ class Runtime:
         )
 
     async def answer(self) -> Answer:
-        return await self.invocation.begun
+        return await self.invocation.answer_started
 
     async def said(self) -> bytes:
         """What the API answers."""
@@ -96,7 +96,7 @@ def test_error_trailers_are_the_functions_failure(trailers: str, said: str) -> N
     run(scenario)
 
 
-def test_a_stream_beyond_the_limit_fails_with_lambdas_error_type() -> None:
+def test_a_stream_that_exceeds_the_limit_fails_with_lambdas_error_type() -> None:
     async def scenario(runtime: Runtime) -> None:
         runtime.post("a\r\n0123456789\r\n1\r\nx\r\n0\r\n\r\n")
         answer = await runtime.answer()
@@ -109,7 +109,7 @@ def test_a_stream_beyond_the_limit_fails_with_lambdas_error_type() -> None:
     run(scenario)
 
 
-def test_a_connection_that_breaks_in_midstream_is_a_truncated_answer() -> None:
+def test_a_connection_that_ends_during_a_stream_is_a_truncated_answer() -> None:
     async def scenario(runtime: Runtime) -> None:
         runtime.post("5\r\nabc")
         answer = await runtime.answer()
@@ -121,7 +121,7 @@ def test_a_connection_that_breaks_in_midstream_is_a_truncated_answer() -> None:
     run(scenario)
 
 
-def test_what_is_no_chunked_body_is_a_truncated_answer() -> None:
+def test_an_invalid_chunked_body_is_a_truncated_answer() -> None:
     async def scenario(runtime: Runtime) -> None:
         runtime.post("no length\r\n")
         with pytest.raises(FunctionFault):
@@ -130,7 +130,7 @@ def test_what_is_no_chunked_body_is_a_truncated_answer() -> None:
     run(scenario)
 
 
-def test_the_connection_is_closed_when_nobody_reads_the_stream_any_more() -> None:
+def test_the_connection_is_closed_when_the_reader_of_the_stream_disconnects() -> None:
     async def scenario(runtime: Runtime) -> None:
         runtime.post("1\r\na\r\n")
         (await runtime.answer()).body.abandon()
@@ -139,7 +139,7 @@ def test_the_connection_is_closed_when_nobody_reads_the_stream_any_more() -> Non
     run(scenario)
 
 
-def test_an_answer_can_be_given_once() -> None:
+def test_a_second_answer_is_refused() -> None:
     async def scenario(runtime: Runtime) -> None:
         runtime.post("0\r\n\r\n")
         assert (await runtime.said()).startswith(b"HTTP/1.1 202 ")

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from local_stack.invocation import Answer, FaultKind, FunctionFault, whole_answer
+from local_stack.invocation import Answer, FaultKind, FunctionFault, buffered_answer
 from local_stack.scheduler import Job, run_when_due
 from local_stack.schedules import Rate, ScheduleError, parse, scheduled_event
 from local_stack.template import Schedule
@@ -51,7 +51,7 @@ def test_a_cron_is_due_at_the_next_minute_that_all_fields_match(expression: str,
         "at(x)",
     ],
 )
-def test_an_expression_that_is_not_known_is_an_error_that_shows_it(expression: str) -> None:
+def test_an_unknown_expression_is_an_error_that_quotes_it(expression: str) -> None:
     with pytest.raises(ScheduleError) as caught:
         parse(expression)
     assert expression in str(caught.value)
@@ -72,7 +72,7 @@ def test_the_event_is_that_of_eventbridge_scheduler() -> None:
     }
 
 
-def test_the_templates_input_is_sent_in_its_place_with_the_time_filled_in() -> None:
+def test_the_templates_input_is_sent_instead_with_the_scheduled_time() -> None:
     schedule = Schedule("every", "F", "rate(1 minute)", "scheduler", '{"at": "<aws.scheduler.scheduled-time>"}')
     assert scheduled_event(schedule, START, region="x") == b'{"at": "2026-11-23T10:30:00Z"}'
 
@@ -113,7 +113,7 @@ class Recorder:
         self.events.append(event)
         if self._fault:
             raise self._fault
-        return await whole_answer("application/json", b"null")
+        return await buffered_answer("application/json", b"null")
 
 
 def run(function: Recorder, clock: SteppingClock) -> list[Exception]:
@@ -135,6 +135,6 @@ def test_a_job_runs_at_its_rate() -> None:
     assert clock.slept == [60, 60]
 
 
-def test_a_run_that_fails_is_told_and_the_next_one_comes() -> None:
+def test_a_failed_run_is_reported_and_the_next_one_runs() -> None:
     fault = FunctionFault(FaultKind.CRASHED, "gone")
     assert run(Recorder(fault), SteppingClock(2)) == [fault, fault]

@@ -5,10 +5,10 @@ import sys
 from pathlib import Path
 
 from local_stack.processes import Child, Processes
-from local_stack.services import MAX_RESTARTS, Service, keep_up, tail
+from local_stack.services import MAX_RESTARTS, Service, keep_running, tail
 
 
-def test_a_service_that_keeps_ending_is_given_up_with_a_word(tmp_path: Path) -> None:
+def test_a_service_that_keeps_ending_is_reported_and_not_restarted_any_more(tmp_path: Path) -> None:
     said: list[str] = []
 
     async def scenario() -> int:
@@ -23,12 +23,12 @@ def test_a_service_that_keeps_ending_is_given_up_with_a_word(tmp_path: Path) -> 
             )
 
         service = Service("thing", "", begin)
-        await keep_up(service, await service.begin(), said.append)
+        await keep_running(service, await service.begin(), said.append)
         return starts
 
     assert asyncio.run(scenario()) == 1 + MAX_RESTARTS
-    assert said[0] == "thing ended (status 3); starting it again"
-    assert said[-1] == "thing ended again (status 3); it stays down"
+    assert said[0] == "thing ended (status 3); restarting"
+    assert said[-1] == "thing ended again (status 3); it is not restarted any more"
 
 
 def test_the_tail_of_a_log_that_is_missing_is_empty(tmp_path: Path) -> None:

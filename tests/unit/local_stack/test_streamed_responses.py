@@ -61,7 +61,7 @@ def with_gateway(use: Callable[[Streaming, asyncio.StreamReader], Awaitable[None
     serve(handler, with_function)
 
 
-def test_a_stream_that_is_silent_for_too_long_is_broken_off() -> None:
+def test_a_stream_that_is_idle_for_too_long_is_aborted() -> None:
     async def use(function: Streaming, reader: asyncio.StreamReader) -> None:
         await function.body.put(PRELUDE + b"before")
         assert (await reader.read()).endswith(b"\r\n6\r\nbefore\r\n")
@@ -70,7 +70,7 @@ def test_a_stream_that_is_silent_for_too_long_is_broken_off() -> None:
     with_gateway(use, stream_idle_limit_s=0.05)
 
 
-def test_each_chunk_begins_the_idle_time_anew() -> None:
+def test_each_chunk_resets_the_idle_timeout() -> None:
     async def use(function: Streaming, reader: asyncio.StreamReader) -> None:
         await function.body.put(PRELUDE)
         for _ in range(8):
@@ -82,14 +82,14 @@ def test_each_chunk_begins_the_idle_time_anew() -> None:
     with_gateway(use, stream_idle_limit_s=0.6)
 
 
-def test_a_client_that_does_not_read_does_not_outlive_the_integrations_timeout() -> None:
+def test_a_client_that_does_not_read_is_disconnected_at_the_integration_timeout() -> None:
     async def use(function: Streaming, reader: asyncio.StreamReader) -> None:
         await function.flow()
 
     with_gateway(use, timeout_s=0.3)
 
 
-def test_a_function_that_says_nothing_at_all_is_a_gateway_timeout() -> None:
+def test_a_function_that_sends_nothing_is_a_gateway_timeout() -> None:
     async def use(function: Streaming, reader: asyncio.StreamReader) -> None:
         assert (await reader.readline()) == b"HTTP/1.1 504 Gateway Timeout\r\n"
         await function.body.abandoned.wait()
@@ -97,7 +97,7 @@ def test_a_function_that_says_nothing_at_all_is_a_gateway_timeout() -> None:
     with_gateway(use, timeout_s=0.05)
 
 
-def test_a_stream_that_nobody_may_have_is_closed() -> None:
+def test_a_stream_without_a_permitted_body_is_closed() -> None:
     """The head cannot be sent: a header of such a name does not exist."""
     closed = asyncio.Event()
 
@@ -113,7 +113,7 @@ def test_a_stream_that_nobody_may_have_is_closed() -> None:
 
 def test_small_chunks_do_not_wait_for_acknowledgements() -> None:
     async def handler(request: Request) -> Response:
-        connection: socket.socket = request.body.wire._writer.get_extra_info("socket")
+        connection: socket.socket = request.body.connection._writer.get_extra_info("socket")
         return Response(200, (), str(connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)).encode())
 
     async def use(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
@@ -123,7 +123,7 @@ def test_small_chunks_do_not_wait_for_acknowledgements() -> None:
     serve(handler, use)
 
 
-def test_what_a_client_sends_ahead_during_a_stream_is_answered_after_it() -> None:
+def test_a_request_pipelined_during_a_stream_is_answered_after_it() -> None:
     bodies = [AnswerBody(), AnswerBody()]
 
     async def handler(request: Request) -> Response:

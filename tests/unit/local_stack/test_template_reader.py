@@ -64,12 +64,12 @@ def function(folder: Path, properties: str) -> Function:
     return read(folder, resource).functions[0]
 
 
-def test_a_function_has_its_own_properties_over_the_globals(tmp_path: Path) -> None:
+def test_a_functions_own_properties_override_the_globals(tmp_path: Path) -> None:
     one = function(tmp_path, "MemorySize: 512, Timeout: 9, Handler: other.run")
     assert (one.memory_mb, one.timeout_s, one.handler, one.code) == (512, 9, "other.run", tmp_path / "code")
 
 
-def test_globals_apply_where_a_function_says_nothing(tmp_path: Path) -> None:
+def test_globals_apply_to_properties_that_a_function_does_not_set(tmp_path: Path) -> None:
     one = function(tmp_path, "MemorySize: !FindInMap [Sizes, !Ref AWS::Region, memory]")
     assert (one.memory_mb, one.timeout_s, one.handler) == (640, 7, "app.handler")
 
@@ -99,7 +99,7 @@ def test_variables_of_globals_and_function_are_joined(tmp_path: Path) -> None:
         ("!Ref Table", False),
     ],
 )
-def test_a_variable_knows_whether_it_hands_on_a_parameter(tmp_path: Path, value: str, *, expected: bool) -> None:
+def test_a_variable_records_whether_it_depends_on_a_parameter(tmp_path: Path, value: str, *, expected: bool) -> None:
     one = function(tmp_path, f"Environment: {{Variables: {{X: {value}}}}}")
     assert one.environment["X"].from_parameter is expected
 
@@ -149,7 +149,7 @@ def test_routes_carry_path_method_and_the_integrations_limits(tmp_path: Path) ->
         ("ResponseTransferMode: STREAM", "expected BUFFERED or RESPONSE_STREAM, found STREAM"),
     ],
 )
-def test_limits_that_api_gateway_refuses_are_refused(tmp_path: Path, properties: str, fault: str) -> None:
+def test_timeouts_outside_api_gateways_limits_are_refused(tmp_path: Path, properties: str, fault: str) -> None:
     event = f"{{Type: Api, Properties: {{Path: /a, Method: get, {properties}}}}}"
     with pytest.raises(TemplateError, match=fault):
         function(tmp_path, f"Events: {{A: {event}}}")
@@ -173,7 +173,7 @@ def test_a_disabled_schedule_is_left_out(tmp_path: Path, state: str) -> None:
     assert one.schedules == []
 
 
-def test_a_resource_whose_condition_fails_is_not_there(tmp_path: Path) -> None:
+def test_a_resource_whose_condition_is_false_is_ignored(tmp_path: Path) -> None:
     resource = "\nOne: {Type: AWS::Serverless::Function, Condition: Never, Properties: {CodeUri: code}}"
     assert read(tmp_path, resource).functions == []
 
@@ -191,7 +191,7 @@ def test_tables_are_create_table_requests(tmp_path: Path) -> None:
     }
 
 
-def test_a_simple_table_has_the_key_that_sam_gives_it(tmp_path: Path) -> None:
+def test_a_simple_table_has_sams_default_key(tmp_path: Path) -> None:
     table = read(tmp_path, "\nSimple: {Type: AWS::Serverless::SimpleTable}").tables[1]
     assert table.definition["AttributeDefinitions"] == [{"AttributeName": "id", "AttributeType": "S"}]
 
@@ -220,7 +220,9 @@ def test_queues_carry_their_attributes_and_redrive_policy(tmp_path: Path) -> Non
         ("PackageType: Image", "One.PackageType"),
     ],
 )
-def test_what_is_not_understood_is_an_error_that_names_it(tmp_path: Path, properties: str, named: str) -> None:
+def test_an_unsupported_part_of_the_template_is_an_error_that_names_it(
+    tmp_path: Path, properties: str, named: str
+) -> None:
     with pytest.raises(TemplateError) as caught:
         function(tmp_path, properties)
     assert str(caught.value).startswith(f"{named}: ")
@@ -240,7 +242,7 @@ def test_a_parameter_without_a_value_is_an_error_only_where_it_is_used(tmp_path:
 
 
 @pytest.mark.parametrize("text", ["", "[]", "a: [", "Resources: 3"])
-def test_what_is_no_template_is_refused(tmp_path: Path, text: str) -> None:
+def test_a_document_that_is_no_template_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "template.yaml").write_text(text)
     with pytest.raises(TemplateError):
         read_template(tmp_path / "template.yaml")

@@ -1,7 +1,7 @@
-"""A script beside the stack that ends its processes if the stack itself is killed.
+"""A script that kills the stack's child processes when the stack itself was killed.
 
-It is told on stdin which process groups live (`+PID`) and which have ended (`-PID`). When stdin ends, because the
-stack ended in whatever way, it kills the groups that are left. Standard library only: it starts in milliseconds.
+It reads from stdin which process groups have started (`+PID`) and ended (`-PID`). Stdin is closed when the stack ends
+for any reason; the script then kills the remaining groups. It only uses the standard library, to start fast.
 """
 
 import contextlib
@@ -11,7 +11,7 @@ import sys
 
 
 def main() -> None:
-    """Reads until stdin ends, then kills what is left."""
+    """Reads until the end of stdin, then kills the remaining groups."""
     groups: set[int] = set()
     for line in sys.stdin:
         (groups.add if line[0] == "+" else groups.discard)(int(line[1:]))
