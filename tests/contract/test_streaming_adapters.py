@@ -20,7 +20,6 @@ from sekha_llm_bridge.providers.base import AnswerState
 from sekha_llm_bridge.providers.http import JsonHttp
 from sekha_llm_bridge.usage import Usage
 from tests.contract.test_provider_adapters import FAILURES, PROMPT, QUOTES_OF_THE_REQUEST, SECRET
-from tests.fakes.leftovers import left_over, quick_collections
 from tests.fakes.provider import (
     FakeProvider,
     Received,
@@ -33,6 +32,7 @@ from tests.fakes.provider import (
     sse,
 )
 from tests.fakes.settings import chat_model, provider
+from tests.fakes.unfinished_work import fast_garbage_collection, unfinished_work
 
 pytestmark = pytest.mark.filterwarnings("error::ResourceWarning")
 
@@ -166,7 +166,7 @@ def call(cap: int | None = None, **request: Any) -> ChatCall:
 @pytest.fixture(scope="module", autouse=True)
 def _quick_collections() -> Iterator[None]:
     """Makes garbage collection fast, so that each test can check for its own leftovers."""
-    with quick_collections():
+    with fast_garbage_collection():
         yield
 
 
@@ -184,7 +184,7 @@ def _adapter_runner(fake: FakeProvider, wire: WireFormat, kind: str = "") -> Ite
     with asyncio.Runner() as runner:
         runner.get_loop().set_exception_handler(lambda _, fault: faults.append(fault))
         yield AdapterRunner(runner, make_provider(config, http, SystemClock()))
-        assert runner.run(left_over()) == []
+        assert runner.run(unfinished_work()) == []
         runner.run(http.aclose())
     gc.collect()
     assert faults == []

@@ -1,10 +1,10 @@
-"""A clock that stands until it is told."""
+"""A clock that tests control."""
 
 from datetime import UTC, datetime, timedelta
 
 
 class FakeClock:
-    """A `Clock` that moves by `advance` only."""
+    """A `Clock` whose time changes only by `advance`, `sleep` and `freeze`."""
 
     def __init__(self) -> None:
         self._monotonic_s = 1000.0
@@ -21,7 +21,7 @@ class FakeClock:
         self._now += timedelta(seconds=seconds)
 
     def freeze(self, seconds: float) -> None:
-        """Time passes outside only, as for an environment that is frozen between two requests."""
+        """Moves only the wall clock, as when Lambda freezes the environment between two requests."""
         self._now += timedelta(seconds=seconds)
 
     async def sleep(self, seconds: float) -> None:

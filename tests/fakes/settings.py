@@ -1,4 +1,4 @@
-"""Settings made in a line or two, without a file."""
+"""Builds settings without a file."""
 
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,7 @@ from sekha_llm_bridge.config.models import ConfigFile
 
 
 def make_settings(*providers: dict[str, Any], **sections: Any) -> Settings:
-    """Settings of the given providers and sections, in the file's own words."""
+    """Returns settings with the given providers and sections, which have the keys of the file."""
     parsed = ConfigFile.model_validate({"providers": list(providers), **sections})
     return Settings(
         path=Path("test.yaml"),
@@ -22,18 +22,18 @@ def make_settings(*providers: dict[str, Any], **sections: Any) -> Settings:
 
 
 def provider(provider_id: str, *models: dict[str, Any], provider_type: str = "openai", **fields: Any) -> dict[str, Any]:
-    """One provider of the file."""
+    """Returns one provider section of the file."""
     return {"id": provider_id, "provider_type": provider_type, "models": list(models), **fields}
 
 
 def chat_model(model_id: str = "m", *, price: tuple[float, float] | None = (1, 2), **fields: Any) -> dict[str, Any]:
-    """A chat model; `price` is (input, output) in USD per million tokens, None for not known."""
+    """Returns a chat model section. `price` is (input, output) in USD per million tokens; None: not known."""
     pricing = {} if price is None else {"pricing": {"input_usd_per_mtok": price[0], "output_usd_per_mtok": price[1]}}
     return {"model_id": model_id, "task": "chat_small", "context_window": 8192, **pricing, **fields}
 
 
 def embedding_model(model_id: str = "e", **fields: Any) -> dict[str, Any]:
-    """An embedding model."""
+    """Returns an embedding model section."""
     return {
         "model_id": model_id,
         "task": "embedding",

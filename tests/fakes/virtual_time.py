@@ -1,4 +1,4 @@
-"""An event loop whose time is a fake clock: when nothing is left to do but wait, the clock jumps to the end of the wait."""
+"""An event loop with a fake clock: when all tasks wait, the clock jumps to the next timer."""
 
 import asyncio
 import selectors
@@ -11,12 +11,12 @@ T = TypeVar("T")
 
 
 def run(work: Coroutine[Any, Any, T], clock: FakeClock) -> T:
-    """Runs `work` to its end in no time, however long it waits by its clock."""
-    with asyncio.Runner(loop_factory=lambda: _Loop(clock)) as runner:
+    """Runs `work` to completion. Waiting takes no real time."""
+    with asyncio.Runner(loop_factory=lambda: VirtualTimeLoop(clock)) as runner:
         return runner.run(work)
 
 
-class _Loop(asyncio.SelectorEventLoop):
+class VirtualTimeLoop(asyncio.SelectorEventLoop):
     def __init__(self, clock: FakeClock) -> None:
         super().__init__(_JumpingSelector(clock))
         self._clock = clock
@@ -25,11 +25,11 @@ class _Loop(asyncio.SelectorEventLoop):
         return self._clock.monotonic_s()
 
     def run_in_executor(self, _executor: Any, func: Callable[..., T], *args: Any) -> asyncio.Future[T]:  # type: ignore[override]  # narrower than typeshed's, which allows type variable tuples
-        """At once: while a thread works, a clock that jumps would not wait for it."""
+        """Runs `func` at once in this thread, because the clock would not wait for another thread."""
         future: asyncio.Future[T] = self.create_future()
         try:
             future.set_result(func(*args))
-        except Exception as exc:  # noqa: BLE001 — it is the caller's, as it would be from a thread
+        except Exception as exc:  # noqa: BLE001 — passed to the caller, as from a thread
             future.set_exception(exc)
         return future
 
@@ -43,6 +43,6 @@ class _JumpingSelector(selectors.DefaultSelector):
         ready = super().select(0)
         if ready or timeout == 0:
             return ready
-        assert timeout is not None, "everything waits for something that nothing will bring about"
+        assert timeout is not None, "deadlock: all tasks wait, and there is no timer"
         self._clock.advance(timeout)
         return []

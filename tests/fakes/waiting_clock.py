@@ -1,40 +1,40 @@
-"""Virtual time for background tasks: a clock whose `sleep` lets other tasks run, and an event loop that is kept."""
+"""Virtual time for background tasks: a clock whose `sleep` lets other tasks run, and a loop that is kept between runs."""
 
 import asyncio
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 from tests.fakes.clock import FakeClock
-from tests.fakes.virtual_time import _Loop
+from tests.fakes.virtual_time import VirtualTimeLoop
 
 T = TypeVar("T")
 
 
 class WaitingClock(FakeClock):
-    """A `FakeClock` whose `sleep` waits in the event loop, which moves the clock."""
+    """A `FakeClock` whose `sleep` waits in the event loop of `virtual_time`, which advances the clock."""
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
 
 
-class LastingLoop:
-    """Runs coroutines one after another in one event loop, as a function instance runs its invocations.
+class PersistentLoop:
+    """Runs coroutines one after the other on one loop, as a function instance does with its invocations.
 
-    A background task of one continues during the next. Call `close` at the end.
+    Background tasks of one run continue in the next run. The caller must close it.
     """
 
     def __init__(self, clock: FakeClock) -> None:
-        self._runner = asyncio.Runner(loop_factory=lambda: _Loop(clock))
+        self._runner = asyncio.Runner(loop_factory=lambda: VirtualTimeLoop(clock))
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Runs `work` in virtual time, after the tasks that were due before it."""
-        return self._runner.run(self._in_turn(work))
+        """Runs `work` to completion, after the tasks that were ready before it. Waiting takes no real time."""
+        return self._runner.run(self._after_ready_tasks(work))
 
     def close(self) -> None:
-        """Cancels the remaining tasks."""
+        """Cancels the remaining tasks and closes the loop."""
         self._runner.close()
 
-    async def _in_turn(self, work: Coroutine[Any, Any, T]) -> T:
+    async def _after_ready_tasks(self, work: Coroutine[Any, Any, T]) -> T:
         for _ in range(5):
             await asyncio.sleep(0)
         return await work

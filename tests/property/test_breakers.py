@@ -33,7 +33,7 @@ from sekha_llm_bridge.resilience.breaker import CheckTrust
 from sekha_llm_bridge.resilience.memory import MemoryProviderStore
 from tests.fakes.faulty_store import Fault, FaultyStore
 from tests.fakes.virtual_time import run
-from tests.fakes.waiting_clock import LastingLoop, WaitingClock
+from tests.fakes.waiting_clock import PersistentLoop, WaitingClock
 
 T = TypeVar("T")
 P = "p"
@@ -201,7 +201,7 @@ class Fleet(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.clock = WaitingClock()
-        self.loop = LastingLoop(self.clock)
+        self.loop = PersistentLoop(self.clock)
         self.table = MemoryProviderStore()
         self.calls: list[Call] = []
         self.waiting: list[Call] = []

@@ -1,4 +1,4 @@
-"""A configuration file from a text, and a source of secrets that is a dictionary."""
+"""Fixtures that load a configuration file from a text, with secrets from a dictionary."""
 
 import textwrap
 from collections.abc import Callable, Mapping
@@ -16,7 +16,7 @@ FaultsOf = Callable[..., list[str]]
 
 @pytest.fixture
 def load(tmp_path: Path) -> Load:
-    """Loads the text of a file, in an environment that holds only what is given."""
+    """A function that loads a text as file, with only the given environment variables."""
 
     def loaded(text: str, environ: Mapping[str, str] | None = None, secrets: SecretSource | None = None) -> Settings:
         path = tmp_path / "llm.yaml"
@@ -28,7 +28,7 @@ def load(tmp_path: Path) -> Load:
 
 @pytest.fixture
 def faults_of(load: Load, tmp_path: Path) -> FaultsOf:
-    """The faults of the text of a file, each as `LINE: where: what`."""
+    """A function that returns the faults of a text as file, each as `LINE: KEY PATH: MESSAGE`."""
 
     def faults(text: str, environ: Mapping[str, str] | None = None, secrets: SecretSource | None = None) -> list[str]:
         with pytest.raises(ConfigError) as caught:

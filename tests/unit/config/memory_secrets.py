@@ -1,4 +1,4 @@
-"""A `SecretSource` that is a dictionary, and remembers what it was asked for."""
+"""A `SecretSource` that returns values from dictionaries and records its calls."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,11 +9,11 @@ from sekha_llm_bridge.config import SecretUnavailable
 
 @dataclass
 class MemorySecrets:
-    """Values by name; `asked` holds (name, fresh) of every call."""
+    """Values by name. `requests` has (name, fresh) of every call."""
 
     parameters: Mapping[str, str] = field(default_factory=dict)
     secrets: Mapping[str, str] = field(default_factory=dict)
-    asked: list[tuple[str, bool]] = field(default_factory=list)
+    requests: list[tuple[str, bool]] = field(default_factory=list)
     lock: Lock = field(default_factory=Lock)
 
     def ssm(self, path: str, *, fresh: bool) -> str:
@@ -24,7 +24,7 @@ class MemorySecrets:
 
     def _value(self, values: Mapping[str, str], name: str, *, fresh: bool) -> str:
         with self.lock:
-            self.asked.append((name, fresh))
+            self.requests.append((name, fresh))
         if name not in values:
             raise SecretUnavailable("it does not exist: create it")
         return values[name]

@@ -1,4 +1,4 @@
-"""Values kept in AWS, fetched over HTTP from moto's server, and from servers that refuse or keep silent."""
+"""Fetches values from moto's AWS server, from a server that returns errors, and from one that never answers."""
 
 import json
 import socket
@@ -44,7 +44,7 @@ def moto() -> Iterator[str]:
 
 @pytest.fixture
 def aws(moto: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """A fresh account with the values that FILE names."""
+    """An account with the values that FILE refers to."""
     point_to(moto, monkeypatch)
     ssm, secrets = boto3.client("ssm"), boto3.client("secretsmanager")
     ssm.put_parameter(Name="/sekha/key", Value="sk-first", Type="SecureString")
@@ -79,7 +79,7 @@ def test_parameters_and_secrets_are_fetched_and_decrypted(aws: Any, path: Path) 
     }
 
 
-def test_a_value_is_kept_until_a_fresh_one_is_asked_for(aws: Any) -> None:
+def test_a_value_is_cached_until_a_fresh_one_is_requested(aws: Any) -> None:
     source = AwsSecrets()
     assert source.ssm("/sekha/key", fresh=False) == "sk-first"
     aws.put_parameter(Name="/sekha/key", Value="sk-second", Overwrite=True)
@@ -88,7 +88,7 @@ def test_a_value_is_kept_until_a_fresh_one_is_asked_for(aws: Any) -> None:
     assert source.ssm("/sekha/key", fresh=False) == "sk-second"
 
 
-def test_after_a_401_the_provider_is_made_again_with_the_rotated_key(aws: Any, path: Path) -> None:
+def test_refresh_after_a_401_returns_the_provider_with_the_rotated_key(aws: Any, path: Path) -> None:
     source = AwsSecrets()
     settings = load_settings(path, secrets=source)
     aws.put_parameter(Name="/sekha/key", Value="sk-second", Overwrite=True)
@@ -98,13 +98,13 @@ def test_after_a_401_the_provider_is_made_again_with_the_rotated_key(aws: Any, p
     assert fresh.model_copy(update={"api_key": settings.providers[1].api_key}) == settings.providers[1]
 
 
-def test_a_provider_made_again_without_a_rotation_is_equal(aws: Any, path: Path) -> None:
+def test_refresh_without_a_rotated_key_returns_an_equal_provider(aws: Any, path: Path) -> None:
     settings = load_settings(path)
     for provider in settings.providers:
         assert refresh_provider(settings, provider.id) == provider
 
 
-def test_a_provider_whose_parameter_is_gone_cannot_be_made_again(aws: Any, path: Path) -> None:
+def test_refresh_of_a_provider_whose_parameter_was_deleted_is_an_error(aws: Any, path: Path) -> None:
     settings = load_settings(path)
     aws.delete_parameter(Name="/sekha/key")
     with pytest.raises(
@@ -114,13 +114,13 @@ def test_a_provider_whose_parameter_is_gone_cannot_be_made_again(aws: Any, path:
     aws.put_parameter(Name="/sekha/key", Value="sk", Type="SecureString")
 
 
-def test_a_provider_that_is_no_longer_in_the_file_cannot_be_made_again(aws: Any, path: Path) -> None:
+def test_refresh_of_a_provider_that_is_not_in_the_file_is_an_error(aws: Any, path: Path) -> None:
     settings = load_settings(path)
     with pytest.raises(ConfigError, match="no provider has the id `other`"):
         refresh_provider(settings, "other")
 
 
-def test_values_that_do_not_exist_disable_their_providers_with_the_remedy(
+def test_missing_values_disable_their_providers_and_the_warning_names_the_remedy(
     moto: str, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     point_to(moto, monkeypatch)
@@ -133,7 +133,7 @@ def test_values_that_do_not_exist_disable_their_providers_with_the_remedy(
     assert "${secretsmanager:sekha/plain} cannot be fetched: it does not exist" in secret
 
 
-def test_a_binary_secret_that_is_text_is_taken_and_another_refused(aws: Any) -> None:
+def test_a_binary_secret_is_accepted_only_if_it_is_text(aws: Any) -> None:
     secrets = boto3.client("secretsmanager")
     secrets.create_secret(Name="binary/text", SecretBinary="naïve".encode())
     secrets.create_secret(Name="binary/bytes", SecretBinary=b"\xff\xfe")
@@ -150,32 +150,32 @@ def test_a_binary_secret_that_is_text_is_taken_and_another_refused(aws: Any) -> 
         ("KmsWhatever", "AWS answered KmsWhatever"),
     ],
 )
-def test_a_refusal_is_told_with_its_remedy_and_without_awss_own_words(
+def test_an_aws_error_is_reported_with_a_remedy_and_without_its_message(
     path: Path, monkeypatch: pytest.MonkeyPatch, code: str, remedy: str
 ) -> None:
-    with refusing(code) as url:
+    with AwsErrorServer(code) as url:
         point_to(url, monkeypatch)
         warnings = load_settings(path).warnings
     assert f"${{ssm:/sekha/key}} cannot be fetched: {remedy}" in warnings[0]
     assert not any("123456789012" in warning for warning in warnings)
 
 
-def test_no_credentials_are_told_as_that(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_aws_credentials_are_reported(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     point_to("http://127.0.0.1:9", monkeypatch)
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
     monkeypatch.setenv("AWS_CONFIG_FILE", "/dev/null")
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)  # it remembers credentials and region
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)  # it caches credentials and region
     assert "there are no AWS credentials: give the function a role" in load_settings(path).warnings[0]
 
 
-def test_no_region_is_told_as_that(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_aws_region_is_reported(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("AWS_REGION", "AWS_DEFAULT_REGION"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_CONFIG_FILE", "/dev/null")
-    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)  # it remembers credentials and region
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)  # it caches credentials and region
     assert "no AWS region is configured: set AWS_REGION" in load_settings(path).warnings[0]
 
 
@@ -186,7 +186,7 @@ def test_a_malformed_endpoint_disables_only_the_providers_that_need_it(
     assert [provider.id for provider in load_settings(path).providers] == ["local"]
 
 
-def test_a_silent_aws_costs_a_start_some_seconds_however_many_values_are_wanted(
+def test_without_an_answer_from_aws_loading_takes_seconds_for_any_number_of_values(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "many.yaml"
@@ -197,18 +197,18 @@ def test_a_silent_aws_costs_a_start_some_seconds_however_many_values_are_wanted(
         point_to(f"http://127.0.0.1:{silent.getsockname()[1]}", monkeypatch)
         started = time.monotonic()
         settings = load_settings(path)
-    assert time.monotonic() - started < 9  # two tries of 2 s, and the pause between them
+    assert time.monotonic() - started < 9  # two attempts of 2 s and the delay between them
     assert len(settings.disabled) == 8
     assert "AWS did not answer in time" in settings.warnings[0]
 
 
-class refusing:  # noqa: N801 — read as a verb where it is used
-    """An AWS that refuses everything with `code`."""
+class AwsErrorServer:
+    """A server that answers every request with the AWS error `code`."""
 
     def __init__(self, code: str) -> None:
         body = json.dumps({"__type": code, "message": "User: arn:aws:iam::123456789012:role/x is not allowed"}).encode()
 
-        class Refusal(BaseHTTPRequestHandler):
+        class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 self.rfile.read(int(self.headers["Content-Length"]))
                 self.send_response(400)
@@ -219,7 +219,7 @@ class refusing:  # noqa: N801 — read as a verb where it is used
             def log_message(self, *_: Any) -> None:
                 pass
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Refusal)
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
 
     def __enter__(self) -> str:
         Thread(target=self._server.serve_forever, daemon=True).start()

@@ -1,4 +1,4 @@
-"""What must hold between the sections of the file."""
+"""Tests the rules that involve several sections of the file."""
 
 import pytest
 
@@ -28,12 +28,12 @@ def test_one_model_may_have_several_tasks_and_several_providers(load: Load) -> N
     assert len(load(BASE).providers) == 2
 
 
-def test_two_providers_with_one_id_are_a_fault(faults_of: FaultsOf) -> None:
+def test_two_providers_with_the_same_id_are_a_fault(faults_of: FaultsOf) -> None:
     (fault,) = faults_of(BASE.replace("id: b\n", "id: a\n"))
     assert fault == "11: providers[1].id: `a` is the id of providers[0] too: an id must be unique"
 
 
-def test_one_model_twice_with_one_task_is_a_fault(faults_of: FaultsOf) -> None:
+def test_a_model_listed_twice_with_the_same_task_is_a_fault(faults_of: FaultsOf) -> None:
     (fault,) = faults_of(
         BASE.replace("task: chat_smart, context_window: 10}", "task: chat_small, context_window: 10}", 1)
     )
@@ -58,7 +58,7 @@ def test_a_task_named_twice_in_one_entry_is_a_fault(faults_of: FaultsOf) -> None
         ("chat_vision", "null"),
     ],
 )
-def test_a_default_model_that_can_do_it_is_accepted(load: Load, default: str, model: str) -> None:
+def test_a_default_model_with_the_required_task_is_accepted(load: Load, default: str, model: str) -> None:
     load(f"{BASE}default_models: {{{default}: {model}}}\n")
 
 
@@ -72,7 +72,7 @@ def test_a_default_model_that_can_do_it_is_accepted(load: Load, default: str, mo
         ("embedding", "vectors", "must name a configured model, is vectors; possible here: embed"),
     ],
 )
-def test_a_default_model_that_cannot_do_it_is_a_fault(
+def test_a_default_model_without_the_required_task_is_a_fault(
     faults_of: FaultsOf, default: str, model: str, problem: str
 ) -> None:
     assert faults_of(f"{BASE}default_models: {{{default}: {model}}}\n") == [f"18: default_models.{default}: {problem}"]
@@ -86,23 +86,23 @@ def test_a_default_model_whose_own_section_has_a_fault_is_not_reported_as_missin
     assert "context_window" in fault
 
 
-def test_vectors_of_one_space_with_two_lengths_are_warned_about(load: Load) -> None:
+def test_two_dimensions_in_one_embedding_space_give_a_warning(load: Load) -> None:
     other = "      - {model_id: other, task: embedding, context_window: 10, dimension: 4, embedding_space: embed}\n"
     (warning,) = load(BASE + other).warnings
     assert "providers[1].models[3]: other has dimension 4 in the embedding space embed, where embed has 3" in warning
 
 
-def test_a_public_api_without_a_key_is_warned_about(load: Load) -> None:
+def test_a_public_api_without_a_key_gives_a_warning(load: Load) -> None:
     (warning,) = load(BASE.replace("    base_url: http://b\n", "")).warnings
     assert "provider b has no api_key, but https://api.openai.com/v1 requires one: add it" in warning
 
 
-def test_a_public_api_with_a_header_of_its_own_is_taken_to_have_its_key_there(load: Load) -> None:
+def test_a_public_api_with_configured_headers_gives_no_warning_about_its_key(load: Load) -> None:
     text = BASE.replace("    base_url: http://b\n", "    headers: {Authorization: Bearer k}\n")
     assert load(text).warnings == ()
 
 
-def test_a_file_of_which_no_provider_is_left_is_warned_about(load: Load) -> None:
+def test_a_file_without_an_enabled_provider_gives_a_warning(load: Load) -> None:
     text = BASE.replace("id: a", "id: a\n    api_key: ${A}").replace("id: b\n", "id: b\n    api_key: ${B}\n")
     assert "no provider is enabled" in load(text).warnings[-1]
 
@@ -117,7 +117,7 @@ def test_a_file_of_which_no_provider_is_left_is_warned_about(load: Load) -> None
         ),
     ],
 )
-def test_variables_of_v1_get_one_warning_that_names_them_and_the_command(
+def test_variables_of_v1_give_one_warning_with_their_names_and_the_command(
     load: Load, environ: dict[str, str], names: str
 ) -> None:
     (warning,) = load(BASE, environ).warnings
@@ -125,6 +125,6 @@ def test_variables_of_v1_get_one_warning_that_names_them_and_the_command(
     assert "`sekha-bridge migrate-env .env`" in warning
 
 
-def test_a_variable_of_v1_that_the_file_refers_to_is_not_ignored_and_so_not_warned_about(load: Load) -> None:
+def test_a_variable_of_v1_that_the_file_refers_to_gives_no_warning(load: Load) -> None:
     text = BASE.replace("id: a", "id: a\n    base_url: ${OLLAMA_BASE_URL}")
     assert load(text, {"OLLAMA_BASE_URL": "http://gpu:11434"}).warnings == ()

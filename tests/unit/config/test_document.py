@@ -1,4 +1,4 @@
-"""YAML as data with lines, and what is said about a file that is not good YAML."""
+"""Tests the parsing of YAML into data, the lines of faults, and the errors for invalid YAML."""
 
 from pathlib import Path
 from typing import Any
@@ -67,7 +67,7 @@ FILE_LIKE = st.fixed_dictionaries(
         ("a: 1\nb: \x07\n", 2, "a control character (code 7)"),
     ],
 )
-def test_a_file_that_is_not_a_mapping_in_yaml_is_told_with_line_and_remedy(
+def test_a_file_that_is_not_a_yaml_mapping_is_reported_with_line_and_remedy(
     faults_of: FaultsOf, text: str, line: int, problem: str
 ) -> None:
     (fault,) = faults_of(text)
@@ -75,19 +75,19 @@ def test_a_file_that_is_not_a_mapping_in_yaml_is_told_with_line_and_remedy(
     assert problem in fault
 
 
-def test_an_error_of_syntax_does_not_quote_the_text_around_it(faults_of: FaultsOf) -> None:
+def test_a_syntax_error_does_not_quote_the_text_around_it(faults_of: FaultsOf) -> None:
     for text in ("api_key: *hunter2\n", "api_key: [hunter2\n", "api_key: hunter2: x\n", "api_key: 'hunter2\n"):
         assert "hunter2" not in faults_of(text)[0]
 
 
-def test_a_file_that_is_not_utf8_is_told_with_its_line(tmp_path: Path) -> None:
+def test_a_file_that_is_not_utf8_is_reported_with_its_line(tmp_path: Path) -> None:
     path = tmp_path / "latin.yaml"
     path.write_bytes(b"version: 2\n# caf\xe9\n")
     with pytest.raises(ConfigError, match=r"latin\.yaml:2: the file is not UTF-8 text"):
         load_settings(path, environ={})
 
 
-def test_a_byte_order_mark_and_windows_line_ends_do_no_harm(tmp_path: Path) -> None:
+def test_a_byte_order_mark_and_windows_line_ends_are_accepted(tmp_path: Path) -> None:
     path = tmp_path / "windows.yaml"
     path.write_bytes(b"\xef\xbb\xbf" + ONE.replace("\n", "\r\n").encode())
     assert load_settings(path, environ={}).providers[0].id == "a"
@@ -103,7 +103,7 @@ def test_a_duplicate_key_hides_no_other_fault(faults_of: FaultsOf) -> None:
 
 
 @pytest.mark.parametrize("text", ["{[a]: 1}", "? {a: b}\n: 1"])
-def test_a_key_that_is_no_text_is_a_fault(faults_of: FaultsOf, text: str) -> None:
+def test_a_key_that_is_not_text_is_a_fault(faults_of: FaultsOf, text: str) -> None:
     assert any("a key must be text" in fault for fault in faults_of(text))
 
 
@@ -112,7 +112,7 @@ def test_a_tag_is_a_fault(faults_of: FaultsOf) -> None:
     assert fault == "4: chroma.url: the tag `!Ref` has no meaning here: remove it"
 
 
-def test_anchors_and_merge_keys_work_and_own_keys_win(load: Load) -> None:
+def test_own_keys_take_precedence_over_merged_ones(load: Load) -> None:
     settings = load(
         """
         providers:
@@ -139,7 +139,7 @@ def test_anchors_and_merge_keys_work_and_own_keys_win(load: Load) -> None:
     ]
 
 
-def test_a_fault_in_merged_text_has_the_line_where_the_text_stands(faults_of: FaultsOf) -> None:
+def test_a_fault_in_a_merged_mapping_has_the_line_of_the_anchored_text(faults_of: FaultsOf) -> None:
     faults = faults_of(
         """
         providers:
@@ -156,7 +156,7 @@ def test_a_fault_in_merged_text_has_the_line_where_the_text_stands(faults_of: Fa
 
 
 @pytest.mark.parametrize("text", ["<<: 1\n", "<<: [a]\n", "a: &a [1]\n<<: *a\n"])
-def test_a_merge_of_something_else_than_mappings_is_a_fault(faults_of: FaultsOf, text: str) -> None:
+def test_a_merge_of_values_that_are_not_mappings_is_a_fault(faults_of: FaultsOf, text: str) -> None:
     assert any("`<<` merges mappings" in fault for fault in faults_of(text))
 
 
@@ -169,15 +169,15 @@ def test_a_merge_of_something_else_than_mappings_is_a_fault(faults_of: FaultsOf,
         f"providers: {'[' * 60}{']' * 60}\n",
     ],
 )
-def test_a_structure_that_contains_itself_or_has_no_end_is_a_fault(faults_of: FaultsOf, text: str) -> None:
+def test_a_recursive_or_too_deep_structure_is_a_fault(faults_of: FaultsOf, text: str) -> None:
     assert any("nested too deeply" in fault or "is missing" in fault for fault in faults_of(text))
 
 
-def test_a_mapping_that_merges_only_itself_is_empty(load: Load) -> None:
+def test_a_mapping_that_only_merges_itself_is_empty(load: Load) -> None:
     assert load("&a {<<: *a}\n").providers == ()
 
 
-def test_aliases_that_multiply_end_in_a_fault_and_not_in_an_hour(faults_of: FaultsOf) -> None:
+def test_exponentially_nested_aliases_are_a_fault_within_seconds(faults_of: FaultsOf) -> None:
     levels = [f"l{n}: &l{n} [{', '.join([f'*l{n - 1}'] * 10)}]" for n in range(1, 9)]
     faults = faults_of("\n".join(["l0: &l0 [x, x, x, x, x, x, x, x, x, x]", *levels]))
     assert any("nested too deeply" in fault for fault in faults)
@@ -214,9 +214,7 @@ def test_a_section_whose_keys_are_all_commented_out_has_its_defaults(load: Load)
     data=st.data(),
 )
 @USES_TMP_PATH
-def test_a_fault_is_on_the_line_that_shows_it(
-    tmp_path: Path, noise: list[str], models: int, data: st.DataObject
-) -> None:
+def test_a_fault_has_the_line_of_its_key(tmp_path: Path, noise: list[str], models: int, data: st.DataObject) -> None:
     broken = data.draw(st.integers(0, models - 1))
     lines = [*noise, "providers:", *noise, "  - id: a", "    provider_type: ollama", "    models:"]
     for number in range(models):
@@ -238,7 +236,7 @@ def test_a_fault_is_on_the_line_that_shows_it(
 
 @given(st.recursive(st.text(max_size=5), lambda inner: st.lists(inner) | st.dictionaries(st.text(max_size=3), inner)))
 @USES_TMP_PATH
-def test_text_in_any_structure_is_read_back_as_it_was(tmp_path: Path, value: Any) -> None:
+def test_text_in_any_structure_is_parsed_unchanged(tmp_path: Path, value: Any) -> None:
     path = tmp_path / "any.yaml"
     path.write_text(yaml.safe_dump({"key": value}, allow_unicode=True, default_style='"'), encoding="utf-8")
     assert read_document(path).data == {"key": value}
@@ -246,7 +244,7 @@ def test_text_in_any_structure_is_read_back_as_it_was(tmp_path: Path, value: Any
 
 @given(FILE_LIKE | st.dictionaries(KEYS | st.text(max_size=5), VALUES))
 @USES_TMP_PATH
-def test_a_file_of_any_content_gives_settings_or_faults_and_nothing_else(tmp_path: Path, content: Any) -> None:
+def test_any_yaml_content_gives_settings_or_a_config_error(tmp_path: Path, content: Any) -> None:
     path = tmp_path / "any.yaml"
     path.write_text(yaml.safe_dump(content, allow_unicode=True), encoding="utf-8")
     try:
@@ -263,12 +261,12 @@ def test_a_file_of_any_content_gives_settings_or_faults_and_nothing_else(tmp_pat
 @example('"[key]": null')
 @example("{}")
 @USES_TMP_PATH
-def test_any_text_at_all_gives_settings_or_faults_and_nothing_else(tmp_path: Path, text: str) -> None:
+def test_any_text_gives_settings_or_a_config_error(tmp_path: Path, text: str) -> None:
     path = tmp_path / "any.yaml"
     path.write_text(text, encoding="utf-8", errors="surrogatepass")
     try:
-        said = load_settings(path, environ={}).warnings
+        messages = load_settings(path, environ={}).warnings
     except ConfigError as error:
-        said = error.faults
-    # So short a text holds no provider; what loads all the same says that it is of no use.
-    assert said
+        messages = error.faults
+    # A text of up to 30 characters cannot contain a provider, so a valid file gives a warning.
+    assert messages

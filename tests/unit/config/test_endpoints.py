@@ -1,4 +1,4 @@
-"""Where providers are, however people write it."""
+"""Tests the default URLs of providers and the normalisation of URLs."""
 
 import pytest
 from hypothesis import given
@@ -22,15 +22,15 @@ P = ProviderType
         (P.BEDROCK, None),
     ],
 )
-def test_a_type_has_this_default(provider_type: ProviderType, url: str | None) -> None:
+def test_each_provider_type_has_its_default_url(provider_type: ProviderType, url: str | None) -> None:
     assert complete_base_url(provider_type, None) == url
 
 
-def test_every_type_has_a_row() -> None:
+def test_every_provider_type_has_an_endpoint() -> None:
     assert set(ENDPOINTS) == set(ProviderType)
 
 
-def test_azure_has_no_default() -> None:
+def test_azure_requires_a_base_url() -> None:
     with pytest.raises(ValueError, match="azure_openai has no default"):
         complete_base_url(P.AZURE_OPENAI, None)
 
@@ -85,7 +85,9 @@ def test_azure_has_no_default() -> None:
         ),
     ],
 )
-def test_a_missing_or_extra_version_is_mended(provider_type: ProviderType, raw_value: str, full: str) -> None:
+def test_a_missing_or_extra_version_in_a_base_url_is_corrected(
+    provider_type: ProviderType, raw_value: str, full: str
+) -> None:
     assert complete_base_url(provider_type, raw_value) == full
 
 
@@ -93,7 +95,7 @@ def test_a_missing_or_extra_version_is_mended(provider_type: ProviderType, raw_v
     st.sampled_from(ProviderType),
     st.lists(st.sampled_from(["v1", "api", "openai", "v1beta", "v3", "x"]), max_size=4).map("/".join),
 )
-def test_mending_twice_changes_nothing_more(provider_type: ProviderType, path: str) -> None:
+def test_normalising_a_base_url_is_idempotent(provider_type: ProviderType, path: str) -> None:
     once = complete_base_url(provider_type, f"https://host/{path}")
     assert complete_base_url(provider_type, once) == once
 
@@ -112,7 +114,7 @@ def test_mending_twice_changes_nothing_more(provider_type: ProviderType, path: s
         ),
     ],
 )
-def test_what_is_no_base_url_is_refused(raw_value: str) -> None:
+def test_an_invalid_base_url_is_rejected(raw_value: str) -> None:
     with pytest.raises(ValueError, match="must ") as caught:
         complete_base_url(P.OPENAI, raw_value)
     assert "port" not in str(caught.value)
@@ -128,14 +130,14 @@ def test_what_is_no_base_url_is_refused(raw_value: str) -> None:
         "http://h:1/",
     ],
 )
-def test_a_server_is_scheme_host_and_port(url: str) -> None:
+def test_a_server_url_with_scheme_host_and_port_is_accepted(url: str) -> None:
     assert check_server_url(url) == url.rstrip("/")
 
 
 @pytest.mark.parametrize(
     "url", ["http://localhost", "localhost:8000", "http://h:1/path", "http://u:p@h:1", "http://h:1?x"]
 )
-def test_a_server_is_nothing_else(url: str) -> None:
+def test_an_invalid_server_url_is_rejected(url: str) -> None:
     with pytest.raises(ValueError, match="must "):
         check_server_url(url)
 

@@ -1,4 +1,4 @@
-"""What a fault says: where, what, the value, the remedy. And what it never says."""
+"""Tests the messages of faults: line, key, value and remedy, and that they never contain a credential."""
 
 import pytest
 from pydantic import ValidationError
@@ -29,7 +29,7 @@ MODEL = "{model_id: m, task: chat_small, context_window: 10}"
 
 
 def one(provider: str = "", model: str = "", rest: str = "") -> str:
-    """One provider with more keys on line 4, one model with more keys on line 7, and the rest from line 8."""
+    """Returns a file with extra keys of a provider on line 4, of its model on line 7, and more text from line 8."""
     return (
         "providers:\n  - id: a\n    provider_type: ollama\n"
         f"    {provider}\n    models:\n      - {{model_id: m, task: chat_small, context_window: 10}}\n"
@@ -91,7 +91,7 @@ def test_five_different_faults_of_one_file_are_reported_together_with_line_and_r
         (f"providers: [{{id: a, provider_type: azure_openai, models: [{MODEL}]}}]", "base_url: is missing: azure"),
     ],
 )
-def test_a_fault_reads_as_a_sentence(faults_of: FaultsOf, text: str, fault: str) -> None:
+def test_a_fault_has_this_message(faults_of: FaultsOf, text: str, fault: str) -> None:
     assert any(fault in found for found in faults_of(text)), faults_of(text)
 
 
@@ -101,7 +101,7 @@ def test_faults_come_in_the_order_of_the_file(faults_of: FaultsOf, text: str) ->
     assert lines == sorted(lines)
 
 
-def test_a_faulty_entry_is_not_reported_as_a_missing_one(faults_of: FaultsOf) -> None:
+def test_an_invalid_list_entry_is_not_reported_as_missing(faults_of: FaultsOf) -> None:
     model = "{model_id: m, task: chat_small, context_window: nothing}"
     assert len(faults_of(f"providers: [{{id: a, provider_type: ollama, models: [{model}]}}]")) == 1
 
@@ -151,7 +151,7 @@ def test_a_fault_never_shows_a_credential_that_the_file_holds(faults_of: FaultsO
     "key",
     ["id", "provider_type", "base_url", "priority", "timeout_secs"],
 )
-def test_a_fault_never_shows_what_a_reference_stands_for(faults_of: FaultsOf, key: str) -> None:
+def test_a_fault_never_shows_the_value_of_a_reference(faults_of: FaultsOf, key: str) -> None:
     lines = {"id": "id: a", "provider_type": "provider_type: ollama", key: f"{key}: ${{ssm:/x}}"}
     body = "\n    ".join([*lines.values(), f"models: [{MODEL}]"])
     secrets = MemorySecrets({"/x": "HUNTER2 hunter2"})
@@ -172,6 +172,6 @@ def test_the_models_own_errors_show_no_input() -> None:
     assert "hunter2" not in str(caught.value)
 
 
-def test_a_long_value_is_cut(faults_of: FaultsOf) -> None:
+def test_a_long_value_is_truncated_in_a_fault(faults_of: FaultsOf) -> None:
     (fault,) = faults_of(one(f"priority: {'9x' * 500}"))
     assert len(fault) < 200

@@ -1,4 +1,4 @@
-"""Every YAML example of the migration guide, and every file that the repository ships, loads unchanged."""
+"""Loads every YAML example of the migration guide and every file that the repository ships."""
 
 from decimal import Decimal
 from pathlib import Path
@@ -16,7 +16,7 @@ BUNDLED = bundled_path() or Path()
 EXAMPLES = sorted((BUNDLED.parent / "examples").glob("*.yaml"))
 
 
-def test_the_guides_first_example_loads_as_it_stands() -> None:
+def test_the_guides_first_example_loads_unchanged() -> None:
     settings = load_settings(DATA / "guide_v2.yaml", environ={})
     (ollama,) = settings.providers
     assert (ollama.id, ollama.provider_type, ollama.base_url) == (
@@ -42,10 +42,10 @@ def test_the_guides_second_example_loads_with_its_key() -> None:
     assert all(model.has_vision for model in settings.providers[1].models)
 
 
-def test_the_guides_second_example_runs_on_ollama_alone_without_its_key() -> None:
+def test_the_guides_second_example_without_its_key_enables_only_ollama() -> None:
     settings = load_settings(DATA / "guide_fallback.yaml", environ={})
     assert [provider.id for provider in settings.providers] == ["ollama_local"]
-    assert [left_out.config.id for left_out in settings.disabled] == ["openai_cloud"]
+    assert [provider.config.id for provider in settings.disabled] == ["openai_cloud"]
 
 
 def test_the_guides_third_example_loads_below_a_providers_section(load: Load) -> None:
@@ -55,7 +55,7 @@ def test_the_guides_third_example_loads_below_a_providers_section(load: Load) ->
     assert (breaker.failure_threshold, breaker.timeout_secs, breaker.success_threshold) == (5, 60, 2)
 
 
-def test_the_guides_third_example_loads_by_itself_and_warns_that_nothing_can_answer() -> None:
+def test_the_guides_third_example_alone_loads_and_warns_that_every_request_fails() -> None:
     settings = load_settings(DATA / "guide_circuit_breaker.yaml", environ={})
     assert settings.routing.circuit_breaker.failure_threshold == 5
     assert settings.providers == ()
@@ -63,42 +63,42 @@ def test_the_guides_third_example_loads_by_itself_and_warns_that_nothing_can_ans
     assert "every request will fail" in warning
 
 
-def test_a_file_that_says_nothing_of_chroma_goes_with_the_server_of_the_environment() -> None:
+def test_a_file_without_chroma_uses_the_server_in_the_environment() -> None:
     environ = {"CHROMA_URL": "http://chroma:8000", "CHROMA_TOKEN": "t"}
     chroma = load_settings(DATA / "guide_v2.yaml", environ=environ).chroma
     assert (chroma.url, chroma.default_collection) == ("http://chroma:8000", "conversations")
     assert chroma.auth_token is not None
 
 
-def test_a_server_of_the_environment_that_is_none_is_named_as_what_it_is() -> None:
+def test_an_invalid_chroma_url_in_the_environment_is_an_error() -> None:
     with pytest.raises(ConfigError, match="CHROMA_URL in the environment must be"):
         load_settings(DATA / "guide_v2.yaml", environ={"CHROMA_URL": "chroma:8000"})
 
 
-def test_a_file_that_names_its_chroma_is_not_overruled(load: Load) -> None:
+def test_the_chroma_url_in_the_file_takes_precedence_over_the_environment(load: Load) -> None:
     own = 'chroma: {url: "http://own:1"}'
     text = f"{(DATA / 'guide_v2.yaml').read_text()}\n{own}"
     chroma = load(text, {"CHROMA_URL": "http://chroma:8000", "CHROMA_TOKEN": "t"}).chroma
     assert (chroma.url, chroma.auth_token) == ("http://own:1", None)
 
 
-def test_the_bundled_file_needs_nothing_set() -> None:
+def test_the_bundled_file_loads_without_any_variable() -> None:
     settings = load_settings(BUNDLED, environ={})
     assert [provider.id for provider in settings.providers] == ["ollama_local"]
-    assert [left_out.config.id for left_out in settings.disabled] == ["openai_cloud"]
+    assert [provider.config.id for provider in settings.disabled] == ["openai_cloud"]
     assert settings.chroma.url == ""
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
-def test_an_example_is_free_of_faults_whether_or_not_its_variables_are_set(path: Path) -> None:
-    nothing = load_settings(path, environ={}, secrets=MemorySecrets())
-    everything = load_settings(path, environ=_Everything(), secrets=_Anything())
-    assert len(everything.providers) == len(nothing.providers) + len(nothing.disabled)
-    assert everything.warnings == ()
-    assert list(configuration_warnings(everything)) == []
+def test_an_example_is_valid_with_and_without_its_variables(path: Path) -> None:
+    without_values = load_settings(path, environ={}, secrets=MemorySecrets())
+    with_values = load_settings(path, environ=_AllVariables(), secrets=_AllSecrets())
+    assert len(with_values.providers) == len(without_values.providers) + len(without_values.disabled)
+    assert with_values.warnings == ()
+    assert list(configuration_warnings(with_values)) == []
 
 
-def test_the_embedded_models_are_two_servers_on_this_machine() -> None:
+def test_the_embedded_example_has_two_local_servers() -> None:
     path = next(path for path in EXAMPLES if path.stem == "embedded")
     environ = {"LOCAL_CHAT_URL": "http://127.0.0.1:5001", "LOCAL_EMBEDDINGS_URL": "http://127.0.0.1:5002/v1"}
     chat, embeddings = load_settings(path, environ=environ).providers
@@ -107,8 +107,8 @@ def test_the_embedded_models_are_two_servers_on_this_machine() -> None:
     assert embeddings.models[0].dimension == 384
 
 
-class _Everything(dict[str, str]):
-    """An environment in which every variable has a value that fits."""
+class _AllVariables(dict[str, str]):
+    """An environment in which every variable has a valid value."""
 
     def get(self, name: str, default: object = None) -> str:
         if name in {"OLLAMA_BASE_URL", "EMBEDDING_MODEL", "CHAT_MODEL"}:
@@ -116,7 +116,7 @@ class _Everything(dict[str, str]):
         return "http://localhost:1" if name.endswith("_URL") else "1"
 
 
-class _Anything(MemorySecrets):
+class _AllSecrets(MemorySecrets):
     def ssm(self, path: str, *, fresh: bool) -> str:
         return "key"
 

@@ -1,4 +1,4 @@
-"""Which file is read."""
+"""Tests which file is loaded."""
 
 import os
 import shutil
@@ -21,7 +21,7 @@ providers:
 """
 
 
-def test_the_bundled_file_is_found_upwards_of_the_package() -> None:
+def test_the_bundled_file_is_found_in_a_parent_folder_of_the_package() -> None:
     assert bundled_path() == PACKAGE.parents[2] / "config" / "llm_providers.yaml"
 
 
@@ -31,12 +31,12 @@ def test_the_bundled_file_is_the_default(tmp_path: Path, monkeypatch: pytest.Mon
     assert find_config(None, environ={"LLM_CONFIG_PATH": " "}) == bundled_path()
 
 
-def test_a_path_given_wins_over_the_variable(tmp_path: Path) -> None:
+def test_a_given_path_takes_precedence_over_the_variable(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text(FILE)
     assert load_settings(tmp_path / "mine.yaml", environ={"LLM_CONFIG_PATH": "/nowhere"}).path.name == "mine.yaml"
 
 
-def test_a_relative_variable_counts_from_the_working_directory_first(
+def test_a_relative_path_in_the_variable_is_relative_to_the_working_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "config").mkdir()
@@ -46,15 +46,15 @@ def test_a_relative_variable_counts_from_the_working_directory_first(
     assert found.resolve() == tmp_path / "config" / "llm_providers.yaml"
 
 
-def test_a_relative_variable_then_counts_from_the_folder_of_the_bundled_config(
+def test_a_relative_path_in_the_variable_may_be_relative_to_the_bundled_config(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As in a function, whose working directory is /var/task while the file is in /opt/config."""
+    """In a Lambda function the working directory is /var/task, and the file is in /opt/config."""
     monkeypatch.chdir(tmp_path)
     assert find_config(None, environ={"LLM_CONFIG_PATH": "config/llm_providers.yaml"}) == bundled_path()
 
 
-def test_a_path_that_leads_nowhere_is_told_with_every_place_looked_at(
+def test_a_path_that_does_not_exist_is_reported_with_every_searched_path(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -66,18 +66,18 @@ def test_a_path_that_leads_nowhere_is_told_with_every_place_looked_at(
     assert "correct LLM_CONFIG_PATH" in fault
 
 
-def test_a_folder_is_not_taken_for_a_file(tmp_path: Path) -> None:
+def test_a_folder_is_reported_as_a_folder(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="is a folder, not a file"):
         load_settings(tmp_path, environ={})
 
 
-def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_read_is_reported(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="the file cannot be read: Is a directory"):
         read_document(tmp_path)
 
 
 def test_a_layer_reads_the_file_in_its_own_config_folder(tmp_path: Path) -> None:
-    """The layer's build lies in /opt: the package in /opt/python, the file in /opt/config."""
+    """In a layer, the package is in /opt/python and the file is in /opt/config."""
     opt = tmp_path / "opt"
     shutil.copytree(PACKAGE, opt / "python" / PACKAGE.name, ignore=shutil.ignore_patterns("__pycache__"))
     (opt / "config").mkdir()
@@ -85,7 +85,7 @@ def test_a_layer_reads_the_file_in_its_own_config_folder(tmp_path: Path) -> None
     assert _printed(PRINT_PATH, opt / "python", tmp_path).strip() == "opt/config/llm_providers.yaml"
 
 
-def test_a_package_without_a_file_says_what_to_set(tmp_path: Path) -> None:
+def test_without_a_bundled_file_the_error_names_the_variable_to_set(tmp_path: Path) -> None:
     shutil.copytree(PACKAGE, tmp_path / "lib" / PACKAGE.name, ignore=shutil.ignore_patterns("__pycache__"))
     answer = _run(PRINT_PATH, tmp_path / "lib", tmp_path)
     assert answer.returncode == 1

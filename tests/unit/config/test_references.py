@@ -1,4 +1,4 @@
-"""The notation of references, apart from any value."""
+"""Tests the syntax of references, without values."""
 
 import pytest
 from hypothesis import given
@@ -33,7 +33,7 @@ TEXTS = st.text(st.sampled_from("${}:-#ab/ "), max_size=20)
         ("ssm:/x", ("ssm:/x",)),
     ],
 )
-def test_a_text_is_read_as_these_pieces(text: str, parts: tuple[object, ...]) -> None:
+def test_a_text_is_parsed_into_these_parts(text: str, parts: tuple[object, ...]) -> None:
     assert parse(text) == parts
 
 
@@ -60,24 +60,24 @@ def test_a_text_is_read_as_these_pieces(text: str, parts: tuple[object, ...]) ->
         "${VAR\n}",
     ],
 )
-def test_a_malformed_reference_is_refused(text: str) -> None:
+def test_a_malformed_reference_is_an_error(text: str) -> None:
     with pytest.raises(MalformedReference):
         parse(f"x {text}")
 
 
-def test_the_refusal_does_not_quote_the_text_which_may_be_a_password() -> None:
+def test_the_error_for_a_malformed_reference_does_not_quote_the_text() -> None:
     with pytest.raises(MalformedReference) as caught:
         parse("hunter2${hunter3")
     assert "hunter" not in str(caught.value)
 
 
 @given(TEXTS)
-def test_an_escaped_text_stands_for_itself(text: str) -> None:
+def test_an_escaped_text_is_parsed_as_itself(text: str) -> None:
     assert "".join(str(part) for part in parse(escape(text))) == text
 
 
 @given(TEXTS)
-def test_any_text_is_either_read_or_refused(text: str) -> None:
+def test_any_text_is_parsed_or_is_a_malformed_reference(text: str) -> None:
     try:
         parts = parse(text)
     except MalformedReference:

@@ -1,4 +1,4 @@
-"""What references give: values, defaults, providers left out, and faults elsewhere."""
+"""Tests the values of references, defaults, disabled providers, and faults outside providers."""
 
 from decimal import Decimal
 
@@ -33,22 +33,22 @@ def key_of(text: str, load: Load, environ: dict[str, str] | None = None, secrets
     return key.get_secret_value()
 
 
-def test_a_variable_gives_its_value(load: Load) -> None:
+def test_a_variable_is_replaced_by_its_value(load: Load) -> None:
     assert key_of(with_key("${KEY}"), load, {"KEY": "sk-1"}) == "sk-1"
 
 
-def test_several_references_may_stand_in_one_string(load: Load) -> None:
+def test_one_string_may_contain_several_references(load: Load) -> None:
     secrets = MemorySecrets({"/b": "two"}, {"c": '{"k": "three"}'})
     text = with_key("0-${A}-${ssm:/b}-${secretsmanager:c#k}-${D:-four}")
     assert key_of(text, load, {"A": "one"}, secrets) == "0-one-two-three-four"
 
 
-def test_a_default_stands_for_a_variable_that_is_unset_or_blank(load: Load) -> None:
+def test_a_default_replaces_a_variable_that_is_unset_or_blank(load: Load) -> None:
     for environ in ({}, {"KEY": ""}, {"KEY": "  "}):
         assert key_of(with_key("${KEY:-fallback}"), load, environ) == "fallback"
 
 
-def test_a_value_is_not_searched_for_references_again(load: Load) -> None:
+def test_references_in_a_value_are_not_resolved(load: Load) -> None:
     assert key_of(with_key("${A}"), load, {"A": "${B}", "B": "never"}) == "${B}"
 
 
@@ -67,7 +67,7 @@ def test_an_unset_variable_disables_only_its_provider_with_one_warning_that_name
     assert "llm.yaml:4: provider cloud is disabled: ${CLOUD_KEY} has no value" in warning
 
 
-def test_two_gaps_in_one_provider_give_one_warning_that_names_both(load: Load) -> None:
+def test_two_unresolved_references_in_one_provider_give_one_warning_that_names_both(load: Load) -> None:
     settings = load(with_key("${A}${B}").replace("id: cloud", "id: cloud\n    base_url: ${C}"))
     (warning,) = settings.warnings
     assert "${A}" in warning
@@ -111,7 +111,7 @@ def test_the_models_of_a_disabled_provider_count_as_configured(load: Load) -> No
         "models: [{model_id: m, task: vision, context_window: 1, max_output_tokens: '${X}'}]",
     ],
 )
-def test_an_unset_variable_disables_the_provider_wherever_in_it_it_stands(load: Load, line: str) -> None:
+def test_an_unset_variable_in_any_key_disables_the_provider(load: Load, line: str) -> None:
     lines = {"id": "id: x", "provider_type": "provider_type: openai", "models": MODELS}
     lines[line.split(":")[0]] = line
     body = "\n    ".join(lines.values())
@@ -120,21 +120,21 @@ def test_an_unset_variable_disables_the_provider_wherever_in_it_it_stands(load: 
     assert len(settings.disabled) == 1
 
 
-def test_two_unnamed_models_of_a_disabled_provider_are_not_taken_for_one(load: Load) -> None:
+def test_two_models_without_a_resolved_id_are_not_reported_as_duplicates(load: Load) -> None:
     model = "{model_id: '${X}', task: chat_small, context_window: 10}"
     other = "{model_id: '${Y}', task: chat_small, context_window: 10}"
     settings = load(f"{TWO}  - {{id: x, provider_type: openai, models: [{model}, {other}]}}\n")
     assert len(settings.disabled) == 1
 
 
-def test_a_default_model_whose_task_is_unset_is_taken_on_trust(load: Load) -> None:
+def test_a_default_model_whose_task_is_unset_is_accepted(load: Load) -> None:
     model = "{model_id: e, task: '${X}', context_window: 10}"
     text = f"{TWO}  - {{id: x, provider_type: openai, models: [{model}]}}\ndefault_models: {{embedding: e}}\n"
     assert load(text).default_models.embedding == "e"
 
 
 @pytest.mark.parametrize("key", ["models", "headers"])
-def test_a_reference_cannot_stand_for_a_list_or_a_mapping(faults_of: FaultsOf, key: str) -> None:
+def test_a_reference_cannot_replace_a_list_or_a_mapping(faults_of: FaultsOf, key: str) -> None:
     lines = {"models": MODELS, key: f"{key}: ${{X}}"}
     body = "\n    ".join(lines.values())
     (fault,) = faults_of(f"providers:\n  - id: a\n    provider_type: ollama\n    {body}\n", {"X": "1"})
@@ -168,7 +168,7 @@ def test_a_value_that_is_empty_after_its_references_counts_as_absent(load: Load)
     assert (settings.chroma.url, settings.chroma.auth_token, settings.routing.max_cost_per_request) == ("", None, None)
 
 
-def test_a_credential_that_is_written_as_an_empty_text_counts_as_absent(load: Load) -> None:
+def test_a_credential_that_is_empty_text_counts_as_absent(load: Load) -> None:
     settings = load(with_key('""') + "chroma: {auth_token: ' '}\n")
     assert (settings.providers[1].api_key, settings.chroma.auth_token) == (None, None)
 
@@ -180,7 +180,7 @@ def test_a_credential_that_is_written_as_an_empty_text_counts_as_absent(load: Lo
         ("providers:\n  - id: a\n    provider_type: ollama\n    models: ${\n", "4: providers[0].models"),
     ],
 )
-def test_a_reference_that_gives_nothing_is_not_reported_as_a_missing_key_too(
+def test_an_unresolved_reference_is_not_also_reported_as_a_missing_key(
     faults_of: FaultsOf, text: str, where: str
 ) -> None:
     (fault,) = faults_of(text)
@@ -197,7 +197,7 @@ def test_a_required_value_that_is_empty_is_a_fault(faults_of: FaultsOf) -> None:
     ]
 
 
-def test_a_variable_may_give_null(load: Load) -> None:
+def test_a_variable_may_have_the_value_null(load: Load) -> None:
     text = f"{TWO}routing: {{max_cost_per_request: '${{LIMIT:-null}}'}}\nchroma: {{default_collection: '${{C}}'}}\n"
     settings = load(text, {"C": "null"})
     assert settings.routing.max_cost_per_request is None
@@ -211,18 +211,18 @@ def test_a_malformed_reference_is_a_fault_inside_a_provider_too(faults_of: Fault
     )
 
 
-def test_a_secret_is_fetched_once_however_often_it_is_named(load: Load) -> None:
+def test_a_secret_that_is_referenced_several_times_is_fetched_once(load: Load) -> None:
     secrets = MemorySecrets(secrets={"s": '{"a": "1", "b": 2, "c": "3"}'})
     text = with_key("${secretsmanager:s#a}${secretsmanager:s#b}${secretsmanager:s#c}")
     assert key_of(text, load, secrets=secrets) == "123"
-    assert secrets.asked == [("s", False)]
+    assert secrets.requests == [("s", False)]
 
 
 def test_a_secret_is_not_fetched_when_the_variable_before_it_is_set(load: Load) -> None:
     secrets = MemorySecrets({"/key": "from-ssm"})
     text = with_key("${KEY:-${ssm:/key}}")
     assert key_of(text, load, {"KEY": "from-env"}, secrets) == "from-env"
-    assert secrets.asked == []
+    assert secrets.requests == []
     assert key_of(text, load, {}, secrets) == "from-ssm"
 
 
@@ -245,7 +245,7 @@ def test_a_secret_that_cannot_be_fetched_outside_a_provider_is_a_fault(faults_of
         ('{"other": "hunter2"}', "the secret has no key `k`"),
     ],
 )
-def test_a_secret_without_the_json_key_is_told_without_its_text(load: Load, value: str, problem: str) -> None:
+def test_a_secret_without_the_json_key_is_reported_without_its_text(load: Load, value: str, problem: str) -> None:
     (warning,) = load(with_key("${secretsmanager:s#k}"), secrets=MemorySecrets(secrets={"s": value})).warnings
     assert problem in warning
     assert "hunter2" not in warning

@@ -1,4 +1,4 @@
-"""The JSON Schema beside the YAML: in step with the models, and right about files."""
+"""Tests that the JSON Schema matches the models and accepts and rejects the right files."""
 
 import subprocess
 import sys
@@ -18,7 +18,7 @@ SHIPPED = [BUNDLED, *sorted((BUNDLED.parent / "examples").glob("*.yaml"))]
 MODEL = {"model_id": "m", "task": "chat_small", "context_window": 10}
 
 
-def complaints(content: Any) -> list[str]:
+def error_paths(content: Any) -> list[str]:
     return [error.json_path for error in Draft202012Validator(config_schema()).iter_errors(content)]
 
 
@@ -30,7 +30,7 @@ def model(**fields: Any) -> dict[str, Any]:
     return provider(models=[{**MODEL, **fields}])
 
 
-def test_the_committed_schema_is_in_step_with_the_models() -> None:
+def test_the_committed_schema_matches_the_models() -> None:
     committed = BUNDLED.with_name("llm_providers.schema.json").read_text(encoding="utf-8")
     assert committed == schema_text(), "run: sekha-bridge schema > config/llm_providers.schema.json"
 
@@ -40,7 +40,7 @@ def test_the_module_prints_the_schema() -> None:
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == schema_text()
 
 
-def test_the_schema_is_a_schema() -> None:
+def test_the_schema_is_a_valid_json_schema() -> None:
     Draft202012Validator.check_schema(config_schema())
 
 
@@ -49,12 +49,12 @@ def test_a_shipped_file_satisfies_the_schema_that_it_names(path: Path) -> None:
     first_line = path.read_text(encoding="utf-8").splitlines()[0]
     named = first_line.removeprefix("# yaml-language-server: $schema=")
     assert (path.parent / named).resolve() == BUNDLED.with_name("llm_providers.schema.json").resolve()
-    assert complaints(yaml.safe_load(path.read_text(encoding="utf-8"))) == []
+    assert error_paths(yaml.safe_load(path.read_text(encoding="utf-8"))) == []
 
 
 @pytest.mark.parametrize("name", ["guide_v2", "guide_fallback"])
 def test_the_guides_files_satisfy_the_schema(name: str) -> None:
-    assert complaints(yaml.safe_load((DATA / f"{name}.yaml").read_text())) == []
+    assert error_paths(yaml.safe_load((DATA / f"{name}.yaml").read_text())) == []
 
 
 @pytest.mark.parametrize(
@@ -70,8 +70,8 @@ def test_the_guides_files_satisfy_the_schema(name: str) -> None:
         {**provider(), "routing": {"max_cost_per_request": None, "circuit_breaker": {"timeout_secs": 0.5}}},
     ],
 )
-def test_an_editor_does_not_complain_about(content: Any) -> None:
-    assert complaints(content) == []
+def test_the_schema_accepts(content: Any) -> None:
+    assert error_paths(content) == []
 
 
 @pytest.mark.parametrize(
@@ -94,11 +94,11 @@ def test_an_editor_does_not_complain_about(content: Any) -> None:
         ({**provider(), "version": "1.0"}, "$.version"),
     ],
 )
-def test_an_editor_complains_about(content: Any, where: str) -> None:
-    assert where in complaints(content)
+def test_the_schema_rejects(content: Any, where: str) -> None:
+    assert where in error_paths(content)
 
 
-def test_every_section_and_most_keys_are_described() -> None:
+def test_every_section_and_most_keys_have_a_description() -> None:
     definitions = config_schema()["$defs"]
     assert all(definition["description"] for definition in definitions.values())
     for name in ("ProviderConfig", "RoutingConfig", "DefaultModels"):

@@ -1,4 +1,4 @@
-"""`from sekha_llm_bridge.config import settings`: loaded at first use, once, and safe to print."""
+"""`from sekha_llm_bridge.config import settings` loads at first use, once, and prints no secret."""
 
 import os
 import subprocess
@@ -11,7 +11,7 @@ from tests.unit.config.memory_secrets import MemorySecrets
 
 PRINT = "from sekha_llm_bridge.config import settings; print(settings.providers)"
 NO_AWS = "import sys; assert not {'boto3', 'botocore', 'aws_lambda_powertools'} & set(sys.modules)"
-SECRETIVE = """
+FILE_WITH_SECRETS = """
 providers:
   - id: a
     provider_type: openai
@@ -31,7 +31,7 @@ def run(code: str, **environ: str) -> subprocess.CompletedProcess[str]:
 
 def test_the_guides_command_prints_the_providers_with_secrets_masked(tmp_path: Path) -> None:
     path = tmp_path / "llm.yaml"
-    path.write_text(SECRETIVE.replace("${ssm:/key}", "hunter2"))
+    path.write_text(FILE_WITH_SECRETS.replace("${ssm:/key}", "hunter2"))
     answer = run(PRINT, LLM_CONFIG_PATH=str(path), KEY="hunter2")
     assert answer.returncode == 0, answer.stderr
     assert "ProviderConfig(id='a'" in answer.stdout
@@ -40,7 +40,7 @@ def test_the_guides_command_prints_the_providers_with_secrets_masked(tmp_path: P
 
 
 def test_no_way_of_printing_the_settings_shows_a_secret(load: Load) -> None:
-    settings = load(SECRETIVE, {"KEY": "hunter2"}, MemorySecrets({"/key": "hunter2"}))
+    settings = load(FILE_WITH_SECRETS, {"KEY": "hunter2"}, MemorySecrets({"/key": "hunter2"}))
     assert len(settings.providers) == 1
     provider = settings.providers[0]
     assert provider.headers["X-Key"].get_secret_value() == "hunter2"
@@ -48,16 +48,16 @@ def test_no_way_of_printing_the_settings_shows_a_secret(load: Load) -> None:
         assert "hunter2" not in printed
 
 
-def test_a_faulty_file_is_told_without_a_secret_even_in_a_traceback(tmp_path: Path) -> None:
+def test_a_traceback_for_an_invalid_file_shows_no_secret(tmp_path: Path) -> None:
     path = tmp_path / "llm.yaml"
-    path.write_text(SECRETIVE.replace("${ssm:/key}", "hunter2").replace("id: a", "id: a\n    priority: ${KEY}"))
+    path.write_text(FILE_WITH_SECRETS.replace("${ssm:/key}", "hunter2").replace("id: a", "id: a\n    priority: ${KEY}"))
     answer = run(PRINT, LLM_CONFIG_PATH=str(path), KEY="hunter2")
     assert answer.returncode == 1
     assert "must be a whole number, is the value of ${KEY}" in answer.stderr
     assert "hunter2" not in answer.stdout + answer.stderr
 
 
-def test_variables_of_v1_are_warned_about_once_in_a_process() -> None:
+def test_variables_of_v1_give_one_warning_per_process() -> None:
     code = "import sekha_llm_bridge.config as c\nfrom sekha_llm_bridge.config import settings\nc.settings, c.settings"
     answer = run(code, CHAT_MODEL="llama3.1:8b", OLLAMA_BASE_URL="http://localhost:11434", OPENAI_API_KEY="k")
     assert answer.stderr.count("sekha-bridge migrate-env .env") == 1

@@ -1,4 +1,4 @@
-"""What goes over the wire to a provider, and what of an answer's many forms can be read."""
+"""Tests what is sent to a provider and in which encodings an answer can be read."""
 
 import asyncio
 import base64
@@ -28,7 +28,7 @@ RAW_DEFLATE = _DEFLATER.compress(BODY) + _DEFLATER.flush()
 
 
 @pytest.fixture(autouse=True)
-def _no_proxy_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+def _without_proxy_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("ALL_PROXY", "HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)
@@ -37,7 +37,7 @@ def _no_proxy_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
 async def get(
     url: str, headers: Mapping[str, str] | None = None, *, http: JsonHttp | None = None, timeout_s: float = 5
 ) -> dict[str, Any]:
-    """One call; a client of its own is closed again."""
+    """Sends one GET request. Closes the client unless the caller passed one."""
     client = http or JsonHttp(SystemClock())
     try:
         return await client.get(url, headers=headers or {}, timeout_s=timeout_s)
@@ -55,18 +55,18 @@ ANSWERS = {
     "with a byte-order mark": reply(b"\xef\xbb\xbf" + BODY),
     "gzip": reply(gzip.compress(BODY), "Content-Encoding: GZip"),
     "deflate": reply(zlib.compress(BODY), "content-encoding: deflate"),
-    "deflate without its frame": reply(RAW_DEFLATE, "content-encoding: deflate"),
+    "deflate without zlib header": reply(RAW_DEFLATE, "content-encoding: deflate"),
     "compressed twice": reply(gzip.compress(zlib.compress(BODY)), "content-encoding: deflate, gzip"),
-    "not compressed after all": reply(BODY, "content-encoding: identity"),
+    "identity encoding": reply(BODY, "content-encoding: identity"),
     "in chunks": b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\n%b\r\n%x\r\n%b\r\n0\r\n\r\n"
     % (BODY[:5], len(BODY) - 5, BODY[5:]),
-    "after a hint": b"HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n" + reply(BODY),
+    "after a 103 response": b"HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n" + reply(BODY),
     "with a header in Latin-1": reply(BODY, "x-name: café"),
 }
 
 
 @pytest.mark.parametrize("answer", ANSWERS.values(), ids=ANSWERS)
-def test_an_answer_is_read_in_every_form(answer: bytes) -> None:
+def test_an_answer_is_read_in_every_encoding(answer: bytes) -> None:
     async def scenario() -> None:
         async with wire(answer) as provider:
             assert await get(provider.url) == READ
@@ -83,7 +83,7 @@ def test_an_answer_without_a_length_ends_with_its_connection(head: str) -> None:
     run(scenario())
 
 
-def test_an_answer_of_many_megabytes_is_read_whole() -> None:
+def test_an_answer_of_several_megabytes_is_read_completely() -> None:
     text = "x" * 5_000_000
 
     async def scenario() -> None:
@@ -94,15 +94,18 @@ def test_an_answer_of_many_megabytes_is_read_whole() -> None:
 
 
 BROKEN = {
-    "compressed wrongly": (reply(b"nope", "content-encoding: gzip"), errors.FailureKind.MALFORMED_ANSWER),
-    "no HTTP": (b"hello\r\n\r\n", errors.FailureKind.CONNECTION_LOST),
-    "cut short": (b"HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\n{", errors.FailureKind.CONNECTION_LOST),
-    "nothing": (b"", errors.FailureKind.CONNECTION_LOST),
+    "invalid gzip": (reply(b"nope", "content-encoding: gzip"), errors.FailureKind.MALFORMED_ANSWER),
+    "not HTTP": (b"hello\r\n\r\n", errors.FailureKind.CONNECTION_LOST),
+    "shorter than its content-length": (
+        b"HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\n{",
+        errors.FailureKind.CONNECTION_LOST,
+    ),
+    "empty": (b"", errors.FailureKind.CONNECTION_LOST),
 }
 
 
 @pytest.mark.parametrize(("answer", "expected"), BROKEN.values(), ids=BROKEN)
-def test_an_answer_that_cannot_be_read_is_told_without_the_librarys_words(
+def test_an_unreadable_answer_is_reported_without_the_librarys_message(
     answer: bytes, expected: errors.FailureKind
 ) -> None:
     async def scenario() -> None:
@@ -112,25 +115,27 @@ def test_an_answer_that_cannot_be_read_is_told_without_the_librarys_words(
     with pytest.raises(errors.ProviderError) as caught:
         run(scenario())
     assert caught.value.kind is expected
-    said, cause = str(caught.value), caught.value.__cause__
-    assert type(cause).__name__ in said
-    assert not str(cause) or str(cause) not in said
+    message, cause = str(caught.value), caught.value.__cause__
+    assert type(cause).__name__ in message
+    assert not str(cause) or str(cause) not in message
 
 
 def test_every_failure_of_the_library_has_a_translation() -> None:
     raised = [kind for _, kind in inspect.getmembers(httpcore, inspect.isclass) if issubclass(kind, Exception)]
     assert len(raised) > 10
     for kind in raised:
-        if kind is not httpcore.ConnectionNotAvailable:  # the pool's own: it tries another connection
+        if (
+            kind is not httpcore.ConnectionNotAvailable
+        ):  # raised only inside the pool, which then uses another connection
             assert issubclass(kind, TRANSPORT_ERRORS)
-            assert kind.__name__ in str(translate_failure(kind("the library's words")))
-            assert "words" not in str(translate_failure(kind("the library's words")))
+            assert kind.__name__ in str(translate_failure(kind("the message of the library")))
+            assert "message of the library" not in str(translate_failure(kind("the message of the library")))
 
 
 @pytest.mark.parametrize(
     ("userinfo", "sent"), [("user:p%40ss", "user:p@ss"), ("user", "user:"), (":pass", ":pass"), ("user:", "user:")]
 )
-def test_a_user_in_the_address_is_sent_in_place_of_the_key(userinfo: str, sent: str) -> None:
+def test_user_info_in_the_url_replaces_the_key(userinfo: str, sent: str) -> None:
     async def scenario() -> None:
         async with wire(reply()) as provider:
             await get(provider.url.replace("//", f"//{userinfo}@"), {"authorization": "Bearer key"})
@@ -142,7 +147,7 @@ def test_a_user_in_the_address_is_sent_in_place_of_the_key(userinfo: str, sent: 
     run(scenario())
 
 
-def test_the_configured_headers_go_before_the_usual_ones() -> None:
+def test_configured_headers_take_precedence_over_the_default_ones() -> None:
     async def scenario() -> None:
         async with wire(reply()) as provider:
             await get(provider.url, {"user-agent": "mine", "host": "elsewhere"})
@@ -164,7 +169,7 @@ def test_path_and_query_are_sent_in_ascii() -> None:
     run(scenario())
 
 
-def test_a_provider_may_have_an_ipv6_address() -> None:
+def test_a_url_may_have_an_ipv6_address() -> None:
     if not socket.has_ipv6:
         pytest.skip("this machine has no IPv6")
 
@@ -177,13 +182,13 @@ def test_a_provider_may_have_an_ipv6_address() -> None:
 
 
 @pytest.mark.parametrize("address", ["ftp://127.0.0.1/", "127.0.0.1/v1", "http://x:y/"])
-def test_an_address_without_a_usable_scheme_or_port_is_a_failed_connection(address: str) -> None:
+def test_a_url_without_a_valid_scheme_or_port_is_a_failed_connection(address: str) -> None:
     with raises_failure(errors.FailureKind.CONNECT_FAILED):
         run(get(address))
 
 
 @pytest.mark.parametrize("address", ["http://", "http:///v1", "https://:8443/"])
-def test_an_address_without_a_host_is_not_taken_for_this_machine(address: str) -> None:
+def test_a_url_without_a_host_does_not_connect_to_this_machine(address: str) -> None:
     with raises_failure(errors.FailureKind.CONNECT_FAILED, match="cannot be sent"):
         run(get(address))
 
@@ -211,7 +216,7 @@ def test_a_providers_cookies_are_not_kept() -> None:
     run(scenario())
 
 
-def test_a_connection_that_the_provider_closed_meanwhile_is_replaced() -> None:
+def test_a_connection_that_the_provider_has_closed_is_replaced() -> None:
     async def scenario() -> None:
         http = JsonHttp(SystemClock())
         async with wire(reply(BODY), then_close=True) as provider:
@@ -223,7 +228,7 @@ def test_a_connection_that_the_provider_closed_meanwhile_is_replaced() -> None:
     run(scenario())
 
 
-def test_after_a_long_sleep_the_old_connection_is_closed(clock: FakeClock) -> None:
+def test_a_connection_that_was_idle_for_long_is_closed(clock: FakeClock) -> None:
     async def scenario() -> None:
         http = JsonHttp(clock)
         async with wire(reply()) as provider:
@@ -237,7 +242,7 @@ def test_after_a_long_sleep_the_old_connection_is_closed(clock: FakeClock) -> No
     run(scenario())
 
 
-def test_an_attempt_that_is_cancelled_closes_its_connection() -> None:
+def test_a_cancelled_request_closes_its_connection() -> None:
     async def scenario() -> None:
         http = JsonHttp(SystemClock())
         async with wire(b"", silent=True) as provider:
@@ -251,7 +256,7 @@ def test_an_attempt_that_is_cancelled_closes_its_connection() -> None:
     run(scenario())
 
 
-def test_an_attempt_that_times_out_by_itself_closes_its_connection() -> None:
+def test_a_request_that_times_out_closes_its_connection() -> None:
     async def scenario() -> None:
         http = JsonHttp(SystemClock())
         async with wire(b"", silent=True) as provider:
@@ -265,19 +270,19 @@ def test_an_attempt_that_times_out_by_itself_closes_its_connection() -> None:
 
 @pytest.fixture
 def contexts(monkeypatch: pytest.MonkeyPatch) -> list[ssl.SSLContext]:
-    """Every TLS context that is made with the machine's trust."""
+    """A list of the TLS contexts that are created with the system's trusted certificates."""
     made: list[ssl.SSLContext] = []
     make = ssl.create_default_context
 
-    def counted(*args: Any, **kwargs: Any) -> ssl.SSLContext:
+    def recording(*args: Any, **kwargs: Any) -> ssl.SSLContext:
         made.append(make(*args, **kwargs))
         return made[-1]
 
-    monkeypatch.setattr(ssl, "create_default_context", counted)
+    monkeypatch.setattr(ssl, "create_default_context", recording)
     return made
 
 
-def test_plain_http_needs_no_tls(contexts: list[ssl.SSLContext]) -> None:
+def test_plain_http_creates_no_tls_context(contexts: list[ssl.SSLContext]) -> None:
     async def scenario() -> None:
         async with wire(reply()) as provider:
             await get(provider.url)
@@ -286,7 +291,9 @@ def test_plain_http_needs_no_tls(contexts: list[ssl.SSLContext]) -> None:
     assert contexts == []
 
 
-def test_tls_is_set_up_once_for_all_providers_and_all_sleeps(contexts: list[ssl.SSLContext], clock: FakeClock) -> None:
+def test_one_tls_context_is_created_for_all_providers_and_new_pools(
+    contexts: list[ssl.SSLContext], clock: FakeClock
+) -> None:
     async def scenario() -> None:
         http = JsonHttp(clock)
         async with wire(b"", then_close=True) as first, wire(b"", then_close=True) as second:
@@ -302,7 +309,7 @@ def test_tls_is_set_up_once_for_all_providers_and_all_sleeps(contexts: list[ssl.
 
 @pytest.mark.parametrize("scheme", ["http://", ""])
 @pytest.mark.parametrize("variable", ["HTTPS_PROXY", "https_proxy", "ALL_PROXY"])
-def test_https_goes_by_the_environments_proxy(monkeypatch: pytest.MonkeyPatch, variable: str, scheme: str) -> None:
+def test_https_uses_the_proxy_in_the_environment(monkeypatch: pytest.MonkeyPatch, variable: str, scheme: str) -> None:
     async def scenario() -> None:
         async with wire(reply(b"", status="403 Forbidden")) as proxy:
             monkeypatch.setenv(variable, f"{scheme}user:pass@127.0.0.1:{proxy.port}")
@@ -317,7 +324,7 @@ def test_https_goes_by_the_environments_proxy(monkeypatch: pytest.MonkeyPatch, v
 
 
 @pytest.mark.parametrize("exempt", ["*", "provider.invalid", "invalid", ".invalid", "x, provider.invalid:8443"])
-def test_no_proxy_exempts_hosts(monkeypatch: pytest.MonkeyPatch, exempt: str) -> None:
+def test_hosts_in_no_proxy_are_requested_without_a_proxy(monkeypatch: pytest.MonkeyPatch, exempt: str) -> None:
     async def scenario() -> None:
         async with wire(reply(b"", status="403 Forbidden")) as proxy:
             monkeypatch.setenv("HTTPS_PROXY", f"127.0.0.1:{proxy.port}")
@@ -329,7 +336,7 @@ def test_no_proxy_exempts_hosts(monkeypatch: pytest.MonkeyPatch, exempt: str) ->
     run(scenario())
 
 
-def test_plain_http_goes_by_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_plain_http_uses_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     async def scenario() -> None:
         async with wire(reply(BODY)) as provider, wire(reply(b"", status="403 Forbidden")) as proxy:
             for variable in ("HTTP_PROXY", "ALL_PROXY"):

@@ -1,4 +1,4 @@
-"""What work on an event loop leaves behind when it should leave nothing."""
+"""Finds the tasks and async generators that a test has not finished."""
 
 import asyncio
 import gc
@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 
-async def left_over() -> list[object]:
-    """Tasks and async generators that nobody ends; what was dropped is given its turn to end."""
+async def unfinished_work() -> list[object]:
+    """Returns the tasks and async generators that have not finished, after unreferenced ones have had time to finish."""
     gc.collect()
     for _ in range(20):
         await asyncio.sleep(0)
@@ -18,10 +18,10 @@ async def left_over() -> list[object]:
 
 
 @contextmanager
-def quick_collections() -> Iterator[None]:
-    """Looking for what was left over is quick meanwhile: only what is new is looked through."""
+def fast_garbage_collection() -> Iterator[None]:
+    """Makes garbage collection fast inside the context, because it then examines only new objects."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what other modules' tests left
+        warnings.simplefilter("ignore")  # ResourceWarnings from tests of other modules
         gc.collect()
     gc.freeze()
     yield
