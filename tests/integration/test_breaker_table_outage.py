@@ -14,7 +14,7 @@ from bridge_bench.faulty_table import FaultyTable, TableFault, faulty_table
 from sekha_llm_bridge.bootstrap import Bridge, make_bridge
 from sekha_llm_bridge.clock import SystemClock
 from sekha_llm_bridge.jobs.health_check import check_all
-from tests.fakes.functions import Answer, Function
+from tests.fakes.functions import Function, FunctionResponse
 from tests.fakes.provider import FakeProvider, Reply
 from tests.fakes.settings import chat_model, make_settings, provider
 
@@ -59,11 +59,11 @@ def bridge(fake: FakeProvider, second: FakeProvider, table: FaultyTable, clock: 
     return make_bridge(settings, table=table.name, clock=clock)
 
 
-def ask(chat: Function) -> Answer:
+def ask(chat: Function) -> FunctionResponse:
     return chat("POST", CHAT, {"messages": [{"role": "user", "content": "Hello"}]})
 
 
-def served_by(answers: list[Answer]) -> list[str | None]:
+def served_by(answers: list[FunctionResponse]) -> list[str | None]:
     assert [answer.status for answer in answers] == [200] * len(answers)
     return [answer.headers.get("x-bridge-provider") for answer in answers]
 
