@@ -97,7 +97,7 @@ def rest_event(method: str, path: str, body: str | None, headers: dict[str, str]
 
 
 def _load(name: str) -> ModuleType:
-    """Returns a new copy of the function's module. It has the bundled configuration's bridge, which is then replaced."""
+    """Returns a new copy of the function's module. Its bridge, of the bundled configuration, is replaced later."""
     bootstrap.bridge.cache_clear()
     spec = importlib.util.spec_from_file_location(f"function_{name}", _FUNCTIONS / name / "app.py")
     assert spec is not None

@@ -1,4 +1,7 @@
-"""A fake of Lambda's Runtime API for one runtime process, over raw sockets. It checks every byte and can simulate failures."""
+"""A fake of Lambda's Runtime API for one runtime process, over raw sockets.
+
+It checks every byte that the runtime sends, and it can simulate failures.
+"""
 
 import base64
 import contextlib
@@ -164,7 +167,7 @@ class FakeRuntimeApi:
         self._restored.set()
 
     def wait_for(self, condition: Callable[[], object], what: str = "the condition") -> None:
-        """Waits until `condition` is true. Raises the runtime's first violation of the protocol as soon as there is one."""
+        """Waits until `condition` is true. Raises the runtime's first violation of the protocol at once."""
         with self._changed:
             is_met = self._changed.wait_for(lambda: self._violations or condition(), _TIMEOUT_S)
         self._check()
