@@ -18,7 +18,7 @@ from sekha_llm_bridge.embeddings.backup.file_format import Start
 from sekha_llm_bridge.embeddings.backup.reading import collection_summaries, read_lines
 from sekha_llm_bridge.embeddings.chroma_server import ChromaServer
 from tests.fakes.chroma import chroma_server
-from tests.fakes.collections import everything, fill, without_vectors
+from tests.fakes.collections import collection_contents, fill, record_contents
 
 RECORDS = 2000
 
@@ -73,7 +73,7 @@ def test_a_backup_and_its_restore_print_their_results(source: str, target: str, 
     brought = run("restore", file, CHROMA_URL=target)
     assert brought.exit_code == 0, brought.output
     assert "verified, 2,000 written" in brought.stdout
-    assert everything(on(target), "notes") == everything(on(source), "notes")
+    assert collection_contents(on(target), "notes") == collection_contents(on(source), "notes")
 
 
 def test_standard_output_has_only_json(source: str, target: str, file: Path) -> None:
@@ -210,8 +210,8 @@ def test_an_interrupted_restore_can_be_run_again(
     assert process.wait(60) == code
     again = run("restore", file, "--chroma-url", target)
     assert again.exit_code == 0, again.output
-    there, wanted = everything(on(target), "notes"), everything(on(source), "notes")
-    assert without_vectors(there[2]) == without_vectors(wanted[2])
+    there, wanted = collection_contents(on(target), "notes"), collection_contents(on(source), "notes")
+    assert record_contents(there[2]) == record_contents(wanted[2])
     assert there == wanted
 
 

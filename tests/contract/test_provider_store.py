@@ -34,7 +34,7 @@ from sekha_llm_bridge.resilience.dynamodb import DynamoProviderStore
 from sekha_llm_bridge.resilience.memory import MemoryProviderStore
 from sekha_llm_bridge.resilience.store import ProviderStore, WriteResult
 from tests.fakes.clock import FakeClock
-from tests.fakes.dynamodb import EXPIRES, REGION, DynamoDb
+from tests.fakes.dynamodb import REGION, TTL_ATTRIBUTE, DynamoDb
 from tests.fakes.provider import FakeProvider, Reply
 from tests.fakes.wire import reply, wire
 
@@ -407,15 +407,15 @@ WRITES: dict[str, Callable[[StoredRecords], object]] = {
 def test_an_item_expires_a_week_after_its_last_write_of_any_kind(
     table: Table, write: Callable[[StoredRecords], object]
 ) -> None:
-    assert EXPIRES is not None
+    assert TTL_ATTRIBUTE is not None
     table.record_check(check(is_healthy=False))
     table.clock.advance(1000.6)
     write(table)
-    assert table.item()[EXPIRES] == {"N": str(int((table.clock.now() + WEEK).timestamp()))}
+    assert table.item()[TTL_ATTRIBUTE] == {"N": str(int((table.clock.now() + WEEK).timestamp()))}
 
 
 def test_a_refused_write_does_not_change_the_expiry(table: Table) -> None:
-    assert EXPIRES is not None
+    assert TTL_ATTRIBUTE is not None
     table.replace(Breaker(), OPENED)
     before = table.item()
     table.clock.advance(1000)

@@ -36,7 +36,7 @@ from sekha_llm_bridge.embeddings.backup.writing import UnknownCollections, back_
 from sekha_llm_bridge.embeddings.chroma_collection import Records, differing_ids
 from sekha_llm_bridge.embeddings.chroma_server import ChromaServer
 from tests.fakes.chroma import chroma_server
-from tests.fakes.collections import DIMENSION, everything, fill, vectors, without_vectors
+from tests.fakes.collections import DIMENSION, collection_contents, fill, record_contents, vectors
 
 CUSTOM = {"space": "ip", "ef_construction": 123, "max_neighbors": 20, "ef_search": 77, "resize_factor": 1.5}
 CONFIGURATIONS: dict[str, dict[str, Any]] = {
@@ -99,10 +99,13 @@ def restored(server: ChromaServer, path: Path, *names: str) -> dict[str, Restore
 def assert_identical(target: ChromaServer, source: ChromaServer) -> None:
     assert sorted(one.name for one in target.collections()) == sorted(COUNTS)
     for name in EXACT:
-        assert everything(target, name) == everything(source, name)
-    (metadata, configuration, records), (*settings, wanted) = everything(target, "cosine"), everything(source, "cosine")
+        assert collection_contents(target, name) == collection_contents(source, name)
+    (metadata, configuration, records), (*settings, wanted) = (
+        collection_contents(target, "cosine"),
+        collection_contents(source, "cosine"),
+    )
     assert [metadata, configuration] == settings
-    assert without_vectors(records) == without_vectors(wanted)
+    assert record_contents(records) == record_contents(wanted)
     assert differing_ids(to_columns(wanted), to_columns(records), is_rounded=True) == []
 
 
@@ -125,10 +128,10 @@ def test_a_second_restore_writes_nothing(target: ChromaServer, source: ChromaSer
 
 
 def test_a_restore_to_the_source_writes_nothing(source: ChromaServer, file: Path) -> None:
-    before = [everything(source, name) for name in COUNTS]
+    before = [collection_contents(source, name) for name in COUNTS]
     results = restored(source, file)
     assert {(one.written, one.rounded) for one in results.values()} == {(0, 0)}
-    assert [everything(source, name) for name in COUNTS] == before
+    assert [collection_contents(source, name) for name in COUNTS] == before
 
 
 def test_only_the_collections_named_are_restored(target: ChromaServer, file: Path) -> None:
@@ -161,7 +164,7 @@ def test_changed_records_are_restored(target: ChromaServer, source: ChromaServer
     result = restored(target, file, "l2.L2")["l2.L2"]
     assert result.is_verified
     assert result.written == len(kept)
-    assert everything(target, "l2.L2")[2] == everything(source, "l2.L2")[2]
+    assert collection_contents(target, "l2.L2")[2] == collection_contents(source, "l2.L2")[2]
 
 
 def test_the_number_of_replaced_records_is_counted_before_and_reported_after(target: ChromaServer, file: Path) -> None:
@@ -186,7 +189,7 @@ def test_of_records_with_one_id_the_last_in_the_file_is_restored(
     for written in (between + 1, 0):
         result = restored(target, path)["repeated"]
         assert (result.is_verified, result.written, result.on_server) == (True, written, between + 1)
-    assert everything(target, "repeated")[2][0 if not between else -1] == record(3.0, 4.0, document="later")
+    assert collection_contents(target, "repeated")[2][0 if not between else -1] == record(3.0, 4.0, document="later")
 
 
 def backup_of(records: list[Record]) -> bytes:
@@ -229,7 +232,7 @@ def test_a_record_that_cannot_be_restored_is_reported(target: ChromaServer, file
 def test_metadata_of_an_existing_collection_are_kept_and_completed(target: ChromaServer, file: Path) -> None:
     target.find_or_create("custom", metadata={"ü": "own", "more": True}, configuration={})
     restored(target, file, "custom")
-    assert everything(target, "custom")[0] == {"ü": "own", "more": True, "n": 1.0}
+    assert collection_contents(target, "custom")[0] == {"ü": "own", "more": True, "n": 1.0}
 
 
 @pytest.mark.parametrize(
@@ -244,11 +247,11 @@ def test_vectors_of_another_space_or_dimension_are_refused_and_the_rest_is_resto
     target: ChromaServer, file: Path, metadata: dict[str, Any] | None, dimension: int, reason: str
 ) -> None:
     fill(target.find_or_create("cosine", metadata=metadata, configuration={}), 3, dimension=dimension)
-    before = everything(target, "cosine")
+    before = collection_contents(target, "cosine")
     results = restored(target, file)
     assert results["cosine"].refusal == reason
     assert not results["cosine"].is_verified
-    assert everything(target, "cosine") == before
+    assert collection_contents(target, "cosine") == before
     assert all(one.is_verified for name, one in results.items() if name != "cosine")
 
 

@@ -18,7 +18,7 @@ from sekha_llm_bridge.aws.state_table import (
 )
 from sekha_llm_bridge.connections import Connections
 from tests.fakes.clock import FakeClock
-from tests.fakes.dynamodb import EXPIRES, REGION, DynamoDb
+from tests.fakes.dynamodb import REGION, TTL_ATTRIBUTE, DynamoDb
 from tests.fakes.provider import FakeProvider, Reply
 
 T = TypeVar("T")
@@ -122,7 +122,7 @@ def test_an_update_whose_condition_is_not_met_returns_no_attributes_if_there_is_
 
 def test_expire_at_sets_the_ttl_attribute_of_the_template(table: Table) -> None:
     item = table.update(Update(KEY).expire_at(datetime(2026, 1, 2, 3, 4, 5, 900_000, tzinfo=UTC))).item
-    assert item[str(EXPIRES)] == {"N": "1767323045"}
+    assert item[str(TTL_ATTRIBUTE)] == {"N": "1767323045"}
 
 
 def test_removed_attributes_are_gone(table: Table) -> None:

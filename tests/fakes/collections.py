@@ -1,4 +1,4 @@
-"""Collections with all that Chroma can hold, and what two servers must agree on for theirs to be the same."""
+"""Writes test collections with every kind of value that Chroma supports, and reads them for comparison."""
 
 from typing import Any
 
@@ -9,13 +9,13 @@ from sekha_llm_bridge.embeddings.chroma_collection import Records, ServerCollect
 from sekha_llm_bridge.embeddings.chroma_server import ChromaServer
 
 DIMENSION = 64
-_WRITTEN_AT_ONCE = 500
+_BATCH_SIZE = 500
 
 
 def fill(collection: ServerCollection, count: int, *, first: int = 0, dimension: int = DIMENSION) -> None:
-    """Writes records, of which some have no document, no metadata, or a URI."""
-    for start in range(first, first + count, _WRITTEN_AT_ONCE):
-        numbers = range(start, min(start + _WRITTEN_AT_ONCE, first + count))
+    """Writes records. Some have no document, some no metadata, and some have a URI."""
+    for start in range(first, first + count, _BATCH_SIZE):
+        numbers = range(start, min(start + _BATCH_SIZE, first + count))
         collection.upsert(
             Records(
                 [f"id {number} é" for number in numbers],
@@ -34,12 +34,12 @@ def _metadata(number: int) -> dict[str, Any] | None:
 
 
 def vectors(seed: int, count: int, dimension: int) -> Any:
-    """Vectors that are the same at every call."""
+    """Returns vectors that are the same for the same seed. The shape is `(count, dimension)`."""
     return numpy.random.default_rng(seed).standard_normal((count, dimension)).astype(numpy.float32)
 
 
-def everything(server: ChromaServer, name: str) -> tuple[dict[str, Any], dict[str, Any], list[Record]]:
-    """Metadata, configuration and records, in order."""
+def collection_contents(server: ChromaServer, name: str) -> tuple[dict[str, Any], dict[str, Any], list[Record]]:
+    """Returns a collection's metadata, index configuration and records, in order."""
     collection = server.find(name)
     assert collection is not None
     return (
@@ -49,6 +49,6 @@ def everything(server: ChromaServer, name: str) -> tuple[dict[str, Any], dict[st
     )
 
 
-def without_vectors(records: list[Record]) -> list[bytes]:
-    """The records' contents, in order."""
+def record_contents(records: list[Record]) -> list[bytes]:
+    """Returns the records' contents without their vectors, in order."""
     return [record.contents() for record in records]

@@ -1,6 +1,6 @@
-"""DynamoDB and SQS on loopback: moto, which also records every request.
+"""DynamoDB and SQS on loopback, by moto. Every request is recorded.
 
-moto is not atomic by itself, so a lock admits one request at a time.
+moto's operations are not atomic, so a lock admits only one request at a time.
 """
 
 import io
@@ -36,7 +36,7 @@ _QUEUES = {
     )
     for queue in read_template(_TEMPLATE).queues
 }
-EXPIRES = _TABLE.ttl_attribute
+TTL_ATTRIBUTE = _TABLE.ttl_attribute
 """The name of the TTL attribute in the template."""
 
 _CALLER = re.compile(r"Credential=([^/]*)/")
@@ -64,7 +64,7 @@ class Queues:
 
 
 class DynamoDb:
-    """A server that runs while its context is entered. New tables and queues have the definitions of the template."""
+    """A server that runs until the context ends. New tables and queues have the definitions of the template."""
 
     def __init__(self) -> None:
         self.requests: list[RecordedRequest] = []
@@ -96,24 +96,24 @@ class DynamoDb:
         return Queues(urls[1], urls[0])
 
     def item(self, table: str, key: ItemKey) -> dict[str, Any]:
-        """Returns the stored item in DynamoDB's own form; empty if there is none."""
+        """Returns the stored item in DynamoDB's JSON format; empty if there is none."""
         attributes: Any = key.attributes
         return dict(self.client.get_item(TableName=table, Key=attributes, ConsistentRead=True).get("Item", {}))
 
     def set_attributes(self, table: str, key: ItemKey, **attributes: Any) -> None:
-        """Stores attributes of an item, in DynamoDB's own form. Its other attributes are not changed."""
+        """Stores attributes of an item, in DynamoDB's JSON format. Its other attributes are not changed."""
         item: Any = {**self.item(table, key), **key.attributes, **attributes}
         self.client.put_item(TableName=table, Item=item)
 
     @cached_property
     def client(self) -> DynamoDBClient:
-        """A boto3 client."""
+        """A DynamoDB client for assertions. Its requests have the caller `test-observer`."""
         session = boto3.Session("test-observer", "secret", region_name=REGION)
         return session.client("dynamodb", endpoint_url=self.url, config=Config(retries={"total_max_attempts": 1}))
 
     @cached_property
     def sqs(self) -> SQSClient:
-        """A boto3 client."""
+        """An SQS client for assertions. Its requests have the caller `test-observer`."""
         session = boto3.Session("test-observer", "secret", region_name=REGION)
         return session.client("sqs", endpoint_url=self.url, config=Config(retries={"total_max_attempts": 1}))
 
@@ -137,9 +137,9 @@ class DynamoDb:
     def _record(self, environ: dict[str, Any], body: bytes, status: int, answer: bytes) -> None:
         caller = _CALLER.search(environ.get("HTTP_AUTHORIZATION", ""))
         action = environ.get("HTTP_X_AMZ_TARGET", "").rpartition(".")[2]
-        asked, given = json.loads(body or b"null"), json.loads(answer or b"null")
+        request, response = json.loads(body or b"null"), json.loads(answer or b"null")
         self.requests.append(
-            RecordedRequest(time.monotonic(), caller[1] if caller else "", action, status, asked, given)
+            RecordedRequest(time.monotonic(), caller[1] if caller else "", action, status, request, response)
         )
 
 

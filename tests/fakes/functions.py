@@ -1,4 +1,4 @@
-"""A function's own app, in this process, invoked with the events that API Gateway sends."""
+"""Runs a Lambda function's app in this process, with the events that API Gateway sends."""
 
 import base64
 import importlib.util
@@ -15,8 +15,8 @@ _FUNCTIONS = Path(__file__).parents[2] / "functions"
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What the function gave back to API Gateway."""
+class FunctionResponse:
+    """The function's response to API Gateway."""
 
     status: int
     headers: dict[str, str]
@@ -26,8 +26,8 @@ class Answer:
         return json.loads(self.text)
 
 
-class Context:
-    """Lambda's context, as far as the bridge looks at it."""
+class FakeContext:
+    """The parts of Lambda's context that the bridge uses."""
 
     aws_request_id = "lambda-request"
 
@@ -39,14 +39,14 @@ class Context:
 
 
 class Function:
-    """`functions/<name>/app.py`, with a bridge of the test's own."""
+    """`functions/<name>/app.py` with the test's bridge."""
 
     def __init__(self, name: str, bridge: Bridge | Exception) -> None:
         self._module = _load(name)
         self._module.app.state.bridge = bridge
 
-    def serving(self, bridge: Bridge) -> Self:
-        """The same function with another bridge: making a function anew takes much longer."""
+    def with_bridge(self, bridge: Bridge) -> Self:
+        """Replaces the function's bridge and returns the function. This is much faster than a new function."""
         self._module.app.state.bridge = bridge
         return self
 
@@ -59,20 +59,22 @@ class Function:
         raw: str | None = None,
         remaining_ms: int = 29_000,
         headers: dict[str, str] | None = None,
-    ) -> Answer:
+    ) -> FunctionResponse:
         text = raw if raw is not None else None if body is None else json.dumps(body)
         event = rest_event(method, path, text, headers or {"content-type": "application/json"})
-        answer = self._module.handler(event, Context(remaining_ms))
-        found = {name.lower(): value for name, value in answer.get("headers", {}).items()}
-        found |= {name.lower(): values[-1] for name, values in answer.get("multiValueHeaders", {}).items()}
+        answer = self._module.handler(event, FakeContext(remaining_ms))
+        response_headers = {name.lower(): value for name, value in answer.get("headers", {}).items()}
+        response_headers |= {name.lower(): values[-1] for name, values in answer.get("multiValueHeaders", {}).items()}
         content = answer["body"]
-        return Answer(
-            answer["statusCode"], found, base64.b64decode(content).decode() if answer["isBase64Encoded"] else content
+        return FunctionResponse(
+            answer["statusCode"],
+            response_headers,
+            base64.b64decode(content).decode() if answer["isBase64Encoded"] else content,
         )
 
 
 def rest_event(method: str, path: str, body: str | None, headers: dict[str, str]) -> dict[str, Any]:
-    """API Gateway's REST proxy event, version 1."""
+    """Returns API Gateway's REST proxy event, version 1."""
     return {
         "resource": path,
         "path": path,
@@ -95,7 +97,7 @@ def rest_event(method: str, path: str, body: str | None, headers: dict[str, str]
 
 
 def _load(name: str) -> ModuleType:
-    """A fresh copy of the function's module; its own bridge is of the bundled configuration and is replaced."""
+    """Returns a new copy of the function's module. Its bridge, of the bundled configuration, is replaced later."""
     bootstrap.bridge.cache_clear()
     spec = importlib.util.spec_from_file_location(f"function_{name}", _FUNCTIONS / name / "app.py")
     assert spec is not None

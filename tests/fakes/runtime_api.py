@@ -1,4 +1,7 @@
-"""Lambda's Runtime API for one runtime process, over raw sockets: strict about every byte, and unkind when told to be."""
+"""A fake of Lambda's Runtime API for one runtime process, over raw sockets.
+
+It checks every byte that the runtime sends, and it can simulate failures.
+"""
 
 import base64
 import contextlib
@@ -15,82 +18,83 @@ from types import TracebackType
 from typing import Any, Self
 
 _ROOT = "/2018-06-01/runtime"
-_STREAMED = {
+_STREAM_HEADERS = {
     "lambda-runtime-function-response-mode": "streaming",
     "transfer-encoding": "chunked",
     "content-type": "application/vnd.awslambda.http-integration-response",
     "trailer": "Lambda-Runtime-Function-Error-Type, Lambda-Runtime-Function-Error-Body",
 }
 _DELIMITER = bytes(8)
-_PATIENCE_S = 20
+_TIMEOUT_S = 20
 
 
 class ProtocolError(AssertionError):
-    """The runtime departed from the protocol."""
+    """The runtime violated the protocol."""
 
 
 @dataclass(frozen=True, slots=True)
-class Manners:
+class ApiBehaviour:
     """How the API treats one invocation.
 
-    After `hold_after` chunks of payload it reads on only when `resume` is set. After `patience` chunks it leaves: by
-    closing, by a reset, or with the bytes of an answer. `refusal` is what it answers in place of 202, and `fragments`
-    sends its answers byte by byte. `drops_connection` closes the kept connection once it has given out the event.
-    `may_be_left` is what the runtime may do to a response that is not read: break it off, and ask for the next event.
+    After `pause_after` chunks of payload the API stops reading until `resume` is set. After `close_after` chunks it
+    stops reading for good: `close_with` is "close", "reset" or the bytes of a response. `response` replaces the 202
+    response. With `is_fragmented`, responses are sent byte by byte. With `closes_connection`, the persistent connection
+    is closed after the event was sent. With `may_abandon_response`, the runtime may abort a response that is not read,
+    and request the next event.
     """
 
-    patience: int | None = None
-    leave: str | bytes = "close"
-    hold_after: int | None = None
+    close_after: int | None = None
+    close_with: str | bytes = "close"
+    pause_after: int | None = None
     resume: threading.Event = field(default_factory=threading.Event)
-    refusal: bytes | None = None
-    fragments: bool = False
-    drops_connection: bool = False
-    may_be_left: bool = False
+    response: bytes | None = None
+    is_fragmented: bool = False
+    closes_connection: bool = False
+    may_abandon_response: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """One HTTP chunk of payload, and when it was there, by the monotonic clock."""
+    """One HTTP chunk of payload, and the monotonic time when it arrived."""
 
     data: bytes
     at_s: float
 
 
 class Invocation:
-    """One event given out, and what has come back for it so far."""
+    """An event, and what the runtime has sent for it so far."""
 
-    def __init__(self, request_id: str, event: bytes, headers: Mapping[str, str], manners: Manners) -> None:
+    def __init__(self, request_id: str, event: bytes, headers: Mapping[str, str], behaviour: ApiBehaviour) -> None:
         self.request_id = request_id
         self.event = event
         self.headers = headers
-        self.manners = manners
+        self.behaviour = behaviour
         self.kind = ""
         self.raw = bytearray()
-        self.sent: Mapping[str, str] = {}
+        self.response_headers: Mapping[str, str] = {}
         self.prelude: dict[str, Any] = {}
         self.chunks: list[Chunk] = []
         self.trailers: dict[str, str] = {}
         self.body = b""
-        self.settled = False
+        self.is_finished = False
 
     @property
     def payload(self) -> bytes:
-        """All of it that has come, streamed or whole."""
+        """The received payload, streamed or buffered."""
         return self.body or b"".join(chunk.data for chunk in self.chunks)
 
     @property
-    def fault(self) -> dict[str, Any]:
-        """What the runtime reported: instead of a response, or in the trailers of one."""
+    def reported_error(self) -> dict[str, Any]:
+        """The error that the runtime reported, in place of a response or in its trailers."""
         body = base64.b64decode(self.trailers["lambda-runtime-function-error-body"]) if self.trailers else self.body
-        found: dict[str, Any] = json.loads(body)
-        return found
+        error: dict[str, Any] = json.loads(body)
+        return error
 
 
 class FakeRuntimeApi:
-    """Gives out offered events one at a time, in their order.
+    """Sends the queued events to the runtime, one at a time and in order.
 
-    `calls` tells which paths were called, in turn; an empty one is a connection that was closed unused.
+    `calls` are the called paths in order; an empty path stands for a connection that was closed without a request.
     """
 
     def __init__(self, *, receive_buffer: int | None = None) -> None:
@@ -102,14 +106,14 @@ class FakeRuntimeApi:
         self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
         self.calls: list[str] = []
         self.reports: dict[str, tuple[Mapping[str, str], dict[str, Any]]] = {}
-        self.next_answer: bytes | None = None
+        self.next_response: bytes | None = None
         self.idle: set[socket.socket] = set()
-        self._given = 0
-        self._offered: deque[Invocation] = deque()
+        self._event_count = 0
+        self._queued: deque[Invocation] = deque()
         self._current: Invocation | None = None
         self._changed = threading.Condition()
-        self._departures: list[BaseException] = []
-        self._restore = threading.Event()
+        self._violations: list[BaseException] = []
+        self._restored = threading.Event()
         self._closed = False
 
     def __enter__(self) -> Self:
@@ -122,112 +126,113 @@ class FakeRuntimeApi:
             self._check()
 
     def close(self) -> None:
-        """Whatever the runtime does from now on is no departure: it may be killed."""
-        self.note(lambda: setattr(self, "_closed", True))
+        """Closes the API. After this nothing counts as a violation, because the runtime may be killed."""
+        self.update(lambda: setattr(self, "_closed", True))
         self._listener.close()
 
-    def offer(
+    def queue_event(
         self,
         event: object,
         *,
-        manners: Manners | None = None,
+        behaviour: ApiBehaviour | None = None,
         raw: bytes | None = None,
         content_type: str = "application/json",
         **headers: str,
     ) -> Invocation:
-        """Puts an event in line. `headers` by what follows `Lambda-Runtime-` in their names (`trace_id`)."""
-        self._given += 1
-        request_id = f"request-{self._given}"
-        found = {
+        """Adds an event to the queue. `headers` have names without the prefix `Lambda-Runtime-`, such as `trace_id`."""
+        self._event_count += 1
+        request_id = f"request-{self._event_count}"
+        default_headers = {
             "Content-Type": content_type,
             "Lambda-Runtime-Aws-Request-Id": request_id,
             "Lambda-Runtime-Deadline-Ms": str(time.time_ns() // 1_000_000 + 60_000),
             "Lambda-Runtime-Invoked-Function-Arn": "arn:aws:lambda:us-east-1:000000000000:function:chat",
         }
-        named = {f"Lambda-Runtime-{name.replace('_', '-').title()}": value for name, value in headers.items()}
+        more_headers = {f"Lambda-Runtime-{name.replace('_', '-').title()}": value for name, value in headers.items()}
         body = json.dumps(event).encode() if raw is None else raw
-        invocation = Invocation(request_id, body, found | named, manners or Manners())
+        invocation = Invocation(request_id, body, default_headers | more_headers, behaviour or ApiBehaviour())
         with self._changed:
-            self._offered.append(invocation)
+            self._queued.append(invocation)
             self._changed.notify_all()
         return invocation
 
     def close_idle(self) -> None:
-        """Closes the connections over which nothing has come."""
+        """Closes the connections that have not sent a request."""
         for connection in set(self.idle):
             connection.shutdown(socket.SHUT_RDWR)
             self.idle.discard(connection)
 
-    def restore(self) -> None:
-        """Lets a runtime that waits for its restore go on."""
-        self._restore.set()
+    def complete_restore(self) -> None:
+        """Answers the runtime's request for the end of the restore."""
+        self._restored.set()
 
-    def wait_for(self, holds: Callable[[], object], what: str = "it") -> None:
-        """Waits until `holds`; raises what the runtime did wrong, if anything, as soon as it is known."""
+    def wait_for(self, condition: Callable[[], object], what: str = "the condition") -> None:
+        """Waits until `condition` is true. Raises the runtime's first violation of the protocol at once."""
         with self._changed:
-            met = self._changed.wait_for(lambda: self._departures or holds(), _PATIENCE_S)
+            is_met = self._changed.wait_for(lambda: self._violations or condition(), _TIMEOUT_S)
         self._check()
-        assert met, f"waited in vain for {what}"
+        assert is_met, f"timed out while waiting for {what}"
 
     def wait_for_chunks(self, invocation: Invocation, count: int) -> None:
         self.wait_for(lambda: len(invocation.chunks) >= count, f"chunk {count}")
 
-    def wait_until_settled(self, invocation: Invocation) -> Invocation:
-        """It is answered, failed or left, and the runtime has been told."""
-        self.wait_for(lambda: invocation.settled, "the invocation's end")
+    def wait_until_finished(self, invocation: Invocation) -> Invocation:
+        """Waits until the invocation has a response or an error, or the API has closed its connection."""
+        self.wait_for(lambda: invocation.is_finished, "the end of the invocation")
         return invocation
 
     def wait_for_call(self, path: str, times: int = 1) -> None:
-        self.wait_for(lambda: self.calls.count(path) >= times, f"a call of {path}")
+        self.wait_for(lambda: self.calls.count(path) >= times, f"a call to {path}")
 
     def _check(self) -> None:
-        if self._departures:
-            raise self._departures[0]
+        if self._violations:
+            raise self._violations[0]
 
     def _accept(self) -> None:
         with contextlib.suppress(OSError):
             while True:
                 connection, _ = self._listener.accept()
-                self.note(lambda connection=connection: self.idle.add(connection))  # type: ignore[misc]  # a default binds it
+                self.update(lambda connection=connection: self.idle.add(connection))  # type: ignore[misc]  # a default binds it
                 threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
     def _serve(self, connection: socket.socket) -> None:
         try:
             with connection:
                 _Connection(self, connection).serve()
-        except Exception as exc:  # noqa: BLE001 — it is for the test to see
+        except Exception as exc:  # noqa: BLE001 — the test raises it
             if not self._closed:
-                self.note(lambda exc=exc: self._departures.append(exc))  # type: ignore[misc]  # a default binds it
+                self.update(lambda exc=exc: self._violations.append(exc))  # type: ignore[misc]  # a default binds it
 
-    def note(self, change: Callable[[], object]) -> None:
+    def update(self, change: Callable[[], object]) -> None:
+        """Runs `change` while holding the lock, and wakes up all waiting threads."""
         with self._changed:
             change()
             self._changed.notify_all()
 
     def next_invocation(self) -> Invocation | None:
-        """The next one offered, when there is one; None when the API is closed."""
+        """Waits for the next queued event. Returns None if the API is closed."""
         with self._changed:
-            if self._current is not None and self._current.manners.may_be_left:
-                self._current.settled = True
-            if self._current is not None and not self._current.settled:
-                raise ProtocolError("asked for the next event before the last was settled")
-            self._changed.wait_for(lambda: self._closed or self._offered)
-            self._current = self._offered.popleft() if self._offered else None
+            if self._current is not None and self._current.behaviour.may_abandon_response:
+                self._current.is_finished = True
+            if self._current is not None and not self._current.is_finished:
+                raise ProtocolError("the runtime requested the next event before the current one was finished")
+            self._changed.wait_for(lambda: self._closed or self._queued)
+            self._current = self._queued.popleft() if self._queued else None
             return self._current
 
     def current(self, request_id: str) -> Invocation:
         if self._current is None or self._current.request_id != request_id:
             raise ProtocolError(f"{request_id} is not the current invocation")
         if self._current.kind:
-            raise ProtocolError(f"{request_id} was answered already")
+            raise ProtocolError(f"{request_id} already has a response")
         return self._current
 
     def wait_for_restore(self) -> None:
-        self._restore.wait(_PATIENCE_S)
+        self._restored.wait(_TIMEOUT_S)
 
 
 class _Connection:
-    """One connection: requests one after the other, but a streamed response is alone on its own."""
+    """One connection. It serves several requests, but a connection with a streamed response has no other request."""
 
     def __init__(self, api: FakeRuntimeApi, connection: socket.socket) -> None:
         self._api = api
@@ -242,173 +247,171 @@ class _Connection:
             requests += 1
             self._api.idle.discard(self._socket)
             self._seen.clear()
-            if not self._request():
+            if not self._serve_request():
                 return
         self._api.idle.discard(self._socket)
         if not requests:
-            self._api.note(lambda: self._api.calls.append(""))
+            self._api.update(lambda: self._api.calls.append(""))
 
-    def _request(self) -> bool:
-        """Returns whether the connection goes on."""
-        method, target, version = self._line().split(" ")
-        headers = self._fields()
-        _demand(version == "HTTP/1.1", version)
-        _demand(headers.get("host") == self._api.address, f"Host: {headers.get('host')}")
-        _demand(target.startswith(f"{_ROOT}/"), target)
+    def _serve_request(self) -> bool:
+        """Serves one request. Returns whether the connection stays open."""
+        method, target, version = self._read_line().split(" ")
+        headers = self._read_fields()
+        _require(version == "HTTP/1.1", version)
+        _require(headers.get("host") == self._api.address, f"Host: {headers.get('host')}")
+        _require(target.startswith(f"{_ROOT}/"), target)
         path = target.removeprefix(f"{_ROOT}/")
-        self._api.note(lambda: self._api.calls.append(re.sub("/request-[0-9]+/", "/", path)))
+        self._api.update(lambda: self._api.calls.append(re.sub("/request-[0-9]+/", "/", path)))
         if method == "GET":
-            _demand(not {"content-length", "transfer-encoding"} & headers.keys(), "a GET with a body")
+            _require(not {"content-length", "transfer-encoding"} & headers.keys(), "a GET with a body")
             return self._get(path)
-        _demand(method == "POST", method)
+        _require(method == "POST", method)
         return self._post(path, headers)
 
     def _get(self, path: str) -> bool:
         if path == "restore/next":
             self._api.wait_for_restore()
-            self._answer(_reply(200, b""))
+            self._send(http_response(200, b""))
             return True
-        _demand(path == "invocation/next", path)
-        if self._api.next_answer is not None:
-            self._answer(self._api.next_answer)
+        _require(path == "invocation/next", path)
+        if self._api.next_response is not None:
+            self._send(self._api.next_response)
             return False
         invocation = self._api.next_invocation()
         if invocation is None:
             return False
-        self._answer(_reply(200, invocation.event, invocation.headers), fragments=invocation.manners.fragments)
-        return not invocation.manners.drops_connection
+        self._send(
+            http_response(200, invocation.event, invocation.headers), is_fragmented=invocation.behaviour.is_fragmented
+        )
+        return not invocation.behaviour.closes_connection
 
     def _post(self, path: str, headers: Mapping[str, str]) -> bool:
         if path in ("init/error", "restore/error"):
-            report = json.loads(self._whole(headers))
-            _demand({"errorMessage", "errorType", "stackTrace"} <= report.keys(), report)
-            self._api.note(lambda: self._api.reports.update({path: (headers, report)}))
-            self._answer(_reply(202, b'{"status":"OK"}'))
+            report = json.loads(self._read_body(headers))
+            _require({"errorMessage", "errorType", "stackTrace"} <= report.keys(), report)
+            self._api.update(lambda: self._api.reports.update({path: (headers, report)}))
+            self._send(http_response(202, b'{"status":"OK"}'))
             return True
         invocation_path, request_id, kind = path.split("/")
-        _demand(invocation_path == "invocation" and kind in ("response", "error"), path)
+        _require(invocation_path == "invocation" and kind in ("response", "error"), path)
         invocation = self._api.current(request_id)
-        _demand(headers.get("lambda-runtime-invocation-id") == invocation.headers.get("Lambda-Runtime-Invocation-Id"))
-        invocation.sent = headers
-        invocation.kind = "error" if kind == "error" else "streamed" if "transfer-encoding" in headers else "whole"
+        _require(headers.get("lambda-runtime-invocation-id") == invocation.headers.get("Lambda-Runtime-Invocation-Id"))
+        invocation.response_headers = headers
+        invocation.kind = "error" if kind == "error" else "streamed" if "transfer-encoding" in headers else "buffered"
         if invocation.kind == "streamed":
-            left = (ConnectionError, ProtocolError) if invocation.manners.may_be_left else ()
-            with contextlib.suppress(*left):
-                self._streamed(invocation, headers)
+            ignored = (ConnectionError, ProtocolError) if invocation.behaviour.may_abandon_response else ()
+            with contextlib.suppress(*ignored):
+                self._read_stream(invocation, headers)
             return False
-        body = self._whole(headers)
+        body = self._read_body(headers)
         if kind == "error":
-            _demand(json.loads(body)["errorType"] == headers["lambda-runtime-function-error-type"], headers)
+            _require(json.loads(body)["errorType"] == headers["lambda-runtime-function-error-type"], headers)
         invocation.body = body
-        self._settle(invocation)
+        self._finish(invocation)
         return True
 
-    def _streamed(self, invocation: Invocation, headers: Mapping[str, str]) -> None:
-        _demand(headers.items() >= _STREAMED.items(), headers)
-        _demand("content-length" not in headers, "Content-Length with chunks")
+    def _read_stream(self, invocation: Invocation, headers: Mapping[str, str]) -> None:
+        _require(headers.items() >= _STREAM_HEADERS.items(), headers)
+        _require("content-length" not in headers, "Content-Length with chunks")
         invocation.raw = self._seen
-        text = self._chunk()
-        _demand(text is not None and text.endswith(_DELIMITER) and len(text) <= 16 * 1024, text)
+        text = self._read_chunk()
+        _require(text is not None and text.endswith(_DELIMITER) and len(text) <= 16 * 1024, text)
         assert text is not None
         metadata = text.removesuffix(_DELIMITER)
-        _demand(0 not in metadata, "NUL before the delimiter")
-        self._api.note(lambda: invocation.prelude.update(json.loads(metadata)))
-        while (data := self._next_chunk(invocation)) is not None:
-            self._api.note(lambda data=data: invocation.chunks.append(Chunk(data, time.monotonic())))  # type: ignore[misc]  # a default binds it
-        if not invocation.settled:
-            invocation.trailers = self._trailers(headers)
-            self._settle(invocation)
-            _demand(not self._buffer and not self._socket.recv(1), "something after the end")
+        _require(0 not in metadata, "NUL before the delimiter")
+        self._api.update(lambda: invocation.prelude.update(json.loads(metadata)))
+        while (data := self._read_next_chunk(invocation)) is not None:
+            self._api.update(lambda data=data: invocation.chunks.append(Chunk(data, time.monotonic())))  # type: ignore[misc]  # a default binds it
+        if not invocation.is_finished:
+            invocation.trailers = self._read_trailers(headers)
+            self._finish(invocation)
+            _require(not self._buffer and not self._socket.recv(1), "data after the end")
 
-    def _next_chunk(self, invocation: Invocation) -> bytes | None:
-        manners = invocation.manners
-        if manners.hold_after is not None and len(invocation.chunks) == manners.hold_after:
-            manners.resume.wait(_PATIENCE_S)
-        if manners.patience is not None and len(invocation.chunks) >= manners.patience:
-            self._leave(invocation)
+    def _read_next_chunk(self, invocation: Invocation) -> bytes | None:
+        behaviour = invocation.behaviour
+        if behaviour.pause_after is not None and len(invocation.chunks) == behaviour.pause_after:
+            behaviour.resume.wait(_TIMEOUT_S)
+        if behaviour.close_after is not None and len(invocation.chunks) >= behaviour.close_after:
+            self._close_early(invocation)
             return None
-        return self._chunk()
+        return self._read_chunk()
 
-    def _leave(self, invocation: Invocation) -> None:
-        self._api.note(lambda: setattr(invocation, "settled", True))
-        leave = invocation.manners.leave
-        if isinstance(leave, bytes):
-            self._answer(leave, fragments=invocation.manners.fragments)
-        if leave == "reset":
+    def _close_early(self, invocation: Invocation) -> None:
+        self._api.update(lambda: setattr(invocation, "is_finished", True))
+        close_with = invocation.behaviour.close_with
+        if isinstance(close_with, bytes):
+            self._send(close_with, is_fragmented=invocation.behaviour.is_fragmented)
+        if close_with == "reset":
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._socket.close()
 
-    def _settle(self, invocation: Invocation) -> None:
-        self._api.note(lambda: setattr(invocation, "settled", True))
-        answer = invocation.manners.refusal or _reply(202, b'{"status":"OK"}')
-        self._answer(answer, fragments=invocation.manners.fragments)
+    def _finish(self, invocation: Invocation) -> None:
+        self._api.update(lambda: setattr(invocation, "is_finished", True))
+        answer = invocation.behaviour.response or http_response(202, b'{"status":"OK"}')
+        self._send(answer, is_fragmented=invocation.behaviour.is_fragmented)
 
-    def _answer(self, answer: bytes, *, fragments: bool = False) -> None:
-        size = 1 if fragments else len(answer) or 1
+    def _send(self, answer: bytes, *, is_fragmented: bool = False) -> None:
+        size = 1 if is_fragmented else len(answer) or 1
         for start in range(0, len(answer), size):
             self._socket.sendall(answer[start : start + size])
 
-    def _whole(self, headers: Mapping[str, str]) -> bytes:
-        _demand("transfer-encoding" not in headers, headers)
-        return self._exactly(int(headers["content-length"]))
+    def _read_body(self, headers: Mapping[str, str]) -> bytes:
+        _require("transfer-encoding" not in headers, headers)
+        return self._read_exactly(int(headers["content-length"]))
 
-    def _chunk(self) -> bytes | None:
-        """None at the last one, of size 0."""
-        size = self._line()
-        _demand(re.fullmatch("0|[1-9a-f][0-9a-f]*", size) is not None, f"chunk size {size!r}")
+    def _read_chunk(self) -> bytes | None:
+        """Returns the next chunk; None for the last one, whose size is 0."""
+        size = self._read_line()
+        _require(re.fullmatch("0|[1-9a-f][0-9a-f]*", size) is not None, f"chunk size {size!r}")
         if size == "0":
             return None
-        data = self._exactly(int(size, 16))
-        _demand(self._exactly(2) == b"\r\n", "a chunk without its end")
+        data = self._read_exactly(int(size, 16))
+        _require(self._read_exactly(2) == b"\r\n", "a chunk without CRLF")
         return data
 
-    def _trailers(self, headers: Mapping[str, str]) -> dict[str, str]:
-        trailers = self._fields()
+    def _read_trailers(self, headers: Mapping[str, str]) -> dict[str, str]:
+        trailers = self._read_fields()
         announced = {name.strip().lower() for name in headers["trailer"].split(",")}
-        _demand(not trailers or trailers.keys() == announced, trailers)
+        _require(not trailers or trailers.keys() == announced, trailers)
         return trailers
 
-    def _fields(self) -> dict[str, str]:
+    def _read_fields(self) -> dict[str, str]:
         fields: dict[str, str] = {}
-        while line := self._line():
+        while line := self._read_line():
             name, colon, value = line.partition(": ")
-            _demand(colon and re.fullmatch(r"[A-Za-z-]+", name) and name.lower() not in fields, line)
+            _require(colon and re.fullmatch(r"[A-Za-z-]+", name) and name.lower() not in fields, line)
             fields[name.lower()] = value
         return fields
 
-    def _line(self) -> str:
+    def _read_line(self) -> str:
         while b"\r\n" not in self._buffer:
-            _demand(self._fill(), "the connection ended in mid-line")
+            _require(self._fill(), "the connection ended inside a line")
         line, _, self._buffer = self._buffer.partition(b"\r\n")
-        _demand(b"\n" not in line and b"\r" not in line, line)
+        _require(b"\n" not in line and b"\r" not in line, line)
         self._seen += line + b"\r\n"
         return line.decode("ascii")
 
-    def _exactly(self, size: int) -> bytes:
+    def _read_exactly(self, size: int) -> bytes:
         while len(self._buffer) < size:
-            _demand(self._fill(), "the connection ended in mid-message")
+            _require(self._fill(), "the connection ended inside a message")
         data, self._buffer = self._buffer[:size], self._buffer[size:]
         self._seen += data
         return data
 
     def _fill(self) -> bool:
-        """Reads on; False at the connection's end."""
+        """Reads more data. Returns False if the connection has ended."""
         data = self._socket.recv(65536)
         self._buffer += data
         return bool(data)
 
 
-def _reply(status: int, body: bytes, headers: Mapping[str, str] | None = None) -> bytes:
+def http_response(status: int, body: bytes = b"{}", headers: Mapping[str, str] | None = None) -> bytes:
+    """Returns the bytes of a response of the API."""
     fields = {"Content-Type": "application/json", **(headers or {}), "Content-Length": str(len(body))}
     lines = [f"HTTP/1.1 {status} Answer", *(f"{name}: {value}" for name, value in fields.items()), "", ""]
     return "\r\n".join(lines).encode() + body
 
 
-def reply(status: int, body: bytes = b"{}") -> bytes:
-    """The bytes of an answer of the API's."""
-    return _reply(status, body)
-
-
-def _demand(holds: object, what: object = "") -> None:
-    if not holds:
+def _require(condition: object, what: object = "") -> None:
+    if not condition:
         raise ProtocolError(str(what))

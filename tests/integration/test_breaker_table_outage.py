@@ -14,12 +14,12 @@ from bridge_bench.faulty_table import FaultyTable, TableFault, faulty_table
 from sekha_llm_bridge.bootstrap import Bridge, make_bridge
 from sekha_llm_bridge.clock import SystemClock
 from sekha_llm_bridge.jobs.health_check import check_all
-from tests.fakes.functions import Answer, Function
+from tests.fakes.functions import Function, FunctionResponse
 from tests.fakes.provider import FakeProvider, Reply
 from tests.fakes.settings import chat_model, make_settings, provider
 
 CHAT = "/v1/chat/completions"
-TROUBLES = [fault for fault in TableFault if fault is not TableFault.NONE]
+FAULTS = [fault for fault in TableFault if fault is not TableFault.NONE]
 
 
 class MovableClock(SystemClock):
@@ -59,16 +59,16 @@ def bridge(fake: FakeProvider, second: FakeProvider, table: FaultyTable, clock: 
     return make_bridge(settings, table=table.name, clock=clock)
 
 
-def ask(chat: Function) -> Answer:
+def ask(chat: Function) -> FunctionResponse:
     return chat("POST", CHAT, {"messages": [{"role": "user", "content": "Hello"}]})
 
 
-def served_by(answers: list[Answer]) -> list[str | None]:
+def served_by(answers: list[FunctionResponse]) -> list[str | None]:
     assert [answer.status for answer in answers] == [200] * len(answers)
     return [answer.headers.get("x-bridge-provider") for answer in answers]
 
 
-@pytest.mark.parametrize("fault", TROUBLES)
+@pytest.mark.parametrize("fault", FAULTS)
 def test_requests_use_the_last_known_breakers_during_an_outage_which_is_logged(
     bridge: Bridge, table: FaultyTable, clock: MovableClock, fault: TableFault, log: StringIO
 ) -> None:
@@ -81,7 +81,7 @@ def test_requests_use_the_last_known_breakers_during_an_outage_which_is_logged(
     assert log.getvalue().count("state table unavailable") == 3
 
 
-@pytest.mark.parametrize("fault", TROUBLES)
+@pytest.mark.parametrize("fault", FAULTS)
 def test_during_an_outage_an_instance_changes_only_its_own_breakers_and_uses_the_tables_afterwards(
     bridge: Bridge, fake: FakeProvider, table: FaultyTable, clock: MovableClock, fault: TableFault
 ) -> None:
@@ -98,7 +98,7 @@ def test_during_an_outage_an_instance_changes_only_its_own_breakers_and_uses_the
     assert served_by([ask(chat)]) == ["first"]
 
 
-@pytest.mark.parametrize("fault", TROUBLES)
+@pytest.mark.parametrize("fault", FAULTS)
 def test_a_scheduled_check_returns_its_results_during_an_outage(
     bridge: Bridge, fake: FakeProvider, table: FaultyTable, fault: TableFault
 ) -> None:

@@ -169,7 +169,7 @@ def test_the_newer_record_is_stored_last_although_another_instance_wrote_it(worl
     first = world.embed(input="old", ids=["a"], metadatas=[{"n": 1}])
     assert first["pending"] == 1
     world.chroma.start()
-    other_instance = world.embeddings.serving(world.bridge())
+    other_instance = world.embeddings.with_bridge(world.bridge())
     answer = other_instance("POST", PATH, {"input": "new", "ids": ["a"], "metadatas": [{"n": 2}]})
     assert answer.json()["bridge"]["pending"] == 1
     world.drain()
@@ -220,7 +220,7 @@ def test_records_that_chroma_rejects_go_to_the_dead_letters_and_the_rest_is_stor
 
 def test_without_its_table_the_vectors_are_queued_all_the_same(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", "http://127.0.0.1:9")
-    receipt = world.embeddings.serving(world.bridge())("POST", PATH, {"input": "one"}).json()["bridge"]
+    receipt = world.embeddings.with_bridge(world.bridge())("POST", PATH, {"input": "one"}).json()["bridge"]
     assert receipt["pending"] == 1
     world.chroma.start()
     world.drain()
@@ -231,7 +231,7 @@ def test_without_its_queue_the_response_says_that_the_vectors_are_lost(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL_SQS", "http://127.0.0.1:9")
-    answer = world.embeddings.serving(world.bridge())("POST", PATH, {"input": "one"})
+    answer = world.embeddings.with_bridge(world.bridge())("POST", PATH, {"input": "one"})
     assert answer.status == 200
     receipt = answer.json()["bridge"]
     assert (receipt["stored"], receipt["pending"]) == (0, 0)

@@ -75,7 +75,7 @@ def test_route_names_the_attempts_that_a_chat_makes_in_their_order(
 ) -> None:
     fleet = fleet_of(rows, fakes)
     bridge = make_bridge(make_settings(*fleet, routing={"max_cost_per_request": limit}))
-    route, chat = (function.serving(bridge) for function in functions)
+    route, chat = (function.with_bridge(bridge) for function in functions)
     explained = route("POST", "/api/v1/route", {**question, "task": task})
     answer = chat("POST", CHAT, {**question, "task": task})
     if explained.status != 200:

@@ -25,7 +25,7 @@ _FAILS_AT, _RECOVERS_AT = 1 / 6, 0.55
 _PAUSE_BEFORE_FAILURE_S = 0.1
 _MIN_PAUSE_S, _MAX_PAUSE_S = 0.5, 2.2
 _START_DELAY_S = 0.3
-_EXTRA_TIME_S = 60.0  # minus the race's duration: the processes' start, and delays on a busy machine
+_EXTRA_TIME_S = 60.0  # added to the race's duration for the start of the processes and delays on a busy machine
 _REGION = "us-east-1"
 _REMOVED_VARIABLES = (
     *("AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_ENDPOINT_URL", "AWS_SESSION_TOKEN"),

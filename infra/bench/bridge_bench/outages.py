@@ -21,16 +21,15 @@ from bridge_bench.provider_process import fast_provider
 
 _OK = 200
 _FAULT_SEQUENCE = (
-    *(
-        TableFault.NONE,
-        TableFault.THROTTLED,
-        TableFault.NONE,
-        TableFault.FAILING,
-        TableFault.NONE,
-        TableFault.HANGING,
-        TableFault.NONE,
-    ),
-    *(TableFault.UNREACHABLE, TableFault.NONE),
+    TableFault.NONE,
+    TableFault.THROTTLED,
+    TableFault.NONE,
+    TableFault.FAILING,
+    TableFault.NONE,
+    TableFault.HANGING,
+    TableFault.NONE,
+    TableFault.UNREACHABLE,
+    TableFault.NONE,
 )
 _PAUSE_S = 0.02
 _SLOW_S = 0.05
@@ -83,16 +82,16 @@ def _measure_period(fault: TableFault, seconds: float, table: FaultyTable, handl
 
 
 def _table(periods: Sequence[FaultPeriod]) -> str:
-    slow = f"over {_SLOW_S * 1000:.0f} ms"
-    columns = ("the table is", "requests", "unanswered", "median ms", "slowest ms", slow, "table calls")
+    slow_column = f"over {_SLOW_S * 1000:.0f} ms"
+    columns = ("the table is", "requests", "unanswered", "median ms", "slowest ms", slow_column, "table calls")
     return "\n".join(_row(cells) for cells in (columns, *map(_cells, periods)))
 
 
 def _cells(period: FaultPeriod) -> Sequence[object]:
-    middle, slowest = (f"{of(period.took_s) * 1000:.1f}" for of in (statistics.median, max))
+    median_ms, slowest_ms = (f"{statistic(period.took_s) * 1000:.1f}" for statistic in (statistics.median, max))
     slow = sum(took_s > _SLOW_S for took_s in period.took_s)
     name = "healthy" if period.fault is TableFault.NONE else period.fault
-    return (name, len(period.took_s), period.unanswered, middle, slowest, slow, period.table_calls)
+    return (name, len(period.took_s), period.unanswered, median_ms, slowest_ms, slow, period.table_calls)
 
 
 def _row(cells: Sequence[object]) -> str:

@@ -42,7 +42,7 @@ class RuntimeApi:
     def invoke(self, event: dict[str, Any]) -> StreamTiming:
         """Invokes the function once and waits until it requests the next event."""
         if self._poll_connection is None:
-            raise RuntimeError("the function is not wait_until_ready")
+            raise RuntimeError("the function is not ready")
         body = json.dumps(event).encode()
         head = (
             f"HTTP/1.1 200 OK\r\nlambda-runtime-aws-request-id: r\r\ncontent-type: application/json\r\n"

@@ -26,7 +26,7 @@ _WARM_UP_CALLS = 50
 
 
 def main(arguments: Sequence[str]) -> None:
-    """The time that the bridge adds to the first token of a stream, and its CPU per streaming_fields chunk."""
+    """The time that the bridge adds to the first token of a stream, and its CPU time per streamed chunk."""
     options = _parser().parse_args(arguments)
     function_core, other_core = two_cores()
     with (

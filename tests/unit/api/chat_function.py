@@ -3,7 +3,7 @@
 from typing import Any
 
 from sekha_llm_bridge.bootstrap import make_bridge
-from tests.fakes.functions import Answer, Function
+from tests.fakes.functions import Function, FunctionResponse
 from tests.fakes.settings import make_settings
 
 PATH = "/v1/chat/completions"
@@ -15,12 +15,12 @@ def function(*providers: dict[str, Any], **sections: Any) -> Function:
     return Function("chat_completions", make_bridge(make_settings(*providers, **sections)))
 
 
-def ask(chat: Function, **fields: Any) -> Answer:
+def ask(chat: Function, **fields: Any) -> FunctionResponse:
     """A request that says hello, with further fields."""
     return chat("POST", PATH, {"messages": HI, **fields})
 
 
-def error(answer: Answer) -> dict[str, Any]:
+def error(answer: FunctionResponse) -> dict[str, Any]:
     """The error of an answer, in OpenAI's envelope."""
     found: dict[str, Any] = answer.json()["error"]
     assert {"message", "type", "param", "code", "request_id"} <= set(found)

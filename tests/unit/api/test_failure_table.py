@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from sekha_llm_bridge.bootstrap import make_bridge
-from tests.fakes.functions import Answer, Function
+from tests.fakes.functions import Function, FunctionResponse
 from tests.fakes.provider import FakeProvider, Reply, chat_completion
 from tests.fakes.settings import chat_model, make_settings, provider
 from tests.unit.api.chat_function import HI, PATH, ask, error, function
@@ -33,7 +33,7 @@ def said(message: str = "", **fields: object) -> dict[str, object]:
     return {"error": {"message": message, **fields}}
 
 
-def codes(answer: Answer) -> list[str]:
+def codes(answer: FunctionResponse) -> list[str]:
     body = answer.json()
     attempts = body["bridge"]["attempts"] if answer.status == 200 else body["error"].get("attempts", [])
     return [attempt["code"] for attempt in attempts]

@@ -1,4 +1,4 @@
-"""The real start script, as Lambda would call it, with a handler module written for the test."""
+"""Fixtures that run the real start script as Lambda does, with a handler module that the test writes."""
 
 import os
 import re
@@ -16,12 +16,12 @@ import pytest
 from tests.fakes.runtime_api import FakeRuntimeApi
 
 WRAPPER = Path(__file__).parents[3] / "layers" / "bridge" / "stream-responses"
-LEFT_BEHIND = re.compile("ResourceWarning|was never (awaited|retrieved)|was destroyed but it is pending")
+UNCLOSED_RESOURCE = re.compile("ResourceWarning|was never (awaited|retrieved)|was destroyed but it is pending")
 _PREAMBLE = '''
 import asyncio, json, os, sys
 
 async def gate():
-    """Waits until the test lets the app go on."""
+    """Waits until the test opens the gate."""
     await asyncio.get_running_loop().run_in_executor(None, os.read, int(os.environ["GATE"]), 1)
 
 async def start(send, status=200, headers=((b"content-type", b"text/plain"),)):
@@ -31,7 +31,7 @@ async def body(send, data, more=True):
     await send({"type": "http.response.body", "body": data, "more_body": more})
 
 class Wrapped:
-    """As Mangum is: callable for Lambda, with the ASGI app inside."""
+    """Callable for Lambda, with an attribute for the ASGI app, like Mangum."""
     def __init__(self, app):
         self.app = app
     def __call__(self, event, context):
@@ -40,7 +40,7 @@ class Wrapped:
 
 
 class Runtime:
-    """A runtime process. `go_on` opens the app's gate once; `log` is what it has written so far."""
+    """A runtime process. `open_gate` opens the app's gate once; `log` is what the process has written so far."""
 
     def __init__(self, folder: Path, api: FakeRuntimeApi) -> None:
         self._folder = folder
@@ -64,28 +64,28 @@ class Runtime:
         self.run([sys.executable, "-m", "awslambdaric", handler], wrapper, _HANDLER=handler, **environment)
 
     def run(self, command: list[str], wrapper: Path, **environment: str) -> None:
-        """The start script with the command of the runtime that it takes the place of."""
+        """Starts the start script with the command of the runtime that it replaces."""
         task = self._folder / "task"
         task.mkdir(exist_ok=True)
-        given = {
+        variables = {
             "AWS_LAMBDA_RUNTIME_API": self._api.address,
             "AWS_LAMBDA_FUNCTION_NAME": "chat",
             "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "1024",
             "GATE": str(self._gate),
             "LAMBDA_TASK_ROOT": str(task),
             "PATH": os.environ["PATH"],
-            "PYTHONWARNINGS": "default",  # of what is left unclosed
+            "PYTHONWARNINGS": "default",  # reports unclosed resources
         } | environment
         with self._log.open("ab") as log:
             self.process = subprocess.Popen(
-                [str(wrapper), *command], cwd=task, env=given, stdout=log, stderr=log, pass_fds=[self._gate]
+                [str(wrapper), *command], cwd=task, env=variables, stdout=log, stderr=log, pass_fds=[self._gate]
             )
 
-    def go_on(self) -> None:
+    def open_gate(self) -> None:
         os.write(self._open, b".")
 
     def wait_for_log(self, text: str) -> None:
-        """What the app prints is written before this returns."""
+        """Waits until the log contains `text`."""
         deadline_s = time.monotonic() + 20
         while text not in self.log:
             assert time.monotonic() < deadline_s, f"{text!r} is not in the log: {self.log}"
@@ -120,12 +120,12 @@ def runtime(tmp_path: Path, api: FakeRuntimeApi) -> Iterator[Runtime]:
     yield started
     ended = started.process is not None and started.process.poll() is not None
     started.stop()
-    assert ended or not LEFT_BEHIND.search(started.log)
+    assert ended or not UNCLOSED_RESOURCE.search(started.log)
 
 
 @pytest.fixture
 def rest_event() -> dict[str, Any]:
-    """API Gateway's REST proxy event."""
+    """Returns API Gateway's REST proxy event."""
     return {
         "resource": "/v1/chat",
         "path": "/v1/chat",

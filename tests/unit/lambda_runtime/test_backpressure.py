@@ -1,4 +1,4 @@
-"""A reader that is slow makes the app wait, and takes no memory of the function's."""
+"""Tests of backpressure: a slow client blocks the app's sends and does not increase the function's memory."""
 
 import re
 import time
@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.fakes.runtime_api import FakeRuntimeApi, Manners
+from tests.fakes.runtime_api import ApiBehaviour, FakeRuntimeApi
 from tests.unit.lambda_runtime.conftest import Runtime
 
 CHUNKS, CHUNK_BYTES = 128, 64 * 1024
@@ -17,7 +17,7 @@ async def app(scope, receive, send):
     await start(send)
     for number in range({CHUNKS}):
         sending = asyncio.ensure_future(body(send, b"%d:" % number + bytes({CHUNK_BYTES})))
-        for _ in range(1000):  # turns of the loop, in which a send that need not wait is long done
+        for _ in range(1000):  # enough iterations of the loop for a send that does not block
             if not sending.done():
                 await asyncio.sleep(0)
         if not sending.done():
@@ -34,24 +34,24 @@ def api() -> Iterator[FakeRuntimeApi]:
         yield fake
 
 
-def test_a_stream_of_8_mb_to_a_slow_reader_waits_for_it_in_flat_memory(
+def test_a_stream_of_8_mb_to_a_slow_client_blocks_without_using_more_memory(
     runtime: Runtime, api: FakeRuntimeApi, rest_event: Any
 ) -> None:
     runtime.start(APP)
-    manners = Manners(hold_after=1)
-    invocation = api.offer(rest_event, manners=manners)
+    behaviour = ApiBehaviour(pause_after=1)
+    invocation = api.queue_event(rest_event, behaviour=behaviour)
     api.wait_for_chunks(invocation, 1)
     before_kb = memory_kb(runtime, "VmRSS")
     runtime.wait_for_log("waiting at")
     assert len(invocation.chunks) == 1
-    manners.resume.set()
-    api.wait_until_settled(invocation)
+    behaviour.resume.set()
+    api.wait_until_finished(invocation)
     assert memory_kb(runtime, "VmHWM") - before_kb < 2048
     assert [int(chunk.data.partition(b":")[0]) for chunk in invocation.chunks] == list(range(CHUNKS))
 
 
 def memory_kb(runtime: Runtime, kind: str) -> int:
-    """VmRSS is now, VmHWM the most that there was."""
+    """Returns the current resident memory (VmRSS) or its peak (VmHWM)."""
     assert runtime.process is not None
     status = Path(f"/proc/{runtime.process.pid}/status").read_text()
     found = re.search(rf"{kind}:\s+(\d+) kB", status)
@@ -59,7 +59,7 @@ def memory_kb(runtime: Runtime, kind: str) -> int:
     return int(found[1])
 
 
-GIVES_UP = """
+STOPS_SENDING = """
 async def app(scope, receive, send):
     await start(send)
     with contextlib.suppress(TimeoutError):
@@ -71,17 +71,17 @@ handler = Wrapped(app)
 """
 
 
-def test_an_app_that_gives_up_on_a_reader_who_takes_nothing_is_not_kept_waiting_for_it(
+def test_an_app_that_stops_sending_to_a_client_that_reads_nothing_ends_without_waiting(
     runtime: Runtime, api: FakeRuntimeApi, rest_event: Any
 ) -> None:
-    runtime.start("import contextlib\n" + GIVES_UP)
-    api.offer(rest_event, manners=Manners(hold_after=1, may_be_left=True))
+    runtime.start("import contextlib\n" + STOPS_SENDING)
+    api.queue_event(rest_event, behaviour=ApiBehaviour(pause_after=1, may_abandon_response=True))
     runtime.wait_for_log("gave up")
-    second = api.offer({"no": "REST event"})
-    api.wait_until_settled(second)  # it has asked for the next
+    second = api.queue_event({"no": "REST event"})
+    api.wait_until_finished(second)  # the runtime has requested the next event
 
 
-FILLS_UP = """
+FILLS_THE_BUFFER = """
 async def app(scope, receive, send):
     await start(send)
     filling = asyncio.ensure_future(fill(send))
@@ -99,11 +99,13 @@ handler = Wrapped(app)
 """
 
 
-def test_a_reader_who_does_not_take_the_end_is_left_before_lambda_ends_the_environment(
+def test_a_response_whose_end_is_not_read_is_aborted_before_the_deadline(
     runtime: Runtime, api: FakeRuntimeApi, rest_event: Any
 ) -> None:
-    """The app has returned: what is left is the end that the reader has no room for."""
-    runtime.start("import contextlib, socket\n" + FILLS_UP)
-    soon_ms = str(time.time_ns() // 1_000_000 + 1500)
-    api.offer(rest_event, manners=Manners(hold_after=1, may_be_left=True), deadline_ms=soon_ms)
-    api.wait_until_settled(api.offer({"no": "REST event"}))
+    """The app has returned, but the end of the response does not fit into the client's buffer."""
+    runtime.start("import contextlib, socket\n" + FILLS_THE_BUFFER)
+    deadline_ms = str(time.time_ns() // 1_000_000 + 1500)
+    api.queue_event(
+        rest_event, behaviour=ApiBehaviour(pause_after=1, may_abandon_response=True), deadline_ms=deadline_ms
+    )
+    api.wait_until_finished(api.queue_event({"no": "REST event"}))

@@ -1,4 +1,4 @@
-"""A handler's context is what it is under awslambdaric."""
+"""Tests that a handler's context equals awslambdaric's context."""
 
 import json
 from typing import Any
@@ -27,7 +27,7 @@ IDENTITY = {"cognitoIdentityId": "id", "cognitoIdentityPoolId": "pool"}
 @pytest.mark.parametrize("client", [None, {}, CLIENT, {"client": None, "w3c": "no"}])
 @pytest.mark.parametrize("identity", [None, {}, IDENTITY])
 @pytest.mark.parametrize("variables", [{}, VARIABLES])
-def test_all_that_awslambdarics_context_holds_is_the_same(
+def test_the_context_has_the_same_public_attributes_as_awslambdarics(
     monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], client: Any, identity: Any
 ) -> None:
     for name in VARIABLES:
@@ -41,12 +41,12 @@ def test_all_that_awslambdarics_context_holds_is_the_same(
 
 
 @pytest.mark.parametrize(("now_ms", "remaining_ms"), [(0, 5000), (4999, 1), (5000, 0), (9000, 0)])
-def test_the_remaining_time_is_counted_to_the_deadline_and_no_further(now_ms: int, remaining_ms: int) -> None:
+def test_the_remaining_time_ends_at_the_deadline_and_is_never_negative(now_ms: int, remaining_ms: int) -> None:
     context = Context(invocation(None, None), {}, now_ms=lambda: now_ms)
     assert context.get_remaining_time_in_millis() == remaining_ms
 
 
-def test_log_writes_the_text_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+def test_log_writes_the_text_unchanged(capsys: pytest.CaptureFixture[str]) -> None:
     Context(invocation(None, None), {}, now_ms=lambda: 0).log("text")
     assert capsys.readouterr().out == "text"
 
@@ -64,7 +64,7 @@ def invocation(client: object, identity: object) -> Invocation:
 
 
 def public(thing: object) -> object:
-    """Public attributes, methods by their name alone, as deep as they go."""
+    """Returns the public attributes, recursively. A method becomes "callable"."""
     if thing is None or isinstance(thing, str | int | float | list | dict | bool):
         return thing
     if callable(thing):

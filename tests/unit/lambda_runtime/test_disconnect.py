@@ -1,11 +1,11 @@
-"""A Runtime API that stops reading: the app is told, ends its work, and the next invocation is served."""
+"""Tests of client disconnects: the API stops reading, the app is notified, and the next invocation is served."""
 
 import json
 from typing import Any
 
 import pytest
 
-from tests.fakes.runtime_api import FakeRuntimeApi, Manners, reply
+from tests.fakes.runtime_api import ApiBehaviour, FakeRuntimeApi, http_response
 from tests.unit.lambda_runtime.conftest import Runtime
 
 WAITING = """
@@ -31,12 +31,12 @@ async def app(scope, receive, send):
         print("cancelled its work")
 handler = Wrapped(app)
 """
-HELD = """
+BLOCKED = """
 async def app(scope, receive, send):
     await start(send)
     await body(send, b"one")
     sending = asyncio.ensure_future(body(send, bytes(32 * 1024 * 1024)))
-    for _ in range(1000):  # turns of the loop, in which a send that need not wait is long done
+    for _ in range(1000):  # enough iterations of the loop for a send that does not block
         await asyncio.sleep(0)
     assert not sending.done()
     print("waiting")
@@ -46,59 +46,61 @@ async def app(scope, receive, send):
         print("cancelled its work")
 handler = Wrapped(app)
 """
-WAYS = pytest.mark.parametrize("leave", ["close", "reset", reply(413), reply(400)])
+DISCONNECTS = pytest.mark.parametrize("close_with", ["close", "reset", http_response(413), http_response(400)])
 
 
-@WAYS
-def test_an_app_that_waits_in_silence_is_told(
-    runtime: Runtime, api: FakeRuntimeApi, rest_event: Any, leave: str | bytes
+@DISCONNECTS
+def test_an_app_that_waits_without_sending_receives_the_disconnect(
+    runtime: Runtime, api: FakeRuntimeApi, rest_event: Any, close_with: str | bytes
 ) -> None:
     runtime.start(WAITING)
-    manners = Manners(patience=1, leave=leave, fragments=True)
-    api.wait_until_settled(api.offer(rest_event, manners=manners))
+    behaviour = ApiBehaviour(close_after=1, close_with=close_with, is_fragmented=True)
+    api.wait_until_finished(api.queue_event(rest_event, behaviour=behaviour))
     api.wait_for_call("invocation/next", 2)
-    gone, not_sent, line = runtime.log.splitlines()
-    assert (gone, not_sent) == ("{'type': 'http.disconnect'}", "not sent")
+    disconnect, not_sent, line = runtime.log.splitlines()
+    assert (disconnect, not_sent) == ("{'type': 'http.disconnect'}", "not sent")
     assert json.loads(line)["message"].startswith("The response was not taken: the Runtime API ")
     assert "invocation/error" not in api.calls
 
 
-@WAYS
+@DISCONNECTS
 def test_an_app_that_is_sending_gets_an_oserror(
-    runtime: Runtime, api: FakeRuntimeApi, rest_event: Any, leave: str | bytes
+    runtime: Runtime, api: FakeRuntimeApi, rest_event: Any, close_with: str | bytes
 ) -> None:
     runtime.start(SENDING)
-    api.wait_until_settled(api.offer(rest_event, manners=Manners(patience=1, leave=leave)))
+    api.wait_until_finished(api.queue_event(rest_event, behaviour=ApiBehaviour(close_after=1, close_with=close_with)))
     api.wait_for_call("invocation/next", 2)
     assert runtime.log.startswith("cancelled its work\n")
     assert runtime.log.count("\n") == 2
     assert "invocation/error" not in api.calls
 
 
-@WAYS
-def test_an_app_that_waits_for_its_reader_gets_an_oserror(
-    runtime: Runtime, api: FakeRuntimeApi, rest_event: Any, leave: str | bytes
+@DISCONNECTS
+def test_an_app_whose_send_is_blocked_gets_an_oserror(
+    runtime: Runtime, api: FakeRuntimeApi, rest_event: Any, close_with: str | bytes
 ) -> None:
-    runtime.start(HELD)
-    manners = Manners(hold_after=1, patience=1, leave=leave)
-    invocation = api.offer(rest_event, manners=manners)
+    runtime.start(BLOCKED)
+    behaviour = ApiBehaviour(pause_after=1, close_after=1, close_with=close_with)
+    invocation = api.queue_event(rest_event, behaviour=behaviour)
     runtime.wait_for_log("waiting")
-    manners.resume.set()
-    api.wait_until_settled(invocation)
+    behaviour.resume.set()
+    api.wait_until_finished(invocation)
     api.wait_for_call("invocation/next", 2)
     assert runtime.log.startswith("waiting\ncancelled its work\n")
     assert "invocation/error" not in api.calls
 
 
-def test_what_follows_a_disconnect_is_served(runtime: Runtime, api: FakeRuntimeApi, rest_event: Any) -> None:
+def test_the_invocation_after_a_disconnect_is_served(runtime: Runtime, api: FakeRuntimeApi, rest_event: Any) -> None:
     runtime.start(WAITING)
-    for leave in ("close", "reset", reply(413)):
-        api.wait_until_settled(api.offer(rest_event, manners=Manners(patience=1, leave=leave)))
-        whole = api.wait_until_settled(api.offer({"whole": True}))
+    for close_with in ("close", "reset", http_response(413)):
+        api.wait_until_finished(
+            api.queue_event(rest_event, behaviour=ApiBehaviour(close_after=1, close_with=close_with))
+        )
+        whole = api.wait_until_finished(api.queue_event({"whole": True}))
         assert whole.payload == b'{"buffered": {"whole": true}}'
 
 
 def test_an_early_500_ends_the_runtime(runtime: Runtime, api: FakeRuntimeApi, rest_event: Any) -> None:
     runtime.start(WAITING)
-    api.offer(rest_event, manners=Manners(patience=1, leave=reply(500)))
+    api.queue_event(rest_event, behaviour=ApiBehaviour(close_after=1, close_with=http_response(500)))
     assert runtime.exit_code() == 1

@@ -1,4 +1,4 @@
-"""From the process's start to its end: loading the handler, the snapshot, what an invocation brings."""
+"""Tests of the runtime process: loading the handler, SnapStart hooks, events, responses and logging."""
 
 import json
 from pathlib import Path
@@ -45,7 +45,7 @@ def test_a_handler_that_cannot_be_loaded_is_reported_and_ends_the_process(
     assert (line["level"], line["message"]) == ("ERROR", f"{error_type}: {report['errorMessage']}")
 
 
-def test_an_init_failure_says_what_and_where(runtime: Runtime, api: FakeRuntimeApi) -> None:
+def test_an_init_failure_is_reported_with_its_message_and_stack_trace(runtime: Runtime, api: FakeRuntimeApi) -> None:
     runtime.start("raise ValueError('no table')")
     assert runtime.exit_code() == 1
     _, report = api.reports["init/error"]
@@ -55,22 +55,22 @@ def test_an_init_failure_says_what_and_where(runtime: Runtime, api: FakeRuntimeA
 
 def test_a_handler_in_a_folder_is_found(runtime: Runtime, api: FakeRuntimeApi) -> None:
     runtime.start("handler = lambda event, context: 'found'", handler="deep/er/app.handler", file="deep/er/app.py")
-    assert api.wait_until_settled(api.offer({})).payload == b'"found"'
+    assert api.wait_until_finished(api.queue_event({})).payload == b'"found"'
 
 
-def test_hooks_run_around_the_snapshot_in_lambdas_order(runtime: Runtime, api: FakeRuntimeApi) -> None:
+def test_snapshot_hooks_run_in_the_same_order_as_in_lambdas_runtime(runtime: Runtime, api: FakeRuntimeApi) -> None:
     runtime.start(HOOKED, AWS_LAMBDA_INITIALIZATION_TYPE="snap-start")
     api.wait_for_call("restore/next")
     assert runtime.log == "before 2\nbefore 1\n"
-    api.restore()
-    api.wait_until_settled(api.offer({}))
+    api.complete_restore()
+    api.wait_until_finished(api.queue_event({}))
     assert runtime.log == "before 2\nbefore 1\nafter 1\nafter 2\ninvoked\n"
     assert api.calls[:2] == ["restore/next", "invocation/next"]
 
 
-def test_without_snapstart_no_hook_runs(runtime: Runtime, api: FakeRuntimeApi) -> None:
+def test_no_hook_runs_without_snapstart(runtime: Runtime, api: FakeRuntimeApi) -> None:
     runtime.start(HOOKED, AWS_LAMBDA_INITIALIZATION_TYPE="on-demand")
-    api.wait_until_settled(api.offer({}))
+    api.wait_until_finished(api.queue_event({}))
     assert runtime.log == "invoked\n"
 
 
@@ -102,7 +102,7 @@ def test_a_hook_that_fails_after_the_restore_is_reported(runtime: Runtime, api: 
     """,
         AWS_LAMBDA_INITIALIZATION_TYPE="snap-start",
     )
-    api.restore()
+    api.complete_restore()
     assert runtime.exit_code() == 65
     assert api.calls == ["restore/next", "restore/error"]
     headers, report = api.reports["restore/error"]
@@ -110,14 +110,14 @@ def test_a_hook_that_fails_after_the_restore_is_reported(runtime: Runtime, api: 
     assert (report["errorType"], report["errorMessage"]) == ("ValueError", "no secrets")
 
 
-def test_the_trace_id_is_the_invocations_own(runtime: Runtime, api: FakeRuntimeApi) -> None:
+def test_the_trace_id_variable_is_set_per_invocation(runtime: Runtime, api: FakeRuntimeApi) -> None:
     runtime.start("handler = lambda event, context: os.environ.get('_X_AMZN_TRACE_ID')")
-    traced = api.wait_until_settled(api.offer({}, trace_id="Root=1-2;Sampled=1"))
-    untraced = api.wait_until_settled(api.offer({}))
+    traced = api.wait_until_finished(api.queue_event({}, trace_id="Root=1-2;Sampled=1"))
+    untraced = api.wait_until_finished(api.queue_event({}))
     assert (traced.payload, untraced.payload) == (b'"Root=1-2;Sampled=1"', b"null")
 
 
-def test_the_app_finds_the_event_and_the_context_in_its_scope(
+def test_the_apps_scope_contains_the_event_and_the_context(
     runtime: Runtime, api: FakeRuntimeApi, rest_event: Any
 ) -> None:
     runtime.start("""
@@ -128,7 +128,7 @@ def test_the_app_finds_the_event_and_the_context_in_its_scope(
             await body(send, json.dumps([*found, scope["aws.event"]]).encode(), more=False)
         handler = Wrapped(app)
     """)
-    invocation = api.wait_until_settled(api.offer(rest_event))
+    invocation = api.wait_until_finished(api.queue_event(rest_event))
     assert json.loads(invocation.payload) == [invocation.request_id, "chat", True, rest_event]
 
 
@@ -141,44 +141,44 @@ def test_the_app_finds_the_event_and_the_context_in_its_scope(
         ("None", "null", "application/json"),
     ],
 )
-def test_a_whole_answer_is_marshalled_as_lambda_does(
+def test_a_buffered_response_is_marshalled_as_in_lambdas_runtime(
     runtime: Runtime, api: FakeRuntimeApi, answer: str, body: str | bytes, content_type: str
 ) -> None:
     runtime.start(f"handler = lambda event, context: {answer}")
-    invocation = api.wait_until_settled(api.offer({}, invocation_id="attempt-7"))
-    assert (invocation.kind, invocation.sent["content-type"]) == ("whole", content_type)
+    invocation = api.wait_until_finished(api.queue_event({}, invocation_id="attempt-7"))
+    assert (invocation.kind, invocation.response_headers["content-type"]) == ("buffered", content_type)
     assert invocation.payload == (body.encode() if isinstance(body, str) else body)
 
 
-def test_an_event_that_is_not_declared_as_json_is_given_as_its_bytes(runtime: Runtime, api: FakeRuntimeApi) -> None:
+def test_an_event_without_a_json_content_type_is_passed_as_bytes(runtime: Runtime, api: FakeRuntimeApi) -> None:
     runtime.start("handler = lambda event, context: repr(event)")
-    event = api.offer(None, raw=b"\xff", content_type="application/octet-stream")
-    assert api.wait_until_settled(event).payload == b"\"b'\\\\xff'\""
+    event = api.queue_event(None, raw=b"\xff", content_type="application/octet-stream")
+    assert api.wait_until_finished(event).payload == b"\"b'\\\\xff'\""
 
 
 @pytest.mark.parametrize("missing", ["resource", "requestContext", "httpMethod"])
-def test_an_event_of_another_kind_is_answered_whole(
+def test_an_event_that_is_not_a_rest_event_gets_a_buffered_response(
     runtime: Runtime, api: FakeRuntimeApi, rest_event: Any, missing: str
 ) -> None:
     runtime.start("handler = Wrapped(None)")
     del rest_event[missing]
-    assert api.wait_until_settled(api.offer(rest_event)).kind == "whole"
+    assert api.wait_until_finished(api.queue_event(rest_event)).kind == "buffered"
 
 
-def test_logging_says_when_and_in_which_request(runtime: Runtime, api: FakeRuntimeApi) -> None:
+def test_a_log_line_has_the_time_and_the_request_id(runtime: Runtime, api: FakeRuntimeApi) -> None:
     runtime.start("""
         import logging
         def handler(event, context):
             logging.getLogger("library").info("not %s", "so loud")
             logging.getLogger("library").warning("a %s", "warning")
     """)
-    invocation = api.wait_until_settled(api.offer({}))
+    invocation = api.wait_until_finished(api.queue_event({}))
     level, time, request_id, message = runtime.log.split("\t")
     assert (level, request_id, message) == ("[WARNING]", invocation.request_id, "a warning\n")
     assert len(time) == len("2026-01-01T00:00:00.000Z")
 
 
-def test_the_log_level_is_lambdas_setting(runtime: Runtime, api: FakeRuntimeApi) -> None:
+def test_the_log_level_is_taken_from_lambdas_setting(runtime: Runtime, api: FakeRuntimeApi) -> None:
     runtime.start(
         """
         import logging
@@ -186,11 +186,11 @@ def test_the_log_level_is_lambdas_setting(runtime: Runtime, api: FakeRuntimeApi)
     """,
         AWS_LAMBDA_LOG_LEVEL="TRACE",
     )
-    api.wait_until_settled(api.offer({}))
+    api.wait_until_finished(api.queue_event({}))
     assert "fine" in runtime.log
 
 
-def test_the_loop_imports_nothing_beyond_the_standard_library(
+def test_the_runtime_loop_imports_only_the_standard_library(
     runtime: Runtime, api: FakeRuntimeApi, tmp_path: Path
 ) -> None:
     runtime.start(
@@ -200,4 +200,4 @@ def test_the_loop_imports_nothing_beyond_the_standard_library(
             return [file for file in files if "site-packages" in file]
     """,
     )
-    assert json.loads(api.wait_until_settled(api.offer({})).payload) == []
+    assert json.loads(api.wait_until_finished(api.queue_event({})).payload) == []

@@ -1,4 +1,4 @@
-"""An app's scope and body are what Mangum makes of the same event."""
+"""Tests that an app's scope and body equal Mangum's for the same event."""
 
 import copy
 from typing import Any
@@ -42,7 +42,7 @@ _EVENTS = some.fixed_dictionaries(
 
 
 @given(event=_EVENTS, base_path=some.sampled_from(["/", "", "/v1", "v1", "/prod"]))
-def test_any_event_makes_the_same_scope_as_under_mangum(event: dict[str, Any], base_path: str) -> None:
+def test_any_event_has_the_same_scope_as_in_mangum(event: dict[str, Any], base_path: str) -> None:
     assert_like_mangum(event, base_path)
 
 
@@ -63,16 +63,16 @@ def test_any_event_makes_the_same_scope_as_under_mangum(event: dict[str, Any], b
     ],
 )
 @pytest.mark.parametrize("base_path", ["/", "/prod", "prod"])
-def test_an_event_makes_the_same_scope_as_under_mangum(changes: dict[str, Any], base_path: str) -> None:
+def test_an_event_has_the_same_scope_as_in_mangum(changes: dict[str, Any], base_path: str) -> None:
     assert_like_mangum(EVENT | changes, base_path)
 
 
-def test_fields_that_are_not_there_are_as_fields_that_are_null() -> None:
+def test_missing_fields_are_treated_as_null_fields() -> None:
     needed = {name: EVENT[name] for name in ("resource", "path", "httpMethod", "requestContext")}
     assert_like_mangum(needed, "/")
 
 
-def test_an_identity_that_is_null_is_no_failure() -> None:
+def test_a_null_identity_is_accepted() -> None:
     assert scope_of(EVENT | {"requestContext": {"identity": None}}, None, "/")["client"] == (None, 0)
 
 
@@ -80,13 +80,13 @@ def test_an_identity_that_is_null_is_no_failure() -> None:
     ("event", "expected"),
     [(EVENT, True), (EVENT | {"version": "1.0"}, False), ({"requestContext": {"http": {}}}, False), ([], False)],
 )
-def test_only_rest_apis_events_are_taken_for_such(event: object, *, expected: bool) -> None:
+def test_only_events_of_rest_apis_are_recognised(event: object, *, expected: bool) -> None:
     assert is_rest_event(event) is expected
 
 
 def assert_like_mangum(event: dict[str, Any], base_path: str) -> None:
     config = LambdaConfig(api_gateway_base_path=base_path or "/", text_mime_types=[], exclude_headers=[])
-    theirs = APIGateway(copy.deepcopy(event), context := object(), config)  # type: ignore[arg-type]  # it is passed on
+    theirs = APIGateway(copy.deepcopy(event), context := object(), config)  # type: ignore[arg-type]  # Mangum only passes it on
     ours = scope_of(event, context, base_path)
     assert ours == {**theirs.scope, "asgi": {"version": "3.0", "spec_version": "2.4"}}
     assert list(ours) == list(theirs.scope)

@@ -1,4 +1,4 @@
-"""What the Runtime API gets of an ASGI app's answer, and when."""
+"""Tests of what the Runtime API receives of an ASGI app's response, and when."""
 
 import json
 from typing import Any
@@ -7,7 +7,7 @@ import pytest
 
 from sekha_llm_bridge.lambda_runtime.asgi import prelude
 from sekha_llm_bridge.lambda_runtime.response import answered_status
-from tests.fakes.runtime_api import FakeRuntimeApi, Manners, reply
+from tests.fakes.runtime_api import ApiBehaviour, FakeRuntimeApi, http_response
 from tests.unit.lambda_runtime.conftest import Runtime
 
 ECHO = """
@@ -19,9 +19,7 @@ handler = Wrapped(app)
 """
 
 
-def test_the_whole_of_a_streamed_response_is_these_bytes(
-    runtime: Runtime, api: FakeRuntimeApi, rest_event: Any
-) -> None:
+def test_a_streamed_response_has_exactly_these_bytes(runtime: Runtime, api: FakeRuntimeApi, rest_event: Any) -> None:
     runtime.start("""
         async def app(scope, receive, send):
             await start(send, 201)
@@ -29,7 +27,7 @@ def test_the_whole_of_a_streamed_response_is_these_bytes(
             await body(send, b"two", more=False)
         handler = Wrapped(app)
     """)
-    invocation = api.wait_until_settled(api.offer(rest_event))
+    invocation = api.wait_until_finished(api.queue_event(rest_event))
     prelude = b'{"statusCode": 201, "headers": {"content-type": "text/plain"}}' + bytes(8)
     assert bytes(invocation.raw) == (
         f"POST /2018-06-01/runtime/invocation/{invocation.request_id}/response HTTP/1.1\r\n"
@@ -44,7 +42,7 @@ def test_the_whole_of_a_streamed_response_is_these_bytes(
     )
 
 
-def test_each_chunk_arrives_before_the_app_goes_on(runtime: Runtime, api: FakeRuntimeApi, rest_event: Any) -> None:
+def test_each_chunk_arrives_before_the_app_continues(runtime: Runtime, api: FakeRuntimeApi, rest_event: Any) -> None:
     runtime.start("""
         async def app(scope, receive, send):
             await start(send)
@@ -54,16 +52,16 @@ def test_each_chunk_arrives_before_the_app_goes_on(runtime: Runtime, api: FakeRu
             await body(send, b"", more=False)
         handler = Wrapped(app)
     """)
-    invocation = api.offer(rest_event)
+    invocation = api.queue_event(rest_event)
     for count in (1, 2, 3):
         api.wait_for_chunks(invocation, count)
         assert [chunk.data for chunk in invocation.chunks] == [b"chunk 0", b"chunk 1", b"chunk 2"][:count]
-        assert not invocation.settled
-        runtime.go_on()
-    api.wait_until_settled(invocation)
+        assert not invocation.is_finished
+        runtime.open_gate()
+    api.wait_until_finished(invocation)
 
 
-def test_status_and_headers_go_out_with_an_empty_first_message(
+def test_status_and_headers_are_sent_with_an_empty_first_body_message(
     runtime: Runtime, api: FakeRuntimeApi, rest_event: Any
 ) -> None:
     runtime.start("""
@@ -74,14 +72,14 @@ def test_status_and_headers_go_out_with_an_empty_first_message(
             await body(send, b"late", more=False)
         handler = Wrapped(app)
     """)
-    invocation = api.offer(rest_event)
+    invocation = api.queue_event(rest_event)
     api.wait_for(lambda: invocation.prelude, "the prelude")
     assert invocation.prelude["statusCode"] == 202
-    runtime.go_on()
-    assert api.wait_until_settled(invocation).payload == b"late"
+    runtime.open_gate()
+    assert api.wait_until_finished(invocation).payload == b"late"
 
 
-def test_nothing_goes_out_before_the_first_of_the_body(runtime: Runtime, api: FakeRuntimeApi, rest_event: Any) -> None:
+def test_nothing_is_sent_before_the_first_body_message(runtime: Runtime, api: FakeRuntimeApi, rest_event: Any) -> None:
     runtime.start("""
         async def app(scope, receive, send):
             await start(send, 500)
@@ -91,11 +89,11 @@ def test_nothing_goes_out_before_the_first_of_the_body(runtime: Runtime, api: Fa
             await body(send, b"text", more=False)
         handler = Wrapped(app)
     """)
-    invocation = api.offer(rest_event)
+    invocation = api.queue_event(rest_event)
     runtime.wait_for_log("started")
     assert api.calls == ["invocation/next"]
-    runtime.go_on()
-    assert api.wait_until_settled(invocation).prelude["statusCode"] == 200
+    runtime.open_gate()
+    assert api.wait_until_finished(invocation).prelude["statusCode"] == 200
 
 
 GATED = """
@@ -107,31 +105,31 @@ handler = Wrapped(app)
 """
 
 
-def test_the_connection_is_there_before_the_app_has_anything_to_send(
+def test_the_connection_is_opened_before_the_app_sends_anything(
     runtime: Runtime, api: FakeRuntimeApi, rest_event: Any
 ) -> None:
     runtime.start(GATED)
-    invocation = api.offer(rest_event)
+    invocation = api.queue_event(rest_event)
     api.wait_for_call("invocation/next")
     api.wait_for(lambda: api.idle, "the connection")
     assert api.calls == ["invocation/next"]
-    runtime.go_on()
-    api.wait_until_settled(invocation)
+    runtime.open_gate()
+    api.wait_until_finished(invocation)
 
 
-def test_a_connection_closed_for_being_idle_is_made_anew(
+def test_an_idle_connection_that_was_closed_is_opened_again(
     runtime: Runtime, api: FakeRuntimeApi, rest_event: Any
 ) -> None:
     runtime.start(GATED)
-    invocation = api.offer(rest_event)
+    invocation = api.queue_event(rest_event)
     api.wait_for_call("invocation/next")
     api.wait_for(lambda: api.idle, "the connection")
     api.close_idle()
-    runtime.go_on()
-    assert api.wait_until_settled(invocation).payload == b"text"
+    runtime.open_gate()
+    assert api.wait_until_finished(invocation).payload == b"text"
 
 
-def test_10_000_chunks_arrive_in_order_each_its_own(runtime: Runtime, api: FakeRuntimeApi, rest_event: Any) -> None:
+def test_10_000_chunks_arrive_separately_and_in_order(runtime: Runtime, api: FakeRuntimeApi, rest_event: Any) -> None:
     runtime.start("""
         async def app(scope, receive, send):
             await start(send)
@@ -140,7 +138,7 @@ def test_10_000_chunks_arrive_in_order_each_its_own(runtime: Runtime, api: FakeR
             await body(send, b"", more=False)
         handler = Wrapped(app)
     """)
-    invocation = api.wait_until_settled(api.offer(rest_event))
+    invocation = api.wait_until_finished(api.queue_event(rest_event))
     assert [int(chunk.data) for chunk in invocation.chunks] == list(range(10_000))
 
 
@@ -153,23 +151,23 @@ def test_a_character_split_between_chunks_stays_split(runtime: Runtime, api: Fak
             await body(send, bytearray(b"!"), more=False)
         handler = Wrapped(app)
     """)
-    invocation = api.wait_until_settled(api.offer(rest_event))
+    invocation = api.wait_until_finished(api.queue_event(rest_event))
     assert [chunk.data for chunk in invocation.chunks[:-1]] == [bytes([byte]) for byte in "é🚣".encode()]
     assert invocation.payload.decode() == "é🚣!"
 
 
-def test_an_answer_without_a_body_has_a_prelude_alone(runtime: Runtime, api: FakeRuntimeApi, rest_event: Any) -> None:
+def test_a_response_without_a_body_has_only_a_prelude(runtime: Runtime, api: FakeRuntimeApi, rest_event: Any) -> None:
     runtime.start("""
         async def app(scope, receive, send):
             await start(send, 204, ())
             await send({"type": "http.response.body"})
         handler = Wrapped(app)
     """)
-    invocation = api.wait_until_settled(api.offer(rest_event))
+    invocation = api.wait_until_finished(api.queue_event(rest_event))
     assert (invocation.prelude, invocation.payload) == ({"statusCode": 204, "headers": {}}, b"")
 
 
-def test_what_the_app_does_after_its_last_message_is_done_before_the_end(
+def test_the_response_ends_only_after_the_app_has_returned(
     runtime: Runtime, api: FakeRuntimeApi, rest_event: Any
 ) -> None:
     runtime.start("""
@@ -180,15 +178,15 @@ def test_what_the_app_does_after_its_last_message_is_done_before_the_end(
             print("metric", end="")
         handler = Wrapped(app)
     """)
-    invocation = api.offer(rest_event)
+    invocation = api.queue_event(rest_event)
     api.wait_for_chunks(invocation, 1)
-    assert not invocation.settled
-    runtime.go_on()
-    api.wait_until_settled(invocation)
+    assert not invocation.is_finished
+    runtime.open_gate()
+    api.wait_until_finished(invocation)
     assert runtime.log == "metric"
 
 
-def test_the_body_comes_first_and_the_disconnect_once_the_answer_is_complete(
+def test_the_app_receives_the_body_first_and_a_disconnect_when_the_response_is_complete(
     runtime: Runtime, api: FakeRuntimeApi, rest_event: Any
 ) -> None:
     runtime.start("""
@@ -202,12 +200,12 @@ def test_the_body_comes_first_and_the_disconnect_once_the_answer_is_complete(
             print(first, await waiting, await receive())
         handler = Wrapped(app)
     """)
-    api.wait_until_settled(api.offer(rest_event | {"body": "aGk=", "isBase64Encoded": True}))
-    gone = {"type": "http.disconnect"}
-    assert runtime.log == f"{ {'type': 'http.request', 'body': b'hi', 'more_body': False} } {gone} {gone}\n"
+    api.wait_until_finished(api.queue_event(rest_event | {"body": "aGk=", "isBase64Encoded": True}))
+    disconnect = {"type": "http.disconnect"}
+    assert runtime.log == f"{ {'type': 'http.request', 'body': b'hi', 'more_body': False} } {disconnect} {disconnect}\n"
 
 
-def test_many_invocations_are_served_on_one_event_loop_and_one_kept_connection(
+def test_all_invocations_use_one_event_loop_and_one_persistent_connection(
     runtime: Runtime, api: FakeRuntimeApi, rest_event: Any
 ) -> None:
     runtime.start("""
@@ -215,44 +213,48 @@ def test_many_invocations_are_served_on_one_event_loop_and_one_kept_connection(
         asyncio.set_event_loop(mine)
         async def app(scope, receive, send):
             await start(send)
-            await body(send, b"")  # the runtime's own task, which connects, has done its work by now
+            await body(send, b"")  # the runtime's task that opens the connection has ended now
             same = asyncio.get_running_loop() is mine
             await body(send, f"{same} {len(asyncio.all_tasks())}".encode(), more=False)
         handler = Wrapped(app)
     """)
-    answers = [api.wait_until_settled(api.offer(rest_event)).payload for _ in range(3)]
+    answers = [api.wait_until_finished(api.queue_event(rest_event)).payload for _ in range(3)]
     assert answers == [b"True 1"] * 3
     api.wait_for_call("invocation/next", 4)
     assert api.calls == ["invocation/next", "invocation/response"] * 3 + ["invocation/next"]
 
 
-def test_answers_that_arrive_byte_by_byte_are_understood(
+def test_responses_of_the_api_that_arrive_byte_by_byte_are_parsed(
     runtime: Runtime, api: FakeRuntimeApi, rest_event: Any
 ) -> None:
     runtime.start(ECHO)
     for text in ("one", "two"):
-        invocation = api.offer(rest_event | {"body": text}, manners=Manners(fragments=True), invocation_id="attempt-7")
-        assert api.wait_until_settled(invocation).payload == text.encode()
+        invocation = api.queue_event(
+            rest_event | {"body": text}, behaviour=ApiBehaviour(is_fragmented=True), invocation_id="attempt-7"
+        )
+        assert api.wait_until_finished(invocation).payload == text.encode()
 
 
-def test_an_answer_counts_once_all_of_it_is_there() -> None:
-    whole = reply(202, b'{"status":"OK"}')
+def test_a_response_of_the_api_has_a_status_only_when_it_is_complete() -> None:
+    whole = http_response(202, b'{"status":"OK"}')
     assert {answered_status(whole[:length]) for length in range(len(whole))} == {None}
     assert answered_status(whole) == 202
 
 
 @pytest.mark.parametrize("text", ["nonsense\r\n\r\n", "HTTP/2 202 OK\r\n\r\n", "HTTP/1.1 two OK\r\n\r\n"])
-def test_an_answer_that_is_no_http_has_no_status(text: str) -> None:
+def test_a_response_that_is_not_http_has_status_0(text: str) -> None:
     assert answered_status(text.encode()) == 0
 
 
-def test_a_kept_connection_that_was_closed_is_made_anew(runtime: Runtime, api: FakeRuntimeApi, rest_event: Any) -> None:
+def test_a_persistent_connection_that_was_closed_is_opened_again(
+    runtime: Runtime, api: FakeRuntimeApi, rest_event: Any
+) -> None:
     runtime.start(ECHO)
     for event in (rest_event, rest_event, {"whole": True}, rest_event):
-        api.wait_until_settled(api.offer(event, manners=Manners(drops_connection=True)))
+        api.wait_until_finished(api.queue_event(event, behaviour=ApiBehaviour(closes_connection=True)))
 
 
-def test_a_mangum_handler_streams_to_a_rest_api_and_answers_whole_to_anything_else(
+def test_a_mangum_handler_streams_to_a_rest_api_and_buffers_for_other_events(
     runtime: Runtime, api: FakeRuntimeApi, rest_event: Any
 ) -> None:
     runtime.start("""
@@ -269,11 +271,11 @@ def test_a_mangum_handler_streams_to_a_rest_api_and_answers_whole_to_anything_el
             return StreamingResponse(parts(), media_type="text/event-stream")
         handler = Mangum(fast, lifespan="off")
     """)
-    invocation = api.wait_until_settled(api.offer(rest_event | {"body": '{"text": ["a", "b"]}'}))
+    invocation = api.wait_until_finished(api.queue_event(rest_event | {"body": '{"text": ["a", "b"]}'}))
     assert invocation.prelude["headers"] == {"content-type": "text/event-stream; charset=utf-8"}
     assert [chunk.data for chunk in invocation.chunks] == [b"a", b"b"]
     event = rest_event | {"body": '{"text": ["a", "b"]}', "version": "1.0"}
-    whole = json.loads(api.wait_until_settled(api.offer(event)).payload)
+    whole = json.loads(api.wait_until_finished(api.queue_event(event)).payload)
     assert (whole["statusCode"], whole["body"], whole["isBase64Encoded"]) == (200, "ab", False)
 
 
@@ -296,7 +298,7 @@ def test_a_mangum_handler_streams_to_a_rest_api_and_answers_whole_to_anything_el
         ([], {"headers": {}}),
     ],
 )
-def test_prelude_holds_the_status_and_the_headers_that_are_the_apps(
+def test_the_prelude_contains_the_status_and_the_apps_end_to_end_headers(
     headers: list[tuple[bytes, bytes]], expected: dict[str, Any]
 ) -> None:
     text, delimiter, rest = prelude(200, headers).partition(bytes(8))
@@ -305,7 +307,7 @@ def test_prelude_holds_the_status_and_the_headers_that_are_the_apps(
     assert text.isascii()
 
 
-def test_headers_that_api_gateway_would_not_find_are_refused_when_the_app_starts(
+def test_headers_that_are_too_large_for_api_gateway_are_rejected_when_the_app_starts(
     runtime: Runtime, api: FakeRuntimeApi, rest_event: Any
 ) -> None:
     runtime.start("""
@@ -317,6 +319,6 @@ def test_headers_that_api_gateway_would_not_find_are_refused_when_the_app_starts
                 await body(send, str(error).encode(), more=False)
         handler = Wrapped(app)
     """)
-    invocation = api.wait_until_settled(api.offer(rest_event))
+    invocation = api.wait_until_finished(api.queue_event(rest_event))
     assert invocation.prelude["statusCode"] == 500
     assert invocation.payload.startswith(b"the headers take 164")

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.fakes.functions import Answer, Function
+from tests.fakes.functions import Function, FunctionResponse
 from tests.fakes.provider import (
     FakeProvider,
     Reply,
@@ -50,7 +50,7 @@ class Told:
         return self.chunks[-1]
 
 
-def told(answer: Answer) -> Told:
+def told(answer: FunctionResponse) -> Told:
     """Checks that it is events and nothing else."""
     assert (answer.status, answer.headers["content-type"]) == (200, "text/event-stream; charset=utf-8"), answer.text
     assert answer.text.endswith("\n\n")
