@@ -1,9 +1,9 @@
-"""Checks `template.yaml` and builds what `sam deploy` deploys, with the project's own SAM CLI; says how large it is.
+"""Checks `template.yaml` and builds the deployment package with the project's own SAM CLI. Prints the layers' sizes.
 
     infra/build/run                         for Lambda's arm64
     infra/build/run --architecture x86_64   for `sam local` on a PC
 
-`sam local` and `sam deploy` need to be told the same: --parameter-overrides Architecture=x86_64.
+`sam local` and `sam deploy` need the same value: --parameter-overrides Architecture=x86_64.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "infra" / "local"))
 
-from environment import find_python, make  # noqa: E402 — its folder is put on the path above
+from environment import find_python, make  # noqa: E402 — needs the path that is set above
 
 
 def main() -> None:
@@ -38,21 +38,22 @@ def main() -> None:
 
 
 def folder_of(python: Path) -> str:
-    """Where `python` itself lies: SAM runs the first python3.13 on PATH, and a version manager's shim would not do."""
-    say = "import sys; print(sys.executable)"
-    answer = subprocess.run([python, "-c", say], capture_output=True, text=True, check=True)
+    """Returns the folder of `python` itself: SAM runs the first python3.13 on PATH, which may be a version manager's
+    shim."""
+    code = "import sys; print(sys.executable)"
+    answer = subprocess.run([python, "-c", code], capture_output=True, text=True, check=True)
     return str(Path(answer.stdout.strip()).parent)
 
 
 def run(command: list[str | Path], env: dict[str, str]) -> None:
-    """Runs it in the checkout, and ends as it does when it fails."""
+    """Runs `command` in the checkout. Exits with its exit code when it fails."""
     done = subprocess.run(command, cwd=ROOT, env=env, check=False)
     if done.returncode != 0:
         raise SystemExit(done.returncode)
 
 
 def size_mb(folder: Path) -> float:
-    """What Lambda counts against its limit: the files, in millions of bytes."""
+    """Returns the size of the files in millions of bytes, which Lambda compares with its limit."""
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
 
 

@@ -1,13 +1,12 @@
-"""Makes the project's own Python environments, from locked versions, with nothing but Python ≥ 3.11 and a package
-index.
+"""Creates the project's own Python environments from locked versions. It needs only Python ≥ 3.11 and a package index.
 
-Standard library only: this runs before anything is installed. Each environment lies in `.local/envs/NAME` and is
-made anew only when its lock file or its Python has changed, so a second start takes no time here.
+It only imports the standard library, because it runs before anything is installed. An environment is in
+`.local/envs/NAME`. It is created again only when its lock file or its Python has changed.
 
-    python3 infra/local/environment.py up [ARGS]     make what the local stack needs, then start it
-    python3 infra/local/environment.py test [ARGS]   make everything, then run every check and test
-    python3 infra/local/environment.py bench [ARGS]  make what a benchmark needs, then run it
-    python3 infra/local/environment.py make NAME     make one environment, print its folder
+    python3 infra/local/environment.py up [ARGS]     create the environments of the local stack, then start it
+    python3 infra/local/environment.py test [ARGS]   create all environments, then run every check and test
+    python3 infra/local/environment.py bench [ARGS]  create the environment of a benchmark, then run it
+    python3 infra/local/environment.py make NAME     create one environment, print its folder
 """
 
 import fcntl
@@ -20,18 +19,19 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-OLDEST_PYTHON = (3, 11)
-if sys.version_info < OLDEST_PYTHON:  # python3 may well be older, and would fail below with a riddle
-    sys.exit("Python {}.{} or newer is needed as python3; this is {}.{}.".format(*OLDEST_PYTHON, *sys.version_info[:2]))
+MIN_PYTHON = (3, 11)
+if sys.version_info < MIN_PYTHON:  # an older python3 would fail below with an unclear error
+    sys.exit("Python {}.{} or newer is needed as python3; this is {}.{}.".format(*MIN_PYTHON, *sys.version_info[:2]))
 
-import tomllib  # noqa: E402 — the first thing here that an older Python does not have
+import tomllib  # noqa: E402 — an older Python does not have this module
 
 ROOT = Path(__file__).resolve().parents[2]
 HOME = ROOT / ".local"
 LOCKS = ROOT / "infra" / "locks"
 LAMBDA_PYTHON = (3, 13)
 
-# Environment → its lock files. Those of NO_DEPENDENCIES are installed without what they ask for (see pyproject.toml).
+# Environment → its lock files. The packages in NO_DEPENDENCIES are installed without their dependencies (see
+# pyproject.toml).
 ENVIRONMENTS = {
     "bridge": ("bridge",),
     "chroma": ("chroma-server",),
@@ -39,7 +39,7 @@ ENVIRONMENTS = {
     "sam": ("sam",),
 }
 NO_DEPENDENCIES = frozenset({"model-weights"})
-# Command → the module that it runs in the bridge's environment, and the folders that modules are found in.
+# Command → the module to run in the bridge's environment, and the folders on PYTHONPATH.
 COMMANDS = {
     "up": ("local_stack", ("infra/local",)),
     "test": ("local_checks", ("infra/local",)),
@@ -48,7 +48,7 @@ COMMANDS = {
 
 
 def find_python() -> Path:
-    """The newest suitable interpreter: Lambda's version when the machine has it, else the one running this."""
+    """Returns an interpreter of Lambda's version if the machine has one, else the one that runs this script."""
     for candidate in _pythons():
         if version_of(candidate) == LAMBDA_PYTHON:
             return candidate.resolve()
@@ -56,24 +56,25 @@ def find_python() -> Path:
 
 
 def _this_python() -> Path:
-    """The interpreter that runs this; inside a virtual environment, the one that it was made from."""
+    """Returns the interpreter that runs this script; in a virtual environment, its base interpreter."""
     return Path(getattr(sys, "_base_executable", None) or sys.executable)
 
 
 def _pythons() -> Iterator[Path]:
-    """Where a Python 3.13 may be: this one, on PATH, and beside this one under a version manager such as pyenv."""
+    """Yields possible paths of a Python 3.13: this one, those on PATH, and those of a version manager such as pyenv."""
     name = "python{}.{}".format(*LAMBDA_PYTHON)
     yield _this_python()
     for folder in os.get_exec_path():
         if (Path(folder) / name).is_file():
             yield Path(folder) / name
-    versions = [Path(sys.base_prefix).parent, Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"]
-    for place in versions:
-        yield from sorted(place.glob("{}.{}.*/bin/{}".format(*LAMBDA_PYTHON, name)), reverse=True)
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+    for versions in (Path(sys.base_prefix).parent, pyenv / "versions"):
+        yield from sorted(versions.glob("{}.{}.*/bin/{}".format(*LAMBDA_PYTHON, name)), reverse=True)
 
 
 def version_of(python: Path) -> tuple[int, ...] | None:
-    """Its (major, minor), or None when it does not run: a version manager's shim may name an inactive version."""
+    """Returns (major, minor), or None when `python` does not run, such as a version manager's shim of an inactive
+    version."""
     answer = subprocess.run(
         [python, "-c", "import sys; print(*sys.version_info[:2])"], capture_output=True, text=True, check=False
     )
@@ -81,7 +82,8 @@ def version_of(python: Path) -> tuple[int, ...] | None:
 
 
 def make(name: str, python: Path) -> Path:
-    """Makes environment `name` if it is missing or out of date; returns its folder. One process at a time does so."""
+    """Creates environment `name` if it is missing or outdated, and returns its folder. A lock excludes other
+    processes."""
     HOME.mkdir(exist_ok=True)
     with (HOME / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -91,8 +93,8 @@ def make(name: str, python: Path) -> Path:
 def _make(name: str, python: Path) -> Path:
     folder = HOME / "envs" / name
     stamp = folder / "made-from"
-    wanted = _fingerprint(name, python)
-    if stamp.is_file() and stamp.read_text() == wanted:
+    expected = _fingerprint(name, python)
+    if stamp.is_file() and stamp.read_text() == expected:
         return folder
     started = time.monotonic()
     print(f"  installing {name} …", end="", flush=True)
@@ -101,11 +103,11 @@ def _make(name: str, python: Path) -> Path:
     _run([installer, "venv", "--quiet", "--python", python, folder])
     install: list[str | Path] = [installer, "pip", "install", "--quiet", "--python", folder]
     for lock in ENVIRONMENTS[name]:
-        more = ["--no-deps"] if lock in NO_DEPENDENCIES else []
-        _run([*install, "--require-hashes", *more, "-r", LOCKS / f"{lock}.txt"])
+        options = ["--no-deps"] if lock in NO_DEPENDENCIES else []
+        _run([*install, "--require-hashes", *options, "-r", LOCKS / f"{lock}.txt"])
     if name == "bridge":
         _run([*install, "--no-deps", "--no-build-isolation", "--editable", ROOT])
-    stamp.write_text(wanted)
+    stamp.write_text(expected)
     print(f" {time.monotonic() - started:.1f} s", flush=True)
     return folder
 
@@ -120,22 +122,23 @@ def _fingerprint(name: str, python: Path) -> str:
 
 
 def uv_for(python: Path) -> Path:
-    """The locked uv, installed by pip into a folder of its own: several times faster than pip for the rest."""
+    """Installs the locked uv with pip, and returns its path. uv installs the other packages several times faster than
+    pip."""
     folder = HOME / "tools"
     program = folder / "bin" / "uv"
-    wanted = (LOCKS / "uv.txt").read_text()
+    expected = (LOCKS / "uv.txt").read_text()
     stamp = folder / "made-from"
-    if stamp.is_file() and stamp.read_text() == wanted:
+    if stamp.is_file() and stamp.read_text() == expected:
         return program
     shutil.rmtree(folder, ignore_errors=True)
     install: list[str | Path] = ["install", "--quiet", "--require-hashes", "--disable-pip-version-check"]
     install += ["-r", LOCKS / "uv.txt"]
     if subprocess.run([python, "-m", "pip", "--version"], capture_output=True, check=False).returncode == 0:
         _run([python, "-m", "pip", *install, "--target", folder])
-    else:  # a Python packaged without pip may still have the means to make an environment that has it
+    else:  # a Python without pip may still have venv, which installs pip
         _run([python, "-m", "venv", folder / "pip"])
         _run([folder / "pip" / "bin" / "python", "-m", "pip", *install, "--target", folder])
-    stamp.write_text(wanted)
+    stamp.write_text(expected)
     return program
 
 
@@ -149,7 +152,7 @@ def _run(command: list[str | Path]) -> None:
 
 
 def installer_environment() -> dict[str, str]:
-    """This environment, with pip's own index settings translated for uv, which does not read them."""
+    """Returns this process's environment, with pip's index settings translated for uv, which does not read them."""
     env = dict(os.environ)
     for pip_name, uv_name in (
         ("PIP_INDEX_URL", "UV_DEFAULT_INDEX"),
@@ -158,22 +161,22 @@ def installer_environment() -> dict[str, str]:
     ):
         if pip_name in env:
             env.setdefault(uv_name, env[pip_name])
-    if "UV_DEFAULT_INDEX" not in env and (configured := _pips_index()):
+    if "UV_DEFAULT_INDEX" not in env and (configured := _pip_index()):
         env["UV_DEFAULT_INDEX"] = configured
-    # An environment that happens to be active is not ours to install into.
+    # Packages must not be installed into an active environment of the user.
     for name in ("VIRTUAL_ENV", "CONDA_PREFIX", "PYTHONPATH", "PYTHONHOME"):
         env.pop(name, None)
     return env
 
 
-def _pips_index() -> str:
-    """The index that pip's configuration file names, or nothing."""
-    asked = [sys.executable, "-m", "pip", "config", "get", "global.index-url"]
-    return subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()
+def _pip_index() -> str:
+    """Returns the index in pip's configuration, or an empty text."""
+    command = [sys.executable, "-m", "pip", "config", "get", "global.index-url"]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
 
 
 def main(arguments: list[str]) -> None:
-    """Runs the command named in `arguments`; see the module's docstring."""
+    """Runs the command in `arguments`; see the module's docstring."""
     command, rest = (arguments[0] if arguments else ""), arguments[1:]
     if command not in {*COMMANDS, "make"}:
         raise SystemExit(__doc__)
@@ -184,7 +187,7 @@ def main(arguments: list[str]) -> None:
     module, folders = COMMANDS[command]
     env = dict(os.environ, PYTHONPATH=os.pathsep.join(str(ROOT / folder) for folder in folders))
     bridge = make("bridge", python) / "bin" / "python"
-    os.execve(bridge, [str(bridge), "-m", module, *rest], env)  # noqa: S606 — it becomes that: one process to signal
+    os.execve(bridge, [str(bridge), "-m", module, *rest], env)  # noqa: S606 — the command replaces this process, so that a signal reaches it
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""Takes the newest genai-prices into the lock and its prices into the package; shows what has changed.
+"""Updates genai-prices in the lock and the price snapshot in the package. Prints the differences.
 
     infra/prices/refresh
 
-It needs a package index. The snapshot's date is today; where only that would change, the file stays as it is.
+It needs a package index. The snapshot's date is today. If only the date would change, the file is not written.
 """
 
 import os
@@ -15,7 +15,7 @@ from environment import LOCKS, ROOT, find_python, installer_environment, make, u
 
 
 def main() -> None:
-    """Locks, makes the environment, and makes the snapshot in it."""
+    """Updates the lock, creates the environment, and makes the snapshot in it."""
     python = find_python()
     uv = os.environ.get("UV") or str(uv_for(python))
     run([LOCKS / "refresh", "--upgrade-package", "genai-prices"], {"UV": uv})
@@ -25,7 +25,7 @@ def main() -> None:
 
 
 def run(command: list[str | Path], variables: dict[str, str]) -> None:
-    """Runs it in the checkout with these variables besides, and ends as it does when it fails."""
+    """Runs `command` in the checkout with additional variables. Exits with its exit code when it fails."""
     done = subprocess.run(command, cwd=ROOT, env={**installer_environment(), **variables}, check=False)
     if done.returncode != 0:
         raise SystemExit(done.returncode)

@@ -1,10 +1,10 @@
-"""Makes a table of tokens in `layers/bridge/sekha_llm_bridge/pricing` from the one that OpenAI publishes at
-https://openaipublic.blob.core.windows.net/encodings/NAME.tiktoken (a line for each token: base64, space, rank).
+"""Makes a token table in `layers/bridge/sekha_llm_bridge/pricing` from the table that OpenAI publishes at
+https://openaipublic.blob.core.windows.net/encodings/NAME.tiktoken (one line for each token: base64, space, rank).
 
     infra/tokens/pack NAME FILE        NAME: o200k_base or cl100k_base; FILE: the published table
 
-The form is described where it is read: `TokenTable` in `pricing/token_table.py`. It is less than half as large, and
-needs no decoding. A test compares each with the checksum that tiktoken has of the published one.
+`TokenTable` in `pricing/token_table.py` describes the format. It is less than half as large, and needs no decoding. A
+test compares each table with tiktoken's checksum of the published table.
 """
 
 import base64
@@ -17,7 +17,7 @@ FOLDER = Path(__file__).resolve().parents[2] / "layers" / "bridge" / "sekha_llm_
 
 
 def packed(published: bytes) -> bytes:
-    """The table in the package's form. Raises ValueError when a rank is missing or a token too long for the form."""
+    """Returns the table in the package's format. Raises ValueError when a rank is missing or a token is too long."""
     tokens = []
     for rank, line in enumerate(published.splitlines()):
         token, stated_rank = line.split()
@@ -28,7 +28,7 @@ def packed(published: bytes) -> bytes:
 
 
 def main(arguments: Sequence[str], folder: Path = FOLDER) -> None:
-    """Writes the table that the arguments name. Raises SystemExit with how to call it where they do not."""
+    """Writes the table that the arguments name. For invalid arguments, raises SystemExit with the usage."""
     match arguments:
         case [name, file] if name in NAMES and Path(file).is_file():
             table = folder / f"{name}.bin"

@@ -1,1 +1,1 @@
-"""Every check and test of the project, one after another: what `infra/local/test` runs."""
+"""Runs every check and test of the project: `infra/local/test`."""

@@ -1,6 +1,6 @@
-"""Runs the checks, then the tests; says how long each took, and fails if any failed.
+"""Runs the checks, then the tests. Prints the time of each, and fails if one failed.
 
-infra/local/test                 everything: tests that wait for a server most of the time beside those that compute
+infra/local/test                 everything; tests/contract, which mostly waits for servers, runs beside the unit tests
 infra/local/test ARGS            the checks, then pytest with those arguments (a folder, -k NAME, -x, …)
 """
 
@@ -20,11 +20,11 @@ CHECKS = {
     "imports": ["lint-imports", "--no-logo"],
 }
 TESTS = environment.ROOT / "tests"
-_WAITING, _STACKS = "tests/contract", "tests/integration"
+_CONTRACT, _INTEGRATION = "tests/contract", "tests/integration"
 
 
 def main(arguments: list[str]) -> int:
-    """The exit code: 0 when everything holds."""
+    """Returns the exit code: 0 when everything passed."""
     python = environment.find_python()
     for name in environment.ENVIRONMENTS:
         environment.make(name, python)
@@ -35,32 +35,34 @@ def main(arguments: list[str]) -> int:
 
 
 def _passes_tests(arguments: list[str]) -> bool:
-    """Whole stacks want the machine for themselves, so the tests that start them come last."""
+    """Runs the tests that start whole stacks last and alone, because other load would slow the stacks down."""
     if arguments:
         return _passes("tests", ["pytest", *arguments])
     folders = {f"tests/{test.relative_to(TESTS).parts[0]}" for test in TESTS.rglob("test_*.py")}
-    computing = sorted(folders - {_WAITING, _STACKS})
-    return _pass([_WAITING], computing) & _pass([_STACKS])
+    others = sorted(folders - {_CONTRACT, _INTEGRATION})
+    return _groups_pass([_CONTRACT], others) & _groups_pass([_INTEGRATION])
 
 
-def _pass(*groups: list[str]) -> bool:
-    """Whether each group of folders passes; they run at the same time, and several are shown one after the other."""
+def _groups_pass(*groups: list[str]) -> bool:
+    """Runs the groups of folders in parallel. Returns whether all passed. Of several groups, each output is printed at
+    its end."""
 
     def passes(group: list[str]) -> bool:
-        return _passes(" ".join(group), ["pytest", "-q", *group], shown=len(groups) == 1)
+        return _passes(" ".join(group), ["pytest", "-q", *group], is_live=len(groups) == 1)
 
     with ThreadPoolExecutor() as pool:
         return all(list(pool.map(passes, groups)))
 
 
-def _passes(name: str, command: list[str], *, shown: bool = True) -> bool:
-    """Whether a command succeeds. What it prints is `shown` at once, or else when it has ended."""
+def _passes(name: str, command: list[str], *, is_live: bool = True) -> bool:
+    """Runs a command. Returns whether it succeeded. Its output is printed at once if `is_live`, else when it has
+    ended."""
     started_s = time.monotonic()
     bin_folder = Path(sys.executable).parent
     title = f"── {name}: {' '.join(command)}"
-    if shown:
+    if is_live:
         print(title, flush=True)
-    # The project's own tools first on PATH, as in an activated environment.
+    # The environment's tools are first on PATH, as in an activated environment.
     env = {**os.environ, "PATH": f"{bin_folder}{os.pathsep}{os.environ.get('PATH', os.defpath)}"}
     done = subprocess.run(
         [bin_folder / command[0], *command[1:]],
@@ -68,11 +70,11 @@ def _passes(name: str, command: list[str], *, shown: bool = True) -> bool:
         env=env,
         check=False,
         text=True,
-        stdout=None if shown else subprocess.PIPE,
-        stderr=None if shown else subprocess.STDOUT,
+        stdout=None if is_live else subprocess.PIPE,
+        stderr=None if is_live else subprocess.STDOUT,
     )
-    took = f"── {name}: {'ok' if done.returncode == 0 else 'FAILED'} in {time.monotonic() - started_s:.1f} s\n"
-    print(took if shown else f"{title}\n{done.stdout}{took}", flush=True)
+    result = f"── {name}: {'ok' if done.returncode == 0 else 'FAILED'} in {time.monotonic() - started_s:.1f} s\n"
+    print(result if is_live else f"{title}\n{done.stdout}{result}", flush=True)
     return done.returncode == 0
 
 

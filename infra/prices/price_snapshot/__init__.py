@@ -1,1 +1,1 @@
-"""Makes the bridge's price snapshot from the data of the installed genai-prices, and tells what has changed."""
+"""Makes the bridge's price snapshot from the installed genai-prices, and lists the differences to the one before."""

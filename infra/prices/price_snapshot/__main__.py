@@ -1,9 +1,9 @@
-"""Makes the snapshot of the installed genai-prices with a day's prices, and shows what has changed.
+"""Makes the snapshot of the installed genai-prices with the prices of a day. Prints the differences.
 
-    python -m price_snapshot YYYY-MM-DD         the package's own
-    python -m price_snapshot YYYY-MM-DD FILE    another
+    python -m price_snapshot YYYY-MM-DD         of the package
+    python -m price_snapshot YYYY-MM-DD FILE    of FILE
 
-Where only the date would change, the file stays as it is.
+If only the date would change, the file is not written.
 """
 
 import sys
@@ -20,7 +20,7 @@ from sekha_llm_bridge.pricing.snapshot import FILE, Document
 
 
 def refresh(file: Path, sellers: list[Provider], day: date) -> list[str]:
-    """Writes the file with the prices of `day`, unless only its date would change; what has changed, in lines."""
+    """Writes the file with the prices of `day`, unless only its date would change. Returns the differences as lines."""
     before: Document | None = orjson.loads(file.read_bytes()) if file.is_file() else None
     after = document(sellers, day)
     lines = difference(before, after)
@@ -30,7 +30,7 @@ def refresh(file: Path, sellers: list[Provider], day: date) -> list[str]:
 
 
 def _is_made_from(snapshot: Document, sellers: list[Provider]) -> bool:
-    """Whether the same data give that snapshot on its own date."""
+    """Whether the current data gives the same snapshot for its own date."""
     return text_of(document(sellers, date.fromisoformat(snapshot["date"]))) == text_of(snapshot)
 
 

@@ -1,4 +1,4 @@
-"""The snapshot as a whole, and as text: one model a line, so that a change is a line."""
+"""Makes the snapshot, and its text: one line for each model, so that a change is one line."""
 
 from collections.abc import Iterable
 from datetime import date
@@ -12,24 +12,24 @@ from sekha_llm_bridge.pricing.snapshot import Document, ListedModel, ListedSelle
 
 
 def document(sellers: Iterable[Provider], day: date) -> Document:
-    """The prices of that day and later; nothing else depends on when it is made."""
-    taken = (seller for seller in sellers if seller.id not in LEFT_OUT)
-    return {"date": day.isoformat(), "sellers": [_seller(seller, day) for seller in taken]}
+    """Returns the snapshot with the prices of `day` and later. It does not depend on the current time."""
+    included = (seller for seller in sellers if seller.id not in LEFT_OUT)
+    return {"date": day.isoformat(), "sellers": [_seller(seller, day) for seller in included]}
 
 
 def text_of(snapshot: Document) -> str:
-    """The file."""
+    """Returns the text of the file."""
     sellers = ",\n".join(_seller_text(seller) for seller in snapshot["sellers"])
     return f'{{"date": {_json(snapshot["date"])}, "sellers": [\n{sellers}\n]}}\n'
 
 
 def _seller(seller: Provider, day: date) -> ListedSeller:
-    place = address(seller)
+    base = address(seller)
     listing: ListedSeller = {"id": seller.id, "models": [_model(seller, model, day) for model in seller.models]}
-    if place.is_expression:
-        listing["like"] = place.text
+    if base.is_expression:
+        listing["like"] = base.text
     else:
-        listing["at"] = place.text
+        listing["at"] = base.text
     if seller.id in ALSO:
         listing["also"] = ALSO[seller.id]
     return listing

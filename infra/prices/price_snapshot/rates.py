@@ -1,4 +1,4 @@
-"""What a model costs from a day on. Where several prices can still come into force, the dearest of each kind."""
+"""The prices of a model from a day on. If several prices apply at different times, the highest rate of each kind."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import astuple
@@ -22,7 +22,7 @@ _NO_TIER = -1
 
 
 def prices_from(model: ModelInfo, day: date) -> list[ModelPrice]:
-    """Every price that is in force at some moment of that day or later."""
+    """Returns every price that applies at some time of `day` or later."""
     if isinstance(model.prices, ModelPrice):
         return [model.prices]
     found: list[ModelPrice] = []
@@ -34,7 +34,7 @@ def prices_from(model: ModelInfo, day: date) -> list[ModelPrice]:
 
 
 def _moments(prices: Sequence[ConditionalPrice], day: date) -> Iterator[datetime]:
-    """Moments (UTC) between which no price changes."""
+    """Yields the UTC times at which a price can change."""
     limits = [price.constraint for price in prices]
     starts = {limit.start_date for limit in limits if isinstance(limit, StartDateConstraint)}
     daily = [limit for limit in limits if isinstance(limit, TimeOfDateConstraint)]
@@ -43,10 +43,10 @@ def _moments(prices: Sequence[ConditionalPrice], day: date) -> Iterator[datetime
         yield from (datetime.combine(start, moment) for moment in times)
 
 
-def dearest_price(prices: Sequence[ModelPrice]) -> Price:
-    """The price that none of them exceeds, whatever is asked; each of them has an input price. Its source is empty."""
+def highest_price(prices: Sequence[ModelPrice]) -> Price:
+    """Returns a price that is not exceeded by any of `prices` for any request. Each must have an input price."""
     starts = sorted({start for price in prices for start in _tier_starts(price)})
-    steps = [(above, _dearest_rates(prices, above)) for above in (_NO_TIER, *starts)]
+    steps = [(above, _highest_rates(prices, above)) for above in (_NO_TIER, *starts)]
     tiers = [Tier(above, rates) for (_, before), (above, rates) in pairwise(steps) if rates != before]
     return Price(steps[0][1], "", tuple(tiers), max(map(_request_usd, prices)))
 
@@ -57,33 +57,34 @@ def _tier_starts(price: ModelPrice) -> Iterator[int]:
             yield from (tier.start for tier in rate.tiers)
 
 
-def _dearest_rates(prices: Sequence[ModelPrice], above: int) -> Rates:
+def _highest_rates(prices: Sequence[ModelPrice], above: int) -> Rates:
     columns = zip(*(astuple(_rates(price, above)) for price in prices), strict=True)
     return Rates(*map(max, columns))
 
 
 def _rates(price: ModelPrice, above: int) -> Rates:
-    usual = _usd(price, "input_mtok", above) or Decimal(0)
+    input_usd = _usd(price, "input_mtok", above) or Decimal(0)
     cached = _usd(price, "cache_read_mtok", above)
     return Rates(
-        input_usd_per_mtok=usual,
+        input_usd_per_mtok=input_usd,
         output_usd_per_mtok=_usd(price, "output_mtok", above) or Decimal(0),
-        cached_input_usd_per_mtok=usual if cached is None else cached,
-        cache_write_usd_per_mtok=_written(price, usual, above),
+        cached_input_usd_per_mtok=input_usd if cached is None else cached,
+        cache_write_usd_per_mtok=_written(price, input_usd, above),
     )
 
 
-def _written(price: ModelPrice, usual: Decimal, above: int) -> Decimal:
-    """The dearest way of writing to the cache. A write that is cheaper than input comes on top of it: OpenRouter lists
-    so what Gemini's cache takes for storage.
+def _written(price: ModelPrice, input_usd: Decimal, above: int) -> Decimal:
+    """Returns the highest rate of a cache write.
+
+    A rate below the input rate is added to the input rate: OpenRouter lists the storage of Gemini's cache like that.
     """
-    given = [usd for meter in WRITES if (usd := _usd(price, meter, above)) is not None]
-    dearest = max(given, default=usual)
-    return dearest if dearest >= usual else usual + dearest
+    write_rates = [usd for meter in WRITES if (usd := _usd(price, meter, above)) is not None]
+    highest = max(write_rates, default=input_usd)
+    return highest if highest >= input_usd else input_usd + highest
 
 
 def _usd(price: ModelPrice, meter: str, above: int) -> Decimal | None:
-    """The rate of prompts that are a little longer than `above` tokens."""
+    """Returns the rate for prompts that are slightly longer than `above` tokens."""
     rate: Decimal | TieredPrices | None = getattr(price, meter)
     if not isinstance(rate, TieredPrices):
         return rate
@@ -91,5 +92,5 @@ def _usd(price: ModelPrice, meter: str, above: int) -> Decimal | None:
 
 
 def _request_usd(price: ModelPrice) -> Decimal:
-    """Per request; genai-prices has it per thousand."""
+    """Returns the price of one request; genai-prices has the price of a thousand."""
     return (_usd(price, "requests_kcount", _NO_TIER) or Decimal(0)) / 1000

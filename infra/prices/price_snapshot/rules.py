@@ -1,4 +1,4 @@
-"""genai-prices' match clauses as the snapshot has them. They compare in lower case, but for expressions."""
+"""Translates genai-prices' match clauses to the snapshot's rules. All but regular expressions match in lower case."""
 
 from genai_prices.types import (
     ClauseAnd,
@@ -15,7 +15,7 @@ from sekha_llm_bridge.pricing.snapshot import Rule
 
 
 def rule_of(clause: MatchLogic) -> Rule:
-    """The clause as a rule; of several, the shortest form."""
+    """Returns the clause as a rule, in its shortest form."""
     match clause:
         case ClauseEquals(equals=text):
             return text.lower()
@@ -31,12 +31,12 @@ def rule_of(clause: MatchLogic) -> Rule:
             return {"all": [rule_of(one) for one in clauses]}
         case ClauseOr(or_=clauses):
             return _any(clauses)
-    raise ValueError(f"a kind of rule that the bridge does not know: {clause}")
+    raise ValueError(f"a kind of rule that the bridge does not support: {clause}")
 
 
 def _any(clauses: list[MatchLogic]) -> Rule:
-    """Each once; those of nested lists come up."""
+    """Returns the alternatives without duplicates. Nested lists are flattened."""
     rules = [rule_of(one) for one in clauses]
     flat = [one for rule in rules for one in (rule if isinstance(rule, list) else [rule])]
-    distinct = [rule for place, rule in enumerate(flat) if rule not in flat[:place]]
+    distinct = [rule for index, rule in enumerate(flat) if rule not in flat[:index]]
     return distinct[0] if len(distinct) == 1 else distinct

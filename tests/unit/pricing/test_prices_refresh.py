@@ -78,7 +78,7 @@ def test_what_is_not_given_costs_as_much_as_input() -> None:
     assert listed(model(costs(**TEXT, cache_write_mtok="3")), DAY)["usd"] == ["2", "8", None, "3"]
 
 
-def test_the_dearest_way_to_write_to_the_cache_counts() -> None:
+def test_the_highest_rate_of_a_cache_write_is_used() -> None:
     price = costs(**TEXT, cache_write_mtok="2.5", cache_write_5m_mtok="2.6", cache_write_1h_mtok="4")
     assert listed(model(price), DAY)["usd"] == ["2", "8", None, "4"]
 
@@ -103,12 +103,12 @@ def test_a_price_of_the_past_is_forgotten() -> None:
     assert listed(model(prices), DAY)["usd"] == ["2", "8"]
 
 
-def test_of_now_and_later_the_dearest_of_each_kind_counts() -> None:
+def test_the_highest_rate_of_each_kind_from_the_day_on_is_used() -> None:
     prices = [ConditionalPrice(prices=costs(**TEXT)), since(2026, 7, input_mtok="1", output_mtok="9")]
     assert listed(model(prices), DAY)["usd"] == ["2", "9"]
 
 
-def test_of_all_hours_the_dearest_counts() -> None:
+def test_the_highest_rate_of_all_hours_is_used() -> None:
     prices = [ConditionalPrice(prices=costs(**TEXT)), daily(1, 4, input_mtok="3", output_mtok="12")]
     assert listed(model(prices), DAY)["usd"] == ["3", "12"]
 
@@ -147,7 +147,7 @@ def test_a_meter_that_an_ordinary_request_may_run_up_leaves_the_model_out(price:
 
 def test_a_model_that_is_not_always_priced_is_left_out() -> None:
     prices = [ConditionalPrice(prices=costs(**TEXT)), since(2026, 7, input_mtok="2")]
-    assert listed(model(prices), DAY)["unpriced"] == "no output price at times"
+    assert listed(model(prices), DAY)["unpriced"] == "no output price in some periods"
     prices = [ConditionalPrice(prices=costs(**TEXT)), since(2026, 7)]
     assert listed(model(prices), DAY)["unpriced"] == "no input price"
 
@@ -263,7 +263,7 @@ def date_of(file: Path) -> str:
     return str(json.loads(file.read_text())["date"])
 
 
-def test_a_refresh_tells_what_is_new_gone_and_changed_by_seller_and_in_all(tmp_path: Path) -> None:
+def test_a_refresh_lists_new_removed_and_changed_models_by_seller_and_in_total(tmp_path: Path) -> None:
     file = tmp_path / "prices.json"
     old = [
         seller(
@@ -283,16 +283,16 @@ def test_a_refresh_tells_what_is_new_gone_and_changed_by_seller_and_in_all(tmp_p
     ]
     refresh(file, old, DAY)
     assert refresh(file, new, DAY) == [
-        "a: 1 new, 1 gone, 2 changed",
+        "a: 1 new, 1 removed, 2 changed",
         "  + new",
         "  - gone",
         "  ~ dearer: output 8 → 9, input above 5 none → 3, output above 5 none → 9, a request none → 0.001",
         "  ~ lost: input 2 → none, output 8 → none, unpriced none → no price",
-        "b: 0 new, 0 gone, 1 changed",
-        "  ~ same: other names",
-        "c: 1 new, 0 gone, 0 changed",
+        "b: 0 new, 0 removed, 1 changed",
+        "  ~ same: other match rule",
+        "c: 1 new, 0 removed, 0 changed",
         "  + first",
-        "in all: 2 new, 1 gone, 3 changed; 4 of 5 models of 3 sellers have a price",
+        "total: 2 new, 1 removed, 3 changed; 4 of 5 models of 3 sellers have a price",
     ]
 
 
@@ -308,6 +308,6 @@ def test_the_command_makes_the_list_of_that_day_and_then_finds_no_difference(tmp
     day, file = json.loads(FILE.read_text())["date"], tmp_path / "prices.json"
     command = [sys.executable, "-m", "price_snapshot", day, str(file)]
     answers = [subprocess.run(command, capture_output=True, text=True, env=env, check=True).stdout for _ in range(2)]
-    assert answers[0].splitlines()[-1].startswith("in all: ")
+    assert answers[0].splitlines()[-1].startswith("total: ")
     assert answers[1] == "no difference\n"
     assert file.read_bytes() == FILE.read_bytes()
