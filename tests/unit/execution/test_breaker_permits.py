@@ -226,7 +226,7 @@ def test_a_request_that_loses_the_race_may_use_another_candidate_even_without_fa
 def test_after_a_lost_race_without_other_candidates_the_error_says_when_the_probe_ends(clock: FakeClock) -> None:
     stage = opened(clock, [[DOWN] * 3])
     other_takes_the_lease(stage)
-    with pytest.raises(errors.NoProviderAvailable, match="somebody else is probing it") as caught:
+    with pytest.raises(errors.NoProviderAvailable, match="another instance is probing it") as caught:
         stage.run_plan()
     assert caught.value.retry_after_s == pytest.approx(7)
     assert stage.log.attempts == []
@@ -235,7 +235,7 @@ def test_after_a_lost_race_without_other_candidates_the_error_says_when_the_prob
 def test_an_error_names_the_models_that_a_breaker_excluded(clock: FakeClock) -> None:
     stage = opened(clock, [[DOWN] * 3, [OK, OK, OK, DOWN]])
     other_takes_the_lease(stage)
-    with pytest.raises(errors.AllProvidersFailed, match=r"not tried was p0/m0: .* somebody else is probing it"):
+    with pytest.raises(errors.AllProvidersFailed, match=r"not tried was p0/m0: .* another instance is probing it"):
         stage.run_plan()
 
 

@@ -179,7 +179,7 @@ def test_somebody_elses_probe_excludes_a_provider_and_says_so() -> None:
     result = planned(provider("p", chat_model("a")), limits=limits)
     assert result.considered_models[0].breaker is BreakerState.HALF_OPEN
     assert why_not(result, "a") == (
-        "its provider's circuit breaker is half-open, and somebody else is probing it (timeout)"
+        "its provider's circuit breaker is half-open, and another instance is probing it (timeout)"
     )
 
 

@@ -48,7 +48,7 @@ class Answer(Protocol):
 
 
 class Operation(Protocol[T_co]):
-    """What one request asks of whichever model answers it."""
+    """The call that a request makes to each candidate: a chat or an embedding."""
 
     async def call(self, provider: Provider, candidate: Candidate, *, timeout_s: float) -> T_co:
         """Makes one attempt, within `timeout_s`. Raises `ProviderError`. May be billed by the provider."""
@@ -120,7 +120,7 @@ class Executor:
         """The same for an answer in chunks. Returns when the first token has arrived; until then the caller sees
         nothing of a failover.
 
-        A probe ends with the first token: the provider answers, so nobody waits for the rest of the answer.
+        A probe ends with the first token: the provider has answered, and the rest of the answer adds nothing to that.
         """
         state = self._start(plan, log, allow_fallback=allow_fallback)
         result = await self._try_candidates(state, operation, deadline, session)
@@ -218,8 +218,8 @@ class Executor:
 
 
 async def _request_permit(session: BreakerSession, candidate: Candidate, deadline: Deadline) -> Permit | Refusal:
-    """Requests a permit for as long as the candidate can take at most: as a probe, nobody else probes its provider for
-    as long. If the client disconnects meanwhile, a lease that was taken is given back.
+    """Requests a permit for the maximum time of the attempt. During this time, no other instance probes the provider.
+    If the client disconnects meanwhile, an acquired lease is released.
     """
     provider = candidate.entry.provider
     attempt_s = min(provider.timeout_secs, deadline.remaining_s())

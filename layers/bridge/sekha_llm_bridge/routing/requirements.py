@@ -77,7 +77,7 @@ def exclusion_for_open_breaker(breaker: BreakerView | Refusal) -> Exclusion:
     """Returns the exclusion of a model whose provider's breaker allows no request now."""
     cause = f" ({breaker.cause})" if breaker.cause else ""
     is_probed = breaker.state is BreakerState.HALF_OPEN
-    state = "is half-open, and somebody else is probing it" if is_probed else "is open"
+    state = "is half-open, and another instance is probing it" if is_probed else "is open"
     return Exclusion(ExclusionKind.BREAKER, f"its provider's circuit breaker {state}{cause}", breaker.retry_after_s)
 
 

@@ -117,7 +117,9 @@ _ATTRIBUTES = frozenset({"holder", "lease_until"})
 
 def _holder_in(item: Attributes) -> LeaseHolder:
     until_ms = int(item.get("lease_until", {}).get("N", 0))
-    return LeaseHolder(item.get("holder", {}).get("S", "nobody"), datetime.fromtimestamp(until_ms / 1000, UTC))
+    return LeaseHolder(
+        item.get("holder", {}).get("S", "an unknown process"), datetime.fromtimestamp(until_ms / 1000, UTC)
+    )
 
 
 def _milliseconds(moment: datetime) -> int:
