@@ -262,7 +262,7 @@ def test_a_missing_database_raises_store_down(url: str, name: str) -> None:
         ChromaStore(ChromaServer(config), FakeClock(), default=None).upsert(batch(name, "one"))
 
 
-def test_a_collection_of_another_dimension_than_its_name_says_is_not_changed(
+def test_a_collection_whose_name_has_another_dimension_is_not_changed(
     store: ChromaStore, client: Any, name: str
 ) -> None:
     odd = client.create_collection(f"{name}_3", metadata={"made_by": "v1"}, embedding_function=None)
@@ -325,7 +325,7 @@ def test_a_text_that_is_stored_again_without_metadata_keeps_its_metadata(
     assert client.get_collection(f"{name}_3").get()["metadatas"] == [{"k": 1}]
 
 
-def test_a_search_in_a_collection_of_another_dimension_than_its_name_says_is_refused(
+def test_a_search_in_a_collection_whose_name_has_another_dimension_is_refused(
     store: ChromaStore, client: Any, name: str
 ) -> None:
     odd = client.create_collection(f"{name}_3", metadata={"embedding_space": "mini"}, embedding_function=None)

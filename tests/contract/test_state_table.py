@@ -77,7 +77,7 @@ def test_no_provider_has_the_key_of_another_kind_of_item(provider_id: str) -> No
     assert provider_key(provider_id) not in {MIGRATION_LEASE, PENDING_WRITES}
 
 
-def test_items_of_one_owner_are_told_apart_by_the_sort_key(table: Table) -> None:
+def test_items_of_one_owner_are_distinguished_by_the_sort_key(table: Table) -> None:
     table.update(Update(KEY).set({"count": THREE}))
     table.update(Update(OTHER).set({"count": {"N": "4"}}))
     counts = {key: item["count"] for key, item in table.read(KEY, OTHER, ItemKey("owner", "third")).items()}

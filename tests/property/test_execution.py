@@ -14,7 +14,7 @@ thorough = settings(max_examples=400)
 
 @thorough
 @given(worlds | tight_worlds)
-def test_what_is_billed_never_exceeds_the_limit(world: World) -> None:
+def test_the_billed_cost_never_exceeds_the_limit(world: World) -> None:
     result = world.run_plan()
     limits = [limit for limit in (world.limit_usd, world.request.max_cost_usd) if limit is not None]
     if limits:
@@ -26,7 +26,7 @@ def test_what_is_billed_never_exceeds_the_limit(world: World) -> None:
 
 @thorough
 @given(worlds)
-def test_attempts_go_down_the_plan_and_repeat_a_model_at_most_once(world: World) -> None:
+def test_attempts_follow_the_plan_and_retry_a_model_at_most_once(world: World) -> None:
     world.run_plan()
     planned = iter([entry.key for entry in world.plan().ranked])
     for key, calls in groupby(world.called):
@@ -55,7 +55,7 @@ def test_every_call_is_in_the_attempt_log_and_on_the_receipt(world: World) -> No
 
 @thorough
 @given(worlds)
-def test_the_known_cost_is_never_more_than_what_was_billed_and_estimates_aside_all_of_what_was_counted(
+def test_the_known_cost_never_exceeds_the_billed_cost_and_includes_all_counted_tokens(
     world: World,
 ) -> None:
     result = world.run_plan()

@@ -98,9 +98,7 @@ def elf_machine(path: Path) -> int:
 
 
 @each_layer
-def test_every_module_is_compiled_for_lambdas_python_and_says_where_it_is_in_lambda(
-    layer: str, arm64_build: Build
-) -> None:
+def test_every_module_is_compiled_for_lambdas_python_with_its_path_in_lambda(layer: str, arm64_build: Build) -> None:
     sources = [path for path in files(arm64_build.layer(layer)) if path.suffix == ".py"]
     assert sources
     for source in sources:
@@ -113,7 +111,7 @@ def test_every_module_is_compiled_for_lambdas_python_and_says_where_it_is_in_lam
 
 
 @each_layer
-def test_the_layers_leave_out_what_the_runtime_has_and_what_nobody_calls(layer: str, arm64_build: Build) -> None:
+def test_the_layers_omit_packages_of_the_runtime_and_unused_ones(layer: str, arm64_build: Build) -> None:
     packages = arm64_build.layer(layer) / "python"
     names = {path.stem if path.is_file() else path.name for path in packages.iterdir()}
     assert names.isdisjoint(RUNTIME)
@@ -175,7 +173,7 @@ def first_deployed(opt: dict[str, Path], runtime: Path, lambda_python: Path) -> 
     return Lambda(lambda_python, ROOT / function.folder, opt["BridgeLayer"], runtime)
 
 
-def test_what_the_bridge_uses_of_powertools_is_complete(first_deployed: Lambda) -> None:
+def test_the_parts_of_powertools_that_the_bridge_uses_are_complete(first_deployed: Lambda) -> None:
     assert first_deployed.run(POWERTOOLS_IS_USED) == "used"
 
 
@@ -220,12 +218,12 @@ def test_api_gateway_invokes_the_streaming_functions_by_lambdas_streaming_call_a
             assert ("response-streaming-invocations" in json.dumps(integration["uri"])) == streams, path
 
 
-def test_the_layer_brings_what_starts_a_streaming_function(arm64_build: Build) -> None:
+def test_the_layer_has_the_script_that_starts_a_streaming_function(arm64_build: Build) -> None:
     start = arm64_build.layer("BridgeLayer") / "stream-responses"
     assert os.access(start, os.X_OK)
 
 
-def test_every_function_gets_a_role_of_its_own(sam_python: Path) -> None:
+def test_every_function_has_its_own_role(sam_python: Path) -> None:
     resources = transformed(sam_python, "code", "layer")
     functions = [one["Properties"] for one in resources.values() if one["Type"] == "AWS::Lambda::Function"]
     assert len({function["Role"]["Fn::GetAtt"][0] for function in functions}) == len(FUNCTIONS)

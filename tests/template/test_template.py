@@ -61,7 +61,7 @@ def test_a_wrong_method_reaches_the_function_which_answers_it_in_the_usual_envel
 
 
 @each_api_function
-def test_api_gateway_waits_no_longer_than_the_function_may_run(function: Function) -> None:
+def test_api_gateways_timeout_is_not_longer_than_the_functions(function: Function) -> None:
     for event in function.events("Api"):
         assert event["RestApiId"] == {"Ref": "Api"}
         assert event["TimeoutInMillis"] <= function.properties["Timeout"] * 1000
@@ -73,7 +73,7 @@ def test_it_runs_on_python_3_13(function: Function) -> None:
 
 
 @each_function
-def test_it_has_a_role_of_its_own_with_policies_of_this_template_only(function: Function) -> None:
+def test_it_has_its_own_role_with_policies_of_this_template_only(function: Function) -> None:
     assert "Role" not in function.properties
     assert function.policies <= TEMPLATE.of_type("AWS::IAM::ManagedPolicy").keys()
 
@@ -94,7 +94,7 @@ def test_only_functions_that_call_providers_or_store_vectors_write_the_state_tab
 
 
 @each_function
-def test_only_what_makes_vectors_puts_them_into_the_queue_and_only_the_drain_takes_them_out(
+def test_only_functions_that_store_vectors_send_to_the_queue_and_only_the_drain_receives(
     function: Function,
 ) -> None:
     puts = function.name in {"EmbeddingsFunction", "EmbedFunction"}
@@ -103,7 +103,7 @@ def test_only_what_makes_vectors_puts_them_into_the_queue_and_only_the_drain_tak
     assert ("VectorQueueDrainPolicy" in function.policies) == takes
 
 
-def test_the_queues_policies_allow_what_is_called_and_nothing_else() -> None:
+def test_the_queues_policies_allow_only_the_actions_that_are_called() -> None:
     called = set(re.findall(r'_call\("(\w+)"', (BRIDGE / "embeddings/deferred_writes/sqs.py").read_text()))
     policies = TEMPLATE.of_type("AWS::IAM::ManagedPolicy")
     takes, puts_aside = policies["VectorQueueDrainPolicy"]["PolicyDocument"]["Statement"]
@@ -112,7 +112,7 @@ def test_the_queues_policies_allow_what_is_called_and_nothing_else() -> None:
     assert {*takes["Action"], puts["Action"]} == {f"sqs:{name.removesuffix('Batch')}" for name in called}
 
 
-def test_vectors_that_wait_are_kept_in_order_for_as_long_as_sqs_keeps_them_and_survive_the_stack() -> None:
+def test_pending_vectors_are_kept_in_order_for_14_days_and_after_the_stack_is_deleted() -> None:
     waits, dead = TEMPLATE.resources["VectorQueue"], TEMPLATE.resources["VectorDeadLetters"]
     assert waits["Properties"]["FifoQueue"] is dead["Properties"]["FifoQueue"] is True
     for queue in (waits, dead):
@@ -125,7 +125,7 @@ def test_vectors_that_wait_are_kept_in_order_for_as_long_as_sqs_keeps_them_and_s
 @pytest.mark.parametrize(
     ("function", "rate"), [("DrainFunction", "rate(1 minute)"), ("MigrateCollectionsFunction", "rate(15 minutes)")]
 )
-def test_vectors_are_looked_after_on_a_schedule(function: str, rate: str) -> None:
+def test_drain_and_migration_run_on_a_schedule(function: str, rate: str) -> None:
     [schedule] = FUNCTIONS[function].events("ScheduleV2")
     assert (schedule["ScheduleExpression"], schedule["OmitName"]) == (rate, True)
 
@@ -160,14 +160,14 @@ def test_a_policy_names_its_actions_and_resources(policy: str) -> None:
 
 
 @each_function
-def test_only_what_talks_to_chroma_carries_the_client_of_chroma(function: Function) -> None:
+def test_only_functions_that_call_chroma_have_its_client(function: Function) -> None:
     assert "BridgeLayer" in function.layers
     vectors = {"EmbeddingsFunction", "EmbedFunction", "SearchFunction", "DrainFunction", "MigrateCollectionsFunction"}
     assert ("ChromaLayer" in function.layers) == (function.name in vectors)
 
 
 @each_function
-def test_it_is_told_what_it_needs_to_know(function: Function) -> None:
+def test_it_has_the_environment_variables_that_it_needs(function: Function) -> None:
     variables = dict(function.properties["Environment"]["Variables"])
     variables.pop("STATE_TABLE")
     assert variables == {
@@ -184,7 +184,7 @@ def test_it_is_told_what_it_needs_to_know(function: Function) -> None:
     }
 
 
-def test_what_may_be_long_in_coming_or_large_is_streamed_and_nothing_else() -> None:
+def test_only_chats_and_embeddings_are_streamed() -> None:
     assert {event["Path"] for function in STREAMING for event in function.events("Api")} == {
         "/v1/chat/completions",
         "/api/v1/chat/completions",
@@ -199,13 +199,13 @@ def test_what_may_be_long_in_coming_or_large_is_streamed_and_nothing_else() -> N
         assert function.properties["Timeout"] == timeout_s
 
 
-def test_what_starts_a_streaming_function_is_in_the_layer_and_can_be_executed() -> None:
+def test_the_start_script_of_streaming_functions_is_in_the_layer_and_executable() -> None:
     start = ROOT / "layers" / "bridge" / "stream-responses"
     assert os.access(start, os.X_OK)
 
 
 @each_function
-def test_a_change_of_any_parameter_that_it_gets_publishes_a_new_version(function: Function) -> None:
+def test_a_change_of_any_parameter_of_a_function_publishes_a_new_version(function: Function) -> None:
     properties = function.properties
     given = references([properties["Environment"], properties["Architectures"]]) & TEMPLATE.parameters.keys()
     secret = {name for name in given if TEMPLATE.parameters[name].get("NoEcho")}
@@ -216,7 +216,7 @@ def test_a_change_of_any_parameter_that_it_gets_publishes_a_new_version(function
 
 
 @pytest.mark.parametrize("name", ["OpenAiApiKey", "ChromaToken"])
-def test_a_secret_is_not_shown(name: str) -> None:
+def test_a_secret_parameter_has_noecho(name: str) -> None:
     assert TEMPLATE.parameters[name]["NoEcho"] is True
     assert name not in references(list(TEMPLATE.outputs.values()))
 
@@ -253,7 +253,7 @@ def rendered(name: str) -> dict[str, Any]:
 
 
 @each_response
-def test_what_api_gateway_answers_itself_has_openais_envelope(name: str) -> None:
+def test_errors_of_api_gateway_itself_have_openais_envelope(name: str) -> None:
     error = rendered(name)["error"]
     assert error.keys() == {"message", "type", "param", "code", "request_id"}
     assert error["request_id"] == "c6af9ac6"
@@ -262,7 +262,7 @@ def test_what_api_gateway_answers_itself_has_openais_envelope(name: str) -> None
 
 
 @each_response
-def test_what_api_gateway_answers_itself_has_the_request_id_as_header(name: str) -> None:
+def test_errors_of_api_gateway_itself_have_the_request_id_header(name: str) -> None:
     assert RESPONSES[name]["ResponseParameters"]["Headers"]["x-request-id"] == "context.requestId"
 
 
@@ -275,12 +275,12 @@ def test_what_api_gateway_answers_itself_has_the_request_id_as_header(name: str)
         ("BAD_REQUEST_BODY", InvalidRequest),
     ],
 )
-def test_api_gateway_and_the_functions_name_one_fault_alike(name: str, error: type[BridgeError]) -> None:
+def test_api_gateway_and_the_functions_use_the_same_error_codes(name: str, error: type[BridgeError]) -> None:
     body = rendered(name)["error"]
     assert (RESPONSES[name]["StatusCode"], body["type"], body["code"]) == (error.status, error.type, error.code)
 
 
-def test_api_gateways_other_answers_keep_their_status() -> None:
+def test_other_errors_of_api_gateway_keep_their_status() -> None:
     assert {name: response.get("StatusCode") for name, response in RESPONSES.items()} == {
         "MISSING_AUTHENTICATION_TOKEN": 404,
         "UNAUTHORIZED": 401,
@@ -316,7 +316,7 @@ def alarmed(name: str, *values: float) -> bool:
         ("BreakerTableAlarm", Metric.TABLE_UNAVAILABLE),
     ],
 )
-def test_an_alarm_watches_a_metric_as_the_functions_write_it(
+def test_an_alarm_uses_a_metric_that_the_functions_write(
     alarm: str, metric: Metric, capsys: pytest.CaptureFixture[str]
 ) -> None:
     count(metric, 1, provider="openai_cloud")
@@ -342,7 +342,7 @@ def test_an_open_breaker_a_rejected_key_and_a_fleet_that_is_down_raise_their_ala
 
 
 @pytest.mark.parametrize("alarm", ALARMS)
-def test_an_alarm_is_sent_where_a_topic_is_given_and_only_a_silent_check_is_one_itself(alarm: str) -> None:
+def test_alarms_are_sent_to_the_topic_and_only_missing_health_checks_count_as_an_alarm(alarm: str) -> None:
     topic = {"Fn::If": ["HasAlertTopic", [{"Ref": "AlertTopicArn"}], {"Ref": "AWS::NoValue"}]}
     assert ALARMS[alarm]["AlarmActions"] == topic
     assert ALARMS[alarm]["TreatMissingData"] == ("breaching" if alarm == "NoProviderAlarm" else "notBreaching")
@@ -352,13 +352,13 @@ def test_an_alarm_is_sent_where_a_topic_is_given_and_only_a_silent_check_is_one_
     ("alarm", "function"),
     [("HealthCheckFailsAlarm", "HealthCheckFunction"), ("ChatFailsAlarm", "ChatCompletionsFunction")],
 )
-def test_a_functions_own_failures_are_watched_by_its_name(alarm: str, function: str) -> None:
+def test_an_alarm_on_a_functions_errors_uses_the_functions_name(alarm: str, function: str) -> None:
     assert ALARMS[alarm]["Dimensions"] == [{"Name": "FunctionName", "Value": {"Ref": function}}]
     assert alarmed(alarm, 1, 1, 1)
     assert not alarmed(alarm, 1, 0, 1)
 
 
-def test_streams_cannot_take_every_execution_of_the_account_where_that_is_limited() -> None:
+def test_max_chats_limits_the_executions_of_streams() -> None:
     limit = FUNCTIONS["ChatCompletionsFunction"].properties["ReservedConcurrentExecutions"]
     assert limit == {"Fn::If": ["LimitsChats", {"Ref": "MaxChats"}, {"Ref": "AWS::NoValue"}]}
     assert TEMPLATE.parameters["MaxChats"]["Default"] == 0

@@ -13,7 +13,7 @@ def leaves(kind: type[errors.BridgeError]) -> list[type[errors.BridgeError]]:
     return [leaf for sub in below for leaf in leaves(sub)] if below else [kind]
 
 
-def test_every_error_has_a_code_of_its_own() -> None:
+def test_every_error_has_its_own_code() -> None:
     codes = [kind.code for kind in leaves(errors.BridgeError) if kind is not errors.ProviderError]
     assert [code for code in codes if codes.count(code) > 1] == []
 
@@ -24,7 +24,7 @@ def test_the_module_draws_every_error_of_the_tree() -> None:
     assert missing == []
 
 
-def test_every_kind_of_failure_has_a_code_of_its_own() -> None:
+def test_every_kind_of_failure_has_its_own_code() -> None:
     codes = [kind.code for kind in errors.FailureKind]
     assert len(set(codes)) == len(codes)
 

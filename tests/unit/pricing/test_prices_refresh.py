@@ -68,12 +68,12 @@ def daily(start: int, end: int, **rates: Rate) -> ConditionalPrice:
     return ConditionalPrice(TimeOfDateConstraint(time(start), time(end)), prices=costs(**rates))
 
 
-def test_input_output_cache_and_requests_are_taken_over() -> None:
+def test_input_output_cache_and_request_prices_are_copied() -> None:
     price = costs(**TEXT, cache_read_mtok="0.20", cache_write_mtok="2.5", requests_kcount="5")
     assert listed(model(price), DAY) == {"id": "m", "usd": ["2", "8", "0.2", "2.5"], "request": "0.005"}
 
 
-def test_what_is_not_given_costs_as_much_as_input() -> None:
+def test_missing_rates_equal_the_input_rate() -> None:
     assert listed(model(costs(**TEXT)), DAY)["usd"] == ["2", "8"]
     assert listed(model(costs(**TEXT, cache_write_mtok="3")), DAY)["usd"] == ["2", "8", None, "3"]
 
@@ -83,7 +83,7 @@ def test_the_highest_rate_of_a_cache_write_is_used() -> None:
     assert listed(model(price), DAY)["usd"] == ["2", "8", None, "4"]
 
 
-def test_a_write_that_is_cheaper_than_input_comes_on_top_of_it() -> None:
+def test_a_cache_write_rate_below_the_input_rate_is_added_to_it() -> None:
     assert listed(model(costs(**TEXT, cache_write_mtok="0.1")), DAY)["usd"] == ["2", "8", None, "2.1"]
 
 
@@ -98,7 +98,7 @@ def test_every_tier_has_all_rates() -> None:
     }
 
 
-def test_a_price_of_the_past_is_forgotten() -> None:
+def test_a_price_of_the_past_is_ignored() -> None:
     prices = [ConditionalPrice(prices=costs(input_mtok="9", output_mtok="9")), since(2026, 5, **TEXT)]
     assert listed(model(prices), DAY)["usd"] == ["2", "8"]
 
@@ -113,12 +113,12 @@ def test_the_highest_rate_of_all_hours_is_used() -> None:
     assert listed(model(prices), DAY)["usd"] == ["3", "12"]
 
 
-def test_a_price_that_another_always_covers_does_not_count() -> None:
+def test_a_price_that_is_never_the_highest_is_ignored() -> None:
     prices = [daily(1, 4, input_mtok="3", output_mtok="12"), since(2026, 5, **TEXT)]
     assert listed(model(prices), DAY)["usd"] == ["2", "8"]
 
 
-def test_tiers_that_are_to_come_are_merged_with_those_of_now() -> None:
+def test_future_tiers_are_merged_with_current_ones() -> None:
     now = costs(input_mtok=steps("2", (100, "4")), output_mtok="8")
     prices = [ConditionalPrice(prices=now), since(2026, 7, input_mtok=steps("3", (50, "3.5")), output_mtok="7")]
     entry = listed(model(prices), DAY)
@@ -141,11 +141,11 @@ def test_tiers_that_are_to_come_are_merged_with_those_of_now() -> None:
         (costs(**TEXT, requests_kcount=steps("1", (5, "2"))), "a fee per request with tiers"),
     ],
 )
-def test_a_meter_that_an_ordinary_request_may_run_up_leaves_the_model_out(price: ModelPrice, reason: str) -> None:
+def test_a_model_billed_for_more_than_text_has_no_rates(price: ModelPrice, reason: str) -> None:
     assert listed(model(price), DAY) == {"id": "m", "unpriced": reason}
 
 
-def test_a_model_that_is_not_always_priced_is_left_out() -> None:
+def test_a_model_without_a_price_in_some_periods_has_no_rates() -> None:
     prices = [ConditionalPrice(prices=costs(**TEXT)), since(2026, 7, input_mtok="2")]
     assert listed(model(prices), DAY)["unpriced"] == "no output price in some periods"
     prices = [ConditionalPrice(prices=costs(**TEXT)), since(2026, 7)]
@@ -153,22 +153,22 @@ def test_a_model_that_is_not_always_priced_is_left_out() -> None:
 
 
 @pytest.mark.parametrize("meter", ["input_audio_mtok", "output_audio_mtok", "web_searches_kcount", "audio_hours"])
-def test_what_a_cost_limit_excludes_anyway_does_not_leave_the_model_out(meter: str) -> None:
+def test_prices_of_features_that_a_cost_limit_excludes_do_not_matter(meter: str) -> None:
     assert listed(model(costs(**TEXT, **{meter: "99"})), DAY)["usd"] == ["2", "8"]
 
 
-def test_an_embedding_model_is_only_given_text() -> None:
+def test_the_image_price_of_an_embedding_model_is_ignored() -> None:
     assert listed(model(costs(input_mtok="2", input_image_mtok="9")), DAY) == {"id": "m", "usd": ["2"]}
 
 
-def test_what_depends_on_more_than_the_request_says_leaves_the_model_out() -> None:
+def test_a_model_whose_price_depends_on_unknown_conditions_has_no_rates() -> None:
     asked = PriceVariant({"service_tier": "priority"}, costs(input_mtok="9"))
     unasked = PriceVariant({"route": "far"}, costs(input_mtok="9"))
     assert listed(model(costs(**TEXT), price_variants=[asked]), DAY)["usd"] == ["2", "8"]
     assert listed(model(costs(**TEXT), price_variants=[asked, unasked]), DAY)["unpriced"] == "depends on route"
 
 
-def test_a_guessed_price_leaves_the_model_out_until_it_is_confirmed() -> None:
+def test_a_model_with_a_guessed_price_has_no_rates_until_it_is_confirmed() -> None:
     guessed = "Imported from OpenRouter pricing; verify against Acme."
     assert listed(model(costs(**TEXT), price_comments=guessed), DAY)["unpriced"] == "guessed from another seller"
     assert "usd" in listed(model(costs(**TEXT), price_comments=f"{guessed} Verified against Acme on 1 May."), DAY)
@@ -177,7 +177,7 @@ def test_a_guessed_price_leaves_the_model_out_until_it_is_confirmed() -> None:
 @pytest.mark.parametrize(
     "name", ["gpt-search-preview", "x-deep-research", "sonar-pro", "gpt-image", "grok-multi-agent"]
 )
-def test_a_name_that_tells_of_more_than_tokens_counts_only_with_a_fee_per_request(name: str) -> None:
+def test_a_model_whose_name_implies_other_fees_has_rates_only_with_a_fee_per_request(name: str) -> None:
     assert listed(model(costs(**TEXT), name), DAY)["unpriced"] == "bills more than tokens"
     assert "usd" in listed(model(costs(**TEXT, requests_kcount="5"), name), DAY)
     assert "usd" in listed(model(costs(**TEXT), "nousresearch/hermes-4-70b"), DAY)
@@ -196,7 +196,7 @@ def test_a_name_that_tells_of_more_than_tokens_counts_only_with_a_fee_per_reques
         (ClauseOr([ClauseEquals("a"), ClauseEquals("A")]), "a"),
     ],
 )
-def test_rules_are_compared_in_lower_case_but_for_expressions(clause: MatchLogic, rule: object) -> None:
+def test_all_rules_but_regular_expressions_match_in_lower_case(clause: MatchLogic, rule: object) -> None:
     assert rule_of(clause) == rule
 
 
@@ -210,21 +210,21 @@ def test_rules_are_compared_in_lower_case_but_for_expressions(clause: MatchLogic
         ("https://s.example", Address("https://s.example", is_expression=True)),
     ],
 )
-def test_an_address_without_wild_cards_is_plain_text(pattern: str, found: Address) -> None:
+def test_an_address_without_wildcards_is_plain_text(pattern: str, found: Address) -> None:
     assert address(seller(pattern=pattern)) == found
 
 
-def test_of_bedrock_only_models_that_name_their_place_have_a_price() -> None:
+def test_only_bedrock_models_of_all_regions_have_a_price() -> None:
     models = [model(costs(**TEXT), name) for name in ("global.m", "regional.m", "m")]
     (entry,) = document([seller(*models, seller_id="aws")], DAY)["sellers"]
     assert ["usd" in listing for listing in entry["models"]] == [True, True, False]
 
 
-def test_a_seller_whose_prices_do_not_hold_everywhere_is_left_out() -> None:
+def test_a_seller_with_higher_prices_in_some_regions_is_left_out() -> None:
     assert document([seller(model(costs(**TEXT)), seller_id="databricks")], DAY)["sellers"] == []
 
 
-def test_a_model_is_a_line_of_the_file() -> None:
+def test_each_model_is_one_line_of_the_file() -> None:
     text = text_of(document([seller(model(costs(**TEXT), "a"), model(costs(), "b"))], DAY))
     assert '{"id":"a","usd":["2","8"]},\n{"id":"b","unpriced":"no price"}\n' in text
     assert json.loads(text)["date"] == "2026-06-01"
@@ -244,7 +244,7 @@ def test_a_refresh_on_another_day_leaves_an_equal_list_as_it_is(file: Path) -> N
     assert file.read_bytes() == before
 
 
-def test_a_price_that_only_time_has_changed_is_told_and_written(tmp_path: Path) -> None:
+def test_a_price_that_changes_with_the_date_is_listed_and_written(tmp_path: Path) -> None:
     sellers = [seller(model([ConditionalPrice(prices=costs(input_mtok="9", output_mtok="9")), since(2026, 7, **TEXT)]))]
     file = tmp_path / "prices.json"
     refresh(file, sellers, DAY)
@@ -252,7 +252,7 @@ def test_a_price_that_only_time_has_changed_is_told_and_written(tmp_path: Path) 
     assert date_of(file) == "2026-08-01"
 
 
-def test_a_list_that_its_own_date_no_longer_gives_is_written_though_its_prices_are_the_same(file: Path) -> None:
+def test_a_list_that_differs_from_the_one_for_its_own_date_is_written_even_with_equal_prices(file: Path) -> None:
     """The newer data know of a price that ended in July; on 1 June that one would have counted."""
     known = [ConditionalPrice(prices=costs(input_mtok="9", output_mtok="9")), since(2026, 7, **TEXT)]
     assert refresh(file, [seller(model(known))], date(2026, 8, 1)) == []
@@ -296,7 +296,7 @@ def test_a_refresh_lists_new_removed_and_changed_models_by_seller_and_in_total(t
     ]
 
 
-def test_a_long_row_of_new_models_is_cut_short(file: Path) -> None:
+def test_a_long_list_of_new_models_is_shortened(file: Path) -> None:
     many = [model(costs(**TEXT), f"model-{number:03}") for number in range(100)]
     lines = refresh(file, [seller(*many)], DAY)
     assert len(lines) < 12

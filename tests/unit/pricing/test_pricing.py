@@ -35,14 +35,14 @@ def test_a_longer_prompt_is_billed_at_its_tier_from_the_first_token() -> None:
     assert DEARER.cost_usd(Usage(1001, 1)) == Decimal("0.006036")
 
 
-def test_a_request_is_billed_for_itself_where_the_provider_does_so() -> None:
+def test_a_fee_per_request_is_billed() -> None:
     price = Price(PRICE.rates, "list", request_usd=Decimal("0.012"))
     assert price.cost_usd(Usage(1)) == Decimal("0.012003")
     assert price.bound_usd(prompt_tokens=1, completion_tokens=0) == Decimal("0.012006")
     assert not Price(Rates(*[Decimal(0)] * 4), "list", request_usd=Decimal(1)).is_free
 
 
-def test_an_ollama_without_pricing_is_free_and_any_other_unlisted_model_is_unknown() -> None:
+def test_an_ollama_model_without_pricing_is_free_and_any_other_unlisted_model_has_no_price() -> None:
     local = priced("ollama")
     assert local is not None
     assert local.is_free
@@ -51,26 +51,26 @@ def test_an_ollama_without_pricing_is_free_and_any_other_unlisted_model_is_unkno
 
 
 @pytest.mark.parametrize(("kind", "is_free"), [("openrouter", True), ("litellm", False)])
-def test_a_model_that_openrouter_serves_for_nothing_is_free(kind: str, is_free: bool) -> None:  # noqa: FBT001 — a column of the table
+def test_a_model_that_openrouter_lists_with_price_zero_is_free(kind: str, is_free: bool) -> None:  # noqa: FBT001 — a column of the table
     fields = provider("p", chat_model("x/y:free", price=None), provider_type=kind, base_url="https://h")
     config = ProviderConfig.model_validate(fields)
     price = PriceBook().price(config, config.models[0])
     assert (price is not None and price.is_free) is is_free
 
 
-def test_configured_pricing_wins_also_for_ollama() -> None:
+def test_configured_pricing_also_overrides_the_free_price_of_ollama() -> None:
     price = priced("ollama", pricing={"input_usd_per_mtok": 1, "output_usd_per_mtok": 2})
     assert price is not None
     assert (price.rates, price.source) == (Rates(Decimal(1), Decimal(2), Decimal(1), Decimal(1)), "config")
 
 
-def test_cached_input_costs_as_much_as_input_where_no_price_is_given() -> None:
+def test_cached_input_without_a_price_costs_as_much_as_input() -> None:
     price = priced("openai", pricing={"input_usd_per_mtok": 4, "output_usd_per_mtok": 2})
     assert price is not None
     assert price.rates.cached_input_usd_per_mtok == 4
 
 
-def test_only_an_embedding_model_may_leave_out_its_output_price() -> None:
+def test_only_an_embedding_model_needs_no_output_price() -> None:
     pricing = {"input_usd_per_mtok": 1}
     assert ModelConfig.model_validate(embedding_model(pricing=pricing)).pricing is not None
     with pytest.raises(ValueError, match="output_usd_per_mtok"):

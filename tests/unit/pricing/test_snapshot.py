@@ -63,7 +63,7 @@ def by_them(model: ModelInfo, usage: Usage, moment: datetime = NOON) -> Decimal:
     return model.get_prices(moment).calc_price(theirs)["total_price"]
 
 
-def test_the_file_is_what_the_locked_genai_prices_gives_on_its_date() -> None:
+def test_the_file_equals_the_snapshot_of_the_locked_genai_prices_for_its_date() -> None:
     assert text_of(document(their_sellers, DAY)) == FILE.read_text()
 
 
@@ -153,7 +153,7 @@ def test_a_well_known_model_costs_what_genai_prices_calculates(
         assert price.cost_usd(usage) == by_them(theirs, usage)
 
 
-def test_every_price_is_theirs_to_the_last_decimal_or_above_it() -> None:
+def test_every_price_equals_that_of_genai_prices_or_exceeds_it() -> None:
     """Above it where a dearer one is to come, or where a write that costs less than input is taken as coming on top."""
     for key, price in PRICED.items():
         lasts = len(prices_from(THEIRS[key], DAY)) == 1
@@ -197,7 +197,7 @@ def test_no_usage_costs_more_than_its_bound(
 
 
 @pytest.mark.parametrize("suffix", ["", "-latest", "-20250929", "-20251399", "-2025-09-29", ":free", "-image", "-x"])
-def test_names_are_understood_as_genai_prices_does(suffix: str) -> None:
+def test_model_names_match_as_in_genai_prices(suffix: str) -> None:
     snapshot = Snapshot.load()
     for theirs in their_sellers:
         seller = snapshot.sellers.get(theirs.id)
@@ -238,15 +238,15 @@ def test_names_are_understood_as_genai_prices_does(suffix: str) -> None:
         ("text-embedding-3-small", OPENAI),  # as a chat model: what would its output cost?
     ],
 )
-def test_what_cannot_be_priced_safely_is_unknown(model_id: str, base_url: str) -> None:
+def test_models_that_cannot_be_priced_safely_have_no_price(model_id: str, base_url: str) -> None:
     assert of(model_id, base_url) is None
 
 
-def test_a_model_of_bedrock_whose_region_is_not_known_is_unknown() -> None:
+def test_a_bedrock_model_without_a_known_region_has_no_price() -> None:
     assert of("amazon.nova-lite-v1:0", None, "bedrock") is None
 
 
-def test_a_type_without_an_address_that_sells_anything_is_unknown() -> None:
+def test_a_provider_type_without_a_known_seller_has_no_prices() -> None:
     assert of("gpt-4o", None, "litellm") is None
 
 
@@ -280,13 +280,13 @@ def test_a_host_that_only_looks_alike_is_unknown(base_url: str, model_id: str) -
         "https://europe-west1-aiplatform.googleapis.com/v1",
     ],
 )
-def test_of_googles_hosts_only_that_of_gemini_is_known(base_url: str) -> None:
+def test_of_googles_hosts_only_the_one_of_gemini_is_known(base_url: str) -> None:
     assert of("gemini-2.5-flash", base_url) is None
     assert of("gemini-2.5-flash", GOOGLE) is not None
 
 
 @pytest.mark.parametrize("seller", DOCUMENT["sellers"], ids=lambda seller: seller["id"])
-def test_no_address_is_found_inside_of_another(seller: dict[str, Any]) -> None:
+def test_no_address_matches_inside_another(seller: dict[str, Any]) -> None:
     """Also not those that a later list adds: what stands in a path, before or behind the host is no host."""
     example = seller.get("at") or EXAMPLES[seller["id"]]
     host, _, path = example.removeprefix("https://").partition("/")
@@ -334,7 +334,7 @@ def listed_price(snapshot: Snapshot, model_id: str = "m") -> Price | None:
     return PriceBook(lambda: snapshot).price(config, config.models[0])
 
 
-def test_only_a_price_of_nothing_is_free() -> None:
+def test_only_a_price_of_zero_is_free() -> None:
     free = listed_price(listing({"id": "m", "usd": ["0", "0"]}))
     assert free is not None
     assert free.is_free
@@ -343,7 +343,7 @@ def test_only_a_price_of_nothing_is_free() -> None:
     assert not any(price.is_free for price in PRICED.values())
 
 
-def test_the_first_rule_wins_also_when_its_model_has_no_price() -> None:
+def test_the_first_matching_rule_is_used_even_if_its_model_has_no_price() -> None:
     loose: ListedModel = {"id": "l", "match": {"starts": "m"}, "usd": ["1", "1"]}
     assert listed_price(listing({"id": "m", "unpriced": "bills sound"}, loose)) is None
     assert listed_price(listing({"id": "m", "unpriced": "bills sound"}, loose), "m2") is not None

@@ -20,12 +20,12 @@ CL100K = tiktoken.Encoding(
 
 @given(st.lists(st.text(), max_size=4))
 @example(["<|endoftext|>", "naïve 👍🏽\r\n", "\x00"])
-def test_what_tiktoken_makes_of_texts_becomes_those_texts_again(texts: list[str]) -> None:
+def test_token_ids_of_tiktoken_decode_to_the_same_text(texts: list[str]) -> None:
     assert decode_token_arrays([CL100K.encode_ordinary(text) for text in texts]) == texts
 
 
 @given(st.lists(st.integers(0, 100_255), max_size=20))
-def test_any_ids_become_the_text_that_tiktoken_makes_of_them(ids: list[int]) -> None:
+def test_token_ids_decode_to_the_same_text_as_with_tiktoken(ids: list[int]) -> None:
     assert decode_token_arrays([ids]) == [CL100K.decode(ids)]
 
 
@@ -41,13 +41,13 @@ def test_special_tokens_and_ids_out_of_range_are_refused_by_their_number(unfit: 
 
 
 @pytest.mark.parametrize("odd", [True, 1.0, None, "secret", [1]])
-def test_what_is_no_whole_number_is_refused_without_being_quoted(odd: object) -> None:
+def test_token_ids_that_are_no_integers_are_refused_without_being_quoted(odd: object) -> None:
     with pytest.raises(ValueError, match="nothing but whole numbers") as caught:
         decode_token_arrays([[1, odd]])
     assert "secret" not in str(caught.value)
 
 
-def test_a_few_ids_cannot_stand_for_more_text_than_a_request_can_hold() -> None:
+def test_token_ids_that_decode_to_more_text_than_a_request_may_have_are_refused() -> None:
     spaces = CL100K.encode_ordinary(" " * 80)
     assert len(spaces) == 1
     most = 6 * 1024 * 1024 // 80

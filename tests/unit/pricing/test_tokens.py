@@ -157,7 +157,7 @@ def test_a_table_with_a_missing_rank_is_refused() -> None:
 
 
 @each_tokenizer
-def test_text_is_cut_into_pieces_as_tiktoken_does(tokenizer: Tokenizer) -> None:
+def test_text_is_split_into_the_same_pieces_as_by_tiktoken(tokenizer: Tokenizer) -> None:
     assert tiktokens_own(tokenizer)[0]["pat_str"] == PIECES[tokenizer]
 
 
@@ -175,7 +175,7 @@ def billed(request: dict[str, Any], count: Count, join: str) -> int:
 
 @given(requests, st.sampled_from(["", "\n", " "]))
 @example({"messages": []}, "")
-def test_no_bound_is_below_what_is_billed_and_the_exact_one_is_not_above_the_other(
+def test_no_bound_is_below_the_billed_tokens_and_the_exact_bound_is_not_above_the_other(
     o200k: Count, request: dict[str, Any], join: str
 ) -> None:
     count = count_chat(request)
@@ -184,7 +184,7 @@ def test_no_bound_is_below_what_is_billed_and_the_exact_one_is_not_above_the_oth
 
 
 @each_text
-def test_bounds_hold_and_estimates_are_near_for_texts_of_every_kind(text: str, o200k: Count) -> None:
+def test_bounds_are_not_exceeded_and_estimates_are_close_for_texts_of_every_kind(text: str, o200k: Count) -> None:
     request = {"messages": [{"role": "user", "content": text}]}
     count, real = count_chat(request), billed(request, o200k, "")
     assert real <= count.bound_for(Tokenizer.O200K) <= count.bound
@@ -209,7 +209,7 @@ def test_the_estimate_of_usual_text_is_within_a_fifth_and_the_exact_bound_close(
 @example("a", "b 's", "t")
 @example(" ", "\n\n", "\n")
 @example("", "don't 'S x\u0301y", " \n ")
-def test_the_most_tokens_of_a_text_hold_wherever_it_stands(
+def test_the_maximum_tokens_of_a_text_hold_at_any_position(
     tokenizer: Tokenizer, before: str, text: str, after: str
 ) -> None:
     outside = len(before.encode()) + len(after.encode())
@@ -218,7 +218,7 @@ def test_the_most_tokens_of_a_text_hold_wherever_it_stands(
 
 @each_tokenizer
 @given(st.lists(texts, max_size=5), st.sampled_from(["", " ", "\n\n"]))
-def test_texts_that_are_joined_are_no_more_tokens_than_counted(
+def test_joined_texts_have_no_more_tokens_than_their_sum(
     tokenizer: Tokenizer, given_texts: list[str], join: str
 ) -> None:
     joints = len(join) * max(0, len(given_texts) - 1)
@@ -227,20 +227,20 @@ def test_texts_that_are_joined_are_no_more_tokens_than_counted(
 
 @each_tokenizer
 @pytest.mark.parametrize("run", ["a", "A", " ", "\t", "\n", "1", "!", "的", "\u0301", " \n", "A\u0301"])
-def test_the_longest_runs_that_are_counted_can_be(run: str, tokenizer: Tokenizer) -> None:
+def test_the_longest_texts_that_are_counted_can_be_counted(run: str, tokenizer: Tokenizer) -> None:
     text = "start " + run * (899_000 // len(run.encode())) + " the end."
     real = counter(tokenizer)(text)
     assert real <= upper_bound_tokens([text], tokenizer) < 100 + real
 
 
-def test_beyond_the_longest_text_that_is_counted_bytes_bound() -> None:
+def test_a_text_too_long_to_be_counted_is_bounded_by_its_bytes() -> None:
     long, short = "the cat sat " * 75_001, "the cat sat " * 100
     assert upper_bound_tokens([long], Tokenizer.O200K) == len(long)
     assert upper_bound_tokens([long, short], Tokenizer.O200K) - len(long) < len(short) / 3
     assert upper_bound_tokens([short] * 1000, Tokenizer.O200K) > len(short) * 240
 
 
-def test_what_may_be_taken_for_a_special_token_is_bounded_by_bytes() -> None:
+def test_texts_with_special_tokens_are_bounded_by_bytes() -> None:
     text = "one two three <|endoftext|> four"
     assert upper_bound_tokens([text], Tokenizer.O200K) == len(text)
 
@@ -267,7 +267,7 @@ class Watched(Sequence[dict[str, Any]]):
         return iter(self.given)
 
 
-def test_the_exact_bound_is_worked_out_when_asked_for_and_once() -> None:
+def test_the_exact_bound_is_computed_on_demand_and_once() -> None:
     watched = Watched({"role": "user", "content": "the cat sat on the mat"})
     count = count_chat({"messages": watched})
     before = watched.times
@@ -277,7 +277,7 @@ def test_the_exact_bound_is_worked_out_when_asked_for_and_once() -> None:
     assert watched.times == before + 1
 
 
-def test_counts_are_equal_by_their_numbers_and_shown_by_them() -> None:
+def test_counts_are_compared_and_displayed_by_their_numbers() -> None:
     request = {"messages": [{"role": "user", "content": "Hello"}]}
     counted = count_chat(request)
     assert counted == count_chat(request) == TokenCount(counted.estimate, counted.bound, counted.minimum)
@@ -291,7 +291,7 @@ FRAME = 4  # what the bound allows for each text beside its own tokens
 @each_tokenizer
 @given(st.lists(texts, max_size=5))
 @example(["<|endoftext|>"])
-def test_of_texts_to_embed_the_exact_bound_is_the_tokens_of_each_by_itself(
+def test_the_exact_bound_of_texts_to_embed_is_the_sum_of_their_tokens(
     tokenizer: Tokenizer, given_texts: list[str]
 ) -> None:
     count = count_texts(given_texts)
@@ -304,13 +304,13 @@ def test_of_texts_to_embed_the_exact_bound_is_the_tokens_of_each_by_itself(
         assert count.bound_for(tokenizer) == real + FRAME * len(given_texts)
 
 
-def test_texts_to_embed_beyond_what_is_counted_are_bounded_by_bytes() -> None:
+def test_texts_to_embed_that_are_too_long_to_be_counted_are_bounded_by_bytes() -> None:
     long, short = "the cat sat " * 75_001, "the cat sat on the mat"
     count = count_texts([long, short])
     assert count.bound_for(Tokenizer.CL100K) == len(long) + 6 + 2 * FRAME
 
 
-def test_texts_to_embed_are_counted_when_asked_for_and_once() -> None:
+def test_texts_to_embed_are_counted_on_demand_and_once() -> None:
     then = """
 count = count_texts(["the cat sat on the mat"] * 9)
 print('tiktoken' in sys.modules, count.bound_for(Tokenizer.CL100K), count.bound, 'tiktoken' in sys.modules)
@@ -348,14 +348,14 @@ EMBEDDING = ["text-embedding-3-small", "text-embedding-3-large", "text-embedding
     ("model_id", "expected"),
     [*((model_id, Tokenizer.O200K) for model_id in KNOWN), *((model_id, Tokenizer.CL100K) for model_id in EMBEDDING)],
 )
-def test_models_of_which_tiktoken_says_what_they_use_are_known(model_id: str, expected: Tokenizer) -> None:
+def test_models_with_an_encoding_in_tiktoken_are_known(model_id: str, expected: Tokenizer) -> None:
     assert encoding_name_for_model(model_id) == expected.value
     assert tokenizer(model_id) is expected
     assert tokenizer(model_id, "azure_openai", AZURE) is expected
 
 
 @pytest.mark.parametrize("model_id", UNKNOWN)
-def test_of_other_models_nothing_is_supposed(model_id: str) -> None:
+def test_other_models_have_no_assumed_encoding(model_id: str) -> None:
     assert tokenizer(model_id) is None
     assert tokenizer(f"openai/{model_id}", "openrouter", None) is None
 
@@ -375,7 +375,9 @@ def test_of_other_models_nothing_is_supposed(model_id: str) -> None:
         ("openai/gpt-4o", "openai", OPENAI),
     ],
 )
-def test_a_name_says_nothing_where_any_model_may_have_it(model_id: str, kind: str, base_url: str | None) -> None:
+def test_a_model_name_has_no_price_at_an_address_that_serves_any_model(
+    model_id: str, kind: str, base_url: str | None
+) -> None:
     assert tokenizer(model_id, kind, base_url) is None
 
 
@@ -404,7 +406,7 @@ def test_tiktoken_is_imported_only_for_an_exact_count() -> None:
     assert in_a_fresh_process("", then).split() == ["False", "True"]
 
 
-def test_exact_counts_need_neither_the_network_nor_what_tiktoken_needs_for_it() -> None:
+def test_exact_counts_need_neither_the_network_nor_tiktokens_network_packages() -> None:
     first = """
 sys.modules.update(dict.fromkeys(["regex", "requests", "urllib3", "charset_normalizer"]))
 def no_sockets(event, _):
@@ -414,13 +416,13 @@ sys.addaudithook(no_sockets)
     assert in_a_fresh_process(first, "print(count.bound_for(Tokenizer.O200K) < count.bound / 2)") == "True"
 
 
-def test_without_tiktoken_bytes_bound() -> None:
+def test_without_tiktoken_the_bound_is_the_bytes() -> None:
     then = "print(count.bound_for(Tokenizer.O200K) == count.bound)"
     assert in_a_fresh_process("sys.modules['tiktoken'] = None", then) == "True"
 
 
 @pytest.mark.parametrize("raised", ["ValueError", "type('PanicException', (BaseException,), {})"])
-def test_when_tiktoken_fails_bytes_bound(raised: str) -> None:
+def test_when_tiktoken_fails_the_bound_is_the_bytes(raised: str) -> None:
     first = f"""
 import tiktoken
 def fails(*_):
@@ -431,7 +433,7 @@ tiktoken.Encoding.encode_ordinary = fails
     assert in_a_fresh_process(first, then) == "True"
 
 
-def test_an_interrupt_while_counting_is_not_swallowed() -> None:
+def test_an_interrupt_during_counting_is_raised() -> None:
     first = """
 import tiktoken
 def interrupted(*_):
@@ -447,7 +449,7 @@ except KeyboardInterrupt:
     assert in_a_fresh_process(first, then) == "interrupted"
 
 
-def test_the_estimate_of_a_long_text_is_that_of_its_parts() -> None:
+def test_the_estimate_of_a_long_text_is_the_sum_of_its_parts() -> None:
     text = "".join(CORPUS.values())
     one, many = count_texts([text]).estimate, count_texts([text * 40]).estimate
     assert abs(many - 40 * one) <= 40
@@ -466,7 +468,7 @@ def tiles(width: int, height: int) -> int:
 
 
 @given(st.integers(1, 20_000), st.integers(1, 20_000))
-def test_no_size_of_an_image_is_billed_above_its_bound(width: int, height: int) -> None:
+def test_no_image_size_is_billed_above_its_bound(width: int, height: int) -> None:
     for model_id, base, tile in (("gpt-4o", 85, 170), ("gpt-4o-mini", 2833, 5667), ("o1", 75, 150), ("gpt-5", 70, 140)):
         assert base + tile * tiles(width, height) <= image_tokens(model_id)[1]
     patches = -(-width // 32) * -(-height // 32)
@@ -494,5 +496,5 @@ def test_an_image_costs_what_the_vendor_publishes(model_id: str, expected: tuple
 
 
 @pytest.mark.parametrize("model_id", ["llava", "gemini-2.5-flash", "gpt-4omni", "o11", "my-deployment", "gpt-5.9"])
-def test_an_image_for_a_model_that_is_not_known_is_bounded_by_the_dearest_known(model_id: str) -> None:
+def test_an_image_for_an_unknown_model_is_bounded_by_the_highest_known_cost(model_id: str) -> None:
     assert image_tokens(model_id)[1] >= max(image_tokens(known)[1] for known in ("gpt-4o-mini", "gpt-6", "claude-3"))

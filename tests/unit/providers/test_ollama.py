@@ -108,7 +108,7 @@ def test_usage_is_none_when_ollama_sends_no_counts() -> None:
     assert translate_chat_answer(body, "m", created=1).usage is None
 
 
-def test_ollama_is_told_not_to_cut_the_prompt() -> None:
+def test_ollama_is_asked_not_to_truncate_the_prompt() -> None:
     sent = payload()
     assert (sent["truncate"], sent["shift"]) == (False, False)
 

@@ -367,7 +367,7 @@ def test_a_refusal_has_the_remaining_time_and_the_cause_and_writes_nothing(fleet
     assert one.store.writes == []
 
 
-def test_each_provider_has_a_breaker_of_its_own(fleet: Fleet) -> None:
+def test_each_provider_has_its_own_breaker(fleet: Fleet) -> None:
     fleet.open()
     assert isinstance(fleet.instance().request_permit("q"), Permit)
     assert fleet.record("q") == ProviderRecord()

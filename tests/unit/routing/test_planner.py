@@ -66,7 +66,7 @@ def test_an_unknown_price_ranks_behind_every_known_one() -> None:
     assert order(result) == ["p/known", "p/unknown"]
 
 
-def test_preferred_model_goes_first_and_the_rest_follow() -> None:
+def test_the_preferred_model_is_first_and_the_others_follow() -> None:
     result = planned(
         provider("p", chat_model("a"), priority=1), provider("q", chat_model("b"), priority=2), preferred="b"
     )
@@ -80,7 +80,7 @@ def test_preferred_model_never_overrides_the_task() -> None:
     assert result.notes == ("preferred_model e was passed over: not for chat_small, but for embedding",)
 
 
-def test_unknown_preferred_model_is_passed_over_with_a_note() -> None:
+def test_an_unknown_preferred_model_is_skipped_with_a_note() -> None:
     result = planned(provider("p", chat_model("a")), preferred="ghost")
     assert order(result) == ["p/a"]
     assert result.notes == ("preferred_model ghost is not configured and was passed over",)
@@ -105,13 +105,13 @@ def test_a_chat_model_with_vision_serves_the_task_vision() -> None:
     assert order(result) == ["p/sees"]
 
 
-def test_images_exclude_models_that_cannot_see() -> None:
+def test_images_exclude_models_without_vision() -> None:
     result = planned(provider("p", chat_model("blind"), chat_model("sees", supports_vision=True)), needs_vision=True)
     assert order(result) == ["p/sees"]
     assert why_not(result, "blind") == "cannot see images"
 
 
-def test_image_count_format_and_size_are_held_against_the_models_capabilities() -> None:
+def test_image_count_format_and_size_are_compared_with_the_models_capabilities() -> None:
     can = {"max_images": 1, "supported_formats": ["jpg"], "max_image_size_mb": 1}
     one = provider("p", chat_model("m", supports_vision=True, vision_capabilities=can))
     assert order(planned(one, needs_vision=True, images=ImageNeeds(1, frozenset({"jpeg"}), 1000))) == ["p/m"]
@@ -132,7 +132,7 @@ def test_tools_exclude_only_models_known_not_to_call_them() -> None:
     assert order(result) == ["p/None", "p/True"]
 
 
-def test_what_ollama_cannot_express_excludes_it_with_the_reason() -> None:
+def test_fields_that_ollama_does_not_support_exclude_it_with_the_reason() -> None:
     result = planned(
         provider("o", chat_model("m"), provider_type="ollama"),
         requested_features=frozenset({RequestedFeature(RequestFeature.LOGPROBS)}),
@@ -174,7 +174,7 @@ def test_vectors_stay_in_the_space_of_the_default_embedding_model() -> None:
     assert why_not(result, "first") == "its vectors are of the space first, not default"
 
 
-def test_somebody_elses_probe_excludes_a_provider_and_says_so() -> None:
+def test_a_provider_that_another_instance_probes_is_excluded_with_the_reason() -> None:
     limits = RoutingContext(breakers={"p": BreakerView(BreakerState.HALF_OPEN, retry_after_s=3, cause="timeout")})
     result = planned(provider("p", chat_model("a")), limits=limits)
     assert result.considered_models[0].breaker is BreakerState.HALF_OPEN
@@ -183,7 +183,7 @@ def test_somebody_elses_probe_excludes_a_provider_and_says_so() -> None:
     )
 
 
-def test_a_provider_that_the_checks_look_after_comes_last_whatever_its_priority() -> None:
+def test_a_half_open_provider_with_health_checks_is_ranked_last_regardless_of_its_priority() -> None:
     fleet = [provider(f"p{i}", chat_model(f"m{i}"), priority=i + 1) for i in range(3)]
     limits = RoutingContext(breakers={"p0": BreakerView(BreakerState.OPEN, Availability.LAST_RESORT)})
     result = planned(*fleet, limits=limits)
@@ -194,13 +194,13 @@ def test_a_provider_that_the_checks_look_after_comes_last_whatever_its_priority(
     assert result.blocked_providers == frozenset()
 
 
-def test_a_provider_that_nobody_looks_after_is_probed_in_its_usual_place() -> None:
+def test_a_provider_without_health_checks_is_probed_at_its_usual_rank() -> None:
     fleet = [provider(f"p{i}", chat_model(f"m{i}"), priority=i + 1) for i in range(2)]
     limits = RoutingContext(breakers={"p0": BreakerView(BreakerState.OPEN, Availability.PROBE_DUE)})
     assert order(planned(*fleet, limits=limits)) == ["p0/m0", "p1/m1"]
 
 
-def test_only_what_a_breaker_alone_keeps_out_counts_as_turned_away() -> None:
+def test_only_models_excluded_by_a_breaker_alone_count_as_rejected_by_breakers() -> None:
     blind = provider("blind", chat_model("a"))
     sees = provider("sees", chat_model("b", supports_vision=True))
     limits = RoutingContext(
@@ -219,12 +219,12 @@ def test_an_open_breaker_does_not_move_embeddings_into_another_space() -> None:
     assert order(result) == []
 
 
-def test_a_cost_limit_excludes_a_model_whose_price_is_not_known() -> None:
+def test_a_cost_limit_excludes_a_model_with_unknown_price() -> None:
     result = planned(provider("p", chat_model("m", price=None)), max_cost_usd=Decimal(1))
     assert why_not(result, "m").startswith("its price is not known")
 
 
-def test_the_lower_of_the_two_limits_holds() -> None:
+def test_the_lower_of_the_two_limits_applies() -> None:
     for asked, configured in (
         (Decimal(5), Decimal(3)),
         (Decimal(3), Decimal(5)),
@@ -244,7 +244,7 @@ def test_under_a_limit_the_output_is_capped_so_that_the_bound_fits() -> None:
     assert result.candidates[0].quote.bound_usd == Decimal("0.001")
 
 
-def test_under_a_limit_the_provider_is_told_where_to_stop_even_where_model_or_window_would_stop_it() -> None:
+def test_under_a_limit_the_output_limit_is_sent_even_if_the_model_or_its_window_would_limit_it() -> None:
     one = provider("p", chat_model("m", price=(1, 2), max_output_tokens=100))
     (candidate,) = planned(one, max_cost_usd=Decimal(1)).candidates
     assert (candidate.output_cap, candidate.quote.output_cap) == (100, 100)
@@ -267,12 +267,12 @@ def test_the_cap_is_a_number_that_a_provider_accepts(window: int, most: int | No
     assert candidate.output_cap == cap
 
 
-def test_without_a_limit_nothing_is_capped_unless_it_is_configured() -> None:
+def test_without_a_limit_the_output_is_capped_only_if_configured() -> None:
     one = provider("p", chat_model("free"), chat_model("short", max_output_tokens=100))
     assert {c.entry.model.model_id: c.output_cap for c in planned(one).candidates} == {"free": None, "short": 100}
 
 
-def test_a_text_that_the_default_model_cannot_take_moves_to_no_other_space() -> None:
+def test_a_text_that_is_too_long_for_the_default_model_is_not_embedded_in_another_space() -> None:
     models = [embedding_model("small", context_window=10), embedding_model("big", context_window=9999)]
     defaults = {"embedding": "small"}
     wanted: dict[str, Any] = {"task": Task.EMBEDDING, "defaults": defaults}
@@ -281,19 +281,19 @@ def test_a_text_that_the_default_model_cannot_take_moves_to_no_other_space() -> 
     assert order(planned(provider("p", *models), context_tokens=50, preferred="big", **wanted)) == ["p/big"]
 
 
-def test_a_preferred_embedding_model_that_cannot_take_the_text_is_passed_over() -> None:
+def test_a_preferred_embedding_model_that_cannot_take_the_text_is_skipped() -> None:
     models = [embedding_model("big", context_window=9999), embedding_model("small", context_window=10)]
     result = planned(provider("p", *models), context_tokens=50, preferred="small", task=Task.EMBEDDING)
     assert order(result) == ["p/big"]
     assert "passed over" in result.notes[0]
 
 
-def test_a_request_for_more_than_the_model_gives_is_lowered_to_it() -> None:
+def test_a_requested_output_limit_above_the_models_is_lowered() -> None:
     one = provider("p", chat_model("m", max_output_tokens=100))
     assert planned(one, output_tokens=5000).candidates[0].output_cap == 100
 
 
-def test_what_cannot_be_bounded_is_excluded_under_a_limit_but_not_where_it_is_free() -> None:
+def test_a_request_without_a_bound_excludes_paid_models_under_a_limit() -> None:
     paid, free = (
         provider("p", chat_model("paid")),
         provider("o", chat_model("free", price=None), provider_type="ollama"),
@@ -325,12 +325,12 @@ def test_a_request_that_fits_anyway_keeps_its_own_limit() -> None:
     assert result.candidates[0].output_cap is None
 
 
-def test_a_model_whose_least_useful_answer_is_too_dear_is_excluded() -> None:
+def test_a_model_whose_shortest_useful_answer_exceeds_the_limit_is_excluded() -> None:
     result = planned(provider("p", chat_model("m", price=(1, 2))), max_cost_usd=Decimal("0.0005"))
     assert why_not(result, "m") == "a useful answer may cost $0.000528, over the limit of $0.0005"
 
 
-def test_a_short_answer_is_useful_when_that_is_all_that_is_asked_for() -> None:
+def test_a_requested_short_answer_counts_as_useful() -> None:
     result = planned(provider("p", chat_model("m", price=(1, 2))), output_tokens=10, max_cost_usd=Decimal("0.0005"))
     assert order(result) == ["p/m"]
 
@@ -367,7 +367,7 @@ def listed(price: Price, **wanted: Any) -> RoutePlan:
 ONE, FOUR = (Rates(*[Decimal(amount)] * 4) for amount in (1, 4))
 
 
-def test_a_limit_counts_on_the_dearest_tier_that_the_prompts_bound_reaches() -> None:
+def test_a_limit_uses_the_highest_tier_that_the_prompts_bound_reaches() -> None:
     tiered = Price(ONE, "listed", (Tier(399, FOUR),))
     # 400 tokens of the prompt at most and 64 of the answer: at $4 that is $0.001856, at $1 a quarter.
     assert order(listed(tiered, max_cost_usd=Decimal("0.001856"))) == ["p/m"]
@@ -381,13 +381,13 @@ def test_a_fee_for_each_request_counts() -> None:
     assert order(listed(fee, max_cost_usd=Decimal("0.005463"))) == []
 
 
-def test_what_is_cheaper_than_whole_numbers_can_say_is_not_free() -> None:
+def test_a_price_below_the_smallest_number_is_not_free() -> None:
     tiny = Price(Rates(*[Decimal("0.0000004")] * 4), "listed")
     long = TokenCount(estimate=1, bound=10**9, minimum=1)
     assert order(listed(tiny, prompt=long, max_cost_usd=Decimal("0.0003"))) == []
 
 
-def test_every_answer_that_is_asked_for_must_fit_the_limit() -> None:
+def test_all_requested_answers_together_must_fit_the_limit() -> None:
     # $0.0004 for the prompt, and 3 × 64 × $2 per million for the answers: $0.000784
     one = provider("p", chat_model("m", price=(1, 2)))
     assert order(planned(one, n_choices=3, max_cost_usd=Decimal("0.000784"))) == ["p/m"]
@@ -398,7 +398,7 @@ def at_openai(*models: dict[str, Any]) -> dict[str, Any]:
     return provider("openai", *models, base_url="https://api.openai.com/v1", api_key="k")
 
 
-def test_a_prompt_is_counted_exactly_where_a_limit_depends_on_it() -> None:
+def test_a_prompt_is_counted_exactly_when_a_limit_depends_on_it() -> None:
     prompt = count_chat({"messages": [{"role": "user", "content": "Once upon a time there was a king. " * 1000}]})
     known, unknown = (at_openai(chat_model(name, price=(2, 0), context_window=10**5)) for name in ("gpt-4o", "other"))
     limit = Decimal("0.03")  # 9,000 tokens, but 35,000 bytes
@@ -406,7 +406,7 @@ def test_a_prompt_is_counted_exactly_where_a_limit_depends_on_it() -> None:
     assert order(planned(unknown, prompt=prompt, max_cost_usd=limit)) == []
 
 
-def test_images_count_beside_an_exactly_counted_prompt() -> None:
+def test_images_are_added_to_an_exactly_counted_prompt() -> None:
     text = [{"role": "user", "content": [{"type": "text", "text": "Once upon a time there was a king. " * 1000}]}]
     text[0]["content"] += [{"type": "image_url", "image_url": {"url": "https://x/y.png"}}] * 5  # type: ignore[operator]  # a list it is
     one = at_openai(chat_model("gpt-4o", price=(2, 0), context_window=10**5, supports_vision=True))
@@ -416,13 +416,13 @@ def test_images_count_beside_an_exactly_counted_prompt() -> None:
     assert row.quote.bound_usd > Decimal(2) * (5 * 1445 + 8000) / 1_000_000
 
 
-def test_the_likely_cost_of_all_answers_ranks() -> None:
+def test_models_are_ranked_by_the_estimated_cost_of_all_answers() -> None:
     talker, listener = chat_model("talker", price=(1, 2)), chat_model("listener", price=(12, 1))
     assert order(planned(provider("p", listener, talker), output_tokens=500)) == ["p/talker", "p/listener"]
     assert order(planned(provider("p", talker, listener), output_tokens=500, n_choices=3)) == ["p/listener", "p/talker"]
 
 
-def test_the_default_models_space_holds_although_another_ranks_first() -> None:
+def test_the_default_models_space_is_used_even_if_another_model_ranks_first() -> None:
     first, default = (
         provider(f"p{i}", embedding_model(name), priority=i) for i, name in ((1, "first"), (2, "default"))
     )
@@ -463,7 +463,7 @@ requests = st.fixed_dictionaries(
 
 
 @given(fleets, requests)
-def test_the_same_question_gets_the_same_plan(fleet: list[dict[str, Any]], wanted: dict[str, Any]) -> None:
+def test_the_same_request_gets_the_same_plan(fleet: list[dict[str, Any]], wanted: dict[str, Any]) -> None:
     first, second = planned(*fleet, **wanted), planned(*fleet, **wanted)
     assert first.candidates == second.candidates
     assert (first.considered_models, first.notes, first.limit_usd) == (
