@@ -1,4 +1,4 @@
-"""The Sekha LLM Bridge: one OpenAI-compatible door to many language-model providers."""
+"""The Sekha LLM Bridge: one OpenAI-compatible API for many language-model providers."""
 
 __version__ = "2.0.0"
 

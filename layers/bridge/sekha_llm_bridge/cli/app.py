@@ -8,7 +8,7 @@ import typer
 
 app = typer.Typer(
     name="sekha-bridge",
-    help="One OpenAI-compatible door to many language-model providers.",
+    help="One OpenAI-compatible API for many language-model providers.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_show_locals=False,  # a local variable may hold a key
@@ -67,7 +67,7 @@ def _check_interval(seconds: float) -> float:
 
 @app.callback()
 def main(*, version: Version = False) -> None:
-    """One OpenAI-compatible door to many language-model providers."""
+    """One OpenAI-compatible API for many language-model providers."""
 
 
 @app.command("up", context_settings=_PASS_THROUGH, add_help_option=False)
