@@ -507,7 +507,7 @@ def test_ignored_dimensions_are_followed_by_the_next_candidate(clock: FakeClock)
 def test_a_provider_that_exceeds_the_output_limit_is_noted_and_its_cost_is_in_the_bound(clock: FakeClock) -> None:
     stage = Stage(clock, [[ChatAnswer({}, Usage(100, 5000))]], request=LIMITED, limit_usd=Decimal("0.0003"))
     receipt = stage.run_plan().receipt
-    assert receipt.notes == ("p0 did not heed the output limit: it billed more than $0.0003",)
+    assert receipt.notes == ("p0 ignored the output limit: it billed more than $0.0003",)
     assert receipt.cost == receipt.cost_bound == Decimal("0.0101")
 
 
@@ -522,7 +522,7 @@ def test_an_interrupted_attempt_is_noted_because_it_may_have_been_billed(clock: 
         .run_plan()
         .receipt
     )
-    assert receipt.notes[0] == "what broke off may have been billed, too: up to $0.0003"
+    assert receipt.notes[0] == "interrupted attempts may have been billed, too: up to $0.0003"
 
 
 def test_an_errors_cost_is_unknown_where_an_attempt_may_have_been_billed(clock: FakeClock) -> None:

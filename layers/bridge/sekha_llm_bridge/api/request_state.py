@@ -28,6 +28,7 @@ class RequestState:
     log_fields: dict[str, object] = field(default_factory=dict)
     attempts: AttemptLog | None = None
     error: BridgeError | None = None
+    _report: RequestReport | None = None
 
     def put_into(self, scope: Scope) -> None:
         """Makes this the state of the request that `scope` describes."""
@@ -35,7 +36,11 @@ class RequestState:
 
     def report(self) -> RequestReport:
         """Returns the report of the request as it stands now."""
-        return RequestReport.of(self.attempts, self.error)
+        known = self._report
+        n_attempts = 0 if self.attempts is None else len(self.attempts.attempts)
+        if known is None or known.error is not self.error or len(known.attempts) != n_attempts:
+            self._report = known = RequestReport.of(self.attempts, self.error)
+        return known
 
 
 def state_of(request: Request) -> RequestState:

@@ -193,7 +193,7 @@ def _rows(report: MigrationReport) -> Iterator[tuple[str, str, str, str]]:
     for moved in report.migrated:
         yield moved.collection, moved.target, _how_text(moved), f"{moved.records:,}"
     for alone in report.left_alone:
-        yield alone.collection, alone.collection, f"left alone: {alone.reason}", ""
+        yield alone.collection, alone.collection, f"not changed: {alone.reason}", ""
     for failed in report.failed:
         yield failed.collection, failed.collection, f"failed: {failed.reason}", ""
 

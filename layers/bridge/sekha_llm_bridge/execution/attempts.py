@@ -104,9 +104,13 @@ class AttemptLog:
 
 def known_cost_usd(attempts: Sequence[Attempt]) -> Decimal | None:
     """Returns the sum of the costs that are known; None where the price of a model is unknown."""
-    if cost_bound_usd(attempts) is None:
-        return None
-    return sum((attempt.cost_usd for attempt in attempts if attempt.cost_usd is not None), NO_COST)
+    known_usd = NO_COST
+    for attempt in attempts:
+        if attempt.cost_bound_usd is None:
+            return None
+        if attempt.cost_usd is not None:
+            known_usd += attempt.cost_usd
+    return known_usd
 
 
 def total_cost_usd(attempts: Sequence[Attempt]) -> Decimal | None:
@@ -115,13 +119,22 @@ def total_cost_usd(attempts: Sequence[Attempt]) -> Decimal | None:
 
 
 def cost_bound_usd(attempts: Sequence[Attempt]) -> Decimal | None:
-    """Returns the most that all attempts can have cost; None where the price of a model is unknown."""
-    return None if any(attempt.cost_bound_usd is None for attempt in attempts) else spent_usd(attempts)
+    """Returns the maximum cost of all attempts; None where the price of a model is unknown."""
+    bound_usd = NO_COST
+    for attempt in attempts:
+        if attempt.cost_bound_usd is None:
+            return None
+        bound_usd += attempt.cost_bound_usd
+    return bound_usd
 
 
 def spent_usd(attempts: Sequence[Attempt]) -> Decimal:
-    """Returns what the attempts take off a cost limit. Under a limit every price is known."""
-    return sum((attempt.cost_bound_usd or NO_COST for attempt in attempts), NO_COST)
+    """Returns how much of a cost limit the attempts have used. Under a limit, every price is known."""
+    spent = NO_COST
+    for attempt in attempts:
+        if attempt.cost_bound_usd:
+            spent += attempt.cost_bound_usd
+    return spent
 
 
 def usd(amount: Decimal | None) -> float | None:

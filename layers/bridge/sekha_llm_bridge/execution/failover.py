@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from decimal import Decimal
 
 from sekha_llm_bridge.clock import Clock
 from sekha_llm_bridge.errors import Failure, FailureKind, ProviderError
@@ -67,19 +66,16 @@ class FailoverState:
         A provider that refused the connection or the key would do so again. After a prompt was too long for one model,
         only a strictly larger window is worth an attempt. What failed attempts cost, or may have cost, is spent.
         """
-        if len({(attempt.provider_id, attempt.model_id) for attempt in self.attempts}) == self.max_candidates:
+        attempts = self.attempts
+        if attempts and len({(attempt.provider_id, attempt.model_id) for attempt in attempts}) == self.max_candidates:
             return None
         if entry.provider.id in self._excluded_providers or entry.window <= self._largest_exceeded_window:
             return None
-        candidate = self.plan.candidate_for(entry, spent_usd=self._spent_usd)
+        candidate = self.plan.candidate_for(entry, spent_usd=spent_usd(attempts))
         if isinstance(candidate, Candidate):
             return candidate
         self.skipped.append((entry, candidate))
         return None
-
-    @property
-    def _spent_usd(self) -> Decimal:
-        return spent_usd(self.attempts)
 
     def record_breaker_refusal(self, entry: CatalogModel, refusal: Refusal) -> None:
         """Skips the provider: its breaker has changed since the plan was made."""

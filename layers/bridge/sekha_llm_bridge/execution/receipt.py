@@ -63,19 +63,21 @@ def make_receipt(plan: RoutePlan, candidate: Candidate, attempts: Sequence[Attem
 
 def _bound_with_quote_usd(attempts: Sequence[Attempt], quoted_usd: Decimal | None) -> Decimal | None:
     """The most that all attempts can have cost, counting for the last one its quoted bound, or its cost if higher."""
-    if quoted_usd is None or cost_bound_usd(attempts) is None:
+    bound_usd = cost_bound_usd(attempts)
+    if quoted_usd is None or bound_usd is None:
         return None
     last_usd = attempts[-1].cost_bound_usd or NO_COST
-    return spent_usd(attempts) - last_usd + max(last_usd, quoted_usd)
+    return bound_usd + max(quoted_usd - last_usd, NO_COST)
 
 
 def _notes_on_cost(attempts: Sequence[Attempt], quoted_usd: Decimal | None) -> Iterator[str]:
-    if unknown_usd := spent_usd([attempt for attempt in attempts if attempt.cost_usd is None]):
-        yield f"what broke off may have been billed, too: up to ${usd_text(unknown_usd)}"
+    interrupted = [attempt for attempt in attempts if attempt.cost_usd is None]
+    if interrupted and (unknown_usd := spent_usd(interrupted)):
+        yield f"interrupted attempts may have been billed, too: up to ${usd_text(unknown_usd)}"
     cost_usd = attempts[-1].cost_usd
     if quoted_usd is not None and cost_usd is not None and cost_usd > quoted_usd:
         provider_id = attempts[-1].provider_id
-        yield f"{provider_id} did not heed the output limit: it billed more than ${usd_text(quoted_usd)}"
+        yield f"{provider_id} ignored the output limit: it billed more than ${usd_text(quoted_usd)}"
 
 
 def answer_headers(provider_id: str, model_id: str, attempts: int, cost_usd: Decimal | None) -> dict[str, str]:

@@ -1,6 +1,5 @@
 """The report of one inbound request: everything that is known of it when it ends."""
 
-from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 from decimal import Decimal
 from typing import Self
@@ -17,14 +16,13 @@ class RequestReport:
     """All attempts of one inbound request, their cost in USD, and the error, if it ended with one.
 
     The log line, the headers and the error's details are made of it. `cost_usd` of an answer is the sum of the known
-    costs; of an error it is None where the cost of any attempt is unknown. `cost_bound_usd` is the most that all
-    attempts can have cost. `usage` is the sum of what the providers counted, None where none of them counted.
+    costs; of an error it is None where the cost of any attempt is unknown. `cost_bound_usd` is the maximum cost of all
+    attempts.
     """
 
     attempts: tuple[Attempt, ...]
     cost_usd: Decimal | None
     cost_bound_usd: Decimal | None
-    usage: Usage | None
     error: BridgeError | None
 
     @classmethod
@@ -35,9 +33,14 @@ class RequestReport:
             attempts=attempts,
             cost_usd=total_cost_usd(attempts) if error else known_cost_usd(attempts),
             cost_bound_usd=cost_bound_usd(attempts),
-            usage=_total_usage(attempts),
             error=error,
         )
+
+    @property
+    def usage(self) -> Usage | None:
+        """The sum of the tokens that the providers counted; None if no provider counted them."""
+        counted = [astuple(attempt.usage) for attempt in self.attempts if attempt.usage is not None]
+        return Usage(*map(sum, zip(*counted, strict=True))) if counted else None
 
     def log_fields(self) -> dict[str, object]:
         """Returns the fields for the log line: without prompts, keys and the providers' own words."""
@@ -67,8 +70,3 @@ class RequestReport:
             "cost": usd(self.cost_usd),
             "cost_bound": usd(self.cost_bound_usd),
         }
-
-
-def _total_usage(attempts: Sequence[Attempt]) -> Usage | None:
-    counted = [astuple(attempt.usage) for attempt in attempts if attempt.usage is not None]
-    return Usage(*map(sum, zip(*counted, strict=True))) if counted else None

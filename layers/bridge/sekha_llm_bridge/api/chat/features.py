@@ -8,11 +8,14 @@ import orjson
 from sekha_llm_bridge.api.chat.request import ChatMessage, ChatRequest
 from sekha_llm_bridge.providers import AdapterCapabilities, RequestedFeature, RequestFeature
 
-_FIELD_FEATURES = (
-    *(RequestFeature.AUDIO, RequestFeature.FUNCTIONS, RequestFeature.LOGIT_BIAS, RequestFeature.LOGPROBS),
-    *(RequestFeature.PREDICTION, RequestFeature.TOP_LOGPROBS, RequestFeature.WEB_SEARCH_OPTIONS),
-)
-"""The features that are requested by the field of their name."""
+_FEATURES_BY_FIELD = {
+    feature.value: RequestedFeature(feature)
+    for feature in (
+        *(RequestFeature.AUDIO, RequestFeature.FUNCTIONS, RequestFeature.LOGIT_BIAS, RequestFeature.LOGPROBS),
+        *(RequestFeature.PREDICTION, RequestFeature.TOP_LOGPROBS, RequestFeature.WEB_SEARCH_OPTIONS),
+    )
+}
+"""The features that are requested by a field of the same name."""
 
 _SET_BY_EMPTY_OBJECT = frozenset({"audio", "prediction", "web_search_options"})
 _UNNOTED_FIELDS = frozenset(
@@ -48,7 +51,7 @@ def requested_features(request: ChatRequest) -> frozenset[RequestedFeature]:
 
 
 def _requested_features(request: ChatRequest) -> Iterator[RequestedFeature]:
-    yield from (RequestedFeature(feature) for feature in _FIELD_FEATURES if _is_set(request, feature.value))
+    yield from (feature for name, feature in _FEATURES_BY_FIELD.items() if _is_set(request, name))
     if (request.n or 1) > 1:
         yield RequestedFeature(RequestFeature.SEVERAL_CHOICES)
     if request.tools and (isinstance(request.tool_choice, dict) or request.tool_choice == "required"):
