@@ -7,17 +7,13 @@ import asyncio
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from sekha_llm_bridge.bootstrap import Bridge, make_bridge
-from sekha_llm_bridge.embeddings.chroma_server import ChromaServer
-from sekha_llm_bridge.embeddings.chroma_store import ChromaStore
-from sekha_llm_bridge.embeddings.deferred_writes.drain import Drain
-from sekha_llm_bridge.embeddings.deferred_writes.sqs import SqsQueue
+from sekha_llm_bridge.bootstrap.background import make_drain
 from sekha_llm_bridge.jobs.drain import drain
 from tests.fakes.chroma import ChromaProcess, client_of
 from tests.fakes.dynamodb import REGION, DynamoDb, Queues
@@ -57,29 +53,19 @@ class World:
             dead_letters_url=self.queues.dead_letters_url,
         )
 
-    def impatient_bridge(self) -> Bridge:
-        """Returns a bridge whose drain stops at the first empty receive: moto's queue returns every message."""
-        made = self.bridge()
-        vectors, server = made.vectors(), ChromaServer(made.settings.chroma)
-        assert vectors.pending_writes is not None
-        queue = SqsQueue(self.queues.url, made.connections, made.clock, dead_letters_url=self.queues.dead_letters_url)
-        store = ChromaStore(server, made.clock, default=vectors.default_space)
-        impatient = replace(
-            vectors, drain=Drain(queue, vectors.pending_writes, store, server, made.clock, max_empty_receives=1)
-        )
-        return replace(made, vectors=lambda: impatient)
-
     def embed(self, **fields: Any) -> Any:
         answer = self.embeddings("POST", PATH, fields)
         assert answer.status == 200, answer.text
         return answer.json()["bridge"]
 
     def drain(self) -> dict[str, Any]:
-        """Runs the scheduled function once, in an instance of its own."""
-        bridge = self.impatient_bridge()
+        """Runs the scheduled function once, in a new instance. It stops at the first empty receive, because moto's queue
+        returns every message.
+        """
+        bridge = self.bridge()
 
         async def run() -> dict[str, Any]:
-            done = await drain(bridge, for_s=60)
+            done = await drain(make_drain(bridge, max_empty_receives=1), bridge.clock, for_s=60)
             await bridge.connections.aclose()
             return done
 
@@ -192,7 +178,7 @@ def test_a_drain_that_is_killed_is_continued_by_the_next(world: World) -> None:
     world.hide_for(seconds=1)
 
     async def killed() -> None:
-        running = asyncio.create_task(drain(bridge, for_s=60))
+        running = asyncio.create_task(drain(make_drain(bridge), bridge.clock, for_s=60))
         await asyncio.sleep(0.3)
         running.cancel()
         with suppress(asyncio.CancelledError):

@@ -9,7 +9,9 @@ from fastapi import Request
 from sekha_llm_bridge.api.request_state import add_log_fields, attempts_of, bridge_of, state_of, unexpected_error
 from sekha_llm_bridge.api.sse import ConnectionClosed, EventWriter
 from sekha_llm_bridge.errors import BridgeError, ClientDisconnected
-from sekha_llm_bridge.execution import ChatStreamOperation, CountedChunks, Deadline, Receipt, StreamedAnswer
+from sekha_llm_bridge.execution import Deadline, Receipt, StreamedAnswer
+from sekha_llm_bridge.execution.chat_operation import ChatStreamOperation
+from sekha_llm_bridge.execution.counted_chunks import CountedChunks
 from sekha_llm_bridge.execution.receipt import answer_headers
 from sekha_llm_bridge.providers import ChatChunk
 

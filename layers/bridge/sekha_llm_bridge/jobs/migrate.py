@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from sekha_llm_bridge.bootstrap import Bridge
-from sekha_llm_bridge.bootstrap.vectors import make_migration
+from sekha_llm_bridge.bootstrap.background import make_migration
 from sekha_llm_bridge.embeddings.migration.run import MigrationReport, migrate_all, plan_only
 from sekha_llm_bridge.embeddings.store import StoreFailed
 from sekha_llm_bridge.jobs.handler import Invocation

@@ -20,7 +20,8 @@ from sekha_llm_bridge.api.request_state import (
     deadline_of,
 )
 from sekha_llm_bridge.api.sse import EventResponse
-from sekha_llm_bridge.execution import ChatOperation, ChatStreamOperation, Deadline
+from sekha_llm_bridge.execution import Deadline
+from sekha_llm_bridge.execution.chat_operation import ChatOperation, ChatStreamOperation
 from sekha_llm_bridge.routing import RouteRequest
 
 _STREAM_TIMEOUT_S = 890.0  # API Gateway ends a stream after fifteen minutes, and a cold start takes part of that time

@@ -8,7 +8,8 @@ from sekha_llm_bridge.api.chat.response import bridge_body, usage_body
 from sekha_llm_bridge.api.error_response import openai_error_body
 from sekha_llm_bridge.api.sse import event
 from sekha_llm_bridge.errors import BridgeError
-from sekha_llm_bridge.execution import CountedChunks, Receipt, StreamedAnswer
+from sekha_llm_bridge.execution import Receipt, StreamedAnswer
+from sekha_llm_bridge.execution.counted_chunks import CountedChunks
 from sekha_llm_bridge.providers import ChatChunk
 
 

@@ -21,7 +21,8 @@ from sekha_llm_bridge.api.request_state import (
 from sekha_llm_bridge.bootstrap import Bridge
 from sekha_llm_bridge.embeddings import Batch, SpaceMismatch, StoreReport, VectorRecord, content_id
 from sekha_llm_bridge.errors import EmbeddingSpaceMismatch, InvalidRequest
-from sekha_llm_bridge.execution import Deadline, EmbeddingOperation, ExecutionResult
+from sekha_llm_bridge.execution import Deadline, ExecutionResult
+from sekha_llm_bridge.execution.embedding_operation import EmbeddingOperation
 from sekha_llm_bridge.pricing import count_texts
 from sekha_llm_bridge.providers import EmbeddingAnswer
 

@@ -30,8 +30,9 @@ from sekha_llm_bridge.errors import (
     InvalidRequest,
     VectorStoreUnavailable,
 )
-from sekha_llm_bridge.execution import AttemptLog, Deadline, EmbeddingOperation, ExecutionResult, Receipt
+from sekha_llm_bridge.execution import AttemptLog, Deadline, ExecutionResult, Receipt
 from sekha_llm_bridge.execution.attempts import spent_usd
+from sekha_llm_bridge.execution.embedding_operation import EmbeddingOperation
 from sekha_llm_bridge.providers import EmbeddingAnswer
 from sekha_llm_bridge.routing import RouteRequest
 

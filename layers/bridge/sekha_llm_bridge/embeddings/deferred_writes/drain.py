@@ -16,7 +16,7 @@ from sekha_llm_bridge.embeddings.deferred_writes.queue import Message, MessageQu
 from sekha_llm_bridge.embeddings.store import CollectionMissing, NameTaken, StoreDown, StoreFailed, VectorStore
 from sekha_llm_bridge.observability import Metric, code_location, count, logger
 
-_MAX_EMPTY_RECEIVES = 3  # of about a second each: SQS may return nothing once or twice although it has messages
+MAX_EMPTY_RECEIVES = 3  # of about a second each: SQS may return nothing once or twice although it has messages
 _RECEIVES_WITHOUT_DELAY = 10
 _DELAY_PER_RECEIVE_S = 60
 _MAX_DELAY_S = 1_200
@@ -46,7 +46,7 @@ class Drain:
         server: ChromaServer,
         clock: Clock,
         *,
-        max_empty_receives: int = _MAX_EMPTY_RECEIVES,
+        max_empty_receives: int = MAX_EMPTY_RECEIVES,
     ) -> None:
         self._queue = queue
         self._pending_writes = pending_writes
