@@ -1,5 +1,4 @@
 """Composes the scheduled work on vectors: the drain and the migration. Only their jobs import it."""
-it."""
 
 from dataclasses import dataclass
 
