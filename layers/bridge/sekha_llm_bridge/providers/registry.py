@@ -1,4 +1,6 @@
-"""Maps provider types to their adapters."""
+"""Maps provider types to their adapters. An adapter is only imported when the configuration has its type, so that new
+adapters do not slow down the start of functions that do not use them.
+"""
 
 from sekha_llm_bridge.clock import Clock
 from sekha_llm_bridge.config.models import ProviderConfig, ProviderType
@@ -6,8 +8,6 @@ from sekha_llm_bridge.errors import ConfigError
 from sekha_llm_bridge.providers.base import Provider
 from sekha_llm_bridge.providers.capabilities import AdapterCapabilities
 from sekha_llm_bridge.providers.http import JsonHttp
-from sekha_llm_bridge.providers.ollama import adapter as ollama
-from sekha_llm_bridge.providers.openai import adapter as openai
 from sekha_llm_bridge.providers.openai.vendors import VENDORS, vendor_of
 
 
@@ -19,14 +19,24 @@ def has_adapter(provider_type: ProviderType) -> bool:
 def capabilities_of(provider_type: ProviderType) -> AdapterCapabilities:
     """Returns what the adapter for that type of provider supports: nothing where there is no adapter."""
     if provider_type is ProviderType.OLLAMA:
+        from sekha_llm_bridge.providers.ollama import adapter as ollama
+
         return ollama.CAPABILITIES
-    return openai.CAPABILITIES if provider_type in VENDORS else AdapterCapabilities()
+    if provider_type in VENDORS:
+        from sekha_llm_bridge.providers.openai import adapter as openai
+
+        return openai.CAPABILITIES
+    return AdapterCapabilities()
 
 
 def make_provider(config: ProviderConfig, http: JsonHttp, clock: Clock) -> Provider:
     """Returns a new adapter for one configured provider. Raises `ConfigError` for a type without an adapter."""
     if config.provider_type is ProviderType.OLLAMA:
-        return ollama.OllamaAdapter(config, http, clock)
+        from sekha_llm_bridge.providers.ollama.adapter import OllamaAdapter
+
+        return OllamaAdapter(config, http, clock)
     if (vendor := vendor_of(config)) is not None:
-        return openai.OpenAIAdapter(config, vendor, http, clock)
+        from sekha_llm_bridge.providers.openai.adapter import OpenAIAdapter
+
+        return OpenAIAdapter(config, vendor, http, clock)
     raise ConfigError([f"{config.id}: this version has no adapter for provider_type {config.provider_type.value}"])
