@@ -35,8 +35,7 @@ class _QuietHandler(WSGIRequestHandler):
 
 def one_at_a_time(application: _Wsgi) -> _Wsgi:
     """Returns `application` with a lock for each service, held until the answer is complete. A request that waits for
-    an
-    SQS message does not block DynamoDB.
+    an SQS message does not block DynamoDB.
     """
     locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 

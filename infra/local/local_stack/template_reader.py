@@ -31,8 +31,7 @@ _SIMPLE_TABLE = "AWS::Serverless::SimpleTable"
 _QUEUE = "AWS::SQS::Queue"
 
 # The properties of a table that CreateTable takes under the same name. Other properties (backups, encryption, tags)
-# have
-# no effect locally.
+# have no effect locally.
 _TABLE_FIELDS = (
     "AttributeDefinitions",
     "KeySchema",

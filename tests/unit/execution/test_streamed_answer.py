@@ -295,6 +295,11 @@ def test_a_client_disconnect_during_a_probe_gives_back_the_lease(clock: FakeCloc
     assert isinstance(run(asking(), clock), Permit)
 
 
+def test_a_stream_without_any_chunk_with_content_fails_over_as_an_adapter_fault(clock: FakeClock) -> None:
+    stage = stage_of(clock, [[Script(IDLE)], [whole()]], rules=RULES)
+    assert stage.read().codes == ["adapter_fault", "ok"]
+
+
 def test_healthy_streams_write_nothing(clock: FakeClock) -> None:
     stage = stage_of(clock, [[whole(), whole(), Script(A, 60.0)]], rules=RULES)
     stage.read()
@@ -337,6 +342,17 @@ def test_a_client_disconnect_while_a_probes_failure_is_recorded_leaves_no_lease(
     clock.advance(61)
     stage.read(leaves_after_s=1.15)
     assert breaker(stage).state is BreakerState.OPEN
+
+
+def test_a_client_disconnect_while_a_probes_success_is_recorded_abandons_the_answer(clock: FakeClock) -> None:
+    script = Script(1.0, A, 5.0, END)
+    stage = stage_of(clock, [[DOWN, script]], rules=PROBED, store=SlowStore())
+    stage.read()
+    clock.advance(61)
+    story = stage.read(leaves_after_s=1.15)  # 0.1 s for the lease, 1 s for the token, 0.1 s for the success
+    assert isinstance(story.gone, errors.ClientDisconnected)
+    assert (story.codes, script.is_closed) == (["abandoned"], True)
+    assert breaker(stage).state is BreakerState.CLOSED
 
 
 def test_a_client_disconnect_while_a_lease_is_requested_gives_it_back(clock: FakeClock) -> None:

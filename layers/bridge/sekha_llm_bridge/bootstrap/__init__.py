@@ -31,7 +31,7 @@ class AwsResources:
     dead_letters_url: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Bridge:
     """The collaborators of every handler. `vectors` makes what stores vectors when it is first called."""
 

@@ -1,6 +1,7 @@
 """Composes the scheduled work on vectors: the drain and the migration. Only their jobs import it."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from sekha_llm_bridge.bootstrap import Bridge
 from sekha_llm_bridge.bootstrap.vectors import default_space_of
@@ -16,6 +17,7 @@ _TIMEOUT_S = 30.0
 _MIGRATION_MAX_ATTEMPTS = 4
 
 
+@lru_cache(maxsize=1)  # one bridge per execution environment: its connections to Chroma are kept between runs
 def make_drain(bridge: Bridge, *, max_empty_receives: int = MAX_EMPTY_RECEIVES) -> Drain | None:
     """Returns the drain of the bridge's queue; None without a Chroma server, a table, or one of the two queues."""
     resources, clock = bridge.resources, bridge.clock

@@ -53,8 +53,9 @@ class EmbeddingStorage:
         """Stores a batch within `timeout_s`, or queues it. Raises only `SpaceMismatch`; the report has all else."""
         if self._store is None:
             return StoreReport(None, 0, 0, ("no Chroma server is configured: nothing was stored",))
+        limit_s = max(timeout_s, _MIN_WRITE_S) if self._outbox is not None else None  # for both steps together
         try:
-            async with asyncio.timeout(max(timeout_s, _MIN_WRITE_S)):
+            async with asyncio.timeout(limit_s):
                 return await self._store_or_enqueue(self._store, batch, timeout_s)
         except (EnqueueFailed, TimeoutError) as exc:
             reason = str(exc) or "there was no time left"

@@ -15,8 +15,8 @@ NO_COST = Decimal(0)
 @dataclass(frozen=True, slots=True)
 class Attempt:
     """One call of one provider. `status` is the provider's HTTP status, None where it sent no answer. `code` says how
-    the attempt ended: `ok`, `abandoned`, or the code of a `FailureKind`. `usage` is the provider's own count of tokens,
-    None where it sent none.
+    the attempt ended: `ok`, `abandoned`, or the code of a `FailureKind`. `usage` is the
+    provider's count of tokens, or the bridge's estimate of a chat; None where neither is known.
 
     `cost_usd` is what the provider billed. It is None where that is unknown: the model has no known price, or the
     attempt was interrupted and may or may not be billed. `cost_bound_usd` is the most that the provider can have

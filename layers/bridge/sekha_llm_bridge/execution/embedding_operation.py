@@ -43,8 +43,7 @@ class EmbeddingOperation:
 
 def _require_vectors(vectors: Sequence[Sequence[float]], count: int, dimensions: Collection[int | None]) -> None:
     """Raises `ProviderError` (MALFORMED_ANSWER) unless there are `count` vectors of numbers, all of the same length,
-    which
-    is one of `dimensions`.
+    which is one of `dimensions`.
     """
     lengths = {len(vector) for vector in vectors}
     if len(vectors) != count or len(lengths) != 1 or not lengths <= set(dimensions):

@@ -124,11 +124,9 @@ class Executor:
         """
         state = self._start(plan, log, allow_fallback=allow_fallback)
         result = await self._try_candidates(state, operation, deadline, session)
-        permit: Permit | None = result.permit
-        if result.permit.is_probe:
-            permit = None
-            await run_to_completion(session.report_outcome(result.permit, CallOutcome.SUCCESS))
-        return StreamedAnswer(result, permit, state, deadline, session, self._cooldowns)
+        answer = StreamedAnswer(result, state, deadline, session, self._cooldowns)
+        await answer.end_probe()
+        return answer
 
     def _start(self, plan: RoutePlan, log: AttemptLog, *, allow_fallback: bool) -> FailoverState:
         for provider_id in sorted(plan.blocked_providers):

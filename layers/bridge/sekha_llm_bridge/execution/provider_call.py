@@ -23,7 +23,7 @@ async def call_within(
     try:
         async with asyncio.timeout(timeout_s) as timeout:
             return await call()
-    except (ProviderError, StopAsyncIteration):
+    except ProviderError:
         raise
     except Exception as exc:
         if timeout.expired():

@@ -1,4 +1,4 @@
-"""A streamed answer after its first token: the silences between its chunks, its end, and the receipt."""
+"""A streamed answer after its first token: the time between chunks, its end, its errors, and the receipt."""
 
 import asyncio
 from contextlib import suppress
@@ -26,7 +26,7 @@ from sekha_llm_bridge.resilience import BreakerSession, Cooldowns, Permit
 from sekha_llm_bridge.routing import Candidate
 from sekha_llm_bridge.usage import Usage
 
-_END_AFTER_USAGE_S = 0.5  # how long to wait for a proper end of the stream when nothing is missing any more
+_END_AFTER_USAGE_S = 0.5  # how long to wait for the end of the stream after the usage
 
 
 class ChunkSource(Protocol):
@@ -88,7 +88,7 @@ class StreamedAnswer(Generic[S]):
 
     `receipt` is there once the answer is complete, `error` once it has failed. Iterating raises `StreamInterrupted` or
     `DeadlineExceeded` where the answer does not become complete, or the `ProviderError` of a failure that is the
-    request's. `permit` is None where the breaker's probe has ended with the first token.
+    request's.
     """
 
     receipt: Receipt | None = None
@@ -97,7 +97,6 @@ class StreamedAnswer(Generic[S]):
     def __init__(
         self,
         result: AttemptResult[S],
-        permit: Permit | None,
         failover: FailoverState,
         deadline: Deadline,
         session: BreakerSession,
@@ -106,13 +105,13 @@ class StreamedAnswer(Generic[S]):
         self.chunks = result.answer
         self.candidate = result.candidate
         self.first_token_ms = failover.elapsed_ms
-        self._permit = permit
+        self._permit: Permit | None = result.permit
         self._failover = failover
         self._deadline = deadline
         self._session = session
         self._cooldowns = cooldowns
         self._state = StreamState.OPEN
-        self._silence_s = 0.0
+        self._s_without_content = 0.0
 
     @property
     def n_attempts(self) -> int:
@@ -140,6 +139,21 @@ class StreamedAnswer(Generic[S]):
         self._state = _state_after(chunk)
         return chunk
 
+    async def end_probe(self) -> None:
+        """Reports a probe as successful, because the provider has answered. The rest of the answer is not part of it.
+
+        If the client disconnects meanwhile, the answer is abandoned.
+        """
+        permit = self._permit
+        if permit is None or not permit.is_probe:
+            return
+        self._permit = None
+        try:
+            await run_to_completion(self._session.report_outcome(permit, CallOutcome.SUCCESS))
+        except BaseException:
+            await self.abandon()
+            raise
+
     async def abandon(self) -> BridgeError:
         """Ends what has not ended, because the client has disconnected; cancels the provider's work. Returns the error
         that ended the answer before, or `ClientDisconnected`.
@@ -152,19 +166,23 @@ class StreamedAnswer(Generic[S]):
         return self.error or ClientDisconnected()
 
     async def _next_chunk(self) -> ChatChunk:
-        """Waits for the next chunk. Only a chunk that has content ends a silence; the time that the caller takes does
-        not count.
+        """Waits for the next chunk. The timeout is for chunks with content; the time that the caller takes does not
+        count.
         """
         provider, clock = self.candidate.entry.provider, self._failover.clock
         timeout_s = _END_AFTER_USAGE_S if self._state is StreamState.USAGE_RECEIVED else provider.timeout_secs
         started_s = clock.monotonic_s()
         chunk = await call_within(
-            self.chunks.__anext__,
+            lambda: anext(self.chunks, None),
             provider_id=provider.id,
-            timeout_s=min(timeout_s - self._silence_s, self._deadline.remaining_s()),
+            timeout_s=min(timeout_s - self._s_without_content, self._deadline.remaining_s()),
             timeout_message=f"the provider did not go on within {timeout_s:.1f} s",
         )
-        self._silence_s = 0.0 if chunk.is_progress else self._silence_s + clock.monotonic_s() - started_s
+        if chunk is None:
+            raise StopAsyncIteration
+        self._s_without_content = (
+            0.0 if chunk.is_progress else self._s_without_content + clock.monotonic_s() - started_s
+        )
         return chunk
 
     async def _complete(self) -> None:

@@ -1,8 +1,7 @@
 """Error reports for the Runtime API.
 
 A handler's exception is reported by its type and its code locations, never by its message, which may quote a prompt or
-a
-key.
+a key.
 """
 
 import base64

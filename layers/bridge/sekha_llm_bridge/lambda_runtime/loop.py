@@ -146,8 +146,7 @@ class Loop:
         self, app: App, scope: Message, body: bytes, invocation: Invocation, context: Context
     ) -> ErrorReport | None:
         """Streams the answer; see `_answer`. The response ends after the app, so that the app's last log lines and
-        metrics
-        are written before. It stops waiting for a slow reader shortly before Lambda would end the environment.
+        metrics are written before. It stops waiting for a slow reader shortly before Lambda would end the environment.
         """
         head = request_head(self._api.address, f"{invocation.path}/response", invocation.echo_headers)
         response = ResponseStream(self._api.address, head)
@@ -198,7 +197,7 @@ def encode_answer(answer: object) -> tuple[bytes, str]:
     try:
         return json.dumps(answer, ensure_ascii=False, default=_number).encode(), "application/json"
     except (TypeError, ValueError, RecursionError) as exc:
-        message = f"Unable to encode_answer the response: {type(exc).__name__}"
+        message = f"Unable to encode the response: {type(exc).__name__}"
         raise ReportableError(ErrorReport("Runtime.MarshalError", message)) from exc
 
 

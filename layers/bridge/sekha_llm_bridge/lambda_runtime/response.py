@@ -84,8 +84,7 @@ class ResponseStream(asyncio.Protocol):
 
     async def end(self, report: ErrorReport | None = None, *, timeout_s: float) -> None:
         """Ends the payload, with trailers if it failed; then waits at most `timeout_s` for the Runtime API's answer.
-        The
-        connection is aborted where the reader has not yet accepted what was sent before an error.
+        The connection is aborted where the reader has not yet accepted what was sent before an error.
         """
         if report is not None and self._transport.get_write_buffer_size():
             self._transport.abort()

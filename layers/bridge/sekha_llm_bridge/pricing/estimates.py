@@ -1,8 +1,7 @@
 """Estimates of a text's tokens from the kinds of its bytes: one pass, microseconds for a page.
 
 The weights are fitted to o200k_base on prose, code and data (`infra/bench/run tokens` measures the error). Tokenizers
-of
-other vendors produce up to a third more tokens.
+of other vendors produce up to a third more tokens.
 """
 
 import string

@@ -58,8 +58,8 @@ _CLAUDE = (1_400, 5_000)
 # Google: ai.google.dev/gemini-api/docs/media-resolution: about 1,120 by default, about 2,240 at most. For earlier
 # models no maximum number of tiles is documented.
 _GEMINI_3 = (1_120, 2_500)
-# Not below the max_rates of the models above, which may be used by another name, nor 16,384, which others scale down
-# to.
+# Not below the highest values of the models above, which may have other names, nor 16,384, to which others scale
+# down.
 _UNKNOWN = (1_000, 50_000)
 
 

@@ -1,9 +1,8 @@
 """The dated price list in `snapshot.json`, made from the data of genai-prices by `infra/prices/refresh`.
 
 A seller is found by the provider's `base_url`, a model by genai-prices' own rules: the first rule that matches,
-ignoring
-case. A listed model whose price does not follow from its text tokens has no rates in the list, so that no later rule
-matches it as another model.
+ignoring case. A listed model whose price does not follow from its text tokens has no rates in the list, so that no
+later rule matches it as another model.
 """
 
 import re
@@ -34,8 +33,7 @@ Rule: TypeAlias = "str | list[Rule] | dict[str, str | list[Rule]]"
 case."""
 ListedRates: TypeAlias = Sequence[str | None]
 """USD per million tokens as decimal texts: input, output (null for embedding models), cached input and cache write
-(null:
-as input). Nulls at the end are omitted.
+(null: as input). Nulls at the end are omitted.
 """
 
 
@@ -54,8 +52,7 @@ class ListedModel(TypedDict):
 
 class ListedSeller(TypedDict):
     """A seller of models. `at` is the start of its API's URL, `like` a regular expression for that. `also` has the
-    sellers
-    whose prices apply to its other models.
+    sellers whose prices apply to its other models.
     """
 
     id: str

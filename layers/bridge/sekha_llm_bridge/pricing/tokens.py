@@ -5,8 +5,7 @@ All three come from one fast pass over the request. The estimate weighs bytes by
 bytes of everything that is sent, as JSON in UTF-8: a byte-level tokenizer never produces more tokens than bytes. What
 providers add (chat templates) is bounded by a generous constant. For models whose tokenizer is known,
 `TokenCount.bound_for` returns a bound that is several times lower; it counts when it is first called. Images are
-counted
-separately: see `image_tokens`.
+counted separately: see `image_tokens`.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping

@@ -1,8 +1,7 @@
 """The one planner: it plans every request, and `/route` explains its plans.
 
 It plans a thousand models in a millisecond. So it decides by integers, checks only what a request requires, and
-computes
-quotes and reasons only when they are read: a request that the first model answers reads one quote.
+computes quotes and reasons only when they are read: a request that the first model answers reads one quote.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence

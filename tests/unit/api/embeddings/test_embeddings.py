@@ -3,11 +3,14 @@
 import base64
 import json
 import struct
+from collections.abc import Awaitable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from sekha_llm_bridge.bootstrap import make_bridge
+from sekha_llm_bridge.embeddings import EmbeddingStorage
 from tests.fakes.functions import Function
 from tests.fakes.provider import FakeProvider, Reply, vector_of
 from tests.fakes.settings import chat_model, embedding_model, make_settings, provider
@@ -176,3 +179,18 @@ def test_a_vector_without_numbers_is_a_provider_failure(fake: FakeProvider, numb
 def test_a_misspelt_field_is_noted(embeddings: Function) -> None:
     receipt = embeddings("POST", PATH, {"input": "one", "collektion": "x", "store": False}).json()["bridge"]
     assert receipt["notes"] == ["unknown field, ignored: collektion"]
+
+
+def test_a_request_for_an_unknown_model_does_not_prepare_the_store(fake: FakeProvider) -> None:
+    prepared = []
+
+    class Storage(EmbeddingStorage):
+        def preload(self) -> Awaitable[None]:
+            prepared.append(True)
+            return super().preload()
+
+    made = bridge(fake, chroma={"url": "http://127.0.0.1:9"})
+    vectors = replace(made.vectors(), storage=Storage(made.vectors().storage._store))
+    function = Function("embeddings", replace(made, vectors=lambda: vectors))
+    assert function("POST", PATH, {"input": "a", "model": "unknown"}).status == 404
+    assert prepared == []

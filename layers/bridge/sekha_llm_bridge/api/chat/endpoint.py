@@ -33,6 +33,8 @@ async def create_completion(request: Request) -> Response:
     deadline = deadline_of(request)
     fields = await json_object(request)
     chat = validated(ChatRequest, fields)
+    if chat.stream:
+        add_log_fields(request, stream=True)
     body = provider_request(fields)
     route = route_request(chat, body, bridge_of(request))
     respond = _stream if chat.stream else _complete
@@ -54,7 +56,6 @@ async def _complete(
 async def _stream(
     request: Request, chat: ChatRequest, route: RouteRequest, body: Mapping[str, Any], deadline: Deadline
 ) -> Response:
-    add_log_fields(request, stream=True)
     limit = deadline.at_most(_STREAM_TIMEOUT_S)
     options = None if chat.stream_options is None else chat.stream_options.model_dump()
     operation = ChatStreamOperation(route, body, options)

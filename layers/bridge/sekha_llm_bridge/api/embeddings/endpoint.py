@@ -78,9 +78,6 @@ async def _embed_and_store(
     request: Request, embedding: EmbeddingRequest, base_name: str | None, deadline: Deadline
 ) -> tuple[Result, StoreReport | None]:
     bridge = bridge_of(request)
-    storage = bridge.vectors().storage
-    preloading = storage.preload() if base_name and storage.is_configured else None
-    reserved_s = _STORING_S + _STORING_PER_TEXT_S * len(embedding.input) if preloading else 0.0
     route = embedding_route_request(
         embedding.input,
         pinned=pinned_embedding_model(embedding.model, bridge),
@@ -89,6 +86,9 @@ async def _embed_and_store(
         dimensions=embedding.dimensions,
     )
     operation = EmbeddingOperation(route, embedding.input, embedding.dimensions, embedding.user, bridge.clock)
+    storage = bridge.vectors().storage
+    preloading = storage.preload() if base_name and storage.is_configured else None
+    reserved_s = _STORING_S + _STORING_PER_TEXT_S * len(embedding.input) if preloading else 0.0
     try:
         embedding_deadline = deadline.at_most(deadline.remaining_s() - reserved_s)
         result = await bridge.service.run(operation, embedding_deadline, attempts_of(request))

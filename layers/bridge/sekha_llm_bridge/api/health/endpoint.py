@@ -27,8 +27,7 @@ async def overview(request: Request) -> Response:
 
 async def redirect(request: Request) -> Response:
     """`GET /health`: a 307 to the new path, with the same body for clients that do not follow redirects. The location
-    is
-    relative, because a stage or a base path may precede the path.
+    is relative, because a stage or a base path may precede the path.
     """
     body = await _report(bridge_of(request))
     return json_response(body, status=307, headers={"location": "api/v1/health", **_NO_CACHE})

@@ -26,8 +26,7 @@ _REPORT_STATUSES = frozenset({HTTPStatus.OK, HTTPStatus.SERVICE_UNAVAILABLE})
 
 class NoReport(Exception):
     """There is no report. `subject`: the URL or option that is at fault. `reason`: the problem and the remedy,
-    printable.
-    Neither contains the key.
+    printable. Neither contains the key.
     """
 
     def __init__(self, subject: str, problem: str, remedy: str) -> None:
