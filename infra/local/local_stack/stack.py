@@ -42,7 +42,7 @@ class Stack:
         self._logs = plan.state / "logs"
         self._processes = Processes()
         self._aws = AwsServices(plan.template, self._processes, self._logs)
-        self._beside: dict[str, Chroma | ModelServer] = dict(self._services_of(plan.configuration))
+        self._supporting_servers: dict[str, Chroma | ModelServer] = dict(self._services_of(plan.configuration))
         self._pools: dict[str, FunctionPool] = {}
         self._names = short_names(plan.template)
         self._starting = start_limit()
@@ -74,7 +74,7 @@ class Stack:
         """Starts everything. Returns whether all of it started."""
         await self._processes.start()
         self._pools = {one.logical_id: self._pool(one) for one in self._plan.template.functions}
-        services = [self._aws.service, *(one.service for one in self._beside.values())]
+        services = [self._aws.service, *(one.service for one in self._supporting_servers.values())]
         prewarming = [self._prewarm(one) for one in self._plan.template.functions if one.routes]
         warm = asyncio.gather(*prewarming)
         if not all(await asyncio.gather(*(self._start_service(service) for service in services))):
@@ -171,7 +171,7 @@ class Stack:
         addresses = {"AWS_ENDPOINT_URL_DYNAMODB": self._aws.url, "AWS_ENDPOINT_URL_SQS": self._aws.url}
         if self._plan.configuration:
             addresses["LLM_CONFIG_PATH"] = str(self._plan.configuration.path)
-        return {**addresses, **{variable: service.url for variable, service in self._beside.items()}}
+        return {**addresses, **{variable: service.url for variable, service in self._supporting_servers.items()}}
 
     # --- failures
 

@@ -171,7 +171,7 @@ class ClientDisconnected(Unavailable):
     code = "caller_gone"
 
     def __init__(self) -> None:
-        super().__init__("the caller went away before the answer's end")
+        super().__init__("the client disconnected before the end of the answer")
 
 
 class NoProviderAvailable(Unavailable):
@@ -292,7 +292,7 @@ class FailureKind(_FailureRow, Enum):
         "Shorten the prompt, or configure a model with a larger context window",
     )
     DIMENSIONS_IGNORED = ("dimensions_not_supported", _NEUTRAL, True, False, True, 400)
-    REQUEST_REJECTED = ("invalid_request", _NEUTRAL, False, False, False, 400, "Mend the request")
+    REQUEST_REJECTED = ("invalid_request", _NEUTRAL, False, False, False, 400, "Correct the request")
     CONTENT_REFUSED = (
         "content_refused",
         _NEUTRAL,
@@ -300,7 +300,7 @@ class FailureKind(_FailureRow, Enum):
         False,
         False,
         400,
-        "Change the content: what one provider refuses is not taken to another",
+        "Change the content: refused content is not sent to another provider",
     )
 
 

@@ -337,7 +337,7 @@ def test_without_fallback_the_error_says_that_no_other_may_be_tried(fake: FakePr
     ("reply", "remedy"),
     [
         (TOO_LONG_REPLY, "Shorten the prompt"),
-        (Reply(400, said("bad")), "Mend the request"),
+        (Reply(400, said("bad")), "Correct the request"),
         (Reply(400, said(code="content_filter")), "Change the content"),
     ],
     ids=lambda value: value if isinstance(value, str) else None,

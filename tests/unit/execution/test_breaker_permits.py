@@ -235,7 +235,7 @@ def test_after_a_lost_race_without_other_candidates_the_error_says_when_the_prob
 def test_an_error_names_the_models_that_a_breaker_excluded(clock: FakeClock) -> None:
     stage = opened(clock, [[DOWN] * 3, [OK, OK, OK, DOWN]])
     other_takes_the_lease(stage)
-    with pytest.raises(errors.AllProvidersFailed, match=r"not tried was p0/m0: .* another instance is probing it"):
+    with pytest.raises(errors.AllProvidersFailed, match=r"not tried: p0/m0: .* another instance is probing it"):
         stage.run_plan()
 
 

@@ -367,7 +367,7 @@ def test_a_candidate_beyond_the_remaining_limit_is_skipped_and_named_in_the_erro
         request=LIMITED,
         limit_usd=Decimal("0.0004"),
     )
-    with pytest.raises(errors.AllProvidersFailed, match=r"not tried was p1/m1: a useful answer may cost"):
+    with pytest.raises(errors.AllProvidersFailed, match=r"not tried: p1/m1: a useful answer may cost"):
         stage.run_plan()
     assert stage.called == ["p0"]
     assert stage.log.attempts[0].cost_bound_usd == Decimal("0.0003")

@@ -719,7 +719,7 @@ def test_a_session_can_have_a_longer_time_budget(fleet: Fleet) -> None:
     fleet.open()
     one = fleet.instance()
     one.store.takes_s = 1.9
-    assert one.run(one.breakers.session(patience_s=2)).views().keys() == {"p"}
+    assert one.run(one.breakers.session(table_timeout_s=2)).views().keys() == {"p"}
 
 
 @pytest.mark.parametrize("fault", EVERY_FAULT)

@@ -77,13 +77,13 @@ def test_the_preferred_model_is_first_and_the_others_follow() -> None:
 def test_preferred_model_never_overrides_the_task() -> None:
     result = planned(provider("p", chat_model("a"), embedding_model("e")), preferred="e", task=Task.CHAT_SMALL)
     assert order(result) == ["p/a"]
-    assert result.notes == ("preferred_model e was passed over: not for chat_small, but for embedding",)
+    assert result.notes == ("preferred_model e was not used: not for chat_small, but for embedding",)
 
 
 def test_an_unknown_preferred_model_is_skipped_with_a_note() -> None:
     result = planned(provider("p", chat_model("a")), preferred="ghost")
     assert order(result) == ["p/a"]
-    assert result.notes == ("preferred_model ghost is not configured and was passed over",)
+    assert result.notes == ("preferred_model ghost is not configured and was ignored",)
 
 
 def test_a_pinned_model_is_the_only_one_tried_at_every_provider_that_has_it() -> None:
@@ -221,7 +221,7 @@ def test_an_open_breaker_does_not_move_embeddings_into_another_space() -> None:
 
 def test_a_cost_limit_excludes_a_model_with_unknown_price() -> None:
     result = planned(provider("p", chat_model("m", price=None)), max_cost_usd=Decimal(1))
-    assert why_not(result, "m").startswith("its price is not known")
+    assert why_not(result, "m").startswith("its price is unknown")
 
 
 def test_the_lower_of_the_two_limits_applies() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from sekha_llm_bridge.embeddings.chroma_quirks import (
     Metadata,
     distance_of,
-    has_leaked_lists,
+    has_lists_of_deleted_records,
     is_equal_value,
     is_equal_vector,
     metadata_replacing,
@@ -74,11 +74,11 @@ class Pair:
         """Returns whether the vectors differ in any bit."""
         return not self._has_equal_vector(is_rounded=False)
 
-    def has_leaked_lists(self) -> bool:
+    def has_lists_of_deleted_records(self) -> bool:
         """Returns whether the stored record is the written one, with lists in its metadata that were not written."""
         has_equal_document = self.written.documents[self.position] == self.stored.documents[self.stored_position]
         metadatas = self.written.metadatas[self.position], self.stored.metadatas[self.stored_position]
-        return has_equal_document and has_leaked_lists(*metadatas)
+        return has_equal_document and has_lists_of_deleted_records(*metadatas)
 
     def has_lost_vector(self) -> bool:
         """Returns whether the stored record is the written one, with a vector of zeros or of numbers not finite.

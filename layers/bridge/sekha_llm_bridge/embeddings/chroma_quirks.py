@@ -4,13 +4,13 @@ Storing, migration and restore all use this module.
 
 - An upsert keeps the metadata keys that it does not name, and removes those that are null: `metadata_replacing`.
 - The lists in metadata are not deleted with their collection. New records that take the rows of the old ones get them:
-  `has_leaked_lists`.
+  `has_lists_of_deleted_records`.
 - A decimal number in metadata may come back with another last bit: `is_equal_value`.
 - A collection that measures by cosine keeps each vector as direction and length, and gives back their product in
   float32: `is_equal_vector`, with the only tolerance.
 - The distance measure (`hnsw:space`) of old collections is in their metadata, and the configuration says `l2`:
   `distance_of`. A request that changes the metadata may not name it, even with its old value: `modifiable_metadata`.
-- The client raises the same error for different statuses: `raise_for_forgotten_status`, `translate_errors`.
+- The client raises the same error for different statuses: `raise_for_unreported_status`, `translate_errors`.
 """
 
 from collections.abc import Iterator, Mapping
@@ -42,7 +42,7 @@ def metadata_replacing(metadata: Metadata | None, stored: Metadata | None) -> di
     return {**dict.fromkeys(stored or ()), **(metadata or {})}
 
 
-def has_leaked_lists(written: Metadata | None, stored: Metadata | None) -> bool:
+def has_lists_of_deleted_records(written: Metadata | None, stored: Metadata | None) -> bool:
     """Returns whether the stored metadata are the written ones and some lists that were not written."""
     written, stored = written or {}, stored or {}
     extra = [value for key, value in stored.items() if key not in written]
@@ -106,7 +106,7 @@ def without_index_settings(metadata: Metadata) -> dict[str, Any]:
     }
 
 
-def raise_for_forgotten_status(response: httpx.Response) -> None:
+def raise_for_unreported_status(response: httpx.Response) -> None:
     """Raises `StoreDown` or `NameTaken` for the statuses that the client does not pass on. A response hook of httpx."""
     status = response.status_code
     is_server_error = status >= httpx.codes.INTERNAL_SERVER_ERROR

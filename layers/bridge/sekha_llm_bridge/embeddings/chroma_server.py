@@ -18,7 +18,7 @@ import httpx
 from sekha_llm_bridge.clock import Clock, SystemClock
 from sekha_llm_bridge.config.models import ChromaConfig
 from sekha_llm_bridge.embeddings.chroma_collection import ServerCollection
-from sekha_llm_bridge.embeddings.chroma_quirks import Metadata, raise_for_forgotten_status, translate_errors
+from sekha_llm_bridge.embeddings.chroma_quirks import Metadata, raise_for_unreported_status, translate_errors
 from sekha_llm_bridge.embeddings.store import CollectionMissing, StoreDown, StoreFailed
 
 _CONNECT_TIMEOUT_S = 2.0
@@ -165,7 +165,7 @@ class ChromaServer:
             transport=_RetryOnServerError(httpx.HTTPTransport(), self._max_attempts, self._sleep)
             if self._max_attempts > 1
             else None,
-            event_hooks={"response": [raise_for_forgotten_status]},
+            event_hooks={"response": [raise_for_unreported_status]},
         )
 
 

@@ -85,7 +85,7 @@ class AttemptLog:
         is_free = candidate.entry.is_free
         cost_usd = NO_COST if is_free else None
         cost_bound_usd = NO_COST if is_free else candidate.quote.bound_usd
-        self._add(candidate, "abandoned", None, "the caller went away", cost_usd, cost_bound_usd, None)
+        self._add(candidate, "abandoned", None, "the client disconnected", cost_usd, cost_bound_usd, None)
 
     def _add(
         self,

@@ -1,4 +1,4 @@
-"""How far one request has come down its plan, and which of its candidates is worth an attempt next."""
+"""Which candidates of the plan one request has tried, and which one may be tried next."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field

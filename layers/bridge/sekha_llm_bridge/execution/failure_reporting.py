@@ -6,7 +6,9 @@ from sekha_llm_bridge.execution.failover import FailoverState
 from sekha_llm_bridge.observability import count_provider_needs_attention
 from sekha_llm_bridge.resilience import BreakerSession, Cooldowns, Permit
 
-_FAIR_TIMEOUT_S = 10.0  # an attempt that had less, and less than its provider's timeout, was limited by the deadline
+_MIN_TIMEOUT_TO_COUNT_S = (
+    10.0  # an attempt that had less, and less than its provider's timeout, was limited by the deadline
+)
 
 
 async def report_failure(permit: Permit, state: FailoverState, session: BreakerSession, cooldowns: Cooldowns) -> None:
@@ -30,4 +32,4 @@ def is_deadline_limited(error: ProviderError, provider: ProviderConfig, *, allow
     """Returns whether an attempt failed for lack of time because earlier attempts had used the time up."""
     if error.kind not in {FailureKind.TIMEOUT, FailureKind.CONNECT_FAILED}:
         return False
-    return allowed_s < min(provider.timeout_secs, _FAIR_TIMEOUT_S) and took_s > allowed_s / 2
+    return allowed_s < min(provider.timeout_secs, _MIN_TIMEOUT_TO_COUNT_S) and took_s > allowed_s / 2

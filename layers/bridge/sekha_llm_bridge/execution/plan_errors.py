@@ -133,7 +133,7 @@ def _not_tried(state: FailoverState) -> str:
     kinds = (ExclusionKind.COST, *_TEMPORARY)
     rows = (row for kind in kinds for row in state.plan.excluded_by(kind))
     excluded = [*state.skipped, *_excluded(rows)]
-    return f"; not tried was {_grouped_by_reason(excluded)}" if excluded else ""
+    return f"; not tried: {_grouped_by_reason(excluded)}" if excluded else ""
 
 
 def _grouped_by_reason(excluded: Iterable[ExcludedModel]) -> str:

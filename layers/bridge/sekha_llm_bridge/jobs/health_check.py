@@ -28,7 +28,7 @@ from sekha_llm_bridge.resilience import (
 
 PROBE_TIMEOUT_S = 5.0
 _REFRESH_TIMEOUT_S = 3.0
-_TABLE_PATIENCE_S = 2.0  # longer than a request's: no user waits for the check
+_TABLE_TIMEOUT_S = 2.0  # longer than a request's: no user waits for the check
 _MAX_WAIT_FOR_PROBE_S = 10.0  # for a probe that is due before the next check
 _CLOCK_TOLERANCE_S = 0.05  # sleeping and asking for the time use different clocks
 _LAST_PROBE_S = 20.0  # no probe starts later, so that the function ends in its time
@@ -75,7 +75,7 @@ async def check_all(bridge: Bridge) -> dict[str, Any]:
     were not closed before or after the check (not written while the table is unavailable).
     """
     provider_ids = [config.id for config in bridge.settings.providers if has_adapter(config.provider_type)]
-    open_before = _not_closed(await bridge.breakers.read_now(patience_s=_TABLE_PATIENCE_S))
+    open_before = _not_closed(await bridge.breakers.read_now(table_timeout_s=_TABLE_TIMEOUT_S))
     checks = (_check(provider_id, bridge) for provider_id in provider_ids)
     results = []
     for result in await asyncio.gather(*checks, return_exceptions=True):
@@ -100,7 +100,7 @@ async def check_all(bridge: Bridge) -> dict[str, Any]:
 
 async def _check(provider_id: str, bridge: Bridge) -> CheckResult:
     """Probes a provider once, and again where that is one of several successes that close its breaker."""
-    session = await bridge.breakers.session(patience_s=_TABLE_PATIENCE_S)
+    session = await bridge.breakers.session(table_timeout_s=_TABLE_TIMEOUT_S)
     started_s = bridge.clock.monotonic_s()
     for _ in range(bridge.settings.routing.circuit_breaker.success_threshold):
         probe = await _probe_and_report(provider_id, bridge, session)

@@ -49,11 +49,11 @@ _CL100K_PIECES = "|".join(
     )
 )
 PIECES = {Tokenizer.O200K: _O200K_PIECES, Tokenizer.CL100K: _CL100K_PIECES}
-# A place where a piece ends whatever stands around it, by either of `PIECES`. A space is nothing but a piece's
-# beginning or part of a run of white space, so a piece ends between anything else and a space. What follows a letter in
-# its piece is a letter, a mark or an apostrophe, and digits are in pieces by themselves; so a piece ends between a
-# letter and a digit, and between either and one of these signs. The letters are those of which all versions of Unicode
-# agree that they are.
+# Places where a piece always ends, by both of `PIECES`:
+# - before a space, after any other character: a space only begins a piece, or belongs to a run of white space;
+# - between a letter and a digit: digits are in pieces of their own;
+# - between a letter or digit and one of these signs: a letter is only followed by letters, marks and apostrophes.
+# The letters are those that are letters in all versions of Unicode.
 _LETTER, _SIGN = "A-Za-zぁ-ゖァ-ヺ一-龥가-힣", r'\n.,:;!?"()。、，．：；！？'
 _PIECE_END = rf"(?:\S(?= )|[{_LETTER}](?=[0-9{_SIGN}])|[0-9](?=[{_LETTER}{_SIGN}]))"
 _FIRST_END = re.compile(_PIECE_END)
@@ -62,10 +62,10 @@ _UP_TO_LAST_END = re.compile(rf"(?s:.*){_PIECE_END}")
 _SPECIAL = re.compile(r"<\|\w+\|>")
 # tiktoken takes a second for a megabyte without word boundaries, and fails at a million consecutive spaces.
 _MAX_COUNTED_BYTES = 900_000
-# OpenAI's models that tiktoken's table of models says use them, with what may follow their names: dates, `mini`.
-# A later version (gpt-5.6) is another model. One that searches, by its name or by a variant after a colon (`:online`),
-# is sent more than the prompt. Of cl100k_base's users, only those that embed.
-_USERS = {
+# The names of OpenAI's models that use each tokenizer by tiktoken's table of models, with suffixes such as dates and
+# `mini`. A later version (gpt-5.6) is not included. Models that search (by their name, or by a variant such as
+# `:online`) are not either, because they are sent more than the prompt. For cl100k_base: only embedding models.
+_MODEL_NAMES = {
     Tokenizer.O200K: re.compile(
         r"(?!.*search)(?:(?:gpt-4o|gpt-4\.1|gpt-5|o1|o3|o4-mini)(?:-[\w.-]+)?|(?:chatgpt-4o|gpt-4\.5)-[\w.-]+"
         r"|ft:gpt-4o(?:-[\w.-]+)?:.+)"
@@ -84,7 +84,7 @@ def tokenizer_of(provider: ProviderConfig, model_id: str) -> Tokenizer | None:
             return None
     if not _is_at_its_vendor(provider):
         return None
-    return next((tokenizer for tokenizer, users in _USERS.items() if users.fullmatch(model_id)), None)
+    return next((tokenizer for tokenizer, users in _MODEL_NAMES.items() if users.fullmatch(model_id)), None)
 
 
 def _is_at_its_vendor(provider: ProviderConfig) -> bool:

@@ -7,13 +7,13 @@ from sekha_llm_bridge.resilience.breaker import (
     PermitSource,
     Refusal,
 )
-from sekha_llm_bridge.resilience.breakers import DEFAULT_PATIENCE_S, Breakers, BreakerSession
+from sekha_llm_bridge.resilience.breakers import DEFAULT_TABLE_TIMEOUT_S, Breakers, BreakerSession
 from sekha_llm_bridge.resilience.cooldowns import Cooldowns
 from sekha_llm_bridge.resilience.records import Availability, BreakerView, CheckResult, ProviderRecord
 from sekha_llm_bridge.resilience.store import ProviderStore, StoreUnavailable
 
 __all__ = [
-    "DEFAULT_PATIENCE_S",
+    "DEFAULT_TABLE_TIMEOUT_S",
     "Availability",
     "Breaker",
     "BreakerSession",

@@ -3,7 +3,7 @@
 A request reads the table at most once a second, in one batch, when it starts and when a long call ends. It writes only
 when a provider fails, or has failed. If the table does not answer within the request's time budget, the instance uses
 the last known records and changes only its own copy, until the table answers again. So a request never fails because
-of the table, and waits at most `DEFAULT_PATIENCE_S` for it.
+of the table, and waits at most `DEFAULT_TABLE_TIMEOUT_S` for it.
 """
 
 import secrets
@@ -37,7 +37,7 @@ from sekha_llm_bridge.resilience.records import BreakerView, CheckResult, Provid
 from sekha_llm_bridge.resilience.store import ProviderStore, StoreUnavailable, WriteResult
 
 T = TypeVar("T")
-DEFAULT_PATIENCE_S = 0.25
+DEFAULT_TABLE_TIMEOUT_S = 0.25
 """The time that one request waits for the table, over all its calls."""
 
 _MAX_WRITE_ATTEMPTS = 4  # another instance changed the breaker before each failed one, which usually decides the matter
@@ -61,17 +61,18 @@ class Breakers:
         self._rules = rules
         self._new_token = new_token
 
-    async def session(self, *, patience_s: float = DEFAULT_PATIENCE_S) -> "BreakerSession":
-        """Returns the breakers for one request, which waits at most `patience_s` for the table in all its calls."""
-        budget = TableTimeBudget(patience_s, self._cache.clock)
+    async def session(self, *, table_timeout_s: float = DEFAULT_TABLE_TIMEOUT_S) -> "BreakerSession":
+        """Returns the breakers for one request, which waits at most `table_timeout_s` for the table in all its
+        calls."""
+        budget = TableTimeBudget(table_timeout_s, self._cache.clock)
         session = BreakerSession(self._cache, self._rules, budget, self._new_token)
         await session.refresh()
         return session
 
-    async def read_now(self, *, patience_s: float = DEFAULT_PATIENCE_S) -> Mapping[str, ProviderRecord]:
+    async def read_now(self, *, table_timeout_s: float = DEFAULT_TABLE_TIMEOUT_S) -> Mapping[str, ProviderRecord]:
         """Reads the records even if the last read is recent. Returns the last known ones if the table fails."""
         self._cache.expire()
-        await self.session(patience_s=patience_s)
+        await self.session(table_timeout_s=table_timeout_s)
         return self._cache.records
 
     @property

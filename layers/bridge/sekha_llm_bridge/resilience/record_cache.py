@@ -101,7 +101,8 @@ class PendingRead:
         self._started_at = started_at
 
     def is_running(self, now: datetime) -> bool:
-        """Returns whether it may still be answered. After Lambda froze the environment, its connection is dead."""
+        """Returns whether it may still return a result. After Lambda froze the environment, its connection is
+        closed."""
         is_of_this_loop = self._task.get_loop() is asyncio.get_running_loop()
         return is_of_this_loop and not self._task.done() and timedelta() <= now - self._started_at < _MAX_READ_TIME
 

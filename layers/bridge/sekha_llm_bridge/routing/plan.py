@@ -12,10 +12,10 @@ from sekha_llm_bridge.routing.catalog import CatalogModel
 class ExclusionKind(StrEnum):
     """Why a model is excluded; the kind decides which error an empty plan becomes."""
 
-    NOT_CAPABLE = "unfit"
+    NOT_CAPABLE = "not_capable"
     COST = "cost"
     BREAKER = "breaker"
-    COOLDOWN = "cooling"
+    COOLDOWN = "cooldown"
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,8 +85,8 @@ class RoutePlan:
             return ()
         named = self.catalog.named(preferred)
         if not named:
-            return (f"preferred_model {preferred} is not configured and was passed over",)
-        return (f"preferred_model {preferred} was passed over: {self._exclusion(named[0]).reason}",)
+            return (f"preferred_model {preferred} is not configured and was ignored",)
+        return (f"preferred_model {preferred} was not used: {self._exclusion(named[0]).reason}",)
 
     @cached_property
     def reason(self) -> str:
@@ -99,10 +99,10 @@ class RoutePlan:
         if first.entry.provider.provider_type is ProviderType.OLLAMA and first.entry.is_free:
             return "Local model available, free"
         priority = first.entry.provider.priority
-        rivals = sum(entry.provider.priority == priority for entry in self.ranked)
-        is_cheapest = self.context.cost_aware and rivals > 1 and first.quote.estimate_usd is not None
+        n_same_priority = sum(entry.provider.priority == priority for entry in self.ranked)
+        is_cheapest = self.context.cost_aware and n_same_priority > 1 and first.quote.estimate_usd is not None
         best = "cheapest of" if is_cheapest else "first of"
-        return f"Priority {priority}, {best} {rivals}, {_price_text(first)}"
+        return f"Priority {priority}, {best} {n_same_priority}, {_price_text(first)}"
 
     def excluded_by(self, kind: ExclusionKind) -> tuple[ConsideredModel, ...]:
         """Returns the considered models with that kind of exclusion."""

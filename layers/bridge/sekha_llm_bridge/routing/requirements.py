@@ -107,7 +107,7 @@ def _cost_exclusion(
 ) -> Exclusion:
     """Returns the exclusion of a model whose smallest useful answer may cost more than the limit."""
     if entry.price is None:
-        unknown = "its price is not known, and a cost limit holds; give `pricing` in the configuration"
+        unknown = "its price is unknown, and the request has a cost limit; give `pricing` in the configuration"
         return Exclusion(ExclusionKind.COST, unknown)
     minimum = usd_text(cost_quotes.minimum_useful_cost_usd(entry, request, context.min_output_tokens))
     what = "it" if request.task is Task.EMBEDDING else "a useful answer"
@@ -120,7 +120,7 @@ def _cost_exclusion(
 def _feature_requirements(request: RouteRequest) -> Iterator[Requirement]:
     """Yields the requirements for the requested features that a model, or its provider's adapter, may not support."""
     if request.needs_audio:
-        yield _requirement(lambda entry: entry.model.supports_audio, "cannot hear audio")
+        yield _requirement(lambda entry: entry.model.supports_audio, "cannot process audio")
     if request.needs_tools:
         yield _requirement(lambda entry: entry.model.supports_function_calling is not False, "cannot call tools")
     if requested := request.requested_features:

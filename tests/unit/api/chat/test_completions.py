@@ -83,7 +83,7 @@ def test_a_failure_names_skipped_models_and_is_logged_as_a_warning_with_the_atte
     dead = provider("dead", chat_model("a"), base_url="http://127.0.0.1:9/v1", priority=1)
     unpriced = provider("unpriced", chat_model("b", price=None), base_url=f"{fake.url}/v1", priority=2)
     answer = ask(function(dead, unpriced), max_cost=0.01)
-    assert "not tried was unpriced/b: its price is not known" in error(answer)["message"]
+    assert "not tried: unpriced/b: its price is unknown" in error(answer)["message"]
     line = json.loads(log.getvalue().splitlines()[-1])
     assert (line["level"], line["attempts"]) == ("WARNING", ["dead: connect_failed"] * 2)
 
@@ -121,7 +121,7 @@ def test_a_preferred_model_goes_first(chat: Function) -> None:
 def test_an_unsuitable_preferred_model_is_passed_over_with_a_note(chat: Function) -> None:
     receipt = ask(chat, preferred_model="e").json()["bridge"]
     assert receipt["provider_id"] == "first"
-    assert receipt["notes"] == ["preferred_model e was passed over: not a chat model, but for embedding"]
+    assert receipt["notes"] == ["preferred_model e was not used: not a chat model, but for embedding"]
 
 
 def test_the_bridges_own_fields_are_sent_to_no_provider(chat: Function, fake: FakeProvider) -> None:

@@ -14,7 +14,7 @@ from sekha_llm_bridge.bootstrap import Bridge
 from sekha_llm_bridge.config.models import ProviderConfig
 from sekha_llm_bridge.embeddings.deferred_writes.pending_writes import PendingWritesUnavailable
 from sekha_llm_bridge.providers import has_adapter
-from sekha_llm_bridge.resilience import DEFAULT_PATIENCE_S, Breaker, BreakerState, CheckResult, ProviderRecord
+from sekha_llm_bridge.resilience import DEFAULT_TABLE_TIMEOUT_S, Breaker, BreakerState, CheckResult, ProviderRecord
 
 _NO_CACHE = {"cache-control": "no-store"}
 
@@ -77,7 +77,7 @@ async def _pending(bridge: Bridge) -> int | None:
     if pending_writes is None:
         return None
     try:
-        budget = TableTimeBudget(DEFAULT_PATIENCE_S, bridge.clock)
+        budget = TableTimeBudget(DEFAULT_TABLE_TIMEOUT_S, bridge.clock)
         return sum((await budget.wait_for(pending_writes.counts())).values())
     except (PendingWritesUnavailable, TimeoutError):
         return None

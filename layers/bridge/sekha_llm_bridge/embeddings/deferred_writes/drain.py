@@ -36,7 +36,8 @@ class DrainReport:
 
 
 class Drain:
-    """Stores what is in the queue. It takes the queue for empty after `max_empty_receives` empty receives in a row."""
+    """Stores what is in the queue. It assumes that the queue is empty after `max_empty_receives` empty receives in a
+    row."""
 
     def __init__(
         self,
@@ -157,7 +158,7 @@ def _log_unavailable(exc: PendingWritesUnavailable) -> None:
 
 
 def _retry_delay_s(message: Message) -> int:
-    """Returns how long to hide a message that Chroma did not take although it is up.
+    """Returns how long to hide a message that Chroma did not store although it answers.
 
     SQS moves a message to the dead-letter queue after 1,000 receives. With these delays that takes longer than the
     14 days for which SQS keeps a message.

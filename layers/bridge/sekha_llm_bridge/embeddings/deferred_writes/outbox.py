@@ -1,4 +1,4 @@
-"""The outbox: puts batches that Chroma did not take into the queue, and counts them in the pending writes.
+"""The outbox: puts batches that Chroma did not store into the queue, and counts them in the pending writes.
 
 A sender first adds the records to the count, then sends them to the queue. The drain first deletes a message from the
 queue, then subtracts its records. So the count may be too high for a while; then newer records go to the queue without

@@ -104,7 +104,7 @@ class CopyPass:
         if not differing:
             return
         pairs = [pair for id_, pair in pairs_by_id(records, stored).items() if id_ in differing]
-        leaked = [pair.position for pair in pairs if pair.has_leaked_lists()]
+        leaked = [pair.position for pair in pairs if pair.has_lists_of_deleted_records()]
         if leaked:
             self._target.upsert(records.select(leaked).replacing(stored))
         lost = [records.ids[pair.position] for pair in pairs if pair.has_lost_vector()]
