@@ -82,8 +82,8 @@ def test_moved_collections_are_printed_during_the_migration_and_in_a_table_at_th
         [
             "query_results_3",
             "query_results_3",
-            "left",
-            "alone:",
+            "not",
+            "changed:",
             "its",
             "name",
             "ends",

@@ -285,7 +285,7 @@ def test_a_preferred_embedding_model_that_cannot_take_the_text_is_skipped() -> N
     models = [embedding_model("big", context_window=9999), embedding_model("small", context_window=10)]
     result = planned(provider("p", *models), context_tokens=50, preferred="small", task=Task.EMBEDDING)
     assert order(result) == ["p/big"]
-    assert "passed over" in result.notes[0]
+    assert "was not used" in result.notes[0]
 
 
 def test_a_requested_output_limit_above_the_models_is_lowered() -> None:

@@ -56,8 +56,6 @@ PIECES = {Tokenizer.O200K: _O200K_PIECES, Tokenizer.CL100K: _CL100K_PIECES}
 # The letters are those that are letters in all versions of Unicode.
 _LETTER, _SIGN = "A-Za-zぁ-ゖァ-ヺ一-龥가-힣", r'\n.,:;!?"()。、，．：；！？'
 _PIECE_END = rf"(?:\S(?= )|[{_LETTER}](?=[0-9{_SIGN}])|[0-9](?=[{_LETTER}{_SIGN}]))"
-_FIRST_END = re.compile(_PIECE_END)
-_UP_TO_LAST_END = re.compile(rf"(?s:.*){_PIECE_END}")
 # What a provider may read as one of its special tokens instead of as text.
 _SPECIAL = re.compile(r"<\|\w+\|>")
 # tiktoken takes a second for a megabyte without word boundaries, and fails at a million consecutive spaces.
@@ -134,12 +132,22 @@ def _upper_bound(text: str, size: int, tokenizer: Tokenizer) -> int:
     piece that begins inside reaches beyond its end, and the patterns look ahead only past white space, which its last
     character is not. Outside, a piece may continue in the neighbouring text and have more tokens than its parts.
     """
-    first, last = _FIRST_END.search(text), _UP_TO_LAST_END.match(text)
+    first_end, up_to_last_end = _piece_end_patterns()
+    first, last = first_end.search(text), up_to_last_end.match(text)
     if first is None or last is None or _SPECIAL.search(text):
         return size
     inside = text[first.end() : last.end()]
     tokens = _count(inside, tokenizer)
     return size if tokens is None else min(size, tokens + size - len(inside.encode()))
+
+
+@functools.cache
+def _piece_end_patterns() -> tuple[re.Pattern[str], re.Pattern[str]]:
+    """Returns the patterns for a text's first end of a piece, and for the text up to its last one.
+
+    They are compiled when they are first used, because that takes 4 ms, and most requests need no exact count.
+    """
+    return re.compile(_PIECE_END), re.compile(rf"(?s:.*){_PIECE_END}")
 
 
 def _count(text: str, tokenizer: Tokenizer) -> int | None:
