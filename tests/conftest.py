@@ -20,7 +20,7 @@ _V1 = ("OLLAMA_BASE_URL", "EMBEDDING_MODEL", "CHAT_MODEL")
 
 @pytest.fixture(autouse=True)
 def _no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tests see an environment without the bridge's variables, whatever the shell has, and nobody's AWS account."""
+    """Removes the bridge's variables and any AWS account from the environment of the tests."""
     for name in (*_OURS, *_V1):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
@@ -30,7 +30,7 @@ def _no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def clock() -> FakeClock:
-    """A clock that stands until told."""
+    """A clock that only moves when a test advances it."""
     return FakeClock()
 
 
@@ -43,7 +43,7 @@ def fake() -> Iterator[FakeProvider]:
 
 @pytest.fixture
 def log() -> Iterator[StringIO]:
-    """Everything that the bridge logs meanwhile, as it is written."""
+    """Collects everything that the bridge logs during the test."""
     written = StringIO()
     handler = logger().registered_handler
     before = handler.stream  # type: ignore[attr-defined]  # Powertools' handler writes to a stream

@@ -248,7 +248,7 @@ def test_a_silent_provider_in_midstream_is_cancelled_and_counts_as_failed(
         half, error = events(response)
     assert content(half) == "half"
     assert [attempt["code"] for attempt in json.loads(error)["error"]["attempts"]] == ["timeout"]
-    assert silent.client_disconnected.wait(10), "the provider goes on for nobody"
+    assert silent.client_disconnected.wait(10), "the provider continues after the client has disconnected"
     assert failures_of(stack, "hasty") == before + 1
 
 
@@ -292,7 +292,7 @@ def test_a_client_disconnect_cancels_the_providers_work_and_is_logged(
     with stream(stack) as response:
         next(events(response))
         request_id = response.headers["x-request-id"]
-    assert endless.client_disconnected.wait(5), "the provider goes on for nobody"
+    assert endless.client_disconnected.wait(5), "the provider continues after the client has disconnected"
     assert httpx.post(stack.base_url + PATH, json={"model": "gpt", "messages": HI}, timeout=30).status_code == 200
     (line,) = [json.loads(line) for line in stack.log("chat_completions").splitlines() if request_id in line]
     assert (line["error"], line["attempts"]) == ("caller_gone", ["first: abandoned"])

@@ -98,7 +98,7 @@ def test_route_names_the_attempts_that_a_chat_makes_in_their_order(
         receipt, row = answer.json()["bridge"], candidates[first_that_works]
         attempts = receipt["attempts"]
         assert (receipt["estimated_cost"], receipt["price_source"]) == (row["estimated_cost"], row["price_source"])
-        # The provider always bills seven tokens of output, even where it was told to stop before; the receipt owns up.
+        # The provider always bills seven tokens of output, even above the requested limit; the receipt notes that.
         bound = row["cost_bound"]
         assert receipt["cost_bound"] == (bound if bound is None else max(bound, receipt["cost"]))
     assert [(attempt["provider_id"], attempt["model_id"]) for attempt in attempts] == expected

@@ -176,7 +176,7 @@ class World:
         return ChatAnswer({}, usage if happening.kind == "ok" else None)
 
     def _usage(self, candidate: Candidate, happening: Happening) -> Usage:
-        """No more than the provider can have read, or was told to write."""
+        """Returns at most the tokens that the provider can have read, or was asked to write."""
         request, entry = self.request, candidate.entry
         asked = request.output_tokens if candidate.output_cap is None else candidate.output_cap
         most = min(asked if asked is not None else entry.window, entry.max_output)
@@ -226,7 +226,7 @@ class _Listed(PriceBook):
 
 def _price(tenths: tuple[int, int, int], tier: tuple[int, int] | None, fee_micros: int) -> Price:
     """USD per million tokens in tenths: input, output, and what writing to the cache costs more; a tier above some
-    tokens is so many times as dear.
+    tokens costs that many times as much.
     """
     base = _rates(*tenths)
     tiers = () if tier is None else (Tier(tier[0], _rates(*(tier[1] * tenth for tenth in tenths))),)

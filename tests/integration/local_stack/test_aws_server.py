@@ -17,7 +17,7 @@ TABLE = "sekha-local-Table"
 
 @pytest.fixture(scope="module")
 def endpoint(stack: RunningStack) -> str:
-    """Where the local AWS services are, as a function is told."""
+    """The address of the local AWS services, as a function gets it."""
     seen = httpx.post(f"{stack.base_url}/act", json={"do": "environment"}, trust_env=False).json()
     return str(seen["AWS_ENDPOINT_URL_DYNAMODB"])
 

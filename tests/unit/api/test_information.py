@@ -1,4 +1,4 @@
-"""The endpoints that tell: route, models, tasks, health, and the scheduled check that feeds health."""
+"""The endpoints that report: route, models, tasks, health, and the scheduled check that health is based on."""
 
 import asyncio
 import threading
@@ -256,7 +256,7 @@ def test_health_answers_head_requests(bridge: Bridge) -> None:
 
 
 def test_all_providers_are_checked_at_the_same_time(fake: FakeProvider) -> None:
-    everyone = threading.Barrier(5)  # nobody is answered before all have asked
+    everyone = threading.Barrier(5)  # no request is answered before all have arrived
     fake.script("/v1/models", *[Reply(body={}, barrier=everyone)] * 5)
     providers = [provider(f"p{i}", chat_model(), base_url=f"{fake.url}/v1") for i in range(5)]
     found = asyncio.run(check_all(make_bridge(make_settings(*providers))))

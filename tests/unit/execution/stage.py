@@ -1,4 +1,4 @@
-"""Providers that do as they are told, on a clock that moves only when they take their time."""
+"""Fake providers with scripted calls, on a clock that moves only during these calls."""
 
 import asyncio
 from collections.abc import Awaitable, Callable

@@ -1,4 +1,4 @@
-"""The failover loop, with providers that do as they are told and a clock that stands."""
+"""The failover loop, with scripted providers and a clock that only moves in the script."""
 
 import asyncio
 import json

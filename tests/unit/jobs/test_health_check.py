@@ -390,7 +390,7 @@ def test_a_failing_model_list_of_a_working_provider_is_ignored_after_two_request
     fleet.check()
     assert fleet.row()["circuit_breaker"]["state"] == "open"
     clock.advance(1)
-    assert [fleet.chat(), fleet.chat()] == ["p", "p"]  # nobody has to wait because of a check
+    assert [fleet.chat(), fleet.chat()] == ["p", "p"]  # no request waits for a check
     assert (fleet.breaker.state, fleet.breaker.check_trust) == (BreakerState.CLOSED, CheckTrust.DISTRUSTED)
     for _ in range(4):
         fleet.check()

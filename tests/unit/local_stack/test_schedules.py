@@ -103,7 +103,7 @@ class SteppingClock:
 
 
 class Recorder:
-    """A function that keeps what it was sent; it fails when told to."""
+    """A function that records its events; it fails on demand."""
 
     def __init__(self, fault: FunctionFault | None = None) -> None:
         self.events: list[bytes] = []

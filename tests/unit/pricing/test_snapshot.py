@@ -154,7 +154,7 @@ def test_a_well_known_model_costs_what_genai_prices_calculates(
 
 
 def test_every_price_equals_that_of_genai_prices_or_exceeds_it() -> None:
-    """Above it where a dearer one is to come, or where a write that costs less than input is taken as coming on top."""
+    """Returns a higher price if the price will rise, or if a cache write costs less than input and is added to it."""
     for key, price in PRICED.items():
         lasts = len(prices_from(THEIRS[key], DAY)) == 1
         for usage in USAGES:
@@ -212,10 +212,10 @@ def test_model_names_match_as_in_genai_prices(suffix: str) -> None:
 @pytest.mark.parametrize(
     ("model_id", "base_url"),
     [
-        ("gpt-7", OPENAI),  # nobody knows it
+        ("gpt-7", OPENAI),  # an unknown model
         ("gpt-4o", "http://localhost:8080/v1"),
         ("gpt-4o", "https://litellm.example/v1"),
-        ("gpt-4o", "https://eu.api.openai.com/v1"),  # dearer there
+        ("gpt-4o", "https://eu.api.openai.com/v1"),  # it costs more there
         ("gpt-4o-mini-search-preview", OPENAI),  # searches unasked, and is listed as gpt-4o-mini
         ("o3-deep-research", OPENAI),
         ("gpt-image-1", OPENAI),
@@ -229,7 +229,7 @@ def test_model_names_match_as_in_genai_prices(suffix: str) -> None:
         ("openai/gpt-4o:online", OPENROUTER),
         ("openai/gpt-5-image", OPENROUTER),
         ("perplexity/sonar", OPENROUTER),  # a fee per request that is not listed
-        ("mistralai/mistral-large-4-0", OPENROUTER),  # dearer in Europe
+        ("mistralai/mistral-large-4-0", OPENROUTER),  # it costs more in Europe
         ("deepseek/deepseek-r1:free", OPENROUTER),  # no price given is not a price of nothing
         ("sonar-deep-research", "https://api.perplexity.ai"),
         ("glm-5", "https://open.bigmodel.cn/api/paas/v4"),  # in CNY

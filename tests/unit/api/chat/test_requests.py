@@ -1,4 +1,4 @@
-"""What a chat request may say, and what it is told when it may not."""
+"""The valid fields of a chat request, and the errors for invalid ones."""
 
 from typing import Any
 

@@ -32,8 +32,8 @@ DONE = b"data: [DONE]\n\n"
 
 
 @dataclass(frozen=True)
-class Told:
-    """What a stream told: its chunks, its error, and whether it said that it was complete."""
+class ParsedStream:
+    """The content of a stream: its chunks, its error, and whether it ended with [DONE]."""
 
     chunks: list[dict[str, Any]]
     error: dict[str, Any] | None
@@ -50,7 +50,7 @@ class Told:
         return self.chunks[-1]
 
 
-def told(answer: FunctionResponse) -> Told:
+def parse_stream(answer: FunctionResponse) -> ParsedStream:
     """Checks that it is events and nothing else."""
     assert (answer.status, answer.headers["content-type"]) == (200, "text/event-stream; charset=utf-8"), answer.text
     assert answer.text.endswith("\n\n")
@@ -63,11 +63,11 @@ def told(answer: FunctionResponse) -> Told:
     broken = found.pop()["error"] if "error" in found[-1] else None
     assert not (broken and is_done)
     assert not any("error" in one for one in found)
-    return Told(found, broken, is_done, answer.headers)
+    return ParsedStream(found, broken, is_done, answer.headers)
 
 
-def ask(chat: Function, *, messages: Any = HI, **fields: Any) -> Told:
-    return told(chat("POST", PATH, {"messages": messages, "stream": True, **fields}, remaining_ms=900_000))
+def ask(chat: Function, *, messages: Any = HI, **fields: Any) -> ParsedStream:
+    return parse_stream(chat("POST", PATH, {"messages": messages, "stream": True, **fields}, remaining_ms=900_000))
 
 
 def streams(fake: FakeProvider, *parts: bytes, ending: Any = "whole") -> None:
@@ -313,7 +313,7 @@ def test_such_a_stream_does_not_look_complete_when_it_is_interrupted(
 LAST_WORDS = {
     "the results of a content filter": chunk({}, content_filter_offsets={}),
     "a line break": chunk({"content": "\n"}),
-    "what is told about it": chunk({"provider_specific_fields": {"x": 1}}),
+    "its metadata": chunk({"provider_specific_fields": {"x": 1}}),
     "an empty choice with its usage": chunk({}, usage={"prompt_tokens": 11, "completion_tokens": 7}),
 }
 
