@@ -1,6 +1,5 @@
 """The report of a request: one rule for costs, attempts, log line, headers and error details."""
 
-from dataclasses import replace
 from decimal import Decimal
 
 import pytest
@@ -54,7 +53,7 @@ def test_a_request_without_attempts_says_nothing_of_costs(clock: FakeClock) -> N
 
 
 def test_the_log_line_of_several_answers_has_all_attempts_and_the_sum_of_their_costs(clock: FakeClock) -> None:
-    second = replace(ANSWERED, model_id="wide")
+    second = ANSWERED._replace(model_id="wide")
     fields = report(clock, ANSWERED, REJECTED, second).log_fields()
     assert fields == {
         "attempts": ["p: ok", "q: rate_limited", "p: ok"],
@@ -65,7 +64,7 @@ def test_the_log_line_of_several_answers_has_all_attempts_and_the_sum_of_their_c
 
 
 def test_headers_name_a_model_only_where_one_model_gave_the_whole_answer(clock: FakeClock) -> None:
-    one, two = report(clock, REJECTED, ANSWERED), report(clock, ANSWERED, replace(ANSWERED, model_id="wide"))
+    one, two = report(clock, REJECTED, ANSWERED), report(clock, ANSWERED, ANSWERED._replace(model_id="wide"))
     assert one.headers() == {
         "x-bridge-provider": "p",
         "x-bridge-model": "m",

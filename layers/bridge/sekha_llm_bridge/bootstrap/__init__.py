@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from sekha_llm_bridge.clock import Clock, SystemClock
 from sekha_llm_bridge.config import Settings, load_settings, refresh_provider
@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     from sekha_llm_bridge.bootstrap.vectors import Vectors
 
 
-@dataclass(frozen=True, slots=True)
-class AwsResources:
+class AwsResources(NamedTuple):
     """The names of the stack's resources; an empty text where there is none."""
 
     table: str = ""

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 from sekha_llm_bridge.embeddings.chroma_quirks import (
     Metadata,
@@ -57,8 +57,7 @@ class Records:
         return replace(self, metadatas=metadatas)
 
 
-@dataclass(frozen=True, slots=True)
-class Pair:
+class Pair(NamedTuple):
     """The record at `position` of `written`, and the record of the same id at `stored_position` of `stored`."""
 
     written: Records
@@ -123,8 +122,7 @@ def _contents(records: Records, position: int) -> list[object]:
     return [records.documents[position], dict(records.metadatas[position] or {}), uri or None]
 
 
-@dataclass(frozen=True, slots=True)
-class Neighbour:
+class Neighbour(NamedTuple):
     """A record near a vector, and its distance by the collection's own measure."""
 
     id: str

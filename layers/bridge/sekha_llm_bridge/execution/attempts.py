@@ -1,8 +1,8 @@
 """The attempts of one inbound request, with what each cost."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from decimal import Decimal
+from typing import NamedTuple
 
 from sekha_llm_bridge.clock import Clock
 from sekha_llm_bridge.errors import Failure
@@ -12,8 +12,7 @@ from sekha_llm_bridge.usage import Usage
 NO_COST = Decimal(0)
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
+class Attempt(NamedTuple):
     """One call of one provider. `status` is the provider's HTTP status, None where it sent no answer. `code` says how
     the attempt ended: `ok`, `abandoned`, or the code of a `FailureKind`. `usage` is the
     provider's count of tokens, or the bridge's estimate of a chat; None where neither is known.

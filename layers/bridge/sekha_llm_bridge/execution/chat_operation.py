@@ -1,8 +1,8 @@
 """A chat request as an operation: the same request for whichever candidate answers it, whole or as a stream."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 from sekha_llm_bridge.execution.counted_chunks import CountedChunks
 from sekha_llm_bridge.execution.output_estimate import OutputEstimate
@@ -13,8 +13,7 @@ from sekha_llm_bridge.usage import Usage
 _DEFAULT_OUTPUT_TOKENS = 1024
 
 
-@dataclass(frozen=True, slots=True)
-class ChatOperation:
+class ChatOperation(NamedTuple):
     """A chat whose answer comes whole. `body` is OpenAI's chat object without the bridge's own fields."""
 
     route: RouteRequest
@@ -31,8 +30,7 @@ class ChatOperation:
         return replace(answer, usage=Usage(self.route.prompt.estimate, output.tokens), usage_is_estimated=True)
 
 
-@dataclass(frozen=True, slots=True)
-class ChatStreamOperation:
+class ChatStreamOperation(NamedTuple):
     """A chat whose answer comes in chunks. `stream_options` is the request's own, or None."""
 
     route: RouteRequest

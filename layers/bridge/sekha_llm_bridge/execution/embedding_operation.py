@@ -3,7 +3,7 @@
 import math
 from array import array
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from sekha_llm_bridge.clock import Clock
 from sekha_llm_bridge.errors import FailureKind, ProviderError
@@ -12,8 +12,7 @@ from sekha_llm_bridge.providers.base import malformed_answer_guard
 from sekha_llm_bridge.routing import Candidate, RouteRequest
 
 
-@dataclass(frozen=True, slots=True)
-class EmbeddingOperation:
+class EmbeddingOperation(NamedTuple):
     """One vector for each text. `dimensions` is the length of vector that was requested, None for the model's own."""
 
     route: RouteRequest

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from sekha_llm_bridge.clock import Clock
 from sekha_llm_bridge.errors import Failure, FailureKind, ProviderError
@@ -13,8 +14,7 @@ from sekha_llm_bridge.routing.requirements import exclusion_for_open_breaker
 from sekha_llm_bridge.usage import Usage
 
 
-@dataclass(frozen=True, slots=True)
-class FailedAttempt:
+class FailedAttempt(NamedTuple):
     """A failed attempt at one model. `is_deadline_limited`: it had less time than its provider may take, because
     earlier attempts had used the time up, so the provider is not to blame.
     """

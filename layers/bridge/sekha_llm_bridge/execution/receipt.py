@@ -1,16 +1,15 @@
 """The receipt of one answered plan: which model answered, after which attempts, and at what cost."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from decimal import Decimal
+from typing import NamedTuple
 
 from sekha_llm_bridge.execution.attempts import NO_COST, Attempt, cost_bound_usd, known_cost_usd, spent_usd, usd
 from sekha_llm_bridge.pricing import usd_text
 from sekha_llm_bridge.routing import Candidate, RoutePlan
 
 
-@dataclass(frozen=True, slots=True)
-class Receipt:
+class Receipt(NamedTuple):
     """What an answer cost, in USD, None where a price is unknown; and how it came about.
 
     `cost` is the sum of all attempts whose cost is known, `cost_bound` the most that all of them can have cost.

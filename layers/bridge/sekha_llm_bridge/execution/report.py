@@ -1,8 +1,8 @@
 """The report of one inbound request: everything that is known of it when it ends."""
 
-from dataclasses import astuple, dataclass
+from dataclasses import astuple
 from decimal import Decimal
-from typing import Self
+from typing import NamedTuple, Self
 
 from sekha_llm_bridge.errors import BridgeError
 from sekha_llm_bridge.execution.attempts import Attempt, AttemptLog, cost_bound_usd, known_cost_usd, total_cost_usd, usd
@@ -11,8 +11,7 @@ from sekha_llm_bridge.pricing import usd_text
 from sekha_llm_bridge.usage import Usage
 
 
-@dataclass(frozen=True, slots=True)
-class RequestReport:
+class RequestReport(NamedTuple):
     """All attempts of one inbound request, their cost in USD, and the error, if it ended with one.
 
     The log line, the headers and the error's details are made of it. `cost_usd` of an answer is the sum of the known

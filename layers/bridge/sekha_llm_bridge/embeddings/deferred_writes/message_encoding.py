@@ -10,7 +10,7 @@ import sys
 import zlib
 from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import orjson
 
@@ -32,8 +32,7 @@ class InvalidMessage(Exception):
     """The message was not made by `encode_batch`, or its format is unknown."""
 
 
-@dataclass(frozen=True, slots=True)
-class EncodedMessage:
+class EncodedMessage(NamedTuple):
     """The body of one message, and the number of records in it."""
 
     body: str

@@ -7,8 +7,8 @@ The count also includes records that a sender is about to send. A sender sends t
 leftover is the lowest count that was seen with an empty queue, once it was first seen that long ago.
 """
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 MAX_SEND_DELAY = timedelta(seconds=330)
 """The longest time between adding records to the count and sending them: a function's longest run, with a margin."""
@@ -16,8 +16,7 @@ MAX_SEND_DELAY = timedelta(seconds=330)
 _MAX_AGE = timedelta(minutes=15)  # the queue may have filled up since an older observation
 
 
-@dataclass(frozen=True, slots=True)
-class PendingCount:
+class PendingCount(NamedTuple):
     """A group's count of pending records, and the lowest count seen with an empty queue since `lowest_since`."""
 
     records: int
@@ -25,16 +24,14 @@ class PendingCount:
     lowest_since: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class StoreLowest:
+class StoreLowest(NamedTuple):
     """Store `lowest` as the lowest count; the first observation was at `since`."""
 
     lowest: int
     since: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class SubtractLeftover:
+class SubtractLeftover(NamedTuple):
     """Subtract this number of leftover records from the count."""
 
     records: int

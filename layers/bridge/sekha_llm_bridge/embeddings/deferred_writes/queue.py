@@ -1,8 +1,7 @@
 """A queue of messages that keeps the order within each message group. `sqs` implements it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from sekha_llm_bridge.embeddings.deferred_writes.message_encoding import EncodedMessage
 
@@ -11,8 +10,7 @@ class QueueFailed(Exception):
     """A request to the queue failed; the message says why."""
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(NamedTuple):
     """A received message. Other receivers do not see it for a while.
 
     `handle` identifies this receipt, for `delete` and `put_back`; `receive_count` includes this receipt.
