@@ -201,7 +201,7 @@ def test_the_openai_client_raises_when_an_answer_was_interrupted(client: openai.
         for one in client.chat.completions.create(model="gpt", messages=HI, stream=True):
             received.append(one.choices[0].delta.content)  # noqa: PERF401 — what came before the error counts, too
 
-    with pytest.raises(openai.APIError, match="the answer broke off") as caught:
+    with pytest.raises(openai.APIError, match="the answer was interrupted") as caught:
         read()
     assert received == ["half"]
     assert isinstance(caught.value.body, dict)
@@ -227,7 +227,7 @@ def test_langchain_assembles_streamed_tool_calls(langchain: ChatOpenAI, primary:
 
 def test_langchain_raises_when_an_answer_was_interrupted(langchain: ChatOpenAI, primary: FakeProvider) -> None:
     primary.script(PATH, Reply(stream=Stream([chunk({"content": "half"})], ending="closed")))
-    with pytest.raises(openai.APIError, match="the answer broke off"):
+    with pytest.raises(openai.APIError, match="the answer was interrupted"):
         list(langchain.stream("Hello"))
 
 

@@ -15,7 +15,7 @@
     │   ├── RateLimited              429  every candidate is rate-limited
     │   ├── ClientDisconnected       499  the client disconnected first; only the log has this error
     │   ├── AllProvidersFailed       502  every candidate was tried and failed
-    │   ├── StreamInterrupted        502  a streamed answer broke off after it had begun
+    │   ├── StreamInterrupted        502  a streamed answer was interrupted
     │   ├── NoProviderAvailable      503  every candidate has an open breaker, or is cooling down
     │   ├── VectorStoreUnavailable   503  Chroma does not answer
     │   └── DeadlineExceeded         504  the deadline passed first
@@ -158,7 +158,7 @@ class AllProvidersFailed(Unavailable):
 
 
 class StreamInterrupted(Unavailable):
-    """A streamed answer broke off after it had begun: what the client received is not the whole answer."""
+    """A streamed answer was interrupted: the client received only a part of it."""
 
     status = 502
     code = "answer_broken"
@@ -205,7 +205,7 @@ class VectorStoreUnavailable(Unavailable):
 
 
 class CallOutcome(Enum):
-    """What one call says about its provider, for the provider's circuit breaker."""
+    """The outcome of one call, as the provider's circuit breaker records it."""
 
     SUCCESS = "success"
     """The provider works."""

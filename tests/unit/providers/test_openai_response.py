@@ -62,7 +62,7 @@ def test_a_chat_usage_without_prompt_or_completion_tokens_is_ignored(usage: dict
 
 @pytest.mark.parametrize("choice", [{"finish_reason": "error"}, {"finish_reason": None, "error": {"code": 502}}])
 def test_an_answer_with_an_error_in_its_middle_is_malformed(choice: dict[str, Any]) -> None:
-    with raises_failure(FailureKind.MALFORMED_ANSWER, match="in the middle"):
+    with raises_failure(FailureKind.MALFORMED_ANSWER, match="interrupted its answer"):
         choice_of(message={"content": "Half an ans"}, **choice)
 
 
@@ -85,7 +85,7 @@ def test_thinking_parts_become_reasoning_content() -> None:
 
 @pytest.mark.parametrize("finish", ["error", "abort", "insufficient_system_resource"])
 def test_an_answer_with_an_error_as_its_finish_reason_is_malformed(finish: str) -> None:
-    with raises_failure(FailureKind.MALFORMED_ANSWER, match="broke off"):
+    with raises_failure(FailureKind.MALFORMED_ANSWER, match="interrupted its answer"):
         choice_of(finish_reason=finish, message={"content": "half"})
 
 

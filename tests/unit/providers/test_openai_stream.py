@@ -433,7 +433,7 @@ def test_a_malformed_choice_discards_the_finish_reason_of_another_in_its_chunk(r
     "choice", [{"delta": {"content": "x"}, "finish_reason": "error"}, {"delta": {}, "error": {"code": 502}}]
 )
 def test_a_choice_that_ends_with_an_error_is_malformed(reader: ChunkReader, choice: dict[str, Any]) -> None:
-    with raises_failure(FailureKind.MALFORMED_ANSWER, match="in the middle"):
+    with raises_failure(FailureKind.MALFORMED_ANSWER, match="interrupted its answer"):
         reader.read({"choices": [choice]})
     assert reader.state is OPEN
 

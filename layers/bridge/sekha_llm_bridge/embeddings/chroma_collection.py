@@ -167,7 +167,7 @@ class ServerCollection:
 
     @property
     def rounds_vectors(self) -> bool:
-        """Whether it may give back vectors that differ from the written ones by a rounding error."""
+        """Whether it may return vectors that differ from the written ones by a rounding error."""
         return self.distance == "cosine"
 
     @property

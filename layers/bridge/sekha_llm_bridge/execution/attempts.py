@@ -142,6 +142,6 @@ def usd(amount: Decimal | None) -> float | None:
 
 
 def _cost_usd(candidate: Candidate, usage: Usage | None) -> Decimal | None:
-    """What an answer costs by the provider's own count; without a count, the estimate."""
+    """Returns the cost of an answer by the provider's token count; without a count, the estimate."""
     price = candidate.entry.price
     return candidate.quote.estimate_usd if price is None or usage is None else price.cost_usd(usage)

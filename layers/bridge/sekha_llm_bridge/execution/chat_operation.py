@@ -1,4 +1,4 @@
-"""A chat request as an operation: the same request for whichever candidate answers it, whole or as a stream."""
+"""A chat request as an operation, which sends the same request to each candidate, for a buffered or streamed answer."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -14,7 +14,7 @@ _DEFAULT_OUTPUT_TOKENS = 1024
 
 
 class ChatOperation(NamedTuple):
-    """A chat whose answer comes whole. `body` is OpenAI's chat object without the bridge's own fields."""
+    """A chat with a buffered answer. `body` is OpenAI's chat object without the bridge's own fields."""
 
     route: RouteRequest
     body: Mapping[str, Any]
@@ -31,7 +31,7 @@ class ChatOperation(NamedTuple):
 
 
 class ChatStreamOperation(NamedTuple):
-    """A chat whose answer comes in chunks. `stream_options` is the request's own, or None."""
+    """A chat with a streamed answer. `stream_options` is the request's own, or None."""
 
     route: RouteRequest
     body: Mapping[str, Any]

@@ -1,4 +1,4 @@
-"""The moment by which an answer must be on its way: what Lambda leaves, less a margin for sending it."""
+"""The time by which an answer must be sent: the end of the invocation, minus a margin for sending it."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -17,13 +17,13 @@ class Deadline:
 
     @classmethod
     def after(cls, remaining_s: float, clock: Clock) -> Self:
-        """The deadline of an invocation that Lambda ends in `remaining_s`."""
+        """Returns the deadline of an invocation that Lambda ends in `remaining_s`."""
         return cls(clock.monotonic_s() + remaining_s - MARGIN_S, clock)
 
     def remaining_s(self) -> float:
-        """Seconds left; negative when it has passed."""
+        """Returns the seconds left; negative after the deadline."""
         return self.at_s - self.clock.monotonic_s()
 
     def at_most(self, seconds: float) -> "Deadline":
-        """The same, or an earlier one in that many seconds."""
+        """Returns this deadline, or the one in that many seconds if it is earlier."""
         return Deadline(min(self.at_s, self.clock.monotonic_s() + seconds), self.clock)

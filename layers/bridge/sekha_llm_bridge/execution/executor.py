@@ -117,8 +117,8 @@ class Executor:
         *,
         allow_fallback: bool = True,
     ) -> StreamedAnswer[S]:
-        """The same for an answer in chunks. Returns when the first token has arrived; until then the caller sees
-        nothing of a failover.
+        """Runs a plan as `run` does, for an answer in chunks. Returns when the first token has arrived; until then the
+        caller does not notice a failover.
 
         A probe ends with the first token: the provider has answered, and the rest of the answer adds nothing to that.
         """

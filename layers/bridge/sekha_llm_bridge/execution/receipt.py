@@ -10,9 +10,9 @@ from sekha_llm_bridge.routing import Candidate, RoutePlan
 
 
 class Receipt(NamedTuple):
-    """What an answer cost, in USD, None where a price is unknown; and how it came about.
+    """The attempts, the model and the cost of one answer. Amounts are in USD, None where a price is unknown.
 
-    `cost` is the sum of all attempts whose cost is known, `cost_bound` the most that all of them can have cost.
+    `cost` is the sum of all attempts whose cost is known, `cost_bound` the maximum cost of all of them.
     """
 
     provider_id: str
@@ -39,10 +39,6 @@ class Receipt(NamedTuple):
             "latency_ms": self.latency_ms,
         }
 
-    def headers(self) -> dict[str, str]:
-        """Returns the same in short, as response headers."""
-        return answer_headers(self.provider_id, self.model_id, len(self.attempts), self.cost)
-
 
 def make_receipt(plan: RoutePlan, candidate: Candidate, attempts: Sequence[Attempt], latency_ms: int) -> Receipt:
     """Returns the receipt of the answer that `candidate` gave in the last of the plan's attempts."""
@@ -61,7 +57,7 @@ def make_receipt(plan: RoutePlan, candidate: Candidate, attempts: Sequence[Attem
 
 
 def _bound_with_quote_usd(attempts: Sequence[Attempt], quoted_usd: Decimal | None) -> Decimal | None:
-    """The most that all attempts can have cost, counting for the last one its quoted bound, or its cost if higher."""
+    """Returns the maximum cost of all attempts, with the quoted bound of the last one, or its cost if higher."""
     bound_usd = cost_bound_usd(attempts)
     if quoted_usd is None or bound_usd is None:
         return None

@@ -42,7 +42,7 @@ class RequestReport(NamedTuple):
         return Usage(*map(sum, zip(*counted, strict=True))) if counted else None
 
     def log_fields(self) -> dict[str, object]:
-        """Returns the fields for the log line: without prompts, keys and the providers' own words."""
+        """Returns the fields for the log line: without prompts, keys and error texts of providers."""
         fields: dict[str, object] = {}
         if self.error is not None:
             fields["error"] = self.error.code

@@ -1,4 +1,4 @@
-"""What every inbound API calls: plans a request by the providers' present state, and runs the plan."""
+"""The service that every inbound API calls: plans a request by the providers' current state, and runs the plan."""
 
 from typing import Protocol, TypeVar
 
@@ -18,7 +18,7 @@ class RoutedOperation(Operation[T_co], Protocol[T_co]):
 
     @property
     def route(self) -> RouteRequest:
-        """What the planner needs to know of it."""
+        """The requirements of the request."""
         ...
 
 

@@ -62,7 +62,7 @@ class AttemptResult(Generic[T]):
 
 
 class StreamState(Enum):
-    """How far a streamed answer has come.
+    """The state of a streamed answer.
 
     OPEN            a choice has no finish reason yet: what breaks now is not a complete answer
     FINISHED        every choice has its finish reason: nothing but usage can follow
@@ -115,7 +115,7 @@ class StreamedAnswer(Generic[S]):
 
     @property
     def n_attempts(self) -> int:
-        """How many attempts the answer has taken, its own included."""
+        """The number of attempts, including the one of this answer."""
         return len(self._failover.attempts) + (0 if self._state is StreamState.ENDED else 1)
 
     def __aiter__(self) -> "StreamedAnswer[S]":
@@ -232,4 +232,4 @@ def _error_for_caller(error: ProviderError, *, is_out_of_time: bool) -> BridgeEr
         return DeadlineExceeded(f"the time for this request was up in the middle of the answer; {incomplete}")
     if error.status < 500:
         return error
-    return StreamInterrupted(f"the answer broke off: {error.message}; {incomplete}")
+    return StreamInterrupted(f"the answer was interrupted: {error.message}; {incomplete}")

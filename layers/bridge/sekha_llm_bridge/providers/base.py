@@ -52,7 +52,7 @@ class ChatAnswer:
 
 
 class AnswerState(Enum):
-    """How far a streamed answer has come, judged by the finish reasons of its choices."""
+    """The state of a streamed answer, by the finish reasons of its choices."""
 
     OPEN = "open"
     """At least one choice has no finish reason yet."""

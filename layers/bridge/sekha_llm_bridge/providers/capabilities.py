@@ -48,7 +48,7 @@ class RequestedFeature:
 
 @dataclass(frozen=True, slots=True)
 class AdapterCapabilities:
-    """What an adapter can carry to its providers.
+    """The features and fields that an adapter supports.
 
     `translated_fields` are the top-level fields of a chat request that it translates; None: it sends every field.
     """

@@ -58,7 +58,7 @@ def _choice(position: int, choice: object) -> dict[str, Any]:
 def reject_error_finish(choice: dict[str, Any]) -> None:
     """Raises `ProviderError` (MALFORMED_ANSWER) for a choice that ended with an error in the middle of its answer."""
     if choice.get("finish_reason") in _ERROR_FINISH_REASONS or choice.get("error"):
-        raise malformed_answer("the provider broke off in the middle of its answer")
+        raise malformed_answer("the provider interrupted its answer")
 
 
 def normalise_content(content: object) -> dict[str, str | None]:
