@@ -15,6 +15,7 @@ from sekha_llm_bridge.embeddings.chroma_quirks import (
     modifiable_metadata,
     translate_errors,
 )
+from sekha_llm_bridge.embeddings.store import StoreError
 
 _ALL_FIELDS = ["embeddings", "documents", "metadatas", "uris"]
 
@@ -194,13 +195,11 @@ class ServerCollection:
 
     def page(self, *, offset: int, limit: int) -> Records:
         """Returns records in the same order."""
-        with translate_errors("read"):
-            return _records(self._collection.get(offset=offset, limit=limit, include=_ALL_FIELDS))
+        return self._read(offset=offset, limit=limit)
 
     def get(self, ids: Sequence[str]) -> Records:
         """Returns the records with these ids that exist, in the collection's order."""
-        with translate_errors("read"):
-            return _records(self._collection.get(ids=list(ids), include=_ALL_FIELDS))
+        return self._read(ids=list(ids))
 
     def metadata_of(self, ids: Sequence[str]) -> dict[str, Metadata]:
         """Returns the metadata of the records with these ids that exist and have any."""
@@ -240,10 +239,25 @@ class ServerCollection:
 
     def nearest(self, vector: Sequence[float], *, limit: int, where: Metadata | None) -> list[Neighbour]:
         """Returns the records nearest to `vector`, the nearest first."""
-        with translate_errors("search"):
-            found = self._collection.query(query_embeddings=[vector], n_results=limit, where=where)
+        try:
+            with translate_errors("search"):
+                found = self._collection.query(query_embeddings=[vector], n_results=limit, where=where)
+        except StoreError:
+            if self.ids(offset=0, limit=1):
+                raise
+            return []
         columns = (found[name][0] for name in ("ids", "documents", "metadatas", "distances"))
         return [Neighbour(*row) for row in zip(*columns, strict=True)]
+
+    def _read(self, **selection: Any) -> Records:
+        try:
+            with translate_errors("read"):
+                return _records(self._collection.get(**selection, include=_ALL_FIELDS))
+        except StoreError:
+            with translate_errors("read"):
+                if self._collection.get(**selection, include=[])["ids"]:
+                    raise
+            return _records({"ids": [], "documents": [], "metadatas": []})
 
     def _write(self, write: Any, records: Records) -> None:
         with translate_errors("write"):

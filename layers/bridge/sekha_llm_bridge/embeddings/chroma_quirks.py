@@ -10,6 +10,8 @@ Storing, migration and restore all use this module.
   float32: `is_equal_vector`, with the only tolerance.
 - The distance measure (`hnsw:space`) of old collections is in their metadata, and the configuration says `l2`:
   `distance_of`. A request that changes the metadata may not name it, even with its old value: `modifiable_metadata`.
+- After a client was killed in the first write to a collection, the collection may be empty, and every request for its
+  vectors fails with status 500 until the next write: `ServerCollection` looks whether it has any ids.
 - The client raises the same error for different statuses: `raise_for_unreported_status`, `translate_errors`.
 """
 
@@ -20,7 +22,14 @@ from typing import Any
 
 import httpx
 
-from sekha_llm_bridge.embeddings.store import CollectionMissing, NameTaken, StoreDown, StoreFailed, StoreRefused
+from sekha_llm_bridge.embeddings.store import (
+    CollectionMissing,
+    NameTaken,
+    StoreDown,
+    StoreError,
+    StoreFailed,
+    StoreRefused,
+)
 
 Metadata = Mapping[str, Any]
 
@@ -107,14 +116,15 @@ def without_index_settings(metadata: Metadata) -> dict[str, Any]:
 
 
 def raise_for_unreported_status(response: httpx.Response) -> None:
-    """Raises `StoreDown` or `NameTaken` for the statuses that the client does not pass on. A response hook of httpx."""
+    """Raises `StoreDown`, `StoreError` or `NameTaken` for the statuses that the client does not pass on. A response
+    hook of httpx."""
     status = response.status_code
     is_server_error = status >= httpx.codes.INTERNAL_SERVER_ERROR
     if not is_server_error and status not in _TEMPORARY_STATUSES and status != httpx.codes.CONFLICT:
         return
     if status == httpx.codes.CONFLICT or _DUPLICATE_NAME in response.read().decode(errors="replace"):
         raise NameTaken("a collection of that name exists already")
-    raise StoreDown(f"status {status}")
+    raise (StoreError if is_server_error else StoreDown)(f"status {status}")
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 StoreFailed
 ├── StoreDown              it does not answer, or its answer makes no sense: what it did not store can be sent again
+│   └── StoreError         it answers with a server error (5xx)
 └── StoreRefused           it rejects the request, and always will
     ├── CollectionMissing  the collection does not exist, or no longer
     ├── NameTaken          another collection has that name
@@ -20,6 +21,10 @@ class StoreFailed(Exception):
 
 class StoreDown(StoreFailed):
     """The store does not answer, or its answer makes no sense. What it did not store can be sent again later."""
+
+
+class StoreError(StoreDown):
+    """The store answers with a server error (5xx)."""
 
 
 class StoreRefused(StoreFailed):
