@@ -1,7 +1,7 @@
 """The FastAPI app that every function starts from, and the entry point for Lambda."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from typing import Any
 
 import anyio
@@ -11,6 +11,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.routing import APIRoute
 from mangum import Mangum
 from starlette.exceptions import HTTPException
+from starlette.types import Receive, Scope, Send
 
 from sekha_llm_bridge import bootstrap
 from sekha_llm_bridge.api.error_response import ErrorBody, error_response, openai_error_body
@@ -70,11 +71,11 @@ def _bridge_or_error() -> Bridge | ConfigError:
         return exc
 
 
-def _on_bridge_error(request: Request, exc: Exception) -> Response:
+async def _on_bridge_error(request: Request, exc: Exception) -> Response:
     return error_response(request, exc if isinstance(exc, BridgeError) else BridgeError("internal error"))
 
 
-def _on_http_exception(request: Request, exc: Exception) -> Response:
+async def _on_http_exception(request: Request, exc: Exception) -> Response:
     """Answers Starlette's own 404 and 405 in the API's error format."""
     status = exc.status_code if isinstance(exc, HTTPException) else 500
     headers = exc.headers if isinstance(exc, HTTPException) else None
@@ -87,14 +88,15 @@ def _on_http_exception(request: Request, exc: Exception) -> Response:
 
 class Route(APIRoute):
     """A route whose endpoint takes the request itself, and the path's variables as text, and returns the response
-    itself: FastAPI has nothing to parse for it and nothing to encode.
+    itself. It replaces FastAPI's handling of a request: there is nothing to parse or encode, and no dependency to
+    close.
     """
 
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """See `APIRoute`."""
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.app = self._respond
 
-        async def handle(request: Request) -> Response:
-            response: Response = await self.endpoint(request, **request.path_params)
-            return response
-
-        return handle
+    async def _respond(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive, send)
+        response: Response = await self.endpoint(request, **request.path_params)
+        await response(scope, receive, send)

@@ -1,7 +1,7 @@
 """Sends and receives JSON over the connections that all adapters share; every failure becomes a `ProviderError`."""
 
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from http import HTTPStatus
 from typing import Any
 
@@ -58,14 +58,18 @@ class JsonHttp:
         """
         content, sent = _encode(payload), {"accept": "text/event-stream", **headers, **_JSON}
         streaming = self._connections.stream("POST", url, content=content, headers=sent, timeout_s=timeout_s)
-        with _translating_failures():
+        try:
             async with AsyncExitStack() as stack:
-                with _translating_invalid_requests():
+                try:
                     reply = await stack.enter_async_context(streaming)
+                except (httpx.InvalidURL, ValueError) as exc:
+                    raise _unsendable(exc) from exc
                 if _is_streamed(reply):
                     yield reply.parts
                 else:
                     yield _decode(await reply.read_all(), payload, self._clock)
+        except TRANSPORT_ERRORS as exc:
+            raise translate_failure(exc) from exc
 
     async def get(self, url: str, *, headers: Mapping[str, str], timeout_s: float) -> dict[str, Any]:
         """Returns the JSON object in the answer to a GET. Raises `ProviderError` for every other answer."""
@@ -79,27 +83,18 @@ class JsonHttp:
     async def _exchange(
         self, method: str, url: str, *, content: bytes | None, headers: Mapping[str, str], timeout_s: float
     ) -> Reply:
-        with _translating_failures(), _translating_invalid_requests():
+        try:
             return await self._connections.exchange(method, url, content=content, headers=headers, timeout_s=timeout_s)
+        except TRANSPORT_ERRORS as exc:
+            raise translate_failure(exc) from exc
+        except (httpx.InvalidURL, ValueError) as exc:
+            raise _unsendable(exc) from exc
 
 
-@contextmanager
-def _translating_failures() -> Iterator[None]:
-    try:
-        yield
-    except TRANSPORT_ERRORS as exc:
-        raise translate_failure(exc) from exc
-
-
-@contextmanager
-def _translating_invalid_requests() -> Iterator[None]:
-    """Translates the exceptions for a URL or a header that cannot be sent."""
-    try:
-        yield
-    except (httpx.InvalidURL, ValueError) as exc:
-        raise ProviderError(
-            FailureKind.CONNECT_FAILED, f"the provider's base_url or headers cannot be sent ({type(exc).__name__})"
-        ) from exc
+def _unsendable(exc: Exception) -> ProviderError:
+    """Returns the error for a URL or a header that cannot be sent."""
+    name = type(exc).__name__
+    return ProviderError(FailureKind.CONNECT_FAILED, f"the provider's base_url or headers cannot be sent ({name})")
 
 
 def _encode(payload: Mapping[str, Any]) -> bytes:

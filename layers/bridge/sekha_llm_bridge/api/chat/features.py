@@ -51,7 +51,8 @@ def requested_features(request: ChatRequest) -> frozenset[RequestedFeature]:
 
 
 def _requested_features(request: ChatRequest) -> Iterator[RequestedFeature]:
-    yield from (feature for name, feature in _FEATURES_BY_FIELD.items() if _is_set(request, name))
+    named = _FEATURES_BY_FIELD.keys() & request.model_fields_set
+    yield from (_FEATURES_BY_FIELD[name] for name in named if _is_set(request, name))
     if (request.n or 1) > 1:
         yield RequestedFeature(RequestFeature.SEVERAL_CHOICES)
     if request.tools and (isinstance(request.tool_choice, dict) or request.tool_choice == "required"):
@@ -72,8 +73,9 @@ def _has_other_call_history(message: ChatMessage) -> bool:
     """Returns whether a message has a call that is not a function call with a JSON object as its arguments."""
     if message.role == "function" or (message.model_extra or {}).get("function_call"):
         return True
-    calls = message.tool_calls or ()
-    return any(call.function is None or not _is_json_object(call.function.arguments) for call in calls)
+    return message.tool_calls is not None and any(
+        call.function is None or not _is_json_object(call.function.arguments) for call in message.tool_calls
+    )
 
 
 def _is_json_object(text: str) -> bool:
@@ -94,22 +96,27 @@ def features_with_unbounded_cost(request: ChatRequest) -> frozenset[str]:
     found |= _modalities(request) - {"text"}
     found |= {f"a tool of type {tool.type}" for tool in request.tools or () if tool.type not in _BOUNDED_TOOLS}
     found |= {f"content of type {part_type}" for part_type in _part_types(request.messages) - _BOUNDED_PARTS}
-    found |= {name for message in request.messages for name in _unbounded_in_message(message)}
+    found.update(_unbounded_in_messages(request.messages))
     if _field(request, "service_tier") not in _BOUNDED_TIERS:
         found.add("service_tier")
     return frozenset(found)
 
 
-def _unbounded_in_message(message: ChatMessage) -> Iterator[str]:
+def _unbounded_in_messages(messages: Iterable[ChatMessage]) -> Iterator[str]:
     """Yields "audio" for a reference to an earlier answer in audio, and "cache_control" for a cache whose writes cost
     more than the price list says: one that lasts longer than five minutes.
     """
-    if (message.model_extra or {}).get("audio"):
-        yield "audio"
-    for item in (message, *message.parts):
-        cache = (item.model_extra or {}).get("cache_control")
-        if cache and not (isinstance(cache, dict) and cache.get("ttl") in {None, "5m"}):
+    for message in messages:
+        extra = message.model_extra
+        if extra and extra.get("audio"):
+            yield "audio"
+        if (extra and _is_long_cache(extra)) or any(_is_long_cache(part.model_extra or {}) for part in message.parts):
             yield "cache_control"
+
+
+def _is_long_cache(fields: Mapping[str, Any]) -> bool:
+    cache = fields.get("cache_control")
+    return bool(cache) and not (isinstance(cache, dict) and cache.get("ttl") in {None, "5m"})
 
 
 def fields_without_equivalent(provider_request: Mapping[str, Any], capabilities: AdapterCapabilities) -> list[str]:
@@ -124,7 +131,8 @@ def fields_without_equivalent(provider_request: Mapping[str, Any], capabilities:
 
 
 def _part_types(messages: Iterable[ChatMessage]) -> frozenset[str]:
-    return frozenset(part.type for message in messages for part in message.parts)
+    with_parts = (message.content for message in messages if isinstance(message.content, list))
+    return frozenset(part.type for parts in with_parts for part in parts)
 
 
 def _modalities(request: ChatRequest) -> frozenset[str]:
