@@ -872,7 +872,7 @@ def test_a_server_that_rejects_the_request_with_and_without_stream_options_gets_
     openai: AdapterRunner, fake: FakeProvider
 ) -> None:
     fake.always(OPENAI.path, REJECTIONS[0])
-    assert openai.read().kind is errors.FailureKind.REQUEST_REJECTED
+    assert openai.read().kind is errors.FailureKind.CANDIDATE_UNSUITABLE
     assert len(fake.received) == 2
 
 

@@ -19,7 +19,7 @@ from sekha_llm_bridge.pricing.price import Price, Rates, Tier
 from sekha_llm_bridge.providers import ChatAnswer, ProviderDirectory
 from sekha_llm_bridge.providers.base import Provider
 from sekha_llm_bridge.providers.http import JsonHttp
-from sekha_llm_bridge.resilience import Breakers, Cooldowns
+from sekha_llm_bridge.resilience import Breakers, Cooldowns, UnsupportedFeatures
 from sekha_llm_bridge.resilience.memory import MemoryProviderStore
 from sekha_llm_bridge.routing import Candidate, Catalog, RoutePlan, RouteRequest, RoutingContext, plan
 from sekha_llm_bridge.usage import Usage
@@ -153,7 +153,9 @@ class World:
         directory = ProviderDirectory(
             self.settings.providers, JsonHttp(self.clock), self.clock, lambda name: directory_config(self, name)
         )
-        executor = Executor(directory, self.clock, cooldowns=Cooldowns(self.clock))
+        executor = Executor(
+            directory, self.clock, cooldowns=Cooldowns(self.clock), unsupported=UnsupportedFeatures(self.clock)
+        )
         ids = [config.id for config in self.settings.providers]
         breakers = Breakers(MemoryProviderStore(), ids, CircuitBreakerConfig(), self.clock)
         deadline = Deadline.after(self.remaining_s + MARGIN_S, self.clock)

@@ -44,7 +44,10 @@ def test_a_failure_that_would_repeat_everywhere_neither_tries_the_next_candidate
 @pytest.mark.parametrize(
     ("outcome", "names"),
     [
-        ("failure", {"CONNECT_FAILED", "CONNECTION_LOST", "TIMEOUT", "SERVER_ERROR", "MALFORMED_ANSWER"}),
+        (
+            "failure",
+            {"CONNECT_FAILED", "CONNECTION_LOST", "TIMEOUT", "SERVER_ERROR", "MALFORMED_ANSWER", "ACCESS_DENIED"},
+        ),
         ("rejection", {"QUOTA_EXHAUSTED", "CREDENTIALS_REJECTED"}),
         ("success", set()),
     ],

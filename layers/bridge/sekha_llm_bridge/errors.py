@@ -5,6 +5,7 @@
     ├── RequestError                 the caller can correct it
     │   ├── InvalidRequest           400  a field is wrong
     │   ├── NoCapableModel           400  no configured model can do what the request needs
+    │   ├── ContextLengthExceeded    400  the prompt is too long for every model that could answer
     │   ├── CostLimitExceeded        402  every model that could answer costs too much
     │   ├── ModelNotFound            404  the named model is not configured
     │   ├── CollectionNotFound       404  no collection has that name
@@ -24,9 +25,10 @@
 Messages say what happened, to which value, and what to do. They contain no key and no text of a prompt.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
 from sekha_llm_bridge.usage import Usage
 
@@ -93,6 +95,12 @@ class CostLimitExceeded(RequestError):
     status = 402
     type = "cost_limit_error"
     code = "cost_limit_exceeded"
+
+
+class ContextLengthExceeded(RequestError):
+    """The prompt is too long for every model that could answer; `param` is `messages`, `input` or `input[i]`."""
+
+    code = "context_length_exceeded"
 
 
 class ModelNotFound(RequestError):
@@ -223,6 +231,7 @@ class CallOutcome(Enum):
 _SUCCESS, _FAILURE, _REJECTION, _NEUTRAL = CallOutcome
 
 _INVALID_REQUEST = "invalid_request_error"
+_STATUSES_OF_CALLER = frozenset({400, 413, 422})  # a rejected request keeps the provider's status
 
 
 @dataclass(frozen=True)
@@ -261,11 +270,15 @@ class FailureKind(_FailureRow, Enum):
     ADAPTER_FAULT           an unexpected exception in the bridge's own adapter
     RATE_LIMITED            429: too many requests; `Failure.retry_after_s` holds the wait that the provider asked for
     QUOTA_EXHAUSTED         429 or 402: the account is empty; waiting does not help
-    CREDENTIALS_REJECTED    401 or 403
+    CREDENTIALS_REJECTED    401, or a 403 whose code is about authentication
+    ACCESS_DENIED           any other 403: a firewall, a country, a single model. The breaker counts it only if the
+                            provider's free call fails, too
     MODEL_MISSING           404: the provider does not have this model
     OUTPUT_CAP_REFUSED      the provider refused the output limit that the bridge added to the request
     CONTEXT_LENGTH_EXCEEDED the prompt does not fit this model: only a strictly larger window is tried next
     DIMENSIONS_IGNORED      the vectors are longer than requested: the model cannot shorten them
+    CANDIDATE_UNSUITABLE    this model or server lacks something that the request uses: tools, images, a role, a field,
+                            a value. Another model may have it; the instance remembers it for a while
     REQUEST_REJECTED        400, 413 or 422: the request itself is wrong, and would be wrong everywhere
     CONTENT_REFUSED         the provider refused the content; the request is never sent to another provider
     """
@@ -280,6 +293,7 @@ class FailureKind(_FailureRow, Enum):
     RATE_LIMITED = ("rate_limited", _NEUTRAL, True, False, False)
     QUOTA_EXHAUSTED = ("quota_exhausted", _REJECTION, True, True, False, 502, "look at its account")
     CREDENTIALS_REJECTED = ("credentials_rejected", _REJECTION, True, True, False, 502, "check its api_key")
+    ACCESS_DENIED = ("access_denied", _FAILURE, True, False, False, 502, "ask its operator, or look at its rules")
     MODEL_MISSING = ("provider_model_not_found", _NEUTRAL, True, False, False, 502, "check its model_id")
     OUTPUT_CAP_REFUSED = ("output_cap_refused", _NEUTRAL, True, False, False)
     CONTEXT_LENGTH_EXCEEDED = (
@@ -292,6 +306,15 @@ class FailureKind(_FailureRow, Enum):
         "Shorten the prompt, or configure a model with a larger context window",
     )
     DIMENSIONS_IGNORED = ("dimensions_not_supported", _NEUTRAL, True, False, True, 400)
+    CANDIDATE_UNSUITABLE = (
+        "unsupported_by_model",
+        _NEUTRAL,
+        True,
+        False,
+        False,
+        400,
+        "Leave out what the model lacks, or configure a model that has it",
+    )
     REQUEST_REJECTED = ("invalid_request", _NEUTRAL, False, False, False, 400, "Correct the request")
     CONTENT_REFUSED = (
         "content_refused",
@@ -311,7 +334,11 @@ class FailureKind(_FailureRow, Enum):
 class Failure:
     """How one attempt at one provider failed.
 
-    `message` holds no secret and no text of the prompt. `provider_status` is the provider's HTTP status, None where it
+    `message` holds no secret and no text of the prompt. `provider_text` is the provider's own message, where the
+    request
+    or the candidate is at fault: it may quote the prompt, so only the caller may read it, after `ProviderError.masked`.
+    `unsupported_feature` is what this candidate lacks: a feature or a field of the request. `provider_status` is the
+    provider's HTTP status, None where it
     sent no answer. `retry_after_s` is the wait that the provider asked for. `param` is the path of the field at fault.
     `usage` is what the provider says that it bills. `may_be_billed`: the provider may bill the attempt although `usage`
     is None.
@@ -324,6 +351,8 @@ class Failure:
     param: str | None = None
     usage: Usage | None = None
     may_be_billed: bool = False
+    provider_text: str = ""
+    unsupported_feature: str | None = None
 
 
 class ProviderError(BridgeError):
@@ -342,24 +371,35 @@ class ProviderError(BridgeError):
         param: str | None = None,
         usage: Usage | None = None,
         may_be_billed: bool = False,
+        provider_text: str = "",
+        unsupported_feature: str | None = None,
     ) -> None:
         super().__init__(message)
         self.failure = Failure(
-            kind, message, provider_status, retry_after_s, param, usage, may_be_billed or kind.may_be_billed
+            kind,
+            message,
+            provider_status,
+            retry_after_s,
+            param,
+            usage,
+            may_be_billed or kind.may_be_billed,
+            provider_text,
+            unsupported_feature,
         )
         self.kind = kind
         self.status, self.type, self.code = kind.status, kind.type, kind.code
+        if kind is FailureKind.REQUEST_REJECTED and provider_status in _STATUSES_OF_CALLER:
+            self.status = provider_status
         self.param, self.retry_after_s = param, retry_after_s
 
     def with_billing(self, usage: Usage | None, *, may_be_billed: bool = False) -> "ProviderError":
         """Returns the same error with another `usage`."""
-        failure = self.failure
-        return ProviderError(
-            self.kind,
-            failure.message,
-            provider_status=failure.provider_status,
-            retry_after_s=failure.retry_after_s,
-            param=failure.param,
-            usage=usage,
-            may_be_billed=may_be_billed or failure.may_be_billed,
-        )
+        return self._with(usage=usage, may_be_billed=may_be_billed or self.failure.may_be_billed)
+
+    def masked(self, mask: Callable[[str], str]) -> "ProviderError":
+        """Returns the same error with a `provider_text` that may be shown to the caller."""
+        return self._with(provider_text=mask(self.failure.provider_text)) if self.failure.provider_text else self
+
+    def _with(self, **changes: Any) -> "ProviderError":
+        fields = {name: getattr(self.failure, name) for name in Failure.__dataclass_fields__}
+        return ProviderError(**{**fields, **changes})

@@ -67,15 +67,16 @@ NEXT = [
 ]
 OPENS = [
     (Reply(401, said(code="invalid_api_key")), "credentials_rejected"),
-    (Reply(403, {}), "credentials_rejected"),
+    (Reply(403, said(code="invalid_api_key")), "credentials_rejected"),
+    (Reply(403, said("Incorrect API key provided")), "credentials_rejected"),
     (Reply(400, said("API key not valid. Please pass a valid API key.")), "credentials_rejected"),
     (Reply(402, {}), "quota_exhausted"),
     (Reply(429, said(code="insufficient_quota")), "quota_exhausted"),
 ]
 CALLERS = [
     (Reply(400, said("bad", param="messages")), 400, "invalid_request"),
-    (Reply(413, {}), 400, "invalid_request"),
-    (Reply(422, {}), 400, "invalid_request"),
+    (Reply(413, {}), 413, "invalid_request"),
+    (Reply(422, {}), 422, "invalid_request"),
     (Reply(400, said(code="content_filter")), 400, "content_refused"),
     (Reply(400, said(code="content_policy_violation")), 400, "content_refused"),
     (Reply(403, said("flagged by moderation")), 400, "content_refused"),
@@ -336,7 +337,7 @@ def test_without_fallback_the_error_says_that_no_other_may_be_tried(fake: FakePr
 @pytest.mark.parametrize(
     ("reply", "remedy"),
     [
-        (TOO_LONG_REPLY, "Shorten the prompt"),
+        (TOO_LONG_REPLY, "shorten the prompt"),
         (Reply(400, said("bad")), "Correct the request"),
         (Reply(400, said(code="content_filter")), "Change the content"),
     ],

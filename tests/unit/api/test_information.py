@@ -86,7 +86,7 @@ def test_route_takes_a_chats_own_request_as_it_is(bridge: Bridge) -> None:
 
 def test_route_lists_every_model_also_where_none_is_capable(bridge: Bridge) -> None:
     error = route(bridge, task="chat_small", context_size=10**9).json()["error"]
-    assert error["code"] == "no_capable_model"
+    assert error["code"] == "context_length_exceeded"
     assert error["candidates"]
     assert all(row["excluded"] for row in error["candidates"])
 
@@ -142,7 +142,7 @@ def test_embeddings_refuse_the_texts_that_route_refuses(bridge: Bridge, fake: Fa
     explained = route(bridge, task="embedding", input=long)
     done = Function("embeddings", bridge)("POST", "/v1/embeddings", {"input": long})
     assert explained.status == done.status == 400
-    assert explained.json()["error"]["code"] == done.json()["error"]["code"] == "no_capable_model"
+    assert explained.json()["error"]["code"] == done.json()["error"]["code"] == "context_length_exceeded"
 
 
 def test_models_are_a_bare_array_with_the_fields_of_strict_parsers(bridge: Bridge) -> None:

@@ -22,7 +22,7 @@ from sekha_llm_bridge.pricing import PriceBook, TokenCount
 from sekha_llm_bridge.providers import ChatAnswer, ChatChunk, ProviderDirectory
 from sekha_llm_bridge.providers.base import AnswerState, Provider
 from sekha_llm_bridge.providers.http import JsonHttp
-from sekha_llm_bridge.resilience import Breakers, Cooldowns, ProviderStore
+from sekha_llm_bridge.resilience import Breakers, Cooldowns, ProviderStore, UnsupportedFeatures
 from sekha_llm_bridge.resilience.memory import MemoryProviderStore
 from sekha_llm_bridge.routing import Candidate, Catalog, RoutePlan, RouteRequest, RoutingContext, plan
 from sekha_llm_bridge.usage import Usage
@@ -150,6 +150,7 @@ class Stage:
     def __post_init__(self) -> None:
         self.log = AttemptLog(self.clock)
         self.cooldowns = Cooldowns(self.clock)
+        self.unsupported = UnsupportedFeatures(self.clock)
         windows = self.windows or [8192] * len(self.outcomes)
         self.configs = self.fleet or [
             provider(
@@ -250,6 +251,7 @@ class Stage:
             directory,
             self.clock,
             cooldowns=self.cooldowns,
+            unsupported=self.unsupported,
             auto_fallback=auto_fallback,
             jitter=lambda: 0.5,
         )

@@ -68,7 +68,7 @@ def test_a_too_long_prompt_is_tried_with_strictly_larger_windows_only(clock: Fak
 
 
 def test_a_prompt_too_long_for_the_largest_window_is_context_length_exceeded(clock: FakeClock) -> None:
-    with raises_failure(errors.FailureKind.CONTEXT_LENGTH_EXCEEDED):
+    with pytest.raises(errors.ContextLengthExceeded, match="maximum context length is 8192 tokens"):
         Stage(
             clock, [[errors.ProviderError(errors.FailureKind.CONTEXT_LENGTH_EXCEEDED, "x")], [OK]], windows=[8192, 4096]
         ).run_plan()

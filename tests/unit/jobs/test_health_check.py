@@ -184,7 +184,7 @@ def test_a_rejected_check_is_neutral(fleet: Fleet, fake: FakeProvider, clock: Fa
     fleet.check()
     row = fleet.row()
     assert row["status"] == "degraded"
-    assert row["error"] in {"credentials_rejected", "quota_exhausted", "rate_limited"}
+    assert row["error"] in {"access_denied", "credentials_rejected", "quota_exhausted", "rate_limited"}
     assert fleet.chat() == "p"
     fleet.open_by_requests()
     clock.advance(60)

@@ -59,6 +59,8 @@ def _public_message(error: BridgeError) -> str:
     if isinstance(error, ConfigError):
         faults = f"the bridge's configuration has {len(error.faults)} fault(s)"
         return f"{faults}; its log names them, and so does `sekha-bridge check-config`"
-    if isinstance(error, ProviderError) and error.kind.remedy:
-        return f"{error.message}. {error.kind.remedy}"
+    if isinstance(error, ProviderError):
+        sentence = f"{error.message}. {error.kind.remedy}" if error.kind.remedy else error.message
+        text = error.failure.provider_text
+        return f"{sentence}. The provider's message: {text}" if text else sentence
     return error.message

@@ -14,7 +14,7 @@ from sekha_llm_bridge.observability import logger
 from sekha_llm_bridge.pricing import PriceBook
 from sekha_llm_bridge.providers import ProviderDirectory
 from sekha_llm_bridge.providers.http import JsonHttp
-from sekha_llm_bridge.resilience import Breakers, Cooldowns, ProviderStore
+from sekha_llm_bridge.resilience import Breakers, Cooldowns, ProviderStore, UnsupportedFeatures
 from sekha_llm_bridge.resilience.memory import MemoryProviderStore
 from sekha_llm_bridge.routing import Catalog
 
@@ -80,15 +80,18 @@ def make_bridge(
         JsonHttp(clock, connections),
         clock,
         lambda provider_id: refresh_provider(settings, provider_id),
+        other_secrets=[settings.chroma.auth_token.get_secret_value()] if settings.chroma.auth_token else [],
     )
-    routing, cooldowns = settings.routing, Cooldowns(clock)
+    routing, cooldowns, unsupported = settings.routing, Cooldowns(clock), UnsupportedFeatures(clock)
     breakers = Breakers(
         _table_store(table, connections, clock) if table else store or MemoryProviderStore(),
         [config.id for config in settings.providers],
         routing.circuit_breaker,
         clock,
     )
-    executor = Executor(providers, clock, cooldowns=cooldowns, auto_fallback=routing.auto_fallback)
+    executor = Executor(
+        providers, clock, cooldowns=cooldowns, unsupported=unsupported, auto_fallback=routing.auto_fallback
+    )
 
     @cache
     def vectors() -> "Vectors":
@@ -101,7 +104,7 @@ def make_bridge(
         catalog=catalog,
         providers=providers,
         breakers=breakers,
-        service=ModelService(routing, catalog, breakers, cooldowns, executor),
+        service=ModelService(routing, catalog, breakers, cooldowns, unsupported, executor),
         vectors=vectors,
         resources=resources,
         connections=connections,

@@ -25,7 +25,7 @@ from sekha_llm_bridge.execution.receipt import Receipt
 from sekha_llm_bridge.execution.streamed_answer import AttemptResult, S, StreamedAnswer, T
 from sekha_llm_bridge.observability import Metric, count
 from sekha_llm_bridge.providers import Provider, ProviderDirectory
-from sekha_llm_bridge.resilience import BreakerSession, Cooldowns, Permit, Refusal
+from sekha_llm_bridge.resilience import BreakerSession, Cooldowns, Permit, Refusal, UnsupportedFeatures
 from sekha_llm_bridge.routing import Candidate, RoutePlan
 from sekha_llm_bridge.usage import Usage
 
@@ -33,6 +33,8 @@ from sekha_llm_bridge.usage import Usage
 _SYSTEM_RANDOM = random.SystemRandom()
 _MAX_BACKOFF_S = 0.2
 _MAX_REFRESH_S = 3.0  # the next candidate needs time, too
+_FREE_CALL_TIMEOUT_S = 1.0
+_FREE_CALL_VALID_S = 60.0
 _QUICK_FAILURE_S = 0.5  # after a connection that took longer to fail, a retry would cost too much time
 
 T_co = TypeVar("T_co", covariant=True)
@@ -76,14 +78,19 @@ class Executor:
         clock: Clock,
         *,
         cooldowns: Cooldowns,
+        unsupported: UnsupportedFeatures,
         auto_fallback: bool = True,
         jitter: Callable[[], float] = _SYSTEM_RANDOM.random,
     ) -> None:
         self._providers = providers
         self._clock = clock
         self._cooldowns = cooldowns
+        self._unsupported = unsupported
         self._auto_fallback = auto_fallback
         self._jitter = jitter
+        self._free_calls: dict[
+            str, tuple[float, bool]
+        ] = {}  # when each provider was last asked, and whether it answered
 
     async def run(
         self,
@@ -133,7 +140,7 @@ class Executor:
             count(Metric.REJECTIONS, provider=provider_id)
         require_candidates(plan)
         max_candidates = len(plan.ranked) if allow_fallback and self._auto_fallback else 1
-        return FailoverState(plan, max_candidates, log, self._clock)
+        return FailoverState(plan, max_candidates, log, self._clock, self._providers.mask)
 
     async def _try_candidates(
         self, state: FailoverState, operation: Operation[T], deadline: Deadline, session: BreakerSession
@@ -152,7 +159,7 @@ class Executor:
             try:
                 return AttemptResult(await self._try(candidate, operation, deadline, state), candidate, permit)
             except ProviderError as exc:
-                await run_to_completion(report_failure(permit, state, session, self._cooldowns))
+                await run_to_completion(self._report_failure(exc, candidate, permit, state, session, deadline))
                 if not exc.kind.try_next:
                     raise
             except asyncio.CancelledError:  # the client has disconnected
@@ -160,6 +167,47 @@ class Executor:
                 await run_to_completion(session.report_outcome(permit, CallOutcome.NEUTRAL))
                 raise
         raise error_for_exhausted_plan(state, deadline)
+
+    async def _report_failure(
+        self,
+        error: ProviderError,
+        candidate: Candidate,
+        permit: Permit,
+        state: FailoverState,
+        session: BreakerSession,
+        deadline: Deadline,
+    ) -> None:
+        """Reports the failure, and remembers what the model lacks. After a 403 that may concern this request only, the
+        provider's free call decides whether the breaker counts it.
+        """
+        key, feature = candidate.entry.key, error.failure.unsupported_feature
+        if feature is not None:
+            self._unsupported.add(*key, feature)
+        is_denied = error.kind is FailureKind.ACCESS_DENIED
+        is_reachable = is_denied and await self._answers_free_call(key[0], deadline)
+        await report_failure(permit, state, session, self._cooldowns, is_reachable=is_reachable)
+
+    async def _answers_free_call(self, provider_id: str, deadline: Deadline) -> bool:
+        """Returns whether the provider answers its free call, by the result of the last minute where there is one."""
+        now_s = self._clock.monotonic_s()
+        checked_s, answers = self._free_calls.get(provider_id, (now_s - _FREE_CALL_VALID_S, False))
+        timeout_s = min(_FREE_CALL_TIMEOUT_S, deadline.remaining_s() - MIN_ATTEMPT_S)
+        if now_s - checked_s < _FREE_CALL_VALID_S:
+            return answers
+        if timeout_s <= 0:
+            return True  # nothing is known against the provider
+        try:
+            await call_within(
+                lambda: self._providers.get(provider_id).probe(timeout_s=timeout_s),
+                provider_id=provider_id,
+                timeout_s=timeout_s,
+                timeout_message="no answer to the free call",
+            )
+            answers = True
+        except ProviderError:
+            answers = False
+        self._free_calls[provider_id] = (now_s, answers)
+        return answers
 
     async def _try(self, candidate: Candidate, operation: Operation[T], deadline: Deadline, state: FailoverState) -> T:
         """Makes one attempt, and at most one retry: after a refused connection, when nothing was sent, and after a
@@ -208,11 +256,12 @@ class Executor:
                 timeout_s=allowed_s,
                 timeout_message=f"the provider did not answer within {allowed_s:.1f} s",
             )
-        except ProviderError as exc:
+        except ProviderError as failed:
+            exc = failed.masked(state.mask)
             took_s = self._clock.monotonic_s() - started_s
             is_limited = is_deadline_limited(exc, provider, allowed_s=allowed_s, took_s=took_s)
             state.record_failure(candidate, exc, is_deadline_limited=is_limited)
-            raise
+            raise exc from failed
 
 
 async def _request_permit(session: BreakerSession, candidate: Candidate, deadline: Deadline) -> Permit | Refusal:

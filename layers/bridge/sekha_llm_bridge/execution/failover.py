@@ -1,6 +1,6 @@
 """Which candidates of the plan one request has tried, and which one may be tried next."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -32,13 +32,14 @@ class FailedAttempt(NamedTuple):
 @dataclass
 class FailoverState:
     """One run down one plan. `max_candidates` is how many models may be tried. `skipped` are models that turned out not
-    to be worth an attempt, or that a circuit breaker refused.
+    to be worth an attempt, or that a circuit breaker refused. `mask` makes a provider's text fit for a caller.
     """
 
     plan: RoutePlan
     max_candidates: int
     log: AttemptLog
     clock: Clock
+    mask: Callable[[str], str]
     failed: list[FailedAttempt] = field(default_factory=list)
     skipped: list[tuple[CatalogModel, Exclusion]] = field(default_factory=list)
     _excluded_providers: set[str] = field(default_factory=set)

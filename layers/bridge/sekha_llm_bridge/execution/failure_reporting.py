@@ -11,16 +11,24 @@ _MIN_TIMEOUT_TO_COUNT_S = (
 )
 
 
-async def report_failure(permit: Permit, state: FailoverState, session: BreakerSession, cooldowns: Cooldowns) -> None:
+async def report_failure(
+    permit: Permit,
+    state: FailoverState,
+    session: BreakerSession,
+    cooldowns: Cooldowns,
+    *,
+    is_reachable: bool = False,
+) -> None:
     """Reports the last failure of `state` to the breaker, the cool-downs and the alarms.
 
-    Several failures of one provider in one request count as one: the request may be the reason.
+    Several failures of one provider in one request count as one: the request may be the reason. `is_reachable`: the
+    provider is known to answer, so that the failure does not count at all.
     """
     failed = state.failed[-1]
     failure, (provider_id, model_id) = failed.failure, failed.entry.key
-    if failure.kind is FailureKind.RATE_LIMITED and failure.retry_after_s is not None:
+    if failure.retry_after_s is not None:
         cooldowns.start(provider_id, model_id, failure.retry_after_s)
-    outcome = failure.kind.outcome
+    outcome = CallOutcome.NEUTRAL if is_reachable else failure.kind.outcome
     if outcome is CallOutcome.REJECTION:
         count_provider_needs_attention(provider_id, failure.kind.code)
     if outcome is CallOutcome.FAILURE and (failed.is_deadline_limited or not state.mark_first_failure(provider_id)):

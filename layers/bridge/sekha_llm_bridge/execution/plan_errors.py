@@ -4,9 +4,11 @@ import math
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
 
+from sekha_llm_bridge.config.models import Task
 from sekha_llm_bridge.errors import (
     AllProvidersFailed,
     BridgeError,
+    ContextLengthExceeded,
     CostLimitExceeded,
     DeadlineExceeded,
     FailureKind,
@@ -25,6 +27,7 @@ _DEFAULT_RETRY_AFTER_S = 1.0
 _TEMPORARY = (ExclusionKind.BREAKER, ExclusionKind.COOLDOWN)
 _REMEDY_OF_A_SINGLE_PROVIDER = "a longer timeout_secs gives it more time"
 _MAX_NAMED_MODELS = 3
+_MAX_TEXT_OF_EACH = 300  # characters of a provider's own message, where several failed
 ExcludedModel = tuple[CatalogModel, Exclusion]
 
 
@@ -36,6 +39,8 @@ def require_candidates(plan: RoutePlan) -> None:
         raise _error_for_temporary_exclusions(_excluded(temporary))
     if expensive := plan.excluded_by(ExclusionKind.COST):
         raise _cost_limit_exceeded(plan, expensive)
+    if too_small := plan.excluded_by(ExclusionKind.CONTEXT):
+        raise _context_length_exceeded(max((row.entry for row in too_small), key=lambda entry: entry.window), plan)
     reasons = _grouped_by_reason(_excluded(plan.considered_models))
     raise NoCapableModel(f"no configured model can do this: {reasons or 'no model is configured'}")
 
@@ -80,14 +85,35 @@ def _error_for_too_long_prompt(state: FailoverState) -> BridgeError:
         return _error_for_temporary_exclusions(_excluded(temporary))
     if expensive := [row for row in larger if row.exclusion and row.exclusion.kind is ExclusionKind.COST]:
         return _cost_limit_exceeded(state.plan, expensive)
-    return state.failed[-1].error
+    last = max(state.failed, key=lambda one: one.entry.window)
+    return _context_length_exceeded(last.entry, state.plan, last.failure.provider_text)
+
+
+def _context_length_exceeded(entry: CatalogModel, plan: RoutePlan, provider_text: str = "") -> ContextLengthExceeded:
+    """Returns the error for a prompt that is too long for `entry`, the candidate with the largest window.
+
+    LiteLLM and LangChain recognise the error by the words "maximum context length is".
+    """
+    request = plan.request
+    is_embedding = request.task is Task.EMBEDDING
+    param = "messages" if not is_embedding else "input"
+    if is_embedding and request.longest_input is not None:
+        param = f"input[{request.longest_input}]"
+    message = (
+        f"{param} is too long: this model's maximum context length is {entry.window} tokens ({_name(entry)}); "
+        f"{FailureKind.CONTEXT_LENGTH_EXCEEDED.remedy.lower()}"
+    )
+    text = f". The provider's message: {provider_text}" if provider_text else ""
+    return ContextLengthExceeded(message + text, param=param.partition("[")[0])
 
 
 def _described(failed: FailedAttempt, *, is_single: bool) -> str:
     """A failed attempt in words: the provider, what happened, and what the operator can do."""
     kind = failed.failure.kind
     remedy = _REMEDY_OF_A_SINGLE_PROVIDER if is_single and kind is FailureKind.TIMEOUT else kind.remedy
-    return f"{failed.entry.provider.id}: {failed.failure.message}" + (f"; {remedy}" if remedy else "")
+    text = failed.failure.provider_text[:_MAX_TEXT_OF_EACH]
+    details = [failed.failure.message, *([remedy] if remedy else []), *([f"its message: {text}"] if text else [])]
+    return f"{failed.entry.provider.id}: {'; '.join(details)}"
 
 
 def _excluded(rows: Iterable[ConsideredModel]) -> list[ExcludedModel]:

@@ -7,7 +7,7 @@ from sekha_llm_bridge.execution.attempts import AttemptLog
 from sekha_llm_bridge.execution.deadline import Deadline
 from sekha_llm_bridge.execution.executor import A, ExecutionResult, Executor, Operation
 from sekha_llm_bridge.execution.streamed_answer import S, StreamedAnswer
-from sekha_llm_bridge.resilience import Breakers, BreakerSession, Cooldowns
+from sekha_llm_bridge.resilience import Breakers, BreakerSession, Cooldowns, UnsupportedFeatures
 from sekha_llm_bridge.routing import Catalog, RoutePlan, RouteRequest, RoutingContext, plan
 
 T_co = TypeVar("T_co", covariant=True)
@@ -26,12 +26,19 @@ class ModelService:
     """Plans and runs operations. `explain` and the other methods plan in the same way, with the same breakers."""
 
     def __init__(
-        self, routing: RoutingConfig, catalog: Catalog, breakers: Breakers, cooldowns: Cooldowns, executor: Executor
+        self,
+        routing: RoutingConfig,
+        catalog: Catalog,
+        breakers: Breakers,
+        cooldowns: Cooldowns,
+        unsupported: UnsupportedFeatures,
+        executor: Executor,
     ) -> None:
         self._routing = routing
         self._catalog = catalog
         self._breakers = breakers
         self._cooldowns = cooldowns
+        self._unsupported = unsupported
         self._executor = executor
 
     async def explain(self, route: RouteRequest) -> RoutePlan:
@@ -61,5 +68,6 @@ class ModelService:
             min_output_tokens=self._routing.min_output_tokens,
             breakers=session.views(),
             cooldowns_s=self._cooldowns.remaining_s(),
+            unsupported=self._unsupported.current(),
         )
         return plan(route, self._catalog, context), session

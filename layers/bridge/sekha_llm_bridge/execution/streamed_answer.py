@@ -203,6 +203,7 @@ class StreamedAnswer(Generic[S]):
         to blame, unless it had been silent for as long as it may.
         """
         self._state = StreamState.ENDED
+        error = error.masked(self._failover.mask)
         is_out_of_time = error.kind is FailureKind.TIMEOUT and self._deadline.remaining_s() <= 0
         billed = error.with_billing(error.failure.usage, may_be_billed=True)
         self._failover.record_failure(self.candidate, billed, is_deadline_limited=is_out_of_time)

@@ -54,6 +54,8 @@ class _Probe:
         status = self.failed.failure.provider_status
         if self.failed.kind is FailureKind.SERVER_ERROR and status is not None and status not in _FAILING_STATUSES:
             return CallOutcome.SUCCESS
+        if self.failed.kind is FailureKind.ACCESS_DENIED:  # the list of models may be forbidden, and chats allowed
+            return CallOutcome.REJECTION
         return self.failed.kind.outcome
 
     @property

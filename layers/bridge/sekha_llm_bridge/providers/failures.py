@@ -1,22 +1,30 @@
 """Classifies a provider's error answers: turns each into one `ProviderError`.
 
-The provider's message is read to classify the error, and is never passed on: it may quote the prompt or the key, in any
-encoding. Passed on are its status, its codes, and the names of request fields that it mentions.
+The kind of a failure is decided by the status, by the answer's codes and by its message, in this order of trust. The
+message itself is kept apart from the failure's own sentence (`Failure.provider_text`): only the caller may read it, and
+only where the request or the candidate is at fault.
 """
 
 import re
-from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
 from typing import Any
 
 from sekha_llm_bridge.errors import FailureKind, ProviderError
+from sekha_llm_bridge.providers.error_text import ErrorText, plain_text, read_error, read_error_body
+from sekha_llm_bridge.providers.retry_wait import Header, retry_wait_s
 from sekha_llm_bridge.providers.token_counts import read_chat_usage
 
 _CONTEXT_TOO_LONG = re.compile(
-    r"maximum context length|exceeds? (the )?(available |model'?s? |maximum )*context|exceed context limit"
-    r"|context (window|limit|length) (of|is)|(prompt|input) is too long|too many (input )?tokens"
-    r"|input token count .{0,40}exceeds|tokens and .{0,40}too large for|tokens exceed the configured limit",
+    r"max(?:imum)? (?:\w+ ){0,2}(?:context|input|prompt|sequence) ?(?:length|size|tokens)?\b"
+    r"|exceed\w* (?:\S+ ){0,6}(?:context|input length|prompt length|token limit|max_model_len|n_ctx|num_ctx)"
+    r"|exceed\w* (?:\S+ ){0,4}max(?:imum)? (?:\S+ ){0,3}(?:tokens?|length)\b"
+    r"|context (?:window|limit|length|size)\b|\bcontext the overflows"
+    r"|(?:prompt|input|request|messages?|conversation|text|sequence|content|document|tokens) "
+    r"(?:\w+ ){0,4}(?:too (?:long|many)|longer than|larger than)|(?:input|prompt) (?:\w+ ){0,2}too large"
+    r"|too many (?:\w+ )?tokens|(?:input|prompt) token count|input length should be"
+    r"|tokens and .{0,40}too large for|tokens exceed|tokens \+ .{0,40}must be|must have less than \d+ tokens"
+    r"|reduce the (?:length|size) of (?:the|your) (?:messages|prompt|input)",
     re.IGNORECASE,
 )
 _CONTENT_REFUSED = re.compile(
@@ -27,19 +35,47 @@ _QUOTA_EXHAUSTED = re.compile(
     r"insufficient[_ ](quota|balance|credit|fund)|credit balance|billing_hard_limit", re.IGNORECASE
 )
 _KEY_REJECTED = re.compile(
-    r"\bapi key (is )?(not valid|invalid|incorrect|expired)|\b(incorrect|invalid) api key", re.IGNORECASE
+    r"\bapi key (is )?(not valid|invalid|incorrect|expired)|\b(incorrect|invalid) (api key|authentication)"
+    r"|(api key|token) (has )?expired|security token .{0,40}invalid",
+    re.IGNORECASE,
+)
+_AUTHENTICATION_CODE = re.compile(
+    r"api_?key|authentication|unauthenticated|unauthori[sz]ed|token_expired|invalid_token|expired_?token"
+    r"|unrecognized_?client|invalid_?signature",
+    re.IGNORECASE,
 )
 _MODEL_MISSING = re.compile(r"not a valid model|model *does not exist", re.IGNORECASE)
-# Quoted text comes from the request, for example names of functions or parts of the prompt.
-_QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"|`[^`]*`|\([^)]*\)")
+_UNKNOWN_FIELD = re.compile(
+    r"extra (inputs?|fields?|parameters?|properties|data)\b.{0,80}not (permitted|allowed|supported)|extra_forbidden"
+    r"|additional propert"
+    r"|un(recogni[sz]ed|expected|known)[ _](request )?(argument|field|key|parameter|property|name|input)"
+    r"|(field|parameter|property|argument)s? .{0,60}not (permitted|allowed|recogni[sz]ed|exist)",
+    re.IGNORECASE,
+)
+_UNSUPPORTED = re.compile(
+    rf"{_UNKNOWN_FIELD.pattern}"
+    r"|\bnot (currently |yet |officially )?support|n't (currently |yet )?support|\bunsupported|\bnot_supported"
+    r"|\bsupports? only\b|\bonly supports?\b|\bonly .{0,40}(is|are) supported|cannot be used (with|together)"
+    r"|\bnot (available|enabled|implemented|compatible|permitted|allowed) (for|with|in|on|by) (this|the) "
+    r"|tool choice requires|requires? --|no endpoints found that|no tool call parser|no chat template"
+    r"|multimodal|\bat most 0 |cannot (process|handle|accept|read|see) (image|audio|video|tool)"
+    r"|(unexpected|unknown|invalid|unsupported) role|roles? (must|should) (alternate|be)|after the optional system"
+    r"|incompatible (with|request)|is incompatible",
+    re.IGNORECASE,
+)
+# Text in quotation marks comes from the request, for example names of functions or parts of the prompt. An apostrophe
+# inside a word is no quotation mark.
+_QUOTED = re.compile(r"(?<!\w)'[^']*'(?!\w)|\"[^\"]*\"|`[^`]*`|\([^()]*\)")
 _CALLER_DEFINED_FIELDS = ("tools", "functions", "response_format")
-_CODE = re.compile(r"[A-Za-z_]{3,40}")
 _FIELD_PATH = re.compile(r"[A-Za-z0-9_.\[\]]{1,80}")
-_MAX_RETRY_AFTER_S = 86_400.0
 # A gateway gave up or failed; the server behind it may continue, and bill the request. 504 and 524 are timeouts.
 _GATEWAY_GAVE_UP = frozenset({408, 520})
+_OVERLOADED = frozenset({503, 529})
+_BY_CALLER = frozenset({400, 413, 422})
+_MAX_PROVIDER_TEXT = 2_000  # characters, see `Failure.provider_text`
 
-# The kinds of failure behind a 400, 413 or 422, by the vendor's codes and by its message. The first match counts.
+# The kinds of failure behind a status of `_BY_CALLER`, by the vendor's codes and by its message. The first match
+# counts.
 _KINDS_BY_CODE: tuple[tuple[re.Pattern[str], FailureKind], ...] = (
     (re.compile(r"api_key|authentication", re.IGNORECASE), FailureKind.CREDENTIALS_REJECTED),
     (_QUOTA_EXHAUSTED, FailureKind.QUOTA_EXHAUSTED),
@@ -47,36 +83,43 @@ _KINDS_BY_CODE: tuple[tuple[re.Pattern[str], FailureKind], ...] = (
     (re.compile(r"model_(does_)?not_(exist|found)|not_found_error"), FailureKind.MODEL_MISSING),
     (re.compile(r"context_(length|window|size)|string_above_max_length_context"), FailureKind.CONTEXT_LENGTH_EXCEEDED),
     (_CONTENT_REFUSED, FailureKind.CONTENT_REFUSED),
+    (re.compile(r"unsupported|not_supported|extra_forbidden|unknown_parameter"), FailureKind.CANDIDATE_UNSUITABLE),
 )
 _KINDS_BY_MESSAGE: tuple[tuple[re.Pattern[str], FailureKind], ...] = (
     (_KEY_REJECTED, FailureKind.CREDENTIALS_REJECTED),
     (_QUOTA_EXHAUSTED, FailureKind.QUOTA_EXHAUSTED),
     (_MODEL_MISSING, FailureKind.MODEL_MISSING),
     (_CONTEXT_TOO_LONG, FailureKind.CONTEXT_LENGTH_EXCEEDED),
+    (_UNSUPPORTED, FailureKind.CANDIDATE_UNSUITABLE),
     (_CONTENT_REFUSED, FailureKind.CONTENT_REFUSED),
+)
+# What a model may lack altogether, by the words for it. The names are those of `RouteRequest.used_features`.
+_FEATURES: tuple[tuple[str, re.Pattern[str]], ...] = (
+    ("tools", re.compile(r"\btool|\bfunction(s|_| call)", re.IGNORECASE)),
+    ("images", re.compile(r"image|vision|multimodal", re.IGNORECASE)),
+    ("audio", re.compile(r"audio", re.IGNORECASE)),
+    ("response_format", re.compile(r"response_?format|json_?schema|structured output|guided", re.IGNORECASE)),
 )
 
 
 def error_from_answer(
-    status: int,
-    body: object,
-    *,
-    retry_after: str | None = None,
-    request: Mapping[str, Any] | None = None,
-    now: datetime,
+    status: int, content: bytes, *, header: Header, request: Mapping[str, Any], now: datetime
 ) -> ProviderError:
     """Returns the error for an answer with an error status.
 
-    `body` is the parsed JSON, or None. `retry_after` is the header of that name. `request` is the request that was
-    sent.
+    `content` is the body. `header` returns a header of the answer. `request` is the body of the request that was sent.
     """
-    kind, message, param = _classify(f"the provider answered {status}", status, body, request or {})
-    return ProviderError(
+    error = read_error_body(content)
+    kind = _kind(status, error)
+    is_rate_limit = kind is FailureKind.RATE_LIMITED
+    waits = is_rate_limit or (kind is FailureKind.SERVER_ERROR and status in _OVERLOADED)
+    return _provider_error(
         kind,
-        message,
+        f"the provider answered {status}",
+        error,
+        request,
         provider_status=status,
-        retry_after_s=retry_after_s(retry_after, now=now) if kind is FailureKind.RATE_LIMITED else None,
-        param=param,
+        retry_after_s=retry_wait_s(header, error.retry_delay, is_rate_limit=is_rate_limit, now=now) if waits else None,
         may_be_billed=status in _GATEWAY_GAVE_UP,
     )
 
@@ -86,103 +129,140 @@ def error_within_success(body: Mapping[str, Any], *, request: Mapping[str, Any])
 
     It occurred while the answer was generated, so the provider may bill it.
     """
-    status = _status_of_error(body["error"])
-    kind, message, param = _classify("the provider put an error into its answer", status, body, request)
-    usage = read_chat_usage(body.get("usage"))
-    return ProviderError(kind, message, provider_status=200, param=param, usage=usage, may_be_billed=True)
+    error = read_error(body["error"], is_structured=True)
+    return _provider_error(
+        _kind(_status_of_error(body["error"], error), error),
+        "the provider put an error into its answer",
+        error,
+        request,
+        provider_status=200,
+        usage=read_chat_usage(body.get("usage")),
+        may_be_billed=True,
+    )
 
 
-def _classify(event: str, status: int, body: object, request: Mapping[str, Any]) -> tuple[FailureKind, str, str | None]:
-    """Returns the kind of the failure, its message, which begins with `event`, and the path of the field at fault."""
-    error = _error_object(body)
-    codes = _codes(error)
-    kind = _kind(status, " ".join(codes), error)
-    return kind, _message(event, codes, error, request), _param(error.get("param"), request)
+def _provider_error(
+    kind: FailureKind, event: str, error: ErrorText, request: Mapping[str, Any], **fields: Any
+) -> ProviderError:
+    """Returns the error of that kind; its message begins with `event`."""
+    is_unsuitable = kind is FailureKind.CANDIDATE_UNSUITABLE
+    return ProviderError(
+        kind,
+        _message(event, error, request),
+        param=_param(error.param, request),
+        provider_text=error.message[:_MAX_PROVIDER_TEXT] if kind.status < 500 else "",
+        unsupported_feature=_unsupported_feature(error, request) if is_unsuitable else None,
+        **fields,
+    )
 
 
-def _status_of_error(error: object) -> int:
+def _status_of_error(value: object, error: ErrorText) -> int:
     """Returns the HTTP status that an error in a 200 answer stands for.
 
     OpenRouter puts it into `code`. Otherwise it is 400 for codes that are known from 400 answers, and 502.
     """
-    if not isinstance(error, dict):
+    if not isinstance(value, dict):
         return 502
-    code = str(error.get("code"))
+    code = str(value.get("code"))
     if code.isascii() and code.isdigit():
         return int(code) if 400 <= int(code[:4]) < 600 else 502
-    return 400 if _first_match(_KINDS_BY_CODE, " ".join(_codes(error))) else 502
+    return 400 if _first_match(_KINDS_BY_CODE, " ".join(error.codes)) else 502
 
 
-def _kind(status: int, codes: str, error: Mapping[str, Any]) -> FailureKind:
+def _kind(status: int, error: ErrorText) -> FailureKind:
     """Returns the kind of failure. Codes count before the message: that of a rate limit may mention billing."""
-    message = _QUOTED.sub(" ", str(error.get("message") or ""))
+    codes, message = " ".join(error.codes), _without_quotes(error.message)
+    if status in _BY_CALLER:
+        return _kind_of_rejection(codes, message, error.param or "")
     match status:
         case 402:
             return FailureKind.QUOTA_EXHAUSTED
         case 504 | 524:  # a gateway timed out; the server behind it may continue, and bill the request
             return FailureKind.TIMEOUT
         case 429:
-            return (
-                FailureKind.QUOTA_EXHAUSTED if _QUOTA_EXHAUSTED.search(codes or message) else FailureKind.RATE_LIMITED
-            )
-        case 401 | 403:
+            is_empty = _QUOTA_EXHAUSTED.search(codes or message)
+            return FailureKind.QUOTA_EXHAUSTED if is_empty else FailureKind.RATE_LIMITED
+        case 401:
             is_refusal = _CONTENT_REFUSED.search(f"{codes} {message}")
             return FailureKind.CONTENT_REFUSED if is_refusal else FailureKind.CREDENTIALS_REJECTED
+        case 403:
+            return _kind_of_forbidden(codes, message, error)
         case 404:
-            return FailureKind.MODEL_MISSING
-        case 400 | 413 | 422 if str(error.get("param") or "").startswith(_CALLER_DEFINED_FIELDS):
-            return FailureKind.REQUEST_REJECTED  # its codes and message may quote names that the caller defined
-        case 400 | 413 | 422:
-            kind = _first_match(_KINDS_BY_CODE, codes) or _first_match(_KINDS_BY_MESSAGE, message)
-            return kind or FailureKind.REQUEST_REJECTED
+            return FailureKind.CANDIDATE_UNSUITABLE if _UNSUPPORTED.search(message) else FailureKind.MODEL_MISSING
+        case 500 | 501 if _CONTEXT_TOO_LONG.search(message):
+            return FailureKind.CONTEXT_LENGTH_EXCEEDED
+        case 500 | 501 if _UNSUPPORTED.search(message) and _first_feature(message) is not None:
+            return FailureKind.CANDIDATE_UNSUITABLE
         case _:
             return FailureKind.SERVER_ERROR
+
+
+def _kind_of_rejection(codes: str, message: str, param: str) -> FailureKind:
+    if param.startswith(_CALLER_DEFINED_FIELDS):  # codes and message may quote names that the caller defined
+        is_unsuitable = _UNSUPPORTED.search(f"{codes} {message}")
+        return FailureKind.CANDIDATE_UNSUITABLE if is_unsuitable else FailureKind.REQUEST_REJECTED
+    if param.endswith("role"):  # the bridge has checked the roles: this model does not know one of them
+        return FailureKind.CANDIDATE_UNSUITABLE
+    kind = _first_match(_KINDS_BY_CODE, codes) or _first_match(_KINDS_BY_MESSAGE, message)
+    return kind or FailureKind.REQUEST_REJECTED
+
+
+def _kind_of_forbidden(codes: str, message: str, error: ErrorText) -> FailureKind:
+    """Returns the kind of a 403. Only the API itself can say that the key is at fault: a page of a firewall cannot."""
+    if not error.is_structured:
+        return FailureKind.ACCESS_DENIED
+    kinds = (
+        (_CONTENT_REFUSED, FailureKind.CONTENT_REFUSED),
+        (_QUOTA_EXHAUSTED, FailureKind.QUOTA_EXHAUSTED),
+        (_KEY_REJECTED, FailureKind.CREDENTIALS_REJECTED),
+    )
+    if kind := _first_match(kinds, f"{codes} {message}"):
+        return kind
+    return FailureKind.CREDENTIALS_REJECTED if _AUTHENTICATION_CODE.search(codes) else FailureKind.ACCESS_DENIED
 
 
 def _first_match(kinds: Iterable[tuple[re.Pattern[str], FailureKind]], text: str) -> FailureKind | None:
     return next((kind for pattern, kind in kinds if pattern.search(text)), None)
 
 
-def _error_object(body: object) -> Mapping[str, Any]:
-    """Returns the error object of an error answer. OpenAI, Ollama, Gemini and others place it differently."""
-    if isinstance(body, list) and body:
-        body = body[0]
-    if not isinstance(body, dict):
-        return {}
-    error = body.get("error", body)
-    return error if isinstance(error, dict) else {"message": error}
+def _without_quotes(text: str) -> str:
+    """Returns a text without what it quotes; unchanged where it is all one quotation."""
+    rest = " ".join(_QUOTED.sub(" ", text).split())
+    return rest if re.search(r"[A-Za-z]{3}", rest) else text
 
 
-def _codes(error: Mapping[str, Any]) -> list[str]:
-    values = (error.get(name) for name in ("code", "type", "status"))
-    return [value for value in values if isinstance(value, str) and _CODE.fullmatch(value)]
+def _unsupported_feature(error: ErrorText, request: Mapping[str, Any]) -> str | None:
+    """Returns what the model lacks, or the field that it does not know. None for a value that it does not accept, and
+    where the answer does not say it.
+    """
+    text = f"{error.param or ''} {error.message}"
+    if _UNKNOWN_FIELD.search(f"{' '.join(error.codes)} {text}"):
+        words = set(re.findall(r"[A-Za-z_]{3,40}", text))
+        return next((name for name in request if name in words and name not in {"messages", "model", "input"}), None)
+    return _first_feature(text)
 
 
-def _message(event: str, codes: list[str], error: Mapping[str, Any], request: Mapping[str, Any]) -> str:
-    """Returns the message for the caller. Of the provider's own message it has only names of the request's fields."""
-    words = set(re.findall(r"[a-z_]{3,40}", str(error.get("message") or "")))
+def _first_feature(text: str) -> str | None:
+    return next((name for name, pattern in _FEATURES if pattern.search(text)), None)
+
+
+def _message(event: str, error: ErrorText, request: Mapping[str, Any]) -> str:
+    """Returns the bridge's own sentence. Of the provider's message it has only names of the request's fields."""
+    words = set(re.findall(r"[a-z_]{3,40}", error.message))
     fields = [name for name in request if name in words and name not in {"input", "messages", "model"}]
     parts = [event]
-    parts += [f" ({', '.join(dict.fromkeys(codes))})"] if codes else []
+    parts += [f" ({', '.join(error.codes[:3])})"] if error.codes else []
     parts += [f"; its message names {', '.join(fields)}"] if fields else []
     return "".join(parts)
 
 
-def _param(value: object, request: Mapping[str, Any]) -> str | None:
+def _param(value: str | None, request: Mapping[str, Any]) -> str | None:
     """Returns the provider's `param` where it is the path of a field of the request."""
-    if not isinstance(value, str) or not _FIELD_PATH.fullmatch(value):
+    if value is None or not _FIELD_PATH.fullmatch(value):
         return None
     return value if re.split(r"[.\[]", value)[0] in request else None
 
 
-def retry_after_s(header: str | None, *, now: datetime) -> float | None:
-    """Returns the seconds of a Retry-After header, at most a day, from either of its forms (RFC 9110, 10.2.3)."""
-    if header is None:
-        return None
-    if re.fullmatch(r"\s*\d+(\.\d+)?\s*", header):
-        return min(float(header), _MAX_RETRY_AFTER_S)
-    try:
-        date = parsedate_to_datetime(header)
-    except ValueError:
-        return None
-    return min(max(0.0, (date.replace(tzinfo=date.tzinfo or UTC) - now).total_seconds()), _MAX_RETRY_AFTER_S)
+def caller_text(text: str, mask: Callable[[str], str]) -> str:
+    """Returns a provider's text for a caller: one line, without markup, secrets masked, at most 2 kB as UTF-8."""
+    return mask(plain_text(text)).encode()[:_MAX_PROVIDER_TEXT].decode(errors="ignore")

@@ -140,8 +140,7 @@ def _decode(reply: Reply, payload: Mapping[str, Any], clock: Clock) -> dict[str,
         body = None
     status = reply.status
     if status >= 400:
-        retry_after = reply.header("retry-after")
-        raise failures.error_from_answer(status, body, retry_after=retry_after, request=payload, now=clock.now())
+        raise failures.error_from_answer(status, reply.content, header=reply.header, request=payload, now=clock.now())
     if status >= 300:
         message = f"the provider answered with a redirect ({status}); give its final base_url"
         raise ProviderError(FailureKind.MALFORMED_ANSWER, message, provider_status=status)

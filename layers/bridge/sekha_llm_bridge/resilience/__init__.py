@@ -11,6 +11,7 @@ from sekha_llm_bridge.resilience.breakers import DEFAULT_TABLE_TIMEOUT_S, Breake
 from sekha_llm_bridge.resilience.cooldowns import Cooldowns
 from sekha_llm_bridge.resilience.records import Availability, BreakerView, CheckResult, ProviderRecord
 from sekha_llm_bridge.resilience.store import ProviderStore, StoreUnavailable
+from sekha_llm_bridge.resilience.unsupported_features import UnsupportedFeatures
 
 __all__ = [
     "DEFAULT_TABLE_TIMEOUT_S",
@@ -28,4 +29,5 @@ __all__ = [
     "ProviderStore",
     "Refusal",
     "StoreUnavailable",
+    "UnsupportedFeatures",
 ]

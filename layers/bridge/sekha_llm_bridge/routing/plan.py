@@ -13,6 +13,7 @@ class ExclusionKind(StrEnum):
     """Why a model is excluded; the kind decides which error an empty plan becomes."""
 
     NOT_CAPABLE = "not_capable"
+    CONTEXT = "context"
     COST = "cost"
     BREAKER = "breaker"
     COOLDOWN = "cooldown"

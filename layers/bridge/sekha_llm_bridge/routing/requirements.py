@@ -60,6 +60,16 @@ def capability_requirements(request: RouteRequest, space: str | None) -> Iterato
         )
 
 
+def experience_requirements(request: RouteRequest, context: RoutingContext) -> Iterator[Requirement]:
+    """Yields that the model has not rejected a feature of the request lately."""
+    used, unsupported = request.used_features, context.unsupported
+    if any(used & features for features in unsupported.values()):
+        yield Requirement(
+            lambda entry: not (used & unsupported.get(entry.key, frozenset())),
+            lambda entry: _not_capable(f"has rejected {_joined(sorted(used & unsupported[entry.key]))} lately"),
+        )
+
+
 def availability_requirements(context: RoutingContext) -> Iterator[Requirement]:
     """Yields that no open breaker and no cool-down excludes the model now."""
     if blocked := context.blocked_breakers:
@@ -177,7 +187,9 @@ def _window_requirement(request: RouteRequest) -> Requirement:
         asked += f", the {request.output_tokens} of output that are asked for included"
     return Requirement(
         lambda entry: entry.window >= needed,
-        lambda entry: _not_capable(f"its context window of {entry.window} tokens is less than {asked}"),
+        lambda entry: Exclusion(
+            ExclusionKind.CONTEXT, f"its context window of {entry.window} tokens is less than {asked}"
+        ),
     )
 
 

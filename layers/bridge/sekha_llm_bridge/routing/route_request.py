@@ -30,7 +30,10 @@ class RouteRequest:
     `requested_features` are the features that not every adapter supports; `features_with_unbounded_cost` those whose
     cost cannot be bounded in advance. `context_tokens` and `dimensions` are
     the minimum that a model must have. `space` is the embedding space that the vectors must have; None is that of the
-    default model.
+    default model. `used_features` are what a model may have rejected before: `images`, `tools`, `audio`,
+    `response_format` (a JSON schema), and the names of the request's fields. `longest_input` is the index of the
+    longest
+    text of an embedding request.
     """
 
     task: Task | None
@@ -49,6 +52,8 @@ class RouteRequest:
     context_tokens: int = 0
     dimensions: int | None = None
     space: str | None = None
+    used_features: frozenset[str] = frozenset()
+    longest_input: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +61,8 @@ class RoutingContext:
     """The routing configuration, and the present state of the providers.
 
     `breakers` has the breakers that are not closed, by provider id. `cooldowns_s` has the seconds for which a provider
-    has asked not to be called for a model, by (provider id, model id).
+    has asked not to be called for a model, by (provider id, model id); `unsupported` the features that a model has
+    rejected lately.
     """
 
     cost_aware: bool = True
@@ -64,6 +70,7 @@ class RoutingContext:
     min_output_tokens: int = 64
     breakers: Mapping[str, BreakerView] = field(default_factory=dict)
     cooldowns_s: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    unsupported: Mapping[tuple[str, str], frozenset[str]] = field(default_factory=dict)
 
     @property
     def blocked_breakers(self) -> Mapping[str, BreakerView]:

@@ -118,7 +118,10 @@ def test_store_without_a_collection_is_a_400(fake: FakeProvider) -> None:
 def test_a_text_longer_than_the_models_window_is_an_error_and_not_truncated(embeddings: Function) -> None:
     answer = embeddings("POST", PATH, {"input": "word " * 1000})
     assert answer.status == 400
-    assert "context window of 512 tokens" in answer.json()["error"]["message"]
+    error = answer.json()["error"]
+    assert (error["code"], error["param"]) == ("context_length_exceeded", "input")
+    assert "input[0]" in error["message"]
+    assert "maximum context length is 512 tokens" in error["message"]
 
 
 def test_many_texts_that_each_fit_are_one_request(embeddings: Function) -> None:

@@ -47,7 +47,16 @@ def route_request(
         features_with_unbounded_cost=features_with_unbounded_cost(chat),
         max_cost_usd=chat.max_cost,
         context_tokens=context_tokens,
+        used_features=_used_features(chat, body, has_images=images.count > 0),
     )
+
+
+def _used_features(chat: ChatRequest, body: Mapping[str, Any], *, has_images: bool) -> frozenset[str]:
+    """Returns what a model may have rejected before. See `RouteRequest.used_features`."""
+    used = {name for name, value in body.items() if value} - {"messages", "response_format"}
+    if chat.response_format is not None and chat.response_format.type == "json_schema":
+        used.add("response_format")
+    return frozenset(used | {"images"} if has_images else used)
 
 
 def chat_task(task: Task | None, task_of_name: Task | None) -> Task | None:

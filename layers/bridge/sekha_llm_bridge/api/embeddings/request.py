@@ -49,7 +49,7 @@ class EmbeddingRequest(BaseModel):
     def _texts(cls, value: Any) -> list[str]:
         inputs = _inputs(value)
         if not all(inputs):
-            raise ValueError("must not hold an empty text")
+            raise ValueError(f"input[{next(i for i, one in enumerate(inputs) if not one)}] is an empty text")
         if len(inputs) > _MAX_INPUTS:
             raise ValueError(f"must hold at most {_MAX_INPUTS} texts, holds {len(inputs)}")
         return inputs if isinstance(inputs[0], str) else decode_token_arrays(inputs)

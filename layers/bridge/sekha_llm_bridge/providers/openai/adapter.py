@@ -4,9 +4,9 @@ Sources: OpenAI API reference, "Chat", "Embeddings" and "Models"; Azure OpenAI's
 notes on their OpenAI compatibility.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
-from typing import Any
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from typing import Any, TypeVar
 
 from sekha_llm_bridge.clock import Clock
 from sekha_llm_bridge.config.models import ProviderConfig
@@ -24,12 +24,15 @@ from sekha_llm_bridge.providers.base import (
 from sekha_llm_bridge.providers.capabilities import AdapterCapabilities, RequestFeature
 from sekha_llm_bridge.providers.event_stream import SSEDecoder
 from sekha_llm_bridge.providers.http import JsonHttp, request_headers
-from sekha_llm_bridge.providers.openai.errors import output_cap_guard, rejects_field
+from sekha_llm_bridge.providers.openai.dialect import Adaptation, Dialect
+from sekha_llm_bridge.providers.openai.errors import output_cap_guard
 from sekha_llm_bridge.providers.openai.request import chat_payload, embedding_payload
 from sekha_llm_bridge.providers.openai.response import normalise_chat_answer, read_vectors
 from sekha_llm_bridge.providers.openai.stream import ChunkReader
 from sekha_llm_bridge.providers.openai.vendors import Vendor
 from sekha_llm_bridge.providers.token_counts import read_chat_usage, read_usage
+
+T = TypeVar("T")
 
 CAPABILITIES = AdapterCapabilities(frozenset(RequestFeature), translated_fields=None)
 
@@ -40,7 +43,7 @@ class OpenAIAdapter:
     def __init__(self, config: ProviderConfig, vendor: Vendor, http: JsonHttp, clock: Clock) -> None:
         self._base_url = config.base_url or ""
         self._chat_url = f"{self._base_url}/chat/completions"
-        self._requests_stream_usage = True
+        self._dialect = Dialect()
         self._vendor = vendor
         self._http = http
         self._clock = clock
@@ -50,7 +53,7 @@ class OpenAIAdapter:
         """See `Provider.chat`."""
         payload = chat_payload(call, self._vendor)
         with output_cap_guard(call):
-            body = await self._http.post(self._chat_url, payload=payload, headers=self._headers, timeout_s=timeout_s)
+            body = await self._post(self._chat_url, payload, timeout_s)
         usage = read_chat_usage(body.get("usage"))
         with malformed_answer_guard(usage):
             return normalise_chat_answer(body, usage, created=self._unix_time_s())
@@ -84,33 +87,40 @@ class OpenAIAdapter:
     async def _open_stream(
         self, stack: AsyncExitStack, payload: dict[str, Any], timeout_s: float
     ) -> AsyncIterator[bytes] | dict[str, Any]:
-        """Sends the request with `include_usage`, so that the usage follows the answer.
+        """Opens a stream. The request has `include_usage`, so that the usage follows the answer."""
+        options = {**(payload.get("stream_options") or {}), "include_usage": True}
 
-        A server that rejects `stream_options` gets the request again without it, and further requests, too; unless the
-        caller's own options are in it.
-        """
+        async def send(sent: dict[str, Any]) -> AsyncIterator[bytes] | dict[str, Any]:
+            opened = self._http.stream(self._chat_url, payload=sent, headers=self._headers, timeout_s=timeout_s)
+            return await stack.enter_async_context(opened)
 
-        def open_with(sent: dict[str, Any]) -> AbstractAsyncContextManager[AsyncIterator[bytes] | dict[str, Any]]:
-            return self._http.stream(self._chat_url, payload=sent, headers=self._headers, timeout_s=timeout_s)
+        return await self._send_adapted({**payload, "stream_options": options}, send)
 
-        options = payload.pop("stream_options", None) or {}
-        has_caller_options = bool(options.keys() - {"include_usage"})
-        if has_caller_options or self._requests_stream_usage:
-            with_usage = {**payload, "stream_options": {**options, "include_usage": True}}
+    async def _post(self, url: str, payload: dict[str, Any], timeout_s: float) -> dict[str, Any]:
+        return await self._send_adapted(
+            payload, lambda sent: self._http.post(url, payload=sent, headers=self._headers, timeout_s=timeout_s)
+        )
+
+    async def _send_adapted(self, payload: dict[str, Any], send: Callable[[dict[str, Any]], Awaitable[T]]) -> T:
+        """Sends a request, and again in another form while the server rejects a form that the bridge has chosen."""
+        sent, tried = self._dialect.apply(payload), list[Adaptation]()
+        while True:
             try:
-                return await stack.enter_async_context(open_with(with_usage))
+                answer = await send(sent)
             except ProviderError as exc:
-                if has_caller_options or not rejects_field(exc.failure, ("stream_options",)):
+                adaptation = self._dialect.adaptation_for(exc.failure, sent)
+                if adaptation is None or adaptation in tried:
                     raise
-        answer = await stack.enter_async_context(open_with(payload))
-        self._requests_stream_usage = False
-        return answer
+                tried.append(adaptation)
+                sent = adaptation.change(sent) or sent
+            else:
+                if tried:
+                    self._dialect.remember(tried)
+                return answer
 
     async def embed(self, call: EmbeddingCall, *, timeout_s: float) -> EmbeddingAnswer:
         """See `Provider.embed`."""
-        body = await self._http.post(
-            f"{self._base_url}/embeddings", payload=embedding_payload(call), headers=self._headers, timeout_s=timeout_s
-        )
+        body = await self._post(f"{self._base_url}/embeddings", embedding_payload(call), timeout_s)
         usage = read_usage(body.get("usage"))
         with malformed_answer_guard(usage):
             return EmbeddingAnswer(read_vectors(body.get("data")), usage)

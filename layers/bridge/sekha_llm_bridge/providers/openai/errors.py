@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 from sekha_llm_bridge.errors import Failure, FailureKind, ProviderError
 from sekha_llm_bridge.providers.base import ChatCall
-from sekha_llm_bridge.providers.openai.request import OUTPUT_CAP_FIELDS
+from sekha_llm_bridge.providers.openai.dialect import OUTPUT_CAP_FIELDS
 
 
 @contextmanager
@@ -27,7 +27,7 @@ def output_cap_guard(call: ChatCall) -> Iterator[None]:
 
 def rejects_field(failure: Failure, fields: Iterable[str]) -> bool:
     """Returns whether the provider rejected the request because of one of the fields."""
-    if failure.kind is not FailureKind.REQUEST_REJECTED:
+    if failure.kind not in {FailureKind.REQUEST_REJECTED, FailureKind.CANDIDATE_UNSUITABLE}:
         return False
     rejected = (failure.param or "").partition(".")[0]
     return any(field == rejected or field in failure.message for field in fields)

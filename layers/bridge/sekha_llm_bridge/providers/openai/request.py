@@ -3,9 +3,10 @@
 from typing import Any
 
 from sekha_llm_bridge.providers.base import ChatCall, EmbeddingCall, PriceCeiling
+from sekha_llm_bridge.providers.openai.dialect import OUTPUT_CAP_FIELDS
 from sekha_llm_bridge.providers.openai.vendors import Vendor
 
-OUTPUT_CAP_FIELDS = ("max_completion_tokens", "max_tokens")
+_EMPTY_LISTS_ARE_NONE = ("tools", "functions")  # some servers reject an empty list
 
 
 def chat_payload(call: ChatCall, vendor: Vendor) -> dict[str, Any]:
@@ -14,12 +15,21 @@ def chat_payload(call: ChatCall, vendor: Vendor) -> dict[str, Any]:
     The lowest of all output limits is sent, in the vendor's own field: it may ignore or reject another one.
     """
     payload = {**call.request, "model": call.model_id}
+    for field in _EMPTY_LISTS_ARE_NONE:
+        if payload.get(field) == []:
+            del payload[field]
+    if any(message.get("tool_calls") == [] for message in payload.get("messages") or ()):
+        payload["messages"] = [_without_empty_calls(message) for message in payload["messages"]]
     caps = [payload.pop(field, None) for field in OUTPUT_CAP_FIELDS]
     if known_caps := [cap for cap in (*caps, call.output_cap) if cap is not None]:
         payload[vendor.output_cap_field] = min(known_caps)
     if call.price_ceiling is not None and vendor.accepts_price_ceiling:
         payload["provider"] = _with_max_price(payload.get("provider"), call.price_ceiling)
     return payload
+
+
+def _without_empty_calls(message: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in message.items() if name != "tool_calls" or value != []}
 
 
 def _with_max_price(provider: object, ceiling: PriceCeiling) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""Recorded-like answers of providers, one file each, and their reader."""
