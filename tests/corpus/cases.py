@@ -13,7 +13,8 @@ from tests.fakes.provider import Reply
 
 FOLDER = Path(__file__).parent / "providers"
 
-_KEYS = {"about", "source", "provider", "endpoint", "mode", "request", "encoding", "expect", "alone"}
+_KEYS = {"about", "source", "provider", "endpoint", "mode", "request", "encoding", "repeat", "expect", "alone"}
+_REPEATED = b"{{repeated}}"
 _EXPECTED = {
     *("answered_by", "code", "attempts", "requests", "breaker", "content", "reasoning", "tool_calls", "finish_reason"),
     *("usage", "error", "message", "sent", "vectors", "notes"),
@@ -52,7 +53,7 @@ def read_case(path: Path) -> Case:
         endpoint=endpoint,
         modes=modes,
         request=fields.get("request") or {},
-        replies=tuple(_reply(block, fields.get("encoding")) for block in rest.split(b"\n--- next\n")),
+        replies=tuple(_reply(block, fields) for block in rest.split(b"\n--- next\n")),
         expect=expect,
         alone=alone,
     )
@@ -63,11 +64,14 @@ def all_cases() -> list[Case]:
     return [read_case(path) for path in sorted(FOLDER.glob("*.http"))]
 
 
-def _reply(block: bytes, encoding: str | None) -> Reply:
+def _reply(block: bytes, fields: Mapping[str, Any]) -> Reply:
     head, _, body = block.partition(b"\n\n")
+    encoding = fields.get("encoding")
     status, *lines = head.decode().splitlines()
     headers = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
     body = body.removesuffix(b"\n")
+    if repeat := fields.get("repeat"):
+        body = body.replace(_REPEATED, repeat["text"].encode() * repeat["times"])
     if encoding == "base64":
         body = base64.b64decode(body)
     if encoding == "gzip":
