@@ -5,11 +5,13 @@ from typing import Any
 
 from sekha_llm_bridge.api.chat.features import features_with_unbounded_cost, requested_features, uses_audio
 from sekha_llm_bridge.api.chat.images import image_needs
-from sekha_llm_bridge.api.chat.request import EXTENSIONS, ChatRequest
+from sekha_llm_bridge.api.chat.request import EXTENSIONS, KNOWN_FIELDS, ChatRequest
+from sekha_llm_bridge.api.unknown_fields import check_unknown_fields
 from sekha_llm_bridge.bootstrap import Bridge
 from sekha_llm_bridge.config.models import CHAT_TASKS, Task
 from sekha_llm_bridge.errors import InvalidRequest
 from sekha_llm_bridge.pricing import TokenCount, count_chat
+from sekha_llm_bridge.providers import gateway_fields
 from sekha_llm_bridge.routing import RouteRequest
 from sekha_llm_bridge.routing.catalog import resolve_model
 
@@ -29,6 +31,7 @@ def route_request(
 
     Raises `ModelNotFound` and `InvalidRequest`.
     """
+    check_unknown_fields(body, KNOWN_FIELDS, own=EXTENSIONS, settings=bridge.settings)
     pinned, task_of_name = resolve_model(chat.model, bridge.catalog)
     images = image_needs(chat.image_urls)
     has_images = bridge.settings.routing.require_vision_for_images and images.count > 0
@@ -45,6 +48,7 @@ def route_request(
         images=images,
         requested_features=requested_features(chat),
         features_with_unbounded_cost=features_with_unbounded_cost(chat),
+        gateway_fields=gateway_fields(body),
         max_cost_usd=chat.max_cost,
         context_tokens=context_tokens,
     )
