@@ -41,10 +41,11 @@ _LITELLM_FIELDS = frozenset(
 _LITELLM_PREFIXES = (
     *("litellm_", "auto_router_", "complexity_router_", "adaptive_router_", "quality_router_"),
     *("langfuse_", "langsmith_", "arize_", "phoenix_", "posthog_", "wandb_", "weave_", "gcs_", "lunary_", "humanloop_"),
+    # Prices, which LiteLLM takes over into its own list.
+    *("input_cost_per_", "output_cost_per_", "cost_per_", "cache_creation_", "cache_read_", "citation_cost_"),
     *("slack_", "opik_", "braintrust_", "datadog_", "user_api_key"),
 )
 _HARMLESS_LITELLM_FIELDS = frozenset({"litellm_metadata", "litellm_session_id", "litellm_trace_id", "litellm_call_id"})
-_PRICE = "_cost_per_"  # LiteLLM takes prices for its own price list: input_cost_per_token, output_cost_per_second, …
 _OPENROUTER_FIELDS = frozenset({"models", "plugins", "route", "preset", "fallbacks", "custom_llm_provider"})
 
 # In these objects LiteLLM looks for addresses, keys and callbacks, too. What else they have is for others.
@@ -71,7 +72,7 @@ def _gateway_fields(body: Json) -> Iterator[str]:
 
 def is_gateway_field(name: str) -> bool:
     """Returns whether some provider refuses a field of that name."""
-    return _has_address_or_key(name) or name in _OPENROUTER_FIELDS or _steers_litellm(name)
+    return names_address_or_key(name) or name in _OPENROUTER_FIELDS or _steers_litellm(name)
 
 
 def refused_fields(config: ProviderConfig, paths: Iterable[str]) -> list[str]:
@@ -92,17 +93,18 @@ def _is_refused(path: str, config: ProviderConfig) -> bool:
     if kind is ProviderType.LITELLM:
         return True
     is_openrouter = kind is ProviderType.OPENROUTER or "//openrouter.ai" in (config.base_url or "")
-    return _has_address_or_key(name) or (is_openrouter and name in _OPENROUTER_FIELDS)
+    return names_address_or_key(name) or (is_openrouter and name in _OPENROUTER_FIELDS)
 
 
-def _has_address_or_key(name: str) -> bool:
+def names_address_or_key(name: str) -> bool:
+    """Returns whether a field of that name holds an address or a credential."""
     return name in _ADDRESSES_AND_KEYS or name.startswith(_ADDRESS_AND_KEY_PREFIXES)
 
 
 def _steers_litellm(name: str) -> bool:
     if name in _HARMLESS_LITELLM_FIELDS:
         return False
-    return name in _LITELLM_FIELDS or name.startswith(_LITELLM_PREFIXES) or _PRICE in name
+    return name in _LITELLM_FIELDS or name.startswith(_LITELLM_PREFIXES)
 
 
 def _is_hidden_in_an_object(name: str) -> bool:

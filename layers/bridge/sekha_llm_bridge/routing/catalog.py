@@ -119,7 +119,9 @@ class Catalog:
         """
         served = {name: tuple(entry for entry in self.models if entry.serves(task)) for name, task in ALIASES.items()}
         hidden = {entry.model_id for entry in self.models}
-        return {name: entries for name, entries in {"auto": self.models, **served}.items() if entries and name not in hidden}
+        return {
+            name: entries for name, entries in {"auto": self.models, **served}.items() if entries and name not in hidden
+        }
 
     def model_ids(self, entries: Iterable[CatalogModel] | None = None) -> tuple[str, ...]:
         """Returns each model_id once, in order; of all models where no `entries` are given."""

@@ -7,7 +7,7 @@ import orjson
 
 from sekha_llm_bridge.api.chat.request import ChatMessage, ChatRequest
 from sekha_llm_bridge.api.vendor_fields import BILLABLE_FIELDS
-from sekha_llm_bridge.providers import AdapterCapabilities, RequestedFeature, RequestFeature, gateway_fields
+from sekha_llm_bridge.providers import AdapterCapabilities, RequestedFeature, RequestFeature
 
 _FEATURES_BY_FIELD = {
     feature.value: RequestedFeature(feature)
@@ -84,7 +84,7 @@ def features_with_unbounded_cost(request: ChatRequest) -> frozenset[str]:
     excludes paid models for them. A field that nobody knows is not among them: the answer has a note on it instead.
     """
     extra = request.model_extra or {}
-    found = {name for name in extra.keys() & BILLABLE_FIELDS if _is_set(request, name)} | gateway_fields(extra)
+    found = {name for name in extra.keys() & BILLABLE_FIELDS if _is_set(request, name)}
     if _is_long_cache(extra):
         found.add("cache_control")
     found |= _modalities(request) - {"text"}

@@ -29,10 +29,11 @@ def route_request(
 ) -> RouteRequest:
     """Returns what the planner needs to know of a chat of which `body` is sent to the provider.
 
-    Raises `ModelNotFound` and `InvalidRequest`.
+    Raises `ModelNotFound`, and `InvalidRequest` also for unknown fields, as `check_unknown_fields` does.
     """
     check_unknown_fields(body, KNOWN_FIELDS, own=EXTENSIONS, settings=bridge.settings)
     pinned, task_of_name = resolve_model(chat.model, bridge.catalog)
+    for_gateways = gateway_fields(body)
     images = image_needs(chat.image_urls)
     has_images = bridge.settings.routing.require_vision_for_images and images.count > 0
     return RouteRequest(
@@ -47,8 +48,8 @@ def route_request(
         needs_tools=bool(chat.tools or (chat.model_extra or {}).get("functions")),
         images=images,
         requested_features=requested_features(chat),
-        features_with_unbounded_cost=features_with_unbounded_cost(chat),
-        gateway_fields=gateway_fields(body),
+        features_with_unbounded_cost=features_with_unbounded_cost(chat) | for_gateways,
+        gateway_fields=for_gateways,
         max_cost_usd=chat.max_cost,
         context_tokens=context_tokens,
     )
