@@ -25,11 +25,11 @@ def check_unknown_fields(
     """
     check_misspelt_fields(body, known, own=own)
     unknown = unknown_names(body, known)
-    allowed = {path for provider in settings.providers for path in provider.allow_fields}
-    refused = [name for name in unknown if name not in allowed]
-    if refused and settings.routing.unknown_fields is UnknownFields.REFUSE:
-        remedy = "leave them out, or add them to a provider's `allow_fields`"
-        raise InvalidRequest(f"unknown to the bridge: {_joined(refused)}; {remedy}", param=_shown(refused[0]))
+    if unknown and settings.routing.unknown_fields is UnknownFields.REFUSE:
+        allowed = {path for provider in settings.providers for path in provider.allow_fields}
+        if refused := [name for name in unknown if name not in allowed]:
+            remedy = "leave them out, or add them to a provider's `allow_fields`"
+            raise InvalidRequest(f"unknown to the bridge: {_joined(refused)}; {remedy}", param=_shown(refused[0]))
     return unknown
 
 

@@ -32,12 +32,13 @@ def embedding_route_request(
     `vendor_fields` are those that the bridge does not read.
     """
     for_gateways = gateway_fields(vendor_fields)
+    billable = {name for name in vendor_fields.keys() & BILLABLE_FIELDS if vendor_fields[name]}
     return RouteRequest(
         task=Task.EMBEDDING,
         prompt=count_texts(texts),
         pinned=pinned,
         preferred=preferred,
-        features_with_unbounded_cost=for_gateways | (vendor_fields.keys() & BILLABLE_FIELDS),
+        features_with_unbounded_cost=for_gateways | billable,
         gateway_fields=for_gateways,
         max_cost_usd=max_cost,
         context_tokens=max(minimum_tokens_of_longest_text(texts), context_tokens),
