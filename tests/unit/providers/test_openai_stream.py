@@ -478,7 +478,7 @@ def test_an_answer_that_is_not_streamed_is_finished_with_any_number_of_choices(
     assert chunk.state is FINISHED
 
 
-@pytest.mark.parametrize("answer", [{}, {"choices": []}, {"choices": [{"delta": {"content": "x"}}]}], ids=str)
+@pytest.mark.parametrize("answer", [{}, {"choices": []}, {"choices": [{"delta": {}}]}, {"choices": [{}]}], ids=str)
 def test_an_answer_that_is_not_streamed_without_a_message_is_malformed(
     reader: ChunkReader, answer: dict[str, Any]
 ) -> None:

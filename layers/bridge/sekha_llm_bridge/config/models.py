@@ -20,7 +20,7 @@ from pydantic import (
 )
 
 from sekha_llm_bridge.config.endpoints import check_server_url, complete_base_url, mask_user_info
-from sekha_llm_bridge.config.vocabulary import CHAT_TASKS, ProviderType, Task
+from sekha_llm_bridge.config.vocabulary import CHAT_TASKS, ProviderType, Task, UnknownFields
 
 __all__ = [
     "CHAT_TASKS",
@@ -35,6 +35,7 @@ __all__ = [
     "RoutingConfig",
     "Section",
     "Task",
+    "UnknownFields",
     "VisionCapabilities",
 ]
 
@@ -207,6 +208,11 @@ class ProviderConfig(Section):
     headers: Annotated[dict[Annotated[str, Field(pattern=HEADER_PATTERN)], Credential], NullAsEmpty] = Field(
         default_factory=dict, description="Extra headers of every request."
     )
+    allow_fields: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
+        (),
+        description="Fields of a request that are passed on to this provider although they name other models, plugins,"
+        " addresses or keys, which this provider's key then pays for, such as plugins or extra_body.models.",
+    )
     models: tuple[ModelConfig, ...] = Field(min_length=1)
 
     @field_validator("base_url")
@@ -249,6 +255,11 @@ class RoutingConfig(Section):
     max_cost_per_request: Usd | None = Field(None, description="USD; null: no limit.")
     min_output_tokens: int = Field(
         64, ge=1, description="The minimum tokens of a useful answer; a cost limit must allow them."
+    )
+    unknown_fields: UnknownFields = Field(
+        UnknownFields.PASS,
+        description="pass: fields of a request that the bridge does not know are sent to the provider, with a note that"
+        " a cost limit does not cover what they may cost; refuse: such a request is rejected with a 400.",
     )
     circuit_breaker: Annotated[CircuitBreakerConfig, NullAsEmpty] = CircuitBreakerConfig()
 

@@ -21,11 +21,12 @@ from sekha_llm_bridge.providers.base import (
     malformed_answer_guard,
 )
 from sekha_llm_bridge.providers.capabilities import AdapterCapabilities
-from sekha_llm_bridge.providers.event_stream import LineDecoder
+from sekha_llm_bridge.providers.event_stream import EventDecoder
 from sekha_llm_bridge.providers.http import JsonHttp, request_headers
 from sekha_llm_bridge.providers.ollama.request import TRANSLATED_FIELDS, chat_payload, embedding_payload
 from sekha_llm_bridge.providers.ollama.response import (
     chat_usage,
+    join_events,
     read_embeddings,
     reject_truncated_prompt,
     translate_chat_answer,
@@ -50,7 +51,9 @@ class OllamaAdapter:
     async def chat(self, call: ChatCall, *, timeout_s: float) -> ChatAnswer:
         """See `Provider.chat`. A prompt that is too long is an error, never cut."""
         payload = chat_payload(call, stream=False)
-        body = await self._http.post(self._chat_url, payload=payload, headers=self._headers, timeout_s=timeout_s)
+        body = await self._http.post(
+            self._chat_url, payload=payload, headers=self._headers, timeout_s=timeout_s, join=join_events
+        )
         with malformed_answer_guard(chat_usage(body)):
             answer = translate_chat_answer(body, call.model_id, created=self._unix_time_s())
         reject_truncated_prompt(answer.usage, payload)
@@ -61,21 +64,18 @@ class OllamaAdapter:
         that one has the usage which shows it.
         """
         payload = chat_payload(call, stream=True)
-        reader, decoder = ChunkReader(call.model_id, 1, self._unix_time_s), LineDecoder()
+        reader, decoder = ChunkReader(call.model_id, 1, self._unix_time_s), EventDecoder()
         lines = OllamaChunkReader(payload, reader)
         async with self._http.stream(
             self._chat_url, payload=payload, headers=self._headers, timeout_s=timeout_s
         ) as answer:
-            if isinstance(answer, dict):
-                yield lines.read_unstreamed(answer, created=self._unix_time_s())
-                return
             async for part in answer:
-                for line in filter(None, decoder.feed(part)):
+                for line in decoder.feed(part):
                     yield lines.read_line(line)
                 if reader.state is not AnswerState.OPEN:
                     return
-            for line in filter(None, decoder.feed(decoder.END)):
-                yield lines.read_line(line)
+            for line in decoder.finish():
+                yield lines.read_line(line, is_whole=decoder.has_single_value)
         reader.require_complete()
 
     async def embed(self, call: EmbeddingCall, *, timeout_s: float) -> EmbeddingAnswer:

@@ -39,6 +39,16 @@ def translate_chat_answer(body: Json, model_id: str, *, created: int) -> ChatAns
     return ChatAnswer(answer, chat_usage(body))
 
 
+def join_events(events: list[dict[str, Any]]) -> dict[str, Any]:
+    """Returns the complete answer of a server that streams although no stream was requested."""
+    messages = [event["message"] for event in events if isinstance(event.get("message"), dict)]
+    joined: dict[str, Any] = {
+        name: "".join(str(message.get(name) or "") for message in messages) for name in ("content", "thinking")
+    }
+    joined["tool_calls"] = [call for message in messages for call in message.get("tool_calls") or ()]
+    return {**events[-1], "message": joined}
+
+
 def tool_call(function: Json) -> dict[str, Any]:
     """Returns OpenAI's tool call, with a random id: Ollama sends none."""
     arguments = arguments_text(function.get("arguments")) or "{}"

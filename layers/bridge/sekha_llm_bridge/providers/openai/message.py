@@ -163,13 +163,14 @@ def normalise_content(content: object) -> dict[str, str | None]:
     return {"content": text, "reasoning_content": "".join(thoughts)} if thoughts else {"content": text}
 
 
-def message_of(choice: dict[str, Any], *names: str) -> object:
-    """Returns the first of the named parts that a choice has; else its `text` as a message.
+def message_of(choice: dict[str, Any], name: str, other: str | None = None) -> object:
+    """Returns the part of a choice that has this name; else what stands in its place: the other part, or its `text`.
 
     Some servers send `message` where a `delta` belongs, the reverse, or the `text` of the older completions API.
     """
-    for name in names:
-        if choice.get(name) is not None:
-            return choice[name]
+    if choice.get(name) is not None:
+        return choice[name]
+    if other is not None and choice.get(other):
+        return choice[other]
     text = choice.get("text")
     return {"content": text} if isinstance(text, str) else None

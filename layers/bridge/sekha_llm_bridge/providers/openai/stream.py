@@ -11,14 +11,13 @@ from sekha_llm_bridge.providers.base import (
     malformed_answer,
     malformed_answer_guard,
 )
-from sekha_llm_bridge.providers.event_stream import parse_event
+from sekha_llm_bridge.providers.event_stream import DONE, parse_event
 from sekha_llm_bridge.providers.failures import error_within_success
 from sekha_llm_bridge.providers.openai.message import MessageNormaliser, message_of
 from sekha_llm_bridge.providers.openai.response import new_answer_id, normalise_chat_answer, reject_error_finish
 from sekha_llm_bridge.providers.token_counts import is_count, read_chat_usage, regular_usage
 
 _ANSWER_FIELDS = ("content", "reasoning_content", "reasoning", "refusal", "tool_calls", "function_call", "audio")
-_DONE = b"[DONE]"
 
 
 class ChunkReader:
@@ -40,20 +39,25 @@ class ChunkReader:
         self._shared_fields: dict[str, Any] = {}
         self._choices: dict[int, _ChoiceState] = {}
 
-    def read_events(self, events: Iterable[bytes], *, request: Json) -> Iterator[ChatChunk]:
-        """Yields the chunk of each event up to `[DONE]`. `request` is the request that was sent.
+    def read_events(self, events: Iterable[bytes], *, request: Json, is_whole: bool = False) -> Iterator[ChatChunk]:
+        """Yields the chunk of each event up to `[DONE]`. `request` is the request that was sent. `is_whole`: the only
+        event is a complete answer.
 
         Raises `ProviderError` for an error event, or MALFORMED_ANSWER.
         """
         for data in events:
-            if data == _DONE:
+            if data.strip() == DONE:
                 self.has_received_done = True
                 return
             with malformed_answer_guard(None):
                 event = parse_event(data)
                 if error := event.get("error") or (event if event.get("object") == "error" else None):
                     raise error_within_success({"error": error, "usage": event.get("usage")}, request=request)
-                chunk = self.read_unstreamed(event) if _is_whole_answer(event) else self.read(event)
+                if not (is_whole or _is_whole_answer(event)):
+                    chunk = self.read(event)
+                else:
+                    with malformed_answer_guard(read_chat_usage(event.get("usage"))):
+                        chunk = self.read_unstreamed(event)
             yield chunk
 
     def require_complete(self) -> None:
@@ -164,6 +168,42 @@ class _ChoiceState:
         else:
             self._text += text
         return message
+
+
+def join_chunks(events: list[dict[str, Any]]) -> dict[str, Any]:
+    """Returns the complete answer of a server that streams although no stream was requested. Its choices have a finish
+    reason only where the stream had one.
+
+    Raises `ProviderError` (MALFORMED_ANSWER) for an answer that was cut off.
+    """
+    reader = ChunkReader("", 1, lambda: 0)
+    chunks = [reader.read(event) for event in events]
+    choices: dict[int, dict[str, Any]] = {}
+    for choice in (choice for chunk in chunks for choice in chunk.body["choices"]):
+        joined = choices.setdefault(choice["index"], {"index": choice["index"], "message": {}, "finish_reason": None})
+        joined["finish_reason"] = choice["finish_reason"] or joined["finish_reason"]
+        _add_delta(joined["message"], choice["delta"])
+    if not choices or not all(choice["finish_reason"] for choice in choices.values()):
+        raise malformed_answer("the provider's answer ended without a finish_reason: it was cut off")
+    usages = [chunk.provider_usage for chunk in chunks if chunk.usage is not None]
+    usage = {"usage": usages[-1]} if usages else {}
+    return {**events[0], "choices": [choices[index] for index in sorted(choices)], **usage}
+
+
+def _add_delta(message: dict[str, Any], delta: dict[str, Any]) -> None:
+    """Adds a regular delta to a message as OpenAI's client does: texts are joined, fragments of calls by index."""
+    for name, value in delta.items():
+        if name == "tool_calls":
+            calls: list[dict[str, Any]] = message.setdefault("tool_calls", [])
+            for fragment in value:
+                if fragment["index"] == len(calls):
+                    calls.append(fragment)
+                elif "function" in fragment:
+                    calls[fragment["index"]]["function"]["arguments"] += fragment["function"]["arguments"]
+        elif isinstance(value, str) and isinstance(message.get(name), str) and name != "role":
+            message[name] += value
+        elif value is not None or name not in message:
+            message[name] = value
 
 
 def _indexed(message: dict[str, Any]) -> dict[str, Any]:
