@@ -11,6 +11,7 @@ from typing import Any
 from sekha_llm_bridge.clock import Clock
 from sekha_llm_bridge.config.models import ProviderConfig
 from sekha_llm_bridge.errors import ProviderError
+from sekha_llm_bridge.providers.addresses import addresses_of
 from sekha_llm_bridge.providers.base import (
     AnswerState,
     BatchLimits,
@@ -38,8 +39,8 @@ class OpenAIAdapter:
     """One provider that uses OpenAI's format."""
 
     def __init__(self, config: ProviderConfig, vendor: Vendor, http: JsonHttp, clock: Clock) -> None:
-        self._base_url = config.base_url or ""
-        self._chat_url = f"{self._base_url}/chat/completions"
+        self._urls = addresses_of(config)
+        self._chat_url = self._urls.chat
         self._requests_stream_usage = True
         self._vendor = vendor
         self._http = http
@@ -109,7 +110,7 @@ class OpenAIAdapter:
     async def embed(self, call: EmbeddingCall, *, timeout_s: float) -> EmbeddingAnswer:
         """See `Provider.embed`."""
         body = await self._http.post(
-            f"{self._base_url}/embeddings", payload=embedding_payload(call), headers=self._headers, timeout_s=timeout_s
+            self._urls.embeddings, payload=embedding_payload(call), headers=self._headers, timeout_s=timeout_s
         )
         usage = read_usage(body.get("usage"))
         with malformed_answer_guard(usage):
@@ -122,7 +123,7 @@ class OpenAIAdapter:
 
     async def probe(self, *, timeout_s: float) -> None:
         """See `Provider.probe`: `GET /models`."""
-        await self._http.get(f"{self._base_url}/models", headers=self._headers, timeout_s=timeout_s)
+        await self._http.get(self._urls.models, headers=self._headers, timeout_s=timeout_s)
 
     def _unix_time_s(self) -> int:
         return int(self._clock.now().timestamp())
