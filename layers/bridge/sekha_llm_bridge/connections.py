@@ -17,12 +17,12 @@ from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from urllib.request import getproxies, proxy_bypass
 
 import httpcore
 import httpx
 
 from sekha_llm_bridge.clock import Clock
+from sekha_llm_bridge.proxies import connecting_through, proxy_from_environment
 
 TRANSPORT_ERRORS = (
     httpcore.TimeoutException,
@@ -166,7 +166,8 @@ class Connections:
         pool = await self._pool(target.pool_key)
         self._n_in_use[target.pool_key] += 1
         try:
-            response = await pool.handle_async_request(request)
+            with connecting_through(target.pool_key[1]):
+                response = await pool.handle_async_request(request)
             try:
                 yield response
             finally:
@@ -217,7 +218,7 @@ def _parse_target(address: str) -> _Target:
     if not url.raw_host:  # an empty host would connect to this machine
         raise httpx.InvalidURL("the URL has no host")
     target = httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
-    pool_key = (url.raw_scheme, _proxy_from_environment(url) if url.scheme == "https" else None)
+    pool_key = (url.raw_scheme, proxy_from_environment(url.netloc.decode()) if url.scheme == "https" else None)
     return _Target(target, pool_key, {"host": url.netloc.decode(), **_DEFAULT_HEADERS}, _basic_auth_header(url))
 
 
@@ -226,15 +227,6 @@ def _basic_auth_header(url: httpx.URL) -> dict[str, str]:
     if not url.userinfo:
         return {}
     return {"authorization": f"Basic {base64.b64encode(f'{url.username}:{url.password}'.encode()).decode()}"}
-
-
-def _proxy_from_environment(url: httpx.URL) -> str | None:
-    """Returns the proxy address in HTTPS_PROXY or ALL_PROXY, or None when there is none or NO_PROXY has the host."""
-    proxies = getproxies()
-    address = proxies.get("https") or proxies.get("all")
-    if not address or proxy_bypass(url.netloc.decode()):
-        return None
-    return address if "://" in address else f"http://{address}"
 
 
 def _proxy(address: str) -> httpcore.Proxy:

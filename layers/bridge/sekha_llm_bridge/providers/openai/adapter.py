@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from sekha_llm_bridge.clock import Clock
 from sekha_llm_bridge.config.models import ProviderConfig
 from sekha_llm_bridge.errors import ProviderError
+from sekha_llm_bridge.providers.addresses import addresses_of
 from sekha_llm_bridge.providers.base import (
     AnswerState,
     BatchLimits,
@@ -41,8 +42,8 @@ class OpenAIAdapter:
     """One provider that uses OpenAI's format."""
 
     def __init__(self, config: ProviderConfig, vendor: Vendor, http: JsonHttp, clock: Clock) -> None:
-        self._base_url = config.base_url or ""
-        self._chat_url = f"{self._base_url}/chat/completions"
+        self._urls = addresses_of(config)
+        self._chat_url = self._urls.chat
         self._dialect = Dialect()
         self._vendor = vendor
         self._http = http
@@ -120,7 +121,7 @@ class OpenAIAdapter:
 
     async def embed(self, call: EmbeddingCall, *, timeout_s: float) -> EmbeddingAnswer:
         """See `Provider.embed`."""
-        body = await self._post(f"{self._base_url}/embeddings", embedding_payload(call), timeout_s)
+        body = await self._post(self._urls.embeddings, embedding_payload(call), timeout_s)
         usage = read_usage(body.get("usage"))
         with malformed_answer_guard(usage):
             return EmbeddingAnswer(read_vectors(body.get("data")), usage)
@@ -132,7 +133,7 @@ class OpenAIAdapter:
 
     async def probe(self, *, timeout_s: float) -> None:
         """See `Provider.probe`: `GET /models`."""
-        await self._http.get(f"{self._base_url}/models", headers=self._headers, timeout_s=timeout_s)
+        await self._http.get(self._urls.models, headers=self._headers, timeout_s=timeout_s)
 
     def _unix_time_s(self) -> int:
         return int(self._clock.now().timestamp())
