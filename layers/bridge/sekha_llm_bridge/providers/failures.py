@@ -60,7 +60,7 @@ _UNSUPPORTED = re.compile(
     r"|tool choice requires|requires? --|no endpoints found that|no tool call parser|no chat template"
     r"|multimodal|\bat most 0 |cannot (process|handle|accept|read|see) (image|audio|video|tool)"
     r"|(unexpected|unknown|invalid|unsupported) role|after the optional system"
-    r"|roles? (must|should) (alternate|be (one|either|user|system|assistant))|incompatible (with|request)|is incompatible",
+    r"|roles? (must|should) (alternate|be (one|either|user|system|assistant))|incompatible with|is incompatible",
     re.IGNORECASE,
 )
 # Text in quotation marks comes from the request, for example names of functions or parts of the prompt. An apostrophe
