@@ -62,7 +62,8 @@ def _assembled(text: str) -> dict[str, Any]:
     events = [event.removeprefix("data: ") for event in text.strip().split("\n\n")]
     chunks = [json.loads(event) for event in events if event != "[DONE]"]
     body: dict[str, Any] = {"choices": [{"message": {}, "finish_reason": None}]}
-    message, calls = body["choices"][0]["message"], {}
+    message: dict[str, Any] = body["choices"][0]["message"]
+    calls: dict[int, dict[str, Any]] = {}
     for chunk in chunks:
         body |= {name: chunk[name] for name in ("error", "bridge", "usage", "model") if chunk.get(name)}
         for choice in chunk.get("choices") or ():

@@ -47,6 +47,12 @@ def test_the_streams_benchmark_prints_first_token_times_and_cpu_per_chunk() -> N
     )
 
 
+def test_the_errors_benchmark_prints_a_row_for_each_body_and_size() -> None:
+    done = benchmark("errors", "--repeats", "1")
+    assert done.returncode == 0, done.stderr
+    assert [len(line.split()[-4:]) for line in done.stdout.splitlines()[1:]] == [4] * 30
+
+
 def test_the_outages_benchmark_answers_every_request_during_every_table_fault() -> None:
     done = benchmark("outages", "--seconds", "0.3")
     assert done.returncode == 0, done.stderr

@@ -374,7 +374,11 @@ def test_a_guided_deployment_explains_every_parameter_and_needs_no_answer() -> N
 @pytest.mark.parametrize(
     ("parameter", "good", "bad"),
     [
-        ("ChromaUrl", ["", "http://10.0.0.5:8000", "https://db.example.com"], ["db:8000", "http://db/api", "ftp://db"]),
+        (
+            "ChromaUrl",
+            ["", "http://10.0.0.5:8000", "https://db.example.com", "https://api.trychroma.com:443"],
+            ["db:8000", "http://db/api", "ftp://db", "http://user:password@db:8000", "https://user:password@db"],
+        ),
         ("SecretsPrefix", ["sekha", "team/sekha", "a.b-c_d"], ["", "/sekha", "sekha/", "*", "a/*"]),
         ("SecretsKeyArn", ["", f"{KMS}key/1234-ab"], ["*", f"{KMS}key/*", f"{KMS}alias/mine"]),
         ("AlertTopicArn", ["", f"{SNS}alerts", f"{SNS}a.fifo"], ["*", f"{SNS}*", "alerts"]),

@@ -17,12 +17,12 @@ from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from urllib.request import getproxies, proxy_bypass
 
 import httpcore
 import httpx
 
 from sekha_llm_bridge.clock import Clock
+from sekha_llm_bridge.proxies import connecting_through, proxy_from_environment
 
 TRANSPORT_ERRORS = (
     httpcore.TimeoutException,
@@ -48,6 +48,9 @@ _DEFAULT_HEADERS = {
 _SUPPORTED_ENCODINGS = frozenset({"gzip", "deflate"})
 _GZIP_OR_ZLIB = zlib.MAX_WBITS | 32  # zlib detects the format from the header of the data
 _DRAIN_TIMEOUT_S = 0.1
+_MAX_BYTES = 32 * 1024 * 1024  # of a success
+_MAX_ERROR_BYTES = 64 * 1024
+_MAX_PART_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,11 @@ class ReplyHead:
 
     status: int
     headers: list[tuple[bytes, bytes]]
+
+    @property
+    def is_success(self) -> bool:
+        """Whether the status is 2xx."""
+        return 200 <= self.status < 300
 
     def header(self, name: str) -> str | None:
         """Returns all values of the header, joined by `, `, or None when it is absent. `name` is in lower case."""
@@ -77,8 +85,8 @@ class StreamedReply(ReplyHead):
     parts: AsyncIterator[bytes]
 
     async def read_all(self) -> Reply:
-        """Reads all parts that have not been read yet and returns them as one reply."""
-        return Reply(self.status, self.headers, b"".join([part async for part in self.parts]))
+        """Reads the parts that have not been read yet and returns them as one reply, see `Connections.exchange`."""
+        return Reply(self.status, self.headers, await _joined(self.parts, self))
 
 
 _PoolKey = tuple[bytes, str | None]
@@ -114,12 +122,14 @@ class Connections:
     ) -> Reply:
         """Sends a request and returns the complete reply. The names in `headers` must be in lower case.
 
-        Raises one of `TRANSPORT_ERRORS`, and `httpx.InvalidURL` or `ValueError` for a URL or a header that cannot be
-        sent.
+        Of an error's body only 64 kB are read; a success of more than 32 MB, decompressed, raises
+        `httpx.DecodingError`, so that no server can fill the memory. Raises one of `TRANSPORT_ERRORS`, and
+        `httpx.InvalidURL` or `ValueError` for a URL or a header that cannot be sent.
         """
         async with self._open_response(method, url, content=content, headers=headers, timeout_s=timeout_s) as response:
-            received = await response.aread()
-        return Reply(response.status, response.headers, _decoded(received, response.headers))
+            head = ReplyHead(response.status, response.headers)
+            content = await _joined(_decoded_parts(response.aiter_stream(), head), head)
+        return Reply(head.status, head.headers, content)
 
     @asynccontextmanager
     async def stream(
@@ -156,7 +166,8 @@ class Connections:
         pool = await self._pool(target.pool_key)
         self._n_in_use[target.pool_key] += 1
         try:
-            response = await pool.handle_async_request(request)
+            with connecting_through(target.pool_key[1]):
+                response = await pool.handle_async_request(request)
             try:
                 yield response
             finally:
@@ -207,7 +218,7 @@ def _parse_target(address: str) -> _Target:
     if not url.raw_host:  # an empty host would connect to this machine
         raise httpx.InvalidURL("the URL has no host")
     target = httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
-    pool_key = (url.raw_scheme, _proxy_from_environment(url) if url.scheme == "https" else None)
+    pool_key = (url.raw_scheme, proxy_from_environment(url.netloc.decode()) if url.scheme == "https" else None)
     return _Target(target, pool_key, {"host": url.netloc.decode(), **_DEFAULT_HEADERS}, _basic_auth_header(url))
 
 
@@ -216,15 +227,6 @@ def _basic_auth_header(url: httpx.URL) -> dict[str, str]:
     if not url.userinfo:
         return {}
     return {"authorization": f"Basic {base64.b64encode(f'{url.username}:{url.password}'.encode()).decode()}"}
-
-
-def _proxy_from_environment(url: httpx.URL) -> str | None:
-    """Returns the proxy address in HTTPS_PROXY or ALL_PROXY, or None when there is none or NO_PROXY has the host."""
-    proxies = getproxies()
-    address = proxies.get("https") or proxies.get("all")
-    if not address or proxy_bypass(url.netloc.decode()):
-        return None
-    return address if "://" in address else f"http://{address}"
 
 
 def _proxy(address: str) -> httpcore.Proxy:
@@ -248,11 +250,18 @@ def _request(
     return httpcore.Request(method, target.url, headers=raw, content=content, extensions={"timeout": timeouts})
 
 
-def _decoded(content: bytes, headers: list[tuple[bytes, bytes]]) -> bytes:
-    """Returns the content decompressed by httpx. Raises `httpx.DecodingError`."""
-    if not any(name.lower() == b"content-encoding" for name, _ in headers):
-        return content
-    return httpx.Response(200, headers=headers, content=content).content
+async def _joined(parts: AsyncIterator[bytes], head: ReplyHead) -> bytes:
+    """Returns the parts as one body, within the limits of `Connections.exchange`."""
+    received: list[bytes] = []
+    n_bytes = 0
+    async for part in parts:
+        received.append(part)
+        n_bytes += len(part)
+        if n_bytes > (_MAX_BYTES if head.is_success else _MAX_ERROR_BYTES):
+            if head.is_success:
+                raise httpx.DecodingError("the body is larger than 32 MB")
+            break
+    return b"".join(received)
 
 
 def _decoded_parts(raw: AsyncIterator[bytes], head: ReplyHead) -> AsyncIterator[bytes]:
@@ -260,17 +269,31 @@ def _decoded_parts(raw: AsyncIterator[bytes], head: ReplyHead) -> AsyncIterator[
 
     The body of an error with an unknown encoding stays as it is, so that the status is still reported.
     """
-    encoding = (head.header("content-encoding") or "identity").strip().lower()
-    is_unchanged = encoding == "identity" or (encoding not in _SUPPORTED_ENCODINGS and head.status >= 400)
-    return raw if is_unchanged else _decompressed(raw, encoding)
+    encodings = [one.strip().lower() for one in (head.header("content-encoding") or "").split(",")]
+    encodings = [one for one in encodings if one not in {"", "identity"}]
+    if not encodings or (not head.is_success and not _SUPPORTED_ENCODINGS.issuperset(encodings)):
+        return raw
+    for encoding in reversed(encodings):
+        raw = _decompressed(raw, encoding)
+    return raw
 
 
 async def _decompressed(raw: AsyncIterator[bytes], encoding: str) -> AsyncIterator[bytes]:
+    """Yields the decompressed parts, none larger than 1 MB: a few bytes may stand for very many."""
     if encoding not in _SUPPORTED_ENCODINGS:
         raise httpx.DecodingError("the stream has an unsupported content encoding")
     decompressor = zlib.decompressobj(_GZIP_OR_ZLIB)
+    is_first = True
     async for part in raw:
-        try:
-            yield decompressor.decompress(part)
-        except zlib.error as exc:
-            raise httpx.DecodingError("the stream is not valid compressed data") from exc
+        compressed = part
+        while compressed:
+            try:
+                yield decompressor.decompress(compressed, _MAX_PART_BYTES)
+            except zlib.error as exc:
+                if not is_first:
+                    raise httpx.DecodingError("the stream is not valid compressed data") from exc
+                decompressor = zlib.decompressobj(-zlib.MAX_WBITS)  # "deflate" without the header of zlib
+                is_first = False
+                continue
+            is_first = False
+            compressed = decompressor.unconsumed_tail

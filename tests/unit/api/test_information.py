@@ -1,16 +1,21 @@
 """The endpoints that report: route, models, tasks, health, and the scheduled check that health is based on."""
 
 import asyncio
+import re
 import threading
+from datetime import UTC, datetime
 from io import StringIO
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from sekha_llm_bridge.api.health.endpoint import _status
+from sekha_llm_bridge.api.paths import PATHS
 from sekha_llm_bridge.bootstrap import Bridge, make_bridge
 from sekha_llm_bridge.jobs.health_check import check_all
 from sekha_llm_bridge.pricing import count_chat
-from sekha_llm_bridge.resilience import CheckResult, StoreUnavailable
+from sekha_llm_bridge.resilience import Breaker, BreakerState, CheckResult, ProviderRecord, StoreUnavailable
 from sekha_llm_bridge.resilience.memory import MemoryProviderStore
 from tests.fakes.functions import Function
 from tests.fakes.provider import FakeProvider, Reply
@@ -164,9 +169,72 @@ def test_openais_list_and_one_model_of_it(bridge: Bridge) -> None:
     models = Function("models", bridge)
     listed = models("GET", "/v1/models").json()
     assert listed["object"] == "list"
-    assert [row["id"] for row in listed["data"]] == ["llama", "big", "org/gpt", "e"]
+    own = ["auto", "embedding", "chat_fast", "chat_smart", "chat_vision"]
+    assert [row["id"] for row in listed["data"]] == ["llama", "big", "org/gpt", "e", *own]
     assert models("GET", "/v1/models/org/gpt").json() == listed["data"][2]
     assert models("GET", "/v1/models/ghost").json()["error"]["code"] == "model_not_found"
+
+
+def test_every_listed_name_can_be_retrieved_and_used(bridge: Bridge) -> None:
+    models, route_function = Function("models", bridge), Function("route", bridge)
+    for row in models("GET", "/v1/models").json()["data"]:
+        assert models("GET", f"/v1/models/{row['id']}").json() == row
+        task = "embedding" if row["id"] in {"e", "embedding"} else None
+        question = {"model": row["id"], "task": task, "messages": [{"role": "user", "content": "hi"}]}
+        assert route_function("POST", "/api/v1/route", question).status == 200, row["id"]
+
+
+def test_a_default_name_without_a_model_is_not_listed(fake: FakeProvider) -> None:
+    settings = make_settings(provider("p", chat_model("chat_fast"), base_url=f"{fake.url}/v1"))
+    models = Function("models", make_bridge(settings))
+    assert [row["id"] for row in models("GET", "/v1/models").json()["data"]] == ["chat_fast", "auto"]
+    assert models("GET", "/v1/models/chat_vision").status == 404
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "meant"),
+    [
+        ("chat_completions", "/chat/completions", "/v1/chat/completions"),
+        ("chat_completions", "/v1/chat/completion", "/v1/chat/completions"),
+        ("chat_completions", "/v1/v1/chat/completions", "/v1/chat/completions"),
+        ("embeddings", "/v1/embedding", "/v1/embeddings"),
+        ("models", "/models", "/v1/models"),
+        ("search", "/search", "/api/v1/search"),
+    ],
+)
+def test_a_wrong_path_names_the_right_one(bridge: Bridge, name: str, path: str, meant: str) -> None:
+    answer = Function(name, bridge)("POST", path, {})
+    error = answer.json()["error"]
+    assert (answer.status, error["code"]) == (404, "not_found")
+    assert error["message"] == f"there is no {path} here; did you mean {meant}?"
+
+
+def test_a_path_that_is_like_no_other_has_no_hint(bridge: Bridge) -> None:
+    message = Function("models", bridge)("GET", "/nothing/here").json()["error"]["message"]
+    assert message == "there is no /nothing/here here"
+
+
+def test_the_hints_name_every_path_of_the_template() -> None:
+    template = (Path(__file__).parents[3] / "template.yaml").read_text()
+    routes = set(re.findall(r"\bPath: \"?(/[a-z0-9_/]+[a-z0-9])", template))
+    assert routes == set(PATHS)
+
+
+def test_route_refuses_a_misspelt_field(bridge: Bridge) -> None:
+    answer = route(bridge, task="chat_small", max_costs=0.1)
+    assert (answer.status, answer.json()["error"]["message"]) == (400, "max_costs: did you mean max_cost?")
+
+
+@pytest.mark.parametrize(
+    ("breaker", "status"),
+    [(Breaker(BreakerState.OPEN, failure_count=5), "unhealthy"), (Breaker(BreakerState.HALF_OPEN), "degraded")],
+)
+def test_a_provider_whose_breaker_is_not_closed_is_not_healthy_whatever_the_check_says(
+    breaker: Breaker, status: str
+) -> None:
+    now = datetime.now(UTC)
+    check = CheckResult("p", is_healthy=True, checked_at=now, latency_ms=1)
+    assert _status(ProviderRecord(breaker=breaker, check=check), check) == status
 
 
 def test_tasks_are_those_with_a_configured_model(bridge: Bridge) -> None:

@@ -127,6 +127,21 @@ def test_check_config_shows_which_price_comes_from_the_dated_list(file: Path) ->
     assert re.search(r"priced .* 0\.15 / 0\.6 +config *\n", table)
 
 
+def test_check_config_shows_the_urls_that_will_be_requested_without_passwords(file: Path) -> None:
+    local, cloud = json.loads(run("check-config", str(file), "--json").stdout)["providers"]
+    table = run("check-config", str(file), COLUMNS="50").stdout
+    for url in (*local["urls"].values(), *cloud["urls"].values()):
+        assert re.search(rf"^  (chat|embeddings|probe) +{re.escape(url)}$", table, re.MULTILINE)
+    assert cloud["urls"] == {"chat": "https://***@host/v1/chat/completions", "probe": "https://***@host/v1/models"}
+    assert "hunter2" not in table
+
+
+def test_check_config_warns_of_a_proxy_that_cannot_be_used(file: Path) -> None:
+    file.write_text(FILE.replace("${CLOUD_KEY}", "key"))
+    answer = json.loads(run("check-config", str(file), "--json", ALL_PROXY="socks4://h:1080").stdout)
+    assert any("ALL_PROXY in the environment is socks4://h:1080" in warning for warning in answer["warnings"])
+
+
 def test_check_config_as_json_gives_the_faults_and_exit_code_2(file: Path) -> None:
     file.write_text("providers: []\n")
     answer = run("check-config", str(file), "--json")

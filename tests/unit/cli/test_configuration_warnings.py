@@ -33,3 +33,15 @@ def test_a_paid_chat_model_without_an_output_limit_gives_a_warning_with_the_assu
     end = "under a cost limit its answers end at 4096 tokens"
     assert list(configuration_warnings(limited)) == [f"p: no `max_output_tokens` is given for paid: {end}"]
     assert list(configuration_warnings(make_settings(provider("p", *models, base_url="http://h")))) == []
+
+
+def test_allowed_fields_with_addresses_or_without_effect_give_a_warning() -> None:
+    fields = ["plugins", "api_base", "extra_body.api_key"]
+    settings = make_settings(
+        provider("g", chat_model(), provider_type="litellm", base_url="http://h", allow_fields=fields),
+        provider("o", chat_model(), provider_type="ollama", allow_fields=["plugins"]),
+    )
+    assert list(configuration_warnings(settings)) == [
+        "g: allow_fields lets callers decide where its requests go, or with which key: api_base, extra_body.api_key",
+        "o: allow_fields has no effect, because an Ollama is never sent fields that it does not have",
+    ]

@@ -91,9 +91,95 @@ def test_a_missing_or_extra_version_in_a_base_url_is_corrected(
     assert complete_base_url(provider_type, raw_value) == full
 
 
+@pytest.mark.parametrize(
+    ("provider_type", "raw_value", "full"),
+    [
+        (P.OPENAI, "https://api.openai.com/v1/chat/completions", "https://api.openai.com/v1"),
+        (P.OPENAI, "https://api.openai.com/chat/completions", "https://api.openai.com/v1"),
+        (P.OPENAI, "http://gpu:8000/v1/chat/completions/", "http://gpu:8000/v1"),
+        (P.OPENAI, "http://gpu:8000/v1/embeddings", "http://gpu:8000/v1"),
+        (P.OPENAI, "http://gpu:8000/v1/models", "http://gpu:8000/v1"),
+        (P.OPENAI, "http://gpu:8000/v1/completions", "http://gpu:8000/v1"),
+        (P.OPENAI, "http://gpu:8000/models/", "http://gpu:8000/v1"),
+        (P.OPENAI, "https://x.example.com/api/v3/chat/completions", "https://x.example.com/api/v3"),
+        (P.OPENROUTER, "https://openrouter.ai/api/v1/chat/completions", "https://openrouter.ai/api/v1"),
+        (P.AZURE_OPENAI, "https://r.openai.azure.com/openai/v1/embeddings", "https://r.openai.azure.com/openai/v1"),
+        (
+            P.GEMINI,
+            "https://generativelanguage.googleapis.com/v1beta/openai/chat/completions",
+            "https://generativelanguage.googleapis.com/v1beta/openai",
+        ),
+        *(
+            (P.OLLAMA, f"http://localhost:11434/{path}", "http://localhost:11434")
+            for path in (
+                *("api", "api/", "api/chat", "api/chat/", "api/generate", "api/tags", "api/embed", "api/embeddings"),
+                *("v1/chat/completions", "v1/models", "v1/embeddings/", "/api//chat"),
+            )
+        ),
+        (P.OLLAMA, "https://host/ollama/api/chat", "https://host/ollama"),
+        (P.OLLAMA, "https://host/api/ollama", "https://host/api/ollama"),
+        (P.ANTHROPIC, "https://api.anthropic.com/v1/messages", "https://api.anthropic.com"),
+        (P.ANTHROPIC, "https://openrouter.ai/api", "https://openrouter.ai/api"),
+    ],
+)
+def test_the_url_of_an_operation_is_reduced_to_the_base_url(
+    provider_type: ProviderType, raw_value: str, full: str
+) -> None:
+    assert complete_base_url(provider_type, raw_value) == full
+
+
+@pytest.mark.parametrize(
+    "base_url",
+    [
+        "https://dbc-1.cloud.databricks.com/serving-endpoints",
+        "https://models.github.ai/inference",
+        "https://models.github.ai/orgs/acme/inference",
+        "https://r.services.ai.azure.com/models",
+        "https://models.inference.ai.azure.com",
+        "https://r.openai.azure.com/openai/deployments/gpt-4o",
+        "https://gateway.example.com/eu/openai/deployments/gpt-4o",
+    ],
+)
+def test_a_known_server_without_a_version_in_its_paths_gets_none(base_url: str) -> None:
+    for end in ("", "/", "/chat/completions", "/embeddings"):
+        assert complete_base_url(P.OPENAI, f"{base_url}{end}") == base_url
+        assert complete_base_url(P.AZURE_OPENAI, f"{base_url}{end}") == base_url
+
+
+@pytest.mark.parametrize(
+    "base_url", ["http://gpu:8000/chat/completions", "https://host/inference/chat/completions", "http://h/x/embeddings"]
+)
+def test_the_complete_url_of_an_operation_without_a_version_is_not_changed(base_url: str) -> None:
+    assert complete_base_url(P.OPENAI, base_url) == base_url
+    assert complete_base_url(P.OPENAI, f"{base_url}/") == base_url
+
+
+def test_a_query_in_a_base_url_is_rejected_with_the_name_of_its_own_key() -> None:
+    with pytest.raises(ValueError, match="parameters such as api-version belong in `query`"):
+        complete_base_url(P.AZURE_OPENAI, "https://r.openai.azure.com/openai/deployments/x?api-version=2024-10-21")
+
+
+SEGMENTS = [
+    *(
+        "v1",
+        "api",
+        "openai",
+        "v1beta",
+        "v3",
+        "x",
+        "chat/completions",
+        "embeddings",
+        "models",
+        "chat",
+        "serving-endpoints",
+    ),
+    *("completions", "inference", "deployments", "tags", "messages"),
+]
+
+
 @given(
     st.sampled_from(ProviderType),
-    st.lists(st.sampled_from(["v1", "api", "openai", "v1beta", "v3", "x"]), max_size=4).map("/".join),
+    st.lists(st.sampled_from(SEGMENTS), max_size=4).map("/".join),
 )
 def test_normalising_a_base_url_is_idempotent(provider_type: ProviderType, path: str) -> None:
     once = complete_base_url(provider_type, f"https://host/{path}")

@@ -70,6 +70,10 @@ def test_five_different_faults_of_one_file_are_reported_together_with_line_and_r
         (one('headers: {X: "a\\nb"}'), "4: providers[0].headers.X: contains a line break or another character"),
         (one('api_key: "sk-“quoted”"'), "4: providers[0].api_key: contains a line break or another character"),
         (one("base_url: localhost:11434"), "4: providers[0].base_url: must be a URL such as http://localhost:11434"),
+        (one("paths: {chat: v1/chat}"), "4: providers[0].paths.chat: must be a path from the root of the server"),
+        (one("paths: {chatt: /c}"), "4: providers[0].paths.chatt: unknown key `chatt`; did you mean `chat`?"),
+        (one('query: {api-version: "a\\nb"}'), "4: providers[0].query.api-version: contains a line break"),
+        (one(model='embedding_space: "a\\tb"'), "models[1].embedding_space: contains a control character"),
         (one(model="supports_vision: perhaps"), "models[1].supports_vision: must be true or false, is perhaps"),
         (one(model="tasks: [chat_small]"), "7: providers[0].models[1].tasks: cannot be combined with `task`"),
         (one(model="pricing: {input_usd_per_mtok: 1}"), "7: providers[0].models[1].pricing: lacks `output"),
@@ -99,6 +103,14 @@ def test_a_fault_has_this_message(faults_of: FaultsOf, text: str, fault: str) ->
 def test_faults_come_in_the_order_of_the_file(faults_of: FaultsOf, text: str) -> None:
     lines = [int(fault.split(":")[0]) for fault in faults_of(text)]
     assert lines == sorted(lines)
+
+
+@pytest.mark.parametrize("escape", ["\\0", "\\x1b[2J", "\\n", "\\u200b", "\\u202e"])
+def test_a_control_character_in_a_name_is_a_fault_that_does_not_show_it(faults_of: FaultsOf, escape: str) -> None:
+    for text in (one().replace("model_id: n", f'model_id: "a{escape}b"'), one().replace("id: a", f'id: "a{escape}b"')):
+        (fault,) = faults_of(text)
+        assert "contains a control character" in fault or "may hold only a-z, 0-9, - and _" in fault
+        assert fault.isprintable()
 
 
 def test_an_invalid_list_entry_is_not_reported_as_missing(faults_of: FaultsOf) -> None:
@@ -131,6 +143,8 @@ def test_faults_within_one_model_do_not_hide_each_other(faults_of: FaultsOf) -> 
         "header: {Authorization: hunter2}",
         'api_key: "hunter2\\u2026"',
         'headers: {Authorization: "hunter2\\nx"}',
+        "query: {key: [hunter2]}",
+        "query: hunter2",
         "api_key: hunter2${",
         "api_key: hunter2${hunter2 x}",
         "base_url: https://user:hunter2@host:port/",

@@ -42,7 +42,7 @@ def encoded_streams(draw: st.DrawFn) -> EncodedStream:
             colon = b"data: " if line.startswith(b" ") else draw(st.sampled_from([b"data: ", b"data:"]))
             lines += [colon + line, *draw(st.lists(st.sampled_from(IGNORED_LINES), max_size=1))]
         lines.append(b"")
-        events.append(b"\n".join(data))
+        events += [b"\n".join(data)] if b"".join(data).strip() else []
     lines.append(b": the end")  # a carriage return ends a line only once another byte than \n follows
     return EncodedStream(draw(st.sampled_from([b"", BOM])) + b"".join(line + end for line in lines), events)
 
@@ -108,7 +108,10 @@ def test_any_split_of_any_bytes_has_the_same_lines(stream: bytes, data: st.DataO
         (b"data: x\n: ping\ndata: y\n\n", [b"x\ny"]),
         (b"event: delta\nid: 1\nretry: 5\ndata: x\n\n", [b"x"]),
         (b": ping\n\n\n\nevent: nothing\n\ndata: x\n\n", [b"x"]),
-        (b"data:\n\n", [b""]),
+        (b"data:\n\n", []),
+        (b"data: \n\ndata: x\n\n", [b"x"]),
+        (b'data: {"a":1}\ndata: {"b":2}\ndata: [DONE]\n\n', [b'{"a":1}', b'{"b":2}', b"[DONE]"]),
+        (b'data: {"a":\ndata: 1}\n\n', [b'{"a":\n1}']),
         (b"data: x\n\ndata: y\r\n\r\ndata: z\n\r\n", [b"x", b"y", b"z"]),
         (BOM + b"data: x\n\n", [b"x"]),
         (b"data: x\n", []),

@@ -2,21 +2,22 @@
 
 import asyncio
 import json
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 
 from sekha_llm_bridge.clock import SystemClock
 from sekha_llm_bridge.config.models import ProviderConfig
-from sekha_llm_bridge.errors import FailureKind
-from sekha_llm_bridge.providers import ChatAnswer, ChatCall, make_provider
+from sekha_llm_bridge.errors import FailureKind, ProviderError
+from sekha_llm_bridge.providers import ChatAnswer, ChatCall, EmbeddingCall, Provider, make_provider
 from sekha_llm_bridge.providers.http import JsonHttp
-from sekha_llm_bridge.providers.ollama.request import chat_payload, context_window_for
+from sekha_llm_bridge.providers.ollama.request import chat_payload, context_window_for, embedding_payload
 from sekha_llm_bridge.providers.ollama.response import translate_chat_answer
 from sekha_llm_bridge.usage import Usage
 from tests.fakes.failures import raises_failure
 from tests.fakes.provider import FakeProvider, Reply, ollama_chat
-from tests.fakes.settings import chat_model, provider
+from tests.fakes.settings import chat_model, embedding_model, provider
 
 
 def payload(cap: int | None = None, **request: Any) -> dict[str, Any]:
@@ -126,3 +127,126 @@ def test_an_answer_to_a_prompt_that_was_cut_is_a_context_length_failure(fake: Fa
     assert asyncio.run(answer(4000)).usage == Usage(4000, 4)
     with raises_failure(FailureKind.CONTEXT_LENGTH_EXCEEDED):
         asyncio.run(answer(4096))
+
+
+@pytest.mark.parametrize(
+    ("text", "window", "num_ctx"),
+    [
+        ("short", 8192, 4096),
+        ("short", 512, 512),
+        ("x" * 4094, 8192, 4096),
+        ("x" * 4095, 8192, 8192),
+        ("x" * 9000, 8192, 8192),
+        ("x" * 9000, None, 16_384),
+    ],
+)
+def test_embeddings_request_a_context_for_the_longest_text_within_the_models_window(
+    text: str, window: int | None, num_ctx: int
+) -> None:
+    sent = embedding_payload(EmbeddingCall("m", ["a", text, "b"]), context_window=window)
+    assert (sent["options"], sent["truncate"]) == ({"num_ctx": num_ctx}, False)
+
+
+def test_the_window_of_the_configured_model_limits_the_context_of_embeddings(fake: FakeProvider) -> None:
+    with_adapter(fake, lambda adapter: adapter.embed(EmbeddingCall("e", ["x" * 2000]), timeout_s=5))
+    assert fake.received[0].body["options"] == {"num_ctx": 512}
+
+
+def with_adapter(fake: FakeProvider, *uses: Callable[[Provider], Awaitable[Any]]) -> None:
+    """Calls one adapter for the fake, once for each of `uses`."""
+    models = (chat_model("llama"), chat_model("gpt-oss:20b"), embedding_model("e"))
+    config = ProviderConfig.model_validate(provider("p", *models, provider_type="ollama", base_url=fake.url))
+
+    async def scenario() -> None:
+        http = JsonHttp(SystemClock())
+        adapter = make_provider(config, http, SystemClock())
+        for use in uses:
+            await use(adapter)
+        await http.aclose()
+
+    asyncio.run(scenario())
+
+
+def whole(model_id: str, **fields: Any) -> Callable[[Provider], Awaitable[Any]]:
+    call = ChatCall(model_id, {"messages": [{"role": "user", "content": "hi"}], **fields}, None, 100)
+    return lambda adapter: adapter.chat(call, timeout_s=5)
+
+
+def streamed(model_id: str, **fields: Any) -> Callable[[Provider], Awaitable[Any]]:
+    call = ChatCall(model_id, {"messages": [{"role": "user", "content": "hi"}], **fields}, None, 100)
+
+    async def read(adapter: Provider) -> int:
+        return len([chunk async for chunk in adapter.stream(call, timeout_s=5)])
+
+    return read
+
+
+def thinks(fake: FakeProvider) -> list[Any]:
+    """The values of `think` that the fake has received; "absent" where there is none."""
+    return [one.body.get("think", "absent") for one in fake.received]
+
+
+each_form = pytest.mark.parametrize("ask", [whole, streamed])
+
+
+@each_form
+@pytest.mark.parametrize(
+    ("model_id", "effort", "think"),
+    [
+        ("llama", "none", False),
+        ("llama", "low", True),
+        ("llama", "high", True),
+        ("gpt-oss:20b", "none", False),
+        ("gpt-oss:20b", "minimal", "low"),
+        ("gpt-oss:20b", "medium", "medium"),
+        ("gpt-oss:20b", "xhigh", "high"),
+        ("llama", None, "absent"),
+        ("llama", "auto", "absent"),
+    ],
+)
+def test_a_reasoning_effort_becomes_think(
+    fake: FakeProvider, ask: Any, model_id: str, effort: str | None, think: object
+) -> None:
+    with_adapter(fake, ask(model_id, reasoning_effort=effort))
+    assert thinks(fake) == [think]
+    assert "reasoning_effort" not in fake.received[0].body
+
+
+@each_form
+def test_an_explicit_think_takes_precedence_over_the_effort(fake: FakeProvider, ask: Any) -> None:
+    with_adapter(fake, ask("llama", reasoning_effort="high", think=False), ask("llama", think="low"))
+    assert thinks(fake) == [False, "low"]
+
+
+@each_form
+def test_a_model_that_cannot_think_is_asked_again_without_and_not_again_later(fake: FakeProvider, ask: Any) -> None:
+    fake.script("/api/chat", Reply(400, {"error": '"llama" does not support thinking'}))
+    with_adapter(fake, ask("llama", reasoning_effort="high"), ask("llama", reasoning_effort="low"))
+    assert thinks(fake) == [True, "absent", "absent"]
+
+
+@each_form
+def test_a_model_without_levels_gets_a_plain_true(fake: FakeProvider, ask: Any) -> None:
+    fake.script("/api/chat", Reply(400, {"error": 'think value "high" is not supported for this model'}))
+    with_adapter(fake, ask("gpt-oss:20b", reasoning_effort="high"), ask("gpt-oss:20b", reasoning_effort="high"))
+    assert thinks(fake) == ["high", True, True]
+
+
+@each_form
+def test_a_request_that_is_wrong_for_another_reason_keeps_its_error_and_nothing_is_remembered(
+    fake: FakeProvider, ask: Any
+) -> None:
+    async def fail(adapter: Provider) -> None:
+        with pytest.raises(ProviderError):
+            await ask("llama", reasoning_effort="high")(adapter)
+
+    fake.script("/api/chat", *[Reply(400, {"error": "invalid options"})] * 2)
+    with_adapter(fake, fail, ask("llama", reasoning_effort="high"))
+    assert thinks(fake) == [True, "absent", True]
+
+
+def test_a_think_of_the_callers_own_that_is_rejected_is_not_changed(fake: FakeProvider) -> None:
+    fake.script("/api/chat", Reply(400, {"error": '"llama" does not support thinking'}))
+    with pytest.raises(ProviderError):
+        with_adapter(fake, whole("llama", think=True))
+    assert thinks(fake) == [True]

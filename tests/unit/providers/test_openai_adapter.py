@@ -11,7 +11,7 @@ from sekha_llm_bridge.clock import SystemClock
 from sekha_llm_bridge.config.models import ProviderConfig
 from sekha_llm_bridge.errors import FailureKind
 from sekha_llm_bridge.providers import ChatCall, PriceCeiling, make_provider
-from sekha_llm_bridge.providers.http import JsonHttp
+from sekha_llm_bridge.providers.http import Join, JsonHttp
 from tests.fakes.failures import raises_failure
 from tests.fakes.provider import FakeProvider, Reply, chat_completion
 from tests.fakes.settings import chat_model, provider
@@ -56,7 +56,13 @@ class RecordingHttp(JsonHttp):
         self.payload: dict[str, Any] = {}
 
     async def post(
-        self, url: str, *, payload: Mapping[str, Any], headers: Mapping[str, str], timeout_s: float
+        self,
+        url: str,
+        *,
+        payload: Mapping[str, Any],
+        headers: Mapping[str, str],
+        timeout_s: float,
+        join: Join | None = None,
     ) -> dict[str, Any]:
         self.payload = dict(payload)
         return chat_completion("x")

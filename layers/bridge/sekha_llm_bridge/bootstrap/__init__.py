@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, NamedTuple
 from sekha_llm_bridge.clock import Clock, SystemClock
 from sekha_llm_bridge.config import Settings, load_settings, refresh_provider
 from sekha_llm_bridge.connections import Connections
+from sekha_llm_bridge.errors import ConfigError
 from sekha_llm_bridge.execution import Executor, ModelService
 from sekha_llm_bridge.observability import logger
 from sekha_llm_bridge.pricing import PriceBook
 from sekha_llm_bridge.providers import ProviderDirectory
 from sekha_llm_bridge.providers.http import JsonHttp
+from sekha_llm_bridge.proxies import proxy_fault
 from sekha_llm_bridge.resilience import Breakers, Cooldowns, ProviderStore, UnsupportedFeatures
 from sekha_llm_bridge.resilience.memory import MemoryProviderStore
 from sekha_llm_bridge.routing import Catalog
@@ -47,8 +49,13 @@ class Bridge:
 
 @cache
 def bridge() -> Bridge:
-    """Returns the bridge of this execution environment, from the configured file. Raises `ConfigError`."""
+    """Returns the bridge of this execution environment, from the configured file.
+
+    Raises `ConfigError`, also for a proxy in the environment that cannot be used.
+    """
     settings = load_settings()
+    if (fault := proxy_fault(provider.base_url or "" for provider in settings.providers)) is not None:
+        raise ConfigError([fault])
     for warning in settings.warnings:
         logger().warning(warning)
     return make_bridge(

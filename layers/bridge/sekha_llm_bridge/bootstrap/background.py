@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from sekha_llm_bridge.bootstrap import Bridge
-from sekha_llm_bridge.bootstrap.vectors import default_space_of
+from sekha_llm_bridge.bootstrap.vectors import default_space_of, fetch_token_of
 from sekha_llm_bridge.embeddings.chroma_server import ChromaServer
 from sekha_llm_bridge.embeddings.chroma_store import ChromaStore
 from sekha_llm_bridge.embeddings.deferred_writes.drain import MAX_EMPTY_RECEIVES, Drain
@@ -26,7 +26,8 @@ def make_drain(bridge: Bridge, *, max_empty_receives: int = MAX_EMPTY_RECEIVES) 
     if not (has_queues and bridge.settings.chroma.url and vectors.pending_writes):
         return None
     queue = SqsQueue(resources.queue_url, bridge.connections, clock, dead_letters_url=resources.dead_letters_url)
-    server = ChromaServer(bridge.settings.chroma, timeout_s=_TIMEOUT_S, clock=clock)
+    settings = bridge.settings
+    server = ChromaServer(settings.chroma, timeout_s=_TIMEOUT_S, fetch_token=fetch_token_of(settings), clock=clock)
     store = ChromaStore(server, clock, default=vectors.default_space)
     return Drain(queue, vectors.pending_writes, store, server, clock, max_empty_receives=max_empty_receives)
 
@@ -49,6 +50,7 @@ def make_migration(bridge: Bridge) -> MigrationParts:
         bridge.settings.chroma,
         timeout_s=_TIMEOUT_S,
         max_attempts=_MIGRATION_MAX_ATTEMPTS,
+        fetch_token=fetch_token_of(bridge.settings),
         clock=bridge.clock,
     )
     table = bridge.resources.table

@@ -1,4 +1,4 @@
-"""`sekha-bridge check-config`: prints the providers and models of the configuration, or all its faults."""
+"""`sekha-bridge check-config`: prints the providers, their URLs and models, and warnings; or all faults."""
 
 import json
 import sys
@@ -9,10 +9,14 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from sekha_llm_bridge.config import ModelConfig, ProviderConfig, Settings, load_settings
+from sekha_llm_bridge.config import ModelConfig, ProviderConfig, Settings, Task, load_settings
 from sekha_llm_bridge.config.endpoints import mask_user_info
+from sekha_llm_bridge.config.plain_http import plain_http_warnings
 from sekha_llm_bridge.errors import ConfigError
 from sekha_llm_bridge.pricing import Price, PriceBook, usd_text
+from sekha_llm_bridge.providers import has_adapter
+from sekha_llm_bridge.providers.addresses import masked_addresses_of
+from sekha_llm_bridge.proxies import proxy_fault
 from sekha_llm_bridge.routing.configuration_warnings import configuration_warnings
 
 
@@ -32,7 +36,9 @@ def run(file: Path | None, *, as_json: bool) -> int:
     except ConfigError as error:
         _print_faults(error, as_json=as_json)
         return 2
-    warnings = [*settings.warnings, *configuration_warnings(settings)]
+    warnings = [*settings.warnings, *configuration_warnings(settings), *plain_http_warnings(settings)]
+    if (unusable_proxy := proxy_fault(provider.base_url or "" for provider in settings.providers)) is not None:
+        warnings.append(f"{unusable_proxy}; with it, the bridge does not start")
     prices = PriceBook()
     if as_json:
         _print_json(
@@ -72,6 +78,9 @@ def _print_json(value: dict[str, Any]) -> None:
 def _print_table(settings: Settings, prices: PriceBook, warnings: list[str]) -> None:
     console = Console(highlight=False, soft_wrap=True)
     console.print(_table(settings, prices))
+    for row in rows(settings):
+        urls = _urls(row.provider).items()
+        console.print("\n".join([row.provider.id, *(f"  {use:<10} {url}" for use, url in urls)]), markup=False)
     for warning in warnings:
         console.print(f"[yellow]warning:[/] {_escaped(warning)}")
     console.print(f"{_escaped(str(settings.path))}: [green]valid[/], {_summary(settings)}")
@@ -128,11 +137,25 @@ def _provider_data(row: Row, prices: PriceBook) -> dict[str, Any]:
         "id": provider.id,
         "provider_type": provider.provider_type,
         "base_url": mask_user_info(provider.base_url) if provider.base_url else None,
+        "urls": _urls(provider),
         "priority": provider.priority,
         "enabled": row.reason is None,
         "reason": row.reason,
         "models": [_model_data(model, prices.price(provider, model)) for model in provider.models],
     }
+
+
+def _urls(provider: ProviderConfig) -> dict[str, str]:
+    """Returns the URLs that will be requested, by their use; empty for a type without an adapter."""
+    if not has_adapter(provider.provider_type):
+        return {}
+    addresses = masked_addresses_of(provider)
+    uses = {
+        "chat": addresses.chat if any(model.is_chat for model in provider.models) else None,
+        "embeddings": addresses.embeddings if any(model.serves(Task.EMBEDDING) for model in provider.models) else None,
+        "probe": addresses.models,
+    }
+    return {use: url for use, url in uses.items() if url is not None}
 
 
 def _model_data(model: ModelConfig, price: Price | None) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from sekha_llm_bridge.config.loaded import DisabledProvider, Settings
-from sekha_llm_bridge.config.loader import load_or_exit, load_settings, refresh_provider
+from sekha_llm_bridge.config.loader import load_or_exit, load_settings, refresh_chroma, refresh_provider
 from sekha_llm_bridge.config.location import bundled_path, find_config
 from sekha_llm_bridge.config.models import ModelConfig, ProviderConfig, ProviderType, Task
 from sekha_llm_bridge.config.secret_source import SecretSource, SecretUnavailable
@@ -27,6 +27,7 @@ __all__ = [
     "find_config",
     "load_or_exit",
     "load_settings",
+    "refresh_chroma",
     "refresh_provider",
     "settings",
 ]

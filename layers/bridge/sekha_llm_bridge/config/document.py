@@ -79,7 +79,9 @@ class Document:
 
 
 def _format_fault(fault: Fault) -> str:
-    return f"{format_key_path(fault.key_path)}: {fault.message}" if fault.key_path else fault.message
+    """Returns the text of a fault, with `?` for each control character: a terminal would execute it."""
+    text = f"{format_key_path(fault.key_path)}: {fault.message}" if fault.key_path else fault.message
+    return "".join(character if character.isprintable() else "?" for character in text)
 
 
 def read_document(path: Path) -> Document:

@@ -17,6 +17,7 @@ from sekha_llm_bridge.config.models import (
     COLLECTION_PATTERN,
     HEADER_PATTERN,
     ID_PATTERN,
+    PATH_PATTERN,
     VERSION_PATTERN,
     ConfigFile,
     Section,
@@ -32,6 +33,7 @@ _PATTERN_MESSAGES = {
     VERSION_PATTERN: 'must be 2.x, as in "2.0"',
     COLLECTION_PATTERN: "must be a collection's name: letters, digits, dots, - and _, starting with a letter or digit",
     HEADER_PATTERN: "must be the name of an HTTP header",
+    PATH_PATTERN: "must be a path from the root of the server, such as /api/2.0/serving-endpoints",
 }
 
 _MESSAGES = {

@@ -16,7 +16,7 @@ from sekha_llm_bridge.config.faults import Fault, KeyPath, fault_from_pydantic, 
 from sekha_llm_bridge.config.file_warnings import V1_VARIABLES, file_warnings
 from sekha_llm_bridge.config.loaded import DisabledProvider, Settings
 from sekha_llm_bridge.config.location import find_config
-from sekha_llm_bridge.config.models import ConfigFile, ProviderConfig
+from sekha_llm_bridge.config.models import ChromaConfig, ConfigFile, ProviderConfig
 from sekha_llm_bridge.config.resolution import Resolved, UnresolvedReference, resolve
 from sekha_llm_bridge.config.secret_source import SecretSource
 from sekha_llm_bridge.errors import ConfigError
@@ -95,6 +95,24 @@ def refresh_provider(
     except ValidationError as error:
         faults = list(_validation_faults(document, error, key_path))
     raise document.error_for(faults)
+
+
+def refresh_chroma(
+    settings: Settings, *, environ: Mapping[str, str] = os.environ, secrets: SecretSource | None = None
+) -> ChromaConfig:
+    """Returns the section `chroma` with its references resolved again without caches. Call it after Chroma's 401.
+
+    Blocks and raises as `refresh_provider` does.
+    """
+    document = read_document(settings.path)
+    resolved = resolve({"chroma": document.data.get("chroma")}, environ=environ, secrets=secrets, fresh=True)
+    if resolved.unresolved:
+        raise document.error_for([Fault(each.key_path, each.reason) for each in resolved.unresolved])
+    data = _with_chroma_from_environment(resolved.data, environ)
+    file, faults = _parsed(document, data)
+    if file is None:
+        raise document.error_for(faults)
+    return file.chroma
 
 
 def _validated(document: Document, resolved: Resolved) -> ConfigFile:

@@ -20,7 +20,7 @@ from pydantic import (
 )
 
 from sekha_llm_bridge.config.endpoints import check_server_url, complete_base_url, mask_user_info
-from sekha_llm_bridge.config.vocabulary import CHAT_TASKS, ProviderType, Task
+from sekha_llm_bridge.config.vocabulary import CHAT_TASKS, ProviderType, Task, UnknownFields
 
 __all__ = [
     "CHAT_TASKS",
@@ -29,12 +29,14 @@ __all__ = [
     "ConfigFile",
     "DefaultModels",
     "ModelConfig",
+    "OperationPaths",
     "Pricing",
     "ProviderConfig",
     "ProviderType",
     "RoutingConfig",
     "Section",
     "Task",
+    "UnknownFields",
     "VisionCapabilities",
 ]
 
@@ -42,6 +44,7 @@ ID_PATTERN = r"^[a-z0-9_-]+$"
 VERSION_PATTERN = r"^2(\.\d+)*$"
 COLLECTION_PATTERN = r"^[a-zA-Z0-9][a-zA-Z0-9._-]*$"
 HEADER_PATTERN = r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$"
+PATH_PATTERN = r"^/[^?#\s]*$"
 
 Usd = Annotated[Decimal, Field(ge=0, allow_inf_nan=False)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -64,6 +67,14 @@ def _check_header_value(secret: SecretStr) -> SecretStr:
     return secret
 
 
+def _check_printable(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("contains a control character or an invisible one: write it with visible characters only")
+    return text
+
+
+Name = Annotated[str, Field(min_length=1), AfterValidator(_check_printable)]
+OptionalPath = Annotated[Annotated[str, Field(pattern=PATH_PATTERN)] | None, BeforeValidator(_blank_to_none)]
 Credential = Annotated[SecretStr, AfterValidator(_check_header_value)]
 OptionalCredential = Annotated[Credential | None, BeforeValidator(_blank_to_none)]
 NullAsEmpty = BeforeValidator(null_to_empty)
@@ -103,7 +114,7 @@ class VisionCapabilities(Section):
 class ModelConfig(Section):
     """One model of a provider."""
 
-    model_id: str = Field(min_length=1, description="The provider's own name of the model.")
+    model_id: Name = Field(description="The provider's own name of the model.")
     task: Task | None = Field(None, description="What the model is for; or `tasks` for several.")
     tasks: tuple[Task, ...] = Field(
         (), description="What the model is for, when it is more than one thing.", validate_default=True
@@ -113,8 +124,8 @@ class ModelConfig(Section):
     dimension: int | None = Field(
         None, gt=0, description="Length of the vectors; required for task embedding.", validate_default=True
     )
-    embedding_space: str | None = Field(
-        None, min_length=1, description="Models with the same value produce compatible vectors; default: model_id."
+    embedding_space: Name | None = Field(
+        None, description="Models with the same value produce compatible vectors; default: model_id."
     )
     supports_vision: bool = Field(default=False, description="Whether messages may contain images.")
     supports_audio: bool = False
@@ -188,6 +199,16 @@ def _configured_tasks(data: dict[str, Any]) -> tuple[Task, ...]:
     return data.get("tasks") or ((data["task"],) if data.get("task") else ())
 
 
+class OperationPaths(Section):
+    """Complete paths of a server with unusual ones, from its root; each replaces the path of `base_url`."""
+
+    chat: OptionalPath = Field(None, description="Default: chat/completions below base_url; for Ollama api/chat.")
+    embeddings: OptionalPath = Field(None, description="Default: embeddings below base_url; for Ollama api/embed.")
+    models: OptionalPath = Field(
+        None, description="What the health check asks for. Default: models below base_url; for Ollama api/tags."
+    )
+
+
 class ProviderConfig(Section):
     """One provider and its models."""
 
@@ -195,9 +216,16 @@ class ProviderConfig(Section):
     provider_type: ProviderType = Field(description="The provider's wire format; most vendors use `openai`.")
     base_url: str | None = Field(
         None,
-        description="The URL of the provider's API; most types have a default.",
+        description="The URL of the provider's API; most types have a default. A missing version (/v1) is added. Give"
+        " the complete URL of the chat, ending in /chat/completions, if the server has no version in its paths.",
         validate_default=True,
         json_schema_extra={"pattern": r"^\s*https?://|\$\{"},
+    )
+    paths: Annotated[OperationPaths, NullAsEmpty] = Field(
+        OperationPaths(), description="Complete paths of operations that are not below base_url."
+    )
+    query: Annotated[dict[Annotated[str, Field(min_length=1)], Credential], NullAsEmpty] = Field(
+        default_factory=dict, description="Parameters of the URL of every request, such as api-version of Azure."
     )
     api_key: OptionalCredential = Field(None, description="A reference such as ${OPENAI_API_KEY}, never the key.")
     priority: int = Field(50, ge=1, le=100, description="Lower is tried first.")
@@ -206,6 +234,11 @@ class ProviderConfig(Section):
     )
     headers: Annotated[dict[Annotated[str, Field(pattern=HEADER_PATTERN)], Credential], NullAsEmpty] = Field(
         default_factory=dict, description="Extra headers of every request."
+    )
+    allow_fields: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
+        (),
+        description="Fields of a request that are passed on to this provider although they name other models, plugins,"
+        " addresses or keys, which this provider's key then pays for, such as plugins or extra_body.models.",
     )
     models: tuple[ModelConfig, ...] = Field(min_length=1)
 
@@ -249,6 +282,11 @@ class RoutingConfig(Section):
     max_cost_per_request: Usd | None = Field(None, description="USD; null: no limit.")
     min_output_tokens: int = Field(
         64, ge=1, description="The minimum tokens of a useful answer; a cost limit must allow them."
+    )
+    unknown_fields: UnknownFields = Field(
+        UnknownFields.PASS,
+        description="pass: fields of a request that the bridge does not know are sent to the provider, with a note that"
+        " a cost limit does not cover what they may cost; refuse: such a request is rejected with a 400.",
     )
     circuit_breaker: Annotated[CircuitBreakerConfig, NullAsEmpty] = CircuitBreakerConfig()
 

@@ -28,4 +28,11 @@ class Task(StrEnum):
     IMAGE_GENERATION = "image_generation"
 
 
+class UnknownFields(StrEnum):
+    """What happens to a request with fields that the bridge does not know."""
+
+    PASS = "pass"  # noqa: S105 — not a password
+    REFUSE = "refuse"
+
+
 CHAT_TASKS = frozenset({Task.CHAT_SMALL, Task.CHAT_LARGE, Task.CHAT_SMART, Task.VISION})

@@ -116,8 +116,7 @@ def without_index_settings(metadata: Metadata) -> dict[str, Any]:
 
 
 def raise_for_unreported_status(response: httpx.Response) -> None:
-    """Raises `StoreDown`, `StoreError` or `NameTaken` for the statuses that the client does not pass on. A response
-    hook of httpx."""
+    """Raises `StoreDown`, `StoreError` or `NameTaken` for the statuses that the client does not pass on."""
     status = response.status_code
     is_server_error = status >= httpx.codes.INTERNAL_SERVER_ERROR
     if not is_server_error and status not in _TEMPORARY_STATUSES and status != httpx.codes.CONFLICT:

@@ -18,7 +18,8 @@ import httpx
 from sekha_llm_bridge.clock import Clock, SystemClock
 from sekha_llm_bridge.config.models import ChromaConfig
 from sekha_llm_bridge.embeddings.chroma_collection import ServerCollection
-from sekha_llm_bridge.embeddings.chroma_quirks import Metadata, raise_for_unreported_status, translate_errors
+from sekha_llm_bridge.embeddings.chroma_quirks import Metadata, translate_errors
+from sekha_llm_bridge.embeddings.chroma_token import FetchToken, TokenAuth
 from sekha_llm_bridge.embeddings.store import CollectionMissing, StoreDown, StoreFailed
 
 _CONNECT_TIMEOUT_S = 2.0
@@ -33,7 +34,7 @@ class ChromaServer:
     """One database of the server at `config.url`.
 
     `timeout_s` limits each request. Every request is idempotent, so it is sent up to `max_attempts` times while the
-    server answers with a 5xx status, with a short sleep in between.
+    server answers with a 5xx status, with a short sleep in between. `fetch_token` reads a rotated token again.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class ChromaServer:
         *,
         timeout_s: float = _REQUEST_TIMEOUT_S,
         max_attempts: int = 1,
+        fetch_token: FetchToken | None = None,
         clock: Clock | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -50,6 +52,7 @@ class ChromaServer:
         self._sleep = sleep
         self._timeout = httpx.Timeout(timeout_s, connect=_CONNECT_TIMEOUT_S)
         self._clock = clock or SystemClock()
+        self._auth = TokenAuth(config.auth_token, fetch_token, self._clock)
         self._used_at: datetime | None = None
         self._connecting = Lock()
 
@@ -143,14 +146,12 @@ class ChromaServer:
         from chromadb.config import Settings, System
 
         url = urlsplit(self._config.url)
-        token = self._config.auth_token.get_secret_value() if self._config.auth_token else ""
         system = System(
             Settings(
                 chroma_api_impl="chromadb.api.fastapi.FastAPI",
                 chroma_server_host=url.hostname,
                 chroma_server_http_port=url.port or _DEFAULT_PORTS[url.scheme],
                 chroma_server_ssl_enabled=url.scheme == "https",
-                chroma_server_headers={"Authorization": f"Bearer {token}"} if token else {},
                 anonymized_telemetry=False,
             )
         )
@@ -162,10 +163,10 @@ class ChromaServer:
         return httpx.Client(
             timeout=self._timeout,
             headers=headers,
+            auth=self._auth,
             transport=_RetryOnServerError(httpx.HTTPTransport(), self._max_attempts, self._sleep)
             if self._max_attempts > 1
             else None,
-            event_hooks={"response": [raise_for_unreported_status]},
         )
 
 

@@ -2,8 +2,9 @@
 
 import math
 from array import array
-from collections.abc import Collection, Sequence
-from typing import NamedTuple
+from collections.abc import Collection, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from sekha_llm_bridge.clock import Clock
 from sekha_llm_bridge.errors import FailureKind, ProviderError
@@ -13,13 +14,17 @@ from sekha_llm_bridge.routing import Candidate, RouteRequest
 
 
 class EmbeddingOperation(NamedTuple):
-    """One vector for each text. `dimensions` is the length of vector that was requested, None for the model's own."""
+    """One vector for each text. `dimensions` is the length of vector that was requested, None for the model's own.
+
+    `vendor_fields` are sent to a provider of OpenAI's format as they are.
+    """
 
     route: RouteRequest
     texts: Sequence[str]
     dimensions: int | None
     user: str | None
     clock: Clock
+    vendor_fields: Mapping[str, Any] = MappingProxyType({})
 
     async def call(self, provider: Provider, candidate: Candidate, *, timeout_s: float) -> EmbeddingAnswer:
         """Returns the vectors, in the order of the texts. Raises `ProviderError` where they are not usable, or not as
@@ -27,7 +32,7 @@ class EmbeddingOperation(NamedTuple):
         """
         model = candidate.entry.model
         shorter = None if self.dimensions == model.dimension else self.dimensions  # some refuse the field itself
-        call = EmbeddingCall(model.model_id, self.texts, shorter, self.user)
+        call = EmbeddingCall(model.model_id, self.texts, shorter, self.user, self.vendor_fields)
         limits = provider.embedding_limits
         answer = await embed_in_batches(provider, call, limits, timeout_s=timeout_s, clock=self.clock)
         with malformed_answer_guard(answer.usage):

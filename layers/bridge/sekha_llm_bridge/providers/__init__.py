@@ -18,6 +18,7 @@ from sekha_llm_bridge.providers.base import (
 from sekha_llm_bridge.providers.capabilities import AdapterCapabilities, RequestedFeature, RequestFeature
 from sekha_llm_bridge.providers.directory import ProviderDirectory
 from sekha_llm_bridge.providers.embedding_batches import embed_in_batches
+from sekha_llm_bridge.providers.gateway_fields import gateway_fields, is_gateway_field, refused_fields
 from sekha_llm_bridge.providers.registry import capabilities_of, has_adapter, make_provider
 
 __all__ = [
@@ -36,7 +37,10 @@ __all__ = [
     "RequestedFeature",
     "capabilities_of",
     "embed_in_batches",
+    "gateway_fields",
     "has_adapter",
     "has_content",
+    "is_gateway_field",
     "make_provider",
+    "refused_fields",
 ]

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import Enum
 from typing import Any, Protocol
@@ -93,12 +93,17 @@ def has_content(delta: Json) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class EmbeddingCall:
-    """One embedding request to one model: `texts` in order; `dimensions` only where shorter vectors are requested."""
+    """One embedding request to one model: `texts` in order; `dimensions` only where shorter vectors are requested.
+
+    `vendor_fields` are the request's fields that the bridge does not know, such as `input_type`; an adapter of OpenAI's
+    format sends them as they are.
+    """
 
     model_id: str
     texts: Sequence[str]
     dimensions: int | None = None
     user: str | None = None
+    vendor_fields: Json = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

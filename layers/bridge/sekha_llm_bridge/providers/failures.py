@@ -59,8 +59,8 @@ _UNSUPPORTED = re.compile(
     r"|\bnot (available|enabled|implemented|compatible|permitted|allowed) (for|with|in|on|by) (this|the) "
     r"|tool choice requires|requires? --|no endpoints found that|no tool call parser|no chat template"
     r"|multimodal|\bat most 0 |cannot (process|handle|accept|read|see) (image|audio|video|tool)"
-    r"|(unexpected|unknown|invalid|unsupported) role|roles? (must|should) (alternate|be)|after the optional system"
-    r"|incompatible (with|request)|is incompatible",
+    r"|(unexpected|unknown|invalid|unsupported) role|after the optional system"
+    r"|roles? (must|should) (alternate|be (one|either|user|system|assistant))|incompatible with|is incompatible",
     re.IGNORECASE,
 )
 # Text in quotation marks comes from the request, for example names of functions or parts of the prompt. An apostrophe

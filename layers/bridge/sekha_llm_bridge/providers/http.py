@@ -1,8 +1,7 @@
 """Sends and receives JSON over the connections that all adapters share; every failure becomes a `ProviderError`."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from http import HTTPStatus
 from typing import Any
 
 import httpcore
@@ -11,11 +10,16 @@ import orjson
 
 from sekha_llm_bridge.clock import Clock
 from sekha_llm_bridge.config.models import ProviderConfig
-from sekha_llm_bridge.connections import TRANSPORT_ERRORS, Connections, Reply, StreamedReply
+from sekha_llm_bridge.connections import TRANSPORT_ERRORS, Connections, Reply
 from sekha_llm_bridge.errors import FailureKind, ProviderError
 from sekha_llm_bridge.providers import failures
+from sekha_llm_bridge.providers.base import malformed_answer_guard
+from sekha_llm_bridge.providers.event_stream import parse_event, parse_events
 
 _BOM = b"\xef\xbb\xbf"
+Join = Callable[[list[dict[str, Any]]], dict[str, Any]]
+"""Makes one answer of the events of a stream."""
+
 _JSON = {"content-type": "application/json"}
 
 
@@ -40,18 +44,27 @@ class JsonHttp:
         self._clock = clock
 
     async def post(
-        self, url: str, *, payload: Mapping[str, Any], headers: Mapping[str, str], timeout_s: float
+        self,
+        url: str,
+        *,
+        payload: Mapping[str, Any],
+        headers: Mapping[str, str],
+        timeout_s: float,
+        join: Join | None = None,
     ) -> dict[str, Any]:
-        """Returns the JSON object in the answer to a POST. Raises `ProviderError` for every other answer."""
+        """Returns the JSON object in the answer to a POST. Raises `ProviderError` for every other answer.
+
+        `join` makes one object of the events of a server that streams although no stream was requested.
+        """
         content = _encode(payload)
         reply = await self._exchange("POST", url, content=content, headers={**headers, **_JSON}, timeout_s=timeout_s)
-        return _decode(reply, payload, self._clock)
+        return _decode(reply, payload, self._clock, join)
 
     @asynccontextmanager
     async def stream(
         self, url: str, *, payload: Mapping[str, Any], headers: Mapping[str, str], timeout_s: float
-    ) -> AsyncIterator[AsyncIterator[bytes] | dict[str, Any]]:
-        """Yields the parts of the answer to a POST as they arrive, or its JSON object where it is not streamed.
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
+        """Yields the parts of the answer to a POST as they arrive.
 
         Raises `ProviderError` for every other answer, and for a connection that breaks inside the context. Leaving the
         context before the end of the answer closes the connection.
@@ -64,10 +77,9 @@ class JsonHttp:
                     reply = await stack.enter_async_context(streaming)
                 except (httpx.InvalidURL, ValueError) as exc:
                     raise _unsendable(exc) from exc
-                if _is_streamed(reply):
-                    yield reply.parts
-                else:
-                    yield _decode(await reply.read_all(), payload, self._clock)
+                if not reply.is_success:
+                    _decode(await reply.read_all(), payload, self._clock)
+                yield reply.parts
         except TRANSPORT_ERRORS as exc:
             raise translate_failure(exc) from exc
 
@@ -106,11 +118,6 @@ def _encode(payload: Mapping[str, Any]) -> bytes:
         ) from exc
 
 
-def _is_streamed(reply: StreamedReply) -> bool:
-    content_type = (reply.header("content-type") or "").partition(";")[0].strip().lower()
-    return reply.status == HTTPStatus.OK and content_type != "application/json"
-
-
 def translate_failure(exc: Exception) -> ProviderError:
     """Returns the `ProviderError` for one of `TRANSPORT_ERRORS`, without its message, which may hold a key."""
     name = type(exc).__name__
@@ -132,18 +139,15 @@ def translate_failure(exc: Exception) -> ProviderError:
             return ProviderError(FailureKind.CONNECTION_LOST, f"the connection to the provider broke ({name})")
 
 
-def _decode(reply: Reply, payload: Mapping[str, Any], clock: Clock) -> dict[str, Any]:
+def _decode(reply: Reply, payload: Mapping[str, Any], clock: Clock, join: Join | None = None) -> dict[str, Any]:
     """Returns the JSON object of a reply to `payload`. Raises `ProviderError` for an error, also in a success."""
-    try:
-        body = orjson.loads(reply.content.removeprefix(_BOM))
-    except orjson.JSONDecodeError:
-        body = None
     status = reply.status
     if status >= 400:
         raise failures.error_from_answer(status, reply.content, header=reply.header, request=payload, now=clock.now())
-    if status >= 300:
+    if not reply.is_success:
         message = f"the provider answered with a redirect ({status}); give its final base_url"
         raise ProviderError(FailureKind.MALFORMED_ANSWER, message, provider_status=status)
+    body = _parse(reply.content.removeprefix(_BOM), payload, join)
     if not isinstance(body, dict):
         raise ProviderError(
             FailureKind.MALFORMED_ANSWER, "the provider's answer is not a JSON object", provider_status=status
@@ -151,3 +155,17 @@ def _decode(reply: Reply, payload: Mapping[str, Any], clock: Clock) -> dict[str,
     if body.get("error"):
         raise failures.error_within_success(body, request=payload)
     return body
+
+
+def _parse(content: bytes, payload: Mapping[str, Any], join: Join | None) -> object:
+    """Returns the JSON value of a body; that of a stream's events, joined; None where it is neither."""
+    try:
+        return parse_event(content)
+    except (ValueError, TypeError):
+        if join is None:
+            return None
+    with malformed_answer_guard(None):
+        events = [event for event in parse_events(content) if isinstance(event, dict)]
+        if failed := [event for event in events if event.get("error")]:
+            raise failures.error_within_success(failed[0], request=payload)
+        return join(events) if events else None

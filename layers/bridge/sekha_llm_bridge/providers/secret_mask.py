@@ -11,6 +11,7 @@ from sekha_llm_bridge.config.models import ProviderConfig
 MASK = "[masked]"
 
 _MIN_SECRET_CHARACTERS = 4  # shorter keys are placeholders for servers without keys; masking them hides the text
+_MIN_QUERY_SECRET_CHARACTERS = 12  # shorter values of a query are versions, such as `2024-10-21`
 _KEY_LIKE = re.compile(
     r"(?:Bearer|Basic)\s+[^\s\"',;]{6,}"
     r"|\b(?:sk|pk|rk|gsk|xai|hf|ghp|gho|ghs|pplx|nvapi|glpat|r8|key|csk|fw|tgp|dapi|app|xox[abps])[-_]"
@@ -23,10 +24,12 @@ _KEY_LIKE = re.compile(
 
 
 def secrets_of(config: ProviderConfig) -> Iterable[str]:
-    """Yields the secrets of a provider: its key, its headers, and the password in its URL."""
+    """Yields the secrets of a provider: its key, its headers, the password in its URL and long values of its query."""
     if config.api_key is not None:
         yield config.api_key.get_secret_value()
     yield from (value.get_secret_value() for value in config.headers.values())
+    of_query = (value.get_secret_value() for value in config.query.values())
+    yield from (value for value in of_query if len(value) >= _MIN_QUERY_SECRET_CHARACTERS)
     if (password := urlsplit(config.base_url or "").password) is not None:
         yield unquote(password)
 

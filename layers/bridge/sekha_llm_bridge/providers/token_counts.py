@@ -51,3 +51,15 @@ def read_count(value: object) -> int | None:
 def is_count(value: object) -> bool:
     """Returns whether the value is an integer from 0 to 2**53."""
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MAX_SAFE_INTEGER
+
+
+def regular_usage(usage: object) -> Any:
+    """Returns a provider's `usage` with numbers where it has them as text, or as decimals such as `7.0`."""
+    if not isinstance(usage, dict):
+        return usage
+    return {name: regular_usage(value) if isinstance(value, dict) else _number(value) for name, value in usage.items()}
+
+
+def _number(value: object) -> object:
+    count = read_count(value) if isinstance(value, str | float) else None
+    return value if count is None else count

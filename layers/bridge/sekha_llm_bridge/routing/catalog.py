@@ -113,6 +113,16 @@ class Catalog:
         """Returns the entries of all providers with that model_id."""
         return tuple(entry for entry in self.models if entry.model.model_id == model_id)
 
+    def names(self) -> dict[str, tuple[CatalogModel, ...]]:
+        """Returns the bridge's own names that a request's `model` may have, each with the models that it stands for:
+        `auto`, and the keys of `default_models` that have a model. A model_id of the same name hides one of them.
+        """
+        served = {name: tuple(entry for entry in self.models if entry.serves(task)) for name, task in ALIASES.items()}
+        hidden = {entry.model_id for entry in self.models}
+        return {
+            name: entries for name, entries in {"auto": self.models, **served}.items() if entries and name not in hidden
+        }
+
     def model_ids(self, entries: Iterable[CatalogModel] | None = None) -> tuple[str, ...]:
         """Returns each model_id once, in order; of all models where no `entries` are given."""
         return tuple(dict.fromkeys(entry.model.model_id for entry in (self.models if entries is None else entries)))
@@ -129,8 +139,7 @@ def resolve_model(name: str | None, catalog: Catalog) -> tuple[str | None, Task 
         return name, None
     if name in ALIASES:
         return None, ALIASES[name]
-    usable = [alias for alias, task in ALIASES.items() if any(entry.model.serves(task) for entry in catalog.models)]
-    raise model_not_found(name, [*catalog.model_ids(), "auto", *usable])
+    raise model_not_found(name, [*catalog.model_ids(), *catalog.names()])
 
 
 def model_not_found(name: str, known: Iterable[str]) -> ModelNotFound:

@@ -9,7 +9,7 @@ from decimal import Decimal
 
 from sekha_llm_bridge.config.models import Task
 from sekha_llm_bridge.pricing import usd_text
-from sekha_llm_bridge.providers import RequestFeature
+from sekha_llm_bridge.providers import RequestFeature, refused_fields
 from sekha_llm_bridge.resilience import BreakerState, BreakerView, Refusal
 from sekha_llm_bridge.routing import cost_quotes
 from sekha_llm_bridge.routing.catalog import CatalogModel
@@ -44,6 +44,11 @@ def capability_requirements(request: RouteRequest, space: str | None) -> Iterato
     if (pinned := request.pinned) is not None:
         yield _requirement(lambda entry: entry.model.model_id == pinned, f"the request names the model {pinned}")
     yield from _feature_requirements(request)
+    if fields := request.gateway_fields:
+        yield Requirement(
+            lambda entry: not refused_fields(entry.provider, fields),
+            lambda entry: _not_capable(_refusal(entry, fields)),
+        )
     yield from _vision_requirements(request)
     yield _window_requirement(request)
     if (min_dimension := request.dimensions) is not None:
@@ -141,6 +146,11 @@ def _feature_requirements(request: RouteRequest) -> Iterator[Requirement]:
                 f"{entry.provider.provider_type.value} has no {_joined(entry.capabilities.missing(requested))}"
             ),
         )
+
+
+def _refusal(entry: CatalogModel, fields: Iterable[str]) -> str:
+    refused = _joined(refused_fields(entry.provider, fields))
+    return f"it is not sent {refused}, which would be used with its key; `allow_fields` of the provider permits that"
 
 
 def _vision_requirements(request: RouteRequest) -> Iterator[Requirement]:

@@ -27,13 +27,12 @@ class RouteRequest:
 
     `task` None means any chat model. `pinned` is the only model allowed; `preferred` is tried first if it qualifies.
     `output_tokens` is the maximum for one choice, None where the request does not say; `n_choices` is OpenAI's `n`.
-    `requested_features` are the features that not every adapter supports; `features_with_unbounded_cost` those whose
-    cost cannot be bounded in advance. `context_tokens` and `dimensions` are
-    the minimum that a model must have. `space` is the embedding space that the vectors must have; None is that of the
-    default model. `used_features` are what a model may have rejected before: `images`, `tools`, `audio`,
-    `response_format` (a JSON schema), and the names of the request's fields. `longest_input` is the index of the
-    longest
-    text of an embedding request.
+    `requested_features` are the features that not every adapter supports; `features_with_unbounded_cost` those that are
+    known to cost more than can be bounded in advance. `gateway_fields` are the fields that some providers refuse (see
+    `providers.gateway_fields`). `used_features` are what a model may have rejected before: `images`, `tools`, `audio`,
+    `response_format` (a JSON schema), and the names of the request's fields. `context_tokens` and `dimensions` are the
+    minimum that a model must have. `space` is the embedding space that the vectors must have; None is that of the
+    default model. `longest_input` is the index of the longest text of an embedding request.
     """
 
     task: Task | None
@@ -48,6 +47,7 @@ class RouteRequest:
     images: ImageNeeds = ImageNeeds()
     requested_features: frozenset[RequestedFeature] = frozenset()
     features_with_unbounded_cost: frozenset[str] = frozenset()
+    gateway_fields: frozenset[str] = frozenset()
     max_cost_usd: Decimal | None = None
     context_tokens: int = 0
     dimensions: int | None = None

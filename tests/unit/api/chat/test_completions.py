@@ -139,15 +139,12 @@ def test_the_bridges_own_fields_are_sent_to_no_provider(chat: Function, fake: Fa
     assert sent["model"] == "gpt"
 
 
-def test_an_unknown_field_is_sent_to_providers_but_under_a_cost_limit_only_to_free_models(
-    chat: Function, fake: FakeProvider
-) -> None:
-    ask(chat, model="gpt", custom={"a": 1})
-    assert fake.received[0].body["custom"] == {"a": 1}
-    answer = ask(chat, model="gpt", custom={"a": 1}, max_cost=1)
-    assert (answer.status, len(fake.received)) == (402, 1)
-    assert "the cost of custom cannot be bounded beforehand. Leave it out" in error(answer)["message"]
-    assert ask(chat, custom={"a": 1}, max_cost=1).json()["bridge"]["provider_id"] == "local"
+def test_an_unknown_field_is_sent_also_under_a_cost_limit_with_a_note(chat: Function, fake: FakeProvider) -> None:
+    unlimited = ask(chat, model="gpt", custom={"a": 1}).json()["bridge"]["notes"]
+    limited = ask(chat, model="gpt", custom={"a": 1}, max_cost=1).json()["bridge"]["notes"]
+    note = "passed on, unknown to the bridge: custom"
+    assert (unlimited, limited) == ([note], [f"{note}; the cost limit does not cover what they may cost"])
+    assert [request.body["custom"] for request in fake.received] == [{"a": 1}] * 2
 
 
 def test_max_cost_lowers_the_providers_output_limit(chat: Function, fake: FakeProvider) -> None:

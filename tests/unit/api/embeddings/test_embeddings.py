@@ -179,9 +179,48 @@ def test_a_vector_without_numbers_is_a_provider_failure(fake: FakeProvider, numb
     assert (answer.status, answer.json()["error"]["attempts"][0]["code"]) == (502, "malformed_answer")
 
 
-def test_a_misspelt_field_is_noted(embeddings: Function) -> None:
-    receipt = embeddings("POST", PATH, {"input": "one", "collektion": "x", "store": False}).json()["bridge"]
-    assert receipt["notes"] == ["unknown field, ignored: collektion"]
+def test_a_misspelt_field_of_the_bridge_is_refused(embeddings: Function, fake: FakeProvider) -> None:
+    error = embeddings("POST", PATH, {"input": "one", "collektion": "x"}).json()["error"]
+    assert (error["message"], error["param"]) == ("collektion: did you mean collection?", "collektion")
+    assert fake.received == []
+
+
+@pytest.mark.parametrize("path", ["/embed", "/embeddings"])
+def test_a_misspelt_field_is_refused_on_the_legacy_paths(fake: FakeProvider, path: str) -> None:
+    answer = Function("embed", bridge(fake))("POST", path, {"text": "one", "max_costs": 1})
+    assert (answer.status, answer.json()["error"]["message"]) == (400, "max_costs: did you mean max_cost?")
+
+
+def test_unknown_fields_are_sent_to_the_provider_in_every_batch_and_noted(fake: FakeProvider) -> None:
+    settings = make_settings(
+        provider("p", embedding_model("mini"), base_url=f"{fake.url}/v1", provider_type="gemini"),
+        routing={"max_cost_per_request": "1"},
+    )
+    fields = {"input": ["a"] * 150, "input_type": "query", "truncate": "END", "task": "retrieval.query", "store": False}
+    receipt = Function("embeddings", make_bridge(settings))("POST", PATH, fields).json()["bridge"]
+    end = "; the cost limit does not cover what they may cost"
+    assert receipt["notes"] == [f"passed on, unknown to the bridge: input_type, task, truncate{end}"]
+    sent = [{name: request.body.get(name) for name in ("input_type", "truncate", "task")} for request in fake.received]
+    assert sent == [{"input_type": "query", "truncate": "END", "task": "retrieval.query"}] * 2
+    assert all("store" not in request.body for request in fake.received)
+
+
+def test_a_field_of_chats_is_not_sent_with_an_embedding(embeddings: Function, fake: FakeProvider) -> None:
+    receipt = embeddings("POST", PATH, {"input": "one", "allow_fallback": False, "store": False}).json()["bridge"]
+    assert receipt["notes"] == ["not a field of embeddings, ignored: allow_fallback"]
+    assert "allow_fallback" not in fake.received[0].body
+
+
+def test_ollama_is_not_sent_unknown_fields_of_an_embedding_and_the_answer_says_so(fake: FakeProvider) -> None:
+    settings = make_settings(provider("local", embedding_model("mini"), base_url=fake.url, provider_type="ollama"))
+    answer = Function("embeddings", make_bridge(settings))("POST", PATH, {"input": "a", "input_type": "query"})
+    assert "local has no place for: input_type" in answer.json()["bridge"]["notes"]
+    assert "input_type" not in fake.received[0].body
+
+
+def test_an_unknown_field_cannot_replace_what_the_bridge_sends(embeddings: Function, fake: FakeProvider) -> None:
+    embeddings("POST", PATH, {"input": "one", "encoding_format": "base64", "texts": ["two"]})
+    assert (fake.received[0].body["input"], fake.received[0].body["model"]) == (["one"], "mini")
 
 
 def test_a_request_for_an_unknown_model_does_not_prepare_the_store(fake: FakeProvider) -> None:

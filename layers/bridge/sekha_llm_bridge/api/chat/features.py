@@ -6,6 +6,7 @@ from typing import Any
 import orjson
 
 from sekha_llm_bridge.api.chat.request import ChatMessage, ChatRequest
+from sekha_llm_bridge.api.vendor_fields import BILLABLE_FIELDS
 from sekha_llm_bridge.providers import AdapterCapabilities, RequestedFeature, RequestFeature
 
 _FEATURES_BY_FIELD = {
@@ -28,18 +29,6 @@ _UNNOTED_FIELDS = frozenset(
 )
 """Fields that an adapter may omit without a note in the answer."""
 
-# Fields that change what a provider bills only through the number of tokens. Any other field may name documents, other
-# models, or searches: their cost has no bound that could be computed before the request.
-_BOUNDED_FIELDS = frozenset(
-    {
-        *("functions", "function_call", "parallel_tool_calls", "logit_bias", "metadata", "modalities", "service_tier"),
-        *("user", "safety_identifier", "prompt_cache_key", "store", "verbosity", "documents", "provider", "transforms"),
-        *("reasoning", "reasoning_effort", "include_reasoning", "thinking", "enable_thinking", "think", "keep_alive"),
-        *("top_k", "top_a", "min_p", "typical_p", "repetition_penalty", "length_penalty", "stop_token_ids", "usage"),
-        *("ignore_eos", "min_tokens", "skip_special_tokens", "chat_template_kwargs", "prompt_truncate_len", "grammar"),
-        *("guided_json", "guided_regex", "guided_choice", "guided_grammar", "structured_outputs", "safe_prompt"),
-    }
-)
 _BOUNDED_TIERS = frozenset({None, "auto", "default", "flex"})
 _BOUNDED_TOOLS = frozenset({"function", "custom"})  # the others search or run code, which the provider bills
 _BOUNDED_PARTS = frozenset({"text", "image_url", "refusal"})
@@ -91,8 +80,13 @@ def uses_audio(request: ChatRequest) -> bool:
 
 
 def features_with_unbounded_cost(request: ChatRequest) -> frozenset[str]:
-    """Returns the names of features whose cost cannot be bounded before the request; a cost limit excludes them."""
-    found = {name for name in (request.model_extra or {}).keys() - _BOUNDED_FIELDS if _is_set(request, name)}
+    """Returns the names of features that are known to cost more than can be bounded before the request; a cost limit
+    excludes paid models for them. A field that nobody knows is not among them: the answer has a note on it instead.
+    """
+    extra = request.model_extra or {}
+    found = {name for name in extra.keys() & BILLABLE_FIELDS if _is_set(request, name)}
+    if _is_long_cache(extra):
+        found.add("cache_control")
     found |= _modalities(request) - {"text"}
     found |= {f"a tool of type {tool.type}" for tool in request.tools or () if tool.type not in _BOUNDED_TOOLS}
     found |= {f"content of type {part_type}" for part_type in _part_types(request.messages) - _BOUNDED_PARTS}

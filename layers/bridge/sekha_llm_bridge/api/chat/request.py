@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, field_
 
 from sekha_llm_bridge.api.chat.images import check_image_url
 from sekha_llm_bridge.api.fields import MaxCost, TaskName
+from sekha_llm_bridge.api.vendor_fields import BOUNDED_FIELDS
 
 EXTENSIONS = frozenset({"require_vision", "max_cost", "preferred_model", "task", "allow_fallback"})
 """The bridge's own fields, which are not sent to providers."""
@@ -162,3 +163,7 @@ class ChatRequest(_Lenient):
     def image_urls(self) -> list[str]:
         """The URL of every image of every message, as it was sent."""
         return [part.image_url.url for message in self.messages for part in message.parts if part.image_url is not None]
+
+
+KNOWN_FIELDS = frozenset(ChatRequest.model_fields) | BOUNDED_FIELDS
+"""The fields of a chat that the bridge knows, besides those that are billed or for a gateway."""

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from sekha_llm_bridge.api.chat.features import fields_without_equivalent
+from sekha_llm_bridge.api.chat.request import KNOWN_FIELDS
+from sekha_llm_bridge.api.unknown_fields import notes_on_unknown_fields, unknown_names
 from sekha_llm_bridge.execution import ExecutionResult, Receipt
 from sekha_llm_bridge.providers import ChatAnswer
 from sekha_llm_bridge.routing import Candidate
@@ -41,6 +43,8 @@ def bridge_body(
     unsent = fields_without_equivalent(body, candidate.entry.capabilities)
     if unsent:
         notes.append(f"{receipt.provider_id} has no place for: {', '.join(unsent)}")
+    if candidate.entry.capabilities.translated_fields is None:
+        notes += notes_on_unknown_fields(unknown_names(body, KNOWN_FIELDS), candidate)
     if is_estimated:
         notes.append("the provider counted no tokens: usage and cost are estimates")
     return {**receipt.public(), "notes": notes}

@@ -5,11 +5,13 @@ from typing import Any
 
 from sekha_llm_bridge.api.chat.features import features_with_unbounded_cost, requested_features, uses_audio
 from sekha_llm_bridge.api.chat.images import image_needs
-from sekha_llm_bridge.api.chat.request import EXTENSIONS, ChatRequest
+from sekha_llm_bridge.api.chat.request import EXTENSIONS, KNOWN_FIELDS, ChatRequest
+from sekha_llm_bridge.api.unknown_fields import check_unknown_fields
 from sekha_llm_bridge.bootstrap import Bridge
 from sekha_llm_bridge.config.models import CHAT_TASKS, Task
 from sekha_llm_bridge.errors import InvalidRequest
 from sekha_llm_bridge.pricing import TokenCount, count_chat
+from sekha_llm_bridge.providers import gateway_fields
 from sekha_llm_bridge.routing import RouteRequest
 from sekha_llm_bridge.routing.catalog import resolve_model
 
@@ -27,9 +29,11 @@ def route_request(
 ) -> RouteRequest:
     """Returns what the planner needs to know of a chat of which `body` is sent to the provider.
 
-    Raises `ModelNotFound` and `InvalidRequest`.
+    Raises `ModelNotFound`, and `InvalidRequest` also for unknown fields, as `check_unknown_fields` does.
     """
+    check_unknown_fields(body, KNOWN_FIELDS, own=EXTENSIONS, settings=bridge.settings)
     pinned, task_of_name = resolve_model(chat.model, bridge.catalog)
+    for_gateways = gateway_fields(body)
     images = image_needs(chat.image_urls)
     has_images = bridge.settings.routing.require_vision_for_images and images.count > 0
     return RouteRequest(
@@ -44,7 +48,8 @@ def route_request(
         needs_tools=bool(chat.tools or (chat.model_extra or {}).get("functions")),
         images=images,
         requested_features=requested_features(chat),
-        features_with_unbounded_cost=features_with_unbounded_cost(chat),
+        features_with_unbounded_cost=features_with_unbounded_cost(chat) | for_gateways,
+        gateway_fields=for_gateways,
         max_cost_usd=chat.max_cost,
         context_tokens=context_tokens,
         used_features=_used_features(chat, body, has_images=images.count > 0),

@@ -2,13 +2,15 @@
 
 import base64
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from fastapi import Request, Response
 
 from sekha_llm_bridge.api.app import answer_response
-from sekha_llm_bridge.api.embeddings.request import EmbeddingRequest, LegacyEmbedRequest
+from sekha_llm_bridge.api.chat.request import EXTENSIONS as CHAT_EXTENSIONS
+from sekha_llm_bridge.api.embeddings.request import EXTENSIONS, KNOWN_FIELDS, EmbeddingRequest, LegacyEmbedRequest
 from sekha_llm_bridge.api.embeddings.routing import embedding_route_request, pinned_embedding_model
 from sekha_llm_bridge.api.parsing import json_object, validated
 from sekha_llm_bridge.api.request_state import (
@@ -18,6 +20,7 @@ from sekha_llm_bridge.api.request_state import (
     bridge_of,
     deadline_of,
 )
+from sekha_llm_bridge.api.unknown_fields import check_misspelt_fields, check_unknown_fields, notes_on_unknown_fields
 from sekha_llm_bridge.bootstrap import Bridge
 from sekha_llm_bridge.embeddings import Batch, SpaceMismatch, StoreReport, VectorRecord, content_id
 from sekha_llm_bridge.errors import EmbeddingSpaceMismatch, InvalidRequest
@@ -29,7 +32,7 @@ from sekha_llm_bridge.providers import EmbeddingAnswer
 # The part of the time that the providers must leave for storing, or for putting the vectors into the queue.
 _STORING_S, _STORING_PER_TEXT_S = 3.0, 0.005
 _MIN_STORING_S = 0.5
-_KNOWN_FIELDS = frozenset(EmbeddingRequest.model_fields)
+_ONLY_FOR_CHATS = CHAT_EXTENSIONS - EXTENSIONS - {"task"}  # `task` is a vendor's field of embeddings
 
 Result = ExecutionResult[EmbeddingAnswer]
 
@@ -39,16 +42,34 @@ async def create_embeddings(request: Request) -> Response:
     bridge, deadline = bridge_of(request), deadline_of(request).at_most(RESPONSE_TIMEOUT_S)
     fields = await json_object(request)
     embedding = validated(EmbeddingRequest, fields)
-    result, stored = await _embed_and_store(request, embedding, _base_name(embedding, bridge), deadline)
+    vendor_fields = {name: fields[name] for name in fields.keys() - KNOWN_FIELDS - _ONLY_FOR_CHATS}
+    unknown = check_unknown_fields(vendor_fields, (), own=EXTENSIONS, settings=bridge.settings)
+    base_name = _base_name(embedding, bridge)
+    result, stored = await _embed_and_store(request, embedding, base_name, deadline, vendor_fields)
     add_log_fields(request, stored=stored.stored if stored else 0, pending=stored.pending if stored else 0)
     body = _openai_body(embedding, result, stored)
-    body["bridge"]["notes"] += [f"unknown field, ignored: {name}" for name in sorted(fields.keys() - _KNOWN_FIELDS)]
+    body["bridge"]["notes"] += _notes_on_fields(fields, vendor_fields, unknown, result)
     return answer_response(request, body)
 
 
+def _notes_on_fields(
+    fields: Mapping[str, Any], vendor_fields: Mapping[str, Any], unknown: Sequence[str], result: Result
+) -> Iterator[str]:
+    """Yields what became of the fields that the bridge does not read."""
+    yield from (f"not a field of embeddings, ignored: {name}" for name in sorted(fields.keys() & _ONLY_FOR_CHATS))
+    if result.candidate.entry.capabilities.translated_fields is None:
+        yield from notes_on_unknown_fields(unknown, result.candidate)
+    elif vendor_fields:
+        yield f"{result.receipt.provider_id} has no place for: {', '.join(sorted(vendor_fields))}"
+
+
 async def embed_legacy(request: Request) -> Response:
-    """Answers in the format of v1. It stores only where the request names a `collection`."""
-    legacy = validated(LegacyEmbedRequest, await json_object(request))
+    """Answers in the format of v1. It stores only where the request names a `collection`. Unknown fields are ignored,
+    but a typo in one of the bridge's own is refused.
+    """
+    fields = await json_object(request)
+    legacy = validated(LegacyEmbedRequest, fields)
+    check_misspelt_fields(fields, LegacyEmbedRequest.model_fields.keys(), own={"collection", "max_cost"})
     embedding = EmbeddingRequest(
         input=[legacy.text], model=legacy.model, max_cost=legacy.max_cost, collection=legacy.collection
     )
@@ -75,7 +96,11 @@ def _base_name(embedding: EmbeddingRequest, bridge: Bridge) -> str | None:
 
 
 async def _embed_and_store(
-    request: Request, embedding: EmbeddingRequest, base_name: str | None, deadline: Deadline
+    request: Request,
+    embedding: EmbeddingRequest,
+    base_name: str | None,
+    deadline: Deadline,
+    vendor_fields: Mapping[str, Any] = MappingProxyType({}),
 ) -> tuple[Result, StoreReport | None]:
     bridge = bridge_of(request)
     route = embedding_route_request(
@@ -84,8 +109,10 @@ async def _embed_and_store(
         preferred=embedding.preferred_model,
         max_cost=embedding.max_cost,
         dimensions=embedding.dimensions,
+        vendor_fields=vendor_fields,
     )
-    operation = EmbeddingOperation(route, embedding.input, embedding.dimensions, embedding.user, bridge.clock)
+    dimensions, user = embedding.dimensions, embedding.user
+    operation = EmbeddingOperation(route, embedding.input, dimensions, user, bridge.clock, vendor_fields)
     storage = bridge.vectors().storage
     preloading = storage.preload() if base_name and storage.is_configured else None
     reserved_s = _STORING_S + _STORING_PER_TEXT_S * len(embedding.input) if preloading else 0.0

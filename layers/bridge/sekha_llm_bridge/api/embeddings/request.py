@@ -28,7 +28,9 @@ Scalar = StrictStr | StrictBool | StrictInt | StrictFloat
 
 
 class EmbeddingRequest(BaseModel):
-    """`POST /v1/embeddings`. Arrays of tokens in `input` (ids of cl100k_base) are decoded to texts."""
+    """`POST /v1/embeddings`. Arrays of tokens in `input` (ids of cl100k_base) are decoded to texts. Other fields, such
+    as `input_type`, are for the provider.
+    """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -99,6 +101,11 @@ def _inputs(value: Any) -> list[Any]:
         case list() if set(map(type, value)) in ({str}, {list}):
             return value
     raise ValueError("must be a text, a list of texts, an array of tokens or a list of such arrays, and not empty")
+
+
+KNOWN_FIELDS = frozenset(EmbeddingRequest.model_fields)
+EXTENSIONS = KNOWN_FIELDS - {"input", "model", "dimensions", "encoding_format", "user"}
+"""The bridge's own fields of an embedding request."""
 
 
 class LegacyEmbedRequest(BaseModel):

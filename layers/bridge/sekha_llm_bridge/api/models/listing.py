@@ -13,6 +13,7 @@ from sekha_llm_bridge.routing import CatalogModel
 from sekha_llm_bridge.routing.catalog import model_not_found
 
 _CREATED = 0  # OpenAI's schema requires a date, which a configuration does not have
+_OWNER_OF_OWN_NAMES = "sekha-llm-bridge"
 
 
 def bare_list(request: Request) -> Response:
@@ -21,19 +22,22 @@ def bare_list(request: Request) -> Response:
 
 
 def openai_list(request: Request) -> Response:
-    """`GET /v1/models`: OpenAI's list, each model_id once."""
-    bridge = bridge_of(request)
-    rows = [_openai_model(bridge.catalog.named(model_id)) for model_id in bridge.catalog.model_ids()]
-    return json_response({"object": "list", "data": rows})
+    """`GET /v1/models`: OpenAI's list, each model_id once, then the bridge's own names such as `auto`."""
+    catalog = bridge_of(request).catalog
+    rows = [_openai_model(catalog.named(model_id)) for model_id in catalog.model_ids()]
+    names = [_own_name(name, entries) for name, entries in catalog.names().items()]
+    return json_response({"object": "list", "data": [*rows, *names]})
 
 
 def openai_model(request: Request, model_id: str) -> Response:
     """`GET /v1/models/{id}`. Raises `ModelNotFound`."""
-    bridge = bridge_of(request)
-    found = bridge.catalog.named(model_id)
-    if not found:
-        raise model_not_found(model_id, bridge.catalog.model_ids())
-    return json_response(_openai_model(found))
+    catalog = bridge_of(request).catalog
+    if found := catalog.named(model_id):
+        return json_response(_openai_model(found))
+    names = catalog.names()
+    if model_id in names:
+        return json_response(_own_name(model_id, names[model_id]))
+    raise model_not_found(model_id, [*catalog.model_ids(), *names])
 
 
 def tasks(request: Request) -> Response:
@@ -74,11 +78,17 @@ def _model(entry: CatalogModel) -> dict[str, Any]:
 
 
 def _openai_model(entries: Sequence[CatalogModel]) -> dict[str, Any]:
-    owners = list(dict.fromkeys(entry.provider.id for entry in entries))
-    return {
-        "id": entries[0].model.model_id,
-        "object": "model",
-        "created": _CREATED,
-        "owned_by": owners[0],
-        "providers": owners,
-    }
+    owners = _provider_ids(entries)
+    return _openai_row(entries[0].model.model_id, owners[0], owners)
+
+
+def _own_name(name: str, entries: Sequence[CatalogModel]) -> dict[str, Any]:
+    return _openai_row(name, _OWNER_OF_OWN_NAMES, _provider_ids(entries))
+
+
+def _openai_row(name: str, owner: str, provider_ids: Sequence[str]) -> dict[str, Any]:
+    return {"id": name, "object": "model", "created": _CREATED, "owned_by": owner, "providers": provider_ids}
+
+
+def _provider_ids(entries: Sequence[CatalogModel]) -> list[str]:
+    return list(dict.fromkeys(entry.provider.id for entry in entries))

@@ -7,13 +7,15 @@ from fastapi import Request, Response
 from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
 from sekha_llm_bridge.api.app import json_response
-from sekha_llm_bridge.api.chat.request import ChatMessage, ChatRequest
+from sekha_llm_bridge.api.chat.request import EXTENSIONS, KNOWN_FIELDS, ChatMessage, ChatRequest
 from sekha_llm_bridge.api.chat.routing import chat_task, provider_request, route_request
+from sekha_llm_bridge.api.embeddings.request import KNOWN_FIELDS as KNOWN_EMBEDDING_FIELDS
 from sekha_llm_bridge.api.embeddings.routing import embedding_route_request, pinned_embedding_model
 from sekha_llm_bridge.api.error_response import error_response
 from sekha_llm_bridge.api.fields import MaxCost, TaskName
 from sekha_llm_bridge.api.parsing import json_object, validated
 from sekha_llm_bridge.api.request_state import bridge_of
+from sekha_llm_bridge.api.unknown_fields import check_misspelt_fields
 from sekha_llm_bridge.bootstrap import Bridge
 from sekha_llm_bridge.config.models import Task
 from sekha_llm_bridge.errors import BridgeError, InvalidRequest
@@ -47,11 +49,16 @@ class ExplainRequest(BaseModel):
     dimensions: Annotated[int, Field(strict=True, ge=1)] | None = None
 
 
+_KNOWN_FIELDS = KNOWN_FIELDS | ExplainRequest.model_fields.keys()
+_NOT_FOR_EMBEDDINGS = ExplainRequest.model_fields.keys() | EXTENSIONS | KNOWN_EMBEDDING_FIELDS
+
+
 async def explain(request: Request) -> Response:
     """Answers with the first candidate, the reason for it, and every other model with its place or its exclusion."""
     bridge = bridge_of(request)
     body = await json_object(request)
     explained = validated(ExplainRequest, body)
+    check_misspelt_fields(body, _KNOWN_FIELDS, own=EXTENSIONS | {"context_size"})
     if explained.task is None and explained.messages is None:
         raise InvalidRequest("task: field required, unless there are `messages`", param="task")
     route = _route_request(explained, body, bridge)
@@ -75,6 +82,7 @@ def _route_request(explained: ExplainRequest, body: dict[str, Any], bridge: Brid
             max_cost=explained.max_cost,
             context_tokens=explained.context_size or 0,
             dimensions=explained.dimensions,
+            vendor_fields={name: body[name] for name in body.keys() - _NOT_FOR_EMBEDDINGS},
         )
         return route if texts else replace(route, prompt=_DEFAULT_PROMPT)
     if texts and explained.messages is None:

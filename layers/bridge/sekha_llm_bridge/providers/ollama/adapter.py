@@ -6,10 +6,15 @@ Ollama silently cuts a long prompt.
 Source: Ollama's API documentation, "Generate a chat completion", "Generate embeddings", "List local models".
 """
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from http import HTTPStatus
+from typing import Any, TypeVar
 
 from sekha_llm_bridge.clock import Clock
-from sekha_llm_bridge.config.models import ProviderConfig
+from sekha_llm_bridge.config.models import ProviderConfig, Task
+from sekha_llm_bridge.errors import ProviderError
+from sekha_llm_bridge.providers.addresses import addresses_of
 from sekha_llm_bridge.providers.base import (
     AnswerState,
     BatchLimits,
@@ -21,17 +26,26 @@ from sekha_llm_bridge.providers.base import (
     malformed_answer_guard,
 )
 from sekha_llm_bridge.providers.capabilities import AdapterCapabilities
-from sekha_llm_bridge.providers.event_stream import LineDecoder
+from sekha_llm_bridge.providers.event_stream import EventDecoder
 from sekha_llm_bridge.providers.http import JsonHttp, request_headers
-from sekha_llm_bridge.providers.ollama.request import TRANSLATED_FIELDS, chat_payload, embedding_payload
+from sekha_llm_bridge.providers.ollama.request import (
+    TRANSLATED_FIELDS,
+    ChatPayload,
+    chat_payload,
+    embedding_payload,
+)
 from sekha_llm_bridge.providers.ollama.response import (
     chat_usage,
+    join_events,
     read_embeddings,
     reject_truncated_prompt,
     translate_chat_answer,
 )
 from sekha_llm_bridge.providers.ollama.stream import OllamaChunkReader
+from sekha_llm_bridge.providers.ollama.thinking import Think, ThinkValues
 from sekha_llm_bridge.providers.openai.stream import ChunkReader
+
+T = TypeVar("T")
 
 CAPABILITIES = AdapterCapabilities(translated_fields=TRANSLATED_FIELDS)
 _BATCH_LIMITS = BatchLimits(max_texts=512)  # Ollama documents no limit; this many are embedded well within a timeout
@@ -41,8 +55,10 @@ class OllamaAdapter:
     """One Ollama server."""
 
     def __init__(self, config: ProviderConfig, http: JsonHttp, clock: Clock) -> None:
-        self._base_url = config.base_url or ""
-        self._chat_url = f"{self._base_url}/api/chat"
+        self._urls = addresses_of(config)
+        embedding_models = [model for model in config.models if model.serves(Task.EMBEDDING)]
+        self._context_windows = {model.model_id: model.context_window for model in embedding_models}
+        self._think_values = ThinkValues()
         self._http = http
         self._clock = clock
         self._headers = request_headers(config)
@@ -50,7 +66,13 @@ class OllamaAdapter:
     async def chat(self, call: ChatCall, *, timeout_s: float) -> ChatAnswer:
         """See `Provider.chat`. A prompt that is too long is an error, never cut."""
         payload = chat_payload(call, stream=False)
-        body = await self._http.post(self._chat_url, payload=payload, headers=self._headers, timeout_s=timeout_s)
+
+        async def send(sent: ChatPayload) -> dict[str, Any]:
+            return await self._http.post(
+                self._urls.chat, payload=sent, headers=self._headers, timeout_s=timeout_s, join=join_events
+            )
+
+        body = await self._send_chat(call, payload, send)
         with malformed_answer_guard(chat_usage(body)):
             answer = translate_chat_answer(body, call.model_id, created=self._unix_time_s())
         reject_truncated_prompt(answer.usage, payload)
@@ -61,28 +83,50 @@ class OllamaAdapter:
         that one has the usage which shows it.
         """
         payload = chat_payload(call, stream=True)
-        reader, decoder = ChunkReader(call.model_id, 1, self._unix_time_s), LineDecoder()
+        reader, decoder = ChunkReader(call.model_id, 1, self._unix_time_s), EventDecoder()
         lines = OllamaChunkReader(payload, reader)
-        async with self._http.stream(
-            self._chat_url, payload=payload, headers=self._headers, timeout_s=timeout_s
-        ) as answer:
-            if isinstance(answer, dict):
-                yield lines.read_unstreamed(answer, created=self._unix_time_s())
-                return
+        async with AsyncExitStack() as stack:
+
+            async def send(sent: ChatPayload) -> AsyncIterator[bytes]:
+                opened = self._http.stream(self._urls.chat, payload=sent, headers=self._headers, timeout_s=timeout_s)
+                return await stack.enter_async_context(opened)
+
+            answer = await self._send_chat(call, payload, send)
             async for part in answer:
-                for line in filter(None, decoder.feed(part)):
+                for line in decoder.feed(part):
                     yield lines.read_line(line)
                 if reader.state is not AnswerState.OPEN:
                     return
-            for line in filter(None, decoder.feed(decoder.END)):
-                yield lines.read_line(line)
+            for line in decoder.finish():
+                yield lines.read_line(line, is_whole=decoder.has_single_value)
         reader.require_complete()
+
+    async def _send_chat(self, call: ChatCall, payload: ChatPayload, send: Callable[[ChatPayload], Awaitable[T]]) -> T:
+        """Sends a chat; again with a simpler `think`, while the model rejects one that the bridge has chosen.
+
+        Any 400 counts as such a rejection, because Ollama words it in many ways, bills nothing, and repeats its answer
+        to a request that is wrong for another reason.
+        """
+        *optional, last = self._think_values.for_call(call)
+        rejected: list[Think] = []
+        for think in optional:
+            try:
+                answer = await send({**payload, "think": think})
+            except ProviderError as exc:
+                if exc.failure.provider_status != HTTPStatus.BAD_REQUEST:
+                    raise
+                rejected.append(think)
+            else:
+                break
+        else:
+            answer = await send(payload if last is None else {**payload, "think": last})
+        self._think_values.remember_rejected(call.model_id, rejected)
+        return answer
 
     async def embed(self, call: EmbeddingCall, *, timeout_s: float) -> EmbeddingAnswer:
         """See `Provider.embed`. A text that is too long is an error, never cut."""
-        body = await self._http.post(
-            f"{self._base_url}/api/embed", payload=embedding_payload(call), headers=self._headers, timeout_s=timeout_s
-        )
+        payload = embedding_payload(call, context_window=self._context_windows.get(call.model_id))
+        body = await self._http.post(self._urls.embeddings, payload=payload, headers=self._headers, timeout_s=timeout_s)
         return read_embeddings(body)
 
     @property
@@ -92,7 +136,7 @@ class OllamaAdapter:
 
     async def probe(self, *, timeout_s: float) -> None:
         """See `Provider.probe`: `GET /api/tags`."""
-        await self._http.get(f"{self._base_url}/api/tags", headers=self._headers, timeout_s=timeout_s)
+        await self._http.get(self._urls.models, headers=self._headers, timeout_s=timeout_s)
 
     def _unix_time_s(self) -> int:
         return int(self._clock.now().timestamp())

@@ -8,11 +8,12 @@ from sekha_llm_bridge.errors import FailureKind, ProviderError
 from sekha_llm_bridge.providers.base import ChatCall, EmbeddingCall, Json
 
 _MIN_CONTEXT_TOKENS = 4096
+_ADDED_TOKENS = 2  # an embedding model adds one token before a text and one after it
 _OPTION_FIELDS = ("temperature", "top_p", "top_k", "min_p", "seed", "presence_penalty", "frequency_penalty")
 TRANSLATED_FIELDS = frozenset(
     {
         *("messages", "tools", "tool_choice", "response_format", "stop", "max_tokens", "max_completion_tokens"),
-        *("think", "keep_alive", *_OPTION_FIELDS),
+        *("think", "reasoning_effort", "keep_alive", *_OPTION_FIELDS),
     }
 )
 """The fields of a chat request that `chat_payload` translates: OpenAI's, and Ollama's own."""
@@ -75,7 +76,7 @@ def chat_payload(call: ChatCall, *, stream: bool) -> ChatPayload:
         payload["tools"] = request["tools"]
     if (response_format := _format(request.get("response_format") or {})) is not None:
         payload["format"] = response_format
-    if "think" in request:
+    if request.get("think") is not None:
         payload["think"] = request["think"]
     if "keep_alive" in request:
         payload["keep_alive"] = request["keep_alive"]
@@ -154,9 +155,20 @@ def _tool_call(call: Json) -> ToolCall:
     return ToolCall(function=FunctionCall(name=function["name"], arguments=arguments))
 
 
-def embedding_payload(call: EmbeddingCall) -> dict[str, Any]:
-    """Returns the body of `POST /api/embed`. With `truncate` false, Ollama rejects a text that is too long."""
-    payload: dict[str, Any] = {"model": call.model_id, "input": list(call.texts), "truncate": False}
+def embedding_payload(call: EmbeddingCall, *, context_window: int | None = None) -> dict[str, Any]:
+    """Returns the body of `POST /api/embed`. With `truncate` false, Ollama rejects a text that is too long.
+
+    `num_ctx` is requested because the default of many embedding models is lower than their window. It holds the longest
+    text, whose tokens are at most its bytes, and is at most the model's `context_window`.
+    """
+    longest = max((len(text.encode()) for text in call.texts), default=0)
+    num_ctx = context_window_for(longest + _ADDED_TOKENS)
+    payload: dict[str, Any] = {
+        "model": call.model_id,
+        "input": list(call.texts),
+        "truncate": False,
+        "options": {"num_ctx": num_ctx if context_window is None else min(num_ctx, context_window)},
+    }
     if call.dimensions is not None:
         payload["dimensions"] = call.dimensions
     return payload

@@ -3,11 +3,10 @@
 import secrets
 from typing import Any
 
-import orjson
-
 from sekha_llm_bridge.errors import FailureKind, ProviderError
 from sekha_llm_bridge.providers.base import ChatAnswer, EmbeddingAnswer, Json, malformed_answer
 from sekha_llm_bridge.providers.ollama.request import ChatPayload
+from sekha_llm_bridge.providers.openai.message import arguments_text
 from sekha_llm_bridge.providers.openai.response import new_answer_id
 from sekha_llm_bridge.providers.token_counts import read_count
 from sekha_llm_bridge.usage import Usage
@@ -40,9 +39,19 @@ def translate_chat_answer(body: Json, model_id: str, *, created: int) -> ChatAns
     return ChatAnswer(answer, chat_usage(body))
 
 
+def join_events(events: list[dict[str, Any]]) -> dict[str, Any]:
+    """Returns the complete answer of a server that streams although no stream was requested."""
+    messages = [event["message"] for event in events if isinstance(event.get("message"), dict)]
+    joined: dict[str, Any] = {
+        name: "".join(str(message.get(name) or "") for message in messages) for name in ("content", "thinking")
+    }
+    joined["tool_calls"] = [call for message in messages for call in message.get("tool_calls") or ()]
+    return {**events[-1], "message": joined}
+
+
 def tool_call(function: Json) -> dict[str, Any]:
     """Returns OpenAI's tool call, with a random id: Ollama sends none."""
-    arguments = orjson.dumps(function.get("arguments") or {}).decode()
+    arguments = arguments_text(function.get("arguments")) or "{}"
     return {
         "id": f"call_{secrets.token_hex(8)}",
         "type": "function",

@@ -25,8 +25,8 @@ class OllamaChunkReader:
         self._reader = reader
         self._n_calls = 0
 
-    def read_line(self, line: bytes) -> ChatChunk:
-        """Returns the chunk of one line.
+    def read_line(self, line: bytes, *, is_whole: bool = False) -> ChatChunk:
+        """Returns the chunk of one line. `is_whole`: the line is a complete answer.
 
         Raises `ProviderError` for a line with an error, for one of another shape, and for the last line where its usage
         shows that the prompt was cut.
@@ -35,12 +35,14 @@ class OllamaChunkReader:
             event = parse_event(line)
             if event.get("error"):
                 raise error_within_success(event, request=self._payload)
+        if is_whole:
+            return self.read_unstreamed(event)
         usage = chat_usage(event) if event.get("done") else None
         reject_truncated_prompt(usage, self._payload)
         with malformed_answer_guard(usage):
             return replace(self._reader.read(self._translate(event)), usage=usage)
 
-    def read_unstreamed(self, answer: dict[str, Any], *, created: int) -> ChatChunk:
+    def read_unstreamed(self, answer: dict[str, Any]) -> ChatChunk:
         """Returns the only chunk of a complete answer: some servers send one although a stream was requested.
 
         A proxy in front of Ollama may collect the stream. Raises as `read_line` does.
@@ -48,7 +50,7 @@ class OllamaChunkReader:
         usage = chat_usage(answer)
         reject_truncated_prompt(usage, self._payload)
         with malformed_answer_guard(usage):
-            translated = translate_chat_answer(answer, self._payload["model"], created=created)
+            translated = translate_chat_answer(answer, self._payload["model"], created=0)
             return replace(self._reader.read_unstreamed(translated.body), usage=usage)
 
     def _translate(self, event: Json) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from sekha_llm_bridge.clock import Clock
 from sekha_llm_bridge.config.models import ProviderConfig
 from sekha_llm_bridge.errors import ProviderError
+from sekha_llm_bridge.providers.addresses import addresses_of
 from sekha_llm_bridge.providers.base import (
     AnswerState,
     BatchLimits,
@@ -22,13 +23,13 @@ from sekha_llm_bridge.providers.base import (
     malformed_answer_guard,
 )
 from sekha_llm_bridge.providers.capabilities import AdapterCapabilities, RequestFeature
-from sekha_llm_bridge.providers.event_stream import SSEDecoder
-from sekha_llm_bridge.providers.http import JsonHttp, request_headers
+from sekha_llm_bridge.providers.event_stream import EventDecoder
+from sekha_llm_bridge.providers.http import Join, JsonHttp, request_headers
 from sekha_llm_bridge.providers.openai.dialect import Adaptation, Dialect
 from sekha_llm_bridge.providers.openai.errors import output_cap_guard
 from sekha_llm_bridge.providers.openai.request import chat_payload, embedding_payload
 from sekha_llm_bridge.providers.openai.response import normalise_chat_answer, read_vectors
-from sekha_llm_bridge.providers.openai.stream import ChunkReader
+from sekha_llm_bridge.providers.openai.stream import ChunkReader, join_chunks
 from sekha_llm_bridge.providers.openai.vendors import Vendor
 from sekha_llm_bridge.providers.token_counts import read_chat_usage, read_usage
 
@@ -41,8 +42,8 @@ class OpenAIAdapter:
     """One provider that uses OpenAI's format."""
 
     def __init__(self, config: ProviderConfig, vendor: Vendor, http: JsonHttp, clock: Clock) -> None:
-        self._base_url = config.base_url or ""
-        self._chat_url = f"{self._base_url}/chat/completions"
+        self._urls = addresses_of(config)
+        self._chat_url = self._urls.chat
         self._dialect = Dialect()
         self._vendor = vendor
         self._http = http
@@ -53,7 +54,7 @@ class OpenAIAdapter:
         """See `Provider.chat`."""
         payload = chat_payload(call, self._vendor)
         with output_cap_guard(call):
-            body = await self._post(self._chat_url, payload, timeout_s)
+            body = await self._post(self._chat_url, payload, timeout_s, join_chunks)
         usage = read_chat_usage(body.get("usage"))
         with malformed_answer_guard(usage):
             return normalise_chat_answer(body, usage, created=self._unix_time_s())
@@ -61,23 +62,20 @@ class OpenAIAdapter:
     async def stream(self, call: ChatCall, *, timeout_s: float) -> AsyncGenerator[ChatChunk]:
         """See `Provider.stream`. The answer is complete with its finish reasons, whether `[DONE]` follows or not."""
         reader = ChunkReader(call.model_id, call.request.get("n") or 1, self._unix_time_s)
-        decoder, payload = SSEDecoder(), {**chat_payload(call, self._vendor), "stream": True}
+        decoder, payload = EventDecoder(), {**chat_payload(call, self._vendor), "stream": True}
         try:
             async with AsyncExitStack() as stack:
                 with output_cap_guard(call):
                     answer = await self._open_stream(stack, payload, timeout_s)
-                if isinstance(answer, dict):
-                    with malformed_answer_guard(read_chat_usage(answer.get("usage"))):
-                        chunk = reader.read_unstreamed(answer)
-                    yield chunk
-                    return
                 async for part in answer:
                     for chunk in reader.read_events(decoder.feed(part), request=payload):
                         yield chunk
                     if reader.has_received_done:
                         break
                 else:
-                    for chunk in reader.read_events(decoder.feed(decoder.END), request=payload):
+                    rest = decoder.finish()
+                    is_whole = decoder.has_single_value
+                    for chunk in reader.read_events(rest, request=payload, is_whole=is_whole):
                         yield chunk
                 reader.require_complete()
         except ProviderError:
@@ -86,19 +84,22 @@ class OpenAIAdapter:
 
     async def _open_stream(
         self, stack: AsyncExitStack, payload: dict[str, Any], timeout_s: float
-    ) -> AsyncIterator[bytes] | dict[str, Any]:
+    ) -> AsyncIterator[bytes]:
         """Opens a stream. The request has `include_usage`, so that the usage follows the answer."""
         options = {**(payload.get("stream_options") or {}), "include_usage": True}
 
-        async def send(sent: dict[str, Any]) -> AsyncIterator[bytes] | dict[str, Any]:
+        async def send(sent: dict[str, Any]) -> AsyncIterator[bytes]:
             opened = self._http.stream(self._chat_url, payload=sent, headers=self._headers, timeout_s=timeout_s)
             return await stack.enter_async_context(opened)
 
         return await self._send_adapted({**payload, "stream_options": options}, send)
 
-    async def _post(self, url: str, payload: dict[str, Any], timeout_s: float) -> dict[str, Any]:
+    async def _post(
+        self, url: str, payload: dict[str, Any], timeout_s: float, join: Join | None = None
+    ) -> dict[str, Any]:
         return await self._send_adapted(
-            payload, lambda sent: self._http.post(url, payload=sent, headers=self._headers, timeout_s=timeout_s)
+            payload,
+            lambda sent: self._http.post(url, payload=sent, headers=self._headers, timeout_s=timeout_s, join=join),
         )
 
     async def _send_adapted(self, payload: dict[str, Any], send: Callable[[dict[str, Any]], Awaitable[T]]) -> T:
@@ -120,7 +121,7 @@ class OpenAIAdapter:
 
     async def embed(self, call: EmbeddingCall, *, timeout_s: float) -> EmbeddingAnswer:
         """See `Provider.embed`."""
-        body = await self._post(f"{self._base_url}/embeddings", embedding_payload(call), timeout_s)
+        body = await self._post(self._urls.embeddings, embedding_payload(call), timeout_s)
         usage = read_usage(body.get("usage"))
         with malformed_answer_guard(usage):
             return EmbeddingAnswer(read_vectors(body.get("data")), usage)
@@ -132,7 +133,7 @@ class OpenAIAdapter:
 
     async def probe(self, *, timeout_s: float) -> None:
         """See `Provider.probe`: `GET /models`."""
-        await self._http.get(f"{self._base_url}/models", headers=self._headers, timeout_s=timeout_s)
+        await self._http.get(self._urls.models, headers=self._headers, timeout_s=timeout_s)
 
     def _unix_time_s(self) -> int:
         return int(self._clock.now().timestamp())

@@ -48,9 +48,12 @@ def _with_max_price(provider: object, ceiling: PriceCeiling) -> dict[str, Any]:
 
 
 def embedding_payload(call: EmbeddingCall) -> dict[str, Any]:
-    """Returns the body of an embeddings request. Optional fields are left out, because some vendors reject null."""
+    """Returns the body of an embeddings request. Optional fields are left out, because some vendors reject null; fields
+    that the bridge does not know are sent as they are.
+    """
     optional = {"dimensions": call.dimensions, "user": call.user}
     return {
+        **call.vendor_fields,
         "model": call.model_id,
         "input": list(call.texts),
         "encoding_format": "float",

@@ -1,8 +1,6 @@
 """Normalises streamed answers in OpenAI's format, chunk by chunk, and decides when an answer is complete."""
 
-import secrets
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from sekha_llm_bridge.providers.base import (
@@ -13,18 +11,13 @@ from sekha_llm_bridge.providers.base import (
     malformed_answer,
     malformed_answer_guard,
 )
-from sekha_llm_bridge.providers.event_stream import parse_event
+from sekha_llm_bridge.providers.event_stream import DONE, parse_event
 from sekha_llm_bridge.providers.failures import error_within_success
-from sekha_llm_bridge.providers.openai.response import (
-    new_answer_id,
-    normalise_chat_answer,
-    normalise_content,
-    reject_error_finish,
-)
-from sekha_llm_bridge.providers.token_counts import is_count, read_chat_usage
+from sekha_llm_bridge.providers.openai.message import MessageNormaliser, message_of
+from sekha_llm_bridge.providers.openai.response import new_answer_id, normalise_chat_answer, reject_error_finish
+from sekha_llm_bridge.providers.token_counts import is_count, read_chat_usage, regular_usage
 
 _ANSWER_FIELDS = ("content", "reasoning_content", "reasoning", "refusal", "tool_calls", "function_call", "audio")
-_DONE = b"[DONE]"
 
 
 class ChunkReader:
@@ -46,20 +39,25 @@ class ChunkReader:
         self._shared_fields: dict[str, Any] = {}
         self._choices: dict[int, _ChoiceState] = {}
 
-    def read_events(self, events: Iterable[bytes], *, request: Json) -> Iterator[ChatChunk]:
-        """Yields the chunk of each event up to `[DONE]`. `request` is the request that was sent.
+    def read_events(self, events: Iterable[bytes], *, request: Json, is_whole: bool = False) -> Iterator[ChatChunk]:
+        """Yields the chunk of each event up to `[DONE]`. `request` is the request that was sent. `is_whole`: the only
+        event is a complete answer.
 
         Raises `ProviderError` for an error event, or MALFORMED_ANSWER.
         """
         for data in events:
-            if data == _DONE:
+            if data.strip() == DONE:
                 self.has_received_done = True
                 return
             with malformed_answer_guard(None):
                 event = parse_event(data)
                 if error := event.get("error") or (event if event.get("object") == "error" else None):
                     raise error_within_success({"error": error, "usage": event.get("usage")}, request=request)
-                chunk = self.read(event)
+                if not (is_whole or _is_whole_answer(event)):
+                    chunk = self.read(event)
+                else:
+                    with malformed_answer_guard(read_chat_usage(event.get("usage"))):
+                        chunk = self.read_unstreamed(event)
             yield chunk
 
     def require_complete(self) -> None:
@@ -81,7 +79,8 @@ class ChunkReader:
         if not self._shared_fields:
             self._shared_fields = self._fields_of_first(event)
         body = {**event, **self._shared_fields, "choices": choices}
-        provider_usage = body.pop("usage", None)
+        provider_usage = regular_usage(body.pop("usage", None))
+        body.pop("bridge", None)  # the caller gets this bridge's receipt
         self._record_finish_reasons(choices)
         is_progress = any(choice["finish_reason"] is not None or has_content(choice["delta"]) for choice in choices)
         return ChatChunk(body, is_progress, self.state, read_chat_usage(provider_usage), provider_usage)
@@ -89,7 +88,7 @@ class ChunkReader:
     def read_unstreamed(self, answer: dict[str, Any]) -> ChatChunk:
         """Returns the only chunk of a complete answer: some servers send one although a stream was requested."""
         normalised = normalise_chat_answer(answer, None, created=self._unix_time_s()).body
-        choices = [{"delta": choice.pop("message"), **choice} for choice in normalised["choices"]]
+        choices = [{"delta": _indexed(choice.pop("message")), **choice} for choice in normalised["choices"]]
         for choice in choices:
             choice["finish_reason"] = choice["finish_reason"] or "stop"
         self._n_choices = len(choices)  # no other choice can follow
@@ -110,10 +109,11 @@ class ChunkReader:
         reject_error_finish(choice)
         index = choice["index"] if is_count(choice.get("index")) else position
         state = self._choices.setdefault(index, _ChoiceState())
+        kept = choice if "delta" in choice else {name: choice[name] for name in choice.keys() - {"message", "text"}}
         return {
-            **choice,
+            **kept,
             "index": index,
-            "delta": state.normalise_delta(choice.get("delta") or {}),
+            "delta": state.normalise(choice),
             "finish_reason": finish if isinstance(finish, str) and finish else None,
         }
 
@@ -144,67 +144,81 @@ class _ChoiceState:
     def __init__(self) -> None:
         self.is_finished = False
         self.had_finish_reason = False
-        self._has_begun = False
-        self._calls: dict[int, _CallIdentity] = {}  # by the index that clients get
-        self._index_by_vendor_index: dict[int, int] = {}  # the index that clients get for the vendor's own one
-        self._latest_index = 0
+        self.message = MessageNormaliser()
+        self._text = ""  # of servers that repeat the whole message in every chunk
 
-    def normalise_delta(self, delta: dict[str, Any]) -> dict[str, Any]:
-        """Returns the delta with a role only in the first one: clients concatenate what every delta has."""
-        normalised = {**delta}
-        normalised.pop("role", None)
-        if "content" in normalised:
-            normalised |= normalise_content(normalised["content"])
-        if not self._has_begun:
-            self._has_begun = True
-            normalised = {"role": "assistant", **normalised}
-        if normalised.get("tool_calls"):
-            normalised["tool_calls"] = [self._normalise_call(call) for call in normalised["tool_calls"]]
+    def normalise(self, choice: dict[str, Any]) -> dict[str, Any]:
+        """Returns the regular delta of a chunk's choice."""
+        delta = choice.get("delta")
+        if delta is None and isinstance(message := message_of(choice, "message"), dict):
+            delta = self._not_repeated(message)
+        normalised = self.message.normalise_delta(delta or {})
+        if choice.get("finish_reason") and (rest := self.message.finish()):
+            normalised["tool_calls"] = [*normalised.get("tool_calls", ()), *rest]
         return normalised
 
-    def _normalise_call(self, call: dict[str, Any]) -> dict[str, Any]:
-        """Returns a fragment of a tool call with the index by which clients join the fragments.
-
-        Some vendors send no index, or the same one for every call. There another name, or the same name with another
-        id, starts another call.
-        """
-        function = call.get("function") or {}
-        if not isinstance(function, dict):
-            raise malformed_answer("the provider's answer has tool calls that are none")
-        fragment = _CallIdentity(call.get("id") or None, function.get("name") or None)
-        vendor_index = call["index"] if is_count(call.get("index")) else None
-        if vendor_index is None:
-            index = self._latest_index
+    def _not_repeated(self, message: dict[str, Any]) -> dict[str, Any]:
+        """Returns a message that stands in place of a delta, without the text that earlier chunks had."""
+        text = message.get("content")
+        if not isinstance(text, str):
+            return message
+        if self._text and text.startswith(self._text):
+            message = {**message, "content": text[len(self._text) :]}
+            self._text = text
         else:
-            index = self._index_by_vendor_index.get(vendor_index, vendor_index)
-        if (known := self._calls.get(index)) is not None and fragment.starts_another_call_than(known):
-            with_same_id = (i for i, other in self._calls.items() if other.call_id == fragment.call_id is not None)
-            index = next(with_same_id, max(self._calls) + 1)
-        self._latest_index = index
-        if vendor_index is not None:
-            self._index_by_vendor_index[vendor_index] = index
-        if index in self._calls:
-            return {**call, "index": index}
-        self._calls[index] = fragment
-        return {**call, "index": index, "id": fragment.call_id or f"call_{secrets.token_hex(12)}"}
+            self._text += text
+        return message
 
 
-@dataclass(frozen=True, slots=True)
-class _CallIdentity:
-    """The id and the name in a fragment of a tool call, if it has them."""
+def join_chunks(events: list[dict[str, Any]]) -> dict[str, Any]:
+    """Returns the complete answer of a server that streams although no stream was requested. Its choices have a finish
+    reason only where the stream had one.
 
-    call_id: str | None
-    name: str | None
+    Raises `ProviderError` (MALFORMED_ANSWER) for an answer that was cut off.
+    """
+    reader = ChunkReader("", 1, lambda: 0)
+    chunks = [reader.read(event) for event in events]
+    choices: dict[int, dict[str, Any]] = {}
+    for choice in (choice for chunk in chunks for choice in chunk.body["choices"]):
+        joined = choices.setdefault(choice["index"], {"index": choice["index"], "message": {}, "finish_reason": None})
+        joined["finish_reason"] = choice["finish_reason"] or joined["finish_reason"]
+        _add_delta(joined["message"], choice["delta"])
+    if not choices or not all(choice["finish_reason"] for choice in choices.values()):
+        raise malformed_answer("the provider's answer ended without a finish_reason: it was cut off")
+    usages = [chunk.provider_usage for chunk in chunks if chunk.usage is not None]
+    usage = {"usage": usages[-1]} if usages else {}
+    return {**events[0], "choices": [choices[index] for index in sorted(choices)], **usage}
 
-    def starts_another_call_than(self, known: "_CallIdentity") -> bool:
-        """Returns whether this fragment starts another call than the known one with the same index.
 
-        Only a fragment with a name starts a call: some vendors give every fragment an id of its own.
-        """
-        if self.name is None:
-            return False
-        has_other_id = self.call_id is not None and known.call_id is not None and self.call_id != known.call_id
-        return has_other_id or (known.name is not None and self.name != known.name)
+def _add_delta(message: dict[str, Any], delta: dict[str, Any]) -> None:
+    """Adds a regular delta to a message as OpenAI's client does: texts are joined, fragments of calls by index."""
+    for name, value in delta.items():
+        if name == "tool_calls":
+            calls: list[dict[str, Any]] = message.setdefault("tool_calls", [])
+            for fragment in value:
+                if fragment["index"] == len(calls):
+                    calls.append(fragment)
+                elif "function" in fragment:
+                    calls[fragment["index"]]["function"]["arguments"] += fragment["function"]["arguments"]
+        elif isinstance(value, str) and isinstance(message.get(name), str) and name != "role":
+            message[name] += value
+        elif value is not None or name not in message:
+            message[name] = value
+
+
+def _indexed(message: dict[str, Any]) -> dict[str, Any]:
+    """Returns a complete message as a delta: its calls have indexes."""
+    if calls := message.get("tool_calls"):
+        return {**message, "tool_calls": [{**call, "index": index} for index, call in enumerate(calls)]}
+    return message
+
+
+def _is_whole_answer(event: dict[str, Any]) -> bool:
+    """Returns whether an event is a complete answer: some servers send one although a stream was requested."""
+    choices = event.get("choices")
+    if event.get("object") == "chat.completion.chunk" or not isinstance(choices, list) or not choices:
+        return False
+    return all(isinstance(choice, dict) and "message" in choice and "delta" not in choice for choice in choices)
 
 
 def _has_answer_content(delta: dict[str, Any]) -> bool:

@@ -1,0 +1,41 @@
+"""Fields of vendors, and fields of OpenAI that the bridge itself does not read: those with a bounded cost, and those
+without. All other fields are unknown to the bridge.
+"""
+
+BOUNDED_FIELDS = frozenset(
+    {
+        *("functions", "function_call", "parallel_tool_calls", "logit_bias", "metadata", "modalities", "service_tier"),
+        *("user", "safety_identifier", "prompt_cache_key", "store", "verbosity", "documents", "provider", "transforms"),
+        *("reasoning", "reasoning_effort", "include_reasoning", "thinking", "enable_thinking", "think", "keep_alive"),
+        *("top_k", "top_a", "min_p", "typical_p", "repetition_penalty", "length_penalty", "stop_token_ids", "usage"),
+        *("ignore_eos", "min_tokens", "skip_special_tokens", "chat_template_kwargs", "prompt_truncate_len", "grammar"),
+        *("guided_json", "guided_regex", "guided_choice", "guided_grammar", "structured_outputs", "safe_prompt"),
+        *("cache_control",),  # bounded unless it lasts longer than five minutes: see `features`
+    }
+)
+"""Fields of chats that change what a provider bills only through the number of tokens."""
+
+BILLABLE_FIELDS = frozenset(
+    {
+        # OpenAI and Azure: audio, searches, content that is kept or checked.
+        *("audio", "prediction", "web_search_options", "prompt_cache_retention", "prompt_cache_options", "moderation"),
+        *("data_sources", "file_ids", "vector_store_ids", "tool_resources", "container"),
+        # Searches of other vendors: xAI, Qwen, Perplexity, Groq, Mistral, Cohere, Venice, Zhipu.
+        *("search_parameters", "enable_search", "search_options", "search_settings", "web_search", "enable_web_search"),
+        *("connectors", "compound_custom", "venice_parameters", "web_search_enabled", "search", "return_images"),
+        *("search_mode", "search_context_size", "grounding", "google_search", "media_response"),
+        # Tools and servers that the vendor runs.
+        *("mcp_servers", "server_tools", "agents", "skills"),
+        # A higher price for the same tokens: Anthropic's fast mode and regions.
+        *("speed", "inference_geo"),
+        # Content that is stored elsewhere or made besides the text: Gemini, OpenRouter, Mistral.
+        *("cached_content", "image_config", "document_image_limit", "document_page_limit", "generation_config"),
+        # More answers, or another limit of their length, than the bridge counts.
+        *("best_of", "num_generations", "num_return_sequences", "candidate_count", "use_beam_search"),
+        *("max_new_tokens", "max_output_tokens", "max_gen_len", "num_predict", "num_retries", "max_retries", "options"),
+        # Objects that hold further fields for somebody behind the provider.
+        *("extra_body", "provider_options", "providerOptions"),
+    }
+)
+"""Fields that are known to be billed in ways that the price list does not have. A cost limit excludes paid models for
+them."""

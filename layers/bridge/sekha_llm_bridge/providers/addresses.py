@@ -1,0 +1,72 @@
+"""The URLs that are requested from a provider: chat, embeddings, and the list of models, which is the free probe.
+
+They are made from `base_url`, `paths` and `query` of the configuration. The query may hold a credential, so a URL is
+never logged; `masked` is for people.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from urllib.parse import quote, urlsplit
+
+from pydantic import SecretStr
+
+from sekha_llm_bridge.config.endpoints import mask_user_info
+from sekha_llm_bridge.config.models import ProviderConfig, ProviderType
+
+_SHOWN_PARAMETERS = frozenset({"api-version"})
+_OPERATION_SUFFIXES = ("/chat/completions", "/embeddings")
+_DEPLOYMENT = "/openai/deployments/"  # Azure lists the models beside `deployments`, not below one of them
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """The complete URLs of one provider."""
+
+    chat: str
+    embeddings: str
+    models: str
+
+
+def addresses_of(config: ProviderConfig) -> Addresses:
+    """Returns the URLs that the adapter requests."""
+    return _addresses(config, SecretStr.get_secret_value)
+
+
+def masked_addresses_of(config: ProviderConfig) -> Addresses:
+    """Returns the same URLs without user, password and values of parameters, except for a version."""
+    shown = _addresses(config, lambda _value: "***")
+    return Addresses(*(mask_user_info(url) for url in (shown.chat, shown.embeddings, shown.models)))
+
+
+def _addresses(config: ProviderConfig, text_of: Callable[[SecretStr], str]) -> Addresses:
+    base = config.base_url or ""
+    if config.provider_type is ProviderType.OLLAMA:
+        chat, embeddings, models = f"{base}/api/chat", f"{base}/api/embed", f"{base}/api/tags"
+    else:
+        for suffix in _OPERATION_SUFFIXES:  # it is there where the server has no version in its paths
+            base = base.removesuffix(suffix)
+        root, is_deployment, _ = base.partition(_DEPLOYMENT)
+        models = f"{root}/openai/models" if is_deployment else f"{base}/models"
+        chat, embeddings = f"{base}/chat/completions", f"{base}/embeddings"
+    paths, query = config.paths, _query(config, text_of)
+    return Addresses(
+        _with_path(chat, paths.chat) + query,
+        _with_path(embeddings, paths.embeddings) + query,
+        _with_path(models, paths.models) + query,
+    )
+
+
+def _with_path(url: str, path: str | None) -> str:
+    if path is None:
+        return url
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}{path}"
+
+
+def _query(config: ProviderConfig, text_of: Callable[[SecretStr], str]) -> str:
+    values = {
+        name: value.get_secret_value() if name in _SHOWN_PARAMETERS else text_of(value)
+        for name, value in config.query.items()
+    }
+    pairs = [f"{quote(name, safe='')}={quote(value, safe='*')}" for name, value in values.items()]
+    return f"?{'&'.join(pairs)}" if pairs else ""

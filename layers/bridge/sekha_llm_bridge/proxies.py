@@ -1,0 +1,64 @@
+"""The proxy of the environment for https: HTTPS_PROXY, else ALL_PROXY, except for the hosts in NO_PROXY.
+
+An HTTP proxy and a SOCKS5 proxy can be used. httpcore connects through them; for SOCKS5 it uses the package socksio,
+and the proxy resolves the host's name (`socks5` and `socks5h` are the same).
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+import httpcore
+
+_SUPPORTED_SCHEMES = ("http", "https", "socks5", "socks5h")
+_USER_INFO = re.compile(r"\S*@")
+
+
+def proxy_from_environment(host: str) -> str | None:
+    """Returns the proxy for https requests to `host`, which may have a port; None: without a proxy."""
+    proxies = getproxies()
+    address = proxies.get("https") or proxies.get("all")
+    if not address or proxy_bypass(host):
+        return None
+    return address if "://" in address else f"http://{address}"
+
+
+def proxy_fault(urls: Iterable[str]) -> str | None:
+    """Returns why the proxy of the environment cannot be used for the https URLs among `urls`; None if it can."""
+    hosts = (urlsplit(url).netloc.rpartition("@")[2] for url in urls if url.startswith("https://"))
+    addresses = filter(None, map(proxy_from_environment, hosts))
+    unusable = next((address for address in addresses if not _is_usable(address)), None)
+    if unusable is None:
+        return None
+    name = "HTTPS_PROXY" if getproxies().get("https") else "ALL_PROXY"
+    shown = unusable.partition("://")[0] + "://" + _USER_INFO.sub("***@", unusable.partition("://")[2])
+    supported = ", ".join(f"{scheme}://" for scheme in _SUPPORTED_SCHEMES)
+    return (
+        f"{name} in the environment is {shown}, which cannot be used: give host and port of a proxy after {supported}"
+    )
+
+
+@contextmanager
+def connecting_through(proxy: str | None) -> Iterator[None]:
+    """Turns the errors of socksio into `httpcore.ProxyError`: httpcore passes them on, for example when the address is
+    not one of a SOCKS proxy.
+    """
+    if proxy is None or not proxy.startswith("socks"):
+        yield
+        return
+    from socksio import SOCKSError  # imported only where it is needed
+
+    try:
+        yield
+    except (SOCKSError, AssertionError) as exc:
+        raise httpcore.ProxyError("the proxy does not answer as a SOCKS5 proxy") from exc
+
+
+def _is_usable(address: str) -> bool:
+    try:
+        parts = urlsplit(address)
+        return parts.scheme in _SUPPORTED_SCHEMES and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # the port is not a number
+        return False
