@@ -3,7 +3,7 @@
 Servers place them in many ways. Sources: OpenAI (`error` object), Ollama (`error` text), FastAPI (`detail`, a text or a
 list with `loc` and `msg`), Google (`error.status`, `error.details` with `reason` and `retryDelay`), OpenRouter (the
 upstream's body as text in `error.metadata.raw`), AWS (`message`, `__type`; XML from S3-like services), Cohere and
-Mistral (`message`), Cloudflare (`errors`), gateways (plain text, HTML).
+Mistral (`message`), Cloudflare (`errors`), Databricks (`external_model_message`), gateways (plain text, HTML).
 
 The time to read is linear in the size of the body, and the size is limited.
 """
@@ -24,7 +24,7 @@ _MAX_PARTS = 20
 _BOM = b"\xef\xbb\xbf"
 _MESSAGE_KEYS = ("message", "msg", "Message", "errorMessage", "error_message", "error_description", "description")
 _CODE_KEYS = ("code", "type", "status", "__type", "error_type", "errorCode", "error_code", "reason")
-_NESTED_KEYS = ("error", "errors", "detail", "details", "fault", "body")
+_NESTED_KEYS = ("error", "errors", "detail", "details", "fault", "body", "external_model_message")
 _CODE = re.compile(r"[A-Za-z_]{3,40}")
 _TAG = re.compile(r"<[A-Za-z!/?][^<>]*>")
 _HTML = re.compile(r"<(?:!doctype|html|head|body|title|center|h1)\b", re.IGNORECASE)
@@ -121,23 +121,36 @@ def _collect_text(text: str, error: ErrorText, parts: list[str], depth: int) -> 
         error.codes += _XML_CODE.findall(text)[:_MAX_ITEMS]
         parts.append(message[1])
         return
-    start, end = text.find("{"), text.rfind("}")
-    inner = _literal(text[start : end + 1]) if 0 <= start < end else None
-    if inner is None:
+    found = _inner_body(text)
+    if found is None:
         parts.append(text)
         return
-    n_parts = len(parts)
+    (start, inner), n_parts = found, len(parts)
     _collect(inner, error, parts, depth - 1)
     if before := text[:start].strip(" -:"):
         parts.insert(n_parts, before)
 
 
-def _literal(text: str) -> dict[Any, Any] | None:
+def _inner_body(text: str) -> tuple[int, object] | None:
+    """Returns the object, or the list of objects or sentences, that a text holds, and where it begins."""
+    for opening, closing in ("{}", "[]"):
+        start, end = text.find(opening), text.rfind(closing)
+        value = _literal(text[start : end + 1]) if 0 <= start < end else None
+        if isinstance(value, dict) or (isinstance(value, list) and all(map(_is_error, value))):
+            return start, value
+    return None
+
+
+def _is_error(item: object) -> bool:
+    """Returns whether an item of a list may say what is wrong: an object, or a sentence. A word is a value."""
+    return isinstance(item, dict) or (isinstance(item, str) and " " in item)
+
+
+def _literal(text: str) -> object:
     try:
-        value = orjson.loads(text)
+        return orjson.loads(text)
     except orjson.JSONDecodeError:
-        value = _python_literal(text) if text.startswith(("{'", '{"')) else None
-    return value if isinstance(value, dict) else None
+        return _python_literal(text) if text.startswith(("{'", '{"')) else None
 
 
 def _python_literal(text: str) -> object:

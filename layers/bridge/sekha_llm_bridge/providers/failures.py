@@ -24,15 +24,19 @@ _CONTEXT_TOO_LONG = re.compile(
     r"(?:\w+ ){0,4}(?:too (?:long|many)|longer than|larger than)|(?:input|prompt) (?:\w+ ){0,2}too large"
     r"|too many (?:\w+ )?tokens|(?:input|prompt) token count|input length should be"
     r"|tokens and .{0,40}too large for|tokens exceed|tokens \+ .{0,40}must be|must have less than \d+ tokens"
-    r"|reduce the (?:length|size) of (?:the|your) (?:messages|prompt|input)",
+    r"|reduce the (?:length|size) of (?:the|your) (?:messages|prompt|input)"
+    r"|model max(?:imum)? length|\bmax_seq_len\b|length of (?:the )?(?:prompt|input)",
     re.IGNORECASE,
 )
 _CONTENT_REFUSED = re.compile(
-    r"content[_ ](filter|policy|management)|responsibleaipolicy|flagged|moderation|safety (system|filter|policy)",
+    r"content[_ ](filter|policy|management)|responsibleaipolicy|flagged|moderation|safety (system|filter|policy)"
+    r"|violat\w{1,4} (\S+ )?(usage|content) (guideline|polic)|data_?inspection|inappropriate content"
+    r"|unsafe or sensitive content|不安全或敏感内容|content exists risk",
     re.IGNORECASE,
 )
 _QUOTA_EXHAUSTED = re.compile(
-    r"insufficient[_ ](quota|balance|credit|fund)|credit balance|billing_hard_limit", re.IGNORECASE
+    r"insufficient[_ ](quota|balance|credit|fund)|credit balance|billing_hard_limit|exceeded_current_quota",
+    re.IGNORECASE,
 )
 _KEY_REJECTED = re.compile(
     r"\bapi key (is )?(not valid|invalid|incorrect|expired)|\b(incorrect|invalid) (api key|authentication)"
@@ -44,7 +48,9 @@ _AUTHENTICATION_CODE = re.compile(
     r"|unrecognized_?client|invalid_?signature",
     re.IGNORECASE,
 )
-_MODEL_MISSING = re.compile(r"not a valid model|model *does not exist", re.IGNORECASE)
+_MODEL_MISSING = re.compile(
+    r"not a valid model|model *(does )?not exist|model (identifier|id|name) is invalid|\bunknown model\b", re.IGNORECASE
+)
 _UNKNOWN_FIELD = re.compile(
     r"extra (inputs?|fields?|parameters?|properties|data)\b.{0,80}not (permitted|allowed|supported)|extra_forbidden"
     r"|additional propert"
@@ -57,15 +63,25 @@ _UNSUPPORTED = re.compile(
     r"|\bnot (currently |yet |officially )?support|n't (currently |yet )?support|\bunsupported|\bnot_supported"
     r"|\bsupports? only\b|\bonly supports?\b|\bonly .{0,40}(is|are) supported|cannot be used (with|together)"
     r"|\bnot (available|enabled|implemented|compatible|permitted|allowed) (for|with|in|on|by) (this|the) "
-    r"|tool choice requires|requires? --|no endpoints found that|no tool call parser|no chat template"
+    r"|tool choice requires|requires? --|no endpoints found that|no tool call parser|\bchat template\b"
     r"|multimodal|\bat most 0 |cannot (process|handle|accept|read|see) (image|audio|video|tool)"
-    r"|(unexpected|unknown|invalid|unsupported) role|after the optional system"
-    r"|roles? (must|should) (alternate|be (one|either|user|system|assistant))|incompatible with|is incompatible",
+    r"|(unexpected|unknown|invalid|unsupported) (message )?role|expected last role|after the optional system"
+    r"|roles? (must|should) (alternate|be (alternat|one|either|user|system|assistant))"
+    r"|\b(system|first|last) message must\b|incompatible with|is incompatible"
+    r"|unknown variant|not match any variant|invalid type: \w+, expected|type is unavailable|missing data required"
+    r"|cannot both be |allowed (for|with|by|on) this model|for non-?stream|\bbatch size\b",
     re.IGNORECASE,
 )
 # Text in quotation marks comes from the request, for example names of functions or parts of the prompt. An apostrophe
-# inside a word is no quotation mark.
-_QUOTED = re.compile(r"(?<!\w)'[^']*'(?!\w)|\"[^\"]*\"|`[^`]*`|\([^()]*\)")
+# inside a word is no quotation mark, and Groq gives its reasons as `[(…)]`.
+_QUOTED = re.compile(r"(?<!\w)'[^']*'(?!\w)|\"[^\"]*\"|`[^`]*`|(?<!\[)\([^()]*\)")
+# Faults of what the bridge has checked itself: this server takes less than OpenAI's format allows.
+_NARROWER_FORMAT = re.compile(
+    r"\bcontent\W.{0,80}\b(must be|should be|expected) an? (valid )?string\b|response_format\W{1,2}type\W{1,3}must be ",
+    re.IGNORECASE,
+)
+_ORDER_OF_TOOL_MESSAGES = re.compile(r"must be (a response to|followed by)", re.IGNORECASE)
+_ROLE = re.compile(r"\broles?\b", re.IGNORECASE)
 _CALLER_DEFINED_FIELDS = ("tools", "functions", "response_format")
 _FIELD_PATH = re.compile(r"[A-Za-z0-9_.\[\]]{1,80}")
 # A gateway gave up or failed; the server behind it may continue, and bill the request. 504 and 524 are timeouts.
@@ -80,8 +96,8 @@ _KINDS_BY_CODE: tuple[tuple[re.Pattern[str], FailureKind], ...] = (
     (re.compile(r"api_key|authentication", re.IGNORECASE), FailureKind.CREDENTIALS_REJECTED),
     (_QUOTA_EXHAUSTED, FailureKind.QUOTA_EXHAUSTED),
     (re.compile(r"rate_limit"), FailureKind.RATE_LIMITED),
-    (re.compile(r"model_(does_)?not_(exist|found)|not_found_error"), FailureKind.MODEL_MISSING),
-    (re.compile(r"context_(length|window|size)|string_above_max_length_context"), FailureKind.CONTEXT_LENGTH_EXCEEDED),
+    (re.compile(r"model_(does_)?not_(exist|found|supported)|unknown_model|not_found_error"), FailureKind.MODEL_MISSING),
+    (re.compile(r"context_(length|window|size)|tokens_limit_reached"), FailureKind.CONTEXT_LENGTH_EXCEEDED),
     (_CONTENT_REFUSED, FailureKind.CONTENT_REFUSED),
     (re.compile(r"unsupported|not_supported|extra_forbidden|unknown_parameter"), FailureKind.CANDIDATE_UNSUITABLE),
 )
@@ -173,7 +189,10 @@ def _kind(status: int, error: ErrorText) -> FailureKind:
     """Returns the kind of failure. Codes count before the message: that of a rate limit may mention billing."""
     codes, message = " ".join(error.codes), _without_quotes(error.message)
     if status in _BY_CALLER:
-        return _kind_of_rejection(codes, message, error.param or "")
+        # A 413 that the API itself has not written is one of a server before it, which takes no body of that size.
+        is_by_gateway = status == 413 and not error.is_structured
+        default = FailureKind.CANDIDATE_UNSUITABLE if is_by_gateway else FailureKind.REQUEST_REJECTED
+        return _kind_of_rejection(codes, message, error) or default
     match status:
         case 402:
             return FailureKind.QUOTA_EXHAUSTED
@@ -191,20 +210,24 @@ def _kind(status: int, error: ErrorText) -> FailureKind:
             return FailureKind.CANDIDATE_UNSUITABLE if _UNSUPPORTED.search(message) else FailureKind.MODEL_MISSING
         case 500 | 501 if _CONTEXT_TOO_LONG.search(message):
             return FailureKind.CONTEXT_LENGTH_EXCEEDED
-        case 500 | 501 if _UNSUPPORTED.search(message) and _first_feature(message) is not None:
+        case 500 | 501 if _UNSUPPORTED.search(message) and (_first_feature(message) or _ROLE.search(message)):
             return FailureKind.CANDIDATE_UNSUITABLE
         case _:
             return FailureKind.SERVER_ERROR
 
 
-def _kind_of_rejection(codes: str, message: str, param: str) -> FailureKind:
+def _kind_of_rejection(codes: str, message: str, error: ErrorText) -> FailureKind | None:
+    param = error.param or ""
     if param.startswith(_CALLER_DEFINED_FIELDS):  # codes and message may quote names that the caller defined
         is_unsuitable = _UNSUPPORTED.search(f"{codes} {message}")
         return FailureKind.CANDIDATE_UNSUITABLE if is_unsuitable else FailureKind.REQUEST_REJECTED
-    if param.endswith("role"):  # the bridge has checked the roles: this model does not know one of them
+    if "string_above_max_length" in codes and param.startswith(("messages", "input")):
+        return FailureKind.CONTEXT_LENGTH_EXCEEDED
+    # The bridge has checked the roles: this model does not know one of them.
+    is_unknown_role = param.endswith("role") and not _ORDER_OF_TOOL_MESSAGES.search(message)
+    if is_unknown_role or _NARROWER_FORMAT.search(f"{param} {error.message}"):
         return FailureKind.CANDIDATE_UNSUITABLE
-    kind = _first_match(_KINDS_BY_CODE, codes) or _first_match(_KINDS_BY_MESSAGE, message)
-    return kind or FailureKind.REQUEST_REJECTED
+    return _first_match(_KINDS_BY_CODE, codes) or _first_match(_KINDS_BY_MESSAGE, message)
 
 
 def _kind_of_forbidden(codes: str, message: str, error: ErrorText) -> FailureKind:
