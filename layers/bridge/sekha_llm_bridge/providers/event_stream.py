@@ -25,12 +25,15 @@ def parse_event(data: bytes) -> Any:
 
     Raises ValueError for invalid JSON, and TypeError for a value that is nested too deeply to be serialised again.
     Gateways may split a text inside a character: invalid UTF-8 and each half of a UTF-16 surrogate pair become U+FFFD.
+    Servers in Python may write `NaN` or `-Infinity`, which JSON does not have: they become null.
     """
     try:
         value = orjson.loads(data)
     except orjson.JSONDecodeError:
         try:
-            text = json.dumps(json.loads(data.decode("utf-8", "replace")), ensure_ascii=False)
+            text = json.dumps(
+                json.loads(data.decode("utf-8", "replace"), parse_constant=lambda _: None), ensure_ascii=False
+            )
         except RecursionError:
             raise ValueError("nested too deeply") from None
         value = orjson.loads(text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace"))
@@ -157,8 +160,17 @@ class _JsonLines:
         return [*events, b"\n".join(self._value)] if self._value else events
 
 
+def _is_keep_alive(data: bytes) -> bool:
+    """Returns whether the data of an event says nothing: an empty JSON text, or a comment (Vertex AI)."""
+    text = data.strip()
+    return text == b'""' or text.startswith(b":")
+
+
 class EventDecoder:
-    """Decodes a stream of any framing: server-sent events, one JSON object per line, or one JSON value."""
+    """Decodes a stream of any framing: server-sent events, one JSON object per line, or one JSON value.
+
+    Ignores keep-alives that are sent as data.
+    """
 
     def __init__(self) -> None:
         self._decoder: SSEDecoder | _JsonLines | None = None
@@ -176,7 +188,7 @@ class EventDecoder:
             if not part:
                 return []
             self._decoder = _JsonLines() if part[:1] in b"{[" else SSEDecoder()
-        events = self._decoder.feed(part)
+        events = [data for data in self._decoder.feed(part) if not _is_keep_alive(data)]
         self._n_events += len(events)
         return events
 

@@ -1,13 +1,16 @@
 """Normalises answers in OpenAI's format: clients parse them strictly, and vendors deviate from the format."""
 
+import base64
 import secrets
+import sys
+from array import array
 from typing import Any
 
 import orjson
 
 from sekha_llm_bridge.providers.base import ChatAnswer, malformed_answer
 from sekha_llm_bridge.providers.openai.message import MessageNormaliser, message_of
-from sekha_llm_bridge.providers.token_counts import is_count, regular_usage
+from sekha_llm_bridge.providers.token_counts import is_count, read_count, regular_usage
 from sekha_llm_bridge.usage import Usage
 
 # The finish reasons by which OpenRouter, vLLM and DeepSeek report an answer that failed in its middle.
@@ -65,12 +68,27 @@ def reject_error_finish(choice: dict[str, Any]) -> None:
 
 
 def read_vectors(data: object) -> list[list[float]]:
-    """Returns the vectors of an embeddings answer's `data`, in the order of their `index`.
+    """Returns the vectors of an embeddings answer's `data`, in the order of their `index`; in their own order where not
+    every one has an index.
 
-    Raises `ProviderError` (MALFORMED_ANSWER).
+    Raises `ProviderError` (MALFORMED_ANSWER), and ValueError for base64 that is none.
     """
-    if not isinstance(data, list) or not all(
-        isinstance(row, dict) and isinstance(row.get("embedding"), list) for row in data
-    ):
+    if not isinstance(data, list) or not all(isinstance(row, dict) for row in data):
         raise malformed_answer("the provider's answer has no usable vectors")
-    return [row["embedding"] for row in sorted(data, key=lambda row: row.get("index", 0))]
+    vectors = [_vector(row.get("embedding")) for row in data]
+    indexes = [index for row in data if (index := read_count(row.get("index"))) is not None]
+    if len(indexes) < len(vectors):
+        return vectors
+    return [vector for _, vector in sorted(zip(indexes, vectors, strict=True), key=lambda pair: pair[0])]
+
+
+def _vector(embedding: object) -> list[float]:
+    """Returns a vector, which some servers send as base64 of 32-bit floats (little-endian), or with numbers as text."""
+    if isinstance(embedding, str):
+        floats = array("f", base64.b64decode(embedding, validate=True))
+        if sys.byteorder == "big":
+            floats.byteswap()
+        return floats.tolist()
+    if not isinstance(embedding, list):
+        raise malformed_answer("the provider's answer has no usable vectors")
+    return [float(number) if isinstance(number, str) else number for number in embedding]
