@@ -66,7 +66,7 @@ def _assembled(text: str) -> dict[str, Any]:
     calls: dict[int, dict[str, Any]] = {}
     for chunk in chunks:
         body |= {name: chunk[name] for name in ("error", "bridge", "usage", "model") if chunk.get(name)}
-        for choice in chunk.get("choices") or ():
+        for choice in [one for one in chunk.get("choices") or () if one["index"] == 0]:
             body["choices"][0]["finish_reason"] = choice.get("finish_reason") or body["choices"][0]["finish_reason"]
             for name in ("content", "reasoning_content"):
                 if isinstance(part := choice["delta"].get(name), str):
