@@ -28,6 +28,7 @@ class MessageNormaliser:
         self._calls: dict[int, _Call] = {}  # by the vendor's index, or by a new one where two calls share it
         self._index_by_vendor_index: dict[int, int] = {}  # the key in `_calls` that a vendor's index means now
         self._latest_index = 0
+        self._named_in_delta: set[int] = set()  # calls with a name and without an index, in the present delta
 
     def normalise_delta(self, delta: dict[str, Any]) -> dict[str, Any]:
         """Returns the delta with a role only in the first one. Raises `ProviderError` (MALFORMED_ANSWER)."""
@@ -53,6 +54,9 @@ class MessageNormaliser:
 
     def whole_message(self, message: dict[str, Any]) -> dict[str, Any]:
         """Returns a complete message. Its tool calls have no indexes."""
+        calls = message.get("tool_calls")
+        if isinstance(calls, list) and all(isinstance(call, dict) for call in calls):
+            message = {**message, "tool_calls": [{**call, "index": index} for index, call in enumerate(calls)]}
         normalised = self.normalise_delta(message)
         for call in normalised.get("tool_calls", ()):
             del call["index"]
@@ -65,6 +69,7 @@ class MessageNormaliser:
             return []
         if not isinstance(calls, list) or not all(isinstance(call, dict) for call in calls):
             raise malformed_answer("the provider's answer has tool calls that are none")
+        self._named_in_delta.clear()
         return [self._fragment(call) for call in calls]
 
     def _fragment(self, sent: dict[str, Any]) -> dict[str, Any]:
@@ -103,7 +108,7 @@ class MessageNormaliser:
         """Returns the key of the call that a fragment belongs to.
 
         Some vendors send no index, or the same one for every call. There another name, or the same name with another
-        id, starts another call.
+        id, starts another call; so does another name in the same delta.
         """
         vendor_index = sent_index if is_count(sent_index) and isinstance(sent_index, int) else None
         key = self._latest_index
@@ -113,9 +118,13 @@ class MessageNormaliser:
         if known is not None and known.is_other_than(call_id, name):
             with_same_id = (i for i, other in self._calls.items() if other.call_id == call_id is not None)
             key = next(with_same_id, max(self._calls) + 1)
-        self._latest_index = key
         if vendor_index is not None:
             self._index_by_vendor_index[vendor_index] = key
+        elif name is not None:
+            if key in self._named_in_delta:
+                key = max(self._calls) + 1
+            self._named_in_delta.add(key)
+        self._latest_index = key
         return key
 
 
