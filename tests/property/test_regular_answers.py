@@ -34,11 +34,12 @@ def whole(draw: st.DrawFn, answer: tuple[str, list[tuple[str, str]]]) -> dict[st
     text, calls = answer
     message: dict[str, Any] = {"role": draw(st.sampled_from(["assistant", "model", None])), "content": text}
     message["content"] = draw(st.sampled_from([text, [{"type": "text", "text": text}]])) if text else None
-    sent = [_call(draw, f"c{i}", name, arguments) for i, (name, arguments) in enumerate(calls)]
-    if sent or draw(st.booleans()):
-        message["tool_calls"] = sent or draw(st.sampled_from([None, []]))
-    part = draw(st.sampled_from(["message", "message", "delta"])) if text or calls else "message"
-    finish = "tool_calls" if calls else draw(st.sampled_from(["stop", None, ""]))
+    sent: list[dict[str, Any]] = [_call(draw, f"c{i}", name, arguments) for i, (name, arguments) in enumerate(calls)]
+    has_empty_list = draw(st.booleans())
+    if calls or has_empty_list:
+        message["tool_calls"] = sent
+    part = "message" if not (text or calls) else draw(st.sampled_from(["message", "delta"]))
+    finish: str | None = "tool_calls" if calls else draw(st.sampled_from(["stop", None, ""]))
     return {"choices": [{part: message, "finish_reason": finish}]}
 
 
