@@ -92,7 +92,7 @@ def _error_for_too_long_prompt(state: FailoverState) -> BridgeError:
 def _context_length_exceeded(entry: CatalogModel, plan: RoutePlan, provider_text: str = "") -> ContextLengthExceeded:
     """Returns the error for a prompt that is too long for `entry`, the candidate with the largest window.
 
-    LiteLLM and LangChain recognise the error by the words "maximum context length is".
+    LiteLLM recognises the error by the words "maximum context length is", LangChain by the code in the message.
     """
     request = plan.request
     is_embedding = request.task is Task.EMBEDDING
@@ -101,7 +101,7 @@ def _context_length_exceeded(entry: CatalogModel, plan: RoutePlan, provider_text
         param = f"input[{request.longest_input}]"
     message = (
         f"{param} is too long: this model's maximum context length is {entry.window} tokens ({_name(entry)}); "
-        f"{FailureKind.CONTEXT_LENGTH_EXCEEDED.remedy.lower()}"
+        f"{FailureKind.CONTEXT_LENGTH_EXCEEDED.remedy.lower()} ({FailureKind.CONTEXT_LENGTH_EXCEEDED.code})"
     )
     text = f". The provider's message: {provider_text}" if provider_text else ""
     return ContextLengthExceeded(message + text, param=param.partition("[")[0])
