@@ -21,7 +21,7 @@ _CONTEXT_TOO_LONG = re.compile(
     r"|exceed\w* (?:\S+ ){0,4}max(?:imum)? (?:\S+ ){0,3}(?:tokens?|length)\b"
     r"|context (?:window|limit|length|size)\b|\bcontext the overflows"
     r"|(?:prompt|input|request|messages?|conversation|text|sequence|content|document|tokens) "
-    r"(?:\w+ ){0,4}(?:too (?:long|many)|longer than|larger than)|(?:input|prompt) (?:\w+ ){0,2}too large"
+    r"(?:\w+ ){0,4}(?:too long|too many tokens|longer than|larger than)|(?:input|prompt) (?:\w+ ){0,2}too large"
     r"|too many (?:\w+ )?tokens|(?:input|prompt) token count|input length should be"
     r"|tokens and .{0,40}too large for|tokens exceed|tokens \+ .{0,40}must be|must have less than \d+ tokens"
     r"|reduce the (?:length|size) of (?:the|your) (?:messages|prompt|input)",
@@ -93,12 +93,39 @@ _KINDS_BY_MESSAGE: tuple[tuple[re.Pattern[str], FailureKind], ...] = (
     (_UNSUPPORTED, FailureKind.CANDIDATE_UNSUITABLE),
     (_CONTENT_REFUSED, FailureKind.CONTENT_REFUSED),
 )
-# What a model may lack altogether, by the words for it. The names are those of `RouteRequest.used_features`.
+# What a model lacks altogether, by the words for it. The names are those of `RouteRequest.used_features`. A kind of
+# tool choice, an image format or a keyword of a schema is not the whole feature: other requests may still use it.
+_LACKS = r"(?:not (?:currently |yet )?support|n't (?:currently |yet )?support|that support)"
+_ARE_NOT = r"\W+(?:is|are) not (?:currently |yet )?supported"
 _FEATURES: tuple[tuple[str, re.Pattern[str]], ...] = (
-    ("tools", re.compile(r"\btool|\bfunction(s|_| call)", re.IGNORECASE)),
-    ("images", re.compile(r"image|vision|multimodal", re.IGNORECASE)),
-    ("audio", re.compile(r"audio", re.IGNORECASE)),
-    ("response_format", re.compile(r"response_?format|json_?schema|structured output|guided", re.IGNORECASE)),
+    (
+        "tools",
+        re.compile(
+            rf"{_LACKS} (?:for )?(?:tools?|tool (?:use|calling|calls?)|functions?|function call\w*)\b(?!.choice)"
+            rf"|\b(?:tools?|tool (?:use|calling)|function calling){_ARE_NOT}|tool choice requires|requires --jinja",
+            re.IGNORECASE,
+        ),
+    ),
+    (
+        "images",
+        re.compile(
+            rf"{_LACKS} (?:for )?(?:images?|vision)(?: inputs?)?\b(?! (?:format|type|url|size|detail))"
+            rf"|\b(?:images?|image inputs?|vision){_ARE_NOT}|not a multimodal|\bat most 0 image",
+            re.IGNORECASE,
+        ),
+    ),
+    ("audio", re.compile(rf"{_LACKS} (?:for )?audio\b(?! (?:format|type))|\baudio{_ARE_NOT}", re.IGNORECASE)),
+    (
+        "response_format",
+        re.compile(
+            rf"{_LACKS} (?:for )?(?:response[ _]format|structured outputs?|json[ _]schema)\b|json_schema{_ARE_NOT}",
+            re.IGNORECASE,
+        ),
+    ),
+)
+# Fields that every server knows: where one of them is named, a part of it is at fault.
+_FIELDS_WITH_PARTS = frozenset(
+    {"messages", "model", "input", "tools", "tool_choice", "functions", "response_format", "metadata"}
 )
 
 
@@ -238,7 +265,7 @@ def _unsupported_feature(error: ErrorText, request: Mapping[str, Any]) -> str | 
     text = f"{error.param or ''} {error.message}"
     if _UNKNOWN_FIELD.search(f"{' '.join(error.codes)} {text}"):
         words = set(re.findall(r"[A-Za-z_]{3,40}", text))
-        return next((name for name in request if name in words and name not in {"messages", "model", "input"}), None)
+        return next((name for name in request if name in words and name not in _FIELDS_WITH_PARTS), None)
     return _first_feature(text)
 
 
