@@ -40,6 +40,7 @@ def whole(draw: st.DrawFn, answer: tuple[str, list[tuple[str, str]]]) -> dict[st
         message["tool_calls"] = sent
     part = "message" if not (text or calls) else draw(st.sampled_from(["message", "delta"]))
     finish: str | None = "tool_calls" if calls else draw(st.sampled_from(["stop", None, ""]))
+    finish = finish or ("stop" if part == "delta" else finish)
     return {"choices": [{part: message, "finish_reason": finish}]}
 
 

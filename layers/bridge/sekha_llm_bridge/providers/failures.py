@@ -19,7 +19,8 @@ _CONTEXT_TOO_LONG = re.compile(
     r"max(?:imum)? (?:\w+ ){0,2}(?:context|input|prompt|sequence) ?(?:length|size|tokens)?\b"
     r"|exceed\w* (?:\S+ ){0,6}(?:context|input length|prompt length|token limit|max_model_len|n_ctx|num_ctx)"
     r"|exceed\w* (?:\S+ ){0,4}max(?:imum)? (?:\S+ ){0,3}(?:tokens?|length)\b"
-    r"|context (?:window|limit|length|size)\b|\bcontext the overflows"
+    r"|context (?:window|limit|length|size) (?:of|is|was|exceeded)\b|\bcontext the overflows"
+    r"|(?:fit|longer|larger|greater|more)\w* (?:\S+ ){0,6}context"
     r"|(?:prompt|input|request|messages?|conversation|text|sequence|content|document|tokens) "
     r"(?:\w+ ){0,4}(?:too long|too many tokens|longer than|larger than)|(?:input|prompt) (?:\w+ ){0,2}too large"
     r"|too many (?:\w+ )?tokens|(?:input|prompt) token count|input length should be"
@@ -48,14 +49,15 @@ _MODEL_MISSING = re.compile(r"not a valid model|model *does not exist", re.IGNOR
 _UNKNOWN_FIELD = re.compile(
     r"extra (inputs?|fields?|parameters?|properties|data)\b.{0,80}not (permitted|allowed|supported)|extra_forbidden"
     r"|additional propert"
-    r"|un(recogni[sz]ed|expected|known)[ _](request )?(argument|field|key|parameter|property|name|input)"
-    r"|(field|parameter|property|argument)s? .{0,60}not (permitted|allowed|recogni[sz]ed|exist)",
+    r"|un(recogni[sz]ed|expected|known)[ _](request )?(argument|field|key|parameter|property|name|input)",
     re.IGNORECASE,
 )
 _UNSUPPORTED = re.compile(
     rf"{_UNKNOWN_FIELD.pattern}"
-    r"|\bnot (currently |yet |officially )?support|n't (currently |yet )?support|\bunsupported|\bnot_supported"
-    r"|\bsupports? only\b|\bonly supports?\b|\bonly .{0,40}(is|are) supported|cannot be used (with|together)"
+    r"|(field|parameter|property|argument)s? .{0,60}not (permitted|allowed|recogni[sz]ed|exist)(?! to )"
+    r"|\bnot (currently |yet |officially )?support|n't (currently |yet )?support"
+    r"|\bunsupported\b(?! char)|\bnot_supported|\bsupports? only\b(?! up)|\bonly supports?\b(?! up)"
+    r"|\bonly .{0,40}(is|are) supported|cannot be used (with|together)"
     r"|\bnot (available|enabled|implemented|compatible|permitted|allowed) (for|with|in|on|by) (this|the) "
     r"|tool choice requires|requires? --|no endpoints found that|no tool call parser|no chat template"
     r"|multimodal|\bat most 0 |cannot (process|handle|accept|read|see) (image|audio|video|tool)"
@@ -72,7 +74,7 @@ _FIELD_PATH = re.compile(r"[A-Za-z0-9_.\[\]]{1,80}")
 _GATEWAY_GAVE_UP = frozenset({408, 520})
 _OVERLOADED = frozenset({503, 529})
 _BY_CALLER = frozenset({400, 413, 422})
-_MAX_PROVIDER_TEXT = 2_000  # characters, see `Failure.provider_text`
+_MAX_PROVIDER_TEXT = 2_000  # bytes, of the masked text: a secret that was cut would not be found
 
 # The kinds of failure behind a status of `_BY_CALLER`, by the vendor's codes and by its message. The first match
 # counts.
@@ -177,7 +179,7 @@ def _provider_error(
         kind,
         _message(event, error, request),
         param=_param(error.param, request),
-        provider_text=error.message[:_MAX_PROVIDER_TEXT] if kind.status < 500 else "",
+        provider_text=error.message if kind.status < 500 else "",
         unsupported_feature=_unsupported_feature(error, request) if is_unsuitable else None,
         **fields,
     )
@@ -210,7 +212,7 @@ def _kind(status: int, error: ErrorText) -> FailureKind:
             is_empty = _QUOTA_EXHAUSTED.search(codes or message)
             return FailureKind.QUOTA_EXHAUSTED if is_empty else FailureKind.RATE_LIMITED
         case 401:
-            is_refusal = _CONTENT_REFUSED.search(f"{codes} {message}")
+            is_refusal = _CONTENT_REFUSED.search(codes)
             return FailureKind.CONTENT_REFUSED if is_refusal else FailureKind.CREDENTIALS_REJECTED
         case 403:
             return _kind_of_forbidden(codes, message, error)
@@ -245,7 +247,8 @@ def _kind_of_forbidden(codes: str, message: str, error: ErrorText) -> FailureKin
     )
     if kind := _first_match(kinds, f"{codes} {message}"):
         return kind
-    return FailureKind.CREDENTIALS_REJECTED if _AUTHENTICATION_CODE.search(codes) else FailureKind.ACCESS_DENIED
+    is_about_the_key = _AUTHENTICATION_CODE.search(codes) and not re.search("model|region|country", codes)
+    return FailureKind.CREDENTIALS_REJECTED if is_about_the_key else FailureKind.ACCESS_DENIED
 
 
 def _first_match(kinds: Iterable[tuple[re.Pattern[str], FailureKind]], text: str) -> FailureKind | None:

@@ -5,7 +5,7 @@ and name is given out once. Vendors deviate from this in many ways; what a clien
 """
 
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
@@ -78,7 +78,7 @@ class MessageNormaliser:
         if not isinstance(function, dict | None):
             raise malformed_answer("the provider's answer has tool calls that are none")
         call_id, name = sent.get("id") or None, (function or {}).get("name") or None
-        key = self._key(sent.get("index"), call_id, name)
+        key = self._key(sent.get("index"), call_id, name, arguments_text((function or {}).get("arguments")))
         is_first = key not in self._calls
         if is_first:
             is_function = function is not None or sent.get("type") in {None, "", "function"}
@@ -102,9 +102,10 @@ class MessageNormaliser:
         else:
             function.pop("name", None)
         call.has_arguments = call.has_arguments or bool(function["arguments"])
+        call.arguments.append(function["arguments"])
         return function
 
-    def _key(self, sent_index: object, call_id: object, name: object) -> int:
+    def _key(self, sent_index: object, call_id: object, name: object, arguments: str) -> int:
         """Returns the key of the call that a fragment belongs to.
 
         Some vendors send no index, or the same one for every call. There another name, or the same name with another
@@ -115,7 +116,7 @@ class MessageNormaliser:
         if vendor_index is not None:
             key = self._index_by_vendor_index.get(vendor_index, vendor_index)
         known = self._calls.get(key)
-        if known is not None and known.is_other_than(call_id, name):
+        if known is not None and (known.is_other_than(call_id, name) or known.is_followed_by(call_id, name, arguments)):
             with_same_id = (i for i, other in self._calls.items() if other.call_id == call_id is not None)
             key = next(with_same_id, max(self._calls) + 1)
         if vendor_index is not None:
@@ -137,6 +138,7 @@ class _Call:
     name: object
     is_function: bool
     has_arguments: bool = False
+    arguments: list[str] = field(default_factory=list)
 
     def is_other_than(self, call_id: object, name: object) -> bool:
         """Returns whether a fragment with this id and name starts another call than this one with the same index.
@@ -147,6 +149,17 @@ class _Call:
             return False
         has_other_id = call_id is not None and self.call_id is not None and call_id != self.call_id
         return has_other_id or (self.name is not None and name != self.name)
+
+    def is_followed_by(self, call_id: object, name: object, arguments: str) -> bool:
+        """Returns whether a fragment with a name and arguments comes after this call's arguments are complete, so that
+        it is another call of the same function.
+        """
+        if name is None or not arguments or (call_id is not None and call_id == self.call_id):
+            return False
+        try:
+            return isinstance(orjson.loads("".join(self.arguments)), dict)
+        except orjson.JSONDecodeError:
+            return False
 
 
 def arguments_text(arguments: object) -> str:
