@@ -5,6 +5,7 @@ It only imports the standard library, because it runs before anything is install
 
     python3 infra/local/environment.py up [ARGS]     create the environments of the local stack, then start it
     python3 infra/local/environment.py test [ARGS]   create all environments, then run every check and test
+    python3 infra/local/environment.py clients ARGS  run pytest on the clients that have an environment of their own
     python3 infra/local/environment.py bench [ARGS]  create the environment of a benchmark, then run it
     python3 infra/local/environment.py make NAME     create one environment, print its folder
 """
@@ -37,12 +38,15 @@ ENVIRONMENTS = {
     "chroma": ("chroma-server",),
     "model": ("model", "model-weights"),
     "sam": ("sam",),
+    "clients": ("clients",),
 }
+ON_DEMAND = frozenset({"clients"})  # large, and only for a command of its own
 NO_DEPENDENCIES = frozenset({"model-weights"})
 # Command → the module to run in the bridge's environment, and the folders on PYTHONPATH.
 COMMANDS = {
     "up": ("local_stack", ("infra/local",)),
     "test": ("local_checks", ("infra/local",)),
+    "clients": ("pytest", ("infra/local", "layers/bridge", ".")),
     "bench": ("bridge_bench", ("infra/bench", "infra/local", "layers/bridge", ".")),
 }
 

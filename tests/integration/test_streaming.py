@@ -13,6 +13,7 @@ import httpx
 import openai
 import pytest
 import yaml
+from langchain_core.exceptions import ContextOverflowError
 from langchain_core.messages import AIMessageChunk
 from langchain_openai import ChatOpenAI
 
@@ -228,6 +229,25 @@ def test_langchain_assembles_streamed_tool_calls(langchain: ChatOpenAI, primary:
 def test_langchain_raises_when_an_answer_was_interrupted(langchain: ChatOpenAI, primary: FakeProvider) -> None:
     primary.script(PATH, Reply(stream=Stream([chunk({"content": "half"})], ending="closed")))
     with pytest.raises(openai.APIError, match="the answer was interrupted"):
+        list(langchain.stream("Hello"))
+
+
+TOO_LONG = Reply(413, {"detail": "The prompt (9001 tokens) is too long"})
+
+
+@pytest.mark.parametrize("too_long", ["for the provider", "for the window"])
+def test_langchain_recognises_a_prompt_that_is_too_long(
+    langchain: ChatOpenAI, primary: FakeProvider, too_long: str
+) -> None:
+    primary.script(PATH, *[TOO_LONG] * (too_long == "for the provider"))
+    prompt = "word " * (1 if too_long == "for the provider" else 60_000)
+    with pytest.raises(ContextOverflowError, match="maximum context length is 8192 tokens"):
+        langchain.invoke(prompt)
+
+
+def test_langchain_recognises_it_in_a_stream(langchain: ChatOpenAI, primary: FakeProvider) -> None:
+    primary.script(PATH, TOO_LONG)
+    with pytest.raises(ContextOverflowError):
         list(langchain.stream("Hello"))
 
 

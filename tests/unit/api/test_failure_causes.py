@@ -53,6 +53,21 @@ def test_a_remembered_feature_without_another_model_is_a_400_that_says_so(fake: 
     assert len(fake.calls(PATH)) == 1
 
 
+@pytest.mark.parametrize(
+    "message",
+    [
+        "does not support tool choice 'required'",
+        "tools.0.function.strict: Extra inputs are not permitted",
+        "unsupported image format; only png is supported",
+    ],
+)
+def test_a_rejected_part_of_a_feature_is_not_remembered(fake: FakeProvider, second: FakeProvider, message: str) -> None:
+    chat = chat_of(bridge_of(fake, second))
+    fake.script(PATH, Reply(400, {"error": {"message": message}}))
+    assert ask(chat, tools=TOOLS).json()["model"] == "b"
+    assert ask(chat, tools=TOOLS).json()["model"] == "a"
+
+
 def test_a_rejected_value_is_not_remembered(fake: FakeProvider, second: FakeProvider) -> None:
     chat = chat_of(bridge_of(fake, second))
     message = (

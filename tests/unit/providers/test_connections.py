@@ -6,6 +6,7 @@ import gzip
 import inspect
 import socket
 import ssl
+import tracemalloc
 import zlib
 from collections.abc import Coroutine, Mapping
 from pathlib import Path
@@ -378,5 +379,37 @@ def test_a_proxy_that_is_not_socks_is_a_failed_connection(monkeypatch: pytest.Mo
             monkeypatch.setenv("ALL_PROXY", f"socks5://127.0.0.1:{server.sockets[0].getsockname()[1]}")
             with raises_failure(errors.FailureKind.CONNECT_FAILED, match="ProxyError"):
                 await get("https://provider.invalid/v1")
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "identity"])
+def test_an_answer_of_more_than_32_megabytes_is_malformed_and_not_held(encoding: str) -> None:
+    megabyte, size = b" " * 1024 * 1024, 40 if encoding == "identity" else 400
+    content = megabyte * size
+    if encoding == "gzip":
+        compressor = zlib.compressobj(1, zlib.DEFLATED, zlib.MAX_WBITS | 16)
+        content = b"".join(compressor.compress(megabyte) for _ in range(size)) + compressor.flush()
+
+    async def scenario() -> int:
+        async with wire(reply(content, f"content-encoding: {encoding}")) as provider:
+            tracemalloc.start()
+            with raises_failure(errors.FailureKind.MALFORMED_ANSWER):
+                await get(provider.url)
+            return tracemalloc.get_traced_memory()[1]
+
+    try:
+        assert run(scenario()) < 80 * 1024 * 1024
+    finally:
+        tracemalloc.stop()
+
+
+def test_of_an_errors_body_only_the_beginning_is_read() -> None:
+    message = b'{"error": {"message": "tools are not supported"'
+
+    async def scenario() -> None:
+        async with wire(b"HTTP/1.1 400 Bad\r\n\r\n" + message + b" " * 30_000_000) as provider:
+            with raises_failure(errors.FailureKind.CANDIDATE_UNSUITABLE):
+                await get(provider.url)
 
     run(scenario())

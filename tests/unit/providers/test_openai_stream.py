@@ -319,6 +319,7 @@ CALLS: dict[str, list[list[dict[str, Any]]]] = {
         [call("a", index=0, id="x"), call("c", index=1, id="y")],
         [call("b", index=0, name="f"), call("d", index=1, id="y")],
     ],
+    "without indexes and ids, complete, in one chunk": [[call("ab", name="f"), call("cd", name="f")]],
     "without indexes, complete, in one chunk": [[call("ab", id="x"), call("cd", id="y")]],
     "with unusable indexes": [
         [call("a", index=None, id="x")],

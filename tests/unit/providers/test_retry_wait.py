@@ -29,7 +29,7 @@ def wait_s(headers: Mapping[str, str], delay: str | None = None, *, is_rate_limi
         ({"x-ratelimit-reset-requests": "6m0s"}, 360),
         ({"x-ratelimit-reset-tokens": "120ms"}, 0.12),
         ({"x-ratelimit-reset-tokens": "1h0m1s"}, 3600),
-        ({"x-ratelimit-reset-requests": "2s", "x-ratelimit-reset-tokens": "7.66s"}, 7.66),
+        ({"x-ratelimit-reset-requests": "2s", "x-ratelimit-reset-tokens": "7.66s"}, 2),
         (
             {
                 "x-ratelimit-reset-requests": "1d",

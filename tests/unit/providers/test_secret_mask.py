@@ -66,3 +66,7 @@ def test_the_secrets_of_a_provider_are_its_key_its_headers_and_the_password_in_i
 
 def test_placeholders_of_servers_without_keys_are_not_masked() -> None:
     assert SecretMask(["x", ""])("a box of x") == "a box of x"
+
+
+def test_a_secret_that_was_cut_at_the_end_is_masked() -> None:
+    assert SecretMask(["Zq8-plain-secret-key-of-mine"])("the key is Zq8-plain-secret-key-of-mi") == f"the key is {MASK}"

@@ -61,7 +61,7 @@ def error_for_exhausted_plan(state: FailoverState, deadline: Deadline) -> Bridge
     if not others:
         return _error_for_too_long_prompt(state)
     if all(one.error.status < 500 for one in others):
-        return others[-1].error
+        return _error_for_unsuitable_candidates(state, others[-1])
     if all(one.failure.kind is FailureKind.RATE_LIMITED for one in others):
         requested_s = [one.failure.retry_after_s for one in others]
         cooldowns_s = [row.exclusion.retry_after_s for row in plan.excluded_by(ExclusionKind.COOLDOWN) if row.exclusion]
@@ -75,6 +75,18 @@ def error_for_exhausted_plan(state: FailoverState, deadline: Deadline) -> Bridge
     if state.max_candidates < len(plan.ranked):
         subject = "the first choice failed, and no other may be tried"
     return AllProvidersFailed(f"{subject} ({tried}){_not_tried(state)}")
+
+
+def _error_for_unsuitable_candidates(state: FailoverState, last: FailedAttempt) -> BridgeError:
+    """No candidate could do it: wait for those that are excluded now, pay for them, or change the request."""
+    plan = state.plan
+    if last.failure.kind is FailureKind.CANDIDATE_UNSUITABLE:
+        temporary = [*plan.excluded_by(ExclusionKind.BREAKER), *plan.excluded_by(ExclusionKind.COOLDOWN)]
+        if temporary:
+            return _error_for_temporary_exclusions(_excluded(temporary))
+        if expensive := plan.excluded_by(ExclusionKind.COST):
+            return _cost_limit_exceeded(plan, expensive)
+    return last.error
 
 
 def _error_for_too_long_prompt(state: FailoverState) -> BridgeError:
@@ -92,7 +104,7 @@ def _error_for_too_long_prompt(state: FailoverState) -> BridgeError:
 def _context_length_exceeded(entry: CatalogModel, plan: RoutePlan, provider_text: str = "") -> ContextLengthExceeded:
     """Returns the error for a prompt that is too long for `entry`, the candidate with the largest window.
 
-    LiteLLM and LangChain recognise the error by the words "maximum context length is".
+    LiteLLM recognises the error by the words "maximum context length is", LangChain by the code in the message.
     """
     request = plan.request
     is_embedding = request.task is Task.EMBEDDING
@@ -101,7 +113,7 @@ def _context_length_exceeded(entry: CatalogModel, plan: RoutePlan, provider_text
         param = f"input[{request.longest_input}]"
     message = (
         f"{param} is too long: this model's maximum context length is {entry.window} tokens ({_name(entry)}); "
-        f"{FailureKind.CONTEXT_LENGTH_EXCEEDED.remedy.lower()}"
+        f"{FailureKind.CONTEXT_LENGTH_EXCEEDED.remedy.lower()} ({FailureKind.CONTEXT_LENGTH_EXCEEDED.code})"
     )
     text = f". The provider's message: {provider_text}" if provider_text else ""
     return ContextLengthExceeded(message + text, param=param.partition("[")[0])

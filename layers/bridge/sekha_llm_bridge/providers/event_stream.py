@@ -6,6 +6,7 @@ Ollama's.
 """
 
 import json
+from itertools import takewhile
 from typing import Any
 
 import orjson
@@ -46,7 +47,7 @@ def parse_events(content: bytes) -> list[Any]:
     """Returns the JSON values of the events of a complete body, up to `[DONE]`. Raises as `parse_event` does."""
     decoder = EventDecoder()
     events = [*decoder.feed(content), *decoder.finish()]
-    return [parse_event(data) for data in events if data.strip() != DONE]
+    return [parse_event(data) for data in takewhile(lambda data: data.strip() != DONE, events)]
 
 
 class LineDecoder:

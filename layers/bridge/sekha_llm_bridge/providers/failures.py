@@ -19,9 +19,10 @@ _CONTEXT_TOO_LONG = re.compile(
     r"max(?:imum)? (?:\w+ ){0,2}(?:context|input|prompt|sequence) ?(?:length|size|tokens)?\b"
     r"|exceed\w* (?:\S+ ){0,6}(?:context|input length|prompt length|token limit|max_model_len|n_ctx|num_ctx)"
     r"|exceed\w* (?:\S+ ){0,4}max(?:imum)? (?:\S+ ){0,3}(?:tokens?|length)\b"
-    r"|context (?:window|limit|length|size)\b|\bcontext the overflows"
+    r"|context (?:window|limit|length|size) (?:of|is|was|(?:has been )?exceeded)\b|\bcontext the overflows"
+    r"|(?:fit|longer|larger|greater|more)\w* (?:\S+ ){0,6}context"
     r"|(?:prompt|input|request|messages?|conversation|text|sequence|content|document|tokens) "
-    r"(?:\w+ ){0,4}(?:too (?:long|many)|longer than|larger than)|(?:input|prompt) (?:\w+ ){0,2}too large"
+    r"(?:\w+ ){0,4}(?:too long|too many tokens|longer than|larger than)|(?:input|prompt) (?:\w+ ){0,2}too large"
     r"|too many (?:\w+ )?tokens|(?:input|prompt) token count|input length should be"
     r"|tokens and .{0,40}too large for|tokens exceed|tokens \+ .{0,40}must be|must have less than \d+ tokens"
     r"|reduce the (?:length|size) of (?:the|your) (?:messages|prompt|input)"
@@ -54,14 +55,15 @@ _MODEL_MISSING = re.compile(
 _UNKNOWN_FIELD = re.compile(
     r"extra (inputs?|fields?|parameters?|properties|data)\b.{0,80}not (permitted|allowed|supported)|extra_forbidden"
     r"|additional propert"
-    r"|un(recogni[sz]ed|expected|known)[ _](request )?(argument|field|key|parameter|property|name|input)"
-    r"|(field|parameter|property|argument)s? .{0,60}not (permitted|allowed|recogni[sz]ed|exist)",
+    r"|un(recogni[sz]ed|expected|known)[ _](request )?(argument|field|key|parameter|property|name|input)",
     re.IGNORECASE,
 )
 _UNSUPPORTED = re.compile(
     rf"{_UNKNOWN_FIELD.pattern}"
-    r"|\bnot (currently |yet |officially )?support|n't (currently |yet )?support|\bunsupported|\bnot_supported"
-    r"|\bsupports? only\b|\bonly supports?\b|\bonly .{0,40}(is|are) supported|cannot be used (with|together)"
+    r"|(field|parameter|property|argument)s? .{0,60}not (permitted|allowed|recogni[sz]ed|exist)(?! to )"
+    r"|\bnot (currently |yet |officially )?support|n't (currently |yet )?support"
+    r"|\bunsupported\b(?! char)|\bnot_supported|\bsupports? only\b(?! up)|\bonly supports?\b(?! up)"
+    r"|\bonly .{0,40}(is|are) supported|cannot be used (with|together)"
     r"|\bnot (available|enabled|implemented|compatible|permitted|allowed) (for|with|in|on|by) (this|the) "
     r"|tool choice requires|requires? --|no endpoints found that|no tool call parser|\bchat template\b"
     r"|multimodal|\bat most 0 |cannot (process|handle|accept|read|see) (image|audio|video|tool)"
@@ -88,7 +90,7 @@ _FIELD_PATH = re.compile(r"[A-Za-z0-9_.\[\]]{1,80}")
 _GATEWAY_GAVE_UP = frozenset({408, 520})
 _OVERLOADED = frozenset({503, 529})
 _BY_CALLER = frozenset({400, 413, 422})
-_MAX_PROVIDER_TEXT = 2_000  # characters, see `Failure.provider_text`
+_MAX_PROVIDER_TEXT = 2_000  # bytes, of the masked text: a secret that was cut would not be found
 
 # The kinds of failure behind a status of `_BY_CALLER`, by the vendor's codes and by its message. The first match
 # counts.
@@ -109,12 +111,40 @@ _KINDS_BY_MESSAGE: tuple[tuple[re.Pattern[str], FailureKind], ...] = (
     (_UNSUPPORTED, FailureKind.CANDIDATE_UNSUITABLE),
     (_CONTENT_REFUSED, FailureKind.CONTENT_REFUSED),
 )
-# What a model may lack altogether, by the words for it. The names are those of `RouteRequest.used_features`.
+# What a model lacks altogether, by the words for it. The names are those of `RouteRequest.used_features`. A kind of
+# tool choice, an image format or a keyword of a schema is not the whole feature: other requests may still use it.
+_LACKS = r"(?:not (?:currently |yet )?support|n't (?:currently |yet )?support|that support)"
+_ARE_NOT = r"\W+(?:is|are) not (?:currently |yet )?supported"
 _FEATURES: tuple[tuple[str, re.Pattern[str]], ...] = (
-    ("tools", re.compile(r"\btool|\bfunction(s|_| call)", re.IGNORECASE)),
-    ("images", re.compile(r"image|vision|multimodal", re.IGNORECASE)),
-    ("audio", re.compile(r"audio", re.IGNORECASE)),
-    ("response_format", re.compile(r"response_?format|json_?schema|structured output|guided", re.IGNORECASE)),
+    (
+        "tools",
+        re.compile(
+            rf"{_LACKS} (?:for )?(?:tools?|tool (?:use|calling|calls?)|functions?|function call\w*)\b(?!.choice)"
+            rf"|\b(?:tools?|tool (?:use|calling)|function calling){_ARE_NOT}|tool choice requires|requires --jinja",
+            re.IGNORECASE,
+        ),
+    ),
+    (
+        "images",
+        re.compile(
+            rf"{_LACKS} (?:for )?(?:images?|vision)(?: inputs?)?\b(?! (?:format|type|url|size|detail))"
+            rf"|\b(?:images?|image inputs?|vision){_ARE_NOT}|not a multimodal|\bat most 0 image"
+            r"|missing data required for image",
+            re.IGNORECASE,
+        ),
+    ),
+    ("audio", re.compile(rf"{_LACKS} (?:for )?audio\b(?! (?:format|type))|\baudio{_ARE_NOT}", re.IGNORECASE)),
+    (
+        "response_format",
+        re.compile(
+            rf"{_LACKS} (?:for )?(?:response[ _]format|structured outputs?|json[ _]schema)\b|json_schema{_ARE_NOT}",
+            re.IGNORECASE,
+        ),
+    ),
+)
+# Fields that every server knows: where one of them is named, a part of it is at fault.
+_FIELDS_WITH_PARTS = frozenset(
+    {"messages", "model", "input", "tools", "tool_choice", "functions", "response_format", "metadata"}
 )
 
 
@@ -166,7 +196,7 @@ def _provider_error(
         kind,
         _message(event, error, request),
         param=_param(error.param, request),
-        provider_text=error.message[:_MAX_PROVIDER_TEXT] if kind.status < 500 else "",
+        provider_text=error.message if kind.status < 500 else "",
         unsupported_feature=_unsupported_feature(error, request) if is_unsuitable else None,
         **fields,
     )
@@ -202,7 +232,7 @@ def _kind(status: int, error: ErrorText) -> FailureKind:
             is_empty = _QUOTA_EXHAUSTED.search(codes or message)
             return FailureKind.QUOTA_EXHAUSTED if is_empty else FailureKind.RATE_LIMITED
         case 401:
-            is_refusal = _CONTENT_REFUSED.search(f"{codes} {message}")
+            is_refusal = _CONTENT_REFUSED.search(codes)
             return FailureKind.CONTENT_REFUSED if is_refusal else FailureKind.CREDENTIALS_REJECTED
         case 403:
             return _kind_of_forbidden(codes, message, error)
@@ -241,7 +271,8 @@ def _kind_of_forbidden(codes: str, message: str, error: ErrorText) -> FailureKin
     )
     if kind := _first_match(kinds, f"{codes} {message}"):
         return kind
-    return FailureKind.CREDENTIALS_REJECTED if _AUTHENTICATION_CODE.search(codes) else FailureKind.ACCESS_DENIED
+    is_about_the_key = _AUTHENTICATION_CODE.search(codes) and not re.search("model|region|country", codes)
+    return FailureKind.CREDENTIALS_REJECTED if is_about_the_key else FailureKind.ACCESS_DENIED
 
 
 def _first_match(kinds: Iterable[tuple[re.Pattern[str], FailureKind]], text: str) -> FailureKind | None:
@@ -261,7 +292,7 @@ def _unsupported_feature(error: ErrorText, request: Mapping[str, Any]) -> str | 
     text = f"{error.param or ''} {error.message}"
     if _UNKNOWN_FIELD.search(f"{' '.join(error.codes)} {text}"):
         words = set(re.findall(r"[A-Za-z_]{3,40}", text))
-        return next((name for name in request if name in words and name not in {"messages", "model", "input"}), None)
+        return next((name for name in request if name in words and name not in _FIELDS_WITH_PARTS), None)
     return _first_feature(text)
 
 

@@ -53,12 +53,12 @@ def _retry_after_s(value: str | None, now: datetime) -> float | None:
 
 
 def _reset_s(header: Header, now: datetime) -> float | None:
-    """Returns the time until the exhausted limits are reset; of all limits, where none is named as exhausted."""
+    """Returns the time until the exhausted limits are reset; the shortest, where none is named as exhausted."""
     resets = {name: _moment_s(header(f"x-ratelimit-reset-{name}"), now) for name in _RESETS}
     known = {name: reset_s for name, reset_s in resets.items() if reset_s is not None}
     exhausted = [known[name] for name in known if _number(header(f"x-ratelimit-remaining-{name}")) == 0]
     if exhausted or known:
-        return max(exhausted or known.values())
+        return max(exhausted) if exhausted else min(known.values())
     return _moment_s(header("x-ratelimit-reset"), now)
 
 

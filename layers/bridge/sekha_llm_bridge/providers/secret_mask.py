@@ -10,6 +10,7 @@ from sekha_llm_bridge.config.models import ProviderConfig
 
 MASK = "[masked]"
 
+_MIN_CUT_CHARACTERS = 4
 _MIN_SECRET_CHARACTERS = 4  # shorter keys are placeholders for servers without keys; masking them hides the text
 _MIN_QUERY_SECRET_CHARACTERS = 12  # shorter values of a query are versions, such as `2024-10-21`
 _KEY_LIKE = re.compile(
@@ -42,6 +43,7 @@ class SecretMask:
 
     def __init__(self, secrets: Iterable[str]) -> None:
         forms = {form for secret in secrets for form in _forms(secret.strip())}
+        self._forms = [form.lower() for form in forms]
         patterns = [re.escape(form) for form in sorted(forms, key=len, reverse=True)]
         self._secrets = re.compile("|".join(patterns), re.IGNORECASE) if patterns else None
 
@@ -49,7 +51,16 @@ class SecretMask:
         """Returns the text with every secret replaced."""
         if self._secrets is not None:
             text = self._secrets.sub(MASK, text)
-        return _KEY_LIKE.sub(MASK, text)
+        return _KEY_LIKE.sub(MASK, self._without_cut_secret(text))
+
+    def _without_cut_secret(self, text: str) -> str:
+        """Returns the text without the beginning of a secret at its end: a long text was cut before it came here."""
+        tail = text.lower()
+        longest = max(
+            (n for form in self._forms for n in range(_MIN_CUT_CHARACTERS, len(form)) if tail.endswith(form[:n])),
+            default=0,
+        )
+        return text[: len(text) - longest] + MASK if longest else text
 
 
 def _forms(secret: str) -> Iterable[str]:

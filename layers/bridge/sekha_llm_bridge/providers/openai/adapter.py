@@ -109,6 +109,8 @@ class OpenAIAdapter:
             try:
                 answer = await send(sent)
             except ProviderError as exc:
+                if exc.failure.usage is not None or exc.failure.may_be_billed:
+                    raise  # the next attempt would spend what the cost limit has counted for this one
                 adaptation = self._dialect.adaptation_for(exc.failure, sent)
                 if adaptation is None or adaptation in tried:
                     raise

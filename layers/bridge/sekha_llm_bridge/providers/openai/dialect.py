@@ -106,7 +106,14 @@ def _with_text_in_every_message(payload: Payload) -> Payload | None:
 _ADAPTATIONS = (
     Adaptation(re.compile(r"stream_?options|include_usage", re.IGNORECASE), _without_stream_options),
     Adaptation(
-        re.compile(r"max_(completion_)?tokens"),
+        # Only where the field itself is not known: another field would lift a limit that is merely too high.
+        re.compile(
+            r"(?:unsupported|unknown|unrecogni[sz]ed|unexpected|extra)\W+(?:\w+\W+){0,2}"
+            r"(?:parameter|argument|field|name|property|input)s?\b[^.]{0,30}max_(?:completion_)?tokens"
+            r"|max_(?:completion_)?tokens\W{1,3}(?:extra (?:inputs|fields)|(?:is|are) not "
+            r"(?:supported|permitted|recogni[sz]ed)\b)",
+            re.IGNORECASE,
+        ),
         _with_other_output_cap,
         kinds=frozenset({FailureKind.CANDIDATE_UNSUITABLE}),  # a value that is too large would be so in either field
     ),

@@ -5,7 +5,7 @@ and name is given out once. Vendors deviate from this in many ways; what a clien
 """
 
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
@@ -28,6 +28,7 @@ class MessageNormaliser:
         self._calls: dict[int, _Call] = {}  # by the vendor's index, or by a new one where two calls share it
         self._index_by_vendor_index: dict[int, int] = {}  # the key in `_calls` that a vendor's index means now
         self._latest_index = 0
+        self._named_in_delta: set[int] = set()  # calls with a name and without an index, in the present delta
 
     def normalise_delta(self, delta: dict[str, Any]) -> dict[str, Any]:
         """Returns the delta with a role only in the first one. Raises `ProviderError` (MALFORMED_ANSWER)."""
@@ -52,10 +53,10 @@ class MessageNormaliser:
         return [{"index": call.position, "function": {"arguments": _EMPTY_ARGUMENTS}} for call in without]
 
     def whole_message(self, message: dict[str, Any]) -> dict[str, Any]:
-        """Returns a complete message. Each item of its list is a call by itself, and has no index."""
-        if isinstance(calls := message.get("tool_calls"), list):
-            numbered = [{**call, "index": i} if isinstance(call, dict) else call for i, call in enumerate(calls)]
-            message = {**message, "tool_calls": numbered}
+        """Returns a complete message. Its tool calls have no indexes."""
+        calls = message.get("tool_calls")
+        if isinstance(calls, list) and all(isinstance(call, dict) for call in calls):
+            message = {**message, "tool_calls": [{**call, "index": index} for index, call in enumerate(calls)]}
         normalised = self.normalise_delta(message)
         for call in normalised.get("tool_calls", ()):
             del call["index"]
@@ -69,6 +70,7 @@ class MessageNormaliser:
         calls = [calls] if isinstance(calls, dict) and "function" in calls else calls  # older versions of TGI
         if not isinstance(calls, list) or not all(isinstance(call, dict) for call in calls):
             raise malformed_answer("the provider's answer has tool calls that are none")
+        self._named_in_delta.clear()
         return [self._fragment(call) for call in calls]
 
     def _fragment(self, sent: dict[str, Any]) -> dict[str, Any]:
@@ -77,14 +79,13 @@ class MessageNormaliser:
         if not isinstance(function, dict | None):
             raise malformed_answer("the provider's answer has tool calls that are none")
         call_id, name = sent.get("id") or None, (function or {}).get("name") or None
-        arguments = arguments_text((function or {}).get("arguments"))
-        key = self._key(sent.get("index"), call_id, name, arguments)
+        key = self._key(sent.get("index"), call_id, name, arguments_text((function or {}).get("arguments")))
         is_first = key not in self._calls
         if is_first:
             is_function = function is not None or sent.get("type") in {None, "", "function"}
-            is_used = call_id in {call.sent_id for call in self._calls.values()}
+            is_new_id_needed = call_id is None or any(other.call_id == call_id for other in self._calls.values())
             self._calls[key] = _Call(len(self._calls), call_id, None, is_function)
-            call_id = f"call_{secrets.token_hex(12)}" if call_id is None or is_used else call_id
+            call_id = f"call_{secrets.token_hex(12)}" if is_new_id_needed else call_id
         call = self._calls[key]
         fragment = {**sent, "index": call.position}
         if is_first:
@@ -93,75 +94,75 @@ class MessageNormaliser:
             fragment.pop("id", None)
             fragment.pop("type", None)
         if call.is_function:
-            fragment["function"] = self._function(call, function or {}, arguments)
+            fragment["function"] = self._function(call, function or {})
         return fragment
 
     @staticmethod
-    def _function(call: "_Call", sent: dict[str, Any], arguments: str) -> dict[str, Any]:
-        function = {**sent, "arguments": arguments}
+    def _function(call: "_Call", sent: dict[str, Any]) -> dict[str, Any]:
+        function = {**sent, "arguments": arguments_text(sent.get("arguments"))}
         if function.get("name") and call.name is None:
             call.name = function["name"]
         else:
             function.pop("name", None)
-        call.has_arguments = call.has_arguments or bool(arguments)
-        call.arguments += arguments
+        call.has_arguments = call.has_arguments or bool(function["arguments"])
+        call.arguments.append(function["arguments"])
         return function
 
     def _key(self, sent_index: object, call_id: object, name: object, arguments: str) -> int:
         """Returns the key of the call that a fragment belongs to.
 
-        Some vendors send no index, or the same one for every call. There another name, the same name with another id,
-        or the same name with arguments after complete ones, starts another call.
+        Some vendors send no index, or the same one for every call. There another name, or the same name with another
+        id, starts another call; so does another name in the same delta.
         """
         vendor_index = sent_index if is_count(sent_index) and isinstance(sent_index, int) else None
         key = self._latest_index
         if vendor_index is not None:
             key = self._index_by_vendor_index.get(vendor_index, vendor_index)
         known = self._calls.get(key)
-        if known is not None and known.is_other_than(call_id, name, arguments):
-            with_same_id = (i for i, other in self._calls.items() if other.sent_id == call_id is not None)
+        if known is not None and (known.is_other_than(call_id, name) or known.is_followed_by(call_id, name, arguments)):
+            with_same_id = (i for i, other in self._calls.items() if other.call_id == call_id is not None)
             key = next(with_same_id, max(self._calls) + 1)
-        self._latest_index = key
         if vendor_index is not None:
             self._index_by_vendor_index[vendor_index] = key
+        elif name is not None:
+            if key in self._named_in_delta:
+                key = max(self._calls) + 1
+            self._named_in_delta.add(key)
+        self._latest_index = key
         return key
 
 
 @dataclass(slots=True)
 class _Call:
-    """One tool call. `position` is the index that clients get. `sent_id` is the vendor's id, None where it sent none.
-    `name` is None until a fragment has it. `arguments` is their text so far.
-    """
+    """One tool call. `position` is the index that clients get. `name` is None until a fragment has it."""
 
     position: int
-    sent_id: object
+    call_id: object
     name: object
     is_function: bool
     has_arguments: bool = False
-    arguments: str = ""
+    arguments: list[str] = field(default_factory=list)
 
-    def is_other_than(self, call_id: object, name: object, arguments: str) -> bool:
-        """Returns whether such a fragment starts another call than this one with the same index.
+    def is_other_than(self, call_id: object, name: object) -> bool:
+        """Returns whether a fragment with this id and name starts another call than this one with the same index.
 
         Only a fragment with a name starts a call: some vendors give every fragment an id of its own.
         """
         if name is None:
             return False
-        if self.name is not None and name != self.name:
-            return True
-        if call_id is not None and self.sent_id is not None:
-            return call_id != self.sent_id
-        return bool(arguments) and _is_object(self.arguments)
+        has_other_id = call_id is not None and self.call_id is not None and call_id != self.call_id
+        return has_other_id or (self.name is not None and name != self.name)
 
-
-def _is_object(text: str) -> bool:
-    """Returns whether a text is a complete JSON object."""
-    if not text.rstrip().endswith("}"):
-        return False
-    try:
-        return isinstance(orjson.loads(text), dict)
-    except orjson.JSONDecodeError:
-        return False
+    def is_followed_by(self, call_id: object, name: object, arguments: str) -> bool:
+        """Returns whether a fragment with a name and arguments comes after this call's arguments are complete, so that
+        it is another call of the same function.
+        """
+        if name is None or not arguments or (call_id is not None and call_id == self.call_id):
+            return False
+        try:
+            return isinstance(orjson.loads("".join(self.arguments)), dict)
+        except orjson.JSONDecodeError:
+            return False
 
 
 def arguments_text(arguments: object) -> str:

@@ -53,6 +53,8 @@ def _choice(position: int, choice: object) -> dict[str, Any]:
         raise malformed_answer("the provider's answer has a choice without a message")
     finish = choice.get("finish_reason")
     reject_error_finish(choice)
+    if not finish and not isinstance(choice.get("message"), dict) and "delta" in choice:
+        raise malformed_answer("the provider's answer is a part of a stream: it was cut off")
     return {
         **{name: value for name, value in choice.items() if name not in {"delta", "text"}},
         "index": choice["index"] if is_count(choice.get("index")) else position,

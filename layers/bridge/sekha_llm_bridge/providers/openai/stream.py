@@ -53,7 +53,7 @@ class ChunkReader:
                 event = parse_event(data)
                 if error := event.get("error") or (event if event.get("object") == "error" else None):
                     raise error_within_success({"error": error, "usage": event.get("usage")}, request=request)
-                if not (is_whole or _is_whole_answer(event)):
+                if not (is_whole and _has_message(event)) and not (not self._choices and _is_whole_answer(event)):
                     chunk = self.read(event)
                 else:
                     with malformed_answer_guard(read_chat_usage(event.get("usage"))):
@@ -183,7 +183,7 @@ def join_chunks(events: list[dict[str, Any]]) -> dict[str, Any]:
         joined = choices.setdefault(choice["index"], {"index": choice["index"], "message": {}, "finish_reason": None})
         joined["finish_reason"] = choice["finish_reason"] or joined["finish_reason"]
         _add_delta(joined["message"], choice["delta"])
-    if not choices or not all(choice["finish_reason"] for choice in choices.values()):
+    if not choices or reader.state is AnswerState.OPEN:
         raise malformed_answer("the provider's answer ended without a finish_reason: it was cut off")
     usages = [chunk.provider_usage for chunk in chunks if chunk.usage is not None]
     usage = {"usage": usages[-1]} if usages else {}
@@ -213,12 +213,22 @@ def _indexed(message: dict[str, Any]) -> dict[str, Any]:
     return message
 
 
-def _is_whole_answer(event: dict[str, Any]) -> bool:
-    """Returns whether an event is a complete answer: some servers send one although a stream was requested."""
+def _has_message(event: dict[str, Any]) -> bool:
+    """Returns whether an event may be a complete answer, not a chunk: its choices have no deltas."""
     choices = event.get("choices")
-    if event.get("object") == "chat.completion.chunk" or not isinstance(choices, list) or not choices:
+    if event.get("object") == "chat.completion.chunk" or not isinstance(choices, list):
+        return event.get("object") != "chat.completion.chunk"
+    return not any(isinstance(choice, dict) and "delta" in choice for choice in choices)
+
+
+def _is_whole_answer(event: dict[str, Any]) -> bool:
+    """Returns whether the first event of a stream is a complete answer: each choice has a message and its finish
+    reason. Some servers send one although a stream was requested.
+    """
+    choices = event.get("choices")
+    if not _has_message(event) or not isinstance(choices, list) or not choices:
         return False
-    return all(isinstance(choice, dict) and "message" in choice and "delta" not in choice for choice in choices)
+    return all(isinstance(one, dict) and "message" in one and one.get("finish_reason") for one in choices)
 
 
 def _has_answer_content(delta: dict[str, Any]) -> bool:
