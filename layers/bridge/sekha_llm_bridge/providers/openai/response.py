@@ -93,4 +93,4 @@ def _vector(embedding: object) -> list[float]:
         return floats.tolist()
     if not isinstance(embedding, list):
         raise malformed_answer("the provider's answer has no usable vectors")
-    return [float(number) if isinstance(number, str) else number for number in embedding]
+    return [float(number) for number in embedding] if embedding and isinstance(embedding[0], str) else embedding
