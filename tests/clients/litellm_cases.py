@@ -1,16 +1,12 @@
 """A real LiteLLM: its proxy as a provider of the bridge, and its client as a caller of the bridge."""
 
-import contextlib
 import json
 import os
-import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import openai
 import pytest
 import yaml
@@ -18,6 +14,7 @@ import yaml
 import environment
 from local_stack.testing import RunningStack, running_stack
 from tests.fakes.provider import FakeProvider, Reply
+from tests.fakes.servers import free_port, wait_until_ready
 from tests.fakes.settings import chat_model, embedding_model, provider
 
 KEY = "sk-master-0123456789"
@@ -50,9 +47,7 @@ def proxy(program: Path, upstream: FakeProvider, tmp_path_factory: pytest.TempPa
     listed = [{"model_name": name, "litellm_params": {"model": model, **common}} for name, model in models.items()]
     config = tmp_path_factory.mktemp("litellm") / "config.yaml"
     config.write_text(yaml.safe_dump({"model_list": listed, "general_settings": {"master_key": KEY}}))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     command: list[str | Path] = [program / "litellm", "--config", config, "--host", "127.0.0.1", "--port", str(port)]
     process = subprocess.Popen(
         command,
@@ -61,21 +56,11 @@ def proxy(program: Path, upstream: FakeProvider, tmp_path_factory: pytest.TempPa
         stderr=subprocess.DEVNULL,
     )
     try:
-        _wait_until_ready(f"http://127.0.0.1:{port}", process)
+        wait_until_ready(f"http://127.0.0.1:{port}/health/liveliness", process)
         yield f"http://127.0.0.1:{port}"
     finally:
         process.kill()
         process.wait(10)
-
-
-def _wait_until_ready(url: str, process: "subprocess.Popen[bytes]") -> None:
-    for _ in range(180):
-        with contextlib.suppress(httpx.HTTPError):
-            httpx.get(f"{url}/health/liveliness", timeout=2).raise_for_status()
-            return
-        assert process.poll() is None
-        time.sleep(0.5)
-    raise AssertionError("LiteLLM did not answer")
 
 
 @pytest.fixture(scope="module")

@@ -1,17 +1,15 @@
 """A real Chroma server for tests, in a process of its own that can be killed and started again."""
 
 import contextlib
-import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import chromadb
-import httpx
 
 import environment
+from tests.fakes.servers import free_port, wait_until_ready
 
 
 class ChromaProcess:
@@ -19,9 +17,7 @@ class ChromaProcess:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self._port = probe.getsockname()[1]
+        self._port = free_port()
         self.url = f"http://127.0.0.1:{self._port}"
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -32,7 +28,7 @@ class ChromaProcess:
             program, "run", "--path", self._folder, "--host", "127.0.0.1", "--port", str(self._port),
         ]  # fmt: skip
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        _wait_until_ready(self.url, self._process)
+        wait_until_ready(f"{self.url}/api/v2/heartbeat", self._process)
 
     def kill(self) -> None:
         """Kills the process, like a crash."""
@@ -72,14 +68,3 @@ def chroma_server(folder: Path) -> Iterator[str]:
         yield process.url
     finally:
         process.end()
-
-
-def _wait_until_ready(url: str, process: subprocess.Popen[bytes]) -> None:
-    for _ in range(600):
-        if process.poll() is not None:
-            raise RuntimeError(f"Chroma ended with status {process.returncode}")
-        with contextlib.suppress(httpx.HTTPError):
-            httpx.get(f"{url}/api/v2/heartbeat", timeout=2).raise_for_status()
-            return
-        time.sleep(0.1)
-    raise RuntimeError("Chroma did not answer within a minute")

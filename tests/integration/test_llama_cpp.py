@@ -1,19 +1,17 @@
 """A real llama.cpp server as a provider: what it answers, and what it rejects in its own words."""
 
 import json
-import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 import environment
 from sekha_llm_bridge.bootstrap import make_bridge
 from tests.fakes.functions import Function
+from tests.fakes.servers import free_port, wait_until_ready
 from tests.fakes.settings import chat_model, make_settings, provider
 
 pytestmark = [pytest.mark.model]
@@ -28,27 +26,14 @@ PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgG
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
     python = environment.make("model", environment.find_python()) / "bin" / "python"
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     process = subprocess.Popen([python, SERVER, str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        _wait_until_ready(f"http://127.0.0.1:{port}", process)
+        wait_until_ready(f"http://127.0.0.1:{port}/health", process)
         yield f"http://127.0.0.1:{port}/v1"
     finally:
         process.kill()
         process.wait(10)
-
-
-def _wait_until_ready(url: str, process: "subprocess.Popen[bytes]") -> None:
-    for _ in range(240):
-        try:
-            if httpx.get(f"{url}/health", timeout=2).is_success:
-                return
-        except httpx.HTTPError:
-            assert process.poll() is None
-        time.sleep(0.25)
-    raise AssertionError("llama.cpp did not answer")
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ import httpcore
 import httpx
 
 from sekha_llm_bridge.clock import Clock
-from sekha_llm_bridge.proxies import connecting_through, proxy_from_environment
+from sekha_llm_bridge.proxies import proxy_from_environment
 
 TRANSPORT_ERRORS = (
     httpcore.TimeoutException,
@@ -166,8 +166,7 @@ class Connections:
         pool = await self._pool(target.pool_key)
         self._n_in_use[target.pool_key] += 1
         try:
-            with connecting_through(target.pool_key[1]):
-                response = await pool.handle_async_request(request)
+            response = await pool.handle_async_request(request)
             try:
                 yield response
             finally:

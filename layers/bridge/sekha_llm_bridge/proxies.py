@@ -1,18 +1,14 @@
 """The proxy of the environment for https: HTTPS_PROXY, else ALL_PROXY, except for the hosts in NO_PROXY.
 
-An HTTP proxy and a SOCKS5 proxy can be used. httpcore connects through them; for SOCKS5 it uses the package socksio,
-and the proxy resolves the host's name (`socks5` and `socks5h` are the same).
+Only HTTP proxies are supported: the library for SOCKS would be imported by every start of every function.
 """
 
 import re
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-import httpcore
-
-_SUPPORTED_SCHEMES = ("http", "https", "socks5", "socks5h")
+_SUPPORTED_SCHEMES = ("http", "https")
 _USER_INFO = re.compile(r"\S*@")
 
 
@@ -33,27 +29,12 @@ def proxy_fault(urls: Iterable[str]) -> str | None:
     if unusable is None:
         return None
     name = "HTTPS_PROXY" if getproxies().get("https") else "ALL_PROXY"
-    shown = unusable.partition("://")[0] + "://" + _USER_INFO.sub("***@", unusable.partition("://")[2])
+    scheme, _, rest = unusable.partition("://")
+    shown = f"{scheme}://{_USER_INFO.sub('***@', rest)}"
     supported = ", ".join(f"{scheme}://" for scheme in _SUPPORTED_SCHEMES)
     return (
         f"{name} in the environment is {shown}, which cannot be used: give host and port of a proxy after {supported}"
     )
-
-
-@contextmanager
-def connecting_through(proxy: str | None) -> Iterator[None]:
-    """Turns the errors of socksio into `httpcore.ProxyError`: httpcore passes them on, for example when the address is
-    not one of a SOCKS proxy.
-    """
-    if proxy is None or not proxy.startswith("socks"):
-        yield
-        return
-    from socksio import SOCKSError  # imported only where it is needed
-
-    try:
-        yield
-    except (SOCKSError, AssertionError) as exc:
-        raise httpcore.ProxyError("the proxy does not answer as a SOCKS5 proxy") from exc
 
 
 def _is_usable(address: str) -> bool:

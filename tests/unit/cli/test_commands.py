@@ -138,8 +138,8 @@ def test_check_config_shows_the_urls_that_will_be_requested_without_passwords(fi
 
 def test_check_config_warns_of_a_proxy_that_cannot_be_used(file: Path) -> None:
     file.write_text(FILE.replace("${CLOUD_KEY}", "key"))
-    answer = json.loads(run("check-config", str(file), "--json", ALL_PROXY="socks4://h:1080").stdout)
-    assert any("ALL_PROXY in the environment is socks4://h:1080" in warning for warning in answer["warnings"])
+    answer = json.loads(run("check-config", str(file), "--json", ALL_PROXY="socks5://h:1080").stdout)
+    assert any("ALL_PROXY in the environment is socks5://h:1080" in warning for warning in answer["warnings"])
 
 
 def test_check_config_as_json_gives_the_faults_and_exit_code_2(file: Path) -> None:

@@ -9,7 +9,6 @@ import ssl
 import tracemalloc
 import zlib
 from collections.abc import Coroutine, Mapping
-from pathlib import Path
 from typing import Any
 
 import httpcore
@@ -21,7 +20,6 @@ from sekha_llm_bridge.connections import TRANSPORT_ERRORS
 from sekha_llm_bridge.providers.http import JsonHttp, translate_failure
 from tests.fakes.clock import FakeClock
 from tests.fakes.failures import raises_failure
-from tests.fakes.socks import socks_proxy, tls_server
 from tests.fakes.wire import reply, wire
 
 BODY = '{"a":"é"}'.encode()
@@ -346,39 +344,6 @@ def test_plain_http_uses_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
                 monkeypatch.setenv(variable, f"http://127.0.0.1:{proxy.port}")
             assert await get(provider.url) == READ
         assert proxy.connections == 0
-
-    run(scenario())
-
-
-@pytest.mark.parametrize("scheme", ["socks5", "socks5h"])
-@pytest.mark.parametrize("variable", ["HTTPS_PROXY", "ALL_PROXY"])
-def test_https_through_a_socks_proxy_which_resolves_the_name(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, variable: str, scheme: str
-) -> None:
-    async def scenario() -> None:
-        async with (
-            tls_server(reply(BODY), "provider.invalid", tmp_path, monkeypatch) as port,
-            socks_proxy(port) as proxy,
-        ):
-            monkeypatch.setenv(variable, f"{scheme}://user:pass@127.0.0.1:{proxy.port}")
-            assert await get("https://provider.invalid/v1", {"authorization": "Bearer key"}) == READ
-        assert proxy.requested == [(b"user", b"pass", b"provider.invalid", 443)]
-
-    run(scenario())
-
-
-@pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\x05\xff"])
-def test_a_proxy_that_is_not_socks_is_a_failed_connection(monkeypatch: pytest.MonkeyPatch, answer: bytes) -> None:
-    async def answer_once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.read(3)
-        writer.write(answer)
-        writer.close()
-
-    async def scenario() -> None:
-        async with await asyncio.start_server(answer_once, "127.0.0.1", 0) as server:
-            monkeypatch.setenv("ALL_PROXY", f"socks5://127.0.0.1:{server.sockets[0].getsockname()[1]}")
-            with raises_failure(errors.FailureKind.CONNECT_FAILED, match="ProxyError"):
-                await get("https://provider.invalid/v1")
 
     run(scenario())
 

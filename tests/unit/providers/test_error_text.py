@@ -55,7 +55,7 @@ def test_an_html_page_has_no_message() -> None:
 def test_fastapis_location_names_the_field() -> None:
     detail = [{"loc": ["body", "tools", 0, "type"], "msg": "Field required", "type": "missing"}]
     error = read_error_body(json.dumps({"detail": detail}).encode())
-    assert (error.message, error.param, error.codes) == ("tools.0.type: Field required", "tools.0.type", ["missing"])
+    assert (error.message, error.param, error.codes) == ("tools.0.type: Field required", "tools.0.type", ("missing",))
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,9 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from sekha_llm_bridge.config.models import Task
 from sekha_llm_bridge.routing.catalog import ALIASES
 
+CHAT_EXTENSIONS = frozenset({"require_vision", "max_cost", "preferred_model", "task", "allow_fallback"})
+"""The bridge's own fields of a chat request, which are not sent to providers."""
+
 TaskName = Annotated[
     Task, BeforeValidator(lambda value: ALIASES.get(value, value) if isinstance(value, str) else value)
 ]

@@ -20,18 +20,19 @@ _USER_INFO = re.compile(r"(?<=://)\S*@")
 _OPERATION = re.compile(r"/(?:chat/completions|completions|embeddings|models|responses)$")
 _OPERATIONS = re.compile(rf"(?:{_OPERATION.pattern.removesuffix('$')})+$")
 _COMPLETE_OPERATION = re.compile(r"/(?:chat/completions|embeddings)$")
+# The longer patterns are texts, which `re` compiles when a URL needs them.
 # Compared with host and path. Azure AI's own path is `/models`, which is the list of models elsewhere.
-_WITHOUT_VERSION = re.compile(
+_WITHOUT_VERSION = (
     r"[^/]*/(?:.+/)?serving-endpoints"
     r"|models\.github\.ai/(?:orgs/[^/]+/)?inference"
     r"|[^/]+\.services\.ai\.azure\.com/models"
     r"|models\.inference\.ai\.azure\.com|api\.perplexity\.ai"
     r"|[^/]*/(?:.+/)?openai/deployments/[^/]+"
 )
-_OLLAMA_SUFFIX = re.compile(
+_OLLAMA_SUFFIX = (
     r"(?:(?:/v1|/api)+(?:/(?:chat(?:/completions)?|completions|generate|tags|embed|embeddings|models|version))?)+$"
 )
-_ANTHROPIC_SUFFIX = re.compile(r"(?:(?:/v1)+(?:/(?:messages|models))?)+$")
+_ANTHROPIC_SUFFIX = r"(?:(?:/v1)+(?:/(?:messages|models))?)+$"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,7 @@ class Endpoint:
     default_url: str | None
     version_path: str | None = None
     is_url_required: bool = False
-    suffix: re.Pattern[str] = _ANTHROPIC_SUFFIX
+    suffix: str = _ANTHROPIC_SUFFIX
 
 
 ENDPOINTS = {
@@ -112,7 +113,7 @@ def _parse_or_none(url: str) -> SplitResult | None:
 def _normalised_path(parts: SplitResult, endpoint: Endpoint) -> str:
     path = re.sub(r"//+", "/", parts.path).rstrip("/")
     if endpoint.version_path is None:
-        return endpoint.suffix.sub("", path)
+        return re.sub(endpoint.suffix, "", path)
     host = parts.hostname or ""
     if _is_without_version(host, path):
         return path
@@ -126,7 +127,7 @@ def _normalised_path(parts: SplitResult, endpoint: Endpoint) -> str:
 
 
 def _is_without_version(host: str, path: str) -> bool:
-    return _WITHOUT_VERSION.fullmatch(f"{host}{path}") is not None
+    return re.fullmatch(_WITHOUT_VERSION, f"{host}{path}") is not None
 
 
 def _with_version(path: str, version_path: str) -> str:

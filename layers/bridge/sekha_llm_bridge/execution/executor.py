@@ -14,6 +14,7 @@ from sekha_llm_bridge.execution.attempts import AttemptLog
 from sekha_llm_bridge.execution.deadline import Deadline
 from sekha_llm_bridge.execution.failover import FailoverState
 from sekha_llm_bridge.execution.failure_reporting import is_deadline_limited, report_failure
+from sekha_llm_bridge.execution.free_calls import FreeCalls
 from sekha_llm_bridge.execution.plan_errors import (
     MIN_ATTEMPT_S,
     deadline_exceeded,
@@ -33,8 +34,6 @@ from sekha_llm_bridge.usage import Usage
 _SYSTEM_RANDOM = random.SystemRandom()
 _MAX_BACKOFF_S = 0.2
 _MAX_REFRESH_S = 3.0  # the next candidate needs time, too
-_FREE_CALL_TIMEOUT_S = 1.0
-_FREE_CALL_VALID_S = 60.0
 _QUICK_FAILURE_S = 0.5  # after a connection that took longer to fail, a retry would cost too much time
 
 T_co = TypeVar("T_co", covariant=True)
@@ -88,9 +87,7 @@ class Executor:
         self._unsupported = unsupported
         self._auto_fallback = auto_fallback
         self._jitter = jitter
-        self._free_calls: dict[
-            str, tuple[float, bool]
-        ] = {}  # when each provider was last asked, and whether it answered
+        self._free_calls = FreeCalls(providers, clock)
 
     async def run(
         self,
@@ -184,30 +181,8 @@ class Executor:
         if feature is not None:
             self._unsupported.add(*key, feature)
         is_denied = error.kind is FailureKind.ACCESS_DENIED
-        is_reachable = is_denied and await self._answers_free_call(key[0], deadline)
+        is_reachable = is_denied and await self._free_calls.is_answered(key[0], deadline)
         await report_failure(permit, state, session, self._cooldowns, is_reachable=is_reachable)
-
-    async def _answers_free_call(self, provider_id: str, deadline: Deadline) -> bool:
-        """Returns whether the provider answers its free call, by the result of the last minute where there is one."""
-        now_s = self._clock.monotonic_s()
-        checked_s, answers = self._free_calls.get(provider_id, (now_s - _FREE_CALL_VALID_S, False))
-        timeout_s = min(_FREE_CALL_TIMEOUT_S, deadline.remaining_s() - MIN_ATTEMPT_S)
-        if now_s - checked_s < _FREE_CALL_VALID_S:
-            return answers
-        if timeout_s <= 0:
-            return True  # nothing is known against the provider
-        try:
-            await call_within(
-                lambda: self._providers.get(provider_id).probe(timeout_s=timeout_s),
-                provider_id=provider_id,
-                timeout_s=timeout_s,
-                timeout_message="no answer to the free call",
-            )
-            answers = True
-        except ProviderError:
-            answers = False
-        self._free_calls[provider_id] = (now_s, answers)
-        return answers
 
     async def _try(self, candidate: Candidate, operation: Operation[T], deadline: Deadline, state: FailoverState) -> T:
         """Makes one attempt, and at most one retry: after a refused connection, when nothing was sent, and after a

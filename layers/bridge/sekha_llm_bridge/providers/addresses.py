@@ -5,7 +5,7 @@ never logged; `masked` is for people.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 from urllib.parse import quote, urlsplit
 
 from pydantic import SecretStr
@@ -18,8 +18,7 @@ _OPERATION_SUFFIXES = ("/chat/completions", "/embeddings")
 _DEPLOYMENT = "/openai/deployments/"  # Azure lists the models beside `deployments`, not below one of them
 
 
-@dataclass(frozen=True, slots=True)
-class Addresses:
+class Addresses(NamedTuple):
     """The complete URLs of one provider."""
 
     chat: str
@@ -35,7 +34,7 @@ def addresses_of(config: ProviderConfig) -> Addresses:
 def masked_addresses_of(config: ProviderConfig) -> Addresses:
     """Returns the same URLs without user, password and values of parameters, except for a version."""
     shown = _addresses(config, lambda _value: "***")
-    return Addresses(*(mask_user_info(url) for url in (shown.chat, shown.embeddings, shown.models)))
+    return Addresses(*map(mask_user_info, shown))
 
 
 def _addresses(config: ProviderConfig, text_of: Callable[[SecretStr], str]) -> Addresses:

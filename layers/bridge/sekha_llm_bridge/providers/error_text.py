@@ -10,8 +10,7 @@ The time to read is linear in the size of the body, and the size is limited.
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -25,18 +24,18 @@ _BOM = b"\xef\xbb\xbf"
 _MESSAGE_KEYS = ("message", "msg", "Message", "errorMessage", "error_message", "error_description", "description")
 _CODE_KEYS = ("code", "type", "status", "__type", "error_type", "errorCode", "error_code", "reason")
 _NESTED_KEYS = ("error", "errors", "detail", "details", "fault", "body", "external_model_message")
-_CODE = re.compile(r"[A-Za-z_]{3,40}")
-_TAG = re.compile(r"<[A-Za-z!/?][^<>]*>")
-_HTML = re.compile(r"<(?:!doctype|html|head|body|title|center|h1)\b", re.IGNORECASE)
-_XML_MESSAGE = re.compile(r"<message>([^<]{1,4000})", re.IGNORECASE)
-_XML_CODE = re.compile(r"<code>([A-Za-z_]{3,40})<", re.IGNORECASE)
-_JSON_TEXT = re.compile(r'"(?:message|msg|detail|error)"\s*:\s*"((?:[^"\\]|\\.){1,4000})')
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]+")
-_SPACES = re.compile(r"\s+")
+# The patterns are texts, which `re` compiles at the first failure and not at the start.
+_CODE = r"[A-Za-z_]{3,40}"
+_TAG = r"<[A-Za-z!/?][^<>]*>"
+_HTML = r"(?i)<(?:!doctype|html|head|body|title|center|h1)\b"
+_XML_MESSAGE = r"(?i)<message>([^<]{1,4000})"
+_XML_CODE = r"(?i)<code>([A-Za-z_]{3,40})<"
+_JSON_TEXT = r'"(?:message|msg|detail|error)"\s*:\s*"((?:[^"\\]|\\.){1,4000})'
+_CONTROL = r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]+"
+_SPACES = r"\s+"
 
 
-@dataclass(slots=True)
-class ErrorText:
+class ErrorText(NamedTuple):
     """What an error answer says.
 
     `codes` are its short codes, for example `invalid_request_error`. `message` is one line of at most 4,096 characters,
@@ -44,7 +43,7 @@ class ErrorText:
     `retry_delay` is Google's wait, for example `34s`. `is_structured`: the body is JSON, so the API itself wrote it.
     """
 
-    codes: list[str] = field(default_factory=list)
+    codes: tuple[str, ...] = ()
     message: str = ""
     param: str | None = None
     retry_delay: str | None = None
@@ -59,76 +58,82 @@ def read_error_body(content: bytes) -> ErrorText:
     except orjson.JSONDecodeError:
         pass
     text = head.decode("utf-8", "replace")
-    if text.lstrip()[:1] in "{[" and (found := _JSON_TEXT.search(text)):  # longer than what is read, or cut
+    if text.lstrip()[:1] in "{[" and (found := re.search(_JSON_TEXT, text)):  # longer than what is read, or cut
         return ErrorText(message=plain_text(found[1]), is_structured=True)
     return read_error(text)
 
 
 def read_error(value: object, *, is_structured: bool = False) -> ErrorText:
     """Returns what an error says that is a JSON value, or a text."""
-    error = ErrorText(is_structured=is_structured)
-    parts: list[str] = []
-    _collect(value, error, parts, _MAX_DEPTH)
-    error.message = plain_text("; ".join(dict.fromkeys(parts)))
-    error.codes = list(dict.fromkeys(error.codes))[:_MAX_PARTS]
-    return error
+    found = _Findings()
+    found.collect(value, _MAX_DEPTH)
+    message = plain_text("; ".join(dict.fromkeys(found.parts)))
+    codes = tuple(dict.fromkeys(found.codes))[:_MAX_PARTS]
+    return ErrorText(codes, message, found.param, found.retry_delay, is_structured)
 
 
 def plain_text(text: str) -> str:
     """Returns a text as one line without markup and control characters, cut to 4,096 characters."""
     head = text[: 4 * MAX_TEXT_CHARACTERS]
-    return _SPACES.sub(" ", _CONTROL.sub(" ", _TAG.sub(" ", head))).strip()[:MAX_TEXT_CHARACTERS]
+    return re.sub(_SPACES, " ", re.sub(_CONTROL, " ", re.sub(_TAG, " ", head))).strip()[:MAX_TEXT_CHARACTERS]
 
 
-def _collect(value: object, error: ErrorText, parts: list[str], depth: int) -> None:
-    """Adds what the value says to `error` and to `parts`, which are the parts of its message."""
-    if depth == 0 or len(parts) >= _MAX_PARTS:
-        return
-    match value:
-        case str():
-            _collect_text(value, error, parts, depth)
-        case list():
-            for item in value[:_MAX_ITEMS]:
-                _collect(item, error, parts, depth - 1)
-        case dict():
-            _collect_object(value, error, parts, depth)
+class _Findings:
+    """What has been found in an error so far; `parts` are the parts of its message."""
 
+    def __init__(self) -> None:
+        self.codes: list[str] = []
+        self.parts: list[str] = []
+        self.param: str | None = None
+        self.retry_delay: str | None = None
 
-def _collect_object(value: dict[Any, Any], error: ErrorText, parts: list[str], depth: int) -> None:
-    error.codes += [code for key in _CODE_KEYS if isinstance(code := value.get(key), str) and _CODE.fullmatch(code)]
-    error.retry_delay = error.retry_delay or _text(value.get("retryDelay"))
-    path = ".".join(map(str, _location(value.get("loc"))))
-    error.param = error.param or _text(value.get("param")) or path or None
-    for key in _MESSAGE_KEYS:
-        if isinstance(text := value.get(key), str) and text:
-            _collect(f"{path}: {text}" if path else text, error, parts, depth)
-        elif text:
-            _collect(text, error, parts, depth - 1)
-    for key in _NESTED_KEYS:
-        if nested := value.get(key):
-            _collect(nested, error, parts, depth - 1)
-    metadata = value.get("metadata")
-    if isinstance(metadata, dict) and (raw := metadata.get("raw")):
-        _collect(raw, error, parts, depth - 1)
+    def collect(self, value: object, depth: int) -> None:
+        """Adds what a JSON value or a text says, down to `depth` levels below it."""
+        if depth == 0 or len(self.parts) >= _MAX_PARTS:
+            return
+        match value:
+            case str():
+                self._collect_text(value, depth)
+            case list():
+                for item in value[:_MAX_ITEMS]:
+                    self.collect(item, depth - 1)
+            case dict():
+                self._collect_object(value, depth)
 
+    def _collect_object(self, value: dict[Any, Any], depth: int) -> None:
+        found = (value.get(key) for key in _CODE_KEYS)
+        self.codes += [code for code in found if isinstance(code, str) and re.fullmatch(_CODE, code)]
+        self.retry_delay = self.retry_delay or _text(value.get("retryDelay"))
+        path = ".".join(map(str, _location(value.get("loc"))))
+        self.param = self.param or _text(value.get("param")) or path or None
+        for key in _MESSAGE_KEYS:
+            if isinstance(text := value.get(key), str) and text:
+                self.collect(f"{path}: {text}" if path else text, depth)
+            elif text:
+                self.collect(text, depth - 1)
+        metadata = value.get("metadata")
+        raw = metadata.get("raw") if isinstance(metadata, dict) else None
+        for nested in (*(value.get(key) for key in _NESTED_KEYS), raw):
+            if nested:
+                self.collect(nested, depth - 1)
 
-def _collect_text(text: str, error: ErrorText, parts: list[str], depth: int) -> None:
-    """Adds a text. It may hold another body: as JSON, as a Python literal (some proxies), or as XML."""
-    text = text[:MAX_BODY_BYTES]
-    if _HTML.search(text[:2048]):
-        return
-    if "<" in text and (message := _XML_MESSAGE.search(text)):
-        error.codes += _XML_CODE.findall(text)[:_MAX_ITEMS]
-        parts.append(message[1])
-        return
-    found = _inner_body(text)
-    if found is None:
-        parts.append(text)
-        return
-    (start, inner), n_parts = found, len(parts)
-    _collect(inner, error, parts, depth - 1)
-    if before := text[:start].strip(" -:"):
-        parts.insert(n_parts, before)
+    def _collect_text(self, text: str, depth: int) -> None:
+        """Adds a text. It may hold another body: as JSON, as a Python literal (some proxies), or as XML."""
+        text = text[:MAX_BODY_BYTES]
+        if re.search(_HTML, text[:2048]):
+            return
+        if "<" in text and (message := re.search(_XML_MESSAGE, text)):
+            self.codes += re.findall(_XML_CODE, text)[:_MAX_ITEMS]
+            self.parts.append(message[1])
+            return
+        inner = _inner_body(text)
+        if inner is None:
+            self.parts.append(text)
+            return
+        (start, value), n_parts = inner, len(self.parts)
+        self.collect(value, depth - 1)
+        if before := text[:start].strip(" -:"):
+            self.parts.insert(n_parts, before)
 
 
 def _inner_body(text: str) -> tuple[int, object] | None:

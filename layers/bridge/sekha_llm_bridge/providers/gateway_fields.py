@@ -9,10 +9,12 @@ bans from request bodies by default; OpenRouter's API reference, "Model Routing"
 """
 
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 
 from sekha_llm_bridge.config.models import ProviderConfig, ProviderType
 from sekha_llm_bridge.providers.base import Json
 
+_MAX_CACHED_NAMES = 1024  # requests repeat the same few names
 _ADDRESSES_AND_KEYS = frozenset(
     {
         *("api_base", "base_url", "api_key", "api_version", "api_type", "user_config", "model_list", "organization"),
@@ -70,6 +72,7 @@ def _gateway_fields(body: Json) -> Iterator[str]:
                 yield f"{parent}.{name}"
 
 
+@lru_cache(_MAX_CACHED_NAMES)
 def is_gateway_field(name: str) -> bool:
     """Returns whether some provider refuses a field of that name."""
     return names_address_or_key(name) or name in _OPENROUTER_FIELDS or _steers_litellm(name)

@@ -12,9 +12,10 @@ from email.utils import parsedate_to_datetime
 
 MAX_WAIT_S = 3_600.0
 
-_NUMBER = re.compile(r"\s*(\d+(?:\.\d+)?)\s*")
-_DURATION = re.compile(r"\s*(?:(\d{1,9})d)?(?:(\d{1,9})h)?(?:(\d{1,9})m(?!s))?(?:(\d{1,9}(?:\.\d{1,9})?)s)?\s*")
-_MILLISECONDS = re.compile(r"\s*(\d{1,12}(?:\.\d{1,9})?)ms\s*")
+# The patterns are texts, which `re` compiles at the first failure and not at the start.
+_NUMBER = r"\s*(\d+(?:\.\d+)?)\s*"
+_DURATION = r"\s*(?:(\d{1,9})d)?(?:(\d{1,9})h)?(?:(\d{1,9})m(?!s))?(?:(\d{1,9}(?:\.\d{1,9})?)s)?\s*"
+_MILLISECONDS = r"\s*(\d{1,12}(?:\.\d{1,9})?)ms\s*"
 _MAX_DIGITS = 20
 _RESETS = ("requests", "tokens", "input-tokens", "output-tokens")
 _MIN_UNIX_S, _MIN_UNIX_MS = 1e9, 1e12
@@ -76,9 +77,9 @@ def _duration_s(value: str | None) -> float | None:
     """Returns the seconds of a duration such as `34s`, `1.5s`, `6m0s`, `1h2m3s` or `120ms`."""
     if value is None:
         return None
-    if found := _MILLISECONDS.fullmatch(value):
+    if found := re.fullmatch(_MILLISECONDS, value):
         return float(found[1]) / 1000
-    found = _DURATION.fullmatch(value)
+    found = re.fullmatch(_DURATION, value)
     if found is None or not any(found.groups()):
         return None
     days, hours, minutes, seconds = (float(part or 0) for part in found.groups())
@@ -86,5 +87,5 @@ def _duration_s(value: str | None) -> float | None:
 
 
 def _number(value: str | None) -> float | None:
-    found = _NUMBER.fullmatch(value) if value is not None else None
+    found = re.fullmatch(_NUMBER, value) if value is not None else None
     return float(found[1][:_MAX_DIGITS]) if found else None

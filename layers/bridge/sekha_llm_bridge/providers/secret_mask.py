@@ -13,14 +13,14 @@ MASK = "[masked]"
 _MIN_CUT_CHARACTERS = 4
 _MIN_SECRET_CHARACTERS = 4  # shorter keys are placeholders for servers without keys; masking them hides the text
 _MIN_QUERY_SECRET_CHARACTERS = 12  # shorter values of a query are versions, such as `2024-10-21`
-_KEY_LIKE = re.compile(
+# A text, which `re` compiles at the first failure and not at the start.
+_KEY_LIKE = (
     r"(?:Bearer|Basic)\s+[^\s\"',;]{6,}"
     r"|\b(?:sk|pk|rk|gsk|xai|hf|ghp|gho|ghs|pplx|nvapi|glpat|r8|key|csk|fw|tgp|dapi|app|xox[abps])[-_]"
     r"[A-Za-z0-9*._\-]{6,}"
     r"|\b(?:AIza|AKIA|ASIA|github_pat_|eyJ)[A-Za-z0-9*._\-]{6,}"
     r"|(?<=://)[^\s/@]{1,200}:[^\s/@]{1,200}@"
-    r"|(?<![A-Za-z0-9_+/=])(?=[A-Za-z0-9_+/=]{0,300}\d)(?=[A-Za-z0-9_+/=]{0,300}[A-Za-z])[A-Za-z0-9_+/=]{32,}",
-    re.IGNORECASE,
+    r"|(?<![A-Za-z0-9_+/=])(?=[A-Za-z0-9_+/=]{0,300}\d)(?=[A-Za-z0-9_+/=]{0,300}[A-Za-z])[A-Za-z0-9_+/=]{32,}"
 )
 
 
@@ -51,7 +51,7 @@ class SecretMask:
         """Returns the text with every secret replaced."""
         if self._secrets is not None:
             text = self._secrets.sub(MASK, text)
-        return _KEY_LIKE.sub(MASK, self._without_cut_secret(text))
+        return re.sub(_KEY_LIKE, MASK, self._without_cut_secret(text), flags=re.IGNORECASE)
 
     def _without_cut_secret(self, text: str) -> str:
         """Returns the text without the beginning of a secret at its end: a long text was cut before it came here."""

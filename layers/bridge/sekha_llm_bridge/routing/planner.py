@@ -21,7 +21,7 @@ from sekha_llm_bridge.routing.requirements import (
     basic_requirements,
     capability_requirements,
     cost_requirements,
-    experience_requirements,
+    rejection_requirements,
 )
 from sekha_llm_bridge.routing.route_request import RouteRequest, RoutingContext
 
@@ -162,7 +162,7 @@ def _requirements(
     request: RouteRequest, context: RoutingContext, limit_usd: Decimal | None, space: str | None
 ) -> Iterator[Requirement]:
     yield from capability_requirements(request, space)
-    yield from experience_requirements(request, context)
+    yield from rejection_requirements(request, context)
     yield from cost_requirements(request, context, limit_usd)
 
 

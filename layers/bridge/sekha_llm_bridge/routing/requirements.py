@@ -65,7 +65,7 @@ def capability_requirements(request: RouteRequest, space: str | None) -> Iterato
         )
 
 
-def experience_requirements(request: RouteRequest, context: RoutingContext) -> Iterator[Requirement]:
+def rejection_requirements(request: RouteRequest, context: RoutingContext) -> Iterator[Requirement]:
     """Yields that the model has not rejected a feature of the request lately."""
     used, unsupported = request.used_features, context.unsupported
     if any(used & features for features in unsupported.values()):

@@ -8,9 +8,6 @@ from sekha_llm_bridge.api.chat.images import check_image_url
 from sekha_llm_bridge.api.fields import MaxCost, TaskName
 from sekha_llm_bridge.api.vendor_fields import BOUNDED_FIELDS
 
-EXTENSIONS = frozenset({"require_vision", "max_cost", "preferred_model", "task", "allow_fallback"})
-"""The bridge's own fields, which are not sent to providers."""
-
 _INT32 = 2**31
 
 

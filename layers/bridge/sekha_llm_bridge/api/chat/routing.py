@@ -5,7 +5,8 @@ from typing import Any
 
 from sekha_llm_bridge.api.chat.features import features_with_unbounded_cost, requested_features, uses_audio
 from sekha_llm_bridge.api.chat.images import image_needs
-from sekha_llm_bridge.api.chat.request import EXTENSIONS, KNOWN_FIELDS, ChatRequest
+from sekha_llm_bridge.api.chat.request import KNOWN_FIELDS, ChatRequest
+from sekha_llm_bridge.api.fields import CHAT_EXTENSIONS
 from sekha_llm_bridge.api.unknown_fields import check_unknown_fields
 from sekha_llm_bridge.bootstrap import Bridge
 from sekha_llm_bridge.config.models import CHAT_TASKS, Task
@@ -15,7 +16,7 @@ from sekha_llm_bridge.providers import gateway_fields
 from sekha_llm_bridge.routing import RouteRequest
 from sekha_llm_bridge.routing.catalog import resolve_model
 
-_NOT_FOR_PROVIDERS = EXTENSIONS | {"model", "stream", "stream_options"}
+_NOT_FOR_PROVIDERS = CHAT_EXTENSIONS | {"model", "stream", "stream_options"}
 _ANSWERING_TASKS = CHAT_TASKS | {Task.AUDIO}
 
 
@@ -31,7 +32,7 @@ def route_request(
 
     Raises `ModelNotFound`, and `InvalidRequest` also for unknown fields, as `check_unknown_fields` does.
     """
-    check_unknown_fields(body, KNOWN_FIELDS, own=EXTENSIONS, settings=bridge.settings)
+    check_unknown_fields(body, KNOWN_FIELDS, own=CHAT_EXTENSIONS, settings=bridge.settings)
     pinned, task_of_name = resolve_model(chat.model, bridge.catalog)
     for_gateways = gateway_fields(body)
     images = image_needs(chat.image_urls)

@@ -9,9 +9,9 @@ from typing import Any
 from fastapi import Request, Response
 
 from sekha_llm_bridge.api.app import answer_response
-from sekha_llm_bridge.api.chat.request import EXTENSIONS as CHAT_EXTENSIONS
 from sekha_llm_bridge.api.embeddings.request import EXTENSIONS, KNOWN_FIELDS, EmbeddingRequest, LegacyEmbedRequest
 from sekha_llm_bridge.api.embeddings.routing import embedding_route_request, pinned_embedding_model
+from sekha_llm_bridge.api.fields import CHAT_EXTENSIONS
 from sekha_llm_bridge.api.parsing import json_object, validated
 from sekha_llm_bridge.api.request_state import (
     RESPONSE_TIMEOUT_S,

@@ -44,6 +44,7 @@ def embedding_route_request(
         context_tokens=max(minimum_tokens_of_longest_text(texts), context_tokens),
         dimensions=dimensions,
         space=space,
+        used_features=frozenset(vendor_fields),
         longest_input=max(range(len(texts)), key=lambda index: len(texts[index]), default=None),
     )
 

@@ -7,12 +7,12 @@ from fastapi import Request, Response
 from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
 from sekha_llm_bridge.api.app import json_response
-from sekha_llm_bridge.api.chat.request import EXTENSIONS, KNOWN_FIELDS, ChatMessage, ChatRequest
+from sekha_llm_bridge.api.chat.request import KNOWN_FIELDS, ChatMessage, ChatRequest
 from sekha_llm_bridge.api.chat.routing import chat_task, provider_request, route_request
 from sekha_llm_bridge.api.embeddings.request import KNOWN_FIELDS as KNOWN_EMBEDDING_FIELDS
 from sekha_llm_bridge.api.embeddings.routing import embedding_route_request, pinned_embedding_model
 from sekha_llm_bridge.api.error_response import error_response
-from sekha_llm_bridge.api.fields import MaxCost, TaskName
+from sekha_llm_bridge.api.fields import CHAT_EXTENSIONS, MaxCost, TaskName
 from sekha_llm_bridge.api.parsing import json_object, validated
 from sekha_llm_bridge.api.request_state import bridge_of
 from sekha_llm_bridge.api.unknown_fields import check_misspelt_fields
@@ -50,7 +50,7 @@ class ExplainRequest(BaseModel):
 
 
 _KNOWN_FIELDS = KNOWN_FIELDS | ExplainRequest.model_fields.keys()
-_NOT_FOR_EMBEDDINGS = ExplainRequest.model_fields.keys() | EXTENSIONS | KNOWN_EMBEDDING_FIELDS
+_NOT_FOR_EMBEDDINGS = ExplainRequest.model_fields.keys() | CHAT_EXTENSIONS | KNOWN_EMBEDDING_FIELDS
 
 
 async def explain(request: Request) -> Response:
@@ -58,7 +58,7 @@ async def explain(request: Request) -> Response:
     bridge = bridge_of(request)
     body = await json_object(request)
     explained = validated(ExplainRequest, body)
-    check_misspelt_fields(body, _KNOWN_FIELDS, own=EXTENSIONS | {"context_size"})
+    check_misspelt_fields(body, _KNOWN_FIELDS, own=CHAT_EXTENSIONS | {"context_size"})
     if explained.task is None and explained.messages is None:
         raise InvalidRequest("task: field required, unless there are `messages`", param="task")
     route = _route_request(explained, body, bridge)

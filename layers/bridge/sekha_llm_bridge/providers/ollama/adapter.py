@@ -8,12 +8,11 @@ Source: Ollama's API documentation, "Generate a chat completion", "Generate embe
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
-from http import HTTPStatus
 from typing import Any, TypeVar
 
 from sekha_llm_bridge.clock import Clock
 from sekha_llm_bridge.config.models import ProviderConfig, Task
-from sekha_llm_bridge.errors import ProviderError
+from sekha_llm_bridge.providers.adaptation import AdaptedRequests
 from sekha_llm_bridge.providers.addresses import addresses_of
 from sekha_llm_bridge.providers.base import (
     AnswerState,
@@ -42,7 +41,7 @@ from sekha_llm_bridge.providers.ollama.response import (
     translate_chat_answer,
 )
 from sekha_llm_bridge.providers.ollama.stream import OllamaChunkReader
-from sekha_llm_bridge.providers.ollama.thinking import Think, ThinkValues
+from sekha_llm_bridge.providers.ollama.thinking import EFFORT_ADAPTATIONS
 from sekha_llm_bridge.providers.openai.stream import ChunkReader
 
 T = TypeVar("T")
@@ -58,7 +57,7 @@ class OllamaAdapter:
         self._urls = addresses_of(config)
         embedding_models = [model for model in config.models if model.serves(Task.EMBEDDING)]
         self._context_windows = {model.model_id: model.context_window for model in embedding_models}
-        self._think_values = ThinkValues()
+        self._requests = AdaptedRequests()
         self._http = http
         self._clock = clock
         self._headers = request_headers(config)
@@ -102,26 +101,8 @@ class OllamaAdapter:
         reader.require_complete()
 
     async def _send_chat(self, call: ChatCall, payload: ChatPayload, send: Callable[[ChatPayload], Awaitable[T]]) -> T:
-        """Sends a chat; again with a simpler `think`, while the model rejects one that the bridge has chosen.
-
-        Any 400 counts as such a rejection, because Ollama words it in many ways, bills nothing, and repeats its answer
-        to a request that is wrong for another reason.
-        """
-        *optional, last = self._think_values.for_call(call)
-        rejected: list[Think] = []
-        for think in optional:
-            try:
-                answer = await send({**payload, "think": think})
-            except ProviderError as exc:
-                if exc.failure.provider_status != HTTPStatus.BAD_REQUEST:
-                    raise
-                rejected.append(think)
-            else:
-                break
-        else:
-            answer = await send(payload if last is None else {**payload, "think": last})
-        self._think_values.remember_rejected(call.model_id, rejected)
-        return answer
+        adaptations = EFFORT_ADAPTATIONS if call.request.get("think") is None else ()
+        return await self._requests.send(payload, adaptations, send)
 
     async def embed(self, call: EmbeddingCall, *, timeout_s: float) -> EmbeddingAnswer:
         """See `Provider.embed`. A text that is too long is an error, never cut."""

@@ -6,6 +6,7 @@ import orjson
 
 from sekha_llm_bridge.errors import FailureKind, ProviderError
 from sekha_llm_bridge.providers.base import ChatCall, EmbeddingCall, Json
+from sekha_llm_bridge.providers.ollama.thinking import think_of_effort
 
 _MIN_CONTEXT_TOKENS = 4096
 _ADDED_TOKENS = 2  # an embedding model adds one token before a text and one after it
@@ -76,8 +77,11 @@ def chat_payload(call: ChatCall, *, stream: bool) -> ChatPayload:
         payload["tools"] = request["tools"]
     if (response_format := _format(request.get("response_format") or {})) is not None:
         payload["format"] = response_format
-    if request.get("think") is not None:
-        payload["think"] = request["think"]
+    think = request.get("think")
+    if think is None:
+        think = think_of_effort(call.model_id, request.get("reasoning_effort"))
+    if think is not None:
+        payload["think"] = think
     if "keep_alive" in request:
         payload["keep_alive"] = request["keep_alive"]
     return payload

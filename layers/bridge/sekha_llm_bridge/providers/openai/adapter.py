@@ -4,13 +4,14 @@ Sources: OpenAI API reference, "Chat", "Embeddings" and "Models"; Azure OpenAI's
 notes on their OpenAI compatibility.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import AsyncExitStack
-from typing import Any, TypeVar
+from typing import Any
 
 from sekha_llm_bridge.clock import Clock
 from sekha_llm_bridge.config.models import ProviderConfig
 from sekha_llm_bridge.errors import ProviderError
+from sekha_llm_bridge.providers.adaptation import Adaptation, AdaptedRequests
 from sekha_llm_bridge.providers.addresses import addresses_of
 from sekha_llm_bridge.providers.base import (
     AnswerState,
@@ -25,15 +26,13 @@ from sekha_llm_bridge.providers.base import (
 from sekha_llm_bridge.providers.capabilities import AdapterCapabilities, RequestFeature
 from sekha_llm_bridge.providers.event_stream import EventDecoder
 from sekha_llm_bridge.providers.http import Join, JsonHttp, request_headers
-from sekha_llm_bridge.providers.openai.dialect import Adaptation, Dialect
+from sekha_llm_bridge.providers.openai.adaptations import CHAT_ADAPTATIONS, EMBEDDING_ADAPTATIONS
 from sekha_llm_bridge.providers.openai.errors import output_cap_guard
 from sekha_llm_bridge.providers.openai.request import chat_payload, embedding_payload
 from sekha_llm_bridge.providers.openai.response import normalise_chat_answer, read_vectors
 from sekha_llm_bridge.providers.openai.stream import ChunkReader, join_chunks
 from sekha_llm_bridge.providers.openai.vendors import Vendor
 from sekha_llm_bridge.providers.token_counts import read_chat_usage, read_usage
-
-T = TypeVar("T")
 
 CAPABILITIES = AdapterCapabilities(frozenset(RequestFeature), translated_fields=None)
 
@@ -43,8 +42,7 @@ class OpenAIAdapter:
 
     def __init__(self, config: ProviderConfig, vendor: Vendor, http: JsonHttp, clock: Clock) -> None:
         self._urls = addresses_of(config)
-        self._chat_url = self._urls.chat
-        self._dialect = Dialect()
+        self._requests = AdaptedRequests()
         self._vendor = vendor
         self._http = http
         self._clock = clock
@@ -54,7 +52,7 @@ class OpenAIAdapter:
         """See `Provider.chat`."""
         payload = chat_payload(call, self._vendor)
         with output_cap_guard(call):
-            body = await self._post(self._chat_url, payload, timeout_s, join_chunks)
+            body = await self._post(self._urls.chat, payload, CHAT_ADAPTATIONS, timeout_s, join_chunks)
         usage = read_chat_usage(body.get("usage"))
         with malformed_answer_guard(usage):
             return normalise_chat_answer(body, usage, created=self._unix_time_s())
@@ -89,41 +87,28 @@ class OpenAIAdapter:
         options = {**(payload.get("stream_options") or {}), "include_usage": True}
 
         async def send(sent: dict[str, Any]) -> AsyncIterator[bytes]:
-            opened = self._http.stream(self._chat_url, payload=sent, headers=self._headers, timeout_s=timeout_s)
+            opened = self._http.stream(self._urls.chat, payload=sent, headers=self._headers, timeout_s=timeout_s)
             return await stack.enter_async_context(opened)
 
-        return await self._send_adapted({**payload, "stream_options": options}, send)
+        return await self._requests.send({**payload, "stream_options": options}, CHAT_ADAPTATIONS, send)
 
     async def _post(
-        self, url: str, payload: dict[str, Any], timeout_s: float, join: Join | None = None
+        self,
+        url: str,
+        payload: dict[str, Any],
+        adaptations: Sequence[Adaptation],
+        timeout_s: float,
+        join: Join | None = None,
     ) -> dict[str, Any]:
-        return await self._send_adapted(
+        return await self._requests.send(
             payload,
+            adaptations,
             lambda sent: self._http.post(url, payload=sent, headers=self._headers, timeout_s=timeout_s, join=join),
         )
 
-    async def _send_adapted(self, payload: dict[str, Any], send: Callable[[dict[str, Any]], Awaitable[T]]) -> T:
-        """Sends a request, and again in another form while the server rejects a form that the bridge has chosen."""
-        sent, tried = self._dialect.apply(payload), list[Adaptation]()
-        while True:
-            try:
-                answer = await send(sent)
-            except ProviderError as exc:
-                if exc.failure.usage is not None or exc.failure.may_be_billed:
-                    raise  # the next attempt would spend what the cost limit has counted for this one
-                adaptation = self._dialect.adaptation_for(exc.failure, sent)
-                if adaptation is None or adaptation in tried:
-                    raise
-                tried.append(adaptation)
-                sent = adaptation.change(sent) or sent
-            else:
-                if tried:
-                    self._dialect.remember(tried)
-                return answer
-
     async def embed(self, call: EmbeddingCall, *, timeout_s: float) -> EmbeddingAnswer:
         """See `Provider.embed`."""
-        body = await self._post(self._urls.embeddings, embedding_payload(call), timeout_s)
+        body = await self._post(self._urls.embeddings, embedding_payload(call), EMBEDDING_ADAPTATIONS, timeout_s)
         usage = read_usage(body.get("usage"))
         with malformed_answer_guard(usage):
             return EmbeddingAnswer(read_vectors(body.get("data")), usage)

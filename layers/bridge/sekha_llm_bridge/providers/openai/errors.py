@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 from sekha_llm_bridge.errors import Failure, FailureKind, ProviderError
 from sekha_llm_bridge.providers.base import ChatCall
-from sekha_llm_bridge.providers.openai.dialect import OUTPUT_CAP_FIELDS
+from sekha_llm_bridge.providers.openai.adaptations import OUTPUT_CAP_FIELDS
 
 
 @contextmanager

@@ -5,7 +5,6 @@ and name is given out once. Vendors deviate from this in many ways; what a clien
 """
 
 import secrets
-from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
@@ -49,7 +48,7 @@ class MessageNormaliser:
         """Returns fragments for the calls without any arguments: clients read the arguments as a JSON object."""
         without = [call for call in self._calls.values() if not call.has_arguments and call.is_function]
         for call in without:
-            call.has_arguments = True
+            call.arguments.append(_EMPTY_ARGUMENTS)
         return [{"index": call.position, "function": {"arguments": _EMPTY_ARGUMENTS}} for call in without]
 
     def whole_message(self, message: dict[str, Any]) -> dict[str, Any]:
@@ -84,7 +83,7 @@ class MessageNormaliser:
         if is_first:
             is_function = function is not None or sent.get("type") in {None, "", "function"}
             is_new_id_needed = call_id is None or any(other.call_id == call_id for other in self._calls.values())
-            self._calls[key] = _Call(len(self._calls), call_id, None, is_function)
+            self._calls[key] = _Call(len(self._calls), call_id, is_function=is_function)
             call_id = f"call_{secrets.token_hex(12)}" if is_new_id_needed else call_id
         call = self._calls[key]
         fragment = {**sent, "index": call.position}
@@ -104,7 +103,6 @@ class MessageNormaliser:
             call.name = function["name"]
         else:
             function.pop("name", None)
-        call.has_arguments = call.has_arguments or bool(function["arguments"])
         call.arguments.append(function["arguments"])
         return function
 
@@ -132,16 +130,19 @@ class MessageNormaliser:
         return key
 
 
-@dataclass(slots=True)
 class _Call:
     """One tool call. `position` is the index that clients get. `name` is None until a fragment has it."""
 
-    position: int
-    call_id: object
-    name: object
-    is_function: bool
-    has_arguments: bool = False
-    arguments: list[str] = field(default_factory=list)
+    def __init__(self, position: int, call_id: object, *, is_function: bool) -> None:
+        self.position = position
+        self.call_id = call_id
+        self.name: object = None
+        self.is_function = is_function
+        self.arguments: list[str] = []
+
+    @property
+    def has_arguments(self) -> bool:
+        return any(self.arguments)
 
     def is_other_than(self, call_id: object, name: object) -> bool:
         """Returns whether a fragment with this id and name starts another call than this one with the same index.

@@ -3,7 +3,7 @@
 from typing import Any
 
 from sekha_llm_bridge.providers.base import ChatCall, EmbeddingCall, PriceCeiling
-from sekha_llm_bridge.providers.openai.dialect import OUTPUT_CAP_FIELDS
+from sekha_llm_bridge.providers.openai.adaptations import OUTPUT_CAP_FIELDS
 from sekha_llm_bridge.providers.openai.vendors import Vendor
 
 _EMPTY_LISTS_ARE_NONE = ("tools", "functions")  # some servers reject an empty list

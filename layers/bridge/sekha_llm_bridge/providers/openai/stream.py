@@ -53,11 +53,11 @@ class ChunkReader:
                 event = parse_event(data)
                 if error := event.get("error") or (event if event.get("object") == "error" else None):
                     raise error_within_success({"error": error, "usage": event.get("usage")}, request=request)
-                if not (is_whole and _has_message(event)) and not (not self._choices and _is_whole_answer(event)):
-                    chunk = self.read(event)
-                else:
+                if _has_no_delta(event) if is_whole else not self._choices and _is_whole_answer(event):
                     with malformed_answer_guard(read_chat_usage(event.get("usage"))):
                         chunk = self.read_unstreamed(event)
+                else:
+                    chunk = self.read(event)
             yield chunk
 
     def require_complete(self) -> None:
@@ -213,12 +213,11 @@ def _indexed(message: dict[str, Any]) -> dict[str, Any]:
     return message
 
 
-def _has_message(event: dict[str, Any]) -> bool:
-    """Returns whether an event may be a complete answer, not a chunk: its choices have no deltas."""
+def _has_no_delta(event: dict[str, Any]) -> bool:
+    """Returns whether an event may be a complete answer: chunks have deltas."""
     choices = event.get("choices")
-    if event.get("object") == "chat.completion.chunk" or not isinstance(choices, list):
-        return event.get("object") != "chat.completion.chunk"
-    return not any(isinstance(choice, dict) and "delta" in choice for choice in choices)
+    has_delta = isinstance(choices, list) and any(isinstance(one, dict) and "delta" in one for one in choices)
+    return event.get("object") != "chat.completion.chunk" and not has_delta
 
 
 def _is_whole_answer(event: dict[str, Any]) -> bool:
@@ -226,7 +225,7 @@ def _is_whole_answer(event: dict[str, Any]) -> bool:
     reason. Some servers send one although a stream was requested.
     """
     choices = event.get("choices")
-    if not _has_message(event) or not isinstance(choices, list) or not choices:
+    if not _has_no_delta(event) or not isinstance(choices, list) or not choices:
         return False
     return all(isinstance(one, dict) and "message" in one and one.get("finish_reason") for one in choices)
 

@@ -1,0 +1,69 @@
+"""Sends a request again in another form where a server rejects a form that the bridge has chosen.
+
+An adapter lists its other forms as `Adaptation`s. The form in which a model has taken a request is used for its later
+requests at once. A rejected request is not billed.
+"""
+
+import re
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+from sekha_llm_bridge.errors import Failure, FailureKind, ProviderError
+
+P = TypeVar("P", bound=Mapping[str, Any])
+T = TypeVar("T")
+
+_REJECTIONS = frozenset({FailureKind.REQUEST_REJECTED, FailureKind.CANDIDATE_UNSUITABLE})
+
+
+class Adaptation(NamedTuple):
+    """One other form of a request.
+
+    `pattern` is a regular expression, compiled at the first rejection; it matches rejections that name what is changed,
+    in any letter case. `change` returns the payload in the other form, or None where it has nothing to change. `kinds`
+    are the kinds of rejection that it may avoid.
+    """
+
+    pattern: str
+    change: Callable[[Any], Any | None]
+    kinds: frozenset[FailureKind] = _REJECTIONS
+
+    def may_avoid(self, failure: Failure) -> bool:
+        """Returns whether the rejection names what this adaptation changes."""
+        text = f"{failure.param or ''} {failure.message} {failure.provider_text}"
+        return failure.kind in self.kinds and re.search(self.pattern, text, re.IGNORECASE) is not None
+
+
+class AdaptedRequests:
+    """Sends the requests of one adapter. It remembers for each model which adaptations it needs."""
+
+    def __init__(self) -> None:
+        self._needed: dict[str, list[Adaptation]] = {}
+
+    async def send(self, payload: P, adaptations: Sequence[Adaptation], send: Callable[[P], Awaitable[T]]) -> T:
+        """Returns the answer to the payload, which names its `model`, or to another form of it.
+
+        Raises the `ProviderError` of the last form. A failure that may be billed is raised at once: another attempt
+        would spend what the cost limit has counted for the first one.
+        """
+        needed = self._needed.setdefault(payload["model"], [])
+        tried = [adaptation for adaptation in needed if adaptation in adaptations]
+        for adaptation in tried:
+            payload = adaptation.change(payload) or payload
+        n_known = len(tried)
+        while True:
+            try:
+                answer = await send(payload)
+            except ProviderError as exc:
+                failure = exc.failure
+                if failure.usage is not None or failure.may_be_billed:
+                    raise
+                untried = [one for one in adaptations if one not in tried and one.may_avoid(failure)]
+                found = next((one for one in untried if one.change(payload) is not None), None)
+                if found is None:
+                    raise
+                tried.append(found)
+                payload = found.change(payload) or payload
+            else:
+                needed += tried[n_known:]
+                return answer

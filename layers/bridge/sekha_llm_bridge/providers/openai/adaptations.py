@@ -1,0 +1,80 @@
+"""The other forms of requests in OpenAI's format. See `AdaptedRequests`.
+
+The bridge adds fields (`stream_options`, `encoding_format`) and renames one (`max_tokens`). Messages may have what the
+bridge itself gave out (`reasoning_content`, `content: null`), and what only OpenAI has (role `developer`).
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from sekha_llm_bridge.errors import FailureKind
+from sekha_llm_bridge.providers.adaptation import Adaptation
+
+Payload = dict[str, Any]
+
+OUTPUT_CAP_FIELDS = ("max_completion_tokens", "max_tokens")
+_REASONING_FIELDS = ("reasoning_content", "reasoning", "reasoning_details")
+
+
+def _without_stream_options(payload: Payload) -> Payload | None:
+    """Drops only what the bridge has added; other options are the caller's."""
+    if (payload.get("stream_options") or {}).keys() != {"include_usage"}:
+        return None
+    return {name: value for name, value in payload.items() if name != "stream_options"}
+
+
+def _with_other_output_cap(payload: Payload) -> Payload | None:
+    for field, other in (OUTPUT_CAP_FIELDS, OUTPUT_CAP_FIELDS[::-1]):
+        if field in payload and other not in payload:
+            return {other if name == field else name: value for name, value in payload.items()}
+    return None
+
+
+def _without_encoding_format(payload: Payload) -> Payload | None:
+    if "encoding_format" not in payload:
+        return None
+    return {name: value for name, value in payload.items() if name != "encoding_format"}
+
+
+def _changed_messages(payload: Payload, change: Callable[[Payload], Payload]) -> Payload | None:
+    messages = payload.get("messages")
+    if not isinstance(messages, list):
+        return None
+    changed = [change(message) for message in messages]
+    return None if changed == messages else {**payload, "messages": changed}
+
+
+def _with_system_messages(payload: Payload) -> Payload | None:
+    return _changed_messages(
+        payload, lambda message: {**message, "role": "system"} if message.get("role") == "developer" else message
+    )
+
+
+def _without_reasoning(payload: Payload) -> Payload | None:
+    return _changed_messages(
+        payload, lambda message: {name: value for name, value in message.items() if name not in _REASONING_FIELDS}
+    )
+
+
+def _with_text_in_every_message(payload: Payload) -> Payload | None:
+    return _changed_messages(
+        payload, lambda message: {**message, "content": ""} if message.get("content") is None else message
+    )
+
+
+# Only where the field itself is not known: another field would lift a limit that is merely too high.
+_UNKNOWN_OUTPUT_CAP = (
+    r"(?:unsupported|unknown|unrecogni[sz]ed|unexpected|extra)\W+(?:\w+\W+){0,2}"
+    r"(?:parameter|argument|field|name|property|input)s?\b[^.]{0,30}max_(?:completion_)?tokens"
+    r"|max_(?:completion_)?tokens\W{1,3}(?:extra (?:inputs|fields)"
+    r"|(?:is|are) not (?:supported|permitted|recogni[sz]ed)\b)"
+)
+
+CHAT_ADAPTATIONS = (
+    Adaptation(r"stream_?options|include_usage", _without_stream_options),
+    Adaptation(_UNKNOWN_OUTPUT_CAP, _with_other_output_cap, frozenset({FailureKind.CANDIDATE_UNSUITABLE})),
+    Adaptation(r"\breasoning|\bthinking", _without_reasoning),
+    Adaptation(r"\bdeveloper\b|\broles?\b", _with_system_messages),
+    Adaptation(r"\bcontent\b", _with_text_in_every_message),
+)
+EMBEDDING_ADAPTATIONS = (Adaptation(r"encoding_?format", _without_encoding_format),)
