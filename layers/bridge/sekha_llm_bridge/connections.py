@@ -268,6 +268,8 @@ def _decoded_parts(raw: AsyncIterator[bytes], head: ReplyHead) -> AsyncIterator[
 
     The body of an error with an unknown encoding stays as it is, so that the status is still reported.
     """
+    if not any(name.lower() == b"content-encoding" for name, _ in head.headers):
+        return raw
     encodings = [one.strip().lower() for one in (head.header("content-encoding") or "").split(",")]
     encodings = [one for one in encodings if one not in {"", "identity"}]
     if not encodings or (not head.is_success and not _SUPPORTED_ENCODINGS.issuperset(encodings)):

@@ -23,8 +23,7 @@ def check_unknown_fields(
     Raises `InvalidRequest` as `check_misspelt_fields` does; and for any unknown name where `routing.unknown_fields` is
     `refuse`, unless a provider's `allow_fields` has it.
     """
-    check_misspelt_fields(body, known, own=own)
-    unknown = unknown_names(body, known)
+    unknown = check_misspelt_fields(body, known, own=own)
     if unknown and settings.routing.unknown_fields is UnknownFields.REFUSE:
         allowed = {path for provider in settings.providers for path in provider.allow_fields}
         if refused := [name for name in unknown if name not in allowed]:
@@ -33,18 +32,25 @@ def check_unknown_fields(
     return unknown
 
 
-def check_misspelt_fields(body: Mapping[str, Any], known: Collection[str], *, own: Collection[str]) -> None:
-    """Raises `InvalidRequest` for a field that is not `known`, but whose name is nearly one of `own`, the bridge's own
-    fields, because a limit must not be lost to a typo.
+def check_misspelt_fields(body: Mapping[str, Any], known: Collection[str], *, own: Collection[str]) -> list[str]:
+    """Returns the `unknown_names` of `body`.
+
+    Raises `InvalidRequest` for one that is nearly one of `own`, the bridge's own fields, because a limit must not be
+    lost to a typo.
     """
-    for name in unknown_names(body, known):
+    unknown = unknown_names(body, known)
+    for name in unknown:
         if name not in BOUNDED_FIELDS and (meant := nearest_own_name(name, own)) is not None:
             raise InvalidRequest(f"{_shown(name)}: did you mean {meant}?", param=_shown(name))
+    return unknown
 
 
 def unknown_names(body: Mapping[str, Any], known: Collection[str]) -> list[str]:
     """Returns the sorted names of the fields that are neither `known`, nor known to be billed, nor for a gateway."""
-    return sorted(name for name in body.keys() - known if name not in BILLABLE_FIELDS and not is_gateway_field(name))
+    others = body.keys() - known
+    if not others:
+        return []
+    return sorted(name for name in others if name not in BILLABLE_FIELDS and not is_gateway_field(name))
 
 
 def notes_on_unknown_fields(names: Collection[str], candidate: Candidate) -> list[str]:

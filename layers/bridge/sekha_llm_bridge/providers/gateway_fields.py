@@ -51,7 +51,7 @@ _HARMLESS_LITELLM_FIELDS = frozenset({"litellm_metadata", "litellm_session_id", 
 _OPENROUTER_FIELDS = frozenset({"models", "plugins", "route", "preset", "fallbacks", "custom_llm_provider"})
 
 # In these objects LiteLLM looks for addresses, keys and callbacks, too. What else they have is for others.
-_INSPECTED_BY_LITELLM = ("metadata", "litellm_metadata", "tools")
+_INSPECTED_BY_LITELLM = frozenset({"metadata", "litellm_metadata", "tools"})
 
 
 def gateway_fields(body: Json) -> frozenset[str]:
@@ -63,13 +63,12 @@ def gateway_fields(body: Json) -> frozenset[str]:
 
 def _gateway_fields(body: Json) -> Iterator[str]:
     yield from (name for name, value in body.items() if is_gateway_field(name) and _has_value(value))
-    for name in _named_objects(body.get("extra_body")):
-        if is_gateway_field(name):
-            yield f"extra_body.{name}"
-    for parent in _INSPECTED_BY_LITELLM:
-        for name in _named_objects(body.get(parent)):
-            if _is_hidden_in_an_object(name):
-                yield f"{parent}.{name}"
+    if "extra_body" in body:
+        names = _named_objects(body["extra_body"])
+        yield from (f"extra_body.{name}" for name in names if is_gateway_field(name))
+    for parent in body.keys() & _INSPECTED_BY_LITELLM:
+        names = _named_objects(body[parent])
+        yield from (f"{parent}.{name}" for name in names if _is_hidden_in_an_object(name))
 
 
 @lru_cache(_MAX_CACHED_NAMES)

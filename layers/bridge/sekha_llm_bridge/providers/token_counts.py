@@ -57,9 +57,11 @@ def regular_usage(usage: object) -> Any:
     """Returns a provider's `usage` with numbers where it has them as text, or as decimals such as `7.0`."""
     if not isinstance(usage, dict):
         return usage
-    return {name: regular_usage(value) if isinstance(value, dict) else _number(value) for name, value in usage.items()}
+    return {name: value if type(value) is int else _regular(value) for name, value in usage.items()}
 
 
-def _number(value: object) -> object:
+def _regular(value: object) -> object:
+    if isinstance(value, dict):
+        return regular_usage(value)
     count = read_count(value) if isinstance(value, str | float) else None
     return value if count is None else count

@@ -34,12 +34,9 @@ def normalise_chat_answer(body: dict[str, Any], usage: Usage | None, *, created:
     }
     if "usage" in body:
         normalised["usage"] = regular_usage(body["usage"])
-    return ChatAnswer({**without_bridge(body), **normalised}, usage)
-
-
-def without_bridge(body: dict[str, Any]) -> dict[str, Any]:
-    """Returns an answer without a `bridge` object of the provider's own: the caller gets this bridge's receipt."""
-    return {name: value for name, value in body.items() if name != "bridge"}
+    regular = {**body, **normalised}
+    regular.pop("bridge", None)  # of another bridge: the caller gets this bridge's receipt
+    return ChatAnswer(regular, usage)
 
 
 def new_answer_id() -> str:
