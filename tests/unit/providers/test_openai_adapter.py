@@ -11,7 +11,7 @@ from sekha_llm_bridge.clock import SystemClock
 from sekha_llm_bridge.config.models import ProviderConfig
 from sekha_llm_bridge.errors import FailureKind
 from sekha_llm_bridge.providers import ChatCall, PriceCeiling, make_provider
-from sekha_llm_bridge.providers.http import Join, JsonHttp
+from sekha_llm_bridge.providers.http import DEFAULT_RULES, Join, JsonHttp, WireRules
 from tests.fakes.failures import raises_failure
 from tests.fakes.provider import FakeProvider, Reply, chat_completion
 from tests.fakes.settings import chat_model, provider
@@ -63,6 +63,7 @@ class RecordingHttp(JsonHttp):
         headers: Mapping[str, str],
         timeout_s: float,
         join: Join | None = None,
+        rules: WireRules = DEFAULT_RULES,
     ) -> dict[str, Any]:
         self.payload = dict(payload)
         return chat_completion("x")

@@ -1,8 +1,9 @@
 """Sends and receives JSON over the connections that all adapters share; every failure becomes a `ProviderError`."""
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any
+from datetime import datetime
+from typing import Any, NamedTuple, Protocol
 
 import httpcore
 import httpx
@@ -15,12 +16,36 @@ from sekha_llm_bridge.errors import FailureKind, ProviderError
 from sekha_llm_bridge.providers import failures
 from sekha_llm_bridge.providers.base import malformed_answer_guard
 from sekha_llm_bridge.providers.event_stream import parse_event, parse_events
+from sekha_llm_bridge.providers.retry_wait import Header
 
 _BOM = b"\xef\xbb\xbf"
 Join = Callable[[list[dict[str, Any]]], dict[str, Any]]
 """Makes one answer of the events of a stream."""
 
 _JSON = {"content-type": "application/json"}
+
+Sign = Callable[[str, str, Mapping[str, str], bytes], Awaitable[Mapping[str, str]]]
+"""Returns all headers of a request from its method, URL, headers and body, which do not change afterwards."""
+
+
+class ErrorReader(Protocol):
+    """Makes the `ProviderError` of an answer with an error status. See `failures.error_from_answer`, the default."""
+
+    def __call__(
+        self, status: int, content: bytes, *, header: Header, request: Mapping[str, Any], now: datetime
+    ) -> ProviderError:
+        """Returns the error for an answer with that status and body."""
+        ...
+
+
+class WireRules(NamedTuple):
+    """What one wire format does in its own way: how errors are read, and how requests are signed (None: not at all)."""
+
+    read_error: ErrorReader = failures.error_from_answer
+    sign: Sign | None = None
+
+
+DEFAULT_RULES = WireRules()
 
 
 def request_headers(
@@ -51,18 +76,26 @@ class JsonHttp:
         headers: Mapping[str, str],
         timeout_s: float,
         join: Join | None = None,
+        rules: WireRules = DEFAULT_RULES,
     ) -> dict[str, Any]:
         """Returns the JSON object in the answer to a POST. Raises `ProviderError` for every other answer.
 
         `join` makes one object of the events of a server that streams although no stream was requested.
         """
         content = _encode(payload)
-        reply = await self._exchange("POST", url, content=content, headers={**headers, **_JSON}, timeout_s=timeout_s)
-        return _decode(reply, payload, self._clock, join)
+        sent = {**headers, **_JSON}
+        reply = await self._exchange("POST", url, content=content, headers=sent, timeout_s=timeout_s, rules=rules)
+        return _decode(reply, payload, self._clock, rules, join)
 
     @asynccontextmanager
     async def stream(
-        self, url: str, *, payload: Mapping[str, Any], headers: Mapping[str, str], timeout_s: float
+        self,
+        url: str,
+        *,
+        payload: Mapping[str, Any],
+        headers: Mapping[str, str],
+        timeout_s: float,
+        rules: WireRules = DEFAULT_RULES,
     ) -> AsyncIterator[AsyncIterator[bytes]]:
         """Yields the parts of the answer to a POST as they arrive.
 
@@ -70,6 +103,8 @@ class JsonHttp:
         context before the end of the answer closes the connection.
         """
         content, sent = _encode(payload), {"accept": "text/event-stream", **headers, **_JSON}
+        if rules.sign is not None:
+            sent = dict(await rules.sign("POST", url, sent, content))
         streaming = self._connections.stream("POST", url, content=content, headers=sent, timeout_s=timeout_s)
         try:
             async with AsyncExitStack() as stack:
@@ -78,23 +113,34 @@ class JsonHttp:
                 except (httpx.InvalidURL, ValueError) as exc:
                     raise _unsendable(exc) from exc
                 if not reply.is_success:
-                    _decode(await reply.read_all(), payload, self._clock)
+                    _decode(await reply.read_all(), payload, self._clock, rules)
                 yield reply.parts
         except TRANSPORT_ERRORS as exc:
             raise translate_failure(exc) from exc
 
-    async def get(self, url: str, *, headers: Mapping[str, str], timeout_s: float) -> dict[str, Any]:
+    async def get(
+        self, url: str, *, headers: Mapping[str, str], timeout_s: float, rules: WireRules = DEFAULT_RULES
+    ) -> dict[str, Any]:
         """Returns the JSON object in the answer to a GET. Raises `ProviderError` for every other answer."""
-        reply = await self._exchange("GET", url, content=None, headers=headers, timeout_s=timeout_s)
-        return _decode(reply, {}, self._clock)
+        reply = await self._exchange("GET", url, content=None, headers=headers, timeout_s=timeout_s, rules=rules)
+        return _decode(reply, {}, self._clock, rules)
 
     async def aclose(self) -> None:
         """Closes every connection."""
         await self._connections.aclose()
 
     async def _exchange(
-        self, method: str, url: str, *, content: bytes | None, headers: Mapping[str, str], timeout_s: float
+        self,
+        method: str,
+        url: str,
+        *,
+        content: bytes | None,
+        headers: Mapping[str, str],
+        timeout_s: float,
+        rules: WireRules,
     ) -> Reply:
+        if rules.sign is not None:
+            headers = await rules.sign(method, url, headers, content or b"")
         try:
             return await self._connections.exchange(method, url, content=content, headers=headers, timeout_s=timeout_s)
         except TRANSPORT_ERRORS as exc:
@@ -139,11 +185,13 @@ def translate_failure(exc: Exception) -> ProviderError:
             return ProviderError(FailureKind.CONNECTION_LOST, f"the connection to the provider broke ({name})")
 
 
-def _decode(reply: Reply, payload: Mapping[str, Any], clock: Clock, join: Join | None = None) -> dict[str, Any]:
+def _decode(
+    reply: Reply, payload: Mapping[str, Any], clock: Clock, rules: WireRules, join: Join | None = None
+) -> dict[str, Any]:
     """Returns the JSON object of a reply to `payload`. Raises `ProviderError` for an error, also in a success."""
     status = reply.status
     if status >= 400:
-        raise failures.error_from_answer(status, reply.content, header=reply.header, request=payload, now=clock.now())
+        raise rules.read_error(status, reply.content, header=reply.header, request=payload, now=clock.now())
     if not reply.is_success:
         message = f"the provider answered with a redirect ({status}); give its final base_url"
         raise ProviderError(FailureKind.MALFORMED_ANSWER, message, provider_status=status)

@@ -1,0 +1,39 @@
+"""The calls that adapters take. See `conversation` for requests and answers."""
+
+from dataclasses import dataclass
+from decimal import Decimal
+
+from sekha_llm_bridge.conversation import Conversation, Json
+
+
+@dataclass(frozen=True, slots=True)
+class PriceCeiling:
+    """The highest prices that a cost limit assumes, in USD per million tokens."""
+
+    input_usd_per_mtok: Decimal
+    output_usd_per_mtok: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class ChatCall:
+    """One chat request to one model.
+
+    `output_cap` is an output limit in tokens that the bridge adds because of a cost limit; None adds none.
+    `max_output_tokens` is the most that the model can generate, by the configuration; None: not configured.
+    `context_tokens` is the context size that prompt and answer may need. `price_ceiling` is set under a cost limit, for
+    vendors that may charge different prices for the same model. `stream_options` are the caller's own.
+    """
+
+    model_id: str
+    conversation: Conversation
+    output_cap: int | None
+    context_tokens: int
+    price_ceiling: PriceCeiling | None = None
+    max_output_tokens: int | None = None
+    stream_options: Json | None = None
+
+    @property
+    def output_limit(self) -> int | None:
+        """The lowest of the caller's and the bridge's output limits, in tokens for each choice."""
+        caps = [cap for cap in (self.conversation.max_output_tokens, self.output_cap) if cap is not None]
+        return min(caps, default=None)
