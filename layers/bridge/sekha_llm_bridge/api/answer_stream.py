@@ -8,18 +8,22 @@ from fastapi import Request
 
 from sekha_llm_bridge.api.request_state import add_log_fields, attempts_of, bridge_of, state_of, unexpected_error
 from sekha_llm_bridge.api.sse import ConnectionClosed, EventWriter
+from sekha_llm_bridge.conversation import AnswerChunk
 from sekha_llm_bridge.errors import BridgeError, ClientDisconnected
 from sekha_llm_bridge.execution import Deadline, Receipt, StreamedAnswer
 from sekha_llm_bridge.execution.chat_operation import ChatStreamOperation
 from sekha_llm_bridge.execution.counted_chunks import CountedChunks
 from sekha_llm_bridge.execution.receipt import answer_headers
-from sekha_llm_bridge.providers import ChatChunk
 
 
 class StreamEncoder(Protocol):
     """The event format of an inbound API."""
 
-    def chunk(self, chunk: ChatChunk) -> bytes:
+    def begin(self, model_id: str) -> None:
+        """Is called before the first chunk, with the model that answers."""
+        ...
+
+    def chunk(self, chunk: AnswerChunk) -> bytes:
         """Returns the events for a chunk, or nothing."""
         ...
 
@@ -76,6 +80,7 @@ class AnswerStreamWriter:
     async def _write_answer(self, answer: StreamedAnswer[CountedChunks], writer: EventWriter) -> None:
         add_log_fields(self._request, first_token_ms=answer.first_token_ms)
         writer.headers = answer_headers(*answer.candidate.entry.key, answer.n_attempts, None)
+        self._encoder.begin(answer.candidate.entry.model_id)
         async for chunk in answer:
             if events := self._encoder.chunk(chunk):
                 await writer.write(events)

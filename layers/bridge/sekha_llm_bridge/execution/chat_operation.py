@@ -1,12 +1,12 @@
 """A chat request as an operation, which sends the same request to each candidate, for a buffered or streamed answer."""
 
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from sekha_llm_bridge.conversation import ChatAnswer, Conversation, Json
 from sekha_llm_bridge.execution.counted_chunks import CountedChunks
 from sekha_llm_bridge.execution.output_estimate import OutputEstimate
-from sekha_llm_bridge.providers import ChatAnswer, ChatCall, Provider
+from sekha_llm_bridge.providers import ChatCall, Provider
 from sekha_llm_bridge.routing import Candidate, RouteRequest
 from sekha_llm_bridge.usage import Usage
 
@@ -14,19 +14,19 @@ _DEFAULT_OUTPUT_TOKENS = 1024
 
 
 class ChatOperation(NamedTuple):
-    """A chat with a buffered answer. `body` is OpenAI's chat object without the bridge's own fields."""
+    """A chat with a buffered answer."""
 
     route: RouteRequest
-    body: Mapping[str, Any]
+    conversation: Conversation
 
     async def call(self, provider: Provider, candidate: Candidate, *, timeout_s: float) -> ChatAnswer:
         """Returns the model's answer, with an estimated usage where the provider did not count."""
-        answer = await provider.chat(chat_call(self.route, self.body, candidate), timeout_s=timeout_s)
+        answer = await provider.chat(chat_call(self.route, self.conversation, candidate), timeout_s=timeout_s)
         if answer.usage is not None:
             return answer
         output = OutputEstimate()
-        for choice in answer.body["choices"]:
-            output.add(choice["message"])
+        for choice in answer.choices:
+            output.add_message(choice)
         return replace(answer, usage=Usage(self.route.prompt.estimate, output.tokens), usage_is_estimated=True)
 
 
@@ -34,17 +34,16 @@ class ChatStreamOperation(NamedTuple):
     """A chat with a streamed answer. `stream_options` is the request's own, or None."""
 
     route: RouteRequest
-    body: Mapping[str, Any]
-    stream_options: Mapping[str, Any] | None = None
+    conversation: Conversation
+    stream_options: Json | None = None
 
     async def call(self, provider: Provider, candidate: Candidate, *, timeout_s: float) -> CountedChunks:
         """Returns the model's answer when its first token has arrived."""
-        options = {} if self.stream_options is None else {"stream_options": self.stream_options}
-        call = chat_call(self.route, {**self.body, **options}, candidate)
+        call = replace(chat_call(self.route, self.conversation, candidate), stream_options=self.stream_options)
         return await CountedChunks.open(provider.stream(call, timeout_s=timeout_s), self.route.prompt)
 
 
-def chat_call(route: RouteRequest, body: Mapping[str, Any], candidate: Candidate) -> ChatCall:
+def chat_call(route: RouteRequest, conversation: Conversation, candidate: Candidate) -> ChatCall:
     """Returns the call of one candidate, with the context window that prompt and answer may need.
 
     The window counts the prompt's upper bound: what a provider has no room for, it may cut off silently.
@@ -53,4 +52,6 @@ def chat_call(route: RouteRequest, body: Mapping[str, Any], candidate: Candidate
     images = prompt.images * candidate.entry.estimated_image_tokens
     output = min(candidate.quote.output_cap, route.output_tokens or _DEFAULT_OUTPUT_TOKENS)
     window = min(model.context_window, prompt.bound + images + output)
-    return ChatCall(model.model_id, body, candidate.output_cap, window, candidate.price_ceiling)
+    return ChatCall(
+        model.model_id, conversation, candidate.output_cap, window, candidate.price_ceiling, model.max_output_tokens
+    )

@@ -1,11 +1,11 @@
 """A provider's chunks from the first token on, with their tokens counted."""
 
 from collections.abc import AsyncGenerator
-from typing import Any, Self
+from typing import Self
 
+from sekha_llm_bridge.conversation import AnswerChunk, Json
 from sekha_llm_bridge.execution.output_estimate import OutputEstimate
 from sekha_llm_bridge.pricing import TokenCount
-from sekha_llm_bridge.providers import ChatChunk
 from sekha_llm_bridge.usage import Usage
 
 _MAX_HELD_CHUNKS = 256  # one for each choice that may be requested, and some more
@@ -17,16 +17,16 @@ class CountedChunks:
     `provider_usage` is the provider's own `usage` object, as it was sent.
     """
 
-    def __init__(self, chunks: AsyncGenerator[ChatChunk], prompt: TokenCount) -> None:
+    def __init__(self, chunks: AsyncGenerator[AnswerChunk], prompt: TokenCount) -> None:
         self._chunks = chunks
-        self._held: list[ChatChunk] = []
+        self._held: list[AnswerChunk] = []
         self._prompt = prompt
         self._output = OutputEstimate()
         self._provider_count: Usage | None = None
-        self.provider_usage: dict[str, Any] | None = None
+        self.provider_usage: Json | None = None
 
     @classmethod
-    async def open(cls, chunks: AsyncGenerator[ChatChunk], prompt: TokenCount) -> Self:
+    async def open(cls, chunks: AsyncGenerator[AnswerChunk], prompt: TokenCount) -> Self:
         """Returns when the first token has arrived. Raises `ProviderError` where none arrives."""
         stream = cls(chunks, prompt)
         try:
@@ -48,13 +48,13 @@ class CountedChunks:
         """The tokens used so far."""
         return self._provider_count or Usage(self._prompt.estimate, self._output.tokens)
 
-    async def __anext__(self) -> ChatChunk:
+    async def __anext__(self) -> AnswerChunk:
         """Returns the next chunk. See `ChunkSource`."""
         chunk = self._held.pop() if self._held else await anext(self._chunks)
         if chunk.usage is not None:
             self._provider_count, self.provider_usage = chunk.usage, chunk.provider_usage
-        for choice in chunk.body["choices"]:
-            self._output.add(choice["delta"])
+        for delta in chunk.choices:
+            self._output.add(delta)
         return chunk
 
     async def aclose(self) -> None:

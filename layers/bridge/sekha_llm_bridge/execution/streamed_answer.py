@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Generic, Protocol, TypeVar
 
+from sekha_llm_bridge.conversation import AnswerChunk, AnswerState
 from sekha_llm_bridge.errors import (
     BridgeError,
     CallOutcome,
@@ -21,7 +22,6 @@ from sekha_llm_bridge.execution.failure_reporting import report_failure
 from sekha_llm_bridge.execution.provider_call import call_within, run_to_completion
 from sekha_llm_bridge.execution.receipt import Receipt
 from sekha_llm_bridge.observability import Metric, count
-from sekha_llm_bridge.providers import AnswerState, ChatChunk
 from sekha_llm_bridge.resilience import BreakerSession, Cooldowns, Permit
 from sekha_llm_bridge.routing import Candidate
 from sekha_llm_bridge.usage import Usage
@@ -37,7 +37,7 @@ class ChunkSource(Protocol):
         """Tokens so far; None where they were not counted."""
         ...
 
-    async def __anext__(self) -> ChatChunk:
+    async def __anext__(self) -> AnswerChunk:
         """Returns the next chunk. Raises StopAsyncIteration once the answer is complete, `ProviderError` if it never
         will be.
         """
@@ -122,7 +122,7 @@ class StreamedAnswer(Generic[S]):
         """Returns itself."""
         return self
 
-    async def __anext__(self) -> ChatChunk:
+    async def __anext__(self) -> AnswerChunk:
         """Returns the next chunk."""
         if self._state is StreamState.ENDED:
             raise StopAsyncIteration
@@ -165,7 +165,7 @@ class StreamedAnswer(Generic[S]):
                 await run_to_completion(self._close(CallOutcome.NEUTRAL))
         return self.error or ClientDisconnected()
 
-    async def _next_chunk(self) -> ChatChunk:
+    async def _next_chunk(self) -> AnswerChunk:
         """Waits for the next chunk. The timeout is for chunks with content; the time that the caller takes does not
         count.
         """
@@ -220,7 +220,7 @@ class StreamedAnswer(Generic[S]):
         return self.error
 
 
-def _state_after(chunk: ChatChunk) -> StreamState:
+def _state_after(chunk: AnswerChunk) -> StreamState:
     if chunk.state is not AnswerState.FINISHED:
         return StreamState.OPEN
     return StreamState.USAGE_RECEIVED if chunk.is_usage_only else StreamState.FINISHED

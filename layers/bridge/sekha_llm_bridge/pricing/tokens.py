@@ -8,22 +8,35 @@ providers add (chat templates) is bounded by a generous constant. For models who
 counted separately: see `image_tokens`.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import assert_never
 
 import orjson
 
+from sekha_llm_bridge.conversation import (
+    Audio,
+    Block,
+    Conversation,
+    Document,
+    Function,
+    Image,
+    OtherBlock,
+    Reasoning,
+    Refusal,
+    Role,
+    Text,
+    Tool,
+    ToolCall,
+)
 from sekha_llm_bridge.pricing.estimates import estimated_and_minimum_tokens, estimated_tokens
 from sekha_llm_bridge.pricing.tokenizer import Tokenizer, upper_bound_tokens, upper_bound_tokens_of_separate_texts
 
 _FRAME = (4, 32)  # (estimate, upper bound) of the tokens that a chat template adds to one message
 _TOOLS_FRAME = 1_000  # for the system prompt with which vendors introduce tools; Anthropic's has up to some 500 tokens
-_MEDIA = frozenset({"image_url", "input_audio", "file"})
-# Fields that a provider renders into the prompt in its own format, besides the messages.
-_RENDERED = ("tools", "functions", "response_format")
+_BLOCK_FRAME = 32  # for the names and signs around a block as JSON
 # Roles whose texts are in the prompt unchanged. A tool's answer may be encoded as JSON again.
-_VERBATIM_ROLES = frozenset({"system", "developer", "user", "assistant"})
+_VERBATIM_ROLES = frozenset({Role.SYSTEM, Role.DEVELOPER, Role.USER, Role.ASSISTANT})
 
 
 class _ExactBound:
@@ -81,66 +94,105 @@ def minimum_tokens_of_longest_text(texts: Iterable[str]) -> int:
     return max((estimated_and_minimum_tokens(text)[1] for text in texts), default=0)
 
 
-def count_chat(request: Mapping[str, Any]) -> TokenCount:
-    """Counts the tokens of a chat request in OpenAI's format, without its media.
+def count_chat(conversation: Conversation) -> TokenCount:
+    """Counts the tokens of a chat request, without its media.
 
     Raises TypeError for a request that is nested too deeply to be sent.
     """
-    messages = request.get("messages", ())
-    rendered = {key: orjson.dumps(request[key]) for key in _RENDERED if request.get(key)}
-    bound = _sent_bytes(request, rendered) + _FRAME[1] * (len(messages) + 1) + (_TOOLS_FRAME if rendered else 0)
-    texts, images = _read(messages)
-    likely, minimum = estimated_and_minimum_tokens("\n".join(texts))
+    rendered = _rendered(conversation)
+    n_messages = len(conversation.messages)
+    blocks = [block for message in conversation.messages for block in message.blocks]
+    bound = _sent_bytes(conversation, blocks) + len(rendered) + _FRAME[1] * (n_messages + 1)
+    tools_frame = _TOOLS_FRAME if rendered else 0
+    likely, minimum = estimated_and_minimum_tokens("\n".join(filter(None, map(_readable, blocks))))
     return TokenCount(
-        estimate=likely + sum(map(estimated_tokens, rendered.values())) + _FRAME[0] * len(messages),
-        bound=bound,
+        estimate=likely + (estimated_tokens(rendered) if rendered else 0) + _FRAME[0] * n_messages,
+        bound=bound + tools_frame,
         minimum=minimum,
-        images=images,
-        exact=_ExactBound(lambda tokenizer: _exact_bound(bound, messages, tokenizer)),
+        images=sum(type(block) is Image for block in blocks),
+        exact=_ExactBound(lambda tokenizer: _exact_bound(bound + tools_frame, conversation, tokenizer)),
     )
 
 
-def _exact_bound(bound: int, messages: Iterable[Mapping[str, Any]], tokenizer: Tokenizer) -> int:
+def _exact_bound(bound: int, conversation: Conversation, tokenizer: Tokenizer) -> int:
     """Returns the bound with the verbatim texts counted by their tokens instead of their bytes as JSON."""
-    texts = list(_verbatim_texts(messages))
-    as_json = sum(len(orjson.dumps(text)) - len('""') for text in texts)
-    return bound - as_json + upper_bound_tokens(texts, tokenizer)
+    texts = list(_verbatim_texts(conversation))
+    return bound - sum(map(_json_bytes, texts)) + upper_bound_tokens(texts, tokenizer)
 
 
-def _sent_bytes(request: Mapping[str, Any], rendered: Mapping[str, bytes]) -> int:
-    """Returns the bytes of the request without its media. `rendered` has the fields that are encoded already."""
-    rest = {key: value for key, value in request.items() if key not in rendered}
-    rest["messages"] = [_without_media(message) for message in request.get("messages", ())]
-    return len(orjson.dumps(rest)) + sum(len(f'"{key}":,') + len(shown) for key, shown in rendered.items())
+def _json_bytes(text: str) -> int:
+    return len(orjson.dumps(text))
 
 
-def _without_media(message: Mapping[str, Any]) -> Mapping[str, Any]:
-    content = message.get("content")
-    if not isinstance(content, list):
-        return message
-    return {**message, "content": [part for part in content if part.get("type") not in _MEDIA]}
+def _rendered(conversation: Conversation) -> bytes:
+    """Returns what a provider renders into the prompt in its own format: tools, and the format of the answer."""
+    legacy = conversation.vendor_fields.get("functions")
+    output_format = conversation.output_format
+    if not (conversation.tools or legacy or output_format):
+        return b""
+    tools = [_fields_of_tool(tool) for tool in conversation.tools]
+    shape = output_format and (output_format.fields or output_format.schema or output_format.kind)
+    return orjson.dumps([tools, legacy, shape])
 
 
-def _read(messages: Iterable[Mapping[str, Any]]) -> tuple[list[str], int]:
-    """Returns the texts of the messages that a model reads, and the number of images."""
-    texts, images = [], 0
-    for message in messages:
-        content = message.get("content")
-        if isinstance(content, str):
-            texts.append(content)
-        elif isinstance(content, list):
-            texts += [str(part.get("text") or "") for part in content]
-            images += sum(part.get("type") == "image_url" for part in content)
-        if calls := message.get("tool_calls"):
-            texts.append(orjson.dumps(calls).decode())
-    return texts, images
+def _fields_of_tool(tool: Tool) -> object:
+    if not isinstance(tool, Function):
+        return tool.fields
+    return ["function", tool.name, tool.description, tool.parameters, dict(tool.extra)]
 
 
-def _verbatim_texts(messages: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+def _sent_bytes(conversation: Conversation, blocks: Iterable[Block]) -> int:
+    """Returns the bytes of the messages and of other fields as JSON, without media, tools and the answer's format."""
+    names = [
+        (message.name, message.call_id, dict(message.extra))
+        for message in conversation.messages
+        if _has_fields(message)
+    ]
+    settings = [{**conversation.vendor_fields, "functions": None}, dict(conversation.parameters), conversation.thinking]
+    n_bytes = len(orjson.dumps([names, settings]))
+    for block in blocks:
+        n_bytes += _BLOCK_FRAME + (_json_bytes(block.text) if type(block) is Text else 0)
+        if type(block) is not Text or block.extra or block.citations:
+            n_bytes += len(orjson.dumps(_fields_of(block)))
+    return n_bytes
+
+
+def _fields_of(block: Block) -> object:
+    """Returns what of a block may be in the prompt, besides the text of a `Text`, and without media."""
+    match block:
+        case Text():
+            return [block.citations, dict(block.extra)]
+        case ToolCall():
+            return [block.call_id, block.name, block.arguments, dict(block.extra)]
+        case Reasoning():
+            return [block.text, block.encrypted, block.signature, dict(block.extra)]
+        case Document():
+            return [block.name, block.context, block.media.text, dict(block.extra)]
+        case Refusal():
+            return block.text
+        case OtherBlock():
+            return block.fields
+        case Image() | Audio():
+            return dict(block.extra)
+        case _:
+            assert_never(block)
+
+
+def _readable(block: Block) -> str:
+    """Returns the text of a block that a model reads for certain."""
+    match block:
+        case Text() | Refusal():
+            return block.text
+        case ToolCall():
+            return f"{block.name} {block.arguments}"
+        case Document():
+            return block.media.text or ""
+        case _:
+            return ""
+
+
+def _verbatim_texts(conversation: Conversation) -> Iterator[str]:
     """Yields the texts that are in the prompt unchanged."""
-    for message in messages:
-        if message.get("role") in _VERBATIM_ROLES:
-            content = message.get("content")
-            parts = content if isinstance(content, list) else [{"type": "text", "text": content}]
-            texts = (part.get("text") for part in parts if part.get("type") == "text")
-            yield from (text for text in texts if isinstance(text, str))
+    for message in conversation.messages:
+        if message.role in _VERBATIM_ROLES:
+            yield from (block.text for block in message.blocks if type(block) is Text)

@@ -3,18 +3,8 @@
 Vendors that use OpenAI's format are rows of data in `openai/vendors.py`.
 """
 
-from sekha_llm_bridge.providers.base import (
-    AnswerState,
-    BatchLimits,
-    ChatAnswer,
-    ChatCall,
-    ChatChunk,
-    EmbeddingAnswer,
-    EmbeddingCall,
-    PriceCeiling,
-    Provider,
-    has_content,
-)
+from sekha_llm_bridge.providers.base import BatchLimits, EmbeddingAnswer, EmbeddingCall, Provider
+from sekha_llm_bridge.providers.calls import ChatCall, PriceCeiling
 from sekha_llm_bridge.providers.capabilities import AdapterCapabilities, RequestedFeature, RequestFeature
 from sekha_llm_bridge.providers.directory import ProviderDirectory
 from sekha_llm_bridge.providers.embedding_batches import embed_in_batches
@@ -23,11 +13,8 @@ from sekha_llm_bridge.providers.registry import capabilities_of, has_adapter, ma
 
 __all__ = [
     "AdapterCapabilities",
-    "AnswerState",
     "BatchLimits",
-    "ChatAnswer",
     "ChatCall",
-    "ChatChunk",
     "EmbeddingAnswer",
     "EmbeddingCall",
     "PriceCeiling",
@@ -39,7 +26,6 @@ __all__ = [
     "embed_in_batches",
     "gateway_fields",
     "has_adapter",
-    "has_content",
     "is_gateway_field",
     "make_provider",
     "refused_fields",

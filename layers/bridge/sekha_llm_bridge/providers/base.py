@@ -1,94 +1,16 @@
-"""The protocol of a provider adapter, and the calls, answers and chunks that every adapter takes and returns."""
+"""The protocol of a provider adapter, and its calls and answers for embeddings. Those for chats are in `conversation`
+and `calls`.
+"""
 
-from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from decimal import Decimal
-from enum import Enum
-from typing import Any, Protocol
+from typing import Protocol
 
+from sekha_llm_bridge.conversation import AnswerChunk, ChatAnswer, Json
 from sekha_llm_bridge.errors import FailureKind, ProviderError
+from sekha_llm_bridge.providers.calls import ChatCall
 from sekha_llm_bridge.usage import Usage
-
-Json = Mapping[str, Any]
-"""A JSON object."""
-
-
-@dataclass(frozen=True, slots=True)
-class PriceCeiling:
-    """The highest prices that a cost limit assumes, in USD per million tokens."""
-
-    input_usd_per_mtok: Decimal
-    output_usd_per_mtok: Decimal
-
-
-@dataclass(frozen=True, slots=True)
-class ChatCall:
-    """One chat request to one model.
-
-    `request` is OpenAI's chat-completions object without `model`, `stream` and the bridge's own fields. `output_cap` is
-    an output limit in tokens that the bridge adds because of a cost limit; None adds none. `context_tokens` is the
-    context size that prompt and answer may need. `price_ceiling` is set under a cost limit, for vendors that may charge
-    different prices for the same model.
-    """
-
-    model_id: str
-    request: Json
-    output_cap: int | None
-    context_tokens: int
-    price_ceiling: PriceCeiling | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ChatAnswer:
-    """A complete answer: `body` is OpenAI's chat completion.
-
-    `usage` is None where the provider sent none; the caller may then replace it with an estimate.
-    """
-
-    body: dict[str, Any]
-    usage: Usage | None
-    usage_is_estimated: bool = False
-
-
-class AnswerState(Enum):
-    """The state of a streamed answer, by the finish reasons of its choices."""
-
-    OPEN = "open"
-    """At least one choice has no finish reason yet."""
-
-    MAY_CONTINUE = "may_continue"
-    """Every choice has a finish reason, but this provider has continued after one before: only the proper end of the
-    stream confirms that the answer is complete."""
-
-    FINISHED = "finished"
-    """Every choice has a finish reason. Nothing but the usage can follow."""
-
-
-@dataclass(frozen=True, slots=True)
-class ChatChunk:
-    """One event of a streamed answer: `body` is OpenAI's chunk without its `usage`.
-
-    `is_progress`: the event has a part of the answer or a finish reason; keep-alive events have neither. `state` is the
-    state of the answer after this event. `usage` holds the provider's token counts where the event has them, and
-    `provider_usage` the same object as the provider sent it.
-    """
-
-    body: dict[str, Any]
-    is_progress: bool
-    state: AnswerState = AnswerState.OPEN
-    usage: Usage | None = None
-    provider_usage: dict[str, Any] | None = None
-
-    @property
-    def is_usage_only(self) -> bool:
-        """Whether this is the event after the end of the answer that has only its usage."""
-        return self.state is not AnswerState.OPEN and self.usage is not None and not self.body["choices"]
-
-
-def has_content(delta: Json) -> bool:
-    """Returns whether a chunk's delta has any part of an answer: text, reasoning, a tool call or an unknown field."""
-    return any(value for name, value in delta.items() if name != "role")
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +72,7 @@ class Provider(Protocol):
         """Returns the model's complete answer. The provider bills it."""
         ...
 
-    def stream(self, call: ChatCall, *, timeout_s: float) -> AsyncGenerator[ChatChunk]:
+    def stream(self, call: ChatCall, *, timeout_s: float) -> AsyncGenerator[AnswerChunk]:
         """Yields the answer's chunks as they arrive. The provider bills it.
 
         The generator ends only when the answer is complete: every choice has its finish reason. `timeout_s` limits the
@@ -170,4 +92,8 @@ class Provider(Protocol):
 
     async def probe(self, *, timeout_s: float) -> None:
         """Returns when the provider answers a free request (its model list); raises otherwise."""
+        ...
+
+    async def count_tokens(self, call: ChatCall, *, timeout_s: float) -> int | None:
+        """Returns the exact number of the prompt's tokens, by a free request; None where the provider cannot count."""
         ...

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
 from sekha_llm_bridge.config.models import ProviderConfig, ProviderType
-from sekha_llm_bridge.providers.base import Json
+from sekha_llm_bridge.conversation import Json
 
 _MAX_CACHED_NAMES = 1024  # requests repeat the same few names
 _ADDRESSES_AND_KEYS = frozenset(

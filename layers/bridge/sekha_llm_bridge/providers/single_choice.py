@@ -2,6 +2,8 @@
 
 import secrets
 
+import orjson
+
 from sekha_llm_bridge.conversation import NO_FIELDS, AnswerChunk, AnswerState, ChoiceDelta, Json
 from sekha_llm_bridge.providers.base import malformed_answer
 from sekha_llm_bridge.usage import Usage
@@ -10,6 +12,13 @@ from sekha_llm_bridge.usage import Usage
 def new_answer_id() -> str:
     """Returns a random id for an answer whose vendor sent none."""
     return f"chatcmpl-{secrets.token_hex(12)}"
+
+
+def arguments_text(arguments: object) -> str:
+    """Returns a call's arguments as text: some vendors send the JSON object itself, or null."""
+    if arguments is None:
+        return ""
+    return arguments if isinstance(arguments, str) else orjson.dumps(arguments).decode()
 
 
 class SingleChoiceStream:

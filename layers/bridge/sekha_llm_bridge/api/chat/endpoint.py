@@ -7,6 +7,7 @@ from fastapi import Request, Response
 
 from sekha_llm_bridge.api.answer_stream import AnswerStreamWriter
 from sekha_llm_bridge.api.app import answer_response
+from sekha_llm_bridge.api.chat.conversation import conversation_of
 from sekha_llm_bridge.api.chat.request import ChatRequest
 from sekha_llm_bridge.api.chat.response import chat_body
 from sekha_llm_bridge.api.chat.routing import provider_request, route_request
@@ -22,7 +23,6 @@ from sekha_llm_bridge.api.request_state import (
 from sekha_llm_bridge.api.sse import EventResponse
 from sekha_llm_bridge.execution import Deadline
 from sekha_llm_bridge.execution.chat_operation import ChatOperation, ChatStreamOperation
-from sekha_llm_bridge.routing import RouteRequest
 
 _STREAM_TIMEOUT_S = 890.0  # API Gateway ends a stream after fifteen minutes, and a cold start takes part of that time
 _ERROR_EVENT_S = 0.5  # after the deadline, part of its margin: for the event that reports it
@@ -36,16 +36,17 @@ async def create_completion(request: Request) -> Response:
     if chat.stream:
         add_log_fields(request, stream=True)
     body = provider_request(fields)
-    route = route_request(chat, body, bridge_of(request))
+    conversation = conversation_of(body)
+    route = route_request(chat, body, conversation, bridge_of(request))
     respond = _stream if chat.stream else _complete
-    return await respond(request, chat, route, body, deadline)
+    return await respond(request, chat, ChatOperation(route, conversation), body, deadline)
 
 
 async def _complete(
-    request: Request, chat: ChatRequest, route: RouteRequest, body: Mapping[str, Any], deadline: Deadline
+    request: Request, chat: ChatRequest, operation: ChatOperation, body: Mapping[str, Any], deadline: Deadline
 ) -> Response:
     result = await bridge_of(request).service.run(
-        ChatOperation(route, body),
+        operation,
         deadline.at_most(RESPONSE_TIMEOUT_S),
         attempts_of(request),
         allow_fallback=chat.may_fall_back,
@@ -54,11 +55,12 @@ async def _complete(
 
 
 async def _stream(
-    request: Request, chat: ChatRequest, route: RouteRequest, body: Mapping[str, Any], deadline: Deadline
+    request: Request, chat: ChatRequest, operation: ChatOperation, body: Mapping[str, Any], deadline: Deadline
 ) -> Response:
     limit = deadline.at_most(_STREAM_TIMEOUT_S)
     options = None if chat.stream_options is None else chat.stream_options.model_dump()
-    operation = ChatStreamOperation(route, body, options)
     encoder = ChatStreamEncoder(body, with_usage=chat.wants_usage)
-    writer = AnswerStreamWriter(request, operation, limit, encoder, allow_fallback=chat.may_fall_back)
+    writer = AnswerStreamWriter(
+        request, ChatStreamOperation(*operation, options), limit, encoder, allow_fallback=chat.may_fall_back
+    )
     return EventResponse(writer.write, bridge_of(request).clock, timeout_s=limit.remaining_s() + _ERROR_EVENT_S)

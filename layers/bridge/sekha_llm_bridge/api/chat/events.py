@@ -1,12 +1,12 @@
 """Encodes the chunks of an answer as OpenAI's events."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
+from sekha_llm_bridge.api.chat.openai_format import chunk_body
 from sekha_llm_bridge.api.sse import DONE, event
-from sekha_llm_bridge.providers import ChatChunk, has_content
-
-_ENVELOPE_FIELDS = ("id", "object", "created", "model")
+from sekha_llm_bridge.conversation import NO_FIELDS, AnswerChunk, ChoiceDelta
 
 
 class ChunkEvents:
@@ -21,44 +21,45 @@ class ChunkEvents:
         self._usage_field = {"usage": None} if with_usage else {}
         self._with_usage = with_usage
         self._pending_fields: dict[str, Any] = {}
-        self._envelope: dict[str, Any] = {}
-        self._final_choices: dict[int, dict[str, Any]] = {}
+        self._last: AnswerChunk | None = None
+        self._final_deltas: dict[int, ChoiceDelta] = {}
+        self.model_id = ""
 
-    def encode(self, chunk: ChatChunk) -> bytes:
+    def encode(self, chunk: AnswerChunk) -> bytes:
         """Returns the event for a chunk; nothing where the chunk has no content yet to send."""
-        body, choices = (
-            chunk.body,
-            [sent for choice in chunk.body["choices"] if (sent := self._without_finish_reason(choice))],
-        )
-        self._envelope = {name: value for name, value in body.items() if name in _ENVELOPE_FIELDS}
-        if not choices:
-            self._pending_fields |= {
-                name: value for name, value in body.items() if name not in {*_ENVELOPE_FIELDS, "choices"}
-            }
+        sent = tuple(now for delta in chunk.choices if (now := self._without_finish_reason(delta)) is not None)
+        self._last = chunk
+        if not sent:
+            self._pending_fields |= chunk.extra
             return b""
         pending, self._pending_fields = self._pending_fields, {}
-        return event({**pending, **body, "choices": choices, **self._usage_field})
+        return event({**pending, **chunk_body(chunk, sent, self.model_id), **self._usage_field})
 
     def end(self, usage: Mapping[str, Any], receipt: Mapping[str, object]) -> bytes:
         """Returns the events that end a complete answer."""
-        choices = [self._final_choices[index] for index in sorted(self._final_choices)]
-        last = {**self._pending_fields, **self._envelope, "choices": choices, **self._usage_field}
+        deltas = tuple(self._final_deltas[position] for position in sorted(self._final_deltas))
+        frame = {} if self._last is None else chunk_body(replace(self._last, extra=NO_FIELDS), deltas, self.model_id)
+        last = {**self._pending_fields, **frame, **self._usage_field}
         if not self._with_usage:
             return event({**last, "bridge": receipt}) + DONE
-        return event(last) + event({**self._envelope, "choices": [], "usage": usage, "bridge": receipt}) + DONE
+        return event(last) + event({**frame, "choices": [], "usage": usage, "bridge": receipt}) + DONE
 
-    def _without_finish_reason(self, choice: dict[str, Any]) -> dict[str, Any] | None:
+    def _without_finish_reason(self, delta: ChoiceDelta) -> ChoiceDelta | None:
         """Returns the part of a choice to send now; None for one that has only a finish reason. That waits for the
-        end."""
-        held = self._final_choices.get(choice["index"])
-        if held is not None and held["delta"]:
-            choice = {**choice, "delta": {**held["delta"], **choice["delta"]}}
-            self._final_choices[choice["index"]] = {**held, "delta": {}}
-        if choice["finish_reason"] is None:
-            return choice
-        if not has_content(choice["delta"]):
-            self._final_choices[choice["index"]] = choice
+        end.
+        """
+        held = self._final_deltas.get(delta.position)
+        if held is not None and held.is_first:
+            delta = delta._replace(
+                is_first=True, text=delta.text if held.text is None else held.text + (delta.text or "")
+            )
+            self._final_deltas[delta.position] = held._replace(is_first=False, text=None)
+        if delta.finish_reason is None:
+            return delta
+        if not delta.has_content:
+            self._final_deltas[delta.position] = delta
             return None
-        without_logprobs = {"logprobs": None} if "logprobs" in choice else {}
-        self._final_choices[choice["index"]] = {**choice, "delta": {}, **without_logprobs}
-        return {**choice, "finish_reason": None}
+        self._final_deltas[delta.position] = ChoiceDelta(
+            delta.position, finish_reason=delta.finish_reason, stop_sequence=delta.stop_sequence, extra=delta.extra
+        )
+        return delta._replace(finish_reason=None, stop_sequence=None)

@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from sekha_llm_bridge.api.chat.features import fields_without_equivalent
+from sekha_llm_bridge.api.chat.openai_format import answer_body
 from sekha_llm_bridge.api.chat.request import KNOWN_FIELDS
 from sekha_llm_bridge.api.unknown_fields import notes_on_unknown_fields, unknown_names
+from sekha_llm_bridge.conversation import ChatAnswer
 from sekha_llm_bridge.execution import ExecutionResult, Receipt
-from sekha_llm_bridge.providers import ChatAnswer
 from sekha_llm_bridge.routing import Candidate
 from sekha_llm_bridge.usage import Usage
 
@@ -16,23 +17,11 @@ def chat_body(result: ExecutionResult[ChatAnswer], body: Mapping[str, Any]) -> d
     """Returns the answer to a request of which `body` was sent to the provider."""
     answer, receipt = result.answer, result.receipt
     return {
-        **answer.body,
-        "object": "chat.completion",
+        **answer_body(answer),
         "model": receipt.model_id,
-        "choices": [_choice(choice) for choice in answer.body["choices"]],
-        "usage": usage_body(answer.usage, answer.body.get("usage"), is_estimated=answer.usage_is_estimated),
+        "usage": usage_body(answer.usage, answer.provider_usage, is_estimated=answer.usage_is_estimated),
         "bridge": bridge_body(receipt, result.candidate, body, is_estimated=answer.usage_is_estimated),
     }
-
-
-def _choice(choice: Mapping[str, Any]) -> dict[str, Any]:
-    """`content` is text unless a tool is called; `finish_reason` is never null in a complete answer."""
-    message = choice["message"]
-    calls = message.get("tool_calls")
-    if message.get("content") is None and not calls:
-        message = {**message, "content": ""}
-    finish_reason = choice.get("finish_reason") or ("tool_calls" if calls else "stop")
-    return {**choice, "message": message, "finish_reason": finish_reason}
 
 
 def bridge_body(

@@ -10,6 +10,7 @@ from sekha_llm_bridge.api.fields import CHAT_EXTENSIONS
 from sekha_llm_bridge.api.unknown_fields import check_unknown_fields
 from sekha_llm_bridge.bootstrap import Bridge
 from sekha_llm_bridge.config.models import CHAT_TASKS, Task
+from sekha_llm_bridge.conversation import Conversation
 from sekha_llm_bridge.errors import InvalidRequest
 from sekha_llm_bridge.pricing import TokenCount, count_chat
 from sekha_llm_bridge.providers import gateway_fields
@@ -26,9 +27,10 @@ def provider_request(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def route_request(
-    chat: ChatRequest, body: Mapping[str, Any], bridge: Bridge, *, context_tokens: int = 0
+    chat: ChatRequest, body: Mapping[str, Any], conversation: Conversation, bridge: Bridge, *, context_tokens: int = 0
 ) -> RouteRequest:
-    """Returns what the planner needs to know of a chat of which `body` is sent to the provider.
+    """Returns what the planner needs to know of a chat. `body` has the fields that are for the provider, which are the
+    conversation.
 
     Raises `ModelNotFound`, and `InvalidRequest` also for unknown fields, as `check_unknown_fields` does.
     """
@@ -39,7 +41,7 @@ def route_request(
     has_images = bridge.settings.routing.require_vision_for_images and images.count > 0
     return RouteRequest(
         task=chat_task(chat.task, task_of_name),
-        prompt=_count_prompt(body),
+        prompt=_count_prompt(conversation),
         output_tokens=chat.output_tokens,
         n_choices=chat.n or 1,
         pinned=pinned,
@@ -76,8 +78,8 @@ def chat_task(task: Task | None, task_of_name: Task | None) -> Task | None:
     return task or task_of_name
 
 
-def _count_prompt(body: Mapping[str, Any]) -> TokenCount:
+def _count_prompt(conversation: Conversation) -> TokenCount:
     try:
-        return count_chat(body)
+        return count_chat(conversation)
     except TypeError:
         raise InvalidRequest("the body is nested too deeply") from None

@@ -7,10 +7,10 @@ from sekha_llm_bridge.api.chat.events import ChunkEvents
 from sekha_llm_bridge.api.chat.response import bridge_body, usage_body
 from sekha_llm_bridge.api.error_response import openai_error_body
 from sekha_llm_bridge.api.sse import event
+from sekha_llm_bridge.conversation import AnswerChunk
 from sekha_llm_bridge.errors import BridgeError
 from sekha_llm_bridge.execution import Receipt, StreamedAnswer
 from sekha_llm_bridge.execution.counted_chunks import CountedChunks
-from sekha_llm_bridge.providers import ChatChunk
 
 
 class ChatStreamEncoder:
@@ -20,7 +20,11 @@ class ChatStreamEncoder:
         self._body = body
         self._events = ChunkEvents(with_usage=with_usage)
 
-    def chunk(self, chunk: ChatChunk) -> bytes:
+    def begin(self, model_id: str) -> None:
+        """See `StreamEncoder.begin`."""
+        self._events.model_id = model_id
+
+    def chunk(self, chunk: AnswerChunk) -> bytes:
         """See `StreamEncoder.chunk`."""
         return self._events.encode(chunk)
 

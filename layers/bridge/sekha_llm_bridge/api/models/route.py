@@ -7,6 +7,7 @@ from fastapi import Request, Response
 from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
 from sekha_llm_bridge.api.app import json_response
+from sekha_llm_bridge.api.chat.conversation import conversation_of
 from sekha_llm_bridge.api.chat.request import KNOWN_FIELDS, ChatMessage, ChatRequest
 from sekha_llm_bridge.api.chat.routing import chat_task, provider_request, route_request
 from sekha_llm_bridge.api.embeddings.request import KNOWN_FIELDS as KNOWN_EMBEDDING_FIELDS
@@ -90,7 +91,8 @@ def _route_request(explained: ExplainRequest, body: dict[str, Any], bridge: Brid
     if "messages" in body and body["messages"] is not None:
         fields = {key: value for key, value in body.items() if key not in {"context_size", "input"}}
         chat = validated(ChatRequest, {**fields, "task": explained.task})
-        return route_request(chat, provider_request(fields), bridge, context_tokens=explained.context_size or 0)
+        sent = provider_request(fields)
+        return route_request(chat, sent, conversation_of(sent), bridge, context_tokens=explained.context_size or 0)
     return _default_request(explained, bridge)
 
 

@@ -12,18 +12,11 @@ from typing import Any, TypeVar
 
 from sekha_llm_bridge.clock import Clock
 from sekha_llm_bridge.config.models import ProviderConfig, Task
+from sekha_llm_bridge.conversation import AnswerChunk, AnswerState, ChatAnswer
 from sekha_llm_bridge.providers.adaptation import AdaptedRequests
 from sekha_llm_bridge.providers.addresses import addresses_of
-from sekha_llm_bridge.providers.base import (
-    AnswerState,
-    BatchLimits,
-    ChatAnswer,
-    ChatCall,
-    ChatChunk,
-    EmbeddingAnswer,
-    EmbeddingCall,
-    malformed_answer_guard,
-)
+from sekha_llm_bridge.providers.base import BatchLimits, EmbeddingAnswer, EmbeddingCall, malformed_answer_guard
+from sekha_llm_bridge.providers.calls import ChatCall
 from sekha_llm_bridge.providers.capabilities import AdapterCapabilities
 from sekha_llm_bridge.providers.event_stream import EventDecoder
 from sekha_llm_bridge.providers.http import JsonHttp, request_headers
@@ -36,13 +29,13 @@ from sekha_llm_bridge.providers.ollama.request import (
 from sekha_llm_bridge.providers.ollama.response import (
     chat_usage,
     join_events,
+    read_chat_answer,
     read_embeddings,
     reject_truncated_prompt,
-    translate_chat_answer,
 )
 from sekha_llm_bridge.providers.ollama.stream import OllamaChunkReader
 from sekha_llm_bridge.providers.ollama.thinking import EFFORT_ADAPTATIONS
-from sekha_llm_bridge.providers.openai.stream import ChunkReader
+from sekha_llm_bridge.providers.single_choice import SingleChoiceStream
 
 T = TypeVar("T")
 
@@ -73,17 +66,17 @@ class OllamaAdapter:
 
         body = await self._send_chat(call, payload, send)
         with malformed_answer_guard(chat_usage(body)):
-            answer = translate_chat_answer(body, call.model_id, created=self._unix_time_s())
+            answer = read_chat_answer(body, created=self._unix_time_s())
         reject_truncated_prompt(answer.usage, payload)
         return answer
 
-    async def stream(self, call: ChatCall, *, timeout_s: float) -> AsyncGenerator[ChatChunk]:
+    async def stream(self, call: ChatCall, *, timeout_s: float) -> AsyncGenerator[AnswerChunk]:
         """See `Provider.stream`. Where an old Ollama has cut the prompt, the answer fails with its last event: only
         that one has the usage which shows it.
         """
         payload = chat_payload(call, stream=True)
-        reader, decoder = ChunkReader(call.model_id, 1, self._unix_time_s), EventDecoder()
-        lines = OllamaChunkReader(payload, reader)
+        chunks, decoder = SingleChoiceStream(self._unix_time_s()), EventDecoder()
+        lines = OllamaChunkReader(payload, chunks)
         async with AsyncExitStack() as stack:
 
             async def send(sent: ChatPayload) -> AsyncIterator[bytes]:
@@ -94,14 +87,14 @@ class OllamaAdapter:
             async for part in answer:
                 for line in decoder.feed(part):
                     yield lines.read_line(line)
-                if reader.state is not AnswerState.OPEN:
+                if chunks.state is not AnswerState.OPEN:
                     return
             for line in decoder.finish():
                 yield lines.read_line(line, is_whole=decoder.has_single_value)
-        reader.require_complete()
+        chunks.require_complete()
 
     async def _send_chat(self, call: ChatCall, payload: ChatPayload, send: Callable[[ChatPayload], Awaitable[T]]) -> T:
-        adaptations = EFFORT_ADAPTATIONS if call.request.get("think") is None else ()
+        adaptations = EFFORT_ADAPTATIONS if call.conversation.field("think") is None else ()
         return await self._requests.send(payload, adaptations, send)
 
     async def embed(self, call: EmbeddingCall, *, timeout_s: float) -> EmbeddingAnswer:
@@ -118,6 +111,10 @@ class OllamaAdapter:
     async def probe(self, *, timeout_s: float) -> None:
         """See `Provider.probe`: `GET /api/tags`."""
         await self._http.get(self._urls.models, headers=self._headers, timeout_s=timeout_s)
+
+    async def count_tokens(self, call: ChatCall, *, timeout_s: float) -> int | None:  # noqa: ARG002 — the protocol's
+        """See `Provider.count_tokens`: Ollama has no such request."""
+        return None
 
     def _unix_time_s(self) -> int:
         return int(self._clock.now().timestamp())

@@ -1,11 +1,26 @@
-"""Translates OpenAI's requests into Ollama's. Source: Ollama's API documentation."""
+"""Translates requests to Ollama's format. Source: Ollama's API documentation."""
 
+from collections.abc import Iterable, Mapping
 from typing import Any, NotRequired, TypedDict
 
 import orjson
 
+from sekha_llm_bridge.conversation import (
+    Function,
+    Image,
+    Json,
+    Message,
+    OutputFormat,
+    OutputFormatKind,
+    Role,
+    Text,
+    Tool,
+    ToolCall,
+    ToolChoiceMode,
+)
 from sekha_llm_bridge.errors import FailureKind, ProviderError
-from sekha_llm_bridge.providers.base import ChatCall, EmbeddingCall, Json
+from sekha_llm_bridge.providers.base import EmbeddingCall
+from sekha_llm_bridge.providers.calls import ChatCall
 from sekha_llm_bridge.providers.ollama.thinking import think_of_effort
 
 _MIN_CONTEXT_TOKENS = 4096
@@ -27,19 +42,19 @@ class FunctionCall(TypedDict):
     arguments: Any
 
 
-class ToolCall(TypedDict):
+class SentCall(TypedDict):
     """One tool call of an assistant message."""
 
     function: FunctionCall
 
 
-class Message(TypedDict):
+class SentMessage(TypedDict):
     """One message. `images` are base64 without a prefix; `tool_name` is set in messages of role `tool`."""
 
     role: str
     content: str
     images: NotRequired[list[str]]
-    tool_calls: NotRequired[list[ToolCall]]
+    tool_calls: NotRequired[list[SentCall]]
     tool_name: NotRequired[str]
 
 
@@ -51,7 +66,7 @@ class ChatPayload(TypedDict):
     """
 
     model: str
-    messages: list[Message]
+    messages: list[SentMessage]
     stream: bool
     truncate: bool
     shift: bool
@@ -64,37 +79,37 @@ class ChatPayload(TypedDict):
 
 def chat_payload(call: ChatCall, *, stream: bool) -> ChatPayload:
     """Returns the body of a chat request. Raises `ProviderError` (REQUEST_REJECTED) for untranslatable tool calls."""
-    request = call.request
+    conversation = call.conversation
     payload = ChatPayload(
         model=call.model_id,
-        messages=_messages(request["messages"]),
+        messages=_messages(conversation.messages),
         stream=stream,
         truncate=False,
         shift=False,
         options=_options(call),
     )
-    if request.get("tools") and request.get("tool_choice") != "none":
-        payload["tools"] = request["tools"]
-    if (response_format := _format(request.get("response_format") or {})) is not None:
-        payload["format"] = response_format
-    think = request.get("think")
+    is_forbidden = conversation.tool_choice is not None and conversation.tool_choice.mode is ToolChoiceMode.NONE
+    if conversation.tools and not is_forbidden:
+        payload["tools"] = [_tool(tool) for tool in conversation.tools]
+    if (wanted := conversation.output_format) is not None and (sent_format := _format(wanted)) is not None:
+        payload["format"] = sent_format
+    think = conversation.field("think")
     if think is None:
-        think = think_of_effort(call.model_id, request.get("reasoning_effort"))
+        think = think_of_effort(call.model_id, conversation.field("reasoning_effort"))
     if think is not None:
         payload["think"] = think
-    if "keep_alive" in request:
-        payload["keep_alive"] = request["keep_alive"]
+    if "keep_alive" in conversation.vendor_fields:
+        payload["keep_alive"] = conversation.vendor_fields["keep_alive"]
     return payload
 
 
 def _options(call: ChatCall) -> dict[str, Any]:
-    request = call.request
-    options = {name: request[name] for name in _OPTION_FIELDS if request.get(name) is not None}
-    if (stop := request.get("stop")) is not None:
+    parameters = call.conversation.parameters
+    options: dict[str, Any] = {name: value for name in _OPTION_FIELDS if (value := parameters.get(name)) is not None}
+    if (stop := parameters.get("stop")) is not None:
         options["stop"] = [stop] if isinstance(stop, str) else stop
-    caps = [request.get("max_completion_tokens"), request.get("max_tokens"), call.output_cap]
-    if known_caps := [cap for cap in caps if cap is not None]:
-        options["num_predict"] = min(known_caps)
+    if (limit := call.output_limit) is not None:
+        options["num_predict"] = limit
     options["num_ctx"] = context_window_for(call.context_tokens)
     return options
 
@@ -110,53 +125,59 @@ def context_window_for(context_tokens: int) -> int:
     return size
 
 
-def _format(response_format: Json) -> Any:
-    match response_format.get("type"):
-        case "json_object":
-            return response_format.get("schema", "json")
-        case "json_schema":
-            return response_format["json_schema"].get("schema", "json")
+def _format(wanted: OutputFormat) -> Any:
+    match wanted.kind:
+        case OutputFormatKind.JSON_OBJECT:
+            return wanted.fields.get("schema", "json")
+        case OutputFormatKind.JSON_SCHEMA:
+            return "json" if wanted.schema is None else wanted.schema
         case _:
             return None
 
 
-def _messages(messages: list[Json]) -> list[Message]:
-    calls = [call for message in messages for call in message.get("tool_calls") or ()]
-    tool_names = {call["id"]: call["function"]["name"] for call in calls if "id" in call and call.get("function")}
-    return [_message(message, tool_names) for message in messages]
+def _messages(messages: Iterable[Message]) -> list[SentMessage]:
+    """Returns the messages. Ollama's messages of role `tool` refer to the name of the function, not to the call."""
+    sent: list[SentMessage] = []
+    tool_names: dict[str | None, str] = {}
+    for message in messages:
+        tool_names |= {block.call_id: block.name for block in message.blocks if type(block) is ToolCall}
+        sent.append(_message(message, tool_names))
+    return sent
 
 
-def _message(message: Json, tool_names: dict[str, str]) -> Message:
-    """Returns one message. `tool_names` has the function's name by the id of its call: Ollama's messages of role `tool`
-    refer to the name, OpenAI's to the id.
-    """
-    role = "system" if message["role"] == "developer" else message["role"]
-    content = message.get("content")
-    parts = content if isinstance(content, list) else []
-    text = "\n".join(part["text"] for part in parts if part.get("type") == "text") if parts else str(content or "")
-    translated = Message(role=role, content=text)
-    if urls := [part["image_url"]["url"] for part in parts if part.get("type") == "image_url"]:
-        translated["images"] = [url.partition(",")[2] for url in urls]
-    if calls := message.get("tool_calls"):
-        translated["tool_calls"] = [_tool_call(call) for call in calls]
-    if role == "tool":
-        translated["tool_name"] = tool_names.get(message.get("tool_call_id", ""), "")
-    return translated
+def _message(message: Message, tool_names: Mapping[str | None, str]) -> SentMessage:
+    role = "system" if message.role is Role.DEVELOPER else message.role.value
+    sent = SentMessage(role=role, content="\n".join(block.text for block in message.blocks if type(block) is Text))
+    if images := [block.media.data or "" for block in message.blocks if type(block) is Image]:
+        sent["images"] = images
+    if calls := [_tool_call(block) for block in message.blocks if type(block) is ToolCall]:
+        sent["tool_calls"] = calls
+    if message.role is Role.TOOL:
+        sent["tool_name"] = tool_names.get(message.call_id, "")
+    return sent
 
 
-def _tool_call(call: Json) -> ToolCall:
-    function = call.get("function")
-    if function is None:
+def _tool_call(call: ToolCall) -> SentCall:
+    if call.kind != "function":
         raise ProviderError(
             FailureKind.REQUEST_REJECTED, "Ollama takes calls of functions only in `tool_calls`", param="messages"
         )
     try:
-        arguments = orjson.loads(function.get("arguments") or "{}")
+        arguments = orjson.loads(call.arguments or "{}")
     except orjson.JSONDecodeError as exc:
         raise ProviderError(
             FailureKind.REQUEST_REJECTED, "the arguments of a tool call in `messages` are not JSON", param="messages"
         ) from exc
-    return ToolCall(function=FunctionCall(name=function["name"], arguments=arguments))
+    return SentCall(function=FunctionCall(name=call.name, arguments=arguments))
+
+
+def _tool(tool: Tool) -> Json:
+    """Returns a tool in OpenAI's form, which is Ollama's, too."""
+    if not isinstance(tool, Function):
+        return tool.fields
+    optional = {"description": tool.description, "parameters": tool.parameters}
+    named = {name: value for name, value in optional.items() if value is not None}
+    return {"type": "function", "function": {"name": tool.name, **named}}
 
 
 def embedding_payload(call: EmbeddingCall, *, context_window: int | None = None) -> dict[str, Any]:

@@ -1,42 +1,28 @@
-"""Translates Ollama's answers into OpenAI's format."""
+"""Reads Ollama's answers."""
 
 import secrets
 from typing import Any
 
+from sekha_llm_bridge.conversation import Block, ChatAnswer, Choice, FinishReason, Json, Reasoning, Text, ToolCall
 from sekha_llm_bridge.errors import FailureKind, ProviderError
-from sekha_llm_bridge.providers.base import ChatAnswer, EmbeddingAnswer, Json, malformed_answer
+from sekha_llm_bridge.providers.base import EmbeddingAnswer, malformed_answer
 from sekha_llm_bridge.providers.ollama.request import ChatPayload
-from sekha_llm_bridge.providers.openai.message import arguments_text
-from sekha_llm_bridge.providers.openai.response import new_answer_id
+from sekha_llm_bridge.providers.single_choice import arguments_text, new_answer_id
 from sekha_llm_bridge.providers.token_counts import read_count
 from sekha_llm_bridge.usage import Usage
 
 
-def translate_chat_answer(body: Json, model_id: str, *, created: int) -> ChatAnswer:
-    """Returns OpenAI's chat completion. `created` is in Unix seconds. Raises `ProviderError` (MALFORMED_ANSWER)."""
+def read_chat_answer(body: Json, *, created: int) -> ChatAnswer:
+    """Returns the answer. `created` is in Unix seconds. Raises `ProviderError` (MALFORMED_ANSWER)."""
     message = body.get("message")
     if not isinstance(message, dict) or not isinstance(message.get("content", ""), str) or not body.get("done", True):
         raise malformed_answer("the provider's answer has no message")
     calls = [tool_call(call["function"]) for call in message.get("tool_calls") or ()]
-    translated: dict[str, Any] = {"role": "assistant", "content": message.get("content") or ("" if not calls else None)}
-    if calls:
-        translated["tool_calls"] = calls
-    if message.get("thinking"):
-        translated["reasoning_content"] = message["thinking"]
-    choice = {
-        "index": 0,
-        "message": translated,
-        "finish_reason": finish_reason(body, has_calls=bool(calls)),
-        "logprobs": None,
-    }
-    answer = {
-        "id": new_answer_id(),
-        "object": "chat.completion",
-        "created": created,
-        "model": body.get("model", model_id),
-        "choices": [choice],
-    }
-    return ChatAnswer(answer, chat_usage(body))
+    text = message.get("content") or ("" if not calls else None)
+    blocks: list[Block] = [Reasoning(message["thinking"])] if message.get("thinking") else []
+    blocks += [] if text is None else [Text(text)]
+    choice = Choice(0, (*blocks, *calls), finish_reason(body, has_calls=bool(calls)))
+    return ChatAnswer(new_answer_id(), created, (choice,), chat_usage(body))
 
 
 def join_events(events: list[dict[str, Any]]) -> dict[str, Any]:
@@ -49,21 +35,17 @@ def join_events(events: list[dict[str, Any]]) -> dict[str, Any]:
     return {**events[-1], "message": joined}
 
 
-def tool_call(function: Json) -> dict[str, Any]:
-    """Returns OpenAI's tool call, with a random id: Ollama sends none."""
+def tool_call(function: Json) -> ToolCall:
+    """Returns a tool call, with a random id: Ollama sends none."""
     arguments = arguments_text(function.get("arguments")) or "{}"
-    return {
-        "id": f"call_{secrets.token_hex(8)}",
-        "type": "function",
-        "function": {"name": function["name"], "arguments": arguments},
-    }
+    return ToolCall(f"call_{secrets.token_hex(8)}", function["name"], arguments)
 
 
-def finish_reason(body: Json, *, has_calls: bool) -> str:
-    """Returns OpenAI's finish reason; Ollama's `done_reason` has none for tool calls."""
+def finish_reason(body: Json, *, has_calls: bool) -> FinishReason:
+    """Returns the finish reason; Ollama's `done_reason` has none for tool calls."""
     if has_calls:
-        return "tool_calls"
-    return "length" if body.get("done_reason") == "length" else "stop"
+        return FinishReason.TOOL_CALLS
+    return FinishReason.LENGTH if body.get("done_reason") == "length" else FinishReason.STOP
 
 
 def chat_usage(body: Json) -> Usage | None:

@@ -10,26 +10,19 @@ from typing import Any
 
 from sekha_llm_bridge.clock import Clock
 from sekha_llm_bridge.config.models import ProviderConfig
+from sekha_llm_bridge.conversation import AnswerChunk, AnswerState, ChatAnswer
 from sekha_llm_bridge.errors import ProviderError
 from sekha_llm_bridge.providers.adaptation import Adaptation, AdaptedRequests
 from sekha_llm_bridge.providers.addresses import addresses_of
-from sekha_llm_bridge.providers.base import (
-    AnswerState,
-    BatchLimits,
-    ChatAnswer,
-    ChatCall,
-    ChatChunk,
-    EmbeddingAnswer,
-    EmbeddingCall,
-    malformed_answer_guard,
-)
+from sekha_llm_bridge.providers.base import BatchLimits, EmbeddingAnswer, EmbeddingCall, malformed_answer_guard
+from sekha_llm_bridge.providers.calls import ChatCall
 from sekha_llm_bridge.providers.capabilities import AdapterCapabilities, RequestFeature
 from sekha_llm_bridge.providers.event_stream import EventDecoder
 from sekha_llm_bridge.providers.http import Join, JsonHttp, request_headers
 from sekha_llm_bridge.providers.openai.adaptations import CHAT_ADAPTATIONS, EMBEDDING_ADAPTATIONS
 from sekha_llm_bridge.providers.openai.errors import output_cap_guard
 from sekha_llm_bridge.providers.openai.request import chat_payload, embedding_payload
-from sekha_llm_bridge.providers.openai.response import normalise_chat_answer, read_vectors
+from sekha_llm_bridge.providers.openai.response import read_chat_answer, read_vectors
 from sekha_llm_bridge.providers.openai.stream import ChunkReader, join_chunks
 from sekha_llm_bridge.providers.openai.vendors import Vendor
 from sekha_llm_bridge.providers.token_counts import read_chat_usage, read_usage
@@ -55,11 +48,11 @@ class OpenAIAdapter:
             body = await self._post(self._urls.chat, payload, CHAT_ADAPTATIONS, timeout_s, join_chunks)
         usage = read_chat_usage(body.get("usage"))
         with malformed_answer_guard(usage):
-            return normalise_chat_answer(body, usage, created=self._unix_time_s())
+            return read_chat_answer(body, usage, created=self._unix_time_s())
 
-    async def stream(self, call: ChatCall, *, timeout_s: float) -> AsyncGenerator[ChatChunk]:
+    async def stream(self, call: ChatCall, *, timeout_s: float) -> AsyncGenerator[AnswerChunk]:
         """See `Provider.stream`. The answer is complete with its finish reasons, whether `[DONE]` follows or not."""
-        reader = ChunkReader(call.model_id, call.request.get("n") or 1, self._unix_time_s)
+        reader = ChunkReader(call.conversation.n_choices, self._unix_time_s)
         decoder, payload = EventDecoder(), {**chat_payload(call, self._vendor), "stream": True}
         try:
             async with AsyncExitStack() as stack:
@@ -121,6 +114,10 @@ class OpenAIAdapter:
     async def probe(self, *, timeout_s: float) -> None:
         """See `Provider.probe`: `GET /models`."""
         await self._http.get(self._urls.models, headers=self._headers, timeout_s=timeout_s)
+
+    async def count_tokens(self, call: ChatCall, *, timeout_s: float) -> int | None:  # noqa: ARG002 — the protocol's
+        """See `Provider.count_tokens`: OpenAI's format has no such request."""
+        return None
 
     def _unix_time_s(self) -> int:
         return int(self._clock.now().timestamp())

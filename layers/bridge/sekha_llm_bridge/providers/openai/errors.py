@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from sekha_llm_bridge.errors import Failure, FailureKind, ProviderError
-from sekha_llm_bridge.providers.base import ChatCall
+from sekha_llm_bridge.providers.calls import ChatCall
 from sekha_llm_bridge.providers.openai.adaptations import OUTPUT_CAP_FIELDS
 
 

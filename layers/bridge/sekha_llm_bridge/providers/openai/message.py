@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 
 from sekha_llm_bridge.providers.base import malformed_answer
+from sekha_llm_bridge.providers.single_choice import arguments_text
 from sekha_llm_bridge.providers.token_counts import is_count
 
 _EMPTY_ARGUMENTS = "{}"
@@ -164,13 +165,6 @@ class _Call:
             return isinstance(orjson.loads("".join(self.arguments)), dict)
         except orjson.JSONDecodeError:
             return False
-
-
-def arguments_text(arguments: object) -> str:
-    """Returns a call's arguments as text: some vendors send the JSON object itself, or null."""
-    if arguments is None:
-        return ""
-    return arguments if isinstance(arguments, str) else orjson.dumps(arguments).decode()
 
 
 def normalise_content(content: object) -> dict[str, str | None]:

@@ -2,34 +2,61 @@
 
 from typing import Any
 
-from sekha_llm_bridge.providers.base import ChatCall, EmbeddingCall, PriceCeiling
-from sekha_llm_bridge.providers.openai.adaptations import OUTPUT_CAP_FIELDS
+from sekha_llm_bridge.conversation import Conversation
+from sekha_llm_bridge.providers.base import EmbeddingCall
+from sekha_llm_bridge.providers.calls import ChatCall, PriceCeiling
+from sekha_llm_bridge.providers.openai.messages import (
+    cache_body,
+    message_body,
+    output_format_body,
+    tool_body,
+    tool_choice_body,
+)
 from sekha_llm_bridge.providers.openai.vendors import Vendor
-
-_EMPTY_LISTS_ARE_NONE = ("tools", "functions")  # some servers reject an empty list
 
 
 def chat_payload(call: ChatCall, vendor: Vendor) -> dict[str, Any]:
-    """Returns the body of a chat request: the caller's, with the model, the output limit and the price ceiling.
+    """Returns the body of a chat request, with the model, the output limit and the price ceiling.
 
     The lowest of all output limits is sent, in the vendor's own field: it may ignore or reject another one.
     """
-    payload = {**call.request, "model": call.model_id}
-    for field in _EMPTY_LISTS_ARE_NONE:
-        if payload.get(field) == []:
-            del payload[field]
-    if any(message.get("tool_calls") == [] for message in payload.get("messages") or ()):
-        payload["messages"] = [_without_empty_calls(message) for message in payload["messages"]]
-    caps = [payload.pop(field, None) for field in OUTPUT_CAP_FIELDS]
-    if known_caps := [cap for cap in (*caps, call.output_cap) if cap is not None]:
-        payload[vendor.output_cap_field] = min(known_caps)
+    conversation = call.conversation
+    payload: dict[str, Any] = {
+        **conversation.vendor_fields,
+        **conversation.parameters,
+        **_typed_fields(conversation),
+        "model": call.model_id,
+        "messages": [message_body(message) for message in conversation.messages],
+    }
+    if payload.get("functions") == []:  # some servers reject an empty list
+        del payload["functions"]
+    if call.stream_options is not None:
+        payload["stream_options"] = call.stream_options
+    if (limit := call.output_limit) is not None:
+        payload[vendor.output_cap_field] = limit
     if call.price_ceiling is not None and vendor.accepts_price_ceiling:
         payload["provider"] = _with_max_price(payload.get("provider"), call.price_ceiling)
     return payload
 
 
-def _without_empty_calls(message: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in message.items() if name != "tool_calls" or value != []}
+def _typed_fields(conversation: Conversation) -> dict[str, Any]:
+    """Returns the fields that are typed in the internal format, where they are set."""
+    fields: dict[str, Any] = {}
+    if conversation.tools:
+        fields["tools"] = [tool_body(tool) for tool in conversation.tools]
+    if (choice := conversation.tool_choice) is not None:
+        fields["tool_choice"] = tool_choice_body(choice)
+    if conversation.is_parallel is not None:
+        fields["parallel_tool_calls"] = conversation.is_parallel
+    if conversation.output_format is not None:
+        fields["response_format"] = output_format_body(conversation.output_format)
+    if conversation.n_choices > 1:
+        fields["n"] = conversation.n_choices
+    if conversation.thinking is not None:
+        fields["thinking"] = conversation.thinking
+    if conversation.cache is not None:
+        fields["cache_control"] = cache_body(conversation.cache)
+    return fields
 
 
 def _with_max_price(provider: object, ceiling: PriceCeiling) -> dict[str, Any]:

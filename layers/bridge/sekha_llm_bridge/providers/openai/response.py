@@ -1,15 +1,17 @@
 """Normalises answers in OpenAI's format: clients parse them strictly, and vendors deviate from the format."""
 
 import base64
-import secrets
 import sys
 from array import array
 from typing import Any
 
 import orjson
 
-from sekha_llm_bridge.providers.base import ChatAnswer, malformed_answer
+from sekha_llm_bridge.conversation import NO_FIELDS, ChatAnswer
+from sekha_llm_bridge.providers.base import malformed_answer
 from sekha_llm_bridge.providers.openai.message import MessageNormaliser, message_of
+from sekha_llm_bridge.providers.openai.typed import choice_of
+from sekha_llm_bridge.providers.single_choice import new_answer_id
 from sekha_llm_bridge.providers.token_counts import is_count, read_count, regular_usage
 from sekha_llm_bridge.usage import Usage
 
@@ -17,31 +19,32 @@ from sekha_llm_bridge.usage import Usage
 _ERROR_FINISH_REASONS = ("error", "abort", "insufficient_system_resource")
 
 
-def normalise_chat_answer(body: dict[str, Any], usage: Usage | None, *, created: int) -> ChatAnswer:
-    """Returns the answer with every field that strict clients require.
+_ANSWER_FIELDS = frozenset({"id", "object", "created", "model", "choices", "usage", "bridge"})
+
+
+def read_chat_answer(body: dict[str, Any], usage: Usage | None, *, created: int) -> ChatAnswer:
+    """Returns the answer of a body in OpenAI's format.
 
     `created` (Unix seconds) and a new id are used where the vendor sent none. Raises `ProviderError` (MALFORMED_ANSWER)
     for an answer without usable choices, and TypeError for one that is nested too deeply to be serialised.
     """
     orjson.dumps(body)
+    return ChatAnswer(
+        answer_id=body["id"] if isinstance(body.get("id"), str) and body["id"] else new_answer_id(),
+        created=body["created"] if is_count(body.get("created")) else created,
+        choices=tuple(choice_of(choice) for choice in regular_choices(body)),
+        usage=usage,
+        provider_usage=regular_usage(body.get("usage")),
+        extra={name: value for name, value in body.items() if name not in _ANSWER_FIELDS} or NO_FIELDS,
+    )
+
+
+def regular_choices(body: dict[str, Any]) -> list[dict[str, Any]]:
+    """Returns the choices of an answer, with a regular message each. Raises `ProviderError` (MALFORMED_ANSWER)."""
     choices = body.get("choices")
     if not isinstance(choices, list) or not choices:
         raise malformed_answer("the provider's answer has no choices")
-    normalised: dict[str, Any] = {
-        "id": body["id"] if isinstance(body.get("id"), str) and body["id"] else new_answer_id(),
-        "created": body["created"] if is_count(body.get("created")) else created,
-        "choices": [_choice(position, choice) for position, choice in enumerate(choices)],
-    }
-    if "usage" in body:
-        normalised["usage"] = regular_usage(body["usage"])
-    regular = {**body, **normalised}
-    regular.pop("bridge", None)  # of another bridge: the caller gets this bridge's receipt
-    return ChatAnswer(regular, usage)
-
-
-def new_answer_id() -> str:
-    """Returns a random id for an answer whose vendor sent none."""
-    return f"chatcmpl-{secrets.token_hex(12)}"
+    return [_choice(position, choice) for position, choice in enumerate(choices)]
 
 
 def _choice(position: int, choice: object) -> dict[str, Any]:

@@ -3,20 +3,17 @@
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from sekha_llm_bridge.providers.base import (
-    AnswerState,
-    ChatChunk,
-    Json,
-    has_content,
-    malformed_answer,
-    malformed_answer_guard,
-)
+from sekha_llm_bridge.conversation import NO_FIELDS, AnswerChunk, AnswerState, Json
+from sekha_llm_bridge.providers.base import malformed_answer, malformed_answer_guard
 from sekha_llm_bridge.providers.event_stream import DONE, parse_event
 from sekha_llm_bridge.providers.failures import error_within_success
 from sekha_llm_bridge.providers.openai.message import MessageNormaliser, message_of
-from sekha_llm_bridge.providers.openai.response import new_answer_id, normalise_chat_answer, reject_error_finish
+from sekha_llm_bridge.providers.openai.response import regular_choices, reject_error_finish
+from sekha_llm_bridge.providers.openai.typed import delta_of
+from sekha_llm_bridge.providers.single_choice import new_answer_id
 from sekha_llm_bridge.providers.token_counts import is_count, read_chat_usage, regular_usage
 
+_EVENT_FIELDS = frozenset({"id", "object", "created", "model", "choices", "usage", "bridge"})
 _ANSWER_FIELDS = ("content", "reasoning_content", "reasoning", "refusal", "tool_calls", "function_call", "audio")
 
 
@@ -29,17 +26,17 @@ class ChunkReader:
     the connection and `[DONE]` also follow answers that were cut off. `has_received_done`: `[DONE]` has arrived.
     """
 
-    def __init__(self, model_id: str, n_choices: int, unix_time_s: Callable[[], int]) -> None:
+    def __init__(self, n_choices: int, unix_time_s: Callable[[], int]) -> None:
         self.state = AnswerState.OPEN
         self.has_received_done = False
-        self._model_id = model_id
         self._n_choices = n_choices
         self._unix_time_s = unix_time_s
         self._has_continued = False  # some choice went on after its finish reason
-        self._shared_fields: dict[str, Any] = {}
+        self._answer_id: str | None = None
+        self._created = 0
         self._choices: dict[int, _ChoiceState] = {}
 
-    def read_events(self, events: Iterable[bytes], *, request: Json, is_whole: bool = False) -> Iterator[ChatChunk]:
+    def read_events(self, events: Iterable[bytes], *, request: Json, is_whole: bool = False) -> Iterator[AnswerChunk]:
         """Yields the chunk of each event up to `[DONE]`. `request` is the request that was sent. `is_whole`: the only
         event is a complete answer.
 
@@ -70,39 +67,44 @@ class ChunkReader:
         if self.state is AnswerState.OPEN and not (self.has_received_done and has_every_finish):
             raise malformed_answer("the provider's answer ended without a finish_reason: it was cut off")
 
-    def read(self, event: dict[str, Any]) -> ChatChunk:
+    def read(self, event: dict[str, Any]) -> AnswerChunk:
         """Returns the normalised chunk of an event.
 
         Raises `ProviderError` (MALFORMED_ANSWER), and what Python raises for JSON values of unexpected types.
         """
-        choices = [self._choice(position, choice) for position, choice in enumerate(event.get("choices") or ())]
-        if not self._shared_fields:
-            self._shared_fields = self._fields_of_first(event)
-        body = {**event, **self._shared_fields, "choices": choices}
-        provider_usage = regular_usage(body.pop("usage", None))
-        body.pop("bridge", None)  # the caller gets this bridge's receipt
-        self._record_finish_reasons(choices)
-        is_progress = any(choice["finish_reason"] is not None or has_content(choice["delta"]) for choice in choices)
-        return ChatChunk(body, is_progress, self.state, read_chat_usage(provider_usage), provider_usage)
+        choices = self.regular_choices(event)
+        if self._answer_id is None:
+            sent_id, created = event.get("id"), event.get("created")
+            self._answer_id = sent_id if isinstance(sent_id, str) and sent_id else new_answer_id()
+            self._created = created if is_count(created) and created else self._unix_time_s()
+        provider_usage = regular_usage(event.get("usage"))
+        deltas = tuple(map(delta_of, choices))
+        return AnswerChunk(
+            self._answer_id,
+            self._created,
+            deltas,
+            any(delta.finish_reason is not None or delta.has_content for delta in deltas),
+            self.state,
+            read_chat_usage(provider_usage),
+            provider_usage,
+            NO_FIELDS
+            if event.keys() <= _EVENT_FIELDS
+            else {name: value for name, value in event.items() if name not in _EVENT_FIELDS},
+        )
 
-    def read_unstreamed(self, answer: dict[str, Any]) -> ChatChunk:
+    def regular_choices(self, event: dict[str, Any]) -> list[dict[str, Any]]:
+        """Returns the choices of an event, with a regular delta each."""
+        choices = [self._choice(position, choice) for position, choice in enumerate(event.get("choices") or ())]
+        self._record_finish_reasons(choices)
+        return choices
+
+    def read_unstreamed(self, answer: dict[str, Any]) -> AnswerChunk:
         """Returns the only chunk of a complete answer: some servers send one although a stream was requested."""
-        normalised = normalise_chat_answer(answer, None, created=self._unix_time_s()).body
-        choices = [{"delta": _indexed(choice.pop("message")), **choice} for choice in normalised["choices"]]
+        choices = [{"delta": _indexed(choice.pop("message")), **choice} for choice in regular_choices(answer)]
         for choice in choices:
             choice["finish_reason"] = choice["finish_reason"] or "stop"
         self._n_choices = len(choices)  # no other choice can follow
-        return self.read({**normalised, "choices": choices})
-
-    def _fields_of_first(self, event: dict[str, Any]) -> dict[str, Any]:
-        """Returns the fields of the first event that every chunk repeats."""
-        answer_id, created = event.get("id"), event.get("created")
-        return {
-            "id": answer_id if isinstance(answer_id, str) and answer_id else new_answer_id(),
-            "object": "chat.completion.chunk",
-            "created": created if is_count(created) and created else self._unix_time_s(),
-            "model": self._model_id,
-        }
+        return self.read({**answer, "choices": choices})
 
     def _choice(self, position: int, choice: dict[str, Any]) -> dict[str, Any]:
         finish = choice.get("finish_reason")
@@ -176,16 +178,15 @@ def join_chunks(events: list[dict[str, Any]]) -> dict[str, Any]:
 
     Raises `ProviderError` (MALFORMED_ANSWER) for an answer that was cut off.
     """
-    reader = ChunkReader("", 1, lambda: 0)
-    chunks = [reader.read(event) for event in events]
+    reader = ChunkReader(1, lambda: 0)
     choices: dict[int, dict[str, Any]] = {}
-    for choice in (choice for chunk in chunks for choice in chunk.body["choices"]):
+    for choice in (choice for event in events for choice in reader.regular_choices(event)):
         joined = choices.setdefault(choice["index"], {"index": choice["index"], "message": {}, "finish_reason": None})
         joined["finish_reason"] = choice["finish_reason"] or joined["finish_reason"]
         _add_delta(joined["message"], choice["delta"])
     if not choices or reader.state is AnswerState.OPEN:
         raise malformed_answer("the provider's answer ended without a finish_reason: it was cut off")
-    usages = [chunk.provider_usage for chunk in chunks if chunk.usage is not None]
+    usages = [event["usage"] for event in events if read_chat_usage(event.get("usage")) is not None]
     usage = {"usage": usages[-1]} if usages else {}
     return {**events[0], "choices": [choices[index] for index in sorted(choices)], **usage}
 
