@@ -63,15 +63,16 @@ def parse_url(url: str) -> ImageUrl:
 
     Whether its host is public is for `is_public_host` to say.
     """
+    if re.search(_AMBIGUOUS, url):
+        raise ValueError("holds spaces, backslashes or control characters")
     try:
         parts = urlsplit(url)
-        host = _normalised_host(parts.hostname or "")
+        is_web = parts.scheme in _DEFAULT_PORTS
+        host = _normalised_host(parts.hostname or "") if is_web else ""
         port = parts.port  # raises ValueError for an invalid port
     except ValueError:  # its message would quote the address
         raise ValueError("is not a URL that can be read in one way only") from None
-    if re.search(_AMBIGUOUS, url):
-        raise ValueError("holds spaces, backslashes or control characters")
-    if parts.scheme not in _DEFAULT_PORTS or not host:
+    if not is_web:
         raise ValueError("must be an http(s) URL or a data: URL")
     if "@" in parts.netloc:
         raise ValueError("must not hold a name or a password")
