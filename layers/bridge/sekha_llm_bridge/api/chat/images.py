@@ -20,7 +20,7 @@ from sekha_llm_bridge.media.inspect import (
 )
 from sekha_llm_bridge.routing import ImageNeeds
 
-_DATA_URL = re.compile(r"data:image/([a-z0-9.+-]+);base64,(?=[^=])", re.IGNORECASE)
+_DATA_URL = r"(?i)data:image/([a-z0-9.+-]+);base64,(?=[^=])"
 _BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 
 
@@ -29,7 +29,7 @@ def check_image_url(url: str) -> None:
     if url[:5].lower() != "data:":
         check_public_url(url)
         return
-    found = _DATA_URL.match(url)
+    found = re.match(_DATA_URL, url)
     if found is None or not _is_base64(url[found.end() :]):
         raise ValueError("a data: URL must be data:image/TYPE;base64,… with base64 text")
     read = base64_reader(url, found.end())
@@ -64,7 +64,7 @@ def image_needs(urls: Sequence[str]) -> ImageNeeds:
     """Returns what the images at these URLs, which `check_image_url` has accepted, require of a model."""
     formats, sizes = set(), [0]
     for url in urls:
-        if (found := _DATA_URL.match(url)) is not None:
+        if (found := re.match(_DATA_URL, url)) is not None:
             formats.add(_format_of(found[1], base64_reader(url, found.end())))
             sizes.append((len(url) - found.end()) * 3 // 4 - url[-2:].count("="))
     return ImageNeeds(
