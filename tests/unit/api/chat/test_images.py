@@ -146,7 +146,7 @@ def test_base64_without_its_padding_is_read() -> None:
 
 def test_formats_and_sizes_come_from_the_bytes() -> None:
     needs = image_needs([inline(jpeg(), "png"), inline(png(padding=5), "png"), GUIDE_URL])
-    assert (needs.count, needs.formats, needs.largest_bytes) == (3, {"jpeg", "png"}, len(png(padding=5)))
+    assert (needs.count, needs.formats, needs.largest_bytes) == (3, frozenset({"jpeg", "png"}), len(png(padding=5)))
     assert needs.by_url
     assert not image_needs([inline(png())]).by_url
 
