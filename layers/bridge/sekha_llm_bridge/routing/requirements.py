@@ -10,7 +10,7 @@ from decimal import Decimal
 from sekha_llm_bridge.config.models import Task
 from sekha_llm_bridge.media.inspect import COMMON_FORMATS, format_names
 from sekha_llm_bridge.pricing import usd_text
-from sekha_llm_bridge.providers import RequestFeature, refused_fields
+from sekha_llm_bridge.providers import UNSUPPORTED_FIELDS, RequestFeature, refused_fields
 from sekha_llm_bridge.resilience import BreakerState, BreakerView, Refusal
 from sekha_llm_bridge.routing import cost_quotes
 from sekha_llm_bridge.routing.catalog import CatalogModel
@@ -138,6 +138,13 @@ def _feature_requirements(request: RouteRequest) -> Iterator[Requirement]:
         yield _requirement(lambda entry: entry.model.supports_audio, "cannot process audio")
     if request.needs_tools:
         yield _requirement(lambda entry: entry.model.supports_function_calling is not False, "cannot call tools")
+    if used := request.used_features & UNSUPPORTED_FIELDS:
+        yield Requirement(
+            lambda entry: not (used & entry.capabilities.unsupported_fields),
+            lambda entry: _not_capable(
+                f"its vendor has no {_joined(sorted(used & entry.capabilities.unsupported_fields))}"
+            ),
+        )
     if requested := request.requested_features:
         features = frozenset(one.feature for one in requested)
         yield Requirement(
