@@ -118,6 +118,12 @@ def test_three_redirects_are_followed_and_not_a_fourth(status: int) -> None:
         fetched({**chain, "/3": redirect("/4"), "/4": ok(PICTURE)}, "/0")
 
 
+def test_a_redirect_may_be_relative_and_in_any_script() -> None:
+    image, server = fetched({"/a/x": redirect("../ü.png?a=ö"), "/%C3%BC.png?a=%C3%B6": ok(PICTURE)}, "/a/x")
+    assert image.data == PICTURE
+    assert len(server.requests) == 2
+
+
 def test_a_redirect_loop_ends() -> None:
     assert "redirects more than 3 times" in refusal(redirect("/x.png"))
 

@@ -1,6 +1,7 @@
 """What bytes are, and the size of an image by its header."""
 
 import base64
+import time
 
 import pytest
 
@@ -89,6 +90,29 @@ def test_a_thumbnail_inside_a_jpeg_is_not_taken_for_the_image() -> None:
 
 def test_a_jpeg_of_only_markers_is_read_in_bounded_time() -> None:
     assert size("jpeg", b"\xff\xd8" + b"\xff\xd0" * 1_000_000) is None
+
+
+@pytest.mark.parametrize(
+    ("image_format", "data"),
+    [
+        ("gif", gif()[:19] + b"!\xfe" + b"\1x" * 5_000_000),
+        ("gif", gif()[:19] + b"!\xfe\0" * 5_000_000),
+        ("jpeg", b"\xff\xd8" + b"\xff\xe1\x00\x02" * 3_000_000),
+        ("jpeg", b"\xff\xd8" + b"\xff" * 10_000_000),
+        ("jpeg", b"\xff\xd8" + bytes(10_000_000)),
+    ],
+)
+def test_a_header_that_does_not_end_is_given_up_soon(image_format: str, data: bytes) -> None:
+    started_s = time.perf_counter()
+    assert size(image_format, data) is None
+    assert time.perf_counter() - started_s < 0.5  # about 0.01; without a limit 2 to 5
+
+
+@pytest.mark.parametrize("data", [b"<!---->" * 200, b"<!-- a -->\n" * 200, b"<?xml " * 200, b"<!doctype svg " * 200])
+def test_many_comments_are_read_in_linear_time(data: bytes) -> None:
+    started_s = time.perf_counter()
+    assert kind_of(data).words == "text"
+    assert time.perf_counter() - started_s < 0.1
 
 
 def test_a_gif_has_the_size_of_its_first_image_if_that_is_larger_than_its_screen() -> None:

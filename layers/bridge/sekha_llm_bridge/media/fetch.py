@@ -220,7 +220,9 @@ def _request(target: ImageUrl) -> httpcore.Request:
 
 
 def _header(response: httpcore.Response, name: bytes) -> str:
-    return next((value.decode("latin-1").strip() for key, value in response.headers if key.lower() == name), "")
+    return next(
+        (value.decode("utf-8", "replace").strip() for key, value in response.headers if key.lower() == name), ""
+    )
 
 
 def _megabytes(n_bytes: int) -> str:

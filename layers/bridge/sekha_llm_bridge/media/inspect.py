@@ -22,7 +22,8 @@ FORMAT_ALIASES = {"jpg": "jpeg", "pjpeg": "jpeg", "tif": "tiff", "svg+xml": "svg
 
 _SUBTYPES = {"svg": "svg+xml"}
 _MAX_JPEG_SEGMENTS = 2_000
-_MAX_GIF_BLOCKS = 20_000
+_MAX_GIF_BLOCKS = 10_000  # 2.5 MB of extensions before the first image
+_GIF_EXTENSION, _GIF_IMAGE = 0x21, 0x2C
 _SCAN_BYTES = 4_096
 
 _SIGNATURES = (
@@ -55,8 +56,10 @@ _OTHER_FILES = (
     (b"OggS", "an Ogg file"),
     (b"ID3", "an audio file"),
 )
-_HTML = rb"(?is)\s*(<!--.*?-->\s*)*<(!doctype\s+html|html|head|body|script|title|div|p)\b"
-_SVG = rb"(?is)\s*(<\?xml.*?\?>\s*)?(<!--.*?-->\s*|<!doctype\s+svg[^>]*>\s*)*<svg\b"
+# A comment ends at its first `-->`: were it allowed to go on, many comments could be read in exponentially many ways.
+_COMMENT = rb"<!--(?:(?!-->).)*-->\s*"
+_HTML = rb"(?is)\s*(?:" + _COMMENT + rb")*<(?:!doctype\s+html|html|head|body|script|title|div|p)\b"
+_SVG = rb"(?is)\s*(?:<\?xml[^>]*>\s*)?(?:" + _COMMENT + rb"|<!doctype\s+svg[^>]*>\s*)*<svg\b"
 _NO_TEXT = rb"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]"
 
 
@@ -194,17 +197,20 @@ def _gif_size(read: Read) -> tuple[int, int]:
     """Returns the larger of the screen's and the first image's size: decoders use either."""
     screen = _exactly(read, 6, 5)
     offset = 13 + _color_table_bytes(screen[4])
+    is_in_extension = False
     for _ in range(_MAX_GIF_BLOCKS):
-        introducer = _exactly(read, offset, 1)
-        if introducer == b",":
+        byte = _exactly(read, offset, 1)[0]
+        if is_in_extension:  # the length of its next block, 0 at its end
+            offset += byte + 1
+            is_in_extension = byte != 0
+        elif byte == _GIF_EXTENSION:
+            offset += 2
+            is_in_extension = True
+        elif byte == _GIF_IMAGE:
             image = _exactly(read, offset + 5, 4)
             return max(_le16(screen[:2]), _le16(image[:2])), max(_le16(screen[2:4]), _le16(image[2:4]))
-        if introducer != b"!":
+        else:
             break
-        offset += 2
-        while n_bytes := _exactly(read, offset, 1)[0]:
-            offset += n_bytes + 1
-        offset += 1
     raise _HeaderError
 
 
