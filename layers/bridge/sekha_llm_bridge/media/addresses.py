@@ -25,9 +25,9 @@ _PRIVATE_NAMES = (
 )
 # Names of cloud metadata services that do not end in one of the above: Google Cloud, Tencent Cloud.
 _METADATA_NAMES = frozenset({"metadata.goog", "metadata.tencentyun.com"})
-# Public by their range, but with a special meaning: Azure's host (WireServer, with the secrets of a machine), and the
-# relays of 6to4 (RFC 7526).
-_SPECIAL_IPV4 = (IPv4Network("168.63.129.16/32"), IPv4Network("192.88.99.0/24"))
+# What Python's list of special addresses lacks: Azure's host (WireServer, with the secrets of a machine), the relays of
+# 6to4 (RFC 7526), and before Python 3.13 most of IANA's 192.0.0.0/24, with Oracle Cloud's metadata.
+_SPECIAL_IPV4 = (IPv4Network("168.63.129.16/32"), IPv4Network("192.88.99.0/24"), IPv4Network("192.0.0.0/24"))
 _GLOBAL_UNICAST = IPv6Network("2000::/3")  # all that IANA has given out; the rest has other meanings, or none
 _DOCUMENTATION = IPv6Network("3fff::/20")  # RFC 9637, which Python 3.13.0 does not know
 _NAT64 = IPv6Network("64:ff9b::/96")
