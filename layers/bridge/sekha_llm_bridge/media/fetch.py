@@ -33,6 +33,10 @@ _HEADERS = {
     "connection": "close",
     "user-agent": "sekha-llm-bridge",
 }
+_PROXY_REQUIRED = (
+    "the image cannot be fetched: this bridge reaches its server through a proxy only, which cannot be kept from private"
+    " addresses. Send the image as a data: URL, or name its server in NO_PROXY"
+)
 
 
 class FetchedImage(NamedTuple):
@@ -42,7 +46,7 @@ class FetchedImage(NamedTuple):
     data: bytes
 
 
-class ProxyRequired(InvalidRequest):
+class ProxyRequired(Exception):
     """The bridge reaches this host through a proxy only. The proxy would resolve the name, and nothing would check it,
     so nothing is fetched.
     """
@@ -99,12 +103,12 @@ class ImageFetcher:
         """Returns the image at an http(s) URL: PNG, JPEG, GIF or WebP, of at most `max_bytes`.
 
         `timeout_s` is for all of it: names, connections, redirects, the body. Raises `InvalidRequest` for `param`, with
-        a reason that names no address. `budget` is shared with the other images of a request.
+        a reason that names no address, and `ProxyRequired`. `budget` is shared with the other images of a request.
         """
         body = _Body(max_bytes, budget or ByteBudget(max_bytes))
         try:
             async with asyncio.timeout(timeout_s):
-                await self._follow(url, body, param)
+                await self._follow(url, body)
             return body.image()
         except TimeoutError:
             reason = "could not be fetched in time"
@@ -118,16 +122,12 @@ class ImageFetcher:
             reason = f"could not be fetched: the connection to its server failed ({type(exc).__name__})"
         raise InvalidRequest(f"the image {reason}", param=param)
 
-    async def _follow(self, url: str, body: "_Body", param: str | None) -> None:
+    async def _follow(self, url: str, body: "_Body") -> None:
         """Reads the body at the URL, or at the one that it redirects to."""
         for _ in range(MAX_REDIRECTS + 1):
             target = _parsed(url)
             if proxy_from_environment(target.host):
-                raise ProxyRequired(
-                    "the image cannot be fetched: this bridge reaches its server through a proxy only, which cannot be"
-                    " kept from private addresses. Send the image as a data: URL, or name its server in NO_PROXY",
-                    param=param,
-                )
+                raise ProxyRequired(_PROXY_REQUIRED)
             location = await self._get(target, body)
             if location is None:
                 return

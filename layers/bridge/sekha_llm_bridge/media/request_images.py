@@ -89,7 +89,7 @@ class RequestImages:
             async with asyncio.TaskGroup() as group:
                 for url, param in params.items():
                     group.create_task(fetch(url, param))
-        except* InvalidRequest as failed:
+        except* (InvalidRequest, ProxyRequired) as failed:
             raise _failure(failed) from failed
 
     def _inline(self, block: Block) -> Block:
@@ -117,10 +117,9 @@ def _check(image: _Inline, limits: ImageLimits, param: str) -> None:
         raise ProviderError(FailureKind.CANDIDATE_UNSUITABLE, f"the model {fault}", param=param)
 
 
-def _failure(failed: BaseExceptionGroup[InvalidRequest]) -> ProviderError:
+def _failure(failed: BaseExceptionGroup[InvalidRequest | ProxyRequired]) -> ProviderError:
+    """Returns the error for the first failure of a task group, which has no groups within."""
     first = failed.exceptions[0]
-    while isinstance(first, BaseExceptionGroup):
-        first = first.exceptions[0]
-    is_ours = isinstance(first, ProxyRequired)
-    kind = FailureKind.CANDIDATE_UNSUITABLE if is_ours else FailureKind.REQUEST_REJECTED
-    return ProviderError(kind, str(first), param=first.param)
+    if isinstance(first, InvalidRequest):
+        return ProviderError(FailureKind.REQUEST_REJECTED, str(first), param=first.param)
+    return ProviderError(FailureKind.CANDIDATE_UNSUITABLE, str(first))
