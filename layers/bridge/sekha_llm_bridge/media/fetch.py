@@ -34,8 +34,8 @@ _HEADERS = {
     "user-agent": "sekha-llm-bridge",
 }
 _PROXY_REQUIRED = (
-    "the image cannot be fetched: this bridge reaches its server through a proxy only, which cannot be kept from private"
-    " addresses. Send the image as a data: URL, or name its server in NO_PROXY"
+    "the image cannot be fetched: this bridge reaches its server through a proxy only, which cannot be kept from"
+    " private addresses. Send the image as a data: URL, or name its server in NO_PROXY"
 )
 
 
