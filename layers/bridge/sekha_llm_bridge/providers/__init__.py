@@ -9,9 +9,16 @@ from sekha_llm_bridge.providers.capabilities import AdapterCapabilities, Request
 from sekha_llm_bridge.providers.directory import ProviderDirectory
 from sekha_llm_bridge.providers.embedding_batches import embed_in_batches
 from sekha_llm_bridge.providers.gateway_fields import gateway_fields, is_gateway_field, refused_fields
-from sekha_llm_bridge.providers.registry import capabilities_of, has_adapter, make_provider
+from sekha_llm_bridge.providers.registry import (
+    UNSUPPORTED_FIELDS,
+    capabilities_for,
+    capabilities_of,
+    has_adapter,
+    make_provider,
+)
 
 __all__ = [
+    "UNSUPPORTED_FIELDS",
     "AdapterCapabilities",
     "BatchLimits",
     "ChatCall",
@@ -22,6 +29,7 @@ __all__ = [
     "ProviderDirectory",
     "RequestFeature",
     "RequestedFeature",
+    "capabilities_for",
     "capabilities_of",
     "embed_in_batches",
     "gateway_fields",

@@ -12,6 +12,7 @@ from pydantic import SecretStr
 
 from sekha_llm_bridge.config.endpoints import mask_user_info
 from sekha_llm_bridge.config.models import ProviderConfig, ProviderType
+from sekha_llm_bridge.providers.openai.vendors import vendor_of
 
 _SHOWN_PARAMETERS = frozenset({"api-version"})
 _OPERATION_SUFFIXES = ("/chat/completions", "/embeddings")
@@ -46,6 +47,8 @@ def _addresses(config: ProviderConfig, text_of: Callable[[SecretStr], str]) -> A
             base = base.removesuffix(suffix)
         root, is_deployment, _ = base.partition(_DEPLOYMENT)
         models = f"{root}/openai/models" if is_deployment else f"{base}/models"
+        vendor = vendor_of(config)
+        models = _with_path(models, vendor.models_path if vendor else None)
         chat, embeddings = f"{base}/chat/completions", f"{base}/embeddings"
     paths, query = config.paths, _query(config, text_of)
     return Addresses(

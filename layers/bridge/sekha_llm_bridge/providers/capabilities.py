@@ -51,10 +51,12 @@ class AdapterCapabilities:
     """The features and fields that an adapter supports.
 
     `translated_fields` are the top-level fields of a chat request that it translates; None: it sends every field.
+    `unsupported_fields` are those that this vendor does not support, by the names of `RouteRequest.used_features`.
     """
 
     features: frozenset[RequestFeature] = frozenset()
     translated_fields: frozenset[str] | None = frozenset()
+    unsupported_fields: frozenset[str] = frozenset()
 
     def missing(self, requested: Iterable[RequestedFeature]) -> list[str]:
         """Returns the sorted names of the requested features that the adapter does not support."""

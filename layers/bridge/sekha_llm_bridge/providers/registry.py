@@ -2,13 +2,17 @@
 adapters do not slow down the start of functions that do not use them.
 """
 
+from dataclasses import replace
+
 from sekha_llm_bridge.clock import Clock
 from sekha_llm_bridge.config.models import ProviderConfig, ProviderType
 from sekha_llm_bridge.errors import ConfigError
 from sekha_llm_bridge.providers.base import Provider
 from sekha_llm_bridge.providers.capabilities import AdapterCapabilities
 from sekha_llm_bridge.providers.http import JsonHttp
-from sekha_llm_bridge.providers.openai.vendors import VENDORS, vendor_of
+from sekha_llm_bridge.providers.openai.vendors import UNSUPPORTED_FIELDS, VENDORS, vendor_of
+
+__all__ = ["UNSUPPORTED_FIELDS", "capabilities_for", "capabilities_of", "has_adapter", "make_provider"]
 
 
 def has_adapter(provider_type: ProviderType) -> bool:
@@ -27,6 +31,19 @@ def capabilities_of(provider_type: ProviderType) -> AdapterCapabilities:
 
         return openai.CAPABILITIES
     return AdapterCapabilities()
+
+
+def capabilities_for(config: ProviderConfig) -> AdapterCapabilities:
+    """Returns what the adapter of one configured provider supports: that of its type, without what its vendor lacks."""
+    capabilities = capabilities_of(config.provider_type)
+    vendor = vendor_of(config)
+    if vendor is None or not (vendor.lacks or vendor.unsupported_fields):
+        return capabilities
+    return replace(
+        capabilities,
+        features=capabilities.features - vendor.lacks,
+        unsupported_fields=vendor.unsupported_fields,
+    )
 
 
 def make_provider(config: ProviderConfig, http: JsonHttp, clock: Clock) -> Provider:

@@ -9,7 +9,7 @@ from sekha_llm_bridge.config.loaded import Settings
 from sekha_llm_bridge.config.models import DefaultModels, ModelConfig, ProviderConfig, Task
 from sekha_llm_bridge.errors import ModelNotFound
 from sekha_llm_bridge.pricing import Price, PriceBook, Tokenizer, image_tokens, tokenizer_of
-from sekha_llm_bridge.providers import AdapterCapabilities, capabilities_of, has_adapter
+from sekha_llm_bridge.providers import AdapterCapabilities, capabilities_for, has_adapter
 
 ALIASES: dict[str, Task] = {
     "embedding": Task.EMBEDDING,
@@ -162,7 +162,7 @@ def _entry(position: int, provider: ProviderConfig, model: ModelConfig, prices: 
         price=price,
         position=position,
         has_adapter=has_adapter(kind),
-        capabilities=capabilities_of(kind),
+        capabilities=capabilities_for(provider),
         integer_rates=None if price is None else _integer_rates(price),
         tokenizer=tokenizer_of(provider, model.model_id),
         model_id=model.model_id,

@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from sekha_llm_bridge.config.models import Task
+from sekha_llm_bridge.media.inspect import COMMON_FORMATS, format_names
 from sekha_llm_bridge.pricing import usd_text
-from sekha_llm_bridge.providers import RequestFeature, refused_fields
+from sekha_llm_bridge.providers import UNSUPPORTED_FIELDS, RequestFeature, refused_fields
 from sekha_llm_bridge.resilience import BreakerState, BreakerView, Refusal
 from sekha_llm_bridge.routing import cost_quotes
 from sekha_llm_bridge.routing.catalog import CatalogModel
 from sekha_llm_bridge.routing.plan import Exclusion, ExclusionKind
 from sekha_llm_bridge.routing.route_request import ImageNeeds, RouteRequest, RoutingContext
 
-_FORMAT_ALIASES = {"jpg": "jpeg"}
 _IMAGE_BY_URL = frozenset({RequestFeature.IMAGE_BY_URL})
 
 
@@ -138,6 +138,13 @@ def _feature_requirements(request: RouteRequest) -> Iterator[Requirement]:
         yield _requirement(lambda entry: entry.model.supports_audio, "cannot process audio")
     if request.needs_tools:
         yield _requirement(lambda entry: entry.model.supports_function_calling is not False, "cannot call tools")
+    if used := request.used_features & UNSUPPORTED_FIELDS:
+        yield Requirement(
+            lambda entry: not (used & entry.capabilities.unsupported_fields),
+            lambda entry: _not_capable(
+                f"its vendor has no {_joined(sorted(used & entry.capabilities.unsupported_fields))}"
+            ),
+        )
     if requested := request.requested_features:
         features = frozenset(one.feature for one in requested)
         yield Requirement(
@@ -170,13 +177,19 @@ def _vision_requirements(request: RouteRequest) -> Iterator[Requirement]:
 
 
 def _image_mismatch(entry: CatalogModel, images: ImageNeeds) -> str | None:
-    """Returns which property of the images the model does not accept; None where it accepts all."""
+    """Returns which property of the images the model does not accept; None where it accepts all.
+
+    Without `vision_capabilities`, number and size have no limit, because those of the vendors differ much; the formats
+    are those that all of them accept.
+    """
     capabilities = entry.model.vision_capabilities
     if capabilities is None:
-        return None
+        wrong = images.formats - COMMON_FORMATS
+        remedy = "; if it does, name them in `vision_capabilities.supported_formats`"
+        return f"is not known to take {_joined(sorted(wrong))} images{remedy}" if wrong else None
     if images.count > capabilities.max_images:
         return f"takes {capabilities.max_images} images, not {images.count}"
-    if wrong := images.formats - {_FORMAT_ALIASES.get(form, form) for form in capabilities.supported_formats}:
+    if wrong := images.formats - format_names(capabilities.supported_formats):
         return f"takes no {_joined(sorted(wrong))} images"
     if images.largest_bytes > capabilities.max_image_size_mb * 1_000_000:
         return f"takes images of up to {capabilities.max_image_size_mb:g} MB"

@@ -1,92 +1,75 @@
-"""Images in messages: which URLs are allowed, and what the images require of a model.
+"""Images in messages: which are accepted, and what they require of a model.
 
-A provider that fetches an image does so from its own network, and some providers run on the caller's own machine. So a
-URL of an address that is not public is refused, whichever provider would fetch it.
+An image by URL must have a public address (see `media.addresses`). An inline image must be an image by its bytes.
 """
 
+import binascii
 import re
-import socket
-import unicodedata
 from collections.abc import Sequence
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
-from urllib.parse import urlsplit
 
+from sekha_llm_bridge.media.addresses import check_public_url
+from sekha_llm_bridge.media.inspect import (
+    COMMON_FORMATS,
+    FORMAT_ALIASES,
+    HEAD_BYTES,
+    RECOGNISED_FORMATS,
+    Read,
+    base64_reader,
+    kind_of,
+    size_fault,
+)
 from sekha_llm_bridge.routing import ImageNeeds
 
-_DATA_URL = re.compile(r"data:image/([a-z0-9.+-]+);base64,([A-Za-z0-9+/]+={0,2})\Z", re.IGNORECASE)
-# Characters that URL parsers interpret in different ways.
-_AMBIGUOUS = re.compile(r"[\s\\\x00-\x1f\x7f]")
-_HOST = re.compile(r"[a-z0-9._-]+|[0-9a-f:.]+")
-_PRIVATE_NAMES = (
-    ".localhost", ".localdomain", ".local", ".internal", ".intranet", ".corp", ".home.arpa", ".lan", ".svc",
-)  # fmt: skip
-_NAT64 = IPv6Network("64:ff9b::/96")
-_IPV4_COMPATIBLE = IPv6Network("::/96")
+_DATA_URL = r"(?i)data:image/([a-z0-9.+-]+);base64,(?=[^=])"
+_BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 
 
 def check_image_url(url: str) -> None:
     """Raises ValueError unless `url` is an inline image (`data:`) or an http(s) URL of a public address."""
-    if url[:5].lower() == "data:":
-        if not _DATA_URL.match(url):
-            raise ValueError("a data: URL must be data:image/TYPE;base64,… with base64 text")
+    if url[:5].lower() != "data:":
+        check_public_url(url)
         return
+    found = re.match(_DATA_URL, url)
+    if found is None or not _is_base64(url[found.end() :]):
+        raise ValueError("a data: URL must be data:image/TYPE;base64,… with base64 text")
+    read = base64_reader(url, found.end())
     try:
-        parts = urlsplit(url)
-        host = _normalised_host(parts.hostname or "")
-        _ = parts.port  # raises ValueError for an invalid port
-    except ValueError:  # its message would quote the address
-        raise ValueError("is not a URL that can be read in one way only") from None
-    if _AMBIGUOUS.search(url):
-        raise ValueError("holds spaces, backslashes or control characters")
-    if parts.scheme not in {"http", "https"} or not host:
-        raise ValueError("must be an http(s) URL or a data: URL")
-    if "@" in parts.netloc:
-        raise ValueError("must not hold a name or a password")
-    if not _is_public(host):
-        raise ValueError("names an address that is not public")
+        image_format = _format_of(found[1], read)
+        fault = size_fault(image_format, read) if image_format in COMMON_FORMATS else None
+    except binascii.Error:
+        raise ValueError("a data: URL must be data:image/TYPE;base64,… with whole base64 text") from None
+    if fault is not None:
+        raise ValueError(fault)
 
 
-def _normalised_host(host: str) -> str:
-    """Returns the host as resolvers see it: full-width digits as digits, other scripts in their ASCII form."""
-    host = unicodedata.normalize("NFKC", host).rstrip(".").lower()
-    if not host.isascii():
-        host = host.encode("idna").decode()
-    if not _HOST.fullmatch(host):
-        raise ValueError(host)
-    return host
+def _is_base64(text: str) -> bool:
+    """Returns whether a text has only the characters of base64, with at most two `=` at its end."""
+    n_padding = len(text) - len(text.rstrip("="))
+    return text.isascii() and n_padding <= 2 and len(text.encode().translate(None, _BASE64)) == n_padding
 
 
-def _is_public(host: str) -> bool:
-    address = _address(host)
-    if address is None:
-        return "." in host and not f".{host}".endswith(_PRIVATE_NAMES)
-    if isinstance(address, IPv6Address):
-        if address in _IPV4_COMPATIBLE or address.sixtofour or address.teredo:
-            return False
-        embedded = address.ipv4_mapped or (IPv4Address(int(address) & 0xFFFFFFFF) if address in _NAT64 else None)
-        address = embedded or address
-    return address.is_global and not address.is_multicast
-
-
-def _address(host: str) -> IPv4Address | IPv6Address | None:
-    """Returns the IP address that a host is, in any form that resolvers accept (`127.1`, `0x7f000001`,
-    `2130706433`)."""
-    try:
-        return ip_address(host)
-    except ValueError:
-        pass
-    try:
-        return IPv4Address(socket.inet_aton(host))
-    except OSError:
-        return None
+def _format_of(declared: str, read: Read) -> str:
+    """Returns the format of an image by its bytes; the declared one where only the sender can know it."""
+    kind = kind_of(read(0, HEAD_BYTES))
+    if kind.format is not None:
+        return kind.format
+    declared = declared.lower()
+    declared = FORMAT_ALIASES.get(declared, declared)
+    if kind.words != "of an unknown format" or declared in RECOGNISED_FORMATS:
+        raise ValueError(f"is no {declared} image: its content is {kind.words}")
+    return declared
 
 
 def image_needs(urls: Sequence[str]) -> ImageNeeds:
-    """Returns what the images at these URLs require of a model."""
-    inline = [found for url in urls if (found := _DATA_URL.match(url))]
+    """Returns what the images at these URLs, which `check_image_url` has accepted, require of a model."""
+    formats, sizes = set(), [0]
+    for url in urls:
+        if (found := re.match(_DATA_URL, url)) is not None:
+            formats.add(_format_of(found[1], base64_reader(url, found.end())))
+            sizes.append((len(url) - found.end()) * 3 // 4 - url[-2:].count("="))
     return ImageNeeds(
         count=len(urls),
-        formats=frozenset(found[1].lower() for found in inline),
-        largest_bytes=max((len(found[2]) * 3 // 4 for found in inline), default=0),
-        by_url=len(inline) < len(urls),
+        formats=frozenset(formats),
+        largest_bytes=max(sizes),
+        by_url=len(sizes) - 1 < len(urls),
     )
