@@ -1,0 +1,98 @@
+"""Gives an answer the form that the caller requests, in one of three ways.
+
+- The model's own structured output (`output_config.format`), where the model has it. Anthropic requires that objects
+  are closed: an object without `additionalProperties` is closed, which every answer to the open schema may be, too.
+- A tool whose input is the answer, and which the model must call; `response` and `stream` make a text of the call. With
+  tools of the caller beside it, the model must call one of them all.
+- An instruction in `system`: where a tool cannot be forced (while the model thinks, and in models that take no forced
+  tool), where the schema is not that of an object, and for `json_object`: without a schema there is nothing to enforce,
+  and a tool without parameters is often called with an empty input.
+
+Where the caller forces a call of a tool of its own, there is no text whose form could matter.
+
+Source: platform.claude.com, "Structured outputs", "Extended thinking".
+"""
+
+from typing import Any
+
+import orjson
+
+from sekha_llm_bridge.conversation import Conversation, Json, OutputFormat, OutputFormatKind, ToolChoiceMode
+from sekha_llm_bridge.providers.anthropic.models import ModelTraits
+from sekha_llm_bridge.providers.anthropic.tools import forces_tool
+
+ANSWER_TOOL = "bridge_json_answer"
+"""The name of the tool whose input is the answer."""
+
+_TOOL_DESCRIPTION = "Gives the answer to the user. Always answer by calling this tool."
+_INSTRUCTION = "Answer with one JSON {} only, without any other text and without a code fence."
+_SCHEMA_PART = " It must match this JSON schema: {}"
+_SUBSCHEMAS = frozenset({"items", "anyOf", "allOf", "oneOf", "additionalProperties"})
+_NAMED_SUBSCHEMAS = frozenset({"properties", "$defs", "definitions"})
+
+Payload = dict[str, Any]
+
+
+def with_output_format(
+    payload: Payload, conversation: Conversation, traits: ModelTraits, *, is_thinking: bool
+) -> Payload:
+    """Returns the request with what gives its answer the requested form."""
+    form = conversation.output_format
+    if form is None or form.kind is OutputFormatKind.TEXT or forces_tool(conversation):
+        return payload
+    if form.schema is None:
+        return with_instruction(payload, None)
+    if traits.has_structured_outputs:
+        output_config = {**payload.get("output_config", {}), "format": _native_format(form.schema)}
+        return {**payload, "output_config": output_config}
+    return without_native_format(payload, form, can_force_tool=traits.takes_forced_tools and not is_thinking)
+
+
+def without_native_format(payload: Payload, form: OutputFormat, *, can_force_tool: bool) -> Payload:
+    """Returns the request with an answer tool, or with an instruction."""
+    if can_force_tool and form.schema is not None and form.schema.get("type") == "object":
+        return _with_answer_tool(payload, form)
+    return with_instruction(payload, form.schema)
+
+
+def _native_format(schema: Json) -> Json:
+    return {"type": "json_schema", "schema": closed_schema(schema)}
+
+
+def closed_schema(schema: Any) -> Any:
+    """Returns a schema whose objects with named properties take no others, unless it says that they do."""
+    if isinstance(schema, list):
+        return [closed_schema(one) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    closed = {name: _closed_part(name, value) for name, value in schema.items()}
+    if isinstance(closed.get("properties"), dict):
+        closed.setdefault("additionalProperties", False)
+    return closed
+
+
+def _closed_part(name: str, value: Any) -> Any:
+    if name in _NAMED_SUBSCHEMAS and isinstance(value, dict):
+        return {key: closed_schema(one) for key, one in value.items()}
+    return closed_schema(value) if name in _SUBSCHEMAS else value
+
+
+def _with_answer_tool(payload: Payload, form: OutputFormat) -> Payload:
+    tool = {"name": ANSWER_TOOL, "description": form.description or _TOOL_DESCRIPTION, "input_schema": form.schema}
+    others = payload.get("tools", [])
+    may_call_others = bool(others) and payload.get("tool_choice", {}).get("type") != ToolChoiceMode.NONE.value
+    choice: dict[str, Any] = {"type": "any"} if may_call_others else {"type": "tool", "name": ANSWER_TOOL}
+    if not may_call_others or payload.get("tool_choice", {}).get("disable_parallel_tool_use"):
+        choice["disable_parallel_tool_use"] = True
+    return {**payload, "tools": [*others, tool], "tool_choice": choice}
+
+
+def with_instruction(payload: Payload, schema: Json | None) -> Payload:
+    """Returns the request with an instruction after its system prompt."""
+    text = _INSTRUCTION.format("object" if schema is None else "value")
+    if schema is not None:
+        text += _SCHEMA_PART.format(orjson.dumps(schema).decode())
+    system = payload.get("system") or ""
+    if isinstance(system, str):
+        return {**payload, "system": f"{system}\n\n{text}".strip()}
+    return {**payload, "system": [*system, {"type": "text", "text": text}]}
