@@ -27,13 +27,17 @@ def faults(value: object, expected: Any, path: str = "request") -> Iterator[str]
     elif is_typeddict(expected):
         yield from _faults_of_object(value, expected, path)
     elif arguments and origin is not dict:
-        if not isinstance(value, list):
-            yield f"{path}: {value!r} is no list"
-            return
-        for i, item in enumerate(value):
-            yield from faults(item, arguments[0], f"{path}[{i}]")
+        yield from _faults_of_list(value, arguments[0], path)
     elif not _is_instance(value, origin or expected):
         yield f"{path}: {value!r} is no {expected}"
+
+
+def _faults_of_list(value: object, expected: Any, path: str) -> Iterator[str]:
+    if not isinstance(value, list):
+        yield f"{path}: {value!r} is no list"
+        return
+    for i, item in enumerate(value):
+        yield from faults(item, expected, f"{path}[{i}]")
 
 
 def _faults_of_object(value: object, expected: Any, path: str) -> Iterator[str]:
@@ -41,7 +45,8 @@ def _faults_of_object(value: object, expected: Any, path: str) -> Iterator[str]:
         yield f"{path}: {value!r} is no object"
         return
     hints = get_type_hints(expected, include_extras=True)
-    required = {name for name, hint in hints.items() if typing.get_origin(hint) is typing.Required}
+    origins: dict[str, Any] = {name: typing.get_origin(hint) for name, hint in hints.items()}
+    required = {name for name, origin in origins.items() if origin is typing.Required}
     yield from (f"{path}.{name}: unknown" for name in value.keys() - hints.keys())
     yield from (f"{path}.{name}: missing" for name in required - value.keys())
     for name in value.keys() & hints.keys():

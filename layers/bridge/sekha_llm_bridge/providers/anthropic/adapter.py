@@ -54,7 +54,7 @@ class AnthropicAdapter:
         self._http = http
         self._clock = clock
         self._headers = anthropic_headers(config)
-        self._can_count = True
+        self._uncountable: set[str] = set()  # the models for which the server has not counted: it has no such path
 
     async def chat(self, call: ChatCall, *, timeout_s: float) -> ChatAnswer:
         """See `Provider.chat`."""
@@ -104,10 +104,12 @@ class AnthropicAdapter:
             )
 
     async def count_tokens(self, call: ChatCall, *, timeout_s: float) -> int | None:
-        """Returns the tokens of the prompt, by `POST /v1/messages/count_tokens`, which is free. None: the server cannot
-        count. Raises `ProviderError` for any other failure.
+        """Returns the tokens of the prompt, by `POST /v1/messages/count_tokens`, which is free.
+
+        None: the server cannot count, or does not have the model; it is not asked for this model again. Raises
+        `ProviderError` for any other failure.
         """
-        if not self._can_count:
+        if call.model_id in self._uncountable:
             return None
         payload = chat_payload(call)
         try:
@@ -120,8 +122,7 @@ class AnthropicAdapter:
         except ProviderError as exc:
             if exc.failure.provider_status not in _NO_SUCH_PATH:
                 raise
-            # A model that is not there says nothing about the path.
-            self._can_count = "model" in exc.failure.provider_text.lower()
+            self._uncountable.add(call.model_id)
             return None
         return read_count(body.get("input_tokens"))
 

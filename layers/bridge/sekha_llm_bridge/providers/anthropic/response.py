@@ -91,22 +91,23 @@ def read_block(block: Any) -> Block:
     """Returns one block. Raises KeyError, TypeError or AttributeError for one of another shape."""
     match block["type"]:
         case "text":
-            return Text(_string(block["text"]), citations=tuple(block.get("citations") or ()))
+            return Text(read_text(block["text"]), citations=tuple(block.get("citations") or ()))
         case "thinking":
             signature = block.get("signature") or None
-            return Reasoning(_string(block["thinking"]), ReasoningKind.ANTHROPIC, signature)
+            return Reasoning(read_text(block["thinking"]), ReasoningKind.ANTHROPIC, signature)
         case "redacted_thinking":
-            return Reasoning("", ReasoningKind.ANTHROPIC, encrypted=_string(block["data"]))
+            return Reasoning("", ReasoningKind.ANTHROPIC, encrypted=read_text(block["data"]))
         case "tool_use":
             arguments = orjson.dumps(block.get("input") or {}).decode()
             if block["name"] == ANSWER_TOOL:
                 return Text(arguments)
-            return ToolCall(_string(block["id"]), _string(block["name"]), arguments)
+            return ToolCall(read_text(block["id"]), read_text(block["name"]), arguments)
         case kind:
-            return OtherBlock(_string(kind), block)
+            return OtherBlock(read_text(kind), block)
 
 
-def _string(value: object) -> str:
+def read_text(value: object) -> str:
+    """Returns a text of an answer. Raises TypeError for anything else."""
     if not isinstance(value, str):
         raise TypeError("not a text")
     return value

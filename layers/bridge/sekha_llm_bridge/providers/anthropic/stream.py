@@ -15,7 +15,7 @@ import orjson
 from sekha_llm_bridge.conversation import AnswerChunk, AnswerState, ChoiceDelta, Json, Reasoning, ReasoningKind
 from sekha_llm_bridge.conversation import ToolCallDelta as CallDelta
 from sekha_llm_bridge.providers.anthropic.output_format import ANSWER_TOOL
-from sekha_llm_bridge.providers.anthropic.response import extra_of, finish_reason, refusal_of
+from sekha_llm_bridge.providers.anthropic.response import extra_of, finish_reason, read_text, refusal_of
 from sekha_llm_bridge.providers.anthropic.usage import merged_usage, provider_usage, read_usage
 from sekha_llm_bridge.providers.base import malformed_answer, malformed_answer_guard
 from sekha_llm_bridge.providers.event_stream import DONE, parse_event
@@ -35,8 +35,7 @@ class MessageReader:
         self._usage: Json = {}
         self._calls: dict[object, int] = {}  # the number of each call by the index of its block
         self._n_calls = 0
-        self._open_call: object = None  # the block of a call that has no arguments yet
-        self._arguments_at_start = "{}"
+        self._unsent_arguments: tuple[int, str] | None = None  # those in the first event of a call, until others follow
 
     @property
     def state(self) -> AnswerState:
@@ -64,7 +63,7 @@ class MessageReader:
         match event.get("type"):
             case "message_start":
                 message = event["message"]
-                self._chunks.answer_id = message.get("id") or self._chunks.answer_id
+                self._chunks.answer_id = read_text(message.get("id") or self._chunks.answer_id)
                 self._usage = merged_usage(self._usage, message.get("usage"))
             case "content_block_start":
                 return self._chunks.chunk(self._block_start(event.get("index"), event["content_block"]))
@@ -81,51 +80,46 @@ class MessageReader:
     def _block_start(self, index: object, block: Json) -> ChoiceDelta | None:
         match block["type"]:
             case "text":
-                return ChoiceDelta(text=block.get("text") or "", citations=tuple(block.get("citations") or ()))
+                return ChoiceDelta(
+                    text=read_text(block.get("text") or ""), citations=tuple(block.get("citations") or ())
+                )
             case "thinking":
-                return _reasoning(text=block.get("thinking") or "", signature=block.get("signature") or None)
+                return _reasoning(block.get("thinking") or "", signature=block.get("signature") or None)
             case "redacted_thinking":
-                return _reasoning(encrypted=block["data"])
+                return _reasoning("", encrypted=read_text(block["data"]))
             case "tool_use":
                 return self._call_start(index, block)
         return None
 
     def _call_start(self, index: object, block: Json) -> ChoiceDelta | None:
-        self._open_call = index
-        self._arguments_at_start = orjson.dumps(block.get("input") or {}).decode()
-        if block["name"] == ANSWER_TOOL:
-            self._calls[index] = _ANSWER
+        is_answer = block["name"] == ANSWER_TOOL
+        position = self._calls[index] = _ANSWER if is_answer else self._n_calls
+        self._unsent_arguments = position, orjson.dumps(block.get("input") or {}).decode()
+        if is_answer:
             return None
-        self._calls[index] = self._n_calls
         self._n_calls += 1
-        call = CallDelta(self._calls[index], call_id=block["id"], kind="function", name=block["name"])
+        call = CallDelta(position, "", read_text(block["id"]), "function", read_text(block["name"]))
         return ChoiceDelta(tool_calls=(call,))
 
     def _block_delta(self, index: object, delta: Json) -> ChoiceDelta | None:
         match delta["type"]:
             case "text_delta":
-                return ChoiceDelta(text=delta["text"])
+                return ChoiceDelta(text=read_text(delta["text"]))
             case "thinking_delta":
-                return _reasoning(text=delta["thinking"])
+                return _reasoning(delta["thinking"])
             case "signature_delta":
-                return _reasoning(signature=delta["signature"])
+                return _reasoning("", signature=read_text(delta["signature"]))
             case "citations_delta":
                 return ChoiceDelta(citations=(delta["citation"],))
             case "input_json_delta" if index in self._calls and delta["partial_json"]:
-                self._open_call = None
-                return self._arguments(index, delta["partial_json"])
+                self._unsent_arguments = None
+                return _arguments(self._calls[index], delta["partial_json"])
         return None
 
     def _block_stop(self) -> ChoiceDelta | None:
         """Returns the arguments that were in the first event of a call, `{}` for a tool without parameters."""
-        index, self._open_call = self._open_call, None
-        return None if index is None else self._arguments(index, self._arguments_at_start)
-
-    def _arguments(self, index: object, arguments: str) -> ChoiceDelta:
-        position = self._calls[index]
-        if position == _ANSWER:
-            return ChoiceDelta(text=arguments)
-        return ChoiceDelta(tool_calls=(CallDelta(position, arguments),))
+        unsent, self._unsent_arguments = self._unsent_arguments, None
+        return None if unsent is None else _arguments(*unsent)
 
     def _message_delta(self, event: Json) -> AnswerChunk:
         self._usage = merged_usage(self._usage, event.get("usage"))
@@ -133,7 +127,7 @@ class MessageReader:
         if ending.get("stop_reason") is None:
             return self._chunks.chunk()
         refusals = refusal_of(ending)
-        delta = ChoiceDelta(
+        delta = (self._block_stop() or ChoiceDelta())._replace(
             refusal=refusals[0].text if refusals else None,
             finish_reason=finish_reason(ending["stop_reason"], has_calls=self._n_calls > 0),
             stop_sequence=ending.get("stop_sequence"),
@@ -142,10 +136,16 @@ class MessageReader:
         return self._chunks.chunk(delta, usage=read_usage(self._usage), provider_usage=provider_usage(self._usage))
 
 
-def _reasoning(*, text: str = "", signature: str | None = None, encrypted: str | None = None) -> ChoiceDelta | None:
+def _arguments(position: int, arguments: str) -> ChoiceDelta:
+    if position == _ANSWER:
+        return ChoiceDelta(text=read_text(arguments))
+    return ChoiceDelta(tool_calls=(CallDelta(position, read_text(arguments)),))
+
+
+def _reasoning(text: object, *, signature: str | None = None, encrypted: str | None = None) -> ChoiceDelta | None:
     if not (text or signature or encrypted):
         return None
-    return ChoiceDelta(reasoning=(Reasoning(text, ReasoningKind.ANTHROPIC, signature, encrypted),))
+    return ChoiceDelta(reasoning=(Reasoning(read_text(text), ReasoningKind.ANTHROPIC, signature, encrypted),))
 
 
 def events_of(event: Json) -> Iterator[Json]:
