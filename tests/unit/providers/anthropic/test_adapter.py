@@ -319,6 +319,25 @@ def test_a_schema_that_is_rejected_becomes_a_forced_tool(fake: FakeProvider) -> 
     assert text_of(stream(fake, call_of(output_format=FORM))) == '{"n": 1}'
 
 
+def test_a_server_that_ignores_the_answer_tool_is_not_suitable_and_bills_its_answer(fake: FakeProvider) -> None:
+    call = call_of("claude-opus-4-1", output_format=FORM)
+    fake.script(PATH, Reply(body=ANSWER), Reply(stream=Stream(list(wire.stream(ANSWER)))))
+    for ask in (chat, stream):
+        with raises_failure(FailureKind.CANDIDATE_UNSUITABLE) as caught:
+            ask(fake, call)
+        failure = caught.value.failure
+        assert (failure.unsupported_feature, failure.may_be_billed) == ("response_format", True)
+    assert chat(fake, call_of("claude-opus-4-1")).choices[0].blocks == (Text("Hello there."),)
+
+
+def test_a_limit_or_a_refusal_before_the_answer_tool_is_an_answer(fake: FakeProvider) -> None:
+    call = call_of("claude-opus-4-1", output_format=FORM)
+    fake.script(PATH, Reply(body=wire.message(stop_reason="refusal")))
+    assert chat(fake, call).choices[0].finish_reason == "content_filter"
+    fake.script(PATH, Reply(stream=Stream(list(wire.stream(wire.message(stop_reason="max_tokens"))))))
+    assert stream(fake, call)[-2].choices[0].finish_reason == "length"
+
+
 def test_a_schema_that_is_rejected_is_an_instruction_where_no_tool_can_be_forced(fake: FakeProvider) -> None:
     fake.script(PATH, reject("output_config: Extra inputs are not permitted"))
     chat(fake, call_of("claude-opus-5-5", output_format=FORM))

@@ -6,7 +6,7 @@ Source: platform.claude.com, API reference, "Create a Message", "Count tokens in
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, contextmanager
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from sekha_llm_bridge.clock import Clock
 from sekha_llm_bridge.config.models import ProviderConfig
@@ -15,7 +15,7 @@ from sekha_llm_bridge.errors import FailureKind, ProviderError
 from sekha_llm_bridge.providers.adaptation import AdaptedRequests
 from sekha_llm_bridge.providers.addresses import addresses_of
 from sekha_llm_bridge.providers.anthropic.adaptations import ADAPTATIONS, content_adaptations
-from sekha_llm_bridge.providers.anthropic.output_format import Payload
+from sekha_llm_bridge.providers.anthropic.output_format import Payload, forces_answer_tool
 from sekha_llm_bridge.providers.anthropic.request import TRANSLATED_FIELDS, betas_of, chat_payload, count_payload
 from sekha_llm_bridge.providers.anthropic.response import read_answer
 from sekha_llm_bridge.providers.anthropic.stream import MessageReader, join_events
@@ -59,15 +59,15 @@ class AnthropicAdapter:
     async def chat(self, call: ChatCall, *, timeout_s: float) -> ChatAnswer:
         """See `Provider.chat`."""
 
-        async def send(sent: Payload) -> dict[str, Any]:
+        async def send(sent: Payload) -> ChatAnswer:
             headers = self._headers_for(sent)
-            return await self._http.post(
+            body = await self._http.post(
                 self._urls.chat, payload=sent, headers=headers, timeout_s=timeout_s, join=join_events
             )
+            with malformed_answer_guard(read_usage(body.get("usage"))):
+                return read_answer(body, created=self._unix_time_s(), must_call=forces_answer_tool(sent))
 
-        body = await self._send(call, chat_payload(call), send)
-        with malformed_answer_guard(read_usage(body.get("usage"))):
-            return read_answer(body, created=self._unix_time_s())
+        return await self._send(call, chat_payload(call), send)
 
     async def stream(self, call: ChatCall, *, timeout_s: float) -> AsyncGenerator[AnswerChunk]:
         """See `Provider.stream`. The answer is complete with its stop reason, whether `message_stop` follows or not."""
@@ -77,6 +77,7 @@ class AnthropicAdapter:
             async with AsyncExitStack() as stack:
 
                 async def send(sent: Payload) -> AsyncIterator[bytes]:
+                    reader.must_call = forces_answer_tool(sent)
                     headers = self._headers_for(sent)
                     opened = self._http.stream(self._urls.chat, payload=sent, headers=headers, timeout_s=timeout_s)
                     return await stack.enter_async_context(opened)

@@ -8,7 +8,8 @@
   tool), where the schema is not that of an object, and for `json_object`: without a schema there is nothing to enforce,
   and a tool without parameters is often called with an empty input.
 
-Where the caller forces a call of a tool of its own, there is no text whose form could matter.
+Where the caller forces a call of a tool of its own, there is no text whose form could matter. A server that ignores the
+answer tool (llama.cpp without tools) is not suitable: its text has another form.
 
 Source: platform.claude.com, "Structured outputs", "Extended thinking".
 """
@@ -18,8 +19,10 @@ from typing import Any
 import orjson
 
 from sekha_llm_bridge.conversation import Conversation, Json, OutputFormat, OutputFormatKind, ToolChoiceMode
+from sekha_llm_bridge.errors import FailureKind, ProviderError
 from sekha_llm_bridge.providers.anthropic.models import ModelTraits
 from sekha_llm_bridge.providers.anthropic.tools import forces_tool
+from sekha_llm_bridge.usage import Usage
 
 ANSWER_TOOL = "bridge_json_answer"
 """The name of the tool whose input is the answer."""
@@ -57,6 +60,24 @@ def without_native_format(payload: Payload, form: OutputFormat, *, can_force_too
 
 def _native_format(schema: Json) -> Json:
     return {"type": "json_schema", "schema": closed_schema(schema)}
+
+
+def forces_answer_tool(payload: Payload) -> bool:
+    """Returns whether an answer to the request must begin with a call."""
+    return any(tool.get("name") == ANSWER_TOOL for tool in payload.get("tools", ()))
+
+
+def ignored_answer_tool(usage: Usage | None) -> ProviderError:
+    """Returns the error for an answer without the call that the request requires. The provider bills it."""
+    return ProviderError(
+        FailureKind.CANDIDATE_UNSUITABLE,
+        "the server has ignored the tool that gives the answer its form",
+        provider_status=200,
+        param="response_format",
+        usage=usage,
+        may_be_billed=True,
+        unsupported_feature="response_format",
+    )
 
 
 def closed_schema(schema: Any) -> Any:

@@ -17,7 +17,7 @@ from sekha_llm_bridge.conversation import (
     Text,
     ToolCall,
 )
-from sekha_llm_bridge.providers.anthropic.output_format import ANSWER_TOOL
+from sekha_llm_bridge.providers.anthropic.output_format import ANSWER_TOOL, ignored_answer_tool
 from sekha_llm_bridge.providers.anthropic.usage import provider_usage, read_usage
 from sekha_llm_bridge.providers.base import malformed_answer
 from sekha_llm_bridge.providers.single_choice import new_answer_id
@@ -31,18 +31,26 @@ _FINISH_REASONS = {
     "tool_use": FinishReason.TOOL_CALLS,
     "refusal": FinishReason.CONTENT_FILTER,
 }
+_COMPLETE_REASONS = frozenset({None, "end_turn", "stop_sequence"})
 # OpenAI's reasons do not say these: the caller gets Anthropic's own beside them.
 _SHOWN_REASONS = frozenset({"pause_turn", "model_context_window_exceeded", "refusal"})
 
 
-def read_answer(body: Json, *, created: int) -> ChatAnswer:
-    """Returns a complete answer. `created` is in Unix seconds. Raises `ProviderError` (MALFORMED_ANSWER)."""
+def read_answer(body: Json, *, created: int, must_call: bool = False) -> ChatAnswer:
+    """Returns a complete answer. `created` is in Unix seconds. `must_call`: the request forces the answer tool.
+
+    Raises `ProviderError` (MALFORMED_ANSWER; CANDIDATE_UNSUITABLE where the call is missing).
+    """
     usage = read_usage(body.get("usage"))
     content = body.get("content")
     if not isinstance(content, list):
         raise malformed_answer("the provider's answer has no content", usage)
     blocks = tuple(read_block(block) for block in content)
     stop_reason = body.get("stop_reason")
+    has_text = any(isinstance(block, Text) and block.text.strip() for block in blocks)
+    is_refusal = stop_reason == "refusal"
+    if must_call and not is_refusal and (has_text or stop_reason in _COMPLETE_REASONS) and not _has_call(content):
+        raise ignored_answer_tool(usage)
     choice = Choice(
         0,
         (*blocks, *refusal_of(body)),
@@ -58,6 +66,10 @@ def read_answer(body: Json, *, created: int) -> ChatAnswer:
         usage,
         provider_usage=provider_usage(body.get("usage")),
     )
+
+
+def _has_call(content: list[Any]) -> bool:
+    return any(block["type"] == "tool_use" for block in content)
 
 
 def finish_reason(stop_reason: object, *, has_calls: bool) -> str:

@@ -14,7 +14,7 @@ import orjson
 
 from sekha_llm_bridge.conversation import AnswerChunk, AnswerState, ChoiceDelta, Json, Reasoning, ReasoningKind
 from sekha_llm_bridge.conversation import ToolCallDelta as CallDelta
-from sekha_llm_bridge.providers.anthropic.output_format import ANSWER_TOOL
+from sekha_llm_bridge.providers.anthropic.output_format import ANSWER_TOOL, ignored_answer_tool
 from sekha_llm_bridge.providers.anthropic.response import extra_of, finish_reason, read_text, refusal_of
 from sekha_llm_bridge.providers.anthropic.usage import merged_usage, provider_usage, read_usage
 from sekha_llm_bridge.providers.base import malformed_answer, malformed_answer_guard
@@ -26,10 +26,14 @@ _ANSWER = -1  # in place of the number of a call: the call is the answer
 
 
 class MessageReader:
-    """Reads the events of one answer to the request `payload`. `created` is in Unix seconds."""
+    """Reads the events of one answer to the request `payload`. `created` is in Unix seconds.
+
+    `must_call`: the request forces the answer tool, so a text before a call is an error (CANDIDATE_UNSUITABLE).
+    """
 
     def __init__(self, payload: Json, *, created: int) -> None:
         self.has_received_stop = False
+        self.must_call = False
         self._payload = payload
         self._chunks = SingleChoiceStream(created)
         self._usage: Json = {}
@@ -80,9 +84,8 @@ class MessageReader:
     def _block_start(self, index: object, block: Json) -> ChoiceDelta | None:
         match block["type"]:
             case "text":
-                return ChoiceDelta(
-                    text=read_text(block.get("text") or ""), citations=tuple(block.get("citations") or ())
-                )
+                text = self._text(block.get("text") or "")
+                return ChoiceDelta(text=text, citations=tuple(block.get("citations") or ()))
             case "thinking":
                 return _reasoning(block.get("thinking") or "", signature=block.get("signature") or None)
             case "redacted_thinking":
@@ -90,6 +93,11 @@ class MessageReader:
             case "tool_use":
                 return self._call_start(index, block)
         return None
+
+    def _text(self, text: object) -> str:
+        if self.must_call and not self._calls and read_text(text).strip():
+            raise ignored_answer_tool(read_usage(self._usage))
+        return read_text(text)
 
     def _call_start(self, index: object, block: Json) -> ChoiceDelta | None:
         is_answer = block["name"] == ANSWER_TOOL
@@ -104,7 +112,7 @@ class MessageReader:
     def _block_delta(self, index: object, delta: Json) -> ChoiceDelta | None:
         match delta["type"]:
             case "text_delta":
-                return ChoiceDelta(text=read_text(delta["text"]))
+                return ChoiceDelta(text=self._text(delta["text"]))
             case "thinking_delta":
                 return _reasoning(delta["thinking"])
             case "signature_delta":
