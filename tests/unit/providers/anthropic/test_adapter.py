@@ -176,6 +176,12 @@ def test_a_connection_that_breaks_after_the_end_of_the_answer_does_no_harm(fake:
     assert text_of(stream(fake)) == "Hello there."
 
 
+def test_an_error_after_the_end_of_the_answer_does_no_harm(fake: FakeProvider) -> None:
+    parts = [*list(wire.stream(ANSWER))[:-1], wire.sse(wire.error("overloaded_error"))]
+    fake.script(PATH, Reply(stream=Stream(parts)))
+    assert text_of(stream(fake)) == "Hello there."
+
+
 def test_a_whole_answer_where_a_stream_was_requested_is_accepted(fake: FakeProvider) -> None:
     assert text_of(stream(fake)) == "Hello there."
 
@@ -307,6 +313,19 @@ def test_reasoning_that_another_account_has_signed_is_left_out_in_a_second_reque
     run(fake, twice)
     types = [[block["type"] for block in one.body["messages"][1]["content"]] for one in fake.calls(PATH)]
     assert types == [["thinking", "text"], ["text"], ["thinking", "text"]]
+
+
+def test_calls_that_another_model_has_made_are_continued_without_the_budget_that_forbids_it(fake: FakeProvider) -> None:
+    expected = "Expected `thinking` or `redacted_thinking`, but found `tool_use`. When `thinking` is enabled, a final"
+    fake.script(
+        PATH, reject("Invalid `signature` in `thinking` block"), reject(f"messages.1.content.0.type: {expected}")
+    )
+    own = {"type": "enabled", "budget_tokens": 2000}
+    done = Message(Role.TOOL, (Text("1"),), call_id="c")
+    calls = Message(Role.ASSISTANT, (SIGNED, ToolCall("c", "f", "{}")))
+    chat(fake, call_of(messages=(*HI, calls, done), thinking=own, tools=(Function("f"),)))
+    assert [one.body.get("thinking") for one in fake.calls(PATH)] == [own, own, None]
+    assert [block["type"] for block in sent(fake).body["messages"][1]["content"]] == ["tool_use"]
 
 
 def test_a_schema_that_is_rejected_becomes_a_forced_tool(fake: FakeProvider) -> None:

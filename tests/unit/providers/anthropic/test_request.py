@@ -25,8 +25,9 @@ from sekha_llm_bridge.conversation import (
 )
 from sekha_llm_bridge.errors import FailureKind
 from sekha_llm_bridge.providers.anthropic.models import traits_of
-from sekha_llm_bridge.providers.anthropic.output_format import ANSWER_TOOL, closed_schema
+from sekha_llm_bridge.providers.anthropic.output_format import ANSWER_TOOL
 from sekha_llm_bridge.providers.anthropic.request import betas_of, chat_payload, count_payload
+from sekha_llm_bridge.providers.anthropic.schemas import closed_schema
 from sekha_llm_bridge.providers.anthropic.thinking import nearest_effort
 from sekha_llm_bridge.providers.calls import ChatCall
 from tests.fakes.anthropic_types import faults
@@ -94,11 +95,17 @@ def test_a_temperature_above_one_excludes_the_candidate() -> None:
     with raises_failure(FailureKind.CANDIDATE_UNSUITABLE, match="temperature") as caught:
         payload_of(parameters={"temperature": 1.2})
     assert caught.value.param == "temperature"
-    assert payload_of(parameters={"temperature": 1.0})["temperature"] == 1.0
+    assert payload_of("smollm2", parameters={"temperature": 1.0})["temperature"] == 1.0
 
 
-def test_a_model_without_sampling_gets_no_default_values_and_may_reject_others_itself() -> None:
-    assert not payload_of(OPUS_5_5, parameters={"temperature": 1, "top_p": 1.0}).keys() & SAMPLING
+def test_default_values_of_sampling_are_left_out_where_they_are_known() -> None:
+    defaults = {"temperature": 1, "top_p": 1.0, "top_k": 0}
+    assert not payload_of(OPUS_5_5, parameters=defaults).keys() & SAMPLING
+    assert payload_of(HAIKU, parameters={**defaults, "temperature": 0.5}).keys() & SAMPLING == {"temperature"}
+    assert payload_of("smollm2", parameters=defaults).keys() & SAMPLING == SAMPLING
+
+
+def test_other_values_are_sent_to_every_model_which_may_reject_them_itself() -> None:
     assert payload_of(OPUS_5_5, parameters={"temperature": 0})["temperature"] == 0
 
 
@@ -120,7 +127,7 @@ def test_tools_always_have_an_object_schema() -> None:
         {"name": "h", "input_schema": {"type": "object", "properties": {}}},
         {
             "name": "s",
-            "input_schema": {"type": "object", "properties": {}},
+            "input_schema": {"type": "object", "properties": {}, "additionalProperties": False},
             "strict": True,
             "cache_control": {"type": "ephemeral"},
         },
@@ -229,6 +236,11 @@ def test_json_without_a_schema_is_an_instruction_after_the_system_prompt() -> No
 
 def test_a_format_of_text_changes_nothing() -> None:
     assert payload_of(output_format=OutputFormat(OutputFormatKind.TEXT)) == payload_of()
+
+
+def test_another_form_of_the_answer_excludes_the_candidate() -> None:
+    with raises_failure(FailureKind.CANDIDATE_UNSUITABLE):
+        payload_of(output_format=OutputFormat(OutputFormatKind.OTHER))
 
 
 def effort(value: str, model: str, **fields: Any) -> tuple[Any, Any]:

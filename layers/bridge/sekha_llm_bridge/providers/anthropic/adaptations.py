@@ -4,8 +4,9 @@ Whether a server takes the signatures of earlier reasoning, a schema, or calls w
 those forms are not remembered.
 
 Sources: Anthropic's error messages, as they are quoted in public reports: "Invalid `signature` in `thinking` block",
-"`thinking` or `redacted_thinking` blocks in the latest assistant message cannot be modified", "output_config: Extra
-inputs are not permitted", "Requests which include `tool_use` or `tool_result` blocks must define tools".
+"`thinking` or `redacted_thinking` blocks in the latest assistant message cannot be modified", "Expected `thinking` or
+`redacted_thinking`, but found `tool_use`", "output_config: Extra inputs are not permitted", "Requests which include
+`tool_use` or `tool_result` blocks must define tools".
 """
 
 from collections.abc import Sequence
@@ -37,6 +38,15 @@ def _without_earlier_reasoning(payload: Payload) -> Payload | None:
     return None if messages == payload["messages"] else {**payload, "messages": messages}
 
 
+def _without_budget(payload: Payload) -> Payload | None:
+    """Drops a budget for thinking: with one, the model requires its own reasoning before the last calls, which another
+    vendor's model has made.
+    """
+    if (payload.get("thinking") or {}).get("type") != "enabled":
+        return None
+    return {name: value for name, value in payload.items() if name != "thinking"}
+
+
 def _with_tools_of_history(payload: Payload) -> Payload | None:
     """Adds the tools that earlier calls name, where the request has none. The model must not call them."""
     blocks = [block for message in payload["messages"] for block in message["content"]]
@@ -51,6 +61,7 @@ ADAPTATIONS = (Adaptation(r"\bdisplay\b", _without_display),)
 """Forms that a server needs for every request."""
 
 _BY_CONTENT = (
+    Adaptation(r"\bexpected\W+thinking\b", _without_budget),
     Adaptation(r"\bsignature\b|redacted_thinking|\bthinking\W+blocks?\b", _without_earlier_reasoning),
     Adaptation(r"must define tools|tools=? (?:param|must)", _with_tools_of_history),
 )

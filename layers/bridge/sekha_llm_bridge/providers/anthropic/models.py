@@ -32,8 +32,8 @@ class ModelTraits(NamedTuple):
 
     `efforts` are the values of `output_config.effort`, from low to high. `off` is the type of `thinking` that turns it
     off; None: it cannot be turned off. `is_thinking_hidden`: the texts of its reasoning are empty unless they are
-    requested. `takes_forced_tools`: it takes a `tool_choice` of type "any" or "tool". `has_default_sampling_only`: it
-    rejects `temperature`, `top_p` and `top_k` other than their defaults.
+    requested. `takes_forced_tools`: it takes a `tool_choice` of type "any" or "tool". `is_claude`: it is Anthropic's,
+    so the defaults of its sampling are known.
     """
 
     max_output_tokens: int
@@ -44,22 +44,22 @@ class ModelTraits(NamedTuple):
     is_thinking_hidden: bool = False
     takes_forced_tools: bool = True
     takes_documents: bool = True
-    has_default_sampling_only: bool = False
+    is_claude: bool = True
 
 
 _FOUR_EFFORTS = ("low", "medium", "high", "max")
 _ALL_EFFORTS = ("low", "medium", "high", "xhigh", "max")
 
-_OTHER_SERVER = ModelTraits(DEFAULT_MAX_OUTPUT_TOKENS, ThinkingMode.BUDGET, has_structured_outputs=False)
+_OTHER_SERVER = ModelTraits(
+    DEFAULT_MAX_OUTPUT_TOKENS, ThinkingMode.BUDGET, has_structured_outputs=False, is_claude=False
+)
 _CLAUDE_3 = ModelTraits(4096, ThinkingMode.NONE, has_structured_outputs=False, takes_documents=False)
 _CLAUDE_3_5 = _CLAUDE_3._replace(max_output_tokens=8192, takes_documents=True)
 _CLAUDE_3_7 = ModelTraits(64_000, ThinkingMode.BUDGET, has_structured_outputs=False)
 _OPUS_4 = _CLAUDE_3_7._replace(max_output_tokens=32_000)
 _CLAUDE_4_5 = ModelTraits(64_000, ThinkingMode.BUDGET)
 _CLAUDE_4_6 = ModelTraits(128_000, ThinkingMode.ADAPTIVE, _FOUR_EFFORTS)
-_CLAUDE_4_7 = ModelTraits(
-    128_000, ThinkingMode.ADAPTIVE, _ALL_EFFORTS, is_thinking_hidden=True, has_default_sampling_only=True
-)
+_CLAUDE_4_7 = ModelTraits(128_000, ThinkingMode.ADAPTIVE, _ALL_EFFORTS, is_thinking_hidden=True)
 _ALWAYS_THINKING = _CLAUDE_4_7._replace(off=None)
 _NO_FORCED_TOOLS = _CLAUDE_4_7._replace(takes_forced_tools=False)
 

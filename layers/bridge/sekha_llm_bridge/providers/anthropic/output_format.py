@@ -20,7 +20,9 @@ import orjson
 
 from sekha_llm_bridge.conversation import Conversation, Json, OutputFormat, OutputFormatKind, ToolChoiceMode
 from sekha_llm_bridge.errors import FailureKind, ProviderError
+from sekha_llm_bridge.providers.anthropic.blocks import unsuitable
 from sekha_llm_bridge.providers.anthropic.models import ModelTraits
+from sekha_llm_bridge.providers.anthropic.schemas import closed_schema
 from sekha_llm_bridge.providers.anthropic.tools import forces_tool
 from sekha_llm_bridge.usage import Usage
 
@@ -30,8 +32,6 @@ ANSWER_TOOL = "bridge_json_answer"
 _TOOL_DESCRIPTION = "Gives the answer to the user. Always answer by calling this tool."
 _INSTRUCTION = "Answer with one JSON {} only, without any other text and without a code fence."
 _SCHEMA_PART = " It must match this JSON schema: {}"
-_SUBSCHEMAS = frozenset({"items", "anyOf", "allOf", "oneOf", "additionalProperties"})
-_NAMED_SUBSCHEMAS = frozenset({"properties", "$defs", "definitions"})
 
 Payload = dict[str, Any]
 
@@ -39,10 +39,15 @@ Payload = dict[str, Any]
 def with_output_format(
     payload: Payload, conversation: Conversation, traits: ModelTraits, *, is_thinking: bool
 ) -> Payload:
-    """Returns the request with what gives its answer the requested form."""
+    """Returns the request with what gives its answer the requested form.
+
+    Raises `ProviderError` (CANDIDATE_UNSUITABLE) for another form than text and JSON.
+    """
     form = conversation.output_format
     if form is None or form.kind is OutputFormatKind.TEXT or forces_tool(conversation):
         return payload
+    if form.kind is OutputFormatKind.OTHER:
+        raise unsuitable("Anthropic has no such response_format", "response_format")
     if form.schema is None:
         return with_instruction(payload, None)
     if traits.has_structured_outputs:
@@ -78,24 +83,6 @@ def ignored_answer_tool(usage: Usage | None) -> ProviderError:
         may_be_billed=True,
         unsupported_feature="response_format",
     )
-
-
-def closed_schema(schema: Any) -> Any:
-    """Returns a schema whose objects with named properties take no others, unless it says that they do."""
-    if isinstance(schema, list):
-        return [closed_schema(one) for one in schema]
-    if not isinstance(schema, dict):
-        return schema
-    closed = {name: _closed_part(name, value) for name, value in schema.items()}
-    if isinstance(closed.get("properties"), dict):
-        closed.setdefault("additionalProperties", False)
-    return closed
-
-
-def _closed_part(name: str, value: Any) -> Any:
-    if name in _NAMED_SUBSCHEMAS and isinstance(value, dict):
-        return {key: closed_schema(one) for key, one in value.items()}
-    return closed_schema(value) if name in _SUBSCHEMAS else value
 
 
 def _with_answer_tool(payload: Payload, form: OutputFormat) -> Payload:

@@ -3,8 +3,8 @@
 - `max_tokens` is always sent, because Anthropic requires it: the request's limit, else the configured maximum of the
   model, else that of its family.
 - A temperature above 1 cannot be translated: OpenAI's range ends at 2, Anthropic's at 1. Other sampling values are sent
-  as they are; a model that rejects them is not suitable. Only where a model takes none, the default values are left
-  out, because they change nothing.
+  as they are; a model that rejects them is not suitable. Claude's default values are left out: they change nothing, and
+  newer models reject two values together, or any.
 - Stop sequences without a visible character are left out: Anthropic rejects them.
 
 Source: platform.claude.com, API reference, "Create a Message", "Count tokens in a Message", API version 2023-06-01:
@@ -34,7 +34,6 @@ TRANSLATED_FIELDS = OWN_FIELDS | frozenset(
 )
 """The fields of a chat request that `chat_payload` translates: OpenAI's, and Anthropic's own."""
 
-# The default values: sending them is rejected by models that take none.
 _DEFAULT_SAMPLING = {"temperature": 1, "top_p": 1, "top_k": 0}
 _MAX_TEMPERATURE = 1
 _SERVICE_TIERS = {"auto": "auto", "standard_only": "standard_only", "default": "standard_only"}
@@ -125,7 +124,7 @@ def _sampling(conversation: Conversation, traits: ModelTraits) -> Payload:
     if temperature is not None and temperature > _MAX_TEMPERATURE:
         raise unsuitable("Anthropic takes a temperature from 0 to 1", "temperature")
     sent = {name: value for name, value in values.items() if value is not None}
-    if traits.has_default_sampling_only:
+    if traits.is_claude:
         sent = {name: value for name, value in sent.items() if value != _DEFAULT_SAMPLING[name]}
     stop = conversation.field("stop")
     sequences = [one for one in ([stop] if isinstance(stop, str) else stop or ()) if one.strip()]

@@ -9,6 +9,7 @@ from typing import Any
 from sekha_llm_bridge.conversation import Conversation, Function, Json, OtherTool, Tool, ToolChoice, ToolChoiceMode
 from sekha_llm_bridge.providers.anthropic.blocks import cache_control, unsuitable
 from sekha_llm_bridge.providers.anthropic.models import ModelTraits
+from sekha_llm_bridge.providers.anthropic.schemas import closed_schema
 
 _OWN_TOOL = r"[a-z_]+_20\d{6}|mcp_toolset"  # for example `web_search_20250305`
 _FORCED = frozenset({ToolChoiceMode.REQUIRED, ToolChoiceMode.NAMED})
@@ -30,7 +31,9 @@ def _tool(tool: Tool) -> dict[str, Any]:
         if not re.fullmatch(_OWN_TOOL, tool.kind):
             raise unsuitable(f"Anthropic has no tools of type {tool.kind:.40}", "tools")
         return dict(tool.fields)
-    translated: dict[str, Any] = {"name": tool.name, "input_schema": _object_schema(tool)}
+    schema = _object_schema(tool)
+    schema = closed_schema(schema) if tool.is_strict else schema
+    translated: dict[str, Any] = {"name": tool.name, "input_schema": schema}
     if tool.description is not None:
         translated["description"] = tool.description
     if tool.is_strict:
