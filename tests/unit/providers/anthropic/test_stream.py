@@ -220,3 +220,15 @@ def test_a_stream_where_a_whole_answer_was_requested_is_joined(n_parts: int) -> 
 def test_a_joined_stream_that_was_cut_is_no_answer() -> None:
     with raises_failure(FailureKind.MALFORMED_ANSWER, match="cut off"):
         join_events(wire.events(ANSWER)[:-2])
+
+
+def test_what_follows_the_end_of_the_answer_is_ignored() -> None:
+    events: list[Any] = wire.events(ANSWER)
+    assert calls_of(read([*events, b"[DONE]", b"no json"])) == calls_of(read(events))
+    assert read([*events[:-1], b"[DONE]"])[-1].state is AnswerState.FINISHED
+
+
+def test_an_end_without_a_stop_reason_is_a_cut() -> None:
+    events = wire.events(ANSWER)
+    with raises_failure(FailureKind.MALFORMED_ANSWER, match="cut off"):
+        read([*events[:-2], events[-1]])
