@@ -17,16 +17,21 @@ HI = [{"role": "user", "content": "Hello"}]
 SECRET = "sk-configured-secret-of-the-first"
 CASES = [(case, mode) for case in all_cases() for mode in case.modes]
 PATHS = {"chat": "/v1/chat/completions", "embeddings": "/v1/embeddings"}
+OTHER_PATHS = {"ollama": {"chat": "/api/chat", "embeddings": "/api/embed"}, "anthropic": {"chat": "/v1/messages"}}
 FUNCTIONS = {"chat": "chat_completions", "embeddings": "embeddings"}
 
 
 def provider_of(case: Case, fake: FakeProvider, name: str, fields: Mapping[str, Any]) -> dict[str, Any]:
     model = chat_model("m") if case.endpoint == "chat" else embedding_model("m", dimension=8)
     model |= {"supports_vision": True} if case.endpoint == "chat" else {}
-    suffix = "" if fields.get("provider_type") == "ollama" else "/v1"
+    suffix = "" if fields.get("provider_type") in OTHER_PATHS else "/v1"
     base_url = f"{fake.url}{fields.get('base_url', suffix)}"
     common = {"priority": 1 if name == "first" else 2, "api_key": SECRET if name == "first" else None}
     return provider(name, model, **{**common, **fields, "base_url": base_url})
+
+
+def path_of(case: Case) -> str:
+    return OTHER_PATHS.get(case.provider["provider_type"], PATHS)[case.endpoint]
 
 
 def bridge_of(case: Case, fake: FakeProvider, *others: dict[str, Any]) -> Bridge:
@@ -95,9 +100,7 @@ def second() -> Any:
 def test_an_answer_has_the_expected_outcome(case: Case, mode: str, fake: FakeProvider, second: FakeProvider) -> None:
     other = provider_of(case, second, "second", {"provider_type": "openai"})
     bridge = bridge_of(case, fake, other)
-    path = "/api/chat" if case.provider.get("provider_type") == "ollama" else PATHS[case.endpoint]
-    path = "/api/embed" if path != PATHS[case.endpoint] and case.endpoint == "embeddings" else path
-    fake.script(path, *case.replies)
+    fake.script(path_of(case), *case.replies)
     outcome, expect = Outcome(call(case, mode, bridge)), case.expect
     _check_attempts(outcome, expect, bridge, fake)
     _check_answer(outcome, expect)
@@ -155,9 +158,7 @@ ALONE = [(case, mode) for case, mode in CASES if case.alone is not None]
 
 @pytest.mark.parametrize(("case", "mode"), ALONE, ids=[f"{case.name}-{mode}" for case, mode in ALONE])
 def test_without_another_provider_the_caller_gets_the_expected_error(case: Case, mode: str, fake: FakeProvider) -> None:
-    path = "/api/chat" if case.provider.get("provider_type") == "ollama" else PATHS[case.endpoint]
-    path = "/api/embed" if path != PATHS[case.endpoint] and case.endpoint == "embeddings" else path
-    fake.always(path, case.replies[0])
+    fake.always(path_of(case), case.replies[0])
     outcome, alone = Outcome(call(case, mode, bridge_of(case, fake))), case.alone or {}
     assert outcome.status == alone.get("status", outcome.status), outcome.text
     assert outcome.error["code"] == alone.get("error", outcome.error["code"]), outcome.text

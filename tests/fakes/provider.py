@@ -1,4 +1,4 @@
-"""A scriptable provider on loopback with OpenAI's and Ollama's formats, over real HTTP."""
+"""A scriptable provider on loopback with OpenAI's, Anthropic's and Ollama's formats, over real HTTP."""
 
 import contextlib
 import hashlib
@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Literal, Self
+
+from tests.fakes import anthropic_wire
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +126,10 @@ class FakeProvider:
             return self._scripts[request.path].popleft()
         return self._defaults.get(request.path) or self._default_reply(request)
 
-    def _default_reply(self, request: Received) -> Reply:
+    def _message(self, request: Received) -> dict[str, Any]:
+        return anthropic_wire.message(anthropic_wire.text(self.text), model=request.body["model"])
+
+    def _default_reply(self, request: Received) -> Reply:  # noqa: C901 — a table of paths
         is_streamed = isinstance(request.body, dict) and request.body.get("stream") is True
         match request.path:
             case "/v1/chat/completions" if is_streamed:
@@ -132,6 +137,10 @@ class FakeProvider:
             case "/api/chat" if is_streamed:
                 lines = list(ollama_events(self.text, model=request.body["model"]))
                 return Reply(stream=Stream(lines, content_type="application/x-ndjson"))
+            case "/v1/messages" if is_streamed:
+                return Reply(stream=Stream(list(anthropic_wire.stream(self._message(request)))))
+            case "/v1/messages":
+                return Reply(body=self._message(request))
             case "/v1/chat/completions":
                 return Reply(body=chat_completion(self.text, model=request.body["model"]))
             case "/v1/embeddings":

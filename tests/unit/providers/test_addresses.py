@@ -32,6 +32,10 @@ def config(base_url: str, kind: str = "openai", **fields: Any) -> ProviderConfig
         ),
         (config("http://h/api", "ollama"), ("http://h/api/chat", "http://h/api/embed", "http://h/api/tags")),
         (
+            config("http://h/x/v1", "anthropic", query={"a": "1"}),
+            ("http://h/x/v1/messages?a=1", "", "http://h/x/v1/models?a=1", "http://h/x/v1/messages/count_tokens?a=1"),
+        ),
+        (
             config(f"{AZURE}/deployments/d", "azure_openai", query={"api-version": "2024-10-21"}),
             tuple(
                 f"{AZURE}/{path}?api-version=2024-10-21"

@@ -151,8 +151,8 @@ def test_prompt_and_answer_must_fit_the_context_window() -> None:
 
 
 def test_a_provider_type_without_an_adapter_is_excluded() -> None:
-    result = planned(provider("claude", chat_model("m"), provider_type="anthropic"))
-    assert why_not(result, "m") == "this version has no adapter for anthropic"
+    result = planned(provider("nova", chat_model("m"), provider_type="bedrock"))
+    assert why_not(result, "m") == "this version has no adapter for bedrock"
 
 
 def test_an_open_breaker_excludes_its_provider() -> None:
@@ -443,7 +443,7 @@ models = st.builds(
 )
 fleets = st.lists(
     st.tuples(
-        st.sampled_from(["openai", "ollama", "anthropic"]), st.integers(1, 3), st.lists(models, min_size=1, max_size=4)
+        st.sampled_from(["openai", "ollama", "bedrock"]), st.integers(1, 3), st.lists(models, min_size=1, max_size=4)
     ),
     min_size=1,
     max_size=5,
@@ -490,7 +490,7 @@ def test_no_incapable_model_is_ever_a_candidate(fleet: list[dict[str, Any]], wan
         model = candidate.entry.model
         assert model.has_vision or not wanted["needs_vision"]
         assert not (wanted["needs_tools"] and model.supports_function_calling is False)
-        assert candidate.entry.provider.provider_type != "anthropic"
+        assert candidate.entry.provider.provider_type != "bedrock"
         assert PROMPT.estimate + (wanted["output_tokens"] or 1) <= model.context_window
 
 

@@ -1,4 +1,5 @@
-"""The URLs that are requested from a provider: chat, embeddings, and the list of models, which is the free probe.
+"""The URLs that are requested from a provider: chat, embeddings, the list of models, which is the free probe, and the
+counting of tokens.
 
 They are made from `base_url`, `paths` and `query` of the configuration. The query may hold a credential, so a URL is
 never logged; `masked` is for people.
@@ -20,11 +21,12 @@ _DEPLOYMENT = "/openai/deployments/"  # Azure lists the models beside `deploymen
 
 
 class Addresses(NamedTuple):
-    """The complete URLs of one provider."""
+    """The complete URLs of one provider. One that its API does not have is empty."""
 
     chat: str
     embeddings: str
     models: str
+    count_tokens: str = ""
 
 
 def addresses_of(config: ProviderConfig) -> Addresses:
@@ -42,6 +44,8 @@ def _addresses(config: ProviderConfig, text_of: Callable[[SecretStr], str]) -> A
     base = config.base_url or ""
     if config.provider_type is ProviderType.OLLAMA:
         chat, embeddings, models = f"{base}/api/chat", f"{base}/api/embed", f"{base}/api/tags"
+    elif config.provider_type is ProviderType.ANTHROPIC:
+        chat, embeddings, models = f"{base}/v1/messages", "", f"{base}/v1/models"
     else:
         for suffix in _OPERATION_SUFFIXES:  # it is there where the server has no version in its paths
             base = base.removesuffix(suffix)
@@ -51,10 +55,13 @@ def _addresses(config: ProviderConfig, text_of: Callable[[SecretStr], str]) -> A
         models = _with_path(models, vendor.models_path if vendor else None)
         chat, embeddings = f"{base}/chat/completions", f"{base}/embeddings"
     paths, query = config.paths, _query(config, text_of)
+    chat = _with_path(chat, paths.chat)
+    is_anthropic = config.provider_type is ProviderType.ANTHROPIC
     return Addresses(
-        _with_path(chat, paths.chat) + query,
-        _with_path(embeddings, paths.embeddings) + query,
+        chat + query,
+        _with_path(embeddings, paths.embeddings) + query if embeddings else "",
         _with_path(models, paths.models) + query,
+        f"{chat}/count_tokens{query}" if is_anthropic else "",
     )
 
 

@@ -25,7 +25,9 @@ class RequestFeature(Enum):
     """Any `response_format` but text, json_object and json_schema."""
     NON_FUNCTION_TOOLS = "tools that are no functions"
     OTHER_CONTENT_PART = "content of type"
-    """Any part of a message but text and image_url."""
+    """Any part of a message but text, image_url and documents."""
+    DOCUMENTS = "documents"
+    """A file in a message, usually a PDF."""
     OTHER_CALL_HISTORY = "such a history of calls"
     """Earlier calls in the messages that are legacy function calls, calls of other tools than functions, or calls whose
     arguments are not JSON objects."""

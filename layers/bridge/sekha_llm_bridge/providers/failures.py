@@ -37,10 +37,11 @@ _CONTENT_REFUSED = (
 )
 _QUOTA_EXHAUSTED = (
     r"insufficient[_ ](quota|balance|credit|fund)|credit balance|billing_hard_limit|exceeded_current_quota"
+    r"|spend_limit_reached|reached (your|its) (\S+ ){0,2}(usage|spend\w*) limit"
 )
 _KEY_REJECTED = (
     r"\bapi key (is )?(not valid|invalid|incorrect|expired)|\b(incorrect|invalid) (api key|authentication)"
-    r"|(api key|token) (has )?expired|security token .{0,40}invalid"
+    r"|(api key|token) (has )?expired|security token .{0,40}invalid|organization has been disabled"
 )
 _AUTHENTICATION_CODE = (
     r"api_?key|authentication|unauthenticated|unauthori[sz]ed|token_expired|invalid_token|expired_?token"
@@ -58,7 +59,9 @@ _UNSUPPORTED = (
     r"|\bnot (currently |yet |officially )?support|n't (currently |yet )?support"
     r"|\bunsupported\b(?! char)|\bnot_supported|\bsupports? only\b(?! up)|\bonly supports?\b(?! up)"
     r"|\bonly .{0,40}(is|are) supported|cannot be used (with|together)"
-    r"|\bnot (available|enabled|implemented|compatible|permitted|allowed) (for|with|in|on|by) (this|the) "
+    r"|\bnot (yet )?(available|enabled|implemented|compatible|permitted|allowed) (for|with|in|on|by) (this|the) "
+    r"|(deprecated|removed) (for|on|in) this model|maximum allowed number of output tokens"
+    r"|(only be set|not be set|not be enabled|be unset)\b.{0,20} when|image exceeds .{0,40}maximum|maximum of \d+ pdf"
     r"|tool choice requires|requires? --|no endpoints found that|no tool call parser|\bchat template\b"
     r"|multimodal|\bat most 0 |cannot (process|handle|accept|read|see) (image|audio|video|tool)"
     r"|(unexpected|unknown|invalid|unsupported) (message )?role|expected last role|after the optional system"
@@ -88,7 +91,7 @@ _MAX_PROVIDER_TEXT = 2_000  # bytes, of the masked text: a secret that was cut w
 # The kinds of failure behind a status of `_BY_CALLER`, by the vendor's codes and by its message. The first match
 # counts.
 _KINDS_BY_CODE: tuple[tuple[str, FailureKind], ...] = (
-    (r"api_key|authentication", FailureKind.CREDENTIALS_REJECTED),
+    (r"api_key|authentication|organization_on_hold", FailureKind.CREDENTIALS_REJECTED),
     (_QUOTA_EXHAUSTED, FailureKind.QUOTA_EXHAUSTED),
     (r"rate_limit", FailureKind.RATE_LIMITED),
     (r"model_(does_)?not_(exist|found|supported)|unknown_model|not_found_error", FailureKind.MODEL_MISSING),
@@ -104,6 +107,18 @@ _KINDS_BY_MESSAGE: tuple[tuple[str, FailureKind], ...] = (
     (_UNSUPPORTED, FailureKind.CANDIDATE_UNSUITABLE),
     (_CONTENT_REFUSED, FailureKind.CONTENT_REFUSED),
 )
+# The statuses of Anthropic's error types, which are all that an error inside a stream has.
+_STATUSES_BY_TYPE = {
+    "invalid_request_error": 400,
+    "authentication_error": 401,
+    "billing_error": 402,
+    "permission_error": 403,
+    "not_found_error": 404,
+    "request_too_large": 413,
+    "rate_limit_error": 429,
+    "timeout_error": 504,
+    "overloaded_error": 529,
+}
 # What a model lacks altogether, by the words for it. The names are those of `RouteRequest.used_features`. A kind of
 # tool choice, an image format or a keyword of a schema is not the whole feature: other requests may still use it.
 _LACKS = r"(?:not (?:currently |yet )?support|n't (?:currently |yet )?support|that support)"
@@ -165,7 +180,7 @@ def error_within_success(body: Mapping[str, Any], *, request: Mapping[str, Any])
     """
     error = read_error(body["error"], is_structured=True)
     return _provider_error(
-        _kind(_status_of_error(body["error"], error), error),
+        _kind(_status_of_error(body, error), error),
         "the provider put an error into its answer",
         error,
         request,
@@ -190,13 +205,17 @@ def _provider_error(
     )
 
 
-def _status_of_error(value: object, error: ErrorText) -> int:
+def _status_of_error(body: Mapping[str, Any], error: ErrorText) -> int:
     """Returns the HTTP status that an error in a 200 answer stands for.
 
-    OpenRouter puts it into `code`. Otherwise it is 400 for codes that are known from 400 answers, and 502.
+    OpenRouter puts it into `code`, and Anthropic's types stand for one. Otherwise it is 400 for codes that are known
+    from 400 answers, and 502.
     """
+    value = body["error"]
     if not isinstance(value, dict):
         return 502
+    if body.get("type") == "error" and (status := _STATUSES_BY_TYPE.get(str(value.get("type")))) is not None:
+        return status
     code = str(value.get("code"))
     if code.isascii() and code.isdigit():
         return int(code) if 400 <= int(code[:4]) < 600 else 502

@@ -1,0 +1,1 @@
+"""Anthropic's wire format, the Messages API, translated from and to the internal format."""

@@ -1,0 +1,87 @@
+"""The other forms of a request that this adapter sends where a server rejects what the bridge has chosen.
+
+Whether a server takes the signatures of earlier reasoning, a schema, or calls without tools depends on the content, so
+those forms are not remembered.
+
+Sources: Anthropic's error messages, as they are quoted in public reports: "Invalid `signature` in `thinking` block",
+"`thinking` or `redacted_thinking` blocks in the latest assistant message cannot be modified", "Expected `thinking` or
+`redacted_thinking`, but found `tool_use`", "output_config: Extra inputs are not permitted", "Requests which include
+`tool_use` or `tool_result` blocks must define tools".
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sekha_llm_bridge.conversation import Conversation, Json
+from sekha_llm_bridge.providers.adaptation import Adaptation
+from sekha_llm_bridge.providers.anthropic.models import traits_of
+from sekha_llm_bridge.providers.anthropic.output_format import Payload, without_native_format
+
+_REASONING = frozenset({"thinking", "redacted_thinking"})
+
+
+def _without_display(payload: Payload) -> Payload | None:
+    """Drops `thinking.display`, which servers with another version of the API do not know."""
+    thinking = payload.get("thinking") or {}
+    if "display" not in thinking:
+        return None
+    return {**payload, "thinking": {name: value for name, value in thinking.items() if name != "display"}}
+
+
+def _without_earlier_reasoning(payload: Payload) -> Payload | None:
+    """Drops earlier reasoning: another model or account cannot read it."""
+    kept = [
+        {**message, "content": [block for block in message["content"] if block["type"] not in _REASONING]}
+        for message in payload["messages"]
+    ]
+    messages = [message for message in kept if message["content"]]
+    return None if messages == payload["messages"] else {**payload, "messages": messages}
+
+
+def _without_budget(payload: Payload) -> Payload | None:
+    """Drops a budget for thinking: with one, the model requires its own reasoning before the last calls, which another
+    vendor's model has made.
+    """
+    if (payload.get("thinking") or {}).get("type") != "enabled":
+        return None
+    return {name: value for name, value in payload.items() if name != "thinking"}
+
+
+def _with_tools_of_history(payload: Payload) -> Payload | None:
+    """Adds the tools that earlier calls name, where the request has none. The model must not call them."""
+    blocks = [block for message in payload["messages"] for block in message["content"]]
+    names = dict.fromkeys(block["name"] for block in blocks if block["type"] == "tool_use")
+    if payload.get("tools") or not names:
+        return None
+    tools: list[dict[str, Any]] = [{"name": name, "input_schema": {"type": "object"}} for name in names]
+    return {**payload, "tools": tools, "tool_choice": {"type": "none"}}
+
+
+ADAPTATIONS = (Adaptation(r"\bdisplay\b", _without_display),)
+"""Forms that a server needs for every request."""
+
+_BY_CONTENT = (
+    Adaptation(r"\bexpected\W+thinking\b", _without_budget),
+    Adaptation(r"\bsignature\b|redacted_thinking|\bthinking\W+blocks?\b", _without_earlier_reasoning),
+    Adaptation(r"must define tools|tools=? (?:param|must)", _with_tools_of_history),
+)
+
+
+def content_adaptations(conversation: Conversation, model_id: str) -> Sequence[Adaptation]:
+    """Returns the other forms that this one request may need."""
+    form, traits = conversation.output_format, traits_of(model_id)
+
+    def _without_structured_output(payload: Payload) -> Payload | None:
+        output_config: Json = payload.get("output_config") or {}
+        if form is None or "format" not in output_config:
+            return None
+        rest = {name: value for name, value in output_config.items() if name != "format"}
+        without = {name: value for name, value in payload.items() if name != "output_config"}
+        is_thinking = (payload.get("thinking") or {}).get("type") in {"enabled", "adaptive"}
+        can_force_tool = traits.takes_forced_tools and traits.off is not None and not is_thinking
+        return without_native_format(
+            {**without, "output_config": rest} if rest else without, form, can_force_tool=can_force_tool
+        )
+
+    pattern = r"output_config|output_format|structured output|\bschema\b|additionalProperties"
+    return (*_BY_CONTENT, Adaptation(pattern, _without_structured_output))

@@ -1,0 +1,187 @@
+"""The adapter for Anthropic's Messages API, and for servers that speak it.
+
+Source: platform.claude.com, API reference, "Create a Message", "Count tokens in a Message", "List Models", "Versions",
+"Beta headers".
+"""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import AsyncExitStack, contextmanager
+from typing import TypeVar
+
+from sekha_llm_bridge.clock import Clock
+from sekha_llm_bridge.config.models import ProviderConfig
+from sekha_llm_bridge.conversation import AnswerChunk, AnswerState, ChatAnswer
+from sekha_llm_bridge.errors import FailureKind, ProviderError
+from sekha_llm_bridge.providers.adaptation import AdaptedRequests
+from sekha_llm_bridge.providers.addresses import addresses_of
+from sekha_llm_bridge.providers.anthropic.adaptations import ADAPTATIONS, content_adaptations
+from sekha_llm_bridge.providers.anthropic.output_format import Payload, forces_answer_tool
+from sekha_llm_bridge.providers.anthropic.request import TRANSLATED_FIELDS, betas_of, chat_payload, count_payload
+from sekha_llm_bridge.providers.anthropic.response import read_answer
+from sekha_llm_bridge.providers.anthropic.stream import MessageReader, join_events
+from sekha_llm_bridge.providers.anthropic.usage import read_usage
+from sekha_llm_bridge.providers.base import BatchLimits, EmbeddingAnswer, EmbeddingCall, malformed_answer_guard
+from sekha_llm_bridge.providers.calls import ChatCall
+from sekha_llm_bridge.providers.capabilities import AdapterCapabilities, RequestFeature
+from sekha_llm_bridge.providers.event_stream import EventDecoder
+from sekha_llm_bridge.providers.http import JsonHttp, request_headers
+from sekha_llm_bridge.providers.token_counts import read_count
+
+T = TypeVar("T")
+
+CAPABILITIES = AdapterCapabilities(
+    frozenset(
+        {
+            *(RequestFeature.IMAGE_BY_URL, RequestFeature.DOCUMENTS),
+            *(RequestFeature.FORCED_TOOL_CHOICE, RequestFeature.SEQUENTIAL_TOOL_CALLS),
+        }
+    ),
+    translated_fields=TRANSLATED_FIELDS,
+)
+API_VERSION = "2023-06-01"
+_OAUTH_PREFIX = "sk-ant-oat"
+_OAUTH_BETA = "oauth-2025-04-20"
+_BETA_HEADER = "anthropic-beta"
+_NO_SUCH_PATH = frozenset({404, 405, 501})
+
+
+class AnthropicAdapter:
+    """One provider that speaks Anthropic's format."""
+
+    def __init__(self, config: ProviderConfig, http: JsonHttp, clock: Clock) -> None:
+        self._urls = addresses_of(config)
+        self._requests = AdaptedRequests()
+        self._http = http
+        self._clock = clock
+        self._headers = anthropic_headers(config)
+        self._uncountable: set[str] = set()  # the models for which the server has not counted: it has no such path
+
+    async def chat(self, call: ChatCall, *, timeout_s: float) -> ChatAnswer:
+        """See `Provider.chat`."""
+
+        async def send(sent: Payload) -> ChatAnswer:
+            headers = self._headers_for(sent)
+            body = await self._http.post(
+                self._urls.chat, payload=sent, headers=headers, timeout_s=timeout_s, join=join_events
+            )
+            with malformed_answer_guard(read_usage(body.get("usage"))):
+                return read_answer(body, created=self._unix_time_s(), must_call=forces_answer_tool(sent))
+
+        return await self._send(call, chat_payload(call), send)
+
+    async def stream(self, call: ChatCall, *, timeout_s: float) -> AsyncGenerator[AnswerChunk]:
+        """See `Provider.stream`. The answer is complete with its stop reason, whether `message_stop` follows or not."""
+        payload = chat_payload(call, stream=True)
+        reader, decoder = MessageReader(payload, created=self._unix_time_s()), EventDecoder()
+        try:
+            async with AsyncExitStack() as stack:
+
+                async def send(sent: Payload) -> AsyncIterator[bytes]:
+                    reader.must_call = forces_answer_tool(sent)
+                    headers = self._headers_for(sent)
+                    opened = self._http.stream(self._urls.chat, payload=sent, headers=headers, timeout_s=timeout_s)
+                    return await stack.enter_async_context(opened)
+
+                answer = await self._send(call, payload, send)
+                async for part in answer:
+                    for chunk in reader.read(decoder.feed(part)):
+                        yield chunk
+                    if reader.has_received_stop:
+                        break
+                else:
+                    for chunk in reader.read(decoder.finish()):
+                        yield chunk
+                reader.require_complete()
+        except ProviderError:
+            if reader.state is not AnswerState.FINISHED:
+                raise
+
+    async def _send(self, call: ChatCall, payload: Payload, send: Callable[[Payload], Awaitable[T]]) -> T:
+        """Sends the request, or another form of it. What depends on its content is not remembered."""
+        by_content = content_adaptations(call.conversation, call.model_id)
+        with _output_cap_guard(call):
+            return await AdaptedRequests().send(
+                payload, by_content, lambda sent: self._requests.send(sent, ADAPTATIONS, send)
+            )
+
+    async def count_tokens(self, call: ChatCall, *, timeout_s: float) -> int | None:
+        """Returns the tokens of the prompt, by `POST /v1/messages/count_tokens`, which is free.
+
+        None: the server cannot count, or does not have the model; it is not asked for this model again. Raises
+        `ProviderError` for any other failure.
+        """
+        if call.model_id in self._uncountable:
+            return None
+        payload = chat_payload(call)
+        try:
+            body = await self._http.post(
+                self._urls.count_tokens,
+                payload=count_payload(payload),
+                headers=self._headers_for(payload),
+                timeout_s=timeout_s,
+            )
+        except ProviderError as exc:
+            if exc.failure.provider_status not in _NO_SUCH_PATH:
+                raise
+            self._uncountable.add(call.model_id)
+            return None
+        return read_count(body.get("input_tokens"))
+
+    async def embed(self, call: EmbeddingCall, *, timeout_s: float) -> EmbeddingAnswer:  # noqa: ARG002 — the protocol's
+        """Raises `ProviderError` (CANDIDATE_UNSUITABLE): Anthropic has no embeddings."""
+        raise ProviderError(FailureKind.CANDIDATE_UNSUITABLE, "Anthropic has no embedding models")
+
+    @property
+    def embedding_limits(self) -> BatchLimits:
+        """See `Provider.embedding_limits`."""
+        return BatchLimits(max_texts=1)
+
+    async def probe(self, *, timeout_s: float) -> None:
+        """See `Provider.probe`: `GET /v1/models`."""
+        await self._http.get(self._urls.models, headers=self._headers, timeout_s=timeout_s)
+
+    def _headers_for(self, payload: Payload) -> Mapping[str, str]:
+        betas = betas_of(payload)
+        return _with_betas(self._headers, betas) if betas else self._headers
+
+    def _unix_time_s(self) -> int:
+        return int(self._clock.now().timestamp())
+
+
+def anthropic_headers(config: ProviderConfig) -> dict[str, str]:
+    """Returns the headers of every request.
+
+    The key is sent as `x-api-key`, an OAuth token as bearer. Configured headers take precedence: with one for
+    `authorization`, no key is sent.
+    """
+    key = "" if config.api_key is None else config.api_key.get_secret_value()
+    is_oauth = key.startswith(_OAUTH_PREFIX)
+    name, prefix = ("authorization", "Bearer ") if is_oauth else ("x-api-key", "")
+    headers = request_headers(config, auth_header=name, auth_prefix=prefix)
+    if any(configured.lower() == "authorization" for configured in config.headers):
+        headers.pop("x-api-key", None)
+    headers.setdefault("anthropic-version", API_VERSION)
+    return _with_betas(headers, [_OAUTH_BETA]) if is_oauth else headers
+
+
+def _with_betas(headers: Mapping[str, str], betas: list[str]) -> dict[str, str]:
+    configured = [name.strip() for name in headers.get(_BETA_HEADER, "").split(",") if name.strip()]
+    return {**headers, _BETA_HEADER: ",".join(dict.fromkeys([*configured, *betas]))}
+
+
+@contextmanager
+def _output_cap_guard(call: ChatCall) -> Iterator[None]:
+    """Turns the rejection of an output limit that the caller did not request into OUTPUT_CAP_REFUSED.
+
+    REQUEST_REJECTED would blame the caller, and end the failover.
+    """
+    try:
+        yield
+    except ProviderError as exc:
+        failure = exc.failure
+        is_rejection = failure.kind in {FailureKind.REQUEST_REJECTED, FailureKind.CANDIDATE_UNSUITABLE}
+        is_callers_own = call.output_cap is None and call.conversation.max_output_tokens is not None
+        if not is_rejection or is_callers_own or "max_tokens" not in failure.message:
+            raise
+        message = f"{exc.message}: give the model's `max_output_tokens` in the configuration"
+        raise ProviderError(FailureKind.OUTPUT_CAP_REFUSED, message, provider_status=failure.provider_status) from exc

@@ -1,0 +1,146 @@
+"""Translates a request into the body of Anthropic's `POST /v1/messages`.
+
+- `max_tokens` is always sent, because Anthropic requires it: the request's limit, else the configured maximum of the
+  model, else that of its family.
+- A temperature above 1 cannot be translated: OpenAI's range ends at 2, Anthropic's at 1. Other sampling values are sent
+  as they are; a model that rejects them is not suitable. Claude's default values are left out: they change nothing, and
+  newer models reject two values together, or any.
+- Stop sequences without a visible character are left out: Anthropic rejects them.
+
+Source: platform.claude.com, API reference, "Create a Message", "Count tokens in a Message", API version 2023-06-01:
+version 2026-10-21 has no sampling parameters, and other servers know only the former.
+"""
+
+from typing import Any
+
+from sekha_llm_bridge.conversation import Conversation, Json
+from sekha_llm_bridge.providers.anthropic.blocks import cache_control, unsuitable
+from sekha_llm_bridge.providers.anthropic.messages import WireMessage, wire_prompt
+from sekha_llm_bridge.providers.anthropic.models import ModelTraits, ThinkingMode, traits_of
+from sekha_llm_bridge.providers.anthropic.output_format import Payload, with_output_format
+from sekha_llm_bridge.providers.anthropic.thinking import Thinking, thinking_of
+from sekha_llm_bridge.providers.anthropic.tools import forces_tool, wire_tool_choice, wire_tools
+from sekha_llm_bridge.providers.calls import ChatCall
+
+OWN_FIELDS = frozenset({"container", "context_management", "inference_geo", "mcp_servers", "speed"})
+"""Anthropic's own fields of a request, which are sent as they are."""
+
+TRANSLATED_FIELDS = OWN_FIELDS | frozenset(
+    {
+        *("messages", "tools", "tool_choice", "parallel_tool_calls", "response_format", "stop", "max_tokens"),
+        *("max_completion_tokens", "temperature", "top_p", "top_k", "reasoning_effort", "user", "safety_identifier"),
+        *("thinking", "cache_control", "output_config", "service_tier"),
+    }
+)
+"""The fields of a chat request that `chat_payload` translates: OpenAI's, and Anthropic's own."""
+
+_DEFAULT_SAMPLING = {"temperature": 1, "top_p": 1, "top_k": 0}
+_MAX_TEMPERATURE = 1
+_SERVICE_TIERS = {"auto": "auto", "standard_only": "standard_only", "default": "standard_only"}
+_BETAS_OF_FIELDS = {"context_management": "context-management-2025-06-27", "speed": "fast-mode-2026-02-01"}
+_FILES_BETA = "files-api-2025-04-14"
+_COUNTED_FIELDS = frozenset(
+    {
+        *("model", "messages", "system", "tools", "tool_choice", "thinking", "output_config", "cache_control"),
+        *("mcp_servers", "context_management", "speed"),
+    }
+)
+"""The fields that the counting of tokens takes."""
+
+
+def chat_payload(call: ChatCall, *, stream: bool = False) -> Payload:
+    """Returns the body of a request. Raises `ProviderError` (CANDIDATE_UNSUITABLE, REQUEST_REJECTED) for what cannot be
+    translated.
+    """
+    conversation, traits = call.conversation, traits_of(call.model_id)
+    prompt = wire_prompt(conversation)
+    payload: Payload = {"model": call.model_id, "max_tokens": _max_tokens(call, traits), "messages": prompt.messages}
+    if prompt.system:
+        payload["system"] = prompt.system
+    if conversation.tools:
+        payload["tools"] = wire_tools(conversation)
+    if (choice := wire_tool_choice(conversation, traits)) is not None:
+        payload["tool_choice"] = choice
+    thinking = _thinking(payload, conversation, traits)
+    payload |= _thinking_fields(thinking, conversation) | _sampling(conversation, traits) | _settings(conversation)
+    if stream:
+        payload["stream"] = True
+    is_thinking = thinking.is_on or (traits.off is None and traits.thinking is ThinkingMode.ADAPTIVE)
+    return with_output_format(payload, conversation, traits, is_thinking=is_thinking)
+
+
+def count_payload(payload: Payload) -> Payload:
+    """Returns the body of a request that counts the tokens of `payload`."""
+    return {name: value for name, value in payload.items() if name in _COUNTED_FIELDS}
+
+
+def betas_of(payload: Payload) -> list[str]:
+    """Returns the sorted names of the beta features that a request uses, for the header `anthropic-beta`."""
+    betas = {beta for name, beta in _BETAS_OF_FIELDS.items() if name in payload}
+    blocks = [block for message in payload["messages"] for block in message["content"]]
+    blocks += [inner for block in blocks if block["type"] == "tool_result" for inner in block.get("content", ())]
+    if any(block.get("source", {}).get("type") == "file" for block in blocks if isinstance(block, dict)):
+        betas.add(_FILES_BETA)
+    return sorted(betas)
+
+
+def _max_tokens(call: ChatCall, traits: ModelTraits) -> int:
+    limits = (call.output_limit, call.max_output_tokens, traits.max_output_tokens)
+    return next(limit for limit in limits if limit is not None)
+
+
+def _thinking(payload: Payload, conversation: Conversation, traits: ModelTraits) -> Thinking:
+    return thinking_of(
+        conversation,
+        traits,
+        max_tokens=payload["max_tokens"],
+        is_tool_forced=forces_tool(conversation),
+        needs_thinking=_has_calls_without_thinking(payload["messages"]),
+    )
+
+
+def _has_calls_without_thinking(messages: list[WireMessage]) -> bool:
+    """Returns whether the prompt ends with results of calls that another vendor's model made: a model with a budget
+    requires its own reasoning before them.
+    """
+    last = messages[-1]
+    if last["role"] != "user" or last["content"][0]["type"] != "tool_result" or len(messages) < 2:
+        return False
+    return messages[-2]["content"][0]["type"] not in {"thinking", "redacted_thinking"}
+
+
+def _thinking_fields(thinking: Thinking, conversation: Conversation) -> Payload:
+    fields: Payload = {} if thinking.fields is None else {"thinking": thinking.fields}
+    own = conversation.vendor_fields.get("output_config")
+    output_config = dict(own) if isinstance(own, dict) else {}
+    if thinking.effort is not None:
+        output_config.setdefault("effort", thinking.effort)
+    return {**fields, "output_config": output_config} if output_config else fields
+
+
+def _sampling(conversation: Conversation, traits: ModelTraits) -> Payload:
+    values: dict[str, Any] = {name: conversation.field(name) for name in _DEFAULT_SAMPLING}
+    temperature = values["temperature"]
+    if temperature is not None and temperature > _MAX_TEMPERATURE:
+        raise unsuitable("Anthropic takes a temperature from 0 to 1", "temperature")
+    sent = {name: value for name, value in values.items() if value is not None}
+    if traits.is_claude:
+        sent = {name: value for name, value in sent.items() if value != _DEFAULT_SAMPLING[name]}
+    stop = conversation.field("stop")
+    sequences = [one for one in ([stop] if isinstance(stop, str) else stop or ()) if one.strip()]
+    return {**sent, "stop_sequences": sequences} if sequences else sent
+
+
+def _settings(conversation: Conversation) -> Payload:
+    fields: Payload = {name: value for name, value in conversation.vendor_fields.items() if name in OWN_FIELDS}
+    if (user := conversation.field("user") or conversation.field("safety_identifier")) is not None:
+        fields["metadata"] = {"user_id": user}
+    metadata: Json = conversation.vendor_fields.get("metadata") or {}
+    if isinstance(metadata, dict) and isinstance(metadata.get("user_id"), str):
+        fields["metadata"] = {"user_id": metadata["user_id"]}
+    if conversation.cache is not None:
+        fields["cache_control"] = cache_control(conversation.cache)
+    tier = conversation.vendor_fields.get("service_tier")
+    if isinstance(tier, str) and tier in _SERVICE_TIERS:  # other tiers are other vendors'; the answer is the same
+        fields["service_tier"] = _SERVICE_TIERS[tier]
+    return fields

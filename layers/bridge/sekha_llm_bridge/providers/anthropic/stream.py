@@ -1,0 +1,213 @@
+"""Translates Anthropic's streamed answers into chunks.
+
+An answer is complete with the `stop_reason` of `message_delta`: a stream that ends before it was cut. Unknown events,
+blocks and deltas are ignored, as Anthropic's versioning policy asks. Blocks of tools that Anthropic itself runs have no
+place in chunks; whole answers have them.
+
+Source: platform.claude.com, "Streaming Messages".
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import orjson
+
+from sekha_llm_bridge.conversation import AnswerChunk, AnswerState, ChoiceDelta, Json, Reasoning, ReasoningKind
+from sekha_llm_bridge.conversation import ToolCallDelta as CallDelta
+from sekha_llm_bridge.providers.anthropic.output_format import ANSWER_TOOL, ignored_answer_tool
+from sekha_llm_bridge.providers.anthropic.response import extra_of, finish_reason, read_text, refusal_of
+from sekha_llm_bridge.providers.anthropic.usage import merged_usage, provider_usage, read_usage
+from sekha_llm_bridge.providers.base import malformed_answer, malformed_answer_guard
+from sekha_llm_bridge.providers.event_stream import DONE, parse_event
+from sekha_llm_bridge.providers.failures import error_within_success
+from sekha_llm_bridge.providers.single_choice import SingleChoiceStream
+
+_ANSWER = -1  # in place of the number of a call: the call is the answer
+
+
+class MessageReader:
+    """Reads the events of one answer to the request `payload`. `created` is in Unix seconds.
+
+    `must_call`: the request forces the answer tool, so a text before a call is an error (CANDIDATE_UNSUITABLE).
+    """
+
+    def __init__(self, payload: Json, *, created: int) -> None:
+        self.has_received_stop = False
+        self.must_call = False
+        self._payload = payload
+        self._chunks = SingleChoiceStream(created)
+        self._usage: Json = {}
+        self._calls: dict[object, int] = {}  # the number of each call by the index of its block
+        self._n_calls = 0
+        self._unsent_arguments: tuple[int, str] | None = None  # those in the first event of a call, until others follow
+
+    @property
+    def state(self) -> AnswerState:
+        """The state of the answer."""
+        return self._chunks.state
+
+    def read(self, events: Iterable[bytes]) -> Iterator[AnswerChunk]:
+        """Yields the chunks of the events. Raises `ProviderError` for an event with an error or of another shape."""
+        for data in events:
+            if self.has_received_stop or data.strip() == DONE:
+                return
+            with malformed_answer_guard(None):
+                event = parse_event(data)
+                if event.get("error"):
+                    raise error_within_success(event, request=self._payload)
+            with malformed_answer_guard(read_usage(self._usage)):
+                chunks = [self._read(one) for one in events_of(event)]
+            yield from chunks
+
+    def require_complete(self) -> None:
+        """Raises `ProviderError` (MALFORMED_ANSWER) where the stream has ended before its stop reason."""
+        self._chunks.require_complete()
+
+    def _read(self, event: Json) -> AnswerChunk:
+        match event.get("type"):
+            case "message_start":
+                message = event["message"]
+                self._chunks.answer_id = read_text(message.get("id") or self._chunks.answer_id)
+                self._usage = merged_usage(self._usage, message.get("usage"))
+            case "content_block_start":
+                return self._chunks.chunk(self._block_start(event.get("index"), event["content_block"]))
+            case "content_block_delta":
+                return self._chunks.chunk(self._block_delta(event.get("index"), event["delta"]))
+            case "content_block_stop":
+                return self._chunks.chunk(self._block_stop())
+            case "message_delta":
+                return self._message_delta(event)
+            case "message_stop":
+                self.has_received_stop = True
+        return self._chunks.chunk()
+
+    def _block_start(self, index: object, block: Json) -> ChoiceDelta | None:
+        match block["type"]:
+            case "text":
+                text = self._text(block.get("text") or "")
+                return ChoiceDelta(text=text, citations=tuple(block.get("citations") or ()))
+            case "thinking":
+                return _reasoning(block.get("thinking") or "", signature=block.get("signature") or None)
+            case "redacted_thinking":
+                return _reasoning("", encrypted=read_text(block["data"]))
+            case "tool_use":
+                return self._call_start(index, block)
+        return None
+
+    def _text(self, text: object) -> str:
+        if self.must_call and not self._calls and read_text(text).strip():
+            raise ignored_answer_tool(read_usage(self._usage))
+        return read_text(text)
+
+    def _call_start(self, index: object, block: Json) -> ChoiceDelta | None:
+        is_answer = block["name"] == ANSWER_TOOL
+        position = self._calls[index] = _ANSWER if is_answer else self._n_calls
+        self._unsent_arguments = position, orjson.dumps(block.get("input") or {}).decode()
+        if is_answer:
+            return None
+        self._n_calls += 1
+        call = CallDelta(position, "", read_text(block["id"]), "function", read_text(block["name"]))
+        return ChoiceDelta(tool_calls=(call,))
+
+    def _block_delta(self, index: object, delta: Json) -> ChoiceDelta | None:
+        match delta["type"]:
+            case "text_delta":
+                return ChoiceDelta(text=self._text(delta["text"]))
+            case "thinking_delta":
+                return _reasoning(delta["thinking"])
+            case "signature_delta":
+                return _reasoning("", signature=read_text(delta["signature"]))
+            case "citations_delta":
+                return ChoiceDelta(citations=(delta["citation"],))
+            case "input_json_delta" if index in self._calls and delta["partial_json"]:
+                self._unsent_arguments = None
+                return _arguments(self._calls[index], delta["partial_json"])
+        return None
+
+    def _block_stop(self) -> ChoiceDelta | None:
+        """Returns the arguments that were in the first event of a call, `{}` for a tool without parameters."""
+        unsent, self._unsent_arguments = self._unsent_arguments, None
+        return None if unsent is None else _arguments(*unsent)
+
+    def _message_delta(self, event: Json) -> AnswerChunk:
+        self._usage = merged_usage(self._usage, event.get("usage"))
+        ending = event.get("delta") or {}
+        if ending.get("stop_reason") is None:
+            return self._chunks.chunk()
+        refusals = refusal_of(ending)
+        delta = (self._block_stop() or ChoiceDelta())._replace(
+            refusal=refusals[0].text if refusals else None,
+            finish_reason=finish_reason(ending["stop_reason"], has_calls=self._n_calls > 0),
+            stop_sequence=ending.get("stop_sequence"),
+            extra=extra_of(ending),
+        )
+        return self._chunks.chunk(delta, usage=read_usage(self._usage), provider_usage=provider_usage(self._usage))
+
+
+def _arguments(position: int, arguments: str) -> ChoiceDelta:
+    if position == _ANSWER:
+        return ChoiceDelta(text=read_text(arguments))
+    return ChoiceDelta(tool_calls=(CallDelta(position, read_text(arguments)),))
+
+
+def _reasoning(text: object, *, signature: str | None = None, encrypted: str | None = None) -> ChoiceDelta | None:
+    if not (text or signature or encrypted):
+        return None
+    return ChoiceDelta(reasoning=(Reasoning(read_text(text), ReasoningKind.ANTHROPIC, signature, encrypted),))
+
+
+def events_of(event: Json) -> Iterator[Json]:
+    """Yields the event itself; for a whole message, which some servers send although a stream was requested, the events
+    that stand for it. Raises KeyError, TypeError or AttributeError for a message of another shape.
+    """
+    if event.get("type") != "message" and "content" not in event:
+        yield event
+        return
+    yield {"type": "message_start", "message": event}
+    for index, block in enumerate(event["content"]):
+        yield {"type": "content_block_start", "index": index, "content_block": block}
+        yield {"type": "content_block_stop", "index": index}
+    stop_reason = event.get("stop_reason") or "end_turn"
+    yield {"type": "message_delta", "delta": {**event, "stop_reason": stop_reason}, "usage": event.get("usage")}
+    yield {"type": "message_stop"}
+
+
+# The name and the field of each delta's addition to its block.
+_ADDITIONS: dict[str, tuple[str, Callable[[Any, Any], Any]]] = {
+    "text_delta": ("text", lambda before, added: (before or "") + added["text"]),
+    "thinking_delta": ("thinking", lambda before, added: (before or "") + added["thinking"]),
+    "signature_delta": ("signature", lambda before, added: (before or "") + added["signature"]),
+    "citations_delta": ("citations", lambda before, added: [*(before or ()), added["citation"]]),
+    "input_json_delta": ("partial_json", lambda before, added: (before or "") + added["partial_json"]),
+}
+
+
+def join_events(events: list[dict[str, Any]]) -> dict[str, Any]:
+    """Returns the message of a server that streams although no stream was requested.
+
+    Raises `ProviderError` (MALFORMED_ANSWER) where the events end before the stop reason.
+    """
+    message: dict[str, Any] = {}
+    blocks: dict[object, dict[str, Any]] = {}
+    for event in events:
+        match event.get("type"):
+            case "message":
+                return event
+            case "message_start":
+                message = {**event["message"]}
+            case "content_block_start":
+                blocks[event.get("index")] = dict(event["content_block"])
+            case "content_block_delta" if addition := _ADDITIONS.get(event["delta"]["type"]):
+                block, (name, add) = blocks[event.get("index")], addition
+                block[name] = add(block.get(name), event["delta"])
+            case "message_delta":
+                usage = merged_usage(message.get("usage") or {}, event.get("usage"))
+                message = {**message, **event["delta"], "usage": usage}
+    if message.get("stop_reason") is None:
+        raise malformed_answer("the provider's answer ended before its stop reason: it was cut off")
+    return {**message, "content": [_with_input(block) for block in blocks.values()]}
+
+
+def _with_input(block: dict[str, Any]) -> dict[str, Any]:
+    arguments = block.pop("partial_json", None)
+    return {**block, "input": orjson.loads(arguments)} if arguments else block

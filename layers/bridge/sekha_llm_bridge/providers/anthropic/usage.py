@@ -1,0 +1,53 @@
+"""Reads Anthropic's token counts.
+
+Anthropic counts the tokens that it writes to its cache and reads from it beside `input_tokens`; here they are part of
+the prompt. Source: platform.claude.com, "Prompt caching", "Tracking cache performance".
+"""
+
+from typing import Any
+
+from sekha_llm_bridge.conversation import Json
+from sekha_llm_bridge.providers.token_counts import read_count
+from sekha_llm_bridge.usage import Usage
+
+
+def read_usage(usage: object) -> Usage | None:
+    """Returns the counts of a `usage` object; None unless it has a prompt and an answer."""
+    if not isinstance(usage, dict):
+        return None
+    read, written = _count(usage, "cache_read_input_tokens"), _count(usage, "cache_creation_input_tokens")
+    prompt_tokens = _count(usage, "input_tokens") + read + written
+    completion_tokens = read_count(usage.get("output_tokens"))
+    if not prompt_tokens or completion_tokens is None:
+        return None
+    return Usage(prompt_tokens, completion_tokens, cached_tokens=read, cache_write_tokens=written)
+
+
+def provider_usage(usage: object) -> Json | None:
+    """Returns a `usage` object with OpenAI's counts, and Anthropic's own beside them; None where there is none."""
+    if not isinstance(usage, dict) or (counts := read_usage(usage)) is None:
+        return None
+    translated: dict[str, Any] = {
+        "prompt_tokens": counts.prompt_tokens,
+        "completion_tokens": counts.completion_tokens,
+        "total_tokens": counts.prompt_tokens + counts.completion_tokens,
+        "prompt_tokens_details": {
+            "cached_tokens": counts.cached_tokens,
+            "cache_write_tokens": counts.cache_write_tokens,
+        },
+    }
+    details = usage.get("output_tokens_details")
+    if isinstance(details, dict) and (thinking_tokens := read_count(details.get("thinking_tokens"))) is not None:
+        translated["completion_tokens_details"] = {"reasoning_tokens": thinking_tokens}
+    own = {name: value for name, value in usage.items() if value is not None}
+    return {**own, **translated}
+
+
+def merged_usage(before: Json, update: object) -> Json:
+    """Returns the counts after an event of a stream: they are cumulative, and an event may lack some of them."""
+    known = update if isinstance(update, dict) else {}
+    return {**before, **{name: value for name, value in known.items() if value is not None}}
+
+
+def _count(usage: Json, name: str) -> int:
+    return read_count(usage.get(name)) or 0
