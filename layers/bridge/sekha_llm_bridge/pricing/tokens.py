@@ -146,7 +146,7 @@ def _sent_bytes(conversation: Conversation, blocks: Iterable[Block]) -> int:
     names = [
         (message.name, message.call_id, dict(message.extra))
         for message in conversation.messages
-        if _has_fields(message)
+        if message.name or message.call_id or message.extra
     ]
     settings = [{**conversation.vendor_fields, "functions": None}, dict(conversation.parameters), conversation.thinking]
     n_bytes = len(orjson.dumps([names, settings]))
