@@ -1,7 +1,7 @@
 """The URLs that are requested from a provider: chat, embeddings, and the list of models, which is the free probe.
 
-They are made from `base_url`, `paths` and `query` of the configuration. The query may hold a credential, so a URL is
-never logged; `masked` is for people.
+They are made from `base_url`, `paths` and `query` of the configuration; those of Bedrock from its region.
+The query may hold a credential, so a URL is never logged; `masked` is for people.
 """
 
 from collections.abc import Callable
@@ -38,6 +38,12 @@ def masked_addresses_of(config: ProviderConfig) -> Addresses:
 
 
 def _addresses(config: ProviderConfig, text_of: Callable[[SecretStr], str]) -> Addresses:
+    if config.provider_type is ProviderType.BEDROCK:
+        from sekha_llm_bridge.providers.bedrock.endpoint import endpoint_of
+
+        endpoint = endpoint_of(config)
+        of_model = [endpoint.model_url("MODEL_ID", operation) for operation in ("converse", "invoke")]
+        return Addresses(*of_model, endpoint.probe_url)
     base = config.base_url or ""
     if config.provider_type is ProviderType.OLLAMA:
         chat, embeddings, models = f"{base}/api/chat", f"{base}/api/embed", f"{base}/api/tags"

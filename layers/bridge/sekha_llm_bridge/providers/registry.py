@@ -13,7 +13,7 @@ from sekha_llm_bridge.providers.openai.vendors import VENDORS, vendor_of
 
 def has_adapter(provider_type: ProviderType) -> bool:
     """Returns whether this version has an adapter for that type of provider."""
-    return provider_type in VENDORS or provider_type is ProviderType.OLLAMA
+    return provider_type in VENDORS or provider_type in {ProviderType.OLLAMA, ProviderType.BEDROCK}
 
 
 def capabilities_of(provider_type: ProviderType) -> AdapterCapabilities:
@@ -22,6 +22,10 @@ def capabilities_of(provider_type: ProviderType) -> AdapterCapabilities:
         from sekha_llm_bridge.providers.ollama import adapter as ollama
 
         return ollama.CAPABILITIES
+    if provider_type is ProviderType.BEDROCK:
+        from sekha_llm_bridge.providers.bedrock import adapter as bedrock
+
+        return bedrock.CAPABILITIES
     if provider_type in VENDORS:
         from sekha_llm_bridge.providers.openai import adapter as openai
 
@@ -35,6 +39,10 @@ def make_provider(config: ProviderConfig, http: JsonHttp, clock: Clock) -> Provi
         from sekha_llm_bridge.providers.ollama.adapter import OllamaAdapter
 
         return OllamaAdapter(config, http, clock)
+    if config.provider_type is ProviderType.BEDROCK:
+        from sekha_llm_bridge.providers.bedrock.adapter import BedrockAdapter
+
+        return BedrockAdapter(config, http, clock)
     if (vendor := vendor_of(config)) is not None:
         from sekha_llm_bridge.providers.openai.adapter import OpenAIAdapter
 
