@@ -42,8 +42,8 @@ def _addresses(config: ProviderConfig, text_of: Callable[[SecretStr], str]) -> A
         from sekha_llm_bridge.providers.bedrock.endpoint import endpoint_of
 
         endpoint = endpoint_of(config)
-        of_model = [endpoint.model_url("MODEL_ID", operation) for operation in ("converse", "invoke")]
-        return Addresses(*of_model, endpoint.probe_url)
+        chat, embeddings = endpoint.model_url("MODEL_ID", "converse"), endpoint.model_url("MODEL_ID", "invoke")
+        return Addresses(chat, embeddings, endpoint.probe_url)
     base = config.base_url or ""
     if config.provider_type is ProviderType.OLLAMA:
         chat, embeddings, models = f"{base}/api/chat", f"{base}/api/embed", f"{base}/api/tags"

@@ -29,7 +29,7 @@ from sekha_llm_bridge.conversation import (
     ToolCall,
 )
 from sekha_llm_bridge.errors import FailureKind, ProviderError
-from sekha_llm_bridge.providers.bedrock.models import UNKNOWN_FAMILY, ModelFamily
+from sekha_llm_bridge.providers.bedrock.models import HIDDEN_FAMILY, ModelFamily
 
 Content = dict[str, Any]
 """One content block of Converse."""
@@ -151,7 +151,7 @@ class MessageTranslator:
     def _reasoning(self, block: Reasoning) -> list[Content]:
         """Returns reasoning that this model has signed or encrypted; a model takes back only its own."""
         own = ReasoningKind.ANTHROPIC if self._family.is_claude else ReasoningKind.BEDROCK
-        is_own = block.kind is own or (self._family is UNKNOWN_FAMILY and block.kind is ReasoningKind.ANTHROPIC)
+        is_own = block.kind is own or (self._family is HIDDEN_FAMILY and block.kind is ReasoningKind.ANTHROPIC)
         if not is_own or self._writes_calls_as_text:
             return []
         if block.encrypted:
@@ -181,7 +181,7 @@ class MessageTranslator:
             raise unsuitable("Bedrock takes only text, images and documents in the result of a call")
         if self._writes_calls_as_text:
             return [{"text": "[result of the tool, failed]" if message.is_error else "[result of the tool]"}, *content]
-        has_status = self._family.is_claude or self._family.is_nova or self._family is UNKNOWN_FAMILY
+        has_status = self._family.is_claude or self._family.is_nova or self._family is HIDDEN_FAMILY
         result: Content = {"toolUseId": self._call_id(message.call_id), "content": content}
         if message.is_error and has_status:
             result["status"] = "error"

@@ -87,8 +87,9 @@ _FAMILIES = (
     ModelFamily(r"mistral\.(?:ministral|magistral|devstral|voxtral|mistral-large-3)", 8000, has_output_schema=True),
     ModelFamily(r"mistral\.", 4096),
 )
-# An application inference profile or a custom model: its id does not say which model it is, and each may have all.
-UNKNOWN_FAMILY = ModelFamily("")
+_OTHER_FAMILY = ModelFamily("")
+HIDDEN_FAMILY = ModelFamily("arn:")
+"""Models whose id does not say which they are: application inference profiles, custom models."""
 
 
 def base_model_id(model_id: str) -> str | None:
@@ -106,6 +107,8 @@ def base_model_id(model_id: str) -> str | None:
 
 
 def family_of(model_id: str) -> ModelFamily:
-    """Returns the family of a model; `UNKNOWN_FAMILY` where its id does not say it."""
-    base = base_model_id(model_id) or ""
-    return next((family for family in _FAMILIES if re.match(family.pattern, base)), UNKNOWN_FAMILY)
+    """Returns the family of a model; `HIDDEN_FAMILY` where its id does not say which model it is."""
+    base = base_model_id(model_id)
+    if base is None:
+        return HIDDEN_FAMILY
+    return next((family for family in _FAMILIES if re.match(family.pattern, base)), _OTHER_FAMILY)

@@ -3,7 +3,7 @@
 from typing import Any
 
 from sekha_llm_bridge.conversation import Json
-from sekha_llm_bridge.providers.bedrock.models import UNKNOWN_FAMILY, ModelFamily, ReasoningStyle
+from sekha_llm_bridge.providers.bedrock.models import HIDDEN_FAMILY, ModelFamily, ReasoningStyle
 
 _MIN_BUDGET_TOKENS = 1024  # Anthropic's minimum
 _BUDGET_TOKENS = {"minimal": 1024, "low": 1024, "medium": 4096, "high": 16_384, "xhigh": 32_768, "max": 32_768}
@@ -16,7 +16,7 @@ def reasoning_fields(effort: str | None, thinking: Json | None, family: ModelFam
 
     Nothing where the model does not reason, or where `max_tokens` leaves no room for the smallest budget.
     """
-    takes_thinking = family.is_claude or family is UNKNOWN_FAMILY
+    takes_thinking = family.is_claude or family is HIDDEN_FAMILY
     if thinking is not None and takes_thinking:
         has_effort = effort is not None and family.reasoning is ReasoningStyle.CLAUDE_ADAPTIVE
         return {"thinking": dict(thinking), **(_claude_effort(effort) if has_effort and effort else {})}
