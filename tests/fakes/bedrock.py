@@ -1,10 +1,11 @@
-"""Bedrock's runtime over real HTTP: Converse, ConverseStream, InvokeModel, CountTokens, and the list of models.
+"""Bedrock's runtime over real HTTP: Converse, ConverseStream, InvokeModel, CountTokens, and what is known of models.
 
 Requests are checked against botocore's service model and against the rules of the documentation; a wrong one gets the
 ValidationException of Bedrock.
 """
 
 import base64
+import itertools
 import json
 import re
 import zlib
@@ -14,7 +15,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import botocore.loaders
-from botocore.model import OperationModel, ServiceModel, Shape
+from botocore.model import OperationModel, ServiceModel
 from botocore.serialize import create_serializer
 from botocore.validate import ParamValidator
 
@@ -33,6 +34,10 @@ class FakeBedrock(FakeProvider):
         path = urlsplit(request.path).path
         if path == "/foundation-models":
             return Reply(body={"modelSummaries": []})
+        if path.startswith("/foundation-models/"):
+            model_id = unquote(path.rpartition("/")[2])
+            arn = f"arn:aws:bedrock:eu-west-1::foundation-model/{model_id}"
+            return Reply(body={"modelDetails": {"modelArn": arn, "modelId": model_id}})
         found = _MODEL_PATH.fullmatch(path)
         if found is None:
             return error("UnknownOperationException", "", status=404)
@@ -171,8 +176,9 @@ def service() -> ServiceModel:
 def check_wire(operation: str, wire: Mapping[str, Any]) -> None:
     """Raises AssertionError unless botocore, given the same parameters, would send exactly this body."""
     model: OperationModel = service().operation_model(operation)
-    params = _params(wire, model.input_shape)
-    report = ParamValidator().validate(params, model.input_shape)
+    shape: Any = model.input_shape
+    params = _params(wire, shape)
+    report = ParamValidator().validate(params, shape)
     assert not report.has_errors(), report.generate_report()
     sent = create_serializer("rest-json").serialize_to_request(params, model)
     body = {name: value for name, value in wire.items() if name != "modelId"}
@@ -197,7 +203,7 @@ def _params(wire: Any, shape: Any) -> Any:
     return wire
 
 
-def _check_text(text: str, shape: Shape) -> None:
+def _check_text(text: str, shape: Any) -> None:
     pattern = shape.metadata.get("pattern")
     assert pattern is None or re.fullmatch(pattern, text), f"{shape.name}: {text!r} is not {pattern}"
     assert not getattr(shape, "enum", None) or text in shape.enum, f"{shape.name}: {text!r}"
@@ -218,7 +224,7 @@ def _broken_rules(body: Mapping[str, Any]) -> Iterator[str]:
     roles = [message["role"] for message in messages]
     if roles[:1] != ["user"]:
         yield "A conversation must start with a user message. Try again with a conversation that starts so."
-    if any(first == second for first, second in zip(roles, roles[1:], strict=False)):
+    if any(first == second for first, second in itertools.pairwise(roles)):
         yield "roles must alternate between user and assistant"
     names = []
     for message in messages:

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from botocore.model import StructureShape
 
 from sekha_llm_bridge.errors import FailureKind, ProviderError
 from sekha_llm_bridge.providers.bedrock.errors import output_cap_guard, read_error
@@ -42,7 +43,7 @@ def shapes() -> list[tuple[str, int]]:
     for operation in OPERATIONS:
         model = service().operation_model(operation)
         streamed = model.get_event_stream_output()
-        in_stream = streamed.members.values() if streamed is not None else ()
+        in_stream: Any = streamed.members.values() if isinstance(streamed, StructureShape) else ()
         for shape in (*model.error_shapes, *(one for one in in_stream if one.metadata.get("exception"))):
             found[shape.name] = shape.metadata["error"]["httpStatusCode"]
     return sorted(found.items())
@@ -86,8 +87,10 @@ def test_an_answer_without_a_type_is_read_by_its_status() -> None:
         ),
         (
             "ValidationException",
-            "Invocation of model ID x with on-demand throughput isn’t supported. Retry your request with the ID or ARN"
-            " of an inference profile that contains this model.",
+            (
+                "Invocation of model ID x with on-demand throughput isn’t supported. Retry your request with the ID or ARN"
+                " of an inference profile that contains this model."
+            ),
             K.MODEL_MISSING,
         ),
         ("ValidationException", "The provided model identifier is invalid.", K.MODEL_MISSING),
@@ -98,8 +101,10 @@ def test_an_answer_without_a_type_is_read_by_its_status() -> None:
         ),
         (
             "ValidationException",
-            "This model doesn't support the toolConfig.toolChoice.any field. Remove toolConfig.toolChoice.any and try"
-            " again.",
+            (
+                "This model doesn't support the toolConfig.toolChoice.any field. Remove toolConfig.toolChoice.any and try"
+                " again."
+            ),
             K.CANDIDATE_UNSUITABLE,
         ),
         ("ValidationException", "This model doesn't support tool use.", K.CANDIDATE_UNSUITABLE),
@@ -110,8 +115,10 @@ def test_an_answer_without_a_type_is_read_by_its_status() -> None:
         ),
         (
             "ValidationException",
-            "1 validation error detected: Value '1.5' at 'inferenceConfig.temperature' failed to satisfy constraint:"
-            " Member must have value less than or equal to 1",
+            (
+                "1 validation error detected: Value '1.5' at 'inferenceConfig.temperature' failed to satisfy constraint:"
+                " Member must have value less than or equal to 1"
+            ),
             K.CANDIDATE_UNSUITABLE,
         ),
         (
@@ -170,7 +177,7 @@ def test_a_field_that_the_model_does_not_know_is_named() -> None:
 
 
 @pytest.mark.parametrize(
-    ("original", "expected"), [(429, K.RATE_LIMITED), (400, K.CONTEXT_LENGTH_EXCEEDED), (500, K.SERVER_ERROR)]
+    ("original", "expected"), [(429, K.RATE_LIMITED), (400, K.CONTEXT_LENGTH_EXCEEDED), (503, K.SERVER_ERROR)]
 )
 def test_an_error_of_the_model_counts_by_its_own_status_and_may_be_billed(original: int, expected: FailureKind) -> None:
     error = failure("ModelErrorException", "prompt is too long", status=424, originalStatusCode=original)

@@ -2,6 +2,7 @@
 
 import itertools
 import zlib
+from typing import Any
 
 import pytest
 from botocore.eventstream import EventStreamBuffer
@@ -9,7 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sekha_llm_bridge.errors import FailureKind
-from sekha_llm_bridge.providers.bedrock.event_stream import MAX_MESSAGE_BYTES, EventMessage, EventStreamDecoder
+from sekha_llm_bridge.providers.bedrock.event_stream import (
+    MAX_MESSAGE_BYTES,
+    EventMessage,
+    EventStreamDecoder,
+    HeaderValue,
+)
 from tests.fakes.bedrock import encode_message, text_delta
 from tests.fakes.failures import raises_failure
 
@@ -26,12 +32,13 @@ def decoded(*parts: bytes) -> list[EventMessage]:
 def by_botocore(content: bytes) -> list[EventMessage]:
     buffer = EventStreamBuffer()
     buffer.add_data(content)
-    return [EventMessage(one.headers, one.payload) for one in buffer]
+    found: Any = list(buffer)
+    return [EventMessage(one.headers, one.payload) for one in found]
 
 
 @given(messages, st.lists(st.integers(0, 1000), max_size=10))
 def test_messages_are_those_that_botocore_finds_wherever_they_are_split(
-    sent: list[tuple[dict[str, object], bytes]], cuts: list[int]
+    sent: list[tuple[dict[str, HeaderValue], bytes]], cuts: list[int]
 ) -> None:
     content = b"".join(encode_message(headers, payload) for headers, payload in sent)
     edges = sorted({0, len(content), *(cut % (len(content) + 1) for cut in cuts)})
@@ -44,8 +51,7 @@ def test_a_message_with_any_changed_byte_is_malformed_and_may_be_billed(payload:
     message = bytearray(encode_message({":event-type": "x"}, payload))
     message[at % len(message)] ^= change
     with raises_failure(FailureKind.MALFORMED_ANSWER) as caught:
-        assert decoded(bytes(message)) == []
-        pytest.fail("a changed message was accepted")
+        decoded(bytes(message))
     assert caught.value.failure.may_be_billed
 
 

@@ -1,6 +1,7 @@
 """Messages in Converse's format. Every body is checked against botocore's service model and the documented rules."""
 
 import base64
+from typing import Any
 
 import pytest
 
@@ -112,7 +113,7 @@ def test_mistral_gets_ids_of_nine_letters_and_digits() -> None:
 
 
 @pytest.mark.parametrize("fields", [{}, {"tools": (ADD,), "tool_choice": choice(ToolChoiceMode.NONE)}])
-def test_without_tools_that_may_be_called_the_history_of_calls_becomes_text(fields: dict[str, object]) -> None:
+def test_without_tools_that_may_be_called_the_history_of_calls_becomes_text(fields: dict[str, Any]) -> None:
     body = sent(*HISTORY[:2], result("c1", "2", is_error=True), **fields)
     assert "toolConfig" not in body
     texts = [content["text"] for message in body["messages"] for content in message["content"]]

@@ -94,7 +94,9 @@ def test_a_call_without_input_has_an_empty_object(deltas: list[bytes]) -> None:
 
 def test_reasoning_comes_with_its_signature_or_encrypted() -> None:
     deltas = [{"text": "hm"}, {"signature": "sig"}, {"redactedContent": "AAAA"}]
-    chunks = read([*(block_delta({"reasoningContent": one}) for one in deltas), text_delta("a"), message_stop("end_turn")])
+    chunks = read(
+        [*(block_delta({"reasoningContent": one}) for one in deltas), text_delta("a"), message_stop("end_turn")]
+    )
     own = ReasoningKind.ANTHROPIC
     assert [one for chunk in chunks for delta in chunk.choices for one in delta.reasoning] == [
         Reasoning("hm", own),
@@ -165,7 +167,10 @@ def test_a_blocked_answer_is_refused_with_its_usage_where_that_follows(end: list
     assert caught.value.failure.may_be_billed
 
 
-@pytest.mark.parametrize("payload", [b"{", b"[]", b'{"contentBlockIndex": 0}', b'{"delta": {"toolUse": {"input": "x"}}, "contentBlockIndex": []}'])
+@pytest.mark.parametrize(
+    "payload",
+    [b"{", b"[]", b'{"contentBlockIndex": 0}', b'{"delta": {"toolUse": {"input": "x"}}, "contentBlockIndex": []}'],
+)
 def test_an_event_of_another_shape_is_malformed(payload: bytes) -> None:
     headers = {":message-type": "event", ":event-type": "contentBlockDelta"}
     with raises_failure(FailureKind.MALFORMED_ANSWER):

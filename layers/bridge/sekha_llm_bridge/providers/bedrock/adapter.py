@@ -165,10 +165,10 @@ class BedrockAdapter:
         return self._embedding_limits
 
     async def probe(self, *, timeout_s: float) -> None:
-        """See `Provider.probe`: lists the embedding models.
+        """See `Provider.probe`: `GetFoundationModel`, which is free.
 
-        An endpoint for models alone, as a VPC endpoint of bedrock-runtime is, does not know this list, and a role may
-        use models without permission to list them. Both have answered.
+        An endpoint for answers alone, as a VPC endpoint of bedrock-runtime is, does not know this operation, and a role
+        may use a model without permission to read about it. Both have answered.
         """
 
         async def send() -> dict[str, Any]:

@@ -7,11 +7,11 @@ from urllib.parse import quote
 
 from sekha_llm_bridge.config.models import ProviderConfig
 from sekha_llm_bridge.errors import ConfigError
+from sekha_llm_bridge.providers.bedrock.models import base_model_id
 
 # For example bedrock-runtime.eu-west-1.amazonaws.com and vpce-1.bedrock-runtime.eu-west-1.vpce.amazonaws.com.
 _REGION_IN_HOST = r"\bbedrock(?:-runtime)?(?:-fips)?\.([a-z]{2,}(?:-[a-z]+)+-\d+)\."
 _RUNTIME_HOST = r"^(https://)bedrock-runtime((?:-fips)?\.[a-z0-9-]+\.amazonaws\.com(?:\.cn)?)$"
-_MODELS_PATH = "/foundation-models?byOutputModality=EMBEDDING"  # a short list
 
 
 class Endpoint(NamedTuple):
@@ -29,7 +29,7 @@ class Endpoint(NamedTuple):
 def endpoint_of(config: ProviderConfig) -> Endpoint:
     """Returns the endpoint of a provider: by its `base_url`, else that of its region.
 
-    The list of models belongs to another host than the models. Raises `ConfigError` where nothing names the region.
+    What is known of a model belongs to another host than its answers. Raises `ConfigError` where nothing names the region.
     """
     base_url = config.base_url or ""
     found = re.search(_REGION_IN_HOST, base_url)
@@ -39,4 +39,11 @@ def endpoint_of(config: ProviderConfig) -> Endpoint:
         raise ConfigError([f"{config.id}: give the `region` of Bedrock"])
     domain = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
     base_url = base_url or f"https://bedrock-runtime.{region}.{domain}"
-    return Endpoint(region, base_url, re.sub(_RUNTIME_HOST, r"\1bedrock\2", base_url) + _MODELS_PATH)
+    return Endpoint(region, base_url, re.sub(_RUNTIME_HOST, r"\1bedrock\2", base_url) + _probe_path(config))
+
+
+def _probe_path(config: ProviderConfig) -> str:
+    """Returns the path of the first model whose id is known: a role may be allowed to read certain models only."""
+    known = (base_model_id(model.model_id) for model in config.models)
+    model_id = next((one for one in known if one is not None), None)
+    return "/foundation-models" if model_id is None else f"/foundation-models/{quote(model_id, safe='')}"

@@ -54,12 +54,12 @@ _MODEL_MISSING = (
 )
 _ACCESS_DENIED = (
     r"guardrail .{0,80}(does not exist|not found|invalid|not ready)|use case details have not been submitted"
-    r"|n't have access to the model|marketplace|not authorized to (invoke|perform)|model access is denied"
+    r"|n.t have access to the model|marketplace|not authorized to (invoke|perform)|model access is denied"
 )
 _CREDENTIALS_REJECTED = r"token .{0,30}(has )?expired|token .{0,40}is invalid|api key is valid"
 _UNSUITABLE = (
     r"unsupported model|prompt caching|extraneous key|failed to satisfy constraint|tokens you requested exceeds"
-    r"|doesn't support|isn't supported|may not be enabled when|may only be set to|must be unset"
+    r"|doesn.t support|isn.t supported|may not be enabled when|may only be set to|must be unset"
     r"|conversation must start with|must alternate|document (names?|blocks?)|toolconfig field must be defined"
 )
 _KINDS: tuple[tuple[str, FailureKind], ...] = (
@@ -123,7 +123,7 @@ def _error(
     kind_of_type = name.lower()
     message = read_error_body(content).message
     read_as = _STATUSES.get(kind_of_type, status if status >= 400 else 500)
-    if isinstance(original_status, int) and 400 <= original_status < 500:
+    if isinstance(original_status, int) and original_status >= 400:
         read_as = original_status
     kind = _kind(kind_of_type, message)
     return error_from_answer(
