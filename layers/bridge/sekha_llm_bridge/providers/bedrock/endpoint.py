@@ -29,7 +29,7 @@ class Endpoint(NamedTuple):
 def endpoint_of(config: ProviderConfig) -> Endpoint:
     """Returns the endpoint of a provider: by its `base_url`, else that of its region.
 
-    What is known of a model belongs to another host than its answers. Raises `ConfigError` where nothing names the region.
+    Models are described at another host than they answer at. Raises `ConfigError` where nothing names the region.
     """
     base_url = config.base_url or ""
     found = re.search(_REGION_IN_HOST, base_url)
