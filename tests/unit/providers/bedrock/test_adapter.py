@@ -12,7 +12,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
 from sekha_llm_bridge.config.models import ProviderConfig
-from sekha_llm_bridge.conversation import AnswerChunk, CacheControl, OutputFormat, OutputFormatKind, Text
+from sekha_llm_bridge.conversation import AnswerChunk, CacheControl, Image, Media, OutputFormat, OutputFormatKind, Text
 from sekha_llm_bridge.errors import FailureKind, ProviderError
 from sekha_llm_bridge.providers import make_provider
 from sekha_llm_bridge.providers.bedrock.adapter import BedrockAdapter
@@ -303,6 +303,14 @@ def test_a_model_that_cannot_be_counted_is_asked_once(bedrock: FakeBedrock) -> N
         return [await adapter.count_tokens(chat_call(), timeout_s=5) for _ in range(2)]
 
     assert run(bedrock, work) == [None, None]
+    assert len(bedrock.received) == 1
+
+
+def test_marks_of_the_cache_are_not_counted_and_an_output_schema_cannot_be(bedrock: FakeBedrock) -> None:
+    assert count(bedrock, chat_call(user(Text("a", cache=CacheControl())))) == 42
+    assert "cachePoint" not in json.dumps(bedrock.received[0].body)
+    assert count(bedrock, chat_call(output_format=AS_SCHEMA)) is None
+    assert count(bedrock, chat_call(user(Image(Media(url="https://x/y.png"))))) is None
     assert len(bedrock.received) == 1
 
 

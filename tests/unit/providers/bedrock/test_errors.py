@@ -108,6 +108,7 @@ def test_an_answer_without_a_type_is_read_by_its_status() -> None:
             K.CANDIDATE_UNSUITABLE,
         ),
         ("ValidationException", "This model doesn't support tool use.", K.CANDIDATE_UNSUITABLE),
+        ("ValidationException", "`temperature` is deprecated for this model.", K.CANDIDATE_UNSUITABLE),
         (
             "ValidationException",
             "Malformed input request: #: extraneous key [top_k] is not permitted, please reformat your input",

@@ -198,6 +198,20 @@ def test_the_input_of_the_tool_for_the_answer_is_streamed_as_text() -> None:
     assert chunks[-1].choices[0].finish_reason == "stop"
 
 
+def test_only_the_first_call_of_that_tool_is_the_answer() -> None:
+    calls = [
+        message
+        for block, city in enumerate(("Bonn", "Ulm"))
+        for message in (
+            call_start(f"c{block}", OUTPUT_TOOL, block),
+            block_delta({"toolUse": {"input": f'{{"city":"{city}"}}'}}, block),
+            block_stop(block),
+        )
+    ]
+    chunks = read([*calls, message_stop("tool_use")], WITH_OUTPUT_TOOL)
+    assert (text_of(chunks), calls_of(chunks)) == ('{"city":"Bonn"}', {})
+
+
 def test_without_a_call_of_that_tool_the_text_is_the_answer() -> None:
     chunks = read([text_delta("Bo"), text_delta("nn"), message_stop("end_turn")], WITH_OUTPUT_TOOL)
     assert text_of(chunks) == "Bonn"

@@ -27,21 +27,20 @@ def _schema_as_tool(payload: ChatPayload) -> ChatPayload | None:
     return {**payload, "body": with_output_tool(body, schema)}
 
 
-def _without_cache_points(payload: ChatPayload) -> ChatPayload | None:
-    body = payload["body"]
-    changed = _pruned(body)
-    return None if changed == body else {**payload, "body": changed}
-
-
-def _pruned(value: Any) -> Any:
+def without_cache_points(body: ChatBody) -> ChatBody:
     """Returns the body without cache points: in its system prompt, its messages and its tools."""
-    changed = {name: value[name] for name in value}
-    if "system" in value:
-        changed["system"] = _without_marks(value["system"])
-    changed["messages"] = [{**one, "content": _without_marks(one["content"])} for one in value["messages"]]
-    if "toolConfig" in value:
-        changed["toolConfig"] = {**value["toolConfig"], "tools": _without_marks(value["toolConfig"]["tools"])}
+    changed = dict(body)
+    if "system" in body:
+        changed["system"] = _without_marks(body["system"])
+    changed["messages"] = [{**one, "content": _without_marks(one["content"])} for one in body["messages"]]
+    if "toolConfig" in body:
+        changed["toolConfig"] = {**body["toolConfig"], "tools": _without_marks(body["toolConfig"]["tools"])}
     return changed
+
+
+def _unmarked(payload: ChatPayload) -> ChatPayload | None:
+    changed = without_cache_points(payload["body"])
+    return None if changed == payload["body"] else {**payload, "body": changed}
 
 
 def _without_marks(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -63,6 +62,6 @@ def _without_strict(payload: ChatPayload) -> ChatPayload | None:
 
 ADAPTATIONS = (
     Adaptation(r"output_?config|text_?format|json_?schema|structured output", _schema_as_tool),
-    Adaptation(r"cache_?point|prompt caching|cache_control|\bttl\b", _without_cache_points),
+    Adaptation(r"cache_?point|prompt caching|cache_control|\bttl\b", _unmarked),
     Adaptation(r"\bstrict\b", _without_strict),
 )

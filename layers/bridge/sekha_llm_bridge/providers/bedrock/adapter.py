@@ -18,7 +18,7 @@ from sekha_llm_bridge.conversation import AnswerChunk, ChatAnswer
 from sekha_llm_bridge.errors import FailureKind, ProviderError
 from sekha_llm_bridge.providers.adaptation import AdaptedRequests
 from sekha_llm_bridge.providers.base import BatchLimits, EmbeddingAnswer, EmbeddingCall, malformed_answer_guard
-from sekha_llm_bridge.providers.bedrock.adaptations import ADAPTATIONS, ChatPayload
+from sekha_llm_bridge.providers.bedrock.adaptations import ADAPTATIONS, ChatPayload, without_cache_points
 from sekha_llm_bridge.providers.bedrock.embeddings import format_of, max_texts, read_embeddings
 from sekha_llm_bridge.providers.bedrock.endpoint import endpoint_of
 from sekha_llm_bridge.providers.bedrock.errors import output_cap_guard, read_error
@@ -120,13 +120,18 @@ class BedrockAdapter:
     async def count_tokens(self, call: ChatCall, *, timeout_s: float) -> int | None:
         """Returns the exact number of the prompt's tokens, by Bedrock's free CountTokens.
 
-        None for models that it cannot count: it knows some of Claude's, and only by the ids of the models themselves,
-        not by those of inference profiles.
+        None for what it cannot count: it knows some of Claude's models, and only by the ids of the models themselves,
+        not by those of inference profiles; and it takes no output schema, which has tokens, too.
         """
         base = base_model_id(call.model_id)
         if base is None or not family_of(call.model_id).is_claude or base in self._cannot_count:
             return None
-        body = chat_body(call)
+        try:
+            body = without_cache_points(chat_body(call))
+        except ProviderError:
+            return None
+        if "outputConfig" in body:
+            return None
         counted = {name: body[name] for name in _COUNTED_FIELDS if name in body}
         url, payload = self._endpoint.model_url(base, "count-tokens"), {"input": {"converse": counted}}
 

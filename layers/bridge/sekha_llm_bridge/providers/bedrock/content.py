@@ -64,7 +64,10 @@ _FAILED_CALL = "The call failed:"
 
 
 def unsuitable(message: str, feature: str | None = None) -> ProviderError:
-    """Returns the error for a request with something that Converse, or this model, has no place for."""
+    """Returns the error for a request with something that Converse, or this model, has no place for.
+
+    `feature` is set only for what no other request to this model may use: it is remembered.
+    """
     return ProviderError(FailureKind.CANDIDATE_UNSUITABLE, message, unsupported_feature=feature)
 
 
@@ -96,7 +99,7 @@ class MessageTranslator:
             return
         content = self._tool_result(message) if message.role is Role.TOOL else self._contents(message.blocks)
         if message.role is Role.FUNCTION:
-            raise unsuitable("Bedrock has no legacy function calls: use `tools`", "functions")
+            raise unsuitable("Bedrock has no legacy function calls: use `tools`")
         if not content:
             return
         role = "assistant" if message.role is Role.ASSISTANT else "user"
@@ -122,7 +125,7 @@ class MessageTranslator:
         content: list[Content] = []
         for block in message.blocks:
             if not isinstance(block, Text):
-                raise unsuitable("Bedrock takes only text in system messages", "images")
+                raise unsuitable("Bedrock takes only text in system messages")
             content += _text(block)
         return content + (cache_point(message.cache) if content else [])
 
@@ -146,7 +149,7 @@ class MessageTranslator:
             case ToolCall():
                 return [self._call(block), *cache_point(block.cache)]
             case OtherBlock():
-                raise unsuitable("Bedrock has no place for this type of content", "content")
+                raise unsuitable("Bedrock has no place for this type of content")
 
     def _reasoning(self, block: Reasoning) -> list[Content]:
         """Returns reasoning that this model has signed or encrypted; a model takes back only its own."""
@@ -162,7 +165,7 @@ class MessageTranslator:
 
     def _call(self, call: ToolCall) -> Content:
         if call.kind != "function":
-            raise unsuitable("Bedrock takes calls of functions only", "tools")
+            raise unsuitable("Bedrock takes calls of functions only")
         if self._writes_calls_as_text:
             return {"text": f"[call of the tool {call.name}: {call.arguments or '{}'}]"}
         try:
@@ -234,7 +237,7 @@ def _text(block: Text) -> list[Content]:
 
 def _image(media: Media) -> Content:
     if media.data is None:
-        raise unsuitable("Bedrock takes only images that are in the request itself", "images")
+        raise unsuitable("Bedrock takes only images that are in the request itself")
     form = _IMAGE_FORMATS.get(media.media_type or "")
     if media.media_type is None:
         form = next((name for start, name in _IMAGE_STARTS.items() if media.data.startswith(start)), None)

@@ -59,8 +59,9 @@ _ACCESS_DENIED = (
 _CREDENTIALS_REJECTED = r"token .{0,30}(has )?expired|token .{0,40}is invalid|api key is valid"
 _UNSUITABLE = (
     r"unsupported model|prompt caching|extraneous key|failed to satisfy constraint|tokens you requested exceeds"
-    r"|doesn.t support|isn.t supported|may not be enabled when|may only be set to|must be unset"
-    r"|conversation must start with|must alternate|document (names?|blocks?)|toolconfig field must be defined"
+    r"|doesn.t support|isn.t supported|deprecated for this model|may not be enabled when|may only be set to"
+    r"|must be unset|conversation must start with|must alternate|document (names?|blocks?)"
+    r"|toolconfig field must be defined"
 )
 _KINDS: tuple[tuple[str, FailureKind], ...] = (
     (_MODEL_MISSING, FailureKind.MODEL_MISSING),

@@ -129,7 +129,7 @@ def _tools(conversation: Conversation, family: ModelFamily) -> list[Content]:
     tools: list[Content] = []
     for tool in conversation.tools:
         if not isinstance(tool, Function):
-            raise unsuitable("Bedrock takes only tools that are functions", "tools")
+            raise unsuitable("Bedrock takes only tools that are functions")
         tools += [{"toolSpec": _tool_spec(tool, family)}, *cache_point(tool.cache)]
     return tools
 
@@ -156,7 +156,7 @@ def _tool_choice(conversation: Conversation) -> dict[str, Any]:
         case ToolChoiceMode.AUTO:
             return {}  # the default; some models refuse even `auto`
         case _:
-            raise unsuitable("Bedrock does not have this tool_choice", "tool_choice")
+            raise unsuitable("Bedrock does not have this tool_choice")
 
 
 def _sequential_calls(family: ModelFamily, *, has_choice: bool) -> dict[str, Any]:
@@ -171,7 +171,7 @@ def _with_output_format(body: ChatBody, conversation: Conversation, family: Mode
     if output is None or output.kind is OutputFormatKind.TEXT:
         return body
     if output.kind is OutputFormatKind.OTHER:
-        raise unsuitable("Bedrock does not have this response_format", "response_format")
+        raise unsuitable("Bedrock does not have this response_format")
     schema = output.schema if output.kind is OutputFormatKind.JSON_SCHEMA else None
     if schema is None or not family.has_output_schema:
         return with_output_tool(body, schema or _ANY_OBJECT)

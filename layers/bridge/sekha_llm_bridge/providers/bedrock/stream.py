@@ -3,8 +3,6 @@
 from collections.abc import Mapping
 from typing import Any
 
-import orjson
-
 from sekha_llm_bridge.conversation import (
     AnswerChunk,
     AnswerState,
@@ -26,6 +24,7 @@ from sekha_llm_bridge.providers.bedrock.response import (
     reasoning_kind,
     stop_sequence,
 )
+from sekha_llm_bridge.providers.event_stream import parse_event
 from sekha_llm_bridge.providers.single_choice import SingleChoiceStream
 
 
@@ -45,6 +44,7 @@ class ConverseStreamReader:
         self._calls: dict[int, int] = {}  # the positions of calls by the numbers of their content blocks
         self._without_input: set[int] = set()
         self._output_block: int | None = None
+        self._ignored_blocks: set[int] = set()  # further calls of OUTPUT_TOOL: the answer is the first one
         self._failure: ProviderError | None = None
         self._has_content = False
 
@@ -59,8 +59,7 @@ class ConverseStreamReader:
         if kind in {"exception", "error"}:
             raise error_of_event(message, request=self._body, may_be_billed=self._has_content)
         with malformed_answer_guard(None):
-            event = orjson.loads(message.payload)
-            return self._read_event(message.text(":event-type"), event)
+            return self._read_event(message.text(":event-type"), parse_event(message.payload))
 
     def require_complete(self) -> None:
         """Raises `ProviderError` where the stream has ended before the end of the answer, or with its failure."""
@@ -89,14 +88,20 @@ class ConverseStreamReader:
         call = start.get("toolUse")
         if call is None:
             return None
-        if self._held_text is not None and call["name"] == OUTPUT_TOOL and self._output_block is None:
-            self._output_block = block
-            self._without_input.add(block)
-            return ChoiceDelta(text="")
+        if self._held_text is not None and call["name"] == OUTPUT_TOOL:
+            return self._start_output(block)
         position = self._calls.setdefault(block, len(self._calls))
         self._without_input.add(block)
         fragment = ToolCallDelta(position, call_id=call["toolUseId"], kind="function", name=call["name"])
         return ChoiceDelta(tool_calls=(fragment,))
+
+    def _start_output(self, block: int) -> ChoiceDelta | None:
+        if self._output_block is not None:
+            self._ignored_blocks.add(block)
+            return None
+        self._output_block = block
+        self._without_input.add(block)
+        return ChoiceDelta(text="")
 
     def _delta(self, block: int, delta: Json) -> ChoiceDelta | None:
         match delta:
@@ -119,7 +124,9 @@ class ConverseStreamReader:
         self._held_text.append(text)
         return None
 
-    def _input(self, block: int, arguments: str) -> ChoiceDelta:
+    def _input(self, block: int, arguments: str) -> ChoiceDelta | None:
+        if block in self._ignored_blocks:
+            return None
         if block == self._output_block:
             return ChoiceDelta(text=arguments)
         return ChoiceDelta(tool_calls=(ToolCallDelta(self._calls[block], arguments),))
