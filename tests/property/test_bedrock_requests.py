@@ -51,7 +51,8 @@ def made(kind: type[Any], *values: st.SearchStrategy[Any], **fields: st.SearchSt
 caches = st.none() | made(CacheControl, st.sampled_from([None, "5m", "1h"]))
 texts = made(Text, words, caches)
 images = made(Image, st.just(Media("image/png", data="iVBORw0KGgo=")), cache=caches)
-documents = made(Document, st.just(Media("application/pdf", data="JVBERi0=")), name=st.none() | words, cache=caches)
+names = st.sampled_from([None, "a", "document 1", "document 2", "document 3"]) | words
+documents = made(Document, st.just(Media("application/pdf", data="JVBERi0=")), name=names, cache=caches)
 reasonings = made(Reasoning, words, st.sampled_from(ReasoningKind), st.none() | words, st.sampled_from([None, "AA=="]))
 calls = made(ToolCall, st.none() | words, st.just("add"), st.sampled_from(["{}", '{"a": 1}', ""]), cache=caches)
 users = st.lists(texts | images | documents, max_size=4)
