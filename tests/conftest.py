@@ -23,6 +23,8 @@ def _no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """Removes the bridge's variables and any AWS account from the environment of the tests."""
     for name in (*_OURS, *_V1):
         monkeypatch.delenv(name, raising=False)
+    for name in ("AWS_BEARER_TOKEN_BEDROCK", "AWS_REGION", "AWS_SESSION_TOKEN", "AWS_CONTAINER_CREDENTIALS_FULL_URI"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")

@@ -56,6 +56,7 @@ class Template:
         content = yaml.load(file.read_text(), Loader=_Loader)  # noqa: S506 — a SafeLoader with tags
         self.metadata: dict[str, Any] = content["Metadata"]
         self.parameters: dict[str, dict[str, Any]] = content["Parameters"]
+        self.conditions: dict[str, Any] = content["Conditions"]
         self.resources: dict[str, dict[str, Any]] = content["Resources"]
         self.outputs: dict[str, dict[str, Any]] = content["Outputs"]
         self._globals: dict[str, Any] = content["Globals"]["Function"]

@@ -22,6 +22,8 @@ STREAMING = [function for function in API_FUNCTIONS if function.name in STREAMED
 RESPONSES: dict[str, dict[str, Any]] = TEMPLATE.resources["Api"]["Properties"]["GatewayResponses"]
 
 SNS = "arn:aws:sns:eu-west-1:123456789012:"
+MODELS = "arn:aws:bedrock:*::foundation-model/"
+PROFILES = "arn:aws:bedrock:eu-west-1:123456789012:"
 KMS = "arn:aws:kms:eu-west-1:123456789012:"
 
 each_function = pytest.mark.parametrize("function", TEMPLATE.functions, ids=lambda function: function.name)
@@ -146,6 +148,21 @@ def test_the_state_tables_policies_allow_only_the_actions_that_are_called() -> N
     policies = TEMPLATE.of_type("AWS::IAM::ManagedPolicy")
     statements = [policies[name]["PolicyDocument"]["Statement"] for name in ("StateReadPolicy", "StateWritePolicy")]
     assert {statement["Action"] for [statement] in statements} == called
+
+
+def test_only_functions_that_call_providers_may_use_bedrock_and_only_the_models_that_the_parameter_names() -> None:
+    policy = TEMPLATE.resources["BedrockPolicy"]
+    call_providers = [function.name for function in TEMPLATE.functions if "StateWritePolicy" in function.policies]
+    others = {"DrainFunction", "MigrateCollectionsFunction"}
+    roles = {role["Ref"] for role in policy["Properties"]["Roles"]}
+    assert roles == {f"{name}Role" for name in call_providers if name not in others}
+    assert policy["Condition"] == "UsesBedrock"
+    assert TEMPLATE.conditions["UsesBedrock"] == {
+        "Fn::Not": [{"Fn::Equals": [{"Fn::Join": ["", {"Ref": "BedrockModels"}]}, ""]}]
+    }
+    models, guardrail = policy["Properties"]["PolicyDocument"]["Statement"]
+    assert models["Resource"] == {"Ref": "BedrockModels"}
+    assert guardrail["Fn::If"][1]["Resource"] == {"Ref": "BedrockGuardrailArn"}
 
 
 @pytest.mark.parametrize("policy", TEMPLATE.of_type("AWS::IAM::ManagedPolicy"))
@@ -381,6 +398,12 @@ def test_a_guided_deployment_explains_every_parameter_and_needs_no_answer() -> N
         ),
         ("SecretsPrefix", ["sekha", "team/sekha", "a.b-c_d"], ["", "/sekha", "sekha/", "*", "a/*"]),
         ("SecretsKeyArn", ["", f"{KMS}key/1234-ab"], ["*", f"{KMS}key/*", f"{KMS}alias/mine"]),
+        (
+            "BedrockModels",
+            ["", f"{MODELS}amazon.nova-pro-v1:0", f"{MODELS}anthropic.*", f"{PROFILES}inference-profile/eu.a.b-v1:0"],
+            ["*", "amazon.nova-pro-v1:0", "arn:aws:s3:::bucket", f"{MODELS}a,{MODELS}b"],  # of a list, each is matched
+        ),
+        ("BedrockGuardrailArn", ["", f"{PROFILES}guardrail/abc1"], ["abc1", f"{PROFILES}guardrail/*"]),
         ("AlertTopicArn", ["", f"{SNS}alerts", f"{SNS}a.fifo"], ["*", f"{SNS}*", "alerts"]),
         ("StageName", ["prod", "v2_0"], ["", "my-stage", "a/b"]),
     ],

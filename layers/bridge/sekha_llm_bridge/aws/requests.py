@@ -4,26 +4,21 @@ botocore does the same for all services, but importing it takes nearly as long a
 together (infra/decisions/0014).
 """
 
-import hashlib
-import hmac
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from typing import Any
-from urllib.parse import urlsplit
 
 import orjson
 
+from sekha_llm_bridge.aws.credentials import Credentials, RoleCredentials
+from sekha_llm_bridge.aws.signing import sign_headers
 from sekha_llm_bridge.clock import Clock
-from sekha_llm_bridge.connections import Connections, Reply
+from sekha_llm_bridge.connections import Connections
 
 _OK = 200
 _TIMEOUT_S = 2.0
 _MAX_KIND_LENGTH = 60
-_RENEW_BEFORE_EXPIRY = timedelta(minutes=5)
-_ALGORITHM = "AWS4-HMAC-SHA256"
 
 
 class AwsError(Exception):
@@ -48,16 +43,6 @@ def translate_errors(service: str, error_type: type[Exception]) -> Iterator[None
         raise error_type(f"{service} request failed ({kind})") from exc
 
 
-@dataclass(frozen=True, slots=True)
-class Credentials:
-    """The credentials that sign requests. They are valid until `expires_at`; None means forever."""
-
-    access_key_id: str
-    secret: str = field(repr=False)
-    token: str | None = field(default=None, repr=False)
-    expires_at: datetime | None = None
-
-
 class AwsRequests:
     """Sends signed requests to `service` in the environment's region. `target` is the prefix of its action names.
 
@@ -74,7 +59,9 @@ class AwsRequests:
         self._region = os.environ.get("AWS_REGION") or os.environ["AWS_DEFAULT_REGION"]
         self._endpoint = _endpoint(service, self._region)
         self._timeout_s = timeout_s
-        self._credentials: Credentials | None = None
+        # A local stand-in for AWS does not check the credentials.
+        stand_in = Credentials("local", "local") if _endpoint_override(service) else None
+        self._credentials = RoleCredentials(connections, clock, timeout_s=timeout_s, stand_in=stand_in)
         if self._endpoint.startswith("https:"):
             connections.tls_context()  # now, in Lambda's init phase: a TLS context takes long to make
 
@@ -91,85 +78,20 @@ class AwsRequests:
             url=self._endpoint,
             region=self._region,
             service=self._service,
-            credentials=await self._valid_credentials(),
+            credentials=await self._credentials.get(),
             now=self._clock.now(),
         )
-        reply = await self._exchange("POST", self._endpoint, body, signed)
+        reply = await self._connections.exchange(
+            "POST", self._endpoint, content=body, headers=signed, timeout_s=self._timeout_s
+        )
         answer: dict[str, Any] = orjson.loads(reply.content)
         if reply.status == _OK:
             return answer
         kind = str(answer["__type"]).rpartition("#")[2]
         kind = kind if kind.isalnum() and len(kind) < _MAX_KIND_LENGTH else "UnknownError"
         if kind == "ExpiredTokenException":
-            self._credentials = None
+            self._credentials.forget()
         raise AwsError(kind, answer)
-
-    async def _valid_credentials(self) -> Credentials:
-        known = self._credentials
-        if known is None or (known.expires_at and known.expires_at - self._clock.now() < _RENEW_BEFORE_EXPIRY):
-            self._credentials = known = await self._fetch_credentials()
-        return known
-
-    async def _fetch_credentials(self) -> Credentials:
-        """Returns credentials from Lambda's endpoint if a snapshot was restored, otherwise from the environment.
-
-        https://docs.aws.amazon.com/sdkref/latest/guide/feature-container-credentials.html
-        """
-        if url := os.environ.get("AWS_CONTAINER_CREDENTIALS_FULL_URI"):
-            token = os.environ.get("AWS_CONTAINER_AUTHORIZATION_TOKEN")
-            reply = await self._exchange("GET", url, None, {"authorization": token} if token else {})
-            body = orjson.loads(reply.content)
-            expires_at = datetime.fromisoformat(body["Expiration"])
-            return Credentials(body["AccessKeyId"], body["SecretAccessKey"], body["Token"], expires_at)
-        if "AWS_ACCESS_KEY_ID" not in os.environ and _endpoint_override(self._service):
-            return Credentials("local", "local")  # a local stand-in for AWS does not check them
-        return Credentials(
-            os.environ["AWS_ACCESS_KEY_ID"], os.environ["AWS_SECRET_ACCESS_KEY"], os.environ.get("AWS_SESSION_TOKEN")
-        )
-
-    async def _exchange(self, method: str, url: str, content: bytes | None, headers: Mapping[str, str]) -> Reply:
-        return await self._connections.exchange(
-            method, url, content=content, headers=headers, timeout_s=self._timeout_s
-        )
-
-
-def sign_headers(
-    headers: Mapping[str, str],
-    body: bytes,
-    *,
-    url: str,
-    region: str,
-    service: str,
-    credentials: Credentials,
-    now: datetime,
-) -> dict[str, str]:
-    """Returns the headers of a POST to the root of `url`, with a Signature Version 4.
-
-    https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html
-    """
-    moment = now.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
-    signed = {**headers, "host": urlsplit(url).netloc, "x-amz-date": moment}
-    if credentials.token:
-        signed["x-amz-security-token"] = credentials.token
-    names = ";".join(sorted(signed))
-    lines = "".join(f"{name}:{signed[name].strip()}\n" for name in sorted(signed))
-    canonical_request = f"POST\n/\n\n{lines}\n{names}\n{_sha256(body)}"
-    scope = f"{moment[:8]}/{region}/{service}/aws4_request"
-    to_sign = f"{_ALGORITHM}\n{moment}\n{scope}\n{_sha256(canonical_request.encode())}"
-    key = f"AWS4{credentials.secret}".encode()
-    for part in scope.split("/"):
-        key = _hmac_sha256(key, part)
-    signature = _hmac_sha256(key, to_sign).hex()
-    credential = f"Credential={credentials.access_key_id}/{scope}"
-    return {**signed, "authorization": f"{_ALGORITHM} {credential}, SignedHeaders={names}, Signature={signature}"}
-
-
-def _sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
-
-
-def _hmac_sha256(key: bytes, text: str) -> bytes:
-    return hmac.new(key, text.encode(), hashlib.sha256).digest()
 
 
 def _endpoint_override(service: str) -> str | None:

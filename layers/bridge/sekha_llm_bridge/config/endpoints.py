@@ -53,7 +53,7 @@ ENDPOINTS = {
     ProviderType.OPENAI: Endpoint("https://api.openai.com/v1", "/v1"),
     ProviderType.ANTHROPIC: Endpoint("https://api.anthropic.com"),
     ProviderType.OPENROUTER: Endpoint("https://openrouter.ai/api/v1", "/api/v1"),
-    ProviderType.BEDROCK: Endpoint(None),  # boto3 chooses the endpoint of its region
+    ProviderType.BEDROCK: Endpoint(None),  # the adapter makes it from the region
     ProviderType.AZURE_OPENAI: Endpoint(None, "/openai/v1", is_url_required=True),
     ProviderType.GEMINI: Endpoint("https://generativelanguage.googleapis.com/v1beta/openai", "/v1beta/openai"),
     ProviderType.LITELLM: Endpoint("http://localhost:4000/v1", "/v1"),

@@ -45,6 +45,9 @@ VERSION_PATTERN = r"^2(\.\d+)*$"
 COLLECTION_PATTERN = r"^[a-zA-Z0-9][a-zA-Z0-9._-]*$"
 HEADER_PATTERN = r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$"
 PATH_PATTERN = r"^/[^?#\s]*$"
+REGION_PATTERN = r"^[a-z]{2,}(-[a-z]+)+-\d+$"
+GUARDRAIL_PATTERN = r"^([a-z0-9]+|arn:[a-z0-9-]+:bedrock:[a-z0-9-]+:\d{12}:guardrail/[a-z0-9]+)$"
+GUARDRAIL_VERSION_PATTERN = r"^([1-9]\d{0,7}|DRAFT)$"
 
 Usd = Annotated[Decimal, Field(ge=0, allow_inf_nan=False)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -240,7 +243,36 @@ class ProviderConfig(Section):
         description="Fields of a request that are passed on to this provider although they name other models, plugins,"
         " addresses or keys, which this provider's key then pays for, such as plugins or extra_body.models.",
     )
+    region: str | None = Field(
+        None,
+        pattern=REGION_PATTERN,
+        description="Bedrock only: the AWS region. Default: that of base_url, else the region of the functions.",
+    )
+    guardrail_id: str | None = Field(
+        None, pattern=GUARDRAIL_PATTERN, description="Bedrock only: the id or ARN of the guardrail of every chat."
+    )
+    guardrail_version: str | None = Field(
+        None,
+        pattern=GUARDRAIL_VERSION_PATTERN,
+        description="Bedrock only: the version of the guardrail, a number or DRAFT; required with guardrail_id.",
+        validate_default=True,
+    )
     models: tuple[ModelConfig, ...] = Field(min_length=1)
+
+    @field_validator("region", "guardrail_id", "guardrail_version")
+    @classmethod
+    def _allow_for_bedrock_only(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is not None and info.data.get("provider_type") not in {ProviderType.BEDROCK, None}:
+            raise ValueError("is only for provider_type bedrock")
+        return value
+
+    @field_validator("guardrail_version")
+    @classmethod
+    def _require_guardrail_version(cls, version: str | None, info: ValidationInfo) -> str | None:
+        if (info.data.get("guardrail_id") is None) != (version is None) and "guardrail_id" in info.data:
+            missing = "is missing: give the version of the guardrail, or DRAFT"
+            raise ValueError("needs `guardrail_id`" if version else missing)
+        return version
 
     @field_validator("base_url")
     @classmethod

@@ -1,8 +1,8 @@
 """The URLs that are requested from a provider: chat, embeddings, the list of models, which is the free probe, and the
 counting of tokens.
 
-They are made from `base_url`, `paths` and `query` of the configuration. The query may hold a credential, so a URL is
-never logged; `masked` is for people.
+They are made from `base_url`, `paths` and `query` of the configuration; those of Bedrock from its region.
+The query may hold a credential, so a URL is never logged; `masked` is for people.
 """
 
 from collections.abc import Callable
@@ -41,6 +41,12 @@ def masked_addresses_of(config: ProviderConfig) -> Addresses:
 
 
 def _addresses(config: ProviderConfig, text_of: Callable[[SecretStr], str]) -> Addresses:
+    if config.provider_type is ProviderType.BEDROCK:
+        from sekha_llm_bridge.providers.bedrock.endpoint import endpoint_of
+
+        endpoint = endpoint_of(config)
+        chat, embeddings = endpoint.model_url("MODEL_ID", "converse"), endpoint.model_url("MODEL_ID", "invoke")
+        return Addresses(chat, embeddings, endpoint.probe_url)
     base = config.base_url or ""
     if config.provider_type is ProviderType.OLLAMA:
         chat, embeddings, models = f"{base}/api/chat", f"{base}/api/embed", f"{base}/api/tags"

@@ -152,24 +152,34 @@ _FIELDS_WITH_PARTS = frozenset(
 
 
 def error_from_answer(
-    status: int, content: bytes, *, header: Header, request: Mapping[str, Any], now: datetime
+    status: int,
+    content: bytes,
+    *,
+    header: Header,
+    request: Mapping[str, Any],
+    now: datetime,
+    kind: FailureKind | None = None,
+    answered_status: int | None = None,
+    may_be_billed: bool | None = None,
 ) -> ProviderError:
     """Returns the error for an answer with an error status.
 
     `content` is the body. `header` returns a header of the answer. `request` is the body of the request that was sent.
+    `kind` and `may_be_billed` are set by an adapter that knows them. `answered_status` is the status that the provider
+    sent, where the adapter has the error read as one with another status.
     """
     error = read_error_body(content)
-    kind = _kind(status, error)
+    kind = _kind(status, error) if kind is None else kind
     is_rate_limit = kind is FailureKind.RATE_LIMITED
     waits = is_rate_limit or (kind is FailureKind.SERVER_ERROR and status in _OVERLOADED)
     return _provider_error(
         kind,
-        f"the provider answered {status}",
+        f"the provider answered {answered_status or status}",
         error,
         request,
-        provider_status=status,
+        provider_status=answered_status or status,
         retry_after_s=retry_wait_s(header, error.retry_delay, is_rate_limit=is_rate_limit, now=now) if waits else None,
-        may_be_billed=status in _GATEWAY_GAVE_UP,
+        may_be_billed=status in _GATEWAY_GAVE_UP if may_be_billed is None else may_be_billed,
     )
 
 

@@ -68,6 +68,11 @@ class JsonHttp:
         self._connections = connections or Connections(clock)
         self._clock = clock
 
+    @property
+    def connections(self) -> Connections:
+        """The connections that all adapters share."""
+        return self._connections
+
     async def post(
         self,
         url: str,
@@ -82,10 +87,26 @@ class JsonHttp:
 
         `join` makes one object of the events of a server that streams although no stream was requested.
         """
+        answer = self.post_for_headers(
+            url, payload=payload, headers=headers, timeout_s=timeout_s, join=join, rules=rules
+        )
+        return (await answer)[0]
+
+    async def post_for_headers(
+        self,
+        url: str,
+        *,
+        payload: Mapping[str, Any],
+        headers: Mapping[str, str],
+        timeout_s: float,
+        join: Join | None = None,
+        rules: WireRules = DEFAULT_RULES,
+    ) -> tuple[dict[str, Any], Header]:
+        """Returns the same as `post`, and the headers of the answer."""
         content = _encode(payload)
         sent = {**headers, **_JSON}
         reply = await self._exchange("POST", url, content=content, headers=sent, timeout_s=timeout_s, rules=rules)
-        return _decode(reply, payload, self._clock, rules, join)
+        return _decode(reply, payload, self._clock, rules, join), reply.header
 
     @asynccontextmanager
     async def stream(

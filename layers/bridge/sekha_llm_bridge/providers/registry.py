@@ -17,7 +17,11 @@ __all__ = ["UNSUPPORTED_FIELDS", "capabilities_for", "capabilities_of", "has_ada
 
 def has_adapter(provider_type: ProviderType) -> bool:
     """Returns whether this version has an adapter for that type of provider."""
-    return provider_type in VENDORS or provider_type in {ProviderType.OLLAMA, ProviderType.ANTHROPIC}
+    return provider_type in VENDORS or provider_type in {
+        ProviderType.OLLAMA,
+        ProviderType.ANTHROPIC,
+        ProviderType.BEDROCK,
+    }
 
 
 def capabilities_of(provider_type: ProviderType) -> AdapterCapabilities:
@@ -30,6 +34,10 @@ def capabilities_of(provider_type: ProviderType) -> AdapterCapabilities:
         from sekha_llm_bridge.providers.anthropic import adapter as anthropic
 
         return anthropic.CAPABILITIES
+    if provider_type is ProviderType.BEDROCK:
+        from sekha_llm_bridge.providers.bedrock import adapter as bedrock
+
+        return bedrock.CAPABILITIES
     if provider_type in VENDORS:
         from sekha_llm_bridge.providers.openai import adapter as openai
 
@@ -60,6 +68,10 @@ def make_provider(config: ProviderConfig, http: JsonHttp, clock: Clock) -> Provi
         from sekha_llm_bridge.providers.anthropic.adapter import AnthropicAdapter
 
         return AnthropicAdapter(config, http, clock)
+    if config.provider_type is ProviderType.BEDROCK:
+        from sekha_llm_bridge.providers.bedrock.adapter import BedrockAdapter
+
+        return BedrockAdapter(config, http, clock)
     if (vendor := vendor_of(config)) is not None:
         from sekha_llm_bridge.providers.openai.adapter import OpenAIAdapter
 

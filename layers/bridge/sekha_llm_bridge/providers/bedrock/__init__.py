@@ -1,0 +1,1 @@
+"""Amazon Bedrock's wire format: Converse for chats, InvokeModel for embeddings."""

@@ -1,0 +1,67 @@
+"""Other forms of a request, for models that refuse what the bridge has chosen. See `providers/adaptation.py`.
+
+The documentation lists the models that have structured output, `strict` tools or cache points, but lists grow old.
+"""
+
+from typing import Any, TypedDict
+
+import orjson
+
+from sekha_llm_bridge.providers.adaptation import Adaptation
+from sekha_llm_bridge.providers.bedrock.request import ChatBody, with_output_tool
+
+
+class ChatPayload(TypedDict):
+    """A request to one model: its id and its body."""
+
+    model: str
+    body: ChatBody
+
+
+def _schema_as_tool(payload: ChatPayload) -> ChatPayload | None:
+    body = dict(payload["body"])
+    config = body.pop("outputConfig", None)
+    if config is None:
+        return None
+    schema = orjson.loads(config["textFormat"]["structure"]["jsonSchema"]["schema"])
+    return {**payload, "body": with_output_tool(body, schema)}
+
+
+def without_cache_points(body: ChatBody) -> ChatBody:
+    """Returns the body without cache points: in its system prompt, its messages and its tools."""
+    changed = dict(body)
+    if "system" in body:
+        changed["system"] = _without_marks(body["system"])
+    changed["messages"] = [{**one, "content": _without_marks(one["content"])} for one in body["messages"]]
+    if "toolConfig" in body:
+        changed["toolConfig"] = {**body["toolConfig"], "tools": _without_marks(body["toolConfig"]["tools"])}
+    return changed
+
+
+def _unmarked(payload: ChatPayload) -> ChatPayload | None:
+    changed = without_cache_points(payload["body"])
+    return None if changed == payload["body"] else {**payload, "body": changed}
+
+
+def _without_marks(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [item for item in items if "cachePoint" not in item]
+
+
+def _without_strict(payload: ChatPayload) -> ChatPayload | None:
+    config = payload["body"].get("toolConfig", {"tools": []})
+    if not any("strict" in tool.get("toolSpec", {}) for tool in config["tools"]):
+        return None
+    tools = [
+        {**tool, "toolSpec": {name: value for name, value in tool["toolSpec"].items() if name != "strict"}}
+        if "toolSpec" in tool
+        else tool
+        for tool in config["tools"]
+    ]
+    return {**payload, "body": {**payload["body"], "toolConfig": {**config, "tools": tools}}}
+
+
+ADAPTATIONS = (
+    Adaptation(r"output_?config|text_?format|json_?schema|structured output", _schema_as_tool),
+    Adaptation(r"cache_?point|prompt caching|cache_control|\bttl\b", _unmarked),
+    Adaptation(r"\bstrict\b", _without_strict),
+)
