@@ -1,20 +1,7 @@
 """The warnings that check-config adds to those of the loader."""
 
-import pytest
-
-from sekha_llm_bridge.config import ProviderType
-from sekha_llm_bridge.providers.registry import has_adapter
 from sekha_llm_bridge.routing.configuration_warnings import configuration_warnings
 from tests.fakes.settings import chat_model, make_settings, provider
-
-
-@pytest.mark.parametrize("provider_type", ProviderType)
-def test_an_unsupported_provider_type_gives_a_warning(provider_type: ProviderType) -> None:
-    settings = make_settings(
-        provider("p", chat_model(), provider_type=provider_type, base_url="https://host", api_key="k"),
-    )
-    warned = [warning for warning in configuration_warnings(settings) if f"of type {provider_type}" in warning]
-    assert bool(warned) is not has_adapter(provider_type)
 
 
 def test_models_without_a_price_give_one_warning_per_provider() -> None:

@@ -409,17 +409,6 @@ def test_without_recent_checks_health_notes_it(fleet: Fleet, clock: FakeClock) -
     assert (body["status"], body["notes"]) == ("degraded", ["the scheduled check has not run for minutes"])
 
 
-def test_a_provider_without_an_adapter_does_not_count_as_healthy(fake: FakeProvider, clock: FakeClock) -> None:
-    fake.always(LIST, DOWN)
-    claude = provider("claude", chat_model("c"), provider_type="anthropic", api_key="k")
-    settings = make_settings(provider("p", chat_model("a"), base_url=f"{fake.url}/v1"), claude)
-    bridge = make_bridge(settings, clock=clock)
-    checked(bridge)
-    asyncio.set_event_loop(asyncio.new_event_loop())
-    answer = Function("health", bridge)("GET", "/api/v1/health")
-    assert (answer.status, answer.json()["status"]) == (503, "unhealthy")
-
-
 def test_an_unexpected_error_in_one_check_does_not_affect_the_others(
     fake: FakeProvider, other: FakeProvider, clock: FakeClock, log: StringIO
 ) -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from sekha_llm_bridge.config.models import ProviderType
-from sekha_llm_bridge.providers import RequestedFeature, RequestFeature, capabilities_of, has_adapter
+from sekha_llm_bridge.providers import RequestedFeature, RequestFeature, capabilities_of
 
 EVERY_FEATURE = [RequestedFeature(feature) for feature in RequestFeature]
 
@@ -21,12 +21,6 @@ def test_ollama_supports_no_feature_of_openais_and_translates_the_usual_fields()
     assert capabilities.translated_fields is not None
     assert {"messages", "tools", "temperature", "max_tokens", "keep_alive"} <= capabilities.translated_fields
     assert "logprobs" not in capabilities.translated_fields
-
-
-@pytest.mark.parametrize("kind", [kind for kind in ProviderType if not has_adapter(kind)])
-def test_a_provider_without_an_adapter_supports_nothing(kind: ProviderType) -> None:
-    capabilities = capabilities_of(kind)
-    assert (capabilities.features, capabilities.translated_fields) == (frozenset(), frozenset())
 
 
 def test_missing_features_are_named_in_order_with_their_details() -> None:

@@ -150,11 +150,6 @@ def test_prompt_and_answer_must_fit_the_context_window() -> None:
     )
 
 
-def test_a_provider_type_without_an_adapter_is_excluded() -> None:
-    result = planned(provider("nova", chat_model("m"), provider_type="bedrock"))
-    assert why_not(result, "m") == "this version has no adapter for bedrock"
-
-
 def test_an_open_breaker_excludes_its_provider() -> None:
     limits = RoutingContext(breakers={"p": BreakerView(BreakerState.OPEN, retry_after_s=7)})
     result = planned(provider("p", chat_model("a")), provider("q", chat_model("b")), limits=limits)

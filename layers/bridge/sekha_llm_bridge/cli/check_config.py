@@ -14,7 +14,6 @@ from sekha_llm_bridge.config.endpoints import mask_user_info
 from sekha_llm_bridge.config.plain_http import plain_http_warnings
 from sekha_llm_bridge.errors import ConfigError
 from sekha_llm_bridge.pricing import Price, PriceBook, usd_text
-from sekha_llm_bridge.providers import has_adapter
 from sekha_llm_bridge.providers.addresses import masked_addresses_of
 from sekha_llm_bridge.proxies import proxy_fault
 from sekha_llm_bridge.routing.configuration_warnings import configuration_warnings
@@ -146,9 +145,7 @@ def _provider_data(row: Row, prices: PriceBook) -> dict[str, Any]:
 
 
 def _urls(provider: ProviderConfig) -> dict[str, str]:
-    """Returns the URLs that will be requested, by their use; empty for a type without an adapter."""
-    if not has_adapter(provider.provider_type):
-        return {}
+    """Returns the URLs that will be requested, by their use."""
     addresses = masked_addresses_of(provider)
     uses = {
         "chat": addresses.chat if any(model.is_chat for model in provider.models) else None,

@@ -15,7 +15,6 @@ from sekha_llm_bridge.errors import CallOutcome, FailureKind, ProviderError
 from sekha_llm_bridge.execution.provider_call import call_within, has_new_credentials
 from sekha_llm_bridge.jobs.handler import Invocation
 from sekha_llm_bridge.observability import Metric, code_location, count, logger
-from sekha_llm_bridge.providers import has_adapter
 from sekha_llm_bridge.resilience import (
     BreakerSession,
     BreakerState,
@@ -76,7 +75,7 @@ async def check_all(bridge: Bridge) -> dict[str, Any]:
     Logs one line and writes the two gauges that alarms watch: how many providers are healthy, and how many breakers
     were not closed before or after the check (not written while the table is unavailable).
     """
-    provider_ids = [config.id for config in bridge.settings.providers if has_adapter(config.provider_type)]
+    provider_ids = [config.id for config in bridge.settings.providers]
     open_before = _not_closed(await bridge.breakers.read_now(table_timeout_s=_TABLE_TIMEOUT_S))
     checks = (_check(provider_id, bridge) for provider_id in provider_ids)
     results = []

@@ -13,7 +13,6 @@ from sekha_llm_bridge.providers.registry import (
     UNSUPPORTED_FIELDS,
     capabilities_for,
     capabilities_of,
-    has_adapter,
     make_provider,
 )
 
@@ -33,7 +32,6 @@ __all__ = [
     "capabilities_of",
     "embed_in_batches",
     "gateway_fields",
-    "has_adapter",
     "is_gateway_field",
     "make_provider",
     "refused_fields",

@@ -6,26 +6,16 @@ from dataclasses import replace
 
 from sekha_llm_bridge.clock import Clock
 from sekha_llm_bridge.config.models import ProviderConfig, ProviderType
-from sekha_llm_bridge.errors import ConfigError
 from sekha_llm_bridge.providers.base import Provider
 from sekha_llm_bridge.providers.capabilities import AdapterCapabilities
 from sekha_llm_bridge.providers.http import JsonHttp
 from sekha_llm_bridge.providers.openai.vendors import UNSUPPORTED_FIELDS, VENDORS, vendor_of
 
-__all__ = ["UNSUPPORTED_FIELDS", "capabilities_for", "capabilities_of", "has_adapter", "make_provider"]
-
-
-def has_adapter(provider_type: ProviderType) -> bool:
-    """Returns whether this version has an adapter for that type of provider."""
-    return provider_type in VENDORS or provider_type in {
-        ProviderType.OLLAMA,
-        ProviderType.ANTHROPIC,
-        ProviderType.BEDROCK,
-    }
+__all__ = ["UNSUPPORTED_FIELDS", "capabilities_for", "capabilities_of", "make_provider"]
 
 
 def capabilities_of(provider_type: ProviderType) -> AdapterCapabilities:
-    """Returns what the adapter for that type of provider supports: nothing where there is no adapter."""
+    """Returns what the adapter for that type of provider supports."""
     if provider_type is ProviderType.OLLAMA:
         from sekha_llm_bridge.providers.ollama import adapter as ollama
 
@@ -38,18 +28,18 @@ def capabilities_of(provider_type: ProviderType) -> AdapterCapabilities:
         from sekha_llm_bridge.providers.bedrock import adapter as bedrock
 
         return bedrock.CAPABILITIES
-    if provider_type in VENDORS:
-        from sekha_llm_bridge.providers.openai import adapter as openai
+    from sekha_llm_bridge.providers.openai import adapter as openai
 
-        return openai.CAPABILITIES
-    return AdapterCapabilities()
+    return openai.CAPABILITIES
 
 
 def capabilities_for(config: ProviderConfig) -> AdapterCapabilities:
     """Returns what the adapter of one configured provider supports: that of its type, without what its vendor lacks."""
     capabilities = capabilities_of(config.provider_type)
+    if config.provider_type not in VENDORS:
+        return capabilities
     vendor = vendor_of(config)
-    if vendor is None or not (vendor.lacks or vendor.unsupported_fields):
+    if not (vendor.lacks or vendor.unsupported_fields):
         return capabilities
     return replace(
         capabilities,
@@ -59,7 +49,7 @@ def capabilities_for(config: ProviderConfig) -> AdapterCapabilities:
 
 
 def make_provider(config: ProviderConfig, http: JsonHttp, clock: Clock) -> Provider:
-    """Returns a new adapter for one configured provider. Raises `ConfigError` for a type without an adapter."""
+    """Returns a new adapter for one configured provider."""
     if config.provider_type is ProviderType.OLLAMA:
         from sekha_llm_bridge.providers.ollama.adapter import OllamaAdapter
 
@@ -72,8 +62,6 @@ def make_provider(config: ProviderConfig, http: JsonHttp, clock: Clock) -> Provi
         from sekha_llm_bridge.providers.bedrock.adapter import BedrockAdapter
 
         return BedrockAdapter(config, http, clock)
-    if (vendor := vendor_of(config)) is not None:
-        from sekha_llm_bridge.providers.openai.adapter import OpenAIAdapter
+    from sekha_llm_bridge.providers.openai.adapter import OpenAIAdapter
 
-        return OpenAIAdapter(config, vendor, http, clock)
-    raise ConfigError([f"{config.id}: this version has no adapter for provider_type {config.provider_type.value}"])
+    return OpenAIAdapter(config, vendor_of(config), http, clock)

@@ -9,7 +9,7 @@ from sekha_llm_bridge.config.loaded import Settings
 from sekha_llm_bridge.config.models import DefaultModels, ModelConfig, ProviderConfig, Task
 from sekha_llm_bridge.errors import ModelNotFound
 from sekha_llm_bridge.pricing import Price, PriceBook, Tokenizer, image_tokens, tokenizer_of
-from sekha_llm_bridge.providers import AdapterCapabilities, capabilities_for, has_adapter
+from sekha_llm_bridge.providers import AdapterCapabilities, capabilities_for
 
 ALIASES: dict[str, Task] = {
     "embedding": Task.EMBEDDING,
@@ -55,7 +55,6 @@ class CatalogModel:
     model: ModelConfig
     price: Price | None
     position: int
-    has_adapter: bool
     capabilities: AdapterCapabilities
     integer_rates: IntegerRates | None
     tokenizer: Tokenizer | None
@@ -86,7 +85,7 @@ class CatalogModel:
 class Catalog:
     """All models of all enabled providers, in the order of the file.
 
-    `usable` has the models of each task that have an adapter, by priority. `has_repeated_models`: a provider lists the
+    `usable` has the models of each task, by priority. `has_repeated_models`: a provider lists the
     same model twice, for two tasks.
     """
 
@@ -100,8 +99,8 @@ class Catalog:
         """Returns the catalog of a configuration."""
         pairs = ((provider, model) for provider in settings.providers for model in provider.models)
         models = tuple(_entry(i, *pair, prices) for i, pair in enumerate(pairs))
-        with_adapter = [entry for entry in by_priority(models) if entry.has_adapter]
-        usable = {task: tuple(entry for entry in with_adapter if entry.serves(task)) for task in (None, *Task)}
+        ordered = by_priority(models)
+        usable = {task: tuple(entry for entry in ordered if entry.serves(task)) for task in (None, *Task)}
         return cls(models, settings.default_models, usable, len({entry.key for entry in models}) < len(models))
 
     def default_for(self, task: Task | None) -> str | None:
@@ -161,7 +160,6 @@ def _entry(position: int, provider: ProviderConfig, model: ModelConfig, prices: 
         model=model,
         price=price,
         position=position,
-        has_adapter=has_adapter(kind),
         capabilities=capabilities_for(provider),
         integer_rates=None if price is None else _integer_rates(price),
         tokenizer=tokenizer_of(provider, model.model_id),

@@ -1,4 +1,4 @@
-"""Warnings about a valid configuration that need prices and adapters to find out."""
+"""Warnings about a valid configuration that need prices to find out."""
 
 from collections.abc import Iterable, Iterator
 
@@ -6,7 +6,6 @@ from sekha_llm_bridge.config.loaded import Settings
 from sekha_llm_bridge.config.models import ModelConfig, ProviderConfig
 from sekha_llm_bridge.config.vocabulary import ProviderType
 from sekha_llm_bridge.pricing import PriceBook
-from sekha_llm_bridge.providers import has_adapter
 from sekha_llm_bridge.providers.gateway_fields import names_address_or_key
 from sekha_llm_bridge.routing.cost_quotes import DEFAULT_MAX_OUTPUT_TOKENS
 
@@ -14,10 +13,7 @@ from sekha_llm_bridge.routing.cost_quotes import DEFAULT_MAX_OUTPUT_TOKENS
 def configuration_warnings(settings: Settings) -> Iterator[str]:
     """Yields the warnings, also for providers that are disabled now."""
     providers = (*settings.providers, *(disabled.config for disabled in settings.disabled))
-    usable = ", ".join(kind for kind in ProviderType if has_adapter(kind))
     for provider in providers:
-        if not has_adapter(kind := provider.provider_type):
-            yield f"{provider.id}: this version cannot talk to providers of type {kind}, only to {usable}"
         yield from _warnings_on_allowed_fields(provider)
     limit = settings.routing.max_cost_per_request
     book = PriceBook()

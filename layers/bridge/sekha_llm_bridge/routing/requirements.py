@@ -33,10 +33,6 @@ def basic_requirements(request: RouteRequest) -> Iterator[Requirement]:
     yield Requirement(
         lambda entry: entry.serves(request.task), lambda entry: _not_capable(_task_mismatch(entry, request.task))
     )
-    yield Requirement(
-        lambda entry: entry.has_adapter,
-        lambda entry: _not_capable(f"this version has no adapter for {entry.provider.provider_type.value}"),
-    )
 
 
 def capability_requirements(request: RouteRequest, space: str | None) -> Iterator[Requirement]:

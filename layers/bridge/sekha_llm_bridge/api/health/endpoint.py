@@ -13,7 +13,6 @@ from sekha_llm_bridge.aws.table_time_budget import TableTimeBudget
 from sekha_llm_bridge.bootstrap import Bridge
 from sekha_llm_bridge.config.models import ProviderConfig
 from sekha_llm_bridge.embeddings.deferred_writes.pending_writes import PendingWritesUnavailable
-from sekha_llm_bridge.providers import has_adapter
 from sekha_llm_bridge.resilience import DEFAULT_TABLE_TIMEOUT_S, Breaker, BreakerState, CheckResult, ProviderRecord
 
 _NO_CACHE = {"cache-control": "no-store"}
@@ -53,7 +52,7 @@ async def _report(bridge: Bridge) -> dict[str, Any]:
     records = await bridge.breakers.read_now()
     configs, now = bridge.settings.providers, bridge.clock.now()
     rows = {config.id: _row(config, records.get(config.id, ProviderRecord()), now) for config in configs}
-    usable = [rows[config.id]["status"] for config in configs if has_adapter(config.provider_type)]
+    usable = [rows[config.id]["status"] for config in configs]
     pending = await _pending(bridge)
     notes = list(_notes(records.values(), now, bridge))
     if pending:

@@ -120,13 +120,13 @@ UNSUPPORTED_FIELDS = frozenset().union(*(row.unsupported_fields for row in _VEND
 """The fields that any of the vendors does not support."""
 
 
-def vendor_of(config: ProviderConfig) -> Vendor | None:
-    """Returns the row of a provider; None where its type does not use OpenAI's format.
+def vendor_of(config: ProviderConfig) -> Vendor:
+    """Returns the row of a provider, whose type uses OpenAI's format.
 
     Other servers configured as `openai` may not know OpenAI's newer fields, so they get the generic row.
     """
     if config.provider_type is not ProviderType.OPENAI or config.base_url is None:
-        return VENDORS.get(config.provider_type)
+        return VENDORS[config.provider_type]
     host = urlsplit(config.base_url).hostname or ""
     while host:
         if (vendor := _VENDORS_BY_HOST.get(host)) is not None:
