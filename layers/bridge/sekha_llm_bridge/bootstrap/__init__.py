@@ -22,6 +22,7 @@ from sekha_llm_bridge.routing import Catalog
 
 if TYPE_CHECKING:
     from sekha_llm_bridge.bootstrap.vectors import Vectors
+    from sekha_llm_bridge.media.request_images import RequestImages
 
 
 class AwsResources(NamedTuple):
@@ -34,7 +35,9 @@ class AwsResources(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Bridge:
-    """The collaborators of every handler. `vectors` makes what stores vectors when it is first called."""
+    """The collaborators of every handler. `vectors` makes what stores vectors when it is first called; `images` makes
+    what fetches the images of one request.
+    """
 
     settings: Settings
     catalog: Catalog
@@ -42,6 +45,7 @@ class Bridge:
     breakers: Breakers
     service: ModelService
     vectors: Callable[[], "Vectors"]
+    images: Callable[[], "RequestImages"]
     resources: AwsResources
     connections: Connections
     clock: Clock
@@ -106,6 +110,12 @@ def make_bridge(
 
         return make_vectors(settings, catalog, connections, clock, resources)
 
+    def images() -> "RequestImages":
+        from sekha_llm_bridge.media.fetch import ImageFetcher
+        from sekha_llm_bridge.media.request_images import RequestImages
+
+        return RequestImages(lambda: ImageFetcher(connections.tls_context))
+
     return Bridge(
         settings=settings,
         catalog=catalog,
@@ -113,6 +123,7 @@ def make_bridge(
         breakers=breakers,
         service=ModelService(routing, catalog, breakers, cooldowns, unsupported, executor),
         vectors=vectors,
+        images=images,
         resources=resources,
         connections=connections,
         clock=clock,

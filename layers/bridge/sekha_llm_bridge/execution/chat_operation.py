@@ -1,27 +1,32 @@
 """A chat request as an operation, which sends the same request to each candidate, for a buffered or streamed answer."""
 
 from dataclasses import replace
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from sekha_llm_bridge.conversation import ChatAnswer, Conversation, Json
 from sekha_llm_bridge.execution.counted_chunks import CountedChunks
 from sekha_llm_bridge.execution.output_estimate import OutputEstimate
-from sekha_llm_bridge.providers import ChatCall, Provider
+from sekha_llm_bridge.providers import ChatCall, Provider, RequestFeature
 from sekha_llm_bridge.routing import Candidate, RouteRequest
 from sekha_llm_bridge.usage import Usage
+
+if TYPE_CHECKING:
+    from sekha_llm_bridge.media.request_images import RequestImages
 
 _DEFAULT_OUTPUT_TOKENS = 1024
 
 
 class ChatOperation(NamedTuple):
-    """A chat with a buffered answer."""
+    """A chat with a buffered answer. `images` fetches its images by URL; None where it has none."""
 
     route: RouteRequest
     conversation: Conversation
+    images: "RequestImages | None" = None
 
     async def call(self, provider: Provider, candidate: Candidate, *, timeout_s: float) -> ChatAnswer:
         """Returns the model's answer, with an estimated usage where the provider did not count."""
-        answer = await provider.chat(chat_call(self.route, self.conversation, candidate), timeout_s=timeout_s)
+        conversation = await conversation_for(candidate, self.conversation, self.images, timeout_s=timeout_s)
+        answer = await provider.chat(chat_call(self.route, conversation, candidate), timeout_s=timeout_s)
         if answer.usage is not None:
             return answer
         output = OutputEstimate()
@@ -35,12 +40,29 @@ class ChatStreamOperation(NamedTuple):
 
     route: RouteRequest
     conversation: Conversation
+    images: "RequestImages | None" = None
     stream_options: Json | None = None
 
     async def call(self, provider: Provider, candidate: Candidate, *, timeout_s: float) -> CountedChunks:
         """Returns the model's answer when its first token has arrived."""
-        call = replace(chat_call(self.route, self.conversation, candidate), stream_options=self.stream_options)
+        conversation = await conversation_for(candidate, self.conversation, self.images, timeout_s=timeout_s)
+        call = replace(chat_call(self.route, conversation, candidate), stream_options=self.stream_options)
         return await CountedChunks.open(provider.stream(call, timeout_s=timeout_s), self.route.prompt)
+
+
+async def conversation_for(
+    candidate: Candidate, conversation: Conversation, images: "RequestImages | None", *, timeout_s: float
+) -> Conversation:
+    """Returns the conversation as a candidate takes it: with its images inline, where its provider takes no URLs.
+
+    Raises `ProviderError` as `RequestImages.resolve` does.
+    """
+    if images is None or RequestFeature.IMAGE_BY_URL in candidate.entry.capabilities.features:
+        return conversation
+    from sekha_llm_bridge.media.request_images import ImageLimits  # few requests need it
+
+    limits = ImageLimits.of(candidate.entry.model.vision_capabilities)
+    return await images.resolve(conversation, limits=limits, timeout_s=timeout_s)
 
 
 def chat_call(route: RouteRequest, conversation: Conversation, candidate: Candidate) -> ChatCall:

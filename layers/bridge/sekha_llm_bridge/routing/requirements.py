@@ -10,14 +10,12 @@ from decimal import Decimal
 from sekha_llm_bridge.config.models import Task
 from sekha_llm_bridge.media.inspect import COMMON_FORMATS, format_names
 from sekha_llm_bridge.pricing import usd_text
-from sekha_llm_bridge.providers import UNSUPPORTED_FIELDS, RequestFeature, refused_fields
+from sekha_llm_bridge.providers import UNSUPPORTED_FIELDS, refused_fields
 from sekha_llm_bridge.resilience import BreakerState, BreakerView, Refusal
 from sekha_llm_bridge.routing import cost_quotes
 from sekha_llm_bridge.routing.catalog import CatalogModel
 from sekha_llm_bridge.routing.plan import Exclusion, ExclusionKind
 from sekha_llm_bridge.routing.route_request import ImageNeeds, RouteRequest, RoutingContext
-
-_IMAGE_BY_URL = frozenset({RequestFeature.IMAGE_BY_URL})
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,11 +158,6 @@ def _vision_requirements(request: RouteRequest) -> Iterator[Requirement]:
     """Yields the requirements for the images of the request."""
     if request.needs_vision:
         yield _requirement(lambda entry: entry.model.has_vision, "cannot see images")
-    if request.images.by_url:
-        yield Requirement(
-            lambda entry: entry.capabilities.features >= _IMAGE_BY_URL,
-            lambda entry: _not_capable(f"{entry.provider.provider_type.value} takes images as data: URLs only"),
-        )
     if images := request.images.count and request.images:
         yield Requirement(
             lambda entry: _image_mismatch(entry, images) is None,

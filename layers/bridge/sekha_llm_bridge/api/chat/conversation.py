@@ -35,6 +35,7 @@ from sekha_llm_bridge.conversation import (
     ToolChoice,
     ToolChoiceMode,
 )
+from sekha_llm_bridge.media.inspect import media_type_of
 
 _PARAMETERS = frozenset(Parameters.__annotations__)
 _OUTPUT_LIMITS = ("max_completion_tokens", "max_tokens")
@@ -130,11 +131,14 @@ def _part(sent: Json) -> Block:
 
 
 def media_of_url(url: str) -> Media:
-    """Returns the content of a `data:` URL, or the URL itself."""
+    """Returns the content of a `data:` URL, or the URL itself. The type of an image is that of its bytes: labels are
+    often wrong, and some providers refuse an image for that.
+    """
     if url[:5].lower() != "data:":
         return Media(url=url)
     head, _, data = url[5:].partition(",")
-    return Media(media_type=head.partition(";")[0], data=data)
+    declared = head.partition(";")[0].lower()
+    return Media(media_type=media_type_of(data) or declared if declared.startswith("image/") else declared, data=data)
 
 
 def _document(sent: dict[str, Any], cache: CacheControl | None, rest: Json) -> Document | None:

@@ -36,10 +36,11 @@ async def create_completion(request: Request) -> Response:
     if chat.stream:
         add_log_fields(request, stream=True)
     body = provider_request(fields)
-    conversation = conversation_of(body)
-    route = route_request(chat, body, conversation, bridge_of(request))
+    conversation, bridge = conversation_of(body), bridge_of(request)
+    route = route_request(chat, body, conversation, bridge)
+    operation = ChatOperation(route, conversation, bridge.images() if route.images.by_url else None)
     respond = _stream if chat.stream else _complete
-    return await respond(request, chat, ChatOperation(route, conversation), body, deadline)
+    return await respond(request, chat, operation, body, deadline)
 
 
 async def _complete(

@@ -28,6 +28,11 @@ def chat_payload(call: ChatCall, vendor: Vendor) -> dict[str, Any]:
         "model": call.model_id,
         "messages": [message_body(message) for message in conversation.messages],
     }
+    for name in vendor.omitted_fields & payload.keys():
+        del payload[name]
+    for name, other in vendor.renamed_fields:
+        if name in payload:
+            payload[other] = payload.pop(name)
     if payload.get("functions") == []:  # some servers reject an empty list
         del payload["functions"]
     if call.stream_options is not None:
