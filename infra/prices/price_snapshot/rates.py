@@ -17,7 +17,8 @@ from genai_prices.types import (
 
 from sekha_llm_bridge.pricing.price import Price, Rates, Tier
 
-WRITES = ("cache_write_mtok", "cache_write_5m_mtok", "cache_write_1h_mtok")
+_HOUR_WRITE = "cache_write_1h_mtok"
+WRITES = ("cache_write_mtok", "cache_write_5m_mtok", _HOUR_WRITE)
 _NO_TIER = -1
 
 
@@ -74,11 +75,12 @@ def _rates(price: ModelPrice, above: int) -> Rates:
 
 
 def _written(price: ModelPrice, input_usd: Decimal, above: int) -> Decimal:
-    """Returns the highest rate of a cache write.
+    """Returns the highest rate of a cache write that lasts for five minutes. Those that last for an hour have a rate of
+    their own (`Rates.hour_cache_write_usd_per_mtok`).
 
     A rate below the input rate is added to the input rate: OpenRouter lists the storage of Gemini's cache like that.
     """
-    write_rates = [usd for meter in WRITES if (usd := _usd(price, meter, above)) is not None]
+    write_rates = [usd for meter in WRITES if meter != _HOUR_WRITE and (usd := _usd(price, meter, above)) is not None]
     highest = max(write_rates, default=input_usd)
     return highest if highest >= input_usd else input_usd + highest
 

@@ -9,7 +9,8 @@ class Usage:
 
     `prompt_tokens` includes `cached_tokens` (read from the provider's cache) and `cache_write_tokens` (written to it).
     `unlisted_tokens` are output tokens that the provider includes only in its total, for example reasoning tokens.
-    They are billed but are not part of `completion_tokens`.
+    They are billed but are not part of `completion_tokens`. `hour_cache_write_tokens` are those of
+    `cache_write_tokens` that are kept for an hour.
     """
 
     prompt_tokens: int
@@ -17,3 +18,4 @@ class Usage:
     cached_tokens: int = 0
     cache_write_tokens: int = 0
     unlisted_tokens: int = 0
+    hour_cache_write_tokens: int = 0

@@ -78,9 +78,9 @@ def test_missing_rates_equal_the_input_rate() -> None:
     assert listed(model(costs(**TEXT, cache_write_mtok="3")), DAY)["usd"] == ["2", "8", None, "3"]
 
 
-def test_the_highest_rate_of_a_cache_write_is_used() -> None:
+def test_the_highest_rate_of_a_cache_write_of_five_minutes_is_used() -> None:
     price = costs(**TEXT, cache_write_mtok="2.5", cache_write_5m_mtok="2.6", cache_write_1h_mtok="4")
-    assert listed(model(price), DAY)["usd"] == ["2", "8", None, "4"]
+    assert listed(model(price), DAY)["usd"] == ["2", "8", None, "2.6"]
 
 
 def test_a_cache_write_rate_below_the_input_rate_is_added_to_it() -> None:

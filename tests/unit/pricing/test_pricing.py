@@ -21,6 +21,12 @@ def priced(kind: str, **fields: object) -> Price | None:
     return PriceBook().price(config, config.models[0])
 
 
+def test_tokens_that_are_cached_for_an_hour_cost_twice_the_input_rate() -> None:
+    usage = Usage(1000, 0, cache_write_tokens=1000, hour_cache_write_tokens=400)
+    rates = Rates(Decimal(3), Decimal(15), Decimal("0.3"), Decimal("3.75"))
+    assert Price(rates, "x").cost_usd(usage) == (600 * Decimal("3.75") + 400 * 6) / 1_000_000
+
+
 def test_cost_is_exact_to_the_last_decimal() -> None:
     # (1000 - 400 - 100) × 3 + 400 × 0.3 + 100 × 6 + 10 × 15 = 2370 per million
     assert PRICE.cost_usd(Usage(1000, 10, cached_tokens=400, cache_write_tokens=100)) == Decimal("0.00237")

@@ -52,13 +52,13 @@ def of(model_id: str, base_url: str | None, provider_type: str = "openai", *, em
 
 
 def by_them(model: ModelInfo, usage: Usage, moment: datetime = NOON) -> Decimal:
-    """The same usage by genai-prices' own calculation; what is written to a cache stays there for an hour."""
+    """The same usage by genai-prices' own calculation."""
     theirs = TheirUsage(
         input_tokens=usage.prompt_tokens,
         output_tokens=usage.completion_tokens,
         cache_read_tokens=usage.cached_tokens,
         cache_write_tokens=usage.cache_write_tokens,
-        cache_write_1h_tokens=usage.cache_write_tokens,
+        cache_write_1h_tokens=usage.hour_cache_write_tokens,
     )
     return model.get_prices(moment).calc_price(theirs)["total_price"]
 

@@ -7,6 +7,7 @@ from sekha_llm_bridge.usage import Usage
 
 MILLION = Decimal(1_000_000)
 _MAX_PROMPT_TOKENS = 2**53
+_HOUR_CACHE_FACTOR = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +19,14 @@ class Rates:
     output_usd_per_mtok: Decimal
     cached_input_usd_per_mtok: Decimal
     cache_write_usd_per_mtok: Decimal
+
+    @property
+    def hour_cache_write_usd_per_mtok(self) -> Decimal:
+        """The rate of tokens that are kept in the cache for an hour: twice that of the input.
+
+        Source: platform.claude.com, "Prompt caching", "Pricing"; Amazon Bedrock has the same.
+        """
+        return max(self.cache_write_usd_per_mtok, _HOUR_CACHE_FACTOR * self.input_usd_per_mtok)
 
     @property
     def max_input_usd_per_mtok(self) -> Decimal:
@@ -49,11 +58,13 @@ class Price:
         """Returns what the provider bills for that usage."""
         cached = min(usage.cached_tokens, usage.prompt_tokens)
         written = min(usage.cache_write_tokens, usage.prompt_tokens - cached)
+        for_an_hour = min(usage.hour_cache_write_tokens, written)
         rates = self._rates_at(usage.prompt_tokens)
         tokens_usd = (
             (usage.prompt_tokens - cached - written) * rates.input_usd_per_mtok
             + cached * rates.cached_input_usd_per_mtok
-            + written * rates.cache_write_usd_per_mtok
+            + (written - for_an_hour) * rates.cache_write_usd_per_mtok
+            + for_an_hour * rates.hour_cache_write_usd_per_mtok
             + (usage.completion_tokens + usage.unlisted_tokens) * rates.output_usd_per_mtok
         )
         return self.request_usd + tokens_usd / MILLION

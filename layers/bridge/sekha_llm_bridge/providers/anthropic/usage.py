@@ -20,7 +20,14 @@ def read_usage(usage: object) -> Usage | None:
     completion_tokens = read_count(usage.get("output_tokens"))
     if not prompt_tokens or completion_tokens is None:
         return None
-    return Usage(prompt_tokens, completion_tokens, cached_tokens=read, cache_write_tokens=written)
+    by_ttl = usage.get("cache_creation")
+    return Usage(
+        prompt_tokens,
+        completion_tokens,
+        cached_tokens=read,
+        cache_write_tokens=written,
+        hour_cache_write_tokens=_count(by_ttl, "ephemeral_1h_input_tokens") if isinstance(by_ttl, dict) else 0,
+    )
 
 
 def provider_usage(usage: object) -> Json | None:

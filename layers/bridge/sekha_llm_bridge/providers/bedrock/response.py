@@ -102,7 +102,15 @@ def read_usage(usage: object) -> Usage | None:
         return None
     cached = read_count(usage.get("cacheReadInputTokens")) or 0
     written = read_count(usage.get("cacheWriteInputTokens")) or 0
-    return Usage(prompt + cached + written, completion, cached_tokens=cached, cache_write_tokens=written)
+    details = usage.get("cacheDetails")
+    rows = [row for row in details if isinstance(row, dict)] if isinstance(details, list) else []
+    return Usage(
+        prompt + cached + written,
+        completion,
+        cached_tokens=cached,
+        cache_write_tokens=written,
+        hour_cache_write_tokens=sum(read_count(row.get("inputTokens")) or 0 for row in rows if row.get("ttl") == "1h"),
+    )
 
 
 def provider_usage(usage: Usage | None) -> dict[str, Any] | None:
