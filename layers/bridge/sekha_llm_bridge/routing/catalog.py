@@ -152,7 +152,6 @@ def by_priority(entries: Iterable[CatalogModel]) -> list[CatalogModel]:
 
 
 def _entry(position: int, provider: ProviderConfig, model: ModelConfig, prices: PriceBook) -> CatalogModel:
-    kind = provider.provider_type
     price = prices.price(provider, model)
     estimated_image_tokens, max_image_tokens = image_tokens(model.model_id)
     return CatalogModel(

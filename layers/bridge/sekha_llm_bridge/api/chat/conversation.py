@@ -5,7 +5,7 @@ Reasoning in earlier answers is read in every form that gateways give out (`reas
 format.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, cast
 
 from sekha_llm_bridge.conversation import (
@@ -159,13 +159,28 @@ def _reasoning(extra: Json) -> Iterator[Reasoning]:
     """Yields the reasoning of an earlier answer: from the field that says most about it."""
     details, blocks = extra.get("reasoning_details"), extra.get("thinking_blocks")
     if isinstance(details, list) and details:
-        yield from (_reasoning_detail(one) for one in details if isinstance(one, dict))
+        yield from _joined(_reasoning_detail(one) for one in details if isinstance(one, dict))
     elif isinstance(blocks, list) and blocks:
         yield from (_thinking_block(one) for one in blocks if isinstance(one, dict))
     else:
         texts = (extra.get(name) for name in ("reasoning_content", "reasoning"))
         if text := next((text for text in texts if isinstance(text, str) and text), None):
             yield Reasoning(text)
+
+
+def _joined(thoughts: Iterable[Reasoning]) -> Iterator[Reasoning]:
+    """Yields whole parts of reasoning: a client that has collected a stream sends them back in pieces."""
+    pending: Reasoning | None = None
+    for thought in thoughts:
+        if pending is None:
+            pending = thought
+        elif pending.signature or pending.encrypted or thought.encrypted or thought.kind is not pending.kind:
+            yield pending
+            pending = thought
+        else:
+            pending = pending._replace(text=pending.text + thought.text, signature=thought.signature)
+    if pending is not None:
+        yield pending
 
 
 def _reasoning_detail(sent: dict[str, Any]) -> Reasoning:

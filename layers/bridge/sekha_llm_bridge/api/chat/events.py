@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from sekha_llm_bridge.api.chat.openai_format import chunk_body
+from sekha_llm_bridge.api.chat.openai_format import chunk_body, ends_part
 from sekha_llm_bridge.api.sse import DONE, event
 from sekha_llm_bridge.conversation import NO_FIELDS, AnswerChunk, ChoiceDelta
 
@@ -23,6 +23,7 @@ class ChunkEvents:
         self._pending_fields: dict[str, Any] = {}
         self._last: AnswerChunk | None = None
         self._final_deltas: dict[int, ChoiceDelta] = {}
+        self._n_reasoning = 0
         self.model_id = ""
 
     def encode(self, chunk: AnswerChunk) -> bytes:
@@ -33,7 +34,9 @@ class ChunkEvents:
             self._pending_fields |= chunk.extra
             return b""
         pending, self._pending_fields = self._pending_fields, {}
-        return event({**pending, **chunk_body(chunk, sent, self.model_id), **self._usage_field})
+        body = chunk_body(chunk, sent, self.model_id, n_reasoning=self._n_reasoning)
+        self._n_reasoning += sum(ends_part(thought) for delta in sent for thought in delta.reasoning)
+        return event({**pending, **body, **self._usage_field})
 
     def end(self, usage: Mapping[str, Any], receipt: Mapping[str, object]) -> bytes:
         """Returns the events that end a complete answer."""

@@ -80,15 +80,25 @@ def _call(call: ToolCall) -> dict[str, Any]:
     return body
 
 
-def _reasoning_fields(blocks: Iterable[Block]) -> dict[str, Any]:
-    """Returns the fields for the reasoning among the blocks of one answer, or of one event of it."""
+def _reasoning_fields(blocks: Iterable[Block], *, n_before: int = 0) -> dict[str, Any]:
+    """Returns the fields for the reasoning among the blocks of one answer, or of one event of it. `n_before` is the
+    number of its parts that have ended before.
+    """
     thoughts = [block for block in blocks if type(block) is Reasoning]
     fields: dict[str, Any] = {}
     if text := "".join(thought.text for thought in thoughts):
         fields["reasoning_content"] = text
     if any(_needs_details(thought) for thought in thoughts):
-        fields["reasoning_details"] = [_detail(index, thought) for index, thought in enumerate(thoughts)]
+        details = fields["reasoning_details"] = []
+        for thought in thoughts:
+            details.append(_detail(n_before, thought))
+            n_before += ends_part(thought)
     return fields
+
+
+def ends_part(thought: Reasoning) -> bool:
+    """Returns whether a piece of reasoning ends a part of it: the next piece belongs to another one."""
+    return thought.signature is not None or thought.encrypted is not None
 
 
 def _needs_details(thought: Reasoning) -> bool:
@@ -105,27 +115,31 @@ def _detail(index: int, thought: Reasoning) -> dict[str, Any]:
     return {**detail, "format": thought.kind.value, "index": index}
 
 
-def chunk_body(chunk: AnswerChunk, deltas: Iterable[ChoiceDelta], model_id: str) -> dict[str, Any]:
-    """Returns the body of a chunk with these deltas, without its usage."""
+def chunk_body(
+    chunk: AnswerChunk, deltas: Iterable[ChoiceDelta], model_id: str, *, n_reasoning: int = 0
+) -> dict[str, Any]:
+    """Returns the body of a chunk with these deltas, without its usage. `n_reasoning` is the number of the parts of the
+    reasoning that have ended before.
+    """
     return {
         **chunk.extra,
         "id": chunk.answer_id,
         "object": "chat.completion.chunk",
         "created": chunk.created,
         "model": model_id,
-        "choices": [delta_body(delta) for delta in deltas],
+        "choices": [delta_body(delta, n_reasoning) for delta in deltas],
     }
 
 
-def delta_body(delta: ChoiceDelta) -> dict[str, Any]:
-    """Returns what a chunk adds to one choice."""
+def delta_body(delta: ChoiceDelta, n_reasoning: int) -> dict[str, Any]:
+    """Returns what a chunk adds to one choice. See `chunk_body`."""
     body: dict[str, Any] = {"role": "assistant"} if delta.is_first else {}
     if delta.text is not None:
         body["content"] = delta.text
     if delta.tool_calls:
         body["tool_calls"] = [_call_delta(call) for call in delta.tool_calls]
     if delta.reasoning and not _REASONING_FIELDS & delta.extra_delta.keys():
-        body |= _reasoning_fields(delta.reasoning)
+        body |= _reasoning_fields(delta.reasoning, n_before=n_reasoning)
     if delta.refusal is not None:
         body["refusal"] = delta.refusal
     if delta.citations:
