@@ -43,7 +43,7 @@ def upstream() -> Iterator[FakeProvider]:
 def proxy(program: Path, upstream: FakeProvider, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a LiteLLM proxy in front of `upstream`."""
     common = {"api_base": f"{upstream.url}/v1", "api_key": "unused", "max_retries": 0}
-    models = {"gpt": "openai/gpt-4o", "e": "openai/text-embedding-3-small"}
+    models = {"gpt": "openai/gpt-4o", "e": "openai/text-embedding-3-small", "by-messages": "hosted_vllm/by-messages"}
     listed = [{"model_name": name, "litellm_params": {"model": model, **common}} for name, model in models.items()]
     config = tmp_path_factory.mktemp("litellm") / "config.yaml"
     config.write_text(yaml.safe_dump({"model_list": listed, "general_settings": {"master_key": KEY}}))
@@ -70,6 +70,7 @@ def stack(proxy: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runn
         fields = {"provider_type": "litellm", "base_url": f"{proxy}/v1", "api_key": KEY}
         providers = [
             provider("proxy", chat_model("gpt"), embedding_model("e"), **fields),
+            provider("messages", chat_model("by-messages"), provider_type="anthropic", base_url=proxy, api_key=KEY),
             provider("small", chat_model("small"), base_url=f"{small.url}/v1"),
         ]
         config = tmp_path_factory.mktemp("config") / "providers.yaml"
@@ -101,6 +102,37 @@ def test_a_litellm_proxy_answers_chats_streams_tools_and_embeddings(
     (call,) = ask(client, tools=TOOLS).choices[0].message.tool_calls
     assert (call.id, call.function.name, json.loads(call.function.arguments)) == ("c1", "f", {"x": 1})
     assert len(client.embeddings.create(model="e", input=["a", "b"]).data) == 2
+
+
+def test_a_litellm_proxy_is_a_second_opinion_on_anthropics_format(
+    client: openai.OpenAI, upstream: FakeProvider
+) -> None:
+    """The adapter for Anthropic's format speaks to LiteLLM's own implementation of `/v1/messages`."""
+
+    def ask_in_messages(messages: Any, **fields: Any) -> Any:
+        return client.chat.completions.create(model="by-messages", messages=messages, **fields)
+
+    answer = ask_in_messages(HI)
+    assert (answer.choices[0].message.content, answer.choices[0].finish_reason) == ("Hello from upstream.", "stop")
+    assert (answer.usage.prompt_tokens, answer.usage.completion_tokens) == (11, 7)
+    chunks = ask_in_messages(HI, stream=True)
+    assert "".join(one.choices[0].delta.content or "" for one in chunks if one.choices) == "Hello from upstream."
+    message = {"role": "assistant", "content": None, "tool_calls": [CALL]}
+    choice = {"index": 0, "message": message, "finish_reason": "tool_calls"}
+    usage = {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}
+    upstream.script(PATH, Reply(body={"id": "x", "object": "chat.completion", "choices": [choice], "usage": usage}))
+    called = ask_in_messages(HI, tools=TOOLS).choices[0]
+    (call,) = called.message.tool_calls
+    assert (called.finish_reason, call.function.name, json.loads(call.function.arguments)) == (
+        "tool_calls",
+        "f",
+        {"x": 1},
+    )
+    result = {"role": "tool", "tool_call_id": call.id, "content": "done"}
+    assert ask_in_messages([*HI, called.message, result], tools=TOOLS).choices[0].finish_reason == "stop"
+    sent = upstream.calls(PATH)[-1].body["messages"]
+    assert [one["role"] for one in sent] == ["user", "assistant", "tool"]
+    assert (sent[1]["tool_calls"][0]["id"], sent[2]["tool_call_id"]) == (call.id, call.id)
 
 
 @pytest.mark.parametrize(

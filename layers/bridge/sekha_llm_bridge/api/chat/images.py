@@ -42,6 +42,12 @@ def check_image_url(url: str) -> None:
         raise ValueError(fault)
 
 
+def check_document_url(data: object) -> None:
+    """Raises ValueError where the data of a document is an http(s) URL of an address that is not public."""
+    if isinstance(data, str) and re.match(r"(?i)https?:", data):
+        check_public_url(data)
+
+
 def _is_base64(text: str) -> bool:
     """Returns whether a text has only the characters of base64, with at most two `=` at its end."""
     n_padding = len(text) - len(text.rstrip("="))
