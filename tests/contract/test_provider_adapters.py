@@ -11,9 +11,10 @@ import pytest
 from sekha_llm_bridge import errors
 from sekha_llm_bridge.clock import SystemClock
 from sekha_llm_bridge.config.models import ProviderConfig
-from sekha_llm_bridge.providers import ChatCall, EmbeddingCall, Provider, make_provider
+from sekha_llm_bridge.providers import EmbeddingCall, Provider, make_provider
 from sekha_llm_bridge.providers.http import JsonHttp
 from tests.fakes.failures import raises_failure
+from tests.fakes.openai_format import chat_call
 from tests.fakes.provider import FakeProvider, Reply, vector_of
 from tests.fakes.settings import chat_model, provider
 
@@ -66,7 +67,7 @@ def run(wire: WireFormat, fake: FakeProvider) -> Iterator[Run[Any]]:
 
 def chat(**fields: Any) -> Callable[[Provider], Awaitable[Any]]:
     request = {"messages": [{"role": "user", "content": PROMPT}], **fields}
-    return lambda adapter: adapter.chat(ChatCall("m", request, None, 4096), timeout_s=5)
+    return lambda adapter: adapter.chat(chat_call("m", request, None, 4096), timeout_s=5)
 
 
 def embed(*texts: str) -> Callable[[Provider], Awaitable[Any]]:
@@ -336,4 +337,4 @@ def test_a_refused_connection_is_a_failed_connection(run: Run[Any], fake: FakePr
 def test_a_provider_that_hangs_is_a_timeout(run: Run[Any], wire: WireFormat, fake: FakeProvider) -> None:
     fake.script(wire.chat, Reply(delay_s=1))
     with raises_failure(errors.FailureKind.TIMEOUT):
-        run(lambda adapter: adapter.chat(ChatCall("m", {"messages": []}, None, 4096), timeout_s=0.2))
+        run(lambda adapter: adapter.chat(chat_call("m", {"messages": []}, None, 4096), timeout_s=0.2))

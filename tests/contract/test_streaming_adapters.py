@@ -15,11 +15,12 @@ import pytest
 from sekha_llm_bridge import errors
 from sekha_llm_bridge.clock import SystemClock
 from sekha_llm_bridge.config.models import ProviderConfig
-from sekha_llm_bridge.providers import ChatCall, ChatChunk, Provider, make_provider
-from sekha_llm_bridge.providers.base import AnswerState
+from sekha_llm_bridge.conversation import AnswerChunk, AnswerState
+from sekha_llm_bridge.providers import ChatCall, Provider, make_provider
 from sekha_llm_bridge.providers.http import JsonHttp
 from sekha_llm_bridge.usage import Usage
 from tests.contract.test_provider_adapters import FAILURES, PROMPT, QUOTES_OF_THE_REQUEST, SECRET
+from tests.fakes.openai_format import chat_call, chunk_body
 from tests.fakes.provider import (
     FakeProvider,
     Received,
@@ -96,7 +97,7 @@ OLLAMA = WireFormat(
 class StreamResult:
     """The chunks of a stream, and the error that ended it."""
 
-    chunks: list[ChatChunk]
+    chunks: list[AnswerChunk]
     error: errors.ProviderError | None = None
 
     @property
@@ -110,7 +111,9 @@ class StreamResult:
 
     @property
     def text(self) -> str:
-        return "".join(choice["delta"].get("content") or "" for one in self.chunks for choice in one.body["choices"])
+        return "".join(
+            choice["delta"].get("content") or "" for one in self.chunks for choice in chunk_body(one)["choices"]
+        )
 
     @property
     def usage(self) -> Usage | None:
@@ -146,7 +149,7 @@ class AdapterRunner:
         """Reads a whole stream. `on_count` is called with the number of chunks so far, beginning with 0."""
 
         async def reading(adapter: Provider) -> StreamResult:
-            chunks: list[ChatChunk] = []
+            chunks: list[AnswerChunk] = []
             on_count(0)
             try:
                 async for one in adapter.stream(call(cap, **request), timeout_s=timeout_s):
@@ -160,7 +163,7 @@ class AdapterRunner:
 
 
 def call(cap: int | None = None, **request: Any) -> ChatCall:
-    return ChatCall("m", {"messages": [{"role": "user", "content": PROMPT}], **request}, cap, 4096)
+    return chat_call("m", {"messages": [{"role": "user", "content": PROMPT}], **request}, cap, 4096)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -220,17 +223,17 @@ def test_a_complete_answer_arrives_in_order_with_the_providers_usage(
 ) -> None:
     fake.script(wire.path, wire.streams([*wire.tokens(*WORDS), *wire.end]))
     result = adapter_runner.read()
-    texts = [choice["delta"].get("content") for one in result.chunks for choice in one.body["choices"]]
+    texts = [choice["delta"].get("content") for one in result.chunks for choice in chunk_body(one)["choices"]]
     assert [text for text in texts if text] == WORDS
-    assert result.chunks[0].body["choices"][0]["delta"]["role"] == "assistant"
+    assert chunk_body(result.chunks[0])["choices"][0]["delta"]["role"] == "assistant"
     assert [one.is_progress for one in result.chunks[:4]] == [True] * 4
-    finishes = [choice["finish_reason"] for one in result.chunks for choice in one.body["choices"]]
+    finishes = [choice["finish_reason"] for one in result.chunks for choice in chunk_body(one)["choices"]]
     assert finishes == [None] * 4 + ["stop"]
     assert result.usage == wire.usage
     assert result.is_complete
-    assert {one.body["id"] for one in result.chunks} == {result.chunks[0].body["id"]}
-    assert {one.body["model"] for one in result.chunks} == {"m"}
-    assert all("usage" not in one.body for one in result.chunks)
+    assert {chunk_body(one)["id"] for one in result.chunks} == {chunk_body(result.chunks[0])["id"]}
+    assert {chunk_body(one)["model"] for one in result.chunks} == {"m"}
+    assert all("usage" not in chunk_body(one) for one in result.chunks)
 
 
 def test_each_token_is_yielded_before_the_provider_sends_the_next(
@@ -261,8 +264,8 @@ def test_an_answer_that_is_not_streamed_is_one_chunk(
     fake.script(wire.path, Reply(body=wire.whole("Hello, world.")))
     result = adapter_runner.read()
     (only,) = result.chunks
-    assert only.body["choices"][0]["delta"] == {"role": "assistant", "content": "Hello, world."}
-    assert only.body["choices"][0]["finish_reason"] == "stop"
+    assert chunk_body(only)["choices"][0]["delta"] == {"role": "assistant", "content": "Hello, world."}
+    assert chunk_body(only)["choices"][0]["finish_reason"] == "stop"
     assert only.usage == wire.usage
     assert result.is_complete
 
@@ -907,11 +910,11 @@ def test_ollamas_tool_calls_get_ids_and_indexes(ollama: AdapterRunner, fake: Fak
     ]
     fake.script(OLLAMA.path, OLLAMA.streams([*pieces, *OLLAMA.end]))
     result = ollama.read()
-    made = [made for one in result.chunks for made in one.body["choices"][0]["delta"].get("tool_calls", ())]
+    made = [made for one in result.chunks for made in chunk_body(one)["choices"][0]["delta"].get("tool_calls", ())]
     assert [(one["index"], one["function"]["name"]) for one in made] == [(0, "a"), (1, "b"), (2, "c")]
     assert [json.loads(one["function"]["arguments"]) for one in made] == [{"at": name} for name in "abc"]
     assert len({one["id"] for one in made}) == 3
-    assert result.chunks[-1].body["choices"][0]["finish_reason"] == "tool_calls"
+    assert chunk_body(result.chunks[-1])["choices"][0]["finish_reason"] == "tool_calls"
 
 
 def test_ollamas_thinking_is_progress_and_done_reason_length_a_finish_reason(
@@ -923,8 +926,8 @@ def test_ollamas_thinking_is_progress_and_done_reason_length_a_finish_reason(
     fake.script(OLLAMA.path, OLLAMA.streams([empty, thinking, end]))
     result = ollama.read()
     assert [one.is_progress for one in result.chunks] == [False, True, True]
-    assert result.chunks[1].body["choices"][0]["delta"]["reasoning_content"] == "hm"
-    assert result.chunks[-1].body["choices"][0]["finish_reason"] == "length"
+    assert chunk_body(result.chunks[1])["choices"][0]["delta"]["reasoning_content"] == "hm"
+    assert chunk_body(result.chunks[-1])["choices"][0]["finish_reason"] == "length"
 
 
 @pytest.mark.parametrize("is_streamed", [True, False])

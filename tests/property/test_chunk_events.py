@@ -40,7 +40,7 @@ def texts(chunks: list[dict[str, Any]]) -> dict[int, str]:
 def test_a_client_gets_the_answer_that_was_sent_with_its_finish_reasons_only_at_the_end(
     sent: list[dict[str, Any]], *, with_usage: bool
 ) -> None:
-    reader, writer = ChunkReader("m", 1, lambda: 1_700_000_000), ChunkEvents(with_usage=with_usage)
+    reader, writer = ChunkReader(1, lambda: 1_700_000_000), ChunkEvents(with_usage=with_usage)
     raw = [writer.encode(reader.read(event)) for event in sent]
     raw.append(writer.end({"total_tokens": 1}, {"cost": 1}))
     *written, done = b"".join(raw).decode().removesuffix("\n\n").split("\n\n")

@@ -12,9 +12,9 @@ from openai.types.chat.chat_completion_assistant_message_param import ChatComple
 from pydantic import ConfigDict, TypeAdapter, with_config
 
 from sekha_llm_bridge.api.chat.request import ChatRequest
-from sekha_llm_bridge.providers.base import ChatChunk
-from sekha_llm_bridge.providers.openai.response import normalise_chat_answer
+from sekha_llm_bridge.conversation import AnswerChunk
 from sekha_llm_bridge.providers.openai.stream import ChunkReader, join_chunks
+from tests.fakes.openai_format import answer_body, chat_answer, chunk_body
 
 ARGUMENTS = st.sampled_from(['{"x": 1}', '{"city": "Tromsø", "n": [1, 2]}', "{}"])
 ASSISTANT = TypeAdapter(with_config(ConfigDict(extra="allow"))(ChatCompletionAssistantMessageParam))
@@ -74,11 +74,11 @@ def _call(draw: st.DrawFn, call_id: str, name: str, arguments: str) -> dict[str,
     return call | draw(st.sampled_from([{}, {"type": "function"}, {"type": None}]))
 
 
-def assembled(chunks: list[ChatChunk]) -> Any:
+def assembled(chunks: list[AnswerChunk]) -> Any:
     """What OpenAI's client makes of the chunks."""
     state = ChatCompletionStreamState()
     for chunk in chunks:
-        state.handle_chunk(ChatCompletionChunk.model_validate(chunk.body))
+        state.handle_chunk(ChatCompletionChunk.model_validate(chunk_body(chunk)))
     return state.get_final_completion().choices[0]
 
 
@@ -90,7 +90,7 @@ def contents(message: Any) -> tuple[str, list[tuple[str, Any]]]:
 @given(st.data())
 def test_a_stream_assembles_to_what_the_whole_answer_says(data: st.DataObject) -> None:
     answer = data.draw(answers())
-    body = normalise_chat_answer(data.draw(whole(answer)), None, created=1).body
+    body = answer_body(chat_answer(data.draw(whole(answer))))
     completion = ChatCompletion.model_validate(
         {
             **body,
@@ -99,14 +99,14 @@ def test_a_stream_assembles_to_what_the_whole_answer_says(data: st.DataObject) -
             "choices": [{**body["choices"][0], "finish_reason": "stop"}],
         }
     )
-    reader = ChunkReader("m", 1, lambda: 1)
+    reader = ChunkReader(1, lambda: 1)
     events = data.draw(streamed(answer))
     choice = assembled([reader.read(event) for event in copy.deepcopy(events)])
     assert contents(choice.message) == contents(completion.choices[0].message)
     ids = [call.id for call in choice.message.tool_calls or []]
     assert all(ids)
     assert len(set(ids)) == len(ids)
-    joined = normalise_chat_answer(join_chunks(events), None, created=1).body["choices"][0]["message"]
+    joined = answer_body(chat_answer(join_chunks(events)))["choices"][0]["message"]
     assert (joined.get("content") or "") == (choice.message.content or "")
     assert len(joined.get("tool_calls", [])) == len(ids)
 
@@ -114,7 +114,7 @@ def test_a_stream_assembles_to_what_the_whole_answer_says(data: st.DataObject) -
 @given(st.data())
 def test_any_answer_is_accepted_back_as_history(data: st.DataObject) -> None:
     answer = data.draw(answers())
-    body = normalise_chat_answer(data.draw(whole(answer)), None, created=1).body
+    body = answer_body(chat_answer(data.draw(whole(answer))))
     message = body["choices"][0]["message"]
     message = message if message.get("content") is not None or message.get("tool_calls") else {**message, "content": ""}
     ASSISTANT.validate_python(message)

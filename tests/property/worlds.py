@@ -11,12 +11,13 @@ from hypothesis import strategies as st
 
 from sekha_llm_bridge import errors
 from sekha_llm_bridge.config.models import CircuitBreakerConfig, ModelConfig, ProviderConfig, Task
+from sekha_llm_bridge.conversation import ChatAnswer
 from sekha_llm_bridge.errors import BridgeError
 from sekha_llm_bridge.execution import AttemptLog, Deadline, ExecutionResult, Executor
 from sekha_llm_bridge.execution.deadline import MARGIN_S
 from sekha_llm_bridge.pricing import PriceBook, TokenCount
 from sekha_llm_bridge.pricing.price import Price, Rates, Tier
-from sekha_llm_bridge.providers import ChatAnswer, ProviderDirectory
+from sekha_llm_bridge.providers import ProviderDirectory
 from sekha_llm_bridge.providers.base import Provider
 from sekha_llm_bridge.providers.http import JsonHttp
 from sekha_llm_bridge.resilience import Breakers, Cooldowns, UnsupportedFeatures
@@ -175,7 +176,7 @@ class World:
         await asyncio.sleep(happening.delay_s)
         if (failure := (HARMLESS | BILLED).get(happening.kind)) is not None:
             raise failure(usage)
-        return ChatAnswer({}, usage if happening.kind == "ok" else None)
+        return ChatAnswer("id", 0, (), usage if happening.kind == "ok" else None)
 
     def _usage(self, candidate: Candidate, happening: Happening) -> Usage:
         """Returns at most the tokens that the provider can have read, or was asked to write."""

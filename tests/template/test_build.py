@@ -41,8 +41,9 @@ with single_metric(name="Tries", unit=MetricUnit.Count, value=1, namespace="test
 print("used")
 """
 TOKENS_ARE_COUNTED = """
+from sekha_llm_bridge.conversation import Conversation, Message, Role, Text
 from sekha_llm_bridge.pricing import Tokenizer, count_chat
-count = count_chat({"messages": [{"role": "user", "content": "the cat sat on the mat " * 20}]})
+count = count_chat(Conversation((Message(Role.USER, (Text("the cat sat on the mat " * 20),)),)))
 print(count.bound_for(Tokenizer.O200K) < count.bound / 2)
 """
 COMPILING_IS_REFUSED = """

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from sekha_llm_bridge.conversation import Conversation, Message, Role, Text
 from sekha_llm_bridge.pricing import TokenCount, Tokenizer, count_chat
 from token_bench.corpus import corpus
 
@@ -26,7 +27,7 @@ def main(arguments: Sequence[str]) -> None:
     """The error of the bridge's token counts before a request, for texts of many kinds."""
     size = _parsed_bytes(arguments)
     texts = {kind: _repeated(text, size) for kind, text in corpus().items()}
-    counts = {kind: count_chat({"messages": [{"role": "user", "content": text}]}) for kind, text in texts.items()}
+    counts = {kind: count_chat(Conversation((Message(Role.USER, (Text(text),)),))) for kind, text in texts.items()}
     began, memory = time.perf_counter(), _memory_mb()
     counts["english"].bound_for(Tokenizer.O200K)
     print(f"the first exact count: {time.perf_counter() - began:.2f} s, {_memory_mb() - memory:.0f} MB\n")

@@ -14,10 +14,10 @@ from sekha_llm_bridge.api.health.endpoint import _status
 from sekha_llm_bridge.api.paths import PATHS
 from sekha_llm_bridge.bootstrap import Bridge, make_bridge
 from sekha_llm_bridge.jobs.health_check import check_all
-from sekha_llm_bridge.pricing import count_chat
 from sekha_llm_bridge.resilience import Breaker, BreakerState, CheckResult, ProviderRecord, StoreUnavailable
 from sekha_llm_bridge.resilience.memory import MemoryProviderStore
 from tests.fakes.functions import Function
+from tests.fakes.openai_format import count
 from tests.fakes.provider import FakeProvider, Reply
 from tests.fakes.settings import chat_model, embedding_model, make_settings, provider
 
@@ -80,7 +80,7 @@ def test_route_prices_the_real_request_when_it_gets_one(bridge: Bridge) -> None:
     messages = [{"role": "user", "content": "Tell me a story. " * 200}]
     body = route(bridge, task="chat_small", preferred_model="org/gpt", messages=messages, max_tokens=10).json()
     # $1 for a million tokens of the prompt, $2 for one of the answer
-    assert body["estimated_cost"] == (count_chat({"messages": messages}).estimate + 10 * 2) / 1_000_000
+    assert body["estimated_cost"] == (count({"messages": messages}).estimate + 10 * 2) / 1_000_000
     assert body["estimated_cost"] > 0.0007
 
 

@@ -8,6 +8,7 @@ from typing import Any, Generic, TypeVar
 
 from sekha_llm_bridge import errors
 from sekha_llm_bridge.config.models import CircuitBreakerConfig, ProviderConfig
+from sekha_llm_bridge.conversation import AnswerChunk, AnswerState, ChatAnswer, ChoiceDelta
 from sekha_llm_bridge.execution import (
     AttemptLog,
     Deadline,
@@ -19,8 +20,8 @@ from sekha_llm_bridge.execution import (
 )
 from sekha_llm_bridge.execution.deadline import MARGIN_S
 from sekha_llm_bridge.pricing import PriceBook, TokenCount
-from sekha_llm_bridge.providers import ChatAnswer, ChatChunk, ProviderDirectory
-from sekha_llm_bridge.providers.base import AnswerState, Provider
+from sekha_llm_bridge.providers import ProviderDirectory
+from sekha_llm_bridge.providers.base import Provider
 from sekha_llm_bridge.providers.http import JsonHttp
 from sekha_llm_bridge.resilience import Breakers, Cooldowns, ProviderStore, UnsupportedFeatures
 from sekha_llm_bridge.resilience.memory import MemoryProviderStore
@@ -32,19 +33,26 @@ from tests.fakes.virtual_time import run
 
 T = TypeVar("T")
 SMALL = RouteRequest(None, TokenCount(10, 10, 10))
-OK = ChatAnswer({}, Usage(1000, 500, cached_tokens=0))
+
+
+def answer(usage: Usage | None) -> ChatAnswer:
+    """A complete answer without any content."""
+    return ChatAnswer("id", 0, (), usage)
+
+
+OK = answer(Usage(1000, 500, cached_tokens=0))
 Happening = Exception | ChatAnswer | Callable[[Candidate], Any]
 """What one call does: raises, answers, or whatever the function does; one that is awaitable takes its time."""
 
 
-def token(text: str) -> ChatChunk:
+def token(text: str) -> AnswerChunk:
     """A chunk that brings the answer on."""
-    return ChatChunk({"choices": [{"delta": {"content": text}}]}, is_progress=True)
+    return AnswerChunk("id", 0, (ChoiceDelta(text=text),), is_progress=True)
 
 
-IDLE = ChatChunk({"choices": []}, is_progress=False)
-END = ChatChunk({"choices": [{"delta": {}, "finish_reason": "stop"}]}, is_progress=True, state=AnswerState.FINISHED)
-BILL = ChatChunk({"choices": []}, is_progress=False, state=AnswerState.FINISHED, usage=Usage(1000, 500))
+IDLE = AnswerChunk("id", 0, (), is_progress=False)
+END = AnswerChunk("id", 0, (ChoiceDelta(finish_reason="stop"),), is_progress=True, state=AnswerState.FINISHED)
+BILL = AnswerChunk("id", 0, (), is_progress=False, state=AnswerState.FINISHED, usage=Usage(1000, 500))
 
 
 class Script:
@@ -53,7 +61,7 @@ class Script:
     Up to the first chunk that brings the answer on, `begin` has it happen.
     """
 
-    def __init__(self, *steps: ChatChunk | float | Exception) -> None:
+    def __init__(self, *steps: AnswerChunk | float | Exception) -> None:
         self._steps = list(steps)
         self.usage: Usage | None = None
         self.is_closed = False
@@ -68,12 +76,12 @@ class Script:
         self._steps.insert(0, chunk)
         return self
 
-    async def __anext__(self) -> ChatChunk:
+    async def __anext__(self) -> AnswerChunk:
         while self._steps:
             step = self._steps.pop(0)
             if isinstance(step, Exception):
                 raise step
-            if isinstance(step, ChatChunk):
+            if isinstance(step, AnswerChunk):
                 self.usage = step.usage or self.usage
                 return step
             await asyncio.sleep(step)
@@ -196,7 +204,7 @@ class Stage:
         *,
         remaining_s: float = 100,
         leaves_after_s: float | None = None,
-        reading: Callable[[ChatChunk], Awaitable[None]] | None = None,
+        reading: Callable[[AnswerChunk], Awaitable[None]] | None = None,
     ) -> Story:
         """One request whose answer comes in chunks; `reading` is what the caller does with each."""
         return run(self.story(remaining_s=remaining_s, leaves_after_s=leaves_after_s, reading=reading), self.clock)
@@ -206,7 +214,7 @@ class Stage:
         *,
         remaining_s: float = 100,
         leaves_after_s: float | None = None,
-        reading: Callable[[ChatChunk], Awaitable[None]] | None = None,
+        reading: Callable[[AnswerChunk], Awaitable[None]] | None = None,
     ) -> Story:
         """The same within a loop that runs already."""
         deadline, story = Deadline.after(remaining_s + MARGIN_S, self.clock), Story()
@@ -227,10 +235,10 @@ class Stage:
         return story
 
     async def _read(
-        self, answer: StreamedAnswer["Script"], story: Story, reading: Callable[[ChatChunk], Awaitable[None]] | None
+        self, answer: StreamedAnswer["Script"], story: Story, reading: Callable[[AnswerChunk], Awaitable[None]] | None
     ) -> None:
         async for chunk in answer:
-            story.texts += [choice["delta"].get("content", "") for choice in chunk.body["choices"]]
+            story.texts += [delta.text or "" for delta in chunk.choices]
             if reading is not None:
                 await reading(chunk)
         story.receipt = answer.receipt

@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 
 from sekha_llm_bridge import errors
+from sekha_llm_bridge.conversation import ChatAnswer
 from sekha_llm_bridge.pricing import TokenCount
-from sekha_llm_bridge.providers import ChatAnswer
 from sekha_llm_bridge.routing import Candidate, RouteRequest
 from sekha_llm_bridge.usage import Usage
 from tests.fakes.clock import FakeClock
 from tests.fakes.failures import raises_failure
 from tests.fakes.settings import chat_model, provider
-from tests.unit.execution.stage import OK, Stage
+from tests.unit.execution.stage import OK, Stage, answer
 
 GOES_ON = [
     errors.ProviderError(errors.FailureKind.CONNECTION_LOST, "x"),
@@ -164,14 +164,14 @@ def test_an_unexpected_error_in_an_adapter_is_followed_by_the_next_candidate(clo
 
 
 def test_the_receipts_cost_is_by_the_providers_own_count(clock: FakeClock) -> None:
-    receipt = Stage(clock, [[ChatAnswer({}, Usage(1000, 500))]]).run_plan().receipt
+    receipt = Stage(clock, [[answer(Usage(1000, 500))]]).run_plan().receipt
     # 1000 × $1 + 500 × $2 per million tokens
     assert receipt.cost == Decimal("0.002")
     assert receipt.price_source == "config"
 
 
 def test_without_a_count_the_receipts_cost_is_the_estimate(clock: FakeClock) -> None:
-    receipt = Stage(clock, [[ChatAnswer({}, None)]]).run_plan().receipt
+    receipt = Stage(clock, [[answer(None)]]).run_plan().receipt
     assert receipt.cost == receipt.estimated_cost
 
 
@@ -338,8 +338,7 @@ LIMITED = RouteRequest(None, TokenCount(100, 100, 10), output_tokens=100)
 
 def test_the_cost_of_a_failed_attempt_is_subtracted_from_the_limit(clock: FakeClock) -> None:
     unusable = errors.ProviderError(errors.FailureKind.MALFORMED_ANSWER, "x", usage=Usage(100, 50))
-    answer = ChatAnswer({}, Usage(100, 70))
-    stage = Stage(clock, [[unusable], [answer]], request=LIMITED, limit_usd=Decimal("0.00044"))
+    stage = Stage(clock, [[unusable], [answer(Usage(100, 70))]], request=LIMITED, limit_usd=Decimal("0.00044"))
     receipt = stage.run_plan().receipt
     # $0.00044 less the $0.0002 billed leaves $0.00014 for output beside the prompt's $0.0001: 70 tokens.
     assert [offer.output_cap for offer in stage.offers] == [None, 70]
@@ -386,7 +385,7 @@ def test_an_error_status_costs_nothing(clock: FakeClock) -> None:
 
 def test_the_cost_of_an_answer_includes_that_of_the_failed_attempts_before_it(clock: FakeClock) -> None:
     unusable = errors.ProviderError(errors.FailureKind.MALFORMED_ANSWER, "x", usage=Usage(100, 50))
-    receipt = Stage(clock, [[unusable], [ChatAnswer({}, Usage(100, 100))]]).run_plan().receipt
+    receipt = Stage(clock, [[unusable], [answer(Usage(100, 100))]]).run_plan().receipt
     assert receipt.cost == Decimal("0.0002") + Decimal("0.0003")
 
 
@@ -505,7 +504,7 @@ def test_ignored_dimensions_are_followed_by_the_next_candidate(clock: FakeClock)
 
 
 def test_a_provider_that_exceeds_the_output_limit_is_noted_and_its_cost_is_in_the_bound(clock: FakeClock) -> None:
-    stage = Stage(clock, [[ChatAnswer({}, Usage(100, 5000))]], request=LIMITED, limit_usd=Decimal("0.0003"))
+    stage = Stage(clock, [[answer(Usage(100, 5000))]], request=LIMITED, limit_usd=Decimal("0.0003"))
     receipt = stage.run_plan().receipt
     assert receipt.notes == ("p0 ignored the output limit: it billed more than $0.0003",)
     assert receipt.cost == receipt.cost_bound == Decimal("0.0101")

@@ -7,14 +7,27 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sekha_llm_bridge.execution.output_estimate import OutputEstimate
+from sekha_llm_bridge.providers.openai.stream import ChunkReader
+from tests.fakes.openai_format import chat_answer
 
 ARGUMENTS = '{"city": "Ulaanbaatar", "days": [1, 2, 3], "detail": "everything that there is to say about the weather"}'
 
 
-def tokens(*messages: dict[str, Any]) -> int:
+def tokens(*deltas: dict[str, Any]) -> int:
+    """The estimate for an answer in these deltas of OpenAI's format."""
+    estimate, reader = OutputEstimate(), ChunkReader(1, lambda: 0)
+    for delta in deltas:
+        chunk = reader.read({"choices": [{"index": 0, "delta": delta}]})
+        for one in chunk.choices:
+            estimate.add(one)
+    return estimate.tokens
+
+
+def tokens_of_whole(message: dict[str, Any]) -> int:
+    """The estimate for the same answer as a whole."""
     estimate = OutputEstimate()
-    for message in messages:
-        estimate.add(message)
+    for choice in chat_answer({"choices": [{"message": message, "finish_reason": "stop"}]}).choices:
+        estimate.add_message(choice)
     return estimate.tokens
 
 
@@ -52,7 +65,7 @@ def test_deltas_count_as_the_whole_does_wherever_it_is_cut(
         call(arguments[:cut]),
         call(arguments[cut:]),
     ]
-    assert tokens(*deltas) == tokens(whole)
+    assert tokens(*deltas) == tokens_of_whole(whole)
 
 
 def test_an_answer_that_is_longer_than_what_is_kept_is_counted_whole() -> None:

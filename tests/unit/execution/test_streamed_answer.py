@@ -10,8 +10,8 @@ import pytest
 
 from sekha_llm_bridge import errors
 from sekha_llm_bridge.config.models import CircuitBreakerConfig
+from sekha_llm_bridge.conversation import AnswerChunk, AnswerState, ChoiceDelta, Reasoning
 from sekha_llm_bridge.execution.provider_call import run_to_completion
-from sekha_llm_bridge.providers import AnswerState, ChatChunk
 from sekha_llm_bridge.resilience import BreakerState, Permit, Refusal
 from sekha_llm_bridge.resilience.memory import MemoryProviderStore
 from tests.fakes.clock import FakeClock
@@ -120,7 +120,7 @@ def test_only_the_end_of_an_answer_resets_the_failure_count(clock: FakeClock) ->
     clock.advance(2)
     counts = []
 
-    async def counting(_chunk: ChatChunk) -> None:
+    async def counting(_chunk: AnswerChunk) -> None:
         records = await stage.store.read(["p0"])
         counts.append(records["p0"].breaker.failure_count)
 
@@ -144,14 +144,14 @@ def test_keep_alive_events_do_not_end_a_silence(clock: FakeClock) -> None:
 
 
 def test_reasoning_ends_a_silence(clock: FakeClock) -> None:
-    thought = ChatChunk({"choices": [{"delta": {"reasoning_content": "hm"}}]}, is_progress=True)
+    thought = AnswerChunk("id", 0, (ChoiceDelta(reasoning=(Reasoning("hm"),)),), is_progress=True)
     thinking: list[Any] = [step for _ in range(30) for step in (9.0, thought)]
     story = Stage(clock, [[Script(*thinking, A, END, BILL)]]).read(remaining_s=800)
     assert (story.error, story.codes) == (None, ["ok"])
 
 
 def test_the_time_of_a_slow_reader_does_not_count_as_silence(clock: FakeClock) -> None:
-    async def reading(_chunk: ChatChunk) -> None:
+    async def reading(_chunk: AnswerChunk) -> None:
         await asyncio.sleep(50)
 
     story = Stage(clock, [[Script(A, 1.0, B, 1.0, IDLE, 1.0, A, END, BILL)]]).read(remaining_s=800, reading=reading)
@@ -258,7 +258,7 @@ def test_a_probe_ends_with_its_first_token(clock: FakeClock) -> None:
     stage = opened(clock, Script(1.0, A, 9.0, B, END, BILL))
     seen = []
 
-    async def reading(_chunk: ChatChunk) -> None:
+    async def reading(_chunk: AnswerChunk) -> None:
         seen.append(await may_be_called_by_others(stage))
 
     story = stage.read(reading=reading)

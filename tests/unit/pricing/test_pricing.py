@@ -7,9 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sekha_llm_bridge.config.models import ModelConfig, ProviderConfig
-from sekha_llm_bridge.pricing import Price, PriceBook, count_chat, count_texts
+from sekha_llm_bridge.pricing import Price, PriceBook, count_texts
 from sekha_llm_bridge.pricing.price import Rates, Tier
 from sekha_llm_bridge.usage import Usage
+from tests.fakes.openai_format import count
 from tests.fakes.settings import chat_model, embedding_model, provider
 
 PRICE = Price(Rates(Decimal(3), Decimal(15), Decimal("0.3"), Decimal(6)), "list")
@@ -93,8 +94,8 @@ def test_a_bound_is_never_below_the_bytes_nor_the_estimate(texts: list[str]) -> 
 @given(st.text(), st.integers(0, 3))
 def test_images_tools_and_tool_calls_count(text: str, images: int) -> None:
     image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
-    plain = count_chat({"messages": [{"role": "user", "content": [{"type": "text", "text": text}]}]})
-    full = count_chat(
+    plain = count({"messages": [{"role": "user", "content": [{"type": "text", "text": text}]}]})
+    full = count(
         {
             "messages": [{"role": "user", "content": [{"type": "text", "text": text}, *[image] * images]}],
             "tools": [{"type": "function", "function": {"name": "f"}}],

@@ -5,7 +5,7 @@ import functools
 import hashlib
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,10 @@ from tiktoken_ext import openai_public
 from infra.tokens import pack_table
 from infra.tokens.pack_table import packed
 from sekha_llm_bridge.config.models import ProviderConfig
-from sekha_llm_bridge.pricing import TokenCount, Tokenizer, count_chat, count_texts, image_tokens, tokenizer_of
+from sekha_llm_bridge.pricing import TokenCount, Tokenizer, count_texts, image_tokens, tokenizer_of
 from sekha_llm_bridge.pricing.token_table import TokenTable
 from sekha_llm_bridge.pricing.tokenizer import PIECES, upper_bound_tokens
+from tests.fakes.openai_format import count
 from tests.fakes.settings import chat_model, provider
 from token_bench.corpus import corpus, tools
 
@@ -178,18 +179,18 @@ def billed(request: dict[str, Any], count: Count, join: str) -> int:
 def test_no_bound_is_below_the_billed_tokens_and_the_exact_bound_is_not_above_the_other(
     o200k: Count, request: dict[str, Any], join: str
 ) -> None:
-    count = count_chat(request)
-    assert billed(request, o200k, join) <= count.bound_for(Tokenizer.O200K) <= count.bound
-    assert count.bound_for(None) == count.bound
+    counts = count(request)
+    assert billed(request, o200k, join) <= counts.bound_for(Tokenizer.O200K) <= counts.bound
+    assert counts.bound_for(None) == counts.bound
 
 
 @each_text
 def test_bounds_are_not_exceeded_and_estimates_are_close_for_texts_of_every_kind(text: str, o200k: Count) -> None:
     request = {"messages": [{"role": "user", "content": text}]}
-    count, real = count_chat(request), billed(request, o200k, "")
-    assert real <= count.bound_for(Tokenizer.O200K) <= count.bound
-    assert real / 3 < count.estimate < real * 3.5
-    assert count.minimum <= count.estimate <= count.bound
+    counts, real = count(request), billed(request, o200k, "")
+    assert real <= counts.bound_for(Tokenizer.O200K) <= counts.bound
+    assert real / 3 < counts.estimate < real * 3.5
+    assert counts.minimum <= counts.estimate <= counts.bound
 
 
 @pytest.mark.parametrize(
@@ -197,9 +198,9 @@ def test_bounds_are_not_exceeded_and_estimates_are_close_for_texts_of_every_kind
 )
 def test_the_estimate_of_usual_text_is_within_a_fifth_and_the_exact_bound_close(kind: str, o200k: Count) -> None:
     request = {"messages": [{"role": "user", "content": CORPUS[kind] * 4}]}
-    count, real = count_chat(request), billed(request, o200k, "")
-    assert 0.8 * real < count.estimate < 1.2 * real
-    assert count.bound_for(Tokenizer.O200K) < 1.2 * real + 100
+    counts, real = count(request), billed(request, o200k, "")
+    assert 0.8 * real < counts.estimate < 1.2 * real
+    assert counts.bound_for(Tokenizer.O200K) < 1.2 * real + 100
 
 
 @each_tokenizer
@@ -246,43 +247,31 @@ def test_texts_with_special_tokens_are_bounded_by_bytes() -> None:
 
 
 def test_a_tools_answer_is_bounded_by_bytes_because_it_may_be_shown_as_json_again() -> None:
-    count = count_chat({"messages": [{"role": "tool", "tool_call_id": "1", "content": "the cat sat " * 50}]})
-    assert count.bound_for(Tokenizer.O200K) == count.bound
+    counts = count({"messages": [{"role": "tool", "tool_call_id": "1", "content": "the cat sat " * 50}]})
+    assert counts.bound_for(Tokenizer.O200K) == counts.bound
 
 
-class Watched(Sequence[dict[str, Any]]):
-    """Messages that count how often they are gone through."""
+def test_the_exact_bound_is_computed_on_demand_and_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[list[str]] = []
 
-    def __init__(self, *given: dict[str, Any]) -> None:
-        self.given, self.times = given, 0
+    def upper_bound(texts: list[str], tokenizer: Tokenizer) -> int:
+        calls.append(texts)
+        return upper_bound_tokens(texts, tokenizer)
 
-    def __len__(self) -> int:
-        return len(self.given)
-
-    def __getitem__(self, index: Any) -> Any:
-        return self.given[index]
-
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        self.times += 1
-        return iter(self.given)
-
-
-def test_the_exact_bound_is_computed_on_demand_and_once() -> None:
-    watched = Watched({"role": "user", "content": "the cat sat on the mat"})
-    count = count_chat({"messages": watched})
-    before = watched.times
-    assert count.bound_for(None) == count.bound
-    assert watched.times == before
-    assert count.bound_for(Tokenizer.O200K) == count.bound_for(Tokenizer.O200K) < count.bound
-    assert watched.times == before + 1
+    monkeypatch.setattr("sekha_llm_bridge.pricing.tokens.upper_bound_tokens", upper_bound)
+    counts = count({"messages": [{"role": "user", "content": "the cat sat on the mat"}]})
+    assert counts.bound_for(None) == counts.bound
+    assert calls == []
+    assert counts.bound_for(Tokenizer.O200K) == counts.bound_for(Tokenizer.O200K) < counts.bound
+    assert calls == [["the cat sat on the mat"]]
 
 
 def test_counts_are_compared_and_displayed_by_their_numbers() -> None:
     request = {"messages": [{"role": "user", "content": "Hello"}]}
-    counted = count_chat(request)
-    assert counted == count_chat(request) == TokenCount(counted.estimate, counted.bound, counted.minimum)
+    counted = count(request)
+    assert counted == count(request) == TokenCount(counted.estimate, counted.bound, counted.minimum)
     assert "tight" not in repr(counted)
-    assert hash(counted) == hash(count_chat(request))
+    assert hash(counted) == hash(count(request))
 
 
 FRAME = 4  # what the bound allows for each text beside its own tokens
@@ -390,8 +379,9 @@ def test_openais_regional_addresses_and_openrouter_serve_its_models() -> None:
 FRESH = """
 import sys
 {first}
+from sekha_llm_bridge.conversation import Conversation, Message, Role, Text
 from sekha_llm_bridge.pricing import Tokenizer, count_chat
-count = count_chat({{"messages": [{{"role": "user", "content": "the cat sat on the mat " * 20}}]}})
+count = count_chat(Conversation((Message(Role.USER, (Text("the cat sat on the mat " * 20),)),)))
 {then}
 """
 
@@ -457,7 +447,7 @@ def test_the_estimate_of_a_long_text_is_the_sum_of_its_parts() -> None:
 
 def test_tools_count_in_the_estimate() -> None:
     request = {"messages": [{"role": "user", "content": "What is the weather?"}]}
-    assert count_chat({**request, "tools": tools(3)}).estimate > count_chat(request).estimate + 400
+    assert count({**request, "tools": tools(3)}).estimate > count(request).estimate + 400
 
 
 def tiles(width: int, height: int) -> int:

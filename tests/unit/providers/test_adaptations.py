@@ -9,9 +9,10 @@ import pytest
 from sekha_llm_bridge.clock import SystemClock
 from sekha_llm_bridge.config.models import ProviderConfig
 from sekha_llm_bridge.errors import FailureKind
-from sekha_llm_bridge.providers import ChatCall, EmbeddingCall, make_provider
+from sekha_llm_bridge.providers import EmbeddingCall, make_provider
 from sekha_llm_bridge.providers.http import JsonHttp
 from tests.fakes.failures import raises_failure
+from tests.fakes.openai_format import chat_call
 from tests.fakes.provider import FakeProvider, Reply
 from tests.fakes.settings import chat_model, provider
 
@@ -34,7 +35,7 @@ def requests(fake: FakeProvider, *calls: Mapping[str, Any] | EmbeddingCall) -> l
             if isinstance(call, EmbeddingCall):
                 await adapter.embed(call, timeout_s=5)
             else:
-                await adapter.chat(ChatCall("m", {"messages": [HI], **call}, None, 4096), timeout_s=5)
+                await adapter.chat(chat_call("m", {"messages": [HI], **call}, None, 4096), timeout_s=5)
         await http.aclose()
 
     asyncio.run(send())

@@ -7,9 +7,10 @@ import pytest
 
 from sekha_llm_bridge.clock import SystemClock
 from sekha_llm_bridge.config.models import ProviderConfig
-from sekha_llm_bridge.providers import ChatCall, EmbeddingCall, make_provider
+from sekha_llm_bridge.providers import EmbeddingCall, make_provider
 from sekha_llm_bridge.providers.addresses import Addresses, addresses_of, masked_addresses_of
 from sekha_llm_bridge.providers.http import JsonHttp
+from tests.fakes.openai_format import chat_call
 from tests.fakes.provider import FakeProvider, Reply, chat_completion, embeddings
 from tests.fakes.settings import chat_model, provider
 
@@ -70,7 +71,7 @@ def test_addresses_for_people_have_no_password_and_only_the_version_of_the_query
 async def use(given: ProviderConfig) -> None:
     http = JsonHttp(SystemClock())
     adapter = make_provider(given, http, SystemClock())
-    await adapter.chat(ChatCall("m", {"messages": [{"role": "user", "content": "hi"}]}, None, 100), timeout_s=5)
+    await adapter.chat(chat_call("m", {"messages": [{"role": "user", "content": "hi"}]}, None, 100), timeout_s=5)
     await adapter.embed(EmbeddingCall("m", ["text"]), timeout_s=5)
     await adapter.probe(timeout_s=5)
     await http.aclose()

@@ -11,12 +11,11 @@ from hypothesis import strategies as st
 from sekha_llm_bridge import errors
 from sekha_llm_bridge.clock import SystemClock
 from sekha_llm_bridge.config.models import ProviderConfig
+from sekha_llm_bridge.conversation import AnswerChunk, ChatAnswer
 from sekha_llm_bridge.errors import ProviderError
 from sekha_llm_bridge.providers import (
     BatchLimits,
-    ChatAnswer,
     ChatCall,
-    ChatChunk,
     EmbeddingAnswer,
     EmbeddingCall,
     embed_in_batches,
@@ -65,7 +64,10 @@ class Embedder:
     async def chat(self, call: ChatCall, *, timeout_s: float) -> ChatAnswer:
         raise NotImplementedError
 
-    def stream(self, call: ChatCall, *, timeout_s: float) -> AsyncGenerator[ChatChunk]:
+    def stream(self, call: ChatCall, *, timeout_s: float) -> AsyncGenerator[AnswerChunk]:
+        raise NotImplementedError
+
+    async def count_tokens(self, call: ChatCall, *, timeout_s: float) -> int | None:
         raise NotImplementedError
 
     async def probe(self, *, timeout_s: float) -> None:

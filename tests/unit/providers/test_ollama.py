@@ -9,19 +9,21 @@ import pytest
 
 from sekha_llm_bridge.clock import SystemClock
 from sekha_llm_bridge.config.models import ProviderConfig
+from sekha_llm_bridge.conversation import ChatAnswer
 from sekha_llm_bridge.errors import FailureKind, ProviderError
-from sekha_llm_bridge.providers import ChatAnswer, ChatCall, EmbeddingCall, Provider, make_provider
+from sekha_llm_bridge.providers import EmbeddingCall, Provider, make_provider
 from sekha_llm_bridge.providers.http import JsonHttp
 from sekha_llm_bridge.providers.ollama.request import chat_payload, context_window_for, embedding_payload
-from sekha_llm_bridge.providers.ollama.response import translate_chat_answer
+from sekha_llm_bridge.providers.ollama.response import read_chat_answer
 from sekha_llm_bridge.usage import Usage
 from tests.fakes.failures import raises_failure
+from tests.fakes.openai_format import answer_body, chat_call
 from tests.fakes.provider import FakeProvider, Reply, ollama_chat
 from tests.fakes.settings import chat_model, embedding_model, provider
 
 
 def payload(cap: int | None = None, **request: Any) -> dict[str, Any]:
-    call = ChatCall("m", {"messages": [{"role": "user", "content": "hi"}], **request}, cap, 5000)
+    call = chat_call("m", {"messages": [{"role": "user", "content": "hi"}], **request}, cap, 5000)
     return {**chat_payload(call, stream=False)}
 
 
@@ -90,7 +92,7 @@ def test_tools_are_not_sent_with_tool_choice_none() -> None:
 
 def test_tool_calls_in_answers_get_ids_and_arguments_as_text() -> None:
     calls = [{"function": {"name": "add", "arguments": {"a": 1}}}]
-    choice = translate_chat_answer(ollama_chat("", tool_calls=calls), "m", created=1).body["choices"][0]
+    choice = answer_body(read_chat_answer(ollama_chat("", tool_calls=calls), created=1))["choices"][0]
     call = choice["message"]["tool_calls"][0]
     assert choice["finish_reason"] == "tool_calls"
     assert choice["message"]["content"] is None
@@ -100,13 +102,13 @@ def test_tool_calls_in_answers_get_ids_and_arguments_as_text() -> None:
 
 def test_an_answer_that_reached_its_output_limit_has_finish_reason_length() -> None:
     body = {**ollama_chat("hal"), "done_reason": "length"}
-    assert translate_chat_answer(body, "m", created=1).body["choices"][0]["finish_reason"] == "length"
+    assert read_chat_answer(body, created=1).choices[0].finish_reason == "length"
 
 
 def test_usage_is_none_when_ollama_sends_no_counts() -> None:
     body = ollama_chat("hi")
     del body["prompt_eval_count"]
-    assert translate_chat_answer(body, "m", created=1).usage is None
+    assert read_chat_answer(body, created=1).usage is None
 
 
 def test_ollama_is_asked_not_to_truncate_the_prompt() -> None:
@@ -122,7 +124,7 @@ def test_an_answer_to_a_prompt_that_was_cut_is_a_context_length_failure(fake: Fa
     async def answer(counted: int) -> ChatAnswer:
         fake.script("/api/chat", Reply(body={**ollama_chat("hi"), "prompt_eval_count": counted}))
         adapter = make_provider(config, JsonHttp(SystemClock()), SystemClock())
-        return await adapter.chat(ChatCall("m", {"messages": []}, None, 4096), timeout_s=5)
+        return await adapter.chat(chat_call("m", {"messages": []}, None, 4096), timeout_s=5)
 
     assert asyncio.run(answer(4000)).usage == Usage(4000, 4)
     with raises_failure(FailureKind.CONTEXT_LENGTH_EXCEEDED):
@@ -168,12 +170,12 @@ def with_adapter(fake: FakeProvider, *uses: Callable[[Provider], Awaitable[Any]]
 
 
 def whole(model_id: str, **fields: Any) -> Callable[[Provider], Awaitable[Any]]:
-    call = ChatCall(model_id, {"messages": [{"role": "user", "content": "hi"}], **fields}, None, 100)
+    call = chat_call(model_id, {"messages": [{"role": "user", "content": "hi"}], **fields}, None, 100)
     return lambda adapter: adapter.chat(call, timeout_s=5)
 
 
 def streamed(model_id: str, **fields: Any) -> Callable[[Provider], Awaitable[Any]]:
-    call = ChatCall(model_id, {"messages": [{"role": "user", "content": "hi"}], **fields}, None, 100)
+    call = chat_call(model_id, {"messages": [{"role": "user", "content": "hi"}], **fields}, None, 100)
 
     async def read(adapter: Provider) -> int:
         return len([chunk async for chunk in adapter.stream(call, timeout_s=5)])

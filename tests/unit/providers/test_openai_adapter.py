@@ -10,9 +10,10 @@ import pytest
 from sekha_llm_bridge.clock import SystemClock
 from sekha_llm_bridge.config.models import ProviderConfig
 from sekha_llm_bridge.errors import FailureKind
-from sekha_llm_bridge.providers import ChatCall, PriceCeiling, make_provider
+from sekha_llm_bridge.providers import PriceCeiling, make_provider
 from sekha_llm_bridge.providers.http import DEFAULT_RULES, Join, JsonHttp, WireRules
 from tests.fakes.failures import raises_failure
+from tests.fakes.openai_format import chat_call
 from tests.fakes.provider import FakeProvider, Reply, chat_completion
 from tests.fakes.settings import chat_model, provider
 
@@ -31,7 +32,7 @@ def sent_by(
         fields = provider("p", chat_model("m"), provider_type=kind, base_url=f"{fake.url}/v1", api_key="key")
         http = JsonHttp(SystemClock())
         adapter = make_provider(ProviderConfig.model_validate(fields), http, SystemClock())
-        await adapter.chat(ChatCall("m", {"messages": [], **request}, cap, 4096, ceiling), timeout_s=5)
+        await adapter.chat(chat_call("m", {"messages": [], **request}, cap, 4096, ceiling), timeout_s=5)
         await http.aclose()
 
     asyncio.run(call())
@@ -72,7 +73,7 @@ class RecordingHttp(JsonHttp):
 def test_openai_gets_the_output_limit_as_max_completion_tokens() -> None:
     http = RecordingHttp()
     config = ProviderConfig.model_validate(provider("p", chat_model("m"), api_key="k"))
-    asyncio.run(make_provider(config, http, SystemClock()).chat(ChatCall("m", {"messages": []}, 50, 9), timeout_s=5))
+    asyncio.run(make_provider(config, http, SystemClock()).chat(chat_call("m", {"messages": []}, 50, 9), timeout_s=5))
     assert http.payload["max_completion_tokens"] == 50
 
 

@@ -6,16 +6,17 @@ import pytest
 
 from sekha_llm_bridge.errors import FailureKind
 from sekha_llm_bridge.providers.base import malformed_answer_guard
-from sekha_llm_bridge.providers.openai.response import normalise_chat_answer
+from sekha_llm_bridge.providers.openai.response import read_chat_answer
 from sekha_llm_bridge.providers.token_counts import read_chat_usage, read_usage
 from sekha_llm_bridge.usage import Usage
 from tests.fakes.failures import raises_failure
+from tests.fakes.openai_format import answer_body
 
 CREATED = 1_700_000_000
 
 
 def choice_of(**choice: Any) -> dict[str, Any]:
-    body = normalise_chat_answer({"choices": [choice]}, None, created=CREATED).body
+    body = answer_body(read_chat_answer({"choices": [choice]}, None, created=CREATED))
     found: dict[str, Any] = body["choices"][0]
     return found
 
@@ -100,12 +101,12 @@ def test_an_answer_nested_too_deeply_to_be_serialised_is_malformed() -> None:
     for _ in range(300):
         deep = [deep]
     with raises_failure(FailureKind.MALFORMED_ANSWER), malformed_answer_guard(None):
-        normalise_chat_answer({"choices": [{"message": {"content": "x"}}], "extra": deep}, None, created=CREATED)
+        read_chat_answer({"choices": [{"message": {"content": "x"}}], "extra": deep}, None, created=CREATED)
 
 
 @pytest.mark.parametrize(("given_id", "created"), [(5, "2024"), (None, None), ("", -1)])
 def test_an_answer_without_usable_id_and_created_gets_both(given_id: object, created: object) -> None:
     answer = {"id": given_id, "created": created, "choices": [{"message": {"content": "x"}}]}
-    body = normalise_chat_answer(answer, None, created=CREATED).body
+    body = read_chat_answer(answer, None, created=CREATED).body
     assert body["id"].startswith("chatcmpl-")
     assert body["created"] == CREATED

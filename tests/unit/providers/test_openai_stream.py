@@ -6,12 +6,14 @@ from typing import Any
 import orjson
 import pytest
 
+from sekha_llm_bridge.conversation import AnswerChunk, AnswerState
 from sekha_llm_bridge.errors import FailureKind
-from sekha_llm_bridge.providers.base import AnswerState, ChatChunk, malformed_answer_guard
+from sekha_llm_bridge.providers.base import malformed_answer_guard
 from sekha_llm_bridge.providers.openai.stream import ChunkReader
 from sekha_llm_bridge.usage import Usage
 from tests.fakes.clock import FakeClock
 from tests.fakes.failures import raises_failure
+from tests.fakes.openai_format import chunk_body
 from tests.fakes.provider import chat_completion
 
 OPEN, FINISHED = AnswerState.OPEN, AnswerState.FINISHED
@@ -24,15 +26,15 @@ def reader(clock: FakeClock) -> ChunkReader:
 
 
 def chunk_reader(clock: FakeClock, n_choices: int) -> ChunkReader:
-    return ChunkReader("m", n_choices, lambda: int(clock.now().timestamp()))
+    return ChunkReader(n_choices, lambda: int(clock.now().timestamp()))
 
 
 def event(delta: object, *, finish: object = None, index: object = 0, **more: Any) -> dict[str, Any]:
     return {"choices": [{"index": index, "delta": delta, "finish_reason": finish}], **more}
 
 
-def choices_of(chunks: Sequence[ChatChunk]) -> list[dict[str, Any]]:
-    return [choice for chunk in chunks for choice in chunk.body["choices"]]
+def choices_of(chunks: Sequence[AnswerChunk]) -> list[dict[str, Any]]:
+    return [choice for chunk in chunks for choice in chunk_body(chunk)["choices"]]
 
 
 def deltas_of(reader: ChunkReader, *deltas: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -46,7 +48,7 @@ def test_every_chunk_has_the_id_and_created_of_the_first_and_the_configured_mode
         event({"content": "x"}),
         {"choices": []},
     ]
-    bodies = [reader.read(sent).body for sent in events]
+    bodies = [chunk_body(reader.read(sent)) for sent in events]
     frame = {"id": "one", "object": "chat.completion.chunk", "created": 5, "model": "m"}
     assert [{name: body[name] for name in frame} for body in bodies] == [frame] * 4
 
@@ -55,9 +57,9 @@ def test_every_chunk_has_the_id_and_created_of_the_first_and_the_configured_mode
 def test_an_answer_without_usable_id_and_created_gets_the_same_ones_in_every_chunk(
     reader: ChunkReader, clock: FakeClock, given_id: object, created: object
 ) -> None:
-    first = reader.read({"choices": [], "id": given_id, "created": created}).body
+    first = chunk_body(reader.read({"choices": [], "id": given_id, "created": created}))
     clock.advance(60)
-    second = reader.read(event({"content": "x"}, id="late", created=7)).body
+    second = chunk_body(reader.read(event({"content": "x"}, id="late", created=7)))
     assert first["id"].startswith("chatcmpl-")
     assert first["created"] == int(clock.now().timestamp()) - 60
     assert (second["id"], second["created"]) == (first["id"], first["created"])
@@ -102,7 +104,7 @@ def test_choices_of_one_chunk_without_usable_indexes_are_numbered_in_their_order
     reader = chunk_reader(clock, 2)
     choice = {"index": index, "delta": {"content": "x"}, "finish_reason": "stop"}
     chunk = reader.read({"choices": [choice, choice]})
-    assert [choice["index"] for choice in chunk.body["choices"]] == [0, 1]
+    assert [choice["index"] for choice in chunk_body(chunk)["choices"]] == [0, 1]
     assert chunk.state is FINISHED
 
 
@@ -143,7 +145,7 @@ def test_finish_reasons_of_the_provider_are_kept(reader: ChunkReader) -> None:
 @pytest.mark.parametrize("finish", [5, True, {"why": "stop"}, ["stop"]])
 def test_a_finish_reason_that_is_not_text_becomes_null(reader: ChunkReader, finish: object) -> None:
     chunk = reader.read(event({"content": "x"}, finish=finish))
-    assert chunk.body["choices"][0]["finish_reason"] is None
+    assert chunk_body(chunk)["choices"][0]["finish_reason"] is None
     assert chunk.state is OPEN
 
 
@@ -187,7 +189,7 @@ def test_a_delta_without_content_is_no_progress(reader: ChunkReader, delta: obje
 @pytest.mark.parametrize("body", [{"choices": []}, {"choices": None}, {}, {"choices": [], "usage": {}}], ids=str)
 def test_a_chunk_without_choices_is_no_progress_and_no_end(reader: ChunkReader, body: dict[str, Any]) -> None:
     chunk = reader.read(body)
-    assert chunk.body["choices"] == []
+    assert chunk_body(chunk)["choices"] == []
     assert not chunk.is_progress
     assert chunk.state is OPEN
 
@@ -205,7 +207,7 @@ def test_usage_is_read_and_kept_as_sent_beside_the_chunk(reader: ChunkReader) ->
     chunk = reader.read({"choices": [], "usage": USAGE})
     assert chunk.usage == Usage(11, 7, cached_tokens=2)
     assert chunk.provider_usage == USAGE
-    assert "usage" not in chunk.body
+    assert "usage" not in chunk_body(chunk)
 
 
 def test_usage_in_every_chunk_is_read_in_every_chunk(reader: ChunkReader) -> None:
@@ -221,7 +223,7 @@ def test_usage_in_every_chunk_is_read_in_every_chunk(reader: ChunkReader) -> Non
 def test_usage_without_usable_counts_is_ignored(reader: ChunkReader, usage: object) -> None:
     chunk = reader.read(event({"content": "x"}, usage=usage))
     assert chunk.usage is None
-    assert "usage" not in chunk.body
+    assert "usage" not in chunk_body(chunk)
 
 
 def test_text_in_parts_is_joined(reader: ChunkReader) -> None:
@@ -234,7 +236,7 @@ def test_thinking_parts_become_reasoning_content_and_are_progress(reader: ChunkR
     """Mistral sends reasoning like this."""
     parts = [{"type": "thinking", "thinking": thought}]
     chunk = reader.read({"choices": [{"index": 0, "delta": {"content": parts}}]})
-    assert chunk.body["choices"][0]["delta"] == {"role": "assistant", "content": "", "reasoning_content": "hm"}
+    assert chunk_body(chunk)["choices"][0]["delta"] == {"role": "assistant", "content": "", "reasoning_content": "hm"}
     assert chunk.is_progress
 
 
@@ -259,7 +261,7 @@ def test_unknown_fields_are_kept(reader: ChunkReader) -> None:
         "service_tier": None,
         "brand_new": [{}],
     }
-    body = reader.read(sent).body
+    body = chunk_body(reader.read(sent))
     assert {name: body[name] for name in ("system_fingerprint", "service_tier", "brand_new")} == {
         "system_fingerprint": "fp",
         "service_tier": None,
@@ -442,7 +444,7 @@ def test_a_choice_that_ends_with_an_error_is_malformed(reader: ChunkReader, choi
 def test_an_answer_that_is_not_streamed_is_one_chunk_with_everything(reader: ChunkReader) -> None:
     tools = [call("a", id="x", type="function"), call("b", id="y", type="function")]
     chunk = reader.read_unstreamed(chat_completion("Hello.", tool_calls=tools, reasoning_content="hm"))
-    (choice,) = chunk.body["choices"]
+    (choice,) = chunk_body(chunk)["choices"]
     assert choice == {
         "index": 0,
         "delta": {
@@ -453,8 +455,8 @@ def test_an_answer_that_is_not_streamed_is_one_chunk_with_everything(reader: Chu
         },
         "finish_reason": "stop",
     }
-    assert chunk.body["object"] == "chat.completion.chunk"
-    assert chunk.body["model"] == "m"
+    assert chunk_body(chunk)["object"] == "chat.completion.chunk"
+    assert chunk_body(chunk)["model"] == "m"
     assert chunk.usage == Usage(11, 7, cached_tokens=2)
     assert chunk.is_progress
     assert chunk.state is FINISHED
@@ -465,7 +467,7 @@ def test_an_answer_that_is_not_streamed_is_finished_even_without_a_finish_reason
     reader: ChunkReader, finish: object
 ) -> None:
     chunk = reader.read_unstreamed({"choices": [{"message": {"content": "x"}, "finish_reason": finish}]})
-    assert chunk.body["choices"][0]["finish_reason"] == "stop"
+    assert chunk_body(chunk)["choices"][0]["finish_reason"] == "stop"
     assert chunk.state is FINISHED
 
 
@@ -475,7 +477,7 @@ def test_an_answer_that_is_not_streamed_is_finished_with_any_number_of_choices(
 ) -> None:
     choice = {"message": {"content": "x"}, "finish_reason": "stop"}
     chunk = chunk_reader(clock, n_requested).read_unstreamed({"choices": [choice, choice]})
-    assert [choice["index"] for choice in chunk.body["choices"]] == [0, 1]
+    assert [choice["index"] for choice in chunk_body(chunk)["choices"]] == [0, 1]
     assert chunk.state is FINISHED
 
 

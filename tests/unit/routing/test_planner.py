@@ -8,12 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sekha_llm_bridge.config.models import ModelConfig, ProviderConfig, Task
-from sekha_llm_bridge.pricing import Price, PriceBook, TokenCount, count_chat
+from sekha_llm_bridge.pricing import Price, PriceBook, TokenCount
 from sekha_llm_bridge.pricing.price import Rates, Tier
 from sekha_llm_bridge.providers import RequestedFeature, RequestFeature
 from sekha_llm_bridge.resilience import Availability, BreakerState, BreakerView
 from sekha_llm_bridge.routing import Catalog, ImageNeeds, RoutePlan, RouteRequest, RoutingContext, plan
 from sekha_llm_bridge.routing.plan import ExclusionKind
+from tests.fakes.openai_format import count
 from tests.fakes.settings import chat_model, embedding_model, make_settings, provider
 
 PROMPT = TokenCount(estimate=100, bound=400, minimum=100)
@@ -394,7 +395,7 @@ def at_openai(*models: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_a_prompt_is_counted_exactly_when_a_limit_depends_on_it() -> None:
-    prompt = count_chat({"messages": [{"role": "user", "content": "Once upon a time there was a king. " * 1000}]})
+    prompt = count({"messages": [{"role": "user", "content": "Once upon a time there was a king. " * 1000}]})
     known, unknown = (at_openai(chat_model(name, price=(2, 0), context_window=10**5)) for name in ("gpt-4o", "other"))
     limit = Decimal("0.03")  # 9,000 tokens, but 35,000 bytes
     assert order(planned(known, prompt=prompt, max_cost_usd=limit)) == ["openai/gpt-4o"]
@@ -405,7 +406,7 @@ def test_images_are_added_to_an_exactly_counted_prompt() -> None:
     text = [{"role": "user", "content": [{"type": "text", "text": "Once upon a time there was a king. " * 1000}]}]
     text[0]["content"] += [{"type": "image_url", "image_url": {"url": "https://x/y.png"}}] * 5  # type: ignore[operator]  # a list it is
     one = at_openai(chat_model("gpt-4o", price=(2, 0), context_window=10**5, supports_vision=True))
-    (row,) = planned(one, prompt=count_chat({"messages": text}), max_cost_usd=Decimal("0.05")).considered_models
+    (row,) = planned(one, prompt=count({"messages": text}), max_cost_usd=Decimal("0.05")).considered_models
     # Five images of at most 1,445 tokens; the text has more than 8,000.
     assert row.quote.bound_usd is not None
     assert row.quote.bound_usd > Decimal(2) * (5 * 1445 + 8000) / 1_000_000

@@ -9,8 +9,9 @@ import pytest
 
 from sekha_llm_bridge.bootstrap import make_bridge
 from sekha_llm_bridge.errors import ConfigError
-from sekha_llm_bridge.pricing import count_chat, usd_text
+from sekha_llm_bridge.pricing import usd_text
 from tests.fakes.functions import Function
+from tests.fakes.openai_format import count
 from tests.fakes.provider import FakeProvider, Reply, chat_completion
 from tests.fakes.settings import chat_model, make_settings, provider
 from tests.unit.api.chat_function import HI, PATH, ask, error, function
@@ -169,7 +170,7 @@ def test_a_402_names_the_cheapest_model_and_its_cost() -> None:
     message = error(answer)["message"]
     assert answer.status == 402
     # The bound of the prompt at $10, and at $20 the 64 tokens of the least useful answer.
-    bound = count_chat({"messages": HI}).bound
+    bound = count({"messages": HI}).bound
     least = usd_text(Decimal(bound * 10 + 64 * 20) / 1_000_000)
     assert f"the cheapest is p/cheap: a useful answer may cost ${least}, over the limit of $0.0001" in message
     assert "Raise max_cost" in message
