@@ -14,12 +14,13 @@ from sekha_llm_bridge.config.models import ProviderConfig
 from sekha_llm_bridge.providers import EmbeddingCall, Provider, make_provider
 from sekha_llm_bridge.providers.http import JsonHttp
 from tests.fakes.failures import raises_failure
-from tests.fakes.openai_format import chat_call
+from tests.fakes.openai_format import answer_body, chat_call
 from tests.fakes.provider import FakeProvider, Reply, vector_of
 from tests.fakes.settings import chat_model, provider
 
 T = TypeVar("T")
 SECRET = "sk-very-secret"
+TOOLS = [{"type": "function", "function": {"name": "f"}}]
 PROMPT = "the secret prompt about the yellow submarine"
 
 
@@ -76,7 +77,7 @@ def embed(*texts: str) -> Callable[[Provider], Awaitable[Any]]:
 
 def test_a_chat_answer_is_in_openais_format_with_the_providers_usage(run: Run[Any]) -> None:
     answer = run(chat())
-    choice = answer.body["choices"][0]
+    choice = answer_body(answer)["choices"][0]
     assert choice["message"]["content"] == "Hello from the fake."
     assert choice["message"]["role"] == "assistant"
     assert choice["finish_reason"] == "stop"
@@ -314,7 +315,7 @@ def test_codes_and_names_of_request_fields_are_passed_on(run: Run[Any], wire: Wi
     }
     fake.script(wire.chat, Reply(400, {"error": sent_error}))
     with raises_failure(errors.FailureKind.REQUEST_REJECTED) as caught:
-        run(chat(tools=[{}]))
+        run(chat(tools=TOOLS))
     assert str(caught.value) == "the provider answered 400 (invalid_value, bad); its message names tools"
     assert caught.value.param == "messages[0]"
 

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sekha_llm_bridge.conversation import ChoiceDelta, ToolCallDelta
 from sekha_llm_bridge.execution.output_estimate import OutputEstimate
 from sekha_llm_bridge.providers.openai.stream import ChunkReader
 from tests.fakes.openai_format import chat_answer
@@ -16,8 +17,8 @@ ARGUMENTS = '{"city": "Ulaanbaatar", "days": [1, 2, 3], "detail": "everything th
 def tokens(*deltas: dict[str, Any]) -> int:
     """The estimate for an answer in these deltas of OpenAI's format."""
     estimate, reader = OutputEstimate(), ChunkReader(1, lambda: 0)
-    for delta in deltas:
-        chunk = reader.read({"choices": [{"index": 0, "delta": delta}]})
+    for delta, finish in [*((delta, None) for delta in deltas), ({}, "stop")]:
+        chunk = reader.read({"choices": [{"index": 0, "delta": delta, "finish_reason": finish}]})
         for one in chunk.choices:
             estimate.add(one)
     return estimate.tokens
@@ -48,7 +49,11 @@ def test_reasoning_refusals_and_tool_arguments_count_as_output(message: dict[str
 
 
 def test_the_role_and_what_is_missing_count_nothing() -> None:
-    assert tokens({"role": "assistant", "content": None, "tool_calls": [{"function": {}}, {}]}) == 0
+    assert tokens({"role": "assistant", "content": None}) == 0
+    fragment = ChoiceDelta(is_first=True, tool_calls=(ToolCallDelta(0), ToolCallDelta(1)))
+    estimate = OutputEstimate()
+    estimate.add(fragment)
+    assert estimate.tokens == 0
 
 
 @given(st.text(max_size=200), st.text(max_size=200), st.text(max_size=200), st.integers(0, 200))

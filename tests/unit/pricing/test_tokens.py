@@ -86,9 +86,15 @@ functions = st.builds(
     texts,
     st.dictionaries(texts, json_values, max_size=3),
 )
+
+
+def _json_schema(schema: Any) -> dict[str, Any]:
+    return {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
+
+
 requests = st.fixed_dictionaries(
     {"messages": st.lists(messages, max_size=4)},
-    optional={"tools": functions, "response_format": json_values.map(lambda schema: {"json_schema": schema})},
+    optional={"tools": functions, "response_format": json_values.map(_json_schema)},
 )
 
 

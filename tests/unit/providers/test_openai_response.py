@@ -92,8 +92,10 @@ def test_an_answer_with_an_error_as_its_finish_reason_is_malformed(finish: str) 
 
 @pytest.mark.parametrize(("index", "finish", "role"), [(None, 5, None), ("x", "", 7), (True, {}, "bot")])
 def test_unusable_indexes_finish_reasons_and_roles_are_replaced(index: object, finish: object, role: object) -> None:
-    choice = choice_of(index=index, finish_reason=finish, message={"content": "x", "role": role})
-    assert (choice["index"], choice["finish_reason"], choice["message"]["role"]) == (0, None, "assistant")
+    sent = {"index": index, "finish_reason": finish, "message": {"content": "x", "role": role}}
+    choice = read_chat_answer({"choices": [sent]}, None, created=CREATED).choices[0]
+    assert (choice.position, choice.finish_reason) == (0, None)
+    assert choice_of(**sent)["message"]["role"] == "assistant"
 
 
 def test_an_answer_nested_too_deeply_to_be_serialised_is_malformed() -> None:
@@ -107,6 +109,6 @@ def test_an_answer_nested_too_deeply_to_be_serialised_is_malformed() -> None:
 @pytest.mark.parametrize(("given_id", "created"), [(5, "2024"), (None, None), ("", -1)])
 def test_an_answer_without_usable_id_and_created_gets_both(given_id: object, created: object) -> None:
     answer = {"id": given_id, "created": created, "choices": [{"message": {"content": "x"}}]}
-    body = read_chat_answer(answer, None, created=CREATED).body
+    body = answer_body(read_chat_answer(answer, None, created=CREATED))
     assert body["id"].startswith("chatcmpl-")
     assert body["created"] == CREATED

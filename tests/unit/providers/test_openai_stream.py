@@ -454,6 +454,7 @@ def test_an_answer_that_is_not_streamed_is_one_chunk_with_everything(reader: Chu
             "reasoning_content": "hm",
         },
         "finish_reason": "stop",
+        "logprobs": None,
     }
     assert chunk_body(chunk)["object"] == "chat.completion.chunk"
     assert chunk_body(chunk)["model"] == "m"

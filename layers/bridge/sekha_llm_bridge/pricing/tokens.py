@@ -117,7 +117,8 @@ def count_chat(conversation: Conversation) -> TokenCount:
 def _exact_bound(bound: int, conversation: Conversation, tokenizer: Tokenizer) -> int:
     """Returns the bound with the verbatim texts counted by their tokens instead of their bytes as JSON."""
     texts = list(_verbatim_texts(conversation))
-    return bound - sum(map(_json_bytes, texts)) + upper_bound_tokens(texts, tokenizer)
+    as_json = sum(_json_bytes(text) - len('""') for text in texts)
+    return bound - as_json + upper_bound_tokens(texts, tokenizer)
 
 
 def _json_bytes(text: str) -> int:

@@ -33,14 +33,15 @@ def look(chat: Function, *urls: str, **fields: Any) -> FunctionResponse:
 
 
 @pytest.mark.parametrize(
-    ("data", "subtype"),
-    [(png(), "png"), (jpeg(), "jpeg"), (jpeg(), "jpg"), (gif(), "gif"), (webp(), "webp"), (webp(b"VP8X"), "WEBP"),
-     (jpeg(), "png")],
+    ("data", "subtype", "sent"),
+    [(png(), "png", "png"), (jpeg(), "jpeg", "jpeg"), (jpeg(), "jpg", "jpeg"), (gif(), "gif", "gif"),
+     (webp(), "webp", "webp"), (webp(b"VP8X"), "WEBP", "webp"), (jpeg(), "png", "jpeg")],
 )  # fmt: skip
-def test_an_inline_image_is_sent_unchanged(fake: FakeProvider, data: bytes, subtype: str) -> None:
-    url = inline(data, subtype)
-    assert look(sees(fake), url).status == 200
-    assert fake.received[0].body["messages"][0]["content"][1]["image_url"]["url"] == url
+def test_an_inline_image_is_sent_unchanged_with_the_type_of_its_bytes(
+    fake: FakeProvider, data: bytes, subtype: str, sent: str
+) -> None:
+    assert look(sees(fake), inline(data, subtype)).status == 200
+    assert fake.received[0].body["messages"][0]["content"][1]["image_url"]["url"] == inline(data, sent)
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ class ChunkEvents:
         """Returns the events that end a complete answer."""
         deltas = tuple(self._final_deltas[position] for position in sorted(self._final_deltas))
         frame = {} if self._last is None else chunk_body(replace(self._last, extra=NO_FIELDS), deltas, self.model_id)
-        last = {**self._pending_fields, **frame, **self._usage_field}
+        last = {**self._pending_fields, **frame, "choices": frame.get("choices", []), **self._usage_field}
         if not self._with_usage:
             return event({**last, "bridge": receipt}) + DONE
         return event(last) + event({**frame, "choices": [], "usage": usage, "bridge": receipt}) + DONE

@@ -134,7 +134,7 @@ def chunk_body(
 def delta_body(delta: ChoiceDelta, n_reasoning: int) -> dict[str, Any]:
     """Returns what a chunk adds to one choice. See `chunk_body`."""
     body: dict[str, Any] = {"role": "assistant"} if delta.is_first else {}
-    if delta.text is not None:
+    if delta.text is not None or delta.is_first:
         body["content"] = delta.text
     if delta.tool_calls:
         body["tool_calls"] = [_call_delta(call) for call in delta.tool_calls]
