@@ -11,6 +11,7 @@ from sekha_llm_bridge.config import Settings, load_settings, refresh_provider
 from sekha_llm_bridge.connections import Connections
 from sekha_llm_bridge.errors import ConfigError
 from sekha_llm_bridge.execution import Executor, ModelService
+from sekha_llm_bridge.execution.token_counts import TokenCounts
 from sekha_llm_bridge.observability import logger
 from sekha_llm_bridge.pricing import PriceBook
 from sekha_llm_bridge.providers import ProviderDirectory
@@ -121,7 +122,9 @@ def make_bridge(
         catalog=catalog,
         providers=providers,
         breakers=breakers,
-        service=ModelService(routing, catalog, breakers, cooldowns, unsupported, executor),
+        service=ModelService(
+            routing, catalog, breakers, cooldowns, unsupported, executor, TokenCounts(providers, clock)
+        ),
         vectors=vectors,
         images=images,
         resources=resources,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from sekha_llm_bridge.conversation import ChatAnswer, Conversation, Json
 from sekha_llm_bridge.execution.counted_chunks import CountedChunks
 from sekha_llm_bridge.execution.output_estimate import OutputEstimate
-from sekha_llm_bridge.providers import ChatCall, Provider, RequestFeature
+from sekha_llm_bridge.providers import ChatCall, Provider
 from sekha_llm_bridge.routing import Candidate, RouteRequest
 from sekha_llm_bridge.usage import Usage
 
@@ -57,7 +57,7 @@ async def conversation_for(
 
     Raises `ProviderError` as `RequestImages.resolve` does.
     """
-    if images is None or RequestFeature.IMAGE_BY_URL in candidate.entry.capabilities.features:
+    if images is None or candidate.entry.takes_images_by_url:
         return conversation
     from sekha_llm_bridge.media.request_images import ImageLimits  # few requests need it
 

@@ -1,20 +1,23 @@
 """The service that every inbound API calls: plans a request by the providers' current state, and runs the plan."""
 
+from dataclasses import replace
 from typing import Protocol, TypeVar
 
 from sekha_llm_bridge.config.models import RoutingConfig
+from sekha_llm_bridge.conversation import Conversation
 from sekha_llm_bridge.execution.attempts import AttemptLog
 from sekha_llm_bridge.execution.deadline import Deadline
 from sekha_llm_bridge.execution.executor import A, ExecutionResult, Executor, Operation
 from sekha_llm_bridge.execution.streamed_answer import S, StreamedAnswer
+from sekha_llm_bridge.execution.token_counts import TokenCounts
 from sekha_llm_bridge.resilience import Breakers, BreakerSession, Cooldowns, UnsupportedFeatures
-from sekha_llm_bridge.routing import Catalog, RoutePlan, RouteRequest, RoutingContext, plan
+from sekha_llm_bridge.routing import Catalog, RoutePlan, RouteRequest, RoutingContext, models_to_count, plan
 
 T_co = TypeVar("T_co", covariant=True)
 
 
 class RoutedOperation(Operation[T_co], Protocol[T_co]):
-    """An operation, and what it requires of a model."""
+    """An operation, and what it requires of a model. A chat also has its `conversation`."""
 
     @property
     def route(self) -> RouteRequest:
@@ -33,6 +36,7 @@ class ModelService:
         cooldowns: Cooldowns,
         unsupported: UnsupportedFeatures,
         executor: Executor,
+        token_counts: TokenCounts,
     ) -> None:
         self._routing = routing
         self._catalog = catalog
@@ -40,27 +44,34 @@ class ModelService:
         self._cooldowns = cooldowns
         self._unsupported = unsupported
         self._executor = executor
+        self._token_counts = token_counts
 
-    async def explain(self, route: RouteRequest) -> RoutePlan:
+    async def explain(
+        self, route: RouteRequest, deadline: Deadline, conversation: Conversation | None = None
+    ) -> RoutePlan:
         """Returns the plan for a request, without running it."""
-        return (await self._plan(route))[0]
+        return (await self._plan(route, deadline, conversation))[0]
 
     async def run(
         self, operation: RoutedOperation[A], deadline: Deadline, log: AttemptLog, *, allow_fallback: bool = True
     ) -> ExecutionResult[A]:
         """Returns the answer of the first candidate that gives a usable one. See `Executor.run`."""
-        planned, session = await self._plan(operation.route)
+        planned, session = await self._plan(operation.route, deadline, _conversation_of(operation))
         return await self._executor.run(planned, operation, deadline, session, log, allow_fallback=allow_fallback)
 
     async def stream(
         self, operation: RoutedOperation[S], deadline: Deadline, log: AttemptLog, *, allow_fallback: bool = True
     ) -> StreamedAnswer[S]:
         """Returns an answer in chunks when its first token has arrived. See `Executor.stream`."""
-        planned, session = await self._plan(operation.route)
+        planned, session = await self._plan(operation.route, deadline, _conversation_of(operation))
         return await self._executor.stream(planned, operation, deadline, session, log, allow_fallback=allow_fallback)
 
-    async def _plan(self, route: RouteRequest) -> tuple[RoutePlan, BreakerSession]:
-        """Returns the plan, and the breakers by which it was made."""
+    async def _plan(
+        self, route: RouteRequest, deadline: Deadline, conversation: Conversation | None
+    ) -> tuple[RoutePlan, BreakerSession]:
+        """Returns the plan, and the breakers by which it was made. Where it depends on how many tokens the prompt has,
+        providers that can are asked to count them, and the plan is made again.
+        """
         session = await self._breakers.session()
         context = RoutingContext(
             cost_aware=self._routing.cost_aware,
@@ -70,4 +81,13 @@ class ModelService:
             cooldowns_s=self._cooldowns.remaining_s(),
             unsupported=self._unsupported.current(),
         )
-        return plan(route, self._catalog, context), session
+        planned = plan(route, self._catalog, context)
+        if conversation is not None and (entries := models_to_count(planned)):
+            counts = await self._token_counts.count(entries, conversation, remaining_s=deadline.remaining_s())
+            if counts:
+                planned = plan(replace(route, exact_prompt_tokens=counts), self._catalog, context)
+        return planned, session
+
+
+def _conversation_of(operation: RoutedOperation[object]) -> Conversation | None:
+    return getattr(operation, "conversation", None)

@@ -54,11 +54,13 @@ class AdapterCapabilities:
 
     `translated_fields` are the top-level fields of a chat request that it translates; None: it sends every field.
     `unsupported_fields` are those that this vendor does not support, by the names of `RouteRequest.used_features`.
+    `counts_tokens`: its provider counts the tokens of a prompt by a free request.
     """
 
     features: frozenset[RequestFeature] = frozenset()
     translated_fields: frozenset[str] | None = frozenset()
     unsupported_fields: frozenset[str] = frozenset()
+    counts_tokens: bool = False
 
     def missing(self, requested: Iterable[RequestedFeature]) -> list[str]:
         """Returns the sorted names of the requested features that the adapter does not support."""

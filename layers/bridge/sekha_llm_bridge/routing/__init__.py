@@ -4,6 +4,7 @@ from sekha_llm_bridge.routing.catalog import Catalog, CatalogModel
 from sekha_llm_bridge.routing.plan import Candidate, ConsideredModel, Exclusion, ExclusionKind
 from sekha_llm_bridge.routing.planner import RoutePlan, plan
 from sekha_llm_bridge.routing.route_request import ImageNeeds, RouteRequest, RoutingContext
+from sekha_llm_bridge.routing.token_counts import models_to_count
 
 __all__ = [
     "Candidate",
@@ -16,5 +17,6 @@ __all__ = [
     "RoutePlan",
     "RouteRequest",
     "RoutingContext",
+    "models_to_count",
     "plan",
 ]

@@ -9,7 +9,7 @@ from sekha_llm_bridge.config.loaded import Settings
 from sekha_llm_bridge.config.models import DefaultModels, ModelConfig, ProviderConfig, Task
 from sekha_llm_bridge.errors import ModelNotFound
 from sekha_llm_bridge.pricing import Price, PriceBook, Tokenizer, image_tokens, tokenizer_of
-from sekha_llm_bridge.providers import AdapterCapabilities, capabilities_for
+from sekha_llm_bridge.providers import AdapterCapabilities, RequestFeature, capabilities_for
 
 ALIASES: dict[str, Task] = {
     "embedding": Task.EMBEDDING,
@@ -70,6 +70,11 @@ class CatalogModel:
     def key(self) -> tuple[str, str]:
         """The provider's id and the model's id, which together identify what is called."""
         return self.provider.id, self.model.model_id
+
+    @property
+    def takes_images_by_url(self) -> bool:
+        """Whether its provider downloads images itself."""
+        return RequestFeature.IMAGE_BY_URL in self.capabilities.features
 
     @property
     def is_free(self) -> bool:

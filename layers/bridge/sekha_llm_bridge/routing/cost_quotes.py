@@ -43,6 +43,7 @@ def is_within_limit(
     the fast token bound where that is enough, else by the exact count. It returns False where the price is unknown.
     """
     prompt, images, n_choices = request.prompt.bound, request.prompt.images, request.n_choices
+    counted = request.exact_prompt_tokens
     min_output = (
         0 if request.task is Task.EMBEDDING else min(min_output_tokens, request.output_tokens or UNLIMITED_TOKENS)
     )
@@ -52,7 +53,7 @@ def is_within_limit(
         rates = entry.integer_rates
         if rates is None:
             return False
-        if rates.is_flat:
+        if rates.is_flat and not counted:
             output = min_output if min_output < entry.max_output else entry.max_output  # noqa: FURB136 — as above
             tokens = prompt + images * entry.max_image_tokens
             if tokens * rates.max_input_rate + output * n_choices * rates.max_output_rate <= limit:
@@ -86,12 +87,16 @@ def prompt_estimate(entry: CatalogModel, request: RouteRequest) -> int:
 
 
 def prompt_bound(entry: CatalogModel, request: RouteRequest) -> int:
-    """Returns the fast upper bound of the prompt tokens, images included."""
+    """Returns the fast upper bound of the prompt tokens, images included; an exact one where it is known already."""
+    if (counted := request.exact_prompt_tokens.get(entry.key)) is not None:
+        return counted
     return request.prompt.bound + request.prompt.images * entry.max_image_tokens
 
 
 def exact_prompt_bound(entry: CatalogModel, request: RouteRequest) -> int:
     """Returns the upper bound of the prompt tokens, from an exact count where the model's tokenizer is known."""
+    if (counted := request.exact_prompt_tokens.get(entry.key)) is not None:
+        return counted
     return request.prompt.bound_for(entry.tokenizer) + request.prompt.images * entry.max_image_tokens
 
 
@@ -123,6 +128,14 @@ def quote(entry: CatalogModel, request: RouteRequest, limit_usd: Decimal | None,
         prompt,
         min(wanted, max(affordable, minimum_useful_output_tokens(entry, request, min_output_tokens))),
     )
+
+
+def is_output_limited(entry: CatalogModel, request: RouteRequest, limit_usd: Decimal | None) -> bool:
+    """Returns whether the limit allows fewer output tokens than the request wants, by the upper bound of its prompt."""
+    if limit_usd is None or entry.price is None or entry.is_free:
+        return False
+    prompt = exact_prompt_bound(entry, request)
+    return _affordable_output_tokens(entry, request, limit_usd, prompt) < _wanted_output_tokens(entry, request, prompt)
 
 
 def quoted_candidate(

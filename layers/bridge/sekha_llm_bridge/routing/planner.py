@@ -5,7 +5,7 @@ computes quotes and reasons only when they are read: a request that the first mo
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from functools import cached_property
 
@@ -49,6 +49,15 @@ class RoutePlan:
         if spent_usd and (unmet := _unmet(entry, wanted)) is not None:
             return unmet
         return cost_quotes.quoted_candidate(entry, self.request, left_usd, self.context.min_output_tokens)
+
+    def exclusion_of(self, entry: CatalogModel, *, prompt_tokens: int | None = None) -> Exclusion | None:
+        """Returns why a model is not in the plan; None for one that is. With `prompt_tokens`: whether it would be in
+        the plan if its prompt had so many tokens.
+        """
+        if prompt_tokens is None:
+            return _unmet(entry, self._requirements)
+        request = replace(self.request, exact_prompt_tokens={entry.key: prompt_tokens})
+        return _unmet(entry, _requirements(request, self.context, self.limit_usd, self.space))
 
     @cached_property
     def candidates(self) -> tuple[Candidate, ...]:

@@ -17,6 +17,9 @@ from sekha_llm_bridge.routing.catalog import CatalogModel
 from sekha_llm_bridge.routing.plan import Exclusion, ExclusionKind
 from sekha_llm_bridge.routing.route_request import ImageNeeds, RouteRequest, RoutingContext
 
+COUNTED_FEATURES = frozenset({"content of type file"})
+"""Features whose cost a provider's own count of the prompt bounds."""
+
 
 @dataclass(frozen=True, slots=True)
 class Requirement:
@@ -104,7 +107,10 @@ def cost_requirements(
     left_usd = limit_usd - spent_usd
     if request.features_with_unbounded_cost:
         reason = f"the cost of {_joined(sorted(request.features_with_unbounded_cost))} cannot be bounded beforehand"
-        yield Requirement(lambda entry: entry.is_free, lambda _: Exclusion(ExclusionKind.COST, reason))
+        counted = request.exact_prompt_tokens if request.features_with_unbounded_cost <= COUNTED_FEATURES else {}
+        yield Requirement(
+            lambda entry: entry.is_free or entry.key in counted, lambda _: Exclusion(ExclusionKind.COST, reason)
+        )
     yield Requirement(
         cost_quotes.is_within_limit(request, left_usd, context.min_output_tokens),
         lambda entry: _cost_exclusion(entry, request, context, left_usd, limit_usd),
@@ -186,23 +192,29 @@ def _image_mismatch(entry: CatalogModel, images: ImageNeeds) -> str | None:
 
 
 def _window_requirement(request: RouteRequest) -> Requirement:
-    """Returns the requirement of a large enough context window, by the minimum count of the prompt's tokens. A prompt
-    that passes may still be too long: then the provider refuses it, and a larger window is tried.
+    """Returns the requirement of a large enough context window: by the exact count of the prompt's tokens where it is
+    known, else by the minimum count. A prompt that passes may still be too long: then the provider refuses it, and a
+    larger window is tried.
 
     Embeddings have no output, and each text has the context window to itself.
     """
+    counted, output = request.exact_prompt_tokens, request.output_tokens
     needed = request.context_tokens
     if request.task is not Task.EMBEDDING:
-        needed = max(needed, request.prompt.minimum + (request.output_tokens or 1))
-    asked = f"the {needed} needed"
-    if request.output_tokens is not None:
-        asked += f", the {request.output_tokens} of output that are asked for included"
-    return Requirement(
-        lambda entry: entry.window >= needed,
-        lambda entry: Exclusion(
-            ExclusionKind.CONTEXT, f"its context window of {entry.window} tokens is less than {asked}"
-        ),
-    )
+        needed = max(needed, request.prompt.minimum + (output or 1))
+
+    def needed_by(entry: CatalogModel) -> int:
+        exact = counted.get(entry.key)
+        return needed if exact is None else max(request.context_tokens, exact + (output or 1))
+
+    def exclusion(entry: CatalogModel) -> Exclusion:
+        asked = "" if output is None else f", the {output} of output that are asked for included"
+        window = f"its context window of {entry.window} tokens is less than the {needed_by(entry)} needed"
+        return Exclusion(ExclusionKind.CONTEXT, f"{window}{asked}")
+
+    if not counted:
+        return Requirement(lambda entry: entry.window >= needed, exclusion)
+    return Requirement(lambda entry: entry.window >= needed_by(entry), exclusion)
 
 
 def _task_mismatch(entry: CatalogModel, task: Task | None) -> str:

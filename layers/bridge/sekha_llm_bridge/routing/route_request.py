@@ -32,7 +32,9 @@ class RouteRequest:
     `providers.gateway_fields`). `used_features` are what a model may have rejected before: `images`, `tools`, `audio`,
     `response_format` (a JSON schema), and the names of the request's fields. `context_tokens` and `dimensions` are the
     minimum that a model must have. `space` is the embedding space that the vectors must have; None is that of the
-    default model. `longest_input` is the index of the longest text of an embedding request.
+    default model. `longest_input` is the index of the longest text of an embedding request. `exact_prompt_tokens` has
+    upper bounds of the prompt's tokens, images and documents included, by (provider id, model id), from a provider's
+    own count.
     """
 
     task: Task | None
@@ -54,6 +56,7 @@ class RouteRequest:
     space: str | None = None
     used_features: frozenset[str] = frozenset()
     longest_input: int | None = None
+    exact_prompt_tokens: Mapping[tuple[str, str], int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

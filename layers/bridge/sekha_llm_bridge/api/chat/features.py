@@ -52,7 +52,10 @@ def _requested_features(request: ChatRequest) -> Iterator[RequestedFeature]:
         yield RequestedFeature(RequestFeature.OTHER_RESPONSE_FORMAT, request.response_format.type)
     if any(tool.type != "function" for tool in request.tools or ()):
         yield RequestedFeature(RequestFeature.NON_FUNCTION_TOOLS)
-    other_parts = _part_types(request.messages) - {"text", "image_url"}
+    part_types = _part_types(request.messages)
+    if "file" in part_types:
+        yield RequestedFeature(RequestFeature.DOCUMENTS)
+    other_parts = part_types - {"text", "image_url", "file"}
     yield from (RequestedFeature(RequestFeature.OTHER_CONTENT_PART, part_type) for part_type in other_parts)
     if any(_has_other_call_history(message) for message in request.messages):
         yield RequestedFeature(RequestFeature.OTHER_CALL_HISTORY)
@@ -85,7 +88,7 @@ def features_with_unbounded_cost(request: ChatRequest) -> frozenset[str]:
     """
     extra = request.model_extra or {}
     found = {name for name in extra.keys() & BILLABLE_FIELDS if _is_set(request, name)}
-    if _is_long_cache(extra):
+    if _is_long_cache(extra) or any(_is_long_cache(tool.model_extra or {}) for tool in request.tools or ()):
         found.add("cache_control")
     found |= _modalities(request) - {"text"}
     found |= {f"a tool of type {tool.type}" for tool in request.tools or () if tool.type not in _BOUNDED_TOOLS}
@@ -104,7 +107,8 @@ def _unbounded_in_messages(messages: Iterable[ChatMessage]) -> Iterator[str]:
         extra = message.model_extra
         if extra and extra.get("audio"):
             yield "audio"
-        if (extra and _is_long_cache(extra)) or any(_is_long_cache(part.model_extra or {}) for part in message.parts):
+        marked = (message, *message.parts, *(message.tool_calls or ()))
+        if any(_is_long_cache(one.model_extra or {}) for one in marked):
             yield "cache_control"
 
 

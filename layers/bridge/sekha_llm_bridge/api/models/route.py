@@ -15,10 +15,11 @@ from sekha_llm_bridge.api.embeddings.routing import embedding_route_request, pin
 from sekha_llm_bridge.api.error_response import error_response
 from sekha_llm_bridge.api.fields import CHAT_EXTENSIONS, MaxCost, TaskName
 from sekha_llm_bridge.api.parsing import json_object, validated
-from sekha_llm_bridge.api.request_state import bridge_of
+from sekha_llm_bridge.api.request_state import bridge_of, deadline_of
 from sekha_llm_bridge.api.unknown_fields import check_misspelt_fields
 from sekha_llm_bridge.bootstrap import Bridge
 from sekha_llm_bridge.config.models import Task
+from sekha_llm_bridge.conversation import Conversation
 from sekha_llm_bridge.errors import BridgeError, InvalidRequest
 from sekha_llm_bridge.execution.attempts import usd
 from sekha_llm_bridge.execution.plan_errors import require_candidates
@@ -56,14 +57,14 @@ _NOT_FOR_EMBEDDINGS = ExplainRequest.model_fields.keys() | CHAT_EXTENSIONS | KNO
 
 async def explain(request: Request) -> Response:
     """Answers with the first candidate, the reason for it, and every other model with its place or its exclusion."""
-    bridge = bridge_of(request)
+    bridge, deadline = bridge_of(request), deadline_of(request)
     body = await json_object(request)
     explained = validated(ExplainRequest, body)
     check_misspelt_fields(body, _KNOWN_FIELDS, own=CHAT_EXTENSIONS | {"context_size"})
     if explained.task is None and explained.messages is None:
         raise InvalidRequest("task: field required, unless there are `messages`", param="task")
-    route = _route_request(explained, body, bridge)
-    plan = await bridge.service.explain(route)
+    route, conversation = _route_request(explained, body, bridge)
+    plan = await bridge.service.explain(route, deadline, conversation)
     try:
         require_candidates(plan)
     except BridgeError as exc:
@@ -71,8 +72,12 @@ async def explain(request: Request) -> Response:
     return json_response(_answer(plan))
 
 
-def _route_request(explained: ExplainRequest, body: dict[str, Any], bridge: Bridge) -> RouteRequest:
-    """Returns what the request itself would be planned by; without one, a default request."""
+def _route_request(
+    explained: ExplainRequest, body: dict[str, Any], bridge: Bridge
+) -> tuple[RouteRequest, Conversation | None]:
+    """Returns what the request itself would be planned by, with the conversation of a chat; without a request, a
+    default one.
+    """
     texts = [explained.input] if isinstance(explained.input, str) else explained.input
     if explained.task is Task.EMBEDDING:
         pinned = pinned_embedding_model(explained.model, bridge)
@@ -85,15 +90,17 @@ def _route_request(explained: ExplainRequest, body: dict[str, Any], bridge: Brid
             dimensions=explained.dimensions,
             vendor_fields={name: body[name] for name in body.keys() - _NOT_FOR_EMBEDDINGS},
         )
-        return route if texts else replace(route, prompt=_DEFAULT_PROMPT)
+        return route if texts else replace(route, prompt=_DEFAULT_PROMPT), None
     if texts and explained.messages is None:
         body = {**body, "messages": [{"role": "user", "content": text} for text in texts]}
     if "messages" in body and body["messages"] is not None:
         fields = {key: value for key, value in body.items() if key not in {"context_size", "input"}}
         chat = validated(ChatRequest, {**fields, "task": explained.task})
         sent = provider_request(fields)
-        return route_request(chat, sent, conversation_of(sent), bridge, context_tokens=explained.context_size or 0)
-    return _default_request(explained, bridge)
+        conversation = conversation_of(sent)
+        route = route_request(chat, sent, conversation, bridge, context_tokens=explained.context_size or 0)
+        return route, conversation
+    return _default_request(explained, bridge), None
 
 
 def _default_request(explained: ExplainRequest, bridge: Bridge) -> RouteRequest:

@@ -37,6 +37,7 @@ CAPABILITIES = AdapterCapabilities(
         }
     ),
     translated_fields=TRANSLATED_FIELDS,
+    counts_tokens=True,
 )
 API_VERSION = "2023-06-01"
 _OAUTH_PREFIX = "sk-ant-oat"

@@ -39,10 +39,12 @@ CAPABILITIES = AdapterCapabilities(
         {
             RequestFeature.FORCED_TOOL_CHOICE,
             RequestFeature.SEQUENTIAL_TOOL_CALLS,  # Claude only: the other models are refused by `chat_body`
-            RequestFeature.OTHER_CONTENT_PART,  # documents and recordings: others are refused by `chat_body`
+            RequestFeature.DOCUMENTS,
+            RequestFeature.OTHER_CONTENT_PART,  # recordings: others are refused by `chat_body`
         }
     ),
     translated_fields=TRANSLATED_FIELDS,
+    counts_tokens=True,
 )
 
 _SERVICE = "bedrock"  # in signatures, for bedrock-runtime, too

@@ -1,0 +1,66 @@
+"""Which models' providers should count the tokens of a request, because the plan depends on it."""
+
+from collections.abc import Callable, Iterator
+
+from sekha_llm_bridge.config.models import Task
+from sekha_llm_bridge.routing import cost_quotes
+from sekha_llm_bridge.routing.catalog import CatalogModel
+from sekha_llm_bridge.routing.plan import ExclusionKind
+from sekha_llm_bridge.routing.planner import RoutePlan, sort_key
+
+MAX_COUNTS = 2  # for one request
+_DECIDED_BY_TOKENS = frozenset({ExclusionKind.COST, ExclusionKind.CONTEXT})
+_OPTIMISM = 2  # a text of few different words may have half of the tokens that are counted as its minimum
+
+
+def models_to_count(plan: RoutePlan) -> tuple[CatalogModel, ...]:
+    """Returns at most `MAX_COUNTS` models whose exact count may change the plan, best first: models before the first
+    candidate that only the estimated size of the prompt excludes, and the first candidate where the cost limit allows
+    it less output than the request wants.
+    """
+    if plan.request.task is Task.EMBEDDING:
+        return ()
+    usable = plan.catalog.usable[plan.request.task]
+    countable = [entry for entry in usable if entry.capabilities.counts_tokens and _is_usable(entry, plan)]
+    if not countable:
+        return ()
+    return tuple(sorted(_deciding(countable, plan), key=_rank_of(plan))[:MAX_COUNTS])
+
+
+def _is_usable(entry: CatalogModel, plan: RoutePlan) -> bool:
+    """Returns whether the provider may be asked: not while its circuit breaker is open, and not for images by URL that
+    it does not take.
+    """
+    if entry.key in plan.request.exact_prompt_tokens or entry.provider.id in plan.context.blocked_breakers:
+        return False
+    return not plan.request.images.by_url or entry.takes_images_by_url
+
+
+def _deciding(countable: list[CatalogModel], plan: RoutePlan) -> Iterator[CatalogModel]:
+    first = plan.ranked[0] if plan.ranked else None
+    rank_of = _rank_of(plan)
+    for entry in countable:
+        if first is not None and entry.key == first.key:
+            if cost_quotes.is_output_limited(entry, plan.request, plan.limit_usd):
+                yield entry
+        elif (first is None or rank_of(entry) < rank_of(first)) and _may_fit(entry, plan):
+            yield entry
+
+
+def _may_fit(entry: CatalogModel, plan: RoutePlan) -> bool:
+    """Returns whether only the size of the prompt excludes the model, and a lower count would not."""
+    exclusion = plan.exclusion_of(entry)
+    if exclusion is None or exclusion.kind not in _DECIDED_BY_TOKENS:
+        return False
+    lowest = plan.request.prompt.minimum // _OPTIMISM + 1
+    return plan.exclusion_of(entry, prompt_tokens=lowest) is None
+
+
+def _rank_of(plan: RoutePlan) -> Callable[[CatalogModel], tuple[bool, int, int]]:
+    """Returns a function of a model's place in the order of the plan."""
+    key, preferred = sort_key(plan.request, plan.catalog, plan.context), plan.request.preferred
+
+    def rank(entry: CatalogModel) -> tuple[bool, int, int]:
+        return preferred is not None and entry.model_id != preferred, key(entry), entry.position
+
+    return rank
