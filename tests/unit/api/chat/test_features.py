@@ -116,6 +116,11 @@ def test_the_cost_bound_includes_every_text_of_the_request(chat: Function) -> No
         {"preset": "mine"},
         {"messages": [*HI, {"role": "assistant", "content": "a", "audio": {"id": "x"}}]},
         {"messages": [{"role": "user", "content": "a", "cache_control": {"type": "ephemeral", "ttl": "1h"}}]},
+        {
+            "tools": [
+                {"type": "function", "function": {"name": "f"}, "cache_control": {"type": "ephemeral", "ttl": "1h"}}
+            ]
+        },
     ],
     ids=str,
 )
