@@ -76,8 +76,13 @@ def _pop_cache(fields: dict[str, Any]) -> CacheControl | None:
     value = fields.get("cache_control")
     if not isinstance(value, dict) or value.get("type", "ephemeral") != "ephemeral":
         return None
-    extra = {name: field for name, field in fields.pop("cache_control").items() if name not in {"type", "ttl"}}
+    extra = _others(fields.pop("cache_control"), "type", "ttl")
     return CacheControl(value.get("ttl"), extra or NO_FIELDS)
+
+
+def _others(fields: Json, *names: str) -> dict[str, Any]:
+    """Returns the fields without those of these names, which stay where they are null: a typed field has no null."""
+    return {name: value for name, value in fields.items() if name not in names or value is None}
 
 
 def _message(sent: Json) -> Message:
@@ -90,7 +95,7 @@ def _message(sent: Json) -> Message:
         return Message(_ROLES[sent["role"]], blocks, is_text=is_text)
     extra = {name: value for name, value in sent.items() if name not in _MESSAGE_FIELDS}
     cache = _pop_cache(extra)
-    refusal = extra.pop("refusal") if isinstance(extra.get("refusal"), str) else None
+    refusal = extra.pop("refusal") if is_text and isinstance(extra.get("refusal"), str) else None
     return Message(
         role=_ROLES[sent["role"]],
         blocks=(
@@ -117,17 +122,22 @@ def _part(sent: Json) -> Block:
         case "text" if isinstance(value, str):
             return Text(value, cache, extra=extra)
         case "image_url" if isinstance(value, dict):
-            inner = {name: field for name, field in value.items() if name not in {"url", "detail"}}
+            inner = _others(value, "url", "detail")
             extra = {**rest, "image_url": inner} if inner else extra
             return Image(media_of_url(value["url"]), value.get("detail"), cache, extra)
         case "file" if isinstance(value, dict):
             return _document(value, cache, rest) or OtherBlock(kind, sent)
-        case "input_audio" if isinstance(value, dict) and isinstance(value.get("data"), str):
-            return Audio(value["data"], str(value.get("format")), extra)
-        case "refusal" if isinstance(value, str):
+        case "input_audio" if cache is None and isinstance(value, dict) and _is_audio(value):
+            inner = _others(value, "data", "format")
+            return Audio(value["data"], value["format"], {**rest, "input_audio": inner} if inner else extra)
+        case "refusal" if isinstance(value, str) and sent.keys() <= {"type", "refusal"}:
             return Refusal(value)
         case _:
             return OtherBlock(kind, sent)
+
+
+def _is_audio(sent: dict[str, Any]) -> bool:
+    return isinstance(sent.get("data"), str) and isinstance(sent.get("format"), str)
 
 
 def media_of_url(url: str) -> Media:
@@ -144,11 +154,11 @@ def media_of_url(url: str) -> Media:
 def _document(sent: dict[str, Any], cache: CacheControl | None, rest: Json) -> Document | None:
     """Returns a document of OpenAI's `file` object; None where it has no content in a form that is known."""
     data, file_id = sent.get("file_data"), sent.get("file_id")
-    inner = {name: value for name, value in sent.items() if name not in {"file_data", "file_id", "filename"}}
+    inner = _others(sent, "file_id" if data is None else "file_data", "filename")
     extra = {**rest, "file": inner} if inner else rest or NO_FIELDS
     if isinstance(file_id, str) and data is None:
         return Document(Media(file_id=file_id), sent.get("filename"), cache=cache, extra=extra)
-    if not isinstance(data, str):
+    if not isinstance(data, str) or (data[:5].lower() == "data:" and ";base64," not in data[:200].lower()):
         return None
     has_scheme = data[:5].lower() == "data:" or data[:8].lower().startswith(("http://", "https://"))
     media = media_of_url(data) if has_scheme else Media(media_type="application/pdf", data=data)
@@ -211,11 +221,12 @@ def _text(value: object) -> str | None:
 def _tool_call(sent: Json) -> ToolCall:
     kind = sent.get("type") or "function"
     function = sent.get("function")
-    rest = {name: value for name, value in sent.items() if name not in {"id", "type", "function"}}
-    if not isinstance(function, dict):
+    rest = {name: value for name, value in sent.items() if name not in {"id", "type"}}
+    if kind != "function" or not isinstance(function, dict):
         other = sent.get(kind)
         named = other if isinstance(other, dict) else {}
         return ToolCall(sent.get("id"), str(named.get("name") or ""), str(named.get("input") or ""), kind, extra=rest)
+    del rest["function"]
     cache = _pop_cache(rest)
     inner = {name: value for name, value in function.items() if name not in {"name", "arguments"}}
     extra = {**rest, "function": inner} if inner else rest or NO_FIELDS
@@ -228,8 +239,8 @@ def _tool(sent: Json) -> Tool:
         return OtherTool(sent["type"], sent)
     rest = {name: value for name, value in sent.items() if name not in {"type", "function"}}
     cache = _pop_cache(rest)
-    known = {"name", "description", "parameters", "strict"}
-    inner = {name: value for name, value in function.items() if name not in known}
+    known = ("name", "description", "parameters", "strict")
+    inner = _others(function, *known)
     return Function(
         name=function["name"],
         description=function.get("description"),

@@ -83,7 +83,8 @@ def part_body(part: Block) -> dict[str, Any]:
         case Document(media, name, _, _, cache, extra):
             body = _document_body(media, name, extra)
         case Audio(data, form, extra):
-            return {"type": "input_audio", "input_audio": {"data": data, "format": form}, **extra}
+            audio = {"data": data, "format": form, **extra.get("input_audio", {})}
+            return {"type": "input_audio", **extra, "input_audio": audio}
         case Refusal(text):
             return {"type": "refusal", "refusal": text}
         case OtherBlock(_, fields):
@@ -125,7 +126,8 @@ def tool_call_body(call: ToolCall) -> dict[str, Any]:
     body: dict[str, Any] = {"id": call.call_id} if call.call_id is not None else {}
     body |= {"type": call.kind, **call.extra}
     if call.kind == "function":
-        body["function"] = {"name": call.name, "arguments": call.arguments, **call.extra.get("function", {})}
+        others = call.extra.get("function") or {}
+        body["function"] = {"name": call.name, "arguments": call.arguments, **others}
     if call.cache is not None:
         body["cache_control"] = cache_body(call.cache)
     return body
