@@ -31,7 +31,7 @@ def read_usage(usage: object) -> Usage | None:
 
 
 def provider_usage(usage: object) -> Json | None:
-    """Returns a `usage` object with OpenAI's counts, and Anthropic's own beside them; None where there is none."""
+    """Returns the counts in OpenAI's spelling; None where there are none."""
     if not isinstance(usage, dict) or (counts := read_usage(usage)) is None:
         return None
     translated: dict[str, Any] = {
@@ -46,8 +46,7 @@ def provider_usage(usage: object) -> Json | None:
     details = usage.get("output_tokens_details")
     if isinstance(details, dict) and (thinking_tokens := read_count(details.get("thinking_tokens"))) is not None:
         translated["completion_tokens_details"] = {"reasoning_tokens": thinking_tokens}
-    own = {name: value for name, value in usage.items() if value is not None}
-    return {**own, **translated}
+    return translated
 
 
 def merged_usage(before: Json, update: object) -> Json:
