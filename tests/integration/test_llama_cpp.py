@@ -1,22 +1,18 @@
 """A real llama.cpp server as a provider: what it answers, and what it rejects in its own words."""
 
 import json
-import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-import environment
 from sekha_llm_bridge.bootstrap import make_bridge
 from tests.fakes.functions import Function
-from tests.fakes.servers import free_port, wait_until_ready
 from tests.fakes.settings import chat_model, make_settings, provider
+from tests.integration.llama_server import llama_server
 
 pytestmark = [pytest.mark.model]
 
-SERVER = Path(environment.__file__).parent / "local_stack" / "chat_server.py"
 PATH = "/v1/chat/completions"
 HI = [{"role": "user", "content": "Say hello."}]
 TOOLS = [{"type": "function", "function": {"name": "f", "description": "d", "parameters": {"type": "object"}}}]
@@ -25,15 +21,8 @@ PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgG
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    python = environment.make("model", environment.find_python()) / "bin" / "python"
-    port = free_port()
-    process = subprocess.Popen([python, SERVER, str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        wait_until_ready(f"http://127.0.0.1:{port}/health", process)
-        yield f"http://127.0.0.1:{port}/v1"
-    finally:
-        process.kill()
-        process.wait(10)
+    with llama_server() as address:
+        yield f"{address}/v1"
 
 
 @pytest.fixture

@@ -1,14 +1,11 @@
 """The Anthropic adapter on a real llama.cpp server, which speaks the Messages API as well."""
 
 import asyncio
-import subprocess
 from collections.abc import Awaitable, Callable, Iterator
-from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
 
-import environment
 from sekha_llm_bridge.clock import SystemClock
 from sekha_llm_bridge.config.models import ProviderConfig
 from sekha_llm_bridge.conversation import (
@@ -29,14 +26,13 @@ from sekha_llm_bridge.providers.anthropic.adapter import AnthropicAdapter
 from sekha_llm_bridge.providers.calls import ChatCall
 from sekha_llm_bridge.providers.http import JsonHttp
 from tests.fakes.failures import raises_failure
-from tests.fakes.servers import free_port, wait_until_ready
 from tests.fakes.settings import chat_model, provider
+from tests.integration.llama_server import llama_server
 
 pytestmark = [pytest.mark.model]
 
 T = TypeVar("T")
 
-SERVER = Path(environment.__file__).parent / "local_stack" / "chat_server.py"
 MODEL = "smollm2-135m-instruct"
 HI = (Message(Role.SYSTEM, (Text("Be brief."),)), Message(Role.USER, (Text("Say hello."),)))
 F = Function("get_weather", "the weather", {"type": "object", "properties": {"city": {"type": "string"}}})
@@ -45,15 +41,8 @@ SETTINGS = {"temperature": 0}
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    python = environment.make("model", environment.find_python()) / "bin" / "python"
-    port = free_port()
-    process = subprocess.Popen([python, SERVER, str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        wait_until_ready(f"http://127.0.0.1:{port}/health", process)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.kill()
-        process.wait(10)
+    with llama_server() as address:
+        yield address
 
 
 def run(url: str, use: Callable[[AnthropicAdapter], Awaitable[T]]) -> T:
