@@ -5,7 +5,7 @@ from typing import Any
 
 import orjson
 
-from sekha_llm_bridge.api.chat.request import ChatMessage, ChatRequest, ContentPart
+from sekha_llm_bridge.api.chat.request import ChatMessage, ChatRequest, ContentPart, Tool, ToolCall
 from sekha_llm_bridge.api.vendor_fields import BILLABLE_FIELDS
 from sekha_llm_bridge.providers import RequestedFeature, RequestFeature
 
@@ -122,7 +122,7 @@ def features_with_unbounded_cost(request: ChatRequest) -> frozenset[str]:
     """
     extra = request.model_extra or {}
     found = {name for name in extra.keys() & BILLABLE_FIELDS if _is_set(request, name)}
-    if any(_is_long_cache(fields or {}) for fields in (extra, *(tool.model_extra for tool in request.tools or ()))):
+    if _is_long_cache(extra) or any(map(_has_long_cache, request.tools or ())):
         found.add("cache_control")
     found |= _modalities(request) - {"text"}
     found |= {f"a tool of type {tool.type}" for tool in request.tools or () if tool.type not in _BOUNDED_TOOLS}
@@ -134,15 +134,22 @@ def features_with_unbounded_cost(request: ChatRequest) -> frozenset[str]:
 
 
 def _unbounded_in_messages(messages: Iterable[ChatMessage]) -> Iterator[str]:
-    """Yields "audio" for a reference to an earlier answer in audio, and "cache_control" for a cache whose writes cost
-    more than the price list says: one that lasts longer than five minutes.
+    """Yields "audio" for a reference to an earlier answer in audio, and the name of a mark for a cache whose writes may
+    cost more than the price list says: one that lasts longer than five minutes, and each of OpenAI's.
     """
     for message in messages:
-        extra = message.model_extra
-        if extra and extra.get("audio"):
+        if (message.model_extra or {}).get("audio"):
             yield "audio"
-        if any(_is_long_cache(one.model_extra or {}) for one in (message, *message.parts, *(message.tool_calls or ()))):
+        if any(map(_has_long_cache, (message, *message.parts, *(message.tool_calls or ())))):
             yield "cache_control"
+        if any((part.model_extra or {}).get("prompt_cache_breakpoint") for part in message.parts):
+            yield "prompt_cache_breakpoint"
+
+
+def _has_long_cache(one: ChatMessage | ContentPart | Tool | ToolCall) -> bool:
+    """Returns whether a part of the request has a mark for such a cache. Gateways also read it from a `function`."""
+    function = one.function.model_extra if isinstance(one, Tool | ToolCall) and one.function else None
+    return _is_long_cache(one.model_extra or {}) or _is_long_cache(function or {})
 
 
 def _is_long_cache(fields: Mapping[str, Any]) -> bool:
