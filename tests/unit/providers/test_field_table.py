@@ -1,5 +1,7 @@
 """The field table says of each field of OpenAI's request what the adapters do with it: nothing is dropped silently."""
 
+import subprocess
+import sys
 import typing
 from collections.abc import Iterable, Iterator
 from functools import cache
@@ -199,3 +201,19 @@ def test_the_name_of_a_tool_is_not_a_participants() -> None:
     body = {"messages": messages}
     assert why_excluded("anthropic", body) is None
     assert fields_left_out(body, capabilities_of(ProviderType.ANTHROPIC)) == []
+
+
+def test_a_configuration_of_openais_format_alone_does_not_load_the_table() -> None:
+    code = (
+        "import sys\n"
+        "import sekha_llm_bridge.api.chat.endpoint\n"
+        "from sekha_llm_bridge.config.models import ProviderType\n"
+        "from sekha_llm_bridge.providers import capabilities_of\n"
+        "capabilities_of(ProviderType.OPENAI)\n"
+        "name = 'sekha_llm_bridge.providers.field_table'\n"
+        "print(name in sys.modules)\n"
+        "capabilities_of(ProviderType.OLLAMA)\n"
+        "print(name in sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "True"]

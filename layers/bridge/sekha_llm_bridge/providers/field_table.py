@@ -52,7 +52,7 @@ class FieldRow(NamedTuple):
 F = RequestFeature
 _CACHE = "caching changes the cost only"
 _KEPT = "for OpenAI's own records and limits"
-_ENFORCED = "a schema is always enforced"
+_ENFORCED = "the strictest way that the model has is always used"
 
 FIELD_TABLE = (
     FieldRow("messages", C, C, C),
@@ -69,7 +69,7 @@ FIELD_TABLE = (
     FieldRow("messages.content.text", C, C, C),
     FieldRow("messages.content.image_url", C, C, C),
     FieldRow("messages.content.image_url.url", C, C, C),
-    FieldRow("messages.content.image_url.detail", H, H, H, None, "the provider chooses the resolution"),
+    FieldRow("messages.content.image_url.detail", H, H, H, None, "these models have no levels of resolution"),
     FieldRow("messages.content.input_audio", X, X, C, F.AUDIO_INPUT),
     FieldRow("messages.content.input_audio.data", X, X, C, F.AUDIO_INPUT),
     FieldRow("messages.content.input_audio.format", X, X, C, F.AUDIO_INPUT),
