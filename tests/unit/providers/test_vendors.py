@@ -9,7 +9,7 @@ from sekha_llm_bridge.config.models import ProviderConfig
 from sekha_llm_bridge.pricing import TokenCount
 from sekha_llm_bridge.providers import RequestedFeature, RequestFeature, capabilities_for
 from sekha_llm_bridge.providers.addresses import addresses_of
-from sekha_llm_bridge.providers.openai.vendors import _VENDORS_BY_HOST, UNSUPPORTED_FIELDS, Vendor, vendor_of
+from sekha_llm_bridge.providers.openai.vendors import UNSUPPORTED_FIELDS, VENDORS_BY_HOST, Vendor, vendor_of
 from sekha_llm_bridge.routing import RouteRequest, RoutingContext, plan
 from tests.fakes.settings import chat_model, make_settings, provider
 
@@ -87,7 +87,7 @@ def test_a_vendor_is_found_by_its_host_and_differs_only_as_it_documents(
 
 
 def test_every_row_has_a_case() -> None:
-    assert {id(row(url)) for url, _ in ROWS} == {id(vendor) for vendor in _VENDORS_BY_HOST.values()}
+    assert {id(row(url)) for url, _ in ROWS} == {id(vendor) for vendor in VENDORS_BY_HOST.values()}
 
 
 AS_OPENAI = [

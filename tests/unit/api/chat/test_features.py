@@ -16,6 +16,8 @@ def test_a_field_without_an_equivalent_in_ollamas_format_is_noted(chat: Function
 
 
 CALL = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+LONG_CACHE = {"type": "ephemeral", "ttl": "1h"}
+BREAKPOINT = {"type": "text", "text": "a", "prompt_cache_breakpoint": {"mode": "explicit"}}
 OPENAI_ONLY: list[dict[str, Any]] = [
     {"logprobs": True},
     {"web_search_options": {}},
@@ -116,11 +118,10 @@ def test_the_cost_bound_includes_every_text_of_the_request(chat: Function) -> No
         {"preset": "mine"},
         {"messages": [*HI, {"role": "assistant", "content": "a", "audio": {"id": "x"}}]},
         {"messages": [{"role": "user", "content": "a", "cache_control": {"type": "ephemeral", "ttl": "1h"}}]},
-        {
-            "tools": [
-                {"type": "function", "function": {"name": "f"}, "cache_control": {"type": "ephemeral", "ttl": "1h"}}
-            ]
-        },
+        {"messages": [*HI, {"role": "assistant", "tool_calls": [{**CALL, "cache_control": LONG_CACHE}]}]},
+        {"messages": [{"role": "user", "content": [BREAKPOINT]}]},
+        {"tools": [{"type": "function", "function": {"name": "f"}, "cache_control": LONG_CACHE}]},
+        {"tools": [{"type": "function", "function": {"name": "f", "cache_control": LONG_CACHE}}]},
     ],
     ids=str,
 )
@@ -144,6 +145,10 @@ REASONS: list[tuple[dict[str, Any], str]] = [
         {"tools": [{"type": "function", "function": {"name": "f"}}], "parallel_tool_calls": False},
         "parallel_tool_calls: false",
     ),
+    ({"tools": [{"type": "function", "function": {"name": "f"}}], "tool_choice": "any"}, "tool_choice of type any"),
+    ({"messages": [{"role": "user", "content": [{"type": "file", "file": {"file_data": "JVBERi0="}}]}]}, "documents"),
+    ({"messages": [{**HI[0], "name": "Ann"}, {**HI[0], "name": "Bob"}]}, "names of several participants in one role"),
+    ({"verbosity": "low"}, "verbosity"),
     (
         {"messages": [*HI, {"role": "assistant", "content": None, "function_call": {"name": "f", "arguments": "{}"}}]},
         "such a history of calls",
@@ -158,3 +163,19 @@ def test_a_feature_that_ollama_does_not_support_excludes_it_by_name(
     answer = ask(chat, model="llama", **fields)
     assert answer.status == 400
     assert f"ollama has no {missing}" in error(answer)["message"]
+
+
+HINTS: list[tuple[dict[str, Any], str]] = [
+    ({"messages": [{**HI[0], "name": "Ann"}]}, "messages.name"),
+    ({"tools": [{"type": "function", "function": {"name": "f", "strict": True}}]}, "tools.function.strict"),
+]
+
+
+@pytest.mark.parametrize("should_stream", [False, True])
+@pytest.mark.parametrize(("fields", "name"), HINTS, ids=[name for _, name in HINTS])
+def test_a_nested_field_that_is_left_out_is_noted(
+    chat: Function, fields: dict[str, Any], name: str, *, should_stream: bool
+) -> None:
+    answer = ask(chat, model="llama", stream=should_stream, **fields)
+    assert answer.status == 200
+    assert f"local has no place for: {name}" in answer.text

@@ -1,33 +1,33 @@
 """Finds the features of a chat request that not every provider supports, or whose cost has no bound."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import orjson
 
-from sekha_llm_bridge.api.chat.request import ChatMessage, ChatRequest
+from sekha_llm_bridge.api.chat.request import ChatMessage, ChatRequest, ContentPart, Tool, ToolCall
 from sekha_llm_bridge.api.vendor_fields import BILLABLE_FIELDS
-from sekha_llm_bridge.providers import AdapterCapabilities, RequestedFeature, RequestFeature
+from sekha_llm_bridge.providers import RequestedFeature, RequestFeature
 
 _FEATURES_BY_FIELD = {
     feature.value: RequestedFeature(feature)
     for feature in (
         *(RequestFeature.AUDIO, RequestFeature.FUNCTIONS, RequestFeature.LOGIT_BIAS, RequestFeature.LOGPROBS),
         *(RequestFeature.PREDICTION, RequestFeature.TOP_LOGPROBS, RequestFeature.WEB_SEARCH_OPTIONS),
+        *(RequestFeature.MODERATION, RequestFeature.VERBOSITY),
     )
 }
 """The features that are requested by a field of the same name."""
 
 _SET_BY_EMPTY_OBJECT = frozenset({"audio", "prediction", "web_search_options"})
-_UNNOTED_FIELDS = frozenset(
-    {
-        # Without these, the answer is the same.
-        *("metadata", "prompt_cache_key", "safety_identifier", "service_tier", "store", "user"),
-        # Where these change the answer, they are a `RequestFeature`, or belong to one.
-        *("n", "parallel_tool_calls", "function_call"),
-    }
-)
-"""Fields that an adapter may omit without a note in the answer."""
+_DEFAULTS = {"verbosity": "medium"}
+_CONTENT_FEATURES = {
+    "input_audio": RequestedFeature(RequestFeature.AUDIO_INPUT),
+    "file": RequestedFeature(RequestFeature.DOCUMENTS),
+}
+_ROLES_OF_TOOLS = frozenset({"tool", "function"})
+_MAX_SHOWN_CHARACTERS = 60
+_COMMON_PARTS = frozenset({"text", "image_url", "refusal"})
 
 _BOUNDED_TIERS = frozenset({None, "auto", "default", "flex"})
 _BOUNDED_TOOLS = frozenset({"function", "custom"})  # the others search or run code, which the provider bills
@@ -44,21 +44,55 @@ def _requested_features(request: ChatRequest) -> Iterator[RequestedFeature]:
     yield from (_FEATURES_BY_FIELD[name] for name in named if _is_set(request, name))
     if (request.n or 1) > 1:
         yield RequestedFeature(RequestFeature.SEVERAL_CHOICES)
-    if request.tools and (isinstance(request.tool_choice, dict) or request.tool_choice == "required"):
-        yield RequestedFeature(RequestFeature.FORCED_TOOL_CHOICE)
-    if request.tools and _field(request, "parallel_tool_calls") is False:
-        yield RequestedFeature(RequestFeature.SEQUENTIAL_TOOL_CALLS)
+    other_forms = sorted(_modalities(request) - {"text"})
+    yield from (RequestedFeature(RequestFeature.MODALITIES, form) for form in other_forms)
+    if request.tools:
+        yield from _features_of_tools(request)
     if request.response_format and request.response_format.type not in {"text", "json_object", "json_schema"}:
         yield RequestedFeature(RequestFeature.OTHER_RESPONSE_FORMAT, request.response_format.type)
+    yield from _features_of_messages(request.messages)
+
+
+def _features_of_tools(request: ChatRequest) -> Iterator[RequestedFeature]:
+    choice = request.tool_choice
+    if isinstance(choice, dict) and not isinstance(choice.get("function"), dict):
+        yield RequestedFeature(RequestFeature.OTHER_TOOL_CHOICE, str(choice.get("type"))[:_MAX_SHOWN_CHARACTERS])
+    elif isinstance(choice, dict) or choice == "required":
+        yield RequestedFeature(RequestFeature.FORCED_TOOL_CHOICE)
+    elif choice not in {None, "auto", "none"}:
+        yield RequestedFeature(RequestFeature.OTHER_TOOL_CHOICE, str(choice)[:_MAX_SHOWN_CHARACTERS])
+    if _field(request, "parallel_tool_calls") is False:
+        yield RequestedFeature(RequestFeature.SEQUENTIAL_TOOL_CALLS)
     if any(tool.type != "function" for tool in request.tools or ()):
         yield RequestedFeature(RequestFeature.NON_FUNCTION_TOOLS)
-    part_types = _part_types(request.messages)
-    if "file" in part_types:
-        yield RequestedFeature(RequestFeature.DOCUMENTS)
-    other_parts = part_types - {"text", "image_url", "file"}
-    yield from (RequestedFeature(RequestFeature.OTHER_CONTENT_PART, part_type) for part_type in other_parts)
-    if any(_has_other_call_history(message) for message in request.messages):
+
+
+def _features_of_messages(messages: Sequence[ChatMessage]) -> Iterator[RequestedFeature]:
+    for part_type in _part_types(messages) - _COMMON_PARTS:
+        other = RequestedFeature(RequestFeature.OTHER_CONTENT_PART, part_type)
+        yield _CONTENT_FEATURES.get(part_type, other)
+    if any(_has_file_id(part) for message in messages for part in message.parts):
+        yield RequestedFeature(RequestFeature.UPLOADED_FILES)
+    if any((message.model_extra or {}).get("audio") for message in messages):
+        yield RequestedFeature(RequestFeature.AUDIO)
+    if any(_has_other_call_history(message) for message in messages):
         yield RequestedFeature(RequestFeature.OTHER_CALL_HISTORY)
+    if has_several_participants((message.role, message.name) for message in messages):
+        yield RequestedFeature(RequestFeature.PARTICIPANT_NAMES)
+
+
+def _has_file_id(part: ContentPart) -> bool:
+    file = (part.model_extra or {}).get("file") if part.type == "file" else None
+    return isinstance(file, dict) and bool(file.get("file_id"))
+
+
+def has_several_participants(names: Iterable[tuple[str, str | None]]) -> bool:
+    """Returns whether messages of one role have different names, or only some have one, by pairs of role and name.
+
+    Names of tools are not participants: their results refer to the calls.
+    """
+    distinct = {pair for pair in names if pair[0] not in _ROLES_OF_TOOLS}
+    return len(distinct) > len({role for role, _ in distinct})
 
 
 def _has_other_call_history(message: ChatMessage) -> bool:
@@ -88,7 +122,7 @@ def features_with_unbounded_cost(request: ChatRequest) -> frozenset[str]:
     """
     extra = request.model_extra or {}
     found = {name for name in extra.keys() & BILLABLE_FIELDS if _is_set(request, name)}
-    if _is_long_cache(extra) or any(_is_long_cache(tool.model_extra or {}) for tool in request.tools or ()):
+    if _is_long_cache(extra) or any(map(_has_long_cache, request.tools or ())):
         found.add("cache_control")
     found |= _modalities(request) - {"text"}
     found |= {f"a tool of type {tool.type}" for tool in request.tools or () if tool.type not in _BOUNDED_TOOLS}
@@ -100,32 +134,27 @@ def features_with_unbounded_cost(request: ChatRequest) -> frozenset[str]:
 
 
 def _unbounded_in_messages(messages: Iterable[ChatMessage]) -> Iterator[str]:
-    """Yields "audio" for a reference to an earlier answer in audio, and "cache_control" for a cache whose writes cost
-    more than the price list says: one that lasts longer than five minutes.
+    """Yields "audio" for a reference to an earlier answer in audio, and the name of a mark for a cache whose writes may
+    cost more than the price list says: one that lasts longer than five minutes, and each of OpenAI's.
     """
     for message in messages:
-        extra = message.model_extra
-        if extra and extra.get("audio"):
+        if (message.model_extra or {}).get("audio"):
             yield "audio"
-        marked = (message, *message.parts, *(message.tool_calls or ()))
-        if any(_is_long_cache(one.model_extra or {}) for one in marked):
+        if any(map(_has_long_cache, (message, *message.parts, *(message.tool_calls or ())))):
             yield "cache_control"
+        if any((part.model_extra or {}).get("prompt_cache_breakpoint") for part in message.parts):
+            yield "prompt_cache_breakpoint"
+
+
+def _has_long_cache(one: ChatMessage | ContentPart | Tool | ToolCall) -> bool:
+    """Returns whether a part of the request has a mark for such a cache. Gateways also read it from a `function`."""
+    function = one.function.model_extra if isinstance(one, Tool | ToolCall) and one.function else None
+    return _is_long_cache(one.model_extra or {}) or _is_long_cache(function or {})
 
 
 def _is_long_cache(fields: Mapping[str, Any]) -> bool:
     cache = fields.get("cache_control")
     return bool(cache) and not (isinstance(cache, dict) and cache.get("ttl") in {None, "5m"})
-
-
-def fields_without_equivalent(provider_request: Mapping[str, Any], capabilities: AdapterCapabilities) -> list[str]:
-    """Returns the sorted fields of the request that an adapter omits, although they may change the answer.
-
-    Fields that no `RequestFeature` covers do not exclude a provider; the caller gets a note instead.
-    """
-    if capabilities.translated_fields is None:
-        return []
-    fields = {name for name, value in provider_request.items() if value not in (None, False, [], {}, ["text"])}
-    return sorted(fields - capabilities.translated_fields - _UNNOTED_FIELDS)
 
 
 def _part_types(messages: Iterable[ChatMessage]) -> frozenset[str]:
@@ -147,4 +176,5 @@ def _field(request: ChatRequest, name: str) -> Any:
 def _is_set(request: ChatRequest, name: str) -> bool:
     """Returns whether a field has a value that requests something. For some fields, an empty object does."""
     value = _field(request, name)
-    return bool(value) or (value == {} and name in _SET_BY_EMPTY_OBJECT)
+    is_default = value == _DEFAULTS.get(name)
+    return not is_default and (bool(value) or (value == {} and name in _SET_BY_EMPTY_OBJECT))

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from sekha_llm_bridge.api.chat.features import fields_without_equivalent
+from sekha_llm_bridge.api.chat.left_out import fields_left_out
 from sekha_llm_bridge.api.chat.openai_format import answer_body
 from sekha_llm_bridge.api.chat.request import KNOWN_FIELDS
 from sekha_llm_bridge.api.unknown_fields import notes_on_unknown_fields, unknown_names
@@ -29,7 +29,7 @@ def bridge_body(
 ) -> dict[str, object]:
     """Returns the receipt, with the notes on this answer."""
     notes = list(receipt.notes)
-    unsent = fields_without_equivalent(body, candidate.entry.capabilities)
+    unsent = fields_left_out(body, candidate.entry.capabilities)
     if unsent:
         notes.append(f"{receipt.provider_id} has no place for: {', '.join(unsent)}")
     if candidate.entry.capabilities.translated_fields is None:

@@ -16,27 +16,24 @@ from sekha_llm_bridge.providers.adaptation import AdaptedRequests
 from sekha_llm_bridge.providers.addresses import addresses_of
 from sekha_llm_bridge.providers.anthropic.adaptations import ADAPTATIONS, content_adaptations
 from sekha_llm_bridge.providers.anthropic.output_format import Payload, forces_answer_tool
-from sekha_llm_bridge.providers.anthropic.request import TRANSLATED_FIELDS, betas_of, chat_payload, count_payload
+from sekha_llm_bridge.providers.anthropic.request import TRANSLATED_OWN_FIELDS, betas_of, chat_payload, count_payload
 from sekha_llm_bridge.providers.anthropic.response import read_answer
 from sekha_llm_bridge.providers.anthropic.stream import MessageReader, join_events
 from sekha_llm_bridge.providers.anthropic.usage import read_usage
 from sekha_llm_bridge.providers.base import BatchLimits, EmbeddingAnswer, EmbeddingCall, malformed_answer_guard
 from sekha_llm_bridge.providers.calls import ChatCall
-from sekha_llm_bridge.providers.capabilities import AdapterCapabilities, RequestFeature
+from sekha_llm_bridge.providers.capabilities import RequestFeature
 from sekha_llm_bridge.providers.event_stream import EventDecoder
+from sekha_llm_bridge.providers.field_table import capabilities_in_table
 from sekha_llm_bridge.providers.http import JsonHttp, request_headers
 from sekha_llm_bridge.providers.token_counts import read_count
 
 T = TypeVar("T")
 
-CAPABILITIES = AdapterCapabilities(
-    frozenset(
-        {
-            *(RequestFeature.IMAGE_BY_URL, RequestFeature.DOCUMENTS),
-            *(RequestFeature.FORCED_TOOL_CHOICE, RequestFeature.SEQUENTIAL_TOOL_CALLS),
-        }
-    ),
-    translated_fields=TRANSLATED_FIELDS,
+CAPABILITIES = capabilities_in_table(
+    "anthropic",
+    own_fields=TRANSLATED_OWN_FIELDS,
+    own_features=frozenset({RequestFeature.IMAGE_BY_URL}),
     counts_tokens=True,
 )
 API_VERSION = "2023-06-01"

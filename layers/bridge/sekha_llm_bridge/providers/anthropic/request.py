@@ -25,14 +25,8 @@ from sekha_llm_bridge.providers.calls import ChatCall
 OWN_FIELDS = frozenset({"container", "context_management", "inference_geo", "mcp_servers", "speed"})
 """Anthropic's own fields of a request, which are sent as they are."""
 
-TRANSLATED_FIELDS = OWN_FIELDS | frozenset(
-    {
-        *("messages", "tools", "tool_choice", "parallel_tool_calls", "response_format", "stop", "max_tokens"),
-        *("max_completion_tokens", "temperature", "top_p", "top_k", "reasoning_effort", "user", "safety_identifier"),
-        *("thinking", "cache_control", "output_config", "service_tier"),
-    }
-)
-"""The fields of a chat request that `chat_payload` translates: OpenAI's, and Anthropic's own."""
+TRANSLATED_OWN_FIELDS = OWN_FIELDS | {"top_k", "thinking", "cache_control", "output_config"}
+"""The fields that `chat_payload` translates besides OpenAI's, which are in the field table."""
 
 _DEFAULT_SAMPLING = {"temperature": 1, "top_p": 1, "top_k": 0}
 _MAX_TEMPERATURE = 1

@@ -24,28 +24,18 @@ from sekha_llm_bridge.providers.bedrock.endpoint import endpoint_of
 from sekha_llm_bridge.providers.bedrock.errors import output_cap_guard, read_error
 from sekha_llm_bridge.providers.bedrock.event_stream import EventStreamDecoder
 from sekha_llm_bridge.providers.bedrock.models import base_model_id, family_of
-from sekha_llm_bridge.providers.bedrock.request import TRANSLATED_FIELDS, Guardrail, chat_body, uses_output_tool
+from sekha_llm_bridge.providers.bedrock.request import OWN_FIELDS, Guardrail, chat_body, uses_output_tool
 from sekha_llm_bridge.providers.bedrock.response import read_usage, translate_chat_answer
 from sekha_llm_bridge.providers.bedrock.stream import ConverseStreamReader
 from sekha_llm_bridge.providers.calls import ChatCall
-from sekha_llm_bridge.providers.capabilities import AdapterCapabilities, RequestFeature
+from sekha_llm_bridge.providers.field_table import capabilities_in_table
 from sekha_llm_bridge.providers.http import JsonHttp, WireRules, request_headers
 from sekha_llm_bridge.providers.token_counts import read_count
 
 T = TypeVar("T")
 
-CAPABILITIES = AdapterCapabilities(
-    features=frozenset(
-        {
-            RequestFeature.FORCED_TOOL_CHOICE,
-            RequestFeature.SEQUENTIAL_TOOL_CALLS,  # Claude only: the other models are refused by `chat_body`
-            RequestFeature.DOCUMENTS,
-            RequestFeature.OTHER_CONTENT_PART,  # recordings: others are refused by `chat_body`
-        }
-    ),
-    translated_fields=TRANSLATED_FIELDS,
-    counts_tokens=True,
-)
+CAPABILITIES = capabilities_in_table("bedrock", own_fields=OWN_FIELDS, counts_tokens=True)
+"""One call at a time is for Claude only: `chat_body` refuses it for the other models."""
 
 _SERVICE = "bedrock"  # in signatures, for bedrock-runtime, too
 _EVENT_STREAM = "application/vnd.amazon.eventstream"

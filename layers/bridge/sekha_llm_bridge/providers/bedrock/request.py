@@ -13,13 +13,8 @@ from sekha_llm_bridge.providers.bedrock.models import ModelFamily, family_of
 from sekha_llm_bridge.providers.bedrock.reasoning import reasoning_fields
 from sekha_llm_bridge.providers.calls import ChatCall
 
-TRANSLATED_FIELDS = frozenset(
-    {
-        *("messages", "tools", "tool_choice", "parallel_tool_calls", "response_format", "stop"),
-        *("max_tokens", "max_completion_tokens", "temperature", "top_p", "top_k", "reasoning_effort", "thinking"),
-    }
-)
-"""The fields of a chat request that `chat_body` translates."""
+OWN_FIELDS = frozenset({"top_k", "thinking", "cache_control"})
+"""The fields that `chat_body` translates besides OpenAI's, which are in the field table."""
 
 OUTPUT_TOOL = "answer_in_json"
 """The tool whose input is the answer, where the model has no structured output of its own."""

@@ -17,11 +17,11 @@ from sekha_llm_bridge.providers.adaptation import AdaptedRequests
 from sekha_llm_bridge.providers.addresses import addresses_of
 from sekha_llm_bridge.providers.base import BatchLimits, EmbeddingAnswer, EmbeddingCall, malformed_answer_guard
 from sekha_llm_bridge.providers.calls import ChatCall
-from sekha_llm_bridge.providers.capabilities import AdapterCapabilities
 from sekha_llm_bridge.providers.event_stream import EventDecoder
+from sekha_llm_bridge.providers.field_table import capabilities_in_table
 from sekha_llm_bridge.providers.http import JsonHttp, request_headers
 from sekha_llm_bridge.providers.ollama.request import (
-    TRANSLATED_FIELDS,
+    OWN_FIELDS,
     ChatPayload,
     chat_payload,
     embedding_payload,
@@ -39,7 +39,7 @@ from sekha_llm_bridge.providers.single_choice import SingleChoiceStream
 
 T = TypeVar("T")
 
-CAPABILITIES = AdapterCapabilities(translated_fields=TRANSLATED_FIELDS)
+CAPABILITIES = capabilities_in_table("ollama", own_fields=OWN_FIELDS)
 _BATCH_LIMITS = BatchLimits(max_texts=512)  # Ollama documents no limit; this many are embedded well within a timeout
 
 

@@ -12,6 +12,7 @@ from sekha_llm_bridge.conversation import (
     Message,
     OutputFormat,
     OutputFormatKind,
+    Refusal,
     Role,
     Text,
     Tool,
@@ -26,13 +27,8 @@ from sekha_llm_bridge.providers.ollama.thinking import think_of_effort
 _MIN_CONTEXT_TOKENS = 4096
 _ADDED_TOKENS = 2  # an embedding model adds one token before a text and one after it
 _OPTION_FIELDS = ("temperature", "top_p", "top_k", "min_p", "seed", "presence_penalty", "frequency_penalty")
-TRANSLATED_FIELDS = frozenset(
-    {
-        *("messages", "tools", "tool_choice", "response_format", "stop", "max_tokens", "max_completion_tokens"),
-        *("think", "reasoning_effort", "keep_alive", *_OPTION_FIELDS),
-    }
-)
-"""The fields of a chat request that `chat_payload` translates: OpenAI's, and Ollama's own."""
+OWN_FIELDS = frozenset({"top_k", "min_p", "think", "keep_alive"})
+"""The fields that `chat_payload` translates besides OpenAI's, which are in the field table."""
 
 
 class FunctionCall(TypedDict):
@@ -147,7 +143,8 @@ def _messages(messages: Iterable[Message]) -> list[SentMessage]:
 
 def _message(message: Message, tool_names: Mapping[str | None, str]) -> SentMessage:
     role = "system" if message.role is Role.DEVELOPER else message.role.value
-    sent = SentMessage(role=role, content="\n".join(block.text for block in message.blocks if type(block) is Text))
+    texts = [block.text for block in message.blocks if isinstance(block, Text | Refusal)]
+    sent = SentMessage(role=role, content="\n".join(texts))
     if images := [block.media.data or "" for block in message.blocks if type(block) is Image]:
         sent["images"] = images
     if calls := [_tool_call(block) for block in message.blocks if type(block) is ToolCall]:

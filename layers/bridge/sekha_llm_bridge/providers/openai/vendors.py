@@ -94,7 +94,7 @@ VENDORS: dict[ProviderType, Vendor] = {
     ProviderType.GEMINI: _GEMINI,
     ProviderType.LITELLM: _GENERIC,
 }
-_VENDORS_BY_HOST = {
+VENDORS_BY_HOST = {
     "api.openai.com": _OPENAI,
     "openai.azure.com": _OPENAI,
     "openrouter.ai": _OPENROUTER,
@@ -116,7 +116,7 @@ _VENDORS_BY_HOST = {
 }
 """Rows by host, or by the end of it after a dot, for providers that are configured as `openai`."""
 
-UNSUPPORTED_FIELDS = frozenset().union(*(row.unsupported_fields for row in _VENDORS_BY_HOST.values()))
+UNSUPPORTED_FIELDS = frozenset().union(*(row.unsupported_fields for row in VENDORS_BY_HOST.values()))
 """The fields that any of the vendors does not support."""
 
 
@@ -129,7 +129,7 @@ def vendor_of(config: ProviderConfig) -> Vendor:
         return VENDORS[config.provider_type]
     host = urlsplit(config.base_url).hostname or ""
     while host:
-        if (vendor := _VENDORS_BY_HOST.get(host)) is not None:
+        if (vendor := VENDORS_BY_HOST.get(host)) is not None:
             return vendor
         host = host.partition(".")[2]
     return _GENERIC

@@ -1,0 +1,135 @@
+"""Writes the tables of `config/PROVIDERS.md`: the types of providers, the fields of a request, and the vendors.
+
+    .local/envs/bridge/bin/python infra/build/provider_table.py
+
+They come from the code: `ENDPOINTS`, the field table, the adapters' capabilities and the rows of the vendors.
+"""
+
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "layers" / "bridge"))
+
+from sekha_llm_bridge.config.endpoints import ENDPOINTS  # noqa: E402 — needs the path that is set above
+from sekha_llm_bridge.config.models import ProviderType  # noqa: E402
+from sekha_llm_bridge.providers import RequestFeature, capabilities_of  # noqa: E402
+from sekha_llm_bridge.providers.field_table import FIELD_TABLE, FieldRow, Handling, handling  # noqa: E402
+from sekha_llm_bridge.providers.openai.vendors import VENDORS, VENDORS_BY_HOST, Vendor  # noqa: E402
+
+DOCUMENT = ROOT / "config" / "PROVIDERS.md"
+BEGIN, END = "<!-- tables: begin -->\n", "<!-- tables: end -->\n"
+
+_FORMATS = {"openai": "OpenAI's format", "anthropic": "Anthropic", "bedrock": "Bedrock", "ollama": "Ollama"}
+_FORMATS_OF_TYPES = {
+    ProviderType.ANTHROPIC: "Anthropic's Messages",
+    ProviderType.BEDROCK: "Bedrock's Converse",
+    ProviderType.OLLAMA: "Ollama's",
+}
+_LEGEND = (
+    "*yes*: it is translated. *excludes*: a request that uses it goes to other models, and the error names it if there "
+    "are none. *noted*: it is left out with a note in `bridge.notes`. *–*: the answer is the same without it.\n"
+)
+
+
+def main() -> None:
+    """Writes the tables into the document."""
+    DOCUMENT.write_text(with_tables(DOCUMENT.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+def with_tables(text: str) -> str:
+    """Returns the document with tables that are made anew. Raises ValueError where it has no markers for them."""
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (begin and end):
+        raise ValueError(f"the document has no lines {BEGIN.strip()} and {END.strip()}")
+    sections = {"Types": types_table(), "Fields": f"{_LEGEND}\n{fields_table()}", "Vendors": vendors_table()}
+    tables = "\n".join(f"### {title}\n\n{table}" for title, table in sections.items())
+    return f"{before}{BEGIN}\n{tables}\n{END}{after}"
+
+
+def types_table() -> str:
+    """Returns the table of the provider types: the wire format and the default address of each."""
+    rows = [
+        (f"`{kind}`", _FORMATS_OF_TYPES.get(kind, "OpenAI's"), _address(endpoint.default_url, is_aws=kind == "bedrock"))
+        for kind, endpoint in ENDPOINTS.items()
+    ]
+    return _table(("`provider_type`", "format", "`base_url` if none is given"), rows)
+
+
+def _address(url: str | None, *, is_aws: bool) -> str:
+    if url is not None:
+        return f"`{url}`"
+    return "made from the region" if is_aws else "must be given"
+
+
+def fields_table() -> str:
+    """Returns the table of the fields that some format does not carry, and a list of those that all do."""
+    special = [row for row in FIELD_TABLE if not _is_always_carried(row)]
+    carried = ", ".join(f"`{row.name}`" for row in FIELD_TABLE if _is_always_carried(row))
+    rows = [(_shown(row.name), *(handling(row, one).value for one in _FORMATS), row.remark) for row in special]
+    table = _table(("field", *_FORMATS.values(), "why it may be left out"), [*rows, _images_by_url()])
+    return f"{table}\nAll carry: {carried}.\n"
+
+
+def _is_always_carried(row: FieldRow) -> bool:
+    return all(handling(row, one) is Handling.CARRIED for one in _FORMATS)
+
+
+def _shown(name: str) -> str:
+    field, _, rest = name.partition(" ")
+    return f"`{field}` {rest}".strip()
+
+
+def _images_by_url() -> tuple[str, ...]:
+    has_urls = [RequestFeature.IMAGE_BY_URL in capabilities_of(ProviderType(one)).features for one in _FORMATS]
+    return ("images by URL", *("yes" if one else "fetched by the bridge" for one in has_urls), "")
+
+
+def vendors_table() -> str:
+    """Returns the table of the vendors of OpenAI's format: what is special about each."""
+    kinds = [kind for kind in VENDORS if kind is not ProviderType.OPENAI]
+    rows = [(f"`provider_type: {kind}`", *_differences(VENDORS[kind])) for kind in kinds]
+    for vendor in dict.fromkeys(VENDORS_BY_HOST.values()):
+        hosts = ", ".join(f"`{host}`" for host, one in VENDORS_BY_HOST.items() if one == vendor)
+        rows.append((hosts, *_differences(vendor)))
+    rows.append(("any other", *_differences(Vendor())))
+    head = ("vendor", "excluded by", "left out", "output limit as", "texts in one call of embeddings", "besides")
+    return _table(head, rows)
+
+
+def _differences(vendor: Vendor) -> tuple[str, ...]:
+    lacks = [feature.value for feature in vendor.lacks]
+    names = {"response_format": "response_format json_schema"}
+    lacks += [names.get(name, name) for name in vendor.unsupported_fields]
+    return (
+        ", ".join(sorted(lacks)) or "–",
+        ", ".join(f"`{name}`" for name in sorted(vendor.omitted_fields)) or "–",
+        f"`{vendor.output_cap_field}`",
+        str(vendor.embedding_limits.max_texts),
+        "; ".join(_other_differences(vendor)) or "–",
+    )
+
+
+def _other_differences(vendor: Vendor) -> Iterator[str]:
+    yield from (f"`{name}` is sent as `{other}`" for name, other in vendor.renamed_fields)
+    if vendor.accepts_price_ceiling:
+        yield "gets a highest price under a cost limit"
+    if vendor.auth_header != Vendor().auth_header:
+        yield f"the key is in the header `{vendor.auth_header}`"
+    if vendor.models_path is not None:
+        yield f"models at `{vendor.models_path}`"
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "".join(f"{line}\n" for line in map(_line, lines))
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+if __name__ == "__main__":
+    main()
