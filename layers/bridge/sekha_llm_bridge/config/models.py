@@ -243,6 +243,11 @@ class ProviderConfig(Section):
         description="Fields of a request that are passed on to this provider although they name other models, plugins,"
         " addresses or keys, which this provider's key then pays for, such as plugins or extra_body.models.",
     )
+    trust_token_counts: bool | None = Field(
+        None,
+        description="Whether a cost limit may rely on this server's own count of a prompt's tokens (Anthropic's format"
+        " and Bedrock). Default: only for the addresses of Anthropic and AWS; a proxy's count may be an estimate.",
+    )
     region: str | None = Field(
         None,
         pattern=REGION_PATTERN,

@@ -26,6 +26,11 @@ class EmbeddingOperation(NamedTuple):
     clock: Clock
     vendor_fields: Mapping[str, Any] = MappingProxyType({})
 
+    @property
+    def conversation(self) -> None:
+        """There is none: the texts are counted each for itself."""
+        return None
+
     async def call(self, provider: Provider, candidate: Candidate, *, timeout_s: float) -> EmbeddingAnswer:
         """Returns the vectors, in the order of the texts. Raises `ProviderError` where they are not usable, or not as
         short as requested (DIMENSIONS_IGNORED).

@@ -17,11 +17,16 @@ T_co = TypeVar("T_co", covariant=True)
 
 
 class RoutedOperation(Operation[T_co], Protocol[T_co]):
-    """An operation, and what it requires of a model. A chat also has its `conversation`."""
+    """An operation, and what it requires of a model."""
 
     @property
     def route(self) -> RouteRequest:
         """The requirements of the request."""
+        ...
+
+    @property
+    def conversation(self) -> Conversation | None:
+        """The conversation of a chat; None for other requests."""
         ...
 
 
@@ -56,14 +61,14 @@ class ModelService:
         self, operation: RoutedOperation[A], deadline: Deadline, log: AttemptLog, *, allow_fallback: bool = True
     ) -> ExecutionResult[A]:
         """Returns the answer of the first candidate that gives a usable one. See `Executor.run`."""
-        planned, session = await self._plan(operation.route, deadline, _conversation_of(operation))
+        planned, session = await self._plan(operation.route, deadline, operation.conversation)
         return await self._executor.run(planned, operation, deadline, session, log, allow_fallback=allow_fallback)
 
     async def stream(
         self, operation: RoutedOperation[S], deadline: Deadline, log: AttemptLog, *, allow_fallback: bool = True
     ) -> StreamedAnswer[S]:
         """Returns an answer in chunks when its first token has arrived. See `Executor.stream`."""
-        planned, session = await self._plan(operation.route, deadline, _conversation_of(operation))
+        planned, session = await self._plan(operation.route, deadline, operation.conversation)
         return await self._executor.stream(planned, operation, deadline, session, log, allow_fallback=allow_fallback)
 
     async def _plan(
@@ -87,7 +92,3 @@ class ModelService:
             if counts:
                 planned = plan(replace(route, exact_prompt_tokens=counts), self._catalog, context)
         return planned, session
-
-
-def _conversation_of(operation: RoutedOperation[object]) -> Conversation | None:
-    return getattr(operation, "conversation", None)

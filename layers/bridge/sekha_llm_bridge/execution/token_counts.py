@@ -2,46 +2,57 @@
 
 import asyncio
 from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
 
 from sekha_llm_bridge.clock import Clock
 from sekha_llm_bridge.conversation import Conversation
-from sekha_llm_bridge.errors import ProviderError
+from sekha_llm_bridge.errors import FailureKind, ProviderError
 from sekha_llm_bridge.execution.provider_call import call_within
 from sekha_llm_bridge.providers import ChatCall, ProviderDirectory
 from sekha_llm_bridge.routing import CatalogModel
 
 _MAX_S = 1.0
 _MAX_SHARE = 0.2  # of the time that is left
-_NOT_AGAIN_S = 60.0  # after a count that failed
-# Anthropic's documentation: a count is an estimate, and the billed number may differ by a small amount.
-_MARGIN_TOKENS = 32
-_MARGIN_SHARE = 0.02
+_PAUSE = timedelta(seconds=60)  # after a count that failed
+_OF_ONE_REQUEST = frozenset(
+    {
+        *(FailureKind.REQUEST_REJECTED, FailureKind.CANDIDATE_UNSUITABLE),
+        *(FailureKind.CONTEXT_LENGTH_EXCEEDED, FailureKind.CONTENT_REFUSED),
+    }
+)
+"""Failures that say nothing about the next request's count."""
 
 
 class TokenCounts:
     """Counts by the providers' free requests. A provider whose count has failed is not asked again for a minute by this
-    instance. A failure has no other consequence.
+    instance, unless the failure is of that request only; nor for a model, where the answer had no number. A failure
+    has no other consequence.
+
+    The minute ends by the wall clock, because the monotonic clock may stop while Lambda freezes the environment.
     """
 
     def __init__(self, providers: ProviderDirectory, clock: Clock) -> None:
         self._providers = providers
         self._clock = clock
-        self._failed_at_s: dict[str, float] = {}
+        self._paused_until: dict[tuple[str, ...], datetime] = {}  # by (provider id,) or (provider id, model id)
 
     async def count(
         self, entries: Iterable[CatalogModel], conversation: Conversation, *, remaining_s: float
     ) -> Mapping[tuple[str, str], int]:
-        """Returns upper bounds of the prompt's tokens by (provider id, model id), for the models whose providers have
-        counted within a second, and within a fifth of `remaining_s`.
+        """Returns the prompt's tokens by (provider id, model id), for the models whose providers have counted them
+        within a second, and within a fifth of `remaining_s`.
         """
         timeout_s = min(_MAX_S, remaining_s * _MAX_SHARE)
-        asked = [entry for entry in entries if self._may_ask(entry.provider.id)]
+        asked = [entry for entry in entries if not self._is_paused(entry)]
         counts = await asyncio.gather(*(self._count(entry, conversation, timeout_s) for entry in asked))
         return {entry.key: count for entry, count in zip(asked, counts, strict=True) if count is not None}
 
-    def _may_ask(self, provider_id: str) -> bool:
-        failed_at_s = self._failed_at_s.get(provider_id)
-        return failed_at_s is None or self._clock.monotonic_s() - failed_at_s >= _NOT_AGAIN_S
+    def _is_paused(self, entry: CatalogModel) -> bool:
+        pauses = (self._paused_until.get(key) for key in ((entry.provider.id,), entry.key))
+        return any(until is not None and self._clock.now() < until for until in pauses)
+
+    def _pause(self, *key: str) -> None:
+        self._paused_until[key] = self._clock.now() + _PAUSE
 
     async def _count(self, entry: CatalogModel, conversation: Conversation, timeout_s: float) -> int | None:
         model, provider_id = entry.model, entry.provider.id
@@ -55,7 +66,11 @@ class TokenCounts:
                 timeout_s=timeout_s,
                 timeout_message="the provider did not count in time",
             )
-        except ProviderError:
-            self._failed_at_s[provider_id] = self._clock.monotonic_s()
+        except ProviderError as exc:
+            is_cut_by_deadline = exc.kind is FailureKind.TIMEOUT and timeout_s < _MAX_S
+            if exc.kind not in _OF_ONE_REQUEST and not is_cut_by_deadline:
+                self._pause(provider_id)
             return None
-        return None if counted is None else counted + int(counted * _MARGIN_SHARE) + _MARGIN_TOKENS
+        if not counted:  # no prompt has 0 tokens
+            self._pause(*entry.key)
+        return counted or None

@@ -14,6 +14,9 @@ from sekha_llm_bridge.usage import Usage
 
 DEFAULT_MAX_OUTPUT_TOKENS = 4096
 UNKNOWN_COST = 1 << 99  # in pico-USD: above any known cost
+# Anthropic, "Token counting": a count is an estimate, and the number that is billed may differ by a small amount.
+_COUNT_MARGIN_TOKENS = 32
+_COUNT_MARGIN_PERCENT = 2
 
 
 def estimated_cost_in_pico_usd(request: RouteRequest) -> Callable[[CatalogModel], int]:
@@ -87,17 +90,24 @@ def prompt_estimate(entry: CatalogModel, request: RouteRequest) -> int:
 
 
 def prompt_bound(entry: CatalogModel, request: RouteRequest) -> int:
-    """Returns the fast upper bound of the prompt tokens, images included; an exact one where it is known already."""
+    """Returns the fast upper bound of the prompt tokens, images included; one from a provider's count where it has
+    counted.
+    """
     if (counted := request.exact_prompt_tokens.get(entry.key)) is not None:
-        return counted
+        return counted_bound(counted)
     return request.prompt.bound + request.prompt.images * entry.max_image_tokens
 
 
 def exact_prompt_bound(entry: CatalogModel, request: RouteRequest) -> int:
     """Returns the upper bound of the prompt tokens, from an exact count where the model's tokenizer is known."""
     if (counted := request.exact_prompt_tokens.get(entry.key)) is not None:
-        return counted
+        return counted_bound(counted)
     return request.prompt.bound_for(entry.tokenizer) + request.prompt.images * entry.max_image_tokens
+
+
+def counted_bound(counted: int) -> int:
+    """Returns the upper bound of the tokens that are billed for a prompt, by its provider's count."""
+    return counted + counted * _COUNT_MARGIN_PERCENT // 100 + _COUNT_MARGIN_TOKENS
 
 
 def minimum_useful_output_tokens(entry: CatalogModel, request: RouteRequest, min_output_tokens: int) -> int:
@@ -130,12 +140,15 @@ def quote(entry: CatalogModel, request: RouteRequest, limit_usd: Decimal | None,
     )
 
 
-def is_output_limited(entry: CatalogModel, request: RouteRequest, limit_usd: Decimal | None) -> bool:
-    """Returns whether the limit allows fewer output tokens than the request wants, by the upper bound of its prompt."""
-    if limit_usd is None or entry.price is None or entry.is_free:
-        return False
+def output_within(entry: CatalogModel, request: RouteRequest, limit_usd: Decimal | None) -> int:
+    """Returns how many of the output tokens that the request wants the limit allows, by the upper bound of its prompt;
+    at least 0.
+    """
     prompt = exact_prompt_bound(entry, request)
-    return _affordable_output_tokens(entry, request, limit_usd, prompt) < _wanted_output_tokens(entry, request, prompt)
+    wanted = _wanted_output_tokens(entry, request, prompt)
+    if limit_usd is None or entry.price is None or entry.is_free:
+        return wanted
+    return max(0, min(wanted, _affordable_output_tokens(entry, request, limit_usd, prompt)))
 
 
 def quoted_candidate(

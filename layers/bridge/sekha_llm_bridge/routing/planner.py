@@ -146,7 +146,7 @@ def plan(request: RouteRequest, catalog: Catalog, context: RoutingContext) -> Ro
     )
     ranked = _meeting(availability_requirements(context), ranked)
     if catalog.has_repeated_models:
-        ranked = _without_repeated_models(ranked)
+        ranked = without_repeated_models(ranked)
     if last := context.deprioritized_providers:
         ranked.sort(key=lambda entry: entry.provider.id in last)
     return RoutePlan(request, catalog, context, limit_usd, space, tuple(ranked), frozenset(blocked_providers))
@@ -159,7 +159,7 @@ def _meeting(requirements: Iterable[Requirement], entries: list[CatalogModel]) -
     return entries
 
 
-def _without_repeated_models(ranked: list[CatalogModel]) -> list[CatalogModel]:
+def without_repeated_models(ranked: list[CatalogModel]) -> list[CatalogModel]:
     """Returns the models without repetitions: a provider may list one model for several tasks."""
     first: dict[tuple[str, str], CatalogModel] = {}
     for entry in ranked:

@@ -33,8 +33,7 @@ class RouteRequest:
     `response_format` (a JSON schema), and the names of the request's fields. `context_tokens` and `dimensions` are the
     minimum that a model must have. `space` is the embedding space that the vectors must have; None is that of the
     default model. `longest_input` is the index of the longest text of an embedding request. `exact_prompt_tokens` has
-    upper bounds of the prompt's tokens, images and documents included, by (provider id, model id), from a provider's
-    own count.
+    the prompt's tokens as its provider has counted them, images and documents included, by (provider id, model id).
     """
 
     task: Task | None

@@ -5,6 +5,8 @@ from typing import Any
 import pytest
 
 from sekha_llm_bridge.bootstrap import make_bridge
+from sekha_llm_bridge.config.models import ProviderConfig
+from sekha_llm_bridge.providers.registry import capabilities_for
 from tests.fakes.functions import Function, FunctionResponse
 from tests.fakes.provider import FakeProvider, Reply
 from tests.fakes.settings import chat_model, make_settings, provider
@@ -17,7 +19,7 @@ BY_BYTES_ONLY = "0.02"
 
 def claude(fake: FakeProvider, **fields: Any) -> dict[str, Any]:
     model = chat_model("claude-sonnet-4-5", **{"context_window": 200_000, **fields})
-    return provider("claude", model, provider_type="anthropic", base_url=fake.url, api_key="k")
+    return provider("claude", model, provider_type="anthropic", trust_token_counts=True, base_url=fake.url, api_key="k")
 
 
 @pytest.fixture
@@ -50,6 +52,31 @@ def test_a_prompt_that_does_not_fit_by_the_count_is_a_402(chat: Function, fake: 
     answer = ask(chat)
     assert (answer.status, answer.json()["error"]["code"]) == (402, "cost_limit_exceeded")
     assert len(fake.received) == 1
+
+
+def test_the_count_of_another_server_is_not_trusted_unless_configured(fake: FakeProvider) -> None:
+    settings = make_settings({**claude(fake), "trust_token_counts": None})
+    chat = Function("chat_completions", make_bridge(settings))
+    assert ask(chat).status == 402
+    assert fake.received == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "base_url", "is_trusted"),
+    [
+        ("anthropic", None, True),
+        ("anthropic", "https://api.anthropic.com/v1", True),
+        ("anthropic", "https://litellm.example.com", False),
+        ("anthropic", "https://api.anthropic.com.example.com", False),
+        ("bedrock", None, True),
+        ("bedrock", "https://vpce-1.bedrock-runtime.eu-west-1.vpce.amazonaws.com", True),
+        ("bedrock", "https://bedrock.example.com", False),
+        ("ollama", None, False),
+    ],
+)
+def test_the_counts_of_the_vendors_themselves_are_trusted(kind: str, base_url: str | None, *, is_trusted: bool) -> None:
+    fields = provider("p", chat_model(), provider_type=kind, base_url=base_url, api_key="k")
+    assert capabilities_for(ProviderConfig.model_validate(fields)).counts_tokens is is_trusted
 
 
 def test_without_a_limit_nothing_is_counted(chat: Function, fake: FakeProvider) -> None:
