@@ -1,7 +1,6 @@
 """Streamed answers: failover up to the first token, the silences, every way to end, and what is known of it then."""
 
 import asyncio
-from dataclasses import replace
 from decimal import Decimal
 from io import StringIO
 from typing import Any
@@ -186,7 +185,7 @@ def test_after_the_finish_reason_the_provider_has_its_timeout_to_send_the_usage(
 
 
 def test_a_provider_that_continues_after_a_finish_reason_needs_a_proper_end_of_stream(clock: FakeClock) -> None:
-    again = replace(END, state=AnswerState.MAY_CONTINUE)
+    again = END._replace(state=AnswerState.MAY_CONTINUE)
     story = Stage(clock, [[Script(A, END, B, again, LOST)]]).read()
     assert isinstance(story.error, errors.StreamInterrupted)
     assert Stage(clock, [[Script(A, END, B, again)]]).read().error is None

@@ -1,6 +1,5 @@
 """A model's answer in the internal format, whole and in chunks."""
 
-from dataclasses import dataclass
 from enum import Enum, StrEnum
 from typing import NamedTuple
 
@@ -33,8 +32,7 @@ class Choice(NamedTuple):
     extra: Json = NO_FIELDS
 
 
-@dataclass(frozen=True, slots=True)
-class ChatAnswer:
+class ChatAnswer(NamedTuple):
     """A complete answer. `created` is in Unix seconds.
 
     `usage` is None where the provider sent none; the caller may then replace it with an estimate. `provider_usage` is
@@ -106,8 +104,7 @@ class ChoiceDelta(NamedTuple):
         )
 
 
-@dataclass(frozen=True, slots=True)
-class AnswerChunk:
+class AnswerChunk(NamedTuple):
     """One event of a streamed answer.
 
     `is_progress`: the event has a part of the answer or a finish reason; keep-alive events have neither. `state` is the

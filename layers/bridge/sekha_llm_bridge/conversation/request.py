@@ -1,6 +1,5 @@
 """A chat request in the internal format."""
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, NamedTuple, TypedDict
 
@@ -113,8 +112,7 @@ class Parameters(TypedDict, total=False):
     user: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Conversation:
+class Conversation(NamedTuple):
     """A chat request, without the model and without the bridge's own fields.
 
     `max_output_tokens` is for each of `n_choices`; None: the request does not say. `vendor_fields` are the top-level

@@ -1,6 +1,5 @@
 """A chat request as an operation, which sends the same request to each candidate, for a buffered or streamed answer."""
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from sekha_llm_bridge.conversation import ChatAnswer, Conversation, Json
@@ -32,7 +31,7 @@ class ChatOperation(NamedTuple):
         output = OutputEstimate()
         for choice in answer.choices:
             output.add_message(choice)
-        return replace(answer, usage=Usage(self.route.prompt.estimate, output.tokens), usage_is_estimated=True)
+        return answer._replace(usage=Usage(self.route.prompt.estimate, output.tokens), usage_is_estimated=True)
 
 
 class ChatStreamOperation(NamedTuple):
@@ -46,7 +45,7 @@ class ChatStreamOperation(NamedTuple):
     async def call(self, provider: Provider, candidate: Candidate, *, timeout_s: float) -> CountedChunks:
         """Returns the model's answer when its first token has arrived."""
         conversation = await conversation_for(candidate, self.conversation, self.images, timeout_s=timeout_s)
-        call = replace(chat_call(self.route, conversation, candidate), stream_options=self.stream_options)
+        call = chat_call(self.route, conversation, candidate)._replace(stream_options=self.stream_options)
         return await CountedChunks.open(provider.stream(call, timeout_s=timeout_s), self.route.prompt)
 
 

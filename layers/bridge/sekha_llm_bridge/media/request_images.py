@@ -3,7 +3,6 @@
 import asyncio
 import base64
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
 from typing import NamedTuple
 
 from sekha_llm_bridge.config.models import VisionCapabilities
@@ -70,7 +69,7 @@ class RequestImages:
         messages = (
             message._replace(blocks=tuple(map(self._inline, message.blocks))) for message in conversation.messages
         )
-        return replace(conversation, messages=tuple(messages))
+        return conversation._replace(messages=tuple(messages))
 
     async def _fetch(self, params: Mapping[str, str], *, timeout_s: float) -> None:
         """Fetches the images at these URLs. The first failure ends all."""

@@ -1,21 +1,19 @@
 """The calls that adapters take. See `conversation` for requests and answers."""
 
-from dataclasses import dataclass
 from decimal import Decimal
+from typing import NamedTuple
 
 from sekha_llm_bridge.conversation import Conversation, Json
 
 
-@dataclass(frozen=True, slots=True)
-class PriceCeiling:
+class PriceCeiling(NamedTuple):
     """The highest prices that a cost limit assumes, in USD per million tokens."""
 
     input_usd_per_mtok: Decimal
     output_usd_per_mtok: Decimal
 
 
-@dataclass(frozen=True, slots=True)
-class ChatCall:
+class ChatCall(NamedTuple):
     """One chat request to one model.
 
     `output_cap` is an output limit in tokens that the bridge adds because of a cost limit; None adds none.

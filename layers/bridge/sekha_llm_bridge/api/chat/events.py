@@ -1,7 +1,6 @@
 """Encodes the chunks of an answer as OpenAI's events."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from sekha_llm_bridge.api.chat.openai_format import chunk_body, ends_part
@@ -41,7 +40,7 @@ class ChunkEvents:
     def end(self, usage: Mapping[str, Any], receipt: Mapping[str, object]) -> bytes:
         """Returns the events that end a complete answer."""
         deltas = tuple(self._final_deltas[position] for position in sorted(self._final_deltas))
-        frame = {} if self._last is None else chunk_body(replace(self._last, extra=NO_FIELDS), deltas, self.model_id)
+        frame = {} if self._last is None else chunk_body(self._last._replace(extra=NO_FIELDS), deltas, self.model_id)
         last = {**self._pending_fields, **frame, "choices": frame.get("choices", []), **self._usage_field}
         if not self._with_usage:
             return event({**last, "bridge": receipt}) + DONE
