@@ -13,6 +13,7 @@ from sekha_llm_bridge.clock import SystemClock
 from sekha_llm_bridge.config.models import ProviderConfig
 from sekha_llm_bridge.providers import EmbeddingCall, Provider, make_provider
 from sekha_llm_bridge.providers.http import JsonHttp
+from tests.fakes.bedrock import FakeBedrock
 from tests.fakes.failures import raises_failure
 from tests.fakes.openai_format import answer_body, chat_call
 from tests.fakes.provider import FakeProvider, Reply, vector_of
@@ -26,20 +27,43 @@ PROMPT = "the secret prompt about the yellow submarine"
 
 @dataclass(frozen=True)
 class WireFormat:
-    """One wire format: a provider type, its base path, and the paths of its requests."""
+    """One wire format: a provider type, its base path, and the paths of its requests; `embed` is None where it has no
+    embeddings. `key` is the header of the key, with what stands before it.
+    """
 
     provider_type: str
     base: str
     chat: str
-    embed: str
+    embed: str | None
     probe: str
+    key: tuple[str, str] = ("authorization", "Bearer ")
+    fake: type[FakeProvider] = FakeProvider
+    fields: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def model(self) -> str:
+        """The model of chats."""
+        return "anthropic.m" if self.provider_type == "bedrock" else "m"
 
 
 OPENAI = WireFormat("openai", "/v1", "/v1/chat/completions", "/v1/embeddings", "/v1/models")
 OLLAMA = WireFormat("ollama", "", "/api/chat", "/api/embed", "/api/tags")
+ANTHROPIC = WireFormat("anthropic", "", "/v1/messages", None, "/v1/models", ("x-api-key", ""))
+BEDROCK = WireFormat(
+    *("bedrock", "", "/model/anthropic.m/converse", "/model/cohere.embed-v4%3A0/invoke"),
+    *("/foundation-models/anthropic.m", ("authorization", "Bearer "), FakeBedrock, (("region", "eu-west-1"),)),
+)
+FORMATS = [OPENAI, OLLAMA, ANTHROPIC, BEDROCK]
 
 
-@pytest.fixture(params=[OPENAI, OLLAMA], ids=lambda wire: wire.provider_type)
+@pytest.fixture
+def fake(wire: WireFormat) -> Iterator[FakeProvider]:
+    """The fake of the format under test."""
+    with wire.fake() as provider_of_format:
+        yield provider_of_format
+
+
+@pytest.fixture(params=FORMATS, ids=lambda wire: wire.provider_type)
 def wire(request: pytest.FixtureRequest) -> WireFormat:
     found: WireFormat = request.param
     return found
@@ -52,7 +76,11 @@ Run = Callable[[Callable[[Provider], Awaitable[T]]], T]
 def run(wire: WireFormat, fake: FakeProvider) -> Iterator[Run[Any]]:
     """Runs one call of the adapter under test against the fake provider, on one event loop."""
     fields = provider(
-        "p", chat_model("m"), provider_type=wire.provider_type, base_url=fake.url + wire.base, api_key=SECRET
+        *("p", chat_model(wire.model)),
+        provider_type=wire.provider_type,
+        base_url=fake.url + wire.base,
+        api_key=SECRET,
+        **dict(wire.fields),
     )
     config = ProviderConfig.model_validate({**fields, "headers": {"X-Extra": "more"}})
     http = JsonHttp(SystemClock())
@@ -66,17 +94,23 @@ def run(wire: WireFormat, fake: FakeProvider) -> Iterator[Run[Any]]:
         runner.run(http.aclose())
 
 
-def chat(**fields: Any) -> Callable[[Provider], Awaitable[Any]]:
+def chat(wire: WireFormat, **fields: Any) -> Callable[[Provider], Awaitable[Any]]:
     request = {"messages": [{"role": "user", "content": PROMPT}], **fields}
-    return lambda adapter: adapter.chat(chat_call("m", request, None, 4096), timeout_s=5)
+    return lambda adapter: adapter.chat(chat_call(wire.model, request, None, 4096), timeout_s=5)
 
 
-def embed(*texts: str) -> Callable[[Provider], Awaitable[Any]]:
-    return lambda adapter: adapter.embed(EmbeddingCall("m", texts), timeout_s=5)
+def embed(wire: WireFormat, *texts: str) -> Callable[[Provider], Awaitable[Any]]:
+    model = "cohere.embed-v4:0" if wire is BEDROCK else "m"
+    return lambda adapter: adapter.embed(EmbeddingCall(model, texts), timeout_s=5)
 
 
-def test_a_chat_answer_is_in_openais_format_with_the_providers_usage(run: Run[Any]) -> None:
-    answer = run(chat())
+with_embeddings = pytest.mark.parametrize(
+    "wire", [wire for wire in FORMATS if wire.embed is not None], ids=lambda wire: wire.provider_type
+)
+
+
+def test_a_chat_answer_is_in_openais_format_with_the_providers_usage(run: Run[Any], wire: WireFormat) -> None:
+    answer = run(chat(wire))
     choice = answer_body(answer)["choices"][0]
     assert choice["message"]["content"] == "Hello from the fake."
     assert choice["message"]["role"] == "assistant"
@@ -86,22 +120,31 @@ def test_a_chat_answer_is_in_openais_format_with_the_providers_usage(run: Run[An
 
 
 def test_key_and_extra_headers_are_sent(run: Run[Any], wire: WireFormat, fake: FakeProvider) -> None:
-    run(chat())
+    run(chat(wire))
     sent = fake.calls(wire.chat)[0].headers
-    assert sent["authorization"] == f"Bearer {SECRET}"
+    header, prefix = wire.key
+    assert sent[header] == prefix + SECRET
     assert sent["x-extra"] == "more"
 
 
 def test_temperature_zero_stays_zero(run: Run[Any], wire: WireFormat, fake: FakeProvider) -> None:
-    run(chat(temperature=0))
+    run(chat(wire, temperature=0))
     body = fake.calls(wire.chat)[0].body
-    assert body.get("options", body)["temperature"] == 0
+    assert body.get("options", body.get("inferenceConfig", body))["temperature"] == 0
 
 
-def test_vectors_are_in_the_order_of_the_texts(run: Run[Any]) -> None:
-    answer = run(embed("one", "two", "three"))
+@with_embeddings
+def test_vectors_are_in_the_order_of_the_texts(run: Run[Any], wire: WireFormat) -> None:
+    answer = run(embed(wire, "one", "two", "three"))
     assert answer.vectors == [vector_of(text, 8) for text in ("one", "two", "three")]
-    assert answer.usage.prompt_tokens == 9
+    assert answer.usage.prompt_tokens == (3 if wire is BEDROCK else 9)
+
+
+def test_a_format_without_embeddings_says_so(fake: FakeProvider, run: Run[Any], wire: WireFormat) -> None:
+    if wire.embed is None:
+        with raises_failure(errors.FailureKind.CANDIDATE_UNSUITABLE):
+            run(embed(wire, "one"))
+        assert fake.received == []
 
 
 def test_a_probe_is_a_free_request(run: Run[Any], wire: WireFormat, fake: FakeProvider) -> None:
@@ -207,7 +250,9 @@ FAILURES = [
 def test_every_error_answer_becomes_its_kind_of_failure(
     run: Run[Any], wire: WireFormat, fake: FakeProvider, reply: Reply, expected: errors.FailureKind
 ) -> None:
-    for path, call in ((wire.chat, chat()), (wire.embed, embed("x"))):
+    for path, call in ((wire.chat, chat(wire, max_tokens=50)), (wire.embed, embed(wire, "x"))):
+        if path is None:
+            continue
         fake.script(path, reply)
         with pytest.raises(errors.ProviderError) as caught:
             run(call)
@@ -240,14 +285,14 @@ def test_may_be_billed_is_set_for_failures_that_the_provider_may_bill(
 ) -> None:
     fake.script(wire.chat, reply)
     with pytest.raises(errors.ProviderError) as caught:
-        run(chat())
+        run(chat(wire))
     assert caught.value.failure.may_be_billed is may_be
 
 
 def test_an_answer_without_choices_is_malformed(run: Run[Any], wire: WireFormat, fake: FakeProvider) -> None:
     fake.script(wire.chat, Reply(body={"choices": []}))
     with raises_failure(errors.FailureKind.MALFORMED_ANSWER):
-        run(chat())
+        run(chat(wire))
 
 
 @pytest.mark.parametrize(
@@ -268,7 +313,7 @@ def test_an_answer_of_another_shape_is_malformed_not_a_crash(
 ) -> None:
     fake.script(wire.chat, Reply(body=body))
     with raises_failure(errors.FailureKind.MALFORMED_ANSWER):
-        run(chat())
+        run(chat(wire))
 
 
 @pytest.mark.parametrize(
@@ -279,7 +324,7 @@ def test_retry_after_is_read_in_both_of_its_forms(
 ) -> None:
     fake.script(wire.chat, Reply(429, {}, headers={"retry-after": header}))
     with raises_failure(errors.FailureKind.RATE_LIMITED) as caught:
-        run(chat())
+        run(chat(wire))
     assert caught.value.retry_after_s == seconds
 
 
@@ -301,7 +346,7 @@ def test_the_message_of_a_provider_is_not_part_of_the_errors_own_sentence(
 ) -> None:
     fake.script(wire.chat, Reply(status, {"error": {"message": quote, "code": quote, "type": quote, "param": quote}}))
     with pytest.raises(errors.ProviderError) as caught:
-        run(chat())
+        run(chat(wire))
     assert str(caught.value) == f"the provider answered {status}"
     assert caught.value.param is None
 
@@ -315,27 +360,32 @@ def test_codes_and_names_of_request_fields_are_passed_on(run: Run[Any], wire: Wi
     }
     fake.script(wire.chat, Reply(400, {"error": sent_error}))
     with raises_failure(errors.FailureKind.REQUEST_REJECTED) as caught:
-        run(chat(tools=TOOLS))
-    assert str(caught.value) == "the provider answered 400 (invalid_value, bad); its message names tools"
+        run(chat(wire, tools=TOOLS))
+    named = "" if wire is BEDROCK else "; its message names tools"  # Bedrock's request has the tools in `toolConfig`
+    assert str(caught.value) == f"the provider answered 400 (invalid_value, bad){named}"
     assert caught.value.param == "messages[0]"
 
 
 @pytest.mark.parametrize("base_url", ["http://☃.invalid/v1", "http://xn--a/v1"])
 def test_a_base_url_that_cannot_be_called_is_a_failed_connection(wire: WireFormat, base_url: str) -> None:
-    fields = provider("p", chat_model("m"), provider_type=wire.provider_type)
+    fields = provider("p", chat_model("m"), provider_type=wire.provider_type, api_key="k", **dict(wire.fields))
     config = ProviderConfig.model_validate(fields).model_copy(update={"base_url": base_url})
     adapter = make_provider(config, JsonHttp(SystemClock()), SystemClock())
     with raises_failure(errors.FailureKind.CONNECT_FAILED):
         asyncio.run(adapter.probe(timeout_s=5))
 
 
-def test_a_refused_connection_is_a_failed_connection(run: Run[Any], fake: FakeProvider) -> None:
+def test_a_refused_connection_is_a_failed_connection(run: Run[Any], wire: WireFormat, fake: FakeProvider) -> None:
     fake.stop()
     with raises_failure(errors.FailureKind.CONNECT_FAILED):
-        run(chat())
+        run(chat(wire))
 
 
 def test_a_provider_that_hangs_is_a_timeout(run: Run[Any], wire: WireFormat, fake: FakeProvider) -> None:
     fake.script(wire.chat, Reply(delay_s=1))
     with raises_failure(errors.FailureKind.TIMEOUT):
-        run(lambda adapter: adapter.chat(chat_call("m", {"messages": []}, None, 4096), timeout_s=0.2))
+        run(
+            lambda adapter: adapter.chat(
+                chat_call(wire.model, {"messages": [{"role": "user", "content": "x"}]}, None, 4096), timeout_s=0.2
+            )
+        )
