@@ -20,6 +20,7 @@ from sekha_llm_bridge.providers import ChatCall, Provider, make_provider
 from sekha_llm_bridge.providers.http import JsonHttp
 from sekha_llm_bridge.usage import Usage
 from tests.contract.test_provider_adapters import FAILURES, PROMPT, QUOTES_OF_THE_REQUEST, SECRET
+from tests.fakes import anthropic_wire, bedrock
 from tests.fakes.openai_format import chat_call, chunk_body
 from tests.fakes.provider import (
     FakeProvider,
@@ -60,6 +61,14 @@ class WireFormat:
     usage: Usage
     whole: Callable[[str], Mapping[str, object]]
     event: Callable[[object], bytes]
+    stream_path: str = ""
+    model: str = "m"
+    key: tuple[str, str] = ("authorization", "Bearer ")
+    accept: str = "text/event-stream"
+    fake: type[FakeProvider] = FakeProvider
+    fields: tuple[tuple[str, str], ...] = ()
+    is_text: bool = True
+    """Whether events are texts. Bedrock's are binary messages: how those fail is in its own tests."""
 
     def tokens(self, *texts: str) -> Parts:
         return [self.token(text) for text in texts]
@@ -91,6 +100,43 @@ OLLAMA = WireFormat(
     ollama_chat,
     ndjson,
 )
+
+
+ANTHROPIC_USAGE = {"input_tokens": 9, "cache_read_input_tokens": 2, "output_tokens": 7}
+ANTHROPIC = WireFormat(
+    "anthropic",
+    "",
+    "/v1/messages",
+    "text/event-stream; charset=utf-8",
+    lambda text: anthropic_wire.sse(
+        {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": text}}
+    ),
+    (
+        anthropic_wire.sse({"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": ANTHROPIC_USAGE}),
+        anthropic_wire.sse({"type": "message_stop"}),
+    ),
+    Usage(11, 7, cached_tokens=2),
+    lambda text: anthropic_wire.message(anthropic_wire.text(text), usage=ANTHROPIC_USAGE),
+    sse,
+    key=("x-api-key", ""),
+)
+BEDROCK = WireFormat(
+    "bedrock",
+    "",
+    "/model/anthropic.m/converse-stream",
+    bedrock.EVENT_STREAM,
+    bedrock.text_delta,
+    (bedrock.message_stop("end_turn"), bedrock.metadata()),
+    Usage(11, 7),
+    bedrock.converse_answer,
+    lambda value: bedrock.event("unknown", {"value": value}),
+    model="anthropic.m",
+    accept=bedrock.EVENT_STREAM,
+    fake=bedrock.FakeBedrock,
+    fields=(("region", "eu-west-1"),),
+    is_text=False,
+)
+FORMATS = [OPENAI, OLLAMA, ANTHROPIC, BEDROCK]
 
 
 @dataclass(frozen=True)
@@ -127,9 +173,10 @@ class StreamResult:
 class AdapterRunner:
     """Runs the adapter under test on an event loop of its own, which must have no tasks left at the end."""
 
-    def __init__(self, runner: asyncio.Runner, adapter: Provider) -> None:
+    def __init__(self, runner: asyncio.Runner, adapter: Provider, model: str = "m") -> None:
         self._runner = runner
         self._adapter = adapter
+        self._model = model
 
     def run(self, what: Callable[[Provider], Awaitable[T]]) -> T:
         async def bounded() -> T:
@@ -152,7 +199,7 @@ class AdapterRunner:
             chunks: list[AnswerChunk] = []
             on_count(0)
             try:
-                async for one in adapter.stream(call(cap, **request), timeout_s=timeout_s):
+                async for one in adapter.stream(call(cap, self._model, **request), timeout_s=timeout_s):
                     chunks.append(one)
                     on_count(len(chunks))
             except errors.ProviderError as exc:
@@ -162,8 +209,8 @@ class AdapterRunner:
         return self.run(reading)
 
 
-def call(cap: int | None = None, **request: Any) -> ChatCall:
-    return chat_call("m", {"messages": [{"role": "user", "content": PROMPT}], **request}, cap, 4096)
+def call(cap: int | None = None, model: str = "m", **request: Any) -> ChatCall:
+    return chat_call(model, {"messages": [{"role": "user", "content": PROMPT}], **request}, cap, 4096)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -173,7 +220,20 @@ def _quick_collections() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(params=[OPENAI, OLLAMA], ids=lambda wire: wire.provider_type)
+@pytest.fixture
+def fake(request: pytest.FixtureRequest) -> Iterator[FakeProvider]:
+    """The fake of the format under test."""
+    found: WireFormat = request.getfixturevalue("wire") if "wire" in request.fixturenames else OPENAI
+    with found.fake() as provider_of_format:
+        yield provider_of_format
+
+
+text_formats = pytest.mark.parametrize(
+    "wire", [wire for wire in FORMATS if wire.is_text], ids=lambda wire: wire.provider_type
+)
+
+
+@pytest.fixture(params=FORMATS, ids=lambda wire: wire.provider_type)
 def wire(request: pytest.FixtureRequest) -> WireFormat:
     found: WireFormat = request.param
     return found
@@ -181,12 +241,14 @@ def wire(request: pytest.FixtureRequest) -> WireFormat:
 
 def _adapter_runner(fake: FakeProvider, wire: WireFormat, kind: str = "") -> Iterator[AdapterRunner]:
     kind, base_url = kind or wire.provider_type, fake.url + wire.base
-    fields = provider("p", chat_model("m"), provider_type=kind, base_url=base_url, api_key=SECRET)
+    fields = provider(
+        *("p", chat_model(wire.model)), provider_type=kind, base_url=base_url, api_key=SECRET, **dict(wire.fields)
+    )
     config = ProviderConfig.model_validate({**fields, "headers": {"X-Extra": "more"}})
     http, faults = JsonHttp(SystemClock()), list[Mapping[str, Any]]()
     with asyncio.Runner() as runner:
         runner.get_loop().set_exception_handler(lambda _, fault: faults.append(fault))
-        yield AdapterRunner(runner, make_provider(config, http, SystemClock()))
+        yield AdapterRunner(runner, make_provider(config, http, SystemClock()), wire.model)
         assert runner.run(unfinished_work()) == []
         runner.run(http.aclose())
     gc.collect()
@@ -258,16 +320,28 @@ def test_an_answer_that_arrives_byte_by_byte_is_the_same(
     assert result.is_complete
 
 
-def test_an_answer_that_is_not_streamed_is_one_chunk(
+@text_formats
+def test_an_answer_that_is_not_streamed_is_read_as_a_whole(
     adapter_runner: AdapterRunner, wire: WireFormat, fake: FakeProvider
 ) -> None:
     fake.script(wire.path, Reply(body=wire.whole("Hello, world.")))
     result = adapter_runner.read()
-    (only,) = result.chunks
-    assert chunk_body(only)["choices"][0]["delta"] == {"role": "assistant", "content": "Hello, world."}
-    assert chunk_body(only)["choices"][0]["finish_reason"] == "stop"
-    assert only.usage == wire.usage
+    choices = [choice for one in result.chunks for choice in chunk_body(one)["choices"]]
+    first, last = choices[0], choices[-1]
+    assert (first["delta"]["role"], first["delta"]["content"]) == ("assistant", "Hello, world.")
+    assert last["finish_reason"] == "stop"
+    assert result.text == "Hello, world."
+    assert result.usage == wire.usage
     assert result.is_complete
+
+
+@pytest.mark.parametrize("wire", [BEDROCK], ids=["bedrock"])
+def test_a_body_that_is_no_event_stream_is_malformed(
+    adapter_runner: AdapterRunner, wire: WireFormat, fake: FakeProvider
+) -> None:
+    fake.script(wire.path, Reply(body=wire.whole("Hello")))
+    result = adapter_runner.read()
+    assert (result.kind, result.chunks) == (errors.FailureKind.MALFORMED_ANSWER, [])
 
 
 @pytest.mark.parametrize("coding", ["gzip", "deflate", "GZip"])
@@ -303,23 +377,24 @@ def test_key_extra_headers_and_stream_true_are_sent(
 ) -> None:
     adapter_runner.read()
     request = sent(fake, wire)
-    assert request.headers["authorization"] == f"Bearer {SECRET}"
+    header, prefix = wire.key
+    assert request.headers[header] == prefix + SECRET
     assert request.headers["x-extra"] == "more"
-    assert request.headers["accept"] == "text/event-stream"
-    assert request.body["stream"] is True
-    assert request.body["model"] == "m"
+    assert request.headers["accept"] == wire.accept
+    assert wire is BEDROCK or (request.body["stream"], request.body["model"]) == (True, "m")  # both are in its path
 
 
 def test_temperature_zero_stays_zero(adapter_runner: AdapterRunner, wire: WireFormat, fake: FakeProvider) -> None:
     adapter_runner.read(temperature=0)
     body = sent(fake, wire).body
-    assert body.get("options", body)["temperature"] == 0
+    assert body.get("options", body.get("inferenceConfig", body))["temperature"] == 0
 
 
 def test_the_lowest_output_limit_is_sent(adapter_runner: AdapterRunner, wire: WireFormat, fake: FakeProvider) -> None:
     adapter_runner.read(cap=10, max_tokens=50)
     body = sent(fake, wire).body
-    assert (body.get("max_tokens") or body["options"]["num_predict"]) == 10
+    limits = {**body, **body.get("options", {}), **body.get("inferenceConfig", {})}
+    assert (limits.get("max_tokens") or limits.get("num_predict") or limits["maxTokens"]) == 10
 
 
 # Answers that are cut off
@@ -362,6 +437,7 @@ def test_an_incomplete_event_is_not_yielded(
     assert result.text == "Hello"
 
 
+@text_formats
 @pytest.mark.parametrize(("ending", "is_complete"), [("whole", True), ("closed", False), ("reset", False)])
 def test_a_last_line_without_its_line_end_is_read_only_after_the_proper_end_of_the_stream(
     adapter_runner: AdapterRunner, wire: WireFormat, fake: FakeProvider, ending: Ending, *, is_complete: bool
@@ -385,8 +461,10 @@ def test_an_empty_stream_is_malformed(adapter_runner: AdapterRunner, wire: WireF
 def test_every_error_answer_becomes_its_kind_of_failure(
     adapter_runner: AdapterRunner, wire: WireFormat, fake: FakeProvider, reply: Reply, expected: errors.FailureKind
 ) -> None:
+    if wire is BEDROCK and reply.status == 200 and not reply.reset:
+        expected = errors.FailureKind.MALFORMED_ANSWER  # its errors in a success are messages of the event stream
     fake.script(wire.path, reply)
-    result = adapter_runner.read()
+    result = adapter_runner.read(max_tokens=50)
     assert result.kind is expected
     assert result.chunks == []
     assert SECRET not in str(result.error)
@@ -456,6 +534,7 @@ ERROR_EVENTS = [
 ]
 
 
+@text_formats
 @pytest.mark.parametrize(("error", "expected"), ERROR_EVENTS, ids=str)
 def test_an_error_event_becomes_its_kind_of_failure_and_may_be_billed(
     adapter_runner: AdapterRunner, wire: WireFormat, fake: FakeProvider, error: object, expected: errors.FailureKind
@@ -467,6 +546,7 @@ def test_an_error_event_becomes_its_kind_of_failure_and_may_be_billed(
     assert result.text == "Hello"
 
 
+@text_formats
 def test_an_error_event_before_the_first_token_is_a_failure(
     adapter_runner: AdapterRunner, wire: WireFormat, fake: FakeProvider
 ) -> None:
@@ -476,6 +556,7 @@ def test_an_error_event_before_the_first_token_is_a_failure(
     assert result.chunks == []
 
 
+@text_formats
 @pytest.mark.parametrize("quote", QUOTES_OF_THE_REQUEST)
 def test_the_message_in_an_error_event_is_never_passed_on(
     adapter_runner: AdapterRunner, wire: WireFormat, fake: FakeProvider, quote: str
@@ -486,40 +567,67 @@ def test_the_message_in_an_error_event_is_never_passed_on(
     assert failure.message == "the provider put an error into its answer"
 
 
-MALFORMED: dict[str, tuple[bytes, bytes]] = {
-    "no JSON": (b"data: {no\n\n", b"{no\n"),
-    "words of the prompt": (b"data: " + PROMPT.encode() + b"\n\n", PROMPT.encode() + b"\n"),
-    "a list": (sse([]), ndjson([])),
-    "a string": (sse("x"), ndjson("x")),
-    "null": (sse(None), ndjson(None)),
-    "something of another shape": (sse({"choices": "x"}), ndjson({"message": "x"})),
-    "content that is a number": (chunk({"content": 5}), ndjson({"message": {"content": 5}})),
+def _block(**delta: Any) -> bytes:
+    return anthropic_wire.sse({"type": "content_block_delta", "index": 0, "delta": delta})
+
+
+_END_OF_ANOTHER_SHAPE = {"type": "message_delta", "delta": [1], "usage": ANTHROPIC_USAGE}
+_DEEP = b"[" * 5000 + b"]" * 5000
+MALFORMED: dict[str, tuple[bytes, bytes, bytes]] = {
+    "no JSON": (b"data: {no\n\n", b"{no\n", b"data: {no\n\n"),
+    "words of the prompt": (
+        b"data: " + PROMPT.encode() + b"\n\n",
+        PROMPT.encode() + b"\n",
+        b"data: " + PROMPT.encode() + b"\n\n",
+    ),
+    "a list": (sse([]), ndjson([]), sse([])),
+    "a string": (sse("x"), ndjson("x"), sse("x")),
+    "null": (sse(None), ndjson(None), sse(None)),
+    "something of another shape": (
+        sse({"choices": "x"}),
+        ndjson({"message": "x"}),
+        sse({"type": "content_block_delta", "delta": "x"}),
+    ),
+    "content that is a number": (
+        chunk({"content": 5}),
+        ndjson({"message": {"content": 5}}),
+        _block(type="text_delta", text=5),
+    ),
     "an end of another shape": (
         sse({"choices": [{"delta": [1], "finish_reason": "stop"}]}),
         ndjson({"message": [1], "done": True}),
+        anthropic_wire.sse(_END_OF_ANOTHER_SHAPE),
     ),
     "an end with content that is an object": (
         chunk({"content": {"a": 1}}, finish="stop"),
         ndjson({"message": {"content": {"a": 1}}, "done": True}),
+        _block(type="text_delta", text={"a": 1}),
     ),
-    "tool calls that are a number": (chunk({"tool_calls": 5}), ndjson({"message": {"tool_calls": 5}})),
+    "tool calls that are a number": (
+        chunk({"tool_calls": 5}),
+        ndjson({"message": {"tool_calls": 5}}),
+        sse({"type": "content_block_start", "index": 1, "content_block": 5}),
+    ),
     "a tool call with a function that is not an object": (
         chunk({"tool_calls": [{"function": "f"}]}, finish="tool_calls"),
         ndjson({"message": {"tool_calls": [{"function": "f"}]}, "done": True}),
+        sse({"type": "content_block_start", "index": 1, "content_block": {"type": "tool_use", "id": 5, "name": "f"}}),
     ),
-    "an empty tool call": (chunk({"tool_calls": [None]}), ndjson({"message": {"tool_calls": [{}]}})),
-    "nested too deeply to be read": (
-        b"data: " + b"[" * 5000 + b"]" * 5000 + b"\n\n",
-        b"[" * 5000 + b"]" * 5000 + b"\n",
+    "an empty tool call": (
+        chunk({"tool_calls": [None]}),
+        ndjson({"message": {"tool_calls": [{}]}}),
+        sse({"type": "content_block_start", "index": 1, "content_block": {"type": "tool_use"}}),
     ),
+    "nested too deeply to be read": (b"data: " + _DEEP + b"\n\n", _DEEP + b"\n", b"data: " + _DEEP + b"\n\n"),
 }
 
 
-@pytest.mark.parametrize(("of_openai", "of_ollama"), MALFORMED.values(), ids=MALFORMED)
+@text_formats
+@pytest.mark.parametrize("events", MALFORMED.values(), ids=MALFORMED)
 def test_an_event_of_another_shape_is_malformed_and_does_not_end_the_answer(
-    adapter_runner: AdapterRunner, wire: WireFormat, fake: FakeProvider, of_openai: bytes, of_ollama: bytes
+    adapter_runner: AdapterRunner, wire: WireFormat, fake: FakeProvider, events: tuple[bytes, bytes, bytes]
 ) -> None:
-    bad = of_openai if wire is OPENAI else of_ollama
+    bad = events[FORMATS.index(wire)]
     fake.script(wire.path, wire.streams([*wire.tokens("Hello"), bad, *wire.end]))
     result = adapter_runner.read()
     assert result.kind is errors.FailureKind.MALFORMED_ANSWER
@@ -528,6 +636,7 @@ def test_an_event_of_another_shape_is_malformed_and_does_not_end_the_answer(
     assert "submarine" not in str(result.error)
 
 
+@text_formats
 @pytest.mark.parametrize(
     "body",
     [
@@ -539,6 +648,10 @@ def test_an_event_of_another_shape_is_malformed_and_does_not_end_the_answer(
         {"message": {"content": 5}},
         {"message": "x"},
         {"message": {"content": "Half"}, "done": False},
+        {"content": 5},
+        {"content": [5]},
+        {"content": [{"type": "text", "text": 5}]},
+        {"type": "message"},
     ],
     ids=str,
 )
@@ -561,7 +674,7 @@ def test_closing_the_generator_closes_the_connection_at_once(
     fake.script(wire.path, reply)
 
     async def leave(adapter: Provider) -> bool:
-        chunks = adapter.stream(call(), timeout_s=60)
+        chunks = adapter.stream(call(model=wire.model), timeout_s=60)
         await anext(chunks)
         await chunks.aclose()
         return await provider_saw_disconnect(reply)
@@ -586,7 +699,7 @@ def test_cancelling_the_reading_task_closes_the_connection_at_once(
         waiting = asyncio.Event()
 
         async def reading() -> None:
-            chunks = adapter.stream(call(), timeout_s=60)
+            chunks = adapter.stream(call(model=wire.model), timeout_s=60)
             for _ in range(count):
                 await anext(chunks)
             waiting.set()
@@ -610,7 +723,7 @@ def test_a_timeout_around_the_reading_closes_the_connection(
     fake.script(wire.path, reply)
 
     async def limited(adapter: Provider) -> bool:
-        chunks = adapter.stream(call(), timeout_s=60)
+        chunks = adapter.stream(call(model=wire.model), timeout_s=60)
         await anext(chunks)
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.05):
@@ -623,10 +736,10 @@ def test_a_timeout_around_the_reading_closes_the_connection(
 
 
 def test_a_stream_that_is_closed_before_its_first_chunk_sends_no_request(
-    adapter_runner: AdapterRunner, fake: FakeProvider
+    adapter_runner: AdapterRunner, wire: WireFormat, fake: FakeProvider
 ) -> None:
     async def close(adapter: Provider) -> None:
-        await adapter.stream(call(), timeout_s=5).aclose()
+        await adapter.stream(call(model=wire.model), timeout_s=5).aclose()
 
     adapter_runner.run(close)
     assert fake.received == []
@@ -648,7 +761,8 @@ def ports(fake: FakeProvider) -> list[int]:
 def test_a_connection_is_used_again_after_a_complete_answer(
     adapter_runner: AdapterRunner, wire: WireFormat, fake: FakeProvider
 ) -> None:
-    for reply in (None, Reply(body=wire.whole("x")), Reply(500, {}), None):
+    whole = Reply(body=wire.whole("x")) if wire.is_text else None
+    for reply in (None, whole, Reply(500, {}), None):
         if reply is not None:
             fake.script(wire.path, reply)
         adapter_runner.read()
@@ -665,6 +779,7 @@ BROKEN_ANSWERS: list[Callable[[WireFormat], Reply]] = [
 ]
 
 
+@text_formats
 @pytest.mark.parametrize("broken", BROKEN_ANSWERS)
 def test_a_connection_is_not_used_again_after_a_broken_answer(
     adapter_runner: AdapterRunner, wire: WireFormat, fake: FakeProvider, broken: Callable[[WireFormat], Reply]
@@ -680,7 +795,7 @@ def test_a_connection_is_not_used_again_after_a_client_disconnect(
     adapter_runner: AdapterRunner, wire: WireFormat, fake: FakeProvider
 ) -> None:
     async def leave(adapter: Provider) -> None:
-        chunks = adapter.stream(call(), timeout_s=5)
+        chunks = adapter.stream(call(model=wire.model), timeout_s=5)
         await anext(chunks)
         await chunks.aclose()
 
@@ -705,6 +820,7 @@ def test_a_provider_that_keeps_the_connection_open_after_the_end_delays_nothing(
     assert first != second
 
 
+@text_formats
 def test_a_provider_that_keeps_sending_after_the_end_delays_nothing(
     adapter_runner: AdapterRunner, wire: WireFormat, fake: FakeProvider
 ) -> None:
@@ -720,10 +836,10 @@ def test_two_concurrent_answers_do_not_mix(adapter_runner: AdapterRunner, wire: 
     fake.script(wire.path, wire.streams([*wire.tokens("a"), gate, *wire.tokens("b"), *wire.end]))
 
     async def both(adapter: Provider) -> tuple[str, str]:
-        slow = adapter.stream(call(), timeout_s=5)
+        slow = adapter.stream(call(model=wire.model), timeout_s=5)
         result = StreamResult([await anext(slow)])
         fake.script(wire.path, wire.streams([*wire.tokens("c", "d"), *wire.end]))
-        other = StreamResult([one async for one in adapter.stream(call(), timeout_s=5)])
+        other = StreamResult([one async for one in adapter.stream(call(model=wire.model), timeout_s=5)])
         gate.set()
         result.chunks.extend([one async for one in slow])
         return result.text, other.text

@@ -46,8 +46,11 @@ class MessageReader:
         """The state of the answer."""
         return self._chunks.state
 
-    def read(self, events: Iterable[bytes]) -> Iterator[AnswerChunk]:
-        """Yields the chunks of the events. Raises `ProviderError` for an event with an error or of another shape."""
+    def read(self, events: Iterable[bytes], *, is_whole: bool = False) -> Iterator[AnswerChunk]:
+        """Yields the chunks of the events. `is_whole`: the only event is the whole body.
+
+        Raises `ProviderError` for an event with an error or of another shape.
+        """
         for data in events:
             if self.has_received_stop or data.strip() == DONE:
                 return
@@ -55,6 +58,8 @@ class MessageReader:
                 event = parse_event(data)
                 if event.get("error"):
                     raise error_within_success(event, request=self._payload)
+            if is_whole and "content" not in event:
+                raise malformed_answer("the provider's answer has no content")
             with malformed_answer_guard(read_usage(self._usage)):
                 chunks = [self._read(one) for one in events_of(event)]
             yield from chunks
