@@ -121,6 +121,8 @@ def test_the_cost_bound_includes_every_text_of_the_request(chat: Function) -> No
                 {"type": "function", "function": {"name": "f"}, "cache_control": {"type": "ephemeral", "ttl": "1h"}}
             ]
         },
+        {"tools": [{"type": "function", "function": {"name": "f", "cache_control": {"ttl": "1h"}}}]},
+        {"messages": [{"role": "user", "content": "a", "cache_control": {"type": "ephemeral", "ttl": ["1h"]}}]},
     ],
     ids=str,
 )

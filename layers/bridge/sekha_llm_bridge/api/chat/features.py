@@ -5,7 +5,7 @@ from typing import Any
 
 import orjson
 
-from sekha_llm_bridge.api.chat.request import ChatMessage, ChatRequest
+from sekha_llm_bridge.api.chat.request import ChatMessage, ChatRequest, ContentPart, Tool, ToolCall
 from sekha_llm_bridge.api.vendor_fields import BILLABLE_FIELDS
 from sekha_llm_bridge.providers import AdapterCapabilities, RequestedFeature, RequestFeature
 
@@ -88,7 +88,7 @@ def features_with_unbounded_cost(request: ChatRequest) -> frozenset[str]:
     """
     extra = request.model_extra or {}
     found = {name for name in extra.keys() & BILLABLE_FIELDS if _is_set(request, name)}
-    if _is_long_cache(extra) or any(_is_long_cache(tool.model_extra or {}) for tool in request.tools or ()):
+    if _is_long_cache(extra) or any(_has_long_cache(tool) for tool in request.tools or ()):
         found.add("cache_control")
     found |= _modalities(request) - {"text"}
     found |= {f"a tool of type {tool.type}" for tool in request.tools or () if tool.type not in _BOUNDED_TOOLS}
@@ -108,13 +108,19 @@ def _unbounded_in_messages(messages: Iterable[ChatMessage]) -> Iterator[str]:
         if extra and extra.get("audio"):
             yield "audio"
         marked = (message, *message.parts, *(message.tool_calls or ()))
-        if any(_is_long_cache(one.model_extra or {}) for one in marked):
+        if any(_has_long_cache(one) for one in marked):
             yield "cache_control"
+
+
+def _has_long_cache(marked: ChatMessage | ContentPart | Tool | ToolCall) -> bool:
+    """Returns whether the object, or the function in it, has such a mark: LiteLLM reads that of the function, too."""
+    function = getattr(marked, "function", None)
+    return any(_is_long_cache(one.model_extra or {}) for one in (marked, function) if one is not None)
 
 
 def _is_long_cache(fields: Mapping[str, Any]) -> bool:
     cache = fields.get("cache_control")
-    return bool(cache) and not (isinstance(cache, dict) and cache.get("ttl") in {None, "5m"})
+    return bool(cache) and not (isinstance(cache, dict) and cache.get("ttl") in (None, "5m"))
 
 
 def fields_without_equivalent(provider_request: Mapping[str, Any], capabilities: AdapterCapabilities) -> list[str]:
