@@ -12,7 +12,7 @@ from sekha_llm_bridge.pricing import Price, PriceBook, TokenCount
 from sekha_llm_bridge.pricing.price import Rates, Tier
 from sekha_llm_bridge.providers import RequestedFeature, RequestFeature
 from sekha_llm_bridge.resilience import Availability, BreakerState, BreakerView
-from sekha_llm_bridge.routing import Catalog, ImageNeeds, RoutePlan, RouteRequest, RoutingContext, plan
+from sekha_llm_bridge.routing import Catalog, ImageNeeds, RoutePlan, RouteRequest, RoutingContext, models_to_count, plan
 from sekha_llm_bridge.routing.plan import ExclusionKind
 from tests.fakes.openai_format import count
 from tests.fakes.settings import chat_model, embedding_model, make_settings, provider
@@ -187,6 +187,24 @@ def test_a_half_open_provider_with_health_checks_is_ranked_last_regardless_of_it
     (note,) = result.notes
     assert note == "p0 comes last: its circuit breaker is open, and the scheduled checks probe it"
     assert result.blocked_providers == frozenset()
+
+
+LAST_RESORT = {"p0": BreakerView(BreakerState.OPEN, Availability.LAST_RESORT)}
+
+
+@pytest.mark.parametrize(("breakers", "counted"), [({}, ["p0/claude"]), (LAST_RESORT, [])], ids=["closed", "open"])
+def test_a_provider_that_is_ranked_last_is_not_asked_to_count(
+    breakers: dict[str, BreakerView], counted: list[str]
+) -> None:
+    fleet = [
+        provider("p0", chat_model("claude"), provider_type="anthropic", api_key="k", priority=1),
+        provider("p1", chat_model("free", price=(0, 0)), priority=2),
+    ]
+    limits = RoutingContext(breakers=breakers)
+    prompt = TokenCount(estimate=1_000, bound=50_000, minimum=1_000)
+    result = planned(*fleet, limits=limits, prompt=prompt, max_cost_usd=Decimal("0.02"), output_tokens=100)
+    assert ["/".join(entry.key) for entry in models_to_count(result)] == counted
+    assert order(result) == ["p1/free"]
 
 
 def test_a_provider_without_health_checks_is_probed_at_its_usual_rank() -> None:

@@ -35,11 +35,12 @@ def models_to_count(plan: RoutePlan) -> tuple[CatalogModel, ...]:
 
 def _is_usable(entry: CatalogModel, plan: RoutePlan) -> bool:
     """Returns whether the provider may be asked: only with a closed circuit breaker, because a count has no permit to
-    probe; not for a model in cool-down; and not for images by URL that it does not take.
+    probe; not for a model in cool-down; and not with images by URL: their server may answer with larger ones when the
+    request itself is sent.
     """
     if entry.provider.id in plan.context.breakers or entry.key in plan.context.cooldowns_s:
         return False
-    return not plan.request.images.by_url or entry.takes_images_by_url
+    return not plan.request.images.by_url
 
 
 def _deciding(countable: Iterable[CatalogModel], plan: RoutePlan) -> Iterator[CatalogModel]:
@@ -72,11 +73,13 @@ def _lowest_count(plan: RoutePlan) -> int:
     return plan.request.prompt.minimum // _OPTIMISM + 1
 
 
-def _rank_of(plan: RoutePlan) -> Callable[[CatalogModel], tuple[bool, int, int]]:
+def _rank_of(plan: RoutePlan) -> Callable[[CatalogModel], tuple[bool, bool, int, int]]:
     """Returns a function of a model's place in the order of the plan."""
     key, preferred = sort_key(plan.request, plan.catalog, plan.context), plan.request.preferred
+    last = plan.context.deprioritized_providers
 
-    def rank(entry: CatalogModel) -> tuple[bool, int, int]:
-        return preferred is not None and entry.model_id != preferred, key(entry), entry.position
+    def rank(entry: CatalogModel) -> tuple[bool, bool, int, int]:
+        is_preferred = preferred is None or entry.model_id == preferred
+        return entry.provider.id in last, not is_preferred, key(entry), entry.position
 
     return rank

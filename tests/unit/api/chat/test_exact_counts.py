@@ -150,3 +150,24 @@ def test_a_document_is_bounded_by_the_count(chat: Function, fake: FakeProvider) 
     answer = ask(chat, messages=[{"role": "user", "content": [{"type": "text", "text": "Read this."}, file]}])
     assert answer.status == 200, answer.text
     assert answer.json()["bridge"]["cost_bound"] == pytest.approx((3_092 + 200) / 1_000_000)
+
+
+PDF_BY_URL = [{"file_data": "https://example.com/a.pdf"}, {"file_id": "https://example.com/a.pdf"}]
+
+
+@pytest.mark.parametrize("file", PDF_BY_URL, ids=str)
+def test_a_document_by_url_is_not_bounded_by_a_count(chat: Function, fake: FakeProvider, file: dict[str, Any]) -> None:
+    """Its server may answer with a larger document when the request itself is sent."""
+    part = {"type": "file", "file": {"filename": "a.pdf", **file}}
+    answer = ask(chat, messages=[{"role": "user", "content": [{"type": "text", "text": "Read this."}, part]}])
+    assert (answer.status, answer.json()["error"]["code"]) == (402, "cost_limit_exceeded")
+    assert fake.received == []
+
+
+def test_an_image_by_url_is_not_bounded_by_a_count(fake: FakeProvider) -> None:
+    """Its server may answer with a larger image when the request itself is sent."""
+    chat = function(fake, supports_vision=True)
+    image = {"type": "image_url", "image_url": {"url": "https://example.com/a.png"}}
+    answer = ask(chat, messages=[*LONG, {"role": "user", "content": [image]}])
+    assert (answer.status, answer.json()["error"]["code"]) == (402, "cost_limit_exceeded")
+    assert fake.received == []

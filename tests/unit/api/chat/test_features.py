@@ -122,6 +122,7 @@ def test_the_cost_bound_includes_every_text_of_the_request(chat: Function) -> No
         {"messages": [{"role": "user", "content": [BREAKPOINT]}]},
         {"tools": [{"type": "function", "function": {"name": "f"}, "cache_control": LONG_CACHE}]},
         {"tools": [{"type": "function", "function": {"name": "f", "cache_control": LONG_CACHE}}]},
+        {"messages": [{"role": "user", "content": "a", "cache_control": {"type": "ephemeral", "ttl": ["1h"]}}]},
     ],
     ids=str,
 )

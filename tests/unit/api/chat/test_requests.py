@@ -89,6 +89,34 @@ def test_an_image_url_that_is_not_public_is_refused_for_every_provider(chat: Fun
     assert error(answer)["param"] == "messages[0].content[0].image_url.url"
 
 
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"type": "file", "file": {"file_data": "http://10.1.2.3/a.pdf"}},
+        {"type": "file", "file": {"file_data": " http://10.1.2.3/a.pdf"}},
+        {"type": "file", "file": {"file_id": "HTTP://169.254.169.254/a.pdf"}},
+        {"type": "video_url", "video_url": {"url": "http://169.254.169.254/a.mp4"}},
+        {"type": "audio_url", "audio_url": {"url": "http://localhost/a.wav"}},
+        {"type": "video", "video": "http://10.1.2.3/a.mp4"},
+        {"type": "document", "source": {"type": "url", "url": "http://10.1.2.3/a.pdf"}},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("role", ["user", "tool"])
+def test_other_content_by_a_url_that_is_not_public_is_refused(chat: Function, part: dict[str, Any], role: str) -> None:
+    """Some servers download it: vLLM a video, LiteLLM a document."""
+    message = {"role": role, "content": [part], "tool_call_id": "c"}
+    answer = chat("POST", PATH, {"messages": [message]})
+    assert answer.status == 400
+    assert error(answer)["param"] == "messages[0].content[0]"
+
+
+def test_an_address_in_the_result_of_a_search_is_not_refused(chat: Function) -> None:
+    page = {"type": "web_fetch_result", "url": "http://intranet/x"}
+    part = {"type": "web_fetch_tool_result", "tool_use_id": "c", "content": page}
+    assert chat("POST", PATH, {"messages": [{"role": "user", "content": [part]}]}).status == 200
+
+
 @pytest.mark.parametrize("url", ["https://example.com/x.png", "https://bücher.example.com/x", "http://93.184.216.34/x"])
 def test_a_public_image_url_is_sent_unchanged(fake: FakeProvider, url: str) -> None:
     chat = function(provider("p", chat_model("sees", supports_vision=True), base_url=f"{fake.url}/v1"))

@@ -5,6 +5,7 @@ from typing import Any
 
 import orjson
 
+from sekha_llm_bridge.api.chat.images import is_web_url
 from sekha_llm_bridge.api.chat.request import ChatMessage, ChatRequest, ContentPart, Tool, ToolCall
 from sekha_llm_bridge.api.vendor_fields import BILLABLE_FIELDS
 from sekha_llm_bridge.providers import RequestedFeature, RequestFeature
@@ -127,6 +128,8 @@ def features_with_unbounded_cost(request: ChatRequest) -> frozenset[str]:
     found |= _modalities(request) - {"text"}
     found |= {f"a tool of type {tool.type}" for tool in request.tools or () if tool.type not in _BOUNDED_TOOLS}
     found |= {f"content of type {part_type}" for part_type in _part_types(request.messages) - _BOUNDED_PARTS}
+    if any(_is_document_by_url(part) for message in request.messages for part in message.parts):
+        found.add("a document by URL")  # its server may answer with a larger one after the provider has counted it
     found.update(_unbounded_in_messages(request.messages))
     if _field(request, "service_tier") not in _BOUNDED_TIERS:
         found.add("service_tier")
@@ -152,9 +155,14 @@ def _has_long_cache(one: ChatMessage | ContentPart | Tool | ToolCall) -> bool:
     return _is_long_cache(one.model_extra or {}) or _is_long_cache(function or {})
 
 
+def _is_document_by_url(part: ContentPart) -> bool:
+    file = (part.model_extra or {}).get("file") if part.type == "file" else None
+    return isinstance(file, dict) and any(is_web_url(file.get(name)) for name in ("file_data", "file_id"))
+
+
 def _is_long_cache(fields: Mapping[str, Any]) -> bool:
     cache = fields.get("cache_control")
-    return bool(cache) and not (isinstance(cache, dict) and cache.get("ttl") in {None, "5m"})
+    return bool(cache) and not (isinstance(cache, dict) and cache.get("ttl") in (None, "5m"))
 
 
 def _part_types(messages: Iterable[ChatMessage]) -> frozenset[str]:

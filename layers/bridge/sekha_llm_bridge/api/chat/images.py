@@ -5,7 +5,8 @@ An image by URL must have a public address (see `media.addresses`). An inline im
 
 import binascii
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeGuard
 
 from sekha_llm_bridge.media.addresses import check_public_url
 from sekha_llm_bridge.media.inspect import (
@@ -21,6 +22,8 @@ from sekha_llm_bridge.media.inspect import (
 from sekha_llm_bridge.routing import ImageNeeds
 
 _DATA_URL = r"(?i)data:image/([a-z0-9.+-]+);base64,(?=[^=])"
+# vLLM downloads a `video_url` and an `audio_url`, LiteLLM a `file_id`.
+_FIELDS_WITH_URL = ("url", "uri", "file_data", "file_id")
 _BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 
 
@@ -42,10 +45,19 @@ def check_image_url(url: str) -> None:
         raise ValueError(fault)
 
 
-def check_document_url(data: object) -> None:
-    """Raises ValueError where the data of a document is an http(s) URL of an address that is not public."""
-    if isinstance(data, str) and re.match(r"(?i)https?:", data):
-        check_public_url(data)
+def is_web_url(value: object) -> TypeGuard[str]:
+    """Returns whether a value is an http(s) URL."""
+    return isinstance(value, str) and re.match(r"(?i)\s*https?:", value) is not None
+
+
+def check_other_urls(kind: str, fields: Mapping[str, Any]) -> None:
+    """Raises ValueError where a part of type `kind` (a document, a video, a recording) holds an http(s) URL of an
+    address that is not public, in a field that some provider downloads. Results of searches are not looked at.
+    """
+    for one in (fields, fields.get(kind), fields.get("source")):
+        for name, value in one.items() if isinstance(one, Mapping) else ():
+            if is_web_url(value) and (name == kind or name.lower().endswith(_FIELDS_WITH_URL)):
+                check_public_url(value)
 
 
 def _is_base64(text: str) -> bool:

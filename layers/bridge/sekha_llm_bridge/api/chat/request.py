@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, field_validator
 
-from sekha_llm_bridge.api.chat.images import check_document_url, check_image_url
+from sekha_llm_bridge.api.chat.images import check_image_url, check_other_urls
 from sekha_llm_bridge.api.fields import MaxCost, TaskName
 from sekha_llm_bridge.api.vendor_fields import BOUNDED_FIELDS
 
@@ -47,8 +47,8 @@ class ContentPart(_Lenient):
             raise ValueError("a part of type text needs `text`")
         if self.type == "image_url" and self.image_url is None:
             raise ValueError("a part of type image_url needs `image_url`")
-        if self.type == "file" and isinstance(file := (self.model_extra or {}).get("file"), dict):
-            check_document_url(file.get("file_data"))
+        if self.type != "text" and self.model_extra:
+            check_other_urls(self.type, self.model_extra)
 
 
 class FunctionCall(_Lenient):
