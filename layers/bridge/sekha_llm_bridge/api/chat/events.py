@@ -34,8 +34,12 @@ class ChunkEvents:
             return b""
         pending, self._pending_fields = self._pending_fields, {}
         body = chunk_body(chunk, sent, self.model_id, n_reasoning=self._n_reasoning)
-        self._n_reasoning += sum(ends_part(thought) for delta in sent for thought in delta.reasoning)
-        return event({**pending, **body, **self._usage_field})
+        for delta in sent:
+            for thought in delta.reasoning:
+                self._n_reasoning += ends_part(thought)
+        if self._with_usage:
+            body["usage"] = None
+        return event({**pending, **body} if pending else body)
 
     def end(self, usage: Mapping[str, Any], receipt: Mapping[str, object]) -> bytes:
         """Returns the events that end a complete answer."""
