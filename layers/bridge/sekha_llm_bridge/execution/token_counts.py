@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 
 from sekha_llm_bridge.clock import Clock
 from sekha_llm_bridge.conversation import Conversation
-from sekha_llm_bridge.errors import ProviderError
+from sekha_llm_bridge.errors import FailureKind, ProviderError
 from sekha_llm_bridge.execution.provider_call import call_within
 from sekha_llm_bridge.providers import ChatCall, ProviderDirectory
 from sekha_llm_bridge.routing import CatalogModel
@@ -16,11 +16,18 @@ _NOT_AGAIN_S = 60.0  # after a count that failed
 # Anthropic's documentation: a count is an estimate, and the billed number may differ by a small amount.
 _MARGIN_TOKENS = 32
 _MARGIN_SHARE = 0.02
+# These say something about this one request: other requests can be counted.
+_OF_REQUEST = frozenset(
+    {
+        *(FailureKind.REQUEST_REJECTED, FailureKind.CANDIDATE_UNSUITABLE, FailureKind.CONTENT_REFUSED),
+        FailureKind.CONTEXT_LENGTH_EXCEEDED,
+    }
+)
 
 
 class TokenCounts:
-    """Counts by the providers' free requests. A provider whose count has failed is not asked again for a minute by this
-    instance. A failure has no other consequence.
+    """Counts by the providers' free requests. A provider whose count has failed, for another reason than the request
+    itself, is not asked again for a minute by this instance. A failure has no other consequence.
     """
 
     def __init__(self, providers: ProviderDirectory, clock: Clock) -> None:
@@ -55,7 +62,8 @@ class TokenCounts:
                 timeout_s=timeout_s,
                 timeout_message="the provider did not count in time",
             )
-        except ProviderError:
-            self._failed_at_s[provider_id] = self._clock.monotonic_s()
+        except ProviderError as exc:
+            if exc.kind not in _OF_REQUEST:
+                self._failed_at_s[provider_id] = self._clock.monotonic_s()
             return None
         return None if counted is None else counted + int(counted * _MARGIN_SHARE) + _MARGIN_TOKENS

@@ -98,6 +98,15 @@ def test_a_count_that_fails_changes_nothing_and_is_not_asked_again(fake: FakePro
         assert len(fake.received) == 1
 
 
+@pytest.mark.parametrize(("replies", "fields"), [((), {"temperature": 1.5}), ((Reply(400, {}),), {})], ids=str)
+def test_a_request_that_cannot_be_counted_keeps_no_other_from_being_counted(
+    chat: Function, fake: FakeProvider, replies: tuple[Reply, ...], fields: dict[str, Any]
+) -> None:
+    fake.script(COUNT, *replies, Reply(body={"input_tokens": 10_000}))
+    assert ask(chat, **fields).status == 402
+    assert ask(chat).status == 200
+
+
 def test_route_explains_by_the_same_count(fake: FakeProvider) -> None:
     route = function(fake, name="route")
     fake.script(COUNT, Reply(body={"input_tokens": 10_000}))
