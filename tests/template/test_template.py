@@ -165,6 +165,14 @@ def test_only_functions_that_call_providers_may_use_bedrock_and_only_the_models_
     assert guardrail["Fn::If"][1]["Resource"] == {"Ref": "BedrockGuardrailArn"}
 
 
+def test_the_function_that_explains_plans_may_count_tokens_with_bedrock_and_do_nothing_else_there() -> None:
+    policy = TEMPLATE.resources["BedrockCountPolicy"]
+    assert policy["Condition"] == "UsesBedrock"
+    assert policy["Properties"]["Roles"] == [{"Ref": "RouteFunctionRole"}]
+    [statement] = policy["Properties"]["PolicyDocument"]["Statement"]
+    assert (statement["Action"], statement["Resource"]) == ("bedrock:CountTokens", {"Ref": "BedrockModels"})
+
+
 @pytest.mark.parametrize("policy", TEMPLATE.of_type("AWS::IAM::ManagedPolicy"))
 def test_a_policy_names_its_actions_and_resources(policy: str) -> None:
     document = TEMPLATE.of_type("AWS::IAM::ManagedPolicy")[policy]["PolicyDocument"]

@@ -22,6 +22,16 @@ def priced(kind: str, **fields: object) -> Price | None:
     return PriceBook().price(config, config.models[0])
 
 
+@pytest.mark.parametrize(("model_id", "written"), [("m", 1), ("us.anthropic.claude-x", Decimal("1.25"))])
+def test_a_configured_price_without_a_rate_for_cache_writes_has_that_of_the_vendor(
+    model_id: str, written: Decimal
+) -> None:
+    config = ProviderConfig.model_validate(provider("p", chat_model(model_id)))
+    price = PriceBook().price(config, config.models[0])
+    assert price is not None
+    assert price.rates.cache_write_usd_per_mtok == written
+
+
 def test_tokens_that_are_cached_for_an_hour_cost_twice_the_input_rate() -> None:
     usage = Usage(1000, 0, cache_write_tokens=1000, hour_cache_write_tokens=400)
     rates = Rates(Decimal(3), Decimal(15), Decimal("0.3"), Decimal("3.75"))

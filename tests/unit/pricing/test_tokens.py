@@ -451,6 +451,13 @@ def test_the_estimate_of_a_long_text_is_the_sum_of_its_parts() -> None:
     assert abs(many - 40 * one) <= 40
 
 
+def test_the_bound_has_room_for_the_prompt_with_which_a_vendor_introduces_the_tools_of_earlier_calls() -> None:
+    """Anthropic's adapter adds these tools where the request has none: a server may require them."""
+    call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    text = count({"messages": [{"role": "assistant", "content": "f {}"}]})
+    assert count({"messages": [{"role": "assistant", "tool_calls": [call]}]}).bound >= text.bound + 500
+
+
 def test_tools_count_in_the_estimate() -> None:
     request = {"messages": [{"role": "user", "content": "What is the weather?"}]}
     assert count({**request, "tools": tools(3)}).estimate > count(request).estimate + 400

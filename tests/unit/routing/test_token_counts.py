@@ -28,7 +28,10 @@ def counted(the_plan: RoutePlan) -> list[str]:
 
 
 def claude(name: str = "claude-a", **fields: Any) -> dict[str, Any]:
-    return chat_model(name, **{"context_window": 200_000, **fields})
+    model = chat_model(name, **{"context_window": 200_000, **fields})
+    if "pricing" in model:
+        model["pricing"]["cache_write_usd_per_mtok"] = model["pricing"]["input_usd_per_mtok"]
+    return model
 
 
 def test_a_model_that_only_the_bound_excludes_is_counted() -> None:

@@ -24,7 +24,8 @@ BILLABLE_FIELDS = frozenset(
         *("search_parameters", "enable_search", "search_options", "search_settings", "web_search", "enable_web_search"),
         *("connectors", "compound_custom", "venice_parameters", "web_search_enabled", "search", "return_images"),
         *("search_mode", "search_context_size", "grounding", "google_search", "media_response"),
-        # Tools and servers that the vendor runs.
+        # Tools and servers that the vendor runs; Anthropic's compaction runs the model once more.
+        "context_management",
         *("mcp_servers", "server_tools", "agents", "skills"),
         # A higher price for the same tokens: Anthropic's fast mode and regions.
         *("speed", "inference_geo"),

@@ -103,7 +103,9 @@ def count_chat(conversation: Conversation) -> TokenCount:
     n_messages = len(conversation.messages)
     blocks = [block for message in conversation.messages for block in message.blocks]
     bound = _sent_bytes(conversation, blocks) + len(rendered) + _FRAME[1] * (n_messages + 1)
-    tools_frame = _TOOLS_FRAME if rendered else 0
+    # An adapter may add the tools that earlier calls name.
+    has_tools = rendered or any(type(block) is ToolCall for block in blocks)
+    tools_frame = _TOOLS_FRAME if has_tools else 0
     likely, minimum = estimated_and_minimum_tokens("\n".join(filter(None, map(_readable, blocks))))
     return TokenCount(
         estimate=likely + (estimated_tokens(rendered) if rendered else 0) + _FRAME[0] * n_messages,

@@ -15,10 +15,11 @@ CHAT, COUNT = "/v1/chat/completions", "/v1/messages/count_tokens"
 # 50,000 bytes, of which a tokenizer makes some 10,000 tokens: $0.05 by bytes at $1 per million tokens, $0.01 by a count.
 LONG = [{"role": "user", "content": "word " * 10_000}]
 BY_BYTES_ONLY = "0.02"
+PRICING = {"input_usd_per_mtok": 1, "output_usd_per_mtok": 2, "cache_write_usd_per_mtok": 1}
 
 
 def claude(fake: FakeProvider, **fields: Any) -> dict[str, Any]:
-    model = chat_model("claude-sonnet-4-5", **{"context_window": 200_000, **fields})
+    model = chat_model("claude-sonnet-4-5", **{"context_window": 200_000, "pricing": PRICING, **fields})
     return provider("claude", model, provider_type="anthropic", trust_token_counts=True, base_url=fake.url, api_key="k")
 
 
@@ -123,6 +124,15 @@ def test_a_count_that_fails_changes_nothing_and_is_not_asked_again(fake: FakePro
     if reply.body != {"input_tokens": "many"}:
         assert ask(chat).status == 402
         assert len(fake.received) == 1
+
+
+@pytest.mark.parametrize(("replies", "fields"), [((), {"temperature": 1.5}), ((Reply(400, {}),), {})], ids=str)
+def test_a_request_that_cannot_be_counted_keeps_no_other_from_being_counted(
+    chat: Function, fake: FakeProvider, replies: tuple[Reply, ...], fields: dict[str, Any]
+) -> None:
+    fake.script(COUNT, *replies, Reply(body={"input_tokens": 10_000}))
+    assert ask(chat, **fields).status == 402
+    assert ask(chat).status == 200
 
 
 def test_route_explains_by_the_same_count(fake: FakeProvider) -> None:

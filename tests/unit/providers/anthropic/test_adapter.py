@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, TypeVar
 
+import orjson
 import pytest
 from anthropic.types.message_create_params import MessageCreateParamsStreaming
 
@@ -394,6 +395,15 @@ def test_tokens_are_counted_with_the_prompt_and_its_tools(fake: FakeProvider) ->
     assert count(fake, tools=(Function("f"),), parameters={"temperature": 0.5}) == 14
     assert sent(fake, COUNT_PATH).body.keys() == {"model", "messages", "tools"}
     assert sent(fake, COUNT_PATH).headers["x-api-key"] == "sk-ant-api03-k"
+
+
+def test_a_count_bounds_the_prompt_also_where_the_answer_tool_takes_the_place_of_a_schema(fake: FakeProvider) -> None:
+    """A server that refuses the schema is sent the tool, which Anthropic introduces with a prompt of its own."""
+    fake.script(COUNT_PATH, Reply(body={"input_tokens": 14}))
+    counted = count(fake, output_format=FORM)
+    assert "output_config" in sent(fake, COUNT_PATH).body
+    assert counted is not None
+    assert counted >= 14 + 500 + len(orjson.dumps(SCHEMA))
 
 
 @pytest.mark.parametrize("status", [404, 405, 501])

@@ -16,7 +16,13 @@ from sekha_llm_bridge.providers.adaptation import AdaptedRequests
 from sekha_llm_bridge.providers.addresses import addresses_of
 from sekha_llm_bridge.providers.anthropic.adaptations import ADAPTATIONS, content_adaptations
 from sekha_llm_bridge.providers.anthropic.output_format import Payload, forces_answer_tool
-from sekha_llm_bridge.providers.anthropic.request import TRANSLATED_OWN_FIELDS, betas_of, chat_payload, count_payload
+from sekha_llm_bridge.providers.anthropic.request import (
+    TRANSLATED_OWN_FIELDS,
+    betas_of,
+    chat_payload,
+    count_payload,
+    tokens_of_another_form,
+)
 from sekha_llm_bridge.providers.anthropic.response import read_answer
 from sekha_llm_bridge.providers.anthropic.stream import MessageReader, join_events
 from sekha_llm_bridge.providers.anthropic.usage import read_usage
@@ -104,7 +110,8 @@ class AnthropicAdapter:
             )
 
     async def count_tokens(self, call: ChatCall, *, timeout_s: float) -> int | None:
-        """Returns the tokens of the prompt, by `POST /v1/messages/count_tokens`, which is free.
+        """Returns the tokens of the prompt, by `POST /v1/messages/count_tokens`, which is free; with a schema, the most
+        that the prompt has in any form in which `chat` may send it.
 
         None: the server cannot count, or does not have the model; it is not asked for this model again. Raises
         `ProviderError` for any other failure.
@@ -124,7 +131,8 @@ class AnthropicAdapter:
                 raise
             self._uncountable.add(call.model_id)
             return None
-        return read_count(body.get("input_tokens"))
+        counted = read_count(body.get("input_tokens"))
+        return None if counted is None else counted + tokens_of_another_form(payload)
 
     async def embed(self, call: EmbeddingCall, *, timeout_s: float) -> EmbeddingAnswer:  # noqa: ARG002 — the protocol's
         """Raises `ProviderError` (CANDIDATE_UNSUITABLE): Anthropic has no embeddings."""

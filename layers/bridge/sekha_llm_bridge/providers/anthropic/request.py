@@ -13,6 +13,8 @@ version 2026-10-21 has no sampling parameters, and other servers know only the f
 
 from typing import Any
 
+import orjson
+
 from sekha_llm_bridge.conversation import Conversation, Json
 from sekha_llm_bridge.providers.anthropic.blocks import cache_control, unsuitable
 from sekha_llm_bridge.providers.anthropic.messages import WireMessage, wire_prompt
@@ -32,6 +34,7 @@ _DEFAULT_SAMPLING = {"temperature": 1, "top_p": 1, "top_k": 0}
 _MAX_TEMPERATURE = 1
 _SERVICE_TIERS = {"auto": "auto", "standard_only": "standard_only", "default": "standard_only"}
 _BETAS_OF_FIELDS = {"context_management": "context-management-2025-06-27", "speed": "fast-mode-2026-02-01"}
+_TOOLS_PROMPT_TOKENS = 1_000  # it has up to some 500, and the answer tool some 100 besides its schema
 _FILES_BETA = "files-api-2025-04-14"
 _COUNTED_FIELDS = frozenset(
     {
@@ -66,6 +69,14 @@ def chat_payload(call: ChatCall, *, stream: bool = False) -> Payload:
 def count_payload(payload: Payload) -> Payload:
     """Returns the body of a request that counts the tokens of `payload`."""
     return {name: value for name, value in payload.items() if name in _COUNTED_FIELDS}
+
+
+def tokens_of_another_form(payload: Payload) -> int:
+    """Returns the most tokens by which the prompt grows where a server does not take its schema, and the answer tool or
+    an instruction takes the place of that: the schema itself, and the prompt with which Anthropic introduces tools.
+    """
+    form = payload.get("output_config", {}).get("format")
+    return 0 if form is None else _TOOLS_PROMPT_TOKENS + len(orjson.dumps(form))
 
 
 def betas_of(payload: Payload) -> list[str]:
