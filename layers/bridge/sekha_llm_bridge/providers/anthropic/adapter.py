@@ -89,7 +89,8 @@ class AnthropicAdapter:
                     if reader.has_received_stop:
                         break
                 else:
-                    for chunk in reader.read(decoder.finish()):
+                    rest = decoder.finish()
+                    for chunk in reader.read(rest, is_whole=decoder.has_single_value):
                         yield chunk
                 reader.require_complete()
         except ProviderError:

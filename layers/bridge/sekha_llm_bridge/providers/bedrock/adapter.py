@@ -13,7 +13,6 @@ from sekha_llm_bridge.aws.credentials import RoleCredentials
 from sekha_llm_bridge.aws.signing import sign_headers
 from sekha_llm_bridge.clock import Clock
 from sekha_llm_bridge.config.models import ProviderConfig, Task
-from sekha_llm_bridge.connections import TRANSPORT_ERRORS
 from sekha_llm_bridge.conversation import AnswerChunk, ChatAnswer
 from sekha_llm_bridge.errors import FailureKind, ProviderError
 from sekha_llm_bridge.providers.adaptation import AdaptedRequests
@@ -101,21 +100,31 @@ class BedrockAdapter:
         """See `Provider.stream`. The usage follows the end of the answer; an answer without it is complete."""
         url = self._endpoint.model_url(call.model_id, "converse-stream")
         headers, decoder = {**self._headers, "accept": _EVENT_STREAM}, EventStreamDecoder()
-        async with AsyncExitStack() as stack:
+        reader: ConverseStreamReader | None = None
+        try:
+            async with AsyncExitStack() as stack:
 
-            async def send(payload: ChatPayload) -> tuple[AsyncIterator[bytes], ConverseStreamReader]:
-                body = payload["body"]
-                opened = self._http.stream(url, payload=body, headers=headers, timeout_s=timeout_s, rules=self._rules)
-                reader = ConverseStreamReader(call.model_id, body, created=self._unix_time_s())
-                return await stack.enter_async_context(opened), reader
+                async def send(payload: ChatPayload) -> tuple[AsyncIterator[bytes], ConverseStreamReader]:
+                    body = payload["body"]
+                    opened = self._http.stream(
+                        url, payload=body, headers=headers, timeout_s=timeout_s, rules=self._rules
+                    )
+                    chunks = ConverseStreamReader(call.model_id, body, created=self._unix_time_s())
+                    return await stack.enter_async_context(opened), chunks
 
-            parts, reader = await self._send_chat(call, send)
-            async for part in _until_lost(parts, reader):
-                for message in decoder.feed(part):
-                    yield reader.read(message)
-                if reader.has_ended:
-                    return
-        reader.require_complete()
+                answer = await self._send_chat(call, send)
+                parts, reader = answer
+                async for part in parts:
+                    for message in decoder.feed(part):
+                        yield reader.read(message)
+                    if reader.has_ended:
+                        return
+                if decoder.is_json:
+                    yield reader.read_whole(decoder.rest)
+            reader.require_complete()
+        except ProviderError:
+            if reader is None or not reader.is_complete:  # after the end of the answer only its usage is lost
+                raise
 
     async def count_tokens(self, call: ChatCall, *, timeout_s: float) -> int | None:
         """Returns the exact number of the prompt's tokens, by Bedrock's free CountTokens.
@@ -235,13 +244,3 @@ class BedrockAdapter:
 
     def _unix_time_s(self) -> int:
         return int(self._clock.now().timestamp())
-
-
-async def _until_lost(parts: AsyncIterator[bytes], reader: ConverseStreamReader) -> AsyncIterator[bytes]:
-    """Yields the parts. Where the connection is lost after the end of the answer, only the usage is lost."""
-    try:
-        async for part in parts:
-            yield part
-    except TRANSPORT_ERRORS:
-        if not reader.is_complete:
-            raise
