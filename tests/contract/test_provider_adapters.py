@@ -2,71 +2,25 @@
 
 import asyncio
 import base64
+import json
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import pytest
 
 from sekha_llm_bridge import errors
 from sekha_llm_bridge.clock import SystemClock
-from sekha_llm_bridge.config.models import ProviderConfig
-from sekha_llm_bridge.providers import EmbeddingCall, Provider, make_provider
+from sekha_llm_bridge.providers import EmbeddingCall, Provider
 from sekha_llm_bridge.providers.http import JsonHttp
-from tests.fakes.bedrock import FakeBedrock
+from tests.contract.wire_formats import ANTHROPIC, BEDROCK, FORMATS, OLLAMA, OPENAI, SECRET, WireFormat, value_at
+from tests.fakes import anthropic_wire, bedrock
 from tests.fakes.failures import raises_failure
 from tests.fakes.openai_format import answer_body, chat_call
 from tests.fakes.provider import FakeProvider, Reply, vector_of
-from tests.fakes.settings import chat_model, provider
 
 T = TypeVar("T")
-SECRET = "sk-very-secret"
 TOOLS = [{"type": "function", "function": {"name": "f"}}]
 PROMPT = "the secret prompt about the yellow submarine"
-
-
-@dataclass(frozen=True)
-class WireFormat:
-    """One wire format: a provider type, its base path, and the paths of its requests; `embed` is None where it has no
-    embeddings. `key` is the header of the key, with what stands before it.
-    """
-
-    provider_type: str
-    base: str
-    chat: str
-    embed: str | None
-    probe: str
-    key: tuple[str, str] = ("authorization", "Bearer ")
-    fake: type[FakeProvider] = FakeProvider
-    fields: tuple[tuple[str, str], ...] = ()
-
-    @property
-    def model(self) -> str:
-        """The model of chats."""
-        return "anthropic.m" if self.provider_type == "bedrock" else "m"
-
-
-OPENAI = WireFormat("openai", "/v1", "/v1/chat/completions", "/v1/embeddings", "/v1/models")
-OLLAMA = WireFormat("ollama", "", "/api/chat", "/api/embed", "/api/tags")
-ANTHROPIC = WireFormat("anthropic", "", "/v1/messages", None, "/v1/models", ("x-api-key", ""))
-BEDROCK = WireFormat(
-    *("bedrock", "", "/model/anthropic.m/converse", "/model/cohere.embed-v4%3A0/invoke"),
-    *("/foundation-models/anthropic.m", ("authorization", "Bearer "), FakeBedrock, (("region", "eu-west-1"),)),
-)
-FORMATS = [OPENAI, OLLAMA, ANTHROPIC, BEDROCK]
-
-
-@pytest.fixture
-def fake(wire: WireFormat) -> Iterator[FakeProvider]:
-    """The fake of the format under test."""
-    with wire.fake() as provider_of_format:
-        yield provider_of_format
-
-
-@pytest.fixture(params=FORMATS, ids=lambda wire: wire.provider_type)
-def wire(request: pytest.FixtureRequest) -> WireFormat:
-    found: WireFormat = request.param
-    return found
 
 
 Run = Callable[[Callable[[Provider], Awaitable[T]]], T]
@@ -75,16 +29,8 @@ Run = Callable[[Callable[[Provider], Awaitable[T]]], T]
 @pytest.fixture
 def run(wire: WireFormat, fake: FakeProvider) -> Iterator[Run[Any]]:
     """Runs one call of the adapter under test against the fake provider, on one event loop."""
-    fields = provider(
-        *("p", chat_model(wire.model)),
-        provider_type=wire.provider_type,
-        base_url=fake.url + wire.base,
-        api_key=SECRET,
-        **dict(wire.fields),
-    )
-    config = ProviderConfig.model_validate({**fields, "headers": {"X-Extra": "more"}})
     http = JsonHttp(SystemClock())
-    adapter = make_provider(config, http, SystemClock())
+    adapter = wire.make_adapter(wire.config(fake.url), http)
 
     async def call(what: Callable[[Provider], Awaitable[Any]]) -> Any:
         return await what(adapter)
@@ -94,23 +40,17 @@ def run(wire: WireFormat, fake: FakeProvider) -> Iterator[Run[Any]]:
         runner.run(http.aclose())
 
 
-def chat(wire: WireFormat, **fields: Any) -> Callable[[Provider], Awaitable[Any]]:
+def chat(*, timeout_s: float = 5, **fields: Any) -> Callable[[Provider], Awaitable[Any]]:
     request = {"messages": [{"role": "user", "content": PROMPT}], **fields}
-    return lambda adapter: adapter.chat(chat_call(wire.model, request, None, 4096), timeout_s=5)
+    return lambda adapter: adapter.chat(chat_call("m", request, None, 4096), timeout_s=timeout_s)
 
 
 def embed(wire: WireFormat, *texts: str) -> Callable[[Provider], Awaitable[Any]]:
-    model = "cohere.embed-v4:0" if wire is BEDROCK else "m"
-    return lambda adapter: adapter.embed(EmbeddingCall(model, texts), timeout_s=5)
+    return lambda adapter: adapter.embed(EmbeddingCall(wire.embedding_model, texts), timeout_s=5)
 
 
-with_embeddings = pytest.mark.parametrize(
-    "wire", [wire for wire in FORMATS if wire.embed is not None], ids=lambda wire: wire.provider_type
-)
-
-
-def test_a_chat_answer_is_in_openais_format_with_the_providers_usage(run: Run[Any], wire: WireFormat) -> None:
-    answer = run(chat(wire))
+def test_a_chat_answer_is_in_openais_format_with_the_providers_usage(run: Run[Any]) -> None:
+    answer = run(chat())
     choice = answer_body(answer)["choices"][0]
     assert choice["message"]["content"] == "Hello from the fake."
     assert choice["message"]["role"] == "assistant"
@@ -120,36 +60,27 @@ def test_a_chat_answer_is_in_openais_format_with_the_providers_usage(run: Run[An
 
 
 def test_key_and_extra_headers_are_sent(run: Run[Any], wire: WireFormat, fake: FakeProvider) -> None:
-    run(chat(wire))
-    sent = fake.calls(wire.chat)[0].headers
-    header, prefix = wire.key
-    assert sent[header] == prefix + SECRET
+    run(chat())
+    sent = fake.calls(wire.chat_path)[0].headers
+    assert sent[wire.key_header] == wire.key_prefix + SECRET
     assert sent["x-extra"] == "more"
 
 
 def test_temperature_zero_stays_zero(run: Run[Any], wire: WireFormat, fake: FakeProvider) -> None:
-    run(chat(wire, temperature=0))
-    body = fake.calls(wire.chat)[0].body
-    assert body.get("options", body.get("inferenceConfig", body))["temperature"] == 0
+    run(chat(temperature=0))
+    body = fake.calls(wire.chat_path)[0].body
+    assert value_at(body, wire.temperature) == 0
 
 
-@with_embeddings
 def test_vectors_are_in_the_order_of_the_texts(run: Run[Any], wire: WireFormat) -> None:
     answer = run(embed(wire, "one", "two", "three"))
     assert answer.vectors == [vector_of(text, 8) for text in ("one", "two", "three")]
-    assert answer.usage.prompt_tokens == (3 if wire is BEDROCK else 9)
-
-
-def test_a_format_without_embeddings_says_so(fake: FakeProvider, run: Run[Any], wire: WireFormat) -> None:
-    if wire.embed is None:
-        with raises_failure(errors.FailureKind.CANDIDATE_UNSUITABLE):
-            run(embed(wire, "one"))
-        assert fake.received == []
+    assert answer.usage.prompt_tokens == wire.tokens_of_three_texts
 
 
 def test_a_probe_is_a_free_request(run: Run[Any], wire: WireFormat, fake: FakeProvider) -> None:
     run(lambda adapter: adapter.probe(timeout_s=5))
-    assert [request.path for request in fake.received] == [wire.probe]
+    assert [request.path for request in fake.received] == [wire.probe_path]
 
 
 # Messages of vendors about a prompt that is too long.
@@ -168,7 +99,6 @@ QUOTING = [
     "Invalid schema for function 'rotate_api_key_invalid api key': 'foo' is not valid under any of the given schemas",
     "Invalid schema for function 'f': In context=('properties', 'size'), array schema missing items",
     "Invalid schema for function 'rate_limit_lookup': None is not of type 'object'",
-    "`max_tokens` must be less than or equal to `8192`, the maximum value, less than the `context_window`",
 ]
 
 FAILURES = [
@@ -246,13 +176,71 @@ FAILURES = [
 ]
 
 
-@pytest.mark.parametrize(("reply", "expected"), FAILURES, ids=lambda value: getattr(value, "name", None))
+OF_ANTHROPIC = [
+    (400, "invalid_request_error", "messages: at least one message is required", errors.FailureKind.REQUEST_REJECTED),
+    (400, "invalid_request_error", "prompt is too long: 9 tokens > 8", errors.FailureKind.CONTEXT_LENGTH_EXCEEDED),
+    (400, "invalid_request_error", "Your credit balance is too low", errors.FailureKind.QUOTA_EXHAUSTED),
+    (401, "authentication_error", "invalid x-api-key", errors.FailureKind.CREDENTIALS_REJECTED),
+    (402, "billing_error", "x", errors.FailureKind.QUOTA_EXHAUSTED),
+    (403, "permission_error", "Your API key does not have permission to use it.", errors.FailureKind.ACCESS_DENIED),
+    (404, "not_found_error", "model: claude-0", errors.FailureKind.MODEL_MISSING),
+    (413, "request_too_large", "Request exceeds the maximum size", errors.FailureKind.REQUEST_REJECTED),
+    (429, "rate_limit_error", "x", errors.FailureKind.RATE_LIMITED),
+    (500, "api_error", "Internal server error", errors.FailureKind.SERVER_ERROR),
+    (504, "timeout_error", "x", errors.FailureKind.TIMEOUT),
+    (529, "overloaded_error", "Overloaded", errors.FailureKind.SERVER_ERROR),
+    (200, "overloaded_error", "Overloaded", errors.FailureKind.SERVER_ERROR),
+    (200, "rate_limit_error", "x", errors.FailureKind.RATE_LIMITED),
+]
+OF_BEDROCK = [
+    (400, "ValidationException", "The provided model identifier is invalid.", errors.FailureKind.MODEL_MISSING),
+    (400, "ValidationException", "Malformed input request", errors.FailureKind.REQUEST_REJECTED),
+    (400, "ValidationException", "Input is too long for requested model.", errors.FailureKind.CONTEXT_LENGTH_EXCEEDED),
+    (403, "AccessDeniedException", "You don't have access to the model.", errors.FailureKind.ACCESS_DENIED),
+    (403, "UnrecognizedClientException", "The token is invalid.", errors.FailureKind.CREDENTIALS_REJECTED),
+    (403, "ExpiredTokenException", "The token has expired", errors.FailureKind.CREDENTIALS_REJECTED),
+    (404, "ResourceNotFoundException", "x", errors.FailureKind.MODEL_MISSING),
+    (429, "ThrottlingException", "Too many requests", errors.FailureKind.RATE_LIMITED),
+    (429, "ModelNotReadyException", "x", errors.FailureKind.RATE_LIMITED),
+    (400, "ServiceQuotaExceededException", "x", errors.FailureKind.RATE_LIMITED),
+    (408, "ModelTimeoutException", "x", errors.FailureKind.TIMEOUT),
+    (424, "ModelErrorException", "x", errors.FailureKind.SERVER_ERROR),
+    (500, "InternalServerException", "x", errors.FailureKind.SERVER_ERROR),
+    (503, "ServiceUnavailableException", "x", errors.FailureKind.SERVER_ERROR),
+]
+CAP_REFUSAL = Reply(
+    400,
+    {
+        "error": {
+            "message": "`max_tokens` must be less than or equal to `8192`, the maximum value, less than the `context_window`"
+        }
+    },
+)
+# Anthropic's API requires `max_tokens`: where the caller gives none, it is the bridge's own.
+KINDS_OF_CAP_REFUSAL = {
+    "openai": errors.FailureKind.REQUEST_REJECTED,
+    "ollama": errors.FailureKind.REQUEST_REJECTED,
+    "anthropic": errors.FailureKind.OUTPUT_CAP_REFUSED,
+    "bedrock": errors.FailureKind.REQUEST_REJECTED,
+}
+FAILURES_BY_FORMAT = [
+    *((wire, reply, kind) for wire in FORMATS for reply, kind in FAILURES),
+    *((wire, CAP_REFUSAL, KINDS_OF_CAP_REFUSAL[wire.name]) for wire in FORMATS),
+    *((ANTHROPIC, Reply(status, anthropic_wire.error(name, text)), kind) for status, name, text, kind in OF_ANTHROPIC),
+    *((BEDROCK, bedrock.error(name, text, status=status), kind) for status, name, text, kind in OF_BEDROCK),
+]
+
+
+@pytest.mark.parametrize(
+    ("wire", "reply", "expected"), FAILURES_BY_FORMAT, indirect=["wire"], ids=lambda value: getattr(value, "name", "")
+)
 def test_every_error_answer_becomes_its_kind_of_failure(
     run: Run[Any], wire: WireFormat, fake: FakeProvider, reply: Reply, expected: errors.FailureKind
 ) -> None:
-    for path, call in ((wire.chat, chat(wire, max_tokens=50)), (wire.embed, embed(wire, "x"))):
-        if path is None:
-            continue
+    calls = [(wire.chat_path, chat())]
+    if wire.embed_path is not None:
+        calls.append((wire.embed_path, embed(wire, "x")))
+    for path, call in calls:
         fake.script(path, reply)
         with pytest.raises(errors.ProviderError) as caught:
             run(call)
@@ -260,22 +248,30 @@ def test_every_error_answer_becomes_its_kind_of_failure(
         assert SECRET not in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    ("reply", "may_be"),
-    [
-        (Reply(500, {}), False),
-        (Reply(429, {}), False),
-        (Reply(408, {}), True),
-        (Reply(504, {}), True),
-        (Reply(520, {}), True),
-        (Reply(524, {}), True),
-        (Reply(200, {"error": {"message": "inside"}}), True),
-        (Reply(200, {"error": {"message": "inside", "code": 429}}), True),
-        (Reply(200, raw=b"{"), True),
-        (Reply(reset=True), True),
-    ],
-    ids=str,
-)
+BILLED = [
+    (Reply(500, {}), False),
+    (Reply(429, {}), False),
+    (Reply(408, {}), True),
+    (Reply(504, {}), True),
+    (Reply(520, {}), True),
+    (Reply(524, {}), True),
+    (Reply(200, {"error": {"message": "inside"}}), True),
+    (Reply(200, {"error": {"message": "inside", "code": 429}}), True),
+    (Reply(200, raw=b"{"), True),
+    (Reply(reset=True), True),
+]
+BILLED_BY_FORMAT = [
+    *((wire, reply, may_be) for wire in FORMATS for reply, may_be in BILLED),
+    (ANTHROPIC, Reply(504, anthropic_wire.error("timeout_error")), True),
+    (ANTHROPIC, Reply(529, anthropic_wire.error("overloaded_error")), False),
+    (ANTHROPIC, Reply(200, anthropic_wire.error("overloaded_error")), True),
+    (BEDROCK, bedrock.error("ModelTimeoutException", "x", status=408), True),
+    (BEDROCK, bedrock.error("ModelErrorException", "x", status=424), True),
+    (BEDROCK, bedrock.error("ThrottlingException", "x", status=429), False),
+]
+
+
+@pytest.mark.parametrize(("wire", "reply", "may_be"), BILLED_BY_FORMAT, indirect=["wire"])
 def test_may_be_billed_is_set_for_failures_that_the_provider_may_bill(
     run: Run[Any],
     wire: WireFormat,
@@ -283,16 +279,16 @@ def test_may_be_billed_is_set_for_failures_that_the_provider_may_bill(
     reply: Reply,
     may_be: bool,  # noqa: FBT001 — a column of the table
 ) -> None:
-    fake.script(wire.chat, reply)
+    fake.script(wire.chat_path, reply)
     with pytest.raises(errors.ProviderError) as caught:
-        run(chat(wire))
+        run(chat())
     assert caught.value.failure.may_be_billed is may_be
 
 
 def test_an_answer_without_choices_is_malformed(run: Run[Any], wire: WireFormat, fake: FakeProvider) -> None:
-    fake.script(wire.chat, Reply(body={"choices": []}))
+    fake.script(wire.chat_path, Reply(body={"choices": []}))
     with raises_failure(errors.FailureKind.MALFORMED_ANSWER):
-        run(chat(wire))
+        run(chat())
 
 
 @pytest.mark.parametrize(
@@ -306,14 +302,26 @@ def test_an_answer_without_choices_is_malformed(run: Run[Any], wire: WireFormat,
         {"message": {"tool_calls": [{"function": "f"}]}},
         {"message": {"tool_calls": 5}},
         {"message": "x"},
+        {"content": "x", "stop_reason": "end_turn"},
+        {"content": [5], "stop_reason": "end_turn"},
+        {"content": [{"type": "text", "text": 5}], "stop_reason": "end_turn"},
+        {"content": [{"type": "tool_use", "id": 1, "name": "f", "input": {}}], "stop_reason": "tool_use"},
+        {"output": {"message": {"content": [{"text": "no stop reason"}]}}},
+        {"output": {"message": {"content": 5}}, "stopReason": "end_turn"},
+        {"output": {"message": "x"}, "stopReason": "end_turn"},
+        {"output": {"message": {"content": [{"text": 5}]}}, "stopReason": "end_turn"},
+        {"output": {"message": {"content": [5]}}, "stopReason": "end_turn"},
+        {"output": {"message": {"content": [{"toolUse": {"name": "f"}}]}}, "stopReason": "tool_use"},
+        {"output": {"message": {"content": [{"text": "x"}]}}, "stopReason": 5},
+        {"output": {"message": {"content": [{"text": "x"}]}}, "stopReason": {"a": 1}},
     ],
 )
 def test_an_answer_of_another_shape_is_malformed_not_a_crash(
     run: Run[Any], wire: WireFormat, fake: FakeProvider, body: dict[str, Any]
 ) -> None:
-    fake.script(wire.chat, Reply(body=body))
+    fake.script(wire.chat_path, Reply(body=body))
     with raises_failure(errors.FailureKind.MALFORMED_ANSWER):
-        run(chat(wire))
+        run(chat())
 
 
 @pytest.mark.parametrize(
@@ -322,9 +330,9 @@ def test_an_answer_of_another_shape_is_malformed_not_a_crash(
 def test_retry_after_is_read_in_both_of_its_forms(
     run: Run[Any], wire: WireFormat, fake: FakeProvider, header: str, seconds: float | None
 ) -> None:
-    fake.script(wire.chat, Reply(429, {}, headers={"retry-after": header}))
+    fake.script(wire.chat_path, Reply(429, {}, headers={"retry-after": header}))
     with raises_failure(errors.FailureKind.RATE_LIMITED) as caught:
-        run(chat(wire))
+        run(chat())
     assert caught.value.retry_after_s == seconds
 
 
@@ -344,48 +352,70 @@ QUOTES_OF_THE_REQUEST = [
 def test_the_message_of_a_provider_is_not_part_of_the_errors_own_sentence(
     run: Run[Any], wire: WireFormat, fake: FakeProvider, quote: str, status: int
 ) -> None:
-    fake.script(wire.chat, Reply(status, {"error": {"message": quote, "code": quote, "type": quote, "param": quote}}))
+    fake.script(wire.chat_path, wire.error_reply(status, quote))
     with pytest.raises(errors.ProviderError) as caught:
-        run(chat(wire))
+        run(chat())
     assert str(caught.value) == f"the provider answered {status}"
     assert caught.value.param is None
 
 
-def test_codes_and_names_of_request_fields_are_passed_on(run: Run[Any], wire: WireFormat, fake: FakeProvider) -> None:
-    sent_error = {
-        "message": "messages: tools must be fewer",
-        "code": "invalid_value",
-        "type": "bad",
-        "param": "messages[0]",
-    }
-    fake.script(wire.chat, Reply(400, {"error": sent_error}))
+_FIELD_ERROR = {
+    "message": "messages: tools must be fewer",
+    "code": "invalid_value",
+    "type": "bad",
+    "param": "messages[0]",
+}
+_ANTHROPIC_ERROR = anthropic_wire.error("invalid_request_error", "messages: tools must be fewer")
+_BEDROCK_ERROR = bedrock.error("ValidationException", "toolConfig must be smaller")
+NAMED_FIELDS = [
+    (OPENAI, Reply(400, {"error": _FIELD_ERROR}), " (invalid_value, bad); its message names tools", "messages[0]"),
+    (OLLAMA, Reply(400, {"error": _FIELD_ERROR}), " (invalid_value, bad); its message names tools", "messages[0]"),
+    (ANTHROPIC, Reply(400, _ANTHROPIC_ERROR), " (invalid_request_error); its message names tools", None),
+    (BEDROCK, _BEDROCK_ERROR, " (ValidationException); its message names toolConfig", None),
+]
+
+
+@pytest.mark.parametrize(("wire", "reply", "words", "param"), NAMED_FIELDS, indirect=["wire"])
+def test_codes_and_names_of_request_fields_are_passed_on(
+    run: Run[Any], wire: WireFormat, fake: FakeProvider, reply: Reply, words: str, param: str | None
+) -> None:
+    fake.script(wire.chat_path, reply)
     with raises_failure(errors.FailureKind.REQUEST_REJECTED) as caught:
-        run(chat(wire, tools=TOOLS))
-    named = "" if wire is BEDROCK else "; its message names tools"  # Bedrock's request has the tools in `toolConfig`
-    assert str(caught.value) == f"the provider answered 400 (invalid_value, bad){named}"
-    assert caught.value.param == "messages[0]"
+        run(chat(tools=TOOLS))
+    assert str(caught.value) == f"the provider answered 400{words}"
+    assert caught.value.param == param
 
 
 @pytest.mark.parametrize("base_url", ["http://☃.invalid/v1", "http://xn--a/v1"])
 def test_a_base_url_that_cannot_be_called_is_a_failed_connection(wire: WireFormat, base_url: str) -> None:
-    fields = provider("p", chat_model("m"), provider_type=wire.provider_type, api_key="k", **dict(wire.fields))
-    config = ProviderConfig.model_validate(fields).model_copy(update={"base_url": base_url})
-    adapter = make_provider(config, JsonHttp(SystemClock()), SystemClock())
+    config = wire.config("http://127.0.0.1:9").model_copy(update={"base_url": base_url})
+    adapter = wire.make_adapter(config, JsonHttp(SystemClock()))
     with raises_failure(errors.FailureKind.CONNECT_FAILED):
         asyncio.run(adapter.probe(timeout_s=5))
 
 
-def test_a_refused_connection_is_a_failed_connection(run: Run[Any], wire: WireFormat, fake: FakeProvider) -> None:
+def test_a_refused_connection_is_a_failed_connection(run: Run[Any], fake: FakeProvider) -> None:
     fake.stop()
     with raises_failure(errors.FailureKind.CONNECT_FAILED):
-        run(chat(wire))
+        run(chat())
 
 
 def test_a_provider_that_hangs_is_a_timeout(run: Run[Any], wire: WireFormat, fake: FakeProvider) -> None:
-    fake.script(wire.chat, Reply(delay_s=1))
+    fake.script(wire.chat_path, Reply(delay_s=1))
     with raises_failure(errors.FailureKind.TIMEOUT):
-        run(
-            lambda adapter: adapter.chat(
-                chat_call(wire.model, {"messages": [{"role": "user", "content": "x"}]}, None, 4096), timeout_s=0.2
-            )
-        )
+        run(chat(timeout_s=0.2))
+
+
+def test_a_whole_answer_that_was_cut_at_any_byte_is_a_failure_that_may_be_billed(
+    run: Run[Any], wire: WireFormat, fake: FakeProvider
+) -> None:
+    body = json.dumps(wire.whole("Hi"), ensure_ascii=False).encode()
+    for n_bytes in range(len(body)):
+        fake.script(wire.chat_path, Reply(raw=body[:n_bytes]))
+        with raises_failure(errors.FailureKind.MALFORMED_ANSWER) as caught:
+            run(chat())
+        assert caught.value.failure.may_be_billed
+    fake.script(wire.chat_path, Reply(raw=body, cut_at_byte=len(body) - 1))
+    with raises_failure(errors.FailureKind.CONNECTION_LOST) as caught:
+        run(chat())
+    assert caught.value.failure.may_be_billed

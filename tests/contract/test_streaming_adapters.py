@@ -6,20 +6,33 @@ import itertools
 import json
 import threading
 import zlib
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import pytest
 
 from sekha_llm_bridge import errors
 from sekha_llm_bridge.clock import SystemClock
-from sekha_llm_bridge.config.models import ProviderConfig
 from sekha_llm_bridge.conversation import AnswerChunk, AnswerState
-from sekha_llm_bridge.providers import ChatCall, Provider, make_provider
+from sekha_llm_bridge.providers import ChatCall, Provider
 from sekha_llm_bridge.providers.http import JsonHttp
 from sekha_llm_bridge.usage import Usage
-from tests.contract.test_provider_adapters import FAILURES, PROMPT, QUOTES_OF_THE_REQUEST, SECRET
+from tests.contract.test_provider_adapters import FAILURES_BY_FORMAT, OF_ANTHROPIC, PROMPT, QUOTES_OF_THE_REQUEST
+from tests.contract.wire_formats import (
+    ANTHROPIC,
+    BEDROCK,
+    DONE,
+    FINISH,
+    OLLAMA,
+    OPENAI,
+    SECRET,
+    USAGE,
+    Ending,
+    Parts,
+    WireFormat,
+    value_at,
+)
 from tests.fakes import anthropic_wire, bedrock
 from tests.fakes.openai_format import chat_call, chunk_body
 from tests.fakes.provider import (
@@ -33,110 +46,13 @@ from tests.fakes.provider import (
     ollama_chat,
     sse,
 )
-from tests.fakes.settings import chat_model, provider
 from tests.fakes.unfinished_work import fast_garbage_collection, unfinished_work
 
 pytestmark = pytest.mark.filterwarnings("error::ResourceWarning")
 
 T = TypeVar("T")
-Parts = list[bytes | threading.Event]
-Ending = Literal["whole", "closed", "reset", "silent"]
 WORDS = ["Hel", "lo, ", "wörld ", "☃🎉"]
 TIMEOUT_S = 10
-DONE = b"data: [DONE]\n\n"
-FINISH = chunk({}, finish="stop")
-USAGE = sse({"choices": [], "usage": chat_completion("")["usage"]})
-
-
-@dataclass(frozen=True)
-class WireFormat:
-    """One wire format: a provider type, its base path, the path of chat requests, and the encoding of their answers."""
-
-    provider_type: str
-    base: str
-    path: str
-    content_type: str
-    token: Callable[[str], bytes]
-    end: tuple[bytes, ...]
-    usage: Usage
-    whole: Callable[[str], Mapping[str, object]]
-    event: Callable[[object], bytes]
-    stream_path: str = ""
-    model: str = "m"
-    key: tuple[str, str] = ("authorization", "Bearer ")
-    accept: str = "text/event-stream"
-    fake: type[FakeProvider] = FakeProvider
-    fields: tuple[tuple[str, str], ...] = ()
-    is_text: bool = True
-    """Whether events are texts. Bedrock's are binary messages: how those fail is in its own tests."""
-
-    def tokens(self, *texts: str) -> Parts:
-        return [self.token(text) for text in texts]
-
-    def streams(self, parts: Iterable[bytes | threading.Event], ending: Ending = "whole", coding: str = "") -> Reply:
-        headers = {"content-encoding": coding} if coding else {}
-        return Reply(headers=headers, stream=Stream(parts, ending=ending, content_type=self.content_type))
-
-
-OPENAI = WireFormat(
-    "openai",
-    "/v1",
-    "/v1/chat/completions",
-    "text/event-stream; charset=utf-8",
-    lambda text: chunk({"content": text}),
-    (FINISH, USAGE, DONE),
-    Usage(11, 7, cached_tokens=2),
-    lambda text: {**chat_completion(text)},
-    sse,
-)
-OLLAMA = WireFormat(
-    "ollama",
-    "",
-    "/api/chat",
-    "application/x-ndjson",
-    lambda text: ndjson({"message": {"role": "assistant", "content": text}, "done": False}),
-    (ndjson(ollama_chat("")),),
-    Usage(5, 4),
-    ollama_chat,
-    ndjson,
-)
-
-
-ANTHROPIC_USAGE = {"input_tokens": 9, "cache_read_input_tokens": 2, "output_tokens": 7}
-ANTHROPIC = WireFormat(
-    "anthropic",
-    "",
-    "/v1/messages",
-    "text/event-stream; charset=utf-8",
-    lambda text: anthropic_wire.sse(
-        {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": text}}
-    ),
-    (
-        anthropic_wire.sse({"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": ANTHROPIC_USAGE}),
-        anthropic_wire.sse({"type": "message_stop"}),
-    ),
-    Usage(11, 7, cached_tokens=2),
-    lambda text: anthropic_wire.message(anthropic_wire.text(text), usage=ANTHROPIC_USAGE),
-    sse,
-    key=("x-api-key", ""),
-)
-BEDROCK = WireFormat(
-    "bedrock",
-    "",
-    "/model/anthropic.m/converse-stream",
-    bedrock.EVENT_STREAM,
-    bedrock.text_delta,
-    (bedrock.message_stop("end_turn"), bedrock.metadata()),
-    Usage(11, 7),
-    bedrock.converse_answer,
-    lambda value: bedrock.event("unknown", {"value": value}),
-    model="anthropic.m",
-    accept=bedrock.EVENT_STREAM,
-    fake=bedrock.FakeBedrock,
-    fields=(("region", "eu-west-1"),),
-    is_text=False,
-)
-FORMATS = [OPENAI, OLLAMA, ANTHROPIC, BEDROCK]
 
 
 @dataclass(frozen=True)
@@ -173,10 +89,9 @@ class StreamResult:
 class AdapterRunner:
     """Runs the adapter under test on an event loop of its own, which must have no tasks left at the end."""
 
-    def __init__(self, runner: asyncio.Runner, adapter: Provider, model: str = "m") -> None:
+    def __init__(self, runner: asyncio.Runner, adapter: Provider) -> None:
         self._runner = runner
         self._adapter = adapter
-        self._model = model
 
     def run(self, what: Callable[[Provider], Awaitable[T]]) -> T:
         async def bounded() -> T:
@@ -199,7 +114,7 @@ class AdapterRunner:
             chunks: list[AnswerChunk] = []
             on_count(0)
             try:
-                async for one in adapter.stream(call(cap, self._model, **request), timeout_s=timeout_s):
+                async for one in adapter.stream(call(cap, **request), timeout_s=timeout_s):
                     chunks.append(one)
                     on_count(len(chunks))
             except errors.ProviderError as exc:
@@ -209,8 +124,8 @@ class AdapterRunner:
         return self.run(reading)
 
 
-def call(cap: int | None = None, model: str = "m", **request: Any) -> ChatCall:
-    return chat_call(model, {"messages": [{"role": "user", "content": PROMPT}], **request}, cap, 4096)
+def call(cap: int | None = None, **request: Any) -> ChatCall:
+    return chat_call("m", {"messages": [{"role": "user", "content": PROMPT}], **request}, cap, 4096)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -220,35 +135,11 @@ def _quick_collections() -> Iterator[None]:
         yield
 
 
-@pytest.fixture
-def fake(request: pytest.FixtureRequest) -> Iterator[FakeProvider]:
-    """The fake of the format under test."""
-    found: WireFormat = request.getfixturevalue("wire") if "wire" in request.fixturenames else OPENAI
-    with found.fake() as provider_of_format:
-        yield provider_of_format
-
-
-text_formats = pytest.mark.parametrize(
-    "wire", [wire for wire in FORMATS if wire.is_text], ids=lambda wire: wire.provider_type
-)
-
-
-@pytest.fixture(params=FORMATS, ids=lambda wire: wire.provider_type)
-def wire(request: pytest.FixtureRequest) -> WireFormat:
-    found: WireFormat = request.param
-    return found
-
-
-def _adapter_runner(fake: FakeProvider, wire: WireFormat, kind: str = "") -> Iterator[AdapterRunner]:
-    kind, base_url = kind or wire.provider_type, fake.url + wire.base
-    fields = provider(
-        *("p", chat_model(wire.model)), provider_type=kind, base_url=base_url, api_key=SECRET, **dict(wire.fields)
-    )
-    config = ProviderConfig.model_validate({**fields, "headers": {"X-Extra": "more"}})
+def _adapter_runner(fake: FakeProvider, wire: WireFormat) -> Iterator[AdapterRunner]:
     http, faults = JsonHttp(SystemClock()), list[Mapping[str, Any]]()
     with asyncio.Runner() as runner:
         runner.get_loop().set_exception_handler(lambda _, fault: faults.append(fault))
-        yield AdapterRunner(runner, make_provider(config, http, SystemClock()), wire.model)
+        yield AdapterRunner(runner, wire.make_adapter(wire.config(fake.url), http))
         assert runner.run(unfinished_work()) == []
         runner.run(http.aclose())
     gc.collect()
@@ -274,7 +165,7 @@ def ollama(fake: FakeProvider) -> Iterator[AdapterRunner]:
 
 
 def sent(fake: FakeProvider, wire: WireFormat) -> Received:
-    return fake.calls(wire.path)[-1]
+    return fake.calls(wire.stream_path)[-1]
 
 
 # Complete answers
@@ -283,7 +174,7 @@ def sent(fake: FakeProvider, wire: WireFormat) -> Received:
 def test_a_complete_answer_arrives_in_order_with_the_providers_usage(
     adapter_runner: AdapterRunner, wire: WireFormat, fake: FakeProvider
 ) -> None:
-    fake.script(wire.path, wire.streams([*wire.tokens(*WORDS), *wire.end]))
+    fake.script(wire.stream_path, wire.streams([*wire.tokens(*WORDS), *wire.end]))
     result = adapter_runner.read()
     texts = [choice["delta"].get("content") for one in result.chunks for choice in chunk_body(one)["choices"]]
     assert [text for text in texts if text] == WORDS
@@ -303,7 +194,7 @@ def test_each_token_is_yielded_before_the_provider_sends_the_next(
 ) -> None:
     gates = [threading.Event() for _ in WORDS]
     parts = [part for gate, word in zip(gates, WORDS, strict=True) for part in (gate, wire.token(word))]
-    fake.script(wire.path, wire.streams([*parts, *wire.end]))
+    fake.script(wire.stream_path, wire.streams([*parts, *wire.end]))
     result = adapter_runner.read(timeout_s=2, on_count=lambda count: gates[count].set() if count < len(gates) else None)
     assert result.text == "".join(WORDS)
     assert result.is_complete
@@ -313,35 +204,35 @@ def test_an_answer_that_arrives_byte_by_byte_is_the_same(
     adapter_runner: AdapterRunner, wire: WireFormat, fake: FakeProvider
 ) -> None:
     body = b"".join(part for part in (*wire.tokens(*WORDS), *wire.end) if isinstance(part, bytes))
-    fake.script(wire.path, wire.streams([bytes([byte]) for byte in body]))
+    fake.script(wire.stream_path, wire.streams([bytes([byte]) for byte in body]))
     result = adapter_runner.read()
     assert result.text == "".join(WORDS)
     assert result.usage == wire.usage
     assert result.is_complete
 
 
-@text_formats
-def test_an_answer_that_is_not_streamed_is_read_as_a_whole(
+def test_an_answer_that_is_not_streamed_is_one_chunk(
     adapter_runner: AdapterRunner, wire: WireFormat, fake: FakeProvider
 ) -> None:
-    fake.script(wire.path, Reply(body=wire.whole("Hello, world.")))
+    fake.script(wire.stream_path, Reply(body=wire.whole("Hello, world.")))
     result = adapter_runner.read()
-    choices = [choice for one in result.chunks for choice in chunk_body(one)["choices"]]
-    first, last = choices[0], choices[-1]
-    assert (first["delta"]["role"], first["delta"]["content"]) == ("assistant", "Hello, world.")
-    assert last["finish_reason"] == "stop"
-    assert result.text == "Hello, world."
-    assert result.usage == wire.usage
+    (only,) = result.chunks
+    assert chunk_body(only)["choices"][0]["delta"] == {"role": "assistant", "content": "Hello, world."}
+    assert chunk_body(only)["choices"][0]["finish_reason"] == "stop"
+    assert only.usage == wire.usage
     assert result.is_complete
 
 
-@pytest.mark.parametrize("wire", [BEDROCK], ids=["bedrock"])
-def test_a_body_that_is_no_event_stream_is_malformed(
+def test_an_answer_that_is_not_streamed_is_read(
     adapter_runner: AdapterRunner, wire: WireFormat, fake: FakeProvider
 ) -> None:
-    fake.script(wire.path, Reply(body=wire.whole("Hello")))
-    result = adapter_runner.read()
-    assert (result.kind, result.chunks) == (errors.FailureKind.MALFORMED_ANSWER, [])
+    body = json.dumps(wire.whole("Hello, world."), ensure_ascii=False).encode()
+    for parts in ([body], [bytes([byte]) for byte in body], [b"\n " + body + b"\n"]):
+        fake.script(wire.stream_path, Reply(stream=Stream(parts, content_type="application/json")))
+        result = adapter_runner.read()
+        assert result.text == "Hello, world."
+        assert result.usage == wire.usage
+        assert result.is_complete
 
 
 @pytest.mark.parametrize("coding", ["gzip", "deflate", "GZip"])
@@ -352,7 +243,7 @@ def test_a_compressed_answer_is_decompressed_while_it_arrives(
     gate = threading.Event()
     first = press.compress(wire.token("Hello")) + press.flush(zlib.Z_SYNC_FLUSH)
     rest = press.compress(b"".join(wire.end)) + press.flush()
-    fake.script(wire.path, wire.streams([first, gate, rest], coding=coding))
+    fake.script(wire.stream_path, wire.streams([first, gate, rest], coding=coding))
     result = adapter_runner.read(timeout_s=2, on_count=lambda count: gate.set() if count else None)
     assert result.text == "Hello"
     assert result.usage == wire.usage
@@ -363,7 +254,7 @@ def test_a_compressed_answer_is_decompressed_while_it_arrives(
 def test_an_answer_in_an_unknown_content_encoding_is_malformed(
     adapter_runner: AdapterRunner, wire: WireFormat, fake: FakeProvider
 ) -> None:
-    fake.script(wire.path, wire.streams([*wire.tokens("x"), *wire.end], coding="br"))
+    fake.script(wire.stream_path, wire.streams([*wire.tokens("x"), *wire.end], coding="br"))
     result = adapter_runner.read()
     assert result.kind is errors.FailureKind.MALFORMED_ANSWER
     assert result.chunks == []
@@ -377,24 +268,22 @@ def test_key_extra_headers_and_stream_true_are_sent(
 ) -> None:
     adapter_runner.read()
     request = sent(fake, wire)
-    header, prefix = wire.key
-    assert request.headers[header] == prefix + SECRET
+    assert request.headers[wire.key_header] == wire.key_prefix + SECRET
     assert request.headers["x-extra"] == "more"
     assert request.headers["accept"] == wire.accept
-    assert wire is BEDROCK or (request.body["stream"], request.body["model"]) == (True, "m")  # both are in its path
+    assert {name: request.body.get(name) for name in ("stream", "model") if name in request.body} == wire.stream_fields
 
 
 def test_temperature_zero_stays_zero(adapter_runner: AdapterRunner, wire: WireFormat, fake: FakeProvider) -> None:
     adapter_runner.read(temperature=0)
     body = sent(fake, wire).body
-    assert body.get("options", body.get("inferenceConfig", body))["temperature"] == 0
+    assert value_at(body, wire.temperature) == 0
 
 
 def test_the_lowest_output_limit_is_sent(adapter_runner: AdapterRunner, wire: WireFormat, fake: FakeProvider) -> None:
     adapter_runner.read(cap=10, max_tokens=50)
     body = sent(fake, wire).body
-    limits = {**body, **body.get("options", {}), **body.get("inferenceConfig", {})}
-    assert (limits.get("max_tokens") or limits.get("num_predict") or limits["maxTokens"]) == 10
+    assert value_at(body, wire.output_cap) == 10
 
 
 # Answers that are cut off
@@ -418,7 +307,7 @@ def test_an_answer_that_was_cut_off_is_a_failure_that_may_be_billed(
     count: int,
 ) -> None:
     may_end = threading.Event()  # a reset discards what was sent and not read
-    fake.script(wire.path, wire.streams([*wire.tokens(*WORDS[:count]), may_end], ending))
+    fake.script(wire.stream_path, wire.streams([*wire.tokens(*WORDS[:count]), may_end], ending))
     timeout_s = 0.3 if ending == "silent" else 5
     result = adapter_runner.read(timeout_s=timeout_s, on_count=lambda seen: may_end.set() if seen == count else None)
     assert result.kind is expected
@@ -427,28 +316,85 @@ def test_an_answer_that_was_cut_off_is_a_failure_that_may_be_billed(
     assert all(one.state is AnswerState.OPEN for one in result.chunks)
 
 
+def _looks_whole(result: StreamResult, text: str) -> bool:
+    """Whether an answer has all its text, and the finish reason after it."""
+    finishes = [choice["finish_reason"] for one in result.chunks for choice in chunk_body(one)["choices"]]
+    return result.text == text and finishes.count("stop") == 1
+
+
+@pytest.mark.parametrize("ending", ["whole", "closed"])
+@pytest.mark.parametrize("is_streamed", [True, False])
+def test_an_answer_that_was_cut_at_any_byte_never_looks_complete(
+    adapter_runner: AdapterRunner,
+    wire: WireFormat,
+    fake: FakeProvider,
+    ending: Ending,
+    is_streamed: bool,  # noqa: FBT001 — a column of the table
+) -> None:
+    whole = json.dumps(wire.whole("Hi there"), ensure_ascii=False).encode()
+    body = b"".join(wire.answer("Hi there")) if is_streamed else whole
+    n_complete = 0
+    for n_bytes in range(len(body)):
+        fake.script(wire.stream_path, wire.streams([body[:n_bytes]] if n_bytes else [], ending))
+        result = adapter_runner.read()
+        if result.is_complete:
+            assert _looks_whole(result, "Hi there")
+            n_complete += 1
+        else:
+            assert result.kind in {errors.FailureKind.MALFORMED_ANSWER, errors.FailureKind.CONNECTION_LOST}
+            assert result.failure.may_be_billed
+            assert all(one.state is AnswerState.OPEN for one in result.chunks)
+    assert n_complete < len(body) / 2  # an event after the finish reason may be lost
+
+
+AFTER_THE_FINISH: dict[str, tuple[Callable[[WireFormat], Parts], Ending]] = {
+    "whole": (lambda wire: [], "whole"),
+    "closed": (lambda wire: [], "closed"),
+    "reset": (lambda wire: [], "reset"),
+    "silent": (lambda wire: [], "silent"),
+    "an error": (lambda wire: [wire.error_event("x")], "whole"),
+    "an event that cannot be read": (lambda wire: [wire.not_json], "whole"),
+    "a part of an event": (lambda wire: [wire.end[-1][:-5]], "closed"),
+}
+
+
+@pytest.mark.parametrize(("after", "ending"), AFTER_THE_FINISH.values(), ids=AFTER_THE_FINISH)
+def test_a_failure_after_the_finish_reason_does_not_lose_the_answer(
+    adapter_runner: AdapterRunner,
+    wire: WireFormat,
+    fake: FakeProvider,
+    after: Callable[[WireFormat], Parts],
+    ending: Ending,
+) -> None:
+    read = threading.Event()
+    fake.script(wire.stream_path, wire.streams([*wire.tokens("Hello"), wire.end[0], read, *after(wire)], ending))
+    timeout_s = 0.3 if ending == "silent" else 5
+    result = adapter_runner.read(timeout_s=timeout_s, on_count=lambda count: read.set() if count == 2 else None)
+    assert result.is_complete
+    assert _looks_whole(result, "Hello")
+
+
 @pytest.mark.parametrize("ending", ["whole", "closed"])
 def test_an_incomplete_event_is_not_yielded(
     adapter_runner: AdapterRunner, wire: WireFormat, fake: FakeProvider, ending: Ending
 ) -> None:
-    fake.script(wire.path, wire.streams([*wire.tokens("Hello"), wire.end[0][:-3]], ending))
+    fake.script(wire.stream_path, wire.streams([*wire.tokens("Hello"), wire.end[0][:-3]], ending))
     result = adapter_runner.read()
     assert result.error is not None
     assert result.text == "Hello"
 
 
-@text_formats
 @pytest.mark.parametrize(("ending", "is_complete"), [("whole", True), ("closed", False), ("reset", False)])
 def test_a_last_line_without_its_line_end_is_read_only_after_the_proper_end_of_the_stream(
     adapter_runner: AdapterRunner, wire: WireFormat, fake: FakeProvider, ending: Ending, *, is_complete: bool
 ) -> None:
-    fake.script(wire.path, wire.streams([*wire.tokens("Hello"), wire.end[0].rstrip()], ending))
+    fake.script(wire.stream_path, wire.streams([*wire.tokens("Hello"), wire.end[0].rstrip()], ending))
     result = adapter_runner.read()
     assert (result.error is None) == is_complete
 
 
 def test_an_empty_stream_is_malformed(adapter_runner: AdapterRunner, wire: WireFormat, fake: FakeProvider) -> None:
-    fake.script(wire.path, wire.streams([b"\n\n"]))
+    fake.script(wire.stream_path, wire.streams([b"\n\n"]))
     result = adapter_runner.read()
     assert result.kind is errors.FailureKind.MALFORMED_ANSWER
     assert result.chunks == []
@@ -457,14 +403,14 @@ def test_an_empty_stream_is_malformed(adapter_runner: AdapterRunner, wire: WireF
 # Failures
 
 
-@pytest.mark.parametrize(("reply", "expected"), FAILURES, ids=lambda value: getattr(value, "__name__", None))
+@pytest.mark.parametrize(
+    ("wire", "reply", "expected"), FAILURES_BY_FORMAT, indirect=["wire"], ids=lambda value: getattr(value, "name", "")
+)
 def test_every_error_answer_becomes_its_kind_of_failure(
     adapter_runner: AdapterRunner, wire: WireFormat, fake: FakeProvider, reply: Reply, expected: errors.FailureKind
 ) -> None:
-    if wire is BEDROCK and reply.status == 200 and not reply.reset:
-        expected = errors.FailureKind.MALFORMED_ANSWER  # its errors in a success are messages of the event stream
-    fake.script(wire.path, reply)
-    result = adapter_runner.read(max_tokens=50)
+    fake.script(wire.stream_path, reply)
+    result = adapter_runner.read()
     assert result.kind is expected
     assert result.chunks == []
     assert SECRET not in str(result.error)
@@ -475,7 +421,7 @@ def test_every_error_answer_becomes_its_kind_of_failure(
 def test_retry_after_is_read_in_both_of_its_forms(
     adapter_runner: AdapterRunner, wire: WireFormat, fake: FakeProvider, header: str, seconds: float | None
 ) -> None:
-    fake.script(wire.path, Reply(429, {}, headers={"retry-after": header}))
+    fake.script(wire.stream_path, Reply(429, {}, headers={"retry-after": header}))
     failure = adapter_runner.read().failure
     assert failure.kind is errors.FailureKind.RATE_LIMITED
     assert failure.retry_after_s == seconds
@@ -485,19 +431,21 @@ def test_retry_after_is_read_in_both_of_its_forms(
 def test_an_error_status_is_a_failure_whatever_its_content_type(
     adapter_runner: AdapterRunner, wire: WireFormat, fake: FakeProvider, content_type: str
 ) -> None:
-    fake.script(wire.path, Reply(429, stream=Stream([b'{"error": {"message": "x"}}'], content_type=content_type)))
+    fake.script(
+        wire.stream_path, Reply(429, stream=Stream([b'{"error": {"message": "x"}}'], content_type=content_type))
+    )
     assert adapter_runner.read().kind is errors.FailureKind.RATE_LIMITED
 
 
 def test_an_error_status_is_classified_although_its_body_cannot_be_decoded(
     adapter_runner: AdapterRunner, wire: WireFormat, fake: FakeProvider
 ) -> None:
-    fake.script(wire.path, Reply(401, raw=b"\x00", headers={"content-encoding": "br"}))
+    fake.script(wire.stream_path, Reply(401, raw=b"\x00", headers={"content-encoding": "br"}))
     assert adapter_runner.read().kind is errors.FailureKind.CREDENTIALS_REJECTED
 
 
 def test_a_redirect_is_not_followed(adapter_runner: AdapterRunner, wire: WireFormat, fake: FakeProvider) -> None:
-    fake.script(wire.path, Reply(307, {}, headers={"location": fake.url + wire.path}))
+    fake.script(wire.stream_path, Reply(307, {}, headers={"location": fake.url + wire.stream_path}))
     assert adapter_runner.read().kind is errors.FailureKind.MALFORMED_ANSWER
     assert len(fake.received) == 1
 
@@ -511,7 +459,7 @@ def test_a_provider_that_sends_no_headers_is_a_timeout(
     adapter_runner: AdapterRunner, wire: WireFormat, fake: FakeProvider
 ) -> None:
     silence = Reply(hang=True)
-    fake.script(wire.path, silence)
+    fake.script(wire.stream_path, silence)
     assert adapter_runner.read(timeout_s=0.2).kind is errors.FailureKind.TIMEOUT
     assert silence.client_disconnected.wait(TIMEOUT_S)
 
@@ -534,101 +482,161 @@ ERROR_EVENTS = [
 ]
 
 
-@text_formats
-@pytest.mark.parametrize(("error", "expected"), ERROR_EVENTS, ids=str)
+EXCEPTIONS_OF_BEDROCK = [
+    ("throttlingException", "x", errors.FailureKind.RATE_LIMITED),
+    ("validationException", "Input is too long for requested model.", errors.FailureKind.CONTEXT_LENGTH_EXCEEDED),
+    ("validationException", "x", errors.FailureKind.REQUEST_REJECTED),
+    ("modelStreamErrorException", "x", errors.FailureKind.SERVER_ERROR),
+    ("internalServerException", "x", errors.FailureKind.SERVER_ERROR),
+    ("serviceUnavailableException", "x", errors.FailureKind.SERVER_ERROR),
+    ("modelTimeoutException", "x", errors.FailureKind.TIMEOUT),
+    ("ofALaterVersion", "x", errors.FailureKind.SERVER_ERROR),
+]
+ERROR_EVENTS_BY_FORMAT = [
+    *((wire, sse({"error": error}), kind) for wire in (OPENAI, ANTHROPIC) for error, kind in ERROR_EVENTS),
+    *((OLLAMA, ndjson({"error": error}), kind) for error, kind in ERROR_EVENTS),
+    *((ANTHROPIC, anthropic_wire.sse(anthropic_wire.error(name, text)), kind) for _, name, text, kind in OF_ANTHROPIC),
+    *((BEDROCK, bedrock.exception(name, text), kind) for name, text, kind in EXCEPTIONS_OF_BEDROCK),
+]
+
+
+@pytest.mark.parametrize(("wire", "event", "expected"), ERROR_EVENTS_BY_FORMAT, indirect=["wire"])
 def test_an_error_event_becomes_its_kind_of_failure_and_may_be_billed(
-    adapter_runner: AdapterRunner, wire: WireFormat, fake: FakeProvider, error: object, expected: errors.FailureKind
+    adapter_runner: AdapterRunner, wire: WireFormat, fake: FakeProvider, event: bytes, expected: errors.FailureKind
 ) -> None:
-    fake.script(wire.path, wire.streams([*wire.tokens("Hello"), wire.event({"error": error}), *wire.end]))
+    fake.script(wire.stream_path, wire.streams([*wire.tokens("Hello"), event, *wire.end]))
     result = adapter_runner.read()
     assert result.kind is expected
     assert result.failure.may_be_billed
     assert result.text == "Hello"
 
 
-@text_formats
 def test_an_error_event_before_the_first_token_is_a_failure(
     adapter_runner: AdapterRunner, wire: WireFormat, fake: FakeProvider
 ) -> None:
-    fake.script(wire.path, wire.streams([wire.event({"error": "x"}), *wire.end]))
+    fake.script(wire.stream_path, wire.streams([wire.error_event("x"), *wire.end]))
     result = adapter_runner.read()
     assert result.kind is errors.FailureKind.SERVER_ERROR
     assert result.chunks == []
 
 
-@text_formats
 @pytest.mark.parametrize("quote", QUOTES_OF_THE_REQUEST)
 def test_the_message_in_an_error_event_is_never_passed_on(
     adapter_runner: AdapterRunner, wire: WireFormat, fake: FakeProvider, quote: str
 ) -> None:
-    error = {"message": quote, "code": quote, "type": quote, "param": quote}
-    fake.script(wire.path, wire.streams([*wire.tokens("x"), wire.event({"error": error})]))
+    fake.script(wire.stream_path, wire.streams([*wire.tokens("x"), wire.error_event(quote)]))
     failure = adapter_runner.read().failure
     assert failure.message == "the provider put an error into its answer"
 
 
-def _block(**delta: Any) -> bytes:
-    return anthropic_wire.sse({"type": "content_block_delta", "index": 0, "delta": delta})
-
-
-_END_OF_ANOTHER_SHAPE = {"type": "message_delta", "delta": [1], "usage": ANTHROPIC_USAGE}
-_DEEP = b"[" * 5000 + b"]" * 5000
-MALFORMED: dict[str, tuple[bytes, bytes, bytes]] = {
-    "no JSON": (b"data: {no\n\n", b"{no\n", b"data: {no\n\n"),
-    "words of the prompt": (
-        b"data: " + PROMPT.encode() + b"\n\n",
-        PROMPT.encode() + b"\n",
-        b"data: " + PROMPT.encode() + b"\n\n",
-    ),
-    "a list": (sse([]), ndjson([]), sse([])),
-    "a string": (sse("x"), ndjson("x"), sse("x")),
-    "null": (sse(None), ndjson(None), sse(None)),
-    "something of another shape": (
-        sse({"choices": "x"}),
-        ndjson({"message": "x"}),
-        sse({"type": "content_block_delta", "delta": "x"}),
-    ),
-    "content that is a number": (
-        chunk({"content": 5}),
-        ndjson({"message": {"content": 5}}),
-        _block(type="text_delta", text=5),
-    ),
+MALFORMED: dict[str, tuple[bytes, bytes]] = {
+    "no JSON": (b"data: {no\n\n", b"{no\n"),
+    "words of the prompt": (b"data: " + PROMPT.encode() + b"\n\n", PROMPT.encode() + b"\n"),
+    "a list": (sse([]), ndjson([])),
+    "a string": (sse("x"), ndjson("x")),
+    "null": (sse(None), ndjson(None)),
+    "something of another shape": (sse({"choices": "x"}), ndjson({"message": "x"})),
+    "content that is a number": (chunk({"content": 5}), ndjson({"message": {"content": 5}})),
     "an end of another shape": (
         sse({"choices": [{"delta": [1], "finish_reason": "stop"}]}),
         ndjson({"message": [1], "done": True}),
-        anthropic_wire.sse(_END_OF_ANOTHER_SHAPE),
     ),
     "an end with content that is an object": (
         chunk({"content": {"a": 1}}, finish="stop"),
         ndjson({"message": {"content": {"a": 1}}, "done": True}),
-        _block(type="text_delta", text={"a": 1}),
     ),
-    "tool calls that are a number": (
-        chunk({"tool_calls": 5}),
-        ndjson({"message": {"tool_calls": 5}}),
-        sse({"type": "content_block_start", "index": 1, "content_block": 5}),
-    ),
+    "tool calls that are a number": (chunk({"tool_calls": 5}), ndjson({"message": {"tool_calls": 5}})),
     "a tool call with a function that is not an object": (
         chunk({"tool_calls": [{"function": "f"}]}, finish="tool_calls"),
         ndjson({"message": {"tool_calls": [{"function": "f"}]}, "done": True}),
-        sse({"type": "content_block_start", "index": 1, "content_block": {"type": "tool_use", "id": 5, "name": "f"}}),
     ),
-    "an empty tool call": (
-        chunk({"tool_calls": [None]}),
-        ndjson({"message": {"tool_calls": [{}]}}),
-        sse({"type": "content_block_start", "index": 1, "content_block": {"type": "tool_use"}}),
+    "an empty tool call": (chunk({"tool_calls": [None]}), ndjson({"message": {"tool_calls": [{}]}})),
+    "nested too deeply to be read": (
+        b"data: " + b"[" * 5000 + b"]" * 5000 + b"\n\n",
+        b"[" * 5000 + b"]" * 5000 + b"\n",
     ),
-    "nested too deeply to be read": (b"data: " + _DEEP + b"\n\n", _DEEP + b"\n", b"data: " + _DEEP + b"\n\n"),
 }
 
 
-@text_formats
-@pytest.mark.parametrize("events", MALFORMED.values(), ids=MALFORMED)
+def _anthropic(**fields: Any) -> bytes:
+    return anthropic_wire.sse({"type": "content_block_delta", "index": 0, **fields})
+
+
+def _bedrock(payload: bytes, kind: str = "contentBlockDelta") -> bytes:
+    return bedrock.encode_message({":message-type": "event", ":event-type": kind}, payload)
+
+
+_DEEP = b"[" * 5000 + b"]" * 5000
+_NO_REASON: dict[str, Any] = {"type": "message_delta", "usage": {}}
+MALFORMED_OF_ANTHROPIC = {
+    "no JSON": ANTHROPIC.not_json,
+    "words of the prompt": b"data: " + PROMPT.encode() + b"\n\n",
+    "a list": sse([]),
+    "a string": sse("x"),
+    "null": sse(None),
+    "no delta": _anthropic(),
+    "a delta that is a number": _anthropic(delta=5),
+    "content that is a number": _anthropic(delta={"type": "text_delta", "text": 5}),
+    "reasoning that is a number": _anthropic(delta={"type": "thinking_delta", "thinking": 5}),
+    "an end of another shape": anthropic_wire.sse({**_NO_REASON, "delta": 5}),
+    "a start of another shape": anthropic_wire.sse({"type": "message_start", "message": 5}),
+    "a block that is a number": anthropic_wire.sse({"type": "content_block_start", "index": 1, "content_block": 5}),
+    "a call without a name": anthropic_wire.sse(
+        {"type": "content_block_start", "index": 1, "content_block": {"type": "tool_use", "id": "a"}}
+    ),
+    "a call whose name is a number": anthropic_wire.sse(
+        {"type": "content_block_start", "index": 1, "content_block": {"type": "tool_use", "id": "a", "name": 5}}
+    ),
+    "nested too deeply to be read": b"data: " + _DEEP + b"\n\n",
+}
+MALFORMED_OF_BEDROCK = {
+    "no JSON": BEDROCK.not_json,
+    "words of the prompt": _bedrock(PROMPT.encode()),
+    "a list": _bedrock(b"[]"),
+    "a string": _bedrock(b'"x"'),
+    "null": _bedrock(b"null"),
+    "no payload": _bedrock(b""),
+    "no delta": bedrock.event("contentBlockDelta", {"contentBlockIndex": 0}),
+    "a start that is a number": bedrock.event("contentBlockStart", {"contentBlockIndex": 1, "start": 5}),
+    "a call without a name": bedrock.event(
+        "contentBlockStart", {"contentBlockIndex": 1, "start": {"toolUse": {"toolUseId": "a"}}}
+    ),
+    "input of a call that was not started": bedrock.block_delta({"toolUse": {"input": "{}"}}, 7),
+    "a delta that is a number": bedrock.event("contentBlockDelta", {"contentBlockIndex": 0, "delta": 5}),
+    "text that is a number": bedrock.block_delta({"text": 5}),
+    "reasoning that is a number": bedrock.block_delta({"reasoningContent": 5}),
+    "a text of reasoning that is a number": bedrock.block_delta({"reasoningContent": {"text": 5}}),
+    "an end without a reason": bedrock.event("messageStop", {}),
+    "an end with a reason that is an object": bedrock.event("messageStop", {"stopReason": {"a": 1}}),
+    "an end with a reason that is a number": bedrock.event("messageStop", {"stopReason": 5}),
+    "a wrong checksum": bedrock.text_delta("x")[:-1] + b"!",
+    "an impossible length": b"\xff" * 16,
+    "another framing": sse({"choices": []}),
+    "nested too deeply to be read": _bedrock(_DEEP),
+}
+MALFORMED_BY_FORMAT = [
+    *((OPENAI, of_openai) for of_openai, _ in MALFORMED.values()),
+    *((OLLAMA, of_ollama) for _, of_ollama in MALFORMED.values()),
+    *((ANTHROPIC, bad) for bad in MALFORMED_OF_ANTHROPIC.values()),
+    *((BEDROCK, bad) for bad in MALFORMED_OF_BEDROCK.values()),
+]
+MALFORMED_NAMES = [
+    f"{name}: {case}"
+    for name, cases in (
+        ("openai", MALFORMED),
+        ("ollama", MALFORMED),
+        ("anthropic", MALFORMED_OF_ANTHROPIC),
+        ("bedrock", MALFORMED_OF_BEDROCK),
+    )
+    for case in cases
+]
+
+
+@pytest.mark.parametrize(("wire", "bad"), MALFORMED_BY_FORMAT, indirect=["wire"], ids=MALFORMED_NAMES)
 def test_an_event_of_another_shape_is_malformed_and_does_not_end_the_answer(
-    adapter_runner: AdapterRunner, wire: WireFormat, fake: FakeProvider, events: tuple[bytes, bytes, bytes]
+    adapter_runner: AdapterRunner, wire: WireFormat, fake: FakeProvider, bad: bytes
 ) -> None:
-    bad = events[FORMATS.index(wire)]
-    fake.script(wire.path, wire.streams([*wire.tokens("Hello"), bad, *wire.end]))
+    fake.script(wire.stream_path, wire.streams([*wire.tokens("Hello"), bad, *wire.end]))
     result = adapter_runner.read()
     assert result.kind is errors.FailureKind.MALFORMED_ANSWER
     assert result.failure.may_be_billed
@@ -636,7 +644,6 @@ def test_an_event_of_another_shape_is_malformed_and_does_not_end_the_answer(
     assert "submarine" not in str(result.error)
 
 
-@text_formats
 @pytest.mark.parametrize(
     "body",
     [
@@ -648,17 +655,20 @@ def test_an_event_of_another_shape_is_malformed_and_does_not_end_the_answer(
         {"message": {"content": 5}},
         {"message": "x"},
         {"message": {"content": "Half"}, "done": False},
-        {"content": 5},
-        {"content": [5]},
-        {"content": [{"type": "text", "text": 5}]},
-        {"type": "message"},
+        {"content": "x", "stop_reason": "end_turn"},
+        {"content": [5], "stop_reason": "end_turn"},
+        {"content": [{"type": "text", "text": 5}], "stop_reason": "end_turn"},
+        {"type": "message", "stop_reason": "end_turn"},
+        {"output": {"message": {"content": [{"text": "no stop reason"}]}}},
+        {"output": {"message": {"content": 5}}, "stopReason": "end_turn"},
+        {"output": {"message": {"content": [{"text": "x"}]}}, "stopReason": "malformed_model_output"},
     ],
     ids=str,
 )
 def test_an_answer_of_another_shape_that_is_not_streamed_is_malformed(
     adapter_runner: AdapterRunner, wire: WireFormat, fake: FakeProvider, body: dict[str, Any]
 ) -> None:
-    fake.script(wire.path, Reply(body=body))
+    fake.script(wire.stream_path, Reply(body=body))
     result = adapter_runner.read()
     assert result.kind is errors.FailureKind.MALFORMED_ANSWER
     assert result.chunks == []
@@ -671,10 +681,10 @@ def test_closing_the_generator_closes_the_connection_at_once(
     adapter_runner: AdapterRunner, wire: WireFormat, fake: FakeProvider
 ) -> None:
     reply = wire.streams(wire.tokens("x"), "silent")
-    fake.script(wire.path, reply)
+    fake.script(wire.stream_path, reply)
 
     async def leave(adapter: Provider) -> bool:
-        chunks = adapter.stream(call(model=wire.model), timeout_s=60)
+        chunks = adapter.stream(call(), timeout_s=60)
         await anext(chunks)
         await chunks.aclose()
         return await provider_saw_disconnect(reply)
@@ -693,13 +703,13 @@ def test_cancelling_the_reading_task_closes_the_connection_at_once(
         yield from wire.tokens(*WORDS[:count])
 
     reply = wire.streams(parts(), "silent")
-    fake.script(wire.path, reply)
+    fake.script(wire.stream_path, reply)
 
     async def cancel(adapter: Provider) -> bool:
         waiting = asyncio.Event()
 
         async def reading() -> None:
-            chunks = adapter.stream(call(model=wire.model), timeout_s=60)
+            chunks = adapter.stream(call(), timeout_s=60)
             for _ in range(count):
                 await anext(chunks)
             waiting.set()
@@ -720,10 +730,10 @@ def test_a_timeout_around_the_reading_closes_the_connection(
     adapter_runner: AdapterRunner, wire: WireFormat, fake: FakeProvider
 ) -> None:
     reply = wire.streams(wire.tokens("x"), "silent")
-    fake.script(wire.path, reply)
+    fake.script(wire.stream_path, reply)
 
     async def limited(adapter: Provider) -> bool:
-        chunks = adapter.stream(call(model=wire.model), timeout_s=60)
+        chunks = adapter.stream(call(), timeout_s=60)
         await anext(chunks)
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.05):
@@ -736,10 +746,10 @@ def test_a_timeout_around_the_reading_closes_the_connection(
 
 
 def test_a_stream_that_is_closed_before_its_first_chunk_sends_no_request(
-    adapter_runner: AdapterRunner, wire: WireFormat, fake: FakeProvider
+    adapter_runner: AdapterRunner, fake: FakeProvider
 ) -> None:
     async def close(adapter: Provider) -> None:
-        await adapter.stream(call(model=wire.model), timeout_s=5).aclose()
+        await adapter.stream(call(), timeout_s=5).aclose()
 
     adapter_runner.run(close)
     assert fake.received == []
@@ -761,10 +771,9 @@ def ports(fake: FakeProvider) -> list[int]:
 def test_a_connection_is_used_again_after_a_complete_answer(
     adapter_runner: AdapterRunner, wire: WireFormat, fake: FakeProvider
 ) -> None:
-    whole = Reply(body=wire.whole("x")) if wire.is_text else None
-    for reply in (None, whole, Reply(500, {}), None):
+    for reply in (None, Reply(body=wire.whole("x")), Reply(500, {}), None):
         if reply is not None:
-            fake.script(wire.path, reply)
+            fake.script(wire.stream_path, reply)
         adapter_runner.read()
     assert len(ports(fake)) == 4
     assert len(set(ports(fake))) == 1
@@ -774,17 +783,16 @@ BROKEN_ANSWERS: list[Callable[[WireFormat], Reply]] = [
     lambda wire: wire.streams(wire.tokens("x"), "closed"),
     lambda wire: wire.streams(wire.tokens("x"), "reset"),
     lambda wire: wire.streams(wire.tokens("x"), "silent"),
-    lambda wire: wire.streams([*wire.tokens("x"), wire.event({"error": "x"})], "silent"),
-    lambda wire: wire.streams([*wire.tokens("x"), b"{no\n\n", wire.event([])], "silent"),
+    lambda wire: wire.streams([*wire.tokens("x"), wire.error_event("x")], "silent"),
+    lambda wire: wire.streams([*wire.tokens("x"), wire.not_json], "silent"),
 ]
 
 
-@text_formats
 @pytest.mark.parametrize("broken", BROKEN_ANSWERS)
 def test_a_connection_is_not_used_again_after_a_broken_answer(
     adapter_runner: AdapterRunner, wire: WireFormat, fake: FakeProvider, broken: Callable[[WireFormat], Reply]
 ) -> None:
-    fake.script(wire.path, broken(wire))
+    fake.script(wire.stream_path, broken(wire))
     assert adapter_runner.read(timeout_s=0.3).error is not None
     assert adapter_runner.read().is_complete
     first, second = ports(fake)
@@ -795,7 +803,7 @@ def test_a_connection_is_not_used_again_after_a_client_disconnect(
     adapter_runner: AdapterRunner, wire: WireFormat, fake: FakeProvider
 ) -> None:
     async def leave(adapter: Provider) -> None:
-        chunks = adapter.stream(call(model=wire.model), timeout_s=5)
+        chunks = adapter.stream(call(), timeout_s=5)
         await anext(chunks)
         await chunks.aclose()
 
@@ -809,7 +817,7 @@ def test_a_provider_that_keeps_the_connection_open_after_the_end_delays_nothing(
     adapter_runner: AdapterRunner, wire: WireFormat, fake: FakeProvider
 ) -> None:
     reply = wire.streams([*wire.tokens("Hello"), *wire.end], "silent")
-    fake.script(wire.path, reply)
+    fake.script(wire.stream_path, reply)
     result = adapter_runner.read(timeout_s=60)
     assert result.text == "Hello"
     assert result.usage == wire.usage
@@ -820,12 +828,11 @@ def test_a_provider_that_keeps_the_connection_open_after_the_end_delays_nothing(
     assert first != second
 
 
-@text_formats
 def test_a_provider_that_keeps_sending_after_the_end_delays_nothing(
     adapter_runner: AdapterRunner, wire: WireFormat, fake: FakeProvider
 ) -> None:
     talk = itertools.chain([*wire.tokens("Hello"), *wire.end], itertools.repeat(b"\n"))
-    fake.script(wire.path, Reply(stream=Stream(talk, content_type=wire.content_type)))
+    fake.script(wire.stream_path, Reply(stream=Stream(talk, content_type=wire.content_type)))
     result = adapter_runner.read()
     assert result.text == "Hello"
     assert result.is_complete
@@ -833,13 +840,13 @@ def test_a_provider_that_keeps_sending_after_the_end_delays_nothing(
 
 def test_two_concurrent_answers_do_not_mix(adapter_runner: AdapterRunner, wire: WireFormat, fake: FakeProvider) -> None:
     gate = threading.Event()
-    fake.script(wire.path, wire.streams([*wire.tokens("a"), gate, *wire.tokens("b"), *wire.end]))
+    fake.script(wire.stream_path, wire.streams([*wire.tokens("a"), gate, *wire.tokens("b"), *wire.end]))
 
     async def both(adapter: Provider) -> tuple[str, str]:
-        slow = adapter.stream(call(model=wire.model), timeout_s=5)
+        slow = adapter.stream(call(), timeout_s=5)
         result = StreamResult([await anext(slow)])
-        fake.script(wire.path, wire.streams([*wire.tokens("c", "d"), *wire.end]))
-        other = StreamResult([one async for one in adapter.stream(call(model=wire.model), timeout_s=5)])
+        fake.script(wire.stream_path, wire.streams([*wire.tokens("c", "d"), *wire.end]))
+        other = StreamResult([one async for one in adapter.stream(call(), timeout_s=5)])
         gate.set()
         result.chunks.extend([one async for one in slow])
         return result.text, other.text
@@ -854,7 +861,7 @@ def test_two_concurrent_answers_do_not_mix(adapter_runner: AdapterRunner, wire: 
 def test_an_answer_with_a_finish_reason_is_complete_with_and_without_done(
     openai: AdapterRunner, fake: FakeProvider, rest: list[bytes]
 ) -> None:
-    fake.script(OPENAI.path, OPENAI.streams([*OPENAI.tokens("Hello"), FINISH, *rest]))
+    fake.script(OPENAI.stream_path, OPENAI.streams([*OPENAI.tokens("Hello"), FINISH, *rest]))
     result = openai.read()
     assert result.text == "Hello"
     assert result.usage == (OPENAI.usage if USAGE in rest else None)
@@ -866,7 +873,7 @@ def test_an_answer_with_a_finish_reason_is_complete_with_and_without_done(
 def test_done_without_a_finish_reason_is_a_failure(
     openai: AdapterRunner, fake: FakeProvider, before: Parts, ending: Ending
 ) -> None:
-    fake.script(OPENAI.path, OPENAI.streams([*before, DONE], ending))
+    fake.script(OPENAI.stream_path, OPENAI.streams([*before, DONE], ending))
     result = openai.read(timeout_s=0.3 if ending == "silent" else 5)
     assert result.error is not None
     if ending != "reset":  # a reset may discard what was sent before
@@ -877,7 +884,7 @@ def test_done_without_a_finish_reason_is_a_failure(
 def test_both_of_two_choices_need_a_finish_reason(openai: AdapterRunner, fake: FakeProvider, finishes: int) -> None:
     sent_events = [chunk({"content": "a"}, index=1), chunk({"content": "b"}, index=0)]
     ends = [chunk({}, finish="stop", index=index) for index in range(finishes)]
-    fake.script(OPENAI.path, OPENAI.streams([*sent_events, *ends, DONE]))
+    fake.script(OPENAI.stream_path, OPENAI.streams([*sent_events, *ends, DONE]))
     result = openai.read(n=2)
     assert result.text == "ab"
     assert (result.error is None) == (finishes == 2)
@@ -899,7 +906,7 @@ def test_a_failure_after_the_end_of_the_answer_loses_only_the_usage(
     openai: AdapterRunner, fake: FakeProvider, after: Parts, ending: Ending
 ) -> None:
     read = threading.Event()
-    fake.script(OPENAI.path, OPENAI.streams([*OPENAI.tokens("Hello"), FINISH, read, *after], ending))
+    fake.script(OPENAI.stream_path, OPENAI.streams([*OPENAI.tokens("Hello"), FINISH, read, *after], ending))
     result = openai.read(
         timeout_s=0.3 if ending == "silent" else 5, on_count=lambda count: read.set() if count == 2 else None
     )
@@ -911,14 +918,14 @@ def test_a_failure_after_the_end_of_the_answer_loses_only_the_usage(
 def test_an_error_event_with_usage_is_billed_by_it(openai: AdapterRunner, fake: FakeProvider) -> None:
     usage = chat_completion("")["usage"]
     event = {"error": {"message": "x", "code": 502}, "choices": [{"delta": {}, "finish_reason": "error"}]}
-    fake.script(OPENAI.path, OPENAI.streams([*OPENAI.tokens("x"), sse({**event, "usage": usage})]))
+    fake.script(OPENAI.stream_path, OPENAI.streams([*OPENAI.tokens("x"), sse({**event, "usage": usage})]))
     failure = openai.read().failure
     assert failure.kind is errors.FailureKind.SERVER_ERROR
     assert failure.usage == OPENAI.usage
 
 
 def test_a_choice_that_ends_with_an_error_is_malformed(openai: AdapterRunner, fake: FakeProvider) -> None:
-    fake.script(OPENAI.path, OPENAI.streams([*OPENAI.tokens("x"), chunk({}, finish="error"), DONE]))
+    fake.script(OPENAI.stream_path, OPENAI.streams([*OPENAI.tokens("x"), chunk({}, finish="error"), DONE]))
     result = openai.read()
     assert result.kind is errors.FailureKind.MALFORMED_ANSWER
     assert all(one.state is AnswerState.OPEN for one in result.chunks)
@@ -927,7 +934,7 @@ def test_a_choice_that_ends_with_an_error_is_malformed(openai: AdapterRunner, fa
 def test_usage_in_every_chunk_is_read_in_every_chunk(openai: AdapterRunner, fake: FakeProvider) -> None:
     counts = [{"prompt_tokens": 3, "completion_tokens": count} for count in (1, 2)]
     parts: Parts = [chunk({"content": "x"}, usage=counts[0]), chunk({}, finish="stop", usage=counts[1]), DONE]
-    fake.script(OPENAI.path, OPENAI.streams(parts))
+    fake.script(OPENAI.stream_path, OPENAI.streams(parts))
     result = openai.read()
     assert [(one.usage, one.provider_usage) for one in result.chunks] == [
         (Usage(3, 1), counts[0]),
@@ -938,7 +945,8 @@ def test_usage_in_every_chunk_is_read_in_every_chunk(openai: AdapterRunner, fake
 def test_carriage_returns_comments_and_other_fields_are_ignored(openai: AdapterRunner, fake: FakeProvider) -> None:
     events = b"".join([b": OPENROUTER PROCESSING\n\n", b"event: x\nid: 1\n", chunk({"content": "Hello"}), FINISH, DONE])
     fake.script(
-        OPENAI.path, OPENAI.streams([b"\xef\xbb\xbf" + events.replace(b"\n", b"\r\n").replace(b"data: ", b"data:")])
+        OPENAI.stream_path,
+        OPENAI.streams([b"\xef\xbb\xbf" + events.replace(b"\n", b"\r\n").replace(b"data: ", b"data:")]),
     )
     result = openai.read()
     assert result.text == "Hello"
@@ -970,7 +978,7 @@ REJECTIONS = [
 def test_a_server_that_rejects_stream_options_gets_them_only_once(
     openai: AdapterRunner, fake: FakeProvider, rejection: Reply
 ) -> None:
-    fake.script(OPENAI.path, rejection)
+    fake.script(OPENAI.stream_path, rejection)
     assert openai.read().is_complete
     assert openai.read(stream_options={"include_usage": True}).is_complete
     assert ["stream_options" in request.body for request in fake.received] == [True, False, False]
@@ -980,7 +988,7 @@ def test_a_server_that_rejects_stream_options_gets_them_only_once(
 def test_a_request_that_is_rejected_for_another_field_is_not_sent_again(
     openai: AdapterRunner, fake: FakeProvider
 ) -> None:
-    fake.script(OPENAI.path, Reply(400, {"error": {"message": "bad top_p", "param": "top_p"}}))
+    fake.script(OPENAI.stream_path, Reply(400, {"error": {"message": "bad top_p", "param": "top_p"}}))
     assert openai.read(top_p=2).kind is errors.FailureKind.REQUEST_REJECTED
     assert openai.read().is_complete
     assert ["stream_options" in request.body for request in fake.received] == [True, True]
@@ -989,7 +997,7 @@ def test_a_request_that_is_rejected_for_another_field_is_not_sent_again(
 def test_a_server_that_rejects_the_request_with_and_without_stream_options_gets_it_twice(
     openai: AdapterRunner, fake: FakeProvider
 ) -> None:
-    fake.always(OPENAI.path, REJECTIONS[0])
+    fake.always(OPENAI.stream_path, REJECTIONS[0])
     assert openai.read().kind is errors.FailureKind.CANDIDATE_UNSUITABLE
     assert len(fake.received) == 2
 
@@ -999,7 +1007,7 @@ def test_a_rejected_output_cap_of_the_bridge_is_not_a_rejected_request(
     openai: AdapterRunner, fake: FakeProvider, words: str
 ) -> None:
     rejection = Reply(400, {"error": {"message": words, "param": "max_tokens"}})
-    fake.script(OPENAI.path, rejection, rejection)
+    fake.script(OPENAI.stream_path, rejection, rejection)
     assert openai.read(cap=10).kind is errors.FailureKind.OUTPUT_CAP_REFUSED
     assert openai.read(max_tokens=10).kind is errors.FailureKind.REQUEST_REJECTED
     assert len(fake.received) == 2
@@ -1011,7 +1019,8 @@ def test_a_rejected_output_cap_of_the_bridge_is_not_a_rejected_request(
 def test_nothing_after_ollamas_last_line_is_read(ollama: AdapterRunner, fake: FakeProvider) -> None:
     for ending in ("closed", "silent"):
         fake.script(
-            OLLAMA.path, replace(OLLAMA.streams([*OLLAMA.tokens("x"), *OLLAMA.end, ndjson({"error": "x"})], ending))
+            OLLAMA.stream_path,
+            replace(OLLAMA.streams([*OLLAMA.tokens("x"), *OLLAMA.end, ndjson({"error": "x"})], ending)),
         )
         result = ollama.read(timeout_s=60)
         assert result.text == "x"
@@ -1024,7 +1033,7 @@ def test_ollamas_tool_calls_get_ids_and_indexes(ollama: AdapterRunner, fake: Fak
         ndjson({"message": {"role": "assistant", "content": "", "tool_calls": some}, "done": False})
         for some in (calls[:2], calls[2:])
     ]
-    fake.script(OLLAMA.path, OLLAMA.streams([*pieces, *OLLAMA.end]))
+    fake.script(OLLAMA.stream_path, OLLAMA.streams([*pieces, *OLLAMA.end]))
     result = ollama.read()
     made = [made for one in result.chunks for made in chunk_body(one)["choices"][0]["delta"].get("tool_calls", ())]
     assert [(one["index"], one["function"]["name"]) for one in made] == [(0, "a"), (1, "b"), (2, "c")]
@@ -1039,7 +1048,7 @@ def test_ollamas_thinking_is_progress_and_done_reason_length_a_finish_reason(
     thinking = ndjson({"message": {"role": "assistant", "content": "", "thinking": "hm"}, "done": False})
     empty = ndjson({"message": {"role": "assistant", "content": ""}, "done": False})
     end = ndjson({**ollama_chat(""), "done_reason": "length"})
-    fake.script(OLLAMA.path, OLLAMA.streams([empty, thinking, end]))
+    fake.script(OLLAMA.stream_path, OLLAMA.streams([empty, thinking, end]))
     result = ollama.read()
     assert [one.is_progress for one in result.chunks] == [False, True, True]
     assert chunk_body(result.chunks[1])["choices"][0]["delta"]["reasoning_content"] == "hm"
@@ -1053,7 +1062,9 @@ def test_a_prompt_that_ollama_has_cut_is_a_failure_at_the_end(
     is_streamed: bool,  # noqa: FBT001 — a column of the table
 ) -> None:
     end = {**ollama_chat("x"), "prompt_eval_count": 4096}
-    fake.script(OLLAMA.path, OLLAMA.streams([*OLLAMA.tokens("x"), ndjson(end)]) if is_streamed else Reply(body=end))
+    fake.script(
+        OLLAMA.stream_path, OLLAMA.streams([*OLLAMA.tokens("x"), ndjson(end)]) if is_streamed else Reply(body=end)
+    )
     result = ollama.read()
     assert result.kind is errors.FailureKind.CONTEXT_LENGTH_EXCEEDED
     assert result.failure.usage == Usage(4096, 4)
@@ -1062,7 +1073,7 @@ def test_a_prompt_that_ollama_has_cut_is_a_failure_at_the_end(
 
 def test_an_answer_of_ollama_without_counts_has_no_usage(ollama: AdapterRunner, fake: FakeProvider) -> None:
     end = ndjson({"message": {"content": ""}, "done": True})
-    fake.script(OLLAMA.path, OLLAMA.streams([*OLLAMA.tokens("x"), end]))
+    fake.script(OLLAMA.stream_path, OLLAMA.streams([*OLLAMA.tokens("x"), end]))
     result = ollama.read()
     assert result.usage is None
     assert result.is_complete

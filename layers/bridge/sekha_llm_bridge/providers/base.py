@@ -65,6 +65,13 @@ def malformed_answer_guard(usage: Usage | None) -> Iterator[None]:
         raise malformed_answer("the provider's answer is not of the shape that its API promises", usage) from exc
 
 
+def read_text(value: object) -> str:
+    """Returns a text of an answer. Raises TypeError for anything else."""
+    if not isinstance(value, str):
+        raise TypeError("not a text")
+    return value
+
+
 class Provider(Protocol):
     """One configured provider. Every failure is a `ProviderError`; adapters do not retry."""
 

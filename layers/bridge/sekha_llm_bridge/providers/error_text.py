@@ -25,7 +25,7 @@ _MESSAGE_KEYS = ("message", "msg", "Message", "errorMessage", "error_message", "
 _CODE_KEYS = ("code", "type", "status", "__type", "error_type", "errorCode", "error_code", "reason")
 _NESTED_KEYS = ("error", "errors", "detail", "details", "fault", "body", "external_model_message")
 # The patterns are texts, which `re` compiles at the first failure and not at the start.
-_CODE = r"[A-Za-z_]{3,40}"
+_CODE = r"(?!(?i:error)$)[A-Za-z_]{3,40}"  # Anthropic's answers have the type "error", which says nothing
 _TAG = r"<[A-Za-z!/?][^<>]*>"
 _HTML = r"(?i)<(?:!doctype|html|head|body|title|center|h1)\b"
 _XML_MESSAGE = r"(?i)<message>([^<]{1,4000})"

@@ -86,6 +86,7 @@ _FIELD_PATH = r"[A-Za-z0-9_.\[\]]{1,80}"
 _GATEWAY_GAVE_UP = frozenset({408, 520})
 _OVERLOADED = frozenset({503, 529})
 _BY_CALLER = frozenset({400, 413, 422})
+_ERROR_IN_ANSWER = "the provider put an error into its answer"
 _MAX_PROVIDER_TEXT = 2_000  # bytes, of the masked text: a secret that was cut would not be found
 
 # The kinds of failure behind a status of `_BY_CALLER`, by the vendor's codes and by its message. The first match
@@ -172,12 +173,13 @@ def error_from_answer(
     kind = _kind(status, error) if kind is None else kind
     is_rate_limit = kind is FailureKind.RATE_LIMITED
     waits = is_rate_limit or (kind is FailureKind.SERVER_ERROR and status in _OVERLOADED)
+    sent_status = answered_status or status
     return _provider_error(
         kind,
-        f"the provider answered {answered_status or status}",
+        f"the provider answered {sent_status}" if sent_status >= 400 else _ERROR_IN_ANSWER,
         error,
         request,
-        provider_status=answered_status or status,
+        provider_status=sent_status,
         retry_after_s=retry_wait_s(header, error.retry_delay, is_rate_limit=is_rate_limit, now=now) if waits else None,
         may_be_billed=status in _GATEWAY_GAVE_UP if may_be_billed is None else may_be_billed,
     )
@@ -191,7 +193,7 @@ def error_within_success(body: Mapping[str, Any], *, request: Mapping[str, Any])
     error = read_error(body["error"], is_structured=True)
     return _provider_error(
         _kind(_status_of_error(body, error), error),
-        "the provider put an error into its answer",
+        _ERROR_IN_ANSWER,
         error,
         request,
         provider_status=200,
@@ -323,7 +325,7 @@ def _first_feature(text: str) -> str | None:
 
 def _message(event: str, error: ErrorText, request: Mapping[str, Any]) -> str:
     """Returns the bridge's own sentence. Of the provider's message it has only names of the request's fields."""
-    words = set(re.findall(r"[a-z_]{3,40}", error.message))
+    words = set(re.findall(r"[A-Za-z_]{3,40}", error.message))
     fields = [name for name in request if name in words and name not in {"input", "messages", "model"}]
     parts = [event]
     parts += [f" ({', '.join(error.codes[:3])})"] if error.codes else []

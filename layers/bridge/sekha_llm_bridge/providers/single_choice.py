@@ -4,7 +4,18 @@ import secrets
 
 import orjson
 
-from sekha_llm_bridge.conversation import NO_FIELDS, AnswerChunk, AnswerState, ChoiceDelta, Json
+from sekha_llm_bridge.conversation import (
+    NO_FIELDS,
+    AnswerChunk,
+    AnswerState,
+    Choice,
+    ChoiceDelta,
+    Json,
+    Reasoning,
+    Text,
+    ToolCall,
+    ToolCallDelta,
+)
 from sekha_llm_bridge.providers.base import malformed_answer
 from sekha_llm_bridge.usage import Usage
 
@@ -19,6 +30,23 @@ def arguments_text(arguments: object) -> str:
     if arguments is None:
         return ""
     return arguments if isinstance(arguments, str) else orjson.dumps(arguments).decode()
+
+
+def whole_delta(choice: Choice) -> ChoiceDelta:
+    """Returns what the only chunk of a whole answer adds."""
+    texts = [block for block in choice.blocks if isinstance(block, Text)]
+    calls = [block for block in choice.blocks if isinstance(block, ToolCall)]
+    return ChoiceDelta(
+        text="".join(block.text for block in texts),
+        reasoning=tuple(block for block in choice.blocks if isinstance(block, Reasoning)),
+        tool_calls=tuple(
+            ToolCallDelta(position, call.arguments, call.call_id, call.kind, call.name)
+            for position, call in enumerate(calls)
+        ),
+        citations=tuple(citation for block in texts for citation in block.citations),
+        finish_reason=choice.finish_reason,
+        stop_sequence=choice.stop_sequence,
+    )
 
 
 class SingleChoiceStream:

@@ -19,7 +19,7 @@ from sekha_llm_bridge.conversation import (
 )
 from sekha_llm_bridge.providers.anthropic.output_format import ANSWER_TOOL, ignored_answer_tool
 from sekha_llm_bridge.providers.anthropic.usage import provider_usage, read_usage
-from sekha_llm_bridge.providers.base import malformed_answer
+from sekha_llm_bridge.providers.base import malformed_answer, read_text
 from sekha_llm_bridge.providers.single_choice import new_answer_id
 
 _FINISH_REASONS = {
@@ -116,10 +116,3 @@ def read_block(block: Any) -> Block:
             return ToolCall(read_text(block["id"]), read_text(block["name"]), arguments)
         case kind:
             return OtherBlock(read_text(kind), block)
-
-
-def read_text(value: object) -> str:
-    """Returns a text of an answer. Raises TypeError for anything else."""
-    if not isinstance(value, str):
-        raise TypeError("not a text")
-    return value

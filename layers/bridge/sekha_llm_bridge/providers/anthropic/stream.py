@@ -15,9 +15,9 @@ import orjson
 from sekha_llm_bridge.conversation import AnswerChunk, AnswerState, ChoiceDelta, Json, Reasoning, ReasoningKind
 from sekha_llm_bridge.conversation import ToolCallDelta as CallDelta
 from sekha_llm_bridge.providers.anthropic.output_format import ANSWER_TOOL, ignored_answer_tool
-from sekha_llm_bridge.providers.anthropic.response import extra_of, finish_reason, read_text, refusal_of
+from sekha_llm_bridge.providers.anthropic.response import extra_of, finish_reason, refusal_of
 from sekha_llm_bridge.providers.anthropic.usage import merged_usage, provider_usage, read_usage
-from sekha_llm_bridge.providers.base import malformed_answer, malformed_answer_guard
+from sekha_llm_bridge.providers.base import malformed_answer, malformed_answer_guard, read_text
 from sekha_llm_bridge.providers.event_stream import DONE, parse_event
 from sekha_llm_bridge.providers.failures import error_within_success
 from sekha_llm_bridge.providers.single_choice import SingleChoiceStream
@@ -47,7 +47,7 @@ class MessageReader:
         return self._chunks.state
 
     def read(self, events: Iterable[bytes], *, is_whole: bool = False) -> Iterator[AnswerChunk]:
-        """Yields the chunks of the events. `is_whole`: the only event is the whole body.
+        """Yields the chunks of the events. `is_whole`: the only event must be a whole message.
 
         Raises `ProviderError` for an event with an error or of another shape.
         """
@@ -58,8 +58,8 @@ class MessageReader:
                 event = parse_event(data)
                 if event.get("error"):
                     raise error_within_success(event, request=self._payload)
-            if is_whole and "content" not in event:
-                raise malformed_answer("the provider's answer has no content")
+                if is_whole and not _is_message(event):
+                    raise malformed_answer("the provider's answer is neither a message nor a stream")
             with malformed_answer_guard(read_usage(self._usage)):
                 chunks = [self._read(one) for one in events_of(event)]
             yield from chunks
@@ -161,11 +161,15 @@ def _reasoning(text: object, *, signature: str | None = None, encrypted: str | N
     return ChoiceDelta(reasoning=(Reasoning(read_text(text), ReasoningKind.ANTHROPIC, signature, encrypted),))
 
 
+def _is_message(event: Json) -> bool:
+    return event.get("type") == "message" or "content" in event
+
+
 def events_of(event: Json) -> Iterator[Json]:
     """Yields the event itself; for a whole message, which some servers send although a stream was requested, the events
     that stand for it. Raises KeyError, TypeError or AttributeError for a message of another shape.
     """
-    if event.get("type") != "message" and "content" not in event:
+    if not _is_message(event):
         yield event
         return
     yield {"type": "message_start", "message": event}

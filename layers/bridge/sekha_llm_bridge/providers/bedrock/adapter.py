@@ -101,19 +101,21 @@ class BedrockAdapter:
                     opened = self._http.stream(
                         url, payload=body, headers=headers, timeout_s=timeout_s, rules=self._rules
                     )
-                    new_reader = ConverseStreamReader(call.model_id, body, created=self._unix_time_s())
-                    return await stack.enter_async_context(opened), new_reader
+                    chunks = ConverseStreamReader(call.model_id, body, created=self._unix_time_s())
+                    return await stack.enter_async_context(opened), chunks
 
-                parts, reading = await self._send_chat(call, send)
-                reader = reading
+                answer = await self._send_chat(call, send)
+                parts, reader = answer
                 async for part in parts:
                     for message in decoder.feed(part):
-                        yield reading.read(message)
-                    if reading.has_ended:
+                        yield reader.read(message)
+                    if reader.has_ended:
                         return
-                reading.require_complete()
+                if decoder.is_json:
+                    yield reader.read_whole(decoder.rest)
+            reader.require_complete()
         except ProviderError:
-            if reader is None or not reader.is_complete:
+            if reader is None or not reader.is_complete:  # after the end of the answer only its usage is lost
                 raise
 
     async def count_tokens(self, call: ChatCall, *, timeout_s: float) -> int | None:

@@ -12,6 +12,8 @@ from sekha_llm_bridge.providers.base import malformed_answer
 
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 
+_BOM = b"\xef\xbb\xbf"
+_MAX_JSON_HEAD_BYTES = 64
 _PRELUDE_BYTES = 12
 _CHECKSUM_BYTES = 4
 _OVERHEAD_BYTES = _PRELUDE_BYTES + _CHECKSUM_BYTES
@@ -41,6 +43,21 @@ class EventStreamDecoder:
 
     def __init__(self) -> None:
         self._pending = bytearray()
+        self._has_message = False
+
+    @property
+    def is_json(self) -> bool:
+        """Whether the body is JSON: a whole answer where a stream was requested.
+
+        A message begins with its length, so its first byte is at most 1.
+        """
+        head = bytes(self._pending[:_MAX_JSON_HEAD_BYTES]).removeprefix(_BOM).lstrip()
+        return not self._has_message and head.startswith(b"{")
+
+    @property
+    def rest(self) -> bytes:
+        """What was received after the last complete message; the whole body where it is JSON."""
+        return bytes(self._pending).removeprefix(_BOM)
 
     def feed(self, part: bytes) -> list[EventMessage]:
         """Returns the messages that end in this part.
@@ -49,7 +66,11 @@ class EventStreamDecoder:
         message of more than 16 MiB.
         """
         self._pending += part
-        return list(self._messages())
+        if not self.is_json:
+            return list(self._messages())
+        if len(self._pending) > MAX_MESSAGE_BYTES:
+            raise malformed_answer("the provider's answer is too large")
+        return []
 
     def _messages(self) -> Iterator[EventMessage]:
         while len(self._pending) >= _PRELUDE_BYTES:
@@ -58,6 +79,7 @@ class EventStreamDecoder:
                 return
             message = bytes(self._pending[:n_bytes])
             del self._pending[:n_bytes]
+            self._has_message = True
             _check(message[:-_CHECKSUM_BYTES], message[-_CHECKSUM_BYTES:])
             end = _PRELUDE_BYTES + n_header_bytes
             yield EventMessage(dict(_headers(message[_PRELUDE_BYTES:end])), message[end:-_CHECKSUM_BYTES])

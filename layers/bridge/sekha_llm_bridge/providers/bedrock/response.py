@@ -16,7 +16,7 @@ from sekha_llm_bridge.conversation import (
     ToolCall,
 )
 from sekha_llm_bridge.errors import FailureKind, ProviderError
-from sekha_llm_bridge.providers.base import malformed_answer
+from sekha_llm_bridge.providers.base import malformed_answer, read_text
 from sekha_llm_bridge.providers.bedrock.models import family_of
 from sekha_llm_bridge.providers.bedrock.request import OUTPUT_TOOL
 from sekha_llm_bridge.providers.single_choice import new_answer_id
@@ -40,7 +40,7 @@ def translate_chat_answer(body: Json, model_id: str, *, created: int, has_output
     Raises `ProviderError`: CONTENT_REFUSED where a guardrail has blocked it, MALFORMED_ANSWER for one that the model
     could not write, and KeyError, TypeError and others for another shape.
     """
-    reason = body["stopReason"]
+    reason = read_text(body["stopReason"])
     usage = read_usage(body.get("usage"))
     if (failure := failure_of_stop(reason)) is not None:
         raise failure.with_billing(usage)
@@ -130,10 +130,11 @@ def _blocks(contents: Any, kind: ReasoningKind) -> list[Block]:
     blocks: list[Block] = []
     for content in contents:
         match content:
-            case {"text": str(text)}:
-                blocks.append(Text(text))
-            case {"toolUse": {"toolUseId": call_id, "name": name, "input": arguments}}:
-                blocks.append(ToolCall(call_id, name, orjson.dumps(arguments).decode()))
+            case {"text": text}:
+                blocks.append(Text(read_text(text)))
+            case {"toolUse": call}:
+                arguments = orjson.dumps(call.get("input", {})).decode()
+                blocks.append(ToolCall(read_text(call["toolUseId"]), read_text(call["name"]), arguments))
             case {"reasoningContent": {"reasoningText": {"text": str(text)} as reasoning}}:
                 blocks.append(Reasoning(text, kind, signature=reasoning.get("signature")))
             case {"reasoningContent": {"redactedContent": str(encrypted)}}:
@@ -141,6 +142,10 @@ def _blocks(contents: Any, kind: ReasoningKind) -> list[Block]:
             case {"citationsContent": {"content": parts} as cited}:
                 text = "".join(part.get("text", "") for part in parts)
                 blocks.append(Text(text, citations=tuple(cited.get("citations") or ())))
+            case dict():  # of a later version
+                pass
+            case _:
+                raise TypeError("not a content block")
     return blocks
 
 

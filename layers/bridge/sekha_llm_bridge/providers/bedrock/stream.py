@@ -12,7 +12,7 @@ from sekha_llm_bridge.conversation import (
     ToolCallDelta,
 )
 from sekha_llm_bridge.errors import ProviderError
-from sekha_llm_bridge.providers.base import malformed_answer_guard
+from sekha_llm_bridge.providers.base import malformed_answer_guard, read_text
 from sekha_llm_bridge.providers.bedrock.errors import error_of_event
 from sekha_llm_bridge.providers.bedrock.event_stream import EventMessage
 from sekha_llm_bridge.providers.bedrock.request import OUTPUT_TOOL, ChatBody, uses_output_tool
@@ -23,9 +23,11 @@ from sekha_llm_bridge.providers.bedrock.response import (
     read_usage,
     reasoning_kind,
     stop_sequence,
+    translate_chat_answer,
 )
 from sekha_llm_bridge.providers.event_stream import parse_event
-from sekha_llm_bridge.providers.single_choice import SingleChoiceStream
+from sekha_llm_bridge.providers.failures import error_within_success
+from sekha_llm_bridge.providers.single_choice import SingleChoiceStream, whole_delta
 
 
 class ConverseStreamReader:
@@ -38,6 +40,7 @@ class ConverseStreamReader:
     def __init__(self, model_id: str, body: ChatBody, *, created: int) -> None:
         self.has_ended = False
         self._stream = SingleChoiceStream(created)
+        self._model_id = model_id
         self._body = body
         self._reasoning_kind = reasoning_kind(model_id)
         self._held_text: list[str] | None = [] if uses_output_tool(body) else None
@@ -60,6 +63,21 @@ class ConverseStreamReader:
             raise error_of_event(message, request=self._body, may_be_billed=self._has_content)
         with malformed_answer_guard(None):
             return self._read_event(message.text(":event-type"), parse_event(message.payload))
+
+    def read_whole(self, content: bytes) -> AnswerChunk:
+        """Returns the only chunk of a complete answer: a proxy may send one although a stream was requested.
+
+        Raises `ProviderError` as `translate_chat_answer` does.
+        """
+        with malformed_answer_guard(None):
+            body = parse_event(content)
+            if body.get("error"):
+                raise error_within_success(body, request=self._body)
+        usage, has_output_tool = read_usage(body.get("usage")), uses_output_tool(self._body)
+        with malformed_answer_guard(usage):
+            answer = translate_chat_answer(body, self._model_id, created=0, has_output_tool=has_output_tool)
+            delta = whole_delta(answer.choices[0])
+            return self._stream.chunk(delta, usage=usage, provider_usage=answer.provider_usage)
 
     def require_complete(self) -> None:
         """Raises `ProviderError` where the stream has ended before the end of the answer, or with its failure."""
@@ -105,18 +123,20 @@ class ConverseStreamReader:
 
     def _delta(self, block: int, delta: Json) -> ChoiceDelta | None:
         match delta:
-            case {"text": str(text)}:
-                return self._text(text)
-            case {"toolUse": {"input": str(arguments)}}:
-                if arguments:
+            case {"text": text}:
+                return self._text(read_text(text))
+            case {"toolUse": {"input": arguments}}:
+                if read_text(arguments):
                     self._without_input.discard(block)
                 return self._input(block, arguments)
             case {"reasoningContent": reasoning}:
                 return ChoiceDelta(reasoning=(self._reasoning(reasoning),))
             case {"citation": citation}:
                 return ChoiceDelta(citations=(citation,))
-            case _:
+            case dict():  # of a later version
                 return None
+            case _:
+                raise TypeError("not a delta")
 
     def _text(self, text: str) -> ChoiceDelta | None:
         if self._held_text is None:
@@ -133,7 +153,7 @@ class ConverseStreamReader:
 
     def _reasoning(self, delta: Json) -> Reasoning:
         return Reasoning(
-            delta.get("text") or "",
+            read_text(delta.get("text") or ""),
             self._reasoning_kind,
             signature=delta.get("signature"),
             encrypted=delta.get("redactedContent"),
@@ -147,7 +167,7 @@ class ConverseStreamReader:
         return self._input(block, "{}")
 
     def _end(self, event: Json) -> ChoiceDelta | None:
-        reason = event["stopReason"]
+        reason = read_text(event["stopReason"])
         self._failure = failure_of_stop(reason)
         if self._failure is not None:  # raised when its usage is known
             return None
