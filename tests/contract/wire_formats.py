@@ -83,12 +83,14 @@ class WireFormat:
         headers = {"content-encoding": coding} if coding else {}
         return Reply(headers=headers, stream=Stream(parts, ending=ending, content_type=self.content_type))
 
-    def config(self, url: str, *, key: str = SECRET) -> ProviderConfig:
-        """The configuration of a provider at that URL, with an additional header."""
-        section = provider(
-            "p", chat_model("m"), provider_type=self.provider_type, base_url=url + self.base, api_key=key
-        )
-        return ProviderConfig.model_validate({**section, "headers": {"X-Extra": "more"}, **self.config_fields})
+    def section(self, url: str, *, key: str = SECRET) -> dict[str, object]:
+        """The section of a provider at that URL, with an additional header."""
+        base_url = url + self.base
+        section = provider("p", chat_model("m"), provider_type=self.provider_type, base_url=base_url, api_key=key)
+        return {**section, "headers": {"X-Extra": "more"}, **self.config_fields}
+
+    def config(self, url: str) -> ProviderConfig:
+        return ProviderConfig.model_validate(self.section(url))
 
     def make_adapter(self, config: ProviderConfig, http: JsonHttp) -> Provider:
         if self.vendor is None:

@@ -12,11 +12,12 @@ from collections.abc import Coroutine, Mapping
 from typing import Any
 
 import httpcore
+import httpx
 import pytest
 
 from sekha_llm_bridge import errors
 from sekha_llm_bridge.clock import SystemClock
-from sekha_llm_bridge.connections import TRANSPORT_ERRORS
+from sekha_llm_bridge.connections import TRANSPORT_ERRORS, Connections
 from sekha_llm_bridge.providers.http import JsonHttp, translate_failure
 from tests.fakes.clock import FakeClock
 from tests.fakes.failures import raises_failure
@@ -131,6 +132,48 @@ def test_every_failure_of_the_library_has_a_translation() -> None:
             assert issubclass(kind, TRANSPORT_ERRORS)
             assert kind.__name__ in str(translate_failure(kind("the message of the library")))
             assert "message of the library" not in str(translate_failure(kind("the message of the library")))
+
+
+KINDS = {
+    # Nothing was sent.
+    httpcore.ConnectError: errors.FailureKind.CONNECT_FAILED,
+    httpcore.ConnectTimeout: errors.FailureKind.CONNECT_FAILED,
+    httpcore.ProxyError: errors.FailureKind.CONNECT_FAILED,
+    httpcore.UnsupportedProtocol: errors.FailureKind.CONNECT_FAILED,
+    httpcore.LocalProtocolError: errors.FailureKind.CONNECT_FAILED,
+    # Something may have been.
+    httpcore.TimeoutException: errors.FailureKind.TIMEOUT,
+    httpcore.PoolTimeout: errors.FailureKind.TIMEOUT,
+    httpcore.ReadTimeout: errors.FailureKind.TIMEOUT,
+    httpcore.WriteTimeout: errors.FailureKind.TIMEOUT,
+    httpcore.NetworkError: errors.FailureKind.CONNECTION_LOST,
+    httpcore.ReadError: errors.FailureKind.CONNECTION_LOST,
+    httpcore.WriteError: errors.FailureKind.CONNECTION_LOST,
+    httpcore.ProtocolError: errors.FailureKind.CONNECTION_LOST,
+    httpcore.RemoteProtocolError: errors.FailureKind.CONNECTION_LOST,
+    httpx.DecodingError: errors.FailureKind.MALFORMED_ANSWER,
+}
+
+
+def test_every_failure_of_the_library_has_its_kind() -> None:
+    members = [kind for _, kind in inspect.getmembers(httpcore, inspect.isclass) if issubclass(kind, Exception)]
+    # The pool uses another connection after the first one.
+    assert {*members, httpx.DecodingError} - {httpcore.ConnectionNotAvailable} == KINDS.keys()
+    for raised, kind in KINDS.items():
+        failure = translate_failure(raised("x")).failure
+        assert failure.kind is kind
+        assert failure.may_be_billed == (kind is not errors.FailureKind.CONNECT_FAILED)
+
+
+@pytest.mark.parametrize("raised", [httpx.InvalidURL("x"), ValueError("x")], ids=repr)
+def test_a_url_that_cannot_be_sent_is_a_failed_connection(raised: Exception) -> None:
+    class Unsendable(Connections):
+        async def exchange(self, *args: Any, **fields: Any) -> Any:
+            raise raised
+
+    http = JsonHttp(SystemClock(), Unsendable(SystemClock()))
+    with raises_failure(errors.FailureKind.CONNECT_FAILED):
+        run(http.get("http://provider", headers={}, timeout_s=1))
 
 
 @pytest.mark.parametrize(

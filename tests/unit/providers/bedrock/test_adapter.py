@@ -28,6 +28,7 @@ from tests.fakes.bedrock import (
     converse_events,
     error,
     event,
+    exception,
     message_stop,
     metadata,
     streamed,
@@ -341,3 +342,53 @@ def test_a_rejected_key_fails_the_probe(bedrock: FakeBedrock) -> None:
 def test_an_unknown_event_before_the_first_text_is_no_content(bedrock: FakeBedrock) -> None:
     bedrock.script(STREAM, streamed(event("aNewEvent", {}), *converse_events("a")))
     assert text_of(stream(bedrock)) == "a"
+
+
+def whole(bedrock: FakeBedrock, body: dict[str, Any], call: ChatCall | None = None) -> AnswerChunk:
+    """The only chunk of a whole answer where a stream was requested."""
+    bedrock.script(STREAM, Reply(body=body))
+    [chunk] = stream(bedrock, call)
+    return chunk
+
+
+def test_a_whole_answer_to_a_request_for_a_stream_has_its_reasoning_and_its_calls(bedrock: FakeBedrock) -> None:
+    reasoning = {"reasoningContent": {"reasoningText": {"text": "hm", "signature": "s"}}}
+    calls = [{"toolUse": {"toolUseId": name, "name": "add", "input": {"a": 1}}} for name in ("one", "two")]
+    chunk = whole(bedrock, converse_answer("Yes.", reasoning, *calls, stop="tool_use"))
+    [delta] = chunk.choices
+    assert delta.text == "Yes."
+    assert [(part.text, part.signature) for part in delta.reasoning] == [("hm", "s")]
+    assert [(made.position, made.call_id, made.name) for made in delta.tool_calls] == [
+        (0, "one", "add"),
+        (1, "two", "add"),
+    ]
+    assert [json.loads(made.arguments) for made in delta.tool_calls] == [{"a": 1}] * 2
+    assert delta.finish_reason == "tool_calls"
+
+
+def test_a_whole_answer_that_a_guardrail_has_blocked_is_refused_and_billed(bedrock: FakeBedrock) -> None:
+    bedrock.script(STREAM, Reply(body=converse_answer("Sorry.", stop="guardrail_intervened")))
+    with raises_failure(FailureKind.CONTENT_REFUSED) as caught:
+        stream(bedrock)
+    assert caught.value.failure.usage == Usage(11, 7)
+
+
+def test_an_error_in_a_whole_answer_to_a_request_for_a_stream_is_its_kind_of_failure(bedrock: FakeBedrock) -> None:
+    bedrock.script(STREAM, Reply(body={"error": {"message": "slow down", "code": 429}}))
+    with raises_failure(FailureKind.RATE_LIMITED):
+        stream(bedrock)
+
+
+def test_json_after_a_message_is_malformed(bedrock: FakeBedrock) -> None:
+    bedrock.script(STREAM, streamed(text_delta("Hi"), json.dumps(converse_answer("Hi")).encode()))
+    with raises_failure(FailureKind.MALFORMED_ANSWER):
+        stream(bedrock)
+
+
+def test_an_exception_before_the_end_is_never_an_answer(bedrock: FakeBedrock) -> None:
+    bedrock.script(
+        STREAM, streamed(text_delta("Hi"), exception("modelStreamErrorException", "x"), message_stop("end_turn"))
+    )
+    with raises_failure(FailureKind.SERVER_ERROR, match="^the provider put an error into its answer") as caught:
+        stream(bedrock)
+    assert caught.value.failure.may_be_billed

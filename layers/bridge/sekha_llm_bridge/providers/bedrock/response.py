@@ -135,10 +135,10 @@ def _blocks(contents: Any, kind: ReasoningKind) -> list[Block]:
             case {"toolUse": call}:
                 arguments = orjson.dumps(call.get("input", {})).decode()
                 blocks.append(ToolCall(read_text(call["toolUseId"]), read_text(call["name"]), arguments))
-            case {"reasoningContent": {"reasoningText": {"text": str(text)} as reasoning}}:
-                blocks.append(Reasoning(text, kind, signature=reasoning.get("signature")))
-            case {"reasoningContent": {"redactedContent": str(encrypted)}}:
-                blocks.append(Reasoning("", kind, encrypted=encrypted))
+            case {"reasoningContent": {"reasoningText": reasoning}}:
+                blocks.append(Reasoning(read_text(reasoning["text"]), kind, signature=reasoning.get("signature")))
+            case {"reasoningContent": {"redactedContent": encrypted}}:
+                blocks.append(Reasoning("", kind, encrypted=read_text(encrypted)))
             case {"citationsContent": {"content": parts} as cited}:
                 text = "".join(part.get("text", "") for part in parts)
                 blocks.append(Text(text, citations=tuple(cited.get("citations") or ())))
