@@ -70,7 +70,7 @@ def read_answer(body: Json, *, created: int, must_call: bool = False) -> ChatAns
 
 
 def _blocks(content: list[Any]) -> tuple[Block, ...]:
-    """Returns the blocks. Beside a call that is the answer there is no other text: the answer is JSON and nothing else."""
+    """Returns the blocks. Beside a call that is the answer, other texts are left out."""
     blocks = tuple(read_block(block) for block in content)
     answer = next((n for n, block in enumerate(content) if block.get("name") == ANSWER_TOOL), None)
     if answer is None:
