@@ -19,7 +19,7 @@ from sekha_llm_bridge.config.models import ProviderType
 from sekha_llm_bridge.conversation import AnswerChunk, AnswerState
 from sekha_llm_bridge.providers import ChatCall, Provider
 from sekha_llm_bridge.providers.http import JsonHttp
-from sekha_llm_bridge.providers.openai.vendors import _VENDORS_BY_HOST, VENDORS
+from sekha_llm_bridge.providers.openai.vendors import VENDORS, VENDORS_BY_HOST
 from sekha_llm_bridge.usage import Usage
 from tests.contract import test_provider_adapters
 from tests.contract.test_provider_adapters import FAILURES_BY_FORMAT, OF_ANTHROPIC, PROMPT, QUOTES_OF_THE_REQUEST
@@ -869,7 +869,7 @@ def test_every_claim_that_a_format_is_exempt_from_is_one_of_this_contract() -> N
 
 def test_every_row_of_a_vendor_is_in_this_contract() -> None:
     tested = {wire.vendor or VENDORS[ProviderType(wire.provider_type)] for wire in VENDOR_ROWS}
-    assert {*VENDORS.values(), *_VENDORS_BY_HOST.values()} <= tested
+    assert {*VENDORS.values(), *VENDORS_BY_HOST.values()} <= tested
 
 
 # OpenAI's wire format

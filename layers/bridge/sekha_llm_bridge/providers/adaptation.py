@@ -1,7 +1,7 @@
 """Sends a request again in another form where a server rejects a form that the bridge has chosen.
 
 An adapter lists its other forms as `Adaptation`s. The form in which a model has taken a request is used for its later
-requests at once. A rejected request is not billed.
+requests at once, unless the rejection was about the content of the one request. A rejected request is not billed.
 """
 
 import re
@@ -21,17 +21,27 @@ class Adaptation(NamedTuple):
 
     `pattern` is a regular expression, compiled at the first rejection; it matches rejections that name what is changed,
     in any letter case. `change` returns the payload in the other form, or None where it has nothing to change. `kinds`
-    are the kinds of rejection that it may avoid.
+    are the kinds of rejection that it may avoid. `pattern_of_model` matches rejections that later requests would get,
+    too: only then is the form remembered. By default, all are.
     """
 
     pattern: str
     change: Callable[[Any], Any | None]
     kinds: frozenset[FailureKind] = _REJECTIONS
+    pattern_of_model: str = ""
 
     def may_avoid(self, failure: Failure) -> bool:
         """Returns whether the rejection names what this adaptation changes."""
-        text = f"{failure.param or ''} {failure.message} {failure.provider_text}"
-        return failure.kind in self.kinds and re.search(self.pattern, text, re.IGNORECASE) is not None
+        return failure.kind in self.kinds and _names(self.pattern, failure)
+
+    def is_needed_again(self, failure: Failure) -> bool:
+        """Returns whether the model would reject later requests, too, and not only this one."""
+        return _names(self.pattern_of_model, failure)
+
+
+def _names(pattern: str, failure: Failure) -> bool:
+    text = f"{failure.param or ''} {failure.message} {failure.provider_text}"
+    return re.search(pattern, text, re.IGNORECASE) is not None
 
 
 class AdaptedRequests:
@@ -50,7 +60,7 @@ class AdaptedRequests:
         tried = [adaptation for adaptation in needed if adaptation in adaptations]
         for adaptation in tried:
             payload = adaptation.change(payload) or payload
-        n_known = len(tried)
+        learned: list[Adaptation] = []
         while True:
             try:
                 answer = await send(payload)
@@ -63,7 +73,9 @@ class AdaptedRequests:
                 if found is None:
                     raise
                 tried.append(found)
+                if found.is_needed_again(failure):
+                    learned.append(found)
                 payload = found.change(payload) or payload
             else:
-                needed += tried[n_known:]
+                needed += [adaptation for adaptation in learned if adaptation not in needed]
                 return answer

@@ -172,6 +172,16 @@ def test_calls_without_ids_belong_to_the_results_without_ids_in_their_order() ->
     assert len({block["id"] for block in turns[1][1]}) == 2
 
 
+def test_calls_of_an_earlier_id_get_another_one_that_their_results_have_too() -> None:
+    turn = assistant(ToolCall("call_0", "f", "{}"), ToolCall("call_0", "f", "{}"))
+    answers = result("call_0", "1"), result("call_0", "2")
+    turns = turns_of(user("x"), turn, *answers, turn, *answers)
+    ids = [block["id"] for n in (1, 3) for block in turns[n][1]]
+    assert ids[0] == "call_0"
+    assert len(set(ids)) == 4
+    assert [block["tool_use_id"] for n in (2, 4) for block in turns[n][1]] == ids
+
+
 @pytest.mark.parametrize("arguments", ["not json", "[1]", '"text"', "null"])
 def test_arguments_that_are_no_object_are_the_callers_fault(arguments: str) -> None:
     with raises_failure(FailureKind.REQUEST_REJECTED):

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from sekha_llm_bridge.conversation import AnswerChunk, AnswerState, Reasoning, ReasoningKind
+from sekha_llm_bridge.conversation import AnswerChunk, AnswerState, Reasoning, ReasoningKind, Text
 from sekha_llm_bridge.errors import FailureKind
 from sekha_llm_bridge.providers.anthropic.output_format import ANSWER_TOOL
 from sekha_llm_bridge.providers.anthropic.response import read_answer
@@ -174,6 +174,28 @@ def test_the_input_of_the_answer_tool_is_streamed_as_text() -> None:
     assert json.loads(text_of(chunks)) == {"n": 1}
     assert calls_of(chunks) == {}
     assert chunks[-2].choices[0].finish_reason == "stop"
+
+
+def test_beside_the_answer_tool_nothing_is_the_text() -> None:
+    blocks = wire.tool_use("t", ANSWER_TOOL, n=1), wire.text("That is all."), wire.tool_use("u", ANSWER_TOOL, n=2)
+    answer = wire.message(*blocks, stop_reason="tool_use")
+    assert json.loads(text_of(read(wire.events(answer)))) == {"n": 1}
+    assert read_answer(answer, created=1).choices[0].blocks == (Text('{"n":1}'),)
+
+
+def test_an_empty_answer_without_the_forced_call_is_no_answer() -> None:
+    reader = MessageReader({"model": "m"}, created=1)
+    reader.must_call = True
+    with raises_failure(FailureKind.CANDIDATE_UNSUITABLE) as caught:
+        list(reader.read(json.dumps(event).encode() for event in wire.events(wire.message())))
+    assert caught.value.failure.usage == Usage(11, 7)
+
+
+def test_before_its_end_an_answer_may_be_billed_more_than_the_provider_has_counted() -> None:
+    wrong = {"type": "content_block_delta", "index": 0, "delta": "x"}
+    with raises_failure(FailureKind.MALFORMED_ANSWER) as caught:
+        read([*wire.events(ANSWER)[:-3], wrong])
+    assert (caught.value.failure.usage, caught.value.failure.may_be_billed) == (None, True)
 
 
 def test_arguments_in_the_first_event_of_a_call_are_read() -> None:

@@ -260,6 +260,36 @@ def test_a_model_without_structured_output_is_asked_by_a_tool_from_then_on(bedro
     assert ["outputConfig" in request.body for request in bedrock.received] == [True, False, False]
 
 
+@pytest.mark.parametrize(
+    ("refusal", "fields", "name"),
+    [
+        (
+            "output_config.format.schema: For 'integer' type, property 'minimum' is not supported",
+            {"output_format": AS_SCHEMA},
+            "outputConfig",
+        ),
+        (
+            "A maximum of 4 blocks with cache_control may be provided. Found 5.",
+            {"tools": (ADD._replace(cache=CacheControl()),)},
+            "cachePoint",
+        ),
+        ("The ttl 1h of cachePoint is not supported by this model", {"cache": CacheControl("1h")}, "cachePoint"),
+        ("tools.0.strict: the schema is too complex", {"tools": (ADD._replace(is_strict=True),)}, "strict"),
+    ],
+)
+def test_a_refusal_of_one_content_changes_no_later_request(
+    bedrock: FakeBedrock, refusal: str, fields: dict[str, Any], name: str
+) -> None:
+    bedrock.script(CONVERSE, error("ValidationException", refusal))
+
+    async def twice(adapter: BedrockAdapter) -> None:
+        for _ in range(2):
+            await adapter.chat(chat_call(**fields), timeout_s=5)
+
+    run(bedrock, twice)
+    assert [name in json.dumps(request.body) for request in bedrock.received] == [True, False, True]
+
+
 def test_cache_points_are_left_out_for_a_model_that_refuses_them(bedrock: FakeBedrock) -> None:
     path = f"/model/{LLAMA.replace(':', '%3A')}/converse"
     message = "You invoked an unsupported model or your request did not allow prompt caching."

@@ -53,6 +53,17 @@ def test_system_and_developer_messages_become_system_blocks_wherever_they_are() 
     assert body["messages"] == [{"role": "user", "content": [{"text": "hi"}]}]
 
 
+def test_a_conversation_of_system_messages_alone_is_the_users() -> None:
+    assert sent(system("be brief")) == {
+        "messages": [{"role": "user", "content": [{"text": "be brief"}]}],
+        "inferenceConfig": {"maxTokens": 16_384},
+    }
+
+
+def test_a_conversation_that_the_assistant_begins_gets_a_user_message_before_it() -> None:
+    assert [one["role"] for one in sent(assistant("Hello."), user("hi"))["messages"]] == ["user", "assistant", "user"]
+
+
 def test_messages_of_the_same_role_are_merged() -> None:
     body = sent(user("a"), user("b"), assistant("c"), assistant("d"), user("e"))
     assert [(one["role"], len(one["content"])) for one in body["messages"]] == [
@@ -103,6 +114,17 @@ def test_an_id_that_converse_refuses_is_replaced_alike_in_call_and_result(call_i
     body = sent(user("?"), assistant(ToolCall(call_id, "add", "{}")), result(call_id, "2"), tools=(ADD,))
     used = body["messages"][1]["content"][0]["toolUse"]["toolUseId"]
     assert used == body["messages"][2]["content"][0]["toolResult"]["toolUseId"]
+
+
+@pytest.mark.parametrize("call_id", [None, "call_0"])
+@pytest.mark.parametrize("model", [CLAUDE, MISTRAL])
+def test_calls_of_the_same_id_or_of_none_have_different_ids(call_id: str | None, model: str) -> None:
+    calls = assistant(CALL._replace(call_id=call_id), CALL._replace(call_id=call_id))
+    answers = result(call_id, "1"), result(call_id, "2")
+    messages = sent(user("hi"), calls, *answers, calls, *answers, tools=(ADD,), model=model)["messages"]
+    ids = [one["toolUse"]["toolUseId"] for n in (1, 3) for one in messages[n]["content"]]
+    assert len(set(ids)) == 4
+    assert [one["toolResult"]["toolUseId"] for n in (2, 4) for one in messages[n]["content"]] == ids
 
 
 def test_mistral_gets_ids_of_nine_letters_and_digits() -> None:

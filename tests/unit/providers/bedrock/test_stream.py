@@ -153,6 +153,12 @@ def test_an_exception_before_any_content_is_not_billed() -> None:
     assert not caught.value.failure.may_be_billed
 
 
+def test_an_exception_after_text_that_was_held_back_may_be_billed() -> None:
+    with raises_failure(FailureKind.RATE_LIMITED) as caught:
+        read([text_delta("a"), exception("throttlingException", "slow down")], WITH_OUTPUT_TOOL)
+    assert caught.value.failure.may_be_billed
+
+
 def test_an_error_message_without_payload_is_a_failure() -> None:
     headers = {":message-type": "error", ":error-code": "InternalFailure", ":error-message": "failed"}
     with raises_failure(FailureKind.SERVER_ERROR):

@@ -29,7 +29,7 @@ from sekha_llm_bridge.conversation import (
     ToolCall,
 )
 from sekha_llm_bridge.errors import FailureKind, ProviderError
-from sekha_llm_bridge.providers.anthropic.identifiers import CallIds
+from sekha_llm_bridge.providers.call_ids import CallIds
 
 WireBlock = dict[str, Any]
 """One of Anthropic's content blocks."""

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from sekha_llm_bridge.conversation import Block, CacheControl, Conversation, Document, Image, Message, Role, Text
 from sekha_llm_bridge.errors import FailureKind, ProviderError
 from sekha_llm_bridge.providers.anthropic.blocks import WireBlock, cache_control, wire_blocks
-from sekha_llm_bridge.providers.anthropic.identifiers import CallIds
+from sekha_llm_bridge.providers.call_ids import CallIds, anthropic_call_id
 
 WireMessage = dict[str, Any]
 """One of Anthropic's messages: its `role`, and its `content` as a list of blocks."""
@@ -36,7 +36,7 @@ class WirePrompt(NamedTuple):
 
 def wire_prompt(conversation: Conversation) -> WirePrompt:
     """Returns the prompt of a request. Raises `ProviderError` (REQUEST_REJECTED) where it has no content."""
-    ids = CallIds()
+    ids = CallIds(anthropic_call_id)
     messages = conversation.messages
     n_leading = next((i for i, one in enumerate(messages) if one.role not in _SYSTEM_ROLES), len(messages))
     system = _blocks_of(messages[:n_leading], ids)

@@ -31,7 +31,8 @@ _FINISH_REASONS = {
     "tool_use": FinishReason.TOOL_CALLS,
     "refusal": FinishReason.CONTENT_FILTER,
 }
-_COMPLETE_REASONS = frozenset({None, "end_turn", "stop_sequence"})
+COMPLETE_REASONS = frozenset({None, "end_turn", "stop_sequence"})
+"""The stop reasons of an answer that lacks nothing, and calls no tool."""
 # OpenAI's reasons do not say these: the caller gets Anthropic's own beside them.
 _SHOWN_REASONS = frozenset({"pause_turn", "model_context_window_exceeded", "refusal"})
 
@@ -45,11 +46,11 @@ def read_answer(body: Json, *, created: int, must_call: bool = False) -> ChatAns
     content = body.get("content")
     if not isinstance(content, list):
         raise malformed_answer("the provider's answer has no content", usage)
-    blocks = tuple(read_block(block) for block in content)
+    blocks = _blocks(content)
     stop_reason = body.get("stop_reason")
     has_text = any(isinstance(block, Text) and block.text.strip() for block in blocks)
     is_refusal = stop_reason == "refusal"
-    if must_call and not is_refusal and (has_text or stop_reason in _COMPLETE_REASONS) and not _has_call(content):
+    if must_call and not is_refusal and (has_text or stop_reason in COMPLETE_REASONS) and not _has_call(content):
         raise ignored_answer_tool(usage)
     choice = Choice(
         0,
@@ -66,6 +67,15 @@ def read_answer(body: Json, *, created: int, must_call: bool = False) -> ChatAns
         usage,
         provider_usage=provider_usage(body.get("usage")),
     )
+
+
+def _blocks(content: list[Any]) -> tuple[Block, ...]:
+    """Returns the blocks. Beside a call that is the answer, other texts are left out."""
+    blocks = tuple(read_block(block) for block in content)
+    answer = next((n for n, block in enumerate(content) if block.get("name") == ANSWER_TOOL), None)
+    if answer is None:
+        return blocks
+    return tuple(block for n, block in enumerate(blocks) if n == answer or not isinstance(block, Text))
 
 
 def _has_call(content: list[Any]) -> bool:

@@ -15,14 +15,17 @@ import orjson
 from sekha_llm_bridge.conversation import AnswerChunk, AnswerState, ChoiceDelta, Json, Reasoning, ReasoningKind
 from sekha_llm_bridge.conversation import ToolCallDelta as CallDelta
 from sekha_llm_bridge.providers.anthropic.output_format import ANSWER_TOOL, ignored_answer_tool
-from sekha_llm_bridge.providers.anthropic.response import extra_of, finish_reason, refusal_of
+from sekha_llm_bridge.providers.anthropic.response import COMPLETE_REASONS, extra_of, finish_reason, refusal_of
 from sekha_llm_bridge.providers.anthropic.usage import merged_usage, provider_usage, read_usage
 from sekha_llm_bridge.providers.base import malformed_answer, malformed_answer_guard, read_text
 from sekha_llm_bridge.providers.event_stream import DONE, parse_event
 from sekha_llm_bridge.providers.failures import error_within_success
 from sekha_llm_bridge.providers.single_choice import SingleChoiceStream
+from sekha_llm_bridge.usage import Usage
 
-_ANSWER = -1  # in place of the number of a call: the call is the answer
+# In place of the number of a call: the call is the answer, or a second answer, which is ignored.
+_ANSWER = -1
+_SECOND_ANSWER = -2
 
 
 class MessageReader:
@@ -37,6 +40,7 @@ class MessageReader:
         self._payload = payload
         self._chunks = SingleChoiceStream(created)
         self._usage: Json = {}
+        self._billed: Usage | None = None  # known only at the end: before it, only the first token is counted
         self._calls: dict[object, int] = {}  # the number of each call by the index of its block
         self._n_calls = 0
         self._unsent_arguments: tuple[int, str] | None = None  # those in the first event of a call, until others follow
@@ -60,7 +64,7 @@ class MessageReader:
                     raise error_within_success(event, request=self._payload)
                 if is_whole and not _is_message(event):
                     raise malformed_answer("the provider's answer is neither a message nor a stream")
-            with malformed_answer_guard(read_usage(self._usage)):
+            with malformed_answer_guard(self._billed):
                 chunks = [self._read(one) for one in events_of(event)]
             yield from chunks
 
@@ -99,14 +103,22 @@ class MessageReader:
                 return self._call_start(index, block)
         return None
 
+    @property
+    def _has_answer(self) -> bool:
+        return _ANSWER in self._calls.values()
+
     def _text(self, text: object) -> str:
+        """Returns the text, or nothing beside a call that is the answer: the answer is JSON and nothing else."""
         if self.must_call and not self._calls and read_text(text).strip():
-            raise ignored_answer_tool(read_usage(self._usage))
-        return read_text(text)
+            raise ignored_answer_tool(self._billed)
+        return "" if self._has_answer else read_text(text)
 
     def _call_start(self, index: object, block: Json) -> ChoiceDelta | None:
         is_answer = block["name"] == ANSWER_TOOL
-        position = self._calls[index] = _ANSWER if is_answer else self._n_calls
+        position = self._n_calls
+        if is_answer:
+            position = _SECOND_ANSWER if self._has_answer else _ANSWER
+        self._calls[index] = position
         self._unsent_arguments = position, orjson.dumps(block.get("input") or {}).decode()
         if is_answer:
             return None
@@ -139,6 +151,9 @@ class MessageReader:
         ending = event.get("delta") or {}
         if ending.get("stop_reason") is None:
             return self._chunks.chunk()
+        self._billed = read_usage(self._usage)
+        if self.must_call and not self._calls and ending["stop_reason"] in COMPLETE_REASONS:
+            raise ignored_answer_tool(self._billed)
         refusals = refusal_of(ending)
         delta = (self._block_stop() or ChoiceDelta())._replace(
             refusal=refusals[0].text if refusals else None,
@@ -146,10 +161,12 @@ class MessageReader:
             stop_sequence=ending.get("stop_sequence"),
             extra=extra_of(ending),
         )
-        return self._chunks.chunk(delta, usage=read_usage(self._usage), provider_usage=provider_usage(self._usage))
+        return self._chunks.chunk(delta, usage=self._billed, provider_usage=provider_usage(self._usage))
 
 
-def _arguments(position: int, arguments: str) -> ChoiceDelta:
+def _arguments(position: int, arguments: str) -> ChoiceDelta | None:
+    if position == _SECOND_ANSWER:
+        return None
     if position == _ANSWER:
         return ChoiceDelta(text=read_text(arguments))
     return ChoiceDelta(tool_calls=(CallDelta(position, read_text(arguments)),))

@@ -1,6 +1,8 @@
 """Other forms of a request, for models that refuse what the bridge has chosen. See `providers/adaptation.py`.
 
-The documentation lists the models that have structured output, `strict` tools or cache points, but lists grow old.
+The documentation lists the models that have structured output, `strict` tools or cache points, but lists grow old. A
+model may also refuse a certain schema, a fifth cache point or a certain lifetime of the cache: such a refusal is not
+remembered, because it says nothing about the requests of others.
 """
 
 from typing import Any, TypedDict
@@ -60,8 +62,12 @@ def _without_strict(payload: ChatPayload) -> ChatPayload | None:
     return {**payload, "body": {**payload["body"], "toolConfig": {**config, "tools": tools}}}
 
 
+_OF_MODEL = r"^(?!.*\bttl\b).*(\bmodel\b|extra inputs|extraneous key)"
+
 ADAPTATIONS = (
-    Adaptation(r"output_?config|text_?format|json_?schema|structured output", _schema_as_tool),
-    Adaptation(r"cache_?point|prompt caching|cache_control|\bttl\b", _unmarked),
-    Adaptation(r"\bstrict\b", _without_strict),
+    Adaptation(
+        r"output_?config|text_?format|json_?schema|structured output", _schema_as_tool, pattern_of_model=_OF_MODEL
+    ),
+    Adaptation(r"cache_?point|prompt caching|cache_control|\bttl\b", _unmarked, pattern_of_model=_OF_MODEL),
+    Adaptation(r"\bstrict\b", _without_strict, pattern_of_model=_OF_MODEL),
 )

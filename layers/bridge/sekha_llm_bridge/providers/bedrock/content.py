@@ -30,6 +30,7 @@ from sekha_llm_bridge.conversation import (
 )
 from sekha_llm_bridge.errors import FailureKind, ProviderError
 from sekha_llm_bridge.providers.bedrock.models import HIDDEN_FAMILY, ModelFamily
+from sekha_llm_bridge.providers.call_ids import CallIds
 
 Content = dict[str, Any]
 """One content block of Converse."""
@@ -59,6 +60,7 @@ _MISTRAL_CALL_ID = r"[a-zA-Z0-9]{9}"
 _DOCUMENT_NAME = r"[a-zA-Z0-9()\[\]-]+(?: [a-zA-Z0-9()\[\]-]+)*"
 _MAX_DOCUMENT_NAME = 200
 _TEXT_BESIDE_DOCUMENTS = "See the attached document."  # Converse refuses a document without a text
+_BEGINNING = "(The assistant begins.)"
 _EMPTY_RESULT = "(no output)"
 _FAILED_CALL = "The call failed:"
 
@@ -91,6 +93,7 @@ class MessageTranslator:
         self._family = family
         self._writes_calls_as_text = writes_calls_as_text
         self._document_names: set[str] = set()
+        self._ids = CallIds(self._valid_call_id)
 
     def add(self, message: Message) -> None:
         """Appends a message; to the last one, where it has the same role. A message without content is left out."""
@@ -110,7 +113,15 @@ class MessageTranslator:
             self.messages.append({"role": role, "content": content})
 
     def finish(self, cache: CacheControl | None) -> None:
-        """Ends the translation. `cache` is the mark of the whole request."""
+        """Ends the translation. `cache` is the mark of the whole request.
+
+        A conversation of system messages alone is sent as the user's, and one that begins with the assistant gets a
+        user message before it: Converse requires that the user begins.
+        """
+        if not self.messages and self.system:
+            self.messages, self.system = [{"role": "user", "content": self.system}], []
+        if self.messages and self.messages[0]["role"] == "assistant":
+            self.messages.insert(0, {"role": "user", "content": [{"text": _BEGINNING}]})
         for message in self.messages:
             kinds = {kind for content in message["content"] for kind in content}
             if "document" in kinds and "text" not in kinds:
@@ -174,7 +185,7 @@ class MessageTranslator:
             arguments = None
         if not isinstance(arguments, dict):
             raise unsuitable("Bedrock takes only calls whose arguments are a JSON object")
-        return {"toolUse": {"toolUseId": self._call_id(call.call_id), "name": call.name, "input": arguments}}
+        return {"toolUse": {"toolUseId": self._ids.of_call(call.call_id), "name": call.name, "input": arguments}}
 
     def _tool_result(self, message: Message) -> list[Content]:
         content = self._contents(message.blocks)
@@ -185,16 +196,15 @@ class MessageTranslator:
         if self._writes_calls_as_text:
             return [{"text": "[result of the tool, failed]" if message.is_error else "[result of the tool]"}, *content]
         has_status = self._family.is_claude or self._family.is_nova or self._family is HIDDEN_FAMILY
-        result: Content = {"toolUseId": self._call_id(message.call_id), "content": content}
+        result: Content = {"toolUseId": self._ids.of_result(message.call_id), "content": content}
         if message.is_error and has_status:
             result["status"] = "error"
         elif message.is_error:
             content.insert(0, {"text": _FAILED_CALL})
         return [{"toolResult": result}, *marks]
 
-    def _call_id(self, call_id: str | None) -> str:
-        """Returns an id that Converse accepts: the same one for a call and for its result."""
-        given = call_id or "call"
+    def _valid_call_id(self, given: str) -> str:
+        """Returns an id that Converse accepts."""
         if re.fullmatch(_MISTRAL_CALL_ID if self._family.is_mistral else _CALL_ID, given):
             return given
         digest = hashlib.sha256(given.encode()).hexdigest()

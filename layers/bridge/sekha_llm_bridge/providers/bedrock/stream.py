@@ -99,7 +99,7 @@ class ConverseStreamReader:
                 return self._metadata(event)
             case _:  # messageStart, and events of a later version
                 delta = None
-        self._has_content = self._has_content or delta is not None
+        self._has_content = self._has_content or delta is not None or kind == "contentBlockDelta"
         return self._stream.chunk(delta)
 
     def _start(self, block: int, start: Json) -> ChoiceDelta | None:
