@@ -432,6 +432,18 @@ def test_other_failures_of_the_counting_are_raised(fake: FakeProvider) -> None:
         count(fake)
 
 
+@pytest.mark.parametrize("fields", [{"parameters": {"temperature": 1.5}}, {}])
+def test_a_request_that_cannot_be_counted_says_nothing_about_others(fake: FakeProvider, fields: dict[str, Any]) -> None:
+    if not fields:
+        fake.script(COUNT_PATH, reject("messages.0: this cannot be counted"))
+    fake.script(COUNT_PATH, Reply(body={"input_tokens": 3}))
+
+    async def twice(adapter: AnthropicAdapter) -> list[int | None]:
+        return [await adapter.count_tokens(call, timeout_s=5) for call in (call_of(**fields), call_of())]
+
+    assert run(fake, twice) == [None, 3]
+
+
 def test_a_count_without_a_number_is_none(fake: FakeProvider) -> None:
     fake.script(COUNT_PATH, Reply(body={"tokens": "x"}))
     assert count(fake) is None

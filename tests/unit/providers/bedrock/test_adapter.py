@@ -327,6 +327,15 @@ def test_models_that_bedrock_cannot_count_are_not_asked(bedrock: FakeBedrock, mo
     assert bedrock.received == []
 
 
+def test_a_request_that_cannot_be_counted_says_nothing_about_others(bedrock: FakeBedrock) -> None:
+    bedrock.script(COUNT, error("ValidationException", "messages.0: this type of document is not supported"))
+
+    async def twice(adapter: BedrockAdapter) -> list[int | None]:
+        return [await adapter.count_tokens(chat_call(), timeout_s=5) for _ in range(2)]
+
+    assert run(bedrock, twice) == [None, 42]
+
+
 def test_a_model_that_cannot_be_counted_is_asked_once(bedrock: FakeBedrock) -> None:
     bedrock.always(COUNT, error("ValidationException", "The provided model doesn't support counting tokens."))
 

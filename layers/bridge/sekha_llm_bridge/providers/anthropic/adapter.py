@@ -47,6 +47,13 @@ _OAUTH_PREFIX = "sk-ant-oat"
 _OAUTH_BETA = "oauth-2025-04-20"
 _BETA_HEADER = "anthropic-beta"
 _NO_SUCH_PATH = frozenset({404, 405, 501})
+_BY_REQUEST = frozenset(
+    {
+        *(FailureKind.REQUEST_REJECTED, FailureKind.CANDIDATE_UNSUITABLE),
+        *(FailureKind.CONTEXT_LENGTH_EXCEEDED, FailureKind.CONTENT_REFUSED),
+    }
+)
+"""The kinds of failure of one request, which say nothing about the counting of others."""
 
 
 class AnthropicAdapter:
@@ -113,13 +120,13 @@ class AnthropicAdapter:
         """Returns the tokens of the prompt, by `POST /v1/messages/count_tokens`, which is free; with a schema, the most
         that the prompt has in any form in which `chat` may send it.
 
-        None: the server cannot count, or does not have the model; it is not asked for this model again. Raises
-        `ProviderError` for any other failure.
+        None: the server cannot count, or does not have the model, and is not asked for this model again; or it takes no
+        such request. Raises `ProviderError` for any other failure.
         """
         if call.model_id in self._uncountable:
             return None
-        payload = chat_payload(call)
         try:
+            payload = chat_payload(call)
             body = await self._http.post(
                 self._urls.count_tokens,
                 payload=count_payload(payload),
@@ -127,9 +134,10 @@ class AnthropicAdapter:
                 timeout_s=timeout_s,
             )
         except ProviderError as exc:
-            if exc.failure.provider_status not in _NO_SUCH_PATH:
+            if exc.failure.provider_status in _NO_SUCH_PATH:
+                self._uncountable.add(call.model_id)
+            elif exc.kind not in _BY_REQUEST:
                 raise
-            self._uncountable.add(call.model_id)
             return None
         counted = read_count(body.get("input_tokens"))
         return None if counted is None else counted + tokens_of_another_form(payload)

@@ -5,6 +5,7 @@ not used (infra/decisions/0028).
 """
 
 import os
+import re
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from typing import Any, TypeVar
@@ -40,12 +41,13 @@ _SERVICE = "bedrock"  # in signatures, for bedrock-runtime, too
 _EVENT_STREAM = "application/vnd.amazon.eventstream"
 _CREDENTIALS_TIMEOUT_S = 2.0
 _COUNTED_FIELDS = ("messages", "system", "toolConfig", "additionalModelRequestFields")
-_CANNOT_COUNT = frozenset(
+_BY_REQUEST = frozenset(
     {
-        *(FailureKind.REQUEST_REJECTED, FailureKind.CANDIDATE_UNSUITABLE, FailureKind.MODEL_MISSING),
-        FailureKind.ACCESS_DENIED,
+        *(FailureKind.REQUEST_REJECTED, FailureKind.CANDIDATE_UNSUITABLE),
+        *(FailureKind.CONTEXT_LENGTH_EXCEEDED, FailureKind.CONTENT_REFUSED),
     }
 )
+_CANNOT_COUNT = _BY_REQUEST | {FailureKind.MODEL_MISSING, FailureKind.ACCESS_DENIED}
 _HAS_ANSWERED = frozenset({FailureKind.MODEL_MISSING, FailureKind.ACCESS_DENIED})
 
 
@@ -146,7 +148,8 @@ class BedrockAdapter:
         except ProviderError as exc:
             if exc.kind not in _CANNOT_COUNT:
                 raise
-            if exc.kind is not FailureKind.REQUEST_REJECTED:
+            names_counting = re.search(r"\bcount", exc.failure.provider_text, re.IGNORECASE) is not None
+            if exc.kind not in _BY_REQUEST or names_counting:
                 self._cannot_count.add(base)
             return None
         return read_count(answer.get("inputTokens"))
