@@ -25,8 +25,8 @@ _OF_ONE_REQUEST = frozenset(
 
 class TokenCounts:
     """Counts by the providers' free requests. A provider whose count has failed is not asked again for a minute by this
-    instance, unless the failure is of that request only; nor for a model, where the answer had no number. A failure
-    has no other consequence.
+    instance, unless the failure is of that request only. A failure has no other consequence. Which models cannot be
+    counted at all, the adapters remember.
 
     The minute ends by the wall clock, because the monotonic clock may stop while Lambda freezes the environment.
     """
@@ -34,7 +34,7 @@ class TokenCounts:
     def __init__(self, providers: ProviderDirectory, clock: Clock) -> None:
         self._providers = providers
         self._clock = clock
-        self._paused_until: dict[tuple[str, ...], datetime] = {}  # by (provider id,) or (provider id, model id)
+        self._paused_until: dict[str, datetime] = {}  # by provider id
 
     async def count(
         self, entries: Iterable[CatalogModel], conversation: Conversation, *, remaining_s: float
@@ -48,11 +48,8 @@ class TokenCounts:
         return {entry.key: count for entry, count in zip(asked, counts, strict=True) if count is not None}
 
     def _is_paused(self, entry: CatalogModel) -> bool:
-        pauses = (self._paused_until.get(key) for key in ((entry.provider.id,), entry.key))
-        return any(until is not None and self._clock.now() < until for until in pauses)
-
-    def _pause(self, *key: str) -> None:
-        self._paused_until[key] = self._clock.now() + _PAUSE
+        until = self._paused_until.get(entry.provider.id)
+        return until is not None and self._clock.now() < until
 
     async def _count(self, entry: CatalogModel, conversation: Conversation, timeout_s: float) -> int | None:
         model, provider_id = entry.model, entry.provider.id
@@ -60,7 +57,7 @@ class TokenCounts:
             model.model_id, conversation, None, model.context_window, max_output_tokens=model.max_output_tokens
         )
         try:
-            counted = await call_within(
+            return await call_within(
                 lambda: self._providers.get(provider_id).count_tokens(call, timeout_s=timeout_s),
                 provider_id=provider_id,
                 timeout_s=timeout_s,
@@ -69,8 +66,5 @@ class TokenCounts:
         except ProviderError as exc:
             is_cut_by_deadline = exc.kind is FailureKind.TIMEOUT and timeout_s < _MAX_S
             if exc.kind not in _OF_ONE_REQUEST and not is_cut_by_deadline:
-                self._pause(provider_id)
+                self._paused_until[provider_id] = self._clock.now() + _PAUSE
             return None
-        if not counted:  # no prompt has 0 tokens
-            self._pause(*entry.key)
-        return counted or None

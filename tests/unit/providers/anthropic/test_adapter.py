@@ -444,9 +444,11 @@ def test_a_request_that_cannot_be_counted_says_nothing_about_others(fake: FakePr
     assert run(fake, twice) == [None, 3]
 
 
-def test_a_count_without_a_number_is_none(fake: FakeProvider) -> None:
-    fake.script(COUNT_PATH, Reply(body={"tokens": "x"}))
-    assert count(fake) is None
+@pytest.mark.parametrize("body", [{"tokens": "x"}, {"input_tokens": "x"}, {"input_tokens": 0}], ids=str)
+def test_a_count_without_a_number_is_malformed(fake: FakeProvider, body: dict[str, object]) -> None:
+    fake.script(COUNT_PATH, Reply(body=body))
+    with raises_failure(FailureKind.MALFORMED_ANSWER):
+        count(fake)
 
 
 def test_the_probe_asks_for_the_models(fake: FakeProvider) -> None:

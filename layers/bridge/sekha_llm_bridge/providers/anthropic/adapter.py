@@ -26,7 +26,13 @@ from sekha_llm_bridge.providers.anthropic.request import (
 from sekha_llm_bridge.providers.anthropic.response import read_answer
 from sekha_llm_bridge.providers.anthropic.stream import MessageReader, join_events
 from sekha_llm_bridge.providers.anthropic.usage import read_usage
-from sekha_llm_bridge.providers.base import BatchLimits, EmbeddingAnswer, EmbeddingCall, malformed_answer_guard
+from sekha_llm_bridge.providers.base import (
+    BatchLimits,
+    EmbeddingAnswer,
+    EmbeddingCall,
+    malformed_answer,
+    malformed_answer_guard,
+)
 from sekha_llm_bridge.providers.calls import ChatCall
 from sekha_llm_bridge.providers.capabilities import RequestFeature
 from sekha_llm_bridge.providers.event_stream import EventDecoder
@@ -139,8 +145,9 @@ class AnthropicAdapter:
             elif exc.kind not in _BY_REQUEST:
                 raise
             return None
-        counted = read_count(body.get("input_tokens"))
-        return None if counted is None else counted + tokens_of_another_form(payload)
+        if not (counted := read_count(body.get("input_tokens"))):  # no prompt has 0 tokens
+            raise malformed_answer("the provider's count is not usable")
+        return counted + tokens_of_another_form(payload)
 
     async def embed(self, call: EmbeddingCall, *, timeout_s: float) -> EmbeddingAnswer:  # noqa: ARG002 — the protocol's
         """Raises `ProviderError` (CANDIDATE_UNSUITABLE): Anthropic has no embeddings."""

@@ -17,7 +17,13 @@ from sekha_llm_bridge.config.models import ProviderConfig, Task
 from sekha_llm_bridge.conversation import AnswerChunk, ChatAnswer
 from sekha_llm_bridge.errors import FailureKind, ProviderError
 from sekha_llm_bridge.providers.adaptation import AdaptedRequests
-from sekha_llm_bridge.providers.base import BatchLimits, EmbeddingAnswer, EmbeddingCall, malformed_answer_guard
+from sekha_llm_bridge.providers.base import (
+    BatchLimits,
+    EmbeddingAnswer,
+    EmbeddingCall,
+    malformed_answer,
+    malformed_answer_guard,
+)
 from sekha_llm_bridge.providers.bedrock.adaptations import ADAPTATIONS, ChatPayload, without_cache_points
 from sekha_llm_bridge.providers.bedrock.embeddings import format_of, max_texts, read_embeddings
 from sekha_llm_bridge.providers.bedrock.endpoint import endpoint_of
@@ -152,7 +158,9 @@ class BedrockAdapter:
             if exc.kind not in _BY_REQUEST or names_counting:
                 self._cannot_count.add(base)
             return None
-        return read_count(answer.get("inputTokens"))
+        if not (n_tokens := read_count(answer.get("inputTokens"))):  # no prompt has 0 tokens
+            raise malformed_answer("the provider's count is not usable")
+        return n_tokens
 
     async def embed(self, call: EmbeddingCall, *, timeout_s: float) -> EmbeddingAnswer:
         """See `Provider.embed`. A text that is too long is an error, never cut."""
