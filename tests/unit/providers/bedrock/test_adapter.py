@@ -12,7 +12,17 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
 from sekha_llm_bridge.config.models import ProviderConfig
-from sekha_llm_bridge.conversation import AnswerChunk, CacheControl, Image, Media, OutputFormat, OutputFormatKind, Text
+from sekha_llm_bridge.conversation import (
+    AnswerChunk,
+    CacheControl,
+    Image,
+    Media,
+    OutputFormat,
+    OutputFormatKind,
+    Reasoning,
+    ReasoningKind,
+    Text,
+)
 from sekha_llm_bridge.errors import FailureKind, ProviderError
 from sekha_llm_bridge.providers import make_provider
 from sekha_llm_bridge.providers.bedrock.adapter import BedrockAdapter
@@ -38,7 +48,18 @@ from tests.fakes.clock import FakeClock
 from tests.fakes.failures import raises_failure
 from tests.fakes.provider import Received, Reply
 from tests.fakes.settings import chat_model, provider
-from tests.unit.providers.bedrock.conversations import ADD, CLAUDE, LLAMA, NOVA, PROFILE, chat_call, user
+from tests.unit.providers.bedrock.conversations import (
+    ADD,
+    CALL,
+    CLAUDE,
+    LLAMA,
+    NOVA,
+    PROFILE,
+    assistant,
+    chat_call,
+    result,
+    user,
+)
 
 T = TypeVar("T")
 WIRE_ID = CLAUDE.replace(":", "%3A")
@@ -300,6 +321,21 @@ def test_cache_points_are_left_out_for_a_model_that_refuses_them(bedrock: FakeBe
     assert chat(bedrock, call) == bedrock.text
     first, second = (json.dumps(request.body) for request in bedrock.received)
     assert ("cachePoint" in first, "cachePoint" in second) == (True, False)
+
+
+def test_earlier_reasoning_that_is_refused_is_left_out_and_then_the_budget(bedrock: FakeBedrock) -> None:
+    bedrock.script(
+        CONVERSE,
+        error("ValidationException", "messages.1.content.0: Invalid `signature` in `thinking` block"),
+        error("ValidationException", "messages.1.content.0.type: Expected `thinking`, but found `tool_use`."),
+    )
+    signed = Reasoning("hm", ReasoningKind.ANTHROPIC, signature="sig")
+    messages = user("1?"), assistant(signed, CALL), result("c1", "2")
+    own = {"type": "enabled", "budget_tokens": 2000}
+    assert chat(bedrock, chat_call(*messages, tools=(ADD,), thinking=own)) == bedrock.text
+    bodies = [json.dumps(request.body) for request in bedrock.received]
+    assert ["reasoningContent" in body for body in bodies] == [True, False, False]
+    assert ["budget_tokens" in body for body in bodies] == [True, True, False]
 
 
 def test_strict_tools_are_sent_without_it_to_a_model_that_refuses_it(bedrock: FakeBedrock) -> None:

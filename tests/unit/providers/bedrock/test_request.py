@@ -11,6 +11,8 @@ from sekha_llm_bridge.conversation import (
     OtherTool,
     OutputFormat,
     OutputFormatKind,
+    Reasoning,
+    ReasoningKind,
     ToolChoice,
     ToolChoiceMode,
 )
@@ -20,13 +22,18 @@ from sekha_llm_bridge.providers.bedrock.request import OUTPUT_TOOL, Guardrail, u
 from tests.fakes.failures import raises_failure
 from tests.unit.providers.bedrock.conversations import (
     ADD,
+    CALL,
     CLAUDE,
+    HISTORY,
     LLAMA,
     NOVA,
     OLD_CLAUDE,
     PROFILE,
+    assistant,
     choice,
+    result,
     sent,
+    user,
 )
 
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}}
@@ -142,6 +149,38 @@ def test_the_callers_tools_stay_beside_the_tool_for_the_answer() -> None:
         output_format=JSON_SCHEMA, model=OLD_CLAUDE, tools=(ADD,), tool_choice=choice(ToolChoiceMode.REQUIRED)
     )
     assert not uses_output_tool(forced)
+
+
+def test_one_answer_at_a_time_has_one_tool_choice_only() -> None:
+    body = sent(output_format=JSON_OBJECT, tools=(ADD,), is_parallel=False)
+    assert body["toolConfig"]["toolChoice"] == {"any": {}}
+    assert body["additionalModelRequestFields"]["tool_choice"] == {"disable_parallel_tool_use": True}
+
+
+@pytest.mark.parametrize("model", [CLAUDE, NEW_CLAUDE])
+def test_while_claude_thinks_no_call_is_forced(model: str) -> None:
+    body = sent(model=model, output_format=JSON_OBJECT, parameters={"reasoning_effort": "high"})
+    assert "thinking" in body["additionalModelRequestFields"]
+    assert "toolConfig" not in body
+    assert "JSON schema" in body["system"][0]["text"]
+
+
+@pytest.mark.parametrize("model", [CLAUDE, NEW_CLAUDE])
+def test_with_a_forced_call_the_bridge_chooses_no_thinking(model: str) -> None:
+    fields: dict[str, Any] = {"model": model, "tools": (ADD,), "tool_choice": choice(ToolChoiceMode.REQUIRED)}
+    body = sent(**fields, parameters={"reasoning_effort": "high"})
+    assert "thinking" not in body.get("additionalModelRequestFields", {})
+    own = {"type": "enabled", "budget_tokens": 2000}
+    assert sent(**fields, thinking=own)["additionalModelRequestFields"] == {"thinking": own}
+
+
+def test_after_calls_of_another_vendor_claude_gets_no_budget_for_thinking() -> None:
+    own = assistant(Reasoning("hm", ReasoningKind.ANTHROPIC, signature="sig"), CALL)
+    for call, is_sent in ((assistant(CALL), False), (own, True)):
+        body = sent(user("1?"), call, result("c1", "2"), tools=(ADD,), parameters={"reasoning_effort": "high"})
+        assert ("additionalModelRequestFields" in body) is is_sent
+    adaptive = sent(*HISTORY, model=NEW_CLAUDE, tools=(ADD,), parameters={"reasoning_effort": "high"})
+    assert adaptive["additionalModelRequestFields"]["thinking"] == {"type": "adaptive"}
 
 
 def test_a_guardrail_is_sent_with_its_version() -> None:

@@ -62,9 +62,42 @@ def _without_strict(payload: ChatPayload) -> ChatPayload | None:
     return {**payload, "body": {**payload["body"], "toolConfig": {**config, "tools": tools}}}
 
 
+def _without_earlier_reasoning(payload: ChatPayload) -> ChatPayload | None:
+    """Drops earlier reasoning: another model or account cannot read it."""
+    messages: list[dict[str, Any]] = []
+    for message in payload["body"]["messages"]:
+        content = [one for one in message["content"] if "reasoningContent" not in one]
+        if not content:
+            continue
+        if messages and messages[-1]["role"] == message["role"]:
+            messages[-1] = {**message, "content": [*messages[-1]["content"], *content]}
+        else:
+            messages.append({**message, "content": content})
+    if messages == payload["body"]["messages"]:
+        return None
+    return {**payload, "body": {**payload["body"], "messages": messages}}
+
+
+def _without_budget(payload: ChatPayload) -> ChatPayload | None:
+    """Drops a budget for thinking: with one, Claude requires its own reasoning before the last calls."""
+    fields = payload["body"].get("additionalModelRequestFields", {})
+    if fields.get("thinking", {}).get("type") != "enabled":
+        return None
+    rest = {name: value for name, value in fields.items() if name != "thinking"}
+    body = {name: value for name, value in payload["body"].items() if name != "additionalModelRequestFields"}
+    return {**payload, "body": {**body, "additionalModelRequestFields": rest} if rest else body}
+
+
+_NEVER = r"(?!)"
 _OF_MODEL = r"^(?!.*\bttl\b).*(\bmodel\b|extra inputs|extraneous key)"
 
 ADAPTATIONS = (
+    Adaptation(r"\bexpected\W+thinking\b", _without_budget, pattern_of_model=_NEVER),
+    Adaptation(
+        r"\bsignature\b|redacted_?(thinking|content)|\bthinking\W+blocks?\b|reasoning_?content",
+        _without_earlier_reasoning,
+        pattern_of_model=_NEVER,
+    ),
     Adaptation(
         r"output_?config|text_?format|json_?schema|structured output", _schema_as_tool, pattern_of_model=_OF_MODEL
     ),

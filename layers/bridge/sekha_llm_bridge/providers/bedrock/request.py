@@ -9,7 +9,7 @@ import orjson
 
 from sekha_llm_bridge.conversation import Conversation, Function, Json, OutputFormatKind, Role, ToolCall, ToolChoiceMode
 from sekha_llm_bridge.providers.bedrock.content import Content, MessageTranslator, cache_point, unsuitable
-from sekha_llm_bridge.providers.bedrock.models import ModelFamily, family_of
+from sekha_llm_bridge.providers.bedrock.models import ModelFamily, ReasoningStyle, family_of
 from sekha_llm_bridge.providers.bedrock.reasoning import reasoning_fields
 from sekha_llm_bridge.providers.calls import ChatCall
 
@@ -23,6 +23,9 @@ ChatBody = dict[str, Any]
 """The body of a request of Converse."""
 
 _OUTPUT_TOOL_DESCRIPTION = "Gives the answer to the user. The input of this tool is the whole answer, as JSON."
+_INSTRUCTION = "Answer with one JSON value only, without other text and without a code fence. Its JSON schema: {}"
+_THINKING = frozenset({"enabled", "adaptive"})
+_FORCED = frozenset({ToolChoiceMode.REQUIRED, ToolChoiceMode.NAMED})
 _ANY_OBJECT: Json = {"type": "object", "additionalProperties": True}
 _NO_PARAMETERS: Json = {"type": "object", "properties": {}}
 _STOP_SEQUENCE_PATHS = ["/stop_sequence", "/delta/stop_sequence"]  # of Claude's answer, whole and streamed
@@ -46,7 +49,8 @@ def chat_body(call: ChatCall, guardrail: Guardrail | None = None) -> ChatBody:
     tools = _tools(conversation, family)
     body: ChatBody = _messages(conversation, family, has_tools=bool(tools))
     body["inferenceConfig"] = _inference_config(conversation, max_tokens)
-    additional = _additional_fields(conversation, family, max_tokens)
+    must_not_think = _forces_tool(conversation) or _has_calls_without_reasoning(body["messages"])
+    additional = _additional_fields(conversation, family, max_tokens, must_not_think=must_not_think)
     if tools:
         body["toolConfig"] = {"tools": tools}
         if choice := _tool_choice(conversation):
@@ -74,11 +78,19 @@ def uses_output_tool(body: ChatBody) -> bool:
 def with_output_tool(body: ChatBody, schema: Json) -> ChatBody:
     """Returns the body with a tool that takes the answer. The model must call it, or one of the caller's tools.
 
-    The caller's own tool choice takes precedence: then the answer is a call.
+    The caller's own tool choice takes precedence: then the answer is a call. While Claude thinks, no call can be
+    forced: it gets an instruction instead.
     """
     config = body.get("toolConfig", {"tools": []})
     if "toolChoice" in config:
         return body
+    additional = body.get("additionalModelRequestFields", {})
+    if additional.get("thinking", {}).get("type") in _THINKING:
+        text = _INSTRUCTION.format(orjson.dumps(schema).decode())
+        return {**body, "system": [*body.get("system", ()), {"text": text}]}
+    if "tool_choice" in additional:  # Converse refuses its `type` beside its own tool choice
+        own_choice = {name: value for name, value in additional["tool_choice"].items() if name != "type"}
+        body = {**body, "additionalModelRequestFields": {**additional, "tool_choice": own_choice}}
     spec = {"name": OUTPUT_TOOL, "description": _OUTPUT_TOOL_DESCRIPTION, "inputSchema": {"json": schema}}
     choice = {"any": {}} if config["tools"] else {"tool": {"name": OUTPUT_TOOL}}
     return {**body, "toolConfig": {"tools": [*config["tools"], {"toolSpec": spec}], "toolChoice": choice}}
@@ -108,9 +120,29 @@ def _inference_config(conversation: Conversation, max_tokens: int) -> dict[str, 
     return config
 
 
-def _additional_fields(conversation: Conversation, family: ModelFamily, max_tokens: int) -> dict[str, Any]:
+def _forces_tool(conversation: Conversation) -> bool:
+    choice = conversation.tool_choice
+    return bool(conversation.tools) and choice is not None and choice.mode in _FORCED
+
+
+def _has_calls_without_reasoning(messages: list[dict[str, Any]]) -> bool:
+    """Returns whether the prompt ends with results of calls that another vendor's model made: with a budget, Claude
+    requires its own reasoning before them.
+    """
+    if len(messages) < 2 or not any("toolResult" in content for content in messages[-1]["content"]):
+        return False
+    return "reasoningContent" not in messages[-2]["content"][0]
+
+
+def _additional_fields(
+    conversation: Conversation, family: ModelFamily, max_tokens: int, *, must_not_think: bool
+) -> dict[str, Any]:
+    """Returns the model's own fields. `must_not_think`: Claude would refuse a budget that the bridge has chosen."""
     effort = conversation.parameters.get("reasoning_effort")
     fields = reasoning_fields(effort, conversation.thinking, family, max_tokens)
+    if must_not_think and conversation.thinking is None:
+        is_allowed = family.reasoning is ReasoningStyle.CLAUDE_ADAPTIVE and not _forces_tool(conversation)
+        fields = fields if is_allowed else {name: value for name, value in fields.items() if name != "thinking"}
     if (top_k := conversation.parameters.get("top_k")) is not None:
         fields |= {"inferenceConfig": {"topK": top_k}} if family.is_nova else {"top_k": top_k}
     return fields
