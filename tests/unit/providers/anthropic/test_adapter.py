@@ -378,6 +378,14 @@ def test_the_display_of_thinking_is_left_out_for_a_server_that_does_not_know_it(
     assert shown == ["summarized", None, None]
 
 
+@pytest.mark.parametrize(("status", "may_be_billed"), [(200, True), (400, False)])
+def test_a_refused_output_limit_keeps_its_billing(fake: FakeProvider, status: int, *, may_be_billed: bool) -> None:
+    fake.script(PATH, reject("max_tokens: 64 is too many", status))
+    with raises_failure(FailureKind.OUTPUT_CAP_REFUSED) as caught:
+        chat(fake, call_of(cap=64))
+    assert caught.value.failure.may_be_billed is may_be_billed
+
+
 def test_the_tools_of_earlier_calls_are_added_where_a_server_requires_them(fake: FakeProvider) -> None:
     fake.script(PATH, reject("Requests which include `tool_use` or `tool_result` blocks must define tools"))
     done = Message(Role.TOOL, (Text("1"),), call_id="c")

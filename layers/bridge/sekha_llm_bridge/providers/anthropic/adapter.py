@@ -206,4 +206,5 @@ def _output_cap_guard(call: ChatCall) -> Iterator[None]:
         if not is_rejection or is_callers_own or "max_tokens" not in failure.message:
             raise
         message = f"{exc.message}: give the model's `max_output_tokens` in the configuration"
-        raise ProviderError(FailureKind.OUTPUT_CAP_REFUSED, message, provider_status=failure.provider_status) from exc
+        refusal = ProviderError(FailureKind.OUTPUT_CAP_REFUSED, message, provider_status=failure.provider_status)
+        raise refusal.with_billing(failure.usage, may_be_billed=failure.may_be_billed) from exc

@@ -103,8 +103,9 @@ def output_cap_guard(call: ChatCall) -> Iterator[None]:
         if call.output_cap is None or not _rejects_max_tokens(exc.failure):
             raise
         message = f"{exc.message}: give the model's `max_output_tokens` in the configuration"
-        status = exc.failure.provider_status
-        raise ProviderError(FailureKind.OUTPUT_CAP_REFUSED, message, provider_status=status) from exc
+        failure = exc.failure
+        refusal = ProviderError(FailureKind.OUTPUT_CAP_REFUSED, message, provider_status=failure.provider_status)
+        raise refusal.with_billing(failure.usage, may_be_billed=failure.may_be_billed) from exc
 
 
 def _rejects_max_tokens(failure: Failure) -> bool:
