@@ -197,15 +197,14 @@ def test_a_guardrail_is_sent_with_its_version() -> None:
         (CLAUDE, "medium", {"thinking": {"type": "enabled", "budget_tokens": 4096}}),
         (CLAUDE, "high", {"thinking": {"type": "enabled", "budget_tokens": 8192}}),
         (CLAUDE, "none", None),
-        (OLD_CLAUDE, "high", None),
+        (OLD_CLAUDE, "none", None),
         (NOVA, "max", {"reasoningConfig": {"type": "enabled", "maxReasoningEffort": "high"}}),
         (NOVA, "none", None),
         ("openai.gpt-6-luna", "minimal", {"reasoning": {"effort": "low"}}),
         ("openai.gpt-oss-120b-1:0", "high", {"reasoning_effort": "high"}),
         ("openai.gpt-oss-120b-1:0", "none", None),
         ("deepseek.v3.2", "low", {"reasoning_effort": "low"}),
-        ("us.deepseek.r1-v1:0", "low", None),
-        (LLAMA, "high", None),
+        (LLAMA, "none", None),
     ],
 )
 def test_reasoning_effort_is_told_in_the_models_own_words(model: str, effort: str, expected: object) -> None:
@@ -213,16 +212,30 @@ def test_reasoning_effort_is_told_in_the_models_own_words(model: str, effort: st
     assert body.get("additionalModelRequestFields") == expected
 
 
-def test_a_budget_that_does_not_fit_the_output_limit_is_left_out() -> None:
-    body = sent(parameters={"reasoning_effort": "low"}, max_output_tokens=1500)
-    assert "additionalModelRequestFields" not in body
+@pytest.mark.parametrize("model", [OLD_CLAUDE, LLAMA, "us.deepseek.r1-v1:0"])
+def test_an_effort_for_a_model_without_levels_is_unsuitable(model: str) -> None:
+    with raises_failure(FailureKind.CANDIDATE_UNSUITABLE) as caught:
+        sent(model=model, parameters={"reasoning_effort": "high"})
+    assert caught.value.failure.unsupported_feature == "reasoning_effort"
 
 
-@pytest.mark.parametrize(("model", "is_sent"), [(CLAUDE, True), (PROFILE, True), (NOVA, False), (LLAMA, False)])
-def test_anthropics_thinking_is_sent_as_it_is_to_claude(model: str, *, is_sent: bool) -> None:
+def test_a_budget_that_does_not_fit_the_output_limit_is_unsuitable() -> None:
+    with raises_failure(FailureKind.CANDIDATE_UNSUITABLE) as caught:
+        sent(parameters={"reasoning_effort": "low"}, max_output_tokens=1500)
+    assert caught.value.failure.unsupported_feature is None
+
+
+@pytest.mark.parametrize("model", [CLAUDE, PROFILE])
+def test_anthropics_thinking_is_sent_as_it_is_to_claude(model: str) -> None:
     thinking = {"type": "enabled", "budget_tokens": 2000}
-    body = sent(model=model, thinking=thinking)
-    assert body.get("additionalModelRequestFields") == ({"thinking": thinking} if is_sent else None)
+    assert sent(model=model, thinking=thinking)["additionalModelRequestFields"] == {"thinking": thinking}
+
+
+@pytest.mark.parametrize("model", [NOVA, LLAMA])
+def test_anthropics_thinking_is_unsuitable_for_other_models(model: str) -> None:
+    with raises_failure(FailureKind.CANDIDATE_UNSUITABLE):
+        sent(model=model, thinking={"type": "enabled", "budget_tokens": 2000})
+    assert "additionalModelRequestFields" not in sent(model=model, thinking={"type": "disabled"})
 
 
 def test_effort_and_thinking_together_are_both_sent() -> None:

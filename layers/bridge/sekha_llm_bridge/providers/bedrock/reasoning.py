@@ -3,6 +3,7 @@
 from typing import Any
 
 from sekha_llm_bridge.conversation import Json
+from sekha_llm_bridge.providers.bedrock.content import unsuitable
 from sekha_llm_bridge.providers.bedrock.models import HIDDEN_FAMILY, ModelFamily, ReasoningStyle
 
 _MIN_BUDGET_TOKENS = 1024  # Anthropic's minimum
@@ -14,12 +15,15 @@ _OPEN_MODELS_EFFORTS = {"minimal": "low", "low": "low", "medium": "medium", "hig
 def reasoning_fields(effort: str | None, thinking: Json | None, family: ModelFamily, max_tokens: int) -> dict[str, Any]:
     """Returns the model's own fields for OpenAI's `reasoning_effort` or Anthropic's `thinking`, which takes precedence.
 
-    Nothing where the model does not reason, or where `max_tokens` leaves no room for the smallest budget.
+    Raises `ProviderError` (CANDIDATE_UNSUITABLE) where the model has no such setting, and where `max_tokens` leaves no
+    room for the smallest budget.
     """
     takes_thinking = family.is_claude or family is HIDDEN_FAMILY
     if thinking is not None and takes_thinking:
         has_effort = effort is not None and family.reasoning is ReasoningStyle.CLAUDE_ADAPTIVE
         return {"thinking": dict(thinking), **(_claude_effort(effort) if has_effort and effort else {})}
+    if thinking is not None and thinking.get("type") != "disabled":
+        raise unsuitable("only Claude takes `thinking`", "thinking")
     if effort is None:
         return {}
     match family.reasoning:
@@ -35,7 +39,9 @@ def reasoning_fields(effort: str | None, thinking: Json | None, family: ModelFam
         case ReasoningStyle.FLAT:
             level = _OPEN_MODELS_EFFORTS.get(effort)
             return {"reasoning_effort": level} if level else {}
-        case ReasoningStyle.NONE:
+        case ReasoningStyle.NONE if effort != "none":
+            raise unsuitable("the model has no levels of reasoning", "reasoning_effort")
+        case _:
             return {}
 
 
@@ -45,5 +51,9 @@ def _claude_effort(effort: str) -> dict[str, Any]:
 
 def _budget(effort: str, max_tokens: int) -> dict[str, Any]:
     """Returns at most half of the output as budget: the budget is a part of `max_tokens`."""
-    budget = min(_BUDGET_TOKENS.get(effort, 0), max_tokens // 2)
-    return {"thinking": {"type": "enabled", "budget_tokens": budget}} if budget >= _MIN_BUDGET_TOKENS else {}
+    if effort == "none":
+        return {}
+    budget = min(_BUDGET_TOKENS.get(effort, _MIN_BUDGET_TOKENS), max_tokens // 2)
+    if budget < _MIN_BUDGET_TOKENS:
+        raise unsuitable("the output limit leaves no room for the smallest budget of reasoning")
+    return {"thinking": {"type": "enabled", "budget_tokens": budget}}
