@@ -28,7 +28,8 @@ class CacheControl(NamedTuple):
 class Media(NamedTuple):
     """The content of an image or a document. Exactly one of `data` (base64), `url`, `text` and `file_id` is set.
 
-    `media_type` is for example "image/png"; None where the sender did not say, which is usual for URLs.
+    `media_type` is for example "image/png"; of an inline image, it is that of its bytes. None where the sender did not
+    say, which is usual for URLs.
     """
 
     media_type: str | None = None

@@ -65,6 +65,9 @@ class ToolChoiceMode(StrEnum):
     OTHER = "other"
 
 
+_FORCED = frozenset({ToolChoiceMode.REQUIRED, ToolChoiceMode.NAMED})
+
+
 class ToolChoice(NamedTuple):
     """Which tool the model must call. `name` is set for `NAMED`. `fields` is the value as it was sent."""
 
@@ -130,6 +133,12 @@ class Conversation(NamedTuple):
     thinking: Json | None = None
     cache: CacheControl | None = None
     vendor_fields: Json = NO_FIELDS
+
+    @property
+    def forces_call(self) -> bool:
+        """Whether the model must call a tool."""
+        choice = self.tool_choice
+        return bool(self.tools) and choice is not None and choice.mode in _FORCED
 
     def field(self, name: str) -> Any:
         """Returns a scalar setting or a vendor field; None where the caller did not send it."""

@@ -39,6 +39,22 @@ def _prompt_detail(usage: dict[str, Any], name: str) -> int:
     return (read_count(details.get(name)) if isinstance(details, dict) else None) or 0
 
 
+def usage_in_openais_spelling(usage: Usage, reasoning_tokens: int | None = None) -> dict[str, Any]:
+    """Returns the counts of another format as OpenAI's `usage` object."""
+    body: dict[str, Any] = {
+        "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": usage.completion_tokens,
+        "total_tokens": usage.prompt_tokens + usage.completion_tokens,
+        "prompt_tokens_details": {
+            "cached_tokens": usage.cached_tokens,
+            "cache_write_tokens": usage.cache_write_tokens,
+        },
+    }
+    if reasoning_tokens is not None:
+        body["completion_tokens_details"] = {"reasoning_tokens": reasoning_tokens}
+    return body
+
+
 def read_count(value: object) -> int | None:
     """Returns a number of tokens, which vendors write as `7`, `7.0` or `"7"`; None for anything else."""
     if isinstance(value, str) and value.isascii() and value.isdigit():

@@ -231,8 +231,6 @@ def test_citations_of_anthropic_are_sent_back_and_those_of_others_are_not() -> N
     [
         (Media(url="https://x/y.png"), {"type": "url", "url": "https://x/y.png"}),
         (Media("image/jpg", data="AA"), {"type": "base64", "media_type": "image/jpeg", "data": "AA"}),
-        (Media(data="/9j/AA"), {"type": "base64", "media_type": "image/jpeg", "data": "/9j/AA"}),
-        (Media(data="UklGAA"), {"type": "base64", "media_type": "image/webp", "data": "UklGAA"}),
         (Media(file_id="file_1"), {"type": "file", "file_id": "file_1"}),
     ],
 )

@@ -8,7 +8,8 @@ import pytest
 from botocore.model import StructureShape
 
 from sekha_llm_bridge.errors import FailureKind, ProviderError
-from sekha_llm_bridge.providers.bedrock.errors import output_cap_guard, read_error
+from sekha_llm_bridge.providers.bedrock.errors import read_error, rejects_max_tokens
+from sekha_llm_bridge.providers.output_caps import output_cap_guard
 from tests.fakes.bedrock import service
 from tests.unit.providers.bedrock.conversations import chat_call
 
@@ -204,10 +205,20 @@ def test_the_prompt_is_in_no_message_of_the_bridge() -> None:
 TOO_MANY = "The maximum tokens you requested exceeds the model limit of 32768. Try again with a maximum tokens value"
 
 
-@pytest.mark.parametrize(("cap", "expected"), [(50_000, K.OUTPUT_CAP_REFUSED), (None, K.CANDIDATE_UNSUITABLE)])
+@pytest.mark.parametrize(
+    ("cap", "requested", "expected"),
+    [
+        (50_000, None, K.OUTPUT_CAP_REFUSED),
+        (50_000, 60_000, K.OUTPUT_CAP_REFUSED),
+        (None, None, K.OUTPUT_CAP_REFUSED),  # the bridge's own default
+        (None, 60_000, K.CANDIDATE_UNSUITABLE),
+    ],
+)
 def test_an_output_limit_of_the_bridge_that_is_refused_is_not_the_callers_fault(
-    cap: int | None, expected: FailureKind
+    cap: int | None, requested: int | None, expected: FailureKind
 ) -> None:
-    with pytest.raises(ProviderError) as caught, output_cap_guard(chat_call(cap=cap)):
+    call = chat_call(cap=cap, max_output_tokens=requested)
+    guard = output_cap_guard(call, rejects_max_tokens, is_always_sent=True)
+    with pytest.raises(ProviderError) as caught, guard:
         raise failure("ValidationException", TOO_MANY)
     assert caught.value.kind is expected

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from botocore.eventstream import EventStreamBuffer
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sekha_llm_bridge.errors import FailureKind
@@ -16,6 +16,7 @@ from sekha_llm_bridge.providers.bedrock.event_stream import (
     EventStreamDecoder,
     HeaderValue,
 )
+from sekha_llm_bridge.providers.bedrock.stream import ConverseStreamReader
 from tests.fakes.bedrock import encode_message, text_delta
 from tests.fakes.failures import raises_failure
 
@@ -46,12 +47,16 @@ def test_messages_are_those_that_botocore_finds_wherever_they_are_split(
     assert decoded(*parts) == by_botocore(content) == [EventMessage(*one) for one in sent]
 
 
+@example(b"", 0, ord("{"))
 @given(st.binary(max_size=80), st.integers(0, 200), st.integers(1, 255))
 def test_a_message_with_any_changed_byte_is_malformed_and_may_be_billed(payload: bytes, at: int, change: int) -> None:
     message = bytearray(encode_message({":event-type": "x"}, payload))
     message[at % len(message)] ^= change
+    decoder = EventStreamDecoder()
     with raises_failure(FailureKind.MALFORMED_ANSWER) as caught:
-        decoded(bytes(message))
+        decoder.feed(bytes(message))
+        if decoder.is_json:  # the first byte has become a brace
+            ConverseStreamReader("m", {}, created=0).read_whole(decoder.rest)
     assert caught.value.failure.may_be_billed
 
 

@@ -4,8 +4,8 @@ Source: platform.claude.com, API reference, "Create a Message", "Count tokens in
 "Beta headers".
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import AsyncExitStack, contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
 from typing import TypeVar
 
 from sekha_llm_bridge.clock import Clock
@@ -38,6 +38,7 @@ from sekha_llm_bridge.providers.capabilities import RequestFeature
 from sekha_llm_bridge.providers.event_stream import EventDecoder
 from sekha_llm_bridge.providers.field_table import capabilities_in_table
 from sekha_llm_bridge.providers.http import JsonHttp, request_headers
+from sekha_llm_bridge.providers.output_caps import names_field, output_cap_guard
 from sekha_llm_bridge.providers.token_counts import read_count
 
 T = TypeVar("T")
@@ -117,7 +118,7 @@ class AnthropicAdapter:
     async def _send(self, call: ChatCall, payload: Payload, send: Callable[[Payload], Awaitable[T]]) -> T:
         """Sends the request, or another form of it. What depends on its content is not remembered."""
         by_content = content_adaptations(call.conversation, call.model_id)
-        with _output_cap_guard(call):
+        with output_cap_guard(call, lambda failure: names_field(failure, "max_tokens"), is_always_sent=True):
             return await AdaptedRequests().send(
                 payload, by_content, lambda sent: self._requests.send(sent, ADAPTATIONS, send)
             )
@@ -189,22 +190,3 @@ def anthropic_headers(config: ProviderConfig) -> dict[str, str]:
 def _with_betas(headers: Mapping[str, str], betas: list[str]) -> dict[str, str]:
     configured = [name.strip() for name in headers.get(_BETA_HEADER, "").split(",") if name.strip()]
     return {**headers, _BETA_HEADER: ",".join(dict.fromkeys([*configured, *betas]))}
-
-
-@contextmanager
-def _output_cap_guard(call: ChatCall) -> Iterator[None]:
-    """Turns the rejection of an output limit that the caller did not request into OUTPUT_CAP_REFUSED.
-
-    REQUEST_REJECTED would blame the caller, and end the failover.
-    """
-    try:
-        yield
-    except ProviderError as exc:
-        failure = exc.failure
-        is_rejection = failure.kind in {FailureKind.REQUEST_REJECTED, FailureKind.CANDIDATE_UNSUITABLE}
-        is_callers_own = call.output_cap is None and call.conversation.max_output_tokens is not None
-        if not is_rejection or is_callers_own or "max_tokens" not in failure.message:
-            raise
-        message = f"{exc.message}: give the model's `max_output_tokens` in the configuration"
-        refusal = ProviderError(FailureKind.OUTPUT_CAP_REFUSED, message, provider_status=failure.provider_status)
-        raise refusal.with_billing(failure.usage, may_be_billed=failure.may_be_billed) from exc

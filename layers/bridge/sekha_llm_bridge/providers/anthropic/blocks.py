@@ -45,8 +45,6 @@ OWN_BLOCKS = frozenset(
 
 _CITATIONS = "_location"  # the ending of the types of Anthropic's citations
 _PDF = "application/pdf"
-# The beginnings of the files in base64: Anthropic requires the type of an image.
-_IMAGE_TYPES = {"/9j/": "image/jpeg", "iVBOR": "image/png", "R0lG": "image/gif", "UklG": "image/webp"}
 
 
 def cache_control(cache: CacheControl) -> Json:
@@ -124,10 +122,8 @@ def _image_source(media: Media) -> Json:
         return {"type": "file", "file_id": media.file_id}
     if media.url is not None:
         return {"type": "url", "url": media.url}
-    data = media.data or ""
-    found = next((kind for start, kind in _IMAGE_TYPES.items() if data.startswith(start)), None)
-    media_type = (media.media_type or found or "image/png").lower().replace("image/jpg", "image/jpeg")
-    return {"type": "base64", "media_type": media_type, "data": data}
+    media_type = (media.media_type or "").lower().replace("image/jpg", "image/jpeg")
+    return {"type": "base64", "media_type": media_type, "data": media.data}
 
 
 def _document(block: Document) -> WireBlock:

@@ -23,7 +23,6 @@ from sekha_llm_bridge.errors import FailureKind, ProviderError
 from sekha_llm_bridge.providers.anthropic.blocks import unsuitable
 from sekha_llm_bridge.providers.anthropic.models import ModelTraits
 from sekha_llm_bridge.providers.anthropic.schemas import closed_schema
-from sekha_llm_bridge.providers.anthropic.tools import forces_tool
 from sekha_llm_bridge.usage import Usage
 
 ANSWER_TOOL = "bridge_json_answer"
@@ -44,7 +43,7 @@ def with_output_format(
     Raises `ProviderError` (CANDIDATE_UNSUITABLE) for another form than text and JSON.
     """
     form = conversation.output_format
-    if form is None or form.kind is OutputFormatKind.TEXT or forces_tool(conversation):
+    if form is None or form.kind is OutputFormatKind.TEXT or conversation.forces_call:
         return payload
     if form.kind is OutputFormatKind.OTHER:
         raise unsuitable("Anthropic has no such response_format", "response_format")

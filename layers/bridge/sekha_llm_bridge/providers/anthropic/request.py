@@ -21,7 +21,7 @@ from sekha_llm_bridge.providers.anthropic.messages import WireMessage, wire_prom
 from sekha_llm_bridge.providers.anthropic.models import ModelTraits, ThinkingMode, traits_of
 from sekha_llm_bridge.providers.anthropic.output_format import Payload, with_output_format
 from sekha_llm_bridge.providers.anthropic.thinking import Thinking, thinking_of
-from sekha_llm_bridge.providers.anthropic.tools import forces_tool, wire_tool_choice, wire_tools
+from sekha_llm_bridge.providers.anthropic.tools import wire_tool_choice, wire_tools
 from sekha_llm_bridge.providers.calls import ChatCall
 
 OWN_FIELDS = frozenset({"container", "context_management", "inference_geo", "mcp_servers", "speed"})
@@ -99,7 +99,7 @@ def _thinking(payload: Payload, conversation: Conversation, traits: ModelTraits)
         conversation,
         traits,
         max_tokens=payload["max_tokens"],
-        is_tool_forced=forces_tool(conversation),
+        is_tool_forced=conversation.forces_call,
         needs_thinking=_has_calls_without_thinking(payload["messages"]),
     )
 

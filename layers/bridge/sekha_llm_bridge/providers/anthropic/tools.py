@@ -15,12 +15,6 @@ _OWN_TOOL = r"[a-z_]+_20\d{6}|mcp_toolset"  # for example `web_search_20250305`
 _FORCED = frozenset({ToolChoiceMode.REQUIRED, ToolChoiceMode.NAMED})
 
 
-def forces_tool(conversation: Conversation) -> bool:
-    """Returns whether the caller requires a call."""
-    choice = conversation.tool_choice
-    return bool(conversation.tools) and choice is not None and choice.mode in _FORCED
-
-
 def wire_tools(conversation: Conversation) -> list[dict[str, Any]]:
     """Returns the tools. Raises `ProviderError` (CANDIDATE_UNSUITABLE) for a type that Anthropic does not have."""
     return [_tool(tool) for tool in conversation.tools]

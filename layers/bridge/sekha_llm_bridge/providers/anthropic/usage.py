@@ -4,10 +4,8 @@ Anthropic counts the tokens that it writes to its cache and reads from it beside
 the prompt. Source: platform.claude.com, "Prompt caching", "Tracking cache performance".
 """
 
-from typing import Any
-
 from sekha_llm_bridge.conversation import Json
-from sekha_llm_bridge.providers.token_counts import read_count
+from sekha_llm_bridge.providers.token_counts import read_count, usage_in_openais_spelling
 from sekha_llm_bridge.usage import Usage
 
 
@@ -34,19 +32,10 @@ def provider_usage(usage: object) -> Json | None:
     """Returns the counts in OpenAI's spelling; None where there are none."""
     if not isinstance(usage, dict) or (counts := read_usage(usage)) is None:
         return None
-    translated: dict[str, Any] = {
-        "prompt_tokens": counts.prompt_tokens,
-        "completion_tokens": counts.completion_tokens,
-        "total_tokens": counts.prompt_tokens + counts.completion_tokens,
-        "prompt_tokens_details": {
-            "cached_tokens": counts.cached_tokens,
-            "cache_write_tokens": counts.cache_write_tokens,
-        },
-    }
     details = usage.get("output_tokens_details")
-    if isinstance(details, dict) and (thinking_tokens := read_count(details.get("thinking_tokens"))) is not None:
-        translated["completion_tokens_details"] = {"reasoning_tokens": thinking_tokens}
-    return translated
+    return usage_in_openais_spelling(
+        counts, read_count(details.get("thinking_tokens")) if isinstance(details, dict) else None
+    )
 
 
 def merged_usage(before: Json, update: object) -> Json:

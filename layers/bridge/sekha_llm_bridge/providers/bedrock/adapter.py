@@ -27,7 +27,7 @@ from sekha_llm_bridge.providers.base import (
 from sekha_llm_bridge.providers.bedrock.adaptations import ADAPTATIONS, ChatPayload, without_cache_points
 from sekha_llm_bridge.providers.bedrock.embeddings import format_of, max_texts, read_embeddings
 from sekha_llm_bridge.providers.bedrock.endpoint import endpoint_of
-from sekha_llm_bridge.providers.bedrock.errors import output_cap_guard, read_error
+from sekha_llm_bridge.providers.bedrock.errors import read_error, rejects_max_tokens
 from sekha_llm_bridge.providers.bedrock.event_stream import EventStreamDecoder
 from sekha_llm_bridge.providers.bedrock.models import base_model_id, family_of
 from sekha_llm_bridge.providers.bedrock.request import OWN_FIELDS, Guardrail, chat_body, uses_output_tool
@@ -36,6 +36,7 @@ from sekha_llm_bridge.providers.bedrock.stream import ConverseStreamReader
 from sekha_llm_bridge.providers.calls import ChatCall
 from sekha_llm_bridge.providers.field_table import capabilities_in_table
 from sekha_llm_bridge.providers.http import JsonHttp, WireRules, request_headers
+from sekha_llm_bridge.providers.output_caps import output_cap_guard
 from sekha_llm_bridge.providers.token_counts import read_count
 
 T = TypeVar("T")
@@ -205,7 +206,7 @@ class BedrockAdapter:
         async def send_with_credentials(adapted: ChatPayload) -> T:
             return await self._with_valid_credentials(lambda: send(adapted))
 
-        with output_cap_guard(call):
+        with output_cap_guard(call, rejects_max_tokens, is_always_sent=True):
             return await self._requests.send(payload, ADAPTATIONS, send_with_credentials)
 
     async def _with_valid_credentials(self, send: Callable[[], Awaitable[T]]) -> T:

@@ -43,7 +43,6 @@ _IMAGE_FORMATS = {
     "image/gif": "gif",
     "image/webp": "webp",
 }
-_IMAGE_STARTS = {"iVBORw0KGgo": "png", "/9j/": "jpeg", "R0lGOD": "gif", "UklGR": "webp"}  # in base64
 _DOCUMENT_FORMATS = {
     "application/pdf": "pdf",
     "text/csv": "csv",
@@ -249,8 +248,6 @@ def _image(media: Media) -> Content:
     if media.data is None:
         raise unsuitable("Bedrock takes only images that are in the request itself")
     form = _IMAGE_FORMATS.get(media.media_type or "")
-    if media.media_type is None:
-        form = next((name for start, name in _IMAGE_STARTS.items() if media.data.startswith(start)), None)
     if form is None:
         raise unsuitable("Bedrock takes only PNG, JPEG, GIF and WebP images")
     return {"format": form, "source": {"bytes": media.data}}

@@ -6,8 +6,7 @@ Sources: Amazon Bedrock API Reference, "Converse", errors; User Guide, "Troubles
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,12 +14,10 @@ import orjson
 
 from sekha_llm_bridge.errors import Failure, FailureKind, ProviderError
 from sekha_llm_bridge.providers.bedrock.event_stream import EventMessage
-from sekha_llm_bridge.providers.calls import ChatCall
 from sekha_llm_bridge.providers.error_text import read_error_body
 from sekha_llm_bridge.providers.failures import error_from_answer
 from sekha_llm_bridge.providers.retry_wait import Header
 
-_REJECTED = frozenset({FailureKind.REQUEST_REJECTED, FailureKind.CANDIDATE_UNSUITABLE})
 # The status by which the shared rules read an error of each type. Streams name the types with a small first letter.
 _STATUSES = {
     "throttlingexception": 429,
@@ -94,22 +91,9 @@ def error_of_event(message: EventMessage, *, request: Mapping[str, Any], may_be_
     return error.with_billing(None, may_be_billed=may_be_billed)
 
 
-@contextmanager
-def output_cap_guard(call: ChatCall) -> Iterator[None]:
-    """Turns the rejection of an output limit that the bridge added into OUTPUT_CAP_REFUSED."""
-    try:
-        yield
-    except ProviderError as exc:
-        if call.output_cap is None or not _rejects_max_tokens(exc.failure):
-            raise
-        message = f"{exc.message}: give the model's `max_output_tokens` in the configuration"
-        failure = exc.failure
-        refusal = ProviderError(FailureKind.OUTPUT_CAP_REFUSED, message, provider_status=failure.provider_status)
-        raise refusal.with_billing(failure.usage, may_be_billed=failure.may_be_billed) from exc
-
-
-def _rejects_max_tokens(failure: Failure) -> bool:
-    return failure.kind in _REJECTED and re.search(_MAX_TOKENS, failure.provider_text, re.IGNORECASE) is not None
+def rejects_max_tokens(failure: Failure) -> bool:
+    """Returns whether a rejection is about the output limit."""
+    return re.search(_MAX_TOKENS, failure.provider_text, re.IGNORECASE) is not None
 
 
 def _error(

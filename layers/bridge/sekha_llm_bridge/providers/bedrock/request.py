@@ -25,7 +25,6 @@ ChatBody = dict[str, Any]
 _OUTPUT_TOOL_DESCRIPTION = "Gives the answer to the user. The input of this tool is the whole answer, as JSON."
 _INSTRUCTION = "Answer with one JSON value only, without other text and without a code fence. Its JSON schema: {}"
 _THINKING = frozenset({"enabled", "adaptive"})
-_FORCED = frozenset({ToolChoiceMode.REQUIRED, ToolChoiceMode.NAMED})
 _ANY_OBJECT: Json = {"type": "object", "additionalProperties": True}
 _NO_PARAMETERS: Json = {"type": "object", "properties": {}}
 _STOP_SEQUENCE_PATHS = ["/stop_sequence", "/delta/stop_sequence"]  # of Claude's answer, whole and streamed
@@ -49,7 +48,7 @@ def chat_body(call: ChatCall, guardrail: Guardrail | None = None) -> ChatBody:
     tools = _tools(conversation, family)
     body: ChatBody = _messages(conversation, family, has_tools=bool(tools))
     body["inferenceConfig"] = _inference_config(conversation, max_tokens)
-    must_not_think = _forces_tool(conversation) or _has_calls_without_reasoning(body["messages"])
+    must_not_think = conversation.forces_call or _has_calls_without_reasoning(body["messages"])
     additional = _additional_fields(conversation, family, max_tokens, must_not_think=must_not_think)
     if tools:
         body["toolConfig"] = {"tools": tools}
@@ -120,11 +119,6 @@ def _inference_config(conversation: Conversation, max_tokens: int) -> dict[str, 
     return config
 
 
-def _forces_tool(conversation: Conversation) -> bool:
-    choice = conversation.tool_choice
-    return bool(conversation.tools) and choice is not None and choice.mode in _FORCED
-
-
 def _has_calls_without_reasoning(messages: list[dict[str, Any]]) -> bool:
     """Returns whether the prompt ends with results of calls that another vendor's model made: with a budget, Claude
     requires its own reasoning before them.
@@ -141,7 +135,7 @@ def _additional_fields(
     effort = conversation.parameters.get("reasoning_effort")
     fields = reasoning_fields(effort, conversation.thinking, family, max_tokens)
     if must_not_think and conversation.thinking is None:
-        is_allowed = family.reasoning is ReasoningStyle.CLAUDE_ADAPTIVE and not _forces_tool(conversation)
+        is_allowed = family.reasoning is ReasoningStyle.CLAUDE_ADAPTIVE and not conversation.forces_call
         fields = fields if is_allowed else {name: value for name, value in fields.items() if name != "thinking"}
     if (top_k := conversation.parameters.get("top_k")) is not None:
         fields |= {"inferenceConfig": {"topK": top_k}} if family.is_nova else {"top_k": top_k}

@@ -20,7 +20,7 @@ from sekha_llm_bridge.providers.base import malformed_answer, read_text
 from sekha_llm_bridge.providers.bedrock.models import family_of
 from sekha_llm_bridge.providers.bedrock.request import OUTPUT_TOOL
 from sekha_llm_bridge.providers.single_choice import new_answer_id
-from sekha_llm_bridge.providers.token_counts import read_count
+from sekha_llm_bridge.providers.token_counts import read_count, usage_in_openais_spelling
 from sekha_llm_bridge.usage import Usage
 
 _FINISH_REASONS = {
@@ -115,15 +115,7 @@ def read_usage(usage: object) -> Usage | None:
 
 def provider_usage(usage: Usage | None) -> dict[str, Any] | None:
     """Returns the counts in OpenAI's spelling."""
-    if usage is None:
-        return None
-    details = {"cached_tokens": usage.cached_tokens, "cache_write_tokens": usage.cache_write_tokens}
-    return {
-        "prompt_tokens": usage.prompt_tokens,
-        "completion_tokens": usage.completion_tokens,
-        "total_tokens": usage.prompt_tokens + usage.completion_tokens,
-        "prompt_tokens_details": details,
-    }
+    return None if usage is None else usage_in_openais_spelling(usage)
 
 
 def _blocks(contents: Any, kind: ReasoningKind) -> list[Block]:

@@ -11,7 +11,7 @@ from typing import Any
 from sekha_llm_bridge.clock import Clock
 from sekha_llm_bridge.config.models import ProviderConfig
 from sekha_llm_bridge.conversation import AnswerChunk, AnswerState, ChatAnswer
-from sekha_llm_bridge.errors import ProviderError
+from sekha_llm_bridge.errors import Failure, ProviderError
 from sekha_llm_bridge.providers.adaptation import Adaptation, AdaptedRequests
 from sekha_llm_bridge.providers.addresses import addresses_of
 from sekha_llm_bridge.providers.base import BatchLimits, EmbeddingAnswer, EmbeddingCall, malformed_answer_guard
@@ -19,12 +19,12 @@ from sekha_llm_bridge.providers.calls import ChatCall
 from sekha_llm_bridge.providers.capabilities import AdapterCapabilities, RequestFeature
 from sekha_llm_bridge.providers.event_stream import EventDecoder
 from sekha_llm_bridge.providers.http import Join, JsonHttp, request_headers
-from sekha_llm_bridge.providers.openai.adaptations import CHAT_ADAPTATIONS, EMBEDDING_ADAPTATIONS
-from sekha_llm_bridge.providers.openai.errors import output_cap_guard
+from sekha_llm_bridge.providers.openai.adaptations import CHAT_ADAPTATIONS, EMBEDDING_ADAPTATIONS, OUTPUT_CAP_FIELDS
 from sekha_llm_bridge.providers.openai.request import chat_payload, embedding_payload
 from sekha_llm_bridge.providers.openai.response import read_chat_answer, read_vectors
 from sekha_llm_bridge.providers.openai.stream import ChunkReader, join_chunks
 from sekha_llm_bridge.providers.openai.vendors import Vendor
+from sekha_llm_bridge.providers.output_caps import names_field, output_cap_guard
 from sekha_llm_bridge.providers.token_counts import read_chat_usage, read_usage
 
 CAPABILITIES = AdapterCapabilities(frozenset(RequestFeature), translated_fields=None)
@@ -44,7 +44,7 @@ class OpenAIAdapter:
     async def chat(self, call: ChatCall, *, timeout_s: float) -> ChatAnswer:
         """See `Provider.chat`."""
         payload = chat_payload(call, self._vendor)
-        with output_cap_guard(call):
+        with output_cap_guard(call, _names_output_cap):
             body = await self._post(self._urls.chat, payload, CHAT_ADAPTATIONS, timeout_s, join_chunks)
         usage = read_chat_usage(body.get("usage"))
         with malformed_answer_guard(usage):
@@ -56,7 +56,7 @@ class OpenAIAdapter:
         decoder, payload = EventDecoder(), {**chat_payload(call, self._vendor), "stream": True}
         try:
             async with AsyncExitStack() as stack:
-                with output_cap_guard(call):
+                with output_cap_guard(call, _names_output_cap):
                     answer = await self._open_stream(stack, payload, timeout_s)
                 async for part in answer:
                     for chunk in reader.read_events(decoder.feed(part), request=payload):
@@ -121,3 +121,7 @@ class OpenAIAdapter:
 
     def _unix_time_s(self) -> int:
         return int(self._clock.now().timestamp())
+
+
+def _names_output_cap(failure: Failure) -> bool:
+    return names_field(failure, *OUTPUT_CAP_FIELDS)
