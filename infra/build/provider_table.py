@@ -13,10 +13,10 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "layers" / "bridge"))
 
 from sekha_llm_bridge.config.endpoints import ENDPOINTS  # noqa: E402 — needs the path that is set above
-from sekha_llm_bridge.config.models import ProviderType  # noqa: E402
-from sekha_llm_bridge.providers import RequestFeature, capabilities_of  # noqa: E402
-from sekha_llm_bridge.providers.field_table import FIELD_TABLE, FieldRow, Handling, handling  # noqa: E402
-from sekha_llm_bridge.providers.openai.vendors import VENDORS, VENDORS_BY_HOST, Vendor  # noqa: E402
+from sekha_llm_bridge.config.models import ProviderType  # noqa: E402 — as above
+from sekha_llm_bridge.providers import RequestFeature, capabilities_of  # noqa: E402 — as above
+from sekha_llm_bridge.providers.field_table import FIELD_TABLE, FieldRow, Handling, handling  # noqa: E402 — as above
+from sekha_llm_bridge.providers.openai.vendors import VENDORS, VENDORS_BY_HOST, Vendor  # noqa: E402 — as above
 
 DOCUMENT = ROOT / "config" / "PROVIDERS.md"
 BEGIN, END = "<!-- tables: begin -->\n", "<!-- tables: end -->\n"

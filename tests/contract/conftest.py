@@ -4,8 +4,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.contract.wire_formats import OPENAI, WireFormat, formats_of
+from tests.contract.streams import AdapterRunner, run_adapter
+from tests.contract.wire_formats import OLLAMA, OPENAI, WireFormat, formats_of
 from tests.fakes.provider import FakeProvider
+from tests.fakes.unfinished_work import fast_garbage_collection
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -29,3 +31,28 @@ def fake(request: pytest.FixtureRequest) -> Iterator[FakeProvider]:
     wire = request.getfixturevalue("wire") if "wire" in request.fixturenames else OPENAI
     with wire.fake() as server:
         yield server
+
+
+@pytest.fixture(scope="module")
+def quick_collections() -> Iterator[None]:
+    """Makes garbage collection fast, so that each test can check for its own leftovers."""
+    with fast_garbage_collection():
+        yield
+
+
+@pytest.fixture
+def adapter_runner(wire: WireFormat, fake: FakeProvider) -> Iterator[AdapterRunner]:
+    """An adapter of each wire format in turn."""
+    yield from run_adapter(fake, wire)
+
+
+@pytest.fixture
+def openai(fake: FakeProvider) -> Iterator[AdapterRunner]:
+    """The adapter for OpenAI's format."""
+    yield from run_adapter(fake, OPENAI)
+
+
+@pytest.fixture
+def ollama(fake: FakeProvider) -> Iterator[AdapterRunner]:
+    """The adapter for Ollama's format."""
+    yield from run_adapter(fake, OLLAMA)

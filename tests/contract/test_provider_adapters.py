@@ -12,7 +12,17 @@ from sekha_llm_bridge import errors
 from sekha_llm_bridge.clock import SystemClock
 from sekha_llm_bridge.providers import EmbeddingCall, Provider
 from sekha_llm_bridge.providers.http import JsonHttp
-from tests.contract.wire_formats import ANTHROPIC, BEDROCK, FORMATS, OLLAMA, OPENAI, SECRET, WireFormat, value_at
+from tests.contract.wire_formats import (
+    ANTHROPIC,
+    BEDROCK,
+    FORMATS,
+    OLLAMA,
+    OPENAI,
+    PROMPT,
+    SECRET,
+    WireFormat,
+    value_at,
+)
 from tests.fakes import anthropic_wire, bedrock
 from tests.fakes.failures import raises_failure
 from tests.fakes.openai_format import answer_body, chat_call
@@ -20,7 +30,6 @@ from tests.fakes.provider import FakeProvider, Reply, vector_of
 
 T = TypeVar("T")
 TOOLS = [{"type": "function", "function": {"name": "f"}}]
-PROMPT = "the secret prompt about the yellow submarine"
 
 
 Run = Callable[[Callable[[Provider], Awaitable[T]]], T]
@@ -216,12 +225,12 @@ CAP_REFUSAL = Reply(
         }
     },
 )
-# Anthropic's API requires `max_tokens`: where the caller gives none, it is the bridge's own.
+# Anthropic's API requires `max_tokens`, and Bedrock is always sent one: where the caller gives none, it is the bridge's.
 KINDS_OF_CAP_REFUSAL = {
     "openai": errors.FailureKind.REQUEST_REJECTED,
     "ollama": errors.FailureKind.REQUEST_REJECTED,
     "anthropic": errors.FailureKind.OUTPUT_CAP_REFUSED,
-    "bedrock": errors.FailureKind.REQUEST_REJECTED,
+    "bedrock": errors.FailureKind.OUTPUT_CAP_REFUSED,
 }
 FAILURES_BY_FORMAT = [
     *((wire, reply, kind) for wire in FORMATS for reply, kind in FAILURES),
@@ -238,7 +247,7 @@ def test_every_error_answer_becomes_its_kind_of_failure(
     run: Run[Any], wire: WireFormat, fake: FakeProvider, reply: Reply, expected: errors.FailureKind
 ) -> None:
     calls = [(wire.chat_path, chat())]
-    if wire.embed_path is not None:
+    if wire.embed_path is not None and reply is not CAP_REFUSAL:  # embeddings have no output limit
         calls.append((wire.embed_path, embed(wire, "x")))
     for path, call in calls:
         fake.script(path, reply)

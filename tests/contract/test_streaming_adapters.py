@@ -1,38 +1,32 @@
 """The contract of every adapter for streams, over real HTTP: complete answers, and every way in which one fails."""
 
 import asyncio
-import gc
 import itertools
 import json
 import sys
 import threading
 import zlib
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
 from sekha_llm_bridge import errors
-from sekha_llm_bridge.clock import SystemClock
 from sekha_llm_bridge.config.models import ProviderType
-from sekha_llm_bridge.conversation import AnswerChunk, AnswerState
-from sekha_llm_bridge.providers import ChatCall, Provider
-from sekha_llm_bridge.providers.http import JsonHttp
+from sekha_llm_bridge.conversation import AnswerState
+from sekha_llm_bridge.providers import Provider
 from sekha_llm_bridge.providers.openai.vendors import VENDORS, VENDORS_BY_HOST
-from sekha_llm_bridge.usage import Usage
 from tests.contract import test_provider_adapters
-from tests.contract.test_provider_adapters import FAILURES_BY_FORMAT, OF_ANTHROPIC, PROMPT, QUOTES_OF_THE_REQUEST
+from tests.contract.streams import TIMEOUT_S, AdapterRunner, StreamResult, call, ports, sent
+from tests.contract.test_provider_adapters import FAILURES_BY_FORMAT, OF_ANTHROPIC, QUOTES_OF_THE_REQUEST
 from tests.contract.wire_formats import (
     ANTHROPIC,
     BEDROCK,
-    DONE,
-    FINISH,
     FORMATS,
     OLLAMA,
     OPENAI,
+    PROMPT,
     SECRET,
-    USAGE,
     VENDOR_ROWS,
     Ending,
     Parts,
@@ -40,138 +34,22 @@ from tests.contract.wire_formats import (
     value_at,
 )
 from tests.fakes import anthropic_wire, bedrock
-from tests.fakes.openai_format import chat_call, chunk_body
+from tests.fakes.openai_format import chunk_body
 from tests.fakes.provider import (
     FakeProvider,
-    Received,
     Reply,
     Stream,
-    chat_completion,
     chunk,
     ndjson,
-    ollama_chat,
     sse,
 )
-from tests.fakes.unfinished_work import fast_garbage_collection, unfinished_work
 
-pytestmark = pytest.mark.filterwarnings("error::ResourceWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("error::ResourceWarning"),
+    pytest.mark.usefixtures("quick_collections"),
+]
 
-T = TypeVar("T")
 WORDS = ["Hel", "lo, ", "wörld ", "☃🎉"]
-TIMEOUT_S = 10
-
-
-@dataclass(frozen=True)
-class StreamResult:
-    """The chunks of a stream, and the error that ended it."""
-
-    chunks: list[AnswerChunk]
-    error: errors.ProviderError | None = None
-
-    @property
-    def failure(self) -> errors.Failure:
-        assert self.error is not None
-        return self.error.failure
-
-    @property
-    def kind(self) -> errors.FailureKind:
-        return self.failure.kind
-
-    @property
-    def text(self) -> str:
-        return "".join(
-            choice["delta"].get("content") or "" for one in self.chunks for choice in chunk_body(one)["choices"]
-        )
-
-    @property
-    def usage(self) -> Usage | None:
-        return next((one.usage for one in reversed(self.chunks) if one.usage is not None), None)
-
-    @property
-    def is_complete(self) -> bool:
-        return self.error is None and self.chunks[-1].state is not AnswerState.OPEN
-
-
-class AdapterRunner:
-    """Runs the adapter under test on an event loop of its own, which must have no tasks left at the end."""
-
-    def __init__(self, runner: asyncio.Runner, adapter: Provider) -> None:
-        self._runner = runner
-        self._adapter = adapter
-
-    def run(self, what: Callable[[Provider], Awaitable[T]]) -> T:
-        async def bounded() -> T:
-            async with asyncio.timeout(TIMEOUT_S):
-                return await what(self._adapter)
-
-        return self._runner.run(bounded())
-
-    def read(
-        self,
-        *,
-        cap: int | None = None,
-        timeout_s: float = 5,
-        on_count: Callable[[int], None] = lambda count: None,
-        **request: Any,
-    ) -> StreamResult:
-        """Reads a whole stream. `on_count` is called with the number of chunks so far, beginning with 0."""
-
-        async def reading(adapter: Provider) -> StreamResult:
-            chunks: list[AnswerChunk] = []
-            on_count(0)
-            try:
-                async for one in adapter.stream(call(cap, **request), timeout_s=timeout_s):
-                    chunks.append(one)
-                    on_count(len(chunks))
-            except errors.ProviderError as exc:
-                return StreamResult(chunks, exc)
-            return StreamResult(chunks)
-
-        return self.run(reading)
-
-
-def call(cap: int | None = None, **request: Any) -> ChatCall:
-    return chat_call("m", {"messages": [{"role": "user", "content": PROMPT}], **request}, cap, 4096)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _quick_collections() -> Iterator[None]:
-    """Makes garbage collection fast, so that each test can check for its own leftovers."""
-    with fast_garbage_collection():
-        yield
-
-
-def _adapter_runner(fake: FakeProvider, wire: WireFormat) -> Iterator[AdapterRunner]:
-    http, faults = JsonHttp(SystemClock()), list[Mapping[str, Any]]()
-    with asyncio.Runner() as runner:
-        runner.get_loop().set_exception_handler(lambda _, fault: faults.append(fault))
-        yield AdapterRunner(runner, wire.make_adapter(wire.config(fake.url), http))
-        assert runner.run(unfinished_work()) == []
-        runner.run(http.aclose())
-    gc.collect()
-    assert faults == []
-
-
-@pytest.fixture
-def adapter_runner(wire: WireFormat, fake: FakeProvider) -> Iterator[AdapterRunner]:
-    """An adapter of each wire format in turn."""
-    yield from _adapter_runner(fake, wire)
-
-
-@pytest.fixture
-def openai(fake: FakeProvider) -> Iterator[AdapterRunner]:
-    """The adapter for OpenAI's format."""
-    yield from _adapter_runner(fake, OPENAI)
-
-
-@pytest.fixture
-def ollama(fake: FakeProvider) -> Iterator[AdapterRunner]:
-    """The adapter for Ollama's format."""
-    yield from _adapter_runner(fake, OLLAMA)
-
-
-def sent(fake: FakeProvider, wire: WireFormat) -> Received:
-    return fake.calls(wire.stream_path)[-1]
 
 
 # Complete answers
@@ -770,10 +648,6 @@ async def provider_saw_disconnect(reply: Reply) -> bool:
 # Connections
 
 
-def ports(fake: FakeProvider) -> list[int]:
-    return [request.peer_port for request in fake.received]
-
-
 def test_a_connection_is_used_again_after_a_complete_answer(
     adapter_runner: AdapterRunner, wire: WireFormat, fake: FakeProvider
 ) -> None:
@@ -870,228 +744,3 @@ def test_every_claim_that_a_format_is_exempt_from_is_one_of_this_contract() -> N
 def test_every_row_of_a_vendor_is_in_this_contract() -> None:
     tested = {wire.vendor or VENDORS[ProviderType(wire.provider_type)] for wire in VENDOR_ROWS}
     assert {*VENDORS.values(), *VENDORS_BY_HOST.values()} <= tested
-
-
-# OpenAI's wire format
-
-
-@pytest.mark.parametrize("rest", [[], [DONE], [USAGE], [USAGE, DONE], [b": bye\n\n", DONE]], ids=str)
-def test_an_answer_with_a_finish_reason_is_complete_with_and_without_done(
-    openai: AdapterRunner, fake: FakeProvider, rest: list[bytes]
-) -> None:
-    fake.script(OPENAI.stream_path, OPENAI.streams([*OPENAI.tokens("Hello"), FINISH, *rest]))
-    result = openai.read()
-    assert result.text == "Hello"
-    assert result.usage == (OPENAI.usage if USAGE in rest else None)
-    assert result.is_complete
-
-
-@pytest.mark.parametrize("ending", ["whole", "closed", "reset", "silent"])
-@pytest.mark.parametrize("before", [[], OPENAI.tokens("Hello"), [*OPENAI.tokens("Hello"), USAGE]], ids=len)
-def test_done_without_a_finish_reason_is_a_failure(
-    openai: AdapterRunner, fake: FakeProvider, before: Parts, ending: Ending
-) -> None:
-    fake.script(OPENAI.stream_path, OPENAI.streams([*before, DONE], ending))
-    result = openai.read(timeout_s=0.3 if ending == "silent" else 5)
-    assert result.error is not None
-    if ending != "reset":  # a reset may discard what was sent before
-        assert result.kind is errors.FailureKind.MALFORMED_ANSWER
-
-
-@pytest.mark.parametrize("finishes", [1, 2])
-def test_both_of_two_choices_need_a_finish_reason(openai: AdapterRunner, fake: FakeProvider, finishes: int) -> None:
-    sent_events = [chunk({"content": "a"}, index=1), chunk({"content": "b"}, index=0)]
-    ends = [chunk({}, finish="stop", index=index) for index in range(finishes)]
-    fake.script(OPENAI.stream_path, OPENAI.streams([*sent_events, *ends, DONE]))
-    result = openai.read(n=2)
-    assert result.text == "ab"
-    assert (result.error is None) == (finishes == 2)
-
-
-AFTER_THE_END: dict[str, tuple[Parts, Ending]] = {
-    "closed": ([], "closed"),
-    "reset": ([], "reset"),
-    "silent": ([], "silent"),
-    "an error": ([sse({"error": {"message": "x", "code": 500}})], "whole"),
-    "no JSON": ([b"data: {no\n\n"], "whole"),
-    "a usage cut in its middle": ([USAGE[:-9]], "closed"),
-    "another shape": ([sse({"choices": [5]})], "whole"),
-}
-
-
-@pytest.mark.parametrize(("after", "ending"), AFTER_THE_END.values(), ids=AFTER_THE_END)
-def test_a_failure_after_the_end_of_the_answer_loses_only_the_usage(
-    openai: AdapterRunner, fake: FakeProvider, after: Parts, ending: Ending
-) -> None:
-    read = threading.Event()
-    fake.script(OPENAI.stream_path, OPENAI.streams([*OPENAI.tokens("Hello"), FINISH, read, *after], ending))
-    result = openai.read(
-        timeout_s=0.3 if ending == "silent" else 5, on_count=lambda count: read.set() if count == 2 else None
-    )
-    assert result.text == "Hello"
-    assert result.usage is None
-    assert result.is_complete
-
-
-def test_an_error_event_with_usage_is_billed_by_it(openai: AdapterRunner, fake: FakeProvider) -> None:
-    usage = chat_completion("")["usage"]
-    event = {"error": {"message": "x", "code": 502}, "choices": [{"delta": {}, "finish_reason": "error"}]}
-    fake.script(OPENAI.stream_path, OPENAI.streams([*OPENAI.tokens("x"), sse({**event, "usage": usage})]))
-    failure = openai.read().failure
-    assert failure.kind is errors.FailureKind.SERVER_ERROR
-    assert failure.usage == OPENAI.usage
-
-
-def test_a_choice_that_ends_with_an_error_is_malformed(openai: AdapterRunner, fake: FakeProvider) -> None:
-    fake.script(OPENAI.stream_path, OPENAI.streams([*OPENAI.tokens("x"), chunk({}, finish="error"), DONE]))
-    result = openai.read()
-    assert result.kind is errors.FailureKind.MALFORMED_ANSWER
-    assert all(one.state is AnswerState.OPEN for one in result.chunks)
-
-
-def test_usage_in_every_chunk_is_read_in_every_chunk(openai: AdapterRunner, fake: FakeProvider) -> None:
-    counts = [{"prompt_tokens": 3, "completion_tokens": count} for count in (1, 2)]
-    parts: Parts = [chunk({"content": "x"}, usage=counts[0]), chunk({}, finish="stop", usage=counts[1]), DONE]
-    fake.script(OPENAI.stream_path, OPENAI.streams(parts))
-    result = openai.read()
-    assert [(one.usage, one.provider_usage) for one in result.chunks] == [
-        (Usage(3, 1), counts[0]),
-        (Usage(3, 2), counts[1]),
-    ]
-
-
-def test_carriage_returns_comments_and_other_fields_are_ignored(openai: AdapterRunner, fake: FakeProvider) -> None:
-    events = b"".join([b": OPENROUTER PROCESSING\n\n", b"event: x\nid: 1\n", chunk({"content": "Hello"}), FINISH, DONE])
-    fake.script(
-        OPENAI.stream_path,
-        OPENAI.streams([b"\xef\xbb\xbf" + events.replace(b"\n", b"\r\n").replace(b"data: ", b"data:")]),
-    )
-    result = openai.read()
-    assert result.text == "Hello"
-    assert result.is_complete
-
-
-@pytest.mark.parametrize(
-    "options", [{}, {"stream_options": None}, {"stream_options": {"include_usage": False}}], ids=str
-)
-def test_usage_is_always_requested(openai: AdapterRunner, fake: FakeProvider, options: dict[str, Any]) -> None:
-    openai.read(**options)
-    assert sent(fake, OPENAI).body["stream_options"] == {"include_usage": True}
-
-
-def test_the_callers_other_stream_options_are_kept(openai: AdapterRunner, fake: FakeProvider) -> None:
-    openai.read(stream_options={"include_obfuscation": False})
-    assert sent(fake, OPENAI).body["stream_options"] == {"include_obfuscation": False, "include_usage": True}
-
-
-REJECTIONS = [
-    Reply(400, {"error": {"message": "Unknown field: stream_options"}}),
-    Reply(400, {"error": {"message": "x", "param": "stream_options"}}),
-    Reply(400, {"error": {"message": "x", "param": "stream_options.include_usage"}}),
-    Reply(422, {"message": {"detail": [{"type": "extra_forbidden", "loc": ["body", "stream_options"]}]}}),
-]
-
-
-@pytest.mark.parametrize("rejection", REJECTIONS, ids=lambda reply: str(reply.body))
-def test_a_server_that_rejects_stream_options_gets_them_only_once(
-    openai: AdapterRunner, fake: FakeProvider, rejection: Reply
-) -> None:
-    fake.script(OPENAI.stream_path, rejection)
-    assert openai.read().is_complete
-    assert openai.read(stream_options={"include_usage": True}).is_complete
-    assert ["stream_options" in request.body for request in fake.received] == [True, False, False]
-    assert len(set(ports(fake))) == 1
-
-
-def test_a_request_that_is_rejected_for_another_field_is_not_sent_again(
-    openai: AdapterRunner, fake: FakeProvider
-) -> None:
-    fake.script(OPENAI.stream_path, Reply(400, {"error": {"message": "bad top_p", "param": "top_p"}}))
-    assert openai.read(top_p=2).kind is errors.FailureKind.REQUEST_REJECTED
-    assert openai.read().is_complete
-    assert ["stream_options" in request.body for request in fake.received] == [True, True]
-
-
-def test_a_server_that_rejects_the_request_with_and_without_stream_options_gets_it_twice(
-    openai: AdapterRunner, fake: FakeProvider
-) -> None:
-    fake.always(OPENAI.stream_path, REJECTIONS[0])
-    assert openai.read().kind is errors.FailureKind.CANDIDATE_UNSUITABLE
-    assert len(fake.received) == 2
-
-
-@pytest.mark.parametrize("words", ["max_tokens is too large", "x"])
-def test_a_rejected_output_cap_of_the_bridge_is_not_a_rejected_request(
-    openai: AdapterRunner, fake: FakeProvider, words: str
-) -> None:
-    rejection = Reply(400, {"error": {"message": words, "param": "max_tokens"}})
-    fake.script(OPENAI.stream_path, rejection, rejection)
-    assert openai.read(cap=10).kind is errors.FailureKind.OUTPUT_CAP_REFUSED
-    assert openai.read(max_tokens=10).kind is errors.FailureKind.REQUEST_REJECTED
-    assert len(fake.received) == 2
-
-
-# Ollama's wire format
-
-
-def test_nothing_after_ollamas_last_line_is_read(ollama: AdapterRunner, fake: FakeProvider) -> None:
-    for ending in ("closed", "silent"):
-        fake.script(
-            OLLAMA.stream_path,
-            replace(OLLAMA.streams([*OLLAMA.tokens("x"), *OLLAMA.end, ndjson({"error": "x"})], ending)),
-        )
-        result = ollama.read(timeout_s=60)
-        assert result.text == "x"
-        assert result.is_complete
-
-
-def test_ollamas_tool_calls_get_ids_and_indexes(ollama: AdapterRunner, fake: FakeProvider) -> None:
-    calls = [{"function": {"name": name, "arguments": {"at": name}}} for name in ("a", "b", "c")]
-    pieces = [
-        ndjson({"message": {"role": "assistant", "content": "", "tool_calls": some}, "done": False})
-        for some in (calls[:2], calls[2:])
-    ]
-    fake.script(OLLAMA.stream_path, OLLAMA.streams([*pieces, *OLLAMA.end]))
-    result = ollama.read()
-    made = [made for one in result.chunks for made in chunk_body(one)["choices"][0]["delta"].get("tool_calls", ())]
-    assert [(one["index"], one["function"]["name"]) for one in made] == [(0, "a"), (1, "b"), (2, "c")]
-    assert [json.loads(one["function"]["arguments"]) for one in made] == [{"at": name} for name in "abc"]
-    assert len({one["id"] for one in made}) == 3
-    assert chunk_body(result.chunks[-1])["choices"][0]["finish_reason"] == "tool_calls"
-
-
-def test_ollamas_thinking_is_progress_and_done_reason_length_a_finish_reason(
-    ollama: AdapterRunner, fake: FakeProvider
-) -> None:
-    thinking = ndjson({"message": {"role": "assistant", "content": "", "thinking": "hm"}, "done": False})
-    empty = ndjson({"message": {"role": "assistant", "content": ""}, "done": False})
-    end = ndjson({**ollama_chat(""), "done_reason": "length"})
-    fake.script(OLLAMA.stream_path, OLLAMA.streams([empty, thinking, end]))
-    result = ollama.read()
-    assert [one.is_progress for one in result.chunks] == [False, True, True]
-    assert chunk_body(result.chunks[1])["choices"][0]["delta"]["reasoning_content"] == "hm"
-    assert chunk_body(result.chunks[-1])["choices"][0]["finish_reason"] == "length"
-
-
-@pytest.mark.parametrize("is_streamed", [True, False])
-def test_a_prompt_that_ollama_has_cut_is_a_failure_at_the_end(
-    ollama: AdapterRunner,
-    fake: FakeProvider,
-    is_streamed: bool,  # noqa: FBT001 — a column of the table
-) -> None:
-    end = {**ollama_chat("x"), "prompt_eval_count": 4096}
-    fake.script(
-        OLLAMA.stream_path, OLLAMA.streams([*OLLAMA.tokens("x"), ndjson(end)]) if is_streamed else Reply(body=end)
-    )
-    result = ollama.read()
-    assert result.kind is errors.FailureKind.CONTEXT_LENGTH_EXCEEDED
-    assert result.failure.usage == Usage(4096, 4)
-    assert all(one.state is AnswerState.OPEN for one in result.chunks)
-
-
-def test_an_answer_of_ollama_without_counts_has_no_usage(ollama: AdapterRunner, fake: FakeProvider) -> None:
-    end = ndjson({"message": {"content": ""}, "done": True})
-    fake.script(OLLAMA.stream_path, OLLAMA.streams([*OLLAMA.tokens("x"), end]))
-    result = ollama.read()
-    assert result.usage is None
-    assert result.is_complete

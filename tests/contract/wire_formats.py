@@ -31,6 +31,7 @@ from tests.fakes.provider import (
 )
 from tests.fakes.settings import chat_model, provider
 
+PROMPT = "the secret prompt about the yellow submarine"
 SECRET = "sk-very-secret"
 Parts = list[bytes | Event]
 Ending = Literal["whole", "closed", "reset", "silent"]

@@ -5,7 +5,7 @@ from typing import Any
 from sekha_llm_bridge.conversation import Conversation
 from sekha_llm_bridge.providers.base import EmbeddingCall
 from sekha_llm_bridge.providers.calls import ChatCall, PriceCeiling
-from sekha_llm_bridge.providers.openai.messages import (
+from sekha_llm_bridge.providers.openai.request_messages import (
     cache_body,
     message_body,
     output_format_body,

@@ -9,8 +9,8 @@ import orjson
 
 from sekha_llm_bridge.conversation import NO_FIELDS, ChatAnswer
 from sekha_llm_bridge.providers.base import malformed_answer
-from sekha_llm_bridge.providers.openai.message import MessageNormaliser, message_of
-from sekha_llm_bridge.providers.openai.typed import choice_of
+from sekha_llm_bridge.providers.openai.answer_blocks import choice_of
+from sekha_llm_bridge.providers.openai.message_normaliser import MessageNormaliser, message_of
 from sekha_llm_bridge.providers.single_choice import new_answer_id
 from sekha_llm_bridge.providers.token_counts import is_count, read_count, regular_usage
 from sekha_llm_bridge.usage import Usage

@@ -7,9 +7,9 @@ from sekha_llm_bridge.conversation import NO_FIELDS, AnswerChunk, AnswerState, J
 from sekha_llm_bridge.providers.base import malformed_answer, malformed_answer_guard
 from sekha_llm_bridge.providers.event_stream import DONE, parse_event
 from sekha_llm_bridge.providers.failures import error_within_success
-from sekha_llm_bridge.providers.openai.message import MessageNormaliser, message_of
+from sekha_llm_bridge.providers.openai.answer_blocks import delta_of
+from sekha_llm_bridge.providers.openai.message_normaliser import MessageNormaliser, message_of
 from sekha_llm_bridge.providers.openai.response import regular_choices, reject_error_finish
-from sekha_llm_bridge.providers.openai.typed import delta_of
 from sekha_llm_bridge.providers.single_choice import new_answer_id
 from sekha_llm_bridge.providers.token_counts import is_count, read_chat_usage, regular_usage
 
