@@ -11,7 +11,7 @@ from sekha_llm_bridge.errors import ModelNotFound
 from sekha_llm_bridge.pricing import Price, PriceBook, Tokenizer, image_tokens, tokenizer_of
 from sekha_llm_bridge.providers import AdapterCapabilities, RequestFeature, capabilities_for
 
-ALIASES: dict[str, Task] = {
+DEFAULT_NAMES: dict[str, Task] = {
     "embedding": Task.EMBEDDING,
     "chat_fast": Task.CHAT_SMALL,
     "chat_smart": Task.CHAT_SMART,
@@ -111,7 +111,7 @@ class Catalog:
     def default_for(self, task: Task | None) -> str | None:
         """Returns the default model of a task; a chat without a task has that of `chat_fast`."""
         wanted = task or Task.CHAT_SMALL
-        return next((getattr(self.defaults, alias) for alias, of in ALIASES.items() if of is wanted), None)
+        return next((getattr(self.defaults, alias) for alias, of in DEFAULT_NAMES.items() if of is wanted), None)
 
     def named(self, model_id: str) -> tuple[CatalogModel, ...]:
         """Returns the entries of all providers with that model_id."""
@@ -121,7 +121,7 @@ class Catalog:
         """Returns the bridge's own names that a request's `model` may have, each with the models that it stands for:
         `auto`, and the keys of `default_models` that have a model. A model_id of the same name hides one of them.
         """
-        served = {name: tuple(entry for entry in self.models if entry.serves(task)) for name, task in ALIASES.items()}
+        served = {name: tuple(entry for entry in self.models if entry.serves(task)) for name, task in DEFAULT_NAMES.items()}
         hidden = {entry.model_id for entry in self.models}
         return {
             name: entries for name, entries in {"auto": self.models, **served}.items() if entries and name not in hidden
@@ -141,8 +141,8 @@ def resolve_model(name: str | None, catalog: Catalog) -> tuple[str | None, Task 
         return None, None
     if catalog.named(name):
         return name, None
-    if name in ALIASES:
-        return None, ALIASES[name]
+    if name in DEFAULT_NAMES:
+        return None, DEFAULT_NAMES[name]
     raise model_not_found(name, [*catalog.model_ids(), *catalog.names()])
 
 
