@@ -4,6 +4,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sekha_llm_bridge.config.loaded import DisabledProvider
 from sekha_llm_bridge.config.models import NamedModels, ProviderConfig, Task
@@ -129,6 +131,23 @@ def test_a_disabled_preferred_model_is_passed_over_with_the_reason() -> None:
 def test_a_preferred_name_that_does_not_qualify_is_noted() -> None:
     notes = planned("e", catalog("preferred")).notes
     assert notes == ("model e was not used: not a chat model, but for embedding",)
+
+
+NAMES = ["llama3.1:70b", "small", "gpt-4o", "cloud/small", "only-cloud", "claude-sonnet-4-5", "cloud/gpt-4o", "smart"]
+
+
+@given(st.sampled_from(NAMES), st.sampled_from([None, *NAMES, "ghost"]))
+def test_a_pinned_name_is_answered_by_no_other_model_whatever_is_preferred(name: str, preferred: str | None) -> None:
+    the_plan = planned(name, catalog(), preferred=preferred)
+    assert set(order(the_plan)) == set(order(planned(name, catalog())))
+
+
+@given(st.sampled_from(NAMES), st.sampled_from([None, *NAMES, "ghost"]))
+def test_a_preferred_name_changes_the_order_only(name: str, preferred: str | None) -> None:
+    the_catalog = catalog("preferred")
+    the_plan = planned(name, the_catalog, preferred=preferred)
+    task = resolve_model(name, the_catalog).task
+    assert set(order(the_plan)) == {"/".join(entry.key) for entry in the_catalog.usable[task]}
 
 
 def test_the_own_names_are_the_aliases_auto_and_the_default_names_that_have_models() -> None:
