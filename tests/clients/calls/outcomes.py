@@ -1,0 +1,56 @@
+"""Runs the calls of one library and writes their outcomes as one line of JSON.
+
+The programs get the bridge's address and the names of a chat model and of an embedding model as arguments.
+"""
+
+import json
+import sys
+from collections.abc import Callable, Mapping
+from importlib.metadata import version
+
+Outcome = Mapping[str, object]
+
+ADDRESS, CHAT_MODEL, EMBEDDING_MODEL = sys.argv[1:4]
+BASE_URL = f"{ADDRESS}/v1"
+API_KEY = "unused"
+QUESTION = "What is the weather in Oslo?"
+TEXTS = ["the first text", "the second text"]
+WEATHER_SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
+
+
+def weather(city: str) -> str:
+    """Tells the weather of a city."""
+    return f"21 degrees in {city}"
+
+
+def text_outcome(text: str | None, pieces: int | None = None) -> Outcome:
+    """What came of a chat; of a stream with the number of its pieces of text."""
+    return {"text": text} if pieces is None else {"text": text, "is_in_pieces": pieces > 1}
+
+
+def person_outcome(person: object) -> Outcome:
+    """What came of a call for structured output."""
+    return {"name": getattr(person, "name", None), "age": getattr(person, "age", None)}
+
+
+def vectors_outcome(vectors: list[list[float]]) -> Outcome:
+    """What came of a call for embeddings of `TEXTS`."""
+    return {"vectors": len(vectors), "dimensions": sorted({len(vector) for vector in vectors})}
+
+
+def error_outcome(error: Exception) -> Outcome:
+    """What came of a call for the model `no-such-model`: whether the library's error has the bridge's message."""
+    return {"is_explained": "no-such-model" in str(error)}
+
+
+def run(package: str, calls: Mapping[str, Callable[[], Outcome]]) -> None:
+    """Makes the calls and writes their outcomes. One that fails does not keep the others from being made."""
+    outcomes = {name: _outcome(call) for name, call in calls.items()}
+    sys.stdout.write(json.dumps({"version": version(package), "outcomes": outcomes}) + "\n")
+
+
+def _outcome(call: Callable[[], Outcome]) -> Outcome:
+    try:
+        return call()
+    except Exception as exc:  # noqa: BLE001 — the test shows it
+        return {"failed": f"{type(exc).__name__}: {exc}"}

@@ -1,0 +1,172 @@
+"""The libraries of `libraries.yaml`, and how their programs are run."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+import environment
+from tests.fakes import assistant
+
+FOLDER = Path(__file__).parent
+NODE = FOLDER / "node"
+MIN_NODE = 20
+PROGRAM_LIMIT_S = 120
+
+EXPECTED: Mapping[str, Mapping[str, object]] = {
+    "chat": {"text": assistant.TEXT},
+    "stream": {"text": assistant.TEXT, "is_in_pieces": True},
+    "tools": {"text": assistant.WEATHER},
+    "structured": assistant.PERSON,
+    "embeddings": {"vectors": 2, "dimensions": [8]},
+    "error": {"is_explained": True},
+}
+"""What must come of each call where the provider is `tests/fakes/assistant.py`."""
+EXPECTED_OF_PROGRAM: Mapping[tuple[str, str], Mapping[str, object]] = {
+    # It streams the objects of structured output only.
+    ("instructor_python", "stream"): {**assistant.PERSON, "is_in_pieces": True},
+}
+
+
+class NodeMissingError(Exception):
+    """The npm libraries cannot be run on this machine."""
+
+
+@dataclass(frozen=True)
+class Library:
+    """One row of the file. `environments` is empty for a library of npm."""
+
+    name: str
+    program: str
+    calls: tuple[str, ...]
+    address: str
+    model: str
+    setting: str
+    environments: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Program:
+    """The program of a library in one environment; `npm` is the environment of the npm libraries."""
+
+    library: Library
+    environment: str
+
+    @property
+    def title(self) -> str:
+        """The name of the library, and the environment where it is not the libraries' own."""
+        own = {"client-libraries", "npm"}
+        return self.library.name if self.environment in own else f"{self.library.name}, {self.environment}"
+
+
+@dataclass(frozen=True)
+class Models:
+    """The names of models that a program is told."""
+
+    chat: str = "auto"
+    embedding: str = "nomic-embed-text"
+
+
+def call_meanings() -> dict[str, str]:
+    """Returns each call of the table, and what it shows."""
+    meanings: dict[str, str] = _document()["calls"]
+    return meanings
+
+
+def all_libraries() -> list[Library]:
+    """Returns the rows of the file in their order. Raises TypeError for an unknown or missing key."""
+    lists = ("calls", "environments")
+    return [
+        Library(**{key: tuple(value) if key in lists else value for key, value in row.items()})
+        for row in _document()["libraries"]
+    ]
+
+
+def all_programs() -> list[Program]:
+    """Returns the program of each library, once for each of its environments."""
+    return [Program(one, name) for one in all_libraries() for name in one.environments or ("npm",)]
+
+
+def expected(library: Library, call: str) -> Mapping[str, object]:
+    """Returns what must come of a call."""
+    return EXPECTED_OF_PROGRAM.get((library.program, call), EXPECTED[call])
+
+
+def run(program: Program, address: str, models: Models) -> dict[str, Any]:
+    """Makes all calls of the library, and returns what came of each.
+
+    Raises NodeMissingError where there is no Node.js for a library of npm.
+    """
+    names = [address, models.chat, models.embedding]
+    if program.environment == "npm":
+        command = [_node(), install_npm_libraries() / program.library.program, *names]
+    else:
+        command = [_python(program.environment), "-m", f"tests.clients.calls.{program.library.program}", *names]
+    return _outcomes(command)
+
+
+def _outcomes(command: list[str | Path]) -> dict[str, Any]:
+    env = {**os.environ, "PYTHONPATH": str(environment.ROOT), "DO_NOT_TRACK": "1"}
+    done = subprocess.run(
+        command, cwd=environment.ROOT, env=env, capture_output=True, text=True, check=False, timeout=PROGRAM_LIMIT_S
+    )
+    if done.returncode != 0:
+        raise AssertionError(f"{command[1:3]} ended with status {done.returncode}:\n{done.stdout}{done.stderr}")
+    outcomes: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])["outcomes"]
+    return outcomes
+
+
+def _python(name: str) -> Path:
+    if name == "bridge":
+        return Path(sys.executable)
+    return environment.make(name, environment.find_python()) / "bin" / "python"
+
+
+def install_npm_libraries() -> Path:
+    """Installs the locked npm libraries if they are missing or outdated. Returns the folder that also has the
+    programs, because Node.js looks for packages beside the program."""
+    _node()
+    folder = environment.HOME / "envs" / "npm-libraries"
+    stamp, lock = folder / "made-from", (NODE / "package-lock.json").read_text(encoding="utf-8")
+    if not stamp.is_file() or stamp.read_text(encoding="utf-8") != lock:
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(NODE, folder, ignore=shutil.ignore_patterns("node_modules"))
+        install = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
+        subprocess.run(install, cwd=folder, check=True)
+        stamp.write_text(lock, encoding="utf-8")
+    for program in NODE.glob("*.mjs"):
+        shutil.copy(program, folder)
+    return folder
+
+
+def _node() -> str:
+    node = shutil.which("node")
+    if node is None or shutil.which("npm") is None:
+        raise NodeMissingError(
+            f"node and npm are not on PATH; install Node.js {MIN_NODE} or newer for the npm libraries"
+        )
+    version = subprocess.run([node, "--version"], capture_output=True, text=True, check=True).stdout
+    if int(version.strip().lstrip("v").split(".")[0]) < MIN_NODE:
+        raise NodeMissingError(f"node is {version.strip()}; install Node.js {MIN_NODE} or newer for the npm libraries")
+    return node
+
+
+def has_node() -> bool:
+    """Returns whether the npm libraries can be run here."""
+    try:
+        _node()
+    except NodeMissingError:
+        return False
+    return True
+
+
+def _document() -> dict[str, Any]:
+    document: dict[str, Any] = yaml.safe_load((FOLDER / "libraries.yaml").read_text(encoding="utf-8"))
+    return document
