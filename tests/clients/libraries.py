@@ -5,7 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,8 @@ from tests.fakes import assistant
 FOLDER = Path(__file__).parent
 NODE = FOLDER / "node"
 MIN_NODE = 20
-PROGRAM_LIMIT_S = 120
+PROGRAM_LIMIT_S = 300
+CHAT_MODEL = "auto"
 
 EXPECTED: Mapping[str, Mapping[str, object]] = {
     "chat": {"text": assistant.TEXT},
@@ -27,11 +28,15 @@ EXPECTED: Mapping[str, Mapping[str, object]] = {
     "structured": assistant.PERSON,
     "embeddings": {"vectors": 2, "dimensions": [8]},
     "error": {"is_explained": True},
+    "health": {"status": "healthy", "has_models": True},
 }
 """What must come of each call where the provider is `tests/fakes/assistant.py`."""
 EXPECTED_OF_PROGRAM: Mapping[tuple[str, str], Mapping[str, object]] = {
     # It streams the objects of structured output only.
     ("instructor_python", "stream"): {**assistant.PERSON, "is_in_pieces": True},
+    ("sekha_sdk", "chat"): {"text": assistant.TEXT, "is_counted": True},
+    ("sekha_sdk", "embed"): {"vectors": 2, "dimensions": [8], "dimension": 8, "is_counted": True},
+    ("sekha_sdk", "error"): {"is_explained": True, "status": 404},
 }
 
 
@@ -50,6 +55,7 @@ class Library:
     model: str
     setting: str
     environments: tuple[str, ...] = ()
+    group: str = "libraries"
 
 
 @dataclass(frozen=True)
@@ -66,14 +72,6 @@ class Program:
         return self.library.name if self.environment in own else f"{self.library.name}, {self.environment}"
 
 
-@dataclass(frozen=True)
-class Models:
-    """The names of models that a program is told."""
-
-    chat: str = "auto"
-    embedding: str = "nomic-embed-text"
-
-
 def call_meanings() -> dict[str, str]:
     """Returns each call of the table, and what it shows."""
     meanings: dict[str, str] = _document()["calls"]
@@ -82,10 +80,10 @@ def call_meanings() -> dict[str, str]:
 
 def all_libraries() -> list[Library]:
     """Returns the rows of the file in their order. Raises TypeError for an unknown or missing key."""
-    lists = ("calls", "environments")
+    rows: list[dict[str, Any]] = _document()["libraries"]
     return [
-        Library(**{key: tuple(value) if key in lists else value for key, value in row.items()})
-        for row in _document()["libraries"]
+        Library(**{**row, "calls": tuple(row["calls"]), "environments": tuple(row.get("environments", ()))})
+        for row in rows
     ]
 
 
@@ -96,20 +94,20 @@ def all_programs() -> list[Program]:
 
 def expected(library: Library, call: str) -> Mapping[str, object]:
     """Returns what must come of a call."""
-    return EXPECTED_OF_PROGRAM.get((library.program, call), EXPECTED[call])
+    return EXPECTED_OF_PROGRAM.get((library.program, call)) or EXPECTED[call]
 
 
-def run(program: Program, address: str, models: Models) -> dict[str, Any]:
-    """Makes all calls of the library, and returns what came of each.
+def run(program: Program, address: str, *, embedding_model: str, calls: Sequence[str]) -> dict[str, Any]:
+    """Makes the calls, and returns what came of each. The chat model is `auto`.
 
     Raises NodeMissingError where there is no Node.js for a library of npm.
     """
-    names = [address, models.chat, models.embedding]
+    command: list[str | Path] = []
     if program.environment == "npm":
-        command = [_node(), install_npm_libraries() / program.library.program, *names]
+        command += [_node(), install_npm_libraries() / program.library.program]
     else:
-        command = [_python(program.environment), "-m", f"tests.clients.calls.{program.library.program}", *names]
-    return _outcomes(command)
+        command += [_python(program.environment), "-m", f"tests.clients.calls.{program.library.program}"]
+    return _outcomes([*command, address, CHAT_MODEL, embedding_model, *calls])
 
 
 def _outcomes(command: list[str | Path]) -> dict[str, Any]:

@@ -66,7 +66,7 @@ def _call_reply(body: dict[str, Any], offered: list[str]) -> Reply:
         return Reply(body=answer)
     start = {**call, "index": 0, "function": {"name": name, "arguments": ""}}
     deltas = [{"role": "assistant", "content": None, "tool_calls": [start]}]
-    for piece in (written[:6], written[6:]):
-        deltas.append({"tool_calls": [{"index": 0, "function": {"arguments": piece}}]})
+    pieces = (written[:6], written[6:])
+    deltas += [{"tool_calls": [{"index": 0, "function": {"arguments": piece}}]} for piece in pieces]
     events = [chunk(delta, model=body["model"]) for delta in deltas]
     return Reply(stream=Stream([*events, chunk({}, finish="tool_calls", model=body["model"]), b"data: [DONE]\n\n"]))

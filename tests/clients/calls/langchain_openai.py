@@ -43,8 +43,8 @@ def structured() -> Outcome:
 
 def embeddings() -> Outcome:
     embedder = OpenAIEmbeddings(
-        base_url=outcomes.BASE_URL,
-        api_key=lambda: outcomes.API_KEY,
+        openai_api_base=outcomes.BASE_URL,
+        openai_api_key=lambda: outcomes.API_KEY,
         model=EMBEDDING_MODEL,
         check_embedding_ctx_length=False,  # send texts; else it sends the tokens of OpenAI's tokenizer
     )

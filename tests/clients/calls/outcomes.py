@@ -1,6 +1,7 @@
 """Runs the calls of one library and writes their outcomes as one line of JSON.
 
-The programs get the bridge's address and the names of a chat model and of an embedding model as arguments.
+The programs get the bridge's address, the names of a chat model and of an embedding model, and the calls to make as
+arguments.
 """
 
 import json
@@ -10,7 +11,7 @@ from importlib.metadata import version
 
 Outcome = Mapping[str, object]
 
-ADDRESS, CHAT_MODEL, EMBEDDING_MODEL = sys.argv[1:4]
+ADDRESS, CHAT_MODEL, EMBEDDING_MODEL, *CALLS = sys.argv[1:]
 BASE_URL = f"{ADDRESS}/v1"
 API_KEY = "unused"
 QUESTION = "What is the weather in Oslo?"
@@ -45,7 +46,7 @@ def error_outcome(error: Exception) -> Outcome:
 
 def run(package: str, calls: Mapping[str, Callable[[], Outcome]]) -> None:
     """Makes the calls and writes their outcomes. One that fails does not keep the others from being made."""
-    outcomes = {name: _outcome(call) for name, call in calls.items()}
+    outcomes = {name: _outcome(calls[name]) for name in CALLS}
     sys.stdout.write(json.dumps({"version": version(package), "outcomes": outcomes}) + "\n")
 
 

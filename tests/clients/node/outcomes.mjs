@@ -1,7 +1,7 @@
 // Runs the calls of one library and writes their outcomes as one line of JSON, as tests/clients/calls/outcomes.py does.
 import { readFileSync } from "node:fs";
 
-const [address, chatModel, embeddingModel] = process.argv.slice(2);
+const [address, chatModel, embeddingModel, ...wanted] = process.argv.slice(2);
 
 export const CHAT_MODEL = chatModel;
 export const EMBEDDING_MODEL = embeddingModel;
@@ -25,9 +25,9 @@ export const errorOutcome = (error) => ({ is_explained: String(error?.message).i
 
 export async function run(packageName, calls) {
   const outcomes = {};
-  for (const [name, call] of Object.entries(calls)) {
+  for (const name of wanted) {
     try {
-      outcomes[name] = await call();
+      outcomes[name] = await calls[name]();
     } catch (error) {
       outcomes[name] = { failed: `${error?.name}: ${error?.message}` };
     }

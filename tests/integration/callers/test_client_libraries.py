@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from local_stack.testing import RunningStack
-from tests.clients.libraries import Models, Program, all_libraries, all_programs, call_meanings, expected, has_node, run
+from tests.clients.libraries import Program, all_libraries, all_programs, call_meanings, expected, has_node, run
 
 pytestmark = pytest.mark.stack
 Outcomes = Callable[[Program], dict[str, Any]]
@@ -27,7 +27,9 @@ CELLS = [
 @pytest.fixture(scope="package")
 def outcomes(stack: RunningStack) -> Outcomes:
     """Runs a program when its first call is asked for."""
-    return functools.cache(lambda program: run(program, stack.base_url, Models()))
+    return functools.cache(
+        lambda program: run(program, stack.base_url, embedding_model="nomic-embed-text", calls=program.library.calls)
+    )
 
 
 @pytest.mark.parametrize(("program", "call"), CELLS)

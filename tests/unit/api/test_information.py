@@ -290,6 +290,11 @@ def test_the_old_health_redirects_below_any_prefix_with_the_same_body(bridge: Br
     assert answer.json() == health("GET", "/api/v1/health").json()
 
 
+def test_health_names_the_models_where_clients_of_v1_look_for_them(bridge: Bridge) -> None:
+    body = Function("health", bridge)("GET", "/api/v1/health").json()
+    assert body["models_loaded"] == ["llama", "big", "org/gpt", "e"]
+
+
 def test_health_of_providers_has_totals(bridge: Bridge) -> None:
     asyncio.run(check_all(bridge))
     body = Function("health", bridge)("GET", "/api/v1/health/providers").json()

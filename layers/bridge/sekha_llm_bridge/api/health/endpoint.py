@@ -48,7 +48,9 @@ async def providers(request: Request) -> Response:
 
 
 async def _report(bridge: Bridge) -> dict[str, Any]:
-    """Returns the health by the table; where that does not answer in time, by what was last read."""
+    """Returns the health by the table; where that does not answer in time, by what was last read. Clients of v1 read
+    `models_loaded`.
+    """
     records = await bridge.breakers.read_now()
     configs, now = bridge.settings.providers, bridge.clock.now()
     rows = {config.id: _row(config, records.get(config.id, ProviderRecord()), now) for config in configs}
@@ -59,6 +61,7 @@ async def _report(bridge: Bridge) -> dict[str, Any]:
         notes.append(f"Chroma could not take vectors: {pending} wait to be stored")
     vectors = {"pending": pending}
     report = {"status": overall(usable, notes), "version": __version__, "providers": rows, "vectors": vectors}
+    report["models_loaded"] = list(bridge.catalog.model_ids())
     return report | ({"notes": notes} if notes else {})
 
 
