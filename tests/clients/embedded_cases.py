@@ -8,7 +8,8 @@ import pytest
 
 import environment
 from local_stack.testing import RunningStack, running_stack
-from tests.clients.libraries import Program, all_programs, run
+from tests.clients.libraries import Program, all_programs
+from tests.clients.programs import run
 
 Outcomes = Callable[[Program], dict[str, Any]]
 CALLS = ("chat", "stream", "embeddings", "embed")  # the model is too small for tools and for schemas

@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
+import environment
 from local_stack.testing import RunningStack
-from tests.clients.libraries import Program, all_libraries, all_programs, call_meanings, expected, has_node, run
+from tests.clients.libraries import Program, all_libraries, all_programs, call_meanings
+from tests.clients.programs import expected, has_node, run
 
 pytestmark = pytest.mark.stack
 Outcomes = Callable[[Program], dict[str, Any]]
@@ -20,6 +22,7 @@ CELLS = [
         marks=pytest.mark.skipif(program.environment == "npm" and not has_node(), reason="there is no Node.js"),
     )
     for program in all_programs()
+    if program.environment not in environment.ON_DEMAND  # tests/clients/large_cases.py has those
     for call in program.library.calls
 ]
 
