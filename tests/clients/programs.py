@@ -21,6 +21,7 @@ CHAT_MODEL = "auto"
 EXPECTED: Mapping[str, Mapping[str, object]] = {
     "chat": {"text": assistant.TEXT},
     "stream": {"text": assistant.TEXT, "is_in_pieces": True},
+    "cut": {"is_error": True},
     "tools": {"text": assistant.WEATHER},
     "structured": assistant.PERSON,
     "embeddings": {"vectors": 2, "dimensions": [8]},

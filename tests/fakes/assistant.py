@@ -9,6 +9,7 @@ CHAT_PATH = "/v1/chat/completions"
 TEXT = "Hello from the assistant."
 WEATHER = "It is 21 degrees in Oslo."
 CITY = {"city": "Oslo"}
+CUT = "Stop in the middle."  # a question whose streamed answer breaks off
 PERSON = {"name": "Ada", "age": 36}
 SUMMARY = "memory, routing, cost"
 ENTITIES = {"people": ["Ada"], "organizations": ["Sekha"], "technical_terms": ["vector"], "concepts": ["memory"]}
@@ -25,7 +26,8 @@ _ANSWERS: dict[str, dict[str, Any]] = {
 
 class Assistant(FakeProvider):
     """Calls the tool `weather` when it is offered, and tells the weather after the tool's result. Any other offered
-    tool gets a person as arguments, as libraries ask for structured output; a JSON schema gets what it describes.
+    tool gets a person as arguments, as libraries ask for structured output; a JSON schema gets what it describes. The
+    answer to `CUT` breaks off.
     """
 
     def __init__(self, *, dimension: int = 8) -> None:
@@ -35,6 +37,8 @@ class Assistant(FakeProvider):
         if request.path != CHAT_PATH:
             return super()._default_reply(request)
         body = request.body
+        if body["messages"][-1]["content"] == CUT:
+            return _cut_reply(body)
         if body["messages"][-1]["role"] == "tool":
             return _text_reply(body, WEATHER)
         if tools := body.get("tools"):
@@ -54,6 +58,12 @@ def _text_reply(body: dict[str, Any], text: str) -> Reply:
     if body.get("stream"):
         return Reply(stream=Stream(list(chat_events(text, model=body["model"]))))
     return Reply(body=chat_completion(text, model=body["model"]))
+
+
+def _cut_reply(body: dict[str, Any]) -> Reply:
+    """Returns a stream whose connection is closed after some words."""
+    events = list(chat_events(TEXT, model=body["model"]))
+    return Reply(stream=Stream(events[:3], ending="closed"))
 
 
 def _call_reply(body: dict[str, Any], offered: list[str]) -> Reply:

@@ -29,6 +29,10 @@ def stream() -> Outcome:
     return outcomes.text_outcome("".join(pieces), len(pieces))
 
 
+def cut() -> Outcome:
+    return outcomes.cut_outcome(lambda: list(model().stream(outcomes.CUT)))
+
+
 def tools() -> Outcome:
     with_tools = model().bind_tools([tool(outcomes.weather)])
     question = HumanMessage(QUESTION)
@@ -60,5 +64,5 @@ def error() -> Outcome:
 
 
 if __name__ == "__main__":
-    calls = {"chat": chat, "stream": stream, "tools": tools, "structured": structured}
+    calls = {"chat": chat, "stream": stream, "cut": cut, "tools": tools, "structured": structured}
     outcomes.run("langchain-openai", {**calls, "embeddings": embeddings, "error": error})

@@ -29,9 +29,18 @@ def chat() -> Outcome:
     return outcomes.text_outcome(complete().choices[0].message.content)
 
 
+def pieces(question: str) -> list[str]:
+    chunks = complete(messages=[{"role": "user", "content": question}], stream=True)
+    return [one.choices[0].delta.content for one in chunks if one.choices[0].delta.content]
+
+
 def stream() -> Outcome:
-    pieces = [one.choices[0].delta.content for one in complete(stream=True) if one.choices[0].delta.content]
-    return outcomes.text_outcome("".join(pieces), len(pieces))
+    read = pieces(QUESTION)
+    return outcomes.text_outcome("".join(read), len(read))
+
+
+def cut() -> Outcome:
+    return outcomes.cut_outcome(lambda: pieces(outcomes.CUT))
 
 
 def tools() -> Outcome:
@@ -61,5 +70,5 @@ def error() -> Outcome:
 
 
 if __name__ == "__main__":
-    calls = {"chat": chat, "stream": stream, "tools": tools, "structured": structured}
+    calls = {"chat": chat, "stream": stream, "cut": cut, "tools": tools, "structured": structured}
     outcomes.run("litellm", {**calls, "embeddings": embeddings, "error": error})

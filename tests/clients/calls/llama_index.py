@@ -33,6 +33,11 @@ def stream() -> Outcome:
     return outcomes.text_outcome("".join(pieces), len(pieces))
 
 
+def cut() -> Outcome:
+    ask = ChatMessage(role="user", content=outcomes.CUT)
+    return outcomes.cut_outcome(lambda: list(model().stream_chat([ask])))
+
+
 def tools() -> Outcome:
     llm, offered = model(), [FunctionTool.from_defaults(outcomes.weather, name="weather")]
     first = llm.chat_with_tools(offered, chat_history=[ASK])
@@ -66,5 +71,5 @@ def error() -> Outcome:
 
 
 if __name__ == "__main__":
-    calls = {"chat": chat, "stream": stream, "tools": tools, "structured": structured}
+    calls = {"chat": chat, "stream": stream, "cut": cut, "tools": tools, "structured": structured}
     outcomes.run("llama-index-llms-openai-like", {**calls, "embeddings": embeddings, "error": error})

@@ -34,15 +34,19 @@ def chat() -> Outcome:
     return outcomes.text_outcome(Runner.run_sync(Agent("a", model=model()), QUESTION).final_output)
 
 
-def stream() -> Outcome:
-    return asyncio.run(_stream())
-
-
-async def _stream() -> Outcome:
-    run = Runner.run_streamed(Agent("a", model=model()), QUESTION)
+async def pieces(question: str) -> list[str]:
+    run = Runner.run_streamed(Agent("a", model=model()), question)
     events = [one.data async for one in run.stream_events() if one.type == "raw_response_event"]
-    pieces = [one.delta for one in events if one.type == "response.output_text.delta"]
-    return outcomes.text_outcome("".join(pieces), len(pieces))
+    return [one.delta for one in events if one.type == "response.output_text.delta"]
+
+
+def stream() -> Outcome:
+    read = asyncio.run(pieces(QUESTION))
+    return outcomes.text_outcome("".join(read), len(read))
+
+
+def cut() -> Outcome:
+    return outcomes.cut_outcome(lambda: asyncio.run(pieces(outcomes.CUT)))
 
 
 def tools() -> Outcome:
@@ -65,5 +69,5 @@ def error() -> Outcome:
 
 
 if __name__ == "__main__":
-    calls = {"chat": chat, "stream": stream, "tools": tools, "structured": structured}
+    calls = {"chat": chat, "stream": stream, "cut": cut, "tools": tools, "structured": structured}
     outcomes.run("openai-agents", {**calls, "error": error})

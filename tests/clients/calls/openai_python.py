@@ -26,10 +26,19 @@ def chat() -> Outcome:
     return outcomes.text_outcome(answer.choices[0].message.content)
 
 
+def pieces(question: str) -> list[str]:
+    messages: Any = [{"role": "user", "content": question}]
+    chunks = CLIENT.chat.completions.create(model=CHAT_MODEL, messages=messages, stream=True)
+    return [one.choices[0].delta.content for one in chunks if one.choices and one.choices[0].delta.content]
+
+
 def stream() -> Outcome:
-    chunks = CLIENT.chat.completions.create(model=CHAT_MODEL, messages=ASK, stream=True)
-    pieces = [one.choices[0].delta.content for one in chunks if one.choices and one.choices[0].delta.content]
-    return outcomes.text_outcome("".join(pieces), len(pieces))
+    read = pieces(QUESTION)
+    return outcomes.text_outcome("".join(read), len(read))
+
+
+def cut() -> Outcome:
+    return outcomes.cut_outcome(lambda: pieces(outcomes.CUT))
 
 
 def tools() -> Outcome:
@@ -60,5 +69,5 @@ def error() -> Outcome:
 
 
 if __name__ == "__main__":
-    calls = {"chat": chat, "stream": stream, "tools": tools, "structured": structured}
+    calls = {"chat": chat, "stream": stream, "cut": cut, "tools": tools, "structured": structured}
     outcomes.run("openai", {**calls, "embeddings": embeddings, "error": error})

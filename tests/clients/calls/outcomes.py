@@ -15,6 +15,7 @@ ADDRESS, CHAT_MODEL, EMBEDDING_MODEL, *CALLS = sys.argv[1:]
 BASE_URL = f"{ADDRESS}/v1"
 API_KEY = "unused"
 QUESTION = "What is the weather in Oslo?"
+CUT = "Stop in the middle."  # the fake provider's answer to it breaks off
 TEXTS = ["the first text", "the second text"]
 WEATHER_SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 
@@ -37,6 +38,15 @@ def person_outcome(person: object) -> Outcome:
 def vectors_outcome(vectors: list[list[float]]) -> Outcome:
     """What came of a call for embeddings of `TEXTS`."""
     return {"vectors": len(vectors), "dimensions": sorted({len(vector) for vector in vectors})}
+
+
+def cut_outcome(read: Callable[[], object]) -> Outcome:
+    """What came of a stream that breaks off: whether the library raises an error, instead of giving half an answer."""
+    try:
+        read()
+    except Exception as exc:  # noqa: BLE001 — each library has its own
+        return {"is_error": not isinstance(exc, (TypeError, AttributeError, KeyError))}
+    return {"is_error": False}
 
 
 def error_outcome(error: Exception) -> Outcome:

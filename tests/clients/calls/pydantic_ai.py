@@ -27,10 +27,17 @@ def chat() -> Outcome:
     return outcomes.text_outcome(Agent(model()).run_sync(QUESTION).output)
 
 
+def pieces(question: str) -> list[str]:
+    return list(Agent(model()).run_stream_sync(question).stream_text(delta=True, debounce_by=None))
+
+
 def stream() -> Outcome:
-    with_stream = Agent(model()).run_stream_sync(QUESTION)
-    pieces = list(with_stream.stream_text(delta=True, debounce_by=None))
-    return outcomes.text_outcome("".join(pieces), len(pieces))
+    read = pieces(QUESTION)
+    return outcomes.text_outcome("".join(read), len(read))
+
+
+def cut() -> Outcome:
+    return outcomes.cut_outcome(lambda: pieces(outcomes.CUT))
 
 
 def tools() -> Outcome:
@@ -55,5 +62,5 @@ def error() -> Outcome:
 
 
 if __name__ == "__main__":
-    calls = {"chat": chat, "stream": stream, "tools": tools, "structured": structured}
+    calls = {"chat": chat, "stream": stream, "cut": cut, "tools": tools, "structured": structured}
     outcomes.run("pydantic-ai-slim", {**calls, "embeddings": embeddings, "error": error})

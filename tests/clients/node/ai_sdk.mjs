@@ -15,12 +15,21 @@ const common = { model: bridge(o.CHAT_MODEL), prompt: o.QUESTION, maxRetries: 0 
 
 const chat = async () => o.textOutcome((await generateText(common)).text);
 
-async function stream() {
-  const pieces = [];
-  const answer = streamText({ ...common, onError: ({ error }) => { throw error; } });
-  for await (const piece of answer.textStream) pieces.push(piece);
-  return o.textOutcome(pieces.join(""), pieces.length);
+async function pieces(prompt) {
+  const texts = [];
+  let failure;
+  const answer = streamText({ ...common, prompt, onError: ({ error }) => { failure = error; } });
+  for await (const text of answer.textStream) texts.push(text);
+  if (failure) throw failure instanceof Error ? failure : new Error(JSON.stringify(failure));
+  return texts;
 }
+
+async function stream() {
+  const texts = await pieces(o.QUESTION);
+  return o.textOutcome(texts.join(""), texts.length);
+}
+
+const cut = () => o.cutOutcome(() => pieces(o.CUT));
 
 async function tools() {
   const weather = tool({ inputSchema: z.object({ city: z.string() }), execute: o.weather });
@@ -48,4 +57,4 @@ async function error() {
   return {};
 }
 
-await o.run("ai", { chat, stream, tools, structured, embeddings, error });
+await o.run("ai", { chat, stream, cut, tools, structured, embeddings, error });

@@ -10,14 +10,22 @@ const Person = z.object({ name: z.string(), age: z.number() });
 
 const chat = async () => o.textOutcome((await client.chat.completions.create(common)).choices[0].message.content);
 
-async function stream() {
-  const pieces = [];
-  for await (const chunk of await client.chat.completions.create({ ...common, stream: true })) {
+async function pieces(question) {
+  const messages = [{ role: "user", content: question }];
+  const texts = [];
+  for await (const chunk of await client.chat.completions.create({ ...common, messages, stream: true })) {
     const text = chunk.choices[0]?.delta?.content;
-    if (text) pieces.push(text);
+    if (text) texts.push(text);
   }
-  return o.textOutcome(pieces.join(""), pieces.length);
+  return texts;
 }
+
+async function stream() {
+  const texts = await pieces(o.QUESTION);
+  return o.textOutcome(texts.join(""), texts.length);
+}
+
+const cut = () => o.cutOutcome(() => pieces(o.CUT));
 
 async function tools() {
   const parameters = { type: "object", properties: { city: { type: "string" } }, required: ["city"] };
@@ -46,4 +54,4 @@ async function error() {
   return {};
 }
 
-await o.run("openai", { chat, stream, tools, structured, embeddings, error });
+await o.run("openai", { chat, stream, cut, tools, structured, embeddings, error });

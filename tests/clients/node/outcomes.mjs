@@ -8,6 +8,7 @@ export const EMBEDDING_MODEL = embeddingModel;
 export const BASE_URL = `${address}/v1`;
 export const API_KEY = "unused";
 export const QUESTION = "What is the weather in Oslo?";
+export const CUT = "Stop in the middle."; // the fake provider's answer to it breaks off
 export const TEXTS = ["the first text", "the second text"];
 
 export const weather = ({ city }) => `21 degrees in ${city}`;
@@ -19,6 +20,16 @@ export const vectorsOutcome = (vectors) => ({
   vectors: vectors.length,
   dimensions: [...new Set(vectors.map((vector) => vector.length))].sort(),
 });
+
+// A stream that breaks off: whether the library raises an error, instead of giving half an answer.
+export async function cutOutcome(read) {
+  try {
+    await read();
+  } catch (error) {
+    return { is_error: !(error instanceof TypeError) };
+  }
+  return { is_error: false };
+}
 
 // The model `no-such-model`: whether the library's error has the bridge's message.
 export const errorOutcome = (error) => ({ is_explained: String(error?.message).includes("no-such-model") });
