@@ -22,7 +22,7 @@ class Shell(StrEnum):
 
 def enable_completion() -> None:
     """Lets the program answer the shell's requests for completions."""
-    from typer.completion import completion_init
+    from typer._completion_classes import completion_init
 
     completion_init()
 

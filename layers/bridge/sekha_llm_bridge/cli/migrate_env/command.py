@@ -49,8 +49,8 @@ def _messages(done: Migration) -> Iterator[str]:
             "no secret is in the YAML: set these in the bridge's environment, or put ${ssm:/…} in their place: "
             + ", ".join(_secret(name, place) for name, place in report.secrets.items())
         )
-    for place, reason in report.left_out.items():
-        yield f"not carried over: {place}: {reason}"
+    for reason, places in report.places_by_reason().items():
+        yield f"not carried over: {', '.join(places)}: {reason}"
 
 
 def _secret(name: str, place: str) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sekha_llm_bridge.cli.migrate_env.env_file import parse_env
-from sekha_llm_bridge.cli.migrate_env.known_variables import SHARED_VARIABLES, is_carried
+from sekha_llm_bridge.cli.migrate_env.known_variables import LISTENING_ADDRESSES, SHARED_VARIABLES, is_carried
 from sekha_llm_bridge.cli.migrate_env.source import Source, UnusableFile, Variable, read_text
 
 _BRIDGE = "bridge"
@@ -21,7 +21,7 @@ def parse_compose(path: Path, document: Mapping[str, Any], service: str | None) 
     if not isinstance(services, dict):
         raise UnusableFile(f"{path}: `services` is no mapping")
     beside = path.parent / ".env"
-    lent = _values(parse_env(beside, read_text(beside))) if beside.is_file() else {}
+    lent = parse_env(beside, read_text(beside)).references if beside.is_file() else {}
     environments = {str(name): _environment(path, one, lent) for name, one in services.items()}
     chosen = _chosen(path, environments, service)
     variables = dict(environments[chosen])
@@ -30,7 +30,7 @@ def parse_compose(path: Path, document: Mapping[str, Any], service: str | None) 
         for variable in _shared_by(other, variables):
             variables[variable.name] = variable
             notes.append(f"{variable.name} is read from the service `{name}`")
-    return Source(path, variables, lent=lent, notes=tuple(notes))
+    return Source(path, variables, lent, notes=tuple(notes))
 
 
 def _chosen(path: Path, environments: Mapping[str, Mapping[str, Variable]], service: str | None) -> str:
@@ -44,7 +44,7 @@ def _chosen(path: Path, environments: Mapping[str, Mapping[str, Variable]], serv
     found = named or using
     if len(found) == 1:
         return found[0]
-    problem = "no service has variables of v1's bridge" if not found else f"several services may be it: {', '.join(found)}"
+    problem = f"several services may be it: {', '.join(found)}" if found else "no service has variables of v1's bridge"
     raise UnusableFile(f"{path}: {problem}: name the bridge's with --service (the file has {listed})")
 
 
@@ -85,11 +85,8 @@ def _shared_by(other: Mapping[str, Variable], known: Mapping[str, Variable]) -> 
     has = {meaning for meaning, names in SHARED_VARIABLES.items() if any(name in known for name in names)}
     found = []
     for meaning, names in SHARED_VARIABLES.items():
-        variable = next((other[name] for name in names if name in other and other[name].raw), None)
+        given = [other[name] for name in names if name in other and name not in LISTENING_ADDRESSES]
+        variable = next((variable for variable in given if variable.raw), None)
         if variable and meaning not in has:
             found.append(variable)
     return found
-
-
-def _values(source: Source) -> dict[str, str]:
-    return {name: variable.raw for name, variable in source.variables.items()}

@@ -23,7 +23,8 @@ def parse_env(path: Path, text: str) -> Source:
             if variable.name in variables:
                 notes.append(f"{variable.name} is given twice: the value in line {variable.line} is used")
             variables[variable.name] = variable
-    return Source(path, variables, unreadable=tuple(unreadable), notes=tuple(notes))
+    references = {name: variable.raw for name, variable in variables.items()}
+    return Source(path, variables, references, unreadable=tuple(unreadable), notes=tuple(notes))
 
 
 def _variable(binding: Binding) -> Variable:

@@ -19,7 +19,9 @@ Lookup = Callable[[str], str | None]
 _NAME = r"[A-Za-z_][A-Za-z0-9_]*"
 _TOKEN = re.compile(rf"\$\$|\$(?P<plain>{_NAME})|\$\{{(?P<name>{_NAME})(?P<operator>:?[-+?])?")
 _PURE = re.compile(rf"\$(?:({_NAME})|\{{({_NAME})(?::?[-?][^}}]*)?\}})")
-_MAX_DEPTH = 10  # a default may contain references; so may the value of a variable
+_MAX_DEPTH = (
+    10  # stops at a variable that refers to itself: a default may contain references; so may the value of a variable
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,11 +48,13 @@ SECTIONS = ("LLM_PROVIDERS", "PROVIDERS", "DEFAULT_MODELS", "ROUTING", "CIRCUIT_
 
 # What other services of a compose file may say on behalf of the bridge.
 SHARED_VARIABLES: Mapping[str, tuple[str, ...]] = {
-    "ollama": OLLAMA_URLS[:-1],
+    "ollama": OLLAMA_URLS,
     "embedding": EMBEDDING_MODELS,
     "chat": (*CHAT_MODELS, *OTHER_CHAT_MODELS),
-    "chroma": CHROMA_URLS[:-1],
+    "chroma": CHROMA_URLS,
 }
+# In the service of that server itself, this is where it listens.
+LISTENING_ADDRESSES = frozenset({"OLLAMA_HOST", "CHROMA_HOST"})
 
 KEY_OF_TYPE = {
     "openai": "OPENAI_API_KEY",
@@ -78,30 +80,34 @@ _SINGLE_VARIABLES = frozenset(
         *SETTING_OF,
     }
 )
-# Reason → pattern of the names that it holds for.
+_OTHER_PROGRAM = "no setting of the bridge: the controller, the proxy or another program of Sekha reads it"
+_CONFIG_FILE = "v1 reads that YAML file instead of variables if it exists: give it to this command"
+_ADDRESS = "the address is an option of `infra/local/up`; deployed, AWS assigns it"
+_WORKERS = "there are no worker processes: each request has a function instance"
+# Pattern of names → why they have no place in the YAML.
 _ELSEWHERE = {
-    "the address is an option of `infra/local/up`; deployed, AWS assigns it": r"(SEKHA__)?"
-    r"(SERVER_|BRIDGE_|LLM_BRIDGE_)?(HOST|PORT)",
-    "the log level is a parameter of the template, LogLevel": r"(SEKHA__?|BRIDGE_)?LOG_LEVEL|DEBUG",
-    "there are no worker processes: each request has a function instance": r"(BRIDGE_)?WORKERS|(SEKHA__)?MAX_CONNECTIONS",
-    "there are no background workers, and so no Redis": r"(SEKHA_{1,2})?(REDIS|CELERY)_\w+",
-    "the health check runs every minute, as the template says": r"HEALTH_CHECK_INTERVAL",
-    "v1 reads that YAML file instead of variables if it exists: give it to this command": r"CONFIG_PATH|SEKHA__CONFIG_FILE",
-    "vectors are on a Chroma server, which keeps its own files: give its address as CHROMA_URL": r"CHROMA_PERSIST\w*",
-    "it is a setting of the Chroma server": r"CHROMA_(TELEMETRY|PORT|IP)|ANONYMIZED_TELEMETRY|IS_PERSISTENT",
-    "it is a setting of Ollama": r"OLLAMA_(PORT|NUM_\w+|KEEP_ALIVE|MAX_\w+|MODELS|ORIGINS)",
-    "it is a setting of the program that ran v1": r"FLASK_\w+|PYTHON\w+|UVICORN_\w+",
-    "no setting of the bridge: the controller, the proxy or another program of Sekha reads it": r"(SEKHA__?)?(DATABASE_URL"
-    r"|MCP_\w+|REST_\w+|LLM_BRIDGE_URL|SUMMARIZATION_ENABLED|PRUNING_ENABLED|CORS_ENABLED|RATE_LIMIT_PER_MINUTE)"
-    r"|(POSTGRES|CONTROLLER|PROXY|ADMIN|MEMORY|CONTEXT|NEXT_PUBLIC)_\w+|RUST_\w+|CARGO_\w+|BRIDGE_(URL|VERSION)|LLM_(URL"
-    r"|TIMEOUT|PROVIDER|API_KEY)|AUTO_INJECT_CONTEXT|DEFAULT_FOLDER|EXCLUDED_FOLDERS|PREFERRED_LABELS"
-    r"|SEKHA_(API_KEYS?|PORT|VERSION|DB_PASSWORD|BRIDGE_URL|CONTROLLER_URL)",
+    r"(SEKHA__)?(SERVER_|BRIDGE_|LLM_BRIDGE_)?(HOST|PORT)": _ADDRESS,
+    r"(SEKHA__?|BRIDGE_)?LOG_LEVEL|DEBUG": "the log level is a parameter of the template, LogLevel",
+    r"(BRIDGE_)?WORKERS|(SEKHA__)?MAX_CONNECTIONS": _WORKERS,
+    r"(SEKHA_{1,2})?(REDIS|CELERY)_\w+": "there are no background workers, and so no Redis",
+    r"HEALTH_CHECK_INTERVAL": "the health check runs every minute, as the template says",
+    r"CONFIG_PATH|SEKHA__CONFIG_FILE": _CONFIG_FILE,
+    r"CHROMA_PERSIST\w*": "vectors are on a Chroma server, which keeps its own files: give its address as CHROMA_URL",
+    r"CHROMA_(TELEMETRY|PORT|IP)|ANONYMIZED_TELEMETRY|IS_PERSISTENT": "it is a setting of the Chroma server",
+    r"OLLAMA_(PORT|NUM_\w+|KEEP_ALIVE|MAX_\w+|MODELS|ORIGINS)": "it is a setting of Ollama",
+    r"FLASK_\w+|PYTHON\w+|UVICORN_\w+": "it is a setting of the program that ran v1",
+    r"(SEKHA__?)?(DATABASE_URL|MCP_\w+|REST_\w+|LLM_BRIDGE_URL|CORS_ENABLED|RATE_LIMIT_PER_MINUTE)": _OTHER_PROGRAM,
+    r"(SEKHA__)?(SUMMARIZATION|PRUNING)_ENABLED|AUTO_INJECT_CONTEXT|PREFERRED_LABELS": _OTHER_PROGRAM,
+    r"(POSTGRES|CONTROLLER|PROXY|ADMIN|MEMORY|CONTEXT|NEXT_PUBLIC|RUST|CARGO)_\w+": _OTHER_PROGRAM,
+    r"BRIDGE_(URL|VERSION)|LLM_(URL|TIMEOUT|PROVIDER|API_KEY)|DEFAULT_FOLDER|EXCLUDED_FOLDERS": _OTHER_PROGRAM,
+    r"SEKHA_(API_KEYS?|PORT|VERSION|DB_PASSWORD|CONTROLLER_URL)": _OTHER_PROGRAM,
 }
 _OWN_OF_V2 = frozenset({"LLM_CONFIG_PATH", "SEKHA_BRIDGE_URL"})
 # A name with one of these words is taken for a variable of v1.
 _V1_WORDS = frozenset(
-    "SEKHA OLLAMA CHROMA LLM BRIDGE EMBEDDING EMBEDDINGS EMBED CHAT VISION SUMMARIZATION MODEL MODELS PROVIDER PROVIDERS"
-    " ROUTING FALLBACK CB BREAKER CIRCUIT COST OPENAI ANTHROPIC OPENROUTER GROQ GEMINI AZURE LITELLM TOKENS".split()
+    {"SEKHA", "OLLAMA", "CHROMA", "LLM", "BRIDGE", "EMBEDDING", "EMBEDDINGS", "EMBED", "CHAT", "VISION", "MODEL"}
+    | {"MODELS", "SUMMARIZATION", "PROVIDER", "PROVIDERS", "ROUTING", "FALLBACK", "CB", "BREAKER", "CIRCUIT", "COST"}
+    | {"OPENAI", "ANTHROPIC", "OPENROUTER", "GROQ", "GEMINI", "AZURE", "LITELLM", "TOKENS"}
 )
 
 
@@ -117,7 +123,7 @@ def is_setting(name: str) -> bool:
 
 def reason_elsewhere(name: str) -> str | None:
     """Returns why a known variable of v1 has no place in the YAML; None for all other variables."""
-    return next((reason for reason, pattern in _ELSEWHERE.items() if re.fullmatch(pattern, name)), None)
+    return next((reason for pattern, reason in _ELSEWHERE.items() if re.fullmatch(pattern, name)), None)
 
 
 def reason_unknown(name: str) -> str | None:

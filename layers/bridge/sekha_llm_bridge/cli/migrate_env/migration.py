@@ -45,9 +45,9 @@ def migrate_source(source: Source) -> Migration:
         raise UnusableFile(f"{source.path}: has no variable of v1, such as {_EXAMPLES}: give the file that v1 used")
     report = Report(notes=list(source.notes))
     values = Values(source, report)
-    tree = _tree(values, settings_tree(source, report))
+    tree = _tree(values, settings_tree(values))
     remove_invalid(tree, report)
-    report_other_variables(source, report, frozenset(values.used | _settings_used(source, report)))
+    report_other_variables(values)
     return Migration(f"{_header(source, report)}\n\n{yaml_of(tree)}", report)
 
 
@@ -71,7 +71,7 @@ def _tree(values: Values, v1: dict[str, V1Node]) -> Section:
 
 
 def _with_empty_defaults(section: Section) -> Section:
-    """Returns the section with `${NAME:-}` for `${NAME}`: outside `providers`, a variable without a value is an error."""
+    """Returns the section with `${NAME:-}` for `${NAME}`: outside providers, a variable without a value is a fault."""
     done: Section = {}
     for key, node in section.items():
         if isinstance(node, Setting) and node.text.startswith("${") and node.text.find("}") == len(node.text) - 1:
@@ -91,11 +91,6 @@ def _urls(providers: list[dict[str, Node]]) -> frozenset[str]:
     return frozenset(url.text.rstrip("/") for one in providers if isinstance(url := one.get("base_url"), Setting))
 
 
-def _settings_used(source: Source, report: Report) -> set[str]:
-    """Returns the variables that were put into the tree, or that the report has already."""
-    return {name for name in source.variables if is_carried(name) and name not in report.left_out}
-
-
 def _header(source: Source, report: Report) -> str:
     return "\n".join(f"# {line}".rstrip() for line in _header_lines(source, report))
 
@@ -108,7 +103,9 @@ def _header_lines(source: Source, report: Report) -> Iterator[str]:
         yield f"Note: {note}"
     if report.left_out:
         yield "Not carried over:"
-        for place, reason in report.left_out.items():
-            yield f"  {place}: {reason}"
+        for reason, places in report.places_by_reason().items():
+            yield from fill(
+                f"{', '.join(places)}: {reason}", 110, initial_indent="  ", subsequent_indent="    "
+            ).splitlines()
     if report.foreign:
         yield from fill(f"Not of v1, so left out: {', '.join(report.foreign)}", 110).splitlines()

@@ -65,7 +65,7 @@ def _or(values: Values, names: tuple[str, ...], default: str) -> Setting:
 def _other_chat_models(values: Values) -> Iterator[Setting]:
     for name in known.OTHER_CHAT_MODELS:
         variable = values.source.variables.get(name)
-        if variable and variable.raw.strip():
+        if variable and values.has_value(variable):
             yield values.of_variable(variable)
 
 
@@ -104,16 +104,19 @@ def note_docker_host(setting: Setting, values: Values) -> None:
     except ValueError:
         return
     if host == "host.docker.internal" or (host and re.fullmatch(r"[a-z][\w-]*", host) and host != "localhost"):
-        values.report.note(f"check {setting.place}: the host {host} is known only inside v1's Docker network")
+        values.report.note(
+            f"check {setting.place}: the host {host} exists only in v1's Docker network: "
+            "give an address that the bridge reaches"
+        )
 
 
 def unused_variables(values: Values, model_ids: frozenset[str], urls: frozenset[str]) -> Iterator[tuple[Variable, str]]:
-    """Yields the single variables that a list of providers replaces, and why. A model or address in the list is kept."""
+    """Yields the single variables that a list of providers replaces, and why; none for a model or address in it."""
     for name in (*known.OLLAMA_URLS, *known.OLLAMA_TIMEOUTS, *known.EMBEDDING_DIMENSIONS):
         variable = values.source.variables.get(name)
-        if variable and variable.raw.strip() and values.of_variable(variable).text.rstrip("/") not in urls:
+        if variable and values.has_value(variable) and values.of_variable(variable).text.rstrip("/") not in urls:
             yield variable, "the list of providers is used instead"
     for name in (*known.EMBEDDING_MODELS, *known.CHAT_MODELS, *known.OTHER_CHAT_MODELS, *known.VISION_MODELS):
         variable = values.source.variables.get(name)
-        if variable and variable.raw.strip() and values.of_variable(variable).text not in model_ids:
+        if variable and values.has_value(variable) and values.of_variable(variable).text not in model_ids:
             yield variable, "the list of providers has no such model"

@@ -89,7 +89,9 @@ def _id(node: dict[str, V1Node], index: int, values: Values) -> Setting:
         return fixed(f"provider_{index + 1}")
     valid = re.sub(r"[^a-z0-9_-]+", "_", setting.text.lower())
     if valid != setting.text:
-        values.report.note(f"{setting.place}: the provider is called {valid} now, because an id has only a-z, 0-9, - and _")
+        values.report.note(
+            f"{setting.place}: the provider is called {valid} now, because an id has only a-z, 0-9, - and _"
+        )
     return setting._replace(text=valid)
 
 
@@ -102,7 +104,7 @@ def _address_and_key(node: dict[str, V1Node], provider_id: Setting, provider_typ
         note_docker_host(url, values)
     key = values.secret(raw_key, f"{prefix}_API_KEY") if isinstance(raw_key, Raw) else None
     usual = KEY_OF_TYPE.get(provider_type.text, "")
-    if key is None and (values.source.raw_value(usual) or "").strip():
+    if key is None and values.is_given(usual):
         key = values.reference(usual, usual)  # v1's library read the variable itself
     return {**found, "api_key": key} if key else found
 

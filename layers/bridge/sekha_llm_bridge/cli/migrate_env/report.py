@@ -19,6 +19,13 @@ class Report:
         """Adds a setting that the YAML lacks. The first reason for a place stays."""
         self.left_out.setdefault(place, reason)
 
+    def places_by_reason(self) -> dict[str, list[str]]:
+        """Returns the places that were left out, by their reason."""
+        found: dict[str, list[str]] = {}
+        for place, reason in self.left_out.items():
+            found.setdefault(reason, []).append(place)
+        return found
+
     def note(self, text: str) -> None:
         """Adds a remark, once."""
         if text not in self.notes:

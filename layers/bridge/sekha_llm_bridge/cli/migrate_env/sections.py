@@ -84,7 +84,7 @@ def map_chroma(values: Values) -> Section:
         section["auth_token"] = values.reference(token.name, token.name)
     for name, key in known.CHROMA_KEYS.items():
         variable = values.source.variables.get(name)
-        if variable and variable.raw.strip():
+        if variable and values.has_value(variable):
             _add(section, key, values.of_variable(variable))
     return section
 

@@ -5,37 +5,42 @@ The keys of the tree are v1's, in lower case.
 
 import json
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 from sekha_llm_bridge.cli.migrate_env.interpolation import referenced_name
 from sekha_llm_bridge.cli.migrate_env.known_variables import (
     SETTING_OF,
     SETTING_PREFIX,
+    is_carried,
     is_setting,
     reason_elsewhere,
     reason_unknown,
 )
 from sekha_llm_bridge.cli.migrate_env.report import Report
 from sekha_llm_bridge.cli.migrate_env.source import Raw, Source, V1Node, Variable
+from sekha_llm_bridge.cli.migrate_env.values import Values
 from sekha_llm_bridge.cli.migrate_env.yaml_file import as_node
 
 _MAX_REFERENCES = 5
 
 
-def settings_tree(source: Source, report: Report) -> dict[str, V1Node]:
+def settings_tree(values: Values) -> dict[str, V1Node]:
     """Returns the tree of the file's settings. What cannot be placed is added to the report."""
+    source, report = values.source, values.report
     tree: dict[str, V1Node] = dict(source.settings)
-    for variable, path in sorted(_settings(source), key=lambda pair: len(pair[1])):  # the whole before its parts
+    for variable, path in sorted(_settings(values), key=lambda pair: len(pair[1])):  # the whole before its parts
         node = _parsed(_followed(variable, source), report)
         if node is not None and not _place(tree, path, node):
             report.leave_out(variable.name, "no entry of the list or section has this place")
     return tree
 
 
-def _settings(source: Source) -> Iterator[tuple[Variable, list[str]]]:
+def _settings(values: Values) -> Iterator[tuple[Variable, list[str]]]:
+    source = values.source
     for variable in source.variables.values():
         name = SETTING_OF.get(variable.name, variable.name)
         is_double = name != variable.name and name in source.variables
-        if is_setting(name) and not is_double and variable.raw.strip():
+        if is_setting(name) and not is_double and values.has_value(variable):
             yield variable, name.removeprefix(SETTING_PREFIX).lower().split("__")
 
 
@@ -43,8 +48,8 @@ def _followed(variable: Variable, source: Source) -> Variable:
     """Returns the variable with the value of the one that it only refers to, so that references in JSON are kept."""
     for _ in range(_MAX_REFERENCES):
         name = referenced_name(variable.raw)
-        raw = source.raw_value(name) if name and name != variable.name else None
-        if not raw:
+        raw = source.references.get(name) if name else None
+        if not raw or raw == variable.raw:
             break
         variable = variable._replace(raw=raw)
     return variable
@@ -66,7 +71,7 @@ def _parsed(variable: Variable, report: Report) -> V1Node | None:
 def _place(tree: dict[str, V1Node], path: Sequence[str], node: V1Node) -> bool:
     """Puts the node at its place in the tree. Returns whether there is such a place."""
     here: V1Node = tree
-    for step, following in zip(path, path[1:], strict=False):
+    for step, following in pairwise(path):
         child = _child(here, step)
         if child is None:
             if not isinstance(here, dict) or following.isdecimal():
@@ -94,12 +99,13 @@ def _set(here: V1Node, step: str, node: V1Node) -> bool:
     return False
 
 
-def report_other_variables(source: Source, report: Report, carried: frozenset[str]) -> None:
+def report_other_variables(values: Values) -> None:
     """Adds every variable with a value that is not carried over to the report, and names those of other programs."""
+    source, report = values.source, values.report
     for place in source.unreadable:
         report.leave_out(place, "not NAME=value")
     for variable in source.variables.values():
-        if variable.name in carried or variable.name in report.left_out or not variable.raw.strip():
+        if variable.name in values.used or is_carried(variable.name) or not values.has_value(variable):
             continue
         reason = reason_elsewhere(variable.name) or reason_unknown(variable.name)
         if reason:

@@ -31,22 +31,18 @@ V1Node: TypeAlias = Union[Raw, dict[str, "V1Node"], list["V1Node"]]  # noqa: UP0
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """The variables of a file, and the values that it only lends to references (a compose file's `.env`).
+    """The variables of a file. `references`: the raw values that `$NAME` stands for in it: in a `.env` those of the same
+    variables, in a compose file those of the `.env` beside it.
 
     `settings`: v1's YAML, whose values have no variables. `unreadable`: places of lines without a meaning.
     """
 
     path: Path
     variables: Mapping[str, Variable]
-    lent: Mapping[str, str] = field(default_factory=dict)
+    references: Mapping[str, str] = field(default_factory=dict)
     settings: Mapping[str, V1Node] = field(default_factory=dict)
     unreadable: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
-
-    def raw_value(self, name: str) -> str | None:
-        """Returns the value of a variable as it is written, None if it is not in the file."""
-        variable = self.variables.get(name)
-        return variable.raw if variable else self.lent.get(name)
 
 
 def read_source(path: Path, service: str | None) -> Source:

@@ -6,8 +6,8 @@ from sekha_llm_bridge.config.references import escape
 
 
 class Setting(NamedTuple):
-    """One value. `text` has the bridge's syntax of references. `place`: the v1 setting that it comes from, for the comment
-    and for messages; empty for what v1 had built in. `is_list`: the text is a comma-separated list.
+    """One value. `text` has the bridge's syntax of references. `place`: the v1 setting that it comes from, for comments
+    and messages; empty for what v1 had built in. `is_list`: the text is a comma-separated list.
     """
 
     text: str

@@ -11,12 +11,12 @@ from sekha_llm_bridge.cli.migrate_env.target import Node, Section, Setting, fixe
 from sekha_llm_bridge.cli.migrate_env.yaml_writer import yaml_of
 from sekha_llm_bridge.config.checks import check_sections
 from sekha_llm_bridge.config.document import Document, read_document
-from sekha_llm_bridge.config.faults import Fault, KeyPath, fault_from_pydantic, format_key_path
+from sekha_llm_bridge.config.faults import Fault, KeyPath, fault_from_pydantic
 from sekha_llm_bridge.config.models import ConfigFile
 from sekha_llm_bridge.config.resolution import resolve
 
-# Without one of these, or with an invalid one, the entry of the list has no meaning. An invalid `base_url` must not become
-# the vendor's own address: the key would be sent there.
+# An entry of a list has no meaning without a valid value of these. An invalid `base_url` must not become the vendor's own
+# address: the key would be sent there.
 _ENTRY_KEYS = frozenset({"id", "provider_type", "base_url", "models", "model_id", "task", "tasks", "dimension"})
 _DEFAULTS = {"context_window": fixed("8192")}  # v1's
 _WHOLE_SECTIONS = frozenset({"pricing", "vision_capabilities"})
@@ -24,9 +24,8 @@ _WHOLE_SECTIONS = frozenset({"pricing", "vision_capabilities"})
 
 def remove_invalid(tree: Section, report: Report) -> None:
     """Removes every setting that is invalid, and the entries that need it; adds each to the report."""
-    while faults := list(_faults(tree)):
-        if not any([_remove(tree, fault, report) for fault in faults]):
-            raise AssertionError(f"no setting for the fault: {faults[0].message}")
+    while fault := next(_faults(tree), None):  # one at a time: a removal moves what follows it
+        _remove(tree, fault, report)
 
 
 def _faults(tree: Section) -> Iterator[Fault]:
@@ -51,26 +50,24 @@ def _validation_faults(document: Document, error: ValidationError) -> Iterator[F
         yield fault_from_pydantic(detail, key_path, document.value_at(key_path))
 
 
-def _remove(tree: Section, fault: Fault, report: Report) -> bool:
-    """Removes the setting or entry at the fault. Returns whether it was still there."""
+def _remove(tree: Section, fault: Fault, report: Report) -> None:
+    """Removes the setting or entry at the fault."""
     chain = _chain(tree, fault.key_path)
-    if not chain:
-        return False
     parents, (holder, key) = chain[:-1], chain[-1]
     node = _get(holder, key)
     index = fault.key_path[len(chain)] if len(fault.key_path) > len(chain) else None
-    report.leave_out(_place(node, holder) or format_key_path(fault.key_path), fault.message)
+    if place := _place(node, holder):  # none: v1 had the value built in
+        report.leave_out(place, fault.message)
     if isinstance(node, Setting) and node.is_list and isinstance(index, int) and _drop_word(holder, key, index):
-        return True
+        return
     if key in _DEFAULTS and isinstance(holder, dict):
         holder[str(key)] = _DEFAULTS[str(key)]
-        return True
+        return
     target = next((pair for pair in reversed(parents) if pair[1] in _WHOLE_SECTIONS), None)
     if target is None and key in _ENTRY_KEYS and not _is_default_address(holder, key):
         target = next((pair for pair in reversed(parents) if isinstance(pair[1], int)), None)
     _delete(*(target or (holder, key)))
     _delete_empty_lists(tree)
-    return True
 
 
 def _chain(tree: Section, key_path: KeyPath) -> list[tuple[Node, str | int]]:

@@ -27,12 +27,22 @@ class Values:
         The others are added to the report, unless they have the same value.
         """
         given = [self.source.variables[name] for name in names if name in self.source.variables]
-        given = [variable for variable in given if variable.raw.strip()]
+        given = [variable for variable in given if self.has_value(variable)]
         for other in given[1:]:
             self.used.add(other.name)
             if self._text(other) != self._text(given[0]):
                 self.report.leave_out(other.name, f"{given[0].name} is used instead")
         return given[0] if given else None
+
+    def has_value(self, variable: Variable) -> bool:
+        """Whether the variable has a value, after its references are replaced."""
+        text = variable.raw if variable.is_literal else interpolate(variable.raw, self.source.references.get).text
+        return bool(text.strip())
+
+    def is_given(self, name: str) -> bool:
+        """Whether the file has a value of this variable."""
+        variable = self.source.variables.get(name)
+        return variable is not None and self.has_value(variable)
 
     def of_variable(self, variable: Variable) -> Setting:
         """Returns the setting with the variable's value."""
@@ -84,13 +94,13 @@ class Values:
         return self._interpolated(variable.raw, variable.name).strip()
 
     def _interpolated(self, raw: str, place: str) -> str:
-        done = interpolate(raw, lambda name: None if name == place else self._raw_of(name))
+        done = interpolate(raw, self._raw_of)
         for name in done.unset:
             self.report.note(f"{place} refers to {name}, which has no value here: set it in the bridge's environment")
         return done.text
 
     def _raw_of(self, name: str) -> str | None:
-        value = self.source.raw_value(name)
+        value = self.source.references.get(name)
         if value is not None:
             self.used.add(name)
         return value

@@ -23,7 +23,7 @@ def _untagged(loader: yaml.SafeLoader, _suffix: str, node: yaml.Node) -> Any:
     return loader.construct_scalar(node) if isinstance(node, yaml.ScalarNode) else None
 
 
-_Loader.add_multi_constructor("!", _untagged)  # type: ignore[no-untyped-call]  # PyYAML has no types for it
+_Loader.add_multi_constructor("!", _untagged)
 
 
 def has_yaml_name(path: Path) -> bool:

@@ -8,8 +8,8 @@ from sekha_llm_bridge.cli.migrate_env.target import Node, Section, Setting
 
 # Keys whose values are text, so that editors do not take `1.0` for a number. All others may be numbers or booleans.
 _TEXT_KEYS = frozenset(
-    "version id base_url api_key model_id embedding_space embedding chat_fast chat_smart chat_vision url auth_token"
-    " tenant database default_collection supported_formats".split()
+    {"version", "id", "base_url", "api_key", "model_id", "embedding_space", "url", "auth_token", "tenant", "database"}
+    | {"embedding", "chat_fast", "chat_smart", "chat_vision", "default_collection", "supported_formats"}
 )
 _PLAIN_TEXT = re.compile(r"[A-Za-z][\w./-]*(:[\w.][\w./-]*)*|https?://[\w.:/-]*\w", re.ASCII)
 _NUMBER = re.compile(r"\d+(\.\d+)?")
@@ -60,7 +60,7 @@ def _variable(place: str) -> str:
 def _comment(place: str, commented: str) -> str:
     """Returns the comment with the variable, unless the section has it already."""
     variable = _variable(place)
-    return f"  # {variable}" if variable and variable != commented and variable.isidentifier() else ""
+    return f"  # {variable}" if variable.isupper() and variable != commented else ""
 
 
 def _value(key: str, setting: Setting) -> str:
