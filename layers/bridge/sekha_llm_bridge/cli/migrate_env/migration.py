@@ -48,7 +48,9 @@ def migrate_source(source: Source) -> Migration:
     tree = _tree(values, settings_tree(values))
     remove_invalid(tree, report)
     report_other_variables(values)
-    return Migration(f"{_header(source, report)}\n\n{yaml_of(tree)}", report)
+    yaml = yaml_of(tree)
+    report.secrets = {name: place for name, place in report.secrets.items() if f"${{{name}" in yaml}
+    return Migration(f"{_header(source, report)}\n\n{yaml}", report)
 
 
 def _tree(values: Values, v1: dict[str, V1Node]) -> Section:

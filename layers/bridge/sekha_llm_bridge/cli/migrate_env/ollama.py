@@ -16,6 +16,7 @@ from sekha_llm_bridge.cli.migrate_env.values import Values
 _DEFAULT_URL, _DEFAULT_PORT = "http://localhost:11434", 11434
 _DEFAULT_EMBEDDING, _DEFAULT_CHAT = "nomic-embed-text", "llama3.1:8b"
 _CONTEXT_WINDOW = "8192"  # v1 had this number for every model
+_DOCKER_HOSTS = frozenset({"host.docker.internal", "gateway.docker.internal", "ollama", "chroma"})
 _EVERY_ADDRESS = frozenset({"0.0.0.0", "::", "*"})  # noqa: S104 — where a server listens, not where it is reached
 
 
@@ -98,12 +99,12 @@ def _complete_url(text: str) -> str:
 
 
 def note_docker_host(setting: Setting, values: Values) -> None:
-    """Adds a remark about an address that only exists inside Docker's network."""
+    """Adds a remark about an address that the published compose files have, for containers only."""
     try:
         host = urlsplit(setting.text).hostname or ""
     except ValueError:
         return
-    if host == "host.docker.internal" or (host and re.fullmatch(r"[a-z][\w-]*", host) and host != "localhost"):
+    if host in _DOCKER_HOSTS:
         values.report.note(
             f"check {setting.place}: the host {host} exists only in v1's Docker network: "
             "give an address that the bridge reaches"

@@ -15,8 +15,8 @@ from sekha_llm_bridge.config.faults import Fault, KeyPath, fault_from_pydantic
 from sekha_llm_bridge.config.models import ConfigFile
 from sekha_llm_bridge.config.resolution import resolve
 
-# An entry of a list has no meaning without a valid value of these. An invalid `base_url` must not become the vendor's own
-# address: the key would be sent there.
+# An entry of a list has no meaning without a valid value of these. An invalid `base_url` must not become the vendor's
+# own address: the key would be sent there.
 _ENTRY_KEYS = frozenset({"id", "provider_type", "base_url", "models", "model_id", "task", "tasks", "dimension"})
 _DEFAULTS = {"context_window": fixed("8192")}  # v1's
 _WHOLE_SECTIONS = frozenset({"pricing", "vision_capabilities"})
