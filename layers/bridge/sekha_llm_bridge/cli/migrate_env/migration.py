@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from textwrap import fill
 
+from sekha_llm_bridge.cli.health.printable import printable
 from sekha_llm_bridge.cli.migrate_env.known_variables import is_carried
 from sekha_llm_bridge.cli.migrate_env.ollama import ollama_provider, unused_variables
 from sekha_llm_bridge.cli.migrate_env.providers import map_providers
@@ -94,7 +95,7 @@ def _urls(providers: list[dict[str, Node]]) -> frozenset[str]:
 
 
 def _header(source: Source, report: Report) -> str:
-    return "\n".join(f"# {line}".rstrip() for line in _header_lines(source, report))
+    return "\n".join(f"# {printable(line)}".rstrip() for line in _header_lines(source, report))
 
 
 def _header_lines(source: Source, report: Report) -> Iterator[str]:

@@ -31,8 +31,8 @@ V1Node: TypeAlias = Union[Raw, dict[str, "V1Node"], list["V1Node"]]  # noqa: UP0
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """The variables of a file. `references`: the raw values for which `$NAME` stands in it. In a `.env` they are those of
-    the same variables, in a compose file those of the `.env` beside it.
+    """The variables of a file. `references`: the raw values for which `$NAME` stands in it. In a `.env` they are those
+    of the same variables, in a compose file those of the `.env` beside it.
 
     `settings`: v1's YAML, whose values have no variables. `unreadable`: places of lines without a meaning.
     """
