@@ -79,7 +79,9 @@ def run(path: Path, options: Options) -> int:
 def _how_to_resume(path: Path) -> str:
     """Returns how to resume the backup, or an empty text when it left no partial file."""
     partial = partial_path(path)
-    return f"\nrun the same command again within an hour: it resumes from {partial}" if partial.exists() else ""
+    if partial.exists():
+        return f"\nrun the same command again within an hour: it resumes from {partial}"
+    return ": nothing was written; run the same command again"
 
 
 def _document(path: Path, done: Backup) -> dict[str, object]:

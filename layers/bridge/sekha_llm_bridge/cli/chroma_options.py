@@ -2,6 +2,7 @@
 
 import os
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 from pydantic import SecretStr, ValidationError
@@ -33,6 +34,8 @@ def chroma_config(config_path: Path | None, url: str | None, token: str | None) 
     configuration have an address, it is that of the running local stack, whose environment variables then become those
     of this process: its configuration and its state table are used. Raises `InvalidOptions`.
     """
+    if find_spec("chromadb") is None:  # asked first, so that a missing package is reported before anything else
+        raise ModuleNotFoundError(name="chromadb")
     configured = _configured(config_path, is_needed=config_path is not None or not url)
     if url and url.rstrip("/") != configured.url:
         configured = _with_url(configured, url)

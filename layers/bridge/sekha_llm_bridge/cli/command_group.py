@@ -16,7 +16,7 @@ from typer.core import TyperGroup
 _USAGE, _SOFTWARE, _CLOSED_PIPE = 2, 70, 141
 _TRACEBACK_VARIABLE = "SEKHA_BRIDGE_TRACEBACK"
 # The extra of this package that has a module which may be missing.
-_EXTRAS = {"chromadb": "chroma", "dotenv": "cli", "rich": "cli", "typer": "cli"}
+_EXTRAS = {"chromadb": "chroma", "numpy": "chroma", "dotenv": "cli", "orjson": "cli", "yaml": "cli"}
 _OTHER_EXTRA = "layer"
 
 
@@ -46,6 +46,8 @@ class CommandGroup(TyperGroup):
 def missing_package(error: ModuleNotFoundError) -> str:
     """Returns which package is missing, and the command that installs it."""
     module = (error.name or "").partition(".")[0]
+    if module == "sekha_llm_bridge":
+        return f"a part of sekha-bridge itself is missing, {error.name}: install it again"
     extras = sorted({"cli", _EXTRAS.get(module, _OTHER_EXTRA)})
     return f"this command needs the package {module}: pip install 'sekha-llm-bridge[{','.join(extras)}]'"
 
