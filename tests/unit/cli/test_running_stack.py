@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+import sekha_llm_bridge
 from local_stack import stack_file
 from local_stack.stack_file import StackFile
-from sekha_llm_bridge.cli import running_stack
 from sekha_llm_bridge.cli.app import app
 from sekha_llm_bridge.cli.running_stack import SeveralStacks, find_stack
 from tests.fakes.provider import FakeProvider, Reply
@@ -87,7 +87,7 @@ def test_a_malformed_file_is_no_stack(folder: Path, text: str) -> None:
 
 
 def test_the_file_of_another_user_is_ignored(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(running_stack.os, "geteuid", lambda: os.getuid() + 1)
+    monkeypatch.setattr("os.geteuid", lambda: os.getuid() + 1)
     with stack_in(folder):
         assert find_stack() is None
 
@@ -117,13 +117,13 @@ def test_the_stack_is_found_from_a_folder_of_its_checkout(tmp_path: Path, monkey
     script.touch()
     stacks = tmp_path / ".local" / "stacks"
     stacks.mkdir(parents=True)
-    monkeypatch.setattr(running_stack.sekha_llm_bridge, "__file__", "/elsewhere/sekha_llm_bridge/__init__.py")
+    monkeypatch.setattr(sekha_llm_bridge, "__file__", "/elsewhere/sekha_llm_bridge/__init__.py")
     with stack_in(stacks):
         monkeypatch.chdir(script.parent)
         assert url_of_stack() == "http://h:1"
         monkeypatch.chdir("/")
         assert url_of_stack() is None
-        monkeypatch.setattr(running_stack.sekha_llm_bridge, "__file__", str(tmp_path / "layers" / "x" / "__init__.py"))
+        monkeypatch.setattr(sekha_llm_bridge, "__file__", str(tmp_path / "layers" / "x" / "__init__.py"))
         assert url_of_stack() == "http://h:1"
 
 

@@ -32,12 +32,12 @@ _CONFIG_HELP = "The YAML file. Default: the one that LLM_CONFIG_PATH names, else
 
 ConfigPath = Annotated[
     Path | None,
-    typer.Argument(help=_CONFIG_HELP),
+    typer.Argument(help=_CONFIG_HELP, metavar="FILE"),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 ConfigOption = Annotated[
     Path | None,
-    typer.Option("--config", help=_CONFIG_HELP),
+    typer.Option("--config", metavar="FILE", help=_CONFIG_HELP),
 ]
 BridgeUrl = Annotated[
     str | None,
@@ -66,7 +66,7 @@ ChromaToken = Annotated[
     typer.Option("--chroma-token", envvar="CHROMA_TOKEN", metavar="TOKEN", help="The server's token, if needed."),
 ]
 BackupFile = Annotated[
-    Path, typer.Argument(help="The backup file: gzipped JSON lines, readable with `zcat | jq`.", show_default=False)
+    Path, typer.Argument(help="The backup file: gzipped JSON lines, readable with `zcat | jq`.", metavar="FILE")
 ]
 CollectionNames = Annotated[
     list[str] | None,

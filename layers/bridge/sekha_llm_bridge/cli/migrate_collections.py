@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sekha_llm_bridge.bootstrap.vectors import default_space_of
-from sekha_llm_bridge.cli.chroma_options import InvalidOptions, chroma_config
+from sekha_llm_bridge.cli.chroma_options import InvalidOptions, chroma_config, problem_text
 from sekha_llm_bridge.cli.health.printable import printable
 from sekha_llm_bridge.cli.terminal import can_show_progress, make_console
 from sekha_llm_bridge.clock import SystemClock
@@ -63,14 +63,20 @@ def run(options: Options) -> int:
     try:
         config = chroma_config(options.config_path, options.chroma_url, options.chroma_token)
         report = _run(_report(options, config, console))
-    except (InvalidOptions, StoreFailed) as exc:
-        sys.stderr.write(f"{exc}\n")
-        return _UNUSABLE
+    except InvalidOptions as exc:
+        return _unusable(str(exc))
+    except StoreFailed as exc:
+        return _unusable(problem_text(config.url, exc))
     if options.as_json:
         sys.stdout.write(json.dumps(report.as_json(), separators=(",", ":")) + "\n")
     else:
         _print(report, console)
     return 0 if report.is_success else _UNFINISHED
+
+
+def _unusable(message: str) -> int:
+    sys.stderr.write(f"{message}\n")
+    return _UNUSABLE
 
 
 def _run(work: Coroutine[None, None, MigrationReport]) -> MigrationReport:
