@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from typer.main import get_command
+from typer.testing import CliRunner
 
 from sekha_llm_bridge.cli.app import app
 from tests.fakes.provider import FakeProvider, Reply
@@ -165,6 +166,13 @@ def test_a_chroma_that_does_not_answer_is_named_without_a_traceback(command: str
     assert (answer.returncode, answer.stdout) == (2, "")
     assert "http://127.0.0.1:1" in answer.stderr
     assert "Traceback" not in answer.stderr
+
+
+def test_another_kind_of_server_is_not_taken_for_chroma(bridge: str, tmp_path: Path) -> None:
+    answer = in_pipe("backup", str(tmp_path / "b.gz"), "--chroma-url", bridge)
+    assert (answer.returncode, answer.stdout) == (2, "")
+    assert f"{bridge}: Chroma did not list collections" in answer.stderr
+    assert "is this the address of a Chroma server, 1.0 or newer?" in answer.stderr
 
 
 def test_a_chroma_that_rejects_the_token_is_named_and_the_token_is_not(fake: FakeProvider, tmp_path: Path) -> None:
@@ -324,5 +332,5 @@ def test_every_command_with_json_prints_one_document_on_stdout(
         ["restore", file, "--chroma-url", fake.url],
         ["migrate-collections", "--chroma-url", fake.url],
     ):
-        answer = in_pipe(*arguments, "--json")
+        answer = CliRunner().invoke(app, [*arguments, "--json"])
         assert isinstance(json.loads(answer.stdout), dict), arguments

@@ -23,7 +23,7 @@ _IF_UNREACHABLE = ": is the server running? check the address (--chroma-url, CHR
 _REMEDIES = {
     "status 401": _IF_REFUSED,
     "status 403": _IF_REFUSED,
-    "status 404": ": is this the address of a Chroma server, 1.0 or newer?",
+    "(Exception)": ": is this the address of a Chroma server, 1.0 or newer?",  # Chroma's client: an unknown answer
     "ConnectError": _IF_UNREACHABLE,
     "ConnectTimeout": _IF_UNREACHABLE,
 }
