@@ -13,11 +13,12 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+import environment
 import sekha_llm_bridge
 from local_stack import stack_file
 from local_stack.stack_file import StackFile
 from sekha_llm_bridge.cli.app import app
-from sekha_llm_bridge.cli.running_stack import SeveralStacks, find_stack
+from sekha_llm_bridge.cli.running_stack import RunningStack, SeveralStacks, find_stack
 from tests.fakes.provider import FakeProvider, Reply
 
 HEALTH = "/api/v1/health"
@@ -108,6 +109,17 @@ def test_the_file_of_a_killed_stack_is_ignored_and_removed_by_the_next_one(folde
     assert len(list(folder.iterdir())) == 1
     next_one.remove()
     assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize(("state", "is_default"), [(environment.HOME / "state", True), (Path("/other"), False)])
+def test_a_stack_says_whether_its_state_folder_is_the_default_one(
+    folder: Path, state: Path, *, is_default: bool
+) -> None:
+    file = StackFile(folder)
+    file.write(url="http://h", chroma_url="http://c", state=state.resolve(), variables={"A": "b", "C": ""})
+    found = find_stack()
+    file.remove()
+    assert found == RunningStack("http://h", "http://c", state.resolve(), is_default=is_default, variables={"A": "b"})
 
 
 def test_the_stack_is_found_from_a_folder_of_its_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from sekha_llm_bridge.bootstrap.vectors import default_space_of
@@ -157,7 +157,12 @@ def _progress_display(console: Console, *, is_quiet: bool) -> Iterator[Callable[
     if is_quiet:
         yield lambda _event: None
     elif can_show_progress(sys.stdout):
-        columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), Rate())
+        columns = (
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            Rate(table_column=Column(no_wrap=True)),
+        )
         with Bars(*columns, TimeElapsedColumn(), console=console) as bars:
             yield BarsOnTerminal(bars)
     else:
