@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from typer import Exit, TyperException
+from typer import Abort, Exit, TyperException
 from typer._click import Context
 from typer.core import TyperGroup
 
@@ -35,7 +35,7 @@ class CommandGroup(TyperGroup):
         try:
             with _closed_pipe_as_exit():
                 return super().invoke(ctx)
-        except (TyperException, Exit, EOFError):
+        except (TyperException, Abort, Exit, EOFError):
             raise
         except ModuleNotFoundError as exc:
             sys.stderr.write(f"{missing_package(exc)}\n")
