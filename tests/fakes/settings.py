@@ -15,6 +15,7 @@ def make_settings(*providers: dict[str, Any], **sections: Any) -> Settings:
         providers=parsed.providers,
         disabled=(),
         default_models=parsed.default_models,
+        aliases=parsed.aliases,
         routing=parsed.routing,
         chroma=parsed.chroma,
         warnings=(),

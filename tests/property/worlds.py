@@ -22,7 +22,7 @@ from sekha_llm_bridge.providers.base import Provider
 from sekha_llm_bridge.providers.http import JsonHttp
 from sekha_llm_bridge.resilience import Breakers, Cooldowns, UnsupportedFeatures
 from sekha_llm_bridge.resilience.memory import MemoryProviderStore
-from sekha_llm_bridge.routing import Candidate, Catalog, RoutePlan, RouteRequest, RoutingContext, plan
+from sekha_llm_bridge.routing import Candidate, Catalog, ModelRef, RoutePlan, RouteRequest, RoutingContext, plan
 from sekha_llm_bridge.usage import Usage
 from tests.fakes.clock import FakeClock
 from tests.fakes.settings import chat_model, make_settings, provider
@@ -71,14 +71,16 @@ limits_usd = st.one_of(
     st.sampled_from([Decimal("0.02"), Decimal("0.1"), Decimal(1)]),
 )
 seldom = st.sampled_from([False] * 5 + [True])
+M0, M1 = ModelRef("m0"), ModelRef("m1")
 route_requests = st.builds(
     RouteRequest,
     task=st.sampled_from([None] * 4 + [Task.CHAT_SMALL, Task.CHAT_SMART]),
     prompt=prompts,
     output_tokens=st.none() | st.integers(1, 5000),
     n_choices=st.integers(1, 3),
-    pinned=st.sampled_from([None] * 6 + ["m0", "m1"]),
-    preferred=st.sampled_from([None, "m0", "m1", "ghost"]),
+    named=st.sampled_from([()] * 6 + [(M0,), (M1,), (M1, M0), (ModelRef("m0", "p1"), M1)]),
+    is_pinned=st.booleans(),
+    preferred=st.sampled_from([(), (M0,), (M1,), (ModelRef("ghost"),)]),
     needs_vision=seldom,
     needs_tools=seldom,
     max_cost_usd=limits_usd,

@@ -128,3 +128,43 @@ def test_variables_of_v1_give_one_warning_with_their_names_and_the_command(
 def test_a_variable_of_v1_that_the_file_refers_to_gives_no_warning(load: Load) -> None:
     text = BASE.replace("id: a", "id: a\n    base_url: ${OLLAMA_BASE_URL}")
     assert load(text, {"OLLAMA_BASE_URL": "http://gpu:11434"}).warnings == ()
+
+
+def test_aliases_name_tasks_models_or_ordered_lists_of_models(load: Load) -> None:
+    aliases = load(f"{BASE}aliases: {{a: chat_large, b: chat_fast, c: twin, d: [b/chat, twin], 4o: both}}\n").aliases
+    assert aliases == {
+        "a": ("chat_large",),
+        "b": ("chat_fast",),
+        "c": ("twin",),
+        "d": ("b/chat", "twin"),
+        "4o": ("both",),
+    }
+
+
+def test_an_alias_may_have_the_name_of_a_model(load: Load) -> None:
+    assert load(f"{BASE}aliases: {{twin: [twin, chat]}}\n").aliases == {"twin": ("twin", "chat")}
+
+
+@pytest.mark.parametrize(
+    ("aliases", "fault"),
+    [
+        ("{a: twn}", "aliases.a: must name a configured model or a task, is twn; did you mean `twin`?"),
+        ("{a: [twin, chat_smart]}", "aliases.a[1]: must name a configured model, is chat_smart"),
+        ("{a: [b/both]}", "aliases.a[0]: must name a configured model or a task, is b/both"),
+        ("{auto: twin}", "aliases.auto: `auto` is a name of the bridge itself: choose another one"),
+        ("{chat_fast: twin}", "aliases.chat_fast: `chat_fast` is a name of the bridge itself"),
+        ("{a: []}", "aliases.a: needs at least one entry, is a list"),
+        ("{a: ''}", "aliases.a: needs at least one entry, is empty"),
+        ("{a: {b: c}}", "aliases.a: must be a list, is a mapping"),
+        ("[a]", "aliases: must be a mapping, is a list"),
+    ],
+)
+def test_an_invalid_alias_is_a_fault(faults_of: FaultsOf, aliases: str, fault: str) -> None:
+    (found,) = faults_of(f"{BASE}aliases: {aliases}\n")
+    assert fault in found
+
+
+def test_an_alias_may_name_a_model_of_a_disabled_provider(load: Load) -> None:
+    text = BASE.replace("base_url: http://b", "base_url: http://b\n    api_key: ${NOT_SET_HERE}")
+    settings = load(f"{text}aliases: {{a: [twin, chat]}}\n")
+    assert (settings.aliases, len(settings.disabled)) == ({"a": ("twin", "chat")}, 1)

@@ -12,7 +12,16 @@ from sekha_llm_bridge.pricing import Price, PriceBook, TokenCount
 from sekha_llm_bridge.pricing.price import Rates, Tier
 from sekha_llm_bridge.providers import RequestedFeature, RequestFeature
 from sekha_llm_bridge.resilience import Availability, BreakerState, BreakerView
-from sekha_llm_bridge.routing import Catalog, ImageNeeds, RoutePlan, RouteRequest, RoutingContext, models_to_count, plan
+from sekha_llm_bridge.routing import (
+    Catalog,
+    ImageNeeds,
+    ModelRef,
+    RoutePlan,
+    RouteRequest,
+    RoutingContext,
+    models_to_count,
+    plan,
+)
 from sekha_llm_bridge.routing.plan import ExclusionKind
 from tests.fakes.openai_format import count
 from tests.fakes.settings import chat_model, embedding_model, make_settings, provider
@@ -69,20 +78,24 @@ def test_an_unknown_price_ranks_behind_every_known_one() -> None:
 
 def test_the_preferred_model_is_first_and_the_others_follow() -> None:
     result = planned(
-        provider("p", chat_model("a"), priority=1), provider("q", chat_model("b"), priority=2), preferred="b"
+        provider("p", chat_model("a"), priority=1),
+        provider("q", chat_model("b"), priority=2),
+        preferred=(ModelRef("b"),),
     )
     assert order(result) == ["q/b", "p/a"]
     assert result.reason == "The preferred model"
 
 
 def test_preferred_model_never_overrides_the_task() -> None:
-    result = planned(provider("p", chat_model("a"), embedding_model("e")), preferred="e", task=Task.CHAT_SMALL)
+    result = planned(
+        provider("p", chat_model("a"), embedding_model("e")), preferred=(ModelRef("e"),), task=Task.CHAT_SMALL
+    )
     assert order(result) == ["p/a"]
     assert result.notes == ("preferred_model e was not used: not for chat_small, but for embedding",)
 
 
 def test_an_unknown_preferred_model_is_skipped_with_a_note() -> None:
-    result = planned(provider("p", chat_model("a")), preferred="ghost")
+    result = planned(provider("p", chat_model("a")), preferred=(ModelRef("ghost"),))
     assert order(result) == ["p/a"]
     assert result.notes == ("preferred_model ghost is not configured and was ignored",)
 
@@ -91,7 +104,7 @@ def test_a_pinned_model_is_the_only_one_tried_at_every_provider_that_has_it() ->
     result = planned(
         provider("p", chat_model("a"), chat_model("b"), priority=1),
         provider("q", chat_model("a"), priority=2),
-        pinned="a",
+        named=(ModelRef("a"),),
     )
     assert order(result) == ["p/a", "q/a"]
 
@@ -291,12 +304,14 @@ def test_a_text_that_is_too_long_for_the_default_model_is_not_embedded_in_anothe
     wanted: dict[str, Any] = {"task": Task.EMBEDDING, "defaults": defaults}
     assert order(planned(provider("p", *models), context_tokens=5, **wanted)) == ["p/small"]
     assert order(planned(provider("p", *models), context_tokens=50, **wanted)) == []
-    assert order(planned(provider("p", *models), context_tokens=50, preferred="big", **wanted)) == ["p/big"]
+    assert order(planned(provider("p", *models), context_tokens=50, preferred=(ModelRef("big"),), **wanted)) == [
+        "p/big"
+    ]
 
 
 def test_a_preferred_embedding_model_that_cannot_take_the_text_is_skipped() -> None:
     models = [embedding_model("big", context_window=9999), embedding_model("small", context_window=10)]
-    result = planned(provider("p", *models), context_tokens=50, preferred="small", task=Task.EMBEDDING)
+    result = planned(provider("p", *models), context_tokens=50, preferred=(ModelRef("small"),), task=Task.EMBEDDING)
     assert order(result) == ["p/big"]
     assert "was not used" in result.notes[0]
 
@@ -441,7 +456,7 @@ def test_the_default_models_space_is_used_even_if_another_model_ranks_first() ->
     )
     wanted: dict[str, Any] = {"task": Task.EMBEDDING, "defaults": {"embedding": "default"}}
     assert order(planned(first, default, **wanted)) == ["p2/default"]
-    assert order(planned(first, default, pinned="first", **wanted)) == ["p1/first"]
+    assert order(planned(first, default, named=(ModelRef("first"),), **wanted)) == ["p1/first"]
 
 
 models = st.builds(
@@ -467,7 +482,7 @@ requests = st.fixed_dictionaries(
     {
         "needs_vision": st.booleans(),
         "needs_tools": st.booleans(),
-        "preferred": st.none() | st.sampled_from(["m0", "m1", "ghost"]),
+        "preferred": st.sampled_from([(), *((ModelRef(name),) for name in ("m0", "m1", "ghost"))]),
         "output_tokens": st.none() | st.integers(1, 5000),
         "n_choices": st.integers(1, 3),
         "max_cost_usd": st.none() | st.decimals(0, 1, places=6),

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sekha_llm_bridge.config.models import Task
 from sekha_llm_bridge.pricing import PriceBook, TokenCount
 from sekha_llm_bridge.resilience import Availability, BreakerState, BreakerView
-from sekha_llm_bridge.routing import Catalog, RoutePlan, RouteRequest, RoutingContext, models_to_count, plan
+from sekha_llm_bridge.routing import Catalog, ModelRef, RoutePlan, RouteRequest, RoutingContext, models_to_count, plan
 from tests.fakes.settings import chat_model, make_settings, provider
 
 PROMPT = TokenCount(estimate=10_000, bound=50_000, minimum=9_000)
@@ -44,7 +44,7 @@ def test_nothing_is_counted_where_no_count_can_help() -> None:
     assert counted(planned(claude(context_window=2_000))) == []
     assert counted(planned(claude(price=None), max_cost_usd=BY_COUNT_ONLY)) == []
     assert counted(planned(claude(), max_cost_usd=BY_COUNT_ONLY, needs_vision=True)) == []
-    assert counted(planned(claude(), max_cost_usd=BY_COUNT_ONLY, pinned="other")) == []
+    assert counted(planned(claude(), max_cost_usd=BY_COUNT_ONLY, named=(ModelRef("other"),))) == []
 
 
 def test_a_model_behind_an_open_breaker_or_in_cool_down_is_not_counted() -> None:

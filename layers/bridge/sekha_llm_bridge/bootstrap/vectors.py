@@ -52,6 +52,6 @@ def fetch_token_of(settings: Settings) -> FetchToken:
 
 def default_space_of(catalog: Catalog) -> EmbeddingSpace | None:
     """Returns the space of the default embedding model."""
-    named = catalog.named(catalog.default_for(Task.EMBEDDING) or "")
+    named = catalog.entries(catalog.default_for(Task.EMBEDDING) or "")
     default = next((entry.model for entry in named if entry.model.serves(Task.EMBEDDING)), None)
     return EmbeddingSpace(default.space, default.dimension) if default and default.dimension else None

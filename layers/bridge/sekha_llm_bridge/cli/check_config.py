@@ -45,6 +45,7 @@ def run(file: Path | None, *, as_json: bool) -> int:
                 "ok": True,
                 "path": str(settings.path),
                 "providers": [_provider_data(row, prices) for row in rows(settings)],
+                "aliases": settings.aliases,
                 "warnings": warnings,
                 "faults": [],
             }
@@ -80,6 +81,8 @@ def _print_table(settings: Settings, prices: PriceBook, warnings: list[str]) -> 
     for row in rows(settings):
         urls = _urls(row.provider).items()
         console.print("\n".join([row.provider.id, *(f"  {use:<10} {url}" for use, url in urls)]), markup=False)
+    for alias, targets in settings.aliases.items():
+        console.print(f"alias {alias}: {', '.join(targets)}", markup=False)
     for warning in warnings:
         console.print(f"[yellow]warning:[/] {_escaped(warning)}")
     console.print(f"{_escaped(str(settings.path))}: [green]valid[/], {_summary(settings)}")

@@ -12,6 +12,7 @@ from sekha_llm_bridge.config.document import Data, Document
 from sekha_llm_bridge.config.faults import Fault, KeyPath, describe_value, format_key_path, list_names, suggest_name
 from sekha_llm_bridge.config.models import DefaultModels, ModelConfig, Task
 
+_RESERVED_NAMES = frozenset({"auto", *DefaultModels.model_fields})
 _TASK_KEYS = ("model_id", "task", "tasks", "supports_vision")
 
 
@@ -46,6 +47,7 @@ def check_sections(document: Document, data: Data, unknown_tasks: frozenset[KeyP
     yield from _duplicate_ids(data)
     yield from _duplicate_models(entries)
     yield from _default_model_faults(document, data, entries)
+    yield from _alias_faults(document, data, entries)
 
 
 def _providers(data: Data) -> Iterator[tuple[KeyPath, dict[str, Data]]]:
@@ -111,6 +113,35 @@ def _default_model_ids(data: Data) -> Iterator[tuple[str, str]]:
     for name, model_id in section.items() if isinstance(section, dict) else ():
         if name in DefaultModels.model_fields and isinstance(model_id, str):
             yield name, model_id.strip()
+
+
+def _alias_faults(document: Document, data: Data, entries: list[ModelEntry]) -> Iterator[Fault]:
+    """Yields the aliases that have a name of the bridge itself, or that stand for nothing that is configured."""
+    section = data.get("aliases") if isinstance(data, dict) else None
+    if not isinstance(section, dict):
+        return
+    known = _model_names(data, entries)
+    tasks = {*DefaultModels.model_fields, *(task.value for task in Task)}
+    for alias, value in section.items():
+        key_path: KeyPath = ("aliases", alias)
+        if alias in _RESERVED_NAMES:
+            yield Fault(key_path, f"`{alias}` is a name of the bridge itself: choose another one")
+        targets = value if isinstance(value, list) else [value]
+        for index, target in enumerate(targets):
+            if not isinstance(target, str) or not target.strip() or target.strip() in known:
+                continue
+            if len(targets) == 1 and target.strip() in tasks:
+                continue
+            path = (*key_path, index) if isinstance(value, list) else key_path
+            rule = "must name a configured model" + ("" if len(targets) > 1 else " or a task")
+            shown = describe_value(document.value_at(path))
+            yield Fault(path, f"{rule}, {shown}; {suggest_name(target.strip(), known | tasks)}")
+
+
+def _model_names(data: Data, entries: list[ModelEntry]) -> set[str]:
+    """Returns every name of the configured models: the model_id, and `provider/model`."""
+    ids = {path: str(provider.get("id")).strip() for path, provider in _providers(data)}
+    return {name for entry in entries for name in (entry.model_id, f"{ids[entry.provider_path]}/{entry.model_id}")}
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """The loaded configuration that the rest of the bridge uses."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,12 +20,16 @@ class DisabledProvider:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The validated file at `path` with resolved references. `providers` are the enabled ones, in the file's order."""
+    """The validated file at `path` with resolved references. `providers` are the enabled ones, in the file's order.
+
+    `aliases` has for each alias the names that it stands for.
+    """
 
     path: Path
     providers: tuple[ProviderConfig, ...]
     disabled: tuple[DisabledProvider, ...]
     default_models: DefaultModels
+    aliases: Mapping[str, tuple[str, ...]]
     routing: RoutingConfig
     chroma: ChromaConfig
     warnings: tuple[str, ...]

@@ -45,6 +45,7 @@ def load_settings(
         providers=tuple(provider for index, provider in enumerate(file.providers) if index not in disabled),
         disabled=tuple(disabled.values()),
         default_models=file.default_models,
+        aliases=file.aliases,
         routing=file.routing,
         chroma=file.chroma,
         warnings=tuple(file_warnings(document, file, disabled, ignored)),

@@ -4,7 +4,7 @@ The JSON Schema is generated from these models, so editors show their docstrings
 several keys is a validator of the key that it reports: a validator of the model would run only if all keys are valid.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from typing import Annotated, Any
 
@@ -20,7 +20,7 @@ from pydantic import (
 )
 
 from sekha_llm_bridge.config.endpoints import check_server_url, complete_base_url, mask_user_info
-from sekha_llm_bridge.config.vocabulary import CHAT_TASKS, ProviderType, Task, UnknownFields
+from sekha_llm_bridge.config.vocabulary import CHAT_TASKS, NamedModels, ProviderType, Task, UnknownFields
 
 __all__ = [
     "CHAT_TASKS",
@@ -29,6 +29,7 @@ __all__ = [
     "ConfigFile",
     "DefaultModels",
     "ModelConfig",
+    "NamedModels",
     "OperationPaths",
     "Pricing",
     "ProviderConfig",
@@ -76,7 +77,22 @@ def _check_printable(text: str) -> str:
     return text
 
 
+def _one_or_more_names(value: object) -> object:
+    """Makes a list of a single name; an empty one of none, so that it has one fault only."""
+    if not isinstance(value, str):
+        return value
+    return (value,) if value.strip() else ()
+
+
 Name = Annotated[str, Field(min_length=1), AfterValidator(_check_printable)]
+AliasTargets = Annotated[
+    tuple[Name, ...],
+    Field(min_length=1),
+    BeforeValidator(
+        _one_or_more_names,
+        json_schema_input_type=Name | Annotated[Sequence[Name], Field(min_length=1)],
+    ),
+]
 OptionalPath = Annotated[Annotated[str, Field(pattern=PATH_PATTERN)] | None, BeforeValidator(_blank_to_none)]
 Credential = Annotated[SecretStr, AfterValidator(_check_header_value)]
 OptionalCredential = Annotated[Credential | None, BeforeValidator(_blank_to_none)]
@@ -327,6 +343,11 @@ class RoutingConfig(Section):
         description="pass: fields of a request that the bridge does not know are sent to the provider, with a note that"
         " a cost limit does not cover what they may cost; refuse: such a request is rejected with a 400.",
     )
+    named_models: NamedModels = Field(
+        NamedModels.PINNED,
+        description="pinned: only the model that a request names may answer it; preferred: it is tried first, and"
+        " others follow if it fails or is not suitable. For embeddings, others only of the same embedding space.",
+    )
     circuit_breaker: Annotated[CircuitBreakerConfig, NullAsEmpty] = CircuitBreakerConfig()
 
 
@@ -359,5 +380,11 @@ class ConfigFile(Section):
         description="Equally ranked providers are tried in this order. Without any, every request fails.",
     )
     default_models: Annotated[DefaultModels, NullAsEmpty] = DefaultModels()
+    aliases: Annotated[dict[Name, AliasTargets], NullAsEmpty] = Field(
+        default_factory=dict,
+        description="Further names for the `model` of a request. Each stands for a task, a model, or models in the"
+        " order in which they are tried; a model may be written as provider/model. An alias may have the"
+        " name of a model.",
+    )
     routing: Annotated[RoutingConfig, NullAsEmpty] = RoutingConfig()
     chroma: Annotated[ChromaConfig, NullAsEmpty] = ChromaConfig()

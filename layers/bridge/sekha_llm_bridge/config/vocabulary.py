@@ -35,4 +35,11 @@ class UnknownFields(StrEnum):
     REFUSE = "refuse"
 
 
+class NamedModels(StrEnum):
+    """Whether a request that names a model may be answered by another one."""
+
+    PINNED = "pinned"
+    PREFERRED = "preferred"
+
+
 CHAT_TASKS = frozenset({Task.CHAT_SMALL, Task.CHAT_LARGE, Task.CHAT_SMART, Task.VISION})

@@ -21,6 +21,7 @@ from sekha_llm_bridge.execution.deadline import Deadline
 from sekha_llm_bridge.execution.failover import FailedAttempt, FailoverState
 from sekha_llm_bridge.pricing import usd_text
 from sekha_llm_bridge.routing import CatalogModel, ConsideredModel, Exclusion, ExclusionKind, RoutePlan
+from sekha_llm_bridge.routing.model_refs import names_of
 
 MIN_ATTEMPT_S = 0.2  # an attempt with less time could hardly be answered
 _DEFAULT_RETRY_AFTER_S = 1.0
@@ -36,13 +37,14 @@ def require_candidates(plan: RoutePlan) -> None:
     if plan.ranked:
         return
     if temporary := [*plan.excluded_by(ExclusionKind.BREAKER), *plan.excluded_by(ExclusionKind.COOLDOWN)]:
-        raise _error_for_temporary_exclusions(_excluded(temporary))
+        raise _error_for_temporary_exclusions(_excluded(temporary), plan)
     if expensive := plan.excluded_by(ExclusionKind.COST):
         raise _cost_limit_exceeded(plan, expensive)
     if too_small := plan.excluded_by(ExclusionKind.CONTEXT):
         raise _context_length_exceeded(max((row.entry for row in too_small), key=lambda entry: entry.window), plan)
-    reasons = _grouped_by_reason(_excluded(plan.considered_models))
-    raise NoCapableModel(f"no configured model can do this: {reasons or 'no model is configured'}")
+    rows = [row for row in plan.considered_models if _may_answer(row.entry, plan)]
+    reasons = _grouped_by_reason(_excluded(rows)) or "no model is configured" + _disabled(plan)
+    raise NoCapableModel(f"{_subject(plan, 'no configured model can', 'cannot')} do this: {reasons}")
 
 
 def deadline_exceeded() -> BridgeError:
@@ -55,7 +57,8 @@ def error_for_exhausted_plan(state: FailoverState, deadline: Deadline) -> Bridge
     """Returns the error for a plan whose candidates all failed, or were refused by their breakers."""
     plan, failed = state.plan, state.failed
     if not failed:
-        return _error_for_temporary_exclusions([*state.skipped, *_excluded(plan.excluded_by(ExclusionKind.BREAKER))])
+        excluded = [*state.skipped, *_excluded(plan.excluded_by(ExclusionKind.BREAKER))]
+        return _error_for_temporary_exclusions(excluded, plan)
     # A prompt that was too long for a small model does not explain why a larger one did not answer.
     others = [one for one in failed if one.failure.kind is not FailureKind.CONTEXT_LENGTH_EXCEEDED]
     if not others:
@@ -66,12 +69,13 @@ def error_for_exhausted_plan(state: FailoverState, deadline: Deadline) -> Bridge
         requested_s = [one.failure.retry_after_s for one in others]
         cooldowns_s = [row.exclusion.retry_after_s for row in plan.excluded_by(ExclusionKind.COOLDOWN) if row.exclusion]
         waits_s = (*requested_s, *cooldowns_s)
-        return _rate_limited(min(_DEFAULT_RETRY_AFTER_S if wait_s is None else wait_s for wait_s in waits_s))
+        soonest_s = min(_DEFAULT_RETRY_AFTER_S if wait_s is None else wait_s for wait_s in waits_s)
+        return _rate_limited(soonest_s, plan)
     if failed[-1].failure.kind is FailureKind.TIMEOUT and deadline.remaining_s() <= MIN_ATTEMPT_S:
         return deadline_exceeded()
     is_single = min(state.max_candidates, len(plan.ranked)) == 1
     tried = ", ".join(dict.fromkeys(_described(one, is_single=is_single) for one in failed))
-    subject = "every provider that could answer failed"
+    subject = f"{_every_provider(plan)} failed"
     if state.max_candidates < len(plan.ranked):
         subject = "the first choice failed, and no other may be tried"
     return AllProvidersFailed(f"{subject} ({tried}){_not_tried(state)}")
@@ -83,7 +87,7 @@ def _error_for_unsuitable_candidates(state: FailoverState, last: FailedAttempt) 
     if last.failure.kind is FailureKind.CANDIDATE_UNSUITABLE:
         temporary = [*plan.excluded_by(ExclusionKind.BREAKER), *plan.excluded_by(ExclusionKind.COOLDOWN)]
         if temporary:
-            return _error_for_temporary_exclusions(_excluded(temporary))
+            return _error_for_temporary_exclusions(_excluded(temporary), plan)
         if expensive := plan.excluded_by(ExclusionKind.COST):
             return _cost_limit_exceeded(plan, expensive)
     return last.error
@@ -94,7 +98,7 @@ def _error_for_too_long_prompt(state: FailoverState) -> BridgeError:
     largest_window = max(one.entry.window for one in state.failed)
     larger = [row for row in state.plan.considered_models if row.exclusion and row.entry.window > largest_window]
     if temporary := [row for row in larger if row.exclusion and row.exclusion.kind in _TEMPORARY]:
-        return _error_for_temporary_exclusions(_excluded(temporary))
+        return _error_for_temporary_exclusions(_excluded(temporary), state.plan)
     if expensive := [row for row in larger if row.exclusion and row.exclusion.kind is ExclusionKind.COST]:
         return _cost_limit_exceeded(state.plan, expensive)
     last = max(state.failed, key=lambda one: one.entry.window)
@@ -119,6 +123,28 @@ def _context_length_exceeded(entry: CatalogModel, plan: RoutePlan, provider_text
     return ContextLengthExceeded(message + text, param=param.partition("[")[0])
 
 
+def _may_answer(entry: CatalogModel, plan: RoutePlan) -> bool:
+    """Returns whether the request allows the model: any, or one of those that it names."""
+    return not plan.request.pinned or any(ref.matches(entry) for ref in plan.request.pinned)
+
+
+def _subject(plan: RoutePlan, of_any: str, of_pinned: str) -> str:
+    """Returns the start of a message: about any model, or about those that are the only ones that may answer."""
+    pinned = plan.request.pinned
+    return f"{names_of(pinned)} {of_pinned}" if pinned else of_any
+
+
+def _every_provider(plan: RoutePlan) -> str:
+    pinned = plan.request.pinned
+    return f"every provider of {names_of(pinned)}" if pinned else "every provider that could answer"
+
+
+def _disabled(plan: RoutePlan) -> str:
+    """Names the providers that are not used, with the reason of each."""
+    reasons = (f"; provider {provider.config.id} is disabled: {provider.reason}" for provider in plan.catalog.disabled)
+    return "".join(reasons)
+
+
 def _described(failed: FailedAttempt, *, is_single: bool) -> str:
     """A failed attempt in words: the provider, what happened, and what the operator can do."""
     kind = failed.failure.kind
@@ -132,20 +158,20 @@ def _excluded(rows: Iterable[ConsideredModel]) -> list[ExcludedModel]:
     return [(row.entry, row.exclusion) for row in rows if row.exclusion]
 
 
-def _error_for_temporary_exclusions(excluded: Sequence[ExcludedModel]) -> Unavailable:
+def _error_for_temporary_exclusions(excluded: Sequence[ExcludedModel], plan: RoutePlan) -> Unavailable:
     """The error where breakers and cool-downs exclude every candidate, with the soonest time for a retry."""
     soonest_s = min(exclusion.retry_after_s or _DEFAULT_RETRY_AFTER_S for _, exclusion in excluded)
     kinds = {exclusion.kind for _, exclusion in excluded}
     if kinds == {ExclusionKind.COOLDOWN}:
-        return _rate_limited(soonest_s)
+        return _rate_limited(soonest_s, plan)
     state = "has an open circuit breaker" + (" or limits its rate" if ExclusionKind.COOLDOWN in kinds else "")
     reasons = _grouped_by_reason(excluded)
-    message = f"every provider that could answer {state} ({reasons}); {_try_again_in(soonest_s)}"
+    message = f"{_every_provider(plan)} {state} ({reasons}); {_try_again_in(soonest_s)}"
     return NoProviderAvailable(message, retry_after_s=soonest_s)
 
 
-def _rate_limited(soonest_s: float) -> RateLimited:
-    message = f"every provider that could answer limits its rate now; {_try_again_in(soonest_s)}"
+def _rate_limited(soonest_s: float, plan: RoutePlan) -> RateLimited:
+    message = f"{_every_provider(plan)} limits its rate now; {_try_again_in(soonest_s)}"
     return RateLimited(message, retry_after_s=soonest_s)
 
 
@@ -158,7 +184,8 @@ def _cost_limit_exceeded(plan: RoutePlan, expensive: Sequence[ConsideredModel]) 
     priced = [row for row in expensive if row.quote.bound_usd is not None]
     cheapest = min(priced or expensive, key=lambda row: row.quote.bound_usd or Decimal(0))
     reason = cheapest.exclusion.reason if cheapest.exclusion else ""
-    limit = f"no model fits the cost limit of ${usd_text(plan.limit_usd or Decimal(0))}"
+    fits = _subject(plan, "no model fits", "cannot answer within")
+    limit = f"{fits} the cost limit of ${usd_text(plan.limit_usd or Decimal(0))}"
     label = "; the cheapest is " if priced else "; of "
     remedy = ". Raise max_cost (and max_cost_per_request), or shorten the request" if priced else ""
     if plan.request.features_with_unbounded_cost:

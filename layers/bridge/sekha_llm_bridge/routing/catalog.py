@@ -5,13 +5,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
-from sekha_llm_bridge.config.loaded import Settings
-from sekha_llm_bridge.config.models import DefaultModels, ModelConfig, ProviderConfig, Task
-from sekha_llm_bridge.errors import ModelNotFound
+from sekha_llm_bridge.config.loaded import DisabledProvider, Settings
+from sekha_llm_bridge.config.models import DefaultModels, ModelConfig, NamedModels, ProviderConfig, Task
 from sekha_llm_bridge.pricing import Price, PriceBook, Tokenizer, image_tokens, tokenizer_of
 from sekha_llm_bridge.providers import AdapterCapabilities, RequestFeature, capabilities_for
 
-ALIASES: dict[str, Task] = {
+DEFAULT_NAMES: dict[str, Task] = {
     "embedding": Task.EMBEDDING,
     "chat_fast": Task.CHAT_SMALL,
     "chat_smart": Task.CHAT_SMART,
@@ -90,12 +89,17 @@ class CatalogModel:
 class Catalog:
     """All models of all enabled providers, in the order of the file.
 
-    `usable` has the models of each task, by priority. `has_repeated_models`: a provider lists the
-    same model twice, for two tasks.
+    `by_model_id` has the models of each model_id. `aliases` has the names that each alias of the configuration stands
+    for. `disabled` are the providers that are not used. `usable` has the models of each task, by priority.
+    `has_repeated_models`: a provider lists the same model twice, for two tasks.
     """
 
     models: tuple[CatalogModel, ...]
+    by_model_id: Mapping[str, tuple[CatalogModel, ...]]
     defaults: DefaultModels
+    aliases: Mapping[str, tuple[str, ...]]
+    named_models: NamedModels
+    disabled: tuple[DisabledProvider, ...]
     usable: Mapping[Task | None, tuple[CatalogModel, ...]]
     has_repeated_models: bool
 
@@ -106,49 +110,32 @@ class Catalog:
         models = tuple(_entry(i, *pair, prices) for i, pair in enumerate(pairs))
         ordered = by_priority(models)
         usable = {task: tuple(entry for entry in ordered if entry.serves(task)) for task in (None, *Task)}
-        return cls(models, settings.default_models, usable, len({entry.key for entry in models}) < len(models))
+        by_model_id: dict[str, tuple[CatalogModel, ...]] = {}
+        for entry in models:
+            by_model_id[entry.model_id] = (*by_model_id.get(entry.model_id, ()), entry)
+        return cls(
+            models=models,
+            by_model_id=by_model_id,
+            defaults=settings.default_models,
+            aliases=settings.aliases,
+            named_models=settings.routing.named_models,
+            disabled=settings.disabled,
+            usable=usable,
+            has_repeated_models=len({entry.key for entry in models}) < len(models),
+        )
 
     def default_for(self, task: Task | None) -> str | None:
         """Returns the default model of a task; a chat without a task has that of `chat_fast`."""
         wanted = task or Task.CHAT_SMALL
-        return next((getattr(self.defaults, alias) for alias, of in ALIASES.items() if of is wanted), None)
+        return next((getattr(self.defaults, alias) for alias, of in DEFAULT_NAMES.items() if of is wanted), None)
 
-    def named(self, model_id: str) -> tuple[CatalogModel, ...]:
+    def entries(self, model_id: str) -> tuple[CatalogModel, ...]:
         """Returns the entries of all providers with that model_id."""
-        return tuple(entry for entry in self.models if entry.model.model_id == model_id)
-
-    def names(self) -> dict[str, tuple[CatalogModel, ...]]:
-        """Returns the bridge's own names that a request's `model` may have, each with the models that it stands for:
-        `auto`, and the keys of `default_models` that have a model. A model_id of the same name hides one of them.
-        """
-        served = {name: tuple(entry for entry in self.models if entry.serves(task)) for name, task in ALIASES.items()}
-        hidden = {entry.model_id for entry in self.models}
-        return {
-            name: entries for name, entries in {"auto": self.models, **served}.items() if entries and name not in hidden
-        }
+        return self.by_model_id.get(model_id, ())
 
     def model_ids(self, entries: Iterable[CatalogModel] | None = None) -> tuple[str, ...]:
         """Returns each model_id once, in order; of all models where no `entries` are given."""
         return tuple(dict.fromkeys(entry.model.model_id for entry in (self.models if entries is None else entries)))
-
-
-def resolve_model(name: str | None, catalog: Catalog) -> tuple[str | None, Task | None]:
-    """Returns what the `model` field of a request means: (the pinned model, the task that the name stands for).
-
-    Raises `ModelNotFound`, which lists what is configured.
-    """
-    if name is None or name in {"", "auto"}:
-        return None, None
-    if catalog.named(name):
-        return name, None
-    if name in ALIASES:
-        return None, ALIASES[name]
-    raise model_not_found(name, [*catalog.model_ids(), *catalog.names()])
-
-
-def model_not_found(name: str, known: Iterable[str]) -> ModelNotFound:
-    """Returns the error for a name that is not configured; `known` are the names that are."""
-    return ModelNotFound(f"the model {name[:200]!r} is not configured; there are: {', '.join(known)}", param="model")
 
 
 def by_priority(entries: Iterable[CatalogModel]) -> list[CatalogModel]:

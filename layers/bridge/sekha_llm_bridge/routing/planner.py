@@ -14,6 +14,8 @@ from sekha_llm_bridge.pricing import usd_text
 from sekha_llm_bridge.resilience import BreakerState
 from sekha_llm_bridge.routing import cost_quotes
 from sekha_llm_bridge.routing.catalog import Catalog, CatalogModel, by_priority
+from sekha_llm_bridge.routing.model_refs import place_in
+from sekha_llm_bridge.routing.names import why_disabled
 from sekha_llm_bridge.routing.plan import Candidate, ConsideredModel, Exclusion, ExclusionKind, Quote
 from sekha_llm_bridge.routing.requirements import (
     Requirement,
@@ -89,22 +91,28 @@ class RoutePlan:
             state = self.context.breakers[provider_id].state.value
             yield f"{provider_id} comes last: its circuit breaker is {state}, and the scheduled checks probe it"
 
-    def _notes_on_preference(self) -> tuple[str, ...]:
-        preferred = self.request.preferred
-        if preferred is None or any(entry.model.model_id == preferred for entry in self.ranked):
-            return ()
-        named = self.catalog.named(preferred)
-        if not named:
-            return (f"preferred_model {preferred} is not configured and was ignored",)
-        return (f"preferred_model {preferred} was not used: {self._exclusion(named[0]).reason}",)
+    def _notes_on_preference(self) -> Iterator[str]:
+        """Yields a note on each model that was to be first and is not in the plan."""
+        choices = self.request.preferred if self.request.is_pinned else self.request.first_choices
+        for ref in choices:
+            if any(map(ref.matches, self.ranked)):
+                continue
+            label = "preferred_model" if ref in self.request.preferred else "model"
+            entry = next(filter(ref.matches, self.catalog.entries(ref.model_id)), None)
+            if entry is not None:
+                yield f"{label} {ref} was not used: {self._exclusion(entry).reason}"
+            elif (reason := why_disabled(ref, self.catalog)) is not None:
+                yield f"{label} {ref} was not used: its provider is disabled: {reason}"
+            else:
+                yield f"{label} {ref} is not configured and was ignored"
 
     @cached_property
     def reason(self) -> str:
         """Why the first candidate is first."""
         first = self.candidates[0]
-        if self.request.pinned is not None:
+        if any(ref.matches(first.entry) for ref in self.request.named):
             return "The model that the request names"
-        if first.entry.model.model_id == self.request.preferred:
+        if any(ref.matches(first.entry) for ref in self.request.preferred):
             return "The preferred model"
         if first.entry.provider.provider_type is ProviderType.OLLAMA and first.entry.is_free:
             return "Local model available, free"
@@ -182,12 +190,12 @@ def _unmet(entry: CatalogModel, requirements: Iterable[Requirement]) -> Exclusio
 def _rank(
     entries: Sequence[CatalogModel], request: RouteRequest, catalog: Catalog, context: RoutingContext
 ) -> list[CatalogModel]:
-    """Returns the models in order: the preferred model, then by `sort_key`, then by their place in the file, which is
-    the order of `entries` and is kept by sorting.
+    """Returns the models in order: the first choices of the request, then by `sort_key`, then by their place in the
+    file, which is the order of `entries` and is kept by sorting.
     """
     ranked = sorted(entries, key=sort_key(request, catalog, context))
-    if request.preferred is not None:
-        ranked.sort(key=lambda entry: entry.model.model_id != request.preferred)
+    if choices := request.first_choices:
+        ranked.sort(key=place_in(choices))
     return ranked
 
 
@@ -208,21 +216,19 @@ def sort_key(request: RouteRequest, catalog: Catalog, context: RoutingContext) -
 def _space(request: RouteRequest, catalog: Catalog, ranked: list[CatalogModel]) -> str | None:
     """Returns the embedding space that all vectors of the answer must have.
 
-    It is the requested one; else that of the preferred model, if it can embed the text, else of the default model, else
-    of the first in order. Breakers and costs do not change it, because vectors of two spaces must never mix.
+    It is the requested one; else that of the first choice that can embed the text, else of the default model, else of
+    the first in order. Breakers and costs do not change it, because vectors of two spaces must never mix.
     """
     if request.task is not Task.EMBEDDING or request.space is not None:
         return request.space
-    eligible = [entry for entry in ranked if request.pinned in {None, entry.model.model_id}]
+    pinned, choices, default_id = request.pinned, request.first_choices, catalog.default_for(Task.EMBEDDING)
+    eligible = [entry for entry in ranked if not pinned or any(ref.matches(entry) for ref in pinned)]
     required = tuple(capability_requirements(request, None))
-    preferred = (e for e in _named(request.preferred, eligible) if all(one.met(e) for one in required))
-    default = _named(catalog.default_for(Task.EMBEDDING), eligible)
-    others = [entry for entry in eligible if entry.model.model_id != request.preferred]
-    return next((entry.model.space for entry in (*preferred, *default, *others, *eligible)), None)
-
-
-def _named(model_id: str | None, entries: list[CatalogModel]) -> list[CatalogModel]:
-    return [entry for entry in entries if entry.model.model_id == model_id]
+    chosen = [entry for entry in eligible if any(ref.matches(entry) for ref in choices)]
+    capable = (entry for entry in chosen if all(one.met(entry) for one in required))
+    default = [entry for entry in eligible if entry.model_id == default_id]
+    others = [entry for entry in eligible if entry not in chosen]
+    return next((entry.model.space for entry in (*capable, *default, *others, *eligible)), None)
 
 
 def _price_text(first: Candidate) -> str:

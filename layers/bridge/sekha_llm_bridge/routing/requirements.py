@@ -14,6 +14,7 @@ from sekha_llm_bridge.providers import UNSUPPORTED_FIELDS, refused_fields
 from sekha_llm_bridge.resilience import BreakerState, BreakerView, Refusal
 from sekha_llm_bridge.routing import cost_quotes
 from sekha_llm_bridge.routing.catalog import CatalogModel
+from sekha_llm_bridge.routing.model_refs import names_of, place_in
 from sekha_llm_bridge.routing.plan import Exclusion, ExclusionKind
 from sekha_llm_bridge.routing.route_request import ImageNeeds, RouteRequest, RoutingContext
 
@@ -38,8 +39,9 @@ def basic_requirements(request: RouteRequest) -> Iterator[Requirement]:
 
 def capability_requirements(request: RouteRequest, space: str | None) -> Iterator[Requirement]:
     """Yields what a model must be able to do. `space` is the embedding space that its vectors must have."""
-    if (pinned := request.pinned) is not None:
-        yield _requirement(lambda entry: entry.model.model_id == pinned, f"the request names the model {pinned}")
+    if pinned := request.pinned:
+        place, others = place_in(pinned), len(pinned)
+        yield _requirement(lambda entry: place(entry) < others, f"the request names {names_of(pinned)}")
     yield from _feature_requirements(request)
     if fields := request.gateway_fields:
         yield Requirement(

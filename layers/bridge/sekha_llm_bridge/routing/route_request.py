@@ -8,6 +8,7 @@ from sekha_llm_bridge.config.models import Task
 from sekha_llm_bridge.pricing import TokenCount
 from sekha_llm_bridge.providers import RequestedFeature
 from sekha_llm_bridge.resilience import Availability, BreakerView
+from sekha_llm_bridge.routing.model_refs import ModelRef
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +26,8 @@ class ImageNeeds:
 class RouteRequest:
     """One request to plan for.
 
-    `task` None means any chat model. `pinned` is the only model allowed; `preferred` is tried first if it qualifies.
+    `task` None means any chat model. `preferred` are the models to try first, in order, if they qualify; then follow
+    those that the request names, `named`. If `is_pinned`, no other model than a named one may answer.
     `output_tokens` is the maximum for one choice, None where the request does not say; `n_choices` is OpenAI's `n`.
     `requested_features` are the features that not every adapter supports; `features_with_unbounded_cost` those that are
     known to cost more than can be bounded in advance. `gateway_fields` are the fields that some providers refuse (see
@@ -40,8 +42,9 @@ class RouteRequest:
     prompt: TokenCount
     output_tokens: int | None = None
     n_choices: int = 1
-    pinned: str | None = None
-    preferred: str | None = None
+    named: tuple[ModelRef, ...] = ()
+    is_pinned: bool = True
+    preferred: tuple[ModelRef, ...] = ()
     needs_vision: bool = False
     needs_audio: bool = False
     needs_tools: bool = False
@@ -56,6 +59,16 @@ class RouteRequest:
     used_features: frozenset[str] = frozenset()
     longest_input: int | None = None
     exact_prompt_tokens: Mapping[tuple[str, str], int] = field(default_factory=dict)
+
+    @property
+    def pinned(self) -> tuple[ModelRef, ...]:
+        """The only models that may answer; empty where any may."""
+        return self.named if self.is_pinned else ()
+
+    @property
+    def first_choices(self) -> tuple[ModelRef, ...]:
+        """The models to try first, in order."""
+        return (*self.preferred, *self.named)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from itertools import islice
 from sekha_llm_bridge.config.models import Task
 from sekha_llm_bridge.routing import cost_quotes
 from sekha_llm_bridge.routing.catalog import CatalogModel
+from sekha_llm_bridge.routing.model_refs import place_in
 from sekha_llm_bridge.routing.plan import ExclusionKind
 from sekha_llm_bridge.routing.planner import RoutePlan, sort_key, without_repeated_models
 
@@ -73,13 +74,12 @@ def _lowest_count(plan: RoutePlan) -> int:
     return plan.request.prompt.minimum // _OPTIMISM + 1
 
 
-def _rank_of(plan: RoutePlan) -> Callable[[CatalogModel], tuple[bool, bool, int, int]]:
+def _rank_of(plan: RoutePlan) -> Callable[[CatalogModel], tuple[bool, int, int, int]]:
     """Returns a function of a model's place in the order of the plan."""
-    key, preferred = sort_key(plan.request, plan.catalog, plan.context), plan.request.preferred
+    key, place = sort_key(plan.request, plan.catalog, plan.context), place_in(plan.request.first_choices)
     last = plan.context.deprioritized_providers
 
-    def rank(entry: CatalogModel) -> tuple[bool, bool, int, int]:
-        is_preferred = preferred is None or entry.model_id == preferred
-        return entry.provider.id in last, not is_preferred, key(entry), entry.position
+    def rank(entry: CatalogModel) -> tuple[bool, int, int, int]:
+        return entry.provider.id in last, place(entry), key(entry), entry.position
 
     return rank

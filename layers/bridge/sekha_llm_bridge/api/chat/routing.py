@@ -15,7 +15,7 @@ from sekha_llm_bridge.errors import InvalidRequest
 from sekha_llm_bridge.pricing import TokenCount, count_chat
 from sekha_llm_bridge.providers import gateway_fields
 from sekha_llm_bridge.routing import RouteRequest
-from sekha_llm_bridge.routing.catalog import resolve_model
+from sekha_llm_bridge.routing.names import resolve_model, resolve_preferred
 
 _NOT_FOR_PROVIDERS = CHAT_EXTENSIONS | {"model", "stream", "stream_options"}
 _ANSWERING_TASKS = CHAT_TASKS | {Task.AUDIO}
@@ -35,17 +35,18 @@ def route_request(
     Raises `ModelNotFound`, and `InvalidRequest` also for unknown fields, as `check_unknown_fields` does.
     """
     check_unknown_fields(body, KNOWN_FIELDS, own=CHAT_EXTENSIONS, settings=bridge.settings)
-    pinned, task_of_name = resolve_model(chat.model, bridge.catalog)
+    target = resolve_model(chat.model, bridge.catalog)
     for_gateways = gateway_fields(body)
     images = image_needs(chat.image_urls)
     has_images = bridge.settings.routing.require_vision_for_images and images.count > 0
     return RouteRequest(
-        task=chat_task(chat.task, task_of_name),
+        task=chat_task(chat.task, target.task),
         prompt=_count_prompt(conversation),
         output_tokens=chat.output_tokens,
         n_choices=chat.n or 1,
-        pinned=pinned,
-        preferred=chat.preferred_model,
+        named=target.models,
+        is_pinned=target.is_pinned,
+        preferred=resolve_preferred(chat.preferred_model, bridge.catalog),
         needs_vision=bool(chat.require_vision) or has_images,
         needs_audio=uses_audio(chat),
         needs_tools=bool(chat.tools or (chat.model_extra or {}).get("functions")),

@@ -10,7 +10,7 @@ from fastapi import Request, Response
 
 from sekha_llm_bridge.api.app import answer_response
 from sekha_llm_bridge.api.embeddings.request import EXTENSIONS, KNOWN_FIELDS, EmbeddingRequest, LegacyEmbedRequest
-from sekha_llm_bridge.api.embeddings.routing import embedding_route_request, pinned_embedding_model
+from sekha_llm_bridge.api.embeddings.routing import embedding_route_request, embedding_target
 from sekha_llm_bridge.api.fields import CHAT_EXTENSIONS
 from sekha_llm_bridge.api.parsing import json_object, validated
 from sekha_llm_bridge.api.request_state import (
@@ -28,6 +28,7 @@ from sekha_llm_bridge.execution import Deadline, ExecutionResult
 from sekha_llm_bridge.execution.embedding_operation import EmbeddingOperation
 from sekha_llm_bridge.pricing import count_texts
 from sekha_llm_bridge.providers import EmbeddingAnswer
+from sekha_llm_bridge.routing.names import resolve_preferred
 
 # The part of the time that the providers must leave for storing, or for putting the vectors into the queue.
 _STORING_S, _STORING_PER_TEXT_S = 3.0, 0.005
@@ -105,8 +106,8 @@ async def _embed_and_store(
     bridge = bridge_of(request)
     route = embedding_route_request(
         embedding.input,
-        pinned=pinned_embedding_model(embedding.model, bridge),
-        preferred=embedding.preferred_model,
+        target=embedding_target(embedding.model, bridge),
+        preferred=resolve_preferred(embedding.preferred_model, bridge.catalog),
         max_cost=embedding.max_cost,
         dimensions=embedding.dimensions,
         vendor_fields=vendor_fields,

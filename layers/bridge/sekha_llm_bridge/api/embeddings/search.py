@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from fastapi import Request, Response
 
 from sekha_llm_bridge.api.app import answer_response
-from sekha_llm_bridge.api.embeddings.routing import embedding_route_request, pinned_embedding_model
+from sekha_llm_bridge.api.embeddings.routing import embedding_route_request, embedding_target
 from sekha_llm_bridge.api.embeddings.search_request import SearchRequest
 from sekha_llm_bridge.api.parsing import json_object, validated
 from sekha_llm_bridge.api.request_state import add_log_fields, attempts_of, bridge_of, deadline_of
@@ -126,7 +126,7 @@ async def _search_one_dimension(state: _Search) -> None:
     wanted = state.request
     route = embedding_route_request(
         [wanted.query],
-        pinned=pinned_embedding_model(wanted.model, state.bridge),
+        target=embedding_target(wanted.model, state.bridge),
         max_cost=wanted.max_cost,
         dimensions=wanted.dimensions,
     )

@@ -10,7 +10,7 @@ from sekha_llm_bridge.api.request_state import bridge_of
 from sekha_llm_bridge.config.models import Task
 from sekha_llm_bridge.execution.attempts import usd
 from sekha_llm_bridge.routing import CatalogModel
-from sekha_llm_bridge.routing.catalog import model_not_found
+from sekha_llm_bridge.routing.names import model_not_found, model_ref, own_names
 
 _CREATED = 0  # OpenAI's schema requires a date, which a configuration does not have
 _OWNER_OF_OWN_NAMES = "sekha-llm-bridge"
@@ -22,22 +22,24 @@ def bare_list(request: Request) -> Response:
 
 
 def openai_list(request: Request) -> Response:
-    """`GET /v1/models`: OpenAI's list, each model_id once, then the bridge's own names such as `auto`."""
+    """`GET /v1/models`: OpenAI's list, each model_id once, then aliases and the bridge's own names such as `auto`."""
     catalog = bridge_of(request).catalog
-    rows = [_openai_model(catalog.named(model_id)) for model_id in catalog.model_ids()]
-    names = [_own_name(name, entries) for name, entries in catalog.names().items()]
-    return json_response({"object": "list", "data": [*rows, *names]})
+    names = own_names(catalog)
+    rows = [_openai_model(catalog.entries(model_id)) for model_id in catalog.model_ids() if model_id not in names]
+    return json_response({"object": "list", "data": [*rows, *(_own_name(*row) for row in names.items())]})
 
 
 def openai_model(request: Request, model_id: str) -> Response:
-    """`GET /v1/models/{id}`. Raises `ModelNotFound`."""
+    """`GET /v1/models/{id}`, for every name that a request may have as its `model`. Raises `ModelNotFound`."""
     catalog = bridge_of(request).catalog
-    if found := catalog.named(model_id):
-        return json_response(_openai_model(found))
-    names = catalog.names()
+    names = own_names(catalog)
     if model_id in names:
         return json_response(_own_name(model_id, names[model_id]))
-    raise model_not_found(model_id, [*catalog.model_ids(), *names])
+    ref = model_ref(model_id, catalog)
+    if ref is None:
+        raise model_not_found(model_id, catalog)
+    entries = list(filter(ref.matches, catalog.entries(ref.model_id)))
+    return json_response({**_openai_model(entries), "id": model_id})
 
 
 def tasks(request: Request) -> Response:

@@ -11,7 +11,7 @@ from sekha_llm_bridge.api.chat.conversation import conversation_of
 from sekha_llm_bridge.api.chat.request import KNOWN_FIELDS, ChatMessage, ChatRequest
 from sekha_llm_bridge.api.chat.routing import chat_task, provider_request, route_request
 from sekha_llm_bridge.api.embeddings.request import KNOWN_FIELDS as KNOWN_EMBEDDING_FIELDS
-from sekha_llm_bridge.api.embeddings.routing import embedding_route_request, pinned_embedding_model
+from sekha_llm_bridge.api.embeddings.routing import embedding_route_request, embedding_target
 from sekha_llm_bridge.api.error_response import error_response
 from sekha_llm_bridge.api.fields import CHAT_EXTENSIONS, MaxCost, TaskName
 from sekha_llm_bridge.api.parsing import json_object, validated
@@ -25,7 +25,7 @@ from sekha_llm_bridge.execution.attempts import usd
 from sekha_llm_bridge.execution.plan_errors import require_candidates
 from sekha_llm_bridge.pricing import TokenCount
 from sekha_llm_bridge.routing import ConsideredModel, RoutePlan, RouteRequest
-from sekha_llm_bridge.routing.catalog import resolve_model
+from sekha_llm_bridge.routing.names import resolve_model, resolve_preferred
 
 _DEFAULT_PROMPT = TokenCount(estimate=1000, bound=1000, minimum=1000)
 _DEFAULT_OUTPUT_TOKENS = 500
@@ -80,11 +80,10 @@ def _route_request(
     """
     texts = [explained.input] if isinstance(explained.input, str) else explained.input
     if explained.task is Task.EMBEDDING:
-        pinned = pinned_embedding_model(explained.model, bridge)
         route = embedding_route_request(
             texts or (),
-            pinned=pinned,
-            preferred=explained.preferred_model,
+            target=embedding_target(explained.model, bridge),
+            preferred=resolve_preferred(explained.preferred_model, bridge.catalog),
             max_cost=explained.max_cost,
             context_tokens=explained.context_size or 0,
             dimensions=explained.dimensions,
@@ -104,13 +103,14 @@ def _route_request(
 
 
 def _default_request(explained: ExplainRequest, bridge: Bridge) -> RouteRequest:
-    pinned, task_of_name = resolve_model(explained.model, bridge.catalog)
+    target = resolve_model(explained.model, bridge.catalog)
     return RouteRequest(
-        task=chat_task(explained.task, task_of_name),
+        task=chat_task(explained.task, target.task),
         prompt=_DEFAULT_PROMPT,
         output_tokens=explained.max_tokens or _DEFAULT_OUTPUT_TOKENS,
-        pinned=pinned,
-        preferred=explained.preferred_model,
+        named=target.models,
+        is_pinned=target.is_pinned,
+        preferred=resolve_preferred(explained.preferred_model, bridge.catalog),
         needs_vision=bool(explained.require_vision),
         max_cost_usd=explained.max_cost,
         context_tokens=explained.context_size or 0,

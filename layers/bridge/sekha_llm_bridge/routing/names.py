@@ -1,0 +1,141 @@
+"""What the names in a request's `model` and `preferred_model` mean.
+
+A name is looked for in this order: an alias of the configuration, `auto`, a model_id, a key of `default_models`, and
+`provider/model`. So an alias may have the name of a model, to give it others for its failover.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from sekha_llm_bridge.config.models import NamedModels, Task
+from sekha_llm_bridge.errors import ModelNotFound
+from sekha_llm_bridge.routing.catalog import DEFAULT_NAMES, Catalog, CatalogModel
+from sekha_llm_bridge.routing.model_refs import ModelRef
+
+AUTO = "auto"
+_MAX_SHOWN_CHARACTERS = 200
+_MAX_LISTED_NAMES = 100
+
+
+class NamedTarget(NamedTuple):
+    """What the `model` of a request stands for: models in order, or a task, or neither (any model).
+
+    `is_pinned`: no other model may answer.
+    """
+
+    models: tuple[ModelRef, ...] = ()
+    task: Task | None = None
+    is_pinned: bool = True
+
+
+def resolve_model(name: str | None, catalog: Catalog) -> NamedTarget:
+    """Returns what the `model` field of a request means.
+
+    Raises `ModelNotFound`, which lists what is configured, or says why the model cannot be used.
+    """
+    if not name:
+        return NamedTarget()
+    is_pinned = catalog.named_models is NamedModels.PINNED
+    alias = catalog.aliases.get(name)
+    if alias is not None:
+        if refs := tuple(ref for target in alias if (ref := model_ref(target, catalog)) is not None):
+            return NamedTarget(refs, is_pinned=is_pinned)
+        if (task := _task_of(alias[0])) is not None:
+            return NamedTarget(task=task)
+        raise _disabled_model(name, alias, catalog)
+    if name == AUTO:
+        return NamedTarget()
+    ref = model_ref(name, catalog)
+    if ref is not None and ref.model_id == name:
+        return NamedTarget((ref,), is_pinned=is_pinned)
+    if name in DEFAULT_NAMES:
+        return NamedTarget(task=DEFAULT_NAMES[name])
+    if ref is not None:
+        return NamedTarget((ref,), is_pinned=is_pinned)
+    raise model_not_found(name, catalog)
+
+
+def resolve_preferred(name: str | None, catalog: Catalog) -> tuple[ModelRef, ...]:
+    """Returns the models that `preferred_model` names, in order. One that is not configured is returned, too: the plan
+    has a note on it.
+    """
+    if not name:
+        return ()
+    targets = catalog.aliases.get(name, (name,))
+    return tuple(model_ref(target, catalog) or ModelRef(target) for target in targets)
+
+
+def model_ref(name: str, catalog: Catalog) -> ModelRef | None:
+    """Returns the configured model that has the name as its model_id, else as `provider/model`; None for any other."""
+    if name in catalog.by_model_id:
+        return ModelRef(name)
+    provider_id, slash, model_id = name.partition("/")
+    ref = ModelRef(model_id, provider_id)
+    return ref if slash and any(map(ref.matches, catalog.by_model_id.get(model_id, ()))) else None
+
+
+def own_names(catalog: Catalog) -> dict[str, tuple[CatalogModel, ...]]:
+    """Returns the names beside model ids that a request's `model` may have, each with the models that it stands for:
+    the aliases, `auto`, and the keys of `default_models` that have a model. A model_id of the same name hides the
+    latter two.
+    """
+    hidden = {*catalog.by_model_id, *catalog.aliases}
+    names: dict[str, tuple[CatalogModel, ...]] = {
+        alias: _entries_of(targets, catalog) for alias, targets in catalog.aliases.items()
+    }
+    names |= {} if AUTO in hidden else {AUTO: catalog.models}
+    names |= {name: _serving(task, catalog) for name, task in DEFAULT_NAMES.items() if name not in hidden}
+    return {name: entries for name, entries in names.items() if entries}
+
+
+def model_not_found(name: str, catalog: Catalog) -> ModelNotFound:
+    """Returns the error for a name that means no model: it says why the model is disabled, or lists the names that
+    there are.
+    """
+    shown = name[:_MAX_SHOWN_CHARACTERS]
+    if disabled := _disabled_reasons((name,), catalog):
+        return _disabled(shown, disabled)
+    names = list(dict.fromkeys([*catalog.model_ids(), *own_names(catalog)]))
+    listed = ", ".join(names[:_MAX_LISTED_NAMES]) or "none"
+    more = f" and {len(names) - _MAX_LISTED_NAMES} more" if len(names) > _MAX_LISTED_NAMES else ""
+    return ModelNotFound(f"the model {shown!r} is not configured; there are: {listed}{more}", param="model")
+
+
+def why_disabled(ref: ModelRef, catalog: Catalog) -> str | None:
+    """Returns why a model that is configured cannot be used; None where it is not configured at all."""
+    reasons = _disabled_reasons((str(ref),), catalog)
+    return "; ".join(reasons.values()) or None
+
+
+def _task_of(name: str) -> Task | None:
+    return DEFAULT_NAMES.get(name) or next((task for task in Task if task.value == name), None)
+
+
+def _serving(task: Task, catalog: Catalog) -> tuple[CatalogModel, ...]:
+    return tuple(entry for entry in catalog.models if entry.serves(task))
+
+
+def _entries_of(targets: tuple[str, ...], catalog: Catalog) -> tuple[CatalogModel, ...]:
+    refs = [ref for target in targets if (ref := model_ref(target, catalog)) is not None]
+    if not refs and (task := _task_of(targets[0])) is not None:
+        return _serving(task, catalog)
+    return tuple(entry for ref in refs for entry in catalog.entries(ref.model_id) if ref.matches(entry))
+
+
+def _disabled_model(alias: str, targets: tuple[str, ...], catalog: Catalog) -> ModelNotFound:
+    return _disabled(alias[:_MAX_SHOWN_CHARACTERS], _disabled_reasons(targets, catalog))
+
+
+def _disabled(shown: str, reasons: Mapping[str, str]) -> ModelNotFound:
+    details = "; ".join(f"provider {provider_id} is disabled: {reason}" for provider_id, reason in reasons.items())
+    return ModelNotFound(f"the model {shown!r} is configured, but cannot be used: {details}", param="model")
+
+
+def _disabled_reasons(names: tuple[str, ...], catalog: Catalog) -> dict[str, str]:
+    """Returns the reason of each disabled provider that has one of the models, by the provider's id."""
+    return {
+        provider.config.id: provider.reason
+        for provider in catalog.disabled
+        for model in provider.config.models
+        if model.model_id in names or f"{provider.config.id}/{model.model_id}" in names
+    }
