@@ -28,11 +28,14 @@ def _of_the_code() -> set[tuple[str, int]]:
 
 
 def _errors_for_callers(error: type[BridgeError]) -> Iterator[type[BridgeError]]:
-    """Yields an error and all below it, without those that only group others."""
-    if error is not ProviderError and ("code" in vars(error) or not error.__subclasses__()):
+    """Yields an error and all below it that the bridge sends: without those that only group others, and without those
+    of the client.
+    """
+    below = [one for one in error.__subclasses__() if one.__module__ == errors.__name__]
+    if error is not ProviderError and ("code" in vars(error) or not below):
         yield error
-    for below in error.__subclasses__():
-        yield from _errors_for_callers(below)
+    for one in below:
+        yield from _errors_for_callers(one)
 
 
 def test_every_code_is_in_the_table_with_its_statuses() -> None:

@@ -1,6 +1,6 @@
 """The list of examples that are not run, and the languages of the blocks."""
 
-from tests.documentation.blocks import ROOT, Block, blocks, commands_of
+from tests.documentation.blocks import GUIDE, ROOT, Block, blocks, blocks_of, commands_of
 from tests.documentation.not_run import COMMANDS, PYTHON, reason_not_to_run
 
 ALL = blocks()
@@ -33,3 +33,9 @@ def test_every_entry_has_a_reason_and_its_test_exists() -> None:
 def test_requests_to_the_bridge_are_always_run() -> None:
     commands = [command for block in ALL if block.language == "bash" for command in commands_of(block)]
     assert [one for one in commands if reason_not_to_run(one) and ("curl " in one or "sekha-bridge" in one)] == []
+
+
+def test_the_guides_configurations_in_the_unit_tests_are_those_of_the_guide() -> None:
+    examples = {block.text for block in blocks_of(GUIDE) if block.language == "yaml"}
+    copies = (ROOT / "tests" / "unit" / "config" / "data").glob("guide_*.yaml")
+    assert {copy.read_text(encoding="utf-8") for copy in copies} == examples
