@@ -9,10 +9,17 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
+from pydantic import BaseModel
 
 import parameter_table
 from bridge_bench.__main__ import BENCHMARKS
+from local_stack.cli import app as local_stack
+from sekha_llm_bridge.api.chat.request import ChatRequest
+from sekha_llm_bridge.api.embeddings.request import EmbeddingRequest, LegacyEmbedRequest
+from sekha_llm_bridge.api.embeddings.search_request import SearchRequest
+from sekha_llm_bridge.api.models.route import ExplainRequest
 from sekha_llm_bridge.api.paths import PATHS
+from sekha_llm_bridge.cli.app import app as commands
 from sekha_llm_bridge.observability import Metric
 from tests.documentation.blocks import GUIDE, ROOT, pages
 
@@ -91,3 +98,25 @@ def test_every_alarm_says_what_to_do() -> None:
 def test_every_metric_and_benchmark_is_in_the_page_of_operation() -> None:
     page = text_of(OPERATION)
     assert [name for name in [*Metric, *BENCHMARKS] if f"`{name}`" not in page] == []
+
+
+@pytest.mark.parametrize(
+    "request_model", [ChatRequest, EmbeddingRequest, SearchRequest, ExplainRequest, LegacyEmbedRequest]
+)
+def test_every_field_of_a_request_is_in_the_page_of_the_api(request_model: type[BaseModel]) -> None:
+    page = text_of(API)
+    assert [name for name in request_model.model_fields if f"`{name}`" not in page and f'"{name}"' not in page] == []
+
+
+def test_every_command_is_in_the_page_of_operation() -> None:
+    table = text_of(OPERATION).partition("| command | what it does |")[2].partition("\n\n")[0]
+    names = set(re.findall(r"`([\w-]+)`", "".join(line.split("|")[1] for line in table.splitlines() if "|" in line)))
+    assert names == {one.name or (one.callback and one.callback.__name__) for one in commands.registered_commands}
+
+
+def test_every_option_of_the_local_stack_is_in_the_page_of_operation() -> None:
+    (command,) = local_stack.registered_commands
+    assert command.callback is not None
+    names = command.callback.__kwdefaults__
+    assert names
+    assert [name for name in names if f"`--{name.replace('_', '-')}" not in text_of(OPERATION)] == []
