@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from local_stack.testing import RunningStack, running_stack
+from tests.documentation.answers import SchemaFollowingProvider
 from tests.documentation.blocks import ROOT, blocks
 from tests.documentation.reader import Reader
 from tests.fakes.chroma import chroma_server
@@ -19,7 +20,7 @@ _OPENAI_KEY = "sk-documentation"
 
 @pytest.fixture(scope="module")
 def models() -> Iterator[FakeProvider]:
-    with FakeProvider(dimension=DIMENSION) as fake:
+    with SchemaFollowingProvider(dimension=DIMENSION) as fake:
         yield fake
 
 
