@@ -121,3 +121,17 @@ def test_every_option_of_the_local_stack_is_in_the_page_of_operation() -> None:
     names = command.callback.__kwdefaults__
     assert names
     assert [name for name in names if f"`--{name.replace('_', '-')}" not in text_of(OPERATION)] == []
+
+
+def test_every_folder_of_tests_is_in_their_page() -> None:
+    tests = ROOT / "tests"
+    folders = {path.name for path in tests.iterdir() if path.is_dir() and not path.name.startswith(("_", "."))}
+    assert sorted(name for name in folders if f"\n| `{name}` |" not in text_of(tests / "README.md")) == []
+
+
+def test_every_script_is_in_a_page() -> None:
+    files = (path for path in (ROOT / "infra").glob("*/*") if path.is_file() and path.stat().st_mode & 0o100)
+    scripts = [str(path.relative_to(ROOT)) for path in files]
+    assert len(scripts) > 5
+    everything = "".join(map(text_of, pages()))
+    assert [name for name in scripts if name not in everything] == []
