@@ -11,7 +11,6 @@ from local_stack.testing import RunningStack, running_stack
 from tests.documentation.answers import SchemaFollowingProvider
 from tests.documentation.blocks import ROOT, blocks
 from tests.documentation.reader import Reader
-from tests.fakes.chroma import chroma_server
 from tests.fakes.provider import FakeProvider
 
 DIMENSION = 768
@@ -25,13 +24,7 @@ def models() -> Iterator[FakeProvider]:
 
 
 @pytest.fixture(scope="module")
-def chroma_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with chroma_server(tmp_path_factory.mktemp("chroma")) as url:
-        yield url
-
-
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory, models: FakeProvider, chroma_url: str) -> Iterator[RunningStack]:
+def stack(tmp_path_factory: pytest.TempPathFactory, models: FakeProvider) -> Iterator[RunningStack]:
     """The bridge with the configuration that it is shipped with; only the addresses of the providers are others."""
     shipped = yaml.safe_load((ROOT / "config" / "llm_providers.yaml").read_text(encoding="utf-8"))
     for provider in shipped["providers"]:
@@ -39,8 +32,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory, models: FakeProvider, chroma
         provider["base_url"] = models.url + suffix
     path = tmp_path_factory.mktemp("config") / "llm_providers.yaml"
     path.write_text(yaml.safe_dump(shipped), encoding="utf-8")
-    variables = {"OPENAI_API_KEY": _OPENAI_KEY, "CHROMA_URL": chroma_url}
-    with running_stack(config=path, schedules=True, env=variables) as running:
+    with running_stack(config=path, schedules=True, env={"OPENAI_API_KEY": _OPENAI_KEY}) as running:
         _wait_for_the_first_check(running)
         yield running
 
@@ -55,7 +47,7 @@ def _wait_for_the_first_check(stack: RunningStack) -> None:
 
 
 @pytest.fixture(scope="module")
-def readers(tmp_path_factory: pytest.TempPathFactory, stack: RunningStack, chroma_url: str) -> dict[str, Reader]:
+def readers(tmp_path_factory: pytest.TempPathFactory, stack: RunningStack) -> dict[str, Reader]:
     """A reader for each page, by its name."""
     pages = dict.fromkeys(block.page for block in blocks())
-    return {page: Reader(page, tmp_path_factory.mktemp("page"), stack.base_url, chroma_url) for page in pages}
+    return {page: Reader(page, tmp_path_factory.mktemp("page"), stack) for page in pages}

@@ -10,6 +10,7 @@ from typing import Any
 import requests
 
 import environment
+from local_stack.testing import RunningStack
 from tests.documentation.blocks import GUIDE, ROOT, Block, blocks, blocks_of
 from tests.documentation.not_run import python_not_to_run
 
@@ -21,10 +22,10 @@ _BRIDGE = re.compile(r"http://(?:localhost|127\.0\.0\.1):8000|https://[\w….-]*
 class Reader:
     """Runs examples of the page `page` in order, in `folder`. Only host and port are replaced."""
 
-    def __init__(self, page: str, folder: Path, bridge_url: str, chroma_url: str) -> None:
+    def __init__(self, page: str, folder: Path, stack: RunningStack) -> None:
         self.page, self.folder = page, folder
         self.names: dict[str, Any] = {"__name__": "__main__"}
-        self._bridge_url, self._chroma_url = bridge_url, chroma_url
+        self._stack = stack
         self._executed: set[int] = set()
         for path in ROOT.iterdir():
             if path.name not in {".git", ".env"}:
@@ -51,8 +52,7 @@ class Reader:
         programs = environment.HOME / "envs" / "bridge" / "bin"
         variables = {
             "PATH": f"{programs}:{self._jq_folder()}{os.environ['PATH']}",
-            "SEKHA_BRIDGE_URL": self._bridge_url,
-            "CHROMA_URL": self._chroma_url,
+            "SEKHA_LOCAL_STACKS": str(self._stack.state / "stacks"),  # where the commands find the running stack
         }
         script = self._localised(f"\nprintf '{SEPARATOR}'\n".join(commands))
         done = subprocess.run(
@@ -78,7 +78,7 @@ class Reader:
         return f"{folder}:"
 
     def _localised(self, text: str) -> str:
-        return _BRIDGE.sub(self._bridge_url, text)
+        return _BRIDGE.sub(self._stack.base_url, text)
 
 
 def is_run_here(block: Block) -> bool:

@@ -18,7 +18,6 @@ from tests.documentation.blocks import GUIDE, Block, blocks, blocks_of, commands
 from tests.documentation.not_run import python_not_to_run, reason_not_to_run
 from tests.documentation.reader import Reader, is_run_here
 from tests.documentation.shown_answers import differences, json_values, printed_value, shown_in_comments
-from tests.fakes.chroma import client_of
 
 pytestmark = pytest.mark.stack
 ALL = blocks()
@@ -109,8 +108,9 @@ def test_the_guides_cost_example_runs_with_a_message_and_a_host(stack: RunningSt
     assert names["response"].json()["bridge"]["cost_bound"] <= 0.01
 
 
-def test_the_embeddings_of_the_examples_are_in_chroma(readers: dict[str, Reader], chroma_url: str) -> None:
+def test_what_the_guide_embeds_is_stored_and_found(readers: dict[str, Reader], stack: RunningStack) -> None:
     block = next(block for block in blocks_of(GUIDE) if "/v1/embeddings" in block.text and block.language == "bash")
     readers[block.page].shell(commands_of(block))
-    collection = client_of(chroma_url).get_collection("conversations_768")
-    assert "Test embedding" in collection.get()["documents"]
+    found = requests.post(f"{stack.base_url}/api/v1/search", json={"query": "Test embedding"}, timeout=30).json()
+    best = found["matches"][0]
+    assert (best["document"], best["collection"]) == ("Test embedding", "conversations_768")
