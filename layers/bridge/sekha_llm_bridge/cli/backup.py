@@ -6,13 +6,13 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from rich.console import Console
 from rich.filesize import decimal
 from rich.table import Table
 from rich.text import Text
 
-from sekha_llm_bridge.cli.chroma_options import InvalidOptions, chroma_server
+from sekha_llm_bridge.cli.chroma_options import InvalidOptions, chroma_server, problem_text
 from sekha_llm_bridge.cli.health.printable import printable
+from sekha_llm_bridge.cli.terminal import make_console
 from sekha_llm_bridge.cli.transfer_progress import progress_display
 from sekha_llm_bridge.embeddings.backup.partial_file import BackupInProgress, partial_path
 from sekha_llm_bridge.embeddings.backup.reading import DamagedBackup
@@ -48,8 +48,10 @@ def run(path: Path, options: Options) -> int:
         return _failed(f"{path} is a folder: give the name of a file", _NOT_POSSIBLE)
     if path.exists() and not options.force:
         return _failed(f"{path} exists already: give another name, or --force to replace it", _NOT_POSSIBLE)
+    url = ""
     try:
         server = chroma_server(options.config, options.chroma_url, options.chroma_token, timeout_s=_TIMEOUT_S)
+        url = server.url
         with progress_display(as_json=options.as_json) as show:
             done = back_up(
                 server,
@@ -65,7 +67,9 @@ def run(path: Path, options: Options) -> int:
         return _failed(str(exc), _NOT_VERIFIED)
     except (BackupInProgress, UnknownCollections, InvalidOptions) as exc:
         return _failed(str(exc), _NOT_POSSIBLE)
-    except (StoreFailed, OSError) as exc:
+    except StoreFailed as exc:
+        return _failed(f"{problem_text(url, exc)}{_how_to_resume(path)}", _NOT_POSSIBLE)
+    except OSError as exc:
         return _failed(f"{exc}{_how_to_resume(path)}", _NOT_POSSIBLE)
     except KeyboardInterrupt:
         return _failed(f"interrupted{_how_to_resume(path)}", _INTERRUPTED)
@@ -79,7 +83,9 @@ def run(path: Path, options: Options) -> int:
 def _how_to_resume(path: Path) -> str:
     """Returns how to resume the backup, or an empty text when it left no partial file."""
     partial = partial_path(path)
-    return f"\nrun the same command again within an hour: it resumes from {partial}" if partial.exists() else ""
+    if partial.exists():
+        return f"\nrun the same command again within an hour: it resumes from {partial}"
+    return ": nothing was written; run the same command again"
 
 
 def _document(path: Path, done: Backup) -> dict[str, object]:
@@ -93,7 +99,7 @@ def _document(path: Path, done: Backup) -> dict[str, object]:
 
 
 def _print(path: Path, done: Backup) -> None:
-    console = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
+    console = make_console()
     console.print(_table(done))
     notes = [_difference(one) for one in done.collections if not one.is_complete]
     if done.was_resumed:

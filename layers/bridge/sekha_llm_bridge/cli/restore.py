@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.filesize import decimal
 from rich.table import Table
 
-from sekha_llm_bridge.cli.chroma_options import InvalidOptions, chroma_server
+from sekha_llm_bridge.cli.chroma_options import InvalidOptions, chroma_server, problem_text
 from sekha_llm_bridge.cli.health.printable import printable
+from sekha_llm_bridge.cli.terminal import make_console
 from sekha_llm_bridge.cli.transfer_progress import progress_display
 from sekha_llm_bridge.embeddings.backup.reading import DamagedBackup
 from sekha_llm_bridge.embeddings.backup.restoring import (
@@ -44,9 +44,10 @@ class Options:
 
 def run(path: Path, options: Options) -> int:
     """Restores the file and prints the outcome of each collection. Returns the exit code."""
-    has_begun = False
+    has_begun, url = False, ""
     try:
         server = chroma_server(options.config, options.chroma_url, options.chroma_token, timeout_s=_TIMEOUT_S)
+        url = server.url
         plans = plan(server, path, names=options.names)
         if options.dry_run:
             return _show_plan(plans, count_replacements(server, path, plans), as_json=options.as_json)
@@ -55,7 +56,9 @@ def run(path: Path, options: Options) -> int:
             results = restore(server, path, plans, on_progress=show)
     except (DamagedBackup, UnknownCollections, InvalidOptions) as exc:
         return _failed(str(exc), _NOT_POSSIBLE)
-    except (StoreFailed, OSError) as exc:
+    except StoreFailed as exc:
+        return _failed(f"{problem_text(url, exc)}{_RUN_AGAIN if has_begun else ''}", _NOT_POSSIBLE)
+    except OSError as exc:
         return _failed(f"{exc}{_RUN_AGAIN if has_begun else ''}", _NOT_POSSIBLE)
     except KeyboardInterrupt:
         return _failed(f"interrupted{_RUN_AGAIN if has_begun else ': nothing was written'}", _INTERRUPTED)
@@ -112,7 +115,7 @@ def _table(plans: Sequence[PlannedRestore], outcomes: Sequence[str]) -> Table:
 
 
 def _print(table: Table) -> None:
-    Console(highlight=False, soft_wrap=True, markup=False, emoji=False).print(table)
+    make_console().print(table)
 
 
 def _print_json(collections: list[dict[str, Any]]) -> None:
