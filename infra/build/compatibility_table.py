@@ -6,12 +6,12 @@ They come from the data of the tests: `tests/clients/libraries.yaml` and `tests/
 """
 
 import sys
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
+from page_sections import table, with_section  # noqa: E402 — needs the path that is set above
 from tests.clients.libraries import (  # noqa: E402 — needs the path that is set above
     Library,
     all_libraries,
@@ -25,7 +25,6 @@ _VECTOR_STORES = (
     "`chroma.default_collection: null`, in the bridge's configuration, is for a framework with a vector store of its "
     "own: else the bridge stores every text that is embedded, and so the framework's search queries too."
 )
-BEGIN, END = "<!-- tables: begin -->\n", "<!-- tables: end -->\n"
 
 
 def main() -> None:
@@ -35,17 +34,12 @@ def main() -> None:
 
 def with_tables(text: str) -> str:
     """Returns the document with tables that are made anew. Raises ValueError where it has no markers for them."""
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end):
-        raise ValueError(f"the document has no lines {BEGIN.strip()} and {END.strip()}")
     sections = {
         "Use it with": settings_table(),
         "Client libraries": libraries_table(),
         "Programs of Sekha": callers_table(),
     }
-    tables = "\n".join(f"## {title}\n\n{table}" for title, table in sections.items())
-    return f"{before}{BEGIN}\n{tables}\n{END}{after}"
+    return with_section(text, "tables", "\n".join(f"## {title}\n\n{one}" for title, one in sections.items()))
 
 
 def settings_table() -> str:
@@ -55,8 +49,8 @@ def settings_table() -> str:
         (one.name, one.address, one.model, one.setting, f"[from its documentation]({one.source})")
         for one in documented_programs()
     ]
-    table = _table(("with", "address", "model", "the setting that matters", "tried"), [*tried, *read])
-    return f"{table}\n{_VECTOR_STORES}\n"
+    settings = table(("with", "address", "model", "the setting that matters", "tried"), [*tried, *read])
+    return f"{settings}\n{_VECTOR_STORES}\n"
 
 
 def libraries_table() -> str:
@@ -65,7 +59,7 @@ def libraries_table() -> str:
     calls = [call for call in call_meanings() if any(call in row.calls for row in rows)]
     legend = "; ".join(f"*{call}*: {call_meanings()[call]}" for call in calls)
     cells = [(row.name, *("works" if call in row.calls else "–" for call in calls)) for row in rows]
-    return f"{legend}. A dash: the library does not offer it.\n\n{_table(('library', *calls), cells)}"
+    return f"{legend}. A dash: the library does not offer it.\n\n{table(('library', *calls), cells)}"
 
 
 def callers_table() -> str:
@@ -77,7 +71,7 @@ def callers_table() -> str:
         for call in library.calls
     ]
     rows += [(call.caller, call.name, _sent(call), _result(call)) for one in all_callers() for call in one.calls]
-    return _table(("program", "call", "request", "result"), rows)
+    return table(("program", "call", "request", "result"), rows)
 
 
 def _libraries() -> list[Library]:
@@ -90,11 +84,6 @@ def _sent(call: Call) -> str:
 
 def _result(call: Call) -> str:
     return f"**does not work**: {call.fails}" if call.fails else "works"
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
 
 
 if __name__ == "__main__":

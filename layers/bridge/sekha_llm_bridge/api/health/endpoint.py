@@ -27,9 +27,13 @@ async def overview(request: Request) -> Response:
 
 async def redirect(request: Request) -> Response:
     """`GET /health`: a 307 to the new path, with the same body for clients that do not follow redirects. The location
-    is relative, because a stage or a base path may precede the path.
+    is relative, because a stage or a base path may precede the path. With `health.redirect: false` it is the answer of
+    the new path itself.
     """
-    body = await health_report(bridge_of(request))
+    bridge = bridge_of(request)
+    if not bridge.settings.health.redirect:
+        return await overview(request)
+    body = await health_report(bridge)
     event = request.scope.get("aws.event") or {}
     location = "../api/v1/health" if sent_path(event).endswith("/") else "api/v1/health"
     return json_response(body, status=307, headers={"location": location, **_NO_CACHE})
