@@ -11,17 +11,10 @@ WEATHER = "It is 21 degrees in Oslo."
 CITY = {"city": "Oslo"}
 CUT = "Stop in the middle."  # a question whose streamed answer breaks off
 PERSON = {"name": "Ada", "age": 36}
-SUMMARY = "memory, routing, cost"
-ENTITIES = {"people": ["Ada"], "organizations": ["Sekha"], "technical_terms": ["vector"], "concepts": ["memory"]}
-SCORE = {"score": 8, "reasoning": "It names a decision."}
+LABELS = "memory, routing, cost"
 
-# The property of a JSON schema that shows what is asked for, and the answer.
-_ANSWERS: dict[str, dict[str, Any]] = {
-    "summary": {"summary": SUMMARY},
-    "people": ENTITIES,
-    "score": SCORE,
-    "reasoning": SCORE,
-}
+_BY_NAME: dict[str, Any] = {**PERSON, "summary": LABELS}
+_BY_TYPE: dict[str, Any] = {"string": "some text", "integer": 8, "number": 8, "boolean": True, "null": None}
 
 
 class Assistant(FakeProvider):
@@ -48,10 +41,24 @@ class Assistant(FakeProvider):
         return _text_reply(body, self.text)
 
 
-def _json_answer(body: dict[str, Any]) -> dict[str, Any]:
-    schema = (body["response_format"].get("json_schema") or {}).get("schema") or {}
-    names = schema.get("properties") or {}
-    return next((answer for name, answer in _ANSWERS.items() if name in names), PERSON)
+def _json_answer(body: dict[str, Any]) -> Any:
+    schema = (body["response_format"].get("json_schema") or {}).get("schema")
+    return example_of(schema, schema) if schema else PERSON
+
+
+def example_of(schema: dict[str, Any], root: dict[str, Any], name: str = "") -> Any:
+    """Returns a value that fits a JSON schema, as far as libraries use it for structured output."""
+    if reference := schema.get("$ref"):
+        return example_of(root["$defs"][reference.rpartition("/")[2]], root, name)
+    if options := schema.get("anyOf"):
+        return example_of(options[0], root, name)
+    if "enum" in schema:
+        return schema["enum"][0]
+    if schema.get("type") == "object":
+        return {key: example_of(one, root, key) for key, one in schema.get("properties", {}).items()}
+    if schema.get("type") == "array":
+        return [example_of(schema["items"], root, name)]
+    return _BY_NAME.get(name, _BY_TYPE[schema.get("type", "string")])
 
 
 def _text_reply(body: dict[str, Any], text: str) -> Reply:
