@@ -17,6 +17,8 @@ NODE = Path(__file__).parent / "node"
 MIN_NODE = 20
 PROGRAM_LIMIT_S = 300
 CHAT_MODEL = "auto"
+# Nothing leaves the machine: no usage reports, and no prices from the network.
+_NO_REPORTS = {"DO_NOT_TRACK": "1", "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
 
 EXPECTED: Mapping[str, Mapping[str, object]] = {
     "chat": {"text": assistant.TEXT},
@@ -61,7 +63,7 @@ def run(program: Program, address: str, *, embedding_model: str, calls: Sequence
 
 
 def _outcomes(command: list[str | Path]) -> dict[str, Any]:
-    env = {**os.environ, "PYTHONPATH": str(environment.ROOT), "DO_NOT_TRACK": "1"}
+    env = {**os.environ, "PYTHONPATH": str(environment.ROOT), **_NO_REPORTS}
     done = subprocess.run(
         command, cwd=environment.ROOT, env=env, capture_output=True, text=True, check=False, timeout=PROGRAM_LIMIT_S
     )
