@@ -16,6 +16,7 @@
     │   ├── RateLimited              429  every candidate is rate-limited
     │   ├── ClientDisconnected       499  the client disconnected first; only the log has this error
     │   ├── AllProvidersFailed       502  every candidate was tried and failed
+    │   ├── UnusableAnswer           502  a model's answer does not have the required form
     │   ├── StreamInterrupted        502  a streamed answer was interrupted
     │   ├── NoProviderAvailable      503  every candidate has an open breaker, or is cooling down
     │   ├── VectorStoreUnavailable   503  Chroma does not answer
@@ -163,6 +164,13 @@ class AllProvidersFailed(Unavailable):
 
     status = 502
     code = "all_providers_failed"
+
+
+class UnusableAnswer(Unavailable):
+    """A model's answer does not have the required form, also when the model was asked again."""
+
+    status = 502
+    code = "unusable_answer"
 
 
 class StreamInterrupted(Unavailable):
