@@ -23,6 +23,7 @@ def _no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """Removes the bridge's variables and any AWS account from the environment of the tests."""
     for name in (*_OURS, *_V1):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("SEKHA_LOCAL_STACKS", "/nonexistent")  # a stack that runs on this machine is not of the tests
     for name in ("AWS_BEARER_TOKEN_BEDROCK", "AWS_REGION", "AWS_SESSION_TOKEN", "AWS_CONTAINER_CREDENTIALS_FULL_URI"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")

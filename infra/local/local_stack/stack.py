@@ -25,11 +25,13 @@ from local_stack.plan import Plan
 from local_stack.processes import Child, Processes
 from local_stack.scheduler import Job, SystemClock, run_once, run_when_due
 from local_stack.services import Service, ServiceError, keep_running, tail
+from local_stack.stack_file import StackFile, stacks_folder
 from local_stack.template import Function, Schedule
 from local_stack.terminal import Terminal, curl
 
 CHAT_PATH = "/v1/chat/completions"
 EMBEDDINGS_PATH = "/v1/embeddings"
+STATE_TABLE_VARIABLE = "STATE_TABLE"
 _FIRST_RUN_LIMIT_S = 5.0
 
 
@@ -48,6 +50,7 @@ class Stack:
         self._starting = start_limit()
         self._failed: set[str] = set()
         self._server: HttpServer | None = None
+        self._file = StackFile(stacks_folder())
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self) -> int:
@@ -84,8 +87,21 @@ class Stack:
         gateway = Gateway(self._plan.template.api, self._plan.template.routes, self._pools)
         self._server = HttpServer(gateway.handle)
         await self._server.start(self._plan.listening)
+        self._publish()
         self._terminal.ready(self._plan.url, time.monotonic() - self._plan.requested_at, self._example())
         return True
+
+    def _publish(self) -> None:
+        plan, addresses = self._plan, self._addresses()
+        configured = plan.configuration.settings.chroma.url if plan.configuration else ""
+        chroma_url = addresses.get(CHROMA_VARIABLE) or configured or None
+        variables = {**addresses, "AWS_REGION": plan.template.region, **self._state_table()}
+        self._file.write(url=plan.url, chroma_url=chroma_url, state=plan.state, variables=variables)
+
+    def _state_table(self) -> dict[str, str]:
+        """Returns the variable with the name of the state table, as the functions have it."""
+        values = (one.environment.get(STATE_TABLE_VARIABLE) for one in self._plan.template.functions)
+        return {STATE_TABLE_VARIABLE: next((one.value for one in values if one and one.value), "")}
 
     def _services_of(self, configuration: Configuration | None) -> Mapping[str, Chroma | ModelServer]:
         """Returns the servers that the configuration needs, by the environment variable that holds their address."""
@@ -189,6 +205,7 @@ class Stack:
     # --- stopping
 
     async def _end(self) -> None:
+        self._file.remove()
         self._terminal.print_line("stopping …")
         for task in self._tasks:
             task.cancel()

@@ -1,7 +1,9 @@
 """Prints the stack's messages: aligned and coloured on a terminal, as plain lines in a pipe."""
 
+import os
 import sys
 from collections.abc import Mapping
+from typing import Literal
 
 from rich.console import Console
 from rich.text import Text
@@ -13,8 +15,9 @@ class Terminal:
     """Prints messages to stdout, and problems to stderr."""
 
     def __init__(self) -> None:
-        self._out = Console(highlight=False, soft_wrap=True)
-        self._err = Console(highlight=False, soft_wrap=True, stderr=True)
+        colours: Literal["auto"] | None = None if os.environ.get("NO_COLOR") else "auto"
+        self._out = Console(highlight=False, soft_wrap=True, color_system=colours)
+        self._err = Console(highlight=False, soft_wrap=True, color_system=colours, stderr=True)
 
     def started(self, name: str, detail: str, seconds: float) -> None:
         """Prints that a part has started, and how long that took."""

@@ -16,6 +16,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from local_stack.stack_file import FOLDER_VARIABLE
+
 _PACKAGE_ROOT = Path(__file__).resolve().parents[1]
 _READY = re.compile(r"^ready (\S+) \(", re.MULTILINE)
 _END_LIMIT_S = 20.0
@@ -61,7 +63,8 @@ def running_stack(
 ) -> Iterator[RunningStack]:
     """Runs the stack during the context. Port 0 picks a free port. `env` is added to this process's environment.
 
-    Without `state`, its data is in a temporary folder. Raises StackDidNotStartError.
+    Without `state`, its data is in a temporary folder. The command line finds the stack only with SEKHA_LOCAL_STACKS set
+    to `state / "stacks"`. Raises StackDidNotStartError.
     """
     with contextlib.ExitStack() as cleanup:
         folder = state or Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="local-stack-")))
@@ -70,7 +73,11 @@ def running_stack(
         output = folder / "output.txt"
         with output.open("wb") as sink:
             process = subprocess.Popen(
-                arguments, stdout=sink, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=environment_of(env)
+                arguments,
+                stdout=sink,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                env=environment_of({FOLDER_VARIABLE: str(folder / "stacks"), **(env or {})}),
             )
         cleanup.callback(end, process)
         yield RunningStack(_when_ready(process, output, start_limit_s), folder, process, output)

@@ -1,18 +1,26 @@
 """The commands and their options. Each command imports the module that does its work when it runs."""
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from sekha_llm_bridge.cli.command_group import CommandGroup
+from sekha_llm_bridge.cli.completion import PROGRAM, Shell, enable_completion, install, show
+
+_IS_PLAIN = not sys.stdout.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+
 app = typer.Typer(
-    name="sekha-bridge",
-    help="One OpenAI-compatible API for many language-model providers.",
+    name=PROGRAM,
+    cls=CommandGroup,
     no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_show_locals=False,  # a local variable may hold a key
+    add_completion=False,  # `--show-completion` and `--install-completion` are below
+    pretty_exceptions_enable=False,  # a traceback may show a key
+    rich_markup_mode=None if _IS_PLAIN else "rich",
 )
+enable_completion()
 
 # `up` passes every option to the script, `--help` included.
 _PASS_THROUGH = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
@@ -31,9 +39,27 @@ ConfigOption = Annotated[
     Path | None,
     typer.Option("--config", help=_CONFIG_HELP),
 ]
+BridgeUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--url",
+        envvar="SEKHA_BRIDGE_URL",
+        metavar="URL",
+        help="The bridge; /v1 at the end is ignored. Default: the running local stack, else http://127.0.0.1:8000.",
+    ),
+]
+BridgeKey = Annotated[
+    str | None,
+    typer.Option("--api-key", envvar="SEKHA_BRIDGE_API_KEY", metavar="KEY", help="The bridge's key, if needed."),
+]
 ChromaUrl = Annotated[
     str | None,
-    typer.Option("--chroma-url", envvar="CHROMA_URL", metavar="URL", help="Default: chroma.url of the file."),
+    typer.Option(
+        "--chroma-url",
+        envvar="CHROMA_URL",
+        metavar="URL",
+        help="Default: chroma.url of the file, else the running local stack's.",
+    ),
 ]
 ChromaToken = Annotated[
     str | None,
@@ -57,6 +83,26 @@ def _print_version(asked: bool) -> None:  # noqa: FBT001 — typer calls it with
 
 
 Version = Annotated[bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")]
+ShowCompletion = Annotated[
+    Shell | None,
+    typer.Option(
+        "--show-completion",
+        metavar="SHELL",
+        callback=show,
+        is_eager=True,
+        help="Print the completion script of bash, zsh or fish, for the shell's startup file.",
+    ),
+]
+InstallCompletion = Annotated[
+    Shell | None,
+    typer.Option(
+        "--install-completion",
+        metavar="SHELL",
+        callback=install,
+        is_eager=True,
+        help="Write the completion script of bash, zsh or fish to your home folder.",
+    ),
+]
 
 
 def _check_interval(seconds: float) -> float:
@@ -66,27 +112,56 @@ def _check_interval(seconds: float) -> float:
 
 
 @app.callback()
-def main(*, version: Version = False) -> None:
-    """One OpenAI-compatible API for many language-model providers."""
+def main(
+    *,
+    version: Version = False,
+    show_completion: ShowCompletion = None,
+    install_completion: InstallCompletion = None,
+) -> None:
+    """One OpenAI-compatible API for many language-model providers.
+
+    \b
+    Exit codes of every command, with those in its own help:
+    0 done
+    2 an argument is wrong, or a package is missing
+    70 a fault of sekha-bridge itself
+    130 interrupted by Ctrl-C
+    141 the reader of the output has gone
+    """
 
 
-@app.command("up", context_settings=_PASS_THROUGH, add_help_option=False)
+@app.command(
+    "up", short_help="Start the whole bridge on this machine.", context_settings=_PASS_THROUGH, add_help_option=False
+)
 def up(context: typer.Context) -> None:
-    """Start the whole bridge on this machine; `up --help` lists the options."""
+    """Start the whole bridge on this machine; `up --help` lists the options.
+
+    \b
+    Exit codes:
+    0 stopped by Ctrl-C or SIGTERM
+    1 a part did not start
+    2 an option or the configuration is invalid, or this is no checkout
+    """
     from sekha_llm_bridge.cli.local_stack import start
 
     start(context.args)
 
 
-@app.command("check-config")
+@app.command("check-config", short_help="Check the configuration and show its models.")
 def check_config(file: ConfigPath = None, *, as_json: AsJson = False) -> None:
-    """Check the configuration and show its providers and models. If it is invalid: print every fault, exit code 2."""
+    """Check the configuration and show its providers, URLs, models and prices; or every fault of it.
+
+    \b
+    Exit codes:
+    0 the bridge can use it, also when there are warnings
+    2 it is invalid, or an option is
+    """
     from sekha_llm_bridge.cli.check_config import run
 
     raise typer.Exit(run(file, as_json=as_json))
 
 
-@app.command("migrate-env")
+@app.command("migrate-env", short_help="Print the YAML that replaces a v1 .env.")
 def migrate_env(
     file: Annotated[Path, typer.Argument(help="The .env file of v1.")] = Path(".env"),
 ) -> None:
@@ -96,25 +171,19 @@ def migrate_env(
     raise typer.Exit(run(file))
 
 
-@app.command("schema")
+@app.command("schema", short_help="Print the configuration's JSON Schema.")
 def schema() -> None:
-    """Print the JSON Schema of the configuration file, for editors."""
+    """Print the JSON Schema of the configuration file, for editors. The exit code is 0."""
     from sekha_llm_bridge.config.schema import schema_text
 
     sys.stdout.write(schema_text())
 
 
-@app.command("health")
+@app.command("health", short_help="Show the health of the providers.")
 def health(
     *,
-    url: Annotated[
-        str,
-        typer.Option(envvar="SEKHA_BRIDGE_URL", metavar="URL", help="The bridge; /v1 at the end is ignored."),
-    ] = "http://127.0.0.1:8000",
-    api_key: Annotated[
-        str | None,
-        typer.Option(envvar="SEKHA_BRIDGE_API_KEY", metavar="KEY", help="The bridge's key, if needed."),
-    ] = None,
+    url: BridgeUrl = None,
+    api_key: BridgeKey = None,
     interval: Annotated[
         float,
         typer.Option(metavar="SECONDS", callback=_check_interval, help="Time between reports, at least 0.5."),
@@ -126,20 +195,20 @@ def health(
 ) -> None:
     """Show the health of the providers: on a terminal a live table until Ctrl-C, otherwise one report.
 
+    \b
     Exit codes:
     0 healthy
     1 degraded
     2 unhealthy, or an option is invalid
     3 no report: the bridge cannot be reached, or the answer is not a health report
-
-    Ctrl-C ends the live table with the code of the last report.
+    130 interrupted by Ctrl-C; the live table ends with the code of its last report instead
     """
     from sekha_llm_bridge.cli.health.command import run
 
     raise typer.Exit(run(url, api_key, interval_s=interval, once=once, as_json=as_json))
 
 
-@app.command("migrate-collections")
+@app.command("migrate-collections", short_help="Add the dimension to the names of collections.")
 def migrate_collections(
     *,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be done, and change nothing.")] = False,
@@ -160,6 +229,7 @@ def migrate_collections(
 ) -> None:
     """Rename collections to `{name}_{dimension}`, or merge them into the existing ones. Safe to run again at any time.
 
+    \b
     Exit codes:
     0 every collection has its name
     1 a collection failed, or was not reached
@@ -172,7 +242,7 @@ def migrate_collections(
     raise typer.Exit(run(options))
 
 
-@app.command("backup")
+@app.command("backup", short_help="Write collections of Chroma to a file.")
 def backup(
     file: BackupFile,
     *,
@@ -188,6 +258,7 @@ def backup(
 
     After an interruption, run it again within an hour: it resumes, and prints when it was started.
 
+    \b
     Exit codes:
     0 written and verified
     1 written, but damaged; or records were deleted at every attempt to read a collection
@@ -200,7 +271,7 @@ def backup(
     raise typer.Exit(run(file, options))
 
 
-@app.command("restore")
+@app.command("restore", short_help="Write a backup's collections to Chroma.")
 def restore(
     file: BackupFile,
     *,
@@ -214,6 +285,7 @@ def restore(
     """Write a backup's collections to the Chroma server. Its records replace those with the same id, even newer ones
     (--dry-run counts them). Other records on the server stay. Safe to run again at any time.
 
+    \b
     Exit codes:
     0 the whole file is on the server
     1 a collection was refused, or differs from the file

@@ -6,13 +6,13 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from rich.console import Console
 from rich.filesize import decimal
 from rich.table import Table
 from rich.text import Text
 
 from sekha_llm_bridge.cli.chroma_options import InvalidOptions, chroma_server
 from sekha_llm_bridge.cli.health.printable import printable
+from sekha_llm_bridge.cli.terminal import make_console
 from sekha_llm_bridge.cli.transfer_progress import progress_display
 from sekha_llm_bridge.embeddings.backup.partial_file import BackupInProgress, partial_path
 from sekha_llm_bridge.embeddings.backup.reading import DamagedBackup
@@ -93,7 +93,7 @@ def _document(path: Path, done: Backup) -> dict[str, object]:
 
 
 def _print(path: Path, done: Backup) -> None:
-    console = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
+    console = make_console()
     console.print(_table(done))
     notes = [_difference(one) for one in done.collections if not one.is_complete]
     if done.was_resumed:

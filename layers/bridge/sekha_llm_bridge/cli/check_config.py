@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
+from sekha_llm_bridge.cli.terminal import make_console
 from sekha_llm_bridge.config import ModelConfig, ProviderConfig, Settings, Task, load_settings
 from sekha_llm_bridge.config.endpoints import mask_user_info
 from sekha_llm_bridge.config.plain_http import plain_http_warnings
@@ -76,16 +77,16 @@ def _print_json(value: dict[str, Any]) -> None:
 
 
 def _print_table(settings: Settings, prices: PriceBook, warnings: list[str]) -> None:
-    console = Console(highlight=False, soft_wrap=True)
+    console = make_console()
     console.print(_table(settings, prices))
     for row in rows(settings):
         urls = _urls(row.provider).items()
-        console.print("\n".join([row.provider.id, *(f"  {use:<10} {url}" for use, url in urls)]), markup=False)
+        console.print("\n".join([row.provider.id, *(f"  {use:<10} {url}" for use, url in urls)]))
     for alias, targets in settings.aliases.items():
         console.print(f"alias {alias}: {', '.join(targets)}", markup=False)
     for warning in warnings:
-        console.print(f"[yellow]warning:[/] {_escaped(warning)}")
-    console.print(f"{_escaped(str(settings.path))}: [green]valid[/], {_summary(settings)}")
+        console.print(Text.assemble(("warning:", "yellow"), f" {warning}"))
+    console.print(Text.assemble(f"{settings.path}: ", ("valid", "green"), f", {_summary(settings)}"))
 
 
 def _table(settings: Settings, prices: PriceBook) -> Table:
@@ -101,7 +102,7 @@ def _table(settings: Settings, prices: PriceBook) -> Table:
         table.add_row(provider.id, f"{provider.provider_type}, {state}", style="bold" if row.reason is None else "dim")
         for model in provider.models:
             cells = _model_cells(provider, model, prices)
-            table.add_row(*map(_escaped, cells), style=None if row.reason is None else "dim")
+            table.add_row(*map(Text, cells), style=None if row.reason is None else "dim")
     return table
 
 
@@ -126,11 +127,6 @@ def _summary(settings: Settings) -> str:
 
 def _counted(count: int, noun: str) -> str:
     return f"{count} {noun}{'' if count == 1 else 's'}"
-
-
-def _escaped(text: str) -> str:
-    """Escapes rich's markup: a model's name may contain brackets."""
-    return text.replace("[", "\\[")
 
 
 def _provider_data(row: Row, prices: PriceBook) -> dict[str, Any]:

@@ -1,10 +1,14 @@
-"""The Chroma server of a command: the one that its options name, else the one of the configuration."""
+"""The Chroma server of a command: the one that its options name, else the configuration's, else the local stack's."""
 
+import os
+import sys
 from pathlib import Path
 
 from pydantic import SecretStr, ValidationError
 
+from sekha_llm_bridge.cli.running_stack import RunningStack, SeveralStacks, find_stack
 from sekha_llm_bridge.config import load_settings
+from sekha_llm_bridge.config.location import PATH_VARIABLE
 from sekha_llm_bridge.config.models import ChromaConfig
 from sekha_llm_bridge.embeddings.chroma_server import ChromaServer
 from sekha_llm_bridge.errors import ConfigError
@@ -25,14 +29,38 @@ def chroma_config(config_path: Path | None, url: str | None, token: str | None) 
     """Returns the settings of the server. Tenant and database are always taken from the configuration.
 
     An invalid configuration is ignored when `url` is given and `config_path` is not: it must not block the rollback of
-    data. The configuration's token is only sent to the configuration's own server. Raises `InvalidOptions`.
+    data. The configuration's token is only sent to the configuration's own server. When neither the options nor the
+    configuration have an address, it is that of the running local stack, whose environment variables then become those
+    of this process: its configuration and its state table are used. Raises `InvalidOptions`.
     """
     configured = _configured(config_path, is_needed=config_path is not None or not url)
     if url and url.rstrip("/") != configured.url:
         configured = _with_url(configured, url)
     if not configured.url:
-        raise InvalidOptions("no Chroma server: give --chroma-url, set CHROMA_URL, or put chroma.url into the file")
+        configured = _of_local_stack(config_path)
     return configured.model_copy(update={"auth_token": SecretStr(token)}) if token else configured
+
+
+def _of_local_stack(config_path: Path | None) -> ChromaConfig:
+    try:
+        stack = find_stack()
+    except SeveralStacks as exc:
+        raise InvalidOptions(f"{exc}: choose a Chroma server with --chroma-url or CHROMA_URL") from exc
+    if stack is None or stack.chroma_url is None:
+        raise InvalidOptions(
+            "no Chroma server: give --chroma-url, set CHROMA_URL, put chroma.url into the file, or start one with "
+            "`infra/local/up`"
+        )
+    _adopt_variables(stack)
+    sys.stderr.write(f"using {stack.chroma_url}, the Chroma server of {stack}\n")
+    configured = _configured(config_path, is_needed=True)
+    return configured if configured.url == stack.chroma_url else _with_url(configured, stack.chroma_url)
+
+
+def _adopt_variables(stack: RunningStack) -> None:
+    """Sets the stack's environment variables in this process. A configuration that the user has chosen stays."""
+    chosen = {PATH_VARIABLE} if os.environ.get(PATH_VARIABLE) else set()
+    os.environ.update({name: value for name, value in stack.variables.items() if name not in chosen})
 
 
 def _configured(path: Path | None, *, is_needed: bool) -> ChromaConfig:

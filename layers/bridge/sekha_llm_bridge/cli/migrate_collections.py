@@ -18,6 +18,7 @@ from rich.text import Text
 from sekha_llm_bridge.bootstrap import make_bridge
 from sekha_llm_bridge.cli.chroma_options import InvalidOptions, chroma_config
 from sekha_llm_bridge.cli.health.printable import printable
+from sekha_llm_bridge.cli.terminal import can_show_progress, make_console
 from sekha_llm_bridge.clock import SystemClock
 from sekha_llm_bridge.config import load_settings
 from sekha_llm_bridge.config.models import ChromaConfig
@@ -55,7 +56,7 @@ class Options:
 
 def run(options: Options) -> int:
     """Migrates, or plans the migration only, and prints the outcome of each collection. Returns the exit code."""
-    console = Console(highlight=False, soft_wrap=True)
+    console = make_console()
     try:
         config = chroma_config(options.config_path, options.chroma_url, options.chroma_token)
         report = asyncio.run(_report(options, config, console))
@@ -80,7 +81,7 @@ async def _report(options: Options, config: ChromaConfig, console: Console) -> M
         return await plan_only(server, default, keep=options.keep)
     connections = Connections(SystemClock())
     try:
-        lease = _lease(options.table, connections)
+        lease = _lease(options.table or os.environ.get("STATE_TABLE"), connections)
         with _progress_display(console, is_quiet=options.as_json) as display:
             return await migrate_all(server, default, lease, keep=options.keep, on_event=display)
     finally:
@@ -116,8 +117,7 @@ def _progress_display(console: Console, *, is_quiet: bool) -> Iterator[Callable[
     """Yields a function that displays an event: as bars on a terminal, otherwise as lines."""
     if is_quiet:
         yield lambda _event: None
-    # FORCE_COLOR makes rich treat a pipe as a terminal, so the stream itself is asked.
-    elif sys.stdout.isatty() and not console.is_dumb_terminal:
+    elif can_show_progress(sys.stdout):
         columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), Rate())
         with Bars(*columns, TimeElapsedColumn(), console=console) as bars:
             yield BarsOnTerminal(bars)

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.filesize import decimal
 from rich.table import Table
 
 from sekha_llm_bridge.cli.chroma_options import InvalidOptions, chroma_server
 from sekha_llm_bridge.cli.health.printable import printable
+from sekha_llm_bridge.cli.terminal import make_console
 from sekha_llm_bridge.cli.transfer_progress import progress_display
 from sekha_llm_bridge.embeddings.backup.reading import DamagedBackup
 from sekha_llm_bridge.embeddings.backup.restoring import (
@@ -112,7 +112,7 @@ def _table(plans: Sequence[PlannedRestore], outcomes: Sequence[str]) -> Table:
 
 
 def _print(table: Table) -> None:
-    Console(highlight=False, soft_wrap=True, markup=False, emoji=False).print(table)
+    make_console().print(table)
 
 
 def _print_json(collections: list[dict[str, Any]]) -> None:

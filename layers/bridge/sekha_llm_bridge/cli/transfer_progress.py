@@ -10,6 +10,7 @@ from rich.filesize import decimal
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from sekha_llm_bridge.cli.health.printable import printable
+from sekha_llm_bridge.cli.terminal import can_show_progress, make_console
 
 
 class Step(Protocol):
@@ -47,11 +48,10 @@ Show = Callable[[Step], None]
 @contextmanager
 def progress_display(*, as_json: bool) -> Iterator[Show]:
     """Yields a function that displays a step. It writes to standard error; with `as_json` it writes nothing."""
-    console = Console(stderr=True, highlight=False)
     if as_json:
         yield lambda _: None
-    elif sys.stderr.isatty() and not console.is_dumb_terminal:
-        with _bars(console) as progress:
+    elif can_show_progress(sys.stderr):
+        with _bars(make_console(stderr=True)) as progress:
             yield _Bars(progress)
     else:
         yield _Lines()

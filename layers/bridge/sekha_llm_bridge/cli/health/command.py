@@ -8,33 +8,39 @@ from datetime import UTC, datetime
 from rich.console import Console
 from rich.live import Live
 
+from sekha_llm_bridge.cli.bridge_options import NoSingleBridge, bridge_url
 from sekha_llm_bridge.cli.health.report import Overall
 from sekha_llm_bridge.cli.health.screen import HealthScreen
 from sekha_llm_bridge.cli.health.source import HealthSource, NoReport, open_source
 from sekha_llm_bridge.cli.health.view import View
 from sekha_llm_bridge.cli.health.watch import watch
+from sekha_llm_bridge.cli.terminal import can_move_cursor, make_console
 
 _EXIT_CODES = {Overall.HEALTHY: 0, Overall.DEGRADED: 1, Overall.UNHEALTHY: 2}
-_NO_REPORT = 3
+_WRONG_OPTION, _NO_REPORT = 2, 3
 
 
-def run(url: str, api_key: str | None, *, interval_s: float, once: bool, as_json: bool) -> int:
-    """Shows the health of the bridge at `url`: as JSON, once, or on a terminal until Ctrl-C. Returns the exit code."""
+def run(url: str | None, api_key: str | None, *, interval_s: float, once: bool, as_json: bool) -> int:
+    """Shows the health of the bridge at `url`, or of the local one: as JSON, once, or on a terminal until Ctrl-C.
+
+    Returns the exit code.
+    """
     try:
-        with open_source(url, api_key) as source:
+        with open_source(bridge_url(url), api_key) as source:
             return _show(source, interval_s=interval_s, once=once, as_json=as_json)
+    except NoSingleBridge as exc:
+        sys.stderr.write(f"{exc}\n")
+        return _WRONG_OPTION
     except NoReport as exc:
         sys.stderr.write(f"{exc}\n")
         return _NO_REPORT
 
 
 def _show(source: HealthSource, *, interval_s: float, once: bool, as_json: bool) -> int:
-    console = Console(highlight=False)
+    console = make_console()
     if as_json:
         return _print_json(source)
-    # FORCE_COLOR makes rich treat a pipe as a terminal, so the stream itself is asked: Ctrl-C cannot end a pipe's
-    # table.
-    if once or not sys.stdout.isatty() or console.is_dumb_terminal:
+    if once or not can_move_cursor(sys.stdout):  # Ctrl-C cannot end a pipe's table
         return _print_once(source, console)
     return _watch(source, console, interval_s)
 

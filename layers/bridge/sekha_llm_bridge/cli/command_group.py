@@ -1,0 +1,65 @@
+"""Runs a command, and turns what it does not handle itself into a message and an exit code.
+
+Exit codes that every command has: 2 for wrong arguments or a missing package, 70 (`EX_SOFTWARE` of sysexits.h) for a
+fault of the program, 130 for Ctrl-C, 141 when the reader of its output has gone (128 + SIGPIPE, as a shell reports it).
+"""
+
+import os
+import sys
+import traceback
+from typing import Any
+
+from typer import Context, Exit, TyperException
+from typer.core import TyperGroup
+
+_USAGE, _SOFTWARE, _CLOSED_PIPE = 2, 70, 141
+_TRACEBACK_VARIABLE = "SEKHA_BRIDGE_TRACEBACK"
+# The extra of this package that has a module which may be missing.
+_EXTRAS = {"chromadb": "chroma", "dotenv": "cli", "rich": "cli", "typer": "cli"}
+_OTHER_EXTRA = "layer"
+
+
+class CommandGroup(TyperGroup):
+    """The commands, with one place for the errors that they do not handle."""
+
+    def invoke(self, ctx: Context) -> Any:
+        """Runs the command. Every error leaves as `typer.Exit` with a message on standard error."""
+        try:
+            try:
+                return super().invoke(ctx)
+            finally:
+                sys.stdout.flush()  # here, because a closed pipe would be reported by the interpreter otherwise
+        except (TyperException, Exit, EOFError):
+            raise
+        except BrokenPipeError:
+            _discard_output()
+            raise Exit(_CLOSED_PIPE) from None
+        except ModuleNotFoundError as exc:
+            sys.stderr.write(f"{missing_package(exc)}\n")
+            raise Exit(_USAGE) from exc
+        except Exception as exc:
+            _report(exc)
+            raise Exit(_SOFTWARE) from exc
+
+
+def missing_package(error: ModuleNotFoundError) -> str:
+    """Returns which package is missing, and the command that installs it."""
+    module = (error.name or "").partition(".")[0]
+    extras = sorted({"cli", _EXTRAS.get(module, _OTHER_EXTRA)})
+    return f"this command needs the package {module}: pip install 'sekha-llm-bridge[{','.join(extras)}]'"
+
+
+def _discard_output() -> None:
+    """Lets the interpreter flush what is left to nowhere."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+
+
+def _report(error: Exception) -> None:
+    if os.environ.get(_TRACEBACK_VARIABLE):
+        traceback.print_exception(error)
+        return
+    sys.stderr.write(
+        f"unexpected {type(error).__name__}: {error}\n"
+        f"this is a fault of sekha-bridge: {_TRACEBACK_VARIABLE}=1 prints where it happened\n"
+    )
