@@ -63,8 +63,8 @@ def running_stack(
 ) -> Iterator[RunningStack]:
     """Runs the stack during the context. Port 0 picks a free port. `env` is added to this process's environment.
 
-    Without `state`, its data is in a temporary folder. The command line finds the stack only with SEKHA_LOCAL_STACKS set
-    to `state / "stacks"`. Raises StackDidNotStartError.
+    Without `state`, its data is in a temporary folder. The command line finds the stack only with the variable
+    SEKHA_LOCAL_STACKS set to `state / "stacks"`. Raises StackDidNotStartError.
     """
     with contextlib.ExitStack() as cleanup:
         folder = state or Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="local-stack-")))

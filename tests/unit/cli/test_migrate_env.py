@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sekha_llm_bridge.cli.migrate_env import yaml_of
+from sekha_llm_bridge.cli.migrate_env.migration import migrate_source
+from sekha_llm_bridge.cli.migrate_env.source import Source, Variable
 from sekha_llm_bridge.config import Settings, load_settings
 
 
@@ -73,5 +74,8 @@ def test_any_model_name_is_unchanged_after_loading_the_yaml(
 ) -> None:
     if embedding == chat:
         return
-    settings = loaded(tmp_path_factory.mktemp("env"), yaml_of("http://h:1", embedding, chat))
+    given = {"EMBEDDING_MODEL": embedding, "CHAT_MODEL": chat}
+    variables = {name: Variable(name, value, is_literal=True) for name, value in given.items()}
+    yaml = migrate_source(Source(Path(".env"), variables)).yaml
+    settings = loaded(tmp_path_factory.mktemp("env"), yaml)
     assert [model.model_id for model in settings.providers[0].models] == [embedding, chat]

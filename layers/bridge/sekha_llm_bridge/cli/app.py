@@ -58,7 +58,7 @@ ChromaUrl = Annotated[
         "--chroma-url",
         envvar="CHROMA_URL",
         metavar="URL",
-        help="Default: chroma.url of the file, else the running local stack's.",
+        help="Default: chroma.url of the file, else the local stack's.",
     ),
 ]
 ChromaToken = Annotated[
@@ -163,12 +163,28 @@ def check_config(file: ConfigPath = None, *, as_json: AsJson = False) -> None:
 
 @app.command("migrate-env", short_help="Print the YAML that replaces a v1 .env.")
 def migrate_env(
-    file: Annotated[Path, typer.Argument(help="The .env file of v1.")] = Path(".env"),
+    file: Annotated[
+        Path, typer.Argument(help="The .env of v1, its docker-compose.yml, or its config.yaml.", metavar="FILE")
+    ] = Path(".env"),
+    *,
+    service: Annotated[
+        str | None, typer.Option("--service", metavar="NAME", help="The bridge's service in a compose file.")
+    ] = None,
+    as_json: AsJson = False,
 ) -> None:
-    """Print the YAML that replaces a v1 .env; put it into config/llm_providers.yaml."""
-    from sekha_llm_bridge.cli.migrate_env import run
+    """Print the YAML that replaces a v1 .env or compose file; put it into config/llm_providers.yaml.
 
-    raise typer.Exit(run(file))
+    Secrets are not printed: the YAML refers to their variables. Standard error says what has no place in the YAML.
+
+    \b
+    Exit codes:
+    0 every setting is in the YAML
+    1 the YAML is valid, but a setting was left out
+    2 the file cannot be read, or is not of v1; or an option is invalid
+    """
+    from sekha_llm_bridge.cli.migrate_env.command import run
+
+    raise typer.Exit(run(file, service, as_json=as_json))
 
 
 @app.command("schema", short_help="Print the configuration's JSON Schema.")

@@ -12,8 +12,8 @@ class NoSingleBridge(Exception):
 
 
 def bridge_url(given: str | None) -> str:
-    """Returns the address: `given` (from the option or SEKHA_BRIDGE_URL), else that of the running local stack, which is
-    printed on standard error, else the default address of `infra/local/up`. Raises `NoSingleBridge`.
+    """Returns `given` (from the option or SEKHA_BRIDGE_URL), else the address of the running local stack, else that of
+    `infra/local/up` by default. Prints on standard error that it uses the running stack. Raises `NoSingleBridge`.
     """
     if given is not None:
         return given

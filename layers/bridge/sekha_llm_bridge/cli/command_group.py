@@ -9,7 +9,8 @@ import sys
 import traceback
 from typing import Any
 
-from typer import Context, Exit, TyperException
+from typer import Exit, TyperException
+from typer._click import Context
 from typer.core import TyperGroup
 
 _USAGE, _SOFTWARE, _CLOSED_PIPE = 2, 70, 141

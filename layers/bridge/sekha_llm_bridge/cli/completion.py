@@ -22,7 +22,7 @@ class Shell(StrEnum):
 
 def enable_completion() -> None:
     """Lets the program answer the shell's requests for completions."""
-    from typer.completion import completion_init
+    from typer._completion_classes import completion_init
 
     completion_init()
 
@@ -38,8 +38,7 @@ def show(shell: Shell | None) -> None:
 
 
 def install(shell: Shell | None) -> None:
-    """Writes the script where `shell` finds it, prints where, and exits. For bash and zsh it adds lines to their startup
-    file."""
+    """Writes the script where `shell` finds it, adds a line to the startup file of bash or zsh, and exits."""
     if shell is None:
         return
     from typer._completion_shared import install as write_script
