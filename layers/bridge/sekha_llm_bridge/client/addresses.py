@@ -16,7 +16,7 @@ def base_url_of(text: str) -> str:
     address.
     """
     if "@" in text:  # it contains a password, so the message does not repeat it
-        raise InvalidOption("base_url holds a user name or password: leave it out, and give the key as api_key")
+        raise InvalidOption("base_url", "holds a user name or password: leave it out, and give the key as api_key")
     try:
         parts = urlsplit(text.strip())
         host, _ = parts.hostname or "", parts.port
@@ -24,7 +24,7 @@ def base_url_of(text: str) -> str:
     except ValueError:  # UnicodeError is one, and so is the error for a port that is no number
         host = ""
     if not host or parts.scheme not in {"http", "https"}:
-        raise InvalidOption(f"base_url is not the address of a bridge: {text!r}; {_EXAMPLE}")
+        raise InvalidOption("base_url", f"{text!r} is not the address of a bridge; {_EXAMPLE}")
     path = parts.path.rstrip("/").removesuffix("/v1").removesuffix("/api").rstrip("/")
     return f"{parts.scheme}://{parts.netloc}{path}"
 

@@ -136,11 +136,16 @@ class StreamNotFinished(BridgeError):
 
 
 class InvalidOption(BridgeError, ValueError):
-    """An argument of `LlmBridge` cannot be used."""
+    """An argument of `LlmBridge` cannot be used: `param` is its name, `problem` what is wrong with it."""
 
     status = NO_ANSWER
     type = "client_error"
     code = "invalid_option"
+
+    def __init__(self, param: str, problem: str) -> None:
+        super().__init__(f"{param}: {problem}")
+        self.param = param
+        self.problem = problem
 
 
 def error_of(document: object, *, status: int, headers: Mapping[str, str]) -> BridgeError:

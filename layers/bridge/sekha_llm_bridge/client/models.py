@@ -1,12 +1,14 @@
 """What the bridge has and would do: the calls of `route`, `models` and `health`, and their replies."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
 from sekha_llm_bridge.client.call import Call, Usd, get, post, sent_usd, usd_of
 from sekha_llm_bridge.client.messages import Message
+
+_OWNER_OF_OWN_NAMES = "sekha-llm-bridge"
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +131,11 @@ def models() -> Call[tuple[Model, ...]]:
     return get("/api/v1/models", lambda document, _request_id: tuple(map(_model, document)))
 
 
+def names() -> Call[tuple[str, ...]]:
+    """Lists the bridge's own names, which may be given as a model: `auto`, the default names and the aliases."""
+    return get("/v1/models", lambda document, _request_id: tuple(_own_names(document["data"])))
+
+
 def health() -> Call[Health]:
     """Reads the health of the bridge and its providers. It calls no provider; `unhealthy` is a report as any other."""
     return get("/api/v1/health", _health, takes_503=frozenset({"status", "providers"}))
@@ -178,6 +185,10 @@ def _model(row: Any) -> Model:
         output_usd_per_mtok=usd_of(row.get("output_usd_per_mtok")),
         raw=row,
     )
+
+
+def _own_names(rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    return (row["id"] for row in rows if row.get("owned_by") == _OWNER_OF_OWN_NAMES)
 
 
 def _health(document: Any, _request_id: str | None) -> Health:

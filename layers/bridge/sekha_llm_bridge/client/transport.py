@@ -63,7 +63,7 @@ class Arguments(NamedTuple):
         httpx's own default of 5 s is too short for an answer.
         """
         if given is not None and self.proxy is not None:
-            raise InvalidOption("proxy is given together with http_client: give it to the HTTP client")
+            raise InvalidOption("proxy", "is given together with http_client: give it to the HTTP client")
         timeout = self.timeout
         if given is not None and timeout == DEFAULT_TIMEOUT_S and given.timeout != httpx.Timeout(_HTTPX_TIMEOUT_S):
             timeout = given.timeout
@@ -76,7 +76,9 @@ class Arguments(NamedTuple):
         try:
             return kind(proxy=self.proxy, trust_env=self.trust_env)
         except (httpx.InvalidURL, ImportError, ValueError) as exc:  # ImportError: SOCKS needs another package
-            raise InvalidOption(f"the proxy cannot be used, {exc}; check `proxy`, HTTPS_PROXY, ALL_PROXY") from exc
+            raise InvalidOption(
+                "proxy", f"cannot be used, {exc}; check HTTPS_PROXY, HTTP_PROXY and ALL_PROXY, too"
+            ) from exc
 
 
 class Options(NamedTuple):
@@ -298,7 +300,7 @@ def _bearer(api_key: str | None) -> dict[str, str]:
     if not key:
         return {}
     if not (key.isascii() and key.isprintable()):
-        raise InvalidOption("api_key has a character that a header cannot have")
+        raise InvalidOption("api_key", "has a character that a header cannot have")
     return {"authorization": f"Bearer {key}"}
 
 
@@ -310,5 +312,5 @@ def _timeout(timeout: Timeout) -> httpx.Timeout:
 
 def _count(max_retries: int) -> int:
     if max_retries < 0:
-        raise InvalidOption(f"max_retries is {max_retries}: give 0 or more")
+        raise InvalidOption("max_retries", f"is {max_retries}: give 0 or more")
     return max_retries
