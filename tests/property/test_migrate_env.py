@@ -37,7 +37,22 @@ NAMES = (
 SECRET = "hunter2-hunter2"
 
 texts = st.text(max_size=12) | st.sampled_from(
-    ["", "http://h:1", "https://u:p@h", "${CHAT_MODEL}", "$OTHER", "${X:-y}", "${", "null", "true", "0", "5", "-1", "1e9", "a:b"]
+    [
+        "",
+        "http://h:1",
+        "https://u:p@h",
+        "${CHAT_MODEL}",
+        "$OTHER",
+        "${X:-y}",
+        "${",
+        "null",
+        "true",
+        "0",
+        "5",
+        "-1",
+        "1e9",
+        "a:b",
+    ]
 )
 scalars = st.none() | st.booleans() | st.integers(-5, 200) | st.floats(allow_nan=False) | texts
 models = st.fixed_dictionaries(
