@@ -19,11 +19,12 @@ _V1 = ("OLLAMA_BASE_URL", "EMBEDDING_MODEL", "CHAT_MODEL")
 
 
 @pytest.fixture(autouse=True)
-def _no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+def _no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     """Removes the bridge's variables and any AWS account from the environment of the tests."""
     for name in (*_OURS, *_V1):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("SEKHA_LOCAL_STACKS", "/nonexistent")  # a stack that runs on this machine is not of the tests
+    # A stack that runs on this machine is none of the tests'; those that tests start are in a folder of their own.
+    monkeypatch.setenv("SEKHA_LOCAL_STACKS", str(tmp_path_factory.getbasetemp() / "stacks"))
     for name in ("AWS_BEARER_TOKEN_BEDROCK", "AWS_REGION", "AWS_SESSION_TOKEN", "AWS_CONTAINER_CREDENTIALS_FULL_URI"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")

@@ -2,6 +2,10 @@
 
 import base64
 import hashlib
+import json
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -245,6 +249,36 @@ def test_neither_key_nor_prompt_is_in_any_log(stack: RunningStack, client: opena
     assert "/v1/chat/completions" in logs
     assert "submarine" not in logs
     assert "sk-secret-key" not in logs + stack.printed()
+
+
+def sekha_bridge(stack: RunningStack, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Runs a command that has no address, and finds the stack by the file that the stack has written."""
+    environ = {**os.environ, "SEKHA_LOCAL_STACKS": str(stack.state / "stacks")}
+    command = [sys.executable, "-m", "sekha_llm_bridge.cli", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, env=environ, check=False)
+
+
+def test_commands_without_an_address_use_the_running_stack_and_its_chroma(
+    stack: RunningStack, chroma_url: str, tmp_path: Path
+) -> None:
+    health = sekha_bridge(stack, "health", "--json")
+    assert json.loads(health.stdout)["providers"].keys() == {"paid", "local", "wide"}
+    assert f"using the local stack at {stack.base_url}" in health.stderr
+    backup = sekha_bridge(stack, "backup", str(tmp_path / "backup.gz"), "--json")
+    names = {one["name"] for one in json.loads(backup.stdout)["collections"]}
+    assert names == {collection.name for collection in client_of(chroma_url).list_collections()}
+    for answer in (backup, sekha_bridge(stack, "restore", str(tmp_path / "backup.gz"), "--dry-run")):
+        assert (answer.returncode, f"using {chroma_url}, the Chroma server of" in answer.stderr) == (0, True)
+
+
+def test_a_migration_without_an_address_uses_the_lease_and_the_models_of_the_running_stack(stack: RunningStack) -> None:
+    migrated = sekha_bridge(stack, "migrate-collections", "--json")
+    assert migrated.returncode == 0, migrated.stderr
+    assert json.loads(migrated.stdout)["finished"]
+    assert f"unmarked collections of {DIMENSION} dimensions are assumed to hold vectors of mini" in migrated.stderr
+    variables = json.loads(next((stack.state / "stacks").glob("*.json")).read_text())["variables"]
+    assert variables["STATE_TABLE"]
+    assert "sk-secret-key" not in json.dumps(variables)
 
 
 def test_three_hundred_providers_work(tmp_path: Path, primary: FakeProvider) -> None:

@@ -95,6 +95,8 @@ class Stack:
         plan, addresses = self._plan, self._addresses()
         configured = plan.configuration.settings.chroma.url if plan.configuration else ""
         chroma_url = addresses.get(CHROMA_VARIABLE) or configured or None
+        if chroma_url:
+            addresses[CHROMA_VARIABLE] = chroma_url
         variables = {**addresses, "AWS_REGION": plan.template.region, **self._state_table()}
         self._file.write(url=plan.url, chroma_url=chroma_url, state=plan.state, variables=variables)
 

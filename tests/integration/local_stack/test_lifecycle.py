@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from local_stack.testing import RunningStack, command, end, environment_of, running_stack
+from sekha_llm_bridge.cli.running_stack import find_stack
 
 pytestmark = pytest.mark.stack
 
@@ -55,13 +56,19 @@ def refused(*arguments: str, config: Path | None = None, template: Path | None =
 
 
 @pytest.fixture(params=[signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
-def ended_stack(request: pytest.FixtureRequest, acting_template: Path, marks: Path) -> Iterator[tuple[int, int, str]]:
+def ended_stack(
+    request: pytest.FixtureRequest, acting_template: Path, marks: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[int, int, str]]:
     """(signal, exit status, mark) of a stack that got the signal, while a function had a child process of its own."""
     mark = f"{os.getpid()}-{request.param}"
     env = {"STACK_MARK": mark, "MARKS": str(marks)}
     with running_stack(template=acting_template, env=env) as stack:
         httpx.post(f"{stack.base_url}/act", json={"do": "leave_child"}, trust_env=False).raise_for_status()
         assert len(marked_processes(mark)) >= 5  # the stack, its watchdog, AWS, two functions, one's child
+        monkeypatch.setenv("SEKHA_LOCAL_STACKS", str(stack.state / "stacks"))
+        found = find_stack()
+        assert found is not None
+        assert (found.url, found.state, found.is_default) == (stack.base_url, stack.state.resolve(), False)
         stack.process.send_signal(request.param)
         yield request.param, stack.process.wait(10), mark
 
@@ -69,6 +76,7 @@ def ended_stack(request: pytest.FixtureRequest, acting_template: Path, marks: Pa
 def test_a_signal_ends_everything_that_was_started(ended_stack: tuple[int, int, str]) -> None:
     number, status, mark = ended_stack
     assert until_gone(mark) == []
+    assert find_stack() is None
     assert status == (-signal.SIGKILL if number == signal.SIGKILL else 0)
 
 

@@ -93,6 +93,16 @@ def test_when_80_columns_are_too_few_the_number_of_models_is_dropped_first() -> 
     ]
 
 
+@pytest.mark.parametrize("width", [30, 44, 60])
+def test_a_terminal_that_no_table_fits_gets_a_block_of_lines_for_each_provider(width: int) -> None:
+    lines = drawn(view_of({"ollama_local": LOCAL, "openai_cloud": CLOUD}), width)
+    blocks = [line.split() for line in lines if line.strip()]
+    names = [words[1] for words in blocks if words[0] == "provider"]
+    assert names == ["ollama_local", "openai_cloud"]
+    assert [words[1] for words in blocks if words[0] == "status"] == [LOCAL["status"], CLOUD["status"]]
+    assert all(len(line.rstrip()) <= width for line in lines)
+
+
 def test_only_a_long_name_is_folded() -> None:
     lines = drawn(view_of({"openrouter_fallback_for_the_whole_of_europe": CLOUD}))
     assert max(map(len, lines)) <= 80

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -148,6 +149,31 @@ def test_the_configuration_names_the_server_and_the_space_of_old_vectors(url: st
     fill(client, "conversations")
     assert migrate(None, "--config", str(file)).exit_code == 0
     assert client.get_collection("conversations_3").metadata == {"embedding_space": "mini", "dimension": 3}
+
+
+def test_a_provider_whose_key_is_not_set_here_still_names_the_space_of_old_vectors(
+    url: str, client: Any, tmp_path: Path
+) -> None:
+    file = tmp_path / "llm.yaml"
+    keyed = FILE.replace("provider_type: ollama", "provider_type: openai\n    api_key: ${KEY_OF_THE_SERVER}")
+    file.write_text(f"{keyed}chroma: {{url: '{url}'}}\n")
+    fill(client, "conversations")
+    answer = migrate(None, "--config", str(file))
+    assert answer.stderr == "unmarked collections of 3 dimensions are assumed to hold vectors of mini\n"
+    assert client.get_collection("conversations_3").metadata == {"embedding_space": "mini", "dimension": 3}
+
+
+def test_a_server_that_does_not_answer_delays_ctrl_c_by_seconds_only() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        command = [sys.executable, "-m", "sekha_llm_bridge.cli", "migrate-collections", "--chroma-url", address]
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+            connection, _ = silent.accept()
+            process.send_signal(signal.SIGINT)
+            _, stderr = process.communicate(timeout=30)  # the request itself has a minute, four times
+            connection.close()
+    assert process.returncode == 130
+    assert stderr.splitlines()[-1] == "interrupted: no record is lost; run the same command again to finish"
 
 
 def test_an_invalid_configuration_is_ignored_when_a_url_is_given(url: str, client: Any, tmp_path: Path) -> None:

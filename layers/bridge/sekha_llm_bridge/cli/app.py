@@ -34,11 +34,11 @@ _CONFIG_HELP = "The YAML file. Default: the one that LLM_CONFIG_PATH names, else
 
 ConfigPath = Annotated[
     Path | None,
-    typer.Argument(help=_CONFIG_HELP),
+    typer.Argument(help=_CONFIG_HELP, metavar="FILE"),
 ]
 ConfigOption = Annotated[
     Path | None,
-    typer.Option("--config", help=_CONFIG_HELP),
+    typer.Option("--config", metavar="FILE", help=_CONFIG_HELP),
 ]
 ChromaUrl = Annotated[
     str | None,
@@ -54,7 +54,7 @@ ChromaToken = Annotated[
     typer.Option("--chroma-token", envvar="CHROMA_TOKEN", metavar="TOKEN", help="The server's token, if needed."),
 ]
 BackupFile = Annotated[
-    Path, typer.Argument(help="The backup file: gzipped JSON lines, readable with `zcat | jq`.", show_default=False)
+    Path, typer.Argument(help="The backup file: gzipped JSON lines, readable with `zcat | jq`.", metavar="FILE")
 ]
 CollectionNames = Annotated[
     list[str] | None,

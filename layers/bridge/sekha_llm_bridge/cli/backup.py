@@ -10,7 +10,7 @@ from rich.filesize import decimal
 from rich.table import Table
 from rich.text import Text
 
-from sekha_llm_bridge.cli.chroma_options import InvalidOptions, chroma_server
+from sekha_llm_bridge.cli.chroma_options import InvalidOptions, chroma_server, problem_text
 from sekha_llm_bridge.cli.health.printable import printable
 from sekha_llm_bridge.cli.terminal import make_console
 from sekha_llm_bridge.cli.transfer_progress import progress_display
@@ -48,8 +48,10 @@ def run(path: Path, options: Options) -> int:
         return _failed(f"{path} is a folder: give the name of a file", _NOT_POSSIBLE)
     if path.exists() and not options.force:
         return _failed(f"{path} exists already: give another name, or --force to replace it", _NOT_POSSIBLE)
+    url = ""
     try:
         server = chroma_server(options.config, options.chroma_url, options.chroma_token, timeout_s=_TIMEOUT_S)
+        url = server.url
         with progress_display(as_json=options.as_json) as show:
             done = back_up(
                 server,
@@ -65,7 +67,9 @@ def run(path: Path, options: Options) -> int:
         return _failed(str(exc), _NOT_VERIFIED)
     except (BackupInProgress, UnknownCollections, InvalidOptions) as exc:
         return _failed(str(exc), _NOT_POSSIBLE)
-    except (StoreFailed, OSError) as exc:
+    except StoreFailed as exc:
+        return _failed(f"{problem_text(url, exc)}{_how_to_resume(path)}", _NOT_POSSIBLE)
+    except OSError as exc:
         return _failed(f"{exc}{_how_to_resume(path)}", _NOT_POSSIBLE)
     except KeyboardInterrupt:
         return _failed(f"interrupted{_how_to_resume(path)}", _INTERRUPTED)
@@ -79,7 +83,9 @@ def run(path: Path, options: Options) -> int:
 def _how_to_resume(path: Path) -> str:
     """Returns how to resume the backup, or an empty text when it left no partial file."""
     partial = partial_path(path)
-    return f"\nrun the same command again within an hour: it resumes from {partial}" if partial.exists() else ""
+    if partial.exists():
+        return f"\nrun the same command again within an hour: it resumes from {partial}"
+    return ": nothing was written; run the same command again"
 
 
 def _document(path: Path, done: Backup) -> dict[str, object]:

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 from pydantic import SecretStr, ValidationError
@@ -11,9 +12,21 @@ from sekha_llm_bridge.config import load_settings
 from sekha_llm_bridge.config.location import PATH_VARIABLE
 from sekha_llm_bridge.config.models import ChromaConfig
 from sekha_llm_bridge.embeddings.chroma_server import ChromaServer
+from sekha_llm_bridge.embeddings.store import StoreFailed
 from sekha_llm_bridge.errors import ConfigError
 
 _MAX_ATTEMPTS = 4  # for each request: a retry takes seconds, a new run of the command takes minutes
+
+_IF_REFUSED = ": check the token (--chroma-token or CHROMA_TOKEN)"
+_IF_UNREACHABLE = ": is the server running? check the address (--chroma-url, CHROMA_URL or chroma.url of the file)"
+# Part of the message of a failed request → what the user can do about it.
+_REMEDIES = {
+    "status 401": _IF_REFUSED,
+    "status 403": _IF_REFUSED,
+    "(Exception)": ": is this the address of a Chroma server, 1.0 or newer?",  # Chroma's client: an unknown answer
+    "ConnectError": _IF_UNREACHABLE,
+    "ConnectTimeout": _IF_UNREACHABLE,
+}
 
 
 class InvalidOptions(Exception):
@@ -33,12 +46,20 @@ def chroma_config(config_path: Path | None, url: str | None, token: str | None) 
     configuration have an address, it is that of the running local stack, whose environment variables then become those
     of this process: its configuration and its state table are used. Raises `InvalidOptions`.
     """
+    if find_spec("chromadb") is None:  # asked first, so that a missing package is reported before anything else
+        raise ModuleNotFoundError(name="chromadb")
     configured = _configured(config_path, is_needed=config_path is not None or not url)
     if url and url.rstrip("/") != configured.url:
         configured = _with_url(configured, url)
     if not configured.url:
         configured = _of_local_stack(config_path)
     return configured.model_copy(update={"auth_token": SecretStr(token)}) if token else configured
+
+
+def problem_text(url: str, error: StoreFailed) -> str:
+    """Returns the error with the address of the server, and what to check."""
+    remedy = next((text for sign, text in _REMEDIES.items() if sign in str(error)), "")
+    return f"{url}: {error}{remedy}"
 
 
 def _of_local_stack(config_path: Path | None) -> ChromaConfig:

@@ -7,34 +7,36 @@ fault of the program, 130 for Ctrl-C, 141 when the reader of its output has gone
 import os
 import sys
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
-from typer import Exit, TyperException
+from typer import Abort, Exit, TyperException
 from typer._click import Context
 from typer.core import TyperGroup
 
 _USAGE, _SOFTWARE, _CLOSED_PIPE = 2, 70, 141
 _TRACEBACK_VARIABLE = "SEKHA_BRIDGE_TRACEBACK"
 # The extra of this package that has a module which may be missing.
-_EXTRAS = {"chromadb": "chroma", "dotenv": "cli", "rich": "cli", "typer": "cli"}
+_EXTRAS = {"chromadb": "chroma", "numpy": "chroma", "dotenv": "cli", "orjson": "cli", "yaml": "cli"}
 _OTHER_EXTRA = "layer"
 
 
 class CommandGroup(TyperGroup):
     """The commands, with one place for the errors that they do not handle."""
 
+    def make_context(self, *args: Any, **kwargs: Any) -> Context:
+        """Parses the arguments; prints a help or a completion script that is asked for."""
+        with _closed_pipe_as_exit():
+            return super().make_context(*args, **kwargs)
+
     def invoke(self, ctx: Context) -> Any:
         """Runs the command. Every error leaves as `typer.Exit` with a message on standard error."""
         try:
-            try:
+            with _closed_pipe_as_exit():
                 return super().invoke(ctx)
-            finally:
-                sys.stdout.flush()  # here, because a closed pipe would be reported by the interpreter otherwise
-        except (TyperException, Exit, EOFError):
+        except (TyperException, Abort, Exit, EOFError):
             raise
-        except BrokenPipeError:
-            _discard_output()
-            raise Exit(_CLOSED_PIPE) from None
         except ModuleNotFoundError as exc:
             sys.stderr.write(f"{missing_package(exc)}\n")
             raise Exit(_USAGE) from exc
@@ -43,17 +45,27 @@ class CommandGroup(TyperGroup):
             raise Exit(_SOFTWARE) from exc
 
 
+@contextmanager
+def _closed_pipe_as_exit() -> Iterator[None]:
+    """Exits silently when the reader of standard output has gone. What is left is flushed here, not at the end."""
+    try:
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())  # so that the interpreter can flush what is left
+        raise Exit(_CLOSED_PIPE) from None
+
+
 def missing_package(error: ModuleNotFoundError) -> str:
     """Returns which package is missing, and the command that installs it."""
     module = (error.name or "").partition(".")[0]
+    if module == "sekha_llm_bridge":
+        return f"a part of sekha-bridge itself is missing, {error.name}: install it again"
     extras = sorted({"cli", _EXTRAS.get(module, _OTHER_EXTRA)})
     return f"this command needs the package {module}: pip install 'sekha-llm-bridge[{','.join(extras)}]'"
-
-
-def _discard_output() -> None:
-    """Lets the interpreter flush what is left to nowhere."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
 
 
 def _report(error: Exception) -> None:

@@ -4,7 +4,7 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,11 +12,11 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
-from sekha_llm_bridge.bootstrap import make_bridge
-from sekha_llm_bridge.cli.chroma_options import InvalidOptions, chroma_config
+from sekha_llm_bridge.bootstrap.vectors import default_space_of
+from sekha_llm_bridge.cli.chroma_options import InvalidOptions, chroma_config, problem_text
 from sekha_llm_bridge.cli.health.printable import printable
 from sekha_llm_bridge.cli.terminal import can_show_progress, make_console
 from sekha_llm_bridge.clock import SystemClock
@@ -31,9 +31,12 @@ from sekha_llm_bridge.embeddings.migration.run import Event, MigrationReport, mi
 from sekha_llm_bridge.embeddings.spaces import EmbeddingSpace
 from sekha_llm_bridge.embeddings.store import StoreFailed
 from sekha_llm_bridge.errors import ConfigError
+from sekha_llm_bridge.pricing import PriceBook
+from sekha_llm_bridge.routing import Catalog
 
 _UNFINISHED, _UNUSABLE, _INTERRUPTED = 1, 2, 130
 _TENTHS = 10
+_STOP_LIMIT_S = 3.0
 _TIMEOUT_S, _MAX_ATTEMPTS = 60.0, 4  # for each request
 _NO_DEFAULT = (
     "the configuration names no default embedding model, so the model of an unmarked collection is unknown: "
@@ -59,13 +62,11 @@ def run(options: Options) -> int:
     console = make_console()
     try:
         config = chroma_config(options.config_path, options.chroma_url, options.chroma_token)
-        report = asyncio.run(_report(options, config, console))
-    except (InvalidOptions, StoreFailed) as exc:
-        sys.stderr.write(f"{exc}\n")
-        return _UNUSABLE
-    except KeyboardInterrupt:
-        sys.stderr.write("interrupted: no record is lost; run the same command again to finish\n")
-        return _INTERRUPTED
+        report = _run(_report(options, config, console))
+    except InvalidOptions as exc:
+        return _unusable(str(exc))
+    except StoreFailed as exc:
+        return _unusable(problem_text(config.url, exc))
     if options.as_json:
         sys.stdout.write(json.dumps(report.as_json(), separators=(",", ":")) + "\n")
     else:
@@ -73,9 +74,42 @@ def run(options: Options) -> int:
     return 0 if report.is_success else _UNFINISHED
 
 
+def _unusable(message: str) -> int:
+    sys.stderr.write(f"{message}\n")
+    return _UNUSABLE
+
+
+def _run(work: Coroutine[None, None, MigrationReport]) -> MigrationReport:
+    """Returns the result of the coroutine. Ctrl-C cancels it and ends the process, whose threads may still wait for
+    Chroma."""
+    runner = asyncio.Runner()
+    try:
+        return runner.run(_stopped_in_time(work))
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted: no record is lost; run the same command again to finish\n")
+        sys.stderr.flush()
+        os._exit(_INTERRUPTED)
+    finally:
+        runner.close()
+
+
+async def _stopped_in_time(work: Coroutine[None, None, MigrationReport]) -> MigrationReport:
+    """Returns the result of the coroutine. When cancelled, gives it 3 s to finish its page and to release the lease.
+
+    After that, the lease ends by itself. A server that does not answer would delay the end by minutes.
+    """
+    running = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        running.cancel()
+        await asyncio.wait([running], timeout=_STOP_LIMIT_S)
+        raise
+
+
 async def _report(options: Options, config: ChromaConfig, console: Console) -> MigrationReport:
     server = ChromaServer(config, timeout_s=_TIMEOUT_S, max_attempts=_MAX_ATTEMPTS)
-    default = _default_space(options, config)
+    default = _default_space(options)
     sys.stderr.write(f"{_assumption_text(default)}\n")
     if options.dry_run:
         return await plan_only(server, default, keep=options.keep)
@@ -88,13 +122,18 @@ async def _report(options: Options, config: ChromaConfig, console: Console) -> M
         await connections.aclose()
 
 
-def _default_space(options: Options, config: ChromaConfig) -> EmbeddingSpace | None:
-    """Returns the space of the default embedding model; None when the configuration is invalid or names none."""
+def _default_space(options: Options) -> EmbeddingSpace | None:
+    """Returns the space of the default embedding model; None when the configuration is invalid or names none.
+
+    A provider counts here although its key is not set in this shell: its model is not called.
+    """
     try:
         settings = load_settings(options.config_path)
     except ConfigError:
         return None
-    return make_bridge(replace(settings, chroma=config)).vectors().default_space
+    disabled = tuple(provider.config for provider in settings.disabled)
+    everything = replace(settings, providers=(*settings.providers, *disabled), disabled=())
+    return default_space_of(Catalog.of(everything, PriceBook()))
 
 
 def _assumption_text(default: EmbeddingSpace | None) -> str:
@@ -118,7 +157,12 @@ def _progress_display(console: Console, *, is_quiet: bool) -> Iterator[Callable[
     if is_quiet:
         yield lambda _event: None
     elif can_show_progress(sys.stdout):
-        columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), Rate())
+        columns = (
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            Rate(table_column=Column(no_wrap=True)),
+        )
         with Bars(*columns, TimeElapsedColumn(), console=console) as bars:
             yield BarsOnTerminal(bars)
     else:

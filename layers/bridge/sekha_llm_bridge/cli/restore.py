@@ -10,7 +10,7 @@ from typing import Any
 from rich.filesize import decimal
 from rich.table import Table
 
-from sekha_llm_bridge.cli.chroma_options import InvalidOptions, chroma_server
+from sekha_llm_bridge.cli.chroma_options import InvalidOptions, chroma_server, problem_text
 from sekha_llm_bridge.cli.health.printable import printable
 from sekha_llm_bridge.cli.terminal import make_console
 from sekha_llm_bridge.cli.transfer_progress import progress_display
@@ -44,9 +44,10 @@ class Options:
 
 def run(path: Path, options: Options) -> int:
     """Restores the file and prints the outcome of each collection. Returns the exit code."""
-    has_begun = False
+    has_begun, url = False, ""
     try:
         server = chroma_server(options.config, options.chroma_url, options.chroma_token, timeout_s=_TIMEOUT_S)
+        url = server.url
         plans = plan(server, path, names=options.names)
         if options.dry_run:
             return _show_plan(plans, count_replacements(server, path, plans), as_json=options.as_json)
@@ -55,7 +56,9 @@ def run(path: Path, options: Options) -> int:
             results = restore(server, path, plans, on_progress=show)
     except (DamagedBackup, UnknownCollections, InvalidOptions) as exc:
         return _failed(str(exc), _NOT_POSSIBLE)
-    except (StoreFailed, OSError) as exc:
+    except StoreFailed as exc:
+        return _failed(f"{problem_text(url, exc)}{_RUN_AGAIN if has_begun else ''}", _NOT_POSSIBLE)
+    except OSError as exc:
         return _failed(f"{exc}{_RUN_AGAIN if has_begun else ''}", _NOT_POSSIBLE)
     except KeyboardInterrupt:
         return _failed(f"interrupted{_RUN_AGAIN if has_begun else ': nothing was written'}", _INTERRUPTED)

@@ -56,6 +56,11 @@ class ChromaServer:
         self._used_at: datetime | None = None
         self._connecting = Lock()
 
+    @property
+    def url(self) -> str:
+        """The address of the server, which has no secret in it."""
+        return self._config.url
+
     def prepare(self) -> None:
         """Imports the client. Replaces connections that were idle for 30 s: a NAT gateway may have dropped them.
 

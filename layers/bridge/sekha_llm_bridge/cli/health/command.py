@@ -38,6 +38,7 @@ def run(url: str | None, api_key: str | None, *, interval_s: float, once: bool, 
 
 def _show(source: HealthSource, *, interval_s: float, once: bool, as_json: bool) -> int:
     console = make_console()
+    console.soft_wrap = False  # the screen folds its lines itself
     if as_json:
         return _print_json(source)
     if once or not can_move_cursor(sys.stdout):  # Ctrl-C cannot end a pipe's table

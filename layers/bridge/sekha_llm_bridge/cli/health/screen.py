@@ -20,6 +20,7 @@ _STATE_STYLES = {"closed": "green", "half_open": "yellow", "open": "red"}
 _DEFAULT_STYLE = "dim"
 _MISSING = "–"
 _UNLIMITED = 10_000  # columns
+_MIN_TABLE_COLUMNS = 72  # with fewer, the columns that are not folded leave no room for the provider's name
 
 Part = tuple[str, str]  # a text and its style
 Line = Sequence[Part]
@@ -89,7 +90,7 @@ def _table(rows: Sequence[Row], console: Console, options: ConsoleOptions) -> Ta
     unlimited = options.update(max_width=_UNLIMITED)
     tables = [_table_with_layout(rows, layout, options) for layout in _LAYOUTS]
     fitting = (table for table in tables if console.measure(table, options=unlimited).maximum <= options.max_width)
-    return next(fitting, tables[-1])
+    return next(fitting, None) or (tables[-1] if options.max_width >= _MIN_TABLE_COLUMNS else _blocks(rows, options))
 
 
 def _table_with_layout(rows: Sequence[Row], layout: Layout, options: ConsoleOptions) -> Table:
@@ -99,6 +100,20 @@ def _table_with_layout(rows: Sequence[Row], layout: Layout, options: ConsoleOpti
     for row in rows:
         table.add_row(*(_text(column.parts(row), options, layout.separator) for column in layout.columns))
     return table
+
+
+def _blocks(rows: Sequence[Row], options: ConsoleOptions) -> Table:
+    """Returns one block of lines for each provider, for a terminal that no table fits."""
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(no_wrap=True)
+    grid.add_column(overflow="fold")
+    for row in rows:
+        for column in _BLOCK_COLUMNS:
+            text = _text(column.parts(row), options, ", ")
+            if text.plain:
+                grid.add_row(Text(column.heading, style="bold"), text)
+        grid.add_row("", "")
+    return grid
 
 
 def _text(parts: Line, options: ConsoleOptions, separator: str = "") -> Text:
@@ -189,3 +204,5 @@ _LAYOUTS = (
     Layout("\n", (_PROVIDER_AND_CAUSE, _STATUS, _MODELS, *_STATE_COLUMNS)),
     Layout("\n", (_PROVIDER_AND_CAUSE, _STATUS, *_STATE_COLUMNS)),
 )
+# The lines of a block, where no layout fits.
+_BLOCK_COLUMNS = (_PROVIDER, _STATUS, _MODELS, *_STATE_COLUMNS, Column("why", _cause))
