@@ -6,12 +6,13 @@ They come from the code: `ENDPOINTS`, the field table, the adapters' capabilitie
 """
 
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "layers" / "bridge"))
 
+from page_sections import table, with_section  # noqa: E402 — needs the path that is set above
 from sekha_llm_bridge.config.endpoints import ENDPOINTS  # noqa: E402 — needs the path that is set above
 from sekha_llm_bridge.config.models import ProviderType  # noqa: E402 — as above
 from sekha_llm_bridge.providers import RequestFeature, capabilities_of  # noqa: E402 — as above
@@ -19,7 +20,6 @@ from sekha_llm_bridge.providers.field_table import FIELD_TABLE, FieldRow, Handli
 from sekha_llm_bridge.providers.openai.vendors import VENDORS, VENDORS_BY_HOST, Vendor  # noqa: E402 — as above
 
 DOCUMENT = ROOT / "config" / "PROVIDERS.md"
-BEGIN, END = "<!-- tables: begin -->\n", "<!-- tables: end -->\n"
 
 _FORMATS = {"openai": "OpenAI's format", "anthropic": "Anthropic", "bedrock": "Bedrock", "ollama": "Ollama"}
 _FORMATS_OF_TYPES = {
@@ -40,13 +40,8 @@ def main() -> None:
 
 def with_tables(text: str) -> str:
     """Returns the document with tables that are made anew. Raises ValueError where it has no markers for them."""
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end):
-        raise ValueError(f"the document has no lines {BEGIN.strip()} and {END.strip()}")
     sections = {"Types": types_table(), "Fields": f"{_LEGEND}\n{fields_table()}", "Vendors": vendors_table()}
-    tables = "\n".join(f"### {title}\n\n{table}" for title, table in sections.items())
-    return f"{before}{BEGIN}\n{tables}\n{END}{after}"
+    return with_section(text, "tables", "\n".join(f"### {title}\n\n{one}" for title, one in sections.items()))
 
 
 def types_table() -> str:
@@ -55,7 +50,7 @@ def types_table() -> str:
         (f"`{kind}`", _FORMATS_OF_TYPES.get(kind, "OpenAI's"), _address(endpoint.default_url, is_aws=kind == "bedrock"))
         for kind, endpoint in ENDPOINTS.items()
     ]
-    return _table(("`provider_type`", "format", "`base_url` if none is given"), rows)
+    return table(("`provider_type`", "format", "`base_url` if none is given"), rows)
 
 
 def _address(url: str | None, *, is_aws: bool) -> str:
@@ -69,8 +64,8 @@ def fields_table() -> str:
     special = [row for row in FIELD_TABLE if not _is_always_carried(row)]
     carried = ", ".join(f"`{row.name}`" for row in FIELD_TABLE if _is_always_carried(row))
     rows = [(_shown(row.name), *(handling(row, one).value for one in _FORMATS), row.remark) for row in special]
-    table = _table(("field", *_FORMATS.values(), "why it may be left out"), [*rows, _images_by_url()])
-    return f"{table}\nAll carry: {carried}.\n"
+    special_rows = table(("field", *_FORMATS.values(), "why it may be left out"), [*rows, _images_by_url()])
+    return f"{special_rows}\nAll carry: {carried}.\n"
 
 
 def _is_always_carried(row: FieldRow) -> bool:
@@ -96,7 +91,7 @@ def vendors_table() -> str:
         rows.append((hosts, *_differences(vendor)))
     rows.append(("any other", *_differences(Vendor())))
     head = ("vendor", "excluded by", "left out", "output limit as", "texts in one call of embeddings", "besides")
-    return _table(head, rows)
+    return table(head, rows)
 
 
 def _differences(vendor: Vendor) -> tuple[str, ...]:
@@ -120,15 +115,6 @@ def _other_differences(vendor: Vendor) -> Iterator[str]:
         yield f"the key is in the header `{vendor.auth_header}`"
     if vendor.models_path is not None:
         yield f"models at `{vendor.models_path}`"
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "".join(f"{line}\n" for line in map(_line, lines))
-
-
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
 
 
 if __name__ == "__main__":

@@ -54,6 +54,8 @@ def test_every_path_of_the_contract_reaches_its_function() -> None:
         "/health": "health",
         "/api/v1/health": "health",
         "/api/v1/health/providers": "health",
+        "/": "landing",
+        "/{proxy+}": "landing",
     }
 
 

@@ -20,7 +20,7 @@ CHECKS = {
     "imports": ["lint-imports", "--no-logo"],
 }
 TESTS = environment.ROOT / "tests"
-_CONTRACT, _INTEGRATION = "tests/contract", "tests/integration"
+_CONTRACT, _WITH_STACKS = "tests/contract", ("tests/documentation", "tests/integration")
 
 
 def main(arguments: list[str]) -> int:
@@ -40,8 +40,8 @@ def _passes_tests(arguments: list[str]) -> bool:
     if arguments:
         return _passes("tests", ["pytest", *arguments])
     folders = {f"tests/{test.relative_to(TESTS).parts[0]}" for test in TESTS.rglob("test_*.py")}
-    others = sorted(folders - {_CONTRACT, _INTEGRATION})
-    return _groups_pass([_CONTRACT], others) & _groups_pass([_INTEGRATION])
+    others = sorted(folders - {_CONTRACT, *_WITH_STACKS})
+    return _groups_pass([_CONTRACT], others) & _groups_pass(list(_WITH_STACKS))
 
 
 def _groups_pass(*groups: list[str]) -> bool:

@@ -64,7 +64,8 @@ def to_event(
     body, is_base64 = _body(request, binary_media_types)
     event = {
         "resource": match.route.path,
-        "path": request.path,
+        # API Gateway removes all but one of the slashes at the beginning, but not from the path of the context.
+        "path": "/" + request.path.lstrip("/"),
         "httpMethod": request.method,
         "headers": dict(headers),
         "multiValueHeaders": _by_name(headers),

@@ -17,13 +17,14 @@ MATCH = Match(Route("/things/{id}", "ANY", "F"), {"id": "a%2Fb"})
 def event(
     *,
     method: str = "POST",
+    path: str = "/things/a%2Fb",
     query: str = "",
     headers: tuple[tuple[str, str], ...] = (("Host", "api.local:8000"),),
     body: bytes = b"",
     binary: tuple[str, ...] = (),
 ) -> dict[str, Any]:
     """The event for a request to /things/a%2Fb."""
-    request = HttpRequest(method, "/things/a%2Fb", query, headers, body, "10.0.0.9")
+    request = HttpRequest(method, path, query, headers, body, "10.0.0.9")
     made = json.loads(to_event(request, MATCH, IDS, stage="prod", binary_media_types=binary, now=NOW))
     assert isinstance(made, dict)
     return made
@@ -36,6 +37,11 @@ def test_path_and_path_variables_are_as_sent() -> None:
         "/things/a%2Fb",
         {"id": "a%2Fb"},
     )
+
+
+def test_slashes_at_the_beginning_are_one_in_the_path_but_not_in_that_of_the_context() -> None:
+    made = event(path="//things/a%2Fb/")
+    assert (made["path"], made["requestContext"]["path"]) == ("/things/a%2Fb/", "//things/a%2Fb/")
 
 
 def test_a_query_is_decoded_and_the_last_value_is_the_single_one() -> None:

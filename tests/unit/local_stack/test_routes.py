@@ -48,10 +48,48 @@ def test_a_method_that_is_not_defined_has_no_route() -> None:
     assert TABLE.find("DELETE", "/models") is None
 
 
-def test_the_resource_is_chosen_before_the_method() -> None:
-    """`/models/special` has no DELETE, and that of `/models/{id}` would not be asked."""
-    table = RoutingTable([Route("/models/special", "GET", "a"), Route("/models/{id}", "DELETE", "b")])
-    assert table.find("DELETE", "/models/special") is None
+def test_a_resource_without_the_method_leaves_the_request_to_a_less_specific_one() -> None:
+    """As measured on AWS: github.com/ministackorg/ministack/pull/1423."""
+    table = RoutingTable(
+        [
+            Route("/{proxy+}", "ANY", "rest"),
+            Route("/models/special", "GET", "a"),
+            Route("/models/{id}", "DELETE", "b"),
+        ]
+    )
+    found = [table.find(method, "/models/special") for method in ("GET", "DELETE", "POST")]
+    assert [match.route.function for match in found if match] == ["a", "b", "rest"]
+
+
+@pytest.mark.parametrize(
+    ("path", "function", "variables"),
+    [
+        ("/", "root", {}),
+        ("//", "root", {}),
+        ("/v1/chat", "chat", {}),
+        ("/v1/chat/", "chat", {}),
+        ("//v1/chat", "chat", {}),
+        ("/v1//chat", "rest", {"proxy": "v1//chat"}),
+        ("/v1", "rest", {"proxy": "v1"}),
+        ("/v1/models/", "rest", {"proxy": "v1/models"}),
+        ("/v1/models/a/", "model", {"model": "a"}),
+        ("/v1/models//a", "model", {"model": "/a"}),
+        ("/v2/models/a", "rest", {"proxy": "v2/models/a"}),
+    ],
+)
+def test_outer_slashes_are_ignored_and_inner_ones_are_kept(path: str, function: str, variables: dict[str, str]) -> None:
+    """As measured on AWS: the snapshots of LocalStack's `test_lambda_aws_proxy_integration`."""
+    table = RoutingTable(
+        [
+            Route("/", "ANY", "root"),
+            Route("/{proxy+}", "ANY", "rest"),
+            Route("/v1/chat", "ANY", "chat"),
+            Route("/v1/models/{model+}", "ANY", "model"),
+        ]
+    )
+    match = table.find("GET", path)
+    assert match is not None
+    assert (match.route.function, match.variables) == (function, variables)
 
 
 def test_any_matches_every_method_that_is_not_defined() -> None:

@@ -16,7 +16,6 @@ from starlette.types import Receive, Scope, Send
 from sekha_llm_bridge import bootstrap
 from sekha_llm_bridge.api.error_response import ErrorBody, error_response, openai_error_body
 from sekha_llm_bridge.api.middleware import RequestMiddleware
-from sekha_llm_bridge.api.paths import nearest_path
 from sekha_llm_bridge.api.request_state import answer_headers_of
 from sekha_llm_bridge.bootstrap import Bridge
 from sekha_llm_bridge.errors import BridgeError, ConfigError, RequestError, UnknownPath, WrongMethod
@@ -80,12 +79,14 @@ async def _on_http_exception(request: Request, exc: Exception) -> Response:
     """Answers Starlette's own 404 and 405 in the API's error format."""
     status = exc.status_code if isinstance(exc, HTTPException) else 500
     headers = exc.headers if isinstance(exc, HTTPException) else None
-    nearest = nearest_path(request.url.path)
-    hint = f"; did you mean {nearest}?" if nearest else ""
-    error: RequestError = UnknownPath(f"there is no {request.url.path} here{hint}")
+    path: str = request.scope["path"]  # the request's URL cannot be parsed with every Host header
     if status == WrongMethod.status:
         allowed = (headers or {}).get("Allow", "another method")
-        error = WrongMethod(f"{request.url.path} does not take {request.method}; it takes {allowed}")
+        error: RequestError = WrongMethod(f"{path} does not take {request.method}; it takes {allowed}")
+    else:
+        from sekha_llm_bridge.api.paths import unknown_path_message  # its patterns would cost every start time
+
+        error = UnknownPath(unknown_path_message(path))
     return error_response(request, error, headers=headers)
 
 

@@ -1,4 +1,6 @@
-"""The outermost layer of every app: request ids, errors that nothing else caught, and one log line for each request."""
+"""The outermost layer of every app: request ids, the path within the API, errors that nothing else caught, and one log
+line for each request.
+"""
 
 import uuid
 from contextlib import suppress
@@ -7,6 +9,7 @@ from fastapi import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sekha_llm_bridge.api.error_response import ErrorBody, error_response, openai_error_body
+from sekha_llm_bridge.api.request_path import path_in_api
 from sekha_llm_bridge.api.request_state import RequestState, unexpected_error
 from sekha_llm_bridge.clock import SystemClock
 from sekha_llm_bridge.errors import BridgeError, ClientDisconnected
@@ -14,8 +17,8 @@ from sekha_llm_bridge.observability import log_request
 
 
 class RequestMiddleware:
-    """Gives the request its id, turns an exception that nothing caught into a 500 in the API's error format, and logs
-    one line.
+    """Gives the request its id and its path within the API, turns an exception that nothing caught into a 500 in the
+    API's error format, and logs one line.
     """
 
     def __init__(self, app: ASGIApp, error_body: ErrorBody = openai_error_body) -> None:
@@ -28,6 +31,7 @@ class RequestMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        scope["path"] = path_in_api(scope)
         state = _new_state(scope)
         state.put_into(scope)
         started_s = self._clock.monotonic_s()

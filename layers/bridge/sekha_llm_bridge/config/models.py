@@ -114,7 +114,7 @@ class Section(BaseModel):
 class Pricing(Section):
     """Prices in USD per million tokens, instead of the bridge's own list."""
 
-    input_usd_per_mtok: Usd
+    input_usd_per_mtok: Usd = Field(description="Input tokens that are neither read from a cache nor written to it.")
     output_usd_per_mtok: Usd | None = Field(None, description="Required for chat models; embeddings have no output.")
     cached_input_usd_per_mtok: Usd | None = Field(None, description="Input tokens that the provider had cached.")
     cache_write_usd_per_mtok: Usd | None = Field(
@@ -125,9 +125,11 @@ class Pricing(Section):
 class VisionCapabilities(Section):
     """The images that a model accepts."""
 
-    max_images: int = Field(10, ge=1)
-    max_image_size_mb: float = Field(20, gt=0, allow_inf_nan=False)
-    supported_formats: tuple[str, ...] = ("jpg", "jpeg", "png", "gif", "webp")
+    max_images: int = Field(10, ge=1, description="Images in one request.")
+    max_image_size_mb: float = Field(20, gt=0, allow_inf_nan=False, description="Size of one image, in megabytes.")
+    supported_formats: tuple[str, ...] = Field(
+        ("jpg", "jpeg", "png", "gif", "webp"), description="The formats of images that the model accepts."
+    )
 
 
 class ModelConfig(Section):
@@ -147,7 +149,7 @@ class ModelConfig(Section):
         None, description="Models with the same value produce compatible vectors; default: model_id."
     )
     supports_vision: bool = Field(default=False, description="Whether messages may contain images.")
-    supports_audio: bool = False
+    supports_audio: bool = Field(default=False, description="Whether messages may contain recordings.")
     supports_function_calling: bool | None = Field(
         None, description="null: not known, so tools are sent; false: the model is not used for requests with tools."
     )
@@ -278,7 +280,7 @@ class ProviderConfig(Section):
         description="Bedrock only: the version of the guardrail, a number or DRAFT; required with guardrail_id.",
         validate_default=True,
     )
-    models: tuple[ModelConfig, ...] = Field(min_length=1)
+    models: tuple[ModelConfig, ...] = Field(min_length=1, description="The models that the bridge may use.")
 
     @field_validator("region", "guardrail_id", "guardrail_version")
     @classmethod
@@ -353,9 +355,9 @@ class ChromaConfig(Section):
     """The remote Chroma server."""
 
     url: str = Field("", description="scheme://host:port; empty: nothing is stored; absent: the value of CHROMA_URL.")
-    tenant: str = Field("default_tenant", min_length=1)
-    database: str = Field("default_database", min_length=1)
-    auth_token: OptionalCredential = None
+    tenant: str = Field("default_tenant", min_length=1, description="The tenant of the Chroma server.")
+    database: str = Field("default_database", min_length=1, description="The database of the tenant.")
+    auth_token: OptionalCredential = Field(None, description="The token of the server, if it requires one.")
     default_collection: str | None = Field(
         "conversations",
         pattern=COLLECTION_PATTERN,

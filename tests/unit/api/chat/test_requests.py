@@ -32,6 +32,7 @@ BAD = [
     ({"messages": HI, "max_tokens": "100"}, "max_tokens"),
     ({"messages": HI, "temperature": True}, "temperature"),
     ({"messages": HI, "stream": "yes"}, "stream"),
+    ({"messages": HI, "stream": True, "stream_options": {"include_usage": "yes"}}, "stream_options.include_usage"),
     ({"messages": HI, "max_cost": "1e999999"}, "max_cost"),
     ({"messages": HI, "task": "embedding"}, "task"),
     ({"messages": HI, "model": "embedding"}, "model"),

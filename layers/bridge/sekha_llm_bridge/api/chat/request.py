@@ -113,7 +113,7 @@ class ResponseFormat(_Lenient):
 class StreamOptions(_Lenient):
     """What a stream contains besides the answer."""
 
-    include_usage: bool | None = None
+    include_usage: StrictBool | None = None
 
 
 class ChatRequest(_Lenient):

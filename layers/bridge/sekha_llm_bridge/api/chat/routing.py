@@ -18,7 +18,7 @@ from sekha_llm_bridge.routing import RouteRequest
 from sekha_llm_bridge.routing.names import resolve_model, resolve_preferred
 
 _NOT_FOR_PROVIDERS = CHAT_EXTENSIONS | {"model", "stream", "stream_options"}
-_ANSWERING_TASKS = CHAT_TASKS | {Task.AUDIO}
+ANSWERING_TASKS = CHAT_TASKS | {Task.AUDIO}
 
 
 def provider_request(fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -74,7 +74,7 @@ def chat_task(task: Task | None, task_of_name: Task | None) -> Task | None:
     Raises `InvalidRequest` for a task that is not a chat.
     """
     for named, param in ((task, "task"), (task_of_name, "model")):
-        if named is not None and named not in _ANSWERING_TASKS:
+        if named is not None and named not in ANSWERING_TASKS:
             raise InvalidRequest(f"{param}: {named.value} is nothing that a chat completion can do", param=param)
     return task or task_of_name
 

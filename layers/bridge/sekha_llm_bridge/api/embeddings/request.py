@@ -23,7 +23,14 @@ _INT64 = 2**63
 _MAX_ID_CHARACTERS = 2_048
 _MAX_METADATA_BYTES = 65_536  # so that a record fits into one message of the queue
 
-
+_Text = Annotated[str, Field(min_length=1)]
+_TokenArray = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
+_InputForms = (
+    _Text
+    | Annotated[list[_Text], Field(min_length=1, max_length=_MAX_INPUTS)]
+    | _TokenArray
+    | Annotated[list[_TokenArray], Field(min_length=1, max_length=_MAX_INPUTS)]
+)
 Scalar = StrictStr | StrictBool | StrictInt | StrictFloat
 
 
@@ -46,7 +53,7 @@ class EmbeddingRequest(BaseModel):
     max_cost: MaxCost | None = None
     preferred_model: str | None = None
 
-    @field_validator("input", mode="before")
+    @field_validator("input", mode="before", json_schema_input_type=_InputForms)
     @classmethod
     def _texts(cls, value: Any) -> list[str]:
         inputs = _inputs(value)

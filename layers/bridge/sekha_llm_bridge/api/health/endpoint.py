@@ -8,6 +8,7 @@ from fastapi import Request, Response
 
 from sekha_llm_bridge import __version__
 from sekha_llm_bridge.api.app import json_response
+from sekha_llm_bridge.api.request_path import sent_path
 from sekha_llm_bridge.api.request_state import bridge_of
 from sekha_llm_bridge.aws.table_time_budget import TableTimeBudget
 from sekha_llm_bridge.bootstrap import Bridge
@@ -20,7 +21,7 @@ _NO_CACHE = {"cache-control": "no-store"}
 
 async def overview(request: Request) -> Response:
     """`GET /api/v1/health`: 200, or 503 when no provider is expected to answer."""
-    body = await _report(bridge_of(request))
+    body = await health_report(bridge_of(request))
     return json_response(body, status=503 if body["status"] == "unhealthy" else 200, headers=_NO_CACHE)
 
 
@@ -28,13 +29,15 @@ async def redirect(request: Request) -> Response:
     """`GET /health`: a 307 to the new path, with the same body for clients that do not follow redirects. The location
     is relative, because a stage or a base path may precede the path.
     """
-    body = await _report(bridge_of(request))
-    return json_response(body, status=307, headers={"location": "api/v1/health", **_NO_CACHE})
+    body = await health_report(bridge_of(request))
+    event = request.scope.get("aws.event") or {}
+    location = "../api/v1/health" if sent_path(event).endswith("/") else "api/v1/health"
+    return json_response(body, status=307, headers={"location": location, **_NO_CACHE})
 
 
 async def providers(request: Request) -> Response:
     """`GET /api/v1/health/providers`: the providers, with totals."""
-    body = await _report(bridge_of(request))
+    body = await health_report(bridge_of(request))
     rows: Mapping[str, Mapping[str, Any]] = body["providers"]
     return json_response(
         {
@@ -47,7 +50,7 @@ async def providers(request: Request) -> Response:
     )
 
 
-async def _report(bridge: Bridge) -> dict[str, Any]:
+async def health_report(bridge: Bridge) -> dict[str, Any]:
     """Returns the health by the table; where that does not answer in time, by what was last read."""
     records = await bridge.breakers.read_now()
     configs, now = bridge.settings.providers, bridge.clock.now()

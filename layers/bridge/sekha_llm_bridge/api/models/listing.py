@@ -18,7 +18,7 @@ _OWNER_OF_OWN_NAMES = "sekha-llm-bridge"
 
 def bare_list(request: Request) -> Response:
     """`GET /api/v1/models`: an array with one entry for each model of each provider."""
-    return json_response([_model(entry) for entry in bridge_of(request).catalog.models])
+    return json_response([model_row(entry) for entry in bridge_of(request).catalog.models])
 
 
 def openai_list(request: Request) -> Response:
@@ -59,7 +59,8 @@ def tasks(request: Request) -> Response:
     )
 
 
-def _model(entry: CatalogModel) -> dict[str, Any]:
+def model_row(entry: CatalogModel) -> dict[str, Any]:
+    """Returns one model of one provider, as `GET /api/v1/models` lists it."""
     model, price = entry.model, entry.price
     return {
         "model_id": model.model_id,

@@ -1,0 +1,29 @@
+"""The page for people, the description of the API, and the answer to every path that no other function has."""
+
+from fastapi import Request, Response
+
+from sekha_llm_bridge.api import create_app, lambda_handler
+from sekha_llm_bridge.api.landing import endpoint
+
+app = create_app(uses_vectors=True)
+
+
+@app.api_route("/", methods=["GET", "HEAD"])
+async def landing(request: Request) -> Response:
+    """What runs here: a page for a browser, JSON for a program."""
+    return await endpoint.landing(request)
+
+
+@app.api_route("/openapi.json", methods=["GET", "HEAD"])
+async def description(request: Request) -> Response:
+    """The API's description in OpenAPI's format."""
+    return endpoint.description(request)
+
+
+@app.api_route("/favicon.ico", methods=["GET", "HEAD"])
+async def icon(request: Request) -> Response:
+    """Nothing: the page has its icon inside."""
+    return endpoint.icon(request)
+
+
+handler = lambda_handler(app)

@@ -1,0 +1,429 @@
+"""The answers of the API, as their readers may rely on them. Further fields may be added at any time.
+
+The functions write their answers as plain dicts, because models would cost them time; the tests with schemathesis
+compare what they answer with these models.
+"""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from sekha_llm_bridge.config.vocabulary import ProviderType, Task
+
+Count = Annotated[int, Field(ge=0)]
+Usd = Annotated[float, Field(ge=0)]
+
+
+class Answer(BaseModel):
+    """A part of an answer."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True, protected_namespaces=())
+
+
+class Attempt(Answer):
+    """One call of one provider."""
+
+    provider_id: str
+    model_id: str
+    status: int | None
+    """The provider's HTTP status; null where it sent no answer."""
+    code: str
+    """`ok`, or how the attempt failed."""
+    reason: str
+    latency_ms: Count
+    cost: Usd | None
+    """What the provider billed in USD; null where that is not known."""
+    cost_bound: Usd | None
+    """The most that the provider can have billed in USD."""
+
+
+class Receipt(Answer):
+    """Which model answered, after which attempts, and at what cost in USD."""
+
+    provider_id: str
+    model_id: str
+    attempts: list[Attempt]
+    notes: list[str]
+    """What the caller should know about this answer, such as fields that were left out."""
+    estimated_cost: Usd | None
+    """The likely cost, as it was estimated before the request."""
+    cost_bound: Usd | None
+    """What the cost cannot exceed."""
+    cost: Usd | None
+    """The sum of all attempts whose cost is known."""
+    price_source: str | None
+    """`config`, `free`, or the name and date of the price list; null where the price is not known."""
+    latency_ms: Count
+
+
+class ErrorDetails(Answer):
+    """What is wrong, for people in `message` and for programs in `code`."""
+
+    message: str
+    type: str
+    """OpenAI's class of the error, such as `invalid_request_error`."""
+    param: str | None
+    """The path of the field that is wrong, such as `messages[0].content`."""
+    code: str
+    """The reason, such as `model_not_found`. The description of each status lists its codes."""
+    request_id: str
+    """The id under which the log has this request."""
+    attempts: list[Attempt] | None = None
+    """All attempts of the request, where there were any."""
+    cost: Usd | None = None
+    cost_bound: Usd | None = None
+    bridge: Receipt | None = None
+    """The receipt of an embedding that was made and billed, but could not be used."""
+    candidates: list["ConsideredModel"] | None = None
+    """Every configured model with the reason against it (`/api/v1/route`)."""
+
+
+class ErrorAnswer(Answer):
+    """The envelope of every error, as OpenAI's."""
+
+    error: ErrorDetails
+
+
+class Usage(Answer):
+    """The tokens of a chat."""
+
+    prompt_tokens: Count
+    completion_tokens: Count
+    total_tokens: Count
+    estimated: bool = False
+    """Whether the bridge has estimated them, because the provider did not count."""
+
+
+class CalledFunction(Answer):
+    """A function's name, and its arguments as JSON text."""
+
+    name: str
+    arguments: str
+
+
+class AnswerToolCall(Answer):
+    """A call that the model wants to be made."""
+
+    id: str
+    type: str
+    function: CalledFunction | None = None
+
+
+class AnswerMessage(Answer):
+    """The model's message."""
+
+    role: Literal["assistant"]
+    content: str | None
+    """null only where tools are called."""
+    tool_calls: list[AnswerToolCall] | None = None
+    refusal: str | None = None
+    reasoning_content: str | None = None
+    reasoning_details: list[dict[str, Any]] | None = None
+    """What a later request must give back of the reasoning, in OpenRouter's form."""
+
+
+class AnswerChoice(Answer):
+    """One of the `n` answers."""
+
+    index: Count
+    message: AnswerMessage
+    finish_reason: str
+    """`stop`, `length`, `tool_calls` or `content_filter`; some providers have others."""
+    logprobs: dict[str, Any] | None
+
+
+class ChatCompletion(Answer):
+    """The answer to a chat that is not streamed."""
+
+    id: str
+    object: Literal["chat.completion"]
+    created: int
+    """Seconds since 1970."""
+    model: str
+    """The model that answered."""
+    choices: list[AnswerChoice]
+    usage: Usage
+    bridge: Receipt
+
+
+class Delta(Answer):
+    """What a chunk adds to a message."""
+
+    role: Literal["assistant"] | None = None
+    content: str | None = None
+    tool_calls: list[dict[str, Any]] | None = None
+    refusal: str | None = None
+    reasoning_content: str | None = None
+
+
+class ChunkChoice(Answer):
+    """What a chunk adds to one of the answers."""
+
+    index: Count
+    delta: Delta
+    finish_reason: str | None
+    logprobs: dict[str, Any] | None = None
+
+
+class ChatCompletionChunk(Answer):
+    """One event of a streamed chat. The last one has `bridge`; one has `usage`, if that was asked for."""
+
+    id: str
+    object: Literal["chat.completion.chunk"]
+    created: int
+    model: str
+    choices: list[ChunkChoice]
+    usage: Usage | None = None
+    bridge: Receipt | None = None
+
+
+class EmbeddingRow(Answer):
+    """The vector of one input."""
+
+    object: Literal["embedding"]
+    index: Count
+    embedding: list[float] | str
+    """Numbers, or little-endian float32 in base64 with `encoding_format: base64`."""
+
+
+class EmbeddingUsage(Answer):
+    """The tokens of the inputs."""
+
+    prompt_tokens: Count
+    total_tokens: Count
+    estimated: bool = False
+    """Whether the bridge has estimated them, because the provider did not count."""
+
+
+class EmbeddingReceipt(Receipt):
+    """The receipt, and what became of the vectors."""
+
+    dimension: Annotated[int, Field(ge=1)]
+    collection: str | None
+    """The Chroma collection that they are stored in; null where they are not."""
+    stored: Count
+    pending: Count
+    """How many wait in the queue, because Chroma did not take them now."""
+    ids: list[str]
+
+
+class EmbeddingList(Answer):
+    """A vector for each input, in their order."""
+
+    object: Literal["list"]
+    data: list[EmbeddingRow]
+    model: str
+    usage: EmbeddingUsage
+    bridge: EmbeddingReceipt
+
+
+class LegacyEmbedding(Answer):
+    """The vector of one text."""
+
+    embedding: list[float]
+    model: str
+    dimension: Annotated[int, Field(ge=1)]
+    tokens_used: Count
+    bridge: EmbeddingReceipt | None = None
+    """Only where the request names a `collection`."""
+
+
+class Match(Answer):
+    """One stored record."""
+
+    id: str
+    document: str | None
+    metadata: dict[str, Any] | None
+    distance: float
+    score: float
+    """Higher is better."""
+    collection: str
+
+
+class SearchDetails(Answer):
+    """How the search was done."""
+
+    collections: list[str]
+    notes: list[str]
+    embeddings: list[Receipt]
+    """The receipt of each embedding of the query."""
+
+
+class SearchAnswer(Answer):
+    """The records that are nearest to the query, the best first."""
+
+    matches: list[Match]
+    bridge: SearchDetails
+
+
+class ConsideredModel(Answer):
+    """One configured model, in the order in which they would be tried, or with the reason against it."""
+
+    provider_id: str
+    model_id: str
+    provider_type: ProviderType
+    priority: Annotated[int, Field(ge=1, le=100)]
+    estimated_cost: Usd | None
+    cost_bound: Usd | None
+    price_source: str | None
+    circuit_breaker: Literal["closed", "open", "half_open"]
+    excluded: str | None
+    """Why it would not be tried; null if it would."""
+
+
+class RouteAnswer(Answer):
+    """The model that would answer."""
+
+    provider_id: str
+    model_id: str
+    estimated_cost: Usd
+    """In USD; 0 where the price is not known, see `price_known`."""
+    price_known: bool
+    reason: str
+    provider_type: ProviderType
+    notes: list[str]
+    candidates: list[ConsideredModel]
+    """Every configured model."""
+
+
+class ConfiguredModel(Answer):
+    """One model of one provider."""
+
+    model_id: str
+    provider_id: str
+    provider_type: ProviderType
+    task: Task
+    """The first of `tasks`."""
+    tasks: list[Task]
+    context_window: Annotated[int, Field(ge=1)]
+    """Prompt and answer together, in tokens."""
+    max_output_tokens: int | None
+    dimension: int | None
+    """The length of its vectors; null for other models."""
+    embedding_space: str | None
+    supports_vision: bool
+    supports_audio: bool
+    supports_function_calling: bool | None
+    """null where that is not known."""
+    input_usd_per_mtok: Usd | None
+    """USD per million tokens; null where the price is not known."""
+    output_usd_per_mtok: Usd | None
+
+
+class ListedModel(Answer):
+    """A name that a request's `model` may have, in OpenAI's form."""
+
+    id: str
+    object: Literal["model"]
+    created: int
+    owned_by: str
+    providers: list[str]
+    """The providers that have it."""
+
+
+class ModelList(Answer):
+    """The names that a request's `model` may have."""
+
+    object: Literal["list"]
+    data: list[ListedModel]
+
+
+class TaskRow(Answer):
+    """A task, and its models."""
+
+    task: Task
+    default_model: str | None
+    models: list[str]
+
+
+class BreakerHealth(Answer):
+    """The circuit breaker of a provider."""
+
+    state: Literal["closed", "open", "half_open"]
+    failure_count: Count
+    """Failures in a row."""
+    last_failure: datetime | None
+    cause: str | None = None
+    """The code of the last failure, while the breaker is not closed."""
+    retry_at: datetime | None = None
+    """When the provider may be tried again, while the breaker is open."""
+
+
+class ProviderHealth(Answer):
+    """One provider, by its circuit breaker and by the last check."""
+
+    status: Literal["healthy", "degraded", "unhealthy", "unknown"]
+    """`unknown` before the first check."""
+    models_count: Count
+    circuit_breaker: BreakerHealth
+    latency_ms: Count | None
+    """How long the last check took."""
+    last_checked: datetime | None
+    error: str | None
+    """The code of the last check's failure."""
+
+
+class VectorHealth(Answer):
+    """The vectors that wait for Chroma."""
+
+    pending: Count | None
+    """null where that is not known."""
+
+
+class Health(Answer):
+    """The state of the bridge."""
+
+    status: Literal["healthy", "degraded", "unhealthy"]
+    version: str
+    providers: dict[str, ProviderHealth]
+    """By their ids."""
+    vectors: VectorHealth
+    notes: list[str] | None = None
+    """Why this may be out of date, or incomplete."""
+
+
+class ProvidersHealth(Answer):
+    """The providers, counted."""
+
+    providers: dict[str, ProviderHealth]
+    total_providers: Count
+    healthy_providers: Count
+    total_models: Count
+
+
+class NamedProviderHealth(ProviderHealth):
+    """One provider, with its type."""
+
+    provider_type: ProviderType
+
+
+class PathDescription(Answer):
+    """One operation of the API."""
+
+    method: str
+    path: str
+    summary: str
+
+
+class Overview(Answer):
+    """What runs here."""
+
+    name: str
+    description: str
+    version: str
+    status: Literal["healthy", "degraded", "unhealthy"]
+    notes: list[str]
+    base_url: str
+    """For OpenAI's clients."""
+    openapi_url: str
+    health_url: str
+    providers: dict[str, NamedProviderHealth]
+    disabled_providers: dict[str, str]
+    """Why a configured provider is not used, by its id."""
+    models: list[ConfiguredModel]
+    names: list[str]
+    """The names beside those of models that a request's `model` may have."""
+    paths: list[PathDescription]
+    example: str
+    """A command to try."""

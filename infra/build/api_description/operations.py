@@ -1,0 +1,255 @@
+"""The operations of the API: paths, requests, answers and errors."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from pydantic import BaseModel
+
+from api_description import answers
+from sekha_llm_bridge.api.chat.request import ChatRequest
+from sekha_llm_bridge.api.embeddings.request import EmbeddingRequest, LegacyEmbedRequest
+from sekha_llm_bridge.api.embeddings.search_request import SearchRequest
+from sekha_llm_bridge.api.models.route import ExplainRequest
+from sekha_llm_bridge.errors import (
+    AllProvidersFailed,
+    BridgeError,
+    CollectionNotFound,
+    ContextLengthExceeded,
+    CostLimitExceeded,
+    DeadlineExceeded,
+    EmbeddingSpaceMismatch,
+    FailureKind,
+    InvalidRequest,
+    ModelNotFound,
+    NoCapableModel,
+    NoProviderAvailable,
+    RateLimited,
+    VectorStoreUnavailable,
+)
+
+Error = type[BridgeError] | FailureKind
+
+
+class ListOf(NamedTuple):
+    """A bare array of such objects."""
+
+    model: type[BaseModel]
+
+
+_PLAN: tuple[Error, ...] = (
+    *(InvalidRequest, NoCapableModel, ContextLengthExceeded, CostLimitExceeded, ModelNotFound),
+    *(RateLimited, NoProviderAvailable, DeadlineExceeded),
+)
+_ONE_ATTEMPT = tuple(kind for kind in FailureKind if kind.status < 500 and kind.code != "invalid_request")
+_CALL: tuple[Error, ...] = (*_PLAN, *_ONE_ATTEMPT, AllProvidersFailed)
+_CHAT = tuple(kind for kind in _CALL if kind is not FailureKind.DIMENSIONS_IGNORED)
+REJECTED_BY_PROVIDER = "`invalid_request`: the provider refuses the request, with this status"
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One method of one path. `answers` are the models by status; `examples` are requests by their titles."""
+
+    path: str
+    operation_id: str
+    summary: str
+    description: str
+    tag: str
+    answers: Mapping[int, type[BaseModel] | ListOf | None]
+    request: type[BaseModel] | None = None
+    errors: Sequence[Error] = ()
+    examples: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    is_streamed: bool = False
+    is_public: bool = False
+    has_html: bool = False
+    parameters: Sequence[Mapping[str, Any]] = ()
+
+    @property
+    def method(self) -> str:
+        """The HTTP method; GET operations answer HEAD as well."""
+        return "get" if self.request is None else "post"
+
+
+_HELLO = {"messages": [{"role": "user", "content": "Say hello."}]}
+_CHAT_EXAMPLES: Mapping[str, Mapping[str, Any]] = {
+    "Chosen by the bridge": {"model": "auto", **_HELLO},
+    "With a cost limit": {**_HELLO, "max_cost": 0.01, "task": "chat_smart"},
+    "Streamed": {**_HELLO, "stream": True, "stream_options": {"include_usage": True}},
+    "With an image": {
+        "messages": [
+            {
+                "role": "user",
+                "content": [
+                    {"type": "text", "text": "What is in this image?"},
+                    {"type": "image_url", "image_url": {"url": "https://example.com/image.jpg"}},
+                ],
+            }
+        ]
+    },
+}
+_LEGACY_EMBED = {"A text": {"text": "The bridge is open."}}
+_MODEL_PARAMETER = {
+    "name": "model",
+    "in": "path",
+    "required": True,
+    "description": "A model's id, `provider/model`, an alias, or a name such as `auto`. Slashes need not be encoded.",
+    "schema": {"type": "string", "minLength": 1},
+    "example": "auto",
+}
+
+
+def _chat(path: str, operation_id: str, note: str = "") -> Operation:
+    return Operation(
+        path,
+        operation_id,
+        f"Answer a chat, whole or as a stream{note}",
+        "OpenAI's chat completions, with the bridge's own fields `task`, `preferred_model`, `max_cost`, "
+        "`require_vision` and `allow_fallback`. Unknown fields are passed on to providers with OpenAI's format. A "
+        "stream is sent as server-sent events, each with a `ChatCompletionChunk`, and ends with `data: [DONE]`. If it "
+        'fails after its beginning, it ends with `data: {"error": …}` instead.',
+        "Chat",
+        {200: answers.ChatCompletion},
+        ChatRequest,
+        _CHAT,
+        _CHAT_EXAMPLES,
+        is_streamed=True,
+    )
+
+
+def _embed(path: str, operation_id: str, note: str = "") -> Operation:
+    return Operation(
+        path,
+        operation_id,
+        f"Embed one text, for callers of v1{note}",
+        "One text, one vector. It is stored only where the request names a `collection`.",
+        "Embeddings",
+        {200: answers.LegacyEmbedding},
+        LegacyEmbedRequest,
+        (*_CALL, EmbeddingSpaceMismatch),
+        _LEGACY_EMBED,
+    )
+
+
+OPERATIONS: Sequence[Operation] = (
+    _chat("/v1/chat/completions", "createChatCompletion"),
+    _chat("/api/v1/chat/completions", "createChatCompletionApiV1", "; same as /v1/chat/completions"),
+    Operation(
+        "/v1/embeddings",
+        "createEmbeddings",
+        "Embed texts, and store the vectors in Chroma",
+        "OpenAI's embeddings, with the bridge's own fields `collection`, `ids`, `metadatas`, `store`, `max_cost` and "
+        "`preferred_model`. While Chroma is down, the vectors wait in a queue, and `bridge.pending` counts them.",
+        "Embeddings",
+        {200: answers.EmbeddingList},
+        EmbeddingRequest,
+        (*_CALL, EmbeddingSpaceMismatch),
+        {
+            "Texts": {"input": ["The bridge is open.", "The bridge is closed."]},
+            "Not stored": {"input": "The bridge is open.", "store": False},
+        },
+    ),
+    _embed("/embed", "embedText"),
+    _embed("/embeddings", "embedTextEmbeddings", "; same as /embed"),
+    _embed("/api/v1/embed", "embedTextApiV1", "; same as /embed"),
+    Operation(
+        "/api/v1/search",
+        "search",
+        "Search the stored texts by meaning",
+        "Embeds the query by the model of the collection's vectors, and answers with the nearest records.",
+        "Embeddings",
+        {200: answers.SearchAnswer},
+        SearchRequest,
+        (*_CALL, CollectionNotFound, EmbeddingSpaceMismatch, VectorStoreUnavailable),
+        {"A question": {"query": "Can I cross the river?", "n_results": 3}},
+    ),
+    Operation(
+        "/api/v1/route",
+        "explainRoute",
+        "Explain which model would answer a request, and why",
+        "Plans a request without running it: what it explains is what happens.",
+        "Routing",
+        {200: answers.RouteAnswer},
+        ExplainRequest,
+        _PLAN,
+        {"A task": {"task": "chat_smart", "max_cost": 0.05}, "A chat": {"model": "auto", **_HELLO}},
+    ),
+    Operation(
+        "/v1/models",
+        "listModels",
+        "List the names of models, as OpenAI does",
+        "Every name that a request's `model` may have: models, aliases, `auto` and the default names.",
+        "Models",
+        {200: answers.ModelList},
+    ),
+    Operation(
+        "/v1/models/{model}",
+        "retrieveModel",
+        "One name of a model, as OpenAI does",
+        "One entry of the list. It knows `provider/model`, too.",
+        "Models",
+        {200: answers.ListedModel},
+        errors=(ModelNotFound,),
+        parameters=(_MODEL_PARAMETER,),
+    ),
+    Operation(
+        "/api/v1/models",
+        "listConfiguredModels",
+        "List the configured models, with their abilities and prices",
+        "One entry for each model of each provider.",
+        "Models",
+        {200: ListOf(answers.ConfiguredModel)},
+    ),
+    Operation(
+        "/api/v1/tasks",
+        "listTasks",
+        "List the tasks that have a model",
+        "Every task, with its default model and its models.",
+        "Models",
+        {200: ListOf(answers.TaskRow)},
+    ),
+    Operation(
+        "/api/v1/health",
+        "getHealth",
+        "The state of every provider",
+        "From the last scheduled check and the circuit breakers; no provider is called. The status is 503 when no "
+        "provider is expected to answer.",
+        "Health",
+        {200: answers.Health, 503: answers.Health},
+        is_public=True,
+    ),
+    Operation(
+        "/health",
+        "getHealthV1",
+        "The state of every provider, at its path in v1",
+        "Redirects to `/api/v1/health`, with the same body.",
+        "Health",
+        {307: answers.Health},
+        is_public=True,
+    ),
+    Operation(
+        "/api/v1/health/providers",
+        "getProvidersHealth",
+        "The state of every provider, counted",
+        "The providers of `/api/v1/health`, with totals.",
+        "Health",
+        {200: answers.ProvidersHealth},
+    ),
+    Operation(
+        "/",
+        "getOverview",
+        "What runs here: a page for a browser, JSON for a program",
+        "A browser gets a page, by its `Accept` header. No provider is called.",
+        "About",
+        {200: answers.Overview},
+        has_html=True,
+    ),
+    Operation(
+        "/openapi.json",
+        "getDescription",
+        "This description",
+        "The description of the API, in OpenAPI 3.1.",
+        "About",
+        {200: None},
+    ),
+)
