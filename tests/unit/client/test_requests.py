@@ -130,6 +130,32 @@ def test_a_score_is_of_exactly_one_thing() -> None:
     assert body_of(score(conversation=["Hi"])) == {"conversation": ["Hi"]}
 
 
+def test_what_the_memory_asks_is_sent_and_read_in_the_formats_of_its_paths(
+    fake: FakeProvider, connect: Connect
+) -> None:
+    """The formats are those of the contract, "Legacy answers"."""
+    summary = {"summary": "All is well.", "level": "weekly", "model": "m", "message_count": 2, "tokens_used": 9}
+    found = {"people": ["Ada"], "organizations": [], "technical_terms": ["B-tree"], "concepts": ["order"]}
+    fake.always("/api/v1/summarize", Reply(body=summary))
+    fake.always("/api/v1/extract", Reply(body={"entities": found, "model": "m"}))
+    fake.always("/api/v1/score", Reply(body={"score": 7, "reasoning": "a decision", "model": "m"}))
+    client = connect(fake.url)
+    summarized = client.call("summarize", ["a", "b"], level="weekly", max_words=5)
+    assert (str(summarized), summarized.level, summarized.message_count, summarized.tokens_used) == (
+        *("All is well.", "weekly", 2),
+        9,
+    )
+    entities = client.call("extract", "Ada likes B-trees.", model="m")
+    assert (entities.people, entities.organizations, entities.technical_terms) == (("Ada",), (), ("B-tree",))
+    scored = client.call("score", "We decided.")
+    assert (scored.score, scored.reasoning, scored.model) == (7, "a decision", "m")
+    assert [request.body for request in fake.received] == [
+        {"messages": ["a", "b"], "level": "weekly", "max_words": 5},
+        {"text": "Ada likes B-trees.", "model": "m"},
+        {"text": "We decided."},
+    ]
+
+
 def test_the_reply_of_another_server_has_no_receipt(fake: FakeProvider, connect: Connect) -> None:
     reply: ChatReply = connect(fake.url).call("chat", "Hi", model="m")
     assert (reply.text, reply.model, reply.finish_reason) == ("Hello from the fake.", "m", "stop")
