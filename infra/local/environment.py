@@ -41,6 +41,7 @@ ENVIRONMENTS = {
     "model": ("model", "model-weights"),
     "sam": ("sam",),
     "clients": ("clients",),
+    "client-libraries": ("client-libraries",),
 }
 ON_DEMAND = frozenset({"clients"})  # large, and only for a command of its own
 NO_DEPENDENCIES = frozenset({"model-weights"})

@@ -18,6 +18,7 @@ def make_settings(*providers: dict[str, Any], **sections: Any) -> Settings:
         aliases=parsed.aliases,
         routing=parsed.routing,
         chroma=parsed.chroma,
+        health=parsed.health,
         warnings=(),
     )
 

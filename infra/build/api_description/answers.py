@@ -83,6 +83,8 @@ class ErrorAnswer(Answer):
     """The envelope of every error, as OpenAI's."""
 
     error: ErrorDetails
+    detail: str | None = None
+    """The message once more, for clients of v1; API Gateway's own errors do not have it."""
 
 
 class Usage(Answer):
@@ -379,6 +381,8 @@ class Health(Answer):
     providers: dict[str, ProviderHealth]
     """By their ids."""
     vectors: VectorHealth
+    models_loaded: list[str]
+    """The ids of the configured models, for clients of v1."""
     notes: list[str] | None = None
     """Why this may be out of date, or incomplete."""
 

@@ -290,6 +290,26 @@ def test_the_old_health_redirects_below_any_prefix_with_the_same_body(bridge: Br
     assert answer.json() == health("GET", "/api/v1/health").json()
 
 
+@pytest.mark.parametrize(("tags", "status"), [({"models": []}, 200), (None, 503)])
+def test_the_old_health_answers_by_itself_where_the_configuration_says_so(
+    fake: FakeProvider, tags: object, status: int
+) -> None:
+    """Sekha's proxy 0.2 takes anything but a 200 as a failure."""
+    fake.always("/api/tags", Reply(200 if tags else 500, tags))
+    local = provider("local", chat_model(price=None), provider_type="ollama", base_url=fake.url)
+    bridge = make_bridge(make_settings(local, health={"redirect": False}))
+    asyncio.run(check_all(bridge))
+    health = Function("health", bridge)
+    answer, new = health("GET", "/health"), health("GET", "/api/v1/health")
+    assert (answer.status, answer.json()) == (status, new.json())
+    assert "location" not in answer.headers
+
+
+def test_health_names_the_models_where_clients_of_v1_look_for_them(bridge: Bridge) -> None:
+    body = Function("health", bridge)("GET", "/api/v1/health").json()
+    assert body["models_loaded"] == ["llama", "big", "org/gpt", "e"]
+
+
 def test_health_of_providers_has_totals(bridge: Bridge) -> None:
     asyncio.run(check_all(bridge))
     body = Function("health", bridge)("GET", "/api/v1/health/providers").json()

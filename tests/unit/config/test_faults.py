@@ -55,7 +55,7 @@ def test_five_different_faults_of_one_file_are_reported_together_with_line_and_r
         (one(rest="routes: {}"), "8: routes: unknown key `routes`; did you mean `routing`?"),
         (
             one(rest="zzz: {}"),
-            "8: zzz: unknown key `zzz`; possible here: aliases, chroma, default_models, providers, routing",
+            "8: zzz: unknown key `zzz`; possible here: aliases, chroma, default_models, health, providers, routing",
         ),
         (one("url: http://h"), "4: providers[0].url: unknown key `url`; did you mean `base_url`?"),
         (one("apiKey: k"), "4: providers[0].apiKey: unknown key `apiKey`; did you mean `api_key`?"),

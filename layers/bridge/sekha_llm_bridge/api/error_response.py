@@ -16,17 +16,21 @@ ErrorBody = Callable[[BridgeError, str, Mapping[str, object]], dict[str, Any]]
 
 
 def openai_error_body(error: BridgeError, request_id: str, details: Mapping[str, object]) -> dict[str, Any]:
-    """Returns OpenAI's error object, with the request's id, the details, and those of the error itself."""
+    """Returns OpenAI's error object, with the request's id, the details, and those of the error itself. Beside it,
+    `detail` has the message, because clients of v1 (the JavaScript SDK) read it there.
+    """
+    message = _public_message(error)
     return {
         "error": {
-            "message": _public_message(error),
+            "message": message,
             "type": error.type,
             "param": error.param,
             "code": error.code,
             "request_id": request_id,
             **details,
             **error.details(),
-        }
+        },
+        "detail": message,
     }
 
 

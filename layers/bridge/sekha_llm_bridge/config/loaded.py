@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from sekha_llm_bridge.config.models import ChromaConfig, DefaultModels, ProviderConfig, RoutingConfig
+from sekha_llm_bridge.config.models import ChromaConfig, DefaultModels, HealthConfig, ProviderConfig, RoutingConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,4 +32,5 @@ class Settings:
     aliases: Mapping[str, tuple[str, ...]]
     routing: RoutingConfig
     chroma: ChromaConfig
+    health: HealthConfig
     warnings: tuple[str, ...]

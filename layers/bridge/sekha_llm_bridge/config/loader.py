@@ -48,6 +48,7 @@ def load_settings(
         aliases=file.aliases,
         routing=file.routing,
         chroma=file.chroma,
+        health=file.health,
         warnings=tuple(file_warnings(document, file, disabled, ignored)),
     )
 

@@ -370,6 +370,16 @@ class ChromaConfig(Section):
         return check_server_url(url) if url else ""
 
 
+class HealthConfig(Section):
+    """How the health of v1's path is answered."""
+
+    redirect: bool = Field(
+        default=True,
+        description="Whether `GET /health` redirects to /api/v1/health; false: it answers by itself, for callers that"
+        " take a redirect as a failure, such as sekha-proxy 0.2.",
+    )
+
+
 class ConfigFile(Section):
     """The whole file."""
 
@@ -388,3 +398,4 @@ class ConfigFile(Section):
     )
     routing: Annotated[RoutingConfig, NullAsEmpty] = RoutingConfig()
     chroma: Annotated[ChromaConfig, NullAsEmpty] = ChromaConfig()
+    health: Annotated[HealthConfig, NullAsEmpty] = HealthConfig()

@@ -153,6 +153,11 @@ def test_a_body_that_is_not_a_json_object_is_a_400(chat: Function, raw: str) -> 
     assert chat("POST", PATH, raw=raw).status == 400
 
 
+def test_an_error_has_its_message_also_where_clients_of_v1_look_for_it(chat: Function) -> None:
+    body = chat("POST", PATH, {"messages": HI, "temperature": 3}).json()
+    assert body["detail"] == body["error"]["message"]
+
+
 def test_a_wrong_method_is_a_405_that_names_the_allowed_one(chat: Function) -> None:
     answer = chat("GET", PATH)
     assert answer.status == 405

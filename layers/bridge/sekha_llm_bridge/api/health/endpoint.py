@@ -27,9 +27,13 @@ async def overview(request: Request) -> Response:
 
 async def redirect(request: Request) -> Response:
     """`GET /health`: a 307 to the new path, with the same body for clients that do not follow redirects. The location
-    is relative, because a stage or a base path may precede the path.
+    is relative, because a stage or a base path may precede the path. With `health.redirect: false` it is the answer of
+    the new path itself.
     """
-    body = await health_report(bridge_of(request))
+    bridge = bridge_of(request)
+    if not bridge.settings.health.redirect:
+        return await overview(request)
+    body = await health_report(bridge)
     event = request.scope.get("aws.event") or {}
     location = "../api/v1/health" if sent_path(event).endswith("/") else "api/v1/health"
     return json_response(body, status=307, headers={"location": location, **_NO_CACHE})
@@ -51,7 +55,9 @@ async def providers(request: Request) -> Response:
 
 
 async def health_report(bridge: Bridge) -> dict[str, Any]:
-    """Returns the health by the table; where that does not answer in time, by what was last read."""
+    """Returns the health by the table; where that does not answer in time, by what was last read. Clients of v1 read
+    `models_loaded`.
+    """
     records = await bridge.breakers.read_now()
     configs, now = bridge.settings.providers, bridge.clock.now()
     rows = {config.id: _row(config, records.get(config.id, ProviderRecord()), now) for config in configs}
@@ -62,6 +68,7 @@ async def health_report(bridge: Bridge) -> dict[str, Any]:
         notes.append(f"Chroma could not take vectors: {pending} wait to be stored")
     vectors = {"pending": pending}
     report = {"status": overall(usable, notes), "version": __version__, "providers": rows, "vectors": vectors}
+    report["models_loaded"] = list(bridge.catalog.model_ids())
     return report | ({"notes": notes} if notes else {})
 
 

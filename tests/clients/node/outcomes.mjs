@@ -1,0 +1,49 @@
+// Runs the calls of one library and writes their outcomes as one line of JSON, as tests/clients/calls/outcomes.py does.
+import { readFileSync } from "node:fs";
+
+const [address, chatModel, embeddingModel, ...wanted] = process.argv.slice(2);
+
+export const CHAT_MODEL = chatModel;
+export const EMBEDDING_MODEL = embeddingModel;
+export const BASE_URL = `${address}/v1`;
+export const API_KEY = "unused";
+export const QUESTION = "What is the weather in Oslo?";
+export const CUT = "Stop in the middle."; // the fake provider's answer to it breaks off
+export const TEXTS = ["the first text", "the second text"];
+
+export const weather = ({ city }) => `21 degrees in ${city}`;
+
+export const textOutcome = (text, pieces) =>
+  pieces === undefined ? { text } : { text, is_in_pieces: pieces > 1 };
+
+export const vectorsOutcome = (vectors) => ({
+  vectors: vectors.length,
+  dimensions: [...new Set(vectors.map((vector) => vector.length))].sort(),
+});
+
+// A stream that breaks off: whether the library raises an error, instead of giving half an answer.
+export async function cutOutcome(read) {
+  try {
+    await read();
+  } catch (error) {
+    return { is_error: !(error instanceof TypeError) };
+  }
+  return { is_error: false };
+}
+
+// The model `no-such-model`: whether the library's error has the bridge's message.
+export const errorOutcome = (error) => ({ is_explained: String(error?.message).includes("no-such-model") });
+
+export async function run(packageName, calls) {
+  const outcomes = {};
+  for (const name of wanted) {
+    try {
+      outcomes[name] = await calls[name]();
+    } catch (error) {
+      outcomes[name] = { failed: `${error?.name}: ${error?.message}` };
+    }
+  }
+  const manifest = new URL(`./node_modules/${packageName}/package.json`, import.meta.url);
+  const { version } = JSON.parse(readFileSync(manifest, "utf8"));
+  process.stdout.write(JSON.stringify({ version, outcomes }) + "\n");
+}
