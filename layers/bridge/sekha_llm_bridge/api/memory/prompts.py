@@ -72,7 +72,7 @@ def score_prompt(text: str, context: str | None) -> Messages:
     system = (
         "You rate how important a text is for a memory that will be searched later, from 1 to 10. 1 to 3: small talk, "
         "or nothing new. 4 to 6: useful information, minor decisions. 7 to 9: important decisions, insights, tasks. "
-        '10: critical. Reply with a JSON object: {"reasoning": one or two sentences, "score": a whole number from 1 to 10}.'
+        '10: critical. Reply with a JSON object: {"reasoning": one or two sentences, "score": a number from 1 to 10}.'
     )
     return _messages(system, f"Context: {context}\n\nText: {text}" if context else text)
 
