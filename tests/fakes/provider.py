@@ -115,6 +115,12 @@ class FakeProvider:
         else:
             self._defaults[path] = reply
 
+    def reset(self) -> None:
+        """Forgets all scripts, replies and requests, so that the next test finds the provider as at its start."""
+        self._scripts.clear()
+        self._defaults.clear()
+        self.received.clear()
+
     def calls(self, path: str) -> list[Received]:
         """The requests to `path` so far."""
         return [request for request in self.received if request.path == path]

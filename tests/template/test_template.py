@@ -17,7 +17,13 @@ TEMPLATE = Template()
 FUNCTIONS = {function.name: function for function in TEMPLATE.functions}
 API_FUNCTIONS = [function for function in TEMPLATE.functions if function.events("Api")]
 API_EVENTS = [(Path(function.folder).name, event) for function in API_FUNCTIONS for event in function.events("Api")]
-STREAMED_FOR_S = {"ChatCompletionsFunction": 900, "EmbeddingsFunction": 300}
+STREAMED_FOR_S = {
+    "ChatCompletionsFunction": 900,
+    "EmbeddingsFunction": 300,
+    "SummarizeFunction": 300,
+    "ExtractFunction": 300,
+    "ScoreFunction": 300,
+}
 STREAMING = [function for function in API_FUNCTIONS if function.name in STREAMED_FOR_S]
 RESPONSES: dict[str, dict[str, Any]] = TEMPLATE.resources["Api"]["Properties"]["GatewayResponses"]
 
@@ -91,6 +97,9 @@ def test_only_functions_that_call_providers_or_store_vectors_write_the_state_tab
         "EmbeddingsFunction",
         "EmbedFunction",
         "SearchFunction",
+        "SummarizeFunction",
+        "ExtractFunction",
+        "ScoreFunction",
         "HealthCheckFunction",
     }
     store_vectors = {"DrainFunction", "MigrateCollectionsFunction"}
@@ -211,11 +220,13 @@ def test_it_has_the_environment_variables_that_it_needs(function: Function) -> N
     }
 
 
-def test_only_chats_and_embeddings_are_streamed() -> None:
+def test_only_what_may_take_longer_than_half_a_minute_is_streamed() -> None:
     assert {event["Path"] for function in STREAMING for event in function.events("Api")} == {
         "/v1/chat/completions",
         "/api/v1/chat/completions",
         "/v1/embeddings",
+        *("/summarize", "/api/v1/summarize", "/extract", "/extract_entities", "/api/v1/extract"),
+        *("/score", "/score_importance", "/api/v1/score"),
     }
     for function in API_FUNCTIONS:
         modes = {event.get("ResponseTransferMode") for event in function.events("Api")}

@@ -9,7 +9,7 @@ from sekha_llm_bridge.usage import Usage
 
 
 def leaves(kind: type[errors.BridgeError]) -> list[type[errors.BridgeError]]:
-    below = kind.__subclasses__()
+    below = [sub for sub in kind.__subclasses__() if sub.__module__ == errors.__name__]  # the client has its own, too
     return [leaf for sub in below for leaf in leaves(sub)] if below else [kind]
 
 

@@ -410,6 +410,46 @@ class PathDescription(Answer):
     summary: str
 
 
+class MemoryAnswer(Answer):
+    """What the answers to v1's requests have in common."""
+
+    model: str
+    """The model that answered last."""
+    tokens_used: Count
+    """The tokens of all calls."""
+    bridge: Receipt
+
+
+class Summary(MemoryAnswer):
+    """A summary, or what the messages asked for."""
+
+    summary: str
+    level: Literal["daily", "weekly", "monthly"]
+    message_count: Count
+
+
+class EntityLists(Answer):
+    """Entities by kind."""
+
+    people: list[str]
+    organizations: list[str]
+    technical_terms: list[str]
+    concepts: list[str]
+
+
+class ExtractedEntities(MemoryAnswer):
+    """The entities of a text."""
+
+    entities: EntityLists
+
+
+class ImportanceScore(MemoryAnswer):
+    """How important a text is."""
+
+    score: Annotated[float, Field(ge=1, le=10)]
+    reasoning: str
+
+
 class Overview(Answer):
     """What runs here."""
 

@@ -4,6 +4,13 @@ start of a function time.
 
 from collections.abc import Mapping
 
+_MODEL_FIELDS = {
+    "model": "A model's id, `provider/model`, an alias, `auto`, or a name such as `chat_fast`.",
+    "preferred_model": "The model that is tried first if it fits.",
+    "task": "What the model must be for; or the name of a default model, such as `chat_fast`.",
+    "max_cost": "The limit of the cost of the whole request in USD, with all of its calls.",
+}
+
 FIELDS: Mapping[str, Mapping[str, str]] = {
     "ChatRequest": {
         "messages": "The conversation so far.",
@@ -75,6 +82,20 @@ FIELDS: Mapping[str, Mapping[str, str]] = {
         "model": "The model; without it the default one for embeddings.",
         "collection": "The Chroma collection in which the vector is stored; without it nothing is stored.",
         "max_cost": "The limit of the cost in USD.",
+    },
+    "SummarizeRequest": {
+        "messages": "The texts. What they ask for, such as labels, is done instead of a summary.",
+        "level": "The period of the summary: how much is left out.",
+        "max_words": "About how many words the summary has at most.",
+        **_MODEL_FIELDS,
+    },
+    "ExtractRequest": {"text": "The text.", **_MODEL_FIELDS},
+    "ScoreRequest": {
+        "conversation": "The text to score. Give exactly one of `conversation`, `message` and `text`.",
+        "message": "The text to score.",
+        "text": "The text to score.",
+        "context": "What the text belongs to.",
+        **_MODEL_FIELDS,
     },
     "SearchRequest": {
         "query": "The text to which similar ones are searched.",

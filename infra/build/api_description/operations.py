@@ -10,6 +10,7 @@ from api_description import answers
 from sekha_llm_bridge.api.chat.request import ChatRequest
 from sekha_llm_bridge.api.embeddings.request import EmbeddingRequest, LegacyEmbedRequest
 from sekha_llm_bridge.api.embeddings.search_request import SearchRequest
+from sekha_llm_bridge.api.memory.request import ExtractRequest, ScoreRequest, SummarizeRequest
 from sekha_llm_bridge.api.models.route import ExplainRequest
 from sekha_llm_bridge.errors import (
     AllProvidersFailed,
@@ -25,6 +26,7 @@ from sekha_llm_bridge.errors import (
     NoCapableModel,
     NoProviderAvailable,
     RateLimited,
+    UnusableAnswer,
     VectorStoreUnavailable,
 )
 
@@ -131,6 +133,66 @@ def _embed(path: str, operation_id: str, note: str = "") -> Operation:
     )
 
 
+_MEMORY = (*_CHAT, UnusableAnswer)
+_SUMMARIZE_PATHS = (
+    ("/summarize", "summarize", ""),
+    ("/api/v1/summarize", "summarizeApiV1", "; same as /summarize"),
+)
+_EXTRACT_PATHS = (
+    ("/extract", "extract", ""),
+    ("/extract_entities", "extractEntities", "; same as /extract"),
+    ("/api/v1/extract", "extractApiV1", "; same as /extract"),
+)
+_SCORE_PATHS = (
+    ("/score", "score", ""),
+    ("/score_importance", "scoreImportance", "; same as /score"),
+    ("/api/v1/score", "scoreApiV1", "; same as /score"),
+)
+
+
+def _summarize(path: str, operation_id: str, note: str) -> Operation:
+    return Operation(
+        path,
+        operation_id,
+        f"Summarize messages{note}",
+        "What the messages themselves ask for, such as labels, is done instead. A text beyond the context window is "
+        "read in parts.",
+        "Memory",
+        {200: answers.Summary},
+        SummarizeRequest,
+        _MEMORY,
+        {"Two messages": {"messages": ["We moved the launch to May.", "Anna will tell the customers."]}},
+    )
+
+
+def _extract(path: str, operation_id: str, note: str) -> Operation:
+    return Operation(
+        path,
+        operation_id,
+        f"Find the entities of a text{note}",
+        "People, organizations, technical terms and concepts. An answer of a model that cannot be used is an error.",
+        "Memory",
+        {200: answers.ExtractedEntities},
+        ExtractRequest,
+        _MEMORY,
+        {"A text": {"text": "Anna of Acme explains vector search."}},
+    )
+
+
+def _score(path: str, operation_id: str, note: str) -> Operation:
+    return Operation(
+        path,
+        operation_id,
+        f"Score how important a text is{note}",
+        "From 1 to 10, with the reason. An answer of a model that cannot be used is an error.",
+        "Memory",
+        {200: answers.ImportanceScore},
+        ScoreRequest,
+        _MEMORY,
+        {"A message": {"message": "The server is on fire."}},
+    )
+
+
 OPERATIONS: Sequence[Operation] = (
     _chat("/v1/chat/completions", "createChatCompletion"),
     _chat("/api/v1/chat/completions", "createChatCompletionApiV1", "; same as /v1/chat/completions"),
@@ -152,6 +214,9 @@ OPERATIONS: Sequence[Operation] = (
     _embed("/embed", "embedText"),
     _embed("/embeddings", "embedTextEmbeddings", "; same as /embed"),
     _embed("/api/v1/embed", "embedTextApiV1", "; same as /embed"),
+    *(_summarize(path, operation_id, note) for path, operation_id, note in _SUMMARIZE_PATHS),
+    *(_extract(path, operation_id, note) for path, operation_id, note in _EXTRACT_PATHS),
+    *(_score(path, operation_id, note) for path, operation_id, note in _SCORE_PATHS),
     Operation(
         "/api/v1/search",
         "search",

@@ -1,5 +1,137 @@
-"""The Sekha LLM Bridge: one OpenAI-compatible API for many language-model providers."""
+"""The Sekha LLM Bridge: one OpenAI-compatible API for many language-model providers.
+
+    from sekha_llm_bridge import LlmBridge
+
+    bridge = LlmBridge(base_url="http://127.0.0.1:8000")
+    print(bridge.chat("Hello"))
+
+The client is imported when one of its names is used first: every Lambda function imports this package at its start.
+"""
+
+TYPE_CHECKING = False  # type checkers treat this name as true; importing `typing` for it would take time
+if TYPE_CHECKING:
+    from sekha_llm_bridge.client import (
+        AllProvidersFailed,
+        AsyncChatStream,
+        AsyncLlmBridge,
+        AuthenticationFailed,
+        BridgeError,
+        BridgeTimeout,
+        BridgeUnreachable,
+        ChatReply,
+        ChatStream,
+        CollectionNotFound,
+        ConfigError,
+        ConnectionLost,
+        ContentRefused,
+        ContextLengthExceeded,
+        CostLimitExceeded,
+        DeadlineExceeded,
+        EmbeddingReply,
+        EmbeddingSpaceMismatch,
+        Entities,
+        Health,
+        InternalError,
+        InvalidOption,
+        InvalidRequest,
+        LlmBridge,
+        Match,
+        Model,
+        ModelNotFound,
+        NoCapableModel,
+        NoProviderAvailable,
+        NotABridge,
+        PayloadTooLarge,
+        PermissionDenied,
+        ProviderFailed,
+        ProviderHealth,
+        QuotaExceeded,
+        RateLimited,
+        RequestError,
+        Route,
+        RouteCandidate,
+        Score,
+        SearchReply,
+        StreamInterrupted,
+        StreamNotFinished,
+        Summary,
+        TokenUsage,
+        ToolCall,
+        Unavailable,
+        UnknownPath,
+        UnsupportedByModel,
+        VectorStoreUnavailable,
+        WrongMethod,
+        image_message,
+    )
 
 __version__ = "2.0.0"
 
-__all__ = ["__version__"]
+__all__ = [
+    "AllProvidersFailed",
+    "AsyncChatStream",
+    "AsyncLlmBridge",
+    "AuthenticationFailed",
+    "BridgeError",
+    "BridgeTimeout",
+    "BridgeUnreachable",
+    "ChatReply",
+    "ChatStream",
+    "CollectionNotFound",
+    "ConfigError",
+    "ConnectionLost",
+    "ContentRefused",
+    "ContextLengthExceeded",
+    "CostLimitExceeded",
+    "DeadlineExceeded",
+    "EmbeddingReply",
+    "EmbeddingSpaceMismatch",
+    "Entities",
+    "Health",
+    "InternalError",
+    "InvalidOption",
+    "InvalidRequest",
+    "LlmBridge",
+    "Match",
+    "Model",
+    "ModelNotFound",
+    "NoCapableModel",
+    "NoProviderAvailable",
+    "NotABridge",
+    "PayloadTooLarge",
+    "PermissionDenied",
+    "ProviderFailed",
+    "ProviderHealth",
+    "QuotaExceeded",
+    "RateLimited",
+    "RequestError",
+    "Route",
+    "RouteCandidate",
+    "Score",
+    "SearchReply",
+    "StreamInterrupted",
+    "StreamNotFinished",
+    "Summary",
+    "TokenUsage",
+    "ToolCall",
+    "Unavailable",
+    "UnknownPath",
+    "UnsupportedByModel",
+    "VectorStoreUnavailable",
+    "WrongMethod",
+    "__version__",
+    "image_message",
+]
+
+if not TYPE_CHECKING:  # a type checker would accept every name as an attribute
+
+    def __getattr__(name: str) -> object:
+        """Returns a name of the client, which is imported now. See PEP 562."""
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from sekha_llm_bridge import client
+
+        return getattr(client, name)
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

@@ -16,6 +16,7 @@
     │   ├── RateLimited              429  every candidate is rate-limited
     │   ├── ClientDisconnected       499  the client disconnected first; only the log has this error
     │   ├── AllProvidersFailed       502  every candidate was tried and failed
+    │   ├── UnusableAnswer           502  a model's answer does not have the required form
     │   ├── StreamInterrupted        502  a streamed answer was interrupted
     │   ├── NoProviderAvailable      503  every candidate has an open breaker, or is cooling down
     │   ├── VectorStoreUnavailable   503  Chroma does not answer
@@ -39,6 +40,10 @@ class BridgeError(Exception):
     `status` is the HTTP status, `type`, `code` and `param` the fields of the envelope. `retry_after_s` says in how many
     seconds a retry makes sense, where that is known. What was tried and what it cost is not part of an error: the
     request's report has it.
+
+    Only the Python client sets the rest, from the answer that it received: the request's id, the attempts (provider,
+    model, status, code, reason, latency, cost), the candidates of a plan, and the receipt of what was done all the
+    same.
     """
 
     status: int = 500
@@ -46,6 +51,14 @@ class BridgeError(Exception):
     code: str = "internal_error"
     param: str | None = None
     retry_after_s: float | None = None
+    request_id: str | None = None
+    attempts: Sequence[Mapping[str, Any]] = ()
+    candidates: Sequence[Mapping[str, Any]] = ()
+    receipt: Mapping[str, Any] | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Lets an error pass between processes, whatever its constructor takes."""
+        return _restored, (type(self), self.args, vars(self))
 
     @property
     def message(self) -> str:
@@ -55,6 +68,12 @@ class BridgeError(Exception):
     def details(self) -> Mapping[str, object]:
         """Returns further fields of the envelope's `error` object."""
         return {}
+
+
+def _restored(kind: type[BridgeError], args: tuple[Any, ...], state: Mapping[str, Any]) -> BridgeError:
+    error = kind.__new__(kind, *args)
+    vars(error).update(state)
+    return error
 
 
 class ConfigError(BridgeError):
@@ -145,7 +164,7 @@ class EmbeddingSpaceMismatch(RequestError):
 
     def details(self) -> Mapping[str, object]:
         """Returns the receipt of the embedding."""
-        return {"bridge": self.receipt}
+        return {"bridge": self.receipt or {}}
 
 
 class Unavailable(BridgeError):
@@ -163,6 +182,13 @@ class AllProvidersFailed(Unavailable):
 
     status = 502
     code = "all_providers_failed"
+
+
+class UnusableAnswer(Unavailable):
+    """A model's answer does not have the required form, also when the model was asked again."""
+
+    status = 502
+    code = "unusable_answer"
 
 
 class StreamInterrupted(Unavailable):

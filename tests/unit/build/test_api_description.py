@@ -44,6 +44,8 @@ def nodes(value: Any) -> Iterator[dict[str, Any]]:
 
 def subclasses(error: type[BridgeError]) -> Iterator[type[BridgeError]]:
     for one in error.__subclasses__():
+        if one.__module__ != BridgeError.__module__:
+            continue  # the client has errors of its own
         yield from (one, *subclasses(one))
 
 
@@ -102,7 +104,7 @@ def test_every_post_has_an_example() -> None:
 
 def test_every_error_that_a_caller_can_get_is_in_a_status_of_some_operation() -> None:
     text = yaml.safe_dump(list(DOCUMENT["paths"].values()), width=1_000_000)
-    errors = [error for error in subclasses(BridgeError) if not error.__subclasses__()]
+    errors = [error for error in subclasses(BridgeError) if not list(subclasses(error))]
     errors = [
         error for error in errors if error not in NOT_IN_ANSWERS_OF_OPERATIONS and error.__name__ != "ProviderError"
     ]

@@ -17,7 +17,7 @@ def main() -> None:
     except ModuleNotFoundError as exc:
         if (exc.name or "").partition(".")[0] not in {"typer", "rich"}:
             raise
-        sys.stderr.write(f"sekha-bridge needs the package {exc.name}: pip install 'sekha-llm-bridge[cli]'\n")
+        sys.stderr.write(f"sekha-bridge needs the package {exc.name}: pip install sekha-llm-bridge\n")
         raise SystemExit(_USAGE) from None
     except KeyboardInterrupt:
         raise SystemExit(_INTERRUPTED) from None

@@ -7,8 +7,10 @@ from typing import Annotated
 
 import typer
 
+from sekha_llm_bridge.cli import client_commands
 from sekha_llm_bridge.cli.command_group import CommandGroup
 from sekha_llm_bridge.cli.completion import PROGRAM, Shell, enable_completion, install, show
+from sekha_llm_bridge.cli.option_types import AsJson, BridgeKey, BridgeUrl
 
 _IS_PLAIN = not sys.stdout.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
 
@@ -34,23 +36,9 @@ ConfigPath = Annotated[
     Path | None,
     typer.Argument(help=_CONFIG_HELP, metavar="FILE"),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 ConfigOption = Annotated[
     Path | None,
     typer.Option("--config", metavar="FILE", help=_CONFIG_HELP),
-]
-BridgeUrl = Annotated[
-    str | None,
-    typer.Option(
-        "--url",
-        envvar="SEKHA_BRIDGE_URL",
-        metavar="URL",
-        help="The bridge; /v1 at the end is ignored. Default: the running local stack, else http://127.0.0.1:8000.",
-    ),
-]
-BridgeKey = Annotated[
-    str | None,
-    typer.Option("--api-key", envvar="SEKHA_BRIDGE_API_KEY", metavar="KEY", help="The bridge's key, if needed."),
 ]
 ChromaUrl = Annotated[
     str | None,
@@ -222,6 +210,11 @@ def health(
     from sekha_llm_bridge.cli.health.command import run
 
     raise typer.Exit(run(url, api_key, interval_s=interval, once=once, as_json=as_json))
+
+
+app.command("chat", short_help="Ask a model, or talk to it.")(client_commands.chat)
+app.command("route", short_help="Show which model would answer, and why.")(client_commands.route)
+app.command("models", short_help="Show the configured models.")(client_commands.models)
 
 
 @app.command("migrate-collections", short_help="Add the dimension to the names of collections.")

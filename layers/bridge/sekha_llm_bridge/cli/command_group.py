@@ -17,9 +17,7 @@ from typer.core import TyperGroup
 
 _USAGE, _SOFTWARE, _CLOSED_PIPE = 2, 70, 141
 _TRACEBACK_VARIABLE = "SEKHA_BRIDGE_TRACEBACK"
-# The extra of this package that has a module which may be missing.
-_EXTRAS = {"chromadb": "chroma", "numpy": "chroma", "dotenv": "cli", "orjson": "cli", "yaml": "cli"}
-_OTHER_EXTRA = "layer"
+_CHROMA_MODULES = frozenset({"chromadb", "numpy"})  # those of the extra `chroma`; all others belong to the package
 
 
 class CommandGroup(TyperGroup):
@@ -64,8 +62,8 @@ def missing_package(error: ModuleNotFoundError) -> str:
     module = (error.name or "").partition(".")[0]
     if module == "sekha_llm_bridge":
         return f"a part of sekha-bridge itself is missing, {error.name}: install it again"
-    extras = sorted({"cli", _EXTRAS.get(module, _OTHER_EXTRA)})
-    return f"this command needs the package {module}: pip install 'sekha-llm-bridge[{','.join(extras)}]'"
+    wanted = "'sekha-llm-bridge[chroma]'" if module in _CHROMA_MODULES else "sekha-llm-bridge"
+    return f"this command needs the package {module}: pip install {wanted}"
 
 
 def _report(error: Exception) -> None:

@@ -89,6 +89,11 @@ class Kind(NamedTuple):
     format: str | None
     words: str
 
+    @property
+    def media_type(self) -> str | None:
+        """The media type of an image; None for what is none."""
+        return None if self.format is None else f"image/{_SUBTYPES.get(self.format, self.format)}"
+
 
 def kind_of(head: bytes) -> Kind:
     """Returns what a file with these first bytes is; `HEAD_BYTES` of them are enough, and no more are read."""
@@ -115,10 +120,9 @@ def media_type_of(data: str) -> str | None:
     Callers often name another one, or `image/jpg`, and Anthropic and Bedrock refuse an image whose type is wrong.
     """
     try:
-        found = kind_of(base64_reader(data)(0, HEAD_BYTES)).format
+        return kind_of(base64_reader(data)(0, HEAD_BYTES)).media_type
     except binascii.Error:
         return None
-    return None if found is None else f"image/{_SUBTYPES.get(found, found)}"
 
 
 def _image_format(head: bytes) -> str | None:
