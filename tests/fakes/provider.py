@@ -318,8 +318,10 @@ class _Handler(BaseHTTPRequestHandler):
             self._reset()
             return
         if reply.stream is not None:
-            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            try:
                 self._stream(reply, reply.stream)
+            except (BrokenPipeError, ConnectionResetError):  # the client has left before the last part
+                reply.stream.client_disconnected.set()
             return
         content = reply.raw if reply.raw is not None else json.dumps(reply.body).encode()
         try:

@@ -11,6 +11,7 @@ import pytest
 
 from tests.template.built import RUNTIME, Build, Lambda
 from tests.template.cloudformation import ROOT, Function, Template
+from tests.template.test_template import STREAMING
 
 pytestmark = pytest.mark.sam
 
@@ -211,10 +212,11 @@ def test_api_gateway_invokes_the_streaming_functions_by_lambdas_streaming_call_a
     (api,) = (
         one for one in transformed(sam_python, "code", "layer").values() if one["Type"] == "AWS::ApiGateway::RestApi"
     )
+    streamed_paths = {event["Path"] for function in STREAMING for event in function.events("Api")}
     for path, methods in api["Properties"]["Body"]["paths"].items():
         for method in methods.values():
             integration = method["x-amazon-apigateway-integration"]
-            streams = path.endswith(("/chat/completions", "/v1/embeddings"))
+            streams = path in streamed_paths
             assert integration.get("responseTransferMode") == ("STREAM" if streams else None), path
             assert ("response-streaming-invocations" in json.dumps(integration["uri"])) == streams, path
 

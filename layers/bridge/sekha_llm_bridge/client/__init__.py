@@ -53,6 +53,7 @@ from sekha_llm_bridge.errors import (
     StreamInterrupted,
     Unavailable,
     UnknownPath,
+    UnusableAnswer,
     VectorStoreUnavailable,
     WrongMethod,
 )
@@ -107,6 +108,7 @@ __all__ = [
     "Unavailable",
     "UnknownPath",
     "UnsupportedByModel",
+    "UnusableAnswer",
     "VectorStoreUnavailable",
     "WrongMethod",
     "image_message",
