@@ -178,6 +178,30 @@ def test_a_named_embedding_model_is_only_replaced_within_its_space(preferring: B
     assert reasons["other"] == "its vectors are of the space other, not e"
 
 
+def test_the_vectors_of_an_alias_are_of_one_space_whatever_the_text(fake: FakeProvider, down: FakeProvider) -> None:
+    made = make_settings(
+        provider(
+            "p",
+            embedding_model("small"),
+            embedding_model("large", context_window=8192),
+            chat_model("gpt"),
+            base_url=f"{fake.url}/v1",
+        ),
+        aliases={"vectors": ["gpt", "small", "large"]},
+        chroma={"default_collection": None},
+    )
+    function = Function("embeddings", make_bridge(made))
+    assert served(function("POST", EMBEDDINGS, {"input": "short", "model": "vectors"})) == "p/small"
+    long = function("POST", EMBEDDINGS, {"input": "word " * 3000, "model": "vectors"})
+    assert (long.status, long.json()["error"]["code"]) == (400, "context_length_exceeded")
+
+
+def test_a_disabled_alias_says_why_where_it_is_retrieved(fake: FakeProvider, down: FakeProvider) -> None:
+    made = replace(settings(fake, down), aliases={"newest": ("gpt-5",)})
+    message = Function("models", make_bridge(made))("GET", "/v1/models/newest").json()["error"]["message"]
+    assert message == f"the model 'newest' is configured, but cannot be used: provider cloud is disabled: {REASON}"
+
+
 def test_an_alias_for_a_chat_gives_no_vectors(bridge: Bridge) -> None:
     answer = Function("embeddings", bridge)("POST", EMBEDDINGS, {"input": "a text", "model": "quick"})
     assert (answer.status, answer.json()["error"]["message"]) == (400, "model: quick gives no vectors")

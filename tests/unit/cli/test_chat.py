@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import select
 import signal
 import subprocess
 import sys
@@ -249,9 +250,23 @@ class Terminal:
     def type(self, keys: str) -> None:
         os.write(self._descriptor, keys.encode())
 
-    def read_until(self, word: str, times: int = 1) -> None:
+    def read_until(self, word: str, times: int = 1, *, timeout_s: float = 30) -> None:
+        assert self.has_read(word, times, timeout_s=timeout_s), self.seen
+
+    def has_read(self, word: str, times: int, *, timeout_s: float) -> bool:
         while self.seen.count(word) < times:
+            if not select.select([self._descriptor], [], [], timeout_s)[0]:
+                return False
             self.seen += os.read(self._descriptor, 65536).decode(errors="replace")
+        return True
+
+    def interrupt_until(self, word: str, times: int) -> None:
+        """Presses Ctrl-C until the word is there: Python does not notice a signal just before it waits for a line."""
+        for _ in range(15):
+            os.killpg(self.process.pid, signal.SIGINT)
+            if self.has_read(word, times, timeout_s=2):
+                return
+        raise AssertionError(self.seen)
 
     def end(self) -> int:
         self.type("\x04")
@@ -301,8 +316,7 @@ def test_ctrl_c_during_an_answer_ends_that_answer_only(bridge: FakeProvider) -> 
         terminal.read_until("interrupted")
         assert silent.client_disconnected.wait(timeout=5)
         terminal.read_until("> ", times=2)
-        os.killpg(terminal.process.pid, signal.SIGINT)
-        terminal.read_until("Ctrl-D ends the conversation", times=2)
+        terminal.interrupt_until("Ctrl-D ends the conversation", times=2)
         terminal.type("And?\r")
         terminal.read_until("Hello.")
         terminal.read_until("> ", times=4)

@@ -149,10 +149,14 @@ def test_an_alias_may_have_the_name_of_a_model(load: Load) -> None:
     ("aliases", "fault"),
     [
         ("{a: twn}", "aliases.a: must name a configured model or a task, is twn; did you mean `twin`?"),
-        ("{a: [twin, chat_smart]}", "aliases.a[1]: must name a configured model, is chat_smart"),
+        (
+            "{a: [twin, chat_smart]}",
+            "aliases.a[1]: must name a configured model; a task must stand alone, is chat_smart; possible here: ",
+        ),
         ("{a: [b/both]}", "aliases.a[0]: must name a configured model or a task, is b/both"),
         ("{auto: twin}", "aliases.auto: `auto` is a name of the bridge itself: choose another one"),
         ("{chat_fast: twin}", "aliases.chat_fast: `chat_fast` is a name of the bridge itself"),
+        ("{' auto ': twin}", "`auto` is a name of the bridge itself: choose another one"),
         ("{a: []}", "aliases.a: needs at least one entry, is a list"),
         ("{a: ''}", "aliases.a: needs at least one entry, is empty"),
         ("{a: {b: c}}", "aliases.a: must be a list, is a mapping"),

@@ -123,6 +123,23 @@ def test_a_disabled_model_of_an_alias_is_left_out() -> None:
     assert order(planned("best", catalog(aliases={"best": ["gpt-5", "smart"]}))) == ["router/smart"]
 
 
+def test_a_disabled_model_of_an_alias_is_noted() -> None:
+    notes = planned("best", catalog(aliases={"best": ["gpt-5", "smart"]})).notes
+    assert notes == (f"model gpt-5 was not used: its provider is disabled: {KEY_MISSING}",)
+
+
+@pytest.mark.parametrize("name", ["chat_smart", "auto"])
+def test_a_preferred_name_that_stands_for_a_task_is_noted(name: str) -> None:
+    notes = planned(None, catalog(), preferred=name).notes
+    assert notes == (f"preferred_model {name} names a task, not a model, and was ignored",)
+
+
+def test_auto_is_listed_although_a_model_has_that_name() -> None:
+    settings = make_settings(provider("p", chat_model("auto"), chat_model("b")))
+    the_catalog = Catalog.of(settings, PriceBook())
+    assert [entry.model_id for entry in own_names(the_catalog)["auto"]] == ["auto", "b"]
+
+
 def test_a_disabled_preferred_model_is_passed_over_with_the_reason() -> None:
     notes = planned(None, catalog(), preferred="gpt-5").notes
     assert notes == (f"preferred_model gpt-5 was not used: its provider is disabled: {KEY_MISSING}",)

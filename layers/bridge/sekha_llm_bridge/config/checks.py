@@ -122,10 +122,13 @@ def _alias_faults(document: Document, data: Data, entries: list[ModelEntry]) -> 
         return
     known = _model_names(data, entries)
     tasks = {*DefaultModels.model_fields, *(task.value for task in Task)}
+    names = [str(alias).strip() for alias in section]
     for alias, value in section.items():
         key_path: KeyPath = ("aliases", alias)
-        if alias in _RESERVED_NAMES:
-            yield Fault(key_path, f"`{alias}` is a name of the bridge itself: choose another one")
+        if names.count(str(alias).strip()) > 1:
+            yield Fault(key_path, f"`{str(alias).strip()}` is there twice: an alias must be unique")
+        if str(alias).strip() in _RESERVED_NAMES:
+            yield Fault(key_path, f"`{str(alias).strip()}` is a name of the bridge itself: choose another one")
         targets = value if isinstance(value, list) else [value]
         for index, target in enumerate(targets):
             if not isinstance(target, str) or not target.strip() or target.strip() in known:
@@ -133,9 +136,10 @@ def _alias_faults(document: Document, data: Data, entries: list[ModelEntry]) -> 
             if len(targets) == 1 and target.strip() in tasks:
                 continue
             path = (*key_path, index) if isinstance(value, list) else key_path
-            rule = "must name a configured model" + ("" if len(targets) > 1 else " or a task")
+            is_alone = len(targets) == 1
+            rule = "must name a configured model" + (" or a task" if is_alone else "; a task must stand alone")
             shown = describe_value(document.value_at(path))
-            yield Fault(path, f"{rule}, {shown}; {suggest_name(target.strip(), known | tasks)}")
+            yield Fault(path, f"{rule}, {shown}; {suggest_name(target.strip(), known | tasks if is_alone else known)}")
 
 
 def _model_names(data: Data, entries: list[ModelEntry]) -> set[str]:

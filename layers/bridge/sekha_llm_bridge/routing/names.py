@@ -38,11 +38,13 @@ def resolve_model(name: str | None, catalog: Catalog) -> NamedTarget:
     is_pinned = catalog.named_models is NamedModels.PINNED
     alias = catalog.aliases.get(name)
     if alias is not None:
-        if refs := tuple(ref for target in alias if (ref := model_ref(target, catalog)) is not None):
-            return NamedTarget(refs, is_pinned=is_pinned)
+        refs = [model_ref(target, catalog) for target in alias]
+        if any(refs):  # one of a disabled provider stays, for a note
+            known = tuple(ref or ModelRef(target) for ref, target in zip(refs, alias, strict=True))
+            return NamedTarget(known, is_pinned=is_pinned)
         if (task := _task_of(alias[0])) is not None:
             return NamedTarget(task=task)
-        raise _disabled_model(name, alias, catalog)
+        raise model_not_found(name, catalog)
     if name == AUTO:
         return NamedTarget()
     ref = model_ref(name, catalog)
@@ -76,14 +78,14 @@ def model_ref(name: str, catalog: Catalog) -> ModelRef | None:
 
 def own_names(catalog: Catalog) -> dict[str, tuple[CatalogModel, ...]]:
     """Returns the names beside model ids that a request's `model` may have, each with the models that it stands for:
-    the aliases, `auto`, and the keys of `default_models` that have a model. A model_id of the same name hides the
-    latter two.
+    the aliases, `auto`, and the keys of `default_models` that have a model. A model_id of the same name hides one of
+    the latter.
     """
     hidden = {*catalog.by_model_id, *catalog.aliases}
     names: dict[str, tuple[CatalogModel, ...]] = {
         alias: _entries_of(targets, catalog) for alias, targets in catalog.aliases.items()
     }
-    names |= {} if AUTO in hidden else {AUTO: catalog.models}
+    names |= {AUTO: catalog.models}
     names |= {name: _serving(task, catalog) for name, task in DEFAULT_NAMES.items() if name not in hidden}
     return {name: entries for name, entries in names.items() if entries}
 
@@ -93,7 +95,7 @@ def model_not_found(name: str, catalog: Catalog) -> ModelNotFound:
     there are.
     """
     shown = name[:_MAX_SHOWN_CHARACTERS]
-    if disabled := _disabled_reasons((name,), catalog):
+    if disabled := _disabled_reasons(catalog.aliases.get(name, (name,)), catalog):
         return _disabled(shown, disabled)
     names = list(dict.fromkeys([*catalog.model_ids(), *own_names(catalog)]))
     listed = ", ".join(names[:_MAX_LISTED_NAMES]) or "none"
@@ -105,6 +107,11 @@ def why_disabled(ref: ModelRef, catalog: Catalog) -> str | None:
     """Returns why a model that is configured cannot be used; None where it is not configured at all."""
     reasons = _disabled_reasons((str(ref),), catalog)
     return "; ".join(reasons.values()) or None
+
+
+def is_task_name(name: str) -> bool:
+    """Returns whether a name stands for a task, or for any model, and not for a model."""
+    return name == AUTO or _task_of(name) is not None
 
 
 def _task_of(name: str) -> Task | None:
@@ -120,10 +127,6 @@ def _entries_of(targets: tuple[str, ...], catalog: Catalog) -> tuple[CatalogMode
     if not refs and (task := _task_of(targets[0])) is not None:
         return _serving(task, catalog)
     return tuple(entry for ref in refs for entry in catalog.entries(ref.model_id) if ref.matches(entry))
-
-
-def _disabled_model(alias: str, targets: tuple[str, ...], catalog: Catalog) -> ModelNotFound:
-    return _disabled(alias[:_MAX_SHOWN_CHARACTERS], _disabled_reasons(targets, catalog))
 
 
 def _disabled(shown: str, reasons: Mapping[str, str]) -> ModelNotFound:

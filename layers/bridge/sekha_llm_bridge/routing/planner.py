@@ -15,7 +15,7 @@ from sekha_llm_bridge.resilience import BreakerState
 from sekha_llm_bridge.routing import cost_quotes
 from sekha_llm_bridge.routing.catalog import Catalog, CatalogModel, by_priority
 from sekha_llm_bridge.routing.model_refs import place_in
-from sekha_llm_bridge.routing.names import why_disabled
+from sekha_llm_bridge.routing.names import is_task_name, why_disabled
 from sekha_llm_bridge.routing.plan import Candidate, ConsideredModel, Exclusion, ExclusionKind, Quote
 from sekha_llm_bridge.routing.requirements import (
     Requirement,
@@ -93,16 +93,20 @@ class RoutePlan:
 
     def _notes_on_preference(self) -> Iterator[str]:
         """Yields a note on each model that was to be first and is not in the plan."""
-        choices = self.request.preferred if self.request.is_pinned else self.request.first_choices
-        for ref in choices:
+        for ref in self.request.first_choices:
             if any(map(ref.matches, self.ranked)):
                 continue
-            label = "preferred_model" if ref in self.request.preferred else "model"
+            is_preferred = ref in self.request.preferred
+            label = "preferred_model" if is_preferred else "model"
             entry = next(filter(ref.matches, self.catalog.entries(ref.model_id)), None)
             if entry is not None:
+                if self.request.is_pinned and not is_preferred:
+                    continue  # the error, or the attempts, say it
                 yield f"{label} {ref} was not used: {self._exclusion(entry).reason}"
             elif (reason := why_disabled(ref, self.catalog)) is not None:
                 yield f"{label} {ref} was not used: its provider is disabled: {reason}"
+            elif is_task_name(ref.model_id):
+                yield f"{label} {ref} names a task, not a model, and was ignored"
             else:
                 yield f"{label} {ref} is not configured and was ignored"
 

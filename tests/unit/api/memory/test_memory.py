@@ -153,19 +153,58 @@ def test_unusable_entities_are_never_completed(fake: FakeProvider, unusable: obj
     assert (answer.status, error(answer)["code"]) == (502, "unusable_answer")
 
 
-@pytest.mark.parametrize(
-    ("choice", "fault"),
-    [
-        ({"message": {"role": "assistant", "content": "They"}, "finish_reason": "length"}, "it was cut off"),
-        ({"message": {"role": "assistant", "content": None, "refusal": "No."}, "finish_reason": "stop"}, "a refusal"),
-    ],
-)
-def test_a_summary_that_is_cut_off_or_refused_is_not_used(fake: FakeProvider, choice: Any, fault: str) -> None:
-    cut = {**chat_completion("x"), "choices": [{"index": 0, **choice}]}
-    fake.script(CHAT, Reply(body=cut), Reply(body=cut))
+def ends(fake: FakeProvider, reason: str, content: str | None = "They", **message: Any) -> None:
+    said = {"role": "assistant", "content": content, **message}
+    choice = {"index": 0, "message": said, "finish_reason": reason}
+    fake.script(CHAT, Reply(body={**chat_completion("x"), "choices": [choice]}))
+
+
+@pytest.mark.parametrize(("reason", "fault"), [("length", "it was cut off"), ("recitation", "it is not complete")])
+def test_a_summary_that_is_not_complete_is_not_used(fake: FakeProvider, reason: str, fault: str) -> None:
+    ends(fake, reason)
+    ends(fake, reason)
     answer = function("summarize", one(fake))("POST", "/summarize", {"messages": ["a"]})
-    assert answer.status == 502
+    assert (answer.status, error(answer)["code"]) == (502, "unusable_answer")
     assert fault in error(answer)["message"]
+
+
+@pytest.mark.parametrize(
+    "refused", [{"reason": "content_filter"}, {"reason": "stop", "content": None, "refusal": "No."}]
+)
+def test_a_refusal_is_returned_at_once(fake: FakeProvider, refused: Any) -> None:
+    ends(fake, **refused)
+    answer = function("summarize", one(fake))("POST", "/summarize", {"messages": ["a"]})
+    assert (answer.status, error(answer)["code"]) == (400, "content_refused")
+    assert len(fake.received) == 1
+
+
+def test_json_that_is_cut_off_gets_more_room_and_is_not_made_shorter(fake: FakeProvider) -> None:
+    ends(fake, "length")
+    says(fake, ENTITIES)
+    assert function("extract", one(fake))("POST", "/extract", {"text": "Anna"}).status == 200
+    first, second = (call.body for call in fake.received)
+    assert (first["max_tokens"], second["max_tokens"]) == (1024, 2048)
+    assert first["messages"] == second["messages"]
+
+
+def test_a_second_try_that_does_not_fit_gives_the_fault_of_the_first(fake: FakeProvider) -> None:
+    ends(fake, "length")
+    answer = function("extract", one(fake, context_window=2048))("POST", "/extract", {"text": "Anna. " * 300})
+    assert (answer.status, error(answer)["code"]) == (502, "unusable_answer")
+    assert "it was cut off at its maximum length" in error(answer)["message"]
+
+
+@pytest.mark.parametrize("text", ['{"people": ["\\ud800"]}', "[" * 200_000])
+def test_json_that_cannot_be_sent_on_is_unusable(fake: FakeProvider, text: str) -> None:
+    says(fake, text, text)
+    answer = function("extract", one(fake))("POST", "/extract", {"text": "Anna"})
+    assert (answer.status, error(answer)["code"]) == (502, "unusable_answer")
+
+
+def test_a_large_number_of_words_leaves_room_for_the_text(fake: FakeProvider) -> None:
+    body = {"messages": ["Hello there."], "max_words": 5000}
+    assert function("summarize", one(fake))("POST", "/summarize", body).status == 200
+    assert fake.received[0].body["max_tokens"] == 4096
 
 
 def test_a_failing_provider_is_followed_by_the_next(fake: FakeProvider, other: FakeProvider) -> None:
@@ -183,12 +222,36 @@ def test_a_model_without_json_schemas_is_asked_without(fake: FakeProvider) -> No
     assert "response_format" not in fake.received[-1].body
 
 
+NO_SCHEMAS = {"error": {"message": "response_format json_schema is not supported by this model", "code": "x"}}
+
+
+def test_a_model_without_json_schemas_is_asked_without_if_the_others_fail(
+    fake: FakeProvider, other: FakeProvider
+) -> None:
+    fake.script(CHAT, Reply(400, NO_SCHEMAS))
+    other.always(CHAT, Reply(500, {}))
+    says(fake, SCORE)
+    second = provider("second", chat_model("llama"), base_url=f"{other.url}/v1", priority=2)
+    assert function("score", one(fake), second)("POST", "/score", {"text": "a"}).json()["score"] == 7
+
+
+def test_a_free_model_without_json_schemas_is_asked_without_if_the_others_cost_too_much(
+    fake: FakeProvider, other: FakeProvider
+) -> None:
+    fake.script(CHAT, Reply(400, NO_SCHEMAS))
+    says(fake, SCORE)
+    dear = provider("second", chat_model("dear", price=(999, 999)), base_url=f"{other.url}/v1", priority=2)
+    answer = function("score", one(fake, price=(0, 0)), dear)("POST", "/score", {"text": "a", "max_cost": 0.001})
+    assert answer.json()["score"] == 7
+
+
 def test_the_cost_limit_holds_for_all_calls_of_a_request_together(fake: FakeProvider) -> None:
     says(fake, "no JSON", SCORE)
     answer = function("score", one(fake, price=(0, 100)))("POST", "/score", {"text": "a", "max_cost": 0.007})
     # The first answer costs 7 tokens at $100 for a million; what is left is not enough for 64 tokens more.
     assert (answer.status, error(answer)["code"]) == (402, "cost_limit_exceeded")
     assert error(answer)["cost"] == 0.0007
+    assert "of $0.007, earlier calls of this request have used $0.0007" in error(answer)["message"]
     assert len(fake.received) == 1
 
 
@@ -239,6 +302,14 @@ def test_a_free_model_reads_parts_where_the_model_with_the_window_costs_too_much
     assert fake.received == []
 
 
+def test_parts_are_read_by_a_small_model_where_the_large_one_fails(fake: FakeProvider, other: FakeProvider) -> None:
+    other.always(CHAT, Reply(500, {}))
+    large = provider("large", chat_model("large", context_window=100_000), base_url=f"{other.url}/v1", priority=1)
+    small = provider("small", chat_model("small", context_window=2048), base_url=f"{fake.url}/v1", priority=2)
+    answer = function("summarize", large, small)("POST", "/summarize", {"messages": LONG, "max_words": 60})
+    assert (answer.status, answer.json()["model"]) == (200, "small"), answer.text
+
+
 def test_notes_that_are_not_shorter_than_the_text_end_in_an_error(fake: FakeProvider) -> None:
     fake.always(CHAT, Reply(body=chat_completion("word " * 3000)))
     answer = function("summarize", one(fake, context_window=2048))(
@@ -267,6 +338,8 @@ def test_a_text_that_is_too_long_to_extract_from_names_the_field(fake: FakeProvi
         ("summarize", {"messages": ["a"], "max_costs": 1}, "max_costs"),
         ("summarize", {"messages": ["a"], "model": "ghost"}, "model"),
         ("extract", {"text": ""}, "text"),
+        ("extract", {"text": " \n"}, "text"),
+        ("score", {"message": " "}, "message"),
         ("extract", {"text": None}, "text"),
         ("score", {}, None),
         ("score", {"text": "a", "message": "b"}, None),

@@ -70,8 +70,8 @@ def embedding_target(model: str | None, bridge: Bridge) -> EmbeddingTarget:
     target = resolve_model(model, bridge.catalog)
     if target.task not in {None, Task.EMBEDDING}:
         raise InvalidRequest(f"model: {model} gives no vectors", param="model")
-    if target.is_pinned or not target.models:
+    if target.is_pinned and len(target.models) <= 1:
         return EmbeddingTarget(target.models)
-    first = target.models[0]
-    entry = next(filter(first.matches, bridge.catalog.entries(first.model_id)))
-    return EmbeddingTarget(target.models, is_pinned=False, space=entry.model.space)
+    entries = (entry for ref in target.models for entry in filter(ref.matches, bridge.catalog.entries(ref.model_id)))
+    first = next((entry for entry in entries if entry.serves(Task.EMBEDDING)), None)
+    return EmbeddingTarget(target.models, target.is_pinned, first.model.space if first else None)

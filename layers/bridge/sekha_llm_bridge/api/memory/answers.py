@@ -2,8 +2,9 @@
 invented or corrected.
 """
 
-import json
 from typing import Any
+
+import orjson
 
 ENTITY_KINDS = ("people", "organizations", "technical_terms", "concepts")
 _MIN_SCORE, _MAX_SCORE = 1, 10
@@ -45,8 +46,8 @@ def _json_object(answer: str) -> dict[str, Any]:
     if text.startswith(_FENCE) and text.endswith(_FENCE):
         text = text.removeprefix(_FENCE).removesuffix(_FENCE).strip().removeprefix("json")
     try:
-        found = json.loads(text)
-    except ValueError:
+        found = orjson.loads(text)
+    except orjson.JSONDecodeError:
         raise AnswerFault("it is not JSON") from None
     if not isinstance(found, dict):
         raise AnswerFault("it is not a JSON object")

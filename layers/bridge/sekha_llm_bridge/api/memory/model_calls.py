@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from fastapi import Request
 
@@ -17,6 +17,7 @@ from sekha_llm_bridge.api.parsing import validated
 from sekha_llm_bridge.api.request_state import RESPONSE_TIMEOUT_S, attempts_of, bridge_of, deadline_of
 from sekha_llm_bridge.conversation import ChatAnswer, Conversation, FinishReason, Refusal, Text
 from sekha_llm_bridge.errors import (
+    AllProvidersFailed,
     BridgeError,
     ContextLengthExceeded,
     CostLimitExceeded,
@@ -30,24 +31,37 @@ from sekha_llm_bridge.errors import (
 from sekha_llm_bridge.execution import Receipt
 from sekha_llm_bridge.execution.attempts import cost_bound_usd, known_cost_usd, spent_usd, usd
 from sekha_llm_bridge.execution.chat_operation import ChatOperation
+from sekha_llm_bridge.pricing import usd_text
 from sekha_llm_bridge.routing import ExclusionKind, RouteRequest
+from sekha_llm_bridge.routing.names import resolve_model
 
 T = TypeVar("T")
-_MAX_ASKED = 2  # the first time, and once more with the fault named
+_MAX_ANSWERS = 2  # the first one, and one more with the fault named
 _SAFETY = 1.3  # tokenizers of other vendors produce up to a third more tokens than the estimate
+_NOBODY_ANSWERED = (AllProvidersFailed, CostLimitExceeded, NoProviderAvailable, RateLimited)
 
 
 class TextTooLong(Exception):
     """No model that may answer now has a context window for the text; a shorter one may fit. The cause is the error
-    for the caller, if there is nothing shorter to ask."""
+    for the caller, if there is nothing shorter to ask.
+    """
 
 
 class _Unusable(Exception):
-    """An answer that cannot be used, and why."""
+    """An answer that cannot be used, and why. `answer` is empty where it need not be shown to the model again."""
 
-    def __init__(self, answer: str, fault: str) -> None:
+    def __init__(self, answer: str, fault: str, *, is_cut_off: bool = False) -> None:
         super().__init__(fault)
-        self.answer = answer
+        self.answer, self.is_cut_off = answer, is_cut_off
+
+
+class _Call(NamedTuple):
+    """One call. `is_text`: the answer is a text, and the prompt must surely fit into the window."""
+
+    messages: Messages
+    max_tokens: int
+    response_format: Mapping[str, Any] | None = None
+    is_text: bool = False
 
 
 @dataclass
@@ -67,6 +81,7 @@ class ModelCalls:
         self._bridge = bridge_of(self.request)
         self._deadline = deadline_of(self.request).at_most(RESPONSE_TIMEOUT_S)
         self._attempts = attempts_of(self.request)
+        self._answer = ""
 
     @property
     def model_id(self) -> str:
@@ -87,76 +102,79 @@ class ModelCalls:
 
     async def text(self, messages: Messages, *, max_tokens: int) -> str:
         """Returns a text. Raises `TextTooLong`, and otherwise as `json` does."""
-        return await self._usable(messages, lambda answer: answer, max_tokens=max_tokens, must_fit=True)
+        return await self._usable(
+            _Call(messages, self._within_half_window(max_tokens), is_text=True), lambda text: text
+        )
 
     async def json(
         self, messages: Messages, name: str, schema: Mapping[str, Any], read: Callable[[str], T], *, max_tokens: int
     ) -> T:
-        """Returns what `read` makes of an answer with that JSON schema; `read` raises `AnswerFault` for
-        one that cannot be used, which the model is told once. Where no model has JSON schemas, it is asked without.
+        """Returns what `read` makes of an answer with that JSON schema; `read` raises `AnswerFault` for one that cannot
+        be used, which the model is told once. Where no model with JSON schemas answers, others are asked without.
 
         Raises `UnusableAnswer`, and the errors of a chat.
         """
-        described = {"name": name, "strict": True, "schema": schema}
-        form: dict[str, Any] | None = {"type": "json_schema", "json_schema": described}
-        try:
-            return await self._usable(messages, read, max_tokens=max_tokens, response_format=form)
-        except NoCapableModel:
-            pass
-        except ProviderError as exc:
-            if exc.kind is not FailureKind.CANDIDATE_UNSUITABLE:
-                raise
-        return await self._usable(messages, read, max_tokens=max_tokens)
+        form = {"type": "json_schema", "json_schema": {"name": name, "strict": True, "schema": schema}}
+        return await self._usable(_Call(messages, self._within_half_window(max_tokens), form), read)
 
-    async def _usable(self, messages: Messages, read: Callable[[str], T], **wanted: Any) -> T:
-        fault = ""
-        for _ in range(_MAX_ASKED):
+    async def _usable(self, call: _Call, read: Callable[[str], T]) -> T:
+        fault, answers = "", 0
+        while answers < _MAX_ANSWERS:
             try:
-                answer = await self._ask(messages, **wanted)
-                try:
-                    return read(answer)
-                except AnswerFault as exc:
-                    raise _Unusable(answer, str(exc)) from exc
+                return read(await self._ask(call))
             except _Unusable as exc:
-                fault = str(exc)
-                messages = with_fault(messages, exc.answer, fault)
-        model = self.model_id
-        raise UnusableAnswer(f"the answer of {model} cannot be used, also when it was asked again: {fault}")
+                fault, answers = str(exc), answers + 1
+                call = _after_fault(call, exc)
+            except (ContextLengthExceeded, TextTooLong):
+                if not fault:
+                    raise
+                break  # what the first answer added to the prompt does not fit
+            except BridgeError as exc:
+                if not await self._has_models_without_schema(call, exc):
+                    raise
+                call = call._replace(response_format=None)
+            except AnswerFault as exc:
+                fault, answers = str(exc), answers + 1
+                call = call._replace(messages=with_fault(call.messages, self._answer, fault))
+        again = ", also when it was asked again" if answers > 1 else ""
+        raise UnusableAnswer(f"the answer of {self.model_id} cannot be used{again}: {fault}")
 
-    async def _ask(
-        self,
-        messages: Messages,
-        *,
-        max_tokens: int,
-        response_format: Mapping[str, Any] | None = None,
-        must_fit: bool = False,
-    ) -> str:
+    async def _ask(self, call: _Call) -> str:
+        route, conversation = self._planned(call)
+        try:
+            result = await self._bridge.service.run(ChatOperation(route, conversation), self._deadline, self._attempts)
+        except (ContextLengthExceeded, *_NOBODY_ANSWERED) as exc:
+            error = self._for_caller(exc)
+            if call.is_text and await self._may_fit_if_shorter(exc, route, conversation):
+                raise TextTooLong from error
+            raise error from exc
+        self._receipt = result.receipt
+        if result.answer.usage is not None:
+            self.tokens_used += result.answer.usage.prompt_tokens + result.answer.usage.completion_tokens
+        self._answer = _text_of(result.answer)
+        return self._answer
+
+    def _planned(self, call: _Call) -> tuple[RouteRequest, Conversation]:
+        """Returns what the call requires of a model, within what is left of the cost limit, and its conversation."""
         fields = {
             "model": self.options.model,
             "preferred_model": self.options.preferred_model,
             "task": self.options.task,
-            "max_cost": self._left_usd(),
-            "messages": messages,
-            "max_tokens": max_tokens,
-            "response_format": response_format,
+            "messages": call.messages,
+            "max_tokens": call.max_tokens,
+            "response_format": call.response_format,
         }
         fields = {name: value for name, value in fields.items() if value is not None}
         body = provider_request(fields)
         conversation = conversation_of(body)
         route = route_request(validated(ChatRequest, fields), body, conversation, self._bridge)
-        if must_fit:
-            route = _with_safe_window(route, max_tokens)
-        operation = ChatOperation(route, conversation)
-        try:
-            result = await self._bridge.service.run(operation, self._deadline, self._attempts)
-        except (ContextLengthExceeded, CostLimitExceeded, NoProviderAvailable, RateLimited) as exc:
-            if must_fit and await self._may_fit_if_shorter(exc, route, conversation):
-                raise TextTooLong from self._about_field(exc)
-            raise self._about_field(exc) from exc
-        self._receipt = result.receipt
-        if result.answer.usage is not None:
-            self.tokens_used += result.answer.usage.prompt_tokens + result.answer.usage.completion_tokens
-        return _text_of(result.answer)
+        limit_usd = self._limit_usd()
+        if limit_usd is not None:
+            left_usd = max(limit_usd - spent_usd(self._attempts.attempts), Decimal(0))
+            route = replace(route, max_cost_usd=left_usd)
+        if call.is_text:  # a server may cut off a longer prompt silently
+            route = replace(route, context_tokens=int(route.prompt.estimate * _SAFETY) + call.max_tokens)
+        return route, conversation
 
     async def _may_fit_if_shorter(self, error: Exception, route: RouteRequest, conversation: Conversation) -> bool:
         """Returns whether a shorter text has more models: some are excluded by their context windows only."""
@@ -165,32 +183,68 @@ class ModelCalls:
         plan = await self._bridge.service.explain(route, self._deadline, conversation)
         return bool(plan.excluded_by(ExclusionKind.CONTEXT))
 
-    def _about_field(self, error: BridgeError) -> BridgeError:
-        """Returns an error about the messages that a model was sent as one about the field that the caller sent."""
-        if not isinstance(error, ContextLengthExceeded):
-            return error
-        return ContextLengthExceeded(str(error).replace("messages", self.text_field, 1), param=self.text_field)
+    async def _has_models_without_schema(self, call: _Call, error: BridgeError) -> bool:
+        """Returns whether more models may answer if the call has no JSON schema."""
+        if call.response_format is None:
+            return False
+        if isinstance(error, NoCapableModel):
+            return True
+        if isinstance(error, ProviderError):
+            return error.kind is FailureKind.CANDIDATE_UNSUITABLE
+        if not isinstance(error, _NOBODY_ANSWERED):
+            return False
+        with_schema, without = [
+            await self._bridge.service.explain(route, self._deadline, conversation)
+            for route, conversation in (self._planned(call), self._planned(call._replace(response_format=None)))
+        ]
+        return bool({entry.key for entry in without.ranked} - {entry.key for entry in with_schema.ranked})
 
-    def _left_usd(self) -> Decimal | None:
-        """Returns what the earlier calls of the request leave of its cost limit."""
+    def _for_caller(self, error: BridgeError) -> BridgeError:
+        """Returns an error about a call as one about the request that the caller sent."""
+        if isinstance(error, ContextLengthExceeded):
+            return ContextLengthExceeded(str(error).replace("messages", self.text_field, 1), param=self.text_field)
+        limit_usd, spent = self._limit_usd(), spent_usd(self._attempts.attempts)
+        if isinstance(error, CostLimitExceeded) and limit_usd is not None and spent:
+            before = f"of ${usd_text(limit_usd)}, earlier calls of this request have used ${usd_text(spent)}"
+            return CostLimitExceeded(f"{error}; {before}", param=error.param)
+        return error
+
+    def _limit_usd(self) -> Decimal | None:
         limits = (self.options.max_cost, self._bridge.settings.routing.max_cost_per_request)
-        limit_usd = min((usd for usd in limits if usd is not None), default=None)
-        return None if limit_usd is None else max(limit_usd - spent_usd(self._attempts.attempts), Decimal(0))
+        return min((limit for limit in limits if limit is not None), default=None)
+
+    def _within_half_window(self, max_tokens: int) -> int:
+        """Returns at most half of the largest context window, so that a prompt has room beside the answer."""
+        target, catalog = resolve_model(self.options.model, self._bridge.catalog), self._bridge.catalog
+        usable = catalog.usable[self.options.task or target.task]
+        named = [entry for entry in usable if any(ref.matches(entry) for ref in target.models)]
+        window = max((entry.window for entry in (named if target.is_pinned and named else usable)), default=max_tokens)
+        return max(1, min(max_tokens, window // 2))
 
 
-def _with_safe_window(route: RouteRequest, max_tokens: int) -> RouteRequest:
-    """Returns the request for models whose window surely holds it: a server may cut off a longer one silently."""
-    return replace(route, context_tokens=int(route.prompt.estimate * _SAFETY) + max_tokens)
+def _after_fault(call: _Call, unusable: _Unusable) -> _Call:
+    """Returns the call after an answer that cannot be used. JSON that was cut off gets more room, because a shorter one
+    would lack something.
+    """
+    if unusable.is_cut_off and not call.is_text:
+        return call._replace(max_tokens=call.max_tokens * 2)
+    fault = f"{unusable}; be shorter" if unusable.is_cut_off else str(unusable)
+    return call._replace(messages=with_fault(call.messages, unusable.answer, fault))
 
 
 def _text_of(answer: ChatAnswer) -> str:
-    """Returns the text of an answer. Raises `_Unusable` for one that was refused, is empty or is not complete."""
+    """Returns the text of an answer. Raises `_Unusable` for one that is empty or not complete, and `ProviderError` for
+    one that the model refused.
+    """
     choice = answer.choices[0]
     text = "".join(block.text for block in choice.blocks if isinstance(block, Text)).strip()
-    if any(isinstance(block, Refusal) for block in choice.blocks):
-        raise _Unusable(text, "it is a refusal")
+    is_refused = any(isinstance(block, Refusal) for block in choice.blocks)
+    if is_refused or choice.finish_reason == FinishReason.CONTENT_FILTER:
+        raise ProviderError(FailureKind.CONTENT_REFUSED, "the model refused the content")
     if choice.finish_reason == FinishReason.LENGTH:
-        raise _Unusable(text, "it was cut off at its maximum length; be shorter")
+        raise _Unusable("", "it was cut off at its maximum length", is_cut_off=True)
+    if choice.finish_reason not in {FinishReason.STOP, None}:
+        raise _Unusable("", "it is not complete")
     if not text:
         raise _Unusable("", "it is empty")
     return text

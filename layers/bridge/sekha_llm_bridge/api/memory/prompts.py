@@ -7,7 +7,7 @@ Messages = list[dict[str, str]]
 """Messages in OpenAI's format."""
 
 DEFAULT_WORDS = 200
-_NOTES_WORDS = 150
+NOTES_WORDS = 150
 _FOCUS = {
     "daily": "the topics, the decisions and the next steps",
     "weekly": "the themes that come back, the progress, and what is still open",
@@ -50,7 +50,7 @@ def summary_prompt(texts: Sequence[str], *, level: str, max_words: int) -> Messa
 def notes_prompt(texts: Sequence[str], *, max_words: int) -> Messages:
     """Returns the request for notes on one part of a text that is too long to be read at once."""
     system = (
-        f"You read one part of a long text. Write down what matters in it, in at most {min(max_words, _NOTES_WORDS)} "
+        f"You read one part of a long text. Write down what matters in it, in at most {min(max_words, NOTES_WORDS)} "
         "words, and use only what the text says. If this part asks the reader for something, such as labels, copy that "
         "instruction word for word at the beginning."
     )

@@ -2,11 +2,18 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictInt, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictInt, field_validator, model_validator
 
 from sekha_llm_bridge.api.fields import MaxCost, TaskName
 
-_Text = Annotated[str, Field(min_length=1)]
+
+def _not_blank(text: str) -> str:
+    if not text.strip():
+        raise ValueError("has no text")
+    return text
+
+
+_Text = Annotated[str, Field(min_length=1), AfterValidator(_not_blank)]
 OWN_FIELDS = frozenset({"max_cost", "preferred_model", "task"})
 """The bridge's own fields of these requests."""
 
@@ -31,7 +38,7 @@ class SummarizeRequest(MemoryRequest):
 
     @field_validator("messages")
     @classmethod
-    def _not_blank(cls, messages: list[str]) -> list[str]:
+    def _some_text(cls, messages: list[str]) -> list[str]:
         if not any(text.strip() for text in messages):
             raise ValueError("has no text")
         return messages

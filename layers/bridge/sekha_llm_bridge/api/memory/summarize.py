@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from sekha_llm_bridge.api.memory.model_calls import ModelCalls, TextTooLong
-from sekha_llm_bridge.api.memory.prompts import DEFAULT_WORDS, Messages, notes_prompt, summary_prompt
+from sekha_llm_bridge.api.memory.prompts import DEFAULT_WORDS, NOTES_WORDS, Messages, notes_prompt, summary_prompt
 from sekha_llm_bridge.api.memory.request import SummarizeRequest
 from sekha_llm_bridge.api.memory.splitting import halves
 from sekha_llm_bridge.errors import BridgeError, UnusableAnswer
@@ -39,8 +39,10 @@ async def _notes_on_parts(
         raise too_long.__cause__ or BridgeError(str(too_long))
     notes: list[str] = []
     for part in parts:
+        if not any(text.strip() for text in part):
+            continue
         try:
-            notes.append(await _ask(notes_prompt(part, max_words=max_words), calls, max_words))
+            notes.append(await _ask(notes_prompt(part, max_words=max_words), calls, min(max_words, NOTES_WORDS)))
         except TextTooLong as exc:
             notes += await _notes_on_parts(part, calls, max_words, depth + 1, exc)
     return notes
