@@ -324,6 +324,17 @@ def test_ctrl_c_during_an_answer_ends_that_answer_only(bridge: FakeProvider) -> 
     assert contents(bridge) == [["Hi"], ["Hi", "Hel", "And?"]]
 
 
+def test_an_unknown_command_is_not_sent_to_the_model(bridge: FakeProvider) -> None:
+    with conversation("--url", bridge.url) as terminal:
+        terminal.type("/help\r")
+        terminal.read_until("/help is no command")
+        terminal.type("//home is a folder\r")
+        terminal.read_until("Hello.")
+        terminal.read_until("> ", times=3)
+        assert terminal.end() == 0
+    assert contents(bridge) == [["/home is a folder"]]
+
+
 def test_an_error_does_not_end_a_conversation_but_is_its_exit_code(bridge: FakeProvider) -> None:
     bridge.script(PATH, Reply(503, {"error": {"message": "no provider", "code": "no_provider_available"}}))
     with conversation("--url", bridge.url) as terminal:

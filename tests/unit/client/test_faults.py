@@ -13,6 +13,7 @@ from sekha_llm_bridge import (
     BridgeTimeout,
     BridgeUnreachable,
     ConnectionLost,
+    InvalidOption,
     LlmBridge,
     NoProviderAvailable,
     NotABridge,
@@ -152,6 +153,42 @@ def test_attempts_that_may_be_billed_are_not_repeated(fake: FakeProvider, connec
     with pytest.raises(AllProvidersFailed):
         connect(fake.url).call("chat", "Hi")
     assert len(fake.received) == 1
+
+
+@pytest.mark.parametrize(("status", "calls"), [(502, 1), (504, 1), (503, 3), (429, 3)])
+def test_a_wait_makes_a_paid_call_repeatable_only_where_it_was_refused(
+    fake: FakeProvider, connect: Connect, status: int, calls: int
+) -> None:
+    """A 502 or a 504 may stand for a request that was carried out."""
+    fake.always(CHAT, refused("all_providers_failed", status, retry_after="1"))
+    with pytest.raises(BridgeError):
+        connect(fake.url).call("chat", "Hi")
+    assert len(fake.received) == calls
+
+
+@pytest.mark.parametrize("url", ["http://☃.net", "http://xn--a", "http://h/a\x01b"])
+def test_an_address_that_is_no_url_is_refused_at_once(url: str) -> None:
+    with pytest.raises(InvalidOption):
+        LlmBridge(url)
+
+
+@pytest.mark.parametrize("headers", [{"x": "ü"}, {"x": "a\nb"}, {"x": None}, {"ü": "x"}])
+def test_headers_that_cannot_be_sent_are_refused_at_once(headers: Any) -> None:
+    with LlmBridge("http://127.0.0.1:9") as client, pytest.raises(InvalidOption):
+        client.with_options(headers=headers)
+
+
+@pytest.mark.parametrize("timeout", [0, -1, float("nan")])
+def test_a_timeout_that_is_no_time_is_refused_at_once(timeout: float) -> None:
+    with pytest.raises(InvalidOption):
+        LlmBridge("http://127.0.0.1:9", timeout=timeout)
+
+
+def test_attempts_of_another_form_do_not_hide_the_error(fake: FakeProvider, connect: Connect) -> None:
+    fake.always(CHAT, Reply(400, {"error": {"message": "no", "code": "invalid_request", "attempts": 3}}))
+    with pytest.raises(BridgeError) as caught:
+        connect(fake.url).call("chat", "Hi")
+    assert caught.value.attempts == ()
 
 
 def test_max_retries_0_never_repeats_a_call(fake: FakeProvider, connect: Connect) -> None:

@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from sekha_llm_bridge.api.request_state import state_of
 from sekha_llm_bridge.errors import BridgeError, ConfigError, ProviderError
+from sekha_llm_bridge.execution.attempts import Attempt
 
 ErrorBody = Callable[[BridgeError, str, Mapping[str, object]], dict[str, Any]]
 """Makes the JSON body of an error answer from the error, the request's id, and further details."""
@@ -51,12 +52,16 @@ def error_response(
     sent = {**(headers or {}), **report.headers()}
     if error.retry_after_s is not None:
         sent["retry-after"] = str(max(1, math.ceil(error.retry_after_s)))
-    elif report.attempts:
+    if report.attempts and (error.retry_after_s is None or any(map(_may_be_billed, report.attempts))):
         # OpenAI's clients obey it: each of their retries would try, and may bill, everything again.
         sent["x-should-retry"] = "false"
     make_body: ErrorBody = error_body or request.app.state.error_body
     body = make_body(error, state.request_id, {**report.error_details(), **(details or {})})
     return Response(orjson.dumps(body), error.status, sent, "application/json")
+
+
+def _may_be_billed(attempt: Attempt) -> bool:
+    return attempt.cost_bound_usd is None or attempt.cost_bound_usd > 0
 
 
 def _public_message(error: BridgeError) -> str:

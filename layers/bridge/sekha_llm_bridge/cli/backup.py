@@ -70,7 +70,8 @@ def run(path: Path, options: Options) -> int:
     except StoreFailed as exc:
         return _failed(f"{problem_text(url, exc)}{_how_to_resume(path)}", _NOT_POSSIBLE)
     except OSError as exc:
-        return _failed(f"{exc}{_how_to_resume(path)}", _NOT_POSSIBLE)
+        hint = _how_to_resume(path) if partial_path(path).exists() else ": nothing was written"
+        return _failed(f"{path}: {exc.strerror or exc}{hint}", _NOT_POSSIBLE)
     except KeyboardInterrupt:
         return _failed(f"interrupted{_how_to_resume(path)}", _INTERRUPTED)
     if options.as_json:

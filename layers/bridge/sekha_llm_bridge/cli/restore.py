@@ -59,7 +59,7 @@ def run(path: Path, options: Options) -> int:
     except StoreFailed as exc:
         return _failed(f"{problem_text(url, exc)}{_RUN_AGAIN if has_begun else ''}", _NOT_POSSIBLE)
     except OSError as exc:
-        return _failed(f"{exc}{_RUN_AGAIN if has_begun else ''}", _NOT_POSSIBLE)
+        return _failed(f"{path}: {exc.strerror or exc}{_RUN_AGAIN if has_begun else ''}", _NOT_POSSIBLE)
     except KeyboardInterrupt:
         return _failed(f"interrupted{_RUN_AGAIN if has_begun else ': nothing was written'}", _INTERRUPTED)
     return _show(results, as_json=options.as_json)

@@ -165,12 +165,16 @@ def error_of(document: object, *, status: int, headers: Mapping[str, str]) -> Br
     error.param = envelope.get("param")
     error.request_id = envelope.get("request_id") or headers.get("x-request-id")
     error.retry_after_s = retry_after_s(headers)
-    error.attempts = tuple(envelope.get("attempts") or ())
-    error.candidates = tuple(envelope.get("candidates") or ())
+    error.attempts = _listed(envelope.get("attempts"))
+    error.candidates = _listed(envelope.get("candidates"))
     error.receipt = envelope.get("bridge")
     if isinstance(error, errors.ConfigError):
         error.faults = (error.message,)
     return error
+
+
+def _listed(value: Any) -> tuple[Any, ...]:
+    return tuple(value) if isinstance(value, list) else ()
 
 
 def retry_after_s(headers: Mapping[str, str]) -> float | None:

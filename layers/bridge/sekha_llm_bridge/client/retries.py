@@ -65,4 +65,5 @@ def _is_safe(call: Call[Any], error: BridgeError) -> bool:
     """Without a word of the bridge: a gateway's 502 or 504 may stand for a request that was carried out."""
     if isinstance(error, QuotaExceeded):
         return False
-    return call.is_free or error.status == 429 or error.retry_after_s is not None
+    is_refused = error.status == 429 or (error.status == 503 and error.retry_after_s is not None)
+    return call.is_free or is_refused

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from sekha_llm_bridge.client.chat import ChatReply, chat_reply
-from sekha_llm_bridge.client.errors import StreamNotFinished, error_of
+from sekha_llm_bridge.client.errors import NotABridge, StreamNotFinished, error_of
 from sekha_llm_bridge.errors import BridgeError, StreamInterrupted
 
 _DONE = "[DONE]"
@@ -66,7 +66,10 @@ class StreamedChat:
             raise self._error
         if not self.is_complete:
             raise StreamNotFinished("the reply is known at the end of the stream: read all of its texts first")
-        return chat_reply(self._assembled.document(), self._headers.get("x-request-id"))
+        try:
+            return chat_reply(self._assembled.document(), self._headers.get("x-request-id"))
+        except (LookupError, TypeError, ValueError, AttributeError) as exc:
+            raise NotABridge("the stream had other fields than a bridge sends: is base_url right?") from exc
 
     def _receive_event(self, data: str) -> None:
         if data == _DONE:

@@ -69,7 +69,9 @@ class Arguments(NamedTuple):
             timeout = given.timeout
         headers = {"accept": "application/json", "user-agent": f"sekha-llm-bridge/{__version__}"}
         retries = RetryPolicy(_count(self.max_retries), self.random or random.random)
-        return Options(base_url_of(self.base_url), {**headers, **_bearer(self.api_key)}, _timeout(timeout), retries)
+        return Options(
+            _checked(base_url_of(self.base_url)), {**headers, **_bearer(self.api_key)}, _timeout(timeout), retries
+        )
 
     def http(self, kind: type[H]) -> H:
         """Returns an HTTP client. Raises `InvalidOption` where a proxy, or the environment's, cannot be used."""
@@ -115,7 +117,7 @@ class Transport(Generic[H, S]):
         """
         old = self.options
         options = old._replace(
-            headers={**old.headers, **{name.lower(): value for name, value in (headers or {}).items()}},
+            headers={**old.headers, **_sendable(headers or {})},
             timeout=old.timeout if timeout == UNCHANGED else _timeout(timeout),
             retries=old.retries if max_retries is None else old.retries._replace(max_retries=_count(max_retries)),
         )
@@ -257,6 +259,8 @@ def fault_of(exc: httpx.HTTPError, base_url: str) -> Fault:
             error = BridgeUnreachable(f"{base_url} cannot be reached: no connection in time; {remedy}")
             return Fault(error, was_sent=False, cause=exc)
         case httpx.ConnectError() | httpx.UnsupportedProtocol():
+            if "SSL" in reason:
+                remedy = "does it speak https, with a certificate that this machine trusts?"
             error = BridgeUnreachable(f"{base_url} cannot be reached: {reason}; {remedy}")
             return Fault(error, was_sent=False, cause=exc)
         case httpx.ProxyError():
@@ -268,6 +272,24 @@ def fault_of(exc: httpx.HTTPError, base_url: str) -> Fault:
             return Fault(NotABridge(f"{base_url} sent an answer that cannot be decoded: {reason}"), cause=exc)
     error = ConnectionLost(f"the connection to {base_url} broke before the answer was complete: {reason}")
     return Fault(error, cause=exc)
+
+
+def _checked(base_url: str) -> str:
+    """Returns an address that httpx can call. Raises `InvalidOption`."""
+    try:
+        _ = httpx.URL(base_url).host  # decoding the host finds the last faults
+    except (httpx.InvalidURL, ValueError) as exc:
+        raise InvalidOption("base_url", f"is not a URL: {exc}") from exc
+    return base_url
+
+
+def _sendable(headers: Mapping[str, str]) -> dict[str, str]:
+    """Returns headers that HTTP can carry. Raises `InvalidOption`."""
+    for name, value in headers.items():
+        for text in (name, value):
+            if not isinstance(text, str) or not text.isascii() or not text.isprintable():
+                raise InvalidOption("headers", f"has a name or value that is no text of printable ASCII: {name!r}")
+    return {name.lower(): value for name, value in headers.items()}
 
 
 def _not_a_bridge(response: httpx.Response) -> BridgeError:
@@ -306,6 +328,8 @@ def _bearer(api_key: str | None) -> dict[str, str]:
 
 def _timeout(timeout: Timeout) -> httpx.Timeout:
     if isinstance(timeout, int | float):
+        if not timeout > 0:
+            raise InvalidOption("timeout", f"is {timeout}: give seconds above 0, or None for no limit")
         return httpx.Timeout(timeout, connect=min(timeout, CONNECT_TIMEOUT_S))
     return httpx.Timeout(timeout)
 

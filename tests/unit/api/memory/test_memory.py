@@ -255,6 +255,14 @@ def test_the_cost_limit_holds_for_all_calls_of_a_request_together(fake: FakeProv
     assert len(fake.received) == 1
 
 
+def test_a_rate_limit_after_a_billed_answer_is_not_to_be_retried(fake: FakeProvider) -> None:
+    """A client that repeats the request would have the first answer billed again."""
+    says(fake, "no JSON")
+    fake.script(CHAT, Reply(429, {"error": {"message": "slow down"}}, headers={"retry-after": "1"}))
+    answer = function("score", one(fake))("POST", "/score", {"text": "a"})
+    assert (answer.status, answer.headers["retry-after"], answer.headers["x-should-retry"]) == (429, "1", "false")
+
+
 LONG = [f"Message {number}: " + "the launch is planned. " * 30 for number in range(12)]
 
 

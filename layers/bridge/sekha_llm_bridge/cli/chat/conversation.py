@@ -33,10 +33,14 @@ def converse(ask: Callable[[Sequence[Any]], ChatReply], first_message: Callable[
     messages: list[Any] = []
     code = DONE
     while (line := _read_line()) is not None:
-        if line.strip() == NEW:
+        command = line.split(maxsplit=1)[0].lower() if line.strip() else ""
+        if command == NEW:
             messages.clear()
-        elif line.strip():
-            message = {"role": "user", "content": line} if messages else first_message(line)
+        elif command.startswith("/") and command[1:].isalpha():
+            sys.stderr.write(f"{command} is no command; {_HINT}; a message may begin with two slashes\n")
+        elif command:
+            text = line.removeprefix("/") if line.startswith("//") else line
+            message = {"role": "user", "content": text} if messages else first_message(text)
             code = _exchange(ask, messages, message)
     return code
 
