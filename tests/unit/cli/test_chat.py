@@ -246,6 +246,8 @@ class Terminal:
     def __init__(self, process: subprocess.Popen[bytes], descriptor: int) -> None:
         self.process, self._descriptor = process, descriptor
         self.seen = ""
+        self._poll = select.poll()  # select() takes no descriptor above 1023
+        self._poll.register(descriptor, select.POLLIN)
 
     def type(self, keys: str) -> None:
         os.write(self._descriptor, keys.encode())
@@ -255,7 +257,7 @@ class Terminal:
 
     def has_read(self, word: str, times: int, *, timeout_s: float) -> bool:
         while self.seen.count(word) < times:
-            if not select.select([self._descriptor], [], [], timeout_s)[0]:
+            if not self._poll.poll(timeout_s * 1000):
                 return False
             self.seen += os.read(self._descriptor, 65536).decode(errors="replace")
         return True
