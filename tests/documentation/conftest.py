@@ -8,10 +8,10 @@ import pytest
 import yaml
 
 from local_stack.testing import RunningStack, running_stack
-from tests.documentation.answers import SchemaFollowingProvider
 from tests.documentation.blocks import ROOT, blocks
 from tests.documentation.reader import Reader
 from tests.fakes.provider import FakeProvider
+from tests.fakes.schema_answers import SchemaFollowingProvider
 
 DIMENSION = 768
 _OPENAI_KEY = "sk-documentation"

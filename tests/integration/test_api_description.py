@@ -19,7 +19,7 @@ from jsonschema import Draft202012Validator
 
 from local_stack.testing import RunningStack, running_stack
 from tests.fakes.chroma import chroma_server
-from tests.fakes.provider import FakeProvider
+from tests.fakes.schema_answers import SchemaFollowingProvider
 from tests.fakes.settings import chat_model, embedding_model, provider
 
 pytestmark = pytest.mark.stack
@@ -37,7 +37,7 @@ BROWSER = "text/html,application/xhtml+xml,*/*;q=0.8"
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
     """The bridge with a fake provider in two wire formats, and a real Chroma."""
-    with FakeProvider() as fake, chroma_server(tmp_path_factory.mktemp("chroma")) as chroma_url:
+    with SchemaFollowingProvider() as fake, chroma_server(tmp_path_factory.mktemp("chroma")) as chroma_url:
         abilities: dict[str, Any] = {"supports_vision": True, "supports_function_calling": True, "task": "chat_smart"}
         paid = (chat_model("gpt", **abilities), embedding_model("mini", context_window=100_000))
         config = {

@@ -10,7 +10,7 @@ Schema = Mapping[str, Any]
 
 
 class SchemaFollowingProvider(FakeProvider):
-    """As `FakeProvider`; a chat with a JSON schema gets the simplest JSON that it allows."""
+    """As `FakeProvider`; a whole answer to a chat with a JSON schema is the simplest JSON object that it allows."""
 
     def _default_reply(self, request: Received) -> Reply:
         schema = schema_of(request.body)
@@ -21,10 +21,17 @@ class SchemaFollowingProvider(FakeProvider):
 
 
 def schema_of(body: Any) -> Schema | None:
-    """Returns the JSON schema of a chat in Ollama's or OpenAI's format; None where it has none, or is no chat."""
-    fields = body if isinstance(body, dict) else {}
-    found = fields.get("format") or fields.get("response_format", {}).get("json_schema", {}).get("schema")
-    return found if isinstance(found, dict) else None
+    """Returns the JSON schema of a chat in Ollama's or OpenAI's format; None where it has none for an object, is
+    streamed, or is no chat.
+    """
+    if not isinstance(body, dict) or body.get("stream"):
+        return None
+    found = body.get("format")
+    for name in ("response_format", "json_schema", "schema"):
+        if found is None:
+            body = body.get(name) if isinstance(body, dict) else None
+    found = body if found is None else found
+    return found if isinstance(found, dict) and isinstance(found.get("properties"), dict) else None
 
 
 def instance_of(schema: Schema) -> Any:
