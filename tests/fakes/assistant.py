@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 from tests.fakes.provider import FakeProvider, Received, Reply, Stream, chat_completion, chat_events, chunk
+from tests.fakes.schema_answers import example_of
 
 CHAT_PATH = "/v1/chat/completions"
 TEXT = "Hello from the assistant."
@@ -14,7 +15,6 @@ PERSON = {"name": "Ada", "age": 36}
 LABELS = "memory, routing, cost"
 
 _BY_NAME: dict[str, Any] = {**PERSON, "summary": LABELS}
-_BY_TYPE: dict[str, Any] = {"string": "some text", "integer": 8, "number": 8, "boolean": True, "null": None}
 
 
 class Assistant(FakeProvider):
@@ -43,22 +43,7 @@ class Assistant(FakeProvider):
 
 def _json_answer(body: dict[str, Any]) -> Any:
     schema = (body["response_format"].get("json_schema") or {}).get("schema")
-    return example_of(schema, schema) if schema else PERSON
-
-
-def example_of(schema: dict[str, Any], root: dict[str, Any], name: str = "") -> Any:
-    """Returns a value that fits a JSON schema, as far as libraries use it for structured output."""
-    if reference := schema.get("$ref"):
-        return example_of(root["$defs"][reference.rpartition("/")[2]], root, name)
-    if options := schema.get("anyOf"):
-        return example_of(options[0], root, name)
-    if "enum" in schema:
-        return schema["enum"][0]
-    if schema.get("type") == "object":
-        return {key: example_of(one, root, key) for key, one in schema.get("properties", {}).items()}
-    if schema.get("type") == "array":
-        return [example_of(schema["items"], root, name)]
-    return _BY_NAME.get(name, _BY_TYPE[schema.get("type", "string")])
+    return example_of(schema, _BY_NAME) if schema else PERSON
 
 
 def _text_reply(body: dict[str, Any], text: str) -> Reply:

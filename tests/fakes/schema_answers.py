@@ -7,6 +7,8 @@ from typing import Any
 from tests.fakes.provider import FakeProvider, Received, Reply, chat_completion, ollama_chat
 
 Schema = Mapping[str, Any]
+NO_EXAMPLES: Mapping[str, Any] = {}
+_BY_TYPE: Mapping[str, Any] = {"string": "some text", "integer": 8, "number": 8, "boolean": True, "null": None}
 
 
 class SchemaFollowingProvider(FakeProvider):
@@ -17,7 +19,7 @@ class SchemaFollowingProvider(FakeProvider):
         if schema is None:
             return super()._default_reply(request)
         make = ollama_chat if request.path == "/api/chat" else chat_completion
-        return Reply(body=make(json.dumps(instance_of(schema)), model=request.body["model"]))
+        return Reply(body=make(json.dumps(example_of(schema)), model=request.body["model"]))
 
 
 def schema_of(body: Any) -> Schema | None:
@@ -34,18 +36,22 @@ def schema_of(body: Any) -> Schema | None:
     return found if isinstance(found, dict) and isinstance(found.get("properties"), dict) else None
 
 
-def instance_of(schema: Schema) -> Any:
-    """Returns a value that the schema allows: lists have one entry."""
+def example_of(schema: Schema, by_name: Mapping[str, Any] = NO_EXAMPLES) -> Any:
+    """Returns a value that fits a JSON schema, as far as libraries use it for structured output; lists have one entry.
+    `by_name` has the texts and numbers of certain properties.
+    """
+    return _example(schema, by_name, schema, "")
+
+
+def _example(schema: Schema, by_name: Mapping[str, Any], root: Schema, name: str) -> Any:
+    if reference := schema.get("$ref"):
+        return _example(root["$defs"][reference.rpartition("/")[2]], by_name, root, name)
+    if options := schema.get("anyOf"):
+        return _example(options[0], by_name, root, name)
     if "enum" in schema:
         return schema["enum"][0]
-    match schema.get("type"):
-        case "object":
-            return {name: instance_of(one) for name, one in schema.get("properties", {}).items()}
-        case "array":
-            return [instance_of(schema.get("items", {}))]
-        case "integer" | "number":
-            return schema.get("minimum", 1)
-        case "boolean":
-            return True
-        case _:
-            return "text"
+    if schema.get("type") == "object":
+        return {key: _example(one, by_name, root, key) for key, one in schema.get("properties", {}).items()}
+    if schema.get("type") == "array":
+        return [_example(schema.get("items", {}), by_name, root, name)]
+    return by_name.get(name, _BY_TYPE[schema.get("type", "string")])

@@ -1,7 +1,7 @@
 """What the names in a request's `model` and `preferred_model` mean.
 
-A name is looked for in this order: an alias of the configuration, `auto`, a model_id, a key of `default_models`, and
-`provider/model`. So an alias may have the name of a model, to give it others for its failover.
+A name is looked for in this order: an alias of the configuration, `auto`, a model_id, `provider/model`, and a key
+of `default_models`. So an alias may have the name of a model, to give it others for its failover.
 """
 
 from collections.abc import Mapping
@@ -47,13 +47,10 @@ def resolve_model(name: str | None, catalog: Catalog) -> NamedTarget:
         raise model_not_found(name, catalog)
     if name == AUTO:
         return NamedTarget()
-    ref = model_ref(name, catalog)
-    if ref is not None and ref.model_id == name:
+    if (ref := model_ref(name, catalog)) is not None:
         return NamedTarget((ref,), is_pinned=is_pinned)
     if name in DEFAULT_NAMES:
         return NamedTarget(task=DEFAULT_NAMES[name])
-    if ref is not None:
-        return NamedTarget((ref,), is_pinned=is_pinned)
     raise model_not_found(name, catalog)
 
 

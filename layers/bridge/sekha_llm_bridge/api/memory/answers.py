@@ -12,7 +12,13 @@ _FENCE = "```"
 
 
 class AnswerFault(Exception):
-    """Why an answer of a model cannot be used. The message has no text of the answer."""
+    """Why an answer of a model cannot be used. The message has no text of the answer. `is_cut_off`: it reached the
+    maximum of output tokens.
+    """
+
+    def __init__(self, fault: str, *, is_cut_off: bool = False) -> None:
+        super().__init__(fault)
+        self.is_cut_off = is_cut_off
 
 
 def read_entities(answer: str) -> dict[str, list[str]]:

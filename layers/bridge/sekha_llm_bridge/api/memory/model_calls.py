@@ -47,14 +47,6 @@ class TextTooLong(Exception):
     """
 
 
-class _Unusable(Exception):
-    """An answer that cannot be used, and why. `answer` is empty where it need not be shown to the model again."""
-
-    def __init__(self, answer: str, fault: str, *, is_cut_off: bool = False) -> None:
-        super().__init__(fault)
-        self.answer, self.is_cut_off = answer, is_cut_off
-
-
 class _Call(NamedTuple):
     """One call. `is_text`: the answer is a text, and the prompt must surely fit into the window."""
 
@@ -81,7 +73,6 @@ class ModelCalls:
         self._bridge = bridge_of(self.request)
         self._deadline = deadline_of(self.request).at_most(RESPONSE_TIMEOUT_S)
         self._attempts = attempts_of(self.request)
-        self._answer = ""
 
     @property
     def model_id(self) -> str:
@@ -118,28 +109,32 @@ class ModelCalls:
         return await self._usable(_Call(messages, self._within_half_window(max_tokens), form), read)
 
     async def _usable(self, call: _Call, read: Callable[[str], T]) -> T:
-        fault, answers = "", 0
+        """Returns what `read` makes of the first answer that can be used."""
+        fault: AnswerFault | None = None
+        answers = 0
         while answers < _MAX_ANSWERS:
             try:
-                return read(await self._ask(call))
-            except _Unusable as exc:
-                fault, answers = str(exc), answers + 1
-                call = _after_fault(call, exc)
+                answer = await self._ask(call)
             except (ContextLengthExceeded, TextTooLong):
-                if not fault:
+                if fault is None:
                     raise
                 break  # what the first answer added to the prompt does not fit
             except BridgeError as exc:
                 if not await self._has_models_without_schema(call, exc):
                     raise
                 call = call._replace(response_format=None)
+                continue
+            answers, text = answers + 1, ""
+            try:
+                text = _text_of(answer)
+                return read(text)
             except AnswerFault as exc:
-                fault, answers = str(exc), answers + 1
-                call = call._replace(messages=with_fault(call.messages, self._answer, fault))
+                fault, call = exc, _after_fault(call, text, exc)
         again = ", also when it was asked again" if answers > 1 else ""
         raise UnusableAnswer(f"the answer of {self.model_id} cannot be used{again}: {fault}")
 
-    async def _ask(self, call: _Call) -> str:
+    async def _ask(self, call: _Call) -> ChatAnswer:
+        """Returns a model's answer. Raises `TextTooLong` where a shorter text may be answered."""
         route, conversation = self._planned(call)
         try:
             result = await self._bridge.service.run(ChatOperation(route, conversation), self._deadline, self._attempts)
@@ -151,8 +146,7 @@ class ModelCalls:
         self._receipt = result.receipt
         if result.answer.usage is not None:
             self.tokens_used += result.answer.usage.prompt_tokens + result.answer.usage.completion_tokens
-        self._answer = _text_of(result.answer)
-        return self._answer
+        return result.answer
 
     def _planned(self, call: _Call) -> tuple[RouteRequest, Conversation]:
         """Returns what the call requires of a model, within what is left of the cost limit, and its conversation."""
@@ -222,19 +216,20 @@ class ModelCalls:
         return max(1, min(max_tokens, window // 2))
 
 
-def _after_fault(call: _Call, unusable: _Unusable) -> _Call:
-    """Returns the call after an answer that cannot be used. JSON that was cut off gets more room, because a shorter one
-    would lack something.
+def _after_fault(call: _Call, answer: str, fault: AnswerFault) -> _Call:
+    """Returns the call after an answer that cannot be used; `answer` is what the model is shown of it. JSON that was
+    cut off gets more room, because a shorter one would lack something.
     """
-    if unusable.is_cut_off and not call.is_text:
-        return call._replace(max_tokens=call.max_tokens * 2)
-    fault = f"{unusable}; be shorter" if unusable.is_cut_off else str(unusable)
-    return call._replace(messages=with_fault(call.messages, unusable.answer, fault))
+    if not fault.is_cut_off:
+        return call._replace(messages=with_fault(call.messages, answer, str(fault)))
+    if call.is_text:
+        return call._replace(messages=with_fault(call.messages, answer, f"{fault}; be shorter"))
+    return call._replace(max_tokens=call.max_tokens * 2)
 
 
 def _text_of(answer: ChatAnswer) -> str:
-    """Returns the text of an answer. Raises `_Unusable` for one that is empty or not complete, and `ProviderError` for
-    one that the model refused.
+    """Returns the text of an answer. Raises `AnswerFault` for one that is empty or not complete, and `ProviderError`
+    for one that the model refused.
     """
     choice = answer.choices[0]
     text = "".join(block.text for block in choice.blocks if isinstance(block, Text)).strip()
@@ -242,9 +237,9 @@ def _text_of(answer: ChatAnswer) -> str:
     if is_refused or choice.finish_reason == FinishReason.CONTENT_FILTER:
         raise ProviderError(FailureKind.CONTENT_REFUSED, "the model refused the content")
     if choice.finish_reason == FinishReason.LENGTH:
-        raise _Unusable("", "it was cut off at its maximum length", is_cut_off=True)
+        raise AnswerFault("it was cut off at its maximum length", is_cut_off=True)
     if choice.finish_reason not in {FinishReason.STOP, None}:
-        raise _Unusable("", "it is not complete")
+        raise AnswerFault("it is not complete")
     if not text:
-        raise _Unusable("", "it is empty")
+        raise AnswerFault("it is empty")
     return text
