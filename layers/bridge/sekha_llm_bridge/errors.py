@@ -6,18 +6,23 @@
     │   ├── InvalidRequest           400  a field is wrong
     │   ├── NoCapableModel           400  no configured model can do what the request needs
     │   ├── ContextLengthExceeded    400  the prompt is too long for every model that could answer
+    │   ├── KeyRejected              401  there is no API key, or it is not valid
     │   ├── CostLimitExceeded        402  every model that could answer costs too much
+    │   ├── BudgetExceeded           402  a budget of the key, or of the bridge, is used up
+    │   ├── NotAllowed               403  the API key may not do this
     │   ├── ModelNotFound            404  the named model is not configured
     │   ├── CollectionNotFound       404  no collection has that name
     │   ├── UnknownPath              404
     │   ├── WrongMethod              405
-    │   └── EmbeddingSpaceMismatch   409  the collection has vectors of another embedding space
+    │   ├── EmbeddingSpaceMismatch   409  the collection has vectors of another embedding space
+    │   └── KeyLimitExceeded         429  the API key has sent too many requests or tokens, or too many at once
     ├── Unavailable                  no candidate answered
     │   ├── RateLimited              429  every candidate is rate-limited
     │   ├── ClientDisconnected       499  the client disconnected first; only the log has this error
     │   ├── AllProvidersFailed       502  every candidate was tried and failed
     │   ├── UnusableAnswer           502  a model's answer does not have the required form
     │   ├── StreamInterrupted        502  a streamed answer was interrupted
+    │   ├── AccessUnavailable        503  the table of keys, budgets or answers does not answer
     │   ├── NoProviderAvailable      503  every candidate has an open breaker, or is cooling down
     │   ├── VectorStoreUnavailable   503  Chroma does not answer
     │   └── DeadlineExceeded         504  the deadline passed first
@@ -29,6 +34,7 @@ Messages say what happened, to which value, and what to do. They contain no key 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from types import MappingProxyType
 from typing import Any
 
 from sekha_llm_bridge.usage import Usage
@@ -114,6 +120,56 @@ class CostLimitExceeded(RequestError):
     status = 402
     type = "cost_limit_error"
     code = "cost_limit_exceeded"
+
+
+class KeyRejected(RequestError):
+    """There is no API key, or it is not valid."""
+
+    status = 401
+    type = "authentication_error"
+    code = "invalid_api_key"
+
+
+class BudgetExceeded(RequestError):
+    """What every model that could answer may cost does not fit into what is left of a budget. `budget` says which
+    budget, what is left of it, and when it is renewed.
+    """
+
+    status = 402
+    type = "cost_limit_error"
+    code = "budget_exceeded"
+    budget: Mapping[str, object] = MappingProxyType({})
+
+    def __init__(
+        self, message: str, *, budget: Mapping[str, object] | None = None, retry_after_s: float | None = None
+    ) -> None:
+        super().__init__(message)
+        self.budget = budget or self.budget
+        self.retry_after_s = retry_after_s
+
+    def details(self) -> Mapping[str, object]:
+        """Returns the budget."""
+        return {"budget": self.budget} if self.budget else {}
+
+
+class NotAllowed(RequestError):
+    """The API key may not do this."""
+
+    status = 403
+    type = "permission_error"
+    code = "not_allowed_for_key"
+
+
+class KeyLimitExceeded(RequestError):
+    """The API key has sent too many requests or tokens in this minute, or too many requests at once."""
+
+    status = 429
+    type = "rate_limit_error"
+    code = "key_limit_exceeded"
+
+    def __init__(self, message: str, *, retry_after_s: float) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class ContextLengthExceeded(RequestError):
@@ -206,6 +262,14 @@ class ClientDisconnected(Unavailable):
 
     def __init__(self) -> None:
         super().__init__("the client disconnected before the end of the answer")
+
+
+class AccessUnavailable(Unavailable):
+    """The table of keys, of budgets or of stored answers does not answer, and the request may not go on without it."""
+
+    status = 503
+    type = "server_error"
+    code = "access_unavailable"
 
 
 class NoProviderAvailable(Unavailable):
