@@ -12,7 +12,7 @@ from sekha_llm_bridge.access.quotas import Account, Counter, Quota, Quotas
 from sekha_llm_bridge.access.quotas.memory import MemoryQuotaStore
 from sekha_llm_bridge.access.spending import Need, RequestSpending
 from tests.fakes.clock import FakeClock
-from tests.unit.execution.stage import run
+from tests.fakes.virtual_time import run
 
 LIMIT, HOLD_S = 1000, 60
 NOTHING = Need(Decimal(0), 0)
