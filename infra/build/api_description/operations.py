@@ -52,13 +52,6 @@ _CALL: tuple[Error, ...] = (
     *(*_PLAN, *_ONE_ATTEMPT),
     *(AllProvidersFailed, BudgetExceeded, KeyLimitExceeded, AccessUnavailable),
 )
-    *_PLAN,
-    *_ONE_ATTEMPT,
-    AllProvidersFailed,
-    BudgetExceeded,
-    KeyLimitExceeded,
-    AccessUnavailable,
-)
 _CHAT = tuple(kind for kind in _CALL if kind is not FailureKind.DIMENSIONS_IGNORED)
 REJECTED_BY_PROVIDER = "`invalid_request`: the provider refuses the request, with this status"
 
