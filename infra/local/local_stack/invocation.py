@@ -24,11 +24,13 @@ class FaultKind(Enum):
 
 
 class FunctionFault(Exception):
-    """The function failed: it returned an error, crashed or exceeded a limit."""
+    """The function failed: it returned an error, crashed or exceeded a limit. `error_message` is that of the exception
+    that the runtime reported."""
 
-    def __init__(self, kind: FaultKind, message: str) -> None:
+    def __init__(self, kind: FaultKind, message: str, *, error_message: str = "") -> None:
         super().__init__(message)
         self.kind = kind
+        self.error_message = error_message
 
 
 class EventTooLargeError(Exception):

@@ -21,7 +21,7 @@ from local_stack.instance import InstanceSpec
 from local_stack.instance_specs import make_instance_spec, short_names
 from local_stack.invocation import FunctionFault
 from local_stack.models import ModelServer, chat_server, embedding_server
-from local_stack.plan import Plan
+from local_stack.plan import AUTH_VARIABLE, Plan, auth_mode
 from local_stack.processes import Child, Processes
 from local_stack.scheduler import Job, SystemClock, run_once, run_when_due
 from local_stack.services import Service, ServiceError, keep_running, tail
@@ -187,6 +187,7 @@ class Stack:
 
     def _addresses(self) -> dict[str, str]:
         addresses = {"AWS_ENDPOINT_URL_DYNAMODB": self._aws.url, "AWS_ENDPOINT_URL_SQS": self._aws.url}
+        addresses[AUTH_VARIABLE] = auth_mode(auth=self._plan.auth)
         if self._plan.configuration:
             addresses["LLM_CONFIG_PATH"] = str(self._plan.configuration.path)
         return {**addresses, **{variable: service.url for variable, service in self._supporting_servers.items()}}
