@@ -31,7 +31,7 @@ from local_stack.terminal import Terminal, curl
 
 CHAT_PATH = "/v1/chat/completions"
 EMBEDDINGS_PATH = "/v1/embeddings"
-STATE_TABLE_VARIABLE = "STATE_TABLE"
+_TABLE_VARIABLES = {"StateTable": "STATE_TABLE", "KeysTable": "KEYS_TABLE"}  # by the table's logical id
 _FIRST_RUN_LIMIT_S = 5.0
 
 
@@ -97,13 +97,13 @@ class Stack:
         chroma_url = addresses.get(CHROMA_VARIABLE) or configured or None
         if chroma_url:
             addresses[CHROMA_VARIABLE] = chroma_url
-        variables = {**addresses, "AWS_REGION": plan.template.region, **self._state_table()}
+        variables = {**addresses, "AWS_REGION": plan.template.region, **self._tables()}
         self._file.write(url=plan.url, chroma_url=chroma_url, state=plan.state, variables=variables)
 
-    def _state_table(self) -> dict[str, str]:
-        """Returns the variable with the name of the state table, as the functions have it."""
-        values = (one.environment.get(STATE_TABLE_VARIABLE) for one in self._plan.template.functions)
-        return {STATE_TABLE_VARIABLE: next((one.value for one in values if one and one.value), "")}
+    def _tables(self) -> dict[str, str]:
+        """Returns the variables with the names of the tables, as the functions have them."""
+        names = {one.logical_id: one.definition["TableName"] for one in self._plan.template.tables}
+        return {variable: names[table] for table, variable in _TABLE_VARIABLES.items() if table in names}
 
     def _services_of(self, configuration: Configuration | None) -> Mapping[str, Chroma | ModelServer]:
         """Returns the servers that the configuration needs, by the environment variable that holds their address."""
