@@ -7,9 +7,9 @@ types"; for a cached policy, which is evaluated again for each method: github.co
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Protocol
+from typing import Any
 
-from local_stack.invocation import Answer, FunctionFault, ThrottledError
+from local_stack.invocation import FunctionFault, Invocable, ThrottledError
 from local_stack.proxy_event import encoded
 from local_stack.template import Authorizer
 
@@ -19,14 +19,6 @@ _STATEMENT_KEYS = {"Sid", "Effect", "Action", "Resource"}
 
 Event = Mapping[str, Any]
 Context = dict[str, str]
-
-
-class Invocable(Protocol):
-    """A function that can be invoked."""
-
-    async def invoke(self, event: bytes, *, trace_id: str = "") -> Answer:
-        """Returns the answer to `event`."""
-        ...
 
 
 class UnauthorizedError(Exception):

@@ -14,12 +14,11 @@ from local_stack.authorization import (
     Authorization,
     AuthorizerFailedError,
     AuthorizerUnusableError,
-    Invocable,
     UnauthorizedError,
 )
 from local_stack.gateway_responses import GatewayError, gateway_response
 from local_stack.http_server import BodyTooLargeError, Request, Response, Streamed
-from local_stack.invocation import Answer, EventTooLargeError, FunctionFault, ThrottledError
+from local_stack.invocation import Answer, EventTooLargeError, FunctionFault, Invocable, ThrottledError
 from local_stack.proxy_answer import MalformedAnswerError, to_response
 from local_stack.proxy_event import HttpRequest, Ids, encoded, to_authorizer_event, to_event
 from local_stack.proxy_stream import StreamHead, payload, read_stream_head, response_without_payload
