@@ -45,8 +45,8 @@ def _authorizer(where: str, node: Mapping[str, Any], logical_ids: Mapping[str, s
     made = Authorizer(
         logical_ids[name],
         ttl_s=int(identity.get("ReauthorizeEvery", _DEFAULT_TTL_S)),
-        identity_headers=[str(header).lower() for header in identity.get("Headers") or ()],
-        identity_query=[str(parameter) for parameter in identity.get("QueryStrings") or ()],
+        identity_headers=tuple(str(header).lower() for header in identity.get("Headers") or ()),
+        identity_query=tuple(str(parameter) for parameter in identity.get("QueryStrings") or ()),
     )
     if made.ttl_s and not (made.identity_headers or made.identity_query):
         raise TemplateError(f"{where}.Identity: without Headers or QueryStrings, ReauthorizeEvery must be 0")
