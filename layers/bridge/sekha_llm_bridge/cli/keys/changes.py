@@ -1,15 +1,14 @@
-"""What the options of `keys create` and `keys update` ask for, and the record that it makes."""
+"""The record that the options of `keys create` and `keys update` make."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from enum import StrEnum
 from typing import Any
 
 from sekha_llm_bridge.access.caller import KeyPolicy
 from sekha_llm_bridge.access.keys.record import KeyRecord
 from sekha_llm_bridge.cli.keys.moments import parse_moment
+from sekha_llm_bridge.cli.keys.options import Changes, Clearable
 from sekha_llm_bridge.config.vocabulary import Task
 
 _MAX_NAME_LENGTH = 100
@@ -22,55 +21,12 @@ class InvalidChange(Exception):
     """An option has a value that a key cannot have. The message names the option."""
 
 
-class Clearable(StrEnum):
-    """What `keys update --clear` resets. The value is the option's name."""
-
-    NAME = "name"
-    LABEL = "label"
-    EXPIRES = "expires"
-    MODEL = "model"
-    TASK = "task"
-    MAX_COST_PER_REQUEST = "max-cost-per-request"
-    REQUESTS_PER_MINUTE = "requests-per-minute"
-    TOKENS_PER_MINUTE = "tokens-per-minute"
-    CONCURRENT_REQUESTS = "concurrent-requests"
-    DAILY_USD = "daily-usd"
-    MONTHLY_USD = "monthly-usd"
-    CHROMA_TENANT = "chroma-tenant"
-    CHROMA_DATABASE = "chroma-database"
-
-
 # The field of the policy that an option sets, where it has another name.
 _POLICY_FIELDS = {
     Clearable.MODEL: "models",
     Clearable.TASK: "tasks",
     Clearable.MAX_COST_PER_REQUEST: "max_cost_per_request_usd",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Changes:
-    """The options, as they were written. None: the option was not given."""
-
-    name: str | None = None
-    labels: tuple[str, ...] = ()
-    expires: str | None = None
-    models: tuple[str, ...] = ()
-    tasks: tuple[str, ...] = ()
-    max_cost_per_request_usd: str | None = None
-    requests_per_minute: int | None = None
-    tokens_per_minute: int | None = None
-    concurrent_requests: int | None = None
-    daily_usd: str | None = None
-    monthly_usd: str | None = None
-    chroma_tenant: str | None = None
-    chroma_database: str | None = None
-    may_store: bool | None = None
-    clear: tuple[Clearable, ...] = ()
-
-    def is_empty(self) -> bool:
-        """Whether no option was given."""
-        return self == Changes()
 
 
 def changed(record: KeyRecord, changes: Changes, now: datetime) -> KeyRecord:

@@ -16,6 +16,10 @@ class NoSuchKey(Exception):
     """No key, or more than one, is meant."""
 
 
+class KeyEnded(Exception):
+    """The key has expired or was revoked."""
+
+
 class KeyChanged(Exception):
     """Another command has changed the key in the meantime."""
 
@@ -53,7 +57,7 @@ class KeyTable:
             return key.key_id
         if is_handle(text):
             return text
-        found = sorted(item["id"]["S"] for item in self.items() if item.get("name", {}).get("S") == reference)
+        found = sorted(str(item["id"]["S"]) for item in self.items() if item.get("name", {}).get("S") == reference)
         if len(found) == 1:
             return found[0]
         if found:
