@@ -55,7 +55,9 @@ def revoke(stack: str | None, references: Sequence[str], *, is_json: bool) -> in
 
 def _run(stack: str | None, action: Action) -> int:
     try:
-        action(KeyTable(find_deployment(stack)), datetime.now(UTC))
+        deployment = find_deployment(stack)
+        _remark(f"using {deployment.name}")
+        action(KeyTable(deployment), datetime.now(UTC))
     except (InvalidChange, NoDeployment) as exc:
         return _failed(exc, _UNUSABLE)
     except (NoSuchKey, KeyEnded, KeyChanged, UnreadableRecord) as exc:
