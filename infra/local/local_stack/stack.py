@@ -111,7 +111,7 @@ class Stack:
 
     def _tables(self) -> dict[str, str]:
         """Returns the variables with the names of the tables, as the functions have them."""
-        names = {one.logical_id: one.definition["TableName"] for one in self._plan.template.tables}
+        names = {one.logical_id: str(one.definition["TableName"]) for one in self._plan.template.tables}
         return {variable: names[table] for table, variable in _TABLE_VARIABLES.items() if table in names}
 
     def _services_of(self, configuration: Configuration | None) -> Mapping[str, Chroma | ModelServer]:

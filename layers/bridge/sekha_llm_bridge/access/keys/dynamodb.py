@@ -16,20 +16,21 @@ _TIMEOUT_S = 1.0  # in all, with the role's credentials
 
 
 class DynamoKeyStore:
-    """A `KeyStore` in a DynamoDB table."""
+    """A `KeyStore` in a DynamoDB table. A read takes at most `timeout_s`."""
 
-    def __init__(self, table: str, connections: Connections, clock: Clock) -> None:
+    def __init__(self, table: str, connections: Connections, clock: Clock, *, timeout_s: float = _TIMEOUT_S) -> None:
         self._table = table
-        self._aws = AwsRequests("dynamodb", "DynamoDB_20120810", connections, clock, timeout_s=_TIMEOUT_S)
+        self._timeout_s = timeout_s
+        self._aws = AwsRequests("dynamodb", "DynamoDB_20120810", connections, clock, timeout_s=timeout_s)
 
     async def read(self, key_id: str) -> KeyRecord | None:
-        """See `KeyStore.read`. Takes 1 s at most.
+        """See `KeyStore.read`.
 
         The read is consistent: a key that was made a moment ago would otherwise be unknown for as long as that is kept.
         """
         request = {"TableName": self._table, "Key": {"id": {"S": key_id}}, "ConsistentRead": True}
         with translate_errors("DynamoDB", KeysUnavailable):
-            async with asyncio.timeout(_TIMEOUT_S):
+            async with asyncio.timeout(self._timeout_s):
                 answer = await self._aws.call("GetItem", request)
             item = answer.get("Item")
         return None if item is None else KeyRecord.from_attributes(item)
