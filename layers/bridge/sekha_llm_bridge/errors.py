@@ -6,7 +6,7 @@
     │   ├── InvalidRequest           400  a field is wrong
     │   ├── NoCapableModel           400  no configured model can do what the request needs
     │   ├── ContextLengthExceeded    400  the prompt is too long for every model that could answer
-    │   ├── KeyRejected              401  there is no API key, or it is not valid
+    │   ├── AuthenticationFailed     401  there is no API key, or it is not valid
     │   ├── CostLimitExceeded        402  every model that could answer costs too much
     │   ├── BudgetExceeded           402  a budget of the key, or of the bridge, is used up
     │   ├── PermissionDenied         403  the API key may not do this
@@ -123,7 +123,7 @@ class CostLimitExceeded(RequestError):
     code = "cost_limit_exceeded"
 
 
-class KeyRejected(RequestError):
+class AuthenticationFailed(RequestError):
     """There is no API key, or it is not valid."""
 
     status = 401

@@ -15,7 +15,6 @@ Importing the client imports no part of the bridge but its errors, and not httpx
 from sekha_llm_bridge.client.bridge import AsyncLlmBridge, LlmBridge
 from sekha_llm_bridge.client.chat import ChatReply, TokenUsage, ToolCall
 from sekha_llm_bridge.client.errors import (
-    AuthenticationFailed,
     BridgeTimeout,
     BridgeUnreachable,
     ConnectionLost,
@@ -37,6 +36,7 @@ from sekha_llm_bridge.client.vectors import EmbeddingReply, Match, SearchReply
 from sekha_llm_bridge.errors import (
     AccessUnavailable,
     AllProvidersFailed,
+    AuthenticationFailed,
     BridgeError,
     BudgetExceeded,
     CollectionNotFound,
