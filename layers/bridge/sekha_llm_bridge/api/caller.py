@@ -20,8 +20,8 @@ _STATE_KEY = "caller"
 
 
 def caller_of(request: Request) -> Caller:
-    """Returns the caller. Raises `AuthenticationFailed` where keys are needed and the authorizer has verified none: a function
-    is closed even if a route were left without its authorizer.
+    """Returns the caller. Raises `AuthenticationFailed` where keys are needed and the authorizer has verified none: a
+    function is closed even if a route were left without its authorizer.
     """
     state = request.scope.setdefault("state", {})
     caller: Caller | None = state.get(_STATE_KEY)
