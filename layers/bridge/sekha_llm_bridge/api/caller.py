@@ -3,12 +3,12 @@
 `AUTH_MODE` is `keys` or `none`. `sam local` and the local stack without `--auth` use `none`.
 """
 
-import os
 from collections.abc import Mapping
 from typing import Any
 
 from fastapi import Request
 
+from sekha_llm_bridge.access.auth_mode import needs_keys
 from sekha_llm_bridge.access.caller import ANYONE, CONTEXT_FIELD, Caller
 from sekha_llm_bridge.errors import KeyRejected
 
@@ -17,11 +17,6 @@ NO_KEY = (
     " `sekha-bridge keys create`"
 )
 _STATE_KEY = "caller"
-
-
-def needs_keys() -> bool:
-    """Returns whether this bridge needs API keys. `sam local` sets AWS_SAM_LOCAL, and has no table of keys."""
-    return os.environ.get("AUTH_MODE", "none") == "keys" and not os.environ.get("AWS_SAM_LOCAL")
 
 
 def caller_of(request: Request) -> Caller:

@@ -3,7 +3,6 @@
     BridgeError
     ├── RequestError                 the caller can correct it; the bridge's own are below it, too
     │   ├── AuthenticationFailed     401  the key is missing, unknown or expired
-    │   ├── PermissionDenied         403  the key may not do that
     │   ├── PayloadTooLarge          413  the request is larger than the bridge takes
     │   ├── ContentRefused           400  a provider refused the content
     │   └── UnsupportedByModel       400  the model lacks what the request uses
@@ -47,14 +46,6 @@ class AuthenticationFailed(RequestError):
     status = 401
     type = "authentication_error"
     code = "invalid_api_key"
-
-
-class PermissionDenied(RequestError):
-    """The key may not do that."""
-
-    status = 403
-    type = "permission_error"
-    code = "access_denied"
 
 
 class PayloadTooLarge(RequestError):
@@ -168,6 +159,8 @@ def error_of(document: object, *, status: int, headers: Mapping[str, str]) -> Br
     error.attempts = _listed(envelope.get("attempts"))
     error.candidates = _listed(envelope.get("candidates"))
     error.receipt = envelope.get("bridge")
+    if isinstance(error, errors.BudgetExceeded):
+        error.budget = envelope.get("budget") or error.budget
     if isinstance(error, errors.ConfigError):
         error.faults = (error.message,)
     return error
@@ -222,7 +215,7 @@ _BY_CODE: dict[str, type[BridgeError]] = {
     InvalidRequest.code: InvalidRequest,
 }
 _BY_STATUS: dict[int, type[BridgeError]] = {
-    **{kind.status: kind for kind in (InvalidRequest, AuthenticationFailed, PermissionDenied, WrongMethod)},
+    **{kind.status: kind for kind in (InvalidRequest, AuthenticationFailed, errors.PermissionDenied, WrongMethod)},
     402: errors.CostLimitExceeded,
     413: PayloadTooLarge,
     422: InvalidRequest,

@@ -3,6 +3,8 @@
 from fastapi import Request, Response
 
 from sekha_llm_bridge.api.app import json_response
+from sekha_llm_bridge.api.health.endpoint import for_unknown_caller, health_report
+from sekha_llm_bridge.api.known_caller import is_known_caller
 from sekha_llm_bridge.api.landing.accept import prefers_html
 from sekha_llm_bridge.api.landing.address import public_url
 from sekha_llm_bridge.api.landing.overview import DESCRIPTION_FILE, overview
@@ -14,15 +16,17 @@ _A_DAY = "public, max-age=86400"
 
 
 async def landing(request: Request) -> Response:
-    """`GET /`: a page where the client prefers HTML, else the same as JSON."""
+    """`GET /`: a page where the client prefers HTML, else the same as JSON. Unknown callers get status and version."""
     bridge = bridge_of(request)
-    body = await overview(bridge, public_url(request))
+    is_known = await is_known_caller(request)
+    body = await overview(bridge, public_url(request)) if is_known else for_unknown_caller(await health_report(bridge))
     if not prefers_html(request.headers.get("accept", "")):
         return json_response(body, headers=_NOT_STORED)
-    from sekha_llm_bridge.api.landing.page import CONTENT_SECURITY_POLICY, page
+    from sekha_llm_bridge.api.landing.page import CONTENT_SECURITY_POLICY, page, page_without_key
 
+    html = page(body, bridge.clock.now()) if is_known else page_without_key(body)
     headers = {**_NOT_STORED, "content-security-policy": CONTENT_SECURITY_POLICY, "referrer-policy": "no-referrer"}
-    return Response(page(body, bridge.clock.now()), 200, headers, "text/html; charset=utf-8")
+    return Response(html, 200, headers, "text/html; charset=utf-8")
 
 
 def description(_request: Request) -> Response:
