@@ -11,10 +11,10 @@ import pytest
 
 from sekha_llm_bridge.errors import (
     AccessUnavailable,
+    AuthenticationFailed,
     BridgeError,
     DeadlineExceeded,
     InvalidRequest,
-    KeyRejected,
     RateLimited,
     UnknownPath,
 )
@@ -391,7 +391,7 @@ def test_errors_of_api_gateway_itself_have_the_request_id_header(name: str) -> N
         ("THROTTLED", RateLimited),
         ("INTEGRATION_TIMEOUT", DeadlineExceeded),
         ("BAD_REQUEST_BODY", InvalidRequest),
-        ("UNAUTHORIZED", KeyRejected),
+        ("UNAUTHORIZED", AuthenticationFailed),
         ("AUTHORIZER_FAILURE", AccessUnavailable),
         ("AUTHORIZER_CONFIGURATION_ERROR", AccessUnavailable),
     ],

@@ -54,7 +54,8 @@ class Metric(StrEnum):
     stream that had begun and was interrupted by its provider or by the deadline; `STORE_UNAVAILABLE` every request
     whose vectors Chroma did not accept; `VECTORS_LOST` every request whose vectors could not be put into the queue
     either; `VECTORS_REJECTED` every deferred message that Chroma will never accept; `KEYS_UNAVAILABLE` every request
-    whose API key could not be verified.
+    whose API key could not be verified; `QUOTAS_UNAVAILABLE` every failure to reserve or settle a quota.
+    `BUDGET_USED_PERCENT` is a gauge, written from 80 % on.
     """
 
     PROVIDER_REJECTED = "ProviderRejected"
@@ -67,6 +68,8 @@ class Metric(StrEnum):
     STORE_UNAVAILABLE = "VectorStoreUnavailable"
     VECTORS_LOST = "VectorsLost"
     VECTORS_REJECTED = "VectorsRejected"
+    QUOTAS_UNAVAILABLE = "QuotasUnavailable"
+    BUDGET_USED_PERCENT = "BudgetUsedPercent"
     KEYS_UNAVAILABLE = "KeysTableUnavailable"
     OPEN_BREAKERS = "OpenBreakers"
     HEALTHY_PROVIDERS = "HealthyProviders"

@@ -8,10 +8,9 @@ from fastapi import Request, Response
 
 from sekha_llm_bridge import __version__
 from sekha_llm_bridge.api.app import json_response
-from sekha_llm_bridge.api.caller import caller_of
-from sekha_llm_bridge.api.known_caller import is_known_caller
+from sekha_llm_bridge.api.known_caller import known_caller
 from sekha_llm_bridge.api.request_path import sent_path
-from sekha_llm_bridge.api.request_state import bridge_of
+from sekha_llm_bridge.api.request_state import bridge_of, whole_bridge_of
 from sekha_llm_bridge.aws.table_time_budget import TableTimeBudget
 from sekha_llm_bridge.bootstrap import Bridge
 from sekha_llm_bridge.config.models import ProviderConfig
@@ -32,8 +31,7 @@ async def redirect(request: Request) -> Response:
     is relative, because a stage or a base path may precede the path. With `health.redirect: false` it is the answer of
     the new path itself.
     """
-    bridge = bridge_of(request)
-    if not bridge.settings.health.redirect:
+    if not whole_bridge_of(request).settings.health.redirect:
         return await overview(request)
     body = await _visible_report(request)
     event = request.scope.get("aws.event") or {}
@@ -43,7 +41,6 @@ async def redirect(request: Request) -> Response:
 
 async def providers(request: Request) -> Response:
     """`GET /api/v1/health/providers`: the providers, with totals. It needs a key where keys are needed."""
-    caller_of(request)
     body = await health_report(bridge_of(request))
     rows: Mapping[str, Mapping[str, Any]] = body["providers"]
     return json_response(
@@ -58,8 +55,10 @@ async def providers(request: Request) -> Response:
 
 
 async def _visible_report(request: Request) -> dict[str, Any]:
-    report = await health_report(bridge_of(request))
-    return report if await is_known_caller(request) else for_unknown_caller(report)
+    bridge, caller = whole_bridge_of(request), await known_caller(request)
+    if caller is None:
+        return for_unknown_caller(await health_report(bridge))
+    return await health_report(bridge.for_caller(caller))
 
 
 def for_unknown_caller(report: Mapping[str, Any]) -> dict[str, Any]:
