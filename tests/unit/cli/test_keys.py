@@ -420,15 +420,20 @@ def test_a_deployed_stack_is_found_by_its_name(
         },
     }
     outputs = {"KeysTableName": {"Value": {"Ref": "Keys"}}, "StateTableName": {"Value": "state"}}
+    parameters = {"AuthMode": {"Type": "String", "Default": "keys"}}
     cloudformation = boto3.client("cloudformation", region_name="eu-central-1")
-    template = {"Resources": {"Keys": table}, "Outputs": outputs}
-    cloudformation.create_stack(StackName="my-bridge", TemplateBody=json.dumps(template))
+    template = json.dumps({"Parameters": parameters, "Resources": {"Keys": table}, "Outputs": outputs})
+    cloudformation.create_stack(StackName="my-bridge", TemplateBody=template)
+    nobody = [{"ParameterKey": "AuthMode", "ParameterValue": "none"}]
+    cloudformation.create_stack(StackName="open-bridge", TemplateBody=template, Parameters=nobody)
     other = {"Resources": {"Keys": table}}
     cloudformation.create_stack(StackName="other", TemplateBody=json.dumps(other))
 
     made = keys("create", "--name", "deployed", "--stack", "my-bridge")
     assert (made.exit_code, bool(parse_key(made.stdout.strip()))) == (0, True)
     assert "using stack my-bridge" in made.stderr
+    assert "without a key" not in made.stderr
+    assert "this bridge accepts requests without a key" in keys("create", "--stack", "open-bridge").stderr
     assert "deployed" in keys("list", SEKHA_BRIDGE_STACK="my-bridge").stdout
     refused = keys("list", "--stack", "other")
     assert (refused.exit_code, refused.stdout) == (2, "")
