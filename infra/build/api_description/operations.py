@@ -315,6 +315,7 @@ OPERATIONS: Sequence[Operation] = (
         "About",
         {200: answers.Overview},
         has_html=True,
+        is_public=True,
     ),
     Operation(
         "/openapi.json",
@@ -323,5 +324,6 @@ OPERATIONS: Sequence[Operation] = (
         "The description of the API, in OpenAPI 3.1.",
         "About",
         {200: None},
+        is_public=True,
     ),
 )
