@@ -13,7 +13,14 @@ from sekha_llm_bridge.embeddings.chroma_server import ChromaServer
 from sekha_llm_bridge.embeddings.deferred_writes.message_encoding import InvalidMessage, decode_batch
 from sekha_llm_bridge.embeddings.deferred_writes.pending_writes import PendingWrites, PendingWritesUnavailable
 from sekha_llm_bridge.embeddings.deferred_writes.queue import Message, MessageQueue
-from sekha_llm_bridge.embeddings.store import CollectionMissing, NameTaken, StoreDown, StoreFailed, VectorStore
+from sekha_llm_bridge.embeddings.store import (
+    CollectionMissing,
+    NameTaken,
+    StoreDown,
+    StoreFailed,
+    VectorStore,
+    store_in,
+)
 from sekha_llm_bridge.observability import Metric, code_location, count, logger
 
 MAX_EMPTY_RECEIVES = 3  # of about a second each: SQS may return nothing once or twice although it has messages
@@ -104,7 +111,7 @@ class Drain:
             await self._reject(message, str(exc))
             return True
         try:
-            await asyncio.to_thread(self._store.upsert, batch)
+            await asyncio.to_thread(store_in(self._store, batch.database).upsert, batch)
         except (StoreDown, CollectionMissing, NameTaken) as exc:
             logger().warning("pending vectors not stored", extra={"reason": str(exc)})
             return False
