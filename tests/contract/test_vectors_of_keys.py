@@ -21,6 +21,7 @@ from sekha_llm_bridge.bootstrap.background import make_drain
 from sekha_llm_bridge.cli.app import app
 from sekha_llm_bridge.config.models import ChromaConfig
 from sekha_llm_bridge.embeddings import Database
+from sekha_llm_bridge.embeddings.backup.partial_file import partial_path
 from sekha_llm_bridge.embeddings.chroma_server import ChromaServer
 from sekha_llm_bridge.jobs.drain import drain
 from sekha_llm_bridge.jobs.migrate import MigrationRequest, migrate
@@ -153,7 +154,7 @@ class World:
         """Runs a scheduled function's work in the event loop of the functions."""
         return asyncio.get_event_loop().run_until_complete(work)
 
-    def drain(self) -> dict[str, Any]:
+    def drain(self) -> Any:
         bridge = self.bridge()
 
         async def once() -> dict[str, Any]:
@@ -459,6 +460,19 @@ def test_a_restore_creates_the_database_and_a_dry_run_does_not(world: World, own
     assert command(world, moved, "restore", file).exit_code == 0
     assert world.collections(moved) == {"conversations_8": ["one"]}
     assert world.found(moved, query="x") == ["one"]
+
+
+def test_what_a_backup_of_another_database_left_is_not_resumed(world: World, own: Key, tmp_path: Path) -> None:
+    others = separation("each key its own").others
+    world.embed(own, input="mine")
+    world.embed(others, input="the other's")
+    file = tmp_path / "backup.gz"
+    assert command(world, others, "backup", file).exit_code == 0
+    file.rename(partial_path(file))
+    assert command(world, own, "backup", file).exit_code == 0
+    world.server(own).delete("conversations_8")
+    assert command(world, own, "restore", file).exit_code == 0
+    assert world.collections(own) == {"conversations_8": ["mine"]}
 
 
 @pytest.mark.parametrize("option", ["--chroma-tenant", "--chroma-database"])
