@@ -83,8 +83,11 @@ class ChromaServer:
         self.prepare()
         offset = 0
         while True:
-            with translate_errors("list collections"):
-                models = self._api.list_collections(limit=_COLLECTIONS_PER_PAGE, offset=offset, **self._in_database)
+            try:
+                with translate_errors("list collections"):
+                    models = self._api.list_collections(limit=_COLLECTIONS_PER_PAGE, offset=offset, **self._in_database)
+            except CollectionMissing:  # the database does not exist; Chroma 1.5 answers with an empty list instead
+                return
             yield from map(self._wrap, models)
             if len(models) < _COLLECTIONS_PER_PAGE:
                 return
