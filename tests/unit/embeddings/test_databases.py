@@ -38,6 +38,11 @@ def test_all_databases_use_the_same_connections(fake: FakeProvider) -> None:
     assert server.in_database(TEAM)._api is server._api
 
 
+def test_a_database_that_the_server_does_not_find_has_no_collections(fake: FakeProvider) -> None:
+    fake.script(f"{COLLECTIONS}?limit=1000&offset=0", Reply(404, {"error": "NotFoundError", "message": "no database"}))
+    assert list(ChromaServer(ChromaConfig(url=fake.url)).in_database(TEAM).collections()) == []
+
+
 def create(fake: FakeProvider, server: ChromaServer | None = None) -> None:
     server = server or ChromaServer(ChromaConfig.model_validate({"url": fake.url, "auth_token": "secret"}))
     server.in_database(TEAM).find_or_create("notes_3", metadata=None, configuration={})
