@@ -8,7 +8,6 @@ import asyncio
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from io import StringIO
 from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -315,18 +314,6 @@ def test_vectors_that_waited_for_chroma_are_stored_for_their_own_key(world: Worl
     for keys in separations:
         assert world.collections(keys.mine) == {"waiting_8": ["mine again"]}
         assert world.collections(keys.others)["waiting_8"] == ["the other's"]
-
-
-def test_a_rejected_message_names_its_database_in_the_log(world: World, log: StringIO) -> None:
-    key = separation("databases").mine
-    world.chroma.kill()
-    world.embed(key, input="one", collection="notes", model="mini")
-    world.embed(key, input="two", collection="notes", model="other")
-    world.chroma.start()
-    assert world.drain()["rejected"] == 1
-    (line,) = (one for one in map(json.loads, log.getvalue().splitlines()) if one["message"].endswith("rejected"))
-    assert (line["collection"], line["database"]) == ("notes_8", str(key.database))
-    assert world.collections(key) == {"notes_8": ["one"]}
 
 
 def test_the_migration_of_one_database_leaves_the_other_alone(world: World, keys: Separation) -> None:

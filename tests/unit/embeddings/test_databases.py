@@ -1,14 +1,21 @@
 """The databases of one Chroma server: their message groups, stores and creation."""
 
+import asyncio
+import json
+from io import StringIO
+
 import pytest
 
 from sekha_llm_bridge.config.models import ChromaConfig
-from sekha_llm_bridge.embeddings import Database, StoreDown, StoreRefused
+from sekha_llm_bridge.embeddings import Batch, Database, SpaceMismatch, StoreDown, StoreRefused, VectorRecord
 from sekha_llm_bridge.embeddings.chroma_server import ChromaServer
 from sekha_llm_bridge.embeddings.chroma_store import ChromaStore
+from sekha_llm_bridge.embeddings.deferred_writes.drain import Drain
+from sekha_llm_bridge.embeddings.deferred_writes.outbox import Outbox
 from sekha_llm_bridge.embeddings.deferred_writes.pending_writes import group_id_of
 from tests.fakes.clock import FakeClock
 from tests.fakes.provider import FakeProvider, Reply
+from tests.fakes.vector_queue import MemoryPendingWrites, MemoryQueue
 
 TEAM = Database("team", "mine")
 COLLECTIONS = "/api/v2/tenants/team/databases/mine/collections"
@@ -24,6 +31,42 @@ def test_the_same_collection_of_two_databases_has_two_groups() -> None:
     databases = [None, TEAM, Database("team", "other"), Database("other", "mine"), Database("a", "b")]
     groups = {group_id_of("notes_3", one) for one in databases} | {group_id_of("b_notes_3", None)}
     assert len(groups) == len(databases) + 1
+
+
+class RefusingStore:
+    """Takes nothing in the database `TEAM`, and everything else."""
+
+    def __init__(self, database: Database | None = None) -> None:
+        self._database = database
+
+    def in_database(self, database: Database) -> "RefusingStore":
+        return RefusingStore(database)
+
+    def is_up(self) -> bool:
+        return True
+
+    def upsert(self, batch: Batch) -> int:
+        if self._database == TEAM:
+            raise SpaceMismatch("of another space")
+        return len(batch.records)
+
+
+def test_vectors_that_one_database_rejects_do_not_keep_those_of_others_and_the_log_has_its_name(log: StringIO) -> None:
+    clock, queue = FakeClock(), MemoryQueue()
+    counts, store = MemoryPendingWrites(clock), RefusingStore()
+
+    async def run() -> tuple[int, int, int]:
+        for database in (TEAM, None, Database("team", "other")):
+            batch = Batch("notes", 1, "mini", (VectorRecord("a", "text", [1.0]),), database)
+            await Outbox(queue, counts, clock).enqueue(batch)
+        drain = Drain(queue, counts, store, store, clock)  # type: ignore[arg-type]  # only what a drain calls
+        done = await drain.run(until_s=clock.monotonic_s() + 60)
+        return done.stored, done.rejected, done.left
+
+    assert asyncio.run(run()) == (2, 1, 0)
+    (line,) = map(json.loads, log.getvalue().splitlines()[:1])
+    assert (line["message"], line["collection"]) == ("pending vectors rejected", "notes_1")
+    assert line["database"] == "mine of the tenant team"
 
 
 def test_a_database_keeps_its_store_and_no_other_has_it() -> None:
