@@ -55,6 +55,18 @@ ChromaToken = Annotated[
     str | None,
     typer.Option("--chroma-token", envvar="CHROMA_TOKEN", metavar="TOKEN", help="The server's token, if needed."),
 ]
+ChromaTenant = Annotated[
+    str | None,
+    typer.Option("--chroma-tenant", metavar="NAME", help="The tenant of the database. Default: that of the file."),
+]
+ChromaDatabase = Annotated[
+    str | None,
+    typer.Option(
+        "--chroma-database",
+        metavar="NAME",
+        help="The database, such as an API key's own (the key's id). Default: that of the file.",
+    ),
+]
 BackupFile = Annotated[
     Path, typer.Argument(help="The backup file: gzipped JSON lines, readable with `zcat | jq`.", metavar="FILE")
 ]
@@ -229,6 +241,8 @@ def migrate_collections(
     config: ConfigOption = None,
     chroma_url: ChromaUrl = None,
     chroma_token: ChromaToken = None,
+    chroma_tenant: ChromaTenant = None,
+    chroma_database: ChromaDatabase = None,
     table: Annotated[
         str | None,
         typer.Option(
@@ -248,9 +262,11 @@ def migrate_collections(
     2 an option is invalid, or Chroma cannot be reached
     130 interrupted by Ctrl-C
     """
+    from sekha_llm_bridge.cli.chroma_options import ChromaOptions
     from sekha_llm_bridge.cli.migrate_collections import Options, run
 
-    options = Options(dry_run, keep, as_json, config, chroma_url, chroma_token, table)
+    chroma = ChromaOptions(config, chroma_url, chroma_token, chroma_tenant, chroma_database)
+    options = Options(dry_run, keep, as_json, chroma, table)
     raise typer.Exit(run(options))
 
 
@@ -265,6 +281,8 @@ def backup(
     config: ConfigOption = None,
     chroma_url: ChromaUrl = None,
     chroma_token: ChromaToken = None,
+    chroma_tenant: ChromaTenant = None,
+    chroma_database: ChromaDatabase = None,
 ) -> None:
     """Write collections of the Chroma server to a file, and check it.
 
@@ -278,8 +296,10 @@ def backup(
     130 interrupted by Ctrl-C
     """
     from sekha_llm_bridge.cli.backup import Options, run
+    from sekha_llm_bridge.cli.chroma_options import ChromaOptions
 
-    options = Options(tuple(collections or ()), force, restart, as_json, config, chroma_url, chroma_token)
+    chroma = ChromaOptions(config, chroma_url, chroma_token, chroma_tenant, chroma_database)
+    options = Options(tuple(collections or ()), force, restart, as_json, chroma)
     raise typer.Exit(run(file, options))
 
 
@@ -293,6 +313,8 @@ def restore(
     config: ConfigOption = None,
     chroma_url: ChromaUrl = None,
     chroma_token: ChromaToken = None,
+    chroma_tenant: ChromaTenant = None,
+    chroma_database: ChromaDatabase = None,
 ) -> None:
     """Write a backup's collections to the Chroma server. Its records replace those with the same id, even newer ones
     (--dry-run counts them). Other records on the server stay. Safe to run again at any time.
@@ -304,7 +326,9 @@ def restore(
     2 an option is invalid, the file is damaged, or Chroma cannot be reached
     130 interrupted by Ctrl-C
     """
+    from sekha_llm_bridge.cli.chroma_options import ChromaOptions
     from sekha_llm_bridge.cli.restore import Options, run
 
-    options = Options(tuple(collections or ()), dry_run, as_json, config, chroma_url, chroma_token)
+    chroma = ChromaOptions(config, chroma_url, chroma_token, chroma_tenant, chroma_database)
+    options = Options(tuple(collections or ()), dry_run, as_json, chroma)
     raise typer.Exit(run(file, options))

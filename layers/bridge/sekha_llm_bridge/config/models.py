@@ -44,6 +44,8 @@ __all__ = [
 ID_PATTERN = r"^[a-z0-9_-]+$"
 VERSION_PATTERN = r"^2(\.\d+)*$"
 COLLECTION_PATTERN = r"^[a-zA-Z0-9][a-zA-Z0-9._-]*$"
+CHROMA_NAME_PATTERN = r"^[a-zA-Z0-9][a-zA-Z0-9._-]{1,510}[a-zA-Z0-9]$"
+"""What Chroma 1.5 accepts as the name of a database. Of a tenant's name it accepts more, which URLs may distort."""
 HEADER_PATTERN = r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$"
 PATH_PATTERN = r"^/[^?#\s]*$"
 REGION_PATTERN = r"^[a-z]{2,}(-[a-z]+)+-\d+$"
@@ -372,6 +374,11 @@ class ChromaConfig(Section):
     url: str = Field("", description="scheme://host:port; empty: nothing is stored; absent: the value of CHROMA_URL.")
     tenant: str = Field("default_tenant", min_length=1, description="The tenant of the Chroma server.")
     database: str = Field("default_database", min_length=1, description="The database of the tenant.")
+    separate_by_key: bool = Field(
+        default=False,
+        description="true: each API key has a database of its own, with the key's id as its name, unless the key names"
+        " one; it is created when the key first stores. false: keys that name none share the configured database.",
+    )
     auth_token: OptionalCredential = Field(None, description="The token of the server, if it requires one.")
     default_collection: str | None = Field(
         "conversations",

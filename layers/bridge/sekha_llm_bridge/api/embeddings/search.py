@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from fastapi import Request, Response
 
 from sekha_llm_bridge.api.app import answer_response
+from sekha_llm_bridge.api.embeddings.destination import database_of
 from sekha_llm_bridge.api.embeddings.routing import embedding_route_request, embedding_target
 from sekha_llm_bridge.api.embeddings.search_request import SearchRequest
 from sekha_llm_bridge.api.parsing import json_object, validated
@@ -102,7 +103,8 @@ def _base_name(wanted: SearchRequest, bridge: Bridge) -> str:
 
 
 def _store(bridge: Bridge) -> VectorStore:
-    store = bridge.vectors().storage.vector_store
+    """Returns the store of the caller's database: no other is searched."""
+    store = bridge.vectors().storage.vector_store(database_of(bridge.caller, bridge.settings.chroma))
     if store is None:
         raise VectorStoreUnavailable("no Chroma server is configured, so nothing is stored that could be searched")
     return store
