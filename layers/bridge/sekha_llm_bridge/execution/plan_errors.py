@@ -193,8 +193,10 @@ def _cost_limit_exceeded(plan: RoutePlan, expensive: Sequence[ConsideredModel]) 
     limit = f"{fits} the cost limit of ${usd_text(plan.limit_usd or Decimal(0))}"
     label = "; the cheapest is " if priced else "; of "
     if priced and plan.limit_usd is not None and plan.limit_usd == plan.context.budget_usd:
-        reason = reason.replace("the limit of", "a budget of", 1)
-        return BudgetExceeded(f"{fits} a whole budget{label}{_name(cheapest.entry)}: {reason}. Shorten the request")
+        left = f"{fits} a budget, of which ${usd_text(plan.limit_usd)} can be used"
+        return BudgetExceeded(
+            f"{left}{label}{_name(cheapest.entry)}: {reason}. Shorten the request, or use a free model"
+        )
     remedy = ". Raise max_cost (and max_cost_per_request), or shorten the request" if priced else ""
     if plan.request.features_with_unbounded_cost:
         remedy = ". Leave it out, or name a free model"

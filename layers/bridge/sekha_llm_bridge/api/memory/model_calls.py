@@ -176,7 +176,7 @@ class ModelCalls:
         """Returns whether a shorter text has more models: some are excluded by their context windows only."""
         if isinstance(error, ContextLengthExceeded):
             return True
-        plan = await self._bridge.service.explain(route, self._deadline, conversation, caller=self._bridge.caller)
+        plan = await self._bridge.service.explain(route, self._deadline, conversation, inbound=self._inbound)
         return bool(plan.excluded_by(ExclusionKind.CONTEXT))
 
     async def _has_models_without_schema(self, call: _Call, error: BridgeError) -> bool:
@@ -190,7 +190,7 @@ class ModelCalls:
         if not isinstance(error, _NOBODY_ANSWERED):
             return False
         with_schema, without = [
-            await self._bridge.service.explain(route, self._deadline, conversation, caller=self._bridge.caller)
+            await self._bridge.service.explain(route, self._deadline, conversation, inbound=self._inbound)
             for route, conversation in (self._planned(call), self._planned(call._replace(response_format=None)))
         ]
         return bool({entry.key for entry in without.ranked} - {entry.key for entry in with_schema.ranked})
