@@ -22,6 +22,7 @@ from sekha_llm_bridge.resilience.memory import MemoryProviderStore
 from sekha_llm_bridge.routing import Catalog
 
 if TYPE_CHECKING:
+    from sekha_llm_bridge.access.idempotency import Answers
     from sekha_llm_bridge.bootstrap.vectors import Vectors
     from sekha_llm_bridge.media.request_images import RequestImages
 
@@ -32,12 +33,13 @@ class AwsResources(NamedTuple):
     table: str = ""
     queue_url: str = ""
     dead_letters_url: str = ""
+    answers_table: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Bridge:
     """The collaborators of every handler. `vectors` makes what stores vectors when it is first called; `images` makes
-    what fetches the images of one request.
+    what fetches the images of one request; `answers` makes what keeps answers for repeated requests.
     """
 
     settings: Settings
@@ -47,6 +49,7 @@ class Bridge:
     service: ModelService
     vectors: Callable[[], "Vectors"]
     images: Callable[[], "RequestImages"]
+    answers: Callable[[], "Answers"]
     resources: AwsResources
     connections: Connections
     clock: Clock
@@ -68,6 +71,7 @@ def bridge() -> Bridge:
         table=os.environ.get("STATE_TABLE", ""),
         queue_url=os.environ.get("VECTOR_QUEUE_URL", ""),
         dead_letters_url=os.environ.get("VECTOR_DEAD_LETTERS_URL", ""),
+        answers_table=os.environ.get("ANSWERS_TABLE", ""),
     )
 
 
@@ -77,14 +81,16 @@ def make_bridge(
     table: str = "",
     queue_url: str = "",
     dead_letters_url: str = "",
+    answers_table: str = "",
     store: ProviderStore | None = None,
     clock: Clock | None = None,
 ) -> Bridge:
     """Returns a bridge with these settings. Breakers are kept in the DynamoDB table `table`; without one in `store`,
-    else in memory. Vectors that Chroma does not accept wait in the queue, where there are a queue and a table.
+    else in memory. Answers to requests with
+    an `Idempotency-Key` are kept in `answers_table`, without one in memory. Vectors that Chroma does not accept wait in the queue, where there are a queue and a table.
     """
     clock = clock or SystemClock()
-    resources = AwsResources(table, queue_url, dead_letters_url)
+    resources = AwsResources(table, queue_url, dead_letters_url, answers_table)
     connections = Connections(clock)
     catalog = Catalog.of(settings, PriceBook())
     providers = ProviderDirectory(
@@ -117,6 +123,12 @@ def make_bridge(
 
         return RequestImages(lambda: ImageFetcher(connections.tls_context))
 
+    @cache
+    def answers() -> "Answers":
+        from sekha_llm_bridge.bootstrap.answers import make_answers  # a request without the header needs none of it
+
+        return make_answers(connections, clock, resources)
+
     return Bridge(
         settings=settings,
         catalog=catalog,
@@ -127,6 +139,7 @@ def make_bridge(
         ),
         vectors=vectors,
         images=images,
+        answers=answers,
         resources=resources,
         connections=connections,
         clock=clock,
