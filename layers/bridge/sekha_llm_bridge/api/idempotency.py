@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 
 from fastapi import Request
-from starlette.types import ASGIApp, Message, Receive, Send
+from starlette.types import ASGIApp, Message, Send
 
 from sekha_llm_bridge.access.idempotency import (
     AnswerKeys,
@@ -160,11 +160,13 @@ class _FirstAnswer:
     async def _send_to_client(self, message: Message) -> None:
         if self._is_client_gone:
             return
+        state = state_of(self._request)
+        error = state.error
         try:
             await self._send(message)
         except OSError:
             self._is_client_gone = True
-            state_of(self._request).error = None  # the answer itself is not at fault
+            state.error = error  # whether the client is there is no part of how the answer ends
 
     async def _settle_incomplete(self, error: BridgeError) -> None:
         """Records an answer that has no end as an error: a repeated request must not be billed again."""

@@ -86,8 +86,8 @@ def make_bridge(
     clock: Clock | None = None,
 ) -> Bridge:
     """Returns a bridge with these settings. Breakers are kept in the DynamoDB table `table`; without one in `store`,
-    else in memory. Answers to requests with
-    an `Idempotency-Key` are kept in `answers_table`, without one in memory. Vectors that Chroma does not accept wait in the queue, where there are a queue and a table.
+    else in memory. Answers to requests with an `Idempotency-Key` are kept in `answers_table`, without one in memory.
+    Vectors that Chroma does not accept wait in the queue, where there are a queue and a table.
     """
     clock = clock or SystemClock()
     resources = AwsResources(table, queue_url, dead_letters_url, answers_table)
