@@ -69,22 +69,24 @@ class Answers:
             expires_at_s=unix_s(max(self._clock.now(), lease_ends_at) + KEPT_FOR),
         )
         pause_s = _FIRST_PAUSE_S
-        found = await self._claim(record)
-        while found is not None:
-            if (answer := _answer_of(found, keys)) is not None:
-                return answer
-            if self._clock.monotonic_s() + pause_s > wait_ends_s:
-                raise _under_way(found, self._clock.now())
-            await self._clock.sleep(pause_s)
-            pause_s = min(pause_s * _PAUSE_FACTOR, _MAX_PAUSE_S)
-            found = await _try_twice(lambda: self._store.read(keys.record_id))
-            if found is None or found.has_lapsed(self._clock.now()):
-                found = await self._claim(record)
+        while not await self._claim(record):
+            while (found := await self._read(keys)) is not None:
+                if (answer := _answer_of(found, keys)) is not None:
+                    return answer
+                if self._clock.monotonic_s() + pause_s > wait_ends_s:
+                    raise _under_way(found, self._clock.now())
+                await self._clock.sleep(pause_s)
+                pause_s = min(pause_s * _PAUSE_FACTOR, _MAX_PAUSE_S)
         return Claim(self._store, keys, record)
 
-    async def _claim(self, record: AnswerRecord) -> AnswerRecord | None:
-        """Claims the record, or returns the one that is there. A claim that failed may have been written, and would
-        then keep all others waiting: it is removed, if that is possible.
+    async def _read(self, keys: AnswerKeys) -> AnswerRecord | None:
+        """Returns the record, if there is one that has not lapsed."""
+        found = await _try_twice(lambda: self._store.read(keys.record_id))
+        return None if found is None or found.has_lapsed(self._clock.now()) else found
+
+    async def _claim(self, record: AnswerRecord) -> bool:
+        """Returns whether the record is claimed. A claim that failed may have been written, and would then keep all
+        others waiting: it is removed, if that is possible.
         """
         try:
             return await _try_twice(lambda: self._store.claim(record, self._clock.now()))

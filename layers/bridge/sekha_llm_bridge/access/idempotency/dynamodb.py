@@ -28,8 +28,8 @@ class DynamoAnswerStore:
         self._table = table
         self._aws = AwsRequests("dynamodb", "DynamoDB_20120810", connections, clock, timeout_s=_TIMEOUT_S)
 
-    async def claim(self, record: AnswerRecord, now: datetime) -> AnswerRecord | None:
-        """See `AnswerStore`. A claim that is refused needs no read: DynamoDB answers it with the item that is there."""
+    async def claim(self, record: AnswerRecord, now: datetime) -> bool:
+        """See `AnswerStore`."""
         condition = {
             "ConditionExpression": _MAY_CLAIM,
             "ExpressionAttributeNames": _names("id", "owner", "expires_at", "state", "lease_ends_at_ms"),
@@ -39,10 +39,8 @@ class DynamoAnswerStore:
                 ":under_way": {"S": AnswerState.UNDER_WAY},
                 ":now_ms": _number(unix_ms(now)),
             },
-            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
         }
-        refused = await self._write("PutItem", {"Item": _attributes(record), **condition})
-        return None if refused is None else _record(refused.fields["Item"])
+        return await self._write("PutItem", {"Item": _attributes(record), **condition})
 
     async def read(self, record_id: str) -> AnswerRecord | None:
         """See `AnswerStore`."""
@@ -54,22 +52,22 @@ class DynamoAnswerStore:
     async def finish(self, record: AnswerRecord) -> bool:
         """See `AnswerStore`."""
         request = {"Item": _attributes(record), **_only_of(record.owner)}
-        return await self._write("PutItem", request) is None
+        return await self._write("PutItem", request)
 
     async def remove(self, record_id: str, owner: str) -> None:
         """See `AnswerStore`."""
         await self._write("DeleteItem", {"Key": {"id": {"S": record_id}}, **_only_of(owner)})
 
-    async def _write(self, action: str, request: Mapping[str, Any]) -> AwsError | None:
-        """Sends one conditional write. Returns DynamoDB's error where its condition was not met."""
+    async def _write(self, action: str, request: Mapping[str, Any]) -> bool:
+        """Sends one conditional write. Returns whether its condition was met."""
         with translate_errors("DynamoDB", AnswersUnavailable):
             try:
                 await self._aws.call(action, {"TableName": self._table, **request})
             except AwsError as exc:
                 if exc.kind != _CONDITION_FAILED:
                     raise
-                return exc
-        return None
+                return False
+        return True
 
 
 def _only_of(owner: str) -> dict[str, Any]:

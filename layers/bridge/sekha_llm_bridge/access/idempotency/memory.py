@@ -13,16 +13,16 @@ class MemoryAnswerStore:
     def __init__(self) -> None:
         self._records: dict[str, AnswerRecord] = {}
 
-    async def claim(self, record: AnswerRecord, now: datetime) -> AnswerRecord | None:
+    async def claim(self, record: AnswerRecord, now: datetime) -> bool:
         """See `AnswerStore`."""
         found = self._records.get(record.id)
         if found is not None and found.owner != record.owner and not found.has_lapsed(now):
-            return found
+            return False
         self._records.pop(record.id, None)
         while len(self._records) >= _MAX_RECORDS:
             del self._records[next(iter(self._records))]
         self._records[record.id] = record
-        return None
+        return True
 
     async def read(self, record_id: str) -> AnswerRecord | None:
         """See `AnswerStore`."""

@@ -16,9 +16,9 @@ class AnswerStore(Protocol):
     A write that raises may have been made. It may be repeated: the same owner writes the same record.
     """
 
-    async def claim(self, record: AnswerRecord, now: datetime) -> AnswerRecord | None:
-        """Stores the record and returns None, unless a record with its id is there that belongs to another owner and
-        has not lapsed: then returns that one.
+    async def claim(self, record: AnswerRecord, now: datetime) -> bool:
+        """Stores the record, unless a record with its id is there that belongs to another owner and has not lapsed.
+        Returns whether it is stored.
         """
         ...
 
