@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from sekha_llm_bridge.access.idempotency import AnswerRecord, AnswerState, AnswerStore, AnswersUnavailable
+from sekha_llm_bridge.access.idempotency import AnswerRecord, RecordState, AnswerStore, AnswersUnavailable
 from sekha_llm_bridge.access.idempotency.answer import MAX_SEALED_BYTES
 from sekha_llm_bridge.access.idempotency.dynamodb import DynamoAnswerStore
 from sekha_llm_bridge.access.idempotency.memory import MemoryAnswerStore
@@ -33,7 +33,7 @@ class Stored:
         now = self._clock.now()
         lease_ends_at, expires_at = now + timedelta(seconds=LEASE_S), now + timedelta(seconds=DAY_S)
         record = AnswerRecord(
-            record_id, owner, "hash", AnswerState.UNDER_WAY, unix_ms(lease_ends_at), unix_s(expires_at)
+            record_id, owner, "hash", RecordState.UNDER_WAY, unix_ms(lease_ends_at), unix_s(expires_at)
         )
         return record._replace(**fields)
 
@@ -118,7 +118,7 @@ def test_a_claim_lapses_at_the_end_of_its_lease(stored: Stored, clock: FakeClock
 
 def test_an_answer_is_kept_after_the_lease_and_lapses_when_it_expires(stored: Stored, clock: FakeClock) -> None:
     record = stored.record()
-    answered = record._replace(state=AnswerState.ANSWERED, sealed=bytes(range(256)))
+    answered = record._replace(state=RecordState.ANSWERED, sealed=bytes(range(256)))
     stored.claim(record)
     assert stored.finish(answered)
     clock.advance(DAY_S - 1)
@@ -128,9 +128,9 @@ def test_an_answer_is_kept_after_the_lease_and_lapses_when_it_expires(stored: St
     assert stored.claim(stored.record("second"))
 
 
-@pytest.mark.parametrize("state", [AnswerState.ANSWERED, AnswerState.NOT_KEPT])
-def test_what_an_owner_finishes_replaces_its_claim(stored: Stored, state: AnswerState) -> None:
-    finished = stored.record()._replace(state=state, sealed=b"sealed" if state is AnswerState.ANSWERED else b"")
+@pytest.mark.parametrize("state", [RecordState.ANSWERED, RecordState.NOT_KEPT])
+def test_what_an_owner_finishes_replaces_its_claim(stored: Stored, state: RecordState) -> None:
+    finished = stored.record()._replace(state=state, sealed=b"sealed" if state is RecordState.ANSWERED else b"")
     stored.claim(stored.record())
     assert stored.finish(finished)
     assert stored.finish(finished)  # a request that was repeated, because its answer was lost
@@ -143,7 +143,7 @@ def test_an_owner_that_was_replaced_can_neither_finish_nor_remove(stored: Stored
     clock.advance(LEASE_S)
     second = stored.record("second")
     stored.claim(second)
-    assert not stored.finish(slow._replace(state=AnswerState.ANSWERED, sealed=b"late"))
+    assert not stored.finish(slow._replace(state=RecordState.ANSWERED, sealed=b"late"))
     stored.remove("first")
     assert stored.read() == second
 
@@ -158,10 +158,10 @@ def test_a_removed_record_can_be_claimed_again(stored: Stored) -> None:
 
 def test_the_largest_answer_fits_into_a_record(stored: Stored) -> None:
     largest = stored.record(
-        record_id="f" * 64, owner="o" * 22, request_hash="h" * 64, state=AnswerState.ANSWERED, sealed=bytes(400_000)
+        record_id="f" * 64, owner="o" * 22, request_hash="h" * 64, state=RecordState.ANSWERED, sealed=bytes(400_000)
     )
     assert len(largest.sealed) == MAX_SEALED_BYTES
-    stored.claim(largest._replace(state=AnswerState.UNDER_WAY, sealed=b""))
+    stored.claim(largest._replace(state=RecordState.UNDER_WAY, sealed=b""))
     assert stored.finish(largest)
     assert stored.read(largest.id) == largest
     assert not stored.claim(largest._replace(owner="second"))

@@ -7,14 +7,14 @@ A record is claimed before a model is asked, and gets the answer, encrypted, bef
 from sekha_llm_bridge.access.idempotency.answer import AnswerRecorder, StoredAnswer
 from sekha_llm_bridge.access.idempotency.claims import Answers, Claim
 from sekha_llm_bridge.access.idempotency.keys import AnswerKeys, is_valid_key
-from sekha_llm_bridge.access.idempotency.record import AnswerRecord, AnswerState
+from sekha_llm_bridge.access.idempotency.record import AnswerRecord, RecordState
 from sekha_llm_bridge.access.idempotency.store import AnswerStore, AnswersUnavailable
 
 __all__ = [
     "AnswerKeys",
     "AnswerRecord",
     "AnswerRecorder",
-    "AnswerState",
+    "RecordState",
     "AnswerStore",
     "Answers",
     "AnswersUnavailable",

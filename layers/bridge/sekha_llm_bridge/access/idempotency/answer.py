@@ -36,7 +36,7 @@ class StoredAnswer(NamedTuple):
             compressed = AESGCM(keys.encryption_key).decrypt(nonce, encrypted, _bound_to(keys))
             head, _, body = zlib.decompress(compressed).partition(b"\n")
             status, headers = orjson.loads(head)
-        except (InvalidTag, zlib.error) as exc:
+        except (InvalidTag, ValueError, zlib.error) as exc:
             raise ValueError("the stored answer cannot be decrypted") from exc
         return cls(status, headers, body)
 

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from sekha_llm_bridge.access.idempotency.answer import AnswerRecorder, StoredAnswer
 from sekha_llm_bridge.access.idempotency.keys import AnswerKeys
-from sekha_llm_bridge.access.idempotency.record import AnswerRecord, AnswerState, unix_ms, unix_s
+from sekha_llm_bridge.access.idempotency.record import AnswerRecord, RecordState, unix_ms, unix_s
 from sekha_llm_bridge.access.idempotency.store import AnswerStore, AnswersUnavailable
 from sekha_llm_bridge.clock import Clock
 from sekha_llm_bridge.errors import AnswerNotKept, IdempotencyKeyReused, RequestUnderWay
@@ -31,12 +31,12 @@ class Claim:
         self._keys = keys
         self._record = record
 
-    async def finish(self, recorder: AnswerRecorder) -> AnswerState | None:
+    async def finish(self, recorder: AnswerRecorder) -> RecordState | None:
         """Stores the answer, or that it is too large. Returns which of both; None where the lease had ended and another
         request has claimed the record since.
         """
         sealed = recorder.sealed(self._keys)
-        state = AnswerState.NOT_KEPT if sealed is None else AnswerState.ANSWERED
+        state = RecordState.NOT_KEPT if sealed is None else RecordState.ANSWERED
         record = self._record._replace(state=state, sealed=sealed or b"")
         return state if await _try_twice(lambda: self._store.finish(record)) else None
 
@@ -64,7 +64,7 @@ class Answers:
             id=keys.record_id,
             owner=secrets.token_urlsafe(16),
             request_hash=keys.request_hash,
-            state=AnswerState.UNDER_WAY,
+            state=RecordState.UNDER_WAY,
             lease_ends_at_ms=unix_ms(lease_ends_at),
             expires_at_s=unix_s(max(self._clock.now(), lease_ends_at) + KEPT_FOR),
         )
@@ -102,9 +102,9 @@ def _answer_of(record: AnswerRecord, keys: AnswerKeys) -> StoredAnswer | None:
         raise IdempotencyKeyReused(
             "this Idempotency-Key was sent before with another path or body. Send a new key with a new request"
         )
-    if record.state is AnswerState.UNDER_WAY:
+    if record.state is RecordState.UNDER_WAY:
         return None
-    if record.state is AnswerState.NOT_KEPT:
+    if record.state is RecordState.NOT_KEPT:
         raise _not_kept("is too large to be kept for a repeated request")
     try:
         return StoredAnswer.open(record.sealed, keys)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from sekha_llm_bridge.access.idempotency.record import AnswerRecord, AnswerState, unix_ms, unix_s
+from sekha_llm_bridge.access.idempotency.record import AnswerRecord, RecordState, unix_ms, unix_s
 from sekha_llm_bridge.access.idempotency.store import AnswersUnavailable
 from sekha_llm_bridge.aws.requests import AwsError, AwsRequests, translate_errors
 from sekha_llm_bridge.clock import Clock
@@ -36,7 +36,7 @@ class DynamoAnswerStore:
             "ExpressionAttributeValues": {
                 ":owner": {"S": record.owner},
                 ":now_s": _number(unix_s(now)),
-                ":under_way": {"S": AnswerState.UNDER_WAY},
+                ":under_way": {"S": RecordState.UNDER_WAY},
                 ":now_ms": _number(unix_ms(now)),
             },
         }
@@ -104,7 +104,7 @@ def _record(item: Mapping[str, Mapping[str, str]]) -> AnswerRecord:
         id=item["id"]["S"],
         owner=item["owner"]["S"],
         request_hash=item["request_hash"]["S"],
-        state=AnswerState(item["state"]["S"]),
+        state=RecordState(item["state"]["S"]),
         lease_ends_at_ms=int(item["lease_ends_at_ms"]["N"]),
         expires_at_s=int(item["expires_at"]["N"]),
         sealed=base64.b64decode(item["answer"]["B"]) if "answer" in item else b"",

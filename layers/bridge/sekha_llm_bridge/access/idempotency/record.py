@@ -5,7 +5,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 
-class AnswerState(StrEnum):
+class RecordState(StrEnum):
     """What became of the first request."""
 
     UNDER_WAY = "under_way"
@@ -27,7 +27,7 @@ class AnswerRecord(NamedTuple):
     id: str
     owner: str
     request_hash: str
-    state: AnswerState
+    state: RecordState
     lease_ends_at_ms: int
     expires_at_s: int
     sealed: bytes = b""
@@ -35,7 +35,7 @@ class AnswerRecord(NamedTuple):
     def has_lapsed(self, now: datetime) -> bool:
         """Returns whether the record counts as absent. DynamoDB deletes an expired item hours later."""
         return self.expires_at_s <= unix_s(now) or (
-            self.state is AnswerState.UNDER_WAY and self.lease_ends_at_ms <= unix_ms(now)
+            self.state is RecordState.UNDER_WAY and self.lease_ends_at_ms <= unix_ms(now)
         )
 
 
