@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from sekha_llm_bridge.access.idempotency import AnswerRecord, RecordState, AnswerStore, AnswersUnavailable
+from sekha_llm_bridge.access.idempotency import AnswerRecord, AnswerStore, AnswersUnavailable, RecordState
 from sekha_llm_bridge.access.idempotency.answer import MAX_SEALED_BYTES
 from sekha_llm_bridge.access.idempotency.dynamodb import DynamoAnswerStore
 from sekha_llm_bridge.access.idempotency.memory import MemoryAnswerStore

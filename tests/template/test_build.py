@@ -149,9 +149,7 @@ def test_the_configuration_is_in_the_bridges_layer(arm64_build: Build) -> None:
 
 
 @pytest.fixture
-def deployed(
-    function: Function, opt: Callable[[Sequence[str]], Path], runtime: Path, lambda_python: Path
-) -> Lambda:
+def deployed(function: Function, opt: Callable[[Sequence[str]], Path], runtime: Path, lambda_python: Path) -> Lambda:
     return Lambda(lambda_python, ROOT / function.folder, opt(function.layers), runtime)
 
 

@@ -15,9 +15,9 @@ from sekha_llm_bridge.access.idempotency import (
     AnswerRecord,
     AnswerRecorder,
     Answers,
-    RecordState,
     AnswersUnavailable,
     Claim,
+    RecordState,
     StoredAnswer,
     is_valid_key,
 )

@@ -188,8 +188,8 @@ def test_a_stream_is_repeated_as_a_stream(chat: Client, fake: FakeProvider) -> N
 def test_twenty_equal_requests_at_once_are_answered_by_one_call(
     chat: Client, fake: FakeProvider, *, stream: bool
 ) -> None:
-    reply = {"stream": Stream(list(chat_events("Hi there.")))} if stream else {}
-    fake.script(PATH, Reply(delay_s=0.3, **reply) if stream else fake_answer(delay_s=0.3))
+    streamed = Reply(stream=Stream(list(chat_events("Hi there."))), delay_s=0.3)
+    fake.script(PATH, streamed if stream else fake_answer(delay_s=0.3))
     body = {"messages": HI, "stream": stream}
     answers = chat.run(*(chat.send(body, headers=KEY) for _ in range(20)))
     assert {answer.status for answer in answers} == {200}

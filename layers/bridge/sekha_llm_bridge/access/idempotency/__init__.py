@@ -14,11 +14,11 @@ __all__ = [
     "AnswerKeys",
     "AnswerRecord",
     "AnswerRecorder",
-    "RecordState",
     "AnswerStore",
     "Answers",
     "AnswersUnavailable",
     "Claim",
+    "RecordState",
     "StoredAnswer",
     "is_valid_key",
 ]

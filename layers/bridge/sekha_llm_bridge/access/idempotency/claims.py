@@ -114,8 +114,8 @@ def _answer_of(record: AnswerRecord, keys: AnswerKeys) -> StoredAnswer | None:
 
 def _not_kept(reason: str) -> AnswerNotKept:
     return AnswerNotKept(
-        f"this request was answered before, and may have been billed, but its answer {reason}. To ask a model again, send"
-        " a new Idempotency-Key"
+        f"this request was answered before, and may have been billed, but its answer {reason}. To ask a model again,"
+        " send a new Idempotency-Key"
     )
 
 
