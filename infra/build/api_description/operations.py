@@ -13,7 +13,9 @@ from sekha_llm_bridge.api.embeddings.search_request import SearchRequest
 from sekha_llm_bridge.api.memory.request import ExtractRequest, ScoreRequest, SummarizeRequest
 from sekha_llm_bridge.api.models.route import ExplainRequest
 from sekha_llm_bridge.errors import (
+    AccessUnavailable,
     AllProvidersFailed,
+    AnswerNotKept,
     BridgeError,
     CollectionNotFound,
     ContextLengthExceeded,
@@ -21,11 +23,13 @@ from sekha_llm_bridge.errors import (
     DeadlineExceeded,
     EmbeddingSpaceMismatch,
     FailureKind,
+    IdempotencyKeyReused,
     InvalidRequest,
     ModelNotFound,
     NoCapableModel,
     NoProviderAvailable,
     RateLimited,
+    RequestUnderWay,
     UnusableAnswer,
     VectorStoreUnavailable,
 )
@@ -44,7 +48,8 @@ _PLAN: tuple[Error, ...] = (
     *(RateLimited, NoProviderAvailable, DeadlineExceeded),
 )
 _ONE_ATTEMPT = tuple(kind for kind in FailureKind if kind.status < 500 and kind.code != "invalid_request")
-_CALL: tuple[Error, ...] = (*_PLAN, *_ONE_ATTEMPT, AllProvidersFailed)
+_REPEATED: tuple[Error, ...] = (RequestUnderWay, AnswerNotKept, IdempotencyKeyReused, AccessUnavailable)
+_CALL: tuple[Error, ...] = (*_PLAN, *_ONE_ATTEMPT, AllProvidersFailed, *_REPEATED)
 _CHAT = tuple(kind for kind in _CALL if kind is not FailureKind.DIMENSIONS_IGNORED)
 REJECTED_BY_PROVIDER = "`invalid_request`: the provider refuses the request, with this status"
 
@@ -71,6 +76,11 @@ class Operation:
     def method(self) -> str:
         """The HTTP method; GET operations answer HEAD as well."""
         return "get" if self.request is None else "post"
+
+    @property
+    def asks_models(self) -> bool:
+        """Whether a model answers, so that a repeated request may have an `Idempotency-Key`."""
+        return AllProvidersFailed in self.errors
 
 
 _HELLO = {"messages": [{"role": "user", "content": "Say hello."}]}
