@@ -137,10 +137,18 @@ class DynamoDb:
     def _record(self, environ: dict[str, Any], body: bytes, status: int, answer: bytes) -> None:
         caller = _CALLER.search(environ.get("HTTP_AUTHORIZATION", ""))
         action = environ.get("HTTP_X_AMZ_TARGET", "").rpartition(".")[2]
-        request, response = json.loads(body or b"null"), json.loads(answer or b"null")
+        request, response = _parsed(body), _parsed(answer)
         self.requests.append(
             RecordedRequest(time.monotonic(), caller[1] if caller else "", action, status, request, response)
         )
+
+
+def _parsed(body: bytes) -> Any:
+    """Returns the JSON of a body; another form, such as CloudFormation's, as it is."""
+    try:
+        return json.loads(body or b"null")
+    except ValueError:
+        return body
 
 
 class _Handler(WSGIRequestHandler):

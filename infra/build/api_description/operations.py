@@ -17,6 +17,7 @@ from sekha_llm_bridge.errors import (
     AllProvidersFailed,
     AnswerNotKept,
     BridgeError,
+    BudgetExceeded,
     CollectionNotFound,
     ContextLengthExceeded,
     CostLimitExceeded,
@@ -25,9 +26,11 @@ from sekha_llm_bridge.errors import (
     FailureKind,
     IdempotencyKeyReused,
     InvalidRequest,
+    KeyLimitExceeded,
     ModelNotFound,
     NoCapableModel,
     NoProviderAvailable,
+    NotAllowed,
     RateLimited,
     RequestUnderWay,
     UnusableAnswer,
@@ -44,12 +47,15 @@ class ListOf(NamedTuple):
 
 
 _PLAN: tuple[Error, ...] = (
-    *(InvalidRequest, NoCapableModel, ContextLengthExceeded, CostLimitExceeded, ModelNotFound),
+    *(InvalidRequest, NoCapableModel, ContextLengthExceeded, CostLimitExceeded, ModelNotFound, NotAllowed),
     *(RateLimited, NoProviderAvailable, DeadlineExceeded),
 )
 _ONE_ATTEMPT = tuple(kind for kind in FailureKind if kind.status < 500 and kind.code != "invalid_request")
-_REPEATED: tuple[Error, ...] = (RequestUnderWay, AnswerNotKept, IdempotencyKeyReused, AccessUnavailable)
-_CALL: tuple[Error, ...] = (*_PLAN, *_ONE_ATTEMPT, AllProvidersFailed, *_REPEATED)
+_REPEATED: tuple[Error, ...] = (RequestUnderWay, AnswerNotKept, IdempotencyKeyReused)
+_CALL: tuple[Error, ...] = (
+    *(*_PLAN, *_ONE_ATTEMPT),
+    *(AllProvidersFailed, BudgetExceeded, KeyLimitExceeded, AccessUnavailable, *_REPEATED),
+)
 _CHAT = tuple(kind for kind in _CALL if kind is not FailureKind.DIMENSIONS_IGNORED)
 REJECTED_BY_PROVIDER = "`invalid_request`: the provider refuses the request, with this status"
 
@@ -318,6 +324,7 @@ OPERATIONS: Sequence[Operation] = (
         "About",
         {200: answers.Overview},
         has_html=True,
+        is_public=True,
     ),
     Operation(
         "/openapi.json",
@@ -326,5 +333,6 @@ OPERATIONS: Sequence[Operation] = (
         "The description of the API, in OpenAPI 3.1.",
         "About",
         {200: None},
+        is_public=True,
     ),
 )
