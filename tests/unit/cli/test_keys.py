@@ -340,6 +340,8 @@ def test_a_key_of_another_version_is_listed_and_can_be_revoked_but_not_changed(d
         (["--model", " "], "--model: the value is empty"),
         (["--name", "a\x1b[2Jb"], "--name: the value needs at most 100 printable characters"),
         (["--name", "n" * 101], "--name: the value needs at most 100 printable characters"),
+        (["--chroma-database", "../other"], "--chroma-database: '../other' needs three to 512 letters"),
+        (["--chroma-tenant", "t"], "--chroma-tenant: 't' needs three to 512 letters"),
         (["--label", "team"], "--label: 'team' is not NAME=VALUE"),
         (["--label", "=search"], "is not NAME=VALUE"),
         ([part for number in range(21) for part in ("--label", f"l{number}=1")], "at most 20 labels"),
