@@ -132,6 +132,39 @@ def test_only_functions_that_store_vectors_send_to_the_queue_and_only_the_drain_
     assert ("VectorQueueDrainPolicy" in function.policies) == takes
 
 
+@each_function
+def test_only_functions_that_ask_models_for_a_caller_keep_answers(function: Function) -> None:
+    asks = function.name in {
+        "ChatCompletionsFunction",
+        "EmbeddingsFunction",
+        "EmbedFunction",
+        "SearchFunction",
+        "SummarizeFunction",
+        "ExtractFunction",
+        "ScoreFunction",
+    }
+    assert ("AnswersPolicy" in function.policies) == asks
+    assert ("EncryptionLayer" in function.layers) == asks
+    assert ("ANSWERS_TABLE" in function.properties["Environment"]["Variables"]) == asks
+    assert ("asks_models=True" in (ROOT / function.folder / "app.py").read_text()) == asks
+
+
+def test_the_answers_policy_allows_only_the_actions_that_are_called() -> None:
+    code = (BRIDGE / "access/idempotency/dynamodb.py").read_text()
+    called = {f"dynamodb:{name}" for name in re.findall(r'(?:call|_write)\("(\w+)"', code)}
+    [statement] = TEMPLATE.of_type("AWS::IAM::ManagedPolicy")["AnswersPolicy"]["PolicyDocument"]["Statement"]
+    assert set(statement["Action"]) == called
+    assert statement["Resource"] == {"Fn::GetAtt": "AnswersTable.Arn"}
+
+
+def test_the_answers_table_has_the_key_id_a_ttl_and_encryption() -> None:
+    table = TEMPLATE.resources["AnswersTable"]["Properties"]
+    assert table["KeySchema"] == [{"AttributeName": "id", "KeyType": "HASH"}]
+    assert table["TimeToLiveSpecification"] == {"AttributeName": "expires_at", "Enabled": True}
+    assert table["SSESpecification"] == {"SSEEnabled": True}
+    assert table["BillingMode"] == "PAY_PER_REQUEST"
+
+
 def test_the_queues_policies_allow_only_the_actions_that_are_called() -> None:
     called = set(re.findall(r'_call\("(\w+)"', (BRIDGE / "embeddings/deferred_writes/sqs.py").read_text()))
     policies = TEMPLATE.of_type("AWS::IAM::ManagedPolicy")
@@ -294,6 +327,7 @@ def test_it_has_the_environment_variables_that_it_needs(function: Function) -> N
         "POWERTOOLS_LOG_LEVEL": {"Ref": "LogLevel"},
         **({"AWS_LAMBDA_EXEC_WRAPPER": "/opt/stream-responses"} if function in STREAMING else {}),
         **({"VECTOR_QUEUE_URL": {"Ref": "VectorQueue"}} if any("Queue" in one for one in function.policies) else {}),
+        **({"ANSWERS_TABLE": {"Ref": "AnswersTable"}} if "AnswersPolicy" in function.policies else {}),
         **({"VECTOR_DEAD_LETTERS_URL": {"Ref": "VectorDeadLetters"}} if function.name == "DrainFunction" else {}),
         **({"KEYS_TABLE": {"Ref": "KeysTable"}} if "KeysReadPolicy" in function.policies else {}),
     }
