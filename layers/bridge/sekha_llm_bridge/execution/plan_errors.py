@@ -188,9 +188,19 @@ def _cost_limit_exceeded(plan: RoutePlan, expensive: Sequence[ConsideredModel]) 
     limit = f"{fits} the cost limit of ${usd_text(plan.limit_usd or Decimal(0))}"
     label = "; the cheapest is " if priced else "; of "
     remedy = ". Raise max_cost (and max_cost_per_request), or shorten the request" if priced else ""
-    if plan.request.features_with_unbounded_cost:
+    if plan.limit is not None and plan.limit.is_default:
+        remedy = ". Shorten the request, or set max_cost_per_request in the configuration, which has its default value"
+    elif plan.request.features_with_unbounded_cost:
         remedy = ". Leave it out, or name a free model"
-    return CostLimitExceeded(f"{limit}{label}{_name(cheapest.entry)}: {reason}{remedy}", param="max_cost")
+    message = f"{limit}{label}{_name(cheapest.entry)}: {reason}{remedy}{_spent_before(plan)}"
+    return CostLimitExceeded(message, param="max_cost")
+
+
+def _spent_before(plan: RoutePlan) -> str:
+    spent_usd = plan.request.spent_usd
+    if not spent_usd or plan.limit is None:
+        return ""
+    return f"; of ${usd_text(plan.limit.total_usd)}, earlier calls of this request have used ${usd_text(spent_usd)}"
 
 
 def _not_tried(state: FailoverState) -> str:

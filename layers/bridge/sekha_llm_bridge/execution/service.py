@@ -80,7 +80,9 @@ class ModelService:
         session = await self._breakers.session()
         context = RoutingContext(
             cost_aware=self._routing.cost_aware,
-            max_cost_usd=self._routing.max_cost_per_request,
+            max_cost_usd=self._routing.configured_max_cost_usd,
+            default_max_cost_usd=self._routing.default_max_cost_usd,
+            max_output_tokens=self._routing.max_output_tokens,
             min_output_tokens=self._routing.min_output_tokens,
             breakers=session.views(),
             cooldowns_s=self._cooldowns.remaining_s(),

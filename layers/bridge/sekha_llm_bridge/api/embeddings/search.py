@@ -2,8 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from decimal import Decimal
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, TypeVar
 
 from fastapi import Request, Response
@@ -165,11 +164,11 @@ async def _search_all_dimensions(state: _Search) -> None:
 
 async def _search_space(state: _Search, name: str, space: str) -> None:
     """Searches one of several collections, within what is left of the cost limit."""
-    limits = (state.request.max_cost, state.bridge.settings.routing.max_cost_per_request)
-    limit_usd = min((usd for usd in limits if usd is not None), default=None)
-    left_usd = None if limit_usd is None else max(limit_usd - spent_usd(state.attempts.attempts), Decimal(0))
     dimension = int(name.rpartition("_")[2])
-    route = embedding_route_request([state.request.query], max_cost=left_usd, dimensions=dimension, space=space)
+    route = embedding_route_request(
+        [state.request.query], max_cost=state.request.max_cost, dimensions=dimension, space=space
+    )
+    route = replace(route, spent_usd=spent_usd(state.attempts.attempts))
     state.matches[name] = await _nearest(state, name, await _embed_query(state, route))
 
 
