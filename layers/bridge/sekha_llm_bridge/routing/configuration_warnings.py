@@ -74,7 +74,7 @@ def cost_limit_summary(settings: Settings) -> CostLimitSummary:
 
 def _why_unlimited(model: ModelConfig, price: Price | None, routing: RoutingConfig) -> str:
     if price is None:
-        return "no price is known; give it in `pricing`"
+        return "its price is not known; give it in `pricing`"
     if not model.is_chat or model.max_output_tokens is not None or routing.max_output_tokens is not None:
         return ""
     longest_usd = price.bound_usd(prompt_tokens=0, completion_tokens=model.context_window)
