@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from sekha_llm_bridge.clock import Clock
 from sekha_llm_bridge.errors import Failure, FailureKind, ProviderError
-from sekha_llm_bridge.execution.attempts import Attempt, AttemptLog, spent_usd
+from sekha_llm_bridge.execution.attempts import Attempt, AttemptLog, billed_usd, spent_usd
 from sekha_llm_bridge.execution.receipt import Receipt, make_receipt
 from sekha_llm_bridge.resilience import Refusal
 from sekha_llm_bridge.routing import Candidate, CatalogModel, Exclusion, RoutePlan
@@ -72,7 +72,7 @@ class FailoverState:
             return None
         if entry.provider.id in self._excluded_providers or entry.window <= self._largest_exceeded_window:
             return None
-        candidate = self.plan.candidate_for(entry, spent_usd=spent_usd(attempts))
+        candidate = self.plan.candidate_for(entry, spent_usd=spent_usd(attempts), billed_usd=billed_usd(attempts))
         if isinstance(candidate, Candidate):
             return candidate
         self.skipped.append((entry, candidate))

@@ -197,9 +197,9 @@ def _cost_limit_exceeded(plan: RoutePlan, expensive: Sequence[ConsideredModel]) 
 
 
 def _spent_before(plan: RoutePlan) -> str:
-    spent_usd = plan.request.spent_usd
-    if not spent_usd or plan.limit is None:
+    if plan.limit is None or plan.limit.usd == plan.limit.total_usd:
         return ""
+    spent_usd = plan.request.billed_usd if plan.limit.is_default else plan.request.spent_usd
     return f"; of ${usd_text(plan.limit.total_usd)}, earlier calls of this request have used ${usd_text(spent_usd)}"
 
 

@@ -13,16 +13,19 @@ class CostLimit(NamedTuple):
     `is_default`: neither the configuration nor the request nor its key has set it. Then it must not refuse what costs
     less: it goes by the estimated tokens of the prompt instead of their upper bound, which may be several times as
     much; it excludes no model without a known price and no feature of unbounded cost; and where nobody says how long
-    an answer may be, it limits answers only if the limit does not allow the number that current models accept.
+    an answer may be, it limits answers only if the limit does not allow the number that current models accept. So of
+    earlier attempts, it counts only what is known to be billed.
     """
 
     usd: Decimal
     total_usd: Decimal
     is_default: bool = False
 
-    def after(self, spent_usd: Decimal) -> "CostLimit":
-        """Returns what is left after `spent_usd`; it may be negative."""
-        return self._replace(usd=self.usd - spent_usd)
+    def after(self, *, spent_usd: Decimal, billed_usd: Decimal) -> "CostLimit":
+        """Returns what is left after attempts that may have cost `spent_usd`, of which `billed_usd` is known to be
+        billed; it may be negative.
+        """
+        return self._replace(usd=self.usd - (billed_usd if self.is_default else spent_usd))
 
 
 def cost_limit(request: RouteRequest, context: RoutingContext) -> CostLimit | None:
@@ -32,4 +35,6 @@ def cost_limit(request: RouteRequest, context: RoutingContext) -> CostLimit | No
     if not limits:
         return None
     total_usd = min(limits)
-    return CostLimit(max(total_usd - request.spent_usd, Decimal(0)), total_usd, is_default=not chosen)
+    whole = CostLimit(total_usd, total_usd, is_default=not chosen)
+    left = whole.after(spent_usd=request.spent_usd, billed_usd=request.billed_usd)
+    return left._replace(usd=max(left.usd, Decimal(0)))

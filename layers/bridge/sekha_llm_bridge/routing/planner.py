@@ -50,10 +50,14 @@ class RoutePlan:
         """The cost limit; None where there is none."""
         return None if self.limit is None else self.limit.usd
 
-    def candidate_for(self, entry: CatalogModel, *, spent_usd: Decimal) -> Candidate | Exclusion:
-        """Returns the candidate for a model after `spent_usd` of the limit; an exclusion where too little is left."""
-        left = None if self.limit is None else self.limit.after(spent_usd)
-        wanted = cost_requirements(self.request, self.context, self.limit, spent_usd=spent_usd)
+    def candidate_for(
+        self, entry: CatalogModel, *, spent_usd: Decimal, billed_usd: Decimal = Decimal(0)
+    ) -> Candidate | Exclusion:
+        """Returns the candidate for a model after attempts that may have cost `spent_usd`, of which `billed_usd` is
+        known; an exclusion where too little of the limit is left.
+        """
+        left = None if self.limit is None else self.limit.after(spent_usd=spent_usd, billed_usd=billed_usd)
+        wanted = cost_requirements(self.request, self.context, self.limit, left)
         if spent_usd and (unmet := _unmet(entry, wanted)) is not None:
             return unmet
         return cost_quotes.quoted_candidate(entry, self.request, left, self.context.min_output_tokens)

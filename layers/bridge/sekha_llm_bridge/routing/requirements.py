@@ -102,12 +102,12 @@ def exclusion_for_cooldown(left_s: float) -> Exclusion:
 
 
 def cost_requirements(
-    request: RouteRequest, context: RoutingContext, limit: CostLimit | None, *, spent_usd: Decimal = Decimal(0)
+    request: RouteRequest, context: RoutingContext, limit: CostLimit | None, left: CostLimit | None = None
 ) -> Iterator[Requirement]:
-    """Yields that a useful answer fits what `spent_usd` leaves of the limit, by the upper bound of its cost."""
+    """Yields that a useful answer fits the limit, or what is left of it, by the upper bound of its cost."""
     if limit is None:
         return
-    left = limit.after(spent_usd)
+    left = left or limit
     if request.features_with_unbounded_cost and not limit.is_default:
         reason = f"the cost of {_joined(sorted(request.features_with_unbounded_cost))} cannot be bounded beforehand"
         counted = request.exact_prompt_tokens if request.features_with_unbounded_cost <= COUNTED_FEATURES else {}

@@ -31,13 +31,13 @@ class RouteRequest:
     `output_tokens` is the maximum for one choice, None where the request does not say; `n_choices` is OpenAI's `n`.
     `requested_features` are the features that not every adapter supports; `features_with_unbounded_cost` those that are
     known to cost more than can be bounded in advance. `gateway_fields` are the fields that some providers refuse (see
-    `providers.gateway_fields`). `spent_usd` is what earlier calls of the same request have used of its cost limit.
-    `output_limit` is the configured maximum of output tokens for one choice. `used_features` are what a model may have
-    rejected before: `images`, `tools`, `audio`, `response_format` (a JSON schema), and the names of the request's
-    fields. `context_tokens` and `dimensions` are the minimum that a model must have. `space` is the embedding space
-    that the vectors must have; None is that of the default model. `longest_input` is the index of the longest text of
-    an embedding request. `exact_prompt_tokens` has the prompt's tokens as its provider has counted them, images and
-    documents included, by (provider id, model id).
+    `providers.gateway_fields`). `spent_usd` is what earlier calls of the same request may have cost, `billed_usd` what
+    they are known to have cost. `output_limit` is the configured maximum of output tokens for one choice.
+    `used_features` are what a model may have rejected before: `images`, `tools`, `audio`, `response_format` (a JSON
+    schema), and the names of the request's fields. `context_tokens` and `dimensions` are the minimum that a model must
+    have. `space` is the embedding space that the vectors must have; None is that of the default model. `longest_input`
+    is the index of the longest text of an embedding request. `exact_prompt_tokens` has the prompt's tokens as its
+    provider has counted them, images and documents included, by (provider id, model id).
     """
 
     task: Task | None
@@ -56,6 +56,7 @@ class RouteRequest:
     gateway_fields: frozenset[str] = frozenset()
     max_cost_usd: Decimal | None = None
     spent_usd: Decimal = Decimal(0)
+    billed_usd: Decimal = Decimal(0)
     output_limit: int | None = None
     context_tokens: int = 0
     dimensions: int | None = None

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from typing import Any, TypeVar
 
 from fastapi import Request, Response
@@ -30,7 +30,7 @@ from sekha_llm_bridge.errors import (
     VectorStoreUnavailable,
 )
 from sekha_llm_bridge.execution import AttemptLog, Deadline, ExecutionResult, Receipt
-from sekha_llm_bridge.execution.attempts import spent_usd
+from sekha_llm_bridge.execution.attempts import after_attempts
 from sekha_llm_bridge.execution.embedding_operation import EmbeddingOperation
 from sekha_llm_bridge.providers import EmbeddingAnswer
 from sekha_llm_bridge.routing import RouteRequest
@@ -168,8 +168,8 @@ async def _search_space(state: _Search, name: str, space: str) -> None:
     route = embedding_route_request(
         [state.request.query], max_cost=state.request.max_cost, dimensions=dimension, space=space
     )
-    route = replace(route, spent_usd=spent_usd(state.attempts.attempts))
-    state.matches[name] = await _nearest(state, name, await _embed_query(state, route))
+    result = await _embed_query(state, after_attempts(route, state.attempts.attempts))
+    state.matches[name] = await _nearest(state, name, result)
 
 
 async def _embed_query(state: _Search, route: RouteRequest) -> ExecutionResult[EmbeddingAnswer]:

@@ -28,7 +28,7 @@ from sekha_llm_bridge.errors import (
     UnusableAnswer,
 )
 from sekha_llm_bridge.execution import Receipt
-from sekha_llm_bridge.execution.attempts import cost_bound_usd, known_cost_usd, spent_usd, usd
+from sekha_llm_bridge.execution.attempts import after_attempts, cost_bound_usd, known_cost_usd, usd
 from sekha_llm_bridge.execution.chat_operation import ChatOperation
 from sekha_llm_bridge.routing import ExclusionKind, RouteRequest
 from sekha_llm_bridge.routing.names import resolve_model
@@ -160,7 +160,7 @@ class ModelCalls:
         body = provider_request(fields)
         conversation = conversation_of(body)
         route = route_request(validated(ChatRequest, fields), body, conversation, self._bridge)
-        route = replace(route, max_cost_usd=self.options.max_cost, spent_usd=spent_usd(self._attempts.attempts))
+        route = replace(after_attempts(route, self._attempts.attempts), max_cost_usd=self.options.max_cost)
         if call.is_text:  # a server may cut off a longer prompt silently
             route = replace(route, context_tokens=int(route.prompt.estimate * _SAFETY) + call.max_tokens)
         return route, conversation
