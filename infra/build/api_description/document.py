@@ -32,14 +32,19 @@ _NOTES = (
 )
 # What API Gateway itself answers on every path, and what any function may answer.
 _EVERYWHERE: Mapping[int, tuple[str, ...]] = {
-    401: ("`invalid_api_key`: an API key is needed",),
+    401: ("`invalid_api_key`: a valid API key is needed",),
     403: ("`access_denied`: the API key may not do that",),
     429: ("`rate_limit_exceeded`: too many requests at once",),
     500: ("`internal_error`: a mistake in the bridge", "`config_invalid`: its configuration cannot be used"),
     502: ("`internal_error`: the function did not answer",),
-    503: ("`no_capacity`: too many requests run at once",),
+    503: (
+        "`no_capacity`: too many requests run at once",
+        "`access_unavailable`: the API key could not be verified",
+    ),
     504: ("`deadline_exceeded`: the answer did not come in time",),
 }
+_NEED_KEYS = (401, 403, 503)
+_KEY = "An API key of this bridge, unless it needs none. It may be in `x-api-key` or `api-key` instead."
 _TOO_LARGE = "`payload_too_large`: the request is too large"
 _TITLES = {
     400: "The request is wrong",
@@ -104,9 +109,7 @@ def description() -> dict[str, Any]:
         "tags": [{"name": name, "description": text} for name, text in _TAGS.items()],
         "paths": paths,
         "components": {
-            "securitySchemes": {
-                "bearer": {"type": "http", "scheme": "bearer", "description": "Only where the operator asks for a key."}
-            },
+            "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer", "description": _KEY}},
             "headers": _headers(),
             "schemas": _schemas(),
         },
@@ -191,6 +194,8 @@ def _errors(operation: Operation) -> dict[int, dict[str, Any]]:
     for error in operation.errors:
         reasons.setdefault(error.status, []).append(_reason(error))
     for status, everywhere in _EVERYWHERE.items():
+        if operation.is_public and status in _NEED_KEYS:
+            continue
         reasons[status] = list(dict.fromkeys([*everywhere, *reasons.get(status, ())]))
     if operation.request is not None:
         reasons[413] = [_TOO_LARGE]

@@ -13,8 +13,10 @@ from sekha_llm_bridge.api.embeddings.search_request import SearchRequest
 from sekha_llm_bridge.api.memory.request import ExtractRequest, ScoreRequest, SummarizeRequest
 from sekha_llm_bridge.api.models.route import ExplainRequest
 from sekha_llm_bridge.errors import (
+    AccessUnavailable,
     AllProvidersFailed,
     BridgeError,
+    BudgetExceeded,
     CollectionNotFound,
     ContextLengthExceeded,
     CostLimitExceeded,
@@ -22,9 +24,11 @@ from sekha_llm_bridge.errors import (
     EmbeddingSpaceMismatch,
     FailureKind,
     InvalidRequest,
+    KeyLimitExceeded,
     ModelNotFound,
     NoCapableModel,
     NoProviderAvailable,
+    NotAllowed,
     RateLimited,
     UnusableAnswer,
     VectorStoreUnavailable,
@@ -40,11 +44,14 @@ class ListOf(NamedTuple):
 
 
 _PLAN: tuple[Error, ...] = (
-    *(InvalidRequest, NoCapableModel, ContextLengthExceeded, CostLimitExceeded, ModelNotFound),
+    *(InvalidRequest, NoCapableModel, ContextLengthExceeded, CostLimitExceeded, ModelNotFound, NotAllowed),
     *(RateLimited, NoProviderAvailable, DeadlineExceeded),
 )
 _ONE_ATTEMPT = tuple(kind for kind in FailureKind if kind.status < 500 and kind.code != "invalid_request")
-_CALL: tuple[Error, ...] = (*_PLAN, *_ONE_ATTEMPT, AllProvidersFailed)
+_CALL: tuple[Error, ...] = (
+    *(*_PLAN, *_ONE_ATTEMPT),
+    *(AllProvidersFailed, BudgetExceeded, KeyLimitExceeded, AccessUnavailable),
+)
 _CHAT = tuple(kind for kind in _CALL if kind is not FailureKind.DIMENSIONS_IGNORED)
 REJECTED_BY_PROVIDER = "`invalid_request`: the provider refuses the request, with this status"
 
@@ -308,6 +315,7 @@ OPERATIONS: Sequence[Operation] = (
         "About",
         {200: answers.Overview},
         has_html=True,
+        is_public=True,
     ),
     Operation(
         "/openapi.json",
@@ -316,5 +324,6 @@ OPERATIONS: Sequence[Operation] = (
         "The description of the API, in OpenAPI 3.1.",
         "About",
         {200: None},
+        is_public=True,
     ),
 )

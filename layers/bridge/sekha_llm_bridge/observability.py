@@ -53,7 +53,9 @@ class Metric(StrEnum):
     `REJECTIONS` every provider that a request would have tried if its breaker had allowed it; `BROKEN_ANSWERS` every
     stream that had begun and was interrupted by its provider or by the deadline; `STORE_UNAVAILABLE` every request
     whose vectors Chroma did not accept; `VECTORS_LOST` every request whose vectors could not be put into the queue
-    either; `VECTORS_REJECTED` every deferred message that Chroma will never accept.
+    either; `VECTORS_REJECTED` every deferred message that Chroma will never accept; `KEYS_UNAVAILABLE` every request
+    whose API key could not be verified; `QUOTAS_UNAVAILABLE` every failure to reserve or settle a quota.
+    `BUDGET_USED_PERCENT` is a gauge, written from 80 % on.
     """
 
     PROVIDER_REJECTED = "ProviderRejected"
@@ -66,6 +68,9 @@ class Metric(StrEnum):
     STORE_UNAVAILABLE = "VectorStoreUnavailable"
     VECTORS_LOST = "VectorsLost"
     VECTORS_REJECTED = "VectorsRejected"
+    QUOTAS_UNAVAILABLE = "QuotasUnavailable"
+    BUDGET_USED_PERCENT = "BudgetUsedPercent"
+    KEYS_UNAVAILABLE = "KeysTableUnavailable"
     OPEN_BREAKERS = "OpenBreakers"
     HEALTHY_PROVIDERS = "HealthyProviders"
 

@@ -6,9 +6,9 @@ An item's key has two strings: `pk` names the owner of the item, `sk` the kind o
     provider#<id>    state     last check and circuit breaker of a provider (expires)
     deferred_writes  counts    number of queued records of each collection
     migration        lease     holder of the migration's lease
+    quota#<owner>    account   what an API key, or the whole bridge, has used and reserved (expires)
 
-A new kind of item gets a prefix of its own: `key#<id>` for API keys, `budget#<id>` and `usage#<id>` with the period in
-`sk`, so that one Query reads all periods of an owner. The attribute `expires_at` is the table's TTL, in epoch seconds.
+A new kind of item gets a prefix of its own. The attribute `expires_at` is the table's TTL, in epoch seconds.
 """
 
 from collections.abc import Iterable, Mapping
@@ -48,6 +48,11 @@ MIGRATION_LEASE = ItemKey("migration", "lease")
 def provider_key(provider_id: str) -> ItemKey:
     """Returns the key of a provider's item."""
     return ItemKey(f"provider#{provider_id}", "state")
+
+
+def quota_key(owner: str) -> ItemKey:
+    """Returns the key of an owner's account."""
+    return ItemKey(f"quota#{owner}", "account")
 
 
 class Update:

@@ -3,16 +3,18 @@
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from sekha_llm_bridge.cli import client_commands
 from sekha_llm_bridge.cli.command_group import CommandGroup
 from sekha_llm_bridge.cli.completion import PROGRAM, Shell, enable_completion, install, show
+from sekha_llm_bridge.cli.keys import commands as key_commands
 from sekha_llm_bridge.cli.option_types import AsJson, BridgeKey, BridgeUrl
 
 _IS_PLAIN = not sys.stdout.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+_MARKUP: Literal["rich"] | None = None if _IS_PLAIN else "rich"
 
 app = typer.Typer(
     name=PROGRAM,
@@ -20,7 +22,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,  # `--show-completion` and `--install-completion` are below
     pretty_exceptions_enable=False,  # a traceback may show a key
-    rich_markup_mode=None if _IS_PLAIN else "rich",
+    rich_markup_mode=_MARKUP,
 )
 enable_completion()
 
@@ -52,6 +54,18 @@ ChromaUrl = Annotated[
 ChromaToken = Annotated[
     str | None,
     typer.Option("--chroma-token", envvar="CHROMA_TOKEN", metavar="TOKEN", help="The server's token, if needed."),
+]
+ChromaTenant = Annotated[
+    str | None,
+    typer.Option("--chroma-tenant", metavar="NAME", help="The tenant of the database. Default: that of the file."),
+]
+ChromaDatabase = Annotated[
+    str | None,
+    typer.Option(
+        "--chroma-database",
+        metavar="NAME",
+        help="The database, such as an API key's own (the key's id). Default: that of the file.",
+    ),
 ]
 BackupFile = Annotated[
     Path, typer.Argument(help="The backup file: gzipped JSON lines, readable with `zcat | jq`.", metavar="FILE")
@@ -215,6 +229,7 @@ def health(
 app.command("chat", short_help="Ask a model, or talk to it.")(client_commands.chat)
 app.command("route", short_help="Show which model would answer, and why.")(client_commands.route)
 app.command("models", short_help="Show the configured models.")(client_commands.models)
+app.add_typer(key_commands.make_app(_MARKUP), name="keys", short_help="Make, show, change and revoke API keys.")
 
 
 @app.command("migrate-collections", short_help="Add the dimension to the names of collections.")
@@ -226,6 +241,8 @@ def migrate_collections(
     config: ConfigOption = None,
     chroma_url: ChromaUrl = None,
     chroma_token: ChromaToken = None,
+    chroma_tenant: ChromaTenant = None,
+    chroma_database: ChromaDatabase = None,
     table: Annotated[
         str | None,
         typer.Option(
@@ -245,9 +262,11 @@ def migrate_collections(
     2 an option is invalid, or Chroma cannot be reached
     130 interrupted by Ctrl-C
     """
+    from sekha_llm_bridge.cli.chroma_options import ChromaOptions
     from sekha_llm_bridge.cli.migrate_collections import Options, run
 
-    options = Options(dry_run, keep, as_json, config, chroma_url, chroma_token, table)
+    chroma = ChromaOptions(config, chroma_url, chroma_token, chroma_tenant, chroma_database)
+    options = Options(dry_run, keep, as_json, chroma, table)
     raise typer.Exit(run(options))
 
 
@@ -262,6 +281,8 @@ def backup(
     config: ConfigOption = None,
     chroma_url: ChromaUrl = None,
     chroma_token: ChromaToken = None,
+    chroma_tenant: ChromaTenant = None,
+    chroma_database: ChromaDatabase = None,
 ) -> None:
     """Write collections of the Chroma server to a file, and check it.
 
@@ -275,8 +296,10 @@ def backup(
     130 interrupted by Ctrl-C
     """
     from sekha_llm_bridge.cli.backup import Options, run
+    from sekha_llm_bridge.cli.chroma_options import ChromaOptions
 
-    options = Options(tuple(collections or ()), force, restart, as_json, config, chroma_url, chroma_token)
+    chroma = ChromaOptions(config, chroma_url, chroma_token, chroma_tenant, chroma_database)
+    options = Options(tuple(collections or ()), force, restart, as_json, chroma)
     raise typer.Exit(run(file, options))
 
 
@@ -290,6 +313,8 @@ def restore(
     config: ConfigOption = None,
     chroma_url: ChromaUrl = None,
     chroma_token: ChromaToken = None,
+    chroma_tenant: ChromaTenant = None,
+    chroma_database: ChromaDatabase = None,
 ) -> None:
     """Write a backup's collections to the Chroma server. Its records replace those with the same id, even newer ones
     (--dry-run counts them). Other records on the server stay. Safe to run again at any time.
@@ -301,7 +326,9 @@ def restore(
     2 an option is invalid, the file is damaged, or Chroma cannot be reached
     130 interrupted by Ctrl-C
     """
+    from sekha_llm_bridge.cli.chroma_options import ChromaOptions
     from sekha_llm_bridge.cli.restore import Options, run
 
-    options = Options(tuple(collections or ()), dry_run, as_json, config, chroma_url, chroma_token)
+    chroma = ChromaOptions(config, chroma_url, chroma_token, chroma_tenant, chroma_database)
+    options = Options(tuple(collections or ()), dry_run, as_json, chroma)
     raise typer.Exit(run(file, options))

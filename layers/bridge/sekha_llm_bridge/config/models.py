@@ -44,6 +44,8 @@ __all__ = [
 ID_PATTERN = r"^[a-z0-9_-]+$"
 VERSION_PATTERN = r"^2(\.\d+)*$"
 COLLECTION_PATTERN = r"^[a-zA-Z0-9][a-zA-Z0-9._-]*$"
+CHROMA_NAME_PATTERN = r"^[a-zA-Z0-9][a-zA-Z0-9._-]{1,510}[a-zA-Z0-9]$"
+"""What Chroma 1.5 accepts as the name of a database. Of a tenant's name it accepts more, which URLs may distort."""
 HEADER_PATTERN = r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$"
 PATH_PATTERN = r"^/[^?#\s]*$"
 REGION_PATTERN = r"^[a-z]{2,}(-[a-z]+)+-\d+$"
@@ -328,6 +330,18 @@ class CircuitBreakerConfig(Section):
     success_threshold: int = Field(2, ge=1, description="Successful probes that close it.")
 
 
+class BudgetConfig(Section):
+    """What all requests of the bridge together may cost. Free models can be used when it is spent."""
+
+    daily_usd: Usd | None = Field(None, description="USD for each day (UTC); null: no limit.")
+    monthly_usd: Usd | None = Field(None, description="USD for each month (UTC); null: no limit.")
+    fail_open: bool = Field(
+        default=False,
+        description="Whether paid requests go on, uncounted, when the table of the budgets does not answer; also for"
+        " the budgets of API keys.",
+    )
+
+
 class RoutingConfig(Section):
     """How a model is chosen."""
 
@@ -363,6 +377,9 @@ class RoutingConfig(Section):
         description="pinned: only the model that a request names may answer it; preferred: it is tried first, and"
         " others follow if it fails or is not suitable. For embeddings, others only of the same embedding space.",
     )
+    budget: Annotated[BudgetConfig, NullAsEmpty] = Field(
+        BudgetConfig(), description="What all requests together may cost in a day and in a month."
+    )
     circuit_breaker: Annotated[CircuitBreakerConfig, NullAsEmpty] = CircuitBreakerConfig()
 
     @property
@@ -387,6 +404,11 @@ class ChromaConfig(Section):
     url: str = Field("", description="scheme://host:port; empty: nothing is stored; absent: the value of CHROMA_URL.")
     tenant: str = Field("default_tenant", min_length=1, description="The tenant of the Chroma server.")
     database: str = Field("default_database", min_length=1, description="The database of the tenant.")
+    separate_by_key: bool = Field(
+        default=False,
+        description="true: each API key has a database of its own, with the key's id as its name, unless the key names"
+        " one; it is created when the key first stores. false: keys that name none share the configured database.",
+    )
     auth_token: OptionalCredential = Field(None, description="The token of the server, if it requires one.")
     default_collection: str | None = Field(
         "conversations",

@@ -8,6 +8,7 @@ from sekha_llm_bridge.config.models import Task
 from sekha_llm_bridge.errors import (
     AllProvidersFailed,
     BridgeError,
+    BudgetExceeded,
     ContextLengthExceeded,
     CostLimitExceeded,
     DeadlineExceeded,
@@ -15,8 +16,10 @@ from sekha_llm_bridge.errors import (
     NoCapableModel,
     NoProviderAvailable,
     RateLimited,
+    RequestError,
     Unavailable,
 )
+from sekha_llm_bridge.execution.budgets import error_for_shortages
 from sekha_llm_bridge.execution.deadline import Deadline
 from sekha_llm_bridge.execution.failover import FailedAttempt, FailoverState
 from sekha_llm_bridge.pricing import usd_text
@@ -57,6 +60,8 @@ def error_for_exhausted_plan(state: FailoverState, deadline: Deadline) -> Bridge
     """Returns the error for a plan whose candidates all failed, or were refused by their breakers."""
     plan, failed = state.plan, state.failed
     if not failed:
+        if (no_room := error_for_shortages(state)) is not None:
+            return no_room
         excluded = [*state.skipped, *_excluded(plan.excluded_by(ExclusionKind.BREAKER))]
         return _error_for_temporary_exclusions(excluded, plan)
     # A prompt that was too long for a small model does not explain why a larger one did not answer.
@@ -179,7 +184,7 @@ def _try_again_in(seconds: float) -> str:
     return f"try again in {max(1, math.ceil(seconds))} s"
 
 
-def _cost_limit_exceeded(plan: RoutePlan, expensive: Sequence[ConsideredModel]) -> CostLimitExceeded:
+def _cost_limit_exceeded(plan: RoutePlan, expensive: Sequence[ConsideredModel]) -> RequestError:
     """Names the cheapest model; one whose price is unknown only where no other is left."""
     priced = [row for row in expensive if row.quote.bound_usd is not None]
     cheapest = min(priced or expensive, key=lambda row: row.quote.bound_usd or Decimal(0))
@@ -187,6 +192,11 @@ def _cost_limit_exceeded(plan: RoutePlan, expensive: Sequence[ConsideredModel]) 
     fits = _subject(plan, "no model fits", "cannot answer within")
     limit = f"{fits} the cost limit of ${usd_text(plan.limit_usd or Decimal(0))}"
     label = "; the cheapest is " if priced else "; of "
+    if priced and plan.limit_usd is not None and plan.limit_usd == plan.context.budget_usd:
+        left = f"{fits} a budget, of which ${usd_text(plan.limit_usd)} can be used"
+        return BudgetExceeded(
+            f"{left}{label}{_name(cheapest.entry)}: {reason}. Shorten the request, or use a free model"
+        )
     remedy = ". Raise max_cost (and max_cost_per_request), or shorten the request" if priced else ""
     if plan.limit is not None and plan.limit.is_default:
         remedy = ". Shorten the request, or set max_cost_per_request in the configuration, which has its default value"

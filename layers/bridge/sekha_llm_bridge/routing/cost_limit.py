@@ -10,11 +10,11 @@ class CostLimit(NamedTuple):
     """What is left of the maximum cost of a request, in USD, by the upper bounds of its attempts; `total_usd` is the
     maximum itself.
 
-    `is_default`: neither the configuration nor the request nor its key has set it. Then it must not refuse what costs
-    less: it goes by the estimated tokens of the prompt instead of their upper bound, which may be several times as
-    much; it excludes no model without a known price and no feature of unbounded cost; and where nobody says how long
-    an answer may be, it limits answers only if the limit does not allow the number that current models accept. So of
-    earlier attempts, it counts only what is known to be billed.
+    `is_default`: neither the configuration nor the request nor its key has set it, and there is no budget. Then it must
+    not refuse what costs less: it goes by the estimated tokens of the prompt instead of their upper bound, which may be
+    several times as much; it excludes no model without a known price and no feature of unbounded cost; and where nobody
+    says how long an answer may be, it limits answers only if the limit does not allow the number that current models
+    accept. So of earlier attempts, it counts only what is known to be billed.
     """
 
     usd: Decimal
@@ -30,7 +30,8 @@ class CostLimit(NamedTuple):
 
 def cost_limit(request: RouteRequest, context: RoutingContext) -> CostLimit | None:
     """Returns what is left of the lowest limit for this request, at least 0; None where there is no limit."""
-    chosen = [usd for usd in (request.max_cost_usd, context.max_cost_usd) if usd is not None]
+    set_limits = (request.max_cost_usd, context.max_cost_usd, context.budget_usd)
+    chosen = [usd for usd in set_limits if usd is not None]
     limits = chosen if context.default_max_cost_usd is None else [*chosen, context.default_max_cost_usd]
     if not limits:
         return None

@@ -89,15 +89,19 @@ class RoutingContext:
 
     `max_cost_usd` is the limit that the configuration or the caller's key sets for every request;
     `default_max_cost_usd` the one that applies where the configuration sets none (see `CostLimit`). `max_output_tokens`
-    is the maximum for one choice. `breakers` has the breakers that are not closed, by provider id. `cooldowns_s` has
-    the seconds for which a provider has asked not to be called for a model, by (provider id, model id); `unsupported`
-    the features that a model has rejected lately.
+    is the maximum for one choice. `budget_usd` is the smallest whole budget of the caller and of the bridge. It is a
+    limit, too: what cannot be bounded cannot be reserved.
+
+    `breakers` has the breakers that are not closed, by provider id. `cooldowns_s` has the seconds for which a provider
+    has asked not to be called for a model, by (provider id, model id); `unsupported` the features that a model has
+    rejected lately.
     """
 
     cost_aware: bool = True
     max_cost_usd: Decimal | None = None
     default_max_cost_usd: Decimal | None = None
     max_output_tokens: int | None = None
+    budget_usd: Decimal | None = None
     min_output_tokens: int = 64
     breakers: Mapping[str, BreakerView] = field(default_factory=dict)
     cooldowns_s: Mapping[tuple[str, str], float] = field(default_factory=dict)

@@ -8,10 +8,11 @@ from typing import Any, TypeVar
 from fastapi import Request, Response
 
 from sekha_llm_bridge.api.app import answer_response
+from sekha_llm_bridge.api.embeddings.destination import database_of
 from sekha_llm_bridge.api.embeddings.routing import embedding_route_request, embedding_target
 from sekha_llm_bridge.api.embeddings.search_request import SearchRequest
 from sekha_llm_bridge.api.parsing import json_object, validated
-from sekha_llm_bridge.api.request_state import add_log_fields, attempts_of, bridge_of, deadline_of
+from sekha_llm_bridge.api.request_state import add_log_fields, bridge_of, deadline_of, inbound_of
 from sekha_llm_bridge.bootstrap import Bridge
 from sekha_llm_bridge.embeddings import (
     CollectionMissing,
@@ -29,9 +30,10 @@ from sekha_llm_bridge.errors import (
     InvalidRequest,
     VectorStoreUnavailable,
 )
-from sekha_llm_bridge.execution import AttemptLog, Deadline, ExecutionResult, Receipt
+from sekha_llm_bridge.execution import Deadline, ExecutionResult, Receipt
 from sekha_llm_bridge.execution.attempts import after_attempts
 from sekha_llm_bridge.execution.embedding_operation import EmbeddingOperation
+from sekha_llm_bridge.execution.inbound import InboundRequest
 from sekha_llm_bridge.providers import EmbeddingAnswer
 from sekha_llm_bridge.routing import RouteRequest
 
@@ -49,7 +51,7 @@ class _Search:
     store: VectorStore
     bridge: Bridge
     deadline: Deadline
-    attempts: AttemptLog
+    inbound: InboundRequest
     matches: dict[str, list[Match]] = field(default_factory=dict)
     receipts: list[Receipt] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -61,7 +63,7 @@ async def search(request: Request) -> Response:
     wanted = validated(SearchRequest, await json_object(request))
     if wanted.all_dimensions and (wanted.model or wanted.dimensions):
         raise InvalidRequest("`all_dimensions` takes a model for each collection: leave `model` out", param="model")
-    state = _Search(wanted, _base_name(wanted, bridge), _store(bridge), bridge, deadline, attempts_of(request))
+    state = _Search(wanted, _base_name(wanted, bridge), _store(bridge), bridge, deadline, inbound_of(request))
     preloading = bridge.vectors().storage.preload()
     try:
         if wanted.where is not None:
@@ -100,7 +102,8 @@ def _base_name(wanted: SearchRequest, bridge: Bridge) -> str:
 
 
 def _store(bridge: Bridge) -> VectorStore:
-    store = bridge.vectors().storage.vector_store
+    """Returns the store of the caller's database: no other is searched."""
+    store = bridge.vectors().storage.vector_store(database_of(bridge.caller, bridge.settings.chroma))
     if store is None:
         raise VectorStoreUnavailable("no Chroma server is configured, so nothing is stored that could be searched")
     return store
@@ -168,14 +171,14 @@ async def _search_space(state: _Search, name: str, space: str) -> None:
     route = embedding_route_request(
         [state.request.query], max_cost=state.request.max_cost, dimensions=dimension, space=space
     )
-    result = await _embed_query(state, after_attempts(route, state.attempts.attempts))
+    result = await _embed_query(state, after_attempts(route, state.inbound.attempts.attempts))
     state.matches[name] = await _nearest(state, name, result)
 
 
 async def _embed_query(state: _Search, route: RouteRequest) -> ExecutionResult[EmbeddingAnswer]:
     operation = EmbeddingOperation(route, [state.request.query], route.dimensions, None, state.bridge.clock)
     deadline = state.deadline.at_most(state.deadline.remaining_s() - _QUERY_S)
-    result = await state.bridge.service.run(operation, deadline, state.attempts)
+    result = await state.bridge.service.run(operation, deadline, state.inbound)
     state.receipts.append(result.receipt)
     return result
 

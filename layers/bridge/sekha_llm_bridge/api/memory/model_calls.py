@@ -13,11 +13,12 @@ from sekha_llm_bridge.api.memory.answers import AnswerFault
 from sekha_llm_bridge.api.memory.prompts import Messages, with_fault
 from sekha_llm_bridge.api.memory.request import MemoryRequest
 from sekha_llm_bridge.api.parsing import validated
-from sekha_llm_bridge.api.request_state import RESPONSE_TIMEOUT_S, attempts_of, bridge_of, deadline_of
+from sekha_llm_bridge.api.request_state import RESPONSE_TIMEOUT_S, bridge_of, deadline_of, inbound_of
 from sekha_llm_bridge.conversation import ChatAnswer, Conversation, FinishReason, Refusal, Text
 from sekha_llm_bridge.errors import (
     AllProvidersFailed,
     BridgeError,
+    BudgetExceeded,
     ContextLengthExceeded,
     CostLimitExceeded,
     FailureKind,
@@ -36,7 +37,7 @@ from sekha_llm_bridge.routing.names import resolve_model
 T = TypeVar("T")
 _MAX_ANSWERS = 2  # the first one, and one more with the fault named
 _SAFETY = 1.3  # tokenizers of other vendors produce up to a third more tokens than the estimate
-_NOBODY_ANSWERED = (AllProvidersFailed, CostLimitExceeded, NoProviderAvailable, RateLimited)
+_NOBODY_ANSWERED = (AllProvidersFailed, BudgetExceeded, CostLimitExceeded, NoProviderAvailable, RateLimited)
 
 
 class TextTooLong(Exception):
@@ -70,7 +71,8 @@ class ModelCalls:
         """Starts the time of the request."""
         self._bridge = bridge_of(self.request)
         self._deadline = deadline_of(self.request).at_most(RESPONSE_TIMEOUT_S)
-        self._attempts = attempts_of(self.request)
+        self._inbound = inbound_of(self.request)
+        self._attempts = self._inbound.attempts
 
     @property
     def model_id(self) -> str:
@@ -135,7 +137,7 @@ class ModelCalls:
         """Returns a model's answer. Raises `TextTooLong` where a shorter text may be answered."""
         route, conversation = self._planned(call)
         try:
-            result = await self._bridge.service.run(ChatOperation(route, conversation), self._deadline, self._attempts)
+            result = await self._bridge.service.run(ChatOperation(route, conversation), self._deadline, self._inbound)
         except (ContextLengthExceeded, *_NOBODY_ANSWERED) as exc:
             error = self._for_caller(exc)
             if call.is_text and await self._may_fit_if_shorter(exc, route, conversation):
@@ -169,7 +171,7 @@ class ModelCalls:
         """Returns whether a shorter text has more models: some are excluded by their context windows only."""
         if isinstance(error, ContextLengthExceeded):
             return True
-        plan = await self._bridge.service.explain(route, self._deadline, conversation)
+        plan = await self._bridge.service.explain(route, self._deadline, conversation, inbound=self._inbound)
         return bool(plan.excluded_by(ExclusionKind.CONTEXT))
 
     async def _has_models_without_schema(self, call: _Call, error: BridgeError) -> bool:
@@ -183,7 +185,7 @@ class ModelCalls:
         if not isinstance(error, _NOBODY_ANSWERED):
             return False
         with_schema, without = [
-            await self._bridge.service.explain(route, self._deadline, conversation)
+            await self._bridge.service.explain(route, self._deadline, conversation, inbound=self._inbound)
             for route, conversation in (self._planned(call), self._planned(call._replace(response_format=None)))
         ]
         return bool({entry.key for entry in without.ranked} - {entry.key for entry in with_schema.ranked})
