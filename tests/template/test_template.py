@@ -446,7 +446,7 @@ def test_other_errors_of_api_gateway_keep_their_status() -> None:
         "THROTTLED": 429,
         "QUOTA_EXCEEDED": 429,
         "INTEGRATION_TIMEOUT": 504,
-        "INTEGRATION_FAILURE": 502,
+        "INTEGRATION_FAILURE": 503,
         "BAD_REQUEST_BODY": 400,
         "DEFAULT_4XX": None,
         "DEFAULT_5XX": None,
@@ -515,6 +515,60 @@ def test_an_alarm_on_a_functions_errors_uses_the_functions_name(alarm: str, func
     assert ALARMS[alarm]["Dimensions"] == [{"Name": "FunctionName", "Value": {"Ref": function}}]
     assert alarmed(alarm, 1, 1, 1)
     assert not alarmed(alarm, 1, 0, 1)
+
+
+@pytest.mark.parametrize("name", ["INTEGRATION_FAILURE", "DEFAULT_5XX"])
+def test_the_answers_for_a_function_without_room_say_busy_and_when_to_retry(name: str) -> None:
+    assert "busy" in rendered(name)["error"]["message"]
+    assert "5 seconds" in rendered(name)["error"]["message"]
+    assert RESPONSES[name]["ResponseParameters"]["Headers"]["retry-after"] == "'5'"
+
+
+def throttle_of(path: str, method: str = "POST") -> dict[str, Any]:
+    """The limits of a path, as API Gateway finds them: those of the method, else those of the stage."""
+    settings = {
+        (one["ResourcePath"], one["HttpMethod"]): one
+        for one in TEMPLATE.resources["Api"]["Properties"]["MethodSettings"]
+    }
+    key = "/" + path.replace("/", "~1")
+    return dict(settings.get((key, method)) or settings["/*", "*"])
+
+
+CHAT_FUNCTIONS = ("ChatCompletionsFunction", "SummarizeFunction", "ExtractFunction", "ScoreFunction")
+
+
+def test_paths_that_ask_a_chat_model_have_lower_throttles_than_lists() -> None:
+    for function in FUNCTIONS.values():
+        for event in function.properties.get("Events", {}).values():
+            if event["Type"] != "Api":
+                continue
+            limits = throttle_of(event["Properties"]["Path"])
+            prefix = "Chat" if function.name in CHAT_FUNCTIONS else "Request"
+            assert limits["ThrottlingRateLimit"] == {"Ref": f"{prefix}sPerSecond"}, event["Properties"]["Path"]
+            assert limits["ThrottlingBurstLimit"] == {"Ref": f"{prefix}Burst"}
+    defaults = {name: parameter["Default"] for name, parameter in TEMPLATE.parameters.items()}
+    assert defaults["ChatsPerSecond"] < defaults["RequestsPerSecond"]
+    assert defaults["ChatBurst"] < defaults["RequestBurst"]
+
+
+def test_functions_without_room_raise_an_alarm() -> None:
+    assert ALARMS["ChatsThrottledAlarm"]["MetricName"] == "Throttles"
+    assert ALARMS["ChatsThrottledAlarm"]["Dimensions"] == [
+        {"Name": "FunctionName", "Value": {"Ref": "ChatCompletionsFunction"}}
+    ]
+    total, *metrics = ALARMS["FunctionsThrottledAlarm"]["Metrics"]
+    assert (total["Expression"], total["ReturnData"], len(metrics) <= 10) == ("SUM(METRICS())", True, True)
+    watched = {one["MetricStat"]["Metric"]["Dimensions"][0]["Value"]["Ref"] for one in metrics}
+    assert {one["MetricStat"]["Metric"]["MetricName"] for one in metrics} == {"Throttles"}
+    with_routes = {
+        name
+        for name, function in FUNCTIONS.items()
+        if any(event["Type"] == "Api" for event in function.properties.get("Events", {}).values())
+    }
+    assert watched <= with_routes - {"ChatCompletionsFunction"}
+    assert {"EmbeddingsFunction", "SummarizeFunction", "ModelsFunction"} <= watched
+    assert alarmed("ChatsThrottledAlarm", 1)
+    assert not alarmed("FunctionsThrottledAlarm", 0)
 
 
 def test_max_chats_limits_the_executions_of_streams() -> None:
