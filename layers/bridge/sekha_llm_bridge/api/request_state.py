@@ -22,12 +22,15 @@ _KEY = "request"
 
 @dataclass
 class RequestState:
-    """The state of one request. `log_fields` is its log line so far; `error` is the error that it ended with."""
+    """The state of one request. `log_fields` is its log line so far; `error` is the error that it ended with.
+    `requested_model` is the name in its field `model`.
+    """
 
     request_id: str
     log_fields: dict[str, object] = field(default_factory=dict)
     attempts: AttemptLog | None = None
     error: BridgeError | None = None
+    requested_model: str | None = None
     _report: RequestReport | None = None
 
     def put_into(self, scope: Scope) -> None:
