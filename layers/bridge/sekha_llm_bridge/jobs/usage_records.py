@@ -7,14 +7,16 @@ import asyncio
 import os
 import random
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sekha_llm_bridge.access.usage_records.log_batch import LogBatch, read_batch
 from sekha_llm_bridge.access.usage_records.store import UsageStore, UsageUnavailable
 from sekha_llm_bridge.clock import Clock, SystemClock
 from sekha_llm_bridge.connections import Connections
-from sekha_llm_bridge.jobs.handler import LambdaContext
 from sekha_llm_bridge.observability import logger
+
+if TYPE_CHECKING:
+    from sekha_llm_bridge.jobs.handler import LambdaContext
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 5.0
 _END_BEFORE_S = 3.0  # a call takes 2 s at most
@@ -22,13 +24,13 @@ _END_BEFORE_S = 3.0  # a call takes 2 s at most
 _SYSTEM_RANDOM = random.SystemRandom()
 
 
-def log_handler() -> Callable[[dict[str, Any], LambdaContext], dict[str, Any]]:
+def log_handler() -> Callable[[dict[str, Any], "LambdaContext"], dict[str, Any]]:
     """Returns the Lambda handler. The event loop is kept, because connections belong to it."""
     clock = SystemClock()
     store = UsageStore(os.environ["STATE_TABLE"], Connections(clock), clock)
     loop = asyncio.new_event_loop()
 
-    def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+    def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
         batch = read_batch(event)
         if batch is None or not batch.used:
             return {"is_new": False}

@@ -28,8 +28,8 @@ class UsagePeriod(NamedTuple):
 
 
 def period_of(first: str | None, last: str | None, *, today: date) -> UsagePeriod:
-    """Returns the period of two days as texts. By default it ends today, and has thirty days. Raises `ValueError`, whose
-    message begins with `from` or `to`.
+    """Returns the period of two days as texts. By default it ends today, and has thirty days. Raises `ValueError`,
+    whose message begins with `from` or `to`.
     """
     end = _day(last, "to") or today
     start = _day(first, "from") or end - timedelta(days=DEFAULT_DAYS - 1)

@@ -42,11 +42,9 @@ async def usage(request: Request) -> Response:
 
 def _group_by(request: Request) -> GroupBy:
     """Also refuses parameters that there are not: a misspelt one would be left out silently."""
-    for name in request.query_params:
-        if name not in _PARAMETERS:
-            raise InvalidRequest(
-                f"there is no parameter {name[:50]}; there are {', '.join(_PARAMETERS)}", param=name[:50]
-            )
+    unknown = next((name[:50] for name in request.query_params if name not in _PARAMETERS), None)
+    if unknown is not None:
+        raise InvalidRequest(f"there is no parameter {unknown}; there are {', '.join(_PARAMETERS)}", param=unknown)
     wanted = request.query_params.get("by", GroupBy.DAY.value)
     try:
         return GroupBy(wanted)
