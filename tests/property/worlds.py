@@ -15,6 +15,7 @@ from sekha_llm_bridge.conversation import ChatAnswer
 from sekha_llm_bridge.errors import BridgeError
 from sekha_llm_bridge.execution import AttemptLog, Deadline, ExecutionResult, Executor
 from sekha_llm_bridge.execution.deadline import MARGIN_S
+from sekha_llm_bridge.execution.inbound import InboundRequest
 from sekha_llm_bridge.pricing import PriceBook, TokenCount
 from sekha_llm_bridge.pricing.price import Price, Rates, Tier
 from sekha_llm_bridge.providers import ProviderDirectory
@@ -164,7 +165,7 @@ class World:
         deadline = Deadline.after(self.remaining_s + MARGIN_S, self.clock)
         session = run(breakers.session(), self.clock)
         self.log = AttemptLog(self.clock)
-        running = executor.run(self.plan(), Calls(self._call), deadline, session, self.log)
+        running = executor.run(self.plan(), Calls(self._call), deadline, session, InboundRequest(self.log))
         return run(_told(running), self.clock)
 
     async def _call(self, _provider: Provider, candidate: Candidate, _timeout_s: float) -> ChatAnswer:

@@ -19,6 +19,7 @@ from sekha_llm_bridge.execution import (
     StreamedAnswer,
 )
 from sekha_llm_bridge.execution.deadline import MARGIN_S
+from sekha_llm_bridge.execution.inbound import InboundRequest
 from sekha_llm_bridge.pricing import PriceBook, TokenCount
 from sekha_llm_bridge.providers import ProviderDirectory
 from sekha_llm_bridge.providers.base import Provider
@@ -194,7 +195,7 @@ class Stage:
             session = await self.breakers.session()
             operation = Calls(self._call)
             return await executor.run(
-                self.plan(), operation, deadline, session, self.log, allow_fallback=allow_fallback
+                self.plan(), operation, deadline, session, InboundRequest(self.log), allow_fallback=allow_fallback
             )
 
         return run(run_plan(), self.clock)
@@ -224,7 +225,7 @@ class Stage:
         answer: StreamedAnswer[Script] | None = None
         try:
             async with asyncio.timeout(leaves_after_s):
-                answer = await executor.stream(self.plan(), Calls(self._open), deadline, session, log)
+                answer = await executor.stream(self.plan(), Calls(self._open), deadline, session, InboundRequest(log))
                 await self._read(answer, story, reading)
         except TimeoutError:
             story.gone = errors.ClientDisconnected() if answer is None else await answer.abandon()

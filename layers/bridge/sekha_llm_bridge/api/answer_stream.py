@@ -6,7 +6,7 @@ from typing import Protocol
 
 from fastapi import Request
 
-from sekha_llm_bridge.api.request_state import add_log_fields, attempts_of, bridge_of, state_of, unexpected_error
+from sekha_llm_bridge.api.request_state import add_log_fields, bridge_of, inbound_of, state_of, unexpected_error
 from sekha_llm_bridge.api.sse import ConnectionClosed, EventWriter
 from sekha_llm_bridge.conversation import AnswerChunk
 from sekha_llm_bridge.errors import BridgeError, ClientDisconnected
@@ -61,7 +61,7 @@ class AnswerStreamWriter:
         answer: StreamedAnswer[CountedChunks] | None = None
         try:
             answer = await bridge_of(self._request).service.stream(
-                self._operation, self._deadline, attempts_of(self._request), allow_fallback=self._allow_fallback
+                self._operation, self._deadline, inbound_of(self._request), allow_fallback=self._allow_fallback
             )
             await self._write_answer(answer, writer)
         except (asyncio.CancelledError, ConnectionClosed):

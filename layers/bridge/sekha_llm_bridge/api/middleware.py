@@ -45,6 +45,8 @@ class RequestMiddleware:
                     with suppress(OSError):
                         response = error_response(Request(scope), state.error, error_body=self._error_body)
                         await response(scope, receive, _recording(send, state))
+        finally:
+            await state.settle()
         latency_ms = round((self._clock.monotonic_s() - started_s) * 1000)
         write_request_line(state, logged_caller(Request(scope)), latency_ms=latency_ms, now=self._clock.now())
 
@@ -66,6 +68,8 @@ def _recording(send: Send, state: RequestState) -> Send:
         if message["type"] == "http.response.start":
             message["headers"] = [*message["headers"], (b"x-request-id", state.request_id.encode())]
             state.log_fields["status"] = message["status"]
+        elif not message.get("more_body", False):
+            await state.settle()  # before the last byte: then Lambda may freeze the environment
         try:
             await send(message)
         except OSError:  # ASGI 2.4: the client has disconnected

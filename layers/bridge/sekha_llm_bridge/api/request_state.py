@@ -6,9 +6,12 @@ from dataclasses import dataclass, field
 from fastapi import Request
 from starlette.types import Scope
 
+from sekha_llm_bridge.api.caller import caller_of
 from sekha_llm_bridge.bootstrap import Bridge
 from sekha_llm_bridge.errors import BridgeError, ConfigError
 from sekha_llm_bridge.execution import AttemptLog, Deadline, RequestReport
+from sekha_llm_bridge.execution.inbound import InboundRequest
+from sekha_llm_bridge.execution.provider_call import run_to_completion
 from sekha_llm_bridge.observability import code_location, logger
 
 RESPONSE_TIMEOUT_S = 295.0
@@ -28,7 +31,7 @@ class RequestState:
 
     request_id: str
     log_fields: dict[str, object] = field(default_factory=dict)
-    attempts: AttemptLog | None = None
+    inbound: InboundRequest | None = None
     error: BridgeError | None = None
     requested_model: str | None = None
     _report: RequestReport | None = None
@@ -36,6 +39,16 @@ class RequestState:
     def put_into(self, scope: Scope) -> None:
         """Makes this the state of the request that `scope` describes."""
         scope.setdefault("state", {})[_KEY] = self
+
+    @property
+    def attempts(self) -> AttemptLog | None:
+        """The attempts so far; None before any plan."""
+        return None if self.inbound is None else self.inbound.attempts
+
+    async def settle(self) -> None:
+        """Settles what the request has reserved of quotas; call it when no attempt runs any more."""
+        if self.inbound is not None and self.inbound.spending is not None:
+            await run_to_completion(self.inbound.settle())
 
     def report(self) -> RequestReport:
         """Returns the report of the request as it stands now."""
@@ -53,7 +66,14 @@ def state_of(request: Request) -> RequestState:
 
 
 def bridge_of(request: Request) -> Bridge:
-    """Returns the bridge that serves this request. Raises `ConfigError` where its configuration cannot be used."""
+    """Returns the bridge as the caller of this request sees it. Raises `KeyRejected` where a key is needed and there is
+    none, and `ConfigError` where the configuration cannot be used.
+    """
+    return whole_bridge_of(request).for_caller(caller_of(request))
+
+
+def whole_bridge_of(request: Request) -> Bridge:
+    """Returns the bridge without regard to the caller. Raises `ConfigError` where its configuration cannot be used."""
     found: Bridge | ConfigError = request.app.state.bridge
     if isinstance(found, ConfigError):
         raise found
@@ -64,15 +84,17 @@ def deadline_of(request: Request) -> Deadline:
     """Returns the time by which this request's answer must be sent."""
     context = request.scope.get("aws.context")
     remaining_s = context.get_remaining_time_in_millis() / 1000 if context is not None else _TIMEOUT_WITHOUT_LAMBDA_S
-    return Deadline.after(remaining_s, bridge_of(request).clock)
+    return Deadline.after(remaining_s, whole_bridge_of(request).clock)
 
 
-def attempts_of(request: Request) -> AttemptLog:
-    """Returns the log of the attempts that this request makes."""
+def inbound_of(request: Request) -> InboundRequest:
+    """Returns the request's attempts, its caller, and what it reserves of quotas."""
     state = state_of(request)
-    if state.attempts is None:
-        state.attempts = AttemptLog(bridge_of(request).clock)
-    return state.attempts
+    if state.inbound is None:
+        bridge = bridge_of(request)
+        spending = bridge.spending(remaining_s=deadline_of(request).remaining_s())
+        state.inbound = InboundRequest(AttemptLog(bridge.clock), bridge.caller, spending)
+    return state.inbound
 
 
 def answer_headers_of(request: Request) -> Mapping[str, str]:

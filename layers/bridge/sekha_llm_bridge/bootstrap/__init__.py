@@ -2,15 +2,18 @@
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from decimal import Decimal
 from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
+from sekha_llm_bridge.access.caller import ANYONE, Caller
 from sekha_llm_bridge.clock import Clock, SystemClock
 from sekha_llm_bridge.config import Settings, load_settings, refresh_provider
 from sekha_llm_bridge.connections import Connections
 from sekha_llm_bridge.errors import ConfigError
 from sekha_llm_bridge.execution import Executor, ModelService
+from sekha_llm_bridge.execution.service import cost_limit_usd
 from sekha_llm_bridge.execution.token_counts import TokenCounts
 from sekha_llm_bridge.observability import logger
 from sekha_llm_bridge.pricing import PriceBook
@@ -20,8 +23,12 @@ from sekha_llm_bridge.proxies import proxy_fault
 from sekha_llm_bridge.resilience import Breakers, Cooldowns, ProviderStore, UnsupportedFeatures
 from sekha_llm_bridge.resilience.memory import MemoryProviderStore
 from sekha_llm_bridge.routing import Catalog
+from sekha_llm_bridge.routing.key_catalogs import KeyCatalogs
 
 if TYPE_CHECKING:
+    from sekha_llm_bridge.access.quotas import QuotaStore
+    from sekha_llm_bridge.access.spending import RequestSpending
+    from sekha_llm_bridge.bootstrap.spending import SpendingMaker
     from sekha_llm_bridge.bootstrap.vectors import Vectors
     from sekha_llm_bridge.media.request_images import RequestImages
 
@@ -37,7 +44,8 @@ class AwsResources(NamedTuple):
 @dataclass(frozen=True, slots=True, eq=False)
 class Bridge:
     """The collaborators of every handler. `vectors` makes what stores vectors when it is first called; `images` makes
-    what fetches the images of one request.
+    what fetches the images of one request; `spending_maker` makes what requests reserve of quotas. `caller` is whom it
+    serves: `catalog` has the models that this caller may use.
     """
 
     settings: Settings
@@ -50,6 +58,28 @@ class Bridge:
     resources: AwsResources
     connections: Connections
     clock: Clock
+    catalogs: KeyCatalogs
+    spending_maker: "Callable[[], SpendingMaker]"
+    caller: Caller = ANYONE
+
+    def for_caller(self, caller: Caller) -> "Bridge":
+        """Returns the bridge as this caller sees it."""
+        if caller is self.caller:
+            return self
+        return replace(self, caller=caller, catalog=self.catalogs.of(caller.policy))
+
+    @property
+    def cost_limit_usd(self) -> Decimal | None:
+        """The limit of every request of the caller, in USD."""
+        return cost_limit_usd(self.settings.routing, self.caller)
+
+    def spending(self, *, remaining_s: float) -> "RequestSpending | None":
+        """Returns the reservations of a request that ends within `remaining_s`; None where no quota counts it."""
+        budget, policy = self.settings.routing.budget, self.caller.policy
+        has_budget = policy.has_budget or budget.daily_usd is not None or budget.monthly_usd is not None
+        if not has_budget and not policy.has_rate_limits:
+            return None
+        return self.spending_maker().make(self.caller, remaining_s=remaining_s)
 
 
 @cache
@@ -78,15 +108,18 @@ def make_bridge(
     queue_url: str = "",
     dead_letters_url: str = "",
     store: ProviderStore | None = None,
+    quota_store: "QuotaStore | None" = None,
     clock: Clock | None = None,
 ) -> Bridge:
     """Returns a bridge with these settings. Breakers are kept in the DynamoDB table `table`; without one in `store`,
-    else in memory. Vectors that Chroma does not accept wait in the queue, where there are a queue and a table.
+    else in memory; quotas likewise, with `quota_store`.
+    Vectors that Chroma does not accept wait in the queue, where there are a queue and a table.
     """
     clock = clock or SystemClock()
     resources = AwsResources(table, queue_url, dead_letters_url)
     connections = Connections(clock)
     catalog = Catalog.of(settings, PriceBook())
+    catalogs = KeyCatalogs(catalog)
     providers = ProviderDirectory(
         settings.providers,
         JsonHttp(clock, connections),
@@ -117,19 +150,27 @@ def make_bridge(
 
         return RequestImages(lambda: ImageFetcher(connections.tls_context))
 
+    @cache
+    def spending_maker() -> "SpendingMaker":
+        from sekha_llm_bridge.bootstrap.spending import SpendingMaker  # few requests have a quota
+
+        return SpendingMaker(routing.budget, table=table, connections=connections, clock=clock, store=quota_store)
+
     return Bridge(
         settings=settings,
         catalog=catalog,
         providers=providers,
         breakers=breakers,
         service=ModelService(
-            routing, catalog, breakers, cooldowns, unsupported, executor, TokenCounts(providers, clock)
+            routing, catalogs, breakers, cooldowns, unsupported, executor, TokenCounts(providers, clock)
         ),
         vectors=vectors,
         images=images,
         resources=resources,
         connections=connections,
         clock=clock,
+        catalogs=catalogs,
+        spending_maker=spending_maker,
     )
 
 

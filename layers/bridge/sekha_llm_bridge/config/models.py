@@ -328,6 +328,18 @@ class CircuitBreakerConfig(Section):
     success_threshold: int = Field(2, ge=1, description="Successful probes that close it.")
 
 
+class BudgetConfig(Section):
+    """What all requests of the bridge together may cost. Free models can be used when it is spent."""
+
+    daily_usd: Usd | None = Field(None, description="USD for each day (UTC); null: no limit.")
+    monthly_usd: Usd | None = Field(None, description="USD for each month (UTC); null: no limit.")
+    fail_open: bool = Field(
+        default=False,
+        description="Whether paid requests go on, uncounted, when the table of the budgets does not answer; also for"
+        " the budgets of API keys.",
+    )
+
+
 class RoutingConfig(Section):
     """How a model is chosen."""
 
@@ -348,6 +360,7 @@ class RoutingConfig(Section):
         description="pinned: only the model that a request names may answer it; preferred: it is tried first, and"
         " others follow if it fails or is not suitable. For embeddings, others only of the same embedding space.",
     )
+    budget: Annotated[BudgetConfig, NullAsEmpty] = BudgetConfig()
     circuit_breaker: Annotated[CircuitBreakerConfig, NullAsEmpty] = CircuitBreakerConfig()
 
 

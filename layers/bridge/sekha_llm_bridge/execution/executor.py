@@ -10,11 +10,12 @@ from typing import Generic, Protocol, TypeVar
 
 from sekha_llm_bridge.clock import Clock
 from sekha_llm_bridge.errors import CallOutcome, FailureKind, ProviderError
-from sekha_llm_bridge.execution.attempts import AttemptLog
+from sekha_llm_bridge.execution.budgets import reserve
 from sekha_llm_bridge.execution.deadline import Deadline
 from sekha_llm_bridge.execution.failover import FailoverState
 from sekha_llm_bridge.execution.failure_reporting import is_deadline_limited, report_failure
 from sekha_llm_bridge.execution.free_calls import FreeCalls
+from sekha_llm_bridge.execution.inbound import InboundRequest
 from sekha_llm_bridge.execution.plan_errors import (
     MIN_ATTEMPT_S,
     deadline_exceeded,
@@ -95,17 +96,18 @@ class Executor:
         operation: Operation[A],
         deadline: Deadline,
         session: BreakerSession,
-        log: AttemptLog,
+        inbound: InboundRequest,
         *,
         allow_fallback: bool = True,
     ) -> ExecutionResult[A]:
-        """Returns the first usable answer down the plan. Every attempt is added to `log` and may be billed by its
-        provider; together they stay within the plan's cost limit. Each needs a permit of its provider's breaker.
+        """Returns the first usable answer down the plan. Every attempt is added to those of `inbound`, and may be
+        billed by its provider; together they stay within the plan's cost limit. What `inbound` reserves for them, its
+        owner settles. Each needs a permit of its provider's breaker.
 
         Raises the error that an empty plan means, `Unavailable` when no candidate answered, or the `ProviderError` of a
         failure that would be the same everywhere.
         """
-        state = self._start(plan, log, allow_fallback=allow_fallback)
+        state = self._start(plan, inbound, allow_fallback=allow_fallback)
         result = await self._try_candidates(state, operation, deadline, session)
         receipt = state.record_success(result.candidate, result.answer.usage)
         await session.report_outcome(result.permit, CallOutcome.SUCCESS)
@@ -117,7 +119,7 @@ class Executor:
         operation: Operation[S],
         deadline: Deadline,
         session: BreakerSession,
-        log: AttemptLog,
+        inbound: InboundRequest,
         *,
         allow_fallback: bool = True,
     ) -> StreamedAnswer[S]:
@@ -126,18 +128,18 @@ class Executor:
 
         A probe ends with the first token: the provider has answered, and the rest of the answer adds nothing to that.
         """
-        state = self._start(plan, log, allow_fallback=allow_fallback)
+        state = self._start(plan, inbound, allow_fallback=allow_fallback)
         result = await self._try_candidates(state, operation, deadline, session)
         answer = StreamedAnswer(result, state, deadline, session, self._cooldowns)
         await answer.end_probe()
         return answer
 
-    def _start(self, plan: RoutePlan, log: AttemptLog, *, allow_fallback: bool) -> FailoverState:
+    def _start(self, plan: RoutePlan, inbound: InboundRequest, *, allow_fallback: bool) -> FailoverState:
         for provider_id in sorted(plan.blocked_providers):
             count(Metric.REJECTIONS, provider=provider_id)
         require_candidates(plan)
         max_candidates = len(plan.ranked) if allow_fallback and self._auto_fallback else 1
-        return FailoverState(plan, max_candidates, log, self._clock, self._providers.mask)
+        return FailoverState(plan, max_candidates, inbound, self._clock, self._providers.mask)
 
     async def _try_candidates(
         self, state: FailoverState, operation: Operation[T], deadline: Deadline, session: BreakerSession
@@ -148,22 +150,42 @@ class Executor:
                 continue
             if deadline.remaining_s() < MIN_ATTEMPT_S:
                 raise deadline_exceeded()
-            permit = await _request_permit(session, candidate, deadline)
-            if isinstance(permit, Refusal):
-                count(Metric.REJECTIONS, provider=entry.provider.id)
-                state.record_breaker_refusal(entry, permit)
+            reservation = await reserve(candidate, state, deadline)
+            if reservation is None:
                 continue
             try:
-                return AttemptResult(await self._try(candidate, operation, deadline, state), candidate, permit)
-            except ProviderError as exc:
-                await run_to_completion(self._report_failure(exc, candidate, permit, state, session, deadline))
-                if not exc.kind.try_next:
-                    raise
-            except asyncio.CancelledError:  # the client has disconnected
-                state.log.record_cancellation(candidate)
-                await run_to_completion(session.report_outcome(permit, CallOutcome.NEUTRAL))
-                raise
+                result = await self._try_candidate(reservation.candidate, state, operation, deadline, session)
+            finally:
+                reservation.end()
+            if result is not None:
+                return result
         raise error_for_exhausted_plan(state, deadline)
+
+    async def _try_candidate(
+        self,
+        candidate: Candidate,
+        state: FailoverState,
+        operation: Operation[T],
+        deadline: Deadline,
+        session: BreakerSession,
+    ) -> AttemptResult[T] | None:
+        """Returns the candidate's answer; None where the next one may be tried."""
+        permit = await _request_permit(session, candidate, deadline)
+        if isinstance(permit, Refusal):
+            count(Metric.REJECTIONS, provider=candidate.entry.provider.id)
+            state.record_breaker_refusal(candidate.entry, permit)
+            return None
+        try:
+            return AttemptResult(await self._try(candidate, operation, deadline, state), candidate, permit)
+        except ProviderError as exc:
+            await run_to_completion(self._report_failure(exc, candidate, permit, state, session, deadline))
+            if not exc.kind.try_next:
+                raise
+            return None
+        except asyncio.CancelledError:  # the client has disconnected
+            state.log.record_cancellation(candidate)
+            await run_to_completion(session.report_outcome(permit, CallOutcome.NEUTRAL))
+            raise
 
     async def _report_failure(
         self,

@@ -2,14 +2,19 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import NamedTuple
 
+from sekha_llm_bridge.access.quotas import PICO_USD
+from sekha_llm_bridge.access.spending import BudgetShortage
 from sekha_llm_bridge.clock import Clock
 from sekha_llm_bridge.errors import Failure, FailureKind, ProviderError
 from sekha_llm_bridge.execution.attempts import Attempt, AttemptLog, spent_usd
+from sekha_llm_bridge.execution.inbound import InboundRequest
 from sekha_llm_bridge.execution.receipt import Receipt, make_receipt
+from sekha_llm_bridge.pricing import usd_text
 from sekha_llm_bridge.resilience import Refusal
-from sekha_llm_bridge.routing import Candidate, CatalogModel, Exclusion, RoutePlan
+from sekha_llm_bridge.routing import Candidate, CatalogModel, Exclusion, ExclusionKind, RoutePlan
 from sekha_llm_bridge.routing.requirements import exclusion_for_open_breaker
 from sekha_llm_bridge.usage import Usage
 
@@ -32,16 +37,19 @@ class FailedAttempt(NamedTuple):
 @dataclass
 class FailoverState:
     """One run down one plan. `max_candidates` is how many models may be tried. `skipped` are models that turned out not
-    to be worth an attempt, or that a circuit breaker refused. `mask` makes a provider's text fit for a caller.
+    to be worth an attempt, or that a circuit breaker or a budget refused; `shortages` are those of budgets. `mask`
+    makes a provider's text fit for a caller. `notes` are for the receipt.
     """
 
     plan: RoutePlan
     max_candidates: int
-    log: AttemptLog
+    inbound: InboundRequest
     clock: Clock
     mask: Callable[[str], str]
     failed: list[FailedAttempt] = field(default_factory=list)
     skipped: list[tuple[CatalogModel, Exclusion]] = field(default_factory=list)
+    shortages: list[tuple[CatalogModel, BudgetShortage]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     _excluded_providers: set[str] = field(default_factory=set)
     _providers_counted: set[str] = field(default_factory=set)
     _largest_exceeded_window: int = 0
@@ -50,6 +58,11 @@ class FailoverState:
         """Remembers where the plan begins, in time and in the log."""
         self._started_s = self.clock.monotonic_s()
         self._earlier_attempts = len(self.log.attempts)
+
+    @property
+    def log(self) -> AttemptLog:
+        """The attempts of the whole request."""
+        return self.inbound.attempts
 
     @property
     def attempts(self) -> Sequence[Attempt]:
@@ -78,6 +91,25 @@ class FailoverState:
         self.skipped.append((entry, candidate))
         return None
 
+    def candidate_within(self, entry: CatalogModel, *, left_usd: Decimal) -> Candidate | None:
+        """Returns the model with an answer short enough for `left_usd`; None where no useful answer is."""
+        candidate = self.plan.candidate_within(entry, left_usd=left_usd)
+        if candidate is not None and candidate.output_cap is not None:
+            self.notes.append(
+                f"what is left of a budget, ${usd_text(left_usd)}, allows {candidate.output_cap} output tokens at most"
+            )
+        return candidate
+
+    def record_budget_shortage(self, entry: CatalogModel, shortage: BudgetShortage) -> None:
+        """Skips the model: a budget has no room for it."""
+        short = shortage.shortage
+        reason = (
+            f"it may cost ${usd_text(Decimal(short.needed) / PICO_USD)} more, and"
+            f" ${usd_text(shortage.left_usd)} is left of the {short.counter.value}'s budget of {shortage.owner_name}"
+        )
+        self.shortages.append((entry, shortage))
+        self.skipped.append((entry, Exclusion(ExclusionKind.BUDGET, reason)))
+
     def record_breaker_refusal(self, entry: CatalogModel, refusal: Refusal) -> None:
         """Skips the provider: its breaker has changed since the plan was made."""
         self._excluded_providers.add(entry.provider.id)
@@ -103,4 +135,4 @@ class FailoverState:
     def record_success(self, candidate: Candidate, usage: Usage | None) -> Receipt:
         """Records the attempt that answered; returns the receipt of the plan."""
         self.log.record_success(candidate, usage)
-        return make_receipt(self.plan, candidate, self.attempts, self.elapsed_ms)
+        return make_receipt(self.plan, candidate, self.attempts, self.elapsed_ms, notes=self.notes)

@@ -17,6 +17,7 @@ from sekha_llm_bridge.errors import (
     RateLimited,
     Unavailable,
 )
+from sekha_llm_bridge.execution.budgets import error_for_shortages
 from sekha_llm_bridge.execution.deadline import Deadline
 from sekha_llm_bridge.execution.failover import FailedAttempt, FailoverState
 from sekha_llm_bridge.pricing import usd_text
@@ -57,6 +58,8 @@ def error_for_exhausted_plan(state: FailoverState, deadline: Deadline) -> Bridge
     """Returns the error for a plan whose candidates all failed, or were refused by their breakers."""
     plan, failed = state.plan, state.failed
     if not failed:
+        if (no_room := error_for_shortages(state)) is not None:
+            return no_room
         excluded = [*state.skipped, *_excluded(plan.excluded_by(ExclusionKind.BREAKER))]
         return _error_for_temporary_exclusions(excluded, plan)
     # A prompt that was too long for a small model does not explain why a larger one did not answer.

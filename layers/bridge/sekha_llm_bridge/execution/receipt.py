@@ -40,14 +40,16 @@ class Receipt(NamedTuple):
         }
 
 
-def make_receipt(plan: RoutePlan, candidate: Candidate, attempts: Sequence[Attempt], latency_ms: int) -> Receipt:
+def make_receipt(
+    plan: RoutePlan, candidate: Candidate, attempts: Sequence[Attempt], latency_ms: int, *, notes: Sequence[str] = ()
+) -> Receipt:
     """Returns the receipt of the answer that `candidate` gave in the last of the plan's attempts."""
     entry, quote = candidate.entry, candidate.quote
     return Receipt(
         provider_id=entry.provider.id,
         model_id=entry.model.model_id,
         attempts=tuple(attempts),
-        notes=(*plan.notes, *_notes_on_cost(attempts, quote.bound_usd)),
+        notes=(*plan.notes, *notes, *_notes_on_cost(attempts, quote.bound_usd)),
         estimated_cost=quote.estimate_usd,
         cost_bound=_bound_with_quote_usd(attempts, quote.bound_usd),
         cost=known_cost_usd(attempts),

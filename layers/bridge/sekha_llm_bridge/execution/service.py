@@ -1,17 +1,21 @@
 """The service that every inbound API calls: plans a request by the providers' current state, and runs the plan."""
 
 from dataclasses import replace
+from decimal import Decimal
 from typing import Protocol, TypeVar
 
-from sekha_llm_bridge.config.models import RoutingConfig
+from sekha_llm_bridge.access.caller import ANYONE, Caller
+from sekha_llm_bridge.config.models import CHAT_TASKS, RoutingConfig
 from sekha_llm_bridge.conversation import Conversation
-from sekha_llm_bridge.execution.attempts import AttemptLog
+from sekha_llm_bridge.errors import NotAllowed
 from sekha_llm_bridge.execution.deadline import Deadline
 from sekha_llm_bridge.execution.executor import A, ExecutionResult, Executor, Operation
+from sekha_llm_bridge.execution.inbound import InboundRequest
 from sekha_llm_bridge.execution.streamed_answer import S, StreamedAnswer
 from sekha_llm_bridge.execution.token_counts import TokenCounts
 from sekha_llm_bridge.resilience import Breakers, BreakerSession, Cooldowns, UnsupportedFeatures
-from sekha_llm_bridge.routing import Catalog, RoutePlan, RouteRequest, RoutingContext, models_to_count, plan
+from sekha_llm_bridge.routing import RoutePlan, RouteRequest, RoutingContext, models_to_count, plan
+from sekha_llm_bridge.routing.key_catalogs import KeyCatalogs
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -36,7 +40,7 @@ class ModelService:
     def __init__(
         self,
         routing: RoutingConfig,
-        catalog: Catalog,
+        catalogs: KeyCatalogs,
         breakers: Breakers,
         cooldowns: Cooldowns,
         unsupported: UnsupportedFeatures,
@@ -44,7 +48,7 @@ class ModelService:
         token_counts: TokenCounts,
     ) -> None:
         self._routing = routing
-        self._catalog = catalog
+        self._catalogs = catalogs
         self._breakers = breakers
         self._cooldowns = cooldowns
         self._unsupported = unsupported
@@ -52,43 +56,74 @@ class ModelService:
         self._token_counts = token_counts
 
     async def explain(
-        self, route: RouteRequest, deadline: Deadline, conversation: Conversation | None = None
+        self,
+        route: RouteRequest,
+        deadline: Deadline,
+        conversation: Conversation | None = None,
+        *,
+        caller: Caller = ANYONE,
     ) -> RoutePlan:
         """Returns the plan for a request, without running it."""
-        return (await self._plan(route, deadline, conversation))[0]
+        return (await self._plan(route, deadline, conversation, caller))[0]
 
     async def run(
-        self, operation: RoutedOperation[A], deadline: Deadline, log: AttemptLog, *, allow_fallback: bool = True
+        self, operation: RoutedOperation[A], deadline: Deadline, inbound: InboundRequest, *, allow_fallback: bool = True
     ) -> ExecutionResult[A]:
         """Returns the answer of the first candidate that gives a usable one. See `Executor.run`."""
-        planned, session = await self._plan(operation.route, deadline, operation.conversation)
-        return await self._executor.run(planned, operation, deadline, session, log, allow_fallback=allow_fallback)
+        planned, session = await self._plan(operation.route, deadline, operation.conversation, inbound.caller)
+        return await self._executor.run(planned, operation, deadline, session, inbound, allow_fallback=allow_fallback)
 
     async def stream(
-        self, operation: RoutedOperation[S], deadline: Deadline, log: AttemptLog, *, allow_fallback: bool = True
+        self, operation: RoutedOperation[S], deadline: Deadline, inbound: InboundRequest, *, allow_fallback: bool = True
     ) -> StreamedAnswer[S]:
         """Returns an answer in chunks when its first token has arrived. See `Executor.stream`."""
-        planned, session = await self._plan(operation.route, deadline, operation.conversation)
-        return await self._executor.stream(planned, operation, deadline, session, log, allow_fallback=allow_fallback)
+        planned, session = await self._plan(operation.route, deadline, operation.conversation, inbound.caller)
+        return await self._executor.stream(
+            planned, operation, deadline, session, inbound, allow_fallback=allow_fallback
+        )
 
     async def _plan(
-        self, route: RouteRequest, deadline: Deadline, conversation: Conversation | None
+        self, route: RouteRequest, deadline: Deadline, conversation: Conversation | None, caller: Caller
     ) -> tuple[RoutePlan, BreakerSession]:
         """Returns the plan, and the breakers by which it was made. Where it depends on how many tokens the prompt has,
         providers that can are asked to count them, and the plan is made again.
         """
-        session = await self._breakers.session()
+        _require_allowed(route, caller)
+        session, catalog = await self._breakers.session(), self._catalogs.of(caller.policy)
         context = RoutingContext(
             cost_aware=self._routing.cost_aware,
-            max_cost_usd=self._routing.max_cost_per_request,
+            max_cost_usd=cost_limit_usd(self._routing, caller),
             min_output_tokens=self._routing.min_output_tokens,
             breakers=session.views(),
             cooldowns_s=self._cooldowns.remaining_s(),
             unsupported=self._unsupported.current(),
         )
-        planned = plan(route, self._catalog, context)
+        planned = plan(route, catalog, context)
         if conversation is not None and (entries := models_to_count(planned)):
             counts = await self._token_counts.count(entries, conversation, remaining_s=deadline.remaining_s())
             if counts:
-                planned = plan(replace(route, exact_prompt_tokens=counts), self._catalog, context)
+                planned = plan(replace(route, exact_prompt_tokens=counts), catalog, context)
         return planned, session
+
+
+def cost_limit_usd(routing: RoutingConfig, caller: Caller) -> Decimal | None:
+    """Returns the cost limit of every request of this caller: that of the configuration, that of its key, or a whole
+    budget; None where there is none. A budget is a limit, too: what cannot be bounded cannot be reserved.
+    """
+    policy, budget = caller.policy, routing.budget
+    limits = (
+        routing.max_cost_per_request,
+        policy.max_cost_per_request_usd,
+        *(policy.daily_usd, policy.monthly_usd, budget.daily_usd, budget.monthly_usd),
+    )
+    return min((limit for limit in limits if limit is not None), default=None)
+
+
+def _require_allowed(route: RouteRequest, caller: Caller) -> None:
+    """Raises `NotAllowed` for a task that the key may not use."""
+    tasks = caller.policy.tasks
+    wanted = CHAT_TASKS if route.task is None else {route.task}
+    if tasks and not wanted & set(tasks):
+        task = "a chat" if route.task is None else route.task.value
+        allowed = ", ".join(task.value for task in tasks)
+        raise NotAllowed(f"this API key may not use the task {task}; it may use: {allowed}", param="task")

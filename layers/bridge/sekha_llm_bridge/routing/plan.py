@@ -17,6 +17,7 @@ class ExclusionKind(StrEnum):
     COST = "cost"
     BREAKER = "breaker"
     COOLDOWN = "cooldown"
+    BUDGET = "budget"
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,6 +52,12 @@ class RoutePlan:
             return unmet
         return cost_quotes.quoted_candidate(entry, self.request, left_usd, self.context.min_output_tokens)
 
+    def candidate_within(self, entry: CatalogModel, *, left_usd: Decimal) -> Candidate | None:
+        """Returns the model with an answer that costs at most `left_usd`; None where no useful one does."""
+        if _unmet(entry, cost_requirements(self.request, self.context, left_usd)) is not None:
+            return None
+        return cost_quotes.quoted_candidate(entry, self.request, left_usd, self.context.min_output_tokens)
+
     def exclusion_of(self, entry: CatalogModel, *, prompt_tokens: int | None = None) -> Exclusion | None:
         """Returns why a model is not in the plan; None for one that is. With `prompt_tokens`: whether it would be in
         the plan if its prompt had so many tokens.

@@ -16,10 +16,13 @@ from sekha_llm_bridge.api.parsing import json_object, validated
 from sekha_llm_bridge.api.request_state import (
     RESPONSE_TIMEOUT_S,
     add_log_fields,
-    attempts_of,
     bridge_of,
     deadline_of,
+<<<<<<< HEAD
     state_of,
+=======
+    inbound_of,
+>>>>>>> main
 )
 from sekha_llm_bridge.api.sse import EventResponse
 from sekha_llm_bridge.execution import Deadline
@@ -51,7 +54,7 @@ async def _complete(
     result = await bridge_of(request).service.run(
         operation,
         deadline.at_most(RESPONSE_TIMEOUT_S),
-        attempts_of(request),
+        inbound_of(request),
         allow_fallback=chat.may_fall_back,
     )
     return answer_response(request, chat_body(result, body))

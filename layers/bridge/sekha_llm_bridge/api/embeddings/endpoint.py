@@ -16,10 +16,13 @@ from sekha_llm_bridge.api.parsing import json_object, validated
 from sekha_llm_bridge.api.request_state import (
     RESPONSE_TIMEOUT_S,
     add_log_fields,
-    attempts_of,
     bridge_of,
     deadline_of,
+<<<<<<< HEAD
     state_of,
+=======
+    inbound_of,
+>>>>>>> main
 )
 from sekha_llm_bridge.api.unknown_fields import check_misspelt_fields, check_unknown_fields, notes_on_unknown_fields
 from sekha_llm_bridge.bootstrap import Bridge
@@ -121,7 +124,7 @@ async def _embed_and_store(
     reserved_s = _STORING_S + _STORING_PER_TEXT_S * len(embedding.input) if preloading else 0.0
     try:
         embedding_deadline = deadline.at_most(deadline.remaining_s() - reserved_s)
-        result = await bridge.service.run(operation, embedding_deadline, attempts_of(request))
+        result = await bridge.service.run(operation, embedding_deadline, inbound_of(request))
     finally:
         if preloading is not None:
             await preloading

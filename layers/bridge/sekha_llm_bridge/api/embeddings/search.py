@@ -12,7 +12,7 @@ from sekha_llm_bridge.api.app import answer_response
 from sekha_llm_bridge.api.embeddings.routing import embedding_route_request, embedding_target
 from sekha_llm_bridge.api.embeddings.search_request import SearchRequest
 from sekha_llm_bridge.api.parsing import json_object, validated
-from sekha_llm_bridge.api.request_state import add_log_fields, attempts_of, bridge_of, deadline_of
+from sekha_llm_bridge.api.request_state import add_log_fields, bridge_of, deadline_of, inbound_of
 from sekha_llm_bridge.bootstrap import Bridge
 from sekha_llm_bridge.embeddings import (
     CollectionMissing,
@@ -30,9 +30,10 @@ from sekha_llm_bridge.errors import (
     InvalidRequest,
     VectorStoreUnavailable,
 )
-from sekha_llm_bridge.execution import AttemptLog, Deadline, ExecutionResult, Receipt
+from sekha_llm_bridge.execution import Deadline, ExecutionResult, Receipt
 from sekha_llm_bridge.execution.attempts import spent_usd
 from sekha_llm_bridge.execution.embedding_operation import EmbeddingOperation
+from sekha_llm_bridge.execution.inbound import InboundRequest
 from sekha_llm_bridge.providers import EmbeddingAnswer
 from sekha_llm_bridge.routing import RouteRequest
 
@@ -50,7 +51,7 @@ class _Search:
     store: VectorStore
     bridge: Bridge
     deadline: Deadline
-    attempts: AttemptLog
+    inbound: InboundRequest
     matches: dict[str, list[Match]] = field(default_factory=dict)
     receipts: list[Receipt] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -62,7 +63,7 @@ async def search(request: Request) -> Response:
     wanted = validated(SearchRequest, await json_object(request))
     if wanted.all_dimensions and (wanted.model or wanted.dimensions):
         raise InvalidRequest("`all_dimensions` takes a model for each collection: leave `model` out", param="model")
-    state = _Search(wanted, _base_name(wanted, bridge), _store(bridge), bridge, deadline, attempts_of(request))
+    state = _Search(wanted, _base_name(wanted, bridge), _store(bridge), bridge, deadline, inbound_of(request))
     preloading = bridge.vectors().storage.preload()
     try:
         if wanted.where is not None:
@@ -165,9 +166,9 @@ async def _search_all_dimensions(state: _Search) -> None:
 
 async def _search_space(state: _Search, name: str, space: str) -> None:
     """Searches one of several collections, within what is left of the cost limit."""
-    limits = (state.request.max_cost, state.bridge.settings.routing.max_cost_per_request)
+    limits = (state.request.max_cost, state.bridge.cost_limit_usd)
     limit_usd = min((usd for usd in limits if usd is not None), default=None)
-    left_usd = None if limit_usd is None else max(limit_usd - spent_usd(state.attempts.attempts), Decimal(0))
+    left_usd = None if limit_usd is None else max(limit_usd - spent_usd(state.inbound.attempts.attempts), Decimal(0))
     dimension = int(name.rpartition("_")[2])
     route = embedding_route_request([state.request.query], max_cost=left_usd, dimensions=dimension, space=space)
     state.matches[name] = await _nearest(state, name, await _embed_query(state, route))
@@ -176,7 +177,7 @@ async def _search_space(state: _Search, name: str, space: str) -> None:
 async def _embed_query(state: _Search, route: RouteRequest) -> ExecutionResult[EmbeddingAnswer]:
     operation = EmbeddingOperation(route, [state.request.query], route.dimensions, None, state.bridge.clock)
     deadline = state.deadline.at_most(state.deadline.remaining_s() - _QUERY_S)
-    result = await state.bridge.service.run(operation, deadline, state.attempts)
+    result = await state.bridge.service.run(operation, deadline, state.inbound)
     state.receipts.append(result.receipt)
     return result
 

@@ -14,7 +14,7 @@ from sekha_llm_bridge.api.memory.answers import AnswerFault
 from sekha_llm_bridge.api.memory.prompts import Messages, with_fault
 from sekha_llm_bridge.api.memory.request import MemoryRequest
 from sekha_llm_bridge.api.parsing import validated
-from sekha_llm_bridge.api.request_state import RESPONSE_TIMEOUT_S, attempts_of, bridge_of, deadline_of
+from sekha_llm_bridge.api.request_state import RESPONSE_TIMEOUT_S, bridge_of, deadline_of, inbound_of
 from sekha_llm_bridge.conversation import ChatAnswer, Conversation, FinishReason, Refusal, Text
 from sekha_llm_bridge.errors import (
     AllProvidersFailed,
@@ -72,7 +72,8 @@ class ModelCalls:
         """Starts the time of the request."""
         self._bridge = bridge_of(self.request)
         self._deadline = deadline_of(self.request).at_most(RESPONSE_TIMEOUT_S)
-        self._attempts = attempts_of(self.request)
+        self._inbound = inbound_of(self.request)
+        self._attempts = self._inbound.attempts
 
     @property
     def model_id(self) -> str:
@@ -137,7 +138,7 @@ class ModelCalls:
         """Returns a model's answer. Raises `TextTooLong` where a shorter text may be answered."""
         route, conversation = self._planned(call)
         try:
-            result = await self._bridge.service.run(ChatOperation(route, conversation), self._deadline, self._attempts)
+            result = await self._bridge.service.run(ChatOperation(route, conversation), self._deadline, self._inbound)
         except (ContextLengthExceeded, *_NOBODY_ANSWERED) as exc:
             error = self._for_caller(exc)
             if call.is_text and await self._may_fit_if_shorter(exc, route, conversation):
@@ -174,7 +175,7 @@ class ModelCalls:
         """Returns whether a shorter text has more models: some are excluded by their context windows only."""
         if isinstance(error, ContextLengthExceeded):
             return True
-        plan = await self._bridge.service.explain(route, self._deadline, conversation)
+        plan = await self._bridge.service.explain(route, self._deadline, conversation, caller=self._bridge.caller)
         return bool(plan.excluded_by(ExclusionKind.CONTEXT))
 
     async def _has_models_without_schema(self, call: _Call, error: BridgeError) -> bool:
@@ -188,7 +189,7 @@ class ModelCalls:
         if not isinstance(error, _NOBODY_ANSWERED):
             return False
         with_schema, without = [
-            await self._bridge.service.explain(route, self._deadline, conversation)
+            await self._bridge.service.explain(route, self._deadline, conversation, caller=self._bridge.caller)
             for route, conversation in (self._planned(call), self._planned(call._replace(response_format=None)))
         ]
         return bool({entry.key for entry in without.ranked} - {entry.key for entry in with_schema.ranked})
@@ -204,7 +205,7 @@ class ModelCalls:
         return error
 
     def _limit_usd(self) -> Decimal | None:
-        limits = (self.options.max_cost, self._bridge.settings.routing.max_cost_per_request)
+        limits = (self.options.max_cost, self._bridge.cost_limit_usd)
         return min((limit for limit in limits if limit is not None), default=None)
 
     def _within_half_window(self, max_tokens: int) -> int:

@@ -64,7 +64,7 @@ async def explain(request: Request) -> Response:
     if explained.task is None and explained.messages is None:
         raise InvalidRequest("task: field required, unless there are `messages`", param="task")
     route, conversation = _route_request(explained, body, bridge)
-    plan = await bridge.service.explain(route, deadline, conversation)
+    plan = await bridge.service.explain(route, deadline, conversation, caller=bridge.caller)
     try:
         require_candidates(plan)
     except BridgeError as exc:

@@ -1,0 +1,93 @@
+"""The catalog that an API key sees: the configured models that its policy allows. Everything that names, lists or plans
+models uses it, so a model that a key may not use does not exist for that key.
+"""
+
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import replace
+
+from sekha_llm_bridge.access.caller import KeyPolicy
+from sekha_llm_bridge.config.vocabulary import CHAT_TASKS, Task
+from sekha_llm_bridge.errors import ModelNotFound
+from sekha_llm_bridge.routing.catalog import Catalog, CatalogModel
+from sekha_llm_bridge.routing.model_refs import ModelRef
+from sekha_llm_bridge.routing.names import resolve_model
+
+_MAX_KEPT = 100
+_ALL_OF_PROVIDER = "/*"
+
+
+class KeyCatalogs:
+    """The catalogs by policy. They are kept, because a restricted one takes time to make."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+        self._kept: dict[tuple[tuple[str, ...], tuple[Task, ...]], Catalog] = {}
+
+    def of(self, policy: KeyPolicy) -> Catalog:
+        """Returns the catalog for a policy; the whole one where it allows everything."""
+        if not policy.models and not policy.tasks:
+            return self._catalog
+        key = policy.models, policy.tasks
+        found = self._kept.get(key)
+        if found is None:
+            if len(self._kept) >= _MAX_KEPT:
+                self._kept.clear()
+            found = self._kept[key] = restricted(self._catalog, models=policy.models, tasks=policy.tasks)
+        return found
+
+
+def restricted(catalog: Catalog, *, models: Collection[str], tasks: Collection[Task]) -> Catalog:
+    """Returns the catalog with only these models, for only these tasks; empty collections restrict nothing."""
+    is_named = _is_named(models, catalog)
+    allowed = frozenset(tasks or Task)
+    kept = tuple(entry for entry in catalog.models if is_named(entry) and _has_task(entry, allowed))
+    positions = {entry.position for entry in kept}
+    by_model_id = {model_id: _kept(entries, positions) for model_id, entries in catalog.by_model_id.items()}
+    usable = {
+        task: _kept(entries, positions, allowed & (CHAT_TASKS if task is None else {task}))
+        for task, entries in catalog.usable.items()
+    }
+    return replace(
+        catalog,
+        models=kept,
+        by_model_id={model_id: entries for model_id, entries in by_model_id.items() if entries},
+        aliases={name: targets for name, targets in catalog.aliases.items() if _is_known(targets, kept)},
+        disabled=(),
+        usable=usable,
+    )
+
+
+def _is_named(names: Collection[str], catalog: Catalog) -> Callable[[CatalogModel], bool]:
+    if not names:
+        return lambda _entry: True
+    providers = {name.removesuffix(_ALL_OF_PROVIDER) for name in names if name.endswith(_ALL_OF_PROVIDER)}
+    refs: set[ModelRef] = set()
+    tasks: set[Task] = set()
+    for name in names:
+        try:
+            target = resolve_model(name, catalog)
+        except ModelNotFound:  # also `provider/*`, and a model that is not configured any more
+            continue
+        refs.update(target.models)
+        tasks.update({target.task} if target.task else ())
+    return lambda entry: (
+        entry.provider.id in providers
+        or any(ref.matches(entry) for ref in refs)
+        or any(entry.serves(task) for task in tasks)
+    )
+
+
+def _has_task(entry: CatalogModel, tasks: Iterable[Task]) -> bool:
+    return any(entry.serves(task) for task in tasks)
+
+
+def _kept(
+    entries: Iterable[CatalogModel], positions: Collection[int], tasks: Collection[Task] = frozenset(Task)
+) -> tuple[CatalogModel, ...]:
+    return tuple(entry for entry in entries if entry.position in positions and _has_task(entry, tasks))
+
+
+def _is_known(targets: Iterable[str], kept: Iterable[CatalogModel]) -> bool:
+    """Returns whether an alias still stands for a model, or for a task."""
+    names = {task.value for task in Task} | {name for entry in kept for name in (entry.model_id, "/".join(entry.key))}
+    return any(target in names for target in targets)
