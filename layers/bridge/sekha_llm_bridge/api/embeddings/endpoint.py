@@ -18,11 +18,8 @@ from sekha_llm_bridge.api.request_state import (
     add_log_fields,
     bridge_of,
     deadline_of,
-<<<<<<< HEAD
-    state_of,
-=======
     inbound_of,
->>>>>>> main
+    state_of,
 )
 from sekha_llm_bridge.api.unknown_fields import check_misspelt_fields, check_unknown_fields, notes_on_unknown_fields
 from sekha_llm_bridge.bootstrap import Bridge
