@@ -39,11 +39,10 @@ def write_request_line(state: RequestState, caller: Caller, *, latency_ms: int, 
         line["gen_ai.request.model"] = state.requested_model[:_MAX_NAME_CHARACTERS]
     used = dict(used_models(state.report().attempts))
     answering = UsedModel(str(line["provider"]), str(line["model"]))
-    amounts = used.pop(answering, _NOTHING)
-    line.update(_metrics(answering, amounts, now, _times(line)))
-    log_at_every_level("request", line, failed=has_failed)
+    line.update(_metrics(answering, used.pop(answering, _NOTHING), now, _times(line)))
     for model, amounts in used.items():
         log_at_every_level("usage of another model", _metrics(model, amounts, now))
+    log_at_every_level("request", line, failed=has_failed)
 
 
 def _caller_fields(caller: Caller) -> dict[str, object]:

@@ -59,7 +59,7 @@ class UsageSum(NamedTuple):
         """Returns the sum as callers see it. Costs are in USD."""
         amounts = self.amounts._asdict()
         cost, max_cost = amounts.pop("cost_pico_usd"), amounts.pop("max_cost_pico_usd")
-        named: dict[str, object] = {by.value: self.name} if by else {}
+        named: dict[str, object] = {by.value: self.name or None} if by else {}
         return {**named, **amounts, "cost": float(usd(cost)), "max_cost": float(usd(max_cost))}
 
 
