@@ -476,7 +476,7 @@ class UsageSum(UsageAmounts):
     """The id of an API key; null where none was needed."""
 
 
-class Usage(Answer):
+class UsageAnswer(Answer):
     """What was used in a period."""
 
     model_config = ConfigDict(use_attribute_docstrings=True, protected_namespaces=(), populate_by_name=True)

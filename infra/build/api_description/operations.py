@@ -299,7 +299,7 @@ OPERATIONS: Sequence[Operation] = (
         "Tokens and costs of the caller's API key; of all requests where no keys are needed. A request is counted "
         "within a minute or two after its end.",
         "Usage",
-        {200: answers.Usage},
+        {200: answers.UsageAnswer},
         errors=(InvalidRequest, AccessUnavailable),
         parameters=_USAGE_PARAMETERS,
     ),
