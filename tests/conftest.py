@@ -14,7 +14,16 @@ from tests.fakes.provider import FakeProvider
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
 
-_OURS = ("LLM_CONFIG_PATH", "CHROMA_URL", "CHROMA_TOKEN", "STATE_TABLE", "OPENAI_API_KEY", "OLLAMA_URL")
+_OURS = (
+    "LLM_CONFIG_PATH",
+    "CHROMA_URL",
+    "CHROMA_TOKEN",
+    "STATE_TABLE",
+    "KEYS_TABLE",
+    "AUTH_MODE",
+    "OPENAI_API_KEY",
+    "OLLAMA_URL",
+)
 _V1 = ("OLLAMA_BASE_URL", "EMBEDDING_MODEL", "CHAT_MODEL")
 
 

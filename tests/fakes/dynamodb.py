@@ -29,15 +29,15 @@ from sekha_llm_bridge.aws.state_table import ItemKey
 
 REGION = "us-east-1"
 _TEMPLATE = Path(__file__).parents[2] / "template.yaml"
-_TABLE = next(table for table in read_template(_TEMPLATE).tables if table.logical_id == "StateTable")
+_TABLES = {table.logical_id: table for table in read_template(_TEMPLATE).tables}
 _QUEUES = {
     queue.logical_id: replace(
         queue, attributes={name: value for name, value in queue.attributes.items() if name != "RedrivePolicy"}
     )
     for queue in read_template(_TEMPLATE).queues
 }
-TTL_ATTRIBUTE = _TABLE.ttl_attribute
-"""The name of the TTL attribute in the template."""
+TTL_ATTRIBUTE = _TABLES["StateTable"].ttl_attribute
+"""The name of the state table's TTL attribute in the template."""
 
 _CALLER = re.compile(r"Credential=([^/]*)/")
 _numbers = count()
@@ -80,10 +80,10 @@ class DynamoDb:
         self._server.shutdown()
         self._server.server_close()
 
-    def new_table(self) -> str:
-        """Creates an empty table. Returns its name."""
-        name = f"state-{next(_numbers)}"
-        self.client.create_table(**{**_TABLE.definition, "TableName": name})  # type: ignore[arg-type]  # the template has the field names of CreateTable
+    def new_table(self, logical_id: str = "StateTable") -> str:
+        """Creates an empty table with the definition of that one of the template. Returns its name."""
+        name = f"{logical_id}-{next(_numbers)}"
+        self.client.create_table(**{**_TABLES[logical_id].definition, "TableName": name})  # type: ignore[arg-type]  # the template has the field names of CreateTable
         return name
 
     def new_queue(self) -> Queues:
@@ -137,10 +137,18 @@ class DynamoDb:
     def _record(self, environ: dict[str, Any], body: bytes, status: int, answer: bytes) -> None:
         caller = _CALLER.search(environ.get("HTTP_AUTHORIZATION", ""))
         action = environ.get("HTTP_X_AMZ_TARGET", "").rpartition(".")[2]
-        request, response = json.loads(body or b"null"), json.loads(answer or b"null")
+        request, response = _parsed(body), _parsed(answer)
         self.requests.append(
             RecordedRequest(time.monotonic(), caller[1] if caller else "", action, status, request, response)
         )
+
+
+def _parsed(body: bytes) -> Any:
+    """Returns the JSON of a body; another form, such as CloudFormation's, as it is."""
+    try:
+        return json.loads(body or b"null")
+    except ValueError:
+        return body
 
 
 class _Handler(WSGIRequestHandler):

@@ -9,6 +9,7 @@ from types import ModuleType
 from typing import Any, Self
 
 from sekha_llm_bridge import bootstrap
+from sekha_llm_bridge.access.caller import CONTEXT_FIELD, Caller
 from sekha_llm_bridge.bootstrap import Bridge
 
 _FUNCTIONS = Path(__file__).parents[2] / "functions"
@@ -59,9 +60,12 @@ class Function:
         raw: str | None = None,
         remaining_ms: int = 29_000,
         headers: dict[str, str] | None = None,
+        caller: Caller | None = None,
     ) -> FunctionResponse:
         text = raw if raw is not None else None if body is None else json.dumps(body)
         event = rest_event(method, path, text, headers or {"content-type": "application/json"})
+        if caller is not None:
+            event["requestContext"]["authorizer"] = {CONTEXT_FIELD: caller.context_text()}
         answer = self._module.handler(event, FakeContext(remaining_ms))
         response_headers = {name.lower(): value for name, value in answer.get("headers", {}).items()}
         response_headers |= {name.lower(): values[-1] for name, values in answer.get("multiValueHeaders", {}).items()}

@@ -46,7 +46,7 @@ class Function:
         return {policy["Ref"] for policy in self.properties["Policies"]}
 
     def events(self, kind: str) -> list[dict[str, Any]]:
-        return [event["Properties"] for event in self.properties["Events"].values() if event["Type"] == kind]
+        return [event["Properties"] for event in self.properties.get("Events", {}).values() if event["Type"] == kind]
 
 
 class Template:

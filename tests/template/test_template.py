@@ -16,7 +16,15 @@ from sekha_llm_bridge.access.caller import ANYONE
 from sekha_llm_bridge.api.request_log import write_request_line
 from sekha_llm_bridge.api.request_state import RequestState
 from sekha_llm_bridge.aws.state_table import usage_batch_key, usage_pk
-from sekha_llm_bridge.errors import BridgeError, DeadlineExceeded, InvalidRequest, RateLimited, UnknownPath
+from sekha_llm_bridge.errors import (
+    AccessUnavailable,
+    AuthenticationFailed,
+    BridgeError,
+    DeadlineExceeded,
+    InvalidRequest,
+    RateLimited,
+    UnknownPath,
+)
 from sekha_llm_bridge.execution import Attempt, AttemptLog
 from sekha_llm_bridge.execution.inbound import InboundRequest
 from sekha_llm_bridge.observability import Metric, count, logger, metric_fields
@@ -164,13 +172,14 @@ def test_drain_and_migration_run_on_a_schedule(function: str, rate: str) -> None
 
 
 @each_function
-def test_only_the_models_function_and_those_for_usage_do_not_read_states(
+def test_only_the_models_function_the_authorizer_and_those_for_usage_do_not_read_states(
     function: Function,
 ) -> None:
-    reads = function.name not in {"ModelsFunction", "UsageFunction", "UsageRecordsFunction"}
+    reads = function.name not in {"ModelsFunction", "AuthorizerFunction", "UsageFunction", "UsageRecordsFunction"}
     assert ("StateReadPolicy" in function.policies) == reads
     table = function.properties["Environment"]["Variables"]["STATE_TABLE"]
-    assert table == ("" if function.name == "ModelsFunction" else {"Ref": "StateTable"})
+    has_none = function.name in {"ModelsFunction", "AuthorizerFunction"}
+    assert table == ("" if has_none else {"Ref": "StateTable"})
 
 
 @each_function
@@ -201,6 +210,65 @@ def test_the_function_that_counts_usage_gets_the_lines_of_requests_that_called_a
     assert [pattern.matches(line) for line in log.getvalue().splitlines()] == [True, False, False]
     # What the function itself writes must not invoke it again.
     assert not pattern.matches(json.dumps({"message": "usage not counted"}))
+
+
+@each_function
+def test_only_the_authorizer_and_what_open_paths_show_to_known_callers_read_the_table_of_keys(
+    function: Function,
+) -> None:
+    reads = function.name in {"AuthorizerFunction", "HealthFunction", "LandingFunction"}
+    assert ("KeysReadPolicy" in function.policies) == reads
+    assert ("KEYS_TABLE" in function.properties["Environment"]["Variables"]) == reads
+
+
+def test_no_function_can_write_the_table_of_keys() -> None:
+    [statement] = TEMPLATE.of_type("AWS::IAM::ManagedPolicy")["KeysReadPolicy"]["PolicyDocument"]["Statement"]
+    assert statement["Action"] == "dynamodb:GetItem"
+    assert statement["Resource"] == {"Fn::GetAtt": "KeysTable.Arn"}
+    others = [name for name in TEMPLATE.of_type("AWS::IAM::ManagedPolicy") if name != "KeysReadPolicy"]
+    assert [name for name in others if "KeysTable" in json.dumps(TEMPLATE.resources[name])] == []
+
+
+def test_every_path_needs_a_key_but_those_of_health_the_first_page_and_unknown_paths() -> None:
+    auth = TEMPLATE.resources["Api"]["Properties"]["Auth"]
+    assert auth["DefaultAuthorizer"] in auth["Authorizers"]
+    is_open = {event["Path"] for _, event in API_EVENTS if event.get("Auth") == {"Authorizer": "NONE"}}
+    assert is_open == {"/health", "/api/v1/health", "/", "/{proxy+}"}
+    assert [event["Path"] for _, event in API_EVENTS if "Auth" in event and event["Path"] not in is_open] == []
+
+
+def test_api_gateway_asks_the_authorizer_at_each_request_and_caches_no_policy() -> None:
+    [authorizer] = TEMPLATE.resources["Api"]["Properties"]["Auth"]["Authorizers"].values()
+    assert authorizer == {
+        "FunctionPayloadType": "REQUEST",
+        "FunctionArn": {"Ref": "AuthorizerFunction.Alias"},  # its snapshot
+        "Identity": {"ReauthorizeEvery": 0},
+    }
+
+
+def test_keys_are_needed_unless_the_parameter_says_otherwise() -> None:
+    mode = TEMPLATE.parameters["AuthMode"]
+    assert (mode["Default"], mode["AllowedValues"]) == ("keys", ["keys", "none"])
+
+
+def test_the_authorizer_has_no_secret_of_a_provider() -> None:
+    variables = FUNCTIONS["AuthorizerFunction"].properties["Environment"]["Variables"]
+    assert {name for name, value in variables.items() if value == ""} == {
+        "STATE_TABLE",
+        "CHROMA_URL",
+        "CHROMA_TOKEN",
+        "OPENAI_API_KEY",
+    }
+    assert FUNCTIONS["AuthorizerFunction"].policies == {"KeysReadPolicy"}
+
+
+@pytest.mark.parametrize("name", ["AUTHORIZER_FAILURE", "AUTHORIZER_CONFIGURATION_ERROR"])
+def test_a_key_that_cannot_be_verified_is_a_503_with_the_time_of_a_retry(name: str) -> None:
+    assert RESPONSES[name]["ResponseParameters"]["Headers"]["retry-after"] == "'5'"
+
+
+def test_a_401_says_where_keys_come_from() -> None:
+    assert "sekha-bridge keys create" in rendered("UNAUTHORIZED")["error"]["message"]
 
 
 def test_the_state_tables_policies_allow_only_the_actions_that_are_called() -> None:
@@ -259,7 +327,10 @@ def test_only_functions_that_call_chroma_have_its_client(function: Function) -> 
 def test_it_has_the_environment_variables_that_it_needs(function: Function) -> None:
     variables = dict(function.properties["Environment"]["Variables"])
     variables.pop("STATE_TABLE")
-    assert variables == {
+    own = {"CHROMA_URL", "CHROMA_TOKEN", "OPENAI_API_KEY"}
+    has_no_providers = function.name in {"AuthorizerFunction", "UsageRecordsFunction"}
+    expected = {
+        "AUTH_MODE": {"Ref": "AuthMode"},
         "BRIDGE_REVISION": {"Ref": "Revision"},
         "CHROMA_URL": {"Ref": "ChromaUrl"},
         "CHROMA_TOKEN": {"Ref": "ChromaToken"},
@@ -270,7 +341,9 @@ def test_it_has_the_environment_variables_that_it_needs(function: Function) -> N
         **({"AWS_LAMBDA_EXEC_WRAPPER": "/opt/stream-responses"} if function in STREAMING else {}),
         **({"VECTOR_QUEUE_URL": {"Ref": "VectorQueue"}} if any("Queue" in one for one in function.policies) else {}),
         **({"VECTOR_DEAD_LETTERS_URL": {"Ref": "VectorDeadLetters"}} if function.name == "DrainFunction" else {}),
+        **({"KEYS_TABLE": {"Ref": "KeysTable"}} if "KeysReadPolicy" in function.policies else {}),
     }
+    assert variables == (expected | dict.fromkeys(own, "") if has_no_providers else expected)
 
 
 def test_only_what_may_take_longer_than_half_a_minute_is_streamed() -> None:
@@ -364,6 +437,9 @@ def test_errors_of_api_gateway_itself_have_the_request_id_header(name: str) -> N
         ("THROTTLED", RateLimited),
         ("INTEGRATION_TIMEOUT", DeadlineExceeded),
         ("BAD_REQUEST_BODY", InvalidRequest),
+        ("UNAUTHORIZED", AuthenticationFailed),
+        ("AUTHORIZER_FAILURE", AccessUnavailable),
+        ("AUTHORIZER_CONFIGURATION_ERROR", AccessUnavailable),
     ],
 )
 def test_api_gateway_and_the_functions_use_the_same_error_codes(name: str, error: type[BridgeError]) -> None:
@@ -376,6 +452,8 @@ def test_other_errors_of_api_gateway_keep_their_status() -> None:
         "MISSING_AUTHENTICATION_TOKEN": 404,
         "UNAUTHORIZED": 401,
         "ACCESS_DENIED": 403,
+        "AUTHORIZER_FAILURE": 503,
+        "AUTHORIZER_CONFIGURATION_ERROR": 503,
         "REQUEST_TOO_LARGE": 413,
         "THROTTLED": 429,
         "QUOTA_EXCEEDED": 429,
@@ -406,6 +484,7 @@ def alarmed(name: str, *values: float) -> bool:
         ("NoProviderAlarm", Metric.HEALTHY_PROVIDERS),
         ("BreakerTableAlarm", Metric.TABLE_UNAVAILABLE),
         ("BudgetAlarm", Metric.BUDGET_USED_PERCENT),
+        ("KeysTableAlarm", Metric.KEYS_UNAVAILABLE),
     ],
 )
 def test_an_alarm_uses_a_metric_that_the_functions_write(
@@ -452,6 +531,7 @@ def test_an_open_breaker_a_rejected_key_and_a_fleet_that_is_down_raise_their_ala
     assert alarmed("NoProviderAlarm", 0, 0, 0)
     assert not alarmed("NoProviderAlarm", 0, 1, 0)
     assert alarmed("BreakerTableAlarm", 1, 2, 1)
+    assert alarmed("KeysTableAlarm", 1)
 
 
 @pytest.mark.parametrize("alarm", ALARMS)

@@ -3,12 +3,24 @@
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
-from bridge_bench import backup, breakers, error_answers, migration, outages, planning, requests, storing, streams
+from bridge_bench import (
+    backup,
+    breakers,
+    budgets,
+    error_answers,
+    migration,
+    outages,
+    planning,
+    requests,
+    storing,
+    streams,
+)
 from token_bench import comparison
 
 BENCHMARKS: Mapping[str, Callable[[Sequence[str]], None]] = {
     "backup": backup.main,
     "breakers": breakers.main,
+    "budgets": budgets.main,
     "errors": error_answers.main,
     "migration": migration.main,
     "outages": outages.main,

@@ -16,6 +16,7 @@ from sekha_llm_bridge.errors import (
     AccessUnavailable,
     AllProvidersFailed,
     BridgeError,
+    BudgetExceeded,
     CollectionNotFound,
     ContextLengthExceeded,
     CostLimitExceeded,
@@ -23,9 +24,11 @@ from sekha_llm_bridge.errors import (
     EmbeddingSpaceMismatch,
     FailureKind,
     InvalidRequest,
+    KeyLimitExceeded,
     ModelNotFound,
     NoCapableModel,
     NoProviderAvailable,
+    NotAllowed,
     RateLimited,
     UnusableAnswer,
     VectorStoreUnavailable,
@@ -41,11 +44,14 @@ class ListOf(NamedTuple):
 
 
 _PLAN: tuple[Error, ...] = (
-    *(InvalidRequest, NoCapableModel, ContextLengthExceeded, CostLimitExceeded, ModelNotFound),
+    *(InvalidRequest, NoCapableModel, ContextLengthExceeded, CostLimitExceeded, ModelNotFound, NotAllowed),
     *(RateLimited, NoProviderAvailable, DeadlineExceeded),
 )
 _ONE_ATTEMPT = tuple(kind for kind in FailureKind if kind.status < 500 and kind.code != "invalid_request")
-_CALL: tuple[Error, ...] = (*_PLAN, *_ONE_ATTEMPT, AllProvidersFailed)
+_CALL: tuple[Error, ...] = (
+    *(*_PLAN, *_ONE_ATTEMPT),
+    *(AllProvidersFailed, BudgetExceeded, KeyLimitExceeded, AccessUnavailable),
+)
 _CHAT = tuple(kind for kind in _CALL if kind is not FailureKind.DIMENSIONS_IGNORED)
 REJECTED_BY_PROVIDER = "`invalid_request`: the provider refuses the request, with this status"
 

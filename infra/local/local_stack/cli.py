@@ -41,6 +41,9 @@ def up(
     no_schedules: Annotated[
         bool, typer.Option("--no-schedules", help="Do not run scheduled functions, such as the health check.")
     ] = False,
+    auth: Annotated[
+        bool, typer.Option("--auth", help="Ask the authorizer before each request, which requires an API key.")
+    ] = False,
     template: Annotated[
         Path | None,
         typer.Option(
@@ -59,6 +62,7 @@ def up(
         state=state,
         model=not no_model,
         schedules=not no_schedules,
+        auth=auth,
         template=template,
     )
     try:

@@ -156,6 +156,8 @@ class Resolver:
             return self._attributes[name]["Ref"]
         if name in self._document["Resources"]:
             return name
+        if isinstance(name, str) and name.endswith(".Alias"):  # SAM's word for the alias of AutoPublishAlias
+            return self._get_att(name, where)
         raise TemplateError(f"{where}: !Ref {name}: there is no such parameter or resource")
 
     def _parameter(self, name: str, where: str) -> str:

@@ -8,13 +8,19 @@ import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Protocol
 
+from local_stack.authorization import (
+    AccessDeniedError,
+    Authorization,
+    AuthorizerFailedError,
+    AuthorizerUnusableError,
+    UnauthorizedError,
+)
 from local_stack.gateway_responses import GatewayError, gateway_response
 from local_stack.http_server import BodyTooLargeError, Request, Response, Streamed
-from local_stack.invocation import Answer, EventTooLargeError, FunctionFault, ThrottledError
+from local_stack.invocation import Answer, EventTooLargeError, FunctionFault, Invocable, ThrottledError
 from local_stack.proxy_answer import MalformedAnswerError, to_response
-from local_stack.proxy_event import HttpRequest, Ids, to_event
+from local_stack.proxy_event import HttpRequest, Ids, encoded, to_authorizer_event, to_event
 from local_stack.proxy_stream import StreamHead, payload, read_stream_head, response_without_payload
 from local_stack.routes import Match, RoutingTable
 from local_stack.template import Api, Route
@@ -24,14 +30,6 @@ MAX_BODY_BYTES = 10 * 1024 * 1024
 STREAM_IDLE_LIMIT_S = 300.0
 
 logger = logging.getLogger(__name__)
-
-
-class Invocable(Protocol):
-    """A function that the gateway can invoke."""
-
-    async def invoke(self, event: bytes, *, trace_id: str = "") -> Answer:
-        """Returns the answer to `event`."""
-        ...
 
 
 class Gateway:
@@ -49,6 +47,9 @@ class Gateway:
         self._api = api
         self._table = RoutingTable(routes)
         self._functions = functions
+        self._authorizations = {
+            name: Authorization(one, functions[one.function], now) for name, one in api.authorizers.items()
+        }
         self._now = now
         self._stream_idle_limit_s = stream_idle_limit_s
 
@@ -78,19 +79,21 @@ class Gateway:
         return await self._invoke(request, http_request, match, ids)
 
     async def _invoke(self, request: Request, http_request: HttpRequest, match: Match, ids: Ids) -> Response:
-        api, route = self._api, match.route
-        event = to_event(
-            http_request,
-            match,
-            ids,
-            stage=api.stage,
-            binary_media_types=api.binary_media_types,
-            now=datetime.fromtimestamp(self._now(), UTC),
-        )
+        route = match.route
         try:
+            event = await self._event(http_request, match, ids)
             if route.streamed:
                 return await self._streamed_response(request, route, event, ids)
             return await self._buffered_response(http_request, route, event, ids)
+        except UnauthorizedError:
+            return self._gateway_error(GatewayError.UNAUTHORIZED, request, ids, match)
+        except AccessDeniedError:
+            return self._gateway_error(GatewayError.ACCESS_DENIED, request, ids, match)
+        except (AuthorizerFailedError, AuthorizerUnusableError) as fault:
+            logger.warning("%s %s (request %s): the authorizer: %s", route.method, route.path, ids.request, fault)
+            failed = isinstance(fault, AuthorizerFailedError)
+            case = GatewayError.AUTHORIZER_FAILED if failed else GatewayError.AUTHORIZER_UNUSABLE
+            return self._gateway_error(case, request, ids, match)
         except TimeoutError:
             return self._gateway_error(GatewayError.TIMED_OUT, request, ids, match)
         except EventTooLargeError:
@@ -104,6 +107,16 @@ class Gateway:
             malformed_stream = route.streamed and isinstance(fault, MalformedAnswerError)
             case = GatewayError.MALFORMED_STREAM if malformed_stream else GatewayError.FUNCTION_FAILED
             return self._gateway_error(case, request, ids, match)
+
+    async def _event(self, http_request: HttpRequest, match: Match, ids: Ids) -> bytes:
+        """Returns the event of the route's function, with the context of the authorizer, which is asked first."""
+        api, now = self._api, datetime.fromtimestamp(self._now(), UTC)
+        event = to_event(http_request, match, ids, stage=api.stage, binary_media_types=api.binary_media_types, now=now)
+        authorization = self._authorizations.get(match.route.authorizer)
+        if authorization:
+            asked = to_authorizer_event(http_request, match, ids, stage=api.stage, region=api.region, now=now)
+            event["requestContext"]["authorizer"] = await authorization.context(asked, trace_id=ids.trace)
+        return encoded(event)
 
     async def _buffered_response(self, http_request: HttpRequest, route: Route, event: bytes, ids: Ids) -> Response:
         """Returns the response when the answer is complete. Raises TimeoutError; the function keeps running."""

@@ -35,6 +35,15 @@ class GatewayError(Enum):
     )
     REQUEST_TOO_LARGE = _Default("REQUEST_TOO_LARGE", 413, "Request Too Long", "RequestTooLargeException")
     THROTTLED = _Default("THROTTLED", 429, "Too Many Requests", "TooManyRequestsException")
+    UNAUTHORIZED = _Default("UNAUTHORIZED", 401, "Unauthorized", "UnauthorizedException")
+    ACCESS_DENIED = _Default(
+        "ACCESS_DENIED", 403, "User is not authorized to access this resource", "AccessDeniedException"
+    )
+    # Both have the type that AWS sends with a failed authorizer.
+    AUTHORIZER_FAILED = _Default("AUTHORIZER_FAILURE", 500, "Internal server error", "AuthorizerConfigurationException")
+    AUTHORIZER_UNUSABLE = _Default(
+        "AUTHORIZER_CONFIGURATION_ERROR", 500, "Internal server error", "AuthorizerConfigurationException"
+    )
     TIMED_OUT = _Default("INTEGRATION_TIMEOUT", 504, "Endpoint request timed out", "IntegrationTimeoutException")
     # API Gateway uses INTEGRATION_FAILURE for unreachable endpoints only, not for a function that fails.
     FUNCTION_FAILED = _Default("DEFAULT_5XX", 502, "Internal server error", "InternalServerErrorException")

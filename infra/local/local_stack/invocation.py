@@ -3,6 +3,7 @@
 import asyncio
 from dataclasses import dataclass
 from enum import Enum
+from typing import Protocol
 
 # Lambda's quotas for synchronous invocations, in bytes.
 MAX_EVENT_BYTES = 6_291_456
@@ -24,11 +25,13 @@ class FaultKind(Enum):
 
 
 class FunctionFault(Exception):
-    """The function failed: it returned an error, crashed or exceeded a limit."""
+    """The function failed: it returned an error, crashed or exceeded a limit. `error_message` is that of the exception
+    that the runtime reported."""
 
-    def __init__(self, kind: FaultKind, message: str) -> None:
+    def __init__(self, kind: FaultKind, message: str, *, error_message: str = "") -> None:
         super().__init__(message)
         self.kind = kind
+        self.error_message = error_message
 
 
 class EventTooLargeError(Exception):
@@ -106,6 +109,14 @@ class Answer:
                 self.body.abandon()
                 raise too_large_fault(limit_bytes)
         return bytes(kept)
+
+
+class Invocable(Protocol):
+    """A function that can be invoked."""
+
+    async def invoke(self, event: bytes, *, trace_id: str = "") -> Answer:
+        """Returns the answer to `event`."""
+        ...
 
 
 async def buffered_answer(content_type: str, body: bytes) -> Answer:

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
-from local_stack.gateway import Invocable
-from local_stack.invocation import FunctionFault, ThrottledError
+
+from local_stack.invocation import FunctionFault, Invocable, ThrottledError
 from local_stack.template import ACCOUNT_ID, LogSubscription
 
 LOG_GROUP = "sekha-local-LogGroup"

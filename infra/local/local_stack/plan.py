@@ -23,6 +23,9 @@ from local_stack.terminal import Terminal
 from sekha_llm_bridge.errors import ConfigError
 from sekha_llm_bridge.routing.configuration_warnings import configuration_warnings
 
+AUTH_PARAMETER = "AuthMode"
+AUTH_VARIABLE = "AUTH_MODE"
+
 
 class CannotStartError(Exception):
     """The stack cannot start with these options. The message has the reason and the remedy."""
@@ -38,6 +41,7 @@ class Options:
     state: Path
     model: bool
     schedules: bool
+    auth: bool
     template: Path | None
 
 
@@ -47,7 +51,8 @@ class Plan:
 
     `configuration`: None for a template that does not use the bridge's configuration. `timings`: schedule name → when
     it is due. `lock`: the lock on the folder `state`; closing it releases the folder. `environments`: name of a Python
-    environment → its folder. `requested_at`: the time of the command on the monotonic clock, in seconds.
+    environment → its folder. `requested_at`: the time of the command on the monotonic clock, in seconds. `auth`:
+    whether requests need API keys.
     """
 
     template: Template
@@ -59,12 +64,13 @@ class Plan:
     lock: IO[str]
     environments: Mapping[str, Path]
     requested_at: float
+    auth: bool
 
 
 def make_plan(options: Options, terminal: Terminal) -> Plan:
     """Returns the plan, and prints which configuration it uses. Raises CannotStartError."""
     requested_at = time.monotonic()
-    template = _template(options.template or environment.ROOT / "template.yaml")
+    template = _template(options.template or environment.ROOT / "template.yaml", auth_mode(auth=options.auth))
     timings = _timings(template) if options.schedules else {}
     configuration = None
     if options.config or not options.template:
@@ -81,12 +87,18 @@ def make_plan(options: Options, terminal: Terminal) -> Plan:
         lock=lock,
         environments=_environments(configuration),
         requested_at=requested_at,
+        auth=options.auth,
     )
 
 
-def _template(path: Path) -> Template:
+def auth_mode(*, auth: bool) -> str:
+    """Returns the value of the template's parameter AuthMode, which the functions have as AUTH_MODE."""
+    return "keys" if auth else "none"
+
+
+def _template(path: Path, auth_mode: str) -> Template:
     try:
-        template = read_template(path, region=_region(os.environ, Path.home()))
+        template = read_template(path, region=_region(os.environ, Path.home()), parameters={AUTH_PARAMETER: auth_mode})
         RoutingTable(template.routes)
     except TemplateError as fault:
         raise CannotStartError(f"{path}: {fault}") from fault

@@ -5,6 +5,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 from urllib.parse import parse_qsl
 
 from local_stack.http_server import Headers
@@ -57,12 +58,37 @@ class HttpRequest:
 
 def to_event(
     request: HttpRequest, match: Match, ids: Ids, *, stage: str, binary_media_types: Sequence[str], now: datetime
-) -> bytes:
-    """Returns the event, as compact JSON, as the size limit of an event counts it."""
+) -> dict[str, Any]:
+    """Returns the event of the route's function."""
+    body, is_base64 = _body(request, binary_media_types)
+    return {
+        **_without_body(request, match, ids, stage, now),
+        "body": body,
+        "isBase64Encoded": is_base64,
+    }
+
+
+def to_authorizer_event(
+    request: HttpRequest, match: Match, ids: Ids, *, stage: str, region: str, now: datetime
+) -> dict[str, Any]:
+    """Returns the event of an authorizer of the type REQUEST: the request without its body, and the ARN of the method
+    in which the policy is to allow it. It has the path as the client sent it, not the resource.
+    """
+    method_arn = (
+        f"arn:aws:execute-api:{region}:{ACCOUNT_ID}:{API_ID}/{stage}/{request.method}/{request.path.lstrip('/')}"
+    )
+    return {"type": "REQUEST", "methodArn": method_arn, **_without_body(request, match, ids, stage, now)}
+
+
+def encoded(event: Mapping[str, Any]) -> bytes:
+    """Returns an event as compact JSON, as the size limit of an event counts it."""
+    return json.dumps(event, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
+
+
+def _without_body(request: HttpRequest, match: Match, ids: Ids, stage: str, now: datetime) -> dict[str, Any]:
     headers = _headers(request, ids)
     query = parse_qsl(request.query, keep_blank_values=True)
-    body, is_base64 = _body(request, binary_media_types)
-    event = {
+    return {
         "resource": match.route.path,
         # API Gateway removes all but one of the slashes at the beginning, but not from the path of the context.
         "path": "/" + request.path.lstrip("/"),
@@ -74,10 +100,7 @@ def to_event(
         "pathParameters": dict(match.variables) or None,
         "stageVariables": None,
         "requestContext": _context(request, match, ids, stage, now),
-        "body": body,
-        "isBase64Encoded": is_base64,
     }
-    return json.dumps(event, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
 
 
 def _headers(request: HttpRequest, ids: Ids) -> list[tuple[str, str]]:
@@ -119,7 +142,7 @@ def is_binary(media_type: str, binary_media_types: Sequence[str]) -> bool:
     return any(one.lower() in accepted for one in binary_media_types)
 
 
-def _context(request: HttpRequest, match: Match, ids: Ids, stage: str, now: datetime) -> Mapping[str, object]:
+def _context(request: HttpRequest, match: Match, ids: Ids, stage: str, now: datetime) -> dict[str, object]:
     at = now.astimezone(UTC)
     return {
         "accountId": ACCOUNT_ID,

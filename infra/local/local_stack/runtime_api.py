@@ -171,7 +171,8 @@ def _fault(report: bytes, kind: FaultKind, error_type: str) -> FunctionFault:
     `error_type`."""
     try:
         error = json.loads(report)
-        return FunctionFault(kind, f"{error['errorType']}: {error['errorMessage']}")
+        message = str(error["errorMessage"])
+        return FunctionFault(kind, f"{error['errorType']}: {message}", error_message=message)
     except (ValueError, KeyError, TypeError):
         return FunctionFault(kind, error_type)
 

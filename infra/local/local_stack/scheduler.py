@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
 
-from local_stack.gateway import Invocable
-from local_stack.invocation import FunctionFault, ThrottledError
+from local_stack.invocation import FunctionFault, Invocable, ThrottledError
 from local_stack.schedules import Cron, Rate, scheduled_event
 from local_stack.template import Schedule
 

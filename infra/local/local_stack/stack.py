@@ -5,6 +5,7 @@ import os
 import signal
 import time
 from collections.abc import Coroutine, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from local_stack.aws_services import AwsServices
@@ -23,7 +24,7 @@ from local_stack.instance_specs import make_instance_spec, short_names
 from local_stack.invocation import FunctionFault
 from local_stack.log_delivery import FollowedLogs, LogDelivery
 from local_stack.models import ModelServer, chat_server, embedding_server
-from local_stack.plan import Plan
+from local_stack.plan import AUTH_VARIABLE, Plan, auth_mode
 from local_stack.processes import Child, Processes
 from local_stack.scheduler import Job, SystemClock, run_once, run_when_due
 from local_stack.services import Service, ServiceError, keep_running, tail
@@ -33,7 +34,8 @@ from local_stack.terminal import Terminal, curl
 
 CHAT_PATH = "/v1/chat/completions"
 EMBEDDINGS_PATH = "/v1/embeddings"
-STATE_TABLE_VARIABLE = "STATE_TABLE"
+MAKE_A_KEY = "requests need an API key: sekha-bridge keys create --name first"
+_TABLE_VARIABLES = {"StateTable": "STATE_TABLE", "KeysTable": "KEYS_TABLE"}  # by the table's logical id
 _FIRST_RUN_LIMIT_S = 5.0
 
 
@@ -47,6 +49,8 @@ class Stack:
         self._processes = Processes()
         self._aws = AwsServices(plan.template, self._processes, self._logs)
         self._supporting_servers: dict[str, Chroma | ModelServer] = dict(self._services_of(plan.configuration))
+        # Without --auth, the authorizer is not even asked: it would allow everything, and start slowly.
+        self._api = plan.template.api if plan.auth else replace(plan.template.api, authorizers={})
         self._pools: dict[str, FunctionPool] = {}
         self._names = short_names(plan.template)
         self._starting = start_limit()
@@ -80,17 +84,22 @@ class Stack:
         await self._processes.start()
         self._pools = {one.logical_id: self._pool(one) for one in self._plan.template.functions}
         services = [self._aws.service, *(one.service for one in self._supporting_servers.values())]
-        prewarming = [self._prewarm(one) for one in self._plan.template.functions if one.routes]
+        asked = {one.function for one in self._api.authorizers.values()}
+        prewarming = [
+            self._prewarm(one) for one in self._plan.template.functions if one.routes or one.logical_id in asked
+        ]
         warm = asyncio.gather(*prewarming)
         if not all(await asyncio.gather(*(self._start_service(service) for service in services))):
             warm.cancel()
             return False
         self._deliver_logs()
         await asyncio.gather(warm, *(self._start_job(job) for job in self._jobs()))
-        gateway = Gateway(self._plan.template.api, self._plan.template.routes, self._pools)
+        gateway = Gateway(self._api, self._plan.template.routes, self._pools)
         self._server = HttpServer(gateway.handle)
         await self._server.start(self._plan.listening)
         self._publish()
+        if self._plan.auth:
+            self._terminal.note("auth", MAKE_A_KEY)
         self._terminal.ready(self._plan.url, time.monotonic() - self._plan.requested_at, self._example())
         return True
 
@@ -100,13 +109,13 @@ class Stack:
         chroma_url = addresses.get(CHROMA_VARIABLE) or configured or None
         if chroma_url:
             addresses[CHROMA_VARIABLE] = chroma_url
-        variables = {**addresses, "AWS_REGION": plan.template.region, **self._state_table()}
+        variables = {**addresses, "AWS_REGION": plan.template.region, **self._tables()}
         self._file.write(url=plan.url, chroma_url=chroma_url, state=plan.state, variables=variables)
 
-    def _state_table(self) -> dict[str, str]:
-        """Returns the variable with the name of the state table, as the functions have it."""
-        values = (one.environment.get(STATE_TABLE_VARIABLE) for one in self._plan.template.functions)
-        return {STATE_TABLE_VARIABLE: next((one.value for one in values if one and one.value), "")}
+    def _tables(self) -> dict[str, str]:
+        """Returns the variables with the names of the tables, as the functions have them."""
+        names = {one.logical_id: str(one.definition["TableName"]) for one in self._plan.template.tables}
+        return {variable: names[table] for table, variable in _TABLE_VARIABLES.items() if table in names}
 
     def _services_of(self, configuration: Configuration | None) -> Mapping[str, Chroma | ModelServer]:
         """Returns the servers that the configuration needs, by the environment variable that holds their address."""
@@ -143,7 +152,7 @@ class Stack:
         if function.name not in self._failed:
             name = self._names[function.logical_id]
             paths = dict.fromkeys(route.path for route in function.routes)
-            self._terminal.started(name, ", ".join(paths), time.monotonic() - began)
+            self._terminal.started(name, ", ".join(paths) or "asked before other functions", time.monotonic() - began)
 
     def _jobs(self) -> list[Job]:
         plan = self._plan
@@ -202,6 +211,7 @@ class Stack:
 
     def _addresses(self) -> dict[str, str]:
         addresses = {"AWS_ENDPOINT_URL_DYNAMODB": self._aws.url, "AWS_ENDPOINT_URL_SQS": self._aws.url}
+        addresses[AUTH_VARIABLE] = auth_mode(auth=self._plan.auth)
         if self._plan.configuration:
             addresses["LLM_CONFIG_PATH"] = str(self._plan.configuration.path)
         return {**addresses, **{variable: service.url for variable, service in self._supporting_servers.items()}}
@@ -246,8 +256,9 @@ class Stack:
         """Returns a command to try: a chat if the configuration has a chat model, else an embedding, else the first
         route."""
         configuration, url = self._plan.configuration, self._plan.url
+        headers = {"authorization": "Bearer <key>"} if self._plan.auth else {}
         if configuration and configuration.answers_chats:
-            return curl(url, CHAT_PATH, '{"messages": [{"role": "user", "content": "Say hello."}]}')
+            return curl(url, CHAT_PATH, '{"messages": [{"role": "user", "content": "Say hello."}]}', headers)
         if configuration:
-            return curl(url, EMBEDDINGS_PATH, '{"input": "Say hello."}')
-        return curl(url, next((route.path for route in self._plan.template.routes), "/"))
+            return curl(url, EMBEDDINGS_PATH, '{"input": "Say hello."}', headers)
+        return curl(url, next((route.path for route in self._plan.template.routes), "/"), headers=headers)

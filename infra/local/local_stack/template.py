@@ -11,13 +11,17 @@ ACCOUNT_ID = "123456789012"
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One method (or ANY) of one path of the API, and the logical id of its function."""
+    """One method (or ANY) of one path of the API, and the logical id of its function.
+
+    `authorizer`: the name of the API's authorizer that decides about its requests; empty if everybody may call it.
+    """
 
     path: str
     method: str
     function: str
     timeout_s: float = 29.0
     streamed: bool = False
+    authorizer: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,10 +114,26 @@ class Cors:
 
 
 @dataclass(frozen=True, slots=True)
+class Authorizer:
+    """A Lambda authorizer of the type REQUEST: `function` is the logical id of its function.
+
+    `identity_headers`, `identity_query`: the headers (in lower case) and query parameters without which a request is
+    refused, and by which a result is cached for `ttl_s` seconds; 0 caches nothing.
+    """
+
+    function: str
+    ttl_s: int = 0
+    identity_headers: Sequence[str] = ()
+    identity_query: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Api:
-    """The settings of the REST API."""
+    """The settings of the REST API. `authorizers`: name → authorizer."""
 
     stage: str = "Prod"
+    region: str = "us-east-1"
+    authorizers: Mapping[str, Authorizer] = field(default_factory=dict)
     gateway_responses: Mapping[str, GatewayResponse] = field(default_factory=dict)
     binary_media_types: Sequence[str] = ()
     cors: Cors | None = None

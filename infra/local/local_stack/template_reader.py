@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from local_stack import log_pattern
+from local_stack.authorizer_reader import authorizer_of, read_authorizers
 from local_stack.cloudformation import Node, Resolver, TemplateError, as_text, load
 from local_stack.template import (
     ACCOUNT_ID,
@@ -175,6 +176,7 @@ class _Reader:
                     function=logical_id,
                     timeout_s=_integration_timeout_ms(properties, streamed=streamed) / 1000,
                     streamed=streamed,
+                    authorizer=authorizer_of(properties.logical_id, properties.mapping("Auth"), self._api_auth()),
                 )
 
     def _schedules(self, logical_id: str, events: dict[str, Node]) -> Iterator[Schedule]:
@@ -215,8 +217,14 @@ class _Reader:
         if not apis:
             return Api()
         properties = self._properties(apis[0], "Api")
+        names = {
+            self._properties(one, "Function").text("FunctionName", _name_of(one)): one
+            for one in self._of_type(_FUNCTION)
+        }
         return Api(
             stage=properties.text("StageName", "Prod"),
+            region=self._region,
+            authorizers=read_authorizers(f"{apis[0]}.Auth", self._api_auth(), names),
             gateway_responses={
                 kind: _gateway_response(f"{apis[0]}.GatewayResponses.{kind}", node)
                 for kind, node in properties.mapping("GatewayResponses").items()
@@ -224,6 +232,10 @@ class _Reader:
             binary_media_types=[str(kind).replace("~1", "/") for kind in properties.value("BinaryMediaTypes") or []],
             cors=_cors(properties.value("Cors")),
         )
+
+    def _api_auth(self) -> dict[str, Node]:
+        api = next(self._of_type(_API), None)
+        return self._properties(api, "Api").mapping("Auth") if api else {}
 
     # --- tables and queues
 
@@ -366,7 +378,8 @@ def _attributes(kind: str, name: str, region: str) -> dict[str, str]:
         url = f"https://sqs.{region}.amazonaws.com/{ACCOUNT_ID}/{name}"
         return {"Ref": url, "QueueUrl": url, "QueueName": name, "Arn": f"arn:aws:sqs:{region}:{ACCOUNT_ID}:{name}"}
     if kind == _FUNCTION:
-        return {"Ref": name, "Arn": f"arn:aws:lambda:{region}:{ACCOUNT_ID}:function:{name}"}
+        arn = f"arn:aws:lambda:{region}:{ACCOUNT_ID}:function:{name}"
+        return {"Ref": name, "Arn": arn, "Alias": f"{arn}:alias"}
     arn = f"arn:aws:dynamodb:{region}:{ACCOUNT_ID}:table/{name}"
     return {"Ref": name, "Arn": arn, "StreamArn": f"{arn}/stream/local"}
 

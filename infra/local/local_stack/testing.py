@@ -58,10 +58,12 @@ def running_stack(
     port: int = 0,
     model: bool = False,
     schedules: bool = False,
+    auth: bool = False,
     env: Mapping[str, str] | None = None,
     start_limit_s: float = 120.0,
 ) -> Iterator[RunningStack]:
-    """Runs the stack during the context. Port 0 picks a free port. `env` is added to this process's environment.
+    """Runs the stack during the context. Port 0 picks a free port. `env` is added to this process's environment. With
+    `auth`, requests need API keys.
 
     Without `state`, its data is in a temporary folder. The command line finds the stack only with the variable
     SEKHA_LOCAL_STACKS set to `state / "stacks"`. Raises StackDidNotStartError.
@@ -69,7 +71,9 @@ def running_stack(
     with contextlib.ExitStack() as cleanup:
         folder = state or Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="local-stack-")))
         folder.mkdir(parents=True, exist_ok=True)
-        arguments = command(config=config, template=template, state=folder, port=port, model=model, schedules=schedules)
+        arguments = command(
+            config=config, template=template, state=folder, port=port, model=model, schedules=schedules, auth=auth
+        )
         output = folder / "output.txt"
         with output.open("wb") as sink:
             process = subprocess.Popen(
@@ -91,6 +95,7 @@ def command(
     port: int = 0,
     model: bool = False,
     schedules: bool = False,
+    auth: bool = False,
 ) -> list[str]:
     """Returns the command line of a stack."""
     flags = {"--port": str(port), "--state": str(state)}
@@ -98,7 +103,11 @@ def command(
         flags["--config"] = str(config)
     if template:
         flags["--template"] = str(template)
-    switches = [*([] if model else ["--no-model"]), *([] if schedules else ["--no-schedules"])]
+    switches = [
+        *([] if model else ["--no-model"]),
+        *([] if schedules else ["--no-schedules"]),
+        *(["--auth"] if auth else []),
+    ]
     pairs = [part for pair in flags.items() for part in pair]
     return [sys.executable, "-m", "local_stack", *pairs, *switches]
 

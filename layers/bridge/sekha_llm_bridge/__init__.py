@@ -11,6 +11,7 @@ The client is imported when one of its names is used first: every Lambda functio
 TYPE_CHECKING = False  # type checkers treat this name as true; importing `typing` for it would take time
 if TYPE_CHECKING:
     from sekha_llm_bridge.client import (
+        AccessUnavailable,
         AllProvidersFailed,
         AsyncChatStream,
         AsyncLlmBridge,
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
         BridgeError,
         BridgeTimeout,
         BridgeUnreachable,
+        BudgetExceeded,
         ChatReply,
         ChatStream,
         CollectionNotFound,
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
         InternalError,
         InvalidOption,
         InvalidRequest,
+        KeyLimitExceeded,
         LlmBridge,
         Match,
         Model,
@@ -41,6 +44,7 @@ if TYPE_CHECKING:
         NoCapableModel,
         NoProviderAvailable,
         NotABridge,
+        NotAllowed,
         PayloadTooLarge,
         PermissionDenied,
         ProviderFailed,
@@ -69,6 +73,7 @@ if TYPE_CHECKING:
 __version__ = "2.0.0"
 
 __all__ = [
+    "AccessUnavailable",
     "AllProvidersFailed",
     "AsyncChatStream",
     "AsyncLlmBridge",
@@ -76,6 +81,7 @@ __all__ = [
     "BridgeError",
     "BridgeTimeout",
     "BridgeUnreachable",
+    "BudgetExceeded",
     "ChatReply",
     "ChatStream",
     "CollectionNotFound",
@@ -92,6 +98,7 @@ __all__ = [
     "InternalError",
     "InvalidOption",
     "InvalidRequest",
+    "KeyLimitExceeded",
     "LlmBridge",
     "Match",
     "Model",
@@ -99,6 +106,7 @@ __all__ = [
     "NoCapableModel",
     "NoProviderAvailable",
     "NotABridge",
+    "NotAllowed",
     "PayloadTooLarge",
     "PermissionDenied",
     "ProviderFailed",

@@ -6,18 +6,19 @@
     │   ├── InvalidRequest           400  a field is wrong
     │   ├── NoCapableModel           400  no configured model can do what the request needs
     │   ├── ContextLengthExceeded    400  the prompt is too long for every model that could answer
-    │   ├── KeyRejected              401  there is no API key, or it is not valid
+    │   ├── AuthenticationFailed     401  there is no API key, or it is not valid
     │   ├── CostLimitExceeded        402  every model that could answer costs too much
     │   ├── BudgetExceeded           402  a budget of the key, or of the bridge, is used up
-    │   ├── NotAllowed               403  the API key may not do this
+    │   ├── PermissionDenied         403  the API key may not do this
+    │   │   └── NotAllowed           403  its policy does not allow it
     │   ├── ModelNotFound            404  the named model is not configured
     │   ├── CollectionNotFound       404  no collection has that name
     │   ├── UnknownPath              404
     │   ├── WrongMethod              405
-    │   ├── EmbeddingSpaceMismatch   409  the collection has vectors of another embedding space
-    │   └── KeyLimitExceeded         429  the API key has sent too many requests or tokens, or too many at once
+    │   └── EmbeddingSpaceMismatch   409  the collection has vectors of another embedding space
     ├── Unavailable                  no candidate answered
     │   ├── RateLimited              429  every candidate is rate-limited
+    │   │   └── KeyLimitExceeded     429  the API key has sent too many requests or tokens, or too many at once
     │   ├── ClientDisconnected       499  the client disconnected first; only the log has this error
     │   ├── AllProvidersFailed       502  every candidate was tried and failed
     │   ├── UnusableAnswer           502  a model's answer does not have the required form
@@ -122,7 +123,7 @@ class CostLimitExceeded(RequestError):
     code = "cost_limit_exceeded"
 
 
-class KeyRejected(RequestError):
+class AuthenticationFailed(RequestError):
     """There is no API key, or it is not valid."""
 
     status = 401
@@ -152,24 +153,18 @@ class BudgetExceeded(RequestError):
         return {"budget": self.budget} if self.budget else {}
 
 
-class NotAllowed(RequestError):
-    """The API key may not do this."""
+class PermissionDenied(RequestError):
+    """The API key may not do that."""
 
     status = 403
     type = "permission_error"
+    code = "access_denied"
+
+
+class NotAllowed(PermissionDenied):
+    """The policy of the API key does not allow this; the message says what it allows."""
+
     code = "not_allowed_for_key"
-
-
-class KeyLimitExceeded(RequestError):
-    """The API key has sent too many requests or tokens in this minute, or too many requests at once."""
-
-    status = 429
-    type = "rate_limit_error"
-    code = "key_limit_exceeded"
-
-    def __init__(self, message: str, *, retry_after_s: float) -> None:
-        super().__init__(message)
-        self.retry_after_s = retry_after_s
 
 
 class ContextLengthExceeded(RequestError):
@@ -285,6 +280,12 @@ class RateLimited(Unavailable):
     status = 429
     type = "rate_limit_error"
     code = "rate_limit_exceeded"
+
+
+class KeyLimitExceeded(RateLimited):
+    """The API key has sent too many requests or tokens in this minute, or too many requests at once."""
+
+    code = "key_limit_exceeded"
 
 
 class DeadlineExceeded(Unavailable):

@@ -62,8 +62,9 @@ class Metric(StrEnum):
     `REJECTIONS` every provider that a request would have tried if its breaker had allowed it; `BROKEN_ANSWERS` every
     stream that had begun and was interrupted by its provider or by the deadline; `STORE_UNAVAILABLE` every request
     whose vectors Chroma did not accept; `VECTORS_LOST` every request whose vectors could not be put into the queue
-    either; `VECTORS_REJECTED` every deferred message that Chroma will never accept; `QUOTAS_UNAVAILABLE` every failure
-    to reserve or settle a quota. `BUDGET_USED_PERCENT` is a gauge, written from 80 % on.
+    either; `VECTORS_REJECTED` every deferred message that Chroma will never accept; `KEYS_UNAVAILABLE` every request
+    whose API key could not be verified; `QUOTAS_UNAVAILABLE` every failure to reserve or settle a quota.
+    `BUDGET_USED_PERCENT` is a gauge, written from 80 % on.
 
     Those of REQUEST_UNITS are written by every request that has called a provider, by provider and model.
     """
@@ -80,6 +81,7 @@ class Metric(StrEnum):
     VECTORS_REJECTED = "VectorsRejected"
     QUOTAS_UNAVAILABLE = "QuotasUnavailable"
     BUDGET_USED_PERCENT = "BudgetUsedPercent"
+    KEYS_UNAVAILABLE = "KeysTableUnavailable"
     OPEN_BREAKERS = "OpenBreakers"
     HEALTHY_PROVIDERS = "HealthyProviders"
     REQUESTS = "Requests"

@@ -5,7 +5,7 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
-from local_stack.proxy_event import HttpRequest, Ids, to_event
+from local_stack.proxy_event import HttpRequest, Ids, encoded, to_event
 from local_stack.routes import Match
 from local_stack.template import Route
 
@@ -25,7 +25,7 @@ def event(
 ) -> dict[str, Any]:
     """The event for a request to /things/a%2Fb."""
     request = HttpRequest(method, path, query, headers, body, "10.0.0.9")
-    made = json.loads(to_event(request, MATCH, IDS, stage="prod", binary_media_types=binary, now=NOW))
+    made = json.loads(encoded(to_event(request, MATCH, IDS, stage="prod", binary_media_types=binary, now=NOW)))
     assert isinstance(made, dict)
     return made
 
@@ -99,5 +99,5 @@ def test_invalid_utf_8_in_a_body_of_another_type_is_replaced() -> None:
 
 def test_the_event_is_compact_as_lambda_counts_it() -> None:
     request = HttpRequest("POST", "/things/x", "", (), "ä".encode(), "::1")
-    raw = to_event(request, MATCH, IDS, stage="prod", binary_media_types=(), now=NOW)
+    raw = encoded(to_event(request, MATCH, IDS, stage="prod", binary_media_types=(), now=NOW))
     assert b'"body":"\xc3\xa4"' in raw

@@ -7,7 +7,7 @@ from textwrap import dedent
 import pytest
 
 from local_stack.cloudformation import TemplateError
-from local_stack.template import Function, Template
+from local_stack.template import Authorizer, Function, Template
 from local_stack.template_reader import read_template
 
 HEADER = """
@@ -271,3 +271,64 @@ def test_gateway_responses_binary_types_and_cors_are_read(tmp_path: Path) -> Non
     assert api.cors.headers == {"Access-Control-Allow-Origin": "*"}
     response = api.gateway_responses["DEFAULT_4XX"]
     assert (response.status, response.templates, response.headers) == (418, {"application/json": "{}"}, {"x": "'1'"})
+
+
+AUTHORIZED = """
+Gate: {{Type: AWS::Serverless::Function, Properties: {{CodeUri: code, AutoPublishAlias: live}}}}
+Thing:
+  Type: AWS::Serverless::Function
+  Properties:
+    CodeUri: code
+    Events:
+      Closed: {{Type: Api, Properties: {{Path: /closed, Method: ANY}}}}
+      Open: {{Type: Api, Properties: {{Path: /open, Method: ANY, Auth: {{Authorizer: NONE}}}}}}
+Other:
+  Type: AWS::Serverless::Api
+  Condition: Always
+  Properties:
+    StageName: prod
+    Auth: {auth}
+"""
+
+
+def read_authorized(folder: Path, auth: str) -> Template:
+    """The template whose API has this `Auth`, and no other API."""
+    for name in ("code", "layer", "extra"):
+        (folder / name).mkdir(exist_ok=True)
+    path = folder / "template.yaml"
+    without_api = HEADER.replace("  Api: {Type: AWS::Serverless::Api, Properties: {StageName: prod}}\n", "")
+    resources = dedent(AUTHORIZED.format(auth=auth)).replace("\n", "\n  ")
+    path.write_text(without_api + resources, encoding="utf-8")
+    return read_template(path, parameters={"Key": "given"})
+
+
+GATE = "FunctionPayloadType: REQUEST, FunctionArn: {arn}, Identity: {{{identity}}}"
+AUTH = "{{DefaultAuthorizer: Key, Authorizers: {{Key: {{" + GATE + "}}}}}}"
+
+
+@pytest.mark.parametrize("arn", ["!Ref Gate.Alias", "!GetAtt Gate.Arn", "!Sub '${Gate.Alias}'"])
+def test_the_default_authorizer_is_for_every_path_but_those_with_none(tmp_path: Path, arn: str) -> None:
+    made = read_authorized(tmp_path, AUTH.format(arn=arn, identity="ReauthorizeEvery: 0"))
+    assert made.api.authorizers == {"Key": Authorizer("Gate")}
+    assert {route.path: route.authorizer for route in made.routes} == {"/closed": "Key", "/open": ""}
+
+
+def test_identity_sources_and_the_time_to_keep_a_result_are_read(tmp_path: Path) -> None:
+    identity = "Headers: [X-Api-Key], QueryStrings: [key], ReauthorizeEvery: 60"
+    made = read_authorized(tmp_path, AUTH.format(arn="!GetAtt Gate.Arn", identity=identity))
+    assert made.api.authorizers["Key"] == Authorizer("Gate", 60, ("x-api-key",), ("key",))
+
+
+@pytest.mark.parametrize(
+    ("auth", "message"),
+    [
+        (AUTH.format(arn="!GetAtt Gate.Arn", identity=""), "ReauthorizeEvery must be 0"),
+        (AUTH.format(arn="!GetAtt Gate.Arn", identity="Context: [a]"), "does not know Context"),
+        (AUTH.format(arn="!GetAtt Table.Arn", identity="ReauthorizeEvery: 0"), "is not a function of this template"),
+        ("{Authorizers: {Key: {FunctionArn: !GetAtt Gate.Arn}}}", "knows only REQUEST"),
+        ("{DefaultAuthorizer: Other}", "the API has no authorizer Other"),
+    ],
+)
+def test_an_authorizer_that_the_local_stack_cannot_emulate_is_refused(tmp_path: Path, auth: str, message: str) -> None:
+    with pytest.raises(TemplateError, match=message):
+        read_authorized(tmp_path, auth)

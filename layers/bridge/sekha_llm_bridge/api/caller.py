@@ -3,14 +3,14 @@
 `AUTH_MODE` is `keys` or `none`. `sam local` and the local stack without `--auth` use `none`.
 """
 
-import os
 from collections.abc import Mapping
 from typing import Any
 
 from fastapi import Request
 
+from sekha_llm_bridge.access.auth_mode import needs_keys
 from sekha_llm_bridge.access.caller import ANYONE, CONTEXT_FIELD, Caller
-from sekha_llm_bridge.errors import KeyRejected
+from sekha_llm_bridge.errors import AuthenticationFailed
 
 NO_KEY = (
     "an API key is needed: send it as `Authorization: Bearer <key>`. Whoever runs this bridge makes keys with"
@@ -19,14 +19,9 @@ NO_KEY = (
 _STATE_KEY = "caller"
 
 
-def needs_keys() -> bool:
-    """Returns whether this bridge needs API keys. `sam local` sets AWS_SAM_LOCAL, and has no table of keys."""
-    return os.environ.get("AUTH_MODE", "none") == "keys" and not os.environ.get("AWS_SAM_LOCAL")
-
-
 def caller_of(request: Request) -> Caller:
-    """Returns the caller. Raises `KeyRejected` where keys are needed and the authorizer has verified none: a function
-    is closed even if a route were left without its authorizer.
+    """Returns the caller. Raises `AuthenticationFailed` where keys are needed and the authorizer has verified none: a
+    function is closed even if a route were left without its authorizer.
     """
     state = request.scope.setdefault("state", {})
     caller: Caller | None = state.get(_STATE_KEY)
@@ -39,7 +34,7 @@ def logged_caller(request: Request) -> Caller:
     """Returns the caller for the log line; nobody in particular where there is none."""
     try:
         return caller_of(request)
-    except KeyRejected:
+    except AuthenticationFailed:
         return ANYONE
 
 
@@ -48,8 +43,8 @@ def _caller(event: Mapping[str, Any]) -> Caller:
         return ANYONE
     text = ((event.get("requestContext") or {}).get("authorizer") or {}).get(CONTEXT_FIELD)
     if not isinstance(text, str):
-        raise KeyRejected(NO_KEY)
+        raise AuthenticationFailed(NO_KEY)
     try:
         return Caller.from_context_text(text)
     except ValueError as exc:
-        raise KeyRejected("the policy of this API key was written by another version of the bridge") from exc
+        raise AuthenticationFailed("the policy of this API key was written by another version of the bridge") from exc

@@ -66,8 +66,8 @@ def state_of(request: Request) -> RequestState:
 
 
 def bridge_of(request: Request) -> Bridge:
-    """Returns the bridge as the caller of this request sees it. Raises `KeyRejected` where a key is needed and there is
-    none, and `ConfigError` where the configuration cannot be used.
+    """Returns the bridge as the caller of this request sees it. Raises `AuthenticationFailed` where a key is needed and
+    there is none, and `ConfigError` where the configuration cannot be used.
     """
     return whole_bridge_of(request).for_caller(caller_of(request))
 

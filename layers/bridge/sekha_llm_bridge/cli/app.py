@@ -3,16 +3,18 @@
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from sekha_llm_bridge.cli import client_commands
 from sekha_llm_bridge.cli.command_group import CommandGroup
 from sekha_llm_bridge.cli.completion import PROGRAM, Shell, enable_completion, install, show
+from sekha_llm_bridge.cli.keys import commands as key_commands
 from sekha_llm_bridge.cli.option_types import AsJson, BridgeKey, BridgeUrl
 
 _IS_PLAIN = not sys.stdout.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+_MARKUP: Literal["rich"] | None = None if _IS_PLAIN else "rich"
 
 app = typer.Typer(
     name=PROGRAM,
@@ -20,7 +22,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,  # `--show-completion` and `--install-completion` are below
     pretty_exceptions_enable=False,  # a traceback may show a key
-    rich_markup_mode=None if _IS_PLAIN else "rich",
+    rich_markup_mode=_MARKUP,
 )
 enable_completion()
 
@@ -215,6 +217,7 @@ def health(
 app.command("chat", short_help="Ask a model, or talk to it.")(client_commands.chat)
 app.command("route", short_help="Show which model would answer, and why.")(client_commands.route)
 app.command("models", short_help="Show the configured models.")(client_commands.models)
+app.add_typer(key_commands.make_app(_MARKUP), name="keys", short_help="Make, show, change and revoke API keys.")
 
 
 @app.command("migrate-collections", short_help="Add the dimension to the names of collections.")

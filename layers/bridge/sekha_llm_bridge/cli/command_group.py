@@ -17,7 +17,8 @@ from typer.core import TyperGroup
 
 _USAGE, _SOFTWARE, _CLOSED_PIPE = 2, 70, 141
 _TRACEBACK_VARIABLE = "SEKHA_BRIDGE_TRACEBACK"
-_CHROMA_MODULES = frozenset({"chromadb", "numpy"})  # those of the extra `chroma`; all others belong to the package
+# Module → the extra that has it. All others belong to the package itself.
+_EXTRAS = {"chromadb": "chroma", "numpy": "chroma", "boto3": "aws", "botocore": "aws"}
 
 
 class CommandGroup(TyperGroup):
@@ -62,7 +63,7 @@ def missing_package(error: ModuleNotFoundError) -> str:
     module = (error.name or "").partition(".")[0]
     if module == "sekha_llm_bridge":
         return f"a part of sekha-bridge itself is missing, {error.name}: install it again"
-    wanted = "'sekha-llm-bridge[chroma]'" if module in _CHROMA_MODULES else "sekha-llm-bridge"
+    wanted = f"'sekha-llm-bridge[{_EXTRAS[module]}]'" if module in _EXTRAS else "sekha-llm-bridge"
     return f"this command needs the package {module}: pip install {wanted}"
 
 

@@ -21,7 +21,7 @@ BridgeKey = Annotated[
 ]
 
 
-def _check_usd(amount: str | None) -> str | None:
+def check_usd(amount: str | None) -> str | None:
     """Refuses what is no amount. It stays a text, which is sent exactly."""
     try:
         if amount is None or (Decimal(amount).is_finite() and Decimal(amount) >= 0):
@@ -39,5 +39,5 @@ PreferredModel = Annotated[
 ]
 MaxCost = Annotated[
     str | None,
-    typer.Option("--max-cost", metavar="USD", callback=_check_usd, help="The most that the request may cost."),
+    typer.Option("--max-cost", metavar="USD", callback=check_usd, help="The most that the request may cost."),
 ]

@@ -15,7 +15,6 @@ Importing the client imports no part of the bridge but its errors, and not httpx
 from sekha_llm_bridge.client.bridge import AsyncLlmBridge, LlmBridge
 from sekha_llm_bridge.client.chat import ChatReply, TokenUsage, ToolCall
 from sekha_llm_bridge.client.errors import (
-    AuthenticationFailed,
     BridgeTimeout,
     BridgeUnreachable,
     ConnectionLost,
@@ -24,7 +23,6 @@ from sekha_llm_bridge.client.errors import (
     InvalidOption,
     NotABridge,
     PayloadTooLarge,
-    PermissionDenied,
     ProviderFailed,
     QuotaExceeded,
     StreamNotFinished,
@@ -36,8 +34,11 @@ from sekha_llm_bridge.client.models import Health, Model, ProviderHealth, Route,
 from sekha_llm_bridge.client.streams import AsyncChatStream, ChatStream
 from sekha_llm_bridge.client.vectors import EmbeddingReply, Match, SearchReply
 from sekha_llm_bridge.errors import (
+    AccessUnavailable,
     AllProvidersFailed,
+    AuthenticationFailed,
     BridgeError,
+    BudgetExceeded,
     CollectionNotFound,
     ConfigError,
     ContextLengthExceeded,
@@ -45,9 +46,12 @@ from sekha_llm_bridge.errors import (
     DeadlineExceeded,
     EmbeddingSpaceMismatch,
     InvalidRequest,
+    KeyLimitExceeded,
     ModelNotFound,
     NoCapableModel,
     NoProviderAvailable,
+    NotAllowed,
+    PermissionDenied,
     RateLimited,
     RequestError,
     StreamInterrupted,
@@ -59,6 +63,7 @@ from sekha_llm_bridge.errors import (
 )
 
 __all__ = [
+    "AccessUnavailable",
     "AllProvidersFailed",
     "AsyncChatStream",
     "AsyncLlmBridge",
@@ -66,6 +71,7 @@ __all__ = [
     "BridgeError",
     "BridgeTimeout",
     "BridgeUnreachable",
+    "BudgetExceeded",
     "ChatReply",
     "ChatStream",
     "CollectionNotFound",
@@ -82,6 +88,7 @@ __all__ = [
     "InternalError",
     "InvalidOption",
     "InvalidRequest",
+    "KeyLimitExceeded",
     "LlmBridge",
     "Match",
     "Model",
@@ -89,6 +96,7 @@ __all__ = [
     "NoCapableModel",
     "NoProviderAvailable",
     "NotABridge",
+    "NotAllowed",
     "PayloadTooLarge",
     "PermissionDenied",
     "ProviderFailed",

@@ -1,7 +1,7 @@
 """A call of the bridge's HTTP API as a value: what is sent, and how the answer becomes a reply. No I/O."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -17,7 +17,8 @@ class Call(NamedTuple, Generic[T]):
     """One call. `parse` makes the reply from the JSON and the id of the answer; it raises an ordinary exception of
     Python, such as KeyError, where the JSON has another shape.
 
-    `is_free`: repeating the call costs nothing and changes nothing. `takes_503`: a 503 with these fields is a reply.
+    `is_free`: repeating the call costs nothing and changes nothing. `takes_503`: a 503 with one of these sets of
+    fields is a reply.
     """
 
     method: str
@@ -25,10 +26,10 @@ class Call(NamedTuple, Generic[T]):
     parse: Callable[[Any, str | None], T]
     content: bytes | None = None
     is_free: bool = False
-    takes_503: frozenset[str] = frozenset()
+    takes_503: Sequence[frozenset[str]] = ()
 
 
-def get(path: str, parse: Callable[[Any, str | None], T], *, takes_503: frozenset[str] = frozenset()) -> Call[T]:
+def get(path: str, parse: Callable[[Any, str | None], T], *, takes_503: Sequence[frozenset[str]] = ()) -> Call[T]:
     """Returns a call that reads."""
     return Call("GET", path, parse, None, is_free=True, takes_503=takes_503)
 

@@ -2,8 +2,6 @@
 
     BridgeError
     ├── RequestError                 the caller can correct it; the bridge's own are below it, too
-    │   ├── AuthenticationFailed     401  the key is missing, unknown or expired
-    │   ├── PermissionDenied         403  the key may not do that
     │   ├── PayloadTooLarge          413  the request is larger than the bridge takes
     │   ├── ContentRefused           400  a provider refused the content
     │   └── UnsupportedByModel       400  the model lacks what the request uses
@@ -39,22 +37,6 @@ from sekha_llm_bridge.errors import (
 NO_ANSWER = 0
 _SERVER_ERROR = 500
 _GATEWAY_STATUSES = frozenset({502, 503, 504})
-
-
-class AuthenticationFailed(RequestError):
-    """The bridge's key is missing, unknown or expired."""
-
-    status = 401
-    type = "authentication_error"
-    code = "invalid_api_key"
-
-
-class PermissionDenied(RequestError):
-    """The key may not do that."""
-
-    status = 403
-    type = "permission_error"
-    code = "access_denied"
 
 
 class PayloadTooLarge(RequestError):
@@ -168,6 +150,8 @@ def error_of(document: object, *, status: int, headers: Mapping[str, str]) -> Br
     error.attempts = _listed(envelope.get("attempts"))
     error.candidates = _listed(envelope.get("candidates"))
     error.receipt = envelope.get("bridge")
+    if isinstance(error, errors.BudgetExceeded):
+        error.budget = envelope.get("budget") or error.budget
     if isinstance(error, errors.ConfigError):
         error.faults = (error.message,)
     return error
@@ -222,7 +206,10 @@ _BY_CODE: dict[str, type[BridgeError]] = {
     InvalidRequest.code: InvalidRequest,
 }
 _BY_STATUS: dict[int, type[BridgeError]] = {
-    **{kind.status: kind for kind in (InvalidRequest, AuthenticationFailed, PermissionDenied, WrongMethod)},
+    **{
+        kind.status: kind
+        for kind in (InvalidRequest, errors.AuthenticationFailed, errors.PermissionDenied, WrongMethod)
+    },
     402: errors.CostLimitExceeded,
     413: PayloadTooLarge,
     422: InvalidRequest,

@@ -80,7 +80,10 @@ class ProviderHealth:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """The health of the bridge: `status` is healthy, degraded or unhealthy; the providers are in its order."""
+    """The health of the bridge: `status` is healthy, degraded or unhealthy; the providers are in its order.
+
+    A bridge that needs API keys tells only the status and the version to who sends no valid one.
+    """
 
     status: str
     version: str | None
@@ -92,6 +95,10 @@ class Health:
     def is_healthy(self) -> bool:
         """Whether nothing is known to be wrong."""
         return self.status == "healthy"
+
+
+# A report, and the report for who sends no valid API key.
+_HEALTH_FIELDS = (frozenset({"status", "providers"}), frozenset({"status", "version"}))
 
 
 def route(
@@ -138,7 +145,7 @@ def names() -> Call[tuple[str, ...]]:
 
 def health() -> Call[Health]:
     """Reads the health of the bridge and its providers. It calls no provider; `unhealthy` is a report as any other."""
-    return get("/api/v1/health", _health, takes_503=frozenset({"status", "providers"}))
+    return get("/api/v1/health", _health, takes_503=_HEALTH_FIELDS)
 
 
 def candidate_of(row: Mapping[str, Any]) -> RouteCandidate:
@@ -192,10 +199,11 @@ def _own_names(rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
 
 
 def _health(document: Any, _request_id: str | None) -> Health:
+    providers = document.get("providers", {}) if "version" in document else document["providers"]
     return Health(
         status=document["status"],
         version=document.get("version"),
-        providers={name: _provider_health(row) for name, row in document["providers"].items()},
+        providers={name: _provider_health(row) for name, row in providers.items()},
         notes=tuple(document.get("notes") or ()),
         raw=document,
     )

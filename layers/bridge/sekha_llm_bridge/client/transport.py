@@ -231,7 +231,7 @@ def fault_in(response: httpx.Response, call: Call[Any], *, stream: bool) -> Faul
     if response.status_code == HTTPStatus.OK:
         return None
     is_503 = response.status_code == HTTPStatus.SERVICE_UNAVAILABLE
-    if is_503 and call.takes_503 and isinstance(document, dict) and call.takes_503 <= document.keys():
+    if is_503 and isinstance(document, dict) and any(fields <= document.keys() for fields in call.takes_503):
         return None
     error = error_of(document, status=response.status_code, headers=response.headers)
     return Fault(error, should_retry=_should_retry(response))

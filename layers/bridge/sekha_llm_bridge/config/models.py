@@ -360,7 +360,9 @@ class RoutingConfig(Section):
         description="pinned: only the model that a request names may answer it; preferred: it is tried first, and"
         " others follow if it fails or is not suitable. For embeddings, others only of the same embedding space.",
     )
-    budget: Annotated[BudgetConfig, NullAsEmpty] = BudgetConfig()
+    budget: Annotated[BudgetConfig, NullAsEmpty] = Field(
+        BudgetConfig(), description="What all requests together may cost in a day and in a month."
+    )
     circuit_breaker: Annotated[CircuitBreakerConfig, NullAsEmpty] = CircuitBreakerConfig()
 
 

@@ -8,6 +8,7 @@ from sekha_llm_bridge.config.models import Task
 from sekha_llm_bridge.errors import (
     AllProvidersFailed,
     BridgeError,
+    BudgetExceeded,
     ContextLengthExceeded,
     CostLimitExceeded,
     DeadlineExceeded,
@@ -15,6 +16,7 @@ from sekha_llm_bridge.errors import (
     NoCapableModel,
     NoProviderAvailable,
     RateLimited,
+    RequestError,
     Unavailable,
 )
 from sekha_llm_bridge.execution.budgets import error_for_shortages
@@ -182,7 +184,7 @@ def _try_again_in(seconds: float) -> str:
     return f"try again in {max(1, math.ceil(seconds))} s"
 
 
-def _cost_limit_exceeded(plan: RoutePlan, expensive: Sequence[ConsideredModel]) -> CostLimitExceeded:
+def _cost_limit_exceeded(plan: RoutePlan, expensive: Sequence[ConsideredModel]) -> RequestError:
     """Names the cheapest model; one whose price is unknown only where no other is left."""
     priced = [row for row in expensive if row.quote.bound_usd is not None]
     cheapest = min(priced or expensive, key=lambda row: row.quote.bound_usd or Decimal(0))
@@ -190,6 +192,9 @@ def _cost_limit_exceeded(plan: RoutePlan, expensive: Sequence[ConsideredModel]) 
     fits = _subject(plan, "no model fits", "cannot answer within")
     limit = f"{fits} the cost limit of ${usd_text(plan.limit_usd or Decimal(0))}"
     label = "; the cheapest is " if priced else "; of "
+    if priced and plan.limit_usd is not None and plan.limit_usd == plan.context.budget_usd:
+        reason = reason.replace("the limit of", "a budget of", 1)
+        return BudgetExceeded(f"{fits} a whole budget{label}{_name(cheapest.entry)}: {reason}. Shorten the request")
     remedy = ". Raise max_cost (and max_cost_per_request), or shorten the request" if priced else ""
     if plan.request.features_with_unbounded_cost:
         remedy = ". Leave it out, or name a free model"

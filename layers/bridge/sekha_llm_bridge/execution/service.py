@@ -93,6 +93,7 @@ class ModelService:
         context = RoutingContext(
             cost_aware=self._routing.cost_aware,
             max_cost_usd=cost_limit_usd(self._routing, caller),
+            budget_usd=smallest_budget_usd(self._routing, caller),
             min_output_tokens=self._routing.min_output_tokens,
             breakers=session.views(),
             cooldowns_s=self._cooldowns.remaining_s(),
@@ -107,15 +108,19 @@ class ModelService:
 
 
 def cost_limit_usd(routing: RoutingConfig, caller: Caller) -> Decimal | None:
-    """Returns the cost limit of every request of this caller: that of the configuration, that of its key, or a whole
-    budget; None where there is none. A budget is a limit, too: what cannot be bounded cannot be reserved.
+    """Returns the cost limit of every request of this caller: that of the configuration or of its key; None where there
+    is none.
     """
+    return _smallest(routing.max_cost_per_request, caller.policy.max_cost_per_request_usd)
+
+
+def smallest_budget_usd(routing: RoutingConfig, caller: Caller) -> Decimal | None:
+    """Returns the smallest budget of the caller's key and of the bridge; None where there is none."""
     policy, budget = caller.policy, routing.budget
-    limits = (
-        routing.max_cost_per_request,
-        policy.max_cost_per_request_usd,
-        *(policy.daily_usd, policy.monthly_usd, budget.daily_usd, budget.monthly_usd),
-    )
+    return _smallest(policy.daily_usd, policy.monthly_usd, budget.daily_usd, budget.monthly_usd)
+
+
+def _smallest(*limits: Decimal | None) -> Decimal | None:
     return min((limit for limit in limits if limit is not None), default=None)
 
 

@@ -1,1 +1,3 @@
-"""Scheduled functions: the health check, the drain of deferred writes, and the migration of collections."""
+"""Functions that are no HTTP endpoint: the health check, the drain of deferred writes and the migration of collections,
+which are scheduled, and the authorizer.
+"""

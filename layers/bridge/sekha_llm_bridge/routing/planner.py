@@ -154,7 +154,7 @@ class RoutePlan:
 
 def plan(request: RouteRequest, catalog: Catalog, context: RoutingContext) -> RoutePlan:
     """Returns the plan over all configured models. Deterministic: the same arguments give the same plan."""
-    limits_usd = (request.max_cost_usd, context.max_cost_usd)
+    limits_usd = (request.max_cost_usd, context.max_cost_usd, context.budget_usd)
     limit_usd = min((limit for limit in limits_usd if limit is not None), default=None)
     ranked = _rank(catalog.usable[request.task], request, catalog, context)
     space = _space(request, catalog, ranked)

@@ -75,6 +75,9 @@ class RouteRequest:
 class RoutingContext:
     """The routing configuration, and the present state of the providers.
 
+    `budget_usd` is the smallest whole budget of the caller and of the bridge. It is a limit, too: what cannot be
+    bounded cannot be reserved.
+
     `breakers` has the breakers that are not closed, by provider id. `cooldowns_s` has the seconds for which a provider
     has asked not to be called for a model, by (provider id, model id); `unsupported` the features that a model has
     rejected lately.
@@ -82,6 +85,7 @@ class RoutingContext:
 
     cost_aware: bool = True
     max_cost_usd: Decimal | None = None
+    budget_usd: Decimal | None = None
     min_output_tokens: int = 64
     breakers: Mapping[str, BreakerView] = field(default_factory=dict)
     cooldowns_s: Mapping[tuple[str, str], float] = field(default_factory=dict)

@@ -75,11 +75,16 @@ class Quotas:
     async def _reserve_after(
         self, seen: Account, quota: Quota, change: Change, now: datetime
     ) -> WriteResult | Shortage:
-        """Reserves by replacing the account that was seen, or returns the shortage in it."""
+        """Reserves after a change that did not fit the account that was seen, or returns the shortage in it.
+
+        The account is replaced only where a period has ended or a hold has lapsed; else another instance has made room.
+        """
         present = seen.at(now, quota)
         shortage = present.shortage(change.amounts, quota, now)
         if shortage is not None:
             return shortage
+        if present == seen:
+            return await self._repeated(lambda: self._store.change(quota.owner, change))
         after = present.added(change.amounts).with_hold(change.hold_name, change.hold)
         return await self._repeated(lambda: self._store.replace(quota.owner, seen, after))
 

@@ -8,8 +8,9 @@ from fastapi import Request, Response
 
 from sekha_llm_bridge import __version__
 from sekha_llm_bridge.api.app import json_response
+from sekha_llm_bridge.api.known_caller import known_caller
 from sekha_llm_bridge.api.request_path import sent_path
-from sekha_llm_bridge.api.request_state import bridge_of
+from sekha_llm_bridge.api.request_state import bridge_of, whole_bridge_of
 from sekha_llm_bridge.aws.table_time_budget import TableTimeBudget
 from sekha_llm_bridge.bootstrap import Bridge
 from sekha_llm_bridge.config.models import ProviderConfig
@@ -21,7 +22,7 @@ _NO_CACHE = {"cache-control": "no-store"}
 
 async def overview(request: Request) -> Response:
     """`GET /api/v1/health`: 200, or 503 when no provider is expected to answer."""
-    body = await health_report(bridge_of(request))
+    body = await _visible_report(request)
     return json_response(body, status=503 if body["status"] == "unhealthy" else 200, headers=_NO_CACHE)
 
 
@@ -30,17 +31,16 @@ async def redirect(request: Request) -> Response:
     is relative, because a stage or a base path may precede the path. With `health.redirect: false` it is the answer of
     the new path itself.
     """
-    bridge = bridge_of(request)
-    if not bridge.settings.health.redirect:
+    if not whole_bridge_of(request).settings.health.redirect:
         return await overview(request)
-    body = await health_report(bridge)
+    body = await _visible_report(request)
     event = request.scope.get("aws.event") or {}
     location = "../api/v1/health" if sent_path(event).endswith("/") else "api/v1/health"
     return json_response(body, status=307, headers={"location": location, **_NO_CACHE})
 
 
 async def providers(request: Request) -> Response:
-    """`GET /api/v1/health/providers`: the providers, with totals."""
+    """`GET /api/v1/health/providers`: the providers, with totals. It needs a key where keys are needed."""
     body = await health_report(bridge_of(request))
     rows: Mapping[str, Mapping[str, Any]] = body["providers"]
     return json_response(
@@ -52,6 +52,18 @@ async def providers(request: Request) -> Response:
         },
         headers=_NO_CACHE,
     )
+
+
+async def _visible_report(request: Request) -> dict[str, Any]:
+    bridge, caller = whole_bridge_of(request), await known_caller(request)
+    if caller is None:
+        return for_unknown_caller(await health_report(bridge))
+    return await health_report(bridge.for_caller(caller))
+
+
+def for_unknown_caller(report: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the part of a report that everybody may see."""
+    return {"status": report["status"], "version": report["version"]}
 
 
 async def health_report(bridge: Bridge) -> dict[str, Any]:

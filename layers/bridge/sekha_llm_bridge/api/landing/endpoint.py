@@ -3,10 +3,12 @@
 from fastapi import Request, Response
 
 from sekha_llm_bridge.api.app import json_response
+from sekha_llm_bridge.api.health.endpoint import for_unknown_caller, health_report
+from sekha_llm_bridge.api.known_caller import known_caller
 from sekha_llm_bridge.api.landing.accept import prefers_html
 from sekha_llm_bridge.api.landing.address import public_url
 from sekha_llm_bridge.api.landing.overview import DESCRIPTION_FILE, overview
-from sekha_llm_bridge.api.request_state import bridge_of
+from sekha_llm_bridge.api.request_state import whole_bridge_of
 
 _NOT_SNIFFED = {"x-content-type-options": "nosniff"}
 _NOT_STORED = {**_NOT_SNIFFED, "cache-control": "no-store", "vary": "accept"}
@@ -14,15 +16,19 @@ _A_DAY = "public, max-age=86400"
 
 
 async def landing(request: Request) -> Response:
-    """`GET /`: a page where the client prefers HTML, else the same as JSON."""
-    bridge = bridge_of(request)
-    body = await overview(bridge, public_url(request))
+    """`GET /`: a page where the client prefers HTML, else the same as JSON. Unknown callers get status and version."""
+    bridge, caller = whole_bridge_of(request), await known_caller(request)
+    if caller is None:
+        body = for_unknown_caller(await health_report(bridge))
+    else:
+        body = await overview(bridge.for_caller(caller), public_url(request))
     if not prefers_html(request.headers.get("accept", "")):
         return json_response(body, headers=_NOT_STORED)
-    from sekha_llm_bridge.api.landing.page import CONTENT_SECURITY_POLICY, page
+    from sekha_llm_bridge.api.landing.page import CONTENT_SECURITY_POLICY, page, page_without_key
 
+    html = page_without_key(body) if caller is None else page(body, bridge.clock.now())
     headers = {**_NOT_STORED, "content-security-policy": CONTENT_SECURITY_POLICY, "referrer-policy": "no-referrer"}
-    return Response(page(body, bridge.clock.now()), 200, headers, "text/html; charset=utf-8")
+    return Response(html, 200, headers, "text/html; charset=utf-8")
 
 
 def description(_request: Request) -> Response:

@@ -16,6 +16,7 @@ from typing import Any
 
 _TEXT = Path(__file__).with_name("page.html").read_text(encoding="utf-8")
 _PAGE = Template(_TEXT)
+_PAGE_WITHOUT_KEY = Template(Path(__file__).with_name("page_without_key.html").read_text(encoding="utf-8"))
 _STYLE = re.search(r"<style>(.*?)</style>", _TEXT, re.DOTALL)
 _STYLE_HASH = base64.b64encode(hashlib.sha256(_STYLE[1].encode() if _STYLE else b"").digest()).decode()
 
@@ -50,6 +51,12 @@ def page(overview: Mapping[str, Any], now: datetime) -> str:
         models=_models(overview["models"]),
         paths=_paths(overview["paths"]),
     )
+
+
+def page_without_key(visible: Mapping[str, Any]) -> str:
+    """Returns the page for who sends no valid API key: status and version."""
+    texts = {key: escape(str(visible[key])) for key in ("status", "version")}
+    return _PAGE_WITHOUT_KEY.substitute(texts, style=_STYLE[0] if _STYLE else "")
 
 
 def _summary(overview: Mapping[str, Any]) -> str:

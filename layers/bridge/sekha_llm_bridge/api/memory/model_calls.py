@@ -19,6 +19,7 @@ from sekha_llm_bridge.conversation import ChatAnswer, Conversation, FinishReason
 from sekha_llm_bridge.errors import (
     AllProvidersFailed,
     BridgeError,
+    BudgetExceeded,
     ContextLengthExceeded,
     CostLimitExceeded,
     FailureKind,
@@ -38,7 +39,7 @@ from sekha_llm_bridge.routing.names import resolve_model
 T = TypeVar("T")
 _MAX_ANSWERS = 2  # the first one, and one more with the fault named
 _SAFETY = 1.3  # tokenizers of other vendors produce up to a third more tokens than the estimate
-_NOBODY_ANSWERED = (AllProvidersFailed, CostLimitExceeded, NoProviderAvailable, RateLimited)
+_NOBODY_ANSWERED = (AllProvidersFailed, BudgetExceeded, CostLimitExceeded, NoProviderAvailable, RateLimited)
 
 
 class TextTooLong(Exception):

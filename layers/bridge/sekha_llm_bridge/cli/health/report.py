@@ -6,9 +6,11 @@ A bridge of another version may omit fields, send null or add fields. Only the s
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, model_validator
+
+_WITHOUT_KEY = "the bridge shows its providers to callers with a valid key: --api-key or SEKHA_BRIDGE_API_KEY"
 
 
 class Overall(StrEnum):
@@ -63,3 +65,11 @@ class HealthReport(_Part):
     version: str | None = None
     notes: tuple[str, ...] | None = None
     providers: Mapping[str, ProviderHealth]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _accept_without_key(cls, document: Any) -> Any:
+        """Accepts the report for who sends no valid key: only the status and the version."""
+        if isinstance(document, dict) and document.keys() == {"status", "version"}:
+            return {**document, "notes": [_WITHOUT_KEY], "providers": {}}
+        return document

@@ -1,0 +1,1 @@
+"""API keys: their texts, their records in the table of keys, and the verification of a request's key."""

@@ -1,0 +1,1 @@
+"""`sekha-bridge keys`: makes, shows, changes, rotates and revokes API keys."""
