@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
-
 from local_stack.invocation import FunctionFault, Invocable, ThrottledError
 from local_stack.template import ACCOUNT_ID, LogSubscription
 

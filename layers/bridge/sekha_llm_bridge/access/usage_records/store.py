@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, time, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sekha_llm_bridge.access.usage_records.amounts import Amounts, UsedModel
 from sekha_llm_bridge.access.usage_records.log_batch import LogBatch, UsageKey
@@ -72,7 +72,7 @@ class UsageStore:
         return [record_of(item) for items in await asyncio.gather(*map(query, days)) for item in items]
 
 
-def record_of(item: Mapping[str, Mapping[str, str]]) -> UsageRecord:
+def record_of(item: Mapping[str, Mapping[str, Any]]) -> UsageRecord:
     """Returns the record of an item."""
     day = item["pk"]["S"].removeprefix(usage_pk(""))
     model = UsedModel(item["provider_id"]["S"], item["model_id"]["S"])

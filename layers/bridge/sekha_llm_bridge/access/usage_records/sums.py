@@ -73,6 +73,21 @@ def sums_by(records: Iterable[UsageRecord], by: GroupBy) -> list[UsageSum]:
     return found if by is GroupBy.DAY else sorted(found, key=lambda one: -one.amounts.cost_pico_usd)
 
 
+def document_of(
+    records: Iterable[UsageRecord], period: UsagePeriod, by: GroupBy, *, key_id: str | None = None
+) -> dict[str, object]:
+    """Returns the sums as JSON, as `GET /api/v1/usage` answers. `key_id`: whose records they are; None for all."""
+    sums = sums_by(records, by)
+    return {
+        "from": period.first.isoformat(),
+        "to": period.last.isoformat(),
+        "by": by.value,
+        "key_id": key_id,
+        "data": [one.public(by) for one in sums],
+        "total": total(sums).public(),
+    }
+
+
 def total(sums: Iterable[UsageSum]) -> UsageSum:
     """Returns the sum of all."""
     amounts = Amounts()

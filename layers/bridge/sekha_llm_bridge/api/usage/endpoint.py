@@ -3,7 +3,7 @@
 from fastapi import Request, Response
 
 from sekha_llm_bridge.access.usage_records.store import UsageStore, UsageUnavailable
-from sekha_llm_bridge.access.usage_records.sums import GroupBy, UsagePeriod, period_of, sums_by, total
+from sekha_llm_bridge.access.usage_records.sums import GroupBy, UsagePeriod, document_of, period_of
 from sekha_llm_bridge.api.app import json_response
 from sekha_llm_bridge.api.caller import caller_of
 from sekha_llm_bridge.api.request_state import bridge_of
@@ -27,17 +27,7 @@ async def usage(request: Request) -> Response:
     except UsageUnavailable as exc:
         message = "the table of usage does not answer; try again"
         raise AccessUnavailable(message, retry_after_s=_RETRY_AFTER_S) from exc
-    sums = sums_by(records, by)
-    return json_response(
-        {
-            "from": period.first.isoformat(),
-            "to": period.last.isoformat(),
-            "by": by.value,
-            "key_id": caller.key_id or None,
-            "data": [one.public(by) for one in sums],
-            "total": total(sums).public(),
-        }
-    )
+    return json_response(document_of(records, period, by, key_id=caller.key_id or None))
 
 
 def _group_by(request: Request) -> GroupBy:
