@@ -14,7 +14,7 @@ import pytest
 from sekha_llm_bridge.access.usage_records.amounts import Amounts, UsedModel, pico_usd
 from sekha_llm_bridge.access.usage_records.log_batch import LogBatch, UsageKey, read_batch
 from sekha_llm_bridge.access.usage_records.store import KEPT_DAYS, UsageRecord, UsageStore, UsageUnavailable
-from sekha_llm_bridge.aws.state_table import usage_batch_key, usage_key
+from sekha_llm_bridge.aws.state_table import MAX_UPDATES_ONCE, usage_batch_key, usage_key
 from sekha_llm_bridge.connections import Connections
 from sekha_llm_bridge.jobs.usage_records import add
 from tests.fakes.clock import FakeClock
@@ -114,7 +114,7 @@ def test_other_lines_with_the_same_amounts_count(usage: Usage) -> None:
 
 
 def test_a_batch_with_more_models_than_a_transaction_takes_is_counted_whole_and_once(usage: Usage) -> None:
-    models = [UsedModel("p", f"model-{number}") for number in range(250)]
+    models = [UsedModel("p", f"model-{number}") for number in range(2 * MAX_UPDATES_ONCE + 5)]
     added = batch(*(line(used=[{**model._asdict(), **SMALL._asdict()}]) for model in models))
     assert [usage.add(added) for _ in range(2)] == [True, False]
     assert {record.key.model for record in usage.read()} == set(models)
@@ -122,12 +122,12 @@ def test_a_batch_with_more_models_than_a_transaction_takes_is_counted_whole_and_
 
 
 def test_a_batch_of_which_a_part_was_written_before_a_failure_is_completed(usage: Usage, dynamodb: DynamoDb) -> None:
-    models = [UsedModel("p", f"model-{number:03}") for number in range(150)]
+    models = [UsedModel("p", f"model-{number:03}") for number in range(MAX_UPDATES_ONCE + 20)]
     added = batch(*(line(used=[{**model._asdict(), **SMALL._asdict()}]) for model in models))
-    first_part = dict(sorted(added.used.items())[:99])
+    first_part = dict(sorted(added.used.items())[:MAX_UPDATES_ONCE])
     usage.add(LogBatch(added.id, first_part))
     assert usage.add(added)
-    assert [record.amounts for record in usage.read()] == [SMALL] * 150
+    assert [record.amounts for record in usage.read()] == [SMALL] * (MAX_UPDATES_ONCE + 20)
 
 
 def test_one_key_reads_only_its_own(usage: Usage) -> None:

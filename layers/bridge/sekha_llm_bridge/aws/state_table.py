@@ -28,8 +28,10 @@ Attributes = Mapping[str, Mapping[str, Any]]
 
 _MAX_KEYS = 100  # in one BatchGetItem
 _MAX_READS = 3  # of one batch: DynamoDB leaves keys unprocessed under load
-MAX_UPDATES_ONCE = 99
-"""The most updates that one `update_once` may have: TransactWriteItems takes 100 actions, and one is the marker."""
+MAX_UPDATES_ONCE = 24
+"""The most updates of one `update_once`. TransactWriteItems takes 100 actions, but the more items a transaction has,
+the more likely it is refused because another one writes the same item.
+"""
 
 _CONDITION_FAILED = "ConditionalCheckFailedException"
 _TRANSACTION_CANCELLED = "TransactionCanceledException"

@@ -47,7 +47,7 @@ class UsageStore:
 
     async def add(self, batch: LogBatch) -> bool:
         """Adds the amounts of a batch, unless they were added before; returns whether they were not. Safe to repeat,
-        also after a failure. Sends one TransactWriteItems for each 99 items.
+        also after a failure. Sends one TransactWriteItems for each 24 items.
         """
         expires = self._clock.now() + timedelta(days=_MARKER_DAYS)
         is_new = False

@@ -11,6 +11,8 @@ from sekha_llm_bridge.access.usage_records.store import KEPT_DAYS, UsageRecord
 DEFAULT_DAYS = 30
 """How many days are summed up where none are named, today included."""
 
+_FIRST_DAY = date(2000, 1, 1)
+
 
 class GroupBy(StrEnum):
     """What is summed up."""
@@ -44,9 +46,12 @@ def _day(text: str | None, name: str) -> date | None:
     if text is None:
         return None
     try:
-        return date.fromisoformat(text)
+        day = date.fromisoformat(text)
     except ValueError:
-        raise ValueError(f"{name} must be a day of the form 2026-11-28") from None
+        day = _FIRST_DAY - timedelta(days=1)
+    if day < _FIRST_DAY or day.isoformat() != text:  # it also reads other forms, such as weeks
+        raise ValueError(f"{name} must be a day of the form 2026-11-28")
+    return day
 
 
 class UsageSum(NamedTuple):
