@@ -16,9 +16,10 @@ from sekha_llm_bridge.access.usage_records.log_batch import LogBatch, UsageKey, 
 from sekha_llm_bridge.access.usage_records.store import KEPT_DAYS, UsageRecord, UsageStore, UsageUnavailable
 from sekha_llm_bridge.aws.state_table import MAX_UPDATES_ONCE, usage_batch_key, usage_key
 from sekha_llm_bridge.connections import Connections
-from sekha_llm_bridge.jobs.usage_records import add
+from sekha_llm_bridge.jobs.usage_records import add, log_handler
 from tests.fakes.clock import FakeClock
 from tests.fakes.dynamodb import REGION, TTL_ATTRIBUTE, DynamoDb
+from tests.fakes.functions import FakeContext
 from tests.fakes.provider import FakeProvider, Reply
 
 T = TypeVar("T")
@@ -106,6 +107,15 @@ def test_a_batch_that_is_delivered_to_eight_instances_at_once_counts_once(usage:
 
     assert sorted(usage.run(deliver())) == [False] * 7 + [True]
     assert [record.amounts for record in usage.read()] == [SMALL.plus(SMALL)]
+
+
+def test_the_function_counts_the_same_event_once(usage: Usage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STATE_TABLE", usage.table)
+    handler = log_handler()
+    same, context = event(line(key_id="key_a")), FakeContext(30_000)
+    assert [handler(same, context) for _ in range(2)] == [{"is_new": True}, {"is_new": False}]
+    assert handler(event(line(), kind="CONTROL_MESSAGE"), context) == {"is_new": False}
+    assert [record.amounts for record in usage.read()] == [SMALL]
 
 
 def test_other_lines_with_the_same_amounts_count(usage: Usage) -> None:

@@ -9,7 +9,6 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import boto3
 import openai
 import pytest
 import yaml
@@ -94,7 +93,7 @@ def test_usage_of_two_keys_equals_the_sums_of_their_receipts_over_http_and_in_th
     stack: RunningStack, answering: FakeProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = [new_key(stack, monkeypatch, "--name", name, "--label", f"team={name}") for name in ("one", "two")]
-    costs = [chats(stack, made[0]["key"], answering), [*chats(stack, made[1]["key"], answering)] * 1]
+    costs = [chats(stack, made[0]["key"], answering), chats(stack, made[1]["key"], answering)]
     n_requests = N_CHATS + N_STREAMS + 1
     assert [len(one) for one in costs] == [n_requests, n_requests]
     for key, spent in zip(made, costs, strict=True):
@@ -129,17 +128,3 @@ def the_lines_have_the_key_and_its_labels_but_no_prompt_and_no_key_text(
     everything = "".join(path.read_text(errors="replace") for path in (Path(stack.state) / "logs").glob("*.log"))
     assert PROMPT not in everything
     assert not any(key["key"] in everything for key in made)
-
-
-def test_a_batch_of_log_lines_that_is_delivered_again_is_not_counted_again(stack: RunningStack) -> None:
-    (file,) = (stack.state / "stacks").glob("*.json")
-    variables = json.loads(file.read_text())["variables"]
-    client = boto3.client(
-        "dynamodb",
-        endpoint_url=variables["AWS_ENDPOINT_URL_DYNAMODB"],
-        region_name=variables["AWS_REGION"],
-        aws_access_key_id="local",
-        aws_secret_access_key="local",
-    )
-    items: Any = client.scan(TableName=variables["STATE_TABLE"])["Items"]
-    assert [item["pk"]["S"] for item in items if item["pk"]["S"].startswith("usage_batch#")]

@@ -42,10 +42,8 @@ def dynamodb() -> Iterator[DynamoDb]:
         yield server
 
 
-@pytest.fixture
-def table(dynamodb: DynamoDb, monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setenv("AWS_REGION", REGION)
-    monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", dynamodb.url)
+@pytest.fixture(scope="module")
+def table(dynamodb: DynamoDb) -> str:
     name, clock = dynamodb.new_table(), SystemClock()
 
     async def fill() -> None:
@@ -53,7 +51,9 @@ def table(dynamodb: DynamoDb, monkeypatch: pytest.MonkeyPatch) -> str:
         await UsageStore(name, connections, clock).add(LogBatch("1", USED))
         await connections.aclose()
 
-    asyncio.run(fill())
+    with pytest.MonkeyPatch.context() as patched:
+        use(patched, dynamodb)
+        asyncio.run(fill())
     return name
 
 
@@ -61,9 +61,24 @@ def function(table: str) -> Function:
     return Function("usage", make_bridge(make_settings(provider("p", chat_model())), table=table))
 
 
+@pytest.fixture(scope="module")
+def made(table: str, dynamodb: DynamoDb) -> Function:
+    with pytest.MonkeyPatch.context() as patched:
+        use(patched, dynamodb)
+        return function(table)
+
+
 @pytest.fixture
-def usage(table: str) -> Function:
-    return function(table)
+def usage(made: Function, dynamodb: DynamoDb, monkeypatch: pytest.MonkeyPatch) -> Function:
+    use(monkeypatch, dynamodb)
+    return made
+
+
+def use(patched: pytest.MonkeyPatch, dynamodb: DynamoDb) -> None:
+    """Lets the bridge use this server instead of AWS."""
+    values = {"AWS_REGION": REGION, "AWS_ENDPOINT_URL_DYNAMODB": dynamodb.url}
+    for name, value in {**values, "AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing"}.items():
+        patched.setenv(name, value)
 
 
 def ask(usage: Function, **parameters: str) -> FunctionResponse:
@@ -148,11 +163,11 @@ def test_a_parameter_that_cannot_be_meant_is_a_400_that_names_it(
 
 
 def test_a_table_that_does_not_answer_is_a_503_with_the_time_of_a_retry(
-    table: str, fake: FakeProvider, monkeypatch: pytest.MonkeyPatch
+    usage: Function, fake: FakeProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", fake.url)
     fake.always("/", Reply(500, {"__type": "x#InternalServerError", "message": "secret"}))
-    answer = function(table)("GET", PATH)
+    answer = usage("GET", PATH)
     assert (answer.status, answer.json()["error"]["code"]) == (503, "access_unavailable")
     assert answer.headers["retry-after"] == "5"
     assert "secret" not in answer.text
