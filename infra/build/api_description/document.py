@@ -22,6 +22,7 @@ _TAGS = {
     "Embeddings": "Vectors of texts, and search in the stored ones.",
     "Routing": "Which model answers, and why.",
     "Models": "What is configured.",
+    "Usage": "What was used, and what it cost.",
     "Health": "The state of the providers.",
     "About": "What runs here.",
 }
