@@ -4,6 +4,8 @@ and OpenAI's client, which repeats a request by itself.
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -46,8 +48,19 @@ def stack(tmp_path_factory: pytest.TempPathFactory, fake: FakeProvider) -> Itera
         .replace("ContentUri: layers/", f"ContentUri: {ROOT}/layers/")
         .replace("Timeout: 900  # API", f"Timeout: {TIMEOUT_S}  # API")
     )
-    with running_stack(config=config, template=template) as running:
+    with running_stack(config=config, template=template, auth=True) as running:
         yield running
+
+
+def new_key(stack: RunningStack, name: str) -> str:
+    environ = {**os.environ, "SEKHA_LOCAL_STACKS": str(stack.state / "stacks")}
+    command = [sys.executable, "-m", "sekha_llm_bridge.cli", "keys", "create", "--name", name]
+    return subprocess.run(command, capture_output=True, text=True, env=environ, check=True).stdout.strip()
+
+
+@pytest.fixture(scope="module")
+def api_key(stack: RunningStack) -> str:
+    return new_key(stack, "one")
 
 
 @pytest.fixture(autouse=True)
@@ -87,7 +100,7 @@ def until(holds: Any) -> None:
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_twenty_clients_at_once_get_one_answer_from_one_call(
-    stack: RunningStack, fake: FakeProvider, *, stream: bool
+    stack: RunningStack, api_key: str, fake: FakeProvider, *, stream: bool
 ) -> None:
     answer = {"stream": Stream(list(chat_events("Hello.")))} if stream else {"body": chat_completion("Hello.")}
     fake.script(PATH, Reply(delay_s=1, **answer))  # so that others wait
@@ -96,7 +109,7 @@ def test_twenty_clients_at_once_get_one_answer_from_one_call(
     def ask(_: int) -> httpx.Response:
         """Comes back when it is told to, as OpenAI's client does."""
         for _attempt in range(20):
-            headers = {"idempotency-key": f"20-{stream}"}
+            headers = {"idempotency-key": f"20-{stream}", "authorization": f"Bearer {api_key}"}
             answer = httpx.post(f"{stack.base_url}{PATH}", json=body, headers=headers, timeout=60)
             if answer.status_code != 409:
                 break
@@ -113,12 +126,12 @@ def test_twenty_clients_at_once_get_one_answer_from_one_call(
 
 
 def test_a_function_that_is_killed_lets_the_next_request_answer_once_its_claim_has_lapsed(
-    stack: RunningStack, fake: FakeProvider
+    stack: RunningStack, api_key: str, fake: FakeProvider
 ) -> None:
     hanging = Reply(hang=True)
     fake.script(PATH, hanging)
     key = {"Idempotency-Key": "killed-in-between"}
-    client = openai.OpenAI(base_url=f"{stack.base_url}/v1", api_key="none", max_retries=9, timeout=30)
+    client = openai.OpenAI(base_url=f"{stack.base_url}/v1", api_key=api_key, max_retries=9, timeout=30)
     answers: list[Any] = []
 
     def ask() -> None:
@@ -139,9 +152,11 @@ def test_a_function_that_is_killed_lets_the_next_request_answer_once_its_claim_h
     assert len(fake.calls(PATH)) == 2
 
 
-def test_openais_client_reads_a_repeated_stream_and_the_errors(stack: RunningStack, fake: FakeProvider) -> None:
+def test_openais_client_reads_a_repeated_stream_and_the_errors(
+    stack: RunningStack, api_key: str, fake: FakeProvider
+) -> None:
     fake.script(PATH, Reply(stream=Stream(list(chat_events("Hello from the first.")))))
-    client = openai.OpenAI(base_url=f"{stack.base_url}/v1", api_key="none", max_retries=2)
+    client = openai.OpenAI(base_url=f"{stack.base_url}/v1", api_key=api_key, max_retries=2)
 
     def streamed(content: str) -> list[Any]:
         messages: Any = [{"role": "user", "content": content}]
@@ -159,7 +174,27 @@ def test_openais_client_reads_a_repeated_stream_and_the_errors(stack: RunningSta
     assert len(fake.calls(PATH)) == 1
 
 
-def test_openais_client_sends_no_key_by_itself(stack: RunningStack, fake: FakeProvider) -> None:
+def test_two_api_keys_with_the_same_idempotency_key_do_not_see_each_others_answers(
+    stack: RunningStack, api_key: str, fake: FakeProvider
+) -> None:
+    fake.script(PATH, Reply(body=chat_completion("One.")), Reply(body=chat_completion("Two.")))
+
+    def ask(key: str) -> tuple[str | None, bool]:
+        with openai.OpenAI(base_url=f"{stack.base_url}/v1", api_key=key) as client:
+            headers = {"Idempotency-Key": "the-same"}
+            raw = client.chat.completions.with_raw_response.create(model="auto", messages=HI, extra_headers=headers)
+            return raw.parse().choices[0].message.content, "x-idempotent-replayed" in raw.headers
+
+    other = new_key(stack, "other")
+    assert [ask(api_key), ask(other), ask(api_key), ask(other)] == [
+        ("One.", False),
+        ("Two.", False),
+        ("One.", True),
+        ("Two.", True),
+    ]
+
+
+def test_openais_client_sends_no_key_by_itself(fake: FakeProvider) -> None:
     """Its retries have the same key only where the caller gives one: then every try of a call has it."""
     seen: list[str | None] = []
 

@@ -22,6 +22,7 @@ _TAGS = {
     "Embeddings": "Vectors of texts, and search in the stored ones.",
     "Routing": "Which model answers, and why.",
     "Models": "What is configured.",
+    "Usage": "What was used, and what it cost.",
     "Health": "The state of the providers.",
     "About": "What runs here.",
 }
@@ -37,7 +38,10 @@ _EVERYWHERE: Mapping[int, tuple[str, ...]] = {
     429: ("`rate_limit_exceeded`: too many requests at once",),
     500: ("`internal_error`: a mistake in the bridge", "`config_invalid`: its configuration cannot be used"),
     502: ("`internal_error`: the function did not answer",),
-    503: ("`access_unavailable`: the API key could not be verified",),
+    503: (
+        "`no_capacity`: too many requests run at once",
+        "`access_unavailable`: the API key could not be verified",
+    ),
     504: ("`deadline_exceeded`: the answer did not come in time",),
 }
 _NEED_KEYS = (401, 403, 503)

@@ -117,6 +117,24 @@ _MODEL_PARAMETER = {
 }
 
 
+def _day_parameter(name: str, description: str) -> Mapping[str, Any]:
+    schema = {"type": "string", "format": "date"}
+    return {"name": name, "in": "query", "required": False, "description": description, "schema": schema}
+
+
+_USAGE_PARAMETERS = (
+    _day_parameter("from", "The first day, in UTC; by default 29 days before `to`. Usage is kept for 400 days."),
+    _day_parameter("to", "The last day, in UTC; by default today."),
+    {
+        "name": "by",
+        "in": "query",
+        "required": False,
+        "description": "What to sum up.",
+        "schema": {"type": "string", "enum": ["day", "model", "key"], "default": "day"},
+    },
+)
+
+
 def _chat(path: str, operation_id: str, note: str = "") -> Operation:
     return Operation(
         path,
@@ -288,6 +306,17 @@ OPERATIONS: Sequence[Operation] = (
         "Every task, with its default model and its models.",
         "Models",
         {200: ListOf(answers.TaskRow)},
+    ),
+    Operation(
+        "/api/v1/usage",
+        "getUsage",
+        "What was used, by day, model or key",
+        "Tokens and costs of the caller's API key; of all requests where no keys are needed. A request is counted "
+        "within a minute or two after its end.",
+        "Usage",
+        {200: answers.UsageAnswer},
+        errors=(InvalidRequest, AccessUnavailable),
+        parameters=_USAGE_PARAMETERS,
     ),
     Operation(
         "/api/v1/health",

@@ -45,6 +45,7 @@ from sekha_llm_bridge.observability import logger
 HEADER = "idempotency-key"
 REPLAYED_HEADER = "x-idempotent-replayed"
 _RESERVED_S = 1.0  # for storing the answer, after the deadline of the models
+_WAITING_PART = 2 / 3
 _RETRY_AFTER_S = 2.0
 _PART_BYTES = 64 * 1024
 _NOT_STORED = frozenset({"content-length", "x-request-id"})  # the repeated answer has its own
@@ -68,14 +69,15 @@ async def answer_once(app: ASGIApp, request: Request, send: Send) -> None:
 
 async def _begin(request: Request, body: bytes) -> Claim | StoredAnswer:
     """Returns the right to answer, or the answer. What waits for the first answer has no more time than a whole answer
-    has, because a connection that is silent for longer is closed.
+    has, because a connection that is silent for longer is closed; and it leaves a part of that time, for a model's
+    answer where the first request comes to nothing.
     """
     key = _idempotency_key(request)
     bridge, state = bridge_of(request), state_of(request)
     state.reserved_s = _RESERVED_S
     keys = AnswerKeys.of(key, caller_id=caller_of(request).key_id, path=request.scope["path"], body=body)
     lease_ends_at = bridge.clock.now() + timedelta(seconds=remaining_s_of(request))
-    wait_s = deadline_of(request).at_most(RESPONSE_TIMEOUT_S).remaining_s()
+    wait_s = deadline_of(request).at_most(RESPONSE_TIMEOUT_S).remaining_s() * _WAITING_PART
     try:
         return await bridge.answers().begin(keys, lease_ends_at=lease_ends_at, wait_s=wait_s)
     except AnswersUnavailable as exc:

@@ -27,6 +27,7 @@ _KEY = "request"
 class RequestState:
     """The state of one request. `log_fields` is its log line so far; `error` is the error that it ended with.
     `reserved_s` is the time that is needed after the models' answer, which their deadline leaves.
+    `requested_model` is the name in its field `model`.
     """
 
     request_id: str
@@ -34,6 +35,7 @@ class RequestState:
     inbound: InboundRequest | None = None
     error: BridgeError | None = None
     reserved_s: float = 0.0
+    requested_model: str | None = None
     _report: RequestReport | None = None
 
     def put_into(self, scope: Scope) -> None:

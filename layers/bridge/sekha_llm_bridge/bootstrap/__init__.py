@@ -3,7 +3,6 @@
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from decimal import Decimal
 from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -13,7 +12,6 @@ from sekha_llm_bridge.config import Settings, load_settings, refresh_provider
 from sekha_llm_bridge.connections import Connections
 from sekha_llm_bridge.errors import ConfigError
 from sekha_llm_bridge.execution import Executor, ModelService
-from sekha_llm_bridge.execution.service import cost_limit_usd
 from sekha_llm_bridge.execution.token_counts import TokenCounts
 from sekha_llm_bridge.observability import logger
 from sekha_llm_bridge.pricing import PriceBook
@@ -71,11 +69,6 @@ class Bridge:
         if caller is self.caller:
             return self
         return replace(self, caller=caller, catalog=self.catalogs.of(caller.policy))
-
-    @property
-    def cost_limit_usd(self) -> Decimal | None:
-        """The limit of every request of the caller, in USD."""
-        return cost_limit_usd(self.settings.routing, self.caller)
 
     def spending(self, *, remaining_s: float) -> "RequestSpending | None":
         """Returns the reservations of a request that ends within `remaining_s`; None where no quota counts it."""

@@ -101,8 +101,10 @@ class ModelService:
         session, catalog = await self._breakers.session(), self._catalogs.of(caller.policy)
         context = RoutingContext(
             cost_aware=self._routing.cost_aware,
-            max_cost_usd=cost_limit_usd(self._routing, caller),
+            max_cost_usd=_smallest(self._routing.configured_max_cost_usd, caller.policy.max_cost_per_request_usd),
+            default_max_cost_usd=self._routing.default_max_cost_usd,
             budget_usd=_smallest(smallest_budget_usd(self._routing, caller), left_usd),
+            max_output_tokens=self._routing.max_output_tokens,
             min_output_tokens=self._routing.min_output_tokens,
             breakers=session.views(),
             cooldowns_s=self._cooldowns.remaining_s(),
@@ -114,13 +116,6 @@ class ModelService:
             if counts:
                 planned = plan(replace(route, exact_prompt_tokens=counts), catalog, context)
         return planned, session
-
-
-def cost_limit_usd(routing: RoutingConfig, caller: Caller) -> Decimal | None:
-    """Returns the cost limit of every request of this caller: that of the configuration or of its key; None where there
-    is none.
-    """
-    return _smallest(routing.max_cost_per_request, caller.policy.max_cost_per_request_usd)
 
 
 def smallest_budget_usd(routing: RoutingConfig, caller: Caller) -> Decimal | None:
