@@ -9,6 +9,7 @@ from tests.documentation.blocks import ROOT
 
 _TEMPLATE = (ROOT / "template.yaml").read_text(encoding="utf-8")
 _GATEWAY_ANSWER = re.compile(r'StatusCode: (\d{3})\n(?:(?!StatusCode).)*?"code": "(\w+)"', re.DOTALL)
+_STATUSES_OF_A_FAILED_FUNCTION = (("internal_error", 502),)  # API Gateway's own, which DEFAULT_5XX keeps
 _ROW = re.compile(r"^\| `(\w+)` \| ([\d, ]+) \| (.+) \| (.+) \|$", re.MULTILINE)
 
 
@@ -24,7 +25,8 @@ def _of_the_code() -> set[tuple[str, int]]:
     found = {(one.code, one.status) for one in _errors_for_callers(BridgeError)}
     found |= {(kind.code, kind.status) for kind in FailureKind}
     found |= {(FailureKind.REQUEST_REJECTED.code, status) for status in errors._STATUSES_OF_CALLER}
-    return found | {(code, int(status)) for status, code in _GATEWAY_ANSWER.findall(_TEMPLATE)}
+    found |= {(code, int(status)) for status, code in _GATEWAY_ANSWER.findall(_TEMPLATE)}
+    return found | set(_STATUSES_OF_A_FAILED_FUNCTION)
 
 
 def _errors_for_callers(error: type[BridgeError]) -> Iterator[type[BridgeError]]:

@@ -62,6 +62,7 @@ class Function:
         headers: dict[str, str] | None = None,
         caller: Caller | None = None,
     ) -> FunctionResponse:
+        """Calls the function. `caller` is what the authorizer says; it counts with AUTH_MODE=keys."""
         text = raw if raw is not None else None if body is None else json.dumps(body)
         event = rest_event(method, path, text, headers or {"content-type": "application/json"})
         if caller is not None:

@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -96,6 +98,32 @@ def test_openais_client_chats_and_streams_with_a_key(stack: RunningStack, keys: 
         assert whole.choices[0].message.content == "Hello."
         chunks = sdk.chat.completions.create(model="auto", messages=[{"role": "user", "content": "Hello"}], stream=True)
         assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices) == "Hello."
+
+
+def sekha_bridge_keys(stack: RunningStack, *arguments: str) -> str:
+    """Runs a command that finds the stack by itself. Returns what it prints."""
+    environ = {**os.environ, "SEKHA_LOCAL_STACKS": str(stack.state / "stacks")}
+    command = [sys.executable, "-m", "sekha_llm_bridge.cli", "keys", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, env=environ, check=True).stdout.strip()
+
+
+def test_keys_of_the_command_open_the_bridge_until_they_are_rotated_or_revoked(
+    stack: RunningStack, client: httpx.Client
+) -> None:
+    def status(text: str) -> int:
+        return client.get("/v1/models", headers={"authorization": f"Bearer {text}"}).status_code
+
+    first = sekha_bridge_keys(stack, "create", "--name", "app", "--model", "only/gpt")
+    assert status(first) == 200
+    second = sekha_bridge_keys(stack, "rotate", "app", "--keep-old", "1h")
+    assert (status(second), status(first)) == (200, 200)
+    other = sekha_bridge_keys(stack, "create", "--name", "other")
+    assert status(other) == 200
+    assert status(sekha_bridge_keys(stack, "rotate", "other")) == 200
+    assert status(other) == 401
+    unused = sekha_bridge_keys(stack, "create", "--name", "unused")
+    sekha_bridge_keys(stack, "revoke", "unused")
+    assert status(unused) == 401
 
 
 def test_openais_client_recognises_a_wrong_key(stack: RunningStack) -> None:

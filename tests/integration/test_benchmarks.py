@@ -91,3 +91,13 @@ def test_a_profile_lists_packages_and_functions(options: list[str], function: st
     assert done.returncode == 0, done.stderr
     assert "bridge: api" in done.stdout
     assert function in done.stdout
+
+
+def test_the_keys_benchmark_compares_the_times_of_wrong_keys() -> None:
+    done = benchmark("keys", "--rounds", "20", "--repeats", "2")
+    assert done.returncode == 0, done.stderr
+    rows = [line for line in done.stdout.splitlines() if " / " in line]
+    assert [row.split(":")[0] for row in rows] == [
+        "the first character wrong / the last character wrong",
+        "the first character wrong / another secret",
+    ]

@@ -1,4 +1,4 @@
-"""The last write of each id is stored in the end, for any order of writes, outages, drains and crashes."""
+"""The last write of each id is stored in its database in the end, for any order of writes, outages, drains, crashes."""
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
@@ -9,7 +9,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sekha_llm_bridge.embeddings import Batch, EmbeddingStorage, Match, StoreDown, VectorRecord
+from sekha_llm_bridge.embeddings import Batch, Database, EmbeddingStorage, Match, StoreDown, VectorRecord
 from sekha_llm_bridge.embeddings.deferred_writes.drain import Drain
 from sekha_llm_bridge.embeddings.deferred_writes.outbox import Outbox
 from sekha_llm_bridge.embeddings.deferred_writes.pending_writes import PendingWrites, PendingWritesUnavailable
@@ -20,11 +20,19 @@ from tests.fakes.vector_queue import MemoryPendingWrites, MemoryQueue
 
 @dataclass
 class Chroma:
-    """A store that can be down. With `takes_before_it_fails` it then stores the records and fails all the same."""
+    """A store that can be down. With `takes_before_it_fails` it then stores the records and fails all the same.
+
+    `stored` has the documents by database, collection and id.
+    """
 
     is_down: bool = False
     takes_before_it_fails: bool = False
-    stored: dict[tuple[str, str], str] = field(default_factory=dict)
+    stored: dict[tuple[Database | None, str, str], str] = field(default_factory=dict)
+    server: "Chroma | None" = None
+    database: Database | None = None
+
+    def in_database(self, database: Database) -> "Chroma":
+        return Chroma(server=self, database=database)
 
     def prepare(self) -> None: ...
 
@@ -32,9 +40,10 @@ class Chroma:
         return not self.is_down
 
     def upsert(self, batch: Batch, *, should_continue: Callable[[], bool] = lambda: True) -> int:
-        if not self.is_down or self.takes_before_it_fails:
-            self.stored |= {(batch.collection, one.id): one.document for one in batch.records}
-        if self.is_down:
+        server = self.server or self
+        if not server.is_down or server.takes_before_it_fails:
+            server.stored |= {(self.database, batch.collection, one.id): one.document for one in batch.records}
+        if server.is_down:
             raise StoreDown("down")
         return len(batch.deduplicated())
 
@@ -73,19 +82,19 @@ class World:
             EmbeddingStorage(self.chroma, Outbox(self.queue, pending_writes, self.clock)) for _ in range(3)
         ]
         self.drain = Drain(self.queue, pending_writes, self.chroma, self.chroma, self.clock)  # type: ignore[arg-type]  # it calls only `is_up` of a server
-        self.expected: dict[tuple[str, str], str] = {}
+        self.expected: dict[tuple[Database | None, str, str], str] = {}
         self.written = 0
 
-    async def write(self, instance: int, name: str, ids: Sequence[str]) -> None:
+    async def write(self, instance: int, database: Database | None, name: str, ids: Sequence[str]) -> None:
         self.clock.advance(1.1)  # an instance uses its copy of the pending writes for a second
         self.written += 1
         document = f"version {self.written}"
-        batch = Batch(name, 1, "mini", tuple(VectorRecord(one, document, [1.0]) for one in ids))
+        batch = Batch(name, 1, "mini", tuple(VectorRecord(one, document, [1.0]) for one in ids), database)
         storage = self.storages[instance]
         await storage.preload()
         report = await storage.save(batch, timeout_s=20)
         assert report.stored + report.pending == len(set(ids))
-        self.expected |= {(batch.collection, one): document for one in ids}
+        self.expected |= {(database, batch.collection, one): document for one in ids}
 
     async def run_drain(self, dies_in: int) -> None:
         """Messages that a killed drain has received are hidden until the step `unhide`."""
@@ -97,7 +106,11 @@ class World:
 
 
 WRITE = st.tuples(
-    st.just("write"), st.integers(0, 2), st.sampled_from(["a", "b"]), st.lists(st.sampled_from("xyz"), min_size=1)
+    st.just("write"),
+    st.integers(0, 2),
+    st.sampled_from([None, Database("team", "key_a"), Database("team", "key_b")]),
+    st.sampled_from(["a", "b"]),
+    st.lists(st.sampled_from("xyz"), min_size=1),
 )
 OTHER = st.tuples(st.sampled_from(["down", "up", "half", "unhide"])) | st.tuples(
     st.just("drain"), st.sampled_from([-1, 1, 2])

@@ -144,6 +144,39 @@ def test_only_functions_that_store_vectors_send_to_the_queue_and_only_the_drain_
     assert ("VectorQueueDrainPolicy" in function.policies) == takes
 
 
+@each_function
+def test_only_functions_that_ask_models_for_a_caller_keep_answers(function: Function) -> None:
+    asks = function.name in {
+        "ChatCompletionsFunction",
+        "EmbeddingsFunction",
+        "EmbedFunction",
+        "SearchFunction",
+        "SummarizeFunction",
+        "ExtractFunction",
+        "ScoreFunction",
+    }
+    assert ("AnswersPolicy" in function.policies) == asks
+    assert ("EncryptionLayer" in function.layers) == asks
+    assert ("ANSWERS_TABLE" in function.properties["Environment"]["Variables"]) == asks
+    assert ("asks_models=True" in (ROOT / function.folder / "app.py").read_text()) == asks
+
+
+def test_the_answers_policy_allows_only_the_actions_that_are_called() -> None:
+    code = (BRIDGE / "access/idempotency/dynamodb.py").read_text()
+    called = {f"dynamodb:{name}" for name in re.findall(r'(?:call|_write)\("(\w+)"', code)}
+    [statement] = TEMPLATE.of_type("AWS::IAM::ManagedPolicy")["AnswersPolicy"]["PolicyDocument"]["Statement"]
+    assert set(statement["Action"]) == called
+    assert statement["Resource"] == {"Fn::GetAtt": "AnswersTable.Arn"}
+
+
+def test_the_answers_table_has_the_key_id_a_ttl_and_encryption() -> None:
+    table = TEMPLATE.resources["AnswersTable"]["Properties"]
+    assert table["KeySchema"] == [{"AttributeName": "id", "KeyType": "HASH"}]
+    assert table["TimeToLiveSpecification"] == {"AttributeName": "expires_at", "Enabled": True}
+    assert table["SSESpecification"] == {"SSEEnabled": True}
+    assert table["BillingMode"] == "PAY_PER_REQUEST"
+
+
 def test_the_queues_policies_allow_only_the_actions_that_are_called() -> None:
     called = set(re.findall(r'_call\("(\w+)"', (BRIDGE / "embeddings/deferred_writes/sqs.py").read_text()))
     policies = TEMPLATE.of_type("AWS::IAM::ManagedPolicy")
@@ -340,6 +373,7 @@ def test_it_has_the_environment_variables_that_it_needs(function: Function) -> N
         "POWERTOOLS_LOG_LEVEL": {"Ref": "LogLevel"},
         **({"AWS_LAMBDA_EXEC_WRAPPER": "/opt/stream-responses"} if function in STREAMING else {}),
         **({"VECTOR_QUEUE_URL": {"Ref": "VectorQueue"}} if any("Queue" in one for one in function.policies) else {}),
+        **({"ANSWERS_TABLE": {"Ref": "AnswersTable"}} if "AnswersPolicy" in function.policies else {}),
         **({"VECTOR_DEAD_LETTERS_URL": {"Ref": "VectorDeadLetters"}} if function.name == "DrainFunction" else {}),
         **({"KEYS_TABLE": {"Ref": "KeysTable"}} if "KeysReadPolicy" in function.policies else {}),
     }
@@ -458,7 +492,7 @@ def test_other_errors_of_api_gateway_keep_their_status() -> None:
         "THROTTLED": 429,
         "QUOTA_EXCEEDED": 429,
         "INTEGRATION_TIMEOUT": 504,
-        "INTEGRATION_FAILURE": 502,
+        "INTEGRATION_FAILURE": 503,
         "BAD_REQUEST_BODY": 400,
         "DEFAULT_4XX": None,
         "DEFAULT_5XX": None,
@@ -553,6 +587,60 @@ def test_an_alarm_on_a_functions_errors_uses_the_functions_name(alarm: str, func
     assert ALARMS[alarm]["Dimensions"] == [{"Name": "FunctionName", "Value": {"Ref": function}}]
     assert alarmed(alarm, 1, 1, 1)
     assert not alarmed(alarm, 1, 0, 1)
+
+
+@pytest.mark.parametrize("name", ["INTEGRATION_FAILURE", "DEFAULT_5XX"])
+def test_the_answers_for_a_function_without_room_say_busy_and_when_to_retry(name: str) -> None:
+    assert "busy" in rendered(name)["error"]["message"]
+    assert "5 seconds" in rendered(name)["error"]["message"]
+    assert RESPONSES[name]["ResponseParameters"]["Headers"]["retry-after"] == "'5'"
+
+
+def throttle_of(path: str, method: str = "POST") -> dict[str, Any]:
+    """The limits of a path, as API Gateway finds them: those of the method, else those of the stage."""
+    settings = {
+        (one["ResourcePath"], one["HttpMethod"]): one
+        for one in TEMPLATE.resources["Api"]["Properties"]["MethodSettings"]
+    }
+    key = "/" + path.replace("/", "~1")
+    return dict(settings.get((key, method)) or settings["/*", "*"])
+
+
+CHAT_FUNCTIONS = ("ChatCompletionsFunction", "SummarizeFunction", "ExtractFunction", "ScoreFunction")
+
+
+def test_paths_that_ask_a_chat_model_have_lower_throttles_than_lists() -> None:
+    for function in FUNCTIONS.values():
+        for event in function.properties.get("Events", {}).values():
+            if event["Type"] != "Api":
+                continue
+            limits = throttle_of(event["Properties"]["Path"])
+            prefix = "Chat" if function.name in CHAT_FUNCTIONS else "Request"
+            assert limits["ThrottlingRateLimit"] == {"Ref": f"{prefix}sPerSecond"}, event["Properties"]["Path"]
+            assert limits["ThrottlingBurstLimit"] == {"Ref": f"{prefix}Burst"}
+    defaults = {name: parameter["Default"] for name, parameter in TEMPLATE.parameters.items()}
+    assert defaults["ChatsPerSecond"] < defaults["RequestsPerSecond"]
+    assert defaults["ChatBurst"] < defaults["RequestBurst"]
+
+
+def test_functions_without_room_raise_an_alarm() -> None:
+    assert ALARMS["ChatsThrottledAlarm"]["MetricName"] == "Throttles"
+    assert ALARMS["ChatsThrottledAlarm"]["Dimensions"] == [
+        {"Name": "FunctionName", "Value": {"Ref": "ChatCompletionsFunction"}}
+    ]
+    total, *metrics = ALARMS["FunctionsThrottledAlarm"]["Metrics"]
+    assert (total["Expression"], total["ReturnData"], len(metrics) <= 10) == ("SUM(METRICS())", True, True)
+    watched = {one["MetricStat"]["Metric"]["Dimensions"][0]["Value"]["Ref"] for one in metrics}
+    assert {one["MetricStat"]["Metric"]["MetricName"] for one in metrics} == {"Throttles"}
+    with_routes = {
+        name
+        for name, function in FUNCTIONS.items()
+        if any(event["Type"] == "Api" for event in function.properties.get("Events", {}).values())
+    }
+    assert watched <= with_routes - {"ChatCompletionsFunction"}
+    assert {"EmbeddingsFunction", "SummarizeFunction", "ModelsFunction"} <= watched
+    assert alarmed("ChatsThrottledAlarm", 1)
+    assert not alarmed("FunctionsThrottledAlarm", 0)
 
 
 def test_max_chats_limits_the_executions_of_streams() -> None:

@@ -374,14 +374,17 @@ class VectorHealth(Answer):
 
 
 class Health(Answer):
-    """The state of the bridge."""
+    """The state of the bridge.
+
+    Where the bridge needs API keys, who sends no valid one gets only `status` and `version`.
+    """
 
     status: Literal["healthy", "degraded", "unhealthy"]
     version: str
-    providers: dict[str, ProviderHealth]
+    providers: dict[str, ProviderHealth] | None = None
     """By their ids."""
-    vectors: VectorHealth
-    models_loaded: list[str]
+    vectors: VectorHealth | None = None
+    models_loaded: list[str] | None = None
     """The ids of the configured models, for clients of v1."""
     notes: list[str] | None = None
     """Why this may be out of date, or incomplete."""
@@ -494,23 +497,26 @@ class UsageAnswer(Answer):
 
 
 class Overview(Answer):
-    """What runs here."""
+    """What runs here.
 
-    name: str
-    description: str
+    Where the bridge needs API keys, who sends no valid one gets only `status` and `version`.
+    """
+
     version: str
     status: Literal["healthy", "degraded", "unhealthy"]
-    notes: list[str]
-    base_url: str
+    name: str | None = None
+    description: str | None = None
+    notes: list[str] | None = None
+    base_url: str | None = None
     """For OpenAI's clients."""
-    openapi_url: str
-    health_url: str
-    providers: dict[str, NamedProviderHealth]
-    disabled_providers: dict[str, str]
+    openapi_url: str | None = None
+    health_url: str | None = None
+    providers: dict[str, NamedProviderHealth] | None = None
+    disabled_providers: dict[str, str] | None = None
     """Why a configured provider is not used, by its id."""
-    models: list[ConfiguredModel]
-    names: list[str]
+    models: list[ConfiguredModel] | None = None
+    names: list[str] | None = None
     """The names beside those of models that a request's `model` may have."""
-    paths: list[PathDescription]
-    example: str
+    paths: list[PathDescription] | None = None
+    example: str | None = None
     """A command to try."""

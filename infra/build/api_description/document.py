@@ -33,13 +33,19 @@ _NOTES = (
 )
 # What API Gateway itself answers on every path, and what any function may answer.
 _EVERYWHERE: Mapping[int, tuple[str, ...]] = {
-    401: ("`invalid_api_key`: an API key is needed",),
+    401: ("`invalid_api_key`: a valid API key is needed",),
     403: ("`access_denied`: the API key may not do that",),
     429: ("`rate_limit_exceeded`: too many requests at once",),
     500: ("`internal_error`: a mistake in the bridge", "`config_invalid`: its configuration cannot be used"),
     502: ("`internal_error`: the function did not answer",),
+    503: (
+        "`no_capacity`: too many requests run at once",
+        "`access_unavailable`: the API key could not be verified",
+    ),
     504: ("`deadline_exceeded`: the answer did not come in time",),
 }
+_NEED_KEYS = (401, 403, 503)
+_KEY = "An API key of this bridge, unless it needs none. It may be in `x-api-key` or `api-key` instead."
 _TOO_LARGE = "`payload_too_large`: the request is too large"
 _TITLES = {
     400: "The request is wrong",
@@ -49,14 +55,14 @@ _TITLES = {
     404: "Not found",
     409: "Conflict with what is stored",
     413: "Too large",
-    422: "Refused by the provider",
+    422: "Refused",
     429: "Too many requests",
     500: "An error of the bridge",
     502: "No usable answer",
     503: "Not available now",
     504: "Not in time",
 }
-_RETRIED = {429, 503}
+_RETRIED = {409, 429, 503}
 
 
 class _Schemas(GenerateJsonSchema):
@@ -104,9 +110,7 @@ def description() -> dict[str, Any]:
         "tags": [{"name": name, "description": text} for name, text in _TAGS.items()],
         "paths": paths,
         "components": {
-            "securitySchemes": {
-                "bearer": {"type": "http", "scheme": "bearer", "description": "Only where the operator asks for a key."}
-            },
+            "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer", "description": _KEY}},
             "headers": _headers(),
             "schemas": _schemas(),
         },
@@ -122,8 +126,9 @@ def _operation(operation: Operation) -> dict[str, Any]:
     }
     if operation.is_public:
         body["security"] = []
-    if operation.parameters:
-        body["parameters"] = list(operation.parameters)
+    parameters = [*operation.parameters, *([_KEY_PARAMETER] if operation.asks_models else [])]
+    if parameters:
+        body["parameters"] = parameters
     if operation.request is not None:
         examples = {_key(title): {"summary": title, "value": value} for title, value in operation.examples.items()}
         content = {"application/json": {"schema": _ref(operation.request), "examples": examples}}
@@ -144,13 +149,21 @@ def _answer(operation: Operation, status: int) -> dict[str, Any]:
     if operation.has_html:
         content["text/html"] = {"schema": {"type": "string"}}
     headers = {"x-request-id": {"$ref": "#/components/headers/RequestId"}}
-    if operation.request is not None and operation.tag != "Routing":
+    if operation.asks_models:
         headers |= {name: {"$ref": f"#/components/headers/{key}"} for name, (key, _, _) in _RECEIPT_HEADERS.items()}
     if status == _REDIRECT:
         headers["location"] = {"$ref": "#/components/headers/Location"}
     return {"description": _ANSWER_TITLES.get(status, "The answer"), "headers": headers, "content": content}
 
 
+_KEY_PARAMETER = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "description": "Any text of your own, such as a UUID. The same request with the same key gets the first answer "
+    "again for a day, and no model is asked twice.",
+    "schema": {"type": "string", "pattern": "^[!-~]{1,255}$"},
+}
 _REDIRECT = 307
 _ANSWER_TITLES = {_REDIRECT: "The same body is at the new path", 503: "No provider is expected to answer"}
 _RECEIPT_HEADERS = {
@@ -158,6 +171,7 @@ _RECEIPT_HEADERS = {
     "x-bridge-model": ("BridgeModel", "The model that answered.", {"type": "string"}),
     "x-bridge-attempts": ("BridgeAttempts", "The number of attempts.", {"type": "string", "pattern": "^[0-9]+$"}),
     "x-bridge-cost-usd": ("BridgeCost", "The cost in USD, where it is known.", {"type": "string"}),
+    "x-idempotent-replayed": ("Replayed", "The answer to an earlier request with this key.", {"const": "true"}),
 }
 
 
@@ -191,12 +205,14 @@ def _errors(operation: Operation) -> dict[int, dict[str, Any]]:
     for error in operation.errors:
         reasons.setdefault(error.status, []).append(_reason(error))
     for status, everywhere in _EVERYWHERE.items():
+        if operation.is_public and status in _NEED_KEYS:
+            continue
         reasons[status] = list(dict.fromkeys([*everywhere, *reasons.get(status, ())]))
     if operation.request is not None:
         reasons[413] = [_TOO_LARGE]
     if FailureKind.CONTENT_REFUSED in operation.errors:
         reasons[413].append(REJECTED_BY_PROVIDER)
-        reasons[422] = [REJECTED_BY_PROVIDER]
+        reasons.setdefault(422, []).append(REJECTED_BY_PROVIDER)
     return {status: _error(status, texts) for status, texts in reasons.items()}
 
 

@@ -15,6 +15,7 @@ from sekha_llm_bridge.api.models.route import ExplainRequest
 from sekha_llm_bridge.errors import (
     AccessUnavailable,
     AllProvidersFailed,
+    AnswerNotKept,
     BridgeError,
     BudgetExceeded,
     CollectionNotFound,
@@ -23,6 +24,7 @@ from sekha_llm_bridge.errors import (
     DeadlineExceeded,
     EmbeddingSpaceMismatch,
     FailureKind,
+    IdempotencyKeyReused,
     InvalidRequest,
     KeyLimitExceeded,
     ModelNotFound,
@@ -30,6 +32,7 @@ from sekha_llm_bridge.errors import (
     NoProviderAvailable,
     NotAllowed,
     RateLimited,
+    RequestUnderWay,
     UnusableAnswer,
     VectorStoreUnavailable,
 )
@@ -48,9 +51,10 @@ _PLAN: tuple[Error, ...] = (
     *(RateLimited, NoProviderAvailable, DeadlineExceeded),
 )
 _ONE_ATTEMPT = tuple(kind for kind in FailureKind if kind.status < 500 and kind.code != "invalid_request")
+_REPEATED: tuple[Error, ...] = (RequestUnderWay, AnswerNotKept, IdempotencyKeyReused)
 _CALL: tuple[Error, ...] = (
     *(*_PLAN, *_ONE_ATTEMPT),
-    *(AllProvidersFailed, BudgetExceeded, KeyLimitExceeded, AccessUnavailable),
+    *(AllProvidersFailed, BudgetExceeded, KeyLimitExceeded, AccessUnavailable, *_REPEATED),
 )
 _CHAT = tuple(kind for kind in _CALL if kind is not FailureKind.DIMENSIONS_IGNORED)
 REJECTED_BY_PROVIDER = "`invalid_request`: the provider refuses the request, with this status"
@@ -78,6 +82,11 @@ class Operation:
     def method(self) -> str:
         """The HTTP method; GET operations answer HEAD as well."""
         return "get" if self.request is None else "post"
+
+    @property
+    def asks_models(self) -> bool:
+        """Whether a model answers, so that a repeated request may have an `Idempotency-Key`."""
+        return AllProvidersFailed in self.errors
 
 
 _HELLO = {"messages": [{"role": "user", "content": "Say hello."}]}
@@ -344,6 +353,7 @@ OPERATIONS: Sequence[Operation] = (
         "About",
         {200: answers.Overview},
         has_html=True,
+        is_public=True,
     ),
     Operation(
         "/openapi.json",
@@ -352,5 +362,6 @@ OPERATIONS: Sequence[Operation] = (
         "The description of the API, in OpenAPI 3.1.",
         "About",
         {200: None},
+        is_public=True,
     ),
 )

@@ -19,6 +19,8 @@ from local_stack.processes import Processes
 
 MAX_INSTANCES = 10
 THROTTLE_AFTER_S = 20.0
+# With reserved concurrency, Lambda refuses at once; this only covers the moment between an answer and the next request.
+RESERVED_THROTTLE_AFTER_S = 0.25
 # An instance that has sent its whole answer requests the next event within a millisecond, so the pool waits this long
 # before it starts another instance.
 _ALMOST_FREE_WAIT_S = 0.25

@@ -99,7 +99,7 @@ class Gateway:
         except EventTooLargeError:
             return self._gateway_error(GatewayError.REQUEST_TOO_LARGE, request, ids, match)
         except ThrottledError:
-            return self._gateway_error(GatewayError.THROTTLED, request, ids, match)
+            return self._gateway_error(GatewayError.FUNCTION_BUSY, request, ids, match)
         except (FunctionFault, MalformedAnswerError) as fault:
             logger.warning(
                 "%s %s (request %s): %s: %s", http_request.method, http_request.path, ids.request, route.function, fault

@@ -45,11 +45,13 @@ class GatewayError(Enum):
         "AUTHORIZER_CONFIGURATION_ERROR", 500, "Internal server error", "AuthorizerConfigurationException"
     )
     TIMED_OUT = _Default("INTEGRATION_TIMEOUT", 504, "Endpoint request timed out", "IntegrationTimeoutException")
-    # API Gateway uses INTEGRATION_FAILURE for unreachable endpoints only, not for a function that fails.
+    # A function without room for one more execution: Lambda's 429 becomes this response, by default with a 500. AWS's
+    # forum says so (thread 309901, and "How do I troubleshoot 500 errors"); its documentation only lists the type.
+    FUNCTION_BUSY = _Default("INTEGRATION_FAILURE", 500, "Internal server error", "InternalServerErrorException")
+    # API Gateway uses INTEGRATION_FAILURE for functions that it cannot invoke, not for those that fail.
     FUNCTION_FAILED = _Default("DEFAULT_5XX", 502, "Internal server error", "InternalServerErrorException")
     # For a stream with an invalid beginning, the documentation specifies a 500 error response.
     MALFORMED_STREAM = _Default("DEFAULT_5XX", 500, "Internal server error", "InternalServerErrorException")
-    UNREACHABLE = _Default("INTEGRATION_FAILURE", 504, "Internal server error", "IntegrationFailureException")
 
 
 def gateway_response(

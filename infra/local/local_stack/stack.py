@@ -16,7 +16,7 @@ from local_stack.configuration import (
     EMBEDDINGS_VARIABLE,
     Configuration,
 )
-from local_stack.functions import FunctionPool, start_limit
+from local_stack.functions import MAX_INSTANCES, RESERVED_THROTTLE_AFTER_S, THROTTLE_AFTER_S, FunctionPool, start_limit
 from local_stack.gateway import Gateway
 from local_stack.http_server import HttpServer
 from local_stack.instance import InstanceSpec
@@ -206,7 +206,8 @@ class Stack:
             self._processes,
             self._starting,
             on_init_failure=self._init_failed,
-            **({"max_instances": function.reserved_concurrency} if function.reserved_concurrency else {}),
+            max_instances=function.reserved_concurrency or MAX_INSTANCES,
+            throttle_after_s=RESERVED_THROTTLE_AFTER_S if function.reserved_concurrency else THROTTLE_AFTER_S,
         )
 
     def _addresses(self) -> dict[str, str]:

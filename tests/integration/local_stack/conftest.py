@@ -257,6 +257,13 @@ Resources:
         Any:
           Type: Api
           Properties: {RestApiId: !Ref Api, Path: /stream-brief, Method: ANY, ResponseTransferMode: RESPONSE_STREAM}
+  Single:
+    Type: AWS::Serverless::Function
+    Properties:
+      CodeUri: acting
+      ReservedConcurrentExecutions: 1
+      Events:
+        Any: {Type: Api, Properties: {RestApiId: !Ref Api, Path: /single, Method: ANY}}
   Brief:
     Type: AWS::Serverless::Function
     Properties:

@@ -1,5 +1,6 @@
 """What breaks as it breaks on AWS; and after each fault the next request works."""
 
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -58,6 +59,20 @@ def test_after_the_integration_timeout_the_client_gets_an_error_and_the_function
     # Its instance is busy until it has finished; this waits for the mark from another.
     client.post("/act", json={"do": "meet", "folder": str(tmp_path), "number": 2})
     assert mark.exists()
+
+
+def test_a_request_beyond_the_reserved_concurrency_is_refused_at_once_by_a_500(
+    client: httpx.Client, tmp_path: Path
+) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(client.post, "/single", json={"do": "meet", "folder": str(tmp_path), "number": 2})
+        while not list(tmp_path.iterdir()):
+            time.sleep(0.01)
+        second = client.post("/single", json={"do": "pid"})
+        (tmp_path / "other").touch()
+        assert (second.status_code, second.json()) == (500, {"message": "Internal server error"})
+        assert first.result().status_code == 200
+    assert client.post("/single", json={"do": "pid"}).status_code == 200
 
 
 def test_a_function_that_exceeds_its_memory_is_killed(stack: RunningStack, client: httpx.Client) -> None:

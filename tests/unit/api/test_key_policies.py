@@ -116,6 +116,24 @@ def test_a_spent_budget_is_a_402_that_says_which_and_when_it_is_renewed(
     assert "monthly budget of the API key key_a" in found["message"]
 
 
+def test_the_route_endpoint_explains_by_what_is_left_of_a_budget(
+    paid: FakeProvider, free: FakeProvider, store: CountingStore
+) -> None:
+    made = bridge(paid, store, local(free))
+    chat, caller = Function("chat_completions", made), key(daily_usd=Decimal("0.0002"))
+    route = Function("route", made)
+    first = route("POST", "/api/v1/route", {**CHAT, "task": "chat_small"}, caller=caller).json()
+    assert first["model_id"] == "gpt"
+    while ask(chat, caller).json()["model"] == "gpt":
+        pass
+    answer = route("POST", "/api/v1/route", {**CHAT, "task": "chat_small"}, caller=caller).json()
+    assert answer["model_id"] == "llama"
+    assert "over the limit" in answer["candidates"][-1]["excluded"]
+    only_paid = key(daily_usd=Decimal("0.0002"), models=("gpt",))
+    refused = route("POST", "/api/v1/route", {**CHAT, "task": "chat_small"}, caller=only_paid)
+    assert (refused.status, error(refused)["code"]) == (402, "budget_exceeded")
+
+
 def test_free_models_go_on_when_a_budget_is_spent(paid: FakeProvider, free: FakeProvider, store: CountingStore) -> None:
     chat = Function("chat_completions", bridge(paid, store, local(free)))
     caller = key(daily_usd=Decimal("0.0002"))

@@ -122,10 +122,10 @@ def test_every_error_has_the_envelope() -> None:
                     }
 
 
-def test_health_needs_no_key_and_everything_else_may_have_one() -> None:
+def test_health_and_what_describes_the_api_need_no_key_and_everything_else_may_have_one() -> None:
     assert DOCUMENT["security"] == [{}, {"bearer": []}]
     public = {path for path, operations in DOCUMENT["paths"].items() if "security" in next(iter(operations.values()))}
-    assert public == {"/health", "/api/v1/health"}
+    assert public == {"/health", "/api/v1/health", "/", "/openapi.json"}  # those without an authorizer in the template
 
 
 def test_it_has_the_packages_version_and_a_relative_server() -> None:

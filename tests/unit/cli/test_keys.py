@@ -340,6 +340,8 @@ def test_a_key_of_another_version_is_listed_and_can_be_revoked_but_not_changed(d
         (["--model", " "], "--model: the value is empty"),
         (["--name", "a\x1b[2Jb"], "--name: the value needs at most 100 printable characters"),
         (["--name", "n" * 101], "--name: the value needs at most 100 printable characters"),
+        (["--chroma-database", "../other"], "--chroma-database: '../other' needs three to 512 letters"),
+        (["--chroma-tenant", "t"], "--chroma-tenant: 't' needs three to 512 letters"),
         (["--label", "team"], "--label: 'team' is not NAME=VALUE"),
         (["--label", "=search"], "is not NAME=VALUE"),
         ([part for number in range(21) for part in ("--label", f"l{number}=1")], "at most 20 labels"),
@@ -420,15 +422,20 @@ def test_a_deployed_stack_is_found_by_its_name(
         },
     }
     outputs = {"KeysTableName": {"Value": {"Ref": "Keys"}}, "StateTableName": {"Value": "state"}}
+    parameters = {"AuthMode": {"Type": "String", "Default": "keys"}}
     cloudformation = boto3.client("cloudformation", region_name="eu-central-1")
-    template = {"Resources": {"Keys": table}, "Outputs": outputs}
-    cloudformation.create_stack(StackName="my-bridge", TemplateBody=json.dumps(template))
+    template = json.dumps({"Parameters": parameters, "Resources": {"Keys": table}, "Outputs": outputs})
+    cloudformation.create_stack(StackName="my-bridge", TemplateBody=template)
+    nobody = [{"ParameterKey": "AuthMode", "ParameterValue": "none"}]
+    cloudformation.create_stack(StackName="open-bridge", TemplateBody=template, Parameters=nobody)
     other = {"Resources": {"Keys": table}}
     cloudformation.create_stack(StackName="other", TemplateBody=json.dumps(other))
 
     made = keys("create", "--name", "deployed", "--stack", "my-bridge")
     assert (made.exit_code, bool(parse_key(made.stdout.strip()))) == (0, True)
     assert "using stack my-bridge" in made.stderr
+    assert "without a key" not in made.stderr
+    assert "this bridge accepts requests without a key" in keys("create", "--stack", "open-bridge").stderr
     assert "deployed" in keys("list", SEKHA_BRIDGE_STACK="my-bridge").stdout
     refused = keys("list", "--stack", "other")
     assert (refused.exit_code, refused.stdout) == (2, "")

@@ -165,7 +165,8 @@ def test_a_value_that_is_empty_after_its_references_counts_as_absent(load: Load)
     settings = load(text)
     cloud = settings.providers[1]
     assert (cloud.api_key, cloud.priority, cloud.base_url) == (None, 50, "https://api.openai.com/v1")
-    assert (settings.chroma.url, settings.chroma.auth_token, settings.routing.max_cost_per_request) == ("", None, None)
+    assert (settings.chroma.url, settings.chroma.auth_token) == ("", None)
+    assert settings.routing.default_max_cost_usd == settings.routing.max_cost_per_request == Decimal("1.00")
 
 
 def test_a_credential_that_is_empty_text_counts_as_absent(load: Load) -> None:

@@ -4,11 +4,12 @@ import base64
 import zlib
 from array import array
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sekha_llm_bridge.embeddings import Batch, VectorRecord
+from sekha_llm_bridge.embeddings import Batch, Database, VectorRecord
 from sekha_llm_bridge.embeddings.deferred_writes.message_encoding import (
     InvalidMessage,
     RecordTooLarge,
@@ -36,13 +37,16 @@ def batches(draw: st.DrawFn) -> Batch:
         VectorRecord(one, draw(TEXT), draw(st.lists(FLOATS, min_size=dimension, max_size=dimension)), draw(METADATA))
         for one in ids
     )
-    return Batch("notes", dimension, "mini", records)
+    database = draw(st.none() | st.builds(Database, TEXT, TEXT))
+    return Batch("notes", dimension, "mini", records, database)
 
 
 @given(batches(), st.integers(4_500, 6_000))
 def test_decoding_returns_the_encoded_records_in_order(batch: Batch, max_bytes: int) -> None:
     messages = encode_batch(batch, max_bytes=max_bytes)
-    decoded = [record for message in messages for record in decode_batch(message.body).records]
+    batches = [decode_batch(message.body) for message in messages]
+    assert {one.database for one in batches} == {batch.database}
+    decoded = [record for one in batches for record in one.records]
     assert [(one.id, one.document, one.metadata or None) for one in decoded] == [
         (one.id, one.document, one.metadata or None) for one in batch.records
     ]
@@ -95,3 +99,20 @@ def _of(content: bytes) -> str:
 def test_an_invalid_body_raises_invalid_message(body: str) -> None:
     with pytest.raises(InvalidMessage):
         decode_batch(body)
+
+
+def test_a_message_of_an_older_version_is_for_the_configured_database() -> None:
+    body = (
+        "eAEVyjEOgCAQBdE9y69ptKTxIGgM6ppQsBiWwoSQeDOvJpaTN0Q0V5wpR9jBYPPKq/jIsJBUWGFwhMiiIQnsaKCX33+NQULHzHvKh8I6B9+7"
+        "8F1gKvo8tGVpRM9ERO8HgAgfWA=="
+    )
+    record = VectorRecord("a", "text", array("f", [1.0, -0.5]), {"n": 1})
+    assert decode_batch(body) == Batch("notes", 2, "mini", (record,), None)
+
+
+def test_a_message_for_another_database_has_a_format_that_older_versions_reject() -> None:
+    record = (VectorRecord("a", "x", [1.0]),)
+    for database, form in ((None, 1), (Database("team", "mine"), 2)):
+        (message,) = encode_batch(Batch("n", 1, "s", record, database), max_bytes=5_000)
+        content = zlib.decompress(base64.b64decode(message.body))
+        assert orjson.loads(content[4 : 4 + int.from_bytes(content[:4])])["form"] == form

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from io import StringIO
 from types import ModuleType
@@ -263,3 +265,10 @@ def test_a_table_that_is_down_or_slow_closes_the_api_with_a_failure_and_not_with
     with pytest.raises(KeysUnavailable):
         handler(bearer(new_key()), None)
     assert is_unauthorized(handler, event())  # for this, the table is not needed
+
+
+def test_the_function_starts_without_fastapi_the_configuration_and_boto3() -> None:
+    heavy = ("fastapi", "pydantic", "yaml", "botocore", "mangum", "aws_lambda_powertools")
+    code = f"import sys, sekha_llm_bridge.jobs.authorizer; print([name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -26,7 +26,7 @@ from sekha_llm_bridge.access.quotas import (
     Shortage,
     pico_usd,
 )
-from sekha_llm_bridge.access.quotas.account import hold_name
+from sekha_llm_bridge.access.quotas.account import hold_name, reserved_of
 from sekha_llm_bridge.clock import Clock
 from sekha_llm_bridge.errors import AccessUnavailable, KeyLimitExceeded
 from sekha_llm_bridge.observability import Metric, count, logger
@@ -137,6 +137,22 @@ class RequestSpending:
             await self._clock.sleep(pause_s * (0.5 + _SYSTEM_RANDOM.random() / 2))
             pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
 
+    async def left_usd(self) -> Decimal | None:
+        """Returns what is left of the smallest budget, apart from what is reserved; None where there is no budget, or
+        the table does not answer. Reads the account of each budget.
+        """
+        left: list[Decimal] = []
+        for quota in (reserved.quota for reserved in self._reserved):
+            if not quota.limits.keys() & set(_BUDGETS):
+                continue
+            try:
+                account = await self._quotas.read(quota)
+            except QuotasUnavailable as exc:
+                _report_unavailable(exc)
+                return None
+            left.append(min(_left(account, quota)))
+        return max(min(left), Decimal(0)) if left else None
+
     def end_attempt(self, need: Need) -> None:
         """Ends an attempt that `reserve` allowed: from now on its cost is part of what was spent."""
         self._running = Need(self._running.cost_usd - need.cost_usd, self._running.tokens - need.tokens)
@@ -221,6 +237,15 @@ def quotas_of(caller: Caller, *, daily_usd: Decimal | None, monthly_usd: Decimal
 def _budget(daily_usd: Decimal | None, monthly_usd: Decimal | None) -> dict[Counter, int | None]:
     budgets = {Counter.DAY: daily_usd, Counter.MONTH: monthly_usd}
     return {counter: None if usd is None else int(usd * PICO_USD) for counter, usd in budgets.items()}
+
+
+def _left(account: Account, quota: Quota) -> Iterator[Decimal]:
+    """Yields what is left of each budget in the quota, in USD."""
+    reserved = reserved_of(account.holds)
+    for counter in _BUDGETS:
+        if counter in quota.limits:
+            used = account.used.get(counter, 0) - reserved[counter]
+            yield Decimal(quota.limits[counter] - used) / PICO_USD
 
 
 def _missing(wanted: Hold, reserved: Hold) -> Hold:

@@ -51,6 +51,26 @@ class RequestMiddleware:
         write_request_line(state, logged_caller(Request(scope)), latency_ms=latency_ms, now=self._clock.now())
 
 
+class IdempotencyMiddleware:
+    """Hands a request with an `Idempotency-Key` to `api.idempotency`, which is imported only then."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serves one request. See ASGI."""
+        if scope["type"] == "http" and scope["method"] == "POST" and _has_idempotency_key(scope):
+            from sekha_llm_bridge.api.idempotency import answer_once
+
+            await answer_once(self._app, Request(scope, receive), send)
+        else:
+            await self._app(scope, receive, send)
+
+
+def _has_idempotency_key(scope: Scope) -> bool:
+    return any(name == b"idempotency-key" for name, _ in scope["headers"])
+
+
 def _new_state(scope: Scope) -> RequestState:
     """The request has API Gateway's id, so that its own errors and ours are found by the same one."""
     gateway = (scope.get("aws.event") or {}).get("requestContext") or {}

@@ -5,6 +5,7 @@ from functools import lru_cache
 
 from sekha_llm_bridge.bootstrap import Bridge
 from sekha_llm_bridge.bootstrap.vectors import default_space_of, fetch_token_of
+from sekha_llm_bridge.embeddings import Database
 from sekha_llm_bridge.embeddings.chroma_server import ChromaServer
 from sekha_llm_bridge.embeddings.chroma_store import ChromaStore
 from sekha_llm_bridge.embeddings.deferred_writes.drain import MAX_EMPTY_RECEIVES, Drain
@@ -41,10 +42,10 @@ class MigrationParts:
     default_space: EmbeddingSpace | None
 
 
-def make_migration(bridge: Bridge) -> MigrationParts:
+def make_migration(bridge: Bridge, database: Database | None = None) -> MigrationParts:
     """Returns the collaborators of a migration on the bridge's Chroma server, with a lease in its table.
 
-    Without a table no lease is needed, because no other process migrates.
+    `database`: None is the configured one. Without a table no lease is needed, because no other process migrates.
     """
     server = ChromaServer(
         bridge.settings.chroma,
@@ -55,4 +56,6 @@ def make_migration(bridge: Bridge) -> MigrationParts:
     )
     table = bridge.resources.table
     lease: Lease = DynamoLease(table, bridge.connections, bridge.clock) if table else NoLease()
+    if database is not None:
+        server = server.in_database(database)
     return MigrationParts(server, lease, default_space_of(bridge.catalog))

@@ -56,6 +56,18 @@ ChromaToken = Annotated[
     str | None,
     typer.Option("--chroma-token", envvar="CHROMA_TOKEN", metavar="TOKEN", help="The server's token, if needed."),
 ]
+ChromaTenant = Annotated[
+    str | None,
+    typer.Option("--chroma-tenant", metavar="NAME", help="The tenant of the database. Default: that of the file."),
+]
+ChromaDatabase = Annotated[
+    str | None,
+    typer.Option(
+        "--chroma-database",
+        metavar="NAME",
+        help="The database, such as an API key's own (the key's id). Default: that of the file.",
+    ),
+]
 BackupFile = Annotated[
     Path, typer.Argument(help="The backup file: gzipped JSON lines, readable with `zcat | jq`.", metavar="FILE")
 ]
@@ -231,6 +243,8 @@ def migrate_collections(
     config: ConfigOption = None,
     chroma_url: ChromaUrl = None,
     chroma_token: ChromaToken = None,
+    chroma_tenant: ChromaTenant = None,
+    chroma_database: ChromaDatabase = None,
     table: Annotated[
         str | None,
         typer.Option(
@@ -250,9 +264,11 @@ def migrate_collections(
     2 an option is invalid, or Chroma cannot be reached
     130 interrupted by Ctrl-C
     """
+    from sekha_llm_bridge.cli.chroma_options import ChromaOptions
     from sekha_llm_bridge.cli.migrate_collections import Options, run
 
-    options = Options(dry_run, keep, as_json, config, chroma_url, chroma_token, table)
+    chroma = ChromaOptions(config, chroma_url, chroma_token, chroma_tenant, chroma_database)
+    options = Options(dry_run, keep, as_json, chroma, table)
     raise typer.Exit(run(options))
 
 
@@ -267,6 +283,8 @@ def backup(
     config: ConfigOption = None,
     chroma_url: ChromaUrl = None,
     chroma_token: ChromaToken = None,
+    chroma_tenant: ChromaTenant = None,
+    chroma_database: ChromaDatabase = None,
 ) -> None:
     """Write collections of the Chroma server to a file, and check it.
 
@@ -280,8 +298,10 @@ def backup(
     130 interrupted by Ctrl-C
     """
     from sekha_llm_bridge.cli.backup import Options, run
+    from sekha_llm_bridge.cli.chroma_options import ChromaOptions
 
-    options = Options(tuple(collections or ()), force, restart, as_json, config, chroma_url, chroma_token)
+    chroma = ChromaOptions(config, chroma_url, chroma_token, chroma_tenant, chroma_database)
+    options = Options(tuple(collections or ()), force, restart, as_json, chroma)
     raise typer.Exit(run(file, options))
 
 
@@ -295,6 +315,8 @@ def restore(
     config: ConfigOption = None,
     chroma_url: ChromaUrl = None,
     chroma_token: ChromaToken = None,
+    chroma_tenant: ChromaTenant = None,
+    chroma_database: ChromaDatabase = None,
 ) -> None:
     """Write a backup's collections to the Chroma server. Its records replace those with the same id, even newer ones
     (--dry-run counts them). Other records on the server stay. Safe to run again at any time.
@@ -306,7 +328,9 @@ def restore(
     2 an option is invalid, the file is damaged, or Chroma cannot be reached
     130 interrupted by Ctrl-C
     """
+    from sekha_llm_bridge.cli.chroma_options import ChromaOptions
     from sekha_llm_bridge.cli.restore import Options, run
 
-    options = Options(tuple(collections or ()), dry_run, as_json, config, chroma_url, chroma_token)
+    chroma = ChromaOptions(config, chroma_url, chroma_token, chroma_tenant, chroma_database)
+    options = Options(tuple(collections or ()), dry_run, as_json, chroma)
     raise typer.Exit(run(file, options))

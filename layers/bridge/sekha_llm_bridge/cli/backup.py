@@ -10,7 +10,13 @@ from rich.filesize import decimal
 from rich.table import Table
 from rich.text import Text
 
-from sekha_llm_bridge.cli.chroma_options import InvalidOptions, chroma_server, problem_text
+from sekha_llm_bridge.cli.chroma_options import (
+    ChromaOptions,
+    InvalidOptions,
+    chroma_server,
+    problem_text,
+    require_database,
+)
 from sekha_llm_bridge.cli.health.printable import printable
 from sekha_llm_bridge.cli.terminal import make_console
 from sekha_llm_bridge.cli.transfer_progress import progress_display
@@ -37,9 +43,7 @@ class Options:
     force: bool
     restart: bool
     as_json: bool
-    config: Path | None
-    chroma_url: str | None
-    chroma_token: str | None
+    chroma: ChromaOptions
 
 
 def run(path: Path, options: Options) -> int:
@@ -50,8 +54,9 @@ def run(path: Path, options: Options) -> int:
         return _failed(f"{path} exists already: give another name, or --force to replace it", _NOT_POSSIBLE)
     url = ""
     try:
-        server = chroma_server(options.config, options.chroma_url, options.chroma_token, timeout_s=_TIMEOUT_S)
+        server = chroma_server(options.chroma, timeout_s=_TIMEOUT_S)
         url = server.url
+        require_database(server, options.chroma)
         with progress_display(as_json=options.as_json) as show:
             done = back_up(
                 server,

@@ -17,7 +17,7 @@ from sekha_llm_bridge.errors import ConfigError
 from sekha_llm_bridge.pricing import Price, PriceBook, usd_text
 from sekha_llm_bridge.providers.addresses import masked_addresses_of
 from sekha_llm_bridge.proxies import proxy_fault
-from sekha_llm_bridge.routing.configuration_warnings import configuration_warnings
+from sekha_llm_bridge.routing.configuration_warnings import configuration_warnings, cost_limit_summary
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +47,7 @@ def run(file: Path | None, *, as_json: bool) -> int:
                 "path": str(settings.path),
                 "providers": [_provider_data(row, prices) for row in rows(settings)],
                 "aliases": settings.aliases,
+                "cost_limit": _cost_limit_data(settings),
                 "warnings": warnings,
                 "faults": [],
             }
@@ -60,6 +61,12 @@ def rows(settings: Settings) -> list[Row]:
     """Returns every provider of the file: first the ones in use, then the disabled ones."""
     in_use = [Row(provider, None) for provider in settings.providers]
     return in_use + [Row(left_out.config, left_out.reason) for left_out in settings.disabled]
+
+
+def _cost_limit_data(settings: Settings) -> dict[str, Any]:
+    summary = cost_limit_summary(settings)
+    usd = None if summary.usd is None else usd_text(summary.usd)
+    return {"usd": usd, "is_default": summary.is_default, "unlimited_models": dict(summary.unlimited_models)}
 
 
 def _print_faults(error: ConfigError, *, as_json: bool) -> None:
@@ -84,6 +91,8 @@ def _print_table(settings: Settings, prices: PriceBook, warnings: list[str]) -> 
         console.print("\n".join([row.provider.id, *(f"  {use:<10} {url}" for use, url in urls)]))
     for alias, targets in settings.aliases.items():
         console.print(f"alias {alias}: {', '.join(targets)}", markup=False)
+    for sentence in cost_limit_summary(settings).sentences():
+        console.print(sentence, markup=False)
     for warning in warnings:
         console.print(Text.assemble(("warning:", "yellow"), f" {warning}"))
     console.print(Text.assemble(f"{settings.path}: ", ("valid", "green"), f", {_summary(settings)}"))

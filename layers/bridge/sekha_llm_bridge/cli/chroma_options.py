@@ -1,16 +1,19 @@
 """The Chroma server of a command: the one that its options name, else the configuration's, else the local stack's."""
 
 import os
+import re
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from typing import NamedTuple
 
 from pydantic import SecretStr, ValidationError
 
 from sekha_llm_bridge.cli.running_stack import RunningStack, SeveralStacks, find_stack
 from sekha_llm_bridge.config import load_settings
 from sekha_llm_bridge.config.location import PATH_VARIABLE
-from sekha_llm_bridge.config.models import ChromaConfig
+from sekha_llm_bridge.config.models import CHROMA_NAME_PATTERN, ChromaConfig
+from sekha_llm_bridge.embeddings import Database
 from sekha_llm_bridge.embeddings.chroma_server import ChromaServer
 from sekha_llm_bridge.embeddings.store import StoreFailed
 from sekha_llm_bridge.errors import ConfigError
@@ -33,13 +36,42 @@ class InvalidOptions(Exception):
     """The options name no usable Chroma server. The message names the option to give."""
 
 
-def chroma_server(config_path: Path | None, url: str | None, token: str | None, *, timeout_s: float) -> ChromaServer:
-    """Returns a client of the server, with `timeout_s` for each request. Raises `InvalidOptions`."""
-    return ChromaServer(chroma_config(config_path, url, token), timeout_s=timeout_s, max_attempts=_MAX_ATTEMPTS)
+class ChromaOptions(NamedTuple):
+    """The options that name a Chroma server, and a database of it. None: what the configuration has."""
+
+    config_path: Path | None = None
+    url: str | None = None
+    token: str | None = None
+    tenant: str | None = None
+    database: str | None = None
+
+    @property
+    def has_database(self) -> bool:
+        """Whether a database is named: an API key's, say."""
+        return self.tenant is not None or self.database is not None
 
 
-def chroma_config(config_path: Path | None, url: str | None, token: str | None) -> ChromaConfig:
-    """Returns the settings of the server. Tenant and database are always taken from the configuration.
+def chroma_server(options: ChromaOptions, *, timeout_s: float) -> ChromaServer:
+    """Returns a client of the server's database, with `timeout_s` for each request. Raises `InvalidOptions`.
+
+    A database that the options name is created by the first write, if it does not exist.
+    """
+    for option, name in (("--chroma-tenant", options.tenant), ("--chroma-database", options.database)):
+        if name is not None and not re.fullmatch(CHROMA_NAME_PATTERN, name):
+            raise InvalidOptions(f"{option} {name}: 3 to 512 letters, digits, dots, - and _ are taken")
+    server = ChromaServer(_chroma_config(options), timeout_s=timeout_s, max_attempts=_MAX_ATTEMPTS)
+    configured = server.database
+    return server.in_database(Database(options.tenant or configured.tenant, options.database or configured.name))
+
+
+def require_database(server: ChromaServer, options: ChromaOptions) -> None:
+    """Raises `InvalidOptions` if the options name a database that does not exist, and `StoreFailed`."""
+    if options.has_database and not server.has_database():
+        raise InvalidOptions(f"{server.url} has no database {server.database}: check --chroma-database")
+
+
+def _chroma_config(options: ChromaOptions) -> ChromaConfig:
+    """Returns the settings of the server, with the tenant and database of the configuration.
 
     An invalid configuration is ignored when `url` is given and `config_path` is not: it must not block the rollback of
     data. The configuration's token is only sent to the configuration's own server. When neither the options nor the
@@ -48,6 +80,7 @@ def chroma_config(config_path: Path | None, url: str | None, token: str | None) 
     """
     if find_spec("chromadb") is None:  # asked first, so that a missing package is reported before anything else
         raise ModuleNotFoundError(name="chromadb")
+    config_path, url, token = options.config_path, options.url, options.token
     configured = _configured(config_path, is_needed=config_path is not None or not url)
     if url and url.rstrip("/") != configured.url:
         configured = _with_url(configured, url)

@@ -4,7 +4,7 @@ The user needs the right to read and write these tables, and for a deployed stac
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
 _KEYS_TABLE, _STATE_TABLE = "KEYS_TABLE", "STATE_TABLE"
+_NO_KEYS = "none"  # the value of AUTH_MODE, and of the parameter AuthMode
 _CONNECT_TIMEOUT_S, _READ_TIMEOUT_S = 5, 10
 _NO_STACK = "no local stack runs: start one with `sekha-bridge up`, or name a deployed one with --stack"
 
@@ -30,12 +31,13 @@ class TableFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """A bridge with its tables. `name` is for messages."""
+    """A bridge with its tables. `name` is for messages. `needs_keys`: whether it accepts only requests with a key."""
 
     name: str
     keys_table: str
     state_table: str
     dynamodb: "DynamoDBClient" = field(repr=False)
+    needs_keys: bool = True
 
 
 def find_deployment(stack: str | None) -> Deployment:
@@ -81,7 +83,8 @@ def _of_local_stack(stack: RunningStack) -> Deployment:
     session = boto3.Session("local", "local", region_name=variables["AWS_REGION"])
     url = variables["AWS_ENDPOINT_URL_DYNAMODB"]
     client = session.client("dynamodb", endpoint_url=url, config=_client_config())
-    return Deployment(str(stack), variables[_KEYS_TABLE], variables[_STATE_TABLE], client)
+    needs_keys = variables.get("AUTH_MODE") != _NO_KEYS
+    return Deployment(str(stack), variables[_KEYS_TABLE], variables[_STATE_TABLE], client, needs_keys)
 
 
 def _deployed(stack: str) -> Deployment:
@@ -91,19 +94,22 @@ def _deployed(stack: str) -> Deployment:
     with aws_errors(name):
         # boto3 itself reads AWS_DEFAULT_REGION only, unlike AWS's other SDKs.
         session = boto3.Session(region_name=os.environ.get("AWS_REGION"))
-        outputs = _outputs(session.client("cloudformation", config=_client_config()), stack)
+        described = _described(session.client("cloudformation", config=_client_config()), stack)
         client = session.client("dynamodb", config=_client_config())
+    outputs = {output["OutputKey"]: output["OutputValue"] for output in described.get("Outputs", ())}
+    parameters = {one["ParameterKey"]: one.get("ParameterValue") for one in described.get("Parameters", ())}
+    needs_keys = parameters.get("AuthMode") != _NO_KEYS
     try:
-        return Deployment(name, outputs["KeysTableName"], outputs["StateTableName"], client)
+        return Deployment(name, outputs["KeysTableName"], outputs["StateTableName"], client, needs_keys)
     except KeyError as exc:
         raise NoDeployment(
             f"{name} has no output {exc.args[0]}: it is not this bridge, or an older version; deploy it again"
         ) from exc
 
 
-def _outputs(cloudformation: Any, stack: str) -> dict[str, str]:
-    described = cloudformation.describe_stacks(StackName=stack)["Stacks"][0]
-    return {output["OutputKey"]: output["OutputValue"] for output in described.get("Outputs", ())}
+def _described(cloudformation: Any, stack: str) -> Mapping[str, Any]:
+    described: Mapping[str, Any] = cloudformation.describe_stacks(StackName=stack)["Stacks"][0]
+    return described
 
 
 def _client_config() -> Any:

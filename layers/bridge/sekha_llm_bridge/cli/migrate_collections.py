@@ -7,7 +7,6 @@ import sys
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, TaskID, TextColumn, TimeElapsedColumn
@@ -16,12 +15,17 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from sekha_llm_bridge.bootstrap.vectors import default_space_of
-from sekha_llm_bridge.cli.chroma_options import InvalidOptions, chroma_config, problem_text
+from sekha_llm_bridge.cli.chroma_options import (
+    ChromaOptions,
+    InvalidOptions,
+    chroma_server,
+    problem_text,
+    require_database,
+)
 from sekha_llm_bridge.cli.health.printable import printable
 from sekha_llm_bridge.cli.terminal import can_show_progress, make_console
 from sekha_llm_bridge.clock import SystemClock
 from sekha_llm_bridge.config import load_settings
-from sekha_llm_bridge.config.models import ChromaConfig
 from sekha_llm_bridge.connections import Connections
 from sekha_llm_bridge.embeddings.chroma_server import ChromaServer
 from sekha_llm_bridge.embeddings.migration.lease import DynamoLease, Lease, NoLease
@@ -37,7 +41,7 @@ from sekha_llm_bridge.routing import Catalog
 _UNFINISHED, _UNUSABLE, _INTERRUPTED = 1, 2, 130
 _TENTHS = 10
 _STOP_LIMIT_S = 3.0
-_TIMEOUT_S, _MAX_ATTEMPTS = 60.0, 4  # for each request
+_TIMEOUT_S = 60.0  # for each request
 _NO_DEFAULT = (
     "the configuration names no default embedding model, so the model of an unmarked collection is unknown: "
     "unmarked collections are renamed, but not merged into marked ones"
@@ -51,22 +55,21 @@ class Options:
     dry_run: bool
     keep: bool
     as_json: bool
-    config_path: Path | None
-    chroma_url: str | None
-    chroma_token: str | None
+    chroma: ChromaOptions
     table: str | None
 
 
 def run(options: Options) -> int:
     """Migrates, or plans the migration only, and prints the outcome of each collection. Returns the exit code."""
-    console = make_console()
+    console, url = make_console(), ""
     try:
-        config = chroma_config(options.config_path, options.chroma_url, options.chroma_token)
-        report = _run(_report(options, config, console))
+        server = chroma_server(options.chroma, timeout_s=_TIMEOUT_S)
+        url = server.url
+        report = _run(_report(options, server, console))
     except InvalidOptions as exc:
         return _unusable(str(exc))
     except StoreFailed as exc:
-        return _unusable(problem_text(config.url, exc))
+        return _unusable(problem_text(url, exc))
     if options.as_json:
         sys.stdout.write(json.dumps(report.as_json(), separators=(",", ":")) + "\n")
     else:
@@ -107,8 +110,8 @@ async def _stopped_in_time(work: Coroutine[None, None, MigrationReport]) -> Migr
         raise
 
 
-async def _report(options: Options, config: ChromaConfig, console: Console) -> MigrationReport:
-    server = ChromaServer(config, timeout_s=_TIMEOUT_S, max_attempts=_MAX_ATTEMPTS)
+async def _report(options: Options, server: ChromaServer, console: Console) -> MigrationReport:
+    await asyncio.to_thread(require_database, server, options.chroma)
     default = _default_space(options)
     sys.stderr.write(f"{_assumption_text(default)}\n")
     if options.dry_run:
@@ -128,7 +131,7 @@ def _default_space(options: Options) -> EmbeddingSpace | None:
     A provider counts here although its key is not set in this shell: its model is not called.
     """
     try:
-        settings = load_settings(options.config_path)
+        settings = load_settings(options.chroma.config_path)
     except ConfigError:
         return None
     disabled = tuple(provider.config for provider in settings.disabled)

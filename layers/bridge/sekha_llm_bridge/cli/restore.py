@@ -10,7 +10,7 @@ from typing import Any
 from rich.filesize import decimal
 from rich.table import Table
 
-from sekha_llm_bridge.cli.chroma_options import InvalidOptions, chroma_server, problem_text
+from sekha_llm_bridge.cli.chroma_options import ChromaOptions, InvalidOptions, chroma_server, problem_text
 from sekha_llm_bridge.cli.health.printable import printable
 from sekha_llm_bridge.cli.terminal import make_console
 from sekha_llm_bridge.cli.transfer_progress import progress_display
@@ -37,16 +37,14 @@ class Options:
     names: tuple[str, ...]
     dry_run: bool
     as_json: bool
-    config: Path | None
-    chroma_url: str | None
-    chroma_token: str | None
+    chroma: ChromaOptions
 
 
 def run(path: Path, options: Options) -> int:
     """Restores the file and prints the outcome of each collection. Returns the exit code."""
     has_begun, url = False, ""
     try:
-        server = chroma_server(options.config, options.chroma_url, options.chroma_token, timeout_s=_TIMEOUT_S)
+        server = chroma_server(options.chroma, timeout_s=_TIMEOUT_S)
         url = server.url
         plans = plan(server, path, names=options.names)
         if options.dry_run:

@@ -1,18 +1,21 @@
 """The configuration: loads one YAML file, resolves its references, and validates it.
 
 `settings` is the configuration of this process, loaded at its first use. `load_settings(path)` loads another file.
-Importing this package reads no file and imports neither boto3 nor Powertools.
+Importing this package reads no file and imports neither boto3 nor Powertools. A name is imported when it is first used:
+the authorizer needs the words of the configuration only, and not pydantic.
 """
 
 import logging
 from functools import cache
+from importlib import import_module
 from typing import TYPE_CHECKING
 
-from sekha_llm_bridge.config.loaded import DisabledProvider, Settings
-from sekha_llm_bridge.config.loader import load_or_exit, load_settings, refresh_chroma, refresh_provider
-from sekha_llm_bridge.config.location import bundled_path, find_config
-from sekha_llm_bridge.config.models import ModelConfig, ProviderConfig, ProviderType, Task
-from sekha_llm_bridge.config.secret_source import SecretSource, SecretUnavailable
+if TYPE_CHECKING:
+    from sekha_llm_bridge.config.loaded import DisabledProvider, Settings
+    from sekha_llm_bridge.config.loader import load_or_exit, load_settings, refresh_chroma, refresh_provider
+    from sekha_llm_bridge.config.location import bundled_path, find_config
+    from sekha_llm_bridge.config.models import ModelConfig, ProviderConfig, ProviderType, Task
+    from sekha_llm_bridge.config.secret_source import SecretSource, SecretUnavailable
 
 __all__ = [
     "DisabledProvider",
@@ -33,9 +36,20 @@ __all__ = [
 ]
 
 
+_MODULES = {
+    "loaded": ("DisabledProvider", "Settings"),
+    "loader": ("load_or_exit", "load_settings", "refresh_chroma", "refresh_provider"),
+    "location": ("bundled_path", "find_config"),
+    "models": ("ModelConfig", "ProviderConfig", "ProviderType", "Task"),
+    "secret_source": ("SecretSource", "SecretUnavailable"),
+}
+
+
 @cache
-def _loaded() -> Settings:
+def _loaded() -> "Settings":
     """Returns the settings of this process. Logs their warnings here, so that each is logged once."""
+    from sekha_llm_bridge.config.loader import load_settings
+
     loaded = load_settings()
     for warning in loaded.warnings:
         logging.getLogger(__name__).warning(warning)
@@ -49,4 +63,7 @@ else:
     def __getattr__(name: str) -> object:
         if name == "settings":
             return _loaded()
+        for module, names in _MODULES.items():
+            if name in names:
+                return getattr(import_module(f"{__name__}.{module}"), name)
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -44,6 +44,8 @@ __all__ = [
 ID_PATTERN = r"^[a-z0-9_-]+$"
 VERSION_PATTERN = r"^2(\.\d+)*$"
 COLLECTION_PATTERN = r"^[a-zA-Z0-9][a-zA-Z0-9._-]*$"
+CHROMA_NAME_PATTERN = r"^[a-zA-Z0-9][a-zA-Z0-9._-]{1,510}[a-zA-Z0-9]$"
+"""What Chroma 1.5 accepts as the name of a database. Of a tenant's name it accepts more, which URLs may distort."""
 HEADER_PATTERN = r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$"
 PATH_PATTERN = r"^/[^?#\s]*$"
 REGION_PATTERN = r"^[a-z]{2,}(-[a-z]+)+-\d+$"
@@ -346,7 +348,22 @@ class RoutingConfig(Section):
     cost_aware: bool = Field(default=True, description="Among equal priorities, the cheaper model is tried first.")
     auto_fallback: bool = Field(default=True, description="Whether the next candidate is tried after a failure.")
     require_vision_for_images: bool = Field(default=True, description="Whether images require a vision model.")
-    max_cost_per_request: Usd | None = Field(None, description="USD; null: no limit.")
+    max_cost_per_request: Usd | None = Field(
+        Decimal("1.00"),
+        description="The maximum cost of one request in USD, with failed attempts; null: no limit. Where the file does"
+        " not have this key, the default limits by estimates, and only what has a known price.",
+    )
+    max_output_tokens: int | None = Field(
+        None,
+        ge=1,
+        description="The maximum of output tokens for one answer, of every model; a request that asks for more gets a"
+        " note. null: no limit.",
+    )
+    max_n: int | None = Field(
+        None,
+        ge=1,
+        description="The maximum of answers that one request may ask for (`n`); more are a 400. null: no limit.",
+    )
     min_output_tokens: int = Field(
         64, ge=1, description="The minimum tokens of a useful answer; a cost limit must allow them."
     )
@@ -365,6 +382,21 @@ class RoutingConfig(Section):
     )
     circuit_breaker: Annotated[CircuitBreakerConfig, NullAsEmpty] = CircuitBreakerConfig()
 
+    @property
+    def configured_max_cost_usd(self) -> Decimal | None:
+        """The cost limit that the file sets; None where it sets none, or null."""
+        return self.max_cost_per_request if self.sets_cost_limit else None
+
+    @property
+    def default_max_cost_usd(self) -> Decimal | None:
+        """The cost limit that applies because the file does not mention one."""
+        return None if self.sets_cost_limit else self.max_cost_per_request
+
+    @property
+    def sets_cost_limit(self) -> bool:
+        """Whether the file has the key `max_cost_per_request`, with a number or null."""
+        return "max_cost_per_request" in self.model_fields_set
+
 
 class ChromaConfig(Section):
     """The remote Chroma server."""
@@ -372,6 +404,11 @@ class ChromaConfig(Section):
     url: str = Field("", description="scheme://host:port; empty: nothing is stored; absent: the value of CHROMA_URL.")
     tenant: str = Field("default_tenant", min_length=1, description="The tenant of the Chroma server.")
     database: str = Field("default_database", min_length=1, description="The database of the tenant.")
+    separate_by_key: bool = Field(
+        default=False,
+        description="true: each API key has a database of its own, with the key's id as its name, unless the key names"
+        " one; it is created when the key first stores. false: keys that name none share the configured database.",
+    )
     auth_token: OptionalCredential = Field(None, description="The token of the server, if it requires one.")
     default_collection: str | None = Field(
         "conversations",

@@ -2,6 +2,7 @@
 
 from sekha_llm_bridge.embeddings.records import (
     Batch,
+    Database,
     Match,
     StoreReport,
     VectorRecord,
@@ -21,6 +22,7 @@ from sekha_llm_bridge.embeddings.store import (
 __all__ = [
     "Batch",
     "CollectionMissing",
+    "Database",
     "EmbeddingStorage",
     "Match",
     "SpaceMismatch",

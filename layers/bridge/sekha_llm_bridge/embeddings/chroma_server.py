@@ -1,33 +1,21 @@
-"""A Chroma server, through Chroma's own client, with time limits, retries and errors of its own.
+"""A database of a Chroma server: finds, creates and deletes its collections. The client is in `chroma_connection`."""
 
-The client is imported at first use: that takes about a second, and only the functions that store vectors have it. The
-bridge uses the class below `HttpClient`, because `HttpClient` sends three requests before the first real one and has no
-timeout (infra/decisions/0004).
-"""
-
+import copy
 import time
 from collections.abc import Callable, Iterator, Mapping
-from datetime import datetime, timedelta
-from functools import cached_property
-from threading import Lock
-from typing import Any
-from urllib.parse import urlsplit
+from contextlib import suppress
+from typing import Any, Self
 
-import httpx
-
-from sekha_llm_bridge.clock import Clock, SystemClock
+from sekha_llm_bridge.clock import Clock
 from sekha_llm_bridge.config.models import ChromaConfig
 from sekha_llm_bridge.embeddings.chroma_collection import ServerCollection
+from sekha_llm_bridge.embeddings.chroma_connection import REQUEST_TIMEOUT_S, ChromaConnection
 from sekha_llm_bridge.embeddings.chroma_quirks import Metadata, translate_errors
-from sekha_llm_bridge.embeddings.chroma_token import FetchToken, TokenAuth
-from sekha_llm_bridge.embeddings.store import CollectionMissing, StoreDown, StoreFailed
+from sekha_llm_bridge.embeddings.chroma_token import FetchToken
+from sekha_llm_bridge.embeddings.records import Database
+from sekha_llm_bridge.embeddings.store import CollectionMissing, NameTaken, StoreFailed, StoreRefused
 
-_CONNECT_TIMEOUT_S = 2.0
-_REQUEST_TIMEOUT_S = 10.0
-_DEFAULT_PORTS = {"http": 80, "https": 443}
 _COLLECTIONS_PER_PAGE = 1_000
-_BACKOFF_S = 0.3  # times the number of the attempt
-_MAX_IDLE = timedelta(seconds=30)
 
 
 class ChromaServer:
@@ -41,47 +29,51 @@ class ChromaServer:
         self,
         config: ChromaConfig,
         *,
-        timeout_s: float = _REQUEST_TIMEOUT_S,
+        timeout_s: float = REQUEST_TIMEOUT_S,
         max_attempts: int = 1,
         fetch_token: FetchToken | None = None,
         clock: Clock | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._config = config
-        self._max_attempts = max_attempts
-        self._sleep = sleep
-        self._timeout = httpx.Timeout(timeout_s, connect=_CONNECT_TIMEOUT_S)
-        self._clock = clock or SystemClock()
-        self._auth = TokenAuth(config.auth_token, fetch_token, self._clock)
-        self._used_at: datetime | None = None
-        self._connecting = Lock()
+        self._connection = ChromaConnection(
+            config, timeout_s=timeout_s, max_attempts=max_attempts, fetch_token=fetch_token, clock=clock, sleep=sleep
+        )
+        self.database = self._configured = Database(config.tenant, config.database)
+
+    def in_database(self, database: Database) -> Self:
+        """Returns another database of the same server, over the same connections. Its first collection creates it.
+
+        Only the configured database is never created: its name may be a typo, or the server not be ready.
+        """
+        other = copy.copy(self)
+        other.database = database
+        return other
 
     @property
     def url(self) -> str:
         """The address of the server, which has no secret in it."""
-        return self._config.url
+        return self._connection.url
 
     def prepare(self) -> None:
-        """Imports the client. Replaces connections that were idle for 30 s: a NAT gateway may have dropped them.
+        """See `ChromaConnection.prepare`."""
+        self._connection.prepare()
 
-        Raises `StoreDown` if the client cannot be used.
-        """
-        now = self._clock.now()
+    def has_database(self) -> bool:
+        """Returns whether the database exists: if not, Chroma lists no collections. Raises `StoreFailed`."""
+        self.prepare()
         try:
-            with self._connecting:
-                if self._used_at is not None and now - self._used_at > _MAX_IDLE:
-                    self._api._session = self._session(self._api._session.headers)  # noqa: SLF001 — as below
-                _ = self._api
-                self._used_at = now
-        except Exception as exc:  # usually ImportError: the function lacks the layer
-            raise StoreDown(f"Chroma's client cannot be used here ({type(exc).__name__})") from exc
+            with translate_errors("look up a database"):
+                self._api.get_database(self.database.name, tenant=self.database.tenant)
+        except CollectionMissing:
+            return False
+        return True
 
     def is_up(self) -> bool:
         """Returns whether the server answers a request that needs the token, if it requires one."""
         self.prepare()
         try:
             with translate_errors("answer"):
-                self._api.list_collections(limit=1, **self._database)
+                self._api.list_collections(limit=1, **self._in_database)
         except StoreFailed:
             return False
         return True
@@ -91,8 +83,11 @@ class ChromaServer:
         self.prepare()
         offset = 0
         while True:
-            with translate_errors("list collections"):
-                models = self._api.list_collections(limit=_COLLECTIONS_PER_PAGE, offset=offset, **self._database)
+            try:
+                with translate_errors("list collections"):
+                    models = self._api.list_collections(limit=_COLLECTIONS_PER_PAGE, offset=offset, **self._in_database)
+            except CollectionMissing:  # the database does not exist; Chroma 1.5 answers with an empty list instead
+                return
             yield from map(self._wrap, models)
             if len(models) < _COLLECTIONS_PER_PAGE:
                 return
@@ -103,30 +98,48 @@ class ChromaServer:
         self.prepare()
         try:
             with translate_errors("look up a collection"):
-                return self._wrap(self._api.get_collection(name, **self._database))
+                return self._wrap(self._api.get_collection(name, **self._in_database))
         except CollectionMissing:
             return None
 
     def find_or_create(
         self, name: str, *, metadata: Metadata | None, configuration: Mapping[str, Any]
     ) -> ServerCollection:
-        """Returns the collection of that name. Creates it if there is none. Raises `StoreFailed`."""
+        """Returns the collection of that name. Creates it if there is none, with its database. Raises `StoreFailed`."""
         self.prepare()
+        try:
+            return self._find_or_create(name, metadata, configuration)
+        except StoreRefused:  # for a missing database: status 400
+            if self.database == self._configured:
+                raise
+        self._create_database()
+        return self._find_or_create(name, metadata, configuration)
+
+    def _find_or_create(
+        self, name: str, metadata: Metadata | None, configuration: Mapping[str, Any]
+    ) -> ServerCollection:
         with translate_errors("make a collection"):
             model = self._api.create_collection(
                 name,
                 configuration=dict(configuration),
                 metadata=dict(metadata) if metadata else None,
                 get_or_create=True,
-                **self._database,
+                **self._in_database,
             )
         return self._wrap(model)
+
+    def _create_database(self) -> None:
+        """Creates the database, and its tenant, where they do not exist. Another process may do so at the same time."""
+        with suppress(StoreFailed), translate_errors("make a tenant"):  # it exists, or only its owner may create it
+            self._api.create_tenant(self.database.tenant)
+        with suppress(NameTaken), translate_errors("make a database"):
+            self._api.create_database(self.database.name, tenant=self.database.tenant)
 
     def delete(self, name: str) -> None:
         """Deletes the collection of that name with its records. Raises `CollectionMissing` if there is none."""
         self.prepare()
         with translate_errors("delete a collection"):
-            self._api.delete_collection(name, **self._database)
+            self._api.delete_collection(name, **self._in_database)
 
     def check_filter(self, where: Metadata) -> None:
         """Raises `StoreRefused` if the filter is malformed. Sends no request."""
@@ -142,57 +155,9 @@ class ChromaServer:
         return ServerCollection(Collection(client=self._api, model=model, embedding_function=None))
 
     @property
-    def _database(self) -> dict[str, str]:
-        return {"tenant": self._config.tenant, "database": self._config.database}
+    def _in_database(self) -> dict[str, str]:
+        return {"tenant": self.database.tenant, "database": self.database.name}
 
-    @cached_property
+    @property
     def _api(self) -> Any:
-        from chromadb.api import ServerAPI
-        from chromadb.config import Settings, System
-
-        url = urlsplit(self._config.url)
-        system = System(
-            Settings(
-                chroma_api_impl="chromadb.api.fastapi.FastAPI",
-                chroma_server_host=url.hostname,
-                chroma_server_http_port=url.port or _DEFAULT_PORTS[url.scheme],
-                chroma_server_ssl_enabled=url.scheme == "https",
-                anonymized_telemetry=False,
-            )
-        )
-        api = system.instance(ServerAPI)
-        api._session = self._session(api._session.headers)  # noqa: SLF001 — the client has no setting for timeouts, and has none
-        return api
-
-    def _session(self, headers: httpx.Headers) -> httpx.Client:
-        return httpx.Client(
-            timeout=self._timeout,
-            headers=headers,
-            auth=self._auth,
-            transport=_RetryOnServerError(httpx.HTTPTransport(), self._max_attempts, self._sleep)
-            if self._max_attempts > 1
-            else None,
-        )
-
-
-class _RetryOnServerError(httpx.BaseTransport):
-    """Sends a request again after a 5xx status. Chroma may answer so for a moment after another client disconnected."""
-
-    def __init__(self, inner: httpx.BaseTransport, max_attempts: int, sleep: Callable[[float], None]) -> None:
-        self._inner = inner
-        self._max_attempts = max_attempts
-        self._sleep = sleep
-
-    def handle_request(self, request: httpx.Request) -> httpx.Response:
-        """See `httpx.BaseTransport`."""
-        for attempt in range(1, self._max_attempts):
-            response = self._inner.handle_request(request)
-            if response.status_code < httpx.codes.INTERNAL_SERVER_ERROR:
-                return response
-            response.close()
-            self._sleep(attempt * _BACKOFF_S)
-        return self._inner.handle_request(request)
-
-    def close(self) -> None:
-        """See `httpx.BaseTransport`."""
-        self._inner.close()
+        return self._connection.api

@@ -6,6 +6,7 @@ base name is first used, if the new name is free. Everything else is done by `mi
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 from sekha_llm_bridge.batching import split_into_batches
@@ -15,6 +16,7 @@ from sekha_llm_bridge.embeddings.chroma_quirks import metadata_replacing
 from sekha_llm_bridge.embeddings.chroma_server import ChromaServer
 from sekha_llm_bridge.embeddings.records import (
     Batch,
+    Database,
     Match,
     VectorRecord,
     content_id,
@@ -26,11 +28,12 @@ from sekha_llm_bridge.embeddings.store import CollectionMissing, NameTaken, Spac
 
 _MAX_RECORDS = 1_000  # in one request; Chroma's own limit is 5461
 _MAX_BYTES = 16_000_000  # of documents and vectors in one request; Chroma's own limit is 40 MiB of JSON
+_MAX_DATABASES = 200  # each with its cached collections; one for each API key
 _CACHE_TTL = timedelta(minutes=1)  # another process may delete a collection, or give its name to another one
 
 
 class ChromaStore:
-    """A `VectorStore` on a Chroma server.
+    """A `VectorStore` on a Chroma server. It keeps what it knows of a database's collections for that database only.
 
     `default` is the space of the default embedding model. Collections without a recorded space are assumed to hold
     vectors of it, if the dimension is the same.
@@ -42,6 +45,14 @@ class ChromaStore:
         self._default = default
         self._collections: dict[str, tuple[ServerCollection, datetime]] = {}
         self._checked_base_names: set[str] = set()
+        self._other_databases = lru_cache(maxsize=_MAX_DATABASES)(self._with_database)
+
+    def in_database(self, database: Database) -> "ChromaStore":
+        """See `VectorStore.in_database`. Keeps the stores of the databases that were used last."""
+        return self._other_databases(database)
+
+    def _with_database(self, database: Database) -> "ChromaStore":
+        return ChromaStore(self._server.in_database(database), self._clock, default=self._default)
 
     def prepare(self) -> None:
         """See `VectorStore.prepare`."""

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,14 +16,28 @@ class VectorRecord:
     metadata: Mapping[str, str | int | float | bool] | None = None
 
 
+class Database(NamedTuple):
+    """A database of a Chroma server. Its collections are separate from those of every other database."""
+
+    tenant: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.name} of the tenant {self.tenant}"
+
+
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """The records of one request. All have the same `dimension` and embedding `space`."""
+    """The records of one request. All have the same `dimension` and embedding `space`.
+
+    `database`: None is the configured one.
+    """
 
     base_name: str
     dimension: int
     space: str
     records: tuple[VectorRecord, ...]
+    database: Database | None = None
 
     @property
     def collection(self) -> str:

@@ -9,8 +9,8 @@ from collections.abc import Awaitable
 from contextlib import suppress
 
 from sekha_llm_bridge.embeddings.deferred_writes.outbox import EnqueueFailed, Outbox, estimated_enqueue_s
-from sekha_llm_bridge.embeddings.records import Batch, StoreReport
-from sekha_llm_bridge.embeddings.store import SpaceMismatch, StoreDown, StoreFailed, VectorStore
+from sekha_llm_bridge.embeddings.records import Batch, Database, StoreReport
+from sekha_llm_bridge.embeddings.store import SpaceMismatch, StoreDown, StoreFailed, VectorStore, store_in
 from sekha_llm_bridge.observability import Metric, code_location, count, logger
 
 _MIN_WRITE_S = 0.3
@@ -33,10 +33,9 @@ class EmbeddingStorage:
         """Whether there is a vector store."""
         return self._store is not None
 
-    @property
-    def vector_store(self) -> VectorStore | None:
-        """The vector store, for searches; None if there is none."""
-        return self._store
+    def vector_store(self, database: Database | None) -> VectorStore | None:
+        """Returns the vector store of a database, for searches; None if there is no server."""
+        return store_in(self._store, database) if self._store is not None else None
 
     def preload(self) -> Awaitable[None]:
         """Starts preparing the store in the background. Await the result before `save`."""
@@ -56,7 +55,7 @@ class EmbeddingStorage:
         limit_s = max(timeout_s, _MIN_WRITE_S) if self._outbox is not None else None  # for both steps together
         try:
             async with asyncio.timeout(limit_s):
-                return await self._store_or_enqueue(self._store, batch, timeout_s)
+                return await self._store_or_enqueue(store_in(self._store, batch.database), batch, timeout_s)
         except (EnqueueFailed, TimeoutError) as exc:
             reason = str(exc) or "there was no time left"
             logger().error("vectors lost", extra={"collection": batch.collection, "reason": reason})
@@ -89,7 +88,7 @@ async def _enqueue_behind_older(outbox: Outbox, batch: Batch) -> int | None:
     """
     await outbox.refresh_pending()  # again, in case the table did not answer during `preload`
     with suppress(EnqueueFailed):
-        return await outbox.enqueue_if_pending(batch) if outbox.has_pending(batch.collection) else None
+        return await outbox.enqueue_if_pending(batch) if outbox.has_pending(batch) else None
     return None
 
 

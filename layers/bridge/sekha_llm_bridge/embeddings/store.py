@@ -12,7 +12,7 @@ StoreFailed
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
-from sekha_llm_bridge.embeddings.records import Batch, Match
+from sekha_llm_bridge.embeddings.records import Batch, Database, Match
 
 
 class StoreFailed(Exception):
@@ -44,7 +44,11 @@ class SpaceMismatch(StoreRefused):
 
 
 class VectorStore(Protocol):
-    """A store of vectors. Its methods block for a limited time; call them in a thread."""
+    """The vectors of one database. Its methods block for a limited time; call them in a thread."""
+
+    def in_database(self, database: Database) -> "VectorStore":
+        """Returns the store of another database of the same server. Sends no request."""
+        ...
 
     def prepare(self) -> None:
         """Does the slow part of the first use (imports) ahead of time. Raises `StoreFailed`."""
@@ -77,3 +81,8 @@ class VectorStore(Protocol):
         `space` is the vector's. Raises `StoreFailed`; `StoreRefused` for a `where` that the store does not accept.
         """
         ...
+
+
+def store_in(store: VectorStore, database: Database | None) -> VectorStore:
+    """Returns the store of a batch's or a caller's database. None is that of `store`, the configured one."""
+    return store if database is None else store.in_database(database)

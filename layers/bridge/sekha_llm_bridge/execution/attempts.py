@@ -1,12 +1,13 @@
 """The attempts of one inbound request, with what each cost."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from decimal import Decimal
 from typing import NamedTuple
 
 from sekha_llm_bridge.clock import Clock
 from sekha_llm_bridge.errors import Failure
-from sekha_llm_bridge.routing import Candidate
+from sekha_llm_bridge.routing import Candidate, RouteRequest
 from sekha_llm_bridge.usage import Usage
 
 NO_COST = Decimal(0)
@@ -134,6 +135,16 @@ def spent_usd(attempts: Sequence[Attempt]) -> Decimal:
         if attempt.cost_bound_usd:
             spent += attempt.cost_bound_usd
     return spent
+
+
+def billed_usd(attempts: Sequence[Attempt]) -> Decimal:
+    """Returns the sum of the costs that are known, without attempts whose cost is unknown."""
+    return sum((attempt.cost_usd for attempt in attempts if attempt.cost_usd is not None), NO_COST)
+
+
+def after_attempts(route: RouteRequest, attempts: Sequence[Attempt]) -> RouteRequest:
+    """Returns the request with what earlier calls of the same inbound request have used of its cost limit."""
+    return replace(route, spent_usd=spent_usd(attempts), billed_usd=billed_usd(attempts))
 
 
 def usd(amount: Decimal | None) -> float | None:

@@ -9,7 +9,7 @@ from sekha_llm_bridge.access.quotas import PICO_USD
 from sekha_llm_bridge.access.spending import BudgetShortage
 from sekha_llm_bridge.clock import Clock
 from sekha_llm_bridge.errors import Failure, FailureKind, ProviderError
-from sekha_llm_bridge.execution.attempts import Attempt, AttemptLog, spent_usd
+from sekha_llm_bridge.execution.attempts import Attempt, AttemptLog, billed_usd, spent_usd
 from sekha_llm_bridge.execution.inbound import InboundRequest
 from sekha_llm_bridge.execution.receipt import Receipt, make_receipt
 from sekha_llm_bridge.pricing import usd_text
@@ -85,7 +85,7 @@ class FailoverState:
             return None
         if entry.provider.id in self._excluded_providers or entry.window <= self._largest_exceeded_window:
             return None
-        candidate = self.plan.candidate_for(entry, spent_usd=spent_usd(attempts))
+        candidate = self.plan.candidate_for(entry, spent_usd=spent_usd(attempts), billed_usd=billed_usd(attempts))
         if isinstance(candidate, Candidate):
             return candidate
         self.skipped.append((entry, candidate))

@@ -193,12 +193,24 @@ def _cost_limit_exceeded(plan: RoutePlan, expensive: Sequence[ConsideredModel]) 
     limit = f"{fits} the cost limit of ${usd_text(plan.limit_usd or Decimal(0))}"
     label = "; the cheapest is " if priced else "; of "
     if priced and plan.limit_usd is not None and plan.limit_usd == plan.context.budget_usd:
-        reason = reason.replace("the limit of", "a budget of", 1)
-        return BudgetExceeded(f"{fits} a whole budget{label}{_name(cheapest.entry)}: {reason}. Shorten the request")
+        left = f"{fits} a budget, of which ${usd_text(plan.limit_usd)} can be used"
+        return BudgetExceeded(
+            f"{left}{label}{_name(cheapest.entry)}: {reason}. Shorten the request, or use a free model"
+        )
     remedy = ". Raise max_cost (and max_cost_per_request), or shorten the request" if priced else ""
-    if plan.request.features_with_unbounded_cost:
+    if plan.limit is not None and plan.limit.is_default:
+        remedy = ". Shorten the request, or set max_cost_per_request in the configuration, which has its default value"
+    elif plan.request.features_with_unbounded_cost:
         remedy = ". Leave it out, or name a free model"
-    return CostLimitExceeded(f"{limit}{label}{_name(cheapest.entry)}: {reason}{remedy}", param="max_cost")
+    message = f"{limit}{label}{_name(cheapest.entry)}: {reason}{remedy}{_spent_before(plan)}"
+    return CostLimitExceeded(message, param="max_cost")
+
+
+def _spent_before(plan: RoutePlan) -> str:
+    if plan.limit is None or plan.limit.usd == plan.limit.total_usd:
+        return ""
+    spent_usd = plan.request.billed_usd if plan.limit.is_default else plan.request.spent_usd
+    return f"; of ${usd_text(plan.limit.total_usd)}, earlier calls of this request have used ${usd_text(spent_usd)}"
 
 
 def _not_tried(state: FailoverState) -> str:

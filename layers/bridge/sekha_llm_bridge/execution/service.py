@@ -4,7 +4,7 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Protocol, TypeVar
 
-from sekha_llm_bridge.access.caller import ANYONE, Caller
+from sekha_llm_bridge.access.caller import Caller
 from sekha_llm_bridge.config.models import CHAT_TASKS, RoutingConfig
 from sekha_llm_bridge.conversation import Conversation
 from sekha_llm_bridge.errors import NotAllowed
@@ -61,10 +61,13 @@ class ModelService:
         deadline: Deadline,
         conversation: Conversation | None = None,
         *,
-        caller: Caller = ANYONE,
+        inbound: InboundRequest,
     ) -> RoutePlan:
-        """Returns the plan for a request, without running it."""
-        return (await self._plan(route, deadline, conversation, caller))[0]
+        """Returns the plan for a request, without running it. Budgets are read for it: a request that runs notices when
+        it reserves that they are spent.
+        """
+        left_usd = None if inbound.spending is None else await inbound.spending.left_usd()
+        return (await self._plan(route, deadline, conversation, inbound.caller, left_usd=left_usd))[0]
 
     async def run(
         self, operation: RoutedOperation[A], deadline: Deadline, inbound: InboundRequest, *, allow_fallback: bool = True
@@ -83,7 +86,13 @@ class ModelService:
         )
 
     async def _plan(
-        self, route: RouteRequest, deadline: Deadline, conversation: Conversation | None, caller: Caller
+        self,
+        route: RouteRequest,
+        deadline: Deadline,
+        conversation: Conversation | None,
+        caller: Caller,
+        *,
+        left_usd: Decimal | None = None,
     ) -> tuple[RoutePlan, BreakerSession]:
         """Returns the plan, and the breakers by which it was made. Where it depends on how many tokens the prompt has,
         providers that can are asked to count them, and the plan is made again.
@@ -92,8 +101,10 @@ class ModelService:
         session, catalog = await self._breakers.session(), self._catalogs.of(caller.policy)
         context = RoutingContext(
             cost_aware=self._routing.cost_aware,
-            max_cost_usd=cost_limit_usd(self._routing, caller),
-            budget_usd=smallest_budget_usd(self._routing, caller),
+            max_cost_usd=_smallest(self._routing.configured_max_cost_usd, caller.policy.max_cost_per_request_usd),
+            default_max_cost_usd=self._routing.default_max_cost_usd,
+            budget_usd=_smallest(smallest_budget_usd(self._routing, caller), left_usd),
+            max_output_tokens=self._routing.max_output_tokens,
             min_output_tokens=self._routing.min_output_tokens,
             breakers=session.views(),
             cooldowns_s=self._cooldowns.remaining_s(),
@@ -105,13 +116,6 @@ class ModelService:
             if counts:
                 planned = plan(replace(route, exact_prompt_tokens=counts), catalog, context)
         return planned, session
-
-
-def cost_limit_usd(routing: RoutingConfig, caller: Caller) -> Decimal | None:
-    """Returns the cost limit of every request of this caller: that of the configuration or of its key; None where there
-    is none.
-    """
-    return _smallest(routing.max_cost_per_request, caller.policy.max_cost_per_request_usd)
 
 
 def smallest_budget_usd(routing: RoutingConfig, caller: Caller) -> Decimal | None:

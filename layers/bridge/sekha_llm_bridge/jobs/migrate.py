@@ -1,30 +1,40 @@
 """The migration of collections as a function: on a schedule, and on demand with `{"dry_run": true, "keep": true}`.
 
-A run ends before the function's time is up, and the next one continues.
+It migrates the configured database, or the one that the event names in `tenant` and `database`. A run ends before the
+function's time is up, and the next one continues.
 """
 
+import asyncio
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from sekha_llm_bridge.bootstrap import Bridge
 from sekha_llm_bridge.bootstrap.background import make_migration
+from sekha_llm_bridge.config.models import CHROMA_NAME_PATTERN, ChromaConfig
+from sekha_llm_bridge.embeddings import Database
 from sekha_llm_bridge.embeddings.migration.run import MigrationReport, migrate_all, plan_only
 from sekha_llm_bridge.embeddings.store import StoreFailed
 from sekha_llm_bridge.jobs.handler import Invocation
 from sekha_llm_bridge.observability import logger
 
+ChromaName = Annotated[str, Field(pattern=CHROMA_NAME_PATTERN)]
 _MARGIN_S = 90.0  # a run that Lambda ends all the same is continued by the next one
 
 
 class MigrationRequest(BaseModel):
-    """The event. Unknown fields are refused: with a misspelt `dry_run` the function would migrate."""
+    """The event. Unknown fields are refused: with a misspelt `dry_run` the function would migrate.
+
+    `tenant` and `database`: None is the configured one. They are named for the database of an API key.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
     dry_run: bool = False
     keep: bool = False
+    tenant: ChromaName | None = None
+    database: ChromaName | None = None
 
 
 async def run(bridge: Bridge, invocation: Invocation) -> dict[str, Any]:
@@ -47,7 +57,11 @@ async def migrate(bridge: Bridge, request: MigrationRequest, *, has_time: Callab
     if not bridge.settings.chroma.url:
         return MigrationReport(note="no Chroma server is configured: there is nothing to migrate")
     try:
-        parts = make_migration(bridge)
+        database = _database(request, bridge.settings.chroma)
+        parts = make_migration(bridge, database)
+        if database is not None and not await asyncio.to_thread(parts.server.has_database):
+            note = f"there is no database {database}"
+            return MigrationReport(finished=False, note=note, dry_run=request.dry_run)
         if request.dry_run:
             return await plan_only(parts.server, parts.default_space, keep=request.keep)
         return await migrate_all(
@@ -60,6 +74,12 @@ async def migrate(bridge: Bridge, request: MigrationRequest, *, has_time: Callab
         )
     except StoreFailed as exc:
         return MigrationReport(finished=False, note=f"the collections cannot be listed: {exc}", dry_run=request.dry_run)
+
+
+def _database(request: MigrationRequest, chroma: ChromaConfig) -> Database | None:
+    if request.tenant is None and request.database is None:
+        return None
+    return Database(request.tenant or chroma.tenant, request.database or chroma.database)
 
 
 def log_report(report: MigrationReport) -> None:

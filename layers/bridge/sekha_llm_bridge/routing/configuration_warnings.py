@@ -1,11 +1,13 @@
-"""Warnings about a valid configuration that need prices to find out."""
+"""Warnings about a valid configuration that need prices to find out, and what its cost limit means."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from decimal import Decimal
+from typing import NamedTuple
 
 from sekha_llm_bridge.config.loaded import Settings
-from sekha_llm_bridge.config.models import ModelConfig, ProviderConfig
+from sekha_llm_bridge.config.models import ModelConfig, ProviderConfig, RoutingConfig
 from sekha_llm_bridge.config.vocabulary import ProviderType
-from sekha_llm_bridge.pricing import PriceBook
+from sekha_llm_bridge.pricing import Price, PriceBook
 from sekha_llm_bridge.providers.gateway_fields import names_address_or_key
 from sekha_llm_bridge.routing.cost_quotes import DEFAULT_MAX_OUTPUT_TOKENS
 
@@ -15,7 +17,7 @@ def configuration_warnings(settings: Settings) -> Iterator[str]:
     providers = (*settings.providers, *(disabled.config for disabled in settings.disabled))
     for provider in providers:
         yield from _warnings_on_allowed_fields(provider)
-    limit = settings.routing.max_cost_per_request
+    limit = settings.routing.configured_max_cost_usd
     book = PriceBook()
     for provider in providers if limit is not None else ():
         prices = [(model, book.price(provider, model)) for model in provider.models]
@@ -26,6 +28,58 @@ def configuration_warnings(settings: Settings) -> Iterator[str]:
         if without_maximum := _names(model for model in paid if model.max_output_tokens is None):
             end = f"under a cost limit its answers end at {DEFAULT_MAX_OUTPUT_TOKENS} tokens"
             yield f"{provider.id}: no `max_output_tokens` is given for {without_maximum}: {end}"
+
+
+class CostLimitSummary(NamedTuple):
+    """The cost limit of every request. `usd` is None where there is none; `is_default`: the file does not mention it.
+    `unlimited_models` are those whose cost it does not limit, as provider/model, with the reason.
+    """
+
+    usd: Decimal | None
+    is_default: bool
+    unlimited_models: Mapping[str, str]
+
+    def sentences(self) -> Iterator[str]:
+        """Yields what the limit means, in words."""
+        if self.usd is None:
+            yield (
+                "cost limit: none, because max_cost_per_request is null: one request may cost as much as its model's"
+                " context window and its `n` allow"
+            )
+            return
+        source = "the default: the file has no max_cost_per_request" if self.is_default else "from the file"
+        yield f"cost limit: ${self.usd:f} for one request ({source})"
+        for reason in dict.fromkeys(self.unlimited_models.values()):
+            names = ", ".join(name for name, its_reason in self.unlimited_models.items() if its_reason == reason)
+            yield f"it does not limit {names}: {reason}"
+
+
+def cost_limit_summary(settings: Settings) -> CostLimitSummary:
+    """Returns the cost limit of a configuration, and the models that it does not limit, also those of disabled
+    providers.
+    """
+    routing = settings.routing
+    usd, is_default = routing.max_cost_per_request, routing.default_max_cost_usd is not None
+    if usd is None or not is_default:  # a limit that the file sets excludes what it cannot limit
+        return CostLimitSummary(usd, is_default, {})
+    book = PriceBook()
+    providers = (*settings.providers, *(disabled.config for disabled in settings.disabled))
+    pairs = ((provider, model) for provider in providers for model in provider.models)
+    reasons = {
+        f"{provider.id}/{model.model_id}": _why_unlimited(model, book.price(provider, model), routing)
+        for provider, model in pairs
+    }
+    return CostLimitSummary(usd, is_default, {name: reason for name, reason in reasons.items() if reason})
+
+
+def _why_unlimited(model: ModelConfig, price: Price | None, routing: RoutingConfig) -> str:
+    if price is None:
+        return "its price is not known; give it in `pricing`"
+    if not model.is_chat or model.max_output_tokens is not None or routing.max_output_tokens is not None:
+        return ""
+    longest_usd = price.bound_usd(prompt_tokens=0, completion_tokens=model.context_window)
+    is_within = longest_usd <= (routing.max_cost_per_request or 0)
+    return "" if is_within else "the length of its answers is not known; give `max_output_tokens`"
 
 
 def _warnings_on_allowed_fields(provider: ProviderConfig) -> Iterator[str]:

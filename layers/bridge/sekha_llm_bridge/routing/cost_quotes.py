@@ -8,6 +8,7 @@ from sekha_llm_bridge.config.models import Task
 from sekha_llm_bridge.pricing.price import MILLION
 from sekha_llm_bridge.providers import PriceCeiling
 from sekha_llm_bridge.routing.catalog import PICO_USD, UNLIMITED_TOKENS, CatalogModel
+from sekha_llm_bridge.routing.cost_limit import CostLimit
 from sekha_llm_bridge.routing.plan import Candidate, Quote
 from sekha_llm_bridge.routing.route_request import RouteRequest
 from sekha_llm_bridge.usage import Usage
@@ -22,7 +23,7 @@ _COUNT_MARGIN_PERCENT = 2
 def estimated_cost_in_pico_usd(request: RouteRequest) -> Callable[[CatalogModel], int]:
     """Returns a function of a model's estimated cost in pico-USD, for ranking. An unknown price costs most."""
     prompt, images, n_choices = request.prompt.estimate, request.prompt.images, request.n_choices
-    max_output = 0 if request.task is Task.EMBEDDING else request.output_tokens or UNLIMITED_TOKENS
+    max_output = 0 if request.task is Task.EMBEDDING else request.allowed_output_tokens or UNLIMITED_TOKENS
 
     def cost(entry: CatalogModel) -> int:
         rates = entry.integer_rates
@@ -40,30 +41,33 @@ def estimated_cost_in_pico_usd(request: RouteRequest) -> Callable[[CatalogModel]
 
 
 def is_within_limit(
-    request: RouteRequest, limit_usd: Decimal, min_output_tokens: int
+    request: RouteRequest, cost_limit: CostLimit, min_output_tokens: int
 ) -> Callable[[CatalogModel], bool]:
     """Returns a function that says whether a useful answer of a model costs at most the limit, by its upper bound: by
-    the fast token bound where that is enough, else by the exact count. It returns False where the price is unknown.
+    the fast token bound where that is enough, else by the exact count. A default limit goes by the estimate, and allows
+    models whose price is unknown.
     """
-    prompt, images, n_choices = request.prompt.bound, request.prompt.images, request.n_choices
-    counted = request.exact_prompt_tokens
+    is_default, limit = cost_limit.is_default, int(cost_limit.usd * PICO_USD)
+    prompt = request.prompt.estimate if is_default else request.prompt.bound
+    images, n_choices, counted = request.prompt.images, request.n_choices, request.exact_prompt_tokens
     min_output = (
-        0 if request.task is Task.EMBEDDING else min(min_output_tokens, request.output_tokens or UNLIMITED_TOKENS)
+        0
+        if request.task is Task.EMBEDDING
+        else min(min_output_tokens, request.allowed_output_tokens or UNLIMITED_TOKENS)
     )
-    limit = int(limit_usd * PICO_USD)
 
     def fits(entry: CatalogModel) -> bool:
         rates = entry.integer_rates
         if rates is None:
-            return False
+            return is_default
         if rates.is_flat and not counted:
             output = min_output if min_output < entry.max_output else entry.max_output  # noqa: FURB136 — as above
-            tokens = prompt + images * entry.max_image_tokens
+            tokens = prompt + images * (entry.estimated_image_tokens if is_default else entry.max_image_tokens)
             if tokens * rates.max_input_rate + output * n_choices * rates.max_output_rate <= limit:
                 return True
-            if entry.tokenizer is None:
+            if is_default or entry.tokenizer is None:
                 return rates.is_free
-        return minimum_useful_cost_usd(entry, request, min_output_tokens) <= limit_usd
+        return minimum_useful_cost_usd(entry, request, min_output_tokens, cost_limit) <= cost_limit.usd
 
     return fits
 
@@ -80,8 +84,8 @@ def estimated_output_tokens(entry: CatalogModel, request: RouteRequest) -> int:
     """Returns the estimated output tokens of one choice; embeddings have none."""
     if request.task is Task.EMBEDDING:
         return 0
-    requested, estimate = request.output_tokens, entry.estimated_output_tokens
-    return estimate if requested is None or requested > estimate else requested
+    allowed, estimate = request.allowed_output_tokens, entry.estimated_output_tokens
+    return estimate if allowed is None or allowed > estimate else allowed
 
 
 def prompt_estimate(entry: CatalogModel, request: RouteRequest) -> int:
@@ -114,24 +118,26 @@ def minimum_useful_output_tokens(entry: CatalogModel, request: RouteRequest, min
     """Returns the fewest output tokens that count as a useful answer."""
     if request.task is Task.EMBEDDING:
         return 0
-    return min(min_output_tokens, request.output_tokens or UNLIMITED_TOKENS, entry.max_output)
+    return min(min_output_tokens, request.allowed_output_tokens or UNLIMITED_TOKENS, entry.max_output)
 
 
-def quote(entry: CatalogModel, request: RouteRequest, limit_usd: Decimal | None, min_output_tokens: int) -> Quote:
-    """Returns what the request costs with this model within `limit_usd`; where no useful answer fits, what the smallest
+def quote(entry: CatalogModel, request: RouteRequest, limit: CostLimit | None, min_output_tokens: int) -> Quote:
+    """Returns what the request costs with this model within `limit`; where no useful answer fits, what the smallest
     useful answer would cost.
 
     The exact token count is made only where the fast bound allows fewer output tokens than the request wants.
     """
     prompt = prompt_bound(entry, request)
-    if limit_usd is None or entry.price is None or entry.is_free:
+    if limit is None or entry.price is None or entry.is_free:
         return _quote(entry, request, prompt, _output_tokens_without_limit(entry, request, prompt))
+    if limit.is_default:
+        return _quote(entry, request, prompt, _output_tokens_by_default(entry, request, limit, min_output_tokens))
     wanted = _wanted_output_tokens(entry, request, prompt)
-    affordable = _affordable_output_tokens(entry, request, limit_usd, prompt)
+    affordable = _affordable_output_tokens(entry, request, limit.usd, prompt)
     if affordable < wanted:
         prompt = exact_prompt_bound(entry, request)
         wanted = _wanted_output_tokens(entry, request, prompt)
-        affordable = _affordable_output_tokens(entry, request, limit_usd, prompt)
+        affordable = _affordable_output_tokens(entry, request, limit.usd, prompt)
     return _quote(
         entry,
         request,
@@ -140,26 +146,26 @@ def quote(entry: CatalogModel, request: RouteRequest, limit_usd: Decimal | None,
     )
 
 
-def output_within(entry: CatalogModel, request: RouteRequest, limit_usd: Decimal | None) -> int:
-    """Returns how many of the output tokens that the request wants the limit allows, by the upper bound of its prompt;
-    at least 0.
+def output_within(entry: CatalogModel, request: RouteRequest, limit: CostLimit | None) -> int:
+    """Returns how many of the output tokens that the request wants the limit allows, by the tokens of its prompt that
+    the limit goes by; at least 0.
     """
-    prompt = exact_prompt_bound(entry, request)
+    prompt = _prompt_for_limit(entry, request, limit)
     wanted = _wanted_output_tokens(entry, request, prompt)
-    if limit_usd is None or entry.price is None or entry.is_free:
+    if limit is None or entry.price is None or entry.is_free:
         return wanted
-    return max(0, min(wanted, _affordable_output_tokens(entry, request, limit_usd, prompt)))
+    return max(0, min(wanted, _affordable_output_tokens(entry, request, limit.usd, prompt)))
 
 
 def quoted_candidate(
-    entry: CatalogModel, request: RouteRequest, limit_usd: Decimal | None, min_output_tokens: int
+    entry: CatalogModel, request: RouteRequest, limit: CostLimit | None, min_output_tokens: int
 ) -> Candidate:
     """Returns the model with its quote, and the output limit that is sent to its provider."""
-    quoted = quote(entry, request, limit_usd, min_output_tokens)
+    quoted = quote(entry, request, limit, min_output_tokens)
     ceiling = None
-    if limit_usd is not None and entry.price is not None and not entry.is_free:
+    if limit is not None and not limit.is_default and entry.price is not None and not entry.is_free:
         ceiling = PriceCeiling(*entry.price.listed_max_rates(quoted.prompt_tokens))
-    return Candidate(entry, quoted, _output_cap_to_send(entry, request, limit_usd, quoted.output_cap), ceiling)
+    return Candidate(entry, quoted, _output_cap_to_send(entry, request, limit, quoted.output_cap), ceiling)
 
 
 def _quote(entry: CatalogModel, request: RouteRequest, prompt_tokens: int, cap: int) -> Quote:
@@ -177,9 +183,29 @@ def _bound_usd(entry: CatalogModel, request: RouteRequest, prompt_tokens: int, o
 
 def _output_tokens_without_limit(entry: CatalogModel, request: RouteRequest, prompt_tokens: int) -> int:
     """Returns the maximum output tokens of one choice without a cost limit."""
-    if request.output_tokens is None and entry.model.max_output_tokens is None and request.task is not Task.EMBEDDING:
+    is_unknown = request.allowed_output_tokens is None and entry.model.max_output_tokens is None
+    if is_unknown and request.task is not Task.EMBEDDING:
         return entry.window  # no limit is sent, so only the context window ends the answer
     return _wanted_output_tokens(entry, request, prompt_tokens)
+
+
+def _output_tokens_by_default(
+    entry: CatalogModel, request: RouteRequest, limit: CostLimit, min_output_tokens: int
+) -> int:
+    """Returns the maximum output tokens of one choice under a default limit."""
+    prompt = _prompt_for_limit(entry, request, limit)
+    wanted = _wanted_output_tokens(entry, request, prompt)
+    affordable = _affordable_output_tokens(entry, request, limit.usd, prompt)
+    if affordable >= wanted:
+        return _output_tokens_without_limit(entry, request, prompt)
+    return max(affordable, minimum_useful_output_tokens(entry, request, min_output_tokens))
+
+
+def _prompt_for_limit(entry: CatalogModel, request: RouteRequest, limit: CostLimit | None) -> int:
+    """Returns the prompt tokens that a limit goes by: their upper bound; for a default limit, their estimate."""
+    if limit is not None and limit.is_default and entry.key not in request.exact_prompt_tokens:
+        return prompt_estimate(entry, request)
+    return exact_prompt_bound(entry, request)
 
 
 def _wanted_output_tokens(entry: CatalogModel, request: RouteRequest, prompt_tokens: int) -> int:
@@ -191,10 +217,11 @@ def _wanted_output_tokens(entry: CatalogModel, request: RouteRequest, prompt_tok
     """
     if request.task is Task.EMBEDDING:
         return 0
+    allowed = request.allowed_output_tokens or UNLIMITED_TOKENS
     if request.output_tokens is not None:
-        return min(request.output_tokens, entry.max_output)
+        return min(allowed, entry.max_output)
     room = max(entry.window - prompt_tokens, (entry.window - prompt_estimate(entry, request)) // 2, 1)
-    return min(entry.model.max_output_tokens or DEFAULT_MAX_OUTPUT_TOKENS, room)
+    return min(entry.model.max_output_tokens or DEFAULT_MAX_OUTPUT_TOKENS, room, allowed)
 
 
 def _affordable_output_tokens(
@@ -208,17 +235,21 @@ def _affordable_output_tokens(
     return math.floor(left_usd * MILLION / rate / request.n_choices)
 
 
-def _output_cap_to_send(entry: CatalogModel, request: RouteRequest, limit_usd: Decimal | None, cap: int) -> int | None:
+def _output_cap_to_send(entry: CatalogModel, request: RouteRequest, limit: CostLimit | None, cap: int) -> int | None:
     """Returns the output limit to send to the provider; None where the request's own limit is enough."""
     if request.task is Task.EMBEDDING:
         return None
     if request.output_tokens is not None:
         return cap if cap < request.output_tokens else None
-    is_bounded = limit_usd is not None and not entry.is_free
-    return cap if is_bounded or entry.model.max_output_tokens is not None else None
+    if entry.model.max_output_tokens is not None or request.output_limit is not None:
+        return cap
+    is_bounded = limit is not None and not entry.is_free and (not limit.is_default or cap < entry.window)
+    return cap if is_bounded else None
 
 
-def minimum_useful_cost_usd(entry: CatalogModel, request: RouteRequest, min_output_tokens: int) -> Decimal:
-    """Returns the upper bound of the cost of the smallest useful answer; 0 where the price is unknown."""
+def minimum_useful_cost_usd(
+    entry: CatalogModel, request: RouteRequest, min_output_tokens: int, limit: CostLimit
+) -> Decimal:
+    """Returns the cost of the smallest useful answer, as the limit goes by it; 0 where the price is unknown."""
     useful = minimum_useful_output_tokens(entry, request, min_output_tokens)
-    return _bound_usd(entry, request, exact_prompt_bound(entry, request), useful) or Decimal(0)
+    return _bound_usd(entry, request, _prompt_for_limit(entry, request, limit), useful) or Decimal(0)

@@ -14,6 +14,7 @@ from sekha_llm_bridge.pricing import usd_text
 from sekha_llm_bridge.resilience import BreakerState
 from sekha_llm_bridge.routing import cost_quotes
 from sekha_llm_bridge.routing.catalog import Catalog, CatalogModel, by_priority
+from sekha_llm_bridge.routing.cost_limit import CostLimit, cost_limit
 from sekha_llm_bridge.routing.model_refs import place_in
 from sekha_llm_bridge.routing.names import is_task_name, why_disabled
 from sekha_llm_bridge.routing.plan import Candidate, ConsideredModel, Exclusion, ExclusionKind, Quote
@@ -39,24 +40,34 @@ class RoutePlan:
     request: RouteRequest
     catalog: Catalog = field(repr=False)
     context: RoutingContext
-    limit_usd: Decimal | None
+    limit: CostLimit | None
     space: str | None
     ranked: tuple[CatalogModel, ...]
     blocked_providers: frozenset[str] = frozenset()
 
-    def candidate_for(self, entry: CatalogModel, *, spent_usd: Decimal) -> Candidate | Exclusion:
-        """Returns the candidate for a model after `spent_usd` of the limit; an exclusion where too little is left."""
-        left_usd = None if self.limit_usd is None else self.limit_usd - spent_usd
-        wanted = cost_requirements(self.request, self.context, self.limit_usd, spent_usd=spent_usd)
+    @property
+    def limit_usd(self) -> Decimal | None:
+        """The cost limit; None where there is none."""
+        return None if self.limit is None else self.limit.usd
+
+    def candidate_for(
+        self, entry: CatalogModel, *, spent_usd: Decimal, billed_usd: Decimal = Decimal(0)
+    ) -> Candidate | Exclusion:
+        """Returns the candidate for a model after attempts that may have cost `spent_usd`, of which `billed_usd` is
+        known; an exclusion where too little of the limit is left.
+        """
+        left = None if self.limit is None else self.limit.after(spent_usd=spent_usd, billed_usd=billed_usd)
+        wanted = cost_requirements(self.request, self.context, self.limit, left)
         if spent_usd and (unmet := _unmet(entry, wanted)) is not None:
             return unmet
-        return cost_quotes.quoted_candidate(entry, self.request, left_usd, self.context.min_output_tokens)
+        return cost_quotes.quoted_candidate(entry, self.request, left, self.context.min_output_tokens)
 
     def candidate_within(self, entry: CatalogModel, *, left_usd: Decimal) -> Candidate | None:
         """Returns the model with an answer that costs at most `left_usd`; None where no useful one does."""
-        if _unmet(entry, cost_requirements(self.request, self.context, left_usd)) is not None:
+        limit = CostLimit(left_usd, left_usd)
+        if _unmet(entry, cost_requirements(self.request, self.context, limit)) is not None:
             return None
-        return cost_quotes.quoted_candidate(entry, self.request, left_usd, self.context.min_output_tokens)
+        return cost_quotes.quoted_candidate(entry, self.request, limit, self.context.min_output_tokens)
 
     def exclusion_of(self, entry: CatalogModel, *, prompt_tokens: int | None = None) -> Exclusion | None:
         """Returns why a model is not in the plan; None for one that is. With `prompt_tokens`: whether it would be in
@@ -65,7 +76,7 @@ class RoutePlan:
         if prompt_tokens is None:
             return _unmet(entry, self._requirements)
         request = replace(self.request, exact_prompt_tokens={entry.key: prompt_tokens})
-        return _unmet(entry, _requirements(request, self.context, self.limit_usd, self.space))
+        return _unmet(entry, _requirements(request, self.context, self.limit, self.space))
 
     @cached_property
     def candidates(self) -> tuple[Candidate, ...]:
@@ -82,20 +93,25 @@ class RoutePlan:
         rows = [self._row(candidate.entry, candidate.quote, None) for candidate in self.candidates]
         minimum = self.context.min_output_tokens
         for entry in excluded:
-            quote = cost_quotes.quote(entry, self.request, self.limit_usd, minimum)
+            quote = cost_quotes.quote(entry, self.request, self.limit, minimum)
             rows.append(self._row(entry, quote, self._exclusion(entry)))
         return tuple(rows)
 
     @cached_property
     def notes(self) -> tuple[str, ...]:
         """What a caller should know about the plan."""
-        return (*self._notes_on_preference(), *self._notes_on_deprioritized_providers())
+        return (*self._notes_on_preference(), *self._notes_on_deprioritized_providers(), *self._notes_on_output_limit())
 
     def _notes_on_deprioritized_providers(self) -> Iterator[str]:
         providers = self.context.deprioritized_providers
         for provider_id in dict.fromkeys(entry.provider.id for entry in self.ranked if entry.provider.id in providers):
             state = self.context.breakers[provider_id].state.value
             yield f"{provider_id} comes last: its circuit breaker is {state}, and the scheduled checks probe it"
+
+    def _notes_on_output_limit(self) -> Iterator[str]:
+        asked, limit = self.request.output_tokens, self.request.output_limit
+        if asked is not None and limit is not None and limit < asked:
+            yield f"at most {limit} of the {asked} output tokens that were asked for: the limit of this bridge"
 
     def _notes_on_preference(self) -> Iterator[str]:
         """Yields a note on each model that was to be first and is not in the plan."""
@@ -138,7 +154,7 @@ class RoutePlan:
 
     @cached_property
     def _requirements(self) -> tuple[Requirement, ...]:
-        wanted = _requirements(self.request, self.context, self.limit_usd, self.space)
+        wanted = _requirements(self.request, self.context, self.limit, self.space)
         # Availability last: a model is reported as temporarily unavailable only if nothing else excludes it.
         return (*basic_requirements(self.request), *wanted, *availability_requirements(self.context))
 
@@ -154,11 +170,12 @@ class RoutePlan:
 
 def plan(request: RouteRequest, catalog: Catalog, context: RoutingContext) -> RoutePlan:
     """Returns the plan over all configured models. Deterministic: the same arguments give the same plan."""
-    limits_usd = (request.max_cost_usd, context.max_cost_usd, context.budget_usd)
-    limit_usd = min((limit for limit in limits_usd if limit is not None), default=None)
+    if context.max_output_tokens is not None:
+        request = replace(request, output_limit=context.max_output_tokens)
+    limit = cost_limit(request, context)
     ranked = _rank(catalog.usable[request.task], request, catalog, context)
     space = _space(request, catalog, ranked)
-    ranked = _meeting(_requirements(request, context, limit_usd, space), ranked)
+    ranked = _meeting(_requirements(request, context, limit, space), ranked)
     blocked_providers = (
         context.blocked_breakers.keys() & {entry.provider.id for entry in ranked} if context.breakers else ()
     )
@@ -167,7 +184,7 @@ def plan(request: RouteRequest, catalog: Catalog, context: RoutingContext) -> Ro
         ranked = without_repeated_models(ranked)
     if last := context.deprioritized_providers:
         ranked.sort(key=lambda entry: entry.provider.id in last)
-    return RoutePlan(request, catalog, context, limit_usd, space, tuple(ranked), frozenset(blocked_providers))
+    return RoutePlan(request, catalog, context, limit, space, tuple(ranked), frozenset(blocked_providers))
 
 
 def _meeting(requirements: Iterable[Requirement], entries: list[CatalogModel]) -> list[CatalogModel]:
@@ -186,11 +203,11 @@ def without_repeated_models(ranked: list[CatalogModel]) -> list[CatalogModel]:
 
 
 def _requirements(
-    request: RouteRequest, context: RoutingContext, limit_usd: Decimal | None, space: str | None
+    request: RouteRequest, context: RoutingContext, limit: CostLimit | None, space: str | None
 ) -> Iterator[Requirement]:
     yield from capability_requirements(request, space)
     yield from rejection_requirements(request, context)
-    yield from cost_requirements(request, context, limit_usd)
+    yield from cost_requirements(request, context, limit)
 
 
 def _unmet(entry: CatalogModel, requirements: Iterable[Requirement]) -> Exclusion | None:

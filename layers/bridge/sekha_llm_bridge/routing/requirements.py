@@ -14,6 +14,7 @@ from sekha_llm_bridge.providers import UNSUPPORTED_FIELDS, refused_fields
 from sekha_llm_bridge.resilience import BreakerState, BreakerView, Refusal
 from sekha_llm_bridge.routing import cost_quotes
 from sekha_llm_bridge.routing.catalog import CatalogModel
+from sekha_llm_bridge.routing.cost_limit import CostLimit
 from sekha_llm_bridge.routing.model_refs import names_of, place_in
 from sekha_llm_bridge.routing.plan import Exclusion, ExclusionKind
 from sekha_llm_bridge.routing.route_request import ImageNeeds, RouteRequest, RoutingContext
@@ -101,36 +102,36 @@ def exclusion_for_cooldown(left_s: float) -> Exclusion:
 
 
 def cost_requirements(
-    request: RouteRequest, context: RoutingContext, limit_usd: Decimal | None, *, spent_usd: Decimal = Decimal(0)
+    request: RouteRequest, context: RoutingContext, limit: CostLimit | None, left: CostLimit | None = None
 ) -> Iterator[Requirement]:
-    """Yields that a useful answer fits what `spent_usd` leaves of the limit, by the upper bound of its cost."""
-    if limit_usd is None:
+    """Yields that a useful answer fits the limit, or what is left of it, by the upper bound of its cost."""
+    if limit is None:
         return
-    left_usd = limit_usd - spent_usd
-    if request.features_with_unbounded_cost:
+    left = left or limit
+    if request.features_with_unbounded_cost and not limit.is_default:
         reason = f"the cost of {_joined(sorted(request.features_with_unbounded_cost))} cannot be bounded beforehand"
         counted = request.exact_prompt_tokens if request.features_with_unbounded_cost <= COUNTED_FEATURES else {}
         yield Requirement(
             lambda entry: entry.is_free or entry.key in counted, lambda _: Exclusion(ExclusionKind.COST, reason)
         )
     yield Requirement(
-        cost_quotes.is_within_limit(request, left_usd, context.min_output_tokens),
-        lambda entry: _cost_exclusion(entry, request, context, left_usd, limit_usd),
+        cost_quotes.is_within_limit(request, left, context.min_output_tokens),
+        lambda entry: _cost_exclusion(entry, request, context, left, limit.usd),
     )
 
 
 def _cost_exclusion(
-    entry: CatalogModel, request: RouteRequest, context: RoutingContext, left_usd: Decimal, limit_usd: Decimal
+    entry: CatalogModel, request: RouteRequest, context: RoutingContext, left: CostLimit, limit_usd: Decimal
 ) -> Exclusion:
     """Returns the exclusion of a model whose smallest useful answer may cost more than the limit."""
     if entry.price is None:
         unknown = "its price is unknown, and the request has a cost limit; give `pricing` in the configuration"
         return Exclusion(ExclusionKind.COST, unknown)
-    minimum = usd_text(cost_quotes.minimum_useful_cost_usd(entry, request, context.min_output_tokens))
+    minimum = usd_text(cost_quotes.minimum_useful_cost_usd(entry, request, context.min_output_tokens, left))
     what = "it" if request.task is Task.EMBEDDING else "a useful answer"
     over = f"over the limit of ${usd_text(limit_usd)}"
-    if left_usd < limit_usd:
-        over = f"and ${usd_text(max(left_usd, Decimal(0)))} is left of the limit of ${usd_text(limit_usd)}"
+    if left.usd < limit_usd:
+        over = f"and ${usd_text(max(left.usd, Decimal(0)))} is left of the limit of ${usd_text(limit_usd)}"
     return Exclusion(ExclusionKind.COST, f"{what} may cost ${minimum}, {over}")
 
 
@@ -200,7 +201,7 @@ def _window_requirement(request: RouteRequest) -> Requirement:
 
     Embeddings have no output, and each text has the context window to itself.
     """
-    counted, output = request.exact_prompt_tokens, request.output_tokens
+    counted, output = request.exact_prompt_tokens, request.output_tokens and request.allowed_output_tokens
     needed = request.context_tokens
     if request.task is not Task.EMBEDDING:
         needed = max(needed, request.prompt.minimum + (output or 1))

@@ -31,11 +31,13 @@ class RouteRequest:
     `output_tokens` is the maximum for one choice, None where the request does not say; `n_choices` is OpenAI's `n`.
     `requested_features` are the features that not every adapter supports; `features_with_unbounded_cost` those that are
     known to cost more than can be bounded in advance. `gateway_fields` are the fields that some providers refuse (see
-    `providers.gateway_fields`). `used_features` are what a model may have rejected before: `images`, `tools`, `audio`,
-    `response_format` (a JSON schema), and the names of the request's fields. `context_tokens` and `dimensions` are the
-    minimum that a model must have. `space` is the embedding space that the vectors must have; None is that of the
-    default model. `longest_input` is the index of the longest text of an embedding request. `exact_prompt_tokens` has
-    the prompt's tokens as its provider has counted them, images and documents included, by (provider id, model id).
+    `providers.gateway_fields`). `spent_usd` is what earlier calls of the same request may have cost, `billed_usd` what
+    they are known to have cost. `output_limit` is the configured maximum of output tokens for one choice.
+    `used_features` are what a model may have rejected before: `images`, `tools`, `audio`, `response_format` (a JSON
+    schema), and the names of the request's fields. `context_tokens` and `dimensions` are the minimum that a model must
+    have. `space` is the embedding space that the vectors must have; None is that of the default model. `longest_input`
+    is the index of the longest text of an embedding request. `exact_prompt_tokens` has the prompt's tokens as its
+    provider has counted them, images and documents included, by (provider id, model id).
     """
 
     task: Task | None
@@ -53,12 +55,22 @@ class RouteRequest:
     features_with_unbounded_cost: frozenset[str] = frozenset()
     gateway_fields: frozenset[str] = frozenset()
     max_cost_usd: Decimal | None = None
+    spent_usd: Decimal = Decimal(0)
+    billed_usd: Decimal = Decimal(0)
+    output_limit: int | None = None
     context_tokens: int = 0
     dimensions: int | None = None
     space: str | None = None
     used_features: frozenset[str] = frozenset()
     longest_input: int | None = None
     exact_prompt_tokens: Mapping[tuple[str, str], int] = field(default_factory=dict)
+
+    @property
+    def allowed_output_tokens(self) -> int | None:
+        """The maximum of output tokens for one choice, by request and configuration; None where neither says."""
+        if self.output_limit is None or self.output_tokens is None:
+            return self.output_limit or self.output_tokens
+        return min(self.output_limit, self.output_tokens)
 
     @property
     def pinned(self) -> tuple[ModelRef, ...]:
@@ -75,8 +87,10 @@ class RouteRequest:
 class RoutingContext:
     """The routing configuration, and the present state of the providers.
 
-    `budget_usd` is the smallest whole budget of the caller and of the bridge. It is a limit, too: what cannot be
-    bounded cannot be reserved.
+    `max_cost_usd` is the limit that the configuration or the caller's key sets for every request;
+    `default_max_cost_usd` the one that applies where the configuration sets none (see `CostLimit`). `max_output_tokens`
+    is the maximum for one choice. `budget_usd` is the smallest whole budget of the caller and of the bridge. It is a
+    limit, too: what cannot be bounded cannot be reserved.
 
     `breakers` has the breakers that are not closed, by provider id. `cooldowns_s` has the seconds for which a provider
     has asked not to be called for a model, by (provider id, model id); `unsupported` the features that a model has
@@ -85,6 +99,8 @@ class RoutingContext:
 
     cost_aware: bool = True
     max_cost_usd: Decimal | None = None
+    default_max_cost_usd: Decimal | None = None
+    max_output_tokens: int | None = None
     budget_usd: Decimal | None = None
     min_output_tokens: int = 64
     breakers: Mapping[str, BreakerView] = field(default_factory=dict)

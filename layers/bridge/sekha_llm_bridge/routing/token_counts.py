@@ -66,8 +66,8 @@ def _may_fit(entry: CatalogModel, plan: RoutePlan) -> bool:
 def _may_have_more_output(entry: CatalogModel, plan: RoutePlan) -> bool:
     """Returns whether the lowest count that is possible would allow much more output than the bound does."""
     counted = replace(plan.request, exact_prompt_tokens={entry.key: _lowest_count(plan)})
-    now = cost_quotes.output_within(entry, plan.request, plan.limit_usd)
-    return cost_quotes.output_within(entry, counted, plan.limit_usd) > now * _WORTHWHILE_GAIN
+    now = cost_quotes.output_within(entry, plan.request, plan.limit)
+    return cost_quotes.output_within(entry, counted, plan.limit) > now * _WORTHWHILE_GAIN
 
 
 def _lowest_count(plan: RoutePlan) -> int:

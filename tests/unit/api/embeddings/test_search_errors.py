@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from sekha_llm_bridge.bootstrap import Bridge, make_bridge
-from sekha_llm_bridge.embeddings import Batch, EmbeddingStorage, Match, StoreDown
+from sekha_llm_bridge.embeddings import Batch, Database, EmbeddingStorage, Match, StoreDown, VectorStore
 from tests.fakes.functions import Function
 from tests.fakes.provider import FakeProvider, Reply
 from tests.fakes.settings import embedding_model, make_settings, provider
@@ -18,6 +18,9 @@ class Store:
 
     def __init__(self) -> None:
         self._queries = 0
+
+    def in_database(self, database: Database) -> VectorStore:
+        raise NotImplementedError
 
     def prepare(self) -> None:
         return

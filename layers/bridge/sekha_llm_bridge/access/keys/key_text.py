@@ -52,13 +52,13 @@ def new_key(key_id: str | None = None) -> KeyText:
         raise ValueError(f"{key_id!r} is not the handle of a key")
     own_id = key_id.removeprefix(HANDLE_PREFIX) if key_id else _random(_ID_LENGTH)
     body = f"{PREFIX}{own_id}-{_random(_SECRET_LENGTH)}-"
-    return KeyText(HANDLE_PREFIX + own_id, body + _checksum(body))
+    return KeyText(HANDLE_PREFIX + own_id, body + checksum(body))
 
 
 def parse_key(text: str) -> KeyText | None:
     """Returns the key; None for a text of another form, or with a wrong checksum."""
     match = _FORM.fullmatch(text)
-    if match is None or match[3] != _checksum(match[1]):
+    if match is None or match[3] != checksum(match[1]):
         return None
     return KeyText(HANDLE_PREFIX + match[2], text)
 
@@ -68,13 +68,14 @@ def is_handle(text: str) -> bool:
     return _HANDLE_FORM.fullmatch(text) is not None
 
 
-def _random(length: int) -> str:
-    return "".join(secrets.choice(_ALPHABET) for _ in range(length))
-
-
-def _checksum(body: str) -> str:
+def checksum(body: str) -> str:
+    """Returns the last part of a key, from the text before it."""
     value, digits = zlib.crc32(body.encode()), ""
     for _ in range(_CHECKSUM_LENGTH):
         value, digit = divmod(value, len(_ALPHABET))
         digits = _ALPHABET[digit] + digits
     return digits
+
+
+def _random(length: int) -> str:
+    return "".join(secrets.choice(_ALPHABET) for _ in range(length))

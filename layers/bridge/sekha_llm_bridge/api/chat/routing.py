@@ -32,9 +32,11 @@ def route_request(
     """Returns what the planner needs to know of a chat. `body` has the fields that are for the provider, which are the
     conversation.
 
-    Raises `ModelNotFound`, and `InvalidRequest` also for unknown fields, as `check_unknown_fields` does.
+    Raises `ModelNotFound`, and `InvalidRequest` for more answers than `routing.max_n`, and for unknown fields, as
+    `check_unknown_fields` does.
     """
     check_unknown_fields(body, KNOWN_FIELDS, own=CHAT_EXTENSIONS, settings=bridge.settings)
+    _check_choices(chat.n or 1, bridge.settings.routing.max_n)
     target = resolve_model(chat.model, bridge.catalog)
     for_gateways = gateway_fields(body)
     images = image_needs(chat.image_urls)
@@ -58,6 +60,12 @@ def route_request(
         context_tokens=context_tokens,
         used_features=_used_features(chat, body, has_images=images.count > 0),
     )
+
+
+def _check_choices(n_choices: int, max_n: int | None) -> None:
+    if max_n is not None and n_choices > max_n:
+        limit = f"this bridge gives at most {max_n} (`routing.max_n` of its configuration)"
+        raise InvalidRequest(f"n: {n_choices} answers are too many; {limit}", param="n")
 
 
 def _used_features(chat: ChatRequest, body: Mapping[str, Any], *, has_images: bool) -> frozenset[str]:

@@ -9,6 +9,7 @@ from typing import Any
 from fastapi import Request, Response
 
 from sekha_llm_bridge.api.app import answer_response
+from sekha_llm_bridge.api.embeddings.destination import Destination, destination
 from sekha_llm_bridge.api.embeddings.request import EXTENSIONS, KNOWN_FIELDS, EmbeddingRequest, LegacyEmbedRequest
 from sekha_llm_bridge.api.embeddings.routing import embedding_route_request, embedding_target
 from sekha_llm_bridge.api.fields import CHAT_EXTENSIONS
@@ -23,8 +24,8 @@ from sekha_llm_bridge.api.request_state import (
 )
 from sekha_llm_bridge.api.unknown_fields import check_misspelt_fields, check_unknown_fields, notes_on_unknown_fields
 from sekha_llm_bridge.bootstrap import Bridge
-from sekha_llm_bridge.embeddings import Batch, SpaceMismatch, StoreReport, VectorRecord, content_id
-from sekha_llm_bridge.errors import EmbeddingSpaceMismatch, InvalidRequest
+from sekha_llm_bridge.embeddings import Batch, Database, SpaceMismatch, StoreReport, VectorRecord, content_id
+from sekha_llm_bridge.errors import EmbeddingSpaceMismatch
 from sekha_llm_bridge.execution import Deadline, ExecutionResult
 from sekha_llm_bridge.execution.embedding_operation import EmbeddingOperation
 from sekha_llm_bridge.pricing import count_texts
@@ -46,8 +47,8 @@ async def create_embeddings(request: Request) -> Response:
     embedding = validated(EmbeddingRequest, fields)
     vendor_fields = {name: fields[name] for name in fields.keys() - KNOWN_FIELDS - _ONLY_FOR_CHATS}
     unknown = check_unknown_fields(vendor_fields, (), own=EXTENSIONS, settings=bridge.settings)
-    base_name = _base_name(embedding, bridge)
-    result, stored = await _embed_and_store(request, embedding, base_name, deadline, vendor_fields)
+    target = destination(embedding, bridge, default_name=bridge.settings.chroma.default_collection)
+    result, stored = await _embed_and_store(request, embedding, target, deadline, vendor_fields)
     add_log_fields(request, stored=stored.stored if stored else 0, pending=stored.pending if stored else 0)
     body = _openai_body(embedding, result, stored)
     body["bridge"]["notes"] += _notes_on_fields(fields, vendor_fields, unknown, result)
@@ -75,7 +76,8 @@ async def embed_legacy(request: Request) -> Response:
     embedding = EmbeddingRequest(
         input=[legacy.text], model=legacy.model, max_cost=legacy.max_cost, collection=legacy.collection
     )
-    result, stored = await _embed_and_store(request, embedding, legacy.collection, deadline_of(request))
+    target = destination(embedding, bridge_of(request), default_name=None)
+    result, stored = await _embed_and_store(request, embedding, target, deadline_of(request))
     vector = result.answer.vectors[0]
     body = {
         "embedding": vector,
@@ -87,20 +89,10 @@ async def embed_legacy(request: Request) -> Response:
     return answer_response(request, {**body, **bridge})
 
 
-def _base_name(embedding: EmbeddingRequest, bridge: Bridge) -> str | None:
-    """Returns the collection to store in, without its dimension; None where nothing is to be stored."""
-    if embedding.store is False:
-        return None
-    name = embedding.collection or bridge.settings.chroma.default_collection
-    if embedding.store and name is None:
-        raise InvalidRequest("`store` needs a `collection`: the configuration has no default", param="collection")
-    return name
-
-
 async def _embed_and_store(
     request: Request,
     embedding: EmbeddingRequest,
-    base_name: str | None,
+    target: Destination,
     deadline: Deadline,
     vendor_fields: Mapping[str, Any] = MappingProxyType({}),
 ) -> tuple[Result, StoreReport | None]:
@@ -117,7 +109,7 @@ async def _embed_and_store(
     dimensions, user = embedding.dimensions, embedding.user
     operation = EmbeddingOperation(route, embedding.input, dimensions, user, bridge.clock, vendor_fields)
     storage = bridge.vectors().storage
-    preloading = storage.preload() if base_name and storage.is_configured else None
+    preloading = storage.preload() if target.base_name and storage.is_configured else None
     reserved_s = _STORING_S + _STORING_PER_TEXT_S * len(embedding.input) if preloading else 0.0
     try:
         embedding_deadline = deadline.at_most(deadline.remaining_s() - reserved_s)
@@ -125,20 +117,25 @@ async def _embed_and_store(
     finally:
         if preloading is not None:
             await preloading
-    if base_name is None:
-        return result, None
-    return result, await _store(embedding, result, base_name, bridge, deadline)
+    if target.base_name is None:
+        return result, StoreReport(None, 0, notes=(target.note,)) if target.note else None
+    return result, await _store(embedding, result, target.base_name, target.database, bridge, deadline)
 
 
 async def _store(
-    embedding: EmbeddingRequest, result: Result, base_name: str, bridge: Bridge, deadline: Deadline
+    embedding: EmbeddingRequest,
+    result: Result,
+    base_name: str,
+    database: Database | None,
+    bridge: Bridge,
+    deadline: Deadline,
 ) -> StoreReport:
     """Stores the vectors. Raises `EmbeddingSpaceMismatch` only where the request itself named the collection."""
     vectors = result.answer.vectors
     metadatas = embedding.metadatas or [None] * len(vectors)
     rows = zip(_ids(embedding), embedding.input, vectors, metadatas, strict=True)
     records = tuple(VectorRecord(*row) for row in rows)
-    batch = Batch(base_name, len(vectors[0]), result.candidate.entry.model.space, records)
+    batch = Batch(base_name, len(vectors[0]), result.candidate.entry.model.space, records, database)
     try:
         return await bridge.vectors().storage.save(batch, timeout_s=max(deadline.remaining_s(), _MIN_STORING_S))
     except SpaceMismatch as exc:

@@ -3,12 +3,12 @@
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from decimal import Decimal
 from typing import Any, TypeVar
 
 from fastapi import Request, Response
 
 from sekha_llm_bridge.api.app import answer_response
+from sekha_llm_bridge.api.embeddings.destination import database_of
 from sekha_llm_bridge.api.embeddings.routing import embedding_route_request, embedding_target
 from sekha_llm_bridge.api.embeddings.search_request import SearchRequest
 from sekha_llm_bridge.api.parsing import json_object, validated
@@ -31,7 +31,7 @@ from sekha_llm_bridge.errors import (
     VectorStoreUnavailable,
 )
 from sekha_llm_bridge.execution import Deadline, ExecutionResult, Receipt
-from sekha_llm_bridge.execution.attempts import spent_usd
+from sekha_llm_bridge.execution.attempts import after_attempts
 from sekha_llm_bridge.execution.embedding_operation import EmbeddingOperation
 from sekha_llm_bridge.execution.inbound import InboundRequest
 from sekha_llm_bridge.providers import EmbeddingAnswer
@@ -102,7 +102,8 @@ def _base_name(wanted: SearchRequest, bridge: Bridge) -> str:
 
 
 def _store(bridge: Bridge) -> VectorStore:
-    store = bridge.vectors().storage.vector_store
+    """Returns the store of the caller's database: no other is searched."""
+    store = bridge.vectors().storage.vector_store(database_of(bridge.caller, bridge.settings.chroma))
     if store is None:
         raise VectorStoreUnavailable("no Chroma server is configured, so nothing is stored that could be searched")
     return store
@@ -166,12 +167,12 @@ async def _search_all_dimensions(state: _Search) -> None:
 
 async def _search_space(state: _Search, name: str, space: str) -> None:
     """Searches one of several collections, within what is left of the cost limit."""
-    limits = (state.request.max_cost, state.bridge.cost_limit_usd)
-    limit_usd = min((usd for usd in limits if usd is not None), default=None)
-    left_usd = None if limit_usd is None else max(limit_usd - spent_usd(state.inbound.attempts.attempts), Decimal(0))
     dimension = int(name.rpartition("_")[2])
-    route = embedding_route_request([state.request.query], max_cost=left_usd, dimensions=dimension, space=space)
-    state.matches[name] = await _nearest(state, name, await _embed_query(state, route))
+    route = embedding_route_request(
+        [state.request.query], max_cost=state.request.max_cost, dimensions=dimension, space=space
+    )
+    result = await _embed_query(state, after_attempts(route, state.inbound.attempts.attempts))
+    state.matches[name] = await _nearest(state, name, result)
 
 
 async def _embed_query(state: _Search, route: RouteRequest) -> ExecutionResult[EmbeddingAnswer]:

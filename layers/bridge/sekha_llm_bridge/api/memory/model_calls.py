@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from decimal import Decimal
 from typing import Any, NamedTuple, TypeVar
 
 from fastapi import Request
@@ -30,9 +29,8 @@ from sekha_llm_bridge.errors import (
     UnusableAnswer,
 )
 from sekha_llm_bridge.execution import Receipt
-from sekha_llm_bridge.execution.attempts import cost_bound_usd, known_cost_usd, spent_usd, usd
+from sekha_llm_bridge.execution.attempts import after_attempts, cost_bound_usd, known_cost_usd, usd
 from sekha_llm_bridge.execution.chat_operation import ChatOperation
-from sekha_llm_bridge.pricing import usd_text
 from sekha_llm_bridge.routing import ExclusionKind, RouteRequest
 from sekha_llm_bridge.routing.names import resolve_model
 
@@ -164,10 +162,7 @@ class ModelCalls:
         body = provider_request(fields)
         conversation = conversation_of(body)
         route = route_request(validated(ChatRequest, fields), body, conversation, self._bridge)
-        limit_usd = self._limit_usd()
-        if limit_usd is not None:
-            left_usd = max(limit_usd - spent_usd(self._attempts.attempts), Decimal(0))
-            route = replace(route, max_cost_usd=left_usd)
+        route = replace(after_attempts(route, self._attempts.attempts), max_cost_usd=self.options.max_cost)
         if call.is_text:  # a server may cut off a longer prompt silently
             route = replace(route, context_tokens=int(route.prompt.estimate * _SAFETY) + call.max_tokens)
         return route, conversation
@@ -176,7 +171,7 @@ class ModelCalls:
         """Returns whether a shorter text has more models: some are excluded by their context windows only."""
         if isinstance(error, ContextLengthExceeded):
             return True
-        plan = await self._bridge.service.explain(route, self._deadline, conversation, caller=self._bridge.caller)
+        plan = await self._bridge.service.explain(route, self._deadline, conversation, inbound=self._inbound)
         return bool(plan.excluded_by(ExclusionKind.CONTEXT))
 
     async def _has_models_without_schema(self, call: _Call, error: BridgeError) -> bool:
@@ -190,7 +185,7 @@ class ModelCalls:
         if not isinstance(error, _NOBODY_ANSWERED):
             return False
         with_schema, without = [
-            await self._bridge.service.explain(route, self._deadline, conversation, caller=self._bridge.caller)
+            await self._bridge.service.explain(route, self._deadline, conversation, inbound=self._inbound)
             for route, conversation in (self._planned(call), self._planned(call._replace(response_format=None)))
         ]
         return bool({entry.key for entry in without.ranked} - {entry.key for entry in with_schema.ranked})
@@ -199,15 +194,7 @@ class ModelCalls:
         """Returns an error about a call as one about the request that the caller sent."""
         if isinstance(error, ContextLengthExceeded):
             return ContextLengthExceeded(str(error).replace("messages", self.text_field, 1), param=self.text_field)
-        limit_usd, spent = self._limit_usd(), spent_usd(self._attempts.attempts)
-        if isinstance(error, CostLimitExceeded) and limit_usd is not None and spent:
-            before = f"of ${usd_text(limit_usd)}, earlier calls of this request have used ${usd_text(spent)}"
-            return CostLimitExceeded(f"{error}; {before}", param=error.param)
         return error
-
-    def _limit_usd(self) -> Decimal | None:
-        limits = (self.options.max_cost, self._bridge.cost_limit_usd)
-        return min((limit for limit in limits if limit is not None), default=None)
 
     def _within_half_window(self, max_tokens: int) -> int:
         """Returns at most half of the largest context window, so that a prompt has room beside the answer."""

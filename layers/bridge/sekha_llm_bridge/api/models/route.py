@@ -15,7 +15,7 @@ from sekha_llm_bridge.api.embeddings.routing import embedding_route_request, emb
 from sekha_llm_bridge.api.error_response import error_response
 from sekha_llm_bridge.api.fields import CHAT_EXTENSIONS, MaxCost, TaskName
 from sekha_llm_bridge.api.parsing import json_object, validated
-from sekha_llm_bridge.api.request_state import bridge_of, deadline_of
+from sekha_llm_bridge.api.request_state import bridge_of, deadline_of, inbound_of
 from sekha_llm_bridge.api.unknown_fields import check_misspelt_fields
 from sekha_llm_bridge.bootstrap import Bridge
 from sekha_llm_bridge.config.models import Task
@@ -64,7 +64,7 @@ async def explain(request: Request) -> Response:
     if explained.task is None and explained.messages is None:
         raise InvalidRequest("task: field required, unless there are `messages`", param="task")
     route, conversation = _route_request(explained, body, bridge)
-    plan = await bridge.service.explain(route, deadline, conversation, caller=bridge.caller)
+    plan = await bridge.service.explain(route, deadline, conversation, inbound=inbound_of(request))
     try:
         require_candidates(plan)
     except BridgeError as exc:

@@ -18,6 +18,7 @@ from sekha_llm_bridge.cli.keys.table import KeyChanged, KeyEnded, KeyTable, NoSu
 from sekha_llm_bridge.cli.terminal import make_console
 
 _DONE, _NOT_DONE, _UNUSABLE, _NO_TABLE = 0, 1, 2, 3
+_NEEDS_NO_KEY = "note: this bridge accepts requests without a key, too (locally `up --auth`, deployed AuthMode=keys)"
 _WITHIN = "within a minute"  # as long as a function keeps what it has read
 
 Action = Callable[[KeyTable, datetime], None]
@@ -58,6 +59,8 @@ def _run(stack: str | None, action: Action) -> int:
         deployment = find_deployment(stack)
         _remark(f"using {deployment.name}")
         action(KeyTable(deployment), datetime.now(UTC))
+        if not deployment.needs_keys:
+            _remark(_NEEDS_NO_KEY)
     except (InvalidChange, NoDeployment) as exc:
         return _failed(exc, _UNUSABLE)
     except (NoSuchKey, KeyEnded, KeyChanged, UnreadableRecord) as exc:

@@ -13,7 +13,15 @@ from sekha_llm_bridge.embeddings.chroma_server import ChromaServer
 from sekha_llm_bridge.embeddings.deferred_writes.message_encoding import InvalidMessage, decode_batch
 from sekha_llm_bridge.embeddings.deferred_writes.pending_writes import PendingWrites, PendingWritesUnavailable
 from sekha_llm_bridge.embeddings.deferred_writes.queue import Message, MessageQueue
-from sekha_llm_bridge.embeddings.store import CollectionMissing, NameTaken, StoreDown, StoreFailed, VectorStore
+from sekha_llm_bridge.embeddings.records import Batch
+from sekha_llm_bridge.embeddings.store import (
+    CollectionMissing,
+    NameTaken,
+    StoreDown,
+    StoreFailed,
+    VectorStore,
+    store_in,
+)
 from sekha_llm_bridge.observability import Metric, code_location, count, logger
 
 MAX_EMPTY_RECEIVES = 3  # of about a second each: SQS may return nothing once or twice although it has messages
@@ -101,15 +109,15 @@ class Drain:
         try:
             batch = decode_batch(message.body)
         except InvalidMessage as exc:
-            await self._reject(message, str(exc))
+            await self._reject(message, {"reason": str(exc)})
             return True
         try:
-            await asyncio.to_thread(self._store.upsert, batch)
+            await asyncio.to_thread(store_in(self._store, batch.database).upsert, batch)
         except (StoreDown, CollectionMissing, NameTaken) as exc:
-            logger().warning("pending vectors not stored", extra={"reason": str(exc)})
+            logger().warning("pending vectors not stored", extra={"reason": str(exc), **_place(batch)})
             return False
         except StoreFailed as exc:
-            await self._reject(message, str(exc))
+            await self._reject(message, {"reason": str(exc), **_place(batch)})
             report.rejected += len(batch.records)
         except Exception as exc:  # noqa: BLE001 — a bug that affects one message must not block the others
             logger().error(
@@ -125,8 +133,8 @@ class Drain:
             _log_unavailable(exc)
         return True
 
-    async def _reject(self, message: Message, reason: str) -> None:
-        logger().error("pending vectors rejected", extra={"reason": reason})
+    async def _reject(self, message: Message, details: Mapping[str, str]) -> None:
+        logger().error("pending vectors rejected", extra=dict(details))
         count(Metric.VECTORS_REJECTED)
         await self._queue.reject(message)
 
@@ -151,6 +159,12 @@ class Drain:
                 await self._pending_writes.reconcile_empty(group)
         except PendingWritesUnavailable as exc:
             _log_unavailable(exc)
+
+
+def _place(batch: Batch) -> dict[str, str]:
+    """Returns the log fields that say where the batch belongs."""
+    database = {} if batch.database is None else {"database": str(batch.database)}
+    return {"collection": batch.collection, **database}
 
 
 def _log_unavailable(exc: PendingWritesUnavailable) -> None:

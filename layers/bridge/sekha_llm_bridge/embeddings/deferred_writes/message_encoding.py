@@ -2,6 +2,9 @@
 
 A message is base64 of zlib of: the length of the header (4 bytes, big-endian), the header (JSON), and the vectors one
 after another (float32, little-endian). Base64, because SQS accepts only text, and not every Unicode character.
+
+A message for another database than the configured one names it, and has a format of its own: a drain of an older
+version, which ignores the name, would store the vectors where everybody finds them. It rejects an unknown format.
 """
 
 import base64
@@ -9,15 +12,16 @@ import math
 import sys
 import zlib
 from array import array
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import orjson
 
 from sekha_llm_bridge.batching import split_into_batches
-from sekha_llm_bridge.embeddings.records import Batch, VectorRecord
+from sekha_llm_bridge.embeddings.records import Batch, Database, VectorRecord
 
 _FORMAT = 1
+_FORMAT_WITH_DATABASE = 2
 _ZLIB_LEVEL = 1  # the fastest: texts compress well at any level, vectors at none
 _FLOAT_BYTES = 4
 _LENGTH_BYTES = 4  # of the header's length
@@ -60,8 +64,7 @@ def decode_batch(body: str) -> Batch:
         content = zlib.decompress(base64.b64decode(body, validate=True))
         header_end = _LENGTH_BYTES + int.from_bytes(content[:_LENGTH_BYTES])
         header = orjson.loads(content[_LENGTH_BYTES:header_end])
-        if header["form"] != _FORMAT:
-            raise InvalidMessage(f"the message has the unknown format {header['form']!r}")
+        database = _database_in(header)
         vectors, size = memoryview(content)[header_end:], _FLOAT_BYTES * header["dimension"]
         if len(vectors) != size * len(header["records"]):
             raise InvalidMessage("the message has too few or too many vectors")
@@ -71,13 +74,27 @@ def decode_batch(body: str) -> Batch:
             )
             for i, row in enumerate(header["records"])
         )
-        return Batch(header["base_name"], header["dimension"], header["space"], tuple(records))
+        return Batch(header["base_name"], header["dimension"], header["space"], tuple(records), database)
     except (zlib.error, LookupError, TypeError, ValueError, OverflowError) as exc:
         raise InvalidMessage(f"the message cannot be decoded ({type(exc).__name__})") from exc
 
 
+def _database_in(header: Mapping[str, Any]) -> Database | None:
+    """Returns the database that the header names; None for the configured one. Raises `InvalidMessage`."""
+    form = header["form"]
+    if form == _FORMAT:
+        return None
+    if form == _FORMAT_WITH_DATABASE:
+        return Database(str(header["tenant"]), str(header["database"]))
+    raise InvalidMessage(f"the message has the unknown format {form!r}")
+
+
 def _encode(batch: Batch, rows: Sequence[tuple[VectorRecord, bytes]]) -> EncodedMessage:
-    fields = {"form": _FORMAT, "base_name": batch.base_name, "dimension": batch.dimension, "space": batch.space}
+    fields: dict[str, Any] = {"base_name": batch.base_name, "dimension": batch.dimension, "space": batch.space}
+    if batch.database is None:
+        fields["form"] = _FORMAT
+    else:
+        fields |= {"form": _FORMAT_WITH_DATABASE, "tenant": batch.database.tenant, "database": batch.database.name}
     header = orjson.dumps(fields | {"records": [orjson.Fragment(row) for _, row in rows]})
     vectors = b"".join(_little_endian(array("f", record.vector)).tobytes() for record, _ in rows)
     content = zlib.compress(len(header).to_bytes(_LENGTH_BYTES) + header + vectors, _ZLIB_LEVEL)

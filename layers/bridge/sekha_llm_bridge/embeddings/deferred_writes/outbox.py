@@ -56,13 +56,13 @@ class Outbox:
         if counts is not None:
             self._pending_groups, self._read_at = frozenset(counts), now
 
-    def has_pending(self, collection: str) -> bool:
-        """Returns whether a collection has records in the queue, so that newer ones must be queued too."""
-        return group_id_of(collection) in self._pending_groups
+    def has_pending(self, batch: Batch) -> bool:
+        """Returns whether the batch's collection has records in the queue, so that newer ones must be queued too."""
+        return _group_of(batch) in self._pending_groups
 
     async def enqueue(self, batch: Batch) -> int:
         """Puts a batch into the queue. Returns the number of records. Raises `EnqueueFailed`."""
-        messages, group = await _encode(batch), group_id_of(batch.collection)
+        messages, group = await _encode(batch), _group_of(batch)
         await self._answer_in_time(self._pending_writes.add(group, _count(messages)))
         self._pending_groups |= {group}
         return await self._send(messages, group)
@@ -72,7 +72,7 @@ class Outbox:
 
         Returns None, and does nothing, if the collection has none. Raises `EnqueueFailed`.
         """
-        messages, group = await _encode(batch), group_id_of(batch.collection)
+        messages, group = await _encode(batch), _group_of(batch)
         if await self._answer_in_time(self._pending_writes.add_if_pending(group, _count(messages))) is False:
             self._pending_groups -= {group}
             return None
@@ -98,6 +98,10 @@ async def _encode(batch: Batch) -> list[EncodedMessage]:
         return await asyncio.to_thread(encode_batch, batch, max_bytes=_MAX_MESSAGE_BYTES)
     except RecordTooLarge as exc:
         raise EnqueueFailed(str(exc)) from exc
+
+
+def _group_of(batch: Batch) -> str:
+    return group_id_of(batch.collection, batch.database)
 
 
 def _count(messages: Sequence[EncodedMessage]) -> int:

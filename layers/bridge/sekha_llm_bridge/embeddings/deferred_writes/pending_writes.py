@@ -1,4 +1,4 @@
-"""The number of records in the queue, for each collection.
+"""The number of records in the queue, for each collection of each database.
 
 While a collection has pending records, newer ones for it also go to the queue. So of two writes of one id, the later
 one is stored last.
@@ -21,6 +21,7 @@ from sekha_llm_bridge.embeddings.deferred_writes.pending_count import (
     SubtractLeftover,
     reconcile_with_empty_queue,
 )
+from sekha_llm_bridge.embeddings.records import Database
 
 _COUNT, _LOWEST, _LOWEST_SINCE = "pending_", "lowest_", "lowest_since_"
 
@@ -29,12 +30,14 @@ class PendingWritesUnavailable(Exception):
     """The table did not answer; the message says why."""
 
 
-def group_id_of(collection: str) -> str:
+def group_id_of(collection: str, database: Database | None = None) -> str:
     """Returns the id of a collection's message group, in the counts and in the queue.
 
-    It is a hash, because a collection's name may be longer than SQS and DynamoDB allow.
+    It is a hash, because a collection's name may be longer than SQS and DynamoDB allow. Collections of the configured
+    database (None) keep the id that older versions gave them.
     """
-    return hashlib.sha256(collection.encode()).hexdigest()[:32]
+    names = [collection] if database is None else [*database, collection]
+    return hashlib.sha256("\0".join(names).encode()).hexdigest()[:32]
 
 
 class PendingWrites(Protocol):
