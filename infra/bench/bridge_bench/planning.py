@@ -26,6 +26,7 @@ _PROMPT = TokenCount(estimate=700, bound=2900, minimum=400)
 _REQUEST = RouteRequest(None, _PROMPT, output_tokens=1000)
 _LIMITS = {
     "no limit": RoutingContext(),
+    "the default limit": RoutingContext(default_max_cost_usd=Decimal("1.00")),
     "a limit that all models meet": RoutingContext(max_cost_usd=Decimal("0.10")),
     "a limit that half of the models meet": RoutingContext(max_cost_usd=Decimal("0.008")),
 }

@@ -98,6 +98,16 @@ def test_check_config_does_not_mention_prices_without_a_cost_limit(file: Path) -
     assert "no price is known" not in run("check-config", str(file), CLOUD_KEY="k").stdout
 
 
+def test_check_config_says_which_cost_limit_applies_and_what_it_does_not_limit(file: Path) -> None:
+    table = run("check-config", str(file), CLOUD_KEY="k", COLUMNS="200").stdout
+    assert "cost limit: $1.00 for one request (the default: the file has no max_cost_per_request)" in table
+    assert "it does not limit cloud/gpt-x: its price is not known" in table
+    data = json.loads(run("check-config", str(file), "--json", CLOUD_KEY="k").stdout)["cost_limit"]
+    assert (data["usd"], data["is_default"], list(data["unlimited_models"])) == ("1", True, ["cloud/gpt-x"])
+    file.write_text(f"{FILE}routing: {{max_cost_per_request: null}}\n")
+    assert "cost limit: none, because max_cost_per_request is null" in run("check-config", str(file)).stdout
+
+
 def test_check_config_as_json_prints_providers_and_warnings(file: Path) -> None:
     answer = json.loads(run("check-config", str(file), "--json").stdout)
     assert (answer["ok"], answer["path"], answer["faults"]) == (True, str(file), [])

@@ -197,7 +197,7 @@ def _output_tokens_by_default(
     wanted = _wanted_output_tokens(entry, request, prompt)
     affordable = _affordable_output_tokens(entry, request, limit.usd, prompt)
     if affordable >= wanted:
-        return _output_tokens_without_limit(entry, request, prompt)
+        return _output_tokens_without_limit(entry, request, prompt_bound(entry, request))
     return max(affordable, minimum_useful_output_tokens(entry, request, min_output_tokens))
 
 

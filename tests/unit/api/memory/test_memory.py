@@ -255,6 +255,16 @@ def test_the_cost_limit_holds_for_all_calls_of_a_request_together(fake: FakeProv
     assert len(fake.received) == 1
 
 
+@pytest.mark.parametrize(("section", "status"), [({}, 200), ({"max_cost_per_request": 1}, 402)])
+def test_only_a_limit_that_the_file_sets_excludes_models_without_a_price(
+    fake: FakeProvider, section: dict[str, Any], status: int
+) -> None:
+    """Also in the second call of a request."""
+    says(fake, "no JSON", SCORE)
+    answer = function("score", one(fake, price=None), routing=section)("POST", "/score", {"text": "a"})
+    assert (answer.status, len(fake.received)) == (status, 2 if status == 200 else 0)
+
+
 def test_a_rate_limit_after_a_billed_answer_is_not_to_be_retried(fake: FakeProvider) -> None:
     """A client that repeats the request would have the first answer billed again."""
     says(fake, "no JSON")
