@@ -116,11 +116,8 @@ def _csv_value(value: Any) -> str:
 def _print_table(used: UsageReport) -> None:
     whose = f" by the API key {used.key_id}" if used.key_id else ""
     sys.stdout.write(printable(f"used{whose} from {used.first} to {used.last} (UTC)") + "\n\n")
-    labels = (
-        " ".join(filter(None, (row.name or "(no key)", name)))
-        for row, name in zip(used.sums, _key_names(used), strict=True)
-    )
-    rows = [_row(row, label) for row, label in zip(used.sums, labels, strict=True)]
+    named = zip(used.sums, _key_names(used), strict=True)
+    rows = [_row(row, f"{row.name or '(no key)'} {name}".rstrip()) for row, name in named]
     if len(used.sums) > 1:
         rows.append(_row(used.total, "total"))
     print_table(make_console(), ((used.by, False), *_COLUMNS), rows or [("nothing", *(MISSING,) * len(_COLUMNS))])
