@@ -20,6 +20,7 @@ _OURS = (
     "CHROMA_TOKEN",
     "STATE_TABLE",
     "KEYS_TABLE",
+    "ANSWERS_TABLE",
     "AUTH_MODE",
     "OPENAI_API_KEY",
     "OLLAMA_URL",

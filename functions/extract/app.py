@@ -5,7 +5,7 @@ from fastapi import Request, Response
 from sekha_llm_bridge.api import create_app, lambda_handler
 from sekha_llm_bridge.api.memory import endpoint
 
-app = create_app()
+app = create_app(asks_models=True)
 
 
 @app.post("/extract")

@@ -1,6 +1,6 @@
 """Builds one Lambda layer into a folder. `sam build` calls it through the Makefiles in `layers/`.
 
-    python3 infra/build/layer.py bridge|chroma arm64|x86_64 FOLDER
+    python3 infra/build/layer.py bridge|chroma|encryption arm64|x86_64 FOLDER
 
 The packages are wheels for Lambda's Python and processor, with the versions and hashes of `infra/locks`. They are
 compiled here, because `/opt` is read-only in Lambda, and importing from source takes twice as long. The result depends
@@ -75,7 +75,7 @@ def add_bridge(folder: Path) -> None:
 def requirements(layer: str) -> str:
     """Returns the packages of the layer from its lock, without those in the runtime and those that are never imported.
 
-    The Chroma layer also omits the packages of the bridge's layer, which it is always used with.
+    The other layers also omit the packages of the bridge's layer, which they are always used with.
     """
     packages = locked(layer)
     bridge = {} if layer == "bridge" else locked("bridge")
@@ -118,6 +118,6 @@ def compile_all(folder: Path, python: Path) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 4 or sys.argv[1] not in {"bridge", "chroma"} or sys.argv[2] not in PLATFORMS:
+    if len(sys.argv) != 4 or sys.argv[1] not in {"bridge", "chroma", "encryption"} or sys.argv[2] not in PLATFORMS:
         raise SystemExit(__doc__)
     build(sys.argv[1], sys.argv[2], Path(sys.argv[3]).absolute())

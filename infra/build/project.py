@@ -34,7 +34,7 @@ def main() -> None:
     build = ["--build-dir", str(options.build_dir), "--parameter-overrides", f"Architecture={options.architecture}"]
     run([sam, "build", *template, *build], env)
     for layer in sorted(options.build_dir.glob("*Layer")):
-        print(f"{layer.name:12}{size_mb(layer):6.1f} MB unzipped")
+        print(f"{layer.name:16}{size_mb(layer):6.1f} MB unzipped")
 
 
 def folder_of(python: Path) -> str:

@@ -95,6 +95,7 @@ class World:
         self.chroma, self.aws, self.fake, self.wide = chroma, aws, fake, wide
         self.table = aws.new_table()
         self.queues: Queues = aws.new_queue()
+        self.configured = ChromaServer(ChromaConfig(url=chroma.url))
         self.chroma_settings: dict[str, Any] = {"url": chroma.url}
         self.functions = {name: Function(name, self.bridge()) for name in ("embeddings", "embed", "search")}
 
@@ -135,7 +136,7 @@ class World:
 
     def server(self, key: Key) -> ChromaServer:
         """The database in which the key's vectors must be."""
-        return ChromaServer(ChromaConfig(url=self.chroma.url)).in_database(key.database)
+        return self.configured.in_database(key.database)
 
     def collections(self, key: Key) -> dict[str, list[str]]:
         """The documents of each collection in the key's database."""
@@ -218,9 +219,8 @@ def keys(request: pytest.FixtureRequest, world: World) -> Separation:
     """Two keys. The collections of the configured database are deleted."""
     made = separation(request.param)
     world.use(separate_by_key=made.separate_by_key)
-    server = ChromaServer(ChromaConfig(url=world.chroma.url))
-    for collection in list(server.collections()):
-        server.delete(collection.name)
+    for collection in list(world.configured.collections()):
+        world.configured.delete(collection.name)
     return made
 
 

@@ -20,6 +20,7 @@ from sekha_llm_bridge.api.embeddings.search_request import SearchRequest
 from sekha_llm_bridge.api.models.route import ExplainRequest
 from sekha_llm_bridge.api.paths import PATHS
 from sekha_llm_bridge.cli.app import app as commands
+from sekha_llm_bridge.cli.keys.options import Clearable
 from sekha_llm_bridge.observability import Metric
 from tests.documentation.blocks import GUIDE, ROOT, pages
 
@@ -112,7 +113,16 @@ def test_every_field_of_a_request_is_in_the_page_of_the_api(request_model: type[
 def test_every_command_is_in_the_page_of_operation() -> None:
     table = text_of(OPERATION).partition("| command | what it does |")[2].partition("\n\n")[0]
     names = set(re.findall(r"`([\w-]+)`", "".join(line.split("|")[1] for line in table.splitlines() if "|" in line)))
-    assert names == {one.name or (one.callback and one.callback.__name__) for one in commands.registered_commands}
+    single = {one.name or (one.callback and one.callback.__name__) for one in commands.registered_commands}
+    assert names == single | {group.name for group in commands.registered_groups}
+
+
+def test_every_command_and_option_for_keys_is_in_the_page_of_operation() -> None:
+    (group,) = (one.typer_instance for one in commands.registered_groups if one.name == "keys")
+    assert group is not None
+    section = text_of(OPERATION).partition("### Keys of callers")[2].partition("\n## ")[0]
+    assert [one.name for one in group.registered_commands if f"`{one.name}`" not in section] == []
+    assert [option for option in Clearable if f"`--{option}" not in section] == []
 
 
 def test_every_option_of_the_local_stack_is_in_the_page_of_operation() -> None:

@@ -117,8 +117,10 @@ def test_keys_of_the_command_open_the_bridge_until_they_are_rotated_or_revoked(
     assert status(first) == 200
     second = sekha_bridge_keys(stack, "rotate", "app", "--keep-old", "1h")
     assert (status(second), status(first)) == (200, 200)
-    third = sekha_bridge_keys(stack, "rotate", "app")
-    assert status(third) == 200
+    other = sekha_bridge_keys(stack, "create", "--name", "other")
+    assert status(other) == 200
+    assert status(sekha_bridge_keys(stack, "rotate", "other")) == 200
+    assert status(other) == 401
     unused = sekha_bridge_keys(stack, "create", "--name", "unused")
     sekha_bridge_keys(stack, "revoke", "unused")
     assert status(unused) == 401

@@ -266,4 +266,4 @@ def test_a_search_over_all_dimensions_logs_the_attempts_and_the_cost_of_every_em
     line = json.loads(log.getvalue().splitlines()[-1])
     assert len(costs) == 2
     assert line["attempts"] == ["p: ok", "w: ok"]
-    assert Decimal(line["cost_usd"]) == sum(costs) > costs[0] > 0
+    assert Decimal(str(line["cost_usd"])) == sum(costs) > costs[0] > 0

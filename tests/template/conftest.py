@@ -5,6 +5,8 @@ import platform
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -32,7 +34,7 @@ def built_here(tmp_path_factory: pytest.TempPathFactory) -> Build:
     if not architecture or sys.platform != "linux":
         pytest.skip("the layers are for Linux on x86_64 or arm64")
     folder = tmp_path_factory.mktemp("here")
-    for layer, target in (("bridge", "BridgeLayer"), ("chroma", "ChromaLayer")):
+    for layer, target in (("bridge", "BridgeLayer"), ("chroma", "ChromaLayer"), ("encryption", "EncryptionLayer")):
         makefile = ROOT / "layers" / layer / architecture / "Makefile"
         env = dict(os.environ, ARTIFACTS_DIR=str(folder / target))
         command: list[str | Path] = ["make", "--makefile", makefile, f"build-{target}"]
@@ -56,13 +58,17 @@ def runtime(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def opt(built_here: Build, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """What `/opt` is for a function with these layers, by the last one's name."""
-    bridge = built_here.layer("BridgeLayer")
-    both = tmp_path_factory.mktemp("opt") / "opt"
-    for layer in (bridge, built_here.layer("ChromaLayer")):
-        shutil.copytree(layer, both, copy_function=os.link, dirs_exist_ok=True)
-    return {"BridgeLayer": bridge, "ChromaLayer": both}
+def opt(built_here: Build, tmp_path_factory: pytest.TempPathFactory) -> Callable[[Sequence[str]], Path]:
+    """Returns what `/opt` is for a function with these layers."""
+
+    @cache
+    def merged(layers: tuple[str, ...]) -> Path:
+        folder = tmp_path_factory.mktemp("opt") / "opt"
+        for layer in layers:
+            shutil.copytree(built_here.layer(layer), folder, copy_function=os.link, dirs_exist_ok=True)
+        return folder
+
+    return lambda layers: merged(tuple(layers))
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,8 @@
 import json
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from tests.template.test_template import STREAMING
 pytestmark = pytest.mark.sam
 
 FUNCTIONS = Template().functions
-LAYERS = ["BridgeLayer", "ChromaLayer"]
+LAYERS = ["BridgeLayer", "ChromaLayer", "EncryptionLayer"]
 AARCH64 = 183  # e_machine in the ELF header
 PYTHON_3_13 = (3571).to_bytes(2, "little") + b"\r\n"  # the magic number of its .pyc files
 UNCHECKED_HASH = 0b01  # PEP 552's flags: by hash, and not compared with the source
@@ -46,6 +47,12 @@ from sekha_llm_bridge.conversation import Conversation, Message, Role, Text
 from sekha_llm_bridge.pricing import Tokenizer, count_chat
 count = count_chat(Conversation((Message(Role.USER, (Text("the cat sat on the mat " * 20),)),)))
 print(count.bound_for(Tokenizer.O200K) < count.bound / 2)
+"""
+ENCRYPTION_IS_TRIED = """
+from sekha_llm_bridge.access.idempotency import AnswerKeys, AnswerRecorder, StoredAnswer
+keys, recorder = AnswerKeys.of("a", caller_id="", path="/", body=b""), AnswerRecorder()
+recorder.begin(200, {})
+print(StoredAnswer.open(recorder.sealed(keys), keys).status == 200)
 """
 COMPILING_IS_REFUSED = """
 from importlib.machinery import SourceFileLoader as loader
@@ -130,9 +137,9 @@ def test_every_package_keeps_its_licence_and_metadata(layer: str, arm64_build: B
         assert licences or "License" in (package / "METADATA").read_text(), package.name
 
 
-def test_no_file_is_in_both_layers(arm64_build: Build) -> None:
-    bridge, chroma = ({path.relative_to(layer) for path in files(layer)} for layer in map(arm64_build.layer, LAYERS))
-    assert bridge.isdisjoint(chroma)
+def test_no_file_is_in_two_layers(arm64_build: Build) -> None:
+    layers = [{path.relative_to(layer) for path in files(layer)} for layer in map(arm64_build.layer, LAYERS)]
+    assert not [1 for one, other in combinations(layers, 2) if not one.isdisjoint(other)]
 
 
 def test_the_configuration_is_in_the_bridges_layer(arm64_build: Build) -> None:
@@ -142,8 +149,8 @@ def test_the_configuration_is_in_the_bridges_layer(arm64_build: Build) -> None:
 
 
 @pytest.fixture
-def deployed(function: Function, opt: dict[str, Path], runtime: Path, lambda_python: Path) -> Lambda:
-    return Lambda(lambda_python, ROOT / function.folder, opt[function.layers[-1]], runtime)
+def deployed(function: Function, opt: Callable[[Sequence[str]], Path], runtime: Path, lambda_python: Path) -> Lambda:
+    return Lambda(lambda_python, ROOT / function.folder, opt(function.layers), runtime)
 
 
 @each_function
@@ -168,11 +175,18 @@ def test_the_client_of_chroma_is_complete(function: Function, deployed: Lambda) 
     assert "Could not connect" in deployed.run(code)
 
 
+@pytest.mark.parametrize(
+    "function", [one for one in FUNCTIONS if "EncryptionLayer" in one.layers], ids=lambda function: function.name
+)
+def test_the_functions_that_ask_models_can_encrypt_answers(function: Function, deployed: Lambda) -> None:
+    assert deployed.run(ENCRYPTION_IS_TRIED) == "True"
+
+
 @pytest.fixture
-def first_deployed(opt: dict[str, Path], runtime: Path, lambda_python: Path) -> Lambda:
+def first_deployed(opt: Callable[[Sequence[str]], Path], runtime: Path, lambda_python: Path) -> Lambda:
     """A function that has the bridge's layer alone."""
-    function = next(one for one in FUNCTIONS if "ChromaLayer" not in one.layers)
-    return Lambda(lambda_python, ROOT / function.folder, opt["BridgeLayer"], runtime)
+    function = next(one for one in FUNCTIONS if one.layers == ["BridgeLayer"])
+    return Lambda(lambda_python, ROOT / function.folder, opt(function.layers), runtime)
 
 
 def test_the_parts_of_powertools_that_the_bridge_uses_are_complete(first_deployed: Lambda) -> None:

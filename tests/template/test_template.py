@@ -4,11 +4,18 @@ import json
 import operator
 import os
 import re
+from decimal import Decimal
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from local_stack import log_pattern
+from sekha_llm_bridge.access.caller import ANYONE
+from sekha_llm_bridge.api.request_log import write_request_line
+from sekha_llm_bridge.api.request_state import RequestState
+from sekha_llm_bridge.aws.state_table import usage_batch_key, usage_pk
 from sekha_llm_bridge.errors import (
     AccessUnavailable,
     AuthenticationFailed,
@@ -18,7 +25,11 @@ from sekha_llm_bridge.errors import (
     RateLimited,
     UnknownPath,
 )
-from sekha_llm_bridge.observability import Metric, count, logger
+from sekha_llm_bridge.execution import Attempt, AttemptLog
+from sekha_llm_bridge.execution.inbound import InboundRequest
+from sekha_llm_bridge.observability import Metric, count, logger, metric_fields
+from sekha_llm_bridge.usage import Usage
+from tests.fakes.clock import FakeClock
 from tests.template.cloudformation import ROOT, Function, Template, references
 
 TEMPLATE = Template()
@@ -73,6 +84,7 @@ def test_every_path_of_the_contract_reaches_its_function() -> None:
         "/v1/models": "models",
         "/v1/models/{model+}": "models",
         "/api/v1/tasks": "models",
+        "/api/v1/usage": "usage",
         "/health": "health",
         "/api/v1/health": "health",
         "/api/v1/health/providers": "health",
@@ -132,6 +144,39 @@ def test_only_functions_that_store_vectors_send_to_the_queue_and_only_the_drain_
     assert ("VectorQueueDrainPolicy" in function.policies) == takes
 
 
+@each_function
+def test_only_functions_that_ask_models_for_a_caller_keep_answers(function: Function) -> None:
+    asks = function.name in {
+        "ChatCompletionsFunction",
+        "EmbeddingsFunction",
+        "EmbedFunction",
+        "SearchFunction",
+        "SummarizeFunction",
+        "ExtractFunction",
+        "ScoreFunction",
+    }
+    assert ("AnswersPolicy" in function.policies) == asks
+    assert ("EncryptionLayer" in function.layers) == asks
+    assert ("ANSWERS_TABLE" in function.properties["Environment"]["Variables"]) == asks
+    assert ("asks_models=True" in (ROOT / function.folder / "app.py").read_text()) == asks
+
+
+def test_the_answers_policy_allows_only_the_actions_that_are_called() -> None:
+    code = (BRIDGE / "access/idempotency/dynamodb.py").read_text()
+    called = {f"dynamodb:{name}" for name in re.findall(r'(?:call|_write)\("(\w+)"', code)}
+    [statement] = TEMPLATE.of_type("AWS::IAM::ManagedPolicy")["AnswersPolicy"]["PolicyDocument"]["Statement"]
+    assert set(statement["Action"]) == called
+    assert statement["Resource"] == {"Fn::GetAtt": "AnswersTable.Arn"}
+
+
+def test_the_answers_table_has_the_key_id_a_ttl_and_encryption() -> None:
+    table = TEMPLATE.resources["AnswersTable"]["Properties"]
+    assert table["KeySchema"] == [{"AttributeName": "id", "KeyType": "HASH"}]
+    assert table["TimeToLiveSpecification"] == {"AttributeName": "expires_at", "Enabled": True}
+    assert table["SSESpecification"] == {"SSEEnabled": True}
+    assert table["BillingMode"] == "PAY_PER_REQUEST"
+
+
 def test_the_queues_policies_allow_only_the_actions_that_are_called() -> None:
     called = set(re.findall(r'_call\("(\w+)"', (BRIDGE / "embeddings/deferred_writes/sqs.py").read_text()))
     policies = TEMPLATE.of_type("AWS::IAM::ManagedPolicy")
@@ -160,13 +205,44 @@ def test_drain_and_migration_run_on_a_schedule(function: str, rate: str) -> None
 
 
 @each_function
-def test_only_the_models_function_and_the_authorizer_do_not_read_the_state_table(
+def test_only_the_models_function_the_authorizer_and_those_for_usage_do_not_read_states(
     function: Function,
 ) -> None:
-    reads = function.name not in {"ModelsFunction", "AuthorizerFunction"}
+    reads = function.name not in {"ModelsFunction", "AuthorizerFunction", "UsageFunction", "UsageRecordsFunction"}
     assert ("StateReadPolicy" in function.policies) == reads
     table = function.properties["Environment"]["Variables"]["STATE_TABLE"]
-    assert table == ({"Ref": "StateTable"} if reads else "")
+    has_none = function.name in {"ModelsFunction", "AuthorizerFunction"}
+    assert table == ("" if has_none else {"Ref": "StateTable"})
+
+
+@each_function
+def test_usage_is_read_by_one_function_and_counted_by_another_and_neither_reaches_other_items(
+    function: Function,
+) -> None:
+    assert ("UsageReadPolicy" in function.policies) == (function.name == "UsageFunction")
+    assert ("UsageWritePolicy" in function.policies) == (function.name == "UsageRecordsFunction")
+    policies = TEMPLATE.of_type("AWS::IAM::ManagedPolicy")
+    for name, kinds in (("UsageReadPolicy", ["usage#*"]), ("UsageWritePolicy", ["usage#*", "usage_batch#*"])):
+        [statement] = policies[name]["PolicyDocument"]["Statement"]
+        assert statement["Condition"] == {"ForAllValues:StringLike": {"dynamodb:LeadingKeys": kinds}}
+    assert usage_pk("2026-11-28").startswith("usage#")
+    assert usage_batch_key("1").pk.startswith("usage_batch#")
+
+
+def test_the_function_that_counts_usage_gets_the_lines_of_requests_that_called_a_provider(log: StringIO) -> None:
+    [subscription] = FUNCTIONS["UsageRecordsFunction"].events("CloudWatchLogs")
+    assert subscription["LogGroupName"] == {"Ref": "LogGroup"}
+    pattern = log_pattern.parse(subscription["FilterPattern"])
+    answered = Attempt("p", "m", "ok", 200, "", 1, Decimal(1), Decimal(1), Usage(1))
+    for attempts in ([answered], []):
+        inbound = InboundRequest(AttemptLog(FakeClock()))
+        inbound.attempts.attempts += attempts
+        state = RequestState("id", {"method": "POST", "path": "/"}, inbound)
+        write_request_line(state, ANYONE, latency_ms=1, now=FakeClock().now())
+    logger().info("health check")
+    assert [pattern.matches(line) for line in log.getvalue().splitlines()] == [True, False, False]
+    # What the function itself writes must not invoke it again.
+    assert not pattern.matches(json.dumps({"message": "usage not counted"}))
 
 
 @each_function
@@ -232,7 +308,10 @@ def test_the_state_tables_policies_allow_only_the_actions_that_are_called() -> N
     code = (BRIDGE / "aws/state_table.py").read_text()
     called = {f"dynamodb:{name}" for name in re.findall(r'_aws\.call\("(\w+)"', code)}
     policies = TEMPLATE.of_type("AWS::IAM::ManagedPolicy")
-    statements = [policies[name]["PolicyDocument"]["Statement"] for name in ("StateReadPolicy", "StateWritePolicy")]
+    names = ("StateReadPolicy", "StateWritePolicy", "UsageReadPolicy", "UsageWritePolicy")
+    statements = [policies[name]["PolicyDocument"]["Statement"] for name in names]
+    # Within a transaction, each action needs its own permission.
+    called.remove("dynamodb:TransactWriteItems")
     assert {statement["Action"] for [statement] in statements} == called
 
 
@@ -282,7 +361,7 @@ def test_it_has_the_environment_variables_that_it_needs(function: Function) -> N
     variables = dict(function.properties["Environment"]["Variables"])
     variables.pop("STATE_TABLE")
     own = {"CHROMA_URL", "CHROMA_TOKEN", "OPENAI_API_KEY"}
-    has_no_providers = function.name == "AuthorizerFunction"
+    has_no_providers = function.name in {"AuthorizerFunction", "UsageRecordsFunction"}
     expected = {
         "AUTH_MODE": {"Ref": "AuthMode"},
         "BRIDGE_REVISION": {"Ref": "Revision"},
@@ -294,6 +373,7 @@ def test_it_has_the_environment_variables_that_it_needs(function: Function) -> N
         "POWERTOOLS_LOG_LEVEL": {"Ref": "LogLevel"},
         **({"AWS_LAMBDA_EXEC_WRAPPER": "/opt/stream-responses"} if function in STREAMING else {}),
         **({"VECTOR_QUEUE_URL": {"Ref": "VectorQueue"}} if any("Queue" in one for one in function.policies) else {}),
+        **({"ANSWERS_TABLE": {"Ref": "AnswersTable"}} if "AnswersPolicy" in function.policies else {}),
         **({"VECTOR_DEAD_LETTERS_URL": {"Ref": "VectorDeadLetters"}} if function.name == "DrainFunction" else {}),
         **({"KEYS_TABLE": {"Ref": "KeysTable"}} if "KeysReadPolicy" in function.policies else {}),
     }
@@ -437,6 +517,7 @@ def alarmed(name: str, *values: float) -> bool:
         ("BreakerOpenAlarm", Metric.OPEN_BREAKERS),
         ("NoProviderAlarm", Metric.HEALTHY_PROVIDERS),
         ("BreakerTableAlarm", Metric.TABLE_UNAVAILABLE),
+        ("BudgetAlarm", Metric.BUDGET_USED_PERCENT),
         ("KeysTableAlarm", Metric.KEYS_UNAVAILABLE),
     ],
 )
@@ -454,6 +535,27 @@ def test_an_alarm_uses_a_metric_that_the_functions_write(
     assert written["service"] == logger().service
     service = TEMPLATE.functions[0].properties["Environment"]["Variables"]["POWERTOOLS_SERVICE_NAME"]
     assert service == watched["Dimensions"][0]["Value"]
+
+
+def test_the_alarm_on_spend_uses_a_metric_of_the_service_that_request_lines_have() -> None:
+    values = {Metric.MAX_COST_USD: 1.0, Metric.REQUESTS: 1}
+    in_total = frozenset({Metric.MAX_COST_USD})
+    fields: Any = metric_fields(values, dimensions={"model": "m"}, in_total=in_total, now=FakeClock().now())
+    watched = ALARMS["SpendAlarm"]
+    assert [
+        (directive["Namespace"], metric["Name"])
+        for directive in fields["_aws"]["CloudWatchMetrics"]
+        for metric in directive["Metrics"]
+        if directive["Dimensions"] == [[dimension["Name"] for dimension in watched["Dimensions"]]]
+    ] == [(watched["Namespace"], watched["MetricName"])]
+    assert (watched["Statistic"], watched["Period"]) == ("Sum", 3600)
+    assert watched["Threshold"] == {"Ref": "SpendAlarmUsdPerHour"}
+    assert TEMPLATE.resources["SpendAlarm"]["Condition"] == "AlarmsOnSpend"
+
+
+def test_a_budget_of_which_80_percent_are_used_raises_its_alarm() -> None:
+    assert alarmed("BudgetAlarm", 80)
+    assert not alarmed("BudgetAlarm", 79.9)
 
 
 def test_an_open_breaker_a_rejected_key_and_a_fleet_that_is_down_raise_their_alarms() -> None:
@@ -475,7 +577,11 @@ def test_alarms_are_sent_to_the_topic_and_only_missing_health_checks_count_as_an
 
 @pytest.mark.parametrize(
     ("alarm", "function"),
-    [("HealthCheckFailsAlarm", "HealthCheckFunction"), ("ChatFailsAlarm", "ChatCompletionsFunction")],
+    [
+        ("HealthCheckFailsAlarm", "HealthCheckFunction"),
+        ("ChatFailsAlarm", "ChatCompletionsFunction"),
+        ("UsageNotCountedAlarm", "UsageRecordsFunction"),
+    ],
 )
 def test_an_alarm_on_a_functions_errors_uses_the_functions_name(alarm: str, function: str) -> None:
     assert ALARMS[alarm]["Dimensions"] == [{"Name": "FunctionName", "Value": {"Ref": function}}]

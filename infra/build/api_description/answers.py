@@ -4,7 +4,7 @@ The functions write their answers as plain dicts, because models would cost them
 compare what they answer with these models.
 """
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -451,6 +451,49 @@ class ImportanceScore(MemoryAnswer):
 
     score: Annotated[float, Field(ge=1, le=10)]
     reasoning: str
+
+
+class UsageAmounts(Answer):
+    """Requests, tokens and costs. Requests that called no provider are not counted."""
+
+    requests: Count
+    input_tokens: Count
+    cached_input_tokens: Count
+    """Those of `input_tokens` that were read from a provider's cache."""
+    output_tokens: Count
+    cost: Usd
+    """The sum of all costs that are known, in USD."""
+    max_cost: Usd
+    """The most that the providers can have billed in USD: with attempts that were interrupted."""
+    unpriced_attempts: Count
+    """Calls of models without a known price, which are in neither sum."""
+
+
+class UsageSum(UsageAmounts):
+    """The usage of one day, one model or one key."""
+
+    day: str | None = None
+    model: str | None = None
+    """As `provider/model`."""
+    key: str | None = None
+    """The id of an API key; null where none was needed."""
+
+
+class UsageAnswer(Answer):
+    """What was used in a period."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True, protected_namespaces=(), populate_by_name=True)
+
+    from_: Annotated[date, Field(alias="from")]
+    """The first day, in UTC."""
+    to: date
+    """The last day."""
+    by: Literal["day", "model", "key"]
+    key_id: str | None
+    """The API key whose usage this is; null where the bridge needs no keys: then it is that of all requests."""
+    data: list[UsageSum]
+    """Days in order; models and keys by their cost, the most expensive first."""
+    total: UsageAmounts
 
 
 class Overview(Answer):

@@ -22,6 +22,7 @@ _TAGS = {
     "Embeddings": "Vectors of texts, and search in the stored ones.",
     "Routing": "Which model answers, and why.",
     "Models": "What is configured.",
+    "Usage": "What was used, and what it cost.",
     "Health": "The state of the providers.",
     "About": "What runs here.",
 }
@@ -54,14 +55,14 @@ _TITLES = {
     404: "Not found",
     409: "Conflict with what is stored",
     413: "Too large",
-    422: "Refused by the provider",
+    422: "Refused",
     429: "Too many requests",
     500: "An error of the bridge",
     502: "No usable answer",
     503: "Not available now",
     504: "Not in time",
 }
-_RETRIED = {429, 503}
+_RETRIED = {409, 429, 503}
 
 
 class _Schemas(GenerateJsonSchema):
@@ -125,8 +126,9 @@ def _operation(operation: Operation) -> dict[str, Any]:
     }
     if operation.is_public:
         body["security"] = []
-    if operation.parameters:
-        body["parameters"] = list(operation.parameters)
+    parameters = [*operation.parameters, *([_KEY_PARAMETER] if operation.asks_models else [])]
+    if parameters:
+        body["parameters"] = parameters
     if operation.request is not None:
         examples = {_key(title): {"summary": title, "value": value} for title, value in operation.examples.items()}
         content = {"application/json": {"schema": _ref(operation.request), "examples": examples}}
@@ -147,13 +149,21 @@ def _answer(operation: Operation, status: int) -> dict[str, Any]:
     if operation.has_html:
         content["text/html"] = {"schema": {"type": "string"}}
     headers = {"x-request-id": {"$ref": "#/components/headers/RequestId"}}
-    if operation.request is not None and operation.tag != "Routing":
+    if operation.asks_models:
         headers |= {name: {"$ref": f"#/components/headers/{key}"} for name, (key, _, _) in _RECEIPT_HEADERS.items()}
     if status == _REDIRECT:
         headers["location"] = {"$ref": "#/components/headers/Location"}
     return {"description": _ANSWER_TITLES.get(status, "The answer"), "headers": headers, "content": content}
 
 
+_KEY_PARAMETER = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "description": "Any text of your own, such as a UUID. The same request with the same key gets the first answer "
+    "again for a day, and no model is asked twice.",
+    "schema": {"type": "string", "pattern": "^[!-~]{1,255}$"},
+}
 _REDIRECT = 307
 _ANSWER_TITLES = {_REDIRECT: "The same body is at the new path", 503: "No provider is expected to answer"}
 _RECEIPT_HEADERS = {
@@ -161,6 +171,7 @@ _RECEIPT_HEADERS = {
     "x-bridge-model": ("BridgeModel", "The model that answered.", {"type": "string"}),
     "x-bridge-attempts": ("BridgeAttempts", "The number of attempts.", {"type": "string", "pattern": "^[0-9]+$"}),
     "x-bridge-cost-usd": ("BridgeCost", "The cost in USD, where it is known.", {"type": "string"}),
+    "x-idempotent-replayed": ("Replayed", "The answer to an earlier request with this key.", {"const": "true"}),
 }
 
 
@@ -201,7 +212,7 @@ def _errors(operation: Operation) -> dict[int, dict[str, Any]]:
         reasons[413] = [_TOO_LARGE]
     if FailureKind.CONTENT_REFUSED in operation.errors:
         reasons[413].append(REJECTED_BY_PROVIDER)
-        reasons[422] = [REJECTED_BY_PROVIDER]
+        reasons.setdefault(422, []).append(REJECTED_BY_PROVIDER)
     return {status: _error(status, texts) for status, texts in reasons.items()}
 
 

@@ -15,6 +15,7 @@ from sekha_llm_bridge.api.models.route import ExplainRequest
 from sekha_llm_bridge.errors import (
     AccessUnavailable,
     AllProvidersFailed,
+    AnswerNotKept,
     BridgeError,
     BudgetExceeded,
     CollectionNotFound,
@@ -23,6 +24,7 @@ from sekha_llm_bridge.errors import (
     DeadlineExceeded,
     EmbeddingSpaceMismatch,
     FailureKind,
+    IdempotencyKeyReused,
     InvalidRequest,
     KeyLimitExceeded,
     ModelNotFound,
@@ -30,6 +32,7 @@ from sekha_llm_bridge.errors import (
     NoProviderAvailable,
     NotAllowed,
     RateLimited,
+    RequestUnderWay,
     UnusableAnswer,
     VectorStoreUnavailable,
 )
@@ -48,9 +51,10 @@ _PLAN: tuple[Error, ...] = (
     *(RateLimited, NoProviderAvailable, DeadlineExceeded),
 )
 _ONE_ATTEMPT = tuple(kind for kind in FailureKind if kind.status < 500 and kind.code != "invalid_request")
+_REPEATED: tuple[Error, ...] = (RequestUnderWay, AnswerNotKept, IdempotencyKeyReused)
 _CALL: tuple[Error, ...] = (
     *(*_PLAN, *_ONE_ATTEMPT),
-    *(AllProvidersFailed, BudgetExceeded, KeyLimitExceeded, AccessUnavailable),
+    *(AllProvidersFailed, BudgetExceeded, KeyLimitExceeded, AccessUnavailable, *_REPEATED),
 )
 _CHAT = tuple(kind for kind in _CALL if kind is not FailureKind.DIMENSIONS_IGNORED)
 REJECTED_BY_PROVIDER = "`invalid_request`: the provider refuses the request, with this status"
@@ -79,6 +83,11 @@ class Operation:
         """The HTTP method; GET operations answer HEAD as well."""
         return "get" if self.request is None else "post"
 
+    @property
+    def asks_models(self) -> bool:
+        """Whether a model answers, so that a repeated request may have an `Idempotency-Key`."""
+        return AllProvidersFailed in self.errors
+
 
 _HELLO = {"messages": [{"role": "user", "content": "Say hello."}]}
 _CHAT_EXAMPLES: Mapping[str, Mapping[str, Any]] = {
@@ -106,6 +115,24 @@ _MODEL_PARAMETER = {
     "schema": {"type": "string", "minLength": 1},
     "example": "auto",
 }
+
+
+def _day_parameter(name: str, description: str) -> Mapping[str, Any]:
+    schema = {"type": "string", "format": "date"}
+    return {"name": name, "in": "query", "required": False, "description": description, "schema": schema}
+
+
+_USAGE_PARAMETERS = (
+    _day_parameter("from", "The first day, in UTC; by default 29 days before `to`. Usage is kept for 400 days."),
+    _day_parameter("to", "The last day, in UTC; by default today."),
+    {
+        "name": "by",
+        "in": "query",
+        "required": False,
+        "description": "What to sum up.",
+        "schema": {"type": "string", "enum": ["day", "model", "key"], "default": "day"},
+    },
+)
 
 
 def _chat(path: str, operation_id: str, note: str = "") -> Operation:
@@ -279,6 +306,17 @@ OPERATIONS: Sequence[Operation] = (
         "Every task, with its default model and its models.",
         "Models",
         {200: ListOf(answers.TaskRow)},
+    ),
+    Operation(
+        "/api/v1/usage",
+        "getUsage",
+        "What was used, by day, model or key",
+        "Tokens and costs of the caller's API key; of all requests where no keys are needed. A request is counted "
+        "within a minute or two after its end.",
+        "Usage",
+        {200: answers.UsageAnswer},
+        errors=(InvalidRequest, AccessUnavailable),
+        parameters=_USAGE_PARAMETERS,
     ),
     Operation(
         "/api/v1/health",

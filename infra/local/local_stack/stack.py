@@ -6,6 +6,7 @@ import signal
 import time
 from collections.abc import Coroutine, Mapping
 from dataclasses import replace
+from pathlib import Path
 
 from local_stack.aws_services import AwsServices
 from local_stack.chroma import Chroma
@@ -21,13 +22,14 @@ from local_stack.http_server import HttpServer
 from local_stack.instance import InstanceSpec
 from local_stack.instance_specs import make_instance_spec, short_names
 from local_stack.invocation import FunctionFault
+from local_stack.log_delivery import FollowedLogs, LogDelivery
 from local_stack.models import ModelServer, chat_server, embedding_server
 from local_stack.plan import AUTH_VARIABLE, Plan, auth_mode
 from local_stack.processes import Child, Processes
 from local_stack.scheduler import Job, SystemClock, run_once, run_when_due
 from local_stack.services import Service, ServiceError, keep_running, tail
 from local_stack.stack_file import StackFile, stacks_folder
-from local_stack.template import Function, Schedule
+from local_stack.template import Function, LogSubscription, Schedule
 from local_stack.terminal import Terminal, curl
 
 CHAT_PATH = "/v1/chat/completions"
@@ -90,6 +92,7 @@ class Stack:
         if not all(await asyncio.gather(*(self._start_service(service) for service in services))):
             warm.cancel()
             return False
+        self._deliver_logs()
         await asyncio.gather(warm, *(self._start_job(job) for job in self._jobs()))
         gateway = Gateway(self._api, self._plan.template.routes, self._pools)
         self._server = HttpServer(gateway.handle)
@@ -177,6 +180,18 @@ class Stack:
             self._terminal.started(name, job.schedule.expression + still_running, time.monotonic() - began)
         self._in_background(run_when_due(job, clock))
 
+    def _deliver_logs(self) -> None:
+        """Lets the functions that subscribe to logs have the lines that are written from now on."""
+        files = [self._log_of(function) for function in self._plan.template.functions]
+        for function in self._plan.template.functions:
+            for subscription in function.log_subscriptions:
+                pool = self._pools[function.logical_id]
+                delivery = LogDelivery(subscription, pool, self._delivery_failed)
+                self._in_background(delivery.run(FollowedLogs(files)))
+
+    def _log_of(self, function: Function) -> Path:
+        return self._logs / f"{self._names[function.logical_id]}.log"
+
     # --- functions
 
     def _pool(self, function: Function) -> FunctionPool:
@@ -186,7 +201,7 @@ class Stack:
                 region=self._plan.template.region,
                 user=os.environ,
                 stack=self._addresses(),
-                log=self._logs / f"{self._names[function.logical_id]}.log",
+                log=self._log_of(function),
             ),
             self._processes,
             self._starting,
@@ -214,6 +229,9 @@ class Stack:
     def _job_failed(self, schedule: Schedule, fault: Exception) -> None:
         self._failed.add(schedule.name)
         self._terminal.problem(self._names[schedule.function], f"{type(fault).__name__}: {fault}")
+
+    def _delivery_failed(self, subscription: LogSubscription, fault: Exception) -> None:
+        self._terminal.problem(self._names[subscription.function], f"{type(fault).__name__}: {fault}")
 
     # --- stopping
 

@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from local_stack.log_pattern import LogPattern
+
 ACCOUNT_ID = "123456789012"
 
 
@@ -38,6 +40,15 @@ class Schedule:
 
 
 @dataclass(frozen=True, slots=True)
+class LogSubscription:
+    """A function (its logical id) that gets the lines of the functions' logs that match a filter pattern."""
+
+    name: str
+    function: str
+    pattern: LogPattern
+
+
+@dataclass(frozen=True, slots=True)
 class Variable:
     """An environment variable. `from_parameter`: whether its value depends on a parameter of the template."""
 
@@ -58,6 +69,7 @@ class Function:
     environment: Mapping[str, Variable]
     routes: Sequence[Route] = ()
     schedules: Sequence[Schedule] = ()
+    log_subscriptions: Sequence[LogSubscription] = ()
     layers: Sequence[Path] = ()
     reserved_concurrency: int | None = None
 

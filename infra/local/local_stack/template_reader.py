@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from local_stack import log_pattern
 from local_stack.authorizer_reader import authorizer_of, read_authorizers
 from local_stack.cloudformation import Node, Resolver, TemplateError, as_text, load
 from local_stack.template import (
@@ -13,6 +14,7 @@ from local_stack.template import (
     Cors,
     Function,
     GatewayResponse,
+    LogSubscription,
     Queue,
     Route,
     Schedule,
@@ -126,6 +128,7 @@ class _Reader:
             environment=self._environment(properties),
             routes=list(self._routes(logical_id, events)),
             schedules=list(self._schedules(logical_id, events)),
+            log_subscriptions=list(self._log_subscriptions(logical_id, events)),
             layers=list(self._layers(properties)),
             reserved_concurrency=properties.integer("ReservedConcurrentExecutions", -1)
             if properties.has("ReservedConcurrentExecutions")
@@ -160,7 +163,7 @@ class _Reader:
     def _routes(self, logical_id: str, events: dict[str, Node]) -> Iterator[Route]:
         for name, event in events.items():
             kind = event.get("Type")
-            if kind not in {"Api", "Schedule", "ScheduleV2"}:
+            if kind not in {"Api", "Schedule", "ScheduleV2", "CloudWatchLogs"}:
                 raise TemplateError(
                     f"{logical_id}.Events.{name}.Type: the local stack does not know events of type {kind}"
                 )
@@ -193,6 +196,17 @@ class _Reader:
                 kind="rule" if kind == "Schedule" else "scheduler",
                 input_json=event if event is None or isinstance(event, str) else json.dumps(event),
             )
+
+    def _log_subscriptions(self, logical_id: str, events: dict[str, Node]) -> Iterator[LogSubscription]:
+        """Yields the subscriptions to logs. All functions write to one log group, so its name is not read."""
+        for name, event in events.items():
+            if event.get("Type") == "CloudWatchLogs":
+                properties = _Properties(f"{logical_id}.Events.{name}", event.get("Properties") or {}, self._resolver)
+                try:
+                    pattern = log_pattern.parse(properties.text("FilterPattern", ""))
+                except log_pattern.LogPatternError as fault:
+                    raise properties.error("FilterPattern", str(fault)) from fault
+                yield LogSubscription(f"{logical_id}-{name}", logical_id, pattern)
 
     # --- API
 

@@ -15,7 +15,10 @@
     │   ├── CollectionNotFound       404  no collection has that name
     │   ├── UnknownPath              404
     │   ├── WrongMethod              405
-    │   └── EmbeddingSpaceMismatch   409  the collection has vectors of another embedding space
+    │   ├── EmbeddingSpaceMismatch   409  the collection has vectors of another embedding space
+    │   ├── RequestUnderWay          409  the first request of this Idempotency-Key is still being answered
+    │   ├── AnswerNotKept            409  the first request was answered, but its answer cannot be repeated
+    │   └── IdempotencyKeyReused     422  the Idempotency-Key was sent with another request
     ├── Unavailable                  no candidate answered
     │   ├── RateLimited              429  every candidate is rate-limited
     │   │   └── KeyLimitExceeded     429  the API key has sent too many requests or tokens, or too many at once
@@ -216,6 +219,33 @@ class EmbeddingSpaceMismatch(RequestError):
     def details(self) -> Mapping[str, object]:
         """Returns the receipt of the embedding."""
         return {"bridge": self.receipt or {}}
+
+
+class RequestUnderWay(RequestError):
+    """The first request of this Idempotency-Key is still being answered."""
+
+    status = 409
+    code = "idempotent_request_under_way"
+
+    def __init__(self, message: str, *, retry_after_s: float) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class AnswerNotKept(RequestError):
+    """The first request of this Idempotency-Key was answered, and its answer cannot be repeated. A model is not asked
+    again, because the first answer may have been billed.
+    """
+
+    status = 409
+    code = "idempotent_answer_not_kept"
+
+
+class IdempotencyKeyReused(RequestError):
+    """The Idempotency-Key was sent with another request."""
+
+    status = 422
+    code = "idempotency_key_reused"
 
 
 class Unavailable(BridgeError):

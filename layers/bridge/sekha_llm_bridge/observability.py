@@ -2,6 +2,8 @@
 
 import logging
 import traceback
+from collections.abc import Mapping, Set
+from datetime import datetime
 from enum import StrEnum
 from functools import cache
 from typing import Any
@@ -40,10 +42,17 @@ def code_location(exc: BaseException) -> str:
     return " <- ".join(parts)
 
 
-def log_request(fields: dict[str, Any], *, failed: bool) -> None:
+def log_request(fields: Mapping[str, Any], *, failed: bool) -> None:
     """Writes the log line of one request; a warning when the request has failed."""
     say = logger().warning if failed else logger().info
-    say("request", extra=fields)
+    say("request", extra=dict(fields))
+
+
+def log_at_every_level(message: str, fields: Mapping[str, Any], *, failed: bool = False) -> None:
+    """Writes a line that something is counted from, so that it is not left out at a higher LogLevel either."""
+    written = logging.getLogger(logger().name)
+    level = logging.WARNING if failed else logging.INFO
+    written.handle(written.makeRecord(written.name, level, "", 0, message, (), None, extra=dict(fields)))
 
 
 class Metric(StrEnum):
@@ -56,6 +65,8 @@ class Metric(StrEnum):
     either; `VECTORS_REJECTED` every deferred message that Chroma will never accept; `KEYS_UNAVAILABLE` every request
     whose API key could not be verified; `QUOTAS_UNAVAILABLE` every failure to reserve or settle a quota.
     `BUDGET_USED_PERCENT` is a gauge, written from 80 % on.
+
+    Those of REQUEST_UNITS are written by every request that has called a provider, by provider and model.
     """
 
     PROVIDER_REJECTED = "ProviderRejected"
@@ -73,6 +84,26 @@ class Metric(StrEnum):
     KEYS_UNAVAILABLE = "KeysTableUnavailable"
     OPEN_BREAKERS = "OpenBreakers"
     HEALTHY_PROVIDERS = "HealthyProviders"
+    REQUESTS = "Requests"
+    INPUT_TOKENS = "InputTokens"
+    CACHED_INPUT_TOKENS = "CachedInputTokens"
+    OUTPUT_TOKENS = "OutputTokens"
+    COST_USD = "CostUsd"
+    MAX_COST_USD = "MaxCostUsd"
+    LATENCY_MS = "LatencyMs"
+    FIRST_TOKEN_MS = "FirstTokenMs"  # noqa: S105 — the name of a metric
+
+
+REQUEST_UNITS: Mapping[Metric, str] = {
+    Metric.REQUESTS: "Count",
+    Metric.INPUT_TOKENS: "Count",
+    Metric.CACHED_INPUT_TOKENS: "Count",
+    Metric.OUTPUT_TOKENS: "Count",
+    Metric.COST_USD: "None",
+    Metric.MAX_COST_USD: "None",
+    Metric.LATENCY_MS: "Milliseconds",
+    Metric.FIRST_TOKEN_MS: "Milliseconds",
+}
 
 
 def count_provider_needs_attention(provider_id: str, code: str) -> None:
@@ -98,3 +129,28 @@ def count(metric: Metric, value: int = 1, **metadata: str) -> None:
     with counted as line:
         for name, text in metadata.items():
             line.add_metadata(name, text)
+
+
+def metric_fields(
+    values: Mapping[Metric, float], *, dimensions: Mapping[str, str], in_total: Set[Metric], now: datetime
+) -> dict[str, object]:
+    """Returns fields that make CloudWatch count metrics from the log line that has them, in its embedded metric format:
+    each metric of REQUEST_UNITS by service and `dimensions`, and those `in_total` by service alone, too. Alarms can
+    sum up no dimensions. The line must have the field `service`, as all lines of the logger do.
+
+    CloudWatch takes only ASCII in dimensions, and no empty ones.
+    """
+    shown = {name: text.encode("ascii", "replace").decode() or "-" for name, text in dimensions.items()}
+    groups: list[tuple[list[str], list[Metric]]] = [(["service", *dimensions], list(values))]
+    if total := [metric for metric in values if metric in in_total]:
+        groups.append((["service"], total))
+    directives = [
+        {
+            "Namespace": METRICS_NAMESPACE,
+            "Dimensions": [names],
+            "Metrics": [{"Name": metric.value, "Unit": REQUEST_UNITS[metric]} for metric in metrics],
+        }
+        for names, metrics in groups
+    ]
+    counted = {metric.value: value for metric, value in values.items()}
+    return {**shown, **counted, "_aws": {"Timestamp": int(now.timestamp() * 1000), "CloudWatchMetrics": directives}}

@@ -340,6 +340,8 @@ def test_a_key_of_another_version_is_listed_and_can_be_revoked_but_not_changed(d
         (["--model", " "], "--model: the value is empty"),
         (["--name", "a\x1b[2Jb"], "--name: the value needs at most 100 printable characters"),
         (["--name", "n" * 101], "--name: the value needs at most 100 printable characters"),
+        (["--chroma-database", "../other"], "--chroma-database: '../other' needs three to 512 letters"),
+        (["--chroma-tenant", "t"], "--chroma-tenant: 't' needs three to 512 letters"),
         (["--label", "team"], "--label: 'team' is not NAME=VALUE"),
         (["--label", "=search"], "is not NAME=VALUE"),
         ([part for number in range(21) for part in ("--label", f"l{number}=1")], "at most 20 labels"),
@@ -350,20 +352,34 @@ def test_a_key_of_another_version_is_listed_and_can_be_revoked_but_not_changed(d
         ([part for number in range(200) for part in ("--model", f"provider/model-{number:020}")], "larger than 4096"),
     ],
 )
-def test_an_invalid_option_exits_with_2_and_makes_no_key(
-    dynamodb: DynamoDb, table: str, options: list[str], message: str
-) -> None:
-    answer = keys("create", *options)
+def test_an_invalid_option_exits_with_2_before_anything_is_asked_of_aws(options: list[str], message: str) -> None:
+    for command in (["create"], ["update", "key"]):
+        answer = keys(*command, *options)  # no stack runs
+        assert (answer.exit_code, answer.stdout) == (2, "")
+        assert message in " ".join(answer.stderr.split())
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        (["update", "key"], "nothing to change: give an option"),
+        (["rotate", "key", "--keep-old", "long"], "--keep-old: 'long' is not a time"),
+    ],
+)
+def test_an_update_without_options_and_a_wrong_time_to_keep_exit_with_2(command: list[str], message: str) -> None:
+    answer = keys(*command)
     assert (answer.exit_code, answer.stdout) == (2, "")
-    assert message in " ".join(answer.stderr.split())
-    assert stored(dynamodb, table) == []
+    assert message in answer.stderr
 
 
-def test_an_update_without_options_and_a_wrong_time_to_keep_exit_with_2(table: str) -> None:
-    made = keys_json("create")
-    assert "nothing to change" in keys("update", made["id"]).stderr
-    assert "--keep-old: 'long' is not a time" in keys("rotate", made["id"], "--keep-old", "long").stderr
-    assert keys("update", made["id"]).exit_code == keys("rotate", made["id"], "--keep-old", "long").exit_code == 2
+def test_a_change_that_makes_a_key_too_large_is_refused(table: str) -> None:
+    many = [part for number in range(100) for part in ("--model", f"provider/model-{number:020}")]
+    made = keys_json("create", *many)
+    labels = [part for number in range(20) for part in ("--label", f"{number}={'x' * 60}")]
+    answer = keys("update", made["id"], *labels)
+    assert (answer.exit_code, answer.stdout) == (2, "")
+    assert "larger than 4096 bytes" in answer.stderr
+    assert keys_json("show", made["id"])["labels"] == {}
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,9 @@ from decimal import Decimal
 import pytest
 
 from sekha_llm_bridge import errors
+from sekha_llm_bridge.access.usage_records.amounts import Amounts, UsedModel
 from sekha_llm_bridge.execution import Attempt, AttemptLog, RequestReport
+from sekha_llm_bridge.execution.used_models import used_models
 from sekha_llm_bridge.usage import Usage
 from tests.fakes.clock import FakeClock
 
@@ -57,10 +59,63 @@ def test_the_log_line_of_several_answers_has_all_attempts_and_the_sum_of_their_c
     fields = report(clock, ANSWERED, REJECTED, second).log_fields()
     assert fields == {
         "attempts": ["p: ok", "q: rate_limited", "p: ok"],
-        "cost_usd": "0.0004",
+        "attempt_count": 3,
         "provider": "p",
         "model": "wide",
+        "gen_ai.provider.name": "p",
+        "gen_ai.response.model": "wide",
+        "gen_ai.usage.input_tokens": 200,
+        "gen_ai.usage.cache_read.input_tokens": 0,
+        "gen_ai.usage.output_tokens": 100,
+        "cost_usd": 0.0004,
+        "max_cost_usd": 0.0004,
+        "used": [
+            used("m", input_tokens=100, output_tokens=50, cost_pico_usd=200_000_000, max_cost_pico_usd=200_000_000),
+            used(
+                "wide",
+                requests=1,
+                input_tokens=100,
+                output_tokens=50,
+                cost_pico_usd=200_000_000,
+                max_cost_pico_usd=200_000_000,
+            ),
+        ],
     }
+
+
+def used(model_id: str, **amounts: int) -> dict[str, object]:
+    return {"provider_id": "p", "model_id": model_id, **Amounts(**amounts)._asdict()}
+
+
+def test_the_log_line_of_a_failed_request_names_the_model_of_its_last_attempt_but_no_answer(clock: FakeClock) -> None:
+    fields = report(clock, ANSWERED, INTERRUPTED, error=errors.AllProvidersFailed("x")).log_fields()
+    assert (fields["provider"], fields["model"], "gen_ai.response.model" in fields) == ("q", "n", False)
+    assert (fields["cost_usd"], fields["max_cost_usd"]) == (None, 0.0005)
+
+
+def test_the_amounts_of_all_models_add_up_to_those_of_the_request(clock: FakeClock) -> None:
+    request = report(clock, ANSWERED, REJECTED, INTERRUPTED, UNPRICED)
+    amounts = Amounts()
+    for one in used_models(request.attempts).values():
+        amounts = amounts.plus(one)
+    assert amounts == Amounts(
+        requests=1,
+        input_tokens=110,
+        cached_input_tokens=4,
+        output_tokens=51,
+        cost_pico_usd=200_000_000,
+        max_cost_pico_usd=500_000_000,
+        unpriced_attempts=1,
+    )
+
+
+def test_a_model_of_which_nothing_was_used_is_left_out(clock: FakeClock) -> None:
+    assert list(used_models((REJECTED, ANSWERED))) == [UsedModel("p", "m")]
+
+
+def test_output_tokens_include_those_that_are_billed_but_not_part_of_the_answer() -> None:
+    thought = ANSWERED._replace(usage=Usage(100, 50, unlisted_tokens=7))
+    assert used_models((thought,))[UsedModel("p", "m")].output_tokens == 57
 
 
 def test_headers_name_a_model_only_where_one_model_gave_the_whole_answer(clock: FakeClock) -> None:

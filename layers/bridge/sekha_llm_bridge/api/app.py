@@ -15,15 +15,18 @@ from starlette.types import Receive, Scope, Send
 
 from sekha_llm_bridge import bootstrap
 from sekha_llm_bridge.api.error_response import ErrorBody, error_response, openai_error_body
-from sekha_llm_bridge.api.middleware import RequestMiddleware
+from sekha_llm_bridge.api.middleware import IdempotencyMiddleware, RequestMiddleware
 from sekha_llm_bridge.api.request_state import answer_headers_of
 from sekha_llm_bridge.bootstrap import Bridge
 from sekha_llm_bridge.errors import BridgeError, ConfigError, RequestError, UnknownPath, WrongMethod
 from sekha_llm_bridge.observability import logger
 
 
-def create_app(*, uses_vectors: bool = False, error_body: ErrorBody = openai_error_body) -> FastAPI:
-    """Returns an app without routes. `error_body` is the error format of its API.
+def create_app(
+    *, uses_vectors: bool = False, asks_models: bool = False, error_body: ErrorBody = openai_error_body
+) -> FastAPI:
+    """Returns an app without routes. `asks_models`: its requests are billed, so that they may have an
+    `Idempotency-Key`. `error_body` is the error format of its API.
 
     The bridge is made here, in Lambda's init phase; what stores vectors is made with it where the function uses it. A
     configuration that cannot be used is the answer to every request.
@@ -36,6 +39,8 @@ def create_app(*, uses_vectors: bool = False, error_body: ErrorBody = openai_err
         app.state.bridge.vectors()
     app.add_exception_handler(BridgeError, _on_bridge_error)
     app.add_exception_handler(HTTPException, _on_http_exception)
+    if asks_models:
+        app.add_middleware(IdempotencyMiddleware)
     app.add_middleware(RequestMiddleware, error_body=error_body)
     return app
 

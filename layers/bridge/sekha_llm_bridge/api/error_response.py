@@ -1,7 +1,7 @@
 """The one place where an error becomes an answer, in the error format of the app's API."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -52,7 +52,7 @@ def error_response(
     sent = {**(headers or {}), **report.headers()}
     if error.retry_after_s is not None:
         sent["retry-after"] = str(max(1, math.ceil(error.retry_after_s)))
-    if report.attempts and (error.retry_after_s is None or any(map(_may_be_billed, report.attempts))):
+    if report.attempts and (error.retry_after_s is None or may_have_been_billed(report.attempts)):
         # OpenAI's clients obey it: each of their retries would try, and may bill, everything again.
         sent["x-should-retry"] = "false"
     make_body: ErrorBody = error_body or request.app.state.error_body
@@ -60,8 +60,9 @@ def error_response(
     return Response(orjson.dumps(body), error.status, sent, "application/json")
 
 
-def _may_be_billed(attempt: Attempt) -> bool:
-    return attempt.cost_bound_usd is None or attempt.cost_bound_usd > 0
+def may_have_been_billed(attempts: Sequence[Attempt]) -> bool:
+    """Returns whether a provider may have billed any of the attempts."""
+    return any(attempt.cost_bound_usd is None or attempt.cost_bound_usd > 0 for attempt in attempts)
 
 
 def _public_message(error: BridgeError) -> str:

@@ -8,12 +8,13 @@ from contextlib import suppress
 from fastapi import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from sekha_llm_bridge.api.caller import logged_caller
 from sekha_llm_bridge.api.error_response import ErrorBody, error_response, openai_error_body
+from sekha_llm_bridge.api.request_log import write_request_line
 from sekha_llm_bridge.api.request_path import path_in_api
 from sekha_llm_bridge.api.request_state import RequestState, unexpected_error
 from sekha_llm_bridge.clock import SystemClock
-from sekha_llm_bridge.errors import BridgeError, ClientDisconnected
-from sekha_llm_bridge.observability import log_request
+from sekha_llm_bridge.errors import ClientDisconnected
 
 
 class RequestMiddleware:
@@ -46,19 +47,28 @@ class RequestMiddleware:
                         await response(scope, receive, _recording(send, state))
         finally:
             await state.settle()
-        self._log(state, started_s)
+        latency_ms = round((self._clock.monotonic_s() - started_s) * 1000)
+        write_request_line(state, logged_caller(Request(scope)), latency_ms=latency_ms, now=self._clock.now())
 
-    def _log(self, state: RequestState, started_s: float) -> None:
-        """Writes the log line: a warning for a status from 500 on, and for an answer that began with 200 and did not
-        become complete; not for a client that disconnected.
-        """
-        line, error = state.log_fields, state.error
-        line.update(state.report().log_fields())
-        status = line.setdefault("status", (error or BridgeError("")).status)
-        line["latency_ms"] = round((self._clock.monotonic_s() - started_s) * 1000)
-        is_incomplete = status == 200 and error is not None
-        has_failed = int(str(status)) >= 500 or is_incomplete
-        log_request(line, failed=has_failed and not isinstance(error, ClientDisconnected))
+
+class IdempotencyMiddleware:
+    """Hands a request with an `Idempotency-Key` to `api.idempotency`, which is imported only then."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serves one request. See ASGI."""
+        if scope["type"] == "http" and scope["method"] == "POST" and _has_idempotency_key(scope):
+            from sekha_llm_bridge.api.idempotency import answer_once
+
+            await answer_once(self._app, Request(scope, receive), send)
+        else:
+            await self._app(scope, receive, send)
+
+
+def _has_idempotency_key(scope: Scope) -> bool:
+    return any(name == b"idempotency-key" for name, _ in scope["headers"])
 
 
 def _new_state(scope: Scope) -> RequestState:

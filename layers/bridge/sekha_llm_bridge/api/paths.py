@@ -8,7 +8,7 @@ PATHS = (
     *("/v1/chat/completions", "/api/v1/chat/completions", "/v1/embeddings", "/embed", "/embeddings", "/api/v1/embed"),
     *("/summarize", "/api/v1/summarize", "/extract", "/extract_entities", "/api/v1/extract"),
     *("/score", "/score_importance", "/api/v1/score"),
-    *("/api/v1/search", "/api/v1/route", "/v1/models", "/api/v1/models", "/api/v1/tasks"),
+    *("/api/v1/search", "/api/v1/route", "/v1/models", "/api/v1/models", "/api/v1/tasks", "/api/v1/usage"),
     *("/api/v1/health", "/health", "/api/v1/health/providers"),
 )
 DESCRIPTION_PATH = "/openapi.json"

@@ -25,12 +25,17 @@ _KEY = "request"
 
 @dataclass
 class RequestState:
-    """The state of one request. `log_fields` is its log line so far; `error` is the error that it ended with."""
+    """The state of one request. `log_fields` is its log line so far; `error` is the error that it ended with.
+    `reserved_s` is the time that is needed after the models' answer, which their deadline leaves.
+    `requested_model` is the name in its field `model`.
+    """
 
     request_id: str
     log_fields: dict[str, object] = field(default_factory=dict)
     inbound: InboundRequest | None = None
     error: BridgeError | None = None
+    reserved_s: float = 0.0
+    requested_model: str | None = None
     _report: RequestReport | None = None
 
     def put_into(self, scope: Scope) -> None:
@@ -79,9 +84,13 @@ def whole_bridge_of(request: Request) -> Bridge:
 
 def deadline_of(request: Request) -> Deadline:
     """Returns the time by which this request's answer must be sent."""
+    return Deadline.after(remaining_s_of(request) - state_of(request).reserved_s, whole_bridge_of(request).clock)
+
+
+def remaining_s_of(request: Request) -> float:
+    """Returns the time until Lambda ends this invocation."""
     context = request.scope.get("aws.context")
-    remaining_s = context.get_remaining_time_in_millis() / 1000 if context is not None else _TIMEOUT_WITHOUT_LAMBDA_S
-    return Deadline.after(remaining_s, whole_bridge_of(request).clock)
+    return context.get_remaining_time_in_millis() / 1000 if context is not None else _TIMEOUT_WITHOUT_LAMBDA_S
 
 
 def inbound_of(request: Request) -> InboundRequest:

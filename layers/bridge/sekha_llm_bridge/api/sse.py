@@ -13,7 +13,7 @@ from sekha_llm_bridge.clock import Clock
 
 DONE = b"data: [DONE]\n\n"
 PING_INTERVAL_S = 5.0
-_PING = b": ping\n\n"
+PING = b": ping\n\n"
 _HEADERS = {
     "content-type": "text/event-stream; charset=utf-8",
     "cache-control": "no-cache",
@@ -59,7 +59,7 @@ class EventWriter:
                 continue
             async with self._lock:
                 if self._until_ping_s() <= 0 and not self.is_over:
-                    await self._write(_PING, is_last=False)
+                    await self._write(PING, is_last=False)
 
     def _until_ping_s(self) -> float:
         return self._sent_at_s + PING_INTERVAL_S - self._clock.monotonic_s()

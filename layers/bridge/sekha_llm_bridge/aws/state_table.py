@@ -7,11 +7,13 @@ An item's key has two strings: `pk` names the owner of the item, `sk` the kind o
     deferred_writes  counts    number of queued records of each collection
     migration        lease     holder of the migration's lease
     quota#<owner>    account   what an API key, or the whole bridge, has used and reserved (expires)
+    usage#<day>      <key id>#<provider id>/<model id>  what was used in a day (expires)
+    usage_batch#<id> counted   a batch of log lines that was counted (expires)
 
 A new kind of item gets a prefix of its own. The attribute `expires_at` is the table's TTL, in epoch seconds.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple, Self
@@ -26,7 +28,13 @@ Attributes = Mapping[str, Mapping[str, Any]]
 
 _MAX_KEYS = 100  # in one BatchGetItem
 _MAX_READS = 3  # of one batch: DynamoDB leaves keys unprocessed under load
+MAX_UPDATES_ONCE = 24
+"""The most updates of one `update_once`. TransactWriteItems takes 100 actions, but the more items a transaction has,
+the more likely it is refused because another one writes the same item.
+"""
+
 _CONDITION_FAILED = "ConditionalCheckFailedException"
+_TRANSACTION_CANCELLED = "TransactionCanceledException"
 
 
 class ItemKey(NamedTuple):
@@ -48,6 +56,21 @@ MIGRATION_LEASE = ItemKey("migration", "lease")
 def provider_key(provider_id: str) -> ItemKey:
     """Returns the key of a provider's item."""
     return ItemKey(f"provider#{provider_id}", "state")
+
+
+def usage_pk(day: str) -> str:
+    """Returns the partition key of what was used in a day."""
+    return f"usage#{day}"
+
+
+def usage_key(day: str, key_id: str, provider_id: str, model_id: str) -> ItemKey:
+    """Returns the key of what an API key has used of a model in a day. `key_id` is empty where no keys are needed."""
+    return ItemKey(usage_pk(day), f"{key_id}#{provider_id}/{model_id}")
+
+
+def usage_batch_key(batch_id: str) -> ItemKey:
+    """Returns the key of the marker of a batch of log lines."""
+    return ItemKey(f"usage_batch#{batch_id}", "counted")
 
 
 def quota_key(owner: str) -> ItemKey:
@@ -112,6 +135,11 @@ class Update:
 
     def payload(self, table: str) -> dict[str, Any]:
         """Returns the request. DynamoDB answers it with the whole item, whether it was written or not."""
+        returned = {"ReturnValues": "ALL_NEW", "ReturnValuesOnConditionCheckFailure": "ALL_OLD"}
+        return {**self.action(table), **returned}
+
+    def action(self, table: str) -> dict[str, Any]:
+        """Returns the update as a part of a transaction."""
         conditions = {"ConditionExpression": " AND ".join(self._conditions)} if self._conditions else {}
         return {
             "TableName": table,
@@ -120,8 +148,6 @@ class Update:
             "UpdateExpression": " ".join(f"{verb} {', '.join(parts)}" for verb, parts in self._clauses.items()),
             "ExpressionAttributeNames": self._names,
             **({"ExpressionAttributeValues": self._values} if self._values else {}),
-            "ReturnValues": "ALL_NEW",
-            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
         }
 
     def _comparison(self, name: str, comparison: str, value: Mapping[str, Any]) -> str:
@@ -179,6 +205,41 @@ class StateTable:
                 return UpdateResult(is_written=False, item=dict(exc.fields.get("Item", {})))
             return UpdateResult(is_written=True, item=dict(answer["Attributes"]))
 
+    async def update_once(self, marker: ItemKey, updates: Sequence[Update], *, expires: datetime) -> bool:
+        """Sends all updates as one TransactWriteItems, together with an item that marks them as done until `expires`.
+        Returns False, and writes nothing, where they were done before: so it is safe to repeat. At most
+        MAX_UPDATES_ONCE.
+        """
+        mark = Update(marker).expire_at(expires).require_absent("pk")
+        actions = [{"Update": update.action(self._name)} for update in (mark, *updates)]
+        with translate_errors("DynamoDB", self._error_type):
+            try:
+                await self._aws.call("TransactWriteItems", {"TransactItems": actions})
+            except AwsError as exc:
+                if exc.kind == _TRANSACTION_CANCELLED and _was_done_before(exc):
+                    return False
+                raise
+        return True
+
+    async def query(self, pk: str, sk_prefix: str = "") -> list[Attributes]:
+        """Returns the items of a partition whose sort key begins so, in order. Sends a Query for each MB."""
+        names = {"#pk": "pk", **({"#sk": "sk"} if sk_prefix else {})}
+        values = {":pk": {"S": pk}, **({":sk": {"S": sk_prefix}} if sk_prefix else {})}
+        request: dict[str, Any] = {
+            "TableName": self._name,
+            "KeyConditionExpression": "#pk = :pk" + (" AND begins_with(#sk, :sk)" if sk_prefix else ""),
+            "ExpressionAttributeNames": names,
+            "ExpressionAttributeValues": values,
+        }
+        found: list[Attributes] = []
+        with translate_errors("DynamoDB", self._error_type):
+            while True:
+                answer = await self._aws.call("Query", request)
+                found += answer["Items"]
+                if not (last := answer.get("LastEvaluatedKey")):
+                    return found
+                request["ExclusiveStartKey"] = last
+
     async def _read_batch(self, keys: Iterable[ItemKey]) -> list[Attributes]:
         request: Any = {self._name: {"Keys": [key.attributes for key in keys], "ConsistentRead": True}}
         found: list[Attributes] = []
@@ -189,3 +250,9 @@ class StateTable:
             if not request:
                 return found
         raise AwsError("UnprocessedKeys", {})
+
+
+def _was_done_before(cancelled: AwsError) -> bool:
+    """Whether the marker, which is the first action, is why the transaction was cancelled."""
+    first = (cancelled.fields.get("CancellationReasons") or [{}])[0]
+    return bool(first.get("Code") == "ConditionalCheckFailed")

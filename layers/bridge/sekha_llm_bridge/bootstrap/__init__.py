@@ -24,6 +24,7 @@ from sekha_llm_bridge.routing import Catalog
 from sekha_llm_bridge.routing.key_catalogs import KeyCatalogs
 
 if TYPE_CHECKING:
+    from sekha_llm_bridge.access.idempotency import Answers
     from sekha_llm_bridge.access.quotas import QuotaStore
     from sekha_llm_bridge.access.spending import RequestSpending
     from sekha_llm_bridge.bootstrap.spending import SpendingMaker
@@ -37,13 +38,15 @@ class AwsResources(NamedTuple):
     table: str = ""
     queue_url: str = ""
     dead_letters_url: str = ""
+    answers_table: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Bridge:
     """The collaborators of every handler. `vectors` makes what stores vectors when it is first called; `images` makes
-    what fetches the images of one request; `spending_maker` makes what requests reserve of quotas. `caller` is whom it
-    serves: `catalog` has the models that this caller may use.
+    what fetches the images of one request; `answers` makes what keeps answers for repeated requests; `spending_maker`
+    makes what requests reserve of quotas. `caller` is whom it serves: `catalog` has the models that this caller may
+    use.
     """
 
     settings: Settings
@@ -53,6 +56,7 @@ class Bridge:
     service: ModelService
     vectors: Callable[[], "Vectors"]
     images: Callable[[], "RequestImages"]
+    answers: Callable[[], "Answers"]
     resources: AwsResources
     connections: Connections
     clock: Clock
@@ -91,6 +95,7 @@ def bridge() -> Bridge:
         table=os.environ.get("STATE_TABLE", ""),
         queue_url=os.environ.get("VECTOR_QUEUE_URL", ""),
         dead_letters_url=os.environ.get("VECTOR_DEAD_LETTERS_URL", ""),
+        answers_table=os.environ.get("ANSWERS_TABLE", ""),
     )
 
 
@@ -100,16 +105,18 @@ def make_bridge(
     table: str = "",
     queue_url: str = "",
     dead_letters_url: str = "",
+    answers_table: str = "",
     store: ProviderStore | None = None,
     quota_store: "QuotaStore | None" = None,
     clock: Clock | None = None,
 ) -> Bridge:
     """Returns a bridge with these settings. Breakers are kept in the DynamoDB table `table`; without one in `store`,
-    else in memory; quotas likewise, with `quota_store`.
+    else in memory; quotas likewise, with `quota_store`. Answers to requests with an `Idempotency-Key` are kept in
+    `answers_table`, without one in memory.
     Vectors that Chroma does not accept wait in the queue, where there are a queue and a table.
     """
     clock = clock or SystemClock()
-    resources = AwsResources(table, queue_url, dead_letters_url)
+    resources = AwsResources(table, queue_url, dead_letters_url, answers_table)
     connections = Connections(clock)
     catalog = Catalog.of(settings, PriceBook())
     catalogs = KeyCatalogs(catalog)
@@ -144,6 +151,12 @@ def make_bridge(
         return RequestImages(lambda: ImageFetcher(connections.tls_context))
 
     @cache
+    def answers() -> "Answers":
+        from sekha_llm_bridge.bootstrap.answers import make_answers  # a request without the header needs none of it
+
+        return make_answers(connections, clock, resources)
+
+    @cache
     def spending_maker() -> "SpendingMaker":
         from sekha_llm_bridge.bootstrap.spending import SpendingMaker  # few requests have a quota
 
@@ -159,6 +172,7 @@ def make_bridge(
         ),
         vectors=vectors,
         images=images,
+        answers=answers,
         resources=resources,
         connections=connections,
         clock=clock,

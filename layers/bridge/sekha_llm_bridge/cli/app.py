@@ -12,6 +12,7 @@ from sekha_llm_bridge.cli.command_group import CommandGroup
 from sekha_llm_bridge.cli.completion import PROGRAM, Shell, enable_completion, install, show
 from sekha_llm_bridge.cli.keys import commands as key_commands
 from sekha_llm_bridge.cli.option_types import AsJson, BridgeKey, BridgeUrl
+from sekha_llm_bridge.cli.usage import command as usage_command
 
 _IS_PLAIN = not sys.stdout.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
 _MARKUP: Literal["rich"] | None = None if _IS_PLAIN else "rich"
@@ -229,6 +230,7 @@ def health(
 app.command("chat", short_help="Ask a model, or talk to it.")(client_commands.chat)
 app.command("route", short_help="Show which model would answer, and why.")(client_commands.route)
 app.command("models", short_help="Show the configured models.")(client_commands.models)
+app.command("usage", short_help="Show what was used, by day, model or key.")(usage_command.usage)
 app.add_typer(key_commands.make_app(_MARKUP), name="keys", short_help="Make, show, change and revoke API keys.")
 
 

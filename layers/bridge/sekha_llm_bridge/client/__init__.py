@@ -1,7 +1,7 @@
 """The Python client of the bridge: `LlmBridge`, `AsyncLlmBridge`, their replies and their errors.
 
     bridge       the two clients; each method is a function of the modules below, wrapped
-    chat, vectors, models, memory
+    chat, vectors, models, memory, usage
                  the calls of each path, and their replies: pure
     messages     texts, messages and images as OpenAI's messages
     streams      streamed answers as iterators; streamed_chat: what their bytes mean, pure
@@ -32,6 +32,7 @@ from sekha_llm_bridge.client.memory import Entities, Score, Summary
 from sekha_llm_bridge.client.messages import image_message
 from sekha_llm_bridge.client.models import Health, Model, ProviderHealth, Route, RouteCandidate
 from sekha_llm_bridge.client.streams import AsyncChatStream, ChatStream
+from sekha_llm_bridge.client.usage import UsageReport, UsageSum
 from sekha_llm_bridge.client.vectors import EmbeddingReply, Match, SearchReply
 from sekha_llm_bridge.errors import (
     AccessUnavailable,
@@ -117,6 +118,8 @@ __all__ = [
     "UnknownPath",
     "UnsupportedByModel",
     "UnusableAnswer",
+    "UsageReport",
+    "UsageSum",
     "VectorStoreUnavailable",
     "WrongMethod",
     "image_message",

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
 from sekha_llm_bridge.client import chat as chats
 from sekha_llm_bridge.client import memory, vectors
 from sekha_llm_bridge.client import models as catalogue
+from sekha_llm_bridge.client import usage as usages
 from sekha_llm_bridge.client.addresses import DEFAULT_BASE_URL
 from sekha_llm_bridge.client.call import Call
 from sekha_llm_bridge.client.chat import ChatReply
@@ -149,6 +150,7 @@ class LlmBridge(_Client):
     models = _blocking(catalogue.models)
     names = _blocking(catalogue.names)
     health = _blocking(catalogue.health)
+    usage = _blocking(usages.usage)
     summarize = _blocking(memory.summarize)
     extract = _blocking(memory.extract)
     score = _blocking(memory.score)
@@ -196,6 +198,7 @@ class AsyncLlmBridge(_Client):
     models = _awaited(catalogue.models)
     names = _awaited(catalogue.names)
     health = _awaited(catalogue.health)
+    usage = _awaited(usages.usage)
     summarize = _awaited(memory.summarize)
     extract = _awaited(memory.extract)
     score = _awaited(memory.score)

@@ -7,7 +7,7 @@ from typing import NamedTuple, Self
 from sekha_llm_bridge.errors import BridgeError
 from sekha_llm_bridge.execution.attempts import Attempt, AttemptLog, cost_bound_usd, known_cost_usd, total_cost_usd, usd
 from sekha_llm_bridge.execution.receipt import answer_headers, cost_headers
-from sekha_llm_bridge.pricing import usd_text
+from sekha_llm_bridge.execution.used_models import used_models
 from sekha_llm_bridge.usage import Usage
 
 
@@ -42,16 +42,42 @@ class RequestReport(NamedTuple):
         return Usage(*map(sum, zip(*counted, strict=True))) if counted else None
 
     def log_fields(self) -> dict[str, object]:
-        """Returns the fields for the log line: without prompts, keys and error texts of providers."""
+        """Returns the fields for the log line: without prompts, keys and error texts of providers.
+
+        `provider` and `model` are those of the answer, or of the last attempt where there is none. `used` has what was
+        used of each model, from which the usage of keys is counted. Names with `gen_ai` are those of OpenTelemetry's
+        conventions (https://github.com/open-telemetry/semantic-conventions-genai).
+        """
         fields: dict[str, object] = {}
         if self.error is not None:
             fields["error"] = self.error.code
-        if self.attempts:
-            fields["attempts"] = [f"{attempt.provider_id}: {attempt.code}" for attempt in self.attempts]
-            fields["cost_usd"] = None if self.cost_usd is None else usd_text(self.cost_usd)
-        if self.error is None and (answered := [attempt for attempt in self.attempts if attempt.code == "ok"]):
-            fields |= {"provider": answered[-1].provider_id, "model": answered[-1].model_id}
+        if not self.attempts:
+            return fields
+        answered = [attempt for attempt in self.attempts if attempt.code == "ok"] if self.error is None else []
+        last = (answered or self.attempts)[-1]
+        fields |= {
+            "attempts": [f"{attempt.provider_id}: {attempt.code}" for attempt in self.attempts],
+            "attempt_count": len(self.attempts),
+            "provider": last.provider_id,
+            "model": last.model_id,
+            "gen_ai.provider.name": last.provider_id,
+            **({"gen_ai.response.model": last.model_id} if answered else {}),
+            **self._token_fields(),
+            "cost_usd": usd(self.cost_usd),
+            "max_cost_usd": usd(self.cost_bound_usd),
+            "used": [{**model._asdict(), **used._asdict()} for model, used in used_models(self.attempts).items()],
+        }
         return fields
+
+    def _token_fields(self) -> dict[str, object]:
+        usage = self.usage
+        if usage is None:
+            return {}
+        return {
+            "gen_ai.usage.input_tokens": usage.prompt_tokens,
+            "gen_ai.usage.cache_read.input_tokens": usage.cached_tokens,
+            "gen_ai.usage.output_tokens": usage.completion_tokens + usage.unlisted_tokens,
+        }
 
     def headers(self) -> dict[str, str]:
         """Returns the `x-bridge-` headers; they name a model only where one model gave the whole answer."""

@@ -32,6 +32,10 @@ Handler = Callable[[Event, object], dict[str, Any]]
 def authorizer_handler(verifier: KeyVerifier | None = None) -> Handler:
     """Returns the Lambda handler. Without a `verifier`, keys are verified by the table that KEYS_TABLE names, where the
     bridge needs keys. The event loop is kept, because connections belong to it.
+
+    The handler raises an exception with the text `Unauthorized`, which API Gateway makes a 401, for a request without a
+    valid key; here, so that the traceback that the runtime logs is short. It raises another one where the key could not
+    be verified; API Gateway makes it AUTHORIZER_FAILURE, a 503.
     """
     if verifier is None and needs_keys():
         clock = SystemClock()
@@ -39,18 +43,21 @@ def authorizer_handler(verifier: KeyVerifier | None = None) -> Handler:
     loop = asyncio.new_event_loop()
 
     def handler(event: Event, _context: object) -> dict[str, Any]:
-        return loop.run_until_complete(authorize(event, verifier))
+        answer = loop.run_until_complete(authorize(event, verifier))
+        if answer is None:
+            raise Exception("Unauthorized")  # noqa: TRY002 — as AWS documents it
+        return answer
 
     return handler
 
 
-async def authorize(event: Event, verifier: KeyVerifier | None) -> dict[str, Any]:
-    """Returns the policy and the context for one request. `verifier` is None where no keys are needed.
-
-    Raises an exception with the text `Unauthorized`, which API Gateway makes a 401, for a request without a valid key.
-    Raises another one where the key could not be verified; API Gateway makes it AUTHORIZER_FAILURE, a 503.
+async def authorize(event: Event, verifier: KeyVerifier | None) -> dict[str, Any] | None:
+    """Returns the policy and the context for one request; None for one without a valid key. `verifier` is None where no
+    keys are needed. Raises `KeysUnavailable`.
     """
     caller = ANYONE if verifier is None else await _verified(event, verifier)
+    if caller is None:
+        return None
     return {
         "principalId": caller.key_id or _NOBODY,
         "policyDocument": {"Version": "2012-10-17", "Statement": [_statement(str(event["methodArn"]))]},
@@ -67,7 +74,7 @@ def _statement(method_arn: str) -> dict[str, str]:
     return {"Action": "execute-api:Invoke", "Effect": effect, "Resource": method_arn}
 
 
-async def _verified(event: Event, verifier: KeyVerifier) -> Caller:
+async def _verified(event: Event, verifier: KeyVerifier) -> Caller | None:
     headers: Headers = event.get("multiValueHeaders") or event.get("headers") or {}
     try:
         verdict = await verifier.verify(headers)
@@ -77,7 +84,7 @@ async def _verified(event: Event, verifier: KeyVerifier) -> Caller:
     if isinstance(verdict, Caller):
         return verdict
     _report_rejection(event, headers, verdict)
-    raise Exception("Unauthorized")  # noqa: TRY002 — as AWS documents it
+    return None
 
 
 def _report_rejection(event: Event, headers: Headers, rejection: Rejection) -> None:

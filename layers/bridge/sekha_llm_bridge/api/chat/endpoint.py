@@ -19,6 +19,7 @@ from sekha_llm_bridge.api.request_state import (
     bridge_of,
     deadline_of,
     inbound_of,
+    state_of,
 )
 from sekha_llm_bridge.api.sse import EventResponse
 from sekha_llm_bridge.execution import Deadline
@@ -35,6 +36,7 @@ async def create_completion(request: Request) -> Response:
     chat = validated(ChatRequest, fields)
     if chat.stream:
         add_log_fields(request, stream=True)
+    state_of(request).requested_model = chat.model
     body = provider_request(fields)
     conversation, bridge = conversation_of(body), bridge_of(request)
     route = route_request(chat, body, conversation, bridge)

@@ -20,6 +20,7 @@ from sekha_llm_bridge.api.request_state import (
     bridge_of,
     deadline_of,
     inbound_of,
+    state_of,
 )
 from sekha_llm_bridge.api.unknown_fields import check_misspelt_fields, check_unknown_fields, notes_on_unknown_fields
 from sekha_llm_bridge.bootstrap import Bridge
@@ -96,6 +97,7 @@ async def _embed_and_store(
     vendor_fields: Mapping[str, Any] = MappingProxyType({}),
 ) -> tuple[Result, StoreReport | None]:
     bridge = bridge_of(request)
+    state_of(request).requested_model = embedding.model
     route = embedding_route_request(
         embedding.input,
         target=embedding_target(embedding.model, bridge),

@@ -26,7 +26,7 @@ Action = Callable[[KeyTable, datetime], None]
 
 def create(stack: str | None, changes: Changes, *, is_json: bool) -> int:
     """Makes a key and prints it. Returns the exit code."""
-    return _run(stack, partial(_create, changes=changes, is_json=is_json))
+    return _run(stack, partial(_create, changes=changes, is_json=is_json), partial(_check_changes, changes))
 
 
 def list_all(stack: str | None, *, is_json: bool) -> int:
@@ -41,12 +41,14 @@ def show(stack: str | None, reference: str, *, is_json: bool) -> int:
 
 def update(stack: str | None, reference: str, changes: Changes, *, is_json: bool) -> int:
     """Changes what a key may do. Returns the exit code."""
-    return _run(stack, partial(_update, reference=reference, changes=changes, is_json=is_json))
+    action = partial(_update, reference=reference, changes=changes, is_json=is_json)
+    return _run(stack, action, partial(_check_update, changes))
 
 
 def rotate(stack: str | None, reference: str, keep_old: str | None, *, is_json: bool) -> int:
     """Makes another secret for a key, and prints the new key. Returns the exit code."""
-    return _run(stack, partial(_rotate, reference=reference, keep_old=keep_old, is_json=is_json))
+    action = partial(_rotate, reference=reference, keep_old=keep_old, is_json=is_json)
+    return _run(stack, action, lambda _now: _kept_for(keep_old))
 
 
 def revoke(stack: str | None, references: Sequence[str], *, is_json: bool) -> int:
@@ -54,11 +56,15 @@ def revoke(stack: str | None, references: Sequence[str], *, is_json: bool) -> in
     return _run(stack, partial(_revoke, references=references, is_json=is_json))
 
 
-def _run(stack: str | None, action: Action) -> int:
+def _run(stack: str | None, action: Action, check: Callable[[datetime], object] | None = None) -> int:
+    """Runs `check`, which raises `InvalidChange`, before anything is asked of AWS; then the action."""
+    now = datetime.now(UTC)
     try:
+        if check:
+            check(now)
         deployment = find_deployment(stack)
         _remark(f"using {deployment.name}")
-        action(KeyTable(deployment), datetime.now(UTC))
+        action(KeyTable(deployment), now)
         if not deployment.needs_keys:
             _remark(_NEEDS_NO_KEY)
     except (InvalidChange, NoDeployment) as exc:
@@ -68,6 +74,16 @@ def _run(stack: str | None, action: Action) -> int:
     except TableFailed as exc:
         return _failed(exc, _NO_TABLE)
     return _DONE
+
+
+def _check_changes(changes: Changes, now: datetime) -> None:
+    changed(KeyRecord("", "", "", now), changes, now)
+
+
+def _check_update(changes: Changes, now: datetime) -> None:
+    if changes == Changes():
+        raise InvalidChange("nothing to change: give an option, see `sekha-bridge keys update --help`")
+    _check_changes(changes, now)
 
 
 def _create(table: KeyTable, now: datetime, *, changes: Changes, is_json: bool) -> None:
@@ -92,8 +108,6 @@ def _show(table: KeyTable, now: datetime, *, reference: str, is_json: bool) -> N
 
 
 def _update(table: KeyTable, now: datetime, *, reference: str, changes: Changes, is_json: bool) -> None:
-    if changes == Changes():
-        raise InvalidChange("nothing to change: give an option, see `sekha-bridge keys update --help`")
     before = table.read(reference)
     if before.revoked:
         raise _ended(before, now)

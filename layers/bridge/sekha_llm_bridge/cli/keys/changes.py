@@ -1,5 +1,6 @@
 """The record that the options of `keys create` and `keys update` make."""
 
+import re
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from decimal import Decimal
@@ -9,6 +10,7 @@ from sekha_llm_bridge.access.caller import KeyPolicy
 from sekha_llm_bridge.access.keys.record import KeyRecord
 from sekha_llm_bridge.cli.keys.moments import parse_moment
 from sekha_llm_bridge.cli.keys.options import Changes, Clearable
+from sekha_llm_bridge.config.models import CHROMA_NAME_PATTERN
 from sekha_llm_bridge.config.vocabulary import Task
 
 _MAX_NAME_LENGTH = 100
@@ -74,7 +76,7 @@ def _policy_fields(changes: Changes) -> dict[str, Any]:
         given["tasks"] = tuple(dict.fromkeys(map(_task, given["tasks"])))
     for option, name in (("--chroma-tenant", "chroma_tenant"), ("--chroma-database", "chroma_database")):
         if name in given:
-            given[name] = _text(option, given[name], _MAX_NAME_LENGTH)
+            given[name] = _chroma_name(option, given[name])
     return given
 
 
@@ -84,6 +86,12 @@ def _name(name: str) -> str:
 
 def _model(name: str) -> str:
     return _text("--model", name, _MAX_CALLER_BYTES)
+
+
+def _chroma_name(option: str, name: str) -> str:
+    if not re.fullmatch(CHROMA_NAME_PATTERN, name):
+        raise InvalidChange(f"{option}: {name!r} needs three to 512 letters, digits, dots, - and _")
+    return name
 
 
 def _task(name: str) -> Task:

@@ -47,10 +47,6 @@ class Changes:
     may_store: bool | None = None
     clear: tuple[Clearable, ...] = ()
 
-    def is_empty(self) -> bool:
-        """Whether no option was given."""
-        return self == Changes()
-
 
 def _usd(name: str, what: str) -> object:
     return typer.Option(name, metavar="USD", callback=check_usd, help=what)

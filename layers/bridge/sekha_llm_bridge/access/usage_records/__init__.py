@@ -1,0 +1,1 @@
+"""What requests have used, by day, API key and model: counted from the log lines of requests."""

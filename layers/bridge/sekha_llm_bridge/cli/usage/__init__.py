@@ -1,0 +1,1 @@
+"""`sekha-bridge usage`."""
