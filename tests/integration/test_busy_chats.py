@@ -40,7 +40,12 @@ def test_a_chat_beyond_the_limit_is_a_503_that_says_busy_and_is_answered_by_a_re
     stack: RunningStack, provider_of_one: FakeProvider
 ) -> None:
     go_on = threading.Event()
-    parts = [chunk({"content": "one"}), go_on, chunk({}, finish="stop"), b"data: [DONE]\n\n"]
+    parts: list[bytes | threading.Event] = [
+        chunk({"content": "one"}),
+        go_on,
+        chunk({}, finish="stop"),
+        b"data: [DONE]\n\n",
+    ]
     provider_of_one.script(CHAT, Reply(stream=Stream(parts)))
     client = openai.OpenAI(base_url=f"{stack.base_url}/v1", api_key="none", max_retries=0)
     messages: list[openai.types.chat.ChatCompletionMessageParam] = [{"role": "user", "content": HELLO}]

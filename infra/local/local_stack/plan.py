@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO
 
 import environment
-from local_stack.cloudformation import TemplateError
+from local_stack.cloudformation import TemplateError, load
 from local_stack.configuration import Configuration, choose
 from local_stack.http_server import listen
 from local_stack.routes import RoutingTable
@@ -110,6 +110,9 @@ def _parameters(given: Sequence[str]) -> dict[str, str]:
 
 def _template(path: Path, parameters: Mapping[str, str]) -> Template:
     try:
+        known = load(path).get("Parameters") or {}
+        if unknown := parameters.keys() - known - {AUTH_PARAMETER}:
+            raise CannotStartError(f"--parameter {min(unknown)}: the template has no such parameter")
         template = read_template(path, region=_region(os.environ, Path.home()), parameters=parameters)
         RoutingTable(template.routes)
     except TemplateError as fault:

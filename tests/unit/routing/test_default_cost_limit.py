@@ -121,7 +121,10 @@ def test_a_request_that_is_expected_to_cost_less_is_planned_as_without_a_limit(
         chat_model(f"m{i}", price=price, context_window=window, max_output_tokens=most)
         for i, (price, window, most) in enumerate(models)
     ]
-    wanted = {"prompt": TokenCount(estimate=tokens, bound=4 * tokens, minimum=tokens // 2), "output_tokens": output}
+    wanted: dict[str, Any] = {
+        "prompt": TokenCount(estimate=tokens, bound=4 * tokens, minimum=tokens // 2),
+        "output_tokens": output,
+    }
     limited, free = planned(*rows, **wanted), planned(*rows, context=RoutingContext(), **wanted)
     cheap = {
         one.entry.key
