@@ -493,7 +493,7 @@ def test_a_settlement_ends_within_a_second_where_the_table_hangs(fleet: Fleet) -
     request = fleet.request(quota)
     fleet.reserve(request, "0.5")
 
-    async def hang(_owner: str, _change: Change) -> WriteResult:
+    async def hang(owner: str, change: Change) -> WriteResult:
         await asyncio.Event().wait()
         raise AssertionError
 
