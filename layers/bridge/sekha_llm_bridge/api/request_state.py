@@ -28,7 +28,7 @@ _KEY = "request"
 class RequestState:
     """The state of one request. `log_fields` is its log line so far; `error` is the error that it ended with.
     `reserved_s` is the time that is needed after the models' answer, which their deadline leaves.
-    `requested_model` is the name in its field `model`.
+    `requested_model` is the name in its field `model`; `bridge` is the bridge as its caller sees it.
     """
 
     request_id: str
@@ -37,6 +37,7 @@ class RequestState:
     error: BridgeError | None = None
     reserved_s: float = 0.0
     requested_model: str | None = None
+    bridge: Bridge | None = None
     _report: RequestReport | None = None
 
     def put_into(self, scope: Scope) -> None:
@@ -72,7 +73,10 @@ def bridge_of(request: Request) -> Bridge:
     """Returns the bridge as the caller of this request sees it. Raises `AuthenticationFailed` where a key is needed and
     there is none, and `ConfigError` where the configuration cannot be used.
     """
-    return whole_bridge_of(request).for_caller(caller_of(request))
+    state = state_of(request)
+    if state.bridge is None:
+        state.bridge = whole_bridge_of(request).for_caller(caller_of(request))
+    return state.bridge
 
 
 def whole_bridge_of(request: Request) -> Bridge:
