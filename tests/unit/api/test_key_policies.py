@@ -343,3 +343,11 @@ def test_a_task_that_a_key_may_not_use_is_not_listed(paid: FakeProvider, store: 
     caller = key(tasks=(Task.CHAT_SMALL,))
     assert [row["task"] for row in models("GET", "/api/v1/tasks", caller=caller).json()] == ["chat_small"]
     assert "chat_smart" not in models("GET", "/v1/models", caller=caller).text
+
+
+def test_the_limit_of_a_key_or_a_budget_replaces_the_default_one(paid: FakeProvider, store: CountingStore) -> None:
+    dear = provider("cloud", chat_model("gpt", price=(10_000, 20_000)), base_url=f"{paid.url}/v1")
+    made = make_bridge(make_settings(dear), quota_store=store)
+    chat = Function("chat_completions", made)
+    for policy in ({"max_cost_per_request_usd": Decimal(50)}, {"daily_usd": Decimal(100)}):
+        assert ask(chat, key(**policy)).status == 200

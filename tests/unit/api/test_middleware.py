@@ -69,3 +69,24 @@ def test_an_unexpected_error_after_a_client_disconnect_is_logged(log: StringIO) 
     line, sent = logged(fails_at_once, log, leaves_after=0)
     assert (line["path"], sent) == ("/x", [])
     assert "the prompt" not in log.getvalue()
+
+
+def test_what_a_caller_puts_into_a_variable_of_a_path_is_not_logged(log: StringIO) -> None:
+    async def answers(_scope: Any, _receive: Any, send: Send) -> None:
+        await send(dict(START))
+        await send({"type": "http.response.body", "body": b""})
+
+    for resource, path, logged_path in (
+        ("/v1/models/{model+}", "/v1/models/sk-sekha-secret", "/v1/models/{model+}"),
+        ("/{proxy+}", "/tell me a secret", "/{proxy+}"),
+        ("/v1/models", "/v1/models", "/v1/models"),
+    ):
+        scope = {"type": "http", "method": "GET", "path": path, "headers": [], "aws.event": {"resource": resource}}
+
+        async def send(_message: dict[str, Any]) -> None:
+            return None
+
+        asyncio.run(RequestMiddleware(answers)(scope, receive, send))  # type: ignore[arg-type]  # messages are dicts here
+        line = json.loads([line for line in log.getvalue().splitlines() if '"message":"request"' in line][-1])
+        assert line["path"] == logged_path
+        assert "secret" not in log.getvalue()

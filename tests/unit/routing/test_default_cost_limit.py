@@ -172,3 +172,10 @@ def test_embeddings_have_no_output_to_limit() -> None:
     context = RoutingContext(max_output_tokens=1, default_max_cost_usd=Decimal(1))
     (candidate,) = plan(request, Catalog.of(settings, PriceBook()), context).candidates
     assert (candidate.output_cap, candidate.quote.output_cap) == (None, 0)
+
+
+def test_it_does_not_count_writes_to_a_cache_that_a_prompt_may_not_have() -> None:
+    price = {"input_usd_per_mtok": 5, "output_usd_per_mtok": 25, "cache_write_usd_per_mtok": 6.25}
+    model = {**chat_model("m", context_window=200_000), "pricing": price}
+    result = planned(model, prompt=TokenCount(estimate=165_000, bound=165_000, minimum=165_000))
+    assert names(result) == ["m"]

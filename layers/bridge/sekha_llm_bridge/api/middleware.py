@@ -75,10 +75,18 @@ def _new_state(scope: Scope) -> RequestState:
     """The request has API Gateway's id, so that its own errors and ours are found by the same one."""
     gateway = (scope.get("aws.event") or {}).get("requestContext") or {}
     request_id = str(gateway.get("requestId") or uuid.uuid4())
-    line: dict[str, object] = {"request_id": request_id, "method": scope["method"], "path": scope["path"]}
+    line: dict[str, object] = {"request_id": request_id, "method": scope["method"], "path": _logged_path(scope)}
     if (context := scope.get("aws.context")) is not None:
         line["function_request_id"] = context.aws_request_id  # the only id in Lambda's own log lines
     return RequestState(request_id, line)
+
+
+def _logged_path(scope: Scope) -> str:
+    """Returns the path for the log; the route of API Gateway where that has a variable, which may be anything: a key or
+    a prompt that was put into the path by mistake.
+    """
+    resource = (scope.get("aws.event") or {}).get("resource")
+    return resource if isinstance(resource, str) and "{" in resource else str(scope["path"])
 
 
 def _recording(send: Send, state: RequestState) -> Send:

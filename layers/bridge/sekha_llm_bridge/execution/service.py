@@ -102,10 +102,12 @@ class ModelService:
         """
         _require_allowed(route, caller)
         session, catalog = await self._breakers.session(), self._catalogs.of(caller.policy)
+        # The default is for requests that nobody else limits: the operator has chosen what this key may cost.
+        is_chosen = budget is not None or caller.policy.max_cost_per_request_usd is not None
         context = RoutingContext(
             cost_aware=self._routing.cost_aware,
             max_cost_usd=_smallest(self._routing.configured_max_cost_usd, caller.policy.max_cost_per_request_usd),
-            default_max_cost_usd=self._routing.default_max_cost_usd,
+            default_max_cost_usd=None if is_chosen else self._routing.default_max_cost_usd,
             budget=budget,
             max_output_tokens=self._routing.max_output_tokens,
             min_output_tokens=self._routing.min_output_tokens,

@@ -10,14 +10,14 @@ _NOTHING = Amounts()
 
 def used_models(attempts: Sequence[Attempt]) -> Mapping[UsedModel, Amounts]:
     """Returns what was used, by model; models of which nothing was used are left out. The request counts as one request
-    of the model of the last attempt.
+    of the model that answered last; of that of the last attempt, where none did.
     """
     used: dict[UsedModel, Amounts] = {}
     for attempt in attempts:
         model = _model(attempt)
         used[model] = used.get(model, _NOTHING).plus(_amounts(attempt))
     if attempts:
-        last = _model(attempts[-1])
+        last = _model(next((one for one in reversed(attempts) if one.code == "ok"), attempts[-1]))
         used[last] = used[last].plus(Amounts(requests=1))
     return {model: amounts for model, amounts in used.items() if not amounts.is_nothing}
 

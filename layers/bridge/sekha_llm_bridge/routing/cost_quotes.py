@@ -63,7 +63,8 @@ def is_within_limit(
         if rates.is_flat and not counted:
             output = min_output if min_output < entry.max_output else entry.max_output  # noqa: FURB136 — as above
             tokens = prompt + images * (entry.estimated_image_tokens if is_default else entry.max_image_tokens)
-            if tokens * rates.max_input_rate + output * n_choices * rates.max_output_rate <= limit:
+            input_rate = rates.input_rate if is_default else rates.max_input_rate
+            if tokens * input_rate + output * n_choices * rates.max_output_rate <= limit:
                 return True
             if is_default or entry.tokenizer is None:
                 return rates.is_free
@@ -133,11 +134,11 @@ def quote(entry: CatalogModel, request: RouteRequest, limit: CostLimit | None, m
     if limit.is_default:
         return _quote(entry, request, prompt, _output_tokens_by_default(entry, request, limit, min_output_tokens))
     wanted = _wanted_output_tokens(entry, request, prompt)
-    affordable = _affordable_output_tokens(entry, request, limit.usd, prompt)
+    affordable = _affordable_output_tokens(entry, request, limit, prompt)
     if affordable < wanted:
         prompt = exact_prompt_bound(entry, request)
         wanted = _wanted_output_tokens(entry, request, prompt)
-        affordable = _affordable_output_tokens(entry, request, limit.usd, prompt)
+        affordable = _affordable_output_tokens(entry, request, limit, prompt)
     return _quote(
         entry,
         request,
@@ -154,7 +155,7 @@ def output_within(entry: CatalogModel, request: RouteRequest, limit: CostLimit |
     wanted = _wanted_output_tokens(entry, request, prompt)
     if limit is None or entry.price is None or entry.is_free:
         return wanted
-    return max(0, min(wanted, _affordable_output_tokens(entry, request, limit.usd, prompt)))
+    return max(0, min(wanted, _affordable_output_tokens(entry, request, limit, prompt)))
 
 
 def quoted_candidate(
@@ -195,7 +196,7 @@ def _output_tokens_by_default(
     """Returns the maximum output tokens of one choice under a default limit."""
     prompt = _prompt_for_limit(entry, request, limit)
     wanted = _wanted_output_tokens(entry, request, prompt)
-    affordable = _affordable_output_tokens(entry, request, limit.usd, prompt)
+    affordable = _affordable_output_tokens(entry, request, limit, prompt)
     if affordable >= wanted:
         return _output_tokens_without_limit(entry, request, prompt_bound(entry, request))
     return max(affordable, minimum_useful_output_tokens(entry, request, min_output_tokens))
@@ -224,11 +225,9 @@ def _wanted_output_tokens(entry: CatalogModel, request: RouteRequest, prompt_tok
     return min(entry.model.max_output_tokens or DEFAULT_MAX_OUTPUT_TOKENS, room, allowed)
 
 
-def _affordable_output_tokens(
-    entry: CatalogModel, request: RouteRequest, limit_usd: Decimal, prompt_tokens: int
-) -> int:
+def _affordable_output_tokens(entry: CatalogModel, request: RouteRequest, limit: CostLimit, prompt_tokens: int) -> int:
     """Returns how many output tokens for each choice the limit allows after the prompt; negative where none."""
-    left_usd = limit_usd - (_bound_usd(entry, request, prompt_tokens, 0) or Decimal(0))
+    left_usd = limit.usd - _cost_for_limit_usd(entry, request, limit, prompt_tokens, 0)
     rate = Decimal(0) if entry.price is None else entry.price.max_rates(prompt_tokens)[1]
     if not rate:
         return UNLIMITED_TOKENS if left_usd >= 0 else -1
@@ -252,4 +251,15 @@ def minimum_useful_cost_usd(
 ) -> Decimal:
     """Returns the cost of the smallest useful answer, as the limit goes by it; 0 where the price is unknown."""
     useful = minimum_useful_output_tokens(entry, request, min_output_tokens)
-    return _bound_usd(entry, request, _prompt_for_limit(entry, request, limit), useful) or Decimal(0)
+    return _cost_for_limit_usd(entry, request, limit, _prompt_for_limit(entry, request, limit), useful)
+
+
+def _cost_for_limit_usd(
+    entry: CatalogModel, request: RouteRequest, limit: CostLimit, prompt_tokens: int, output_tokens: int
+) -> Decimal:
+    """Returns a cost as the limit goes by it: the upper bound; for a default limit, the cost without writes to a cache,
+    which most requests do not have. 0 where the price is unknown.
+    """
+    if entry.price is not None and limit.is_default:
+        return entry.price.cost_usd(Usage(prompt_tokens, output_tokens * request.n_choices))
+    return _bound_usd(entry, request, prompt_tokens, output_tokens) or Decimal(0)

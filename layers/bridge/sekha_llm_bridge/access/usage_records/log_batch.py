@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from sekha_llm_bridge.access.usage_records.amounts import Amounts, UsedModel
+from sekha_llm_bridge.observability import logger
 
 _MESSAGE = "request"
 _NOTHING = Amounts()
@@ -69,5 +70,6 @@ def _used(text: str) -> list[tuple[str, UsedModel, Amounts]]:
             (key_id, UsedModel(str(one["provider_id"]), str(one["model_id"])), Amounts.from_json(one))
             for one in line["used"]
         ]
-    except (ValueError, LookupError, TypeError, AttributeError):
+    except (ValueError, LookupError, TypeError, AttributeError) as exc:
+        logger().warning("a line of usage cannot be read", extra={"reason": type(exc).__name__})
         return []
