@@ -349,5 +349,6 @@ def test_the_limit_of_a_key_or_a_budget_replaces_the_default_one(paid: FakeProvi
     dear = provider("cloud", chat_model("gpt", price=(10_000, 20_000)), base_url=f"{paid.url}/v1")
     made = make_bridge(make_settings(dear), quota_store=store)
     chat = Function("chat_completions", made)
-    for policy in ({"max_cost_per_request_usd": Decimal(50)}, {"daily_usd": Decimal(100)}):
+    policies: tuple[dict[str, Any], ...] = ({"max_cost_per_request_usd": Decimal(50)}, {"daily_usd": Decimal(100)})
+    for policy in policies:
         assert ask(chat, key(**policy)).status == 200
