@@ -279,7 +279,7 @@ def without(module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     ("module", "arguments", "wanted"),
     [
         ("typer", ["--help"], "sekha-llm-bridge"),
-        ("yaml", ["schema"], "sekha-llm-bridge"),
+        ("yaml", ["check-config"], "sekha-llm-bridge"),
         ("dotenv", ["migrate-env", "ENV"], "sekha-llm-bridge"),
         ("chromadb", ["migrate-collections", "--chroma-url", "http://127.0.0.1:1"], "'sekha-llm-bridge[chroma]'"),
         ("chromadb", ["backup", "BACKUP", "--chroma-url", "http://127.0.0.1:1"], "'sekha-llm-bridge[chroma]'"),

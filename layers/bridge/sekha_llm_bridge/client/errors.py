@@ -7,6 +7,7 @@
     │   └── UnsupportedByModel       400  the model lacks what the request uses
     ├── Unavailable                  no answer, or none in time; the bridge's own are below it, too
     │   ├── ProviderFailed           502  a provider failed in the way that `code` names
+    │   ├── NoCapacity               503  too many requests run at once
     │   ├── RateLimited
     │   │   └── QuotaExceeded        429  the key's quota is used up
     │   ├── BridgeUnreachable             no connection: nothing was sent
@@ -63,6 +64,14 @@ class ProviderFailed(Unavailable):
 
     status = 502
     code = "provider_server_error"
+
+
+class NoCapacity(Unavailable):
+    """Too many requests run at once. Nothing was asked for; a retry makes sense after `retry_after_s`."""
+
+    status = 503
+    type = "server_error"
+    code = "no_capacity"
 
 
 class QuotaExceeded(RateLimited):

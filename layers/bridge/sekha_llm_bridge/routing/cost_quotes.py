@@ -197,9 +197,10 @@ def _output_tokens_by_default(
     prompt = _prompt_for_limit(entry, request, limit)
     wanted = _wanted_output_tokens(entry, request, prompt)
     affordable = _affordable_output_tokens(entry, request, limit, prompt)
+    without_limit = _output_tokens_without_limit(entry, request, prompt_bound(entry, request))
     if affordable >= wanted:
-        return _output_tokens_without_limit(entry, request, prompt_bound(entry, request))
-    return max(affordable, minimum_useful_output_tokens(entry, request, min_output_tokens))
+        return without_limit
+    return min(max(affordable, minimum_useful_output_tokens(entry, request, min_output_tokens)), without_limit)
 
 
 def _prompt_for_limit(entry: CatalogModel, request: RouteRequest, limit: CostLimit | None) -> int:
