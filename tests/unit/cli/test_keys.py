@@ -310,9 +310,10 @@ def test_revoking_again_keeps_the_first_moment(table: str) -> None:
     assert keys_json("revoke", made["id"]) == keys_json("revoke", made["id"])
 
 
-def test_an_unknown_name_among_several_revokes_none(table: str) -> None:
+@pytest.mark.parametrize("unknown", ["nobody", new_key().key_id, new_key().text], ids=["name", "handle", "text"])
+def test_an_unknown_key_among_several_revokes_none(table: str, unknown: str) -> None:
     made = keys_json("create")
-    assert keys("revoke", made["id"], "nobody").exit_code == 1
+    assert keys("revoke", made["id"], unknown).exit_code == 1
     assert keys_json("show", made["id"])["state"] == "valid"
 
 

@@ -64,15 +64,18 @@ class KeyTable:
             raise NoSuchKey(f"{len(found)} keys have the name {reference}: name one of {', '.join(found)}")
         raise NoSuchKey(f"no key has the handle or the name {_shown(text)}; `sekha-bridge keys list` shows them")
 
+    def existing_handle_of(self, reference: str) -> str:
+        """Returns the handle of a key that is in the table, also of one of another version's form. Raises `NoSuchKey`."""
+        key_id = self.handle_of(reference)
+        self._item(key_id)
+        return key_id
+
     def read(self, reference: str) -> KeyRecord:
         """Returns the record of the key that is meant. Raises `NoSuchKey` and `UnreadableRecord`."""
         key_id = self.handle_of(reference)
-        with self._errors():
-            answer = self._client.get_item(TableName=self._table, Key={"id": {"S": key_id}}, ConsistentRead=True)
-        if "Item" not in answer:
-            raise _no_such(key_id)
+        item = self._item(key_id)
         try:
-            return KeyRecord.from_attributes(answer["Item"])
+            return KeyRecord.from_attributes(item)
         except UnreadableRecord as exc:
             raise UnreadableRecord(f"{key_id} was written by another version of the bridge: update this one") from exc
 
@@ -110,6 +113,13 @@ class KeyTable:
         except KeyChanged as exc:
             raise _no_such(key_id) from exc
         return datetime.fromisoformat(item["revoked"]["S"])
+
+    def _item(self, key_id: str) -> Attributes:
+        with self._errors():
+            answer = self._client.get_item(TableName=self._table, Key={"id": {"S": key_id}}, ConsistentRead=True)
+        if "Item" not in answer:
+            raise _no_such(key_id)
+        return answer["Item"]
 
     def _update(
         self, key_id: str, expression: str, *, condition: str, names: dict[str, str], values: dict[str, Any]
