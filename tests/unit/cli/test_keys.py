@@ -407,6 +407,22 @@ def test_a_change_between_read_and_write_is_not_overwritten(dynamodb: DynamoDb, 
     assert keys_of_stack.read(made["id"]) == rotated._replace(name="other")
 
 
+def test_a_key_that_is_revoked_between_read_and_write_is_neither_rotated_nor_changed(
+    dynamodb: DynamoDb, table: str
+) -> None:
+    made = keys_json("create")
+    keys_of_stack = KeyTable(Deployment("test", table, "state", dynamodb.client))
+    before = keys_of_stack.read(made["id"])
+    keys_of_stack.revoke(made["id"], datetime.now(UTC))
+    revoked = keys_of_stack.read(made["id"])
+    for after in (before.rotated(new_key(made["id"]), keep_until=None), before._replace(name="other")):
+        with pytest.raises(KeyChanged):
+            keys_of_stack.replace(before, after)
+    assert keys_of_stack.read(made["id"]) == revoked
+    keys_of_stack.replace(revoked, revoked._replace(name="other"))
+    assert keys_of_stack.read(made["id"]) == revoked._replace(name="other")
+
+
 def test_without_a_running_stack_the_command_says_how_to_name_one(tmp_path: Path) -> None:
     answer = keys("create", SEKHA_LOCAL_STACKS=str(tmp_path))
     assert (answer.exit_code, answer.stdout) == (2, "")

@@ -80,23 +80,28 @@ class KeyTable:
             raise UnreadableRecord(f"{key_id} was written by another version of the bridge: update this one") from exc
 
     def replace(self, before: KeyRecord, after: KeyRecord) -> None:
-        """Writes the attributes that differ. Raises `KeyChanged` where one of them is no longer as before."""
+        """Writes the attributes that differ. Raises `KeyChanged` where one of them is no longer as before, or where the
+        key was revoked in the meantime: it would look as if it had a new text that is valid.
+        """
         old, new = before.as_attributes(), after.as_attributes()
         names = sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name))
         if not names:
             return
         sets = [f"#{name} = :new_{name}" for name in names if name in new]
         removes = [f"#{name}" for name in names if name not in new]
-        conditions = [f"#{name} = :old_{name}" if name in old else f"attribute_not_exists(#{name})" for name in names]
+        as_before = sorted({*names, "revoked"})
+        conditions = [
+            f"#{name} = :old_{name}" if name in old else f"attribute_not_exists(#{name})" for name in as_before
+        ]
         parts = [("SET", sets), ("REMOVE", removes)]
         self._update(
             before.key_id,
             " ".join(f"{verb} {', '.join(clauses)}" for verb, clauses in parts if clauses),
             condition=" AND ".join(["attribute_exists(id)", *conditions]),
-            names={f"#{name}": name for name in names},
+            names={f"#{name}": name for name in as_before},
             values={
                 **{f":new_{name}": new[name] for name in names if name in new},
-                **{f":old_{name}": old[name] for name in names if name in old},
+                **{f":old_{name}": old[name] for name in as_before if name in old},
             },
         )
 
