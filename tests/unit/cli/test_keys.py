@@ -4,7 +4,7 @@ import asyncio
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -211,11 +211,20 @@ def test_an_unknown_key_exits_with_1_and_writes_nothing(
     assert stored(dynamodb, table) == []
 
 
-def test_a_mistyped_key_is_not_repeated_on_the_terminal(table: str) -> None:
-    text = new_key().text[:-1]
-    answer = keys("revoke", text)
+@pytest.mark.parametrize("form", ["{}", '"{}"', "'{}' ", "Bearer {}", "bearer '{}'", '"Authorization: Bearer {}"'])
+def test_a_key_is_found_by_its_text_as_it_was_copied(table: str, form: str) -> None:
+    made = keys_json("create")
+    assert keys_json("show", form.format(made["key"]))["id"] == made["id"]
+
+
+@pytest.mark.parametrize("form", ["{}", "Bearer {}x", "key={}", "x-api-key: {}x", "\u201c{}\u201d"])
+@pytest.mark.parametrize("change", [lambda text: text[:-1], str.upper, str.swapcase])
+def test_a_mistyped_key_is_not_repeated_on_the_terminal(table: str, change: Callable[[str], str], form: str) -> None:
+    text = change(new_key().text)
+    answer = keys("revoke", form.format(text))
     assert answer.exit_code == 1
-    assert text not in answer.output
+    assert text[25:50] not in answer.output
+    assert "that was given" in answer.stderr
 
 
 def test_update_changes_only_what_is_named_and_adds_labels(

@@ -1,5 +1,6 @@
 """The table of keys, as the operator's commands use it."""
 
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,10 @@ from sekha_llm_bridge.cli.deployment import Deployment, aws_errors
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
+
+_AROUND = " \t\r\n\"'`"  # spaces and quotes that were copied with a key
+_BEARER = re.compile(r"(authorization:\s*)?bearer\s+", re.IGNORECASE)
+_KEY_BEGINNING = "sk-"  # of this bridge's keys, and of those of most providers
 
 
 class NoSuchKey(Exception):
@@ -48,11 +53,12 @@ class KeyTable:
             return list(self._scan())
 
     def handle_of(self, reference: str) -> str:
-        """Returns the handle of the key that is meant by its handle, by its text, or by its name.
+        """Returns the handle of the key that is meant by its handle, by its name, or by its text, also in quotes or as
+        the value of the header `Authorization`.
 
         Raises `NoSuchKey` where no key has the name, or several have it.
         """
-        text = reference.strip()
+        text = _BEARER.sub("", reference.strip(_AROUND)).strip(_AROUND)
         if key := parse_key(text):
             return key.key_id
         if is_handle(text):
@@ -61,11 +67,11 @@ class KeyTable:
         if len(found) == 1:
             return found[0]
         if found:
-            raise NoSuchKey(f"{len(found)} keys have the name {reference}: name one of {', '.join(found)}")
-        raise NoSuchKey(f"no key has the handle or the name {_shown(text)}; `sekha-bridge keys list` shows them")
+            raise NoSuchKey(f"{len(found)} keys have the name {_shown(reference)}: name one of {', '.join(found)}")
+        raise NoSuchKey(f"no key has the handle or the name {_shown(reference)}; `sekha-bridge keys list` shows them")
 
     def existing_handle_of(self, reference: str) -> str:
-        """Returns the handle of a key that is in the table, also of one of another version's form. Raises `NoSuchKey`."""
+        """Returns the handle of a key that is in the table, in any version's form. Raises `NoSuchKey`."""
         key_id = self.handle_of(reference)
         self._item(key_id)
         return key_id
@@ -156,5 +162,5 @@ def _no_such(key_id: str) -> NoSuchKey:
 
 
 def _shown(reference: str) -> str:
-    """Returns what the user has written, but no text that may be a mistyped key."""
-    return "that was given" if reference.startswith("sk-") else reference
+    """Returns what the user has written, but no text that may be, or contain, a mistyped key."""
+    return "that was given" if _KEY_BEGINNING in reference.lower() else reference.strip()
