@@ -211,14 +211,23 @@ def test_an_unknown_key_exits_with_1_and_writes_nothing(
     assert stored(dynamodb, table) == []
 
 
-@pytest.mark.parametrize("form", ["{}", '"{}"', "'{}' ", "Bearer {}", "bearer '{}'", '"Authorization: Bearer {}"'])
+@pytest.mark.parametrize("form", ['"{}"', "Bearer {}", "bearer '{}' ", '"Authorization: Bearer {}"'])
 def test_a_key_is_found_by_its_text_as_it_was_copied(table: str, form: str) -> None:
     made = keys_json("create")
     assert keys_json("show", form.format(made["key"]))["id"] == made["id"]
 
 
-@pytest.mark.parametrize("form", ["{}", "Bearer {}x", "key={}", "x-api-key: {}x", "\u201c{}\u201d"])
-@pytest.mark.parametrize("change", [lambda text: text[:-1], str.upper, str.swapcase])
+@pytest.mark.parametrize(
+    ("change", "form"),
+    [
+        (lambda text: text[:-1], "{}"),
+        (str.upper, "{}"),
+        (str.swapcase, "Bearer {}"),
+        (str, "key={}"),
+        (str, "x-api-key: {}x"),
+        (str, "\u201c{}\u201d"),
+    ],
+)
 def test_a_mistyped_key_is_not_repeated_on_the_terminal(table: str, change: Callable[[str], str], form: str) -> None:
     text = change(new_key().text)
     answer = keys("revoke", form.format(text))
