@@ -44,6 +44,10 @@ def up(
     auth: Annotated[
         bool, typer.Option("--auth", help="Ask the authorizer before each request, which requires an API key.")
     ] = False,
+    parameter: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="A parameter of the template, such as MaxChats=2. May be repeated."),
+    ] = None,
     template: Annotated[
         Path | None,
         typer.Option(
@@ -63,6 +67,7 @@ def up(
         model=not no_model,
         schedules=not no_schedules,
         auth=auth,
+        parameters=parameter or (),
         template=template,
     )
     try:

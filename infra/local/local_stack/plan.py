@@ -6,13 +6,13 @@ import fcntl
 import os
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 import environment
-from local_stack.cloudformation import TemplateError
+from local_stack.cloudformation import TemplateError, load
 from local_stack.configuration import Configuration, choose
 from local_stack.http_server import listen
 from local_stack.routes import RoutingTable
@@ -42,6 +42,7 @@ class Options:
     model: bool
     schedules: bool
     auth: bool
+    parameters: Sequence[str]
     template: Path | None
 
 
@@ -70,7 +71,8 @@ class Plan:
 def make_plan(options: Options, terminal: Terminal) -> Plan:
     """Returns the plan, and prints which configuration it uses. Raises CannotStartError."""
     requested_at = time.monotonic()
-    template = _template(options.template or environment.ROOT / "template.yaml", auth_mode(auth=options.auth))
+    parameters = {**_parameters(options.parameters), AUTH_PARAMETER: auth_mode(auth=options.auth)}
+    template = _template(options.template or environment.ROOT / "template.yaml", parameters)
     timings = _timings(template) if options.schedules else {}
     configuration = None
     if options.config or not options.template:
@@ -96,9 +98,22 @@ def auth_mode(*, auth: bool) -> str:
     return "keys" if auth else "none"
 
 
-def _template(path: Path, auth_mode: str) -> Template:
+def _parameters(given: Sequence[str]) -> dict[str, str]:
+    pairs = [one.partition("=") for one in given]
+    for name, separator, _ in pairs:
+        if not separator:
+            raise CannotStartError(f"--parameter {name}: it has the form NAME=VALUE")
+        if name == AUTH_PARAMETER:
+            raise CannotStartError(f"--parameter {name}: use --auth")
+    return {name: value for name, _, value in pairs}
+
+
+def _template(path: Path, parameters: Mapping[str, str]) -> Template:
     try:
-        template = read_template(path, region=_region(os.environ, Path.home()), parameters={AUTH_PARAMETER: auth_mode})
+        known = load(path).get("Parameters") or {}
+        if unknown := parameters.keys() - known - {AUTH_PARAMETER}:
+            raise CannotStartError(f"--parameter {min(unknown)}: the template has no such parameter")
+        template = read_template(path, region=_region(os.environ, Path.home()), parameters=parameters)
         RoutingTable(template.routes)
     except TemplateError as fault:
         raise CannotStartError(f"{path}: {fault}") from fault

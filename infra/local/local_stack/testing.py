@@ -15,6 +15,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from local_stack.stack_file import FOLDER_VARIABLE
 
@@ -59,11 +60,12 @@ def running_stack(
     model: bool = False,
     schedules: bool = False,
     auth: bool = False,
+    parameters: Mapping[str, str] | None = None,
     env: Mapping[str, str] | None = None,
     start_limit_s: float = 120.0,
 ) -> Iterator[RunningStack]:
     """Runs the stack during the context. Port 0 picks a free port. `env` is added to this process's environment. With
-    `auth`, requests need API keys.
+    `auth`, requests need API keys. `parameters` are those of the template.
 
     Without `state`, its data is in a temporary folder. The command line finds the stack only with the variable
     SEKHA_LOCAL_STACKS set to `state / "stacks"`. Raises StackDidNotStartError.
@@ -72,7 +74,14 @@ def running_stack(
         folder = state or Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="local-stack-")))
         folder.mkdir(parents=True, exist_ok=True)
         arguments = command(
-            config=config, template=template, state=folder, port=port, model=model, schedules=schedules, auth=auth
+            config=config,
+            template=template,
+            state=folder,
+            port=port,
+            model=model,
+            schedules=schedules,
+            auth=auth,
+            parameters=parameters or {},
         )
         output = folder / "output.txt"
         with output.open("wb") as sink:
@@ -96,6 +105,7 @@ def command(
     model: bool = False,
     schedules: bool = False,
     auth: bool = False,
+    parameters: Mapping[str, str] = MappingProxyType({}),
 ) -> list[str]:
     """Returns the command line of a stack."""
     flags = {"--port": str(port), "--state": str(state)}
@@ -107,6 +117,7 @@ def command(
         *([] if model else ["--no-model"]),
         *([] if schedules else ["--no-schedules"]),
         *(["--auth"] if auth else []),
+        *(f"--parameter={name}={value}" for name, value in parameters.items()),
     ]
     pairs = [part for pair in flags.items() for part in pair]
     return [sys.executable, "-m", "local_stack", *pairs, *switches]

@@ -73,6 +73,18 @@ def ended_stack(
         yield request.param, stack.process.wait(10), mark
 
 
+@pytest.mark.parametrize(
+    ("parameter", "reason"),
+    [
+        ("MaxChats", "--parameter MaxChats: it has the form NAME=VALUE"),
+        ("AuthMode=keys", "--parameter AuthMode: use --auth"),
+        ("MaxChat=2", "--parameter MaxChat: the template has no such parameter"),
+    ],
+)
+def test_a_parameter_that_the_template_cannot_have_is_refused(parameter: str, reason: str, tmp_path: Path) -> None:
+    assert reason in refused("--parameter", parameter, state=tmp_path)
+
+
 def test_a_signal_ends_everything_that_was_started(ended_stack: tuple[int, int, str]) -> None:
     number, status, mark = ended_stack
     assert until_gone(mark) == []

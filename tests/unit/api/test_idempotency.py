@@ -3,6 +3,8 @@
 import asyncio
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from io import StringIO
@@ -11,10 +13,9 @@ from typing import Any
 
 import pytest
 
-from sekha_llm_bridge.access.caller import CONTEXT_FIELD, Caller
+from sekha_llm_bridge.access.caller import CONTEXT_FIELD, Caller, KeyPolicy
 from sekha_llm_bridge.access.idempotency import AnswerRecorder, Claim
 from sekha_llm_bridge.access.idempotency.memory import MemoryAnswerStore
-from sekha_llm_bridge.api.request_state import RequestState
 from sekha_llm_bridge.bootstrap import Bridge, make_bridge
 from sekha_llm_bridge.errors import RequestUnderWay
 from tests.fakes.dynamodb import REGION, DynamoDb
@@ -22,6 +23,7 @@ from tests.fakes.functions import FakeContext, Function, rest_event
 from tests.fakes.provider import FakeProvider, Reply, Stream, chat_events, chunk
 from tests.fakes.settings import chat_model, embedding_model, make_settings, provider
 
+ROOT = Path(__file__).parents[3]
 PATH, LOCAL = "/v1/chat/completions", "/api/chat"
 HI = [{"role": "user", "content": "Hello"}]
 OTHER = [{"role": "user", "content": "Goodbye"}]
@@ -225,6 +227,18 @@ def test_a_request_without_the_header_reads_stores_and_imports_nothing(fake: Fak
     assert len(fake.calls(PATH)) == 2
 
 
+@pytest.mark.parametrize("name", ["chat_completions", "embeddings"])
+def test_a_function_starts_without_what_repeats_answers(name: str) -> None:
+    code = (
+        "import sys, app; print([one for one in sys.modules if one.startswith(('cryptography',"
+        " 'sekha_llm_bridge.access.idempotency', 'sekha_llm_bridge.api.idempotency'))])"
+    )
+    folders = [str(ROOT / "functions" / name), str(ROOT / "layers" / "bridge")]
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(folders), "ANSWERS_TABLE": "answers"}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
 def test_another_body_or_path_with_the_same_key_is_a_422(chat: Client, fake: FakeProvider) -> None:
     chat()
     assert error_of(chat(OTHER)) == (422, "idempotency_key_reused")
@@ -388,41 +402,28 @@ def test_a_repeated_request_occupies_a_function_for_half_a_minute_at_most(
     assert longest_s - 2 < waits_s[0] <= longest_s
 
 
-@pytest.mark.parametrize("reserved_s", [0.0, 1.0])
+@pytest.mark.parametrize(("policy", "limit_s"), [(KeyPolicy(), 5.5), (KeyPolicy(requests_per_minute=9), 4.5)])
 def test_an_answer_is_sent_in_time_where_storing_it_takes_too_long(
-    fake: FakeProvider, monkeypatch: pytest.MonkeyPatch, log: StringIO, reserved_s: float
+    fake: FakeProvider, monkeypatch: pytest.MonkeyPatch, log: StringIO, policy: KeyPolicy, limit_s: float
 ) -> None:
-    """What quotas have reserved of the time after the models' answer stays theirs."""
+    """Of the time after the models' answer, a second is for settling quotas, and half a second for the last byte."""
     limits_s: list[float] = []
     finish = Claim.finish
 
-    async def slow_finish(claim: Claim, recorder: AnswerRecorder, *, limit_s: float) -> Any:
+    async def short_finish(claim: Claim, recorder: AnswerRecorder, *, limit_s: float) -> Any:
         limits_s.append(limit_s)
         return await finish(claim, recorder, limit_s=0.05)
 
     async def never(_store: Any, _record: Any) -> bool:
         return await asyncio.Event().wait()
 
-    monkeypatch.setattr(Claim, "finish", slow_finish)
+    monkeypatch.setenv("AUTH_MODE", "keys")
+    monkeypatch.setattr(Claim, "finish", short_finish)
     monkeypatch.setattr(MemoryAnswerStore, "finish", never)
     chat = Client("chat_completions", make_bridge(settings_of(fake), answers_table=""))
-    app = chat._app
-
-    async def reserving(scope: Any, receive: Any, send: Any) -> None:
-        put_into = RequestState.put_into
-
-        def put(state: RequestState, scope: Any) -> None:
-            state.reserved_s += reserved_s
-            put_into(state, scope)
-
-        with monkeypatch.context() as patch:
-            patch.setattr(RequestState, "put_into", put)
-            await app(scope, receive, send)
-
-    chat._app = reserving
-    answer = chat(remaining_ms=6_000)
+    answer = chat(remaining_ms=6_000, caller=Caller("key_one", {}, policy))
     assert (answer.status, answer.is_whole) == (200, True)
-    assert limits_s == [5.5 - reserved_s]
+    assert limits_s == [limit_s]
     assert logged(log)[0]["idempotency"] == "not_stored"
 
 

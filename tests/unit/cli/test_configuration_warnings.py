@@ -53,8 +53,10 @@ def test_a_limit_on_output_limits_models_whose_answers_have_no_known_length() ->
         ("0.5", "cost limit: $0.5 for one request (from the file)"),
         (
             None,
-            "cost limit: none, because max_cost_per_request is null: one request may cost as much as its model's context"
-            " window and its `n` allow",
+            (
+                "cost limit: none, because max_cost_per_request is null: one request may cost as much as its model's"
+                " context window and its `n` allow"
+            ),
         ),
     ],
 )

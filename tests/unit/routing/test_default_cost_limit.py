@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sekha_llm_bridge.access.caller import BudgetLimit
 from sekha_llm_bridge.pricing import PriceBook, TokenCount
 from sekha_llm_bridge.routing import Candidate, Catalog, RoutePlan, RouteRequest, RoutingContext, plan
 from tests.fakes.settings import chat_model, embedding_model, make_settings, provider
@@ -39,7 +40,7 @@ def test_it_excludes_no_feature_whose_cost_cannot_be_bounded() -> None:
     [
         {"max_cost_usd": Decimal(5)},
         {"context": replace(ONE_USD, max_cost_usd=Decimal(5))},
-        {"context": replace(ONE_USD, budget_usd=Decimal(5))},
+        {"context": replace(ONE_USD, budget=BudgetLimit(Decimal(5), "the bridge", {}))},
     ],
     ids=["of the request", "of the configuration or the key", "of a budget"],
 )
@@ -121,7 +122,10 @@ def test_a_request_that_is_expected_to_cost_less_is_planned_as_without_a_limit(
         chat_model(f"m{i}", price=price, context_window=window, max_output_tokens=most)
         for i, (price, window, most) in enumerate(models)
     ]
-    wanted = {"prompt": TokenCount(estimate=tokens, bound=4 * tokens, minimum=tokens // 2), "output_tokens": output}
+    wanted: dict[str, Any] = {
+        "prompt": TokenCount(estimate=tokens, bound=4 * tokens, minimum=tokens // 2),
+        "output_tokens": output,
+    }
     limited, free = planned(*rows, **wanted), planned(*rows, context=RoutingContext(), **wanted)
     cheap = {
         one.entry.key

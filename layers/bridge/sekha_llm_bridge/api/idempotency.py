@@ -27,6 +27,7 @@ from sekha_llm_bridge.api.request_state import (
     bridge_of,
     deadline_of,
     remaining_s_of,
+    reserved_s_of,
     state_of,
     unexpected_error,
 )
@@ -44,6 +45,7 @@ from sekha_llm_bridge.observability import logger
 HEADER = "idempotency-key"
 REPLAYED_HEADER = "x-idempotent-replayed"
 _RESERVED_S = 1.0  # for storing the answer, after the deadline of the models
+_CLOCK_DIFFERENCE_S = 1.0  # between the machines of two functions, at most
 _WAITING_PART, _MAX_WAIT_S = 2 / 3, 30.0
 _LAST_BYTE_S = 0.5  # after the answer is stored, for sending the end of it
 _RETRY_AFTER_S = 2.0
@@ -76,7 +78,7 @@ async def _begin(request: Request, body: bytes) -> Claim | StoredAnswer:
     bridge, state = bridge_of(request), state_of(request)
     state.reserved_s += _RESERVED_S
     keys = AnswerKeys.of(key, caller_id=caller_of(request).key_id, path=request.scope["path"], body=body)
-    lease_ends_at = bridge.clock.now() + timedelta(seconds=remaining_s_of(request))
+    lease_ends_at = bridge.clock.now() + timedelta(seconds=remaining_s_of(request) + _CLOCK_DIFFERENCE_S)
     wait_s = min(deadline_of(request).remaining_s() * _WAITING_PART, _MAX_WAIT_S)
     try:
         return await bridge.answers().begin(keys, lease_ends_at=lease_ends_at, wait_s=wait_s)
@@ -202,7 +204,7 @@ class _FirstAnswer:
 
     def _storing_limit_s(self) -> float:
         """Returns the time for storing: what remains, without what others have reserved after the models' answer."""
-        reserved_by_others_s = state_of(self._request).reserved_s - _RESERVED_S
+        reserved_by_others_s = reserved_s_of(self._request) - _RESERVED_S
         return max(remaining_s_of(self._request) - reserved_by_others_s - _LAST_BYTE_S, 0.0)
 
 

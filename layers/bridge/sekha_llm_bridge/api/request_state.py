@@ -6,12 +6,13 @@ from dataclasses import dataclass, field
 from fastapi import Request
 from starlette.types import Scope
 
+from sekha_llm_bridge.access.spending import SETTLING_S
 from sekha_llm_bridge.api.caller import caller_of
 from sekha_llm_bridge.bootstrap import Bridge
+from sekha_llm_bridge.completion import run_to_completion
 from sekha_llm_bridge.errors import BridgeError, ConfigError
 from sekha_llm_bridge.execution import AttemptLog, Deadline, RequestReport
 from sekha_llm_bridge.execution.inbound import InboundRequest
-from sekha_llm_bridge.execution.provider_call import run_to_completion
 from sekha_llm_bridge.observability import code_location, logger
 
 RESPONSE_TIMEOUT_S = 295.0
@@ -27,7 +28,7 @@ _KEY = "request"
 class RequestState:
     """The state of one request. `log_fields` is its log line so far; `error` is the error that it ended with.
     `reserved_s` is the time that is needed after the models' answer, which their deadline leaves.
-    `requested_model` is the name in its field `model`.
+    `requested_model` is the name in its field `model`; `bridge` is the bridge as its caller sees it.
     """
 
     request_id: str
@@ -36,6 +37,7 @@ class RequestState:
     error: BridgeError | None = None
     reserved_s: float = 0.0
     requested_model: str | None = None
+    bridge: Bridge | None = None
     _report: RequestReport | None = None
 
     def put_into(self, scope: Scope) -> None:
@@ -71,7 +73,10 @@ def bridge_of(request: Request) -> Bridge:
     """Returns the bridge as the caller of this request sees it. Raises `AuthenticationFailed` where a key is needed and
     there is none, and `ConfigError` where the configuration cannot be used.
     """
-    return whole_bridge_of(request).for_caller(caller_of(request))
+    state = state_of(request)
+    if state.bridge is None:
+        state.bridge = whole_bridge_of(request).for_caller(caller_of(request))
+    return state.bridge
 
 
 def whole_bridge_of(request: Request) -> Bridge:
@@ -83,8 +88,13 @@ def whole_bridge_of(request: Request) -> Bridge:
 
 
 def deadline_of(request: Request) -> Deadline:
-    """Returns the time by which this request's answer must be sent."""
-    return Deadline.after(remaining_s_of(request) - state_of(request).reserved_s, whole_bridge_of(request).clock)
+    """Returns the time by which this request's models must have answered: what the answer needs after them is left."""
+    return Deadline.after(remaining_s_of(request) - reserved_s_of(request), bridge_of(request).clock)
+
+
+def reserved_s_of(request: Request) -> float:
+    """Returns the time that the answer needs after the models, with what settling of quotas takes."""
+    return state_of(request).reserved_s + (SETTLING_S if bridge_of(request).has_quota else 0.0)
 
 
 def remaining_s_of(request: Request) -> float:
@@ -98,7 +108,7 @@ def inbound_of(request: Request) -> InboundRequest:
     state = state_of(request)
     if state.inbound is None:
         bridge = bridge_of(request)
-        spending = bridge.spending(remaining_s=deadline_of(request).remaining_s())
+        spending = bridge.spending(remaining_s=remaining_s_of(request))
         state.inbound = InboundRequest(AttemptLog(bridge.clock), bridge.caller, spending)
     return state.inbound
 

@@ -90,6 +90,13 @@ async def health_report(bridge: Bridge) -> dict[str, Any]:
     return report | ({"notes": notes} if notes else {})
 
 
+def _visible_providers(bridge: Bridge) -> list[ProviderConfig]:
+    """Returns the providers that have a model for the caller."""
+    known = {entry.provider.id for entry in bridge.catalog.models}
+    providers = bridge.settings.providers
+    return [config for config in providers if config.id in known] if bridge.is_restricted else list(providers)
+
+
 def _notes(records: Iterable[ProviderRecord], now: datetime, bridge: Bridge) -> Iterator[str]:
     """Yields the reasons why the report may be out of date."""
     if bridge.breakers.is_table_unavailable:
@@ -118,7 +125,7 @@ def overall(statuses: Collection[str], notes: Collection[str]) -> str:
 
 
 def _rows(bridge: Bridge, records: Mapping[str, ProviderRecord], now: datetime) -> dict[str, dict[str, Any]]:
-    configs = bridge.settings.providers
+    configs = _visible_providers(bridge)
     return {config.id: _row(config, records.get(config.id, ProviderRecord()), now) for config in configs}
 
 

@@ -1,0 +1,63 @@
+"""More chats at once than `MaxChats`: the whole local stack, with OpenAI's client."""
+
+import threading
+from collections.abc import Iterator
+
+import openai
+import pytest
+import yaml
+
+from local_stack.testing import RunningStack, running_stack
+from tests.fakes.provider import FakeProvider, Reply, Stream, chunk
+from tests.fakes.settings import chat_model, provider
+
+pytestmark = pytest.mark.stack
+
+CHAT = "/v1/chat/completions"
+HELLO = "Hello"
+
+
+@pytest.fixture(scope="module")
+def provider_of_one() -> Iterator[FakeProvider]:
+    with FakeProvider() as fake:
+        yield fake
+
+
+@pytest.fixture(scope="module")
+def stack(provider_of_one: FakeProvider, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
+    file = tmp_path_factory.mktemp("busy") / "llm.yaml"
+    file.write_text(yaml.safe_dump({"providers": [provider("p", chat_model(), base_url=f"{provider_of_one.url}/v1")]}))
+    with running_stack(config=file, parameters={"MaxChats": "1"}) as running:
+        yield running
+
+
+def say_hello(client: openai.OpenAI) -> str:
+    answer = client.chat.completions.create(model="auto", messages=[{"role": "user", "content": HELLO}])
+    return str(answer.choices[0].message.content)
+
+
+def test_a_chat_beyond_the_limit_is_a_503_that_says_busy_and_is_answered_by_a_retry(
+    stack: RunningStack, provider_of_one: FakeProvider
+) -> None:
+    go_on = threading.Event()
+    parts: list[bytes | threading.Event] = [
+        chunk({"content": "one"}),
+        go_on,
+        chunk({}, finish="stop"),
+        b"data: [DONE]\n\n",
+    ]
+    provider_of_one.script(CHAT, Reply(stream=Stream(parts)))
+    client = openai.OpenAI(base_url=f"{stack.base_url}/v1", api_key="none", max_retries=0)
+    messages: list[openai.types.chat.ChatCompletionMessageParam] = [{"role": "user", "content": HELLO}]
+    with client.chat.completions.create(model="auto", messages=messages, stream=True) as first:
+        assert next(iter(first)).choices[0].delta.content is not None
+        with pytest.raises(openai.InternalServerError) as refused:
+            say_hello(client)
+        assert (refused.value.status_code, refused.value.code) == (503, "no_capacity")
+        assert refused.value.response.headers["retry-after"] == "5"
+        assert "busy" in refused.value.message
+        assert len(provider_of_one.calls(CHAT)) == 1
+        assert client.models.list().data, "lists are not affected"
+        go_on.set()
+        list(first)
+    assert say_hello(client) == provider_of_one.text
