@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Coroutine, Iterator
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -148,6 +149,15 @@ def test_an_owner_that_was_replaced_can_neither_finish_nor_remove(stored: Stored
     assert stored.read() == second
 
 
+def test_a_claim_that_arrives_late_does_not_replace_the_answer(stored: Stored) -> None:
+    claimed = stored.record()
+    answered = claimed._replace(state=RecordState.ANSWERED, sealed=b"sealed")
+    stored.claim(claimed)
+    assert stored.finish(answered)
+    assert not stored.claim(claimed)
+    assert stored.read() == answered
+
+
 def test_a_removed_record_can_be_claimed_again(stored: Stored) -> None:
     stored.claim(stored.record())
     stored.remove("first")
@@ -190,3 +200,35 @@ def test_a_failure_of_dynamodb_is_reported_without_its_text(
             with pytest.raises(AnswersUnavailable, match=r"^DynamoDB request failed \(ThrottlingException\)$"):
                 work()
         runner.run(connections.aclose())
+
+
+def test_a_table_that_answers_byte_by_byte_is_unavailable_after_its_time(
+    clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def send_slowly(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 200\r\n\r\n")
+            for _byte in range(200):
+                await asyncio.sleep(0.05)
+                writer.write(b" ")
+                await writer.drain()
+
+    async def each_call_fails() -> None:
+        async with await asyncio.start_server(send_slowly, "127.0.0.1", 0) as server:
+            monkeypatch.setenv("AWS_REGION", REGION)
+            monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+            connections = Connections(clock)
+            store = DynamoAnswerStore("table", connections, clock, timeout_s=0.2)
+            record = AnswerRecord("a", "owner", "hash", RecordState.UNDER_WAY, 1, 1)
+            works = [
+                store.claim(record, clock.now()),
+                store.read("a"),
+                store.finish(record),
+                store.remove("a", "owner"),
+            ]
+            for work in works:
+                with pytest.raises(AnswersUnavailable):
+                    await asyncio.wait_for(work, 5)  # all of an answer takes 10 s
+            await connections.aclose()
+
+    asyncio.run(each_call_fails())

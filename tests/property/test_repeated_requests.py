@@ -73,7 +73,8 @@ class Run:
         self.n_holders += 1
         self.max_holders = max(self.max_holders, self.n_holders)
         if ending is Ending.KILLED:
-            await self.clock.sleep(left_s)  # Lambda ends the function at its deadline
+            # Lambda ends the function at its deadline; the lease is in whole milliseconds, and may end a moment sooner.
+            await self.clock.sleep(max(left_s - 0.001, 0))
             self.n_holders -= 1
             return
         await self.clock.sleep(request.takes_s)

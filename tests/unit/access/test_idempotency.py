@@ -117,13 +117,16 @@ def test_a_large_answer_that_compresses_well_is_kept_and_one_that_does_not_is_dr
 
 
 class Unreliable(MemoryAnswerStore):
-    """A store in memory that counts its calls, and whose next calls of a method fail before or after they take effect."""
+    """A store in memory that counts its calls, and whose next calls of a method fail before or after they take effect.
+    The calls of a method that is in `silent` take that many seconds.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.calls: list[str] = []
         self.lost_requests: list[str] = []
         self.lost_answers: list[str] = []
+        self.silent: dict[str, float] = {}
 
     async def claim(self, record: AnswerRecord, now: datetime) -> bool:
         return bool(await self._call("claim", super().claim(record, now)))
@@ -140,7 +143,11 @@ class Unreliable(MemoryAnswerStore):
 
     async def _call(self, name: str, work: Any) -> Any:
         self.calls.append(name)
-        await asyncio.sleep(0)
+        try:
+            await asyncio.sleep(self.silent.get(name, 0))
+        except asyncio.CancelledError:
+            work.close()
+            raise
         if name in self.lost_requests:
             self.lost_requests.remove(name)
             work.close()
@@ -310,3 +317,56 @@ def test_a_claim_that_failed_does_not_keep_the_next_request_waiting(world: World
     started_s = world.clock.monotonic_s()
     world.run(world.ask(takes_s=0))
     assert (world.n_answered, world.clock.monotonic_s()) == (1, started_s)
+
+
+def test_who_has_waited_too_long_does_not_ask_a_model_and_comes_back(world: World) -> None:
+    """A model's answer would come after its deadline, and that error would be kept."""
+
+    async def fails() -> None:
+        begun = await world.begin()
+        await world.clock.sleep(11)
+        await begun.release()
+
+    _, late = world.run(fails(), world.ask(wait_s=15, lease_s=20))
+    assert isinstance(late, RequestUnderWay)
+    assert late.retry_after_s == 1
+    assert world.n_answered == 0
+    assert world.run(world.ask())[0].body == b"answer 1"
+
+
+def test_with_half_of_its_time_left_who_has_waited_asks_a_model(world: World) -> None:
+    async def fails() -> None:
+        begun = await world.begin()
+        await world.clock.sleep(7)
+        await begun.release()
+
+    _, answer = world.run(fails(), world.ask(wait_s=15, lease_s=20))
+    assert answer.body == b"answer 1"
+
+
+def test_a_store_that_has_become_slow_makes_no_wait_longer(world: World) -> None:
+    async def becomes_slow() -> None:
+        await world.clock.sleep(5)
+        world.store.silent["read"] = 60
+
+    async def waits() -> float:
+        started_s = world.clock.monotonic_s()
+        with pytest.raises(AnswersUnavailable):
+            await world.ask(wait_s=10)
+        return world.clock.monotonic_s() - started_s
+
+    _, _, waited_s = world.run(world.ask(takes_s=50), becomes_slow(), waits())
+    assert waited_s <= 11
+
+
+@pytest.mark.parametrize("name", ["finish", "remove"])
+def test_storing_takes_no_longer_than_its_limit(world: World, name: str) -> None:
+    async def ends() -> float:
+        begun = await world.begin()
+        world.store.silent[name] = 60
+        started_s = world.clock.monotonic_s()
+        with pytest.raises(AnswersUnavailable):
+            await (begun.finish(recorded(), limit_s=0.7) if name == "finish" else begun.release(limit_s=0.7))
+        return world.clock.monotonic_s() - started_s
+
+    assert world.run(ends()) == [pytest.approx(0.7)]

@@ -13,8 +13,11 @@ from typing import Any
 
 import pytest
 
-from sekha_llm_bridge.access.caller import CONTEXT_FIELD, Caller
+from sekha_llm_bridge.access.caller import CONTEXT_FIELD, Caller, KeyPolicy
+from sekha_llm_bridge.access.idempotency import AnswerRecorder, Claim
+from sekha_llm_bridge.access.idempotency.memory import MemoryAnswerStore
 from sekha_llm_bridge.bootstrap import Bridge, make_bridge
+from sekha_llm_bridge.errors import RequestUnderWay
 from tests.fakes.dynamodb import REGION, DynamoDb
 from tests.fakes.functions import FakeContext, Function, rest_event
 from tests.fakes.provider import FakeProvider, Reply, Stream, chat_events, chunk
@@ -381,6 +384,47 @@ def test_a_request_that_waited_until_its_deadline_is_told_to_come_back(chat: Cli
     assert "x-should-retry" not in second.headers  # OpenAI's clients repeat a 409 by themselves
     assert chat().body == first.body
     assert len(fake.calls(PATH)) == 1
+
+
+@pytest.mark.parametrize(("remaining_ms", "longest_s"), [(29_000, 19), (295_000, 30), (900_000, 30)])
+def test_a_repeated_request_occupies_a_function_for_half_a_minute_at_most(
+    chat: Client, remaining_ms: int, longest_s: float
+) -> None:
+    waits_s: list[float] = []
+
+    class Waiting:
+        async def begin(self, _keys: Any, *, wait_s: float, **_times: Any) -> Any:
+            waits_s.append(wait_s)
+            raise RequestUnderWay("wait", retry_after_s=5)
+
+    object.__setattr__(chat.bridge, "answers", Waiting)
+    assert error_of(chat(remaining_ms=remaining_ms)) == (409, "idempotent_request_under_way")
+    assert longest_s - 2 < waits_s[0] <= longest_s
+
+
+@pytest.mark.parametrize(("policy", "limit_s"), [(KeyPolicy(), 5.5), (KeyPolicy(requests_per_minute=9), 4.5)])
+def test_an_answer_is_sent_in_time_where_storing_it_takes_too_long(
+    fake: FakeProvider, monkeypatch: pytest.MonkeyPatch, log: StringIO, policy: KeyPolicy, limit_s: float
+) -> None:
+    """Of the time after the models' answer, a second is for settling quotas, and half a second for the last byte."""
+    limits_s: list[float] = []
+    finish = Claim.finish
+
+    async def short_finish(claim: Claim, recorder: AnswerRecorder, *, limit_s: float) -> Any:
+        limits_s.append(limit_s)
+        return await finish(claim, recorder, limit_s=0.05)
+
+    async def never(_store: Any, _record: Any) -> bool:
+        return await asyncio.Event().wait()
+
+    monkeypatch.setenv("AUTH_MODE", "keys")
+    monkeypatch.setattr(Claim, "finish", short_finish)
+    monkeypatch.setattr(MemoryAnswerStore, "finish", never)
+    chat = Client("chat_completions", make_bridge(settings_of(fake), answers_table=""))
+    answer = chat(remaining_ms=6_000, caller=Caller("key_one", {}, policy))
+    assert (answer.status, answer.is_whole) == (200, True)
+    assert limits_s == [limit_s]
+    assert logged(log)[0]["idempotency"] == "not_stored"
 
 
 def test_an_answer_that_is_too_large_is_delivered_and_never_billed_again(chat: Client, fake: FakeProvider) -> None:

@@ -1,6 +1,8 @@
 """What the open paths show to whom: everything to a caller with a valid key, whether the bridge is healthy to others."""
 
 import json
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import pytest
 
@@ -8,6 +10,8 @@ from sekha_llm_bridge.access.caller import CONTEXT_FIELD, Caller, KeyPolicy
 from sekha_llm_bridge.access.keys.key_text import KeyText, new_key
 from sekha_llm_bridge.access.keys.verifier import KeyVerifier
 from sekha_llm_bridge.bootstrap import Bridge, make_bridge
+from sekha_llm_bridge.resilience import ProviderRecord
+from sekha_llm_bridge.resilience.memory import MemoryProviderStore
 from tests.fakes.clock import FakeClock
 from tests.fakes.functions import FakeContext, Function, FunctionResponse, rest_event
 from tests.fakes.keys import CREATED, FakeKeyStore
@@ -81,6 +85,36 @@ def test_a_request_without_a_key_costs_no_read_of_the_table_of_keys(ask: Ask, st
     for name, path in OPEN:
         ask(name, path)
     assert store.reads == []
+
+
+@each_open_path
+def test_many_requests_without_a_key_cost_one_read_of_the_breakers_and_none_of_the_vectors_that_wait(
+    bridge: Bridge, store: FakeKeyStore, name: str, path: str
+) -> None:
+    clock, breakers = FakeClock(), CountingBreakers()
+    counted = make_bridge(bridge.settings, store=breakers, clock=clock)
+
+    def never() -> Any:
+        raise AssertionError("the vectors that wait were counted")
+
+    object.__setattr__(counted, "vectors", never)
+    ask = Ask(counted, KeyVerifier(store, clock))
+    for key in (None, new_key(), None, new_key()):
+        assert ask(name, path, key).json()["status"] == "healthy"
+    assert breakers.n_reads == 1
+    clock.advance(5)
+    ask(name, path)
+    assert breakers.n_reads == 2
+
+
+class CountingBreakers(MemoryProviderStore):
+    """Records in memory that count how often they are read."""
+
+    n_reads = 0
+
+    async def read(self, provider_ids: Iterable[str]) -> Mapping[str, ProviderRecord]:
+        self.n_reads += 1
+        return await super().read(provider_ids)
 
 
 def test_a_browser_without_a_key_gets_a_page_that_says_where_keys_come_from(ask: Ask, store: FakeKeyStore) -> None:

@@ -4,7 +4,7 @@ import asyncio
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -211,11 +211,29 @@ def test_an_unknown_key_exits_with_1_and_writes_nothing(
     assert stored(dynamodb, table) == []
 
 
-def test_a_mistyped_key_is_not_repeated_on_the_terminal(table: str) -> None:
-    text = new_key().text[:-1]
-    answer = keys("revoke", text)
+@pytest.mark.parametrize("form", ['"{}"', "Bearer {}", "bearer '{}' ", '"Authorization: Bearer {}"'])
+def test_a_key_is_found_by_its_text_as_it_was_copied(table: str, form: str) -> None:
+    made = keys_json("create")
+    assert keys_json("show", form.format(made["key"]))["id"] == made["id"]
+
+
+@pytest.mark.parametrize(
+    ("change", "form"),
+    [
+        (lambda text: text[:-1], "{}"),
+        (str.upper, "{}"),
+        (str.swapcase, "Bearer {}"),
+        (str, "key={}"),
+        (str, "x-api-key: {}x"),
+        (str, "\u201c{}\u201d"),
+    ],
+)
+def test_a_mistyped_key_is_not_repeated_on_the_terminal(table: str, change: Callable[[str], str], form: str) -> None:
+    text = change(new_key().text)
+    answer = keys("revoke", form.format(text))
     assert answer.exit_code == 1
-    assert text not in answer.output
+    assert text[25:50] not in answer.output
+    assert "that was given" in answer.stderr
 
 
 def test_update_changes_only_what_is_named_and_adds_labels(
@@ -310,9 +328,10 @@ def test_revoking_again_keeps_the_first_moment(table: str) -> None:
     assert keys_json("revoke", made["id"]) == keys_json("revoke", made["id"])
 
 
-def test_an_unknown_name_among_several_revokes_none(table: str) -> None:
+@pytest.mark.parametrize("unknown", ["nobody", new_key().key_id, new_key().text], ids=["name", "handle", "text"])
+def test_an_unknown_key_among_several_revokes_none(table: str, unknown: str) -> None:
     made = keys_json("create")
-    assert keys("revoke", made["id"], "nobody").exit_code == 1
+    assert keys("revoke", made["id"], unknown).exit_code == 1
     assert keys_json("show", made["id"])["state"] == "valid"
 
 
@@ -404,6 +423,22 @@ def test_a_change_between_read_and_write_is_not_overwritten(dynamodb: DynamoDb, 
     with pytest.raises(KeyChanged):
         keys_of_stack.replace(before, before.rotated(new_key(made["id"]), keep_until=None))
     assert keys_of_stack.read(made["id"]) == rotated._replace(name="other")
+
+
+def test_a_key_that_is_revoked_between_read_and_write_is_neither_rotated_nor_changed(
+    dynamodb: DynamoDb, table: str
+) -> None:
+    made = keys_json("create")
+    keys_of_stack = KeyTable(Deployment("test", table, "state", dynamodb.client))
+    before = keys_of_stack.read(made["id"])
+    keys_of_stack.revoke(made["id"], datetime.now(UTC))
+    revoked = keys_of_stack.read(made["id"])
+    for after in (before.rotated(new_key(made["id"]), keep_until=None), before._replace(name="other")):
+        with pytest.raises(KeyChanged):
+            keys_of_stack.replace(before, after)
+    assert keys_of_stack.read(made["id"]) == revoked
+    keys_of_stack.replace(revoked, revoked._replace(name="other"))
+    assert keys_of_stack.read(made["id"]) == revoked._replace(name="other")
 
 
 def test_without_a_running_stack_the_command_says_how_to_name_one(tmp_path: Path) -> None:

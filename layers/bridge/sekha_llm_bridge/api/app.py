@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 
 from sekha_llm_bridge import bootstrap
+from sekha_llm_bridge.access.auth_mode import needs_keys
 from sekha_llm_bridge.api.error_response import ErrorBody, error_response, openai_error_body
 from sekha_llm_bridge.api.middleware import IdempotencyMiddleware, RequestMiddleware
 from sekha_llm_bridge.api.request_state import answer_headers_of
@@ -29,8 +30,10 @@ def create_app(
     `Idempotency-Key`. `error_body` is the error format of its API.
 
     The bridge is made here, in Lambda's init phase; what stores vectors is made with it where the function uses it. A
-    configuration that cannot be used is the answer to every request.
+    configuration that cannot be used is the answer to every request. Raises `ValueError` where AUTH_MODE has a wrong
+    value: then the function does not start.
     """
+    needs_keys()
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
     app.router.route_class = Route
     app.state.error_body = error_body

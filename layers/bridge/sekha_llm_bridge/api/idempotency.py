@@ -22,12 +22,12 @@ from sekha_llm_bridge.access.idempotency import (
 from sekha_llm_bridge.api.caller import caller_of
 from sekha_llm_bridge.api.error_response import error_response, may_have_been_billed
 from sekha_llm_bridge.api.request_state import (
-    RESPONSE_TIMEOUT_S,
     RequestState,
     add_log_fields,
     bridge_of,
     deadline_of,
     remaining_s_of,
+    reserved_s_of,
     state_of,
     unexpected_error,
 )
@@ -46,7 +46,8 @@ HEADER = "idempotency-key"
 REPLAYED_HEADER = "x-idempotent-replayed"
 _RESERVED_S = 1.0  # for storing the answer, after the deadline of the models
 _CLOCK_DIFFERENCE_S = 1.0  # between the machines of two functions, at most
-_WAITING_PART = 2 / 3
+_WAITING_PART, _MAX_WAIT_S = 2 / 3, 30.0
+_LAST_BYTE_S = 0.5  # after the answer is stored, for sending the end of it
 _RETRY_AFTER_S = 2.0
 _PART_BYTES = 64 * 1024
 _NOT_STORED = frozenset({"content-length", "x-request-id"})  # the repeated answer has its own
@@ -69,16 +70,16 @@ async def answer_once(app: ASGIApp, request: Request, send: Send) -> None:
 
 
 async def _begin(request: Request, body: bytes) -> Claim | StoredAnswer:
-    """Returns the right to answer, or the answer. What waits for the first answer has no more time than a whole answer
-    has, because a connection that is silent for longer is closed; and it leaves a part of that time, for a model's
-    answer where the first request comes to nothing.
+    """Returns the right to answer, or the answer. What waits for the first answer uses a part of its time, the rest of
+    which is for a model's answer where the first request comes to nothing; and half a minute at most, because it
+    occupies a function, and is no part of what its key may do at once.
     """
     key = _idempotency_key(request)
     bridge, state = bridge_of(request), state_of(request)
-    state.reserved_s = _RESERVED_S
+    state.reserved_s += _RESERVED_S
     keys = AnswerKeys.of(key, caller_id=caller_of(request).key_id, path=request.scope["path"], body=body)
     lease_ends_at = bridge.clock.now() + timedelta(seconds=remaining_s_of(request) + _CLOCK_DIFFERENCE_S)
-    wait_s = deadline_of(request).at_most(RESPONSE_TIMEOUT_S).remaining_s() * _WAITING_PART
+    wait_s = min(deadline_of(request).remaining_s() * _WAITING_PART, _MAX_WAIT_S)
     try:
         return await bridge.answers().begin(keys, lease_ends_at=lease_ends_at, wait_s=wait_s)
     except AnswersUnavailable as exc:
@@ -188,17 +189,23 @@ class _FirstAnswer:
         all the same: it is paid for.
         """
         self._is_settled = True
+        limit_s = self._storing_limit_s()
         try:
             if _is_to_be_kept(state_of(self._request)):
-                kept = await self._claim.finish(self._recorder)
+                kept = await self._claim.finish(self._recorder, limit_s=limit_s)
                 outcome = "lease_lost" if kept is None else str(kept)
             else:
-                await self._claim.release()
+                await self._claim.release(limit_s=limit_s)
                 outcome = "released"
         except AnswersUnavailable:
             outcome = "not_stored"
             logger().error("answer not stored: its request may be billed again if it is repeated")
         add_log_fields(self._request, idempotency=outcome)
+
+    def _storing_limit_s(self) -> float:
+        """Returns the time for storing: what remains, without what others have reserved after the models' answer."""
+        reserved_by_others_s = reserved_s_of(self._request) - _RESERVED_S
+        return max(remaining_s_of(self._request) - reserved_by_others_s - _LAST_BYTE_S, 0.0)
 
 
 def _is_to_be_kept(state: RequestState) -> bool:

@@ -89,9 +89,12 @@ def whole_bridge_of(request: Request) -> Bridge:
 
 def deadline_of(request: Request) -> Deadline:
     """Returns the time by which this request's models must have answered: what the answer needs after them is left."""
-    bridge, reserved_s = bridge_of(request), state_of(request).reserved_s
-    settling_s = SETTLING_S if bridge.has_quota else 0.0
-    return Deadline.after(remaining_s_of(request) - reserved_s - settling_s, bridge.clock)
+    return Deadline.after(remaining_s_of(request) - reserved_s_of(request), bridge_of(request).clock)
+
+
+def reserved_s_of(request: Request) -> float:
+    """Returns the time that the answer needs after the models, with what settling of quotas takes."""
+    return state_of(request).reserved_s + (SETTLING_S if bridge_of(request).has_quota else 0.0)
 
 
 def remaining_s_of(request: Request) -> float:

@@ -1,5 +1,6 @@
 """Answer records in a DynamoDB table of their own, whose hash key is `id` and whose TTL attribute is `expires_at`."""
 
+import asyncio
 import base64
 from collections.abc import Mapping
 from datetime import datetime
@@ -11,22 +12,23 @@ from sekha_llm_bridge.aws.requests import AwsError, AwsRequests, translate_error
 from sekha_llm_bridge.clock import Clock
 from sekha_llm_bridge.connections import Connections
 
-_TIMEOUT_S = 1.0
+_TIMEOUT_S = 1.0  # in all, with the role's credentials
 _CONDITION_FAILED = "ConditionalCheckFailedException"
 # Every name is a placeholder, because `owner` and `state` are reserved words.
 _IS_MINE = "#owner = :owner"
 _MAY_CLAIM = (
-    f"attribute_not_exists(#id) OR {_IS_MINE} OR #expires_at <= :now_s"
-    " OR (#state = :under_way AND #lease_ends_at_ms <= :now_ms)"
+    "attribute_not_exists(#id) OR #expires_at <= :now_s"
+    f" OR (#state = :under_way AND ({_IS_MINE} OR #lease_ends_at_ms <= :now_ms))"
 )
 
 
 class DynamoAnswerStore:
-    """See `AnswerStore`. A request takes at most a second."""
+    """See `AnswerStore`. A request takes at most `timeout_s`."""
 
-    def __init__(self, table: str, connections: Connections, clock: Clock) -> None:
+    def __init__(self, table: str, connections: Connections, clock: Clock, *, timeout_s: float = _TIMEOUT_S) -> None:
         self._table = table
-        self._aws = AwsRequests("dynamodb", "DynamoDB_20120810", connections, clock, timeout_s=_TIMEOUT_S)
+        self._timeout_s = timeout_s
+        self._aws = AwsRequests("dynamodb", "DynamoDB_20120810", connections, clock, timeout_s=timeout_s)
 
     async def claim(self, record: AnswerRecord, now: datetime) -> bool:
         """See `AnswerStore`."""
@@ -46,7 +48,8 @@ class DynamoAnswerStore:
         """See `AnswerStore`."""
         with translate_errors("DynamoDB", AnswersUnavailable):
             request = {"TableName": self._table, "Key": {"id": {"S": record_id}}, "ConsistentRead": True}
-            answer = await self._aws.call("GetItem", request)
+            async with asyncio.timeout(self._timeout_s):
+                answer = await self._aws.call("GetItem", request)
             return _record(answer["Item"]) if "Item" in answer else None
 
     async def finish(self, record: AnswerRecord) -> bool:
@@ -62,7 +65,8 @@ class DynamoAnswerStore:
         """Sends one conditional write. Returns whether its condition was met."""
         with translate_errors("DynamoDB", AnswersUnavailable):
             try:
-                await self._aws.call(action, {"TableName": self._table, **request})
+                async with asyncio.timeout(self._timeout_s):
+                    await self._aws.call(action, {"TableName": self._table, **request})
             except AwsError as exc:
                 if exc.kind != _CONDITION_FAILED:
                     raise

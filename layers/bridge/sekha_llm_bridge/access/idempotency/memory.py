@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sekha_llm_bridge.access.idempotency.record import AnswerRecord
+from sekha_llm_bridge.access.idempotency.record import AnswerRecord, RecordState
 
 _MAX_RECORDS = 256  # of at most 400 kB each
 
@@ -16,8 +16,10 @@ class MemoryAnswerStore:
     async def claim(self, record: AnswerRecord, now: datetime) -> bool:
         """See `AnswerStore`."""
         found = self._records.get(record.id)
-        if found is not None and found.owner != record.owner and not found.has_lapsed(now):
-            return False
+        if found is not None and not found.has_lapsed(now):
+            is_repeated = found.owner == record.owner and found.state is RecordState.UNDER_WAY
+            if not is_repeated:
+                return False
         self._records.pop(record.id, None)
         while len(self._records) >= _MAX_RECORDS:
             del self._records[next(iter(self._records))]

@@ -17,8 +17,8 @@ class AnswerStore(Protocol):
     """
 
     async def claim(self, record: AnswerRecord, now: datetime) -> bool:
-        """Stores the record, unless a record with its id is there that belongs to another owner and has not lapsed.
-        Returns whether it is stored.
+        """Stores the record, unless a record with its id is there that has not lapsed, and that belongs to another
+        owner or is answered: a claim of the same owner may arrive late. Returns whether it is stored.
         """
         ...
 

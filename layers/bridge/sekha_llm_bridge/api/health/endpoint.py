@@ -57,13 +57,19 @@ async def providers(request: Request) -> Response:
 async def _visible_report(request: Request) -> dict[str, Any]:
     bridge, caller = whole_bridge_of(request), await known_caller(request)
     if caller is None:
-        return for_unknown_caller(await health_report(bridge))
+        return await report_for_unknown_caller(bridge)
     return await health_report(bridge.for_caller(caller))
 
 
-def for_unknown_caller(report: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the part of a report that everybody may see."""
-    return {"status": report["status"], "version": report["version"]}
+async def report_for_unknown_caller(bridge: Bridge) -> dict[str, Any]:
+    """Returns what everybody may see: status and version, by what was read in the last seconds, so that a flood of
+    requests without a key costs no flood of reads. Vectors that wait to be stored are not counted.
+    """
+    await bridge.breakers.session()
+    records, now = bridge.breakers.records, bridge.clock.now()
+    statuses = [row["status"] for row in _rows(bridge, records, now).values()]
+    status = overall(statuses, list(_notes(records.values(), now, bridge)))
+    return {"status": status, "version": __version__}
 
 
 async def health_report(bridge: Bridge) -> dict[str, Any]:
@@ -71,9 +77,9 @@ async def health_report(bridge: Bridge) -> dict[str, Any]:
     `models_loaded`.
     """
     records = await bridge.breakers.read_now()
-    configs, now = _visible_providers(bridge), bridge.clock.now()
-    rows = {config.id: _row(config, records.get(config.id, ProviderRecord()), now) for config in configs}
-    usable = [rows[config.id]["status"] for config in configs]
+    now = bridge.clock.now()
+    rows = _rows(bridge, records, now)
+    usable = [row["status"] for row in rows.values()]
     pending = await _pending(bridge)
     notes = list(_notes(records.values(), now, bridge))
     if pending:
@@ -116,6 +122,11 @@ def overall(statuses: Collection[str], notes: Collection[str]) -> str:
     if not statuses or set(statuses) == {"unhealthy"}:
         return "unhealthy"
     return "degraded" if notes or {"unhealthy", "degraded"} & set(statuses) else "healthy"
+
+
+def _rows(bridge: Bridge, records: Mapping[str, ProviderRecord], now: datetime) -> dict[str, dict[str, Any]]:
+    configs = _visible_providers(bridge)
+    return {config.id: _row(config, records.get(config.id, ProviderRecord()), now) for config in configs}
 
 
 def _row(config: ProviderConfig, record: ProviderRecord, now: datetime) -> dict[str, Any]:

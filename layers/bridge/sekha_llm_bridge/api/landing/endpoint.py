@@ -3,7 +3,7 @@
 from fastapi import Request, Response
 
 from sekha_llm_bridge.api.app import json_response
-from sekha_llm_bridge.api.health.endpoint import for_unknown_caller, health_report
+from sekha_llm_bridge.api.health.endpoint import report_for_unknown_caller
 from sekha_llm_bridge.api.known_caller import known_caller
 from sekha_llm_bridge.api.landing.accept import prefers_html
 from sekha_llm_bridge.api.landing.address import public_url
@@ -19,7 +19,7 @@ async def landing(request: Request) -> Response:
     """`GET /`: a page where the client prefers HTML, else the same as JSON. Unknown callers get status and version."""
     bridge, caller = whole_bridge_of(request), await known_caller(request)
     if caller is None:
-        body = for_unknown_caller(await health_report(bridge))
+        body = await report_for_unknown_caller(bridge)
     else:
         body = await overview(bridge.for_caller(caller), public_url(request))
     if not prefers_html(request.headers.get("accept", "")):

@@ -131,7 +131,7 @@ def _rotate(table: KeyTable, now: datetime, *, reference: str, keep_old: str | N
 
 
 def _revoke(table: KeyTable, now: datetime, *, references: Sequence[str], is_json: bool) -> None:
-    key_ids = [table.handle_of(reference) for reference in references]
+    key_ids = [table.existing_handle_of(reference) for reference in references]  # all, before any is revoked
     revoked = [{"id": key_id, "revoked": table.revoke(key_id, now).isoformat()} for key_id in key_ids]
     if is_json:
         _print_json(revoked)
