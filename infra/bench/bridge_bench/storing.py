@@ -13,6 +13,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -61,10 +62,13 @@ def _row(size: int, rounds: int, bridge: Callable[[list[str]], None], direct: Ca
 
 
 def _bridge() -> Callable[[list[str]], None]:
-    handler = load_handler("embeddings")
+    nowhere = Path(os.devnull).open("w", encoding="utf-8")  # for the log lines, among which the rows would be lost
+    with redirect_stdout(nowhere):
+        handler = load_handler("embeddings")
 
     def call(texts: list[str]) -> None:
-        answer = handler(_event({"input": texts, "collection": "bridge"}), LambdaContext())
+        with redirect_stdout(nowhere):
+            answer = handler(_event({"input": texts, "collection": "bridge"}), LambdaContext())
         stored = json.loads(answer["body"])["bridge"]["stored"]
         if stored != len(texts):
             raise SystemExit(f"the bridge stored {stored} of {len(texts)}: {answer['body'][-500:]}")
