@@ -7,6 +7,7 @@ Chroma server; both collections grow equally. The bridge also plans, validates a
 
 import argparse
 import hashlib
+import io
 import json
 import os
 import statistics
@@ -62,12 +63,12 @@ def _row(size: int, rounds: int, bridge: Callable[[list[str]], None], direct: Ca
 
 
 def _bridge() -> Callable[[list[str]], None]:
-    nowhere = Path(os.devnull).open("w", encoding="utf-8")  # for the log lines, among which the rows would be lost
-    with redirect_stdout(nowhere):
+    log = io.StringIO()  # apart from the rows that are printed
+    with redirect_stdout(log):
         handler = load_handler("embeddings")
 
     def call(texts: list[str]) -> None:
-        with redirect_stdout(nowhere):
+        with redirect_stdout(log):
             answer = handler(_event({"input": texts, "collection": "bridge"}), LambdaContext())
         stored = json.loads(answer["body"])["bridge"]["stored"]
         if stored != len(texts):
