@@ -66,7 +66,7 @@ def on_terminal(
         reading = Thread(target=_read_all, args=(reader, parts))
         reading.start()
         if interrupt_when:
-            interrupt_when()
+            _kept = interrupt_when()  # a connection stays open while the command ends
             process.send_signal(signal.SIGINT)
         code = process.wait(60)
         reading.join(10)

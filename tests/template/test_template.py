@@ -580,13 +580,20 @@ def test_alarms_are_sent_to_the_topic_and_only_missing_health_checks_count_as_an
     [
         ("HealthCheckFailsAlarm", "HealthCheckFunction"),
         ("ChatFailsAlarm", "ChatCompletionsFunction"),
-        ("UsageNotCountedAlarm", "UsageRecordsFunction"),
     ],
 )
 def test_an_alarm_on_a_functions_errors_uses_the_functions_name(alarm: str, function: str) -> None:
     assert ALARMS[alarm]["Dimensions"] == [{"Name": "FunctionName", "Value": {"Ref": function}}]
     assert alarmed(alarm, 1, 1, 1)
     assert not alarmed(alarm, 1, 0, 1)
+
+
+def test_the_alarm_on_lost_usage_goes_off_when_lambda_has_tried_a_batch_for_the_last_time() -> None:
+    alarm = ALARMS["UsageNotCountedAlarm"]
+    assert alarm["Dimensions"] == [{"Name": "FunctionName", "Value": {"Ref": "UsageRecordsFunction"}}]
+    assert (alarm["Statistic"], alarm["Period"]) == ("Sum", 900)  # three tries take some six minutes
+    assert alarmed("UsageNotCountedAlarm", 3)
+    assert not alarmed("UsageNotCountedAlarm", 2)
 
 
 @pytest.mark.parametrize("name", ["INTEGRATION_FAILURE", "DEFAULT_5XX"])
