@@ -50,7 +50,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
         }
         path = tmp_path_factory.mktemp("config") / "providers.yaml"
         path.write_text(yaml.safe_dump(config))
-        with running_stack(config=path, env={"CHROMA_URL": chroma_url}) as running:
+        with running_stack(config=path, on_demand=True, env={"CHROMA_URL": chroma_url}) as running:
             yield running
 
 

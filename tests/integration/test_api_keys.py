@@ -60,7 +60,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory, answering: FakeProvider) -> 
     row = provider("only", chat_model("gpt"), base_url=f"{answering.url}/v1")
     # A Chroma server that is not there: none is started, and nothing here stores anything.
     config.write_text(yaml.safe_dump({"providers": [row], "chroma": {"url": "http://127.0.0.1:9"}}))
-    with running_stack(config=config, auth=True) as running:
+    with running_stack(config=config, on_demand=True, auth=True) as running:
         yield running
 
 

@@ -27,7 +27,7 @@ def provider_of_one() -> Iterator[FakeProvider]:
 def stack(provider_of_one: FakeProvider, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
     file = tmp_path_factory.mktemp("busy") / "llm.yaml"
     file.write_text(yaml.safe_dump({"providers": [provider("p", chat_model(), base_url=f"{provider_of_one.url}/v1")]}))
-    with running_stack(config=file, parameters={"MaxChats": "1"}) as running:
+    with running_stack(config=file, on_demand=True, parameters={"MaxChats": "1"}) as running:
         yield running
 
 

@@ -48,7 +48,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory, fake: FakeProvider) -> Itera
         .replace("ContentUri: layers/", f"ContentUri: {ROOT}/layers/")
         .replace("Timeout: 900  # API", f"Timeout: {TIMEOUT_S}  # API")
     )
-    with running_stack(config=config, template=template, auth=True) as running:
+    with running_stack(config=config, template=template, on_demand=True, auth=True) as running:
         yield running
 
 

@@ -80,7 +80,7 @@ def stack(
             {"providers": [first, second, hasty], "routing": {"circuit_breaker": {"failure_threshold": 1000}}}
         )
     )
-    with running_stack(config=config) as running:
+    with running_stack(config=config, on_demand=True) as running:
         yield running
 
 

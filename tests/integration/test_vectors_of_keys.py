@@ -54,7 +54,7 @@ def test_two_keys_of_the_command_line_have_vectors_of_their_own(fake: FakeProvid
         "chroma": {"url": "${CHROMA_URL:-}", "separate_by_key": True},
     }
     config.write_text(yaml.safe_dump(sections))
-    with running_stack(config=config, auth=True, state=tmp_path / "state") as stack:
+    with running_stack(config=config, on_demand=True, auth=True, state=tmp_path / "state") as stack:
         mine, others = (sekha_bridge(stack, "keys", "create", "--name", name) for name in ("mine", "others"))
         reader = sekha_bridge(stack, "keys", "create", "--name", "reader", "--no-store")
         assert [store(stack, mine["key"], "mine"), store(stack, others["key"], "the other's")] == [1, 1]

@@ -48,6 +48,9 @@ def up(
         list[str] | None,
         typer.Option(metavar="NAME=VALUE", help="A parameter of the template, such as MaxChats=2. May be repeated."),
     ] = None,
+    on_demand: Annotated[
+        bool, typer.Option("--on-demand", help="Start each function at its first request, as AWS does.")
+    ] = False,
     template: Annotated[
         Path | None,
         typer.Option(
@@ -66,6 +69,7 @@ def up(
         state=state,
         model=not no_model,
         schedules=not no_schedules,
+        on_demand=on_demand,
         auth=auth,
         parameters=parameter or (),
         template=template,

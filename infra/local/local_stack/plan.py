@@ -41,6 +41,7 @@ class Options:
     state: Path
     model: bool
     schedules: bool
+    on_demand: bool
     auth: bool
     parameters: Sequence[str]
     template: Path | None
@@ -52,8 +53,8 @@ class Plan:
 
     `configuration`: None for a template that does not use the bridge's configuration. `timings`: schedule name → when
     it is due. `lock`: the lock on the folder `state`; closing it releases the folder. `environments`: name of a Python
-    environment → its folder. `requested_at`: the time of the command on the monotonic clock, in seconds. `auth`:
-    whether requests need API keys.
+    environment → its folder. `requested_at`: the time of the command on the monotonic clock, in seconds. `on_demand`:
+    each function starts at its first request. `auth`: whether requests need API keys.
     """
 
     template: Template
@@ -66,6 +67,7 @@ class Plan:
     environments: Mapping[str, Path]
     requested_at: float
     auth: bool
+    on_demand: bool
 
 
 def make_plan(options: Options, terminal: Terminal) -> Plan:
@@ -90,6 +92,7 @@ def make_plan(options: Options, terminal: Terminal) -> Plan:
         environments=_environments(configuration),
         requested_at=requested_at,
         auth=options.auth,
+        on_demand=options.on_demand,
     )
 
 

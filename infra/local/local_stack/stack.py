@@ -86,7 +86,9 @@ class Stack:
         services = [self._aws.service, *(one.service for one in self._supporting_servers.values())]
         asked = {one.function for one in self._api.authorizers.values()}
         prewarming = [
-            self._prewarm(one) for one in self._plan.template.functions if one.routes or one.logical_id in asked
+            self._prewarm(one)
+            for one in self._plan.template.functions
+            if not self._plan.on_demand and (one.routes or one.logical_id in asked)
         ]
         warm = asyncio.gather(*prewarming)
         if not all(await asyncio.gather(*(self._start_service(service) for service in services))):

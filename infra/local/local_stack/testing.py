@@ -59,13 +59,15 @@ def running_stack(
     port: int = 0,
     model: bool = False,
     schedules: bool = False,
+    on_demand: bool = False,
     auth: bool = False,
     parameters: Mapping[str, str] | None = None,
     env: Mapping[str, str] | None = None,
     start_limit_s: float = 120.0,
 ) -> Iterator[RunningStack]:
     """Runs the stack during the context. Port 0 picks a free port. `env` is added to this process's environment. With
-    `auth`, requests need API keys. `parameters` are those of the template.
+    `auth`, requests need API keys; with `on_demand`, each function starts at its first request. `parameters` are those
+    of the template.
 
     Without `state`, its data is in a temporary folder. The command line finds the stack only with the variable
     SEKHA_LOCAL_STACKS set to `state / "stacks"`. Raises StackDidNotStartError.
@@ -80,6 +82,7 @@ def running_stack(
             port=port,
             model=model,
             schedules=schedules,
+            on_demand=on_demand,
             auth=auth,
             parameters=parameters or {},
         )
@@ -104,6 +107,7 @@ def command(
     port: int = 0,
     model: bool = False,
     schedules: bool = False,
+    on_demand: bool = False,
     auth: bool = False,
     parameters: Mapping[str, str] = MappingProxyType({}),
 ) -> list[str]:
@@ -116,6 +120,7 @@ def command(
     switches = [
         *([] if model else ["--no-model"]),
         *([] if schedules else ["--no-schedules"]),
+        *(["--on-demand"] if on_demand else []),
         *(["--auth"] if auth else []),
         *(f"--parameter={name}={value}" for name, value in parameters.items()),
     ]

@@ -46,7 +46,7 @@ def stack(
     file.write_text(yaml.safe_dump(config))
     with (
         chroma_server(tmp_path_factory.mktemp("chroma")) as chroma_url,
-        running_stack(config=file, env={"CHROMA_URL": chroma_url}) as running,
+        running_stack(config=file, on_demand=True, env={"CHROMA_URL": chroma_url}) as running,
     ):
         yield running
 
