@@ -27,7 +27,7 @@ from sekha_llm_bridge.access.quotas.store import Change, WriteResult
 from sekha_llm_bridge.access.spending import BRIDGE, Need, RequestSpending, quotas_of
 from sekha_llm_bridge.aws.state_table import quota_key
 from sekha_llm_bridge.connections import Connections
-from sekha_llm_bridge.errors import AccessUnavailable, KeyLimitExceeded
+from sekha_llm_bridge.errors import AccessUnavailable, KeyLimitExceeded, NotAllowed
 from tests.fakes.clock import FakeClock
 from tests.fakes.dynamodb import REGION, DynamoDb
 
@@ -420,3 +420,82 @@ def test_a_hold_of_nothing_is_not_stored(fleet: Fleet) -> None:
     outcome = fleet.run(fleet.quotas.reserve(quota, "h00000000a", Hold(cost=5), requests=1))
     assert not isinstance(outcome, Shortage)
     assert fleet.account(quota).holds == {}
+
+
+def test_an_instance_whose_clock_is_behind_does_not_refill_a_budget(fleet: Fleet) -> None:
+    quota = budget("1", "5")
+    fleet.clock.advance(30 * 24 * 3600)
+    behind = FakeClock()
+    behind.advance(30 * 24 * 3600 - 24 * 3600)  # the day before
+    for _ in range(3):
+        late = RequestSpending(
+            Quotas(fleet.store, behind),
+            (quota,),
+            clock=behind,
+            lapses=fleet.clock.now() + timedelta(days=2),
+            fails_open=False,
+        )
+        on_time = fleet.request(quota, lasts_s=10**6)
+        for request in (late, on_time):
+            if fleet.reserve(request, "0.4") is None:
+                fleet.settle(request, "0.4")
+    assert fleet.account(quota).used[Counter.DAY] == usd("0.8")
+
+
+def test_a_client_that_disconnects_while_its_cost_is_reserved_leaves_nothing_reserved(fleet: Fleet) -> None:
+    quota = Quota(KEY, {Counter.DAY: usd("1"), Counter.RUNNING: 1})
+    request = fleet.request(quota)
+
+    async def cancelled() -> None:
+        reserving = asyncio.ensure_future(request.reserve(Need(Decimal("0.9"), 0), spent=NOTHING, patience_s=0))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        reserving.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await reserving
+
+    fleet.run(cancelled())
+    fleet.settle(request, "0")
+    account = fleet.account(quota)
+    assert (account.holds, account.used.get(Counter.DAY, 0), account.used.get(Counter.RUNNING, 0)) == ({}, 0, 0)
+
+
+def test_a_hold_whose_write_was_not_answered_is_released(fleet: Fleet) -> None:
+    quota = budget("1")
+    fleet.settle(fleet.request(quota), "0")
+    request = fleet.request(quota)
+    fleet.store.lost_answers = 3
+    with pytest.raises(AccessUnavailable):
+        fleet.reserve(request, "0.4")
+    fleet.settle(request, "0")
+    account = fleet.account(quota)
+    assert (account.holds, account.used.get(Counter.DAY, 0)) == ({}, 0)
+
+
+def test_a_cost_that_was_not_reserved_is_counted_when_the_table_is_back(fleet: Fleet) -> None:
+    quota = budget("1")
+    request = fleet.request(quota, fails_open=True)
+    fleet.store.is_down = True
+    assert fleet.reserve(request, "0.5") is None
+    fleet.store.is_down = False
+    fleet.settle(request, "0.5")
+    assert fleet.account(quota).used[Counter.DAY] == usd("0.5")
+
+
+def test_a_request_that_never_fits_the_rate_of_its_key_is_not_told_to_wait(fleet: Fleet) -> None:
+    quota = Quota(KEY, {Counter.TOKENS: 100})
+    with pytest.raises(NotAllowed, match="about 500 tokens"):
+        fleet.reserve(fleet.request(quota), "0", tokens=500)
+
+
+def test_a_settlement_ends_within_a_second_where_the_table_hangs(fleet: Fleet) -> None:
+    quota = budget("1")
+    request = fleet.request(quota)
+    fleet.reserve(request, "0.5")
+
+    async def hang(owner: str, change: Change) -> WriteResult:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    fleet.store.change = hang  # type: ignore[method-assign]  # a table that accepts requests and never answers
+    fleet.settle(request, "0.1")

@@ -14,7 +14,8 @@ from sekha_llm_bridge.access.idempotency.memory import MemoryAnswerStore
 from sekha_llm_bridge.errors import RequestUnderWay
 from tests.fakes.waiting_clock import PersistentLoop, WaitingClock
 
-FUNCTION_S = 30  # the time of a function: its lease and its wait
+FUNCTION_S = 30  # the time of a function, and its wait
+LEASE_S = FUNCTION_S + 1  # the clocks of two functions may differ
 KEYS = AnswerKeys.of("key", caller_id="key_a", path="/", body=b"{}")
 
 
@@ -53,7 +54,8 @@ class Run:
 
     async def _one(self, request: Planned) -> None:
         await self.clock.sleep(request.at_s)
-        lease_ends_at = self.clock.now() + timedelta(seconds=FUNCTION_S)
+        started_s = self.clock.monotonic_s()
+        lease_ends_at = self.clock.now() + timedelta(seconds=LEASE_S)
         try:
             begun = await self.answers.begin(KEYS, lease_ends_at=lease_ends_at, wait_s=FUNCTION_S)
         except RequestUnderWay:
@@ -62,7 +64,7 @@ class Run:
         if isinstance(begun, StoredAnswer):
             self.received.append(begun.body)
         else:
-            await self._ask(request, begun, (lease_ends_at - self.clock.now()).total_seconds())
+            await self._ask(request, begun, started_s + FUNCTION_S - self.clock.monotonic_s())
 
     async def _ask(self, request: Planned, claim: Claim, left_s: float) -> None:
         body = b"answer %d" % len(self.asked)

@@ -3,6 +3,8 @@
 import asyncio
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from io import StringIO
@@ -18,6 +20,7 @@ from tests.fakes.functions import FakeContext, Function, rest_event
 from tests.fakes.provider import FakeProvider, Reply, Stream, chat_events, chunk
 from tests.fakes.settings import chat_model, embedding_model, make_settings, provider
 
+ROOT = Path(__file__).parents[3]
 PATH, LOCAL = "/v1/chat/completions", "/api/chat"
 HI = [{"role": "user", "content": "Hello"}]
 OTHER = [{"role": "user", "content": "Goodbye"}]
@@ -219,6 +222,18 @@ def test_a_request_without_the_header_reads_stores_and_imports_nothing(fake: Fak
     object.__setattr__(chat.bridge, "answers", never)
     assert chat(headers={"x": "y"}).status == chat(headers={"x": "y"}).status == 200
     assert len(fake.calls(PATH)) == 2
+
+
+@pytest.mark.parametrize("name", ["chat_completions", "embeddings"])
+def test_a_function_starts_without_what_repeats_answers(name: str) -> None:
+    code = (
+        "import sys, app; print([one for one in sys.modules if one.startswith(('cryptography',"
+        " 'sekha_llm_bridge.access.idempotency', 'sekha_llm_bridge.api.idempotency'))])"
+    )
+    folders = [str(ROOT / "functions" / name), str(ROOT / "layers" / "bridge")]
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(folders), "ANSWERS_TABLE": "answers"}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
 
 
 def test_another_body_or_path_with_the_same_key_is_a_422(chat: Client, fake: FakeProvider) -> None:

@@ -14,7 +14,7 @@ from sekha_llm_bridge.bootstrap import Bridge, make_bridge
 from sekha_llm_bridge.config.vocabulary import Task
 from tests.contract.test_quotas import CountingStore
 from tests.fakes.functions import Function, FunctionResponse
-from tests.fakes.provider import FakeProvider, Reply
+from tests.fakes.provider import FakeProvider, Reply, chat_completion
 from tests.fakes.settings import chat_model, embedding_model, make_settings, provider
 from tests.unit.api.chat_function import HI, PATH, error
 
@@ -271,3 +271,75 @@ def test_an_embedding_is_paid_from_the_budget_of_its_key(paid: FakeProvider, sto
     answer = embed("POST", "/v1/embeddings", body, caller=key(daily_usd=Decimal(1)))
     assert answer.status == 200
     assert spent(made, "key_a") == Decimal(str(answer.json()["bridge"]["cost"])) > 0
+
+
+def test_an_answer_without_usage_is_paid_by_its_bound(paid: FakeProvider, store: CountingStore) -> None:
+    made = bridge(paid, store)
+    body = {key: value for key, value in chat_completion("hi", model="gpt").items() if key != "usage"}
+    paid.script(CLOUD_PATH, Reply(body=body))
+    answer = ask(Function("chat_completions", made), key(daily_usd=Decimal(1))).json()["bridge"]
+    assert spent(made, "key_a") == Decimal(str(answer["cost_bound"])) > Decimal(str(answer["cost"]))
+
+
+def test_a_free_model_that_may_answer_soon_is_worth_a_retry_when_a_budget_is_spent(
+    paid: FakeProvider, free: FakeProvider, store: CountingStore
+) -> None:
+    made = bridge(paid, store, local(free), circuit_breaker={"failure_threshold": 1, "timeout_secs": 60})
+    chat, caller = Function("chat_completions", made), key(daily_usd=Decimal("0.0002"))
+    while ask(chat, caller).json()["model"] == "gpt":
+        pass
+    free.always("/api/chat", Reply(500))
+    ask(chat, caller)
+    answer = ask(chat, caller)
+    assert (answer.status, error(answer)["code"]) == (503, "no_provider_available")
+    assert int(answer.headers["retry-after"]) > 0
+
+
+def test_a_budget_that_is_too_small_for_a_request_is_named(paid: FakeProvider, store: CountingStore) -> None:
+    made = bridge(paid, store)
+    answer = ask(Function("chat_completions", made), key(daily_usd=Decimal("0.00001")))
+    found = error(answer)
+    assert (answer.status, found["code"]) == (402, "budget_exceeded")
+    assert (found["budget"]["of"], found["budget"]["period"], found["budget"]["limit_usd"]) == ("key_a", "day", 0.00001)
+
+
+def test_a_restricted_key_sees_no_name_that_it_may_not_use(
+    paid: FakeProvider, free: FakeProvider, store: CountingStore
+) -> None:
+    cloud = provider(
+        "cloud",
+        chat_model("open", price=PRICE),
+        {**chat_model("secret", price=PRICE), "task": "chat_smart"},
+        base_url=f"{paid.url}/v1",
+    )
+    settings = make_settings(
+        cloud,
+        local(free),
+        default_models={"chat_fast": "open", "chat_smart": "secret"},
+        aliases={"both": ["open", "secret"], "quick": ["chat_fast"], "clever": ["chat_smart"]},
+    )
+    made = make_bridge(settings, quota_store=store)
+    caller = key(models=("open",))
+    models, health = Function("models", made), Function("health", made)
+    for path in ("/v1/models", "/api/v1/models", "/api/v1/tasks"):
+        text = models("GET", path, caller=caller).text
+        assert "secret" not in text
+        assert "clever" not in text
+        assert "chat_smart" not in text
+    assert "quick" in models("GET", "/v1/models", caller=caller).text
+    assert set(health("GET", "/api/v1/health/providers", caller=caller).json()["providers"]) == {"cloud"}
+    chat = Function("chat_completions", made)
+    answer = ask(chat, caller, model="both")
+    assert answer.json()["model"] == "open"
+    assert "secret" not in answer.text
+    assert ask(chat, caller, model="quick").json()["model"] == "open"
+
+
+def test_a_task_that_a_key_may_not_use_is_not_listed(paid: FakeProvider, store: CountingStore) -> None:
+    multi = {**chat_model("multi", price=PRICE), "tasks": ["chat_small", "chat_smart"]}
+    multi.pop("task")
+    made = make_bridge(make_settings(provider("cloud", multi, base_url=f"{paid.url}/v1")), quota_store=store)
+    models = Function("models", made)
+    caller = key(tasks=(Task.CHAT_SMALL,))
+    assert [row["task"] for row in models("GET", "/api/v1/tasks", caller=caller).json()] == ["chat_small"]
+    assert "chat_smart" not in models("GET", "/v1/models", caller=caller).text

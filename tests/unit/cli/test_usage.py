@@ -48,8 +48,10 @@ def table(dynamodb: DynamoDb, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         await connections.aclose()
 
     asyncio.run(fill())
+    keys = dynamodb.new_table("KeysTable")
+    dynamodb.client.put_item(TableName=keys, Item={"id": {"S": "key_a"}, "name": {"S": "search"}})
     variables = {
-        "KEYS_TABLE": "keys",
+        "KEYS_TABLE": keys,
         "STATE_TABLE": name,
         "AWS_REGION": REGION,
         "AWS_ENDPOINT_URL_DYNAMODB": dynamodb.url,
@@ -69,7 +71,7 @@ def test_the_operators_table_has_all_keys_and_the_total(table: str) -> None:
     result = usage("--by", "key", *PERIOD)
     lines = [line.split() for line in result.stdout.splitlines()]
     assert (result.exit_code, lines[0]) == (0, ["used", "from", "2026-11-27", "to", "2026-11-28", "(UTC)"])
-    assert ["key_a", "1,201", "34,001", "500", "6,001", "1.000000000001"] in lines
+    assert ["key_a", "search", "1,201", "34,001", "500", "6,001", "1.000000000001"] in lines
     assert ["(no", "key)", "3", "10", "0", "5", "0"] in lines
     assert ["total", "1,204", "34,011", "500", "6,006", "1.000000000001"] in lines
     assert "interrupted requests may have cost up to $0.2 more" in result.stdout
@@ -87,6 +89,13 @@ def test_csv_has_a_row_for_each_sum_and_no_cell_that_a_spreadsheet_would_run(tab
     assert [row["model"] for row in rows] == ["openai/big", "'=cmd()/m", "local/llama"]
     assert [row["cost"] for row in rows] == ["1.0", "0.000000000001", "0.0"]
     assert [row["requests"] for row in rows] == ["1200", "1", "3"]
+
+
+def test_keys_have_their_names_in_json_and_csv(table: str) -> None:
+    document = json.loads(usage("--by", "key", "--json", *PERIOD).stdout)
+    assert [(row["key"], row["name"]) for row in document["data"]] == [("key_a", "search"), (None, None)]
+    rows = list(csv.DictReader(io.StringIO(usage("--by", "key", "--csv", *PERIOD).stdout)))
+    assert [(row["key"], row["name"]) for row in rows] == [("key_a", "search"), ("", "")]
 
 
 def test_nothing_used_is_no_error(table: str) -> None:

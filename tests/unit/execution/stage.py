@@ -65,6 +65,7 @@ class Script:
     def __init__(self, *steps: AnswerChunk | float | Exception) -> None:
         self._steps = list(steps)
         self.usage: Usage | None = None
+        self.is_estimated = False
         self.is_closed = False
 
     async def begin(self) -> "Script":

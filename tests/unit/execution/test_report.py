@@ -3,9 +3,11 @@
 from decimal import Decimal
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sekha_llm_bridge import errors
-from sekha_llm_bridge.access.usage_records.amounts import Amounts, UsedModel
+from sekha_llm_bridge.access.usage_records.amounts import Amounts, UsedModel, usd
 from sekha_llm_bridge.execution import Attempt, AttemptLog, RequestReport
 from sekha_llm_bridge.execution.used_models import used_models
 from sekha_llm_bridge.usage import Usage
@@ -137,3 +139,28 @@ def test_an_errors_headers_name_no_model(clock: FakeClock) -> None:
 def test_the_usage_is_the_sum_of_what_providers_counted(clock: FakeClock) -> None:
     assert report(clock, ANSWERED, INTERRUPTED, UNPRICED).usage == Usage(110, 51, cached_tokens=4)
     assert report(clock, INTERRUPTED).usage is None
+
+
+costs_usd = st.decimals(0, 100, places=12)
+attempts = st.builds(
+    lambda model_id, cost_usd, more_usd, usage: Attempt(
+        "p", model_id, "ok", 200, "", 1, cost_usd, cost_usd + more_usd, usage
+    ),
+    st.sampled_from("abc"),
+    costs_usd,
+    costs_usd,
+    st.none() | st.builds(Usage, *[st.integers(0, 10**9)] * 3),
+)
+
+
+@given(st.lists(attempts, max_size=8))
+def test_the_amounts_of_models_add_up_to_the_costs_and_tokens_of_the_receipt(made: list[Attempt]) -> None:
+    request = report(FakeClock(), *made)
+    total = Amounts()
+    for one in used_models(made).values():
+        total = total.plus(one)
+    tokens = request.usage or Usage(0)
+    assert (usd(total.cost_pico_usd), usd(total.max_cost_pico_usd)) == (request.cost_usd, request.cost_bound_usd)
+    assert (total.input_tokens, total.output_tokens) == (tokens.prompt_tokens, tokens.completion_tokens)
+    assert total.cached_input_tokens == tokens.cached_tokens
+    assert total.requests == bool(made)

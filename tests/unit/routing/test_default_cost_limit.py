@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sekha_llm_bridge.access.caller import BudgetLimit
 from sekha_llm_bridge.pricing import PriceBook, TokenCount
 from sekha_llm_bridge.routing import Candidate, Catalog, RoutePlan, RouteRequest, RoutingContext, plan
 from tests.fakes.settings import chat_model, embedding_model, make_settings, provider
@@ -39,7 +40,7 @@ def test_it_excludes_no_feature_whose_cost_cannot_be_bounded() -> None:
     [
         {"max_cost_usd": Decimal(5)},
         {"context": replace(ONE_USD, max_cost_usd=Decimal(5))},
-        {"context": replace(ONE_USD, budget_usd=Decimal(5))},
+        {"context": replace(ONE_USD, budget=BudgetLimit(Decimal(5), "the bridge", {}))},
     ],
     ids=["of the request", "of the configuration or the key", "of a budget"],
 )

@@ -94,5 +94,15 @@ class Caller(NamedTuple):
             raise ValueError("the authorizer's context has another form") from exc
 
 
+class BudgetLimit(NamedTuple):
+    """A budget as the limit of one request: `usd` may be used of it. `owner_name` says whose it is, `fields` are the
+    budget as callers see it.
+    """
+
+    usd: Decimal
+    owner_name: str
+    fields: Mapping[str, object]
+
+
 ANYONE = Caller()
 """The caller of a bridge that needs no keys."""

@@ -8,12 +8,12 @@ nothing. A request without a quota has no `RequestSpending`.
 import asyncio
 import random
 import string
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from decimal import Decimal
 from typing import NamedTuple
 
-from sekha_llm_bridge.access.caller import Caller
+from sekha_llm_bridge.access.caller import BudgetLimit, Caller
 from sekha_llm_bridge.access.quotas import (
     NO_HOLD,
     PICO_USD,
@@ -26,13 +26,17 @@ from sekha_llm_bridge.access.quotas import (
     Shortage,
     pico_usd,
 )
-from sekha_llm_bridge.access.quotas.account import hold_name, reserved_of
+from sekha_llm_bridge.access.quotas.account import end_of, hold_name, reserved_of
 from sekha_llm_bridge.clock import Clock
-from sekha_llm_bridge.errors import AccessUnavailable, KeyLimitExceeded
+from sekha_llm_bridge.completion import run_to_completion
+from sekha_llm_bridge.errors import AccessUnavailable, KeyLimitExceeded, NotAllowed
 from sekha_llm_bridge.observability import Metric, count, logger
 
 BRIDGE = "bridge"
 """The owner of the budget of the whole bridge."""
+
+SETTLING_S = 1.0
+"""The longest time that a settlement takes, before the last byte of an answer."""
 
 _BUDGETS = (Counter.DAY, Counter.MONTH)
 _RETRY_AFTER_S = 5.0
@@ -84,13 +88,15 @@ class BudgetShortage(NamedTuple):
 
 
 class _Reserved:
-    """What the request has reserved of one quota."""
+    """What the request has reserved of one quota. `unknown` are holds that may or may not have been stored."""
 
     def __init__(self, quota: Quota) -> None:
         self.quota = quota
         self.names: tuple[str, ...] = ()
         self.hold = NO_HOLD
+        self.unknown: list[tuple[str, Hold]] = []
         self.is_counted = False  # as one of the requests of this minute
+        self.is_unreserved = False  # a paid attempt was made although the table did not answer
 
 
 class RequestSpending:
@@ -128,7 +134,8 @@ class RequestSpending:
         pause_s = _FIRST_PAUSE_S
         while True:
             async with self._lock:
-                shortage = await self._reserve_all(need, spent)
+                # What is written must be known, so that it can be settled: also where the client disconnects meanwhile.
+                shortage = await run_to_completion(self._reserve_all(need, spent))
                 if shortage is None:
                     self._running = Need(self._running.cost_usd + need.cost_usd, self._running.tokens + need.tokens)
                     return None
@@ -137,32 +144,40 @@ class RequestSpending:
             await self._clock.sleep(pause_s * (0.5 + _SYSTEM_RANDOM.random() / 2))
             pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
 
-    async def left_usd(self) -> Decimal | None:
-        """Returns what is left of the smallest budget, apart from what is reserved; None where there is no budget, or
-        the table does not answer. Reads the account of each budget.
+    def whole_budget(self) -> BudgetLimit | None:
+        """Returns the smallest budget, as if nothing were spent; None where there is none."""
+        now = self._clock.now()
+        return _smallest(_budgets(Account(), reserved.quota, now) for reserved in self._reserved)
+
+    async def budget_left(self) -> BudgetLimit | None:
+        """Returns the budget of which the least is left, apart from what is reserved; None where there is no budget.
+        Reads the account of each budget; where the table does not answer, it counts as not used.
         """
-        left: list[Decimal] = []
-        for quota in (reserved.quota for reserved in self._reserved):
-            if not quota.limits.keys() & set(_BUDGETS):
-                continue
-            try:
-                account = await self._quotas.read(quota)
-            except QuotasUnavailable as exc:
-                _report_unavailable(exc)
-                return None
-            left.append(min(_left(account, quota)))
-        return max(min(left), Decimal(0)) if left else None
+        now = self._clock.now()
+        return _smallest(
+            [_budgets(await self._account(reserved.quota), reserved.quota, now) for reserved in self._reserved]
+        )
 
     def end_attempt(self, need: Need) -> None:
         """Ends an attempt that `reserve` allowed: from now on its cost is part of what was spent."""
         self._running = Need(self._running.cost_usd - need.cost_usd, self._running.tokens - need.tokens)
 
     async def settle(self, spent: Need) -> None:
-        """Settles everything by what the request spent. Never raises: what cannot be settled is logged, and lapses."""
+        """Settles everything by what the request spent, within `SETTLING_S`. Never raises: what cannot be settled is
+        logged, and lapses.
+        """
+        hold = Hold(pico_usd(spent.cost_usd), spent.tokens)
         async with self._lock:
-            for reserved in self._reserved:
-                if reserved.names:
-                    await self._settle_one(reserved, Hold(pico_usd(spent.cost_usd), spent.tokens))
+            await asyncio.gather(*(self._settle_one(reserved, hold) for reserved in self._reserved))
+
+    async def _account(self, quota: Quota) -> Account:
+        if not quota.limits.keys() & set(_BUDGETS):
+            return Account()
+        try:
+            return await self._quotas.read(quota)
+        except QuotasUnavailable as exc:
+            _report_unavailable(exc)
+            return Account()
 
     async def _reserve_all(self, need: Need, spent: Need) -> BudgetShortage | None:
         cost_usd = spent.cost_usd + self._running.cost_usd + need.cost_usd
@@ -189,11 +204,14 @@ class RequestSpending:
             outcome = await self._quotas.reserve(quota, name, hold, requests=requests)
         except QuotasUnavailable as exc:
             _report_unavailable(exc)
+            if hold != NO_HOLD:
+                reserved.unknown.append((name, hold))
             if hold.cost and not self._fails_open:
                 raise AccessUnavailable(
                     "the table of the budgets does not answer, and a paid request may not go on without it",
                     retry_after_s=_RETRY_AFTER_S,
                 ) from exc
+            reserved.is_unreserved = True
             return None
         if isinstance(outcome, Account):
             reserved.is_counted = True
@@ -205,16 +223,21 @@ class RequestSpending:
         raise _key_limit_exceeded(outcome, self._clock.now())
 
     async def _settle_one(self, reserved: _Reserved, spent: Hold) -> None:
-        names, hold = reserved.names, reserved.hold
-        reserved.names, reserved.hold = (), NO_HOLD
+        names, hold, unknown = reserved.names, reserved.hold, reserved.unknown
+        is_counted_later = reserved.is_unreserved and not names and reserved.quota.counted(spent) != NO_HOLD
+        reserved.names, reserved.hold, reserved.unknown, reserved.is_unreserved = (), NO_HOLD, [], False
         try:
-            account = await self._quotas.settle(reserved.quota, names, hold, spent)
-        except QuotasUnavailable as exc:
+            async with asyncio.timeout(SETTLING_S):
+                if names:
+                    _report_percent(reserved.quota, await self._quotas.settle(reserved.quota, names, hold, spent))
+                elif is_counted_later:
+                    _report_percent(reserved.quota, await self._quotas.count(reserved.quota, spent))
+                for name, unknown_hold in unknown:
+                    await self._quotas.release(reserved.quota, name, unknown_hold)
+        except (QuotasUnavailable, TimeoutError) as exc:
             _report_unavailable(exc)
             extra = {"owner": reserved.quota.owner, "cost_usd": float(spent.cost / PICO_USD)}
-            logger().error("a cost was not settled: its budget does not count it", extra=extra)
-            return
-        _report_percent(reserved.quota, account)
+            logger().error("a cost was not settled: its budget may not count it", extra=extra)
 
     def _new_name(self) -> str:
         return hold_name(self._lapses, "".join(self._choose(_NAME_CHARACTERS) for _ in range(_NAME_LENGTH)))
@@ -239,20 +262,33 @@ def _budget(daily_usd: Decimal | None, monthly_usd: Decimal | None) -> dict[Coun
     return {counter: None if usd is None else int(usd * PICO_USD) for counter, usd in budgets.items()}
 
 
-def _left(account: Account, quota: Quota) -> Iterator[Decimal]:
-    """Yields what is left of each budget in the quota, in USD."""
+def _budgets(account: Account, quota: Quota, now: datetime) -> Iterator[BudgetLimit]:
+    """Yields each budget of the quota with what is left of it."""
     reserved = reserved_of(account.holds)
     for counter in _BUDGETS:
         if counter in quota.limits:
-            used = account.used.get(counter, 0) - reserved[counter]
-            yield Decimal(quota.limits[counter] - used) / PICO_USD
+            used = account.used.get(counter, 0)
+            state = Shortage(
+                quota.owner, counter, quota.limits[counter], used, reserved[counter], 0, end_of(counter, now)
+            )
+            shown = BudgetShortage(state, Decimal(state.left) / PICO_USD, is_temporary=False)
+            yield BudgetLimit(shown.left_usd, shown.owner_name, shown.public())
+
+
+def _smallest(budgets: Iterable[Iterable[BudgetLimit]]) -> BudgetLimit | None:
+    return min((one for some in budgets for one in some), key=lambda budget: budget.usd, default=None)
 
 
 def _missing(wanted: Hold, reserved: Hold) -> Hold:
     return Hold(*(max(0, amount - has) for amount, has in zip(wanted, reserved, strict=True)))
 
 
-def _key_limit_exceeded(shortage: Shortage, now: datetime) -> KeyLimitExceeded:
+def _key_limit_exceeded(shortage: Shortage, now: datetime) -> KeyLimitExceeded | NotAllowed:
+    if shortage.needed > shortage.limit:
+        return NotAllowed(
+            f"this request needs about {shortage.needed} tokens, and this API key may use {shortage.limit} tokens a"
+            " minute; shorten it, or use another key"
+        )
     wait_s = max(1.0, (shortage.renews_at - now).total_seconds()) if shortage.renews_at else 1.0
     allowed = {
         Counter.REQUESTS: "requests a minute",
@@ -265,8 +301,8 @@ def _key_limit_exceeded(shortage: Shortage, now: datetime) -> KeyLimitExceeded:
     )
 
 
-def _report_unavailable(exc: QuotasUnavailable) -> None:
-    logger().warning("quotas unavailable", extra={"reason": str(exc)})
+def _report_unavailable(exc: Exception) -> None:
+    logger().warning("quotas unavailable", extra={"reason": str(exc) or type(exc).__name__})
     count(Metric.QUOTAS_UNAVAILABLE)
 
 

@@ -45,6 +45,7 @@ from sekha_llm_bridge.observability import logger
 HEADER = "idempotency-key"
 REPLAYED_HEADER = "x-idempotent-replayed"
 _RESERVED_S = 1.0  # for storing the answer, after the deadline of the models
+_CLOCK_DIFFERENCE_S = 1.0  # between the machines of two functions, at most
 _WAITING_PART = 2 / 3
 _RETRY_AFTER_S = 2.0
 _PART_BYTES = 64 * 1024
@@ -76,7 +77,7 @@ async def _begin(request: Request, body: bytes) -> Claim | StoredAnswer:
     bridge, state = bridge_of(request), state_of(request)
     state.reserved_s = _RESERVED_S
     keys = AnswerKeys.of(key, caller_id=caller_of(request).key_id, path=request.scope["path"], body=body)
-    lease_ends_at = bridge.clock.now() + timedelta(seconds=remaining_s_of(request))
+    lease_ends_at = bridge.clock.now() + timedelta(seconds=remaining_s_of(request) + _CLOCK_DIFFERENCE_S)
     wait_s = deadline_of(request).at_most(RESPONSE_TIMEOUT_S).remaining_s() * _WAITING_PART
     try:
         return await bridge.answers().begin(keys, lease_ends_at=lease_ends_at, wait_s=wait_s)

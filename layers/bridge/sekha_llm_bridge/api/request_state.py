@@ -6,12 +6,13 @@ from dataclasses import dataclass, field
 from fastapi import Request
 from starlette.types import Scope
 
+from sekha_llm_bridge.access.spending import SETTLING_S
 from sekha_llm_bridge.api.caller import caller_of
 from sekha_llm_bridge.bootstrap import Bridge
+from sekha_llm_bridge.completion import run_to_completion
 from sekha_llm_bridge.errors import BridgeError, ConfigError
 from sekha_llm_bridge.execution import AttemptLog, Deadline, RequestReport
 from sekha_llm_bridge.execution.inbound import InboundRequest
-from sekha_llm_bridge.execution.provider_call import run_to_completion
 from sekha_llm_bridge.observability import code_location, logger
 
 RESPONSE_TIMEOUT_S = 295.0
@@ -83,8 +84,10 @@ def whole_bridge_of(request: Request) -> Bridge:
 
 
 def deadline_of(request: Request) -> Deadline:
-    """Returns the time by which this request's answer must be sent."""
-    return Deadline.after(remaining_s_of(request) - state_of(request).reserved_s, whole_bridge_of(request).clock)
+    """Returns the time by which this request's models must have answered: what the answer needs after them is left."""
+    bridge, reserved_s = bridge_of(request), state_of(request).reserved_s
+    settling_s = SETTLING_S if bridge.has_quota else 0.0
+    return Deadline.after(remaining_s_of(request) - reserved_s - settling_s, bridge.clock)
 
 
 def remaining_s_of(request: Request) -> float:
@@ -98,7 +101,7 @@ def inbound_of(request: Request) -> InboundRequest:
     state = state_of(request)
     if state.inbound is None:
         bridge = bridge_of(request)
-        spending = bridge.spending(remaining_s=deadline_of(request).remaining_s())
+        spending = bridge.spending(remaining_s=remaining_s_of(request))
         state.inbound = InboundRequest(AttemptLog(bridge.clock), bridge.caller, spending)
     return state.inbound
 

@@ -70,13 +70,21 @@ class Bridge:
             return self
         return replace(self, caller=caller, catalog=self.catalogs.of(caller.policy))
 
-    def spending(self, *, remaining_s: float) -> "RequestSpending | None":
-        """Returns the reservations of a request that ends within `remaining_s`; None where no quota counts it."""
+    @property
+    def is_restricted(self) -> bool:
+        """Whether the caller may use only some of the models."""
+        return bool(self.caller.policy.models or self.caller.policy.tasks)
+
+    @property
+    def has_quota(self) -> bool:
+        """Whether the requests of the caller are counted."""
         budget, policy = self.settings.routing.budget, self.caller.policy
         has_budget = policy.has_budget or budget.daily_usd is not None or budget.monthly_usd is not None
-        if not has_budget and not policy.has_rate_limits:
-            return None
-        return self.spending_maker().make(self.caller, remaining_s=remaining_s)
+        return has_budget or policy.has_rate_limits
+
+    def spending(self, *, remaining_s: float) -> "RequestSpending | None":
+        """Returns the reservations of a request that ends within `remaining_s`; None where no quota counts it."""
+        return self.spending_maker().make(self.caller, remaining_s=remaining_s) if self.has_quota else None
 
 
 @cache

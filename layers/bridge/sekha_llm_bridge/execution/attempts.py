@@ -61,10 +61,12 @@ class AttemptLog:
         """Starts the time of an attempt, which ends with one of the `record_` methods."""
         self._attempt_started_s = self._clock.monotonic_s()
 
-    def record_success(self, candidate: Candidate, usage: Usage | None) -> None:
-        """Adds the attempt that answered; without `usage` its cost is the estimate."""
+    def record_success(self, candidate: Candidate, usage: Usage | None, *, is_estimated: bool = False) -> None:
+        """Adds the attempt that answered; without `usage` its cost is the estimate. Where the usage is the bridge's own
+        estimate, the provider may bill up to the bound.
+        """
         cost_usd = _cost_usd(candidate, usage)
-        cost_bound_usd = candidate.quote.bound_usd if usage is None else cost_usd
+        cost_bound_usd = candidate.quote.bound_usd if usage is None or is_estimated else cost_usd
         self._add(candidate, "ok", 200, "answered", cost_usd, cost_bound_usd, usage)
 
     def record_failure(self, candidate: Candidate, failure: Failure) -> None:
@@ -80,12 +82,14 @@ class AttemptLog:
         code, status = failure.kind.code, failure.provider_status
         self._add(candidate, code, status, failure.message, cost_usd, cost_bound_usd, failure.usage)
 
-    def record_cancellation(self, candidate: Candidate) -> None:
-        """Adds an attempt that was cancelled because the caller disconnected. The provider may bill it."""
+    def record_cancellation(self, candidate: Candidate, usage: Usage | None = None) -> None:
+        """Adds an attempt that was cancelled because the caller disconnected. The provider may bill it; `usage` is what
+        the bridge has counted so far.
+        """
         is_free = candidate.entry.is_free
         cost_usd = NO_COST if is_free else None
         cost_bound_usd = NO_COST if is_free else candidate.quote.bound_usd
-        self._add(candidate, "abandoned", None, "the client disconnected", cost_usd, cost_bound_usd, None)
+        self._add(candidate, "abandoned", None, "the client disconnected", cost_usd, cost_bound_usd, usage)
 
     def _add(
         self,

@@ -8,11 +8,10 @@ from sekha_llm_bridge.errors import BridgeError, BudgetExceeded, RateLimited
 from sekha_llm_bridge.execution.deadline import Deadline
 from sekha_llm_bridge.execution.failover import FailoverState
 from sekha_llm_bridge.pricing import usd_text
-from sekha_llm_bridge.routing import Candidate, CatalogModel
+from sekha_llm_bridge.routing import Candidate
 from sekha_llm_bridge.routing.cost_quotes import estimated_output_tokens, prompt_estimate
 
 _MAX_SHARE = 0.5  # of the time that is left, to wait for room in a budget; the provider needs the rest
-_MAX_WAIT_BEFORE_FREE_MODEL_S = 2.0
 _RETRY_AFTER_S = 2.0
 
 
@@ -29,9 +28,9 @@ class Reservation(NamedTuple):
             self.spending.end_attempt(self.need)
 
 
-async def reserve(candidate: Candidate, state: FailoverState, deadline: Deadline) -> Reservation | None:
-    """Reserves for an attempt; for a shorter answer where only that fits into what is left of a budget. Returns None,
-    and notes it in `state`, where there is no room.
+async def reserve(candidate: Candidate, state: FailoverState, *, patience_s: float) -> Reservation | None:
+    """Reserves for an attempt; for a shorter answer where only that fits into what is left of a budget. Waits for up to
+    `patience_s` while only requests under way leave no room. Returns None, noted in `state`, where there is no room.
 
     Raises `KeyLimitExceeded` and `AccessUnavailable`, as `RequestSpending.reserve` does.
     """
@@ -39,7 +38,6 @@ async def reserve(candidate: Candidate, state: FailoverState, deadline: Deadline
     need = _need(candidate, state)
     if spending is None:
         return Reservation(candidate, need, None)
-    patience_s = _patience_s(candidate.entry, state, deadline)
     while True:
         shortage = await spending.reserve(need, spent=state.inbound.spent, patience_s=patience_s)
         if shortage is None:
@@ -84,9 +82,6 @@ def _need(candidate: Candidate, state: FailoverState) -> Need:
     return Need(cost_usd, prompt_estimate(entry, request) + output_tokens)
 
 
-def _patience_s(entry: CatalogModel, state: FailoverState, deadline: Deadline) -> float:
-    """Returns how long to wait for other requests to settle: not long where a free model may answer instead."""
-    patience_s = max(0.0, deadline.remaining_s() * _MAX_SHARE)
-    ranked = state.plan.ranked
-    has_free_model = any(later.is_free for later in ranked[ranked.index(entry) + 1 :])
-    return min(patience_s, _MAX_WAIT_BEFORE_FREE_MODEL_S) if has_free_model else patience_s
+def patience_s(deadline: Deadline) -> float:
+    """Returns how long a request may wait for others to settle: the provider needs the rest of the time."""
+    return max(0.0, deadline.remaining_s() * _MAX_SHARE)

@@ -4,13 +4,14 @@ run out.
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 from sekha_llm_bridge.clock import Clock
+from sekha_llm_bridge.completion import run_to_completion
 from sekha_llm_bridge.errors import CallOutcome, FailureKind, ProviderError
-from sekha_llm_bridge.execution.budgets import reserve
+from sekha_llm_bridge.execution.budgets import patience_s, reserve
 from sekha_llm_bridge.execution.deadline import Deadline
 from sekha_llm_bridge.execution.failover import FailoverState
 from sekha_llm_bridge.execution.failure_reporting import is_deadline_limited, report_failure
@@ -22,13 +23,13 @@ from sekha_llm_bridge.execution.plan_errors import (
     error_for_exhausted_plan,
     require_candidates,
 )
-from sekha_llm_bridge.execution.provider_call import call_within, has_new_credentials, run_to_completion
+from sekha_llm_bridge.execution.provider_call import call_within, has_new_credentials
 from sekha_llm_bridge.execution.receipt import Receipt
 from sekha_llm_bridge.execution.streamed_answer import AttemptResult, S, StreamedAnswer, T
 from sekha_llm_bridge.observability import Metric, count
 from sekha_llm_bridge.providers import Provider, ProviderDirectory
 from sekha_llm_bridge.resilience import BreakerSession, Cooldowns, Permit, Refusal, UnsupportedFeatures
-from sekha_llm_bridge.routing import Candidate, RoutePlan
+from sekha_llm_bridge.routing import Candidate, CatalogModel, RoutePlan
 from sekha_llm_bridge.usage import Usage
 
 # The system's source, because environments that were restored from one snapshot share the state of any other.
@@ -46,6 +47,11 @@ class Answer(Protocol):
     @property
     def usage(self) -> Usage | None:
         """The provider's count of tokens, None where it sent none."""
+        ...
+
+    @property
+    def usage_is_estimated(self) -> bool:
+        """Whether `usage` is the bridge's own estimate."""
         ...
 
 
@@ -109,7 +115,8 @@ class Executor:
         """
         state = self._start(plan, inbound, allow_fallback=allow_fallback)
         result = await self._try_candidates(state, operation, deadline, session)
-        receipt = state.record_success(result.candidate, result.answer.usage)
+        answer = result.answer
+        receipt = state.record_success(result.candidate, answer.usage, is_estimated=answer.usage_is_estimated)
         await session.report_outcome(result.permit, CallOutcome.SUCCESS)
         return ExecutionResult(result.answer, result.candidate, receipt)
 
@@ -144,13 +151,35 @@ class Executor:
     async def _try_candidates(
         self, state: FailoverState, operation: Operation[T], deadline: Deadline, session: BreakerSession
     ) -> AttemptResult[T]:
-        for entry in state.plan.ranked:
+        result = await self._try_each(state.plan.ranked, state, operation, deadline, session, until_s=None)
+        if result is None and (waiting := state.take_reserved()):
+            until_s = self._clock.monotonic_s() + patience_s(deadline)
+            result = await self._try_each(waiting, state, operation, deadline, session, until_s=until_s)
+        if result is not None:
+            return result
+        raise error_for_exhausted_plan(state, deadline)
+
+    async def _try_each(
+        self,
+        entries: Sequence[CatalogModel],
+        state: FailoverState,
+        operation: Operation[T],
+        deadline: Deadline,
+        session: BreakerSession,
+        *,
+        until_s: float | None,
+    ) -> AttemptResult[T] | None:
+        """Returns the answer of the first model that gives one; None where none does. Waits until `until_s` (monotonic
+        time) for room in budgets; not at all without it.
+        """
+        for entry in entries:
             candidate = state.next_candidate(entry)
             if candidate is None:
                 continue
             if deadline.remaining_s() < MIN_ATTEMPT_S:
                 raise deadline_exceeded()
-            reservation = await reserve(candidate, state, deadline)
+            wait_s = 0.0 if until_s is None else max(0.0, until_s - self._clock.monotonic_s())
+            reservation = await reserve(candidate, state, patience_s=wait_s)
             if reservation is None:
                 continue
             try:
@@ -159,7 +188,7 @@ class Executor:
                 reservation.end()
             if result is not None:
                 return result
-        raise error_for_exhausted_plan(state, deadline)
+        return None
 
     async def _try_candidate(
         self,
@@ -183,7 +212,7 @@ class Executor:
                 raise
             return None
         except asyncio.CancelledError:  # the client has disconnected
-            state.log.record_cancellation(candidate)
+            state.log.record_cancellation(candidate, Usage(state.plan.request.prompt.estimate))
             await run_to_completion(session.report_outcome(permit, CallOutcome.NEUTRAL))
             raise
 

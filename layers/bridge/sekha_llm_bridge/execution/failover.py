@@ -110,6 +110,14 @@ class FailoverState:
         self.shortages.append((entry, shortage))
         self.skipped.append((entry, Exclusion(ExclusionKind.BUDGET, reason)))
 
+    def take_reserved(self) -> list[CatalogModel]:
+        """Returns the models that budgets had no room for only because of what is reserved, as not skipped any more."""
+        waiting = [entry for entry, shortage in self.shortages if shortage.is_temporary]
+        self.shortages = [pair for pair in self.shortages if not pair[1].is_temporary]
+        budget = ExclusionKind.BUDGET
+        self.skipped = [pair for pair in self.skipped if pair[1].kind is not budget or pair[0] not in waiting]
+        return waiting
+
     def record_breaker_refusal(self, entry: CatalogModel, refusal: Refusal) -> None:
         """Skips the provider: its breaker has changed since the plan was made."""
         self._excluded_providers.add(entry.provider.id)
@@ -132,7 +140,7 @@ class FailoverState:
             self._excluded_providers.add(entry.provider.id)
         self.log.record_failure(candidate, error.failure)
 
-    def record_success(self, candidate: Candidate, usage: Usage | None) -> Receipt:
+    def record_success(self, candidate: Candidate, usage: Usage | None, *, is_estimated: bool = False) -> Receipt:
         """Records the attempt that answered; returns the receipt of the plan."""
-        self.log.record_success(candidate, usage)
+        self.log.record_success(candidate, usage, is_estimated=is_estimated)
         return make_receipt(self.plan, candidate, self.attempts, self.elapsed_ms, notes=self.notes)

@@ -60,9 +60,12 @@ def error_for_exhausted_plan(state: FailoverState, deadline: Deadline) -> Bridge
     """Returns the error for a plan whose candidates all failed, or were refused by their breakers."""
     plan, failed = state.plan, state.failed
     if not failed:
-        if (no_room := error_for_shortages(state)) is not None:
-            return no_room
         excluded = [*state.skipped, *_excluded(plan.excluded_by(ExclusionKind.BREAKER))]
+        excluded += _excluded(plan.excluded_by(ExclusionKind.COOLDOWN)) if state.shortages else []
+        later = [(entry, exclusion) for entry, exclusion in excluded if exclusion.kind in _TEMPORARY]
+        if (no_room := error_for_shortages(state)) is not None and not later:
+            return no_room
+        excluded = later or excluded
         return _error_for_temporary_exclusions(excluded, plan)
     # A prompt that was too long for a small model does not explain why a larger one did not answer.
     others = [one for one in failed if one.failure.kind is not FailureKind.CONTEXT_LENGTH_EXCEEDED]
@@ -89,6 +92,8 @@ def error_for_exhausted_plan(state: FailoverState, deadline: Deadline) -> Bridge
 def _error_for_unsuitable_candidates(state: FailoverState, last: FailedAttempt) -> BridgeError:
     """No candidate could do it: wait for those that are excluded now, pay for them, or change the request."""
     plan = state.plan
+    if (no_room := error_for_shortages(state)) is not None:
+        return no_room
     if last.failure.kind is FailureKind.CANDIDATE_UNSUITABLE:
         temporary = [*plan.excluded_by(ExclusionKind.BREAKER), *plan.excluded_by(ExclusionKind.COOLDOWN)]
         if temporary:
@@ -100,6 +105,8 @@ def _error_for_unsuitable_candidates(state: FailoverState, last: FailedAttempt) 
 
 def _error_for_too_long_prompt(state: FailoverState) -> BridgeError:
     """The prompt was too long for every model tried: wait for a larger window, pay for it, or shorten the prompt."""
+    if (no_room := error_for_shortages(state)) is not None:
+        return no_room
     largest_window = max(one.entry.window for one in state.failed)
     larger = [row for row in state.plan.considered_models if row.exclusion and row.entry.window > largest_window]
     if temporary := [row for row in larger if row.exclusion and row.exclusion.kind in _TEMPORARY]:
@@ -192,11 +199,11 @@ def _cost_limit_exceeded(plan: RoutePlan, expensive: Sequence[ConsideredModel]) 
     fits = _subject(plan, "no model fits", "cannot answer within")
     limit = f"{fits} the cost limit of ${usd_text(plan.limit_usd or Decimal(0))}"
     label = "; the cheapest is " if priced else "; of "
-    if priced and plan.limit_usd is not None and plan.limit_usd == plan.context.budget_usd:
-        left = f"{fits} a budget, of which ${usd_text(plan.limit_usd)} can be used"
-        return BudgetExceeded(
-            f"{left}{label}{_name(cheapest.entry)}: {reason}. Shorten the request, or use a free model"
-        )
+    budget = plan.context.budget
+    if priced and budget is not None and plan.limit is not None and plan.limit.total_usd == budget.usd:
+        left = f"{fits} the budget of {budget.owner_name}, of which ${usd_text(budget.usd)} can be used"
+        message = f"{left}{label}{_name(cheapest.entry)}: {reason}. Shorten the request, or use a free model"
+        return BudgetExceeded(message, budget=budget.fields)
     remedy = ". Raise max_cost (and max_cost_per_request), or shorten the request" if priced else ""
     if plan.limit is not None and plan.limit.is_default:
         remedy = ". Shorten the request, or set max_cost_per_request in the configuration, which has its default value"

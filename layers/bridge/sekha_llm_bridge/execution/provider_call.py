@@ -1,9 +1,8 @@
 """One call of one provider within its time: every exception becomes a `ProviderError`."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import suppress
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 from sekha_llm_bridge.errors import FailureKind, ProviderError
 from sekha_llm_bridge.observability import code_location, logger
@@ -43,20 +42,3 @@ async def has_new_credentials(
     """
     is_rejected = error.kind is FailureKind.CREDENTIALS_REJECTED
     return is_rejected and await providers.refresh(provider_id, timeout_s=timeout_s)
-
-
-async def run_to_completion(work: Coroutine[Any, Any, T]) -> T:
-    """Runs the coroutine to completion even if the caller is cancelled: an outcome must be recorded, and a lease given
-    back, also after the client has disconnected. Only for work that takes a short time.
-    """
-    task = asyncio.ensure_future(work)
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        while not task.done():
-            with suppress(asyncio.CancelledError):
-                await asyncio.wait({task})
-        if not task.cancelled() and (failure := task.exception()) is not None:
-            extra = {"code_location": code_location(failure)}
-            logger().error("unexpected error while a request was ended", extra=extra)
-        raise

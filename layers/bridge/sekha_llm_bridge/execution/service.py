@@ -4,7 +4,7 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Protocol, TypeVar
 
-from sekha_llm_bridge.access.caller import Caller
+from sekha_llm_bridge.access.caller import BudgetLimit, Caller
 from sekha_llm_bridge.config.models import CHAT_TASKS, RoutingConfig
 from sekha_llm_bridge.conversation import Conversation
 from sekha_llm_bridge.errors import NotAllowed
@@ -66,21 +66,25 @@ class ModelService:
         """Returns the plan for a request, without running it. Budgets are read for it: a request that runs notices when
         it reserves that they are spent.
         """
-        left_usd = None if inbound.spending is None else await inbound.spending.left_usd()
-        return (await self._plan(route, deadline, conversation, inbound.caller, left_usd=left_usd))[0]
+        budget = None if inbound.spending is None else await inbound.spending.budget_left()
+        return (await self._plan(route, deadline, conversation, inbound.caller, budget))[0]
 
     async def run(
         self, operation: RoutedOperation[A], deadline: Deadline, inbound: InboundRequest, *, allow_fallback: bool = True
     ) -> ExecutionResult[A]:
         """Returns the answer of the first candidate that gives a usable one. See `Executor.run`."""
-        planned, session = await self._plan(operation.route, deadline, operation.conversation, inbound.caller)
+        planned, session = await self._plan(
+            operation.route, deadline, operation.conversation, inbound.caller, _budget(inbound)
+        )
         return await self._executor.run(planned, operation, deadline, session, inbound, allow_fallback=allow_fallback)
 
     async def stream(
         self, operation: RoutedOperation[S], deadline: Deadline, inbound: InboundRequest, *, allow_fallback: bool = True
     ) -> StreamedAnswer[S]:
         """Returns an answer in chunks when its first token has arrived. See `Executor.stream`."""
-        planned, session = await self._plan(operation.route, deadline, operation.conversation, inbound.caller)
+        planned, session = await self._plan(
+            operation.route, deadline, operation.conversation, inbound.caller, _budget(inbound)
+        )
         return await self._executor.stream(
             planned, operation, deadline, session, inbound, allow_fallback=allow_fallback
         )
@@ -91,8 +95,7 @@ class ModelService:
         deadline: Deadline,
         conversation: Conversation | None,
         caller: Caller,
-        *,
-        left_usd: Decimal | None = None,
+        budget: BudgetLimit | None,
     ) -> tuple[RoutePlan, BreakerSession]:
         """Returns the plan, and the breakers by which it was made. Where it depends on how many tokens the prompt has,
         providers that can are asked to count them, and the plan is made again.
@@ -103,7 +106,7 @@ class ModelService:
             cost_aware=self._routing.cost_aware,
             max_cost_usd=_smallest(self._routing.configured_max_cost_usd, caller.policy.max_cost_per_request_usd),
             default_max_cost_usd=self._routing.default_max_cost_usd,
-            budget_usd=_smallest(smallest_budget_usd(self._routing, caller), left_usd),
+            budget=budget,
             max_output_tokens=self._routing.max_output_tokens,
             min_output_tokens=self._routing.min_output_tokens,
             breakers=session.views(),
@@ -118,10 +121,9 @@ class ModelService:
         return planned, session
 
 
-def smallest_budget_usd(routing: RoutingConfig, caller: Caller) -> Decimal | None:
-    """Returns the smallest budget of the caller's key and of the bridge; None where there is none."""
-    policy, budget = caller.policy, routing.budget
-    return _smallest(policy.daily_usd, policy.monthly_usd, budget.daily_usd, budget.monthly_usd)
+def _budget(inbound: InboundRequest) -> BudgetLimit | None:
+    """Returns the smallest whole budget as a limit: what cannot be bounded by it cannot be reserved."""
+    return None if inbound.spending is None else inbound.spending.whole_budget()
 
 
 def _smallest(*limits: Decimal | None) -> Decimal | None:

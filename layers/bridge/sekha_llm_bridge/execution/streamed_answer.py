@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Generic, Protocol, TypeVar
 
+from sekha_llm_bridge.completion import run_to_completion
 from sekha_llm_bridge.conversation import AnswerChunk, AnswerState
 from sekha_llm_bridge.errors import (
     BridgeError,
@@ -19,7 +20,7 @@ from sekha_llm_bridge.errors import (
 from sekha_llm_bridge.execution.deadline import Deadline
 from sekha_llm_bridge.execution.failover import FailoverState
 from sekha_llm_bridge.execution.failure_reporting import report_failure
-from sekha_llm_bridge.execution.provider_call import call_within, run_to_completion
+from sekha_llm_bridge.execution.provider_call import call_within
 from sekha_llm_bridge.execution.receipt import Receipt
 from sekha_llm_bridge.observability import Metric, count
 from sekha_llm_bridge.resilience import BreakerSession, Cooldowns, Permit
@@ -35,6 +36,11 @@ class ChunkSource(Protocol):
     @property
     def usage(self) -> Usage | None:
         """Tokens so far; None where they were not counted."""
+        ...
+
+    @property
+    def is_estimated(self) -> bool:
+        """Whether `usage` is the bridge's own estimate."""
         ...
 
     async def __anext__(self) -> AnswerChunk:
@@ -160,7 +166,7 @@ class StreamedAnswer(Generic[S]):
         """
         if self._state is not StreamState.ENDED:
             self._state = StreamState.ENDED
-            self._failover.log.record_cancellation(self.candidate)
+            self._failover.log.record_cancellation(self.candidate, self.chunks.usage)
             with suppress(asyncio.CancelledError):  # a second cancellation changes nothing
                 await run_to_completion(self._close(CallOutcome.NEUTRAL))
         return self.error or ClientDisconnected()
@@ -187,7 +193,9 @@ class StreamedAnswer(Generic[S]):
 
     async def _complete(self) -> None:
         self._state = StreamState.ENDED
-        self.receipt = self._failover.record_success(self.candidate, self.chunks.usage)
+        self.receipt = self._failover.record_success(
+            self.candidate, self.chunks.usage, is_estimated=self.chunks.is_estimated
+        )
         await self._close(CallOutcome.SUCCESS)
 
     async def _close(self, outcome: CallOutcome) -> None:

@@ -34,6 +34,7 @@ class EmbeddingAnswer:
 
     vectors: list[list[float]]
     usage: Usage | None
+    usage_is_estimated: bool = False
 
 
 @dataclass(frozen=True, slots=True)

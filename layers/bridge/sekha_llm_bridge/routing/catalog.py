@@ -133,6 +133,10 @@ class Catalog:
         """Returns the entries of all providers with that model_id."""
         return self.by_model_id.get(model_id, ())
 
+    def serving(self, task: Task) -> tuple[CatalogModel, ...]:
+        """Returns the models that may be used for a task, in the order of the file."""
+        return tuple(sorted(self.usable[task], key=lambda entry: entry.position))
+
     def model_ids(self, entries: Iterable[CatalogModel] | None = None) -> tuple[str, ...]:
         """Returns each model_id once, in order; of all models where no `entries` are given."""
         return tuple(dict.fromkeys(entry.model.model_id for entry in (self.models if entries is None else entries)))

@@ -30,7 +30,8 @@ class CostLimit(NamedTuple):
 
 def cost_limit(request: RouteRequest, context: RoutingContext) -> CostLimit | None:
     """Returns what is left of the lowest limit for this request, at least 0; None where there is no limit."""
-    set_limits = (request.max_cost_usd, context.max_cost_usd, context.budget_usd)
+    budget_usd = None if context.budget is None else context.budget.usd
+    set_limits = (request.max_cost_usd, context.max_cost_usd, budget_usd)
     chosen = [usd for usd in set_limits if usd is not None]
     limits = chosen if context.default_max_cost_usd is None else [*chosen, context.default_max_cost_usd]
     if not limits:

@@ -10,7 +10,7 @@ from sekha_llm_bridge.config.vocabulary import CHAT_TASKS, Task
 from sekha_llm_bridge.errors import ModelNotFound
 from sekha_llm_bridge.routing.catalog import Catalog, CatalogModel
 from sekha_llm_bridge.routing.model_refs import ModelRef
-from sekha_llm_bridge.routing.names import resolve_model
+from sekha_llm_bridge.routing.names import model_ref, resolve_model, task_of
 
 _MAX_KEPT = 100
 _ALL_OF_PROVIDER = "/*"
@@ -47,14 +47,18 @@ def restricted(catalog: Catalog, *, models: Collection[str], tasks: Collection[T
         task: _kept(entries, positions, allowed & (CHAT_TASKS if task is None else {task}))
         for task, entries in catalog.usable.items()
     }
-    return replace(
+    without_names = replace(
         catalog,
         models=kept,
         by_model_id={model_id: entries for model_id, entries in by_model_id.items() if entries},
-        aliases={name: targets for name, targets in catalog.aliases.items() if _is_known(targets, kept)},
+        defaults=catalog.defaults.model_copy(
+            update={name: None for name, model_id in catalog.defaults if model_id not in _model_ids(kept)}
+        ),
         disabled=(),
         usable=usable,
     )
+    aliases = {name: _known(targets, without_names) for name, targets in catalog.aliases.items()}
+    return replace(without_names, aliases={name: targets for name, targets in aliases.items() if targets})
 
 
 def _is_named(names: Collection[str], catalog: Catalog) -> Callable[[CatalogModel], bool]:
@@ -87,7 +91,15 @@ def _kept(
     return tuple(entry for entry in entries if entry.position in positions and _has_task(entry, tasks))
 
 
-def _is_known(targets: Iterable[str], kept: Iterable[CatalogModel]) -> bool:
-    """Returns whether an alias still stands for a model, or for a task."""
-    names = {task.value for task in Task} | {name for entry in kept for name in (entry.model_id, "/".join(entry.key))}
-    return any(target in names for target in targets)
+def _model_ids(entries: Iterable[CatalogModel]) -> frozenset[str]:
+    return frozenset(entry.model_id for entry in entries)
+
+
+def _known(targets: tuple[str, ...], catalog: Catalog) -> tuple[str, ...]:
+    """Returns the targets of an alias that the catalog has: models, and tasks with a model."""
+    tasks = {target: task_of(target) for target in targets}
+    return tuple(
+        target
+        for target in targets
+        if model_ref(target, catalog) is not None or ((task := tasks[target]) is not None and catalog.usable[task])
+    )

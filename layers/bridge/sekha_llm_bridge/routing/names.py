@@ -42,7 +42,7 @@ def resolve_model(name: str | None, catalog: Catalog) -> NamedTarget:
         if any(refs):  # one of a disabled provider stays, for a note
             known = tuple(ref or ModelRef(target) for ref, target in zip(refs, alias, strict=True))
             return NamedTarget(known, is_pinned=is_pinned)
-        if (task := _task_of(alias[0])) is not None:
+        if (task := task_of(alias[0])) is not None:
             return NamedTarget(task=task)
         raise model_not_found(name, catalog)
     if name == AUTO:
@@ -108,20 +108,21 @@ def why_disabled(ref: ModelRef, catalog: Catalog) -> str | None:
 
 def is_task_name(name: str) -> bool:
     """Returns whether a name stands for a task, or for any model, and not for a model."""
-    return name == AUTO or _task_of(name) is not None
+    return name == AUTO or task_of(name) is not None
 
 
-def _task_of(name: str) -> Task | None:
+def task_of(name: str) -> Task | None:
+    """Returns the task that a name stands for; None for any other name."""
     return DEFAULT_NAMES.get(name) or next((task for task in Task if task.value == name), None)
 
 
 def _serving(task: Task, catalog: Catalog) -> tuple[CatalogModel, ...]:
-    return tuple(entry for entry in catalog.models if entry.serves(task))
+    return catalog.serving(task)
 
 
 def _entries_of(targets: tuple[str, ...], catalog: Catalog) -> tuple[CatalogModel, ...]:
     refs = [ref for target in targets if (ref := model_ref(target, catalog)) is not None]
-    if not refs and (task := _task_of(targets[0])) is not None:
+    if not refs and (task := task_of(targets[0])) is not None:
         return _serving(task, catalog)
     return tuple(entry for ref in refs for entry in catalog.entries(ref.model_id) if ref.matches(entry))
 

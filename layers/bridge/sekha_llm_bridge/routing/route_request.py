@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 
+from sekha_llm_bridge.access.caller import BudgetLimit
 from sekha_llm_bridge.config.models import Task
 from sekha_llm_bridge.pricing import TokenCount
 from sekha_llm_bridge.providers import RequestedFeature
@@ -89,7 +90,7 @@ class RoutingContext:
 
     `max_cost_usd` is the limit that the configuration or the caller's key sets for every request;
     `default_max_cost_usd` the one that applies where the configuration sets none (see `CostLimit`). `max_output_tokens`
-    is the maximum for one choice. `budget_usd` is the smallest whole budget of the caller and of the bridge. It is a
+    is the maximum for one choice. `budget` is the smallest whole budget of the caller and of the bridge. It is a
     limit, too: what cannot be bounded cannot be reserved.
 
     `breakers` has the breakers that are not closed, by provider id. `cooldowns_s` has the seconds for which a provider
@@ -101,7 +102,7 @@ class RoutingContext:
     max_cost_usd: Decimal | None = None
     default_max_cost_usd: Decimal | None = None
     max_output_tokens: int | None = None
-    budget_usd: Decimal | None = None
+    budget: BudgetLimit | None = None
     min_output_tokens: int = 64
     breakers: Mapping[str, BreakerView] = field(default_factory=dict)
     cooldowns_s: Mapping[tuple[str, str], float] = field(default_factory=dict)

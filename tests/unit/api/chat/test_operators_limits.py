@@ -50,7 +50,7 @@ def test_the_output_limit_is_sent_for_a_request_without_one(fake: FakeProvider) 
 def test_a_vendors_field_that_would_get_round_a_limit_is_a_400(
     fake: FakeProvider, limit: str, fields: dict[str, Any]
 ) -> None:
-    answer = ask(limited(fake, **{limit: 2}), **fields)
+    answer = ask(limited(fake, None, **{limit: 2}), **fields)
     assert (answer.status, error(answer)["param"]) == (400, next(iter(fields)))
     assert fake.received == []
     assert ask(limited(fake), **fields).status == 200

@@ -137,7 +137,10 @@ class Account(NamedTuple):
     version: int = 0
 
     def at(self, now: datetime, quota: Quota) -> Self:
-        """Returns the account as it is at `now`: without lapsed holds, and with counters of the present periods."""
+        """Returns the account as it is at `now`: without lapsed holds, and with counters of the present periods.
+
+        A period that has begun by another instance's clock has begun: an account never goes back to an earlier one.
+        """
         lapsed = {name: hold for name, hold in self.holds.items() if lapses_at(name) <= now}
         used = dict(self.used)
         for hold in lapsed.values():
@@ -145,7 +148,7 @@ class Account(NamedTuple):
                 if amount:
                     used[counter] = max(0, used.get(counter, 0) - amount)
         holds = {name: hold for name, hold in self.holds.items() if name not in lapsed}
-        present = {period: name_of(period, now) for period in quota.periods}
+        present = {period: max(name_of(period, now), self.periods.get(period, "")) for period in quota.periods}
         reserved = reserved_of(holds)
         for counter in quota.counters:
             period = PERIOD_OF.get(counter)

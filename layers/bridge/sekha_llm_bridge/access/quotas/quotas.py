@@ -7,7 +7,6 @@ is no room.
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from datetime import datetime
 from typing import Any, TypeVar
 
 from sekha_llm_bridge.access.quotas.account import Account, Counter, Hold, Quota, Shortage, name_of
@@ -15,7 +14,7 @@ from sekha_llm_bridge.access.quotas.store import Change, QuotaStore, QuotasUnava
 from sekha_llm_bridge.clock import Clock
 
 T = TypeVar("T")
-_CALL_TIMEOUT_S = 1.0
+_CALL_TIMEOUT_S = 0.5
 _MAX_TRIES = 3  # of one write whose outcome is unknown
 _MAX_RACES = 50  # writes of other instances between a read of the account and its replacement
 _RETRY_PAUSE_S = 0.05
@@ -41,6 +40,9 @@ class Quotas:
         """
         now, counted = self._clock.now(), quota.counted(hold)
         amounts = _amounts(quota, counted, requests)
+        if any(amounts.get(counter, 0) > limit for counter, limit in quota.limits.items()):
+            account = await self.read(quota)
+            return account.shortage(amounts, quota, now) or account
         change = Change(
             amounts,
             periods={period: name_of(period, now) for period in quota.periods},
@@ -52,7 +54,7 @@ class Quotas:
         for _ in range(_MAX_RACES):
             if result.is_written or name in result.account.holds:
                 return result.account
-            outcome = await self._reserve_after(result.account, quota, change, now)
+            outcome = await self._reserve_after(result.account, quota, change)
             if isinstance(outcome, Shortage):
                 return outcome
             result = outcome
@@ -69,22 +71,41 @@ class Quotas:
         tries = _Tries()
         result = await self._repeated(lambda: self._store.change(quota.owner, correction), tries)
         if not result.is_written and tries.count == 1:  # the holds have lapsed, and nothing of them is counted
-            result = await self._store.change(quota.owner, Change(due))
+            return await self.count(quota, spent)
         return result.account
 
-    async def _reserve_after(
-        self, seen: Account, quota: Quota, change: Change, now: datetime
-    ) -> WriteResult | Shortage:
+    async def release(self, quota: Quota, name: str, hold: Hold) -> None:
+        """Ends a hold of which it is not known whether it was stored. Raises `QuotasUnavailable`."""
+        held = _amounts(quota, quota.counted(hold), 0)
+        change = Change({counter: -amount for counter, amount in held.items()}, ended=(name,))
+        await self._repeated(lambda: self._store.change(quota.owner, change))
+
+    async def count(self, quota: Quota, spent: Hold) -> Account:
+        """Counts what was spent without a reservation. Raises `QuotasUnavailable`. A write whose answer was lost is not
+        repeated blindly, because the version of the account has changed then, but may still be counted twice.
+        """
+        due = _amounts(quota, quota.counted(spent), 0)
+        for _ in range(_MAX_RACES):
+            seen = await self._repeated(lambda: self._store.read(quota.owner))
+            after = seen.at(self._clock.now(), quota).added(due)
+            result = await self._store.replace(quota.owner, seen, after)
+            if result.is_written:
+                return result.account
+        raise QuotasUnavailable("too many requests change the account at once")
+
+    async def _reserve_after(self, seen: Account, quota: Quota, change: Change) -> WriteResult | Shortage:
         """Reserves after a change that did not fit the account that was seen, or returns the shortage in it.
 
         The account is replaced only where a period has ended or a hold has lapsed; else another instance has made room.
         """
+        now = self._clock.now()
         present = seen.at(now, quota)
         shortage = present.shortage(change.amounts, quota, now)
         if shortage is not None:
             return shortage
         if present == seen:
-            return await self._repeated(lambda: self._store.change(quota.owner, change))
+            again = change._replace(periods={period: present.periods[period] for period in quota.periods})
+            return await self._repeated(lambda: self._store.change(quota.owner, again))
         after = present.added(change.amounts).with_hold(change.hold_name, change.hold)
         return await self._repeated(lambda: self._store.replace(quota.owner, seen, after))
 

@@ -71,7 +71,7 @@ async def health_report(bridge: Bridge) -> dict[str, Any]:
     `models_loaded`.
     """
     records = await bridge.breakers.read_now()
-    configs, now = bridge.settings.providers, bridge.clock.now()
+    configs, now = _visible_providers(bridge), bridge.clock.now()
     rows = {config.id: _row(config, records.get(config.id, ProviderRecord()), now) for config in configs}
     usable = [rows[config.id]["status"] for config in configs]
     pending = await _pending(bridge)
@@ -82,6 +82,13 @@ async def health_report(bridge: Bridge) -> dict[str, Any]:
     report = {"status": overall(usable, notes), "version": __version__, "providers": rows, "vectors": vectors}
     report["models_loaded"] = list(bridge.catalog.model_ids())
     return report | ({"notes": notes} if notes else {})
+
+
+def _visible_providers(bridge: Bridge) -> list[ProviderConfig]:
+    """Returns the providers that have a model for the caller."""
+    known = {entry.provider.id for entry in bridge.catalog.models}
+    providers = bridge.settings.providers
+    return [config for config in providers if config.id in known] if bridge.is_restricted else list(providers)
 
 
 def _notes(records: Iterable[ProviderRecord], now: datetime, bridge: Bridge) -> Iterator[str]:

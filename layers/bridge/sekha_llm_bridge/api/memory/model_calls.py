@@ -22,6 +22,7 @@ from sekha_llm_bridge.errors import (
     ContextLengthExceeded,
     CostLimitExceeded,
     FailureKind,
+    KeyLimitExceeded,
     NoCapableModel,
     NoProviderAvailable,
     ProviderError,
@@ -138,6 +139,8 @@ class ModelCalls:
         route, conversation = self._planned(call)
         try:
             result = await self._bridge.service.run(ChatOperation(route, conversation), self._deadline, self._inbound)
+        except KeyLimitExceeded:
+            raise
         except (ContextLengthExceeded, *_NOBODY_ANSWERED) as exc:
             error = self._for_caller(exc)
             if call.is_text and await self._may_fit_if_shorter(exc, route, conversation):

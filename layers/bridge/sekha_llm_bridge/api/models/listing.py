@@ -45,7 +45,7 @@ def openai_model(request: Request, model_id: str) -> Response:
 def tasks(request: Request) -> Response:
     """`GET /api/v1/tasks`: every task that has a configured model, with its default model and its models."""
     catalog = bridge_of(request).catalog
-    models_by_task = [(task, [entry for entry in catalog.models if entry.model.serves(task)]) for task in Task]
+    models_by_task = [(task, catalog.serving(task)) for task in Task]
     return json_response(
         [
             {

@@ -92,9 +92,16 @@ def _print(used: UsageReport, options: Options) -> None:
 
 def _print_csv(used: UsageReport) -> None:
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow((used.by, *_CSV_FIELDS))
-    for row in used.sums:
-        writer.writerow((_cell(row.name or ""), *(_csv_value(getattr(row, name)) for name in _CSV_FIELDS)))
+    has_names = used.by == "key"
+    writer.writerow((used.by, *(("name",) if has_names else ()), *_CSV_FIELDS))
+    for row, name in zip(used.sums, _key_names(used), strict=True):
+        texts = (row.name or "", *((name,) if has_names else ()))
+        writer.writerow((*map(_cell, texts), *(_csv_value(getattr(row, field)) for field in _CSV_FIELDS)))
+
+
+def _key_names(used: UsageReport) -> list[str]:
+    """Returns the name of the key of each row; empty where it has none, or where rows are not of keys."""
+    return [row.get("name") or "" for row in used.raw["data"]]
 
 
 def _cell(text: str) -> str:
@@ -109,7 +116,8 @@ def _csv_value(value: Any) -> str:
 def _print_table(used: UsageReport) -> None:
     whose = f" by the API key {used.key_id}" if used.key_id else ""
     sys.stdout.write(printable(f"used{whose} from {used.first} to {used.last} (UTC)") + "\n\n")
-    rows = [_row(row, row.name or "(no key)") for row in used.sums]
+    named = zip(used.sums, _key_names(used), strict=True)
+    rows = [_row(row, f"{row.name or '(no key)'} {name}".rstrip()) for row, name in named]
     if len(used.sums) > 1:
         rows.append(_row(used.total, "total"))
     print_table(make_console(), ((used.by, False), *_COLUMNS), rows or [("nothing", *(MISSING,) * len(_COLUMNS))])
