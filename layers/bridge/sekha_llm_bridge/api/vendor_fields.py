@@ -15,7 +15,20 @@ BOUNDED_FIELDS = frozenset(
 )
 """Fields of chats that change what a provider bills only through the number of tokens."""
 
-BILLABLE_FIELDS = frozenset(
+ANSWER_COUNT_FIELDS = frozenset(
+    {"best_of", "num_generations", "num_return_sequences", "candidate_count", "use_beam_search"}
+)
+"""Fields of vendors that ask for more answers than `n` says."""
+
+OUTPUT_LIMIT_FIELDS = frozenset({"max_new_tokens", "max_output_tokens", "max_gen_len", "num_predict"})
+"""Fields of vendors that limit the length of an answer, in place of `max_tokens`."""
+
+_HOLDERS = frozenset({"extra_body", "provider_options", "providerOptions", "options", "generation_config"})
+
+UNCOUNTED_OUTPUT_FIELDS = ANSWER_COUNT_FIELDS | OUTPUT_LIMIT_FIELDS | _HOLDERS
+"""Fields that ask for more output than the bridge counts, or may hold such fields."""
+
+BILLABLE_FIELDS = UNCOUNTED_OUTPUT_FIELDS | frozenset(
     {
         # OpenAI and Azure: audio, searches, content that is kept or checked.
         *("audio", "prediction", "web_search_options", "prompt_cache_retention", "prompt_cache_options", "moderation"),
@@ -30,12 +43,9 @@ BILLABLE_FIELDS = frozenset(
         # A higher price for the same tokens: Anthropic's fast mode and regions.
         *("speed", "inference_geo"),
         # Content that is stored elsewhere or made besides the text: Gemini, OpenRouter, Mistral.
-        *("cached_content", "image_config", "document_image_limit", "document_page_limit", "generation_config"),
-        # More answers, or another limit of their length, than the bridge counts.
-        *("best_of", "num_generations", "num_return_sequences", "candidate_count", "use_beam_search"),
-        *("max_new_tokens", "max_output_tokens", "max_gen_len", "num_predict", "num_retries", "max_retries", "options"),
-        # Objects that hold further fields for somebody behind the provider.
-        *("extra_body", "provider_options", "providerOptions"),
+        *("cached_content", "image_config", "document_image_limit", "document_page_limit"),
+        # More calls than the bridge counts.
+        *("num_retries", "max_retries"),
     }
 )
 """Fields that are known to be billed in ways that the price list does not have. A cost limit excludes paid models for

@@ -43,6 +43,19 @@ def test_the_output_limit_is_sent_for_a_request_without_one(fake: FakeProvider) 
     assert 50 in {received.body.get("max_tokens"), received.body.get("max_completion_tokens")}
 
 
+@pytest.mark.parametrize("limit", ["max_n", "max_output_tokens"])
+@pytest.mark.parametrize(
+    "fields", [{"best_of": 4}, {"max_new_tokens": 9000}, {"options": {"num_predict": 9000}}, {"extra_body": {"n": 9}}]
+)
+def test_a_vendors_field_that_would_get_round_a_limit_is_a_400(
+    fake: FakeProvider, limit: str, fields: dict[str, Any]
+) -> None:
+    answer = ask(limited(fake, None, **{limit: 2}), **fields)
+    assert (answer.status, error(answer)["param"]) == (400, next(iter(fields)))
+    assert fake.received == []
+    assert ask(limited(fake), **fields).status == 200
+
+
 def test_a_file_without_a_limit_has_one_and_the_error_says_how_to_change_it(fake: FakeProvider) -> None:
     dear = chat_model("m", price=(0, 100_000))
     answer = ask(limited(fake, dear))

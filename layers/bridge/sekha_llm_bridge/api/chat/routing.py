@@ -5,6 +5,7 @@ from typing import Any
 
 from sekha_llm_bridge.api.chat.features import features_with_unbounded_cost, requested_features, uses_audio
 from sekha_llm_bridge.api.chat.images import image_needs
+from sekha_llm_bridge.api.chat.operators_limits import check_operators_limits
 from sekha_llm_bridge.api.chat.request import KNOWN_FIELDS, ChatRequest
 from sekha_llm_bridge.api.fields import CHAT_EXTENSIONS
 from sekha_llm_bridge.api.unknown_fields import check_unknown_fields
@@ -36,7 +37,7 @@ def route_request(
     `check_unknown_fields` does.
     """
     check_unknown_fields(body, KNOWN_FIELDS, own=CHAT_EXTENSIONS, settings=bridge.settings)
-    _check_choices(chat.n or 1, bridge.settings.routing.max_n)
+    check_operators_limits(chat, bridge.settings.routing)
     target = resolve_model(chat.model, bridge.catalog)
     for_gateways = gateway_fields(body)
     images = image_needs(chat.image_urls)
@@ -60,12 +61,6 @@ def route_request(
         context_tokens=context_tokens,
         used_features=_used_features(chat, body, has_images=images.count > 0),
     )
-
-
-def _check_choices(n_choices: int, max_n: int | None) -> None:
-    if max_n is not None and n_choices > max_n:
-        limit = f"this bridge gives at most {max_n} (`routing.max_n` of its configuration)"
-        raise InvalidRequest(f"n: {n_choices} answers are too many; {limit}", param="n")
 
 
 def _used_features(chat: ChatRequest, body: Mapping[str, Any], *, has_images: bool) -> frozenset[str]:
