@@ -116,8 +116,8 @@ class Fleet:
         lapses = self.clock.now() + timedelta(seconds=lasts_s)
         return RequestSpending(self.quotas, owned, clock=self.clock, lapses=lapses, fails_open=fails_open)
 
-    def reserve(self, request: RequestSpending, cost: str, *, tokens: int = 0, patience_s: float = 0) -> Any:
-        return self.run(request.reserve(Need(Decimal(cost), tokens), spent=NOTHING, patience_s=patience_s))
+    def reserve(self, request: RequestSpending, cost: str, *, tokens: int = 0, max_wait_s: float = 0) -> Any:
+        return self.run(request.reserve(Need(Decimal(cost), tokens), spent=NOTHING, max_wait_s=max_wait_s))
 
     def settle(self, request: RequestSpending, cost: str, *, tokens: int = 0) -> None:
         self.run(request.settle(Need(Decimal(cost), tokens)))
@@ -199,7 +199,7 @@ def test_a_request_waits_for_room_that_is_only_reserved(fleet: Fleet) -> None:
     assert fleet.reserve(first, "0.9") is None
 
     async def both() -> Any:
-        waiting = asyncio.ensure_future(second.reserve(Need(Decimal("0.9"), 0), spent=NOTHING, patience_s=10**4))
+        waiting = asyncio.ensure_future(second.reserve(Need(Decimal("0.9"), 0), spent=NOTHING, max_wait_s=10**4))
         await asyncio.sleep(0)
         await first.settle(Need(Decimal("0.05"), 0))
         return await waiting
@@ -210,7 +210,7 @@ def test_a_request_waits_for_room_that_is_only_reserved(fleet: Fleet) -> None:
 def test_a_request_that_does_not_wait_long_enough_is_told_that_the_shortage_is_temporary(fleet: Fleet) -> None:
     quota = budget("1")
     assert fleet.reserve(fleet.request(quota), "0.9") is None
-    refused = fleet.reserve(fleet.request(quota), "0.9", patience_s=2)
+    refused = fleet.reserve(fleet.request(quota), "0.9", max_wait_s=2)
     assert refused.is_temporary
     assert refused.left_usd == 1
 
@@ -274,13 +274,13 @@ def test_a_second_attempt_reserves_only_what_the_first_one_has_used(fleet: Fleet
     quota = budget("1")
     request = fleet.request(quota)
     need = Need(Decimal("0.3"), 0)
-    fleet.run(request.reserve(need, spent=NOTHING, patience_s=0))
+    fleet.run(request.reserve(need, spent=NOTHING, max_wait_s=0))
     request.end_attempt(need)
-    fleet.run(request.reserve(need, spent=Need(Decimal("0.1"), 0), patience_s=0))
+    fleet.run(request.reserve(need, spent=Need(Decimal("0.1"), 0), max_wait_s=0))
     assert fleet.account(quota).used[Counter.DAY] == usd("0.4")
     request.end_attempt(need)
     writes = fleet.store.writes
-    fleet.run(request.reserve(need, spent=Need(Decimal("0.1"), 0), patience_s=0))
+    fleet.run(request.reserve(need, spent=Need(Decimal("0.1"), 0), max_wait_s=0))
     assert fleet.store.writes == writes
 
 
@@ -288,7 +288,7 @@ def test_parallel_attempts_of_one_request_are_reserved_together(fleet: Fleet) ->
     quota = budget("1")
     request = fleet.request(quota)
     need = Need(Decimal("0.4"), 0)
-    assert [fleet.run(request.reserve(need, spent=NOTHING, patience_s=0)) is None for _ in range(3)] == [
+    assert [fleet.run(request.reserve(need, spent=NOTHING, max_wait_s=0)) is None for _ in range(3)] == [
         True,
         True,
         False,
@@ -378,7 +378,7 @@ def test_many_requests_at_once_never_overspend(fleet: Fleet) -> None:
         nonlocal allowed
         request = fleet.request(quota, lasts_s=10**5)
         need = Need(Decimal("0.1"), 0)
-        if await request.reserve(need, spent=NOTHING, patience_s=10**4) is None:
+        if await request.reserve(need, spent=NOTHING, max_wait_s=10**4) is None:
             allowed += 1
             await asyncio.sleep(0)
             await request.settle(Need(Decimal("0.04"), 0))
@@ -447,7 +447,7 @@ def test_a_client_that_disconnects_while_its_cost_is_reserved_leaves_nothing_res
     request = fleet.request(quota)
 
     async def cancelled() -> None:
-        reserving = asyncio.ensure_future(request.reserve(Need(Decimal("0.9"), 0), spent=NOTHING, patience_s=0))
+        reserving = asyncio.ensure_future(request.reserve(Need(Decimal("0.9"), 0), spent=NOTHING, max_wait_s=0))
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         reserving.cancel()

@@ -60,7 +60,7 @@ def test_no_order_of_events_exceeds_a_budget(requests: list[tuple[int, int, int,
             fails_open=False,
         )
         seen = account()
-        refused = run(request.reserve(Need(bound * PICO, 0), spent=NOTHING, patience_s=0), clock)
+        refused = run(request.reserve(Need(bound * PICO, 0), spent=NOTHING, max_wait_s=0), clock)
         room = min(limit - seen.used.get(counter, 0) for counter, limit in quota.limits.items())
         assert (refused is None) == (bound == 0 or bound <= room)
         if refused is None and end != "killed":

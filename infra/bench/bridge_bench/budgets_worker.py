@@ -20,7 +20,7 @@ KEYS = 4
 BOUND_USD, COST_USD = Decimal("0.05"), Decimal("0.02")
 _AT_ONCE = 4
 _CALL_S = 0.01  # the longest call of a provider
-_LASTS_S, _PATIENCE_S = 600, 300
+_LASTS_S, _MAX_WAIT_S = 600, 300
 _NOTHING = Need(Decimal(0), 0)
 
 
@@ -44,7 +44,7 @@ async def race(table: str, n_requests: int, seed: int, key_usd: Decimal, bridge_
             lapses = clock.now() + timedelta(seconds=_LASTS_S)
             owned = (daily(key, key_usd), daily(BRIDGE, bridge_usd))
             request = RequestSpending(quotas, owned, clock=clock, lapses=lapses, fails_open=False)
-            shortage = await request.reserve(Need(BOUND_USD, 0), spent=_NOTHING, patience_s=_PATIENCE_S)
+            shortage = await request.reserve(Need(BOUND_USD, 0), spent=_NOTHING, max_wait_s=_MAX_WAIT_S)
             if shortage is None:
                 await clock.sleep(chance.random() * _CALL_S)
                 allowed.append(key)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from sekha_llm_bridge import errors
-from sekha_llm_bridge.completion import run_to_completion
+from sekha_llm_bridge.cancellation import run_to_completion
 from sekha_llm_bridge.config.models import CircuitBreakerConfig
 from sekha_llm_bridge.conversation import AnswerChunk, AnswerState, ChoiceDelta, Reasoning
 from sekha_llm_bridge.resilience import BreakerState, Permit, Refusal

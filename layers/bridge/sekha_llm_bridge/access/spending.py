@@ -27,8 +27,8 @@ from sekha_llm_bridge.access.quotas import (
     pico_usd,
 )
 from sekha_llm_bridge.access.quotas.account import end_of, hold_name, reserved_of
+from sekha_llm_bridge.cancellation import run_to_completion
 from sekha_llm_bridge.clock import Clock
-from sekha_llm_bridge.completion import run_to_completion
 from sekha_llm_bridge.errors import AccessUnavailable, KeyLimitExceeded, NotAllowed
 from sekha_llm_bridge.observability import Metric, count, logger
 
@@ -123,14 +123,14 @@ class RequestSpending:
         self._lock = asyncio.Lock()
         self._running = Need(Decimal(0), 0)
 
-    async def reserve(self, need: Need, *, spent: Need, patience_s: float) -> BudgetShortage | None:
+    async def reserve(self, need: Need, *, spent: Need, max_wait_s: float) -> BudgetShortage | None:
         """Reserves for an attempt, beside `spent` by earlier attempts and what runs at present. Where only requests
-        under way leave no room, waits for them for up to `patience_s`. Returns the shortage that remains.
+        under way leave no room, waits for them for up to `max_wait_s`. Returns the shortage that remains.
 
         Raises `KeyLimitExceeded` for a rate of the key, `AccessUnavailable` where the table does not answer. After a
         success, `end_attempt` must be called.
         """
-        until_s = self._clock.monotonic_s() + patience_s
+        until_s = self._clock.monotonic_s() + max_wait_s
         pause_s = _FIRST_PAUSE_S
         while True:
             async with self._lock:

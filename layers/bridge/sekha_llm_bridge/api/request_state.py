@@ -9,7 +9,7 @@ from starlette.types import Scope
 from sekha_llm_bridge.access.spending import SETTLING_S
 from sekha_llm_bridge.api.caller import caller_of
 from sekha_llm_bridge.bootstrap import Bridge
-from sekha_llm_bridge.completion import run_to_completion
+from sekha_llm_bridge.cancellation import run_to_completion
 from sekha_llm_bridge.errors import BridgeError, ConfigError
 from sekha_llm_bridge.execution import AttemptLog, Deadline, RequestReport
 from sekha_llm_bridge.execution.inbound import InboundRequest

@@ -28,9 +28,9 @@ class Reservation(NamedTuple):
             self.spending.end_attempt(self.need)
 
 
-async def reserve(candidate: Candidate, state: FailoverState, *, patience_s: float) -> Reservation | None:
+async def reserve(candidate: Candidate, state: FailoverState, *, max_wait_s: float) -> Reservation | None:
     """Reserves for an attempt; for a shorter answer where only that fits into what is left of a budget. Waits for up to
-    `patience_s` while only requests under way leave no room. Returns None, noted in `state`, where there is no room.
+    `max_wait_s` while only requests under way leave no room. Returns None, noted in `state`, where there is no room.
 
     Raises `KeyLimitExceeded` and `AccessUnavailable`, as `RequestSpending.reserve` does.
     """
@@ -39,7 +39,7 @@ async def reserve(candidate: Candidate, state: FailoverState, *, patience_s: flo
     if spending is None:
         return Reservation(candidate, need, None)
     while True:
-        shortage = await spending.reserve(need, spent=state.inbound.spent, patience_s=patience_s)
+        shortage = await spending.reserve(need, spent=state.inbound.spent, max_wait_s=max_wait_s)
         if shortage is None:
             return Reservation(candidate, need, spending)
         smaller = None if shortage.is_temporary else state.candidate_within(candidate.entry, left_usd=shortage.left_usd)
@@ -82,6 +82,6 @@ def _need(candidate: Candidate, state: FailoverState) -> Need:
     return Need(cost_usd, prompt_estimate(entry, request) + output_tokens)
 
 
-def patience_s(deadline: Deadline) -> float:
+def longest_wait_s(deadline: Deadline) -> float:
     """Returns how long a request may wait for others to settle: the provider needs the rest of the time."""
     return max(0.0, deadline.remaining_s() * _MAX_SHARE)

@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
+from sekha_llm_bridge.cancellation import run_to_completion
 from sekha_llm_bridge.clock import Clock
-from sekha_llm_bridge.completion import run_to_completion
 from sekha_llm_bridge.errors import CallOutcome, FailureKind, ProviderError
-from sekha_llm_bridge.execution.budgets import patience_s, reserve
+from sekha_llm_bridge.execution.budgets import longest_wait_s, reserve
 from sekha_llm_bridge.execution.deadline import Deadline
 from sekha_llm_bridge.execution.failover import FailoverState
 from sekha_llm_bridge.execution.failure_reporting import is_deadline_limited, report_failure
@@ -152,8 +152,8 @@ class Executor:
         self, state: FailoverState, operation: Operation[T], deadline: Deadline, session: BreakerSession
     ) -> AttemptResult[T]:
         result = await self._try_each(state.plan.ranked, state, operation, deadline, session, until_s=None)
-        if result is None and (waiting := state.take_reserved()):
-            until_s = self._clock.monotonic_s() + patience_s(deadline)
+        if result is None and (waiting := state.pop_models_awaiting_room()):
+            until_s = self._clock.monotonic_s() + longest_wait_s(deadline)
             result = await self._try_each(waiting, state, operation, deadline, session, until_s=until_s)
         if result is not None:
             return result
@@ -179,7 +179,7 @@ class Executor:
             if deadline.remaining_s() < MIN_ATTEMPT_S:
                 raise deadline_exceeded()
             wait_s = 0.0 if until_s is None else max(0.0, until_s - self._clock.monotonic_s())
-            reservation = await reserve(candidate, state, patience_s=wait_s)
+            reservation = await reserve(candidate, state, max_wait_s=wait_s)
             if reservation is None:
                 continue
             try:

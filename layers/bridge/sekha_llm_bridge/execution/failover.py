@@ -110,7 +110,7 @@ class FailoverState:
         self.shortages.append((entry, shortage))
         self.skipped.append((entry, Exclusion(ExclusionKind.BUDGET, reason)))
 
-    def take_reserved(self) -> list[CatalogModel]:
+    def pop_models_awaiting_room(self) -> list[CatalogModel]:
         """Returns the models that budgets had no room for only because of what is reserved, as not skipped any more."""
         waiting = [entry for entry, shortage in self.shortages if shortage.is_temporary]
         self.shortages = [pair for pair in self.shortages if not pair[1].is_temporary]

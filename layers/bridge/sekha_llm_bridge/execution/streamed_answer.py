@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Generic, Protocol, TypeVar
 
-from sekha_llm_bridge.completion import run_to_completion
+from sekha_llm_bridge.cancellation import run_to_completion
 from sekha_llm_bridge.conversation import AnswerChunk, AnswerState
 from sekha_llm_bridge.errors import (
     BridgeError,
