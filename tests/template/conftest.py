@@ -5,7 +5,7 @@ import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,6 +15,7 @@ import pytest
 from environment import find_python, make
 from tests.template.built import RUNTIME, Build
 from tests.template.cloudformation import ROOT
+from tests.template.deployed import Deployed, deploy
 
 
 @pytest.fixture(scope="session")
@@ -81,3 +82,17 @@ def lambda_python() -> Path:
 def sam_python(lambda_python: Path) -> Path:
     """The Python of the SAM CLI's environment, which has the transform that CloudFormation runs."""
     return make("sam", lambda_python) / "bin" / "python"
+
+
+@pytest.fixture(scope="session")
+def deployed(sam_python: Path) -> Callable[..., Deployed]:
+    """Returns what is deployed with these parameters; those that are not named are at their default."""
+    known: dict[frozenset[tuple[str, str]], Deployed] = {}
+
+    def with_parameters(parameters: Mapping[str, str] | None = None) -> Deployed:
+        key = frozenset((parameters or {}).items())
+        if key not in known:
+            known[key] = deploy(sam_python, [dict(key)])[0]
+        return known[key]
+
+    return with_parameters

@@ -206,7 +206,7 @@ def transformed(python: Path, code: str, layer: str) -> dict[str, Any]:
         f"s3://artifacts/{layer}",
     ]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return dict(json.loads(done.stdout)["Resources"])
+    return dict(json.loads(done.stdout)[0]["Resources"])
 
 
 def versions(resources: dict[str, Any]) -> set[str]:
