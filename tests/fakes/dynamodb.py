@@ -39,13 +39,15 @@ _QUEUES = {
 TTL_ATTRIBUTE = _TABLES["StateTable"].ttl_attribute
 """The name of the state table's TTL attribute in the template."""
 
-_CALLER = re.compile(r"Credential=([^/]*)/")
+_CALLER = re.compile(r"Credential=([^/]*)/[^/]*/[^/]*/([^/]*)/")
 _numbers = count()
 
 
 @dataclass(frozen=True, slots=True)
 class RecordedRequest:
-    """One request and its answer. `at_s` is the monotonic time after its execution; `caller` is the access key's id."""
+    """One request and its answer. `at_s` is the monotonic time after its execution; `caller` is the access key's id,
+    and `service` what the request was signed for.
+    """
 
     at_s: float
     caller: str
@@ -53,6 +55,7 @@ class RecordedRequest:
     status: int
     request: Any
     answer: Any
+    service: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,9 +141,8 @@ class DynamoDb:
         caller = _CALLER.search(environ.get("HTTP_AUTHORIZATION", ""))
         action = environ.get("HTTP_X_AMZ_TARGET", "").rpartition(".")[2]
         request, response = _parsed(body), _parsed(answer)
-        self.requests.append(
-            RecordedRequest(time.monotonic(), caller[1] if caller else "", action, status, request, response)
-        )
+        name, service = caller.groups() if caller else ("", "")
+        self.requests.append(RecordedRequest(time.monotonic(), name, action, status, request, response, service))
 
 
 def _parsed(body: bytes) -> Any:

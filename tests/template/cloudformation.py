@@ -28,10 +28,11 @@ _Loader.add_multi_constructor("!", _intrinsic)
 
 @dataclass(frozen=True, slots=True)
 class Function:
-    """One function of the template, what `Globals` gives it included."""
+    """One function of the template, what `Globals` gives it included. `role` has the properties of its role."""
 
     name: str
     properties: dict[str, Any]
+    role: dict[str, Any]
 
     @property
     def folder(self) -> str:
@@ -43,7 +44,7 @@ class Function:
 
     @property
     def policies(self) -> set[str]:
-        return {policy["Ref"] for policy in self.properties["Policies"]}
+        return {policy["Ref"] for policy in self.role["ManagedPolicyArns"]}
 
     def events(self, kind: str) -> list[dict[str, Any]]:
         return [event["Properties"] for event in self.properties.get("Events", {}).values() if event["Type"] == kind]
@@ -64,10 +65,14 @@ class Template:
     @property
     def functions(self) -> list[Function]:
         return [
-            Function(name, self._with_globals(resource["Properties"]))
+            Function(name, self._with_globals(resource["Properties"]), self._role(resource["Properties"]))
             for name, resource in self.resources.items()
             if resource["Type"] == "AWS::Serverless::Function"
         ]
+
+    def _role(self, function: dict[str, Any]) -> dict[str, Any]:
+        properties: dict[str, Any] = self.resources[function["Role"]["Fn::GetAtt"].removesuffix(".Arn")]["Properties"]
+        return properties
 
     def _with_globals(self, own: dict[str, Any]) -> dict[str, Any]:
         merged = self._globals | own
@@ -79,6 +84,21 @@ class Template:
     def of_type(self, kind: str) -> dict[str, dict[str, Any]]:
         """Logical id → properties."""
         return {name: resource["Properties"] for name, resource in self.resources.items() if resource["Type"] == kind}
+
+
+def parameters_of(value: object, template: Template) -> set[str]:
+    """The parameters that decide what `value` is: those that it refers to, and those of its conditions."""
+    names = references(value) | references([template.conditions[name] for name in _conditions(value)])
+    return names & template.parameters.keys()
+
+
+def _conditions(value: object) -> set[str]:
+    if isinstance(value, list):
+        return set().union(*map(_conditions, value))
+    if not isinstance(value, dict):
+        return set()
+    found = set().union(*(_conditions(inner) for inner in value.values()))
+    return found | {value["Fn::If"][0]} if "Fn::If" in value else found
 
 
 def references(value: object) -> set[str]:

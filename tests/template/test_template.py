@@ -30,7 +30,7 @@ from sekha_llm_bridge.execution.inbound import InboundRequest
 from sekha_llm_bridge.observability import Metric, count, logger, metric_fields
 from sekha_llm_bridge.usage import Usage
 from tests.fakes.clock import FakeClock
-from tests.template.cloudformation import ROOT, Function, Template, references
+from tests.template.cloudformation import ROOT, Function, Template, parameters_of, references
 
 TEMPLATE = Template()
 FUNCTIONS = {function.name: function for function in TEMPLATE.functions}
@@ -112,7 +112,8 @@ def test_it_runs_on_python_3_13(function: Function) -> None:
 
 @each_function
 def test_it_has_its_own_role_with_policies_of_this_template_only(function: Function) -> None:
-    assert "Role" not in function.properties
+    assert function.properties["Role"] == {"Fn::GetAtt": f"{function.name}Role.Arn"}
+    assert "Policies" not in function.role
     assert function.policies <= TEMPLATE.of_type("AWS::IAM::ManagedPolicy").keys()
 
 
@@ -292,7 +293,7 @@ def test_the_authorizer_has_no_secret_of_a_provider() -> None:
         "CHROMA_TOKEN",
         "OPENAI_API_KEY",
     }
-    assert FUNCTIONS["AuthorizerFunction"].policies == {"KeysReadPolicy"}
+    assert FUNCTIONS["AuthorizerFunction"].policies == {"LogsAndTracesPolicy", "KeysReadPolicy"}
 
 
 @pytest.mark.parametrize("name", ["AUTHORIZER_FAILURE", "AUTHORIZER_CONFIGURATION_ERROR"])
@@ -405,11 +406,12 @@ def test_the_start_script_of_streaming_functions_is_in_the_layer_and_executable(
 @each_function
 def test_a_change_of_any_parameter_of_a_function_publishes_a_new_version(function: Function) -> None:
     properties = function.properties
-    given = references([properties["Environment"], properties["Architectures"]]) & TEMPLATE.parameters.keys()
+    changing = ("Environment", "Architectures", "Tracing", "KmsKeyArn")
+    given = parameters_of([properties[name] for name in changing], TEMPLATE)
     secret = {name for name in given if TEMPLATE.parameters[name].get("NoEcho")}
     # Lambda refuses to publish a version that is like the last, so a function without snapshots must not name them.
     snapshots = {"SnapStart"} if "Fn::If" in properties["SnapStart"]["ApplyOn"] else set()
-    assert references(properties["VersionDescription"]) == (given - secret) | snapshots
+    assert parameters_of(properties["VersionDescription"], TEMPLATE) == (given - secret) | snapshots
     assert properties["AutoPublishAlias"] == "live"
 
 
