@@ -26,6 +26,12 @@ def _intrinsic(loader: _Loader, tag: str, node: yaml.Node) -> dict[str, Any]:
 _Loader.add_multi_constructor("!", _intrinsic)
 
 
+def load(file: Path) -> dict[str, Any]:
+    """Returns the document, with the long form of its intrinsics."""
+    content: dict[str, Any] = yaml.load(file.read_text(), Loader=_Loader)  # noqa: S506 — a SafeLoader with tags
+    return content
+
+
 @dataclass(frozen=True, slots=True)
 class Function:
     """One function of the template, what `Globals` gives it included. `role` has the properties of its role."""
@@ -54,7 +60,7 @@ class Template:
     """The template's sections."""
 
     def __init__(self, file: Path = ROOT / "template.yaml") -> None:
-        content = yaml.load(file.read_text(), Loader=_Loader)  # noqa: S506 — a SafeLoader with tags
+        content = load(file)
         self.metadata: dict[str, Any] = content["Metadata"]
         self.parameters: dict[str, dict[str, Any]] = content["Parameters"]
         self.conditions: dict[str, Any] = content["Conditions"]

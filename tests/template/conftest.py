@@ -16,6 +16,7 @@ from environment import find_python, make
 from tests.template.built import RUNTIME, Build
 from tests.template.cloudformation import ROOT
 from tests.template.deployed import Deployed, deploy
+from tests.template.switches import EVERYTHING
 
 
 @pytest.fixture(scope="session")
@@ -96,3 +97,9 @@ def deployed(sam_python: Path) -> Callable[..., Deployed]:
         return known[key]
 
     return with_parameters
+
+
+@pytest.fixture(scope="session")
+def everything(deployed: Callable[..., Deployed]) -> Deployed:
+    """What is deployed with every switch on."""
+    return deployed(EVERYTHING)

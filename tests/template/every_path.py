@@ -89,10 +89,12 @@ def _look_things_up(functions: RunningFunctions) -> None:
 
 def _drain(functions: RunningFunctions) -> None:
     """Leaves vectors in the queue, and a message that is none, puts the vectors back, and stores them."""
-    body = {"model": "first/mini"}
-    down = {"chroma_url": _NOBODY_LISTENS}
-    assert functions.request("EmbeddingsFunction", _EMBEDDINGS, {"input": "Bob", **body}, **down) == 200
-    assert functions.request("EmbedFunction", "/embed", {"text": "Bob", "collection": "others", **body}, **down) == 200
+    text, other = (
+        {"input": "Bob", "model": "first/mini"},
+        {"text": "Bob", "collection": "others", "model": "first/mini"},
+    )
+    assert functions.request("EmbeddingsFunction", _EMBEDDINGS, text, chroma_url=_NOBODY_LISTENS) == 200
+    assert functions.request("EmbedFunction", "/embed", other, chroma_url=_NOBODY_LISTENS) == 200
     with FakeProvider() as half_up:  # a Chroma that answers, and stores nothing
         half_up.script(_ONE_COLLECTION, Reply(body=[]))
         for path in (_ONE_COLLECTION, f"{_COLLECTIONS}/conversations", f"{_COLLECTIONS}/others"):

@@ -15,25 +15,15 @@ from tests.fakes.bedrock import FakeBedrock
 from tests.fakes.chroma import chroma_server
 from tests.fakes.dynamodb import DynamoDb
 from tests.fakes.schema_answers import SchemaFollowingProvider
-from tests.template.aws_calls import PREFIX, Call
+from tests.template.aws_calls import Call
 from tests.template.deployed import Deployed
 from tests.template.every_path import take_every_path
 from tests.template.rights import VPC_ACTIONS, Right, implied_calls, listed, resources_of, rights_of, statements_of
-from tests.template.running_functions import FOLDERS, GUARDRAIL, RunningFunctions
+from tests.template.running_functions import FOLDERS, RunningFunctions
+from tests.template.switches import EVERYTHING
 
 pytestmark = pytest.mark.sam
 
-MODELS = "arn:aws:bedrock:*::foundation-model/*"
-EVERYTHING = {
-    "AccessLog": "on",
-    "MetricsPerRoute": "on",
-    "Tracing": "on",
-    "KmsKeyArn": f"arn:aws:kms:{PREFIX}:key/1234abcd-12ab-34cd-56ef-1234567890ab",
-    "SecretsKeyArn": f"arn:aws:kms:{PREFIX}:key/5678abcd-12ab-34cd-56ef-1234567890ab",
-    "PermissionsBoundaryArn": "arn:aws:iam::123456789012:policy/boundary",
-    "BedrockModels": MODELS,
-    "BedrockGuardrailArn": f"arn:aws:bedrock:{PREFIX}:guardrail/{GUARDRAIL}",
-}
 # Actions for which AWS knows no resources, so a policy can only name all of them. X-Ray:
 # https://docs.aws.amazon.com/service-authorization/latest/reference/list_awsx-ray.html, Secrets Manager:
 # …/list_awssecretsmanager.html (each secret needs GetSecretValue as well), interfaces in a VPC: …/list_amazonec2.html
@@ -47,12 +37,6 @@ WITHOUT_RESOURCES = {
 PREFIXES = ("parameter/sekha/*", "secret:sekha/*")
 
 Calls = dict[str, set[Call]]
-
-
-@pytest.fixture(scope="module")
-def everything(deployed: Callable[..., Deployed]) -> Deployed:
-    """The template with every switch on."""
-    return deployed(EVERYTHING)
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +92,11 @@ def wide_statements(deployed: Deployed) -> list[str]:
 
 
 def is_named(action: str, resource: str) -> bool:
-    return resource == MODELS or resource.endswith(PREFIXES) or (resource == "*" and action in WITHOUT_RESOURCES)
+    return (
+        resource == EVERYTHING["BedrockModels"]
+        or resource.endswith(PREFIXES)
+        or (resource == "*" and action in WITHOUT_RESOURCES)
+    )
 
 
 def test_a_role_names_its_actions_and_resources(deployed: Callable[..., Deployed], everything: Deployed) -> None:
