@@ -18,6 +18,7 @@ from sekha_llm_bridge.api.error_response import ErrorBody, error_response, opena
 from sekha_llm_bridge.api.http_events import HttpEventHandler
 from sekha_llm_bridge.api.middleware import IdempotencyMiddleware, RequestMiddleware
 from sekha_llm_bridge.api.request_state import answer_headers_of
+from sekha_llm_bridge.aws.function_logs import quiet_libraries
 from sekha_llm_bridge.bootstrap import Bridge
 from sekha_llm_bridge.errors import BridgeError, ConfigError, RequestError, UnknownPath, WrongMethod
 from sekha_llm_bridge.observability import logger
@@ -33,6 +34,7 @@ def create_app(
     configuration that cannot be used is the answer to every request. Raises `ValueError` where AUTH_MODE has a wrong
     value: then the function does not start.
     """
+    quiet_libraries()
     needs_keys()
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
     app.router.route_class = Route

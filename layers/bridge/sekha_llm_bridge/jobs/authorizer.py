@@ -16,6 +16,7 @@ from sekha_llm_bridge.access.keys.dynamodb import key_store
 from sekha_llm_bridge.access.keys.key_text import KeyText
 from sekha_llm_bridge.access.keys.record import Rejection
 from sekha_llm_bridge.access.keys.verifier import Headers, KeysUnavailable, KeyVerifier, key_of
+from sekha_llm_bridge.aws.function_logs import quiet_libraries
 from sekha_llm_bridge.aws.unknown_event import warn_of_unknown_event
 from sekha_llm_bridge.clock import SystemClock
 from sekha_llm_bridge.connections import Connections
@@ -39,6 +40,7 @@ def authorizer_handler(verifier: KeyVerifier | None = None) -> Handler:
     be verified; API Gateway makes it AUTHORIZER_FAILURE, a 503. An event that is no request of API Gateway's to an
     authorizer gets a warning and an answer without a policy, which opens nothing.
     """
+    quiet_libraries()
     if verifier is None and needs_keys():
         clock = SystemClock()
         verifier = KeyVerifier(key_store(Connections(clock), clock), clock)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from sekha_llm_bridge.aws.function_logs import quiet_libraries
 from sekha_llm_bridge.bootstrap import Bridge, bridge
 
 
@@ -40,6 +41,7 @@ def scheduled_handler(job: Job, *, uses_vectors: bool = False) -> Handler:
 
     Raises `ConfigError` when the configuration cannot be used.
     """
+    quiet_libraries()
     made = bridge()
     if uses_vectors:
         made.vectors()

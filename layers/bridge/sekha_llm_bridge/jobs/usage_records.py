@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from sekha_llm_bridge.access.usage_records.log_batch import LogBatch, read_batch
 from sekha_llm_bridge.access.usage_records.store import UsageStore, UsageUnavailable
+from sekha_llm_bridge.aws.function_logs import quiet_libraries
 from sekha_llm_bridge.aws.unknown_event import warn_of_unknown_event
 from sekha_llm_bridge.clock import Clock, SystemClock
 from sekha_llm_bridge.connections import Connections
@@ -31,6 +32,7 @@ def log_handler() -> Callable[[dict[str, Any], "LambdaContext"], dict[str, Any]]
     The handler answers an event that is no batch of log lines with a warning. It raises `ValueError` for a batch that
     cannot be read, so that the alarm on lost usage reports it.
     """
+    quiet_libraries()
     clock = SystemClock()
     store = UsageStore(os.environ["STATE_TABLE"], Connections(clock), clock)
     loop = asyncio.new_event_loop()
