@@ -427,6 +427,7 @@ def test_other_errors_of_api_gateway_keep_their_status() -> None:
         "MISSING_AUTHENTICATION_TOKEN": 404,
         "UNAUTHORIZED": 401,
         "ACCESS_DENIED": 403,
+        "WAF_FILTERED": 403,
         "AUTHORIZER_FAILURE": 503,
         "AUTHORIZER_CONFIGURATION_ERROR": 503,
         "REQUEST_TOO_LARGE": 413,

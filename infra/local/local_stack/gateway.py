@@ -68,14 +68,18 @@ class Gateway:
 
     async def _respond(self, request: Request, ids: Ids) -> Response:
         path, _, query = _path_and_query(request.target)
-        match = self._table.find(request.method, path)
+        base_path = self._api.base_path
+        if path != base_path and not path.startswith(f"{base_path}/"):
+            return _not_mapped()
+        inside = path.removeprefix(base_path)
+        match = self._table.find(request.method, inside)
         if match is None:
-            return self._preflight(request, path) or self._gateway_error(GatewayError.NO_ROUTE, request, ids)
+            return self._preflight(request, inside) or self._gateway_error(GatewayError.NO_ROUTE, request, ids)
         try:
             body = await request.body.read(MAX_BODY_BYTES)
         except BodyTooLargeError:
             return self._gateway_error(GatewayError.REQUEST_TOO_LARGE, request, ids, match)
-        http_request = HttpRequest(request.method, path, query, request.headers, body, request.client)
+        http_request = HttpRequest(request.method, path, query, request.headers, body, request.client, base_path)
         return await self._invoke(request, http_request, match, ids)
 
     async def _invoke(self, request: Request, http_request: HttpRequest, match: Match, ids: Ids) -> Response:
@@ -189,6 +193,11 @@ def _path_and_query(target: str) -> tuple[str, str, str]:
     if not target.startswith("/"):
         target = "/" + target.partition("://")[2].partition("/")[2]
     return target.partition("?")
+
+
+def _not_mapped() -> Response:
+    """Returns API Gateway's answer for a path of a domain that is mapped to no API."""
+    return Response(403, [("Content-Type", "application/json")], b'{"message":"Forbidden"}')
 
 
 def _new_ids(now: float) -> Ids:

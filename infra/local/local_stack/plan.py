@@ -86,7 +86,7 @@ def make_plan(options: Options, terminal: Terminal) -> Plan:
         configuration=configuration,
         timings=timings,
         listening=listening,
-        url=_url(options.host, listening),
+        url=_url(options.host, listening) + template.api.base_path,
         state=options.state.resolve(),
         lock=lock,
         environments=_environments(configuration),

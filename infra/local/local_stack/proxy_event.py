@@ -42,7 +42,7 @@ class Ids:
 
 @dataclass(frozen=True, slots=True)
 class HttpRequest:
-    """A request with its whole body. `path` and `query` are percent-encoded, as sent."""
+    """A request with its whole body. `path` and `query` are percent-encoded, as sent; `path` has the `base_path`."""
 
     method: str
     path: str
@@ -50,6 +50,7 @@ class HttpRequest:
     headers: Headers
     body: bytes
     client: str
+    base_path: str = ""
 
     def header(self, name: str) -> str:
         """Returns the last value of header `name` (lower case), or an empty string."""
@@ -72,11 +73,10 @@ def to_authorizer_event(
     request: HttpRequest, match: Match, ids: Ids, *, stage: str, region: str, now: datetime
 ) -> dict[str, Any]:
     """Returns the event of an authorizer of the type REQUEST: the request without its body, and the ARN of the method
-    in which the policy is to allow it. It has the path as the client sent it, not the resource.
+    in which the policy is to allow it. It has the path as the client sent it, not the resource, without a base path.
     """
-    method_arn = (
-        f"arn:aws:execute-api:{region}:{ACCOUNT_ID}:{API_ID}/{stage}/{request.method}/{request.path.lstrip('/')}"
-    )
+    path = request.path.removeprefix(request.base_path).lstrip("/")
+    method_arn = f"arn:aws:execute-api:{region}:{ACCOUNT_ID}:{API_ID}/{stage}/{request.method}/{path}"
     return {"type": "REQUEST", "methodArn": method_arn, **_without_body(request, match, ids, stage, now)}
 
 

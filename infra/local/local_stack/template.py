@@ -129,7 +129,9 @@ class Authorizer:
 
 @dataclass(frozen=True, slots=True)
 class Api:
-    """The settings of the REST API. `authorizers`: name → authorizer."""
+    """The settings of the REST API. `authorizers`: name → authorizer. `base_path`: the first part of its paths, such as
+    `/llm`, where the template maps a domain with a base path to it.
+    """
 
     stage: str = "Prod"
     region: str = "us-east-1"
@@ -137,6 +139,7 @@ class Api:
     gateway_responses: Mapping[str, GatewayResponse] = field(default_factory=dict)
     binary_media_types: Sequence[str] = ()
     cors: Cors | None = None
+    base_path: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,7 @@ _LAYER = "AWS::Serverless::LayerVersion"
 _TABLE = "AWS::DynamoDB::Table"
 _SIMPLE_TABLE = "AWS::Serverless::SimpleTable"
 _QUEUE = "AWS::SQS::Queue"
+_MAPPING = "AWS::ApiGateway::BasePathMapping"
 
 # The properties of a table that CreateTable takes under the same name. Other properties (backups, encryption, tags)
 # have no effect locally.
@@ -231,7 +232,13 @@ class _Reader:
             },
             binary_media_types=[str(kind).replace("~1", "/") for kind in properties.value("BinaryMediaTypes") or []],
             cors=_cors(properties.value("Cors")),
+            base_path=self._base_path(),
         )
+
+    def _base_path(self) -> str:
+        """Returns the base path of the domain of the API, with a slash; empty without one."""
+        mappings = [self._properties(one, "").text("BasePath", "") for one in self._of_type(_MAPPING)]
+        return f"/{mappings[0]}" if mappings and mappings[0] else ""
 
     def _api_auth(self) -> dict[str, Node]:
         api = next(self._of_type(_API), None)

@@ -85,6 +85,7 @@ def test_five_different_faults_of_one_file_are_reported_together_with_line_and_r
         (one(model="pricing: 3"), "7: providers[0].models[1].pricing: must be a mapping, is 3"),
         (one(model="vision_capabilities: {max_imges: 3}"), "unknown key `max_imges`; did you mean `max_images`?"),
         (one(rest="chroma: {url: 'http://chroma'}"), "8: chroma.url: must be empty or scheme://host:port"),
+        (one(rest="chroma: {url: 'http://u:p@chroma:8000'}"), "8: chroma.url: must be scheme://host:port without user"),
         (one(rest="chroma: {default_collection: '../x'}"), "8: chroma.default_collection: must be a collection's name"),
         (one(rest="routing: {max_cost_per_request: cheap}"), "must be a number, is cheap"),
         (one(rest="routing: {circuit_breaker: {failure_treshold: 3}}"), "did you mean `failure_threshold`?"),
@@ -100,6 +101,16 @@ def test_five_different_faults_of_one_file_are_reported_together_with_line_and_r
 )
 def test_a_fault_has_this_message(faults_of: FaultsOf, text: str, fault: str) -> None:
     assert any(fault in found for found in faults_of(text)), faults_of(text)
+
+
+@pytest.mark.parametrize(
+    "user", ["user:secret", ":secret", "secret", "user:se/secret", "user:a?secret", "user%3Asecret"]
+)
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_the_url_of_chroma_has_no_user_and_no_fault_shows_one(faults_of: FaultsOf, scheme: str, user: str) -> None:
+    (fault,) = faults_of(one(rest=f"chroma: {{url: '{scheme}://{user}@chroma:8000'}}"))
+    assert fault.startswith("8: chroma.url: must ")
+    assert "secret" not in fault
 
 
 @pytest.mark.parametrize("text", [one(model="bad: 1", rest="chroma: {bad: 1}"), FIVE])

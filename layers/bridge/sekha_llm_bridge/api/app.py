@@ -9,15 +9,16 @@ import anyio.lowlevel
 import orjson
 from fastapi import FastAPI, Request, Response
 from fastapi.routing import APIRoute
-from mangum import Mangum
 from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 
 from sekha_llm_bridge import bootstrap
 from sekha_llm_bridge.access.auth_mode import needs_keys
 from sekha_llm_bridge.api.error_response import ErrorBody, error_response, openai_error_body
+from sekha_llm_bridge.api.http_events import HttpEventHandler
 from sekha_llm_bridge.api.middleware import IdempotencyMiddleware, RequestMiddleware
 from sekha_llm_bridge.api.request_state import answer_headers_of
+from sekha_llm_bridge.aws.function_logs import quiet_libraries
 from sekha_llm_bridge.bootstrap import Bridge
 from sekha_llm_bridge.errors import BridgeError, ConfigError, RequestError, UnknownPath, WrongMethod
 from sekha_llm_bridge.observability import logger
@@ -33,6 +34,7 @@ def create_app(
     configuration that cannot be used is the answer to every request. Raises `ValueError` where AUTH_MODE has a wrong
     value: then the function does not start.
     """
+    quiet_libraries()
     needs_keys()
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
     app.router.route_class = Route
@@ -48,8 +50,8 @@ def create_app(
     return app
 
 
-def lambda_handler(app: FastAPI) -> Callable[[dict[str, Any], Any], dict[str, Any]]:
-    """Returns the function's entry point for API Gateway events.
+def lambda_handler(app: FastAPI) -> Callable[[Any, Any], dict[str, Any]]:
+    """Returns the function's entry point, which serves HTTP requests and answers every other event with a warning.
 
     The event loop is made here and kept, because HTTP clients belong to the loop in which they were made. It runs once
     now, so that anyio's lazy imports happen in the init phase and not in the first request.
@@ -57,7 +59,7 @@ def lambda_handler(app: FastAPI) -> Callable[[dict[str, Any], Any], dict[str, An
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     loop.run_until_complete(anyio.lowlevel.checkpoint())
-    return Mangum(app, lifespan="off")
+    return HttpEventHandler(app)
 
 
 def json_response(body: object, *, status: int = 200, headers: dict[str, str] | None = None) -> Response:

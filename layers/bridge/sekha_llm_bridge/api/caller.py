@@ -41,7 +41,8 @@ def logged_caller(request: Request) -> Caller:
 def _caller(event: Mapping[str, Any]) -> Caller:
     if not needs_keys():
         return ANYONE
-    text = ((event.get("requestContext") or {}).get("authorizer") or {}).get(CONTEXT_FIELD)
+    context = (event.get("requestContext") or {}).get("authorizer")
+    text = context.get(CONTEXT_FIELD) if isinstance(context, Mapping) else None
     if not isinstance(text, str):
         raise AuthenticationFailed(NO_KEY)
     try:

@@ -80,7 +80,9 @@ def check_server_url(url: str) -> str:
     Raises `ValueError` with a message for the user.
     """
     parts = _split_url(url)
-    if (parts.port is None and parts.scheme == "http") or parts.path.strip("/") or "@" in parts.netloc:
+    if "@" in parts.netloc:
+        raise ValueError("must be scheme://host:port without user and password; a token belongs in auth_token")
+    if (parts.port is None and parts.scheme == "http") or parts.path.strip("/"):
         raise ValueError("must be empty or scheme://host:port, as in http://localhost:8000")
     return f"{parts.scheme}://{parts.netloc}"
 

@@ -16,6 +16,8 @@ from sekha_llm_bridge.access.keys.dynamodb import key_store
 from sekha_llm_bridge.access.keys.key_text import KeyText
 from sekha_llm_bridge.access.keys.record import Rejection
 from sekha_llm_bridge.access.keys.verifier import Headers, KeysUnavailable, KeyVerifier, key_of
+from sekha_llm_bridge.aws.function_logs import quiet_libraries
+from sekha_llm_bridge.aws.unknown_event import warn_of_unknown_event
 from sekha_llm_bridge.clock import SystemClock
 from sekha_llm_bridge.connections import Connections
 
@@ -35,20 +37,32 @@ def authorizer_handler(verifier: KeyVerifier | None = None) -> Handler:
 
     The handler raises an exception with the text `Unauthorized`, which API Gateway makes a 401, for a request without a
     valid key; here, so that the traceback that the runtime logs is short. It raises another one where the key could not
-    be verified; API Gateway makes it AUTHORIZER_FAILURE, a 503.
+    be verified; API Gateway makes it AUTHORIZER_FAILURE, a 503. An event that is no request of API Gateway's to an
+    authorizer gets a warning and an answer without a policy, which opens nothing.
     """
+    quiet_libraries()
     if verifier is None and needs_keys():
         clock = SystemClock()
         verifier = KeyVerifier(key_store(Connections(clock), clock), clock)
     loop = asyncio.new_event_loop()
 
-    def handler(event: Event, _context: object) -> dict[str, Any]:
+    def handler(event: Event, context: object) -> dict[str, Any]:
+        if not _is_request(event):
+            warn_of_unknown_event(event, context)
+            return {}
         answer = loop.run_until_complete(authorize(event, verifier))
         if answer is None:
             raise Exception("Unauthorized")  # noqa: TRY002 — as AWS documents it
         return answer
 
     return handler
+
+
+def _is_request(event: object) -> bool:
+    """Returns whether an event asks about a method of the API."""
+    if not isinstance(event, Mapping) or not isinstance(event.get("methodArn"), str):
+        return False
+    return all(isinstance(event.get(key) or {}, Mapping) for key in ("headers", "multiValueHeaders", "requestContext"))
 
 
 async def authorize(event: Event, verifier: KeyVerifier | None) -> dict[str, Any] | None:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from sekha_llm_bridge.aws.function_logs import quiet_libraries
 from sekha_llm_bridge.bootstrap import Bridge, bridge
 
 
@@ -35,10 +36,12 @@ Handler = Callable[[object, LambdaContext], dict[str, Any]]
 
 def scheduled_handler(job: Job, *, uses_vectors: bool = False) -> Handler:
     """Returns the Lambda handler that runs `job`. The bridge is made now, in Lambda's init phase, and what stores
-    vectors with it where the job uses it. The event loop is kept, because connections belong to it.
+    vectors with it where the job uses it. The event loop is kept, because connections belong to it. A job runs for
+    every event, because running it once more does no harm; one that reads the event refuses what it does not know.
 
     Raises `ConfigError` when the configuration cannot be used.
     """
+    quiet_libraries()
     made = bridge()
     if uses_vectors:
         made.vectors()

@@ -8,8 +8,9 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from sekha_llm_bridge.aws.unknown_event import warn_of_unknown_event
 from sekha_llm_bridge.bootstrap import Bridge
 from sekha_llm_bridge.bootstrap.background import make_migration
 from sekha_llm_bridge.config.models import CHROMA_NAME_PATTERN, ChromaConfig
@@ -20,6 +21,7 @@ from sekha_llm_bridge.jobs.handler import Invocation
 from sekha_llm_bridge.observability import logger
 
 ChromaName = Annotated[str, Field(pattern=CHROMA_NAME_PATTERN)]
+_SCHEDULED = "Scheduled Event"  # the detail type of what EventBridge sends by a schedule
 _MARGIN_S = 90.0  # a run that Lambda ends all the same is continued by the next one
 
 
@@ -40,13 +42,30 @@ class MigrationRequest(BaseModel):
 async def run(bridge: Bridge, invocation: Invocation) -> dict[str, Any]:
     """Migrates until shortly before the invocation ends; logs and returns the report.
 
-    Raises `ValidationError` for an event that requests something else than `MigrationRequest` has.
+    An event that is neither a schedule's nor a `MigrationRequest` gets a warning and a report that says so: nothing is
+    migrated.
     """
-    event = invocation.event
-    request = MigrationRequest.model_validate(event if isinstance(event, Mapping) else {})
+    try:
+        request = requested(invocation.event)
+    except ValueError as exc:
+        warn_of_unknown_event(invocation.event, invocation.context)
+        return dict(MigrationReport(finished=False, note=f"nothing was done: {exc}").as_json())
     report = await migrate(bridge, request, has_time=lambda: invocation.remaining_s > _MARGIN_S)
     log_report(report)
     return dict(report.as_json())
+
+
+def requested(event: object) -> MigrationRequest:
+    """Returns what an event requests: without a payload, or with a schedule's default event, a migration. Raises
+    `ValueError`, whose text names fields but has no value.
+    """
+    if event is None or (isinstance(event, Mapping) and event.get("detail-type") == _SCHEDULED):
+        return MigrationRequest()
+    try:
+        return MigrationRequest.model_validate(event)
+    except ValidationError as exc:
+        faults = [f"{'.'.join(map(str, one['loc'])) or 'the event'}: {one['msg']}" for one in exc.errors()]
+        raise ValueError(f"the event is no request of a migration ({'; '.join(faults)})") from None
 
 
 async def migrate(bridge: Bridge, request: MigrationRequest, *, has_time: Callable[[], bool]) -> MigrationReport:

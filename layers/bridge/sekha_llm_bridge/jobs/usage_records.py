@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from sekha_llm_bridge.access.usage_records.log_batch import LogBatch, read_batch
 from sekha_llm_bridge.access.usage_records.store import UsageStore, UsageUnavailable
+from sekha_llm_bridge.aws.function_logs import quiet_libraries
+from sekha_llm_bridge.aws.unknown_event import warn_of_unknown_event
 from sekha_llm_bridge.clock import Clock, SystemClock
 from sekha_llm_bridge.connections import Connections
 from sekha_llm_bridge.observability import logger
@@ -25,12 +27,20 @@ _SYSTEM_RANDOM = random.SystemRandom()
 
 
 def log_handler() -> Callable[[dict[str, Any], "LambdaContext"], dict[str, Any]]:
-    """Returns the Lambda handler. The event loop is kept, because connections belong to it."""
+    """Returns the Lambda handler. The event loop is kept, because connections belong to it.
+
+    The handler answers an event that is no batch of log lines with a warning. It raises `ValueError` for a batch that
+    cannot be read, so that the alarm on lost usage reports it.
+    """
+    quiet_libraries()
     clock = SystemClock()
     store = UsageStore(os.environ["STATE_TABLE"], Connections(clock), clock)
     loop = asyncio.new_event_loop()
 
-    def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
+    def handler(event: Any, context: "LambdaContext") -> dict[str, Any]:
+        if not isinstance(event, dict) or "awslogs" not in event:
+            warn_of_unknown_event(event, context)
+            return {"is_new": False}
         batch = read_batch(event)
         if batch is None or not batch.used:
             return {"is_new": False}

@@ -22,7 +22,17 @@ _REST_KEYS = {"resource", "requestContext", "httpMethod"}
 
 def is_rest_event(event: object) -> bool:
     """Returns whether an event is from a REST API, which alone can stream. Events of HTTP APIs have a version."""
-    return isinstance(event, dict) and event.keys() >= _REST_KEYS and "version" not in event
+    if not isinstance(event, dict) or not event.keys() >= _REST_KEYS or "version" in event:
+        return False
+    return all(isinstance(event.get(key) or {}, dict) for key in ("requestContext", "pathParameters"))
+
+
+def request_of(event: Mapping[str, Any], context: object, base_path: str) -> tuple[Message, bytes] | None:
+    """Returns scope and body of a REST event; None for one that is malformed, as no REST API sends it."""
+    try:
+        return scope_of(event, context, base_path), body_of(event)
+    except (LookupError, TypeError, ValueError, AttributeError):
+        return None
 
 
 def scope_of(event: Mapping[str, Any], context: object, base_path: str) -> Message:

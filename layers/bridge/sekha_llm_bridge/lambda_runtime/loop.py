@@ -16,7 +16,7 @@ from decimal import Decimal
 from typing import Any, Never
 
 from sekha_llm_bridge.lambda_runtime import logs
-from sekha_llm_bridge.lambda_runtime.asgi import App, Exchange, Message, body_of, is_rest_event, scope_of
+from sekha_llm_bridge.lambda_runtime.asgi import App, Exchange, Message, is_rest_event, request_of
 from sekha_llm_bridge.lambda_runtime.context import Context
 from sekha_llm_bridge.lambda_runtime.error_report import (
     ErrorReport,
@@ -131,11 +131,12 @@ class Loop:
             self._api.fail(invocation, report)
 
     def _answer(self, invocation: Invocation) -> ErrorReport | None:
-        """Answers the invocation. Returns an error that must still be reported, or None."""
+        """Answers the invocation. Returns an error that must still be reported, or None. An event that is no proper
+        request of a REST API is the handler's."""
         event, context = invocation.event(), Context(invocation, self._environment, self._now_ms)
-        if callable(self._app) and is_rest_event(event):
-            scope = scope_of(event, context, _base_path(self._handler))
-            streaming = self._stream(self._app, scope, body_of(event), invocation, context)
+        request = request_of(event, context, _base_path(self._handler)) if is_rest_event(event) else None
+        if callable(self._app) and request is not None:
+            streaming = self._stream(self._app, *request, invocation, context)
             return self._event_loop.run_until_complete(streaming)
         body, content_type = encode_answer(self._handler(event, context))
         logs.flush()

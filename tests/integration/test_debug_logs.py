@@ -1,0 +1,125 @@
+"""Lambda's own switch AWS_LAMBDA_LOG_LEVEL=DEBUG: real functions, under both runtimes, that fetch secrets and send prompts
+write neither to any log.
+"""
+
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from typing import Any
+
+import boto3
+import httpx
+import pytest
+import yaml
+from moto.server import ThreadedMotoServer
+
+from local_stack.testing import RunningStack, running_stack
+from tests.fakes.chroma import chroma_server
+from tests.fakes.provider import FakeProvider, Reply
+from tests.fakes.settings import chat_model, embedding_model, provider
+
+pytestmark = pytest.mark.stack
+
+KEY, CHROMA_TOKEN, ACCESS_KEY = "sk-secret-of-the-provider", "secret-of-chroma", "secret-access-key"
+CALLERS_KEY = "sk-of-a-caller"
+PROMPT, TEXT, ANSWER = "the prompt of a caller", "the text of a caller", "The answer of a model."
+MUST_NOT_BE_LOGGED = (KEY, CHROMA_TOKEN, ACCESS_KEY, CALLERS_KEY, PROMPT, TEXT, ANSWER)
+DIMENSION = 8
+
+
+@pytest.fixture(scope="module")
+def secrets_url() -> Iterator[str]:
+    """A Parameter Store with the secrets."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    url = f"http://{host}:{port}"
+    known = {"aws_access_key_id": "testing", "aws_secret_access_key": ACCESS_KEY}
+    ssm = boto3.client("ssm", "us-east-1", endpoint_url=url, **known)  # type: ignore[call-overload]  # keywords of a mapping
+    for name, value in (("/sekha/key", KEY), ("/sekha/chroma", CHROMA_TOKEN)):
+        ssm.put_parameter(Name=name, Value=value, Type="SecureString")
+    yield url
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def fake() -> Iterator[FakeProvider]:
+    with FakeProvider(dimension=DIMENSION, text=ANSWER) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def stack(fake: FakeProvider, secrets_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
+    listed = provider(
+        "p",
+        chat_model("gpt"),
+        embedding_model("mini", dimension=DIMENSION),
+        base_url=f"{fake.url}/v1",
+        api_key="${ssm:/sekha/key}",
+    )
+    with chroma_server(tmp_path_factory.mktemp("chroma")) as chroma_url:
+        config = tmp_path_factory.mktemp("config") / "providers.yaml"
+        chroma = {"url": chroma_url, "auth_token": "${ssm:/sekha/chroma}"}
+        config.write_text(yaml.safe_dump({"providers": [listed], "chroma": chroma}))
+        environment = {
+            "AWS_ACCESS_KEY_ID": "testing",
+            "AWS_ENDPOINT_URL_SSM": secrets_url,
+            "AWS_LAMBDA_LOG_FORMAT": "JSON",
+            "AWS_REGION": "us-east-1",
+            "AWS_LAMBDA_LOG_LEVEL": "DEBUG",
+            "AWS_SECRET_ACCESS_KEY": ACCESS_KEY,
+        }
+        with running_stack(config=config, schedules=True, on_demand=True, env=environment) as running:
+            yield running
+
+
+def post(stack: RunningStack, path: str, body: object) -> httpx.Response:
+    headers = {"authorization": f"Bearer {CALLERS_KEY}"}
+    return httpx.post(stack.base_url + path, json=body, headers=headers, timeout=60)
+
+
+def chat(stack: RunningStack, **fields: Any) -> httpx.Response:
+    return post(stack, "/v1/chat/completions", {"messages": [{"role": "user", "content": PROMPT}], **fields})
+
+
+def test_no_log_has_a_secret_or_a_prompt(stack: RunningStack, fake: FakeProvider) -> None:
+    assert chat(stack).status_code == 200  # under the bridge's own loop
+    assert chat(stack, stream=True).status_code == 200
+    fake.script("/v1/chat/completions", Reply(500, {"error": {"message": f"{PROMPT} by {KEY}"}}))
+    assert chat(stack).status_code == 502
+    fake.script("/v1/chat/completions", Reply(400, {"error": {"message": f"{PROMPT} by {KEY}"}}))
+    assert chat(stack).status_code == 400
+    assert post(stack, "/v1/embeddings", {"model": "mini", "input": TEXT}).status_code == 200
+    assert post(stack, "/api/v1/embed", {"text": TEXT}).status_code == 200  # under Lambda's own runtime
+    assert post(stack, "/api/v1/search", {"query": TEXT}).status_code == 200
+    assert fake.calls("/v1/chat/completions")[0].headers["authorization"] == f"Bearer {KEY}"
+    logs = {file.stem: file.read_text() for file in (stack.state / "logs").glob("*.log")}
+    assert {"chat_completions", "embeddings", "embed", "search", "health_check", "drain"} <= logs.keys()
+    found = [(name, secret) for name, text in logs.items() for secret in MUST_NOT_BE_LOGGED if secret in text]
+    assert not found
+    assert '"message":"request"' in logs["chat_completions"]
+    assert not [secret for secret in MUST_NOT_BE_LOGGED if secret in stack.printed()]
+
+
+def test_the_levels_of_libraries_stay_whenever_a_library_makes_its_logger() -> None:
+    code = """
+        import io, logging, os
+        handler = logging.StreamHandler(out := io.StringIO())
+        logging.root.addHandler(handler)
+        logging.root.setLevel("DEBUG")
+        own = logging.getLogger("library.with.a.level")
+        own.setLevel("DEBUG")
+        os.environ["AWS_LAMBDA_FUNCTION_NAME"] = "f"
+        from sekha_llm_bridge.aws.function_logs import quiet_libraries
+        quiet_libraries()
+        for logger in (own, logging.getLogger("botocore.parsers"), logging.getLogger("made.later")):
+            logger.debug("debug"), logger.info("info"), logger.warning(f"warning of {logger.name}")
+        print(out.getvalue(), end="")
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == [
+        "warning of library.with.a.level",
+        "warning of botocore.parsers",
+        "warning of made.later",
+    ]
