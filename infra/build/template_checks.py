@@ -72,7 +72,15 @@ def exemptions() -> list[Exemption]:
 
 def cfn_lint(template: Path, sam: Path) -> Iterator[Finding]:
     """Yields what cfn-lint finds. `sam` is the environment that has it."""
-    command: list[str | Path] = [sam / "bin" / "cfn-lint", "--format", "json", "--regions", REGION, "--template", template]
+    command: list[str | Path] = [
+        sam / "bin" / "cfn-lint",
+        "--format",
+        "json",
+        "--regions",
+        REGION,
+        "--template",
+        template,
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     for match in json.loads(done.stdout or "[]"):
         path = [*map(str, match["Location"].get("Path") or []), "", ""]

@@ -136,7 +136,7 @@ def no_quotas(fake: FakeProvider, _clock: FakeClock) -> None:
 
 def spent_budget(fake: FakeProvider, _clock: FakeClock) -> None:
     """Requests use a budget up."""
-    bridge = _bridge(fake, budget={"daily_usd": "0.0003"}, quota_store=MemoryQuotaStore())
+    bridge = _bridge(fake, budget={"daily_usd": "0.0008"}, quota_store=MemoryQuotaStore())
     assert {*_chats(bridge, *[{"max_tokens": 5}] * 30)} == {200, 402}
 
 
