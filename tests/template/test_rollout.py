@@ -180,8 +180,12 @@ def test_alarms_exist_only_where_somebody_is_told_or_a_gradual_deployment_needs_
     told = company.of_type("AWS::CloudWatch::Alarm")
     assert [name for name, alarm in told.items() if alarm["AlarmActions"] != [TOPIC]] == []
     assert told.keys() == TEMPLATE.of_type("AWS::CloudWatch::Alarm").keys()
-    no_limit = deployed({"AlertTopicArn": TOPIC, "SpendAlarmUsdPerHour": "0"}).of_type("AWS::CloudWatch::Alarm")
-    assert told.keys() - no_limit.keys() == {"SpendAlarm", *(IN_CANARY - {"NoProviderAlarm"})}
+    assert TEMPLATE.conditions["AlarmsOnSpend"] == {
+        "Fn::And": [
+            {"Condition": "HasAlertTopic"},
+            {"Fn::Not": [{"Fn::Equals": [{"Ref": "SpendAlarmUsdPerHour"}, 0]}]},
+        ]
+    }
 
 
 @pytest.mark.parametrize("metric", ["Errors", "Throttles"])
