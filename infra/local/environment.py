@@ -42,8 +42,9 @@ ENVIRONMENTS = {
     "sam": ("sam",),
     "clients": ("clients",),
     "client-libraries": ("client-libraries",),
+    "checkov": ("checkov",),
 }
-ON_DEMAND = frozenset({"clients"})  # large, and only for a command of its own
+ON_DEMAND = frozenset({"checkov", "clients"})  # large, and only for a command of its own
 NO_DEPENDENCIES = frozenset({"model-weights"})
 # Command → the module to run in the bridge's environment, and the folders on PYTHONPATH.
 COMMANDS = {

@@ -27,7 +27,7 @@ from sekha_llm_bridge.errors import (
 )
 from sekha_llm_bridge.execution import Attempt, AttemptLog
 from sekha_llm_bridge.execution.inbound import InboundRequest
-from sekha_llm_bridge.observability import Metric, count, logger, metric_fields
+from sekha_llm_bridge.observability import logger
 from sekha_llm_bridge.usage import Usage
 from tests.fakes.clock import FakeClock
 from tests.template.cloudformation import ROOT, Function, Template, parameters_of, references
@@ -305,6 +305,7 @@ def test_it_has_the_environment_variables_that_it_needs(function: Function) -> N
     expected = {
         "AUTH_MODE": {"Ref": "AuthMode"},
         "BRIDGE_REVISION": {"Ref": "Revision"},
+        "BRIDGE_RELEASE": {"Ref": "BridgeLayer"},
         "CHROMA_URL": {"Ref": "ChromaUrl"},
         "CHROMA_TOKEN": {"Ref": "ChromaToken"},
         "OPENAI_API_KEY": {"Ref": "OpenAiApiKey"},
@@ -452,47 +453,10 @@ def alarmed(name: str, *values: float) -> bool:
     return all(compare[alarm["ComparisonOperator"]](value, alarm["Threshold"]) for value in values)
 
 
-@pytest.mark.parametrize(
-    ("alarm", "metric"),
-    [
-        ("ProviderRejectedAlarm", Metric.PROVIDER_REJECTED),
-        ("BreakerOpenAlarm", Metric.OPEN_BREAKERS),
-        ("NoProviderAlarm", Metric.HEALTHY_PROVIDERS),
-        ("BreakerTableAlarm", Metric.TABLE_UNAVAILABLE),
-        ("BudgetAlarm", Metric.BUDGET_USED_PERCENT),
-        ("KeysTableAlarm", Metric.KEYS_UNAVAILABLE),
-    ],
-)
-def test_an_alarm_uses_a_metric_that_the_functions_write(
-    alarm: str, metric: Metric, capsys: pytest.CaptureFixture[str]
-) -> None:
-    count(metric, 1, provider="openai_cloud")
-    written = json.loads(capsys.readouterr().out.splitlines()[-1])
-    (emf,) = written["_aws"]["CloudWatchMetrics"]
-    watched = ALARMS[alarm]
-    assert (emf["Namespace"], emf["Metrics"][0]["Name"]) == (watched["Namespace"], watched["MetricName"])
-    names = [name for dimensions in emf["Dimensions"] for name in dimensions]
-    assert names == [dimension["Name"] for dimension in watched["Dimensions"]]
-    # The dimension's value is the service's name, and that is the stack's.
-    assert written["service"] == logger().service
-    service = TEMPLATE.functions[0].properties["Environment"]["Variables"]["POWERTOOLS_SERVICE_NAME"]
-    assert service == watched["Dimensions"][0]["Value"]
-
-
-def test_the_alarm_on_spend_uses_a_metric_of_the_service_that_request_lines_have() -> None:
-    values = {Metric.MAX_COST_USD: 1.0, Metric.REQUESTS: 1}
-    in_total = frozenset({Metric.MAX_COST_USD})
-    fields: Any = metric_fields(values, dimensions={"model": "m"}, in_total=in_total, now=FakeClock().now())
+def test_the_alarm_on_spend_sums_an_hour_and_has_the_parameters_threshold() -> None:
     watched = ALARMS["SpendAlarm"]
-    assert [
-        (directive["Namespace"], metric["Name"])
-        for directive in fields["_aws"]["CloudWatchMetrics"]
-        for metric in directive["Metrics"]
-        if directive["Dimensions"] == [[dimension["Name"] for dimension in watched["Dimensions"]]]
-    ] == [(watched["Namespace"], watched["MetricName"])]
-    assert (watched["Statistic"], watched["Period"]) == ("Sum", 3600)
+    assert (watched["MetricName"], watched["Statistic"], watched["Period"]) == ("MaxCostUsd", "Sum", 3600)
     assert watched["Threshold"] == {"Ref": "SpendAlarmUsdPerHour"}
-    assert TEMPLATE.resources["SpendAlarm"]["Condition"] == "AlarmsOnSpend"
 
 
 def test_a_budget_of_which_80_percent_are_used_raises_its_alarm() -> None:
@@ -511,23 +475,15 @@ def test_an_open_breaker_a_rejected_key_and_a_fleet_that_is_down_raise_their_ala
 
 
 @pytest.mark.parametrize("alarm", ALARMS)
-def test_alarms_are_sent_to_the_topic_and_only_missing_health_checks_count_as_an_alarm(alarm: str) -> None:
-    topic = {"Fn::If": ["HasAlertTopic", [{"Ref": "AlertTopicArn"}], {"Ref": "AWS::NoValue"}]}
-    assert ALARMS[alarm]["AlarmActions"] == topic
+def test_only_missing_health_checks_count_as_an_alarm(alarm: str) -> None:
     assert ALARMS[alarm]["TreatMissingData"] == ("breaching" if alarm == "NoProviderAlarm" else "notBreaching")
 
 
-@pytest.mark.parametrize(
-    ("alarm", "function"),
-    [
-        ("HealthCheckFailsAlarm", "HealthCheckFunction"),
-        ("ChatFailsAlarm", "ChatCompletionsFunction"),
-    ],
-)
-def test_an_alarm_on_a_functions_errors_uses_the_functions_name(alarm: str, function: str) -> None:
-    assert ALARMS[alarm]["Dimensions"] == [{"Name": "FunctionName", "Value": {"Ref": function}}]
-    assert alarmed(alarm, 1, 1, 1)
-    assert not alarmed(alarm, 1, 0, 1)
+def test_a_health_check_that_fails_three_times_raises_its_alarm() -> None:
+    alarm = ALARMS["HealthCheckFailsAlarm"]
+    assert alarm["Dimensions"] == [{"Name": "FunctionName", "Value": {"Ref": "HealthCheckFunction"}}]
+    assert alarmed("HealthCheckFailsAlarm", 1, 1, 1)
+    assert not alarmed("HealthCheckFailsAlarm", 1, 0, 1)
 
 
 def test_the_alarm_on_lost_usage_goes_off_when_lambda_has_tried_a_batch_for_the_last_time() -> None:
@@ -570,26 +526,6 @@ def test_paths_that_ask_a_chat_model_have_lower_throttles_than_lists() -> None:
     defaults = {name: parameter["Default"] for name, parameter in TEMPLATE.parameters.items()}
     assert defaults["ChatsPerSecond"] < defaults["RequestsPerSecond"]
     assert defaults["ChatBurst"] < defaults["RequestBurst"]
-
-
-def test_functions_without_room_raise_an_alarm() -> None:
-    assert ALARMS["ChatsThrottledAlarm"]["MetricName"] == "Throttles"
-    assert ALARMS["ChatsThrottledAlarm"]["Dimensions"] == [
-        {"Name": "FunctionName", "Value": {"Ref": "ChatCompletionsFunction"}}
-    ]
-    total, *metrics = ALARMS["FunctionsThrottledAlarm"]["Metrics"]
-    assert (total["Expression"], total["ReturnData"], len(metrics) <= 10) == ("SUM(METRICS())", True, True)
-    watched = {one["MetricStat"]["Metric"]["Dimensions"][0]["Value"]["Ref"] for one in metrics}
-    assert {one["MetricStat"]["Metric"]["MetricName"] for one in metrics} == {"Throttles"}
-    with_routes = {
-        name
-        for name, function in FUNCTIONS.items()
-        if any(event["Type"] == "Api" for event in function.properties.get("Events", {}).values())
-    }
-    assert watched <= (with_routes | {"AuthorizerFunction"}) - {"ChatCompletionsFunction"}
-    assert {"AuthorizerFunction", "EmbeddingsFunction", "SummarizeFunction", "ModelsFunction"} <= watched
-    assert alarmed("ChatsThrottledAlarm", 1)
-    assert not alarmed("FunctionsThrottledAlarm", 0)
 
 
 def test_max_chats_limits_the_executions_of_streams() -> None:

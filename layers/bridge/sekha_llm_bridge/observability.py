@@ -1,6 +1,7 @@
 """Structured logs and metrics, by Powertools: one log line for each request, and no prompts or keys in any."""
 
 import logging
+import os
 import traceback
 from collections.abc import Mapping, Set
 from datetime import datetime
@@ -64,7 +65,8 @@ class Metric(StrEnum):
     whose vectors Chroma did not accept; `VECTORS_LOST` every request whose vectors could not be put into the queue
     either; `VECTORS_REJECTED` every deferred message that Chroma will never accept; `KEYS_UNAVAILABLE` every request
     whose API key could not be verified; `QUOTAS_UNAVAILABLE` every failure to reserve or settle a quota.
-    `BUDGET_USED_PERCENT` is a gauge, written from 80 % on.
+    `BUDGET_USED_PERCENT` is a gauge, written from 80 % on. `INTERNAL_ERRORS` counts every request in which the bridge
+    itself failed: by a mistake in its code, or because its configuration is invalid; for the service, and by release.
 
     Those of REQUEST_UNITS are written by every request that has called a provider, by provider and model.
     """
@@ -84,6 +86,7 @@ class Metric(StrEnum):
     KEYS_UNAVAILABLE = "KeysTableUnavailable"
     OPEN_BREAKERS = "OpenBreakers"
     HEALTHY_PROVIDERS = "HealthyProviders"
+    INTERNAL_ERRORS = "InternalErrors"
     REQUESTS = "Requests"
     INPUT_TOKENS = "InputTokens"
     CACHED_INPUT_TOKENS = "CachedInputTokens"
@@ -131,12 +134,26 @@ def count(metric: Metric, value: int = 1, **metadata: str) -> None:
             line.add_metadata(name, text)
 
 
+def count_internal_error(code: str, now: datetime) -> None:
+    """Writes a line that counts INTERNAL_ERRORS, at every level. The release is BRIDGE_RELEASE, the layer's version: a
+    gradual deployment watches that of the new one.
+    """
+    release = os.environ.get("BRIDGE_RELEASE", "")
+    fields = metric_fields(
+        {Metric.INTERNAL_ERRORS: 1},
+        dimensions={"release": release},
+        in_total=frozenset({Metric.INTERNAL_ERRORS}),
+        now=now,
+    )
+    log_at_every_level("internal error", {**fields, "code": code}, failed=True)
+
+
 def metric_fields(
     values: Mapping[Metric, float], *, dimensions: Mapping[str, str], in_total: Set[Metric], now: datetime
 ) -> dict[str, object]:
     """Returns fields that make CloudWatch count metrics from the log line that has them, in its embedded metric format:
-    each metric of REQUEST_UNITS by service and `dimensions`, and those `in_total` by service alone, too. Alarms can
-    sum up no dimensions. The line must have the field `service`, as all lines of the logger do.
+    each metric by service and `dimensions`, and those `in_total` by service alone, too. Alarms can sum up no
+    dimensions. The line must have the field `service`, as all lines of the logger do.
 
     CloudWatch takes only ASCII in dimensions, and no empty ones.
     """
@@ -148,7 +165,7 @@ def metric_fields(
         {
             "Namespace": METRICS_NAMESPACE,
             "Dimensions": [names],
-            "Metrics": [{"Name": metric.value, "Unit": REQUEST_UNITS[metric]} for metric in metrics],
+            "Metrics": [{"Name": metric.value, "Unit": REQUEST_UNITS.get(metric, "Count")} for metric in metrics],
         }
         for names, metrics in groups
     ]

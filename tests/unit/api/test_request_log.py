@@ -3,15 +3,20 @@
 import json
 import logging
 from collections.abc import Iterator
+from decimal import Decimal
 from io import StringIO
 from typing import Any
 
 import pytest
 
-from sekha_llm_bridge.access.caller import Caller
+from sekha_llm_bridge.access.caller import ANYONE, Caller
 from sekha_llm_bridge.api.request_log import write_request_line
 from sekha_llm_bridge.api.request_state import RequestState
+from sekha_llm_bridge.errors import ConfigError, FailureKind
+from sekha_llm_bridge.execution import Attempt, AttemptLog
+from sekha_llm_bridge.execution.inbound import InboundRequest
 from sekha_llm_bridge.observability import METRICS_NAMESPACE, REQUEST_UNITS, Metric, logger
+from sekha_llm_bridge.usage import Usage
 from tests.fakes.clock import FakeClock
 from tests.fakes.functions import Function
 from tests.fakes.provider import FakeProvider, Reply, Stream
@@ -133,6 +138,44 @@ def test_an_interrupted_stream_counts_with_the_most_that_it_can_have_cost(
     assert (line["status"], line["error"], line.get("cost_usd")) == (200, "answer_broken", None)
     assert metrics(line)[("service",)] == {"MaxCostUsd": line["max_cost_usd"]}
     assert line["max_cost_usd"] > 0
+
+
+def internal_errors(log: StringIO) -> list[tuple[str, str, dict[tuple[str, ...], dict[str, Any]]]]:
+    """Level, code and metrics of each line that counts an error of the bridge itself."""
+    lines = [json.loads(line) for line in log.getvalue().splitlines() if "InternalErrors" in line]
+    return [(line["level"], line["code"], metrics(line)) for line in lines]
+
+
+COUNTED = {("service", "release"): {"InternalErrors": 1}, ("service",): {"InternalErrors": 1}}
+
+
+@pytest.mark.usefixtures("only_errors")
+def test_an_invalid_configuration_is_counted_at_each_request_by_release(
+    log: StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BRIDGE_RELEASE", "arn:aws:lambda:eu-west-1:123456789012:layer:bridge-bridge:7")
+    models = Function("models", ConfigError(["providers: a fault"]))
+    assert [models("GET", "/v1/models").status for _ in range(2)] == [500, 500]
+    assert internal_errors(log) == [("WARNING", "config_invalid", COUNTED)] * 2
+    assert '"release":"arn:aws:lambda:eu-west-1:123456789012:layer:bridge-bridge:7"' in log.getvalue()
+
+
+def test_a_fault_in_an_adapter_is_counted_also_where_the_next_answer_hides_it(log: StringIO) -> None:
+    inbound = InboundRequest(AttemptLog(FakeClock()))
+    fault = Attempt("p", "m", FailureKind.ADAPTER_FAULT.code, None, "", 1, None, None, None)
+    inbound.attempts.attempts += [fault, Attempt("q", "m", "ok", 200, "", 1, Decimal(1), Decimal(1), Usage(1))]
+    state = RequestState("id", {"method": "POST", "path": "/", "status": 200}, inbound)
+    write_request_line(state, ANYONE, latency_ms=1, now=FakeClock().now())
+    assert internal_errors(log) == [("WARNING", "adapter_fault", COUNTED)]
+
+
+def test_what_providers_and_callers_fail_by_is_no_internal_error(
+    chat: Function, fake: FakeProvider, second: FakeProvider, log: StringIO
+) -> None:
+    fake.always(PATH, Reply(500, {}))
+    assert ask(chat, model="gpt").status == 502
+    assert chat("POST", PATH, raw="{").status == 400
+    assert internal_errors(log) == []
 
 
 def test_the_line_has_the_id_and_the_labels_of_the_key(log: StringIO) -> None:

@@ -9,9 +9,9 @@ from types import MappingProxyType
 from sekha_llm_bridge.access.caller import Caller
 from sekha_llm_bridge.access.usage_records.amounts import Amounts, UsedModel, usd
 from sekha_llm_bridge.api.request_state import RequestState
-from sekha_llm_bridge.errors import BridgeError, ClientDisconnected
+from sekha_llm_bridge.errors import BridgeError, ClientDisconnected, FailureKind
 from sekha_llm_bridge.execution.used_models import used_models
-from sekha_llm_bridge.observability import Metric, log_at_every_level, log_request, metric_fields
+from sekha_llm_bridge.observability import Metric, count_internal_error, log_at_every_level, log_request, metric_fields
 
 _MAX_NAME_CHARACTERS = 200
 _IN_TOTAL = frozenset({Metric.COST_USD, Metric.MAX_COST_USD})
@@ -23,7 +23,8 @@ def write_request_line(state: RequestState, caller: Caller, *, latency_ms: int, 
     complete; not for a client that disconnected.
 
     The line of a request that has called a provider has its metrics, and is written at every LogLevel. Metrics of a
-    further model that was used need a line of their own, because a line has one value for each dimension.
+    further model that was used need a line of their own, because a line has one value for each dimension. So does the
+    metric of a request in which the bridge itself failed.
     """
     line, error = state.log_fields, state.error
     line.update(state.report().log_fields())
@@ -32,6 +33,8 @@ def write_request_line(state: RequestState, caller: Caller, *, latency_ms: int, 
     line["latency_ms"] = latency_ms
     is_incomplete = status == 200 and error is not None
     has_failed = (int(str(status)) >= 500 or is_incomplete) and not isinstance(error, ClientDisconnected)
+    if (code := _internal_error_of(state)) is not None:
+        count_internal_error(code, now)
     if not state.report().attempts:
         log_request(line, failed=has_failed)
         return
@@ -43,6 +46,14 @@ def write_request_line(state: RequestState, caller: Caller, *, latency_ms: int, 
     for model, amounts in used.items():
         log_at_every_level("usage of another model", _metrics(model, amounts, now))
     log_at_every_level("request", line, failed=has_failed)
+
+
+def _internal_error_of(state: RequestState) -> str | None:
+    """Returns the code of what the bridge itself failed by, also where the next candidate's answer hides it."""
+    if state.error is not None and state.error.status == BridgeError.status:
+        return state.error.code
+    adapter_fault = FailureKind.ADAPTER_FAULT.code
+    return adapter_fault if any(one.code == adapter_fault for one in state.report().attempts) else None
 
 
 def _caller_fields(caller: Caller) -> dict[str, object]:
