@@ -68,6 +68,17 @@ def test_the_access_log_has_nothing_that_the_caller_wrote(everything: Deployed) 
     assert "$" not in re.sub(r"\$context\.[\w.]+", "", access_log_format(everything))
 
 
+def test_the_example_of_the_operations_guide_has_the_fields_of_the_access_log(everything: Deployed) -> None:
+    [example] = re.findall(r'^\{"time": .*?\}$', (ROOT / "infra/README.md").read_text(), re.MULTILINE | re.DOTALL)
+    assert list(json.loads(example)) == list(json.loads(access_log_format(everything)))
+
+
+def test_the_key_policy_of_the_operations_guide_is_json_and_lets_cloudwatch_logs_use_the_key() -> None:
+    [example] = re.findall(r'^\[\n  \{"Sid".*?^\]$', (ROOT / "infra/README.md").read_text(), re.MULTILINE | re.DOTALL)
+    [service] = [one for one in json.loads(example) if "Service" in one["Principal"]]
+    assert service["Principal"]["Service"] == f"logs.{PSEUDO['AWS::Region']}.amazonaws.com"
+
+
 def test_without_its_switch_there_is_no_access_log_so_a_new_account_needs_no_role_for_it(default: Deployed) -> None:
     assert "AccessLogSetting" not in stage_of(default)
     assert default.of_type("AWS::Logs::LogGroup").keys() == {"LogGroup"}
