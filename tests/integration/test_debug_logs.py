@@ -2,9 +2,6 @@
 write neither to any log.
 """
 
-import subprocess
-import sys
-import textwrap
 from collections.abc import Iterator
 from typing import Any
 
@@ -70,7 +67,7 @@ def stack(fake: FakeProvider, secrets_url: str, tmp_path_factory: pytest.TempPat
             "AWS_LAMBDA_LOG_LEVEL": "DEBUG",
             "AWS_SECRET_ACCESS_KEY": ACCESS_KEY,
         }
-        with running_stack(config=config, schedules=True, on_demand=True, env=environment) as running:
+        with running_stack(config=config, on_demand=True, env=environment) as running:
             yield running
 
 
@@ -92,34 +89,10 @@ def test_no_log_has_a_secret_or_a_prompt(stack: RunningStack, fake: FakeProvider
     assert chat(stack).status_code == 400
     assert post(stack, "/v1/embeddings", {"model": "mini", "input": TEXT}).status_code == 200
     assert post(stack, "/api/v1/embed", {"text": TEXT}).status_code == 200  # under Lambda's own runtime
-    assert post(stack, "/api/v1/search", {"query": TEXT}).status_code == 200
     assert fake.calls("/v1/chat/completions")[0].headers["authorization"] == f"Bearer {KEY}"
     logs = {file.stem: file.read_text() for file in (stack.state / "logs").glob("*.log")}
-    assert {"chat_completions", "embeddings", "embed", "search", "health_check", "drain"} <= logs.keys()
+    assert {"chat_completions", "embeddings", "embed"} <= logs.keys()
     found = [(name, secret) for name, text in logs.items() for secret in MUST_NOT_BE_LOGGED if secret in text]
     assert not found
     assert '"message":"request"' in logs["chat_completions"]
     assert not [secret for secret in MUST_NOT_BE_LOGGED if secret in stack.printed()]
-
-
-def test_the_levels_of_libraries_stay_whenever_a_library_makes_its_logger() -> None:
-    code = """
-        import io, logging, os
-        handler = logging.StreamHandler(out := io.StringIO())
-        logging.root.addHandler(handler)
-        logging.root.setLevel("DEBUG")
-        own = logging.getLogger("library.with.a.level")
-        own.setLevel("DEBUG")
-        os.environ["AWS_LAMBDA_FUNCTION_NAME"] = "f"
-        from sekha_llm_bridge.aws.function_logs import quiet_libraries
-        quiet_libraries()
-        for logger in (own, logging.getLogger("botocore.parsers"), logging.getLogger("made.later")):
-            logger.debug("debug"), logger.info("info"), logger.warning(f"warning of {logger.name}")
-        print(out.getvalue(), end="")
-    """
-    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines() == [
-        "warning of library.with.a.level",
-        "warning of botocore.parsers",
-        "warning of made.later",
-    ]
