@@ -28,6 +28,12 @@ COMBINATIONS: dict[str, dict[str, str]] = {
     "default": {},
     "callers": {"VpcSubnetIds": SUBNETS, "VpcSecurityGroupIds": GROUPS},
     "all": {"VpcSubnetIds": SUBNETS, "VpcSecurityGroupIds": GROUPS, "VpcFunctions": "all"},
+    "long": {
+        "VpcSubnetIds": ",".join(["subnet-0a1b2c3d4e5f60718"] * 3),
+        "VpcSecurityGroupIds": ",".join(["sg-0a1b2c3d4e5f60718"] * 2),
+        "ChromaUrl": "https://chroma.a-name-of-some-length.internal.example.com:8000",
+        "Revision": "2026-11-28 rotated",
+    },
     "private": {"ApiVpcEndpointIds": ENDPOINTS, "TlsPolicy": TLS_1_3},
     "private cidrs": {"ApiVpcEndpointIds": ENDPOINTS, "AllowedCidrs": CIDRS},
     "cidrs": {"AllowedCidrs": CIDRS, "WebAclArn": WEB_ACL},
@@ -103,6 +109,20 @@ def test_a_function_is_made_after_its_rights_and_nothing_depends_on_itself(stack
         free = {name for name, needed in edges.items() if not needed & edges.keys()}
         assert free, f"these depend on each other: {sorted(edges)}"
         edges = {name: needed for name, needed in edges.items() if name not in free}
+
+
+def test_a_change_of_the_network_publishes_new_versions_of_the_functions_that_it_concerns(
+    stacks: Mapping[str, Deployed],
+) -> None:
+    def descriptions(name: str) -> dict[str, str]:
+        versions = stacks[name].of_type("AWS::Lambda::Version").values()
+        return {version["FunctionName"].strip("<>"): version["Description"] for version in versions}
+
+    ids = "0a1b2c3d,0a1b2c3d4e5f60718 0a1b2c3d"
+    for name, functions in (("default", set()), ("callers", CALLERS), ("all", FUNCTIONS)):
+        assert {function for function, text in descriptions(name).items() if text.endswith(ids)} == functions
+    # Lambda's limit. What others of the parameters are at their longest does not fit; then the deployment fails at once.
+    assert all(len(text) <= 256 for text in descriptions("long").values())
 
 
 def _listed(found: str | list[str]) -> list[str]:
@@ -303,7 +323,11 @@ def test_a_combination_that_cannot_work_is_refused_before_anything_is_made(
 @pytest.mark.parametrize(
     ("parameter", "good", "bad"),
     [
-        ("VpcSubnetIds", ["", "subnet-0a1b2c3d", SUBNETS], ["subnet-1", "vpc-0a1b2c3d", f"{SUBNETS},", "a, b"]),
+        (
+            "VpcSubnetIds",
+            ["", "subnet-0a1b2c3d", SUBNETS],
+            [f"{SUBNETS},{SUBNETS},{SUBNETS}", "subnet-1", "vpc-0a1b2c3d", f"{SUBNETS},", "a, b"],
+        ),
         ("VpcSecurityGroupIds", ["", GROUPS, f"{GROUPS},{GROUPS}"], ["default", f"{GROUPS}, {GROUPS}"]),
         ("ApiVpcEndpointIds", ["", ENDPOINTS], ["vpce-", "subnet-0a1b2c3d"]),
         ("AllowedCidrs", ["", "10.0.0.0/8", CIDRS], ["10.0.0.1", "example.com", "10.0.0.0/8, 10.1.0.0/16", "*"]),
