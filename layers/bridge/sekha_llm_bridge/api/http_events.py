@@ -13,7 +13,6 @@ from mangum import Mangum
 from mangum.handlers import ALB, APIGateway, HTTPGateway
 from mangum.protocols import HTTPCycle
 
-from sekha_llm_bridge.aws.unknown_event import event_kind, warn_of_unknown_event
 from sekha_llm_bridge.errors import RequestError
 
 _SOURCES = (ALB, HTTPGateway, APIGateway)
@@ -49,6 +48,8 @@ class HttpEventHandler(Mangum):
         """Returns a 400 in the API's error format. Whoever invokes the function by hand reads in it what was wrong; a
         service that does not expect an HTTP answer ignores it, and does not repeat the invocation.
         """
+        from sekha_llm_bridge.aws.unknown_event import event_kind, warn_of_unknown_event  # few functions ever need it
+
         warn_of_unknown_event(event, context)
         error = RequestError(
             f"the function answers HTTP requests, and this event is none: it seems to be {event_kind(event)}"

@@ -17,7 +17,6 @@ from sekha_llm_bridge.access.keys.key_text import KeyText
 from sekha_llm_bridge.access.keys.record import Rejection
 from sekha_llm_bridge.access.keys.verifier import Headers, KeysUnavailable, KeyVerifier, key_of
 from sekha_llm_bridge.aws.function_logs import quiet_libraries
-from sekha_llm_bridge.aws.unknown_event import warn_of_unknown_event
 from sekha_llm_bridge.clock import SystemClock
 from sekha_llm_bridge.connections import Connections
 
@@ -48,6 +47,8 @@ def authorizer_handler(verifier: KeyVerifier | None = None) -> Handler:
 
     def handler(event: Event, context: object) -> dict[str, Any]:
         if not _is_request(event):
+            from sekha_llm_bridge.aws.unknown_event import warn_of_unknown_event  # few functions ever need it
+
             warn_of_unknown_event(event, context)
             return {}
         answer = loop.run_until_complete(authorize(event, verifier))

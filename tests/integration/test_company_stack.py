@@ -1,15 +1,16 @@
-"""Lambda's own switch AWS_LAMBDA_LOG_LEVEL=DEBUG: real functions, under both runtimes, that fetch secrets and send prompts
-write neither to any log.
+"""The local stack as a company may run it: a domain with a base path, secrets in Parameter Store, and Lambda's own switch
+AWS_LAMBDA_LOG_LEVEL=DEBUG. Real functions under both runtimes answer below the base path, and write neither a secret nor a
+prompt to any log.
 """
 
-import subprocess
-import sys
-import textwrap
+import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import boto3
 import httpx
+import openai
 import pytest
 import yaml
 from moto.server import ThreadedMotoServer
@@ -26,6 +27,11 @@ CALLERS_KEY = "sk-of-a-caller"
 PROMPT, TEXT, ANSWER = "the prompt of a caller", "the text of a caller", "The answer of a model."
 MUST_NOT_BE_LOGGED = (KEY, CHROMA_TOKEN, ACCESS_KEY, CALLERS_KEY, PROMPT, TEXT, ANSWER)
 DIMENSION = 8
+PARAMETERS = {
+    "DomainName": "llm.example.com",
+    "CertificateArn": "arn:aws:acm:us-east-1:123456789012:certificate/1",
+    "BasePath": "llm",
+}
 
 
 @pytest.fixture(scope="module")
@@ -70,8 +76,50 @@ def stack(fake: FakeProvider, secrets_url: str, tmp_path_factory: pytest.TempPat
             "AWS_LAMBDA_LOG_LEVEL": "DEBUG",
             "AWS_SECRET_ACCESS_KEY": ACCESS_KEY,
         }
-        with running_stack(config=config, schedules=True, on_demand=True, env=environment) as running:
+        with running_stack(config=config, on_demand=True, parameters=PARAMETERS, env=environment) as running:
             yield running
+
+
+def test_the_address_that_the_stack_prints_has_the_base_path(stack: RunningStack) -> None:
+    assert stack.base_url.endswith("/llm")
+    assert f"curl {stack.base_url}/v1/chat/completions" in stack.printed()
+
+
+def test_an_openai_client_chats_and_streams_below_the_base_path(stack: RunningStack) -> None:
+    client = openai.OpenAI(base_url=f"{stack.base_url}/v1", api_key="unused", max_retries=0)
+    with client.chat.completions.create(
+        model="auto", messages=[{"role": "user", "content": "Hello"}], stream=True
+    ) as stream:
+        texts = [chunk.choices[0].delta.content or "" for chunk in stream if chunk.choices]
+    assert "".join(texts) == ANSWER
+    assert "gpt" in [model.id for model in client.models.list().data]
+
+
+def test_the_old_address_of_health_leads_to_the_new_one_below_the_base_path(stack: RunningStack) -> None:
+    with httpx.Client(timeout=30, follow_redirects=True) as client:
+        answer = client.get(f"{stack.base_url}/health")
+    assert str(answer.url) == f"{stack.base_url}/api/v1/health"
+    assert answer.json()["status"] in {"healthy", "unknown", "degraded"}
+
+
+def test_the_links_of_the_first_page_work(stack: RunningStack) -> None:
+    with httpx.Client(timeout=30) as client:
+        page = client.get(stack.base_url).json()
+        assert client.get(page["openapi_url"]).json()["openapi"]
+        assert client.get(page["health_url"]).status_code == 200
+        assert page["base_url"] == f"{stack.base_url}/v1"
+        wrong = client.post(f"{stack.base_url}/chat/completions", content=json.dumps({}))
+    assert "did you mean /v1/chat/completions?" in wrong.json()["error"]["message"]
+
+
+def test_a_path_beside_the_base_path_is_not_the_apis(stack: RunningStack) -> None:
+    beside = stack.base_url.removesuffix("/llm")
+    assert httpx.get(f"{beside}/v1/models", timeout=30).status_code == 403
+
+
+def test_the_command_line_finds_the_stack_by_the_folder_of_stacks(stack: RunningStack) -> None:
+    (found,) = Path(stack.state / "stacks").glob("*.json")
+    assert json.loads(found.read_text())["url"] == stack.base_url
 
 
 def post(stack: RunningStack, path: str, body: object) -> httpx.Response:
@@ -92,34 +140,10 @@ def test_no_log_has_a_secret_or_a_prompt(stack: RunningStack, fake: FakeProvider
     assert chat(stack).status_code == 400
     assert post(stack, "/v1/embeddings", {"model": "mini", "input": TEXT}).status_code == 200
     assert post(stack, "/api/v1/embed", {"text": TEXT}).status_code == 200  # under Lambda's own runtime
-    assert post(stack, "/api/v1/search", {"query": TEXT}).status_code == 200
     assert fake.calls("/v1/chat/completions")[0].headers["authorization"] == f"Bearer {KEY}"
     logs = {file.stem: file.read_text() for file in (stack.state / "logs").glob("*.log")}
-    assert {"chat_completions", "embeddings", "embed", "search", "health_check", "drain"} <= logs.keys()
+    assert {"chat_completions", "embeddings", "embed"} <= logs.keys()
     found = [(name, secret) for name, text in logs.items() for secret in MUST_NOT_BE_LOGGED if secret in text]
     assert not found
     assert '"message":"request"' in logs["chat_completions"]
     assert not [secret for secret in MUST_NOT_BE_LOGGED if secret in stack.printed()]
-
-
-def test_the_levels_of_libraries_stay_whenever_a_library_makes_its_logger() -> None:
-    code = """
-        import io, logging, os
-        handler = logging.StreamHandler(out := io.StringIO())
-        logging.root.addHandler(handler)
-        logging.root.setLevel("DEBUG")
-        own = logging.getLogger("library.with.a.level")
-        own.setLevel("DEBUG")
-        os.environ["AWS_LAMBDA_FUNCTION_NAME"] = "f"
-        from sekha_llm_bridge.aws.function_logs import quiet_libraries
-        quiet_libraries()
-        for logger in (own, logging.getLogger("botocore.parsers"), logging.getLogger("made.later")):
-            logger.debug("debug"), logger.info("info"), logger.warning(f"warning of {logger.name}")
-        print(out.getvalue(), end="")
-    """
-    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines() == [
-        "warning of library.with.a.level",
-        "warning of botocore.parsers",
-        "warning of made.later",
-    ]
