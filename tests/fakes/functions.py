@@ -8,9 +8,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Self
 
-from sekha_llm_bridge import bootstrap
 from sekha_llm_bridge.access.caller import CONTEXT_FIELD, Caller
 from sekha_llm_bridge.bootstrap import Bridge
+from sekha_llm_bridge.bootstrap.live import live_bridge
 
 _FUNCTIONS = Path(__file__).parents[2] / "functions"
 
@@ -103,7 +103,7 @@ def rest_event(method: str, path: str, body: str | None, headers: dict[str, str]
 
 def _load(name: str) -> ModuleType:
     """Returns a new copy of the function's module. Its bridge, of the bundled configuration, is replaced later."""
-    bootstrap.bridge.cache_clear()
+    live_bridge.cache_clear()
     spec = importlib.util.spec_from_file_location(f"function_{name}", _FUNCTIONS / name / "app.py")
     assert spec is not None
     assert spec.loader is not None

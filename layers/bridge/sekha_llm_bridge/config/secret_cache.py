@@ -19,6 +19,7 @@ class SecretCache:
         self._source: SecretSource | None = None
         self._known: dict[AwsReference, str | SecretUnavailable] = {}
         self._outdated: frozenset[AwsReference] = frozenset()
+        self.version = 0  # another number after every change of a value, or of the reason why there is none
         self._lock = Lock()
 
     def fetch(self, references: Collection[AwsReference], *, fresh: bool = False) -> FetchedValues:
@@ -28,8 +29,10 @@ class SecretCache:
         found = self._fetch(wanted) if wanted else {}
         with self._lock:
             for reference, value in found.items():
-                if isinstance(value, str) or not isinstance(self._known.get(reference), str):
+                known = self._known.get(reference)
+                if isinstance(value, str) or not isinstance(known, str):
                     self._known[reference] = value
+                    self.version += (type(known), str(known)) != (type(value), str(value))
             not_read = {reference for reference, value in found.items() if isinstance(value, SecretUnavailable)}
             self._outdated = self._outdated.difference(wanted) | not_read
             return {reference: self._known[reference] for reference in references}

@@ -125,8 +125,10 @@ async def _probe_and_report(provider_id: str, bridge: Bridge, session: BreakerSe
     """Calls the provider in any case, because the call is free; without the breaker's permit it does not count."""
     permit = await _request_permit(provider_id, bridge, session)
     started_s = bridge.clock.monotonic_s()
+    providers = bridge.providers
+    used = providers.config(provider_id)
     failed = await _call(provider_id, bridge)
-    if failed and await has_new_credentials(failed, bridge.providers, provider_id, timeout_s=_REFRESH_TIMEOUT_S):
+    if failed and await has_new_credentials(failed, providers, provider_id, used=used, timeout_s=_REFRESH_TIMEOUT_S):
         failed = await _call(provider_id, bridge)
     probe = _Probe(failed, round((bridge.clock.monotonic_s() - started_s) * 1000))
     if isinstance(permit, Permit):
