@@ -43,7 +43,7 @@ class Function:
 
     @property
     def policies(self) -> set[str]:
-        return {policy["Ref"] for policy in self.properties["Policies"]}
+        return {policy["Ref"] for policy in self.properties.get("Policies", ())}
 
     def events(self, kind: str) -> list[dict[str, Any]]:
         return [event["Properties"] for event in self.properties.get("Events", {}).values() if event["Type"] == kind]

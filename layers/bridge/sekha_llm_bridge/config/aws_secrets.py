@@ -79,8 +79,8 @@ class AwsSecrets:
         return {reference: _text_or_failure(reference.store, found[reference]) for reference in references}
 
     def _boto3_session(self) -> "boto3.Session | None":
-        """Returns what finds credentials where no variable has any. In Lambda, a variable always has."""
-        names = ("AWS_ACCESS_KEY_ID", "AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_LAMBDA_FUNCTION_NAME")
+        """Returns what finds credentials where no variable has any. In Lambda, one always has."""
+        names = ("AWS_ACCESS_KEY_ID", "AWS_CONTAINER_CREDENTIALS_FULL_URI")
         if any(name in self._environ for name in names):
             return None
         try:
