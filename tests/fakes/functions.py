@@ -8,9 +8,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Self
 
+import httpx
+
 from sekha_llm_bridge.access.caller import CONTEXT_FIELD, Caller
 from sekha_llm_bridge.bootstrap import Bridge
-from sekha_llm_bridge.bootstrap.live import live_bridge
+from sekha_llm_bridge.bootstrap.live import LiveBridge, live_bridge
 
 _FUNCTIONS = Path(__file__).parents[2] / "functions"
 
@@ -50,6 +52,17 @@ class Function:
         """Replaces the function's bridge and returns the function. This is much faster than a new function."""
         self._module.app.state.bridge = bridge
         return self
+
+    def with_live(self, live: LiveBridge) -> Self:
+        """Replaces what fetches the function's secrets while it runs, and returns the function."""
+        state = self._module.app.state
+        state.live = live
+        state.bridge = state.taken_over = live.current
+        return self
+
+    def client(self) -> httpx.AsyncClient:
+        """Returns a client for requests at the same time, without events of API Gateway."""
+        return httpx.AsyncClient(transport=httpx.ASGITransport(self._module.app), base_url="http://bridge")
 
     def __call__(
         self,
