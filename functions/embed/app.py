@@ -2,10 +2,10 @@
 
 from fastapi import Request, Response
 
-from sekha_llm_bridge.api import create_app, lambda_handler
+from sekha_llm_bridge.api import SecretUse, create_app, lambda_handler
 from sekha_llm_bridge.api.embeddings import endpoint
 
-app = create_app(uses_vectors=True, asks_models=True)
+app = create_app(secrets=SecretUse.ALL, uses_vectors=True, asks_models=True)
 
 
 @app.post("/embed")

@@ -2,10 +2,10 @@
 
 from fastapi import Request, Response
 
-from sekha_llm_bridge.api import create_app, lambda_handler
+from sekha_llm_bridge.api import SecretUse, create_app, lambda_handler
 from sekha_llm_bridge.api.memory import endpoint
 
-app = create_app(asks_models=True)
+app = create_app(secrets=SecretUse.PROVIDERS, asks_models=True)
 
 
 @app.post("/extract")

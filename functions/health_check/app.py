@@ -1,6 +1,7 @@
 """The scheduled check of every provider. Not an HTTP endpoint: EventBridge Scheduler invokes it."""
 
+from sekha_llm_bridge.config.secret_source import SecretUse
 from sekha_llm_bridge.jobs import health_check
 from sekha_llm_bridge.jobs.handler import scheduled_handler
 
-handler = scheduled_handler(health_check.run)
+handler = scheduled_handler(health_check.run, secrets=SecretUse.PROVIDERS)

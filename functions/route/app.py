@@ -2,10 +2,10 @@
 
 from fastapi import Request, Response
 
-from sekha_llm_bridge.api import create_app, lambda_handler
+from sekha_llm_bridge.api import SecretUse, create_app, lambda_handler
 from sekha_llm_bridge.api.models import route
 
-app = create_app()
+app = create_app(secrets=SecretUse.PROVIDERS)
 
 
 @app.post("/api/v1/route")

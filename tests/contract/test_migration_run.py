@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from sekha_llm_bridge.bootstrap import bridge, make_bridge
+from sekha_llm_bridge.bootstrap import make_bridge
+from sekha_llm_bridge.bootstrap.live import live_bridge
 from sekha_llm_bridge.config.models import ChromaConfig
 from sekha_llm_bridge.embeddings.chroma_server import ChromaServer
 from sekha_llm_bridge.embeddings.migration.lease import LeaseHolder, LeaseUnavailable, NoLease
@@ -299,9 +300,9 @@ def handler(url: str, client: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPat
         f"providers: [{{id: p, provider_type: ollama, models: [{{model_id: m, task: chat_small, context_window: 9}}]}}]\nchroma: {{url: '{url}'}}\n"
     )
     monkeypatch.setenv("LLM_CONFIG_PATH", str(file))
-    bridge.cache_clear()
+    live_bridge.cache_clear()
     yield runpy.run_path(str(FUNCTION))["handler"]
-    bridge.cache_clear()
+    live_bridge.cache_clear()
 
 
 def test_a_scheduled_invocation_migrates(handler: Callable[..., Any], client: Any) -> None:

@@ -8,9 +8,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Self
 
-from sekha_llm_bridge import bootstrap
+import httpx
+
 from sekha_llm_bridge.access.caller import CONTEXT_FIELD, Caller
 from sekha_llm_bridge.bootstrap import Bridge
+from sekha_llm_bridge.bootstrap.live import LiveBridge, live_bridge
 
 _FUNCTIONS = Path(__file__).parents[2] / "functions"
 
@@ -50,6 +52,17 @@ class Function:
         """Replaces the function's bridge and returns the function. This is much faster than a new function."""
         self._module.app.state.bridge = bridge
         return self
+
+    def with_live(self, live: LiveBridge) -> Self:
+        """Replaces what fetches the function's secrets while it runs, and returns the function."""
+        state = self._module.app.state
+        state.live = live
+        state.bridge = state.taken_over = live.current
+        return self
+
+    def client(self) -> httpx.AsyncClient:
+        """Returns a client for requests at the same time, without events of API Gateway."""
+        return httpx.AsyncClient(transport=httpx.ASGITransport(self._module.app), base_url="http://bridge")
 
     def __call__(
         self,
@@ -103,7 +116,7 @@ def rest_event(method: str, path: str, body: str | None, headers: dict[str, str]
 
 def _load(name: str) -> ModuleType:
     """Returns a new copy of the function's module. Its bridge, of the bundled configuration, is replaced later."""
-    bootstrap.bridge.cache_clear()
+    live_bridge.cache_clear()
     spec = importlib.util.spec_from_file_location(f"function_{name}", _FUNCTIONS / name / "app.py")
     assert spec is not None
     assert spec.loader is not None

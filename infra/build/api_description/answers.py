@@ -355,8 +355,9 @@ class BreakerHealth(Answer):
 class ProviderHealth(Answer):
     """One provider, by its circuit breaker and by the last check."""
 
-    status: Literal["healthy", "degraded", "unhealthy", "unknown"]
-    """`unknown` before the first check."""
+    status: Literal["healthy", "degraded", "unhealthy", "unknown", "disabled", "pending"]
+    """`unknown` before the first check; `disabled` without a secret or a variable that it needs; `pending` while its
+    secret could not be fetched."""
     models_count: Count
     circuit_breaker: BreakerHealth
     latency_ms: Count | None
@@ -364,6 +365,8 @@ class ProviderHealth(Answer):
     last_checked: datetime | None
     error: str | None
     """The code of the last check's failure."""
+    reason: str | None = None
+    """Why the provider is disabled or pending."""
 
 
 class VectorHealth(Answer):

@@ -41,6 +41,7 @@ _EVERYWHERE: Mapping[int, tuple[str, ...]] = {
     503: (
         "`no_capacity`: too many requests run at once",
         "`access_unavailable`: the API key could not be verified",
+        "`config_unavailable`: a stored value that the configuration needs could not be fetched yet",
     ),
     504: ("`deadline_exceeded`: the answer did not come in time",),
 }

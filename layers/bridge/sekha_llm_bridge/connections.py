@@ -156,6 +156,10 @@ class Connections:
         for pool in pools:
             await pool.aclose()
 
+    def forget(self) -> None:
+        """Drops every connection without closing it: after a restore from a snapshot, the servers know none of them."""
+        self._pools = {}
+
     @asynccontextmanager
     async def _open_response(
         self, method: str, url: str, *, content: bytes | None, headers: Mapping[str, str], timeout_s: float

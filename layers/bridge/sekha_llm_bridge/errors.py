@@ -2,6 +2,7 @@
 
     BridgeError                      500  an error for a caller: HTTP status, type, code
     ├── ConfigError                  500  the YAML file cannot be used; has every fault that was found
+    │   └── ConfigUnavailable        503  a stored value that it needs could not be fetched yet
     ├── RequestError                 the caller can correct it
     │   ├── InvalidRequest           400  a field is wrong
     │   ├── NoCapableModel           400  no configured model can do what the request needs
@@ -94,6 +95,16 @@ class ConfigError(BridgeError):
     def __init__(self, faults: Sequence[str]) -> None:
         self.faults = tuple(faults)
         super().__init__("\n".join(self.faults))
+
+
+class ConfigUnavailable(ConfigError):
+    """Values stored in AWS, which the configuration needs as a whole, could not be fetched yet. They are fetched again
+    at a request after `retry_after_s`.
+    """
+
+    status = 503
+    code = "config_unavailable"
+    retry_after_s = 3.0
 
 
 class RequestError(BridgeError):

@@ -59,7 +59,8 @@ def log_at_every_level(message: str, fields: Mapping[str, Any], *, failed: bool 
 class Metric(StrEnum):
     """The metrics in CloudWatch, by name; the template's alarms use them.
 
-    `HEALTHY_PROVIDERS` and `OPEN_BREAKERS` are gauges, written by every scheduled check. The others count events:
+    `HEALTHY_PROVIDERS`, `OPEN_BREAKERS` and `DISABLED_PROVIDERS` (those whose stored secret is missing) are gauges,
+    written by every scheduled check. The others count events:
     `REJECTIONS` every provider that a request would have tried if its breaker had allowed it; `BROKEN_ANSWERS` every
     stream that had begun and was interrupted by its provider or by the deadline; `STORE_UNAVAILABLE` every request
     whose vectors Chroma did not accept; `VECTORS_LOST` every request whose vectors could not be put into the queue
@@ -87,6 +88,7 @@ class Metric(StrEnum):
     OPEN_BREAKERS = "OpenBreakers"
     HEALTHY_PROVIDERS = "HealthyProviders"
     INTERNAL_ERRORS = "InternalErrors"
+    DISABLED_PROVIDERS = "DisabledProviders"
     REQUESTS = "Requests"
     INPUT_TOKENS = "InputTokens"
     CACHED_INPUT_TOKENS = "CachedInputTokens"

@@ -1,11 +1,13 @@
 """Loads every YAML example of the migration guide and every file that the repository ships."""
 
+from collections.abc import Collection, Mapping
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
 from sekha_llm_bridge.config import ProviderType, Task, bundled_path, load_settings
+from sekha_llm_bridge.config.references import AwsReference
 from sekha_llm_bridge.errors import ConfigError
 from sekha_llm_bridge.routing.configuration_warnings import configuration_warnings
 from tests.unit.config.conftest import Load
@@ -117,8 +119,5 @@ class _AllVariables(dict[str, str]):
 
 
 class _AllSecrets(MemorySecrets):
-    def ssm(self, path: str, *, fresh: bool) -> str:
-        return "key"
-
-    def secret(self, name: str, *, fresh: bool) -> str:
-        return '{"api_key": "key"}' if name == "sekha/azure" else "key"
+    def fetch(self, references: Collection[AwsReference], *, fresh: bool = False) -> Mapping[AwsReference, str]:
+        return {one: '{"api_key": "key"}' if one.name == "sekha/azure" else "key" for one in references}

@@ -9,6 +9,7 @@ from pydantic import SecretStr
 from sekha_llm_bridge.config import load_settings, refresh_chroma
 from sekha_llm_bridge.config.models import ChromaConfig
 from sekha_llm_bridge.embeddings.chroma_server import ChromaServer
+from sekha_llm_bridge.embeddings.chroma_token import ChromaToken
 from sekha_llm_bridge.embeddings.store import StoreDown
 from sekha_llm_bridge.errors import ConfigError
 from tests.fakes.clock import FakeClock
@@ -26,9 +27,8 @@ chroma: {url: "http://localhost:8000", auth_token: "${ssm:/sekha/chroma}"}
 def server_of(
     fake: FakeProvider, clock: FakeClock, fetch: Callable[[], SecretStr | None] | None, token: str | None = "old"
 ) -> ChromaServer:
-    return ChromaServer(
-        ChromaConfig(url=fake.url, auth_token=token and SecretStr(token)), fetch_token=fetch, clock=clock
-    )
+    held = ChromaToken(SecretStr(token) if token else None, fetch, clock)
+    return ChromaServer(ChromaConfig(url=fake.url), token=held, clock=clock)
 
 
 def tokens(fake: FakeProvider) -> list[str | None]:

@@ -125,9 +125,9 @@ class _Directory(ProviderDirectory):
 
     takes_s = 0.0
 
-    async def refresh(self, provider_id: str, *, timeout_s: float) -> bool:
+    async def refresh(self, provider_id: str, *, timeout_s: float, used: ProviderConfig | None = None) -> bool:
         await asyncio.sleep(min(self.takes_s, timeout_s))
-        return self.takes_s <= timeout_s and await super().refresh(provider_id, timeout_s=timeout_s)
+        return self.takes_s <= timeout_s and await super().refresh(provider_id, timeout_s=timeout_s, used=used)
 
 
 @dataclass

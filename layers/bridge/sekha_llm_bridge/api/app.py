@@ -12,7 +12,6 @@ from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 
-from sekha_llm_bridge import bootstrap
 from sekha_llm_bridge.access.auth_mode import needs_keys
 from sekha_llm_bridge.api.error_response import ErrorBody, error_response, openai_error_body
 from sekha_llm_bridge.api.http_events import HttpEventHandler
@@ -20,15 +19,20 @@ from sekha_llm_bridge.api.middleware import IdempotencyMiddleware, RequestMiddle
 from sekha_llm_bridge.api.request_state import answer_headers_of
 from sekha_llm_bridge.aws.function_logs import quiet_libraries
 from sekha_llm_bridge.bootstrap import Bridge
-from sekha_llm_bridge.errors import BridgeError, ConfigError, RequestError, UnknownPath, WrongMethod
-from sekha_llm_bridge.observability import logger
+from sekha_llm_bridge.bootstrap.live import live_bridge
+from sekha_llm_bridge.config.secret_source import SecretUse
+from sekha_llm_bridge.errors import BridgeError, RequestError, UnknownPath, WrongMethod
 
 
 def create_app(
-    *, uses_vectors: bool = False, asks_models: bool = False, error_body: ErrorBody = openai_error_body
+    *,
+    secrets: SecretUse = SecretUse.NONE,
+    uses_vectors: bool = False,
+    asks_models: bool = False,
+    error_body: ErrorBody = openai_error_body,
 ) -> FastAPI:
-    """Returns an app without routes. `asks_models`: its requests are billed, so that they may have an
-    `Idempotency-Key`. `error_body` is the error format of its API.
+    """Returns an app without routes. `secrets` are the stored secrets that it reads. `asks_models`: its requests are
+    billed, so that they may have an `Idempotency-Key`. `error_body` is the error format of its API.
 
     The bridge is made here, in Lambda's init phase; what stores vectors is made with it where the function uses it. A
     configuration that cannot be used is the answer to every request. Raises `ValueError` where AUTH_MODE has a wrong
@@ -39,7 +43,8 @@ def create_app(
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
     app.router.route_class = Route
     app.state.error_body = error_body
-    app.state.bridge = _bridge_or_error()
+    app.state.live = live_bridge(secrets)
+    app.state.bridge = app.state.taken_over = app.state.live.current
     if uses_vectors and isinstance(app.state.bridge, Bridge):
         app.state.bridge.vectors()
     app.add_exception_handler(BridgeError, _on_bridge_error)
@@ -70,15 +75,6 @@ def json_response(body: object, *, status: int = 200, headers: dict[str, str] | 
 def answer_response(request: Request, body: object) -> Response:
     """Returns a JSON answer that models gave, with the headers that name them and their cost."""
     return json_response(body, headers=dict(answer_headers_of(request)))
-
-
-def _bridge_or_error() -> Bridge | ConfigError:
-    try:
-        return bootstrap.bridge()
-    except ConfigError as exc:
-        for fault in exc.faults:
-            logger().error(fault)
-        return exc
 
 
 async def _on_bridge_error(request: Request, exc: Exception) -> Response:

@@ -37,6 +37,7 @@ class RequestMiddleware:
         state.put_into(scope)
         started_s = self._clock.monotonic_s()
         try:
+            await _renew_bridge(scope)
             await self._app(scope, receive, _recording(send, state))
         except Exception as exc:  # noqa: BLE001 — nothing may pass the outermost layer, least of all a traceback
             if not isinstance(state.error, ClientDisconnected):
@@ -49,6 +50,13 @@ class RequestMiddleware:
             await state.settle()
         latency_ms = round((self._clock.monotonic_s() - started_s) * 1000)
         write_request_line(state, logged_caller(Request(scope)), latency_ms=latency_ms, now=self._clock.now())
+
+
+async def _renew_bridge(scope: Scope) -> None:
+    """Fetches secrets again where that is due, and puts the bridge with them into use for this request."""
+    app_state = scope["app"].state
+    if (current := await app_state.live.before_request()) is not app_state.taken_over:
+        app_state.bridge = app_state.taken_over = current
 
 
 class IdempotencyMiddleware:

@@ -26,16 +26,24 @@ class RoleCredentials:
     """Fetches the role's credentials and keeps them until five minutes before they expire.
 
     They are in the environment, or, after a snapshot was restored, at a local endpoint of Lambda, which is asked for at
-    most `timeout_s`. `stand_in` is used if there are none: a local stand-in for AWS does not check them.
+    most `timeout_s`. `stand_in` is used if there are none: a local stand-in for AWS does not check them. `given` are
+    used instead of all of these.
     """
 
     def __init__(
-        self, connections: Connections, clock: Clock, *, timeout_s: float, stand_in: Credentials | None = None
+        self,
+        connections: Connections,
+        clock: Clock,
+        *,
+        timeout_s: float,
+        stand_in: Credentials | None = None,
+        given: Credentials | None = None,
     ) -> None:
         self._connections = connections
         self._clock = clock
         self._timeout_s = timeout_s
         self._stand_in = stand_in
+        self._given = given
         self._known: Credentials | None = None
 
     async def get(self) -> Credentials:
@@ -63,6 +71,8 @@ class RoleCredentials:
 
         https://docs.aws.amazon.com/sdkref/latest/guide/feature-container-credentials.html
         """
+        if self._given is not None:
+            return self._given
         if url := os.environ.get("AWS_CONTAINER_CREDENTIALS_FULL_URI"):
             token = os.environ.get("AWS_CONTAINER_AUTHORIZATION_TOKEN")
             headers = {"authorization": token} if token else {}

@@ -18,6 +18,8 @@ from sekha_llm_bridge.connections import Connections
 
 _OK = 200
 _TIMEOUT_S = 2.0
+# Names in the variables AWS_ENDPOINT_URL_…, where they differ from the name of the host.
+_ENDPOINT_VARIABLES = {"secretsmanager": "SECRETS_MANAGER"}
 _MAX_KIND_LENGTH = 60
 
 
@@ -44,24 +46,38 @@ def translate_errors(service: str, error_type: type[Exception]) -> Iterator[None
 
 
 class AwsRequests:
-    """Sends signed requests to `service` in the environment's region. `target` is the prefix of its action names.
+    """Sends signed requests to `service`. `target` is the prefix of its action names, `json_version` the version of
+    its JSON protocol.
 
-    A request takes at most `timeout_s`. A caller that waits for less time cancels it.
+    A request takes at most `timeout_s`. A caller that waits for less time cancels it. `region` is by default that of
+    the environment; `credentials` are by default those of the function's role.
     """
 
     def __init__(
-        self, service: str, target: str, connections: Connections, clock: Clock, *, timeout_s: float = _TIMEOUT_S
+        self,
+        service: str,
+        target: str,
+        connections: Connections,
+        clock: Clock,
+        *,
+        timeout_s: float = _TIMEOUT_S,
+        json_version: str = "1.0",
+        region: str | None = None,
+        credentials: Credentials | None = None,
     ) -> None:
         self._service = service
         self._target = target
         self._connections = connections
         self._clock = clock
-        self._region = os.environ.get("AWS_REGION") or os.environ["AWS_DEFAULT_REGION"]
+        self._content_type = f"application/x-amz-json-{json_version}"
+        self._region = region or os.environ.get("AWS_REGION") or os.environ["AWS_DEFAULT_REGION"]
         self._endpoint = _endpoint(service, self._region)
         self._timeout_s = timeout_s
         # A local stand-in for AWS does not check the credentials.
         stand_in = Credentials("local", "local") if _endpoint_override(service) else None
-        self._credentials = RoleCredentials(connections, clock, timeout_s=timeout_s, stand_in=stand_in)
+        self._credentials = RoleCredentials(
+            connections, clock, timeout_s=timeout_s, stand_in=stand_in, given=credentials
+        )
         if self._endpoint.startswith("https:"):
             connections.tls_context()  # now, in Lambda's init phase: a TLS context takes long to make
 
@@ -71,7 +87,7 @@ class AwsRequests:
         Raises `AwsError`, and exceptions of the connection or of a malformed answer.
         """
         body = orjson.dumps(payload)
-        headers = {"content-type": "application/x-amz-json-1.0", "x-amz-target": f"{self._target}.{action}"}
+        headers = {"content-type": self._content_type, "x-amz-target": f"{self._target}.{action}"}
         signed = sign_headers(
             headers,
             body,
@@ -95,7 +111,8 @@ class AwsRequests:
 
 
 def _endpoint_override(service: str) -> str | None:
-    names = (f"AWS_ENDPOINT_URL_{service.upper()}", "AWS_ENDPOINT_URL")
+    variable = _ENDPOINT_VARIABLES.get(service, service.upper())
+    names = (f"AWS_ENDPOINT_URL_{variable}", "AWS_ENDPOINT_URL")
     return next((os.environ[name] for name in names if os.environ.get(name)), None)
 
 

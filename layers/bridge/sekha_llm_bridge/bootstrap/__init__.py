@@ -1,6 +1,5 @@
 """The composition root: the only package that names concrete classes. One bridge per execution environment."""
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
@@ -8,16 +7,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sekha_llm_bridge.access.caller import ANYONE, Caller
 from sekha_llm_bridge.clock import Clock, SystemClock
-from sekha_llm_bridge.config import Settings, load_settings, refresh_provider
+from sekha_llm_bridge.config import SecretCache, Settings, refresh_chroma, refresh_provider
 from sekha_llm_bridge.connections import Connections
-from sekha_llm_bridge.errors import ConfigError
 from sekha_llm_bridge.execution import Executor, ModelService
 from sekha_llm_bridge.execution.token_counts import TokenCounts
-from sekha_llm_bridge.observability import logger
 from sekha_llm_bridge.pricing import PriceBook
 from sekha_llm_bridge.providers import ProviderDirectory
 from sekha_llm_bridge.providers.http import JsonHttp
-from sekha_llm_bridge.proxies import proxy_fault
 from sekha_llm_bridge.resilience import Breakers, Cooldowns, ProviderStore, UnsupportedFeatures
 from sekha_llm_bridge.resilience.memory import MemoryProviderStore
 from sekha_llm_bridge.routing import Catalog
@@ -29,6 +25,7 @@ if TYPE_CHECKING:
     from sekha_llm_bridge.access.spending import RequestSpending
     from sekha_llm_bridge.bootstrap.spending import SpendingMaker
     from sekha_llm_bridge.bootstrap.vectors import Vectors
+    from sekha_llm_bridge.embeddings.chroma_token import ChromaToken
     from sekha_llm_bridge.media.request_images import RequestImages
 
 
@@ -45,8 +42,8 @@ class AwsResources(NamedTuple):
 class Bridge:
     """The collaborators of every handler. `vectors` makes what stores vectors when it is first called; `images` makes
     what fetches the images of one request; `answers` makes what keeps answers for repeated requests; `spending_maker`
-    makes what requests reserve of quotas. `caller` is whom it serves: `catalog` has the models that this caller may
-    use.
+    makes what requests reserve of quotas. `chroma_token` is the token that all connections to Chroma send. `caller` is
+    whom it serves: `catalog` has the models that this caller may use.
     """
 
     settings: Settings
@@ -62,6 +59,8 @@ class Bridge:
     clock: Clock
     catalogs: KeyCatalogs
     spending_maker: "Callable[[], SpendingMaker]"
+    chroma_token: "Callable[[], ChromaToken]"
+    prices: PriceBook
     caller: Caller = ANYONE
 
     def for_caller(self, caller: Caller) -> "Bridge":
@@ -69,6 +68,21 @@ class Bridge:
         if caller is self.caller:
             return self
         return replace(self, caller=caller, catalog=self.catalogs.of(caller.policy))
+
+    def with_settings(self, settings: Settings) -> "Bridge":
+        """Returns the bridge with settings that were read again because a secret has changed. Breakers, cool-downs,
+        connections and quotas stay, and so does what a request under way uses.
+        """
+        token, secret = settings.chroma.auth_token, self.settings.chroma.auth_token
+        self.providers.replace(settings.providers, other_secrets=[secret.get_secret_value()] if secret else [])
+        self.chroma_token().replace(token, is_fetched=settings.chroma_pending is None)
+        catalog = Catalog.of(settings, self.prices)
+        catalogs = KeyCatalogs(catalog)
+        vectors = self.vectors
+        if catalog.model_ids() != self.catalog.model_ids():  # otherwise its connections to Chroma are kept
+            vectors = _vectors_maker(settings, catalog, self.connections, self.clock, self.resources, self.chroma_token)
+        service = self.service.with_catalogs(catalogs)
+        return replace(self, settings=settings, catalog=catalog, catalogs=catalogs, service=service, vectors=vectors)
 
     @property
     def is_restricted(self) -> bool:
@@ -87,26 +101,6 @@ class Bridge:
         return self.spending_maker().make(self.caller, remaining_s=remaining_s) if self.has_quota else None
 
 
-@cache
-def bridge() -> Bridge:
-    """Returns the bridge of this execution environment, from the configured file.
-
-    Raises `ConfigError`, also for a proxy in the environment that cannot be used.
-    """
-    settings = load_settings()
-    if (fault := proxy_fault(provider.base_url or "" for provider in settings.providers)) is not None:
-        raise ConfigError([fault])
-    for warning in settings.warnings:
-        logger().warning(warning)
-    return make_bridge(
-        settings,
-        table=os.environ.get("STATE_TABLE", ""),
-        queue_url=os.environ.get("VECTOR_QUEUE_URL", ""),
-        dead_letters_url=os.environ.get("VECTOR_DEAD_LETTERS_URL", ""),
-        answers_table=os.environ.get("ANSWERS_TABLE", ""),
-    )
-
-
 def make_bridge(
     settings: Settings,
     *,
@@ -117,28 +111,31 @@ def make_bridge(
     store: ProviderStore | None = None,
     quota_store: "QuotaStore | None" = None,
     clock: Clock | None = None,
+    secrets: SecretCache | None = None,
 ) -> Bridge:
-    """Returns a bridge with these settings. Breakers are kept in the DynamoDB table `table`; without one in `store`,
-    else in memory; quotas likewise, with `quota_store`. Answers to requests with an `Idempotency-Key` are kept in
-    `answers_table`, without one in memory.
+    """Returns a bridge with these settings. `secrets` fetches rotated secrets, by default from AWS.
+
+    Breakers are kept in the DynamoDB table `table`; without one in `store`, else in memory; quotas likewise, with
+    `quota_store`. Answers to requests with an `Idempotency-Key` are kept in `answers_table`, without one in memory.
     Vectors that Chroma does not accept wait in the queue, where there are a queue and a table.
     """
     clock = clock or SystemClock()
     resources = AwsResources(table, queue_url, dead_letters_url, answers_table)
     connections = Connections(clock)
-    catalog = Catalog.of(settings, PriceBook())
+    prices = PriceBook()
+    catalog = Catalog.of(settings, prices)
     catalogs = KeyCatalogs(catalog)
     providers = ProviderDirectory(
         settings.providers,
         JsonHttp(clock, connections),
         clock,
-        lambda provider_id: refresh_provider(settings, provider_id),
+        lambda provider_id: refresh_provider(settings, provider_id, secrets=secrets),
         other_secrets=[settings.chroma.auth_token.get_secret_value()] if settings.chroma.auth_token else [],
     )
     routing, cooldowns, unsupported = settings.routing, Cooldowns(clock), UnsupportedFeatures(clock)
     breakers = Breakers(
         _table_store(table, connections, clock) if table else store or MemoryProviderStore(),
-        [config.id for config in settings.providers],
+        [*(config.id for config in settings.providers), *(one.config.id for one in settings.disabled)],
         routing.circuit_breaker,
         clock,
     )
@@ -147,10 +144,15 @@ def make_bridge(
     )
 
     @cache
-    def vectors() -> "Vectors":
-        from sekha_llm_bridge.bootstrap.vectors import make_vectors  # most functions start faster without it
+    def chroma_token() -> "ChromaToken":
+        from sekha_llm_bridge.embeddings.chroma_token import ChromaToken  # most functions start faster without it
 
-        return make_vectors(settings, catalog, connections, clock, resources)
+        return ChromaToken(
+            settings.chroma.auth_token,
+            lambda: refresh_chroma(settings, secrets=secrets).auth_token,
+            clock,
+            is_fetched=settings.chroma_pending is None,
+        )
 
     def images() -> "RequestImages":
         from sekha_llm_bridge.media.fetch import ImageFetcher
@@ -178,7 +180,7 @@ def make_bridge(
         service=ModelService(
             routing, catalogs, breakers, cooldowns, unsupported, executor, TokenCounts(providers, clock)
         ),
-        vectors=vectors,
+        vectors=_vectors_maker(settings, catalog, connections, clock, resources, chroma_token),
         images=images,
         answers=answers,
         resources=resources,
@@ -186,7 +188,26 @@ def make_bridge(
         clock=clock,
         catalogs=catalogs,
         spending_maker=spending_maker,
+        chroma_token=chroma_token,
+        prices=prices,
     )
+
+
+def _vectors_maker(
+    settings: Settings,
+    catalog: Catalog,
+    connections: Connections,
+    clock: Clock,
+    resources: AwsResources,
+    chroma_token: "Callable[[], ChromaToken]",
+) -> "Callable[[], Vectors]":
+    @cache
+    def vectors() -> "Vectors":
+        from sekha_llm_bridge.bootstrap.vectors import make_vectors  # most functions start faster without it
+
+        return make_vectors(settings, catalog, connections, clock, resources, chroma_token())
+
+    return vectors
 
 
 def _table_store(table: str, connections: Connections, clock: Clock) -> ProviderStore:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from sekha_llm_bridge.bootstrap import Bridge
-from sekha_llm_bridge.bootstrap.vectors import default_space_of, fetch_token_of
+from sekha_llm_bridge.bootstrap.vectors import default_space_of
 from sekha_llm_bridge.embeddings import Database
 from sekha_llm_bridge.embeddings.chroma_server import ChromaServer
 from sekha_llm_bridge.embeddings.chroma_store import ChromaStore
@@ -28,7 +28,7 @@ def make_drain(bridge: Bridge, *, max_empty_receives: int = MAX_EMPTY_RECEIVES) 
         return None
     queue = SqsQueue(resources.queue_url, bridge.connections, clock, dead_letters_url=resources.dead_letters_url)
     settings = bridge.settings
-    server = ChromaServer(settings.chroma, timeout_s=_TIMEOUT_S, fetch_token=fetch_token_of(settings), clock=clock)
+    server = ChromaServer(settings.chroma, timeout_s=_TIMEOUT_S, token=bridge.chroma_token(), clock=clock)
     store = ChromaStore(server, clock, default=vectors.default_space)
     return Drain(queue, vectors.pending_writes, store, server, clock, max_empty_receives=max_empty_receives)
 
@@ -51,7 +51,7 @@ def make_migration(bridge: Bridge, database: Database | None = None) -> Migratio
         bridge.settings.chroma,
         timeout_s=_TIMEOUT_S,
         max_attempts=_MIGRATION_MAX_ATTEMPTS,
-        fetch_token=fetch_token_of(bridge.settings),
+        token=bridge.chroma_token(),
         clock=bridge.clock,
     )
     table = bridge.resources.table

@@ -4,12 +4,12 @@ from dataclasses import dataclass
 
 from sekha_llm_bridge.bootstrap import AwsResources
 from sekha_llm_bridge.clock import Clock
-from sekha_llm_bridge.config import Settings, Task, refresh_chroma
+from sekha_llm_bridge.config import Settings, Task
 from sekha_llm_bridge.connections import Connections
 from sekha_llm_bridge.embeddings import EmbeddingStorage
 from sekha_llm_bridge.embeddings.chroma_server import ChromaServer
 from sekha_llm_bridge.embeddings.chroma_store import ChromaStore
-from sekha_llm_bridge.embeddings.chroma_token import FetchToken
+from sekha_llm_bridge.embeddings.chroma_token import ChromaToken
 from sekha_llm_bridge.embeddings.deferred_writes.outbox import Outbox
 from sekha_llm_bridge.embeddings.deferred_writes.pending_writes import DynamoPendingWrites, PendingWrites
 from sekha_llm_bridge.embeddings.deferred_writes.sqs import SqsQueue
@@ -27,14 +27,19 @@ class Vectors:
 
 
 def make_vectors(
-    settings: Settings, catalog: Catalog, connections: Connections, clock: Clock, resources: AwsResources
+    settings: Settings,
+    catalog: Catalog,
+    connections: Connections,
+    clock: Clock,
+    resources: AwsResources,
+    token: ChromaToken,
 ) -> Vectors:
     """Returns the services for the Chroma server of the settings.
 
     With a queue and a table, vectors that Chroma does not take are queued.
     """
     default = default_space_of(catalog)
-    server = ChromaServer(settings.chroma, fetch_token=fetch_token_of(settings), clock=clock)
+    server = ChromaServer(settings.chroma, token=token, clock=clock)
     store = ChromaStore(server, clock, default=default)
     pending_writes = DynamoPendingWrites(resources.table, connections, clock) if resources.table else None
     outbox = None
@@ -43,11 +48,6 @@ def make_vectors(
         outbox = Outbox(queue, pending_writes, clock)
     storage = EmbeddingStorage(store if settings.chroma.url else None, outbox)
     return Vectors(storage, pending_writes, default)
-
-
-def fetch_token_of(settings: Settings) -> FetchToken:
-    """Returns the function that reads the token of Chroma again."""
-    return lambda: refresh_chroma(settings).auth_token
 
 
 def default_space_of(catalog: Catalog) -> EmbeddingSpace | None:

@@ -58,8 +58,10 @@ def run(file: Path | None, *, as_json: bool) -> int:
 
 
 def rows(settings: Settings) -> list[Row]:
-    """Returns every provider of the file: first the ones in use, then the disabled ones."""
-    in_use = [Row(provider, None) for provider in settings.providers]
+    """Returns every provider of the file: first the ones in use, then the disabled ones. A provider whose secret could
+    not be fetched now has the reason of that.
+    """
+    in_use = [Row(provider, settings.pending.get(provider.id)) for provider in settings.providers]
     return in_use + [Row(left_out.config, left_out.reason) for left_out in settings.disabled]
 
 

@@ -1,8 +1,8 @@
 """The configuration: loads one YAML file, resolves its references, and validates it.
 
 `settings` is the configuration of this process, loaded at its first use. `load_settings(path)` loads another file.
-Importing this package reads no file and imports neither boto3 nor Powertools. A name is imported when it is first used:
-the authorizer needs the words of the configuration only, and not pydantic.
+Importing this package reads no file and imports neither boto3 nor what calls AWS. A name is imported when it is first
+used: the authorizer needs the words of the configuration only, and not pydantic.
 """
 
 import logging
@@ -15,15 +15,19 @@ if TYPE_CHECKING:
     from sekha_llm_bridge.config.loader import load_or_exit, load_settings, refresh_chroma, refresh_provider
     from sekha_llm_bridge.config.location import bundled_path, find_config
     from sekha_llm_bridge.config.models import ModelConfig, ProviderConfig, ProviderType, Task
-    from sekha_llm_bridge.config.secret_source import SecretSource, SecretUnavailable
+    from sekha_llm_bridge.config.secret_cache import SecretCache
+    from sekha_llm_bridge.config.secret_source import SecretNotFetched, SecretSource, SecretUnavailable, SecretUse
 
 __all__ = [
     "DisabledProvider",
     "ModelConfig",
     "ProviderConfig",
     "ProviderType",
+    "SecretCache",
+    "SecretNotFetched",
     "SecretSource",
     "SecretUnavailable",
+    "SecretUse",
     "Settings",
     "Task",
     "bundled_path",
@@ -41,7 +45,8 @@ _MODULES = {
     "loader": ("load_or_exit", "load_settings", "refresh_chroma", "refresh_provider"),
     "location": ("bundled_path", "find_config"),
     "models": ("ModelConfig", "ProviderConfig", "ProviderType", "Task"),
-    "secret_source": ("SecretSource", "SecretUnavailable"),
+    "secret_cache": ("SecretCache",),
+    "secret_source": ("SecretNotFetched", "SecretSource", "SecretUnavailable", "SecretUse"),
 }
 
 

@@ -12,9 +12,15 @@ V1_VARIABLES = ("OLLAMA_BASE_URL", "EMBEDDING_MODEL", "CHAT_MODEL")
 
 
 def file_warnings(
-    document: Document, file: ConfigFile, disabled: Mapping[int, DisabledProvider], ignored: Sequence[str]
+    document: Document,
+    file: ConfigFile,
+    disabled: Mapping[int, DisabledProvider],
+    pending: Mapping[int, str],
+    ignored: Sequence[str],
 ) -> Iterator[str]:
-    """Yields the warnings. The keys of `disabled` are indexes in `providers`; `ignored` are the set variables of v1."""
+    """Yields the warnings. The keys of `disabled` and `pending` are indexes in `providers`; `ignored` are the set
+    variables of v1.
+    """
     if ignored:
         are = "is" if len(ignored) == 1 else "are"
         yield (
@@ -25,6 +31,8 @@ def file_warnings(
         where = f"{document.path}:{document.line_of(('providers', index))}: provider {provider.id}"
         if index in disabled:
             yield f"{where} is disabled: {disabled[index].reason}"
+        elif index in pending:
+            yield f"{where} is not used yet: {pending[index]}"
         elif _is_public_api_without_key(provider):
             yield f"{where} has no api_key, but {provider.base_url} requires one: add it"
     if len(disabled) == len(file.providers):

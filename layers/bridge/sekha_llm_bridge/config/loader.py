@@ -2,8 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -17,27 +16,36 @@ from sekha_llm_bridge.config.file_warnings import V1_VARIABLES, file_warnings
 from sekha_llm_bridge.config.loaded import DisabledProvider, Settings
 from sekha_llm_bridge.config.location import find_config
 from sekha_llm_bridge.config.models import ChromaConfig, ConfigFile, ProviderConfig
-from sekha_llm_bridge.config.resolution import Resolved, UnresolvedReference, resolve
-from sekha_llm_bridge.config.secret_source import SecretSource
-from sekha_llm_bridge.errors import ConfigError
+from sekha_llm_bridge.config.references import escape
+from sekha_llm_bridge.config.resolution import Resolved, UnresolvedReference, is_empty, resolve
+from sekha_llm_bridge.config.secret_source import SecretSource, SecretUse
+from sekha_llm_bridge.errors import ConfigError, ConfigUnavailable
 
 
 def load_settings(
-    path: str | Path | None = None, *, environ: Mapping[str, str] = os.environ, secrets: SecretSource | None = None
+    path: str | Path | None = None,
+    *,
+    environ: Mapping[str, str] = os.environ,
+    secrets: SecretSource | None = None,
+    uses: SecretUse = SecretUse.ALL,
 ) -> Settings:
     """Returns the settings in the file at `path`, or in the file that `find_config` finds.
 
     Raises `ConfigError` with all faults of the file. A reference without a value in a provider disables that provider
-    and adds a warning to `Settings.warnings`. `secrets` fetches the values that the file refers to in AWS; the default
-    uses Powertools, which is imported only when needed.
+    and adds a warning to `Settings.warnings`. A provider whose stored values could not be fetched now is pending, and
+    so is Chroma's token; elsewhere such a value raises `ConfigUnavailable`. `secrets` fetches the values that the file
+    refers to in AWS, by default from there; `uses` says which of them are read.
     """
     document = read_document(find_config(path, environ=environ))
-    resolved = resolve(document.data, environ=environ, secrets=secrets)
-    resolved = replace(resolved, data=_with_chroma_from_environment(resolved.data, environ))
+    data = _with_chroma_from_environment(document.data, environ)
+    resolved = resolve(data, environ=environ, secrets=secrets, uses=uses)
     file = _validated(document, resolved)
+    unresolved = _unresolved_by_provider(resolved)
+    pending = {index: _reason(found) for index, found in unresolved.items() if all(each.is_temporary for each in found)}
     disabled = {
-        index: DisabledProvider(file.providers[index], "; ".join(reasons))
-        for index, reasons in _reasons_by_provider(resolved).items()
+        index: DisabledProvider(file.providers[index], _reason(found), any(each.is_stored for each in found))
+        for index, found in unresolved.items()
+        if index not in pending
     }
     ignored = [name for name in V1_VARIABLES if environ.get(name) and name not in resolved.variables]
     return Settings(
@@ -49,20 +57,29 @@ def load_settings(
         routing=file.routing,
         chroma=file.chroma,
         health=file.health,
-        warnings=tuple(file_warnings(document, file, disabled, ignored)),
+        warnings=tuple(file_warnings(document, file, disabled, pending, ignored)),
+        pending={file.providers[index].id: reason for index, reason in pending.items()},
+        chroma_pending=next((each.reason for each in resolved.unresolved if _is_pending_token(each)), None),
     )
 
 
-def _with_chroma_from_environment(data: Data, environ: Mapping[str, str]) -> Data:
+def _with_chroma_from_environment(data: dict[str, Data], environ: Mapping[str, str]) -> dict[str, Data]:
     """Returns the data with `CHROMA_URL` and `CHROMA_TOKEN` as defaults when the file has no `chroma.url`."""
-    chroma = (data.get("chroma") or {}) if isinstance(data, dict) else None
-    url, token = (environ.get(name, "").strip() for name in ("CHROMA_URL", "CHROMA_TOKEN"))
-    if not isinstance(data, dict) or not isinstance(chroma, dict) or "url" in chroma or not url:
+    chroma, url = data.get("chroma") or {}, environ.get("CHROMA_URL", "").strip()
+    if not isinstance(chroma, dict) or not url:
+        return data
+    in_file = {key: value for key, value in chroma.items() if not _is_empty(value, environ)}
+    if "url" in in_file:
         return data
     try:
-        return {**data, "chroma": {"url": check_server_url(url), "auth_token": token or None, **chroma}}
+        check_server_url(url)
     except ValueError as error:
         raise ConfigError([f"CHROMA_URL in the environment {error}, is {mask_user_info(url)}"]) from None
+    return {**data, "chroma": {"url": escape(url), "auth_token": "${CHROMA_TOKEN:-}", **in_file}}
+
+
+def _is_empty(value: Data, environ: Mapping[str, str]) -> bool:
+    return isinstance(value, str) and "${" in value and is_empty(value, environ)
 
 
 def load_or_exit(path: str | Path | None = None, *, environ: Mapping[str, str] = os.environ) -> Settings:
@@ -107,25 +124,30 @@ def refresh_chroma(
     Blocks and raises as `refresh_provider` does.
     """
     document = read_document(settings.path)
-    resolved = resolve({"chroma": document.data.get("chroma")}, environ=environ, secrets=secrets, fresh=True)
+    section: dict[str, Data] = {"chroma": document.data.get("chroma")}
+    data = _with_chroma_from_environment(section, environ)
+    resolved = resolve(data, environ=environ, secrets=secrets, fresh=True)
     if resolved.unresolved:
         raise document.error_for([Fault(each.key_path, each.reason) for each in resolved.unresolved])
-    data = _with_chroma_from_environment(resolved.data, environ)
-    file, faults = _parsed(document, data)
+    file, faults = _parsed(document, resolved.data)
     if file is None:
         raise document.error_for(faults)
     return file.chroma
 
 
 def _validated(document: Document, resolved: Resolved) -> ConfigFile:
-    fatal = [each for each in resolved.unresolved if each.is_malformed or not _is_in_provider(each)]
-    faults = [*document.faults, *(_unresolved_fault(document, each) for each in fatal)]
+    usable = [each for each in resolved.unresolved if _is_pending_token(each) or _is_in_provider(each)]
+    fatal = [each for each in resolved.unresolved if each.is_malformed or each not in usable]
+    temporary = [each for each in fatal if each.is_temporary]
+    faults = [*document.faults, *(_unresolved_fault(document, each) for each in fatal if not each.is_temporary)]
     file, found = _parsed(document, resolved.data)
     reported = {each.key_path for each in fatal}
     faults += [fault for fault in found if fault.key_path not in reported]
     faults += check_sections(document, resolved.data, _models_with_unknown_tasks(resolved))
     if file is None or faults:
         raise document.error_for(faults)
+    if temporary:
+        raise ConfigUnavailable(document.error_for([_unresolved_fault(document, each) for each in temporary]).faults)
     return file
 
 
@@ -171,12 +193,21 @@ def _models_with_unknown_tasks(resolved: Resolved) -> frozenset[KeyPath]:
     return frozenset(each.key_path[:4] for each in resolved.unresolved if {"task", "tasks"}.intersection(each.key_path))
 
 
-def _reasons_by_provider(resolved: Resolved) -> dict[int, list[str]]:
-    """Returns for each provider, by its index, why references have no value; each reason once."""
-    reasons: dict[int, dict[str, None]] = {}
+def _is_pending_token(reference: UnresolvedReference) -> bool:
+    return reference.is_temporary and reference.key_path == ("chroma", "auth_token")
+
+
+def _unresolved_by_provider(resolved: Resolved) -> dict[int, list[UnresolvedReference]]:
+    """Returns for each provider, by its index, the references that have no value."""
+    found: dict[int, list[UnresolvedReference]] = {}
     for each in resolved.unresolved:
-        reasons.setdefault(int(each.key_path[1]), {})[each.reason] = None
-    return {index: list(found) for index, found in reasons.items()}
+        if _is_in_provider(each):
+            found.setdefault(int(each.key_path[1]), []).append(each)
+    return found
+
+
+def _reason(unresolved: Iterable[UnresolvedReference]) -> str:
+    return "; ".join(dict.fromkeys(each.reason for each in unresolved))
 
 
 def _find_provider(

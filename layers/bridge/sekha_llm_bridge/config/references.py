@@ -53,6 +53,19 @@ def parse(text: str) -> Template:
     return parts
 
 
+def stored_reference(value: str) -> AwsReference | None:
+    """Returns the reference that is the whole value of an environment variable; None where it is another text.
+
+    So a variable can say where its value is stored. Raises `MalformedReference`.
+    """
+    if not value.strip().startswith(("${ssm:", "${secretsmanager:")):
+        return None
+    match parse(value.strip()):
+        case (AwsReference() as reference,):
+            return reference
+    raise MalformedReference("a malformed reference: nothing may follow it")
+
+
 def escape(text: str) -> str:
     """Returns a string whose value is `text`, also when `text` contains `${`."""
     return text.replace("${", "$${")

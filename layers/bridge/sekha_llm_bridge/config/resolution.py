@@ -1,22 +1,37 @@
 """Replaces references by their values from environment variables, SSM and Secrets Manager.
 
-Values stored in AWS are fetched first, each once, up to eight at the same time. A reference without a value is reported
-as `UnresolvedReference` and replaced by a placeholder, so that the rest of its section can be validated.
+Values stored in AWS are fetched first, all together. A reference without a value is reported as `UnresolvedReference`
+and replaced by a placeholder, so that the rest of its section can be validated. A variable of the environment may hold
+a reference to a stored value; then it stands for that value.
 """
 
 import json
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import TypeAlias
 
 from sekha_llm_bridge.config.document import Data
-from sekha_llm_bridge.config.faults import KeyPath
-from sekha_llm_bridge.config.references import AwsReference, MalformedReference, Template, Variable, parse
-from sekha_llm_bridge.config.secret_source import SecretSource, SecretUnavailable
+from sekha_llm_bridge.config.faults import KeyPath, is_secret
+from sekha_llm_bridge.config.references import (
+    AwsReference,
+    MalformedReference,
+    Template,
+    TemplatePart,
+    Variable,
+    parse,
+    stored_reference,
+)
+from sekha_llm_bridge.config.secret_source import (
+    FetchedValues,
+    SecretNotFetched,
+    SecretSource,
+    SecretUnavailable,
+    SecretUse,
+)
 
-MAX_CONCURRENT_FETCHES = 8
+# In place of a credential that this function does not read: it is known to be configured, and never sent.
+NOT_READ = "not-read"
 
 # For required keys, so that they are not also reported as missing. Other keys are omitted. `{}` is the list indexes.
 _PLACEHOLDERS = {
@@ -33,11 +48,15 @@ _PLACEHOLDERS = {
 
 @dataclass(frozen=True, slots=True)
 class UnresolvedReference:
-    """A reference at `key_path` that has no value. `is_malformed`: its syntax is invalid."""
+    """A reference at `key_path` that has no value. `is_malformed`: its syntax is invalid. `is_stored`: it is to a value
+    stored in AWS. `is_temporary`: that could not be fetched now, and may be at the next attempt.
+    """
 
     key_path: KeyPath
     reason: str
     is_malformed: bool
+    is_stored: bool = False
+    is_temporary: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,22 +78,68 @@ class MissingValue(Exception):
     """A reference has no value. The message contains the reference and what to do."""
 
 
-FetchedValues: TypeAlias = dict[AwsReference, "str | SecretUnavailable"]
+class NotStored(MissingValue):
+    """A reference to a value stored in AWS has none."""
+
+
+class NotFetched(NotStored):
+    """A value stored in AWS could not be fetched now."""
+
+
 Result: TypeAlias = "str | Omitted | MissingValue | MalformedReference | None"
 
 
-def resolve(data: Data, *, environ: Mapping[str, str], secrets: SecretSource | None, fresh: bool = False) -> Resolved:
-    """Returns `data` with its references replaced. `fresh` ignores the cache of `secrets`, by default AWS."""
-    templates = {text: _parse_or_error(text) for text in _strings(data) if "${" in text}
-    well_formed = [template for template in templates.values() if isinstance(template, tuple)]
-    to_fetch = {reference for template in well_formed for reference in _aws_references(template, environ)}
-    values = _ValueSource(
-        environ, _fetch(to_fetch, secrets or _default_secret_source(environ), fresh=fresh) if to_fetch else {}
-    )
-    substitution = _Substitution({text: _resolve_template(template, values) for text, template in templates.items()})
+def resolve(
+    data: Data,
+    *,
+    environ: Mapping[str, str],
+    secrets: SecretSource | None,
+    uses: SecretUse = SecretUse.ALL,
+    fresh: bool = False,
+) -> Resolved:
+    """Returns `data` with its references replaced. `fresh` fetches stored values although they are known. `secrets`
+    fetches them, by default from AWS. `uses`: which stored values are read; the others get placeholders and count as
+    present.
+    """
+    templates = {text: _parse_or_error(text, environ) for text in _strings(data) if "${" in text}
+    stored = {
+        text: references
+        for text, template in templates.items()
+        if isinstance(template, tuple) and (references := frozenset(_aws_references(template, environ)))
+    }
+    to_fetch = frozenset[AwsReference]().union(*_to_read(data, stored, uses)) if stored else frozenset()
+    fetched = (secrets or _default_secret_source(environ)).fetch(to_fetch, fresh=fresh) if to_fetch else {}
+    values = _ValueSource(environ, fetched)
+    not_read = {text for text, references in stored.items() if not references <= to_fetch}
+    results = {text: _resolve_template(each, values) for text, each in templates.items() if text not in not_read}
+    substitution = _Substitution(results, frozenset(stored), uses)
     substituted = substitution.value(data, ())
+    well_formed = [template for text in templates if isinstance(template := _parse_or_error(text, {}), tuple)]
     names = frozenset(name for template in well_formed for name in _variables(template))
     return Resolved(substituted, tuple(substitution.unresolved), names)
+
+
+def is_empty(text: str, environ: Mapping[str, str]) -> bool:
+    """Returns whether a string of the file stands for nothing: references to variables that have no value, or only
+    empty ones. Fetches nothing: a stored value counts as present.
+    """
+    template = _parse_or_error(text, environ)
+    if isinstance(template, MalformedReference) or any(_aws_references(template, environ)):
+        return False
+    return _resolve_template(template, _ValueSource(environ, {})) is Omitted.OMITTED
+
+
+def _to_read(
+    data: Data, stored: Mapping[str, frozenset[AwsReference]], uses: SecretUse
+) -> Iterator[frozenset[AwsReference]]:
+    sections = data.items() if isinstance(data, dict) else [("", data)]
+    for name, section in sections:
+        if _use_of((name,)) in uses:
+            yield from (stored[text] for text in _strings(section) if text in stored)
+
+
+def _use_of(key_path: KeyPath) -> SecretUse:
+    return SecretUse.CHROMA if key_path[:1] == ("chroma",) else SecretUse.PROVIDERS
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +154,7 @@ class _ValueSource:
         if isinstance(reference, AwsReference):
             return self._fetched(reference)
         if value := _variable_value(self.environ, reference.name):
+            _require_well_formed(reference, value)
             return value
         if reference.default is not None:
             return self.text(reference.default)
@@ -96,8 +162,10 @@ class _ValueSource:
 
     def _fetched(self, reference: AwsReference) -> str:
         value = self.fetched[replace(reference, key=None)]
+        if isinstance(value, SecretNotFetched):
+            raise NotFetched(f"{reference} could not be fetched yet: {value}")
         if isinstance(value, SecretUnavailable):
-            raise MissingValue(f"{reference} cannot be fetched: {value}")
+            raise NotStored(f"{reference} cannot be fetched: {value}")
         return value if reference.key is None else _json_value(reference, value)
 
 
@@ -106,6 +174,8 @@ class _Substitution:
     """Replaces strings by their resolved values and collects the unresolved references."""
 
     results: Mapping[str, Result]
+    stored: frozenset[str]
+    uses: SecretUse
     unresolved: list[UnresolvedReference] = field(default_factory=list)
 
     def value(self, data: Data, key_path: KeyPath) -> Data:
@@ -120,10 +190,18 @@ class _Substitution:
     def _substitute(self, data: Data, key_path: KeyPath) -> "Data | Omitted":
         if not isinstance(data, str):
             return self.value(data, key_path)
+        if data in self.stored and _use_of(key_path) not in self.uses:
+            return NOT_READ if is_secret(key_path) else _placeholder(key_path)
         result = self.results.get(data, data)
         if isinstance(result, MissingValue | MalformedReference):
             self.unresolved.append(
-                UnresolvedReference(key_path, str(result), is_malformed=isinstance(result, MalformedReference))
+                UnresolvedReference(
+                    key_path,
+                    str(result),
+                    is_malformed=isinstance(result, MalformedReference),
+                    is_stored=isinstance(result, NotStored),
+                    is_temporary=isinstance(result, NotFetched),
+                )
             )
             return _placeholder(key_path)
         return result
@@ -143,11 +221,34 @@ def _strings(data: Data) -> Iterator[str]:
             yield from _strings(part)
 
 
-def _parse_or_error(text: str) -> Template | MalformedReference:
+def _parse_or_error(text: str, environ: Mapping[str, str]) -> Template | MalformedReference:
+    """Returns the template, with the references that variables hold in place of these variables."""
     try:
-        return parse(text)
+        return _with_stored_variables(parse(text), environ)
     except MalformedReference as error:
         return error
+
+
+def _with_stored_variables(template: Template, environ: Mapping[str, str]) -> Template:
+    return tuple(_stored_or_same(part, environ) for part in template)
+
+
+def _stored_or_same(part: TemplatePart, environ: Mapping[str, str]) -> TemplatePart:
+    if not isinstance(part, Variable):
+        return part
+    if value := _variable_value(environ, part.name):
+        try:
+            return stored_reference(value) or part
+        except MalformedReference:
+            return part  # reported when its value is needed
+    return replace(part, default=_with_stored_variables(part.default, environ)) if part.default else part
+
+
+def _require_well_formed(variable: Variable, value: str) -> None:
+    try:
+        stored_reference(value)
+    except MalformedReference as error:
+        raise MissingValue(f"{variable} has {error}") from None
 
 
 def _resolve_template(template: Template | MalformedReference, values: _ValueSource) -> Result:
@@ -186,24 +287,9 @@ def _variables(template: Template) -> Iterator[str]:
 
 
 def _default_secret_source(environ: Mapping[str, str]) -> SecretSource:
-    from sekha_llm_bridge.config.aws_secrets import AwsSecrets  # imports boto3 and Powertools
+    from sekha_llm_bridge.config.aws_secrets import AwsSecrets  # a file without references starts faster
 
     return AwsSecrets(environ)
-
-
-def _fetch(to_fetch: set[AwsReference], secrets: SecretSource, *, fresh: bool) -> FetchedValues:
-    references = sorted(to_fetch, key=str)
-    with ThreadPoolExecutor(MAX_CONCURRENT_FETCHES) as pool:
-        values = pool.map(lambda reference: _fetch_one(reference, secrets, fresh=fresh), references)
-        return dict(zip(references, values, strict=True))
-
-
-def _fetch_one(reference: AwsReference, secrets: SecretSource, *, fresh: bool) -> str | SecretUnavailable:
-    try:
-        fetch = secrets.ssm if reference.store == "ssm" else secrets.secret
-        return fetch(reference.name, fresh=fresh)
-    except SecretUnavailable as error:
-        return error
 
 
 def _json_value(reference: AwsReference, text: str) -> str:
@@ -213,8 +299,8 @@ def _json_value(reference: AwsReference, text: str) -> str:
         value = None
     if not isinstance(value, dict):
         remedy = f"leave out `#{reference.key}`"
-        raise MissingValue(f"{reference} cannot be read: the secret is not a JSON object; {remedy}")
+        raise NotStored(f"{reference} cannot be read: the secret is not a JSON object; {remedy}")
     if reference.key not in value:
-        raise MissingValue(f"{reference} cannot be read: the secret has no key `{reference.key}`")
+        raise NotStored(f"{reference} cannot be read: the secret has no key `{reference.key}`")
     found = value[reference.key]
     return found if isinstance(found, str) else json.dumps(found)

@@ -17,7 +17,7 @@ import httpx
 
 from sekha_llm_bridge.clock import Clock, SystemClock
 from sekha_llm_bridge.config.models import ChromaConfig
-from sekha_llm_bridge.embeddings.chroma_token import FetchToken, TokenAuth
+from sekha_llm_bridge.embeddings.chroma_token import ChromaToken, TokenAuth
 from sekha_llm_bridge.embeddings.store import StoreDown
 
 REQUEST_TIMEOUT_S = 10.0
@@ -30,7 +30,7 @@ _MAX_IDLE = timedelta(seconds=30)
 class ChromaConnection:
     """Chroma's client of the server at `config.url`. One object serves all databases of the server.
 
-    `timeout_s`, `max_attempts`, `fetch_token` and `sleep` are those of `ChromaServer`.
+    `timeout_s`, `max_attempts`, `token` and `sleep` are those of `ChromaServer`.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class ChromaConnection:
         *,
         timeout_s: float,
         max_attempts: int,
-        fetch_token: FetchToken | None,
+        token: ChromaToken | None,
         clock: Clock | None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -48,7 +48,7 @@ class ChromaConnection:
         self._sleep = sleep
         self._timeout = httpx.Timeout(timeout_s, connect=_CONNECT_TIMEOUT_S)
         self._clock = clock or SystemClock()
-        self._auth = TokenAuth(config.auth_token, fetch_token, self._clock)
+        self._auth = TokenAuth(token or ChromaToken(config.auth_token, None, self._clock))
         self._used_at: datetime | None = None
         self._connecting = Lock()
 

@@ -11,7 +11,7 @@ from sekha_llm_bridge.config.models import ChromaConfig
 from sekha_llm_bridge.embeddings.chroma_collection import ServerCollection
 from sekha_llm_bridge.embeddings.chroma_connection import REQUEST_TIMEOUT_S, ChromaConnection
 from sekha_llm_bridge.embeddings.chroma_quirks import Metadata, translate_errors
-from sekha_llm_bridge.embeddings.chroma_token import FetchToken
+from sekha_llm_bridge.embeddings.chroma_token import ChromaToken
 from sekha_llm_bridge.embeddings.records import Database
 from sekha_llm_bridge.embeddings.store import CollectionMissing, NameTaken, StoreFailed, StoreRefused
 
@@ -22,7 +22,8 @@ class ChromaServer:
     """One database of the server at `config.url`.
 
     `timeout_s` limits each request. Every request is idempotent, so it is sent up to `max_attempts` times while the
-    server answers with a 5xx status, with a short sleep in between. `fetch_token` reads a rotated token again.
+    server answers with a 5xx status, with a short sleep in between. `token` is the one that is sent, by default that of
+    `config`.
     """
 
     def __init__(
@@ -31,12 +32,12 @@ class ChromaServer:
         *,
         timeout_s: float = REQUEST_TIMEOUT_S,
         max_attempts: int = 1,
-        fetch_token: FetchToken | None = None,
+        token: ChromaToken | None = None,
         clock: Clock | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._connection = ChromaConnection(
-            config, timeout_s=timeout_s, max_attempts=max_attempts, fetch_token=fetch_token, clock=clock, sleep=sleep
+            config, timeout_s=timeout_s, max_attempts=max_attempts, token=token, clock=clock, sleep=sleep
         )
         self.database = self._configured = Database(config.tenant, config.database)
 

@@ -4,6 +4,7 @@ It is sent in both of the headers that Chroma accepts: `Authorization` is the de
 `X-Chroma-Token` is the one of Chroma Cloud. Source: `chromadb.auth.token_authn` and `chromadb.CloudClient` 1.5.
 """
 
+import math
 from collections.abc import Callable, Generator
 from threading import Lock
 
@@ -12,56 +13,87 @@ from pydantic import SecretStr
 
 from sekha_llm_bridge.clock import Clock
 from sekha_llm_bridge.embeddings.chroma_quirks import raise_for_unreported_status
+from sekha_llm_bridge.embeddings.store import StoreDown
 from sekha_llm_bridge.observability import code_location, logger
 
-_MIN_REFRESH_INTERVAL_S = 60.0
+_UNCHANGED_FOR_S = 60.0  # after a fetch that has brought nothing new: a wrong token must not cost every request a fetch
+_RETRY_AFTER_S = 3.0  # after a fetch that has failed
 _REJECTED_STATUSES = frozenset({httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN})
 
 FetchToken = Callable[[], SecretStr | None]
 """Reads the token of the configuration again, without caches. Blocks, and may raise anything."""
 
 
-class TokenAuth(httpx.Auth):
-    """Adds the token to each request.
+class ChromaToken:
+    """The token that all connections of a process send. Thread-safe: Chroma's client runs in worker threads.
 
-    After a 401 or 403, `fetch` reads the token again, at most once a minute; if it has changed, the request is sent
-    once more. Then the statuses that Chroma's client does not report raise `StoreFailed`; a response hook would raise
-    before this class sees the status.
+    `is_fetched`: False where the token could not be fetched yet, so that a request would be rejected.
     """
 
-    def __init__(self, token: SecretStr | None, fetch: FetchToken | None, clock: Clock) -> None:
+    def __init__(
+        self, token: SecretStr | None, fetch: FetchToken | None, clock: Clock, *, is_fetched: bool = True
+    ) -> None:
         self._token = token
+        self._is_fetched = is_fetched
         self._fetch = fetch
         self._clock = clock
-        self._fetched_at_s: float | None = None
-        self._refreshing = Lock()
+        self._no_fetch_until_s = -math.inf
+        self._lock = Lock()
 
-    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        """See `httpx.Auth`."""
-        sent = self._token
-        request.headers.update(_headers(sent))
-        response = yield request
-        if response.status_code in _REJECTED_STATUSES and self._has_other_token(sent):
-            request.headers.update(_headers(self._token))
-            response = yield request
-        raise_for_unreported_status(response)
+    def current(self) -> SecretStr | None:
+        """Returns the token. Raises `StoreDown` while it could not be fetched: then Chroma counts as unavailable."""
+        if not self._is_fetched:
+            raise StoreDown("its token could not be fetched yet")
+        return self._token
 
-    def _has_other_token(self, sent: SecretStr | None) -> bool:
-        """Returns whether the token is another one than `sent`: another thread may have read it again already."""
-        with self._refreshing:
+    def replace(self, token: SecretStr | None, *, is_fetched: bool = True) -> None:
+        """Takes over a token that was read again."""
+        with self._lock:
+            self._token, self._is_fetched = token, is_fetched
+
+    def has_other_than(self, sent: SecretStr | None) -> bool:
+        """Returns whether the token is another one than `sent`, which was rejected. Fetches it for that, unless another
+        thread has done so, or a fetch within the last minute has brought nothing new.
+        """
+        with self._lock:
             if self._token == sent and self._fetch is not None:
                 self._refresh(self._fetch)
             return self._token is not None and self._token != sent
 
     def _refresh(self, fetch: FetchToken) -> None:
-        now_s = self._clock.monotonic_s()
-        if self._fetched_at_s is not None and now_s - self._fetched_at_s < _MIN_REFRESH_INTERVAL_S:
+        if self._clock.monotonic_s() < self._no_fetch_until_s:
             return
-        self._fetched_at_s = now_s
+        wait_s = _UNCHANGED_FOR_S
         try:
-            self._token = fetch()
+            token = fetch()
+            if token != self._token:
+                self._token, wait_s = token, 0.0
         except Exception as exc:  # noqa: BLE001 — a secret store may raise anything; the server's answer is reported
             logger().warning("Chroma's token cannot be fetched again", extra={"code_location": code_location(exc)})
+            wait_s = _RETRY_AFTER_S
+        self._no_fetch_until_s = self._clock.monotonic_s() + wait_s
+
+
+class TokenAuth(httpx.Auth):
+    """Adds the token to each request.
+
+    After a 401 or 403, the token is read again; if it has changed, the request is sent once more. Then the statuses
+    that Chroma's client does not report raise `StoreFailed`; a response hook would raise before this class sees the
+    status.
+    """
+
+    def __init__(self, token: ChromaToken) -> None:
+        self._token = token
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        """See `httpx.Auth`."""
+        sent = self._token.current()
+        request.headers.update(_headers(sent))
+        response = yield request
+        if response.status_code in _REJECTED_STATUSES and self._token.has_other_than(sent):
+            request.headers.update(_headers(self._token.current()))
+            response = yield request
+        raise_for_unreported_status(response)
 
 
 def _headers(token: SecretStr | None) -> dict[str, str]:

@@ -8,15 +8,19 @@ from typing import Any, NamedTuple
 
 from sekha_llm_bridge.clock import Clock
 from sekha_llm_bridge.errors import FailureKind, ProviderError
-from sekha_llm_bridge.providers import EmbeddingAnswer, EmbeddingCall, Provider, embed_in_batches
+from sekha_llm_bridge.providers import EmbeddingAnswer, EmbeddingCall, Provider, ProviderDirectory, embed_in_batches
 from sekha_llm_bridge.providers.base import malformed_answer_guard
+from sekha_llm_bridge.providers.embedding_batches import Renew
 from sekha_llm_bridge.routing import Candidate, RouteRequest
+
+_MAX_RENEWAL_S = 3.0
 
 
 class EmbeddingOperation(NamedTuple):
     """One vector for each text. `dimensions` is the length of vector that was requested, None for the model's own.
 
-    `vendor_fields` are sent to a provider of OpenAI's format as they are.
+    `vendor_fields` are sent to a provider of OpenAI's format as they are. `providers` fetch a key that is rotated while
+    the texts are sent in several batches.
     """
 
     route: RouteRequest
@@ -25,6 +29,7 @@ class EmbeddingOperation(NamedTuple):
     user: str | None
     clock: Clock
     vendor_fields: Mapping[str, Any] = MappingProxyType({})
+    providers: ProviderDirectory | None = None
 
     @property
     def conversation(self) -> None:
@@ -38,8 +43,8 @@ class EmbeddingOperation(NamedTuple):
         model = candidate.entry.model
         shorter = None if self.dimensions == model.dimension else self.dimensions  # some refuse the field itself
         call = EmbeddingCall(model.model_id, self.texts, shorter, self.user, self.vendor_fields)
-        limits = provider.embedding_limits
-        answer = await embed_in_batches(provider, call, limits, timeout_s=timeout_s, clock=self.clock)
+        limits, renew = provider.embedding_limits, self._renewing(candidate.entry.provider.id)
+        answer = await embed_in_batches(provider, call, limits, timeout_s=timeout_s, clock=self.clock, renew=renew)
         with malformed_answer_guard(answer.usage):
             _require_vectors(answer.vectors, len(self.texts), {model.dimension, self.dimensions})
         if self.dimensions not in {None, len(answer.vectors[0])}:
@@ -48,6 +53,20 @@ class EmbeddingOperation(NamedTuple):
                 FailureKind.DIMENSIONS_IGNORED, message, provider_status=200, param="dimensions", usage=answer.usage
             )
         return answer
+
+    def _renewing(self, provider_id: str) -> Renew | None:
+        if (providers := self.providers) is None:
+            return None
+        used = providers.config(provider_id)
+
+        async def renew(timeout_s: float) -> Provider | None:
+            nonlocal used
+            if not await providers.refresh(provider_id, timeout_s=min(_MAX_RENEWAL_S, timeout_s), used=used):
+                return None
+            used = providers.config(provider_id)
+            return providers.get(provider_id)
+
+        return renew
 
 
 def _require_vectors(vectors: Sequence[Sequence[float]], count: int, dimensions: Collection[int | None]) -> None:

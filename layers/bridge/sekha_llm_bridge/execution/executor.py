@@ -10,6 +10,7 @@ from typing import Generic, Protocol, TypeVar
 
 from sekha_llm_bridge.cancellation import run_to_completion
 from sekha_llm_bridge.clock import Clock
+from sekha_llm_bridge.config.models import ProviderConfig
 from sekha_llm_bridge.errors import CallOutcome, FailureKind, ProviderError
 from sekha_llm_bridge.execution.budgets import longest_wait_s, reserve
 from sekha_llm_bridge.execution.deadline import Deadline
@@ -239,16 +240,16 @@ class Executor:
         """Makes one attempt, and at most one retry: after a refused connection, when nothing was sent, and after a
         rejected key, when the secrets have changed.
         """
-        started_s = self._clock.monotonic_s()
+        started_s, used = self._clock.monotonic_s(), self._providers.config(candidate.entry.provider.id)
         try:
             return await self._attempt(candidate, operation, deadline, state)
         except ProviderError as exc:
-            if not (exc.kind.try_next and await self._should_retry(exc, candidate, started_s, deadline)):
+            if not (exc.kind.try_next and await self._should_retry(exc, candidate, used, started_s, deadline)):
                 raise
         return await self._attempt(candidate, operation, deadline, state)
 
     async def _should_retry(
-        self, error: ProviderError, candidate: Candidate, started_s: float, deadline: Deadline
+        self, error: ProviderError, candidate: Candidate, used: ProviderConfig, started_s: float, deadline: Deadline
     ) -> bool:
         # What was billed, or may have been, leaves less of the cost limit: the loop must look at that first.
         if error.failure.usage is not None or error.failure.may_be_billed:
@@ -258,7 +259,7 @@ class Executor:
             if allowed_s < MIN_ATTEMPT_S:
                 return False
             provider_id = candidate.entry.provider.id
-            is_changed = await has_new_credentials(error, self._providers, provider_id, timeout_s=allowed_s)
+            is_changed = await has_new_credentials(error, self._providers, provider_id, used=used, timeout_s=allowed_s)
             return is_changed and deadline.remaining_s() >= MIN_ATTEMPT_S
         is_quick = self._clock.monotonic_s() - started_s <= _QUICK_FAILURE_S
         backoff_s = self._jitter() * _MAX_BACKOFF_S

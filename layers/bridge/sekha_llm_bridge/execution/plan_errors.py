@@ -28,7 +28,12 @@ from sekha_llm_bridge.routing.model_refs import names_of
 
 MIN_ATTEMPT_S = 0.2  # an attempt with less time could hardly be answered
 _DEFAULT_RETRY_AFTER_S = 1.0
-_TEMPORARY = (ExclusionKind.BREAKER, ExclusionKind.COOLDOWN)
+_TEMPORARY = (ExclusionKind.BREAKER, ExclusionKind.COOLDOWN, ExclusionKind.PENDING)
+_STATES = {
+    ExclusionKind.BREAKER: "has an open circuit breaker",
+    ExclusionKind.COOLDOWN: "limits its rate",
+    ExclusionKind.PENDING: "has a secret that could not be fetched yet",
+}
 _REMEDY_OF_A_SINGLE_PROVIDER = "a longer timeout_secs gives it more time"
 _MAX_NAMED_MODELS = 3
 _MAX_TEXT_OF_EACH = 300  # characters of a provider's own message, where several failed
@@ -39,7 +44,7 @@ def require_candidates(plan: RoutePlan) -> None:
     """Raises the error that an empty plan means: all breakers open or cooling down, too expensive, or not capable."""
     if plan.ranked:
         return
-    if temporary := [*plan.excluded_by(ExclusionKind.BREAKER), *plan.excluded_by(ExclusionKind.COOLDOWN)]:
+    if temporary := _temporarily_excluded(plan):
         raise _error_for_temporary_exclusions(_excluded(temporary), plan)
     if expensive := plan.excluded_by(ExclusionKind.COST):
         raise _cost_limit_exceeded(plan, expensive)
@@ -61,6 +66,7 @@ def error_for_exhausted_plan(state: FailoverState, deadline: Deadline) -> Bridge
     plan, failed = state.plan, state.failed
     if not failed:
         excluded = [*state.skipped, *_excluded(plan.excluded_by(ExclusionKind.BREAKER))]
+        excluded += _excluded(plan.excluded_by(ExclusionKind.PENDING))
         excluded += _excluded(plan.excluded_by(ExclusionKind.COOLDOWN)) if state.shortages else []
         later = [(entry, exclusion) for entry, exclusion in excluded if exclusion.kind in _TEMPORARY]
         if (no_room := error_for_shortages(state)) is not None and not later:
@@ -95,8 +101,7 @@ def _error_for_unsuitable_candidates(state: FailoverState, last: FailedAttempt) 
     if (no_room := error_for_shortages(state)) is not None:
         return no_room
     if last.failure.kind is FailureKind.CANDIDATE_UNSUITABLE:
-        temporary = [*plan.excluded_by(ExclusionKind.BREAKER), *plan.excluded_by(ExclusionKind.COOLDOWN)]
-        if temporary:
+        if temporary := _temporarily_excluded(plan):
             return _error_for_temporary_exclusions(_excluded(temporary), plan)
         if expensive := plan.excluded_by(ExclusionKind.COST):
             return _cost_limit_exceeded(plan, expensive)
@@ -171,15 +176,21 @@ def _excluded(rows: Iterable[ConsideredModel]) -> list[ExcludedModel]:
 
 
 def _error_for_temporary_exclusions(excluded: Sequence[ExcludedModel], plan: RoutePlan) -> Unavailable:
-    """The error where breakers and cool-downs exclude every candidate, with the soonest time for a retry."""
+    """The error where missing secrets, breakers and cool-downs exclude every candidate, with the soonest time for a
+    retry.
+    """
     soonest_s = min(exclusion.retry_after_s or _DEFAULT_RETRY_AFTER_S for _, exclusion in excluded)
     kinds = {exclusion.kind for _, exclusion in excluded}
     if kinds == {ExclusionKind.COOLDOWN}:
         return _rate_limited(soonest_s, plan)
-    state = "has an open circuit breaker" + (" or limits its rate" if ExclusionKind.COOLDOWN in kinds else "")
+    state = " or ".join(text for kind, text in _STATES.items() if kind in kinds)
     reasons = _grouped_by_reason(excluded)
     message = f"{_every_provider(plan)} {state} ({reasons}); {_try_again_in(soonest_s)}"
     return NoProviderAvailable(message, retry_after_s=soonest_s)
+
+
+def _temporarily_excluded(plan: RoutePlan) -> list[ConsideredModel]:
+    return [row for kind in _TEMPORARY for row in plan.excluded_by(kind)]
 
 
 def _rate_limited(soonest_s: float, plan: RoutePlan) -> RateLimited:

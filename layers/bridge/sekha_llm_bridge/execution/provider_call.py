@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+from sekha_llm_bridge.config.models import ProviderConfig
 from sekha_llm_bridge.errors import FailureKind, ProviderError
 from sekha_llm_bridge.observability import code_location, logger
 from sekha_llm_bridge.providers import ProviderDirectory
@@ -34,11 +35,12 @@ async def call_within(
 
 
 async def has_new_credentials(
-    error: ProviderError, providers: ProviderDirectory, provider_id: str, *, timeout_s: float
+    error: ProviderError, providers: ProviderDirectory, provider_id: str, *, used: ProviderConfig, timeout_s: float
 ) -> bool:
-    """Returns whether a retry makes sense because the provider rejected a key that has been replaced since.
+    """Returns whether a retry makes sense because the provider rejected the key of `used`, which has been replaced
+    since.
 
     Fetches the provider's secrets again for that, within `timeout_s`.
     """
     is_rejected = error.kind is FailureKind.CREDENTIALS_REJECTED
-    return is_rejected and await providers.refresh(provider_id, timeout_s=timeout_s)
+    return is_rejected and await providers.refresh(provider_id, timeout_s=timeout_s, used=used)

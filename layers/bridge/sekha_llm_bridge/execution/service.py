@@ -1,8 +1,9 @@
 """The service that every inbound API calls: plans a request by the providers' current state, and runs the plan."""
 
+import copy
 from dataclasses import replace
 from decimal import Decimal
-from typing import Protocol, TypeVar
+from typing import Protocol, Self, TypeVar
 
 from sekha_llm_bridge.access.caller import BudgetLimit, Caller
 from sekha_llm_bridge.config.models import CHAT_TASKS, RoutingConfig
@@ -54,6 +55,12 @@ class ModelService:
         self._unsupported = unsupported
         self._executor = executor
         self._token_counts = token_counts
+
+    def with_catalogs(self, catalogs: KeyCatalogs) -> Self:
+        """Returns the same service for other models."""
+        other = copy.copy(self)
+        other._catalogs = catalogs  # noqa: SLF001 — of this class
+        return other
 
     async def explain(
         self,

@@ -16,6 +16,8 @@ from sekha_llm_bridge.execution.provider_call import call_within, has_new_creden
 from sekha_llm_bridge.jobs.handler import Invocation
 from sekha_llm_bridge.observability import Metric, code_location, count, logger
 from sekha_llm_bridge.resilience import (
+    DISABLED,
+    PENDING,
     BreakerSession,
     BreakerState,
     CheckResult,
@@ -72,12 +74,15 @@ async def check_all(bridge: Bridge) -> dict[str, Any]:
     """Checks every provider that has an adapter, all at the same time. Returns status, latency and error by provider
     id.
 
-    Logs one line and writes the two gauges that alarms watch: how many providers are healthy, and how many breakers
-    were not closed before or after the check (not written while the table is unavailable).
+    Logs one line and writes the gauges that alarms watch: how many providers are healthy, how many lack a stored
+    secret, and how many breakers were not closed before or after the check (not written while the table is
+    unavailable). Providers that lack a secret are not called; why, is recorded for the functions that read no secrets.
     """
-    provider_ids = [config.id for config in bridge.settings.providers]
+    unusable = _unusable(bridge)
+    provider_ids = [config.id for config in bridge.settings.providers if config.id not in unusable]
     open_before = _not_closed(await bridge.breakers.read_now(table_timeout_s=_TABLE_TIMEOUT_S))
-    checks = (_check(provider_id, bridge) for provider_id in provider_ids)
+    checks = [_check(provider_id, bridge) for provider_id in provider_ids]
+    checks += [_record_unusable(result, bridge) for result in unusable.values()]
     results = []
     for result in await asyncio.gather(*checks, return_exceptions=True):
         if isinstance(result, CheckResult):
@@ -87,16 +92,51 @@ async def check_all(bridge: Bridge) -> dict[str, Any]:
     unhealthy = {result.provider_id: result.error for result in results if not result.is_healthy}
     logger().info("health check", extra={"providers": len(results), "unhealthy": unhealthy})
     count(Metric.HEALTHY_PROVIDERS, sum(result.is_healthy for result in results))
+    count(Metric.DISABLED_PROVIDERS, len(unusable))
     if not bridge.breakers.is_table_unavailable:
         count(Metric.OPEN_BREAKERS, len(open_before | _not_closed(bridge.breakers.records)))
     return {
         result.provider_id: {
-            "status": "healthy" if result.is_healthy else "unhealthy",
+            "status": _status(result),
             "latency_ms": result.latency_ms,
             "error": result.error,
         }
         for result in results
     }
+
+
+def _status(result: CheckResult) -> str:
+    if result.is_healthy:
+        return "healthy"
+    return result.error if result.unusable_because and result.error else "unhealthy"
+
+
+def _unusable(bridge: Bridge) -> dict[str, CheckResult]:
+    """Returns the results of the providers that lack a stored secret, by their ids. One whose variable is not set is
+    none of them, because that may be on purpose, and every function knows it.
+    """
+    settings = bridge.settings
+    reasons = {one.config.id: (DISABLED, one.reason) for one in settings.disabled if one.is_secret_missing}
+    reasons |= {provider_id: (PENDING, reason) for provider_id, reason in settings.pending.items()}
+    now = bridge.clock.now()
+    return {
+        provider_id: CheckResult(
+            provider_id,
+            is_healthy=False,
+            latency_ms=None,
+            checked_at=now,
+            error=error,
+            is_conclusive=False,
+            unusable_because=reason,
+        )
+        for provider_id, (error, reason) in reasons.items()
+    }
+
+
+async def _record_unusable(result: CheckResult, bridge: Bridge) -> CheckResult:
+    session = await bridge.breakers.session(table_timeout_s=_TABLE_TIMEOUT_S)
+    await session.record_check(result)
+    return result
 
 
 async def _check(provider_id: str, bridge: Bridge) -> CheckResult:
@@ -125,8 +165,10 @@ async def _probe_and_report(provider_id: str, bridge: Bridge, session: BreakerSe
     """Calls the provider in any case, because the call is free; without the breaker's permit it does not count."""
     permit = await _request_permit(provider_id, bridge, session)
     started_s = bridge.clock.monotonic_s()
+    providers = bridge.providers
+    used = providers.config(provider_id)
     failed = await _call(provider_id, bridge)
-    if failed and await has_new_credentials(failed, bridge.providers, provider_id, timeout_s=_REFRESH_TIMEOUT_S):
+    if failed and await has_new_credentials(failed, providers, provider_id, used=used, timeout_s=_REFRESH_TIMEOUT_S):
         failed = await _call(provider_id, bridge)
     probe = _Probe(failed, round((bridge.clock.monotonic_s() - started_s) * 1000))
     if isinstance(permit, Permit):

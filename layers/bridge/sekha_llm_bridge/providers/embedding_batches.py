@@ -1,7 +1,7 @@
 """Splits an embedding request that exceeds a provider's batch limits into several, and joins their answers."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import astuple, replace
 
@@ -11,14 +11,24 @@ from sekha_llm_bridge.errors import FailureKind, ProviderError
 from sekha_llm_bridge.providers.base import BatchLimits, EmbeddingAnswer, EmbeddingCall, Provider, malformed_answer
 from sekha_llm_bridge.usage import Usage
 
+Renew = Callable[[float], Awaitable[Provider | None]]
+"""Returns the provider with the secret that has replaced a rejected one, within so many seconds; None for no other."""
+
 
 async def embed_in_batches(
-    provider: Provider, call: EmbeddingCall, limits: BatchLimits, *, timeout_s: float, clock: Clock
+    provider: Provider,
+    call: EmbeddingCall,
+    limits: BatchLimits,
+    *,
+    timeout_s: float,
+    clock: Clock,
+    renew: Renew | None = None,
 ) -> EmbeddingAnswer:
     """Returns one vector for each text, from the fewest requests that the limits allow, one after another.
 
     The provider bills each request. `timeout_s` limits all of them together. The first failure ends the call: the usage
-    of its `ProviderError` includes the earlier requests. `usage` is None where one of the answers has none.
+    of its `ProviderError` includes the earlier requests. `usage` is None where one of the answers has none. A key that
+    was rotated between two requests is fetched by `renew`: the earlier ones are not repeated, because they are billed.
     """
     batches = list(batch_texts(limits, call.texts))
     if len(batches) <= 1:
@@ -26,9 +36,18 @@ async def embed_in_batches(
     deadline_s = clock.monotonic_s() + timeout_s
     answers: list[EmbeddingAnswer] = []
     for texts in batches:
+        batch = replace(call, texts=texts)
         with _adding_earlier_usage(answers):
-            batch = replace(call, texts=texts)
-            answers.append(await _embed_batch(provider, batch, timeout_s=deadline_s - clock.monotonic_s()))
+            try:
+                answer = await _embed_batch(provider, batch, timeout_s=deadline_s - clock.monotonic_s())
+            except ProviderError as exc:
+                is_rotated = answers and renew and exc.kind is FailureKind.CREDENTIALS_REJECTED
+                renewed = await renew(deadline_s - clock.monotonic_s()) if is_rotated and renew else None
+                if renewed is None:
+                    raise
+                provider = renewed
+                answer = await _embed_batch(provider, batch, timeout_s=deadline_s - clock.monotonic_s())
+            answers.append(answer)
     return EmbeddingAnswer([vector for answer in answers for vector in answer.vectors], _total_usage(answers))
 
 

@@ -9,12 +9,21 @@ from sekha_llm_bridge.resilience.breaker import (
 )
 from sekha_llm_bridge.resilience.breakers import DEFAULT_TABLE_TIMEOUT_S, Breakers, BreakerSession
 from sekha_llm_bridge.resilience.cooldowns import Cooldowns
-from sekha_llm_bridge.resilience.records import Availability, BreakerView, CheckResult, ProviderRecord
+from sekha_llm_bridge.resilience.records import (
+    DISABLED,
+    PENDING,
+    Availability,
+    BreakerView,
+    CheckResult,
+    ProviderRecord,
+)
 from sekha_llm_bridge.resilience.store import ProviderStore, StoreUnavailable
 from sekha_llm_bridge.resilience.unsupported_features import UnsupportedFeatures
 
 __all__ = [
     "DEFAULT_TABLE_TIMEOUT_S",
+    "DISABLED",
+    "PENDING",
     "Availability",
     "Breaker",
     "BreakerSession",

@@ -19,7 +19,9 @@ from sekha_llm_bridge.resilience.store import StoreUnavailable, WriteResult
 
 T = TypeVar("T")
 _EXPIRES_AFTER = timedelta(days=7)
-_CHECK_ATTRIBUTES = frozenset({"check_healthy", "check_ms", "checked_at", "check_error", "check_conclusive"})
+_CHECK_ATTRIBUTES = frozenset(
+    {"check_healthy", "check_ms", "checked_at", "check_error", "check_conclusive", "check_unusable"}
+)
 
 
 class DynamoProviderStore:
@@ -87,6 +89,8 @@ def _check_attributes(result: CheckResult) -> Attributes:
         attributes["check_ms"] = {"N": str(result.latency_ms)}
     if result.error is not None:
         attributes["check_error"] = {"S": result.error}
+    if result.unusable_because is not None:
+        attributes["check_unusable"] = {"S": result.unusable_because}
     return attributes
 
 
@@ -127,6 +131,7 @@ def _check(provider_id: str, item: Attributes) -> CheckResult | None:
         checked_at=datetime.fromisoformat(item["checked_at"]["S"]),
         error=_text(item, "check_error"),
         is_conclusive=item["check_conclusive"]["BOOL"],
+        unusable_because=_text(item, "check_unusable"),
     )
 
 

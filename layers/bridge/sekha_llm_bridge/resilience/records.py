@@ -10,12 +10,19 @@ _DEFAULT_BREAKER = Breaker()
 CHECK_MAX_AGE = timedelta(seconds=150)
 """How long a check's result is used: two and a half intervals of the scheduled check."""
 
+DISABLED = "disabled"
+"""The `error` of a check of a provider whose secret is absent or denied."""
+
+PENDING = "pending"
+"""The `error` of a check of a provider whose secret could not be fetched yet."""
+
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
     """The result of one scheduled check. If it is not healthy, `latency_ms` is None and `error` is an error code.
 
-    A check that was refused, for example because of its key, is not conclusive: a request might still succeed.
+    A check that was refused, for example because of its key, is not conclusive: a request might still succeed. A
+    provider whose secret is missing is not called; `unusable_because` says why, and `error` is DISABLED or PENDING.
     """
 
     provider_id: str
@@ -24,6 +31,7 @@ class CheckResult:
     checked_at: datetime
     error: str | None = None
     is_conclusive: bool = True
+    unusable_because: str | None = None
 
 
 class Availability(Enum):

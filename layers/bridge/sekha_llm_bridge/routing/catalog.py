@@ -89,9 +89,10 @@ class CatalogModel:
 class Catalog:
     """All models of all enabled providers, in the order of the file.
 
-    `by_model_id` has the models of each model_id. `aliases` has the names that each alias of the configuration stands
-    for. `disabled` are the providers that are not used. `usable` has the models of each task, by priority.
-    `has_repeated_models`: a provider lists the same model twice, for two tasks.
+    `by_model_id` has the models of each model_id. `aliases` has for each alias of the configuration the names that it
+    stands for. `disabled` are the providers that are not used. `pending` has the ids of the providers whose secrets
+    could not be fetched yet, with the reason; their models are in the catalog, and not called. `usable` has the models
+    of each task, by priority. `has_repeated_models`: a provider lists the same model twice, for two tasks.
     """
 
     models: tuple[CatalogModel, ...]
@@ -102,6 +103,7 @@ class Catalog:
     disabled: tuple[DisabledProvider, ...]
     usable: Mapping[Task | None, tuple[CatalogModel, ...]]
     has_repeated_models: bool
+    pending: Mapping[str, str]
 
     @classmethod
     def of(cls, settings: Settings, prices: PriceBook) -> "Catalog":
@@ -122,6 +124,7 @@ class Catalog:
             disabled=settings.disabled,
             usable=usable,
             has_repeated_models=len({entry.key for entry in models}) < len(models),
+            pending=settings.pending,
         )
 
     def default_for(self, task: Task | None) -> str | None:

@@ -10,13 +10,16 @@ from sekha_llm_bridge.routing.catalog import CatalogModel
 
 
 class ExclusionKind(StrEnum):
-    """Why a model is excluded; the kind decides which error an empty plan becomes."""
+    """Why a model is excluded; the kind decides which error an empty plan becomes. `PENDING`: its provider's secret
+    could not be fetched yet.
+    """
 
     NOT_CAPABLE = "not_capable"
     CONTEXT = "context"
     COST = "cost"
     BREAKER = "breaker"
     COOLDOWN = "cooldown"
+    PENDING = "pending"
     BUDGET = "budget"
 
 

@@ -156,7 +156,11 @@ class RoutePlan:
     def _requirements(self) -> tuple[Requirement, ...]:
         wanted = _requirements(self.request, self.context, self.limit, self.space)
         # Availability last: a model is reported as temporarily unavailable only if nothing else excludes it.
-        return (*basic_requirements(self.request), *wanted, *availability_requirements(self.context))
+        return (
+            *basic_requirements(self.request),
+            *wanted,
+            *availability_requirements(self.context, self.catalog.pending),
+        )
 
     def _exclusion(self, entry: CatalogModel) -> Exclusion:
         """Returns why a model is not ranked. One that meets all requirements is in the plan already, listed twice."""
@@ -179,7 +183,7 @@ def plan(request: RouteRequest, catalog: Catalog, context: RoutingContext) -> Ro
     blocked_providers = (
         context.blocked_breakers.keys() & {entry.provider.id for entry in ranked} if context.breakers else ()
     )
-    ranked = _meeting(availability_requirements(context), ranked)
+    ranked = _meeting(availability_requirements(context, catalog.pending), ranked)
     if catalog.has_repeated_models:
         ranked = without_repeated_models(ranked)
     if last := context.deprioritized_providers:

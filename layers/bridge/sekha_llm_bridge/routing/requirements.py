@@ -3,7 +3,7 @@
 Only what a request really needs becomes a requirement, because each is checked for every configured model.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -21,6 +21,9 @@ from sekha_llm_bridge.routing.route_request import ImageNeeds, RouteRequest, Rou
 
 COUNTED_FEATURES = frozenset({"content of type file"})
 """Features whose cost a provider's own count of the prompt bounds."""
+
+SECRET_RETRY_AFTER_S = 3.0
+"""The time after which a secret that could not be fetched is fetched again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +78,15 @@ def rejection_requirements(request: RouteRequest, context: RoutingContext) -> It
         )
 
 
-def availability_requirements(context: RoutingContext) -> Iterator[Requirement]:
-    """Yields that no open breaker and no cool-down excludes the model now."""
+def availability_requirements(context: RoutingContext, pending: Mapping[str, str]) -> Iterator[Requirement]:
+    """Yields that no missing secret, no open breaker and no cool-down excludes the model now. `pending` has the
+    providers whose secrets could not be fetched yet, with the reason.
+    """
+    if pending:
+        yield Requirement(
+            lambda entry: entry.provider.id not in pending,
+            lambda entry: Exclusion(ExclusionKind.PENDING, pending[entry.provider.id], SECRET_RETRY_AFTER_S),
+        )
     if blocked := context.blocked_breakers:
         yield Requirement(
             lambda entry: entry.provider.id not in blocked,

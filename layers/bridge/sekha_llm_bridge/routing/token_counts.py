@@ -37,8 +37,10 @@ def models_to_count(plan: RoutePlan) -> tuple[CatalogModel, ...]:
 def _is_usable(entry: CatalogModel, plan: RoutePlan) -> bool:
     """Returns whether the provider may be asked: only with a closed circuit breaker, because a count has no permit to
     probe; not for a model in cool-down; and not with images by URL: their server may answer with larger ones when the
-    request itself is sent.
+    request itself is sent. A provider whose secret is not known yet cannot be asked.
     """
+    if entry.provider.id in plan.catalog.pending:
+        return False
     if entry.provider.id in plan.context.breakers or entry.key in plan.context.cooldowns_s:
         return False
     return not plan.request.images.by_url

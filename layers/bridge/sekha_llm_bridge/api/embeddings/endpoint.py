@@ -107,7 +107,9 @@ async def _embed_and_store(
         vendor_fields=vendor_fields,
     )
     dimensions, user = embedding.dimensions, embedding.user
-    operation = EmbeddingOperation(route, embedding.input, dimensions, user, bridge.clock, vendor_fields)
+    operation = EmbeddingOperation(
+        route, embedding.input, dimensions, user, bridge.clock, vendor_fields, bridge.providers
+    )
     storage = bridge.vectors().storage
     preloading = storage.preload() if target.base_name and storage.is_configured else None
     reserved_s = _STORING_S + _STORING_PER_TEXT_S * len(embedding.input) if preloading else 0.0

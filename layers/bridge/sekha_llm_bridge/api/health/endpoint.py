@@ -15,7 +15,15 @@ from sekha_llm_bridge.aws.table_time_budget import TableTimeBudget
 from sekha_llm_bridge.bootstrap import Bridge
 from sekha_llm_bridge.config.models import ProviderConfig
 from sekha_llm_bridge.embeddings.deferred_writes.pending_writes import PendingWritesUnavailable
-from sekha_llm_bridge.resilience import DEFAULT_TABLE_TIMEOUT_S, Breaker, BreakerState, CheckResult, ProviderRecord
+from sekha_llm_bridge.resilience import (
+    DEFAULT_TABLE_TIMEOUT_S,
+    DISABLED,
+    PENDING,
+    Breaker,
+    BreakerState,
+    CheckResult,
+    ProviderRecord,
+)
 
 _NO_CACHE = {"cache-control": "no-store"}
 
@@ -40,15 +48,16 @@ async def redirect(request: Request) -> Response:
 
 
 async def providers(request: Request) -> Response:
-    """`GET /api/v1/health/providers`: the providers, with totals. It needs a key where keys are needed."""
+    """`GET /api/v1/health/providers`: the providers, with totals of those in use. It needs a key where keys are."""
     body = await health_report(bridge_of(request))
     rows: Mapping[str, Mapping[str, Any]] = body["providers"]
+    in_use = [row for row in rows.values() if row["status"] != DISABLED]
     return json_response(
         {
             "providers": rows,
-            "total_providers": len(rows),
-            "healthy_providers": sum(row["status"] == "healthy" for row in rows.values()),
-            "total_models": sum(row["models_count"] for row in rows.values()),
+            "total_providers": len(in_use),
+            "healthy_providers": sum(row["status"] == "healthy" for row in in_use),
+            "total_models": sum(row["models_count"] for row in in_use),
         },
         headers=_NO_CACHE,
     )
@@ -67,7 +76,7 @@ async def report_for_unknown_caller(bridge: Bridge) -> dict[str, Any]:
     """
     await bridge.breakers.session()
     records, now = bridge.breakers.records, bridge.clock.now()
-    statuses = [row["status"] for row in _rows(bridge, records, now).values()]
+    statuses = _statuses(_rows(bridge, records, now), bridge)
     status = overall(statuses, list(_notes(records.values(), now, bridge)))
     return {"status": status, "version": __version__}
 
@@ -79,13 +88,14 @@ async def health_report(bridge: Bridge) -> dict[str, Any]:
     records = await bridge.breakers.read_now()
     now = bridge.clock.now()
     rows = _rows(bridge, records, now)
-    usable = [row["status"] for row in rows.values()]
+    statuses = _statuses(rows, bridge)
     pending = await _pending(bridge)
     notes = list(_notes(records.values(), now, bridge))
     if pending:
         notes.append(f"Chroma could not take vectors: {pending} wait to be stored")
     vectors = {"pending": pending}
-    report = {"status": overall(usable, notes), "version": __version__, "providers": rows, "vectors": vectors}
+    shown = rows | _disabled_rows(bridge)
+    report = {"status": overall(statuses, notes), "version": __version__, "providers": shown, "vectors": vectors}
     report["models_loaded"] = list(bridge.catalog.model_ids())
     return report | ({"notes": notes} if notes else {})
 
@@ -119,18 +129,43 @@ async def _pending(bridge: Bridge) -> int | None:
 
 def overall(statuses: Collection[str], notes: Collection[str]) -> str:
     """Returns healthy when nothing is known to be wrong, unhealthy when no provider is expected to answer."""
-    if not statuses or set(statuses) == {"unhealthy"}:
+    if not set(statuses) - {"unhealthy", DISABLED, PENDING}:
         return "unhealthy"
-    return "degraded" if notes or {"unhealthy", "degraded"} & set(statuses) else "healthy"
+    return "degraded" if notes or {"unhealthy", "degraded", DISABLED, PENDING} & set(statuses) else "healthy"
+
+
+def _statuses(rows: Mapping[str, Mapping[str, Any]], bridge: Bridge) -> list[str]:
+    """Returns what the status of the whole depends on. A provider whose variable is not set does not count: that may be
+    on purpose.
+    """
+    missing = [DISABLED for one in bridge.settings.disabled if one.is_secret_missing]
+    return [*(row["status"] for row in rows.values()), *missing]
+
+
+def _disabled_rows(bridge: Bridge) -> dict[str, dict[str, Any]]:
+    """Returns the rows of the providers that this function knows to be disabled; none for a caller who may use only
+    some models.
+    """
+    if bridge.is_restricted:
+        return {}
+    return {
+        one.config.id: _row(one.config, ProviderRecord(), bridge.clock.now())
+        | {"status": DISABLED, "error": DISABLED, "reason": one.reason}
+        for one in bridge.settings.disabled
+    }
 
 
 def _rows(bridge: Bridge, records: Mapping[str, ProviderRecord], now: datetime) -> dict[str, dict[str, Any]]:
     configs = _visible_providers(bridge)
-    return {config.id: _row(config, records.get(config.id, ProviderRecord()), now) for config in configs}
+    rows = {config.id: _row(config, records.get(config.id, ProviderRecord()), now) for config in configs}
+    for provider_id in rows.keys() & bridge.settings.pending.keys():
+        rows[provider_id] |= {"status": PENDING, "error": PENDING, "reason": bridge.settings.pending[provider_id]}
+    return rows
 
 
 def _row(config: ProviderConfig, record: ProviderRecord, now: datetime) -> dict[str, Any]:
     check = record.fresh_check(now)
+    reason = {"reason": check.unusable_because} if check and check.unusable_because else {}
     return {
         "status": _status(record, check),
         "models_count": len({model.model_id for model in config.models}),
@@ -138,6 +173,7 @@ def _row(config: ProviderConfig, record: ProviderRecord, now: datetime) -> dict[
         "latency_ms": check.latency_ms if check else None,
         "last_checked": _iso(record.check.checked_at if record.check else None),
         "error": check.error if check else None,
+        **reason,
     }
 
 
@@ -160,8 +196,11 @@ def _iso(moment: datetime | None) -> str | None:
 
 def _status(record: ProviderRecord, check: CheckResult | None) -> str:
     """Returns the status by the breaker, then by the last check. A check that was rejected leaves open whether requests
-    would be: `degraded`. Before the first check, and after a check too long ago: `unknown`.
+    would be: `degraded`. Before the first check, and after a check too long ago: `unknown`. `disabled` and `pending`
+    are providers that the check found without their secret.
     """
+    if check is not None and check.unusable_because:
+        return check.error or DISABLED
     if record.breaker.state is not BreakerState.CLOSED:
         return "unhealthy" if record.breaker.state is BreakerState.OPEN else "degraded"
     if check is None:

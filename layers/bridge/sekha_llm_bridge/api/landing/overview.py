@@ -46,7 +46,7 @@ async def overview(bridge: Bridge, url: str) -> dict[str, Any]:
         "base_url": f"{url}/v1",
         "openapi_url": f"{url}/openapi.json",
         "health_url": f"{url}/api/v1/health",
-        "providers": {name: {"provider_type": types[name], **row} for name, row in rows.items()},
+        "providers": {name: {"provider_type": types[name], **row} for name, row in rows.items() if name in types},
         "disabled_providers": {disabled.config.id: disabled.reason for disabled in bridge.settings.disabled},
         "models": [model_row(entry) for entry in bridge.catalog.models],
         "names": list(own_names(bridge.catalog)),

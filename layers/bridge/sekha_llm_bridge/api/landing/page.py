@@ -97,7 +97,7 @@ def _provider(name: str, row: Mapping[str, Any], now: datetime) -> str:
     has_latency = row["latency_ms"] is not None
     latency = f"{row['latency_ms']:,} ms" if has_latency else "–"
     cells = (
-        _cell("Status", _badge(row["status"]), detail=row["error"]),
+        _cell("Status", _badge(row["status"]), detail=row.get("reason") or row["error"]),
         _cell("Circuit breaker", *_breaker(row["circuit_breaker"])),
         _cell("Last check", _moment(row["last_checked"], now)),
         _cell("Latency", latency, kind="number" if has_latency else "number none"),

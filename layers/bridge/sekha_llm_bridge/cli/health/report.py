@@ -43,7 +43,9 @@ class Breaker(_Part):
 
 
 class ProviderHealth(_Part):
-    """One provider: the result of its last check (`error` is a code), and its breaker."""
+    """One provider: the result of its last check (`error` is a code), and its breaker. `reason`: why it is disabled or
+    pending.
+    """
 
     status: str
     models_count: int | None = None
@@ -51,6 +53,7 @@ class ProviderHealth(_Part):
     latency_ms: float | None = None
     last_checked: Time | None = None
     error: str | None = None
+    reason: str | None = None
 
     @property
     def breaker(self) -> Breaker:
