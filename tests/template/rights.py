@@ -33,8 +33,10 @@ class Right(NamedTuple):
 
 
 def _is_met(operator: str, key: str, patterns: tuple[str, ...], call: Call) -> bool:
-    assert operator in {"ForAllValues:StringLike", "StringEquals", "StringLike"}, f"unknown operator {operator}"
+    assert operator in {"ForAllValues:StringLike", "Null", "StringEquals", "StringLike"}, f"unknown operator {operator}"
     values = [value for name, value in call.context if name == key]
+    if operator == "Null":
+        return patterns == ("false" if values else "true",)
     is_met = all(any(fnmatchcase(value, pattern) for pattern in patterns) for value in values)
     return is_met and (bool(values) or operator.startswith("ForAllValues"))
 
@@ -51,7 +53,7 @@ def resources_of(statement: dict[str, Any]) -> list[str]:
 
 def statements_of(deployed: Deployed, role: str) -> Iterator[dict[str, Any]]:
     """Yields every statement of a role: of the policies that it names, that name it, and that are its own."""
-    policies = deployed.of_type("AWS::IAM::ManagedPolicy")
+    policies = deployed.of_type("AWS::IAM::ManagedPolicy") | deployed.of_type("AWS::IAM::Policy")
     properties = deployed.of_type("AWS::IAM::Role")[role]
     named = {arn.strip("<>") for arn in properties.get("ManagedPolicyArns", [])}
     attached = named | {name for name, policy in policies.items() if f"<{role}>" in policy.get("Roles", [])}
@@ -60,12 +62,13 @@ def statements_of(deployed: Deployed, role: str) -> Iterator[dict[str, Any]]:
         yield from document["Statement"]
 
 
-def rights_of(deployed: Deployed, function: str) -> set[Right]:
-    """Returns all that the function's role allows."""
+def rights_of(deployed: Deployed, function: str, effect: str = "Allow") -> set[Right]:
+    """Returns all that the function's role allows; with the effect `Deny`, what it denies whatever is allowed."""
     role = deployed.of_type("AWS::Lambda::Function")[function]["Role"].strip("<>").removesuffix(".Arn")
     return {
         Right(action, resource, _conditions(statement))
         for statement in statements_of(deployed, role)
+        if statement["Effect"] == effect
         for action in listed(statement["Action"])
         for resource in resources_of(statement)
     }

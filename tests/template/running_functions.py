@@ -15,8 +15,6 @@ from typing import Any, NamedTuple
 from unittest.mock import patch
 
 import boto3
-import botocore.loaders
-import botocore.session
 import yaml
 
 from sekha_llm_bridge.access.caller import CONTEXT_FIELD, Caller, KeyPolicy
@@ -54,7 +52,6 @@ class RunningFunctions:
     ) -> None:
         self.aws, self.fake, self.bedrock, self.chroma_url = aws, fake, bedrock, chroma_url
         self._folder = folder
-        self._descriptions = botocore.loaders.create_loader()  # of the services, which take long to read
         self._functions = deployed.of_type("AWS::Lambda::Function")
         self._instances: dict[tuple[str, str], _Instance] = {}
         self.queues = aws.new_queue()
@@ -97,19 +94,10 @@ class RunningFunctions:
         url = chroma_url or self.chroma_url
         with patch.dict(os.environ, self._environment(function, self._config(url))):
             if (function, url) not in self._instances:
-                self._instances[function, url] = self._load(function)
+                self._instances[function, url] = _Instance(_load(FOLDERS[function]), asyncio.get_event_loop())
             instance = self._instances[function, url]
             asyncio.set_event_loop(instance.loop)
             return instance.module.handler(event, FakeContext(_REMAINING_MS))
-
-    def _load(self, function: str) -> _Instance:
-        """Returns a new instance. boto3, with which it reads its secrets, keeps the credentials of its first client."""
-        session = botocore.session.Session()
-        session.register_component("data_loader", self._descriptions)
-        own = boto3.Session(function, "secret", region_name=REGION, botocore_session=session)
-        with patch.object(boto3, "DEFAULT_SESSION", own):
-            module = _load(FOLDERS[function])
-        return _Instance(module, asyncio.get_event_loop())
 
     def _environment(self, function: str, config: str) -> dict[str, str]:
         variables: dict[str, str] = self._functions[function]["Environment"]["Variables"]
@@ -139,11 +127,16 @@ class RunningFunctions:
         content = {
             "providers": [
                 {**first, "api_key": "${ssm:/sekha/first}"},
-                {**second, "api_key": "${secretsmanager:sekha/second}"},
+                # Two secrets, so that they are fetched in one call.
+                {
+                    **second,
+                    "api_key": "${secretsmanager:sekha/second}",
+                    "headers": {"x-team": "${secretsmanager:sekha/team}"},
+                },
                 provider("bedrock", *models, provider_type="bedrock", base_url=self.bedrock.url, **guarded),
             ],
             "default_models": {"embedding": "mini"},
-            "chroma": {"url": chroma_url},
+            "chroma": {"url": chroma_url, "auth_token": "${ssm:/sekha/chroma}${secretsmanager:sekha/chroma}"},
         }
         path.write_text(yaml.safe_dump(content))
         return str(path)
@@ -155,6 +148,8 @@ class RunningFunctions:
     def _store_secrets(self) -> None:
         session = boto3.Session("test-observer", "secret", region_name=REGION)
         parameters = session.client("ssm", endpoint_url=self.aws.url)
-        parameters.put_parameter(Name="/sekha/first", Value="first-key", Type="SecureString")
+        for name in ("first", "chroma"):
+            parameters.put_parameter(Name=f"/sekha/{name}", Value=f"{name}-key", Type="SecureString")
         secrets = session.client("secretsmanager", endpoint_url=self.aws.url)
-        secrets.create_secret(Name="sekha/second", SecretString="second-key")
+        for name in ("second", "team", "chroma"):
+            secrets.create_secret(Name=f"sekha/{name}", SecretString=f"{name}-key")

@@ -34,7 +34,7 @@ WITHOUT_RESOURCES = {
     *VPC_ACTIONS,
 }
 # Secrets are allowed by the prefix of their names, and models as the operator names them.
-PREFIXES = ("parameter/sekha/*", "secret:sekha/*")
+PREFIXES = ("parameter/sekha/*", "secret:sekha/*", "parameter/sekha/chroma*", "secret:sekha/chroma*")
 
 Calls = dict[str, set[Call]]
 
@@ -61,9 +61,13 @@ def all_calls(deployed: Deployed, function: str, calls: Calls) -> set[Call]:
 
 def denied(deployed: Deployed, function: str, calls: Calls) -> set[tuple[str, str]]:
     """What the function does without a right to it."""
-    rights = rights_of(deployed, function)
+    rights, denials = rights_of(deployed, function), rights_of(deployed, function, "Deny")
     done = all_calls(deployed, function, calls)
-    return {call[:2] for call in done if not any(right.allows(call) for right in rights)}
+    return {
+        call[:2]
+        for call in done
+        if not any(right.allows(call) for right in rights) or any(denial.allows(call) for denial in denials)
+    }
 
 
 def unused(deployed: Deployed, function: str, calls: Calls) -> set[tuple[str, str]]:
@@ -85,6 +89,7 @@ def wide_statements(deployed: Deployed) -> list[str]:
         f"{role}: {action} on {resource}"
         for role in deployed.of_type("AWS::IAM::Role")
         for statement in statements_of(deployed, role)
+        if statement["Effect"] == "Allow"
         for action in listed(statement["Action"])
         for resource in resources_of(statement)
         if "*" in action or ("*" in resource and not is_named(action, resource))
