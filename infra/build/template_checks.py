@@ -141,8 +141,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="infra/build/check", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("tools", nargs="*", choices=[*TOOLS, []], help="which tools; without any, all")
-    faults, unused = found_by(parser.parse_args().tools or list(TOOLS))
+    parser.add_argument("tool", nargs="?", choices=TOOLS, help="default: both")
+    tool = parser.parse_args().tool
+    faults, unused = found_by([tool] if tool else list(TOOLS))
     for template, finding in faults:
         print(f"{template}: {finding.tool} {finding.rule}, {finding.resource}: {finding.message}")
     for entry in unused:

@@ -13,7 +13,9 @@ from typing import Any
 
 import pytest
 
+from sekha_llm_bridge.errors import ConfigError
 from template_checks import TOOLS, VARIANTS, Exemption, Finding, exemptions
+from tests.fakes.functions import _load
 from tests.template.cloudformation import ROOT, Template
 from tests.template.deployed import Deployed
 from tests.template.test_dashboard import COMPANY
@@ -97,6 +99,17 @@ def test_the_new_versions_of_all_shifted_functions_and_of_the_health_check_are_w
 def bridge_layer(stack: Deployed) -> str:
     [layer] = [name for name in stack.of_type("AWS::Lambda::LayerVersion") if name.startswith("BridgeLayer")]
     return layer
+
+
+def test_a_health_check_with_an_invalid_configuration_fails_at_its_start(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Lambda counts each invocation of such a function in its metric Errors, which the alarm on new versions watches."""
+    invalid = tmp_path / "llm_providers.yaml"
+    invalid.write_text("providers: [")
+    monkeypatch.setenv("LLM_CONFIG_PATH", str(invalid))
+    with pytest.raises(ConfigError):
+        _load("health_check")
 
 
 def test_an_alarm_goes_off_before_the_canary_ends() -> None:
