@@ -39,6 +39,13 @@ UNUSED_FILES = (
     "fastapi/.agents",
     *(f"aws_lambda_powertools/{part}" for part in UNUSED_POWERTOOLS),
 )
+# FastAPI builds the validators of OpenAPI's models while it is imported: a sixth of the start of an empty function. The
+# layer lets pydantic build them at their first use, which never comes, see infra/decisions/0046.
+OPENAPI_MODELS = Path("fastapi") / "openapi" / "models.py"
+DEFERRED = (
+    ('    model_config = {"extra": "allow"}\n', '    model_config = {"extra": "allow", "defer_build": True}\n'),
+    ("\nSchema.model_rebuild()\nOperation.model_rebuild()\nEncoding.model_rebuild()\n", ""),
+)
 CODE = ROOT / "layers" / "bridge" / "sekha_llm_bridge"
 START = "stream-responses"
 NOT_DEPLOYED = shutil.ignore_patterns("cli", "__pycache__", "*.pyc")
@@ -56,8 +63,19 @@ def build(layer: str, architecture: str, folder: Path) -> None:
         for path in list(packages.glob(pattern)):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
     if layer == "bridge":
+        defer_openapi_models(packages / OPENAPI_MODELS)
         add_bridge(folder)
     compile_all(folder, python)
+
+
+def defer_openapi_models(file: Path) -> None:
+    """Changes the file by `DEFERRED`. Stops the build where a newer FastAPI has other lines there."""
+    text = file.read_text()
+    for old, new in DEFERRED:
+        if text.count(old) != 1:
+            raise SystemExit(f"{file} has not once {old.strip()!r}. Adapt or remove DEFERRED in infra/build/layer.py.")
+        text = text.replace(old, new)
+    file.write_text(text)
 
 
 def add_bridge(folder: Path) -> None:
