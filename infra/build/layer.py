@@ -47,6 +47,7 @@ DEFERRED = (
     ("\nSchema.model_rebuild()\nOperation.model_rebuild()\nEncoding.model_rebuild()\n", ""),
 )
 CODE = ROOT / "layers" / "bridge" / "sekha_llm_bridge"
+PARSER = "sekha_llm_bridge.config.parsed_file"
 START = "stream-responses"
 NOT_DEPLOYED = shutil.ignore_patterns("cli", "__pycache__", "*.pyc")
 
@@ -65,6 +66,7 @@ def build(layer: str, architecture: str, folder: Path) -> None:
     if layer == "bridge":
         defer_openapi_models(packages / OPENAPI_MODELS)
         add_bridge(folder)
+        parse_configuration(folder, python)
     compile_all(folder, python)
 
 
@@ -75,6 +77,7 @@ def defer_openapi_models(file: Path) -> None:
         if text.count(old) != 1:
             raise SystemExit(f"{file} has not once {old.strip()!r}. Adapt or remove DEFERRED in infra/build/layer.py.")
         text = text.replace(old, new)
+    file.unlink()  # it may be a hard link into the installer's cache, which must not change
     file.write_text(text)
 
 
@@ -88,6 +91,15 @@ def add_bridge(folder: Path) -> None:
     for file in sorted((ROOT / "config").glob("*.yaml")):
         shutil.copy(file, folder / "config")
     shutil.copy(CODE.parent / START, folder)  # keeps the executable bit, which Lambda needs
+
+
+def parse_configuration(folder: Path, python: Path) -> None:
+    """Writes the parsed form of the configuration, by the code and the packages of the layer itself."""
+    run = f"import runpy, sys; sys.path.insert(0, {str(folder / 'python')!r})"
+    program = f"{run}; runpy.run_module({PARSER!r}, run_name='__main__')"
+    files = sorted((folder / "config").glob("*.yaml"))
+    if subprocess.run([python, "-I", "-S", "-B", "-c", program, *files], check=False).returncode != 0:
+        raise SystemExit("The configuration could not be parsed.")
 
 
 def requirements(layer: str) -> str:

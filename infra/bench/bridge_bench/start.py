@@ -105,8 +105,7 @@ def build_layer(checkout: Path, name: str, folder: Path) -> Path:
 
 def _functions(checkout: Path, layers: Mapping[str, Path], runtime: Path, port: int) -> Iterator[Start]:
     """Yields the functions of the template, each with its own layers and variables."""
-    config = layers["bridge"] / "measured.yaml"
-    config.write_text(configuration(port))
+    config = _configure(layers["bridge"], port)
     for function in read_template(checkout / "template.yaml").functions:
         own = [layers[layer.name] for layer in function.layers if layer.name in layers]
         env = {name: variable.value for name, variable in function.environment.items()}
@@ -115,6 +114,16 @@ def _functions(checkout: Path, layers: Mapping[str, Path], runtime: Path, port: 
         env.pop("AWS_LAMBDA_EXEC_WRAPPER", None)
         paths = [function.code, *(layer / "python" for layer in own), runtime]
         yield Start(function.code.name, paths, env, first_event(function.code.name), sum(map(_size_mb, own)))
+
+
+def _configure(layer: Path, port: int) -> Path:
+    """Puts a configuration into the layer as its build does, parsed where it does that. Returns the file."""
+    config = layer / "config" / "measured.yaml"
+    config.write_text(configuration(port))
+    if (layer / "python" / "sekha_llm_bridge" / "config" / "parsed_file.py").exists():
+        module, env = "sekha_llm_bridge.config.parsed_file", {"PYTHONPATH": str(layer / "python")}
+        subprocess.run([find_python(), "-S", "-B", "-m", module, config], env=env, check=True)
+    return config
 
 
 def measure(start: Start, *, core: int | None, requests: int) -> dict[str, float]:

@@ -12,7 +12,7 @@ from enum import Enum
 from typing import TypeAlias
 
 from sekha_llm_bridge.config.document import Data
-from sekha_llm_bridge.config.faults import KeyPath
+from sekha_llm_bridge.config.fault import KeyPath
 from sekha_llm_bridge.config.references import AwsReference, MalformedReference, Template, Variable, parse
 from sekha_llm_bridge.config.secret_source import SecretSource, SecretUnavailable
 
