@@ -109,6 +109,19 @@ class StreamedReply(ReplyHead):
         return Reply(self.status, self.headers, await _joined(self.parts, self))
 
 
+def new_event_loop() -> asyncio.AbstractEventLoop:
+    """Returns a new event loop, to be made and kept in Lambda's init phase.
+
+    It runs once now, so that anyio imports its back end here and not at the first connection: the init phase has a
+    whole processor, and a request only its function's share of one.
+    """
+    from anyio.lowlevel import checkpoint  # a client of this module that makes no connection starts without it
+
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(checkpoint())
+    return loop
+
+
 _PoolKey = tuple[bytes, str | None]
 """The scheme and, when requests are sent through a proxy, the proxy's address."""
 

@@ -4,8 +4,6 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-import anyio
-import anyio.lowlevel
 import orjson
 from fastapi import FastAPI, Request, Response
 from fastapi.routing import APIRoute
@@ -19,6 +17,7 @@ from sekha_llm_bridge.api.error_response import ErrorBody, error_response, opena
 from sekha_llm_bridge.api.middleware import IdempotencyMiddleware, RequestMiddleware
 from sekha_llm_bridge.api.request_state import answer_headers_of
 from sekha_llm_bridge.bootstrap import Bridge
+from sekha_llm_bridge.connections import new_event_loop
 from sekha_llm_bridge.errors import BridgeError, ConfigError, RequestError, UnknownPath, WrongMethod
 from sekha_llm_bridge.observability import logger
 
@@ -51,12 +50,9 @@ def create_app(
 def lambda_handler(app: FastAPI) -> Callable[[dict[str, Any], Any], dict[str, Any]]:
     """Returns the function's entry point for API Gateway events.
 
-    The event loop is made here and kept, because HTTP clients belong to the loop in which they were made. It runs once
-    now, so that anyio's lazy imports happen in the init phase and not in the first request.
+    The event loop is made here and kept, because HTTP clients belong to the loop in which they were made.
     """
-    loop = asyncio.new_event_loop()
-    asyncio.set_event_loop(loop)
-    loop.run_until_complete(anyio.lowlevel.checkpoint())
+    asyncio.set_event_loop(new_event_loop())
     return Mangum(app, lifespan="off")
 
 

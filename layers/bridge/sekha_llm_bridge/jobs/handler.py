@@ -1,11 +1,11 @@
 """The entry point of every scheduled function: one bridge and one event loop, kept between invocations."""
 
-import asyncio
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from sekha_llm_bridge.bootstrap import Bridge, bridge
+from sekha_llm_bridge.connections import new_event_loop
 
 
 class LambdaContext(Protocol):
@@ -42,7 +42,7 @@ def scheduled_handler(job: Job, *, uses_vectors: bool = False) -> Handler:
     made = bridge()
     if uses_vectors:
         made.vectors()
-    loop = asyncio.new_event_loop()
+    loop = new_event_loop()
 
     def handler(event: object, context: LambdaContext) -> dict[str, Any]:
         return loop.run_until_complete(job(made, Invocation(event, context)))

@@ -3,7 +3,6 @@
 It needs no configuration of providers, so it makes no bridge. A batch that is delivered again is not counted again.
 """
 
-import asyncio
 import os
 import random
 from collections.abc import Callable
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from sekha_llm_bridge.access.usage_records.log_batch import LogBatch, read_batch
 from sekha_llm_bridge.access.usage_records.store import UsageStore, UsageUnavailable
 from sekha_llm_bridge.clock import Clock, SystemClock
-from sekha_llm_bridge.connections import Connections
+from sekha_llm_bridge.connections import Connections, new_event_loop
 from sekha_llm_bridge.observability import logger
 
 if TYPE_CHECKING:
@@ -28,7 +27,7 @@ def log_handler() -> Callable[[dict[str, Any], "LambdaContext"], dict[str, Any]]
     """Returns the Lambda handler. The event loop is kept, because connections belong to it."""
     clock = SystemClock()
     store = UsageStore(os.environ["STATE_TABLE"], Connections(clock), clock)
-    loop = asyncio.new_event_loop()
+    loop = new_event_loop()
 
     def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
         batch = read_batch(event)
