@@ -15,6 +15,7 @@ from sekha_llm_bridge import bootstrap
 from sekha_llm_bridge.access.auth_mode import needs_keys
 from sekha_llm_bridge.api.error_response import ErrorBody, error_response, openai_error_body
 from sekha_llm_bridge.api.middleware import IdempotencyMiddleware, RequestMiddleware
+from sekha_llm_bridge.api.priming import prime_before_snapshot
 from sekha_llm_bridge.api.request_state import answer_headers_of
 from sekha_llm_bridge.bootstrap import Bridge
 from sekha_llm_bridge.connections import new_event_loop
@@ -52,7 +53,9 @@ def lambda_handler(app: FastAPI) -> Callable[[dict[str, Any], Any], dict[str, An
 
     The event loop is made here and kept, because HTTP clients belong to the loop in which they were made.
     """
-    asyncio.set_event_loop(new_event_loop())
+    loop = new_event_loop()
+    asyncio.set_event_loop(loop)
+    prime_before_snapshot(app, loop)
     return Mangum(app, lifespan="off")
 
 
