@@ -39,7 +39,15 @@ UNUSED_FILES = (
     "fastapi/.agents",
     *(f"aws_lambda_powertools/{part}" for part in UNUSED_POWERTOOLS),
 )
+# FastAPI builds the validators of OpenAPI's models while it is imported: a sixth of the start of an empty function. The
+# layer lets pydantic build them at their first use, which never comes, see infra/decisions/0046.
+OPENAPI_MODELS = Path("fastapi") / "openapi" / "models.py"
+DEFERRED = (
+    ('    model_config = {"extra": "allow"}\n', '    model_config = {"extra": "allow", "defer_build": True}\n'),
+    ("\nSchema.model_rebuild()\nOperation.model_rebuild()\nEncoding.model_rebuild()\n", ""),
+)
 CODE = ROOT / "layers" / "bridge" / "sekha_llm_bridge"
+PARSER = "sekha_llm_bridge.config.parsed_file"
 START = "stream-responses"
 NOT_DEPLOYED = shutil.ignore_patterns("cli", "__pycache__", "*.pyc")
 
@@ -56,8 +64,21 @@ def build(layer: str, architecture: str, folder: Path) -> None:
         for path in list(packages.glob(pattern)):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
     if layer == "bridge":
+        defer_openapi_models(packages / OPENAPI_MODELS)
         add_bridge(folder)
+        parse_configuration(folder, python)
     compile_all(folder, python)
+
+
+def defer_openapi_models(file: Path) -> None:
+    """Changes the file by `DEFERRED`. Stops the build where a newer FastAPI has other lines there."""
+    text = file.read_text()
+    for old, new in DEFERRED:
+        if text.count(old) != 1:
+            raise SystemExit(f"{file} has not once {old.strip()!r}. Adapt or remove DEFERRED in infra/build/layer.py.")
+        text = text.replace(old, new)
+    file.unlink()  # it may be a hard link into the installer's cache, which must not change
+    file.write_text(text)
 
 
 def add_bridge(folder: Path) -> None:
@@ -70,6 +91,15 @@ def add_bridge(folder: Path) -> None:
     for file in sorted((ROOT / "config").glob("*.yaml")):
         shutil.copy(file, folder / "config")
     shutil.copy(CODE.parent / START, folder)  # keeps the executable bit, which Lambda needs
+
+
+def parse_configuration(folder: Path, python: Path) -> None:
+    """Writes the parsed form of the configuration, by the code and the packages of the layer itself."""
+    run = f"import runpy, sys; sys.path.insert(0, {str(folder / 'python')!r})"
+    program = f"{run}; runpy.run_module({PARSER!r}, run_name='__main__')"
+    files = sorted((folder / "config").glob("*.yaml"))
+    if subprocess.run([python, "-I", "-S", "-B", "-c", program, *files], check=False).returncode != 0:
+        raise SystemExit("The configuration could not be parsed.")
 
 
 def requirements(layer: str) -> str:

@@ -4,12 +4,14 @@ import json
 import os
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from sekha_llm_bridge.config.document import read_document
 from tests.template.built import RUNTIME, Build, Lambda
 from tests.template.cloudformation import ROOT, Function, Template
 from tests.template.test_template import STREAMING
@@ -142,10 +144,20 @@ def test_no_file_is_in_two_layers(arm64_build: Build) -> None:
     assert not [1 for one, other in combinations(layers, 2) if not one.isdisjoint(other)]
 
 
-def test_the_configuration_is_in_the_bridges_layer(arm64_build: Build) -> None:
-    bundled = {path.name: path.read_text() for path in (arm64_build.layer("BridgeLayer") / "config").iterdir()}
-    assert bundled == {path.name: path.read_text() for path in (ROOT / "config").glob("*.yaml")}
-    assert "llm_providers.yaml" in bundled
+def test_the_configuration_is_in_the_bridges_layer_and_parsed(arm64_build: Build) -> None:
+    folder = arm64_build.layer("BridgeLayer") / "config"
+    configured = {path.name: path.read_text() for path in (ROOT / "config").glob("*.yaml")}
+    assert {path.name: path.read_text() for path in folder.glob("*.yaml")} == configured
+    for name in configured:
+        assert read_document(folder / name) == replace(read_document(ROOT / "config" / name), path=folder / name)
+        assert (folder / f"{name}.parsed.json").exists()
+    assert len(list(folder.iterdir())) == 2 * len(configured)
+
+
+def test_fastapi_builds_none_of_its_openapi_models_while_it_is_imported(arm64_build: Build) -> None:
+    models = (arm64_build.layer("BridgeLayer") / "python" / "fastapi" / "openapi" / "models.py").read_text()
+    assert '"defer_build": True' in models
+    assert "model_rebuild" not in models
 
 
 @pytest.fixture

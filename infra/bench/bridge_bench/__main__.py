@@ -13,6 +13,7 @@ from bridge_bench import (
     outages,
     planning,
     requests,
+    start,
     storing,
     streams,
 )
@@ -28,6 +29,7 @@ BENCHMARKS: Mapping[str, Callable[[Sequence[str]], None]] = {
     "outages": outages.main,
     "planning": planning.main,
     "requests": requests.main,
+    "start": start.main,
     "storing": storing.main,
     "streams": streams.main,
     "tokens": comparison.main,

@@ -1,6 +1,7 @@
 """A deployment of the bridge on this machine: its environment variables, configuration and packages."""
 
 import os
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bridge_bench.endpoints import configuration
+from environment import find_python
 
 _BENCHMARKS = Path(__file__).resolve().parents[1]
 _PACKAGES_OF_THE_RUNTIME = ("boto3", "botocore", "dateutil", "jmespath", "s3transfer", "six.py", "urllib3")
@@ -53,13 +55,29 @@ def local_deployment(port: int, layer: Path | None) -> Iterator[Deployment]:
         if layer is None:
             yield Deployment([sys.executable], env)
         else:
-            paths = (_BENCHMARKS, layer.resolve() / "python", _runtime(Path(folder) / "runtime"))
+            paths = (_BENCHMARKS, layer.resolve() / "python", runtime_packages(Path(folder) / "runtime"))
             yield Deployment([sys.executable, "-S"], {**env, "PYTHONPATH": os.pathsep.join(map(str, paths))})
 
 
-def _runtime(folder: Path) -> Path:
-    """Creates `folder` with links to the installed packages that Lambda's runtime has besides the layer."""
+def runtime_packages(folder: Path) -> Path:
+    """Creates `folder` with copies of the installed packages that Lambda's runtime has besides the layer, compiled as
+    they are there.
+    """
     folder.mkdir()
     for name in _PACKAGES_OF_THE_RUNTIME:
-        (folder / name).symlink_to(Path(sysconfig.get_path("purelib")) / name)
+        source = Path(sysconfig.get_path("purelib")) / name
+        if source.is_dir():
+            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("data", "__pycache__"))
+        else:
+            shutil.copy(source, folder)
+    command: list[str | Path] = [
+        find_python(),
+        "-m",
+        "compileall",
+        "-q",
+        "--invalidation-mode",
+        "unchecked-hash",
+        folder,
+    ]
+    subprocess.run(command, check=True)
     return folder

@@ -4,6 +4,7 @@ It runs in its own process. It only reads a request's path and length, so that i
 """
 
 import asyncio
+import hashlib
 import json
 import os
 import random
@@ -61,6 +62,8 @@ class _Connection(asyncio.Protocol):
             self._received = b""
             if match := _STREAM.search(body):
                 _Stream(self._transport, int(match[1]), float(match[2])).send_next()
+            elif _READS_KEY in head.lower():
+                self._transport.write(_KEY)
             else:
                 self._transport.write(_response_for(head.partition(b"\r\n")[0]))
 
@@ -168,8 +171,23 @@ _EMBEDDING = _response(
     }
 )
 
+API_KEY = "sk-sekha-Abcdefghijkl-Abcdefghijklmnopqrstuvwxyz012345-37sCPh"
+"""A key that the table of keys has; it opens nothing else."""
 
-_TABLE = _response({"Responses": {}, "UnprocessedKeys": {}})  # no provider has an open breaker
+_READS_KEY = b"dynamodb_20120810.getitem"
+_KEY = _response(
+    {
+        "Item": {
+            "id": {"S": "key_Abcdefghijkl"},
+            "hash": {"S": hashlib.sha256(API_KEY.encode()).hexdigest()},
+            "name": {"S": "benchmark"},
+            "labels": {"S": "{}"},
+            "policy": {"S": "{}"},
+            "created": {"S": "2026-01-01T00:00:00+00:00"},
+        }
+    }
+)
+_TABLE = _response({"Responses": {}, "UnprocessedKeys": {}, "Items": []})  # no provider has an open breaker
 
 
 async def _serve() -> None:

@@ -1,8 +1,8 @@
 """Keeps HTTP connections to providers and to DynamoDB open between requests.
 
-Uses httpcore, the transport library of httpx, because httpx adds work to each request. httpx itself is used only for
-work that is done once per address (it parses URLs with IDNA and IPv6, and proxy addresses) or rarely (it decodes
-compressed content). Cookies are not stored: no provider's API requires them.
+Uses httpcore, the transport library of httpx, because httpx adds work to each request and 25 ms to each start. httpx
+itself is imported only where an address needs it: it parses proxy addresses, and URLs that are not plain (with IDNA,
+IPv6, or a password). Cookies are not stored: no provider's API requires them.
 
 A pool belongs to one event loop, so a Lambda function's loop is kept between invocations. A NAT gateway may have
 dropped connections that were idle for long, so idle connections are replaced. A TLS context takes tens of milliseconds
@@ -11,18 +11,31 @@ to create, so one is created for all pools, and only when an https URL is used.
 
 import asyncio
 import base64
+import re
 import ssl
 import zlib
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import httpcore
-import httpx
 
 from sekha_llm_bridge.clock import Clock
 from sekha_llm_bridge.proxies import proxy_from_environment
+
+if TYPE_CHECKING:
+    import httpx
+
+
+class DecodingError(Exception):
+    """The body cannot be decompressed, or is too large."""
+
+
+class InvalidURL(ValueError):
+    """No request can be sent to the URL."""
+
 
 TRANSPORT_ERRORS = (
     httpcore.TimeoutException,
@@ -30,7 +43,7 @@ TRANSPORT_ERRORS = (
     httpcore.ProtocolError,
     httpcore.ProxyError,
     httpcore.UnsupportedProtocol,
-    httpx.DecodingError,
+    DecodingError,
 )
 """The exceptions of a failed exchange. httpcore's exceptions have no common base class."""
 
@@ -43,8 +56,15 @@ _DEFAULT_HEADERS = {
     "accept": "*/*",
     "accept-encoding": "gzip, deflate",
     "connection": "keep-alive",
-    "user-agent": f"python-httpx/{httpx.__version__}",
+    "user-agent": "python-httpx/0.28.1",
 }
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+_OCTET = "(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
+# A URL that stays as it is: scheme, host (a name, or an address of IPv4), port, path without dot segments, query.
+_PLAIN_URL = re.compile(
+    rf"(https?)://((?:[a-z0-9-]+[.])*[a-z][a-z0-9-]*|{_OCTET}(?:[.]{_OCTET}){{3}})(?::([1-9][0-9]{{0,3}}|[1-5][0-9]{{4}}))?"
+    r"((?:/(?:[A-Za-z0-9_~:-]|%[0-9A-F]{2})(?:[A-Za-z0-9._~:-]|%[0-9A-F]{2})*)*/?)(\?[A-Za-z0-9._~=&-]+)?"
+)
 _SUPPORTED_ENCODINGS = frozenset({"gzip", "deflate"})
 _GZIP_OR_ZLIB = zlib.MAX_WBITS | 32  # zlib detects the format from the header of the data
 _DRAIN_TIMEOUT_S = 0.1
@@ -89,6 +109,19 @@ class StreamedReply(ReplyHead):
         return Reply(self.status, self.headers, await _joined(self.parts, self))
 
 
+def new_event_loop() -> asyncio.AbstractEventLoop:
+    """Returns a new event loop, to be made and kept in Lambda's init phase.
+
+    It runs once now, so that anyio imports its back end here and not at the first connection: the init phase has a
+    whole processor, and a request only its function's share of one.
+    """
+    from anyio.lowlevel import checkpoint  # a client of this module that makes no connection starts without it
+
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(checkpoint())
+    return loop
+
+
 _PoolKey = tuple[bytes, str | None]
 """The scheme and, when requests are sent through a proxy, the proxy's address."""
 
@@ -123,8 +156,8 @@ class Connections:
         """Sends a request and returns the complete reply. The names in `headers` must be in lower case.
 
         Of an error's body only 64 kB are read; a success of more than 32 MB, decompressed, raises
-        `httpx.DecodingError`, so that no server can fill the memory. Raises one of `TRANSPORT_ERRORS`, and
-        `httpx.InvalidURL` or `ValueError` for a URL or a header that cannot be sent.
+        `DecodingError`, so that no server can fill the memory. Raises one of `TRANSPORT_ERRORS`, and `ValueError` for
+        a URL (`InvalidURL`) or a header that cannot be sent.
         """
         async with self._open_response(method, url, content=content, headers=headers, timeout_s=timeout_s) as response:
             head = ReplyHead(response.status, response.headers)
@@ -217,15 +250,38 @@ class Connections:
 
 
 def _parse_target(address: str) -> _Target:
-    url = httpx.URL(address)
+    """Returns the target of a URL. What httpx makes of a plain URL is known without importing it."""
+    if (plain := _PLAIN_URL.fullmatch(address)) is None:
+        return _parse_unusual_target(address)
+    scheme, host, port, path, query = plain.groups()
+    number = None if port is None or int(port) == _DEFAULT_PORTS[scheme] else int(port)
+    netloc = host if number is None else f"{host}:{number}"
+    target = (path or "/") + (query or "")
+    return _target_of(scheme, host.encode(), number, target.encode(), netloc=netloc, auth={})
+
+
+def _parse_unusual_target(address: str) -> _Target:
+    import httpx  # see above
+
+    try:
+        url = httpx.URL(address)
+    except httpx.InvalidURL as exc:
+        raise InvalidURL(str(exc)) from exc
     if not url.raw_host:  # an empty host would connect to this machine
-        raise httpx.InvalidURL("the URL has no host")
-    target = httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
-    pool_key = (url.raw_scheme, proxy_from_environment(url.netloc.decode()) if url.scheme == "https" else None)
-    return _Target(target, pool_key, {"host": url.netloc.decode(), **_DEFAULT_HEADERS}, _basic_auth_header(url))
+        raise InvalidURL("the URL has no host")
+    auth = _basic_auth_header(url)
+    return _target_of(url.scheme, url.raw_host, url.port, url.raw_path, netloc=url.netloc.decode(), auth=auth)
 
 
-def _basic_auth_header(url: httpx.URL) -> dict[str, str]:
+def _target_of(
+    scheme: str, host: bytes, port: int | None, target: bytes, *, netloc: str, auth: Mapping[str, str]
+) -> _Target:
+    url = httpcore.URL(scheme=scheme.encode(), host=host, port=port, target=target)
+    pool_key = (scheme.encode(), proxy_from_environment(netloc) if scheme == "https" else None)
+    return _Target(url, pool_key, {"host": netloc, **_DEFAULT_HEADERS}, auth)
+
+
+def _basic_auth_header(url: "httpx.URL") -> dict[str, str]:
     """Returns the authorization header for `user:password@` in a URL (RFC 7617), empty when there is none."""
     if not url.userinfo:
         return {}
@@ -233,6 +289,8 @@ def _basic_auth_header(url: httpx.URL) -> dict[str, str]:
 
 
 def _proxy(address: str) -> httpcore.Proxy:
+    import httpx  # see above
+
     proxy = httpx.Proxy(address)
     url = httpcore.URL(scheme=proxy.url.raw_scheme, host=proxy.url.raw_host, port=proxy.url.port, target=b"/")
     return httpcore.Proxy(url, auth=proxy.raw_auth, headers=proxy.headers.raw, ssl_context=proxy.ssl_context)
@@ -262,7 +320,7 @@ async def _joined(parts: AsyncIterator[bytes], head: ReplyHead) -> bytes:
         n_bytes += len(part)
         if n_bytes > (_MAX_BYTES if head.is_success else _MAX_ERROR_BYTES):
             if head.is_success:
-                raise httpx.DecodingError("the body is larger than 32 MB")
+                raise DecodingError("the body is larger than 32 MB")
             break
     return b"".join(received)
 
@@ -286,7 +344,7 @@ def _decoded_parts(raw: AsyncIterator[bytes], head: ReplyHead) -> AsyncIterator[
 async def _decompressed(raw: AsyncIterator[bytes], encoding: str) -> AsyncIterator[bytes]:
     """Yields the decompressed parts, none larger than 1 MB: a few bytes may stand for very many."""
     if encoding not in _SUPPORTED_ENCODINGS:
-        raise httpx.DecodingError("the stream has an unsupported content encoding")
+        raise DecodingError("the stream has an unsupported content encoding")
     decompressor = zlib.decompressobj(_GZIP_OR_ZLIB)
     is_first = True
     async for part in raw:
@@ -296,7 +354,7 @@ async def _decompressed(raw: AsyncIterator[bytes], encoding: str) -> AsyncIterat
                 yield decompressor.decompress(compressed, _MAX_PART_BYTES)
             except zlib.error as exc:
                 if not is_first:
-                    raise httpx.DecodingError("the stream is not valid compressed data") from exc
+                    raise DecodingError("the stream is not valid compressed data") from exc
                 decompressor = zlib.decompressobj(-zlib.MAX_WBITS)  # "deflate" without the header of zlib
                 is_first = False
                 continue

@@ -3,10 +3,11 @@
 Only HTTP proxies are supported: the library for SOCKS would be imported by every start of every function.
 """
 
+import os
 import re
+import sys
 from collections.abc import Iterable
 from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 _SUPPORTED_SCHEMES = ("http", "https")
 _USER_INFO = re.compile(r"\S*@")
@@ -14,9 +15,13 @@ _USER_INFO = re.compile(r"\S*@")
 
 def proxy_from_environment(host: str) -> str | None:
     """Returns the proxy for https requests to `host`, which may have a port; None: without a proxy."""
-    proxies = getproxies()
+    proxies = _proxies()
     address = proxies.get("https") or proxies.get("all")
-    if not address or proxy_bypass(host):
+    if not address:
+        return None
+    from urllib.request import proxy_bypass
+
+    if proxy_bypass(host):
         return None
     return address if "://" in address else f"http://{address}"
 
@@ -28,13 +33,22 @@ def proxy_fault(urls: Iterable[str]) -> str | None:
     unusable = next((address for address in addresses if not _is_usable(address)), None)
     if unusable is None:
         return None
-    name = "HTTPS_PROXY" if getproxies().get("https") else "ALL_PROXY"
+    name = "HTTPS_PROXY" if _proxies().get("https") else "ALL_PROXY"
     scheme, _, rest = unusable.partition("://")
     shown = f"{scheme}://{_USER_INFO.sub('***@', rest)}"
     supported = ", ".join(f"{scheme}://" for scheme in _SUPPORTED_SCHEMES)
     return (
         f"{name} in the environment is {shown}, which cannot be used: give host and port of a proxy after {supported}"
     )
+
+
+def _proxies() -> dict[str, str]:
+    """Returns the proxies by scheme. On Linux they are environment variables only."""
+    if sys.platform == "linux" and not any(name.lower().endswith("_proxy") for name in os.environ):
+        return {}
+    from urllib.request import getproxies  # 3 ms of a start, and Lambda has no proxy
+
+    return getproxies()
 
 
 def _is_usable(address: str) -> bool:

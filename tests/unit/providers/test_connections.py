@@ -12,12 +12,11 @@ from collections.abc import Coroutine, Mapping
 from typing import Any
 
 import httpcore
-import httpx
 import pytest
 
 from sekha_llm_bridge import errors
 from sekha_llm_bridge.clock import SystemClock
-from sekha_llm_bridge.connections import TRANSPORT_ERRORS, Connections
+from sekha_llm_bridge.connections import TRANSPORT_ERRORS, Connections, DecodingError, InvalidURL
 from sekha_llm_bridge.providers.http import JsonHttp, translate_failure
 from tests.fakes.clock import FakeClock
 from tests.fakes.failures import raises_failure
@@ -151,21 +150,21 @@ KINDS = {
     httpcore.WriteError: errors.FailureKind.CONNECTION_LOST,
     httpcore.ProtocolError: errors.FailureKind.CONNECTION_LOST,
     httpcore.RemoteProtocolError: errors.FailureKind.CONNECTION_LOST,
-    httpx.DecodingError: errors.FailureKind.MALFORMED_ANSWER,
+    DecodingError: errors.FailureKind.MALFORMED_ANSWER,
 }
 
 
 def test_every_failure_of_the_library_has_its_kind() -> None:
     members = [kind for _, kind in inspect.getmembers(httpcore, inspect.isclass) if issubclass(kind, Exception)]
     # The pool uses another connection after the first one.
-    assert {*members, httpx.DecodingError} - {httpcore.ConnectionNotAvailable} == KINDS.keys()
+    assert {*members, DecodingError} - {httpcore.ConnectionNotAvailable} == KINDS.keys()
     for raised, kind in KINDS.items():
         failure = translate_failure(raised("x")).failure
         assert failure.kind is kind
         assert failure.may_be_billed == (kind is not errors.FailureKind.CONNECT_FAILED)
 
 
-@pytest.mark.parametrize("raised", [httpx.InvalidURL("x"), ValueError("x")], ids=repr)
+@pytest.mark.parametrize("raised", [InvalidURL("x"), ValueError("x")], ids=repr)
 def test_a_url_that_cannot_be_sent_is_a_failed_connection(raised: Exception) -> None:
     class Unsendable(Connections):
         async def exchange(self, *args: Any, **fields: Any) -> Any:

@@ -11,12 +11,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import httpcore
-import httpx
 import pytest
 
 from sekha_llm_bridge import errors
 from sekha_llm_bridge.clock import Clock, SystemClock
-from sekha_llm_bridge.connections import TRANSPORT_ERRORS, Connections, StreamedReply
+from sekha_llm_bridge.connections import TRANSPORT_ERRORS, Connections, DecodingError, StreamedReply
 from sekha_llm_bridge.providers.http import JsonHttp
 from tests.fakes.clock import FakeClock
 from tests.fakes.failures import raises_failure
@@ -205,9 +204,9 @@ INCOMPLETE = {
     "without the last chunk": (chunked(TEXT, end=b""), httpcore.RemoteProtocolError),
     "with an incomplete chunk": (chunked(TEXT, end=b"ff\r\nx"), httpcore.RemoteProtocolError),
     "with an invalid chunk": (chunked(TEXT, end=b"hello\r\n"), httpcore.RemoteProtocolError),
-    "not compressed despite its header": (reply(TEXT, "content-encoding: gzip"), httpx.DecodingError),
-    "with an unknown encoding": (reply(TEXT, "content-encoding: br"), httpx.DecodingError),
-    "compressed twice": (reply(gzip.compress(TEXT), "content-encoding: deflate, gzip"), httpx.DecodingError),
+    "not compressed despite its header": (reply(TEXT, "content-encoding: gzip"), DecodingError),
+    "with an unknown encoding": (reply(TEXT, "content-encoding: br"), DecodingError),
+    "compressed twice": (reply(gzip.compress(TEXT), "content-encoding: deflate, gzip"), DecodingError),
     "empty": (b"", httpcore.RemoteProtocolError),
     "not HTTP": (b"hello\r\n\r\n", httpcore.RemoteProtocolError),
 }

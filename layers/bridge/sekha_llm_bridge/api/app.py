@@ -4,8 +4,6 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-import anyio
-import anyio.lowlevel
 import orjson
 from fastapi import FastAPI, Request, Response
 from fastapi.routing import APIRoute
@@ -16,11 +14,13 @@ from sekha_llm_bridge.access.auth_mode import needs_keys
 from sekha_llm_bridge.api.error_response import ErrorBody, error_response, openai_error_body
 from sekha_llm_bridge.api.http_events import HttpEventHandler
 from sekha_llm_bridge.api.middleware import IdempotencyMiddleware, RequestMiddleware
+from sekha_llm_bridge.api.priming import prime_before_snapshot
 from sekha_llm_bridge.api.request_state import answer_headers_of
 from sekha_llm_bridge.aws.function_logs import quiet_libraries
 from sekha_llm_bridge.bootstrap import Bridge
 from sekha_llm_bridge.bootstrap.live import live_bridge
 from sekha_llm_bridge.config.secret_source import SecretUse
+from sekha_llm_bridge.connections import new_event_loop
 from sekha_llm_bridge.errors import BridgeError, RequestError, UnknownPath, WrongMethod
 
 
@@ -58,12 +58,11 @@ def create_app(
 def lambda_handler(app: FastAPI) -> Callable[[Any, Any], dict[str, Any]]:
     """Returns the function's entry point, which serves HTTP requests and answers every other event with a warning.
 
-    The event loop is made here and kept, because HTTP clients belong to the loop in which they were made. It runs once
-    now, so that anyio's lazy imports happen in the init phase and not in the first request.
+    The event loop is made here and kept, because HTTP clients belong to the loop in which they were made.
     """
-    loop = asyncio.new_event_loop()
+    loop = new_event_loop()
     asyncio.set_event_loop(loop)
-    loop.run_until_complete(anyio.lowlevel.checkpoint())
+    prime_before_snapshot(app, loop)
     return HttpEventHandler(app)
 
 

@@ -15,11 +15,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import httpcore
-import httpx
 
 from sekha_llm_bridge.aws.requests import AwsError, AwsRequests
 from sekha_llm_bridge.batching import split_into_batches
 from sekha_llm_bridge.clock import Clock
+from sekha_llm_bridge.connections import InvalidURL
 
 MAX_PARAMETERS = 10
 MAX_SECRETS = 20
@@ -69,7 +69,7 @@ def is_permanent(failure: Exception) -> bool:
         return failure.kind in PERMANENT
     if isinstance(failure, KeyError):
         return str(failure.args[0]).startswith("AWS_")
-    return isinstance(failure, httpx.InvalidURL | httpcore.UnsupportedProtocol)
+    return isinstance(failure, InvalidURL | httpcore.UnsupportedProtocol)
 
 
 async def read_parameters(ssm: AwsRequests, names: Sequence[str], clock: Clock) -> Mapping[str, Outcome]:

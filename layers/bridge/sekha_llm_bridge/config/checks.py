@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pydantic import ValidationError
 
 from sekha_llm_bridge.config.document import Data, Document
-from sekha_llm_bridge.config.faults import Fault, KeyPath, describe_value, format_key_path, list_names, suggest_name
+from sekha_llm_bridge.config.fault import Fault, KeyPath
+from sekha_llm_bridge.config.faults import describe_value, format_key_path, list_names, suggest_name
 from sekha_llm_bridge.config.models import DefaultModels, ModelConfig, Task
 
 _RESERVED_NAMES = frozenset({"auto", *DefaultModels.model_fields})

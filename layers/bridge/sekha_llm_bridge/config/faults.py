@@ -6,13 +6,13 @@ A message shows a value as it is written in the file, never with its references 
 import difflib
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import TypeAlias, get_args
+from typing import get_args
 
 from pydantic import SecretStr
 from pydantic_core import ErrorDetails
 
 from sekha_llm_bridge.config.endpoints import mask_user_info
+from sekha_llm_bridge.config.fault import Fault, KeyPath
 from sekha_llm_bridge.config.models import (
     COLLECTION_PATTERN,
     HEADER_PATTERN,
@@ -22,8 +22,6 @@ from sekha_llm_bridge.config.models import (
     ConfigFile,
     Section,
 )
-
-KeyPath: TypeAlias = tuple[str | int, ...]
 
 _MAX_VALUE_CHARS = 60
 _MAX_LISTED_NAMES = 16
@@ -59,15 +57,6 @@ _TYPE_MESSAGES = {
     "decimal": "must be a number",
     "bool": "must be true or false",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """A fault of the value at `key_path`. `line` is set only when it cannot be found by the key path."""
-
-    key_path: KeyPath
-    message: str
-    line: int | None = None
 
 
 def format_key_path(key_path: KeyPath) -> str:

@@ -4,7 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from sekha_llm_bridge.config.document import Document
 from sekha_llm_bridge.config.endpoints import ENDPOINTS
-from sekha_llm_bridge.config.faults import KeyPath, format_key_path
+from sekha_llm_bridge.config.fault import KeyPath
+from sekha_llm_bridge.config.faults import format_key_path
 from sekha_llm_bridge.config.loaded import DisabledProvider
 from sekha_llm_bridge.config.models import ConfigFile, ModelConfig, ProviderConfig, Task
 

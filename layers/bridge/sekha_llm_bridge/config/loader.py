@@ -11,7 +11,8 @@ from pydantic_core import ErrorDetails
 from sekha_llm_bridge.config.checks import check_sections
 from sekha_llm_bridge.config.document import Data, Document, read_document
 from sekha_llm_bridge.config.endpoints import check_server_url, mask_user_info
-from sekha_llm_bridge.config.faults import Fault, KeyPath, fault_from_pydantic, is_secret
+from sekha_llm_bridge.config.fault import Fault, KeyPath
+from sekha_llm_bridge.config.faults import fault_from_pydantic, is_secret
 from sekha_llm_bridge.config.file_warnings import V1_VARIABLES, file_warnings
 from sekha_llm_bridge.config.loaded import DisabledProvider, Settings
 from sekha_llm_bridge.config.location import find_config

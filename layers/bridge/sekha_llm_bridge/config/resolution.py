@@ -12,7 +12,8 @@ from enum import Enum
 from typing import TypeAlias
 
 from sekha_llm_bridge.config.document import Data
-from sekha_llm_bridge.config.faults import KeyPath, is_secret
+from sekha_llm_bridge.config.fault import KeyPath
+from sekha_llm_bridge.config.faults import is_secret
 from sekha_llm_bridge.config.references import (
     AwsReference,
     MalformedReference,

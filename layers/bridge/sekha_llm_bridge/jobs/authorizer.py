@@ -6,7 +6,6 @@ https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-lambda-
 https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-lambda-authorizer-output.html
 """
 
-import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -18,7 +17,7 @@ from sekha_llm_bridge.access.keys.record import Rejection
 from sekha_llm_bridge.access.keys.verifier import Headers, KeysUnavailable, KeyVerifier, key_of
 from sekha_llm_bridge.aws.function_logs import quiet_libraries
 from sekha_llm_bridge.clock import SystemClock
-from sekha_llm_bridge.connections import Connections
+from sekha_llm_bridge.connections import Connections, new_event_loop
 
 KEY_ID_FIELD = "keyId"
 """The field of the context that has the key's handle, for access logs (`$context.authorizer.keyId`)."""
@@ -43,7 +42,7 @@ def authorizer_handler(verifier: KeyVerifier | None = None) -> Handler:
     if verifier is None and needs_keys():
         clock = SystemClock()
         verifier = KeyVerifier(key_store(Connections(clock), clock), clock)
-    loop = asyncio.new_event_loop()
+    loop = new_event_loop()
 
     def handler(event: Event, context: object) -> dict[str, Any]:
         if not _is_request(event):

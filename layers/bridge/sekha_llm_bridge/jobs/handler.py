@@ -1,6 +1,5 @@
 """The entry point of every scheduled function: one bridge and one event loop, kept between invocations."""
 
-import asyncio
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -9,6 +8,7 @@ from sekha_llm_bridge.aws.function_logs import quiet_libraries
 from sekha_llm_bridge.bootstrap import Bridge
 from sekha_llm_bridge.bootstrap.live import live_bridge
 from sekha_llm_bridge.config.secret_source import SecretUse
+from sekha_llm_bridge.connections import new_event_loop
 from sekha_llm_bridge.errors import ConfigError, ConfigUnavailable
 
 _MAX_WAIT_S = 5.0  # for secrets: nobody waits for a job
@@ -54,7 +54,7 @@ def scheduled_handler(job: Job, *, secrets: SecretUse = SecretUse.NONE, uses_vec
         raise live.current
     if uses_vectors and isinstance(live.current, Bridge):
         live.current.vectors()
-    loop = asyncio.new_event_loop()
+    loop = new_event_loop()
 
     async def run(invocation: Invocation) -> dict[str, Any]:
         found = await live.before_request(max_wait_s=_MAX_WAIT_S)

@@ -3,7 +3,6 @@
 It needs no configuration of providers, so it makes no bridge. A batch that is delivered again is not counted again.
 """
 
-import asyncio
 import os
 import random
 from collections.abc import Callable
@@ -14,7 +13,7 @@ from sekha_llm_bridge.access.usage_records.store import UsageStore, UsageUnavail
 from sekha_llm_bridge.aws.function_logs import quiet_libraries
 from sekha_llm_bridge.aws.unknown_event import warn_of_unknown_event
 from sekha_llm_bridge.clock import Clock, SystemClock
-from sekha_llm_bridge.connections import Connections
+from sekha_llm_bridge.connections import Connections, new_event_loop
 from sekha_llm_bridge.observability import logger
 
 if TYPE_CHECKING:
@@ -35,7 +34,7 @@ def log_handler() -> Callable[[dict[str, Any], "LambdaContext"], dict[str, Any]]
     quiet_libraries()
     clock = SystemClock()
     store = UsageStore(os.environ["STATE_TABLE"], Connections(clock), clock)
-    loop = asyncio.new_event_loop()
+    loop = new_event_loop()
 
     def handler(event: Any, context: "LambdaContext") -> dict[str, Any]:
         if not isinstance(event, dict) or "awslogs" not in event:

@@ -6,12 +6,11 @@ from datetime import datetime
 from typing import Any, NamedTuple, Protocol
 
 import httpcore
-import httpx
 import orjson
 
 from sekha_llm_bridge.clock import Clock
 from sekha_llm_bridge.config.models import ProviderConfig
-from sekha_llm_bridge.connections import TRANSPORT_ERRORS, Connections, Reply
+from sekha_llm_bridge.connections import TRANSPORT_ERRORS, Connections, DecodingError, Reply
 from sekha_llm_bridge.errors import FailureKind, ProviderError
 from sekha_llm_bridge.providers import failures
 from sekha_llm_bridge.providers.base import malformed_answer_guard
@@ -131,7 +130,7 @@ class JsonHttp:
             async with AsyncExitStack() as stack:
                 try:
                     reply = await stack.enter_async_context(streaming)
-                except (httpx.InvalidURL, ValueError) as exc:
+                except ValueError as exc:
                     raise _unsendable(exc) from exc
                 if not reply.is_success:
                     _decode(await reply.read_all(), payload, self._clock, rules)
@@ -166,7 +165,7 @@ class JsonHttp:
             return await self._connections.exchange(method, url, content=content, headers=headers, timeout_s=timeout_s)
         except TRANSPORT_ERRORS as exc:
             raise translate_failure(exc) from exc
-        except (httpx.InvalidURL, ValueError) as exc:
+        except ValueError as exc:
             raise _unsendable(exc) from exc
 
 
@@ -200,7 +199,7 @@ def translate_failure(exc: Exception) -> ProviderError:
             return ProviderError(FailureKind.CONNECT_FAILED, f"no connection to the provider ({name})")
         case httpcore.TimeoutException():
             return ProviderError(FailureKind.TIMEOUT, f"the provider did not answer in time ({name})")
-        case httpx.DecodingError():
+        case DecodingError():
             return ProviderError(FailureKind.MALFORMED_ANSWER, f"the provider's answer cannot be read ({name})")
         case _:
             return ProviderError(FailureKind.CONNECTION_LOST, f"the connection to the provider broke ({name})")

@@ -11,7 +11,8 @@ from sekha_llm_bridge.cli.migrate_env.target import Node, Section, Setting, fixe
 from sekha_llm_bridge.cli.migrate_env.yaml_writer import yaml_of
 from sekha_llm_bridge.config.checks import check_sections
 from sekha_llm_bridge.config.document import Document, read_document
-from sekha_llm_bridge.config.faults import Fault, KeyPath, fault_from_pydantic
+from sekha_llm_bridge.config.fault import Fault, KeyPath
+from sekha_llm_bridge.config.faults import fault_from_pydantic
 from sekha_llm_bridge.config.models import ConfigFile
 from sekha_llm_bridge.config.resolution import resolve
 
