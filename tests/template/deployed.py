@@ -49,6 +49,12 @@ class Deployed:
         found = {name: resource for name, resource in self.resources.items() if resource["Type"] == kind}
         return {name: resource.get("Properties", {}) for name, resource in found.items()}
 
+    def with_parameters(self, parameters: Mapping[str, str]) -> "Deployed":
+        """Returns what the same translated template deploys with other parameters, without translating it again: for
+        parameters on which the transform does not depend.
+        """
+        return _resolved(json.loads(self.text), parameters)
+
 
 def deploy(sam_python: Path, parameters: Sequence[Mapping[str, str]]) -> list[Deployed]:
     """Returns what is deployed with each mapping of parameters; the others are at their default."""
