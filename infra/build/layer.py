@@ -39,6 +39,7 @@ UNUSED_FILES = (
     "fastapi/.agents",
     *(f"aws_lambda_powertools/{part}" for part in UNUSED_POWERTOOLS),
 )
+LAYERS = ("bridge", "chroma", "encryption")
 CODE = ROOT / "layers" / "bridge" / "sekha_llm_bridge"
 START = "stream-responses"
 NOT_DEPLOYED = shutil.ignore_patterns("cli", "__pycache__", "*.pyc")
@@ -118,6 +119,6 @@ def compile_all(folder: Path, python: Path) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 4 or sys.argv[1] not in {"bridge", "chroma", "encryption"} or sys.argv[2] not in PLATFORMS:
+    if len(sys.argv) != 4 or sys.argv[1] not in LAYERS or sys.argv[2] not in PLATFORMS:
         raise SystemExit(__doc__)
     build(sys.argv[1], sys.argv[2], Path(sys.argv[3]).absolute())
