@@ -1,5 +1,5 @@
-"""Checks `template.yaml` and builds the deployment package with the project's own SAM CLI. Prints the layers' sizes, and
-lists their content in `sbom.cdx.json`.
+"""Checks `template.yaml` and builds the deployment package with the project's own SAM CLI. Prints the layers' sizes,
+and lists their content in `sbom.cdx.json`.
 
     infra/build/run                         for Lambda's arm64
     infra/build/run --architecture x86_64   for `sam local` on a PC
