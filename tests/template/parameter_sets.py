@@ -1,7 +1,6 @@
 """The sets of parameters with which the template is tested: every interesting value of each parameter, and pairs.
 
-A new parameter with AllowedValues or of the type Number needs nothing here; another one needs an example. `PAIRS` are
-the values that are also tried with each other: those that make resources or permissions appear.
+A new parameter with AllowedValues or of the type Number needs nothing here; another one needs an example in `EXAMPLES`.
 """
 
 from collections.abc import Iterator, Mapping
@@ -14,26 +13,40 @@ ARN = "arn:aws:{}:eu-west-1:123456789012:{}"
 # Parameter → values other than the default, where these do not follow from the template.
 EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "AlertTopicArn": (ARN.format("sns", "alerts"),),
+    "AllowedCidrs": ("203.0.113.0/24,2001:db8::/32",),
+    "ApiVpcEndpointIds": ("vpce-0123456789abcdef0,vpce-0123456789abcdef1",),
+    "BasePath": ("llm",),
     "BedrockGuardrailArn": (ARN.format("bedrock", "guardrail/abc123"),),
     "BedrockModels": ("arn:aws:bedrock:*::foundation-model/a,arn:aws:bedrock:*::foundation-model/b",),
+    "CertificateArn": (ARN.format("acm", "certificate/11111111-2222-3333-4444-555555555555"),),
     "ChromaToken": ("a-token",),
     "ChromaUrl": ("https://chroma.example.com",),
+    "DomainName": ("llm.example.com",),
+    "HostedZoneId": ("Z0123456789ABCDEFGHIJ",),
+    "KmsKeyArn": (ARN.format("kms", "key/11111111-2222-3333-4444-555555555555"),),
     "OpenAiApiKey": ("a-key",),
+    "PermissionsBoundaryArn": ("arn:aws:iam::123456789012:policy/boundary",),
     "Revision": ("2",),
     "SecretsKeyArn": (ARN.format("kms", "key/11111111-2222-3333-4444-555555555555"),),
     "SecretsPrefix": ("company/bridge",),
     "StageName": ("v1",),
+    "VpcSecurityGroupIds": (",".join(f"sg-{number:017x}" for number in range(5)),),
+    "VpcSubnetIds": (",".join(f"subnet-{number:017x}" for number in range(16)),),
+    "WebAclArn": (ARN.format("wafv2", "regional/webacl/bridge/11111111-2222-3333-4444-555555555555"),),
 }
-# Parameter → the value that is tried together with each of the others.
-PAIRS: Mapping[str, str] = {
-    "AlertTopicArn": EXAMPLES["AlertTopicArn"][0],
-    "BedrockModels": EXAMPLES["BedrockModels"][0],
-    "BedrockGuardrailArn": EXAMPLES["BedrockGuardrailArn"][0],
-    "SecretsKeyArn": EXAMPLES["SecretsKeyArn"][0],
-    "SpendAlarmUsdPerHour": "0",
-    "MaxChats": "7",
-}
-
+# Parameters whose first values are tried together with each of the others: they make resources and permissions appear.
+PAIRED = (
+    "AlertTopicArn",
+    "ApiVpcEndpointIds",
+    "BedrockGuardrailArn",
+    "BedrockModels",
+    "DomainName",
+    "KmsKeyArn",
+    "MaxChats",
+    "SecretsKeyArn",
+    "SpendAlarmUsdPerHour",
+    "VpcSubnetIds",
+)
 # Parameters that the transform itself reads: it makes another template for each of their values.
 READ_BY_TRANSFORM: frozenset[str] = frozenset()
 
@@ -63,8 +76,10 @@ def single_sets(template: Template) -> Iterator[dict[str, str]]:
 
 
 def pair_sets(template: Template) -> Iterator[dict[str, str]]:
-    """Yields each pair of `PAIRS`, and all of them together."""
-    known = {name: value for name, value in PAIRS.items() if name in template.parameters}
-    for pair in combinations(known.items(), 2):
-        yield dict(pair)
-    yield known
+    """Yields each pair of `PAIRED`, and the first values of all parameters together."""
+    first = {
+        name: values[0] for name, parameter in template.parameters.items() if (values := values_of(name, parameter))
+    }
+    for one, other in combinations([name for name in PAIRED if name in first], 2):
+        yield {one: first[one], other: first[other]}
+    yield first
