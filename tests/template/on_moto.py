@@ -32,12 +32,13 @@ def for_moto(text: str, parameters: Mapping[str, str]) -> str:
     resolver = Resolver(template, attributes={}, pseudo=PSEUDO, parameters=parameters)
     resources: dict[str, Any] = template["Resources"]
     left_out = {name: one for name, one in resources.items() if one["Type"] in NOT_IN_MOTO}
+    layers = frozenset(name for name, one in resources.items() if one["Type"] == "AWS::Lambda::LayerVersion")
     template["Resources"] = {
-        name: _changed(_without_gaps(name, one), left_out, resolver)
+        name: _changed(_without_gaps(name, one), left_out, layers, resolver)
         for name, one in resources.items()
         if name not in left_out
     }
-    template["Outputs"] = _changed(template["Outputs"], left_out, resolver)
+    template["Outputs"] = _changed(template["Outputs"], left_out, layers, resolver)
     return json.dumps(template)
 
 
@@ -54,20 +55,22 @@ def _without_gaps(name: str, resource: dict[str, Any]) -> dict[str, Any]:
     return {**resource, "Properties": properties}
 
 
-def _changed(node: Any, left_out: Mapping[str, Any], resolver: Resolver) -> Any:
+def _changed(node: Any, left_out: Mapping[str, Any], layers: frozenset[str], resolver: Resolver) -> Any:
     """Replaces references to what is left out, and removes list items that are `AWS::NoValue` by their condition: moto
     keeps these as null.
     """
     if isinstance(node, list):
         kept = [one for one in node if not _is_absent(one, resolver)]
-        return [_changed(one, left_out, resolver) for one in kept]
+        return [_changed(one, left_out, layers, resolver) for one in kept]
     if not isinstance(node, dict):
         return node
     if node.get("Ref") in left_out:
         return _stand_in(left_out[node["Ref"]])
+    if node.get("Ref") in layers:
+        return f"{PSEUDO['AWS::StackName']}-{node['Ref']}:1"  # moto's reference to a layer is no text
     if isinstance(node.get("Fn::Sub"), str):
         return {"Fn::Sub": _SUBSTITUTED.sub(lambda found: _substituted(found, left_out), node["Fn::Sub"])}
-    return {key: _changed(value, left_out, resolver) for key, value in node.items()}
+    return {key: _changed(value, left_out, layers, resolver) for key, value in node.items()}
 
 
 def _stand_in(resource: Mapping[str, Any]) -> Any:

@@ -195,6 +195,8 @@ def test_a_built_function_answers_a_request_of_api_gateway(
     if name == "SearchFunction":
         only_answer(run("EmbeddingsFunction"), event_of(REQUESTS["EmbeddingsFunction"]))
     answer = only_answer(function, event_of(request))
+    if answer.status == 503:  # moto, in this busy process, took longer than the function waits for a table
+        answer = only_answer(function, event_of(request))
     assert (answer.status, answer.is_streamed) == (request.status, WRAPPER in function.environment), answer.text
     assert request.says in answer.text
 
