@@ -46,6 +46,7 @@ DEFERRED = (
     ('    model_config = {"extra": "allow"}\n', '    model_config = {"extra": "allow", "defer_build": True}\n'),
     ("\nSchema.model_rebuild()\nOperation.model_rebuild()\nEncoding.model_rebuild()\n", ""),
 )
+LAYERS = ("bridge", "chroma", "encryption")
 CODE = ROOT / "layers" / "bridge" / "sekha_llm_bridge"
 PARSER = "sekha_llm_bridge.config.parsed_file"
 START = "stream-responses"
@@ -148,6 +149,6 @@ def compile_all(folder: Path, python: Path) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 4 or sys.argv[1] not in {"bridge", "chroma", "encryption"} or sys.argv[2] not in PLATFORMS:
+    if len(sys.argv) != 4 or sys.argv[1] not in LAYERS or sys.argv[2] not in PLATFORMS:
         raise SystemExit(__doc__)
     build(sys.argv[1], sys.argv[2], Path(sys.argv[3]).absolute())

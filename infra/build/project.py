@@ -1,4 +1,5 @@
-"""Checks `template.yaml` and builds the deployment package with the project's own SAM CLI. Prints the layers' sizes.
+"""Checks `template.yaml` and builds the deployment package with the project's own SAM CLI. Prints the layers' sizes,
+and lists their content in `sbom.cdx.json`.
 
     infra/build/run                         for Lambda's arm64
     infra/build/run --architecture x86_64   for `sam local` on a PC
@@ -15,7 +16,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "infra" / "local"))
 
-from environment import find_python, make  # noqa: E402 — needs the path that is set above
+import bill_of_materials  # noqa: E402 — needs the path that is set above
+from environment import find_python, make  # noqa: E402 — as above
 
 
 def main() -> None:
@@ -33,6 +35,7 @@ def main() -> None:
     run([sam, "validate", "--lint", *template], env)
     build = ["--build-dir", str(options.build_dir), "--parameter-overrides", f"Architecture={options.architecture}"]
     run([sam, "build", *template, *build], env)
+    bill_of_materials.write(options.build_dir)
     for layer in sorted(options.build_dir.glob("*Layer")):
         print(f"{layer.name:16}{size_mb(layer):6.1f} MB unzipped")
 

@@ -40,11 +40,12 @@ ENVIRONMENTS = {
     "chroma": ("chroma-server",),
     "model": ("model", "model-weights"),
     "sam": ("sam",),
+    "audit": ("audit",),
     "clients": ("clients",),
     "client-libraries": ("client-libraries",),
     "checkov": ("checkov",),
 }
-ON_DEMAND = frozenset({"checkov", "clients"})  # large, and only for a command of its own
+ON_DEMAND = frozenset({"audit", "checkov", "clients"})  # each only for a command of its own
 NO_DEPENDENCIES = frozenset({"model-weights"})
 # Command → the module to run in the bridge's environment, and the folders on PYTHONPATH.
 COMMANDS = {

@@ -22,6 +22,10 @@ COMMANDS = (
     NotRun("infra/local/test", "it runs every test, this one included"),
     NotRun("sam build && sam deploy", "it deploys to an AWS account", "tests/template/test_build.py"),
     NotRun("aws ", "it reads or changes an AWS account"),
+    NotRun("infra/build/run", "it builds the package, which takes half a minute", "tests/template/test_build.py"),
+    NotRun(
+        "sam local", "it needs Docker", "tests/template/test_built_functions.py"
+    ),  # the same package, without containers
     NotRun("docker-compose ", _V1),
     NotRun("git checkout ", _V1),
 )

@@ -6,6 +6,8 @@ from pathlib import Path
 
 # What Lambda's runtime has beside the layers.
 RUNTIME = ("boto3", "botocore", "dateutil", "jmespath", "s3transfer", "six", "urllib3")
+# Lambda's runtime client, and what it needs.
+RUNTIME_CLIENT = ("awslambdaric", "runtime_client", "simplejson", "snapshot_restore_py")
 
 
 @dataclass(frozen=True, slots=True)

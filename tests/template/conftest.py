@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from environment import find_python, make
-from tests.template.built import RUNTIME, Build
+from tests.template.built import RUNTIME, RUNTIME_CLIENT, Build
 from tests.template.cloudformation import ROOT
 from tests.template.deployed import Deployed, deploy
 from tests.template.switches import EVERYTHING
@@ -49,7 +49,7 @@ def built_here(tmp_path_factory: pytest.TempPathFactory) -> Build:
 def runtime(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The runtime's own packages, lent by the environment that runs the tests."""
     folder = tmp_path_factory.mktemp("runtime")
-    for name in RUNTIME:
+    for name in (*RUNTIME, *RUNTIME_CLIENT):
         spec = find_spec(name)
         assert spec, f"{name} is not installed"
         assert spec.origin

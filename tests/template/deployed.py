@@ -49,14 +49,24 @@ class Deployed:
         found = {name: resource for name, resource in self.resources.items() if resource["Type"] == kind}
         return {name: resource.get("Properties", {}) for name, resource in found.items()}
 
+    def with_parameters(self, parameters: Mapping[str, str]) -> "Deployed":
+        """Returns what the same translated template deploys with other parameters, without translating it again: for
+        parameters on which the transform does not depend.
+        """
+        return _resolved(json.loads(self.text), parameters)
 
-def deploy(sam_python: Path, parameters: Sequence[Mapping[str, str]]) -> list[Deployed]:
-    """Returns what is deployed with each mapping of parameters; the others are at their default."""
+
+def deploy(
+    sam_python: Path, parameters: Sequence[Mapping[str, str]], *, code: str = "s3://bucket/code"
+) -> list[Deployed]:
+    """Returns what is deployed with each mapping of parameters; the others are at their default. `code`: where the code
+    of all functions was uploaded.
+    """
     script = Path(__file__).with_name("transform.py")
     command: list[str | Path] = [
         sam_python,
         script,
-        "s3://bucket/code",
+        code,
         "s3://bucket/layer",
         json.dumps(list(map(dict, parameters))),
     ]
