@@ -335,7 +335,7 @@ def test_a_search_in_a_collection_whose_name_has_another_dimension_is_refused(
 
 
 def test_a_request_is_sent_again_after_a_server_error(fake: FakeProvider) -> None:
-    path = "/api/v2/tenants/default_tenant/databases/default_database/collections?limit=1000&offset=0"
+    path = "/api/v2/tenants/default_tenant/databases/default_database/collections?limit=300&offset=0"
     fake.script(path, Reply(500, {}), Reply(503, {}), Reply(200, []))
     sleeps: list[float] = []
     server = ChromaServer(ChromaConfig(url=fake.url), max_attempts=3, sleep=sleeps.append)

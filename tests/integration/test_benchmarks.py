@@ -101,3 +101,12 @@ def test_the_keys_benchmark_compares_the_times_of_wrong_keys() -> None:
         "the first character wrong / the last character wrong",
         "the first character wrong / another secret",
     ]
+
+
+def test_the_memory_benchmark_prints_the_peak_of_a_function_and_its_times_with_less_memory() -> None:
+    done = benchmark("memory", "--function", "authorizer")
+    assert done.returncode == 0, done.stderr
+    [row] = [line for line in done.stdout.splitlines() if line.startswith("authorizer")]
+    peak_mb, fits_mb, *times = map(int, row.removeprefix("authorizer, its start").split())
+    assert peak_mb <= fits_mb
+    assert times[:4] == sorted(times[:4], reverse=True)  # half of the memory is half of a processor

@@ -22,8 +22,10 @@ def vectors_provider() -> Iterator[int]:
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=env) as process:
         assert process.stdin is not None  # noqa: S101 — both are pipes, see above
         assert process.stdout is not None  # noqa: S101 — as above
-        yield int(process.stdout.readline())
-        process.terminate()
+        try:
+            yield int(process.stdout.readline())
+        finally:
+            process.terminate()
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -3,10 +3,17 @@
 import math
 from typing import Any
 
+import httpx
 import numpy
 import pytest
 
-from sekha_llm_bridge.embeddings.chroma_quirks import is_equal_value, is_equal_vector, metadata_replacing
+from sekha_llm_bridge.embeddings.chroma_quirks import (
+    is_equal_value,
+    is_equal_vector,
+    metadata_replacing,
+    raise_for_unreported_status,
+)
+from sekha_llm_bridge.embeddings.store import QuotaExceeded
 
 THIRD = 1 / 3
 
@@ -46,3 +53,25 @@ def test_keys_that_only_the_stored_metadata_have_become_null() -> None:
     assert metadata_replacing({"b": 3}, {"a": 1, "b": 2}) == {"a": None, "b": 3}
     assert metadata_replacing(None, {"a": 1}) == {"a": None}
     assert metadata_replacing({"b": 3}, None) == {"b": 3}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "Quota exceeded: 'Number of records' exceeded quota limit for action 'Add': current usage of 500 exceeds limit of 300",
+            "a quota of the server is exceeded: Number of records 500, at most 300 are allowed",
+        ),
+        ("Quota exceeded for 'my secret text'", "a quota of the server is exceeded"),
+        ("quota exceeded", "a quota of the server is exceeded"),
+    ],
+)
+def test_a_refusal_by_a_quota_has_its_name_and_numbers_and_nothing_of_what_was_sent(text: str, said: str) -> None:
+    response = httpx.Response(422, json={"error": "ChromaError", "message": text})
+    with pytest.raises(QuotaExceeded) as refused:
+        raise_for_unreported_status(response)
+    assert str(refused.value) == said
+
+
+def test_another_422_is_left_to_the_client() -> None:
+    raise_for_unreported_status(httpx.Response(422, json={"error": "ChromaError", "message": "invalid type: string"}))

@@ -82,7 +82,7 @@ def test_all_databases_use_the_same_connections(fake: FakeProvider) -> None:
 
 
 def test_a_database_that_the_server_does_not_find_has_no_collections(fake: FakeProvider) -> None:
-    fake.script(f"{COLLECTIONS}?limit=1000&offset=0", Reply(404, {"error": "NotFoundError", "message": "no database"}))
+    fake.script(f"{COLLECTIONS}?limit=300&offset=0", Reply(404, {"error": "NotFoundError", "message": "no database"}))
     assert list(ChromaServer(ChromaConfig(url=fake.url)).in_database(TEAM).collections()) == []
 
 

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from sekha_llm_bridge.bootstrap import Bridge, make_bridge
-from sekha_llm_bridge.jobs.health_check import check_all
+from sekha_llm_bridge.jobs.handler import Invocation
+from sekha_llm_bridge.jobs.health_check import check_all, make_job
 from sekha_llm_bridge.providers import ProviderDirectory
 from sekha_llm_bridge.providers.http import JsonHttp
 from sekha_llm_bridge.resilience import Breaker, BreakerState, CheckResult, Permit, StoreUnavailable
@@ -264,6 +265,36 @@ def test_a_breaker_that_the_check_itself_closes_counts_as_open(
     clock.advance(60)
     fleet.check()
     assert (fleet.breaker.state, gauges(capsys)["OpenBreakers"]) == (BreakerState.CLOSED, 1)
+
+
+@dataclass(frozen=True)
+class Timed:
+    """The context of an invocation with half a minute left."""
+
+    def get_remaining_time_in_millis(self) -> int:
+        return 30_000
+
+
+@pytest.mark.parametrize(("event", "written"), [({"gauges": True}, 2), ({"gauges": False}, 0), ({}, 0), (None, 0)])
+def test_the_function_writes_the_gauges_only_where_its_event_asks_for_them(
+    fleet: Fleet, event: object, written: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asyncio.run(make_job()(fleet.instance(), Invocation(event, Timed())))
+    assert len(gauges(capsys)) == written
+
+
+def test_the_function_logs_a_check_only_where_it_differs_from_the_last_one(
+    fleet: Fleet, other: FakeProvider, log: StringIO
+) -> None:
+    async def counted() -> list[int]:
+        job, bridge, counts = make_job(), fleet.instance(), []
+        for answer in (None, None, DOWN, DOWN, None):
+            other.always(LIST, answer)
+            await job(bridge, Invocation({}, Timed()))
+            counts.append(log.getvalue().count('"health check"'))
+        return counts
+
+    assert asyncio.run(counted()) == [1, 1, 2, 2, 3]
 
 
 class Lost(MemoryProviderStore):

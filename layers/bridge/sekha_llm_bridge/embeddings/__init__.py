@@ -12,6 +12,7 @@ from sekha_llm_bridge.embeddings.records import (
 from sekha_llm_bridge.embeddings.storage import EmbeddingStorage
 from sekha_llm_bridge.embeddings.store import (
     CollectionMissing,
+    QuotaExceeded,
     SpaceMismatch,
     StoreDown,
     StoreFailed,
@@ -25,6 +26,7 @@ __all__ = [
     "Database",
     "EmbeddingStorage",
     "Match",
+    "QuotaExceeded",
     "SpaceMismatch",
     "StoreDown",
     "StoreFailed",

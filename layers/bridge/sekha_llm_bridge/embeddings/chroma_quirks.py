@@ -13,8 +13,11 @@ Storing, migration and restore all use this module.
 - After a client was killed in the first write to a collection, the collection may be empty, and every request for its
   vectors fails with status 500 until the next write: `ServerCollection` looks whether it has any ids.
 - The client raises the same error for different statuses: `raise_for_unreported_status`, `translate_errors`.
+- Chroma Cloud has quotas, and answers 422 with a text that begins with "Quota exceeded" (chroma-core/chroma pull
+  requests 4569 and 5022): `raise_for_unreported_status`. What is larger than them is in `chroma_quotas`.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from math import isclose
@@ -25,6 +28,7 @@ import httpx
 from sekha_llm_bridge.embeddings.store import (
     CollectionMissing,
     NameTaken,
+    QuotaExceeded,
     StoreDown,
     StoreError,
     StoreFailed,
@@ -42,6 +46,9 @@ _CHROMA_INDEX_PREFIX = "hnsw:"
 _DISTANCES = frozenset({"cosine", "l2", "ip"})
 
 _DUPLICATE_NAME = "UNIQUE constraint failed"  # in the body of a status 500
+_QUOTA_TEXT = re.compile(r"quota exceeded", re.IGNORECASE)  # in the body of a status 422
+# Name and numbers of the quota. Nothing else of the text is used: it could quote what was sent.
+_QUOTA = re.compile(r"'([\w ()]{1,60})' exceeded quota.{0,80}?current usage of (\d+) exceeds limit of (\d+)", re.DOTALL)
 # Client errors that the operator can fix, or that pass: like server errors, they are worth a retry later.
 _TEMPORARY_STATUSES = frozenset({401, 403, 408, 429})
 
@@ -116,14 +123,26 @@ def without_index_settings(metadata: Metadata) -> dict[str, Any]:
 
 
 def raise_for_unreported_status(response: httpx.Response) -> None:
-    """Raises `StoreDown`, `StoreError` or `NameTaken` for the statuses that the client does not pass on."""
+    """Raises the `StoreFailed` of a status that the client does not pass on: `StoreDown`, `StoreError`, `NameTaken` or
+    `QuotaExceeded`.
+    """
     status = response.status_code
+    if status == httpx.codes.UNPROCESSABLE_ENTITY:
+        _raise_for_quota(response.read().decode(errors="replace"))
     is_server_error = status >= httpx.codes.INTERNAL_SERVER_ERROR
     if not is_server_error and status not in _TEMPORARY_STATUSES and status != httpx.codes.CONFLICT:
         return
     if status == httpx.codes.CONFLICT or _DUPLICATE_NAME in response.read().decode(errors="replace"):
         raise NameTaken("a collection of that name exists already")
     raise (StoreError if is_server_error else StoreDown)(f"status {status}")
+
+
+def _raise_for_quota(text: str) -> None:
+    if not _QUOTA_TEXT.search(text):
+        return
+    found = _QUOTA.search(text)
+    details = f": {found[1]} {found[2]}, at most {found[3]} are allowed" if found else ""
+    raise QuotaExceeded(f"a quota of the server is exceeded{details}")
 
 
 @contextmanager

@@ -11,11 +11,12 @@ from sekha_llm_bridge.config.models import ChromaConfig
 from sekha_llm_bridge.embeddings.chroma_collection import ServerCollection
 from sekha_llm_bridge.embeddings.chroma_connection import REQUEST_TIMEOUT_S, ChromaConnection
 from sekha_llm_bridge.embeddings.chroma_quirks import Metadata, translate_errors
+from sekha_llm_bridge.embeddings.chroma_quotas import MAX_RESULTS
 from sekha_llm_bridge.embeddings.chroma_token import ChromaToken
 from sekha_llm_bridge.embeddings.records import Database
 from sekha_llm_bridge.embeddings.store import CollectionMissing, NameTaken, StoreFailed, StoreRefused
 
-_COLLECTIONS_PER_PAGE = 1_000
+_COLLECTIONS_PER_PAGE = MAX_RESULTS
 
 
 class ChromaServer:

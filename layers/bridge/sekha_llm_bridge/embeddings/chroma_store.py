@@ -4,7 +4,8 @@ Older versions of the bridge made collections without the dimension in their nam
 base name is first used, if the new name is free. Everything else is done by `migration`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any
@@ -13,6 +14,7 @@ from sekha_llm_bridge.batching import split_into_batches
 from sekha_llm_bridge.clock import Clock
 from sekha_llm_bridge.embeddings.chroma_collection import Records, ServerCollection, vector_bytes
 from sekha_llm_bridge.embeddings.chroma_quirks import metadata_replacing
+from sekha_llm_bridge.embeddings.chroma_quotas import MAX_RECORDS, exceeds_a_quota, split_in_two
 from sekha_llm_bridge.embeddings.chroma_server import ChromaServer
 from sekha_llm_bridge.embeddings.records import (
     Batch,
@@ -24,11 +26,18 @@ from sekha_llm_bridge.embeddings.records import (
     target_collection_name,
 )
 from sekha_llm_bridge.embeddings.spaces import NEW_COLLECTION_CONFIGURATION, EmbeddingSpace, space_of, with_space
-from sekha_llm_bridge.embeddings.store import CollectionMissing, NameTaken, SpaceMismatch, StoreDown, StoreRefused
+from sekha_llm_bridge.embeddings.store import (
+    CollectionMissing,
+    NameTaken,
+    QuotaExceeded,
+    SpaceMismatch,
+    StoreDown,
+    StoreRefused,
+)
 
-_MAX_RECORDS = 1_000  # in one request; Chroma's own limit is 5461
 _MAX_BYTES = 16_000_000  # of documents and vectors in one request; Chroma's own limit is 40 MiB of JSON
 _MAX_DATABASES = 200  # each with its cached collections; one for each API key
+_MAX_UNEXPLAINED = 3  # records that a quota refuses although they are small: then it is a quota of the account
 _CACHE_TTL = timedelta(minutes=1)  # another process may delete a collection, or give its name to another one
 
 
@@ -67,7 +76,7 @@ class ChromaStore:
             return self._write(batch, should_continue)
 
     def spaces(self, base_name: str) -> Mapping[str, str | None]:
-        """See `VectorStore.spaces`. Sends one request for each thousand collections of the server."""
+        """See `VectorStore.spaces`. Sends one request for each 300 collections of the database."""
         self._rename_legacy(base_name)
         found = {}
         for collection in self._server.collections():
@@ -119,10 +128,12 @@ class ChromaStore:
     def _write(self, batch: Batch, should_continue: Callable[[], bool]) -> int:
         collection = self._collection_for(batch)
         records = batch.deduplicated()
-        for part in split_into_batches(records, _size_of, max_size=_MAX_BYTES, max_items=_MAX_RECORDS):
-            if not should_continue():
-                raise StoreDown("the write was abandoned")
-            collection.upsert(_as_columns(part, _stored_metadata(collection, part)))
+        parts = split_into_batches(records, _size_of, max_size=_MAX_BYTES, max_items=MAX_RECORDS)
+        refused = _write_within_quotas(collection, parts, should_continue)
+        if refused:
+            stored = len(records) - len(refused)
+            reason = next(iter(refused.values()))
+            raise QuotaExceeded(f"{len(refused)} of {len(records)} records: {reason}", stored=stored)
         return len(records)
 
     def _collection_for(self, batch: Batch) -> ServerCollection:
@@ -144,6 +155,8 @@ class ChromaStore:
                 metadata=with_space({}, batch.space, batch.dimension),
                 configuration=NEW_COLLECTION_CONFIGURATION,
             )
+        except QuotaExceeded:
+            raise
         except StoreRefused as exc:
             raise StoreDown(str(exc)) from exc
 
@@ -195,6 +208,33 @@ class ChromaStore:
                 f"the collection {collection.name} holds {holds}, not {space}; "
                 "name another collection, or a model of that space"
             )
+
+
+def _write_within_quotas(
+    collection: ServerCollection, parts: Iterable[Sequence[VectorRecord]], should_continue: Callable[[], bool]
+) -> dict[str, QuotaExceeded]:
+    """Writes the parts. A part that a quota of the server refuses is divided until it is clear which records it
+    refuses; the others are written. Returns the refused ones by id.
+
+    Raises `QuotaExceeded` where small records are refused, too: then it is a quota of the account, for all of them.
+    """
+    refused: dict[str, QuotaExceeded] = {}
+    unexplained, waiting = 0, deque(parts)
+    while waiting:
+        part = waiting.popleft()
+        if not should_continue():
+            raise StoreDown("the write was abandoned")
+        try:
+            collection.upsert(_as_columns(part, _stored_metadata(collection, part)))
+        except QuotaExceeded as exc:
+            if len(part) > 1:
+                waiting.extendleft(reversed(split_in_two(part)))
+                continue
+            unexplained += not exceeds_a_quota(part[0])
+            if unexplained == _MAX_UNEXPLAINED:
+                raise
+            refused[part[0].id] = exc
+    return refused
 
 
 def similarity_score(distance: float, measure: str) -> float:

@@ -10,7 +10,14 @@ from contextlib import suppress
 
 from sekha_llm_bridge.embeddings.deferred_writes.outbox import EnqueueFailed, Outbox, estimated_enqueue_s
 from sekha_llm_bridge.embeddings.records import Batch, Database, StoreReport
-from sekha_llm_bridge.embeddings.store import SpaceMismatch, StoreDown, StoreFailed, VectorStore, store_in
+from sekha_llm_bridge.embeddings.store import (
+    QuotaExceeded,
+    SpaceMismatch,
+    StoreDown,
+    StoreFailed,
+    VectorStore,
+    store_in,
+)
 from sekha_llm_bridge.observability import Metric, code_location, count, logger
 
 _MIN_WRITE_S = 0.3
@@ -76,7 +83,8 @@ class EmbeddingStorage:
             logger().warning("vectors not stored", extra={"collection": batch.collection, "reason": str(exc)})
             count(Metric.STORE_UNAVAILABLE)
             if outbox is None or not isinstance(exc, StoreDown):
-                return StoreReport(batch.collection, 0, 0, (f"not stored: {exc}",))
+                stored = exc.stored if isinstance(exc, QuotaExceeded) else 0
+                return StoreReport(batch.collection, stored, 0, (f"not stored: {exc}",))
             note = f"not stored yet: {exc}; it is stored when Chroma is back"
             return StoreReport(batch.collection, 0, await outbox.enqueue(batch), (note,))
 

@@ -4,6 +4,7 @@ StoreFailed
 ├── StoreDown              it does not answer, or its answer makes no sense: what it did not store can be sent again
 │   └── StoreError         it answers with a server error (5xx)
 └── StoreRefused           it rejects the request, and always will
+    ├── QuotaExceeded      a record or the request is larger than its quotas allow
     ├── CollectionMissing  the collection does not exist, or no longer
     ├── NameTaken          another collection has that name
     └── SpaceMismatch      the collection holds vectors of another embedding space
@@ -29,6 +30,17 @@ class StoreError(StoreDown):
 
 class StoreRefused(StoreFailed):
     """The store rejects the request, and always will."""
+
+
+class QuotaExceeded(StoreRefused):
+    """A record or the request is larger than a quota of the server allows: Chroma Cloud has quotas.
+
+    `stored` is the number of the batch's records that are stored all the same.
+    """
+
+    def __init__(self, message: str, *, stored: int = 0) -> None:
+        super().__init__(message)
+        self.stored = stored
 
 
 class CollectionMissing(StoreRefused):
@@ -58,7 +70,7 @@ class VectorStore(Protocol):
         """Writes the batch; creates its collection at first use. Returns the number of records, each id once.
 
         Calls `should_continue` before each request, and stops when it returns False. Writing the same records again
-        changes nothing. Raises `StoreFailed`.
+        changes nothing. Raises `StoreFailed`; `QuotaExceeded` after it has stored the records that the quotas allow.
         """
         ...
 

@@ -13,7 +13,7 @@ from typing import Any
 from sekha_llm_bridge.bootstrap import Bridge
 from sekha_llm_bridge.errors import CallOutcome, FailureKind, ProviderError
 from sekha_llm_bridge.execution.provider_call import call_within, has_new_credentials
-from sekha_llm_bridge.jobs.handler import Invocation
+from sekha_llm_bridge.jobs.handler import Invocation, Job
 from sekha_llm_bridge.observability import Metric, code_location, count, logger
 from sekha_llm_bridge.resilience import (
     DISABLED,
@@ -65,18 +65,38 @@ class _Probe:
         return self.failed.code if self.failed and self.outcome is not CallOutcome.SUCCESS else None
 
 
-async def run(bridge: Bridge, _invocation: Invocation) -> dict[str, Any]:
-    """Checks all providers. See `check_all`."""
-    return await check_all(bridge)
+def make_job() -> Job:
+    """Returns the job. Its event is `{"gauges": true}` where alarms or a dashboard watch the gauges."""
+    changes = ResultChanges()
+
+    async def run(bridge: Bridge, invocation: Invocation) -> dict[str, Any]:
+        event = invocation.event
+        has_gauges = isinstance(event, Mapping) and event.get("gauges") is True
+        return await check_all(bridge, changes, has_gauges=has_gauges)
+
+    return run
 
 
-async def check_all(bridge: Bridge) -> dict[str, Any]:
+class ResultChanges:
+    """Compares the results of a check with those of the last one, so that an idle bridge does not log every minute."""
+
+    def __init__(self) -> None:
+        self._last: Mapping[str, str | None] | None = None
+
+    def is_new(self, errors: Mapping[str, str | None]) -> bool:
+        """Returns whether `errors`, by provider id, differ from the last ones. The first ones always do."""
+        last, self._last = self._last, errors
+        return errors != last
+
+
+async def check_all(bridge: Bridge, changes: ResultChanges | None = None, *, has_gauges: bool = True) -> dict[str, Any]:
     """Checks every provider that has an adapter, all at the same time. Returns status, latency and error by provider
     id.
 
-    Logs one line and writes the gauges that alarms watch: how many providers are healthy, how many lack a stored
-    secret, and how many breakers were not closed before or after the check (not written while the table is
-    unavailable). Providers that lack a secret are not called; why, is recorded for the functions that read no secrets.
+    Logs one line where `changes` says that the results are new, and writes the gauges that alarms watch, unless nobody
+    does (CloudWatch bills each at $0.30 a month): how many providers are healthy, how many lack a stored secret, and
+    how many breakers were not closed before or after the check (not written while the table is unavailable). Providers
+    that lack a secret are not called; why, is recorded for the functions that read no secrets.
     """
     unusable = _unusable(bridge)
     provider_ids = [config.id for config in bridge.settings.providers if config.id not in unusable]
@@ -89,12 +109,14 @@ async def check_all(bridge: Bridge) -> dict[str, Any]:
             results.append(result)
         else:
             logger().error("unexpected error in a check", extra={"code_location": code_location(result)})
-    unhealthy = {result.provider_id: result.error for result in results if not result.is_healthy}
-    logger().info("health check", extra={"providers": len(results), "unhealthy": unhealthy})
-    count(Metric.HEALTHY_PROVIDERS, sum(result.is_healthy for result in results))
-    count(Metric.DISABLED_PROVIDERS, len(unusable))
-    if not bridge.breakers.is_table_unavailable:
-        count(Metric.OPEN_BREAKERS, len(open_before | _not_closed(bridge.breakers.records)))
+    if changes is None or changes.is_new({result.provider_id: result.error for result in results}):
+        unhealthy = {result.provider_id: result.error for result in results if not result.is_healthy}
+        logger().info("health check", extra={"providers": len(results), "unhealthy": unhealthy})
+    if has_gauges:
+        count(Metric.HEALTHY_PROVIDERS, sum(result.is_healthy for result in results))
+        count(Metric.DISABLED_PROVIDERS, len(unusable))
+        if not bridge.breakers.is_table_unavailable:
+            count(Metric.OPEN_BREAKERS, len(open_before | _not_closed(bridge.breakers.records)))
     return {
         result.provider_id: {
             "status": _status(result),

@@ -17,12 +17,14 @@ from sekha_llm_bridge.bootstrap import Bridge
 from sekha_llm_bridge.embeddings import (
     CollectionMissing,
     Match,
+    QuotaExceeded,
     SpaceMismatch,
     StoreDown,
     StoreRefused,
     VectorStore,
     collection_name,
 )
+from sekha_llm_bridge.embeddings.chroma_quotas import MAX_RESULTS
 from sekha_llm_bridge.errors import (
     BridgeError,
     CollectionNotFound,
@@ -191,6 +193,9 @@ async def _nearest(state: _Search, name: str, result: ExecutionResult[EmbeddingA
         )
     except (SpaceMismatch, CollectionMissing):
         raise
+    except QuotaExceeded as exc:
+        param = "n_results" if wanted.n_results > MAX_RESULTS else "where" if wanted.where else None
+        raise InvalidRequest(f"{param}: {exc}" if param else str(exc), param=param) from exc
     except StoreRefused as exc:
         if wanted.where is None:
             raise VectorStoreUnavailable(str(exc)) from exc

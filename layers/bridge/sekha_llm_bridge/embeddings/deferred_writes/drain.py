@@ -17,6 +17,7 @@ from sekha_llm_bridge.embeddings.records import Batch
 from sekha_llm_bridge.embeddings.store import (
     CollectionMissing,
     NameTaken,
+    QuotaExceeded,
     StoreDown,
     StoreFailed,
     VectorStore,
@@ -118,7 +119,9 @@ class Drain:
             return False
         except StoreFailed as exc:
             await self._reject(message, {"reason": str(exc), **_place(batch)})
-            report.rejected += len(batch.records)
+            stored = exc.stored if isinstance(exc, QuotaExceeded) else 0
+            report.stored += stored
+            report.rejected += len(batch.records) - stored
         except Exception as exc:  # noqa: BLE001 — a bug that affects one message must not block the others
             logger().error(
                 "unexpected error while storing pending vectors", extra={"code_location": code_location(exc)}

@@ -17,7 +17,7 @@ from sekha_llm_bridge.embeddings.chroma_collection import (
     vector_bytes,
 )
 
-_PAGE = 500  # ids
+_PAGE = 250  # ids; one more is read with them, and Chroma Cloud returns at most 300
 _FIRST_READ, _GROWTH = 32, 4  # records in one request: at first, and the factor for the next, up to a page
 _MAX_BYTES = 8_000_000  # of vectors and documents in one request
 
