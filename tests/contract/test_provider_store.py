@@ -150,6 +150,13 @@ def test_an_unknown_provider_has_no_record(records: StoredRecords) -> None:
     assert records.read() == {}
 
 
+def test_the_reason_of_a_missing_secret_is_kept_until_the_next_check(records: StoredRecords) -> None:
+    missing = check(is_healthy=False, error="disabled", is_conclusive=False, unusable_because="it does not exist")
+    for one in (missing, check()):
+        records.record_check(one)
+        assert records.read("p")["p"].check == one
+
+
 @pytest.mark.parametrize("healthy", [True, False])
 @pytest.mark.parametrize("latency_ms", [None, 0, 12])
 @pytest.mark.parametrize("error", [None, "timeout"])
