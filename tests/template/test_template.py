@@ -364,6 +364,7 @@ def test_it_has_the_environment_variables_that_it_needs(function: Function) -> N
     has_no_providers = function.name in {"AuthorizerFunction", "UsageRecordsFunction"}
     expected = {
         "AUTH_MODE": {"Ref": "AuthMode"},
+        "PYDANTIC_DISABLE_PLUGINS": "__all__",
         "BRIDGE_REVISION": {"Ref": "Revision"},
         "CHROMA_URL": {"Ref": "ChromaUrl"},
         "CHROMA_TOKEN": {"Ref": "ChromaToken"},
