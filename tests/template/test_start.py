@@ -17,8 +17,8 @@ from bridge_bench.start import Start, first_floor, functions, measure
 from tests.template.built import Build
 from tests.template.cloudformation import ROOT
 
-# The ratio of the chat function's CPU time to the floor's is 1.35 on an idle machine.
-MAX_RATIO = 1.5
+# The chat function takes 1.36 times the instructions of the floor; it took 1.66 times as many before decision 0046.
+MAX_RATIO = 1.6
 MIN_PAIRS, MAX_PAIRS = 3, 16
 
 NEVER_AT_START = ("yaml", "httpx", "boto3", "chromadb", "cryptography", "tiktoken")

@@ -311,6 +311,7 @@ def test_it_has_the_environment_variables_that_it_needs(function: Function) -> N
         "AUTH_MODE": {"Ref": "AuthMode"},
         "BRIDGE_REVISION": {"Fn::Sub": "${Revision}, ${SnapStart}"},
         "BRIDGE_RELEASE": {"Ref": "BridgeLayer"},
+        "PYDANTIC_DISABLE_PLUGINS": "__all__",
         "CHROMA_URL": {"Ref": "ChromaUrl"},
         "CHROMA_TOKEN": reference_in("ChromaTokenSecret"),
         "OPENAI_API_KEY": reference_in("OpenAiKeySecret"),

@@ -155,7 +155,9 @@ def test_the_drain_runs_for_every_event(case: EventCase, bridge: Bridge) -> None
 
 def test_the_health_check_runs_for_every_event(bridge: Bridge) -> None:
     async def check_each() -> list[Any]:
-        return [await health_check.make_job()(bridge, Invocation(case.event, FakeContext(29_000))) for case in CASES[:3]]
+        return [
+            await health_check.make_job()(bridge, Invocation(case.event, FakeContext(29_000))) for case in CASES[:3]
+        ]
 
     assert [list(results) for results in run(check_each())] == [["p"]] * 3
 
