@@ -68,7 +68,7 @@ LAMBDA_LINES_BYTES = 400
 """What Lambda itself logs for each run: START, END and REPORT, 290 characters, with the 26 bytes that CloudWatch counts
 for each event."""
 
-GAUGES = frozenset({"HealthyProviders", "OpenBreakers"})
+GAUGES = frozenset({"DisabledProviders", "HealthyProviders", "OpenBreakers"})
 """The metrics that a health check writes where its schedule's event asks for them."""
 
 FREE = frozenset(

@@ -24,7 +24,7 @@ COMPANY = {
     "Deployment": "canary",
 }
 AWS_METRICS: dict[str, Any] = json.loads((ROOT / "tests/template/aws_metrics.json").read_text())
-GAUGES = {Metric.HEALTHY_PROVIDERS, Metric.OPEN_BREAKERS, Metric.BUDGET_USED_PERCENT}
+GAUGES = {Metric.HEALTHY_PROVIDERS, Metric.DISABLED_PROVIDERS, Metric.OPEN_BREAKERS, Metric.BUDGET_USED_PERCENT}
 # https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/CloudWatch-Dashboard-Body-Structure.html
 BODY_KEYS = {"start", "end", "periodOverride", "variables", "widgets"}
 WIDGET_KEYS = {"type", "x", "y", "width", "height", "properties"}
