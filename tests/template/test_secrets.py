@@ -137,17 +137,3 @@ def test_a_reference_is_accepted(name: str, value: str) -> None:
 
 def test_a_token_of_chroma_with_a_name_that_other_functions_may_read_is_refused() -> None:
     assert re.fullmatch(TEMPLATE.parameters["ChromaTokenSecret"]["AllowedPattern"], "ssm:/sekha/token") is None
-
-
-def test_the_description_of_a_version_fits_into_what_lambda_takes() -> None:
-    """256 characters, with the longest value of every parameter in it."""
-    for resource in TEMPLATE.resources.values():
-        if resource["Type"] == "AWS::Serverless::Function":
-            text = resource["Properties"]["VersionDescription"]["Fn::Sub"]
-            longest = re.sub(r"\$\{(\w+)\}", lambda match: "x" * _longest(TEMPLATE.parameters[match[1]]), text)
-            assert len(longest) <= 256
-
-
-def _longest(parameter: Mapping[str, Any]) -> int:
-    allowed = parameter.get("AllowedValues")
-    return max(map(len, allowed)) if allowed else int(parameter["MaxLength"])

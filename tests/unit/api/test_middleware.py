@@ -4,11 +4,26 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from io import StringIO
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from sekha_llm_bridge.api.middleware import RequestMiddleware
+
+
+class Live:
+    """A bridge that needs no secret."""
+
+    taken_over = bridge = None
+
+    @property
+    def live(self) -> "Live":
+        return self
+
+    async def before_request(self) -> None:
+        return None
+
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 START = {"type": "http.response.start", "status": 200, "headers": []}
@@ -27,7 +42,8 @@ def logged(app: Any, log: StringIO, *, leaves_after: int | None = None) -> tuple
             raise OSError("gone")
         sent.append(dict(message))
 
-    asyncio.run(RequestMiddleware(app)({"type": "http", "method": "POST", "path": "/x", "headers": []}, receive, send))  # type: ignore[arg-type]  # messages are dicts here
+    scope = {"type": "http", "method": "POST", "path": "/x", "headers": [], "app": SimpleNamespace(state=Live())}
+    asyncio.run(RequestMiddleware(app)(scope, receive, send))  # type: ignore[arg-type]  # messages are dicts here
     (line,) = [json.loads(line) for line in log.getvalue().splitlines() if '"message":"request"' in line]
     return line, sent
 

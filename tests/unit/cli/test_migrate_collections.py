@@ -25,7 +25,7 @@ from tests.fakes.chroma import chroma_server, emptied_client_of
 from tests.fakes.dynamodb import REGION, DynamoDb
 from tests.fakes.provider import FakeProvider, Reply
 
-COLLECTIONS = "/api/v2/tenants/default_tenant/databases/default_database/collections?limit=1000&offset=0"
+COLLECTIONS = "/api/v2/tenants/default_tenant/databases/default_database/collections?limit=300&offset=0"
 FILE = """
 providers:
   - id: p

@@ -22,7 +22,7 @@ from sekha_llm_bridge.cli.running_stack import RunningStack, SeveralStacks, find
 from tests.fakes.provider import FakeProvider, Reply
 
 HEALTH = "/api/v1/health"
-COLLECTIONS = "/api/v2/tenants/default_tenant/databases/default_database/collections?limit=1000&offset=0"
+COLLECTIONS = "/api/v2/tenants/default_tenant/databases/default_database/collections?limit=300&offset=0"
 REPORT = {"status": "healthy", "providers": {}}
 
 

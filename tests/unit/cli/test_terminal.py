@@ -19,7 +19,7 @@ from tests.fakes.provider import FakeProvider, Reply
 from tests.fakes.terminal import COMMAND, VARIABLES, environ_of, in_pipe, on_terminal, with_closed_output
 
 HEALTH = "/api/v1/health"
-COLLECTIONS = "/api/v2/tenants/default_tenant/databases/default_database/collections?limit=1000&offset=0"
+COLLECTIONS = "/api/v2/tenants/default_tenant/databases/default_database/collections?limit=300&offset=0"
 LONG_NAME = "a-model-with-a-name-" + "x" * 90
 FILE = f"""
 providers:
