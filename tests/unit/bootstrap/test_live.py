@@ -203,6 +203,22 @@ async def key_after(live: LiveBridge, clock: MovableClock, seconds: float) -> st
     return key.get_secret_value() if key else None
 
 
+def test_a_rejected_key_that_the_store_did_not_give_now_is_fetched_again_after_seconds(
+    world: World, store: Store, clock: MovableClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.values["/cloud"] = "sk-1"
+    live = world.live()
+    bridge = live.current
+    assert isinstance(bridge, Bridge)
+    now_s = clock.monotonic_s()
+    monkeypatch.setattr(clock, "monotonic_s", lambda: now_s)
+    store.values["/cloud"] = THROTTLED
+    assert not asyncio.run(bridge.providers.refresh("cloud", timeout_s=5))
+    store.values["/cloud"] = "sk-2"
+    monkeypatch.setattr(clock, "monotonic_s", lambda: now_s + 4)
+    assert asyncio.run(bridge.providers.refresh("cloud", timeout_s=5))
+
+
 def test_what_a_rejected_key_has_fetched_is_used_for_other_providers_too(
     world: World, store: Store, clock: MovableClock
 ) -> None:
