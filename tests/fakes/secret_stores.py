@@ -19,8 +19,8 @@ _ARN = "arn:aws:secretsmanager:us-east-1:123456789012:secret:"
 @dataclass
 class SecretStores:
     """`values` by name. `failing` is the error with which every call is answered, `denied` are the names that the
-    caller may not read, `failures` errors for the next calls only. `html` answers like a proxy. `calls` has the action
-    and the names of each call, `headers` its headers.
+    caller may not read, `failures` errors for the next calls only. `html` answers like a proxy, `scripted` is every
+    answer's body. `calls` has the action and the names of each call, `headers` its headers.
     """
 
     values: dict[str, str] = field(default_factory=dict)
@@ -28,6 +28,7 @@ class SecretStores:
     failures: list[str] = field(default_factory=list)
     denied: set[str] = field(default_factory=set)
     html: bool = False
+    scripted: dict[str, Any] | None = None
     calls: list[tuple[str, list[str]]] = field(default_factory=list)
     headers: list[Mapping[str, str]] = field(default_factory=list)
 
@@ -50,6 +51,8 @@ class SecretStores:
         """Returns the status and the body of the answer to one call."""
         names = body.get("Names") or body.get("SecretIdList") or [body["SecretId"]]
         self.calls.append((action, names))
+        if self.scripted is not None:
+            return 200, self.scripted
         if error := self.failures.pop(0) if self.failures else self.failing:
             return 500 if error.startswith("Internal") else 400, {"__type": error, "message": f"{_ARN} {error}"}
         if action == "BatchGetSecretValue":

@@ -5,7 +5,7 @@ import json
 import random
 import threading
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from io import StringIO
 from pathlib import Path
@@ -201,6 +201,59 @@ async def key_after(live: LiveBridge, clock: MovableClock, seconds: float) -> st
     assert isinstance(bridge, Bridge)
     key = bridge.providers.config("cloud").api_key
     return key.get_secret_value() if key else None
+
+
+def test_a_rejected_key_that_the_store_did_not_give_now_is_fetched_again_after_seconds(
+    world: World, store: Store, clock: MovableClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.values["/cloud"] = "sk-1"
+    live = world.live()
+    bridge = live.current
+    assert isinstance(bridge, Bridge)
+    now_s = clock.monotonic_s()
+    monkeypatch.setattr(clock, "monotonic_s", lambda: now_s)
+    store.values["/cloud"] = THROTTLED
+    assert not asyncio.run(bridge.providers.refresh("cloud", timeout_s=5))
+    store.values["/cloud"] = "sk-2"
+    monkeypatch.setattr(clock, "monotonic_s", lambda: now_s + 4)
+    assert asyncio.run(bridge.providers.refresh("cloud", timeout_s=5))
+
+
+def test_what_a_rejected_key_has_fetched_is_used_for_other_providers_too(
+    world: World, store: Store, clock: MovableClock
+) -> None:
+    url = f"{world.cloud.url}/v1"
+    one, two = (
+        provider(name, chat_model(name), base_url=url, api_key=f"${{secretsmanager:keys#{name}}}")
+        for name in ("cloud", "other")
+    )
+    world.path.write_text(json.dumps({"providers": [one, two]}))
+    store.values["keys"] = json.dumps({"cloud": "sk-1"})
+    live = world.live()
+    store.values["keys"] = json.dumps({"cloud": "sk-2", "other": "sk-3"})
+
+    async def unusable() -> list[str]:
+        assert isinstance(live.current, Bridge)
+        assert await live.current.providers.refresh("cloud", timeout_s=5)
+        clock.freeze(301)
+        bridge = await live.before_request(max_wait_s=5)
+        assert isinstance(bridge, Bridge)
+        return [disabled.config.id for disabled in bridge.settings.disabled]
+
+    assert asyncio.run(unusable()) == []
+
+
+def test_a_function_without_chroma_does_not_import_its_client_when_a_secret_changes(
+    world: World, store: Store, clock: MovableClock
+) -> None:
+    world.write(chroma={"url": "http://127.0.0.1:9", "auth_token": "${ssm:/chroma}"})
+    live = world.live()
+    assert isinstance(live.current, Bridge)
+    made: list[bool] = []
+    live.current = replace(live.current, chroma_token=lambda: made.append(True))  # type: ignore[arg-type,return-value]
+    store.values["/cloud"] = "sk-1"
+    assert asyncio.run(key_after(live, clock, 4)) == "sk-1"
+    assert made == []
 
 
 def test_breakers_and_connections_stay_when_a_secret_arrives(world: World, store: Store, clock: MovableClock) -> None:

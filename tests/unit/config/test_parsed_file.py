@@ -1,5 +1,6 @@
 """The parsed form of a file says the same as the file, and is used only for the content that it was made of."""
 
+import hashlib
 import subprocess
 import sys
 from pathlib import Path
@@ -39,6 +40,17 @@ def test_a_file_with_faults_has_no_parsed_form(text: str, tmp_path: Path) -> Non
     file.write_bytes(text.encode("latin-1"))
     write_parsed(file)
     assert list(tmp_path.iterdir()) == [file]
+
+
+@pytest.mark.parametrize(
+    "written", ["", "[]", "{}", "null", '{"sha256": "HASH"}', '{"sha256": "HASH", "data": {}, "lines": 1}']
+)
+def test_a_parsed_form_that_this_release_cannot_read_is_ignored(written: str, tmp_path: Path) -> None:
+    file = tmp_path / "file.yaml"
+    file.write_text(VALID)
+    text = written.replace("HASH", hashlib.sha256(file.read_bytes()).hexdigest())
+    (tmp_path / "file.yaml.parsed.json").write_text(text)
+    assert [provider.id for provider in load_settings(file).providers] == ["local"]
 
 
 def test_a_fault_has_the_same_line_in_both_forms(tmp_path: Path) -> None:

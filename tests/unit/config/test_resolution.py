@@ -1,14 +1,18 @@
 """Tests the values of references, defaults, disabled providers, and faults outside providers."""
 
+from collections.abc import Collection
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from sekha_llm_bridge.config.references import escape
+from sekha_llm_bridge.config import SecretNotFetched, SecretUnavailable, SecretUse, load_settings
+from sekha_llm_bridge.config.references import AwsReference, escape
 from sekha_llm_bridge.config.resolution import resolve
+from sekha_llm_bridge.config.secret_source import FetchedValues
 from tests.unit.config.conftest import FaultsOf, Load
 from tests.unit.config.memory_secrets import MemorySecrets
 
@@ -118,6 +122,29 @@ def test_an_unset_variable_in_any_key_disables_the_provider(load: Load, line: st
     settings = load(f"providers:\n  - {{id: on, provider_type: ollama, {MODELS}}}\n  -\n    {body}\n")
     assert [provider.id for provider in settings.providers] == ["on"]
     assert len(settings.disabled) == 1
+
+
+@pytest.mark.parametrize("provider_type", ["azure_openai", "litellm", "bedrock", "ollama"])
+@pytest.mark.parametrize(
+    ("outcome", "uses"),
+    [
+        (SecretNotFetched("throttled"), SecretUse.ALL),
+        (SecretUnavailable("denied"), SecretUse.ALL),
+        ("https://x.openai.azure.com", SecretUse.NONE),
+    ],
+)
+def test_a_stored_address_without_a_value_is_no_fault_of_the_file(
+    tmp_path: Path, provider_type: str, outcome: str | SecretUnavailable, uses: SecretUse
+) -> None:
+    class Source:
+        def fetch(self, references: Collection[AwsReference], *, fresh: bool = False) -> FetchedValues:
+            return dict.fromkeys(references, outcome)
+
+    path = tmp_path / "llm.yaml"
+    path.write_text(TWO.replace("openai", provider_type).replace("api_key: KEY", "base_url: ${ssm:/url}"))
+    settings = load_settings(path, environ={}, secrets=Source(), uses=uses)
+    found = [*settings.providers, *(one.config for one in settings.disabled)]
+    assert [provider.id for provider in found] == ["local", "cloud"]
 
 
 def test_two_models_without_a_resolved_id_are_not_reported_as_duplicates(load: Load) -> None:

@@ -1,7 +1,9 @@
 """How many calls are made for stored values, and which failures are for good."""
 
+import ssl
 from collections import Counter
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -90,8 +92,41 @@ def test_a_value_stays_in_use_when_the_store_fails_later(stores: SecretStores) -
     cache.fetch([one])
     for failure in ("ThrottlingException", "AccessDeniedException"):
         stores.failing = failure
-        assert cache.fetch([one], fresh=True) == {one: "value of /sekha/p0"}
+        cache.fetch([one], fresh=True)
+        assert cache.fetch([one]) == {one: "value of /sekha/p0"}
         assert cache.outdated == {one}
     stores.failing, stores.values[one.name] = None, "new"
     assert cache.fetch([one], fresh=True) == {one: "new"}
     assert (cache.outdated, cache.failed) == (frozenset(), frozenset())
+
+
+def test_a_secret_named_by_a_part_of_its_arn_is_not_mistaken_for_another_with_a_longer_name(
+    stores: SecretStores,
+) -> None:
+    start = "arn:aws:secretsmanager:us-east-1:123456789012:secret:sekha/s1"
+    short, long = AwsReference("secretsmanager", start), AwsReference("secretsmanager", f"{start}-eu")
+    rows = [{"ARN": f"{start}-eu-AbCdEf", "SecretString": "long"}, {"ARN": f"{start}-AbCdEf", "SecretString": "short"}]
+    stores.scripted = {"SecretValues": rows}
+    assert AwsSecrets().fetch([short, long]) == {short: "short", long: "long"}
+
+
+@pytest.mark.parametrize("answer", [{"Parameters": [{"Name": "/sekha/p0"}]}, {"Parameters": [None]}, {"Name": "x"}])
+def test_a_malformed_answer_is_a_value_that_is_not_fetched(stores: SecretStores, answer: dict[str, Any]) -> None:
+    stores.scripted = answer if "Parameters" in answer else {"SecretValues": [{"Name": SECRETS[0].name}]}
+    wanted = PARAMETERS[:2] if "Parameters" in answer else SECRETS[:2]
+    found = AwsSecrets().fetch(wanted)
+    assert {type(one) for one in found.values()} == {SecretNotFetched}
+    assert not any("credentials" in str(one) for one in found.values())
+
+
+def test_without_trusted_certificates_values_are_not_fetched_and_nothing_is_raised(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail() -> ssl.SSLContext:
+        raise FileNotFoundError("no certificates")
+
+    monkeypatch.setattr("ssl.create_default_context", fail)
+    for name in ("AWS_ENDPOINT_URL_SSM", "AWS_ENDPOINT_URL"):
+        monkeypatch.delenv(name, raising=False)
+    found = AwsSecrets().fetch(PARAMETERS[:1])
+    assert {type(one) for one in found.values()} == {SecretNotFetched}

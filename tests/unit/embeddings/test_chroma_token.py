@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from pydantic import SecretStr
@@ -46,6 +47,21 @@ def test_the_token_is_sent_in_both_headers_that_chroma_accepts(fake: FakeProvide
     assert server_of(fake, clock, None).find("notes") is None
     assert server_of(fake, clock, None, token=None).find("notes") is None
     assert tokens(fake) == ["old", None]
+
+
+def test_a_token_can_be_replaced_while_another_thread_fetches_it(clock: FakeClock) -> None:
+    finished = []
+
+    def fetch() -> SecretStr:
+        replacing = Thread(target=lambda: token.replace(SecretStr("newest")), daemon=True)
+        replacing.start()
+        replacing.join(2)
+        finished.append(not replacing.is_alive())
+        return SecretStr("new")
+
+    token = ChromaToken(SecretStr("old"), fetch, clock)
+    assert token.has_other_than(SecretStr("old"))
+    assert finished == [True], "the event loop replaces it, and must not wait for a store"
 
 
 @pytest.mark.parametrize("status", [401, 403])

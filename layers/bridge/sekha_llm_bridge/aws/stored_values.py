@@ -24,6 +24,7 @@ from sekha_llm_bridge.connections import InvalidURL
 MAX_PARAMETERS = 10
 MAX_SECRETS = 20
 _MAX_PAUSE_S = 0.3
+_ARN_SUFFIX_LENGTH = len("-AbCdEf")  # Secrets Manager adds it to a name, and accepts an ARN without it
 # The system's source, because environments that were restored from one snapshot share the state of any other.
 _SYSTEM_RANDOM = random.SystemRandom()
 
@@ -121,7 +122,7 @@ def _from_batch(answer: Mapping[str, Any], name: str) -> Outcome | None:
     """Returns the outcome of one secret; None where the answer has none, or one that is read alone with more detail."""
     for row in answer.get("SecretValues", ()):
         arn = str(row.get("ARN", ""))
-        if name in {row.get("Name"), arn} or arn.startswith(f"{name}-"):  # an ARN may lack its last six characters
+        if name in {row.get("Name"), arn, arn[:-_ARN_SUFFIX_LENGTH]}:
             return _secret_value(row)
     for row in answer.get("Errors", ()):
         if row.get("SecretId") == name:

@@ -75,7 +75,9 @@ class Bridge:
         """
         token, secret = settings.chroma.auth_token, self.settings.chroma.auth_token
         self.providers.replace(settings.providers, other_secrets=[secret.get_secret_value()] if secret else [])
-        self.chroma_token().replace(token, is_fetched=settings.chroma_pending is None)
+        is_fetched = settings.chroma_pending is None
+        if (token, is_fetched) != (secret, self.settings.chroma_pending is None):  # many functions have no use for it
+            self.chroma_token().replace(token, is_fetched=is_fetched)
         catalog = Catalog.of(settings, self.prices)
         catalogs = KeyCatalogs(catalog)
         vectors = self.vectors

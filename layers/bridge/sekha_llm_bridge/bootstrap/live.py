@@ -58,6 +58,7 @@ class LiveBridge:
         self._fetch: asyncio.Future[None] | None = None
         self.current: Bridge | ConfigError = ConfigError(["the configuration is not loaded"])
         self._take(self._settings_or_error())
+        self._version = secrets.version  # of the secrets in `current`; a rejected key is fetched elsewhere, too
         now = clock.now()
         self._asked = _Schedule(now, now, now)
 
@@ -91,6 +92,7 @@ class LiveBridge:
         self._asked = _Schedule(now, now, not_fetched=None)
         try:
             self._secrets.fetch(self._secrets.references, fresh=True)
+            self._version = self._secrets.version
             self._take(self._settings_or_error())
         except Exception as exc:  # noqa: BLE001 — the restore would fail, and every request with it
             logger().error("secrets are not fresh after a restore", extra={"code_location": code_location(exc)})
@@ -115,16 +117,16 @@ class LiveBridge:
 
     async def _renew(self, due: frozenset[AwsReference]) -> None:
         """Fetches in a thread: reading the file takes time, too, and requests under way shall not wait for it."""
-        before = self._secrets.version
 
-        def fetch() -> Settings | ConfigError | None:
+        def fetch() -> tuple[int, Settings | ConfigError] | None:
             self._secrets.fetch(due, fresh=True)
-            return None if self._secrets.version == before else self._settings_or_error()
+            version = self._secrets.version
+            return None if version == self._version else (version, self._settings_or_error())
 
         try:
-            found = await asyncio.to_thread(fetch)
-            if found is not None:
-                self._take(found)
+            if (found := await asyncio.to_thread(fetch)) is not None:
+                self._version, settings = found
+                self._take(settings)
         except Exception as exc:  # noqa: BLE001 — a request that could be answered must not fail because of this
             logger().error("secrets cannot be fetched again", extra={"code_location": code_location(exc)})
 

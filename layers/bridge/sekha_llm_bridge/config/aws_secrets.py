@@ -100,17 +100,21 @@ class AwsSecrets:
             names = sorted({reference.name for reference in references if reference.store == store})
             if not names:
                 return
-            requests = AwsRequests(
-                store,
-                target,
-                connections,
-                self._clock,
-                timeout_s=_CALL_TIMEOUT_S,
-                json_version="1.1",
-                region=region,
-                credentials=credentials,
-            )
-            outcomes = await read_all(requests, names, self._clock)
+            outcomes: Mapping[str, Outcome]
+            try:
+                requests = AwsRequests(
+                    store,
+                    target,
+                    connections,
+                    self._clock,
+                    timeout_s=_CALL_TIMEOUT_S,
+                    json_version="1.1",
+                    region=region,
+                    credentials=credentials,
+                )
+                outcomes = await read_all(requests, names, self._clock)
+            except Exception as exc:  # noqa: BLE001 — a malformed answer, or no TLS: the function must start all the same
+                outcomes = dict.fromkeys(names, exc)
             found.update({reference: outcomes[reference.name] for reference in found if reference.store == store})
 
         try:
@@ -166,7 +170,7 @@ def _text_or_failure(store: Store, outcome: Outcome) -> str | SecretUnavailable:
 
 def _reason(store: Store, failure: Exception) -> str:
     """Returns why a value has not been fetched, and what to do."""
-    if isinstance(failure, KeyError):
+    if isinstance(failure, KeyError) and is_permanent(failure):
         return _NO_CREDENTIALS
     if not isinstance(failure, AwsError):
         if isinstance(failure, (TimeoutError, OSError, *TRANSPORT_ERRORS)):

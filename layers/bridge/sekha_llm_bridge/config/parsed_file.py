@@ -32,11 +32,11 @@ def read_parsed(path: Path, content: bytes) -> KnownContent | None:
     """Returns the parsed form of the file at `path` with that content; None where there is none of this content."""
     try:
         parsed = json.loads(_beside(path).read_bytes())
-    except (OSError, ValueError):
+        if parsed["sha256"] != hashlib.sha256(content).hexdigest():
+            return None
+        return KnownContent(parsed["data"], {tuple(key_path): line for key_path, line in parsed["lines"]})
+    except (OSError, ValueError, LookupError, TypeError):  # none, or not in this form: another release has written it
         return None
-    if parsed["sha256"] != hashlib.sha256(content).hexdigest():
-        return None
-    return KnownContent(parsed["data"], {tuple(key_path): line for key_path, line in parsed["lines"]})
 
 
 def write_parsed(path: Path) -> None:

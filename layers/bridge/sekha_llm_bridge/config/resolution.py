@@ -37,6 +37,7 @@ NOT_READ = "not-read"
 # For required keys, so that they are not also reported as missing. Other keys are omitted. `{}` is the list indexes.
 _PLACEHOLDERS = {
     "id": "unnamed_{}",
+    "base_url": "https://unknown.invalid",
     "provider_type": "openai",
     "model_id": "unnamed_{}",
     "task": "chat_small",

@@ -23,7 +23,11 @@ class SecretCache:
         self._lock = Lock()
 
     def fetch(self, references: Collection[AwsReference], *, fresh: bool = False) -> FetchedValues:
-        """See `SecretSource`. Only references that are not known are fetched, unless `fresh`."""
+        """See `SecretSource`. Only references that are not known are fetched, unless `fresh`.
+
+        Then `SecretNotFetched` is returned even where an older value is known and stays in use: whoever asks because
+        that one was rejected shall ask again soon.
+        """
         with self._lock:
             wanted = [reference for reference in references if fresh or reference not in self._known]
         found = self._fetch(wanted) if wanted else {}
@@ -35,7 +39,8 @@ class SecretCache:
                     self.version += (type(known), str(known)) != (type(value), str(value))
             not_read = {reference for reference, value in found.items() if isinstance(value, SecretUnavailable)}
             self._outdated = self._outdated.difference(wanted) | not_read
-            return {reference: self._known[reference] for reference in references}
+            failed_now = {one: value for one, value in found.items() if isinstance(value, SecretNotFetched)}
+            return {reference: self._known[reference] for reference in references} | failed_now
 
     @property
     def references(self) -> frozenset[AwsReference]:

@@ -219,7 +219,7 @@ def _write_within_quotas(
     Raises `QuotaExceeded` where small records are refused, too: then it is a quota of the account, for all of them.
     """
     refused: dict[str, QuotaExceeded] = {}
-    unexplained, waiting = 0, deque(parts)
+    stored, unexplained, waiting = 0, 0, deque(parts)
     while waiting:
         part = waiting.popleft()
         if not should_continue():
@@ -232,8 +232,10 @@ def _write_within_quotas(
                 continue
             unexplained += not exceeds_a_quota(part[0])
             if unexplained == _MAX_UNEXPLAINED:
-                raise
+                raise QuotaExceeded(str(exc), stored=stored) from exc
             refused[part[0].id] = exc
+        else:
+            stored += len(part)
     return refused
 
 

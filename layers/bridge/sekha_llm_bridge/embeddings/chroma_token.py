@@ -47,9 +47,10 @@ class ChromaToken:
         return self._token
 
     def replace(self, token: SecretStr | None, *, is_fetched: bool = True) -> None:
-        """Takes over a token that was read again."""
-        with self._lock:
-            self._token, self._is_fetched = token, is_fetched
+        """Takes over a token that was read again. Without the lock, which a fetch may hold for seconds: the event loop
+        calls this.
+        """
+        self._token, self._is_fetched = token, is_fetched
 
     def has_other_than(self, sent: SecretStr | None) -> bool:
         """Returns whether the token is another one than `sent`, which was rejected. Fetches it for that, unless another
