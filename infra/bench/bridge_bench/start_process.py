@@ -4,8 +4,8 @@
 
 `TASK` is JSON: `paths` is the import path of the function, `own_loop` whether the bridge's runtime loop loads it,
 `event` that of its requests, `status` that of its answers, `requests` how many to make (null: none), `core` the
-processor core to run on (null: any). Output: one line of JSON, see `main`. Only what every Python has loaded is imported
-before the measurement, so that a function's own imports are counted.
+processor core to run on (null: any). Output: one line of JSON, see `main`. Only what every Python has loaded is
+imported before the measurement, so that a function's own imports are counted.
 """
 
 import os
