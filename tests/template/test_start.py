@@ -17,8 +17,9 @@ from bridge_bench.start import Start, first_floor, functions, measure
 from tests.template.built import Build
 from tests.template.cloudformation import ROOT
 
-# The chat function takes 1.25 times the instructions of the floor; it took 1.68 times as many before decision 0046.
-MAX_RATIO = 1.4
+# The chat function takes 1.26 times the instructions of the floor; it took 1.68 times as many before decision 0046. By
+# the lowest CPU times it is about 1.31, and was 1.46 on a machine with four processes for each core.
+MAX_RATIO = 1.5
 MIN_PAIRS, MAX_PAIRS = 3, 16
 
 NEVER_AT_START = ("yaml", "httpx", "boto3", "chromadb", "cryptography", "tiktoken")
