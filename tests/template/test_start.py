@@ -17,8 +17,9 @@ from bridge_bench.start import Start, first_floor, functions, measure
 from tests.template.built import Build
 from tests.template.cloudformation import ROOT
 
-# The chat function takes 1.36 times the instructions of the floor; it took 1.66 times as many before decision 0046.
-MAX_RATIO = 1.6
+# The chat function takes 1.26 times the instructions of the floor; it took 1.68 times as many before decision 0046. By
+# the lowest CPU times it is about 1.31, and was 1.46 on a machine with four processes for each core.
+MAX_RATIO = 1.5
 MIN_PAIRS, MAX_PAIRS = 3, 16
 
 NEVER_AT_START = ("yaml", "httpx", "boto3", "chromadb", "cryptography", "tiktoken")
@@ -67,7 +68,9 @@ def test_the_chat_function_starts_in_a_fixed_ratio_to_an_empty_one(floor: Start,
     pytest.fail(f"{lowest_chat:.0f} ms of CPU time are more than {MAX_RATIO} times the floor, {lowest_floor:.0f} ms")
 
 
-@pytest.mark.parametrize("function", ["chat_completions", "models", "route", "authorizer", "usage_records"])
+@pytest.mark.parametrize(
+    "function", ["chat_completions", "embeddings", "models", "route", "authorizer", "usage_records"]
+)
 def test_a_function_starts_without_packages_that_few_requests_need(
     function: str, started: Mapping[str, Start], lambda_python: Path
 ) -> None:

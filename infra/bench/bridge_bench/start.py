@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,13 +43,16 @@ _TLS = "import ssl,time; s=time.process_time(); ssl.create_default_context(); pr
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """What is started: the import path, the environment's additions, and the event of its requests (None: none)."""
+    """What is started: the import path, the environment's additions, and the event of its requests (None: none).
+    `own_loop`: the bridge's runtime loop loads it, in place of Lambda's runtime.
+    """
 
     name: str
     paths: Sequence[Path]
     env: Mapping[str, str]
     event: Mapping[str, Any] | None
     layers_mb: float = 0.0
+    own_loop: bool = False
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -95,7 +98,7 @@ def all_starts(
         mark = f" ({checkout.resolve().name})" if len(checkouts) > 1 else ""
         for start in functions(checkout.resolve(), layers, runtime, port):
             if not only or start.name in only:
-                yield Start(start.name + mark, start.paths, start.env, start.event, start.layers_mb)
+                yield replace(start, name=start.name + mark)
 
 
 def first_floor(layer: Path, folder: Path) -> Start:
@@ -121,15 +124,18 @@ def build_layer(checkout: Path, name: str, folder: Path) -> Path:
 
 def functions(checkout: Path, layers: Mapping[str, Path], runtime: Path, port: int) -> Iterator[Start]:
     """Yields the functions of the template, each with its own layers and variables."""
+    # Other checkouts may have a loop that only imports the function.
+    has_loader = (layers["bridge"] / "python" / "sekha_llm_bridge" / "lambda_runtime" / "handler.py").exists()
     config = _configure(layers["bridge"], port)
     for function in read_template(checkout / "template.yaml").functions:
         own = [layers[layer.name] for layer in function.layers if layer.name in layers]
         env = {name: variable.value for name, variable in function.environment.items()}
         env |= {"LLM_CONFIG_PATH": str(config), "AUTH_MODE": "keys" if function.code.name == "authorizer" else "none"}
         env |= {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}", "AWS_REGION": "us-east-1", "CHROMA_URL": ""}
-        env.pop("AWS_LAMBDA_EXEC_WRAPPER", None)
+        own_loop = env.pop("AWS_LAMBDA_EXEC_WRAPPER", None) is not None and has_loader
         paths = [function.code, *(layer / "python" for layer in own), runtime]
-        yield Start(function.code.name, paths, env, first_event(function.code.name), sum(map(_size_mb, own)))
+        event, size_mb = first_event(function.code.name), sum(map(_size_mb, own))
+        yield Start(function.code.name, paths, env, event, size_mb, own_loop)
 
 
 def _configure(layer: Path, port: int) -> Path:
@@ -146,6 +152,7 @@ def measure(start: Start, *, core: int | None, requests: int) -> dict[str, float
     """Starts it once. See `start_process.main`. Raises SystemExit if it fails."""
     task = {
         "paths": [str(path) for path in start.paths],
+        "own_loop": start.own_loop,
         "event": start.event,
         "status": expected_status(start.paths[0].name),
         "requests": None if start.event is None or not requests else requests,

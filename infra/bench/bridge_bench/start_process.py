@@ -2,10 +2,10 @@
 
     python3.13 -I -S start_process.py TASK
 
-`TASK` is JSON: `paths` is the import path of the function, `event` that of its requests, `status` that of its answers,
-`requests` how many to make (null: none), `core` the processor core to run on (null: any). Output: one line of JSON, see
-`main`. Only what every Python has loaded is imported before the measurement, so that a function's own imports are
-counted.
+`TASK` is JSON: `paths` is the import path of the function, `own_loop` whether the bridge's runtime loop loads it,
+`event` that of its requests, `status` that of its answers, `requests` how many to make (null: none), `core` the
+processor core to run on (null: any). Output: one line of JSON, see `main`. Only what every Python has loaded is
+imported before the measurement, so that a function's own imports are counted.
 """
 
 import os
@@ -34,13 +34,19 @@ def main(task: "dict[str, Any]") -> "dict[str, float | int]":
     """
     sys.path[:0] = task["paths"]
     known, started_ns, cpu_ns = set(sys.modules), time.perf_counter_ns(), time.process_time_ns()
-    import app  # type: ignore[import-not-found]  # the function's own, by the path above
+    if task["own_loop"]:
+        from sekha_llm_bridge.lambda_runtime.handler import load
 
+        handler = load("app.handler")
+    else:
+        import app  # type: ignore[import-not-found]  # the function's own, by the path above
+
+        handler = app.handler
     init_ns, init_cpu_ns = time.perf_counter_ns() - started_ns, time.process_time_ns() - cpu_ns
     measured = {"init": init_ns / 1e6, "init_cpu": init_cpu_ns / 1e6, **_loaded(known)}
     if task["requests"] is None:
         return measured
-    calls = [_cpu_ns(app.handler, task["event"], task["status"]) for _ in range(task["requests"])]
+    calls = [_cpu_ns(handler, task["event"], task["status"]) for _ in range(task["requests"])]
     measured |= {"first_cpu": calls[0] / 1e6, "modules_used": len(set(sys.modules) - known)}
     measured["warm_cpu"] = sorted(calls[1:])[len(calls[1:]) // 2] / 1e3 if len(calls) > 1 else 0
     measured["peak_mb"] = _peak_mb()

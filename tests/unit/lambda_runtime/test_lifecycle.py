@@ -53,6 +53,21 @@ def test_an_init_failure_is_reported_with_its_message_and_stack_trace(runtime: R
     assert "raise ValueError('no table')" in report["stackTrace"][-1]
 
 
+def test_no_garbage_is_collected_while_the_handler_is_loaded(runtime: Runtime, api: FakeRuntimeApi) -> None:
+    runtime.start(
+        """
+        import gc
+        loading = [gc.isenabled(), sum(each["collections"] for each in gc.get_stats())]
+        objects = [[] for _ in range(100_000)]
+        loading.append(sum(each["collections"] for each in gc.get_stats()) - loading.pop())
+        def handler(event, context):
+            return {"loading": loading, "serving": gc.isenabled(), "kept": gc.get_freeze_count() > len(objects)}
+    """,
+    )
+    payload = json.loads(api.wait_until_finished(api.queue_event({})).payload)
+    assert payload == {"loading": [False, 0], "serving": True, "kept": True}
+
+
 def test_a_handler_in_a_folder_is_found(runtime: Runtime, api: FakeRuntimeApi) -> None:
     runtime.start("handler = lambda event, context: 'found'", handler="deep/er/app.handler", file="deep/er/app.py")
     assert api.wait_until_finished(api.queue_event({})).payload == b'"found"'

@@ -3,7 +3,6 @@
 A message shows a value as it is written in the file, never with its references resolved. It never shows a credential.
 """
 
-import difflib
 import re
 from collections.abc import Iterable
 from typing import get_args
@@ -97,9 +96,15 @@ def describe_value(raw_value: object) -> str:
 def suggest_name(name: str, valid: Iterable[str]) -> str:
     """Returns a clause with the valid name most similar to `name`, or with the valid names when none is similar."""
     names = list(valid)
-    near = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.6)
+    near = _most_similar(name, names)
     near = near or [longer for longer in names if name.lower() in longer.split("_")]  # finds `base_url` for `url`
     return f"did you mean `{near[0]}`?" if near else list_names(names)
+
+
+def _most_similar(name: str, valid: list[str]) -> list[str]:
+    import difflib  # only a file with faults needs it, and every function loads the file at its start
+
+    return difflib.get_close_matches(name.lower(), valid, n=1, cutoff=0.6)
 
 
 def list_names(valid: Iterable[str]) -> str:
@@ -145,7 +150,7 @@ def _nearest_choice_hint(error: ErrorDetails, raw_value: object) -> str:
     if error["type"] != "enum" or not isinstance(raw_value, str):
         return ""
     choices = re.findall(r"'([^']+)'", error["ctx"]["expected"])
-    near = difflib.get_close_matches(raw_value.lower(), choices, n=1)
+    near = _most_similar(raw_value, choices)
     return f"; did you mean `{near[0]}`?" if near else ""
 
 

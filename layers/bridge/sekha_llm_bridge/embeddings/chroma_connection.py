@@ -17,7 +17,8 @@ import httpx
 
 from sekha_llm_bridge.clock import Clock, SystemClock
 from sekha_llm_bridge.config.models import ChromaConfig
-from sekha_llm_bridge.embeddings.chroma_token import ChromaToken, TokenAuth
+from sekha_llm_bridge.embeddings.chroma_auth import TokenAuth
+from sekha_llm_bridge.embeddings.chroma_token import ChromaToken
 from sekha_llm_bridge.embeddings.store import StoreDown
 
 REQUEST_TIMEOUT_S = 10.0

@@ -6,14 +6,12 @@ else behaves as under Lambda's own runtime.
 
 import asyncio
 import contextlib
-import importlib
 import json
-import sys
 import time
 import warnings
 from collections.abc import Callable, Mapping, MutableMapping
 from decimal import Decimal
-from typing import Any, Never
+from typing import Never
 
 from sekha_llm_bridge.lambda_runtime import logs
 from sekha_llm_bridge.lambda_runtime.asgi import App, Exchange, Message, is_rest_event, request_of
@@ -24,11 +22,11 @@ from sekha_llm_bridge.lambda_runtime.error_report import (
     handler_error_report,
     init_error_report,
 )
+from sekha_llm_bridge.lambda_runtime.handler import Handler, load
 from sekha_llm_bridge.lambda_runtime.response import ResponseStream, request_head
 from sekha_llm_bridge.lambda_runtime.runtime_api import Invocation, RuntimeApi, RuntimeApiError, require_accepted
 from sekha_llm_bridge.lambda_runtime.snapshot import take_snapshot
 
-Handler = Callable[[Any, Context], Any]
 _TRACE_ID = "_X_AMZN_TRACE_ID"
 _MARGIN_S = 0.1
 
@@ -45,38 +43,6 @@ def main(environment: MutableMapping[str, str]) -> int:
     except RuntimeApiError as exc:
         logs.log("ERROR", f"The Runtime API failed: {exc}", request_id.current)
         return 1
-
-
-def load(name: str) -> Handler:
-    """Returns the handler `module.attribute`, whose module may be a path with slashes. Raises `ReportableError`."""
-    path, dot, attribute = name.rpartition(".")
-    if not dot:
-        raise ReportableError(
-            ErrorReport("Runtime.MalformedHandlerName", f"Bad handler '{name}': it is to be module.attribute")
-        )
-    if path.split(".")[0] in sys.builtin_module_names:
-        message = f"Cannot use built-in module {path} as a handler module"
-        raise ReportableError(ErrorReport("Runtime.BuiltInModuleConflict", message))
-    module = _import(path)
-    if not hasattr(module, attribute):
-        raise ReportableError(
-            ErrorReport("Runtime.HandlerNotFound", f"Handler '{attribute}' missing on module '{path}'")
-        )
-    handler: Handler = getattr(module, attribute)
-    return handler
-
-
-def _import(path: str) -> object:
-    try:
-        return importlib.import_module(path.replace("/", "."))
-    except ImportError as exc:
-        raise ReportableError(
-            ErrorReport("Runtime.ImportModuleError", f"Unable to import module '{path}': {exc}")
-        ) from exc
-    except SyntaxError as exc:
-        place = f'  File "{exc.filename}" Line {exc.lineno}\n    {exc.text}'
-        message = f"Syntax error in module '{path}': {exc}"
-        raise ReportableError(ErrorReport("Runtime.UserCodeSyntaxError", message, (place,))) from exc
 
 
 def _load_or_report(name: str, api: RuntimeApi) -> Handler:
