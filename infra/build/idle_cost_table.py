@@ -6,6 +6,7 @@
 With parameters, it prints the bill of a stack with these, and writes nothing. It needs the SAM CLI's environment.
 """
 
+import argparse
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
@@ -15,6 +16,8 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(Path(__file__).parent), str(ROOT / "infra" / "local"), str(ROOT)]
 
 from idle_cost import Line, chroma_lines, idle_lines, total  # noqa: E402 — needs the path that is set above
+from local_stack.cloudformation import load  # noqa: E402 — as above
+from local_stack.parameters import parameter_faults  # noqa: E402 — as above
 from page_sections import table, with_section  # noqa: E402 — as above
 
 DOCUMENT = ROOT / "infra" / "README.md"
@@ -33,10 +36,30 @@ Bill = Callable[[Mapping[str, str]], list[Line]]
 
 def main(arguments: Sequence[str]) -> None:
     """Writes the tables, or prints one bill."""
-    if arguments:
-        print(bill_table(_bill(dict(one.split("=", 1) for one in arguments))))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parameters", nargs="*", metavar="NAME=VALUE", help="a parameter of the template")
+    if given := parser.parse_args(arguments).parameters:
+        try:
+            parameters = _checked(given)
+        except ValueError as error:
+            parser.error(str(error))
+        print(bill_table(_bill(parameters)))
     else:
         DOCUMENT.write_text(with_tables(DOCUMENT.read_text(encoding="utf-8"), _bill), encoding="utf-8")
+
+
+def _checked(given: Sequence[str]) -> dict[str, str]:
+    """Returns the parameters by name. Raises ValueError for those that CloudFormation would refuse."""
+    parameters = {}
+    document = load(ROOT / "template.yaml")
+    for one in given:
+        name, separator, value = one.partition("=")
+        if not separator or name not in document["Parameters"]:
+            raise ValueError(f"{name}: give parameters of the template as NAME=VALUE")
+        parameters[name] = value
+    if faults := list(parameter_faults(document, parameters)):
+        raise ValueError("; ".join(faults))
+    return parameters
 
 
 def with_tables(text: str, bill: Bill) -> str:

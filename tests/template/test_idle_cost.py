@@ -211,3 +211,19 @@ def test_the_check_writes_the_gauges_that_are_calculated_with(
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines() if line.startswith('{"_aws"')]
     written = {one["Name"] for line in lines for group in line["_aws"]["CloudWatchMetrics"] for one in group["Metrics"]}
     assert written == GAUGES
+
+
+@pytest.mark.parametrize(
+    ("argument", "reason"),
+    [
+        ("SnapStart", "SnapStart: give parameters of the template as NAME=VALUE"),
+        ("NoSuch=1", "NoSuch: give parameters of the template as NAME=VALUE"),
+        ("SnapStart=maybe", "SnapStart: must be off, chat or all"),
+    ],
+)
+def test_no_bill_is_made_of_parameters_that_a_stack_cannot_have(
+    argument: str, reason: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        idle_cost_table.main([argument])
+    assert reason in capsys.readouterr().err

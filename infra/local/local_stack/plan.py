@@ -15,6 +15,7 @@ import environment
 from local_stack.cloudformation import TemplateError, load
 from local_stack.configuration import Configuration, choose
 from local_stack.http_server import listen
+from local_stack.parameters import parameter_faults
 from local_stack.routes import RoutingTable
 from local_stack.schedules import Cron, Rate, ScheduleError, parse
 from local_stack.template import Template
@@ -113,9 +114,13 @@ def _parameters(given: Sequence[str]) -> dict[str, str]:
 
 def _template(path: Path, parameters: Mapping[str, str]) -> Template:
     try:
-        known = load(path).get("Parameters") or {}
+        document = load(path)
+        known = document.get("Parameters") or {}
         if unknown := parameters.keys() - known - {AUTH_PARAMETER}:
             raise CannotStartError(f"--parameter {min(unknown)}: the template has no such parameter")
+        given = {name: value for name, value in parameters.items() if name in known}
+        if faults := list(parameter_faults(document, given)):
+            raise CannotStartError("\n".join(f"--parameter {fault}" for fault in faults))
         template = read_template(path, region=_region(os.environ, Path.home()), parameters=parameters)
         RoutingTable(template.routes)
     except TemplateError as fault:

@@ -79,6 +79,8 @@ def ended_stack(
         ("MaxChats", "--parameter MaxChats: it has the form NAME=VALUE"),
         ("AuthMode=keys", "--parameter AuthMode: use --auth"),
         ("MaxChat=2", "--parameter MaxChat: the template has no such parameter"),
+        ("SnapStart=maybe", "--parameter SnapStart: must be off, chat or all"),
+        ("BasePath=llm", "--parameter BasePath needs DomainName"),
     ],
 )
 def test_a_parameter_that_the_template_cannot_have_is_refused(parameter: str, reason: str, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from sekha_llm_bridge.cli.app import app
 from sekha_llm_bridge.config.schema import schema_text
 
 PACKAGE = Path(sekha_llm_bridge.__file__).parent
+ROOT = Path(__file__).parents[3]
 FILE = """
 providers:
   - id: local
@@ -72,6 +73,24 @@ def test_check_config_prints_every_fault_on_stderr_and_exits_with_2(file: Path) 
     assert f"{file}:4: providers[0].provider_type" in answer.stderr
     assert f"{file}:15: providers[1].models[1].context_window" in answer.stderr
     assert "2 faults: the configuration cannot be used" in answer.stderr
+
+
+@pytest.mark.parametrize("example", sorted((ROOT / "config" / "examples").glob("*.yaml")), ids=lambda path: path.name)
+def test_every_example_is_valid_on_a_machine_without_aws(example: Path) -> None:
+    answer = run("check-config", str(example), AWS_REGION="", AWS_DEFAULT_REGION="")
+    assert answer.exit_code == 0, answer.output
+    assert f"{example.name}: valid" in answer.stdout.replace("\n", "")
+
+
+def test_check_config_warns_of_bedrock_without_a_region() -> None:
+    example = str(ROOT / "config" / "examples" / "bedrock.yaml")
+    fault = "bedrock: give the `region` of Bedrock; without it, the bridge does not start"
+    assert f"warning: {fault}" in run("check-config", example, AWS_REGION="", AWS_DEFAULT_REGION="").stdout
+    assert (
+        fault
+        in json.loads(run("check-config", example, "--json", AWS_REGION="", AWS_DEFAULT_REGION="").stdout)["warnings"]
+    )
+    assert fault not in run("check-config", example, AWS_REGION="eu-west-1").stdout
 
 
 def test_check_config_of_a_missing_file_exits_with_2(tmp_path: Path) -> None:

@@ -161,6 +161,13 @@ def test_a_report_without_version_and_providers_is_displayed() -> None:
     assert lines[3:] == ["no provider is configured"]
 
 
+def test_a_bridge_that_hides_its_providers_is_not_shown_as_one_without_any() -> None:
+    report = HealthReport.model_validate({"status": "healthy", "version": "2.0.0"})
+    lines = drawn(View(URL).with_report(report, NOW), 140)
+    assert lines[-1].startswith("note: the bridge shows its providers to callers with a valid key")
+    assert "no provider is configured" in drawn(view_of({}, notes=["3 wait to be stored"]))
+
+
 def test_unknown_fields_of_a_newer_bridge_are_ignored() -> None:
     assert drawn(view_of({"p": {**LOCAL, "news": {"a": 1}}}, more=1)) == drawn(view_of({"p": LOCAL}))
 

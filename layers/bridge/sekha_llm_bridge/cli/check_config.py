@@ -39,6 +39,7 @@ def run(file: Path | None, *, as_json: bool) -> int:
     warnings = [*settings.warnings, *configuration_warnings(settings), *plain_http_warnings(settings)]
     if (unusable_proxy := proxy_fault(provider.base_url or "" for provider in settings.providers)) is not None:
         warnings.append(f"{unusable_proxy}; with it, the bridge does not start")
+    warnings += [f"{fault}; without it, the bridge does not start" for fault in _address_faults(settings)]
     prices = PriceBook()
     if as_json:
         _print_json(
@@ -154,9 +155,25 @@ def _provider_data(row: Row, prices: PriceBook) -> dict[str, Any]:
     }
 
 
+def _address_faults(settings: Settings) -> list[str]:
+    """Returns what the addresses of the providers lack: Bedrock's need a region, which Lambda sets and this machine may
+    not.
+    """
+    faults: list[str] = []
+    for provider in settings.providers:
+        try:
+            masked_addresses_of(provider)
+        except ConfigError as error:
+            faults += error.faults
+    return faults
+
+
 def _urls(provider: ProviderConfig) -> dict[str, str]:
-    """Returns the URLs that will be requested, by their use."""
-    addresses = masked_addresses_of(provider)
+    """Returns the URLs that will be requested, by their use; none while they are not known (`_address_faults`)."""
+    try:
+        addresses = masked_addresses_of(provider)
+    except ConfigError:
+        return {}
     uses = {
         "chat": addresses.chat if any(model.is_chat for model in provider.models) else None,
         "embeddings": addresses.embeddings if any(model.serves(Task.EMBEDDING) for model in provider.models) else None,

@@ -76,3 +76,8 @@ class HealthReport(_Part):
         if isinstance(document, dict) and document.keys() == {"status", "version"}:
             return {**document, "notes": [_WITHOUT_KEY], "providers": {}}
         return document
+
+    @property
+    def hides_providers(self) -> bool:
+        """Whether the bridge did not show its providers, because it got no valid key."""
+        return self.notes == (_WITHOUT_KEY,)

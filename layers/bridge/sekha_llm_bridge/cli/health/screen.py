@@ -66,10 +66,14 @@ class HealthScreen:
             yield _text(line, options)
         if self.view.received is None:
             return
-        yield ""
-        providers = self.view.received.report.providers
-        rows = [Row(provider_id, health, self.now) for provider_id, health in providers.items()]
-        yield _table(rows, console, options) if rows else "no provider is configured"
+        report = self.view.received.report
+        rows = [Row(provider_id, health, self.now) for provider_id, health in report.providers.items()]
+        if rows:
+            yield ""
+            yield _table(rows, console, options)
+        elif not report.hides_providers:
+            yield ""
+            yield "no provider is configured"
 
 
 def _heading(view: View, now: datetime) -> Iterator[Line]:
