@@ -207,7 +207,7 @@ def test_the_description_of_a_version_has_room_for_the_longest_parameters(deploy
         "Revision": "r" * 20,
         "ChromaUrl": f"https://{'c' * 92}",
         "OpenAiKeySecret": "ssm:/sekha/".ljust(40, "o"),
-        "ChromaTokenSecret": "ssm:/sekha/chroma".ljust(40, "o"),
+        "ChromaTokenSecret": "ssm:/sekha/chroma".ljust(56, "o"),
         "LogLevel": "WARNING",
         "Architecture": "x86_64",
     }

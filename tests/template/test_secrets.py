@@ -143,9 +143,11 @@ def test_the_description_of_a_version_fits_into_what_lambda_takes() -> None:
     """256 characters, with the longest value of every parameter in it."""
     for resource in TEMPLATE.resources.values():
         if resource["Type"] == "AWS::Serverless::Function":
-            text = resource["Properties"]["VersionDescription"]["Fn::Sub"]
-            longest = re.sub(r"\$\{(\w+)\}", lambda match: "x" * _longest(TEMPLATE.parameters[match[1]]), text)
-            assert len(longest) <= 256
+            separator, [text, *marks] = resource["Properties"]["VersionDescription"]["Fn::Join"]
+            longest = re.sub(
+                r"\$\{(\w+)\}", lambda match: "x" * _longest(TEMPLATE.parameters[match[1]]), text["Fn::Sub"]
+            )
+            assert len(separator.join([longest, *(mark["Fn::If"][1] for mark in marks)])) <= 256
 
 
 def _longest(parameter: Mapping[str, Any]) -> int:
