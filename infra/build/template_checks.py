@@ -24,16 +24,42 @@ sys.path.insert(0, str(ROOT / "infra" / "local"))
 from environment import find_python, make  # noqa: E402 — needs the path that is set above
 
 REGION = "eu-west-1"
+PREFIX = f"{REGION}:123456789012"
+_COMPANY: Mapping[str, str] = {
+    "AccessLog": "on",
+    "AlertTopicArn": f"arn:aws:sns:{PREFIX}:alerts",
+    "AllowedCidrs": "10.0.0.0/8",
+    "BedrockGuardrailArn": f"arn:aws:bedrock:{PREFIX}:guardrail/abc123",
+    "BedrockModels": "arn:aws:bedrock:*::foundation-model/amazon.nova-pro-v1:0",
+    "ChromaTokenSecret": "ssm:/sekha/chroma",
+    "ChromaUrl": "https://chroma.example.com",
+    "Dashboard": "on",
+    "Deployment": "canary",
+    "KmsKeyArn": f"arn:aws:kms:{PREFIX}:key/1234-ab",
+    "MaxChats": "50",
+    "MetricsPerRoute": "on",
+    "OpenAiKeySecret": "ssm:/sekha/openai",
+    "PermissionsBoundaryArn": "arn:aws:iam::123456789012:policy/boundary",
+    "SecretsKeyArn": f"arn:aws:kms:{PREFIX}:key/5678-cd",
+    "SnapStart": "all",
+    "TlsPolicy": "SecurityPolicy_TLS13_1_3_2025_09",
+    "Tracing": "on",
+    "VpcFunctions": "all",
+    "VpcSecurityGroupIds": "sg-0a1b2c3d",
+    "VpcSubnetIds": "subnet-0a1b2c3d,subnet-1a2b3c4d",
+    "WebAclArn": f"arn:aws:wafv2:{PREFIX}:regional/webacl/acl/1a2b3c4d-0000-0000-0000-000000000000",
+}
 # Name → the parameters that are not at their default.
 VARIANTS: Mapping[str, Mapping[str, str]] = {
     "default": {},
     "company": {
-        "AlertTopicArn": f"arn:aws:sns:{REGION}:123456789012:alerts",
-        "BedrockModels": "arn:aws:bedrock:*::foundation-model/amazon.nova-pro-v1:0",
-        "Dashboard": "on",
-        "Deployment": "canary",
-        "SecretsKeyArn": f"arn:aws:kms:{REGION}:123456789012:key/1234-ab",
+        **_COMPANY,
+        "BasePath": "llm",
+        "CertificateArn": f"arn:aws:acm:{PREFIX}:certificate/1a2b3c4d-0000-0000-0000-000000000000",
+        "DomainName": "llm.example.com",
+        "HostedZoneId": "Z0123456789ABCDEFGHIJ",
     },
+    "private": {**_COMPANY, "ApiVpcEndpointIds": "vpce-0a1b2c3d"},
 }
 
 

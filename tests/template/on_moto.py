@@ -38,6 +38,9 @@ def for_moto(text: str, parameters: Mapping[str, str]) -> str:
         for name, one in resources.items()
         if name not in left_out
     }
+    for resource in template["Resources"].values():
+        if resource.get("DeletionPolicy") == "RetainExceptOnCreate":
+            resource["DeletionPolicy"] = "Retain"  # moto knows no other policy, and deletes what has one
     template["Outputs"] = _changed(template["Outputs"], left_out, layers, resolver)
     return json.dumps(template)
 

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
+from local_stack.cloudformation import Resolver
 from sekha_llm_bridge.jobs.authorizer import KEY_ID_FIELD
 from tests.template.cloudformation import ROOT, Template, load
 from tests.template.deployed import PSEUDO, Deployed
-from tests.template.switches import EVERYTHING
+from tests.template.switches import EVERYTHING, EVERYTHING_PUBLIC
 
 pytestmark = pytest.mark.sam
 
@@ -97,7 +98,7 @@ def test_logs_are_kept_when_the_stack_is_deleted_and_have_no_name_that_a_second_
 ) -> None:
     for name in LOG_GROUPS:
         group = everything.resources[name]
-        assert group["DeletionPolicy"] == group["UpdateReplacePolicy"] == "Retain"
+        assert (group["DeletionPolicy"], group["UpdateReplacePolicy"]) == ("RetainExceptOnCreate", "Retain")
         assert "LogGroupName" not in group["Properties"]
         assert group["Properties"]["RetentionInDays"] == "30"
     assert everything.outputs["AccessLogGroupName"]["Value"] == "<AccessLogGroup>"
@@ -146,6 +147,22 @@ def test_without_a_key_everything_is_encrypted_with_those_of_aws(default: Deploy
     assert [(queue.get("KmsMasterKeyId"), queue["SqsManagedSseEnabled"]) for queue in queues] == [(None, True)] * 2
 
 
+def test_each_condition_is_true_with_everything_on_so_that_no_resource_escapes_the_tests(
+    everything: Deployed,
+) -> None:
+    template = json.loads(everything.text)
+    resolvers = [
+        Resolver(template, attributes={}, pseudo=PSEUDO, parameters=parameters)
+        for parameters in (EVERYTHING, EVERYTHING_PUBLIC)
+    ]
+    never = [
+        name
+        for name in template["Conditions"]
+        if not any(resolver.condition(name, f"Conditions.{name}") for resolver in resolvers)
+    ]
+    assert never == []
+
+
 @pytest.mark.parametrize(
     ("switch", "expected"), [("everything", {EVERYTHING["PermissionsBoundaryArn"]}), ("default", {None})]
 )
@@ -190,7 +207,7 @@ def test_the_description_of_a_version_has_room_for_the_longest_parameters(deploy
         "Revision": "r" * 20,
         "ChromaUrl": f"https://{'c' * 92}",
         "OpenAiKeySecret": "ssm:/sekha/".ljust(40, "o"),
-        "ChromaTokenSecret": "ssm:/sekha/chroma".ljust(40, "o"),
+        "ChromaTokenSecret": "ssm:/sekha/chroma".ljust(56, "o"),
         "LogLevel": "WARNING",
         "Architecture": "x86_64",
     }

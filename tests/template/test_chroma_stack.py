@@ -1,6 +1,8 @@
 """The stack of a Chroma server, and its setup script with stand-ins for the programs that only AWS's machine has."""
 
+import json
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -198,13 +200,38 @@ def test_a_setup_that_succeeds_names_the_instance_after_it_answers_and_tells_the
     done = run("attach_volume() { :; }\nmain")
     assert done.returncode == 0, done.stderr
     made = calls(tmp_path)
-    steps = ("docker run -d --name chroma", "docker run -d --name proxy", "curl -sSf -o /dev/null", "aws route53")
+    steps = (
+        *("docker run -d --name chroma", "docker run -d --name proxy", "curl -sSf -o /dev/null"),
+        "systemctl enable --now chroma-name.service",
+    )
     order = [next(i for i, call in enumerate(made) if call.startswith(step)) for step in steps]
     assert order == sorted(order)
     assert made[-1].endswith("--status SUCCESS")
     chroma = made[order[0]]
     assert "-p 127.0.0.1:8001:8000" in chroma  # only the proxy reaches it
     assert TOKEN not in "\n".join(made)
+
+
+def test_the_name_is_deleted_when_the_instance_ends_because_a_zone_with_a_record_cannot_be_deleted(
+    run: Run, tmp_path: Path
+) -> None:
+    (tmp_path / "answers" / "curl").write_text("10.90.16.7\n")
+    assert run('mkdir -p "$PROXY"; set_name').returncode == 0
+    unit = (tmp_path / "etc" / "systemd" / "system" / "chroma-name.service").read_text()
+    for command, action in (("ExecStart", "UPSERT"), ("ExecStop", "DELETE")):
+        [file] = re.findall(rf"(?m)^{command}=/usr/bin/aws route53 .* --hosted-zone-id the-zone .*file://(\S+)$", unit)
+        [change] = json.loads(Path(file).read_text())["Changes"]
+        assert change["Action"] == action
+        assert change["ResourceRecordSet"]["Name"] == "the-name"
+        assert change["ResourceRecordSet"]["ResourceRecords"] == [{"Value": "10.90.16.7"}]
+
+
+def test_the_instance_has_its_way_to_aws_as_long_as_it_lives_and_its_roles_have_the_boundary() -> None:
+    routes = {name for name, one in RESOURCES.items() if one["Type"] == "AWS::EC2::Route"}
+    assert RESOURCES["Instances"]["DependsOn"] == "WayToAws"
+    assert routes <= {route["Ref"] for route in RESOURCES["WayToAws"]["Metadata"]["Routes"]["Fn::If"][1]}
+    boundary = {"Fn::If": ["HasPermissionsBoundary", {"Ref": "PermissionsBoundaryArn"}, {"Ref": "AWS::NoValue"}]}
+    assert [one["PermissionsBoundary"] for one in of_type("AWS::IAM::Role")] == [boundary, boundary]
 
 
 def test_the_proxys_configuration_is_for_root_alone_and_changes_only_with_the_token(run: Run, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 from local_stack.cloudformation import Resolver
 from tests.template.cloudformation import Template
 from tests.template.deployed import PSEUDO, Deployed, deploy
+from tests.template.rights import VPC_ACTIONS, listed, statements_of
 
 TEMPLATE = Template()
 SUBNETS, GROUPS = "subnet-0a1b2c3d,subnet-0a1b2c3d4e5f60718", "sg-0a1b2c3d"
@@ -87,10 +88,24 @@ def test_only_functions_in_the_vpc_may_make_network_interfaces_and_never_by_thei
         functions = {role.strip("<>").removesuffix("Role") for role in policy["Roles"]}
         for statement in policy["PolicyDocument"]["Statement"]:
             assert {action.partition(":")[0] for action in statement["Action"]} == {"ec2"}
-            (allowed if statement["Effect"] == "Allow" else denied).update(functions)
             if statement["Effect"] == "Deny":
                 assert statement["Condition"] == {"Null": {"lambda:SourceFunctionArn": "false"}}
+                assert set(statement["Action"]) == VPC_ACTIONS
+                denied.update(functions)
+            elif "ec2:CreateNetworkInterface" in statement["Action"]:
+                allowed.update(functions)
     assert (allowed, denied) == (attached(stacks[name]), FUNCTIONS)
+
+
+@pytest.mark.parametrize("name", ["default", "callers", "all"])
+def test_lambda_may_always_delete_the_interfaces_of_versions_that_were_in_the_vpc(
+    stacks: Mapping[str, Deployed], name: str
+) -> None:
+    """Lambda does so in the function's role, after the function left the VPC and its old versions are deleted."""
+    for function in FUNCTIONS:
+        statements = [one for one in statements_of(stacks[name], f"{function}Role") if one["Effect"] == "Allow"]
+        actions = {action for statement in statements for action in listed(statement["Action"])}
+        assert {"ec2:DescribeNetworkInterfaces", "ec2:DeleteNetworkInterface"} <= actions
 
 
 def test_a_function_is_made_after_its_rights_and_nothing_depends_on_itself(stacks: Mapping[str, Deployed]) -> None:
@@ -139,8 +154,9 @@ def test_the_api_is_private_where_it_has_vpc_endpoints(stacks: Mapping[str, Depl
 
 
 @pytest.mark.parametrize("name", ["default", "callers", "domain"])
-def test_without_a_limit_the_api_has_no_policy(stacks: Mapping[str, Deployed], name: str) -> None:
-    assert "Policy" not in only(stacks[name], "AWS::ApiGateway::RestApi")
+def test_without_a_limit_the_policy_of_the_api_denies_nobody(stacks: Mapping[str, Deployed], name: str) -> None:
+    body = only(stacks[name], "AWS::ApiGateway::RestApi")["Body"]
+    assert body["x-amazon-apigateway-policy"]["Statement"] == [ALLOW]
 
 
 @pytest.mark.parametrize(
@@ -160,7 +176,10 @@ def test_without_a_limit_the_api_has_no_policy(stacks: Mapping[str, Deployed], n
 def test_the_policy_of_the_api_denies_all_other_endpoints_and_networks(
     stacks: Mapping[str, Deployed], name: str, denials: list[Any]
 ) -> None:
-    statements = only(stacks[name], "AWS::ApiGateway::RestApi")["Policy"]["Statement"]
+    """It is in the definition: an import, which each update makes, removes a policy that is only a property."""
+    api = only(stacks[name], "AWS::ApiGateway::RestApi")
+    assert "Policy" not in api
+    statements = api["Body"]["x-amazon-apigateway-policy"]["Statement"]
     assert statements == [ALLOW, *({**DENY, "Condition": denial} for denial in denials)]
 
 

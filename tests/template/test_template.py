@@ -175,7 +175,7 @@ def test_pending_vectors_are_kept_in_order_for_14_days_and_after_the_stack_is_de
     assert waits["Properties"]["FifoQueue"] is dead["Properties"]["FifoQueue"] is True
     for queue in (waits, dead):
         assert queue["Properties"]["MessageRetentionPeriod"] == 14 * 24 * 3600
-        assert queue["DeletionPolicy"] == queue["UpdateReplacePolicy"] == "Retain"
+        assert (queue["DeletionPolicy"], queue["UpdateReplacePolicy"]) == ("RetainExceptOnCreate", "Retain")
     assert waits["Properties"]["VisibilityTimeout"] > FUNCTIONS["DrainFunction"].properties["Timeout"]
     assert waits["Properties"]["RedrivePolicy"]["deadLetterTargetArn"] == {"Fn::GetAtt": "VectorDeadLetters.Arn"}
 
@@ -475,8 +475,10 @@ def test_an_open_breaker_a_rejected_key_and_a_fleet_that_is_down_raise_their_ala
 
 
 @pytest.mark.parametrize("alarm", ALARMS)
-def test_only_missing_health_checks_count_as_an_alarm(alarm: str) -> None:
-    assert ALARMS[alarm]["TreatMissingData"] == ("breaching" if alarm == "NoProviderAlarm" else "notBreaching")
+def test_only_missing_health_checks_count_as_an_alarm_and_only_where_somebody_is_told(alarm: str) -> None:
+    """Without a topic, the metric begins with the first gradual deployment, which the alarm must not refuse."""
+    where_told = {"Fn::If": ["HasAlertTopic", "breaching", "notBreaching"]}
+    assert ALARMS[alarm]["TreatMissingData"] == (where_told if alarm == "NoProviderAlarm" else "notBreaching")
 
 
 def test_a_health_check_that_fails_three_times_raises_its_alarm() -> None:
@@ -558,7 +560,7 @@ def test_a_guided_deployment_explains_every_parameter_and_needs_no_answer() -> N
         ),
         ("BedrockGuardrailArn", ["", f"{PROFILES}guardrail/abc1"], ["abc1", f"{PROFILES}guardrail/*"]),
         ("AlertTopicArn", ["", f"{SNS}alerts", f"{SNS}a.fifo"], ["*", f"{SNS}*", "alerts"]),
-        ("StageName", ["prod", "v2_0"], ["", "my-stage", "a/b"]),
+        ("StageName", ["prod", "v2_0", "my-stage"], ["", "a/b", "a.b"]),
     ],
 )
 def test_a_parameter_that_cannot_work_is_refused(parameter: str, good: list[str], bad: list[str]) -> None:
