@@ -5,6 +5,7 @@ request of its code is in `rights.implied_calls`.
 """
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -97,8 +98,11 @@ def wide_statements(deployed: Deployed) -> list[str]:
 
 
 def is_named(action: str, resource: str) -> bool:
+    is_alias = action.startswith("lambda:") and re.fullmatch(r"<\w+Function\.Arn>:\*", resource) is not None
     return (
-        resource == EVERYTHING["BedrockModels"]
+        is_alias  # CodeDeploy names an alias, or a version of this one function
+        or (action == "cloudwatch:DescribeAlarms" and resource.endswith(":alarm:*"))  # names of alarms are generated
+        or resource == EVERYTHING["BedrockModels"]
         or resource.endswith(PREFIXES)
         or (resource == "*" and action in WITHOUT_RESOURCES)
     )
