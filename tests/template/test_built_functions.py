@@ -29,7 +29,7 @@ from tests.fakes.provider import FakeProvider, Reply, ollama_chat
 from tests.template.built import Build
 from tests.template.cloudformation import ROOT, Function, Template
 from tests.template.deployed import Deployed
-from tests.template.running_function import WRAPPER, Answer, RunningFunction
+from tests.template.function_process import WRAPPER, Answer, RunningFunction
 
 pytestmark = pytest.mark.sam
 
