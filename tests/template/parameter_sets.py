@@ -48,7 +48,7 @@ PAIRED = (
     "VpcSubnetIds",
 )
 # Parameters that the transform itself reads: it makes another template for each of their values.
-READ_BY_TRANSFORM = frozenset({"Deployment"})
+READ_BY_TRANSFORM = frozenset({"AllowedCidrs", "ApiVpcEndpointIds", "Deployment"})
 
 
 def values_of(name: str, parameter: Mapping[str, Any]) -> tuple[str, ...]:
