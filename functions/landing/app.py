@@ -4,8 +4,9 @@ from fastapi import Request, Response
 
 from sekha_llm_bridge.api import create_app, lambda_handler
 from sekha_llm_bridge.api.landing import endpoint
+from sekha_llm_bridge.api.landing.errors import REQUEST_ID_HEADERS, error_body_of_any_api
 
-app = create_app(uses_vectors=True)
+app = create_app(uses_vectors=True, error_body=error_body_of_any_api, request_id_headers=REQUEST_ID_HEADERS)
 
 
 @app.api_route("/", methods=["GET", "HEAD"])

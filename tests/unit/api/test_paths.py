@@ -112,6 +112,15 @@ def test_the_answer_to_a_wrong_path_is_openais_envelope(bridge: Bridge) -> None:
     assert "/v1/chat/completions?" in error["message"]
 
 
+def test_the_answer_to_a_wrong_path_is_anthropics_envelope_as_well(bridge: Bridge) -> None:
+    """Which API the client is for cannot be known, so the error has the fields that the clients of each read."""
+    answer = Function("landing", bridge)("POST", "/v1/messages/batches", {})
+    body = answer.json()
+    assert (body["type"], body["request_id"]) == ("error", "gateway-request")
+    assert answer.headers["request-id"] == answer.headers["x-request-id"] == "gateway-request"
+    assert "no batches" in body["error"]["message"]
+
+
 def test_a_host_that_is_no_host_does_not_break_the_error(bridge: Bridge) -> None:
     answer = Function("landing", bridge)("GET", "/nothing", headers={"Host": "[v1"})
     assert (answer.status, answer.json()["error"]["code"]) == (404, "not_found")
