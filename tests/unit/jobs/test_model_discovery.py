@@ -17,7 +17,7 @@ from sekha_llm_bridge.config import SecretCache, load_settings
 from sekha_llm_bridge.errors import ConfigError
 from sekha_llm_bridge.found_models import FoundModel
 from sekha_llm_bridge.jobs.health_check import check_all
-from sekha_llm_bridge.model_lists import ListsUnavailable, MemoryModelListStore, ModelList, ModelListStore
+from sekha_llm_bridge.model_lists import MAX_MODELS, ListsUnavailable, MemoryModelListStore, ModelList, ModelListStore
 from sekha_llm_bridge.resilience.memory import MemoryProviderStore
 from tests.fakes.clock import FakeClock
 from tests.fakes.functions import Function, FunctionResponse
@@ -390,10 +390,16 @@ def test_older_versions_are_understood(tmp_path: Path, clock: FakeClock, version
     )
 
 
-def test_a_thousand_models_are_described_a_part_at_each_check_if_that_takes_long(
-    world: World, ollama: FakeOllama
+def test_of_more_models_than_a_list_can_have_the_first_are_kept(
+    world: World, ollama: FakeOllama, clock: FakeClock, log: StringIO
 ) -> None:
-    for number in range(200):
-        ollama.pull(f"m{number}", like="llama3.1:8b", digest=f"d{number}")
-    world.check()
-    assert len(world.listed()) == 203
+    for number in range(MAX_MODELS):
+        ollama.pull(f"m{number:03}", like="llama3.1:8b", digest=f"d{number}")
+    for _ in range(2):
+        world.check()
+        clock.advance(60)
+    listed = world.listed()
+    assert len(listed) == MAX_MODELS - 1, "one runs elsewhere"
+    assert "nomic-embed-text" not in listed
+    assert "too many models for a list" in log.getvalue()
+    assert (world.store.writes, len(set(ollama.described))) == (1, len(ollama.described))

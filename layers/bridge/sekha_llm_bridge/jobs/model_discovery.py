@@ -5,14 +5,14 @@ a description fails, the model keeps the one that it had; a new model is left ou
 """
 
 import asyncio
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import timedelta
 
 from sekha_llm_bridge.bootstrap import Bridge
 from sekha_llm_bridge.errors import FailureKind, ProviderError
 from sekha_llm_bridge.execution.provider_call import call_within
 from sekha_llm_bridge.found_models import FoundModel, with_known_description
-from sekha_llm_bridge.model_lists import ListsUnavailable, ModelList, ModelListStore
+from sekha_llm_bridge.model_lists import MAX_MODELS, ListsUnavailable, ModelList, ModelListStore
 from sekha_llm_bridge.observability import logger
 from sekha_llm_bridge.providers.base import ModelLister
 
@@ -22,13 +22,17 @@ _RENEWED_AFTER = timedelta(days=7)  # so that the item does not expire, and that
 _MAX_LOGGED_NAMES = 20
 
 
-async def update_list(provider_id: str, listed: Collection[FoundModel], bridge: Bridge, *, remaining_s: float) -> None:
+async def update_list(provider_id: str, listed: Sequence[FoundModel], bridge: Bridge, *, remaining_s: float) -> None:
     """Stores the models that the provider has listed, with their descriptions, if anything has changed. What cannot be
-    asked for within `remaining_s` is asked for by the next check. A table that fails is logged.
+    asked for within `remaining_s` is asked for by the next check. A table that fails is logged, and so are models above
+    the number that a list can have.
     """
     lists = bridge.model_lists
     if lists is None:
         return
+    if len(listed) > MAX_MODELS:
+        logger().error("too many models for a list", extra={"provider": provider_id, "models": len(listed)})
+        listed = listed[:MAX_MODELS]
     try:
         before = (await lists.store.read([provider_id])).get(provider_id)
         is_renewal = before is not None and bridge.clock.now() - before.written_at >= _RENEWED_AFTER

@@ -18,7 +18,6 @@ from sekha_llm_bridge.model_lists.store import ListsUnavailable, ModelList
 from sekha_llm_bridge.observability import logger
 
 _EXPIRES_AFTER = timedelta(days=14)  # a list that did not change is written again after half of that
-_MAX_BYTES = 350_000  # of the text: an item has at most 400 kB
 _DEFAULTS = FoundModel._field_defaults
 
 
@@ -36,9 +35,7 @@ class DynamoModelListStore:
         return {keys[key]: _list(keys[key], item) for key, item in items.items()}
 
     async def replace(self, provider_id: str, before: ModelList | None, models: Sequence[FoundModel]) -> bool:
-        """See `ModelListStore.replace`. Sends one UpdateItem. Of models that do not fit into an item, the last ones are
-        left out.
-        """
+        """See `ModelListStore.replace`. Sends one UpdateItem."""
         now, update = self._clock.now(), Update(model_list_key(provider_id))
         revision = 0 if before is None else before.revision
         if revision:
@@ -46,25 +43,11 @@ class DynamoModelListStore:
         else:
             update.require_absent("revision")
         attributes: Attributes = {
-            "models": {"S": _text(provider_id, models)},
+            "models": {"S": orjson.dumps([_row(model) for model in models]).decode()},
             "revision": {"N": str(revision + 1)},
             "written_at": {"S": now.isoformat()},
         }
         return (await self._table.update(update.set(attributes).expire_at(now + _EXPIRES_AFTER))).is_written
-
-
-def _text(provider_id: str, models: Sequence[FoundModel]) -> str:
-    rows = [orjson.dumps(_row(model)) for model in models]
-    size, kept = 0, 0
-    for row in rows:
-        size += len(row) + 1
-        if size > _MAX_BYTES:
-            logger().error(
-                "too many models for one list", extra={"provider": provider_id, "left_out": len(rows) - kept}
-            )
-            break
-        kept += 1
-    return (b"[" + b",".join(rows[:kept]) + b"]").decode()
 
 
 def _row(model: FoundModel) -> dict[str, Any]:

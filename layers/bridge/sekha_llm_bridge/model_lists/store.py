@@ -7,6 +7,9 @@ from typing import NamedTuple, Protocol
 from sekha_llm_bridge.clock import Clock
 from sekha_llm_bridge.found_models import FoundModel
 
+MAX_MODELS = 500
+"""The most models of one list: a model takes some 400 bytes, and an item of DynamoDB has at most 400 kB."""
+
 
 class ModelList(NamedTuple):
     """The models of one provider, in the order of their names.

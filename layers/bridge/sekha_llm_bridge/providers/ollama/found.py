@@ -18,7 +18,8 @@ _SIZE = re.compile(r"(?:(\d+)x)?(\d+(?:\.\d+)?)([KMBT]?)", re.IGNORECASE)
 _NUM_CTX = re.compile(r"^num_ctx\s+(\d+)\s*$", re.MULTILINE)
 _VISION_FAMILIES = frozenset({"clip", "mllama"})
 _CLOUD_TAG = re.compile(r":(?:.*-)?cloud$")
-_MAX_TEXT = 600  # characters: a name with host, owner, model and tag has at most 594
+_MAX_NAME, _MAX_TEXT = 300, 100  # characters: a longer one is treated as missing, so that a list fits into its item
+_MAX_CAPABILITIES = 16
 
 
 def read_list(body: Json) -> tuple[FoundModel, ...]:
@@ -61,7 +62,8 @@ def with_description(listed: FoundModel, body: Json) -> FoundModel:
 
 def _listed(row: Mapping[str, Any]) -> FoundModel:
     details = _mapping(row.get("details"))
-    name, capabilities = _text(row.get("model") or row.get("name")), _texts(row.get("capabilities"))
+    name = _text(row.get("model") or row.get("name"), max_length=_MAX_NAME)
+    capabilities = _texts(row.get("capabilities"))
     return FoundModel(
         name=name,
         digest=_text(row.get("digest")),
@@ -115,12 +117,12 @@ def _mapping(value: object) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _text(value: object) -> str:
-    return value if isinstance(value, str) and len(value) <= _MAX_TEXT else ""
+def _text(value: object, *, max_length: int = _MAX_TEXT) -> str:
+    return value if isinstance(value, str) and len(value) <= max_length else ""
 
 
 def _texts(value: object) -> tuple[str, ...]:
-    return tuple(text for text in map(_text, value) if text) if isinstance(value, list) else ()
+    return tuple(text for text in map(_text, value[:_MAX_CAPABILITIES]) if text) if isinstance(value, list) else ()
 
 
 def _number(value: object) -> int | None:
