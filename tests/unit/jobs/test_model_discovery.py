@@ -141,6 +141,15 @@ def test_openais_list_has_them_and_the_names_that_stand_for_them(world: World) -
     assert world.function()("GET", "/v1/models/nomic-embed-text:latest").status == 200
 
 
+def test_the_log_says_once_what_was_found_and_what_is_left_out(world: World, clock: FakeClock, log: StringIO) -> None:
+    for _ in range(2):
+        world.check()
+        clock.advance(60)
+    [line] = [line for line in map(json.loads, log.getvalue().splitlines()) if line["message"] == "models found"]
+    assert (line["models"], line["removed"]) == (4, [])
+    assert line["left_out"] == {"deepseek-v3.1:671b-cloud": "it runs on another server, where it may cost something"}
+
+
 def test_one_list_and_one_description_of_each_content_are_asked_for_and_written_once(
     world: World, ollama: FakeOllama, clock: FakeClock
 ) -> None:

@@ -15,6 +15,7 @@ from sekha_llm_bridge.found_models import FoundModel, with_known_description
 from sekha_llm_bridge.model_lists import MAX_MODELS, ListsUnavailable, ModelList, ModelListStore
 from sekha_llm_bridge.observability import logger
 from sekha_llm_bridge.providers.base import ModelLister
+from sekha_llm_bridge.routing.found_models import why_left_out
 
 _DESCRIPTION_TIMEOUT_S = 5.0
 _MAX_CONCURRENT = 4  # Ollama reads the file of each model
@@ -119,7 +120,10 @@ async def _store(
     old, new = ({model.name for model in group} for group in ((before.models if before else ()), models))
     if before is None or old != new:
         extra = {"added": _shown(new - old), "removed": _shown(old - new)}
-        logger().info("models found", extra={"provider": provider_id, "models": len(new), **extra})
+        left_out = {model.name: reason for model in models if (reason := why_left_out(model)) is not None}
+        logger().info(
+            "models found", extra={"provider": provider_id, "models": len(new), **extra, "left_out": left_out}
+        )
 
 
 def _shown(names: Collection[str]) -> list[str]:

@@ -93,14 +93,14 @@ def _warnings_on_found_names(settings: Settings, providers: Iterable[ProviderCon
         for model in provider.models
         for name in (model.model_id, f"{provider.id}/{model.model_id}")
     }
-    wanted = {f"default_models.{name}": model_id for name, model_id in settings.default_models if model_id}
-    wanted |= {
-        f"aliases.{alias}": target
+    wanted = [(f"default_models.{name}", model_id) for name, model_id in settings.default_models if model_id]
+    wanted += [
+        (f"aliases.{alias}", target)
         for alias, targets in settings.aliases.items()
         for target in targets
         if task_of(target) is None
-    }
-    for key, name in wanted.items() if listing else ():
+    ]
+    for key, name in wanted if listing else ():
         if name not in names:
             yield f"{key}: {name} is not configured, and can be used while {' or '.join(listing)} has it (models: auto)"
 
