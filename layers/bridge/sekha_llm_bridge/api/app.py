@@ -27,11 +27,13 @@ from sekha_llm_bridge.errors import BridgeError, RequestError, UnknownPath, Wron
 def create_app(
     *,
     secrets: SecretUse = SecretUse.NONE,
+    uses_models: bool = True,
     uses_vectors: bool = False,
     asks_models: bool = False,
     error_body: ErrorBody = openai_error_body,
 ) -> FastAPI:
-    """Returns an app without routes. `secrets` are the stored secrets that it reads. `asks_models`: its requests are
+    """Returns an app without routes. `secrets` are the stored secrets that it reads. `uses_models`: it has to know
+    which models there are, so it reads the lists of providers with `models: auto`. `asks_models`: its requests are
     billed, so that they may have an `Idempotency-Key`. `error_body` is the error format of its API.
 
     The bridge is made here, in Lambda's init phase; what stores vectors is made with it where the function uses it. A
@@ -44,6 +46,7 @@ def create_app(
     app.router.route_class = Route
     app.state.error_body = error_body
     app.state.live = live_bridge(secrets)
+    app.state.uses_models = uses_models
     app.state.bridge = app.state.taken_over = app.state.live.current
     if uses_vectors and isinstance(app.state.bridge, Bridge):
         app.state.bridge.vectors()

@@ -62,13 +62,15 @@ class LiveBridge:
         now = clock.now()
         self._asked = _Schedule(now, now, now)
 
-    async def before_request(self, *, max_wait_s: float | None = None) -> Bridge | ConfigError:
+    async def before_request(
+        self, *, max_wait_s: float | None = None, uses_models: bool = True
+    ) -> Bridge | ConfigError:
         """Fetches what is due, and returns the bridge for one request. It waits for secrets without which a provider
-        cannot be used, by default for at most a second, and for at most `max_wait_s` for any. Then it waits for the
-        lists of models, where a provider has one.
+        cannot be used, by default for at most a second, and for at most `max_wait_s` for any; then, if the request
+        `uses_models`, for the lists of models of providers that have one.
         """
         await self._fetch_secrets(max_wait_s)
-        if isinstance(self.current, Bridge) and (lists := self.current.model_lists) is not None:
+        if uses_models and isinstance(self.current, Bridge) and (lists := self.current.model_lists) is not None:
             await lists.refresh(max_wait_s=max_wait_s)
             self.current = self.current.with_model_lists()  # of now: another request may have replaced it meanwhile
         return self.current
