@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from sekha_llm_bridge.conversation import AnswerChunk, ChatAnswer, Json
+from sekha_llm_bridge.conversation import AnswerChunk, ChatAnswer, Json, WireFormat
 from sekha_llm_bridge.errors import FailureKind, ProviderError
 from sekha_llm_bridge.providers.calls import ChatCall
 from sekha_llm_bridge.usage import Usage
@@ -17,8 +17,8 @@ from sekha_llm_bridge.usage import Usage
 class EmbeddingCall:
     """One embedding request to one model: `texts` in order; `dimensions` only where shorter vectors are requested.
 
-    `vendor_fields` are the request's fields that the bridge does not know, such as `input_type`; an adapter of OpenAI's
-    format sends them as they are.
+    `vendor_fields` are the request's fields that the bridge does not know, such as `input_type`; an adapter of their
+    format, `wire_format`, sends them as they are.
     """
 
     model_id: str
@@ -26,6 +26,7 @@ class EmbeddingCall:
     dimensions: int | None = None
     user: str | None = None
     vendor_fields: Json = field(default_factory=dict)
+    wire_format: WireFormat = WireFormat.OPENAI_CHAT
 
 
 @dataclass(frozen=True, slots=True)
