@@ -1,8 +1,7 @@
 """Translates requests in Ollama's format to the internal one. The requests have been validated.
 
 Options that only Ollama has, and unknown ones, become vendor fields `options.NAME`, which the adapter for Ollama sends
-on; others leave them out with a note. So do `think`, whose level is also the `reasoning_effort` for other formats, and
-`keep_alive`. `think: false` says nothing to other formats: some models refuse an effort of any kind.
+on; others leave them out with a note. So do `keep_alive` and `think`, which is an effort of reasoning for the others.
 """
 
 from collections.abc import Iterator
@@ -42,7 +41,7 @@ from sekha_llm_bridge.providers.single_choice import arguments_text
 
 _PARAMETERS = ("temperature", "top_p", "top_k", "min_p", "seed", "stop", "presence_penalty", "frequency_penalty")
 _TRANSLATED_OPTIONS = frozenset({*_PARAMETERS, "num_predict"})
-_EFFORTS = {True: "medium", "low": "low", "medium": "medium", "high": "high", "max": "high"}
+_EFFORTS = {None: None, False: "none", True: "medium", "low": "low", "medium": "medium", "high": "high", "max": "high"}
 _SENT_ON = ("think", "keep_alive", "truncate", "shift")
 _WHITESPACE = str.maketrans("", "", "\r\n\t ")
 
@@ -75,6 +74,7 @@ def _conversation(request: ModelRequest, messages: tuple[Message, ...]) -> Conve
         output_format=_output_format(request.format),
         max_output_tokens=limit if limit is not None and limit > 0 else None,  # -1 and -2: until the model stops
         parameters=_parameters(request, options),
+        effort_hint=_EFFORTS[request.think],
         vendor_fields={**unknown_fields(request), **vendor_fields(request, request.options)} or NO_FIELDS,
         wire_format=WireFormat.OLLAMA,
     )
@@ -86,8 +86,6 @@ def _parameters(request: ModelRequest, options: RequestOptions) -> Parameters:
     }
     if parameters.get("seed", 0) < 0:
         del parameters["seed"]  # a random one
-    if request.think:
-        parameters["reasoning_effort"] = _EFFORTS[request.think]
     if request.logprobs:
         parameters["logprobs"] = True
         parameters |= {} if request.top_logprobs is None else {"top_logprobs": request.top_logprobs}

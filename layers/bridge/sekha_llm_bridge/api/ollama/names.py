@@ -8,7 +8,8 @@ from collections.abc import Iterator
 
 from sekha_llm_bridge.errors import ModelNotFound
 from sekha_llm_bridge.routing import Catalog
-from sekha_llm_bridge.routing.names import model_not_found, resolve_model
+from sekha_llm_bridge.routing.catalog import DEFAULT_NAMES
+from sekha_llm_bridge.routing.names import AUTO, model_ref, resolve_model
 
 _LATEST = ":latest"
 _MAX_SHOWN_CHARACTERS = 200
@@ -21,14 +22,13 @@ def configured_name(name: str | None, catalog: Catalog) -> str | None:
     """
     if not name:
         return None
-    for form in _forms(name):
-        try:
-            resolve_model(form, catalog)
-        except ModelNotFound:
-            continue
-        return form
-    reason = model_not_found(name, catalog).message
-    raise ModelNotFound(f"model '{name[:_MAX_SHOWN_CHARACTERS]}' not found: {reason}", param="model")
+    found = next((form for form in _forms(name) if _is_configured(form, catalog)), name)
+    try:
+        resolve_model(found, catalog)
+    except ModelNotFound as exc:
+        shown = name[:_MAX_SHOWN_CHARACTERS]
+        raise ModelNotFound(f"model '{shown}' not found: {exc.message}", param="model") from None
+    return found
 
 
 def name_with_tag(name: str) -> str:
@@ -42,6 +42,11 @@ def _forms(name: str) -> Iterator[str]:
         yield name.removesuffix(_LATEST)
     elif not _has_tag(name):
         yield name + _LATEST
+
+
+def _is_configured(name: str, catalog: Catalog) -> bool:
+    own = {AUTO, *DEFAULT_NAMES, *catalog.aliases}
+    return name in own or model_ref(name, catalog) is not None
 
 
 def _has_tag(name: str) -> bool:
