@@ -6,9 +6,15 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from sekha_llm_bridge.config.loaded import DisabledProvider, Settings
-from sekha_llm_bridge.config.models import DefaultModels, ModelConfig, NamedModels, ProviderConfig, Task
+from sekha_llm_bridge.config.models import DefaultModels, ModelConfig, NamedModels, PromptCache, ProviderConfig, Task
 from sekha_llm_bridge.pricing import Price, PriceBook, Tokenizer, image_tokens, tokenizer_of
-from sekha_llm_bridge.providers import AdapterCapabilities, RequestFeature, capabilities_for
+from sekha_llm_bridge.providers import (
+    AdapterCapabilities,
+    CacheSupport,
+    RequestFeature,
+    cache_support,
+    capabilities_for,
+)
 
 DEFAULT_NAMES: dict[str, Task] = {
     "embedding": Task.EMBEDDING,
@@ -20,7 +26,7 @@ DEFAULT_NAMES: dict[str, Task] = {
 
 ESTIMATED_OUTPUT_TOKENS = 500
 UNLIMITED_TOKENS = 2**53
-PRIORITY_SHIFT = 101  # see `planner.sort_key`
+PRIORITY_SHIFT = 102  # see `planner.sort_key`
 PICO_USD = Decimal(10) ** 12
 _PICO_USD_PER_TOKEN = PICO_USD / Decimal(1_000_000)  # for one USD per million tokens
 
@@ -30,7 +36,9 @@ class IntegerRates:
     """A price in whole numbers, because integers compare fast and every request compares all models.
 
     Rates are pico-USD per token: `input_rate` and `output_rate` the usual ones, for ranking; `max_input_rate` and
-    `max_output_rate` the highest ones, rounded up, for cost limits. `is_flat`: these four are the whole price.
+    `max_output_rate` the highest ones, rounded up, for cost limits. `is_flat`: these are the whole price.
+    `write_rate` and `hour_write_rate` are what a token more than the usual costs that is written to the cache for five
+    minutes or for an hour; `max_hour_input_rate` is `max_input_rate` for a prompt that may be kept for an hour.
     """
 
     is_free: bool
@@ -39,6 +47,9 @@ class IntegerRates:
     output_rate: int
     max_input_rate: int
     max_output_rate: int
+    write_rate: int
+    hour_write_rate: int
+    max_hour_input_rate: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +58,8 @@ class CatalogModel:
 
     `priority_bits` is the provider's priority in its place in the sort key. `estimated_image_tokens` and
     `max_image_tokens` are the tokens for which an image is billed. `max_output` is the
-    maximum of output tokens for one choice.
+    maximum of output tokens for one choice. `min_marked_prefix` is the number of tokens from which on the bridge marks
+    the beginning of a prompt for the cache; None: it does not.
     """
 
     provider: ProviderConfig
@@ -64,6 +76,8 @@ class CatalogModel:
     estimated_output_tokens: int
     estimated_image_tokens: int
     max_image_tokens: int
+    cache: CacheSupport
+    min_marked_prefix: int | None
 
     @property
     def key(self) -> tuple[str, str]:
@@ -109,7 +123,8 @@ class Catalog:
     def of(cls, settings: Settings, prices: PriceBook) -> "Catalog":
         """Returns the catalog of a configuration."""
         pairs = ((provider, model) for provider in settings.providers for model in provider.models)
-        models = tuple(_entry(i, *pair, prices) for i, pair in enumerate(pairs))
+        prompt_cache = settings.routing.prompt_cache
+        models = tuple(_entry(i, *pair, prices, prompt_cache) for i, pair in enumerate(pairs))
         ordered = by_priority(models)
         usable = {task: tuple(entry for entry in ordered if entry.serves(task)) for task in (None, *Task)}
         by_model_id: dict[str, tuple[CatalogModel, ...]] = {}
@@ -150,8 +165,11 @@ def by_priority(entries: Iterable[CatalogModel]) -> list[CatalogModel]:
     return sorted(entries, key=lambda entry: (entry.provider.priority, entry.position))
 
 
-def _entry(position: int, provider: ProviderConfig, model: ModelConfig, prices: PriceBook) -> CatalogModel:
-    price = prices.price(provider, model)
+def _entry(
+    position: int, provider: ProviderConfig, model: ModelConfig, prices: PriceBook, prompt_cache: PromptCache
+) -> CatalogModel:
+    price, cache = prices.price(provider, model), cache_support(provider, model.model_id)
+    is_marked = (provider.prompt_cache or prompt_cache) is PromptCache.AUTO
     estimated_image_tokens, max_image_tokens = image_tokens(model.model_id)
     return CatalogModel(
         provider=provider,
@@ -168,16 +186,27 @@ def _entry(position: int, provider: ProviderConfig, model: ModelConfig, prices: 
         estimated_output_tokens=min(ESTIMATED_OUTPUT_TOKENS, model.max_output_tokens or UNLIMITED_TOKENS),
         estimated_image_tokens=estimated_image_tokens,
         max_image_tokens=max_image_tokens,
+        cache=cache,
+        min_marked_prefix=cache.min_prefix_tokens if is_marked else None,
     )
 
 
 def _integer_rates(price: Price) -> IntegerRates:
     max_input, max_output = price.max_rates(0)
+    rates = price.rates
+    input_rate = _pico_usd_per_token(rates.input_usd_per_mtok)
     return IntegerRates(
         is_free=price.is_free,
         is_flat=not (price.tiers or price.request_usd),
-        input_rate=round(price.rates.input_usd_per_mtok * _PICO_USD_PER_TOKEN),
-        output_rate=round(price.rates.output_usd_per_mtok * _PICO_USD_PER_TOKEN),
+        input_rate=input_rate,
+        output_rate=_pico_usd_per_token(rates.output_usd_per_mtok),
         max_input_rate=math.ceil(max_input * _PICO_USD_PER_TOKEN),
         max_output_rate=math.ceil(max_output * _PICO_USD_PER_TOKEN),
+        write_rate=_pico_usd_per_token(rates.cache_write_usd_per_mtok) - input_rate,
+        hour_write_rate=_pico_usd_per_token(rates.hour_write_usd_per_mtok) - input_rate,
+        max_hour_input_rate=math.ceil(price.max_rates(0, is_hour_cache=True)[0] * _PICO_USD_PER_TOKEN),
     )
+
+
+def _pico_usd_per_token(usd_per_mtok: Decimal) -> int:
+    return round(usd_per_mtok * _PICO_USD_PER_TOKEN)
