@@ -10,6 +10,9 @@ from sekha_llm_bridge.conversation import Conversation, Message, Role
 REMEMBERED_FOR = timedelta(minutes=5)
 """The default lifetime of Anthropic's cache, which each use renews."""
 
+MIN_PROMPT_TOKENS = 256
+"""The estimated tokens from which on a prompt is worth it: no vendor documents that it caches fewer."""
+
 _MAX_PREFIXES = 1024
 _SYSTEM_ROLES = frozenset({Role.SYSTEM, Role.DEVELOPER})
 _DIGEST_BYTES = 16

@@ -12,7 +12,7 @@ from sekha_llm_bridge.errors import NotAllowed
 from sekha_llm_bridge.execution.deadline import Deadline
 from sekha_llm_bridge.execution.executor import A, ExecutionResult, Executor, Operation
 from sekha_llm_bridge.execution.inbound import InboundRequest
-from sekha_llm_bridge.execution.served_prefixes import ServedPrefixes, prefix_key
+from sekha_llm_bridge.execution.served_prefixes import MIN_PROMPT_TOKENS, ServedPrefixes, prefix_key
 from sekha_llm_bridge.execution.streamed_answer import S, StreamedAnswer
 from sekha_llm_bridge.execution.token_counts import TokenCounts
 from sekha_llm_bridge.resilience import Breakers, BreakerSession, Cooldowns, UnsupportedFeatures
@@ -130,8 +130,8 @@ class ModelService:
         """
         _require_allowed(route, caller)
         session, catalog = await self._breakers.session(), self._catalogs.of(caller.policy)
-        has_choice = len(catalog.usable[route.task]) > 1
-        prefix = prefix_key(conversation) if conversation is not None and has_choice else None
+        matters = len(catalog.usable[route.task]) > 1 and route.prompt.estimate >= MIN_PROMPT_TOKENS
+        prefix = prefix_key(conversation) if conversation is not None and matters else None
         # The default is for requests that nobody else limits: the operator has chosen what this key may cost.
         is_chosen = budget is not None or caller.policy.max_cost_per_request_usd is not None
         context = RoutingContext(

@@ -238,8 +238,8 @@ def sort_key(request: RouteRequest, catalog: Catalog, context: RoutingContext) -
                                                  the same beginning, else 1         task, else 1
 
     The catalog has the priority in place (`CatalogModel.priority_bits`). The cost is 0 for all models unless routing is
-    cost-aware; an unknown cost is `UNKNOWN_COST`, which is above any known cost and below bit 101. Where the cost is no
-    criterion, neither is what has been served: it would let a dearer model stay first.
+    cost-aware; an unknown cost is `UNKNOWN_COST`, which is above any known cost and below bit 101. Where costs are not
+    compared, or not known, what has been served does not count: it could let a dearer model stay first.
     """
     default = catalog.default_for(request.task)
     if not context.cost_aware:
@@ -247,9 +247,12 @@ def sort_key(request: RouteRequest, catalog: Catalog, context: RoutingContext) -
     cost, served = cost_quotes.estimated_cost_in_pico_usd(request), context.served_before
     if served is None:
         return lambda entry: entry.priority_bits + (cost(entry) << 2) + (entry.model_id != default)
-    return lambda entry: (
-        entry.priority_bits + (cost(entry) << 2) + ((entry.key != served) << 1) + (entry.model_id != default)
-    )
+
+    def key(entry: CatalogModel) -> int:
+        is_other = entry.key != served or entry.price is None
+        return entry.priority_bits + (cost(entry) << 2) + (is_other << 1) + (entry.model_id != default)
+
+    return key
 
 
 def _space(request: RouteRequest, catalog: Catalog, ranked: list[CatalogModel]) -> str | None:
