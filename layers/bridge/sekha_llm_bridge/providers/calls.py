@@ -3,7 +3,7 @@
 from decimal import Decimal
 from typing import NamedTuple
 
-from sekha_llm_bridge.conversation import Conversation, Json
+from sekha_llm_bridge.conversation import CacheLifetime, Conversation, Json, cache_marks_of
 
 
 class PriceCeiling(NamedTuple):
@@ -31,6 +31,11 @@ class ChatCall(NamedTuple):
     max_output_tokens: int | None = None
     stream_options: Json | None = None
     marks_prefix: bool = False
+
+    @property
+    def asks_for_hour_cache(self) -> bool:
+        """Whether a mark of the conversation asks for longer than the default of five minutes in the cache."""
+        return cache_marks_of(self.conversation).lifetime >= CacheLifetime.HOUR
 
     @property
     def output_limit(self) -> int | None:

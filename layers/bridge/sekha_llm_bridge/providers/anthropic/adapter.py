@@ -83,7 +83,12 @@ class AnthropicAdapter:
                 self._urls.chat, payload=sent, headers=headers, timeout_s=timeout_s, join=join_events
             )
             with malformed_answer_guard(read_usage(body.get("usage"))):
-                return read_answer(body, created=self._unix_time_s(), must_call=forces_answer_tool(sent))
+                return read_answer(
+                    body,
+                    created=self._unix_time_s(),
+                    must_call=forces_answer_tool(sent),
+                    is_hour_cache=call.asks_for_hour_cache,
+                )
 
         return await self._send(call, chat_payload(call), send)
 
@@ -91,6 +96,7 @@ class AnthropicAdapter:
         """See `Provider.stream`. The answer is complete with its stop reason, whether `message_stop` follows or not."""
         payload = chat_payload(call, stream=True)
         reader, decoder = MessageReader(payload, created=self._unix_time_s()), EventDecoder()
+        reader.is_hour_cache = call.asks_for_hour_cache
         try:
             async with AsyncExitStack() as stack:
 

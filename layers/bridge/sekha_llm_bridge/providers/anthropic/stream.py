@@ -32,11 +32,13 @@ class MessageReader:
     """Reads the events of one answer to the request `payload`. `created` is in Unix seconds.
 
     `must_call`: the request forces the answer tool, so a text before a call is an error (CANDIDATE_UNSUITABLE).
+    `is_hour_cache`: see `read_usage`.
     """
 
     def __init__(self, payload: Json, *, created: int) -> None:
         self.has_received_stop = False
         self.must_call = False
+        self.is_hour_cache = False
         self._payload = payload
         self._chunks = SingleChoiceStream(created)
         self._usage: Json = {}
@@ -151,7 +153,7 @@ class MessageReader:
         ending = event.get("delta") or {}
         if ending.get("stop_reason") is None:
             return self._chunks.chunk()
-        self._billed = read_usage(self._usage)
+        self._billed = read_usage(self._usage, is_hour_cache=self.is_hour_cache)
         if self.must_call and not self._calls and ending["stop_reason"] in COMPLETE_REASONS:
             raise ignored_answer_tool(self._billed)
         refusals = refusal_of(ending)
