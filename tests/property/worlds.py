@@ -91,7 +91,7 @@ prompts = st.builds(
     st.integers(0, 3000),
     st.integers(0, 9000),
     st.integers(0, 2),
-    st.sampled_from([CacheLifetime.NONE, *CacheLifetime]),
+    st.sampled_from([CacheLifetime.NONE, CacheLifetime.MINUTES, *[CacheLifetime.HOUR] * 2]),
     st.integers(0, 3000),
 )
 limits_usd = st.one_of(
@@ -263,17 +263,18 @@ class _Listed(PriceBook):
         return self.prices[provider.id]
 
 
-def _price(tenths: tuple[int, int, int], tier: tuple[int, int] | None, fee_micros: int) -> Price:
-    """USD per million tokens in tenths: input, output, and what writing to the cache costs more; a tier above some
-    tokens costs that many times as much.
+def _price(tenths: tuple[int, int, int, int], tier: tuple[int, int] | None, fee_micros: int) -> Price:
+    """USD per million tokens in tenths: input, output, and what writing to the cache costs more, for five minutes and
+    for an hour; a tier above some tokens costs that many times as much.
     """
     base = _rates(*tenths)
     tiers = () if tier is None else (Tier(tier[0], _rates(*(tier[1] * tenth for tenth in tenths))),)
     return Price(base, "listed", tiers, Decimal(fee_micros) / 1_000_000)
 
 
-def _rates(given: int, taken: int, more: int) -> Rates:
-    return Rates(Decimal(given) / 10, Decimal(taken) / 10, Decimal(given) / 100, Decimal(given + more) / 10)
+def _rates(given: int, taken: int, more: int, hour_more: int) -> Rates:
+    written, for_an_hour = Decimal(given + more) / 10, Decimal(given + hour_more) / 10
+    return Rates(Decimal(given) / 10, Decimal(taken) / 10, Decimal(given) / 100, written, for_an_hour)
 
 
 def _tight(
@@ -283,6 +284,7 @@ def _tight(
     output: int,
     answers: int,
     tenths: int,
+    lifetime: CacheLifetime,
     script: list[Happening],
 ) -> World:
     """A limit that is some tenths of what the first model costs at most."""
@@ -290,9 +292,13 @@ def _tight(
         provider(f"p{i}", chat_model("m", context_window=10**6), priority=i + 1, base_url="http://h/v1")
         for i in range(len(prices))
     ]
-    count = TokenCount(prompt // chars_per_token, prompt, 0)
+    estimate, is_hour_cache = prompt // chars_per_token, lifetime is CacheLifetime.HOUR
+    marked = estimate if lifetime else 0
+    count = TokenCount(estimate, prompt, 0, cache_marks=CacheMarks(lifetime), marked=marked)
     request = RouteRequest(None, count, output_tokens=output, n_choices=answers)
-    first_usd = prices[0].bound_usd(prompt_tokens=prompt, completion_tokens=output * answers)
+    first_usd = prices[0].bound_usd(
+        prompt_tokens=prompt, completion_tokens=output * answers, is_hour_cache=is_hour_cache
+    )
     listed = _Listed({f"p{i}": price for i, price in enumerate(prices)})
     return World(fleet, request, first_usd * tenths / 10, script, 100.0, prices=listed)
 
@@ -304,10 +310,11 @@ billed_happenings = st.builds(
     st.integers(900, 1000),
     st.integers(900, 1000),
     st.integers(0, 1000),
+    st.sampled_from([0, 500, 1000]),
 )
 listed_prices = st.builds(
     _price,
-    st.tuples(st.integers(1, 40), st.integers(1, 90), st.integers(0, 20)),
+    st.tuples(st.integers(1, 40), st.integers(1, 90), st.integers(0, 20), st.integers(0, 80)),
     st.none() | st.tuples(st.integers(1, 20_000), st.integers(2, 4)),
     st.sampled_from([0, 0, 10, 5000]),
 )
@@ -319,6 +326,7 @@ tight_worlds = st.builds(
     st.integers(65, 4000),
     st.integers(1, 3),
     st.integers(5, 30),
+    st.sampled_from([CacheLifetime.NONE, CacheLifetime.MINUTES, CacheLifetime.HOUR]),
     st.lists(billed_happenings, min_size=1, max_size=6),
 )
 """Failures that are billed, under a limit that one attempt nearly uses up."""
