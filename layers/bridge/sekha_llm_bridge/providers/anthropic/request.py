@@ -54,9 +54,10 @@ def chat_payload(call: ChatCall, *, stream: bool = False) -> Payload:
     """
     conversation, traits = call.conversation, traits_of(call.model_id)
     if (sent := original_of(conversation)) is not None:
-        return original_payload(call, sent, _max_tokens(call, traits), stream=stream)
+        payload = original_payload(call, sent, _max_tokens(call, traits), stream=stream)
+        return with_marked_prefix(payload) if call.marks_prefix else payload
     prompt = wire_prompt(conversation)
-    payload: Payload = {"model": call.model_id, "max_tokens": _max_tokens(call, traits), "messages": prompt.messages}
+    payload = {"model": call.model_id, "max_tokens": _max_tokens(call, traits), "messages": prompt.messages}
     if prompt.system:
         payload["system"] = prompt.system
     if conversation.tools:
