@@ -1,5 +1,6 @@
 """Finds the features of a conversation that not every provider supports, or whose cost has no bound."""
 
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -38,7 +39,7 @@ _FEATURES_BY_FIELD = {
 """The features that are requested by a field of the same name."""
 
 _SET_BY_EMPTY_OBJECT = frozenset({"audio", "prediction", "web_search_options"})
-_DEFAULTS = {"verbosity": "medium"}
+_DEFAULTS = {"verbosity": "medium", "speed": "standard"}
 _AUDIO, _FILE = "input_audio", "file"
 _CONTENT_FEATURES = {
     _AUDIO: RequestedFeature(RequestFeature.AUDIO_INPUT),
@@ -48,8 +49,10 @@ _FEATURES_OF_FORMATS = {WireFormat.ANTHROPIC: RequestedFeature(RequestFeature.AN
 _ROLES_OF_TOOLS = frozenset({Role.TOOL, Role.FUNCTION})
 _MAX_SHOWN_CHARACTERS = 60
 
-_BOUNDED_TIERS = frozenset({None, "auto", "default", "flex"})
-_BOUNDED_TOOLS = frozenset({"function", "custom"})  # the others search or run code, which the provider bills
+_BOUNDED_TIERS = frozenset({None, "auto", "default", "flex", "standard_only"})
+# The others search or run code, which the provider bills. Those of Anthropic are run by the caller.
+_BOUNDED_TOOL = r"function|custom|(?:bash|computer|memory|text_editor|computer_toolset|browser_toolset)_20\d{6}"
+_BOUNDED_EDITS = r"clear_(?:thinking|tool_uses)_20\d{6}"  # they shorten the prompt; a compaction is another answer
 
 
 def requested_features(conversation: Conversation) -> frozenset[RequestedFeature]:
@@ -104,11 +107,13 @@ def _features_of_messages(conversation: Conversation) -> Iterator[RequestedFeatu
 
 
 def _uncommon_kind(block: Block) -> str | None:
-    """Returns the type of a part, by OpenAI's names, that not every model takes or whose tokens are not counted."""
+    """Returns the type of a part, by OpenAI's names, that not every model takes or whose tokens are not counted. A
+    document that is a text is neither.
+    """
     match block:
         case Audio():
             return _AUDIO
-        case Document():
+        case Document() if block.media.text is None:
             return _FILE
         case OtherBlock(kind):
             return kind
@@ -161,11 +166,13 @@ def features_with_unbounded_cost(conversation: Conversation) -> frozenset[str]:
     """
     extra = conversation.vendor_fields
     found = {name for name in extra.keys() & BILLABLE_FIELDS if _is_set(conversation, name)}
+    if _only_shortens(extra.get("context_management")):
+        found.discard("context_management")
     if _is_long_cache(conversation.cache, extra) or any(map(_has_long_tool_cache, conversation.tools)):
         found.add("cache_control")
     found |= _modalities(conversation) - {"text"}
     for tool in conversation.tools:
-        if isinstance(tool, OtherTool) and tool.kind not in _BOUNDED_TOOLS:
+        if isinstance(tool, OtherTool) and not re.fullmatch(_BOUNDED_TOOL, tool.kind):
             found.add(f"a tool of type {tool.kind}")
     for message in conversation.messages:
         found.update(_unbounded_in_message(message))
@@ -213,6 +220,14 @@ def _is_long_cache(cache: CacheControl | None, fields: Json) -> bool:
         return True
     other = fields.get("cache_control")
     return bool(other) and not (isinstance(other, dict) and other.get("ttl") in (None, "5m"))
+
+
+def _only_shortens(context_management: object) -> bool:
+    """Returns whether Anthropic's `context_management` only leaves out parts of the prompt."""
+    edits = context_management.get("edits") if isinstance(context_management, dict) else None
+    return isinstance(edits, list) and all(
+        isinstance(edit, dict) and re.fullmatch(_BOUNDED_EDITS, str(edit.get("type"))) for edit in edits
+    )
 
 
 def _is_document_by_url(block: Block) -> bool:

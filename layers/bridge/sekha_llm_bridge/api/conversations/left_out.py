@@ -46,6 +46,8 @@ def fields_left_out(conversation: Conversation, capabilities: AdapterCapabilitie
         is_same_format = conversation.wire_format is WireFormat.OPENAI_CHAT
         return [] if is_same_format else sorted(_with_value(conversation.vendor_fields) - _WITHOUT_EFFECT)
     fields = _with_value(sent_fields(conversation))
+    if conversation.wire_format is WireFormat.ANTHROPIC:
+        fields.discard("thinking")  # `effort_hint` stands for it
     left_out = fields - capabilities.translated_fields - capabilities.unnoted_fields
     return sorted(left_out | (capabilities.hints & frozenset(_nested_hints(conversation))))
 

@@ -6,6 +6,8 @@ from typing import Any, NotRequired, TypedDict
 import orjson
 
 from sekha_llm_bridge.conversation import (
+    Block,
+    Document,
     Function,
     Image,
     Json,
@@ -23,6 +25,7 @@ from sekha_llm_bridge.errors import FailureKind, ProviderError
 from sekha_llm_bridge.providers.base import EmbeddingCall
 from sekha_llm_bridge.providers.calls import ChatCall
 from sekha_llm_bridge.providers.ollama.thinking import think_of_effort
+from sekha_llm_bridge.providers.tool_results import document_text, with_failure_in_words
 
 _MIN_CONTEXT_TOKENS = 4096
 _ADDED_TOKENS = 2  # an embedding model adds one token before a text and one after it
@@ -91,7 +94,8 @@ def chat_payload(call: ChatCall, *, stream: bool) -> ChatPayload:
         payload["format"] = sent_format
     think = conversation.field("think")
     if think is None:
-        think = think_of_effort(call.model_id, conversation.field("reasoning_effort"))
+        effort = conversation.field("reasoning_effort") or conversation.effort_hint
+        think = think_of_effort(call.model_id, effort)
     if think is not None:
         payload["think"] = think
     if "keep_alive" in conversation.vendor_fields:
@@ -143,7 +147,7 @@ def _messages(messages: Iterable[Message]) -> list[SentMessage]:
 
 def _message(message: Message, tool_names: Mapping[str | None, str]) -> SentMessage:
     role = "system" if message.role is Role.DEVELOPER else message.role.value
-    texts = [block.text for block in message.blocks if isinstance(block, Text | Refusal)]
+    texts = [text for block in with_failure_in_words(message).blocks if (text := _text(block)) is not None]
     sent = SentMessage(role=role, content="\n".join(texts))
     if images := [block.media.data or "" for block in message.blocks if type(block) is Image]:
         sent["images"] = images
@@ -152,6 +156,16 @@ def _message(message: Message, tool_names: Mapping[str | None, str]) -> SentMess
     if message.role is Role.TOOL:
         sent["tool_name"] = tool_names.get(message.call_id, "")
     return sent
+
+
+def _text(block: Block) -> str | None:
+    match block:
+        case Text(text) | Refusal(text):
+            return text
+        case Document() if block.media.text is not None:
+            return document_text(block)
+        case _:
+            return None
 
 
 def _tool_call(call: ToolCall) -> SentCall:
