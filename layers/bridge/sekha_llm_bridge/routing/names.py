@@ -1,14 +1,16 @@
 """What the names in a request's `model` and `preferred_model` mean.
 
 A name is looked for in this order: an alias of the configuration, `auto`, a model_id, `provider/model`, and a key
-of `default_models`. So an alias may have the name of a model, to give it others for its failover.
+of `default_models`. So an alias may have the name of a model, to give it others for its failover. An alias that ends
+with `*` stands for all other names that begin so.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from sekha_llm_bridge.config.models import NamedModels, Task
+from sekha_llm_bridge.config.models import NamedModels, ProviderType, Task
 from sekha_llm_bridge.errors import ModelNotFound
+from sekha_llm_bridge.found_models import DEFAULT_TAG
 from sekha_llm_bridge.routing.catalog import DEFAULT_NAMES, Catalog, CatalogModel
 from sekha_llm_bridge.routing.model_refs import ModelRef
 
@@ -35,23 +37,35 @@ def resolve_model(name: str | None, catalog: Catalog) -> NamedTarget:
     """
     if not name:
         return NamedTarget()
-    is_pinned = catalog.named_models is NamedModels.PINNED
-    alias = catalog.aliases.get(name)
-    if alias is not None:
-        refs = [model_ref(target, catalog) for target in alias]
-        if any(refs):  # one of a disabled provider stays, for a note
-            known = tuple(ref or ModelRef(target) for ref, target in zip(refs, alias, strict=True))
-            return NamedTarget(known, is_pinned=is_pinned)
-        if (task := task_of(alias[0])) is not None:
-            return NamedTarget(task=task)
-        raise model_not_found(name, catalog)
+    if name in catalog.aliases:
+        return _target_of_alias(name, catalog.aliases[name], catalog)
     if name == AUTO:
         return NamedTarget()
     if (ref := model_ref(name, catalog)) is not None:
-        return NamedTarget((ref,), is_pinned=is_pinned)
+        return NamedTarget((ref,), is_pinned=catalog.named_models is NamedModels.PINNED)
     if name in DEFAULT_NAMES:
         return NamedTarget(task=DEFAULT_NAMES[name])
+    if (targets := _pattern_targets(name, catalog)) is not None:
+        return _target_of_alias(name, targets, catalog)
     raise model_not_found(name, catalog)
+
+
+def _target_of_alias(name: str, targets: tuple[str, ...], catalog: Catalog) -> NamedTarget:
+    refs = [model_ref(target, catalog) for target in targets]
+    if any(refs):  # one of a disabled provider stays, for a note
+        known = tuple(ref or ModelRef(target) for ref, target in zip(refs, targets, strict=True))
+        return NamedTarget(known, is_pinned=catalog.named_models is NamedModels.PINNED)
+    if targets == (AUTO,):
+        return NamedTarget()
+    if (task := task_of(targets[0])) is not None:
+        return NamedTarget(task=task)
+    raise model_not_found(name, catalog)
+
+
+def _pattern_targets(name: str, catalog: Catalog) -> tuple[str, ...] | None:
+    """Returns what the longest alias with `*` that a name begins with stands for."""
+    patterns = [alias for alias in catalog.aliases if alias.endswith("*") and name.startswith(alias[:-1])]
+    return catalog.aliases[max(patterns, key=len)] if patterns else None
 
 
 def resolve_preferred(name: str | None, catalog: Catalog) -> tuple[ModelRef, ...]:
@@ -60,12 +74,29 @@ def resolve_preferred(name: str | None, catalog: Catalog) -> tuple[ModelRef, ...
     """
     if not name:
         return ()
-    targets = catalog.aliases.get(name, (name,))
+    targets = catalog.aliases.get(name)
+    if targets is None:
+        targets = (None if model_ref(name, catalog) else _pattern_targets(name, catalog)) or (name,)
     return tuple(model_ref(target, catalog) or ModelRef(target) for target in targets)
 
 
 def model_ref(name: str, catalog: Catalog) -> ModelRef | None:
-    """Returns the configured model that has the name as its model_id, else as `provider/model`; None for any other."""
+    """Returns the model that has the name as its model_id, else as `provider/model`; None for any other. For a model of
+    an Ollama, a name without a tag and the same with `:latest` are one.
+    """
+    if (ref := _exact_ref(name, catalog)) is not None:
+        return ref
+    has_default_tag = name.endswith(DEFAULT_TAG)
+    other = _exact_ref(name.removesuffix(DEFAULT_TAG) if has_default_tag else name + DEFAULT_TAG, catalog)
+    return other if other is not None and _is_of_ollama(other, catalog) else None
+
+
+def _is_of_ollama(ref: ModelRef, catalog: Catalog) -> bool:
+    entries = filter(ref.matches, catalog.entries(ref.model_id))
+    return any(entry.provider.provider_type is ProviderType.OLLAMA for entry in entries)
+
+
+def _exact_ref(name: str, catalog: Catalog) -> ModelRef | None:
     if name in catalog.by_model_id:
         return ModelRef(name)
     provider_id, slash, model_id = name.partition("/")
@@ -82,6 +113,7 @@ def own_names(catalog: Catalog) -> dict[str, tuple[CatalogModel, ...]]:
     names: dict[str, tuple[CatalogModel, ...]] = {
         alias: _entries_of(targets, catalog) for alias, targets in catalog.aliases.items()
     }
+    names = {alias: entries for alias, entries in names.items() if not alias.endswith("*")}
     names |= {AUTO: catalog.models}
     names |= {name: _serving(task, catalog) for name, task in DEFAULT_NAMES.items() if name not in hidden}
     return {name: entries for name, entries in names.items() if entries}
@@ -97,7 +129,16 @@ def model_not_found(name: str, catalog: Catalog) -> ModelNotFound:
     names = list(dict.fromkeys([*catalog.model_ids(), *own_names(catalog)]))
     listed = ", ".join(names[:_MAX_LISTED_NAMES]) or "none"
     more = f" and {len(names) - _MAX_LISTED_NAMES} more" if len(names) > _MAX_LISTED_NAMES else ""
-    return ModelNotFound(f"the model {shown!r} is not configured; there are: {listed}{more}", param="model")
+    unknown = "".join(f"; {sentence}" for sentence in sentences_on_lists(catalog))
+    return ModelNotFound(f"the model {shown!r} is not configured; there are: {listed}{more}{unknown}", param="model")
+
+
+def sentences_on_lists(catalog: Catalog) -> Iterator[str]:
+    """Yields which providers with `models: auto` have no models, or whose models are not known yet."""
+    for provider_id in sorted(catalog.unlisted):
+        yield f"the models of {provider_id} are not known yet: the scheduled check lists them within a minute"
+    for provider_id in sorted(catalog.without_models):
+        yield f"{provider_id} has no model that can be used: pull one there"
 
 
 def why_disabled(ref: ModelRef, catalog: Catalog) -> str | None:
@@ -122,6 +163,8 @@ def _serving(task: Task, catalog: Catalog) -> tuple[CatalogModel, ...]:
 
 def _entries_of(targets: tuple[str, ...], catalog: Catalog) -> tuple[CatalogModel, ...]:
     refs = [ref for target in targets if (ref := model_ref(target, catalog)) is not None]
+    if not refs and targets == (AUTO,):
+        return catalog.models
     if not refs and (task := task_of(targets[0])) is not None:
         return _serving(task, catalog)
     return tuple(entry for ref in refs for entry in catalog.entries(ref.model_id) if ref.matches(entry))
