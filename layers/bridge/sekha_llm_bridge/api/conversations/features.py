@@ -95,7 +95,8 @@ def _features_of_messages(conversation: Conversation) -> Iterator[RequestedFeatu
                 other = RequestedFeature(RequestFeature.OTHER_CONTENT_PART, kind)
                 yield _CONTENT_FEATURES.get(kind) or _FEATURES_OF_FORMATS.get(conversation.wire_format, other)
             if _has_file_id(block):
-                yield RequestedFeature(RequestFeature.UPLOADED_FILES)
+                uploaded = RequestedFeature(RequestFeature.UPLOADED_FILES)
+                yield _FEATURES_OF_FORMATS.get(conversation.wire_format, uploaded)
             if isinstance(block, ToolCall) and _is_other_call(block):
                 yield RequestedFeature(RequestFeature.OTHER_CALL_HISTORY)
         if message.extra.get("audio"):
