@@ -38,7 +38,7 @@ class ChatAnswer(NamedTuple):
     `usage` is None where the provider sent none; the caller may then replace it with an estimate. `provider_usage` is
     the provider's own object. `extra` has other fields of the answer. `original` is the whole answer as the provider
     sent it, for an inbound API of the same format; None where the bridge has changed what it says. `left_out` names
-    what of the request the model was asked again without, because it had rejected that.
+    what of the request was left out, because the model does not take it.
     """
 
     answer_id: str

@@ -165,7 +165,7 @@ def test_a_model_that_rejects_the_effort_is_asked_again_without_it_and_the_recei
     fake.script(OPENAI_PATH, Reply(400, rejection))
     fields: dict[str, Any] = {"model": "gpt", "output_config": {"effort": "low"}}
     receipt = stream(messages, **fields).ending["bridge"] if is_stream else ask(messages, **fields)["bridge"]
-    assert receipt["notes"] == ["the model rejected this, and was asked again without it: the effort of reasoning"]
+    assert receipt["notes"] == ["left out, because the model does not take it: the effort of reasoning"]
     assert "reasoning_effort" not in fake.calls(OPENAI_PATH)[1].body
     ask(messages, **fields)
     assert "reasoning_effort" not in fake.calls(OPENAI_PATH)[2].body  # it is remembered

@@ -28,7 +28,7 @@ def receipt_body(
     if unsent := fields_left_out(conversation, capabilities):
         all_notes.append(f"{receipt.provider_id} has no place for: {', '.join(unsent)}")
     if left_out:
-        all_notes.append(f"the model rejected this, and was asked again without it: {', '.join(left_out)}")
+        all_notes.append(f"left out, because the model does not take it: {', '.join(left_out)}")
     if _sends_unknown_fields(conversation, capabilities):
         all_notes += notes_on_unknown_fields(unknown, candidate)
     if is_estimated:

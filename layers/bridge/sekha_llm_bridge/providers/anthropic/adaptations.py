@@ -99,8 +99,8 @@ _BY_CONTENT = (
 # Only where the model does not have it: a wrong value is the caller's to correct.
 _NO_EFFORT = r"\beffort\b.{0,80}\bnot\b|\bnot support.{0,60}\beffort\b|output_config\b.{0,40}\bnot permitted"
 _NO_THINKING = r"\badaptive\b|\bthinking\b.{0,80}\b(?:not|unsupported)\b|\bnot support.{0,60}\bthinking\b"
-# What agents send for one of Anthropic's models, whichever of them answers. Only for a request as it was sent.
-_OF_ORIGINALS = (
+# What agents send for one of Anthropic's models, whichever of them answers. It must not exclude the others.
+_OF_HINTS = (
     Adaptation(_NO_EFFORT, _without_effort, leaves_out=REASONING_EFFORT),
     Adaptation(_NO_THINKING, _without_thinking, leaves_out="thinking"),
     Adaptation(r"context_management", _without_context_management, leaves_out="context_management"),
@@ -125,5 +125,6 @@ def content_adaptations(conversation: Conversation, model_id: str) -> Sequence[A
         )
 
     pattern = r"output_config|output_format|structured output|\bschema\b|additionalProperties"
-    of_originals = () if conversation.original is None else _OF_ORIGINALS
-    return (*_BY_CONTENT, *of_originals, Adaptation(pattern, _without_structured_output))
+    is_hinted = conversation.original is not None or conversation.effort_hint is not None
+    hints = _OF_HINTS if is_hinted else ()
+    return (*_BY_CONTENT, *hints, Adaptation(pattern, _without_structured_output))

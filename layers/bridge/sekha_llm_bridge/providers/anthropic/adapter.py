@@ -12,7 +12,7 @@ from sekha_llm_bridge.clock import Clock
 from sekha_llm_bridge.config.models import ProviderConfig
 from sekha_llm_bridge.conversation import AnswerChunk, AnswerState, ChatAnswer, Conversation, WireFormat
 from sekha_llm_bridge.errors import FailureKind, ProviderError
-from sekha_llm_bridge.providers.adaptation import AdaptedRequests, with_note
+from sekha_llm_bridge.providers.adaptation import REASONING_EFFORT, AdaptedRequests, with_note
 from sekha_llm_bridge.providers.addresses import addresses_of
 from sekha_llm_bridge.providers.anthropic.adaptations import ADAPTATIONS, content_adaptations
 from sekha_llm_bridge.providers.anthropic.original import BETA_HEADER, original_headers, original_of
@@ -22,6 +22,7 @@ from sekha_llm_bridge.providers.anthropic.request import (
     betas_of,
     chat_payload,
     count_payload,
+    has_unsent_hint,
     tokens_of_another_form,
 )
 from sekha_llm_bridge.providers.anthropic.response import read_answer
@@ -129,9 +130,12 @@ class AnthropicAdapter:
         """Sends the request, or another form of it. What depends on its content is not remembered."""
         by_content = content_adaptations(call.conversation, call.model_id)
         with output_cap_guard(call, lambda failure: names_field(failure, "max_tokens"), is_always_sent=True):
-            return await AdaptedRequests().send(
+            answer = await AdaptedRequests().send(
                 payload, by_content, lambda sent: self._requests.send(sent, ADAPTATIONS, send, left_out), left_out
             )
+        if has_unsent_hint(call.conversation, payload):
+            left_out.append(REASONING_EFFORT)
+        return answer
 
     async def count_tokens(self, call: ChatCall, *, timeout_s: float) -> int | None:
         """Returns the tokens of the prompt, by `POST /v1/messages/count_tokens`, which is free; with a schema, the most

@@ -125,4 +125,5 @@ _REASONING = Adaptation(
 
 def chat_adaptations(conversation: Conversation) -> Sequence[Adaptation]:
     """Returns the other forms that a request may need. A hint about reasoning must not exclude a model."""
-    return ADAPTATIONS if conversation.wire_format is not WireFormat.ANTHROPIC else (*ADAPTATIONS, _REASONING)
+    is_hinted = conversation.effort_hint is not None or conversation.wire_format is WireFormat.ANTHROPIC
+    return (*ADAPTATIONS, _REASONING) if is_hinted else ADAPTATIONS

@@ -154,11 +154,11 @@ def _additional_fields(
 def _reasoning_fields(conversation: Conversation, family: ModelFamily, max_tokens: int) -> dict[str, Any]:
     """Returns what tells the model to reason. A hint does not exclude a model that has no such setting."""
     effort, hint = conversation.parameters.get("reasoning_effort"), conversation.effort_hint
-    if conversation.wire_format is not WireFormat.ANTHROPIC:
+    if hint is None and conversation.wire_format is not WireFormat.ANTHROPIC:
         return reasoning_fields(effort, conversation.thinking, family, max_tokens)
     thinking = conversation.thinking if takes_thinking(family) else None
     try:
-        return reasoning_fields(hint, thinking, family, max_tokens)
+        return reasoning_fields(effort or hint, thinking, family, max_tokens)
     except ProviderError:
         return {}
 

@@ -100,7 +100,7 @@ def embedding_payload(call: EmbeddingCall) -> dict[str, Any]:
     """
     optional = {"dimensions": call.dimensions, "user": call.user}
     return {
-        **call.vendor_fields,
+        **(call.vendor_fields if call.wire_format is WireFormat.OPENAI_CHAT else {}),
         "model": call.model_id,
         "input": list(call.texts),
         "encoding_format": "float",
