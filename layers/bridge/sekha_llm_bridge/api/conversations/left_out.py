@@ -16,8 +16,9 @@ _LOAD_OPTIONS = (
     *("f16_kv", "draft_num_predict"),
 )
 _WITHOUT_EFFECT_ELSEWHERE = {
+    WireFormat.ANTHROPIC: frozenset({"thinking"}),  # it is `effort_hint`
     # How Ollama loads a model; the window of others is always as large as they have it. `think` is `effort_hint`.
-    WireFormat.OLLAMA: frozenset({"think", "keep_alive", *(f"options.{name}" for name in _LOAD_OPTIONS)})
+    WireFormat.OLLAMA: frozenset({"think", "keep_alive", *(f"options.{name}" for name in _LOAD_OPTIONS)}),
 }
 _PARTICIPANTS = frozenset({Role.SYSTEM, Role.DEVELOPER, Role.USER, Role.ASSISTANT})
 

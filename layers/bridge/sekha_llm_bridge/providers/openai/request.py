@@ -14,6 +14,9 @@ from sekha_llm_bridge.providers.openai.request_messages import (
     tool_choice_body,
 )
 from sekha_llm_bridge.providers.openai.vendors import Vendor
+from sekha_llm_bridge.providers.tool_results import with_failure_in_words, with_media_after_results
+
+_COMMON_EFFORTS = {"xhigh": "high", "max": "high"}  # values that few models have
 
 _SYSTEM_ROLES = frozenset({"system", "developer"})
 
@@ -25,11 +28,11 @@ def chat_payload(call: ChatCall, vendor: Vendor) -> dict[str, Any]:
     """
     conversation = call.conversation
     if conversation.wire_format is not WireFormat.OPENAI_CHAT:
-        conversation = _with_marks_on_parts(conversation.without_extras())
+        conversation = _with_marks_on_parts(in_openais_form(conversation))
     payload: dict[str, Any] = {
         **conversation.vendor_fields,
-        **conversation.parameters,
         **_typed_fields(conversation),
+        **conversation.parameters,
         "model": call.model_id,
         "messages": [message_body(message) for message in conversation.messages],
     }
@@ -85,9 +88,19 @@ def _with_marked_prefix(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [*messages[: n_leading - 1], {**last, "content": parts}, *messages[n_leading:]]
 
 
+def in_openais_form(conversation: Conversation) -> Conversation:
+    """Returns a conversation of another inbound API without what OpenAI's format has no place for, or in another place:
+    media in the results of calls, and whether a call has failed.
+    """
+    plain = conversation.without_extras()
+    return plain._replace(messages=tuple(with_media_after_results(map(with_failure_in_words, plain.messages))))
+
+
 def _typed_fields(conversation: Conversation) -> dict[str, Any]:
     """Returns the fields that are typed in the internal format, where they are set."""
     fields: dict[str, Any] = {}
+    if (effort := conversation.effort_hint) is not None:
+        fields["reasoning_effort"] = _COMMON_EFFORTS.get(effort, effort)
     if conversation.tools:
         fields["tools"] = [tool_body(tool) for tool in conversation.tools]
     if (choice := conversation.tool_choice) is not None:

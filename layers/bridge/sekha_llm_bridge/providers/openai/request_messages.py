@@ -23,6 +23,7 @@ from sekha_llm_bridge.conversation import (
     ToolChoice,
     ToolChoiceMode,
 )
+from sekha_llm_bridge.providers.tool_results import document_text
 
 REASONING_FIELDS = ("reasoning_content", "reasoning", "reasoning_details", "thinking_blocks")
 
@@ -46,7 +47,7 @@ def message_body(message: Message) -> dict[str, Any]:
 
 
 def _content_fields(message: Message) -> dict[str, Any]:
-    calls, thoughts = [], []
+    calls, thoughts = [], list[Reasoning]()
     parts: list[Block] = []
     fields: dict[str, Any] = {}
     for block in message.blocks:
@@ -54,7 +55,7 @@ def _content_fields(message: Message) -> dict[str, Any]:
             case ToolCall():
                 calls.append(tool_call_body(block))
             case Reasoning():
-                thoughts.append(block.text)
+                thoughts.append(block)
             case Refusal() if message.is_text:
                 fields["refusal"] = block.text
             case _:
@@ -62,9 +63,30 @@ def _content_fields(message: Message) -> dict[str, Any]:
     fields["content"] = _content(parts, is_text=message.is_text)
     if calls:
         fields["tool_calls"] = calls
-    if any(thoughts) and not any(name in message.extra for name in REASONING_FIELDS):
-        fields["reasoning_content"] = "".join(thoughts)
+    if thoughts and not any(name in message.extra for name in REASONING_FIELDS):
+        fields |= _reasoning_fields(thoughts)
     return fields
+
+
+def _reasoning_fields(thoughts: list[Reasoning]) -> dict[str, Any]:
+    """Returns the fields for reasoning that came from another format: its text, and in OpenRouter's form what a model
+    needs to take it back.
+    """
+    text = "".join(thought.text for thought in thoughts)
+    fields: dict[str, Any] = {"reasoning_content": text} if text else {}
+    if any(thought.signature or thought.encrypted for thought in thoughts):
+        fields["reasoning_details"] = [_reasoning_detail(*pair) for pair in enumerate(thoughts)]
+    return fields
+
+
+def _reasoning_detail(index: int, thought: Reasoning) -> dict[str, Any]:
+    """Source: OpenRouter's documentation, "Reasoning Tokens"."""
+    detail: dict[str, Any] = {"type": "reasoning.text", "text": thought.text}
+    if thought.encrypted is not None:
+        detail = {"type": "reasoning.encrypted", "data": thought.encrypted}
+    optional = {"signature": thought.signature, "id": thought.item_id}
+    detail |= {name: value for name, value in optional.items() if value is not None}
+    return {**detail, "format": thought.kind.value, "index": index}
 
 
 def _content(parts: list[Block], *, is_text: bool) -> str | list[dict[str, Any]] | None:
@@ -80,6 +102,8 @@ def part_body(part: Block) -> dict[str, Any]:
             body = {"type": "text", "text": text, **extra}
         case Image(media, detail, cache, extra):
             body = _image_body(media, detail, extra)
+        case Document(cache=cache) if part.media.text is not None:  # OpenAI's format has no documents that are texts
+            body = {"type": "text", "text": document_text(part)}
         case Document(media, name, _, _, cache, extra):
             body = _document_body(media, name, extra)
         case Audio(data, form, extra):
@@ -104,8 +128,6 @@ def _image_body(media: Media, detail: str | None, extra: Json) -> dict[str, Any]
 
 
 def _document_body(media: Media, name: str | None, extra: Json) -> dict[str, Any]:
-    if media.text is not None:  # OpenAI's format has no documents that are text
-        return {"type": "text", "text": media.text}
     file: dict[str, Any] = {} if name is None else {"filename": name}
     file |= {"file_id": media.file_id} if media.file_id is not None else {"file_data": _url(media)}
     return {"type": "file", **extra, "file": {**file, **extra.get("file", {})}}
