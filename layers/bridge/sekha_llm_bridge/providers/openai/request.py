@@ -2,17 +2,19 @@
 
 from typing import Any
 
-from sekha_llm_bridge.conversation import Conversation, Message, Text, WireFormat, cache_marks_of
+from sekha_llm_bridge.conversation import Conversation, Json, Message, Text, WireFormat, cache_marks_of
 from sekha_llm_bridge.providers.base import EmbeddingCall
 from sekha_llm_bridge.providers.cache_control import MARK, without_marks
 from sekha_llm_bridge.providers.calls import ChatCall, PriceCeiling
 from sekha_llm_bridge.providers.openai.request_messages import (
+    add_reasoning_details,
     cache_body,
     message_body,
     output_format_body,
     tool_body,
     tool_choice_body,
 )
+from sekha_llm_bridge.providers.openai.result_media import with_text_results
 from sekha_llm_bridge.providers.openai.vendors import Vendor
 
 _SYSTEM_ROLES = frozenset({"system", "developer"})
@@ -25,7 +27,7 @@ def chat_payload(call: ChatCall, vendor: Vendor) -> dict[str, Any]:
     """
     conversation = call.conversation
     if conversation.wire_format is not WireFormat.OPENAI_CHAT:
-        conversation = _with_marks_on_parts(conversation.without_extras())
+        conversation = _of_other_format(conversation, vendor)
     payload: dict[str, Any] = {
         **conversation.vendor_fields,
         **conversation.parameters,
@@ -33,6 +35,8 @@ def chat_payload(call: ChatCall, vendor: Vendor) -> dict[str, Any]:
         "model": call.model_id,
         "messages": [message_body(message) for message in conversation.messages],
     }
+    if vendor.takes_reasoning_details:
+        add_reasoning_details(payload["messages"], conversation.messages)
     for name in vendor.omitted_fields & payload.keys():
         del payload[name]
     for name, other in vendor.renamed_fields:
@@ -83,6 +87,17 @@ def _with_marked_prefix(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
         return messages
     parts[-1] = {**parts[-1], "cache_control": MARK}
     return [*messages[: n_leading - 1], {**last, "content": parts}, *messages[n_leading:]]
+
+
+def _of_other_format(conversation: Conversation, vendor: Vendor) -> Conversation:
+    """Returns a conversation of another format without what only that format has."""
+    shared: Json = {}
+    if conversation.wire_format is WireFormat.OPENAI_RESPONSES:
+        names = vendor.responses_fields & conversation.vendor_fields.keys()
+        shared = {name: conversation.vendor_fields[name] for name in names}
+    messages = tuple(with_text_results(conversation.messages))
+    conversation = conversation._replace(messages=messages).without_extras()._replace(vendor_fields=shared)
+    return _with_marks_on_parts(conversation)
 
 
 def _typed_fields(conversation: Conversation) -> dict[str, Any]:
