@@ -184,7 +184,8 @@ def test_a_later_system_message_becomes_the_users_where_a_server_takes_it_only_a
     assert sent_messages(fake) == [as_sent[0], {"role": "user", "content": [text("Hello"), text(in_tags)]}]
 
 
-def test_the_reasoning_of_any_model_is_thinking_and_comes_back_to_it(messages: Function, fake: FakeProvider) -> None:
+def test_the_reasoning_of_any_model_is_thinking_and_comes_back_to_it(fake: FakeProvider) -> None:
+    messages = function(provider("p", chat_model("gpt"), provider_type="openrouter", base_url=f"{fake.url}/v1"))
     details = [
         {"type": "reasoning.summary", "summary": "I add.", "format": "openai-responses-v1", "index": 0},
         {"type": "reasoning.encrypted", "data": "c2VjcmV0", "id": "rs_1", "format": "openai-responses-v1", "index": 1},
@@ -197,7 +198,7 @@ def test_the_reasoning_of_any_model_is_thinking_and_comes_back_to_it(messages: F
     returned = sent_messages(fake)[1]
     assert (returned["content"], returned["reasoning_content"]) == ("4", "I add.")
     assert returned["reasoning_details"] == [
-        {"type": "reasoning.text", "text": "I add.", "format": "openai-responses-v1", "index": 0},
+        {"type": "reasoning.summary", "summary": "I add.", "format": "openai-responses-v1", "index": 0},
         {"type": "reasoning.encrypted", "data": "c2VjcmV0", "id": "rs_1", "format": "openai-responses-v1", "index": 1},
     ]
 
