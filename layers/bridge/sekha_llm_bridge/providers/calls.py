@@ -18,8 +18,9 @@ class ChatCall(NamedTuple):
 
     `output_cap` is an output limit in tokens that the bridge adds because of a cost limit; None adds none.
     `max_output_tokens` is the most that the model can generate, by the configuration; None: not configured.
-    `context_tokens` is the context size that prompt and answer may need. `price_ceiling` is set under a cost limit, for
-    vendors that may charge different prices for the same model. `stream_options` are the caller's own.
+    `context_tokens` is the context size that prompt and answer may need, `context_window` the model's own; None: not
+    known. `price_ceiling` is set under a cost limit, for vendors that may charge different prices for the same model.
+    `stream_options` are the caller's own.
     """
 
     model_id: str
@@ -29,6 +30,7 @@ class ChatCall(NamedTuple):
     price_ceiling: PriceCeiling | None = None
     max_output_tokens: int | None = None
     stream_options: Json | None = None
+    context_window: int | None = None
 
     @property
     def output_limit(self) -> int | None:

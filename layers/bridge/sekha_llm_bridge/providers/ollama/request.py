@@ -90,11 +90,8 @@ class ChatPayload(TypedDict):
     top_logprobs: NotRequired[int]
 
 
-def chat_payload(call: ChatCall, *, stream: bool, context_window: int | None = None) -> ChatPayload:
-    """Returns the body of a chat request; `context_window` is the configured one of the model.
-
-    Raises `ProviderError` (REQUEST_REJECTED) for untranslatable tool calls.
-    """
+def chat_payload(call: ChatCall, *, stream: bool) -> ChatPayload:
+    """Returns the body of a chat request. Raises `ProviderError` (REQUEST_REJECTED) for untranslatable tool calls."""
     conversation = call.conversation
     payload = ChatPayload(
         model=call.model_id,
@@ -102,7 +99,7 @@ def chat_payload(call: ChatCall, *, stream: bool, context_window: int | None = N
         stream=stream,
         truncate=False,
         shift=False,
-        options=_options(call, context_window),
+        options=_options(call),
     )
     is_forbidden = conversation.tool_choice is not None and conversation.tool_choice.mode is ToolChoiceMode.NONE
     if conversation.tools and not is_forbidden:
@@ -123,7 +120,7 @@ def chat_payload(call: ChatCall, *, stream: bool, context_window: int | None = N
     return payload
 
 
-def _options(call: ChatCall, context_window: int | None) -> dict[str, Any]:
+def _options(call: ChatCall) -> dict[str, Any]:
     parameters = call.conversation.parameters
     options: dict[str, Any] = {name: value for name in _OPTION_FIELDS if (value := parameters.get(name)) is not None}
     if (stop := parameters.get("stop")) is not None:
@@ -132,7 +129,7 @@ def _options(call: ChatCall, context_window: int | None) -> dict[str, Any]:
         options["num_predict"] = limit
     own = own_options(call.conversation.vendor_fields, call.conversation.wire_format)
     num_ctx = context_window_for(call.context_tokens)
-    return {**options, **own, "num_ctx": max(num_ctx, requested_context(own, context_window))}
+    return {**options, **own, "num_ctx": max(num_ctx, requested_context(own, call.context_window))}
 
 
 def own_options(vendor_fields: Json, wire_format: WireFormat) -> dict[str, Any]:
@@ -223,21 +220,21 @@ def _tool(tool: Tool) -> Json:
     return {"type": "function", "function": {"name": tool.name, **named}}
 
 
-def embedding_payload(call: EmbeddingCall, *, context_window: int | None = None) -> dict[str, Any]:
+def embedding_payload(call: EmbeddingCall) -> dict[str, Any]:
     """Returns the body of `POST /api/embed`. With `truncate` false, Ollama rejects a text that is too long.
 
     `num_ctx` is requested because the default of many embedding models is lower than their window. It holds the longest
-    text, whose tokens are at most its bytes, and is at most the model's `context_window`.
+    text, whose tokens are at most its bytes, and is at most the model's window.
     """
     longest = max((len(text.encode()) for text in call.texts), default=0)
     num_ctx = context_window_for(longest + _ADDED_TOKENS)
     own = own_options(call.vendor_fields, call.wire_format)
-    num_ctx = max(num_ctx, requested_context(own, context_window))
+    num_ctx = max(num_ctx, requested_context(own, call.context_window))
     payload: dict[str, Any] = {
         "model": call.model_id,
         "input": list(call.texts),
         "truncate": False,
-        "options": {**own, "num_ctx": num_ctx if context_window is None else min(num_ctx, context_window)},
+        "options": {**own, "num_ctx": num_ctx if call.context_window is None else min(num_ctx, call.context_window)},
     }
     if call.wire_format is WireFormat.OLLAMA and "keep_alive" in call.vendor_fields:
         payload["keep_alive"] = call.vendor_fields["keep_alive"]
