@@ -142,8 +142,11 @@ def test_a_call_comes_whole_with_its_arguments_as_an_object(ollama: Function, fa
     named = {"index": 0, "id": "c1", "type": "function", "function": {"name": "weather", "arguments": ""}}
     pieces = [{"index": 0, "function": {"arguments": part}} for part in ('{"city"', ': "Oslo"}')]
     second = {"index": 1, "id": "c2", "type": "function", "function": {"name": "time", "arguments": ""}}
-    deltas = [{"content": "Let me see."}, *({"tool_calls": [one]} for one in (named, *pieces, second))]
-    fake.script(OPENAI_PATH, Reply(stream=Stream([*map(chunk, deltas), chunk({}, finish="tool_calls")])))
+    deltas: list[dict[str, Any]] = [
+        {"content": "Let me see."},
+        *({"tool_calls": [one]} for one in (named, *pieces, second)),
+    ]
+    fake.script(OPENAI_PATH, Reply(stream=Stream([*(chunk(one) for one in deltas), chunk({}, finish="tool_calls")])))
     streamed = stream(ollama, model="gpt", tools=[TOOL])
     assert streamed.text == "Let me see."
     assert streamed.tool_calls == [
@@ -294,7 +297,7 @@ def test_a_model_with_a_smaller_window_than_num_ctx_is_used(ollama: Function) ->
 
 
 @pytest.mark.parametrize("think", [True, False, "low", "medium", "high", "max"])
-def test_think_reaches_ollama_as_it_is(ollama: Function, second: FakeProvider, think: bool | str) -> None:
+def test_think_reaches_ollama_as_it_is(ollama: Function, second: FakeProvider, *, think: bool | str) -> None:
     ask(ollama, model="llama3.1:8b", think=think)
     assert sent_to(second)["think"] == think
 

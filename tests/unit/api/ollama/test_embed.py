@@ -79,7 +79,7 @@ def function_that_stores(name: str, fake: FakeProvider) -> tuple[Function, Stora
 
 
 def test_vectors_are_stored_as_those_of_openais_format_are(fake: FakeProvider) -> None:
-    fields = {"collection": "notes", "metadatas": [{"a": 1}, None], "ids": ["x", "y"]}
+    fields: dict[str, Any] = {"collection": "notes", "metadatas": [{"a": 1}, None], "ids": ["x", "y"]}
     batches = []
     for name, path in (("ollama", EMBED), ("embeddings", "/v1/embeddings")):
         api, storage = function_that_stores(name, fake)
