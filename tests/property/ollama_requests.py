@@ -1,5 +1,6 @@
 """Requests in Ollama's format, and what must hold of the translation of any body, valid or not."""
 
+from copy import deepcopy
 from functools import cache
 from typing import Any
 
@@ -126,7 +127,7 @@ def check_translation(body: dict[str, Any]) -> bool:
 @st.composite
 def damaged(draw: st.DrawFn) -> dict[str, Any]:
     """A valid request in which some value, however deep, is replaced by another one."""
-    body: dict[str, Any] = draw(chats | completions)
+    body: dict[str, Any] = deepcopy(draw(chats | completions))  # what is drawn may be shared
     place: Any = body
     while True:
         keys = list(place) if isinstance(place, dict) else list(range(len(place)))
