@@ -50,8 +50,8 @@ class EmbeddingOperation(NamedTuple):
             shorter,
             self.user,
             self.vendor_fields,
-            model.context_window,
-            self.wire_format,
+            context_window=model.context_window,
+            wire_format=self.wire_format,
         )
         limits, renew = provider.embedding_limits, self._renewing(candidate.entry.provider.id)
         answer = await embed_in_batches(provider, call, limits, timeout_s=timeout_s, clock=self.clock, renew=renew)
