@@ -74,7 +74,7 @@ def _ask(functions: RunningFunctions, function: str, path: str, body: Mapping[st
     """Sends a request twice with one `Idempotency-Key`, one that a budget pays, and one that the provider rejects at
     its path `asked`.
     """
-    once, rejected = ({"idempotency-key": f"{function}-{number}"} for number in range(2))
+    once, rejected = ({"idempotency-key": f"{path}-{number}"} for number in range(2))
     for _ in range(2):
         assert functions.request(function, path, body, headers=once) == 200
     assert functions.request(function, path, body, policy=KeyPolicy(daily_usd=Decimal(5))) == 200
