@@ -11,29 +11,49 @@ from typing import Any
 
 import environment
 from tests.clients.libraries import Library, Program
+from tests.clients.stack import EMBEDDING_MODEL, CallersStack
 from tests.fakes import assistant
 
 NODE = Path(__file__).parent / "node"
 MIN_NODE = 20
 PROGRAM_LIMIT_S = 300
 CHAT_MODEL = "auto"
+_CANCEL_LIMIT_S = 10
 # Nothing leaves the machine: no usage reports, and no prices from the network.
-_NO_REPORTS = {"DO_NOT_TRACK": "1", "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
+_NO_REPORTS = {"DO_NOT_TRACK": "1", "AI_SDK_LOG_WARNINGS": "false", "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
 
 EXPECTED: Mapping[str, Mapping[str, object]] = {
     "chat": {"text": assistant.TEXT},
     "stream": {"text": assistant.TEXT, "is_in_pieces": True},
     "cut": {"is_error": True},
+    "leave": {"has_begun": True, "is_cancelled": True},
     "tools": {"text": assistant.WEATHER},
+    "turns": {"text": "21 degrees in Oslo; 21 degrees in Bergen; 21 degrees in Tromsø"},
     "structured": assistant.PERSON,
     "embeddings": {"vectors": 2, "dimensions": [8]},
+    "generate": {"whole": assistant.TEXT, "streamed": assistant.TEXT},
+    "count": {"is_counted": True},
+    "models": {"is_listed": True, "can": ["completion", "tools"]},
     "error": {"is_explained": True},
     "health": {"status": "healthy", "has_models": True},
 }
 """What must come of each call where the provider is `tests/fakes/assistant.py`."""
+_KINDS_OF_OPENAI = {
+    "invalid": "BadRequestError 400",
+    "expensive": "APIStatusError 402",
+    "limited": "RateLimitError 429",
+    "broken": "InternalServerError 502",
+}
+_KINDS_OF_OLLAMA = {name: f"ResponseError {kind.split()[1]}" for name, kind in _KINDS_OF_OPENAI.items()}
 EXPECTED_OF_PROGRAM: Mapping[tuple[str, str], Mapping[str, object]] = {
     # It streams the objects of structured output only.
     ("instructor_python", "stream"): {**assistant.PERSON, "is_in_pieces": True},
+    ("anthropic_python", "errors"): _KINDS_OF_OPENAI,
+    ("anthropic.mjs", "errors"): {**_KINDS_OF_OPENAI, "expensive": "APIError 402"},
+    ("openai_responses", "errors"): _KINDS_OF_OPENAI,
+    ("openai_responses.mjs", "errors"): {**_KINDS_OF_OPENAI, "expensive": "APIError 402"},
+    ("ollama_python", "errors"): _KINDS_OF_OLLAMA,
+    ("ollama.mjs", "errors"): _KINDS_OF_OLLAMA,
     ("sekha_sdk", "chat"): {"text": assistant.TEXT, "is_counted": True},
     ("sekha_sdk", "embed"): {"vectors": 2, "dimensions": [8], "dimension": 8, "is_counted": True},
     ("sekha_sdk", "error"): {"is_explained": True, "status": 404},
@@ -45,8 +65,18 @@ class NodeMissingError(Exception):
 
 
 def expected(library: Library, call: str) -> Mapping[str, object]:
-    """Returns what must come of a call."""
-    return EXPECTED_OF_PROGRAM.get((library.program, call)) or EXPECTED[call]
+    """Returns what must come of a call, or of `call@model`."""
+    name = call.partition("@")[0]
+    return EXPECTED_OF_PROGRAM.get((library.program, name)) or EXPECTED[name]
+
+
+def run_with_assistant(program: Program, callers: CallersStack) -> dict[str, Any]:
+    """Makes the calls of a program, and returns what came of each; of `leave` also what the provider noticed."""
+    calls = program.library.calls_with_models()
+    outcomes = run(program, callers.address, embedding_model=EMBEDDING_MODEL, calls=calls)
+    if "leave" in outcomes:
+        outcomes["leave"]["is_cancelled"] = callers.upstream.last_waiting.wait(_CANCEL_LIMIT_S)
+    return outcomes
 
 
 def run(program: Program, address: str, *, embedding_model: str, calls: Sequence[str]) -> dict[str, Any]:
