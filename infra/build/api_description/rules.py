@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from sekha_llm_bridge.api.chat.routing import ANSWERING_TASKS
+from sekha_llm_bridge.api.conversations.routing import ANSWERING_TASKS
 from sekha_llm_bridge.config.vocabulary import Task
 from sekha_llm_bridge.routing.catalog import DEFAULT_NAMES
 

@@ -7,8 +7,8 @@ from openai.types.chat.completion_create_params import CompletionCreateParamsNon
 from openai.types.embedding_create_params import EmbeddingCreateParams
 
 from sekha_llm_bridge.api.chat import request as chat_request
+from sekha_llm_bridge.api.conversations.options import OPTION_FIELDS
 from sekha_llm_bridge.api.embeddings import request as embedding_request
-from sekha_llm_bridge.api.fields import CHAT_EXTENSIONS
 from sekha_llm_bridge.api.unknown_fields import edit_distance, nearest_own_name
 from sekha_llm_bridge.api.vendor_fields import BILLABLE_FIELDS, BOUNDED_FIELDS
 from tests.fakes.functions import Function
@@ -55,7 +55,7 @@ def _vendors_fields() -> set[str]:
 
 @pytest.mark.parametrize("name", sorted(_vendors_fields()))
 def test_no_field_of_a_vendor_is_taken_for_a_typo(name: str) -> None:
-    chats_own, embeddings_own = CHAT_EXTENSIONS, embedding_request.EXTENSIONS
+    chats_own, embeddings_own = OPTION_FIELDS, embedding_request.EXTENSIONS
     known = {"task", "metadata", "store"}  # a field of both, or known to be a vendor's, and so not compared
     assert name in known or nearest_own_name(name, chats_own | embeddings_own) is None
 

@@ -12,9 +12,11 @@ import typing_extensions
 from openai.types.chat import completion_create_params
 
 from sekha_llm_bridge.api.chat.conversation import conversation_of
-from sekha_llm_bridge.api.chat.left_out import fields_left_out
 from sekha_llm_bridge.api.chat.request import ChatRequest
-from sekha_llm_bridge.api.chat.routing import provider_request, route_request
+from sekha_llm_bridge.api.chat.routing import provider_request
+from sekha_llm_bridge.api.conversations.left_out import fields_left_out
+from sekha_llm_bridge.api.conversations.options import Options
+from sekha_llm_bridge.api.conversations.routing import route_request
 from sekha_llm_bridge.bootstrap import Bridge, make_bridge
 from sekha_llm_bridge.config.models import ProviderType
 from sekha_llm_bridge.providers import UNSUPPORTED_FIELDS, ChatCall, capabilities_of
@@ -134,8 +136,8 @@ def bridge_with(wire_format: str) -> Bridge:
 
 def why_excluded(wire_format: str, body: Body) -> str | None:
     """Why the planner excludes the model; None where it does not."""
-    bridge, sent = bridge_with(wire_format), provider_request(body)
-    request = route_request(ChatRequest.model_validate(body), sent, conversation_of(sent), bridge)
+    bridge, chat = bridge_with(wire_format), ChatRequest.model_validate(body)
+    request = route_request(conversation_of(provider_request(body)), Options.of(chat.model, chat), bridge)
     exclusion = plan(request, bridge.catalog, RoutingContext()).considered_models[0].exclusion
     return None if exclusion is None else exclusion.reason
 
@@ -153,7 +155,7 @@ def test_a_carried_field_changes_what_is_sent(row: FieldRow, wire_format: str) -
     used, unused = EXAMPLES[row.name]
     assert payload_of(wire_format, used) != payload_of(wire_format, unused)
     assert why_excluded(wire_format, used) is None
-    assert fields_left_out(provider_request(used), capabilities_of(ProviderType(wire_format))) == []
+    assert fields_left_out(conversation_of(provider_request(used)), capabilities_of(ProviderType(wire_format))) == []
 
 
 @cells(Handling.NO_MEANING)
@@ -162,7 +164,7 @@ def test_a_field_without_meaning_changes_nothing_and_is_not_noted(row: FieldRow,
     assert used != unused
     assert payload_of(wire_format, used) == payload_of(wire_format, unused)
     assert why_excluded(wire_format, used) is None
-    assert fields_left_out(provider_request(used), capabilities_of(ProviderType(wire_format))) == []
+    assert fields_left_out(conversation_of(provider_request(used)), capabilities_of(ProviderType(wire_format))) == []
 
 
 @cells(Handling.HINT)
@@ -171,8 +173,8 @@ def test_a_hint_changes_nothing_and_is_noted(row: FieldRow, wire_format: str) ->
     assert payload_of(wire_format, used) == payload_of(wire_format, unused)
     assert why_excluded(wire_format, used) is None
     capabilities = capabilities_of(ProviderType(wire_format))
-    assert fields_left_out(provider_request(used), capabilities) == [row.name]
-    assert fields_left_out(provider_request(unused), capabilities) == []
+    assert fields_left_out(conversation_of(provider_request(used)), capabilities) == [row.name]
+    assert fields_left_out(conversation_of(provider_request(unused)), capabilities) == []
 
 
 @cells(Handling.EXCLUDES)
@@ -191,7 +193,7 @@ def test_a_field_that_cannot_be_carried_excludes_the_model_with_a_reason(row: Fi
 def test_a_default_value_excludes_no_model_and_is_not_noted(wire_format: str, fields: Body) -> None:
     body = {"messages": [{"role": "user", "content": "hi"}], **fields}
     assert why_excluded(wire_format, body) is None
-    assert fields_left_out(provider_request(body), capabilities_of(ProviderType(wire_format))) == []
+    assert fields_left_out(conversation_of(provider_request(body)), capabilities_of(ProviderType(wire_format))) == []
 
 
 def test_the_name_of_a_tool_is_not_a_participants() -> None:
@@ -200,7 +202,7 @@ def test_the_name_of_a_tool_is_not_a_participants() -> None:
     messages = [{"role": "user", "content": "hi"}, {"role": "assistant", "tool_calls": [call]}, *results]
     body = {"messages": messages}
     assert why_excluded("anthropic", body) is None
-    assert fields_left_out(body, capabilities_of(ProviderType.ANTHROPIC)) == []
+    assert fields_left_out(conversation_of(body), capabilities_of(ProviderType.ANTHROPIC)) == []
 
 
 def test_a_configuration_of_openais_format_alone_does_not_load_the_table() -> None:

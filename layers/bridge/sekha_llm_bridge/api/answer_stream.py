@@ -1,7 +1,7 @@
 """Writes one streamed answer as server-sent events, in the event format of an inbound API."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from fastapi import Request
@@ -17,7 +17,16 @@ from sekha_llm_bridge.execution.receipt import answer_headers
 
 
 class StreamEncoder(Protocol):
-    """The event format of an inbound API."""
+    """The event format of an inbound API. `content_type` is that of the response. `has_pings`: something is sent in
+    silences.
+    """
+
+    content_type: str
+    has_pings: bool
+
+    def ping(self) -> bytes:
+        """Returns what is sent after five seconds of silence, also before `begin`. It is one of `sse.PINGS`."""
+        ...
 
     def begin(self, model_id: str) -> None:
         """Is called before the first chunk, with the model that answers."""
@@ -27,8 +36,8 @@ class StreamEncoder(Protocol):
         """Returns the events for a chunk, or nothing."""
         ...
 
-    def end(self, answer: StreamedAnswer[CountedChunks], receipt: Receipt) -> bytes:
-        """Returns the events that end a complete answer."""
+    def end(self, answer: StreamedAnswer[CountedChunks], receipt: dict[str, object]) -> bytes:
+        """Returns the events that end a complete answer. `receipt` is the object `bridge`."""
         ...
 
     def error(self, error: BridgeError, request_id: str, details: Mapping[str, object]) -> bytes:
@@ -47,12 +56,14 @@ class AnswerStreamWriter:
         encoder: StreamEncoder,
         *,
         allow_fallback: bool,
+        receipt_of: Callable[[StreamedAnswer[CountedChunks], Receipt], dict[str, object]],
     ) -> None:
         self._request = request
         self._operation = operation
         self._deadline = deadline
         self._encoder = encoder
         self._allow_fallback = allow_fallback
+        self._receipt_of = receipt_of
 
     async def write(self, writer: EventWriter) -> None:
         """Writes the whole answer, or its beginning and an error. What is to be logged is recorded before the last
@@ -86,7 +97,7 @@ class AnswerStreamWriter:
                 await writer.write(events)
         if answer.receipt is None:
             raise RuntimeError("an answer has ended without a receipt")
-        await writer.write(self._encoder.end(answer, answer.receipt), is_last=True)
+        await writer.write(self._encoder.end(answer, self._receipt_of(answer, answer.receipt)), is_last=True)
 
     async def _write_error(self, error: BridgeError, writer: EventWriter) -> None:
         if not writer.has_begun:

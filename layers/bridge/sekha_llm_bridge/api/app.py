@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 from sekha_llm_bridge.access.auth_mode import needs_keys
 from sekha_llm_bridge.api.error_response import ErrorBody, error_response, openai_error_body
 from sekha_llm_bridge.api.http_events import HttpEventHandler
-from sekha_llm_bridge.api.middleware import IdempotencyMiddleware, RequestMiddleware
+from sekha_llm_bridge.api.middleware import REQUEST_ID_HEADER, IdempotencyMiddleware, RequestMiddleware
 from sekha_llm_bridge.api.priming import prime_before_snapshot
 from sekha_llm_bridge.api.request_state import answer_headers_of
 from sekha_llm_bridge.aws.function_logs import quiet_libraries
@@ -30,9 +30,11 @@ def create_app(
     uses_vectors: bool = False,
     asks_models: bool = False,
     error_body: ErrorBody = openai_error_body,
+    request_id_headers: tuple[str, ...] = (REQUEST_ID_HEADER,),
 ) -> FastAPI:
     """Returns an app without routes. `secrets` are the stored secrets that it reads. `asks_models`: its requests are
-    billed, so that they may have an `Idempotency-Key`. `error_body` is the error format of its API.
+    billed, so that they may have an `Idempotency-Key`. `error_body` is the error format of its API,
+    `request_id_headers` the headers in which its answers have the request's id.
 
     The bridge is made here, in Lambda's init phase; what stores vectors is made with it where the function uses it. A
     configuration that cannot be used is the answer to every request. Raises `ValueError` where AUTH_MODE has a wrong
@@ -51,7 +53,7 @@ def create_app(
     app.add_exception_handler(HTTPException, _on_http_exception)
     if asks_models:
         app.add_middleware(IdempotencyMiddleware)
-    app.add_middleware(RequestMiddleware, error_body=error_body)
+    app.add_middleware(RequestMiddleware, error_body=error_body, request_id_headers=request_id_headers)
     return app
 
 

@@ -20,7 +20,7 @@ def openai_error_body(error: BridgeError, request_id: str, details: Mapping[str,
     """Returns OpenAI's error object, with the request's id, the details, and those of the error itself. Beside it,
     `detail` has the message, because clients of v1 (the JavaScript SDK) read it there.
     """
-    message = _public_message(error)
+    message = public_message(error)
     return {
         "error": {
             "message": message,
@@ -65,7 +65,8 @@ def may_have_been_billed(attempts: Sequence[Attempt]) -> bool:
     return any(attempt.cost_bound_usd is None or attempt.cost_bound_usd > 0 for attempt in attempts)
 
 
-def _public_message(error: BridgeError) -> str:
+def public_message(error: BridgeError) -> str:
+    """Returns the sentence for the caller: without secrets, and with the provider's own words where there are some."""
     if isinstance(error, ConfigError):
         faults = f"the bridge's configuration has {len(error.faults)} fault(s)"
         return f"{faults}; its log names them, and so does `sekha-bridge check-config`"

@@ -8,9 +8,6 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from sekha_llm_bridge.config.models import Task
 from sekha_llm_bridge.routing.catalog import DEFAULT_NAMES
 
-CHAT_EXTENSIONS = frozenset({"require_vision", "max_cost", "preferred_model", "task", "allow_fallback"})
-"""The bridge's own fields of a chat request, which are not sent to providers."""
-
 TaskName = Annotated[
     Task, BeforeValidator(lambda value: DEFAULT_NAMES.get(value, value) if isinstance(value, str) else value)
 ]

@@ -31,7 +31,7 @@ from sekha_llm_bridge.api.request_state import (
     state_of,
     unexpected_error,
 )
-from sekha_llm_bridge.api.sse import PING
+from sekha_llm_bridge.api.sse import PINGS
 from sekha_llm_bridge.errors import (
     AccessUnavailable,
     AnswerNotKept,
@@ -50,7 +50,7 @@ _WAITING_PART, _MAX_WAIT_S = 2 / 3, 30.0
 _LAST_BYTE_S = 0.5  # after the answer is stored, for sending the end of it
 _RETRY_AFTER_S = 2.0
 _PART_BYTES = 64 * 1024
-_NOT_STORED = frozenset({"content-length", "x-request-id"})  # the repeated answer has its own
+_NOT_STORED = frozenset({"content-length", "x-request-id", "request-id"})  # the repeated answer has its own
 
 
 async def answer_once(app: ASGIApp, request: Request, send: Send) -> None:
@@ -152,7 +152,7 @@ class _FirstAnswer:
             self._start = message
             self._recorder.begin(message["status"], _stored_headers(message))
             return
-        if (body := message.get("body", b"")) != PING:
+        if (body := message.get("body", b"")) not in PINGS:
             self._recorder.add(body)
         if not message.get("more_body", False):
             await self._settle()

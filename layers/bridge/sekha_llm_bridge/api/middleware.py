@@ -3,6 +3,7 @@ line for each request.
 """
 
 import uuid
+from collections.abc import Sequence
 from contextlib import suppress
 
 from fastapi import Request
@@ -16,15 +17,23 @@ from sekha_llm_bridge.api.request_state import RequestState, unexpected_error
 from sekha_llm_bridge.clock import SystemClock
 from sekha_llm_bridge.errors import ClientDisconnected
 
+REQUEST_ID_HEADER = "x-request-id"
+
 
 class RequestMiddleware:
     """Gives the request its id and its path within the API, turns an exception that nothing caught into a 500 in the
     API's error format, and logs one line.
     """
 
-    def __init__(self, app: ASGIApp, error_body: ErrorBody = openai_error_body) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        error_body: ErrorBody = openai_error_body,
+        request_id_headers: Sequence[str] = (REQUEST_ID_HEADER,),
+    ) -> None:
         self._app = app
         self._error_body = error_body
+        self._id_headers = tuple(name.encode() for name in request_id_headers)
         self._clock = SystemClock()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -38,14 +47,14 @@ class RequestMiddleware:
         started_s = self._clock.monotonic_s()
         try:
             await _renew_bridge(scope)
-            await self._app(scope, receive, _recording(send, state))
+            await self._app(scope, receive, _recording(send, state, self._id_headers))
         except Exception as exc:  # noqa: BLE001 — nothing may pass the outermost layer, least of all a traceback
             if not isinstance(state.error, ClientDisconnected):
                 state.error = unexpected_error(state.request_id, exc)
                 if "status" not in state.log_fields:
                     with suppress(OSError):
                         response = error_response(Request(scope), state.error, error_body=self._error_body)
-                        await response(scope, receive, _recording(send, state))
+                        await response(scope, receive, _recording(send, state, self._id_headers))
         finally:
             await state.settle()
         latency_ms = round((self._clock.monotonic_s() - started_s) * 1000)
@@ -97,12 +106,12 @@ def _logged_path(scope: Scope) -> str:
     return resource if isinstance(resource, str) and "{" in resource else str(scope["path"])
 
 
-def _recording(send: Send, state: RequestState) -> Send:
+def _recording(send: Send, state: RequestState, id_headers: Sequence[bytes]) -> Send:
     """Returns a `send` that adds the id to the response, and records its status and a disconnected client."""
 
     async def send_recording(message: Message) -> None:
         if message["type"] == "http.response.start":
-            message["headers"] = [*message["headers"], (b"x-request-id", state.request_id.encode())]
+            message["headers"] = [*message["headers"], *((name, state.request_id.encode()) for name in id_headers)]
             state.log_fields["status"] = message["status"]
         elif not message.get("more_body", False):
             await state.settle()  # before the last byte: then Lambda may freeze the environment

@@ -20,12 +20,14 @@ from sekha_llm_bridge.conversation.blocks import (
     Image,
     Json,
     Media,
+    Original,
     OtherBlock,
     Reasoning,
     ReasoningKind,
     Refusal,
     Text,
     ToolCall,
+    WireFormat,
 )
 from sekha_llm_bridge.conversation.request import (
     Conversation,
@@ -59,6 +61,7 @@ __all__ = [
     "Json",
     "Media",
     "Message",
+    "Original",
     "OtherBlock",
     "OtherTool",
     "OutputFormat",
@@ -74,4 +77,5 @@ __all__ = [
     "ToolCallDelta",
     "ToolChoice",
     "ToolChoiceMode",
+    "WireFormat",
 ]

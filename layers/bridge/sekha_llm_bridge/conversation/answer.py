@@ -3,7 +3,7 @@
 from enum import Enum, StrEnum
 from typing import NamedTuple
 
-from sekha_llm_bridge.conversation.blocks import NO_FIELDS, Block, Json, Reasoning
+from sekha_llm_bridge.conversation.blocks import NO_FIELDS, Block, Json, Original, Reasoning
 from sekha_llm_bridge.usage import Usage
 
 
@@ -36,7 +36,8 @@ class ChatAnswer(NamedTuple):
     """A complete answer. `created` is in Unix seconds.
 
     `usage` is None where the provider sent none; the caller may then replace it with an estimate. `provider_usage` is
-    the provider's own object. `extra` has other fields of the answer.
+    the provider's own object. `extra` has other fields of the answer. `original` is the whole answer as the provider
+    sent it, for an inbound API of the same format; None where the bridge has changed what it says.
     """
 
     answer_id: str
@@ -46,6 +47,7 @@ class ChatAnswer(NamedTuple):
     usage_is_estimated: bool = False
     provider_usage: Json | None = None
     extra: Json = NO_FIELDS
+    original: Original | None = None
 
 
 class AnswerState(Enum):
@@ -109,7 +111,8 @@ class AnswerChunk(NamedTuple):
 
     `is_progress`: the event has a part of the answer or a finish reason; keep-alive events have neither. `state` is the
     state of the answer after this event. `usage` holds the provider's token counts where the event has them, and
-    `provider_usage` the same object as the provider sent it. `extra` has other fields of the event.
+    `provider_usage` the same object as the provider sent it. `extra` has other fields of the event. `original` is the
+    event as the provider sent it, for an inbound API of the same format.
     """
 
     answer_id: str
@@ -120,6 +123,7 @@ class AnswerChunk(NamedTuple):
     usage: Usage | None = None
     provider_usage: Json | None = None
     extra: Json = NO_FIELDS
+    original: Original | None = None
 
     @property
     def is_usage_only(self) -> bool:

@@ -15,6 +15,28 @@ Json = Mapping[str, Any]
 NO_FIELDS: Json = MappingProxyType({})
 
 
+class WireFormat(StrEnum):
+    """The format of an API of models. The fields in `extra` and `vendor_fields` belong to the format of the inbound
+    API: an adapter of another format does not send them.
+    """
+
+    OPENAI_CHAT = "openai-chat"
+    OPENAI_RESPONSES = "openai-responses"
+    ANTHROPIC = "anthropic-messages"
+    OLLAMA = "ollama"
+
+
+class Original(NamedTuple):
+    """A request, an answer or an event of a stream as it was sent, in the format `wire_format`.
+
+    `headers` are those of a request that belong to the format, such as `anthropic-beta`; names in lower case.
+    """
+
+    wire_format: WireFormat
+    fields: Json
+    headers: Mapping[str, str] = NO_FIELDS
+
+
 class CacheControl(NamedTuple):
     """A mark up to which a provider may cache the prompt. `ttl` is "5m", "1h", or None for the provider's default.
 

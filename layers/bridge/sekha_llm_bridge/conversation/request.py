@@ -3,7 +3,16 @@
 from enum import StrEnum
 from typing import Any, NamedTuple, TypedDict
 
-from sekha_llm_bridge.conversation.blocks import NO_FIELDS, Block, CacheControl, Json
+from sekha_llm_bridge.conversation.blocks import (
+    NO_FIELDS,
+    Block,
+    CacheControl,
+    Json,
+    Original,
+    OtherBlock,
+    Refusal,
+    WireFormat,
+)
 
 
 class Role(StrEnum):
@@ -120,6 +129,9 @@ class Conversation(NamedTuple):
 
     `max_output_tokens` is for each of `n_choices`; None: the request does not say. `vendor_fields` are the top-level
     fields that have no place here, for adapters that know them. `thinking` is Anthropic's object of that name.
+
+    `wire_format` is that of the inbound API. `original` is the request as it was sent, where an adapter of the same
+    format can send it so.
     """
 
     messages: tuple[Message, ...]
@@ -133,6 +145,8 @@ class Conversation(NamedTuple):
     thinking: Json | None = None
     cache: CacheControl | None = None
     vendor_fields: Json = NO_FIELDS
+    wire_format: WireFormat = WireFormat.OPENAI_CHAT
+    original: Original | None = None
 
     @property
     def forces_call(self) -> bool:
@@ -140,7 +154,20 @@ class Conversation(NamedTuple):
         choice = self.tool_choice
         return bool(self.tools) and choice is not None and choice.mode in _FORCED
 
+    def without_extras(self) -> "Conversation":
+        """Returns the conversation without the fields of its own format that no typed field stands for."""
+        messages = tuple(
+            message._replace(extra=NO_FIELDS, blocks=tuple(map(_without_extra, message.blocks)))
+            for message in self.messages
+        )
+        tools = tuple(tool._replace(extra=NO_FIELDS) if isinstance(tool, Function) else tool for tool in self.tools)
+        return self._replace(messages=messages, tools=tools, vendor_fields=NO_FIELDS, original=None)
+
     def field(self, name: str) -> Any:
         """Returns a scalar setting or a vendor field; None where the caller did not send it."""
         value = self.parameters.get(name)
         return self.vendor_fields.get(name) if value is None else value
+
+
+def _without_extra(block: Block) -> Block:
+    return block._replace(extra=NO_FIELDS) if not isinstance(block, OtherBlock | Refusal) else block

@@ -69,7 +69,7 @@ class RequestImages:
         messages = (
             message._replace(blocks=tuple(map(self._inline, message.blocks))) for message in conversation.messages
         )
-        return conversation._replace(messages=tuple(messages))
+        return conversation._replace(messages=tuple(messages), original=None)
 
     async def _fetch(self, params: Mapping[str, str], *, timeout_s: float) -> None:
         """Fetches the images at these URLs. The first failure ends all."""

@@ -4,6 +4,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 
+from sekha_llm_bridge.conversation import WireFormat
+
 
 class RequestFeature(Enum):
     """A feature of OpenAI's chat request that changes the answer. The value is its name in the reasons for exclusions.
@@ -42,6 +44,7 @@ class RequestFeature(Enum):
     OTHER_CALL_HISTORY = "such a history of calls"
     """Earlier calls in the messages that are legacy function calls, calls of other tools than functions, or calls whose
     arguments are not JSON objects."""
+    ANTHROPIC_CONTENT = "tools or content that only Anthropic's API has"
     IMAGE_BY_URL = "images by URL"
     """An image that the provider has to download."""
 
@@ -67,7 +70,8 @@ class AdapterCapabilities:
     `unsupported_fields` are those that this vendor does not support, by the names of `RouteRequest.used_features`.
     `counts_tokens`: its provider counts the tokens of a prompt by a free request.
     `unnoted_fields` may be left out without a note: the answer is the same, or other values than the default exclude
-    the model. `hints` are left out with one. All names are those of the field table.
+    the model. `hints` are left out with one. All names are those of the field table. `original_format` is the format in
+    which it sends a request as it was sent (`Conversation.original`); None: it translates every request.
     """
 
     features: frozenset[RequestFeature] = frozenset()
@@ -76,6 +80,7 @@ class AdapterCapabilities:
     counts_tokens: bool = False
     unnoted_fields: frozenset[str] = frozenset()
     hints: frozenset[str] = frozenset()
+    original_format: WireFormat | None = None
 
     def missing(self, requested: Iterable[RequestedFeature]) -> list[str]:
         """Returns the sorted names of the requested features that the adapter does not support."""

@@ -11,6 +11,7 @@ Source: OpenAI's API reference, "Create chat completion"; a test compares the na
 from enum import Enum
 from typing import NamedTuple
 
+from sekha_llm_bridge.conversation import WireFormat
 from sekha_llm_bridge.providers.capabilities import AdapterCapabilities, RequestFeature
 
 
@@ -163,6 +164,7 @@ def capabilities_in_table(
     own_fields: frozenset[str],
     own_features: frozenset[RequestFeature] = frozenset(),
     counts_tokens: bool = False,
+    original_format: WireFormat | None = None,
 ) -> AdapterCapabilities:
     """Returns what the adapter of a format supports: what the table says, and its own fields and features besides."""
     carried = [row for row in FIELD_TABLE if handling(row, wire_format) is C]
@@ -174,4 +176,5 @@ def capabilities_in_table(
         unnoted_fields=frozenset(row.name for row in FIELD_TABLE if handling(row, wire_format) in {N, X}),
         hints=frozenset(row.name for row in FIELD_TABLE if handling(row, wire_format) is H),
         counts_tokens=counts_tokens,
+        original_format=original_format,
     )

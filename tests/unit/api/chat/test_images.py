@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from sekha_llm_bridge.api.chat.images import check_image_url, image_needs
+from sekha_llm_bridge.api.chat.conversation import media_of_url
+from sekha_llm_bridge.api.conversations.images import check_image_url, image_needs
 from tests.fakes.functions import Function, FunctionResponse
 from tests.fakes.images import AVIF, BMP, HTML, PDF, SVG, TEXT, TIFF, gif, jpeg, png, webp
 from tests.fakes.provider import FakeProvider
@@ -142,14 +143,16 @@ def test_base64_without_its_padding_is_read() -> None:
     url = inline(png(padding=1)).rstrip("=")
     assert inline(png(padding=1)).endswith("=")
     check_image_url(url)
-    assert image_needs([url]).largest_bytes == len(png(padding=1))
+    assert image_needs([media_of_url(url)]).largest_bytes == len(png(padding=1))
 
 
 def test_formats_and_sizes_come_from_the_bytes() -> None:
-    needs = image_needs([inline(jpeg(), "png"), inline(png(padding=5), "png"), GUIDE_URL])
+    needs = image_needs(
+        [media_of_url(url) for url in (inline(jpeg(), "png"), inline(png(padding=5), "png"), GUIDE_URL)]
+    )
     assert (needs.count, needs.formats, needs.largest_bytes) == (3, frozenset({"jpeg", "png"}), len(png(padding=5)))
     assert needs.by_url
-    assert not image_needs([inline(png())]).by_url
+    assert not image_needs([media_of_url(inline(png()))]).by_url
 
 
 def test_a_large_inline_image_is_checked_without_being_decoded() -> None:
@@ -162,7 +165,7 @@ def test_a_large_inline_image_is_checked_without_being_decoded() -> None:
     for _ in range(5):
         started_s = time.perf_counter()
         check_image_url(url)
-        image_needs([url])
+        image_needs([media_of_url(url)])
         durations_s.append(time.perf_counter() - started_s)
     assert min(durations_s) < 0.05
 

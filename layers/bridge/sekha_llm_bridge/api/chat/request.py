@@ -4,8 +4,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, field_validator
 
-from sekha_llm_bridge.api.chat.images import check_image_url, check_other_urls
-from sekha_llm_bridge.api.fields import MaxCost, TaskName
+from sekha_llm_bridge.api.conversations.images import check_image_url, check_other_urls
+from sekha_llm_bridge.api.conversations.options import OptionFields
 from sekha_llm_bridge.api.vendor_fields import BOUNDED_FIELDS
 
 _INT32 = 2**31
@@ -116,7 +116,7 @@ class StreamOptions(_Lenient):
     include_usage: StrictBool | None = None
 
 
-class ChatRequest(_Lenient):
+class ChatRequest(OptionFields, _Lenient):
     """A chat-completions request; the ranges are those of OpenAI."""
 
     messages: list[ChatMessage] = Field(min_length=1)
@@ -137,31 +137,11 @@ class ChatRequest(_Lenient):
     response_format: ResponseFormat | None = None
     stream: StrictBool | None = None
     stream_options: StreamOptions | None = None
-    require_vision: StrictBool | None = None
-    max_cost: MaxCost | None = None
-    preferred_model: str | None = None
-    task: TaskName | None = None
-    allow_fallback: StrictBool | None = None
-
-    @property
-    def output_tokens(self) -> int | None:
-        """The maximum of output tokens for one choice; None where the request does not say."""
-        return min((cap for cap in (self.max_tokens, self.max_completion_tokens) if cap is not None), default=None)
-
-    @property
-    def may_fall_back(self) -> bool:
-        """Whether other candidates than the first may be tried."""
-        return self.allow_fallback is not False
 
     @property
     def wants_usage(self) -> bool:
         """Whether a stream must end with a usage chunk."""
         return self.stream_options is not None and bool(self.stream_options.include_usage)
-
-    @property
-    def image_urls(self) -> list[str]:
-        """The URL of every image of every message, as it was sent."""
-        return [part.image_url.url for message in self.messages for part in message.parts if part.image_url is not None]
 
 
 KNOWN_FIELDS = frozenset(ChatRequest.model_fields) | BOUNDED_FIELDS

@@ -9,10 +9,10 @@ from typing import Any
 from fastapi import Request, Response
 
 from sekha_llm_bridge.api.app import answer_response
+from sekha_llm_bridge.api.conversations.options import OPTION_FIELDS
 from sekha_llm_bridge.api.embeddings.destination import Destination, destination
 from sekha_llm_bridge.api.embeddings.request import EXTENSIONS, KNOWN_FIELDS, EmbeddingRequest, LegacyEmbedRequest
 from sekha_llm_bridge.api.embeddings.routing import embedding_route_request, embedding_target
-from sekha_llm_bridge.api.fields import CHAT_EXTENSIONS
 from sekha_llm_bridge.api.parsing import json_object, validated
 from sekha_llm_bridge.api.request_state import (
     RESPONSE_TIMEOUT_S,
@@ -35,7 +35,7 @@ from sekha_llm_bridge.routing.names import resolve_preferred
 # The part of the time that the providers must leave for storing, or for putting the vectors into the queue.
 _STORING_S, _STORING_PER_TEXT_S = 3.0, 0.005
 _MIN_STORING_S = 0.5
-_ONLY_FOR_CHATS = CHAT_EXTENSIONS - EXTENSIONS - {"task"}  # `task` is a vendor's field of embeddings
+_ONLY_FOR_CHATS = OPTION_FIELDS - EXTENSIONS - {"task"}  # `task` is a vendor's field of embeddings
 
 Result = ExecutionResult[EmbeddingAnswer]
 

@@ -8,7 +8,9 @@ from fastapi import Request
 
 from sekha_llm_bridge.api.chat.conversation import conversation_of
 from sekha_llm_bridge.api.chat.request import ChatRequest
-from sekha_llm_bridge.api.chat.routing import provider_request, route_request
+from sekha_llm_bridge.api.chat.routing import provider_request
+from sekha_llm_bridge.api.conversations.options import Options
+from sekha_llm_bridge.api.conversations.routing import route_request
 from sekha_llm_bridge.api.memory.answers import AnswerFault
 from sekha_llm_bridge.api.memory.prompts import Messages, with_fault
 from sekha_llm_bridge.api.memory.request import MemoryRequest
@@ -162,9 +164,9 @@ class ModelCalls:
             "response_format": call.response_format,
         }
         fields = {name: value for name, value in fields.items() if value is not None}
-        body = provider_request(fields)
-        conversation = conversation_of(body)
-        route = route_request(validated(ChatRequest, fields), body, conversation, self._bridge)
+        conversation = conversation_of(provider_request(fields))
+        chat = validated(ChatRequest, fields)
+        route = route_request(conversation, Options.of(chat.model, chat), self._bridge)
         route = replace(after_attempts(route, self._attempts.attempts), max_cost_usd=self.options.max_cost)
         if call.is_text:  # a server may cut off a longer prompt silently
             route = replace(route, context_tokens=int(route.prompt.estimate * _SAFETY) + call.max_tokens)

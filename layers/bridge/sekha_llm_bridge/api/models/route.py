@@ -1,5 +1,6 @@
 """`POST /api/v1/route`: the plan for a request, explained by the planner itself, without running it."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Annotated, Any
 
@@ -7,13 +8,14 @@ from fastapi import Request, Response
 from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
 from sekha_llm_bridge.api.app import json_response
-from sekha_llm_bridge.api.chat.conversation import conversation_of
 from sekha_llm_bridge.api.chat.request import KNOWN_FIELDS, ChatMessage, ChatRequest
-from sekha_llm_bridge.api.chat.routing import chat_task, provider_request, route_request
+from sekha_llm_bridge.api.chat.routing import chat_input
+from sekha_llm_bridge.api.conversations.options import OPTION_FIELDS
+from sekha_llm_bridge.api.conversations.routing import chat_task, route_request
 from sekha_llm_bridge.api.embeddings.request import KNOWN_FIELDS as KNOWN_EMBEDDING_FIELDS
 from sekha_llm_bridge.api.embeddings.routing import embedding_route_request, embedding_target
 from sekha_llm_bridge.api.error_response import error_response
-from sekha_llm_bridge.api.fields import CHAT_EXTENSIONS, MaxCost, TaskName
+from sekha_llm_bridge.api.fields import MaxCost, TaskName
 from sekha_llm_bridge.api.parsing import json_object, validated
 from sekha_llm_bridge.api.request_state import bridge_of, deadline_of, inbound_of
 from sekha_llm_bridge.api.unknown_fields import check_misspelt_fields
@@ -52,7 +54,7 @@ class ExplainRequest(BaseModel):
 
 
 _KNOWN_FIELDS = KNOWN_FIELDS | ExplainRequest.model_fields.keys()
-_NOT_FOR_EMBEDDINGS = ExplainRequest.model_fields.keys() | CHAT_EXTENSIONS | KNOWN_EMBEDDING_FIELDS
+_NOT_FOR_EMBEDDINGS = ExplainRequest.model_fields.keys() | OPTION_FIELDS | KNOWN_EMBEDDING_FIELDS
 
 
 async def explain(request: Request) -> Response:
@@ -60,10 +62,10 @@ async def explain(request: Request) -> Response:
     bridge, deadline = bridge_of(request), deadline_of(request)
     body = await json_object(request)
     explained = validated(ExplainRequest, body)
-    check_misspelt_fields(body, _KNOWN_FIELDS, own=CHAT_EXTENSIONS | {"context_size"})
+    check_misspelt_fields(body, _KNOWN_FIELDS, own=OPTION_FIELDS | {"context_size"})
     if explained.task is None and explained.messages is None:
         raise InvalidRequest("task: field required, unless there are `messages`", param="task")
-    route, conversation = _route_request(explained, body, bridge)
+    route, conversation = _route_request(explained, body, bridge, request.headers)
     plan = await bridge.service.explain(route, deadline, conversation, inbound=inbound_of(request))
     try:
         require_candidates(plan)
@@ -73,7 +75,7 @@ async def explain(request: Request) -> Response:
 
 
 def _route_request(
-    explained: ExplainRequest, body: dict[str, Any], bridge: Bridge
+    explained: ExplainRequest, body: dict[str, Any], bridge: Bridge, headers: Mapping[str, str]
 ) -> tuple[RouteRequest, Conversation | None]:
     """Returns what the request itself would be planned by, with the conversation of a chat; without a request, a
     default one.
@@ -95,10 +97,10 @@ def _route_request(
     if "messages" in body and body["messages"] is not None:
         fields = {key: value for key, value in body.items() if key not in {"context_size", "input"}}
         chat = validated(ChatRequest, {**fields, "task": explained.task})
-        sent = provider_request(fields)
-        conversation = conversation_of(sent)
-        route = route_request(chat, sent, conversation, bridge, context_tokens=explained.context_size or 0)
-        return route, conversation
+        parsed = chat_input(chat, fields, bridge.settings, headers)
+        context_tokens = explained.context_size or 0
+        route = route_request(parsed.conversation, parsed.options, bridge, context_tokens=context_tokens)
+        return route, parsed.conversation
     return _default_request(explained, bridge), None
 
 

@@ -46,7 +46,7 @@ T = TypeVar("T")
 CAPABILITIES = capabilities_in_table(
     "anthropic",
     own_fields=TRANSLATED_OWN_FIELDS,
-    own_features=frozenset({RequestFeature.IMAGE_BY_URL}),
+    own_features=frozenset({RequestFeature.IMAGE_BY_URL, RequestFeature.ANTHROPIC_CONTENT}),
     counts_tokens=True,
 )
 API_VERSION = "2023-06-01"

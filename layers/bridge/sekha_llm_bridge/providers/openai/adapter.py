@@ -27,7 +27,9 @@ from sekha_llm_bridge.providers.openai.vendors import Vendor
 from sekha_llm_bridge.providers.output_caps import names_field, output_cap_guard
 from sekha_llm_bridge.providers.token_counts import read_chat_usage, read_usage
 
-CAPABILITIES = AdapterCapabilities(frozenset(RequestFeature), translated_fields=None)
+CAPABILITIES = AdapterCapabilities(
+    frozenset(RequestFeature) - {RequestFeature.ANTHROPIC_CONTENT}, translated_fields=None
+)
 
 
 class OpenAIAdapter:

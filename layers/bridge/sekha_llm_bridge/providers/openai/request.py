@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sekha_llm_bridge.conversation import Conversation
+from sekha_llm_bridge.conversation import Conversation, WireFormat
 from sekha_llm_bridge.providers.base import EmbeddingCall
 from sekha_llm_bridge.providers.calls import ChatCall, PriceCeiling
 from sekha_llm_bridge.providers.openai.request_messages import (
@@ -21,6 +21,8 @@ def chat_payload(call: ChatCall, vendor: Vendor) -> dict[str, Any]:
     The lowest of all output limits is sent, in the vendor's own field: it may ignore or reject another one.
     """
     conversation = call.conversation
+    if conversation.wire_format is not WireFormat.OPENAI_CHAT:
+        conversation = conversation.without_extras()
     payload: dict[str, Any] = {
         **conversation.vendor_fields,
         **conversation.parameters,

@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeGuard
 
+from sekha_llm_bridge.conversation import Media
 from sekha_llm_bridge.media.addresses import check_public_url
 from sekha_llm_bridge.media.inspect import (
     COMMON_FORMATS,
@@ -78,16 +79,22 @@ def _format_of(declared: str, read: Read) -> str:
     return declared
 
 
-def image_needs(urls: Sequence[str]) -> ImageNeeds:
-    """Returns what the images at these URLs, which `check_image_url` has accepted, require of a model."""
-    formats, sizes = set(), [0]
-    for url in urls:
-        if (found := re.match(_DATA_URL, url)) is not None:
-            formats.add(_format_of(found[1], base64_reader(url, found.end())))
-            sizes.append((len(url) - found.end()) * 3 // 4 - url[-2:].count("="))
+def image_needs(images: Sequence[Media]) -> ImageNeeds:
+    """Returns what these images, which `check_image_url` has accepted, require of a model."""
+    inline = [image for image in images if image.data is not None]
     return ImageNeeds(
-        count=len(urls),
-        formats=frozenset(formats),
-        largest_bytes=max(sizes),
-        by_url=len(sizes) - 1 < len(urls),
+        count=len(images),
+        formats=frozenset(map(_inline_format, inline)),
+        largest_bytes=max(map(_n_bytes, inline), default=0),
+        by_url=any(image.url is not None for image in images),
     )
+
+
+def _inline_format(image: Media) -> str:
+    declared = (image.media_type or "").partition("/")[2]
+    return _format_of(declared, base64_reader(image.data or ""))
+
+
+def _n_bytes(image: Media) -> int:
+    data = image.data or ""
+    return len(data) * 3 // 4 - data[-2:].count("=")

@@ -1,0 +1,66 @@
+"""What of a conversation an adapter leaves out although it may change the answer: the caller gets a note on it.
+
+The names are those of the field table.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from sekha_llm_bridge.conversation import Conversation, Function, Image, Json, Role, WireFormat
+from sekha_llm_bridge.providers import AdapterCapabilities
+
+_NO_VALUES: tuple[object, ...] = (None, False, [], {}, ["text"])
+_WITHOUT_EFFECT = frozenset({"metadata", "service_tier", "store"})  # the answer is the same without them
+_PARTICIPANTS = frozenset({Role.SYSTEM, Role.DEVELOPER, Role.USER, Role.ASSISTANT})
+
+
+def sent_fields(conversation: Conversation) -> dict[str, Any]:
+    """Returns the top-level fields of the request by OpenAI's names, except the messages; of typed fields, only whether
+    they are set.
+    """
+    form = conversation.output_format
+    typed = {
+        "tools": bool(conversation.tools),
+        "tool_choice": conversation.tool_choice is not None,
+        "parallel_tool_calls": conversation.is_parallel,
+        "response_format": form is not None,
+        "max_tokens": conversation.max_output_tokens,
+        "max_completion_tokens": conversation.max_output_tokens,
+        "n": conversation.n_choices > 1,
+        "thinking": conversation.thinking,
+        "cache_control": conversation.cache is not None,
+    }
+    return {**conversation.vendor_fields, **conversation.parameters, **typed}
+
+
+def fields_left_out(conversation: Conversation, capabilities: AdapterCapabilities) -> list[str]:
+    """Returns the sorted names of the fields of a request that an adapter leaves out with a note.
+
+    Fields that the bridge does not know are among them. A field that certainly changes the answer is not: it excludes
+    the model.
+    """
+    original = conversation.original
+    if original is not None and original.wire_format is capabilities.original_format:
+        return []
+    if capabilities.translated_fields is None:
+        is_same_format = conversation.wire_format is WireFormat.OPENAI_CHAT
+        return [] if is_same_format else sorted(_with_value(conversation.vendor_fields) - _WITHOUT_EFFECT)
+    fields = _with_value(sent_fields(conversation))
+    left_out = fields - capabilities.translated_fields - capabilities.unnoted_fields
+    return sorted(left_out | (capabilities.hints & frozenset(_nested_hints(conversation))))
+
+
+def _with_value(fields: Json) -> set[str]:
+    return {name for name, value in fields.items() if value not in _NO_VALUES}
+
+
+def _nested_hints(conversation: Conversation) -> Iterator[str]:
+    for message in conversation.messages:
+        if message.name and message.role in _PARTICIPANTS:
+            yield "messages.name"
+        if any(isinstance(block, Image) and block.detail not in {None, "auto"} for block in message.blocks):
+            yield "messages.content.image_url.detail"
+    if conversation.output_format is not None and conversation.output_format.description:
+        yield "response_format.json_schema.description"
+    if any(isinstance(tool, Function) and tool.is_strict for tool in conversation.tools):
+        yield "tools.function.strict"

@@ -1,0 +1,32 @@
+"""The receipt of an answer, with the notes on it."""
+
+from collections.abc import Collection
+
+from sekha_llm_bridge.api.conversations.left_out import fields_left_out
+from sekha_llm_bridge.api.unknown_fields import notes_on_unknown_fields
+from sekha_llm_bridge.conversation import Conversation, WireFormat
+from sekha_llm_bridge.execution import Receipt
+from sekha_llm_bridge.routing import Candidate
+
+
+def receipt_body(
+    receipt: Receipt,
+    candidate: Candidate,
+    conversation: Conversation,
+    *,
+    unknown: Collection[str],
+    notes: Collection[str] = (),
+    is_estimated: bool,
+) -> dict[str, object]:
+    """Returns the object `bridge` of an answer. `unknown` are the names of the request's fields that the bridge does
+    not know; `notes` are the inbound API's own.
+    """
+    all_notes = [*receipt.notes, *notes]
+    capabilities = candidate.entry.capabilities
+    if unsent := fields_left_out(conversation, capabilities):
+        all_notes.append(f"{receipt.provider_id} has no place for: {', '.join(unsent)}")
+    if capabilities.translated_fields is None and conversation.wire_format is WireFormat.OPENAI_CHAT:
+        all_notes += notes_on_unknown_fields(unknown, candidate)
+    if is_estimated:
+        all_notes.append("the provider counted no tokens: usage and cost are estimates")
+    return {**receipt.public(), "notes": all_notes}

@@ -1,0 +1,38 @@
+"""Anthropic's error envelope. Source: platform.claude.com, API reference, "Errors"."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from sekha_llm_bridge.api.error_response import public_message
+from sekha_llm_bridge.errors import BridgeError
+
+REQUEST_ID_HEADERS = ("request-id", "x-request-id")
+
+_TYPES = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    402: "billing_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    504: "timeout_error",
+    529: "overloaded_error",
+}
+
+
+def anthropic_error_body(error: BridgeError, request_id: str, details: Mapping[str, object]) -> dict[str, Any]:
+    """Returns Anthropic's error object, with the bridge's own code, the parameter and the details beside it."""
+    kind = _TYPES.get(error.status, "invalid_request_error" if error.status < 500 else "api_error")
+    return {
+        "type": "error",
+        "error": {
+            "type": kind,
+            "message": public_message(error),
+            "code": error.code,
+            "param": error.param,
+            **details,
+            **error.details(),
+        },
+        "request_id": request_id,
+    }
