@@ -141,6 +141,11 @@ def test_aliases_name_tasks_models_or_ordered_lists_of_models(load: Load) -> Non
     }
 
 
+def test_an_alias_may_stand_for_names_that_begin_so_and_mean_any_model(load: Load) -> None:
+    aliases = load(f"{BASE}aliases: {{'claude-*': auto, '*': chat_fast}}\n").aliases
+    assert aliases == {"claude-*": ("auto",), "*": ("chat_fast",)}
+
+
 def test_an_alias_may_have_the_name_of_a_model(load: Load) -> None:
     assert load(f"{BASE}aliases: {{twin: [twin, chat]}}\n").aliases == {"twin": ("twin", "chat")}
 
@@ -155,6 +160,8 @@ def test_an_alias_may_have_the_name_of_a_model(load: Load) -> None:
         ),
         ("{a: [b/both]}", "aliases.a[0]: must name a configured model or a task, is b/both"),
         ("{auto: twin}", "aliases.auto: `auto` is a name of the bridge itself: choose another one"),
+        ("{'a*b': twin}", "aliases.a*b: `*` may stand only at the end of an alias"),
+        ("{a: [auto, twin]}", "aliases.a[0]: must name a configured model; a task must stand alone, is auto"),
         ("{chat_fast: twin}", "aliases.chat_fast: `chat_fast` is a name of the bridge itself"),
         ("{' auto ': twin}", "`auto` is a name of the bridge itself: choose another one"),
         ("{a: []}", "aliases.a: needs at least one entry, is a list"),

@@ -105,6 +105,30 @@ def test_preferred_model_may_be_an_alias_or_a_model_of_one_provider(preferred: s
     assert (order(the_plan)[0], len(order(the_plan))) == (first, 6)
 
 
+PATTERNS = {"claude-*": "auto", "claude-opus-*": ["gpt-4o"], "gpt-*": "small", "claude-opus-4": "cloud/small"}
+
+
+@pytest.mark.parametrize(
+    ("name", "first", "n_models"),
+    [
+        ("claude-haiku-4-5-20251001", "local/llama3.1:70b", 6),
+        ("claude-opus-4-5", "cloud/gpt-4o", 1),
+        ("claude-opus-4", "cloud/small", 1),
+        ("gpt-4o", "cloud/gpt-4o", 1),
+    ],
+)
+def test_an_alias_with_a_star_stands_for_every_other_name_that_begins_so(name: str, first: str, n_models: int) -> None:
+    """The longest one counts; an exact alias and the name of a model come before it."""
+    found = order(planned(name, catalog(aliases=PATTERNS)))
+    assert (found[0], len(found)) == (first, n_models)
+    preferred = order(planned(None, catalog(aliases=PATTERNS), preferred=name))
+    assert n_models > 1 or preferred[0] == first
+
+
+def test_an_alias_with_a_star_is_no_name_to_choose_from() -> None:
+    assert not any("*" in name for name in own_names(catalog(aliases=PATTERNS)))
+
+
 @pytest.mark.parametrize("mode", list(NamedModels))
 def test_an_unknown_name_is_an_error_also_where_names_are_preferred(mode: str) -> None:
     with pytest.raises(ModelNotFound, match=r"'gpt-6' is not configured; there are: .*small.*claude-sonnet-4-5.*auto"):

@@ -122,7 +122,7 @@ def _alias_faults(document: Document, data: Data, entries: list[ModelEntry]) -> 
     if not isinstance(section, dict):
         return
     known = _model_names(data, entries)
-    tasks = {*DefaultModels.model_fields, *(task.value for task in Task)}
+    tasks = {"auto", *DefaultModels.model_fields, *(task.value for task in Task)}
     names = [str(alias).strip() for alias in section]
     for alias, value in section.items():
         key_path: KeyPath = ("aliases", alias)
@@ -130,6 +130,8 @@ def _alias_faults(document: Document, data: Data, entries: list[ModelEntry]) -> 
             yield Fault(key_path, f"`{str(alias).strip()}` is there twice: an alias must be unique")
         if str(alias).strip() in _RESERVED_NAMES:
             yield Fault(key_path, f"`{str(alias).strip()}` is a name of the bridge itself: choose another one")
+        if "*" in str(alias).strip()[:-1]:
+            yield Fault(key_path, "`*` may stand only at the end of an alias")
         targets = value if isinstance(value, list) else [value]
         for index, target in enumerate(targets):
             if not isinstance(target, str) or not target.strip() or target.strip() in known:

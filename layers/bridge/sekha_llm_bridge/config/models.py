@@ -446,7 +446,7 @@ class ConfigFile(Section):
         default_factory=dict,
         description="Further names for the `model` of a request. Each stands for a task, a model, or models in the"
         " order in which they are tried; a model may be written as provider/model. An alias may have the"
-        " name of a model.",
+        " name of a model. One that ends with `*` stands for all other names that begin so.",
     )
     routing: Annotated[RoutingConfig, NullAsEmpty] = RoutingConfig()
     chroma: Annotated[ChromaConfig, NullAsEmpty] = ChromaConfig()

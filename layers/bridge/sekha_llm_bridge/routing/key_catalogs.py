@@ -10,7 +10,7 @@ from sekha_llm_bridge.config.vocabulary import CHAT_TASKS, Task
 from sekha_llm_bridge.errors import ModelNotFound
 from sekha_llm_bridge.routing.catalog import Catalog, CatalogModel
 from sekha_llm_bridge.routing.model_refs import ModelRef
-from sekha_llm_bridge.routing.names import model_ref, resolve_model, task_of
+from sekha_llm_bridge.routing.names import AUTO, model_ref, resolve_model, task_of
 
 _MAX_KEPT = 100
 _ALL_OF_PROVIDER = "/*"
@@ -101,5 +101,7 @@ def _known(targets: tuple[str, ...], catalog: Catalog) -> tuple[str, ...]:
     return tuple(
         target
         for target in targets
-        if model_ref(target, catalog) is not None or ((task := tasks[target]) is not None and catalog.usable[task])
+        if target == AUTO
+        or model_ref(target, catalog) is not None
+        or ((task := tasks[target]) is not None and catalog.usable[task])
     )

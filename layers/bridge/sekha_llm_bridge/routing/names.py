@@ -1,7 +1,8 @@
 """What the names in a request's `model` and `preferred_model` mean.
 
 A name is looked for in this order: an alias of the configuration, `auto`, a model_id, `provider/model`, and a key
-of `default_models`. So an alias may have the name of a model, to give it others for its failover.
+of `default_models`. So an alias may have the name of a model, to give it others for its failover. An alias that ends
+with `*` stands for all other names that begin so.
 """
 
 from collections.abc import Mapping
@@ -35,23 +36,35 @@ def resolve_model(name: str | None, catalog: Catalog) -> NamedTarget:
     """
     if not name:
         return NamedTarget()
-    is_pinned = catalog.named_models is NamedModels.PINNED
-    alias = catalog.aliases.get(name)
-    if alias is not None:
-        refs = [model_ref(target, catalog) for target in alias]
-        if any(refs):  # one of a disabled provider stays, for a note
-            known = tuple(ref or ModelRef(target) for ref, target in zip(refs, alias, strict=True))
-            return NamedTarget(known, is_pinned=is_pinned)
-        if (task := task_of(alias[0])) is not None:
-            return NamedTarget(task=task)
-        raise model_not_found(name, catalog)
+    if name in catalog.aliases:
+        return _target_of_alias(name, catalog.aliases[name], catalog)
     if name == AUTO:
         return NamedTarget()
     if (ref := model_ref(name, catalog)) is not None:
-        return NamedTarget((ref,), is_pinned=is_pinned)
+        return NamedTarget((ref,), is_pinned=catalog.named_models is NamedModels.PINNED)
     if name in DEFAULT_NAMES:
         return NamedTarget(task=DEFAULT_NAMES[name])
+    if (targets := _pattern_targets(name, catalog)) is not None:
+        return _target_of_alias(name, targets, catalog)
     raise model_not_found(name, catalog)
+
+
+def _target_of_alias(name: str, targets: tuple[str, ...], catalog: Catalog) -> NamedTarget:
+    refs = [model_ref(target, catalog) for target in targets]
+    if any(refs):  # one of a disabled provider stays, for a note
+        known = tuple(ref or ModelRef(target) for ref, target in zip(refs, targets, strict=True))
+        return NamedTarget(known, is_pinned=catalog.named_models is NamedModels.PINNED)
+    if targets == (AUTO,):
+        return NamedTarget()
+    if (task := task_of(targets[0])) is not None:
+        return NamedTarget(task=task)
+    raise model_not_found(name, catalog)
+
+
+def _pattern_targets(name: str, catalog: Catalog) -> tuple[str, ...] | None:
+    """Returns what the longest alias with `*` that a name begins with stands for."""
+    patterns = [alias for alias in catalog.aliases if alias.endswith("*") and name.startswith(alias[:-1])]
+    return catalog.aliases[max(patterns, key=len)] if patterns else None
 
 
 def resolve_preferred(name: str | None, catalog: Catalog) -> tuple[ModelRef, ...]:
@@ -60,7 +73,9 @@ def resolve_preferred(name: str | None, catalog: Catalog) -> tuple[ModelRef, ...
     """
     if not name:
         return ()
-    targets = catalog.aliases.get(name, (name,))
+    targets = catalog.aliases.get(name)
+    if targets is None:
+        targets = (None if model_ref(name, catalog) else _pattern_targets(name, catalog)) or (name,)
     return tuple(model_ref(target, catalog) or ModelRef(target) for target in targets)
 
 
@@ -82,6 +97,7 @@ def own_names(catalog: Catalog) -> dict[str, tuple[CatalogModel, ...]]:
     names: dict[str, tuple[CatalogModel, ...]] = {
         alias: _entries_of(targets, catalog) for alias, targets in catalog.aliases.items()
     }
+    names = {alias: entries for alias, entries in names.items() if not alias.endswith("*")}
     names |= {AUTO: catalog.models}
     names |= {name: _serving(task, catalog) for name, task in DEFAULT_NAMES.items() if name not in hidden}
     return {name: entries for name, entries in names.items() if entries}
@@ -122,6 +138,8 @@ def _serving(task: Task, catalog: Catalog) -> tuple[CatalogModel, ...]:
 
 def _entries_of(targets: tuple[str, ...], catalog: Catalog) -> tuple[CatalogModel, ...]:
     refs = [ref for target in targets if (ref := model_ref(target, catalog)) is not None]
+    if not refs and targets == (AUTO,):
+        return catalog.models
     if not refs and (task := task_of(targets[0])) is not None:
         return _serving(task, catalog)
     return tuple(entry for ref in refs for entry in catalog.entries(ref.model_id) if ref.matches(entry))
