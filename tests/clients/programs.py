@@ -112,17 +112,25 @@ def _python(name: str) -> Path:
 def install_npm_libraries() -> Path:
     """Installs the locked npm libraries if they are missing or outdated. Returns the folder that also has the
     programs, because Node.js looks for packages beside the program."""
+    folder = install_npm_packages(NODE, "npm-libraries")
+    for program in NODE.glob("*.mjs"):
+        shutil.copy(program, folder)
+    return folder
+
+
+def install_npm_packages(source: Path, name: str) -> Path:
+    """Installs what the `package-lock.json` of the folder `source` has, if it is missing or outdated. No package runs a
+    script. Returns the folder with `node_modules`. Raises NodeMissingError.
+    """
     _node()
-    folder = environment.HOME / "envs" / "npm-libraries"
-    stamp, lock = folder / "made-from", (NODE / "package-lock.json").read_text(encoding="utf-8")
+    folder = environment.HOME / "envs" / name
+    stamp, lock = folder / "made-from", (source / "package-lock.json").read_text(encoding="utf-8")
     if not stamp.is_file() or stamp.read_text(encoding="utf-8") != lock:
         shutil.rmtree(folder, ignore_errors=True)
-        shutil.copytree(NODE, folder, ignore=shutil.ignore_patterns("node_modules"))
+        shutil.copytree(source, folder, ignore=shutil.ignore_patterns("node_modules"))
         install = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
         subprocess.run(install, cwd=folder, check=True)
         stamp.write_text(lock, encoding="utf-8")
-    for program in NODE.glob("*.mjs"):
-        shutil.copy(program, folder)
     return folder
 
 
