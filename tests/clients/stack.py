@@ -12,6 +12,8 @@ from tests.fakes.assistant import BROKEN_MODEL, LIMITED_MODEL, Assistant
 from tests.fakes.settings import chat_model, embedding_model, provider
 
 EMBEDDING_MODEL = "nomic-embed-text"
+MODELS_OF_FORMATS = ("gpt-4o", "claude", "qwen")
+"""Models of the stack, which see images, and whose providers have OpenAI's, Anthropic's and Ollama's formats."""
 
 
 @dataclass(frozen=True)
@@ -46,14 +48,18 @@ def stack_of_callers(folder: Path) -> Iterator[CallersStack]:
             provider("failing", *failing, base_url=address, priority=90),
             provider(
                 "anthropic",
-                chat_model("claude", price=(9, 9)),
+                chat_model("claude", price=(9, 9), supports_vision=True),
                 provider_type="anthropic",
                 base_url=upstream.url,
                 api_key="unused",
                 priority=90,
             ),
             provider(
-                "ollama", chat_model("qwen", price=(9, 9)), provider_type="ollama", base_url=upstream.url, priority=90
+                "ollama",
+                chat_model("qwen", price=(9, 9), supports_vision=True),
+                provider_type="ollama",
+                base_url=upstream.url,
+                priority=90,
             ),
         ]
         document = {
