@@ -12,6 +12,7 @@ from tests.fakes.assistant import BROKEN_MODEL, LIMITED_MODEL, Assistant
 from tests.fakes.settings import chat_model, embedding_model, provider
 
 EMBEDDING_MODEL = "nomic-embed-text"
+WINDOW = 200_000  # coding agents ask for long answers
 MODELS_OF_FORMATS = ("gpt-4o", "claude", "qwen")
 """Models of the stack, which see images, and whose providers have OpenAI's, Anthropic's and Ollama's formats."""
 
@@ -38,7 +39,7 @@ def stack_of_callers(folder: Path) -> Iterator[CallersStack]:
         models = [
             chat_model("llama3.1:8b"),
             chat_model("llama3.1:70b", task="chat_smart"),
-            chat_model("gpt-4o", task="chat_smart", supports_vision=True),
+            chat_model("gpt-4o", task="chat_smart", supports_vision=True, context_window=WINDOW),
             embedding_model(EMBEDDING_MODEL),
         ]
         failing = [chat_model(LIMITED_MODEL, price=(9, 9)), chat_model(BROKEN_MODEL, price=(9, 9))]
@@ -48,7 +49,7 @@ def stack_of_callers(folder: Path) -> Iterator[CallersStack]:
             provider("failing", *failing, base_url=address, priority=90),
             provider(
                 "anthropic",
-                chat_model("claude", price=(9, 9), supports_vision=True),
+                chat_model("claude", price=(0.1, 0.2), supports_vision=True, context_window=WINDOW),
                 provider_type="anthropic",
                 base_url=upstream.url,
                 api_key="unused",
@@ -56,7 +57,7 @@ def stack_of_callers(folder: Path) -> Iterator[CallersStack]:
             ),
             provider(
                 "ollama",
-                chat_model("qwen", price=(9, 9), supports_vision=True),
+                chat_model("qwen", price=(0.1, 0.2), supports_vision=True, context_window=WINDOW),
                 provider_type="ollama",
                 base_url=upstream.url,
                 priority=90,
