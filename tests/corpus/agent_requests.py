@@ -10,13 +10,16 @@ from typing import Any
 
 FOLDER = Path(__file__).parent / "agents"
 
-_AGENT_KEYS = {"agent", "about", "source", "refused", "headers", "body", "requests"}
+_OPTIONAL_KEYS = {"refused", "refused_by_others"}
+_AGENT_KEYS = {"agent", "about", "source", "headers", "body", "requests"}
 _REQUEST_KEYS = {"about", "method", "path", "headers", "body"}
 
 
 @dataclass(frozen=True)
 class AgentRequest:
-    """One request, as it was sent. `refused`: what of it the bridge cannot do; empty where it answers."""
+    """One request, as it was sent. `refused`: what of it the bridge cannot do; empty where it answers.
+    `refused_by_others`: what of it only providers of its vendor's format can do.
+    """
 
     file: str
     agent: str
@@ -26,6 +29,12 @@ class AgentRequest:
     headers: Mapping[str, str]
     body: Mapping[str, Any] | None
     refused: str
+    refused_by_others: str
+
+    @property
+    def api(self) -> str:
+        """The path without its query."""
+        return self.path.partition("?")[0]
 
     @property
     def title(self) -> str:
@@ -36,14 +45,14 @@ class AgentRequest:
 def read_agent(path: Path) -> list[AgentRequest]:
     """Returns the requests of a file in their order. Raises ValueError for an unknown or missing key."""
     fields = json.loads(path.read_text(encoding="utf-8"))
-    _check_keys(path.name, fields, _AGENT_KEYS, _AGENT_KEYS - {"refused"})
+    _check_keys(path.name, fields, _AGENT_KEYS | _OPTIONAL_KEYS, _AGENT_KEYS)
     return [_request(path.name, fields, one) for one in fields["requests"]]
 
 
 def requests_to(path: str) -> list[AgentRequest]:
     """Returns the requests of all agents to a path such as `/v1/messages`, whatever its query."""
     found = [one for file in sorted(FOLDER.glob("*.json")) for one in read_agent(file)]
-    return [one for one in found if one.path.partition("?")[0] == path]
+    return [one for one in found if one.api == path]
 
 
 def _request(file: str, fields: Mapping[str, Any], one: Mapping[str, Any]) -> AgentRequest:
@@ -57,7 +66,8 @@ def _request(file: str, fields: Mapping[str, Any], one: Mapping[str, Any]) -> Ag
         path=one["path"],
         headers={**(fields["headers"] if is_post else {}), **one.get("headers", {})},
         body={**fields["body"], **one.get("body", {})} if is_post else None,
-        refused=fields.get("refused", "") if is_post else "",
+        refused=fields.get("refused", ""),
+        refused_by_others=fields.get("refused_by_others", ""),
     )
 
 

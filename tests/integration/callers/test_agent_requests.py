@@ -1,5 +1,5 @@
 """What coding agents have sent, sent again to a running bridge, with a provider of each format: each request is answered
-as a whole, or refused because of the part that no provider of another format has.
+as a whole, or refused because of a part that the provider, or any, does not have.
 """
 
 import json
@@ -15,9 +15,13 @@ from tests.corpus.agent_requests import AgentRequest, requests_to
 pytestmark = pytest.mark.stack
 
 LAST_EVENTS = {"/v1/messages": "message_stop", "/v1/responses": "response.completed"}
-REQUESTS = [request for path in LAST_EVENTS for request in requests_to(path)]
-ANSWERED = [pytest.param(one, id=one.title) for one in REQUESTS if not one.refused]
-REFUSED = [pytest.param(one, id=one.title) for one in REQUESTS if one.refused]
+VENDORS_OWN = {"/v1/messages": "claude", "/v1/responses": "gpt-4o"}
+CASES = [
+    pytest.param(request, model, id=f"{request.title}, {model}")
+    for path in LAST_EVENTS
+    for request in requests_to(path)
+    for model in MODELS_OF_FORMATS
+]
 
 
 def send(stack: CallersStack, request: AgentRequest, model: str) -> httpx.Response:
@@ -32,24 +36,24 @@ def events_of(answer: httpx.Response) -> Iterator[Any]:
             yield json.loads(line.removeprefix("data: "))
 
 
-@pytest.mark.parametrize("model", MODELS_OF_FORMATS)
-@pytest.mark.parametrize("request_", ANSWERED)
-def test_the_request_of_an_agent_is_answered_as_a_whole(
+def refused_part(request: AgentRequest, model: str) -> str:
+    """Returns what of a request its model's provider cannot do; empty where it answers."""
+    others = "" if model == VENDORS_OWN[request.api] else request.refused_by_others
+    return request.refused or others
+
+
+@pytest.mark.parametrize(("request_", "model"), CASES)
+def test_a_request_of_an_agent_is_answered_as_a_whole_or_the_error_names_the_part(
     callers_stack: CallersStack, request_: AgentRequest, model: str
 ) -> None:
     answer = send(callers_stack, request_, model)
+    if part := refused_part(request_, model):
+        assert answer.status_code == 400, answer.text
+        assert part in answer.json()["error"]["message"]
+        return
     assert answer.status_code == 200, answer.text
     *_, last = events_of(answer)
-    assert last["type"] == LAST_EVENTS[request_.path.partition("?")[0]]
-
-
-@pytest.mark.parametrize("request_", REFUSED)
-def test_a_request_for_what_only_the_vendor_has_names_that_part(
-    callers_stack: CallersStack, request_: AgentRequest
-) -> None:
-    answer = send(callers_stack, request_, "llama3.1:8b")
-    assert answer.status_code == 400
-    assert request_.refused in answer.json()["error"]["message"]
+    assert last["type"] == LAST_EVENTS[request_.api]
 
 
 def test_the_bridge_answers_an_agent_that_asks_whether_it_is_there(callers_stack: CallersStack) -> None:
