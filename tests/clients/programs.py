@@ -41,10 +41,15 @@ EXPECTED: Mapping[str, Mapping[str, object]] = {
 _KINDS_OF_OPENAI = {
     "invalid": "BadRequestError 400",
     "expensive": "APIStatusError 402",
-    "limited": "RateLimitError 429",
+    "limited": "RateLimitError 429, Retry-After",
     "broken": "InternalServerError 502",
 }
-_KINDS_OF_OLLAMA = {name: f"ResponseError {kind.split()[1]}" for name, kind in _KINDS_OF_OPENAI.items()}
+_KINDS_OF_OLLAMA = {
+    "invalid": "ResponseError 400",
+    "expensive": "ResponseError 402",
+    "limited": "ResponseError 429",
+    "broken": "ResponseError 502",
+}
 EXPECTED_OF_PROGRAM: Mapping[tuple[str, str], Mapping[str, object]] = {
     # It streams the objects of structured output only.
     ("instructor_python", "stream"): {**assistant.PERSON, "is_in_pieces": True},

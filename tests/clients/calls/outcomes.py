@@ -68,7 +68,9 @@ def left_outcome(pieces: Generator[str]) -> Outcome:
 
 
 def error_kinds(attempts: Mapping[str, Callable[[], object]]) -> Outcome:
-    """What came of calls that must fail: the class of each error, and its HTTP status."""
+    """What came of calls that must fail: the class of each error, its HTTP status, and whether it has a time to wait;
+    and whether it lacks the request's id, where the library has a place for it.
+    """
     return {name: _error_kind(attempt) for name, attempt in attempts.items()}
 
 
@@ -76,7 +78,10 @@ def _error_kind(attempt: Callable[[], object]) -> str:
     try:
         attempt()
     except Exception as exc:  # noqa: BLE001 — each library has its own
-        return f"{type(exc).__name__} {getattr(exc, 'status_code', '')}"
+        headers = getattr(getattr(exc, "response", None), "headers", {})
+        waits = ", Retry-After" if headers.get("retry-after") else ""
+        lacks = "" if getattr(exc, "request_id", "none here") else ", without an id"
+        return f"{type(exc).__name__} {getattr(exc, 'status_code', '')}{waits}{lacks}"
     return "no error"
 
 

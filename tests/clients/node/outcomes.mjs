@@ -42,7 +42,8 @@ export async function cutOutcome(read) {
 // The model `no-such-model`: whether the library's error has the bridge's message.
 export const errorOutcome = (error) => ({ is_explained: String(error?.message).includes("no-such-model") });
 
-// Calls that must fail: the class of each error, and its HTTP status.
+// Calls that must fail: the class of each error, its HTTP status, and whether it has a time to wait; and whether it
+// lacks the request's id, where the library has a place for it.
 export async function errorKinds(attempts) {
   const kinds = {};
   for (const [name, attempt] of Object.entries(attempts)) kinds[name] = await errorKind(attempt);
@@ -53,7 +54,9 @@ async function errorKind(attempt) {
   try {
     await attempt();
   } catch (error) {
-    return `${error.constructor.name} ${error.status ?? error.statusCode ?? error.status_code ?? ""}`;
+    const waits = error.headers?.get?.("retry-after") ? ", Retry-After" : "";
+    const lacks = "requestID" in error && !error.requestID ? ", without an id" : "";
+    return `${error.constructor.name} ${error.status ?? error.status_code ?? ""}${waits}${lacks}`;
   }
   return "no error";
 }
