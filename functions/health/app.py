@@ -8,19 +8,19 @@ from sekha_llm_bridge.api.health import endpoint
 app = create_app(uses_vectors=True)
 
 
-@app.api_route("/api/v1/health", methods=["GET", "HEAD"])
+@app.get("/api/v1/health")
 async def overview(request: Request) -> Response:
     """The state of every provider."""
     return await endpoint.overview(request)
 
 
-@app.api_route("/health", methods=["GET", "HEAD"])
+@app.get("/health")
 async def redirect(request: Request) -> Response:
     """The old address."""
     return await endpoint.redirect(request)
 
 
-@app.api_route("/api/v1/health/providers", methods=["GET", "HEAD"])
+@app.get("/api/v1/health/providers")
 async def providers(request: Request) -> Response:
     """The same, counted."""
     return await endpoint.providers(request)

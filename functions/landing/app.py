@@ -4,23 +4,24 @@ from fastapi import Request, Response
 
 from sekha_llm_bridge.api import create_app, lambda_handler
 from sekha_llm_bridge.api.landing import endpoint
+from sekha_llm_bridge.api.landing.errors import REQUEST_ID_HEADERS, error_body_of_any_api
 
-app = create_app(uses_vectors=True)
+app = create_app(uses_vectors=True, error_body=error_body_of_any_api, request_id_headers=REQUEST_ID_HEADERS)
 
 
-@app.api_route("/", methods=["GET", "HEAD"])
+@app.get("/")
 async def landing(request: Request) -> Response:
     """What runs here: a page for a browser, JSON for a program."""
     return await endpoint.landing(request)
 
 
-@app.api_route("/openapi.json", methods=["GET", "HEAD"])
+@app.get("/openapi.json")
 async def description(request: Request) -> Response:
     """The API's description in OpenAPI's format."""
     return endpoint.description(request)
 
 
-@app.api_route("/favicon.ico", methods=["GET", "HEAD"])
+@app.get("/favicon.ico")
 async def icon(request: Request) -> Response:
     """Nothing: the page has its icon inside."""
     return endpoint.icon(request)

@@ -5,7 +5,7 @@ from fastapi import Request, Response
 from sekha_llm_bridge.api import create_app, lambda_handler
 from sekha_llm_bridge.api.usage import endpoint
 
-app = create_app()
+app = create_app(uses_models=False)
 
 
 @app.get("/api/v1/usage")

@@ -13,6 +13,9 @@ from tests.fakes.provider import FakeProvider, Reply
 from tests.template.running_functions import CLAUDE, TITAN, RunningFunctions
 
 _CHAT, _EMBEDDINGS = "/v1/chat/completions", "/v1/embeddings"
+_MESSAGES, _RESPONSES, _OLLAMA_CHAT, _OLLAMA_EMBED = "/v1/messages", "/v1/responses", "/api/chat", "/api/embed"
+_HELLO = {"messages": [{"role": "user", "content": "Hi"}]}
+_WHOLE = {**_HELLO, "stream": False}
 _ON_BEDROCK = {"model": f"bedrock/{CLAUDE}"}
 # Some 10,000 tokens, for which a cost limit must allow five times as much where only the bytes are known.
 _LONG_TEXT = "word " * 10_000
@@ -34,7 +37,10 @@ def take_every_path(functions: RunningFunctions) -> None:
 
 def _ask_models(functions: RunningFunctions) -> None:
     for function, path, body, long in (
-        ("ChatCompletionsFunction", _CHAT, {"messages": [{"role": "user", "content": "Hi"}]}, {"messages": _LONG_CHAT}),
+        ("ChatCompletionsFunction", _CHAT, _HELLO, {"messages": _LONG_CHAT}),
+        ("MessagesFunction", _MESSAGES, {**_HELLO, "max_tokens": 100}, {"messages": _LONG_CHAT}),
+        ("ResponsesFunction", _RESPONSES, {"input": "Hi"}, {"input": _LONG_TEXT}),
+        ("OllamaFunction", _OLLAMA_CHAT, _WHOLE, {"messages": _LONG_CHAT}),
         ("SummarizeFunction", "/summarize", {"messages": ["Hi", "Ho"], "level": "daily"}, {"messages": [_LONG_TEXT]}),
         ("ExtractFunction", "/extract", {"text": "Anna"}, {"text": _LONG_TEXT}),
         ("ScoreFunction", "/score", {"text": "Anna"}, {"text": _LONG_TEXT}),
@@ -43,14 +49,21 @@ def _ask_models(functions: RunningFunctions) -> None:
         functions.request(function, path, {**body, **_ON_BEDROCK})
         limited = KeyPolicy(max_cost_per_request_usd=Decimal("0.03"))
         functions.request(function, path, {**body, **long, **_ON_BEDROCK}, policy=limited)
-    streamed = {"messages": [{"role": "user", "content": "Hi"}], "stream": True, **_ON_BEDROCK}
-    assert functions.request("ChatCompletionsFunction", _CHAT, streamed) == 200
+    for function, path, body in (
+        ("ChatCompletionsFunction", _CHAT, _HELLO),
+        ("MessagesFunction", _MESSAGES, {**_HELLO, "max_tokens": 100}),
+        ("ResponsesFunction", _RESPONSES, {"input": "Hi"}),
+        ("OllamaFunction", _OLLAMA_CHAT, _HELLO),
+    ):
+        assert functions.request(function, path, {**body, "stream": True, **_ON_BEDROCK}) == 200
+    assert functions.request("MessagesFunction", f"{_MESSAGES}/count_tokens", {**_HELLO, **_ON_BEDROCK}) == 200
 
 
 def _embed_and_search(functions: RunningFunctions) -> None:
     for function, path, body in (
         ("EmbeddingsFunction", _EMBEDDINGS, {"input": "Anna"}),
         ("EmbedFunction", "/embed", {"text": "Anna"}),
+        ("OllamaFunction", _OLLAMA_EMBED, {"input": "Anna"}),
         ("SearchFunction", "/api/v1/search", {"query": "Anna"}),
     ):
         _ask(functions, function, path, {**body, "model": "first/mini"}, _EMBEDDINGS)
@@ -94,6 +107,7 @@ def _drain(functions: RunningFunctions) -> None:
         {"text": "Bob", "collection": "others", "model": "first/mini"},
     )
     assert functions.request("EmbeddingsFunction", _EMBEDDINGS, text, chroma_url=_NOBODY_LISTENS) == 200
+    assert functions.request("OllamaFunction", _OLLAMA_EMBED, text, chroma_url=_NOBODY_LISTENS) == 200
     assert functions.request("EmbedFunction", "/embed", other, chroma_url=_NOBODY_LISTENS) == 200
     with FakeProvider() as half_up:  # a Chroma that answers, and stores nothing
         half_up.script(_ONE_COLLECTION, Reply(body=[]))

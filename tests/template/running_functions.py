@@ -134,6 +134,7 @@ class RunningFunctions:
                     "headers": {"x-team": "${secretsmanager:sekha/team}"},
                 },
                 provider("bedrock", *models, provider_type="bedrock", base_url=self.bedrock.url, **guarded),
+                {"id": "home", "provider_type": "ollama", "base_url": self.fake.url, "models": "auto"},
             ],
             "default_models": {"embedding": "mini"},
             "chroma": {"url": chroma_url, "auth_token": "${ssm:/sekha/chroma}${secretsmanager:sekha/chroma}"},

@@ -38,7 +38,7 @@ COMBINATIONS: dict[str, dict[str, str]] = {
 CALLERS = {
     *("ChatCompletionsFunction", "EmbeddingsFunction", "EmbedFunction", "SummarizeFunction", "ExtractFunction"),
     *("ScoreFunction", "SearchFunction", "RouteFunction", "HealthCheckFunction", "DrainFunction"),
-    "MigrateCollectionsFunction",
+    *("MigrateCollectionsFunction", "MessagesFunction", "ResponsesFunction", "OllamaFunction"),
 }
 FUNCTIONS = {function.name for function in TEMPLATE.functions}
 ALLOW = {"Effect": "Allow", "Principal": "*", "Action": "execute-api:Invoke", "Resource": "execute-api:/*"}

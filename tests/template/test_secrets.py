@@ -12,8 +12,8 @@ from tests.template.deployed import Deployed
 
 TEMPLATE = Template()
 PREFIX = "sekha"
-PROVIDERS = {"chat_completions", "summarize", "extract", "score", "route", "health_check"}
-BOTH = {"embeddings", "embed", "search"}
+PROVIDERS = {"chat_completions", "messages", "responses", "summarize", "extract", "score", "route", "health_check"}
+BOTH = {"embeddings", "embed", "search", "ollama"}
 CHROMA = {"drain", "migrate_collections"}
 REFERENCES = {"OpenAiKeySecret": "secretsmanager:sekha/openai#key", "ChromaTokenSecret": "ssm:/sekha/chroma/token"}
 NAMES = {"openai": ("/sekha/openai", "sekha/openai-AbCdEf"), "chroma": ("/sekha/chroma/token", "sekha/chroma-AbCdEf")}

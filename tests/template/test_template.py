@@ -38,6 +38,9 @@ API_FUNCTIONS = [function for function in TEMPLATE.functions if function.events(
 API_EVENTS = [(Path(function.folder).name, event) for function in API_FUNCTIONS for event in function.events("Api")]
 STREAMED_FOR_S = {
     "ChatCompletionsFunction": 900,
+    "MessagesFunction": 900,
+    "ResponsesFunction": 900,
+    "OllamaFunction": 900,
     "EmbeddingsFunction": 300,
     "SummarizeFunction": 300,
     "ExtractFunction": 300,
@@ -66,6 +69,17 @@ def test_every_path_of_the_contract_reaches_its_function() -> None:
     assert {event["Path"]: folder_name for folder_name, event in API_EVENTS} == {
         "/v1/chat/completions": "chat_completions",
         "/api/v1/chat/completions": "chat_completions",
+        "/v1/messages": "messages",
+        "/v1/messages/count_tokens": "messages",
+        "/v1/responses": "responses",
+        "/api/chat": "ollama",
+        "/api/generate": "ollama",
+        "/api/embed": "ollama",
+        "/api/embeddings": "ollama",
+        "/api/show": "ollama",
+        "/api/tags": "ollama",
+        "/api/version": "ollama",
+        "/api/ps": "ollama",
         "/v1/embeddings": "embeddings",
         "/embed": "embed",
         "/embeddings": "embed",
@@ -123,6 +137,9 @@ def test_only_functions_that_call_providers_or_store_vectors_write_the_state_tab
 ) -> None:
     call_providers = {
         "ChatCompletionsFunction",
+        "MessagesFunction",
+        "ResponsesFunction",
+        "OllamaFunction",
         "EmbeddingsFunction",
         "EmbedFunction",
         "SearchFunction",
@@ -139,7 +156,7 @@ def test_only_functions_that_call_providers_or_store_vectors_write_the_state_tab
 def test_only_functions_that_store_vectors_send_to_the_queue_and_only_the_drain_receives(
     function: Function,
 ) -> None:
-    puts = function.name in {"EmbeddingsFunction", "EmbedFunction"}
+    puts = function.name in {"EmbeddingsFunction", "EmbedFunction", "OllamaFunction"}
     takes = function.name == "DrainFunction"
     assert ("VectorQueuePutPolicy" in function.policies) == puts
     assert ("VectorQueueDrainPolicy" in function.policies) == takes
@@ -149,6 +166,9 @@ def test_only_functions_that_store_vectors_send_to_the_queue_and_only_the_drain_
 def test_only_functions_that_ask_models_for_a_caller_keep_answers(function: Function) -> None:
     asks = function.name in {
         "ChatCompletionsFunction",
+        "MessagesFunction",
+        "ResponsesFunction",
+        "OllamaFunction",
         "EmbeddingsFunction",
         "EmbedFunction",
         "SearchFunction",
@@ -292,7 +312,8 @@ def test_a_401_says_where_keys_come_from() -> None:
 @each_function
 def test_only_functions_that_call_chroma_have_its_client(function: Function) -> None:
     assert "BridgeLayer" in function.layers
-    vectors = {"EmbeddingsFunction", "EmbedFunction", "SearchFunction", "DrainFunction", "MigrateCollectionsFunction"}
+    embed = {"EmbeddingsFunction", "EmbedFunction", "SearchFunction", "OllamaFunction"}
+    vectors = embed | {"DrainFunction", "MigrateCollectionsFunction"}
     assert ("ChromaLayer" in function.layers) == (function.name in vectors)
 
 
@@ -331,6 +352,9 @@ def test_only_what_may_take_longer_than_half_a_minute_is_streamed() -> None:
     assert {event["Path"] for function in STREAMING for event in function.events("Api")} == {
         "/v1/chat/completions",
         "/api/v1/chat/completions",
+        *("/v1/messages", "/v1/messages/count_tokens", "/v1/responses"),
+        *("/api/chat", "/api/generate", "/api/embed", "/api/embeddings"),
+        *("/api/show", "/api/tags", "/api/version", "/api/ps"),
         "/v1/embeddings",
         *("/summarize", "/api/v1/summarize", "/extract", "/extract_entities", "/api/v1/extract"),
         *("/score", "/score_importance", "/api/v1/score"),
@@ -402,8 +426,17 @@ def test_errors_of_api_gateway_itself_have_openais_envelope(name: str) -> None:
 
 
 @each_response
-def test_errors_of_api_gateway_itself_have_the_request_id_header(name: str) -> None:
-    assert RESPONSES[name]["ResponseParameters"]["Headers"]["x-request-id"] == "context.requestId"
+def test_errors_of_api_gateway_itself_have_anthropics_envelope_as_well(name: str) -> None:
+    """Its answers cannot differ by path. Anthropic's: https://docs.anthropic.com/en/api/errors."""
+    body = rendered(name)
+    assert body.keys() == {"error", "type", "request_id"}
+    assert (body["type"], body["request_id"]) == ("error", "c6af9ac6")
+
+
+@each_response
+def test_errors_of_api_gateway_itself_have_the_request_id_headers_of_both_apis(name: str) -> None:
+    headers = RESPONSES[name]["ResponseParameters"]["Headers"]
+    assert headers["x-request-id"] == headers["request-id"] == "context.requestId"
 
 
 @pytest.mark.parametrize(
@@ -513,27 +546,39 @@ def throttle_of(path: str, method: str = "POST") -> dict[str, Any]:
     return dict(settings.get((key, method)) or settings["/*", "*"])
 
 
-CHAT_FUNCTIONS = ("ChatCompletionsFunction", "SummarizeFunction", "ExtractFunction", "ScoreFunction")
+CHAT_PATHS = {
+    *("/v1/chat/completions", "/api/v1/chat/completions", "/v1/messages", "/v1/responses"),
+    *("/api/chat", "/api/generate", "/summarize", "/api/v1/summarize", "/extract", "/extract_entities"),
+    *("/api/v1/extract", "/score", "/score_importance", "/api/v1/score"),
+}
 
 
 def test_paths_that_ask_a_chat_model_have_lower_throttles_than_lists() -> None:
-    for function in FUNCTIONS.values():
-        for event in function.properties.get("Events", {}).values():
-            if event["Type"] != "Api":
-                continue
-            limits = throttle_of(event["Properties"]["Path"])
-            prefix = "Chat" if function.name in CHAT_FUNCTIONS else "Request"
-            assert limits["ThrottlingRateLimit"] == {"Ref": f"{prefix}sPerSecond"}, event["Properties"]["Path"]
-            assert limits["ThrottlingBurstLimit"] == {"Ref": f"{prefix}Burst"}
+    paths = [event["Path"] for _, event in API_EVENTS]
+    assert set(paths) > CHAT_PATHS
+    for path in paths:
+        limits = throttle_of(path)
+        prefix = "Chat" if path in CHAT_PATHS else "Request"
+        assert limits["ThrottlingRateLimit"] == {"Ref": f"{prefix}sPerSecond"}, path
+        assert limits["ThrottlingBurstLimit"] == {"Ref": f"{prefix}Burst"}
     defaults = {name: parameter["Default"] for name, parameter in TEMPLATE.parameters.items()}
     assert defaults["ChatsPerSecond"] < defaults["RequestsPerSecond"]
     assert defaults["ChatBurst"] < defaults["RequestBurst"]
 
 
-def test_max_chats_limits_the_executions_of_streams() -> None:
-    limit = FUNCTIONS["ChatCompletionsFunction"].properties["ReservedConcurrentExecutions"]
-    assert limit == {"Fn::If": ["LimitsChats", {"Ref": "MaxChats"}, {"Ref": "AWS::NoValue"}]}
-    assert TEMPLATE.parameters["MaxChats"]["Default"] == 0
+@pytest.mark.parametrize(
+    ("function", "what"),
+    [
+        ("ChatCompletionsFunction", "Chats"),
+        ("MessagesFunction", "Messages"),
+        ("ResponsesFunction", "Responses"),
+        ("OllamaFunction", "OllamaRequests"),
+    ],
+)
+def test_a_parameter_limits_the_executions_of_each_api_that_streams_chats(function: str, what: str) -> None:
+    limit = FUNCTIONS[function].properties["ReservedConcurrentExecutions"]
+    assert limit == {"Fn::If": [f"Limits{what}", {"Ref": f"Max{what}"}, {"Ref": "AWS::NoValue"}]}
+    assert TEMPLATE.parameters[f"Max{what}"]["Default"] == 0
 
 
 def test_a_guided_deployment_explains_every_parameter_and_needs_no_answer() -> None:

@@ -41,13 +41,39 @@ def _chat() -> dict[str, Any]:
     return {"messages": [{"role": "user", "content": [{"type": "text", "text": _TURN}, *images]}], "max_tokens": 100}
 
 
+def _messages() -> dict[str, Any]:
+    sources = [{"type": "base64", "media_type": "image/png", "data": _png(seed)} for seed in range(4)]
+    content = [{"type": "text", "text": _TURN}, *({"type": "image", "source": source} for source in sources)]
+    return {"model": "auto", "messages": [{"role": "user", "content": content}], "max_tokens": 100}
+
+
+def _ollama_chat() -> dict[str, Any]:
+    return {"model": "auto", "messages": _long_chat(), "stream": False}
+
+
+def _ollama_embed() -> dict[str, Any]:
+    return {"model": "embedding", **_many_texts()}
+
+
+def _long_chat() -> list[dict[str, Any]]:
+    return [{"role": "user", "content": _TURN * 11_000}]
+
+
+def _many_texts() -> dict[str, Any]:
+    return {"input": [f"{i} {_TURN}" for i in range(2_048)]}
+
+
 def _image(seed: int) -> str:
+    return f"data:image/png;base64,{_png(seed)}"
+
+
+def _png(seed: int) -> str:
     noise = random.Random(seed)  # noqa: S311 — reproducible numbers, not a secret
     rows = b"".join(b"\0" + noise.randbytes(3 * _IMAGE_PIXELS) for _ in range(_IMAGE_PIXELS))
     head = struct.pack(">IIBBBBB", _IMAGE_PIXELS, _IMAGE_PIXELS, 8, 2, 0, 0, 0)
     parts = ((b"IHDR", head), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
     image = b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(kind, data) for kind, data in parts)
-    return "data:image/png;base64," + base64.b64encode(image).decode()
+    return base64.b64encode(image).decode()
 
 
 def _chunk(kind: bytes, data: bytes) -> bytes:
@@ -59,11 +85,20 @@ REQUESTS: Mapping[str, LargeRequest] = {
     "chat, 1 MB of text": LargeRequest(
         "chat_completions",
         "/v1/chat/completions",
-        lambda: {"messages": [{"role": "user", "content": _TURN * 11_000}], "max_tokens": 100},
+        lambda: {"messages": _long_chat(), "max_tokens": 100},
     ),
-    "embeddings, 2,048 texts, stored": LargeRequest(
-        "embeddings", "/v1/embeddings", lambda: {"input": [f"{i} {_TURN}" for i in range(2_048)]}
+    "messages, 1 MB with four images": LargeRequest("messages", "/v1/messages", _messages),
+    "messages, 1 MB of text": LargeRequest(
+        "messages", "/v1/messages", lambda: {"model": "auto", "messages": _long_chat(), "max_tokens": 100}
     ),
+    "responses, 1 MB of text": LargeRequest(
+        "responses", "/v1/responses", lambda: {"model": "auto", "input": _TURN * 11_000, "max_output_tokens": 100}
+    ),
+    "ollama, 1 MB of text": LargeRequest("ollama", "/api/chat", _ollama_chat),
+    "ollama, 2,048 texts, stored": LargeRequest(
+        "ollama", "/api/embed", lambda: {"model": "embedding", **_many_texts()}
+    ),
+    "embeddings, 2,048 texts, stored": LargeRequest("embeddings", "/v1/embeddings", _many_texts),
     "embed, one text, stored": LargeRequest("embed", "/api/v1/embed", lambda: {"text": _TURN}),
     "search, 300 results": LargeRequest("search", "/api/v1/search", lambda: {"query": _TURN, "n_results": 300}),
     "summarize, 1 MB of messages": LargeRequest(

@@ -80,11 +80,64 @@ class ErrorDetails(Answer):
 
 
 class ErrorAnswer(Answer):
-    """The envelope of every error, as OpenAI's."""
+    """The envelope of errors, as OpenAI's. API Gateway's own errors, and those for paths that do not exist, also have
+    what clients of Anthropic's API read: `type`, which is `error`, and `request_id`.
+    """
 
     error: ErrorDetails
     detail: str | None = None
     """The message once more, for clients of v1; API Gateway's own errors do not have it."""
+    type: Literal["error"] | None = None
+    request_id: str | None = None
+
+
+class AnthropicErrorDetails(Answer):
+    """What is wrong."""
+
+    message: str
+    type: str
+    """Anthropic's class of the error, such as `invalid_request_error`; OpenAI's in API Gateway's own errors."""
+    code: str
+    """The reason, such as `model_not_found`. The description of each status lists its codes."""
+    param: str | None
+    """The path of the field that is wrong, such as `messages[0].content`."""
+    attempts: list[Attempt] | None = None
+    """All attempts of the request, where there were any."""
+    cost: Usd | None = None
+    cost_bound: Usd | None = None
+
+
+class AnthropicErrorAnswer(Answer):
+    """The envelope of errors, as Anthropic's."""
+
+    type: Literal["error"]
+    error: AnthropicErrorDetails
+    request_id: str
+    """The id under which the log has this request."""
+
+
+class OllamaErrorDetails(Answer):
+    """What is wrong, for programs."""
+
+    code: str
+    """The reason, such as `model_not_found`. The description of each status lists its codes."""
+    param: str | None
+    """The path of the field that is wrong, such as `messages[0].content`."""
+    request_id: str
+    """The id under which the log has this request."""
+    attempts: list[Attempt] | None = None
+    """All attempts of the request, where there were any."""
+    cost: Usd | None = None
+    cost_bound: Usd | None = None
+
+
+class OllamaErrorAnswer(Answer):
+    """The envelope of errors, as Ollama's."""
+
+    error: str | ErrorDetails
+    """The message; in API Gateway's own errors an object, as OpenAI's."""
+    bridge: OllamaErrorDetails | None = None
+    """What is wrong, for programs; API Gateway's own errors do not have it."""
 
 
 class Usage(Answer):
@@ -178,6 +231,143 @@ class ChatCompletionChunk(Answer):
     choices: list[ChunkChoice]
     usage: Usage | None = None
     bridge: Receipt | None = None
+
+
+class MessageUsage(Answer):
+    """The tokens of a message, as Anthropic counts them: those of the cache are apart."""
+
+    input_tokens: Count
+    output_tokens: Count
+    cache_creation_input_tokens: Count | None = None
+    cache_read_input_tokens: Count | None = None
+
+
+class Message(Answer):
+    """The answer of Anthropic's Messages API that is not streamed."""
+
+    id: str
+    type: Literal["message"]
+    role: Literal["assistant"]
+    model: str
+    """The model that answered."""
+    content: list[dict[str, Any]]
+    """Blocks: texts, reasoning, and calls of tools."""
+    stop_reason: str | None
+    stop_sequence: str | None
+    usage: MessageUsage
+    bridge: Receipt
+
+
+class TokenCount(Answer):
+    """The tokens of a request."""
+
+    input_tokens: Count
+
+
+class ResponseUsage(Answer):
+    """The tokens of a response."""
+
+    input_tokens: Count
+    output_tokens: Count
+    total_tokens: Count
+
+
+class ResponseAnswer(Answer):
+    """The answer of OpenAI's Responses API that is not streamed. It is not stored."""
+
+    id: str
+    object: Literal["response"]
+    created_at: float
+    """Seconds since 1970."""
+    status: str
+    model: str
+    """The model that answered."""
+    output: list[dict[str, Any]]
+    """Items: messages, reasoning, and calls of functions."""
+    usage: ResponseUsage | None
+    bridge: Receipt
+
+
+class OllamaCounts(Answer):
+    """What is counted of an answer in the format of Ollama's API."""
+
+    done: bool
+    done_reason: str | None = None
+    """`stop` or `length`."""
+    total_duration: Count | None = None
+    """Nanoseconds."""
+    prompt_eval_count: Count | None = None
+    """The tokens of the prompt."""
+    eval_count: Count | None = None
+    """The tokens of the answer."""
+
+
+class OllamaChatAnswer(OllamaCounts):
+    """A chat's answer in the format of Ollama's API; each line of a stream is one, and the last has the receipt."""
+
+    model: str
+    """The model that answered."""
+    created_at: str
+    message: dict[str, Any]
+    """`role`, `content`, and where there are any `thinking` and `tool_calls`."""
+    bridge: Receipt | None = None
+
+
+class OllamaGenerateAnswer(OllamaCounts):
+    """A prompt's answer in the format of Ollama's API; each line of a stream is one, and the last has the receipt."""
+
+    model: str
+    """The model that answered."""
+    created_at: str
+    response: str
+    thinking: str | None = None
+    bridge: Receipt | None = None
+
+
+class OllamaEmbeddings(Answer):
+    """A vector for each text, in the format of Ollama's API."""
+
+    model: str
+    embeddings: list[list[float]]
+    total_duration: Count | None = None
+    """Nanoseconds."""
+    prompt_eval_count: Count | None = None
+    """The tokens of the texts."""
+    bridge: Receipt | None = None
+
+
+class OllamaEmbedding(Answer):
+    """The vector of one text, in the older format of Ollama's API."""
+
+    embedding: list[float]
+
+
+class OllamaModelDetails(Answer):
+    """What is known of a model, in the format of Ollama's API."""
+
+    details: dict[str, Any]
+    model_info: dict[str, Any]
+    capabilities: list[str]
+    """Such as `completion`, `tools`, `vision`, `embedding`."""
+
+
+class OllamaModelRow(Answer):
+    """A model, in the format of Ollama's API."""
+
+    name: str
+    model: str
+
+
+class OllamaModels(Answer):
+    """The models, in the format of Ollama's API."""
+
+    models: list[OllamaModelRow]
+
+
+class OllamaVersion(Answer):
+    """The version of Ollama's API that is spoken."""
+
+    version: str
 
 
 class EmbeddingRow(Answer):

@@ -8,9 +8,9 @@ from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, models_json_schema
 from pydantic_core import core_schema
 
-from api_description.answers import ChatCompletionChunk, ErrorAnswer
+from api_description.answers import ChatCompletionChunk
 from api_description.fields import FIELDS
-from api_description.operations import OPERATIONS, REJECTED_BY_PROVIDER, Error, ListOf, Operation
+from api_description.operations import OPERATIONS, REJECTED_BY_PROVIDER, Error, ListOf, Operation, Stream
 from api_description.rules import add_rules
 from sekha_llm_bridge import __version__
 from sekha_llm_bridge.api.landing.overview import DESCRIPTION, DESCRIPTION_FILE, NAME
@@ -18,7 +18,9 @@ from sekha_llm_bridge.errors import FailureKind
 
 _REF = "#/components/schemas/{model}"
 _TAGS = {
-    "Chat": "Answers of models.",
+    "Chat": "Answers of models, in the formats of OpenAI's APIs.",
+    "Anthropic": "Answers of models, in the format of Anthropic's API.",
+    "Ollama": "Answers of models, and what is configured, in the format of Ollama's API.",
     "Embeddings": "Vectors of texts, and search in the stored ones.",
     "Routing": "Which model answers, and why.",
     "Models": "What is configured.",
@@ -27,9 +29,9 @@ _TAGS = {
     "About": "What runs here.",
 }
 _NOTES = (
-    "Errors have OpenAI's envelope. A wrong path is a 404 that says what was probably meant, a wrong method a 405. GET "
-    "operations answer HEAD as well, and a slash at the end of a path is ignored. Answers may get further fields at "
-    "any time."
+    "Errors have the envelope of the path's API: OpenAI's, Anthropic's or Ollama's. A wrong path is a 404 that says "
+    "what was probably meant, a wrong method a 405. GET operations answer HEAD as well, and a slash at the end of a "
+    "path is ignored. Answers may get further fields at any time."
 )
 # What API Gateway itself answers on every path, and what any function may answer.
 _EVERYWHERE: Mapping[int, tuple[str, ...]] = {
@@ -145,8 +147,8 @@ def _key(title: str) -> str:
 
 def _answer(operation: Operation, status: int) -> dict[str, Any]:
     content: dict[str, Any] = {"application/json": {"schema": _schema_of(operation.answers[status])}}
-    if operation.is_streamed:
-        content["text/event-stream"] = {"schema": _EVENT}
+    if operation.stream is not None:
+        content[operation.stream.media_type] = {"schema": _event(operation.stream)}
     if operation.has_html:
         content["text/html"] = {"schema": {"type": "string"}}
     headers = {"x-request-id": {"$ref": "#/components/headers/RequestId"}}
@@ -176,18 +178,13 @@ _RECEIPT_HEADERS = {
 }
 
 
-# The schema is that of one event, as in OpenAI's own description.
-_EVENT: JsonSchemaValue = {
-    "type": "object",
-    "description": "One of the server-sent events.",
-    "properties": {
-        "data": {
-            "type": "string",
-            "description": "A `ChatCompletionChunk`, or an `ErrorAnswer` where the answer broke off; at last `[DONE]`.",
-        }
-    },
-    "required": ["data"],
-}
+def _event(stream: Stream) -> JsonSchemaValue:
+    """Returns the schema of one event, as in OpenAI's own description; of the whole text, where it has lines."""
+    data = {"type": "string", "description": stream.about}
+    if stream.media_type != "text/event-stream":
+        return {**data, "description": f"Lines, each with JSON. {stream.about}"}
+    about = "One of the server-sent events."
+    return {"type": "object", "description": about, "properties": {"data": data}, "required": ["data"]}
 
 
 def _headers() -> dict[str, Any]:
@@ -214,17 +211,17 @@ def _errors(operation: Operation) -> dict[int, dict[str, Any]]:
     if FailureKind.CONTENT_REFUSED in operation.errors:
         reasons[413].append(REJECTED_BY_PROVIDER)
         reasons.setdefault(422, []).append(REJECTED_BY_PROVIDER)
-    return {status: _error(status, texts) for status, texts in reasons.items()}
+    return {status: _error(operation, status, texts) for status, texts in reasons.items()}
 
 
-def _error(status: int, reasons: Iterable[str]) -> dict[str, Any]:
+def _error(operation: Operation, status: int, reasons: Iterable[str]) -> dict[str, Any]:
     headers = {"x-request-id": {"$ref": "#/components/headers/RequestId"}}
     if status in _RETRIED:
         headers["retry-after"] = {"$ref": "#/components/headers/RetryAfter"}
     return {
         "description": f"{_TITLES[status]}. " + "; ".join(reasons) + ".",
         "headers": headers,
-        "content": {"application/json": {"schema": _ref(ErrorAnswer)}},
+        "content": {"application/json": {"schema": _ref(operation.error)}},
     }
 
 
@@ -268,9 +265,9 @@ def _schemas() -> dict[str, Any]:
 
 
 def _models() -> Iterator[type[BaseModel]]:
-    yield from (ErrorAnswer, ChatCompletionChunk)
+    yield ChatCompletionChunk
     for operation in OPERATIONS:
-        for model in (operation.request, *operation.answers.values()):
+        for model in (operation.request, operation.error, *operation.answers.values()):
             if model is not None:
                 yield model.model if isinstance(model, ListOf) else model
 

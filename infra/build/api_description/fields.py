@@ -11,11 +11,93 @@ _MODEL_FIELDS = {
     "max_cost": "The limit of the cost of the whole request in USD, with all of its calls.",
 }
 
+_OPTION_FIELDS = {
+    "model": "A model's id, `provider/model`, an alias, `auto`, or a name such as `chat_fast`. Without it, or with "
+    "`auto`, the bridge chooses.",
+    "require_vision": "The bridge's own: whether only models that see images are used. Images in the messages require "
+    "that by themselves.",
+    "max_cost": "The bridge's own: the limit of the cost of the whole request in USD, with failed attempts.",
+    "preferred_model": "The bridge's own: the model that is tried first if it fits the request.",
+    "task": "The bridge's own: what the model must be for; or the name of a default model, such as `chat_fast`.",
+    "allow_fallback": "The bridge's own: false to try the first model only.",
+}
+_TOKENS_FIELDS = {
+    **_OPTION_FIELDS,
+    "messages": "The conversation so far, as in Anthropic's API.",
+    "system": "The instructions: a text, or blocks.",
+    "tools": "The tools that the model may call.",
+    "tool_choice": "Whether and which tools are called.",
+    "thinking": "Whether, and how much, the model reasons before it answers.",
+}
+_EMBED_FIELDS = {
+    "model": "The model; without it the default one for embeddings.",
+    "max_cost": "The bridge's own: the limit of the cost in USD.",
+    "preferred_model": "The bridge's own: the model that is tried first if it fits.",
+    "collection": "The bridge's own: the Chroma collection in which the vectors are stored, without its dimension.",
+    "store": "The bridge's own: false to store nothing.",
+}
+_OLLAMA_FIELDS = {
+    **_OPTION_FIELDS,
+    "format": "`json`, or a JSON Schema of the answer.",
+    "options": "`temperature`, `num_predict`, `stop`, `seed` and others; what only Ollama knows is for Ollama only.",
+    "think": "Whether, and how much, the model reasons before it answers.",
+    "keep_alive": "How long a server of Ollama keeps the model loaded; for Ollama only.",
+    "stream": "Whether the answer comes in lines of JSON, while it is being made; true unless it is false.",
+}
+
 FIELDS: Mapping[str, Mapping[str, str]] = {
+    "TokensRequest": _TOKENS_FIELDS,
+    "MessagesRequest": {
+        **_TOKENS_FIELDS,
+        "max_tokens": "The maximum number of output tokens, with those of the reasoning.",
+        "stop_sequences": "Texts at which the answer ends.",
+        "temperature": "How random the answer is.",
+        "top_p": "The share of the probability from which tokens are drawn.",
+        "top_k": "The number of tokens from which one is drawn.",
+        "metadata": "Passed on to Anthropic.",
+        "stream": "Whether the answer comes as server-sent events, while it is being made.",
+    },
+    "ResponsesRequest": {
+        **_OPTION_FIELDS,
+        "input": "A text, or items: messages, calls of functions and their results, reasoning.",
+        "instructions": "The instructions, before the input.",
+        "max_output_tokens": "The maximum number of output tokens, with those of the reasoning.",
+        "temperature": "How random the answer is.",
+        "top_p": "The share of the probability from which tokens are drawn.",
+        "tools": "The functions that the model may call. There are no tools that OpenAI itself runs.",
+        "tool_choice": "`none`, `auto`, `required`, or one function.",
+        "parallel_tool_calls": "Whether one answer may have several calls.",
+        "text": "The format of the answer in `format`: text, JSON, or JSON by a schema.",
+        "reasoning": "How much the model reasons before it answers.",
+        "include": "What else the answer has, such as `reasoning.encrypted_content`.",
+        "metadata": "Is in the answer again.",
+        "store": "Nothing is stored, whatever this says.",
+        "stream": "Whether the answer comes as server-sent events, while it is being made.",
+    },
+    "OllamaChatRequest": {
+        **_OLLAMA_FIELDS,
+        "messages": "The conversation so far, as in Ollama's API.",
+        "tools": "The tools that the model may call.",
+    },
+    "OllamaGenerateRequest": {
+        **_OLLAMA_FIELDS,
+        "prompt": "The text to answer.",
+        "system": "The instructions.",
+        "images": "Images in base64.",
+    },
+    "OllamaEmbedRequest": {
+        **_EMBED_FIELDS,
+        "input": "A text, or several.",
+        "dimensions": "The length of the vectors, for models that can shorten them.",
+        "truncate": "Whether texts that are too long are cut; for Ollama only.",
+        "options": "For Ollama only.",
+        "keep_alive": "How long a server of Ollama keeps the model loaded; for Ollama only.",
+    },
+    "OllamaLegacyEmbedRequest": {**_EMBED_FIELDS, "prompt": "The text."},
+    "OllamaShowRequest": {"model": "A model's id, `provider/model`, an alias, or a name such as `auto`."},
     "ChatRequest": {
+        **_OPTION_FIELDS,
         "messages": "The conversation so far.",
-        "model": "A model's id, `provider/model`, an alias, `auto`, or a name such as `chat_fast`. Without it, or with "
-        "`auto`, the bridge chooses.",
         "temperature": "How random the answer is.",
         "top_p": "The share of the probability from which tokens are drawn.",
         "n": "The number of answers.",
@@ -32,12 +114,6 @@ FIELDS: Mapping[str, Mapping[str, str]] = {
         "response_format": "The format of the answer: text, JSON, or JSON by a schema.",
         "stream": "Whether the answer comes as server-sent events, while it is being made.",
         "stream_options": "What a stream contains besides the answer.",
-        "require_vision": "The bridge's own: whether only models that see images are used. Images in the messages "
-        "require that by themselves.",
-        "max_cost": "The bridge's own: the limit of the cost of the whole request in USD, with failed attempts.",
-        "preferred_model": "The bridge's own: the model that is tried first if it fits the request.",
-        "task": "The bridge's own: what the model must be for; or the name of a default model, such as `chat_fast`.",
-        "allow_fallback": "The bridge's own: false to try the first model only.",
     },
     "ChatMessage": {
         "role": "Who speaks.",

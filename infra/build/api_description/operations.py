@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 
 from pydantic import BaseModel
 
-from api_description import answers
+from api_description import answers, requests
+from api_description.answers import ErrorAnswer
 from sekha_llm_bridge.api.chat.request import ChatRequest
 from sekha_llm_bridge.api.embeddings.request import EmbeddingRequest, LegacyEmbedRequest
 from sekha_llm_bridge.api.embeddings.search_request import SearchRequest
@@ -38,6 +39,13 @@ from sekha_llm_bridge.errors import (
 )
 
 Error = type[BridgeError] | FailureKind
+
+
+class Stream(NamedTuple):
+    """How an answer is streamed. `about` describes one event, or one line."""
+
+    media_type: str
+    about: str
 
 
 class ListOf(NamedTuple):
@@ -73,10 +81,11 @@ class Operation:
     request: type[BaseModel] | None = None
     errors: Sequence[Error] = ()
     examples: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    is_streamed: bool = False
+    stream: Stream | None = None
     is_public: bool = False
     has_html: bool = False
     parameters: Sequence[Mapping[str, Any]] = ()
+    error: type[BaseModel] = ErrorAnswer
 
     @property
     def method(self) -> str:
@@ -135,13 +144,39 @@ _USAGE_PARAMETERS = (
 )
 
 
+_EVENTS, _LINES = "text/event-stream", "application/x-ndjson"
+_OPTIONS = (
+    "with the bridge's own fields `task`, `preferred_model`, `max_cost`, `require_vision` and `allow_fallback`, which "
+    "may be headers as well"
+)
+
+
+def _option_parameter(name: str, description: str, schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {"name": f"x-bridge-{name}", "in": "header", "required": False, "description": description, "schema": schema}
+
+
+_BOOLEAN = {"type": "string", "enum": ["true", "false"]}
+_OPTION_PARAMETERS = (
+    _option_parameter(
+        "max-cost",
+        "The field `max_cost`; the lower one holds.",
+        {"type": "string", "pattern": r"^[0-9]{1,6}(\.[0-9]{1,12})?$"},
+    ),
+    _option_parameter("preferred-model", "The field `preferred_model`, which takes precedence.", {"type": "string"}),
+    _option_parameter(
+        "task", "The field `task`, which takes precedence.", {"$ref": "#/components/schemas/ChatTaskName"}
+    ),
+    _option_parameter("require-vision", "The field `require_vision`, which takes precedence.", _BOOLEAN),
+    _option_parameter("allow-fallback", "The field `allow_fallback`, which takes precedence.", _BOOLEAN),
+)
+
+
 def _chat(path: str, operation_id: str, note: str = "") -> Operation:
     return Operation(
         path,
         operation_id,
         f"Answer a chat, whole or as a stream{note}",
-        "OpenAI's chat completions, with the bridge's own fields `task`, `preferred_model`, `max_cost`, "
-        "`require_vision` and `allow_fallback`. Unknown fields are passed on to providers with OpenAI's format. A "
+        f"OpenAI's chat completions, {_OPTIONS}. Unknown fields are passed on to providers with OpenAI's format. A "
         "stream is sent as server-sent events, each with a `ChatCompletionChunk`, and ends with `data: [DONE]`. If it "
         'fails after its beginning, it ends with `data: {"error": …}` instead.',
         "Chat",
@@ -149,7 +184,11 @@ def _chat(path: str, operation_id: str, note: str = "") -> Operation:
         ChatRequest,
         _CHAT,
         _CHAT_EXAMPLES,
-        is_streamed=True,
+        stream=Stream(
+            _EVENTS,
+            "A `ChatCompletionChunk`, or an `ErrorAnswer` where the answer broke off; at last `[DONE]`.",
+        ),
+        parameters=_OPTION_PARAMETERS,
     )
 
 
@@ -227,9 +266,175 @@ def _score(path: str, operation_id: str, note: str) -> Operation:
     )
 
 
+_MESSAGE_EXAMPLE = {"model": "auto", "max_tokens": 100, **_HELLO}
+_ANTHROPIC = (
+    Operation(
+        "/v1/messages",
+        "createMessage",
+        "Answer a chat in the format of Anthropic's Messages API, whole or as a stream",
+        f"Anthropic's Messages API, {_OPTIONS}. A stream has Anthropic's events, and the last one has the receipt. If "
+        "it fails after its beginning, it ends with the event `error`, without `message_stop`.",
+        "Anthropic",
+        {200: answers.Message},
+        requests.MessagesRequest,
+        _CHAT,
+        {"Chosen by the bridge": _MESSAGE_EXAMPLE, "Streamed": {**_MESSAGE_EXAMPLE, "stream": True}},
+        stream=Stream(_EVENTS, "One of Anthropic's events, in their order, with `ping` while the model is silent."),
+        parameters=_OPTION_PARAMETERS,
+        error=answers.AnthropicErrorAnswer,
+    ),
+    Operation(
+        "/v1/messages/count_tokens",
+        "countMessageTokens",
+        "Count the tokens of a request of Anthropic's Messages API, which is not sent",
+        "The tokens of the prompt for the model that would answer.",
+        "Anthropic",
+        {200: answers.TokenCount},
+        requests.TokensRequest,
+        _PLAN,
+        {"A chat": {"model": "auto", **_HELLO}},
+        parameters=_OPTION_PARAMETERS,
+        error=answers.AnthropicErrorAnswer,
+    ),
+)
+_RESPONSES = Operation(
+    "/v1/responses",
+    "createResponse",
+    "Answer a chat in the format of OpenAI's Responses API, whole or as a stream",
+    f"OpenAI's Responses API, {_OPTIONS}. Nothing is stored: send the whole conversation in `input`. A stream has "
+    "OpenAI's events, and the last one has the receipt. If it fails after its beginning, it ends with the event "
+    "`error` or `response.failed`, without `response.completed`.",
+    "Chat",
+    {200: answers.ResponseAnswer},
+    requests.ResponsesRequest,
+    _CHAT,
+    {
+        "A text": {"model": "auto", "input": "Say hello."},
+        "Items": {"model": "auto", "input": [{"role": "user", "content": "Say hello."}]},
+        "Streamed": {"model": "auto", "input": "Say hello.", "stream": True},
+    },
+    stream=Stream(_EVENTS, "One of OpenAI's events, in their order, with its `sequence_number`."),
+    parameters=_OPTION_PARAMETERS,
+)
+
+
+def _ollama(
+    path: str,
+    operation_id: str,
+    summary: str,
+    description: str,
+    answer: type[BaseModel],
+    *,
+    request: type[BaseModel] | None = None,
+    errors: Sequence[Error] = (),
+    examples: Mapping[str, Mapping[str, Any]] | None = None,
+    stream: Stream | None = None,
+    parameters: Sequence[Mapping[str, Any]] = (),
+) -> Operation:
+    return Operation(
+        path,
+        operation_id,
+        f"{summary}, in the format of Ollama's API",
+        description,
+        "Ollama",
+        {200: answer},
+        request,
+        errors,
+        examples or {},
+        stream=stream,
+        parameters=parameters,
+        error=answers.OllamaErrorAnswer,
+    )
+
+
+_OLLAMA_STREAM = (
+    "It is streamed unless `stream` is false: JSON objects, one a line, and the last one has the receipt. If it fails "
+    "after its beginning, the last line has `error`."
+)
+_OLLAMA = (
+    _ollama(
+        "/api/chat",
+        "ollamaChat",
+        "Answer a chat, whole or as a stream",
+        f"Ollama's chat, {_OPTIONS}. {_OLLAMA_STREAM}",
+        answers.OllamaChatAnswer,
+        request=requests.OllamaChatRequest,
+        errors=_CHAT,
+        examples={"Streamed": {"model": "auto", **_HELLO}, "Whole": {"model": "auto", **_HELLO, "stream": False}},
+        stream=Stream(_LINES, "An `OllamaChatAnswer`, or an `OllamaErrorAnswer` where the answer broke off."),
+        parameters=_OPTION_PARAMETERS,
+    ),
+    _ollama(
+        "/api/generate",
+        "ollamaGenerate",
+        "Answer a prompt, whole or as a stream",
+        f"Ollama's generation of text, {_OPTIONS}. {_OLLAMA_STREAM}",
+        answers.OllamaGenerateAnswer,
+        request=requests.OllamaGenerateRequest,
+        errors=_CHAT,
+        examples={"Whole": {"model": "auto", "prompt": "Say hello.", "stream": False}},
+        stream=Stream(_LINES, "An `OllamaGenerateAnswer`, or an `OllamaErrorAnswer` where the answer broke off."),
+        parameters=_OPTION_PARAMETERS,
+    ),
+    _ollama(
+        "/api/embed",
+        "ollamaEmbed",
+        "Embed texts, and store the vectors in Chroma",
+        "Ollama's embeddings, stored as those of `/v1/embeddings`.",
+        answers.OllamaEmbeddings,
+        request=requests.OllamaEmbedRequest,
+        errors=(*_CALL, EmbeddingSpaceMismatch),
+        examples={"Texts": {"model": "embedding", "input": ["The bridge is open.", "The bridge is closed."]}},
+    ),
+    _ollama(
+        "/api/embeddings",
+        "ollamaEmbeddings",
+        "Embed one text",
+        "Ollama's older path for embeddings.",
+        answers.OllamaEmbedding,
+        request=requests.OllamaLegacyEmbedRequest,
+        errors=(*_CALL, EmbeddingSpaceMismatch),
+        examples={"A text": {"model": "embedding", "prompt": "The bridge is open."}},
+    ),
+    _ollama(
+        "/api/show",
+        "ollamaShow",
+        "What is known of a model",
+        "Its abilities and its context window.",
+        answers.OllamaModelDetails,
+        request=requests.OllamaShowRequest,
+        errors=(InvalidRequest, ModelNotFound),
+        examples={"A name": {"model": "auto"}},
+    ),
+    _ollama(
+        "/api/tags",
+        "ollamaTags",
+        "List the names of models",
+        "Every name that a request's `model` may have.",
+        answers.OllamaModels,
+    ),
+    _ollama(
+        "/api/ps",
+        "ollamaRunningModels",
+        "List the models that are loaded",
+        "The bridge does not know which models a server has loaded.",
+        answers.OllamaModels,
+    ),
+    _ollama(
+        "/api/version",
+        "ollamaVersion",
+        "The version",
+        "The version that clients compare with what they need.",
+        answers.OllamaVersion,
+    ),
+)
+
 OPERATIONS: Sequence[Operation] = (
     _chat("/v1/chat/completions", "createChatCompletion"),
     _chat("/api/v1/chat/completions", "createChatCompletionApiV1", "; same as /v1/chat/completions"),
+    *_ANTHROPIC,
+    _RESPONSES,
+    *_OLLAMA,
     Operation(
         "/v1/embeddings",
         "createEmbeddings",

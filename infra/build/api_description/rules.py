@@ -8,17 +8,22 @@ from sekha_llm_bridge.config.vocabulary import Task
 from sekha_llm_bridge.routing.catalog import DEFAULT_NAMES
 
 _NOT_NULL = {"not": {"type": "null"}}
+_CHATS = (
+    *("ChatRequest", "MessagesRequest", "TokensRequest", "ResponsesRequest"),
+    *("OllamaChatRequest", "OllamaGenerateRequest"),
+)
 
 
 def add_rules(schemas: dict[str, Any]) -> None:
     """Adds the rules to the schemas of requests."""
-    for model, name, tasks in (("ChatRequest", "ChatTaskName", ANSWERING_TASKS), ("ExplainRequest", "TaskName", Task)):
+    for models, name, tasks in ((_CHATS, "ChatTaskName", ANSWERING_TASKS), (("ExplainRequest",), "TaskName", Task)):
         schemas[name] = {
             "description": "A task, or the name of a default model that stands for one.",
             "type": "string",
             "enum": _task_names(tasks),
         }
-        schemas[model]["properties"]["task"]["anyOf"] = [{"$ref": f"#/components/schemas/{name}"}, {"type": "null"}]
+        for model in models:
+            schemas[model]["properties"]["task"]["anyOf"] = [{"$ref": f"#/components/schemas/{name}"}, {"type": "null"}]
     schemas["ChatMessage"] |= _unless("role", "assistant", needs="content")
     schemas["ContentPart"]["allOf"] = [_if("type", value, needs=value) for value in ("text", "image_url")]
     schemas["ResponseFormat"] |= _if("type", "json_schema", needs="json_schema")

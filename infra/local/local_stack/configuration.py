@@ -41,7 +41,8 @@ class Configuration:
     @property
     def answers_chats(self) -> bool:
         """Whether any provider in use has a chat model."""
-        return any(model.is_chat for provider in self.settings.providers for model in provider.models)
+        providers = self.settings.providers
+        return any(provider.lists_models or any(model.is_chat for model in provider.models) for provider in providers)
 
 
 def choose(
@@ -103,12 +104,13 @@ def _text(path: Path) -> str:
 
 
 def missing_models(providers: tuple[ProviderConfig, ...], present: frozenset[str]) -> tuple[str, ...]:
-    """Returns the models of the local Ollama that the configuration uses and Ollama lacks, in the file's order.
+    """Returns the models of the local Ollama that the configuration uses and Ollama lacks, in the file's order. With
+    `models: auto` it uses only those that Ollama has.
 
     Ollama adds `:latest` to a name without a tag.
     """
     local = [one for one in providers if one.provider_type is ProviderType.OLLAMA and _is_local(one.base_url)]
-    wanted = [model.model_id for provider in local for model in provider.models]
+    wanted = [model.model_id for provider in local if not provider.lists_models for model in provider.models]
     tagged = {name: name if ":" in name else f"{name}:latest" for name in wanted}
     return tuple(name for name, full in tagged.items() if full not in present)
 

@@ -70,8 +70,9 @@ def test_every_path_reaches_its_route(name: str, resource: str, call: Call) -> N
     if resource == "/{proxy+}":
         assert (answer.status, "there is no /no/such here" in answer.text) == (404, True)
     else:
-        assert answer.status == 405
-        assert answer.json()["error"]["message"].startswith(f"{path} does not take PATCH")
+        error = answer.json()["error"]
+        message = error if isinstance(error, str) else error["message"]  # Ollama's is a text
+        assert (answer.status, message.startswith(f"{path} does not take PATCH")) == (405, True)
 
 
 @pytest.mark.parametrize(("name", "resource"), PATHS, ids=[path for _, path in PATHS])

@@ -175,6 +175,13 @@ def test_openais_list_and_one_model_of_it(bridge: Bridge) -> None:
     assert models("GET", "/v1/models/ghost").json()["error"]["code"] == "model_not_found"
 
 
+@pytest.mark.parametrize("path", ["/v1/models", "/v1/models/llama", "/api/v1/models", "/api/v1/tasks"])
+def test_head_is_answered_where_get_is(bridge: Bridge, path: str) -> None:
+    models = Function("models", bridge)
+    assert (models("HEAD", path).status, models("GET", path).status) == (200, 200)
+    assert set(models("POST", path, {}).headers["allow"].split(", ")) == {"GET", "HEAD"}
+
+
 def test_every_listed_name_can_be_retrieved_and_used(bridge: Bridge) -> None:
     models, route_function = Function("models", bridge), Function("route", bridge)
     for row in models("GET", "/v1/models").json()["data"]:

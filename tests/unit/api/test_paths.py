@@ -32,6 +32,15 @@ def bridge(fake: FakeProvider) -> Bridge:
         ("/v1/embeddings/embeddings", "/v1/embeddings"),
         ("/openai/deployments/gpt-4o/chat/completions", "/v1/chat/completions"),
         ("/v1/chat/completion", "/v1/chat/completions"),
+        ("/messages", "/v1/messages"),
+        ("/api/v1/messages", "/v1/messages"),
+        ("/responses", "/v1/responses"),
+        ("/v1/v1/responses", "/v1/responses"),
+        ("/v1/response", "/v1/responses"),
+        ("/ollama/api/chat", "/api/chat"),
+        ("/generate", "/api/generate"),
+        ("/tags", "/api/tags"),
+        ("/api/tag", "/api/tags"),
         ("/v1/chat", "/v1/chat/completions"),
         ("/chat", "/v1/chat/completions"),
         ("/v1/embed", "/api/v1/embed"),
@@ -48,14 +57,16 @@ def test_a_path_that_is_nearly_right_names_the_right_one(path: str, meant: str) 
 @pytest.mark.parametrize(
     ("path", "said"),
     [
-        ("/v1/responses", "use_responses_api=False"),
-        ("/v1/responses", "POST /v1/chat/completions"),
-        ("/v1/responses/resp_1/cancel", "Responses API"),
-        ("/responses", "Responses API"),
-        ("/v1/messages", "Anthropic"),
-        ("/v1/messages/count_tokens", "Anthropic"),
-        ("/api/chat", "Ollama"),
-        ("/api/tags", "Ollama"),
+        ("/v1/responses/resp_1", "stores no responses"),
+        ("/v1/responses/resp_1/cancel", "POST /v1/responses"),
+        ("/v1/v1/messages", "leave /v1 out of the base URL"),
+        ("/v1/v1/messages/count_tokens", "leave /v1 out of the base URL"),
+        ("/v1/api/chat", "leave /v1 out of the base URL"),
+        ("/v1/messages/batches", "no batches"),
+        ("/v1/messages/batches/msgbatch_1/results", "POST /v1/messages"),
+        ("/v1/complete", "POST /v1/messages"),
+        ("/api/pull", "the server itself"),
+        ("/api/blobs/sha256:29fd", "the server itself"),
         ("/v1beta/models/gemini:generateContent", "Gemini"),
         ("/v1/completions", "POST /v1/chat/completions"),
         ("/completions", "POST /v1/chat/completions"),
@@ -99,6 +110,15 @@ def test_the_answer_to_a_wrong_path_is_openais_envelope(bridge: Bridge) -> None:
     )
     assert error["request_id"] == "gateway-request"
     assert "/v1/chat/completions?" in error["message"]
+
+
+def test_the_answer_to_a_wrong_path_is_anthropics_envelope_as_well(bridge: Bridge) -> None:
+    """Which API the client is for cannot be known, so the error has the fields that the clients of each read."""
+    answer = Function("landing", bridge)("POST", "/v1/messages/batches", {})
+    body = answer.json()
+    assert (body["type"], body["request_id"]) == ("error", "gateway-request")
+    assert answer.headers["request-id"] == answer.headers["x-request-id"] == "gateway-request"
+    assert "no batches" in body["error"]["message"]
 
 
 def test_a_host_that_is_no_host_does_not_break_the_error(bridge: Bridge) -> None:

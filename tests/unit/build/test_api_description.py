@@ -112,14 +112,14 @@ def test_every_error_that_a_caller_can_get_is_in_a_status_of_some_operation() ->
     assert [code for code in sorted(codes) if f"`{code}`" not in text] == []
 
 
-def test_every_error_has_the_envelope() -> None:
+def test_every_error_has_the_envelope_of_its_api() -> None:
+    envelopes = {"Anthropic": "AnthropicErrorAnswer", "Ollama": "OllamaErrorAnswer"}
     for path in DOCUMENT["paths"].values():
         for operation in path.values():
+            schema = {"$ref": f"#/components/schemas/{envelopes.get(operation['tags'][0], 'ErrorAnswer')}"}
             for status, answer in operation["responses"].items():
                 if int(status) >= 400 and (operation["operationId"], status) != ("getHealth", "503"):
-                    assert answer["content"] == {
-                        "application/json": {"schema": {"$ref": "#/components/schemas/ErrorAnswer"}}
-                    }
+                    assert answer["content"] == {"application/json": {"schema": schema}}
 
 
 def test_health_and_what_describes_the_api_need_no_key_and_everything_else_may_have_one() -> None:

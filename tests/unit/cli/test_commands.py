@@ -57,6 +57,22 @@ def test_check_config_shows_every_provider_and_model(file: Path) -> None:
     assert "hunter2" not in answer.output
 
 
+def test_check_config_shows_that_an_ollama_lists_its_models(tmp_path: Path) -> None:
+    path = tmp_path / "llm.yaml"
+    path.write_text(
+        "providers: [{id: home, provider_type: ollama, models: auto}]\ndefault_models: {chat_fast: qwen3}\n"
+    )
+    answer = run("check-config", str(path))
+    assert answer.exit_code == 0
+    for text in ("auto", "what has been pulled there", "/api/chat", "/api/embed", "/api/tags"):
+        assert text in answer.stdout
+    flat = " ".join(answer.stdout.split())
+    assert "1 provider with 0 models and what home has in use" in flat
+    assert "warning: default_models.chat_fast: qwen3 is not configured, and can be used while home has it" in flat
+    [shown] = json.loads(run("check-config", str(path), "--json").stdout)["providers"]
+    assert (shown["lists_models"], shown["models"]) == (True, [])
+
+
 def test_check_config_shows_a_disabled_provider_with_the_reason(file: Path) -> None:
     answer = run("check-config", str(file))
     assert answer.exit_code == 0

@@ -24,6 +24,19 @@ def test_a_paid_chat_model_without_an_output_limit_gives_a_warning_with_the_assu
     assert list(configuration_warnings(make_settings(provider("p", *models, base_url="http://h")))) == []
 
 
+def test_names_that_only_an_ollama_may_have_are_a_warning_and_configured_ones_are_not() -> None:
+    home = {"id": "home", "provider_type": "ollama", "models": ["auto", chat_model("llama3.1:8b")]}
+    cloud = provider("cloud", chat_model("gpt"), base_url="http://h")
+    names = {"default_models": {"embedding": "nomic-embed-text", "chat_fast": "llama3.1:8b"}}
+    aliases = {"aliases": {"one": ["cloud/gpt", "home/llama3.1:8b", "qwen3", "phi4"], "two": "chat_smart"}}
+    can_be_used = "is not configured, and can be used while home has it (models: auto)"
+    assert list(configuration_warnings(make_settings(home, cloud, **names, **aliases))) == [
+        f"default_models.embedding: nomic-embed-text {can_be_used}",
+        f"aliases.one: qwen3 {can_be_used}",
+        f"aliases.one: phi4 {can_be_used}",
+    ]
+
+
 def test_a_file_without_a_cost_limit_has_the_default_which_names_what_it_does_not_limit() -> None:
     models = (
         chat_model("unknown", price=None),

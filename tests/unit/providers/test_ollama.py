@@ -145,7 +145,7 @@ def test_an_answer_to_a_prompt_that_was_cut_is_a_context_length_failure(fake: Fa
 def test_embeddings_request_a_context_for_the_longest_text_within_the_models_window(
     text: str, window: int | None, num_ctx: int
 ) -> None:
-    sent = embedding_payload(EmbeddingCall("m", ["a", text, "b"]), context_window=window)
+    sent = embedding_payload(EmbeddingCall("m", ["a", text, "b"], context_window=window))
     assert (sent["options"], sent["truncate"]) == ({"num_ctx": num_ctx}, False)
 
 

@@ -27,12 +27,14 @@ from sekha_llm_bridge.errors import BridgeError, RequestError, UnknownPath, Wron
 def create_app(
     *,
     secrets: SecretUse = SecretUse.NONE,
+    uses_models: bool = True,
     uses_vectors: bool = False,
     asks_models: bool = False,
     error_body: ErrorBody = openai_error_body,
     request_id_headers: tuple[str, ...] = (REQUEST_ID_HEADER,),
 ) -> FastAPI:
-    """Returns an app without routes. `secrets` are the stored secrets that it reads. `asks_models`: its requests are
+    """Returns an app without routes. `secrets` are the stored secrets that it reads. `uses_models`: it has to know
+    which models there are, so it reads the lists of providers with `models: auto`. `asks_models`: its requests are
     billed, so that they may have an `Idempotency-Key`. `error_body` is the error format of its API,
     `request_id_headers` the headers in which its answers have the request's id.
 
@@ -46,6 +48,7 @@ def create_app(
     app.router.route_class = Route
     app.state.error_body = error_body
     app.state.live = live_bridge(secrets)
+    app.state.uses_models = uses_models
     app.state.bridge = app.state.taken_over = app.state.live.current
     if uses_vectors and isinstance(app.state.bridge, Bridge):
         app.state.bridge.vectors()
@@ -100,11 +103,13 @@ async def _on_http_exception(request: Request, exc: Exception) -> Response:
 class Route(APIRoute):
     """A route whose endpoint takes the request itself, and the path's variables as text, and returns the response
     itself. It replaces FastAPI's handling of a request: there is nothing to parse or encode, and no dependency to
-    close.
+    close. Where it takes GET, it takes HEAD.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        if self.methods and "GET" in self.methods:
+            self.methods.add("HEAD")
         self.app = self._respond
 
     async def _respond(self, scope: Scope, receive: Receive, send: Send) -> None:

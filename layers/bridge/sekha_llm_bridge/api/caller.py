@@ -13,8 +13,8 @@ from sekha_llm_bridge.access.caller import ANYONE, CONTEXT_FIELD, Caller
 from sekha_llm_bridge.errors import AuthenticationFailed
 
 NO_KEY = (
-    "an API key is needed: send it as `Authorization: Bearer <key>`. Whoever runs this bridge makes keys with"
-    " `sekha-bridge keys create`"
+    "an API key is needed: send it as `Authorization: Bearer <key>` or as `x-api-key`. Whoever runs this bridge"
+    " makes keys with `sekha-bridge keys create`"
 )
 _STATE_KEY = "caller"
 

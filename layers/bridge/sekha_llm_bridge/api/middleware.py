@@ -62,9 +62,12 @@ class RequestMiddleware:
 
 
 async def _renew_bridge(scope: Scope) -> None:
-    """Fetches secrets again where that is due, and puts the bridge with them into use for this request."""
+    """Fetches secrets and lists of models again where that is due, and puts the bridge with them into use for this
+    request.
+    """
     app_state = scope["app"].state
-    if (current := await app_state.live.before_request()) is not app_state.taken_over:
+    current = await app_state.live.before_request(uses_models=app_state.uses_models)
+    if current is not app_state.taken_over:
         app_state.bridge = app_state.taken_over = current
 
 

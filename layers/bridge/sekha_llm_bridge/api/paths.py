@@ -4,8 +4,13 @@ import difflib
 import re
 from collections.abc import Sequence
 
+_OLLAMA_PATHS = (
+    *("/api/chat", "/api/generate", "/api/embed", "/api/embeddings", "/api/show"),
+    *("/api/tags", "/api/version", "/api/ps"),
+)
 PATHS = (
     *("/v1/chat/completions", "/api/v1/chat/completions", "/v1/embeddings", "/embed", "/embeddings", "/api/v1/embed"),
+    *("/v1/messages", "/v1/messages/count_tokens", "/v1/responses", *_OLLAMA_PATHS),
     *("/summarize", "/api/v1/summarize", "/extract", "/extract_entities", "/api/v1/extract"),
     *("/score", "/score_importance", "/api/v1/score"),
     *("/api/v1/search", "/api/v1/route", "/v1/models", "/api/v1/models", "/api/v1/tasks", "/api/v1/usage"),
@@ -16,23 +21,23 @@ DESCRIPTION_PATH = "/openapi.json"
 _MIN_SIMILARITY = 0.7
 _MAX_SHOWN_CHARACTERS = 200
 
-_CHAT = "POST /v1/chat/completions"
 _USE_OPENAI = "use a client for OpenAI's API, with a base URL that ends with /v1"
 _RESPONSES = (
-    "the bridge has OpenAI's chat completions, not the Responses API. Set the client to chat completions: "
-    "use_responses_api=False in LangChain, openai.chat(model) in the AI SDK, OpenAIChatModel in pydantic-ai, "
-    f'set_default_openai_api("chat_completions") in the Agents SDK. Its path is {_CHAT}'
+    "the bridge stores no responses, so none can be fetched, continued, cancelled or deleted. POST /v1/responses "
+    "answers the whole conversation in its input"
 )
 _BASE_URL = (
     "this is the beginning of paths. It is the base URL of OpenAI's clients, which add the rest, such as "
-    "/chat/completions"
+    "/chat/completions; Anthropic's and Ollama's clients take the base URL without it"
 )
-_ANTHROPIC = f"this is a path of Anthropic's API; the bridge has OpenAI's: {_USE_OPENAI}"
-_OLLAMA = f"this is a path of Ollama's own API; the bridge has OpenAI's: {_USE_OPENAI}"
+_NO_V1 = "leave /v1 out of the base URL: Anthropic's clients add /v1/messages to it, Ollama's /api/chat"
+_BATCHES = "the bridge has no batches; send each request to POST /v1/messages"
+_COMPLETE = "the bridge does not have Anthropic's text completions; send the prompt as a message to POST /v1/messages"
+_OLLAMA_MODELS = "the bridge does not change the models of an Ollama server; ask the server itself"
 _GEMINI = f"this is a path of Gemini's own API; the bridge has OpenAI's: {_USE_OPENAI}"
-_COMPLETIONS = f"the bridge has no completions of plain text; send the prompt as a message to {_CHAT}"
+_COMPLETIONS = "the bridge has no completions of plain text; send the prompt as a message to POST /v1/chat/completions"
 _OTHER_PARTS = (
-    "the bridge does not have this part of OpenAI's API; it has chat completions, embeddings and models, and "
+    "the bridge does not have this part of OpenAI's API; it has chat completions, responses, embeddings and models. "
     f"{DESCRIPTION_PATH} describes all of its paths"
 )
 _DOCUMENTATION = f"the API is described by GET {DESCRIPTION_PATH}, and GET / is a page for people"
@@ -45,10 +50,12 @@ _NAMES_OF_OTHER_PARTS = (
 _OTHER_APIS = tuple(
     (re.compile(pattern), sentence)
     for pattern, sentence in (
-        (r"(/api)?(/v1)?/responses(/.*)?", _RESPONSES),
+        (r"(/api)?(/v1)?/responses/.*", _RESPONSES),
         (r"/api|(/api)?/v1", _BASE_URL),
-        (r"(/api)?(/v1)?/messages(/.*)?|(/v1)?/complete", _ANTHROPIC),
-        (r"/api/(chat|generate|tags|show|ps|version|pull|embed|embeddings)", _OLLAMA),
+        (rf"/v1/v1/messages(/count_tokens)?|/v1({'|'.join(_OLLAMA_PATHS)})", _NO_V1),
+        (r"(/v1)?/messages/batches(/.*)?", _BATCHES),
+        (r"(/v1)?/complete", _COMPLETE),
+        (r"(/v1)?/api/(pull|push|create|copy|delete|blobs/.*)", _OLLAMA_MODELS),
         (r"/v1(alpha|beta)\d*/.*", _GEMINI),
         (r"(/api)?(/v1)?(/engines/[^/]+)?/completions", _COMPLETIONS),
         (rf"(/v1)?/({_NAMES_OF_OTHER_PARTS})(/.*)?", _OTHER_PARTS),
@@ -70,7 +77,7 @@ def nearest_path(path: str) -> str | None:
     wanted = _normalised(path)
     if wanted in PATHS:
         return wanted
-    in_common = {known: _common_segments(known, wanted) for known in PATHS}
+    in_common = {known: _segments_in_common(known, wanted) for known in PATHS}
     best = max(PATHS, key=in_common.__getitem__)
     if in_common[best]:
         return best
@@ -99,8 +106,15 @@ def _normalised(path: str) -> str:
     return "/" + "/".join(_segments(path.lower()))
 
 
+def _segments_in_common(known: str, wanted: str) -> int:
+    """Returns how many segments the ends of two paths have in common. A path of Ollama's API counts only as a whole,
+    because /chat and /v1/chat are more often meant for OpenAI's.
+    """
+    count = _common_segments(known, wanted)
+    return 0 if known in _OLLAMA_PATHS and count < len(_segments(known)) else count
+
+
 def _common_segments(known: str, wanted: str) -> int:
-    """Returns how many segments the ends of two paths have in common."""
     count = 0
     for one, other in zip(reversed(_segments(known)), reversed(_segments(wanted)), strict=False):
         if one != other:

@@ -4,6 +4,7 @@ An item's key has two strings: `pk` names the owner of the item, `sk` the kind o
 
     pk               sk        item
     provider#<id>    state     last check and circuit breaker of a provider (expires)
+    provider#<id>    models    the models that a provider with `models: auto` has (expires)
     deferred_writes  counts    number of queued records of each collection
     migration        lease     holder of the migration's lease
     quota#<owner>    account   what an API key, or the whole bridge, has used and reserved (expires)
@@ -56,6 +57,11 @@ MIGRATION_LEASE = ItemKey("migration", "lease")
 def provider_key(provider_id: str) -> ItemKey:
     """Returns the key of a provider's item."""
     return ItemKey(f"provider#{provider_id}", "state")
+
+
+def model_list_key(provider_id: str) -> ItemKey:
+    """Returns the key of the list of a provider's models."""
+    return ItemKey(f"provider#{provider_id}", "models")
 
 
 def usage_pk(day: str) -> str:

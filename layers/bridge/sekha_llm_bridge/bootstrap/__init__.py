@@ -1,6 +1,6 @@
 """The composition root: the only package that names concrete classes. One bridge per execution environment."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from sekha_llm_bridge.access.caller import ANYONE, Caller
 from sekha_llm_bridge.clock import Clock, SystemClock
 from sekha_llm_bridge.config import SecretCache, Settings, refresh_chroma, refresh_provider
+from sekha_llm_bridge.config.models import ModelConfig, ProviderConfig
+from sekha_llm_bridge.config.vocabulary import Task
 from sekha_llm_bridge.connections import Connections
 from sekha_llm_bridge.execution import Executor, ModelService
 from sekha_llm_bridge.execution.token_counts import TokenCounts
@@ -17,6 +19,7 @@ from sekha_llm_bridge.providers.http import JsonHttp
 from sekha_llm_bridge.resilience import Breakers, Cooldowns, ProviderStore, UnsupportedFeatures
 from sekha_llm_bridge.resilience.memory import MemoryProviderStore
 from sekha_llm_bridge.routing import Catalog
+from sekha_llm_bridge.routing.catalog import NO_LISTS
 from sekha_llm_bridge.routing.key_catalogs import KeyCatalogs
 
 if TYPE_CHECKING:
@@ -27,6 +30,8 @@ if TYPE_CHECKING:
     from sekha_llm_bridge.bootstrap.vectors import Vectors
     from sekha_llm_bridge.embeddings.chroma_token import ChromaToken
     from sekha_llm_bridge.media.request_images import RequestImages
+    from sekha_llm_bridge.model_lists import ModelLists, ModelListStore
+    from sekha_llm_bridge.model_lists.lists import FoundModels
 
 
 class AwsResources(NamedTuple):
@@ -61,6 +66,8 @@ class Bridge:
     spending_maker: "Callable[[], SpendingMaker]"
     chroma_token: "Callable[[], ChromaToken]"
     prices: PriceBook
+    model_lists: "ModelLists | None" = None
+    lists: "FoundModels" = NO_LISTS
     caller: Caller = ANYONE
 
     def for_caller(self, caller: Caller) -> "Bridge":
@@ -78,13 +85,33 @@ class Bridge:
         is_fetched = settings.chroma_pending is None
         if (token, is_fetched) != (secret, self.settings.chroma_pending is None):  # many functions have no use for it
             self.chroma_token().replace(token, is_fetched=is_fetched)
-        catalog = Catalog.of(settings, self.prices)
+        if self.model_lists is not None:
+            self.model_lists.provider_ids = _ids_with_lists(settings.providers)
+        return self._with_catalog(settings, self.lists)
+
+    def with_model_lists(self) -> "Bridge":
+        """Returns the bridge with the models of the lists that were read last; itself where they have not changed."""
+        if self.model_lists is None or self.model_lists.current is self.lists:
+            return self
+        return self._with_catalog(self.settings, self.model_lists.current)
+
+    def _with_catalog(self, settings: Settings, lists: "FoundModels") -> "Bridge":
+        catalog = Catalog.of(settings, self.prices, lists)
         catalogs = KeyCatalogs(catalog)
         vectors = self.vectors
-        if catalog.model_ids() != self.catalog.model_ids():  # otherwise its connections to Chroma are kept
+        if _default_embedding(catalog) != _default_embedding(
+            self.catalog
+        ):  # otherwise its connections to Chroma are kept
             vectors = _vectors_maker(settings, catalog, self.connections, self.clock, self.resources, self.chroma_token)
-        service = self.service.with_catalogs(catalogs)
-        return replace(self, settings=settings, catalog=catalog, catalogs=catalogs, service=service, vectors=vectors)
+        return replace(
+            self,
+            settings=settings,
+            lists=lists,
+            catalog=catalog,
+            catalogs=catalogs,
+            service=self.service.with_catalogs(catalogs),
+            vectors=vectors,
+        )
 
     @property
     def is_restricted(self) -> bool:
@@ -112,14 +139,16 @@ def make_bridge(
     answers_table: str = "",
     store: ProviderStore | None = None,
     quota_store: "QuotaStore | None" = None,
+    list_store: "ModelListStore | None" = None,
     clock: Clock | None = None,
     secrets: SecretCache | None = None,
 ) -> Bridge:
     """Returns a bridge with these settings. `secrets` fetches rotated secrets, by default from AWS.
 
     Breakers are kept in the DynamoDB table `table`; without one in `store`, else in memory; quotas likewise, with
-    `quota_store`. Answers to requests with an `Idempotency-Key` are kept in `answers_table`, without one in memory.
-    Vectors that Chroma does not accept wait in the queue, where there are a queue and a table.
+    `quota_store`, and lists of models with `list_store`. Answers to requests with an `Idempotency-Key` are kept in
+    `answers_table`, without one in memory. Vectors that Chroma does not accept wait in the queue, where there are a
+    queue and a table.
     """
     clock = clock or SystemClock()
     resources = AwsResources(table, queue_url, dead_letters_url, answers_table)
@@ -192,7 +221,31 @@ def make_bridge(
         spending_maker=spending_maker,
         chroma_token=chroma_token,
         prices=prices,
+        model_lists=_model_lists(settings, table, list_store, connections, clock),
     )
+
+
+def _model_lists(
+    settings: Settings, table: str, store: "ModelListStore | None", connections: Connections, clock: Clock
+) -> "ModelLists | None":
+    if not _ids_with_lists([*settings.providers, *(one.config for one in settings.disabled)]):
+        return None
+    from sekha_llm_bridge.model_lists import MemoryModelListStore, ModelLists  # few configurations have such a provider
+
+    if table:
+        from sekha_llm_bridge.model_lists.dynamodb import DynamoModelListStore
+
+        store = DynamoModelListStore(table, connections, clock)
+    return ModelLists(store or MemoryModelListStore(clock), _ids_with_lists(settings.providers), clock)
+
+
+def _ids_with_lists(providers: Iterable[ProviderConfig]) -> tuple[str, ...]:
+    return tuple(config.id for config in providers if config.lists_models)
+
+
+def _default_embedding(catalog: Catalog) -> list[ModelConfig]:
+    """Returns the entries of the default embedding model, on which `vectors` depends."""
+    return [entry.model for entry in catalog.entries(catalog.default_for(Task.EMBEDDING) or "")]
 
 
 def _vectors_maker(

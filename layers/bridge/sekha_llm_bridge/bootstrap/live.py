@@ -1,4 +1,4 @@
-"""The bridge of one execution environment, and its secrets, which are fetched again while it runs.
+"""The bridge of one execution environment, and its secrets and lists of models, which are fetched again while it runs.
 
 A secret that could not be fetched is fetched again at the next request, at most every three seconds. One that is absent
 or denied is asked for again once a minute, because somebody may have created it, or allowed access. All of them are
@@ -62,22 +62,31 @@ class LiveBridge:
         now = clock.now()
         self._asked = _Schedule(now, now, now)
 
-    async def before_request(self, *, max_wait_s: float | None = None) -> Bridge | ConfigError:
+    async def before_request(
+        self, *, max_wait_s: float | None = None, uses_models: bool = True
+    ) -> Bridge | ConfigError:
         """Fetches what is due, and returns the bridge for one request. It waits for secrets without which a provider
-        cannot be used, by default for at most a second, and for at most `max_wait_s` for any.
+        cannot be used, by default for at most a second, and for at most `max_wait_s` for any; then, if the request
+        `uses_models`, for the lists of models of providers that have one.
         """
+        await self._fetch_secrets(max_wait_s)
+        if uses_models and isinstance(self.current, Bridge) and (lists := self.current.model_lists) is not None:
+            await lists.refresh(max_wait_s=max_wait_s)
+            self.current = self.current.with_model_lists()  # of now: another request may have replaced it meanwhile
+        return self.current
+
+    async def _fetch_secrets(self, max_wait_s: float | None) -> None:
         if not self._secrets.references:
-            return self.current
+            return
         is_waited_for = bool(self._secrets.not_fetched)
         wait_s = _MAX_WAIT_FOR_NOT_FETCHED_S if is_waited_for else 0.0
         if not self._is_fetching():
             due, wait_s = self._due()
             if not due:
-                return self.current
+                return
             self._fetch = asyncio.ensure_future(self._renew(due))
         if (fetch := self._fetch) is not None:
             await asyncio.wait({fetch}, timeout=wait_s if max_wait_s is None else max_wait_s)
-        return self.current
 
     def after_restore(self) -> None:
         """Makes an environment that was restored from a snapshot differ from the others: fresh secrets, new

@@ -112,6 +112,8 @@ def _table(settings: Settings, prices: PriceBook) -> Table:
         provider = row.provider
         state = f"priority {provider.priority}" if row.reason is None else "disabled"
         table.add_row(provider.id, f"{provider.provider_type}, {state}", style="bold" if row.reason is None else "dim")
+        if provider.lists_models:
+            table.add_row("  auto", "what has been pulled there", style=None if row.reason is None else "dim")
         for model in provider.models:
             cells = _model_cells(provider, model, prices)
             table.add_row(*map(Text, cells), style=None if row.reason is None else "dim")
@@ -133,7 +135,9 @@ def _price_text(price: Price | None) -> str:
 
 def _summary(settings: Settings) -> str:
     models = sum(len(provider.models) for provider in settings.providers)
-    in_use = f"{_counted(len(settings.providers), 'provider')} with {_counted(models, 'model')} in use"
+    listing = [provider.id for provider in settings.providers if provider.lists_models]
+    found = f" and what {', '.join(listing)} {'has' if len(listing) == 1 else 'have'}" if listing else ""
+    in_use = f"{_counted(len(settings.providers), 'provider')} with {_counted(models, 'model')}{found} in use"
     return f"{in_use}, {len(settings.disabled)} disabled" if settings.disabled else in_use
 
 
@@ -151,6 +155,7 @@ def _provider_data(row: Row, prices: PriceBook) -> dict[str, Any]:
         "priority": provider.priority,
         "enabled": row.reason is None,
         "reason": row.reason,
+        "lists_models": provider.lists_models,
         "models": [_model_data(model, prices.price(provider, model)) for model in provider.models],
     }
 
@@ -174,9 +179,11 @@ def _urls(provider: ProviderConfig) -> dict[str, str]:
         addresses = masked_addresses_of(provider)
     except ConfigError:
         return {}
+    lists = provider.lists_models
+    embeds = lists or any(model.serves(Task.EMBEDDING) for model in provider.models)
     uses = {
-        "chat": addresses.chat if any(model.is_chat for model in provider.models) else None,
-        "embeddings": addresses.embeddings if any(model.serves(Task.EMBEDDING) for model in provider.models) else None,
+        "chat": addresses.chat if lists or any(model.is_chat for model in provider.models) else None,
+        "embeddings": addresses.embeddings if embeds else None,
         "probe": addresses.models,
     }
     return {use: url for use, url in uses.items() if url is not None}

@@ -1,4 +1,5 @@
-"""Checks rules that involve several sections: unique ids, no duplicate models, default models that exist.
+"""Checks rules that involve several sections: unique ids, no duplicate models, default models that exist. Where a
+provider lists its models by itself (`models: auto`), a name may be one of those, so it is no fault.
 
 The checks use the data, not the validated file, so that they also run when a section is invalid.
 """
@@ -11,7 +12,7 @@ from pydantic import ValidationError
 from sekha_llm_bridge.config.document import Data, Document
 from sekha_llm_bridge.config.fault import Fault, KeyPath
 from sekha_llm_bridge.config.faults import describe_value, format_key_path, list_names, suggest_name
-from sekha_llm_bridge.config.models import DefaultModels, ModelConfig, Task
+from sekha_llm_bridge.config.models import DefaultModels, ModelConfig, Task, has_auto
 
 _RESERVED_NAMES = frozenset({"auto", *DefaultModels.model_fields})
 _TASK_KEYS = ("model_id", "task", "tasks", "supports_vision")
@@ -102,7 +103,10 @@ def _duplicate_models(entries: list[ModelEntry]) -> Iterator[Fault]:
 
 
 def _default_model_faults(document: Document, data: Data, entries: list[ModelEntry]) -> Iterator[Fault]:
+    configured = {entry.model_id for entry in entries}
     for name, model_id in _default_model_ids(data):
+        if model_id not in configured and _may_be_found(data):
+            continue
         problem = _default_problem(name, model_id, entries)
         if problem:
             key_path = ("default_models", name)
@@ -136,6 +140,8 @@ def _alias_faults(document: Document, data: Data, entries: list[ModelEntry]) -> 
         for index, target in enumerate(targets):
             if not isinstance(target, str) or not target.strip() or target.strip() in known:
                 continue
+            if target.strip() not in tasks and _may_be_found(data):
+                continue
             if len(targets) == 1 and target.strip() in tasks:
                 continue
             path = (*key_path, index) if isinstance(value, list) else key_path
@@ -143,6 +149,10 @@ def _alias_faults(document: Document, data: Data, entries: list[ModelEntry]) -> 
             rule = "must name a configured model" + (" or a task" if is_alone else "; a task must stand alone")
             shown = describe_value(document.value_at(path))
             yield Fault(path, f"{rule}, {shown}; {suggest_name(target.strip(), known | tasks if is_alone else known)}")
+
+
+def _may_be_found(data: Data) -> bool:
+    return any(has_auto(provider.get("models")) for _, provider in _providers(data))
 
 
 def _model_names(data: Data, entries: list[ModelEntry]) -> set[str]:

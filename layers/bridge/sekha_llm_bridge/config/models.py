@@ -6,7 +6,7 @@ several keys is a validator of the key that it reports: a validator of the model
 
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from pydantic import (
     AfterValidator,
@@ -14,9 +14,12 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    ModelWrapValidatorHandler,
+    PrivateAttr,
     SecretStr,
     ValidationInfo,
     field_validator,
+    model_validator,
 )
 
 from sekha_llm_bridge.config.endpoints import check_server_url, complete_base_url, mask_user_info
@@ -232,6 +235,36 @@ class OperationPaths(Section):
     )
 
 
+AUTO = "auto"
+"""What `models` has instead of models, or beside them, where a provider lists by itself which ones it has."""
+
+_AUTO_MODEL = ModelConfig(model_id=AUTO, task=Task.CHAT_SMALL, context_window=1)  # keeps the places of the others
+
+
+def _mark_auto(value: object, info: ValidationInfo) -> object:
+    """Puts a placeholder in the place of `auto`. Raises `ValueError` where the provider cannot list its models."""
+    if not has_auto(value):
+        return value
+    if (provider_type := info.data.get("provider_type")) not in {ProviderType.OLLAMA, None}:
+        raise ValueError(
+            f"`auto` is only for provider_type ollama: name the models of {provider_type}, each with model_id, task and"
+            " context_window"
+        )
+    values = value if isinstance(value, list | tuple) else [value]
+    return [_AUTO_MODEL if has_auto(one) else one for one in values]
+
+
+def _without_auto(models: tuple[ModelConfig, ...]) -> tuple[ModelConfig, ...]:
+    return tuple(model for model in models if model is not _AUTO_MODEL)
+
+
+def has_auto(models: object) -> bool:
+    """Returns whether a value of `models`, as it is written in the file, is `auto` or has it as an entry."""
+    if isinstance(models, list | tuple):
+        return any(isinstance(one, str) and has_auto(one) for one in models)
+    return isinstance(models, str) and models.strip() == AUTO
+
+
 class ProviderConfig(Section):
     """One provider and its models."""
 
@@ -282,7 +315,30 @@ class ProviderConfig(Section):
         description="Bedrock only: the version of the guardrail, a number or DRAFT; required with guardrail_id.",
         validate_default=True,
     )
-    models: tuple[ModelConfig, ...] = Field(min_length=1, description="The models that the bridge may use.")
+    models: Annotated[
+        tuple[ModelConfig, ...],
+        Field(min_length=1),
+        BeforeValidator(_mark_auto),
+        AfterValidator(_without_auto),
+    ] = Field(
+        description="The models that the bridge may use. For an Ollama also auto: those that have been pulled there,"
+        " found by the scheduled check; entries beside auto say how such a model is used while it is there."
+    )
+    _lists_models: bool = PrivateAttr(default=False)
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _note_auto(cls, data: object, validate: ModelWrapValidatorHandler[Self]) -> Self:
+        """Keeps whether `models` has `auto`, which the validated models do not show."""
+        provider = validate(data)
+        if isinstance(data, dict):
+            provider._lists_models = has_auto(data.get("models"))  # noqa: SLF001 — of this class
+        return provider
+
+    @property
+    def lists_models(self) -> bool:
+        """Whether the provider says by itself which models it has (`models: auto`)."""
+        return self._lists_models
 
     @field_validator("region", "guardrail_id", "guardrail_version")
     @classmethod
@@ -308,7 +364,10 @@ class ProviderConfig(Section):
 
     def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
         for name, value in super().__repr_args__():
-            yield name, mask_user_info(value) if name == "base_url" and value else value
+            if name == "models" and self.lists_models:
+                yield name, (AUTO, *value)
+            elif name != "_lists_models":
+                yield name, mask_user_info(value) if name == "base_url" and value else value
 
 
 class DefaultModels(Section):

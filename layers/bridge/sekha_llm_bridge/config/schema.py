@@ -11,6 +11,7 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
 from sekha_llm_bridge.config.models import ConfigFile, null_to_empty
+from sekha_llm_bridge.config.vocabulary import ProviderType
 
 _REFERENCE = r"\$\{"
 
@@ -29,6 +30,17 @@ _NEEDS_BASE_URL: JsonSchemaValue = {
     "if": {"required": ["provider_type"], "properties": {"provider_type": {"const": "azure_openai"}}},
     "then": {"required": ["base_url"]},
 }
+_AUTO: JsonSchemaValue = {"const": "auto"}
+_HAS_AUTO: JsonSchemaValue = {"anyOf": [_AUTO, {"type": "array", "contains": _AUTO}]}
+_AUTO_NEEDS_OLLAMA: JsonSchemaValue = {
+    "if": {
+        "required": ["provider_type"],
+        "properties": {
+            "provider_type": {"enum": [one.value for one in ProviderType if one is not ProviderType.OLLAMA]}
+        },
+    },
+    "then": {"properties": {"models": {"not": _HAS_AUTO}}},
+}
 
 
 def config_schema() -> JsonSchemaValue:
@@ -37,9 +49,20 @@ def config_schema() -> JsonSchemaValue:
         ConfigFile.model_json_schema(schema_generator=_SchemaWithReferences)
     )
     schema["$defs"]["ModelConfig"] |= _TASK_OR_TASKS | _NEEDS_DIMENSION
-    schema["$defs"]["ProviderConfig"] |= _NEEDS_BASE_URL
+    schema["$defs"]["ProviderConfig"]["allOf"] = [_NEEDS_BASE_URL, _AUTO_NEEDS_OLLAMA]
+    properties = schema["$defs"]["ProviderConfig"]["properties"]
+    properties["models"] = _with_auto(properties["models"])
     schema["properties"]["version"]["type"] = ["string", "number"]  # 2.0 without quotes is a number
     return {"$schema": GenerateJsonSchema.schema_dialect, "title": "Sekha LLM Bridge: providers", **schema}
+
+
+def _with_auto(models: JsonSchemaValue) -> JsonSchemaValue:
+    """Returns the schema of `models` that takes `auto` as well. It has conditions instead of alternatives, so that a
+    fault is found where it is, and not in the whole list.
+    """
+    description, items = models.pop("description"), models["items"]
+    listed = {**models, "items": {"if": {"type": "string"}, "then": _AUTO, "else": items}}
+    return {"description": description, "if": {"type": "string"}, "then": _AUTO, "else": listed}
 
 
 def schema_text() -> str:

@@ -129,6 +129,8 @@ class Conversation(NamedTuple):
 
     `max_output_tokens` is for each of `n_choices`; None: the request does not say. `vendor_fields` are the top-level
     fields that have no place here, for adapters that know them. `thinking` is Anthropic's object of that name.
+    `effort_hint` is the `reasoning_effort` that stands for what the caller said in another form: a model that does not
+    take it is asked without it.
 
     `wire_format` is that of the inbound API. `original` is the request as it was sent, where an adapter of the same
     format can send it so.
@@ -143,6 +145,7 @@ class Conversation(NamedTuple):
     n_choices: int = 1
     parameters: Parameters = NO_FIELDS  # type: ignore[assignment]  # read only, as every value here
     thinking: Json | None = None
+    effort_hint: str | None = None
     cache: CacheControl | None = None
     vendor_fields: Json = NO_FIELDS
     wire_format: WireFormat = WireFormat.OPENAI_CHAT

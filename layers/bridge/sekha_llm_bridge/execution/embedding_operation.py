@@ -42,7 +42,8 @@ class EmbeddingOperation(NamedTuple):
         """
         model = candidate.entry.model
         shorter = None if self.dimensions == model.dimension else self.dimensions  # some refuse the field itself
-        call = EmbeddingCall(model.model_id, self.texts, shorter, self.user, self.vendor_fields)
+        window = model.context_window
+        call = EmbeddingCall(model.model_id, self.texts, shorter, self.user, self.vendor_fields, window)
         limits, renew = provider.embedding_limits, self._renewing(candidate.entry.provider.id)
         answer = await embed_in_batches(provider, call, limits, timeout_s=timeout_s, clock=self.clock, renew=renew)
         with malformed_answer_guard(answer.usage):

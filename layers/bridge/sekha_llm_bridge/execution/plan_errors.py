@@ -25,9 +25,11 @@ from sekha_llm_bridge.execution.failover import FailedAttempt, FailoverState
 from sekha_llm_bridge.pricing import usd_text
 from sekha_llm_bridge.routing import CatalogModel, ConsideredModel, Exclusion, ExclusionKind, RoutePlan
 from sekha_llm_bridge.routing.model_refs import names_of
+from sekha_llm_bridge.routing.names import sentences_on_lists
 
 MIN_ATTEMPT_S = 0.2  # an attempt with less time could hardly be answered
 _DEFAULT_RETRY_AFTER_S = 1.0
+_LIST_RETRY_AFTER_S = 30.0  # the scheduled check runs once a minute
 _TEMPORARY = (ExclusionKind.BREAKER, ExclusionKind.COOLDOWN, ExclusionKind.PENDING)
 _STATES = {
     ExclusionKind.BREAKER: "has an open circuit breaker",
@@ -41,17 +43,24 @@ ExcludedModel = tuple[CatalogModel, Exclusion]
 
 
 def require_candidates(plan: RoutePlan) -> None:
-    """Raises the error that an empty plan means: all breakers open or cooling down, too expensive, or not capable."""
+    """Raises the error that an empty plan means: all breakers open or cooling down, models that are not known yet, too
+    expensive, or not capable.
+    """
     if plan.ranked:
         return
     if temporary := _temporarily_excluded(plan):
         raise _error_for_temporary_exclusions(_excluded(temporary), plan)
+    if plan.catalog.unlisted and not plan.request.pinned:
+        message = "; ".join(sentences_on_lists(plan.catalog))
+        raise NoProviderAvailable(f"no model can answer now; {message}", retry_after_s=_LIST_RETRY_AFTER_S)
     if expensive := plan.excluded_by(ExclusionKind.COST):
         raise _cost_limit_exceeded(plan, expensive)
     if too_small := plan.excluded_by(ExclusionKind.CONTEXT):
         raise _context_length_exceeded(max((row.entry for row in too_small), key=lambda entry: entry.window), plan)
     rows = [row for row in plan.considered_models if _may_answer(row.entry, plan)]
     reasons = _grouped_by_reason(_excluded(rows)) or "no model is configured" + _disabled(plan)
+    if not plan.request.pinned:
+        reasons += "".join(f"; {sentence}" for sentence in sentences_on_lists(plan.catalog))
     raise NoCapableModel(f"{_subject(plan, 'no configured model can', 'cannot')} do this: {reasons}")
 
 

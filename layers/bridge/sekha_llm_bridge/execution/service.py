@@ -1,9 +1,10 @@
 """The service that every inbound API calls: plans a request by the providers' current state, and runs the plan."""
 
 import copy
+from collections.abc import Mapping
 from dataclasses import replace
 from decimal import Decimal
-from typing import Protocol, Self, TypeVar
+from typing import NamedTuple, Protocol, Self, TypeVar
 
 from sekha_llm_bridge.access.caller import BudgetLimit, Caller
 from sekha_llm_bridge.config.models import CHAT_TASKS, RoutingConfig
@@ -33,6 +34,15 @@ class RoutedOperation(Operation[T_co], Protocol[T_co]):
     def conversation(self) -> Conversation | None:
         """The conversation of a chat; None for other requests."""
         ...
+
+
+class PromptCount(NamedTuple):
+    """The number of a prompt's tokens. The ids are those of the model that would answer first; None: none would."""
+
+    tokens: int
+    is_estimated: bool
+    provider_id: str | None = None
+    model_id: str | None = None
 
 
 class ModelService:
@@ -95,6 +105,23 @@ class ModelService:
         return await self._executor.stream(
             planned, operation, deadline, session, inbound, allow_fallback=allow_fallback
         )
+
+    async def count_tokens(
+        self, route: RouteRequest, deadline: Deadline, conversation: Conversation, *, inbound: InboundRequest
+    ) -> PromptCount:
+        """Returns the number of a prompt's tokens with the model that would answer first: as its provider counts them
+        by a free request, else as the bridge estimates them. Nothing is reserved or billed.
+        """
+        planned, _ = await self._plan(route, deadline, None, inbound.caller, None)
+        if not planned.ranked:
+            return PromptCount(route.prompt.estimate, is_estimated=True)
+        first = planned.ranked[0]
+        counts: Mapping[tuple[str, str], int] = {}
+        if first.capabilities.counts_tokens:
+            counts = await self._token_counts.count([first], conversation, remaining_s=deadline.remaining_s())
+        counted = counts.get(first.key)
+        estimate = route.prompt.estimate + route.prompt.images * first.estimated_image_tokens
+        return PromptCount(estimate if counted is None else counted, counted is None, *first.key)
 
     async def _plan(
         self,

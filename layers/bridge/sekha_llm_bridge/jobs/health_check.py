@@ -6,15 +6,18 @@ find out that a provider is back. A provider or a table that fails does not keep
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sekha_llm_bridge.bootstrap import Bridge
 from sekha_llm_bridge.errors import CallOutcome, FailureKind, ProviderError
 from sekha_llm_bridge.execution.provider_call import call_within, has_new_credentials
+from sekha_llm_bridge.found_models import FoundModel
 from sekha_llm_bridge.jobs.handler import Invocation, Job
+from sekha_llm_bridge.jobs.model_discovery import update_list
 from sekha_llm_bridge.observability import Metric, code_location, count, logger
+from sekha_llm_bridge.providers.base import ModelLister
 from sekha_llm_bridge.resilience import (
     DISABLED,
     PENDING,
@@ -33,6 +36,7 @@ _TABLE_TIMEOUT_S = 2.0  # longer than a request's: no user waits for the check
 _MAX_WAIT_FOR_PROBE_S = 10.0  # for a probe that is due before the next check
 _CLOCK_TOLERANCE_S = 0.05  # sleeping and asking for the time use different clocks
 _LAST_PROBE_S = 20.0  # no probe starts later, so that the function ends in its time
+_END_S = 25.0  # no model is described later
 # Answers to the free call that say nothing against chats: no list of models, or another list than expected.
 _ANSWERED = frozenset({FailureKind.MALFORMED_ANSWER, FailureKind.MODEL_MISSING, FailureKind.REQUEST_REJECTED})
 _FAILING_STATUSES = frozenset({408, *range(500, 600)}) - {501, 505}  # these two mean that there is no such list
@@ -40,10 +44,13 @@ _FAILING_STATUSES = frozenset({408, *range(500, 600)}) - {501, 505}  # these two
 
 @dataclass(frozen=True, slots=True)
 class _Probe:
-    """The result of one free call; `failed` is None when the provider answered."""
+    """The result of one free call; `failed` is None when the provider answered. `listed` are the models that it has;
+    None unless it is asked for them (`models: auto`).
+    """
 
     failed: ProviderError | None
     latency_ms: int
+    listed: Sequence[FoundModel] | None = None
 
     @property
     def outcome(self) -> CallOutcome:
@@ -180,6 +187,9 @@ async def _check(provider_id: str, bridge: Bridge) -> CheckResult:
         is_conclusive=probe.outcome in {CallOutcome.SUCCESS, CallOutcome.FAILURE},
     )
     await session.record_check(result)
+    if probe.listed is not None:
+        remaining_s = _END_S - (bridge.clock.monotonic_s() - started_s)
+        await update_list(provider_id, probe.listed, bridge, remaining_s=remaining_s)
     return result
 
 
@@ -189,10 +199,10 @@ async def _probe_and_report(provider_id: str, bridge: Bridge, session: BreakerSe
     started_s = bridge.clock.monotonic_s()
     providers = bridge.providers
     used = providers.config(provider_id)
-    failed = await _call(provider_id, bridge)
+    failed, listed = await _call(provider_id, bridge)
     if failed and await has_new_credentials(failed, providers, provider_id, used=used, timeout_s=_REFRESH_TIMEOUT_S):
-        failed = await _call(provider_id, bridge)
-    probe = _Probe(failed, round((bridge.clock.monotonic_s() - started_s) * 1000))
+        failed, listed = await _call(provider_id, bridge)
+    probe = _Probe(failed, round((bridge.clock.monotonic_s() - started_s) * 1000), listed)
     if isinstance(permit, Permit):
         await session.report_outcome(permit, probe.outcome, cause=probe.error or "")
     return probe
@@ -212,18 +222,26 @@ async def _request_permit(provider_id: str, bridge: Bridge, session: BreakerSess
     return await session.request_permit(provider_id, lasts_s=lasts_s, source=PermitSource.CHECK)
 
 
-async def _call(provider_id: str, bridge: Bridge) -> ProviderError | None:
-    """Makes the free call. Returns the failure, or None."""
+async def _call(provider_id: str, bridge: Bridge) -> tuple[ProviderError | None, Sequence[FoundModel] | None]:
+    """Makes the free call. Returns the failure, or None, and the models of a provider that is asked for them."""
+
+    async def call() -> Sequence[FoundModel] | None:
+        provider = bridge.providers.get(provider_id)
+        if bridge.providers.config(provider_id).lists_models and isinstance(provider, ModelLister):
+            return await provider.list_models(timeout_s=PROBE_TIMEOUT_S)
+        await provider.probe(timeout_s=PROBE_TIMEOUT_S)
+        return None
+
     try:
-        await call_within(
-            lambda: bridge.providers.get(provider_id).probe(timeout_s=PROBE_TIMEOUT_S),
+        listed = await call_within(
+            call,
             provider_id=provider_id,
             timeout_s=PROBE_TIMEOUT_S,
             timeout_message=f"no answer within {PROBE_TIMEOUT_S} s",
         )
     except ProviderError as exc:
-        return exc
-    return None
+        return exc, None
+    return None, listed
 
 
 def _not_closed(records: Mapping[str, ProviderRecord]) -> frozenset[str]:

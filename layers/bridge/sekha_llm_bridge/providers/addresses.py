@@ -1,5 +1,5 @@
-"""The URLs that are requested from a provider: chat, embeddings, the list of models, which is the free probe, and the
-counting of tokens.
+"""The URLs that are requested from a provider: chat, embeddings, the list of models, which is the free probe, the
+counting of tokens, and the description of one model.
 
 They are made from `base_url`, `paths` and `query` of the configuration; those of Bedrock from its region.
 The query may hold a credential, so a URL is never logged; `masked` is for people.
@@ -27,6 +27,7 @@ class Addresses(NamedTuple):
     embeddings: str
     models: str
     count_tokens: str = ""
+    show: str = ""
 
 
 def addresses_of(config: ProviderConfig) -> Addresses:
@@ -63,11 +64,13 @@ def _addresses(config: ProviderConfig, text_of: Callable[[SecretStr], str]) -> A
     paths, query = config.paths, _query(config, text_of)
     chat = _with_path(chat, paths.chat)
     is_anthropic = config.provider_type is ProviderType.ANTHROPIC
+    is_ollama = config.provider_type is ProviderType.OLLAMA
     return Addresses(
         chat + query,
         _with_path(embeddings, paths.embeddings) + query if embeddings else "",
         _with_path(models, paths.models) + query,
         f"{chat}/count_tokens{query}" if is_anthropic else "",
+        f"{base}/api/show{query}" if is_ollama else "",
     )
 
 

@@ -5,12 +5,15 @@ and `calls`.
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from sekha_llm_bridge.conversation import AnswerChunk, ChatAnswer, Json
 from sekha_llm_bridge.errors import FailureKind, ProviderError
 from sekha_llm_bridge.providers.calls import ChatCall
 from sekha_llm_bridge.usage import Usage
+
+if TYPE_CHECKING:
+    from sekha_llm_bridge.found_models import FoundModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +21,7 @@ class EmbeddingCall:
     """One embedding request to one model: `texts` in order; `dimensions` only where shorter vectors are requested.
 
     `vendor_fields` are the request's fields that the bridge does not know, such as `input_type`; an adapter of OpenAI's
-    format sends them as they are.
+    format sends them as they are. `context_window` is that of the model, in tokens; None where it is not known.
     """
 
     model_id: str
@@ -26,6 +29,7 @@ class EmbeddingCall:
     dimensions: int | None = None
     user: str | None = None
     vendor_fields: Json = field(default_factory=dict)
+    context_window: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,4 +108,17 @@ class Provider(Protocol):
 
     async def count_tokens(self, call: ChatCall, *, timeout_s: float) -> int | None:
         """Returns the exact number of the prompt's tokens, by a free request; None where the provider cannot count."""
+        ...
+
+
+@runtime_checkable
+class ModelLister(Protocol):
+    """A provider that says itself which models it has. Every failure is a `ProviderError`; both calls are free."""
+
+    async def list_models(self, *, timeout_s: float) -> "Sequence[FoundModel]":
+        """Returns the models, each once, in the order of their names. It is also a probe: see `Provider.probe`."""
+        ...
+
+    async def describe_model(self, listed: "FoundModel", *, timeout_s: float) -> "FoundModel":
+        """Returns a model of the list with everything that is known of it."""
         ...

@@ -1,14 +1,19 @@
 """Every configured model in one flat list, with what planning needs computed in advance."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from sekha_llm_bridge.config.loaded import DisabledProvider, Settings
 from sekha_llm_bridge.config.models import DefaultModels, ModelConfig, NamedModels, ProviderConfig, Task
 from sekha_llm_bridge.pricing import Price, PriceBook, Tokenizer, image_tokens, tokenizer_of
 from sekha_llm_bridge.providers import AdapterCapabilities, RequestFeature, capabilities_for
+
+if TYPE_CHECKING:
+    from sekha_llm_bridge.found_models import FoundModel
 
 DEFAULT_NAMES: dict[str, Task] = {
     "embedding": Task.EMBEDDING,
@@ -18,6 +23,7 @@ DEFAULT_NAMES: dict[str, Task] = {
 }
 """The keys of `default_models`, and the task of each."""
 
+NO_LISTS: "Mapping[str, tuple[FoundModel, ...]]" = MappingProxyType({})
 ESTIMATED_OUTPUT_TOKENS = 500
 UNLIMITED_TOKENS = 2**53
 PRIORITY_SHIFT = 101  # see `planner.sort_key`
@@ -47,7 +53,8 @@ class CatalogModel:
 
     `priority_bits` is the provider's priority in its place in the sort key. `estimated_image_tokens` and
     `max_image_tokens` are the tokens for which an image is billed. `max_output` is the
-    maximum of output tokens for one choice.
+    maximum of output tokens for one choice. `found` is what its provider says of it, None unless the provider has
+    `models: auto` and a list.
     """
 
     provider: ProviderConfig
@@ -64,6 +71,7 @@ class CatalogModel:
     estimated_output_tokens: int
     estimated_image_tokens: int
     max_image_tokens: int
+    found: "FoundModel | None" = None
 
     @property
     def key(self) -> tuple[str, str]:
@@ -93,6 +101,10 @@ class Catalog:
     stands for. `disabled` are the providers that are not used. `pending` has the ids of the providers whose secrets
     could not be fetched yet, with the reason; their models are in the catalog, and not called. `usable` has the models
     of each task, by priority. `has_repeated_models`: a provider lists the same model twice, for two tasks.
+
+    Of the providers with `models: auto`, `unlisted` has the ids of those whose models are not known yet, and
+    `without_models` of those that have none. `absent_space` is the embedding space of a default model that such a
+    provider may have, but has not; None where the default is there.
     """
 
     models: tuple[CatalogModel, ...]
@@ -104,33 +116,49 @@ class Catalog:
     usable: Mapping[Task | None, tuple[CatalogModel, ...]]
     has_repeated_models: bool
     pending: Mapping[str, str]
+    unlisted: frozenset[str] = frozenset()
+    without_models: frozenset[str] = frozenset()
+    absent_space: str | None = None
 
     @classmethod
-    def of(cls, settings: Settings, prices: PriceBook) -> "Catalog":
-        """Returns the catalog of a configuration."""
-        pairs = ((provider, model) for provider in settings.providers for model in provider.models)
-        models = tuple(_entry(i, *pair, prices) for i, pair in enumerate(pairs))
+    def of(
+        cls, settings: Settings, prices: PriceBook, lists: "Mapping[str, Sequence[FoundModel]]" = NO_LISTS
+    ) -> "Catalog":
+        """Returns the catalog of a configuration. `lists` has the models of the providers with `models: auto` whose
+        models are known, by their ids.
+        """
+        listing = frozenset(provider.id for provider in settings.providers if provider.lists_models)
+        models = _listed_entries(settings, prices, lists) if listing else _configured_entries(settings, prices)
         ordered = by_priority(models)
         usable = {task: tuple(entry for entry in ordered if entry.serves(task)) for task in (None, *Task)}
         by_model_id: dict[str, tuple[CatalogModel, ...]] = {}
         for entry in models:
             by_model_id[entry.model_id] = (*by_model_id.get(entry.model_id, ()), entry)
+        defaults = _present_defaults(settings.default_models, by_model_id) if listing else settings.default_models
         return cls(
             models=models,
             by_model_id=by_model_id,
-            defaults=settings.default_models,
+            defaults=defaults,
             aliases=settings.aliases,
             named_models=settings.routing.named_models,
             disabled=settings.disabled,
             usable=usable,
             has_repeated_models=len({entry.key for entry in models}) < len(models),
             pending=settings.pending,
+            unlisted=listing - lists.keys(),
+            without_models=(listing & lists.keys()) - {entry.provider.id for entry in models},
+            absent_space=_absent_space(defaults.embedding, settings, by_model_id) if listing else None,
         )
 
     def default_for(self, task: Task | None) -> str | None:
         """Returns the default model of a task; a chat without a task has that of `chat_fast`."""
         wanted = task or Task.CHAT_SMALL
         return next((getattr(self.defaults, alias) for alias, of in DEFAULT_NAMES.items() if of is wanted), None)
+
+    def present_default_for(self, task: Task) -> str | None:
+        """Returns the default model of a task, if the catalog has it: its provider may be disabled, or not have it."""
+        default = self.default_for(task)
+        return default if default in self.by_model_id else None
 
     def entries(self, model_id: str) -> tuple[CatalogModel, ...]:
         """Returns the entries of all providers with that model_id."""
@@ -150,7 +178,50 @@ def by_priority(entries: Iterable[CatalogModel]) -> list[CatalogModel]:
     return sorted(entries, key=lambda entry: (entry.provider.priority, entry.position))
 
 
-def _entry(position: int, provider: ProviderConfig, model: ModelConfig, prices: PriceBook) -> CatalogModel:
+def _configured_entries(settings: Settings, prices: PriceBook) -> tuple[CatalogModel, ...]:
+    pairs = ((provider, model) for provider in settings.providers for model in provider.models)
+    return tuple(_entry(i, *pair, prices) for i, pair in enumerate(pairs))
+
+
+def _listed_entries(
+    settings: Settings, prices: PriceBook, lists: "Mapping[str, Sequence[FoundModel]]"
+) -> tuple[CatalogModel, ...]:
+    from sekha_llm_bridge.routing.found_models import offered_models  # few configurations have `models: auto`
+
+    offers = offered_models(settings.providers, lists)
+    return tuple(_entry(i, offer.provider, offer.model, prices, offer.found) for i, offer in enumerate(offers))
+
+
+def _present_defaults(defaults: DefaultModels, by_model_id: Mapping[str, tuple[CatalogModel, ...]]) -> DefaultModels:
+    """Returns the default models as the catalog spells them: Ollama's `x:latest` is `x`."""
+    from sekha_llm_bridge.found_models import DEFAULT_TAG
+
+    spelt = {name: (model_id or "").removesuffix(DEFAULT_TAG) for name, model_id in defaults}
+    return defaults.model_copy(
+        update={
+            name: spelt[name]
+            for name, model_id in defaults
+            if model_id not in by_model_id and spelt[name] in by_model_id
+        }
+    )
+
+
+def _absent_space(
+    model_id: str | None, settings: Settings, by_model_id: Mapping[str, tuple[CatalogModel, ...]]
+) -> str | None:
+    if model_id is None or model_id in by_model_id:
+        return None
+    configured = (model for provider in settings.providers for model in provider.models)
+    return next((model.space for model in configured if model.model_id == model_id), model_id)
+
+
+def _entry(
+    position: int,
+    provider: ProviderConfig,
+    model: ModelConfig,
+    prices: PriceBook,
+    found: "FoundModel | None" = None,
+) -> CatalogModel:
     price = prices.price(provider, model)
     estimated_image_tokens, max_image_tokens = image_tokens(model.model_id)
     return CatalogModel(
@@ -168,6 +239,7 @@ def _entry(position: int, provider: ProviderConfig, model: ModelConfig, prices: 
         estimated_output_tokens=min(ESTIMATED_OUTPUT_TOKENS, model.max_output_tokens or UNLIMITED_TOKENS),
         estimated_image_tokens=estimated_image_tokens,
         max_image_tokens=max_image_tokens,
+        found=found,
     )
 
 

@@ -10,6 +10,7 @@ from sekha_llm_bridge.config.vocabulary import ProviderType
 from sekha_llm_bridge.pricing import Price, PriceBook
 from sekha_llm_bridge.providers.gateway_fields import names_address_or_key
 from sekha_llm_bridge.routing.cost_quotes import DEFAULT_MAX_OUTPUT_TOKENS
+from sekha_llm_bridge.routing.names import task_of
 
 
 def configuration_warnings(settings: Settings) -> Iterator[str]:
@@ -17,6 +18,7 @@ def configuration_warnings(settings: Settings) -> Iterator[str]:
     providers = (*settings.providers, *(disabled.config for disabled in settings.disabled))
     for provider in providers:
         yield from _warnings_on_allowed_fields(provider)
+    yield from _warnings_on_found_names(settings, providers)
     limit = settings.routing.configured_max_cost_usd
     book = PriceBook()
     for provider in providers if limit is not None else ():
@@ -80,6 +82,27 @@ def _why_unlimited(model: ModelConfig, price: Price | None, routing: RoutingConf
     longest_usd = price.bound_usd(prompt_tokens=0, completion_tokens=model.context_window)
     is_within = longest_usd <= (routing.max_cost_per_request or 0)
     return "" if is_within else "the length of its answers is not known; give `max_output_tokens`"
+
+
+def _warnings_on_found_names(settings: Settings, providers: Iterable[ProviderConfig]) -> Iterator[str]:
+    """Yields the names of models that are not configured: a provider with `models: auto` may have them."""
+    listing = [provider.id for provider in providers if provider.lists_models]
+    names = {
+        name
+        for provider in providers
+        for model in provider.models
+        for name in (model.model_id, f"{provider.id}/{model.model_id}")
+    }
+    wanted = [(f"default_models.{name}", model_id) for name, model_id in settings.default_models if model_id]
+    wanted += [
+        (f"aliases.{alias}", target)
+        for alias, targets in settings.aliases.items()
+        for target in targets
+        if task_of(target) is None
+    ]
+    for key, name in wanted if listing else ():
+        if name not in names:
+            yield f"{key}: {name} is not configured, and can be used while {' or '.join(listing)} has it (models: auto)"
 
 
 def _warnings_on_allowed_fields(provider: ProviderConfig) -> Iterator[str]:

@@ -56,6 +56,7 @@ def restricted(catalog: Catalog, *, models: Collection[str], tasks: Collection[T
         ),
         disabled=(),
         usable=usable,
+        absent_space=None,  # the default model is not known to be one of this key's
     )
     aliases = {name: _known(targets, without_names) for name, targets in catalog.aliases.items()}
     return replace(without_names, aliases={name: targets for name, targets in aliases.items() if targets})

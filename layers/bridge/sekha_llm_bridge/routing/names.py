@@ -5,11 +5,12 @@ of `default_models`. So an alias may have the name of a model, to give it others
 with `*` stands for all other names that begin so.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from sekha_llm_bridge.config.models import NamedModels, Task
+from sekha_llm_bridge.config.models import NamedModels, ProviderType, Task
 from sekha_llm_bridge.errors import ModelNotFound
+from sekha_llm_bridge.found_models import DEFAULT_TAG
 from sekha_llm_bridge.routing.catalog import DEFAULT_NAMES, Catalog, CatalogModel
 from sekha_llm_bridge.routing.model_refs import ModelRef
 
@@ -80,7 +81,22 @@ def resolve_preferred(name: str | None, catalog: Catalog) -> tuple[ModelRef, ...
 
 
 def model_ref(name: str, catalog: Catalog) -> ModelRef | None:
-    """Returns the configured model that has the name as its model_id, else as `provider/model`; None for any other."""
+    """Returns the model that has the name as its model_id, else as `provider/model`; None for any other. For a model of
+    an Ollama, a name without a tag and the same with `:latest` are one.
+    """
+    if (ref := _exact_ref(name, catalog)) is not None:
+        return ref
+    has_default_tag = name.endswith(DEFAULT_TAG)
+    other = _exact_ref(name.removesuffix(DEFAULT_TAG) if has_default_tag else name + DEFAULT_TAG, catalog)
+    return other if other is not None and _is_of_ollama(other, catalog) else None
+
+
+def _is_of_ollama(ref: ModelRef, catalog: Catalog) -> bool:
+    entries = filter(ref.matches, catalog.entries(ref.model_id))
+    return any(entry.provider.provider_type is ProviderType.OLLAMA for entry in entries)
+
+
+def _exact_ref(name: str, catalog: Catalog) -> ModelRef | None:
     if name in catalog.by_model_id:
         return ModelRef(name)
     provider_id, slash, model_id = name.partition("/")
@@ -113,7 +129,16 @@ def model_not_found(name: str, catalog: Catalog) -> ModelNotFound:
     names = list(dict.fromkeys([*catalog.model_ids(), *own_names(catalog)]))
     listed = ", ".join(names[:_MAX_LISTED_NAMES]) or "none"
     more = f" and {len(names) - _MAX_LISTED_NAMES} more" if len(names) > _MAX_LISTED_NAMES else ""
-    return ModelNotFound(f"the model {shown!r} is not configured; there are: {listed}{more}", param="model")
+    unknown = "".join(f"; {sentence}" for sentence in sentences_on_lists(catalog))
+    return ModelNotFound(f"the model {shown!r} is not configured; there are: {listed}{more}{unknown}", param="model")
+
+
+def sentences_on_lists(catalog: Catalog) -> Iterator[str]:
+    """Yields which providers with `models: auto` have no models, or whose models are not known yet."""
+    for provider_id in sorted(catalog.unlisted):
+        yield f"the models of {provider_id} are not known yet: the scheduled check lists them within a minute"
+    for provider_id in sorted(catalog.without_models):
+        yield f"{provider_id} has no model that can be used: pull one there"
 
 
 def why_disabled(ref: ModelRef, catalog: Catalog) -> str | None:

@@ -248,7 +248,8 @@ def _space(request: RouteRequest, catalog: Catalog, ranked: list[CatalogModel]) 
     """Returns the embedding space that all vectors of the answer must have.
 
     It is the requested one; else that of the first choice that can embed the text, else of the default model, else of
-    the first in order. Breakers and costs do not change it, because vectors of two spaces must never mix.
+    the first in order. Breakers and costs do not change it, because vectors of two spaces must never mix; nor does the
+    default model's absence from the list of its provider.
     """
     if request.task is not Task.EMBEDDING or request.space is not None:
         return request.space
@@ -259,7 +260,11 @@ def _space(request: RouteRequest, catalog: Catalog, ranked: list[CatalogModel]) 
     capable = (entry for entry in chosen if all(one.met(entry) for one in required))
     default = [entry for entry in eligible if entry.model_id == default_id]
     others = [entry for entry in eligible if entry not in chosen]
-    return next((entry.model.space for entry in (*capable, *default, *others, *eligible)), None)
+    if (preferred := next((entry.model.space for entry in (*capable, *default)), None)) is not None:
+        return preferred
+    if not choices and catalog.absent_space is not None:
+        return catalog.absent_space
+    return next((entry.model.space for entry in (*others, *eligible)), None)
 
 
 def _price_text(first: Candidate) -> str:

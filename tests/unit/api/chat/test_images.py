@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from sekha_llm_bridge.api.chat.conversation import media_of_url
-from sekha_llm_bridge.api.conversations.images import check_image_url, image_needs
+from sekha_llm_bridge.api.conversations.images import check_image_url, image_needs, media_of_url
 from tests.fakes.functions import Function, FunctionResponse
 from tests.fakes.images import AVIF, BMP, HTML, PDF, SVG, TEXT, TIFF, gif, jpeg, png, webp
 from tests.fakes.provider import FakeProvider

@@ -36,7 +36,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Ask:
-    """One request: what the user says, and what else it asks for."""
+    """One request: what the user says, and what else it asks for. `image_url` is a data: URL."""
 
     text: str = "Hello"
     system: str | None = None
@@ -154,7 +154,9 @@ def openai_error(body: Any) -> Mapping[str, Any]:
 def _messages_body(ask: Ask) -> Body:
     content: Any = ask.text
     if ask.image_url is not None:
-        source = {"type": "url", "url": ask.image_url}
+        head, _, data = ask.image_url.partition(",")
+        media_type = head.removeprefix("data:").partition(";")[0]
+        source = {"type": "base64", "media_type": media_type, "data": data}
         content = [{"type": "text", "text": ask.text}, {"type": "image", "source": source}]
     body: Body = {"messages": [{"role": "user", "content": content}]}
     if ask.tool is not None:

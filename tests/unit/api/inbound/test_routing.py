@@ -9,7 +9,7 @@ from tests.fakes.functions import Function
 from tests.fakes.images import png
 from tests.fakes.provider import FakeProvider
 from tests.fakes.settings import chat_model, embedding_model, provider
-from tests.unit.api.inbound.apis import CHAT, Ask, Client, InboundApi
+from tests.unit.api.inbound.apis import APIS, CHAT, OLLAMA_GENERATE, Ask, Client, InboundApi
 
 CLOUD_PATH, LOCAL_PATH = "/v1/chat/completions", "/api/chat"
 IMAGE = f"data:image/png;base64,{base64.b64encode(png()).decode()}"
@@ -94,8 +94,6 @@ def test_a_near_miss_of_an_own_field_is_a_400_that_names_the_right_one(client: C
 def test_an_image_needs_a_vision_model_by_itself(api: InboundApi, fake: FakeProvider) -> None:
     models = (chat_model("blind"), chat_model("sees", supports_vision=True))
     over = api.over(provider("p", *models, base_url=f"{fake.url}/v1"))
-    if api.name == "messages":
-        pytest.skip("its images by data: URL have a field of their own: see test_messages_images")
     assert over(Ask(image_url=IMAGE), model="auto").receipt["model_id"] == "sees"
 
 
@@ -107,9 +105,8 @@ def test_without_a_vision_model_an_image_is_a_400(api: InboundApi, fake: FakePro
     assert answer.error["code"] == "no_capable_model"
 
 
+@pytest.mark.parametrize("api", [api for api in APIS if api is not OLLAMA_GENERATE], ids=lambda api: api.name)
 def test_tools_exclude_a_model_that_is_known_to_have_none(api: InboundApi, fake: FakeProvider) -> None:
-    if api.name == "ollama-generate":
-        pytest.skip("it has no tools")
     models = (chat_model("simple", supports_function_calling=False), chat_model("able"))
     over = api.over(provider("p", *models, base_url=f"{fake.url}/v1"))
     assert over(Ask(tool="weather"), model="auto").receipt["model_id"] == "able"

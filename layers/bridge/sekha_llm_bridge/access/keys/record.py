@@ -38,7 +38,7 @@ class Rejection(StrEnum):
     That a key has expired, or was revoked or replaced, is told only to who has its secret.
     """
 
-    NO_KEY = "there is no API key: send it as `Authorization: Bearer <key>`"
+    NO_KEY = "there is no API key: send it as `Authorization: Bearer <key>` or as `x-api-key`"
     SEVERAL_KEYS = "the headers have several API keys: send one"
     MALFORMED = "this is not an API key of this bridge, or a character of it is wrong"
     UNKNOWN = "there is no such API key"

@@ -8,6 +8,7 @@ format.
 from collections.abc import Iterable, Iterator
 from typing import Any, cast
 
+from sekha_llm_bridge.api.conversations.images import media_of_url
 from sekha_llm_bridge.conversation import (
     NO_FIELDS,
     Audio,
@@ -35,7 +36,6 @@ from sekha_llm_bridge.conversation import (
     ToolChoice,
     ToolChoiceMode,
 )
-from sekha_llm_bridge.media.inspect import media_type_of
 
 _PARAMETERS = frozenset(Parameters.__annotations__)
 _OUTPUT_LIMITS = ("max_completion_tokens", "max_tokens")
@@ -138,17 +138,6 @@ def _part(sent: Json) -> Block:
 
 def _is_audio(sent: dict[str, Any]) -> bool:
     return isinstance(sent.get("data"), str) and isinstance(sent.get("format"), str)
-
-
-def media_of_url(url: str) -> Media:
-    """Returns the content of a `data:` URL, or the URL itself. The type of an image is that of its bytes: labels are
-    often wrong, and some providers refuse an image for that.
-    """
-    if url[:5].lower() != "data:":
-        return Media(url=url)
-    head, _, data = url[5:].partition(",")
-    declared = head.partition(";")[0].lower()
-    return Media(media_type=media_type_of(data) or declared if declared.startswith("image/") else declared, data=data)
 
 
 def _document(sent: dict[str, Any], cache: CacheControl | None, rest: Json) -> Document | None:

@@ -18,6 +18,7 @@ from sekha_llm_bridge.media.inspect import (
     Read,
     base64_reader,
     kind_of,
+    media_type_of,
     size_fault,
 )
 from sekha_llm_bridge.routing import ImageNeeds
@@ -44,6 +45,17 @@ def check_image_url(url: str) -> None:
         raise ValueError("a data: URL must be data:image/TYPE;base64,… with whole base64 text") from None
     if fault is not None:
         raise ValueError(fault)
+
+
+def media_of_url(url: str) -> Media:
+    """Returns the content of a `data:` URL, or the URL itself. The type of an image is that of its bytes: labels are
+    often wrong, and some providers refuse an image for that.
+    """
+    if url[:5].lower() != "data:":
+        return Media(url=url)
+    head, _, data = url[5:].partition(",")
+    declared = head.partition(";")[0].lower()
+    return Media(media_type=media_type_of(data) or declared if declared.startswith("image/") else declared, data=data)
 
 
 def is_web_url(value: object) -> TypeGuard[str]:

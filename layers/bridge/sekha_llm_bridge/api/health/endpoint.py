@@ -1,5 +1,6 @@
 """Health: the results of the last scheduled check and the states of the breakers. It calls no provider."""
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
@@ -149,7 +150,9 @@ def _disabled_rows(bridge: Bridge) -> dict[str, dict[str, Any]]:
     if bridge.is_restricted:
         return {}
     return {
-        one.config.id: _row(one.config, ProviderRecord(), bridge.clock.now())
+        one.config.id: _row(
+            ProviderRecord(), bridge.clock.now(), n_models=len({model.model_id for model in one.config.models})
+        )
         | {"status": DISABLED, "error": DISABLED, "reason": one.reason}
         for one in bridge.settings.disabled
     }
@@ -157,18 +160,21 @@ def _disabled_rows(bridge: Bridge) -> dict[str, dict[str, Any]]:
 
 def _rows(bridge: Bridge, records: Mapping[str, ProviderRecord], now: datetime) -> dict[str, dict[str, Any]]:
     configs = _visible_providers(bridge)
-    rows = {config.id: _row(config, records.get(config.id, ProviderRecord()), now) for config in configs}
+    models = Counter(provider_id for provider_id, _ in {entry.key for entry in bridge.catalog.models})
+    rows = {
+        config.id: _row(records.get(config.id, ProviderRecord()), now, n_models=models[config.id]) for config in configs
+    }
     for provider_id in rows.keys() & bridge.settings.pending.keys():
         rows[provider_id] |= {"status": PENDING, "error": PENDING, "reason": bridge.settings.pending[provider_id]}
     return rows
 
 
-def _row(config: ProviderConfig, record: ProviderRecord, now: datetime) -> dict[str, Any]:
+def _row(record: ProviderRecord, now: datetime, *, n_models: int) -> dict[str, Any]:
     check = record.fresh_check(now)
     reason = {"reason": check.unusable_because} if check and check.unusable_because else {}
     return {
         "status": _status(record, check),
-        "models_count": len({model.model_id for model in config.models}),
+        "models_count": n_models,
         "circuit_breaker": _breaker(record.breaker),
         "latency_ms": check.latency_ms if check else None,
         "last_checked": _iso(record.check.checked_at if record.check else None),

@@ -50,7 +50,7 @@ def tasks(request: Request) -> Response:
         [
             {
                 "task": task.value,
-                "default_model": catalog.default_for(task),
+                "default_model": catalog.present_default_for(task),
                 "models": list(catalog.model_ids(entries)),
             }
             for task, entries in models_by_task

@@ -14,6 +14,7 @@ from typing import Any
 
 from sekha_llm_bridge.conversation import Conversation, Json
 from sekha_llm_bridge.providers.adaptation import Adaptation
+from sekha_llm_bridge.providers.anthropic.messages import blocks_of
 from sekha_llm_bridge.providers.anthropic.models import traits_of
 from sekha_llm_bridge.providers.anthropic.output_format import Payload, without_native_format
 
@@ -31,7 +32,9 @@ def _without_display(payload: Payload) -> Payload | None:
 def _without_earlier_reasoning(payload: Payload) -> Payload | None:
     """Drops earlier reasoning: another model or account cannot read it."""
     kept = [
-        {**message, "content": [block for block in message["content"] if block["type"] not in _REASONING]}
+        {**message, "content": [block for block in blocks_of(message) if block["type"] not in _REASONING]}
+        if blocks_of(message)
+        else message
         for message in payload["messages"]
     ]
     messages = [message for message in kept if message["content"]]
@@ -49,7 +52,7 @@ def _without_budget(payload: Payload) -> Payload | None:
 
 def _with_tools_of_history(payload: Payload) -> Payload | None:
     """Adds the tools that earlier calls name, where the request has none. The model must not call them."""
-    blocks = [block for message in payload["messages"] for block in message["content"]]
+    blocks = [block for message in payload["messages"] for block in blocks_of(message)]
     names = dict.fromkeys(block["name"] for block in blocks if block["type"] == "tool_use")
     if payload.get("tools") or not names:
         return None

@@ -10,11 +10,12 @@ from typing import TypeVar
 
 from sekha_llm_bridge.clock import Clock
 from sekha_llm_bridge.config.models import ProviderConfig
-from sekha_llm_bridge.conversation import AnswerChunk, AnswerState, ChatAnswer
+from sekha_llm_bridge.conversation import AnswerChunk, AnswerState, ChatAnswer, Conversation, WireFormat
 from sekha_llm_bridge.errors import FailureKind, ProviderError
 from sekha_llm_bridge.providers.adaptation import AdaptedRequests
 from sekha_llm_bridge.providers.addresses import addresses_of
 from sekha_llm_bridge.providers.anthropic.adaptations import ADAPTATIONS, content_adaptations
+from sekha_llm_bridge.providers.anthropic.original import BETA_HEADER, original_headers, original_of
 from sekha_llm_bridge.providers.anthropic.output_format import Payload, forces_answer_tool
 from sekha_llm_bridge.providers.anthropic.request import (
     TRANSLATED_OWN_FIELDS,
@@ -48,11 +49,11 @@ CAPABILITIES = capabilities_in_table(
     own_fields=TRANSLATED_OWN_FIELDS,
     own_features=frozenset({RequestFeature.IMAGE_BY_URL, RequestFeature.ANTHROPIC_CONTENT}),
     counts_tokens=True,
+    original_format=WireFormat.ANTHROPIC,
 )
 API_VERSION = "2023-06-01"
 _OAUTH_PREFIX = "sk-ant-oat"
 _OAUTH_BETA = "oauth-2025-04-20"
-_BETA_HEADER = "anthropic-beta"
 _NO_SUCH_PATH = frozenset({404, 405, 501})
 _BY_REQUEST = frozenset(
     {
@@ -78,12 +79,14 @@ class AnthropicAdapter:
         """See `Provider.chat`."""
 
         async def send(sent: Payload) -> ChatAnswer:
-            headers = self._headers_for(sent)
+            headers = self._headers_for(call.conversation, sent)
             body = await self._http.post(
                 self._urls.chat, payload=sent, headers=headers, timeout_s=timeout_s, join=join_events
             )
             with malformed_answer_guard(read_usage(body.get("usage"))):
-                return read_answer(body, created=self._unix_time_s(), must_call=forces_answer_tool(sent))
+                must_call = forces_answer_tool(sent)
+                is_original = original_of(call.conversation) is not None and not must_call
+                return read_answer(body, created=self._unix_time_s(), must_call=must_call, keeps_original=is_original)
 
         return await self._send(call, chat_payload(call), send)
 
@@ -96,7 +99,8 @@ class AnthropicAdapter:
 
                 async def send(sent: Payload) -> AsyncIterator[bytes]:
                     reader.must_call = forces_answer_tool(sent)
-                    headers = self._headers_for(sent)
+                    reader.keeps_originals = original_of(call.conversation) is not None and not reader.must_call
+                    headers = self._headers_for(call.conversation, sent)
                     opened = self._http.stream(self._urls.chat, payload=sent, headers=headers, timeout_s=timeout_s)
                     return await stack.enter_async_context(opened)
 
@@ -137,7 +141,7 @@ class AnthropicAdapter:
             body = await self._http.post(
                 self._urls.count_tokens,
                 payload=count_payload(payload),
-                headers=self._headers_for(payload),
+                headers=self._headers_for(call.conversation, payload),
                 timeout_s=timeout_s,
             )
         except ProviderError as exc:
@@ -163,9 +167,17 @@ class AnthropicAdapter:
         """See `Provider.probe`: `GET /v1/models`."""
         await self._http.get(self._urls.models, headers=self._headers, timeout_s=timeout_s)
 
-    def _headers_for(self, payload: Payload) -> Mapping[str, str]:
-        betas = betas_of(payload)
-        return _with_betas(self._headers, betas) if betas else self._headers
+    def _headers_for(self, conversation: Conversation, payload: Payload) -> Mapping[str, str]:
+        """Returns the headers of a request. Those of the caller replace the configured ones; its beta features, and
+        those that the bridge has chosen, are added to the configured ones.
+        """
+        if original_of(conversation) is not None:
+            sent = dict(original_headers(conversation))
+            betas = _beta_names(sent.pop(BETA_HEADER, ""))
+            headers = {**self._headers, **sent}
+        else:
+            headers, betas = dict(self._headers), betas_of(payload)
+        return _with_betas(headers, betas) if betas else headers
 
     def _unix_time_s(self) -> int:
         return int(self._clock.now().timestamp())
@@ -188,5 +200,9 @@ def anthropic_headers(config: ProviderConfig) -> dict[str, str]:
 
 
 def _with_betas(headers: Mapping[str, str], betas: list[str]) -> dict[str, str]:
-    configured = [name.strip() for name in headers.get(_BETA_HEADER, "").split(",") if name.strip()]
-    return {**headers, _BETA_HEADER: ",".join(dict.fromkeys([*configured, *betas]))}
+    names = dict.fromkeys([*_beta_names(headers.get(BETA_HEADER, "")), *betas])
+    return {**headers, BETA_HEADER: ",".join(names)}
+
+
+def _beta_names(header: str) -> list[str]:
+    return [name.strip() for name in header.split(",") if name.strip()]

@@ -51,6 +51,12 @@ def wire_prompt(conversation: Conversation) -> WirePrompt:
     return WirePrompt(_system(system), turns)
 
 
+def blocks_of(message: WireMessage) -> list[WireBlock]:
+    """Returns the blocks of one of Anthropic's messages; none where its content is a text."""
+    content = message["content"]
+    return content if isinstance(content, list) else []
+
+
 def _system(blocks: list[WireBlock]) -> str | list[WireBlock]:
     is_plain = all(block.keys() == {"type", "text"} for block in blocks)
     return "\n\n".join(block["text"] for block in blocks) if is_plain else blocks

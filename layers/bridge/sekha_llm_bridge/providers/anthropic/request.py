@@ -17,8 +17,9 @@ import orjson
 
 from sekha_llm_bridge.conversation import Conversation, Json
 from sekha_llm_bridge.providers.anthropic.blocks import cache_control, unsuitable
-from sekha_llm_bridge.providers.anthropic.messages import WireMessage, wire_prompt
+from sekha_llm_bridge.providers.anthropic.messages import WireMessage, blocks_of, wire_prompt
 from sekha_llm_bridge.providers.anthropic.models import ModelTraits, ThinkingMode, traits_of
+from sekha_llm_bridge.providers.anthropic.original import original_of, original_payload
 from sekha_llm_bridge.providers.anthropic.output_format import Payload, with_output_format
 from sekha_llm_bridge.providers.anthropic.thinking import Thinking, thinking_of
 from sekha_llm_bridge.providers.anthropic.tools import wire_tool_choice, wire_tools
@@ -39,17 +40,19 @@ _FILES_BETA = "files-api-2025-04-14"
 _COUNTED_FIELDS = frozenset(
     {
         *("model", "messages", "system", "tools", "tool_choice", "thinking", "output_config", "cache_control"),
-        *("mcp_servers", "context_management", "speed"),
+        *("mcp_servers", "context_management", "speed", "output_format"),
     }
 )
 """The fields that the counting of tokens takes."""
 
 
 def chat_payload(call: ChatCall, *, stream: bool = False) -> Payload:
-    """Returns the body of a request. Raises `ProviderError` (CANDIDATE_UNSUITABLE, REQUEST_REJECTED) for what cannot be
-    translated.
+    """Returns the body of a request: as it was sent, where that was in Anthropic's format. Raises `ProviderError`
+    (CANDIDATE_UNSUITABLE, REQUEST_REJECTED) for what cannot be translated.
     """
     conversation, traits = call.conversation, traits_of(call.model_id)
+    if (sent := original_of(conversation)) is not None:
+        return original_payload(call, sent, _max_tokens(call, traits), stream=stream)
     prompt = wire_prompt(conversation)
     payload: Payload = {"model": call.model_id, "max_tokens": _max_tokens(call, traits), "messages": prompt.messages}
     if prompt.system:
@@ -82,7 +85,7 @@ def tokens_of_another_form(payload: Payload) -> int:
 def betas_of(payload: Payload) -> list[str]:
     """Returns the sorted names of the beta features that a request uses, for the header `anthropic-beta`."""
     betas = {beta for name, beta in _BETAS_OF_FIELDS.items() if name in payload}
-    blocks = [block for message in payload["messages"] for block in message["content"]]
+    blocks = [block for message in payload["messages"] for block in blocks_of(message)]
     blocks += [inner for block in blocks if block["type"] == "tool_result" for inner in block.get("content", ())]
     if any(block.get("source", {}).get("type") == "file" for block in blocks if isinstance(block, dict)):
         betas.add(_FILES_BETA)

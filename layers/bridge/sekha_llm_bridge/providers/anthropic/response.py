@@ -10,12 +10,14 @@ from sekha_llm_bridge.conversation import (
     Choice,
     FinishReason,
     Json,
+    Original,
     OtherBlock,
     Reasoning,
     ReasoningKind,
     Refusal,
     Text,
     ToolCall,
+    WireFormat,
 )
 from sekha_llm_bridge.providers.anthropic.output_format import ANSWER_TOOL, ignored_answer_tool
 from sekha_llm_bridge.providers.anthropic.usage import provider_usage, read_usage
@@ -37,8 +39,9 @@ COMPLETE_REASONS = frozenset({None, "end_turn", "stop_sequence"})
 _SHOWN_REASONS = frozenset({"pause_turn", "model_context_window_exceeded", "refusal"})
 
 
-def read_answer(body: Json, *, created: int, must_call: bool = False) -> ChatAnswer:
+def read_answer(body: Json, *, created: int, must_call: bool = False, keeps_original: bool = False) -> ChatAnswer:
     """Returns a complete answer. `created` is in Unix seconds. `must_call`: the request forces the answer tool.
+    `keeps_original`: the answer is also kept as it was sent.
 
     Raises `ProviderError` (MALFORMED_ANSWER; CANDIDATE_UNSUITABLE where the call is missing).
     """
@@ -66,6 +69,7 @@ def read_answer(body: Json, *, created: int, must_call: bool = False) -> ChatAns
         (choice,),
         usage,
         provider_usage=provider_usage(body.get("usage")),
+        original=Original(WireFormat.ANTHROPIC, body) if keeps_original else None,
     )
 
 

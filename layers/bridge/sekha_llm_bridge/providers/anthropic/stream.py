@@ -12,7 +12,16 @@ from typing import Any
 
 import orjson
 
-from sekha_llm_bridge.conversation import AnswerChunk, AnswerState, ChoiceDelta, Json, Reasoning, ReasoningKind
+from sekha_llm_bridge.conversation import (
+    AnswerChunk,
+    AnswerState,
+    ChoiceDelta,
+    Json,
+    Original,
+    Reasoning,
+    ReasoningKind,
+    WireFormat,
+)
 from sekha_llm_bridge.conversation import ToolCallDelta as CallDelta
 from sekha_llm_bridge.providers.anthropic.output_format import ANSWER_TOOL, ignored_answer_tool
 from sekha_llm_bridge.providers.anthropic.response import COMPLETE_REASONS, extra_of, finish_reason, refusal_of
@@ -26,17 +35,20 @@ from sekha_llm_bridge.usage import Usage
 # In place of the number of a call: the call is the answer, or a second answer, which is ignored.
 _ANSWER = -1
 _SECOND_ANSWER = -2
+_BEGIN_EMPTY = frozenset({"text", "thinking"})
 
 
 class MessageReader:
     """Reads the events of one answer to the request `payload`. `created` is in Unix seconds.
 
     `must_call`: the request forces the answer tool, so a text before a call is an error (CANDIDATE_UNSUITABLE).
+    `keeps_originals`: each chunk has its event as it was sent, and a block of any type is a part of the answer.
     """
 
     def __init__(self, payload: Json, *, created: int) -> None:
         self.has_received_stop = False
         self.must_call = False
+        self.keeps_originals = False
         self._payload = payload
         self._chunks = SingleChoiceStream(created)
         self._usage: Json = {}
@@ -65,12 +77,19 @@ class MessageReader:
                 if is_whole and not _is_message(event):
                     raise malformed_answer("the provider's answer is neither a message nor a stream")
             with malformed_answer_guard(self._billed):
-                chunks = [self._read(one) for one in events_of(event)]
+                chunks = [self._chunk(one) for one in events_of(event)]
             yield from chunks
 
     def require_complete(self) -> None:
         """Raises `ProviderError` (MALFORMED_ANSWER) where the stream has ended before its stop reason."""
         self._chunks.require_complete()
+
+    def _chunk(self, event: Json) -> AnswerChunk:
+        chunk = self._read(event)
+        if not self.keeps_originals:
+            return chunk
+        is_progress = chunk.is_progress or _begins_other_block(event)
+        return chunk._replace(is_progress=is_progress, original=Original(WireFormat.ANTHROPIC, event))
 
     def _read(self, event: Json) -> AnswerChunk:
         match event.get("type"):
@@ -176,6 +195,11 @@ def _reasoning(text: object, *, signature: str | None = None, encrypted: str | N
     if not (text or signature or encrypted):
         return None
     return ChoiceDelta(reasoning=(Reasoning(read_text(text), ReasoningKind.ANTHROPIC, signature, encrypted),))
+
+
+def _begins_other_block(event: Json) -> bool:
+    """Returns whether a block begins that is neither a text nor reasoning, whose first words are yet to come."""
+    return event.get("type") == "content_block_start" and event["content_block"]["type"] not in _BEGIN_EMPTY
 
 
 def _is_message(event: Json) -> bool:

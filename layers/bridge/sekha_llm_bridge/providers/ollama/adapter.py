@@ -8,10 +8,10 @@ Source: Ollama's API documentation, "Generate a chat completion", "Generate embe
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sekha_llm_bridge.clock import Clock
-from sekha_llm_bridge.config.models import ProviderConfig, Task
+from sekha_llm_bridge.config.models import ProviderConfig
 from sekha_llm_bridge.conversation import AnswerChunk, AnswerState, ChatAnswer
 from sekha_llm_bridge.providers.adaptation import AdaptedRequests
 from sekha_llm_bridge.providers.addresses import addresses_of
@@ -37,6 +37,9 @@ from sekha_llm_bridge.providers.ollama.stream import OllamaChunkReader
 from sekha_llm_bridge.providers.ollama.thinking import EFFORT_ADAPTATIONS
 from sekha_llm_bridge.providers.single_choice import SingleChoiceStream
 
+if TYPE_CHECKING:
+    from sekha_llm_bridge.found_models import FoundModel
+
 T = TypeVar("T")
 
 CAPABILITIES = capabilities_in_table("ollama", own_fields=OWN_FIELDS)
@@ -48,8 +51,6 @@ class OllamaAdapter:
 
     def __init__(self, config: ProviderConfig, http: JsonHttp, clock: Clock) -> None:
         self._urls = addresses_of(config)
-        embedding_models = [model for model in config.models if model.serves(Task.EMBEDDING)]
-        self._context_windows = {model.model_id: model.context_window for model in embedding_models}
         self._requests = AdaptedRequests()
         self._http = http
         self._clock = clock
@@ -99,7 +100,7 @@ class OllamaAdapter:
 
     async def embed(self, call: EmbeddingCall, *, timeout_s: float) -> EmbeddingAnswer:
         """See `Provider.embed`. A text that is too long is an error, never cut."""
-        payload = embedding_payload(call, context_window=self._context_windows.get(call.model_id))
+        payload = embedding_payload(call)
         body = await self._http.post(self._urls.embeddings, payload=payload, headers=self._headers, timeout_s=timeout_s)
         return read_embeddings(body)
 
@@ -111,6 +112,20 @@ class OllamaAdapter:
     async def probe(self, *, timeout_s: float) -> None:
         """See `Provider.probe`: `GET /api/tags`."""
         await self._http.get(self._urls.models, headers=self._headers, timeout_s=timeout_s)
+
+    async def list_models(self, *, timeout_s: float) -> "tuple[FoundModel, ...]":
+        """See `ModelLister.list_models`: the same `GET /api/tags`."""
+        from sekha_llm_bridge.providers.ollama.found import read_list  # only the scheduled check lists models
+
+        return read_list(await self._http.get(self._urls.models, headers=self._headers, timeout_s=timeout_s))
+
+    async def describe_model(self, listed: "FoundModel", *, timeout_s: float) -> "FoundModel":
+        """See `ModelLister.describe_model`: `POST /api/show`, whose field `model` was called `name` at first."""
+        from sekha_llm_bridge.providers.ollama.found import with_description
+
+        payload = {"model": listed.name, "name": listed.name}
+        body = await self._http.post(self._urls.show, payload=payload, headers=self._headers, timeout_s=timeout_s)
+        return with_description(listed, body)
 
     async def count_tokens(self, call: ChatCall, *, timeout_s: float) -> int | None:  # noqa: ARG002 — the protocol's
         """See `Provider.count_tokens`: Ollama has no such request."""

@@ -177,11 +177,11 @@ def _tool(tool: Tool) -> Json:
     return {"type": "function", "function": {"name": tool.name, **named}}
 
 
-def embedding_payload(call: EmbeddingCall, *, context_window: int | None = None) -> dict[str, Any]:
+def embedding_payload(call: EmbeddingCall) -> dict[str, Any]:
     """Returns the body of `POST /api/embed`. With `truncate` false, Ollama rejects a text that is too long.
 
     `num_ctx` is requested because the default of many embedding models is lower than their window. It holds the longest
-    text, whose tokens are at most its bytes, and is at most the model's `context_window`.
+    text, whose tokens are at most its bytes, and is at most the model's window.
     """
     longest = max((len(text.encode()) for text in call.texts), default=0)
     num_ctx = context_window_for(longest + _ADDED_TOKENS)
@@ -189,7 +189,7 @@ def embedding_payload(call: EmbeddingCall, *, context_window: int | None = None)
         "model": call.model_id,
         "input": list(call.texts),
         "truncate": False,
-        "options": {"num_ctx": num_ctx if context_window is None else min(num_ctx, context_window)},
+        "options": {"num_ctx": num_ctx if call.context_window is None else min(num_ctx, call.context_window)},
     }
     if call.dimensions is not None:
         payload["dimensions"] = call.dimensions

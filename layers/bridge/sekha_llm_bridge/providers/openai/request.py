@@ -59,7 +59,7 @@ def _typed_fields(conversation: Conversation) -> dict[str, Any]:
         fields["response_format"] = output_format_body(conversation.output_format)
     if conversation.n_choices > 1:
         fields["n"] = conversation.n_choices
-    if conversation.thinking is not None:
+    if conversation.thinking is not None and conversation.wire_format is WireFormat.OPENAI_CHAT:
         fields["thinking"] = conversation.thinking
     if conversation.cache is not None:
         fields["cache_control"] = cache_body(conversation.cache)

@@ -1,0 +1,268 @@
+"""Translates a request of the Messages API to the internal format. It has been validated by `MessagesRequest`.
+
+The results of calls become messages of their own, before the rest of the user's message: other formats require that
+they follow the calls.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import cast
+
+import orjson
+
+from sekha_llm_bridge.api.messages.effort import hinted_effort
+from sekha_llm_bridge.api.messages.reasoning_marks import is_mark, read_reasoning
+from sekha_llm_bridge.conversation import (
+    NO_FIELDS,
+    Block,
+    CacheControl,
+    Conversation,
+    Document,
+    Function,
+    Image,
+    Json,
+    Media,
+    Message,
+    Original,
+    OtherBlock,
+    OtherTool,
+    OutputFormat,
+    OutputFormatKind,
+    Parameters,
+    Role,
+    Text,
+    Tool,
+    ToolCall,
+    ToolChoice,
+    ToolChoiceMode,
+    WireFormat,
+)
+from sekha_llm_bridge.media.inspect import media_type_of
+
+_ROLES = {"user": Role.USER, "assistant": Role.ASSISTANT, "system": Role.SYSTEM}
+_CHOICE_MODES = {
+    "auto": ToolChoiceMode.AUTO,
+    "none": ToolChoiceMode.NONE,
+    "any": ToolChoiceMode.REQUIRED,
+    "tool": ToolChoiceMode.NAMED,
+}
+_PARAMETERS = {"temperature": "temperature", "top_p": "top_p", "top_k": "top_k", "stop_sequences": "stop"}
+_TRANSLATED = frozenset(
+    {
+        *("messages", "system", "tools", "tool_choice", "thinking", "output_config", "output_format", "cache_control"),
+        *("max_tokens", *_PARAMETERS),
+    }
+)
+_SCHEMA_HOLDERS = ("properties", "$defs", "definitions")
+_SCHEMA_LISTS = ("anyOf", "allOf", "oneOf", "prefixItems")
+
+
+def conversation_of(fields: Json, headers: Mapping[str, str] = NO_FIELDS) -> Conversation:
+    """Returns the conversation of a request without the bridge's own fields, `model` and `stream`. `headers` are those
+    that belong to the format.
+    """
+    choice: Json = fields.get("tool_choice") or NO_FIELDS
+    output: Json = fields.get("output_config") or NO_FIELDS
+    tools = tuple(map(_tool, fields.get("tools") or ()))
+    parameters = {other: value for name, other in _PARAMETERS.items() if (value := fields.get(name)) is not None}
+    thinking: Json | None = fields.get("thinking")
+    return Conversation(
+        messages=(*_system(fields.get("system")), *_messages(fields["messages"])),
+        tools=tools,
+        tool_choice=ToolChoice(_CHOICE_MODES[choice["type"]], choice.get("name")) if choice and tools else None,
+        is_parallel=False if choice.get("disable_parallel_tool_use") else None,
+        output_format=_output_format(output.get("format") or fields.get("output_format")),
+        max_output_tokens=fields.get("max_tokens"),
+        parameters=cast("Parameters", parameters),
+        thinking=thinking,
+        effort_hint=hinted_effort(thinking, output.get("effort")),
+        cache=_cache(fields),
+        vendor_fields={name: value for name, value in fields.items() if name not in _TRANSLATED},
+        wire_format=WireFormat.ANTHROPIC,
+        original=Original(WireFormat.ANTHROPIC, _without_foreign_reasoning(fields), headers),
+    )
+
+
+def _system(sent: str | list[Json] | None) -> tuple[Message, ...]:
+    if not sent:
+        return ()
+    if isinstance(sent, str):
+        return (Message(Role.SYSTEM, (Text(sent),)),)
+    return (_with_parts(Role.SYSTEM, tuple(map(_block, sent))),)
+
+
+def _messages(sent: Iterable[Json]) -> Iterable[Message]:
+    for message in sent:
+        role, content = _ROLES[message["role"]], message["content"]
+        extra = {name: value for name, value in message.items() if name not in {"role", "content"}}
+        if isinstance(content, str):
+            yield Message(role, (Text(content),), extra=extra or NO_FIELDS)
+            continue
+        yield from (_result(block) for block in content if block["type"] == "tool_result")
+        others = tuple(_block(block) for block in content if block["type"] != "tool_result")
+        if others or not content:
+            yield _with_parts(role, others)._replace(extra=extra or NO_FIELDS)
+
+
+def _with_parts(role: Role, blocks: tuple[Block, ...]) -> Message:
+    """Returns a message of blocks. Texts of others than the user are one text, as far as no mark divides them: many
+    servers take parts from the user only.
+    """
+    is_text = role is not Role.USER and not any(getattr(block, "cache", None) for block in blocks)
+    return Message(role, blocks, is_text=is_text)
+
+
+def _result(sent: Json) -> Message:
+    content = sent.get("content")
+    blocks = (Text(content or ""),) if not isinstance(content, list) else tuple(map(_block, content)) or (Text(""),)
+    known = {"type", "tool_use_id", "content", "is_error", "cache_control"}
+    return _with_parts(Role.TOOL, blocks)._replace(
+        call_id=sent["tool_use_id"],
+        is_error=bool(sent.get("is_error")),
+        cache=_cache(sent),
+        extra=_others(sent, known),
+    )
+
+
+def _others(sent: Json, known: Iterable[str]) -> Json:
+    if sent.keys() <= set(known):
+        return NO_FIELDS
+    return {name: value for name, value in sent.items() if name not in known}
+
+
+def _cache(sent: Json) -> CacheControl | None:
+    value = sent.get("cache_control")
+    if not isinstance(value, dict):
+        return None
+    return CacheControl(value.get("ttl"), _others(value, ("type", "ttl")))
+
+
+def _block(sent: Json) -> Block:
+    kind, cache = sent["type"], _cache(sent)
+    match kind:
+        case "text":
+            citations = sent.get("citations")
+            extra = _others(sent, ("type", "text", "citations", "cache_control"))
+            return Text(sent["text"], cache, tuple(citations) if isinstance(citations, list) else (), extra)
+        case "image":
+            return Image(_media(sent["source"]), None, cache, _others(sent, ("type", "source", "cache_control")))
+        case "document":
+            return _document(sent, cache)
+        case "tool_use":
+            arguments = orjson.dumps(sent["input"]).decode()
+            extra = _others(sent, ("type", "id", "name", "input", "cache_control"))
+            return ToolCall(sent["id"], sent["name"], arguments, cache=cache, extra=extra)
+        case "thinking" | "redacted_thinking":
+            return read_reasoning(dict(sent))
+        case _:
+            return OtherBlock(kind, sent)
+
+
+def _media(source: Json) -> Media:
+    match source["type"]:
+        case "url":
+            return Media(url=source["url"])
+        case "file":
+            return Media(file_id=source["file_id"])
+        case _:
+            data = source["data"]
+            return Media(media_type=media_type_of(data) or source["media_type"], data=data)
+
+
+def _document(sent: Json, cache: CacheControl | None) -> Block:
+    source = sent["source"]
+    match source["type"]:
+        case "text":
+            media = Media(media_type="text/plain", text=source["data"])
+        case "base64":
+            media = Media(media_type=source["media_type"], data=source["data"])
+        case "content":
+            if (text := _text_of(source["content"])) is None:
+                return OtherBlock("document", sent)
+            media = Media(media_type="text/plain", text=text)
+        case _:
+            media = _media(source)
+    citations = sent.get("citations")
+    return Document(
+        media,
+        sent.get("title"),
+        sent.get("context"),
+        citations.get("enabled") if isinstance(citations, dict) else None,
+        cache,
+        _others(sent, ("type", "source", "title", "context", "citations", "cache_control")),
+    )
+
+
+def _text_of(content: str | list[Json]) -> str | None:
+    """Returns the text of a document in blocks; None where it has others than texts."""
+    if isinstance(content, str):
+        return content
+    texts = [block.get("text") for block in content if block.get("type") == "text"]
+    return "\n".join(map(str, texts)) if len(texts) == len(content) else None
+
+
+def _tool(sent: Json) -> Tool:
+    if sent.get("type") not in {None, "custom"}:
+        return OtherTool(sent["type"], sent)
+    known = ("type", "name", "description", "input_schema", "strict", "cache_control")
+    schema = sent["input_schema"]
+    return Function(
+        sent["name"],
+        sent.get("description"),
+        schema,
+        True if sent.get("strict") and _is_closed(schema) else None,
+        _cache(sent),
+        _others(sent, known),
+    )
+
+
+def _output_format(sent: Json | None) -> OutputFormat | None:
+    if sent is None:
+        return None
+    schema = sent["schema"]
+    return OutputFormat(OutputFormatKind.JSON_SCHEMA, schema=schema, is_strict=_is_closed(schema) or None)
+
+
+def _is_closed(schema: object) -> bool:
+    """Returns whether every object of a schema has no other than its own properties, and all of them: Anthropic holds a
+    model to any schema, OpenAI strictly only to such a one.
+    """
+    if not isinstance(schema, dict):
+        return True
+    properties = schema.get("properties")
+    is_object = isinstance(properties, dict) or schema.get("type") == "object"
+    required = schema.get("required")
+    names = set(properties) if isinstance(properties, dict) else set()
+    if is_object and (schema.get("additionalProperties") is not False or set(_texts(required)) != names):
+        return False
+    inner = [part for name in _SCHEMA_HOLDERS if isinstance(held := schema.get(name), dict) for part in held.values()]
+    inner += [part for name in _SCHEMA_LISTS if isinstance(held := schema.get(name), list) for part in held]
+    return all(map(_is_closed, [*inner, schema.get("items")]))
+
+
+def _texts(value: object) -> Iterable[str]:
+    return [one for one in value if isinstance(one, str)] if isinstance(value, list) else ()
+
+
+def _without_foreign_reasoning(fields: Json) -> Json:
+    """Returns the request without the reasoning of other vendors' models, which Anthropic would reject."""
+    if not any(_is_foreign(block) for message in fields["messages"] for block in _blocks(message)):
+        return fields
+    messages: list[Json] = []
+    for message in fields["messages"]:
+        kept = [block for block in _blocks(message) if not _is_foreign(block)]
+        if isinstance(message["content"], str) or len(kept) == len(message["content"]):
+            messages.append(message)
+        elif kept:
+            messages.append({**message, "content": kept})
+    return {**fields, "messages": messages}
+
+
+def _blocks(message: Json) -> list[Json]:
+    content = message["content"]
+    return content if isinstance(content, list) else []
+
+
+def _is_foreign(block: Json) -> bool:
+    return (block["type"] == "thinking" and is_mark(block.get("signature"))) or (
+        block["type"] == "redacted_thinking" and is_mark(block.get("data"))
+    )

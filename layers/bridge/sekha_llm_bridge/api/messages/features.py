@@ -1,0 +1,13 @@
+"""What a request asks for that only Anthropic's API has, besides its tools and blocks."""
+
+from sekha_llm_bridge.conversation import Conversation
+from sekha_llm_bridge.providers import RequestedFeature, RequestFeature
+
+_ONLY_ANTHROPICS = ("mcp_servers", "container")
+
+
+def own_features(conversation: Conversation) -> frozenset[RequestedFeature]:
+    """Returns the features that the top-level fields request."""
+    if any(conversation.vendor_fields.get(name) for name in _ONLY_ANTHROPICS):
+        return frozenset({RequestedFeature(RequestFeature.ANTHROPIC_CONTENT)})
+    return frozenset()

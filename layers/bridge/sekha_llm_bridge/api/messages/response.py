@@ -1,0 +1,95 @@
+"""The body of an answer: Anthropic's message, with the receipt."""
+
+from collections.abc import Collection, Iterable
+from typing import Any
+
+import orjson
+
+from sekha_llm_bridge.api.messages.call_ids import AnswerCallIds
+from sekha_llm_bridge.api.messages.reasoning_marks import thinking_block
+from sekha_llm_bridge.api.messages.stop_reasons import Ending, ending_body
+from sekha_llm_bridge.api.messages.usage import usage_body, usage_of_original
+from sekha_llm_bridge.conversation import (
+    Block,
+    ChatAnswer,
+    Choice,
+    Conversation,
+    Json,
+    OtherBlock,
+    Reasoning,
+    Refusal,
+    Text,
+    ToolCall,
+)
+from sekha_llm_bridge.execution import ExecutionResult
+
+_ID_PREFIX = "msg_"
+_CITATIONS = "_location"  # the ending of the types of Anthropic's citations
+
+
+def message_body(result: ExecutionResult[ChatAnswer], receipt: Json, conversation: Conversation) -> dict[str, Any]:
+    """Returns the answer to a request: as Anthropic sent it, where it did."""
+    answer, model_id = result.answer, result.receipt.model_id
+    if (original := answer.original) is not None and original.wire_format is conversation.wire_format:
+        usage = usage_of_original(original.fields.get("usage"), answer.usage, is_estimated=answer.usage_is_estimated)
+        return {**original.fields, "model": model_id, "usage": usage, "bridge": receipt}
+    choice = answer.choices[0]
+    return {
+        **message_frame(answer.answer_id, model_id),
+        "content": list(content_of(choice.blocks, AnswerCallIds(conversation))),
+        **ending_body(_ending(choice), stop_sequences_of(conversation)),
+        "usage": usage_body(answer.usage, is_estimated=answer.usage_is_estimated),
+        "bridge": receipt,
+    }
+
+
+def message_frame(answer_id: str, model_id: str) -> dict[str, Any]:
+    """Returns the fields that every message begins with."""
+    message_id = answer_id if answer_id.startswith(_ID_PREFIX) else f"{_ID_PREFIX}{answer_id}"
+    return {"id": message_id, "type": "message", "role": "assistant", "model": model_id}
+
+
+def stop_sequences_of(conversation: Conversation) -> Collection[str]:
+    """Returns the stop sequences of a request."""
+    stop = conversation.parameters.get("stop")
+    return stop if isinstance(stop, list) else ()
+
+
+def content_of(blocks: Iterable[Block], ids: AnswerCallIds) -> Iterable[dict[str, Any]]:
+    """Yields the content blocks of an answer; texts without a letter are left out."""
+    for block in blocks:
+        match block:
+            case Text(text) if text:
+                yield {"type": "text", "text": text, "citations": own_citations(block.citations) or None}
+            case Refusal(text) if text:
+                yield {"type": "text", "text": text, "citations": None}
+            case Reasoning():
+                yield thinking_block(block)
+            case ToolCall():
+                call_id = ids.valid(block.call_id)
+                yield {"type": "tool_use", "id": call_id, "name": block.name, "input": _input(block.arguments)}
+            case OtherBlock():
+                yield dict(block.fields)
+
+
+def own_citations(citations: Iterable[Json]) -> list[Json]:
+    """Returns the citations that are in Anthropic's form."""
+    return [one for one in citations if str(one.get("type")).endswith(_CITATIONS)]
+
+
+def _input(arguments: str) -> dict[str, Any]:
+    """Returns the input of a call, which must be an object; the text itself in one, where it is none: it may have been
+    cut off.
+    """
+    try:
+        found = orjson.loads(arguments or "{}")
+    except orjson.JSONDecodeError:
+        found = arguments
+    return found if isinstance(found, dict) else {"arguments": found}
+
+
+def _ending(choice: Choice) -> Ending:
+    refusals = [block.text for block in choice.blocks if type(block) is Refusal]
+    has_calls = any(type(block) is ToolCall for block in choice.blocks)
+    refusal = "".join(refusals) if refusals else None
+    return Ending(choice.finish_reason, has_calls, refusal, choice.stop_sequence, choice.extra)

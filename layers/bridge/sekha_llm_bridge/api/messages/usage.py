@@ -1,0 +1,29 @@
+"""Writes token counts in Anthropic's form, which counts cached tokens beside `input_tokens`, not in it."""
+
+from typing import Any
+
+from sekha_llm_bridge.conversation import Json
+from sekha_llm_bridge.usage import Usage
+
+
+def usage_body(usage: Usage | None, *, is_estimated: bool) -> dict[str, Any]:
+    """Returns the `usage` of an answer; an estimate is marked."""
+    counts = usage or Usage(0)
+    cached = counts.cached_tokens + counts.cache_write_tokens
+    hour = counts.hour_cache_write_tokens
+    body: dict[str, Any] = {
+        "input_tokens": max(0, counts.prompt_tokens - cached),
+        "cache_creation_input_tokens": counts.cache_write_tokens,
+        "cache_read_input_tokens": counts.cached_tokens,
+        "cache_creation": {
+            "ephemeral_5m_input_tokens": max(0, counts.cache_write_tokens - hour),
+            "ephemeral_1h_input_tokens": hour,
+        },
+        "output_tokens": counts.completion_tokens,
+    }
+    return {**body, "estimated": True} if is_estimated else body
+
+
+def usage_of_original(sent: object, usage: Usage | None, *, is_estimated: bool) -> Json:
+    """Returns Anthropic's own `usage`, where the bridge could read it."""
+    return sent if isinstance(sent, dict) and not is_estimated else usage_body(usage, is_estimated=is_estimated)

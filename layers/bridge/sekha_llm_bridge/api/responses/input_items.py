@@ -1,0 +1,139 @@
+"""Translates the input of a request to messages.
+
+What one turn of the assistant consists of (reasoning, messages, calls, each an item of its own) becomes one message,
+and each output of a call the message of its result: most providers accept calls in no other form.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from sekha_llm_bridge.api.conversations.images import media_of_url
+from sekha_llm_bridge.api.responses.reasoning import unpacked
+from sekha_llm_bridge.api.responses.request import ContentPart, InputItem
+from sekha_llm_bridge.api.responses.tools import arguments_of_input, function_name
+from sekha_llm_bridge.conversation import (
+    Audio,
+    Block,
+    Document,
+    Image,
+    Media,
+    Message,
+    Reasoning,
+    ReasoningKind,
+    Refusal,
+    Role,
+    Text,
+    ToolCall,
+)
+
+_ROLES = {role.value: role for role in Role}
+_PDF = "application/pdf"
+
+
+def messages_of(instructions: str | None, sent: str | Sequence[InputItem]) -> tuple[Message, ...]:
+    """Returns the messages of a request: the instructions first."""
+    before = () if instructions is None else (Message(Role.SYSTEM, (Text(instructions),)),)
+    if isinstance(sent, str):
+        return (*before, Message(Role.USER, (Text(sent),)))
+    return (*before, *_messages(sent))
+
+
+def _messages(items: Iterable[InputItem]) -> Iterator[Message]:
+    turn: list[Block] = []
+    for item in items:
+        if item.kind == "additional_tools":
+            continue
+        blocks = _assistant_blocks(item)
+        if blocks is None:
+            yield from _whole(turn)
+            turn = []
+            yield _other_message(item)
+            continue
+        if item.kind == "message" and (n_earlier := _n_before_a_new_message(turn)):
+            yield from _whole(turn[:n_earlier])
+            turn = turn[n_earlier:]
+        turn += blocks
+    yield from _whole(turn)
+
+
+def _n_before_a_new_message(turn: Sequence[Block]) -> int:
+    """Returns how many blocks of the turn belong to an earlier message: all up to its last text, unless it has calls,
+    whose results must follow on them.
+    """
+    if any(isinstance(block, ToolCall) for block in turn):
+        return 0
+    texts = [i for i, block in enumerate(turn) if isinstance(block, Text | Refusal)]
+    return texts[-1] + 1 if texts else 0
+
+
+def _whole(turn: Sequence[Block]) -> Iterator[Message]:
+    if turn:
+        yield Message(Role.ASSISTANT, tuple(turn), is_text=_is_text(turn))
+
+
+def _is_text(blocks: Sequence[Block]) -> bool:
+    """Returns whether the content is one text. Many servers take no lists of parts where a text will do."""
+    return sum(isinstance(block, Text | Refusal) for block in blocks) <= 1 and not any(
+        isinstance(block, Image | Document | Audio) for block in blocks
+    )
+
+
+def _assistant_blocks(item: InputItem) -> list[Block] | None:
+    """Returns the blocks of an item that is part of a turn of the assistant; None for any other item."""
+    match item.kind:
+        case "reasoning":
+            return [*_reasoning(item)]
+        case "function_call":
+            name = function_name(item.name or "", item.namespace)
+            return [ToolCall(item.call_id, name, item.arguments or "")]
+        case "custom_tool_call":
+            name = function_name(item.name or "", item.namespace)
+            return [ToolCall(item.call_id, name, arguments_of_input(item.input or ""))]
+        case "message" if item.role == "assistant":
+            return _content(item.content)
+        case _:
+            return None
+
+
+def _other_message(item: InputItem) -> Message:
+    is_output = item.role is None
+    blocks = tuple(_content(item.output if is_output else item.content))
+    role = Role.TOOL if is_output else _ROLES[item.role or ""]
+    return Message(role, blocks, call_id=item.call_id if is_output else None, is_text=_is_text(blocks))
+
+
+def _reasoning(item: InputItem) -> tuple[Reasoning, ...]:
+    """Returns the reasoning of an item: as the provider sent it, where the item still has that."""
+    if item.encrypted_content and (thoughts := unpacked(item.encrypted_content)) is not None:
+        return thoughts
+    parts = item.content if isinstance(item.content, list) and item.content else item.summary
+    text = "\n\n".join(part.text or "" for part in parts or ())
+    kind = ReasoningKind.OPENAI if item.encrypted_content else ReasoningKind.UNKNOWN
+    thought = Reasoning(text, kind, encrypted=item.encrypted_content or None, item_id=item.id)
+    return (thought,) if thought.text or thought.encrypted else ()
+
+
+def _content(sent: str | Sequence[ContentPart] | None) -> list[Block]:
+    if isinstance(sent, str):
+        return [Text(sent)]
+    return [_part(part) for part in sent or ()]
+
+
+def _part(sent: ContentPart) -> Block:
+    match sent.type:
+        case "refusal":
+            return Refusal(sent.refusal or "")
+        case "input_image":
+            return Image(media_of_url(sent.image_url or ""), sent.detail)
+        case "input_file":
+            return Document(_file(sent), sent.filename)
+        case "input_audio":
+            audio = sent.input_audio or {}
+            return Audio(audio["data"], audio["format"])
+        case _:
+            return Text(sent.text or "")
+
+
+def _file(sent: ContentPart) -> Media:
+    if (data := sent.file_data) is not None:
+        return media_of_url(data) if data[:5].lower() == "data:" else Media(media_type=_PDF, data=data)
+    return Media(url=sent.file_url) if sent.file_url is not None else Media(file_id=sent.file_id)

@@ -1,0 +1,223 @@
+"""The request of OpenAI's Responses API, and the bridge's extensions. The ranges are OpenAI's. Unknown fields are kept.
+
+Source: OpenAI's API reference, "Create a model response".
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, field_validator
+
+from sekha_llm_bridge.api.conversations.images import check_image_url, check_other_urls
+from sekha_llm_bridge.api.conversations.options import OptionFields
+from sekha_llm_bridge.api.responses import unsupported
+
+_INT32 = 2**31
+_MAX_METADATA_PAIRS = 16
+_TEXT_PARTS = frozenset({"input_text", "output_text", "text", "summary_text", "reasoning_text"})
+_PARTS = _TEXT_PARTS | {"input_image", "input_file", "input_audio", "refusal"}
+_FILE_FIELDS = ("file_data", "file_url", "file_id")
+
+
+class _Lenient(BaseModel):
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+
+class ContentPart(_Lenient):
+    """One part of a message, of the output of a tool, or of reasoning."""
+
+    type: str
+    text: str | None = None
+    refusal: str | None = None
+    image_url: str | None = None
+    detail: str | None = None
+    file_id: str | None = None
+    file_url: str | None = None
+    file_data: str | None = None
+    filename: str | None = None
+    input_audio: dict[str, Any] | None = None
+
+    @field_validator("image_url")
+    @classmethod
+    def _reachable(cls, url: str | None) -> str | None:
+        if url is not None:
+            check_image_url(url)
+        return url
+
+    def model_post_init(self, _context: object, /) -> None:
+        """Validates that a part is of a known type, and has the field that its type needs."""
+        if self.type in _TEXT_PARTS:
+            _require(self.type, text=self.text)
+            return
+        match self.type:
+            case "refusal":
+                _require(self.type, refusal=self.refusal)
+            case "input_image":
+                if self.image_url is None and self.file_id is not None:
+                    raise ValueError(
+                        "the bridge stores no files; send the image in `image_url`, as a data: URL or by URL"
+                    )
+                _require(self.type, image_url=self.image_url)
+            case "input_file":
+                if all(getattr(self, name) is None for name in _FILE_FIELDS):
+                    raise ValueError("a part of type input_file needs `file_data`, `file_url` or `file_id`")
+                check_other_urls(self.type, {name: getattr(self, name) for name in _FILE_FIELDS})
+            case "input_audio":
+                audio = self.input_audio or {}
+                if not all(isinstance(audio.get(name), str) for name in ("data", "format")):
+                    raise ValueError(
+                        'a part of type input_audio needs `input_audio`: {"data": base64, "format": "wav"}'
+                    )
+            case _:
+                raise ValueError(
+                    f"there are no parts of type {self.type:.60}; the types are {', '.join(sorted(_PARTS))}"
+                )
+
+
+def _require(kind: str, **fields: object) -> None:
+    for name, value in fields.items():
+        if value is None:
+            raise ValueError(f"a part of type {kind} needs `{name}`")
+
+
+class InputItem(_Lenient):
+    """One item of the input: a message, reasoning, or a call of a tool or its output."""
+
+    type: str | None = None
+    role: Literal["system", "developer", "user", "assistant"] | None = None
+    content: str | list[ContentPart] | None = None
+    id: str | None = None
+    call_id: str | None = None
+    name: str | None = None
+    namespace: str | None = None
+    arguments: str | None = None
+    input: str | None = None
+    output: str | list[ContentPart] | None = None
+    summary: list[ContentPart] | None = None
+    encrypted_content: str | None = None
+    tools: list["Tool"] | None = None
+
+    @property
+    def kind(self) -> str:
+        """The type of the item: OpenAI requires none of a message and of a reference."""
+        return self.type or ("item_reference" if self.role is None and self.id is not None else "message")
+
+    def model_post_init(self, _context: object, /) -> None:
+        """Validates that an item is of a known type, and has the fields that its type needs."""
+        match self.kind:
+            case "message":
+                self._require("role", "content")
+            case "function_call":
+                self._require("call_id", "name", "arguments")
+            case "custom_tool_call":
+                self._require("call_id", "name", "input")
+            case "function_call_output" | "custom_tool_call_output":
+                self._require("call_id", "output")
+            case "additional_tools":
+                self._require("tools")
+            case "reasoning":
+                if isinstance(self.content, str):
+                    raise ValueError("the `content` of reasoning is a list of parts")  # noqa: TRY004 — for pydantic
+            case other:
+                raise ValueError(unsupported.item_message(other))
+
+    def _require(self, *names: str) -> None:
+        for name in names:
+            if getattr(self, name) is None:
+                raise ValueError(f"an item of type {self.kind} needs `{name}`")
+
+
+class Tool(_Lenient):
+    """A tool that a model may use."""
+
+    type: str
+    name: str | None = None
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+    strict: StrictBool | None = None
+    format: dict[str, Any] | None = None
+    tools: list["Tool"] | None = None
+
+    def model_post_init(self, _context: object, /) -> None:
+        """Validates that a tool is none of OpenAI's own, and has the fields that its type needs."""
+        if self.type not in {"function", "custom", "namespace"}:
+            raise ValueError(unsupported.tool_message(self.type))
+        if not self.name:
+            raise ValueError(f"a tool of type {self.type} needs `name`")
+        if self.type != "namespace":
+            return
+        if self.tools is None:
+            raise ValueError("a tool of type namespace needs `tools`")
+        if any(tool.type == "namespace" for tool in self.tools):
+            raise ValueError("a namespace holds tools of type function and custom only")
+
+
+class TextFormat(_Lenient):
+    """The required format of the answer."""
+
+    type: Literal["text", "json_object", "json_schema"]
+    name: str | None = None
+    schema_: dict[str, Any] | None = Field(None, alias="schema")
+    strict: StrictBool | None = None
+    description: str | None = None
+
+    def model_post_init(self, _context: object, /) -> None:
+        """Validates that type json_schema has its schema."""
+        if self.type == "json_schema" and (self.schema_ is None or not self.name):
+            raise ValueError("type json_schema needs `name` and `schema`")
+
+
+class TextConfig(_Lenient):
+    """What the text of the answer is to be like."""
+
+    format: TextFormat | None = None
+    verbosity: str | None = None
+
+
+class Reasoning(_Lenient):
+    """How much the model is to reason, and whether its reasoning is to be summarised."""
+
+    effort: str | None = None
+    summary: str | None = None
+
+
+class ResponsesRequest(OptionFields, _Lenient):
+    """A request for a response."""
+
+    input: str | Annotated[list[InputItem], Field(min_length=1)]
+    model: str | None = None
+    instructions: str | None = None
+    tools: list[Tool] | None = None
+    tool_choice: str | dict[str, Any] | None = None
+    parallel_tool_calls: StrictBool | None = None
+    text: TextConfig | None = None
+    reasoning: Reasoning | None = None
+    include: list[str] | None = None
+    max_output_tokens: Annotated[int, Field(strict=True, ge=1, lt=_INT32)] | None = None
+    max_tool_calls: Annotated[int, Field(strict=True, ge=1, lt=_INT32)] | None = None
+    temperature: Annotated[float, Field(strict=True, ge=0, le=2)] | None = None
+    top_p: Annotated[float, Field(strict=True, ge=0, le=1)] | None = None
+    top_logprobs: Annotated[int, Field(strict=True, ge=0, le=20)] | None = None
+    metadata: Annotated[dict[str, str], Field(max_length=_MAX_METADATA_PAIRS)] | None = None
+    store: StrictBool | None = None
+    stream: StrictBool | None = None
+    stream_options: dict[str, Any] | None = None
+    truncation: Literal["auto", "disabled"] | None = None
+    user: str | None = None
+    service_tier: str | None = None
+    safety_identifier: str | None = None
+    prompt_cache_key: str | None = None
+
+    def wants(self, included: str) -> bool:
+        """Returns whether `include` names this part of the answer."""
+        return included in (self.include or ())
+
+    @property
+    def all_tools(self) -> list[Tool]:
+        """The tools of the request, and those that input items add."""
+        items = self.input if isinstance(self.input, list) else []
+        added = [tool for item in items if item.kind == "additional_tools" for tool in item.tools or ()]
+        return [*(self.tools or ()), *added]
+
+
+KNOWN_FIELDS = frozenset(ResponsesRequest.model_fields) | unsupported.FIELDS.keys()
+"""The fields that the bridge knows."""

@@ -1,0 +1,93 @@
+"""The Response object: OpenAI's format, complete for strict parsers, with the receipt.
+
+What the request says is in it again, as OpenAI does; `store` is always false. Source: OpenAI's API reference, "The
+response object".
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sekha_llm_bridge.api.responses.request import ResponsesRequest
+from sekha_llm_bridge.conversation import Json
+from sekha_llm_bridge.usage import Usage
+
+
+class ResponseFrame:
+    """What is the same in every state of one response. `created_at` is in Unix seconds."""
+
+    def __init__(self, request: ResponsesRequest, sent: Json, response_id: str, created_at: int) -> None:
+        self.response_id = response_id
+        self._fields = {"id": response_id, "object": "response", "created_at": created_at, **_echo(request, sent)}
+
+    def body(self, status: str, model_id: str, output: Sequence[Json], **fields: Any) -> dict[str, Any]:
+        """Returns the response in that state, with further fields."""
+        return {
+            **self._fields,
+            "status": status,
+            "model": model_id,
+            "output": output,
+            "error": None,
+            "incomplete_details": None,
+            "usage": None,
+            "completed_at": None,
+            **fields,
+        }
+
+
+def _echo(request: ResponsesRequest, sent: Json) -> dict[str, Any]:
+    """Returns the fields of the request that a response has, too; OpenAI's defaults where it does not say them."""
+    text, reasoning = sent.get("text") or {}, sent.get("reasoning") or {}
+    return {
+        "background": False,
+        "instructions": request.instructions,
+        "max_output_tokens": request.max_output_tokens,
+        "max_tool_calls": request.max_tool_calls,
+        "metadata": request.metadata or {},
+        "parallel_tool_calls": request.parallel_tool_calls is not False,
+        "previous_response_id": None,
+        "prompt_cache_key": request.prompt_cache_key,
+        "reasoning": {"effort": None, "summary": None, **reasoning},
+        "safety_identifier": request.safety_identifier,
+        "service_tier": request.service_tier or "default",
+        "store": False,
+        "temperature": 1.0 if request.temperature is None else request.temperature,
+        "text": {**text, "format": text.get("format") or {"type": "text"}},
+        "tool_choice": request.tool_choice or "auto",
+        "tools": [_tool(tool) for tool in sent.get("tools") or ()],
+        "top_logprobs": request.top_logprobs or 0,
+        "top_p": 1.0 if request.top_p is None else request.top_p,
+        "truncation": "disabled",
+        "user": request.user,
+    }
+
+
+def _tool(sent: Json) -> Json:
+    """Returns a tool of the request, with the fields that strict parsers require."""
+    match sent["type"]:
+        case "function":
+            return {"description": None, "parameters": None, "strict": False, **sent}
+        case "custom":
+            return {"format": {"type": "text"}, **sent}
+        case _:
+            return sent
+
+
+def usage_body(usage: Usage | None, provider_usage: Mapping[str, Any] | None, *, is_estimated: bool) -> dict[str, Any]:
+    """Returns the token counts of an answer. An estimate, where the provider counted none, is marked."""
+    usage = usage or Usage(0)
+    details = (provider_usage or {}).get("completion_tokens_details")
+    reasoning = details.get("reasoning_tokens") if isinstance(details, dict) else None
+    output_tokens = usage.completion_tokens + usage.unlisted_tokens
+    return {
+        "input_tokens": usage.prompt_tokens,
+        "input_tokens_details": {
+            "cached_tokens": usage.cached_tokens,
+            "cache_write_tokens": usage.cache_write_tokens,
+        },
+        "output_tokens": output_tokens,
+        "output_tokens_details": {
+            "reasoning_tokens": reasoning if isinstance(reasoning, int) else usage.unlisted_tokens
+        },
+        "total_tokens": usage.prompt_tokens + output_tokens,
+        **({"estimated": True} if is_estimated else {}),
+    }

@@ -1,0 +1,156 @@
+"""Translates the tools of a request to functions, and the names of called functions back.
+
+- A custom tool takes a text of any form. It becomes a function with one parameter `input`, because few providers have
+  such tools; the grammar of its text is in the description, and nothing enforces it.
+- The tools of a namespace become functions whose names have the namespace before them.
+- `allowed_tools` leaves the others out.
+"""
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import orjson
+
+from sekha_llm_bridge.api.responses.request import Tool
+from sekha_llm_bridge.api.responses.unsupported import tool_message
+from sekha_llm_bridge.conversation import Function, ToolChoice, ToolChoiceMode
+from sekha_llm_bridge.errors import InvalidRequest
+
+INPUT_PARAMETER = "input"
+_MODES = {"auto": ToolChoiceMode.AUTO, "none": ToolChoiceMode.NONE, "required": ToolChoiceMode.REQUIRED}
+_MAX_NAME_CHARACTERS = 64  # OpenAI's own limit for the name of a function
+_SEPARATOR = "__"
+
+
+class SentTool(NamedTuple):
+    """How the caller knows a tool: its name, its namespace, and whether it is a custom tool."""
+
+    name: str
+    namespace: str | None = None
+    is_custom: bool = False
+
+
+class Tools(NamedTuple):
+    """The functions that a provider gets, the caller's tools by the names of these, and the choice among them."""
+
+    functions: tuple[Function, ...] = ()
+    by_name: Mapping[str, SentTool] = {}
+    choice: ToolChoice | None = None
+
+    def called(self, function_name: str) -> SentTool:
+        """Returns the caller's tool that a called function stands for."""
+        return self.by_name.get(function_name) or SentTool(function_name)
+
+    @property
+    def has_grammar(self) -> bool:
+        """Whether there is a custom tool, whose form nothing enforces."""
+        return any(tool.is_custom for tool in self.by_name.values())
+
+
+def tools_of(tools: Sequence[Tool], choice: str | Mapping[str, Any] | None) -> Tools:
+    """Returns the translated tools. Raises `InvalidRequest` for two tools of one name, and for a choice that names no
+    tool of the request.
+    """
+    functions: list[Function] = []
+    by_name: dict[str, SentTool] = {}
+    for tool, namespace in _flat(tools):
+        name = function_name(tool.name or "", namespace)
+        if name in by_name:
+            raise InvalidRequest(f"tools: there are two of the name {name}", param="tools")
+        by_name[name] = SentTool(tool.name or "", namespace, tool.type == "custom")
+        functions.append(_custom(tool, name) if tool.type == "custom" else _function(tool, name))
+    return _chosen(Tools(tuple(functions), by_name), choice)
+
+
+def function_name(name: str, namespace: str | None) -> str:
+    """Returns the name of the function that stands for a tool. A long one ends with a hash of the whole."""
+    if not namespace:
+        return name
+    whole = f"{namespace}{_SEPARATOR}{name}"
+    if len(whole) <= _MAX_NAME_CHARACTERS:
+        return whole
+    digest = hashlib.sha256(whole.encode()).hexdigest()[:8]
+    return f"{whole[: _MAX_NAME_CHARACTERS - len(digest) - 1]}_{digest}"
+
+
+def arguments_of_input(text: str) -> str:
+    """Returns the arguments of the function that stands for a custom tool."""
+    return orjson.dumps({INPUT_PARAMETER: text}).decode()
+
+
+def input_of_arguments(arguments: str) -> str:
+    """Returns the text for a custom tool: that of the parameter; all of the arguments where they have another form."""
+    try:
+        fields = orjson.loads(arguments)
+    except orjson.JSONDecodeError:
+        return arguments
+    text = fields.get(INPUT_PARAMETER) if isinstance(fields, dict) else None
+    return text if isinstance(text, str) else arguments
+
+
+def _flat(tools: Sequence[Tool]) -> Iterator[tuple[Tool, str | None]]:
+    for tool in tools:
+        if tool.type == "namespace":
+            yield from ((inner, tool.name) for inner in tool.tools or ())
+        else:
+            yield tool, None
+
+
+def _function(tool: Tool, name: str) -> Function:
+    return Function(name, tool.description, tool.parameters, tool.strict)
+
+
+def _custom(tool: Tool, name: str) -> Function:
+    form = tool.format or {}
+    description = tool.description or ""
+    if form.get("type") == "grammar":
+        grammar = f"`{INPUT_PARAMETER}` must follow this grammar ({form.get('syntax')}):\n{form.get('definition')}"
+        description = f"{description}\n\n{grammar}".strip()
+    parameters = {
+        "type": "object",
+        "properties": {
+            INPUT_PARAMETER: {"type": "string", "description": "The whole input of the tool, as plain text."}
+        },
+        "required": [INPUT_PARAMETER],
+        "additionalProperties": False,
+    }
+    return Function(name, description or None, parameters)
+
+
+def _chosen(tools: Tools, choice: str | Mapping[str, Any] | None) -> Tools:
+    if choice is None:
+        return tools
+    if isinstance(choice, str):
+        if choice not in _MODES:
+            raise InvalidRequest(f"tool_choice: must be one of {', '.join(_MODES)}, or an object", param="tool_choice")
+        return tools._replace(choice=ToolChoice(_MODES[choice]))
+    match choice.get("type"):
+        case "function" | "custom":
+            return tools._replace(choice=ToolChoice(ToolChoiceMode.NAMED, _named(tools, choice, "tool_choice")))
+        case "allowed_tools":
+            return _allowed(tools, choice)
+        case kind:
+            raise InvalidRequest(f"tool_choice: {tool_message(str(kind))}", param="tool_choice")
+
+
+def _allowed(tools: Tools, choice: Mapping[str, Any]) -> Tools:
+    allowed, mode = choice.get("tools"), choice.get("mode", "auto")
+    if not isinstance(allowed, list) or not all(isinstance(one, dict) for one in allowed):
+        raise InvalidRequest("tool_choice.tools: must be a list of objects", param="tool_choice.tools")
+    if mode not in {"auto", "required"}:
+        raise InvalidRequest("tool_choice.mode: must be auto or required", param="tool_choice.mode")
+    names = {_named(tools, one, "tool_choice.tools") for one in allowed}
+    functions = tuple(function for function in tools.functions if function.name in names)
+    return tools._replace(functions=functions, choice=ToolChoice(_MODES[mode]))
+
+
+def _named(tools: Tools, choice: Mapping[str, Any], param: str) -> str:
+    """Returns the name of the function for a tool that a choice names."""
+    name, namespace = choice.get("name"), choice.get("namespace")
+    if not isinstance(name, str) or not isinstance(namespace, str | None):
+        raise InvalidRequest(f"{param}: a tool needs its `name`", param=param)
+    found = function_name(name, namespace)
+    if found not in tools.by_name:
+        raise InvalidRequest(f"{param}: there is no tool {name:.80} in `tools`", param=param)
+    return found
