@@ -31,4 +31,4 @@ def outcomes(stack: CallersStack) -> Outcomes:
     [pytest.param(one, call, id=f"{one.title}-{call}") for one in PROGRAMS for call in one.library.calls_with_models()],
 )
 def test_a_large_library_makes_the_call(outcomes: Outcomes, program: Program, call: str) -> None:
-    assert outcomes(program)[call] == expected(program.library, call)
+    assert outcomes(program)[call] == expected(program, call)

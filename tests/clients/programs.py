@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import environment
-from tests.clients.libraries import Library, Program
+from tests.clients.libraries import Program
 from tests.clients.stack import EMBEDDING_MODEL, CallersStack
 from tests.fakes import assistant
 
@@ -38,9 +38,9 @@ EXPECTED: Mapping[str, Mapping[str, object]] = {
     "health": {"status": "healthy", "has_models": True},
 }
 """What must come of each call where the provider is `tests/fakes/assistant.py`."""
-_KINDS_OF_OPENAI = {
+_KINDS = {
     "invalid": "BadRequestError 400",
-    "expensive": "APIStatusError 402",
+    "expensive": "PaymentRequiredError 402",
     "limited": "RateLimitError 429, Retry-After",
     "broken": "InternalServerError 502",
 }
@@ -53,10 +53,11 @@ _KINDS_OF_OLLAMA = {
 EXPECTED_OF_PROGRAM: Mapping[tuple[str, str], Mapping[str, object]] = {
     # It streams the objects of structured output only.
     ("instructor_python", "stream"): {**assistant.PERSON, "is_in_pieces": True},
-    ("anthropic_python", "errors"): _KINDS_OF_OPENAI,
-    ("anthropic.mjs", "errors"): {**_KINDS_OF_OPENAI, "expensive": "APIError 402"},
-    ("openai_responses", "errors"): _KINDS_OF_OPENAI,
-    ("openai_responses.mjs", "errors"): {**_KINDS_OF_OPENAI, "expensive": "APIError 402"},
+    ("anthropic_python", "errors"): _KINDS,
+    ("anthropic_python@client-libraries", "errors"): {**_KINDS, "expensive": "APIStatusError 402"},  # an older version
+    ("anthropic.mjs", "errors"): _KINDS,
+    ("openai_responses", "errors"): {**_KINDS, "expensive": "APIStatusError 402"},
+    ("openai_responses.mjs", "errors"): {**_KINDS, "expensive": "APIError 402"},
     ("ollama_python", "errors"): _KINDS_OF_OLLAMA,
     ("ollama.mjs", "errors"): _KINDS_OF_OLLAMA,
     ("sekha_sdk", "chat"): {"text": assistant.TEXT, "is_counted": True},
@@ -69,10 +70,11 @@ class NodeMissingError(Exception):
     """The npm libraries cannot be run on this machine."""
 
 
-def expected(library: Library, call: str) -> Mapping[str, object]:
+def expected(program: Program, call: str) -> Mapping[str, object]:
     """Returns what must come of a call, or of `call@model`."""
-    name = call.partition("@")[0]
-    return EXPECTED_OF_PROGRAM.get((library.program, name)) or EXPECTED[name]
+    name, own = call.partition("@")[0], program.library.program
+    found = EXPECTED_OF_PROGRAM.get((f"{own}@{program.environment}", name)) or EXPECTED_OF_PROGRAM.get((own, name))
+    return found or EXPECTED[name]
 
 
 def run_with_assistant(program: Program, callers: CallersStack) -> dict[str, Any]:

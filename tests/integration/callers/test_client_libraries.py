@@ -35,7 +35,7 @@ def outcomes(callers_stack: CallersStack) -> Outcomes:
 
 @pytest.mark.parametrize(("program", "call"), CELLS)
 def test_a_library_makes_the_call(outcomes: Outcomes, program: Program, call: str) -> None:
-    assert outcomes(program)[call] == expected(program.library, call)
+    assert outcomes(program)[call] == expected(program, call)
 
 
 def test_each_library_has_known_calls_only() -> None:
