@@ -13,8 +13,8 @@ from tests.fakes.settings import chat_model, embedding_model, provider
 
 EMBEDDING_MODEL = "nomic-embed-text"
 WINDOW = 200_000  # coding agents ask for long answers
-MODELS_OF_FORMATS = ("gpt-4o", "claude", "qwen")
-"""Models of the stack, which see images, and whose providers have OpenAI's, Anthropic's and Ollama's formats."""
+MODELS_OF_FORMATS = {"openai": "gpt-4o", "anthropic": "claude", "ollama": "qwen"}
+"""Models of the stack, which see images, by the format of their providers."""
 
 
 @dataclass(frozen=True)

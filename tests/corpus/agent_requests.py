@@ -10,15 +10,14 @@ from typing import Any
 
 FOLDER = Path(__file__).parent / "agents"
 
-_OPTIONAL_KEYS = {"refused", "refused_by_others"}
-_AGENT_KEYS = {"agent", "about", "source", "headers", "body", "requests"}
+_AGENT_KEYS = {"agent", "about", "source", "refused_by", "headers", "body", "requests"}
 _REQUEST_KEYS = {"about", "method", "path", "headers", "body"}
 
 
 @dataclass(frozen=True)
 class AgentRequest:
-    """One request, as it was sent. `refused`: what of it the bridge cannot do; empty where it answers.
-    `refused_by_others`: what of it only providers of its vendor's format can do.
+    """One request, as it was sent. `refused_by`: the formats of the providers that cannot do it, each with the word by
+    which the error must name what they cannot do.
     """
 
     file: str
@@ -28,8 +27,7 @@ class AgentRequest:
     path: str
     headers: Mapping[str, str]
     body: Mapping[str, Any] | None
-    refused: str
-    refused_by_others: str
+    refused_by: Mapping[str, str]
 
     @property
     def api(self) -> str:
@@ -45,7 +43,7 @@ class AgentRequest:
 def read_agent(path: Path) -> list[AgentRequest]:
     """Returns the requests of a file in their order. Raises ValueError for an unknown or missing key."""
     fields = json.loads(path.read_text(encoding="utf-8"))
-    _check_keys(path.name, fields, _AGENT_KEYS | _OPTIONAL_KEYS, _AGENT_KEYS)
+    _check_keys(path.name, fields, _AGENT_KEYS, _AGENT_KEYS - {"refused_by"})
     return [_request(path.name, fields, one) for one in fields["requests"]]
 
 
@@ -66,8 +64,7 @@ def _request(file: str, fields: Mapping[str, Any], one: Mapping[str, Any]) -> Ag
         path=one["path"],
         headers={**(fields["headers"] if is_post else {}), **one.get("headers", {})},
         body={**fields["body"], **one.get("body", {})} if is_post else None,
-        refused=fields.get("refused", ""),
-        refused_by_others=fields.get("refused_by_others", ""),
+        refused_by=fields.get("refused_by", {}),
     )
 
 

@@ -24,6 +24,7 @@ LIMITED_FOR_S = 7
 BROKEN_MODEL = "broken"  # a model whose server fails
 
 _BY_NAME: dict[str, Any] = {**PERSON, "summary": LABELS}
+_CHARACTERS_PER_TOKEN = 4
 _COMPARED = ((("weather", CITY), ("weather", {"city": "Bergen"})), (("weather", {"city": "Tromsø"}),))
 
 
@@ -53,7 +54,10 @@ class Assistant(FakeProvider):
         return Said(self.text)
 
     def _default_reply(self, request: Received) -> Reply:
-        form = FORMATS.get(request.path.partition("?")[0])
+        path = request.path.partition("?")[0]
+        if path == "/v1/messages/count_tokens":
+            return Reply(body={"input_tokens": len(json.dumps(request.body)) // _CHARACTERS_PER_TOKEN})
+        form = FORMATS.get(path)
         if form is None:
             return super()._default_reply(request)
         asked = form.asked(request.body)
