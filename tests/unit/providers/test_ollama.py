@@ -149,8 +149,8 @@ def test_embeddings_request_a_context_for_the_longest_text_within_the_models_win
     assert (sent["options"], sent["truncate"]) == ({"num_ctx": num_ctx}, False)
 
 
-def test_the_window_of_the_configured_model_limits_the_context_of_embeddings(fake: FakeProvider) -> None:
-    with_adapter(fake, lambda adapter: adapter.embed(EmbeddingCall("e", ["x" * 2000]), timeout_s=5))
+def test_the_models_window_limits_the_context_of_embeddings(fake: FakeProvider) -> None:
+    with_adapter(fake, lambda adapter: adapter.embed(EmbeddingCall("e", ["x" * 2000], context_window=512), timeout_s=5))
     assert fake.received[0].body["options"] == {"num_ctx": 512}
 
 

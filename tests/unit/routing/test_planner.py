@@ -148,9 +148,9 @@ def test_tools_exclude_only_models_known_not_to_call_them() -> None:
 def test_fields_that_ollama_does_not_support_exclude_it_with_the_reason() -> None:
     result = planned(
         provider("o", chat_model("m"), provider_type="ollama"),
-        requested_features=frozenset({RequestedFeature(RequestFeature.LOGPROBS)}),
+        requested_features=frozenset({RequestedFeature(RequestFeature.LOGIT_BIAS)}),
     )
-    assert why_not(result, "m") == "ollama has no logprobs"
+    assert why_not(result, "m") == "ollama has no logit_bias"
 
 
 def test_prompt_and_answer_must_fit_the_context_window() -> None:

@@ -74,5 +74,12 @@ def chat_call(route: RouteRequest, conversation: Conversation, candidate: Candid
     output = min(candidate.quote.output_cap, route.output_tokens or _DEFAULT_OUTPUT_TOKENS)
     window = min(model.context_window, prompt.bound + images + output)
     return ChatCall(
-        model.model_id, conversation, candidate.output_cap, window, candidate.price_ceiling, model.max_output_tokens
+        model.model_id,
+        conversation,
+        candidate.output_cap,
+        window,
+        candidate.price_ceiling,
+        model.max_output_tokens,
+        context_window=model.context_window,
+        marks_prefix=candidate.marks_prefix,
     )

@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from sekha_llm_bridge.clock import Clock
+from sekha_llm_bridge.conversation import WireFormat
 from sekha_llm_bridge.errors import FailureKind, ProviderError
 from sekha_llm_bridge.providers import EmbeddingAnswer, EmbeddingCall, Provider, ProviderDirectory, embed_in_batches
 from sekha_llm_bridge.providers.base import malformed_answer_guard
@@ -19,8 +20,8 @@ _MAX_RENEWAL_S = 3.0
 class EmbeddingOperation(NamedTuple):
     """One vector for each text. `dimensions` is the length of vector that was requested, None for the model's own.
 
-    `vendor_fields` are sent to a provider of OpenAI's format as they are. `providers` fetch a key that is rotated while
-    the texts are sent in several batches.
+    `vendor_fields` are sent to a provider of their own format, `wire_format`, as they are. `providers` fetch a key that
+    is rotated while the texts are sent in several batches.
     """
 
     route: RouteRequest
@@ -30,6 +31,7 @@ class EmbeddingOperation(NamedTuple):
     clock: Clock
     vendor_fields: Mapping[str, Any] = MappingProxyType({})
     providers: ProviderDirectory | None = None
+    wire_format: WireFormat = WireFormat.OPENAI_CHAT
 
     @property
     def conversation(self) -> None:
@@ -42,8 +44,15 @@ class EmbeddingOperation(NamedTuple):
         """
         model = candidate.entry.model
         shorter = None if self.dimensions == model.dimension else self.dimensions  # some refuse the field itself
-        window = model.context_window
-        call = EmbeddingCall(model.model_id, self.texts, shorter, self.user, self.vendor_fields, window)
+        call = EmbeddingCall(
+            model.model_id,
+            self.texts,
+            shorter,
+            self.user,
+            self.vendor_fields,
+            context_window=model.context_window,
+            wire_format=self.wire_format,
+        )
         limits, renew = provider.embedding_limits, self._renewing(candidate.entry.provider.id)
         answer = await embed_in_batches(provider, call, limits, timeout_s=timeout_s, clock=self.clock, renew=renew)
         with malformed_answer_guard(answer.usage):

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from sekha_llm_bridge.conversation import AnswerChunk, ChatAnswer, Json
+from sekha_llm_bridge.conversation import AnswerChunk, ChatAnswer, Json, WireFormat
 from sekha_llm_bridge.errors import FailureKind, ProviderError
 from sekha_llm_bridge.providers.calls import ChatCall
 from sekha_llm_bridge.usage import Usage
@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 class EmbeddingCall:
     """One embedding request to one model: `texts` in order; `dimensions` only where shorter vectors are requested.
 
-    `vendor_fields` are the request's fields that the bridge does not know, such as `input_type`; an adapter of OpenAI's
-    format sends them as they are. `context_window` is that of the model, in tokens; None where it is not known.
+    `vendor_fields` are the request's fields that the bridge does not know, such as `input_type`; an adapter of their
+    format, `wire_format`, sends them as they are. `context_window` is that of the model, in tokens; None where it is
+    not known.
     """
 
     model_id: str
@@ -30,6 +31,7 @@ class EmbeddingCall:
     user: str | None = None
     vendor_fields: Json = field(default_factory=dict)
     context_window: int | None = None
+    wire_format: WireFormat = WireFormat.OPENAI_CHAT
 
 
 @dataclass(frozen=True, slots=True)

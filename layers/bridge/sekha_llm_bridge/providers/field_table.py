@@ -96,7 +96,7 @@ FIELD_TABLE = (
     FieldRow("function_call", X, X, X, F.FUNCTIONS),
     FieldRow("functions", X, X, X, F.FUNCTIONS),
     FieldRow("logit_bias", X, X, X, F.LOGIT_BIAS),
-    FieldRow("logprobs", X, X, X, F.LOGPROBS),
+    FieldRow("logprobs", C, X, X, F.LOGPROBS),
     FieldRow("max_completion_tokens", C, C, C),
     FieldRow("max_tokens", C, C, C),
     FieldRow("metadata", N, N, N, None, _KEPT),
@@ -143,13 +143,15 @@ FIELD_TABLE = (
     FieldRow("tools.function.parameters", C, C, C),
     FieldRow("tools.function.strict", H, C, C, None, "the model gets the schema, but is not held to it"),
     FieldRow("tools.custom", X, X, X, F.NON_FUNCTION_TOOLS),
-    FieldRow("top_logprobs", X, X, X, F.TOP_LOGPROBS),
+    FieldRow("top_logprobs", C, X, X, F.TOP_LOGPROBS),
     FieldRow("top_p", C, C, C),
     FieldRow("user", N, C, N, None, _KEPT),
     FieldRow("verbosity", X, X, X, F.VERBOSITY),
     FieldRow("web_search_options", X, X, X, F.WEB_SEARCH_OPTIONS),
 )
 """One row for each field of OpenAI's request."""
+
+_MARKS = frozenset({"cache_control"})  # Anthropic's field; like OpenAI's own for caching, it changes the cost only
 
 
 def handling(row: FieldRow, wire_format: str) -> Handling:
@@ -173,7 +175,7 @@ def capabilities_in_table(
         features=own_features | {row.feature for row in carried if row.feature is not None},
         translated_fields=own_fields | {row.name for row in carried if row.is_top_level},
         unsupported_fields=frozenset(row.name for row in excluding if row.feature is None),
-        unnoted_fields=frozenset(row.name for row in FIELD_TABLE if handling(row, wire_format) in {N, X}),
+        unnoted_fields=_MARKS | {row.name for row in FIELD_TABLE if handling(row, wire_format) in {N, X}},
         hints=frozenset(row.name for row in FIELD_TABLE if handling(row, wire_format) is H),
         counts_tokens=counts_tokens,
         original_format=original_format,

@@ -19,7 +19,7 @@ CALL = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{
 LONG_CACHE = {"type": "ephemeral", "ttl": "1h"}
 BREAKPOINT = {"type": "text", "text": "a", "prompt_cache_breakpoint": {"mode": "explicit"}}
 OPENAI_ONLY: list[dict[str, Any]] = [
-    {"logprobs": True},
+    {"logit_bias": {"1": 5}},
     {"web_search_options": {}},
     {"functions": [{"name": "f"}]},
     {"n": 2},
@@ -133,8 +133,8 @@ def test_a_feature_with_unbounded_cost_is_rejected_under_a_cost_limit(chat: Func
 
 
 REASONS: list[tuple[dict[str, Any], str]] = [
-    ({"logprobs": True}, "logprobs"),
-    ({"n": 2, "logprobs": True}, "logprobs, n > 1"),
+    ({"logit_bias": {"1": 5}}, "logit_bias"),
+    ({"n": 2, "logit_bias": {"1": 5}}, "logit_bias, n > 1"),
     ({"response_format": {"type": "grammar"}}, "response_format grammar"),
     ({"messages": [{"role": "user", "content": [{"type": "video"}]}]}, "content of type video"),
     ({"tools": [{"type": "custom", "custom": {"name": "f"}}]}, "tools that are no functions"),

@@ -11,6 +11,14 @@ from sekha_llm_bridge.providers import AdapterCapabilities
 
 _NO_VALUES: tuple[object, ...] = (None, False, [], {}, ["text"])
 _WITHOUT_EFFECT = frozenset({"metadata", "service_tier", "store"})  # the answer is the same without them
+_LOAD_OPTIONS = (
+    *("num_ctx", "num_batch", "num_gpu", "main_gpu", "use_mmap", "use_mlock", "num_thread", "numa", "low_vram"),
+    *("f16_kv", "draft_num_predict"),
+)
+_WITHOUT_EFFECT_ELSEWHERE = {
+    # How Ollama loads a model; the window of others is always as large as they have it. `think` is `effort_hint`.
+    WireFormat.OLLAMA: frozenset({"think", "keep_alive", *(f"options.{name}" for name in _LOAD_OPTIONS)})
+}
 _PARTICIPANTS = frozenset({Role.SYSTEM, Role.DEVELOPER, Role.USER, Role.ASSISTANT})
 
 
@@ -44,10 +52,17 @@ def fields_left_out(conversation: Conversation, capabilities: AdapterCapabilitie
         return []
     if capabilities.translated_fields is None:
         is_same_format = conversation.wire_format is WireFormat.OPENAI_CHAT
-        return [] if is_same_format else sorted(_with_value(conversation.vendor_fields) - _WITHOUT_EFFECT)
-    fields = _with_value(sent_fields(conversation))
-    left_out = fields - capabilities.translated_fields - capabilities.unnoted_fields
+        fields = conversation.vendor_fields
+        return [] if is_same_format else vendor_fields_left_out(fields, conversation.wire_format, capabilities)
+    unnoted = capabilities.unnoted_fields | _WITHOUT_EFFECT_ELSEWHERE.get(conversation.wire_format, frozenset())
+    left_out = _with_value(sent_fields(conversation)) - capabilities.translated_fields - unnoted
     return sorted(left_out | (capabilities.hints & frozenset(_nested_hints(conversation))))
+
+
+def vendor_fields_left_out(fields: Json, wire_format: WireFormat, capabilities: AdapterCapabilities) -> list[str]:
+    """Returns the sorted names of the vendor fields of another format that an adapter leaves out with a note."""
+    unnoted = _WITHOUT_EFFECT | _WITHOUT_EFFECT_ELSEWHERE.get(wire_format, frozenset())
+    return sorted(_with_value(fields) - (capabilities.translated_fields or frozenset()) - unnoted)
 
 
 def _with_value(fields: Json) -> set[str]:

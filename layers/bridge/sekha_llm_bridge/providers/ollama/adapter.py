@@ -32,6 +32,7 @@ from sekha_llm_bridge.providers.ollama.response import (
     read_chat_answer,
     read_embeddings,
     reject_truncated_prompt,
+    require_logprobs,
 )
 from sekha_llm_bridge.providers.ollama.stream import OllamaChunkReader
 from sekha_llm_bridge.providers.ollama.thinking import EFFORT_ADAPTATIONS
@@ -58,7 +59,7 @@ class OllamaAdapter:
 
     async def chat(self, call: ChatCall, *, timeout_s: float) -> ChatAnswer:
         """See `Provider.chat`. A prompt that is too long is an error, never cut."""
-        payload = chat_payload(call, stream=False)
+        payload = self._chat_payload(call, stream=False)
 
         async def send(sent: ChatPayload) -> dict[str, Any]:
             return await self._http.post(
@@ -69,13 +70,14 @@ class OllamaAdapter:
         with malformed_answer_guard(chat_usage(body)):
             answer = read_chat_answer(body, created=self._unix_time_s())
         reject_truncated_prompt(answer.usage, payload)
+        require_logprobs(body["message"].get("content"), answer.choices[0].logprobs, payload, answer.usage)
         return answer
 
     async def stream(self, call: ChatCall, *, timeout_s: float) -> AsyncGenerator[AnswerChunk]:
         """See `Provider.stream`. Where an old Ollama has cut the prompt, the answer fails with its last event: only
         that one has the usage which shows it.
         """
-        payload = chat_payload(call, stream=True)
+        payload = self._chat_payload(call, stream=True)
         chunks, decoder = SingleChoiceStream(self._unix_time_s()), EventDecoder()
         lines = OllamaChunkReader(payload, chunks)
         async with AsyncExitStack() as stack:
@@ -93,6 +95,9 @@ class OllamaAdapter:
             for line in decoder.finish():
                 yield lines.read_line(line, is_whole=decoder.has_single_value)
         chunks.require_complete()
+
+    def _chat_payload(self, call: ChatCall, *, stream: bool) -> ChatPayload:
+        return chat_payload(call, stream=stream)
 
     async def _send_chat(self, call: ChatCall, payload: ChatPayload, send: Callable[[ChatPayload], Awaitable[T]]) -> T:
         adaptations = EFFORT_ADAPTATIONS if call.conversation.field("think") is None else ()

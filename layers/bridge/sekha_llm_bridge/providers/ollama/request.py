@@ -1,23 +1,26 @@
 """Translates requests to Ollama's format. Source: Ollama's API documentation."""
 
-from collections.abc import Iterable, Mapping
 from typing import Any, NotRequired, TypedDict
 
 import orjson
 
 from sekha_llm_bridge.conversation import (
+    Conversation,
     Function,
     Image,
     Json,
     Message,
     OutputFormat,
     OutputFormatKind,
+    Reasoning,
+    ReasoningKind,
     Refusal,
     Role,
     Text,
     Tool,
     ToolCall,
     ToolChoiceMode,
+    WireFormat,
 )
 from sekha_llm_bridge.errors import FailureKind, ProviderError
 from sekha_llm_bridge.providers.base import EmbeddingCall
@@ -27,7 +30,18 @@ from sekha_llm_bridge.providers.ollama.thinking import think_of_effort
 _MIN_CONTEXT_TOKENS = 4096
 _ADDED_TOKENS = 2  # an embedding model adds one token before a text and one after it
 _OPTION_FIELDS = ("temperature", "top_p", "top_k", "min_p", "seed", "presence_penalty", "frequency_penalty")
-OWN_FIELDS = frozenset({"top_k", "min_p", "think", "keep_alive"})
+_OWN_OPTIONS = (
+    *("num_keep", "typical_p", "tfs_z", "repeat_last_n", "repeat_penalty", "penalize_newline"),
+    *("mirostat", "mirostat_tau", "mirostat_eta"),
+    *("num_batch", "num_gpu", "main_gpu", "use_mmap", "use_mlock", "num_thread", "numa", "low_vram", "f16_kv"),
+    *("logits_all", "vocab_only", "draft_num_predict"),
+)
+"""The options that only Ollama has, in its present and its earlier versions."""
+
+_OPTION = "options."
+OWN_FIELDS = frozenset(
+    {"top_k", "min_p", "think", "keep_alive", f"{_OPTION}num_ctx", *(_OPTION + name for name in _OWN_OPTIONS)}
+)
 """The fields that `chat_payload` translates besides OpenAI's, which are in the field table."""
 
 
@@ -51,6 +65,7 @@ class SentMessage(TypedDict):
     content: str
     images: NotRequired[list[str]]
     tool_calls: NotRequired[list[SentCall]]
+    thinking: NotRequired[str]
     tool_name: NotRequired[str]
 
 
@@ -71,14 +86,19 @@ class ChatPayload(TypedDict):
     format: NotRequired[Any]
     think: NotRequired[Any]
     keep_alive: NotRequired[Any]
+    logprobs: NotRequired[bool]
+    top_logprobs: NotRequired[int]
 
 
 def chat_payload(call: ChatCall, *, stream: bool) -> ChatPayload:
-    """Returns the body of a chat request. Raises `ProviderError` (REQUEST_REJECTED) for untranslatable tool calls."""
+    """Returns the body of a chat request.
+
+    Raises `ProviderError` (REQUEST_REJECTED) for untranslatable tool calls.
+    """
     conversation = call.conversation
     payload = ChatPayload(
         model=call.model_id,
-        messages=_messages(conversation.messages),
+        messages=_messages(conversation),
         stream=stream,
         truncate=False,
         shift=False,
@@ -94,6 +114,10 @@ def chat_payload(call: ChatCall, *, stream: bool) -> ChatPayload:
         think = think_of_effort(call.model_id, conversation.field("reasoning_effort"))
     if think is not None:
         payload["think"] = think
+    if (top := conversation.parameters.get("top_logprobs")) is not None:
+        payload["top_logprobs"] = top
+    if conversation.parameters.get("logprobs"):
+        payload["logprobs"] = True
     if "keep_alive" in conversation.vendor_fields:
         payload["keep_alive"] = conversation.vendor_fields["keep_alive"]
     return payload
@@ -106,8 +130,25 @@ def _options(call: ChatCall) -> dict[str, Any]:
         options["stop"] = [stop] if isinstance(stop, str) else stop
     if (limit := call.output_limit) is not None:
         options["num_predict"] = limit
-    options["num_ctx"] = context_window_for(call.context_tokens)
-    return options
+    own = own_options(call.conversation.vendor_fields, call.conversation.wire_format)
+    num_ctx = context_window_for(call.context_tokens)
+    return {**options, **own, "num_ctx": max(num_ctx, requested_context(own, call.context_window))}
+
+
+def own_options(vendor_fields: Json, wire_format: WireFormat) -> dict[str, Any]:
+    """Returns the options that only Ollama has, and its `num_ctx`, of a request in Ollama's format."""
+    if wire_format is not WireFormat.OLLAMA:
+        return {}
+    names = ("num_ctx", *_OWN_OPTIONS)
+    return {name: vendor_fields[_OPTION + name] for name in names if _OPTION + name in vendor_fields}
+
+
+def requested_context(options: Json, context_window: int | None) -> int:
+    """Returns the `num_ctx` that a caller requests, at most the model's window. It may be larger than the prompt needs,
+    so that Ollama does not reload the model; a smaller one would cut the prompt, so it is not sent.
+    """
+    requested: int = options.get("num_ctx", 0)
+    return requested if context_window is None else min(requested, context_window)
 
 
 def context_window_for(context_tokens: int) -> int:
@@ -131,26 +172,31 @@ def _format(wanted: OutputFormat) -> Any:
             return None
 
 
-def _messages(messages: Iterable[Message]) -> list[SentMessage]:
+def _messages(conversation: Conversation) -> list[SentMessage]:
     """Returns the messages. Ollama's messages of role `tool` refer to the name of the function, not to the call."""
     sent: list[SentMessage] = []
     tool_names: dict[str | None, str] = {}
-    for message in messages:
+    is_ollamas = conversation.wire_format is WireFormat.OLLAMA
+    for message in conversation.messages:
         tool_names |= {block.call_id: block.name for block in message.blocks if type(block) is ToolCall}
-        sent.append(_message(message, tool_names))
+        sent_name = message.extra.get("tool_name") if is_ollamas else None
+        sent.append(_message(message, tool_names.get(message.call_id) or sent_name or ""))
     return sent
 
 
-def _message(message: Message, tool_names: Mapping[str | None, str]) -> SentMessage:
+def _message(message: Message, tool_name: str) -> SentMessage:
     role = "system" if message.role is Role.DEVELOPER else message.role.value
     texts = [block.text for block in message.blocks if isinstance(block, Text | Refusal)]
     sent = SentMessage(role=role, content="\n".join(texts))
     if images := [block.media.data or "" for block in message.blocks if type(block) is Image]:
         sent["images"] = images
+    thoughts = [block for block in message.blocks if type(block) is Reasoning and block.kind is ReasoningKind.UNKNOWN]
+    if thinking := "".join(block.text for block in thoughts):  # not that of another vendor's models
+        sent["thinking"] = thinking
     if calls := [_tool_call(block) for block in message.blocks if type(block) is ToolCall]:
         sent["tool_calls"] = calls
     if message.role is Role.TOOL:
-        sent["tool_name"] = tool_names.get(message.call_id, "")
+        sent["tool_name"] = tool_name
     return sent
 
 
@@ -185,12 +231,19 @@ def embedding_payload(call: EmbeddingCall) -> dict[str, Any]:
     """
     longest = max((len(text.encode()) for text in call.texts), default=0)
     num_ctx = context_window_for(longest + _ADDED_TOKENS)
+    own = own_options(call.vendor_fields, call.wire_format)
+    num_ctx = max(num_ctx, requested_context(own, call.context_window))
     payload: dict[str, Any] = {
         "model": call.model_id,
         "input": list(call.texts),
         "truncate": False,
-        "options": {"num_ctx": num_ctx if call.context_window is None else min(num_ctx, call.context_window)},
+        "options": {
+            **own,
+            "num_ctx": num_ctx if call.context_window is None else min(num_ctx, call.context_window),
+        },
     }
+    if call.wire_format is WireFormat.OLLAMA and "keep_alive" in call.vendor_fields:
+        payload["keep_alive"] = call.vendor_fields["keep_alive"]
     if call.dimensions is not None:
         payload["dimensions"] = call.dimensions
     return payload

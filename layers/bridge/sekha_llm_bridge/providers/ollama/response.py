@@ -3,7 +3,18 @@
 import secrets
 from typing import Any
 
-from sekha_llm_bridge.conversation import Block, ChatAnswer, Choice, FinishReason, Json, Reasoning, Text, ToolCall
+from sekha_llm_bridge.conversation import (
+    Block,
+    ChatAnswer,
+    Choice,
+    FinishReason,
+    Json,
+    Original,
+    Reasoning,
+    Text,
+    ToolCall,
+    WireFormat,
+)
 from sekha_llm_bridge.errors import FailureKind, ProviderError
 from sekha_llm_bridge.providers.base import EmbeddingAnswer, malformed_answer
 from sekha_llm_bridge.providers.ollama.request import ChatPayload
@@ -21,8 +32,8 @@ def read_chat_answer(body: Json, *, created: int) -> ChatAnswer:
     text = message.get("content") or ("" if not calls else None)
     blocks: list[Block] = [Reasoning(message["thinking"])] if message.get("thinking") else []
     blocks += [] if text is None else [Text(text)]
-    choice = Choice(0, (*blocks, *calls), finish_reason(body, has_calls=bool(calls)))
-    return ChatAnswer(new_answer_id(), created, (choice,), chat_usage(body))
+    choice = Choice(0, (*blocks, *calls), finish_reason(body, has_calls=bool(calls)), logprobs(body))
+    return ChatAnswer(new_answer_id(), created, (choice,), chat_usage(body), original=original(body))
 
 
 def join_events(events: list[dict[str, Any]]) -> dict[str, Any]:
@@ -32,7 +43,8 @@ def join_events(events: list[dict[str, Any]]) -> dict[str, Any]:
         name: "".join(str(message.get(name) or "") for message in messages) for name in ("content", "thinking")
     }
     joined["tool_calls"] = [call for message in messages for call in message.get("tool_calls") or ()]
-    return {**events[-1], "message": joined}
+    probabilities = [one for event in events for one in event.get("logprobs") or ()]
+    return {**events[-1], "message": joined, **({"logprobs": probabilities} if probabilities else {})}
 
 
 def tool_call(function: Json) -> ToolCall:
@@ -46,6 +58,33 @@ def finish_reason(body: Json, *, has_calls: bool) -> FinishReason:
     if has_calls:
         return FinishReason.TOOL_CALLS
     return FinishReason.LENGTH if body.get("done_reason") == "length" else FinishReason.STOP
+
+
+def logprobs(body: Json) -> Json | None:
+    """Returns the log probabilities in OpenAI's form, whose items Ollama's have; None where there are none."""
+    sent = body.get("logprobs")
+    return {"content": sent, "refusal": None} if isinstance(sent, list) and sent else None
+
+
+def require_logprobs(choice_text: str | None, found: Json | None, payload: ChatPayload, usage: Usage | None) -> None:
+    """Raises `ProviderError` (CANDIDATE_UNSUITABLE) where they were requested and a text came without: Ollama before
+    version 0.12.11 ignores `logprobs`.
+    """
+    if choice_text and found is None and payload.get("logprobs"):
+        message = "this Ollama gives no logprobs: it is older than version 0.12.11"
+        raise ProviderError(
+            FailureKind.CANDIDATE_UNSUITABLE,
+            message,
+            provider_status=200,
+            param="logprobs",
+            usage=usage,
+            unsupported_feature="logprobs",
+        )
+
+
+def original(body: Json) -> Original:
+    """Returns an answer or an event as Ollama sent it: it has the durations."""
+    return Original(WireFormat.OLLAMA, body)
 
 
 def chat_usage(body: Json) -> Usage | None:

@@ -10,8 +10,11 @@ from sekha_llm_bridge.providers.ollama.request import ChatPayload
 from sekha_llm_bridge.providers.ollama.response import (
     chat_usage,
     finish_reason,
+    logprobs,
+    original,
     read_chat_answer,
     reject_truncated_prompt,
+    require_logprobs,
     tool_call,
 )
 from sekha_llm_bridge.providers.single_choice import SingleChoiceStream
@@ -40,7 +43,8 @@ class OllamaChunkReader:
         usage = chat_usage(event) if event.get("done") else None
         reject_truncated_prompt(usage, self._payload)
         with malformed_answer_guard(usage):
-            return self._chunks.chunk(self._delta(event), usage=usage)
+            chunk = self._chunks.chunk(self._delta(event), usage=usage)
+            return chunk._replace(original=original(event)) if event.get("done") else chunk
 
     def read_unstreamed(self, answer: dict[str, Any]) -> AnswerChunk:
         """Returns the only chunk of a complete answer: some servers send one although a stream was requested.
@@ -51,16 +55,24 @@ class OllamaChunkReader:
         reject_truncated_prompt(usage, self._payload)
         with malformed_answer_guard(usage):
             choice = read_chat_answer(answer, created=0).choices[0]
+            require_logprobs(answer["message"].get("content"), choice.logprobs, self._payload, usage)
             texts, calls = _texts(answer), [block for block in choice.blocks if type(block) is ToolCall]
-            delta = ChoiceDelta(**texts, tool_calls=self._numbered(calls), finish_reason=choice.finish_reason)
-            return self._chunks.chunk(delta, usage=usage)
+            delta = ChoiceDelta(
+                **texts,
+                tool_calls=self._numbered(calls),
+                finish_reason=choice.finish_reason,
+                logprobs=choice.logprobs,
+            )
+            return self._chunks.chunk(delta, usage=usage)._replace(original=original(answer))
 
     def _delta(self, event: Json) -> ChoiceDelta:
         """Returns what an event adds. Ollama sends each tool call complete, in one event."""
         calls = [tool_call(call["function"]) for call in (event.get("message") or {}).get("tool_calls") or ()]
         texts, numbered = _texts(event), self._numbered(calls)
+        probabilities = logprobs(event)
+        require_logprobs(texts["text"], probabilities, self._payload, None)
         finish = finish_reason(event, has_calls=self._n_calls > 0) if event.get("done") else None
-        return ChoiceDelta(**texts, tool_calls=numbered, finish_reason=finish)
+        return ChoiceDelta(**texts, tool_calls=numbered, finish_reason=finish, logprobs=probabilities)
 
     def _numbered(self, calls: list[ToolCall]) -> tuple[ToolCallDelta, ...]:
         first, self._n_calls = self._n_calls, self._n_calls + len(calls)

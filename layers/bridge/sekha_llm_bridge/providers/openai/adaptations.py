@@ -9,6 +9,7 @@ from typing import Any
 
 from sekha_llm_bridge.errors import FailureKind
 from sekha_llm_bridge.providers.adaptation import Adaptation
+from sekha_llm_bridge.providers.cache_control import CACHE_ADAPTATIONS
 
 Payload = dict[str, Any]
 
@@ -75,6 +76,7 @@ CHAT_ADAPTATIONS = (
     Adaptation(_UNKNOWN_OUTPUT_CAP, _with_other_output_cap, frozenset({FailureKind.CANDIDATE_UNSUITABLE})),
     Adaptation(r"\breasoning|\bthinking", _without_reasoning),
     Adaptation(r"\bdeveloper\b|\broles?\b", _with_system_messages),
+    *CACHE_ADAPTATIONS,
     Adaptation(r"\bcontent\b", _with_text_in_every_message),
 )
 EMBEDDING_ADAPTATIONS = (Adaptation(r"encoding_?format", _without_encoding_format),)

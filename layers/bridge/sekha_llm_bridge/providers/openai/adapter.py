@@ -48,13 +48,14 @@ class OpenAIAdapter:
         payload = chat_payload(call, self._vendor)
         with output_cap_guard(call, _names_output_cap):
             body = await self._post(self._urls.chat, payload, CHAT_ADAPTATIONS, timeout_s, join_chunks)
-        usage = read_chat_usage(body.get("usage"))
+        usage = read_chat_usage(body.get("usage"), is_hour_cache=call.asks_for_hour_cache)
         with malformed_answer_guard(usage):
             return read_chat_answer(body, usage, created=self._unix_time_s())
 
     async def stream(self, call: ChatCall, *, timeout_s: float) -> AsyncGenerator[AnswerChunk]:
         """See `Provider.stream`. The answer is complete with its finish reasons, whether `[DONE]` follows or not."""
-        reader = ChunkReader(call.conversation.n_choices, self._unix_time_s)
+        is_hour_cache = call.asks_for_hour_cache
+        reader = ChunkReader(call.conversation.n_choices, self._unix_time_s, is_hour_cache=is_hour_cache)
         decoder, payload = EventDecoder(), {**chat_payload(call, self._vendor), "stream": True}
         try:
             async with AsyncExitStack() as stack:

@@ -1,0 +1,53 @@
+"""The names of models as Ollama's clients write them: with a tag, or without one, which means `latest`.
+
+A configured model is found by either form. The lists give the form with a tag, as Ollama's do, because some clients add
+`:latest` to a name without a tag and look for that in the list (Open WebUI).
+"""
+
+from collections.abc import Iterator
+
+from sekha_llm_bridge.errors import ModelNotFound
+from sekha_llm_bridge.routing import Catalog
+from sekha_llm_bridge.routing.catalog import DEFAULT_NAMES
+from sekha_llm_bridge.routing.names import AUTO, model_ref, resolve_model
+
+_LATEST = ":latest"
+_MAX_SHOWN_CHARACTERS = 200
+
+
+def configured_name(name: str | None, catalog: Catalog) -> str | None:
+    """Returns the name by which the configuration has the model; None for no name.
+
+    Raises `ModelNotFound` in the words of Ollama, which clients look for.
+    """
+    if not name:
+        return None
+    found = next((form for form in _forms(name) if _is_configured(form, catalog)), name)
+    try:
+        resolve_model(found, catalog)
+    except ModelNotFound as exc:
+        shown = name[:_MAX_SHOWN_CHARACTERS]
+        raise ModelNotFound(f"model '{shown}' not found: {exc.message}", param="model") from None
+    return found
+
+
+def name_with_tag(name: str) -> str:
+    """Returns the name as Ollama's lists show it."""
+    return name if _has_tag(name) else name + _LATEST
+
+
+def _forms(name: str) -> Iterator[str]:
+    yield name
+    if name.endswith(_LATEST):
+        yield name.removesuffix(_LATEST)
+    elif not _has_tag(name):
+        yield name + _LATEST
+
+
+def _is_configured(name: str, catalog: Catalog) -> bool:
+    own = {AUTO, *DEFAULT_NAMES, *catalog.aliases}
+    return name in own or model_ref(name, catalog) is not None
+
+
+def _has_tag(name: str) -> bool:
+    return ":" in name.rpartition("/")[2]
