@@ -67,11 +67,12 @@ async function generate(model) {
   return { whole, streamed };
 }
 
+// The list of models, which has tags as Ollama's, and what one of them can do.
 async function models(model) {
   const listed = (await client.list()).models.map((one) => one.model);
   const { capabilities = [] } = await client.show({ model });
   const can = capabilities.filter((one) => ["completion", "tools"].includes(one)).sort();
-  return { is_listed: listed.includes(model), can };
+  return { is_listed: listed.includes(`${model}:latest`), can };
 }
 
 async function error() {
