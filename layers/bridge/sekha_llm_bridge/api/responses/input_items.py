@@ -66,15 +66,20 @@ def _n_before_a_new_message(turn: Sequence[Block]) -> int:
 
 
 def _whole(turn: Sequence[Block]) -> Iterator[Message]:
-    if turn:
-        yield Message(Role.ASSISTANT, tuple(turn), is_text=_is_text(turn))
+    if not turn:
+        return
+    blocks = tuple(turn)
+    if all(isinstance(block, Reasoning) for block in blocks):  # an answer that was stopped while the model reasoned
+        blocks = (*blocks, Text(""))
+    yield Message(Role.ASSISTANT, blocks, is_text=_is_text(blocks))
 
 
 def _is_text(blocks: Sequence[Block]) -> bool:
-    """Returns whether the content is one text. Many servers take no lists of parts where a text will do."""
-    return sum(isinstance(block, Text | Refusal) for block in blocks) <= 1 and not any(
-        isinstance(block, Image | Document | Audio) for block in blocks
-    )
+    """Returns whether the content is one text, or none at all because there are only calls. Many servers take no lists
+    of parts where a text will do.
+    """
+    content = [block for block in blocks if not isinstance(block, Reasoning | ToolCall)]
+    return [type(block) for block in content] in ([Text], [Refusal]) or (not content and bool(blocks))
 
 
 def _assistant_blocks(item: InputItem) -> list[Block] | None:
@@ -84,7 +89,7 @@ def _assistant_blocks(item: InputItem) -> list[Block] | None:
             return [*_reasoning(item)]
         case "function_call":
             name = function_name(item.name or "", item.namespace)
-            return [ToolCall(item.call_id, name, item.arguments or "")]
+            return [ToolCall(item.call_id, name, item.arguments or "{}")]
         case "custom_tool_call":
             name = function_name(item.name or "", item.namespace)
             return [ToolCall(item.call_id, name, arguments_of_input(item.input or ""))]

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sekha_llm_bridge.conversation import Conversation, Message, Text, WireFormat, cache_marks_of
+from sekha_llm_bridge.conversation import Conversation, Json, Message, Text, WireFormat, cache_marks_of
 from sekha_llm_bridge.providers.base import EmbeddingCall
 from sekha_llm_bridge.providers.cache_control import MARK, without_marks
 from sekha_llm_bridge.providers.calls import ChatCall, PriceCeiling
@@ -28,7 +28,7 @@ def chat_payload(call: ChatCall, vendor: Vendor) -> dict[str, Any]:
     """
     conversation = call.conversation
     if conversation.wire_format is not WireFormat.OPENAI_CHAT:
-        conversation = _with_marks_on_parts(in_openais_form(conversation))
+        conversation = _with_marks_on_parts(in_openais_form(conversation, vendor))
     payload: dict[str, Any] = {
         **conversation.vendor_fields,
         **_typed_fields(conversation),
@@ -88,12 +88,17 @@ def _with_marked_prefix(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [*messages[: n_leading - 1], {**last, "content": parts}, *messages[n_leading:]]
 
 
-def in_openais_form(conversation: Conversation) -> Conversation:
+def in_openais_form(conversation: Conversation, vendor: Vendor) -> Conversation:
     """Returns a conversation of another inbound API without what OpenAI's format has no place for, or in another place:
     media in the results of calls, and whether a call has failed.
     """
+    shared: Json = {}
+    if conversation.wire_format is WireFormat.OPENAI_RESPONSES:
+        names = vendor.responses_fields & conversation.vendor_fields.keys()
+        shared = {name: conversation.vendor_fields[name] for name in names}
     plain = conversation.without_extras()
-    return plain._replace(messages=tuple(with_media_after_results(map(with_failure_in_words, plain.messages))))
+    messages = tuple(with_media_after_results(map(with_failure_in_words, plain.messages)))
+    return plain._replace(messages=messages, vendor_fields=shared)
 
 
 def _typed_fields(conversation: Conversation) -> dict[str, Any]:
