@@ -7,7 +7,7 @@ and each output of a call the message of its result: most providers accept calls
 from collections.abc import Iterable, Iterator, Sequence
 
 from sekha_llm_bridge.api.conversations.images import media_of_url
-from sekha_llm_bridge.api.responses.reasoning import unpacked
+from sekha_llm_bridge.api.responses.reasoning import is_packed, unpacked
 from sekha_llm_bridge.api.responses.request import ContentPart, InputItem
 from sekha_llm_bridge.api.responses.tools import arguments_of_input, function_name
 from sekha_llm_bridge.conversation import (
@@ -108,12 +108,14 @@ def _other_message(item: InputItem) -> Message:
 
 def _reasoning(item: InputItem) -> tuple[Reasoning, ...]:
     """Returns the reasoning of an item: as the provider sent it, where the item still has that."""
-    if item.encrypted_content and (thoughts := unpacked(item.encrypted_content)) is not None:
+    own = item.encrypted_content if item.encrypted_content and is_packed(item.encrypted_content) else None
+    if own is not None and (thoughts := unpacked(own)):
         return thoughts
     parts = item.content if isinstance(item.content, list) and item.content else item.summary
     text = "\n\n".join(part.text or "" for part in parts or ())
-    kind = ReasoningKind.OPENAI if item.encrypted_content else ReasoningKind.UNKNOWN
-    thought = Reasoning(text, kind, encrypted=item.encrypted_content or None, item_id=item.id)
+    others = item.encrypted_content or None if own is None else None
+    kind = ReasoningKind.UNKNOWN if others is None else ReasoningKind.OPENAI
+    thought = Reasoning(text, kind, encrypted=others, item_id=item.id)
     return (thought,) if thought.text or thought.encrypted else ()
 
 
