@@ -68,8 +68,8 @@ def test_anthropic_gets_its_signed_thinking_back(fake: FakeProvider) -> None:
     assert fake.calls("/v1/messages")[-1].body["messages"][1]["content"] == blocks
 
 
-def test_reasoning_of_another_vendor_is_sent_as_its_text(responses: Function, fake: FakeProvider) -> None:
-    """A client that was at OpenAI before has items that only OpenAI can read."""
+def test_reasoning_that_only_openai_can_read_is_sent_as_openais(responses: Function, fake: FakeProvider) -> None:
+    """A client that was at OpenAI before has such items, and a gateway may lead back there."""
     item = {
         "type": "reasoning",
         "id": "rs_1",
@@ -78,7 +78,10 @@ def test_reasoning_of_another_vendor_is_sent_as_its_text(responses: Function, fa
         "encrypted_content": "gAAAAA",
     }
     answer(responses, input=[user("Hi"), item, {"role": "assistant", "content": "Hi."}, user("Go on.")])
-    assert sent_to(fake)["messages"][1] == {"role": "assistant", "content": "Hi.", "reasoning_content": "Hm."}
+    sent = sent_to(fake)["messages"][1]
+    assert (sent["content"], sent["reasoning_content"]) == ("Hi.", "Hm.")
+    (detail,) = sent["reasoning_details"]
+    assert (detail["data"], detail["format"], detail["id"]) == ("gAAAAA", "openai-responses-v1", "rs_1")
 
 
 def test_what_is_packed_is_unpacked_again() -> None:

@@ -1,4 +1,4 @@
-"""Requests for chats that OpenAI's Responses API can say, too, the same requests in its format, and bodies of any kind."""
+"""Requests for chats that OpenAI's Responses API can say, too, the same requests in its format, and others of it."""
 
 import json
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sekha_llm_bridge.api.chat.conversation import conversation_of as chat_conversation
 from sekha_llm_bridge.api.chat.request import ChatRequest
 from sekha_llm_bridge.api.parsing import validated
-from sekha_llm_bridge.api.responses.conversation import parsed_request
+from sekha_llm_bridge.api.responses.conversation import ParsedRequest, parsed_request
 from sekha_llm_bridge.api.responses.request import ResponsesRequest
 from sekha_llm_bridge.config.models import ProviderType
 from sekha_llm_bridge.conversation import Conversation
@@ -17,6 +17,7 @@ from sekha_llm_bridge.providers import ChatCall
 from sekha_llm_bridge.providers.openai.request import chat_payload
 from sekha_llm_bridge.providers.openai.vendors import VENDORS
 from tests.fakes.settings import chat_model, make_settings, provider
+from tests.property.translators.generated import texts
 
 Body = dict[str, Any]
 
@@ -27,7 +28,6 @@ PNG = (
 PDF = "data:application/pdf;base64,JVBERi0xLjQK"
 _SETTINGS = make_settings(provider("p", chat_model("m")))
 
-texts = st.text(max_size=8)
 names = st.text("abc_", min_size=1, max_size=5)
 schemas = st.sampled_from([{"type": "object"}, {"type": "object", "properties": {"a": {"type": "string"}}}, {}])
 
@@ -203,16 +203,16 @@ def _part(sent: Body, text_kind: str) -> Body:
             return sent
 
 
-def conversation_of(body: Body) -> Conversation:
-    """The conversation of a request for a response. Raises `InvalidRequest`."""
-    return parsed_request(validated(ResponsesRequest, body), body, _SETTINGS).chat.conversation
+def parsed(body: Body) -> ParsedRequest:
+    """A request for a response. Raises `InvalidRequest`."""
+    return parsed_request(validated(ResponsesRequest, body), body, _SETTINGS)
 
 
 def check_translation(chat: Body) -> None:
     """Checks that OpenAI gets the same for a chat in either format. A text in a list of its own is the same text."""
     ChatRequest.model_validate(chat)
     direct = _payload(chat_conversation(chat))
-    translated = _payload(conversation_of(as_responses(chat)))
+    translated = _payload(parsed(as_responses(chat)).chat.conversation)
     assert _plain(translated) == _plain(direct), json.dumps(as_responses(chat))
 
 
@@ -230,91 +230,42 @@ def _plain_message(message: Body) -> Body:
     return {**message, "content": content[0]["text"] if is_one_text and isinstance(content, list) else content}
 
 
-_words = st.sampled_from(
-    [
-        *(
-            "message",
-            "function_call",
-            "function_call_output",
-            "custom_tool_call",
-            "custom_tool_call_output",
-            "reasoning",
+response_requests = chat_requests().map(as_responses) | st.builds(
+    lambda body, more: {**body, **more},
+    chat_requests().map(as_responses),
+    objects(
+        {},
+        instructions=texts,
+        include=st.just(["reasoning.encrypted_content"]),
+        metadata=st.dictionaries(names, texts, max_size=2),
+        truncation=st.sampled_from(["auto", "disabled"]),
+        input=st.lists(
+            st.one_of(
+                objects(
+                    {"type": st.just("reasoning"), "summary": st.just([{"type": "summary_text", "text": "Hm."}])},
+                    encrypted_content=texts | st.just("bridge1.W10="),
+                    id=names,
+                ),
+                objects({"type": st.just("custom_tool_call"), "call_id": names, "name": names, "input": texts}),
+                objects({"type": st.just("custom_tool_call_output"), "call_id": names, "output": texts}),
+                objects({"type": st.just("item_reference"), "id": names}),
+                objects({"role": st.just("user"), "content": texts}),
+            ),
+            min_size=1,
+            max_size=3,
         ),
-        *("item_reference", "additional_tools", "input_text", "input_image", "input_file", "output_text", "refusal"),
-        *("input_audio", "function", "custom", "namespace", "web_search", "allowed_tools", "grammar", "json_schema"),
-        *(
-            "user",
-            "assistant",
-            "system",
-            "developer",
-            "tool",
-            "auto",
-            "required",
-            "f",
-            "c1",
-            PNG,
-            PDF,
-            "{}",
-            "bridge1.",
+        tools=st.lists(
+            st.one_of(
+                objects({"type": st.just("custom"), "name": names}, format=st.just({"type": "grammar"})),
+                objects(
+                    {"type": st.just("namespace"), "name": names, "tools": st.just([{"type": "custom", "name": "n"}])}
+                ),
+                objects({"type": st.sampled_from(["web_search", "mcp"])}),
+            ),
+            max_size=2,
         ),
-    ]
-)
-_item_fields = st.sampled_from(
-    [
-        *(
-            "type",
-            "role",
-            "content",
-            "id",
-            "call_id",
-            "name",
-            "arguments",
-            "input",
-            "output",
-            "summary",
-            "tools",
-            "text",
-        ),
-        *("image_url", "file_data", "file_url", "file_id", "refusal", "input_audio", "encrypted_content", "namespace"),
-        *("parameters", "format", "schema", "strict", "mode", "data", "effort", "verbosity", "x_new"),
-    ]
-)
-_values = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers(-2, 200)
-    | st.floats(allow_nan=False, allow_infinity=False)
-    | texts
-    | _words,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_item_fields, inner, max_size=5),
-    max_leaves=12,
-)
-
-
-@st.composite
-def changed_bodies(draw: st.DrawFn) -> Body:
-    """Valid requests with a value of any kind somewhere in them."""
-    body = draw(chat_requests().map(as_responses))
-    place: Any = body
-    while True:
-        keys = list(range(len(place))) if isinstance(place, list) else [*place, draw(_item_fields)]
-        key = draw(st.sampled_from(keys or [0]))
-        inner = place[key] if keys and (isinstance(place, list) or key in place) else None
-        if not isinstance(inner, dict | list) or not inner or draw(st.integers(0, 3)) == 0:
-            break
-        place = inner
-    if isinstance(place, list) and not place:
-        place.append(draw(_values))
-    else:
-        place[key] = draw(_values)
-    return body
-
-
-any_bodies = changed_bodies() | st.dictionaries(
-    st.sampled_from([*ResponsesRequest.model_fields, "previous_response_id", "conversation", "prompt", "x_new"]).filter(
-        lambda name: name != "stream"
+        tool_choice=objects({"type": st.just("allowed_tools"), "mode": st.just("auto"), "tools": st.just([])}),
+        previous_response_id=st.none() | names,
     ),
-    _values,
-    max_size=5,
 )
-"""Requests with one field of any kind, and JSON objects of any kind."""
+"""Requests for responses: chats in its format, and what only this API has."""

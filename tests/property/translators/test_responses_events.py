@@ -18,6 +18,7 @@ from sekha_llm_bridge.errors import StreamInterrupted
 from sekha_llm_bridge.providers.openai.stream import ChunkReader
 from sekha_llm_bridge.usage import Usage
 from tests.fakes.response_events import Event, check_response_events, parse_response_events
+from tests.property.translators.generated import examples
 
 TOOLS: list[Event] = [
     {"type": "function", "name": "f", "parameters": {"type": "object"}},
@@ -75,6 +76,7 @@ def written(found: ResponseStreamEncoder, sent: list[tuple[Event, str | None]]) 
         yield found.chunk(reader.read({"choices": [{"index": 0, "delta": delta, "finish_reason": finish}]}))
 
 
+@examples
 @given(chunks, rules)
 def test_a_whole_stream_has_the_published_order_and_everything_that_was_sent(
     sent: list[tuple[Event, str | None]], output_rules: OutputRules
@@ -96,6 +98,7 @@ def test_a_whole_stream_has_the_published_order_and_everything_that_was_sent(
     assert (last["status"] == "incomplete") == (finish in {"length", "content_filter"})
 
 
+@examples
 @given(chunks, rules, st.integers(0, 10))
 def test_a_stream_that_is_cut_never_ends_as_a_whole_one_does(
     sent: list[tuple[Event, str | None]], output_rules: OutputRules, n_arrived: int
@@ -145,6 +148,7 @@ def without_ids(items: list[Any]) -> list[Any]:
     return [{name: value for name, value in item.items() if name != "id"} for item in items]
 
 
+@examples
 @given(st.lists(blocks, max_size=6), rules, finishes)
 def test_a_stream_ends_with_the_items_of_the_whole_answer(
     sent: list[Block], output_rules: OutputRules, finish: str | None
