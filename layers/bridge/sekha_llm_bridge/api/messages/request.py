@@ -67,12 +67,20 @@ class Source(_Lenient):
             check_other_urls(str(block.get("type")), block)
 
 
+# The names of unions are no identifiers: they are not part of an error's path.
+SourceOrText = Annotated[
+    Annotated[Source, Tag("an object")] | Annotated[str, Tag("a text")],
+    Discriminator(lambda value: "a text" if isinstance(value, str) else "an object"),
+]
+"""The source of an image or a document; of a search result, a text."""
+
+
 class Part(_Lenient):
     """One content block of a message, or of the result of a call."""
 
     type: str
     text: str | None = None
-    source: Source | str | None = None
+    source: SourceOrText | None = None
     id: str | None = None
     name: str | None = None
     input: dict[str, Any] | None = None
@@ -125,7 +133,7 @@ def _is_result(block: object) -> str:
 
 
 Block = Annotated[Annotated[ToolResult, Tag("a result")] | Annotated[Part, Tag("a block")], Discriminator(_is_result)]
-"""A content block of a message. The tags are no identifiers: they are not part of an error's path."""
+"""A content block of a message."""
 
 
 class InputMessage(_Lenient):
