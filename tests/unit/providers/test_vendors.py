@@ -29,11 +29,14 @@ def row(base_url: str | None, kind: str = "openai") -> Vendor:
 
 
 ROWS: list[tuple[str, dict[str, Any]]] = [
-    ("https://api.openai.com/v1", {"output_cap_field": "max_completion_tokens"}),
-    ("https://r.openai.azure.com/openai/v1", {"output_cap_field": "max_completion_tokens"}),
+    ("https://api.openai.com/v1", {"output_cap_field": "max_completion_tokens", "takes_cache_marks": False}),
+    ("https://r.openai.azure.com/openai/v1", {"output_cap_field": "max_completion_tokens", "takes_cache_marks": False}),
     ("https://openrouter.ai/api/v1", {"accepts_price_ceiling": True}),
-    ("https://generativelanguage.googleapis.com/v1beta/openai", {"max_texts": 100}),
-    ("https://api.groq.com/openai/v1", {"lacks": {F.LOGPROBS, F.TOP_LOGPROBS, F.LOGIT_BIAS, F.SEVERAL_CHOICES}}),
+    ("https://generativelanguage.googleapis.com/v1beta/openai", {"max_texts": 100, "takes_cache_marks": False}),
+    (
+        "https://api.groq.com/openai/v1",
+        {"lacks": {F.LOGPROBS, F.TOP_LOGPROBS, F.LOGIT_BIAS, F.SEVERAL_CHOICES}, "takes_cache_marks": False},
+    ),
     (
         "https://api.mistral.ai/v1",
         {
@@ -41,9 +44,10 @@ ROWS: list[tuple[str, dict[str, Any]]] = [
             "lacks": {F.LOGPROBS, F.TOP_LOGPROBS, F.LOGIT_BIAS},
             "renamed_fields": (("seed", "random_seed"),),
             "omitted_fields": {"user", "store", "service_tier"},
+            "takes_cache_marks": False,
         },
     ),
-    ("https://api.deepseek.com", {"unsupported_fields": {"response_format"}}),
+    ("https://api.deepseek.com", {"unsupported_fields": {"response_format"}, "takes_cache_marks": False}),
     (
         "https://api.cerebras.ai/v1",
         {"lacks": {F.LOGIT_BIAS}, "unsupported_fields": {"frequency_penalty", "presence_penalty"}},
@@ -108,11 +112,16 @@ def test_any_other_host_gets_the_generic_row(base_url: str) -> None:
 @pytest.mark.parametrize(
     ("kind", "base_url", "differences"),
     [
-        ("openai", None, {"output_cap_field": "max_completion_tokens"}),
+        ("openai", None, {"output_cap_field": "max_completion_tokens", "takes_cache_marks": False}),
         (
             "azure_openai",
             "https://r.openai.azure.com",
-            {"output_cap_field": "max_completion_tokens", "auth_header": "api-key", "auth_prefix": ""},
+            {
+                "output_cap_field": "max_completion_tokens",
+                "auth_header": "api-key",
+                "auth_prefix": "",
+                "takes_cache_marks": False,
+            },
         ),
         ("openrouter", None, {"accepts_price_ceiling": True}),
         ("litellm", "http://localhost:4000", {}),
@@ -136,7 +145,12 @@ def test_the_free_call_goes_where_the_vendor_lists_its_models() -> None:
 def test_what_a_vendor_lacks_is_no_capability_of_its_provider() -> None:
     groq = capabilities_for(config("https://api.groq.com/openai/v1"))
     assert groq.missing([RequestedFeature(F.LOGPROBS), RequestedFeature(F.SEVERAL_CHOICES)]) == ["logprobs", "n > 1"]
-    assert capabilities_for(config("https://api.together.xyz/v1")).missing(map(RequestedFeature, F)) == []
+    assert (
+        capabilities_for(config("https://api.together.xyz/v1")).missing(
+            map(RequestedFeature, set(F) - {F.ANTHROPIC_CONTENT})
+        )
+        == []
+    )
 
 
 def why_not(base_url: str, **request: Any) -> str | None:

@@ -12,6 +12,7 @@ from sekha_llm_bridge.config.models import ModelConfig, ProviderConfig
 from sekha_llm_bridge.config.vocabulary import Task
 from sekha_llm_bridge.connections import Connections
 from sekha_llm_bridge.execution import Executor, ModelService
+from sekha_llm_bridge.execution.served_prefixes import ServedPrefixes
 from sekha_llm_bridge.execution.token_counts import TokenCounts
 from sekha_llm_bridge.pricing import PriceBook
 from sekha_llm_bridge.providers import ProviderDirectory
@@ -209,7 +210,14 @@ def make_bridge(
         providers=providers,
         breakers=breakers,
         service=ModelService(
-            routing, catalogs, breakers, cooldowns, unsupported, executor, TokenCounts(providers, clock)
+            routing,
+            catalogs,
+            breakers,
+            cooldowns,
+            unsupported,
+            executor,
+            TokenCounts(providers, clock),
+            ServedPrefixes(clock),
         ),
         vectors=_vectors_maker(settings, catalog, connections, clock, resources, chroma_token),
         images=images,

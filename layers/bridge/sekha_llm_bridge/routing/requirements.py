@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from sekha_llm_bridge.config.models import Task
+from sekha_llm_bridge.conversation import CacheLifetime
 from sekha_llm_bridge.media.inspect import COMMON_FORMATS, format_names
 from sekha_llm_bridge.pricing import usd_text
 from sekha_llm_bridge.providers import UNSUPPORTED_FIELDS, refused_fields
@@ -21,6 +22,11 @@ from sekha_llm_bridge.routing.route_request import ImageNeeds, RouteRequest, Rou
 
 COUNTED_FEATURES = frozenset({"content of type file"})
 """Features whose cost a provider's own count of the prompt bounds."""
+
+_UNPRICED = (
+    "the cost of keeping the prompt in its cache that long is not known, and cannot be bounded beforehand; give"
+    " `hour_cache_write_usd_per_mtok` in the configuration, or mark the prompt for five minutes"
+)
 
 SECRET_RETRY_AFTER_S = 3.0
 """The time after which a secret that could not be fetched is fetched again."""
@@ -123,6 +129,11 @@ def cost_requirements(
         counted = request.exact_prompt_tokens if request.features_with_unbounded_cost <= COUNTED_FEATURES else {}
         yield Requirement(
             lambda entry: entry.is_free or entry.key in counted, lambda _: Exclusion(ExclusionKind.COST, reason)
+        )
+    if request.prompt.cache_marks.lifetime >= CacheLifetime.HOUR and not limit.is_default:
+        yield Requirement(
+            lambda entry: cost_quotes.is_cache_priced(entry, request),
+            lambda _: Exclusion(ExclusionKind.COST, _UNPRICED),
         )
     yield Requirement(
         cost_quotes.is_within_limit(request, left, context.min_output_tokens),

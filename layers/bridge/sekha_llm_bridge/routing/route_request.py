@@ -98,7 +98,8 @@ class RoutingContext:
 
     `breakers` has the breakers that are not closed, by provider id. `cooldowns_s` has the seconds for which a provider
     has asked not to be called for a model, by (provider id, model id); `unsupported` the features that a model has
-    rejected lately.
+    rejected lately. `served_before` is the (provider id, model id) that has lately answered a request whose prompt
+    began as this one does, and may have cached that; None: no model has.
     """
 
     cost_aware: bool = True
@@ -110,6 +111,7 @@ class RoutingContext:
     breakers: Mapping[str, BreakerView] = field(default_factory=dict)
     cooldowns_s: Mapping[tuple[str, str], float] = field(default_factory=dict)
     unsupported: Mapping[tuple[str, str], frozenset[str]] = field(default_factory=dict)
+    served_before: tuple[str, str] | None = None
 
     @property
     def blocked_breakers(self) -> Mapping[str, BreakerView]:

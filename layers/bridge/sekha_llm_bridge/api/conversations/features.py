@@ -11,17 +11,14 @@ from sekha_llm_bridge.api.vendor_fields import BILLABLE_FIELDS
 from sekha_llm_bridge.conversation import (
     Audio,
     Block,
-    CacheControl,
     Conversation,
     Document,
     Image,
-    Json,
     Message,
     OtherBlock,
     OtherTool,
     OutputFormatKind,
     Role,
-    Tool,
     ToolCall,
     ToolChoiceMode,
     WireFormat,
@@ -169,8 +166,6 @@ def features_with_unbounded_cost(conversation: Conversation) -> frozenset[str]:
     found = {name for name in extra.keys() & BILLABLE_FIELDS if _is_set(conversation, name)}
     if _only_shortens(extra.get("context_management")):
         found.discard("context_management")
-    if _is_long_cache(conversation.cache, extra) or any(map(_has_long_tool_cache, conversation.tools)):
-        found.add("cache_control")
     found |= _modalities(conversation) - {"text"}
     for tool in conversation.tools:
         if isinstance(tool, OtherTool) and not re.fullmatch(_BOUNDED_TOOL, tool.kind):
@@ -184,13 +179,11 @@ def features_with_unbounded_cost(conversation: Conversation) -> frozenset[str]:
 
 def _unbounded_in_message(message: Message) -> Iterator[str]:
     """Yields the types of content whose tokens are not counted; "audio" for a reference to an earlier answer in audio;
-    and the name of a mark for a cache whose writes may cost more than the price list says: one that lasts longer than
-    five minutes, and each of OpenAI's.
+    and the name of OpenAI's mark for the cache, whose writes may cost more than the price list says. Anthropic's marks
+    are priced (`Price.bound_usd`).
     """
     if message.extra.get("audio"):
         yield "audio"
-    if _is_long_cache(message.cache, message.extra):
-        yield "cache_control"
     for block in message.blocks:
         if (kind := _uncommon_kind(block)) is not None:
             yield f"content of type {kind}"
@@ -199,28 +192,6 @@ def _unbounded_in_message(message: Message) -> Iterator[str]:
         fields = block.fields if isinstance(block, OtherBlock) else getattr(block, "extra", {})
         if fields.get("prompt_cache_breakpoint"):
             yield "prompt_cache_breakpoint"
-        cache: CacheControl | None = getattr(block, "cache", None)
-        if _is_long_cache(cache, fields) or (isinstance(block, ToolCall) and _has_long_function_cache(fields)):
-            yield "cache_control"
-
-
-def _has_long_tool_cache(tool: Tool) -> bool:
-    if isinstance(tool, OtherTool):
-        return _is_long_cache(None, tool.fields) or _has_long_function_cache(tool.fields)
-    return _is_long_cache(tool.cache, tool.extra) or _has_long_function_cache(tool.extra)
-
-
-def _has_long_function_cache(fields: Json) -> bool:
-    """Returns whether the `function` of a tool or a call has such a mark: gateways read it from there, too."""
-    function = fields.get("function")
-    return isinstance(function, dict) and _is_long_cache(None, function)
-
-
-def _is_long_cache(cache: CacheControl | None, fields: Json) -> bool:
-    if cache is not None and cache.ttl not in (None, "5m"):
-        return True
-    other = fields.get("cache_control")
-    return bool(other) and not (isinstance(other, dict) and other.get("ttl") in (None, "5m"))
 
 
 def _only_shortens(context_management: object) -> bool:

@@ -17,6 +17,7 @@ from sekha_llm_bridge.providers.adaptation import REASONING_EFFORT, Adaptation
 from sekha_llm_bridge.providers.anthropic.messages import blocks_of
 from sekha_llm_bridge.providers.anthropic.models import traits_of
 from sekha_llm_bridge.providers.anthropic.output_format import Payload, without_native_format
+from sekha_llm_bridge.providers.cache_control import CACHE_ADAPTATIONS
 from sekha_llm_bridge.providers.system_messages import with_system_as_user
 
 _REASONING = frozenset({"thinking", "redacted_thinking"})
@@ -86,7 +87,7 @@ def _with_tools_of_history(payload: Payload) -> Payload | None:
     return {**payload, "tools": tools, "tool_choice": {"type": "none"}}
 
 
-ADAPTATIONS = (Adaptation(r"\bdisplay\b", _without_display),)
+ADAPTATIONS = (Adaptation(r"\bdisplay\b", _without_display), *CACHE_ADAPTATIONS)
 """Forms that a server needs for every request."""
 
 _BY_CONTENT = (

@@ -88,8 +88,13 @@ class AnthropicAdapter:
             )
             with malformed_answer_guard(read_usage(body.get("usage"))):
                 must_call = forces_answer_tool(sent)
-                is_original = original_of(call.conversation) is not None and not must_call
-                return read_answer(body, created=self._unix_time_s(), must_call=must_call, keeps_original=is_original)
+                return read_answer(
+                    body,
+                    created=self._unix_time_s(),
+                    must_call=must_call,
+                    keeps_original=original_of(call.conversation) is not None and not must_call,
+                    is_hour_cache=call.asks_for_hour_cache,
+                )
 
         answer = await self._send(call, chat_payload(call), send, left_out)
         return answer._replace(left_out=tuple(left_out)) if left_out else answer
@@ -98,6 +103,7 @@ class AnthropicAdapter:
         """See `Provider.stream`. The answer is complete with its stop reason, whether `message_stop` follows or not."""
         payload = chat_payload(call, stream=True)
         reader, decoder = MessageReader(payload, created=self._unix_time_s()), EventDecoder()
+        reader.is_hour_cache = call.asks_for_hour_cache
         left_out: list[str] = []
         try:
             async with AsyncExitStack() as stack:

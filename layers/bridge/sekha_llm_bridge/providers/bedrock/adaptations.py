@@ -52,6 +52,22 @@ def _without_marks(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [item for item in items if "cachePoint" not in item]
 
 
+def _with_default_lifetime(payload: ChatPayload) -> ChatPayload | None:
+    """Drops the lifetimes of cache points: a model may know only the default."""
+    body = _without_ttl(payload["body"])
+    return None if body == payload["body"] else {**payload, "body": body}
+
+
+def _without_ttl(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_without_ttl(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if "cachePoint" in value:
+        return {"cachePoint": {"type": "default"}}
+    return {**value, **{name: _without_ttl(value[name]) for name in _HOLDERS_OF_POINTS if name in value}}
+
+
 def _without_strict(payload: ChatPayload) -> ChatPayload | None:
     config = payload["body"].get("toolConfig", {"tools": []})
     if not any("strict" in tool.get("toolSpec", {}) for tool in config["tools"]):
@@ -101,6 +117,7 @@ def _without_reasoning(payload: ChatPayload) -> ChatPayload | None:
     return {**payload, "body": {**body, "additionalModelRequestFields": rest} if rest else body}
 
 
+_HOLDERS_OF_POINTS = ("system", "messages", "content", "toolConfig", "tools")
 _NEVER = r"(?!)"
 _OF_MODEL = r"^(?!.*\bttl\b).*(\bmodel\b|extra inputs|extraneous key)"
 
@@ -114,6 +131,7 @@ ADAPTATIONS = (
     Adaptation(
         r"output_?config|text_?format|json_?schema|structured output", _schema_as_tool, pattern_of_model=_OF_MODEL
     ),
+    Adaptation(r"\bttl\b", _with_default_lifetime, pattern_of_model=_OF_MODEL),
     Adaptation(r"cache_?point|prompt caching|cache_control|\bttl\b", _unmarked, pattern_of_model=_OF_MODEL),
     Adaptation(r"\bstrict\b", _without_strict, pattern_of_model=_OF_MODEL),
 )

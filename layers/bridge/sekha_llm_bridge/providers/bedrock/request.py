@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from sekha_llm_bridge.conversation import (
+    CacheControl,
     Conversation,
     Function,
     Json,
@@ -75,7 +76,18 @@ def chat_body(call: ChatCall, guardrail: Guardrail | None = None) -> ChatBody:
             "guardrailIdentifier": guardrail.guardrail_id,
             "guardrailVersion": guardrail.version,
         }
-    return _with_output_format(body, conversation, family)
+    body = _with_output_format(body, conversation, family)
+    return _with_marked_prefix(body, family) if call.marks_prefix else body
+
+
+def _with_marked_prefix(body: ChatBody, family: ModelFamily) -> ChatBody:
+    """Returns the body with a cache mark after its system prompt, or after its tools, where it has none."""
+    mark = cache_point(CacheControl(), family)
+    if "system" in body:
+        return {**body, "system": [*body["system"], *mark]}
+    if "toolConfig" in body:
+        return {**body, "toolConfig": {**body["toolConfig"], "tools": [*body["toolConfig"]["tools"], *mark]}}
+    return body
 
 
 def uses_output_tool(body: ChatBody) -> bool:
@@ -178,8 +190,13 @@ def _tools(conversation: Conversation, family: ModelFamily) -> list[Content]:
     for tool in conversation.tools:
         if not isinstance(tool, Function):
             raise unsuitable("Bedrock takes only tools that are functions")
-        tools += [{"toolSpec": _tool_spec(tool, family)}, *cache_point(tool.cache)]
+        tools += [{"toolSpec": _tool_spec(tool, family)}, *_tool_mark(tool.cache, family)]
     return tools
+
+
+def _tool_mark(cache: CacheControl | None, family: ModelFamily) -> list[Content]:
+    """Returns the mark after a tool; Nova takes marks only in system prompts and messages."""
+    return [] if family.is_nova else cache_point(cache, family)
 
 
 def _tool_spec(tool: Function, family: ModelFamily) -> dict[str, Any]:

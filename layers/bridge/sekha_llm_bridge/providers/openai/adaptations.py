@@ -10,6 +10,7 @@ from typing import Any
 from sekha_llm_bridge.conversation import Conversation, WireFormat
 from sekha_llm_bridge.errors import FailureKind
 from sekha_llm_bridge.providers.adaptation import REASONING_EFFORT, Adaptation
+from sekha_llm_bridge.providers.cache_control import CACHE_ADAPTATIONS
 from sekha_llm_bridge.providers.system_messages import SYSTEM_ROLES, with_system_as_user
 
 Payload = dict[str, Any]
@@ -95,6 +96,7 @@ CHAT_ADAPTATIONS = (
     Adaptation(_UNKNOWN_OUTPUT_CAP, _with_other_output_cap, frozenset({FailureKind.CANDIDATE_UNSUITABLE})),
     Adaptation(r"\breasoning|\bthinking", _without_reasoning),
     Adaptation(r"\bdeveloper\b|\broles?\b", _with_system_messages),
+    *CACHE_ADAPTATIONS,
     Adaptation(r"\bcontent\b", _with_text_in_every_message),
 )
 _EFFORT = r"\breasoning[ _.]?effort|\befforts?\b"

@@ -51,14 +51,15 @@ class OpenAIAdapter:
             body = await self._post(
                 self._urls.chat, payload, chat_adaptations(call.conversation), timeout_s, join_chunks, left_out
             )
-        usage = read_chat_usage(body.get("usage"))
+        usage = read_chat_usage(body.get("usage"), is_hour_cache=call.asks_for_hour_cache)
         with malformed_answer_guard(usage):
             answer = read_chat_answer(body, usage, created=self._unix_time_s())
         return answer._replace(left_out=tuple(left_out)) if left_out else answer
 
     async def stream(self, call: ChatCall, *, timeout_s: float) -> AsyncGenerator[AnswerChunk]:
         """See `Provider.stream`. The answer is complete with its finish reasons, whether `[DONE]` follows or not."""
-        reader = ChunkReader(call.conversation.n_choices, self._unix_time_s)
+        is_hour_cache = call.asks_for_hour_cache
+        reader = ChunkReader(call.conversation.n_choices, self._unix_time_s, is_hour_cache=is_hour_cache)
         decoder, payload = EventDecoder(), {**chat_payload(call, self._vendor), "stream": True}
         left_out: list[str] = []
         try:

@@ -37,7 +37,7 @@ def message_body(message: Message) -> dict[str, Any]:
         body["name"] = message.name
     if message.call_id is not None:
         body["tool_call_id"] = message.call_id
-    if message.is_text and len(message.blocks) == 1 and type(block := message.blocks[0]) is Text:
+    if message.is_text and len(message.blocks) == 1 and type(block := message.blocks[0]) is Text and not block.cache:
         body["content"] = block.text
     else:
         body |= _content_fields(message)
@@ -90,7 +90,7 @@ def _reasoning_detail(index: int, thought: Reasoning) -> dict[str, Any]:
 
 
 def _content(parts: list[Block], *, is_text: bool) -> str | list[dict[str, Any]] | None:
-    if is_text and all(type(part) is Text for part in parts):
+    if is_text and all(type(part) is Text and part.cache is None for part in parts):
         return "\n".join(part.text for part in parts if isinstance(part, Text)) if parts else None
     return [part_body(part) for part in parts]
 
