@@ -12,6 +12,7 @@ from sekha_llm_bridge.api.conversations.options import OptionFields
 from sekha_llm_bridge.media.addresses import check_public_url
 
 _INT32 = 2**31
+_OutputLimit = Annotated[int, Field(strict=True, ge=1, lt=_INT32)]
 _FIELDS_OF_SOURCES = {
     "base64": ("media_type", "data"),
     "url": ("url",),
@@ -229,36 +230,37 @@ class Metadata(_Lenient):
 
 
 class CountRequest(OptionFields, _Lenient):
-    """What both requests have: the prompt and how it is to be answered. The ranges are Anthropic's."""
+    """A request to count the tokens of a prompt. The ranges are Anthropic's."""
 
     messages: list[InputMessage] = Field(min_length=1)
     model: str | None = None
+    max_tokens: _OutputLimit | None = None
     system: str | list[SystemText] | None = None
     tools: list[Tool] | None = None
     tool_choice: ToolChoice | None = None
     thinking: Thinking | None = None
     output_config: OutputConfig | None = None
     output_format: Format | None = None
-    cache_control: dict[str, Any] | None = None
-    mcp_servers: list[dict[str, Any]] | None = None
-    context_management: dict[str, Any] | None = None
-    speed: str | None = None
-
-
-class MessagesRequest(CountRequest):
-    """A request for a message."""
-
-    max_tokens: Annotated[int, Field(strict=True, ge=1, lt=_INT32)]
     temperature: Annotated[float, Field(strict=True, ge=0, le=1)] | None = None
     top_p: Annotated[float, Field(strict=True, ge=0, le=1)] | None = None
     top_k: Annotated[int, Field(strict=True, ge=0, lt=_INT32)] | None = None
     stop_sequences: list[str] | None = None
+    cache_control: dict[str, Any] | None = None
+    mcp_servers: list[dict[str, Any]] | None = None
+    container: str | dict[str, Any] | None = None
+    context_management: dict[str, Any] | None = None
     metadata: Metadata | None = None
     service_tier: str | None = None
-    container: str | dict[str, Any] | None = None
+    speed: str | None = None
     inference_geo: str | None = None
     diagnostics: dict[str, Any] | None = None
     stream: StrictBool | None = None
+
+
+class MessagesRequest(CountRequest):
+    """A request for a message. As with Anthropic, it must limit the answer."""
+
+    max_tokens: _OutputLimit
 
 
 KNOWN_FIELDS = frozenset(MessagesRequest.model_fields)
