@@ -28,7 +28,8 @@ def chat_payload(call: ChatCall, vendor: Vendor) -> dict[str, Any]:
     """
     conversation = call.conversation
     if conversation.wire_format is not WireFormat.OPENAI_CHAT:
-        conversation = _with_marks_on_parts(in_openais_form(conversation))
+        conversation = in_openais_form(conversation)
+        conversation = (_with_marks_on_parts if vendor.takes_cache_marks else _without_marks)(conversation)
     payload: dict[str, Any] = {
         **conversation.vendor_fields,
         **_typed_fields(conversation),
@@ -63,6 +64,18 @@ def _with_cache_marks(payload: dict[str, Any], call: ChatCall, vendor: Vendor) -
 def _with_marks_on_parts(conversation: Conversation) -> Conversation:
     """Returns the conversation with the marks of whole messages on their last texts, where gateways look for them."""
     return conversation._replace(messages=tuple(map(_with_mark_on_part, conversation.messages)))
+
+
+def _without_marks(conversation: Conversation) -> Conversation:
+    """Returns the conversation without marks in its messages: texts that no mark divides are sent as one, because many
+    servers take parts from the user only.
+    """
+    return conversation._replace(messages=tuple(map(_without_marks_in, conversation.messages)))
+
+
+def _without_marks_in(message: Message) -> Message:
+    blocks = (block._replace(cache=None) if isinstance(block, Text) else block for block in message.blocks)
+    return message._replace(blocks=tuple(blocks), cache=None)
 
 
 def _with_mark_on_part(message: Message) -> Message:
