@@ -126,7 +126,7 @@ def test_the_estimate_never_exceeds_the_bound(
     is_auto: bool,  # noqa: FBT001 — drawn
 ) -> None:
     count = prompt(lifetime, tokens=tokens, marked=min(marked, tokens), prefix=min(marked, tokens))
-    fields = {"prompt_cache": "auto"} if is_auto else {}
+    fields: dict[str, Any] = {"prompt_cache": "auto"} if is_auto else {}
     (candidate,) = planned(count, CLAUDE, **fields).candidates
     quote = candidate.quote
     assert quote.estimate_usd is not None
