@@ -282,10 +282,10 @@ def test_data_of_the_caller_with_the_name_of_a_mark_is_left_alone() -> None:
 
 
 def test_a_tool_of_another_type_keeps_its_mark_where_marks_are_taken() -> None:
-    tool = {"type": "web_search_20250305", "name": "web_search", "cache_control": MARK}
-    call = ChatCall(
-        "m", Conversation((Message(Role.USER, (Text("a"),)),), (OtherTool(tool["type"], tool),)), None, 1000
-    )
+    kind = "web_search_20250305"
+    tool = {"type": kind, "name": "web_search", "cache_control": MARK}
+    asking = Conversation((Message(Role.USER, (Text("a"),)),), (OtherTool(kind, tool),))
+    call = ChatCall("m", asking, None, 1000)
     assert openai_payload(call)["tools"] == [tool]
     assert "cache_control" not in str(openai_payload(call, "gemini")["tools"])
 

@@ -56,11 +56,12 @@ def _without_mark(fields: Payload) -> Payload:
     return {name: texts.get(name, value) for name, value in fields.items() if name != _NAME}
 
 
-def _marked_text(content: object) -> str | None:
-    match content:
-        case [{"type": "text", "text": str(text), "cache_control": _} as part] if len(part) == len(_MARKED_TEXT):
-            return text
-    return None
+def _marked_text(content: Any) -> str | None:
+    """Returns the text of a content that is one marked text, without other fields."""
+    if not isinstance(content, list) or len(content) != 1 or not isinstance(content[0], dict):
+        return None
+    part = content[0]
+    return part["text"] if part.keys() == _MARKED_TEXT and part["type"] == "text" else None
 
 
 def _without_lifetime(fields: Payload) -> Payload:
