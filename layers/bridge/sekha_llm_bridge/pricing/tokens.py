@@ -25,6 +25,7 @@ from sekha_llm_bridge.conversation import (
     Function,
     Image,
     OtherBlock,
+    OtherTool,
     Reasoning,
     Refusal,
     Role,
@@ -37,7 +38,9 @@ from sekha_llm_bridge.pricing.estimates import estimated_and_minimum_tokens, est
 from sekha_llm_bridge.pricing.tokenizer import Tokenizer, upper_bound_tokens, upper_bound_tokens_of_separate_texts
 
 _FRAME = (4, 32)  # (estimate, upper bound) of the tokens that a chat template adds to one message
-_TOOLS_FRAME = 1_000  # for the system prompt with which vendors introduce tools; Anthropic's has up to some 500 tokens
+# For the system prompt with which vendors introduce tools: Anthropic's has up to some 500 tokens, and up to some 750
+# more for each of its own tools.
+_TOOLS_FRAME = 1_000
 _BLOCK_FRAME = 32  # for the names and signs around a block as JSON
 _SYSTEM_ROLES = frozenset({Role.SYSTEM, Role.DEVELOPER})
 # Roles whose texts are in the prompt unchanged. A tool's answer may be encoded as JSON again.
@@ -138,7 +141,8 @@ def count_chat(conversation: Conversation) -> TokenCount:
     bound = _sent_bytes(conversation, blocks) + len(rendered) + _FRAME[1] * (n_messages + 1)
     # An adapter may add the tools that earlier calls name.
     has_tools = rendered or any(type(block) is ToolCall for block in blocks)
-    tools_frame = _TOOLS_FRAME if has_tools else 0
+    n_other_tools = sum(isinstance(tool, OtherTool) for tool in conversation.tools)
+    tools_frame = _TOOLS_FRAME * (1 + n_other_tools) if has_tools else 0
     likely, minimum = estimated_and_minimum_tokens(_readable_text(blocks))
     likely_rendered = estimated_tokens(rendered) if rendered else 0
     estimate = likely + likely_rendered + _FRAME[0] * n_messages

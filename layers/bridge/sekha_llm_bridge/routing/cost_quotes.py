@@ -15,6 +15,7 @@ from sekha_llm_bridge.routing.route_request import RouteRequest
 from sekha_llm_bridge.usage import Usage
 
 DEFAULT_MAX_OUTPUT_TOKENS = 4096
+MIN_ROOM_TOKENS = 1024  # that a window must leave for an answer whose limit is only a maximum
 UNKNOWN_COST = 1 << 99  # in pico-USD: above any known cost
 # Anthropic, "Token counting": a count is an estimate, and the number that is billed may differ by a small amount.
 _COUNT_MARGIN_TOKENS = 32
@@ -273,9 +274,11 @@ def _wanted_output_tokens(entry: CatalogModel, request: RouteRequest, prompt_tok
     if request.task is Task.EMBEDDING:
         return 0
     allowed = request.allowed_output_tokens or UNLIMITED_TOKENS
-    if request.output_tokens is not None:
+    if request.output_tokens is not None and request.is_output_needed:
         return min(allowed, entry.max_output)
     room = max(entry.window - prompt_tokens, (entry.window - prompt_estimate(entry, request)) // 2, 1)
+    if request.output_tokens is not None:
+        return min(allowed, entry.max_output, max(room, MIN_ROOM_TOKENS))
     return min(entry.model.max_output_tokens or DEFAULT_MAX_OUTPUT_TOKENS, room, allowed)
 
 

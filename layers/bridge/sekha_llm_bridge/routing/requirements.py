@@ -223,6 +223,8 @@ def _window_requirement(request: RouteRequest) -> Requirement:
     Embeddings have no output, and each text has the context window to itself.
     """
     counted, output = request.exact_prompt_tokens, request.output_tokens and request.allowed_output_tokens
+    if output and not request.is_output_needed:
+        output = min(output, cost_quotes.MIN_ROOM_TOKENS)
     needed = request.context_tokens
     if request.task is not Task.EMBEDDING:
         needed = max(needed, request.prompt.minimum + (output or 1))

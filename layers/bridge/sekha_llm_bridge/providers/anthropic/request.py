@@ -93,6 +93,12 @@ def _marked_last(items: Sequence[Payload], takes_mark: Callable[[Payload], bool]
     return [{**item, "cache_control": MARK} if at == last else item for at, item in enumerate(items)]
 
 
+def has_unsent_hint(conversation: Conversation, payload: Payload) -> bool:
+    """Returns whether the caller asks for reasoning, by a hint, and the body does not."""
+    is_hinted = conversation.effort_hint not in {None, "none"} and original_of(conversation) is None
+    return is_hinted and "thinking" not in payload and "effort" not in payload.get("output_config", {})
+
+
 def count_payload(payload: Payload) -> Payload:
     """Returns the body of a request that counts the tokens of `payload`."""
     return {name: value for name, value in payload.items() if name in _COUNTED_FIELDS}
