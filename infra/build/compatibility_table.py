@@ -21,6 +21,16 @@ from tests.clients.libraries import (  # noqa: E402 — needs the path that is s
 from tests.corpus.caller_calls import Call, all_callers  # noqa: E402 — as above
 
 DOCUMENT = ROOT / "tests" / "COMPATIBILITY.md"
+_APIS = {
+    "chat": "`/v1/chat/completions`",
+    "messages": "`/v1/messages`, Anthropic's API",
+    "responses": "`/v1/responses`",
+    "ollama": "Ollama's API",
+}
+_OTHER_FORMATS = (
+    "Each call is tried with a provider of OpenAI's format; *chat*, *stream* and *turns* also with one of Anthropic's "
+    "and one of Ollama's."
+)
 _VECTOR_STORES = (
     "`chroma.default_collection: null`, in the bridge's configuration, is for a framework with a vector store of its "
     "own: else the bridge stores every text that is embedded, and so the framework's search queries too."
@@ -36,7 +46,7 @@ def with_tables(text: str) -> str:
     """Returns the document with tables that are made anew. Raises ValueError where it has no markers for them."""
     sections = {
         "Use it with": settings_table(),
-        "Client libraries": libraries_table(),
+        **{f"Client libraries: {title}": libraries_table(api) for api, title in _APIS.items()},
         "Programs of Sekha": callers_table(),
     }
     return with_section(text, "tables", "\n".join(f"## {title}\n\n{one}" for title, one in sections.items()))
@@ -53,13 +63,17 @@ def settings_table() -> str:
     return f"{settings}\n{_VECTOR_STORES}\n"
 
 
-def libraries_table() -> str:
-    """Returns the table of libraries and calls. A dash: the library does not offer the call."""
-    rows = _libraries()
+def libraries_table(api: str) -> str:
+    """Returns the table of the libraries that ask one API, and of their calls. A dash: the library does not offer it.
+
+    `api` is a key of `_APIS`.
+    """
+    rows = [one for one in _libraries() if one.api == api]
     calls = [call for call in call_meanings() if any(call in row.calls for row in rows)]
     legend = "; ".join(f"*{call}*: {call_meanings()[call]}" for call in calls)
     cells = [(row.name, *("works" if call in row.calls else "–" for call in calls)) for row in rows]
-    return f"{legend}. A dash: the library does not offer it.\n\n{table(('library', *calls), cells)}"
+    formats = f" {_OTHER_FORMATS}" if api != "chat" else ""
+    return f"{legend}. A dash: the library does not offer it.{formats}\n\n{table(('library', *calls), cells)}"
 
 
 def callers_table() -> str:

@@ -7,11 +7,14 @@ from typing import Any
 import yaml
 
 DOCUMENT = Path(__file__).with_name("libraries.yaml")
+OTHER_FORMATS = ("claude", "qwen")
+"""Models of the tests' stack whose providers have Anthropic's and Ollama's formats."""
+_CALLS_OF_FORMATS = ("chat", "stream", "turns")
 
 
 @dataclass(frozen=True)
 class Library:
-    """One row of the file. `environments` is empty for a library of npm."""
+    """One row of the file. `environments` is empty for a library of npm; `api` is the API of the bridge that it asks."""
 
     name: str
     program: str
@@ -21,6 +24,14 @@ class Library:
     setting: str
     environments: tuple[str, ...] = ()
     group: str = "libraries"
+    api: str = "chat"
+
+    def calls_with_models(self) -> list[str]:
+        """Returns its calls, and `call@model` for calls that are also tried with providers of other formats. What asks
+        chat completions is not: the tests of the adapters have that.
+        """
+        others = OTHER_FORMATS if self.api != "chat" else ()
+        return [*self.calls, *(f"{call}@{model}" for model in others for call in _CALLS_OF_FORMATS)]
 
 
 @dataclass(frozen=True)

@@ -19,10 +19,18 @@ CASES = [(case, mode) for case in all_cases() for mode in case.modes]
 PATHS = {"chat": "/v1/chat/completions", "embeddings": "/v1/embeddings"}
 OTHER_PATHS = {"ollama": {"chat": "/api/chat", "embeddings": "/api/embed"}, "anthropic": {"chat": "/v1/messages"}}
 FUNCTIONS = {"chat": "chat_completions", "embeddings": "embeddings"}
+# USD for a million tokens, so a token costs as many millionths of a USD.
+PRICING = {
+    "input_usd_per_mtok": 1,
+    "output_usd_per_mtok": 2,
+    "cached_input_usd_per_mtok": 0.1,
+    "cache_write_usd_per_mtok": 1.25,
+    "hour_cache_write_usd_per_mtok": 2,
+}
 
 
 def provider_of(case: Case, fake: FakeProvider, name: str, fields: Mapping[str, Any]) -> dict[str, Any]:
-    model = chat_model("m") if case.endpoint == "chat" else embedding_model("m", dimension=8)
+    model = chat_model("m", pricing=PRICING) if case.endpoint == "chat" else embedding_model("m", dimension=8)
     model |= {"supports_vision": True} if case.endpoint == "chat" else {}
     suffix = "" if fields.get("provider_type") in OTHER_PATHS else "/v1"
     base_url = f"{fake.url}{fields.get('base_url', suffix)}"
@@ -147,6 +155,8 @@ def _check_answer(outcome: Outcome, expect: Mapping[str, Any]) -> None:
     assert outcome.finish_reason == expect.get("finish_reason", outcome.finish_reason)
     for name, value in (expect.get("usage") or {}).items():
         assert outcome.body["usage"][name] == value
+    if "cost_in_micro_usd" in expect:
+        assert round(outcome.bridge["cost"] * 1_000_000, 6) == expect["cost_in_micro_usd"]
     assert expect.get("message", "") in outcome.error.get("message", "")
     assert expect.get("notes", "") in " ".join(outcome.bridge.get("notes", []))
     if "vectors" in expect:

@@ -17,7 +17,7 @@ _KEYS = {"about", "source", "provider", "endpoint", "mode", "request", "encoding
 _REPEATED = b"{{repeated}}"
 _EXPECTED = {
     *("answered_by", "code", "attempts", "requests", "breaker", "content", "reasoning", "tool_calls", "finish_reason"),
-    *("usage", "error", "message", "sent", "vectors", "notes"),
+    *("usage", "cost_in_micro_usd", "error", "message", "sent", "vectors", "notes"),
 }
 _ALONE = {"status", "error", "param", "message", "retry_after"}
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from sekha_llm_bridge import errors
 from sekha_llm_bridge.config.models import CircuitBreakerConfig, ModelConfig, ProviderConfig, Task
-from sekha_llm_bridge.conversation import ChatAnswer
+from sekha_llm_bridge.conversation import CacheLifetime, CacheMarks, ChatAnswer
 from sekha_llm_bridge.errors import BridgeError
 from sekha_llm_bridge.execution import AttemptLog, Deadline, ExecutionResult, Executor
 from sekha_llm_bridge.execution.deadline import MARGIN_S
@@ -24,18 +24,33 @@ from sekha_llm_bridge.providers.http import JsonHttp
 from sekha_llm_bridge.resilience import Breakers, Cooldowns, UnsupportedFeatures
 from sekha_llm_bridge.resilience.memory import MemoryProviderStore
 from sekha_llm_bridge.routing import Candidate, Catalog, ModelRef, RoutePlan, RouteRequest, RoutingContext, plan
+from sekha_llm_bridge.routing.cost_quotes import uses_hour_cache
 from sekha_llm_bridge.usage import Usage
 from tests.fakes.clock import FakeClock
 from tests.fakes.settings import chat_model, make_settings, provider
 from tests.fakes.virtual_time import run
 from tests.unit.execution.stage import Calls
 
+
+def _pricing(price: tuple[float, float]) -> dict[str, float]:
+    return {"input_usd_per_mtok": price[0], "output_usd_per_mtok": price[1]}
+
+
 known = st.tuples(st.integers(0, 60), st.integers(0, 90)).map(lambda pair: (pair[0] / 10, pair[1] / 10))
 prices = st.one_of(known, known, known, st.none())
+cache_prices = st.fixed_dictionaries(
+    {},
+    optional={
+        "cached_input_usd_per_mtok": st.integers(0, 10).map(lambda tenths: tenths / 10),
+        "cache_write_usd_per_mtok": st.integers(0, 90).map(lambda tenths: tenths / 10),
+        "hour_cache_write_usd_per_mtok": st.integers(0, 150).map(lambda tenths: tenths / 10),
+    },
+)
 models = st.builds(
-    lambda name, price, window, most, sees, tools, task: chat_model(
+    lambda name, price, cache, window, most, sees, tools, task: chat_model(
         f"m{name}",
-        price=price,
+        price=None,
+        **({} if price is None else {"pricing": {**_pricing(price), **cache}}),
         context_window=window,
         max_output_tokens=most,
         supports_vision=sees,
@@ -44,6 +59,7 @@ models = st.builds(
     ),
     st.integers(0, 5),
     prices,
+    cache_prices,
     st.sampled_from([64, 8192, 128_000, 128_000, 1_000_000]),
     st.none() | st.integers(1, 5000),
     st.booleans(),
@@ -63,8 +79,20 @@ fleets = st.lists(
         for i, (kind, rank, wait, ms) in enumerate(rows)
     ]
 )
-prompts = st.tuples(st.integers(0, 3000), st.integers(0, 9000), st.integers(0, 2)).map(
-    lambda sizes: TokenCount(estimate=sizes[0], bound=sizes[0] + sizes[1], minimum=sizes[0] // 2, images=sizes[2])
+prompts = st.builds(
+    lambda estimate, more, images, lifetime, marked: TokenCount(
+        estimate=estimate,
+        bound=estimate + more,
+        minimum=estimate // 2,
+        images=images,
+        cache_marks=CacheMarks(lifetime),
+        marked=min(marked, estimate) if lifetime else 0,
+    ),
+    st.integers(0, 3000),
+    st.integers(0, 9000),
+    st.integers(0, 2),
+    st.sampled_from([CacheLifetime.NONE, CacheLifetime.MINUTES, *[CacheLifetime.HOUR] * 2]),
+    st.integers(0, 3000),
 )
 limits_usd = st.one_of(
     st.none(),
@@ -92,7 +120,8 @@ route_requests = st.builds(
 class Happening:
     """What one call comes to: after `delay_s` it answers or fails as `kind` says.
 
-    Whatever it says, it bills: these shares, in thousandths, of what was allowed.
+    Whatever it says, it bills: these shares, in thousandths, of what was allowed. What it does not read from its cache,
+    it writes there, `hour_share` of it for an hour where the request asks for that.
     """
 
     delay_s: float
@@ -100,6 +129,7 @@ class Happening:
     prompt_share: int
     output_share: int
     cached_share: int
+    hour_share: int = 0
 
 
 HARMLESS = {
@@ -126,6 +156,7 @@ happenings = st.builds(
     Happening,
     st.sampled_from([0.0, 0.001, 0.4, 3.0, 29.0, 1e6]),
     st.sampled_from(["ok", "ok, uncounted", *HARMLESS, *BILLED, *BILLED]),
+    st.integers(0, 1000),
     st.integers(0, 1000),
     st.integers(0, 1000),
     st.integers(0, 1000),
@@ -191,7 +222,9 @@ class World:
         )
         output = most * request.n_choices * happening.output_share // 1000
         cached = prompt * happening.cached_share // 1000
-        return Usage(prompt, output, cached, cache_write_tokens=prompt - cached)
+        written = prompt - cached
+        for_an_hour = written * happening.hour_share // 1000 if uses_hour_cache(entry, request) else 0
+        return Usage(prompt, output, cached, cache_write_tokens=written, hour_cache_write_tokens=for_an_hour)
 
     def _bill(self, candidate: Candidate, usage: Usage) -> None:
         if candidate.entry.price is not None:
@@ -230,17 +263,18 @@ class _Listed(PriceBook):
         return self.prices[provider.id]
 
 
-def _price(tenths: tuple[int, int, int], tier: tuple[int, int] | None, fee_micros: int) -> Price:
-    """USD per million tokens in tenths: input, output, and what writing to the cache costs more; a tier above some
-    tokens costs that many times as much.
+def _price(tenths: tuple[int, int, int, int], tier: tuple[int, int] | None, fee_micros: int) -> Price:
+    """USD per million tokens in tenths: input, output, and what writing to the cache costs more, for five minutes and
+    for an hour; a tier above some tokens costs that many times as much.
     """
     base = _rates(*tenths)
     tiers = () if tier is None else (Tier(tier[0], _rates(*(tier[1] * tenth for tenth in tenths))),)
     return Price(base, "listed", tiers, Decimal(fee_micros) / 1_000_000)
 
 
-def _rates(given: int, taken: int, more: int) -> Rates:
-    return Rates(Decimal(given) / 10, Decimal(taken) / 10, Decimal(given) / 100, Decimal(given + more) / 10)
+def _rates(given: int, taken: int, more: int, hour_more: int) -> Rates:
+    written, for_an_hour = Decimal(given + more) / 10, Decimal(given + hour_more) / 10
+    return Rates(Decimal(given) / 10, Decimal(taken) / 10, Decimal(given) / 100, written, for_an_hour)
 
 
 def _tight(
@@ -250,6 +284,7 @@ def _tight(
     output: int,
     answers: int,
     tenths: int,
+    lifetime: CacheLifetime,
     script: list[Happening],
 ) -> World:
     """A limit that is some tenths of what the first model costs at most."""
@@ -257,9 +292,13 @@ def _tight(
         provider(f"p{i}", chat_model("m", context_window=10**6), priority=i + 1, base_url="http://h/v1")
         for i in range(len(prices))
     ]
-    count = TokenCount(prompt // chars_per_token, prompt, 0)
+    estimate, is_hour_cache = prompt // chars_per_token, lifetime is CacheLifetime.HOUR
+    marked = estimate if lifetime else 0
+    count = TokenCount(estimate, prompt, 0, cache_marks=CacheMarks(lifetime), marked=marked)
     request = RouteRequest(None, count, output_tokens=output, n_choices=answers)
-    first_usd = prices[0].bound_usd(prompt_tokens=prompt, completion_tokens=output * answers)
+    first_usd = prices[0].bound_usd(
+        prompt_tokens=prompt, completion_tokens=output * answers, is_hour_cache=is_hour_cache
+    )
     listed = _Listed({f"p{i}": price for i, price in enumerate(prices)})
     return World(fleet, request, first_usd * tenths / 10, script, 100.0, prices=listed)
 
@@ -271,10 +310,11 @@ billed_happenings = st.builds(
     st.integers(900, 1000),
     st.integers(900, 1000),
     st.integers(0, 1000),
+    st.sampled_from([0, 500, 1000]),
 )
 listed_prices = st.builds(
     _price,
-    st.tuples(st.integers(1, 40), st.integers(1, 90), st.integers(0, 20)),
+    st.tuples(st.integers(1, 40), st.integers(1, 90), st.integers(0, 20), st.integers(0, 80)),
     st.none() | st.tuples(st.integers(1, 20_000), st.integers(2, 4)),
     st.sampled_from([0, 0, 10, 5000]),
 )
@@ -286,6 +326,7 @@ tight_worlds = st.builds(
     st.integers(65, 4000),
     st.integers(1, 3),
     st.integers(5, 30),
+    st.sampled_from([CacheLifetime.NONE, CacheLifetime.MINUTES, CacheLifetime.HOUR]),
     st.lists(billed_happenings, min_size=1, max_size=6),
 )
 """Failures that are billed, under a limit that one attempt nearly uses up."""

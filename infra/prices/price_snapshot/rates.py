@@ -1,7 +1,6 @@
 """The prices of a model from a day on. If several prices apply at different times, the highest rate of each kind."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import astuple
 from datetime import date, datetime, time
 from decimal import Decimal
 from itertools import pairwise
@@ -59,8 +58,14 @@ def _tier_starts(price: ModelPrice) -> Iterator[int]:
 
 
 def _highest_rates(prices: Sequence[ModelPrice], above: int) -> Rates:
-    columns = zip(*(astuple(_rates(price, above)) for price in prices), strict=True)
+    columns = zip(*(_listed_rates(_rates(price, above)) for price in prices), strict=True)
     return Rates(*map(max, columns))
+
+
+def _listed_rates(rates: Rates) -> tuple[Decimal, Decimal, Decimal, Decimal]:
+    """Returns the rates that the list has."""
+    input_usd, cached_usd = rates.input_usd_per_mtok, rates.cached_input_usd_per_mtok
+    return input_usd, rates.output_usd_per_mtok, cached_usd, rates.cache_write_usd_per_mtok
 
 
 def _rates(price: ModelPrice, above: int) -> Rates:
@@ -75,8 +80,8 @@ def _rates(price: ModelPrice, above: int) -> Rates:
 
 
 def _written(price: ModelPrice, input_usd: Decimal, above: int) -> Decimal:
-    """Returns the highest rate of a cache write that lasts for five minutes. Those that last for an hour have a rate of
-    their own (`Rates.hour_cache_write_usd_per_mtok`).
+    """Returns the highest rate of a cache write that lasts for five minutes. That of an hour is not in the list: it
+    follows from the input rate of Claude's models (`pricing/snapshot.py`).
 
     A rate below the input rate is added to the input rate: OpenRouter lists the storage of Gemini's cache like that.
     """

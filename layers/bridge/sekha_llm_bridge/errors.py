@@ -182,9 +182,18 @@ class NotAllowed(PermissionDenied):
 
 
 class ContextLengthExceeded(RequestError):
-    """The prompt is too long for every model that could answer; `param` is `messages`, `input` or `input[i]`."""
+    """The prompt is too long for every model that could answer; `param` is `messages`, `input` or `input[i]`.
+
+    `prompt_tokens` are the estimated tokens of the prompt, more than `max_tokens`, the largest context window.
+    """
 
     code = "context_length_exceeded"
+
+    def __init__(
+        self, message: str, *, param: str | None = None, prompt_tokens: int | None = None, max_tokens: int | None = None
+    ) -> None:
+        super().__init__(message, param=param)
+        self.prompt_tokens, self.max_tokens = prompt_tokens, max_tokens
 
 
 class ModelNotFound(RequestError):

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from importlib.util import module_from_spec, spec_from_file_location
@@ -154,12 +155,37 @@ def test_a_well_known_model_costs_what_genai_prices_calculates(
 
 
 def test_every_price_equals_that_of_genai_prices_or_exceeds_it() -> None:
-    """Returns a higher price if the price will rise, or if a cache write costs less than input and is added to it."""
+    """It is higher if the price will rise, if a cache write costs less than input and is added to it, and if the list
+    lacks the cache writes of a model of Claude, which cost more than input.
+    """
     for key, price in PRICED.items():
         lasts = len(prices_from(THEIRS[key], DAY)) == 1
         for usage in USAGES:
             ours, theirs = price.cost_usd(usage), by_them(THEIRS[key], usage)
-            assert ours == theirs if lasts and not has_cheap_writes(THEIRS[key]) else ours >= theirs, key
+            is_same = not (has_cheap_writes(THEIRS[key]) or (usage.cache_write_tokens and lacks_writes(key)))
+            assert ours == theirs if lasts and is_same else ours >= theirs, key
+
+
+def lacks_writes(key: tuple[str, str]) -> bool:
+    """Whether it is a model of Claude of which genai-prices has no rate of cache writes."""
+    prices = prices_from(THEIRS[key], DAY)
+    return "claude" in key[1] and all(price.cache_write_mtok is None for price in prices)
+
+
+def test_an_hour_in_the_cache_costs_for_every_model_of_claude_what_genai_prices_says() -> None:
+    compared = 0
+    for key, price in PRICED.items():
+        theirs = prices_from(THEIRS[key], DAY)
+        if "claude" in key[1] and len(theirs) == 1 and theirs[0].cache_write_1h_mtok is not None:
+            usage = Usage(90_000, cache_write_tokens=90_000, hour_cache_write_tokens=80_000)
+            assert price.cost_usd(usage) == by_them(THEIRS[key], usage), key
+            compared += 1
+    assert compared > 50
+
+
+@pytest.mark.parametrize("key", [("aws", "regional.anthropic.claude-3-haiku-20240307-v1:0"), ("openai", "gpt-4o")])
+def test_only_of_claudes_models_is_the_rate_of_an_hour_known(key: tuple[str, str]) -> None:
+    assert PRICED[key].has_hour_cache_rate is ("claude" in key[1])
 
 
 def has_cheap_writes(model: ModelInfo) -> bool:
@@ -192,8 +218,13 @@ def test_no_usage_costs_more_than_its_bound(
     price = PRICED[key]
     used = data.draw(st.integers(0, prompt))
     cached = data.draw(st.integers(0, used))
-    usage = Usage(used, data.draw(st.integers(0, output)), cached, data.draw(st.integers(0, used - cached)))
-    assert price.bound_usd(prompt_tokens=prompt, completion_tokens=output) >= price.cost_usd(usage)
+    written = data.draw(st.integers(0, used - cached))
+    usage = Usage(used, data.draw(st.integers(0, output)), cached, written)
+    bound_usd = price.bound_usd(prompt_tokens=prompt, completion_tokens=output)
+    assert bound_usd >= price.cost_usd(usage)
+    for_an_hour = replace(usage, hour_cache_write_tokens=data.draw(st.integers(0, written)))
+    hour_bound_usd = price.bound_usd(prompt_tokens=prompt, completion_tokens=output, is_hour_cache=True)
+    assert hour_bound_usd >= max(bound_usd, price.cost_usd(for_an_hour))
 
 
 @pytest.mark.parametrize("suffix", ["", "-latest", "-20250929", "-20251399", "-2025-09-29", ":free", "-image", "-x"])

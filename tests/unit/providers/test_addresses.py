@@ -31,7 +31,10 @@ def config(base_url: str, kind: str = "openai", **fields: Any) -> ProviderConfig
             config("http://h/x/embeddings"),
             ("http://h/x/chat/completions", "http://h/x/embeddings", "http://h/x/models"),
         ),
-        (config("http://h/api", "ollama"), ("http://h/api/chat", "http://h/api/embed", "http://h/api/tags")),
+        (
+            config("http://h/api", "ollama"),
+            ("http://h/api/chat", "http://h/api/embed", "http://h/api/tags", "", "http://h/api/show"),
+        ),
         (
             config("http://h/x/v1", "anthropic", query={"a": "1"}),
             ("http://h/x/v1/messages?a=1", "", "http://h/x/v1/models?a=1", "http://h/x/v1/messages/count_tokens?a=1"),

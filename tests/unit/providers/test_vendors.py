@@ -28,12 +28,22 @@ def row(base_url: str | None, kind: str = "openai") -> Vendor:
     return found
 
 
+CACHE_FIELDS = {"prompt_cache_key", "prompt_cache_retention", "prompt_cache_options"}
+OPENAI: dict[str, Any] = {
+    "output_cap_field": "max_completion_tokens",
+    "takes_cache_marks": False,
+    "responses_fields": {"service_tier", "safety_identifier", *CACHE_FIELDS},
+}
+OPENROUTER: dict[str, Any] = {"accepts_price_ceiling": True, "takes_reasoning_details": True}
 ROWS: list[tuple[str, dict[str, Any]]] = [
-    ("https://api.openai.com/v1", {"output_cap_field": "max_completion_tokens"}),
-    ("https://r.openai.azure.com/openai/v1", {"output_cap_field": "max_completion_tokens"}),
-    ("https://openrouter.ai/api/v1", {"accepts_price_ceiling": True}),
-    ("https://generativelanguage.googleapis.com/v1beta/openai", {"max_texts": 100}),
-    ("https://api.groq.com/openai/v1", {"lacks": {F.LOGPROBS, F.TOP_LOGPROBS, F.LOGIT_BIAS, F.SEVERAL_CHOICES}}),
+    ("https://api.openai.com/v1", OPENAI),
+    ("https://r.openai.azure.com/openai/v1", OPENAI),
+    ("https://openrouter.ai/api/v1", OPENROUTER),
+    ("https://generativelanguage.googleapis.com/v1beta/openai", {"max_texts": 100, "takes_cache_marks": False}),
+    (
+        "https://api.groq.com/openai/v1",
+        {"lacks": {F.LOGPROBS, F.TOP_LOGPROBS, F.LOGIT_BIAS, F.SEVERAL_CHOICES}, "takes_cache_marks": False},
+    ),
     (
         "https://api.mistral.ai/v1",
         {
@@ -41,9 +51,10 @@ ROWS: list[tuple[str, dict[str, Any]]] = [
             "lacks": {F.LOGPROBS, F.TOP_LOGPROBS, F.LOGIT_BIAS},
             "renamed_fields": (("seed", "random_seed"),),
             "omitted_fields": {"user", "store", "service_tier"},
+            "takes_cache_marks": False,
         },
     ),
-    ("https://api.deepseek.com", {"unsupported_fields": {"response_format"}}),
+    ("https://api.deepseek.com", {"unsupported_fields": {"response_format"}, "takes_cache_marks": False}),
     (
         "https://api.cerebras.ai/v1",
         {"lacks": {F.LOGIT_BIAS}, "unsupported_fields": {"frequency_penalty", "presence_penalty"}},
@@ -108,15 +119,15 @@ def test_any_other_host_gets_the_generic_row(base_url: str) -> None:
 @pytest.mark.parametrize(
     ("kind", "base_url", "differences"),
     [
-        ("openai", None, {"output_cap_field": "max_completion_tokens"}),
+        ("openai", None, OPENAI),
         (
             "azure_openai",
             "https://r.openai.azure.com",
-            {"output_cap_field": "max_completion_tokens", "auth_header": "api-key", "auth_prefix": ""},
+            {**OPENAI, "auth_header": "api-key", "auth_prefix": ""},
         ),
-        ("openrouter", None, {"accepts_price_ceiling": True}),
+        ("openrouter", None, OPENROUTER),
         ("litellm", "http://localhost:4000", {}),
-        ("openrouter", "https://api.groq.com/v1", {"accepts_price_ceiling": True}),
+        ("openrouter", "https://api.groq.com/v1", OPENROUTER),
     ],
 )
 def test_a_type_of_its_own_has_its_own_row_wherever_it_is(
@@ -136,7 +147,12 @@ def test_the_free_call_goes_where_the_vendor_lists_its_models() -> None:
 def test_what_a_vendor_lacks_is_no_capability_of_its_provider() -> None:
     groq = capabilities_for(config("https://api.groq.com/openai/v1"))
     assert groq.missing([RequestedFeature(F.LOGPROBS), RequestedFeature(F.SEVERAL_CHOICES)]) == ["logprobs", "n > 1"]
-    assert capabilities_for(config("https://api.together.xyz/v1")).missing(map(RequestedFeature, F)) == []
+    assert (
+        capabilities_for(config("https://api.together.xyz/v1")).missing(
+            map(RequestedFeature, set(F) - {F.ANTHROPIC_CONTENT})
+        )
+        == []
+    )
 
 
 def why_not(base_url: str, **request: Any) -> str | None:

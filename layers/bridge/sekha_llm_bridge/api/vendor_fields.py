@@ -10,7 +10,7 @@ BOUNDED_FIELDS = frozenset(
         *("top_k", "top_a", "min_p", "typical_p", "repetition_penalty", "length_penalty", "stop_token_ids", "usage"),
         *("ignore_eos", "min_tokens", "skip_special_tokens", "chat_template_kwargs", "prompt_truncate_len", "grammar"),
         *("guided_json", "guided_regex", "guided_choice", "guided_grammar", "structured_outputs", "safe_prompt"),
-        *("cache_control",),  # bounded unless it lasts longer than five minutes: see `features`
+        *("cache_control",),  # see `routing.cost_quotes`
     }
 )
 """Fields of chats that change what a provider bills only through the number of tokens."""

@@ -23,7 +23,7 @@ from pydantic import (
 )
 
 from sekha_llm_bridge.config.endpoints import check_server_url, complete_base_url, mask_user_info
-from sekha_llm_bridge.config.vocabulary import CHAT_TASKS, NamedModels, ProviderType, Task, UnknownFields
+from sekha_llm_bridge.config.vocabulary import CHAT_TASKS, NamedModels, PromptCache, ProviderType, Task, UnknownFields
 
 __all__ = [
     "CHAT_TASKS",
@@ -35,6 +35,7 @@ __all__ = [
     "NamedModels",
     "OperationPaths",
     "Pricing",
+    "PromptCache",
     "ProviderConfig",
     "ProviderType",
     "RoutingConfig",
@@ -124,6 +125,12 @@ class Pricing(Section):
     cached_input_usd_per_mtok: Usd | None = Field(None, description="Input tokens that the provider had cached.")
     cache_write_usd_per_mtok: Usd | None = Field(
         None, description="Input tokens that the provider writes to its cache, if it bills these at a higher price."
+    )
+    hour_cache_write_usd_per_mtok: Usd | None = Field(
+        None,
+        description="Input tokens that the provider keeps in its cache for an hour. Default for Claude's models: twice"
+        " the price of the input; for others it is not known, so under a cost limit they get no request that asks"
+        " for it.",
     )
 
 
@@ -296,6 +303,11 @@ class ProviderConfig(Section):
         description="Fields of a request that are passed on to this provider although they name other models, plugins,"
         " addresses or keys, which this provider's key then pays for, such as plugins or extra_body.models.",
     )
+    prompt_cache: PromptCache | None = Field(
+        None,
+        description="Whether the bridge marks the beginning of a prompt for this provider's cache. Default: that of"
+        " routing.prompt_cache.",
+    )
     trust_token_counts: bool | None = Field(
         None,
         description="Whether a cost limit may rely on this server's own count of a prompt's tokens (Anthropic's format"
@@ -430,6 +442,12 @@ class RoutingConfig(Section):
         UnknownFields.PASS,
         description="pass: fields of a request that the bridge does not know are sent to the provider, with a note that"
         " a cost limit does not cover what they may cost; refuse: such a request is rejected with a 400.",
+    )
+    prompt_cache: PromptCache = Field(
+        PromptCache.OFF,
+        description="auto: for a model of Claude, a request without cache marks gets one after its tools and system"
+        " messages, if these are long enough for the model to cache; off: it gets none. Writing to the cache costs a"
+        " quarter more than the input, reading a tenth of it or less.",
     )
     named_models: NamedModels = Field(
         NamedModels.PINNED,

@@ -42,4 +42,11 @@ class NamedModels(StrEnum):
     PREFERRED = "preferred"
 
 
+class PromptCache(StrEnum):
+    """Whether the bridge marks prompts for the caches of providers that need a mark."""
+
+    OFF = "off"
+    AUTO = "auto"
+
+
 CHAT_TASKS = frozenset({Task.CHAT_SMALL, Task.CHAT_LARGE, Task.CHAT_SMART, Task.VISION})

@@ -29,6 +29,7 @@ from sekha_llm_bridge.conversation.blocks import (
     ToolCall,
     WireFormat,
 )
+from sekha_llm_bridge.conversation.cache_marks import NO_MARKS, CacheLifetime, CacheMarks, cache_marks_of
 from sekha_llm_bridge.conversation.request import (
     Conversation,
     Function,
@@ -45,11 +46,14 @@ from sekha_llm_bridge.conversation.request import (
 
 __all__ = [
     "NO_FIELDS",
+    "NO_MARKS",
     "AnswerChunk",
     "AnswerState",
     "Audio",
     "Block",
     "CacheControl",
+    "CacheLifetime",
+    "CacheMarks",
     "ChatAnswer",
     "Choice",
     "ChoiceDelta",
@@ -78,4 +82,5 @@ __all__ = [
     "ToolChoice",
     "ToolChoiceMode",
     "WireFormat",
+    "cache_marks_of",
 ]

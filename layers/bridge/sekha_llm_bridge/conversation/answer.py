@@ -37,7 +37,8 @@ class ChatAnswer(NamedTuple):
 
     `usage` is None where the provider sent none; the caller may then replace it with an estimate. `provider_usage` is
     the provider's own object. `extra` has other fields of the answer. `original` is the whole answer as the provider
-    sent it, for an inbound API of the same format; None where the bridge has changed what it says.
+    sent it, for an inbound API of the same format; None where the bridge has changed what it says. `left_out` names
+    what of the request was left out, because the model does not take it.
     """
 
     answer_id: str
@@ -48,6 +49,7 @@ class ChatAnswer(NamedTuple):
     provider_usage: Json | None = None
     extra: Json = NO_FIELDS
     original: Original | None = None
+    left_out: tuple[str, ...] = ()
 
 
 class AnswerState(Enum):
@@ -112,7 +114,8 @@ class AnswerChunk(NamedTuple):
     `is_progress`: the event has a part of the answer or a finish reason; keep-alive events have neither. `state` is the
     state of the answer after this event. `usage` holds the provider's token counts where the event has them, and
     `provider_usage` the same object as the provider sent it. `extra` has other fields of the event. `original` is the
-    event as the provider sent it, for an inbound API of the same format.
+    event as the provider sent it, for an inbound API of the same format. `left_out` is that of `ChatAnswer`, in the
+    first chunk only.
     """
 
     answer_id: str
@@ -124,6 +127,7 @@ class AnswerChunk(NamedTuple):
     provider_usage: Json | None = None
     extra: Json = NO_FIELDS
     original: Original | None = None
+    left_out: tuple[str, ...] = ()
 
     @property
     def is_usage_only(self) -> bool:

@@ -81,4 +81,5 @@ def chat_call(route: RouteRequest, conversation: Conversation, candidate: Candid
         candidate.price_ceiling,
         model.max_output_tokens,
         context_window=model.context_window,
+        marks_prefix=candidate.marks_prefix,
     )

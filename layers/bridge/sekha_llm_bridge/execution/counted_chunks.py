@@ -14,7 +14,7 @@ _MAX_HELD_CHUNKS = 256  # one for each choice that may be requested, and some mo
 class CountedChunks:
     """A `ChunkSource` over a provider's stream. Where the provider does not count its tokens, they are estimated.
 
-    `provider_usage` is the provider's own `usage` object, as it was sent.
+    `provider_usage` is the provider's own `usage` object, as it was sent; `left_out` is that of `ChatAnswer`.
     """
 
     def __init__(self, chunks: AsyncGenerator[AnswerChunk], prompt: TokenCount) -> None:
@@ -24,6 +24,7 @@ class CountedChunks:
         self._output = OutputEstimate()
         self._provider_count: Usage | None = None
         self.provider_usage: Json | None = None
+        self.left_out: tuple[str, ...] = ()
 
     @classmethod
     async def open(cls, chunks: AsyncGenerator[AnswerChunk], prompt: TokenCount) -> Self:
@@ -53,6 +54,8 @@ class CountedChunks:
         chunk = self._held.pop() if self._held else await anext(self._chunks)
         if chunk.usage is not None:
             self._provider_count, self.provider_usage = chunk.usage, chunk.provider_usage
+        if chunk.left_out:
+            self.left_out = chunk.left_out
         for delta in chunk.choices:
             self._output.add(delta)
         return chunk

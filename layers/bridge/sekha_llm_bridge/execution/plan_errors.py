@@ -146,7 +146,13 @@ def _context_length_exceeded(entry: CatalogModel, plan: RoutePlan, provider_text
         f"{FailureKind.CONTEXT_LENGTH_EXCEEDED.remedy.lower()} ({FailureKind.CONTEXT_LENGTH_EXCEEDED.code})"
     )
     text = f". The provider's message: {provider_text}" if provider_text else ""
-    return ContextLengthExceeded(message + text, param=param.partition("[")[0])
+    estimate = request.exact_prompt_tokens.get(entry.key, request.prompt.estimate)
+    return ContextLengthExceeded(
+        message + text,
+        param=param.partition("[")[0],
+        prompt_tokens=max(estimate, entry.window + 1),
+        max_tokens=entry.window,
+    )
 
 
 def _may_answer(entry: CatalogModel, plan: RoutePlan) -> bool:

@@ -13,10 +13,11 @@ from sekha_llm_bridge.errors import NotAllowed
 from sekha_llm_bridge.execution.deadline import Deadline
 from sekha_llm_bridge.execution.executor import A, ExecutionResult, Executor, Operation
 from sekha_llm_bridge.execution.inbound import InboundRequest
+from sekha_llm_bridge.execution.served_prefixes import MIN_PROMPT_TOKENS, ServedPrefixes, prefix_key
 from sekha_llm_bridge.execution.streamed_answer import S, StreamedAnswer
 from sekha_llm_bridge.execution.token_counts import TokenCounts
 from sekha_llm_bridge.resilience import Breakers, BreakerSession, Cooldowns, UnsupportedFeatures
-from sekha_llm_bridge.routing import RoutePlan, RouteRequest, RoutingContext, models_to_count, plan
+from sekha_llm_bridge.routing import Candidate, RoutePlan, RouteRequest, RoutingContext, models_to_count, plan
 from sekha_llm_bridge.routing.key_catalogs import KeyCatalogs
 
 T_co = TypeVar("T_co", covariant=True)
@@ -45,6 +46,16 @@ class PromptCount(NamedTuple):
     model_id: str | None = None
 
 
+class Planned(NamedTuple):
+    """A plan, the breakers by which it was made, and the hash of the prompt's beginning; None where it does not matter
+    which model answers.
+    """
+
+    plan: RoutePlan
+    session: BreakerSession
+    prefix: bytes | None
+
+
 class ModelService:
     """Plans and runs operations. `explain` and the other methods plan in the same way, with the same breakers."""
 
@@ -57,6 +68,7 @@ class ModelService:
         unsupported: UnsupportedFeatures,
         executor: Executor,
         token_counts: TokenCounts,
+        served_prefixes: ServedPrefixes,
     ) -> None:
         self._routing = routing
         self._catalogs = catalogs
@@ -65,6 +77,7 @@ class ModelService:
         self._unsupported = unsupported
         self._executor = executor
         self._token_counts = token_counts
+        self._served_prefixes = served_prefixes
 
     def with_catalogs(self, catalogs: KeyCatalogs) -> Self:
         """Returns the same service for other models."""
@@ -84,27 +97,35 @@ class ModelService:
         it reserves that they are spent.
         """
         budget = None if inbound.spending is None else await inbound.spending.budget_left()
-        return (await self._plan(route, deadline, conversation, inbound.caller, budget))[0]
+        return (await self._plan(route, deadline, conversation, inbound.caller, budget)).plan
 
     async def run(
         self, operation: RoutedOperation[A], deadline: Deadline, inbound: InboundRequest, *, allow_fallback: bool = True
     ) -> ExecutionResult[A]:
         """Returns the answer of the first candidate that gives a usable one. See `Executor.run`."""
-        planned, session = await self._plan(
+        planned, session, prefix = await self._plan(
             operation.route, deadline, operation.conversation, inbound.caller, _budget(inbound)
         )
-        return await self._executor.run(planned, operation, deadline, session, inbound, allow_fallback=allow_fallback)
+        result = await self._executor.run(planned, operation, deadline, session, inbound, allow_fallback=allow_fallback)
+        self._remember(prefix, result.candidate)
+        return result
 
     async def stream(
         self, operation: RoutedOperation[S], deadline: Deadline, inbound: InboundRequest, *, allow_fallback: bool = True
     ) -> StreamedAnswer[S]:
         """Returns an answer in chunks when its first token has arrived. See `Executor.stream`."""
-        planned, session = await self._plan(
+        planned, session, prefix = await self._plan(
             operation.route, deadline, operation.conversation, inbound.caller, _budget(inbound)
         )
-        return await self._executor.stream(
+        answer = await self._executor.stream(
             planned, operation, deadline, session, inbound, allow_fallback=allow_fallback
         )
+        self._remember(prefix, answer.candidate)
+        return answer
+
+    def _remember(self, prefix: bytes | None, candidate: Candidate) -> None:
+        if prefix is not None:
+            self._served_prefixes.add(prefix, candidate.entry.key)
 
     async def count_tokens(
         self, route: RouteRequest, deadline: Deadline, conversation: Conversation, *, inbound: InboundRequest
@@ -112,7 +133,7 @@ class ModelService:
         """Returns the number of a prompt's tokens with the model that would answer first: as its provider counts them
         by a free request, else as the bridge estimates them. Nothing is reserved or billed.
         """
-        planned, _ = await self._plan(route, deadline, None, inbound.caller, None)
+        planned = (await self._plan(route, deadline, None, inbound.caller, None)).plan
         if not planned.ranked:
             return PromptCount(route.prompt.estimate, is_estimated=True)
         first = planned.ranked[0]
@@ -130,12 +151,14 @@ class ModelService:
         conversation: Conversation | None,
         caller: Caller,
         budget: BudgetLimit | None,
-    ) -> tuple[RoutePlan, BreakerSession]:
-        """Returns the plan, and the breakers by which it was made. Where it depends on how many tokens the prompt has,
-        providers that can are asked to count them, and the plan is made again.
+    ) -> Planned:
+        """Returns the plan, and by what it was made. Where it depends on how many tokens the prompt has, providers that
+        can are asked to count them, and the plan is made again.
         """
         _require_allowed(route, caller)
         session, catalog = await self._breakers.session(), self._catalogs.of(caller.policy)
+        matters = len(catalog.usable[route.task]) > 1 and route.prompt.estimate >= MIN_PROMPT_TOKENS
+        prefix = prefix_key(conversation) if conversation is not None and matters else None
         # The default is for requests that nobody else limits: the operator has chosen what this key may cost.
         is_chosen = budget is not None or caller.policy.max_cost_per_request_usd is not None
         context = RoutingContext(
@@ -148,13 +171,14 @@ class ModelService:
             breakers=session.views(),
             cooldowns_s=self._cooldowns.remaining_s(),
             unsupported=self._unsupported.current(),
+            served_before=None if prefix is None else self._served_prefixes.model(prefix),
         )
         planned = plan(route, catalog, context)
         if conversation is not None and (entries := models_to_count(planned)):
             counts = await self._token_counts.count(entries, conversation, remaining_s=deadline.remaining_s())
             if counts:
                 planned = plan(replace(route, exact_prompt_tokens=counts), catalog, context)
-        return planned, session
+        return Planned(planned, session, prefix)
 
 
 def _budget(inbound: InboundRequest) -> BudgetLimit | None:

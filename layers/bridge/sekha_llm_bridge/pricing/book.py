@@ -5,10 +5,8 @@ from decimal import Decimal
 from functools import cached_property
 
 from sekha_llm_bridge.config.models import ModelConfig, Pricing, ProviderConfig, ProviderType
-from sekha_llm_bridge.pricing.price import FREE, Price, Rates
+from sekha_llm_bridge.pricing.price import CLAUDE_HOUR_WRITE_FACTOR, CLAUDE_WRITE_FACTOR, FREE, Price, Rates
 from sekha_llm_bridge.pricing.snapshot import Snapshot
-
-_CLAUDE_CACHE_WRITE = Decimal("1.25")
 
 
 class PriceBook:
@@ -36,16 +34,21 @@ class PriceBook:
 
 
 def _configured(pricing: Pricing, model_id: str) -> Price:
-    """Returns a configured price. Where it has no rate for cache writes, they cost what the input does; for Claude, a
-    quarter more (platform.claude.com, "Prompt caching", "Pricing").
+    """Returns a configured price. Where it has no rates for cache writes, those of Claude's models follow from that of
+    the input, as at Anthropic; for other models, five minutes cost what the input does, and an hour is not known.
     """
-    input_usd = pricing.input_usd_per_mtok
+    input_usd, is_claude = pricing.input_usd_per_mtok, "claude" in model_id.lower()
     cached_usd, written_usd = pricing.cached_input_usd_per_mtok, pricing.cache_write_usd_per_mtok
-    write_factor = _CLAUDE_CACHE_WRITE if "claude" in model_id.lower() else 1
+    hour_usd = pricing.hour_cache_write_usd_per_mtok
+    if hour_usd is None and is_claude:
+        hour_usd = input_usd * CLAUDE_HOUR_WRITE_FACTOR
     rates = Rates(
         input_usd_per_mtok=input_usd,
         output_usd_per_mtok=pricing.output_usd_per_mtok or Decimal(0),
         cached_input_usd_per_mtok=input_usd if cached_usd is None else cached_usd,
-        cache_write_usd_per_mtok=input_usd * write_factor if written_usd is None else written_usd,
+        cache_write_usd_per_mtok=input_usd * (CLAUDE_WRITE_FACTOR if is_claude else 1)
+        if written_usd is None
+        else written_usd,
+        hour_cache_write_usd_per_mtok=hour_usd,
     )
     return Price(rates, "config")

@@ -7,31 +7,37 @@ from sekha_llm_bridge.usage import Usage
 
 MILLION = Decimal(1_000_000)
 _MAX_PROMPT_TOKENS = 2**53
-_HOUR_CACHE_FACTOR = 2
+
+# What writing to the cache for five minutes and for an hour costs, in input tokens. Amazon Bedrock has the same.
+# Source: platform.claude.com, "Prompt caching", "Pricing".
+CLAUDE_WRITE_FACTOR = Decimal("1.25")
+CLAUDE_HOUR_WRITE_FACTOR = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Rates:
     """USD per million tokens of each kind. Some providers bill tokens that they write to their cache at a higher
-    rate."""
+    rate. `hour_cache_write_usd_per_mtok` is that of tokens that are kept there for an hour; None: not known.
+    """
 
     input_usd_per_mtok: Decimal
     output_usd_per_mtok: Decimal
     cached_input_usd_per_mtok: Decimal
     cache_write_usd_per_mtok: Decimal
+    hour_cache_write_usd_per_mtok: Decimal | None = None
 
     @property
-    def hour_cache_write_usd_per_mtok(self) -> Decimal:
-        """The rate of tokens that are kept in the cache for an hour: twice that of the input.
+    def hour_write_usd_per_mtok(self) -> Decimal:
+        """The rate of tokens that are kept in the cache for an hour; where it is not known, as for Claude."""
+        known = self.hour_cache_write_usd_per_mtok
+        if known is not None:
+            return known
+        return max(self.cache_write_usd_per_mtok, CLAUDE_HOUR_WRITE_FACTOR * self.input_usd_per_mtok)
 
-        Source: platform.claude.com, "Prompt caching", "Pricing"; Amazon Bedrock has the same.
-        """
-        return max(self.cache_write_usd_per_mtok, _HOUR_CACHE_FACTOR * self.input_usd_per_mtok)
-
-    @property
-    def max_input_usd_per_mtok(self) -> Decimal:
-        """The highest rate of a prompt token."""
-        return max(self.input_usd_per_mtok, self.cached_input_usd_per_mtok, self.cache_write_usd_per_mtok)
+    def max_input_rate(self, *, is_hour_cache: bool) -> Decimal:
+        """Returns the highest rate of a prompt token. `is_hour_cache`: some may be kept in the cache for an hour."""
+        usual = max(self.input_usd_per_mtok, self.cached_input_usd_per_mtok, self.cache_write_usd_per_mtok)
+        return max(usual, self.hour_write_usd_per_mtok) if is_hour_cache else usual
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,17 +70,17 @@ class Price:
             (usage.prompt_tokens - cached - written) * rates.input_usd_per_mtok
             + cached * rates.cached_input_usd_per_mtok
             + (written - for_an_hour) * rates.cache_write_usd_per_mtok
-            + for_an_hour * rates.hour_cache_write_usd_per_mtok
+            + for_an_hour * rates.hour_write_usd_per_mtok
             + (usage.completion_tokens + usage.unlisted_tokens) * rates.output_usd_per_mtok
         )
         return self.request_usd + tokens_usd / MILLION
 
-    def max_rates(self, prompt_tokens: int) -> tuple[Decimal, Decimal]:
+    def max_rates(self, prompt_tokens: int, *, is_hour_cache: bool = False) -> tuple[Decimal, Decimal]:
         """Returns the highest (input, output) rates in USD per million tokens for a prompt of at most `prompt_tokens`,
-        cache writes included.
+        cache writes included: those for five minutes, and with `is_hour_cache` those for an hour.
         """
         reached = self._rates_up_to(prompt_tokens)
-        inputs = (rates.max_input_usd_per_mtok for rates in reached)
+        inputs = (rates.max_input_rate(is_hour_cache=is_hour_cache) for rates in reached)
         return max(inputs), max(rates.output_usd_per_mtok for rates in reached)
 
     def listed_max_rates(self, prompt_tokens: int) -> tuple[Decimal, Decimal]:
@@ -82,16 +88,26 @@ class Price:
         reached = self._rates_up_to(prompt_tokens)
         return max(rates.input_usd_per_mtok for rates in reached), max(rates.output_usd_per_mtok for rates in reached)
 
-    def bound_usd(self, *, prompt_tokens: int, completion_tokens: int) -> Decimal:
-        """Returns the most that is billed for at most that many tokens."""
-        input_usd_per_mtok, output_usd_per_mtok = self.max_rates(prompt_tokens)
+    def bound_usd(self, *, prompt_tokens: int, completion_tokens: int, is_hour_cache: bool = False) -> Decimal:
+        """Returns the most that is billed for at most that many tokens, whatever of them is written to a cache: for
+        five minutes, and with `is_hour_cache` for an hour.
+        """
+        input_usd_per_mtok, output_usd_per_mtok = self.max_rates(prompt_tokens, is_hour_cache=is_hour_cache)
         tokens_usd = prompt_tokens * input_usd_per_mtok + completion_tokens * output_usd_per_mtok
         return self.request_usd + tokens_usd / MILLION
 
     @property
+    def has_hour_cache_rate(self) -> bool:
+        """Whether it is known what tokens cost that are kept in the cache for an hour."""
+        return self.is_free or all(
+            rates.hour_cache_write_usd_per_mtok is not None
+            for rates in (self.rates, *(tier.rates for tier in self.tiers))
+        )
+
+    @property
     def is_free(self) -> bool:
         """Whether nothing is ever billed."""
-        return not (self.request_usd or any(self.max_rates(_MAX_PROMPT_TOKENS)))
+        return not (self.request_usd or any(self.max_rates(_MAX_PROMPT_TOKENS, is_hour_cache=True)))
 
     def _rates_up_to(self, prompt_tokens: int) -> list[Rates]:
         return [self.rates, *(tier.rates for tier in self.tiers if prompt_tokens > tier.above_tokens)]

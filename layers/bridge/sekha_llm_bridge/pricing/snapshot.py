@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 import orjson
 
 from sekha_llm_bridge.config.models import ModelConfig, ProviderConfig, ProviderType
-from sekha_llm_bridge.pricing.price import Price, Rates, Tier
+from sekha_llm_bridge.pricing.price import CLAUDE_HOUR_WRITE_FACTOR, CLAUDE_WRITE_FACTOR, Price, Rates, Tier
 
 FILE = Path(__file__).with_name("snapshot.json")
 BEDROCK = "aws"
@@ -160,8 +160,10 @@ def bills_more_than_tokens(model_id: str) -> bool:
 
 def price_of(listed: ListedModel, source: str) -> Price:
     """Returns the price of a model that has rates."""
-    tiers = tuple(Tier(above, _rates(rates)) for above, rates in listed.get("tiers", ()))
-    return Price(_rates(listed["usd"]), source, tiers, Decimal(listed.get("request", 0)))
+    is_claude = "claude" in listed["id"]
+    tiers = tuple(Tier(above, _rates(rates, is_claude=is_claude)) for above, rates in listed.get("tiers", ()))
+    rates = _rates(listed["usd"], is_claude=is_claude)
+    return Price(rates, source, tiers, Decimal(listed.get("request", 0)))
 
 
 def has_output(listed: ListedModel) -> bool:
@@ -169,15 +171,21 @@ def has_output(listed: ListedModel) -> bool:
     return "usd" in listed and len(listed["usd"]) > 1 and listed["usd"][1] is not None
 
 
-def _rates(listed: ListedRates) -> Rates:
+def _rates(listed: ListedRates, *, is_claude: bool) -> Rates:
+    """Returns the rates. What the list does not have of Claude's cache writes follows from the rate of the input: the
+    list has no rates of an hour, and those of some models are incomplete.
+    """
     input_usd, output, cached, written = [*map(_usd, listed), None, None, None][:4]
     if input_usd is None:
         raise ValueError("the price snapshot has rates without an input price")
+    if written is None:
+        written = input_usd * (CLAUDE_WRITE_FACTOR if is_claude else 1)
     return Rates(
         input_usd_per_mtok=input_usd,
         output_usd_per_mtok=output or Decimal(0),
         cached_input_usd_per_mtok=input_usd if cached is None else cached,
-        cache_write_usd_per_mtok=input_usd if written is None else written,
+        cache_write_usd_per_mtok=written,
+        hour_cache_write_usd_per_mtok=input_usd * CLAUDE_HOUR_WRITE_FACTOR if is_claude else None,
     )
 
 

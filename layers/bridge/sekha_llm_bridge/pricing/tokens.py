@@ -8,33 +8,41 @@ providers add (chat templates) is bounded by a generous constant. For models who
 counted separately: see `image_tokens`.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import assert_never
 
 import orjson
 
 from sekha_llm_bridge.conversation import (
+    NO_MARKS,
     Audio,
     Block,
+    CacheMarks,
     Conversation,
     Document,
     Function,
     Image,
     OtherBlock,
+    OtherTool,
     Reasoning,
     Refusal,
     Role,
     Text,
     Tool,
     ToolCall,
+    cache_marks_of,
 )
 from sekha_llm_bridge.pricing.estimates import estimated_and_minimum_tokens, estimated_tokens
 from sekha_llm_bridge.pricing.tokenizer import Tokenizer, upper_bound_tokens, upper_bound_tokens_of_separate_texts
 
 _FRAME = (4, 32)  # (estimate, upper bound) of the tokens that a chat template adds to one message
-_TOOLS_FRAME = 1_000  # for the system prompt with which vendors introduce tools; Anthropic's has up to some 500 tokens
+# For the system prompt with which vendors introduce tools: Anthropic's has up to some 500 tokens, and up to some 750
+# more for each of its own tools.
+_TOOLS_FRAME = 1_000
 _BLOCK_FRAME = 32  # for the names and signs around a block as JSON
+_SYSTEM_ROLES = frozenset({Role.SYSTEM, Role.DEVELOPER})
 # Roles whose texts are in the prompt unchanged. A tool's answer may be encoded as JSON again.
 _VERBATIM_ROLES = frozenset({Role.SYSTEM, Role.DEVELOPER, Role.USER, Role.ASSISTANT})
 
@@ -55,11 +63,29 @@ class _ExactBound:
         return self._known[tokenizer]
 
 
+class _Prefix:
+    """The estimated tokens of a request's tools and of the system messages before all others, computed at most once."""
+
+    __slots__ = ("_count", "_known")
+
+    def __init__(self, count: Callable[[], int]) -> None:
+        self._count = count
+        self._known: int | None = None
+
+    @property
+    def tokens(self) -> int:
+        """The estimate."""
+        if self._known is None:
+            self._known = self._count()
+        return self._known
+
+
 @dataclass(frozen=True, slots=True)
 class TokenCount:
     """The prompt's tokens without images: `estimate`, upper `bound`, and a `minimum` that is hardly ever too high.
 
     `exact` computes a lower upper bound when `bound_for` needs it; where it is None, there is only `bound`.
+    `cache_marks` are those of the request, and `marked` is the estimate of the tokens before the last of them.
     """
 
     estimate: int
@@ -67,6 +93,16 @@ class TokenCount:
     minimum: int
     images: int = 0
     exact: _ExactBound | None = field(default=None, repr=False, compare=False)
+    cache_marks: CacheMarks = NO_MARKS
+    marked: int = 0
+    prefix: _Prefix | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def prefix_tokens(self) -> int:
+        """The estimated tokens of what later requests are likely to begin with, too: the tools and the system messages
+        before all others.
+        """
+        return 0 if self.prefix is None else self.prefix.tokens
 
     def bound_for(self, tokenizer: Tokenizer | None) -> int:
         """Returns the upper bound for a model with that tokenizer; None means that the tokenizer is unknown.
@@ -105,15 +141,40 @@ def count_chat(conversation: Conversation) -> TokenCount:
     bound = _sent_bytes(conversation, blocks) + len(rendered) + _FRAME[1] * (n_messages + 1)
     # An adapter may add the tools that earlier calls name.
     has_tools = rendered or any(type(block) is ToolCall for block in blocks)
-    tools_frame = _TOOLS_FRAME if has_tools else 0
-    likely, minimum = estimated_and_minimum_tokens("\n".join(filter(None, map(_readable, blocks))))
+    n_other_tools = sum(isinstance(tool, OtherTool) for tool in conversation.tools)
+    tools_frame = _TOOLS_FRAME * (1 + n_other_tools) if has_tools else 0
+    likely, minimum = estimated_and_minimum_tokens(_readable_text(blocks))
+    likely_rendered = estimated_tokens(rendered) if rendered else 0
+    estimate = likely + likely_rendered + _FRAME[0] * n_messages
+    marks = cache_marks_of(conversation)
     return TokenCount(
-        estimate=likely + (estimated_tokens(rendered) if rendered else 0) + _FRAME[0] * n_messages,
+        estimate=estimate,
         bound=bound + tools_frame,
         minimum=minimum,
         images=sum(type(block) is Image for block in blocks),
         exact=_ExactBound(lambda tokenizer: _exact_bound(bound + tools_frame, conversation, tokenizer)),
+        cache_marks=marks,
+        marked=_marked_tokens(marks, blocks, estimate, likely_rendered) if marks.has_any else 0,
+        prefix=_Prefix(
+            lambda: likely_rendered + estimated_tokens(_readable_text(_system_blocks(conversation)).encode())
+        ),
     )
+
+
+def _marked_tokens(marks: CacheMarks, blocks: Sequence[Block], estimate: int, rendered: int) -> int:
+    """Returns the estimated tokens before the last mark: the tools are before all messages."""
+    if marks.n_blocks == len(blocks):
+        return estimate
+    return rendered + estimated_tokens(_readable_text(blocks[: marks.n_blocks]).encode())
+
+
+def _system_blocks(conversation: Conversation) -> list[Block]:
+    leading = takewhile(lambda message: message.role in _SYSTEM_ROLES, conversation.messages)
+    return [block for message in leading for block in message.blocks]
+
+
+def _readable_text(blocks: Iterable[Block]) -> str:
+    return "\n".join(filter(None, map(_readable, blocks)))
 
 
 def _exact_bound(bound: int, conversation: Conversation, tokenizer: Tokenizer) -> int:

@@ -4,6 +4,7 @@ Vendors that use OpenAI's format are rows of data in `openai/vendors.py`.
 """
 
 from sekha_llm_bridge.providers.base import BatchLimits, EmbeddingAnswer, EmbeddingCall, Provider
+from sekha_llm_bridge.providers.cache_support import CacheSupport, cache_support
 from sekha_llm_bridge.providers.calls import ChatCall, PriceCeiling
 from sekha_llm_bridge.providers.capabilities import AdapterCapabilities, RequestedFeature, RequestFeature
 from sekha_llm_bridge.providers.directory import ProviderDirectory
@@ -20,6 +21,7 @@ __all__ = [
     "UNSUPPORTED_FIELDS",
     "AdapterCapabilities",
     "BatchLimits",
+    "CacheSupport",
     "ChatCall",
     "EmbeddingAnswer",
     "EmbeddingCall",
@@ -28,6 +30,7 @@ __all__ = [
     "ProviderDirectory",
     "RequestFeature",
     "RequestedFeature",
+    "cache_support",
     "capabilities_for",
     "capabilities_of",
     "embed_in_batches",

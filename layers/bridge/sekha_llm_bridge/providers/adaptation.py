@@ -8,10 +8,14 @@ import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
+from sekha_llm_bridge.conversation import AnswerChunk
 from sekha_llm_bridge.errors import Failure, FailureKind, ProviderError
 
 P = TypeVar("P", bound=Mapping[str, Any])
 T = TypeVar("T")
+
+REASONING_EFFORT = "the effort of reasoning"
+"""What `Adaptation.leaves_out` calls it, for all formats."""
 
 _REJECTIONS = frozenset({FailureKind.REQUEST_REJECTED, FailureKind.CANDIDATE_UNSUITABLE})
 
@@ -22,13 +26,15 @@ class Adaptation(NamedTuple):
     `pattern` is a regular expression, compiled at the first rejection; it matches rejections that name what is changed,
     in any letter case. `change` returns the payload in the other form, or None where it has nothing to change. `kinds`
     are the kinds of rejection that it may avoid. `pattern_of_model` matches rejections that later requests would get,
-    too: only then is the form remembered. By default, all are.
+    too: only then is the form remembered. By default, all are. `leaves_out` names what of the request is lost by it,
+    for a note to the caller; empty where nothing is.
     """
 
     pattern: str
     change: Callable[[Any], Any | None]
     kinds: frozenset[FailureKind] = _REJECTIONS
     pattern_of_model: str = ""
+    leaves_out: str = ""
 
     def may_avoid(self, failure: Failure) -> bool:
         """Returns whether the rejection names what this adaptation changes."""
@@ -50,16 +56,26 @@ class AdaptedRequests:
     def __init__(self) -> None:
         self._needed: dict[str, list[Adaptation]] = {}
 
-    async def send(self, payload: P, adaptations: Sequence[Adaptation], send: Callable[[P], Awaitable[T]]) -> T:
-        """Returns the answer to the payload, which names its `model`, or to another form of it.
+    async def send(
+        self,
+        payload: P,
+        adaptations: Sequence[Adaptation],
+        send: Callable[[P], Awaitable[T]],
+        left_out: list[str] | None = None,
+    ) -> T:
+        """Returns the answer to the payload, which names its `model`, or to another form of it. What that form leaves
+        out is added to `left_out`.
 
         Raises the `ProviderError` of the last form. A failure that may be billed is raised at once: another attempt
         would spend what the cost limit has counted for the first one.
         """
         needed = self._needed.setdefault(payload["model"], [])
         tried = [adaptation for adaptation in needed if adaptation in adaptations]
+        changed = []
         for adaptation in tried:
-            payload = adaptation.change(payload) or payload
+            if (other := adaptation.change(payload)) is not None:
+                payload = other
+                changed.append(adaptation)
         learned: list[Adaptation] = []
         while True:
             try:
@@ -76,6 +92,18 @@ class AdaptedRequests:
                 if found.is_needed_again(failure):
                     learned.append(found)
                 payload = found.change(payload) or payload
+                changed.append(found)
             else:
                 needed += [adaptation for adaptation in learned if adaptation not in needed]
+                if left_out is not None:
+                    left_out += dict.fromkeys(one.leaves_out for one in changed if one.leaves_out)
                 return answer
+
+
+def with_note(chunk: AnswerChunk, left_out: list[str]) -> AnswerChunk:
+    """Returns the first chunk of an answer with what was left out of its request; later ones as they are."""
+    if not left_out:
+        return chunk
+    noted = chunk._replace(left_out=tuple(left_out))
+    left_out.clear()
+    return noted

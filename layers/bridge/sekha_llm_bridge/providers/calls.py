@@ -3,7 +3,7 @@
 from decimal import Decimal
 from typing import NamedTuple
 
-from sekha_llm_bridge.conversation import Conversation, Json
+from sekha_llm_bridge.conversation import CacheLifetime, Conversation, Json, cache_marks_of
 
 
 class PriceCeiling(NamedTuple):
@@ -18,9 +18,10 @@ class ChatCall(NamedTuple):
 
     `output_cap` is an output limit in tokens that the bridge adds because of a cost limit; None adds none.
     `max_output_tokens` is the most that the model can generate, by the configuration; None: not configured.
-    `context_tokens` is the context size that prompt and answer may need, `context_window` that of the model.
-    `price_ceiling` is set under a cost limit, for vendors that may charge different prices for the same model.
-    `stream_options` are the caller's own.
+    `context_tokens` is the context size that prompt and answer may need, `context_window` the model's own; None: not
+    known. `price_ceiling` is set under a cost limit, for vendors that may charge different prices for the same model.
+    `stream_options` are the caller's own. `marks_prefix`: the conversation has no cache mark, and the adapter adds one
+    after the tools and the first system messages.
     """
 
     model_id: str
@@ -31,6 +32,12 @@ class ChatCall(NamedTuple):
     max_output_tokens: int | None = None
     stream_options: Json | None = None
     context_window: int | None = None
+    marks_prefix: bool = False
+
+    @property
+    def asks_for_hour_cache(self) -> bool:
+        """Whether a mark of the conversation asks for longer than the default of five minutes in the cache."""
+        return cache_marks_of(self.conversation).lifetime >= CacheLifetime.HOUR
 
     @property
     def output_limit(self) -> int | None:

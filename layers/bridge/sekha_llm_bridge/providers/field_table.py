@@ -151,6 +151,8 @@ FIELD_TABLE = (
 )
 """One row for each field of OpenAI's request."""
 
+_MARKS = frozenset({"cache_control"})  # Anthropic's field; like OpenAI's own for caching, it changes the cost only
+
 
 def handling(row: FieldRow, wire_format: str) -> Handling:
     """Returns what becomes of a field in a format: "openai", "ollama", "anthropic" or "bedrock"."""
@@ -173,7 +175,7 @@ def capabilities_in_table(
         features=own_features | {row.feature for row in carried if row.feature is not None},
         translated_fields=own_fields | {row.name for row in carried if row.is_top_level},
         unsupported_fields=frozenset(row.name for row in excluding if row.feature is None),
-        unnoted_fields=frozenset(row.name for row in FIELD_TABLE if handling(row, wire_format) in {N, X}),
+        unnoted_fields=_MARKS | {row.name for row in FIELD_TABLE if handling(row, wire_format) in {N, X}},
         hints=frozenset(row.name for row in FIELD_TABLE if handling(row, wire_format) is H),
         counts_tokens=counts_tokens,
         original_format=original_format,

@@ -1,19 +1,21 @@
 """Every configured model in one flat list, with what planning needs computed in advance."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from types import MappingProxyType
-from typing import TYPE_CHECKING
 
 from sekha_llm_bridge.config.loaded import DisabledProvider, Settings
-from sekha_llm_bridge.config.models import DefaultModels, ModelConfig, NamedModels, ProviderConfig, Task
+from sekha_llm_bridge.config.models import DefaultModels, ModelConfig, NamedModels, PromptCache, ProviderConfig, Task
+from sekha_llm_bridge.found_models import DEFAULT_TAG, NO_LISTS, FoundModel, FoundModels
 from sekha_llm_bridge.pricing import Price, PriceBook, Tokenizer, image_tokens, tokenizer_of
-from sekha_llm_bridge.providers import AdapterCapabilities, RequestFeature, capabilities_for
-
-if TYPE_CHECKING:
-    from sekha_llm_bridge.found_models import FoundModel
+from sekha_llm_bridge.providers import (
+    AdapterCapabilities,
+    CacheSupport,
+    RequestFeature,
+    cache_support,
+    capabilities_for,
+)
 
 DEFAULT_NAMES: dict[str, Task] = {
     "embedding": Task.EMBEDDING,
@@ -23,10 +25,9 @@ DEFAULT_NAMES: dict[str, Task] = {
 }
 """The keys of `default_models`, and the task of each."""
 
-NO_LISTS: "Mapping[str, tuple[FoundModel, ...]]" = MappingProxyType({})
 ESTIMATED_OUTPUT_TOKENS = 500
 UNLIMITED_TOKENS = 2**53
-PRIORITY_SHIFT = 101  # see `planner.sort_key`
+PRIORITY_SHIFT = 102  # see `planner.sort_key`
 PICO_USD = Decimal(10) ** 12
 _PICO_USD_PER_TOKEN = PICO_USD / Decimal(1_000_000)  # for one USD per million tokens
 
@@ -36,7 +37,9 @@ class IntegerRates:
     """A price in whole numbers, because integers compare fast and every request compares all models.
 
     Rates are pico-USD per token: `input_rate` and `output_rate` the usual ones, for ranking; `max_input_rate` and
-    `max_output_rate` the highest ones, rounded up, for cost limits. `is_flat`: these four are the whole price.
+    `max_output_rate` the highest ones, rounded up, for cost limits. `is_flat`: these are the whole price.
+    `write_rate` and `hour_write_rate` are what a token more than the usual costs that is written to the cache for five
+    minutes or for an hour; `max_hour_input_rate` is `max_input_rate` for a prompt that may be kept for an hour.
     """
 
     is_free: bool
@@ -45,6 +48,9 @@ class IntegerRates:
     output_rate: int
     max_input_rate: int
     max_output_rate: int
+    write_rate: int
+    hour_write_rate: int
+    max_hour_input_rate: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +59,9 @@ class CatalogModel:
 
     `priority_bits` is the provider's priority in its place in the sort key. `estimated_image_tokens` and
     `max_image_tokens` are the tokens for which an image is billed. `max_output` is the
-    maximum of output tokens for one choice. `found` is what its provider says of it, None unless the provider has
-    `models: auto` and a list.
+    maximum of output tokens for one choice. `min_marked_prefix` is the number of tokens from which on the bridge marks
+    the beginning of a prompt for the cache; None: it does not. `found` is what its provider says of it, None unless the
+    provider has `models: auto` and a list.
     """
 
     provider: ProviderConfig
@@ -71,7 +78,9 @@ class CatalogModel:
     estimated_output_tokens: int
     estimated_image_tokens: int
     max_image_tokens: int
-    found: "FoundModel | None" = None
+    cache: CacheSupport
+    min_marked_prefix: int | None
+    found: FoundModel | None = None
 
     @property
     def key(self) -> tuple[str, str]:
@@ -121,9 +130,7 @@ class Catalog:
     absent_space: str | None = None
 
     @classmethod
-    def of(
-        cls, settings: Settings, prices: PriceBook, lists: "Mapping[str, Sequence[FoundModel]]" = NO_LISTS
-    ) -> "Catalog":
+    def of(cls, settings: Settings, prices: PriceBook, lists: FoundModels = NO_LISTS) -> "Catalog":
         """Returns the catalog of a configuration. `lists` has the models of the providers with `models: auto` whose
         models are known, by their ids.
         """
@@ -180,22 +187,19 @@ def by_priority(entries: Iterable[CatalogModel]) -> list[CatalogModel]:
 
 def _configured_entries(settings: Settings, prices: PriceBook) -> tuple[CatalogModel, ...]:
     pairs = ((provider, model) for provider in settings.providers for model in provider.models)
-    return tuple(_entry(i, *pair, prices) for i, pair in enumerate(pairs))
+    return tuple(_entry(i, *pair, prices, settings.routing.prompt_cache) for i, pair in enumerate(pairs))
 
 
-def _listed_entries(
-    settings: Settings, prices: PriceBook, lists: "Mapping[str, Sequence[FoundModel]]"
-) -> tuple[CatalogModel, ...]:
+def _listed_entries(settings: Settings, prices: PriceBook, lists: FoundModels) -> tuple[CatalogModel, ...]:
     from sekha_llm_bridge.routing.found_models import offered_models  # few configurations have `models: auto`
 
     offers = offered_models(settings.providers, lists)
-    return tuple(_entry(i, offer.provider, offer.model, prices, offer.found) for i, offer in enumerate(offers))
+    marks = settings.routing.prompt_cache
+    return tuple(_entry(i, offer.provider, offer.model, prices, marks, offer.found) for i, offer in enumerate(offers))
 
 
 def _present_defaults(defaults: DefaultModels, by_model_id: Mapping[str, tuple[CatalogModel, ...]]) -> DefaultModels:
     """Returns the default models as the catalog spells them: Ollama's `x:latest` is `x`."""
-    from sekha_llm_bridge.found_models import DEFAULT_TAG
-
     spelt = {name: (model_id or "").removesuffix(DEFAULT_TAG) for name, model_id in defaults}
     return defaults.model_copy(
         update={
@@ -220,9 +224,11 @@ def _entry(
     provider: ProviderConfig,
     model: ModelConfig,
     prices: PriceBook,
-    found: "FoundModel | None" = None,
+    prompt_cache: PromptCache,
+    found: FoundModel | None = None,
 ) -> CatalogModel:
-    price = prices.price(provider, model)
+    price, cache = prices.price(provider, model), cache_support(provider, model.model_id)
+    is_marked = (provider.prompt_cache or prompt_cache) is PromptCache.AUTO
     estimated_image_tokens, max_image_tokens = image_tokens(model.model_id)
     return CatalogModel(
         provider=provider,
@@ -239,17 +245,28 @@ def _entry(
         estimated_output_tokens=min(ESTIMATED_OUTPUT_TOKENS, model.max_output_tokens or UNLIMITED_TOKENS),
         estimated_image_tokens=estimated_image_tokens,
         max_image_tokens=max_image_tokens,
+        cache=cache,
+        min_marked_prefix=cache.min_prefix_tokens if is_marked else None,
         found=found,
     )
 
 
 def _integer_rates(price: Price) -> IntegerRates:
     max_input, max_output = price.max_rates(0)
+    rates = price.rates
+    input_rate = _pico_usd_per_token(rates.input_usd_per_mtok)
     return IntegerRates(
         is_free=price.is_free,
         is_flat=not (price.tiers or price.request_usd),
-        input_rate=round(price.rates.input_usd_per_mtok * _PICO_USD_PER_TOKEN),
-        output_rate=round(price.rates.output_usd_per_mtok * _PICO_USD_PER_TOKEN),
+        input_rate=input_rate,
+        output_rate=_pico_usd_per_token(rates.output_usd_per_mtok),
         max_input_rate=math.ceil(max_input * _PICO_USD_PER_TOKEN),
         max_output_rate=math.ceil(max_output * _PICO_USD_PER_TOKEN),
+        write_rate=_pico_usd_per_token(rates.cache_write_usd_per_mtok) - input_rate,
+        hour_write_rate=_pico_usd_per_token(rates.hour_write_usd_per_mtok) - input_rate,
+        max_hour_input_rate=math.ceil(price.max_rates(0, is_hour_cache=True)[0] * _PICO_USD_PER_TOKEN),
     )
+
+
+def _pico_usd_per_token(usd_per_mtok: Decimal) -> int:
+    return round(usd_per_mtok * _PICO_USD_PER_TOKEN)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from decimal import Decimal
 
 from sekha_llm_bridge.config.models import Task
+from sekha_llm_bridge.conversation import CacheLifetime
 from sekha_llm_bridge.pricing.price import MILLION
 from sekha_llm_bridge.providers import PriceCeiling
 from sekha_llm_bridge.routing.catalog import PICO_USD, UNLIMITED_TOKENS, CatalogModel
@@ -14,6 +15,7 @@ from sekha_llm_bridge.routing.route_request import RouteRequest
 from sekha_llm_bridge.usage import Usage
 
 DEFAULT_MAX_OUTPUT_TOKENS = 4096
+MIN_ROOM_TOKENS = 1024  # that a window must leave for an answer whose limit is only a maximum
 UNKNOWN_COST = 1 << 99  # in pico-USD: above any known cost
 # Anthropic, "Token counting": a count is an estimate, and the number that is billed may differ by a small amount.
 _COUNT_MARGIN_TOKENS = 32
@@ -24,6 +26,7 @@ def estimated_cost_in_pico_usd(request: RouteRequest) -> Callable[[CatalogModel]
     """Returns a function of a model's estimated cost in pico-USD, for ranking. An unknown price costs most."""
     prompt, images, n_choices = request.prompt.estimate, request.prompt.images, request.n_choices
     max_output = 0 if request.task is Task.EMBEDDING else request.allowed_output_tokens or UNLIMITED_TOKENS
+    has_marks = request.prompt.cache_marks.has_any
 
     def cost(entry: CatalogModel) -> int:
         rates = entry.integer_rates
@@ -33,11 +36,48 @@ def estimated_cost_in_pico_usd(request: RouteRequest) -> Callable[[CatalogModel]
             return round((estimate_usd(entry, request) or 0) * PICO_USD)
         # min() would take twice as long, for every model.
         output = entry.estimated_output_tokens if entry.estimated_output_tokens < max_output else max_output  # noqa: FURB136
-        return (
+        usual = (
             prompt + images * entry.estimated_image_tokens
         ) * rates.input_rate + output * n_choices * rates.output_rate
+        if has_marks or entry.min_marked_prefix is not None:
+            written = written_tokens(entry, request)
+            return usual + written * (rates.hour_write_rate if uses_hour_cache(entry, request) else rates.write_rate)
+        return usual
 
     return cost
+
+
+def written_tokens(entry: CatalogModel, request: RouteRequest) -> int:
+    """Returns the estimated tokens that a model's provider writes to its cache: all that are marked for it, because
+    only the provider knows what it has written before.
+    """
+    prompt = request.prompt
+    if prompt.cache_marks.has_any:
+        return prompt.marked if entry.cache.takes_marks else 0
+    return prompt.prefix_tokens if marks_prefix(entry, request) else 0
+
+
+def marks_prefix(entry: CatalogModel, request: RouteRequest) -> bool:
+    """Returns whether the bridge marks the beginning of the prompt for a model: the request has no mark of its own, and
+    the beginning is long enough to be cached.
+    """
+    minimum = entry.min_marked_prefix
+    if minimum is None or request.prompt.cache_marks.has_any:
+        return False
+    return request.prompt.estimate >= minimum and request.prompt.prefix_tokens >= minimum
+
+
+def uses_hour_cache(entry: CatalogModel, request: RouteRequest) -> bool:
+    """Returns whether a model's provider is asked to keep a part of the prompt for longer than five minutes."""
+    return entry.cache.takes_hours and request.prompt.cache_marks.lifetime >= CacheLifetime.HOUR
+
+
+def is_cache_priced(entry: CatalogModel, request: RouteRequest) -> bool:
+    """Returns whether it is known what writing to a model's cache costs, for the time that the request asks for."""
+    if entry.is_free or not entry.cache.takes_hours:
+        return True
+    is_known_time = request.prompt.cache_marks.lifetime is not CacheLifetime.OTHER
+    return is_known_time and entry.price is not None and entry.price.has_hour_cache_rate
 
 
 def is_within_limit(
@@ -50,6 +90,7 @@ def is_within_limit(
     is_default, limit = cost_limit.is_default, int(cost_limit.usd * PICO_USD)
     prompt = request.prompt.estimate if is_default else request.prompt.bound
     images, n_choices, counted = request.prompt.images, request.n_choices, request.exact_prompt_tokens
+    is_hour_cache = request.prompt.cache_marks.lifetime >= CacheLifetime.HOUR
     min_output = (
         0
         if request.task is Task.EMBEDDING
@@ -64,6 +105,8 @@ def is_within_limit(
             output = min_output if min_output < entry.max_output else entry.max_output  # noqa: FURB136 — as above
             tokens = prompt + images * (entry.estimated_image_tokens if is_default else entry.max_image_tokens)
             input_rate = rates.input_rate if is_default else rates.max_input_rate
+            if is_hour_cache and not is_default and entry.cache.takes_hours:
+                input_rate = rates.max_hour_input_rate
             if tokens * input_rate + output * n_choices * rates.max_output_rate <= limit:
                 return True
             if is_default or entry.tokenizer is None:
@@ -77,7 +120,13 @@ def estimate_usd(entry: CatalogModel, request: RouteRequest) -> Decimal | None:
     """Returns the estimated cost; None where the price is unknown."""
     if entry.price is None:
         return None
-    usage = Usage(prompt_estimate(entry, request), estimated_output_tokens(entry, request) * request.n_choices)
+    written = written_tokens(entry, request)
+    usage = Usage(
+        prompt_estimate(entry, request),
+        estimated_output_tokens(entry, request) * request.n_choices,
+        cache_write_tokens=written,
+        hour_cache_write_tokens=written if uses_hour_cache(entry, request) else 0,
+    )
     return entry.price.cost_usd(usage)
 
 
@@ -166,7 +215,8 @@ def quoted_candidate(
     ceiling = None
     if limit is not None and not limit.is_default and entry.price is not None and not entry.is_free:
         ceiling = PriceCeiling(*entry.price.listed_max_rates(quoted.prompt_tokens))
-    return Candidate(entry, quoted, _output_cap_to_send(entry, request, limit, quoted.output_cap), ceiling)
+    output_cap = _output_cap_to_send(entry, request, limit, quoted.output_cap)
+    return Candidate(entry, quoted, output_cap, ceiling, marks_prefix(entry, request))
 
 
 def _quote(entry: CatalogModel, request: RouteRequest, prompt_tokens: int, cap: int) -> Quote:
@@ -179,7 +229,11 @@ def _quote(entry: CatalogModel, request: RouteRequest, prompt_tokens: int, cap: 
 def _bound_usd(entry: CatalogModel, request: RouteRequest, prompt_tokens: int, output_tokens: int) -> Decimal | None:
     if entry.price is None:
         return None
-    return entry.price.bound_usd(prompt_tokens=prompt_tokens, completion_tokens=output_tokens * request.n_choices)
+    return entry.price.bound_usd(
+        prompt_tokens=prompt_tokens,
+        completion_tokens=output_tokens * request.n_choices,
+        is_hour_cache=uses_hour_cache(entry, request),
+    )
 
 
 def _output_tokens_without_limit(entry: CatalogModel, request: RouteRequest, prompt_tokens: int) -> int:
@@ -220,9 +274,11 @@ def _wanted_output_tokens(entry: CatalogModel, request: RouteRequest, prompt_tok
     if request.task is Task.EMBEDDING:
         return 0
     allowed = request.allowed_output_tokens or UNLIMITED_TOKENS
-    if request.output_tokens is not None:
+    if request.output_tokens is not None and request.is_output_needed:
         return min(allowed, entry.max_output)
     room = max(entry.window - prompt_tokens, (entry.window - prompt_estimate(entry, request)) // 2, 1)
+    if request.output_tokens is not None:
+        return min(allowed, entry.max_output, max(room, MIN_ROOM_TOKENS))
     return min(entry.model.max_output_tokens or DEFAULT_MAX_OUTPUT_TOKENS, room, allowed)
 
 

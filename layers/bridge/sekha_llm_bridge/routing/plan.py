@@ -48,13 +48,15 @@ class Quote:
 @dataclass(frozen=True, slots=True)
 class Candidate:
     """A model to try. `output_cap` is the output limit to send; None where the request's own limit is enough.
-    `price_ceiling` has the rates on which the quote's upper bound relies, under a cost limit.
+    `price_ceiling` has the rates on which the quote's upper bound relies, under a cost limit. `marks_prefix`: its
+    adapter marks the beginning of the prompt for the cache.
     """
 
     entry: CatalogModel
     quote: Quote
     output_cap: int | None
     price_ceiling: PriceCeiling | None = None
+    marks_prefix: bool = False
 
 
 @dataclass(frozen=True, slots=True)

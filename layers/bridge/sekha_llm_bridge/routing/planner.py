@@ -233,15 +233,26 @@ def _rank(
 def sort_key(request: RouteRequest, catalog: Catalog, context: RoutingContext) -> Callable[[CatalogModel], int]:
     """Returns a function of a model's sort key, lowest first: one integer, which compares faster than a tuple.
 
-        bits 101 and up     bits 1 to 100             bit 0
-        priority            cost in pico-USD          0 for the default model of the task, else 1
+        bits 102 and up     bits 2 to 101        bit 1                              bit 0
+        priority            cost in pico-USD     0 for the model that has served    0 for the default model of the
+                                                 the same beginning, else 1         task, else 1
 
     The catalog has the priority in place (`CatalogModel.priority_bits`). The cost is 0 for all models unless routing is
-    cost-aware; an unknown cost is `UNKNOWN_COST`, which is above any known cost and below bit 100.
+    cost-aware; an unknown cost is `UNKNOWN_COST`, which is above any known cost and below bit 101. Where costs are not
+    compared, or not known, what has been served does not count: it could let a dearer model stay first.
     """
     default = catalog.default_for(request.task)
-    cost = cost_quotes.estimated_cost_in_pico_usd(request) if context.cost_aware else lambda _entry: 0
-    return lambda entry: entry.priority_bits + (cost(entry) << 1) + (entry.model_id != default)
+    if not context.cost_aware:
+        return lambda entry: entry.priority_bits + (entry.model_id != default)
+    cost, served = cost_quotes.estimated_cost_in_pico_usd(request), context.served_before
+    if served is None:
+        return lambda entry: entry.priority_bits + (cost(entry) << 2) + (entry.model_id != default)
+
+    def key(entry: CatalogModel) -> int:
+        is_other = entry.key != served or entry.price is None
+        return entry.priority_bits + (cost(entry) << 2) + (is_other << 1) + (entry.model_id != default)
+
+    return key
 
 
 def _space(request: RouteRequest, catalog: Catalog, ranked: list[CatalogModel]) -> str | None:

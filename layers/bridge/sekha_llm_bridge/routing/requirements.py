@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from sekha_llm_bridge.config.models import Task
+from sekha_llm_bridge.conversation import CacheLifetime
 from sekha_llm_bridge.media.inspect import COMMON_FORMATS, format_names
 from sekha_llm_bridge.pricing import usd_text
 from sekha_llm_bridge.providers import UNSUPPORTED_FIELDS, refused_fields
@@ -21,6 +22,11 @@ from sekha_llm_bridge.routing.route_request import ImageNeeds, RouteRequest, Rou
 
 COUNTED_FEATURES = frozenset({"content of type file"})
 """Features whose cost a provider's own count of the prompt bounds."""
+
+_UNPRICED = (
+    "the cost of keeping the prompt in its cache that long is not known, and cannot be bounded beforehand; give"
+    " `hour_cache_write_usd_per_mtok` in the configuration, or mark the prompt for five minutes"
+)
 
 SECRET_RETRY_AFTER_S = 3.0
 """The time after which a secret that could not be fetched is fetched again."""
@@ -124,6 +130,11 @@ def cost_requirements(
         yield Requirement(
             lambda entry: entry.is_free or entry.key in counted, lambda _: Exclusion(ExclusionKind.COST, reason)
         )
+    if request.prompt.cache_marks.lifetime >= CacheLifetime.HOUR and not limit.is_default:
+        yield Requirement(
+            lambda entry: cost_quotes.is_cache_priced(entry, request),
+            lambda _: Exclusion(ExclusionKind.COST, _UNPRICED),
+        )
     yield Requirement(
         cost_quotes.is_within_limit(request, left, context.min_output_tokens),
         lambda entry: _cost_exclusion(entry, request, context, left, limit.usd),
@@ -212,6 +223,8 @@ def _window_requirement(request: RouteRequest) -> Requirement:
     Embeddings have no output, and each text has the context window to itself.
     """
     counted, output = request.exact_prompt_tokens, request.output_tokens and request.allowed_output_tokens
+    if output and not request.is_output_needed:
+        output = min(output, cost_quotes.MIN_ROOM_TOKENS)
     needed = request.context_tokens
     if request.task is not Task.EMBEDDING:
         needed = max(needed, request.prompt.minimum + (output or 1))

@@ -37,7 +37,9 @@ class RouteRequest:
     `used_features` are what a model may have rejected before: `images`, `tools`, `audio`, `response_format` (a JSON
     schema), and the names of the request's fields. `context_tokens` and `dimensions` are the minimum that a model must
     have. `space` is the embedding space that the vectors must have; None is that of the default model. `longest_input`
-    is the index of the longest text of an embedding request. `exact_prompt_tokens` has the prompt's tokens as its
+    is the index of the longest text of an embedding request. `is_output_needed`: a model must have room for all of
+    `output_tokens`; else they are only the most that the caller takes, and a model with less room gets a lower limit.
+    `exact_prompt_tokens` has the prompt's tokens as its
     provider has counted them, images and documents included, by (provider id, model id).
     """
 
@@ -64,6 +66,7 @@ class RouteRequest:
     space: str | None = None
     used_features: frozenset[str] = frozenset()
     longest_input: int | None = None
+    is_output_needed: bool = True
     exact_prompt_tokens: Mapping[tuple[str, str], int] = field(default_factory=dict)
 
     @property
@@ -95,7 +98,8 @@ class RoutingContext:
 
     `breakers` has the breakers that are not closed, by provider id. `cooldowns_s` has the seconds for which a provider
     has asked not to be called for a model, by (provider id, model id); `unsupported` the features that a model has
-    rejected lately.
+    rejected lately. `served_before` is the (provider id, model id) that has lately answered a request whose prompt
+    began as this one does, and may have cached that; None: no model has.
     """
 
     cost_aware: bool = True
@@ -107,6 +111,7 @@ class RoutingContext:
     breakers: Mapping[str, BreakerView] = field(default_factory=dict)
     cooldowns_s: Mapping[tuple[str, str], float] = field(default_factory=dict)
     unsupported: Mapping[tuple[str, str], frozenset[str]] = field(default_factory=dict)
+    served_before: tuple[str, str] | None = None
 
     @property
     def blocked_breakers(self) -> Mapping[str, BreakerView]:

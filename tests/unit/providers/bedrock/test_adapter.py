@@ -294,7 +294,7 @@ def test_a_model_without_structured_output_is_asked_by_a_tool_from_then_on(bedro
             {"tools": (ADD._replace(cache=CacheControl()),)},
             "cachePoint",
         ),
-        ("The ttl 1h of cachePoint is not supported by this model", {"cache": CacheControl("1h")}, "cachePoint"),
+        ("The ttl 1h of cachePoint is not supported by this model", {"cache": CacheControl("1h")}, "1h"),
         ("tools.0.strict: the schema is too complex", {"tools": (ADD._replace(is_strict=True),)}, "strict"),
     ],
 )
@@ -312,12 +312,9 @@ def test_a_refusal_of_one_content_changes_no_later_request(
 
 
 def test_cache_points_are_left_out_for_a_model_that_refuses_them(bedrock: FakeBedrock) -> None:
-    path = f"/model/{LLAMA.replace(':', '%3A')}/converse"
     message = "You invoked an unsupported model or your request did not allow prompt caching."
-    bedrock.script(path, error("AccessDeniedException", message, status=403))
-    call = chat_call(
-        user(Text("a", cache=CacheControl("5m"))), model=LLAMA, tools=(ADD._replace(cache=CacheControl()),)
-    )
+    bedrock.script(CONVERSE, error("AccessDeniedException", message, status=403))
+    call = chat_call(user(Text("a", cache=CacheControl("5m"))), tools=(ADD._replace(cache=CacheControl()),))
     assert chat(bedrock, call) == bedrock.text
     first, second = (json.dumps(request.body) for request in bedrock.received)
     assert ("cachePoint" in first, "cachePoint" in second) == (True, False)

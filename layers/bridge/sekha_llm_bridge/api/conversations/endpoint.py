@@ -78,6 +78,7 @@ async def _complete(
         chat.conversation,
         unknown=chat.unknown,
         notes=chat.notes,
+        left_out=result.answer.left_out,
         is_estimated=result.answer.usage_is_estimated,
     )
     return answer_response(request, answer_format.whole(result, receipt))
@@ -100,6 +101,7 @@ async def _stream(
             chat.conversation,
             unknown=chat.unknown,
             notes=chat.notes,
+            left_out=answer.chunks.left_out,
             is_estimated=answer.chunks.is_estimated,
         ),
     )

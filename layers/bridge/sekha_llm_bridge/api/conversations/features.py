@@ -1,5 +1,6 @@
 """Finds the features of a conversation that not every provider supports, or whose cost has no bound."""
 
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -10,17 +11,14 @@ from sekha_llm_bridge.api.vendor_fields import BILLABLE_FIELDS
 from sekha_llm_bridge.conversation import (
     Audio,
     Block,
-    CacheControl,
     Conversation,
     Document,
     Image,
-    Json,
     Message,
     OtherBlock,
     OtherTool,
     OutputFormatKind,
     Role,
-    Tool,
     ToolCall,
     ToolChoiceMode,
     WireFormat,
@@ -38,7 +36,7 @@ _FEATURES_BY_FIELD = {
 """The features that are requested by a field of the same name."""
 
 _SET_BY_EMPTY_OBJECT = frozenset({"audio", "prediction", "web_search_options"})
-_DEFAULTS = {"verbosity": "medium"}
+_DEFAULTS = {"verbosity": "medium", "speed": "standard"}
 _AUDIO, _FILE = "input_audio", "file"
 _CONTENT_FEATURES = {
     _AUDIO: RequestedFeature(RequestFeature.AUDIO_INPUT),
@@ -48,8 +46,10 @@ _FEATURES_OF_FORMATS = {WireFormat.ANTHROPIC: RequestedFeature(RequestFeature.AN
 _ROLES_OF_TOOLS = frozenset({Role.TOOL, Role.FUNCTION})
 _MAX_SHOWN_CHARACTERS = 60
 
-_BOUNDED_TIERS = frozenset({None, "auto", "default", "flex"})
-_BOUNDED_TOOLS = frozenset({"function", "custom"})  # the others search or run code, which the provider bills
+_BOUNDED_TIERS = frozenset({None, "auto", "default", "flex", "standard_only"})
+# The others search or run code, which the provider bills. Those of Anthropic are run by the caller.
+_BOUNDED_TOOL = r"function|custom|(?:bash|computer|memory|text_editor|computer_toolset|browser_toolset)_20\d{6}"
+_BOUNDED_EDITS = r"clear_(?:thinking|tool_uses)_20\d{6}"  # they shorten the prompt; a compaction is another answer
 
 
 def requested_features(conversation: Conversation) -> frozenset[RequestedFeature]:
@@ -92,7 +92,8 @@ def _features_of_messages(conversation: Conversation) -> Iterator[RequestedFeatu
                 other = RequestedFeature(RequestFeature.OTHER_CONTENT_PART, kind)
                 yield _CONTENT_FEATURES.get(kind) or _FEATURES_OF_FORMATS.get(conversation.wire_format, other)
             if _has_file_id(block):
-                yield RequestedFeature(RequestFeature.UPLOADED_FILES)
+                uploaded = RequestedFeature(RequestFeature.UPLOADED_FILES)
+                yield _FEATURES_OF_FORMATS.get(conversation.wire_format, uploaded)
             if isinstance(block, ToolCall) and _is_other_call(block):
                 yield RequestedFeature(RequestFeature.OTHER_CALL_HISTORY)
         if message.extra.get("audio"):
@@ -104,11 +105,13 @@ def _features_of_messages(conversation: Conversation) -> Iterator[RequestedFeatu
 
 
 def _uncommon_kind(block: Block) -> str | None:
-    """Returns the type of a part, by OpenAI's names, that not every model takes or whose tokens are not counted."""
+    """Returns the type of a part, by OpenAI's names, that not every model takes or whose tokens are not counted. A
+    document that is a text is neither.
+    """
     match block:
         case Audio():
             return _AUDIO
-        case Document():
+        case Document() if block.media.text is None:
             return _FILE
         case OtherBlock(kind):
             return kind
@@ -161,11 +164,11 @@ def features_with_unbounded_cost(conversation: Conversation) -> frozenset[str]:
     """
     extra = conversation.vendor_fields
     found = {name for name in extra.keys() & BILLABLE_FIELDS if _is_set(conversation, name)}
-    if _is_long_cache(conversation.cache, extra) or any(map(_has_long_tool_cache, conversation.tools)):
-        found.add("cache_control")
+    if _only_shortens(extra.get("context_management")):
+        found.discard("context_management")
     found |= _modalities(conversation) - {"text"}
     for tool in conversation.tools:
-        if isinstance(tool, OtherTool) and tool.kind not in _BOUNDED_TOOLS:
+        if isinstance(tool, OtherTool) and not re.fullmatch(_BOUNDED_TOOL, tool.kind):
             found.add(f"a tool of type {tool.kind}")
     for message in conversation.messages:
         found.update(_unbounded_in_message(message))
@@ -176,13 +179,11 @@ def features_with_unbounded_cost(conversation: Conversation) -> frozenset[str]:
 
 def _unbounded_in_message(message: Message) -> Iterator[str]:
     """Yields the types of content whose tokens are not counted; "audio" for a reference to an earlier answer in audio;
-    and the name of a mark for a cache whose writes may cost more than the price list says: one that lasts longer than
-    five minutes, and each of OpenAI's.
+    and the name of OpenAI's mark for the cache, whose writes may cost more than the price list says. Anthropic's marks
+    are priced (`Price.bound_usd`).
     """
     if message.extra.get("audio"):
         yield "audio"
-    if _is_long_cache(message.cache, message.extra):
-        yield "cache_control"
     for block in message.blocks:
         if (kind := _uncommon_kind(block)) is not None:
             yield f"content of type {kind}"
@@ -191,28 +192,14 @@ def _unbounded_in_message(message: Message) -> Iterator[str]:
         fields = block.fields if isinstance(block, OtherBlock) else getattr(block, "extra", {})
         if fields.get("prompt_cache_breakpoint"):
             yield "prompt_cache_breakpoint"
-        cache: CacheControl | None = getattr(block, "cache", None)
-        if _is_long_cache(cache, fields) or (isinstance(block, ToolCall) and _has_long_function_cache(fields)):
-            yield "cache_control"
 
 
-def _has_long_tool_cache(tool: Tool) -> bool:
-    if isinstance(tool, OtherTool):
-        return _is_long_cache(None, tool.fields) or _has_long_function_cache(tool.fields)
-    return _is_long_cache(tool.cache, tool.extra) or _has_long_function_cache(tool.extra)
-
-
-def _has_long_function_cache(fields: Json) -> bool:
-    """Returns whether the `function` of a tool or a call has such a mark: gateways read it from there, too."""
-    function = fields.get("function")
-    return isinstance(function, dict) and _is_long_cache(None, function)
-
-
-def _is_long_cache(cache: CacheControl | None, fields: Json) -> bool:
-    if cache is not None and cache.ttl not in (None, "5m"):
-        return True
-    other = fields.get("cache_control")
-    return bool(other) and not (isinstance(other, dict) and other.get("ttl") in (None, "5m"))
+def _only_shortens(context_management: object) -> bool:
+    """Returns whether Anthropic's `context_management` only leaves out parts of the prompt."""
+    edits = context_management.get("edits") if isinstance(context_management, dict) else None
+    return isinstance(edits, list) and all(
+        isinstance(edit, dict) and re.fullmatch(_BOUNDED_EDITS, str(edit.get("type"))) for edit in edits
+    )
 
 
 def _is_document_by_url(block: Block) -> bool:

@@ -10,14 +10,20 @@ from sekha_llm_bridge.conversation import Conversation, Function, Image, Json, R
 from sekha_llm_bridge.providers import AdapterCapabilities
 
 _NO_VALUES: tuple[object, ...] = (None, False, [], {}, ["text"])
-_WITHOUT_EFFECT = frozenset({"metadata", "service_tier", "store"})  # the answer is the same without them
+_WITHOUT_EFFECT = frozenset(  # the answer is the same without them
+    {
+        *("metadata", "service_tier", "store", "safety_identifier"),
+        *("prompt_cache_key", "prompt_cache_retention", "prompt_cache_options"),
+    }
+)
 _LOAD_OPTIONS = (
     *("num_ctx", "num_batch", "num_gpu", "main_gpu", "use_mmap", "use_mlock", "num_thread", "numa", "low_vram"),
     *("f16_kv", "draft_num_predict"),
 )
 _WITHOUT_EFFECT_ELSEWHERE = {
+    WireFormat.ANTHROPIC: frozenset({"thinking"}),  # it is `effort_hint`
     # How Ollama loads a model; the window of others is always as large as they have it. `think` is `effort_hint`.
-    WireFormat.OLLAMA: frozenset({"think", "keep_alive", *(f"options.{name}" for name in _LOAD_OPTIONS)})
+    WireFormat.OLLAMA: frozenset({"think", "keep_alive", *(f"options.{name}" for name in _LOAD_OPTIONS)}),
 }
 _PARTICIPANTS = frozenset({Role.SYSTEM, Role.DEVELOPER, Role.USER, Role.ASSISTANT})
 

@@ -6,6 +6,7 @@ from sekha_llm_bridge.api.conversations.left_out import fields_left_out
 from sekha_llm_bridge.api.unknown_fields import notes_on_unknown_fields
 from sekha_llm_bridge.conversation import Conversation, WireFormat
 from sekha_llm_bridge.execution import Receipt
+from sekha_llm_bridge.providers import AdapterCapabilities
 from sekha_llm_bridge.routing import Candidate
 
 
@@ -16,17 +17,27 @@ def receipt_body(
     *,
     unknown: Collection[str],
     notes: Collection[str] = (),
+    left_out: Collection[str] = (),
     is_estimated: bool,
 ) -> dict[str, object]:
     """Returns the object `bridge` of an answer. `unknown` are the names of the request's fields that the bridge does
-    not know; `notes` are the inbound API's own.
+    not know; `notes` are the inbound API's own; `left_out` is that of `ChatAnswer`.
     """
     all_notes = [*receipt.notes, *notes]
     capabilities = candidate.entry.capabilities
     if unsent := fields_left_out(conversation, capabilities):
         all_notes.append(f"{receipt.provider_id} has no place for: {', '.join(unsent)}")
-    if capabilities.translated_fields is None and conversation.wire_format is WireFormat.OPENAI_CHAT:
+    if left_out:
+        all_notes.append(f"left out, because the model does not take it: {', '.join(left_out)}")
+    if _sends_unknown_fields(conversation, capabilities):
         all_notes += notes_on_unknown_fields(unknown, candidate)
     if is_estimated:
         all_notes.append("the provider counted no tokens: usage and cost are estimates")
     return {**receipt.public(), "notes": all_notes}
+
+
+def _sends_unknown_fields(conversation: Conversation, capabilities: AdapterCapabilities) -> bool:
+    """Returns whether fields that the bridge does not know have reached the provider: one of the request's format."""
+    if conversation.wire_format is WireFormat.OPENAI_CHAT:
+        return capabilities.translated_fields is None
+    return conversation.original is not None and capabilities.original_format is conversation.wire_format

@@ -53,6 +53,7 @@ def route_request(
         gateway_fields=for_gateways,
         max_cost_usd=options.max_cost_usd,
         context_tokens=context_tokens,
+        is_output_needed=conversation.wire_format is not WireFormat.ANTHROPIC,  # whose clients must send a limit
         used_features=_used_features(conversation, has_images=images.count > 0),
     )
 

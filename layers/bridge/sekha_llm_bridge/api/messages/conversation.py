@@ -104,11 +104,10 @@ def _messages(sent: Iterable[Json]) -> Iterable[Message]:
 
 
 def _with_parts(role: Role, blocks: tuple[Block, ...]) -> Message:
-    """Returns a message of blocks. Texts of others than the user are one text, as far as no mark divides them: many
-    servers take parts from the user only.
+    """Returns a message of blocks. The texts of others than the user may be sent as one: many servers take parts from
+    the user only.
     """
-    is_text = role is not Role.USER and not any(getattr(block, "cache", None) for block in blocks)
-    return Message(role, blocks, is_text=is_text)
+    return Message(role, blocks, is_text=role is not Role.USER)
 
 
 def _result(sent: Json) -> Message:

@@ -79,7 +79,7 @@ class _MessageFormat:
         self._conversation = conversation
 
     def whole(self, result: ExecutionResult[ChatAnswer], receipt: dict[str, object]) -> dict[str, Any]:
-        return message_body(result, receipt, self._conversation)
+        return message_body(result.answer, result.receipt.model_id, receipt, self._conversation)
 
     def stream(self, route: RouteRequest) -> MessageStreamEncoder:
         return MessageStreamEncoder(self._conversation, route.prompt.estimate)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sekha_llm_bridge.api.error_response import public_message
-from sekha_llm_bridge.errors import BridgeError
+from sekha_llm_bridge.errors import BridgeError, ContextLengthExceeded, FailureKind
 
 REQUEST_ID_HEADERS = ("request-id", "x-request-id")
 
@@ -16,9 +16,11 @@ _TYPES = {
     404: "not_found_error",
     413: "request_too_large",
     429: "rate_limit_error",
+    503: "overloaded_error",  # Anthropic's status for it is 529
     504: "timeout_error",
     529: "overloaded_error",
 }
+_TOO_LONG = "prompt is too long"
 
 
 def anthropic_error_body(error: BridgeError, request_id: str, details: Mapping[str, object]) -> dict[str, Any]:
@@ -28,7 +30,7 @@ def anthropic_error_body(error: BridgeError, request_id: str, details: Mapping[s
         "type": "error",
         "error": {
             "type": kind,
-            "message": public_message(error),
+            "message": _message(error),
             "code": error.code,
             "param": error.param,
             **details,
@@ -36,3 +38,15 @@ def anthropic_error_body(error: BridgeError, request_id: str, details: Mapping[s
         },
         "request_id": request_id,
     }
+
+
+def _message(error: BridgeError) -> str:
+    """Returns the sentence for the caller. For a prompt that is too long, it begins with Anthropic's own words: agents
+    look for them, and for the two numbers, and shorten the conversation.
+    """
+    message = public_message(error)
+    if error.code != FailureKind.CONTEXT_LENGTH_EXCEEDED.code:
+        return message
+    if isinstance(error, ContextLengthExceeded) and error.prompt_tokens is not None:
+        return f"{_TOO_LONG}: {error.prompt_tokens} tokens > {error.max_tokens} maximum. {message}"
+    return f"{_TOO_LONG}: {message}"

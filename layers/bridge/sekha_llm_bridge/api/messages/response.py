@@ -21,15 +21,13 @@ from sekha_llm_bridge.conversation import (
     Text,
     ToolCall,
 )
-from sekha_llm_bridge.execution import ExecutionResult
 
 _ID_PREFIX = "msg_"
 _CITATIONS = "_location"  # the ending of the types of Anthropic's citations
 
 
-def message_body(result: ExecutionResult[ChatAnswer], receipt: Json, conversation: Conversation) -> dict[str, Any]:
-    """Returns the answer to a request: as Anthropic sent it, where it did."""
-    answer, model_id = result.answer, result.receipt.model_id
+def message_body(answer: ChatAnswer, model_id: str, receipt: Json, conversation: Conversation) -> dict[str, Any]:
+    """Returns the answer of a model to a request: as Anthropic sent it, where it did."""
     if (original := answer.original) is not None and original.wire_format is conversation.wire_format:
         usage = usage_of_original(original.fields.get("usage"), answer.usage, is_estimated=answer.usage_is_estimated)
         return {**original.fields, "model": model_id, "usage": usage, "bridge": receipt}

@@ -31,8 +31,9 @@ def ending_body(ending: Ending, stop_sequences: Collection[str]) -> dict[str, An
     }
     if reason == "refusal":
         details = ending.extra.get("stop_details")
+        is_own = isinstance(details, dict) and details.get("type") == "refusal"
         explained = {"type": "refusal", "category": None, "explanation": ending.refusal}
-        body["stop_details"] = details if isinstance(details, dict) else explained
+        body["stop_details"] = details if is_own else explained
     return body
 
 

@@ -1,4 +1,8 @@
-"""Lists of the configured models and tasks, in the bridge's own format and in OpenAI's."""
+"""Lists of the configured models and tasks, in the bridge's own format, and in one that the clients of OpenAI and of
+Anthropic read.
+
+Source: platform.claude.com, API reference, "List Models".
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,7 +16,8 @@ from sekha_llm_bridge.execution.attempts import usd
 from sekha_llm_bridge.routing import CatalogModel
 from sekha_llm_bridge.routing.names import model_not_found, model_ref, own_names
 
-_CREATED = 0  # OpenAI's schema requires a date, which a configuration does not have
+# OpenAI's and Anthropic's schemas require a date, which a configuration does not have.
+_CREATED, _CREATED_AT = 0, "1970-01-01T00:00:00Z"
 _OWNER_OF_OWN_NAMES = "sekha-llm-bridge"
 
 
@@ -22,11 +27,13 @@ def bare_list(request: Request) -> Response:
 
 
 def openai_list(request: Request) -> Response:
-    """`GET /v1/models`: OpenAI's list, each model_id once, then aliases and the bridge's own names such as `auto`."""
+    """`GET /v1/models`: each model_id once, then aliases and the bridge's own names such as `auto`. It is one page."""
     catalog = bridge_of(request).catalog
     names = own_names(catalog)
     rows = [_openai_model(catalog.entries(model_id)) for model_id in catalog.model_ids() if model_id not in names]
-    return json_response({"object": "list", "data": [*rows, *(_own_name(*row) for row in names.items())]})
+    rows += [_own_name(*row) for row in names.items()]
+    ends = {"first_id": rows[0]["id"] if rows else None, "last_id": rows[-1]["id"] if rows else None}
+    return json_response({"object": "list", "data": rows, "has_more": False, **ends})
 
 
 def openai_model(request: Request, model_id: str) -> Response:
@@ -90,7 +97,9 @@ def _own_name(name: str, entries: Sequence[CatalogModel]) -> dict[str, Any]:
 
 
 def _openai_row(name: str, owner: str, provider_ids: Sequence[str]) -> dict[str, Any]:
-    return {"id": name, "object": "model", "created": _CREATED, "owned_by": owner, "providers": provider_ids}
+    openais = {"id": name, "object": "model", "created": _CREATED, "owned_by": owner, "providers": provider_ids}
+    anthropics = {"type": "model", "display_name": name, "created_at": _CREATED_AT, "lifecycle": "active"}
+    return {**openais, **anthropics}
 
 
 def _provider_ids(entries: Sequence[CatalogModel]) -> list[str]:

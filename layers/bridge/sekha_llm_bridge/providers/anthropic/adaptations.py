@@ -13,10 +13,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from sekha_llm_bridge.conversation import Conversation, Json
-from sekha_llm_bridge.providers.adaptation import Adaptation
+from sekha_llm_bridge.providers.adaptation import REASONING_EFFORT, Adaptation
 from sekha_llm_bridge.providers.anthropic.messages import blocks_of
 from sekha_llm_bridge.providers.anthropic.models import traits_of
 from sekha_llm_bridge.providers.anthropic.output_format import Payload, without_native_format
+from sekha_llm_bridge.providers.cache_control import CACHE_ADAPTATIONS
+from sekha_llm_bridge.providers.system_messages import with_system_as_user
 
 _REASONING = frozenset({"thinking", "redacted_thinking"})
 
@@ -50,6 +52,31 @@ def _without_budget(payload: Payload) -> Payload | None:
     return {name: value for name, value in payload.items() if name != "thinking"}
 
 
+def _without_thinking(payload: Payload) -> Payload | None:
+    """Drops what the caller says about thinking, where it has said it for another model."""
+    return {name: value for name, value in payload.items() if name != "thinking"} if "thinking" in payload else None
+
+
+def _without_effort(payload: Payload) -> Payload | None:
+    config: Json = payload.get("output_config") or {}
+    if "effort" not in config:
+        return None
+    without = {name: value for name, value in payload.items() if name != "output_config"}
+    rest = {name: value for name, value in config.items() if name != "effort"}
+    return {**without, "output_config": rest} if rest else without
+
+
+def _without_context_management(payload: Payload) -> Payload | None:
+    if "context_management" not in payload:
+        return None
+    return {name: value for name, value in payload.items() if name != "context_management"}
+
+
+def _with_system_at_beginning(payload: Payload) -> Payload | None:
+    changed = with_system_as_user(payload["messages"])
+    return None if changed == payload["messages"] else {**payload, "messages": changed}
+
+
 def _with_tools_of_history(payload: Payload) -> Payload | None:
     """Adds the tools that earlier calls name, where the request has none. The model must not call them."""
     blocks = [block for message in payload["messages"] for block in blocks_of(message)]
@@ -60,13 +87,25 @@ def _with_tools_of_history(payload: Payload) -> Payload | None:
     return {**payload, "tools": tools, "tool_choice": {"type": "none"}}
 
 
-ADAPTATIONS = (Adaptation(r"\bdisplay\b", _without_display),)
+ADAPTATIONS = (Adaptation(r"\bdisplay\b", _without_display), *CACHE_ADAPTATIONS)
 """Forms that a server needs for every request."""
 
 _BY_CONTENT = (
     Adaptation(r"\bexpected\W+thinking\b", _without_budget),
     Adaptation(r"\bsignature\b|redacted_thinking|\bthinking\W+blocks?\b", _without_earlier_reasoning),
     Adaptation(r"must define tools|tools=? (?:param|must)", _with_tools_of_history),
+)
+
+
+# Only where the model does not have it: a wrong value is the caller's to correct.
+_NO_EFFORT = r"\beffort\b.{0,80}\bnot\b|\bnot support.{0,60}\beffort\b|output_config\b.{0,40}\bnot permitted"
+_NO_THINKING = r"\badaptive\b|\bthinking\b.{0,80}\b(?:not|unsupported)\b|\bnot support.{0,60}\bthinking\b"
+# What agents send for one of Anthropic's models, whichever of them answers. It must not exclude the others.
+_OF_HINTS = (
+    Adaptation(_NO_EFFORT, _without_effort, leaves_out=REASONING_EFFORT),
+    Adaptation(_NO_THINKING, _without_thinking, leaves_out="thinking"),
+    Adaptation(r"context_management", _without_context_management, leaves_out="context_management"),
+    Adaptation(r"\broles?\b", _with_system_at_beginning),
 )
 
 
@@ -87,4 +126,6 @@ def content_adaptations(conversation: Conversation, model_id: str) -> Sequence[A
         )
 
     pattern = r"output_config|output_format|structured output|\bschema\b|additionalProperties"
-    return (*_BY_CONTENT, Adaptation(pattern, _without_structured_output))
+    is_hinted = conversation.original is not None or conversation.effort_hint is not None
+    hints = _OF_HINTS if is_hinted else ()
+    return (*_BY_CONTENT, *hints, Adaptation(pattern, _without_structured_output))

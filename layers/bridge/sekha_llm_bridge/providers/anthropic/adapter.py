@@ -12,7 +12,7 @@ from sekha_llm_bridge.clock import Clock
 from sekha_llm_bridge.config.models import ProviderConfig
 from sekha_llm_bridge.conversation import AnswerChunk, AnswerState, ChatAnswer, Conversation, WireFormat
 from sekha_llm_bridge.errors import FailureKind, ProviderError
-from sekha_llm_bridge.providers.adaptation import AdaptedRequests
+from sekha_llm_bridge.providers.adaptation import REASONING_EFFORT, AdaptedRequests, with_note
 from sekha_llm_bridge.providers.addresses import addresses_of
 from sekha_llm_bridge.providers.anthropic.adaptations import ADAPTATIONS, content_adaptations
 from sekha_llm_bridge.providers.anthropic.original import BETA_HEADER, original_headers, original_of
@@ -22,6 +22,7 @@ from sekha_llm_bridge.providers.anthropic.request import (
     betas_of,
     chat_payload,
     count_payload,
+    has_unsent_hint,
     tokens_of_another_form,
 )
 from sekha_llm_bridge.providers.anthropic.response import read_answer
@@ -78,6 +79,8 @@ class AnthropicAdapter:
     async def chat(self, call: ChatCall, *, timeout_s: float) -> ChatAnswer:
         """See `Provider.chat`."""
 
+        left_out: list[str] = []
+
         async def send(sent: Payload) -> ChatAnswer:
             headers = self._headers_for(call.conversation, sent)
             body = await self._http.post(
@@ -85,15 +88,23 @@ class AnthropicAdapter:
             )
             with malformed_answer_guard(read_usage(body.get("usage"))):
                 must_call = forces_answer_tool(sent)
-                is_original = original_of(call.conversation) is not None and not must_call
-                return read_answer(body, created=self._unix_time_s(), must_call=must_call, keeps_original=is_original)
+                return read_answer(
+                    body,
+                    created=self._unix_time_s(),
+                    must_call=must_call,
+                    keeps_original=original_of(call.conversation) is not None and not must_call,
+                    is_hour_cache=call.asks_for_hour_cache,
+                )
 
-        return await self._send(call, chat_payload(call), send)
+        answer = await self._send(call, chat_payload(call), send, left_out)
+        return answer._replace(left_out=tuple(left_out)) if left_out else answer
 
     async def stream(self, call: ChatCall, *, timeout_s: float) -> AsyncGenerator[AnswerChunk]:
         """See `Provider.stream`. The answer is complete with its stop reason, whether `message_stop` follows or not."""
         payload = chat_payload(call, stream=True)
         reader, decoder = MessageReader(payload, created=self._unix_time_s()), EventDecoder()
+        reader.is_hour_cache = call.asks_for_hour_cache
+        left_out: list[str] = []
         try:
             async with AsyncExitStack() as stack:
 
@@ -104,28 +115,33 @@ class AnthropicAdapter:
                     opened = self._http.stream(self._urls.chat, payload=sent, headers=headers, timeout_s=timeout_s)
                     return await stack.enter_async_context(opened)
 
-                answer = await self._send(call, payload, send)
+                answer = await self._send(call, payload, send, left_out)
                 async for part in answer:
                     for chunk in reader.read(decoder.feed(part)):
-                        yield chunk
+                        yield with_note(chunk, left_out) if left_out else chunk
                     if reader.has_received_stop:
                         break
                 else:
                     rest = decoder.finish()
                     for chunk in reader.read(rest, is_whole=decoder.has_single_value):
-                        yield chunk
+                        yield with_note(chunk, left_out)
                 reader.require_complete()
         except ProviderError:
             if reader.state is not AnswerState.FINISHED:
                 raise
 
-    async def _send(self, call: ChatCall, payload: Payload, send: Callable[[Payload], Awaitable[T]]) -> T:
+    async def _send(
+        self, call: ChatCall, payload: Payload, send: Callable[[Payload], Awaitable[T]], left_out: list[str]
+    ) -> T:
         """Sends the request, or another form of it. What depends on its content is not remembered."""
         by_content = content_adaptations(call.conversation, call.model_id)
         with output_cap_guard(call, lambda failure: names_field(failure, "max_tokens"), is_always_sent=True):
-            return await AdaptedRequests().send(
-                payload, by_content, lambda sent: self._requests.send(sent, ADAPTATIONS, send)
+            answer = await AdaptedRequests().send(
+                payload, by_content, lambda sent: self._requests.send(sent, ADAPTATIONS, send, left_out), left_out
             )
+        if has_unsent_hint(call.conversation, payload):
+            left_out.append(REASONING_EFFORT)
+        return answer
 
     async def count_tokens(self, call: ChatCall, *, timeout_s: float) -> int | None:
         """Returns the tokens of the prompt, by `POST /v1/messages/count_tokens`, which is free; with a schema, the most

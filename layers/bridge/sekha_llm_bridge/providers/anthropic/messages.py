@@ -18,6 +18,7 @@ from sekha_llm_bridge.conversation import Block, CacheControl, Conversation, Doc
 from sekha_llm_bridge.errors import FailureKind, ProviderError
 from sekha_llm_bridge.providers.anthropic.blocks import WireBlock, cache_control, wire_blocks
 from sekha_llm_bridge.providers.call_ids import CallIds, anthropic_call_id
+from sekha_llm_bridge.providers.system_messages import in_tags
 
 WireMessage = dict[str, Any]
 """One of Anthropic's messages: its `role`, and its `content` as a list of blocks."""
@@ -91,7 +92,7 @@ def _turn(message: Message, ids: CallIds) -> WireMessage:
 def _in_tags(block: Block) -> Block:
     if not isinstance(block, Text) or not block.text.strip():
         return block
-    return block._replace(text=f"<system_message>\n{block.text}\n</system_message>")
+    return block._replace(text=in_tags(block.text))
 
 
 def _tool_result(message: Message, ids: CallIds) -> WireBlock:

@@ -11,6 +11,7 @@ Source: platform.claude.com, API reference, "Create a Message", "Count tokens in
 version 2026-10-21 has no sampling parameters, and other servers know only the former.
 """
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import orjson
@@ -23,6 +24,7 @@ from sekha_llm_bridge.providers.anthropic.original import original_of, original_
 from sekha_llm_bridge.providers.anthropic.output_format import Payload, with_output_format
 from sekha_llm_bridge.providers.anthropic.thinking import Thinking, thinking_of
 from sekha_llm_bridge.providers.anthropic.tools import wire_tool_choice, wire_tools
+from sekha_llm_bridge.providers.cache_control import MARK
 from sekha_llm_bridge.providers.calls import ChatCall
 
 OWN_FIELDS = frozenset({"container", "context_management", "inference_geo", "mcp_servers", "speed"})
@@ -52,9 +54,10 @@ def chat_payload(call: ChatCall, *, stream: bool = False) -> Payload:
     """
     conversation, traits = call.conversation, traits_of(call.model_id)
     if (sent := original_of(conversation)) is not None:
-        return original_payload(call, sent, _max_tokens(call, traits), stream=stream)
+        payload = original_payload(call, sent, _max_tokens(call, traits), stream=stream)
+        return with_marked_prefix(payload) if call.marks_prefix else payload
     prompt = wire_prompt(conversation)
-    payload: Payload = {"model": call.model_id, "max_tokens": _max_tokens(call, traits), "messages": prompt.messages}
+    payload = {"model": call.model_id, "max_tokens": _max_tokens(call, traits), "messages": prompt.messages}
     if prompt.system:
         payload["system"] = prompt.system
     if conversation.tools:
@@ -66,7 +69,34 @@ def chat_payload(call: ChatCall, *, stream: bool = False) -> Payload:
     if stream:
         payload["stream"] = True
     is_thinking = thinking.is_on or (traits.off is None and traits.thinking is ThinkingMode.ADAPTIVE)
-    return with_output_format(payload, conversation, traits, is_thinking=is_thinking)
+    payload = with_output_format(payload, conversation, traits, is_thinking=is_thinking)
+    return with_marked_prefix(payload) if call.marks_prefix else payload
+
+
+def with_marked_prefix(payload: Payload) -> Payload:
+    """Returns the request with a cache mark after its system prompt, which follows the tools; after these, where there
+    is none. A text without a visible character and a tool that is loaded later take no mark.
+    """
+    system = payload.get("system") or []
+    blocks = [{"type": "text", "text": system}] if isinstance(system, str) else [*system]
+    if marked := _marked_last(blocks, lambda block: bool(str(block.get("text", "")).strip())):
+        return {**payload, "system": marked}
+    tools = _marked_last(payload.get("tools") or [], lambda tool: not tool.get("defer_loading"))
+    return {**payload, "tools": tools} if tools else payload
+
+
+def _marked_last(items: Sequence[Payload], takes_mark: Callable[[Payload], bool]) -> list[Payload]:
+    """Returns the items with a mark on the last one that takes it; nothing where none does."""
+    last = next((at for at in reversed(range(len(items))) if takes_mark(items[at])), None)
+    if last is None:
+        return []
+    return [{**item, "cache_control": MARK} if at == last else item for at, item in enumerate(items)]
+
+
+def has_unsent_hint(conversation: Conversation, payload: Payload) -> bool:
+    """Returns whether the caller asks for reasoning, by a hint, and the body does not."""
+    is_hinted = conversation.effort_hint not in {None, "none"} and original_of(conversation) is None
+    return is_hinted and "thinking" not in payload and "effort" not in payload.get("output_config", {})
 
 
 def count_payload(payload: Payload) -> Payload:

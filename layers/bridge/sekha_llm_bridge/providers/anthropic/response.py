@@ -39,13 +39,15 @@ COMPLETE_REASONS = frozenset({None, "end_turn", "stop_sequence"})
 _SHOWN_REASONS = frozenset({"pause_turn", "model_context_window_exceeded", "refusal"})
 
 
-def read_answer(body: Json, *, created: int, must_call: bool = False, keeps_original: bool = False) -> ChatAnswer:
+def read_answer(
+    body: Json, *, created: int, must_call: bool = False, keeps_original: bool = False, is_hour_cache: bool = False
+) -> ChatAnswer:
     """Returns a complete answer. `created` is in Unix seconds. `must_call`: the request forces the answer tool.
-    `keeps_original`: the answer is also kept as it was sent.
+    `keeps_original`: the answer is also kept as it was sent. `is_hour_cache`: see `read_usage`.
 
     Raises `ProviderError` (MALFORMED_ANSWER; CANDIDATE_UNSUITABLE where the call is missing).
     """
-    usage = read_usage(body.get("usage"))
+    usage = read_usage(body.get("usage"), is_hour_cache=is_hour_cache)
     content = body.get("content")
     if not isinstance(content, list):
         raise malformed_answer("the provider's answer has no content", usage)

@@ -43,12 +43,14 @@ class MessageReader:
 
     `must_call`: the request forces the answer tool, so a text before a call is an error (CANDIDATE_UNSUITABLE).
     `keeps_originals`: each chunk has its event as it was sent, and a block of any type is a part of the answer.
+    `is_hour_cache`: see `read_usage`.
     """
 
     def __init__(self, payload: Json, *, created: int) -> None:
         self.has_received_stop = False
         self.must_call = False
         self.keeps_originals = False
+        self.is_hour_cache = False
         self._payload = payload
         self._chunks = SingleChoiceStream(created)
         self._usage: Json = {}
@@ -170,7 +172,7 @@ class MessageReader:
         ending = event.get("delta") or {}
         if ending.get("stop_reason") is None:
             return self._chunks.chunk()
-        self._billed = read_usage(self._usage)
+        self._billed = read_usage(self._usage, is_hour_cache=self.is_hour_cache)
         if self.must_call and not self._calls and ending["stop_reason"] in COMPLETE_REASONS:
             raise ignored_answer_tool(self._billed)
         refusals = refusal_of(ending)

@@ -39,24 +39,42 @@ def thinking_of(
     """Returns what the request says about thinking.
 
     Where a tool is forced, and where the last turn has calls without reasoning (`needs_thinking`: a budget requires it
-    there), the bridge chooses no thinking: that would be rejected. Raises `ProviderError` (CANDIDATE_UNSUITABLE) where
-    the model cannot think, or cannot do without it, as requested.
+    there), the bridge chooses no thinking: that would be rejected. A hint that the model cannot follow is left out.
+    Raises `ProviderError` (CANDIDATE_UNSUITABLE) where the model cannot think, or cannot do without it, as requested.
     """
-    requested = conversation.field("reasoning_effort")
-    effort = nearest_effort(requested, traits.efforts)
+    requested, hint = conversation.field("reasoning_effort"), conversation.effort_hint
     if conversation.thinking is not None:
-        return Thinking(conversation.thinking, effort)
-    if requested is None:
+        return Thinking(conversation.thinking, nearest_effort(requested, traits.efforts))
+    wanted = hint if requested is None else requested
+    if wanted is None:
         return Thinking()
+    must_not = _MustNot(is_tool_forced, needs_thinking)
+    try:
+        return _by_effort(wanted, traits, max_tokens, must_not)
+    except ProviderError:
+        if requested is not None:
+            raise
+        return Thinking()
+
+
+class _MustNot(NamedTuple):
+    """Why the bridge must not choose that the model thinks. See `thinking_of`."""
+
+    is_tool_forced: bool
+    needs_thinking: bool
+
+
+def _by_effort(requested: str, traits: ModelTraits, max_tokens: int, must_not: _MustNot) -> Thinking:
     if requested == "none":
         return _without_thinking(traits)
     if requested not in _LEVELS:
         raise _unsuitable(f"Anthropic has no reasoning_effort {requested!r:.20}")
     if traits.thinking is ThinkingMode.ADAPTIVE:
-        return Thinking(None if is_tool_forced else _adaptive(traits), effort, is_chosen=True)
+        effort = nearest_effort(requested, traits.efforts)
+        return Thinking(None if must_not.is_tool_forced else _adaptive(traits), effort, is_chosen=True)
     if traits.thinking is ThinkingMode.NONE:
         raise _unsuitable("this model cannot reason")
-    if is_tool_forced or needs_thinking:
+    if any(must_not):
         return Thinking()
     return Thinking({"type": "enabled", "budget_tokens": _budget_tokens(requested, max_tokens)}, is_chosen=True)
 

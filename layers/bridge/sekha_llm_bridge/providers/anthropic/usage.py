@@ -9,8 +9,12 @@ from sekha_llm_bridge.providers.token_counts import read_count, usage_in_openais
 from sekha_llm_bridge.usage import Usage
 
 
-def read_usage(usage: object) -> Usage | None:
-    """Returns the counts of a `usage` object; None unless it has a prompt and an answer."""
+def read_usage(usage: object, *, is_hour_cache: bool = False) -> Usage | None:
+    """Returns the counts of a `usage` object; None unless it has a prompt and an answer.
+
+    `is_hour_cache`: the request asks for an hour in the cache, so what is written lasts that long, unless the server
+    says otherwise, as Anthropic does.
+    """
     if not isinstance(usage, dict):
         return None
     read, written = _count(usage, "cache_read_input_tokens"), _count(usage, "cache_creation_input_tokens")
@@ -24,7 +28,9 @@ def read_usage(usage: object) -> Usage | None:
         completion_tokens,
         cached_tokens=read,
         cache_write_tokens=written,
-        hour_cache_write_tokens=_count(by_ttl, "ephemeral_1h_input_tokens") if isinstance(by_ttl, dict) else 0,
+        hour_cache_write_tokens=_count(by_ttl, "ephemeral_1h_input_tokens")
+        if isinstance(by_ttl, dict)
+        else written * is_hour_cache,
     )
 
 

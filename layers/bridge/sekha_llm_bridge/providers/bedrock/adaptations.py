@@ -5,11 +5,14 @@ model may also refuse a certain schema, a fifth cache point or a certain lifetim
 remembered, because it says nothing about the requests of others.
 """
 
+from collections.abc import Sequence
 from typing import Any, TypedDict
 
 import orjson
 
-from sekha_llm_bridge.providers.adaptation import Adaptation
+from sekha_llm_bridge.conversation import Conversation, WireFormat
+from sekha_llm_bridge.providers.adaptation import REASONING_EFFORT, Adaptation
+from sekha_llm_bridge.providers.bedrock.reasoning import REASONING_FIELDS
 from sekha_llm_bridge.providers.bedrock.request import ChatBody, with_output_tool
 
 
@@ -47,6 +50,22 @@ def _unmarked(payload: ChatPayload) -> ChatPayload | None:
 
 def _without_marks(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [item for item in items if "cachePoint" not in item]
+
+
+def _with_default_lifetime(payload: ChatPayload) -> ChatPayload | None:
+    """Drops the lifetimes of cache points: a model may know only the default."""
+    body = _without_ttl(payload["body"])
+    return None if body == payload["body"] else {**payload, "body": body}
+
+
+def _without_ttl(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_without_ttl(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if "cachePoint" in value:
+        return {"cachePoint": {"type": "default"}}
+    return {**value, **{name: _without_ttl(value[name]) for name in _HOLDERS_OF_POINTS if name in value}}
 
 
 def _without_strict(payload: ChatPayload) -> ChatPayload | None:
@@ -88,6 +107,17 @@ def _without_budget(payload: ChatPayload) -> ChatPayload | None:
     return {**payload, "body": {**body, "additionalModelRequestFields": rest} if rest else body}
 
 
+def _without_reasoning(payload: ChatPayload) -> ChatPayload | None:
+    """Drops what tells the model to reason, where the caller has said that for another model."""
+    fields = payload["body"].get("additionalModelRequestFields", {})
+    rest = {name: value for name, value in fields.items() if name not in REASONING_FIELDS}
+    if rest == fields:
+        return None
+    body = {name: value for name, value in payload["body"].items() if name != "additionalModelRequestFields"}
+    return {**payload, "body": {**body, "additionalModelRequestFields": rest} if rest else body}
+
+
+_HOLDERS_OF_POINTS = ("system", "messages", "content", "toolConfig", "tools")
 _NEVER = r"(?!)"
 _OF_MODEL = r"^(?!.*\bttl\b).*(\bmodel\b|extra inputs|extraneous key)"
 
@@ -101,6 +131,17 @@ ADAPTATIONS = (
     Adaptation(
         r"output_?config|text_?format|json_?schema|structured output", _schema_as_tool, pattern_of_model=_OF_MODEL
     ),
+    Adaptation(r"\bttl\b", _with_default_lifetime, pattern_of_model=_OF_MODEL),
     Adaptation(r"cache_?point|prompt caching|cache_control|\bttl\b", _unmarked, pattern_of_model=_OF_MODEL),
     Adaptation(r"\bstrict\b", _without_strict, pattern_of_model=_OF_MODEL),
 )
+
+_REASONING = Adaptation(
+    r"reasoning|\bthinking\b|\beffort\b|output_config", _without_reasoning, leaves_out=REASONING_EFFORT
+)
+
+
+def chat_adaptations(conversation: Conversation) -> Sequence[Adaptation]:
+    """Returns the other forms that a request may need. A hint about reasoning must not exclude a model."""
+    is_hinted = conversation.effort_hint is not None or conversation.wire_format is WireFormat.ANTHROPIC
+    return (*ADAPTATIONS, _REASONING) if is_hinted else ADAPTATIONS

@@ -16,7 +16,7 @@ from sekha_llm_bridge.clock import Clock
 from sekha_llm_bridge.config.models import ProviderConfig, Task
 from sekha_llm_bridge.conversation import AnswerChunk, ChatAnswer
 from sekha_llm_bridge.errors import FailureKind, ProviderError
-from sekha_llm_bridge.providers.adaptation import AdaptedRequests
+from sekha_llm_bridge.providers.adaptation import REASONING_EFFORT, AdaptedRequests, with_note
 from sekha_llm_bridge.providers.base import (
     BatchLimits,
     EmbeddingAnswer,
@@ -24,13 +24,19 @@ from sekha_llm_bridge.providers.base import (
     malformed_answer,
     malformed_answer_guard,
 )
-from sekha_llm_bridge.providers.bedrock.adaptations import ADAPTATIONS, ChatPayload, without_cache_points
+from sekha_llm_bridge.providers.bedrock.adaptations import ChatPayload, chat_adaptations, without_cache_points
 from sekha_llm_bridge.providers.bedrock.embeddings import format_of, max_texts, read_embeddings
 from sekha_llm_bridge.providers.bedrock.endpoint import endpoint_of
 from sekha_llm_bridge.providers.bedrock.errors import read_error, rejects_max_tokens
 from sekha_llm_bridge.providers.bedrock.event_stream import EventStreamDecoder
 from sekha_llm_bridge.providers.bedrock.models import base_model_id, family_of
-from sekha_llm_bridge.providers.bedrock.request import OWN_FIELDS, Guardrail, chat_body, uses_output_tool
+from sekha_llm_bridge.providers.bedrock.request import (
+    OWN_FIELDS,
+    Guardrail,
+    chat_body,
+    has_unsent_hint,
+    uses_output_tool,
+)
 from sekha_llm_bridge.providers.bedrock.response import read_usage, translate_chat_answer
 from sekha_llm_bridge.providers.bedrock.stream import ConverseStreamReader
 from sekha_llm_bridge.providers.calls import ChatCall
@@ -91,17 +97,20 @@ class BedrockAdapter:
             )
             return answer, uses_output_tool(body)
 
-        body, has_output_tool = await self._send_chat(call, send)
+        left_out: list[str] = []
+        body, has_output_tool = await self._send_chat(call, send, left_out)
         with malformed_answer_guard(read_usage(body.get("usage"))):
-            return translate_chat_answer(
+            answer = translate_chat_answer(
                 body, call.model_id, created=self._unix_time_s(), has_output_tool=has_output_tool
             )
+        return answer._replace(left_out=tuple(left_out)) if left_out else answer
 
     async def stream(self, call: ChatCall, *, timeout_s: float) -> AsyncGenerator[AnswerChunk]:
         """See `Provider.stream`. The usage follows the end of the answer; an answer without it is complete."""
         url = self._endpoint.model_url(call.model_id, "converse-stream")
         headers, decoder = {**self._headers, "accept": _EVENT_STREAM}, EventStreamDecoder()
         reader: ConverseStreamReader | None = None
+        left_out: list[str] = []
         try:
             async with AsyncExitStack() as stack:
 
@@ -113,15 +122,15 @@ class BedrockAdapter:
                     chunks = ConverseStreamReader(call.model_id, body, created=self._unix_time_s())
                     return await stack.enter_async_context(opened), chunks
 
-                answer = await self._send_chat(call, send)
+                answer = await self._send_chat(call, send, left_out)
                 parts, reader = answer
                 async for part in parts:
                     for message in decoder.feed(part):
-                        yield reader.read(message)
+                        yield with_note(reader.read(message), left_out)
                     if reader.has_ended:
                         return
                 if decoder.is_json:
-                    yield reader.read_whole(decoder.rest)
+                    yield with_note(reader.read_whole(decoder.rest), left_out)
             reader.require_complete()
         except ProviderError:
             if reader is None or not reader.is_complete:  # after the end of the answer only its usage is lost
@@ -200,14 +209,18 @@ class BedrockAdapter:
             if exc.kind not in _HAS_ANSWERED:
                 raise
 
-    async def _send_chat(self, call: ChatCall, send: Callable[[ChatPayload], Awaitable[T]]) -> T:
+    async def _send_chat(self, call: ChatCall, send: Callable[[ChatPayload], Awaitable[T]], left_out: list[str]) -> T:
         payload = ChatPayload(model=call.model_id, body=chat_body(call, self._guardrail))
 
         async def send_with_credentials(adapted: ChatPayload) -> T:
             return await self._with_valid_credentials(lambda: send(adapted))
 
         with output_cap_guard(call, rejects_max_tokens, is_always_sent=True):
-            return await self._requests.send(payload, ADAPTATIONS, send_with_credentials)
+            adaptations = chat_adaptations(call.conversation)
+            answer = await self._requests.send(payload, adaptations, send_with_credentials, left_out)
+        if has_unsent_hint(call.conversation, payload["body"]):
+            left_out.append(REASONING_EFFORT)
+        return answer
 
     async def _with_valid_credentials(self, send: Callable[[], Awaitable[T]]) -> T:
         """Sends once more with new credentials of the role where AWS has rejected the known ones."""

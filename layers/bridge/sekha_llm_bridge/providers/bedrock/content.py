@@ -72,11 +72,14 @@ def unsuitable(message: str, feature: str | None = None) -> ProviderError:
     return ProviderError(FailureKind.CANDIDATE_UNSUITABLE, message, unsupported_feature=feature)
 
 
-def cache_point(cache: CacheControl | None) -> list[Content]:
-    """Returns the mark that ends the part of a prompt that may be cached; nothing where the caller set none."""
-    if cache is None:
+def cache_point(cache: CacheControl | None, family: ModelFamily) -> list[Content]:
+    """Returns the mark that ends the part of a prompt that may be cached; nothing where the caller set none, and where
+    the models of the family take none. Without a `ttl`, the default of five minutes applies.
+    """
+    if cache is None or not family.takes_cache_points:
         return []
-    return [{"cachePoint": {"type": "default", **({"ttl": cache.ttl} if cache.ttl else {})}}]
+    has_ttl = cache.ttl and family.takes_hour_cache
+    return [{"cachePoint": {"type": "default", **({"ttl": cache.ttl} if has_ttl else {})}}]
 
 
 class MessageTranslator:
@@ -105,7 +108,7 @@ class MessageTranslator:
         if not content:
             return
         role = "assistant" if message.role is Role.ASSISTANT else "user"
-        content += cache_point(message.cache)
+        content += self._mark(message.cache)
         if self.messages and self.messages[-1]["role"] == role:
             self.messages[-1]["content"] += content
         else:
@@ -129,15 +132,15 @@ class MessageTranslator:
             last = self.messages[-1]
             if last["role"] == "assistant" and "text" in last["content"][-1]:  # Claude refuses spaces at its end
                 last["content"][-1]["text"] = last["content"][-1]["text"].rstrip()
-            last["content"] += cache_point(cache)
+            last["content"] += self._mark(cache)
 
     def _system(self, message: Message) -> list[Content]:
         content: list[Content] = []
         for block in message.blocks:
             if not isinstance(block, Text):
                 raise unsuitable("Bedrock takes only text in system messages")
-            content += _text(block)
-        return content + (cache_point(message.cache) if content else [])
+            content += self._text(block)
+        return content + (self._mark(message.cache) if content else [])
 
     def _contents(self, blocks: Iterable[Block]) -> list[Content]:
         return [content for block in blocks for content in self._content(block)]
@@ -145,21 +148,27 @@ class MessageTranslator:
     def _content(self, block: Block) -> list[Content]:
         match block:
             case Text():
-                return _text(block)
+                return self._text(block)
             case Refusal(text):
                 return [{"text": text}] if text.strip() else []
             case Image():
-                return [{"image": _image(block.media)}, *cache_point(block.cache)]
+                return [{"image": _image(block.media)}, *self._mark(block.cache)]
             case Document():
-                return [{"document": self._document(block)}, *cache_point(block.cache)]
+                return [{"document": self._document(block)}, *self._mark(block.cache)]
             case Audio():
                 return [{"audio": {"format": block.format, "source": {"bytes": block.data}}}]
             case Reasoning():
                 return self._reasoning(block)
             case ToolCall():
-                return [self._call(block), *cache_point(block.cache)]
+                return [self._call(block), *self._mark(block.cache)]
             case OtherBlock():
                 raise unsuitable("Bedrock has no place for this type of content")
+
+    def _mark(self, cache: CacheControl | None) -> list[Content]:
+        return cache_point(cache, self._family)
+
+    def _text(self, block: Text) -> list[Content]:
+        return [{"text": block.text}, *self._mark(block.cache)] if block.text.strip() else []
 
     def _reasoning(self, block: Reasoning) -> list[Content]:
         """Returns reasoning that this model has signed or encrypted; a model takes back only its own."""
@@ -238,10 +247,6 @@ class MessageTranslator:
             found = f"document {number}"
         self._document_names.add(found)
         return found
-
-
-def _text(block: Text) -> list[Content]:
-    return [{"text": block.text}, *cache_point(block.cache)] if block.text.strip() else []
 
 
 def _image(media: Media) -> Content:

@@ -1,7 +1,8 @@
 """What differs between the models that Bedrock serves, by the beginning of their ids.
 
 Sources: Amazon Bedrock User Guide, "Inference request parameters and response fields for foundation models", "Adaptive
-thinking", "Get validated JSON results from models", "Cross-Region inference"; Amazon Nova User Guide, "Extended
+thinking", "Get validated JSON results from models", "Cross-Region inference", "Prompt caching for faster model
+inference"; Amazon Nova User Guide, "Extended
 thinking". That Converse takes `reasoning.effort` for OpenAI's GPT models and `reasoning_effort` for the open ones was
 measured by others: stdapi-ai/stdapi.ai#283, langchain-ai/langchain-aws#1188.
 """
@@ -44,13 +45,16 @@ class ModelFamily(NamedTuple):
 
     `default_max_tokens` is sent where neither the request nor the configuration has an output limit. It is not the
     model's maximum, because Bedrock reserves that much of the account's quota. `has_output_schema`: the model takes
-    `outputConfig.textFormat`.
+    `outputConfig.textFormat`. `takes_cache_points`: it takes marks for the cache; with `takes_hour_cache`, also for an
+    hour.
     """
 
     pattern: str
     default_max_tokens: int = 4096
     reasoning: ReasoningStyle = ReasoningStyle.NONE
     has_output_schema: bool = False
+    takes_cache_points: bool = False
+    takes_hour_cache: bool = False
 
     @property
     def is_claude(self) -> bool:
@@ -69,15 +73,23 @@ class ModelFamily(NamedTuple):
 
 
 _BUDGET, _ADAPTIVE = ReasoningStyle.CLAUDE_BUDGET, ReasoningStyle.CLAUDE_ADAPTIVE
+_CACHED_CLAUDE = ModelFamily("", has_output_schema=True, takes_cache_points=True, takes_hour_cache=True)
 # The first match counts.
 _FAMILIES = (
+    ModelFamily(r"anthropic\.claude-3-5-(?:haiku|sonnet-20241022)", 4096, takes_cache_points=True),
     ModelFamily(r"anthropic\.claude-(?:v\d|instant|3-(?!7))", 4096),
-    ModelFamily(r"anthropic\.claude-(?:opus|sonnet|haiku)-4-5", 16_384, _BUDGET, has_output_schema=True),
-    ModelFamily(r"anthropic\.claude-(?:3-7|(?:opus|sonnet)-4-(?:1-|2025))", 8192, _BUDGET),
-    ModelFamily(r"anthropic\.claude-(?:opus|sonnet)-4-6", 16_384, _ADAPTIVE, has_output_schema=True),
-    ModelFamily(r"anthropic\.", 16_384, _ADAPTIVE, has_output_schema=True),
-    ModelFamily(r"amazon\.nova-2", 8192, ReasoningStyle.NOVA),
-    ModelFamily(r"amazon\.nova", 4096),
+    _CACHED_CLAUDE._replace(
+        pattern=r"anthropic\.claude-(?:opus|sonnet|haiku)-4-5", default_max_tokens=16_384, reasoning=_BUDGET
+    ),
+    ModelFamily(
+        r"anthropic\.claude-(?:3-7|(?:opus|sonnet)-4-(?:1-|2025))", 8192, reasoning=_BUDGET, takes_cache_points=True
+    ),
+    _CACHED_CLAUDE._replace(
+        pattern=r"anthropic\.claude-(?:opus|sonnet)-4-6", default_max_tokens=16_384, reasoning=_ADAPTIVE
+    ),
+    _CACHED_CLAUDE._replace(pattern=r"anthropic\.", default_max_tokens=16_384, reasoning=_ADAPTIVE),
+    ModelFamily(r"amazon\.nova-2", 8192, ReasoningStyle.NOVA, takes_cache_points=True),
+    ModelFamily(r"amazon\.nova", 4096, takes_cache_points=True),
     ModelFamily(r"openai\.gpt-\d", 16_384, ReasoningStyle.OPENAI_GPT, has_output_schema=True),
     ModelFamily(r"openai\.", 8192, ReasoningStyle.FLAT, has_output_schema=True),
     ModelFamily(r"deepseek\.r1", 8192),
@@ -88,7 +100,7 @@ _FAMILIES = (
     ModelFamily(r"mistral\.", 4096),
 )
 _OTHER_FAMILY = ModelFamily("")
-HIDDEN_FAMILY = ModelFamily("arn:")
+HIDDEN_FAMILY = ModelFamily("arn:", takes_cache_points=True, takes_hour_cache=True)
 """Models whose id does not say which they are: application inference profiles, custom models."""
 
 

@@ -6,6 +6,9 @@ from sekha_llm_bridge.conversation import Json
 from sekha_llm_bridge.providers.bedrock.content import unsuitable
 from sekha_llm_bridge.providers.bedrock.models import HIDDEN_FAMILY, ModelFamily, ReasoningStyle
 
+REASONING_FIELDS = frozenset({"thinking", "output_config", "reasoning", "reasoning_effort", "reasoningConfig"})
+"""The names of the fields that `reasoning_fields` may return."""
+
 _MIN_BUDGET_TOKENS = 1024  # Anthropic's minimum
 _BUDGET_TOKENS = {"minimal": 1024, "low": 1024, "medium": 4096, "high": 16_384, "xhigh": 32_768, "max": 32_768}
 _NOVA_EFFORTS = {"minimal": "low", "low": "low", "medium": "medium", "high": "high", "xhigh": "high", "max": "high"}
@@ -18,8 +21,7 @@ def reasoning_fields(effort: str | None, thinking: Json | None, family: ModelFam
     Raises `ProviderError` (CANDIDATE_UNSUITABLE) where the model has no such setting, and where `max_tokens` leaves no
     room for the smallest budget.
     """
-    takes_thinking = family.is_claude or family is HIDDEN_FAMILY
-    if thinking is not None and takes_thinking:
+    if thinking is not None and takes_thinking(family):
         has_effort = effort is not None and family.reasoning is ReasoningStyle.CLAUDE_ADAPTIVE
         return {"thinking": dict(thinking), **(_claude_effort(effort) if has_effort and effort else {})}
     if thinking is not None and thinking.get("type") != "disabled":
@@ -43,6 +45,11 @@ def reasoning_fields(effort: str | None, thinking: Json | None, family: ModelFam
             raise unsuitable("the model has no levels of reasoning", "reasoning_effort")
         case _:
             return {}
+
+
+def takes_thinking(family: ModelFamily) -> bool:
+    """Returns whether a model may take Anthropic's `thinking`."""
+    return family.is_claude or family is HIDDEN_FAMILY
 
 
 def _claude_effort(effort: str) -> dict[str, Any]:

@@ -7,10 +7,21 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from sekha_llm_bridge.conversation import Conversation, Function, Json, OutputFormatKind, Role, ToolCall, ToolChoiceMode
+from sekha_llm_bridge.conversation import (
+    CacheControl,
+    Conversation,
+    Function,
+    Json,
+    OutputFormatKind,
+    Role,
+    ToolCall,
+    ToolChoiceMode,
+    WireFormat,
+)
+from sekha_llm_bridge.errors import ProviderError
 from sekha_llm_bridge.providers.bedrock.content import Content, MessageTranslator, cache_point, unsuitable
 from sekha_llm_bridge.providers.bedrock.models import ModelFamily, ReasoningStyle, family_of
-from sekha_llm_bridge.providers.bedrock.reasoning import reasoning_fields
+from sekha_llm_bridge.providers.bedrock.reasoning import REASONING_FIELDS, reasoning_fields, takes_thinking
 from sekha_llm_bridge.providers.calls import ChatCall
 
 OWN_FIELDS = frozenset({"top_k", "thinking", "cache_control"})
@@ -65,7 +76,18 @@ def chat_body(call: ChatCall, guardrail: Guardrail | None = None) -> ChatBody:
             "guardrailIdentifier": guardrail.guardrail_id,
             "guardrailVersion": guardrail.version,
         }
-    return _with_output_format(body, conversation, family)
+    body = _with_output_format(body, conversation, family)
+    return _with_marked_prefix(body, family) if call.marks_prefix else body
+
+
+def _with_marked_prefix(body: ChatBody, family: ModelFamily) -> ChatBody:
+    """Returns the body with a cache mark after its system prompt, or after its tools, where it has none."""
+    mark = cache_point(CacheControl(), family)
+    if "system" in body:
+        return {**body, "system": [*body["system"], *mark]}
+    if "toolConfig" in body:
+        return {**body, "toolConfig": {**body["toolConfig"], "tools": [*body["toolConfig"]["tools"], *mark]}}
+    return body
 
 
 def uses_output_tool(body: ChatBody) -> bool:
@@ -132,14 +154,31 @@ def _additional_fields(
     conversation: Conversation, family: ModelFamily, max_tokens: int, *, must_not_think: bool
 ) -> dict[str, Any]:
     """Returns the model's own fields. `must_not_think`: Claude would refuse a budget that the bridge has chosen."""
-    effort = conversation.parameters.get("reasoning_effort")
-    fields = reasoning_fields(effort, conversation.thinking, family, max_tokens)
+    fields = _reasoning_fields(conversation, family, max_tokens)
     if must_not_think and conversation.thinking is None:
         is_allowed = family.reasoning is ReasoningStyle.CLAUDE_ADAPTIVE and not conversation.forces_call
         fields = fields if is_allowed else {name: value for name, value in fields.items() if name != "thinking"}
     if (top_k := conversation.parameters.get("top_k")) is not None:
         fields |= {"inferenceConfig": {"topK": top_k}} if family.is_nova else {"top_k": top_k}
     return fields
+
+
+def _reasoning_fields(conversation: Conversation, family: ModelFamily, max_tokens: int) -> dict[str, Any]:
+    """Returns what tells the model to reason. A hint does not exclude a model that has no such setting."""
+    effort, hint = conversation.parameters.get("reasoning_effort"), conversation.effort_hint
+    if hint is None and conversation.wire_format is not WireFormat.ANTHROPIC:
+        return reasoning_fields(effort, conversation.thinking, family, max_tokens)
+    thinking = conversation.thinking if takes_thinking(family) else None
+    try:
+        return reasoning_fields(effort or hint, thinking, family, max_tokens)
+    except ProviderError:
+        return {}
+
+
+def has_unsent_hint(conversation: Conversation, body: ChatBody) -> bool:
+    """Returns whether the caller asks for reasoning, by a hint, and the body does not."""
+    fields = body.get("additionalModelRequestFields", {})
+    return conversation.effort_hint not in {None, "none"} and not REASONING_FIELDS & fields.keys()
 
 
 def _tools(conversation: Conversation, family: ModelFamily) -> list[Content]:
@@ -151,8 +190,13 @@ def _tools(conversation: Conversation, family: ModelFamily) -> list[Content]:
     for tool in conversation.tools:
         if not isinstance(tool, Function):
             raise unsuitable("Bedrock takes only tools that are functions")
-        tools += [{"toolSpec": _tool_spec(tool, family)}, *cache_point(tool.cache)]
+        tools += [{"toolSpec": _tool_spec(tool, family)}, *_tool_mark(tool.cache, family)]
     return tools
+
+
+def _tool_mark(cache: CacheControl | None, family: ModelFamily) -> list[Content]:
+    """Returns the mark after a tool; Nova takes marks only in system prompts and messages."""
+    return [] if family.is_nova else cache_point(cache, family)
 
 
 def _tool_spec(tool: Function, family: ModelFamily) -> dict[str, Any]:

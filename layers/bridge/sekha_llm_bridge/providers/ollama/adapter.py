@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from sekha_llm_bridge.clock import Clock
 from sekha_llm_bridge.config.models import ProviderConfig
 from sekha_llm_bridge.conversation import AnswerChunk, AnswerState, ChatAnswer
-from sekha_llm_bridge.providers.adaptation import AdaptedRequests
+from sekha_llm_bridge.providers.adaptation import AdaptedRequests, with_note
 from sekha_llm_bridge.providers.addresses import addresses_of
 from sekha_llm_bridge.providers.base import BatchLimits, EmbeddingAnswer, EmbeddingCall, malformed_answer_guard
 from sekha_llm_bridge.providers.calls import ChatCall
@@ -59,49 +59,49 @@ class OllamaAdapter:
 
     async def chat(self, call: ChatCall, *, timeout_s: float) -> ChatAnswer:
         """See `Provider.chat`. A prompt that is too long is an error, never cut."""
-        payload = self._chat_payload(call, stream=False)
+        payload = chat_payload(call, stream=False)
 
         async def send(sent: ChatPayload) -> dict[str, Any]:
             return await self._http.post(
                 self._urls.chat, payload=sent, headers=self._headers, timeout_s=timeout_s, join=join_events
             )
 
-        body = await self._send_chat(call, payload, send)
+        left_out: list[str] = []
+        body = await self._send_chat(call, payload, send, left_out)
         with malformed_answer_guard(chat_usage(body)):
             answer = read_chat_answer(body, created=self._unix_time_s())
         reject_truncated_prompt(answer.usage, payload)
         require_logprobs(body["message"].get("content"), answer.choices[0].logprobs, payload, answer.usage)
-        return answer
+        return answer._replace(left_out=tuple(left_out)) if left_out else answer
 
     async def stream(self, call: ChatCall, *, timeout_s: float) -> AsyncGenerator[AnswerChunk]:
         """See `Provider.stream`. Where an old Ollama has cut the prompt, the answer fails with its last event: only
         that one has the usage which shows it.
         """
-        payload = self._chat_payload(call, stream=True)
+        payload = chat_payload(call, stream=True)
         chunks, decoder = SingleChoiceStream(self._unix_time_s()), EventDecoder()
-        lines = OllamaChunkReader(payload, chunks)
+        lines, left_out = OllamaChunkReader(payload, chunks), list[str]()
         async with AsyncExitStack() as stack:
 
             async def send(sent: ChatPayload) -> AsyncIterator[bytes]:
                 opened = self._http.stream(self._urls.chat, payload=sent, headers=self._headers, timeout_s=timeout_s)
                 return await stack.enter_async_context(opened)
 
-            answer = await self._send_chat(call, payload, send)
+            answer = await self._send_chat(call, payload, send, left_out)
             async for part in answer:
                 for line in decoder.feed(part):
-                    yield lines.read_line(line)
+                    yield with_note(lines.read_line(line), left_out)
                 if chunks.state is not AnswerState.OPEN:
                     return
             for line in decoder.finish():
-                yield lines.read_line(line, is_whole=decoder.has_single_value)
+                yield with_note(lines.read_line(line, is_whole=decoder.has_single_value), left_out)
         chunks.require_complete()
 
-    def _chat_payload(self, call: ChatCall, *, stream: bool) -> ChatPayload:
-        return chat_payload(call, stream=stream)
-
-    async def _send_chat(self, call: ChatCall, payload: ChatPayload, send: Callable[[ChatPayload], Awaitable[T]]) -> T:
+    async def _send_chat(
+        self, call: ChatCall, payload: ChatPayload, send: Callable[[ChatPayload], Awaitable[T]], left_out: list[str]
+    ) -> T:
         adaptations = EFFORT_ADAPTATIONS if call.conversation.field("think") is None else ()
-        return await self._requests.send(payload, adaptations, send)
+        return await self._requests.send(payload, adaptations, send, left_out)
 
     async def embed(self, call: EmbeddingCall, *, timeout_s: float) -> EmbeddingAnswer:
         """See `Provider.embed`. A text that is too long is an error, never cut."""

@@ -5,7 +5,9 @@ from typing import Any, NotRequired, TypedDict
 import orjson
 
 from sekha_llm_bridge.conversation import (
+    Block,
     Conversation,
+    Document,
     Function,
     Image,
     Json,
@@ -26,6 +28,7 @@ from sekha_llm_bridge.errors import FailureKind, ProviderError
 from sekha_llm_bridge.providers.base import EmbeddingCall
 from sekha_llm_bridge.providers.calls import ChatCall
 from sekha_llm_bridge.providers.ollama.thinking import think_of_effort
+from sekha_llm_bridge.providers.tool_results import document_text, with_failure_in_words
 
 _MIN_CONTEXT_TOKENS = 4096
 _ADDED_TOKENS = 2  # an embedding model adds one token before a text and one after it
@@ -91,10 +94,7 @@ class ChatPayload(TypedDict):
 
 
 def chat_payload(call: ChatCall, *, stream: bool) -> ChatPayload:
-    """Returns the body of a chat request.
-
-    Raises `ProviderError` (REQUEST_REJECTED) for untranslatable tool calls.
-    """
+    """Returns the body of a chat request. Raises `ProviderError` (REQUEST_REJECTED) for untranslatable tool calls."""
     conversation = call.conversation
     payload = ChatPayload(
         model=call.model_id,
@@ -111,7 +111,8 @@ def chat_payload(call: ChatCall, *, stream: bool) -> ChatPayload:
         payload["format"] = sent_format
     think = conversation.field("think")
     if think is None:
-        think = think_of_effort(call.model_id, conversation.field("reasoning_effort"))
+        effort = conversation.field("reasoning_effort") or conversation.effort_hint
+        think = think_of_effort(call.model_id, effort)
     if think is not None:
         payload["think"] = think
     if (top := conversation.parameters.get("top_logprobs")) is not None:
@@ -186,7 +187,7 @@ def _messages(conversation: Conversation) -> list[SentMessage]:
 
 def _message(message: Message, tool_name: str) -> SentMessage:
     role = "system" if message.role is Role.DEVELOPER else message.role.value
-    texts = [block.text for block in message.blocks if isinstance(block, Text | Refusal)]
+    texts = [text for block in with_failure_in_words(message).blocks if (text := _text(block)) is not None]
     sent = SentMessage(role=role, content="\n".join(texts))
     if images := [block.media.data or "" for block in message.blocks if type(block) is Image]:
         sent["images"] = images
@@ -198,6 +199,16 @@ def _message(message: Message, tool_name: str) -> SentMessage:
     if message.role is Role.TOOL:
         sent["tool_name"] = tool_name
     return sent
+
+
+def _text(block: Block) -> str | None:
+    match block:
+        case Text(text) | Refusal(text):
+            return text
+        case Document() if block.media.text is not None:
+            return document_text(block)
+        case _:
+            return None
 
 
 def _tool_call(call: ToolCall) -> SentCall:
@@ -237,10 +248,7 @@ def embedding_payload(call: EmbeddingCall) -> dict[str, Any]:
         "model": call.model_id,
         "input": list(call.texts),
         "truncate": False,
-        "options": {
-            **own,
-            "num_ctx": num_ctx if call.context_window is None else min(num_ctx, call.context_window),
-        },
+        "options": {**own, "num_ctx": num_ctx if call.context_window is None else min(num_ctx, call.context_window)},
     }
     if call.wire_format is WireFormat.OLLAMA and "keep_alive" in call.vendor_fields:
         payload["keep_alive"] = call.vendor_fields["keep_alive"]

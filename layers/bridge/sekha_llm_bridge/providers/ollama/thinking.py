@@ -7,7 +7,7 @@ simpler value. Source: Ollama's API documentation, "Thinking"; ollama/ollama iss
 
 from typing import Any
 
-from sekha_llm_bridge.providers.adaptation import Adaptation
+from sekha_llm_bridge.providers.adaptation import REASONING_EFFORT, Adaptation
 
 _LEVELS = {"minimal": "low", "low": "low", "medium": "medium", "high": "high", "xhigh": "high", "max": "high"}
 _MODEL_WITH_LEVELS = "gpt-oss"
@@ -29,5 +29,8 @@ def _without_think(payload: dict[str, Any]) -> dict[str, Any] | None:
     return {name: value for name, value in payload.items() if name != "think"} if "think" in payload else None
 
 
-EFFORT_ADAPTATIONS = (Adaptation("think", _without_level), Adaptation("think", _without_think))
+EFFORT_ADAPTATIONS = (
+    Adaptation("think", _without_level),
+    Adaptation("think", _without_think, leaves_out=REASONING_EFFORT),
+)
 """For requests whose `think` is the bridge's own; a caller's value is not changed."""

@@ -4,11 +4,14 @@ The bridge adds fields (`stream_options`, `encoding_format`) and renames one (`m
 bridge itself gave out (`reasoning_content`, `content: null`), and what only OpenAI has (role `developer`).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from sekha_llm_bridge.conversation import Conversation, WireFormat
 from sekha_llm_bridge.errors import FailureKind
-from sekha_llm_bridge.providers.adaptation import Adaptation
+from sekha_llm_bridge.providers.adaptation import REASONING_EFFORT, Adaptation
+from sekha_llm_bridge.providers.cache_control import CACHE_ADAPTATIONS
+from sekha_llm_bridge.providers.system_messages import SYSTEM_ROLES, with_system_as_user
 
 Payload = dict[str, Any]
 
@@ -31,9 +34,7 @@ def _with_other_output_cap(payload: Payload) -> Payload | None:
 
 
 def _without_encoding_format(payload: Payload) -> Payload | None:
-    if "encoding_format" not in payload:
-        return None
-    return {name: value for name, value in payload.items() if name != "encoding_format"}
+    return _without_field(payload, "encoding_format")
 
 
 def _changed_messages(payload: Payload, change: Callable[[Payload], Payload]) -> Payload | None:
@@ -50,10 +51,30 @@ def _with_system_messages(payload: Payload) -> Payload | None:
     )
 
 
+def _with_system_at_beginning(payload: Payload) -> Payload | None:
+    """Makes later system messages the user's, in tags: some chat templates take them only before all others."""
+    messages = payload.get("messages") or []
+    n_leading = next((n for n, one in enumerate(messages) if one.get("role") not in SYSTEM_ROLES), len(messages))
+    changed = with_system_as_user(messages, n_leading=n_leading)
+    return None if changed == messages else {**payload, "messages": changed}
+
+
 def _without_reasoning(payload: Payload) -> Payload | None:
     return _changed_messages(
         payload, lambda message: {name: value for name, value in message.items() if name not in _REASONING_FIELDS}
     )
+
+
+def _without_effort(payload: Payload) -> Payload | None:
+    return _without_field(payload, "reasoning_effort") if payload.get("reasoning_effort") != "none" else None
+
+
+def _without_no_effort(payload: Payload) -> Payload | None:
+    return _without_field(payload, "reasoning_effort") if payload.get("reasoning_effort") == "none" else None
+
+
+def _without_field(payload: Payload, field: str) -> Payload | None:
+    return {name: value for name, value in payload.items() if name != field} if field in payload else None
 
 
 def _with_text_in_every_message(payload: Payload) -> Payload | None:
@@ -75,6 +96,26 @@ CHAT_ADAPTATIONS = (
     Adaptation(_UNKNOWN_OUTPUT_CAP, _with_other_output_cap, frozenset({FailureKind.CANDIDATE_UNSUITABLE})),
     Adaptation(r"\breasoning|\bthinking", _without_reasoning),
     Adaptation(r"\bdeveloper\b|\broles?\b", _with_system_messages),
+    *CACHE_ADAPTATIONS,
     Adaptation(r"\bcontent\b", _with_text_in_every_message),
 )
+_EFFORT = r"\breasoning[ _.]?effort|\befforts?\b"
+EFFORT_ADAPTATIONS = (
+    Adaptation(_EFFORT, _without_effort, leaves_out=REASONING_EFFORT),
+    Adaptation(_EFFORT, _without_no_effort, leaves_out=REASONING_EFFORT),  # few models take `none`
+)
+"""For requests with an effort that the bridge has chosen (`Conversation.effort_hint`)."""
+
+_OTHER_FORMATS = (
+    *EFFORT_ADAPTATIONS,
+    Adaptation(r"\bsystem\b.{0,40}\bmessage|\broles?\b|\btemplate\b", _with_system_at_beginning),
+    *CHAT_ADAPTATIONS,
+)
+
+
+def chat_adaptations(conversation: Conversation) -> Sequence[Adaptation]:
+    """Returns the other forms that a request may need. One of another inbound API has more that is the bridge's."""
+    return CHAT_ADAPTATIONS if conversation.wire_format is WireFormat.OPENAI_CHAT else _OTHER_FORMATS
+
+
 EMBEDDING_ADAPTATIONS = (Adaptation(r"encoding_?format", _without_encoding_format),)

@@ -12,14 +12,14 @@ from sekha_llm_bridge.clock import Clock
 from sekha_llm_bridge.config.models import ProviderConfig
 from sekha_llm_bridge.conversation import AnswerChunk, AnswerState, ChatAnswer
 from sekha_llm_bridge.errors import Failure, ProviderError
-from sekha_llm_bridge.providers.adaptation import Adaptation, AdaptedRequests
+from sekha_llm_bridge.providers.adaptation import Adaptation, AdaptedRequests, with_note
 from sekha_llm_bridge.providers.addresses import addresses_of
 from sekha_llm_bridge.providers.base import BatchLimits, EmbeddingAnswer, EmbeddingCall, malformed_answer_guard
 from sekha_llm_bridge.providers.calls import ChatCall
 from sekha_llm_bridge.providers.capabilities import AdapterCapabilities, RequestFeature
 from sekha_llm_bridge.providers.event_stream import EventDecoder
 from sekha_llm_bridge.providers.http import Join, JsonHttp, request_headers
-from sekha_llm_bridge.providers.openai.adaptations import CHAT_ADAPTATIONS, EMBEDDING_ADAPTATIONS, OUTPUT_CAP_FIELDS
+from sekha_llm_bridge.providers.openai.adaptations import EMBEDDING_ADAPTATIONS, OUTPUT_CAP_FIELDS, chat_adaptations
 from sekha_llm_bridge.providers.openai.request import chat_payload, embedding_payload
 from sekha_llm_bridge.providers.openai.response import read_chat_answer, read_vectors
 from sekha_llm_bridge.providers.openai.stream import ChunkReader, join_chunks
@@ -46,37 +46,43 @@ class OpenAIAdapter:
     async def chat(self, call: ChatCall, *, timeout_s: float) -> ChatAnswer:
         """See `Provider.chat`."""
         payload = chat_payload(call, self._vendor)
+        left_out: list[str] = []
         with output_cap_guard(call, _names_output_cap):
-            body = await self._post(self._urls.chat, payload, CHAT_ADAPTATIONS, timeout_s, join_chunks)
-        usage = read_chat_usage(body.get("usage"))
+            body = await self._post(
+                self._urls.chat, payload, chat_adaptations(call.conversation), timeout_s, join_chunks, left_out
+            )
+        usage = read_chat_usage(body.get("usage"), is_hour_cache=call.asks_for_hour_cache)
         with malformed_answer_guard(usage):
-            return read_chat_answer(body, usage, created=self._unix_time_s())
+            answer = read_chat_answer(body, usage, created=self._unix_time_s())
+        return answer._replace(left_out=tuple(left_out)) if left_out else answer
 
     async def stream(self, call: ChatCall, *, timeout_s: float) -> AsyncGenerator[AnswerChunk]:
         """See `Provider.stream`. The answer is complete with its finish reasons, whether `[DONE]` follows or not."""
-        reader = ChunkReader(call.conversation.n_choices, self._unix_time_s)
+        is_hour_cache = call.asks_for_hour_cache
+        reader = ChunkReader(call.conversation.n_choices, self._unix_time_s, is_hour_cache=is_hour_cache)
         decoder, payload = EventDecoder(), {**chat_payload(call, self._vendor), "stream": True}
+        left_out: list[str] = []
         try:
             async with AsyncExitStack() as stack:
                 with output_cap_guard(call, _names_output_cap):
-                    answer = await self._open_stream(stack, payload, timeout_s)
+                    answer = await self._open_stream(stack, call, payload, timeout_s, left_out)
                 async for part in answer:
                     for chunk in reader.read_events(decoder.feed(part), request=payload):
-                        yield chunk
+                        yield with_note(chunk, left_out) if left_out else chunk
                     if reader.has_received_done:
                         break
                 else:
                     rest = decoder.finish()
                     is_whole = decoder.has_single_value
                     for chunk in reader.read_events(rest, request=payload, is_whole=is_whole):
-                        yield chunk
+                        yield with_note(chunk, left_out)
                 reader.require_complete()
         except ProviderError:
             if reader.state is not AnswerState.FINISHED:  # after the end of the answer only its usage is lost
                 raise
 
     async def _open_stream(
-        self, stack: AsyncExitStack, payload: dict[str, Any], timeout_s: float
+        self, stack: AsyncExitStack, call: ChatCall, payload: dict[str, Any], timeout_s: float, left_out: list[str]
     ) -> AsyncIterator[bytes]:
         """Opens a stream. The request has `include_usage`, so that the usage follows the answer."""
         options = {**(payload.get("stream_options") or {}), "include_usage": True}
@@ -85,7 +91,8 @@ class OpenAIAdapter:
             opened = self._http.stream(self._urls.chat, payload=sent, headers=self._headers, timeout_s=timeout_s)
             return await stack.enter_async_context(opened)
 
-        return await self._requests.send({**payload, "stream_options": options}, CHAT_ADAPTATIONS, send)
+        adaptations = chat_adaptations(call.conversation)
+        return await self._requests.send({**payload, "stream_options": options}, adaptations, send, left_out)
 
     async def _post(
         self,
@@ -94,11 +101,13 @@ class OpenAIAdapter:
         adaptations: Sequence[Adaptation],
         timeout_s: float,
         join: Join | None = None,
+        left_out: list[str] | None = None,
     ) -> dict[str, Any]:
         return await self._requests.send(
             payload,
             adaptations,
             lambda sent: self._http.post(url, payload=sent, headers=self._headers, timeout_s=timeout_s, join=join),
+            left_out,
         )
 
     async def embed(self, call: EmbeddingCall, *, timeout_s: float) -> EmbeddingAnswer:

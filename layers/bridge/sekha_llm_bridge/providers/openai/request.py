@@ -2,10 +2,12 @@
 
 from typing import Any
 
-from sekha_llm_bridge.conversation import Conversation, WireFormat
+from sekha_llm_bridge.conversation import Conversation, Json, Message, Text, WireFormat, cache_marks_of
 from sekha_llm_bridge.providers.base import EmbeddingCall
+from sekha_llm_bridge.providers.cache_control import MARK, without_marks
 from sekha_llm_bridge.providers.calls import ChatCall, PriceCeiling
 from sekha_llm_bridge.providers.openai.request_messages import (
+    add_reasoning_details,
     cache_body,
     message_body,
     output_format_body,
@@ -13,6 +15,11 @@ from sekha_llm_bridge.providers.openai.request_messages import (
     tool_choice_body,
 )
 from sekha_llm_bridge.providers.openai.vendors import Vendor
+from sekha_llm_bridge.providers.tool_results import with_failure_in_words, with_media_after_results
+
+_COMMON_EFFORTS = {"xhigh": "high", "max": "high"}  # values that few models have
+
+_SYSTEM_ROLES = frozenset({"system", "developer"})
 
 
 def chat_payload(call: ChatCall, vendor: Vendor) -> dict[str, Any]:
@@ -22,14 +29,16 @@ def chat_payload(call: ChatCall, vendor: Vendor) -> dict[str, Any]:
     """
     conversation = call.conversation
     if conversation.wire_format is not WireFormat.OPENAI_CHAT:
-        conversation = conversation.without_extras()
+        conversation = _of_other_format(conversation, vendor)
     payload: dict[str, Any] = {
         **conversation.vendor_fields,
-        **conversation.parameters,
         **_typed_fields(conversation),
+        **conversation.parameters,
         "model": call.model_id,
         "messages": [message_body(message) for message in conversation.messages],
     }
+    if vendor.takes_reasoning_details:
+        add_reasoning_details(payload["messages"], conversation.messages)
     for name in vendor.omitted_fields & payload.keys():
         del payload[name]
     for name, other in vendor.renamed_fields:
@@ -43,12 +52,63 @@ def chat_payload(call: ChatCall, vendor: Vendor) -> dict[str, Any]:
         payload[vendor.output_cap_field] = limit
     if call.price_ceiling is not None and vendor.accepts_price_ceiling:
         payload["provider"] = _with_max_price(payload.get("provider"), call.price_ceiling)
-    return payload
+    return _with_cache_marks(payload, call, vendor)
+
+
+def _with_cache_marks(payload: dict[str, Any], call: ChatCall, vendor: Vendor) -> dict[str, Any]:
+    """Returns the body with the marks for the cache that the vendor takes: the caller's, or the bridge's own."""
+    if not vendor.takes_cache_marks:
+        has_marks = cache_marks_of(call.conversation).has_any
+        return (without_marks(payload) if has_marks else None) or payload
+    return {**payload, "messages": _with_marked_prefix(payload["messages"])} if call.marks_prefix else payload
+
+
+def _with_marks_on_parts(conversation: Conversation) -> Conversation:
+    """Returns the conversation with the marks of whole messages on their last texts, where gateways look for them."""
+    return conversation._replace(messages=tuple(map(_with_mark_on_part, conversation.messages)))
+
+
+def _with_mark_on_part(message: Message) -> Message:
+    texts = [at for at, block in enumerate(message.blocks) if isinstance(block, Text)]
+    if message.cache is None or not texts:
+        return message
+    blocks = [*message.blocks]
+    blocks[texts[-1]] = blocks[texts[-1]]._replace(cache=message.cache)  # type: ignore[call-arg]  # it is a text
+    return message._replace(blocks=tuple(blocks), cache=None)
+
+
+def _with_marked_prefix(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Returns the messages with a cache mark on the last text of the system messages before all others."""
+    n_leading = next((n for n, one in enumerate(messages) if one["role"] not in _SYSTEM_ROLES), len(messages))
+    if not n_leading:
+        return messages
+    last = messages[n_leading - 1]
+    content = last["content"]
+    parts = [{"type": "text", "text": content}] if isinstance(content, str) else [*content]
+    if not parts or not parts[-1].get("text"):
+        return messages
+    parts[-1] = {**parts[-1], "cache_control": MARK}
+    return [*messages[: n_leading - 1], {**last, "content": parts}, *messages[n_leading:]]
+
+
+def _of_other_format(conversation: Conversation, vendor: Vendor) -> Conversation:
+    """Returns a conversation of another inbound API without what OpenAI's format has no place for, or in another place:
+    media in the results of calls, and whether a call has failed.
+    """
+    shared: Json = {}
+    if conversation.wire_format is WireFormat.OPENAI_RESPONSES:
+        names = vendor.responses_fields & conversation.vendor_fields.keys()
+        shared = {name: conversation.vendor_fields[name] for name in names}
+    plain = conversation.without_extras()._replace(vendor_fields=shared)
+    messages = tuple(with_media_after_results(map(with_failure_in_words, plain.messages)))
+    return _with_marks_on_parts(plain._replace(messages=messages))
 
 
 def _typed_fields(conversation: Conversation) -> dict[str, Any]:
     """Returns the fields that are typed in the internal format, where they are set."""
     fields: dict[str, Any] = {}
+    if (effort := conversation.effort_hint) is not None:
+        fields["reasoning_effort"] = _COMMON_EFFORTS.get(effort, effort)
     if conversation.tools:
         fields["tools"] = [tool_body(tool) for tool in conversation.tools]
     if (choice := conversation.tool_choice) is not None:

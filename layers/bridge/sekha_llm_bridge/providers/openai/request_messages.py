@@ -1,5 +1,6 @@
 """Writes the messages and tools of a conversation in OpenAI's format."""
 
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from sekha_llm_bridge.conversation import (
@@ -16,6 +17,7 @@ from sekha_llm_bridge.conversation import (
     OutputFormat,
     OutputFormatKind,
     Reasoning,
+    ReasoningKind,
     Refusal,
     Text,
     Tool,
@@ -23,6 +25,7 @@ from sekha_llm_bridge.conversation import (
     ToolChoice,
     ToolChoiceMode,
 )
+from sekha_llm_bridge.providers.tool_results import document_text
 
 REASONING_FIELDS = ("reasoning_content", "reasoning", "reasoning_details", "thinking_blocks")
 
@@ -36,7 +39,7 @@ def message_body(message: Message) -> dict[str, Any]:
         body["name"] = message.name
     if message.call_id is not None:
         body["tool_call_id"] = message.call_id
-    if message.is_text and len(message.blocks) == 1 and type(block := message.blocks[0]) is Text:
+    if message.is_text and len(message.blocks) == 1 and type(block := message.blocks[0]) is Text and not block.cache:
         body["content"] = block.text
     else:
         body |= _content_fields(message)
@@ -67,8 +70,35 @@ def _content_fields(message: Message) -> dict[str, Any]:
     return fields
 
 
+def add_reasoning_details(bodies: Sequence[dict[str, Any]], messages: Sequence[Message]) -> None:
+    """Adds `reasoning_details` in OpenRouter's form to the messages whose reasoning has more than a text: a signature,
+    or a part that only its provider can read. Messages that were sent with such fields keep them.
+
+    Source: OpenRouter's documentation, "Reasoning Tokens".
+    """
+    for body, message in zip(bodies, messages, strict=True):
+        thoughts = [block for block in message.blocks if type(block) is Reasoning]
+        if any(name in message.extra for name in REASONING_FIELDS):
+            continue
+        if any(thought.signature or thought.encrypted for thought in thoughts):
+            body["reasoning_details"] = [{**detail, "index": index} for index, detail in enumerate(_details(thoughts))]
+
+
+def _details(thoughts: Iterable[Reasoning]) -> Iterator[dict[str, Any]]:
+    for thought in thoughts:
+        is_summary = thought.kind is ReasoningKind.OPENAI
+        head = {"format": thought.kind.value, **({} if thought.item_id is None else {"id": thought.item_id})}
+        if is_summary and thought.text:
+            yield {**head, "type": "reasoning.summary", "summary": thought.text}
+        elif thought.text or thought.signature is not None:
+            signature = {} if thought.signature is None else {"signature": thought.signature}
+            yield {**head, "type": "reasoning.text", "text": thought.text, **signature}
+        if thought.encrypted is not None:
+            yield {**head, "type": "reasoning.encrypted", "data": thought.encrypted}
+
+
 def _content(parts: list[Block], *, is_text: bool) -> str | list[dict[str, Any]] | None:
-    if is_text and all(type(part) is Text for part in parts):
+    if is_text and all(type(part) is Text and part.cache is None for part in parts):
         return "\n".join(part.text for part in parts if isinstance(part, Text)) if parts else None
     return [part_body(part) for part in parts]
 
@@ -80,6 +110,8 @@ def part_body(part: Block) -> dict[str, Any]:
             body = {"type": "text", "text": text, **extra}
         case Image(media, detail, cache, extra):
             body = _image_body(media, detail, extra)
+        case Document(cache=cache) if part.media.text is not None:  # OpenAI's format has no documents that are texts
+            body = {"type": "text", "text": document_text(part)}
         case Document(media, name, _, _, cache, extra):
             body = _document_body(media, name, extra)
         case Audio(data, form, extra):
@@ -104,8 +136,6 @@ def _image_body(media: Media, detail: str | None, extra: Json) -> dict[str, Any]
 
 
 def _document_body(media: Media, name: str | None, extra: Json) -> dict[str, Any]:
-    if media.text is not None:  # OpenAI's format has no documents that are text
-        return {"type": "text", "text": media.text}
     file: dict[str, Any] = {} if name is None else {"filename": name}
     file |= {"file_id": media.file_id} if media.file_id is not None else {"file_data": _url(media)}
     return {"type": "file", **extra, "file": {**file, **extra.get("file", {})}}

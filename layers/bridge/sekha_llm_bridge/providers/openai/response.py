@@ -12,7 +12,7 @@ from sekha_llm_bridge.providers.base import malformed_answer
 from sekha_llm_bridge.providers.openai.answer_blocks import choice_of
 from sekha_llm_bridge.providers.openai.message_normaliser import MessageNormaliser, message_of
 from sekha_llm_bridge.providers.single_choice import new_answer_id
-from sekha_llm_bridge.providers.token_counts import is_count, read_count, regular_usage
+from sekha_llm_bridge.providers.token_counts import is_count, read_count, regular_chat_usage
 from sekha_llm_bridge.usage import Usage
 
 # The finish reasons by which OpenRouter, vLLM and DeepSeek report an answer that failed in its middle.
@@ -34,7 +34,7 @@ def read_chat_answer(body: dict[str, Any], usage: Usage | None, *, created: int)
         created=body["created"] if is_count(body.get("created")) else created,
         choices=tuple(choice_of(choice) for choice in regular_choices(body)),
         usage=usage,
-        provider_usage=regular_usage(body.get("usage")),
+        provider_usage=regular_chat_usage(body.get("usage")),
         extra={name: value for name, value in body.items() if name not in _ANSWER_FIELDS} or NO_FIELDS,
     )
 

@@ -11,7 +11,7 @@ from sekha_llm_bridge.providers.openai.answer_blocks import delta_of
 from sekha_llm_bridge.providers.openai.message_normaliser import MessageNormaliser, message_of
 from sekha_llm_bridge.providers.openai.response import regular_choices, reject_error_finish
 from sekha_llm_bridge.providers.single_choice import new_answer_id
-from sekha_llm_bridge.providers.token_counts import is_count, read_chat_usage, regular_usage
+from sekha_llm_bridge.providers.token_counts import is_count, read_chat_usage, regular_chat_usage
 
 _EVENT_FIELDS = frozenset({"id", "object", "created", "model", "choices", "usage", "bridge"})
 _ANSWER_FIELDS = ("content", "reasoning_content", "reasoning", "refusal", "tool_calls", "function_call", "audio")
@@ -24,13 +24,15 @@ class ChunkReader:
     `n_choices` is the number of choices that the request asks for. `unix_time_s` returns the current time, for vendors
     that send no `created`. `state` follows the finish reasons: only they show that an answer is complete. The end of
     the connection and `[DONE]` also follow answers that were cut off. `has_received_done`: `[DONE]` has arrived.
+    `is_hour_cache`: see `read_usage`.
     """
 
-    def __init__(self, n_choices: int, unix_time_s: Callable[[], int]) -> None:
+    def __init__(self, n_choices: int, unix_time_s: Callable[[], int], *, is_hour_cache: bool = False) -> None:
         self.state = AnswerState.OPEN
         self.has_received_done = False
         self._n_choices = n_choices
         self._unix_time_s = unix_time_s
+        self._is_hour_cache = is_hour_cache
         self._has_continued = False  # some choice went on after its finish reason
         self._answer_id: str | None = None
         self._created = 0
@@ -77,7 +79,7 @@ class ChunkReader:
             sent_id, created = event.get("id"), event.get("created")
             self._answer_id = sent_id if isinstance(sent_id, str) and sent_id else new_answer_id()
             self._created = created if is_count(created) and created else self._unix_time_s()
-        provider_usage = regular_usage(event.get("usage"))
+        provider_usage = regular_chat_usage(event.get("usage"))
         deltas = tuple(map(delta_of, choices))
         return AnswerChunk(
             self._answer_id,
@@ -85,7 +87,7 @@ class ChunkReader:
             deltas,
             any(delta.finish_reason is not None or delta.has_content for delta in deltas),
             self.state,
-            read_chat_usage(provider_usage),
+            read_chat_usage(provider_usage, is_hour_cache=self._is_hour_cache),
             provider_usage,
             NO_FIELDS
             if event.keys() <= _EVENT_FIELDS

@@ -25,8 +25,11 @@ class Vendor(NamedTuple):
     `embedding_limits` are OpenAI's unless the vendor documents its own: a gateway may send the texts on to OpenAI.
     `lacks` and `unsupported_fields` exclude its models from requests that use them; the latter has names as in
     `RouteRequest.used_features`, where `response_format` means a JSON schema. `omitted_fields` do not change the
-    answer, and the vendor refuses them. `renamed_fields` are pairs of OpenAI's name and the vendor's. `models_path`
-    is the path of the list of models on its host, where that is not beside the other operations.
+    answer, and the vendor refuses them. `renamed_fields` are pairs of OpenAI's name and the vendor's.
+    `takes_cache_marks`: the marks of Anthropic's kind are sent; vendors without them cache by themselves.
+    `models_path` is the path of the list of models on its host, where that is not beside the other operations.
+    `responses_fields` are those of OpenAI's Responses API that it takes in chat completions, too, under the same names;
+    none has an effect on the answer. `takes_reasoning_details`: it reads `reasoning_details` in earlier answers.
     """
 
     auth_header: str = "authorization"
@@ -38,15 +41,27 @@ class Vendor(NamedTuple):
     unsupported_fields: frozenset[str] = frozenset()
     omitted_fields: frozenset[str] = frozenset()
     renamed_fields: tuple[tuple[str, str], ...] = ()
+    takes_cache_marks: bool = True
     models_path: str | None = None
+    responses_fields: frozenset[str] = frozenset()
+    takes_reasoning_details: bool = False
 
 
 _GENERIC = Vendor()
-_OPENAI = Vendor(output_cap_field="max_completion_tokens")
-_OPENROUTER = Vendor(accepts_price_ceiling=True)
-_GEMINI = Vendor(embedding_limits=BatchLimits(max_texts=100))
+_OPENAI = Vendor(
+    output_cap_field="max_completion_tokens",
+    takes_cache_marks=False,
+    responses_fields=frozenset(
+        {
+            *("service_tier", "safety_identifier"),
+            *("prompt_cache_key", "prompt_cache_retention", "prompt_cache_options"),
+        }
+    ),
+)
+_OPENROUTER = Vendor(accepts_price_ceiling=True, takes_reasoning_details=True)
+_GEMINI = Vendor(embedding_limits=BatchLimits(max_texts=100), takes_cache_marks=False)
 # console.groq.com/docs/openai, "Currently Unsupported OpenAI Features": a 400.
-_GROQ = Vendor(lacks=_LOGPROBS | {RequestFeature.LOGIT_BIAS, RequestFeature.SEVERAL_CHOICES})
+_GROQ = Vendor(lacks=_LOGPROBS | {RequestFeature.LOGIT_BIAS, RequestFeature.SEVERAL_CHOICES}, takes_cache_marks=False)
 # Mistral's OpenAPI specification, ChatCompletionRequest: it has `random_seed`, and none of the fields below; unknown
 # ones are a 422 (extra_forbidden). 256 texts: "Too many inputs in request" above that.
 _MISTRAL = Vendor(
@@ -54,9 +69,10 @@ _MISTRAL = Vendor(
     lacks=_LOGPROBS | {RequestFeature.LOGIT_BIAS},
     omitted_fields=frozenset({"user", "store", "service_tier"}),
     renamed_fields=(("seed", "random_seed"),),
+    takes_cache_marks=False,
 )
 # api-docs.deepseek.com, "Create Chat Completion": `response_format` is text or json_object; a schema is a 400.
-_DEEPSEEK = Vendor(unsupported_fields=frozenset({"response_format"}))
+_DEEPSEEK = Vendor(unsupported_fields=frozenset({"response_format"}), takes_cache_marks=False)
 # inference-docs.cerebras.ai, "OpenAI Compatibility": a 400.
 _CEREBRAS = Vendor(
     lacks=frozenset({RequestFeature.LOGIT_BIAS}),

@@ -1,0 +1,86 @@
+"""Cache marks in payloads of Anthropic's and of OpenAI's format, which write them alike: `cache_control` of the
+request, of a block, a message, a tool or a call.
+
+Sources: platform.claude.com, "Prompt caching"; OpenRouter's documentation, "Prompt Caching"; LiteLLM's, "Prompt
+Caching".
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from sekha_llm_bridge.providers.adaptation import Adaptation
+
+Payload = dict[str, Any]
+Change = Callable[[Payload], Payload]
+
+MARK = {"type": "ephemeral"}
+"""A mark for the provider's default lifetime, which is five minutes."""
+
+_NAME = "cache_control"
+_HOLDERS = ("system", "tools", "messages", "content", "tool_calls", "function")
+"""The fields in which marks can be. Others (schemas, arguments) are the caller's own data."""
+
+
+def without_marks(payload: Payload) -> Payload | None:
+    """Returns the payload without its cache marks; None where it has none."""
+    return _changed(payload, _without_mark)
+
+
+def _without_lifetimes(payload: Payload) -> Payload | None:
+    """Returns the payload with marks for the default lifetime; None where no mark names another."""
+    return _changed(payload, _without_lifetime)
+
+
+def _without_mark_of_request(payload: Payload) -> Payload | None:
+    return _without_mark(payload) if _NAME in payload else None
+
+
+def _changed(payload: Payload, change: Change) -> Payload | None:
+    changed = _everywhere(payload, change)
+    return None if changed == payload else changed
+
+
+def _everywhere(value: Any, change: Change) -> Any:
+    if isinstance(value, list):
+        return [_everywhere(item, change) for item in value]
+    if not isinstance(value, dict):
+        return value
+    changed = change(value)
+    return {**changed, **{name: _everywhere(changed[name], change) for name in _HOLDERS if name in changed}}
+
+
+def _without_mark(fields: Payload) -> Payload:
+    """Returns the object without its mark. A content of one marked text becomes that text again."""
+    rest = {name: value for name, value in fields.items() if name != _NAME}
+    match rest.get("content"):
+        case [{"type": "text", "text": str(text), "cache_control": _} as part] if len(part) == len(
+            ("type", "text", _NAME)
+        ):
+            return {**rest, "content": text}
+    return rest
+
+
+def _without_lifetime(fields: Payload) -> Payload:
+    mark = fields.get(_NAME)
+    if not isinstance(mark, dict) or "ttl" not in mark:
+        return fields
+    return {**fields, _NAME: {name: value for name, value in mark.items() if name != "ttl"}}
+
+
+# Only where the field itself is not known. A caller's fifth mark, or one on an empty text, is the caller's to mend.
+_UNKNOWN = (
+    r"(?:extra (?:inputs|fields)|\bun(?:supported|known|expected|recogni[sz]ed)|does ?n[o']t support"
+    r"|\bnot (?:be )?(?:supported|permitted|allowed|recogni[sz]ed|accepted))"
+)
+
+
+def _names_unknown(name: str) -> str:
+    return rf"(?:{_UNKNOWN}[^\n]{{0,120}}{name}|{name}[^\n]{{0,120}}{_UNKNOWN})"
+
+
+CACHE_ADAPTATIONS = (
+    Adaptation(_names_unknown(r"\bttl\b"), _without_lifetimes),
+    Adaptation(_names_unknown(r"\bcache_control\b"), _without_mark_of_request),
+    Adaptation(_names_unknown(r"\bcache_control\b"), without_marks),
+)
+"""The other forms for a server that does not know a lifetime, a mark of the whole request, or any mark."""

@@ -1,0 +1,124 @@
+"""A Messages request to an Anthropic provider: nothing is lost on the way there, nor on the way back."""
+
+from typing import Any
+
+from tests.fakes import anthropic_wire as wire
+from tests.fakes.functions import Function
+from tests.fakes.message_events import read_events
+from tests.fakes.provider import FakeProvider, Reply, Stream
+from tests.unit.api.messages.function import HI, PATH, ask, post, stream
+
+MODEL = "claude-opus-4-6"
+SERVER_CALL = {"type": "server_tool_use", "id": "srvtoolu_1", "name": "web_search", "input": {"query": "sums"}}
+RESULT = {
+    "type": "web_search_result",
+    "url": "https://example.org",
+    "title": "Sums",
+    "encrypted_content": "x",
+    "page_age": None,
+}
+FOUND = {"type": "web_search_tool_result", "tool_use_id": "srvtoolu_1", "content": [RESULT]}
+CITED = {
+    **wire.text("A sum."),
+    "citations": [
+        {
+            "type": "web_search_result_location",
+            "url": "https://example.org",
+            "title": "Sums",
+            "cited_text": "a sum",
+            "encrypted_index": "y",
+        }
+    ],
+}
+ANSWER = wire.message(
+    wire.thinking("I search.", "c2ln"),
+    wire.redacted("cmVk"),
+    SERVER_CALL,
+    FOUND,
+    CITED,
+    wire.tool_use("toolu_1", "edit", path="a"),
+    stop_reason="tool_use",
+    model="claude-opus-4-6-20260101",
+    usage={
+        **wire.usage(9, 7, read=20, written=3),
+        "server_tool_use": {"web_search_requests": 1, "web_fetch_requests": 0},
+    },
+    container=None,
+    stop_details=None,
+)
+SEARCH = {"type": "web_search_20250305", "name": "web_search"}
+
+
+def test_a_whole_answer_is_anthropics_own_with_the_receipt(messages: Function, claude: FakeProvider) -> None:
+    claude.script(PATH, Reply(body=ANSWER))
+    body = ask(messages, model=MODEL, tools=[SEARCH])
+    receipt = body.pop("bridge")
+    assert body == {**ANSWER, "model": MODEL}
+    assert receipt["provider_id"] == "anthropic"
+
+
+def test_a_stream_has_anthropics_own_events_with_the_receipt_in_the_last_but_one(
+    messages: Function, claude: FakeProvider
+) -> None:
+    sent = wire.events(ANSWER)
+    claude.script(PATH, Reply(stream=Stream(list(map(wire.sse, sent)))))
+    answer = post(messages, model=MODEL, tools=[SEARCH], stream=True)
+    start, *blocks, ending, stop = read_events(answer.text)
+    assert start["message"] == {**sent[0]["message"], "model": MODEL}
+    assert blocks == sent[1:-2]
+    assert stop == sent[-1]
+    receipt = ending.pop("bridge")
+    assert receipt["model_id"] == MODEL
+    assert ending == sent[-2]
+
+
+def test_both_say_the_same(messages: Function, claude: FakeProvider) -> None:
+    claude.script(PATH, Reply(body=ANSWER), Reply(stream=Stream(list(wire.stream(ANSWER)))))
+    whole, streamed = ask(messages, model=MODEL, tools=[SEARCH]), stream(messages, model=MODEL, tools=[SEARCH])
+    names = whole.keys() - {"bridge"}
+    assert {name: streamed.message[name] for name in names} == {name: whole[name] for name in names}
+
+
+def test_the_end_of_a_message_is_held_back_until_the_answer_is_known_to_be_complete(
+    messages: Function, claude: FakeProvider
+) -> None:
+    parts = list(wire.stream(ANSWER))
+    claude.script(PATH, Reply(stream=Stream(parts[:-2], ending="closed")))
+    cut = stream(messages, model=MODEL)
+    assert not cut.is_whole
+    assert cut.ending == {}
+
+
+def test_the_bridges_own_fields_and_the_other_headers_stay_here(messages: Function, claude: FakeProvider) -> None:
+    headers = {"anthropic-beta": "one-2026-01-01", "anthropic-version": "2023-06-01", "x-app": "cli", "x-api-key": "k"}
+    post(messages, model=f"anthropic/{MODEL}", max_cost=1, allow_fallback=False, stream=False, headers=headers)
+    received = claude.calls(PATH)[0]
+    assert received.body == {"model": MODEL, "messages": HI, "max_tokens": 100}
+    assert received.headers["anthropic-beta"] == "one-2026-01-01"
+    assert "x-app" not in received.headers
+    assert received.headers.get("x-api-key") != "k"
+
+
+def test_the_headers_of_anthropics_format_reach_no_other_provider(messages: Function, fake: FakeProvider) -> None:
+    post(messages, model="gpt", headers={"anthropic-beta": "one-2026-01-01", "anthropic-version": "2023-06-01"})
+    received = fake.received[0]
+    assert not [name for name in received.headers if name.startswith("anthropic")]
+
+
+def test_fields_that_the_bridge_does_not_know_are_passed_on_and_noted(messages: Function, claude: FakeProvider) -> None:
+    body = ask(messages, model=MODEL, x_new={"a": 1})
+    assert claude.calls(PATH)[0].body["x_new"] == {"a": 1}
+    assert body["bridge"]["notes"] == ["passed on, unknown to the bridge: x_new"]
+
+
+def test_another_models_reasoning_is_not_sent_to_anthropic(messages: Function, claude: FakeProvider) -> None:
+    def turn(*content: dict[str, Any]) -> list[dict[str, Any]]:
+        return [*HI, {"role": "assistant", "content": list(content)}, *HI]
+
+    mark = {"type": "thinking", "thinking": "hm", "signature": "sekha-bridge:unknown:"}
+    own = {"type": "thinking", "thinking": "hm", "signature": "c2ln"}
+    text = {"type": "text", "text": "Yes."}
+    ask(messages, model=MODEL, messages=turn(mark, own, text))
+    assert claude.calls(PATH)[-1].body["messages"] == turn(own, text)
+    ask(messages, model=MODEL, messages=turn(mark))
+    assert claude.calls(PATH)[-1].body["messages"] == [*HI, *HI]
