@@ -412,6 +412,7 @@ def test_the_bridges_own_fields_hold_as_fields_and_as_headers(ollama: Function) 
     ):
         assert (answer.status, error(answer)[1]["code"]) == (402, "cost_limit_exceeded")
     assert ask(ollama, preferred_model="llama3.1:8b")["model"] == "llama3.1:8b"
+    assert ask(ollama, preferred_model="claude-opus-4-6:latest")["model"] == "claude-opus-4-6"
     assert post(ollama, stream=False, headers={"x-bridge-preferred-model": "claude-opus-4-6"}).json()["model"] == (
         "claude-opus-4-6"
     )
