@@ -108,6 +108,26 @@ def test_tools_in_an_input_item_are_tools_of_the_request(responses: Function, fa
     assert [message["role"] for message in sent_to(fake)["messages"]] == ["user"]
 
 
+SEARCH: Event = {"type": "tool_search", "execution": "client", "description": "Finds tools.", "parameters": SCHEMA}
+
+
+def test_a_search_for_tools_in_the_client_is_a_function(responses: Function, fake: FakeProvider) -> None:
+    """Codex has one for the models that it knows."""
+    calls(fake, "tool_search", '{"query": "agents"}')
+    (item,) = answer(responses, tools=[F, SEARCH])["output"]
+    assert (item["type"], item["execution"], item["arguments"]) == ("tool_search_call", "client", {"query": "agents"})
+    assert sent_names(fake) == ["f", "tool_search"]
+    found = {"type": "tool_search_output", "execution": "client", "call_id": item["call_id"], "tools": [AGENTS]}
+    calls(fake, "agents__spawn", "{}")
+    items = [{"role": "user", "content": "Hi"}, item, found, found]
+    (next_call,) = answer(responses, input=items, tools=[F, SEARCH])["output"]
+    assert (next_call["type"], next_call["namespace"], next_call["name"]) == ("function_call", "agents", "spawn")
+    assert sent_names(fake) == ["f", "tool_search", "agents__spawn"]
+    _, turn, result, _ = sent_to(fake)["messages"]
+    assert turn["tool_calls"][0]["function"] == {"name": "tool_search", "arguments": '{"query":"agents"}'}
+    assert result["content"] == '[{"name":"agents__spawn","description":null}]'
+
+
 @pytest.mark.parametrize(
     ("choice", "sent"),
     [
