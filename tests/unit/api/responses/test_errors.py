@@ -148,6 +148,22 @@ def test_a_body_that_is_nested_too_deeply_is_an_error_of_the_caller(responses: F
     refused(responses, input=[search])
 
 
+@pytest.mark.parametrize(
+    ("param", "name"),
+    [("messages[3].content", "input"), ("response_format", "text.format"), ("user", "user"), (None, None)],
+)
+def test_a_providers_error_names_the_field_as_the_caller_knows_it(
+    responses: Function, fake: FakeProvider, param: str | None, name: str | None
+) -> None:
+    fake.script(CHAT_PATH, Reply(400, {"error": {"message": "it is wrong", "param": param}}))
+    assert refused(responses, text={"format": {"type": "json_object"}}, user="u")["param"] == name
+
+
+def test_too_long_a_conversation_is_an_error_about_the_input(responses: Function) -> None:
+    found = refused(responses, input="word " * 20_000)
+    assert (found["code"], found["param"]) == ("context_length_exceeded", "input")
+
+
 def test_a_providers_error_about_the_request_is_passed_on(responses: Function, fake: FakeProvider) -> None:
     fake.script(CHAT_PATH, Reply(400, {"error": {"message": "temperature must be 1", "param": "temperature"}}))
     found = ask(responses, temperature=0.5)
