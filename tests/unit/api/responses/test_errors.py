@@ -112,6 +112,8 @@ def message(*parts: Event) -> list[Event]:
         ),
         ({"input": message({"type": "input_file", "file_url": PRIVATE})}, "input[0].content[0]"),
         ({"input": message({"type": "input_file"})}, "input[0].content[0]"),
+        ({"input": message({"type": "input_file", "file_data": "data:text/plain,x"})}, "input[0].content[0]"),
+        ({"input": message({"type": "input_file", "file_data": PRIVATE})}, "input[0].content[0]"),
         ({"temperature": 2.1}, "temperature"),
         ({"temperature": "1"}, "temperature"),
         ({"top_p": -0.1}, "top_p"),

@@ -94,6 +94,15 @@ def test_tools_of_a_namespace_have_it_in_their_names(responses: Function, fake: 
     assert sent_to(fake)["messages"][1]["tool_calls"][0]["function"]["name"] == "agents__spawn"
 
 
+@pytest.mark.parametrize(("others", "namespace"), [([], "agents"), ([{**AGENTS, "name": "others"}], None)])
+def test_a_namespace_that_the_model_leaves_out_is_added_where_only_one_tool_has_the_name(
+    responses: Function, fake: FakeProvider, others: list[Event], namespace: str | None
+) -> None:
+    calls(fake, "spawn", "{}")
+    (item,) = answer(responses, tools=[AGENTS, *others])["output"]
+    assert (item["name"], item.get("namespace")) == ("spawn", namespace)
+
+
 def test_a_name_that_is_too_long_for_providers_is_shortened_and_stays_distinct() -> None:
     names = {function_name(f"tool_{i}", "n" * 80) for i in range(10)}
     assert len(names) == 10

@@ -6,7 +6,7 @@ and each output of a call the message of its result: most providers accept calls
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from sekha_llm_bridge.api.conversations.images import media_of_url
+from sekha_llm_bridge.api.conversations.images import is_web_url, media_of_url
 from sekha_llm_bridge.api.responses.reasoning import is_packed, unpacked
 from sekha_llm_bridge.api.responses.request import ContentPart, InputItem
 from sekha_llm_bridge.api.responses.tools import (
@@ -108,7 +108,7 @@ def _assistant_blocks(item: InputItem) -> list[Block] | None:
 
 
 def _other_message(item: InputItem) -> Message:
-    is_output = item.role is None
+    is_output = item.kind != "message"
     content = found_text(item.tools or ()) if item.kind == "tool_search_output" else item.output
     blocks = tuple(_content(content if is_output else item.content))
     role = Role.TOOL if is_output else _ROLES[item.role or ""]
@@ -151,5 +151,6 @@ def _part(sent: ContentPart) -> Block:
 
 def _file(sent: ContentPart) -> Media:
     if (data := sent.file_data) is not None:
-        return media_of_url(data) if data[:5].lower() == "data:" else Media(media_type=_PDF, data=data)
+        has_scheme = data[:5].lower() == "data:" or is_web_url(data)
+        return media_of_url(data) if has_scheme else Media(media_type=_PDF, data=data)
     return Media(url=sent.file_url) if sent.file_url is not None else Media(file_id=sent.file_id)

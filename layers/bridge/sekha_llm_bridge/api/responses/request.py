@@ -75,6 +75,8 @@ class ContentPart(_Lenient):
             case "input_file":
                 if all(getattr(self, name) is None for name in _FILE_FIELDS):
                     raise ValueError("a part of type input_file needs `file_data`, `file_url` or `file_id`")
+                if (data := self.file_data) and data[:5].lower() == "data:" and ";base64," not in data[:200].lower():
+                    raise ValueError("a data: URL in `file_data` must be data:TYPE;base64,…")
                 check_other_urls(self.type, {name: getattr(self, name) for name in _FILE_FIELDS})
             case "input_audio":
                 audio = self.input_audio or {}

@@ -48,9 +48,12 @@ class Tools(NamedTuple):
     by_name: Mapping[str, SentTool] = {}
     choice: ToolChoice | None = None
 
-    def called(self, function_name: str) -> SentTool:
-        """Returns the caller's tool that a called function stands for."""
-        return self.by_name.get(function_name) or SentTool(function_name)
+    def called(self, name: str) -> SentTool:
+        """Returns the caller's tool that a called function stands for. Models may leave the namespace out."""
+        if (found := self.by_name.get(name)) is not None:
+            return found
+        without_namespace = [tool for tool in self.by_name.values() if tool.name == name]
+        return without_namespace[0] if len(without_namespace) == 1 else SentTool(name)
 
     @property
     def has_grammar(self) -> bool:
