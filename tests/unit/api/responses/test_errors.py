@@ -131,6 +131,7 @@ def message(*parts: Event) -> list[Event]:
         ({"tool_choice": "any"}, "tool_choice"),
         ({"tool_choice": {"type": "function", "name": "g"}}, "tool_choice"),
         ({"tool_choice": {"type": "allowed_tools", "tools": "f"}}, "tool_choice.tools"),
+        ({"tool_choice": {"type": "allowed_tools", "mode": [], "tools": []}}, "tool_choice.mode"),
     ],
 )
 def test_a_wrong_field_is_named_by_its_path(responses: Function, fields: Event, param: str) -> None:

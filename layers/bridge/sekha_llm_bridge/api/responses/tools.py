@@ -183,7 +183,7 @@ def _allowed(tools: Tools, choice: Mapping[str, Any]) -> Tools:
     allowed, mode = choice.get("tools"), choice.get("mode", "auto")
     if not isinstance(allowed, list) or not all(isinstance(one, dict) for one in allowed):
         raise InvalidRequest("tool_choice.tools: must be a list of objects", param="tool_choice.tools")
-    if mode not in {"auto", "required"}:
+    if mode not in ("auto", "required"):  # any JSON: it may not be hashable
         raise InvalidRequest("tool_choice.mode: must be auto or required", param="tool_choice.mode")
     names = {_named(tools, one, "tool_choice.tools") for one in allowed}
     functions = tuple(function for function in tools.functions if function.name in names)
