@@ -13,14 +13,31 @@ sys.path.insert(0, str(ROOT))
 
 from page_sections import table, with_section  # noqa: E402 — needs the path that is set above
 from tests.clients.libraries import (  # noqa: E402 — needs the path that is set above
+    CodingAgent,
     Library,
     all_libraries,
     call_meanings,
+    coding_agents,
     documented_programs,
 )
 from tests.corpus.caller_calls import Call, all_callers  # noqa: E402 — as above
 
 DOCUMENT = ROOT / "tests" / "COMPATIBILITY.md"
+_APIS = {
+    "chat": "`/v1/chat/completions`",
+    "messages": "`/v1/messages`, Anthropic's API",
+    "responses": "`/v1/responses`",
+    "ollama": "Ollama's API",
+}
+_OTHER_FORMATS = (
+    "Each call is tried with a provider of OpenAI's format; *chat*, *stream* and *turns* also with one of Anthropic's "
+    "and one of Ollama's."
+)
+_AGENTS = (
+    "`infra/local/agents` runs them in an empty home, with a made-up key and loopback alone: each edits a file, with a "
+    "scripted provider of OpenAI's, of Anthropic's and of Ollama's format. A cost limit that is exceeded is an error "
+    "that the agent shows."
+)
 _VECTOR_STORES = (
     "`chroma.default_collection: null`, in the bridge's configuration, is for a framework with a vector store of its "
     "own: else the bridge stores every text that is embedded, and so the framework's search queries too."
@@ -36,7 +53,8 @@ def with_tables(text: str) -> str:
     """Returns the document with tables that are made anew. Raises ValueError where it has no markers for them."""
     sections = {
         "Use it with": settings_table(),
-        "Client libraries": libraries_table(),
+        **{f"Client libraries: {title}": libraries_table(api) for api, title in _APIS.items()},
+        "Coding agents": agents_table(),
         "Programs of Sekha": callers_table(),
     }
     return with_section(text, "tables", "\n".join(f"## {title}\n\n{one}" for title, one in sections.items()))
@@ -53,13 +71,27 @@ def settings_table() -> str:
     return f"{settings}\n{_VECTOR_STORES}\n"
 
 
-def libraries_table() -> str:
-    """Returns the table of libraries and calls. A dash: the library does not offer the call."""
-    rows = _libraries()
+def libraries_table(api: str) -> str:
+    """Returns the table of the libraries that ask one API, and of their calls. A dash: the library does not offer it.
+
+    `api` is a key of `_APIS`.
+    """
+    rows = [one for one in _libraries() if one.api == api]
     calls = [call for call in call_meanings() if any(call in row.calls for row in rows)]
     legend = "; ".join(f"*{call}*: {call_meanings()[call]}" for call in calls)
     cells = [(row.name, *("works" if call in row.calls else "–" for call in calls)) for row in rows]
-    return f"{legend}. A dash: the library does not offer it.\n\n{table(('library', *calls), cells)}"
+    formats = f" {_OTHER_FORMATS}" if api != "chat" else ""
+    return f"{legend}. A dash: the library does not offer it.{formats}\n\n{table(('library', *calls), cells)}"
+
+
+def agents_table() -> str:
+    """Returns the table of coding agents, and of what each must be told."""
+    rows = [
+        (f"{one.name} (`{one.package}`)", one.api, one.address, one.model, one.limit, one.setting, _tried(one))
+        for one in coding_agents()
+    ]
+    head = ("agent", "API", "address and key", "model", "cost limit, USD per request", "other settings", "tried")
+    return f"{_AGENTS}\n\n{table(head, rows)}"
 
 
 def callers_table() -> str:
@@ -76,6 +108,10 @@ def callers_table() -> str:
 
 def _libraries() -> list[Library]:
     return [one for one in all_libraries() if one.group == "libraries"]
+
+
+def _tried(agent: CodingAgent) -> str:
+    return "edits a file" if agent.runs else "its recorded requests"
 
 
 def _sent(call: Call) -> str:

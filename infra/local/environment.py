@@ -6,6 +6,7 @@ It only imports the standard library, because it runs before anything is install
     python3 infra/local/environment.py up [ARGS]     create the environments of the local stack, then start it
     python3 infra/local/environment.py test [ARGS]   create all environments, then run every check and test
     python3 infra/local/environment.py clients ARGS  run pytest on the clients that have an environment of their own
+    python3 infra/local/environment.py agents ARGS   run pytest on the coding agents
     python3 infra/local/environment.py fuzz ARGS     run pytest on the tests with generated requests
     python3 infra/local/environment.py browser ARGS  run pytest on the tests that need a browser
     python3 infra/local/environment.py bench [ARGS]  create the environment of a benchmark, then run it
@@ -52,6 +53,7 @@ COMMANDS = {
     "up": ("local_stack", ("infra/local",)),
     "test": ("local_checks", ("infra/local",)),
     "clients": ("pytest", ("infra/local", "layers/bridge", ".")),
+    "agents": ("pytest", ("infra/local", "layers/bridge", ".")),
     "fuzz": ("pytest", ("infra/local", "layers/bridge", ".")),
     "browser": ("pytest", ("infra/local", "layers/bridge", ".")),
     "bench": ("bridge_bench", ("infra/bench", "infra/local", "layers/bridge", ".")),

@@ -1,4 +1,4 @@
-"""The libraries and programs of `libraries.yaml`: what they are told, and which of their calls are tried."""
+"""The libraries, agents and programs of `libraries.yaml`: what they are told, and which of their calls are tried."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,11 +7,14 @@ from typing import Any
 import yaml
 
 DOCUMENT = Path(__file__).with_name("libraries.yaml")
+OTHER_FORMATS = ("claude", "qwen")
+"""Models of the tests' stack whose providers have Anthropic's and Ollama's formats."""
+_CALLS_OF_FORMATS = ("chat", "stream", "turns")
 
 
 @dataclass(frozen=True)
 class Library:
-    """One row of the file. `environments` is empty for a library of npm."""
+    """One row of the file. `environments` is empty for a library of npm; `api` is the API of the bridge that it asks."""
 
     name: str
     program: str
@@ -21,6 +24,14 @@ class Library:
     setting: str
     environments: tuple[str, ...] = ()
     group: str = "libraries"
+    api: str = "chat"
+
+    def calls_with_models(self) -> list[str]:
+        """Returns its calls, and `call@model` for calls that are also tried with providers of other formats. What asks
+        chat completions is not: the tests of the adapters have that.
+        """
+        others = OTHER_FORMATS if self.api != "chat" else ()
+        return [*self.calls, *(f"{call}@{model}" for model in others for call in _CALLS_OF_FORMATS)]
 
 
 @dataclass(frozen=True)
@@ -32,6 +43,23 @@ class DocumentedProgram:
     model: str
     setting: str
     source: str
+
+
+@dataclass(frozen=True)
+class CodingAgent:
+    """A coding agent of npm. `runs` are the names of its runs in `coding_agents.py`, `requests` the names of the files with
+    its recorded requests. `limit` is where the cost limit of its requests is set.
+    """
+
+    name: str
+    package: str
+    runs: tuple[str, ...]
+    requests: tuple[str, ...]
+    api: str
+    address: str
+    model: str
+    limit: str
+    setting: str
 
 
 @dataclass(frozen=True)
@@ -66,6 +94,12 @@ def all_libraries() -> list[Library]:
 def all_programs() -> list[Program]:
     """Returns the program of each library, once for each of its environments."""
     return [Program(one, name) for one in all_libraries() for name in one.environments or ("npm",)]
+
+
+def coding_agents() -> list[CodingAgent]:
+    """Returns the coding agents. Raises TypeError for an unknown or missing key."""
+    rows = _document()["agents"]
+    return [CodingAgent(**{**row, "runs": tuple(row["runs"]), "requests": tuple(row["requests"])}) for row in rows]
 
 
 def documented_programs() -> list[DocumentedProgram]:

@@ -24,7 +24,7 @@ def redacted(data: str) -> Block:
     return {"type": "redacted_thinking", "data": data}
 
 
-def tool_use(call_id: str, name: str, **arguments: Any) -> Block:
+def tool_use(call_id: str, name: str, /, **arguments: Any) -> Block:
     return {"type": "tool_use", "id": call_id, "name": name, "input": arguments}
 
 

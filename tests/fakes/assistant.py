@@ -1,74 +1,94 @@
-"""A provider that answers by what it is asked, in OpenAI's format: with a tool call, with JSON, or with text."""
+"""A provider that answers by what it is asked, in OpenAI's, Anthropic's and Ollama's formats: with tool calls, with
+JSON, or with text.
+"""
 
 import json
+import threading
+from collections.abc import Mapping
 from typing import Any
 
-from tests.fakes.provider import FakeProvider, Received, Reply, Stream, chat_completion, chat_events, chunk
+from tests.fakes.chat_formats import FORMATS, Asked, ChatFormat, Said, stream_of
+from tests.fakes.provider import FakeProvider, Received, Reply
 from tests.fakes.schema_answers import example_of
 
-CHAT_PATH = "/v1/chat/completions"
 TEXT = "Hello from the assistant."
 WEATHER = "It is 21 degrees in Oslo."
 CITY = {"city": "Oslo"}
 CUT = "Stop in the middle."  # a question whose streamed answer breaks off
+WAIT = "Wait in the middle."  # a question whose streamed answer does not end while somebody reads it
+COMPARE = "Compare three cities."  # a question that takes two calls at once, and then another
 PERSON = {"name": "Ada", "age": 36}
 LABELS = "memory, routing, cost"
+LIMITED_MODEL = "limited"  # a model whose requests are too many
+LIMITED_FOR_S = 7
+BROKEN_MODEL = "broken"  # a model whose server fails
 
 _BY_NAME: dict[str, Any] = {**PERSON, "summary": LABELS}
+_CHARACTERS_PER_TOKEN = 4
+_COMPARED = ((("weather", CITY), ("weather", {"city": "Bergen"})), (("weather", {"city": "Tromsø"}),))
 
 
 class Assistant(FakeProvider):
-    """Calls the tool `weather` when it is offered, and tells the weather after the tool's result. Any other offered
-    tool gets a person as arguments, as libraries ask for structured output; a JSON schema gets what it describes. The
-    answer to `CUT` breaks off.
+    """Calls the tool `weather` when it is offered, and tells the weather after the tool's result. The arguments of any
+    other tool, as libraries ask for structured output, and an answer with a JSON schema are what the schema describes.
+
+    `COMPARE` takes two turns of calls, and is answered with all results, so that none is lost or exchanged. The answer
+    to `CUT` breaks off; that to `WAIT` waits until the client leaves.
     """
 
     def __init__(self, *, dimension: int = 8) -> None:
         super().__init__(dimension=dimension, text=TEXT)
+        self.last_waiting = threading.Event()
+        """Set once the client of the latest `WAIT` has left."""
+
+    def said(self, asked: Asked) -> Said:
+        """Returns what is answered."""
+        if asked.question == COMPARE and "weather" in asked.tools:
+            return _compared(asked)
+        if asked.ends_with_result:
+            return Said(WEATHER)
+        if asked.tools:
+            return Said(None, (_call_of_one(asked.tools),))
+        if asked.wants_json:
+            return Said(json.dumps(example_of(asked.schema, _BY_NAME) if asked.schema else PERSON))
+        return Said(self.text)
 
     def _default_reply(self, request: Received) -> Reply:
-        if request.path != CHAT_PATH:
+        path = request.path.partition("?")[0]
+        if path == "/v1/messages/count_tokens":
+            return Reply(body={"input_tokens": len(json.dumps(request.body)) // _CHARACTERS_PER_TOKEN})
+        form = FORMATS.get(path)
+        if form is None:
             return super()._default_reply(request)
-        body = request.body
-        if body["messages"][-1]["content"] == CUT:
-            return _cut_reply(body)
-        if body["messages"][-1]["role"] == "tool":
-            return _text_reply(body, WEATHER)
-        if tools := body.get("tools"):
-            return _call_reply(body, [tool["function"]["name"] for tool in tools])
-        if (body.get("response_format") or {}).get("type", "text") != "text":
-            return _text_reply(body, json.dumps(_json_answer(body)))
-        return _text_reply(body, self.text)
+        asked = form.asked(request.body)
+        if asked.model == LIMITED_MODEL:
+            return Reply(429, {"error": {"message": "too many requests"}}, {"retry-after": str(LIMITED_FOR_S)})
+        if asked.model == BROKEN_MODEL:
+            return Reply(500, {"error": {"message": "out of order"}})
+        return self._answer(form, asked)
+
+    def _answer(self, form: ChatFormat, asked: Asked) -> Reply:
+        said = self.said(asked)
+        if not asked.is_streamed:
+            return Reply(body=form.whole(said, asked))
+        parts = list(form.parts(said, asked))
+        begun = parts[: len(parts) // 2]
+        if asked.latest == CUT:
+            return Reply(stream=stream_of(form, said, asked, parts=begun, ending="closed"))
+        if asked.latest == WAIT:
+            self.last_waiting = threading.Event()
+            waiting = {"ending": "silent", "client_disconnected": self.last_waiting}
+            return Reply(stream=stream_of(form, said, asked, parts=begun, **waiting))
+        return Reply(stream=stream_of(form, said, asked))
 
 
-def _json_answer(body: dict[str, Any]) -> Any:
-    schema = (body["response_format"].get("json_schema") or {}).get("schema")
-    return example_of(schema, _BY_NAME) if schema else PERSON
+def _call_of_one(tools: Mapping[str, Mapping[str, Any]]) -> tuple[str, Mapping[str, Any]]:
+    if "weather" in tools:
+        return "weather", CITY
+    name, schema = next(iter(tools.items()))
+    return name, example_of(schema, _BY_NAME) if schema.get("properties") else PERSON
 
 
-def _text_reply(body: dict[str, Any], text: str) -> Reply:
-    if body.get("stream"):
-        return Reply(stream=Stream(list(chat_events(text, model=body["model"]))))
-    return Reply(body=chat_completion(text, model=body["model"]))
-
-
-def _cut_reply(body: dict[str, Any]) -> Reply:
-    """Returns a stream whose connection is closed after some words."""
-    events = list(chat_events(TEXT, model=body["model"]))
-    return Reply(stream=Stream(events[:3], ending="closed"))
-
-
-def _call_reply(body: dict[str, Any], offered: list[str]) -> Reply:
-    name, arguments = ("weather", CITY) if "weather" in offered else (offered[0], PERSON)
-    written = json.dumps(arguments)
-    call = {"id": "call_1", "type": "function", "function": {"name": name, "arguments": written}}
-    if not body.get("stream"):
-        answer: Any = chat_completion(None, model=body["model"], tool_calls=[call])
-        answer["choices"][0]["finish_reason"] = "tool_calls"
-        return Reply(body=answer)
-    start = {**call, "index": 0, "function": {"name": name, "arguments": ""}}
-    deltas = [{"role": "assistant", "content": None, "tool_calls": [start]}]
-    pieces = (written[:6], written[6:])
-    deltas += [{"tool_calls": [{"index": 0, "function": {"arguments": piece}}]} for piece in pieces]
-    events = [chunk(delta, model=body["model"]) for delta in deltas]
-    return Reply(stream=Stream([*events, chunk({}, finish="tool_calls", model=body["model"]), b"data: [DONE]\n\n"]))
+def _compared(asked: Asked) -> Said:
+    n_turns = {0: 0, 2: 1}.get(len(asked.results))
+    return Said("; ".join(asked.results)) if n_turns is None else Said(None, _COMPARED[n_turns])

@@ -60,6 +60,11 @@ class Function:
         state.bridge = state.taken_over = live.current
         return self
 
+    @property
+    def app(self) -> Any:
+        """The function's ASGI app."""
+        return self._module.app
+
     def client(self) -> httpx.AsyncClient:
         """Returns a client for requests at the same time, without events of API Gateway."""
         return httpx.AsyncClient(transport=httpx.ASGITransport(self._module.app), base_url="http://bridge")

@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections import defaultdict, deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
@@ -161,7 +161,9 @@ class FakeProvider:
             case "/v1/models":
                 return Reply(body={"object": "list", "data": []})
             case "/api/tags":
-                return Reply(body={"models": []})
+                return Reply(body={"models": [ollama_row(*model) for model in OLLAMA_MODELS]})
+            case "/api/show":
+                return Reply(body={"details": {}, "model_info": {}})
             case _:
                 return Reply(404, {"error": {"message": f"no {request.path} here"}})
 
@@ -224,6 +226,20 @@ def ollama_events(text: str, *, model: str = "fake-model") -> Iterator[bytes]:
 def ndjson(data: object) -> bytes:
     """One line of NDJSON."""
     return json.dumps(data, ensure_ascii=False).encode() + b"\n"
+
+
+OLLAMA_MODELS = (
+    ("nomic-embed-text:latest", "137M", ("embedding",), 768),
+    ("llama3.1:8b", "8.0B", ("completion", "tools"), 4096),
+    ("llama3.1:70b", "70.6B", ("completion", "tools"), 8192),
+)
+"""The models of the migration guide: what a fake Ollama has."""
+
+
+def ollama_row(name: str, size: str, capabilities: Sequence[str], embedding_length: int) -> dict[str, object]:
+    """One row of `GET /api/tags`."""
+    lengths = {"context_length": 8192, "embedding_length": embedding_length}
+    return {"name": name, "digest": name, "details": {"parameter_size": size, **lengths}, "capabilities": capabilities}
 
 
 def ollama_chat(text: str, *, model: str = "fake-model", **more: object) -> dict[str, object]:

@@ -5,12 +5,15 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
+import anthropic
 import boto3
 import httpx
+import ollama
 import openai
 import pytest
 import yaml
@@ -25,6 +28,32 @@ from tests.fakes.settings import chat_model, provider
 
 pytestmark = pytest.mark.stack
 CHAT = {"messages": [{"role": "user", "content": "Hello"}]}
+
+
+HELLO: Any = [{"role": "user", "content": "Hello"}]
+
+
+def anthropics_client_asks(address: str, key: str) -> str:
+    with anthropic.Anthropic(base_url=address, api_key=key, max_retries=0) as sdk:
+        (block,) = sdk.messages.create(model="auto", max_tokens=9, messages=HELLO).content
+        return block.text if block.type == "text" else ""
+
+
+def openais_client_asks_for_a_response(address: str, key: str) -> str:
+    with openai.OpenAI(base_url=f"{address}/v1", api_key=key, max_retries=0) as sdk:
+        return sdk.responses.create(model="auto", input="Hello").output_text
+
+
+def ollamas_client_asks(address: str, key: str) -> str:
+    with ollama.Client(host=address, headers={"authorization": f"Bearer {key}"}) as sdk:
+        return sdk.chat(model="auto", messages=HELLO).message.content or ""
+
+
+CLIENTS: Mapping[Callable[[str, str], str], type[Exception]] = {
+    anthropics_client_asks: anthropic.AuthenticationError,
+    openais_client_asks_for_a_response: openai.AuthenticationError,
+    ollamas_client_asks: ollama.ResponseError,
+}
 
 
 class Keys:
@@ -133,6 +162,16 @@ def test_openais_client_recognises_a_wrong_key(stack: RunningStack) -> None:
     ):
         sdk.models.list()
     assert refused.value.code == "invalid_api_key"
+
+
+@pytest.mark.parametrize("ask", CLIENTS, ids=lambda ask: ask.__name__)
+def test_the_clients_of_the_other_apis_are_answered_with_a_key_and_recognise_a_wrong_one(
+    stack: RunningStack, keys: Keys, ask: Callable[[str, str], str]
+) -> None:
+    assert ask(stack.base_url, keys.add().text) == "Hello."
+    with pytest.raises(CLIENTS[ask], match="sekha-bridge keys create") as refused:
+        ask(stack.base_url, new_key().text)
+    assert vars(refused.value)["status_code"] == 401
 
 
 @pytest.mark.parametrize("header", ["x-api-key", "api-key"])

@@ -74,7 +74,7 @@ def _ask(functions: RunningFunctions, function: str, path: str, body: Mapping[st
     """Sends a request twice with one `Idempotency-Key`, one that a budget pays, and one that the provider rejects at
     its path `asked`.
     """
-    once, rejected = ({"idempotency-key": f"{function}-{number}"} for number in range(2))
+    once, rejected = ({"idempotency-key": f"{path}-{number}"} for number in range(2))
     for _ in range(2):
         assert functions.request(function, path, body, headers=once) == 200
     assert functions.request(function, path, body, policy=KeyPolicy(daily_usd=Decimal(5))) == 200
@@ -107,17 +107,19 @@ def _drain(functions: RunningFunctions) -> None:
         {"text": "Bob", "collection": "others", "model": "first/mini"},
     )
     assert functions.request("EmbeddingsFunction", _EMBEDDINGS, text, chroma_url=_NOBODY_LISTENS) == 200
-    assert functions.request("OllamaFunction", _OLLAMA_EMBED, text, chroma_url=_NOBODY_LISTENS) == 200
+    assert (
+        functions.request("OllamaFunction", _OLLAMA_EMBED, {**text, "input": "Eve"}, chroma_url=_NOBODY_LISTENS) == 200
+    )
     assert functions.request("EmbedFunction", "/embed", other, chroma_url=_NOBODY_LISTENS) == 200
     with FakeProvider() as half_up:  # a Chroma that answers, and stores nothing
         half_up.script(_ONE_COLLECTION, Reply(body=[]))
         for path in (_ONE_COLLECTION, f"{_COLLECTIONS}/conversations", f"{_COLLECTIONS}/others"):
             half_up.always(path, Reply(503))
-        assert functions.invoke("DrainFunction", {}, chroma_url=half_up.url)["left"] == 2
+        assert functions.invoke("DrainFunction", {}, chroma_url=half_up.url)["left"] == 3
     functions.aws.sqs.send_message(
         QueueUrl=functions.queues.url, MessageBody="none", MessageGroupId="g", MessageDeduplicationId="1"
     )
-    assert functions.invoke("DrainFunction", {})["stored"] == 2
+    assert functions.invoke("DrainFunction", {})["stored"] == 3
 
 
 def _run_jobs(functions: RunningFunctions) -> None:

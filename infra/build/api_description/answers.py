@@ -240,6 +240,8 @@ class MessageUsage(Answer):
     output_tokens: Count
     cache_creation_input_tokens: Count | None = None
     cache_read_input_tokens: Count | None = None
+    estimated: bool = False
+    """Whether the bridge has estimated them, because the provider did not count."""
 
 
 class Message(Answer):
@@ -258,10 +260,20 @@ class Message(Answer):
     bridge: Receipt
 
 
+class CountReceipt(Answer):
+    """Whose count it is; null where no model could answer now."""
+
+    provider_id: str | None
+    model_id: str | None
+    estimated: bool
+    """Whether the bridge has estimated it, because the provider has no count."""
+
+
 class TokenCount(Answer):
     """The tokens of a request."""
 
     input_tokens: Count
+    bridge: CountReceipt
 
 
 class ResponseUsage(Answer):
@@ -270,6 +282,8 @@ class ResponseUsage(Answer):
     input_tokens: Count
     output_tokens: Count
     total_tokens: Count
+    estimated: bool = False
+    """Whether the bridge has estimated them, because the provider did not count."""
 
 
 class ResponseAnswer(Answer):
@@ -286,6 +300,12 @@ class ResponseAnswer(Answer):
     """Items: messages, reasoning, and calls of functions."""
     usage: ResponseUsage | None
     bridge: Receipt
+
+
+class OllamaNotes(Answer):
+    """What the caller should know about an answer for which no model was asked."""
+
+    notes: list[str]
 
 
 class OllamaCounts(Answer):
@@ -310,7 +330,7 @@ class OllamaChatAnswer(OllamaCounts):
     created_at: str
     message: dict[str, Any]
     """`role`, `content`, and where there are any `thinking` and `tool_calls`."""
-    bridge: Receipt | None = None
+    bridge: Receipt | OllamaNotes | None = None
 
 
 class OllamaGenerateAnswer(OllamaCounts):
@@ -321,25 +341,7 @@ class OllamaGenerateAnswer(OllamaCounts):
     created_at: str
     response: str
     thinking: str | None = None
-    bridge: Receipt | None = None
-
-
-class OllamaEmbeddings(Answer):
-    """A vector for each text, in the format of Ollama's API."""
-
-    model: str
-    embeddings: list[list[float]]
-    total_duration: Count | None = None
-    """Nanoseconds."""
-    prompt_eval_count: Count | None = None
-    """The tokens of the texts."""
-    bridge: Receipt | None = None
-
-
-class OllamaEmbedding(Answer):
-    """The vector of one text, in the older format of Ollama's API."""
-
-    embedding: list[float]
+    bridge: Receipt | OllamaNotes | None = None
 
 
 class OllamaModelDetails(Answer):
@@ -408,6 +410,25 @@ class EmbeddingList(Answer):
     model: str
     usage: EmbeddingUsage
     bridge: EmbeddingReceipt
+
+
+class OllamaEmbeddings(Answer):
+    """A vector for each text, in the format of Ollama's API."""
+
+    model: str
+    embeddings: list[list[float]]
+    total_duration: Count | None = None
+    """Nanoseconds."""
+    prompt_eval_count: Count | None = None
+    """The tokens of the texts."""
+    bridge: EmbeddingReceipt | OllamaNotes
+
+
+class OllamaEmbedding(Answer):
+    """The vector of one text, in the older format of Ollama's API."""
+
+    embedding: list[float]
+    bridge: EmbeddingReceipt | OllamaNotes
 
 
 class LegacyEmbedding(Answer):

@@ -76,25 +76,28 @@ FIELDS: Mapping[str, Mapping[str, str]] = {
     },
     "OllamaChatRequest": {
         **_OLLAMA_FIELDS,
-        "messages": "The conversation so far, as in Ollama's API.",
+        "messages": "The conversation so far, as in Ollama's API. Without it, no model is asked.",
         "tools": "The tools that the model may call.",
     },
     "OllamaGenerateRequest": {
         **_OLLAMA_FIELDS,
-        "prompt": "The text to answer.",
+        "prompt": "The text to answer. Without it, no model is asked.",
         "system": "The instructions.",
         "images": "Images in base64.",
     },
     "OllamaEmbedRequest": {
         **_EMBED_FIELDS,
-        "input": "A text, or several.",
+        "input": "A text, or several. Without it, no model is asked.",
         "dimensions": "The length of the vectors, for models that can shorten them.",
         "truncate": "Whether texts that are too long are cut; for Ollama only.",
         "options": "For Ollama only.",
         "keep_alive": "How long a server of Ollama keeps the model loaded; for Ollama only.",
     },
-    "OllamaLegacyEmbedRequest": {**_EMBED_FIELDS, "prompt": "The text."},
-    "OllamaShowRequest": {"model": "A model's id, `provider/model`, an alias, or a name such as `auto`."},
+    "OllamaLegacyEmbedRequest": {**_EMBED_FIELDS, "prompt": "The text. Without it, no model is asked."},
+    "OllamaShowRequest": {
+        "model": "Required: a model's id, `provider/model`, an alias, or a name such as `auto`.",
+        "name": "The former name of `model`.",
+    },
     "ChatRequest": {
         **_OPTION_FIELDS,
         "messages": "The conversation so far.",

@@ -81,14 +81,14 @@ class _OllamaRequest(_Request):
 class OllamaChatRequest(_OllamaRequest):
     """A chat in the format of Ollama's API."""
 
-    messages: Annotated[_Objects, Field(min_length=1)]
+    messages: _Objects | None = None
     tools: _Objects | None = None
 
 
 class OllamaGenerateRequest(_OllamaRequest):
     """A prompt in the format of Ollama's API."""
 
-    prompt: str
+    prompt: str | None = None
     system: str | None = None
     images: list[str] | None = None
 
@@ -96,7 +96,7 @@ class OllamaGenerateRequest(_OllamaRequest):
 class OllamaEmbedRequest(_Embed):
     """Texts to embed, in the format of Ollama's API."""
 
-    input: str | list[str]
+    input: str | list[str] | None = None
     dimensions: int | None = None
     truncate: StrictBool | None = None
     options: dict[str, Any] | None = None
@@ -106,10 +106,11 @@ class OllamaEmbedRequest(_Embed):
 class OllamaLegacyEmbedRequest(_Embed):
     """A text to embed, in the older format of Ollama's API."""
 
-    prompt: str
+    prompt: str | None = None
 
 
 class OllamaShowRequest(_Further):
     """The name of a model."""
 
-    model: str
+    model: str | None = None
+    name: str | None = None

@@ -4,7 +4,9 @@ The adapter reads them, the state table keeps them, and the catalog makes models
 other, so this type is below all of them.
 """
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import NamedTuple, TypeAlias
 
 DEFAULT_TAG = ":latest"
 """What Ollama adds to a name without a tag."""
@@ -42,6 +44,12 @@ class FoundModel(NamedTuple):
     def model_id(self) -> str:
         """The name without the default tag, as people write it."""
         return self.name.removesuffix(DEFAULT_TAG)
+
+
+FoundModels: TypeAlias = Mapping[str, tuple[FoundModel, ...]]
+"""The models of each provider that has a list, by the provider's id."""
+
+NO_LISTS: FoundModels = MappingProxyType({})
 
 
 def with_known_description(listed: FoundModel, known: FoundModel) -> FoundModel:

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 import environment
-from local_stack.testing import RunningStack
 from tests.clients.libraries import Program, all_libraries, all_programs, call_meanings
-from tests.clients.programs import expected, has_node, run
+from tests.clients.programs import expected, has_node, run_with_assistant
+from tests.clients.stack import CallersStack
 
 pytestmark = pytest.mark.stack
 Outcomes = Callable[[Program], dict[str, Any]]
@@ -23,21 +23,19 @@ CELLS = [
     )
     for program in all_programs()
     if program.environment not in environment.ON_DEMAND  # tests/clients/large_cases.py has those
-    for call in program.library.calls
+    for call in program.library.calls_with_models()
 ]
 
 
 @pytest.fixture(scope="package")
-def outcomes(stack: RunningStack) -> Outcomes:
+def outcomes(callers_stack: CallersStack) -> Outcomes:
     """Runs a program when its first call is asked for."""
-    return functools.cache(
-        lambda program: run(program, stack.base_url, embedding_model="nomic-embed-text", calls=program.library.calls)
-    )
+    return functools.cache(lambda program: run_with_assistant(program, callers_stack))
 
 
 @pytest.mark.parametrize(("program", "call"), CELLS)
 def test_a_library_makes_the_call(outcomes: Outcomes, program: Program, call: str) -> None:
-    assert outcomes(program)[call] == expected(program.library, call)
+    assert outcomes(program)[call] == expected(program, call)
 
 
 def test_each_library_has_known_calls_only() -> None:

@@ -21,8 +21,8 @@ class Live:
     def live(self) -> "Live":
         return self
 
-    async def before_request(self) -> None:
-        return None
+    async def before_request(self, *, uses_models: bool) -> None:
+        assert uses_models
 
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]

@@ -28,7 +28,9 @@ def test_names_that_only_an_ollama_may_have_are_a_warning_and_configured_ones_ar
     home = {"id": "home", "provider_type": "ollama", "models": ["auto", chat_model("llama3.1:8b")]}
     cloud = provider("cloud", chat_model("gpt"), base_url="http://h")
     names = {"default_models": {"embedding": "nomic-embed-text", "chat_fast": "llama3.1:8b"}}
-    aliases = {"aliases": {"one": ["cloud/gpt", "home/llama3.1:8b", "qwen3", "phi4"], "two": "chat_smart"}}
+    aliases = {
+        "aliases": {"one": ["cloud/gpt", "home/llama3.1:8b", "qwen3", "phi4"], "two": "chat_smart", "gpt-*": "auto"}
+    }
     can_be_used = "is not configured, and can be used while home has it (models: auto)"
     assert list(configuration_warnings(make_settings(home, cloud, **names, **aliases))) == [
         f"default_models.embedding: nomic-embed-text {can_be_used}",

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.clients.libraries import Program, all_libraries, all_programs
+from tests.clients.libraries import Program, all_programs
 from tests.clients.programs import NODE, NodeMissingError, expected, has_node, run
 
 CALLS = NODE.parent / "calls"
@@ -12,10 +12,11 @@ NPM_PROGRAMS = [one for one in all_programs() if one.environment == "npm"]
 
 
 def test_each_library_has_its_program_and_an_expectation_for_each_call() -> None:
-    for library in all_libraries():
+    for program in all_programs():
+        library = program.library
         path = CALLS / f"{library.program}.py" if library.environments else NODE / library.program
         assert path.is_file()
-        assert all(expected(library, call) for call in library.calls)
+        assert all(expected(program, call) for call in library.calls_with_models())
 
 
 def test_the_npm_lock_names_no_registry() -> None:

@@ -227,6 +227,19 @@ def test_before_the_first_check_the_answer_says_so_and_when_to_retry(world: Worl
     assert ask(chat).status == 200, "a missing list is read again after five seconds"
 
 
+def test_a_list_that_never_comes_is_asked_for_once_a_minute_in_the_end(world: World, clock: FakeClock) -> None:
+    chat = world.function("chat_completions")
+    for _ in range(25):  # every five seconds, for two minutes
+        ask(chat)
+        clock.advance(5)
+    before = world.store.reads
+    assert before == 24
+    for _ in range(24):
+        ask(chat)
+        clock.advance(5)
+    assert world.store.reads - before == 2
+
+
 def test_before_the_first_check_other_providers_answer(world: World) -> None:
     with FakeProvider() as cloud:
         world.write(

@@ -28,10 +28,17 @@ def row(base_url: str | None, kind: str = "openai") -> Vendor:
     return found
 
 
+CACHE_FIELDS = {"prompt_cache_key", "prompt_cache_retention", "prompt_cache_options"}
+OPENAI: dict[str, Any] = {
+    "output_cap_field": "max_completion_tokens",
+    "takes_cache_marks": False,
+    "responses_fields": {"service_tier", "safety_identifier", *CACHE_FIELDS},
+}
+OPENROUTER: dict[str, Any] = {"accepts_price_ceiling": True, "takes_reasoning_details": True}
 ROWS: list[tuple[str, dict[str, Any]]] = [
-    ("https://api.openai.com/v1", {"output_cap_field": "max_completion_tokens", "takes_cache_marks": False}),
-    ("https://r.openai.azure.com/openai/v1", {"output_cap_field": "max_completion_tokens", "takes_cache_marks": False}),
-    ("https://openrouter.ai/api/v1", {"accepts_price_ceiling": True}),
+    ("https://api.openai.com/v1", OPENAI),
+    ("https://r.openai.azure.com/openai/v1", OPENAI),
+    ("https://openrouter.ai/api/v1", OPENROUTER),
     ("https://generativelanguage.googleapis.com/v1beta/openai", {"max_texts": 100, "takes_cache_marks": False}),
     (
         "https://api.groq.com/openai/v1",
@@ -112,20 +119,15 @@ def test_any_other_host_gets_the_generic_row(base_url: str) -> None:
 @pytest.mark.parametrize(
     ("kind", "base_url", "differences"),
     [
-        ("openai", None, {"output_cap_field": "max_completion_tokens", "takes_cache_marks": False}),
+        ("openai", None, OPENAI),
         (
             "azure_openai",
             "https://r.openai.azure.com",
-            {
-                "output_cap_field": "max_completion_tokens",
-                "auth_header": "api-key",
-                "auth_prefix": "",
-                "takes_cache_marks": False,
-            },
+            {**OPENAI, "auth_header": "api-key", "auth_prefix": ""},
         ),
-        ("openrouter", None, {"accepts_price_ceiling": True}),
+        ("openrouter", None, OPENROUTER),
         ("litellm", "http://localhost:4000", {}),
-        ("openrouter", "https://api.groq.com/v1", {"accepts_price_ceiling": True}),
+        ("openrouter", "https://api.groq.com/v1", OPENROUTER),
     ],
 )
 def test_a_type_of_its_own_has_its_own_row_wherever_it_is(

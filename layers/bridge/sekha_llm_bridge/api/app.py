@@ -48,7 +48,6 @@ def create_app(
     app.router.route_class = Route
     app.state.error_body = error_body
     app.state.live = live_bridge(secrets)
-    app.state.uses_models = uses_models
     app.state.bridge = app.state.taken_over = app.state.live.current
     if uses_vectors and isinstance(app.state.bridge, Bridge):
         app.state.bridge.vectors()
@@ -56,7 +55,9 @@ def create_app(
     app.add_exception_handler(HTTPException, _on_http_exception)
     if asks_models:
         app.add_middleware(IdempotencyMiddleware)
-    app.add_middleware(RequestMiddleware, error_body=error_body, request_id_headers=request_id_headers)
+    app.add_middleware(
+        RequestMiddleware, error_body=error_body, request_id_headers=request_id_headers, uses_models=uses_models
+    )
     return app
 
 

@@ -30,10 +30,13 @@ class RequestMiddleware:
         app: ASGIApp,
         error_body: ErrorBody = openai_error_body,
         request_id_headers: Sequence[str] = (REQUEST_ID_HEADER,),
+        *,
+        uses_models: bool = True,
     ) -> None:
         self._app = app
         self._error_body = error_body
         self._id_headers = tuple(name.encode() for name in request_id_headers)
+        self._uses_models = uses_models
         self._clock = SystemClock()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -46,7 +49,7 @@ class RequestMiddleware:
         state.put_into(scope)
         started_s = self._clock.monotonic_s()
         try:
-            await _renew_bridge(scope)
+            await _renew_bridge(scope, uses_models=self._uses_models)
             await self._app(scope, receive, _recording(send, state, self._id_headers))
         except Exception as exc:  # noqa: BLE001 — nothing may pass the outermost layer, least of all a traceback
             if not isinstance(state.error, ClientDisconnected):
@@ -61,12 +64,12 @@ class RequestMiddleware:
         write_request_line(state, logged_caller(Request(scope)), latency_ms=latency_ms, now=self._clock.now())
 
 
-async def _renew_bridge(scope: Scope) -> None:
+async def _renew_bridge(scope: Scope, *, uses_models: bool) -> None:
     """Fetches secrets and lists of models again where that is due, and puts the bridge with them into use for this
     request.
     """
     app_state = scope["app"].state
-    current = await app_state.live.before_request(uses_models=app_state.uses_models)
+    current = await app_state.live.before_request(uses_models=uses_models)
     if current is not app_state.taken_over:
         app_state.bridge = app_state.taken_over = current
 

@@ -14,13 +14,13 @@ from sekha_llm_bridge.connections import Connections
 from sekha_llm_bridge.execution import Executor, ModelService
 from sekha_llm_bridge.execution.served_prefixes import ServedPrefixes
 from sekha_llm_bridge.execution.token_counts import TokenCounts
+from sekha_llm_bridge.found_models import NO_LISTS, FoundModels
 from sekha_llm_bridge.pricing import PriceBook
 from sekha_llm_bridge.providers import ProviderDirectory
 from sekha_llm_bridge.providers.http import JsonHttp
 from sekha_llm_bridge.resilience import Breakers, Cooldowns, ProviderStore, UnsupportedFeatures
 from sekha_llm_bridge.resilience.memory import MemoryProviderStore
 from sekha_llm_bridge.routing import Catalog
-from sekha_llm_bridge.routing.catalog import NO_LISTS
 from sekha_llm_bridge.routing.key_catalogs import KeyCatalogs
 
 if TYPE_CHECKING:
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from sekha_llm_bridge.embeddings.chroma_token import ChromaToken
     from sekha_llm_bridge.media.request_images import RequestImages
     from sekha_llm_bridge.model_lists import ModelLists, ModelListStore
-    from sekha_llm_bridge.model_lists.lists import FoundModels
 
 
 class AwsResources(NamedTuple):
@@ -68,7 +67,7 @@ class Bridge:
     chroma_token: "Callable[[], ChromaToken]"
     prices: PriceBook
     model_lists: "ModelLists | None" = None
-    lists: "FoundModels" = NO_LISTS
+    lists: FoundModels = NO_LISTS
     caller: Caller = ANYONE
 
     def for_caller(self, caller: Caller) -> "Bridge":
@@ -96,7 +95,7 @@ class Bridge:
             return self
         return self._with_catalog(self.settings, self.model_lists.current)
 
-    def _with_catalog(self, settings: Settings, lists: "FoundModels") -> "Bridge":
+    def _with_catalog(self, settings: Settings, lists: FoundModels) -> "Bridge":
         catalog = Catalog.of(settings, self.prices, lists)
         catalogs = KeyCatalogs(catalog)
         vectors = self.vectors

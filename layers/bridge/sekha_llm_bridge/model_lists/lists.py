@@ -1,25 +1,24 @@
 """The lists of models that one function instance knows, and when it reads them from the table again.
 
-It reads once a minute, and every five seconds while a provider has no list yet. A read that fails, or takes too long,
-leaves the last known lists in use; whether their provider answers is what its circuit breaker decides.
+It reads once a minute. A new instance reads every five seconds for two minutes while a provider has no list: the first
+check after a deployment may be due. A read that fails, or takes too long, leaves the last known lists in use; whether
+their provider answers is what its circuit breaker decides.
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from sekha_llm_bridge.clock import Clock
-from sekha_llm_bridge.found_models import FoundModel
+from sekha_llm_bridge.found_models import NO_LISTS, FoundModels
 from sekha_llm_bridge.model_lists.store import ListsUnavailable, ModelListStore
 from sekha_llm_bridge.observability import logger
 
 _INTERVAL = timedelta(minutes=1)
 _SHORT_INTERVAL = timedelta(seconds=5)
+_NEW_FOR = timedelta(minutes=2)
 _MAX_WAIT_S = 0.25
 _MAX_WAIT_FOR_FIRST_S = 1.0  # a new instance may have to connect first, and without a list it can use no model
-
-FoundModels = Mapping[str, tuple[FoundModel, ...]]
-"""The models of each provider that has a list, by the provider's id."""
 
 
 class ModelLists:
@@ -30,9 +29,10 @@ class ModelLists:
     def __init__(self, store: ModelListStore, provider_ids: Iterable[str], clock: Clock) -> None:
         self.store = store
         self.provider_ids = tuple(provider_ids)
-        self.current: FoundModels = {}
+        self.current: FoundModels = NO_LISTS
         self._clock = clock
         self._asked_at: datetime | None = None
+        self._first_asked_at: datetime | None = None
         self._has_failed = False
         self._reading: asyncio.Future[None] | None = None
 
@@ -45,6 +45,7 @@ class ModelLists:
             if not self._is_due():
                 return
             self._asked_at = self._clock.now()
+            self._first_asked_at = self._first_asked_at or self._asked_at
             reading = self._reading = asyncio.ensure_future(self._read())
         elif is_complete:
             return  # another request waits for it
@@ -57,10 +58,12 @@ class ModelLists:
 
     def _is_due(self) -> bool:
         """Whether the last read is old enough, or in the future: the wall clock may have been set."""
-        if self._asked_at is None:
+        if self._asked_at is None or self._first_asked_at is None:
             return True
-        interval = _INTERVAL if self._is_complete and not self._has_failed else _SHORT_INTERVAL
-        return not timedelta() <= self._clock.now() - self._asked_at < interval
+        now = self._clock.now()
+        is_awaited = not self._is_complete and now - self._first_asked_at < _NEW_FOR
+        interval = _SHORT_INTERVAL if is_awaited or self._has_failed else _INTERVAL
+        return not timedelta() <= now - self._asked_at < interval
 
     def _running_read(self) -> asyncio.Future[None] | None:
         reading = self._reading

@@ -18,8 +18,8 @@ class ChatCall(NamedTuple):
 
     `output_cap` is an output limit in tokens that the bridge adds because of a cost limit; None adds none.
     `max_output_tokens` is the most that the model can generate, by the configuration; None: not configured.
-    `context_tokens` is the context size that prompt and answer may need, `context_window` that of the model.
-    `price_ceiling` is set under a cost limit, for vendors that may charge different prices for the same model.
+    `context_tokens` is the context size that prompt and answer may need, `context_window` the model's own; None: not
+    known. `price_ceiling` is set under a cost limit, for vendors that may charge different prices for the same model.
     `stream_options` are the caller's own. `marks_prefix`: the conversation has no cache mark, and the adapter adds one
     after the tools and the first system messages.
     """

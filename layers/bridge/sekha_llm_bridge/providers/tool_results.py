@@ -41,7 +41,7 @@ def _divided(message: Message) -> tuple[Message, list[Message]]:
         return message, []
     texts = tuple(block for block in message.blocks if not _is_media(block))
     moved = Message(Role.USER, (Text(f"From the result of the call {message.call_id}:"), *media), is_text=False)
-    return message._replace(blocks=(*texts, _SEE_BELOW)), [moved]
+    return message._replace(blocks=(*texts, _SEE_BELOW), is_text=True), [moved]
 
 
 def _is_media(block: object) -> bool:

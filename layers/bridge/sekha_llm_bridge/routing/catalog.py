@@ -1,14 +1,13 @@
 """Every configured model in one flat list, with what planning needs computed in advance."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from types import MappingProxyType
-from typing import TYPE_CHECKING
 
 from sekha_llm_bridge.config.loaded import DisabledProvider, Settings
 from sekha_llm_bridge.config.models import DefaultModels, ModelConfig, NamedModels, PromptCache, ProviderConfig, Task
+from sekha_llm_bridge.found_models import DEFAULT_TAG, NO_LISTS, FoundModel, FoundModels
 from sekha_llm_bridge.pricing import Price, PriceBook, Tokenizer, image_tokens, tokenizer_of
 from sekha_llm_bridge.providers import (
     AdapterCapabilities,
@@ -18,9 +17,6 @@ from sekha_llm_bridge.providers import (
     capabilities_for,
 )
 
-if TYPE_CHECKING:
-    from sekha_llm_bridge.found_models import FoundModel
-
 DEFAULT_NAMES: dict[str, Task] = {
     "embedding": Task.EMBEDDING,
     "chat_fast": Task.CHAT_SMALL,
@@ -29,7 +25,6 @@ DEFAULT_NAMES: dict[str, Task] = {
 }
 """The keys of `default_models`, and the task of each."""
 
-NO_LISTS: "Mapping[str, tuple[FoundModel, ...]]" = MappingProxyType({})
 ESTIMATED_OUTPUT_TOKENS = 500
 UNLIMITED_TOKENS = 2**53
 PRIORITY_SHIFT = 102  # see `planner.sort_key`
@@ -85,7 +80,7 @@ class CatalogModel:
     max_image_tokens: int
     cache: CacheSupport
     min_marked_prefix: int | None
-    found: "FoundModel | None" = None
+    found: FoundModel | None = None
 
     @property
     def key(self) -> tuple[str, str]:
@@ -135,9 +130,7 @@ class Catalog:
     absent_space: str | None = None
 
     @classmethod
-    def of(
-        cls, settings: Settings, prices: PriceBook, lists: "Mapping[str, Sequence[FoundModel]]" = NO_LISTS
-    ) -> "Catalog":
+    def of(cls, settings: Settings, prices: PriceBook, lists: FoundModels = NO_LISTS) -> "Catalog":
         """Returns the catalog of a configuration. `lists` has the models of the providers with `models: auto` whose
         models are known, by their ids.
         """
@@ -197,9 +190,7 @@ def _configured_entries(settings: Settings, prices: PriceBook) -> tuple[CatalogM
     return tuple(_entry(i, *pair, prices, settings.routing.prompt_cache) for i, pair in enumerate(pairs))
 
 
-def _listed_entries(
-    settings: Settings, prices: PriceBook, lists: "Mapping[str, Sequence[FoundModel]]"
-) -> tuple[CatalogModel, ...]:
+def _listed_entries(settings: Settings, prices: PriceBook, lists: FoundModels) -> tuple[CatalogModel, ...]:
     from sekha_llm_bridge.routing.found_models import offered_models  # few configurations have `models: auto`
 
     offers = offered_models(settings.providers, lists)
@@ -209,8 +200,6 @@ def _listed_entries(
 
 def _present_defaults(defaults: DefaultModels, by_model_id: Mapping[str, tuple[CatalogModel, ...]]) -> DefaultModels:
     """Returns the default models as the catalog spells them: Ollama's `x:latest` is `x`."""
-    from sekha_llm_bridge.found_models import DEFAULT_TAG
-
     spelt = {name: (model_id or "").removesuffix(DEFAULT_TAG) for name, model_id in defaults}
     return defaults.model_copy(
         update={
@@ -236,7 +225,7 @@ def _entry(
     model: ModelConfig,
     prices: PriceBook,
     prompt_cache: PromptCache,
-    found: "FoundModel | None" = None,
+    found: FoundModel | None = None,
 ) -> CatalogModel:
     price, cache = prices.price(provider, model), cache_support(provider, model.model_id)
     is_marked = (provider.prompt_cache or prompt_cache) is PromptCache.AUTO

@@ -10,7 +10,7 @@ from sekha_llm_bridge.config.vocabulary import ProviderType
 from sekha_llm_bridge.pricing import Price, PriceBook
 from sekha_llm_bridge.providers.gateway_fields import names_address_or_key
 from sekha_llm_bridge.routing.cost_quotes import DEFAULT_MAX_OUTPUT_TOKENS
-from sekha_llm_bridge.routing.names import task_of
+from sekha_llm_bridge.routing.names import is_task_name
 
 
 def configuration_warnings(settings: Settings) -> Iterator[str]:
@@ -98,7 +98,7 @@ def _warnings_on_found_names(settings: Settings, providers: Iterable[ProviderCon
         (f"aliases.{alias}", target)
         for alias, targets in settings.aliases.items()
         for target in targets
-        if task_of(target) is None
+        if not is_task_name(target)
     ]
     for key, name in wanted if listing else ():
         if name not in names:

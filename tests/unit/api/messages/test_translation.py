@@ -199,7 +199,8 @@ def test_texts_in_parts_are_joined_where_a_server_takes_no_parts(messages: Funct
     assert sent_messages(fake) == [{"role": "user", "content": "One.\nTwo."}]
 
 
-def test_the_reasoning_of_any_model_is_thinking_and_comes_back_to_it(messages: Function, fake: FakeProvider) -> None:
+def test_the_reasoning_of_any_model_is_thinking_and_comes_back_to_it(fake: FakeProvider) -> None:
+    messages = function(provider("p", chat_model("gpt"), provider_type="openrouter", base_url=f"{fake.url}/v1"))
     details = [
         {"type": "reasoning.summary", "summary": "I add.", "format": "openai-responses-v1", "index": 0},
         {"type": "reasoning.encrypted", "data": "c2VjcmV0", "id": "rs_1", "format": "openai-responses-v1", "index": 1},
@@ -212,7 +213,7 @@ def test_the_reasoning_of_any_model_is_thinking_and_comes_back_to_it(messages: F
     returned = sent_messages(fake)[1]
     assert (returned["content"], returned["reasoning_content"]) == ("4", "I add.")
     assert returned["reasoning_details"] == [
-        {"type": "reasoning.text", "text": "I add.", "format": "openai-responses-v1", "index": 0},
+        {"type": "reasoning.summary", "summary": "I add.", "format": "openai-responses-v1", "index": 0},
         {"type": "reasoning.encrypted", "data": "c2VjcmV0", "id": "rs_1", "format": "openai-responses-v1", "index": 1},
     ]
 

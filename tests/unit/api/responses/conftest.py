@@ -11,4 +11,6 @@ from tests.unit.api.responses_function import function
 @pytest.fixture
 def responses(fake: FakeProvider) -> Function:
     """One provider of OpenAI's chat completions."""
-    return function(provider("first", chat_model("gpt", supports_vision=True), base_url=f"{fake.url}/v1"))
+    return function(
+        provider("first", chat_model("gpt", supports_vision=True, supports_audio=True), base_url=f"{fake.url}/v1")
+    )

@@ -10,7 +10,12 @@ from sekha_llm_bridge.conversation import Conversation, Function, Image, Json, R
 from sekha_llm_bridge.providers import AdapterCapabilities
 
 _NO_VALUES: tuple[object, ...] = (None, False, [], {}, ["text"])
-_WITHOUT_EFFECT = frozenset({"metadata", "service_tier", "store"})  # the answer is the same without them
+_WITHOUT_EFFECT = frozenset(  # the answer is the same without them
+    {
+        *("metadata", "service_tier", "store", "safety_identifier"),
+        *("prompt_cache_key", "prompt_cache_retention", "prompt_cache_options"),
+    }
+)
 _LOAD_OPTIONS = (
     *("num_ctx", "num_batch", "num_gpu", "main_gpu", "use_mmap", "use_mlock", "num_thread", "numa", "low_vram"),
     *("f16_kv", "draft_num_predict"),

@@ -1,13 +1,13 @@
 """The lists and descriptions of models: `/api/tags`, `/api/show`, `/api/ps` and `/api/version`.
 
 They have every name that a request's `model` may have: `auto`, the keys of `default_models`, the aliases, and the
-models, whichever provider has them. What the configuration does not say is empty, as in Ollama.
+models, whichever provider has them. What neither the configuration nor the provider says is empty, as in Ollama.
 """
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from fastapi import Request, Response
 from pydantic import BaseModel, ConfigDict
@@ -18,7 +18,10 @@ from sekha_llm_bridge.api.parsing import json_object, validated
 from sekha_llm_bridge.api.request_state import bridge_of, state_of
 from sekha_llm_bridge.errors import InvalidRequest
 from sekha_llm_bridge.routing import Catalog, CatalogModel
-from sekha_llm_bridge.routing.names import AUTO, model_ref, own_names
+from sekha_llm_bridge.routing.names import AUTO, own_names, resolve_model
+
+if TYPE_CHECKING:
+    from sekha_llm_bridge.found_models import FoundModel
 
 OLLAMA_VERSION = "0.32.15"
 """The version of Ollama whose API this is. Clients compare it with the lowest that they need, as three numbers."""
@@ -53,22 +56,21 @@ async def show(request: Request) -> Response:
         raise InvalidRequest("model is required", param="model")
     state_of(request).requested_model = name
     entries = _entries(name, catalog)
-    family = _family(entries)
-    info = {
-        "general.architecture": family,
-        "general.basename": name,
-        f"{family}.context_length": _context_length(entries),
-    }
-    if dimension := _dimension(entries):
-        info[f"{family}.embedding_length"] = dimension
+    details = _details(name, entries)
+    family, embedding_length = details["family"], details.get("embedding_length")
+    lengths = {"context_length": details["context_length"], "embedding_length": embedding_length}
     body = {
         "modelfile": f"FROM {name_with_tag(name)}\n",
         "parameters": "",
         "template": "",
-        "details": _details(name, entries),
-        "model_info": info,
+        "details": details,
+        "model_info": {
+            "general.architecture": family,
+            "general.basename": name,
+            **{f"{family}.{field}": value for field, value in lengths.items() if value is not None},
+        },
         "capabilities": _capabilities(entries),
-        "modified_at": _NO_DATE,
+        "modified_at": _modified_at(entries),
     }
     return json_response(body)
 
@@ -80,7 +82,7 @@ async def running_models(request: Request) -> Response:
 
 
 async def version(request: Request) -> Response:
-    """`GET /api/version`: that of Ollama's API, and beside it the bridge's own."""
+    """`GET /api/version`: that of the API."""
     bridge_of(request)
     return json_response({"version": OLLAMA_VERSION})
 
@@ -93,11 +95,10 @@ def _names(catalog: Catalog) -> Mapping[str, Sequence[CatalogModel]]:
 
 def _entries(name: str, catalog: Catalog) -> Sequence[CatalogModel]:
     """Returns the models that a name stands for."""
-    names = own_names(catalog)
-    if name in names:
-        return _chats(names[name])
-    ref = model_ref(name, catalog)
-    return [] if ref is None else list(filter(ref.matches, catalog.entries(ref.model_id)))
+    target = resolve_model(name, catalog)
+    if not target.models:
+        return _chats(catalog.models if target.task is None else catalog.serving(target.task))
+    return [entry for ref in target.models for entry in filter(ref.matches, catalog.entries(ref.model_id))]
 
 
 def _chats(entries: Sequence[CatalogModel]) -> Sequence[CatalogModel]:
@@ -106,33 +107,48 @@ def _chats(entries: Sequence[CatalogModel]) -> Sequence[CatalogModel]:
 
 
 def _row(name: str, entries: Sequence[CatalogModel]) -> dict[str, Any]:
+    found = _found(entries)
     return {
         "name": name,
         "model": name,
-        "modified_at": _NO_DATE,
-        "size": 0,
-        "digest": hashlib.sha256(name.encode()).hexdigest(),  # clients show twelve letters of it, or use it as a key
+        "modified_at": _modified_at(entries),
+        "size": found.size_bytes if found else 0,
+        # Clients show twelve letters of it, or use it as a key.
+        "digest": (found.digest if found else "") or hashlib.sha256(name.encode()).hexdigest(),
         "details": _details(name, entries),
         "capabilities": _capabilities(entries),
     }
 
 
+def _found(entries: Sequence[CatalogModel]) -> "FoundModel | None":
+    """Returns what an Ollama says of a model, where it is the only one of that name."""
+    return entries[0].found if len(entries) == 1 else None
+
+
+def _modified_at(entries: Sequence[CatalogModel]) -> str:
+    found = _found(entries)
+    return (found.modified_at if found else "") or _NO_DATE
+
+
 def _details(name: str, entries: Sequence[CatalogModel]) -> dict[str, Any]:
-    family = _family(entries)
+    found = _found(entries)
+    family = (found.family if found else "") or _family(entries)
     details = {
         "parent_model": "",
         "format": "",
         "family": family,
         "families": [family],
-        "parameter_size": _found(_PARAMETERS, name),
-        "quantization_level": _found(_QUANTIZATION, name),
-        "context_length": _context_length(entries),
+        "parameter_size": found.parameter_size if found else _in_name(_PARAMETERS, name),
+        "quantization_level": found.quantization if found else _in_name(_QUANTIZATION, name),
+        "context_length": max((entry.window for entry in entries), default=0),  # the one that a prompt may use
     }
-    dimension = _dimension(entries)
-    return details if dimension is None else {**details, "embedding_length": dimension}
+    dimensions = {entry.model.dimension for entry in entries}
+    if len(dimensions) == 1 and (dimension := dimensions.pop()) is not None:
+        details["embedding_length"] = dimension
+    return details
 
 
-def _found(pattern: str, name: str) -> str:
+def _in_name(pattern: str, name: str) -> str:
     """Returns what a name says, such as `llama3.1:8b-instruct-q4_K_M`, as Ollama writes it."""
     found = re.search(pattern, name)
     return found[1].upper() if found else ""
@@ -144,26 +160,17 @@ def _family(entries: Sequence[CatalogModel]) -> str:
     return types.pop() if len(types) == 1 else _OWN_NAMES_FAMILY
 
 
-def _context_length(entries: Iterable[CatalogModel]) -> int:
-    """Returns the largest context window: a prompt is sent to a model whose window it fits."""
-    return max((entry.window for entry in entries), default=0)
-
-
-def _dimension(entries: Sequence[CatalogModel]) -> int | None:
-    dimensions = {entry.model.dimension for entry in entries}
-    return dimensions.pop() if len(dimensions) == 1 else None
-
-
 def _capabilities(entries: Sequence[CatalogModel]) -> list[str]:
     """Returns what at least one of the models can do, by Ollama's names. Tools are sent where it is not known whether a
-    model can use them.
+    model can use them. `insert` needs a field that the bridge refuses.
     """
     chats = [entry.model for entry in entries if entry.model.is_chat]
-    found = {
+    can = {
         "completion": bool(chats),
         "tools": any(model.supports_function_calling is not False for model in chats),
         "vision": any(model.has_vision for model in chats),
         "audio": any(model.supports_audio for model in chats),
+        "thinking": any("thinking" in entry.found.capabilities for entry in entries if entry.found),
         "embedding": any(entry.model.dimension is not None for entry in entries),
     }
-    return [name for name, is_there in found.items() if is_there]
+    return [name for name, is_so in can.items() if is_so]

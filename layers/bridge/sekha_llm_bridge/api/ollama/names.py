@@ -7,11 +7,11 @@ A configured model is found by either form. The lists give the form with a tag, 
 from collections.abc import Iterator
 
 from sekha_llm_bridge.errors import ModelNotFound
+from sekha_llm_bridge.found_models import DEFAULT_TAG
 from sekha_llm_bridge.routing import Catalog
 from sekha_llm_bridge.routing.catalog import DEFAULT_NAMES
 from sekha_llm_bridge.routing.names import AUTO, model_ref, resolve_model
 
-_LATEST = ":latest"
 _MAX_SHOWN_CHARACTERS = 200
 
 
@@ -33,15 +33,15 @@ def configured_name(name: str | None, catalog: Catalog) -> str | None:
 
 def name_with_tag(name: str) -> str:
     """Returns the name as Ollama's lists show it."""
-    return name if _has_tag(name) else name + _LATEST
+    return name if _has_tag(name) else name + DEFAULT_TAG
 
 
 def _forms(name: str) -> Iterator[str]:
     yield name
-    if name.endswith(_LATEST):
-        yield name.removesuffix(_LATEST)
+    if name.endswith(DEFAULT_TAG):
+        yield name.removesuffix(DEFAULT_TAG)
     elif not _has_tag(name):
-        yield name + _LATEST
+        yield name + DEFAULT_TAG
 
 
 def _is_configured(name: str, catalog: Catalog) -> bool:

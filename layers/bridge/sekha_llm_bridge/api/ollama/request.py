@@ -24,8 +24,10 @@ def _whole_number(value: object) -> object:
 
 
 def _format(value: object) -> object:
-    if value in (None, "", "json") or isinstance(value, dict):
-        return value or None
+    if value in (None, ""):
+        return None
+    if value == "json" or isinstance(value, dict):
+        return value
     raise ValueError('must be "json" or a JSON schema')
 
 

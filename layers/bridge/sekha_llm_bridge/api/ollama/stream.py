@@ -59,6 +59,7 @@ class OllamaStreamEncoder:
     def end(self, answer: StreamedAnswer[CountedChunks], receipt: dict[str, object]) -> bytes:
         """See `StreamEncoder.end`."""
         calls, receipt = calls_and_receipt((self._calls[position] for position in sorted(self._calls)), receipt)
+        before = _line(self._fields(Part(tool_calls=calls))) if calls else b""
         now_s = self._clock.monotonic_s()
         measured = {
             "prompt_eval_duration": nanoseconds(self._first_token_s - self._started_s),
@@ -66,8 +67,7 @@ class OllamaStreamEncoder:
         }
         total_s = now_s - self._started_s
         fields = end_fields(self._finish_reason, answer.chunks.usage, total_s, measured, self._original)
-        last = _line({**self._fields(Part(), done=True), **fields, "bridge": receipt})
-        return (_line(self._fields(Part(tool_calls=calls))) if calls else b"") + last
+        return before + _line({**self._fields(Part(), done=True), **fields, "bridge": receipt})
 
     def error(self, error: BridgeError, request_id: str, details: Mapping[str, object]) -> bytes:
         """See `StreamEncoder.error`."""

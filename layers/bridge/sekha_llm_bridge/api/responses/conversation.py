@@ -19,8 +19,8 @@ from sekha_llm_bridge.errors import InvalidRequest
 LOGPROBS = "message.output_text.logprobs"
 ENCRYPTED_REASONING = "reasoning.encrypted_content"
 
-_PASSED_ON = ("service_tier", "safety_identifier", "prompt_cache_key")
-_WITHOUT_EFFECT = frozenset({"client_metadata", "prompt_cache_retention", "prompt_cache_options", "access_programs"})
+_PASSED_ON = frozenset({"service_tier", "safety_identifier", "prompt_cache_key"})
+_WITHOUT_EFFECT = frozenset({"client_metadata"})  # Codex describes its session there, for OpenAI
 _FORMAT_KINDS = {kind.value: kind for kind in OutputFormatKind}
 _NOTE_ON_CUSTOM_TOOLS = "custom tools are sent as functions with one text parameter; no grammar is enforced"
 _NOTE_ON_TRUNCATION = "truncation: the bridge never shortens a conversation; one that is too long is an error"
@@ -45,7 +45,8 @@ def parsed_request(
     body = {name: value for name, value in fields.items() if name not in OPTION_FIELDS | _WITHOUT_EFFECT}
     unknown = check_unknown_fields(body, KNOWN_FIELDS, own=OPTION_FIELDS, settings=settings)
     tools = tools_of(request.all_tools, request.tool_choice)
-    conversation = conversation_of(request, tools, {name: fields[name] for name in body.keys() - KNOWN_FIELDS})
+    others = {name: fields[name] for name in (body.keys() - KNOWN_FIELDS) | (_PASSED_ON & body.keys())}
+    conversation = conversation_of(request, tools, others)
     chat = ChatInput(
         conversation,
         Options.of(request.model, request, headers),
@@ -64,8 +65,7 @@ def check_supported(fields: Mapping[str, Any]) -> None:
 
 
 def conversation_of(request: ResponsesRequest, tools: Tools, others: Mapping[str, Any]) -> Conversation:
-    """Returns the conversation of a request. `others` are the fields that the bridge does not know."""
-    passed_on = {name: value for name in _PASSED_ON if (value := getattr(request, name)) is not None}
+    """Returns the conversation of a request. `others` are its fields that have no place in the internal format."""
     form = request.text.format if request.text is not None else None
     return Conversation(
         messages=messages_of(request.instructions, request.input),
@@ -75,7 +75,7 @@ def conversation_of(request: ResponsesRequest, tools: Tools, others: Mapping[str
         output_format=_output_format(form),
         max_output_tokens=request.max_output_tokens,
         parameters=_parameters(request),
-        vendor_fields={**others, **passed_on},
+        vendor_fields=others,
         wire_format=WireFormat.OPENAI_RESPONSES,
     )
 

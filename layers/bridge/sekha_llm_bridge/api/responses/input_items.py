@@ -7,7 +7,7 @@ and each output of a call the message of its result: most providers accept calls
 from collections.abc import Iterable, Iterator, Sequence
 
 from sekha_llm_bridge.api.conversations.images import media_of_url
-from sekha_llm_bridge.api.responses.reasoning import unpacked
+from sekha_llm_bridge.api.responses.reasoning import is_packed, unpacked
 from sekha_llm_bridge.api.responses.request import ContentPart, InputItem
 from sekha_llm_bridge.api.responses.tools import arguments_of_input, function_name
 from sekha_llm_bridge.conversation import (
@@ -66,15 +66,20 @@ def _n_before_a_new_message(turn: Sequence[Block]) -> int:
 
 
 def _whole(turn: Sequence[Block]) -> Iterator[Message]:
-    if turn:
-        yield Message(Role.ASSISTANT, tuple(turn), is_text=_is_text(turn))
+    if not turn:
+        return
+    blocks = tuple(turn)
+    if all(isinstance(block, Reasoning) for block in blocks):  # an answer that was stopped while the model reasoned
+        blocks = (*blocks, Text(""))
+    yield Message(Role.ASSISTANT, blocks, is_text=_is_text(blocks))
 
 
 def _is_text(blocks: Sequence[Block]) -> bool:
-    """Returns whether the content is one text. Many servers take no lists of parts where a text will do."""
-    return sum(isinstance(block, Text | Refusal) for block in blocks) <= 1 and not any(
-        isinstance(block, Image | Document | Audio) for block in blocks
-    )
+    """Returns whether the content is one text, or none at all because there are only calls. Many servers take no lists
+    of parts where a text will do.
+    """
+    content = [block for block in blocks if not isinstance(block, Reasoning | ToolCall)]
+    return [type(block) for block in content] in ([Text], [Refusal]) or (not content and bool(blocks))
 
 
 def _assistant_blocks(item: InputItem) -> list[Block] | None:
@@ -84,7 +89,7 @@ def _assistant_blocks(item: InputItem) -> list[Block] | None:
             return [*_reasoning(item)]
         case "function_call":
             name = function_name(item.name or "", item.namespace)
-            return [ToolCall(item.call_id, name, item.arguments or "")]
+            return [ToolCall(item.call_id, name, item.arguments or "{}")]
         case "custom_tool_call":
             name = function_name(item.name or "", item.namespace)
             return [ToolCall(item.call_id, name, arguments_of_input(item.input or ""))]
@@ -103,12 +108,14 @@ def _other_message(item: InputItem) -> Message:
 
 def _reasoning(item: InputItem) -> tuple[Reasoning, ...]:
     """Returns the reasoning of an item: as the provider sent it, where the item still has that."""
-    if item.encrypted_content and (thoughts := unpacked(item.encrypted_content)) is not None:
+    own = item.encrypted_content if item.encrypted_content and is_packed(item.encrypted_content) else None
+    if own is not None and (thoughts := unpacked(own)):
         return thoughts
     parts = item.content if isinstance(item.content, list) and item.content else item.summary
     text = "\n\n".join(part.text or "" for part in parts or ())
-    kind = ReasoningKind.OPENAI if item.encrypted_content else ReasoningKind.UNKNOWN
-    thought = Reasoning(text, kind, encrypted=item.encrypted_content or None, item_id=item.id)
+    others = item.encrypted_content or None if own is None else None
+    kind = ReasoningKind.UNKNOWN if others is None else ReasoningKind.OPENAI
+    thought = Reasoning(text, kind, encrypted=others, item_id=item.id)
     return (thought,) if thought.text or thought.encrypted else ()
 
 

@@ -273,7 +273,8 @@ class CallItem:
         self._status = status
         body = self.body()
         if self._tool.is_custom:
-            self._announce.part("custom_tool_call_input.delta", delta=body["input"])
+            if body["input"]:
+                self._announce.part("custom_tool_call_input.delta", delta=body["input"])
             self._announce.part("custom_tool_call_input.done", input=body["input"])
         else:
             self._announce.part("function_call_arguments.done", arguments=body["arguments"])

@@ -90,7 +90,8 @@ class Output:
     def add(self, delta: ChoiceDelta) -> list[Event]:
         """Returns the events for what a delta adds."""
         for thought in delta.reasoning:
-            self._reasoning(thought).add(thought)
+            if thought.text or thought.signature or thought.encrypted:
+                self._reasoning(thought).add(thought)
         if delta.text:
             self._message().add_text(delta.text, token_logprobs(delta.logprobs))
         if delta.refusal:

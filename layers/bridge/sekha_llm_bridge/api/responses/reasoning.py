@@ -30,22 +30,28 @@ def packed(thoughts: Iterable[Reasoning]) -> str:
     return _MARK + urlsafe_b64encode(orjson.dumps(parts)).decode()
 
 
-def unpacked(content: str) -> tuple[Reasoning, ...] | None:
-    """Returns the parts of reasoning in an `encrypted_content`; None where it is not the bridge's, or damaged."""
-    if not content.startswith(_MARK):
-        return None
+def is_packed(content: str) -> bool:
+    """Returns whether an `encrypted_content` is the bridge's own, not OpenAI's."""
+    return content.startswith(_MARK)
+
+
+def unpacked(content: str) -> tuple[Reasoning, ...]:
+    """Returns the parts of reasoning in an `encrypted_content` of the bridge; none where it is damaged."""
     try:
         parts = orjson.loads(urlsafe_b64decode(content.removeprefix(_MARK)))
-        return tuple(_part(part) for part in parts)
-    except (binascii.Error, ValueError, TypeError, AttributeError):
-        return None
+    except (binascii.Error, ValueError):
+        return ()
+    is_whole = isinstance(parts, list) and all(
+        isinstance(part, dict) and str(part.get("kind")) in _KINDS for part in parts
+    )
+    return tuple(map(_part, parts)) if is_whole else ()
 
 
 def _part(sent: dict[str, object]) -> Reasoning:
     text, signature, encrypted, item_id = (
         value if isinstance(value := sent.get(name), str) else None for name in _FIELDS
     )
-    return Reasoning(text or "", _KINDS[str(sent.get("kind"))], signature, encrypted, item_id)
+    return Reasoning(text or "", _KINDS[str(sent["kind"])], signature, encrypted, item_id)
 
 
 def needs_packing(thoughts: Iterable[Reasoning]) -> bool:

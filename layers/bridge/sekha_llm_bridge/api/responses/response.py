@@ -7,13 +7,18 @@ response object".
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import orjson
+
 from sekha_llm_bridge.api.responses.request import ResponsesRequest
 from sekha_llm_bridge.conversation import Json
+from sekha_llm_bridge.errors import InvalidRequest
 from sekha_llm_bridge.usage import Usage
 
 
 class ResponseFrame:
-    """What is the same in every state of one response. `created_at` is in Unix seconds."""
+    """What is the same in every state of one response. `created_at` is in Unix seconds. Raises `InvalidRequest` for
+    fields that are nested too deeply to be sent back.
+    """
 
     def __init__(self, request: ResponsesRequest, sent: Json, response_id: str, created_at: int) -> None:
         self.response_id = response_id
@@ -37,6 +42,12 @@ class ResponseFrame:
 def _echo(request: ResponsesRequest, sent: Json) -> dict[str, Any]:
     """Returns the fields of the request that a response has, too; OpenAI's defaults where it does not say them."""
     text, reasoning = sent.get("text") or {}, sent.get("reasoning") or {}
+    nested = {
+        "reasoning": {"effort": None, "summary": None, **reasoning},
+        "text": {**text, "format": text.get("format") or {"type": "text"}},
+        "tool_choice": request.tool_choice or "auto",
+        "tools": [_tool(tool) for tool in sent.get("tools") or ()],
+    }
     return {
         "background": False,
         "instructions": request.instructions,
@@ -46,19 +57,24 @@ def _echo(request: ResponsesRequest, sent: Json) -> dict[str, Any]:
         "parallel_tool_calls": request.parallel_tool_calls is not False,
         "previous_response_id": None,
         "prompt_cache_key": request.prompt_cache_key,
-        "reasoning": {"effort": None, "summary": None, **reasoning},
         "safety_identifier": request.safety_identifier,
         "service_tier": request.service_tier or "default",
         "store": False,
         "temperature": 1.0 if request.temperature is None else request.temperature,
-        "text": {**text, "format": text.get("format") or {"type": "text"}},
-        "tool_choice": request.tool_choice or "auto",
-        "tools": [_tool(tool) for tool in sent.get("tools") or ()],
         "top_logprobs": request.top_logprobs or 0,
         "top_p": 1.0 if request.top_p is None else request.top_p,
         "truncation": "disabled",
         "user": request.user,
+        **{name: _encoded(value) for name, value in nested.items()},
     }
+
+
+def _encoded(value: object) -> orjson.Fragment:
+    """Returns a value, encoded once for all events. Raises `InvalidRequest` where it is nested too deeply."""
+    try:
+        return orjson.Fragment(orjson.dumps(value))
+    except TypeError:
+        raise InvalidRequest("the body is nested too deeply") from None
 
 
 def _tool(sent: Json) -> Json:

@@ -59,7 +59,7 @@ class OllamaAdapter:
 
     async def chat(self, call: ChatCall, *, timeout_s: float) -> ChatAnswer:
         """See `Provider.chat`. A prompt that is too long is an error, never cut."""
-        payload = self._chat_payload(call, stream=False)
+        payload = chat_payload(call, stream=False)
 
         async def send(sent: ChatPayload) -> dict[str, Any]:
             return await self._http.post(
@@ -78,7 +78,7 @@ class OllamaAdapter:
         """See `Provider.stream`. Where an old Ollama has cut the prompt, the answer fails with its last event: only
         that one has the usage which shows it.
         """
-        payload = self._chat_payload(call, stream=True)
+        payload = chat_payload(call, stream=True)
         chunks, decoder = SingleChoiceStream(self._unix_time_s()), EventDecoder()
         lines, left_out = OllamaChunkReader(payload, chunks), list[str]()
         async with AsyncExitStack() as stack:
@@ -96,9 +96,6 @@ class OllamaAdapter:
             for line in decoder.finish():
                 yield with_note(lines.read_line(line, is_whole=decoder.has_single_value), left_out)
         chunks.require_complete()
-
-    def _chat_payload(self, call: ChatCall, *, stream: bool) -> ChatPayload:
-        return chat_payload(call, stream=stream)
 
     async def _send_chat(
         self, call: ChatCall, payload: ChatPayload, send: Callable[[ChatPayload], Awaitable[T]], left_out: list[str]

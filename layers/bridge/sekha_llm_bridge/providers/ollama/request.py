@@ -94,10 +94,7 @@ class ChatPayload(TypedDict):
 
 
 def chat_payload(call: ChatCall, *, stream: bool) -> ChatPayload:
-    """Returns the body of a chat request.
-
-    Raises `ProviderError` (REQUEST_REJECTED) for untranslatable tool calls.
-    """
+    """Returns the body of a chat request. Raises `ProviderError` (REQUEST_REJECTED) for untranslatable tool calls."""
     conversation = call.conversation
     payload = ChatPayload(
         model=call.model_id,
@@ -251,10 +248,7 @@ def embedding_payload(call: EmbeddingCall) -> dict[str, Any]:
         "model": call.model_id,
         "input": list(call.texts),
         "truncate": False,
-        "options": {
-            **own,
-            "num_ctx": num_ctx if call.context_window is None else min(num_ctx, call.context_window),
-        },
+        "options": {**own, "num_ctx": num_ctx if call.context_window is None else min(num_ctx, call.context_window)},
     }
     if call.wire_format is WireFormat.OLLAMA and "keep_alive" in call.vendor_fields:
         payload["keep_alive"] = call.vendor_fields["keep_alive"]

@@ -2,11 +2,12 @@
 
 from typing import Any
 
-from sekha_llm_bridge.conversation import Conversation, Message, Text, WireFormat, cache_marks_of
+from sekha_llm_bridge.conversation import Conversation, Json, Message, Text, WireFormat, cache_marks_of
 from sekha_llm_bridge.providers.base import EmbeddingCall
 from sekha_llm_bridge.providers.cache_control import MARK, without_marks
 from sekha_llm_bridge.providers.calls import ChatCall, PriceCeiling
 from sekha_llm_bridge.providers.openai.request_messages import (
+    add_reasoning_details,
     cache_body,
     message_body,
     output_format_body,
@@ -28,8 +29,7 @@ def chat_payload(call: ChatCall, vendor: Vendor) -> dict[str, Any]:
     """
     conversation = call.conversation
     if conversation.wire_format is not WireFormat.OPENAI_CHAT:
-        conversation = in_openais_form(conversation)
-        conversation = (_with_marks_on_parts if vendor.takes_cache_marks else _without_marks)(conversation)
+        conversation = _of_other_format(conversation, vendor)
     payload: dict[str, Any] = {
         **conversation.vendor_fields,
         **_typed_fields(conversation),
@@ -37,6 +37,8 @@ def chat_payload(call: ChatCall, vendor: Vendor) -> dict[str, Any]:
         "model": call.model_id,
         "messages": [message_body(message) for message in conversation.messages],
     }
+    if vendor.takes_reasoning_details:
+        add_reasoning_details(payload["messages"], conversation.messages)
     for name in vendor.omitted_fields & payload.keys():
         del payload[name]
     for name, other in vendor.renamed_fields:
@@ -101,12 +103,18 @@ def _with_marked_prefix(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [*messages[: n_leading - 1], {**last, "content": parts}, *messages[n_leading:]]
 
 
-def in_openais_form(conversation: Conversation) -> Conversation:
+def _of_other_format(conversation: Conversation, vendor: Vendor) -> Conversation:
     """Returns a conversation of another inbound API without what OpenAI's format has no place for, or in another place:
     media in the results of calls, and whether a call has failed.
     """
-    plain = conversation.without_extras()
-    return plain._replace(messages=tuple(with_media_after_results(map(with_failure_in_words, plain.messages))))
+    shared: Json = {}
+    if conversation.wire_format is WireFormat.OPENAI_RESPONSES:
+        names = vendor.responses_fields & conversation.vendor_fields.keys()
+        shared = {name: conversation.vendor_fields[name] for name in names}
+    plain = conversation.without_extras()._replace(vendor_fields=shared)
+    messages = tuple(with_media_after_results(map(with_failure_in_words, plain.messages)))
+    with_marks = _with_marks_on_parts if vendor.takes_cache_marks else _without_marks
+    return with_marks(plain._replace(messages=messages))
 
 
 def _typed_fields(conversation: Conversation) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Writes the messages and tools of a conversation in OpenAI's format."""
 
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from sekha_llm_bridge.conversation import (
@@ -16,6 +17,7 @@ from sekha_llm_bridge.conversation import (
     OutputFormat,
     OutputFormatKind,
     Reasoning,
+    ReasoningKind,
     Refusal,
     Text,
     Tool,
@@ -47,7 +49,7 @@ def message_body(message: Message) -> dict[str, Any]:
 
 
 def _content_fields(message: Message) -> dict[str, Any]:
-    calls, thoughts = [], list[Reasoning]()
+    calls, thoughts = [], []
     parts: list[Block] = []
     fields: dict[str, Any] = {}
     for block in message.blocks:
@@ -55,7 +57,7 @@ def _content_fields(message: Message) -> dict[str, Any]:
             case ToolCall():
                 calls.append(tool_call_body(block))
             case Reasoning():
-                thoughts.append(block)
+                thoughts.append(block.text)
             case Refusal() if message.is_text:
                 fields["refusal"] = block.text
             case _:
@@ -63,30 +65,36 @@ def _content_fields(message: Message) -> dict[str, Any]:
     fields["content"] = _content(parts, is_text=message.is_text)
     if calls:
         fields["tool_calls"] = calls
-    if thoughts and not any(name in message.extra for name in REASONING_FIELDS):
-        fields |= _reasoning_fields(thoughts)
+    if any(thoughts) and not any(name in message.extra for name in REASONING_FIELDS):
+        fields["reasoning_content"] = "".join(thoughts)
     return fields
 
 
-def _reasoning_fields(thoughts: list[Reasoning]) -> dict[str, Any]:
-    """Returns the fields for reasoning that came from another format: its text, and in OpenRouter's form what a model
-    needs to take it back.
+def add_reasoning_details(bodies: Sequence[dict[str, Any]], messages: Sequence[Message]) -> None:
+    """Adds `reasoning_details` in OpenRouter's form to the messages whose reasoning has more than a text: a signature,
+    or a part that only its provider can read. Messages that were sent with such fields keep them.
+
+    Source: OpenRouter's documentation, "Reasoning Tokens".
     """
-    text = "".join(thought.text for thought in thoughts)
-    fields: dict[str, Any] = {"reasoning_content": text} if text else {}
-    if any(thought.signature or thought.encrypted for thought in thoughts):
-        fields["reasoning_details"] = [_reasoning_detail(*pair) for pair in enumerate(thoughts)]
-    return fields
+    for body, message in zip(bodies, messages, strict=True):
+        thoughts = [block for block in message.blocks if type(block) is Reasoning]
+        if any(name in message.extra for name in REASONING_FIELDS):
+            continue
+        if any(thought.signature or thought.encrypted for thought in thoughts):
+            body["reasoning_details"] = [{**detail, "index": index} for index, detail in enumerate(_details(thoughts))]
 
 
-def _reasoning_detail(index: int, thought: Reasoning) -> dict[str, Any]:
-    """Source: OpenRouter's documentation, "Reasoning Tokens"."""
-    detail: dict[str, Any] = {"type": "reasoning.text", "text": thought.text}
-    if thought.encrypted is not None:
-        detail = {"type": "reasoning.encrypted", "data": thought.encrypted}
-    optional = {"signature": thought.signature, "id": thought.item_id}
-    detail |= {name: value for name, value in optional.items() if value is not None}
-    return {**detail, "format": thought.kind.value, "index": index}
+def _details(thoughts: Iterable[Reasoning]) -> Iterator[dict[str, Any]]:
+    for thought in thoughts:
+        is_summary = thought.kind is ReasoningKind.OPENAI
+        head = {"format": thought.kind.value, **({} if thought.item_id is None else {"id": thought.item_id})}
+        if is_summary and thought.text:
+            yield {**head, "type": "reasoning.summary", "summary": thought.text}
+        elif thought.text or thought.signature is not None:
+            signature = {} if thought.signature is None else {"signature": thought.signature}
+            yield {**head, "type": "reasoning.text", "text": thought.text, **signature}
+        if thought.encrypted is not None:
+            yield {**head, "type": "reasoning.encrypted", "data": thought.encrypted}
 
 
 def _content(parts: list[Block], *, is_text: bool) -> str | list[dict[str, Any]] | None:

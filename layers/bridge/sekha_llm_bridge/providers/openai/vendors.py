@@ -28,6 +28,8 @@ class Vendor(NamedTuple):
     answer, and the vendor refuses them. `renamed_fields` are pairs of OpenAI's name and the vendor's.
     `takes_cache_marks`: the marks of Anthropic's kind are sent; vendors without them cache by themselves.
     `models_path` is the path of the list of models on its host, where that is not beside the other operations.
+    `responses_fields` are those of OpenAI's Responses API that it takes in chat completions, too, under the same names;
+    none has an effect on the answer. `takes_reasoning_details`: it reads `reasoning_details` in earlier answers.
     """
 
     auth_header: str = "authorization"
@@ -41,11 +43,22 @@ class Vendor(NamedTuple):
     renamed_fields: tuple[tuple[str, str], ...] = ()
     takes_cache_marks: bool = True
     models_path: str | None = None
+    responses_fields: frozenset[str] = frozenset()
+    takes_reasoning_details: bool = False
 
 
 _GENERIC = Vendor()
-_OPENAI = Vendor(output_cap_field="max_completion_tokens", takes_cache_marks=False)
-_OPENROUTER = Vendor(accepts_price_ceiling=True)
+_OPENAI = Vendor(
+    output_cap_field="max_completion_tokens",
+    takes_cache_marks=False,
+    responses_fields=frozenset(
+        {
+            *("service_tier", "safety_identifier"),
+            *("prompt_cache_key", "prompt_cache_retention", "prompt_cache_options"),
+        }
+    ),
+)
+_OPENROUTER = Vendor(accepts_price_ceiling=True, takes_reasoning_details=True)
 _GEMINI = Vendor(embedding_limits=BatchLimits(max_texts=100), takes_cache_marks=False)
 # console.groq.com/docs/openai, "Currently Unsupported OpenAI Features": a 400.
 _GROQ = Vendor(lacks=_LOGPROBS | {RequestFeature.LOGIT_BIAS, RequestFeature.SEVERAL_CHOICES}, takes_cache_marks=False)

@@ -1,0 +1,61 @@
+// The calls of the AI SDK, `ai`, whatever its provider: ai_sdk_openai.mjs and ai_sdk_anthropic.mjs say which.
+import { APICallError, generateText, isStepCount, Output, streamText, tool } from "ai";
+import { z } from "zod";
+import * as o from "./outcomes.mjs";
+
+// `named(model)` is the provider's model of that name.
+export async function run(named) {
+  const asking = (model, prompt = o.QUESTION) => ({ model: named(model), prompt, maxRetries: 0 });
+  const chat = async (model) => o.textOutcome((await generateText(asking(model))).text);
+
+  async function pieces(prompt, model) {
+    const texts = [];
+    let failure;
+    const answer = streamText({ ...asking(model, prompt), onError: ({ error }) => { failure = error; } });
+    for await (const text of answer.textStream) texts.push(text);
+    if (failure) throw failure instanceof Error ? failure : new Error(JSON.stringify(failure));
+    return texts;
+  }
+
+  async function stream(model) {
+    const texts = await pieces(o.QUESTION, model);
+    return o.textOutcome(texts.join(""), texts.length);
+  }
+
+  const cut = (model) => o.cutOutcome(() => pieces(o.CUT, model));
+
+  async function leave(model) {
+    const leaving = new AbortController();
+    const answer = streamText({ ...asking(model, o.WAIT), abortSignal: leaving.signal, onError: () => {} });
+    for await (const text of answer.textStream) {
+      leaving.abort();
+      return { has_begun: Boolean(text) };
+    }
+    return {};
+  }
+
+  async function converse(prompt, model) {
+    const weather = tool({ inputSchema: z.object({ city: z.string() }), execute: o.weather });
+    const answer = await generateText({ ...asking(model, prompt), tools: { weather }, stopWhen: isStepCount(5) });
+    return o.textOutcome(answer.text);
+  }
+
+  const tools = (model) => converse(o.QUESTION, model);
+  const turns = (model) => converse(o.COMPARE, model);
+
+  async function structured(model) {
+    const schema = z.object({ name: z.string(), age: z.number() });
+    return (await generateText({ ...asking(model), output: Output.object({ schema }) })).output;
+  }
+
+  async function error() {
+    try {
+      await chat(o.MISSING_MODEL);
+    } catch (failure) {
+      return APICallError.isInstance(failure) && failure.statusCode === 404 ? o.errorOutcome(failure) : {};
+    }
+    return {};
+  }
+
+  await o.run("ai", { chat, stream, cut, leave, tools, turns, structured, error });
+}

@@ -1,0 +1,149 @@
+"""What is refused, and that the error says what to do instead."""
+
+from typing import Any
+
+import pytest
+
+from tests.fakes.functions import Function
+from tests.fakes.provider import FakeProvider, Reply
+from tests.fakes.response_events import Event
+from tests.unit.api.responses_function import CHAT_PATH, ask, error
+
+PRIVATE = "http://169.254.169.254/latest"
+
+
+def refused(responses: Function, **fields: Any) -> Event:
+    found = ask(responses, **fields)
+    assert found.status == 400, found.text
+    body = error(found)
+    assert body["type"] == "invalid_request_error"
+    return body
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "way_out"),
+    [
+        ("previous_response_id", "resp_1", "send the whole conversation in `input`"),
+        ("conversation", "conv_1", "send the whole conversation in `input`"),
+        ("conversation", {"id": "conv_1"}, "send the whole conversation in `input`"),
+        ("background", True, "set `stream`"),
+        ("prompt", {"id": "pmpt_1"}, "`instructions`"),
+        ("context_management", [{"type": "compaction"}], "shorten"),
+        ("moderation", {"model": "omni"}, "check the texts"),
+    ],
+)
+def test_what_needs_a_store_or_another_service_is_refused_with_the_way_out(
+    responses: Function, name: str, value: object, way_out: str
+) -> None:
+    found = refused(responses, **{name: value})
+    assert found["param"] == name
+    assert way_out in found["message"]
+
+
+@pytest.mark.parametrize(
+    ("tool", "way_out"),
+    [
+        ({"type": "web_search"}, 'web_search = "disabled"'),
+        ({"type": "web_search_preview"}, "type `function`"),
+        ({"type": "web_search_2025_08_26"}, 'web_search = "disabled"'),
+        ({"type": "file_search", "vector_store_ids": []}, "POST /api/v1/search"),
+        ({"type": "code_interpreter", "container": {"type": "auto"}}, "type `function`"),
+        ({"type": "computer_use_preview"}, "type `function`"),
+        ({"type": "image_generation"}, "type `function`"),
+        ({"type": "mcp", "server_label": "s"}, "connect the client to that server"),
+        ({"type": "local_shell"}, "type `function`"),
+        ({"type": "shell"}, "type `function`"),
+        ({"type": "apply_patch"}, "`custom`"),
+        ({"type": "tool_search"}, "list every tool in `tools`"),
+        ({"type": "x_new"}, "the types are `function`, `custom` and `namespace`"),
+    ],
+)
+def test_openais_own_tools_are_refused_with_the_way_out(responses: Function, tool: Event, way_out: str) -> None:
+    found = refused(responses, tools=[{"type": "function", "name": "f"}, tool])
+    assert found["param"] == "tools[1]"
+    assert way_out in found["message"]
+    chosen = refused(responses, tool_choice={"type": tool["type"]})
+    assert chosen["param"] == "tool_choice"
+
+
+@pytest.mark.parametrize(
+    ("item", "way_out"),
+    [
+        ({"type": "item_reference", "id": "msg_1"}, "`store: false`"),
+        ({"id": "msg_1"}, "`store: false`"),
+        ({"type": "web_search_call", "id": "ws_1", "status": "completed"}, "custom tools with their outputs"),
+        ({"type": "compaction", "encrypted_content": "x"}, "the items that it stands for"),
+        ({"type": "local_shell_call", "call_id": "c"}, "custom tools with their outputs"),
+    ],
+)
+def test_items_that_stand_for_something_stored_are_refused_with_the_way_out(
+    responses: Function, item: Event, way_out: str
+) -> None:
+    found = refused(responses, input=[{"role": "user", "content": "Hi"}, item])
+    assert found["param"] == "input[1]"
+    assert way_out in found["message"]
+
+
+def message(*parts: Event) -> list[Event]:
+    return [{"role": "user", "content": list(parts)}]
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"input": None}, "input"),
+        ({"input": []}, "input"),
+        ({"input": 1}, "input"),
+        ({"input": [{}]}, "input[0]"),
+        ({"input": [{"role": "tool", "content": "x"}]}, "input[0].role"),
+        ({"input": [{"role": "user"}]}, "input[0]"),
+        ({"input": [{"type": "function_call", "name": "f", "arguments": "{}"}]}, "input[0]"),
+        ({"input": [{"type": "function_call_output", "output": "x"}]}, "input[0]"),
+        ({"input": message({"type": "input_text"})}, "input[0].content[0]"),
+        ({"input": message({"type": "input_video", "text": "x"})}, "input[0].content[0]"),
+        ({"input": message({"type": "input_image", "image_url": PRIVATE})}, "input[0].content[0].image_url"),
+        ({"input": message({"type": "input_image", "file_id": "file-1"})}, "input[0].content[0]"),
+        (
+            {"input": message({"type": "input_image", "image_url": "data:image/png;base64,!"})},
+            "input[0].content[0].image_url",
+        ),
+        ({"input": message({"type": "input_file", "file_url": PRIVATE})}, "input[0].content[0]"),
+        ({"input": message({"type": "input_file"})}, "input[0].content[0]"),
+        ({"temperature": 2.1}, "temperature"),
+        ({"temperature": "1"}, "temperature"),
+        ({"top_p": -0.1}, "top_p"),
+        ({"top_logprobs": 21}, "top_logprobs"),
+        ({"max_output_tokens": 0}, "max_output_tokens"),
+        ({"stream": "yes"}, "stream"),
+        ({"truncation": "middle"}, "truncation"),
+        ({"metadata": {str(i): "x" for i in range(17)}}, "metadata"),
+        ({"text": {"format": {"type": "grammar"}}}, "text.format.type"),
+        ({"text": {"format": {"type": "json_schema", "name": "n"}}}, "text.format"),
+        ({"tools": [{"type": "function"}]}, "tools[0]"),
+        ({"tools": [{"type": "function", "name": "f"}, {"type": "custom", "name": "f"}]}, "tools"),
+        ({"tools": [{"type": "namespace", "name": "n", "tools": [{"type": "mcp"}]}]}, "tools[0].tools[0]"),
+        ({"tool_choice": "any"}, "tool_choice"),
+        ({"tool_choice": {"type": "function", "name": "g"}}, "tool_choice"),
+        ({"tool_choice": {"type": "allowed_tools", "tools": "f"}}, "tool_choice.tools"),
+    ],
+)
+def test_a_wrong_field_is_named_by_its_path(responses: Function, fields: Event, param: str) -> None:
+    found = refused(responses, **fields)
+    assert found["param"] == param
+    assert found["message"].startswith(param)
+
+
+def test_a_body_that_is_nested_too_deeply_is_an_error_of_the_caller(responses: Function) -> None:
+    nested: Any = {}
+    for _ in range(300):
+        nested = {"a": nested}
+    refused(responses, tools=[{"type": "function", "name": "f", "x_new": nested}])
+    refused(responses, tools=[{"type": "function", "name": "f", "parameters": nested}])
+    refused(responses, reasoning={"x_new": nested})
+
+
+def test_a_providers_error_about_the_request_is_passed_on(responses: Function, fake: FakeProvider) -> None:
+    fake.script(CHAT_PATH, Reply(400, {"error": {"message": "temperature must be 1", "param": "temperature"}}))
+    found = ask(responses, temperature=0.5)
+    assert found.status == 400
+    assert "temperature must be 1" in error(found)["message"]
