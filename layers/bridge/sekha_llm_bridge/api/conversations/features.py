@@ -42,7 +42,7 @@ _CONTENT_FEATURES = {
     _AUDIO: RequestedFeature(RequestFeature.AUDIO_INPUT),
     _FILE: RequestedFeature(RequestFeature.DOCUMENTS),
 }
-_FEATURES_OF_FORMATS = {WireFormat.ANTHROPIC: RequestedFeature(RequestFeature.ANTHROPIC_CONTENT)}
+_FEATURES_OF_FORMATS = {WireFormat.ANTHROPIC: RequestFeature.ANTHROPIC_CONTENT}
 _ROLES_OF_TOOLS = frozenset({Role.TOOL, Role.FUNCTION})
 _MAX_SHOWN_CHARACTERS = 60
 
@@ -81,8 +81,16 @@ def _features_of_tools(conversation: Conversation) -> Iterator[RequestedFeature]
         yield RequestedFeature(RequestFeature.FORCED_TOOL_CHOICE)
     if conversation.is_parallel is False:
         yield RequestedFeature(RequestFeature.SEQUENTIAL_TOOL_CALLS)
-    if any(isinstance(tool, OtherTool) for tool in conversation.tools):
-        yield _FEATURES_OF_FORMATS.get(conversation.wire_format, RequestedFeature(RequestFeature.NON_FUNCTION_TOOLS))
+    other = RequestedFeature(RequestFeature.NON_FUNCTION_TOOLS)
+    yield from (
+        _in_format(conversation, other, tool.kind) for tool in conversation.tools if isinstance(tool, OtherTool)
+    )
+
+
+def _in_format(conversation: Conversation, feature: RequestedFeature, detail: str) -> RequestedFeature:
+    """Returns the feature, or the one that stands for all of its kind in the format of the request."""
+    own = _FEATURES_OF_FORMATS.get(conversation.wire_format)
+    return feature if own is None else RequestedFeature(own, detail[:_MAX_SHOWN_CHARACTERS])
 
 
 def _features_of_messages(conversation: Conversation) -> Iterator[RequestedFeature]:
@@ -90,10 +98,10 @@ def _features_of_messages(conversation: Conversation) -> Iterator[RequestedFeatu
         for block in message.blocks:
             if (kind := _uncommon_kind(block)) is not None:
                 other = RequestedFeature(RequestFeature.OTHER_CONTENT_PART, kind)
-                yield _CONTENT_FEATURES.get(kind) or _FEATURES_OF_FORMATS.get(conversation.wire_format, other)
+                yield _CONTENT_FEATURES.get(kind) or _in_format(conversation, other, kind)
             if _has_file_id(block):
                 uploaded = RequestedFeature(RequestFeature.UPLOADED_FILES)
-                yield _FEATURES_OF_FORMATS.get(conversation.wire_format, uploaded)
+                yield _in_format(conversation, uploaded, uploaded.name)
             if isinstance(block, ToolCall) and _is_other_call(block):
                 yield RequestedFeature(RequestFeature.OTHER_CALL_HISTORY)
         if message.extra.get("audio"):
