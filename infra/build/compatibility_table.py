@@ -13,9 +13,11 @@ sys.path.insert(0, str(ROOT))
 
 from page_sections import table, with_section  # noqa: E402 — needs the path that is set above
 from tests.clients.libraries import (  # noqa: E402 — needs the path that is set above
+    CodingAgent,
     Library,
     all_libraries,
     call_meanings,
+    coding_agents,
     documented_programs,
 )
 from tests.corpus.caller_calls import Call, all_callers  # noqa: E402 — as above
@@ -30,6 +32,11 @@ _APIS = {
 _OTHER_FORMATS = (
     "Each call is tried with a provider of OpenAI's format; *chat*, *stream* and *turns* also with one of Anthropic's "
     "and one of Ollama's."
+)
+_AGENTS = (
+    "`infra/local/agents` runs them in an empty home, with a made-up key and loopback alone: each edits a file, with a "
+    "scripted provider of OpenAI's, of Anthropic's and of Ollama's format. A cost limit that is exceeded is an error "
+    "that the agent shows."
 )
 _VECTOR_STORES = (
     "`chroma.default_collection: null`, in the bridge's configuration, is for a framework with a vector store of its "
@@ -47,6 +54,7 @@ def with_tables(text: str) -> str:
     sections = {
         "Use it with": settings_table(),
         **{f"Client libraries: {title}": libraries_table(api) for api, title in _APIS.items()},
+        "Coding agents": agents_table(),
         "Programs of Sekha": callers_table(),
     }
     return with_section(text, "tables", "\n".join(f"## {title}\n\n{one}" for title, one in sections.items()))
@@ -76,6 +84,16 @@ def libraries_table(api: str) -> str:
     return f"{legend}. A dash: the library does not offer it.{formats}\n\n{table(('library', *calls), cells)}"
 
 
+def agents_table() -> str:
+    """Returns the table of coding agents, and of what each must be told."""
+    rows = [
+        (f"{one.name} (`{one.package}`)", one.api, one.address, one.model, one.limit, one.setting, _tried(one))
+        for one in coding_agents()
+    ]
+    head = ("agent", "API", "address and key", "model", "cost limit, USD per request", "other settings", "tried")
+    return f"{_AGENTS}\n\n{table(head, rows)}"
+
+
 def callers_table() -> str:
     """Returns the table of the calls of each program of Sekha's own, with the reason where one does not work."""
     rows = [
@@ -90,6 +108,10 @@ def callers_table() -> str:
 
 def _libraries() -> list[Library]:
     return [one for one in all_libraries() if one.group == "libraries"]
+
+
+def _tried(agent: CodingAgent) -> str:
+    return "edits a file" if agent.runs else "its recorded requests"
 
 
 def _sent(call: Call) -> str:

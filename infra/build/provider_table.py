@@ -16,6 +16,7 @@ from page_sections import table, with_section  # noqa: E402 — needs the path t
 from sekha_llm_bridge.config.endpoints import ENDPOINTS  # noqa: E402 — needs the path that is set above
 from sekha_llm_bridge.config.models import ProviderType  # noqa: E402 — as above
 from sekha_llm_bridge.providers import RequestFeature, capabilities_of  # noqa: E402 — as above
+from sekha_llm_bridge.providers.cache_support import MIN_TOKENS, MIN_TOKENS_AT_BEDROCK, min_tokens  # noqa: E402 — as above
 from sekha_llm_bridge.providers.field_table import FIELD_TABLE, FieldRow, Handling, handling  # noqa: E402 — as above
 from sekha_llm_bridge.providers.openai.vendors import VENDORS, VENDORS_BY_HOST, Vendor  # noqa: E402 — as above
 
@@ -31,6 +32,10 @@ _LEGEND = (
     "*yes*: it is translated. *excludes*: a request that uses it goes to other models, and the error names it if there "
     "are none. *noted*: it is left out with a note in `bridge.notes`. *–*: the answer is the same without it.\n"
 )
+_CACHES = (
+    "With `prompt_cache: auto`, the tools and the first system messages of a request get a mark for the cache where "
+    "they have at least so many tokens: a model caches no fewer. The longest name counts.\n"
+)
 
 
 def main() -> None:
@@ -40,7 +45,12 @@ def main() -> None:
 
 def with_tables(text: str) -> str:
     """Returns the document with tables that are made anew. Raises ValueError where it has no markers for them."""
-    sections = {"Types": types_table(), "Fields": f"{_LEGEND}\n{fields_table()}", "Vendors": vendors_table()}
+    sections = {
+        "Types": types_table(),
+        "Fields": f"{_LEGEND}\n{fields_table()}",
+        "Vendors": vendors_table(),
+        "Caches": f"{_CACHES}\n{caches_table()}",
+    }
     return with_section(text, "tables", "\n".join(f"### {title}\n\n{one}" for title, one in sections.items()))
 
 
@@ -94,6 +104,19 @@ def vendors_table() -> str:
     return table(head, rows)
 
 
+def caches_table() -> str:
+    """Returns the table of the shortest beginnings of prompts that Claude's models cache."""
+    rows = [
+        (f"`{name}…`", f"{tokens:,}", f"{MIN_TOKENS_AT_BEDROCK.get(name, tokens):,}")
+        for name, tokens in {**MIN_TOKENS, **_only_at_bedrock()}.items()
+    ]
+    return table(("model", "Anthropic, OpenRouter, LiteLLM", "Bedrock"), sorted(rows))
+
+
+def _only_at_bedrock() -> dict[str, int]:
+    return {name: min_tokens(name, MIN_TOKENS) or 0 for name in MIN_TOKENS_AT_BEDROCK}
+
+
 def _differences(vendor: Vendor) -> tuple[str, ...]:
     lacks = [feature.value for feature in vendor.lacks]
     names = {"response_format": "response_format json_schema"}
@@ -111,6 +134,8 @@ def _other_differences(vendor: Vendor) -> Iterator[str]:
     yield from (f"`{name}` is sent as `{other}`" for name, other in vendor.renamed_fields)
     if vendor.accepts_price_ceiling:
         yield "gets a highest price under a cost limit"
+    if not vendor.takes_cache_marks:
+        yield "`cache_control` is left out: it caches by itself"
     if vendor.auth_header != Vendor().auth_header:
         yield f"the key is in the header `{vendor.auth_header}`"
     if vendor.models_path is not None:

@@ -14,7 +14,7 @@ from tests.fakes.provider import FakeProvider
 from tests.fakes.servers import free_port
 from tests.fakes.settings import chat_model, provider
 
-WINDOW = 200_000  # their prompts are long
+WINDOW = 40_000  # the prompt of Claude Code has some 20,000 tokens
 MODELS = {"openai-model": "/v1/chat/completions", "anthropic-model": "/v1/messages", "ollama-model": "/api/chat"}
 ENOUGH = "1"
 TOO_LITTLE = "0.000000001"

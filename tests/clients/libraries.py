@@ -1,4 +1,4 @@
-"""The libraries and programs of `libraries.yaml`: what they are told, and which of their calls are tried."""
+"""The libraries, agents and programs of `libraries.yaml`: what they are told, and which of their calls are tried."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,6 +46,23 @@ class DocumentedProgram:
 
 
 @dataclass(frozen=True)
+class CodingAgent:
+    """A coding agent of npm. `runs` are the names of its runs in `coding_agents.py`, `requests` the names of the files with
+    its recorded requests. `limit` is where the cost limit of its requests is set.
+    """
+
+    name: str
+    package: str
+    runs: tuple[str, ...]
+    requests: tuple[str, ...]
+    api: str
+    address: str
+    model: str
+    limit: str
+    setting: str
+
+
+@dataclass(frozen=True)
 class Program:
     """The program of a library in one environment; `npm` is the environment of the npm libraries."""
 
@@ -77,6 +94,12 @@ def all_libraries() -> list[Library]:
 def all_programs() -> list[Program]:
     """Returns the program of each library, once for each of its environments."""
     return [Program(one, name) for one in all_libraries() for name in one.environments or ("npm",)]
+
+
+def coding_agents() -> list[CodingAgent]:
+    """Returns the coding agents. Raises TypeError for an unknown or missing key."""
+    rows = _document()["agents"]
+    return [CodingAgent(**{**row, "runs": tuple(row["runs"]), "requests": tuple(row["requests"])}) for row in rows]
 
 
 def documented_programs() -> list[DocumentedProgram]:

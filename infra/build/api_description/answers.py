@@ -261,10 +261,10 @@ class Message(Answer):
 
 
 class CountReceipt(Answer):
-    """Whose count it is."""
+    """Whose count it is; null where no model could answer now."""
 
-    provider_id: str
-    model_id: str
+    provider_id: str | None
+    model_id: str | None
     estimated: bool
     """Whether the bridge has estimated it, because the provider has no count."""
 

@@ -155,7 +155,7 @@ def _option_parameter(name: str, description: str, schema: Mapping[str, Any]) ->
     return {"name": f"x-bridge-{name}", "in": "header", "required": False, "description": description, "schema": schema}
 
 
-_BOOLEAN = {"type": "string", "enum": ["true", "false"]}
+_BOOLEAN = {"type": "string", "enum": ["true", "false", "1", "0"]}
 _OPTION_PARAMETERS = (
     _option_parameter(
         "max-cost",

@@ -23,7 +23,9 @@ _PLACEHOLDER = "http://to-be-started.invalid:1"
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """The file at `path`, the reason for choosing it, and the servers that the stack must start for it."""
+    """The file at `path`, the reason for choosing it, and the servers that the stack must start for it. Of the Ollama
+    on this machine, where it was asked: the models that it lacks, and whether it has none at all.
+    """
 
     path: Path
     reason: str
@@ -32,6 +34,7 @@ class Configuration:
     needs_chat_model: bool
     needs_embedding_model: bool
     missing_in_ollama: tuple[str, ...] = ()
+    is_ollama_empty: bool = False
 
     @property
     def needs_models(self) -> bool:
@@ -91,6 +94,7 @@ def _configuration(
         needs_chat_model=CHAT_VARIABLE in needed,
         needs_embedding_model=EMBEDDINGS_VARIABLE in needed,
         missing_in_ollama=missing_models(settings.providers, ollama) if ollama is not None else (),
+        is_ollama_empty=ollama is not None and not ollama,
     )
 
 

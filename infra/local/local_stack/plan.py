@@ -170,6 +170,8 @@ def _configuration(options: Options, terminal: Terminal) -> Configuration:
         terminal.note("", warning)
     for model in chosen.missing_in_ollama:
         terminal.note("", f"this Ollama lacks {model}: ollama pull {model}")
+    if chosen.is_ollama_empty:
+        terminal.note("", "this Ollama has no model yet: ollama pull llama3.1:8b; it is found within two minutes")
     return chosen
 
 

@@ -92,7 +92,10 @@ def models(model: str) -> Outcome:
     """The list of models, which has tags as Ollama's, and what one of them can do."""
     listed = [one.model for one in CLIENT.list().models]
     shown = CLIENT.show(model)
-    return {"is_listed": f"{model}:latest" in listed, "can": sorted(set(shown.capabilities or ()) & {"completion", "tools"})}
+    return {
+        "is_listed": f"{model}:latest" in listed,
+        "can": sorted(set(shown.capabilities or ()) & {"completion", "tools"}),
+    }
 
 
 def error(model: str) -> Outcome:

@@ -32,6 +32,7 @@ Json = dict[str, Any]
 
 examples = hypothesis.settings(
     max_examples=int(os.environ.get("TRANSLATOR_EXAMPLES", "50")),
+    report_multiple_bugs=False,
     suppress_health_check=[hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.data_too_large],
 )
 """The decorator of each property."""

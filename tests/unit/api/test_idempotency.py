@@ -239,6 +239,17 @@ def test_a_function_starts_without_what_repeats_answers(name: str) -> None:
     assert done.stdout.splitlines()[-1] == "[]"
 
 
+def test_another_option_in_a_header_with_the_same_key_is_a_422(chat: Client, fake: FakeProvider) -> None:
+    """A header may lower the cost limit, so a request with another one is another request."""
+    option, other = ({"x-bridge-max-cost": usd, "idempotency-key": "k"} for usd in ("0.5", "0.4"))
+    first, again = chat(headers=option), chat(headers=option)
+    assert (first.status, again.body) == (200, first.body)
+    assert error_of(chat(headers=other)) == (422, "idempotency_key_reused")
+    assert error_of(chat(headers={"idempotency-key": "k"})) == (422, "idempotency_key_reused")
+    assert chat(headers={**option, "user-agent": "another"}).body == first.body
+    assert len(fake.calls(PATH)) == 1
+
+
 def test_another_body_or_path_with_the_same_key_is_a_422(chat: Client, fake: FakeProvider) -> None:
     chat()
     assert error_of(chat(OTHER)) == (422, "idempotency_key_reused")

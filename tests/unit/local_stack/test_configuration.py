@@ -58,6 +58,15 @@ def test_models_missing_in_ollama_are_listed(root: Path) -> None:
     assert chosen(root, ollama=frozenset({"llama3.1:8b"})).missing_in_ollama == ("nomic-embed-text",)
 
 
+def test_an_ollama_that_lists_its_models_lacks_none_and_may_be_empty(root: Path) -> None:
+    path = root / "config" / "llm_providers.yaml"
+    path.write_text(path.read_text().replace("models:\n", "models:\n      - auto\n"))
+    found = chosen(root, ollama=frozenset({"qwen3:4b"}))
+    assert (found.missing_in_ollama, found.is_ollama_empty, found.answers_chats) == ((), False, True)
+    assert chosen(root, ollama=frozenset()).is_ollama_empty
+    assert not chosen(root).is_ollama_empty
+
+
 def test_without_an_ollama_the_embedded_model_is_used(root: Path) -> None:
     configuration = chosen(root)
     assert configuration.path == root / "config" / "examples" / "embedded.yaml"

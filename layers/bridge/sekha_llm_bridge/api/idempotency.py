@@ -44,6 +44,8 @@ from sekha_llm_bridge.observability import logger
 
 HEADER = "idempotency-key"
 REPLAYED_HEADER = "x-idempotent-replayed"
+_ASKING_HEADERS = ("x-bridge-", "anthropic-")
+"""What the names of headers begin with that are part of a request: with others, it is another request."""
 _RESERVED_S = 1.0  # for storing the answer, after the deadline of the models
 _CLOCK_DIFFERENCE_S = 1.0  # between the machines of two functions, at most
 _WAITING_PART, _MAX_WAIT_S = 2 / 3, 30.0
@@ -77,7 +79,13 @@ async def _begin(request: Request, body: bytes) -> Claim | StoredAnswer:
     key = _idempotency_key(request)
     bridge, state = bridge_of(request), state_of(request)
     state.reserved_s += _RESERVED_S
-    keys = AnswerKeys.of(key, caller_id=caller_of(request).key_id, path=request.scope["path"], body=body)
+    keys = AnswerKeys.of(
+        key,
+        caller_id=caller_of(request).key_id,
+        path=request.scope["path"],
+        body=body,
+        headers=[(name, value) for name, value in request.headers.items() if name.startswith(_ASKING_HEADERS)],
+    )
     lease_ends_at = bridge.clock.now() + timedelta(seconds=remaining_s_of(request) + _CLOCK_DIFFERENCE_S)
     wait_s = min(deadline_of(request).remaining_s() * _WAITING_PART, _MAX_WAIT_S)
     try:

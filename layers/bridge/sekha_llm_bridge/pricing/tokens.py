@@ -63,7 +63,7 @@ class _ExactBound:
         return self._known[tokenizer]
 
 
-class _Prefix:
+class PromptPrefix:
     """The estimated tokens of a request's tools and of the system messages before all others, computed at most once."""
 
     __slots__ = ("_count", "_known")
@@ -95,7 +95,7 @@ class TokenCount:
     exact: _ExactBound | None = field(default=None, repr=False, compare=False)
     cache_marks: CacheMarks = NO_MARKS
     marked: int = 0
-    prefix: _Prefix | None = field(default=None, repr=False, compare=False)
+    prefix: PromptPrefix | None = field(default=None, repr=False, compare=False)
 
     @property
     def prefix_tokens(self) -> int:
@@ -155,7 +155,7 @@ def count_chat(conversation: Conversation) -> TokenCount:
         exact=_ExactBound(lambda tokenizer: _exact_bound(bound + tools_frame, conversation, tokenizer)),
         cache_marks=marks,
         marked=_marked_tokens(marks, blocks, estimate, likely_rendered) if marks.has_any else 0,
-        prefix=_Prefix(
+        prefix=PromptPrefix(
             lambda: likely_rendered + estimated_tokens(_readable_text(_system_blocks(conversation)).encode())
         ),
     )

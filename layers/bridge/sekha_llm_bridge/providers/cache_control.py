@@ -17,6 +17,7 @@ MARK = {"type": "ephemeral"}
 """A mark for the provider's default lifetime, which is five minutes."""
 
 _NAME = "cache_control"
+_MARKED_TEXT = frozenset({"type", "text", _NAME})
 _HOLDERS = ("system", "tools", "messages", "content", "tool_calls", "function")
 """The fields in which marks can be. Others (schemas, arguments) are the caller's own data."""
 
@@ -51,13 +52,16 @@ def _everywhere(value: Any, change: Change) -> Any:
 
 def _without_mark(fields: Payload) -> Payload:
     """Returns the object without its mark. A content of one marked text becomes that text again."""
-    rest = {name: value for name, value in fields.items() if name != _NAME}
-    match rest.get("content"):
-        case [{"type": "text", "text": str(text), "cache_control": _} as part] if len(part) == len(
-            ("type", "text", _NAME)
-        ):
-            return {**rest, "content": text}
-    return rest
+    texts = {name: text for name in ("system", "content") if (text := _marked_text(fields.get(name))) is not None}
+    return {name: texts.get(name, value) for name, value in fields.items() if name != _NAME}
+
+
+def _marked_text(content: Any) -> str | None:
+    """Returns the text of a content that is one marked text, without other fields."""
+    if not isinstance(content, list) or len(content) != 1 or not isinstance(content[0], dict):
+        return None
+    part = content[0]
+    return part["text"] if part.keys() == _MARKED_TEXT and part["type"] == "text" else None
 
 
 def _without_lifetime(fields: Payload) -> Payload:

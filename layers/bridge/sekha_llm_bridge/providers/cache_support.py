@@ -25,8 +25,7 @@ class CacheSupport(NamedTuple):
 
 _NAME = "claude-"  # names of other clouds have something before it
 _UNKNOWN_CLAUDE = 4096
-# By the longest prefix of the name.
-_MIN_TOKENS = {
+MIN_TOKENS = {
     "claude-": _UNKNOWN_CLAUDE,  # models that are newer than this table
     "claude-3-": 2048,
     "claude-3-7-": 1024,
@@ -45,13 +44,15 @@ _MIN_TOKENS = {
     "claude-mythos": 2048,
     "claude-mythos-5": 512,
 }
-# Bedrock's own minimum, where it is higher.
-_MIN_TOKENS_AT_BEDROCK = {"claude-opus-4-7": 4096, "claude-mythos-preview": 4096}
+"""The fewest tokens that a model caches, by the longest prefix of its name."""
+
+MIN_TOKENS_AT_BEDROCK = {"claude-opus-4-7": 4096, "claude-mythos-preview": 4096}
+"""Bedrock's own minimum, where it is higher."""
 
 
 def cache_support(config: ProviderConfig, model_id: str) -> CacheSupport:
     """Returns what a model of a provider takes."""
-    minimum = _min_tokens(model_id, _MIN_TOKENS)
+    minimum = min_tokens(model_id, MIN_TOKENS)
     match config.provider_type:
         case ProviderType.OLLAMA:
             return CacheSupport()
@@ -69,7 +70,7 @@ def _support_at_bedrock(model_id: str, minimum: int | None) -> CacheSupport:
     family = family_of(model_id)
     if not family.takes_cache_points:
         return CacheSupport()
-    higher = _min_tokens(model_id, _MIN_TOKENS_AT_BEDROCK)
+    higher = min_tokens(model_id, MIN_TOKENS_AT_BEDROCK)
     return CacheSupport(
         takes_marks=True,
         takes_hours=family.takes_hour_cache,
@@ -77,7 +78,7 @@ def _support_at_bedrock(model_id: str, minimum: int | None) -> CacheSupport:
     )
 
 
-def _min_tokens(model_id: str, minimums: dict[str, int]) -> int | None:
+def min_tokens(model_id: str, minimums: dict[str, int]) -> int | None:
     """Returns the minimum of a model of Claude; None for another. OpenRouter writes versions with a full stop."""
     _, found, rest = model_id.lower().replace(".", "-").partition(_NAME)
     name = found + rest

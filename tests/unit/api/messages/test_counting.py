@@ -53,3 +53,8 @@ def test_a_prompt_that_no_model_takes_is_counted_all_the_same(counting: Function
 def test_a_count_of_an_unknown_model_is_an_error(counting: Function) -> None:
     answer = counting("POST", COUNT_PATH, {"model": "nobody", "messages": HI})
     assert (answer.status, error(answer)["type"]) == (404, "not_found_error")
+
+
+def test_a_count_refuses_what_a_message_would_be_refused_for(counting: Function) -> None:
+    answer = counting("POST", COUNT_PATH, {"model": "llama", "messages": HI, "max_tokens": [], "stop_sequences": 1})
+    assert (answer.status, error(answer)["param"]) == (400, "max_tokens")

@@ -184,6 +184,21 @@ def test_a_later_system_message_becomes_the_users_where_a_server_takes_it_only_a
     assert sent_messages(fake) == [as_sent[0], {"role": "user", "content": [text("Hello"), text(in_tags)]}]
 
 
+def test_a_system_prompt_in_marked_parts_is_one_text_for_servers_without_marks(fake: FakeProvider) -> None:
+    marked = [{**text("One."), "cache_control": {"type": "ephemeral"}}, text("Two.")]
+    section = {"base_url": f"{fake.url}/v1", "provider_type": "azure_openai"}
+    ask(function(provider("azure", chat_model("gpt"), **section)), system=marked)
+    assert fake.received[0].body["messages"][0] == {"role": "system", "content": "One.\nTwo."}
+
+
+def test_texts_in_parts_are_joined_where_a_server_takes_no_parts(messages: Function, fake: FakeProvider) -> None:
+    fake.script(
+        OPENAI_PATH, Reply(400, {"error": {"message": "messages[0]: invalid type: sequence, expected a string"}})
+    )
+    ask(messages, model="gpt", messages=[{"role": "user", "content": [text("One."), text("Two.")]}])
+    assert sent_messages(fake) == [{"role": "user", "content": "One.\nTwo."}]
+
+
 def test_the_reasoning_of_any_model_is_thinking_and_comes_back_to_it(fake: FakeProvider) -> None:
     messages = function(provider("p", chat_model("gpt"), provider_type="openrouter", base_url=f"{fake.url}/v1"))
     details = [

@@ -123,7 +123,7 @@ def test_what_an_ollama_says_of_a_model_that_was_found_there_is_shown() -> None:
         capabilities=("completion", "tools", "thinking"),
     )
     bridge = make_bridge(settings)
-    catalog = Catalog.of(settings, bridge.prices, {"home": [found]})
+    catalog = Catalog.of(settings, bridge.prices, {"home": (found,)})
     api = Function("ollama", replace(bridge, catalog=catalog))
     row = listed(api)["qwen3:8b"]
     assert (row["size"], row["digest"], row["modified_at"]) == (found.size_bytes, found.digest, found.modified_at)

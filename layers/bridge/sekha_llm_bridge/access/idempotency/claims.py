@@ -123,7 +123,8 @@ def _answer_of(record: AnswerRecord, keys: AnswerKeys) -> StoredAnswer | None:
     """Returns the record's answer; None while there is none."""
     if record.request_hash != keys.request_hash:
         raise IdempotencyKeyReused(
-            "this Idempotency-Key was sent before with another path or body. Send a new key with a new request"
+            "this Idempotency-Key was sent before with another path, body or x-bridge header. Send a new key with a new"
+            " request"
         )
     if record.state is RecordState.UNDER_WAY:
         return None

@@ -7,6 +7,7 @@ read an answer, nor find out whether a prompt that they guess was sent.
 import hashlib
 import hmac
 import re
+from collections.abc import Sequence
 from typing import NamedTuple, Self
 
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -30,8 +31,17 @@ class AnswerKeys(NamedTuple):
     encryption_key: bytes
 
     @classmethod
-    def of(cls, idempotency_key: str, *, caller_id: str, path: str, body: bytes) -> Self:
-        """Returns the keys of one request. `caller_id` is the handle of the caller's API key.
+    def of(
+        cls,
+        idempotency_key: str,
+        *,
+        caller_id: str,
+        path: str,
+        body: bytes,
+        headers: Sequence[tuple[str, str]] = (),
+    ) -> Self:
+        """Returns the keys of one request. `caller_id` is the handle of the caller's API key, `headers` are those that
+        say what is asked for.
 
         HKDF (RFC 5869) with the caller as its salt, so that two callers with the same `Idempotency-Key` have nothing in
         common. The hash of the request has a key, too: a plain hash would confirm a guess of the prompt.
@@ -40,5 +50,7 @@ class AnswerKeys(NamedTuple):
         derived = kdf.derive(idempotency_key.encode())
         record_id, hash_key = derived[:_PART_BYTES], derived[_PART_BYTES : 2 * _PART_BYTES]
         request_hash = hmac.new(hash_key, path.encode() + b"\n", hashlib.sha256)
+        for name, value in sorted(headers):
+            request_hash.update(f"{name}: {value}\n".encode())
         request_hash.update(body)
         return cls(record_id.hex(), request_hash.hexdigest(), derived[2 * _PART_BYTES :])

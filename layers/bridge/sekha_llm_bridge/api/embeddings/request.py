@@ -34,34 +34,17 @@ _InputForms = (
 Scalar = StrictStr | StrictBool | StrictInt | StrictFloat
 
 
-class EmbeddingRequest(BaseModel):
-    """`POST /v1/embeddings`. Arrays of tokens in `input` (ids of cl100k_base) are decoded to texts. Other fields, such
-    as `input_type`, are for the provider.
-    """
+class StorageFields(BaseModel):
+    """The bridge's own fields of a request for vectors."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
-    input: list[str]
-    model: str | None = None
-    dimensions: Annotated[int, Field(strict=True, ge=1)] | None = None
-    encoding_format: Literal["float", "base64"] | None = None
-    user: str | None = None
     collection: CollectionName | None = None
     ids: list[Annotated[str, Field(min_length=1, max_length=_MAX_ID_CHARACTERS)]] | None = None
     metadatas: list[dict[str, Scalar] | None] | None = None
     store: StrictBool | None = None
     max_cost: MaxCost | None = None
     preferred_model: str | None = None
-
-    @field_validator("input", mode="before", json_schema_input_type=_InputForms)
-    @classmethod
-    def _texts(cls, value: Any) -> list[str]:
-        inputs = _inputs(value)
-        if not all(inputs):
-            raise ValueError(f"input[{next(i for i, one in enumerate(inputs) if not one)}] is an empty text")
-        if len(inputs) > _MAX_INPUTS:
-            raise ValueError(f"must hold at most {_MAX_INPUTS} texts, holds {len(inputs)}")
-        return inputs if isinstance(inputs[0], str) else decode_token_arrays(inputs)
 
     @field_validator("metadatas", mode="before")
     @classmethod
@@ -89,6 +72,28 @@ class EmbeddingRequest(BaseModel):
             raise ValueError("must be distinct: of two records with one id only the last would be kept")
         return value
 
+
+class EmbeddingRequest(StorageFields):
+    """`POST /v1/embeddings`. Arrays of tokens in `input` (ids of cl100k_base) are decoded to texts. Other fields, such
+    as `input_type`, are for the provider.
+    """
+
+    input: list[str]
+    model: str | None = None
+    dimensions: Annotated[int, Field(strict=True, ge=1)] | None = None
+    encoding_format: Literal["float", "base64"] | None = None
+    user: str | None = None
+
+    @field_validator("input", mode="before", json_schema_input_type=_InputForms)
+    @classmethod
+    def _texts(cls, value: Any) -> list[str]:
+        inputs = _inputs(value)
+        if not all(inputs):
+            raise ValueError(f"input[{next(i for i, one in enumerate(inputs) if not one)}] is an empty text")
+        if len(inputs) > _MAX_INPUTS:
+            raise ValueError(f"must hold at most {_MAX_INPUTS} texts, holds {len(inputs)}")
+        return inputs if isinstance(inputs[0], str) else decode_token_arrays(inputs)
+
     @model_validator(mode="after")
     def _one_per_input(self) -> "EmbeddingRequest":
         for name in ("ids", "metadatas"):
@@ -111,7 +116,7 @@ def _inputs(value: Any) -> list[Any]:
 
 
 KNOWN_FIELDS = frozenset(EmbeddingRequest.model_fields)
-EXTENSIONS = KNOWN_FIELDS - {"input", "model", "dimensions", "encoding_format", "user"}
+EXTENSIONS = frozenset(StorageFields.model_fields)
 """The bridge's own fields of an embedding request."""
 
 

@@ -12,6 +12,7 @@ from sekha_llm_bridge.api.conversations.options import OptionFields
 from sekha_llm_bridge.media.addresses import check_public_url
 
 _INT32 = 2**31
+_OutputLimit = Annotated[int, Field(strict=True, ge=1, lt=_INT32)]
 _FIELDS_OF_SOURCES = {
     "base64": ("media_type", "data"),
     "url": ("url",),
@@ -67,12 +68,20 @@ class Source(_Lenient):
             check_other_urls(str(block.get("type")), block)
 
 
+# The names of unions are no identifiers: they are not part of an error's path.
+SourceOrText = Annotated[
+    Annotated[Source, Tag("an object")] | Annotated[str, Tag("a text")],
+    Discriminator(lambda value: "a text" if isinstance(value, str) else "an object"),
+]
+"""The source of an image or a document; of a search result, a text."""
+
+
 class Part(_Lenient):
     """One content block of a message, or of the result of a call."""
 
     type: str
     text: str | None = None
-    source: Source | str | None = None
+    source: SourceOrText | None = None
     id: str | None = None
     name: str | None = None
     input: dict[str, Any] | None = None
@@ -125,7 +134,7 @@ def _is_result(block: object) -> str:
 
 
 Block = Annotated[Annotated[ToolResult, Tag("a result")] | Annotated[Part, Tag("a block")], Discriminator(_is_result)]
-"""A content block of a message. The tags are no identifiers: they are not part of an error's path."""
+"""A content block of a message."""
 
 
 class InputMessage(_Lenient):
@@ -221,36 +230,37 @@ class Metadata(_Lenient):
 
 
 class CountRequest(OptionFields, _Lenient):
-    """What both requests have: the prompt and how it is to be answered. The ranges are Anthropic's."""
+    """A request to count the tokens of a prompt. The ranges are Anthropic's."""
 
     messages: list[InputMessage] = Field(min_length=1)
     model: str | None = None
+    max_tokens: _OutputLimit | None = None
     system: str | list[SystemText] | None = None
     tools: list[Tool] | None = None
     tool_choice: ToolChoice | None = None
     thinking: Thinking | None = None
     output_config: OutputConfig | None = None
     output_format: Format | None = None
-    cache_control: dict[str, Any] | None = None
-    mcp_servers: list[dict[str, Any]] | None = None
-    context_management: dict[str, Any] | None = None
-    speed: str | None = None
-
-
-class MessagesRequest(CountRequest):
-    """A request for a message."""
-
-    max_tokens: Annotated[int, Field(strict=True, ge=1, lt=_INT32)]
     temperature: Annotated[float, Field(strict=True, ge=0, le=1)] | None = None
     top_p: Annotated[float, Field(strict=True, ge=0, le=1)] | None = None
     top_k: Annotated[int, Field(strict=True, ge=0, lt=_INT32)] | None = None
     stop_sequences: list[str] | None = None
+    cache_control: dict[str, Any] | None = None
+    mcp_servers: list[dict[str, Any]] | None = None
+    container: str | dict[str, Any] | None = None
+    context_management: dict[str, Any] | None = None
     metadata: Metadata | None = None
     service_tier: str | None = None
-    container: str | dict[str, Any] | None = None
+    speed: str | None = None
     inference_geo: str | None = None
     diagnostics: dict[str, Any] | None = None
     stream: StrictBool | None = None
+
+
+class MessagesRequest(CountRequest):
+    """A request for a message. As with Anthropic, it must limit the answer."""
+
+    max_tokens: _OutputLimit
 
 
 KNOWN_FIELDS = frozenset(MessagesRequest.model_fields)

@@ -15,7 +15,7 @@ from sekha_llm_bridge.api.conversations.left_out import vendor_fields_left_out
 from sekha_llm_bridge.api.conversations.options import OPTION_FIELDS, OptionFields, Options
 from sekha_llm_bridge.api.embeddings.destination import destination
 from sekha_llm_bridge.api.embeddings.embedding import EmbeddingResult, embed_and_store, prompt_tokens, receipt_body
-from sekha_llm_bridge.api.embeddings.request import EXTENSIONS, EmbeddingRequest
+from sekha_llm_bridge.api.embeddings.request import EXTENSIONS, EmbeddingRequest, StorageFields
 from sekha_llm_bridge.api.ollama.answers import NOT_LOADED, nanoseconds
 from sekha_llm_bridge.api.ollama.conversation import vendor_fields
 from sekha_llm_bridge.api.ollama.names import configured_name
@@ -90,6 +90,7 @@ async def legacy_embed(request: Request) -> Response:
 
 def _nothing_to_embed(request: Request, parsed: _OwnRequest, body: dict[str, Any]) -> Response:
     """Answers a request without texts, by which Ollama loads a model: no provider is asked."""
+    validated(StorageFields, parsed.others)
     state_of(request).requested_model = configured_name(parsed.model, bridge_of(request).catalog)
     return json_response({**body, "bridge": {"notes": [NOT_LOADED]}})
 

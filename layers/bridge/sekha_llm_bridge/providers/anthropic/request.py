@@ -49,15 +49,22 @@ _COUNTED_FIELDS = frozenset(
 
 
 def chat_payload(call: ChatCall, *, stream: bool = False) -> Payload:
-    """Returns the body of a request: as it was sent, where that was in Anthropic's format. Raises `ProviderError`
-    (CANDIDATE_UNSUITABLE, REQUEST_REJECTED) for what cannot be translated.
+    """Returns the body of a request: as it was sent, where that was in Anthropic's format; with the bridge's own cache
+    mark, where the call has it. Raises `ProviderError` (CANDIDATE_UNSUITABLE, REQUEST_REJECTED) for what cannot be
+    translated.
     """
     conversation, traits = call.conversation, traits_of(call.model_id)
     if (sent := original_of(conversation)) is not None:
         payload = original_payload(call, sent, _max_tokens(call, traits), stream=stream)
-        return with_marked_prefix(payload) if call.marks_prefix else payload
+    else:
+        payload = _translated(call, traits, stream=stream)
+    return with_marked_prefix(payload) if call.marks_prefix else payload
+
+
+def _translated(call: ChatCall, traits: ModelTraits, *, stream: bool) -> Payload:
+    conversation = call.conversation
     prompt = wire_prompt(conversation)
-    payload = {"model": call.model_id, "max_tokens": _max_tokens(call, traits), "messages": prompt.messages}
+    payload: Payload = {"model": call.model_id, "max_tokens": _max_tokens(call, traits), "messages": prompt.messages}
     if prompt.system:
         payload["system"] = prompt.system
     if conversation.tools:
@@ -69,8 +76,7 @@ def chat_payload(call: ChatCall, *, stream: bool = False) -> Payload:
     if stream:
         payload["stream"] = True
     is_thinking = thinking.is_on or (traits.off is None and traits.thinking is ThinkingMode.ADAPTIVE)
-    payload = with_output_format(payload, conversation, traits, is_thinking=is_thinking)
-    return with_marked_prefix(payload) if call.marks_prefix else payload
+    return with_output_format(payload, conversation, traits, is_thinking=is_thinking)
 
 
 def with_marked_prefix(payload: Payload) -> Payload:

@@ -59,6 +59,18 @@ def _with_system_at_beginning(payload: Payload) -> Payload | None:
     return None if changed == messages else {**payload, "messages": changed}
 
 
+def _with_content_as_text(payload: Payload) -> Payload | None:
+    """Joins the texts of each message that has nothing else: some servers take no parts, or only from the user."""
+    return _changed_messages(payload, _with_joined_texts)
+
+
+def _with_joined_texts(message: Payload) -> Payload:
+    parts = message.get("content")
+    if not isinstance(parts, list) or not parts or any(part.get("type") != "text" for part in parts):
+        return message
+    return {**message, "content": "\n".join(part["text"] for part in parts)}
+
+
 def _without_reasoning(payload: Payload) -> Payload | None:
     return _changed_messages(
         payload, lambda message: {name: value for name, value in message.items() if name not in _REASONING_FIELDS}
@@ -109,6 +121,7 @@ EFFORT_ADAPTATIONS = (
 _OTHER_FORMATS = (
     *EFFORT_ADAPTATIONS,
     Adaptation(r"\bsystem\b.{0,40}\bmessage|\broles?\b|\btemplate\b", _with_system_at_beginning),
+    Adaptation(r"\bcontent\b|\bexpected a string|\binvalid type\b", _with_content_as_text),
     *CHAT_ADAPTATIONS,
 )
 

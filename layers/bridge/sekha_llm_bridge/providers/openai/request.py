@@ -68,6 +68,18 @@ def _with_marks_on_parts(conversation: Conversation) -> Conversation:
     return conversation._replace(messages=tuple(map(_with_mark_on_part, conversation.messages)))
 
 
+def _without_marks(conversation: Conversation) -> Conversation:
+    """Returns the conversation without marks in its messages: texts that no mark divides are sent as one, because many
+    servers take parts from the user only.
+    """
+    return conversation._replace(messages=tuple(map(_without_marks_in, conversation.messages)))
+
+
+def _without_marks_in(message: Message) -> Message:
+    blocks = (block._replace(cache=None) if isinstance(block, Text) else block for block in message.blocks)
+    return message._replace(blocks=tuple(blocks), cache=None)
+
+
 def _with_mark_on_part(message: Message) -> Message:
     texts = [at for at, block in enumerate(message.blocks) if isinstance(block, Text)]
     if message.cache is None or not texts:
@@ -101,7 +113,8 @@ def _of_other_format(conversation: Conversation, vendor: Vendor) -> Conversation
         shared = {name: conversation.vendor_fields[name] for name in names}
     plain = conversation.without_extras()._replace(vendor_fields=shared)
     messages = tuple(with_media_after_results(map(with_failure_in_words, plain.messages)))
-    return _with_marks_on_parts(plain._replace(messages=messages))
+    with_marks = _with_marks_on_parts if vendor.takes_cache_marks else _without_marks
+    return with_marks(plain._replace(messages=messages))
 
 
 def _typed_fields(conversation: Conversation) -> dict[str, Any]:

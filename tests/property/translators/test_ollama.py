@@ -1,6 +1,8 @@
 """Ollama's requests and answers: what both formats can say survives the way there and back, and no body is too odd."""
 
+import contextlib
 import json
+from functools import cache
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -8,13 +10,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sekha_llm_bridge.api.chat.request import ChatRequest as OpenAIRequest
+from sekha_llm_bridge.api.conversations.left_out import fields_left_out
+from sekha_llm_bridge.api.conversations.options import Options
+from sekha_llm_bridge.api.conversations.routing import route_request
 from sekha_llm_bridge.api.ollama.answers import chat_fields
 from sekha_llm_bridge.api.ollama.stream import OllamaStreamEncoder
+from sekha_llm_bridge.bootstrap import Bridge, make_bridge
 from sekha_llm_bridge.config.models import ProviderType
 from sekha_llm_bridge.conversation import AnswerChunk, ChoiceDelta, Reasoning, ToolCallDelta
+from sekha_llm_bridge.errors import InvalidRequest
 from sekha_llm_bridge.execution import StreamedAnswer
 from sekha_llm_bridge.execution.counted_chunks import CountedChunks
 from sekha_llm_bridge.providers import ChatCall
+from sekha_llm_bridge.providers.ollama.adapter import CAPABILITIES
 from sekha_llm_bridge.providers.ollama.request import chat_payload as ollama_payload
 from sekha_llm_bridge.providers.openai.request import chat_payload as openai_payload
 from sekha_llm_bridge.providers.openai.vendors import VENDORS
@@ -22,9 +30,10 @@ from sekha_llm_bridge.usage import Usage
 from tests.fakes.clock import FakeClock
 from tests.fakes.ollama_lines import check_ollama_lines, read_lines
 from tests.fakes.openai_format import chat_call
-from tests.property.ollama_requests import PNG, chats, check_translation, completions, conversation_of, damaged, objects
+from tests.fakes.settings import chat_model, make_settings, provider
+from tests.property.translators.generated import check_every_adapter, examples, texts, with_other_values
+from tests.property.translators.ollama_requests import PNG, chats, completions, conversation_of, objects
 
-texts = st.text(max_size=8)
 full_texts = st.text(min_size=1, max_size=8)
 names = st.sampled_from(["f", "g"])
 parts = st.one_of(
@@ -72,6 +81,7 @@ openai_requests = st.fixed_dictionaries(
 )
 
 
+@examples
 @given(openai_requests)
 def test_a_chat_in_openais_format_is_the_same_after_its_translation_to_ollamas_and_back(
     request: dict[str, Any],
@@ -98,6 +108,7 @@ def with_numbered_ids(request: dict[str, Any]) -> dict[str, Any]:
     return copied
 
 
+@examples
 @given(st.lists(parts, min_size=1, max_size=3))
 def test_the_images_and_texts_of_a_message_survive(sent: list[dict[str, Any]]) -> None:
     request = {"messages": [{"role": "user", "content": sent}]}
@@ -111,14 +122,30 @@ def test_the_images_and_texts_of_a_message_survive(sent: list[dict[str, Any]]) -
         assert after == (["\n".join(before)] if kind == "text" and before else before)
 
 
+@examples
 @given(chats | completions)
 def test_every_valid_request_is_translated_for_every_format(body: dict[str, Any]) -> None:
-    assert check_translation(body)
+    check(body)
 
 
-@given(damaged())
-def test_a_damaged_request_is_translated_or_refused(body: dict[str, Any]) -> None:
-    check_translation(body)
+@examples
+@given(with_other_values(chats | completions))
+def test_any_request_is_translated_or_refused_as_the_callers_mistake(body: dict[str, Any]) -> None:
+    with contextlib.suppress(InvalidRequest):
+        check(body)
+
+
+def check(body: dict[str, Any]) -> None:
+    """Checks that the conversation can be planned, sent to every kind of provider, and noted."""
+    conversation = conversation_of(body)
+    route_request(conversation, Options(), bridge())
+    check_every_adapter(conversation)
+    fields_left_out(conversation, CAPABILITIES)
+
+
+@cache
+def bridge() -> Bridge:
+    return make_bridge(make_settings(provider("p", chat_model(supports_vision=True), provider_type="ollama")))
 
 
 calls = st.lists(st.tuples(names, objects | st.just(None)), max_size=3)
@@ -132,6 +159,7 @@ deltas = st.lists(
 )
 
 
+@examples
 @given(
     deltas=deltas,
     called=calls,
