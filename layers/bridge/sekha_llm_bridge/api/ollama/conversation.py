@@ -7,8 +7,6 @@ on; others leave them out with a note. So do `keep_alive` and `think`, which is 
 from collections.abc import Iterator
 from typing import Any, cast
 
-import orjson
-
 from sekha_llm_bridge.api.conversations.images import check_image_url
 from sekha_llm_bridge.api.ollama.call_ids import CallIds
 from sekha_llm_bridge.api.ollama.request import (
@@ -19,7 +17,7 @@ from sekha_llm_bridge.api.ollama.request import (
     RequestOptions,
     Tool,
 )
-from sekha_llm_bridge.api.ollama.request import ToolCall as SentCall
+from sekha_llm_bridge.api.parsing import json_text
 from sekha_llm_bridge.conversation import (
     NO_FIELDS,
     Block,
@@ -119,7 +117,7 @@ def _message(path: str, message: ChatMessage, ids: CallIds) -> Message:
         blocks.append(Text(message.content or ""))
     call_ids = ids.of_calls(message) if calls else ()
     for call, call_id in zip(calls, call_ids, strict=True):
-        blocks.append(ToolCall(call_id, call.function.name, _arguments(path, call)))
+        blocks.append(ToolCall(call_id, call.function.name, json_text(call.function.arguments or {})))
     role = Role(message.role)
     is_result = role is Role.TOOL
     return Message(
@@ -129,13 +127,6 @@ def _message(path: str, message: ChatMessage, ids: CallIds) -> Message:
         is_text=not images,
         extra={"tool_name": message.tool_name} if is_result and message.tool_name else NO_FIELDS,
     )
-
-
-def _arguments(path: str, call: SentCall) -> str:
-    try:
-        return orjson.dumps(call.function.arguments or {}).decode()
-    except orjson.JSONEncodeError:
-        raise InvalidRequest(f"{path}.tool_calls: is nested too deeply", param=f"{path}.tool_calls") from None
 
 
 def _tool(sent: Tool) -> Function:
