@@ -16,7 +16,9 @@ def llama_server(template: Path | None = None) -> Iterator[str]:
     """Runs a server. Yields its address, without a path. `template`: see `chat_server`."""
     python = environment.make("model", environment.find_python()) / "bin" / "python"
     port = free_port()
-    process = subprocess.Popen([python, _SERVER, str(port), *filter(None, [template])], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [python, _SERVER, str(port), *filter(None, [template])], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     try:
         wait_until_ready(f"http://127.0.0.1:{port}/health", process)
         yield f"http://127.0.0.1:{port}"

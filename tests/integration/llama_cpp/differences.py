@@ -31,7 +31,10 @@ class Difference(NamedTuple):
 
 def differences(own: Answer, bridge: Answer) -> Iterator[Difference]:
     """Yields what differs between two whole answers, and between their streams."""
-    for one, other, where in ((own.status, bridge.status, "status"), (own.stream_status, bridge.stream_status, "stream")):
+    for one, other, where in (
+        (own.status, bridge.status, "status"),
+        (own.stream_status, bridge.stream_status, "stream"),
+    ):
         if one != other:
             yield Difference(where, one, other)
     if own.status == bridge.status:

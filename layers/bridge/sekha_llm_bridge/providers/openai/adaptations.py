@@ -120,6 +120,7 @@ EFFORT_ADAPTATIONS = (
 
 _OTHER_FORMATS = (
     *EFFORT_ADAPTATIONS,
+    Adaptation(r"\bverbosity\b", lambda payload: _without_field(payload, "verbosity"), leaves_out="verbosity"),
     Adaptation(r"\bsystem\b.{0,40}\bmessage|\broles?\b|\btemplate\b", _with_system_at_beginning),
     Adaptation(r"\bcontent\b|\bexpected a string|\binvalid type\b", _with_content_as_text),
     *CHAT_ADAPTATIONS,
