@@ -92,29 +92,30 @@ def test_a_pdf_is_a_file(messages: Function, fake: FakeProvider) -> None:
     assert sent_messages(fake)[0]["content"] == [{"type": "file", "file": file}]
 
 
-@pytest.mark.parametrize(
-    "fields",
-    [
-        {"tools": [{"type": "web_search_20250305", "name": "web_search"}]},
-        {
-            "messages": [
-                {"role": "user", "content": [{"type": "search_result", "source": "x", "title": "x", "content": []}]}
-            ]
-        },
-        {"messages": [{"role": "user", "content": [{"type": "document", "source": {"type": "file", "file_id": "f"}}]}]},
-        {"messages": [{"role": "user", "content": [{"type": "container_upload", "file_id": "f"}]}]},
-        {"mcp_servers": [{"type": "url", "url": "https://example.org", "name": "x"}]},
-        {"container": "container_1"},
-    ],
-    ids=["hosted tool", "search result", "uploaded file", "upload", "mcp server", "container"],
-)
+ONLY_ANTHROPICS: list[tuple[dict[str, Any], str]] = [
+    ({"tools": [{"type": "web_search_20250305", "name": "web_search"}]}, "tools of type web_search_20250305"),
+    (
+        {"messages": [{"role": "user", "content": [{"type": "search_result", "source": "x", "title": "x"}]}]},
+        "content of type search_result",
+    ),
+    (
+        {"messages": [{"role": "user", "content": [{"type": "image", "source": {"type": "file", "file_id": "f"}}]}]},
+        "uploaded files",
+    ),
+    ({"mcp_servers": [{"type": "url", "url": "https://example.org", "name": "x"}]}, "mcp_servers"),
+    ({"container": "container_1"}, "container"),
+]
+
+
+@pytest.mark.parametrize(("fields", "part"), ONLY_ANTHROPICS, ids=[part for _, part in ONLY_ANTHROPICS])
 def test_what_only_anthropic_has_excludes_other_models(
-    messages: Function, claude: FakeProvider, fields: dict[str, Any]
+    messages: Function, claude: FakeProvider, fields: dict[str, Any], part: str
 ) -> None:
     refused = post(messages, model="gpt", **fields)
     assert (refused.status, error(refused)["code"]) == (400, "no_capable_model")
-    assert "only Anthropic's API has" in error(refused)["message"]
-    assert ask(messages, model="auto", **fields)["bridge"]["provider_id"] == "anthropic"
+    assert f"openai has no Anthropic-only {part}" in error(refused)["message"]
+    if part != "uploaded files":  # this model sees no images
+        assert ask(messages, model="auto", **fields)["bridge"]["provider_id"] == "anthropic"
 
 
 def test_a_schema_for_the_answer_is_translated_in_both_of_its_places(messages: Function, fake: FakeProvider) -> None:

@@ -43,7 +43,6 @@ _CONTENT_FEATURES = {
     _AUDIO: RequestedFeature(RequestFeature.AUDIO_INPUT),
     _FILE: RequestedFeature(RequestFeature.DOCUMENTS),
 }
-_FEATURES_OF_FORMATS = {WireFormat.ANTHROPIC: RequestedFeature(RequestFeature.ANTHROPIC_CONTENT)}
 _ROLES_OF_TOOLS = frozenset({Role.TOOL, Role.FUNCTION})
 _MAX_SHOWN_CHARACTERS = 60
 
@@ -83,8 +82,10 @@ def _features_of_tools(conversation: Conversation) -> Iterator[RequestedFeature]
         yield RequestedFeature(RequestFeature.FORCED_TOOL_CHOICE)
     if conversation.is_parallel is False:
         yield RequestedFeature(RequestFeature.SEQUENTIAL_TOOL_CALLS)
-    if any(isinstance(tool, OtherTool) for tool in conversation.tools):
-        yield _FEATURES_OF_FORMATS.get(conversation.wire_format, RequestedFeature(RequestFeature.NON_FUNCTION_TOOLS))
+    for tool in conversation.tools:
+        if isinstance(tool, OtherTool):
+            other = RequestedFeature(RequestFeature.NON_FUNCTION_TOOLS)
+            yield _of_anthropic(conversation, f"tools of type {tool.kind}") or other
 
 
 def _features_of_messages(conversation: Conversation) -> Iterator[RequestedFeature]:
@@ -92,10 +93,10 @@ def _features_of_messages(conversation: Conversation) -> Iterator[RequestedFeatu
         for block in message.blocks:
             if (kind := _uncommon_kind(block)) is not None:
                 other = RequestedFeature(RequestFeature.OTHER_CONTENT_PART, kind)
-                yield _CONTENT_FEATURES.get(kind) or _FEATURES_OF_FORMATS.get(conversation.wire_format, other)
+                yield _CONTENT_FEATURES.get(kind) or _of_anthropic(conversation, f"content of type {kind}") or other
             if _has_file_id(block):
                 uploaded = RequestedFeature(RequestFeature.UPLOADED_FILES)
-                yield _FEATURES_OF_FORMATS.get(conversation.wire_format, uploaded)
+                yield _of_anthropic(conversation, "uploaded files") or uploaded
             if isinstance(block, ToolCall) and _is_other_call(block):
                 yield RequestedFeature(RequestFeature.OTHER_CALL_HISTORY)
         if message.extra.get("audio"):
@@ -104,6 +105,13 @@ def _features_of_messages(conversation: Conversation) -> Iterator[RequestedFeatu
             yield RequestedFeature(RequestFeature.OTHER_CALL_HISTORY)
     if has_several_participants((message.role, message.name) for message in conversation.messages):
         yield RequestedFeature(RequestFeature.PARTICIPANT_NAMES)
+
+
+def _of_anthropic(conversation: Conversation, part: str) -> RequestedFeature | None:
+    """Returns the feature that stands for a part of a request in Anthropic's format; None for other formats."""
+    if conversation.wire_format is not WireFormat.ANTHROPIC:
+        return None
+    return RequestedFeature(RequestFeature.ANTHROPIC_CONTENT, part[:_MAX_SHOWN_CHARACTERS])
 
 
 def _uncommon_kind(block: Block) -> str | None:
