@@ -128,6 +128,7 @@ EFFORT_ADAPTATIONS = (
 
 _OTHER_FORMATS = (
     *EFFORT_ADAPTATIONS,
+    Adaptation(r"\bverbosity\b", lambda payload: _without_field(payload, "verbosity"), leaves_out="verbosity"),
     Adaptation(r"\btop_k\b", _without_top_k, leaves_out="top_k"),  # other formats have these two, OpenAI itself has not
     Adaptation(r"\bmin_p\b", _without_min_p, leaves_out="min_p"),
     Adaptation(r"\bsystem\b.{0,40}\bmessage|\broles?\b|\btemplate\b", _with_system_at_beginning),
