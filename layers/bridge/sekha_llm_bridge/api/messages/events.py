@@ -43,7 +43,8 @@ class MessageEvents:
     def encode(self, chunk: AnswerChunk) -> bytes:
         """Returns the events for a chunk; nothing where it has none to send yet."""
         if chunk.original is not None and chunk.original.wire_format is self._conversation.wire_format:
-            return self._original(chunk.original.fields)
+            begun = self._begin(chunk.answer_id) if "index" in chunk.original.fields else b""  # else it has begun
+            return begun + self._original(chunk.original.fields)
         begun = self._begin(chunk.answer_id) if chunk.choices else b""
         for delta in chunk.choices:
             if delta.position == chunk.choices[0].position:  # one answer was requested
