@@ -39,14 +39,14 @@ class Deployment:
 
 
 @contextmanager
-def local_deployment(port: int, layer: Path | None) -> Iterator[Deployment]:
-    """Yields a deployment whose providers and state table are all at `port`.
+def local_deployment(port: int, layer: Path | None, provider_type: str = "openai") -> Iterator[Deployment]:
+    """Yields a deployment whose providers and state table are all at `port`. `provider_type`: see `configuration`.
 
     With a `layer`, it imports only that layer and the packages of Lambda's runtime.
     """
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "llm_providers.yaml"
-        file.write_text(configuration(port))
+        file.write_text(configuration(port, provider_type))
         env = {name: value for name, value in os.environ.items() if name not in _REMOVED_VARIABLES}
         env |= {"LLM_CONFIG_PATH": str(file), "POWERTOOLS_SERVICE_NAME": "sekha-llm-bridge"}
         env |= {"STATE_TABLE": "breakers", "AWS_ENDPOINT_URL_DYNAMODB": f"http://127.0.0.1:{port}"}

@@ -1,4 +1,4 @@
-"""Measures a cold start in a new process: `python -m bridge_bench.fresh_process WHAT FUNCTION PORT [CORE]`.
+"""Measures a cold start in a new process: `python -m bridge_bench.fresh_process WHAT FUNCTION ENDPOINT PORT [CORE]`.
 
 No large module is imported before the measurement starts. Output: the nanoseconds of the import and of the first
 request, as JSON. The libraries alone make no request.
@@ -22,12 +22,12 @@ _MODULES = {
 }
 
 
-def main(what: str, function: str, port: int) -> list[int]:
+def main(what: str, function: str, endpoint: str, port: int) -> list[int]:
     """Returns the nanoseconds of the import, and of the first request if there is one."""
     started_ns = time.perf_counter_ns()
     handler = _import(what, function)
     import_ns = time.perf_counter_ns() - started_ns
-    return [import_ns] if what == LIBRARIES else [import_ns, _first_request(function, port, handler)]
+    return [import_ns] if what == LIBRARIES else [import_ns, _first_request(endpoint, port, handler)]
 
 
 def _import(what: str, function: str) -> "Handler | None":
@@ -42,12 +42,12 @@ def _import(what: str, function: str) -> "Handler | None":
     return load_handler(function)
 
 
-def _first_request(function: str, port: int, handler: "Handler | None") -> int:
+def _first_request(name: str, port: int, handler: "Handler | None") -> int:
     """Returns the nanoseconds of the first call to the handler, or to the provider if there is no handler."""
     from bridge_bench import measured_calls
     from bridge_bench.endpoints import ENDPOINTS
 
-    endpoint = ENDPOINTS[function]
+    endpoint = ENDPOINTS[name]
     call = measured_calls.handler_call(endpoint, handler) if handler else measured_calls.bare_call(endpoint, port)
     started_ns = time.perf_counter_ns()
     call()
@@ -55,7 +55,7 @@ def _first_request(function: str, port: int, handler: "Handler | None") -> int:
 
 
 if __name__ == "__main__":
-    pin(int(sys.argv[4]) if len(sys.argv) > 4 else None)
+    pin(int(sys.argv[5]) if len(sys.argv) > 5 else None)
     out = sys.stdout
     with Path(os.devnull).open("w", encoding="utf-8") as sys.stdout:  # discards the log
-        print(main(sys.argv[1], sys.argv[2], int(sys.argv[3])), file=out)
+        print(main(sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4])), file=out)

@@ -13,7 +13,7 @@ _HEADERS = {"authorization": "Bearer not-a-key", "content-type": "application/js
 
 def bare_call(endpoint: Endpoint, port: int) -> Call:
     """Returns the baseline: `http.client` sends prepared bytes over a persistent connection, and reads bytes."""
-    connection, content = http.client.HTTPConnection("127.0.0.1", port), endpoint.text.encode()
+    connection, content = http.client.HTTPConnection("127.0.0.1", port), endpoint.provider_text.encode()
 
     def call() -> bytes:
         connection.request("POST", endpoint.provider_path, content, _HEADERS)
@@ -31,7 +31,9 @@ def http_client_call(endpoint: Endpoint, port: int) -> Call:
     url = f"http://127.0.0.1:{port}{endpoint.provider_path}"
 
     def call() -> object:
-        return loop.run_until_complete(client.post(url, payload=endpoint.body, headers=_HEADERS, timeout_s=30))
+        return loop.run_until_complete(
+            client.post(url, payload=endpoint.sent_to_provider, headers=_HEADERS, timeout_s=30)
+        )
 
     return call
 

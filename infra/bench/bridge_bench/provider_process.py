@@ -13,10 +13,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NamedTuple
 
 from bridge_bench.cores import pin
 
 DIMENSION = 768
+STREAMED_TEXT = " tide"
+"""The text of every event of a stream."""
+
 _HEAD_END = b"\r\n\r\n"
 _LENGTH = b"content-length:"
 _HEADERS = (
@@ -60,19 +64,30 @@ class _Connection(asyncio.Protocol):
         head, found, body = self._received.partition(_HEAD_END)
         if found and len(body) >= _body_length(head) and self._transport is not None:
             self._received = b""
+            request_line = head.partition(b"\r\n")[0]
             if match := _STREAM.search(body):
-                _Stream(self._transport, int(match[1]), float(match[2])).send_next()
+                parts = _ANTHROPIC_STREAM if _MESSAGES in request_line else _OPENAI_STREAM
+                _Stream(self._transport, parts, int(match[1]), float(match[2])).send_next()
             elif _READS_KEY in head.lower():
                 self._transport.write(_KEY)
             else:
-                self._transport.write(_response_for(head.partition(b"\r\n")[0]))
+                self._transport.write(_response_for(request_line))
+
+
+class _Parts(NamedTuple):
+    """The beginning of a streamed response, an event with a token, and the end."""
+
+    head: bytes
+    token: bytes
+    end: bytes
 
 
 class _Stream:
     """A streamed response of `tokens` chunks, one every `pause_s` seconds."""
 
-    def __init__(self, transport: asyncio.WriteTransport, tokens: int, pause_s: float) -> None:
+    def __init__(self, transport: asyncio.WriteTransport, parts: "_Parts", tokens: int, pause_s: float) -> None:
         self._transport = transport
+        self._parts = parts
         self._remaining = tokens
         self._pause_s = pause_s
         self._is_started = False
@@ -81,23 +96,25 @@ class _Stream:
         """Sends the next token and schedules the following one. Without a pause it sends all tokens."""
         while self._remaining:
             self._remaining -= 1
-            self._transport.write((b"" if self._is_started else _STREAM_HEAD) + _TOKEN)
+            self._transport.write((b"" if self._is_started else self._parts.head) + self._parts.token)
             self._is_started = True
             if self._pause_s:
                 asyncio.get_running_loop().call_later(self._pause_s, self.send_next)
                 return
-        self._transport.write(_STREAM_END)
+        self._transport.write(self._parts.end)
 
 
 def _response_for(request_line: bytes) -> bytes:
     if b"/embeddings" in request_line:
         return _EMBEDDING
+    if _MESSAGES in request_line:
+        return _MESSAGE
     return _TABLE if b" / " in request_line else _CHAT
 
 
-def streaming_fields(tokens: int, pause_s: float) -> dict[str, object]:
-    """Returns the request fields that ask this server for a stream. Every provider's API accepts `user`."""
-    return {"stream": True, "user": f"{tokens} tokens every {pause_s} s"}
+def stream_request(tokens: int, pause_s: float) -> str:
+    """Returns the text that asks this server for a stream, anywhere in the body of a request."""
+    return f"{tokens} tokens every {pause_s} s"
 
 
 def _body_length(head: bytes) -> int:
@@ -123,18 +140,67 @@ def _event(choices: list[object], **more: object) -> bytes:
     return _chunked(f"data: {json.dumps(chunk)}\n\n".encode())
 
 
+def _named_event(kind: str, **fields: object) -> bytes:
+    return _chunked(f"event: {kind}\ndata: {json.dumps({'type': kind, **fields})}\n\n".encode())
+
+
 _STREAM = re.compile(rb"(\d+) tokens every ([\d.e-]+) s")
+_MESSAGES = b"/v1/messages "
 _STREAM_HEAD = "\r\n".join(
     ["HTTP/1.1 200 OK", *_HEADERS, "content-type: text/event-stream", "transfer-encoding: chunked", "", ""]
 ).encode()
-_TOKEN = _event([{"index": 0, "delta": {"content": " tide"}, "logprobs": None, "finish_reason": None}])
-_STREAM_END = b"".join(
-    [
-        _event([{"index": 0, "delta": {}, "logprobs": None, "finish_reason": "stop"}]),
-        _event([], usage={"prompt_tokens": 262, "completion_tokens": 128, "total_tokens": 390}),
-        _chunked(b"data: [DONE]\n\n"),
-        b"0\r\n\r\n",
-    ]
+_OPENAI_STREAM = _Parts(
+    _STREAM_HEAD,
+    _event([{"index": 0, "delta": {"content": STREAMED_TEXT}, "logprobs": None, "finish_reason": None}]),
+    b"".join(
+        [
+            _event([{"index": 0, "delta": {}, "logprobs": None, "finish_reason": "stop"}]),
+            _event([], usage={"prompt_tokens": 262, "completion_tokens": 128, "total_tokens": 390}),
+            _chunked(b"data: [DONE]\n\n"),
+            b"0\r\n\r\n",
+        ]
+    ),
+)
+_MESSAGE_FRAME = {
+    "id": "msg_01XFDUDYJgAACzvnptvVoYEL",
+    "type": "message",
+    "role": "assistant",
+    "model": "claude-haiku-4-5",
+    "stop_sequence": None,
+}
+_MESSAGE_USAGE = {
+    "input_tokens": 262,
+    "cache_creation_input_tokens": 0,
+    "cache_read_input_tokens": 0,
+    "cache_creation": {"ephemeral_5m_input_tokens": 0, "ephemeral_1h_input_tokens": 0},
+    "output_tokens": 128,
+    "service_tier": "standard",
+}
+_ANTHROPIC_STREAM = _Parts(
+    _STREAM_HEAD
+    + _named_event(
+        "message_start", message={**_MESSAGE_FRAME, "content": [], "stop_reason": None, "usage": _MESSAGE_USAGE}
+    )
+    + _named_event("content_block_start", index=0, content_block={"type": "text", "text": ""}),
+    _named_event("content_block_delta", index=0, delta={"type": "text_delta", "text": STREAMED_TEXT}),
+    b"".join(
+        [
+            _named_event("content_block_stop", index=0),
+            _named_event(
+                "message_delta", delta={"stop_reason": "end_turn", "stop_sequence": None}, usage={"output_tokens": 128}
+            ),
+            _named_event("message_stop"),
+            b"0\r\n\r\n",
+        ]
+    ),
+)
+_MESSAGE = _response(
+    {
+        **_MESSAGE_FRAME,
+        "content": [{"type": "text", "text": _SENTENCE * 8}],
+        "stop_reason": "end_turn",
+        "usage": _MESSAGE_USAGE,
+    }
 )
 _CHAT = _response(
     {

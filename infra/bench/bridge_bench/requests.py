@@ -8,6 +8,7 @@ slows everything down, but the bare call less: the lowest value of the repeats i
 import argparse
 import json
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 
@@ -34,8 +35,12 @@ def main(arguments: Sequence[str]) -> None:
     """The bridge's own time per request, in process, compared with a bare call to a provider that answers at once."""
     options = _parser().parse_args(arguments)
     measuring_core, provider_core = two_cores()
-    with fast_provider(provider_core) as port, local_deployment(port, options.layer) as deployment:
+    with fast_provider(provider_core) as port, ExitStack() as stack:
+        deployments = {
+            kind: stack.enter_context(local_deployment(port, options.layer, kind)) for kind in ("openai", "anthropic")
+        }
         for name in options.endpoint or ENDPOINTS:
+            deployment = deployments[ENDPOINTS[name].provider_type]
             task = Task(name, port, measuring_core, options.rounds, options.repeats, options.profile)
             print(_title(task, provider_core))
             if options.profile is None:
@@ -48,7 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="infra/bench/run requests", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--endpoint", action="append", choices=ENDPOINTS, help="one function; default: each")
+    parser.add_argument("--endpoint", action="append", choices=ENDPOINTS, help="one endpoint; default: each")
     parser.add_argument("--rounds", type=int, default=400, help="calls of each kind in one repeat (%(default)s)")
     parser.add_argument("--repeats", type=int, default=7, help="number of repeats (%(default)s)")
     parser.add_argument("--starts", type=int, default=7, help="fresh processes of each kind (%(default)s)")
@@ -70,7 +75,8 @@ def _title(task: Task, provider_core: int | None) -> str:
         if task.core is None
         else f"on core {task.core}, provider on core {provider_core}"
     )
-    return f"POST {endpoint.path}, a body of {len(endpoint.text)} bytes; {where}"
+    provider = f"a provider of {endpoint.provider_type}'s format"
+    return f"POST {endpoint.path}, a body of {len(endpoint.text)} bytes, to {provider}; {where}"
 
 
 def _warm(task: Task, deployment: Deployment) -> str:
@@ -91,6 +97,7 @@ def _cold(task: Task, deployment: Deployment, starts: int) -> str:
     took: dict[str, list[Sequence[int]]] = {name: [] for name in _STARTS.values()}
     for _ in range(1 + starts):
         for what, name in _STARTS.items():
-            output = deployment.run_module("bridge_bench.fresh_process", what, task.endpoint, str(task.port), *core)
+            arguments = (what, ENDPOINTS[task.endpoint].function, task.endpoint, str(task.port), *core)
+            output = deployment.run_module("bridge_bench.fresh_process", *arguments)
             took[name].append(json.loads(output))
     return cold_table({name: processes[1:] for name, processes in took.items()})

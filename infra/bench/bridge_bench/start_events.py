@@ -11,13 +11,9 @@ from bridge_bench.lambda_function import api_gateway_event
 from bridge_bench.provider_process import API_KEY
 
 _TEXT = "Ada Lovelace wrote the first program for Babbage's Analytical Engine."
-_MESSAGES = [{"role": "user", "content": _TEXT}]
 _ARN = "arn:aws:execute-api:us-east-1:123456789012:a1b2c3d4e5/prod/POST/v1/chat/completions"
 _REQUESTS: Mapping[str, tuple[str, str, Mapping[str, Any] | None]] = {
     **{name: ("POST", endpoint.path, endpoint.body) for name, endpoint in ENDPOINTS.items()},
-    "messages": ("POST", "/v1/messages", {"model": "auto", "max_tokens": 500, "messages": _MESSAGES}),
-    "responses": ("POST", "/v1/responses", {"model": "auto", "max_output_tokens": 500, "input": _TEXT}),
-    "ollama": ("POST", "/api/chat", {"model": "auto", "messages": _MESSAGES, "stream": False}),
     "embed": ("POST", "/api/v1/embed", {"text": _TEXT}),
     "summarize": ("POST", "/api/v1/summarize", {"messages": [_TEXT], "level": "daily"}),
     "extract": ("POST", "/api/v1/extract", {"text": _TEXT}),

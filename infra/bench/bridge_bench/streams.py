@@ -1,82 +1,119 @@
-"""Measures the time that the bridge adds to the first token of a stream, and its CPU time per chunk.
+"""Measures the time that the bridge adds to the first token of a stream, and its CPU time per chunk, for each API.
 
-The chat function runs with its own runtime loop in its own process, as in Lambda; the provider runs in another process.
-Bare calls and invocations alternate in the same run. The time of API Gateway and Lambda is not measured. If the system
-allows it, the function runs on its own core.
+Each function runs with its own runtime loop in its own process, as in Lambda; the provider runs in another process.
+Bare calls and invocations alternate in the same run, and the APIs take turns: a ratio to chat's is one of neighbouring
+calls. The time of API Gateway and Lambda is not measured. If the system allows it, the functions run on their own core.
 """
 
 import argparse
-import json
 import statistics
-from collections.abc import Sequence
-from dataclasses import replace
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import NamedTuple
 
 from bridge_bench.cores import two_cores
 from bridge_bench.deployment import local_deployment
-from bridge_bench.endpoints import ENDPOINTS, Endpoint
+from bridge_bench.endpoints import CONVERSATIONS, Endpoint
 from bridge_bench.lambda_function import api_gateway_event
-from bridge_bench.provider_process import fast_provider, streaming_fields
-from bridge_bench.runtime_api import RuntimeApi, bare_stream, running_function
+from bridge_bench.provider_process import fast_provider
+from bridge_bench.runtime_api import RuntimeApi, StreamTiming, bare_stream, running_function
+from bridge_bench.tables import stream_table
 
-_CHAT = ENDPOINTS["chat_completions"]
+_REFERENCE = "chat_completions"
 _FEW_TOKENS = 3
 _PAUSE_S = 0.0005
 _WARM_UP_CALLS = 50
+_US = 1e3
+
+
+class Running(NamedTuple):
+    """A function that runs, what it is sent, and the provider's port for bare calls."""
+
+    api: RuntimeApi
+    endpoint: Endpoint
+    port: int
+
+    def stream(self, tokens: int, pause_s: float) -> StreamTiming:
+        """Invokes the function once."""
+        return self.api.invoke(api_gateway_event(self.endpoint.streaming(tokens, pause_s)))
+
+    def bare(self, tokens: int) -> Iterator[StreamTiming]:
+        """See `bare_stream`. The calls are those that the function would make."""
+        request = self.endpoint.streaming(tokens, 0.0)
+        return bare_stream(self.port, request.provider_path, request.provider_text.encode())
 
 
 def main(arguments: Sequence[str]) -> None:
-    """The time that the bridge adds to the first token of a stream, and its CPU time per streamed chunk."""
+    """The time that the bridge adds to the first token of a stream, and its CPU time per chunk, for each API."""
     options = _parser().parse_args(arguments)
-    function_core, other_core = two_cores()
-    with (
-        fast_provider(other_core) as port,
-        local_deployment(port, None) as deployment,
-        running_function(deployment, _CHAT.function, function_core) as api,
-    ):
-        print(_first_tokens(api, port, options.rounds, options.repeats))
+    with _running([_REFERENCE, *(name for name in options.api or CONVERSATIONS if name != _REFERENCE)]) as functions:
+        print(_first_tokens(functions, options.rounds, options.repeats))
         for pause_s in (_PAUSE_S, 0.0):
-            print(_chunks(api, options.chunks, pause_s, options.repeats))
+            print(_chunks(functions, options.chunks, pause_s, options.repeats))
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="infra/bench/run streams", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--rounds", type=int, default=300, help="pairs of calls in one repeat (%(default)s)")
+    parser.add_argument(
+        "--api", action="append", choices=CONVERSATIONS, help="one API, beside chat's; default: each of them"
+    )
+    parser.add_argument("--rounds", type=int, default=100, help="pairs of calls in one repeat (%(default)s)")
     parser.add_argument("--repeats", type=int, default=5, help="number of repeats (%(default)s)")
     parser.add_argument("--chunks", type=int, default=5000, help="chunks of a long stream (%(default)s)")
     return parser
 
 
-def _first_tokens(api: RuntimeApi, port: int, rounds: int, repeats: int) -> str:
-    request = _streaming_endpoint(_FEW_TOKENS, 0.0)
-    bare = bare_stream(port, request.provider_path, request.text.encode())
-    event = api_gateway_event(request)
-    for _ in range(_WARM_UP_CALLS):
-        api.invoke(event)
-    rows = []
-    for _ in range(repeats):
-        pairs = [(next(bare).first_ns, api.invoke(event).first_ns) for _ in range(rounds)]
-        bare_us = statistics.median(first for first, _ in pairs) / 1e3
-        bridge_us = statistics.median(first for _, first in pairs) / 1e3
-        added_us = statistics.median(through_bridge - bare_call for bare_call, through_bridge in pairs) / 1e3
-        rows.append(f"  {bare_us:8.0f} {bridge_us:8.0f} {added_us:8.0f}")
-    title = f"time to the first token in µs, medians of {rounds} pairs: bare, through the bridge, added"
-    return "\n".join([title, *rows])
+@contextmanager
+def _running(names: Sequence[str]) -> Iterator[Mapping[str, Running]]:
+    function_core, other_core = two_cores()
+    with ExitStack() as stack:
+        port = stack.enter_context(fast_provider(other_core))
+        kinds = {CONVERSATIONS[name].provider_type for name in names}
+        deployments = {kind: stack.enter_context(local_deployment(port, None, kind)) for kind in kinds}
+        functions = {}
+        for name in names:
+            endpoint = CONVERSATIONS[name]
+            deployment = deployments[endpoint.provider_type]
+            api = stack.enter_context(running_function(deployment, endpoint.function, function_core))
+            functions[name] = Running(api, endpoint, port)
+        yield functions
 
 
-def _chunks(api: RuntimeApi, chunks: int, pause_s: float, repeats: int) -> str:
-    few, many = (api_gateway_event(_streaming_endpoint(tokens, pause_s)) for tokens in (1, chunks))
-    each_us = []
+def _first_tokens(functions: Mapping[str, Running], rounds: int, repeats: int) -> str:
+    bare = {name: function.bare(_FEW_TOKENS) for name, function in functions.items()}
+    for function in functions.values():
+        for _ in range(_WARM_UP_CALLS):
+            function.stream(_FEW_TOKENS, 0.0)
+    found: dict[str, list[list[float]]] = {name: [] for name in functions}
     for _ in range(repeats):
-        short, long = api.invoke(few), api.invoke(many)
-        each_us.append((long.cpu_ns - short.cpu_ns) / 1e3 / chunks)
+        taken: dict[str, list[tuple[int, int]]] = {name: [] for name in functions}
+        for position in range(rounds):
+            for name in _rotated(functions, position):
+                first_ns = next(bare[name]).first_ns
+                taken[name].append((first_ns, functions[name].stream(_FEW_TOKENS, 0.0).first_ns))
+        for name, pairs in taken.items():
+            found[name].append([*map(_median_us, zip(*pairs, strict=True)), _median_us([b - a for a, b in pairs])])
+    title = f"time to the first token in µs, medians of {rounds} pairs"
+    return stream_table(title, ["bare", "the bridge", "added"], found, _REFERENCE)
+
+
+def _chunks(functions: Mapping[str, Running], chunks: int, pause_s: float, repeats: int) -> str:
+    found: dict[str, list[list[float]]] = {name: [] for name in functions}
+    for position in range(repeats):
+        for name in _rotated(functions, position):
+            short, long = functions[name].stream(1, pause_s), functions[name].stream(chunks, pause_s)
+            found[name].append([(long.cpu_ns - short.cpu_ns) / _US / chunks])
     timing = f"each {pause_s * 1e3:.1f} ms after the last" if pause_s else "all at once"
-    found = ", ".join(f"{us:.0f}" for us in sorted(each_us))
-    return f"CPU per chunk in µs, of {chunks} chunks {timing}: {found}"
+    return stream_table(f"CPU per chunk in µs, of {chunks} chunks {timing}", ["CPU"], found, _REFERENCE)
 
 
-def _streaming_endpoint(tokens: int, pause_s: float) -> Endpoint:
-    body: dict[str, Any] = {**json.loads(_CHAT.text), **streaming_fields(tokens, pause_s)}
-    return replace(_CHAT, body=body)
+def _rotated(functions: Mapping[str, Running], position: int) -> Sequence[str]:
+    names = list(functions)
+    first = position % len(names)
+    return names[first:] + names[:first]
+
+
+def _median_us(samples_ns: Sequence[int]) -> float:
+    return statistics.median(samples_ns) / _US

@@ -1,5 +1,6 @@
 """Formats measurements as tables. Every number is the median of its repeats, followed by the lowest and the highest."""
 
+import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 
@@ -33,6 +34,23 @@ def cold_table(starts: Mapping[str, Sequence[Sequence[int]]]) -> str:
     return "\n".join([_row("ms, in a fresh process", ["import", "first request"]), *rows])
 
 
+def stream_table(
+    title: str, columns: Sequence[str], repeats: Mapping[str, Sequence[Sequence[float]]], reference: str
+) -> str:
+    """Returns a table with a row for each API: its columns, and the ratio of the last one to the reference's in the
+    same repeat; the reference is chat. Each repeat of an API has one number for each column.
+    """
+    rows = [title, _row("", [*columns, "ratio to chat's"])]
+    for name, measured in repeats.items():
+        ratios = [
+            own[-1] / other[-1] if other[-1] else math.nan
+            for own, other in zip(measured, repeats[reference], strict=True)
+        ]
+        cells = [_numbers(column, 0) for column in zip(*measured, strict=True)]
+        rows.append(_row(name, [*cells, _numbers(ratios, 2)]))
+    return "\n".join(rows)
+
+
 def _p90(samples: Sequence[int]) -> float:
     return statistics.quantiles(samples, n=10)[-1]
 
@@ -42,6 +60,8 @@ def _row(name: str, cells: Sequence[str]) -> str:
 
 
 def _cell(repeated_ns: Sequence[float], unit_ns: float) -> str:
-    median, lowest, highest = statistics.median(repeated_ns), min(repeated_ns), max(repeated_ns)
-    digits = 0 if unit_ns == _US else 1
-    return "{:.{n}f} ({:.{n}f}–{:.{n}f})".format(median / unit_ns, lowest / unit_ns, highest / unit_ns, n=digits)
+    return _numbers([ns / unit_ns for ns in repeated_ns], 0 if unit_ns == _US else 1)
+
+
+def _numbers(repeated: Sequence[float], digits: int) -> str:
+    return "{:.{n}f} ({:.{n}f}–{:.{n}f})".format(statistics.median(repeated), min(repeated), max(repeated), n=digits)

@@ -77,8 +77,8 @@ def _copy(event: Json) -> Json:
 
 
 def _in_streams(own: Sequence[Json], bridge: Sequence[Json]) -> Iterator[Difference]:
-    types = [[event["type"] for event in events] for events in (own, bridge)]
-    for _, start, end, other_start, other_end in SequenceMatcher(None, *types, autojunk=False).get_opcodes():
+    own_types, types = [event["type"] for event in own], [event["type"] for event in bridge]
+    for _, start, end, other_start, other_end in SequenceMatcher(None, own_types, types, autojunk=False).get_opcodes():
         ours, theirs = bridge[other_start:other_end], own[start:end]
         if len(ours) == len(theirs):
             for one, other in zip(theirs, ours, strict=True):

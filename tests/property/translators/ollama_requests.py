@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import orjson
 from hypothesis import strategies as st
 
 from sekha_llm_bridge.api.ollama.conversation import chat_conversation, generate_conversation
@@ -12,7 +13,9 @@ from tests.property.translators.generated import json_values, texts
 
 PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 names = st.sampled_from(["f", "g", "weather"])
-objects = st.dictionaries(texts, json_values, max_size=2)
+objects = st.dictionaries(texts, json_values, max_size=2).map(lambda made: orjson.loads(orjson.dumps(made)))
+"""JSON objects as they are sent: without infinite numbers."""
+
 calls = st.fixed_dictionaries(
     {"function": st.fixed_dictionaries({"name": names}, optional={"arguments": objects, "index": st.integers(0, 3)})},
     optional={"id": st.sampled_from(["c0", "c1", ""])},

@@ -46,7 +46,9 @@ def test_the_provider_answers_completely_on_a_persistent_connection(name: str) -
         connection = http.client.HTTPConnection("127.0.0.1", port)
         answers = []
         for _ in range(2):
-            connection.request("POST", endpoint.provider_path, endpoint.text, {"content-type": "application/json"})
+            connection.request(
+                "POST", endpoint.provider_path, endpoint.provider_text, {"content-type": "application/json"}
+            )
             answers.append(json.loads(connection.getresponse().read()))
         connection.close()
     assert answers[0] == answers[1]

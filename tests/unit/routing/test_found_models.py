@@ -116,7 +116,6 @@ def test_a_chat_model_has_the_window_that_its_parameters_say_else_that_of_its_tr
         (chat("x:cloud", remote_host="https://ollama.com"), "another server"),
         (FoundModel("paint", capabilities=("image",)), "neither answers chats nor embeds"),
         (embedder(embedding_length=None), "length of its vectors"),
-        (chat("a\x07b"), "control character"),
     ],
 )
 def test_a_model_that_cannot_be_used_is_left_out_with_a_reason(model: FoundModel, reason: str) -> None:

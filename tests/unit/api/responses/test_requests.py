@@ -56,6 +56,10 @@ def assistant(content: Any, **more: Any) -> Event:
             [user([{"type": "file", "file": {"file_data": PDF, "filename": "a.pdf"}}])],
         ),
         (
+            [user([{"type": "input_file", "file_url": "https://example.org/a.pdf"}])],
+            [user([{"type": "file", "file": {"file_data": "https://example.org/a.pdf"}}])],
+        ),
+        (
             [user([{"type": "input_file", "file_id": "file-1"}])],
             [user([{"type": "file", "file": {"file_id": "file-1"}}])],
         ),

@@ -102,6 +102,14 @@ def _without_no_effort(payload: Payload) -> Payload | None:
     return _without_field(payload, "reasoning_effort") if payload.get("reasoning_effort") == "none" else None
 
 
+def _without_top_k(payload: Payload) -> Payload | None:
+    return _without_field(payload, "top_k")
+
+
+def _without_min_p(payload: Payload) -> Payload | None:
+    return _without_field(payload, "min_p")
+
+
 def _without_field(payload: Payload, field: str) -> Payload | None:
     return {name: value for name, value in payload.items() if name != field} if field in payload else None
 
@@ -138,6 +146,8 @@ EFFORT_ADAPTATIONS = (
 
 _OTHER_FORMATS = (
     *EFFORT_ADAPTATIONS,
+    Adaptation(r"\btop_k\b", _without_top_k, leaves_out="top_k"),  # other formats have these two, OpenAI itself has not
+    Adaptation(r"\bmin_p\b", _without_min_p, leaves_out="min_p"),
     Adaptation(r"\bsystem\b.{0,40}\bmessage|\broles?\b|\btemplate\b", _with_system_at_beginning),
     Adaptation(r"\bcontent\b|\bexpected a string|\binvalid type\b", _with_content_as_text),
     *CHAT_ADAPTATIONS,
