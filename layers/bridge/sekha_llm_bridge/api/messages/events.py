@@ -85,7 +85,7 @@ class MessageEvents:
                 before = self._original_end or {}
                 self._original_end = {
                     **sent,
-                    "delta": {**before.get("delta", {}), **sent["delta"]},
+                    "delta": {**before.get("delta", {}), **(sent.get("delta") or {})},
                     "usage": {**before.get("usage", {}), **(sent.get("usage") or {})},
                 }
                 return b""
@@ -121,7 +121,8 @@ class _Translator:
             self._text(delta.refusal)
         for call in delta.tool_calls:
             self._call(call)
-        self._end_of(delta)
+        if delta.finish_reason or delta.tool_calls or delta.refusal is not None or delta.stop_sequence or delta.extra:
+            self._end_of(delta)
 
     def end(self) -> list[dict[str, Any]]:
         """Returns the events of the blocks that have not ended."""
