@@ -72,6 +72,20 @@ def test_a_stream_has_anthropics_own_events_with_the_receipt_in_the_last_but_one
     assert ending == sent[-2]
 
 
+def test_a_call_that_a_server_begins_without_its_input_has_one(messages: Function, claude: FakeProvider) -> None:
+    """llama.cpp does: Anthropic's clients require the field."""
+    call = wire.tool_use("toolu_1", "now")
+    bare = {name: value for name, value in call.items() if name != "input"}
+    answer = wire.message(bare, stop_reason="tool_use")
+    begun = {"type": "content_block_start", "index": 0, "content_block": bare}
+    first, *_, ending, stop = wire.events(wire.message())
+    ending = {**ending, "delta": {"stop_reason": "tool_use", "stop_sequence": None}}
+    sent = [first, begun, {"type": "content_block_stop", "index": 0}, ending, stop]
+    claude.script(PATH, Reply(body=answer), Reply(stream=Stream(list(map(wire.sse, sent)))))
+    assert ask(messages, model=MODEL)["content"] == [call]
+    assert stream(messages, model=MODEL).message["content"] == [call]
+
+
 def test_both_say_the_same(messages: Function, claude: FakeProvider) -> None:
     claude.script(PATH, Reply(body=ANSWER), Reply(stream=Stream(list(wire.stream(ANSWER)))))
     whole, streamed = ask(messages, model=MODEL, tools=[SEARCH]), stream(messages, model=MODEL, tools=[SEARCH])

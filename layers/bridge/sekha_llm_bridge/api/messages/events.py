@@ -8,7 +8,7 @@ import orjson
 from sekha_llm_bridge.api.messages.block_queue import BlockQueue
 from sekha_llm_bridge.api.messages.call_ids import AnswerCallIds
 from sekha_llm_bridge.api.messages.reasoning_marks import signature_of
-from sekha_llm_bridge.api.messages.response import message_frame, own_citations, stop_sequences_of
+from sekha_llm_bridge.api.messages.response import complete_block, message_frame, own_citations, stop_sequences_of
 from sekha_llm_bridge.api.messages.stop_reasons import Ending, ending_body
 from sekha_llm_bridge.api.messages.usage import usage_body, usage_of_original
 from sekha_llm_bridge.api.sse import PING_EVENT
@@ -76,11 +76,13 @@ class MessageEvents:
         return event({"type": "message_start", "message": message})
 
     def _original(self, sent: Json) -> bytes:
-        """Returns an event as Anthropic sent it. What ends the message waits for `end`."""
+        """Returns an event as the provider sent it. What ends the message waits for `end`."""
         match sent.get("type"):
             case "message_start":
                 self.has_begun = True
                 return event({**sent, "message": {**sent["message"], "model": self.model_id}})
+            case "content_block_start":
+                return event({**sent, "content_block": complete_block(sent["content_block"])})
             case "message_delta":
                 before = self._original_end or {}
                 self._original_end = {
