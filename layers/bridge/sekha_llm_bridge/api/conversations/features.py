@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 
 from sekha_llm_bridge.api.conversations.images import is_web_url
+from sekha_llm_bridge.api.conversations.left_out import NOTED_FIELDS
 from sekha_llm_bridge.api.vendor_fields import BILLABLE_FIELDS
 from sekha_llm_bridge.conversation import (
     Audio,
@@ -58,6 +59,7 @@ def requested_features(conversation: Conversation) -> frozenset[RequestedFeature
 
 def _requested_features(conversation: Conversation) -> Iterator[RequestedFeature]:
     sent = conversation.parameters.keys() | conversation.vendor_fields.keys()
+    sent -= NOTED_FIELDS.get(conversation.wire_format, frozenset())
     yield from (_FEATURES_BY_FIELD[name] for name in sent & _FEATURES_BY_FIELD.keys() if _is_set(conversation, name))
     if conversation.n_choices > 1:
         yield RequestedFeature(RequestFeature.SEVERAL_CHOICES)
