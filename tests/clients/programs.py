@@ -22,13 +22,15 @@ _CANCEL_LIMIT_S = 10
 # Nothing leaves the machine: no usage reports, and no prices from the network.
 _NO_REPORTS = {"DO_NOT_TRACK": "1", "AI_SDK_LOG_WARNINGS": "false", "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
 
+_COMPARED = "21 degrees in Oslo; 21 degrees in Bergen; 21 degrees in Tromsø"
 EXPECTED: Mapping[str, Mapping[str, object]] = {
     "chat": {"text": assistant.TEXT},
     "stream": {"text": assistant.TEXT, "is_in_pieces": True},
     "cut": {"is_error": True},
     "leave": {"has_begun": True, "is_cancelled": True},
     "tools": {"text": assistant.WEATHER},
-    "turns": {"text": "21 degrees in Oslo; 21 degrees in Bergen; 21 degrees in Tromsø"},
+    "turns": {"text": _COMPARED},
+    "runner": {"text": _COMPARED},
     "structured": assistant.PERSON,
     "embeddings": {"vectors": 2, "dimensions": [8]},
     "generate": {"whole": assistant.TEXT, "streamed": assistant.TEXT},

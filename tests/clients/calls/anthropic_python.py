@@ -71,6 +71,17 @@ def turns(model: str) -> Outcome:
     return converse(outcomes.COMPARE, model)
 
 
+@anthropic.beta_tool
+def weather(city: str) -> str:
+    """Tells the weather of a city."""
+    return outcomes.weather(city)
+
+
+def runner(model: str) -> Outcome:
+    loop = CLIENT.beta.messages.tool_runner(**asking(outcomes.COMPARE, model), tools=[weather])
+    return outcomes.text_outcome("".join(block.text for block in loop.until_done().content if block.type == "text"))
+
+
 def structured(model: str) -> Outcome:
     answer = CLIENT.messages.parse(**asking(QUESTION, model), output_format=Person)
     return outcomes.person_outcome(answer.parsed_output)
@@ -103,5 +114,5 @@ def errors(model: str) -> Outcome:
 
 if __name__ == "__main__":
     calls = {"chat": chat, "stream": stream, "cut": cut, "leave": leave, "tools": tools, "turns": turns}
-    calls |= {"structured": structured, "count": count, "error": error, "errors": errors}
+    calls |= {"runner": runner, "structured": structured, "count": count, "error": error, "errors": errors}
     outcomes.run_with_models("anthropic", calls)

@@ -1,5 +1,6 @@
 // The `@anthropic-ai/sdk` package of npm.
 import Anthropic from "@anthropic-ai/sdk";
+import { betaZodTool } from "@anthropic-ai/sdk/helpers/beta/zod";
 import { zodOutputFormat } from "@anthropic-ai/sdk/helpers/zod";
 import { z } from "zod";
 import * as o from "./outcomes.mjs";
@@ -50,6 +51,12 @@ async function converse(question, model) {
 const tools = (model) => converse(o.QUESTION, model);
 const turns = (model) => converse(o.COMPARE, model);
 
+async function runner(model) {
+  const inputSchema = z.object({ city: z.string() });
+  const weather = betaZodTool({ name: "weather", description: "Tells the weather.", inputSchema, run: o.weather });
+  return o.textOutcome(textOf(await client.beta.messages.toolRunner({ ...asking(o.COMPARE, model), tools: [weather] })));
+}
+
 async function structured(model) {
   const output_config = { format: zodOutputFormat(Person) };
   return (await client.messages.parse({ ...asking(o.QUESTION, model), output_config })).parsed_output;
@@ -78,4 +85,4 @@ const errors = (model) =>
     broken: () => chat(o.BROKEN_MODEL),
   });
 
-await o.run("@anthropic-ai/sdk", { chat, stream, cut, leave, tools, turns, structured, count, error, errors });
+await o.run("@anthropic-ai/sdk", { chat, stream, cut, leave, tools, turns, runner, structured, count, error, errors });

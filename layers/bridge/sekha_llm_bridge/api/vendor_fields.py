@@ -37,8 +37,8 @@ BILLABLE_FIELDS = UNCOUNTED_OUTPUT_FIELDS | frozenset(
         *("search_parameters", "enable_search", "search_options", "search_settings", "web_search", "enable_web_search"),
         *("connectors", "compound_custom", "venice_parameters", "web_search_enabled", "search", "return_images"),
         *("search_mode", "search_context_size", "grounding", "google_search", "media_response"),
-        # Tools and servers that the vendor runs; Anthropic's compaction runs the model once more.
-        "context_management",
+        # Tools and servers that the vendor runs; Anthropic's compaction runs the model once more, its fallbacks others.
+        *("context_management", "compaction", "fallbacks"),
         *("mcp_servers", "server_tools", "agents", "skills"),
         # A higher price for the same tokens: Anthropic's fast mode and regions.
         *("speed", "inference_geo"),

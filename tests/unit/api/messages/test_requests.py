@@ -172,3 +172,22 @@ def test_the_bridges_own_fields_may_be_headers(messages: Function, claude: FakeP
     assert not claude.received
     bad = post(messages, headers={"x-bridge-max-cost": "much"})
     assert (bad.status, error(bad)["param"]) == (400, "x-bridge-max-cost")
+
+
+@pytest.mark.parametrize("model", ["gpt", "claude-opus-4-6", "llama"])
+@pytest.mark.parametrize("path", [PATH, COUNT_PATH])
+def test_a_conversation_that_the_server_would_hold_is_refused_in_the_words_after_which_anthropics_client_sends_it_whole(
+    messages: Function, fake: FakeProvider, path: str, model: str
+) -> None:
+    """Without the messages that are not sent again, the model would answer another conversation."""
+    for thread in ({"type": "create"}, {"type": "continue", "previous_message_id": "msg_1"}):
+        refused = error(post(messages, path, model=model, thread=thread))
+        assert refused["details"] == {"error_code": "thread_unsupported_request", "unsupported": ["thread"]}
+        assert "send all messages" in refused["message"]
+    assert fake.received == []
+    assert post(messages, path, model=model, thread=None).status == 200
+
+
+def test_only_anthropic_can_summarize_a_conversation(messages: Function) -> None:
+    refused = error(post(messages, model="gpt", compaction={"type": "summarize"}))
+    assert "compaction" in refused["message"]

@@ -20,11 +20,16 @@ from sekha_llm_bridge.api.request_state import bridge_of, deadline_of, inbound_o
 from sekha_llm_bridge.api.unknown_fields import check_unknown_fields
 from sekha_llm_bridge.config.loaded import Settings
 from sekha_llm_bridge.conversation import ChatAnswer, Conversation
+from sekha_llm_bridge.errors import InvalidRequest
 from sekha_llm_bridge.execution import ExecutionResult
 from sekha_llm_bridge.routing import RouteRequest
 
 _NOT_FOR_PROVIDERS = OPTION_FIELDS | {"model", "stream"}
 _HEADERS = ("anthropic-version", "anthropic-beta")
+_NO_THREADS = (
+    "thread: leave it out, and send all messages: the bridge holds no conversations. The tool runner of Anthropic's "
+    "client takes `thread=False`"
+)
 
 
 async def create_message(request: Request) -> Response:
@@ -60,7 +65,11 @@ def messages_input(
     *,
     is_stream: bool = False,
 ) -> ChatInput:
-    """Returns the parsed request. Raises `InvalidRequest` as `check_unknown_fields` does."""
+    """Returns the parsed request. Raises `InvalidRequest` as `check_unknown_fields` does, and for a thread: without the
+    messages that its server holds, the answer would be to another conversation.
+    """
+    if fields.get("thread") is not None:
+        raise InvalidRequest(_NO_THREADS, param="thread")
     body = {name: value for name, value in fields.items() if name not in _NOT_FOR_PROVIDERS}
     unknown = check_unknown_fields(body, KNOWN_FIELDS, own=OPTION_FIELDS, settings=settings)
     conversation = conversation_of(body, {name: headers[name] for name in _HEADERS if name in headers})

@@ -21,6 +21,10 @@ _TYPES = {
     529: "overloaded_error",
 }
 _TOO_LONG = "prompt is too long"
+_DETAILS_OF_PARAMS = {
+    # Anthropic's own client then sends the whole conversation, without a thread.
+    "thread": {"details": {"error_code": "thread_unsupported_request", "unsupported": ["thread"]}},
+}
 
 
 def anthropic_error_body(error: BridgeError, request_id: str, details: Mapping[str, object]) -> dict[str, Any]:
@@ -33,6 +37,7 @@ def anthropic_error_body(error: BridgeError, request_id: str, details: Mapping[s
             "message": _message(error),
             "code": error.code,
             "param": error.param,
+            **_DETAILS_OF_PARAMS.get(error.param or "", {}),
             **details,
             **error.details(),
         },

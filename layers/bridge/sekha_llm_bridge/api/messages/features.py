@@ -3,7 +3,7 @@
 from sekha_llm_bridge.conversation import Conversation
 from sekha_llm_bridge.providers import RequestedFeature, RequestFeature
 
-_ONLY_ANTHROPICS = ("mcp_servers", "container")
+_ONLY_ANTHROPICS = ("mcp_servers", "container", "compaction")
 
 
 def own_features(conversation: Conversation) -> frozenset[RequestedFeature]:
