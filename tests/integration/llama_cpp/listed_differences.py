@@ -31,8 +31,10 @@ class Row(NamedTuple):
             and ask.provider_type in self.over
             and self.case in {None, ask.case.name}
             and any(f".{found.where}".endswith(f".{end}") for end in self.ends)
-            and self.own in {ANY, found.own}
-            and (self.bridge is ANY or self.bridge == found.bridge)
+            and all(
+                listed is ANY or listed == value
+                for listed, value in ((self.own, found.own), (self.bridge, found.bridge))
+            )
         )
 
 

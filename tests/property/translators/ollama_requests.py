@@ -46,7 +46,7 @@ options = st.fixed_dictionaries(
         "num_ctx": st.integers(0, 99_999),
         "stop": texts | st.lists(texts, max_size=2),
         "repeat_penalty": st.floats(0, 2),
-        "new": json_values,
+        "new": st.none() | st.booleans() | st.integers() | st.floats(-9, 9) | texts | st.lists(texts, max_size=2),
     },
 )
 common = {

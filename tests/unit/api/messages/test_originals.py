@@ -72,6 +72,20 @@ def test_a_stream_has_anthropics_own_events_with_the_receipt_in_the_last_but_one
     assert ending == sent[-2]
 
 
+def test_a_call_that_a_server_begins_without_its_input_has_one(messages: Function, claude: FakeProvider) -> None:
+    """llama.cpp does: Anthropic's clients require the field."""
+    call = wire.tool_use("toolu_1", "now")
+    bare = {name: value for name, value in call.items() if name != "input"}
+    answer = wire.message(bare, stop_reason="tool_use")
+    begun = {"type": "content_block_start", "index": 0, "content_block": bare}
+    first, *_, ending, stop = wire.events(wire.message())
+    ending = {**ending, "delta": {"stop_reason": "tool_use", "stop_sequence": None}}
+    sent = [first, begun, {"type": "content_block_stop", "index": 0}, ending, stop]
+    claude.script(PATH, Reply(body=answer), Reply(stream=Stream(list(map(wire.sse, sent)))))
+    assert ask(messages, model=MODEL)["content"] == [call]
+    assert stream(messages, model=MODEL).message["content"] == [call]
+
+
 def test_both_say_the_same(messages: Function, claude: FakeProvider) -> None:
     claude.script(PATH, Reply(body=ANSWER), Reply(stream=Stream(list(wire.stream(ANSWER)))))
     whole, streamed = ask(messages, model=MODEL, tools=[SEARCH]), stream(messages, model=MODEL, tools=[SEARCH])
@@ -87,6 +101,20 @@ def test_the_end_of_a_message_is_held_back_until_the_answer_is_known_to_be_compl
     cut = stream(messages, model=MODEL)
     assert not cut.is_whole
     assert cut.ending == {}
+
+
+def test_a_whole_message_in_place_of_a_stream_becomes_one(messages: Function, claude: FakeProvider) -> None:
+    answer = wire.message(wire.text("Hello there."), wire.tool_use("toolu_1", "edit", path="a"), stop_reason="tool_use")
+    claude.script(PATH, Reply(body=answer))
+    found = stream(messages, model=MODEL)
+    assert (found.is_whole, found.text) == (True, "Hello there.")
+    assert found.message["content"][1]["input"] == {"path": "a"}
+
+
+def test_a_stream_that_begins_without_its_first_event_gets_one(messages: Function, claude: FakeProvider) -> None:
+    claude.script(PATH, Reply(stream=Stream(list(wire.stream(wire.message(wire.text("Hi."))))[2:])))
+    found = stream(messages, model=MODEL)
+    assert (found.is_whole, found.text, found.message["model"]) == (True, "Hi.", MODEL)
 
 
 def test_the_bridges_own_fields_and_the_other_headers_stay_here(messages: Function, claude: FakeProvider) -> None:

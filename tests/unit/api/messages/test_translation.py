@@ -200,6 +200,16 @@ def test_texts_in_parts_are_joined_where_a_server_takes_no_parts(messages: Funct
     assert sent_messages(fake) == [{"role": "user", "content": "One.\nTwo."}]
 
 
+def test_gemini_gets_earlier_calls_that_it_has_not_signed_with_its_mark_for_them(
+    messages: Function, fake: FakeProvider
+) -> None:
+    words = "Function call is missing a thought_signature in functionCall parts."
+    fake.script(OPENAI_PATH, Reply(400, {"error": {"message": words}}))
+    ask(messages, model="gpt", tools=[TOOL], messages=after_calls(result(text("x"))))
+    (call,) = sent_messages(fake)[1]["tool_calls"]
+    assert call["extra_content"] == {"google": {"thought_signature": "skip_thought_signature_validator"}}
+
+
 def test_the_reasoning_of_any_model_is_thinking_and_comes_back_to_it(fake: FakeProvider) -> None:
     messages = function(provider("p", chat_model("gpt"), provider_type="openrouter", base_url=f"{fake.url}/v1"))
     details = [

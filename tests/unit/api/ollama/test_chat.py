@@ -383,6 +383,7 @@ def test_images_are_shown_to_models_with_vision_and_need_one(
         ({"options": {"temperature": "hot"}}, "options.temperature"),
         ({"options": {"num_predict": True}}, "options.num_predict"),
         ({"options": {"num_predict": 2**40}}, "options.num_predict"),
+        ({"options": {"mirostat": {"a": [1]}}}, "options.mirostat"),
         ({"stream": "yes"}, "stream"),
         ({"top_logprobs": 21}, "top_logprobs"),
         ({"max_cost": -1}, "max_cost"),

@@ -8,7 +8,7 @@ import orjson
 from sekha_llm_bridge.api.messages.block_queue import BlockQueue
 from sekha_llm_bridge.api.messages.call_ids import AnswerCallIds
 from sekha_llm_bridge.api.messages.reasoning_marks import signature_of
-from sekha_llm_bridge.api.messages.response import message_frame, own_citations, stop_sequences_of
+from sekha_llm_bridge.api.messages.response import complete_block, message_frame, own_citations, stop_sequences_of
 from sekha_llm_bridge.api.messages.stop_reasons import Ending, ending_body
 from sekha_llm_bridge.api.messages.usage import usage_body, usage_of_original
 from sekha_llm_bridge.api.sse import PING_EVENT
@@ -43,7 +43,8 @@ class MessageEvents:
     def encode(self, chunk: AnswerChunk) -> bytes:
         """Returns the events for a chunk; nothing where it has none to send yet."""
         if chunk.original is not None and chunk.original.wire_format is self._conversation.wire_format:
-            return self._original(chunk.original.fields)
+            begun = self._begin(chunk.answer_id) if "index" in chunk.original.fields else b""  # else it has begun
+            return begun + self._original(chunk.original.fields)
         begun = self._begin(chunk.answer_id) if chunk.choices else b""
         for delta in chunk.choices:
             if delta.position == chunk.choices[0].position:  # one answer was requested
@@ -75,16 +76,18 @@ class MessageEvents:
         return event({"type": "message_start", "message": message})
 
     def _original(self, sent: Json) -> bytes:
-        """Returns an event as Anthropic sent it. What ends the message waits for `end`."""
+        """Returns an event as the provider sent it. What ends the message waits for `end`."""
         match sent.get("type"):
             case "message_start":
                 self.has_begun = True
                 return event({**sent, "message": {**sent["message"], "model": self.model_id}})
+            case "content_block_start":
+                return event({**sent, "content_block": complete_block(sent["content_block"])})
             case "message_delta":
                 before = self._original_end or {}
                 self._original_end = {
                     **sent,
-                    "delta": {**before.get("delta", {}), **sent["delta"]},
+                    "delta": {**before.get("delta", {}), **(sent.get("delta") or {})},
                     "usage": {**before.get("usage", {}), **(sent.get("usage") or {})},
                 }
                 return b""
@@ -120,7 +123,8 @@ class _Translator:
             self._text(delta.refusal)
         for call in delta.tool_calls:
             self._call(call)
-        self._end_of(delta)
+        if delta.finish_reason or delta.tool_calls or delta.refusal is not None or delta.stop_sequence or delta.extra:
+            self._end_of(delta)
 
     def end(self) -> list[dict[str, Any]]:
         """Returns the events of the blocks that have not ended."""

@@ -1,6 +1,6 @@
 """The body of an answer: Anthropic's message, with the receipt."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import orjson
@@ -10,6 +10,7 @@ from sekha_llm_bridge.api.messages.reasoning_marks import thinking_block
 from sekha_llm_bridge.api.messages.stop_reasons import Ending, ending_body
 from sekha_llm_bridge.api.messages.usage import usage_body, usage_of_original
 from sekha_llm_bridge.conversation import (
+    NO_FIELDS,
     Block,
     ChatAnswer,
     Choice,
@@ -23,6 +24,12 @@ from sekha_llm_bridge.conversation import (
 )
 
 _ID_PREFIX = "msg_"
+_REQUIRED: Mapping[str, Json] = {
+    "text": {"text": ""},
+    "thinking": {"thinking": "", "signature": ""},
+    "tool_use": {"input": {}},
+    "server_tool_use": {"input": {}},
+}
 _CITATIONS = "_location"  # the ending of the types of Anthropic's citations
 
 
@@ -30,7 +37,8 @@ def message_body(answer: ChatAnswer, model_id: str, receipt: Json, conversation:
     """Returns the answer of a model to a request: as Anthropic sent it, where it did."""
     if (original := answer.original) is not None and original.wire_format is conversation.wire_format:
         usage = usage_of_original(original.fields.get("usage"), answer.usage, is_estimated=answer.usage_is_estimated)
-        return {**original.fields, "model": model_id, "usage": usage, "bridge": receipt}
+        content = [complete_block(block) for block in original.fields.get("content") or ()]
+        return {**original.fields, "content": content, "model": model_id, "usage": usage, "bridge": receipt}
     choice = answer.choices[0]
     return {
         **message_frame(answer.answer_id, model_id),
@@ -39,6 +47,13 @@ def message_body(answer: ChatAnswer, model_id: str, receipt: Json, conversation:
         "usage": usage_body(answer.usage, is_estimated=answer.usage_is_estimated),
         "bridge": receipt,
     }
+
+
+def complete_block(block: Json) -> Json:
+    """Returns a block of a provider with the fields that Anthropic's clients require. Other servers of Anthropic's
+    format leave some out: llama.cpp begins a call without its input.
+    """
+    return {**_REQUIRED.get(block.get("type", ""), NO_FIELDS), **block}
 
 
 def message_frame(answer_id: str, model_id: str) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from sekha_llm_bridge.api.parsing import json_text
 from sekha_llm_bridge.api.responses.request import Tool
 from sekha_llm_bridge.api.responses.unsupported import tool_message
 from sekha_llm_bridge.conversation import Function, ToolChoice, ToolChoiceMode
@@ -110,10 +111,7 @@ def arguments_of_search(query: object) -> str:
     """Returns the arguments of the function that stands for a search for tools. Raises `InvalidRequest` where they are
     nested too deeply.
     """
-    try:
-        return orjson.dumps(query).decode()
-    except TypeError:
-        raise InvalidRequest("the body is nested too deeply") from None
+    return json_text(query)
 
 
 def input_of_arguments(arguments: str) -> str:

@@ -15,6 +15,9 @@ from sekha_llm_bridge.providers.system_messages import SYSTEM_ROLES, with_system
 
 Payload = dict[str, Any]
 
+# Source: ai.google.dev, "Thought signatures".
+_UNSIGNED = {"google": {"thought_signature": "skip_thought_signature_validator"}}
+
 OUTPUT_CAP_FIELDS = ("max_completion_tokens", "max_tokens")
 _REASONING_FIELDS = ("reasoning_content", "reasoning", "reasoning_details")
 
@@ -77,6 +80,20 @@ def _without_reasoning(payload: Payload) -> Payload | None:
     )
 
 
+def _with_signatures_of_calls(payload: Payload) -> Payload | None:
+    """Adds to earlier calls what Gemini takes in place of its own signature, where there is none: the call is another
+    vendor's, or its inbound API has no place for the signature.
+    """
+    return _changed_messages(payload, _with_signed_calls)
+
+
+def _with_signed_calls(message: Payload) -> Payload:
+    calls = message.get("tool_calls") or []
+    if all("extra_content" in call for call in calls):
+        return message
+    return {**message, "tool_calls": [{"extra_content": _UNSIGNED, **call} for call in calls]}
+
+
 def _without_effort(payload: Payload) -> Payload | None:
     return _without_field(payload, "reasoning_effort") if payload.get("reasoning_effort") != "none" else None
 
@@ -112,6 +129,7 @@ _UNKNOWN_OUTPUT_CAP = (
 )
 
 CHAT_ADAPTATIONS = (
+    Adaptation(r"thought_?signature", _with_signatures_of_calls),
     Adaptation(r"stream_?options|include_usage", _without_stream_options),
     Adaptation(_UNKNOWN_OUTPUT_CAP, _with_other_output_cap, frozenset({FailureKind.CANDIDATE_UNSUITABLE})),
     Adaptation(r"\breasoning|\bthinking", _without_reasoning),
