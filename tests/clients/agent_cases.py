@@ -106,3 +106,16 @@ def test_an_agent_is_told_that_a_request_costs_more_than_its_limit(
     written = ask(AGENTS[agent], limited, file)
     assert "cost" in written
     assert (file.read_text(), upstream.received) == (BEFORE, [])
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+def test_an_agent_does_not_take_an_answer_that_breaks_off_for_a_whole_one(
+    agent: str, settings: Settings, file: Path, upstream: CodingAssistant
+) -> None:
+    upstream.is_broken = True
+    try:
+        written = ask(AGENTS[agent], dataclasses.replace(settings, model="openai-model"), file)
+    finally:
+        upstream.is_broken = False
+    assert "the answer was interrupted" in written
+    assert file.read_text() == BEFORE

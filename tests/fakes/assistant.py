@@ -53,6 +53,10 @@ class Assistant(FakeProvider):
             return Said(json.dumps(example_of(asked.schema, _BY_NAME) if asked.schema else PERSON))
         return Said(self.text)
 
+    def breaks_off(self, asked: Asked) -> bool:
+        """Returns whether a streamed answer breaks off in its middle."""
+        return asked.latest == CUT
+
     def _default_reply(self, request: Received) -> Reply:
         path = request.path.partition("?")[0]
         if path == "/v1/messages/count_tokens":
@@ -73,7 +77,7 @@ class Assistant(FakeProvider):
             return Reply(body=form.whole(said, asked))
         parts = list(form.parts(said, asked))
         begun = parts[: len(parts) // 2]
-        if asked.latest == CUT:
+        if self.breaks_off(asked):
             return Reply(stream=stream_of(form, said, asked, parts=begun, ending="closed"))
         if asked.latest == WAIT:
             self.last_waiting = threading.Event()

@@ -24,6 +24,12 @@ class CodingAssistant(Assistant):
     Code, Codex and pi. A question without tools, such as one for a title, is answered with a text.
     """
 
+    is_broken = False
+    """Whether every answer breaks off, as those of a provider whose connections break."""
+
+    def breaks_off(self, asked: Asked) -> bool:
+        return self.is_broken
+
     def said(self, asked: Asked) -> Said:
         steps = _steps(asked)
         n_done = len(asked.results)
