@@ -4,4 +4,4 @@ from sekha_llm_bridge.config.secret_source import SecretUse
 from sekha_llm_bridge.jobs import health_check
 from sekha_llm_bridge.jobs.handler import scheduled_handler
 
-handler = scheduled_handler(health_check.make_job(), secrets=SecretUse.PROVIDERS)
+handler = scheduled_handler(health_check.make_job(), secrets=SecretUse.PROVIDERS, uses_models=False)

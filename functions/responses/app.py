@@ -4,8 +4,9 @@ from fastapi import Request, Response
 
 from sekha_llm_bridge.api import SecretUse, create_app, lambda_handler
 from sekha_llm_bridge.api.responses import endpoint
+from sekha_llm_bridge.api.responses.errors import responses_error_body
 
-app = create_app(secrets=SecretUse.PROVIDERS, asks_models=True)
+app = create_app(secrets=SecretUse.PROVIDERS, asks_models=True, error_body=responses_error_body)
 
 
 @app.post("/v1/responses")

@@ -69,7 +69,7 @@ def _check_answer(command: str, printed: str) -> None:
         assert printed.rstrip().endswith("data: [DONE]"), f"{command}\n{printed}"
         return
     for value in json_values(printed):
-        assert not (isinstance(value, dict) and "error" in value), f"{command}\n{printed}"
+        assert not (isinstance(value, dict) and value.get("error")), f"{command}\n{printed}"
 
 
 def _answer_shown_after(block: Block) -> Any:

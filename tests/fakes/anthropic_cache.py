@@ -109,6 +109,11 @@ def _block(place: str, part: Mapping[str, Any]) -> _Block:
     return _Block(f"{place} {text}", len(text) // BYTES_PER_TOKEN, lifetime_s)
 
 
+def prompt_tokens(body: Mapping[str, Any]) -> int:
+    """Returns the tokens of the whole prompt of a request, as `CachingAnthropic` counts them."""
+    return _tokens(list(_blocks(body)))
+
+
 def prefix_tokens(body: Mapping[str, Any]) -> int:
     """Returns the tokens of the tools and the system prompt of a request, as `CachingAnthropic` counts them."""
-    return _tokens(list(_blocks({**body, "messages": []})))
+    return prompt_tokens({**body, "messages": []})

@@ -57,6 +57,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
 def test_generated_requests_find_no_fault(stack: RunningStack, tmp_path: Path) -> None:
     tool = Path(sys.executable).with_name("schemathesis")
     options = {"--url": stack.base_url, "--seed": SEED, "--max-examples": str(EXAMPLES), "--checks": ",".join(CHECKS)}
+    options["--request-timeout"] = "60"  # a function that starts on a busy machine
     flags = [part for pair in options.items() for part in pair]
     phases = ["--phases", "examples,coverage,fuzzing", "--workers", "2", "--continue-on-failure", "--no-color"]
     done = subprocess.run(

@@ -48,6 +48,10 @@ def test_what_an_ollama_has_can_be_used_from_the_start_and_follows_what_is_pulle
                 assert chat(stack, name).json()["model"] == "llama3.1:8b"
             vectors = httpx.post(f"{stack.base_url}/v1/embeddings", json={"input": "Anna"}, timeout=30).json()
             assert vectors["model"] == "nomic-embed-text"
+            tags = httpx.get(f"{stack.base_url}/api/tags", timeout=30).json()["models"]
+            digests = {row["name"]: row["digest"] for row in tags}
+            assert digests["llama3.1:8b"] == ollama.rows["llama3.1:8b"]["digest"]
+            assert "nomic-embed-text:latest" in digests
             shown = CliRunner(env={"COLUMNS": "200"}).invoke(app, ["models", "--url", stack.base_url]).output
             assert all(name in shown for name in FOUND)
 

@@ -209,15 +209,12 @@ def test_drain_and_migration_run_on_a_schedule(function: str, rate: str) -> None
 
 
 @each_function
-def test_only_the_models_function_the_authorizer_and_those_for_usage_do_not_read_states(
-    function: Function,
-) -> None:
-    without = {"ModelsFunction", "AuthorizerFunction", "UsageFunction", "UsageRecordsFunction"}
-    reads = function.name not in without | {"MigrateCollectionsFunction"}  # which has its lease there
+def test_only_the_authorizer_and_those_for_usage_do_not_read_states(function: Function) -> None:
+    """The others read breakers, or the lists of models that an Ollama has."""
+    reads = function.name not in {"AuthorizerFunction", "UsageFunction", "UsageRecordsFunction"}
     assert ("StateReadPolicy" in function.policies) == reads
     table = function.properties["Environment"]["Variables"]["STATE_TABLE"]
-    has_none = function.name in {"ModelsFunction", "AuthorizerFunction"}
-    assert table == ("" if has_none else {"Ref": "StateTable"})
+    assert table == ("" if function.name == "AuthorizerFunction" else {"Ref": "StateTable"})
 
 
 @each_function

@@ -11,6 +11,7 @@ translators`.
 import copy
 import os
 from collections.abc import Callable, Iterator
+from random import Random
 from typing import Any
 
 import hypothesis
@@ -29,6 +30,7 @@ from sekha_llm_bridge.providers.openai import request as openai
 from sekha_llm_bridge.providers.openai.vendors import VENDORS
 
 Json = dict[str, Any]
+_N_VARIANTS = 10
 
 examples = hypothesis.settings(
     max_examples=int(os.environ.get("TRANSLATOR_EXAMPLES", "50")),
@@ -37,6 +39,22 @@ examples = hypothesis.settings(
 )
 """The decorator of each property."""
 
+examples_of_variants = hypothesis.settings(examples, max_examples=max(10, examples.max_examples // _N_VARIANTS))
+"""The decorator of a property of `variants`, of which each example has several."""
+
+_NAMES = (
+    "type",
+    "text",
+    "content",
+    "role",
+    "id",
+    "name",
+    "data",
+    "url",
+    "é🐋\u0000",
+    "https://example.org/a",
+    "x" * 99,
+)
 texts = st.text(max_size=6)
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**40), 2**40) | st.floats(allow_nan=False) | texts,
@@ -66,6 +84,38 @@ def with_other_values(draw: Callable[..., Any], valid: st.SearchStrategy[Json]) 
         elsewhere = [container[key] for container, key in places]
         container[key] = copy.deepcopy(draw(json_values | st.sampled_from(elsewhere)))
     return value
+
+
+@st.composite
+def variants(draw: Callable[..., Any], valid: st.SearchStrategy[Json]) -> list[Json]:
+    """A valid object, and others like it, each with up to three values replaced as in `with_other_values`. They are
+    made by a seed that is drawn, which takes much less time than to draw each of them.
+    """
+    value: Json = draw(valid)
+    random = Random(draw(st.integers(0, 2**32)))  # noqa: S311 — no secret
+    return [value, *(_variant(value, random) for _ in range(_N_VARIANTS - 1))]
+
+
+def _variant(value: Json, random: Random) -> Json:
+    changed = copy.deepcopy(value)
+    for _ in range(random.randint(1, 3)):
+        places = list(_places(changed))
+        container, key = random.choice(places)
+        elsewhere, other = random.choice(places)
+        container[key] = copy.deepcopy(elsewhere[other]) if random.random() < 0.3 else _random_json(random)
+    return changed
+
+
+def _random_json(random: Random, depth: int = 0) -> Any:
+    match random.randrange(9 if depth < 2 else 7):
+        case 7:
+            return [_random_json(random, depth + 1) for _ in range(random.randrange(3))]
+        case 8:
+            return {random.choice(_NAMES): _random_json(random, depth + 1) for _ in range(random.randrange(3))}
+        case n:
+            return (None, True, False, random.randint(-(2**40), 2**40), random.random() * 9, "", random.choice(_NAMES))[
+                n
+            ]
 
 
 def _places(value: Any) -> Iterator[tuple[Any, Any]]:

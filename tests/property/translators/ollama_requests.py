@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import orjson
 from hypothesis import strategies as st
 
 from sekha_llm_bridge.api.ollama.conversation import chat_conversation, generate_conversation
@@ -12,7 +13,9 @@ from tests.property.translators.generated import json_values, texts
 
 PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 names = st.sampled_from(["f", "g", "weather"])
-objects = st.dictionaries(texts, json_values, max_size=2)
+objects = st.dictionaries(texts, json_values, max_size=2).map(lambda made: orjson.loads(orjson.dumps(made)))
+"""JSON objects as they are sent: without infinite numbers."""
+
 calls = st.fixed_dictionaries(
     {"function": st.fixed_dictionaries({"name": names}, optional={"arguments": objects, "index": st.integers(0, 3)})},
     optional={"id": st.sampled_from(["c0", "c1", ""])},
@@ -43,7 +46,7 @@ options = st.fixed_dictionaries(
         "num_ctx": st.integers(0, 99_999),
         "stop": texts | st.lists(texts, max_size=2),
         "repeat_penalty": st.floats(0, 2),
-        "new": json_values,
+        "new": st.none() | st.booleans() | st.integers() | st.floats(-9, 9) | texts | st.lists(texts, max_size=2),
     },
 )
 common = {

@@ -249,6 +249,17 @@ response_requests = chat_requests().map(as_responses) | st.builds(
                 objects({"type": st.just("custom_tool_call"), "call_id": names, "name": names, "input": texts}),
                 objects({"type": st.just("custom_tool_call_output"), "call_id": names, "output": texts}),
                 objects({"type": st.just("item_reference"), "id": names}),
+                objects({"type": st.just("tool_search_call"), "call_id": names}, arguments=st.just({"query": "x"})).map(
+                    lambda item: {"execution": "client", **item}
+                ),
+                st.just(
+                    {
+                        "type": "tool_search_output",
+                        "execution": "client",
+                        "call_id": "c",
+                        "tools": [{"type": "function", "name": "f"}],
+                    }
+                ),
                 objects({"role": st.just("user"), "content": texts}),
             ),
             min_size=1,
@@ -256,11 +267,15 @@ response_requests = chat_requests().map(as_responses) | st.builds(
         ),
         tools=st.lists(
             st.one_of(
-                objects({"type": st.just("custom"), "name": names}, format=st.just({"type": "grammar"})),
+                objects(
+                    {"type": st.just("custom"), "name": names},
+                    format=st.just({"type": "grammar", "syntax": "lark", "definition": "start: A"}),
+                ),
                 objects(
                     {"type": st.just("namespace"), "name": names, "tools": st.just([{"type": "custom", "name": "n"}])}
                 ),
                 objects({"type": st.sampled_from(["web_search", "mcp"])}),
+                st.just({"type": "tool_search", "execution": "client"}),
             ),
             max_size=2,
         ),

@@ -34,9 +34,10 @@ from tests.property.translators.generated import (
     Json,
     check_every_adapter,
     examples,
+    examples_of_variants,
     json_values,
     texts,
-    with_other_values,
+    variants,
 )
 
 PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
@@ -147,14 +148,13 @@ def check_request(body: Any) -> None:
         check_every_adapter(conversation._replace(original=None))
 
 
-@examples
-@given(with_other_values(requests))
-@example(
-    {**HI, "messages": [{"role": "user", "content": [{"type": "tool_result", "tool_use_id": "a", "content": []}]}]}
-)
-@example({**HI, "tools": [{"type": None, "name": "a", "input_schema": {"required": [[]], "type": []}}]})
-def test_any_request_is_refused_in_words_or_can_be_sent_to_providers_of_every_format(body: Json) -> None:
-    check_request(body)
+@examples_of_variants
+@given(variants(requests))
+@example([{**HI, "messages": [{"role": "user", "content": [{"type": "tool_result", "tool_use_id": "a"}]}]}])
+@example([{**HI, "tools": [{"type": None, "name": "a", "input_schema": {"required": [[]], "type": []}}]}])
+def test_any_request_is_refused_in_words_or_can_be_sent_to_providers_of_every_format(bodies: list[Json]) -> None:
+    for body in bodies:
+        check_request(body)
 
 
 @examples

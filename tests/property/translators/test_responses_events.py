@@ -23,6 +23,7 @@ from tests.property.translators.generated import examples
 TOOLS: list[Event] = [
     {"type": "function", "name": "f", "parameters": {"type": "object"}},
     {"type": "custom", "name": "patch"},
+    {"type": "tool_search", "execution": "client", "parameters": {"type": "object"}},
     {"type": "namespace", "name": "n", "description": "", "tools": [{"type": "function", "name": "f"}]},
 ]
 pieces = st.sampled_from(["", " a", "b\n", "é🐋", '{"input": "x"}'])
@@ -38,7 +39,7 @@ calls = st.builds(
         "function": {"name": name, "arguments": arguments},
     },
     st.integers(0, 2),
-    st.sampled_from(["f", "patch", "n__f"]),
+    st.sampled_from(["f", "patch", "tool_search", "n__f"]),
     pieces,
 )
 deltas = st.fixed_dictionaries(
@@ -56,7 +57,7 @@ finishes = st.sampled_from([None, None, None, "stop", "length", "content_filter"
 chunks = st.lists(st.tuples(deltas, finishes), max_size=10)
 rules = st.builds(
     OutputRules,
-    st.just(tools_of(ResponsesRequest(input="", tools=TOOLS).all_tools, None)),
+    st.just(tools_of(ResponsesRequest.model_validate({"input": "", "tools": TOOLS}).tools or ())),
     st.booleans(),
     st.booleans(),
 )

@@ -77,5 +77,17 @@ def test_without_system_prompt_and_tools_the_first_message_is_the_beginning() ->
     assert key(user("a")) != key(user("b"))
 
 
+def image(data: str) -> dict[str, Any]:
+    return {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{data}"}}
+
+
+def test_two_images_are_two_beginnings_also_where_they_begin_alike() -> None:
+    one, other, longer = (
+        key({"role": "user", "content": [image(data), {"type": "text", "text": "?"}]})
+        for data in ("A" * 9000, "B" * 9000, "A" * 9004)
+    )
+    assert len({one, other, longer}) == 3
+
+
 def test_a_key_is_a_hash_of_sixteen_bytes() -> None:
     assert len(key(user("a" * 10_000))) == 16

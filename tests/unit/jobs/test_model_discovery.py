@@ -284,6 +284,15 @@ def test_a_table_that_fails_the_check_does_not_change_its_result(world: World, l
     assert "the list of models is not stored" in log.getvalue()
 
 
+def test_a_mistake_in_keeping_the_list_does_not_change_the_result_of_the_check(world: World, log: StringIO) -> None:
+    class Broken(CountingStore):
+        async def replace(self, provider_id: str, before: ModelList | None, models: Sequence[FoundModel]) -> bool:
+            raise TypeError("a bug")
+
+    assert world.check(Broken(world.clock))["home"]["status"] == "healthy"
+    assert "unexpected error in a list of models" in log.getvalue()
+
+
 def test_a_model_whose_description_fails_waits_for_the_next_check(
     world: World, ollama: FakeOllama, clock: FakeClock, log: StringIO
 ) -> None:

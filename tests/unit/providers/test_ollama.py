@@ -6,10 +6,11 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+from openai.types.chat import ChatCompletionTokenLogprob
 
 from sekha_llm_bridge.clock import SystemClock
 from sekha_llm_bridge.config.models import ProviderConfig
-from sekha_llm_bridge.conversation import ChatAnswer
+from sekha_llm_bridge.conversation import ChatAnswer, WireFormat
 from sekha_llm_bridge.errors import FailureKind, ProviderError
 from sekha_llm_bridge.providers import EmbeddingCall, Provider, make_provider
 from sekha_llm_bridge.providers.http import JsonHttp
@@ -59,6 +60,36 @@ def test_inline_images_become_base64_without_prefix_beside_the_text() -> None:
     ]
     message = payload(messages=[{"role": "user", "content": parts}])["messages"][0]
     assert message == {"role": "user", "content": "what?", "images": ["QUJD"]}
+
+
+def test_options_of_ollamas_own_are_those_of_requests_in_its_format() -> None:
+    call = chat_call("m", {"messages": [{"role": "user", "content": "hi"}], "options.mirostat": 2}, None, 5000)
+    assert "mirostat" not in chat_payload(call, stream=False)["options"]
+    own = call._replace(conversation=call.conversation._replace(wire_format=WireFormat.OLLAMA))
+    assert chat_payload(own, stream=False)["options"]["mirostat"] == 2
+
+
+def test_the_reasoning_of_earlier_answers_is_sent_unless_it_is_of_another_vendors_model() -> None:
+    own = {"role": "assistant", "content": "Yes.", "reasoning_content": "Hmm."}
+    detail = {"type": "reasoning.text", "text": "Hmm.", "format": "anthropic-claude-v1", "signature": "s"}
+    others = {"role": "assistant", "content": "Yes.", "reasoning_details": [detail]}
+    first, second = payload(messages=[own, others])["messages"]
+    assert first == {"role": "assistant", "content": "Yes.", "thinking": "Hmm."}
+    assert second == {"role": "assistant", "content": "Yes."}
+
+
+def test_log_probabilities_are_requested_and_come_in_openais_form() -> None:
+    assert payload(logprobs=True, top_logprobs=2).items() >= {"logprobs": True, "top_logprobs": 2}.items()
+    token = {"token": "Hi", "logprob": -0.5}
+    sent = {**ollama_chat("Hi"), "logprobs": [token, {**token, "bytes": [72], "top_logprobs": [token]}]}
+    answer = answer_body(read_chat_answer(sent, created=0))
+    content = answer["choices"][0]["logprobs"]["content"]
+    assert content == [
+        {**token, "bytes": None, "top_logprobs": []},
+        {**token, "bytes": [72], "top_logprobs": [token]},
+    ]
+    for one in content:
+        ChatCompletionTokenLogprob.model_validate(one, strict=True)
 
 
 def test_the_developer_role_becomes_the_system_role() -> None:

@@ -114,6 +114,11 @@ def test_the_list_is_sorted_by_name_and_has_each_once() -> None:
     assert [(one.name, one.digest) for one in read_list({"models": rows})] == [("a", "2"), ("b", "")]
 
 
+@pytest.mark.parametrize("name", ["a\x07b", "a\nb", "a\ud800", "x" * 301, 3, None])
+def test_a_name_that_cannot_be_stored_or_shown_is_left_out(name: object) -> None:
+    assert read_list({"models": [{"name": name}]}) == ()
+
+
 @pytest.mark.parametrize("body", [{"models": "none"}, {"models": {"a": 1}}])
 def test_something_else_than_a_list_is_a_malformed_answer(body: Any) -> None:
     with pytest.raises(ProviderError) as caught:

@@ -116,7 +116,6 @@ def test_a_chat_model_has_the_window_that_its_parameters_say_else_that_of_its_tr
         (chat("x:cloud", remote_host="https://ollama.com"), "another server"),
         (FoundModel("paint", capabilities=("image",)), "neither answers chats nor embeds"),
         (embedder(embedding_length=None), "length of its vectors"),
-        (chat("a\x07b"), "control character"),
     ],
 )
 def test_a_model_that_cannot_be_used_is_left_out_with_a_reason(model: FoundModel, reason: str) -> None:
@@ -195,17 +194,17 @@ def test_every_tag_of_one_content_can_be_named() -> None:
     assert set(made.model_ids()) == {"llama3.1", "llama3.1:8b"}
 
 
-def unlisted(**sections: Any) -> Catalog:
+def unlisted_beside(*others: dict[str, Any]) -> Catalog:
     home = {"id": "home", "provider_type": "ollama", "models": "auto"}
-    return Catalog.of(make_settings(home, **sections), PriceBook())
+    return Catalog.of(make_settings(home, *others), PriceBook())
 
 
 def test_before_the_first_check_a_request_is_answered_with_what_is_missing_and_when_to_retry() -> None:
     with pytest.raises(NoProviderAvailable, match="the models of home are not known yet") as caught:
-        planned(unlisted())
+        planned(unlisted_beside())
     assert caught.value.retry_after_s == 30
     with pytest.raises(ModelNotFound, match="the models of home are not known yet"):
-        planned(unlisted(), model="llama3.1:8b")
+        planned(unlisted_beside(), model="llama3.1:8b")
 
 
 def test_an_ollama_without_models_is_named_in_the_error() -> None:
@@ -232,6 +231,48 @@ def test_another_provider_of_the_same_space_stands_in_for_it() -> None:
 def test_a_default_model_is_found_with_and_without_its_tag() -> None:
     made = catalog(embedder(), default_models={"embedding": "nomic-embed-text:latest"})
     assert made.default_for(Task.EMBEDDING) == "nomic-embed-text"
+
+
+@pytest.mark.parametrize(
+    ("models", "is_named"),
+    [
+        ((), True),
+        (("home/*",), True),
+        (("llama3.1:8b",), True),
+        (("gpt",), False),
+        (("cloud/*",), False),
+        (("chat_fast", "auto"), False),
+    ],
+)
+def test_a_key_learns_of_a_missing_list_only_if_it_may_use_a_model_of_it(
+    models: tuple[str, ...], *, is_named: bool
+) -> None:
+    made = unlisted_beside(cloud(chat_model("gpt")))
+    with pytest.raises(ModelNotFound) as caught:
+        resolve_model("other", restricted(made, models=models, tasks=()))
+    assert ("the models of home are not known yet" in str(caught.value)) is is_named
+
+
+@pytest.mark.parametrize(
+    ("models", "tasks", "used"),
+    [
+        ((), (Task.EMBEDDING,), None),
+        (("nomic-embed-text", "text-embedding-3-small"), (), None),
+        (("home/*", "text-embedding-3-small"), (), None),
+        (("text-embedding-3-small",), (), "text-embedding-3-small"),
+    ],
+)
+def test_for_a_key_that_may_use_the_default_model_no_other_space_stands_in_for_it(
+    models: tuple[str, ...], tasks: tuple[Task, ...], used: str | None
+) -> None:
+    others = [cloud(embedding_model("text-embedding-3-small"))]
+    whole = catalog(others=others, default_models={"embedding": "nomic-embed-text"})
+    made = restricted(whole, models=models, tasks=tasks)
+    if used is None:
+        with pytest.raises(NoCapableModel, match="not nomic-embed-text"):
+            planned(made, Task.EMBEDDING)
+    else:
+        assert planned(made, Task.EMBEDDING) == [used]
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,14 @@ def test_an_equal_model_that_has_served_the_beginning_goes_first() -> None:
     assert ids(ranked(*pair(), served=("b", "m"))) == ["b", "a"]
 
 
+def test_the_reason_says_so() -> None:
+    catalog = Catalog.of(make_settings(*pair()), PriceBook())
+    reasons = [
+        plan(REQUEST, catalog, RoutingContext(served_before=served)).reason for served in (None, ("b", "m"), ("a", "m"))
+    ]
+    assert [" lately " in reason for reason in reasons] == [False, True, True]
+
+
 @pytest.mark.parametrize(
     "second", [{"priority": 2}, {"model": {"price": (1.1, 2)}}, {"model": {"price": None}}], ids=str
 )

@@ -25,6 +25,16 @@ async def json_object(request: Request) -> dict[str, Any]:
     return body
 
 
+def json_text(value: object) -> str:
+    """Returns a part of a body as text again. Raises `InvalidRequest`: it may be nested more deeply than can be
+    written, although it could be read.
+    """
+    try:
+        return orjson.dumps(value).decode()
+    except TypeError:
+        raise InvalidRequest("the body is nested too deeply") from None
+
+
 def validated(model: type[M], body: Mapping[str, Any]) -> M:
     """Returns the body as `model`. Raises `InvalidRequest`; its `param` is the path of the first invalid field."""
     try:

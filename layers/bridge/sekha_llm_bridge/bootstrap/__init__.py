@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from sekha_llm_bridge.bootstrap.spending import SpendingMaker
     from sekha_llm_bridge.bootstrap.vectors import Vectors
     from sekha_llm_bridge.embeddings.chroma_token import ChromaToken
-    from sekha_llm_bridge.media.request_images import RequestImages
+    from sekha_llm_bridge.media.request_images import ParamOf, RequestImages
     from sekha_llm_bridge.model_lists import ModelLists, ModelListStore
 
 
@@ -46,9 +46,9 @@ class AwsResources(NamedTuple):
 @dataclass(frozen=True, slots=True, eq=False)
 class Bridge:
     """The collaborators of every handler. `vectors` makes what stores vectors when it is first called; `images` makes
-    what fetches the images of one request; `answers` makes what keeps answers for repeated requests; `spending_maker`
-    makes what requests reserve of quotas. `chroma_token` is the token that all connections to Chroma send. `caller` is
-    whom it serves: `catalog` has the models that this caller may use.
+    what fetches the images of one request, by default with their paths in OpenAI's chats; `answers` makes what keeps
+    answers for repeated requests; `spending_maker` makes what requests reserve of quotas. `chroma_token` is the token
+    that all connections to Chroma send. `caller` is whom it serves: `catalog` has the models that this caller may use.
     """
 
     settings: Settings
@@ -57,7 +57,7 @@ class Bridge:
     breakers: Breakers
     service: ModelService
     vectors: Callable[[], "Vectors"]
-    images: Callable[[], "RequestImages"]
+    images: Callable[["ParamOf | None"], "RequestImages"]
     answers: Callable[[], "Answers"]
     resources: AwsResources
     connections: Connections
@@ -185,11 +185,11 @@ def make_bridge(
             is_fetched=settings.chroma_pending is None,
         )
 
-    def images() -> "RequestImages":
+    def images(param_of: "ParamOf | None" = None) -> "RequestImages":
         from sekha_llm_bridge.media.fetch import ImageFetcher
-        from sekha_llm_bridge.media.request_images import RequestImages
+        from sekha_llm_bridge.media.request_images import RequestImages, chat_param
 
-        return RequestImages(lambda: ImageFetcher(connections.tls_context))
+        return RequestImages(lambda: ImageFetcher(connections.tls_context), param_of=param_of or chat_param)
 
     @cache
     def answers() -> "Answers":

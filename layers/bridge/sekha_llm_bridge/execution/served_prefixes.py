@@ -3,9 +3,10 @@
 import hashlib
 from collections import OrderedDict
 from datetime import datetime, timedelta
+from itertools import takewhile
 
 from sekha_llm_bridge.clock import Clock
-from sekha_llm_bridge.conversation import Conversation, Message, Role
+from sekha_llm_bridge.conversation import Block, Conversation, Document, Image, Role
 
 REMEMBERED_FOR = timedelta(minutes=5)
 """The default lifetime of Anthropic's cache, which each use renews."""
@@ -16,6 +17,7 @@ MIN_PROMPT_TOKENS = 256
 _MAX_PREFIXES = 1024
 _SYSTEM_ROLES = frozenset({Role.SYSTEM, Role.DEVELOPER})
 _DIGEST_BYTES = 16
+_HASHED_CHARACTERS = 4096  # of an image or a document
 
 ModelKey = tuple[str, str]  # provider id, model id
 
@@ -24,13 +26,19 @@ def prefix_key(conversation: Conversation) -> bytes:
     """Returns a hash of what the prompt begins with: its tools and the system messages before all others; the first
     message, where it has neither.
     """
-    messages: list[Message] = []
-    for message in conversation.messages:
-        if message.role not in _SYSTEM_ROLES:
-            break
-        messages.append(message)
-    beginning = (conversation.tools, messages or conversation.messages[: 0 if conversation.tools else 1])
+    messages = tuple(takewhile(lambda message: message.role in _SYSTEM_ROLES, conversation.messages))
+    if not messages and not conversation.tools:
+        messages = conversation.messages[:1]
+    beginning = conversation.tools, [tuple(map(_without_bulk, message.blocks)) for message in messages]
     return hashlib.blake2b(repr(beginning).encode(), digest_size=_DIGEST_BYTES).digest()
+
+
+def _without_bulk(block: Block) -> Block:
+    """Returns an image or a document with the beginning of its content only: to hash megabytes takes too long."""
+    if not isinstance(block, Image | Document) or block.media.data is None:
+        return block
+    data = block.media.data
+    return block._replace(media=block.media._replace(data=f"{len(data)} {data[:_HASHED_CHARACTERS]}"))
 
 
 class ServedPrefixes:

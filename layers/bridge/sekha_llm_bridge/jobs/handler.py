@@ -39,11 +39,14 @@ Job = Callable[[Bridge, Invocation], Coroutine[Any, Any, dict[str, Any]]]
 Handler = Callable[[object, LambdaContext], dict[str, Any]]
 
 
-def scheduled_handler(job: Job, *, secrets: SecretUse = SecretUse.NONE, uses_vectors: bool = False) -> Handler:
-    """Returns the Lambda handler that runs `job`. `secrets` are the stored secrets that it reads. The bridge is made
-    now, in Lambda's init phase, and what stores vectors with it where the job uses it. The event loop is kept, because
-    connections belong to it. A job runs for every event, because running it once more does no harm; one that reads the
-    event refuses what it does not know.
+def scheduled_handler(
+    job: Job, *, secrets: SecretUse = SecretUse.NONE, uses_models: bool = True, uses_vectors: bool = False
+) -> Handler:
+    """Returns the Lambda handler that runs `job`. `secrets` are the stored secrets that it reads; a job that
+    `uses_models` gets the last lists of providers with `models: auto`. The bridge is made now, in Lambda's init phase,
+    and what stores vectors with it where the job uses it. The event loop is kept, because connections belong to it. A
+    job runs for every event, because running it once more does no harm; one that reads the event refuses what it does
+    not know.
 
     Raises `ConfigError` when the configuration cannot be used; when it only waits for a secret, the next run tries
     again.
@@ -57,7 +60,7 @@ def scheduled_handler(job: Job, *, secrets: SecretUse = SecretUse.NONE, uses_vec
     loop = new_event_loop()
 
     async def run(invocation: Invocation) -> dict[str, Any]:
-        found = await live.before_request(max_wait_s=_MAX_WAIT_S)
+        found = await live.before_request(max_wait_s=_MAX_WAIT_S, uses_models=uses_models)
         if isinstance(found, ConfigError):
             raise found
         return await job(found, invocation)

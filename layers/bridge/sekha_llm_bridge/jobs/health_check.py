@@ -189,7 +189,11 @@ async def _check(provider_id: str, bridge: Bridge) -> CheckResult:
     await session.record_check(result)
     if probe.listed is not None:
         remaining_s = _END_S - (bridge.clock.monotonic_s() - started_s)
-        await update_list(provider_id, probe.listed, bridge, remaining_s=remaining_s)
+        try:
+            await update_list(provider_id, probe.listed, bridge, remaining_s=remaining_s)
+        except Exception as exc:  # noqa: BLE001 — the check itself is done, and its result counts
+            extra = {"provider": provider_id, "code_location": code_location(exc)}
+            logger().error("unexpected error in a list of models", extra=extra)
     return result
 
 

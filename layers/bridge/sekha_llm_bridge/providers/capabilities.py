@@ -44,7 +44,8 @@ class RequestFeature(Enum):
     OTHER_CALL_HISTORY = "such a history of calls"
     """Earlier calls in the messages that are legacy function calls, calls of other tools than functions, or calls whose
     arguments are not JSON objects."""
-    ANTHROPIC_CONTENT = "tools or content that only Anthropic's API has"
+    ANTHROPIC_CONTENT = "Anthropic-only"
+    """Tools, content or fields that only Anthropic's API has."""
     IMAGE_BY_URL = "images by URL"
     """An image that the provider has to download."""
 

@@ -111,7 +111,7 @@ class Catalog:
     could not be fetched yet, with the reason; their models are in the catalog, and not called. `usable` has the models
     of each task, by priority. `has_repeated_models`: a provider lists the same model twice, for two tasks.
 
-    Of the providers with `models: auto`, `unlisted` has the ids of those whose models are not known yet, and
+    `listing` are the ids of the providers with `models: auto`, `unlisted` of those whose models are not known yet, and
     `without_models` of those that have none. `absent_space` is the embedding space of a default model that such a
     provider may have, but has not; None where the default is there.
     """
@@ -125,6 +125,7 @@ class Catalog:
     usable: Mapping[Task | None, tuple[CatalogModel, ...]]
     has_repeated_models: bool
     pending: Mapping[str, str]
+    listing: frozenset[str] = frozenset()
     unlisted: frozenset[str] = frozenset()
     without_models: frozenset[str] = frozenset()
     absent_space: str | None = None
@@ -152,6 +153,7 @@ class Catalog:
             usable=usable,
             has_repeated_models=len({entry.key for entry in models}) < len(models),
             pending=settings.pending,
+            listing=listing,
             unlisted=listing - lists.keys(),
             without_models=(listing & lists.keys()) - {entry.provider.id for entry in models},
             absent_space=_absent_space(defaults.embedding, settings, by_model_id) if listing else None,

@@ -46,8 +46,6 @@ def why_left_out(found: FoundModel) -> str | None:
     """Returns why a found model is not used unless it is named in `models`; None for one that is."""
     if found.remote_host:
         return "it runs on another server, where it may cost something"
-    if not found.name.isprintable():
-        return "its name has a control character"
     if "completion" in found.capabilities:
         return None
     if "embedding" not in found.capabilities:

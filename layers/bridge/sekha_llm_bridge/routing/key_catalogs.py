@@ -56,7 +56,9 @@ def restricted(catalog: Catalog, *, models: Collection[str], tasks: Collection[T
         ),
         disabled=(),
         usable=usable,
-        absent_space=None,  # the default model is not known to be one of this key's
+        unlisted=_providers_of(models, catalog.unlisted, catalog),
+        without_models=_providers_of(models, catalog.without_models, catalog),
+        absent_space=catalog.absent_space if _may_have_default(models, catalog) else None,
     )
     aliases = {name: _known(targets, without_names) for name, targets in catalog.aliases.items()}
     return replace(without_names, aliases={name: targets for name, targets in aliases.items() if targets})
@@ -79,6 +81,32 @@ def _is_named(names: Collection[str], catalog: Catalog) -> Callable[[CatalogMode
         entry.provider.id in providers
         or any(ref.matches(entry) for ref in refs)
         or any(entry.serves(task) for task in tasks)
+    )
+
+
+def _providers_of(names: Collection[str], provider_ids: frozenset[str], catalog: Catalog) -> frozenset[str]:
+    """Returns the providers that may have a model of these names later: all where a name means nothing yet."""
+    if not names or any(_is_unknown(name, catalog) for name in names):
+        return provider_ids
+    return frozenset(one for one in provider_ids if one + _ALL_OF_PROVIDER in names)
+
+
+def _is_unknown(name: str, catalog: Catalog) -> bool:
+    if name.endswith(_ALL_OF_PROVIDER):
+        return False
+    try:
+        resolve_model(name, catalog)
+    except ModelNotFound:
+        return True
+    return False
+
+
+def _may_have_default(names: Collection[str], catalog: Catalog) -> bool:
+    """Returns whether the default embedding model, which is not there now, is one of these names."""
+    default = catalog.defaults.embedding or ""
+    return not names or any(
+        name == default or name.endswith(f"/{default}") or name.removesuffix(_ALL_OF_PROVIDER) in catalog.listing
+        for name in names
     )
 
 

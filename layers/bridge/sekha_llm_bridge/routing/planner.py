@@ -146,7 +146,9 @@ class RoutePlan:
         n_same_priority = sum(entry.provider.priority == priority for entry in self.ranked)
         is_cheapest = self.context.cost_aware and n_same_priority > 1 and first.quote.estimate_usd is not None
         best = "cheapest of" if is_cheapest else "first of"
-        return f"Priority {priority}, {best} {n_same_priority}, {_price_text(first)}"
+        has_served = first.entry.key == self.context.served_before and n_same_priority > 1
+        again = "; it has lately answered a request that began as this one does" if has_served else ""
+        return f"Priority {priority}, {best} {n_same_priority}, {_price_text(first)}{again}"
 
     def excluded_by(self, kind: ExclusionKind) -> tuple[ConsideredModel, ...]:
         """Returns the considered models with that kind of exclusion."""

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from sekha_llm_bridge.bootstrap import make_bridge
-from tests.fakes.anthropic_cache import BYTES_PER_TOKEN, CachingAnthropic, prefix_tokens
+from tests.fakes.anthropic_cache import BYTES_PER_TOKEN, CachingAnthropic, prefix_tokens, prompt_tokens
 from tests.fakes.clock import FakeClock
 from tests.fakes.functions import Function
 from tests.fakes.settings import chat_model, make_settings, provider
@@ -58,9 +58,10 @@ def bridge_function(name: str, claude: CachingAnthropic, prompt_cache: str, cloc
     return Function(name, make_bridge(make_settings(section), clock=clock))
 
 
-def _function(tool: dict[str, Any]) -> dict[str, Any]:
+def _as_openais(tool: dict[str, Any]) -> dict[str, Any]:
     """The same tool in OpenAI's form."""
-    return {"name": tool["name"], "description": tool["description"], "parameters": tool["input_schema"]}
+    function = {"name": tool["name"], "description": tool["description"], "parameters": tool["input_schema"]}
+    return {"type": "function", "function": function}
 
 
 Turns = list[dict[str, Any]]
@@ -68,7 +69,7 @@ Turns = list[dict[str, Any]]
 
 def chat_turns(function: Function) -> Turns:
     """The receipts of an agent that speaks chat completions."""
-    tools = [{"type": "function", "function": _function(tool)} for tool in TOOLS]
+    tools = list(map(_as_openais, TOOLS))
     messages: list[dict[str, Any]] = [{"role": "system", "content": RULES}, {"role": "user", "content": TASK}]
     receipts = []
     for _ in range(TURNS):
@@ -166,3 +167,32 @@ def test_an_agent_with_marks_of_its_own_is_sent_them_alone(claude: CachingAnthro
     receipts = messages_turns(bridge_function("messages", claude, "auto"), marks=True)
     assert str(claude.received[-1].body).count("cache_control") == 2
     assert cost(receipts) < cost(messages_turns(bridge_function("messages", claude, "auto")))
+
+
+@pytest.mark.parametrize("name", ["chat_completions", "messages"])
+def test_a_limit_holds_with_a_prompt_that_is_kept_for_an_hour_and_the_receipt_has_its_price(
+    claude: CachingAnthropic, name: str
+) -> None:
+    part = {"type": "text", "text": RULES, "cache_control": {"type": "ephemeral", "ttl": "1h"}}
+    asked = {"role": "user", "content": TASK}
+    requests: dict[str, tuple[str, dict[str, Any]]] = {
+        "chat_completions": (
+            "/v1/chat/completions",
+            {"messages": [{"role": "system", "content": [part]}, asked], "tools": list(map(_as_openais, TOOLS))},
+        ),
+        "messages": (
+            "/v1/messages",
+            {"model": "claude-sonnet-4-5", "max_tokens": 500, "system": [part], "messages": [asked], "tools": TOOLS},
+        ),
+    }
+    path, body = requests[name]
+    function = bridge_function(name, claude, "off")
+    first, second = (function("POST", path, {**body, "max_cost": 0.3}).json()["bridge"] for _ in range(2))
+    (sent, _) = claude.received
+    outside = prompt_tokens(sent.body) - PREFIX_TOKENS
+    others_usd = outside * Decimal(3) + 100 * Decimal(15)
+    assert Decimal(str(first["cost"])) == (PREFIX_TOKENS * Decimal(6) + others_usd) / 1_000_000
+    assert Decimal(str(second["cost"])) == (PREFIX_TOKENS * Decimal("0.3") + others_usd) / 1_000_000
+    refused = function("POST", path, {**body, "max_cost": 0.03})  # the prompt alone may cost more
+    assert refused.status == 402
+    assert len(claude.received) == 2

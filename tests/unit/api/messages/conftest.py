@@ -24,5 +24,11 @@ def messages(fake: FakeProvider, second: FakeProvider, claude: FakeProvider) -> 
             "anthropic", chat_model("claude-opus-4-6"), provider_type="anthropic", base_url=claude.url, priority=1
         ),
         provider("openai", chat_model("gpt", supports_vision=True), base_url=f"{fake.url}/v1", priority=2),
-        provider("local", chat_model("llama", price=None), provider_type="ollama", base_url=second.url, priority=3),
+        provider(
+            "local",
+            chat_model("llama", price=None, supports_vision=True),
+            provider_type="ollama",
+            base_url=second.url,
+            priority=3,
+        ),
     )

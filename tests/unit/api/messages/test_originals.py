@@ -103,6 +103,20 @@ def test_the_end_of_a_message_is_held_back_until_the_answer_is_known_to_be_compl
     assert cut.ending == {}
 
 
+def test_a_whole_message_in_place_of_a_stream_becomes_one(messages: Function, claude: FakeProvider) -> None:
+    answer = wire.message(wire.text("Hello there."), wire.tool_use("toolu_1", "edit", path="a"), stop_reason="tool_use")
+    claude.script(PATH, Reply(body=answer))
+    found = stream(messages, model=MODEL)
+    assert (found.is_whole, found.text) == (True, "Hello there.")
+    assert found.message["content"][1]["input"] == {"path": "a"}
+
+
+def test_a_stream_that_begins_without_its_first_event_gets_one(messages: Function, claude: FakeProvider) -> None:
+    claude.script(PATH, Reply(stream=Stream(list(wire.stream(wire.message(wire.text("Hi."))))[2:])))
+    found = stream(messages, model=MODEL)
+    assert (found.is_whole, found.text, found.message["model"]) == (True, "Hi.", MODEL)
+
+
 def test_the_bridges_own_fields_and_the_other_headers_stay_here(messages: Function, claude: FakeProvider) -> None:
     headers = {"anthropic-beta": "one-2026-01-01", "anthropic-version": "2023-06-01", "x-app": "cli", "x-api-key": "k"}
     post(messages, model=f"anthropic/{MODEL}", max_cost=1, allow_fallback=False, stream=False, headers=headers)

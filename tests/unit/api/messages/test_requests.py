@@ -4,12 +4,18 @@ from typing import Any
 
 import pytest
 
+from sekha_llm_bridge.api.messages.conversation import conversation_of
+from sekha_llm_bridge.api.messages.image_param import image_param
+from sekha_llm_bridge.conversation import Image
 from tests.fakes.functions import Function
 from tests.fakes.provider import FakeProvider
 from tests.unit.api.messages.function import COUNT_PATH, HI, PATH, ask, error, post
 
 PRIVATE = "http://169.254.169.254/latest/meta-data"
 IMAGE_AT = {"type": "image", "source": {"type": "url", "url": PRIVATE}}
+
+
+USE = {"type": "tool_use", "id": "a", "name": "look", "input": {}}
 
 
 def user(*content: Any) -> list[dict[str, Any]]:
@@ -117,6 +123,15 @@ def test_a_body_that_is_no_request_is_a_400(messages: Function, raw: str, words:
         answer = messages("POST", path, raw=raw)
         assert answer.status == 400
         assert words in error(answer)["message"]
+
+
+def test_an_image_by_url_is_named_by_its_path_in_the_request() -> None:
+    image = {"type": "image", "source": {"type": "url", "url": "https://example.org/a.png"}}
+    turns = [*HI, {"role": "assistant", "content": [USE]}, *user(result([{"type": "text", "text": "x"}, image]))]
+    fields = {"messages": turns, "system": "Be brief."}
+    conversation = conversation_of(fields)
+    (found,) = [block for message in conversation.messages for block in message.blocks if isinstance(block, Image)]
+    assert image_param(found, fields) == "messages[2].content[0].content[1].source.url"
 
 
 def test_deep_nesting_is_a_400(messages: Function) -> None:

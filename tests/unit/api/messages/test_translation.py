@@ -92,29 +92,30 @@ def test_a_pdf_is_a_file(messages: Function, fake: FakeProvider) -> None:
     assert sent_messages(fake)[0]["content"] == [{"type": "file", "file": file}]
 
 
-@pytest.mark.parametrize(
-    "fields",
-    [
-        {"tools": [{"type": "web_search_20250305", "name": "web_search"}]},
-        {
-            "messages": [
-                {"role": "user", "content": [{"type": "search_result", "source": "x", "title": "x", "content": []}]}
-            ]
-        },
-        {"messages": [{"role": "user", "content": [{"type": "document", "source": {"type": "file", "file_id": "f"}}]}]},
-        {"messages": [{"role": "user", "content": [{"type": "container_upload", "file_id": "f"}]}]},
-        {"mcp_servers": [{"type": "url", "url": "https://example.org", "name": "x"}]},
-        {"container": "container_1"},
-    ],
-    ids=["hosted tool", "search result", "uploaded file", "upload", "mcp server", "container"],
-)
+ONLY_ANTHROPICS: list[tuple[dict[str, Any], str]] = [
+    ({"tools": [{"type": "web_search_20250305", "name": "web_search"}]}, "tools of type web_search_20250305"),
+    (
+        {"messages": [{"role": "user", "content": [{"type": "search_result", "source": "x", "title": "x"}]}]},
+        "content of type search_result",
+    ),
+    (
+        {"messages": [{"role": "user", "content": [{"type": "image", "source": {"type": "file", "file_id": "f"}}]}]},
+        "uploaded files",
+    ),
+    ({"mcp_servers": [{"type": "url", "url": "https://example.org", "name": "x"}]}, "mcp_servers"),
+    ({"container": "container_1"}, "container"),
+]
+
+
+@pytest.mark.parametrize(("fields", "part"), ONLY_ANTHROPICS, ids=[part for _, part in ONLY_ANTHROPICS])
 def test_what_only_anthropic_has_excludes_other_models(
-    messages: Function, claude: FakeProvider, fields: dict[str, Any]
+    messages: Function, claude: FakeProvider, fields: dict[str, Any], part: str
 ) -> None:
     refused = post(messages, model="gpt", **fields)
     assert (refused.status, error(refused)["code"]) == (400, "no_capable_model")
-    assert "only Anthropic's API has" in error(refused)["message"]
-    assert ask(messages, model="auto", **fields)["bridge"]["provider_id"] == "anthropic"
+    assert f"openai has no Anthropic-only {part}" in error(refused)["message"]
+    if part != "uploaded files":  # this model sees no images
+        assert ask(messages, model="auto", **fields)["bridge"]["provider_id"] == "anthropic"
 
 
 def test_a_schema_for_the_answer_is_translated_in_both_of_its_places(messages: Function, fake: FakeProvider) -> None:
@@ -197,6 +198,16 @@ def test_texts_in_parts_are_joined_where_a_server_takes_no_parts(messages: Funct
     )
     ask(messages, model="gpt", messages=[{"role": "user", "content": [text("One."), text("Two.")]}])
     assert sent_messages(fake) == [{"role": "user", "content": "One.\nTwo."}]
+
+
+def test_gemini_gets_earlier_calls_that_it_has_not_signed_with_its_mark_for_them(
+    messages: Function, fake: FakeProvider
+) -> None:
+    words = "Function call is missing a thought_signature in functionCall parts."
+    fake.script(OPENAI_PATH, Reply(400, {"error": {"message": words}}))
+    ask(messages, model="gpt", tools=[TOOL], messages=after_calls(result(text("x"))))
+    (call,) = sent_messages(fake)[1]["tool_calls"]
+    assert call["extra_content"] == {"google": {"thought_signature": "skip_thought_signature_validator"}}
 
 
 def test_the_reasoning_of_any_model_is_thinking_and_comes_back_to_it(fake: FakeProvider) -> None:

@@ -302,6 +302,37 @@ def test_think_reaches_ollama_as_it_is(ollama: Function, second: FakeProvider, *
     assert sent_to(second)["think"] == think
 
 
+@pytest.mark.parametrize(
+    ("think", "effort"), [(True, "medium"), (False, "none"), ("low", "low"), ("high", "high"), ("max", "high")]
+)
+def test_think_is_an_effort_of_reasoning_for_other_providers(
+    ollama: Function, fake: FakeProvider, *, think: bool | str, effort: str
+) -> None:
+    assert ask(ollama, model="gpt", think=think)["bridge"]["notes"] == []
+    assert sent_to(fake)["reasoning_effort"] == effort
+
+
+REJECTED: list[tuple[dict[str, Any], str, str]] = [
+    ({"think": False}, "Unsupported value: 'reasoning_effort' does not support 'none'", "the effort of reasoning"),
+    ({"think": True}, "Unrecognized request argument supplied: reasoning_effort", "the effort of reasoning"),
+    ({"options": {"top_k": 40}}, "Unrecognized request argument supplied: top_k", "top_k"),
+    ({"options": {"min_p": 0.1}}, "Unknown parameter: 'min_p'.", "min_p"),
+]
+
+
+@pytest.mark.parametrize(("fields", "words", "left_out"), REJECTED, ids=[words for _, words, _ in REJECTED])
+def test_what_home_programs_always_send_is_left_out_with_a_note_where_a_model_rejects_it(
+    ollama: Function, fake: FakeProvider, fields: dict[str, Any], words: str, left_out: str
+) -> None:
+    fake.script(OPENAI_PATH, Reply(400, {"error": {"message": words, "type": "invalid_request_error"}}))
+    answer = ask(ollama, model="gpt", **fields)
+    assert answer["message"]["content"] == "Hello from the fake."
+    assert answer["bridge"]["notes"] == [f"left out, because the model does not take it: {left_out}"]
+    assert sent_to(fake).keys() == {"model", "messages"}
+    ask(ollama, model="gpt", **fields)
+    assert len(fake.received) == 3  # the second request is sent in the right form at once
+
+
 def test_the_thinking_of_earlier_answers_reaches_ollama(ollama: Function, second: FakeProvider) -> None:
     earlier = {"role": "assistant", "content": "Yes.", "thinking": "Hmm."}
     ask(ollama, model="llama3.1:8b", messages=[*HI, earlier, *HI])
@@ -352,6 +383,7 @@ def test_images_are_shown_to_models_with_vision_and_need_one(
         ({"options": {"temperature": "hot"}}, "options.temperature"),
         ({"options": {"num_predict": True}}, "options.num_predict"),
         ({"options": {"num_predict": 2**40}}, "options.num_predict"),
+        ({"options": {"mirostat": {"a": [1]}}}, "options.mirostat"),
         ({"stream": "yes"}, "stream"),
         ({"top_logprobs": 21}, "top_logprobs"),
         ({"max_cost": -1}, "max_cost"),
@@ -381,6 +413,7 @@ def test_the_bridges_own_fields_hold_as_fields_and_as_headers(ollama: Function) 
     ):
         assert (answer.status, error(answer)[1]["code"]) == (402, "cost_limit_exceeded")
     assert ask(ollama, preferred_model="llama3.1:8b")["model"] == "llama3.1:8b"
+    assert ask(ollama, preferred_model="claude-opus-4-6:latest")["model"] == "claude-opus-4-6"
     assert post(ollama, stream=False, headers={"x-bridge-preferred-model": "claude-opus-4-6"}).json()["model"] == (
         "claude-opus-4-6"
     )

@@ -147,6 +147,8 @@ def test_fewer_dimensions_are_requested_from_the_provider(ollama: Function, seco
         (EMBED, {"input": "a", "ids": ["x", "y"]}, None),
         (EMBED, {"input": "a", "max_cost": -1}, "max_cost"),
         (EMBEDDINGS, {"prompt": ["a"]}, "prompt"),
+        (EMBED, {"store": {}}, "store"),
+        (EMBEDDINGS, {"prompt": "", "collection": True}, "collection"),
     ],
     ids=str,
 )

@@ -52,7 +52,7 @@ def test_every_row_has_what_clients_read(ollama: Function) -> None:
     for row in listed(ollama).values():
         assert re.fullmatch(r"[0-9a-f]{64}", row["digest"])
         assert row["details"].keys() >= {"family", "families", "format", "parameter_size", "quantization_level"}
-        assert (row["size"], row["modified_at"]) == (0, "1970-01-01T00:00:00Z")
+        assert (row["size"], row["modified_at"]) == (0, "1970-01-01T00:00:00.000000Z")
     assert len({row["digest"] for row in listed(ollama).values()}) == len(listed(ollama))
 
 

@@ -55,7 +55,8 @@ def test_what_needs_a_store_or_another_service_is_refused_with_the_way_out(
         ({"type": "shell"}, "type `function`"),
         ({"type": "apply_patch"}, "`custom`"),
         ({"type": "tool_search"}, "list every tool in `tools`"),
-        ({"type": "x_new"}, "the types are `function`, `custom` and `namespace`"),
+        ({"type": "tool_search", "execution": "server"}, "list every tool in `tools`"),
+        ({"type": "x_new"}, "the types are `function`, `custom`, `namespace`"),
     ],
 )
 def test_openais_own_tools_are_refused_with_the_way_out(responses: Function, tool: Event, way_out: str) -> None:
@@ -74,6 +75,7 @@ def test_openais_own_tools_are_refused_with_the_way_out(responses: Function, too
         ({"type": "web_search_call", "id": "ws_1", "status": "completed"}, "custom tools with their outputs"),
         ({"type": "compaction", "encrypted_content": "x"}, "the items that it stands for"),
         ({"type": "local_shell_call", "call_id": "c"}, "custom tools with their outputs"),
+        ({"type": "tool_search_output", "call_id": None, "tools": []}, "custom tools with their outputs"),
     ],
 )
 def test_items_that_stand_for_something_stored_are_refused_with_the_way_out(
@@ -98,6 +100,7 @@ def message(*parts: Event) -> list[Event]:
         ({"input": [{"role": "tool", "content": "x"}]}, "input[0].role"),
         ({"input": [{"role": "user"}]}, "input[0]"),
         ({"input": [{"type": "function_call", "name": "f", "arguments": "{}"}]}, "input[0]"),
+        ({"input": [{"type": "function_call", "call_id": "c", "name": "f", "arguments": {}}]}, "input[0]"),
         ({"input": [{"type": "function_call_output", "output": "x"}]}, "input[0]"),
         ({"input": message({"type": "input_text"})}, "input[0].content[0]"),
         ({"input": message({"type": "input_video", "text": "x"})}, "input[0].content[0]"),
@@ -109,6 +112,8 @@ def message(*parts: Event) -> list[Event]:
         ),
         ({"input": message({"type": "input_file", "file_url": PRIVATE})}, "input[0].content[0]"),
         ({"input": message({"type": "input_file"})}, "input[0].content[0]"),
+        ({"input": message({"type": "input_file", "file_data": "data:text/plain,x"})}, "input[0].content[0]"),
+        ({"input": message({"type": "input_file", "file_data": PRIVATE})}, "input[0].content[0]"),
         ({"temperature": 2.1}, "temperature"),
         ({"temperature": "1"}, "temperature"),
         ({"top_p": -0.1}, "top_p"),
@@ -122,9 +127,11 @@ def message(*parts: Event) -> list[Event]:
         ({"tools": [{"type": "function"}]}, "tools[0]"),
         ({"tools": [{"type": "function", "name": "f"}, {"type": "custom", "name": "f"}]}, "tools"),
         ({"tools": [{"type": "namespace", "name": "n", "tools": [{"type": "mcp"}]}]}, "tools[0].tools[0]"),
+        ({"tools": [{"type": "custom", "name": "f", "format": {"type": "grammar"}}]}, "tools[0]"),
         ({"tool_choice": "any"}, "tool_choice"),
         ({"tool_choice": {"type": "function", "name": "g"}}, "tool_choice"),
         ({"tool_choice": {"type": "allowed_tools", "tools": "f"}}, "tool_choice.tools"),
+        ({"tool_choice": {"type": "allowed_tools", "mode": [], "tools": []}}, "tool_choice.mode"),
     ],
 )
 def test_a_wrong_field_is_named_by_its_path(responses: Function, fields: Event, param: str) -> None:
@@ -140,6 +147,24 @@ def test_a_body_that_is_nested_too_deeply_is_an_error_of_the_caller(responses: F
     refused(responses, tools=[{"type": "function", "name": "f", "x_new": nested}])
     refused(responses, tools=[{"type": "function", "name": "f", "parameters": nested}])
     refused(responses, reasoning={"x_new": nested})
+    search = {"type": "tool_search_call", "execution": "client", "call_id": "c", "arguments": nested}
+    refused(responses, input=[search])
+
+
+@pytest.mark.parametrize(
+    ("param", "name"),
+    [("messages[3].content", "input"), ("response_format", "text.format"), ("user", "user"), (None, None)],
+)
+def test_a_providers_error_names_the_field_as_the_caller_knows_it(
+    responses: Function, fake: FakeProvider, param: str | None, name: str | None
+) -> None:
+    fake.script(CHAT_PATH, Reply(400, {"error": {"message": "it is wrong", "param": param}}))
+    assert refused(responses, text={"format": {"type": "json_object"}}, user="u")["param"] == name
+
+
+def test_too_long_a_conversation_is_an_error_about_the_input(responses: Function) -> None:
+    found = refused(responses, input="word " * 20_000)
+    assert (found["code"], found["param"]) == ("context_length_exceeded", "input")
 
 
 def test_a_providers_error_about_the_request_is_passed_on(responses: Function, fake: FakeProvider) -> None:

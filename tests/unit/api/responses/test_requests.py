@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 
 from tests.fakes.functions import Function
-from tests.fakes.provider import FakeProvider
+from tests.fakes.provider import FakeProvider, Reply
 from tests.fakes.response_events import Event
 from tests.fakes.settings import chat_model, provider
-from tests.unit.api.responses_function import answer, ask, error, function, sent_to
+from tests.unit.api.responses_function import CHAT_PATH, answer, ask, error, function, sent_to
 
 PNG = (
     "data:image/png;base64,"
@@ -54,6 +54,10 @@ def assistant(content: Any, **more: Any) -> Event:
         (
             [user([{"type": "input_file", "file_data": PDF, "filename": "a.pdf"}])],
             [user([{"type": "file", "file": {"file_data": PDF, "filename": "a.pdf"}}])],
+        ),
+        (
+            [user([{"type": "input_file", "file_url": "https://example.org/a.pdf"}])],
+            [user([{"type": "file", "file": {"file_data": "https://example.org/a.pdf"}}])],
         ),
         (
             [user([{"type": "input_file", "file_id": "file-1"}])],
@@ -187,6 +191,22 @@ def test_what_the_bridge_does_not_do_is_noted(responses: Function) -> None:
     notes = answer(responses, store=True, truncation="auto", x_new=1)["bridge"]["notes"]
     assert [note.partition(":")[0] for note in notes] == ["truncation", "store", "first has no place for"]
     assert notes[-1].endswith(": x_new")
+
+
+@pytest.mark.parametrize("kind", ["anthropic", "ollama"])
+def test_the_verbosity_excludes_no_model_and_is_noted(fake: FakeProvider, kind: str) -> None:
+    """Codex sends it with every request for a model that it knows by its name."""
+    model = chat_model("m", max_output_tokens=4096)
+    other = function(provider("other", model, provider_type=kind, base_url=fake.url, api_key="k"))
+    notes = answer(other, text={"verbosity": "low"})["bridge"]["notes"]
+    assert notes == ["other has no place for: verbosity"]
+
+
+def test_a_server_that_does_not_know_the_verbosity_is_asked_without_it(responses: Function, fake: FakeProvider) -> None:
+    fake.script(CHAT_PATH, Reply(400, {"error": {"message": "Unrecognized argument: verbosity", "param": "verbosity"}}))
+    found = answer(responses, text={"verbosity": "low"})
+    assert "verbosity" not in sent_to(fake)
+    assert "verbosity" in found["bridge"]["notes"][0]
 
 
 def test_a_response_says_again_what_was_asked_for(responses: Function) -> None:

@@ -94,6 +94,15 @@ def test_tools_of_a_namespace_have_it_in_their_names(responses: Function, fake: 
     assert sent_to(fake)["messages"][1]["tool_calls"][0]["function"]["name"] == "agents__spawn"
 
 
+@pytest.mark.parametrize(("others", "namespace"), [([], "agents"), ([{**AGENTS, "name": "others"}], None)])
+def test_a_namespace_that_the_model_leaves_out_is_added_where_only_one_tool_has_the_name(
+    responses: Function, fake: FakeProvider, others: list[Event], namespace: str | None
+) -> None:
+    calls(fake, "spawn", "{}")
+    (item,) = answer(responses, tools=[AGENTS, *others])["output"]
+    assert (item["name"], item.get("namespace")) == ("spawn", namespace)
+
+
 def test_a_name_that_is_too_long_for_providers_is_shortened_and_stays_distinct() -> None:
     names = {function_name(f"tool_{i}", "n" * 80) for i in range(10)}
     assert len(names) == 10
@@ -106,6 +115,26 @@ def test_tools_in_an_input_item_are_tools_of_the_request(responses: Function, fa
     answer(responses, input=[added, {"role": "user", "content": "Hi"}], tools=[F])
     assert sent_names(fake) == ["f", "g"]
     assert [message["role"] for message in sent_to(fake)["messages"]] == ["user"]
+
+
+SEARCH: Event = {"type": "tool_search", "execution": "client", "description": "Finds tools.", "parameters": SCHEMA}
+
+
+def test_a_search_for_tools_in_the_client_is_a_function(responses: Function, fake: FakeProvider) -> None:
+    """Codex has one for the models that it knows."""
+    calls(fake, "tool_search", '{"query": "agents"}')
+    (item,) = answer(responses, tools=[F, SEARCH])["output"]
+    assert (item["type"], item["execution"], item["arguments"]) == ("tool_search_call", "client", {"query": "agents"})
+    assert sent_names(fake) == ["f", "tool_search"]
+    found = {"type": "tool_search_output", "execution": "client", "call_id": item["call_id"], "tools": [AGENTS]}
+    calls(fake, "agents__spawn", "{}")
+    items = [{"role": "user", "content": "Hi"}, item, found, found]
+    (next_call,) = answer(responses, input=items, tools=[F, SEARCH])["output"]
+    assert (next_call["type"], next_call["namespace"], next_call["name"]) == ("function_call", "agents", "spawn")
+    assert sent_names(fake) == ["f", "tool_search", "agents__spawn"]
+    _, turn, result, _ = sent_to(fake)["messages"]
+    assert turn["tool_calls"][0]["function"] == {"name": "tool_search", "arguments": '{"query":"agents"}'}
+    assert result["content"] == '[{"name":"agents__spawn","description":null}]'
 
 
 @pytest.mark.parametrize(

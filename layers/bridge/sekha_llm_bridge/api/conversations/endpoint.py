@@ -27,7 +27,8 @@ class ChatInput(NamedTuple):
 
     `unknown` are the names of its fields that the bridge does not know, `notes` the inbound API's own notes for the
     receipt, `features` what it requests besides what the conversation shows. `stream_options` are those of OpenAI's
-    chat completions.
+    chat completions. `image_param` returns the path of an image's URL in the request, by the indices of its message and
+    its block in the conversation; None: as in OpenAI's chat completions.
     """
 
     conversation: Conversation
@@ -37,6 +38,7 @@ class ChatInput(NamedTuple):
     notes: tuple[str, ...] = ()
     features: frozenset[RequestedFeature] = frozenset()
     stream_options: Json | None = None
+    image_param: Callable[[int, int], str] | None = None
 
 
 class AnswerFormat(Protocol):
@@ -58,7 +60,9 @@ async def answer_chat(request: Request, chat: ChatInput, answer_format: AnswerFo
     state_of(request).requested_model = chat.options.model
     bridge = bridge_of(request)
     route = route_request(chat.conversation, chat.options, bridge, features=chat.features)
-    operation = ChatOperation(route, chat.conversation, bridge.images() if route.images.by_url else None)
+    operation = ChatOperation(
+        route, chat.conversation, bridge.images(chat.image_param) if route.images.by_url else None
+    )
     respond = _stream if chat.is_stream else _complete
     return await respond(request, chat, operation, answer_format, deadline)
 

@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 
 from sekha_llm_bridge.api.conversations.images import is_web_url
+from sekha_llm_bridge.api.conversations.left_out import NOTED_FIELDS
 from sekha_llm_bridge.api.vendor_fields import BILLABLE_FIELDS
 from sekha_llm_bridge.conversation import (
     Audio,
@@ -42,7 +43,6 @@ _CONTENT_FEATURES = {
     _AUDIO: RequestedFeature(RequestFeature.AUDIO_INPUT),
     _FILE: RequestedFeature(RequestFeature.DOCUMENTS),
 }
-_FEATURES_OF_FORMATS = {WireFormat.ANTHROPIC: RequestedFeature(RequestFeature.ANTHROPIC_CONTENT)}
 _ROLES_OF_TOOLS = frozenset({Role.TOOL, Role.FUNCTION})
 _MAX_SHOWN_CHARACTERS = 60
 
@@ -59,6 +59,7 @@ def requested_features(conversation: Conversation) -> frozenset[RequestedFeature
 
 def _requested_features(conversation: Conversation) -> Iterator[RequestedFeature]:
     sent = conversation.parameters.keys() | conversation.vendor_fields.keys()
+    sent -= NOTED_FIELDS.get(conversation.wire_format, frozenset())
     yield from (_FEATURES_BY_FIELD[name] for name in sent & _FEATURES_BY_FIELD.keys() if _is_set(conversation, name))
     if conversation.n_choices > 1:
         yield RequestedFeature(RequestFeature.SEVERAL_CHOICES)
@@ -81,8 +82,10 @@ def _features_of_tools(conversation: Conversation) -> Iterator[RequestedFeature]
         yield RequestedFeature(RequestFeature.FORCED_TOOL_CHOICE)
     if conversation.is_parallel is False:
         yield RequestedFeature(RequestFeature.SEQUENTIAL_TOOL_CALLS)
-    if any(isinstance(tool, OtherTool) for tool in conversation.tools):
-        yield _FEATURES_OF_FORMATS.get(conversation.wire_format, RequestedFeature(RequestFeature.NON_FUNCTION_TOOLS))
+    for tool in conversation.tools:
+        if isinstance(tool, OtherTool):
+            other = RequestedFeature(RequestFeature.NON_FUNCTION_TOOLS)
+            yield _of_anthropic(conversation, f"tools of type {tool.kind}") or other
 
 
 def _features_of_messages(conversation: Conversation) -> Iterator[RequestedFeature]:
@@ -90,10 +93,10 @@ def _features_of_messages(conversation: Conversation) -> Iterator[RequestedFeatu
         for block in message.blocks:
             if (kind := _uncommon_kind(block)) is not None:
                 other = RequestedFeature(RequestFeature.OTHER_CONTENT_PART, kind)
-                yield _CONTENT_FEATURES.get(kind) or _FEATURES_OF_FORMATS.get(conversation.wire_format, other)
+                yield _CONTENT_FEATURES.get(kind) or _of_anthropic(conversation, f"content of type {kind}") or other
             if _has_file_id(block):
                 uploaded = RequestedFeature(RequestFeature.UPLOADED_FILES)
-                yield _FEATURES_OF_FORMATS.get(conversation.wire_format, uploaded)
+                yield _of_anthropic(conversation, "uploaded files") or uploaded
             if isinstance(block, ToolCall) and _is_other_call(block):
                 yield RequestedFeature(RequestFeature.OTHER_CALL_HISTORY)
         if message.extra.get("audio"):
@@ -102,6 +105,13 @@ def _features_of_messages(conversation: Conversation) -> Iterator[RequestedFeatu
             yield RequestedFeature(RequestFeature.OTHER_CALL_HISTORY)
     if has_several_participants((message.role, message.name) for message in conversation.messages):
         yield RequestedFeature(RequestFeature.PARTICIPANT_NAMES)
+
+
+def _of_anthropic(conversation: Conversation, part: str) -> RequestedFeature | None:
+    """Returns the feature that stands for a part of a request in Anthropic's format; None for other formats."""
+    if conversation.wire_format is not WireFormat.ANTHROPIC:
+        return None
+    return RequestedFeature(RequestFeature.ANTHROPIC_CONTENT, part[:_MAX_SHOWN_CHARACTERS])
 
 
 def _uncommon_kind(block: Block) -> str | None:

@@ -3,7 +3,7 @@
 The names are those of the field table.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from sekha_llm_bridge.conversation import Conversation, Function, Image, Json, Role, WireFormat
@@ -25,6 +25,12 @@ _WITHOUT_EFFECT_ELSEWHERE = {
     # How Ollama loads a model; the window of others is always as large as they have it. `think` is `effort_hint`.
     WireFormat.OLLAMA: frozenset({"think", "keep_alive", *(f"options.{name}" for name in _LOAD_OPTIONS)}),
 }
+NOTED_FIELDS: Mapping[WireFormat, frozenset[str]] = {
+    WireFormat.OPENAI_RESPONSES: frozenset({"verbosity"})  # Codex sets it for each model that it knows by its name
+}
+"""Fields that exclude no model in requests of a format, although they do in chat completions. They are left out with a
+note instead.
+"""
 _PARTICIPANTS = frozenset({Role.SYSTEM, Role.DEVELOPER, Role.USER, Role.ASSISTANT})
 
 
@@ -61,6 +67,7 @@ def fields_left_out(conversation: Conversation, capabilities: AdapterCapabilitie
         fields = conversation.vendor_fields
         return [] if is_same_format else vendor_fields_left_out(fields, conversation.wire_format, capabilities)
     unnoted = capabilities.unnoted_fields | _WITHOUT_EFFECT_ELSEWHERE.get(conversation.wire_format, frozenset())
+    unnoted -= NOTED_FIELDS.get(conversation.wire_format, frozenset())
     left_out = _with_value(sent_fields(conversation)) - capabilities.translated_fields - unnoted
     return sorted(left_out | (capabilities.hints & frozenset(_nested_hints(conversation))))
 

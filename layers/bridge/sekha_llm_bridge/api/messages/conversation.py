@@ -7,10 +7,9 @@ they follow the calls.
 from collections.abc import Iterable, Mapping
 from typing import cast
 
-import orjson
-
 from sekha_llm_bridge.api.messages.effort import hinted_effort
 from sekha_llm_bridge.api.messages.reasoning_marks import is_mark, read_reasoning
+from sekha_llm_bridge.api.parsing import json_text
 from sekha_llm_bridge.conversation import (
     NO_FIELDS,
     Block,
@@ -147,7 +146,7 @@ def _block(sent: Json) -> Block:
         case "document":
             return _document(sent, cache)
         case "tool_use":
-            arguments = orjson.dumps(sent["input"]).decode()
+            arguments = json_text(sent["input"])
             extra = _others(sent, ("type", "id", "name", "input", "cache_control"))
             return ToolCall(sent["id"], sent["name"], arguments, cache=cache, extra=extra)
         case "thinking" | "redacted_thinking":

@@ -11,6 +11,7 @@ from sekha_llm_bridge.api.conversations.options import OPTION_FIELDS, Options
 from sekha_llm_bridge.api.conversations.routing import route_request
 from sekha_llm_bridge.api.messages.conversation import conversation_of
 from sekha_llm_bridge.api.messages.features import own_features
+from sekha_llm_bridge.api.messages.image_param import image_param
 from sekha_llm_bridge.api.messages.request import KNOWN_FIELDS, CountRequest, MessagesRequest
 from sekha_llm_bridge.api.messages.response import message_body
 from sekha_llm_bridge.api.messages.stream import MessageStreamEncoder
@@ -69,6 +70,7 @@ def messages_input(
         is_stream=is_stream,
         unknown=tuple(unknown),
         features=own_features(conversation),
+        image_param=lambda message, block: image_param(conversation.messages[message].blocks[block], body),
     )
 
 

@@ -43,7 +43,8 @@ class MessageEvents:
     def encode(self, chunk: AnswerChunk) -> bytes:
         """Returns the events for a chunk; nothing where it has none to send yet."""
         if chunk.original is not None and chunk.original.wire_format is self._conversation.wire_format:
-            return self._original(chunk.original.fields)
+            begun = self._begin(chunk.answer_id) if "index" in chunk.original.fields else b""  # else it has begun
+            return begun + self._original(chunk.original.fields)
         begun = self._begin(chunk.answer_id) if chunk.choices else b""
         for delta in chunk.choices:
             if delta.position == chunk.choices[0].position:  # one answer was requested
@@ -86,7 +87,7 @@ class MessageEvents:
                 before = self._original_end or {}
                 self._original_end = {
                     **sent,
-                    "delta": {**before.get("delta", {}), **sent["delta"]},
+                    "delta": {**before.get("delta", {}), **(sent.get("delta") or {})},
                     "usage": {**before.get("usage", {}), **(sent.get("usage") or {})},
                 }
                 return b""
@@ -122,7 +123,8 @@ class _Translator:
             self._text(delta.refusal)
         for call in delta.tool_calls:
             self._call(call)
-        self._end_of(delta)
+        if delta.finish_reason or delta.tool_calls or delta.refusal is not None or delta.stop_sequence or delta.extra:
+            self._end_of(delta)
 
     def end(self) -> list[dict[str, Any]]:
         """Returns the events of the blocks that have not ended."""

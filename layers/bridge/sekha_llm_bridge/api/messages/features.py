@@ -8,6 +8,5 @@ _ONLY_ANTHROPICS = ("mcp_servers", "container")
 
 def own_features(conversation: Conversation) -> frozenset[RequestedFeature]:
     """Returns the features that the top-level fields request."""
-    if any(conversation.vendor_fields.get(name) for name in _ONLY_ANTHROPICS):
-        return frozenset({RequestedFeature(RequestFeature.ANTHROPIC_CONTENT)})
-    return frozenset()
+    sent = (name for name in _ONLY_ANTHROPICS if conversation.vendor_fields.get(name))
+    return frozenset(RequestedFeature(RequestFeature.ANTHROPIC_CONTENT, name) for name in sent)

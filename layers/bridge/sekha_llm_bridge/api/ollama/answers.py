@@ -130,8 +130,9 @@ def calls_and_receipt(calls: Iterable[ToolCall], receipt: dict[str, Any]) -> tup
 
 def logprobs_fields(logprobs: Json | None) -> dict[str, Any]:
     """Returns the log probabilities in Ollama's form, where there are some."""
-    content = (logprobs or {}).get("content")
-    return {"logprobs": content} if content else {}
+    content = (logprobs or {}).get("content") or ()
+    found = [{name: value for name, value in item.items() if value not in (None, [])} for item in content]
+    return {"logprobs": found} if found else {}
 
 
 def _json_object(text: str) -> dict[str, Any] | None:

@@ -17,6 +17,7 @@ from sekha_llm_bridge.api.ollama.request import (
     RequestOptions,
     Tool,
 )
+from sekha_llm_bridge.api.parsing import json_text
 from sekha_llm_bridge.conversation import (
     NO_FIELDS,
     Block,
@@ -37,7 +38,6 @@ from sekha_llm_bridge.conversation import (
 )
 from sekha_llm_bridge.errors import InvalidRequest
 from sekha_llm_bridge.media.inspect import media_type_of
-from sekha_llm_bridge.providers.single_choice import arguments_text
 
 _PARAMETERS = ("temperature", "top_p", "top_k", "min_p", "seed", "stop", "presence_penalty", "frequency_penalty")
 _TRANSLATED_OPTIONS = frozenset({*_PARAMETERS, "num_predict"})
@@ -117,7 +117,7 @@ def _message(path: str, message: ChatMessage, ids: CallIds) -> Message:
         blocks.append(Text(message.content or ""))
     call_ids = ids.of_calls(message) if calls else ()
     for call, call_id in zip(calls, call_ids, strict=True):
-        blocks.append(ToolCall(call_id, call.function.name, arguments_text(call.function.arguments or {})))
+        blocks.append(ToolCall(call_id, call.function.name, json_text(call.function.arguments or {})))
     role = Role(message.role)
     is_result = role is Role.TOOL
     return Message(

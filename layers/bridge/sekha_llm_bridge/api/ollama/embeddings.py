@@ -12,13 +12,13 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, StrictBool, StrictS
 
 from sekha_llm_bridge.api.app import answer_response, json_response
 from sekha_llm_bridge.api.conversations.left_out import vendor_fields_left_out
-from sekha_llm_bridge.api.conversations.options import OPTION_FIELDS, OptionFields, Options
+from sekha_llm_bridge.api.conversations.options import OPTION_FIELDS, OptionFields
 from sekha_llm_bridge.api.embeddings.destination import destination
 from sekha_llm_bridge.api.embeddings.embedding import EmbeddingResult, embed_and_store, prompt_tokens, receipt_body
 from sekha_llm_bridge.api.embeddings.request import EXTENSIONS, EmbeddingRequest, StorageFields
 from sekha_llm_bridge.api.ollama.answers import NOT_LOADED, nanoseconds
 from sekha_llm_bridge.api.ollama.conversation import vendor_fields
-from sekha_llm_bridge.api.ollama.names import configured_name
+from sekha_llm_bridge.api.ollama.names import configured_name, options_of
 from sekha_llm_bridge.api.ollama.request import Integer, KeepAlive, RequestOptions
 from sekha_llm_bridge.api.parsing import json_object, validated
 from sekha_llm_bridge.api.request_state import RESPONSE_TIMEOUT_S, add_log_fields, bridge_of, deadline_of, state_of
@@ -101,7 +101,7 @@ async def _embed(
     """Returns what is embedded, its vectors, and the receipt."""
     bridge, deadline = bridge_of(request), deadline_of(request).at_most(RESPONSE_TIMEOUT_S)
     own = {name: parsed.others[name] for name in parsed.others.keys() & EXTENSIONS}
-    options = Options.of(configured_name(parsed.model, bridge.catalog), validated(OptionFields, own), request.headers)
+    options = options_of(request, parsed.model, validated(OptionFields, own))
     limits = {"max_cost": options.max_cost_usd, "preferred_model": options.preferred_model}
     fields = {**own, **limits, "input": texts, "model": options.model, "dimensions": dimensions}
     embedding = validated(EmbeddingRequest, fields)

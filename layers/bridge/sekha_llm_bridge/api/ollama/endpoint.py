@@ -6,7 +6,7 @@ from fastapi import Request, Response
 
 from sekha_llm_bridge.api.app import json_response
 from sekha_llm_bridge.api.conversations.endpoint import ChatInput, answer_chat
-from sekha_llm_bridge.api.conversations.options import OPTION_FIELDS, Options
+from sekha_llm_bridge.api.conversations.options import OPTION_FIELDS
 from sekha_llm_bridge.api.ollama.answers import (
     NOT_LOADED,
     Part,
@@ -17,7 +17,7 @@ from sekha_llm_bridge.api.ollama.answers import (
     whole_body,
 )
 from sekha_llm_bridge.api.ollama.conversation import chat_conversation, generate_conversation, unknown_fields
-from sekha_llm_bridge.api.ollama.names import configured_name
+from sekha_llm_bridge.api.ollama.names import configured_name, options_of
 from sekha_llm_bridge.api.ollama.request import ChatRequest, GenerateRequest, ModelRequest
 from sekha_llm_bridge.api.ollama.stream import OllamaStreamEncoder
 from sekha_llm_bridge.api.parsing import json_object, validated
@@ -63,7 +63,7 @@ async def _answer(
 ) -> Response:
     bridge, deadline = bridge_of(request), deadline_of(request)
     unknown = check_unknown_fields(unknown_fields(parsed), (), own=OPTION_FIELDS, settings=bridge.settings)
-    options = Options.of(configured_name(parsed.model, bridge.catalog), parsed, request.headers)
+    options = options_of(request, parsed.model, parsed)
     chat_input = ChatInput(conversation, options, is_stream=parsed.is_streamed, unknown=tuple(unknown))
     return await answer_chat(request, chat_input, _OllamaFormat(part_fields, bridge.clock, started_s), deadline)
 

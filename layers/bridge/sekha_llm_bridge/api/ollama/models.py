@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 OLLAMA_VERSION = "0.32.15"
 """The version of Ollama whose API this is. Clients compare it with the lowest that they need, as three numbers."""
 
-_NO_DATE = "1970-01-01T00:00:00Z"  # clients require a date, which a configuration does not have
+_NO_DATE = "1970-01-01T00:00:00.000000Z"  # clients require a date, some with a fraction; a configuration has none
 _OWN_NAMES_FAMILY = "sekha-llm-bridge"
 _PARAMETERS = r"(?i)(?<![a-z0-9.])(\d+(?:\.\d+)?[bm])(?![a-z0-9])"
 _QUANTIZATION = r"(?i)(?<![a-z0-9])(i?q\d(?:_[a-z0-9]+)*|[bf]p?16|f(?:p)?32|fp8|mxfp4)(?![a-z0-9])"

@@ -6,6 +6,10 @@ A configured model is found by either form. The lists give the form with a tag, 
 
 from collections.abc import Iterator
 
+from fastapi import Request
+
+from sekha_llm_bridge.api.conversations.options import OptionFields, Options
+from sekha_llm_bridge.api.request_state import bridge_of
 from sekha_llm_bridge.errors import ModelNotFound
 from sekha_llm_bridge.found_models import DEFAULT_TAG
 from sekha_llm_bridge.routing import Catalog
@@ -22,13 +26,26 @@ def configured_name(name: str | None, catalog: Catalog) -> str | None:
     """
     if not name:
         return None
-    found = next((form for form in _forms(name) if _is_configured(form, catalog)), name)
+    found = known_form(name, catalog)
     try:
         resolve_model(found, catalog)
     except ModelNotFound as exc:
         shown = name[:_MAX_SHOWN_CHARACTERS]
         raise ModelNotFound(f"model '{shown}' not found: {exc.message}", param="model") from None
     return found
+
+
+def options_of(request: Request, model: str | None, fields: OptionFields) -> Options:
+    """Returns the options of a request. Raises as `configured_name` and `Options.of` do."""
+    catalog = bridge_of(request).catalog
+    options = Options.of(configured_name(model, catalog), fields, request.headers)
+    preferred = options.preferred_model
+    return options._replace(preferred_model=known_form(preferred, catalog)) if preferred else options
+
+
+def known_form(name: str, catalog: Catalog) -> str:
+    """Returns the form of a name that is configured; the name itself where none is."""
+    return next((form for form in _forms(name) if _is_configured(form, catalog)), name)
 
 
 def name_with_tag(name: str) -> str:

@@ -54,7 +54,9 @@ class _Lenient(BaseModel):
 
 
 class RequestOptions(_Lenient):
-    """The options that other formats have, too, and `num_ctx`. The others are Ollama's own."""
+    """The options that other formats have, too, and `num_ctx`. The others are Ollama's own, or unknown."""
+
+    __pydantic_extra__: dict[str, StrictBool | StrictInt | StrictFloat | StrictStr | list[StrictStr] | None]
 
     num_predict: Integer | None = None
     temperature: Annotated[_Number, Field(ge=0)] | None = None

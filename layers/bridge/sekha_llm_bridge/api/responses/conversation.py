@@ -44,7 +44,7 @@ def parsed_request(
     check_supported(fields)
     body = {name: value for name, value in fields.items() if name not in OPTION_FIELDS | _WITHOUT_EFFECT}
     unknown = check_unknown_fields(body, KNOWN_FIELDS, own=OPTION_FIELDS, settings=settings)
-    tools = tools_of(request.all_tools, request.tool_choice)
+    tools = tools_of(request.tools or (), request.tool_choice, added=request.added_tools)
     others = {name: fields[name] for name in (body.keys() - KNOWN_FIELDS) | (_PASSED_ON & body.keys())}
     conversation = conversation_of(request, tools, others)
     chat = ChatInput(

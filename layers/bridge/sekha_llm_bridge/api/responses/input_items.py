@@ -6,10 +6,16 @@ and each output of a call the message of its result: most providers accept calls
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from sekha_llm_bridge.api.conversations.images import media_of_url
+from sekha_llm_bridge.api.conversations.images import is_web_url, media_of_url
 from sekha_llm_bridge.api.responses.reasoning import is_packed, unpacked
 from sekha_llm_bridge.api.responses.request import ContentPart, InputItem
-from sekha_llm_bridge.api.responses.tools import arguments_of_input, function_name
+from sekha_llm_bridge.api.responses.tools import (
+    ToolKind,
+    arguments_of_input,
+    arguments_of_search,
+    found_text,
+    function_name,
+)
 from sekha_llm_bridge.conversation import (
     Audio,
     Block,
@@ -89,7 +95,9 @@ def _assistant_blocks(item: InputItem) -> list[Block] | None:
             return [*_reasoning(item)]
         case "function_call":
             name = function_name(item.name or "", item.namespace)
-            return [ToolCall(item.call_id, name, item.arguments or "{}")]
+            return [ToolCall(item.call_id, name, str(item.arguments or "{}"))]
+        case "tool_search_call":
+            return [ToolCall(item.call_id, ToolKind.SEARCH.value, arguments_of_search(item.arguments))]
         case "custom_tool_call":
             name = function_name(item.name or "", item.namespace)
             return [ToolCall(item.call_id, name, arguments_of_input(item.input or ""))]
@@ -100,8 +108,9 @@ def _assistant_blocks(item: InputItem) -> list[Block] | None:
 
 
 def _other_message(item: InputItem) -> Message:
-    is_output = item.role is None
-    blocks = tuple(_content(item.output if is_output else item.content))
+    is_output = item.kind != "message"
+    content = found_text(item.tools or ()) if item.kind == "tool_search_output" else item.output
+    blocks = tuple(_content(content if is_output else item.content))
     role = Role.TOOL if is_output else _ROLES[item.role or ""]
     return Message(role, blocks, call_id=item.call_id if is_output else None, is_text=_is_text(blocks))
 
@@ -142,5 +151,6 @@ def _part(sent: ContentPart) -> Block:
 
 def _file(sent: ContentPart) -> Media:
     if (data := sent.file_data) is not None:
-        return media_of_url(data) if data[:5].lower() == "data:" else Media(media_type=_PDF, data=data)
+        has_scheme = data[:5].lower() == "data:" or is_web_url(data)
+        return media_of_url(data) if has_scheme else Media(media_type=_PDF, data=data)
     return Media(url=sent.file_url) if sent.file_url is not None else Media(file_id=sent.file_id)

@@ -8,13 +8,14 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 from sekha_llm_bridge.api.responses.reasoning import needs_packing, packed
-from sekha_llm_bridge.api.responses.tools import SentTool, input_of_arguments
+from sekha_llm_bridge.api.responses.tools import SentTool, ToolKind, input_of_arguments, object_of_arguments
 from sekha_llm_bridge.conversation import Json, Reasoning, ReasoningKind
 
 Event = dict[str, Any]
 """An event without its sequence number."""
 
 _ID_BYTES = 24
+_ID_PREFIXES = {ToolKind.FUNCTION: "fc", ToolKind.CUSTOM: "ctc", ToolKind.SEARCH: "tsc"}
 
 
 class Status(StrEnum):
@@ -236,12 +237,12 @@ class ReasoningItem:
 
 
 class CallItem:
-    """A call of a function or of a custom tool. The input of a custom tool comes as a whole, because it is a text
-    within the JSON that the provider sends.
+    """A call of a tool. The input of a custom tool comes as a whole, because it is a text within the JSON that the
+    provider sends; the arguments of a search for tools come only in the item.
     """
 
     def __init__(self, position: int, events: list[Event], tool: SentTool, call_id: str | None) -> None:
-        self._announce = _Announcer(new_id("ctc" if tool.is_custom else "fc"), position, events)
+        self._announce = _Announcer(new_id(_ID_PREFIXES[tool.kind]), position, events)
         self._tool = tool
         self._call_id = call_id or new_id("call")
         self._arguments: list[str] = []
@@ -253,17 +254,23 @@ class CallItem:
         arguments = "".join(self._arguments)
         namespace = {} if self._tool.namespace is None else {"namespace": self._tool.namespace}
         head = {"id": self._announce.item_id, "status": self._status.value, "call_id": self._call_id}
-        if not self._tool.is_custom:
-            return {**head, "type": "function_call", "name": self._tool.name, **namespace, "arguments": arguments}
-        text = "" if self._status is Status.IN_PROGRESS else input_of_arguments(arguments)
-        return {**head, "type": "custom_tool_call", "name": self._tool.name, **namespace, "input": text}
+        is_whole = self._status is not Status.IN_PROGRESS
+        match self._tool.kind:
+            case ToolKind.FUNCTION:
+                return {**head, "type": "function_call", "name": self._tool.name, **namespace, "arguments": arguments}
+            case ToolKind.CUSTOM:
+                text = input_of_arguments(arguments) if is_whole else ""
+                return {**head, "type": "custom_tool_call", "name": self._tool.name, **namespace, "input": text}
+            case ToolKind.SEARCH:
+                query = object_of_arguments(arguments) if is_whole else {}
+                return {**head, "type": "tool_search_call", "execution": "client", "arguments": query}
 
     def add(self, arguments: str) -> None:
         """Adds a fragment of the arguments."""
         if not arguments:
             return
         self._arguments.append(arguments)
-        if not self._tool.is_custom:
+        if self._tool.kind is ToolKind.FUNCTION:
             self._announce.part("function_call_arguments.delta", delta=arguments)
 
     def close(self, status: Status) -> None:
@@ -272,10 +279,10 @@ class CallItem:
             return
         self._status = status
         body = self.body()
-        if self._tool.is_custom:
+        if self._tool.kind is ToolKind.CUSTOM:
             if body["input"]:
                 self._announce.part("custom_tool_call_input.delta", delta=body["input"])
             self._announce.part("custom_tool_call_input.done", input=body["input"])
-        else:
+        elif self._tool.kind is ToolKind.FUNCTION:
             self._announce.part("function_call_arguments.done", arguments=body["arguments"])
         self._announce.item("done", body)

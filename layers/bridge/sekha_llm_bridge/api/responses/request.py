@@ -3,6 +3,7 @@
 Source: OpenAI's API reference, "Create a model response".
 """
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, field_validator
@@ -16,6 +17,20 @@ _MAX_METADATA_PAIRS = 16
 _TEXT_PARTS = frozenset({"input_text", "output_text", "text", "summary_text", "reasoning_text"})
 _PARTS = _TEXT_PARTS | {"input_image", "input_file", "input_audio", "refusal"}
 _FILE_FIELDS = ("file_data", "file_url", "file_id")
+_NEEDED_BY_ITEMS: Mapping[str, tuple[str, ...]] = {
+    "message": ("role", "content"),
+    "reasoning": (),
+    "function_call": ("call_id", "name", "arguments"),
+    "function_call_output": ("call_id", "output"),
+    "custom_tool_call": ("call_id", "name", "input"),
+    "custom_tool_call_output": ("call_id", "output"),
+    "tool_search_call": ("call_id", "arguments"),
+    "tool_search_output": ("call_id", "tools"),
+    "additional_tools": ("tools",),
+}
+_GRAMMAR_FIELDS = ("syntax", "definition")
+_SEARCHES = frozenset({"tool_search_call", "tool_search_output"})
+_ADDING_TOOLS = frozenset({"tool_search_output", "additional_tools"})
 
 
 class _Lenient(BaseModel):
@@ -60,6 +75,8 @@ class ContentPart(_Lenient):
             case "input_file":
                 if all(getattr(self, name) is None for name in _FILE_FIELDS):
                     raise ValueError("a part of type input_file needs `file_data`, `file_url` or `file_id`")
+                if (data := self.file_data) and data[:5].lower() == "data:" and ";base64," not in data[:200].lower():
+                    raise ValueError("a data: URL in `file_data` must be data:TYPE;base64,…")
                 check_other_urls(self.type, {name: getattr(self, name) for name in _FILE_FIELDS})
             case "input_audio":
                 audio = self.input_audio or {}
@@ -89,11 +106,12 @@ class InputItem(_Lenient):
     call_id: str | None = None
     name: str | None = None
     namespace: str | None = None
-    arguments: str | None = None
+    arguments: str | dict[str, Any] | None = None
     input: str | None = None
     output: str | list[ContentPart] | None = None
     summary: list[ContentPart] | None = None
     encrypted_content: str | None = None
+    execution: str | None = None
     tools: list["Tool"] | None = None
 
     @property
@@ -103,27 +121,16 @@ class InputItem(_Lenient):
 
     def model_post_init(self, _context: object, /) -> None:
         """Validates that an item is of a known type, and has the fields that its type needs."""
-        match self.kind:
-            case "message":
-                self._require("role", "content")
-            case "function_call":
-                self._require("call_id", "name", "arguments")
-            case "custom_tool_call":
-                self._require("call_id", "name", "input")
-            case "function_call_output" | "custom_tool_call_output":
-                self._require("call_id", "output")
-            case "additional_tools":
-                self._require("tools")
-            case "reasoning":
-                if isinstance(self.content, str):
-                    raise ValueError("the `content` of reasoning is a list of parts")  # noqa: TRY004 — for pydantic
-            case other:
-                raise ValueError(unsupported.item_message(other))
-
-    def _require(self, *names: str) -> None:
-        for name in names:
+        kind = self.kind
+        if kind not in _NEEDED_BY_ITEMS or (kind in _SEARCHES and self.execution != "client"):
+            raise ValueError(unsupported.item_message(kind))
+        for name in _NEEDED_BY_ITEMS[kind]:
             if getattr(self, name) is None:
-                raise ValueError(f"an item of type {self.kind} needs `{name}`")
+                raise ValueError(f"an item of type {kind} needs `{name}`")
+        if kind == "function_call" and not isinstance(self.arguments, str):
+            raise ValueError("the `arguments` of a function are a JSON text")
+        if kind == "reasoning" and isinstance(self.content, str):
+            raise ValueError("the `content` of reasoning is a list of parts")
 
 
 class Tool(_Lenient):
@@ -135,19 +142,25 @@ class Tool(_Lenient):
     parameters: dict[str, Any] | None = None
     strict: StrictBool | None = None
     format: dict[str, Any] | None = None
+    execution: str | None = None
     tools: list["Tool"] | None = None
 
     def model_post_init(self, _context: object, /) -> None:
         """Validates that a tool is none of OpenAI's own, and has the fields that its type needs."""
+        if self.type == "tool_search" and self.execution == "client":
+            return
         if self.type not in {"function", "custom", "namespace"}:
             raise ValueError(unsupported.tool_message(self.type))
         if not self.name:
             raise ValueError(f"a tool of type {self.type} needs `name`")
+        form = self.format or {}
+        if form.get("type") == "grammar" and not all(isinstance(form.get(name), str) for name in _GRAMMAR_FIELDS):
+            raise ValueError("a `format` of type grammar needs `syntax` and `definition`")
         if self.type != "namespace":
             return
         if self.tools is None:
             raise ValueError("a tool of type namespace needs `tools`")
-        if any(tool.type == "namespace" for tool in self.tools):
+        if any(tool.type not in {"function", "custom"} for tool in self.tools):
             raise ValueError("a namespace holds tools of type function and custom only")
 
 
@@ -212,11 +225,10 @@ class ResponsesRequest(OptionFields, _Lenient):
         return included in (self.include or ())
 
     @property
-    def all_tools(self) -> list[Tool]:
-        """The tools of the request, and those that input items add."""
+    def added_tools(self) -> list[Tool]:
+        """The tools that input items add: Codex sends its own so, and those that a search in the client has found."""
         items = self.input if isinstance(self.input, list) else []
-        added = [tool for item in items if item.kind == "additional_tools" for tool in item.tools or ()]
-        return [*(self.tools or ()), *added]
+        return [tool for item in items if item.kind in _ADDING_TOOLS for tool in item.tools or ()]
 
 
 KNOWN_FIELDS = frozenset(ResponsesRequest.model_fields) | unsupported.FIELDS.keys()

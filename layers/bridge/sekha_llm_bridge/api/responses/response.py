@@ -84,6 +84,8 @@ def _tool(sent: Json) -> Json:
             return {"description": None, "parameters": None, "strict": False, **sent}
         case "custom":
             return {"format": {"type": "text"}, **sent}
+        case "namespace":
+            return {"description": "", **sent}
         case _:
             return sent
 

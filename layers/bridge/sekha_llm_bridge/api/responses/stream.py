@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 import orjson
 
-from sekha_llm_bridge.api.error_response import openai_error_body
+from sekha_llm_bridge.api.responses.errors import responses_error_body
 from sekha_llm_bridge.api.responses.items import Event
 from sekha_llm_bridge.api.responses.output import Output, OutputRules, incomplete_reason
 from sekha_llm_bridge.api.responses.response import ResponseFrame, usage_body
@@ -80,7 +80,7 @@ class ResponseStreamEncoder:
 
     def error(self, error: BridgeError, request_id: str, details: Mapping[str, object]) -> bytes:
         """See `StreamEncoder.error`."""
-        sent = openai_error_body(error, request_id, details)["error"]
+        sent = responses_error_body(error, request_id, details)["error"]
         code = "rate_limit_exceeded" if error.status == _RATE_LIMITED else "server_error"
         failed = self._frame.body("failed", self._model_id, [], error={"code": code, "message": sent["message"]})
         top = {name: sent[name] for name in ("code", "message", "param")}

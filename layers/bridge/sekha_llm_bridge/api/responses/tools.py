@@ -3,15 +3,18 @@
 - A custom tool takes a text of any form. It becomes a function with one parameter `input`, because few providers have
   such tools; the grammar of its text is in the description, and nothing enforces it.
 - The tools of a namespace become functions whose names have the namespace before them.
+- A search for tools that the client runs becomes a function, too. What it found is added to the tools.
 - `allowed_tools` leaves the others out.
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from enum import StrEnum
 from typing import Any, NamedTuple
 
 import orjson
 
+from sekha_llm_bridge.api.parsing import json_text
 from sekha_llm_bridge.api.responses.request import Tool
 from sekha_llm_bridge.api.responses.unsupported import tool_message
 from sekha_llm_bridge.conversation import Function, ToolChoice, ToolChoiceMode
@@ -23,12 +26,20 @@ _MAX_NAME_CHARACTERS = 64  # OpenAI's own limit for the name of a function
 _SEPARATOR = "__"
 
 
+class ToolKind(StrEnum):
+    """The types of tools. The values are OpenAI's."""
+
+    FUNCTION = "function"
+    CUSTOM = "custom"
+    SEARCH = "tool_search"
+
+
 class SentTool(NamedTuple):
-    """How the caller knows a tool: its name, its namespace, and whether it is a custom tool."""
+    """How the caller knows a tool."""
 
     name: str
     namespace: str | None = None
-    is_custom: bool = False
+    kind: ToolKind = ToolKind.FUNCTION
 
 
 class Tools(NamedTuple):
@@ -38,29 +49,46 @@ class Tools(NamedTuple):
     by_name: Mapping[str, SentTool] = {}
     choice: ToolChoice | None = None
 
-    def called(self, function_name: str) -> SentTool:
-        """Returns the caller's tool that a called function stands for."""
-        return self.by_name.get(function_name) or SentTool(function_name)
+    def called(self, name: str) -> SentTool:
+        """Returns the caller's tool that a called function stands for. Models may leave the namespace out."""
+        if (found := self.by_name.get(name)) is not None:
+            return found
+        without_namespace = [tool for tool in self.by_name.values() if tool.name == name]
+        return without_namespace[0] if len(without_namespace) == 1 else SentTool(name)
 
     @property
     def has_grammar(self) -> bool:
         """Whether there is a custom tool, whose form nothing enforces."""
-        return any(tool.is_custom for tool in self.by_name.values())
+        return any(tool.kind is ToolKind.CUSTOM for tool in self.by_name.values())
 
 
-def tools_of(tools: Sequence[Tool], choice: str | Mapping[str, Any] | None) -> Tools:
-    """Returns the translated tools. Raises `InvalidRequest` for two tools of one name, and for a choice that names no
-    tool of the request.
+def tools_of(
+    tools: Sequence[Tool], choice: str | Mapping[str, Any] | None = None, *, added: Sequence[Tool] = ()
+) -> Tools:
+    """Returns the translated tools. `added` are those of input items: what is among them twice is the same.
+
+    Raises `InvalidRequest` for two tools of one name in `tools`, and for a choice that names no tool of the request.
     """
-    functions: list[Function] = []
+    functions: dict[str, Function] = {}
     by_name: dict[str, SentTool] = {}
-    for tool, namespace in _flat(tools):
-        name = function_name(tool.name or "", namespace)
+    for tool, sent in _flat(tools):
+        name = function_name(sent.name, sent.namespace)
         if name in by_name:
-            raise InvalidRequest(f"tools: there are two of the name {name}", param="tools")
-        by_name[name] = SentTool(tool.name or "", namespace, tool.type == "custom")
-        functions.append(_custom(tool, name) if tool.type == "custom" else _function(tool, name))
-    return _chosen(Tools(tuple(functions), by_name), choice)
+            raise InvalidRequest(f"tools: there are two of the name {name:.80}", param="tools")
+        by_name[name], functions[name] = sent, _function(tool, name)
+    for tool, sent in _flat(added):
+        name = function_name(sent.name, sent.namespace)
+        by_name[name], functions[name] = sent, _function(tool, name)
+    return _chosen(Tools(tuple(functions.values()), by_name), choice)
+
+
+def found_text(tools: Iterable[Tool]) -> str:
+    """Returns the result of a search for tools: the names and descriptions of the functions that it has found."""
+    found = [
+        {"name": function_name(sent.name, sent.namespace), "description": tool.description}
+        for tool, sent in _flat(tools)
+    ]
+    return orjson.dumps(found).decode()
 
 
 def function_name(name: str, namespace: str | None) -> str:
@@ -79,25 +107,40 @@ def arguments_of_input(text: str) -> str:
     return orjson.dumps({INPUT_PARAMETER: text}).decode()
 
 
+def arguments_of_search(query: object) -> str:
+    """Returns the arguments of the function that stands for a search for tools. Raises `InvalidRequest` where they are
+    nested too deeply.
+    """
+    return json_text(query)
+
+
 def input_of_arguments(arguments: str) -> str:
     """Returns the text for a custom tool: that of the parameter; all of the arguments where they have another form."""
-    try:
-        fields = orjson.loads(arguments)
-    except orjson.JSONDecodeError:
-        return arguments
-    text = fields.get(INPUT_PARAMETER) if isinstance(fields, dict) else None
+    text = object_of_arguments(arguments).get(INPUT_PARAMETER)
     return text if isinstance(text, str) else arguments
 
 
-def _flat(tools: Sequence[Tool]) -> Iterator[tuple[Tool, str | None]]:
+def object_of_arguments(arguments: str) -> Mapping[str, Any]:
+    """Returns the arguments of a call as an object; an empty one where they are none."""
+    try:
+        fields = orjson.loads(arguments)
+    except orjson.JSONDecodeError:
+        return {}
+    return fields if isinstance(fields, dict) else {}
+
+
+def _flat(tools: Iterable[Tool]) -> Iterator[tuple[Tool, SentTool]]:
     for tool in tools:
         if tool.type == "namespace":
-            yield from ((inner, tool.name) for inner in tool.tools or ())
+            for inner in tool.tools or ():
+                yield inner, SentTool(inner.name or "", tool.name, ToolKind(inner.type))
         else:
-            yield tool, None
+            yield tool, SentTool(tool.name or tool.type, None, ToolKind(tool.type))
 
 
 def _function(tool: Tool, name: str) -> Function:
+    if tool.type == ToolKind.CUSTOM:
+        return _custom(tool, name)
     return Function(name, tool.description, tool.parameters, tool.strict)
 
 
@@ -105,7 +148,7 @@ def _custom(tool: Tool, name: str) -> Function:
     form = tool.format or {}
     description = tool.description or ""
     if form.get("type") == "grammar":
-        grammar = f"`{INPUT_PARAMETER}` must follow this grammar ({form.get('syntax')}):\n{form.get('definition')}"
+        grammar = f"`{INPUT_PARAMETER}` must follow this grammar ({form['syntax']}):\n{form['definition']}"
         description = f"{description}\n\n{grammar}".strip()
     parameters = {
         "type": "object",
@@ -138,7 +181,7 @@ def _allowed(tools: Tools, choice: Mapping[str, Any]) -> Tools:
     allowed, mode = choice.get("tools"), choice.get("mode", "auto")
     if not isinstance(allowed, list) or not all(isinstance(one, dict) for one in allowed):
         raise InvalidRequest("tool_choice.tools: must be a list of objects", param="tool_choice.tools")
-    if mode not in {"auto", "required"}:
+    if mode not in ("auto", "required"):  # any JSON: it may not be hashable
         raise InvalidRequest("tool_choice.mode: must be auto or required", param="tool_choice.mode")
     names = {_named(tools, one, "tool_choice.tools") for one in allowed}
     functions = tuple(function for function in tools.functions if function.name in names)

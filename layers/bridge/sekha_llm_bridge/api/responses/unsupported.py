@@ -35,12 +35,12 @@ TOOLS: Mapping[str, str] = {
     "local_shell": _OWN_FUNCTION,
     "shell": _OWN_FUNCTION,
     "apply_patch": _OWN_CUSTOM,
-    "tool_search": "leave it out, and list every tool in `tools`",
+    "tool_search": 'set `execution` to "client" and search there, or list every tool in `tools`',
     "programmatic_tool_calling": "leave it out: the bridge runs no programs",
 }
 """Types of tools that OpenAI runs or defines itself, with what to do instead."""
 
-_OTHER_TOOL = "the types are `function`, `custom` and `namespace`"
+_OTHER_TOOL = "the types are `function`, `custom`, `namespace`, and `tool_search` in the client"
 
 
 def tool_message(kind: str) -> str:

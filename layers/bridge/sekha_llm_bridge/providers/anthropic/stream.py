@@ -42,7 +42,8 @@ class MessageReader:
     """Reads the events of one answer to the request `payload`. `created` is in Unix seconds.
 
     `must_call`: the request forces the answer tool, so a text before a call is an error (CANDIDATE_UNSUITABLE).
-    `keeps_originals`: each chunk has its event as it was sent, and a block of any type is a part of the answer.
+    `keeps_originals`: each chunk has its event as it was sent, unless that is a whole message; and a block of any type
+    is a part of the answer.
     `is_hour_cache`: see `read_usage`.
     """
 
@@ -79,16 +80,17 @@ class MessageReader:
                 if is_whole and not _is_message(event):
                     raise malformed_answer("the provider's answer is neither a message nor a stream")
             with malformed_answer_guard(self._billed):
-                chunks = [self._chunk(one) for one in events_of(event)]
+                keeps_original = self.keeps_originals and not _is_message(event)
+                chunks = [self._chunk(one, keeps_original=keeps_original) for one in events_of(event)]
             yield from chunks
 
     def require_complete(self) -> None:
         """Raises `ProviderError` (MALFORMED_ANSWER) where the stream has ended before its stop reason."""
         self._chunks.require_complete()
 
-    def _chunk(self, event: Json) -> AnswerChunk:
+    def _chunk(self, event: Json, *, keeps_original: bool) -> AnswerChunk:
         chunk = self._read(event)
-        if not self.keeps_originals:
+        if not keeps_original:
             return chunk
         is_progress = chunk.is_progress or _begins_other_block(event)
         return chunk._replace(is_progress=is_progress, original=Original(WireFormat.ANTHROPIC, event))

@@ -24,7 +24,7 @@ _MAX_CAPABILITIES = 16
 
 def read_list(body: Json) -> tuple[FoundModel, ...]:
     """Returns the models of `GET /api/tags` in the order of their names, with what the list says of them. An entry
-    without a name is left out. Raises `ProviderError` (MALFORMED_ANSWER) where there is no list.
+    without a printable name is left out. Raises `ProviderError` (MALFORMED_ANSWER) where there is no list.
     """
     rows = body.get("models", ())
     if rows is None:  # old versions without any model
@@ -118,7 +118,8 @@ def _mapping(value: object) -> Mapping[str, Any]:
 
 
 def _text(value: object, *, max_length: int = _MAX_TEXT) -> str:
-    return value if isinstance(value, str) and len(value) <= max_length else ""
+    """Returns a text of one line that can be stored and shown; an empty one for anything else."""
+    return value if isinstance(value, str) and len(value) <= max_length and value.isprintable() else ""
 
 
 def _texts(value: object) -> tuple[str, ...]:

@@ -61,9 +61,11 @@ def finish_reason(body: Json, *, has_calls: bool) -> FinishReason:
 
 
 def logprobs(body: Json) -> Json | None:
-    """Returns the log probabilities in OpenAI's form, whose items Ollama's have; None where there are none."""
+    """Returns the log probabilities in OpenAI's form; None where there are none. Ollama leaves out what is empty."""
     sent = body.get("logprobs")
-    return {"content": sent, "refusal": None} if isinstance(sent, list) and sent else None
+    if not isinstance(sent, list) or not sent:
+        return None
+    return {"content": [{"bytes": None, "top_logprobs": [], **item} for item in sent], "refusal": None}
 
 
 def require_logprobs(choice_text: str | None, found: Json | None, payload: ChatPayload, usage: Usage | None) -> None:

@@ -15,6 +15,9 @@ from sekha_llm_bridge.providers.system_messages import SYSTEM_ROLES, with_system
 
 Payload = dict[str, Any]
 
+# Source: ai.google.dev, "Thought signatures".
+_UNSIGNED = {"google": {"thought_signature": "skip_thought_signature_validator"}}
+
 OUTPUT_CAP_FIELDS = ("max_completion_tokens", "max_tokens")
 _REASONING_FIELDS = ("reasoning_content", "reasoning", "reasoning_details")
 
@@ -77,12 +80,34 @@ def _without_reasoning(payload: Payload) -> Payload | None:
     )
 
 
+def _with_signatures_of_calls(payload: Payload) -> Payload | None:
+    """Adds to earlier calls what Gemini takes in place of its own signature, where there is none: the call is another
+    vendor's, or its inbound API has no place for the signature.
+    """
+    return _changed_messages(payload, _with_signed_calls)
+
+
+def _with_signed_calls(message: Payload) -> Payload:
+    calls = message.get("tool_calls") or []
+    if all("extra_content" in call for call in calls):
+        return message
+    return {**message, "tool_calls": [{"extra_content": _UNSIGNED, **call} for call in calls]}
+
+
 def _without_effort(payload: Payload) -> Payload | None:
     return _without_field(payload, "reasoning_effort") if payload.get("reasoning_effort") != "none" else None
 
 
 def _without_no_effort(payload: Payload) -> Payload | None:
     return _without_field(payload, "reasoning_effort") if payload.get("reasoning_effort") == "none" else None
+
+
+def _without_top_k(payload: Payload) -> Payload | None:
+    return _without_field(payload, "top_k")
+
+
+def _without_min_p(payload: Payload) -> Payload | None:
+    return _without_field(payload, "min_p")
 
 
 def _without_field(payload: Payload, field: str) -> Payload | None:
@@ -104,6 +129,7 @@ _UNKNOWN_OUTPUT_CAP = (
 )
 
 CHAT_ADAPTATIONS = (
+    Adaptation(r"thought_?signature", _with_signatures_of_calls),
     Adaptation(r"stream_?options|include_usage", _without_stream_options),
     Adaptation(_UNKNOWN_OUTPUT_CAP, _with_other_output_cap, frozenset({FailureKind.CANDIDATE_UNSUITABLE})),
     Adaptation(r"\breasoning|\bthinking", _without_reasoning),
@@ -120,6 +146,9 @@ EFFORT_ADAPTATIONS = (
 
 _OTHER_FORMATS = (
     *EFFORT_ADAPTATIONS,
+    Adaptation(r"\bverbosity\b", lambda payload: _without_field(payload, "verbosity"), leaves_out="verbosity"),
+    Adaptation(r"\btop_k\b", _without_top_k, leaves_out="top_k"),  # other formats have these two, OpenAI itself has not
+    Adaptation(r"\bmin_p\b", _without_min_p, leaves_out="min_p"),
     Adaptation(r"\bsystem\b.{0,40}\bmessage|\broles?\b|\btemplate\b", _with_system_at_beginning),
     Adaptation(r"\bcontent\b|\bexpected a string|\binvalid type\b", _with_content_as_text),
     *CHAT_ADAPTATIONS,
