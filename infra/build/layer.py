@@ -36,6 +36,7 @@ UNUSED_FILES = (
     *("bin", ".lock", "**/tests", "**/*.pyi", "**/*.pxd", "**/*.h", "**/*.a"),
     *("*.dist-info/RECORD", "*.dist-info/INSTALLER", "*.dist-info/REQUESTED"),
     "pydantic/v1",  # FastAPI works without it
+    "yaml/_yaml.*.so",  # the build parses the configuration; another file would be parsed in Python, in 12 ms more
     "fastapi/.agents",
     *(f"aws_lambda_powertools/{part}" for part in UNUSED_POWERTOOLS),
 )

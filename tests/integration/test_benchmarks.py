@@ -41,11 +41,12 @@ def test_the_streams_benchmark_prints_first_token_times_and_cpu_per_chunk() -> N
     titles = [line for line in done.stdout.splitlines() if line[52:].count("(") == 0 and line[:52].strip()]
     assert titles == [
         "time to the first token in µs, medians of 2 pairs",
+        "CPU of a whole stream of 3 tokens in µs, medians of 2",
         "CPU per chunk in µs, of 20 chunks each 0.5 ms after the last",
         "CPU per chunk in µs, of 20 chunks all at once",
     ]
     rows = [line[:52].strip() for line in done.stdout.splitlines() if "(" in line[52:]]
-    assert rows == ["chat_completions", "messages", "messages_to_anthropic", "responses", "ollama"] * 3
+    assert rows == ["chat_completions", "messages", "messages_to_anthropic", "responses", "ollama"] * 4
 
 
 def test_the_errors_benchmark_prints_a_row_for_each_body_and_size() -> None:

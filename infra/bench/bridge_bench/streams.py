@@ -86,17 +86,22 @@ def _first_tokens(functions: Mapping[str, Running], rounds: int, repeats: int) -
     for function in functions.values():
         for _ in range(_WARM_UP_CALLS):
             function.stream(_FEW_TOKENS, 0.0)
-    found: dict[str, list[list[float]]] = {name: [] for name in functions}
+    delays: dict[str, list[list[float]]] = {name: [] for name in functions}
+    cpu: dict[str, list[list[float]]] = {name: [] for name in functions}
     for _ in range(repeats):
-        taken: dict[str, list[tuple[int, int]]] = {name: [] for name in functions}
+        taken: dict[str, list[tuple[StreamTiming, StreamTiming]]] = {name: [] for name in functions}
         for position in range(rounds):
             for name in _rotated(functions, position):
-                first_ns = next(bare[name]).first_ns
-                taken[name].append((first_ns, functions[name].stream(_FEW_TOKENS, 0.0).first_ns))
+                taken[name].append((next(bare[name]), functions[name].stream(_FEW_TOKENS, 0.0)))
         for name, pairs in taken.items():
-            found[name].append([*map(_median_us, zip(*pairs, strict=True)), _median_us([b - a for a, b in pairs])])
+            firsts = [(one.first_ns, other.first_ns) for one, other in pairs]
+            medians = [_median_us(column) for column in zip(*firsts, strict=True)]
+            delays[name].append([*medians, _median_us([bridge_ns - bare_ns for bare_ns, bridge_ns in firsts])])
+            cpu[name].append([_median_us([through_bridge.cpu_ns for _, through_bridge in pairs])])
     title = f"time to the first token in µs, medians of {rounds} pairs"
-    return stream_table(title, ["bare", "the bridge", "added"], found, _REFERENCE)
+    delay_table = stream_table(title, ["bare", "the bridge", "added"], delays, _REFERENCE)
+    title = f"CPU of a whole stream of {_FEW_TOKENS} tokens in µs, medians of {rounds}"
+    return "\n".join([delay_table, stream_table(title, ["CPU"], cpu, _REFERENCE)])
 
 
 def _chunks(functions: Mapping[str, Running], chunks: int, pause_s: float, repeats: int) -> str:

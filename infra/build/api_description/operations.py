@@ -302,8 +302,8 @@ _RESPONSES = Operation(
     "createResponse",
     "Answer a chat in the format of OpenAI's Responses API, whole or as a stream",
     f"OpenAI's Responses API, {_OPTIONS}. Nothing is stored: send the whole conversation in `input`. A stream has "
-    "OpenAI's events, and the last one has the receipt. If it fails after its beginning, it ends with the event "
-    "`error` or `response.failed`, without `response.completed`.",
+    "OpenAI's events, and the last one has the receipt. If it fails after its beginning, it ends with the events "
+    "`error` and `response.failed`, without `response.completed`.",
     "Chat",
     {200: answers.ResponseAnswer},
     requests.ResponsesRequest,

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import httpx
 
-from sekha_llm_bridge.bootstrap import make_bridge
+from sekha_llm_bridge.bootstrap import Bridge, make_bridge
 from tests.fakes.functions import Function
 from tests.fakes.message_events import check_message_events, read_events
 from tests.fakes.response_events import check_response_events, parse_response_events
@@ -89,11 +89,17 @@ class Sides:
         """The function of an API over llama.cpp, as a provider of that format."""
         key = (api, provider_type)
         if key not in self._functions:
-            address = self._url if provider_type == "anthropic" else f"{self._url}/v1"
-            model = chat_model(MODEL, context_window=2048, supports_function_calling=True)
-            section = provider("llama", model, provider_type=provider_type, base_url=address, api_key="k")
-            self._functions[key] = Function(api, make_bridge(make_settings(section)))
+            self._functions[key] = Function(api, self.bridge_over(provider_type))
         return self._functions[key]
+
+    def bridge_over(self, provider_type: str) -> Bridge:
+        """A new bridge with llama.cpp as a provider of that format. Its own count of tokens is trusted."""
+        is_anthropic = provider_type == "anthropic"
+        fields = (
+            {"base_url": self._url, "trust_token_counts": True} if is_anthropic else {"base_url": f"{self._url}/v1"}
+        )
+        model = chat_model(MODEL, context_window=2048, supports_function_calling=True)
+        return make_bridge(make_settings(provider("llama", model, provider_type=provider_type, api_key="k", **fields)))
 
 
 def _checked_events(api: str, text: str) -> list[Json]:

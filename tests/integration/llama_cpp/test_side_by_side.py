@@ -13,7 +13,7 @@ import pytest
 from tests.integration.llama_cpp.cases import CASES, MODEL, Case, Json
 from tests.integration.llama_cpp.differences import differences, pieces
 from tests.integration.llama_cpp.listed_differences import ROWS
-from tests.integration.llama_cpp.sides import ASKS, PROVIDER_TYPES, Answer, Ask, Sides
+from tests.integration.llama_cpp.sides import ASKS, Answer, Ask, Sides
 from tests.integration.llama_server import llama_server
 
 pytestmark = [pytest.mark.model]
@@ -72,19 +72,27 @@ def test_a_schema_that_llama_cpp_ignores_is_obeyed_where_its_chat_completions_ca
             assert json.loads(text) == {"n": 7}
 
 
+def count_over(sides: Sides, provider_type: str, body: Json) -> Json:
+    """The bridge's count. It waits no longer than a second for the provider's, which a busy machine may miss once."""
+    function = sides.function("messages", provider_type)
+    for _ in range(3):
+        counted: Json = function("POST", COUNT_PATH, body).json()
+        if not counted["bridge"]["estimated"]:
+            break
+        function = function.with_bridge(sides.bridge_over(provider_type))
+    return counted
+
+
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_tokens_are_counted_as_llama_cpp_counts_them_or_marked_as_an_estimate(sides: Sides, case: Case) -> None:
     body: Json = {"model": MODEL, **case.messages}
     own = sides.post(COUNT_PATH, body).json()
-    usage = sides.own(Ask(case, "messages", PROVIDER_TYPES[0])).body["usage"]
-    assert own == {"input_tokens": usage["input_tokens"]}
-    counted = {
-        provider_type: sides.function("messages", provider_type)("POST", COUNT_PATH, body).json()
-        for provider_type in PROVIDER_TYPES
-    }
-    assert {name: count["bridge"]["estimated"] for name, count in counted.items()} == {
-        "openai": True,
-        "anthropic": False,
-    }
-    assert counted["anthropic"]["input_tokens"] == own["input_tokens"]
-    assert counted["openai"]["input_tokens"] > 0
+    assert own == {"input_tokens": sides.own(Ask(case, "messages", "openai")).body["usage"]["input_tokens"]}
+    counted, estimated = (count_over(sides, provider_type, body) for provider_type in ("anthropic", "openai"))
+    assert not counted["bridge"]["estimated"]
+    if case.name == SCHEMA:  # the bridge counts the most that the prompt may have, in any form in which it may send it
+        assert counted["input_tokens"] > own["input_tokens"]
+    else:
+        assert counted["input_tokens"] == own["input_tokens"]
+    assert estimated["bridge"]["estimated"], "no API of OpenAI's format counts"
+    assert estimated["input_tokens"] > 0

@@ -173,6 +173,8 @@ def _chosen(tools: Tools, choice: str | Mapping[str, Any] | None) -> Tools:
             return tools._replace(choice=ToolChoice(ToolChoiceMode.NAMED, _named(tools, choice, "tool_choice")))
         case "allowed_tools":
             return _allowed(tools, choice)
+        case None:
+            raise InvalidRequest("tool_choice: an object needs `type`", param="tool_choice")
         case kind:
             raise InvalidRequest(f"tool_choice: {tool_message(str(kind))}", param="tool_choice")
 
