@@ -1,7 +1,6 @@
 """The service that every inbound API calls: plans a request by the providers' current state, and runs the plan."""
 
 import copy
-from collections.abc import Mapping
 from dataclasses import replace
 from decimal import Decimal
 from typing import NamedTuple, Protocol, Self, TypeVar
@@ -16,6 +15,7 @@ from sekha_llm_bridge.execution.inbound import InboundRequest
 from sekha_llm_bridge.execution.served_prefixes import MIN_PROMPT_TOKENS, ServedPrefixes, prefix_key
 from sekha_llm_bridge.execution.streamed_answer import S, StreamedAnswer
 from sekha_llm_bridge.execution.token_counts import TokenCounts
+from sekha_llm_bridge.providers import capabilities_of
 from sekha_llm_bridge.resilience import Breakers, BreakerSession, Cooldowns, UnsupportedFeatures
 from sekha_llm_bridge.routing import Candidate, RoutePlan, RouteRequest, RoutingContext, models_to_count, plan
 from sekha_llm_bridge.routing.key_catalogs import KeyCatalogs
@@ -137,10 +137,9 @@ class ModelService:
         if not planned.ranked:
             return PromptCount(route.prompt.estimate, is_estimated=True)
         first = planned.ranked[0]
-        counts: Mapping[tuple[str, str], int] = {}
-        if first.capabilities.counts_tokens:
-            counts = await self._token_counts.count([first], conversation, remaining_s=deadline.remaining_s())
-        counted = counts.get(first.key)
+        counted: int | None = None
+        if capabilities_of(first.provider.provider_type).counts_tokens:  # no limit relies on it: any server may count
+            counted = await self._token_counts.count_as_sent(first, conversation, remaining_s=deadline.remaining_s())
         estimate = route.prompt.estimate + route.prompt.images * first.estimated_image_tokens
         return PromptCount(estimate if counted is None else counted, counted is None, *first.key)
 

@@ -51,10 +51,24 @@ class TokenCounts:
         until = self._paused_until.get(entry.provider.id)
         return until is not None and self._clock.now() < until
 
-    async def _count(self, entry: CatalogModel, conversation: Conversation, timeout_s: float) -> int | None:
+    async def count_as_sent(self, entry: CatalogModel, conversation: Conversation, *, remaining_s: float) -> int | None:
+        """Returns the prompt's tokens in the form in which it is sent first; None where the provider does not say."""
+        if self._is_paused(entry):
+            return None
+        timeout_s = min(_MAX_S, remaining_s * _MAX_SHARE)
+        return await self._count(entry, conversation, timeout_s, counts_first_form=True)
+
+    async def _count(
+        self, entry: CatalogModel, conversation: Conversation, timeout_s: float, *, counts_first_form: bool = False
+    ) -> int | None:
         model, provider_id = entry.model, entry.provider.id
         call = ChatCall(
-            model.model_id, conversation, None, model.context_window, max_output_tokens=model.max_output_tokens
+            model.model_id,
+            conversation,
+            None,
+            model.context_window,
+            max_output_tokens=model.max_output_tokens,
+            counts_first_form=counts_first_form,
         )
         try:
             return await call_within(

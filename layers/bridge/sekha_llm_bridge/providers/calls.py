@@ -21,7 +21,8 @@ class ChatCall(NamedTuple):
     `context_tokens` is the context size that prompt and answer may need, `context_window` the model's own; None: not
     known. `price_ceiling` is set under a cost limit, for vendors that may charge different prices for the same model.
     `stream_options` are the caller's own. `marks_prefix`: the conversation has no cache mark, and the adapter adds one
-    after the tools and the first system messages.
+    after the tools and the first system messages. `counts_first_form`: the tokens of the prompt are counted only in the
+    form that is sent first, not in those that may follow a rejection.
     """
 
     model_id: str
@@ -33,6 +34,7 @@ class ChatCall(NamedTuple):
     stream_options: Json | None = None
     context_window: int | None = None
     marks_prefix: bool = False
+    counts_first_form: bool = False
 
     @property
     def asks_for_hour_cache(self) -> bool:

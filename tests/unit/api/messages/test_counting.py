@@ -18,7 +18,6 @@ def counting(claude: FakeProvider, second: FakeProvider) -> Function:
             chat_model("claude-opus-4-6"),
             provider_type="anthropic",
             base_url=claude.url,
-            trust_token_counts=True,
         ),
         provider("local", chat_model("llama"), provider_type="ollama", base_url=second.url),
     )
@@ -31,6 +30,16 @@ def test_the_provider_of_the_first_candidate_counts_by_a_free_request(counting: 
     assert body["bridge"] == {"provider_id": "anthropic", "model_id": "claude-opus-4-6", "estimated": False}
     assert [request.path for request in claude.received] == [COUNT_PATH]
     assert claude.received[0].body == {"model": "claude-opus-4-6", "messages": HI, "system": "Be brief."}
+
+
+def test_a_prompt_with_a_schema_is_counted_in_the_form_in_which_it_is_sent(
+    counting: Function, claude: FakeProvider
+) -> None:
+    """A limit goes by the most tokens of any form in which the request may be sent; the answer does not."""
+    claude.script(COUNT_PATH, Reply(body={"input_tokens": 12}))
+    form = {"type": "json_schema", "schema": {"type": "object", "properties": {}, "additionalProperties": False}}
+    fields = {"model": "claude-opus-4-6", "messages": HI, "output_config": {"format": form}}
+    assert counting("POST", COUNT_PATH, fields).json()["input_tokens"] == 12
 
 
 @pytest.mark.parametrize("model", ["llama", "claude-opus-4-6"])

@@ -145,7 +145,7 @@ class AnthropicAdapter:
 
     async def count_tokens(self, call: ChatCall, *, timeout_s: float) -> int | None:
         """Returns the tokens of the prompt, by `POST /v1/messages/count_tokens`, which is free; with a schema, the most
-        that the prompt has in any form in which `chat` may send it.
+        that the prompt has in any form in which `chat` may send it, unless the call is for the first form only.
 
         None: the server cannot count, or does not have the model, and is not asked for this model again; or it takes no
         such request. Raises `ProviderError` for any other failure.
@@ -168,7 +168,7 @@ class AnthropicAdapter:
             return None
         if not (counted := read_count(body.get("input_tokens"))):  # no prompt has 0 tokens
             raise malformed_answer("the provider's count is not usable")
-        return counted + tokens_of_another_form(payload)
+        return counted + (0 if call.counts_first_form else tokens_of_another_form(payload))
 
     async def embed(self, call: EmbeddingCall, *, timeout_s: float) -> EmbeddingAnswer:  # noqa: ARG002 — the protocol's
         """Raises `ProviderError` (CANDIDATE_UNSUITABLE): Anthropic has no embeddings."""
