@@ -56,6 +56,21 @@ def test_a_configuration_that_cannot_be_used_is_the_answer(api: InboundApi, ask:
     assert "secret details" not in answer.response.text
 
 
+def test_while_a_providers_secret_cannot_be_fetched_the_next_one_answers(
+    api: InboundApi, fake: FakeProvider, second: FakeProvider, ask: Ask
+) -> None:
+    settings = make_settings(
+        provider("cloud", chat_model("gpt"), base_url=f"{fake.url}/v1", priority=1),
+        provider("other", chat_model("small"), base_url=f"{second.url}/v1", priority=2),
+    )
+    over = api.with_bridge(make_bridge(replace(settings, pending={"cloud": "AWS answered ThrottlingException"})))
+    assert over(ask, model="auto").receipt["provider_id"] == "other"
+    answer = over(ask, model="gpt")
+    assert answer.status == 503
+    assert int(answer.response.headers["retry-after"]) >= 1
+    assert fake.received == []
+
+
 @pytest.fixture
 def _keys_are_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AUTH_MODE", "keys")
