@@ -31,6 +31,7 @@ EXPECTED: Mapping[str, Mapping[str, object]] = {
     "tools": {"text": assistant.WEATHER},
     "turns": {"text": _COMPARED},
     "runner": {"text": _COMPARED},
+    "again": {"text": assistant.TEXT},
     "structured": assistant.PERSON,
     "embeddings": {"vectors": 2, "dimensions": [8]},
     "generate": {"whole": assistant.TEXT, "streamed": assistant.TEXT},

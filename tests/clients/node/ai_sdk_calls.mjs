@@ -3,8 +3,9 @@ import { APICallError, generateText, isStepCount, Output, streamText, tool } fro
 import { z } from "zod";
 import * as o from "./outcomes.mjs";
 
-// `named(model)` is the provider's model of that name.
-export async function run(named) {
+// `named(model)` is the provider's model of that name; `ofConversations` are the provider's options that a conversation of
+// several questions needs.
+export async function run(named, ofConversations = {}) {
   const asking = (model, prompt = o.QUESTION) => ({ model: named(model), prompt, maxRetries: 0 });
   const chat = async (model) => o.textOutcome((await generateText(asking(model))).text);
 
@@ -43,6 +44,14 @@ export async function run(named) {
   const tools = (model) => converse(o.QUESTION, model);
   const turns = (model) => converse(o.COMPARE, model);
 
+  async function again(model) {
+    const first = await generateText({ ...asking(model), providerOptions: ofConversations });
+    const question = { role: "user", content: o.QUESTION };
+    const messages = [question, ...first.response.messages, question];
+    const second = { model: named(model), messages, maxRetries: 0, providerOptions: ofConversations };
+    return o.textOutcome((await generateText(second)).text);
+  }
+
   async function structured(model) {
     const schema = z.object({ name: z.string(), age: z.number() });
     return (await generateText({ ...asking(model), output: Output.object({ schema }) })).output;
@@ -57,5 +66,5 @@ export async function run(named) {
     return {};
   }
 
-  await o.run("ai", { chat, stream, cut, leave, tools, turns, structured, error });
+  await o.run("ai", { chat, stream, cut, leave, tools, turns, again, structured, error });
 }
