@@ -67,7 +67,6 @@ def claude_code(settings: Settings) -> Run:
         "ANTHROPIC_BASE_URL": settings.address,
         "ANTHROPIC_API_KEY": KEY,
         "ANTHROPIC_CUSTOM_HEADERS": f"x-bridge-max-cost: {settings.max_cost}",
-        "CLAUDE_CODE_MAX_OUTPUT_TOKENS": "8192",
         **_QUIET,
     }
     chosen = ["--model", settings.model] if settings.model else []
