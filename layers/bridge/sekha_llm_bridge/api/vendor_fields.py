@@ -23,6 +23,11 @@ ANSWER_COUNT_FIELDS = frozenset(
 OUTPUT_LIMIT_FIELDS = frozenset({"max_new_tokens", "max_output_tokens", "max_gen_len", "num_predict"})
 """Fields of vendors that limit the length of an answer, in place of `max_tokens`."""
 
+OPENAIS_OUTPUT_FIELDS = frozenset({"n", "max_completion_tokens"})
+"""Fields of chat completions for more or longer answers. In a request of another format they are unknown fields, which
+a gateway of that format may read.
+"""
+
 _HOLDERS = frozenset({"extra_body", "provider_options", "providerOptions", "options", "generation_config"})
 
 UNCOUNTED_OUTPUT_FIELDS = ANSWER_COUNT_FIELDS | OUTPUT_LIMIT_FIELDS | _HOLDERS

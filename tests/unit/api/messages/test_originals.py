@@ -2,11 +2,14 @@
 
 from typing import Any
 
+import pytest
+
 from tests.fakes import anthropic_wire as wire
 from tests.fakes.functions import Function
 from tests.fakes.message_events import read_events
 from tests.fakes.provider import FakeProvider, Reply, Stream
-from tests.unit.api.messages.function import HI, PATH, ask, post, stream
+from tests.fakes.settings import chat_model, provider
+from tests.unit.api.messages.function import HI, PATH, ask, error, function, post, stream
 
 MODEL = "claude-opus-4-6"
 SERVER_CALL = {"type": "server_tool_use", "id": "srvtoolu_1", "name": "web_search", "input": {"query": "sums"}}
@@ -150,3 +153,52 @@ def test_another_models_reasoning_is_not_sent_to_anthropic(messages: Function, c
     assert claude.calls(PATH)[-1].body["messages"] == turn(own, text)
     ask(messages, model=MODEL, messages=turn(mark))
     assert claude.calls(PATH)[-1].body["messages"] == [*HI, *HI]
+
+
+@pytest.mark.parametrize("fields", [{"n": 5}, {"max_completion_tokens": 90_000}, {"best_of": 2}])
+def test_a_field_of_chat_completions_for_more_output_excludes_a_paid_model_under_a_limit(
+    messages: Function, claude: FakeProvider, fields: dict[str, Any]
+) -> None:
+    """The request goes as it came, and a gateway of Anthropic's format may read them."""
+    answer = post(messages, model=MODEL, max_cost=1, **fields)
+    assert (answer.status, error(answer)["code"]) == (402, "cost_limit_exceeded")
+    assert next(iter(fields)) in error(answer)["message"]
+    assert not claude.received
+    assert post(messages, model=MODEL, max_cost=1, n=1).status == 200
+
+
+def test_a_field_of_chat_completions_for_more_output_is_refused_where_the_operator_limits_it(
+    claude: FakeProvider,
+) -> None:
+    section = provider("anthropic", chat_model(MODEL), provider_type="anthropic", base_url=claude.url)
+    answer = post(function(section, routing={"max_n": 1}), model=MODEL, n=5)
+    assert (answer.status, error(answer)["param"]) == (400, "n")
+    assert not claude.received
+
+
+@pytest.mark.parametrize("kept", ["document", "text within"])
+def test_a_limit_counts_an_hour_in_the_cache_wherever_a_document_asks_for_it(messages: Function, kept: str) -> None:
+    mark = {"cache_control": {"type": "ephemeral", "ttl": "1h"}}
+    within = {"type": "text", "text": "word " * 2000, **(mark if kept == "text within" else {})}
+    document = {"type": "document", "source": {"type": "content", "content": [within]}}
+    plain = {"type": "document", "source": {"type": "content", "content": [{**within, "cache_control": None}]}}
+    marked = {**document, **(mark if kept == "document" else {})}
+    bounds = [
+        ask(messages, model=MODEL, messages=[{"role": "user", "content": [one]}])["bridge"]["cost_bound"]
+        for one in (plain, marked)
+    ]
+    assert bounds[1] > bounds[0]
+
+
+@pytest.mark.parametrize("usage", [None, {}, [1], {"output_tokens": None}])
+def test_an_answer_that_is_not_counted_at_its_end_is_estimated(
+    messages: Function, claude: FakeProvider, usage: Any
+) -> None:
+    """The first event counts one token of output, whatever follows."""
+    *events, last, stop = wire.events(wire.message(wire.text("word " * 300)))
+    sent = [*events, {**last, "usage": usage}, stop]
+    claude.script(PATH, Reply(stream=Stream(list(map(wire.sse, sent)))))
+    found = stream(messages, model=MODEL)
+    assert found.is_whole
+    assert found.ending["usage"]["output_tokens"] >= 300
+    assert found.ending["usage"]["estimated"] is True

@@ -96,8 +96,10 @@ def test_a_request_without_a_limit_is_refused_as_anthropic_refuses_it(messages: 
         result([IMAGE_AT]),
         {"type": "video", "source": {"type": "url", "url": PRIVATE}},
         {"type": "container_upload", "file_id": PRIVATE},
+        {"type": "search_result", "source": "a", "title": "b", "content": [IMAGE_AT]},
+        {"type": "other", "content": {"within": [[{"content": [IMAGE_AT]}]]}},
     ],
-    ids=["image", "document", "in a document", "in a result", "other", "file"],
+    ids=["image", "document", "in a document", "in a result", "other", "file", "in another", "deep in another"],
 )
 def test_an_address_that_is_not_public_is_refused_wherever_it_is(
     messages: Function, claude: FakeProvider, block: dict[str, Any]
@@ -191,3 +193,21 @@ def test_a_conversation_that_the_server_would_hold_is_refused_in_the_words_after
 def test_only_anthropic_can_summarize_a_conversation(messages: Function) -> None:
     refused = error(post(messages, model="gpt", compaction={"type": "summarize"}))
     assert "compaction" in refused["message"]
+
+
+@pytest.mark.parametrize("name", ["anthropic-version", "anthropic-beta"])
+@pytest.mark.parametrize("value", ["caf\u00e9", "a\0b", "a\r\nx-api-key: b", "a" * 5000])
+def test_a_header_that_cannot_be_sent_on_is_the_callers_to_correct_and_no_failure_of_the_provider(
+    messages: Function, claude: FakeProvider, name: str, value: str
+) -> None:
+    for path in (PATH, COUNT_PATH):
+        answer = post(messages, path, model="claude-opus-4-6", headers={name: value})
+        assert (answer.status, error(answer)["param"]) == (400, name)
+    assert not claude.received
+    assert ask(messages, model="claude-opus-4-6")["bridge"]["provider_id"] == "anthropic"
+
+
+@pytest.mark.parametrize("name", ["system", "tools", "tool_choice", "thinking", "output_config", "metadata", "x_new"])
+def test_a_field_that_is_null_is_none(messages: Function, claude: FakeProvider, name: str) -> None:
+    ask(messages, model="claude-opus-4-6", **{name: None})
+    assert name not in claude.received[0].body

@@ -97,6 +97,23 @@ def test_parallel_calls_that_come_interleaved_keep_their_places(responses: Funct
     ]
 
 
+def test_a_call_begins_when_its_name_is_known(responses: Function, fake: FakeProvider) -> None:
+    """Some vendors send the name after the id, and even after the first arguments."""
+    begun = chunk({"tool_calls": [{"index": 0, "id": "c1", "type": "function", "function": {"arguments": "{"}}]})
+    named = chunk({"tool_calls": [{"index": 0, "function": {"name": "patch", "arguments": ""}}]})
+    streams(fake, begun, named, call(0, '"input": "x"}'), STOP, DONE)
+    found = events(responses, tools=[PATCH])
+    (added,) = [event["item"] for event in found if event["type"] == "response.output_item.added"]
+    assert (added["type"], added["name"], added["call_id"]) == ("custom_tool_call", "patch", "c1")
+    assert found[-1]["response"]["output"][0]["input"] == "x"
+
+
+def test_a_call_that_never_gets_a_name_is_in_the_answer_without_one(responses: Function, fake: FakeProvider) -> None:
+    streams(fake, call(0, "{}", None), call(1, "{}", "f"), STOP, DONE)
+    output = events(responses, tools=[F])[-1]["response"]["output"]
+    assert sorted((item["name"], item["arguments"]) for item in output) == [("", "{}"), ("f", "{}")]
+
+
 def test_reasoning_is_content_unless_a_summary_is_asked_for(responses: Function, fake: FakeProvider) -> None:
     parts = (chunk({"role": "assistant", "reasoning_content": "Hm."}), ONE, STOP, DONE)
     streams(fake, *parts)

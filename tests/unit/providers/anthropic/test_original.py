@@ -162,6 +162,13 @@ def test_a_budget_for_thinking_stays_within_a_lowered_limit_where_that_has_room_
     assert sent(fake).body["thinking"] == {"type": "enabled", "budget_tokens": budget}
 
 
+def test_a_budget_above_a_limit_that_the_bridge_has_not_lowered_is_the_callers(fake: FakeProvider) -> None:
+    """With the beta for interleaved thinking, the budget is that of several answers."""
+    request = {"messages": HI, "max_tokens": 4000, "thinking": {"type": "enabled", "budget_tokens": 32_000}}
+    chat(fake, call_of(request))
+    assert sent(fake).body == {**request, "model": MODEL}
+
+
 def test_the_headers_of_the_format_are_the_callers_and_beta_features_of_both(fake: FakeProvider) -> None:
     chat(fake, headers={"anthropic-beta": "two-2026-01-01, mine-2026-01-01", "anthropic-version": "2023-06-01"})
     headers = sent(fake).headers

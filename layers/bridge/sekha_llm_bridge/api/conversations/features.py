@@ -8,7 +8,7 @@ import orjson
 
 from sekha_llm_bridge.api.conversations.images import is_web_url
 from sekha_llm_bridge.api.conversations.left_out import NOTED_FIELDS
-from sekha_llm_bridge.api.vendor_fields import BILLABLE_FIELDS
+from sekha_llm_bridge.api.vendor_fields import BILLABLE_FIELDS, OPENAIS_OUTPUT_FIELDS, UNCOUNTED_OUTPUT_FIELDS
 from sekha_llm_bridge.conversation import (
     Audio,
     Block,
@@ -37,7 +37,7 @@ _FEATURES_BY_FIELD = {
 """The features that are requested by a field of the same name."""
 
 _SET_BY_EMPTY_OBJECT = frozenset({"audio", "prediction", "web_search_options"})
-_DEFAULTS = {"verbosity": "medium", "speed": "standard"}
+_DEFAULTS = {"verbosity": "medium", "speed": "standard", "n": 1}
 _AUDIO, _FILE = "input_audio", "file"
 _CONTENT_FEATURES = {
     _AUDIO: RequestedFeature(RequestFeature.AUDIO_INPUT),
@@ -174,6 +174,7 @@ def features_with_unbounded_cost(conversation: Conversation) -> frozenset[str]:
     """
     extra = conversation.vendor_fields
     found = {name for name in extra.keys() & BILLABLE_FIELDS if _is_set(conversation, name)}
+    found |= uncounted_output_fields(conversation)
     if _only_shortens(extra.get("context_management")):
         found.discard("context_management")
     found |= _modalities(conversation) - {"text"}
@@ -185,6 +186,14 @@ def features_with_unbounded_cost(conversation: Conversation) -> frozenset[str]:
     if extra.get("service_tier") not in _BOUNDED_TIERS:
         found.add("service_tier")
     return frozenset(found)
+
+
+def uncounted_output_fields(conversation: Conversation) -> frozenset[str]:
+    """Returns the names of the fields that ask for more output than the bridge counts, or may hold such fields."""
+    names = UNCOUNTED_OUTPUT_FIELDS
+    if conversation.wire_format is WireFormat.ANTHROPIC:  # it is sent as it came
+        names |= OPENAIS_OUTPUT_FIELDS
+    return frozenset(name for name in conversation.vendor_fields.keys() & names if _is_set(conversation, name))
 
 
 def _unbounded_in_message(message: Message) -> Iterator[str]:

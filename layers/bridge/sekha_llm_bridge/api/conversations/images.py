@@ -5,7 +5,7 @@ An image by URL must have a public address (see `media.addresses`). An inline im
 
 import binascii
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeGuard
 
 from sekha_llm_bridge.conversation import Media
@@ -65,12 +65,25 @@ def is_web_url(value: object) -> TypeGuard[str]:
 
 def check_other_urls(kind: str, fields: Mapping[str, Any]) -> None:
     """Raises ValueError where a part of type `kind` (a document, a video, a recording) holds an http(s) URL of an
-    address that is not public, in a field that some provider downloads. Results of searches are not looked at.
+    address that is not public, in a field that some provider downloads, or in the `source` of a part within it. The
+    addresses of what a search has found are not looked at.
     """
-    for one in (fields, fields.get(kind), fields.get("source")):
+    for one in (fields, fields.get(kind), fields.get("source"), *_sources_within(fields.get("content"))):
         for name, value in one.items() if isinstance(one, Mapping) else ():
             if is_web_url(value) and (name == kind or name.lower().endswith(_FIELDS_WITH_URL)):
                 check_public_url(value)
+
+
+def _sources_within(content: Any) -> Iterator[Any]:
+    """Yields the `source` of every part within a part, however deep."""
+    waiting = [content]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, Mapping):
+            yield one.get("source")
+            waiting += one.values()
+        elif isinstance(one, list):
+            waiting += one
 
 
 def _is_base64(text: str) -> bool:

@@ -1,6 +1,6 @@
 """The limits that the configuration sets for every chat, where exceeding them is an error."""
 
-from sekha_llm_bridge.api.vendor_fields import UNCOUNTED_OUTPUT_FIELDS
+from sekha_llm_bridge.api.conversations.features import uncounted_output_fields
 from sekha_llm_bridge.config.models import RoutingConfig
 from sekha_llm_bridge.conversation import Conversation
 from sekha_llm_bridge.errors import InvalidRequest
@@ -12,8 +12,7 @@ def check_operators_limits(conversation: Conversation, routing: RoutingConfig) -
     """
     if routing.max_n is None and routing.max_output_tokens is None:
         return
-    extra = conversation.vendor_fields
-    if fields := sorted(name for name in extra.keys() & UNCOUNTED_OUTPUT_FIELDS if extra[name]):
+    if fields := sorted(uncounted_output_fields(conversation)):
         limited = "this bridge limits the output of every request, and cannot see what this field asks for"
         raise InvalidRequest(f"{fields[0]}: {limited}; send `max_tokens` and `n`", param=fields[0])
     if routing.max_n is not None and conversation.n_choices > routing.max_n:

@@ -177,6 +177,7 @@ def _document(sent: Json, cache: CacheControl | None) -> Block:
             if (text := _text_of(source["content"])) is None:
                 return OtherBlock("document", sent)
             media = Media(media_type="text/plain", text=text)
+            cache = _longest_cache([cache, *_caches_within(source["content"])])
         case _:
             media = _media(source)
     citations = sent.get("citations")
@@ -188,6 +189,15 @@ def _document(sent: Json, cache: CacheControl | None) -> Block:
         cache,
         _others(sent, ("type", "source", "title", "context", "citations", "cache_control")),
     )
+
+
+def _caches_within(content: str | list[Json]) -> Iterable[CacheControl | None]:
+    return map(_cache, content) if isinstance(content, list) else ()
+
+
+def _longest_cache(marks: Iterable[CacheControl | None]) -> CacheControl | None:
+    """Returns the mark that may cost most; None where there is none."""
+    return max(filter(None, marks), key=lambda mark: mark.ttl not in (None, "5m"), default=None)
 
 
 def _text_of(content: str | list[Json]) -> str | None:

@@ -1,5 +1,6 @@
 """`POST /v1/messages`, whole and streamed, and `POST /v1/messages/count_tokens`."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -30,6 +31,7 @@ _NO_THREADS = (
     "thread: leave it out, and send all messages: the bridge holds no conversations. The tool runner of Anthropic's "
     "client takes `thread=False`"
 )
+_HEADER_TEXT = r"[\x20-\x7e]{0,4096}"  # what every server takes; a failure there would be the provider's
 
 
 async def create_message(request: Request) -> Response:
@@ -65,14 +67,15 @@ def messages_input(
     *,
     is_stream: bool = False,
 ) -> ChatInput:
-    """Returns the parsed request. Raises `InvalidRequest` as `check_unknown_fields` does, and for a thread: without the
-    messages that its server holds, the answer would be to another conversation.
+    """Returns the parsed request. A field that is null is the same as none. Raises `InvalidRequest` as
+    `check_unknown_fields` does, for a header that cannot be sent on, and for a thread: without the messages that its
+    server holds, the answer would be to another conversation.
     """
     if fields.get("thread") is not None:
         raise InvalidRequest(_NO_THREADS, param="thread")
-    body = {name: value for name, value in fields.items() if name not in _NOT_FOR_PROVIDERS}
+    body = {name: value for name, value in fields.items() if value is not None and name not in _NOT_FOR_PROVIDERS}
     unknown = check_unknown_fields(body, KNOWN_FIELDS, own=OPTION_FIELDS, settings=settings)
-    conversation = conversation_of(body, {name: headers[name] for name in _HEADERS if name in headers})
+    conversation = conversation_of(body, _own_headers(headers))
     return ChatInput(
         conversation,
         Options.of(sent.model, sent, headers),
@@ -81,6 +84,15 @@ def messages_input(
         features=own_features(conversation),
         image_param=lambda message, block: image_param(conversation.messages[message].blocks[block], body),
     )
+
+
+def _own_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """Returns the headers that go to Anthropic. Raises `InvalidRequest` for one that cannot be sent."""
+    sent = {name: headers[name].strip() for name in _HEADERS if name in headers}
+    for name, value in sent.items():
+        if re.fullmatch(_HEADER_TEXT, value) is None:
+            raise InvalidRequest(f"the header {name}: must be at most 4096 characters of printable ASCII", param=name)
+    return sent
 
 
 class _MessageFormat:

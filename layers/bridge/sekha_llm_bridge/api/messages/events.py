@@ -84,11 +84,11 @@ class MessageEvents:
             case "content_block_start":
                 return event({**sent, "content_block": complete_block(sent["content_block"])})
             case "message_delta":
-                before = self._original_end or {}
+                before, usage = self._original_end or {}, sent.get("usage")
                 self._original_end = {
                     **sent,
                     "delta": {**before.get("delta", {}), **(sent.get("delta") or {})},
-                    "usage": {**before.get("usage", {}), **(sent.get("usage") or {})},
+                    "usage": {**before.get("usage", {}), **(usage if isinstance(usage, dict) else {})},
                 }
                 return b""
             case "message_stop" | None:

@@ -25,5 +25,7 @@ def usage_body(usage: Usage | None, *, is_estimated: bool) -> dict[str, Any]:
 
 
 def usage_of_original(sent: object, usage: Usage | None, *, is_estimated: bool) -> Json:
-    """Returns Anthropic's own `usage`, where the bridge could read it."""
-    return sent if isinstance(sent, dict) and not is_estimated else usage_body(usage, is_estimated=is_estimated)
+    """Returns Anthropic's own `usage`, where the bridge could read it and it has the count that clients require."""
+    if isinstance(sent, dict) and "output_tokens" in sent and not is_estimated:
+        return sent
+    return usage_body(usage, is_estimated=is_estimated)

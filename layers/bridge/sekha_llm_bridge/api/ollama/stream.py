@@ -3,7 +3,7 @@
 Nothing is sent in silences: the clients parse every line, an empty one, too.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -19,7 +19,7 @@ from sekha_llm_bridge.api.ollama.answers import (
 )
 from sekha_llm_bridge.api.ollama.errors import ollama_error_body
 from sekha_llm_bridge.clock import Clock
-from sekha_llm_bridge.conversation import AnswerChunk, ChoiceDelta, Original, ToolCall
+from sekha_llm_bridge.conversation import AnswerChunk, ChoiceDelta, Original, ToolCall, ToolCallDelta
 from sekha_llm_bridge.errors import BridgeError
 from sekha_llm_bridge.execution import StreamedAnswer
 from sekha_llm_bridge.execution.counted_chunks import CountedChunks
@@ -38,7 +38,7 @@ class OllamaStreamEncoder:
         self._clock = clock
         self._started_s = self._first_token_s = started_s
         self._model_id = ""
-        self._calls: dict[int, ToolCall] = {}
+        self._calls: dict[int, list[ToolCallDelta]] = {}
         self._finish_reason: str | None = None
         self._original: Original | None = None
 
@@ -58,7 +58,9 @@ class OllamaStreamEncoder:
 
     def end(self, answer: StreamedAnswer[CountedChunks], receipt: dict[str, object]) -> bytes:
         """See `StreamEncoder.end`."""
-        calls, receipt = calls_and_receipt((self._calls[position] for position in sorted(self._calls)), receipt)
+        calls, receipt = calls_and_receipt(
+            (_joined(self._calls[position]) for position in sorted(self._calls)), receipt
+        )
         before = _line(self._fields(Part(tool_calls=calls))) if calls else b""
         now_s = self._clock.monotonic_s()
         measured = {
@@ -75,12 +77,7 @@ class OllamaStreamEncoder:
 
     def _delta(self, delta: ChoiceDelta) -> bytes:
         for call in delta.tool_calls:
-            begun = self._calls.get(call.position) or ToolCall(None, "", "")
-            self._calls[call.position] = begun._replace(
-                call_id=begun.call_id or call.call_id,
-                name=begun.name or call.name or "",
-                arguments=begun.arguments + call.arguments,
-            )
+            self._calls.setdefault(call.position, []).append(call)
         self._finish_reason = delta.finish_reason or self._finish_reason
         text = (delta.text or "") + (delta.refusal or "")
         thinking = "".join(thought.text for thought in delta.reasoning)
@@ -91,6 +88,12 @@ class OllamaStreamEncoder:
 
     def _fields(self, part: Part, *, done: bool = False) -> dict[str, Any]:
         return line_fields(self._model_id, self._clock.now(), self._part_fields(part), done=done)
+
+
+def _joined(pieces: Sequence[ToolCallDelta]) -> ToolCall:
+    call_id = next((piece.call_id for piece in pieces if piece.call_id), None)
+    name = next((piece.name for piece in pieces if piece.name), "")
+    return ToolCall(call_id, name, "".join(piece.arguments for piece in pieces))
 
 
 def _line(body: Mapping[str, object]) -> bytes:

@@ -4,7 +4,7 @@ A whole answer is built as a stream whose events nobody reads, so that both have
 of the reasoning, ends when anything else begins; calls stay open to the end, because providers interleave them.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from sekha_llm_bridge.api.responses.annotations import annotations_of
@@ -80,6 +80,7 @@ class Output:
         self._items: list[Item] = []
         self._open: MessageItem | ReasoningItem | None = None
         self._calls: dict[int, CallItem] = {}
+        self._unnamed: dict[int, list[ToolCallDelta]] = {}  # calls whose names are yet to come
         self._events: list[Event] = []
 
     @property
@@ -99,11 +100,13 @@ class Output:
         if found := annotations_of(delta):
             self._message().add_annotations(found)
         for call in delta.tool_calls:
-            self._call(call).add(call.arguments)
+            self._call(call)
         return self._taken()
 
     def finish(self, finish_reason: str | None) -> list[Event]:
         """Returns the events that end what is still open. An answer without any item gets an empty message."""
+        for pieces in list(self._unnamed.values()):
+            self._begin_call(pieces)
         if not self._items:
             self._message().add_text("", [])
         last = self._items[-1]
@@ -131,14 +134,24 @@ class Output:
         self._items.append(item)
         return item
 
-    def _call(self, delta: ToolCallDelta) -> CallItem:
-        call = self._calls.get(delta.position)
-        if call is None:
-            self._close_open()
-            tool = self._rules.tools.called(delta.name or "")
-            call = self._calls[delta.position] = CallItem(len(self._items), self._events, tool, delta.call_id)
-            self._items.append(call)
-        return call
+    def _call(self, delta: ToolCallDelta) -> None:
+        """Adds a piece of a call. It begins with its name, which some vendors send after its id."""
+        if (call := self._calls.get(delta.position)) is not None:
+            call.add(delta.arguments)
+            return
+        pieces = self._unnamed.setdefault(delta.position, [])
+        pieces.append(delta)
+        if delta.name:
+            self._begin_call(pieces)
+
+    def _begin_call(self, pieces: Sequence[ToolCallDelta]) -> None:
+        first, last = pieces[0], pieces[-1]
+        self._close_open()
+        tool = self._rules.tools.called(last.name or "")
+        call = self._calls[first.position] = CallItem(len(self._items), self._events, tool, first.call_id)
+        self._items.append(call)
+        call.add("".join(piece.arguments for piece in pieces))
+        del self._unnamed[first.position]
 
     def _close_open(self) -> None:
         if self._open is not None:

@@ -68,7 +68,7 @@ def _native_format(schema: Json) -> Json:
 
 def forces_answer_tool(payload: Payload) -> bool:
     """Returns whether an answer to the request must begin with a call."""
-    return any(tool.get("name") == ANSWER_TOOL for tool in payload.get("tools", ()))
+    return any(tool.get("name") == ANSWER_TOOL for tool in payload.get("tools") or ())
 
 
 def ignored_answer_tool(usage: Usage | None) -> ProviderError:

@@ -55,6 +55,7 @@ class MessageReader:
         self._payload = payload
         self._chunks = SingleChoiceStream(created)
         self._usage: Json = {}
+        self._is_counted = False
         self._billed: Usage | None = None  # known only at the end: before it, only the first token is counted
         self._calls: dict[object, int] = {}  # the number of each call by the index of its block
         self._n_calls = 0
@@ -170,11 +171,14 @@ class MessageReader:
         return None if unsent is None else _arguments(*unsent)
 
     def _message_delta(self, event: Json) -> AnswerChunk:
-        self._usage = merged_usage(self._usage, event.get("usage"))
+        usage = event.get("usage")
+        # The first event has a count of 1 or so: without another one at the end, the answer has not been counted.
+        self._is_counted |= isinstance(usage, dict) and usage.get("output_tokens") is not None
+        self._usage = merged_usage(self._usage, usage)
         ending = event.get("delta") or {}
         if ending.get("stop_reason") is None:
             return self._chunks.chunk()
-        self._billed = read_usage(self._usage, is_hour_cache=self.is_hour_cache)
+        self._billed = read_usage(self._usage, is_hour_cache=self.is_hour_cache) if self._is_counted else None
         if self.must_call and not self._calls and ending["stop_reason"] in COMPLETE_REASONS:
             raise ignored_answer_tool(self._billed)
         refusals = refusal_of(ending)
@@ -184,7 +188,9 @@ class MessageReader:
             stop_sequence=ending.get("stop_sequence"),
             extra=extra_of(ending),
         )
-        return self._chunks.chunk(delta, usage=self._billed, provider_usage=provider_usage(self._usage))
+        return self._chunks.chunk(
+            delta, usage=self._billed, provider_usage=provider_usage(self._usage if self._is_counted else None)
+        )
 
 
 def _arguments(position: int, arguments: str) -> ChoiceDelta | None:
