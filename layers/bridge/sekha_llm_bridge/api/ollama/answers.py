@@ -130,8 +130,9 @@ def calls_and_receipt(calls: Iterable[ToolCall], receipt: dict[str, Any]) -> tup
 
 def logprobs_fields(logprobs: Json | None) -> dict[str, Any]:
     """Returns the log probabilities in Ollama's form, where there are some."""
-    content = (logprobs or {}).get("content") or ()
-    found = [{name: value for name, value in item.items() if value not in (None, [])} for item in content]
+    content = logprobs.get("content") if isinstance(logprobs, dict) else None
+    items = [item for item in content if isinstance(item, dict)] if isinstance(content, list) else []
+    found = [{name: value for name, value in item.items() if value not in (None, [])} for item in items]
     return {"logprobs": found} if found else {}
 
 

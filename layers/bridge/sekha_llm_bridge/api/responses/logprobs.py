@@ -7,7 +7,7 @@ from sekha_llm_bridge.conversation import Json
 
 def token_logprobs(logprobs: Json | None) -> list[Json]:
     """Returns the tokens of `logprobs` in OpenAI's chat format. Its `bytes` may be null; here they are required."""
-    content = (logprobs or {}).get("content")
+    content = logprobs.get("content") if isinstance(logprobs, dict) else None
     return [_token(token) for token in content if isinstance(token, dict)] if isinstance(content, list) else []
 
 

@@ -29,7 +29,7 @@ def choice_of(choice: dict[str, Any]) -> Choice:
     blocks: list[Block] = [*_reasoning(message)]
     if text is not None:
         blocks.append(Text(text))
-    if refusal:
+    if isinstance(refusal, str) and refusal:
         blocks.append(Refusal(refusal))
     blocks += [_call(call) for call in calls]
     return Choice(

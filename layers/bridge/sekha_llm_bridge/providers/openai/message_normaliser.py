@@ -78,7 +78,9 @@ class MessageNormaliser:
         function = sent.get("function")
         if not isinstance(function, dict | None):
             raise malformed_answer("the provider's answer has tool calls that are none")
-        call_id, name = sent.get("id") or None, (function or {}).get("name") or None
+        call_id, name = _id_text(sent.get("id")), (function or {}).get("name") or None
+        if not isinstance(name, str | None):
+            raise malformed_answer("the provider's answer has a tool call whose name is no text")
         key = self._key(sent.get("index"), call_id, name, arguments_text((function or {}).get("arguments")))
         is_first = key not in self._calls
         if is_first:
@@ -129,6 +131,13 @@ class MessageNormaliser:
             self._named_in_delta.add(key)
         self._latest_index = key
         return key
+
+
+def _id_text(sent: object) -> str | None:
+    """Returns the id of a call, which some vendors send as a number; None where there is none."""
+    if isinstance(sent, int) and not isinstance(sent, bool):
+        return str(sent)
+    return sent if isinstance(sent, str) and sent else None
 
 
 class _Call:
