@@ -32,7 +32,7 @@ def original_payload(call: ChatCall, fields: Json, max_tokens: int, *, stream: b
     payload: Payload = {**fields, "model": call.model_id, "max_tokens": max_tokens}
     thinking = fields.get("thinking")
     budget = thinking.get("budget_tokens") if isinstance(thinking, dict) else None
-    is_lowered = max_tokens < fields.get("max_tokens", max_tokens)  # else the caller means it: some betas allow it
+    is_lowered = max_tokens < (fields.get("max_tokens") or 0)  # else the caller means it: some betas allow it
     if is_lowered and isinstance(budget, int) and budget >= max_tokens > _MIN_BUDGET_TOKENS:
         payload["thinking"] = {**fields["thinking"], "budget_tokens": max(_MIN_BUDGET_TOKENS, max_tokens // 2)}
     return {**payload, "stream": True} if stream else payload
