@@ -46,7 +46,12 @@ options = st.fixed_dictionaries(
         "num_ctx": st.integers(0, 99_999),
         "stop": texts | st.lists(texts, max_size=2),
         "repeat_penalty": st.floats(0, 2),
-        "new": st.none() | st.booleans() | st.integers() | st.floats(-9, 9) | texts | st.lists(texts, max_size=2),
+        "new": st.none()
+        | st.booleans()
+        | st.integers(-(2**63), 2**64 - 1)
+        | st.floats(-9, 9)
+        | texts
+        | st.lists(texts, max_size=2),
     },
 )
 common = {
