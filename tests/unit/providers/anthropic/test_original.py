@@ -169,6 +169,17 @@ def test_a_budget_above_a_limit_that_the_bridge_has_not_lowered_is_the_callers(f
     assert sent(fake).body == {**request, "model": MODEL}
 
 
+def test_a_beta_feature_of_the_callers_own_login_is_not_passed_on(fake: FakeProvider) -> None:
+    """Claude Code has it where its user is logged in. With an API key, Anthropic answers 401 to it."""
+    made = call_of()
+    original = made.conversation.original
+    assert original is not None
+    headers = {"anthropic-beta": "oauth-2025-04-20,one-2026-01-01"}
+    conversation = made.conversation._replace(original=original._replace(headers=headers))
+    run(fake, lambda adapter: adapter.chat(made._replace(conversation=conversation), timeout_s=5))
+    assert sent(fake).headers["anthropic-beta"] == "one-2026-01-01"
+
+
 def test_the_headers_of_the_format_are_the_callers_and_beta_features_of_both(fake: FakeProvider) -> None:
     chat(fake, headers={"anthropic-beta": "two-2026-01-01, mine-2026-01-01", "anthropic-version": "2023-06-01"})
     headers = sent(fake).headers

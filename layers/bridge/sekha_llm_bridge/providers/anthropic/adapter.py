@@ -55,6 +55,7 @@ CAPABILITIES = capabilities_in_table(
 API_VERSION = "2023-06-01"
 _OAUTH_PREFIX = "sk-ant-oat"
 _OAUTH_BETA = "oauth-2025-04-20"
+_BETAS_OF_LOGINS = "oauth-"
 _NO_SUCH_PATH = frozenset({404, 405, 501})
 _BY_REQUEST = frozenset(
     {
@@ -189,7 +190,8 @@ class AnthropicAdapter:
         """
         if original_of(conversation) is not None:
             sent = dict(original_headers(conversation))
-            betas = _beta_names(sent.pop(BETA_HEADER, ""))
+            asked = _beta_names(sent.pop(BETA_HEADER, ""))
+            betas = [name for name in asked if not name.startswith(_BETAS_OF_LOGINS)]  # the login is the provider's key
             headers = {**self._headers, **sent}
         else:
             headers, betas = dict(self._headers), betas_of(payload)
