@@ -15,6 +15,7 @@ from mangum.protocols import HTTPCycle
 
 from sekha_llm_bridge.errors import RequestError
 
+_TEXTS = ["text/", "application/json", "application/x-ndjson"]  # all others are sent in base64
 _SOURCES = (ALB, HTTPGateway, APIGateway)
 
 
@@ -22,7 +23,7 @@ class HttpEventHandler(Mangum):
     """Mangum, which answers an event that is no HTTP request instead of raising `RuntimeError`."""
 
     def __init__(self, app: FastAPI) -> None:
-        super().__init__(app, lifespan="off")
+        super().__init__(app, lifespan="off", text_mime_types=_TEXTS)
         self._error_body = app.state.error_body
 
     def __call__(self, event: Any, context: Any) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from sekha_llm_bridge.access.caller import Caller, KeyPolicy
-from tests.fakes.functions import Function
+from tests.fakes.functions import FakeContext, Function, rest_event
 from tests.fakes.images import png
 from tests.fakes.provider import FakeProvider, Reply, Stream, chat_completion, chunk, ndjson, ollama_chat, sse
 from tests.fakes.settings import chat_model, provider
@@ -497,3 +497,11 @@ def test_a_key_without_a_model_may_not_use_it(ollama: Function, monkeypatch: pyt
     assert ollama("POST", CHAT, body, caller=caller).status in {403, 404}
     assert ollama("POST", CHAT, {**body, "model": "llama3.1:8b"}, caller=caller).status == 200
     assert ollama("POST", CHAT, body).status == 401
+
+
+def test_lines_are_text_for_what_buffers_a_stream(ollama: Function) -> None:
+    """`sam local` streams nothing, and hands base64 on as it is."""
+    body = json.dumps({"model": "gpt", "messages": [{"role": "user", "content": "Hello"}]})
+    answer = ollama._module.handler(rest_event("POST", "/api/chat", body, {}), FakeContext(29_000))
+    assert answer["isBase64Encoded"] is False
+    assert json.loads(answer["body"].splitlines()[-1])["done"] is True
