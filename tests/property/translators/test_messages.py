@@ -11,6 +11,7 @@ from sekha_llm_bridge.api.chat import openai_format
 from sekha_llm_bridge.api.chat.conversation import conversation_of as conversation_of_chat
 from sekha_llm_bridge.api.conversations.features import features_with_unbounded_cost, requested_features
 from sekha_llm_bridge.api.conversations.left_out import fields_left_out
+from sekha_llm_bridge.api.conversations.packed_reasoning import packed
 from sekha_llm_bridge.api.messages.conversation import conversation_of
 from sekha_llm_bridge.api.messages.events import MessageEvents
 from sekha_llm_bridge.api.messages.features import own_features
@@ -77,9 +78,7 @@ plain = st.one_of(
 results = blocks_of(
     "tool_result", {"tool_use_id": texts}, content=texts | st.lists(plain, max_size=2), is_error=st.booleans()
 )
-signatures = texts | st.sampled_from(
-    ["sekha-bridge:unknown:", "sekha-bridge:openai-responses-v1:e30=", "sekha-bridge:"]
-)
+signatures = texts | st.sampled_from([packed([Reasoning("")]), packed([]), "bridge1.e30=", "bridge1."])
 said = st.one_of(
     blocks_of("text", {"text": texts}),
     blocks_of("tool_use", {"id": texts, "name": texts, "input": arguments}),

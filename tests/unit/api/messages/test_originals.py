@@ -4,6 +4,8 @@ from typing import Any
 
 import pytest
 
+from sekha_llm_bridge.api.conversations.packed_reasoning import packed
+from sekha_llm_bridge.conversation import Reasoning
 from tests.fakes import anthropic_wire as wire
 from tests.fakes.functions import Function
 from tests.fakes.message_events import read_events
@@ -146,7 +148,7 @@ def test_another_models_reasoning_is_not_sent_to_anthropic(messages: Function, c
     def turn(*content: dict[str, Any]) -> list[dict[str, Any]]:
         return [*HI, {"role": "assistant", "content": list(content)}, *HI]
 
-    mark = {"type": "thinking", "thinking": "hm", "signature": "sekha-bridge:unknown:"}
+    mark = {"type": "thinking", "thinking": "hm", "signature": packed([Reasoning("")])}
     own = {"type": "thinking", "thinking": "hm", "signature": "c2ln"}
     text = {"type": "text", "text": "Yes."}
     ask(messages, model=MODEL, messages=turn(mark, own, text))

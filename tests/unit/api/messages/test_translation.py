@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from sekha_llm_bridge.api.conversations.packed_reasoning import is_packed
 from tests.fakes.functions import Function
 from tests.fakes.provider import FakeProvider, Reply, Stream, chat_completion, chunk
 from tests.fakes.settings import chat_model, provider
@@ -239,7 +240,7 @@ def test_streamed_reasoning_is_a_block_before_the_text(messages: Function, fake:
     fake.script(OPENAI_PATH, Reply(stream=Stream([*parts, DONE])))
     thought, said = stream(messages, model="gpt").message["content"]
     assert (thought["type"], thought["thinking"], said["text"]) == ("thinking", "I add.", "4")
-    assert thought["signature"] == "sekha-bridge:unknown:"
+    assert is_packed(thought["signature"])
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sekha_llm_bridge.api.responses.reasoning import packed, unpacked
+from sekha_llm_bridge.api.conversations.packed_reasoning import packed, unpacked
 from sekha_llm_bridge.conversation import Reasoning, ReasoningKind
 from tests.fakes import anthropic_wire
 from tests.fakes.functions import Function

@@ -1,6 +1,7 @@
 """Answers a conversation, whole or as a stream, in the format of its inbound API."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 from fastapi import Request, Response
@@ -76,37 +77,30 @@ async def _complete(
         inbound_of(request),
         allow_fallback=chat.options.allows_fallback,
     )
-    receipt = receipt_body(
-        result.receipt,
-        result.candidate,
-        chat.conversation,
-        unknown=chat.unknown,
-        notes=chat.notes,
-        left_out=result.answer.left_out,
-        is_estimated=result.answer.usage_is_estimated,
+    answer = result.answer
+    receipt = _receipt_maker(chat)(
+        result.receipt, result.candidate, left_out=answer.left_out, is_estimated=answer.usage_is_estimated
     )
     return answer_response(request, answer_format.whole(result, receipt))
+
+
+def _receipt_maker(chat: ChatInput) -> Callable[..., dict[str, object]]:
+    return partial(receipt_body, conversation=chat.conversation, unknown=chat.unknown, notes=chat.notes)
 
 
 async def _stream(
     request: Request, chat: ChatInput, operation: ChatOperation, answer_format: AnswerFormat, deadline: Deadline
 ) -> Response:
     limit = deadline.at_most(_STREAM_TIMEOUT_S)
-    encoder = answer_format.stream(operation.route)
+    encoder, make_receipt = answer_format.stream(operation.route), _receipt_maker(chat)
     writer = AnswerStreamWriter(
         request,
         ChatStreamOperation(*operation, chat.stream_options),
         limit,
         encoder,
         allow_fallback=chat.options.allows_fallback,
-        receipt_of=lambda answer, receipt: receipt_body(
-            receipt,
-            answer.candidate,
-            chat.conversation,
-            unknown=chat.unknown,
-            notes=chat.notes,
-            left_out=answer.chunks.left_out,
-            is_estimated=answer.chunks.is_estimated,
+        receipt_of=lambda answer, receipt: make_receipt(
+            receipt, answer.candidate, left_out=answer.chunks.left_out, is_estimated=answer.chunks.is_estimated
         ),
     )
     timeout_s = limit.remaining_s() + _ERROR_EVENT_S

@@ -7,8 +7,9 @@ they follow the calls.
 from collections.abc import Iterable, Mapping
 from typing import cast
 
+from sekha_llm_bridge.api.conversations.packed_reasoning import is_packed
 from sekha_llm_bridge.api.messages.effort import hinted_effort
-from sekha_llm_bridge.api.messages.reasoning_marks import is_mark, read_reasoning
+from sekha_llm_bridge.api.messages.reasoning_marks import read_reasoning
 from sekha_llm_bridge.api.parsing import json_text
 from sekha_llm_bridge.conversation import (
     NO_FIELDS,
@@ -271,6 +272,6 @@ def _blocks(message: Json) -> list[Json]:
 
 
 def _is_foreign(block: Json) -> bool:
-    return (block["type"] == "thinking" and is_mark(block.get("signature"))) or (
-        block["type"] == "redacted_thinking" and is_mark(block.get("data"))
+    return (block["type"] == "thinking" and is_packed(block.get("signature"))) or (
+        block["type"] == "redacted_thinking" and is_packed(block.get("data"))
     )

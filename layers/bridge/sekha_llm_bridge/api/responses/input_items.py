@@ -7,7 +7,7 @@ and each output of a call the message of its result: most providers accept calls
 from collections.abc import Iterable, Iterator, Sequence
 
 from sekha_llm_bridge.api.conversations.images import is_web_url, media_of_url
-from sekha_llm_bridge.api.responses.reasoning import is_packed, unpacked
+from sekha_llm_bridge.api.conversations.packed_reasoning import is_packed, unpacked
 from sekha_llm_bridge.api.responses.request import ContentPart, InputItem
 from sekha_llm_bridge.api.responses.tools import (
     ToolKind,

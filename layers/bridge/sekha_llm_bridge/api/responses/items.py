@@ -7,7 +7,7 @@ import secrets
 from enum import StrEnum
 from typing import Any, Protocol
 
-from sekha_llm_bridge.api.responses.reasoning import needs_packing, packed
+from sekha_llm_bridge.api.conversations.packed_reasoning import needs_packing, packed
 from sekha_llm_bridge.api.responses.tools import SentTool, ToolKind, input_of_arguments, object_of_arguments
 from sekha_llm_bridge.conversation import Json, Reasoning, ReasoningKind
 

@@ -1,8 +1,9 @@
-"""What a provider needs to get its own reasoning back, as the `encrypted_content` of a reasoning item.
+"""Reasoning of any vendor's model in a text that clients send back as it came: Anthropic's `signature`, OpenAI's
+`encrypted_content`.
 
-OpenAI keeps there what only it can read. The bridge keeps the text, whose reasoning it is, and its signature or its
-encrypted part, so that a later request of the same conversation gives the provider exactly what it sent, whatever the
-client makes of the summary. It is no secret: the caller may read it.
+It holds whose reasoning it is, and what its own vendor needs to take it back. So it is recognised when it comes back,
+goes to a model of the same vendor, and never to another one, which would reject it. It is no secret: the caller may
+read it.
 """
 
 import binascii
@@ -19,7 +20,7 @@ _FIELDS = ("text", "signature", "encrypted", "item_id")
 
 
 def packed(thoughts: Iterable[Reasoning]) -> str:
-    """Returns the `encrypted_content` of parts of reasoning."""
+    """Returns the text for parts of reasoning."""
     parts = [
         {
             "kind": thought.kind.value,
@@ -30,13 +31,13 @@ def packed(thoughts: Iterable[Reasoning]) -> str:
     return _MARK + urlsafe_b64encode(orjson.dumps(parts)).decode()
 
 
-def is_packed(content: str) -> bool:
-    """Returns whether an `encrypted_content` is the bridge's own, not OpenAI's."""
-    return content.startswith(_MARK)
+def is_packed(content: object) -> bool:
+    """Returns whether a signature or an encrypted content is the bridge's own, not a vendor's."""
+    return isinstance(content, str) and content.startswith(_MARK)
 
 
 def unpacked(content: str) -> tuple[Reasoning, ...]:
-    """Returns the parts of reasoning in an `encrypted_content` of the bridge; none where it is damaged."""
+    """Returns the parts of reasoning in such a text; none where it is damaged."""
     try:
         parts = orjson.loads(urlsafe_b64decode(content.removeprefix(_MARK)))
     except (binascii.Error, ValueError):
