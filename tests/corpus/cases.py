@@ -53,7 +53,7 @@ def read_case(path: Path) -> Case:
         endpoint=endpoint,
         modes=modes,
         request=fields.get("request") or {},
-        replies=tuple(_reply(block, fields) for block in rest.split(b"\n--- next\n")),
+        replies=tuple(reply_of(block, fields) for block in rest.split(b"\n--- next\n")),
         expect=expect,
         alone=alone,
     )
@@ -64,7 +64,8 @@ def all_cases() -> list[Case]:
     return [read_case(path) for path in sorted(FOLDER.glob("*.http"))]
 
 
-def _reply(block: bytes, fields: Mapping[str, Any]) -> Reply:
+def reply_of(block: bytes, fields: Mapping[str, Any]) -> Reply:
+    """Returns the reply of a block: its status line, headers, an empty line and the body."""
     head, _, body = block.partition(b"\n\n")
     encoding = fields.get("encoding")
     status, *lines = head.decode().splitlines()

@@ -28,6 +28,7 @@ class Answer:
     receipt: Mapping[str, Any] = field(default_factory=dict)
     is_complete: bool = False
     error: Mapping[str, Any] | None = None
+    reasoning: str = ""
 
     @property
     def status(self) -> int:
@@ -119,7 +120,15 @@ def _chat_whole(response: FunctionResponse) -> Answer:
     calls = [
         (one["function"]["name"], json.loads(one["function"]["arguments"])) for one in message.get("tool_calls", ())
     ]
-    return Answer(response, message["content"] or "", body["model"], calls, body["bridge"], is_complete=True)
+    return Answer(
+        response,
+        message["content"] or "",
+        body["model"],
+        calls,
+        body["bridge"],
+        is_complete=True,
+        reasoning=message.get("reasoning_content") or "",
+    )
 
 
 def _chat_streamed(response: FunctionResponse) -> Answer:
@@ -140,6 +149,7 @@ def _chat_streamed(response: FunctionResponse) -> Answer:
         events[-1].get("bridge", {}),
         is_complete=data[-1] == "[DONE]",
         error=error,
+        reasoning="".join(delta.get("reasoning_content") or "" for delta in deltas),
     )
 
 
@@ -168,7 +178,16 @@ def _messages_whole(response: FunctionResponse) -> Answer:
     body = response.json()
     text = "".join(block["text"] for block in body["content"] if block["type"] == "text")
     calls = [(block["name"], block["input"]) for block in body["content"] if block["type"] == "tool_use"]
-    return Answer(response, text, body["model"], calls, body["bridge"], is_complete=body["stop_reason"] is not None)
+    reasoning = "".join(block["thinking"] for block in body["content"] if block["type"] == "thinking")
+    return Answer(
+        response,
+        text,
+        body["model"],
+        calls,
+        body["bridge"],
+        is_complete=body["stop_reason"] is not None,
+        reasoning=reasoning,
+    )
 
 
 def sse_events(text: str) -> Iterator[tuple[str | None, Any]]:
@@ -201,6 +220,7 @@ def _messages_streamed(response: FunctionResponse) -> Answer:
         next((event["bridge"] for event in events if "bridge" in event), {}),
         is_complete=events[-1]["type"] == "message_stop",
         error=error,
+        reasoning="".join(delta["thinking"] for delta in deltas if delta["type"] == "thinking_delta"),
     )
 
 
@@ -234,7 +254,22 @@ def _of_response(response: FunctionResponse, body: Any, error: Any) -> Answer:
         (item["name"], json.loads(item["arguments"])) for item in body["output"] if item["type"] == "function_call"
     ]
     is_complete = body["status"] in {"completed", "incomplete"}
-    return Answer(response, "".join(texts), body["model"], calls, body.get("bridge", {}), is_complete, error)
+    reasoning = [
+        part["text"]
+        for item in body["output"]
+        if item["type"] == "reasoning"
+        for part in [*item["summary"], *(item.get("content") or ())]
+    ]
+    return Answer(
+        response,
+        "".join(texts),
+        body["model"],
+        calls,
+        body.get("bridge", {}),
+        is_complete,
+        error,
+        reasoning="".join(reasoning),
+    )
 
 
 def _responses_streamed(response: FunctionResponse) -> Answer:
@@ -282,6 +317,10 @@ def _ollama_text(line: Any) -> str:
     return text
 
 
+def _ollama_thinking(line: Any) -> str:
+    return line.get("message", line).get("thinking") or ""
+
+
 def _ollama_calls(line: Any) -> list[tuple[str, Any]]:
     calls = line.get("message", {}).get("tool_calls") or ()
     return [(call["function"]["name"], call["function"]["arguments"]) for call in calls]
@@ -289,8 +328,15 @@ def _ollama_calls(line: Any) -> list[tuple[str, Any]]:
 
 def _ollama_whole(response: FunctionResponse) -> Answer:
     body = response.json()
-    is_complete = body["done"] is True
-    return Answer(response, _ollama_text(body), body["model"], _ollama_calls(body), body["bridge"], is_complete)
+    return Answer(
+        response,
+        _ollama_text(body),
+        body["model"],
+        _ollama_calls(body),
+        body["bridge"],
+        is_complete=body["done"] is True,
+        reasoning=_ollama_thinking(body),
+    )
 
 
 def _ollama_streamed(response: FunctionResponse) -> Answer:
@@ -305,6 +351,7 @@ def _ollama_streamed(response: FunctionResponse) -> Answer:
         lines[-1].get("bridge", {}),
         is_complete=lines[-1].get("done") is True,
         error=error,
+        reasoning="".join(map(_ollama_thinking, parts)),
     )
 
 

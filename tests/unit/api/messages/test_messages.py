@@ -93,10 +93,10 @@ def test_a_request_is_translated_for_a_provider_of_openais_format(messages: Func
         "parallel_tool_calls": False,
         "messages": [
             {"role": "system", "content": "Be brief."},
-            {"role": "user", "content": [{"type": "text", "text": "Paris?"}]},
+            {"role": "user", "content": "Paris?"},
             {"role": "assistant", "content": "I look.", "tool_calls": [call_of("weather", "toolu_1", **PARIS)]},
             {"role": "tool", "tool_call_id": "toolu_1", "content": "rain"},
-            {"role": "user", "content": [{"type": "text", "text": "And now?"}]},
+            {"role": "user", "content": "And now?"},
         ],
     }
 

@@ -104,10 +104,11 @@ def _messages(sent: Iterable[Json]) -> Iterable[Message]:
 
 
 def _with_parts(role: Role, blocks: tuple[Block, ...]) -> Message:
-    """Returns a message of blocks. The texts of others than the user may be sent as one: many servers take parts from
-    the user only.
+    """Returns a message of blocks. A single text, and the texts of others than the user, may be sent as one text: some
+    servers take no parts, and many take them from the user only.
     """
-    return Message(role, blocks, is_text=role is not Role.USER)
+    is_single_text = len(blocks) == 1 and isinstance(blocks[0], Text)
+    return Message(role, blocks, is_text=is_single_text or role is not Role.USER)
 
 
 def _result(sent: Json) -> Message:
