@@ -82,7 +82,7 @@ class FakeProvider:
         self._server.owner = self
 
     def __enter__(self) -> Self:
-        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        self._server.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
@@ -90,8 +90,7 @@ class FakeProvider:
 
     def stop(self) -> None:
         """Stops the server like a crash: open connections are closed, and new ones are refused."""
-        self._server.shutdown()
-        self._server.server_close()
+        self._server.stop_serving()
         self._server.close_connections()
 
     @property
@@ -282,6 +281,27 @@ class _Server(ThreadingHTTPServer):
     def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
         super().__init__(address, handler)
         self._open: set[socket.socket] = set()
+
+    def start(self) -> None:
+        """Accepts connections until `stop_serving`."""
+        self._accepting = threading.Thread(target=self._accept, daemon=True)
+        self._accepting.start()
+
+    def _accept(self) -> None:
+        # Not `serve_forever`: it notices its end at its next poll, and a run of the tests has thousands of servers.
+        while True:
+            try:
+                connection, address = self.get_request()
+            except OSError:
+                return
+            self.process_request(connection, address)
+
+    def stop_serving(self) -> None:
+        """Refuses connections from now on."""
+        with contextlib.suppress(OSError):  # it is stopped already
+            self.socket.shutdown(socket.SHUT_RDWR)
+        self.server_close()
+        self._accepting.join(timeout=1)
 
     def get_request(self) -> tuple[socket.socket, Any]:
         connection, address = super().get_request()

@@ -3,6 +3,7 @@
 from typing import Any
 
 from sekha_llm_bridge.bootstrap import make_bridge
+from sekha_llm_bridge.clock import Clock
 from tests.fakes.functions import Function, FunctionResponse
 from tests.fakes.settings import make_settings
 
@@ -10,9 +11,9 @@ PATH = "/v1/chat/completions"
 HI = [{"role": "user", "content": "Hello"}]
 
 
-def function(*providers: dict[str, Any], **sections: Any) -> Function:
+def function(*providers: dict[str, Any], clock: Clock | None = None, **sections: Any) -> Function:
     """The chat function with a bridge of these providers."""
-    return Function("chat_completions", make_bridge(make_settings(*providers, **sections)))
+    return Function("chat_completions", make_bridge(make_settings(*providers, **sections), clock=clock))
 
 
 def ask(chat: Function, **fields: Any) -> FunctionResponse:

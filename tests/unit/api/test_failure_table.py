@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from sekha_llm_bridge.bootstrap import make_bridge
+from tests.fakes.clock import FakeClock
 from tests.fakes.functions import Function, FunctionResponse
 from tests.fakes.provider import FakeProvider, Reply, chat_completion
 from tests.fakes.settings import chat_model, make_settings, provider
@@ -152,6 +153,7 @@ def test_a_refused_connection_is_retried_once_then_the_next_candidate_answers(se
         chat = function(
             provider("first", chat_model("a"), base_url=url, priority=1),
             provider("second", chat_model("b"), base_url=f"{second.url}/v1", priority=2),
+            clock=FakeClock(),
         )
         assert codes(ask(chat)) == ["connect_failed", "connect_failed", "ok"]
 

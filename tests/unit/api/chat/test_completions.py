@@ -10,6 +10,7 @@ import pytest
 from sekha_llm_bridge.bootstrap import make_bridge
 from sekha_llm_bridge.errors import ConfigError
 from sekha_llm_bridge.pricing import usd_text
+from tests.fakes.clock import FakeClock
 from tests.fakes.functions import Function
 from tests.fakes.openai_format import count
 from tests.fakes.provider import FakeProvider, Reply, chat_completion
@@ -64,12 +65,16 @@ def test_a_failing_provider_is_final_when_fallback_is_not_allowed(chat: Function
     assert error(answer)["code"] == "all_providers_failed"
 
 
-def test_the_error_of_all_failing_providers_has_every_attempt(
-    chat: Function, fake: FakeProvider, second: FakeProvider
-) -> None:
+def test_the_error_of_all_failing_providers_has_every_attempt(fake: FakeProvider, second: FakeProvider) -> None:
     fake.always(PATH, Reply(500, {}))
     second.stop()
-    answer = ask(chat)
+    answer = ask(
+        function(
+            provider("first", chat_model("gpt"), base_url=f"{fake.url}/v1", priority=1),
+            provider("local", chat_model("llama", price=None), provider_type="ollama", base_url=second.url, priority=2),
+            clock=FakeClock(),
+        )
+    )
     assert answer.status == 502
     assert [(a["provider_id"], a["status"], a["code"]) for a in error(answer)["attempts"]] == [
         ("first", 500, "provider_server_error"),
@@ -83,7 +88,7 @@ def test_a_failure_names_skipped_models_and_is_logged_as_a_warning_with_the_atte
 ) -> None:
     dead = provider("dead", chat_model("a"), base_url="http://127.0.0.1:9/v1", priority=1)
     unpriced = provider("unpriced", chat_model("b", price=None), base_url=f"{fake.url}/v1", priority=2)
-    answer = ask(function(dead, unpriced), max_cost=0.01)
+    answer = ask(function(dead, unpriced, clock=FakeClock()), max_cost=0.01)
     assert "not tried: unpriced/b: its price is unknown" in error(answer)["message"]
     line = json.loads(log.getvalue().splitlines()[-1])
     assert (line["level"], line["attempts"]) == ("WARNING", ["dead: connect_failed"] * 2)

@@ -78,11 +78,9 @@ def test_the_error_of_all_failing_providers_has_every_attempt(
     answer = client(ask, model="auto")
     assert answer.status == 502
     assert answer.error is not None
-    assert [(one["provider_id"], one["code"]) for one in answer.error["attempts"]] == [
-        ("first", "provider_server_error"),
-        ("local", "connect_failed"),
-        ("local", "connect_failed"),
-    ]
+    attempts = [(one["provider_id"], one["code"]) for one in answer.error["attempts"]]
+    # A refused connection is tried again if the refusal was quick, which it may not be on a busy machine.
+    assert list(dict.fromkeys(attempts)) == [("first", "provider_server_error"), ("local", "connect_failed")]
     assert answer.response.headers["x-should-retry"] == "false"
 
 
