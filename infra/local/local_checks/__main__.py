@@ -1,6 +1,6 @@
 """Runs the checks, then the tests. Prints the time of each, and fails if one failed.
 
-infra/local/test                 everything; tests/contract, which mostly waits for servers, runs beside the unit tests
+infra/local/test                 everything; tests/integration runs beside the other folders, one after the other
 infra/local/test ARGS            the checks, then pytest with those arguments (a folder, -k NAME, -x, …)
 """
 
@@ -20,8 +20,7 @@ CHECKS = {
     "imports": ["lint-imports", "--no-logo"],
 }
 TESTS = environment.ROOT / "tests"
-_CONTRACT, _WITH_STACKS = "tests/contract", ("tests/documentation", "tests/integration")
-_TEMPLATE = "tests/template"  # as long as the difference between the two groups with stacks
+_INTEGRATION = "tests/integration"
 
 
 def main(arguments: list[str]) -> int:
@@ -37,26 +36,24 @@ def main(arguments: list[str]) -> int:
 
 
 def _passes_tests(arguments: list[str]) -> bool:
-    """Runs the tests that start whole stacks last, in two groups that mostly wait for them: the load of the other tests
-    would slow the stacks down.
-    """
+    """Runs the folders of tests in two lanes, one for each core of a small machine."""
     if arguments:
         return _passes("tests", ["pytest", *arguments])
     folders = {f"tests/{test.relative_to(TESTS).parts[0]}" for test in TESTS.rglob("test_*.py")}
-    others = sorted(folders - {_CONTRACT, _TEMPLATE, *_WITH_STACKS})
-    documentation, integration = _WITH_STACKS
-    return _groups_pass([_CONTRACT], others) & _groups_pass([documentation, _TEMPLATE], [integration])
+    return _lanes_pass([_INTEGRATION], sorted(folders - {_INTEGRATION}))
 
 
-def _groups_pass(*groups: list[str]) -> bool:
-    """Runs the groups of folders in parallel. Returns whether all passed. Of several groups, each output is printed at
-    its end."""
+def _lanes_pass(*lanes: list[str]) -> bool:
+    """Runs the lanes in parallel, and all folders of a lane one after the other. Prints the output of a folder at its
+    end. Returns whether all passed.
+    """
 
-    def passes(group: list[str]) -> bool:
-        return _passes(" ".join(group), ["pytest", "-q", *group], is_live=len(groups) == 1)
+    def passes(lane: list[str]) -> bool:
+        results = [_passes(folder, ["pytest", "-q", folder], is_live=False) for folder in lane]
+        return all(results)
 
     with ThreadPoolExecutor() as pool:
-        return all(list(pool.map(passes, groups)))
+        return all(list(pool.map(passes, lanes)))
 
 
 def _passes(name: str, command: list[str], *, is_live: bool = True) -> bool:
