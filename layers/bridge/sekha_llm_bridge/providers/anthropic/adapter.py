@@ -12,7 +12,7 @@ from sekha_llm_bridge.clock import Clock
 from sekha_llm_bridge.config.models import ProviderConfig
 from sekha_llm_bridge.conversation import AnswerChunk, AnswerState, ChatAnswer, Conversation, WireFormat
 from sekha_llm_bridge.errors import FailureKind, ProviderError
-from sekha_llm_bridge.providers.adaptation import REASONING_EFFORT, AdaptedRequests, with_note
+from sekha_llm_bridge.providers.adaptation import AdaptedRequests, with_note
 from sekha_llm_bridge.providers.addresses import addresses_of
 from sekha_llm_bridge.providers.anthropic.adaptations import ADAPTATIONS, content_adaptations
 from sekha_llm_bridge.providers.anthropic.original import BETA_HEADER, original_headers, original_of
@@ -22,8 +22,8 @@ from sekha_llm_bridge.providers.anthropic.request import (
     betas_of,
     chat_payload,
     count_payload,
-    has_unsent_hint,
     tokens_of_another_form,
+    unsent_wishes,
 )
 from sekha_llm_bridge.providers.anthropic.response import read_answer
 from sekha_llm_bridge.providers.anthropic.stream import MessageReader, join_events
@@ -140,8 +140,7 @@ class AnthropicAdapter:
             answer = await AdaptedRequests().send(
                 payload, by_content, lambda sent: self._requests.send(sent, ADAPTATIONS, send, left_out), left_out
             )
-        if has_unsent_hint(call.conversation, payload):
-            left_out.append(REASONING_EFFORT)
+        left_out += unsent_wishes(call.conversation, payload)
         return answer
 
     async def count_tokens(self, call: ChatCall, *, timeout_s: float) -> int | None:

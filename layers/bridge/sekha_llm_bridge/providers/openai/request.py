@@ -15,6 +15,7 @@ from sekha_llm_bridge.providers.openai.request_messages import (
     tool_choice_body,
 )
 from sekha_llm_bridge.providers.openai.vendors import Vendor
+from sekha_llm_bridge.providers.thinking_budgets import within_output_limit
 from sekha_llm_bridge.providers.tool_results import with_failure_in_words, with_media_after_results
 
 _COMMON_EFFORTS = {"xhigh": "high", "max": "high"}  # values that few models have
@@ -27,7 +28,8 @@ def chat_payload(call: ChatCall, vendor: Vendor) -> dict[str, Any]:
 
     The lowest of all output limits is sent, in the vendor's own field: it may ignore or reject another one.
     """
-    conversation = call.conversation
+    limit = call.output_limit
+    conversation = within_output_limit(call, limit)
     if conversation.wire_format is not WireFormat.OPENAI_CHAT:
         conversation = _of_other_format(conversation, vendor)
     payload: dict[str, Any] = {
@@ -48,7 +50,7 @@ def chat_payload(call: ChatCall, vendor: Vendor) -> dict[str, Any]:
         del payload["functions"]
     if call.stream_options is not None:
         payload["stream_options"] = call.stream_options
-    if (limit := call.output_limit) is not None:
+    if limit is not None:
         payload[vendor.output_cap_field] = limit
     if call.price_ceiling is not None and vendor.accepts_price_ceiling:
         payload["provider"] = _with_max_price(payload.get("provider"), call.price_ceiling)
