@@ -197,6 +197,17 @@ def test_under_a_cost_limit_a_budget_stays_within_an_output_limit_that_is_not_lo
     assert sent(fake).body["thinking"]["budget_tokens"] == 2000
 
 
+def test_under_a_cost_limit_openrouter_gets_the_highest_price_that_it_assumes(fake: FakeProvider) -> None:
+    """It chooses among several sellers of a model. Its name is the user of the test server's address."""
+    call = call_of({"messages": HI, "max_tokens": 40, "provider": {"max_price": {"completion": 10}, "only": ["x"]}})
+    call = call._replace(price_ceiling=PriceCeiling(Decimal(3), Decimal(15)))
+    base_url = fake.url.replace("//", "//openrouter.ai@")
+    chat(fake, call, base_url=base_url)
+    assert sent(fake).body["provider"] == {"max_price": {"prompt": 3, "completion": 15}}
+    chat(fake, call, base_url=base_url, allow_fields=["provider"])
+    assert sent(fake).body["provider"] == {"max_price": {"prompt": 3, "completion": 10}, "only": ["x"]}
+
+
 def test_a_budget_above_a_limit_that_the_bridge_has_not_lowered_is_the_callers(fake: FakeProvider) -> None:
     """With the beta for interleaved thinking, the budget is that of several answers."""
     request = {"messages": HI, "max_tokens": 4000, "thinking": {"type": "enabled", "budget_tokens": 32_000}}

@@ -37,7 +37,7 @@ _FEATURES_BY_FIELD = {
 """The features that are requested by a field of the same name."""
 
 _SET_BY_EMPTY_OBJECT = frozenset({"audio", "prediction", "web_search_options"})
-_DEFAULTS = {"verbosity": "medium", "speed": "standard", "n": 1}
+_DEFAULTS = {"verbosity": "medium", "speed": "standard", "inference_geo": "global", "n": 1}
 _AUDIO, _FILE = "input_audio", "file"
 _CONTENT_FEATURES = {
     _AUDIO: RequestedFeature(RequestFeature.AUDIO_INPUT),
@@ -215,7 +215,9 @@ def _unbounded_in_message(message: Message) -> Iterator[str]:
 
 def _only_shortens(context_management: object) -> bool:
     """Returns whether Anthropic's `context_management` only leaves out parts of the prompt."""
-    edits = context_management.get("edits") if isinstance(context_management, dict) else None
+    if not isinstance(context_management, dict) or context_management.keys() - {"edits"}:
+        return False
+    edits = context_management.get("edits")
     return isinstance(edits, list) and all(
         isinstance(edit, dict) and re.fullmatch(_BOUNDED_EDITS, str(edit.get("type"))) for edit in edits
     )

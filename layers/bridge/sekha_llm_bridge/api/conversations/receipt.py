@@ -30,7 +30,8 @@ def receipt_body(
     if left_out:
         all_notes.append(f"left out, because the model does not take it: {', '.join(left_out)}")
     if _sends_unknown_fields(conversation, capabilities):
-        all_notes += notes_on_unknown_fields(unknown, candidate)
+        is_original = conversation.original is not None
+        all_notes += notes_on_unknown_fields(unknown, candidate, is_original=is_original)
     if is_estimated:
         all_notes.append("the provider counted no tokens: usage and cost are estimates")
     return {**receipt.public(), "notes": all_notes}

@@ -3,7 +3,7 @@
 Source: platform.claude.com, API reference, "Versions", "Beta headers".
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from sekha_llm_bridge.conversation import NO_FIELDS, Conversation, Json, WireFormat
 from sekha_llm_bridge.providers.anthropic.output_format import Payload
@@ -12,6 +12,22 @@ from sekha_llm_bridge.providers.calls import ChatCall
 from sekha_llm_bridge.providers.thinking_budgets import budget_within
 
 BETA_HEADER = "anthropic-beta"
+
+
+KNOWN_FIELDS = frozenset(
+    {
+        *("model", "messages", "max_tokens", "system", "tools", "tool_choice", "thinking", "stream"),
+        *("temperature", "top_p", "top_k", "stop_sequences", "output_config", "output_format", "cache_control"),
+        *("mcp_servers", "container", "context_management", "metadata", "service_tier", "speed", "inference_geo"),
+        "diagnostics",
+    }
+)
+"""The fields of a request whose cost is known: bounded, or such that a cost limit excludes Anthropic for them."""
+
+
+def without_unknown_fields(payload: Payload, allowed: Collection[str]) -> Payload:
+    """Returns the body of a request without fields that are neither known nor allowed: nobody knows what they cost."""
+    return {name: value for name, value in payload.items() if name in KNOWN_FIELDS or name in allowed}
 
 
 def original_of(conversation: Conversation) -> Json | None:

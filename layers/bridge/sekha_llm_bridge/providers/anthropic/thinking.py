@@ -113,7 +113,7 @@ def _adaptive(traits: ModelTraits) -> Json:
 
 def _budget_tokens(effort: str, max_tokens: int) -> int:
     if max_tokens <= MIN_BUDGET_TOKENS:
-        raise _unsuitable(f"this model reasons only with an output limit of more than {MIN_BUDGET_TOKENS} tokens")
+        raise _unsuitable(f"this model reasons only with more than {MIN_BUDGET_TOKENS} output tokens, not {max_tokens}")
     return max(MIN_BUDGET_TOKENS, min(int(max_tokens * _SHARES[effort]), _MAX_BUDGET_TOKENS))
 
 
