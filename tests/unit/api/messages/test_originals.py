@@ -175,7 +175,8 @@ def test_a_caller_decides_no_address_and_no_key_for_a_gateway_of_anthropics_form
     messages: Function, claude: FakeProvider
 ) -> None:
     for name in ("api_base", "api_key", "extra_headers", "aws_region_name"):
-        answer = post(messages, model=MODEL, **{name: "x"})
+        fields: dict[str, Any] = {name: "x"}
+        answer = post(messages, model=MODEL, **fields)
         assert (answer.status, error(answer)["code"]) == (400, "no_capable_model")
         assert name in error(answer)["message"]
     assert not claude.received
