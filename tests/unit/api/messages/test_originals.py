@@ -202,6 +202,20 @@ def test_an_openrouter_of_anthropics_format_is_sent_no_field_by_which_it_takes_o
     assert not claude.received
 
 
+def test_the_receipt_has_the_cost_of_searches_and_names_what_else_may_be_billed(
+    messages: Function, claude: FakeProvider
+) -> None:
+    """(9 + 20 + 3) tokens of input for a dollar, 7 of output for two, each per million, and a search for a cent."""
+    claude.always(PATH, Reply(body=ANSWER))
+    receipt = ask(messages, model=MODEL, tools=[SEARCH])["bridge"]
+    assert receipt["cost"] == pytest.approx((9 + 20 + 3 * 1.25 + 7 * 2) / 1_000_000 + 0.01)
+    assert receipt["notes"] == []
+    tool = {"type": "code_execution_20250825", "name": "code_execution"}
+    receipt = ask(messages, model=MODEL, tools=[tool], speed="fast")["bridge"]
+    named = "a tool of type code_execution_20250825, speed"
+    assert receipt["notes"] == [f"anthropic may bill more than `cost`, which is that of the tokens, for: {named}"]
+
+
 def test_another_models_reasoning_is_not_sent_to_anthropic(messages: Function, claude: FakeProvider) -> None:
     def turn(*content: dict[str, Any]) -> list[dict[str, Any]]:
         return [*HI, {"role": "assistant", "content": list(content)}, *HI]
