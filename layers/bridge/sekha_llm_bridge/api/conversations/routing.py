@@ -15,6 +15,8 @@ from sekha_llm_bridge.routing import RouteRequest
 from sekha_llm_bridge.routing.names import resolve_model, resolve_preferred
 
 _FORMATS_OF_GATEWAYS = frozenset({WireFormat.OPENAI_CHAT, WireFormat.ANTHROPIC})
+# Clients of Anthropic must send a limit, those of Ollama send one by habit, as large as it may ever be.
+_LIMITS_ARE_MAXIMUMS = frozenset({WireFormat.ANTHROPIC, WireFormat.OLLAMA})
 ANSWERING_TASKS = CHAT_TASKS | {Task.AUDIO}
 
 
@@ -54,7 +56,7 @@ def route_request(
         gateway_fields=for_gateways,
         max_cost_usd=options.max_cost_usd,
         context_tokens=context_tokens,
-        is_output_needed=conversation.wire_format is not WireFormat.ANTHROPIC,  # whose clients must send a limit
+        is_output_needed=conversation.wire_format not in _LIMITS_ARE_MAXIMUMS,
         used_features=_used_features(conversation, has_images=images.count > 0),
     )
 
