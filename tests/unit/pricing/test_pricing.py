@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from sekha_llm_bridge.config.models import ModelConfig, ProviderConfig
 from sekha_llm_bridge.pricing import Price, PriceBook, count_texts
-from sekha_llm_bridge.pricing.price import Rates, Tier
+from sekha_llm_bridge.pricing.price import FREE, Rates, Tier
 from sekha_llm_bridge.usage import Usage
 from tests.fakes.openai_format import count
 from tests.fakes.settings import chat_model, embedding_model, provider
@@ -50,6 +50,16 @@ def test_more_cached_than_prompt_tokens_never_makes_a_negative_bill() -> None:
 def test_a_longer_prompt_is_billed_at_its_tier_from_the_first_token() -> None:
     assert DEARER.cost_usd(Usage(1000, 1)) == Decimal("0.003015")
     assert DEARER.cost_usd(Usage(1001, 1)) == Decimal("0.006036")
+
+
+def test_of_several_requests_to_a_model_the_longest_prompt_chooses_the_tier() -> None:
+    assert DEARER.cost_usd(Usage(1600, 1, largest_prompt_tokens=1000)) == Decimal("0.004815")
+    assert DEARER.cost_usd(Usage(1600, 1, largest_prompt_tokens=1001)) == Decimal("0.00963")
+
+
+def test_a_search_costs_a_cent_with_a_paid_model() -> None:
+    assert PRICE.cost_usd(Usage(10, web_searches=3)) == Decimal("0.03003")
+    assert FREE.cost_usd(Usage(10, web_searches=3)) == 0
 
 
 def test_a_fee_per_request_is_billed() -> None:

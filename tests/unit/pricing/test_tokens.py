@@ -20,7 +20,8 @@ from tiktoken_ext import openai_public
 from infra.tokens import pack_table
 from infra.tokens.pack_table import packed
 from sekha_llm_bridge.config.models import ProviderConfig
-from sekha_llm_bridge.pricing import TokenCount, Tokenizer, count_texts, image_tokens, tokenizer_of
+from sekha_llm_bridge.conversation import Conversation, Document, Media, Message, OtherTool, Role, Text
+from sekha_llm_bridge.pricing import TokenCount, Tokenizer, count_chat, count_texts, image_tokens, tokenizer_of
 from sekha_llm_bridge.pricing.token_table import TokenTable
 from sekha_llm_bridge.pricing.tokenizer import PIECES, upper_bound_tokens
 from tests.fakes.openai_format import count
@@ -456,6 +457,25 @@ def test_the_bound_has_room_for_the_prompt_with_which_a_vendor_introduces_the_to
     call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
     text = count({"messages": [{"role": "assistant", "content": "f {}"}]})
     assert count({"messages": [{"role": "assistant", "tool_calls": [call]}]}).bound >= text.bound + 500
+
+
+@pytest.mark.parametrize(("names", "billed"), [(["computer"], 3000), (["computer", "bash", "text_editor"], 5000)])
+def test_the_bound_has_room_for_what_anthropic_adds_for_its_own_tools(names: list[str], billed: int) -> None:
+    """804 tokens for any tools, 735 and 499 for a computer, 245 and 700 for a shell and an editor, and a third more of
+    each with the tokenizers of newer models.
+    """
+    own = tuple(OtherTool(f"{name}_20250124", {"type": f"{name}_20250124", "name": name}) for name in names)
+    hello = Conversation((Message(Role.USER, (Text("Hello"),)),))
+    assert count_chat(hello._replace(tools=own)).bound >= count_chat(hello).bound + billed
+
+
+def test_a_document_to_be_cited_has_more_tokens_for_each_sentence() -> None:
+    def bound(text: str, *, wants_citations: bool) -> int:
+        document = Document(Media("text/plain", text=text), wants_citations=wants_citations)
+        return count_chat(Conversation((Message(Role.USER, (document,)),))).bound
+
+    text = "A. " * 100
+    assert bound(text, wants_citations=True) >= bound(text, wants_citations=False) + 1000 + 16 * 100
 
 
 def test_tools_count_in_the_estimate() -> None:

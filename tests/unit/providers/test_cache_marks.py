@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from sekha_llm_bridge.api.chat.conversation import conversation_of
+from sekha_llm_bridge.api.messages.conversation import conversation_of as message_conversation_of
 from sekha_llm_bridge.bootstrap import make_bridge
 from sekha_llm_bridge.config.models import ProviderConfig
 from sekha_llm_bridge.conversation import (
@@ -83,6 +84,17 @@ def config(kind: str, base_url: str | None = None, model: str = "m") -> Provider
 )  # fmt: skip
 def test_the_longest_mark_is_found_wherever_it_is(fields: dict[str, Any], lifetime: CacheLifetime) -> None:
     assert cache_marks_of(conversation_of({"messages": [HI], **fields})).lifetime is lifetime
+
+
+def test_a_mark_within_a_document_in_blocks_is_found_and_dropped() -> None:
+    image = {"type": "image", "source": {"type": "url", "url": "https://example.org/a.png"}}
+    marked = {"type": "text", "text": "x", "cache_control": {"type": "ephemeral", "ttl": "1h"}}
+    document = {"type": "document", "source": {"type": "content", "content": [image, marked]}}
+    fields = {"messages": [{"role": "user", "content": [document]}], "max_tokens": 9}
+    assert cache_marks_of(message_conversation_of(fields)).lifetime is CacheLifetime.HOUR
+    changed = without_marks(fields)
+    assert changed is not None
+    assert "cache_control" not in str(changed)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from sekha_llm_bridge.providers.bedrock import request as bedrock
 from sekha_llm_bridge.providers.calls import ChatCall
 from sekha_llm_bridge.providers.openai.request import chat_payload as openai_payload
 from sekha_llm_bridge.providers.openai.vendors import VENDORS
+from sekha_llm_bridge.providers.thinking_budgets import unsent_thinking
 
 HI = (Message(Role.USER, (Text("hi"),)),)
 BUDGET = {"type": "enabled", "budget_tokens": 2000}
@@ -40,7 +41,7 @@ def test_anthropics_models_get_a_hint_in_their_own_words(
     call = call_of(model, hint)
     payload = anthropic.chat_payload(call)
     assert {name: payload[name] for name in ("thinking", "output_config") if name in payload} == expected
-    assert anthropic.has_unsent_hint(call.conversation, payload) is is_left_out
+    assert bool(anthropic.unsent_wishes(call.conversation, payload)) is is_left_out
 
 
 @pytest.mark.parametrize(
@@ -59,7 +60,30 @@ def test_bedrocks_models_get_what_each_takes(
     call = call_of(model, "low", **fields)
     body = bedrock.chat_body(call)
     assert body.get("additionalModelRequestFields", {}) == expected
-    assert bedrock.has_unsent_hint(call.conversation, body) is is_left_out
+    assert bool(bedrock.unsent_wishes(call.conversation, body)) is is_left_out
+
+
+@pytest.mark.parametrize(
+    ("cap", "expected", "note"),
+    [
+        (None, BUDGET, []),
+        (3000, BUDGET, []),
+        (1800, {"type": "enabled", "budget_tokens": 1024}, []),
+        (1024, None, ["thinking with an output limit of at most 1024 tokens"]),
+    ],
+)
+def test_a_budget_of_the_caller_stays_within_an_output_limit_of_the_bridge_for_every_format(
+    cap: int | None, expected: dict[str, Any] | None, note: list[str]
+) -> None:
+    conversation = Conversation(HI, thinking=BUDGET, max_output_tokens=None if cap else 9000)
+    call = ChatCall("claude-haiku-4-5", conversation, cap, 9999)
+    payload = anthropic.chat_payload(call)
+    assert (payload.get("thinking"), anthropic.unsent_wishes(conversation, payload)) == (expected, note)
+    body = bedrock.chat_body(call._replace(model_id=CLAUDE))
+    assert body.get("additionalModelRequestFields", {}).get("thinking") == expected
+    assert bedrock.unsent_wishes(conversation, body) == note
+    assert openai_payload(call, VENDORS[ProviderType.LITELLM]).get("thinking") == expected
+    assert unsent_thinking(call) == note
 
 
 def test_models_of_openais_format_get_an_effort_that_most_have_and_never_anthropics_thinking() -> None:

@@ -53,12 +53,16 @@ def unknown_names(body: Mapping[str, Any], known: Collection[str]) -> list[str]:
     return sorted(name for name in others if name not in BILLABLE_FIELDS and not is_gateway_field(name))
 
 
-def notes_on_unknown_fields(names: Collection[str], candidate: Candidate) -> list[str]:
-    """Returns the note on unknown fields that were sent to a provider; none where its `allow_fields` has them all."""
+def notes_on_unknown_fields(names: Collection[str], candidate: Candidate, *, is_original: bool = False) -> list[str]:
+    """Returns the note on unknown fields of a request to a provider; none where its `allow_fields` has them all. Under
+    a cost limit, one that was sent as it came has none of them (`is_original`).
+    """
     names = [name for name in names if name not in candidate.entry.provider.allow_fields]
     if not names:
         return []
     is_limited = candidate.price_ceiling is not None and not candidate.entry.is_free
+    if is_limited and is_original:
+        return [f"left out under the cost limit, unknown to the bridge: {_joined(names)}; see `allow_fields`"]
     bound = "; the cost limit does not cover what they may cost" if is_limited else ""
     return [f"passed on, unknown to the bridge: {_joined(names)}{bound}"]
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from enum import IntEnum
+from itertools import chain
 from typing import NamedTuple
 
 from sekha_llm_bridge.conversation.blocks import NO_FIELDS, Block, CacheControl, Json
@@ -80,10 +81,13 @@ def _lifetime_of_block(block: Block) -> CacheLifetime:
 
 
 def _raw_marks(fields: Json) -> Iterator[object]:
-    """Yields the marks of an object of the inbound format: its own, that of its `function`, those of its `content`."""
+    """Yields the marks of an object of the inbound format: its own, that of its `function`, those of its `content`,
+    and those of a document in blocks.
+    """
     yield fields.get(_NAME)
-    content = fields.get("content")
-    for inner in (fields.get("function"), *(content if isinstance(content, list) else ())):
+    source = fields.get("source")
+    contents = fields.get("content"), source.get("content") if isinstance(source, dict) else None
+    for inner in (fields.get("function"), *chain.from_iterable(one for one in contents if isinstance(one, list))):
         if isinstance(inner, dict):
             yield inner.get(_NAME)
 

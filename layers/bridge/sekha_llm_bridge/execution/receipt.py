@@ -49,7 +49,7 @@ def make_receipt(
         provider_id=entry.provider.id,
         model_id=entry.model.model_id,
         attempts=tuple(attempts),
-        notes=(*plan.notes, *notes, *_notes_on_cost(attempts, quote.bound_usd)),
+        notes=(*plan.notes, *notes, *_notes_on_cost(plan, attempts, quote.bound_usd)),
         estimated_cost=quote.estimate_usd,
         cost_bound=_bound_with_quote_usd(attempts, quote.bound_usd),
         cost=known_cost_usd(attempts),
@@ -67,11 +67,13 @@ def _bound_with_quote_usd(attempts: Sequence[Attempt], quoted_usd: Decimal | Non
     return bound_usd + max(quoted_usd - last_usd, NO_COST)
 
 
-def _notes_on_cost(attempts: Sequence[Attempt], quoted_usd: Decimal | None) -> Iterator[str]:
+def _notes_on_cost(plan: RoutePlan, attempts: Sequence[Attempt], quoted_usd: Decimal | None) -> Iterator[str]:
     interrupted = [attempt for attempt in attempts if attempt.cost_usd is None]
     if interrupted and (unknown_usd := spent_usd(interrupted)):
         yield f"interrupted attempts may have been billed, too: up to ${usd_text(unknown_usd)}"
     cost_usd = attempts[-1].cost_usd
+    if plan.request.features_with_unbounded_cost:
+        return
     if quoted_usd is not None and cost_usd is not None and cost_usd > quoted_usd:
         provider_id = attempts[-1].provider_id
         yield f"{provider_id} ignored the output limit: it billed more than ${usd_text(quoted_usd)}"

@@ -13,6 +13,9 @@ _MAX_PROMPT_TOKENS = 2**53
 CLAUDE_WRITE_FACTOR = Decimal("1.25")
 CLAUDE_HOUR_WRITE_FACTOR = 2
 
+# Source: platform.claude.com, "Web search tool", "Usage and pricing".
+CLAUDE_WEB_SEARCH_USD = Decimal("0.01")
+
 
 @dataclass(frozen=True, slots=True)
 class Rates:
@@ -65,7 +68,7 @@ class Price:
         cached = min(usage.cached_tokens, usage.prompt_tokens)
         written = min(usage.cache_write_tokens, usage.prompt_tokens - cached)
         for_an_hour = min(usage.hour_cache_write_tokens, written)
-        rates = self._rates_at(usage.prompt_tokens)
+        rates = self._rates_at(usage.largest_prompt_tokens or usage.prompt_tokens)
         tokens_usd = (
             (usage.prompt_tokens - cached - written) * rates.input_usd_per_mtok
             + cached * rates.cached_input_usd_per_mtok
@@ -73,7 +76,8 @@ class Price:
             + for_an_hour * rates.hour_write_usd_per_mtok
             + (usage.completion_tokens + usage.unlisted_tokens) * rates.output_usd_per_mtok
         )
-        return self.request_usd + tokens_usd / MILLION
+        searches_usd = Decimal(0) if self.is_free else usage.web_searches * CLAUDE_WEB_SEARCH_USD
+        return self.request_usd + searches_usd + tokens_usd / MILLION
 
     def max_rates(self, prompt_tokens: int, *, is_hour_cache: bool = False) -> tuple[Decimal, Decimal]:
         """Returns the highest (input, output) rates in USD per million tokens for a prompt of at most `prompt_tokens`,

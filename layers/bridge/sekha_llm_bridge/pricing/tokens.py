@@ -38,9 +38,16 @@ from sekha_llm_bridge.pricing.estimates import estimated_and_minimum_tokens, est
 from sekha_llm_bridge.pricing.tokenizer import Tokenizer, upper_bound_tokens, upper_bound_tokens_of_separate_texts
 
 _FRAME = (4, 32)  # (estimate, upper bound) of the tokens that a chat template adds to one message
-# For the system prompt with which vendors introduce tools: Anthropic's has up to some 500 tokens, and up to some 750
-# more for each of its own tools.
+# For the system prompt with which vendors introduce tools: Anthropic's has up to 804 tokens (Opus 4.7 with a forced
+# tool). Of its own tools, that for a computer has some 1,250 besides, more with the tokenizers of newer models. Source:
+# platform.claude.com, "Tool use with Claude", "Pricing"; "Computer use tool", "Pricing".
 _TOOLS_FRAME = 1_000
+_OWN_TOOL_FRAME = 2_000
+# Where a document is to be cited, Anthropic adds a system prompt, and something to each sentence ("Citations", "Token
+# costs", has no numbers).
+_CITATIONS_FRAME = 1_000
+_SENTENCE_FRAME = 16
+_SENTENCE_ENDS = ".!?\n。！？"
 _BLOCK_FRAME = 32  # for the names and signs around a block as JSON
 _SYSTEM_ROLES = frozenset({Role.SYSTEM, Role.DEVELOPER})
 # Roles whose texts are in the prompt unchanged. A tool's answer may be encoded as JSON again.
@@ -142,23 +149,33 @@ def count_chat(conversation: Conversation) -> TokenCount:
     # An adapter may add the tools that earlier calls name.
     has_tools = rendered or any(type(block) is ToolCall for block in blocks)
     n_other_tools = sum(isinstance(tool, OtherTool) for tool in conversation.tools)
-    tools_frame = _TOOLS_FRAME * (1 + n_other_tools) if has_tools else 0
+    bound += _TOOLS_FRAME + _OWN_TOOL_FRAME * n_other_tools if has_tools else 0
+    bound += _citation_tokens(blocks)
     likely, minimum = estimated_and_minimum_tokens(_readable_text(blocks))
     likely_rendered = estimated_tokens(rendered) if rendered else 0
     estimate = likely + likely_rendered + _FRAME[0] * n_messages
     marks = cache_marks_of(conversation)
     return TokenCount(
         estimate=estimate,
-        bound=bound + tools_frame,
+        bound=bound,
         minimum=minimum,
         images=sum(type(block) is Image for block in blocks),
-        exact=_ExactBound(lambda tokenizer: _exact_bound(bound + tools_frame, conversation, tokenizer)),
+        exact=_ExactBound(lambda tokenizer: _exact_bound(bound, conversation, tokenizer)),
         cache_marks=marks,
         marked=_marked_tokens(marks, blocks, estimate, likely_rendered) if marks.has_any else 0,
         prefix=PromptPrefix(
             lambda: likely_rendered + estimated_tokens(_readable_text(_system_blocks(conversation)).encode())
         ),
     )
+
+
+def _citation_tokens(blocks: Iterable[Block]) -> int:
+    """Returns the most tokens that are added to documents of which the answer should cite sentences."""
+    cited = [block.media.text or "" for block in blocks if isinstance(block, Document) and block.wants_citations]
+    if not cited:
+        return 0
+    n_sentences = sum(1 + sum(map(text.count, _SENTENCE_ENDS)) for text in cited)
+    return _CITATIONS_FRAME + _SENTENCE_FRAME * n_sentences
 
 
 def _marked_tokens(marks: CacheMarks, blocks: Sequence[Block], estimate: int, rendered: int) -> int:

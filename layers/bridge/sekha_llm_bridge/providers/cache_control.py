@@ -18,7 +18,7 @@ MARK = {"type": "ephemeral"}
 
 _NAME = "cache_control"
 _MARKED_TEXT = frozenset({"type", "text", _NAME})
-_HOLDERS = ("system", "tools", "messages", "content", "tool_calls", "function")
+_HOLDERS = ("system", "tools", "messages", "content", "source", "tool_calls", "function")
 """The fields in which marks can be. Others (schemas, arguments) are the caller's own data."""
 
 

@@ -42,6 +42,11 @@ class ChatCall(NamedTuple):
         return cache_marks_of(self.conversation).lifetime >= CacheLifetime.HOUR
 
     @property
+    def bounds_output(self) -> bool:
+        """Whether the bridge relies on the output limit: it has lowered or chosen it, or a cost limit counts on it."""
+        return self.output_cap is not None or self.price_ceiling is not None
+
+    @property
     def output_limit(self) -> int | None:
         """The lowest of the caller's and the bridge's output limits, in tokens for each choice."""
         caps = [cap for cap in (self.conversation.max_output_tokens, self.output_cap) if cap is not None]

@@ -1,8 +1,9 @@
 """Request fields by which a caller would decide for a gateway: other addresses, keys, models or plugins.
 
 LiteLLM and OpenRouter take them from the body of a request and act on the bridge's key, so they are refused unless the
-provider's `allow_fields` names them. Fields with addresses or keys are refused by every provider of OpenAI's format: a
-LiteLLM may also be configured as `openai`, and a caller's key must not reach a vendor for whom it is not meant.
+provider's `allow_fields` names them. Fields with addresses or keys are refused by every provider of OpenAI's or
+Anthropic's format: a LiteLLM may also be configured as `openai` or `anthropic`, and a caller's key must not reach a
+vendor for whom it is not meant.
 
 Sources: LiteLLM's documentation, "Clientside LLM Credentials", "Fallbacks", "Guardrails", and the names that its proxy
 bans from request bodies by default; OpenRouter's API reference, "Model Routing", "Plugins", "Presets".
@@ -13,6 +14,7 @@ from functools import lru_cache
 
 from sekha_llm_bridge.config.models import ProviderConfig, ProviderType
 from sekha_llm_bridge.conversation import Json
+from sekha_llm_bridge.providers.price_ceilings import is_openrouter
 
 _MAX_CACHED_NAMES = 1024  # requests repeat the same few names
 _ADDRESSES_AND_KEYS = frozenset(
@@ -94,8 +96,8 @@ def _is_refused(path: str, config: ProviderConfig) -> bool:
         return kind is ProviderType.LITELLM
     if kind is ProviderType.LITELLM:
         return True
-    is_openrouter = kind is ProviderType.OPENROUTER or "//openrouter.ai" in (config.base_url or "")
-    return names_address_or_key(name) or (is_openrouter and name in _OPENROUTER_FIELDS)
+    routes_itself = kind is ProviderType.OPENROUTER or is_openrouter(config.base_url)
+    return names_address_or_key(name) or (routes_itself and name in _OPENROUTER_FIELDS)
 
 
 def names_address_or_key(name: str) -> bool:

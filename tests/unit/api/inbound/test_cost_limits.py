@@ -1,5 +1,8 @@
 """A cost limit holds through every inbound API."""
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 
 from tests.fakes.provider import FakeProvider, Reply, chat_completion
@@ -80,3 +83,31 @@ def test_the_operators_limit_holds_for_every_api(api: InboundApi, fake: FakeProv
         provider("p", chat_model("gpt"), base_url=f"{fake.url}/v1"), routing={"max_cost_per_request": 0.001}
     )
     assert over(model="gpt", max_cost=5).receipt["cost_bound"] <= 0.001
+
+
+_EFFORTS: dict[str, dict[str, Any]] = {
+    "messages": {"thinking": {"type": "enabled", "budget_tokens": 8000}, "max_tokens": 20_000},
+    "ollama-chat": {"think": "high"},
+    "ollama-generate": {"think": "high"},
+}
+
+
+def test_a_limit_without_room_for_a_budget_of_thinking_leaves_it_out_with_a_note(
+    api: InboundApi, fake: FakeProvider, ask: Ask
+) -> None:
+    """Anthropic's smallest budget is 1,024 tokens. `reasoning_effort` is a requirement: its model is no candidate."""
+    claude = chat_model("claude-sonnet-4-5", price=(3, 15), context_window=200_000)
+    over = api.over(provider("p", claude, provider_type="anthropic", base_url=fake.url))
+    ask = replace(ask, max_tokens=None)
+    if api.name not in _EFFORTS:
+        effort = {"reasoning": {"effort": "high"}} if api.name == "responses" else {"reasoning_effort": "high"}
+        answer = over(ask, model="claude-sonnet-4-5", max_cost=0.012, **effort)
+        assert answer.status == 400
+        assert answer.error is not None
+        assert "reasons only with more than 1024 output tokens" in answer.error["message"]
+        return
+    answer = over(ask, model="claude-sonnet-4-5", max_cost=0.012, **_EFFORTS[api.name])
+    sent = fake.calls("/v1/messages")[0].body
+    assert 64 <= sent["max_tokens"] <= 1024
+    assert "thinking" not in sent
+    assert any(note.startswith("left out") for note in answer.receipt["notes"])

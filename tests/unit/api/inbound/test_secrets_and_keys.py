@@ -1,5 +1,6 @@
 """No secret and no prompt comes out of any inbound API, and keys, budgets and idempotency hold for each."""
 
+import asyncio
 from dataclasses import replace
 from decimal import Decimal
 from io import StringIO
@@ -7,10 +8,11 @@ from io import StringIO
 import pytest
 
 from sekha_llm_bridge.access.caller import Caller, KeyPolicy
+from sekha_llm_bridge.access.quotas import Counter, Quota
 from sekha_llm_bridge.access.quotas.memory import MemoryQuotaStore
 from sekha_llm_bridge.bootstrap import make_bridge
 from sekha_llm_bridge.errors import ConfigError
-from tests.fakes.provider import FakeProvider, Reply
+from tests.fakes.provider import FakeProvider, Reply, Stream, chat_events
 from tests.fakes.settings import chat_model, make_settings, provider
 from tests.unit.api.inbound.apis import Ask, Client, InboundApi
 
@@ -107,6 +109,21 @@ def test_a_spent_budget_is_a_402_for_every_api(api: InboundApi, fake: FakeProvid
     assert statuses[0] == 200
     assert statuses[-1] == 402
     assert len(fake.calls(CLOUD_PATH)) == statuses.count(200)
+
+
+@pytest.mark.usefixtures("_keys_are_needed")
+def test_a_cut_stream_is_paid_from_the_budget_by_its_bound(api: InboundApi, fake: FakeProvider) -> None:
+    """The provider may bill the whole answer, which ends at 500 tokens for two dollars per million."""
+    fake.always(CLOUD_PATH, Reply(stream=Stream(list(chat_events("Hello"))[:2])))
+    bridge = make_bridge(
+        make_settings(provider("p", chat_model("gpt"), base_url=f"{fake.url}/v1")), quota_store=MemoryQuotaStore()
+    )
+    answer = api.with_bridge(bridge)(Ask(stream=True), model="gpt", caller=key(daily_usd=Decimal("0.0018")))
+    assert answer.error is not None
+    assert answer.error["code"] == "answer_broken"
+    quota = Quota("key_a", {Counter.DAY: 1})
+    used = asyncio.new_event_loop().run_until_complete(bridge.spending_maker().quotas.read(quota)).used
+    assert 500 * 2 / 10**6 < used[Counter.DAY] / 10**12 <= 0.0018
 
 
 def test_a_repeated_request_gets_the_first_answer(client: Client, fake: FakeProvider, ask: Ask) -> None:

@@ -4,8 +4,11 @@ from typing import Any
 
 import pytest
 
+from sekha_llm_bridge.api.conversations.options import OPTION_FIELDS
 from sekha_llm_bridge.api.conversations.packed_reasoning import packed
+from sekha_llm_bridge.api.messages.request import KNOWN_FIELDS
 from sekha_llm_bridge.conversation import Reasoning
+from sekha_llm_bridge.providers.anthropic import original
 from tests.fakes import anthropic_wire as wire
 from tests.fakes.functions import Function
 from tests.fakes.message_events import read_events
@@ -142,6 +145,75 @@ def test_fields_that_the_bridge_does_not_know_are_passed_on_and_noted(messages: 
     body = ask(messages, model=MODEL, x_new={"a": 1})
     assert claude.calls(PATH)[0].body["x_new"] == {"a": 1}
     assert body["bridge"]["notes"] == ["passed on, unknown to the bridge: x_new"]
+
+
+def test_under_a_cost_limit_fields_that_the_bridge_does_not_know_are_left_out_and_noted(
+    messages: Function, claude: FakeProvider
+) -> None:
+    """What Anthropic adds to its API may be billed in a way that the bridge cannot know."""
+    body = ask(messages, model=MODEL, max_cost=1, x_new={"a": 1}, provider={"only": ["x"]})
+    assert claude.calls(PATH)[0].body == {"model": MODEL, "messages": HI, "max_tokens": 100}
+    note = "left out under the cost limit, unknown to the bridge: provider, x_new; see `allow_fields`"
+    assert body["bridge"]["notes"] == [note]
+
+
+def test_under_a_cost_limit_a_field_that_the_operator_allows_is_passed_on(claude: FakeProvider) -> None:
+    section = provider(
+        "anthropic", chat_model(MODEL), provider_type="anthropic", base_url=claude.url, allow_fields=["x_new"]
+    )
+    body = ask(function(section), model=MODEL, max_cost=1, x_new=1)
+    assert claude.calls(PATH)[0].body["x_new"] == 1
+    assert body["bridge"]["notes"] == []
+
+
+def test_the_fields_whose_cost_the_adapter_knows_are_those_that_the_api_knows() -> None:
+    """Others are left out under a cost limit."""
+    assert original.KNOWN_FIELDS == KNOWN_FIELDS - OPTION_FIELDS
+
+
+def test_a_caller_decides_no_address_and_no_key_for_a_gateway_of_anthropics_format(
+    messages: Function, claude: FakeProvider
+) -> None:
+    for name in ("api_base", "api_key", "extra_headers", "aws_region_name"):
+        fields: dict[str, Any] = {name: "x"}
+        answer = post(messages, model=MODEL, **fields)
+        assert (answer.status, error(answer)["code"]) == (400, "no_capable_model")
+        assert name in error(answer)["message"]
+    assert not claude.received
+
+
+@pytest.mark.parametrize("fields", [{"models": ["a/b"]}, {"plugins": [{"id": "web"}]}, {"preset": "x"}])
+def test_a_field_by_which_a_gateway_takes_other_models_or_searches_excludes_a_paid_model_under_a_limit(
+    messages: Function, claude: FakeProvider, fields: dict[str, Any]
+) -> None:
+    answer = post(messages, model=MODEL, max_cost=1, **fields)
+    assert (answer.status, error(answer)["code"]) == (402, "cost_limit_exceeded")
+    assert not claude.received
+
+
+def test_an_openrouter_of_anthropics_format_is_sent_no_field_by_which_it_takes_other_models(
+    claude: FakeProvider,
+) -> None:
+    """Its name is the user of the test server's address."""
+    base_url = claude.url.replace("//", "//openrouter.ai@")
+    router = function(provider("router", chat_model(MODEL), provider_type="anthropic", base_url=base_url))
+    answer = post(router, model=MODEL, models=["a/b"])
+    assert (answer.status, error(answer)["code"]) == (400, "no_capable_model")
+    assert not claude.received
+
+
+def test_the_receipt_has_the_cost_of_searches_and_names_what_else_may_be_billed(
+    messages: Function, claude: FakeProvider
+) -> None:
+    """(9 + 20 + 3) tokens of input for a dollar, 7 of output for two, each per million, and a search for a cent."""
+    claude.always(PATH, Reply(body=ANSWER))
+    receipt = ask(messages, model=MODEL, tools=[SEARCH])["bridge"]
+    assert receipt["cost"] == pytest.approx((9 + 20 + 3 * 1.25 + 7 * 2) / 1_000_000 + 0.01)
+    assert receipt["notes"] == []
+    tool = {"type": "code_execution_20250825", "name": "code_execution"}
+    receipt = ask(messages, model=MODEL, tools=[tool], speed="fast")["bridge"]
+    named = "a tool of type code_execution_20250825, speed"
+    assert receipt["notes"] == [f"anthropic may bill more than `cost`, which is that of the tokens, for: {named}"]
 
 
 def test_another_models_reasoning_is_not_sent_to_anthropic(messages: Function, claude: FakeProvider) -> None:

@@ -308,12 +308,14 @@ def test_what_agents_always_send_is_no_unbounded_cost(messages: Function, fake: 
         "thinking": {"type": "adaptive"},
         "service_tier": "standard_only",
         "speed": "standard",
+        "inference_geo": "global",
         "tools": [{"type": "bash_20250124", "name": "bash"}],
     }
     assert ask(messages, max_cost=0.5, **agents)["bridge"]["provider_id"] == "anthropic"
-    compacting = {"edits": [{"type": "compact_20260112"}]}
-    refused = post(messages, model="claude-opus-4-6", max_cost=0.5, context_management=compacting)
-    assert (refused.status, error(refused)["code"]) == (402, "cost_limit_exceeded")
+    compacting = {"type": "compact_20260112"}
+    for management in ({"edits": [compacting]}, {"edits": [], "compaction": compacting}):
+        refused = post(messages, model="claude-opus-4-6", max_cost=0.5, context_management=management)
+        assert (refused.status, error(refused)["code"]) == (402, "cost_limit_exceeded")
 
 
 def test_a_field_that_another_format_does_not_have_is_noted(messages: Function) -> None:

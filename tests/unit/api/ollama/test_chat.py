@@ -262,6 +262,13 @@ def test_options_that_mean_nothing_are_left_out(ollama: Function, fake: FakeProv
     assert sent_to(fake).keys() == {"model", "messages"}
 
 
+def test_a_limit_above_what_a_window_leaves_excludes_no_model(ollama: Function, fake: FakeProvider) -> None:
+    """Clients send the largest number that any model takes: it is a maximum."""
+    ask(ollama, model="gpt", options={"num_predict": 1_000_000})
+    body = sent_to(fake)
+    assert 1024 <= (body.get("max_completion_tokens") or body["max_tokens"]) < 1_000_000
+
+
 def test_ollamas_own_options_reach_ollama_and_others_note_what_changes_the_answer(
     ollama: Function, fake: FakeProvider, second: FakeProvider
 ) -> None:

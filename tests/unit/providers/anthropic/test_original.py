@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
+from decimal import Decimal
 from typing import Any, TypeVar
 
 import pytest
@@ -13,7 +14,7 @@ from sekha_llm_bridge.conversation import AnswerChunk, WireFormat
 from sekha_llm_bridge.errors import FailureKind
 from sekha_llm_bridge.providers.anthropic.adapter import CAPABILITIES, AnthropicAdapter
 from sekha_llm_bridge.providers.anthropic.output_format import ANSWER_TOOL
-from sekha_llm_bridge.providers.calls import ChatCall
+from sekha_llm_bridge.providers.calls import ChatCall, PriceCeiling
 from sekha_llm_bridge.providers.http import JsonHttp
 from tests.fakes import anthropic_wire as wire
 from tests.fakes.failures import raises_failure
@@ -153,13 +154,58 @@ def test_only_the_output_limit_is_lowered(fake: FakeProvider) -> None:
     assert sent(fake).body == {**REQUEST, "model": MODEL, "max_tokens": 500}
 
 
-@pytest.mark.parametrize(("cap", "budget"), [(None, 9000), (20_000, 9000), (8000, 4000), (1500, 1024), (1000, 9000)])
+@pytest.mark.parametrize(("cap", "budget"), [(None, 9000), (20_000, 9000), (8000, 4000), (1500, 1024), (1025, 1024)])
 def test_a_budget_for_thinking_stays_within_a_lowered_limit_where_that_has_room_for_one(
     fake: FakeProvider, cap: int | None, budget: int
 ) -> None:
     request = {"messages": HI, "max_tokens": 10_000, "thinking": {"type": "enabled", "budget_tokens": 9000}}
-    chat(fake, call_of(request, cap=cap))
+    answer = chat(fake, call_of(request, cap=cap))
     assert sent(fake).body["thinking"] == {"type": "enabled", "budget_tokens": budget}
+    assert answer.left_out == ()
+
+
+@pytest.mark.parametrize("is_streamed", [False, True])
+def test_a_lowered_limit_without_room_for_a_budget_leaves_thinking_out_with_a_note(
+    fake: FakeProvider, *, is_streamed: bool
+) -> None:
+    """Anthropic refuses a budget below 1,024 tokens, one that is not below `max_tokens`, and without thinking the edit
+    that clears it.
+    """
+    clear_tools = {"type": "clear_tool_uses_20250919"}
+    request = {
+        "messages": HI,
+        "max_tokens": 10_000,
+        "thinking": {"type": "enabled", "budget_tokens": 9000},
+        "context_management": {"edits": [{"type": "clear_thinking_20251015", "keep": "all"}, clear_tools]},
+    }
+    call = call_of(request, cap=1024)
+    if is_streamed:
+        fake.script(PATH, Reply(stream=Stream(list(wire.stream(ANSWER)))))
+        left_out = stream(fake, call)[0].left_out
+    else:
+        left_out = chat(fake, call).left_out
+    body = sent(fake).body
+    assert "thinking" not in body
+    assert body["context_management"] == {"edits": [clear_tools]}
+    assert left_out == ("thinking with an output limit of at most 1024 tokens",)
+
+
+def test_under_a_cost_limit_a_budget_stays_within_an_output_limit_that_is_not_lowered(fake: FakeProvider) -> None:
+    """A budget above `max_tokens` is that of several answers, and `max_tokens` may not bound what is billed."""
+    request = {"messages": HI, "max_tokens": 4000, "thinking": {"type": "enabled", "budget_tokens": 32_000}}
+    chat(fake, call_of(request)._replace(price_ceiling=PriceCeiling(Decimal(3), Decimal(15))))
+    assert sent(fake).body["thinking"]["budget_tokens"] == 2000
+
+
+def test_under_a_cost_limit_openrouter_gets_the_highest_price_that_it_assumes(fake: FakeProvider) -> None:
+    """It chooses among several sellers of a model. Its name is the user of the test server's address."""
+    call = call_of({"messages": HI, "max_tokens": 40, "provider": {"max_price": {"completion": 10}, "only": ["x"]}})
+    call = call._replace(price_ceiling=PriceCeiling(Decimal(3), Decimal(15)))
+    base_url = fake.url.replace("//", "//openrouter.ai@")
+    chat(fake, call, base_url=base_url)
+    assert sent(fake).body["provider"] == {"max_price": {"prompt": 3, "completion": 15}}
+    chat(fake, call, base_url=base_url, allow_fields=["provider"])
+    assert sent(fake).body["provider"] == {"max_price": {"prompt": 3, "completion": 10}, "only": ["x"]}
 
 
 def test_a_budget_above_a_limit_that_the_bridge_has_not_lowered_is_the_callers(fake: FakeProvider) -> None:
@@ -232,7 +278,11 @@ def test_an_answer_by_the_bridges_own_tool_is_not_kept(fake: FakeProvider) -> No
 @pytest.mark.parametrize(
     ("message", "changes", "left_out"),
     [
-        ("adaptive thinking is not supported on this model", {"thinking": None}, ("thinking",)),
+        (
+            "adaptive thinking is not supported on this model",
+            {"thinking": None, "context_management": None},  # its only edit is one of thinking
+            ("thinking",),
+        ),
         (
             "This model does not support the effort parameter.",
             {"output_config": {"task_budget": {"type": "tokens", "total": 9}}},

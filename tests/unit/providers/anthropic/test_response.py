@@ -36,6 +36,24 @@ def choice_of(*content: Any, **fields: Any) -> Choice:
     return read(*content, **fields).choices[0]
 
 
+def test_a_compaction_is_billed_besides_the_answer() -> None:
+    """`input_tokens` and `output_tokens` are those of the answer alone, and 0 where only a compaction was asked for."""
+    compaction = {"type": "compaction", **wire.usage(180_000, 3500, read=400)}
+    answer = {"type": "message", **wire.usage(23_000, 1000)}
+    both = {**wire.usage(23_000, 1000), "iterations": [compaction, answer]}
+    assert read_usage(both) == Usage(203_400, 4500, cached_tokens=400, largest_prompt_tokens=180_400)
+    alone = {"input_tokens": 0, "output_tokens": 0, "iterations": [compaction]}
+    assert read_usage(alone) == Usage(180_400, 3500, cached_tokens=400)
+    for iterations in (None, [], [answer], "x", [None, {"type": "compaction"}]):
+        assert read_usage({**wire.usage(23_000, 1000), "iterations": iterations}) == Usage(23_000, 1000)
+
+
+def test_searches_are_counted() -> None:
+    used = {**wire.usage(9, 7), "server_tool_use": {"web_search_requests": 3, "web_fetch_requests": 2}}
+    assert read_usage(used) == Usage(9, 7, web_searches=3)
+    assert read_usage({**used, "server_tool_use": None}) == Usage(9, 7)
+
+
 def test_the_blocks_keep_their_order() -> None:
     server_tool = {"type": "server_tool_use", "id": "s1", "name": "web_search", "input": {}}
     blocks = choice_of(

@@ -37,7 +37,7 @@ _FEATURES_BY_FIELD = {
 """The features that are requested by a field of the same name."""
 
 _SET_BY_EMPTY_OBJECT = frozenset({"audio", "prediction", "web_search_options"})
-_DEFAULTS = {"verbosity": "medium", "speed": "standard", "n": 1}
+_DEFAULTS = {"verbosity": "medium", "speed": "standard", "inference_geo": "global", "n": 1}
 _AUDIO, _FILE = "input_audio", "file"
 _CONTENT_FEATURES = {
     _AUDIO: RequestedFeature(RequestFeature.AUDIO_INPUT),
@@ -49,6 +49,7 @@ _MAX_SHOWN_CHARACTERS = 60
 _BOUNDED_TIERS = frozenset({None, "auto", "default", "flex", "standard_only"})
 # The others search or run code, which the provider bills. Those of Anthropic are run by the caller.
 _BOUNDED_TOOL = r"function|custom|(?:bash|computer|memory|text_editor|computer_toolset|browser_toolset)_20\d{6}"
+_COUNTED_BY_ANTHROPIC = r"context_management|a tool of type web_(?:fetch|search)_20\d{6}"
 _BOUNDED_EDITS = r"clear_(?:thinking|tool_uses)_20\d{6}"  # they shorten the prompt; a compaction is another answer
 
 
@@ -172,20 +173,35 @@ def features_with_unbounded_cost(conversation: Conversation) -> frozenset[str]:
     """Returns the names of features that are known to cost more than can be bounded before the request; a cost limit
     excludes paid models for them. A field that nobody knows is not among them: the answer has a note on it instead.
     """
+    found = _billed_apart(conversation) | uncounted_output_fields(conversation)
+    for message in conversation.messages:
+        found.update(_unbounded_in_message(message))
+    return frozenset(found)
+
+
+def features_billed_apart(conversation: Conversation) -> frozenset[str]:
+    """Returns the names of the features that may be billed besides the tokens, or at another price for them, so that a
+    receipt does not have their cost. Anthropic counts its searches, and the tokens of what it fetches or compacts.
+    """
+    found = _billed_apart(conversation)
+    if conversation.wire_format is WireFormat.ANTHROPIC:
+        found = {name for name in found if not re.fullmatch(_COUNTED_BY_ANTHROPIC, name)}
+    return frozenset(found)
+
+
+def _billed_apart(conversation: Conversation) -> set[str]:
     extra = conversation.vendor_fields
-    found = {name for name in extra.keys() & BILLABLE_FIELDS if _is_set(conversation, name)}
-    found |= uncounted_output_fields(conversation)
+    billable = extra.keys() & (BILLABLE_FIELDS - UNCOUNTED_OUTPUT_FIELDS)
+    found = {name for name in billable if _is_set(conversation, name)}
     if _only_shortens(extra.get("context_management")):
         found.discard("context_management")
     found |= _modalities(conversation) - {"text"}
     for tool in conversation.tools:
         if isinstance(tool, OtherTool) and not re.fullmatch(_BOUNDED_TOOL, tool.kind):
             found.add(f"a tool of type {tool.kind}")
-    for message in conversation.messages:
-        found.update(_unbounded_in_message(message))
     if extra.get("service_tier") not in _BOUNDED_TIERS:
         found.add("service_tier")
-    return frozenset(found)
+    return found
 
 
 def uncounted_output_fields(conversation: Conversation) -> frozenset[str]:
@@ -215,7 +231,9 @@ def _unbounded_in_message(message: Message) -> Iterator[str]:
 
 def _only_shortens(context_management: object) -> bool:
     """Returns whether Anthropic's `context_management` only leaves out parts of the prompt."""
-    edits = context_management.get("edits") if isinstance(context_management, dict) else None
+    if not isinstance(context_management, dict) or context_management.keys() - {"edits"}:
+        return False
+    edits = context_management.get("edits")
     return isinstance(edits, list) and all(
         isinstance(edit, dict) and re.fullmatch(_BOUNDED_EDITS, str(edit.get("type"))) for edit in edits
     )

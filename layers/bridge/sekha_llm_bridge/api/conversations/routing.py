@@ -14,6 +14,9 @@ from sekha_llm_bridge.providers import RequestedFeature, gateway_fields
 from sekha_llm_bridge.routing import RouteRequest
 from sekha_llm_bridge.routing.names import resolve_model, resolve_preferred
 
+_FORMATS_OF_GATEWAYS = frozenset({WireFormat.OPENAI_CHAT, WireFormat.ANTHROPIC})
+# Clients of Anthropic must send a limit, those of Ollama send one by habit, as large as it may ever be.
+_LIMITS_ARE_MAXIMUMS = frozenset({WireFormat.ANTHROPIC, WireFormat.OLLAMA})
 ANSWERING_TASKS = CHAT_TASKS | {Task.AUDIO}
 
 
@@ -53,14 +56,14 @@ def route_request(
         gateway_fields=for_gateways,
         max_cost_usd=options.max_cost_usd,
         context_tokens=context_tokens,
-        is_output_needed=conversation.wire_format is not WireFormat.ANTHROPIC,  # whose clients must send a limit
+        is_output_needed=conversation.wire_format not in _LIMITS_ARE_MAXIMUMS,
         used_features=_used_features(conversation, has_images=images.count > 0),
     )
 
 
 def _gateway_fields(conversation: Conversation) -> frozenset[str]:
-    """Returns the `gateway_fields` of a request in OpenAI's format; those of other formats reach no gateway."""
-    if conversation.wire_format is not WireFormat.OPENAI_CHAT:
+    """Returns the `gateway_fields` of a request in a format in which it may reach a gateway as it was sent."""
+    if conversation.wire_format not in _FORMATS_OF_GATEWAYS:
         return frozenset()
     tools = [tool.fields if isinstance(tool, OtherTool) else tool.extra for tool in conversation.tools]
     return gateway_fields({**conversation.vendor_fields, "tools": [dict(fields) for fields in tools]})

@@ -17,6 +17,7 @@ from sekha_llm_bridge.providers.adaptation import REASONING_EFFORT, Adaptation
 from sekha_llm_bridge.providers.anthropic.messages import blocks_of
 from sekha_llm_bridge.providers.anthropic.models import traits_of
 from sekha_llm_bridge.providers.anthropic.output_format import Payload, without_native_format
+from sekha_llm_bridge.providers.anthropic.thinking import without_thinking
 from sekha_llm_bridge.providers.cache_control import CACHE_ADAPTATIONS
 from sekha_llm_bridge.providers.system_messages import with_system_as_user
 
@@ -47,14 +48,13 @@ def _without_budget(payload: Payload) -> Payload | None:
     """Drops a budget for thinking: with one, the model requires its own reasoning before the last calls, which another
     vendor's model has made.
     """
-    if (payload.get("thinking") or {}).get("type") != "enabled":
-        return None
-    return {name: value for name, value in payload.items() if name != "thinking"}
+    is_on = (payload.get("thinking") or {}).get("type") == "enabled"
+    return without_thinking(payload) if is_on else None
 
 
 def _without_thinking(payload: Payload) -> Payload | None:
     """Drops what the caller says about thinking, where it has said it for another model."""
-    return {name: value for name, value in payload.items() if name != "thinking"} if "thinking" in payload else None
+    return without_thinking(payload) if "thinking" in payload else None
 
 
 def _without_effort(payload: Payload) -> Payload | None:

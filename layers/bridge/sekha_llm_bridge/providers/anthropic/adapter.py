@@ -12,18 +12,23 @@ from sekha_llm_bridge.clock import Clock
 from sekha_llm_bridge.config.models import ProviderConfig
 from sekha_llm_bridge.conversation import AnswerChunk, AnswerState, ChatAnswer, Conversation, WireFormat
 from sekha_llm_bridge.errors import FailureKind, ProviderError
-from sekha_llm_bridge.providers.adaptation import REASONING_EFFORT, AdaptedRequests, with_note
+from sekha_llm_bridge.providers.adaptation import AdaptedRequests, with_note
 from sekha_llm_bridge.providers.addresses import addresses_of
 from sekha_llm_bridge.providers.anthropic.adaptations import ADAPTATIONS, content_adaptations
-from sekha_llm_bridge.providers.anthropic.original import BETA_HEADER, original_headers, original_of
+from sekha_llm_bridge.providers.anthropic.original import (
+    BETA_HEADER,
+    original_headers,
+    original_of,
+    without_unknown_fields,
+)
 from sekha_llm_bridge.providers.anthropic.output_format import Payload, forces_answer_tool
 from sekha_llm_bridge.providers.anthropic.request import (
     TRANSLATED_OWN_FIELDS,
     betas_of,
     chat_payload,
     count_payload,
-    has_unsent_hint,
     tokens_of_another_form,
+    unsent_wishes,
 )
 from sekha_llm_bridge.providers.anthropic.response import read_answer
 from sekha_llm_bridge.providers.anthropic.stream import MessageReader, join_events
@@ -41,6 +46,7 @@ from sekha_llm_bridge.providers.event_stream import EventDecoder
 from sekha_llm_bridge.providers.field_table import capabilities_in_table
 from sekha_llm_bridge.providers.http import JsonHttp, request_headers
 from sekha_llm_bridge.providers.output_caps import names_field, output_cap_guard
+from sekha_llm_bridge.providers.price_ceilings import is_openrouter, with_max_price
 from sekha_llm_bridge.providers.token_counts import read_count
 
 T = TypeVar("T")
@@ -75,6 +81,8 @@ class AnthropicAdapter:
         self._http = http
         self._clock = clock
         self._headers = anthropic_headers(config)
+        self._allowed_fields = config.allow_fields
+        self._takes_price_ceiling = is_openrouter(config.base_url)
         self._uncountable: set[str] = set()  # the models for which the server has not counted: it has no such path
 
     async def chat(self, call: ChatCall, *, timeout_s: float) -> ChatAnswer:
@@ -97,12 +105,12 @@ class AnthropicAdapter:
                     is_hour_cache=call.asks_for_hour_cache,
                 )
 
-        answer = await self._send(call, chat_payload(call), send, left_out)
+        answer = await self._send(call, self._payload(call), send, left_out)
         return answer._replace(left_out=tuple(left_out)) if left_out else answer
 
     async def stream(self, call: ChatCall, *, timeout_s: float) -> AsyncGenerator[AnswerChunk]:
         """See `Provider.stream`. The answer is complete with its stop reason, whether `message_stop` follows or not."""
-        payload = chat_payload(call, stream=True)
+        payload = self._payload(call, stream=True)
         reader, decoder = MessageReader(payload, created=self._unix_time_s()), EventDecoder()
         reader.is_hour_cache = call.asks_for_hour_cache
         left_out: list[str] = []
@@ -131,6 +139,17 @@ class AnthropicAdapter:
             if reader.state is not AnswerState.FINISHED:
                 raise
 
+    def _payload(self, call: ChatCall, *, stream: bool = False) -> Payload:
+        """Returns the body of a request. Under a cost limit, it has no fields of unknown cost, and OpenRouter gets the
+        highest price that the limit assumes.
+        """
+        payload = chat_payload(call, stream=stream)
+        if call.price_ceiling is None:
+            return payload
+        if original_of(call.conversation) is not None:
+            payload = without_unknown_fields(payload, self._allowed_fields)
+        return with_max_price(payload, call.price_ceiling) if self._takes_price_ceiling else payload
+
     async def _send(
         self, call: ChatCall, payload: Payload, send: Callable[[Payload], Awaitable[T]], left_out: list[str]
     ) -> T:
@@ -140,8 +159,7 @@ class AnthropicAdapter:
             answer = await AdaptedRequests().send(
                 payload, by_content, lambda sent: self._requests.send(sent, ADAPTATIONS, send, left_out), left_out
             )
-        if has_unsent_hint(call.conversation, payload):
-            left_out.append(REASONING_EFFORT)
+        left_out += unsent_wishes(call.conversation, payload)
         return answer
 
     async def count_tokens(self, call: ChatCall, *, timeout_s: float) -> int | None:
@@ -154,7 +172,7 @@ class AnthropicAdapter:
         if call.model_id in self._uncountable:
             return None
         try:
-            payload = chat_payload(call)
+            payload = self._payload(call)
             body = await self._http.post(
                 self._urls.count_tokens,
                 payload=count_payload(payload),

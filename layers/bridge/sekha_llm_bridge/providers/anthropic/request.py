@@ -17,6 +17,7 @@ from typing import Any
 import orjson
 
 from sekha_llm_bridge.conversation import Conversation, Json
+from sekha_llm_bridge.providers.adaptation import REASONING_EFFORT
 from sekha_llm_bridge.providers.anthropic.blocks import cache_control, unsuitable
 from sekha_llm_bridge.providers.anthropic.messages import WireMessage, blocks_of, wire_prompt
 from sekha_llm_bridge.providers.anthropic.models import ModelTraits, ThinkingMode, traits_of
@@ -26,6 +27,7 @@ from sekha_llm_bridge.providers.anthropic.thinking import Thinking, thinking_of
 from sekha_llm_bridge.providers.anthropic.tools import wire_tool_choice, wire_tools
 from sekha_llm_bridge.providers.cache_control import MARK
 from sekha_llm_bridge.providers.calls import ChatCall
+from sekha_llm_bridge.providers.thinking_budgets import THINKING_WITHOUT_ROOM, within_output_limit
 
 OWN_FIELDS = frozenset({"container", "context_management", "inference_geo", "mcp_servers", "speed"})
 """Anthropic's own fields of a request, which are sent as they are."""
@@ -62,9 +64,10 @@ def chat_payload(call: ChatCall, *, stream: bool = False) -> Payload:
 
 
 def _translated(call: ChatCall, traits: ModelTraits, *, stream: bool) -> Payload:
-    conversation = call.conversation
+    max_tokens = _max_tokens(call, traits)
+    conversation = within_output_limit(call, max_tokens)
     prompt = wire_prompt(conversation)
-    payload: Payload = {"model": call.model_id, "max_tokens": _max_tokens(call, traits), "messages": prompt.messages}
+    payload: Payload = {"model": call.model_id, "max_tokens": max_tokens, "messages": prompt.messages}
     if prompt.system:
         payload["system"] = prompt.system
     if conversation.tools:
@@ -99,10 +102,14 @@ def _marked_last(items: Sequence[Payload], takes_mark: Callable[[Payload], bool]
     return [{**item, "cache_control": MARK} if at == last else item for at, item in enumerate(items)]
 
 
-def has_unsent_hint(conversation: Conversation, payload: Payload) -> bool:
-    """Returns whether the caller asks for reasoning, by a hint, and the body does not."""
+def unsent_wishes(conversation: Conversation, payload: Payload) -> list[str]:
+    """Returns what the caller asks for, and the body does not: the names for a note."""
+    if "thinking" in payload:
+        return []
+    if conversation.thinking is not None:
+        return [THINKING_WITHOUT_ROOM]
     is_hinted = conversation.effort_hint not in {None, "none"} and original_of(conversation) is None
-    return is_hinted and "thinking" not in payload and "effort" not in payload.get("output_config", {})
+    return [REASONING_EFFORT] if is_hinted and "effort" not in payload.get("output_config", {}) else []
 
 
 def count_payload(payload: Payload) -> Payload:

@@ -7,7 +7,7 @@ place in chunks; whole answers have them.
 Source: platform.claude.com, "Streaming Messages".
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import orjson
@@ -232,14 +232,13 @@ def events_of(event: Json) -> Iterator[Json]:
     yield {"type": "message_stop"}
 
 
-# The name and the field of each delta's addition to its block.
-_ADDITIONS: dict[str, tuple[str, Callable[[Any, Any], Any]]] = {
-    "text_delta": ("text", lambda before, added: (before or "") + added["text"]),
-    "thinking_delta": ("thinking", lambda before, added: (before or "") + added["thinking"]),
-    "signature_delta": ("signature", lambda before, added: (before or "") + added["signature"]),
-    "citations_delta": ("citations", lambda before, added: [*(before or ()), added["citation"]]),
-    "input_json_delta": ("partial_json", lambda before, added: (before or "") + added["partial_json"]),
+_TEXT_DELTAS = {
+    "text_delta": "text",
+    "thinking_delta": "thinking",
+    "signature_delta": "signature",
+    "input_json_delta": "partial_json",
 }
+"""The field of a block to which each delta adds its own field of the same name."""
 
 
 def join_events(events: list[dict[str, Any]]) -> dict[str, Any]:
@@ -248,7 +247,7 @@ def join_events(events: list[dict[str, Any]]) -> dict[str, Any]:
     Raises `ProviderError` (MALFORMED_ANSWER) where the events end before the stop reason.
     """
     message: dict[str, Any] = {}
-    blocks: dict[object, dict[str, Any]] = {}
+    blocks: dict[object, _JoinedBlock] = {}
     for event in events:
         match event.get("type"):
             case "message":
@@ -256,18 +255,36 @@ def join_events(events: list[dict[str, Any]]) -> dict[str, Any]:
             case "message_start":
                 message = {**event["message"]}
             case "content_block_start":
-                blocks[event.get("index")] = dict(event["content_block"])
-            case "content_block_delta" if addition := _ADDITIONS.get(event["delta"]["type"]):
-                block, (name, add) = blocks[event.get("index")], addition
-                block[name] = add(block.get(name), event["delta"])
+                blocks[event.get("index")] = _JoinedBlock(event["content_block"])
+            case "content_block_delta":
+                blocks[event.get("index")].add(event["delta"])
             case "message_delta":
                 usage = merged_usage(message.get("usage") or {}, event.get("usage"))
                 message = {**message, **event["delta"], "usage": usage}
     if message.get("stop_reason") is None:
         raise malformed_answer("the provider's answer ended before its stop reason: it was cut off")
-    return {**message, "content": [_with_input(block) for block in blocks.values()]}
+    return {**message, "content": [block.whole() for block in blocks.values()]}
 
 
-def _with_input(block: dict[str, Any]) -> dict[str, Any]:
-    arguments = block.pop("partial_json", None)
-    return {**block, "input": orjson.loads(arguments)} if arguments else block
+class _JoinedBlock:
+    """A block and the deltas that add to it. An answer may have as many deltas as tokens, so texts are joined once."""
+
+    def __init__(self, first: Json) -> None:
+        self._first = first
+        self._texts: dict[str, list[str]] = {}
+        self._citations: list[Any] = []
+
+    def add(self, delta: Json) -> None:
+        if (name := _TEXT_DELTAS.get(delta["type"])) is not None:
+            self._texts.setdefault(name, []).append(read_text(delta[name]))
+        elif delta["type"] == "citations_delta":
+            self._citations.append(delta["citation"])
+
+    def whole(self) -> dict[str, Any]:
+        block = {**self._first}
+        for name, texts in self._texts.items():
+            block[name] = "".join([block.get(name) or "", *texts])
+        if self._citations:
+            block["citations"] = [*(block.get("citations") or ()), *self._citations]
+        arguments = block.pop("partial_json", None)
+        return {**block, "input": orjson.loads(arguments)} if arguments else block

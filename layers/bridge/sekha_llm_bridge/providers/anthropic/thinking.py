@@ -6,16 +6,37 @@ Budgets are shares of `max_tokens`, which they are part of. Sources: platform.cl
 Tokens").
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sekha_llm_bridge.conversation import Conversation, Json
 from sekha_llm_bridge.errors import FailureKind, ProviderError
 from sekha_llm_bridge.providers.anthropic.models import ModelTraits, ThinkingMode
+from sekha_llm_bridge.providers.thinking_budgets import MIN_BUDGET_TOKENS
 
-_MIN_BUDGET_TOKENS = 1024
 _MAX_BUDGET_TOKENS = 128_000
 _SHARES = {"minimal": 0.1, "low": 0.2, "medium": 0.5, "high": 0.8, "xhigh": 0.95, "max": 0.95}
 _LEVELS = tuple(_SHARES)
+
+
+def without_thinking(payload: dict[str, Any]) -> dict[str, Any]:
+    """Returns a request without `thinking`, and without the edit that clears earlier thinking: Anthropic refuses that
+    edit where the model does not think.
+    """
+    rest = {name: value for name, value in payload.items() if name != "thinking"}
+    management = rest.get("context_management")
+    edits = management.get("edits") if isinstance(management, dict) else None
+    if not isinstance(edits, list):
+        return rest
+    kept = [edit for edit in edits if not (isinstance(edit, dict) and _clears_thinking(edit))]
+    if kept == edits:
+        return rest
+    if kept:
+        return {**rest, "context_management": {**rest["context_management"], "edits": kept}}
+    return {name: value for name, value in rest.items() if name != "context_management"}
+
+
+def _clears_thinking(edit: Json) -> bool:
+    return str(edit.get("type")).startswith("clear_thinking_")
 
 
 class Thinking(NamedTuple):
@@ -91,9 +112,9 @@ def _adaptive(traits: ModelTraits) -> Json:
 
 
 def _budget_tokens(effort: str, max_tokens: int) -> int:
-    if max_tokens <= _MIN_BUDGET_TOKENS:
-        raise _unsuitable(f"this model reasons only with an output limit of more than {_MIN_BUDGET_TOKENS} tokens")
-    return max(_MIN_BUDGET_TOKENS, min(int(max_tokens * _SHARES[effort]), _MAX_BUDGET_TOKENS))
+    if max_tokens <= MIN_BUDGET_TOKENS:
+        raise _unsuitable(f"this model reasons only with more than {MIN_BUDGET_TOKENS} output tokens, not {max_tokens}")
+    return max(MIN_BUDGET_TOKENS, min(int(max_tokens * _SHARES[effort]), _MAX_BUDGET_TOKENS))
 
 
 def nearest_effort(effort: object, efforts: tuple[str, ...]) -> str | None:

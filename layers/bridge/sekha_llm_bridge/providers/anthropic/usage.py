@@ -1,8 +1,13 @@
 """Reads Anthropic's token counts.
 
 Anthropic counts the tokens that it writes to its cache and reads from it beside `input_tokens`; here they are part of
-the prompt. Source: platform.claude.com, "Prompt caching", "Tracking cache performance".
+the prompt. So are those of a compaction, for which it asks the model once more: they are only in `iterations`.
+
+Sources: platform.claude.com, "Prompt caching", "Tracking cache performance"; "Compaction", "Understanding usage"; "Web
+search tool", "Usage and pricing".
 """
+
+from dataclasses import astuple, replace
 
 from sekha_llm_bridge.conversation import Json
 from sekha_llm_bridge.providers.token_counts import read_count, usage_in_openais_spelling
@@ -17,6 +22,28 @@ def read_usage(usage: object, *, is_hour_cache: bool = False) -> Usage | None:
     """
     if not isinstance(usage, dict):
         return None
+    requests = [usage, *_compactions(usage)]
+    counted = [counts for one in requests if (counts := _counts(one, is_hour_cache=is_hour_cache)) is not None]
+    if not counted:
+        return None
+    total = counted[0]
+    if len(counted) > 1:
+        total = Usage(*map(sum, zip(*map(astuple, counted), strict=True)))
+        total = replace(total, largest_prompt_tokens=max(counts.prompt_tokens for counts in counted))
+    searches = usage.get("server_tool_use")
+    n_searches = _count(searches, "web_search_requests") if isinstance(searches, dict) else 0
+    return replace(total, web_searches=n_searches) if n_searches else total
+
+
+def _compactions(usage: Json) -> list[Json]:
+    iterations = usage.get("iterations")
+    if not isinstance(iterations, list):
+        return []
+    return [one for one in iterations if isinstance(one, dict) and one.get("type") == "compaction"]
+
+
+def _counts(usage: Json, *, is_hour_cache: bool) -> Usage | None:
+    """Returns the counts of one request to the model; None unless it has a prompt and an answer."""
     read, written = _count(usage, "cache_read_input_tokens"), _count(usage, "cache_creation_input_tokens")
     prompt_tokens = _count(usage, "input_tokens") + read + written
     completion_tokens = read_count(usage.get("output_tokens"))

@@ -16,7 +16,7 @@ from sekha_llm_bridge.clock import Clock
 from sekha_llm_bridge.config.models import ProviderConfig, Task
 from sekha_llm_bridge.conversation import AnswerChunk, ChatAnswer
 from sekha_llm_bridge.errors import FailureKind, ProviderError
-from sekha_llm_bridge.providers.adaptation import REASONING_EFFORT, AdaptedRequests, with_note
+from sekha_llm_bridge.providers.adaptation import AdaptedRequests, with_note
 from sekha_llm_bridge.providers.base import (
     BatchLimits,
     EmbeddingAnswer,
@@ -34,7 +34,7 @@ from sekha_llm_bridge.providers.bedrock.request import (
     OWN_FIELDS,
     Guardrail,
     chat_body,
-    has_unsent_hint,
+    unsent_wishes,
     uses_output_tool,
 )
 from sekha_llm_bridge.providers.bedrock.response import read_usage, translate_chat_answer
@@ -218,8 +218,7 @@ class BedrockAdapter:
         with output_cap_guard(call, rejects_max_tokens, is_always_sent=True):
             adaptations = chat_adaptations(call.conversation)
             answer = await self._requests.send(payload, adaptations, send_with_credentials, left_out)
-        if has_unsent_hint(call.conversation, payload["body"]):
-            left_out.append(REASONING_EFFORT)
+        left_out += unsent_wishes(call.conversation, payload["body"])
         return answer
 
     async def _with_valid_credentials(self, send: Callable[[], Awaitable[T]]) -> T:

@@ -19,10 +19,12 @@ from sekha_llm_bridge.conversation import (
     WireFormat,
 )
 from sekha_llm_bridge.errors import ProviderError
+from sekha_llm_bridge.providers.adaptation import REASONING_EFFORT
 from sekha_llm_bridge.providers.bedrock.content import Content, MessageTranslator, cache_point, unsuitable
 from sekha_llm_bridge.providers.bedrock.models import ModelFamily, ReasoningStyle, family_of
 from sekha_llm_bridge.providers.bedrock.reasoning import REASONING_FIELDS, reasoning_fields, takes_thinking
 from sekha_llm_bridge.providers.calls import ChatCall
+from sekha_llm_bridge.providers.thinking_budgets import THINKING_WITHOUT_ROOM, within_output_limit
 
 OWN_FIELDS = frozenset({"top_k", "thinking", "cache_control"})
 """The fields that `chat_body` translates besides OpenAI's, which are in the field table."""
@@ -54,8 +56,9 @@ def chat_body(call: ChatCall, guardrail: Guardrail | None = None) -> ChatBody:
     `maxTokens` is always sent: unset, Bedrock reserves the model's maximum of the account's quota. Raises
     `ProviderError` (CANDIDATE_UNSUITABLE) for what Converse, or this model, has no place for.
     """
-    conversation, family = call.conversation, family_of(call.model_id)
+    family = family_of(call.model_id)
     max_tokens = call.output_limit or call.max_output_tokens or family.default_max_tokens
+    conversation = within_output_limit(call, max_tokens)
     tools = _tools(conversation, family)
     body: ChatBody = _messages(conversation, family, has_tools=bool(tools))
     body["inferenceConfig"] = _inference_config(conversation, max_tokens)
@@ -175,10 +178,15 @@ def _reasoning_fields(conversation: Conversation, family: ModelFamily, max_token
         return {}
 
 
-def has_unsent_hint(conversation: Conversation, body: ChatBody) -> bool:
-    """Returns whether the caller asks for reasoning, by a hint, and the body does not."""
+def unsent_wishes(conversation: Conversation, body: ChatBody) -> list[str]:
+    """Returns what the caller asks for, and the body does not: the names for a note."""
     fields = body.get("additionalModelRequestFields", {})
-    return conversation.effort_hint not in {None, "none"} and not REASONING_FIELDS & fields.keys()
+    if REASONING_FIELDS & fields.keys():
+        return []
+    if conversation.effort_hint not in {None, "none"}:
+        return [REASONING_EFFORT]
+    thinks = conversation.thinking is not None and conversation.thinking.get("type") == "enabled"
+    return [THINKING_WITHOUT_ROOM] if thinks else []
 
 
 def _tools(conversation: Conversation, family: ModelFamily) -> list[Content]:

@@ -25,6 +25,7 @@ from sekha_llm_bridge.providers.openai.response import read_chat_answer, read_ve
 from sekha_llm_bridge.providers.openai.stream import ChunkReader, join_chunks
 from sekha_llm_bridge.providers.openai.vendors import Vendor
 from sekha_llm_bridge.providers.output_caps import names_field, output_cap_guard
+from sekha_llm_bridge.providers.thinking_budgets import unsent_thinking
 from sekha_llm_bridge.providers.token_counts import read_chat_usage, read_usage
 
 CAPABILITIES = AdapterCapabilities(
@@ -46,7 +47,7 @@ class OpenAIAdapter:
     async def chat(self, call: ChatCall, *, timeout_s: float) -> ChatAnswer:
         """See `Provider.chat`."""
         payload = chat_payload(call, self._vendor)
-        left_out: list[str] = []
+        left_out = unsent_thinking(call)
         with output_cap_guard(call, _names_output_cap):
             body = await self._post(
                 self._urls.chat, payload, chat_adaptations(call.conversation), timeout_s, join_chunks, left_out
@@ -61,7 +62,7 @@ class OpenAIAdapter:
         is_hour_cache = call.asks_for_hour_cache
         reader = ChunkReader(call.conversation.n_choices, self._unix_time_s, is_hour_cache=is_hour_cache)
         decoder, payload = EventDecoder(), {**chat_payload(call, self._vendor), "stream": True}
-        left_out: list[str] = []
+        left_out = unsent_thinking(call)
         try:
             async with AsyncExitStack() as stack:
                 with output_cap_guard(call, _names_output_cap):

@@ -5,7 +5,7 @@ from typing import Any
 from sekha_llm_bridge.conversation import Conversation, Json, Message, Text, WireFormat, cache_marks_of
 from sekha_llm_bridge.providers.base import EmbeddingCall
 from sekha_llm_bridge.providers.cache_control import MARK, without_marks
-from sekha_llm_bridge.providers.calls import ChatCall, PriceCeiling
+from sekha_llm_bridge.providers.calls import ChatCall
 from sekha_llm_bridge.providers.openai.request_messages import (
     add_reasoning_details,
     cache_body,
@@ -15,6 +15,8 @@ from sekha_llm_bridge.providers.openai.request_messages import (
     tool_choice_body,
 )
 from sekha_llm_bridge.providers.openai.vendors import Vendor
+from sekha_llm_bridge.providers.price_ceilings import with_max_price
+from sekha_llm_bridge.providers.thinking_budgets import within_output_limit
 from sekha_llm_bridge.providers.tool_results import with_failure_in_words, with_media_after_results
 
 _COMMON_EFFORTS = {"xhigh": "high", "max": "high"}  # values that few models have
@@ -27,7 +29,8 @@ def chat_payload(call: ChatCall, vendor: Vendor) -> dict[str, Any]:
 
     The lowest of all output limits is sent, in the vendor's own field: it may ignore or reject another one.
     """
-    conversation = call.conversation
+    limit = call.output_limit
+    conversation = within_output_limit(call, limit)
     if conversation.wire_format is not WireFormat.OPENAI_CHAT:
         conversation = _of_other_format(conversation, vendor)
     payload: dict[str, Any] = {
@@ -48,10 +51,10 @@ def chat_payload(call: ChatCall, vendor: Vendor) -> dict[str, Any]:
         del payload["functions"]
     if call.stream_options is not None:
         payload["stream_options"] = call.stream_options
-    if (limit := call.output_limit) is not None:
+    if limit is not None:
         payload[vendor.output_cap_field] = limit
     if call.price_ceiling is not None and vendor.accepts_price_ceiling:
-        payload["provider"] = _with_max_price(payload.get("provider"), call.price_ceiling)
+        payload = with_max_price(payload, call.price_ceiling)
     return _with_cache_marks(payload, call, vendor)
 
 
@@ -137,21 +140,6 @@ def _typed_fields(conversation: Conversation) -> dict[str, Any]:
     if conversation.cache is not None:
         fields["cache_control"] = cache_body(conversation.cache)
     return fields
-
-
-def _with_max_price(provider: object, ceiling: PriceCeiling) -> dict[str, Any]:
-    """Returns OpenRouter's `provider` object with a `max_price` of at most the ceiling and the caller's own prices.
-
-    Source: OpenRouter's documentation, "Provider Routing".
-    """
-    preferences: dict[str, Any] = provider if isinstance(provider, dict) else {}
-    max_price = preferences.get("max_price")
-    requested: dict[str, Any] = max_price if isinstance(max_price, dict) else {}
-    prices = {"prompt": float(ceiling.input_usd_per_mtok), "completion": float(ceiling.output_usd_per_mtok)}
-    for name, price in prices.items():
-        if isinstance(requested.get(name), int | float):
-            prices[name] = min(price, requested[name])
-    return {**preferences, "max_price": {**requested, **prices}}
 
 
 def embedding_payload(call: EmbeddingCall) -> dict[str, Any]:
