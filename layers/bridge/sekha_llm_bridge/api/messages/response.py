@@ -8,6 +8,7 @@ import orjson
 from sekha_llm_bridge.api.messages.call_ids import AnswerCallIds
 from sekha_llm_bridge.api.messages.reasoning_marks import thinking_block
 from sekha_llm_bridge.api.messages.stop_reasons import Ending, ending_body
+from sekha_llm_bridge.api.messages.tool_names import full_names
 from sekha_llm_bridge.api.messages.usage import usage_body, usage_of_original
 from sekha_llm_bridge.conversation import (
     NO_FIELDS,
@@ -42,7 +43,7 @@ def message_body(answer: ChatAnswer, model_id: str, receipt: Json, conversation:
     choice = answer.choices[0]
     return {
         **message_frame(answer.answer_id, model_id),
-        "content": list(content_of(choice.blocks, AnswerCallIds(conversation))),
+        "content": list(content_of(choice.blocks, conversation)),
         **ending_body(_ending(choice), stop_sequences_of(conversation)),
         "usage": usage_body(answer.usage, is_estimated=answer.usage_is_estimated),
         "bridge": receipt,
@@ -68,8 +69,9 @@ def stop_sequences_of(conversation: Conversation) -> Collection[str]:
     return stop if isinstance(stop, list) else ()
 
 
-def content_of(blocks: Iterable[Block], ids: AnswerCallIds) -> Iterable[dict[str, Any]]:
+def content_of(blocks: Iterable[Block], conversation: Conversation) -> Iterable[dict[str, Any]]:
     """Yields the content blocks of an answer; texts without a letter are left out."""
+    ids, names = AnswerCallIds(conversation), full_names(conversation)
     for block in blocks:
         match block:
             case Text(text) if text:
@@ -79,8 +81,8 @@ def content_of(blocks: Iterable[Block], ids: AnswerCallIds) -> Iterable[dict[str
             case Reasoning():
                 yield thinking_block(block)
             case ToolCall():
-                call_id = ids.valid(block.call_id)
-                yield {"type": "tool_use", "id": call_id, "name": block.name, "input": _input(block.arguments)}
+                call_id, name = ids.valid(block.call_id), names.get(block.name, block.name)
+                yield {"type": "tool_use", "id": call_id, "name": name, "input": _input(block.arguments)}
             case OtherBlock():
                 yield dict(block.fields)
 
