@@ -81,7 +81,7 @@ class MessageEvents:
         return {**frame, "content": [], "stop_reason": None, "stop_sequence": None, "usage": usage}
 
     def _original(self, sent: Json) -> bytes:
-        """Returns an event as the provider sent it, with what clients require; what ends the message waits for `end`."""
+        """Returns an event as the provider sent it, completed for clients. What ends the message waits for `end`."""
         match sent.get("type"):
             case "message_start":
                 return self._original_start(sent)
