@@ -57,8 +57,8 @@ def names_field(failure: Failure, *fields: str) -> bool:
 def limit_adaptations(
     conversation: Conversation, *fields: str, adjust: Callable[[Any], Any] = lambda payload: payload
 ) -> Sequence[Adaptation]:
-    """Returns the forms with a lower limit in one of these fields. `adjust` changes what depends on it. Anthropic's clients
-    must send a limit, and agents send the largest one that any model takes. Others mean what they send.
+    """Returns the forms with a lower limit in one of these fields. `adjust` changes what depends on it. Clients of
+    Anthropic's format must send a limit, and agents send the largest one that any model takes. Others mean theirs.
     """
     if conversation.wire_format is not WireFormat.ANTHROPIC:
         return ()

@@ -67,7 +67,7 @@ def conversation_of(fields: Json, headers: Mapping[str, str] = NO_FIELDS) -> Con
     choice: Json = fields.get("tool_choice") or NO_FIELDS
     output: Json = fields.get("output_config") or NO_FIELDS
     tools = tuple(map(_tool, fields.get("tools") or ()))
-    parameters = {other: value for name, other in _PARAMETERS.items() if (value := fields.get(name)) is not None}
+    parameters = {other: value for name, other in _PARAMETERS.items() if (value := fields.get(name)) not in (None, [])}
     thinking: Json | None = fields.get("thinking")
     return Conversation(
         messages=(*_system(fields.get("system")), *_messages(fields["messages"])),

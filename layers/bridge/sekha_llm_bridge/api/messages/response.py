@@ -1,6 +1,7 @@
 """The body of an answer: Anthropic's message, with the receipt."""
 
 from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import orjson
@@ -24,6 +25,9 @@ from sekha_llm_bridge.conversation import (
     ToolCall,
 )
 
+UNNAMED = "unnamed"
+"""The name of a call that the model has not named: no server takes an empty one back."""
+
 _ID_PREFIX = "msg_"
 _REQUIRED: Mapping[str, Json] = {
     "text": {"text": ""},
@@ -39,7 +43,8 @@ def message_body(answer: ChatAnswer, model_id: str, receipt: Json, conversation:
     if (original := answer.original) is not None and original.wire_format is conversation.wire_format:
         usage = usage_of_original(original.fields.get("usage"), answer.usage, is_estimated=answer.usage_is_estimated)
         content = [complete_block(block) for block in original.fields.get("content") or ()]
-        return {**original.fields, "content": content, "model": model_id, "usage": usage, "bridge": receipt}
+        frame = {**message_frame(answer.answer_id, model_id), "stop_sequence": None, **original.fields}
+        return {**frame, "content": content, "model": model_id, "usage": usage, "bridge": receipt}
     choice = answer.choices[0]
     return {
         **message_frame(answer.answer_id, model_id),
@@ -52,9 +57,11 @@ def message_body(answer: ChatAnswer, model_id: str, receipt: Json, conversation:
 
 def complete_block(block: Json) -> Json:
     """Returns a block of a provider with the fields that Anthropic's clients require. Other servers of Anthropic's
-    format leave some out: llama.cpp begins a call without its input.
+    format leave some out, or give the input of a call as a text: llama.cpp begins a call without its input.
     """
-    return {**_REQUIRED.get(block.get("type", ""), NO_FIELDS), **block}
+    required = _REQUIRED.get(block.get("type", ""), NO_FIELDS)
+    whole = {**required, **block}
+    return {**whole, "input": _input(whole["input"])} if "input" in required else whole
 
 
 def message_frame(answer_id: str, model_id: str) -> dict[str, Any]:
@@ -81,7 +88,7 @@ def content_of(blocks: Iterable[Block], conversation: Conversation) -> Iterable[
             case Reasoning():
                 yield thinking_block(block)
             case ToolCall():
-                call_id, name = ids.valid(block.call_id), names.get(block.name, block.name)
+                call_id, name = ids.valid(block.call_id), names.get(block.name, block.name) or UNNAMED
                 yield {"type": "tool_use", "id": call_id, "name": name, "input": _input(block.arguments)}
             case OtherBlock():
                 yield dict(block.fields)
@@ -92,14 +99,14 @@ def own_citations(citations: Iterable[Json]) -> list[Json]:
     return [one for one in citations if str(one.get("type")).endswith(_CITATIONS)]
 
 
-def _input(arguments: str) -> dict[str, Any]:
+def _input(arguments: object) -> dict[str, Any]:
     """Returns the input of a call, which must be an object; the text itself in one, where it is none: it may have been
     cut off.
     """
-    try:
-        found = orjson.loads(arguments or "{}")
-    except orjson.JSONDecodeError:
-        found = arguments
+    found = arguments or {}
+    if isinstance(arguments, str):
+        with suppress(orjson.JSONDecodeError):
+            found = orjson.loads(arguments or "{}")
     return found if isinstance(found, dict) else {"arguments": found}
 
 

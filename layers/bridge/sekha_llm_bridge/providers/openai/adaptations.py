@@ -103,6 +103,14 @@ def _with_answers_after_results(payload: Payload) -> Payload | None:
     return None if messages == payload.get("messages") else {**payload, "messages": messages}
 
 
+def _with_only_the_named_tool(payload: Payload) -> Payload | None:
+    """Requires a call of the one tool that there is, for servers whose `tool_choice` is a word."""
+    choice = payload.get("tool_choice")
+    name = (choice.get("function") or {}).get("name") if isinstance(choice, dict) else None
+    tools = [tool for tool in payload.get("tools") or () if (tool.get("function") or {}).get("name") == name]
+    return {**payload, "tools": tools, "tool_choice": "required"} if name and tools else None
+
+
 def _with_short_call_ids(payload: Payload) -> Payload | None:
     return _changed_messages(payload, _with_short_ids)
 
@@ -228,6 +236,7 @@ _OTHER_FORMATS = (
     Adaptation(r"\bmin_p\b", _without_min_p, leaves_out="min_p"),
     Adaptation(r"\bsystem\b.{0,40}\bmessage|\broles?\b|\btemplate\b", _with_system_at_beginning),
     Adaptation(r"\bafter role\W+tool\b", _with_answers_after_results),
+    Adaptation(r"\btool_choice\b", _with_only_the_named_tool),
     Adaptation(_LONG_CALL_ID, _with_short_call_ids),
     by_rejection(r"\bunknown name\b", _without_unknown_keywords, leaves_out="keywords of tools' schemas"),
     Adaptation(r"\bcontent\b|\bexpected a string|\binvalid type\b", _with_content_as_text),
