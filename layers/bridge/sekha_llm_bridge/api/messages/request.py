@@ -12,7 +12,7 @@ from sekha_llm_bridge.api.conversations.options import OptionFields
 from sekha_llm_bridge.media.addresses import check_public_url
 
 _INT32 = 2**31
-_OutputLimit = Annotated[int, Field(strict=True, ge=1, lt=_INT32)]
+_OutputLimit = Annotated[int, Field(strict=True, ge=0, lt=_INT32)]  # 0: the prompt is only written to the cache
 _FIELDS_OF_SOURCES = {
     "base64": ("media_type", "data"),
     "url": ("url",),
