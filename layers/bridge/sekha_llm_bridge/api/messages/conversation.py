@@ -41,6 +41,7 @@ from sekha_llm_bridge.conversation import (
     WireFormat,
 )
 from sekha_llm_bridge.media.inspect import media_type_of
+from sekha_llm_bridge.providers.call_inputs import input_object
 
 _ROLES = {"user": Role.USER, "assistant": Role.ASSISTANT, "system": Role.SYSTEM}
 _CHOICE_MODES = {
@@ -170,7 +171,7 @@ def _block(sent: Json) -> Block:
         case "document":
             return _document(sent, cache)
         case "tool_use":
-            arguments = json_text(sent["input"])
+            arguments = json_text(input_object(sent["input"]))
             extra = _others(sent, ("type", "id", "name", "input", "cache_control"))
             return ToolCall(sent["id"], short_name(sent["name"]), arguments, cache=cache, extra=extra)
         case "tool_reference":  # others are sent all tools, also those that Anthropic would load later

@@ -84,7 +84,7 @@ class Part(_Lenient):
     source: SourceOrText | None = None
     id: str | None = None
     name: str | None = None
-    input: dict[str, Any] | None = None
+    input: dict[str, Any] | str | None = None  # agents send back a text where the model has written no JSON object
     thinking: str | None = None
     signature: str | None = None
     data: str | None = None

@@ -1,10 +1,7 @@
 """The body of an answer: Anthropic's message, with the receipt."""
 
 from collections.abc import Collection, Iterable, Mapping
-from contextlib import suppress
 from typing import Any
-
-import orjson
 
 from sekha_llm_bridge.api.messages.call_ids import AnswerCallIds
 from sekha_llm_bridge.api.messages.reasoning_marks import thinking_block
@@ -24,6 +21,7 @@ from sekha_llm_bridge.conversation import (
     Text,
     ToolCall,
 )
+from sekha_llm_bridge.providers.call_inputs import input_object
 
 UNNAMED = "unnamed"
 """The name of a call that the model has not named: no server takes an empty one back."""
@@ -61,7 +59,7 @@ def complete_block(block: Json) -> Json:
     """
     required = _REQUIRED.get(block.get("type", ""), NO_FIELDS)
     whole = {**required, **block}
-    return {**whole, "input": _input(whole["input"])} if "input" in required else whole
+    return {**whole, "input": input_object(whole["input"])} if "input" in required else whole
 
 
 def message_frame(answer_id: str, model_id: str) -> dict[str, Any]:
@@ -89,7 +87,7 @@ def content_of(blocks: Iterable[Block], conversation: Conversation) -> Iterable[
                 yield thinking_block(block)
             case ToolCall():
                 call_id, name = ids.valid(block.call_id), names.get(block.name, block.name) or UNNAMED
-                yield {"type": "tool_use", "id": call_id, "name": name, "input": _input(block.arguments)}
+                yield {"type": "tool_use", "id": call_id, "name": name, "input": input_object(block.arguments)}
             case OtherBlock():
                 yield dict(block.fields)
 
@@ -97,17 +95,6 @@ def content_of(blocks: Iterable[Block], conversation: Conversation) -> Iterable[
 def own_citations(citations: Iterable[Json]) -> list[Json]:
     """Returns the citations that are in Anthropic's form."""
     return [one for one in citations if str(one.get("type")).endswith(_CITATIONS)]
-
-
-def _input(arguments: object) -> dict[str, Any]:
-    """Returns the input of a call, which must be an object; the text itself in one, where it is none: it may have been
-    cut off.
-    """
-    found = arguments or {}
-    if isinstance(arguments, str):
-        with suppress(orjson.JSONDecodeError):
-            found = orjson.loads(arguments or "{}")
-    return found if isinstance(found, dict) else {"arguments": found}
 
 
 def _ending(choice: Choice) -> Ending:

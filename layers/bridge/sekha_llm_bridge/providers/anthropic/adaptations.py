@@ -12,7 +12,7 @@ Sources: Anthropic's error messages, as they are quoted in public reports: "Inva
 from collections.abc import Sequence
 from typing import Any
 
-from sekha_llm_bridge.conversation import Conversation, Json
+from sekha_llm_bridge.conversation import Conversation, Image, Json
 from sekha_llm_bridge.errors import Failure
 from sekha_llm_bridge.providers.adaptation import REASONING_EFFORT, Adaptation, by_rejection, names_unknown
 from sekha_llm_bridge.providers.anthropic.messages import blocks_of
@@ -21,6 +21,7 @@ from sekha_llm_bridge.providers.anthropic.original import BETA_HEADER
 from sekha_llm_bridge.providers.anthropic.output_format import Payload, without_native_format
 from sekha_llm_bridge.providers.cache_control import CACHE_ADAPTATIONS
 from sekha_llm_bridge.providers.call_ids import anthropic_call_id
+from sekha_llm_bridge.providers.call_inputs import input_object
 from sekha_llm_bridge.providers.output_caps import limit_adaptations
 from sekha_llm_bridge.providers.system_messages import with_system_as_user
 
@@ -129,10 +130,36 @@ def _filled(holder: Json) -> Payload:
     return {**holder, "content": kept} if kept or content else dict(holder)
 
 
-def _with_valid_call_ids(payload: Payload) -> Payload | None:
-    """Replaces ids of calls that Anthropic does not take: another server has made them."""
-    messages = [_with_valid_ids(message) for message in payload["messages"]]
+def _true_media_types(conversation: Conversation) -> Adaptation:
+    """Returns the form with the media types that images have by their bytes: agents take them from names of files."""
+    blocks = (block for message in conversation.messages for block in message.blocks)
+    types = {block.media.data: block.media.media_type for block in blocks if isinstance(block, Image)}
+
+    def with_true_type(holder: Json) -> Payload:
+        content, source = holder.get("content"), holder.get("source")
+        if holder.get("type") == "image" and isinstance(source, dict) and (found := types.get(source.get("data"))):
+            return {**holder, "source": {**source, "media_type": found}}
+        return {**holder, "content": list(map(with_true_type, content))} if isinstance(content, list) else dict(holder)
+
+    def change(payload: Payload) -> Payload | None:
+        messages = [with_true_type(message) for message in payload["messages"]]
+        return None if messages == payload["messages"] else {**payload, "messages": messages}
+
+    return Adaptation(r"\bimage\b.{0,60}\bmedia type\b", change)
+
+
+def _with_inputs_as_objects(payload: Payload) -> Payload | None:
+    """Replaces inputs of calls that are texts: agents keep one where a model has written no JSON object."""
+    messages = [_with_objects(message) for message in payload["messages"]]
     return None if messages == payload["messages"] else {**payload, "messages": messages}
+
+
+def _with_objects(message: Json) -> Payload:
+    blocks = [
+        {**block, "input": input_object(block.get("input"))} if block["type"] == "tool_use" else block
+        for block in blocks_of(dict(message))
+    ]
+    return {**message, "content": blocks} if blocks else dict(message)
 
 
 def _with_valid_ids(message: Json) -> Payload:
@@ -168,6 +195,7 @@ _BY_CONTENT = (
     Adaptation(r"\bsignature\b|redacted_thinking|\bthinking\W+blocks?\b", _without_earlier_reasoning),
     Adaptation(r"must define tools|tools=? (?:param|must)", _with_tools_of_history),
     Adaptation(r"\b(?:non-)?empty\b|\bnon-whitespace\b", _without_empty_content),
+    Adaptation(r"\btool_use\.input\b", _with_inputs_as_objects),
     Adaptation(r"\btool_use(?:_id|\.id)\b.{0,80}\bpattern\b", _with_valid_call_ids),
 )
 
@@ -207,4 +235,5 @@ def content_adaptations(conversation: Conversation, model_id: str) -> Sequence[A
     is_hinted = conversation.original is not None or conversation.effort_hint is not None
     hints = _OF_HINTS if is_hinted else ()
     limits = limit_adaptations(conversation, "max_tokens", adjust=_with_lower_budget)
-    return (*_BY_CONTENT, *hints, Adaptation(pattern, _without_structured_output), *limits)
+    by_content = (*_BY_CONTENT, _true_media_types(conversation))
+    return (*by_content, *hints, Adaptation(pattern, _without_structured_output), *limits)
