@@ -268,7 +268,7 @@ def test_marks_are_dropped_step_by_step_the_lifetime_first() -> None:
         )
     ]
     payload: dict[str, Any] = {"cache_control": HOUR, "messages": [message("user", [part("a", cache_control=HOUR)])]}
-    ttl, of_request, all_marks = CACHE_ADAPTATIONS
+    ttl, _scopes, of_request, all_marks = CACHE_ADAPTATIONS
     assert ttl.may_avoid(failures[0])
     payload = ttl.change(payload) or {}
     assert payload == {"cache_control": MARK, "messages": [message("user", [part("a", cache_control=MARK)])]}

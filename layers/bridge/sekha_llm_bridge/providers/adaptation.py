@@ -27,7 +27,8 @@ class Adaptation(NamedTuple):
     in any letter case. `change` returns the payload in the other form, or None where it has nothing to change. `kinds`
     are the kinds of rejection that it may avoid. `pattern_of_model` matches rejections that later requests would get,
     too: only then is the form remembered. By default, all are. `leaves_out` names what of the request is lost by it,
-    for a note to the caller; empty where nothing is.
+    for a note to the caller; empty where nothing is. `change_by` is for forms that depend on what the rejection says:
+    they are never remembered, and `change` has no effect.
     """
 
     pattern: str
@@ -35,6 +36,11 @@ class Adaptation(NamedTuple):
     kinds: frozenset[FailureKind] = _REJECTIONS
     pattern_of_model: str = ""
     leaves_out: str = ""
+    change_by: Callable[[Any, Failure], Any | None] | None = None
+
+    def changed(self, payload: Any, failure: Failure) -> Any | None:
+        """Returns the payload in the other form after this rejection; None where it has nothing to change."""
+        return self.change(payload) if self.change_by is None else self.change_by(payload, failure)
 
     def may_avoid(self, failure: Failure) -> bool:
         """Returns whether the rejection names what this adaptation changes."""
@@ -42,7 +48,30 @@ class Adaptation(NamedTuple):
 
     def is_needed_again(self, failure: Failure) -> bool:
         """Returns whether the model would reject later requests, too, and not only this one."""
-        return _names(self.pattern_of_model, failure)
+        return self.change_by is None and _names(self.pattern_of_model, failure)
+
+
+def by_rejection(
+    pattern: str,
+    change_by: Callable[[Any, Failure], Any | None],
+    *,
+    kinds: frozenset[FailureKind] = _REJECTIONS,
+    leaves_out: str = "",
+) -> Adaptation:
+    """Returns an adaptation whose form depends on what the rejection says."""
+    return Adaptation(pattern, lambda _: None, kinds, leaves_out=leaves_out, change_by=change_by)
+
+
+# What servers say of a field that they do not know.
+_UNKNOWN = (
+    r"(?:extra (?:inputs|fields)|\bun(?:supported|known|expected|recogni[sz]ed)|does ?n[o']t support"
+    r"|\bnot (?:be )?(?:supported|permitted|allowed|recogni[sz]ed|accepted))"
+)
+
+
+def names_unknown(name: str) -> str:
+    """Returns the pattern of rejections that say that a field is not known. `name` is a pattern itself."""
+    return rf"(?:{_UNKNOWN}[^\n]{{0,120}}{name}|{name}[^\n]{{0,120}}{_UNKNOWN})"
 
 
 def _names(pattern: str, failure: Failure) -> bool:
@@ -85,14 +114,14 @@ class AdaptedRequests:
                 if failure.usage is not None or failure.may_be_billed:
                     raise
                 untried = [one for one in adaptations if one not in tried and one.may_avoid(failure)]
-                found = next((one for one in untried if one.change(payload) is not None), None)
-                if found is None:
+                forms = ((one, other) for one in untried if (other := one.changed(payload, failure)) is not None)
+                if (found := next(forms, None)) is None:
                     raise
-                tried.append(found)
-                if found.is_needed_again(failure):
-                    learned.append(found)
-                payload = found.change(payload) or payload
-                changed.append(found)
+                adaptation, payload = found
+                tried.append(adaptation)
+                if adaptation.is_needed_again(failure):
+                    learned.append(adaptation)
+                changed.append(adaptation)
             else:
                 needed += [adaptation for adaptation in learned if adaptation not in needed]
                 if left_out is not None:

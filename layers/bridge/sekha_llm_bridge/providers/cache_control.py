@@ -8,7 +8,7 @@ Caching".
 from collections.abc import Callable
 from typing import Any
 
-from sekha_llm_bridge.providers.adaptation import Adaptation
+from sekha_llm_bridge.providers.adaptation import Adaptation, names_unknown
 
 Payload = dict[str, Any]
 Change = Callable[[Payload], Payload]
@@ -18,6 +18,7 @@ MARK = {"type": "ephemeral"}
 
 _NAME = "cache_control"
 _MARKED_TEXT = frozenset({"type", "text", _NAME})
+_KNOWN_IN_MARK = frozenset({"type", "ttl"})
 _HOLDERS = ("system", "tools", "messages", "content", "source", "tool_calls", "function")
 """The fields in which marks can be. Others (schemas, arguments) are the caller's own data."""
 
@@ -71,20 +72,25 @@ def _without_lifetime(fields: Payload) -> Payload:
     return {**fields, _NAME: {name: value for name, value in mark.items() if name != "ttl"}}
 
 
-# Only where the field itself is not known. A caller's fifth mark, or one on an empty text, is the caller's to mend.
-_UNKNOWN = (
-    r"(?:extra (?:inputs|fields)|\bun(?:supported|known|expected|recogni[sz]ed)|does ?n[o']t support"
-    r"|\bnot (?:be )?(?:supported|permitted|allowed|recogni[sz]ed|accepted))"
-)
+def _without_scopes(payload: Payload) -> Payload | None:
+    """Returns the payload with marks that have only a type and a lifetime; None where no mark has more."""
+    return _changed(payload, _without_scope)
 
 
-def _names_unknown(name: str) -> str:
-    return rf"(?:{_UNKNOWN}[^\n]{{0,120}}{name}|{name}[^\n]{{0,120}}{_UNKNOWN})"
+def _without_scope(fields: Payload) -> Payload:
+    mark = fields.get(_NAME)
+    if not isinstance(mark, dict) or mark.keys() <= _KNOWN_IN_MARK:
+        return fields
+    return {**fields, _NAME: {name: value for name, value in mark.items() if name in _KNOWN_IN_MARK}}
 
 
+# Only where the field itself is not known. A caller's fifth mark is the caller's to mend.
 CACHE_ADAPTATIONS = (
-    Adaptation(_names_unknown(r"\bttl\b"), _without_lifetimes),
-    Adaptation(_names_unknown(r"\bcache_control\b"), _without_mark_of_request),
-    Adaptation(_names_unknown(r"\bcache_control\b"), without_marks),
+    Adaptation(names_unknown(r"\bttl\b"), _without_lifetimes),
+    Adaptation(names_unknown(r"\bcache_control\b"), _without_scopes),
+    Adaptation(names_unknown(r"\bcache_control\b"), _without_mark_of_request),
+    Adaptation(names_unknown(r"\bcache_control\b"), without_marks),
 )
-"""The other forms for a server that does not know a lifetime, a mark of the whole request, or any mark."""
+"""The other forms for a server that does not know a lifetime, another field of a mark, a mark of the whole request, or
+any mark.
+"""

@@ -79,7 +79,8 @@ _NARROWER_FORMAT = (
     r"\bcontent\W.{0,80}\b(must be|should be|expected) an? (valid )?string\b|response_format\W{1,2}type\W{1,3}must be "
 )
 _ORDER_OF_TOOL_MESSAGES = r"must be (a response to|followed by)"
-_ROLE = r"\broles?\b"
+_ROLE = r"\broles?\b|\bsystem message\b"
+_LONG_TEXT = r"(?:messages|input)\b(?!.*\b(?:id|tool_call_id|name)$)"
 _CALLER_DEFINED_FIELDS = ("tools", "functions", "response_format")
 _FIELD_PATH = r"[A-Za-z0-9_.\[\]]{1,80}"
 # A gateway gave up or failed; the server behind it may continue, and bill the request. 504 and 524 are timeouts.
@@ -270,7 +271,7 @@ def _kind_of_rejection(codes: str, message: str, error: ErrorText) -> FailureKin
     if param.startswith(_CALLER_DEFINED_FIELDS):  # codes and message may quote names that the caller defined
         is_unsuitable = _has(_UNSUPPORTED, f"{codes} {message}")
         return FailureKind.CANDIDATE_UNSUITABLE if is_unsuitable else FailureKind.REQUEST_REJECTED
-    if "string_above_max_length" in codes and param.startswith(("messages", "input")):
+    if "string_above_max_length" in codes and re.match(_LONG_TEXT, param):
         return FailureKind.CONTEXT_LENGTH_EXCEEDED
     # The bridge has checked the roles: this model does not know one of them.
     is_unknown_role = param.endswith("role") and not _has(_ORDER_OF_TOOL_MESSAGES, message)

@@ -32,7 +32,7 @@ def result(content: Any) -> dict[str, Any]:
 
 BAD: list[tuple[dict[str, Any], str, str]] = [
     ({"max_tokens": None}, "max_tokens", "valid integer"),
-    ({"max_tokens": 0}, "max_tokens", "greater than or equal to 1"),
+    ({"max_tokens": -1}, "max_tokens", "greater than or equal to 0"),
     ({"max_tokens": "9"}, "max_tokens", "valid integer"),
     ({"messages": []}, "messages", "at least 1"),
     ({"messages": [{"role": "tool", "content": "x"}]}, "messages[0].role", "'user', 'assistant' or 'system'"),

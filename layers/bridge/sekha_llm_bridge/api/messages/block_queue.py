@@ -10,6 +10,8 @@ from typing import Any
 
 import orjson
 
+from sekha_llm_bridge.api.messages.response import UNNAMED
+
 Event = dict[str, Any]
 
 
@@ -108,8 +110,10 @@ class BlockQueue:
         while self._blocks:
             key, block = next(iter(self._blocks.items()))
             if block.start is not None:
-                if block.start.get("name") == "" and not is_end:  # some vendors send a call's name after its id
-                    return
+                if block.start.get("name") == "":  # some vendors send a call's name after its id
+                    if not is_end:
+                        return
+                    block.start["name"] = UNNAMED
                 yield {"type": "content_block_start", "index": self._n_ended, "content_block": block.start}
                 block.start = None
             for delta in block.deltas:

@@ -1,15 +1,19 @@
 """Translates a request of the Messages API to the internal format. It has been validated by `MessagesRequest`.
 
 The results of calls become messages of their own, before the rest of the user's message: other formats require that
-they follow the calls.
+they follow the calls. Consecutive messages of one role are one turn, as for Anthropic, and what is empty is left out:
+many servers take neither.
 """
 
 from collections.abc import Iterable, Mapping
+from itertools import groupby
 from typing import cast
 
 from sekha_llm_bridge.api.conversations.packed_reasoning import is_packed
 from sekha_llm_bridge.api.messages.effort import hinted_effort
 from sekha_llm_bridge.api.messages.reasoning_marks import read_reasoning
+from sekha_llm_bridge.api.messages.tool_names import short_name
+from sekha_llm_bridge.api.messages.tool_schemas import whole_schema
 from sekha_llm_bridge.api.parsing import json_text
 from sekha_llm_bridge.conversation import (
     NO_FIELDS,
@@ -37,6 +41,7 @@ from sekha_llm_bridge.conversation import (
     WireFormat,
 )
 from sekha_llm_bridge.media.inspect import media_type_of
+from sekha_llm_bridge.providers.call_inputs import input_object
 
 _ROLES = {"user": Role.USER, "assistant": Role.ASSISTANT, "system": Role.SYSTEM}
 _CHOICE_MODES = {
@@ -63,12 +68,12 @@ def conversation_of(fields: Json, headers: Mapping[str, str] = NO_FIELDS) -> Con
     choice: Json = fields.get("tool_choice") or NO_FIELDS
     output: Json = fields.get("output_config") or NO_FIELDS
     tools = tuple(map(_tool, fields.get("tools") or ()))
-    parameters = {other: value for name, other in _PARAMETERS.items() if (value := fields.get(name)) is not None}
+    parameters = {other: value for name, other in _PARAMETERS.items() if (value := fields.get(name)) not in (None, [])}
     thinking: Json | None = fields.get("thinking")
     return Conversation(
         messages=(*_system(fields.get("system")), *_messages(fields["messages"])),
         tools=tools,
-        tool_choice=ToolChoice(_CHOICE_MODES[choice["type"]], choice.get("name")) if choice and tools else None,
+        tool_choice=_tool_choice(choice) if choice and tools else None,
         is_parallel=False if choice.get("disable_parallel_tool_use") else None,
         output_format=_output_format(output.get("format") or fields.get("output_format")),
         max_output_tokens=fields.get("max_tokens"),
@@ -87,20 +92,38 @@ def _system(sent: str | list[Json] | None) -> tuple[Message, ...]:
         return ()
     if isinstance(sent, str):
         return (Message(Role.SYSTEM, (Text(sent),)),)
-    return (_with_parts(Role.SYSTEM, tuple(map(_block, sent))),)
+    blocks = tuple(map(_block, filter(_is_filled, sent)))
+    return (_with_parts(Role.SYSTEM, blocks),) if blocks else ()
 
 
 def _messages(sent: Iterable[Json]) -> Iterable[Message]:
-    for message in sent:
-        role, content = _ROLES[message["role"]], message["content"]
-        extra = {name: value for name, value in message.items() if name not in {"role", "content"}}
-        if isinstance(content, str):
-            yield Message(role, (Text(content),), extra=extra or NO_FIELDS)
-            continue
-        yield from (_result(block) for block in content if block["type"] == "tool_result")
-        others = tuple(_block(block) for block in content if block["type"] != "tool_result")
-        if others or not content:
-            yield _with_parts(role, others)._replace(extra=extra or NO_FIELDS)
+    kept = [one for one in sent if one["role"] != "assistant" or any(map(_is_filled, _content(one)))]
+    if not kept:  # a prompt that every provider refuses
+        yield Message(Role.USER, (Text(""),))
+    for role, grouped in groupby(kept, key=lambda one: _ROLES[one["role"]]):
+        messages = list(grouped)
+        for turn in [[one] for one in messages] if role is Role.SYSTEM else [messages]:
+            yield from _turn(role, turn)
+
+
+def _turn(role: Role, sent: list[Json]) -> Iterable[Message]:
+    """Yields the results of a turn, each as a message of its own, and the rest of it as one."""
+    content = [block for message in sent for block in _content(message)]
+    extra = {name: value for one in sent for name, value in one.items() if name not in {"role", "content"}}
+    yield from (_result(block) for block in content if block["type"] == "tool_result")
+    others = [block for block in content if block["type"] != "tool_result"]
+    if others or not content:
+        blocks = tuple(map(_block, filter(_is_filled, others))) or (Text(""),)
+        yield _with_parts(role, blocks)._replace(extra=extra or NO_FIELDS)
+
+
+def _content(message: Json) -> list[Json]:
+    content = message["content"]
+    return content if isinstance(content, list) else [{"type": "text", "text": content}]
+
+
+def _is_filled(block: Json) -> bool:
+    return block["type"] != "text" or bool(block["text"])
 
 
 def _with_parts(role: Role, blocks: tuple[Block, ...]) -> Message:
@@ -148,9 +171,11 @@ def _block(sent: Json) -> Block:
         case "document":
             return _document(sent, cache)
         case "tool_use":
-            arguments = json_text(sent["input"])
+            arguments = json_text(input_object(sent["input"]))
             extra = _others(sent, ("type", "id", "name", "input", "cache_control"))
-            return ToolCall(sent["id"], sent["name"], arguments, cache=cache, extra=extra)
+            return ToolCall(sent["id"], short_name(sent["name"]), arguments, cache=cache, extra=extra)
+        case "tool_reference":  # others are sent all tools, also those that Anthropic would load later
+            return Text(f"The tool {short_name(str(sent.get('tool_name')))} is available.", cache)
         case "thinking" | "redacted_thinking":
             return read_reasoning(dict(sent))
         case _:
@@ -216,13 +241,18 @@ def _tool(sent: Json) -> Tool:
     known = ("type", "name", "description", "input_schema", "strict", "cache_control")
     schema = sent["input_schema"]
     return Function(
-        sent["name"],
+        short_name(sent["name"]),
         sent.get("description"),
-        schema,
+        whole_schema(schema),
         True if sent.get("strict") and _is_closed(schema) else None,
         _cache(sent),
         _others(sent, known),
     )
+
+
+def _tool_choice(sent: Json) -> ToolChoice:
+    name = sent.get("name")
+    return ToolChoice(_CHOICE_MODES[sent["type"]], None if name is None else short_name(name))
 
 
 def _output_format(sent: Json | None) -> OutputFormat | None:

@@ -3,6 +3,7 @@
 from sekha_llm_bridge.conversation import Json
 
 NO_EFFORT = "none"
+_DEFAULT_EFFORT = "medium"
 _EFFORTS_BY_BUDGET = ((4096, "low"), (16_384, "medium"))  # tokens: below each, the effort; above all, "high"
 
 
@@ -13,5 +14,6 @@ def hinted_effort(thinking: Json | None, effort: str | None) -> str | None:
         return NO_EFFORT
     if effort is not None or kind != "enabled" or thinking is None:
         return effort
-    budget = thinking.get("budget_tokens") or 0
+    if (budget := thinking.get("budget_tokens")) is None:  # other servers of Anthropic's format need none
+        return _DEFAULT_EFFORT
     return next((name for limit, name in _EFFORTS_BY_BUDGET if budget < limit), "high")

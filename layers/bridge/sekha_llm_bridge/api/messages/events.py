@@ -10,6 +10,7 @@ from sekha_llm_bridge.api.messages.call_ids import AnswerCallIds
 from sekha_llm_bridge.api.messages.reasoning_marks import signature_of
 from sekha_llm_bridge.api.messages.response import complete_block, message_frame, own_citations, stop_sequences_of
 from sekha_llm_bridge.api.messages.stop_reasons import Ending, ending_body
+from sekha_llm_bridge.api.messages.tool_names import full_names
 from sekha_llm_bridge.api.messages.usage import usage_body, usage_of_original
 from sekha_llm_bridge.api.sse import PING_EVENT
 from sekha_llm_bridge.conversation import AnswerChunk, ChoiceDelta, Conversation, Json, Reasoning, ToolCallDelta
@@ -39,6 +40,7 @@ class MessageEvents:
         self._prompt_tokens = prompt_tokens
         self._translator = _Translator(conversation)
         self._original_end: dict[str, Any] | None = None
+        self._open_originals: list[object] = []  # the indexes of blocks whose end the provider has not sent
 
     def encode(self, chunk: AnswerChunk) -> bytes:
         """Returns the events for a chunk; nothing where it has none to send yet."""
@@ -55,7 +57,8 @@ class MessageEvents:
         """Returns the events that end a complete answer."""
         if (last := self._original_end) is not None:
             counts = usage_of_original(last.get("usage"), usage, is_estimated=is_estimated)
-            return event({**last, "usage": counts, "bridge": receipt}) + event(_STOP)
+            ends = b"".join(event({"type": "content_block_stop", "index": one}) for one in self._open_originals)
+            return ends + event({**last, "usage": counts, "bridge": receipt}) + event(_STOP)
         begun = self._begin("")
         blocks = b"".join(map(event, self._translator.end()))
         last = {
@@ -70,19 +73,24 @@ class MessageEvents:
         if self.has_begun:
             return b""
         self.has_begun = True
+        return event({"type": "message_start", "message": self._first_message(answer_id)})
+
+    def _first_message(self, answer_id: str) -> dict[str, Any]:
         usage = usage_body(Usage(self._prompt_tokens), is_estimated=False)
         frame = message_frame(answer_id, self.model_id)
-        message = {**frame, "content": [], "stop_reason": None, "stop_sequence": None, "usage": usage}
-        return event({"type": "message_start", "message": message})
+        return {**frame, "content": [], "stop_reason": None, "stop_sequence": None, "usage": usage}
 
     def _original(self, sent: Json) -> bytes:
-        """Returns an event as the provider sent it. What ends the message waits for `end`."""
+        """Returns an event as the provider sent it, completed for clients. What ends the message waits for `end`."""
         match sent.get("type"):
             case "message_start":
-                self.has_begun = True
-                return event({**sent, "message": {**sent["message"], "model": self.model_id}})
+                return self._original_start(sent)
             case "content_block_start":
+                self._open_originals.append(sent.get("index"))
                 return event({**sent, "content_block": complete_block(sent["content_block"])})
+            case "content_block_stop":
+                self._open_originals = [one for one in self._open_originals if one != sent.get("index")]
+                return event(sent)
             case "message_delta":
                 before, usage = self._original_end or {}, sent.get("usage")
                 self._original_end = {
@@ -98,6 +106,17 @@ class MessageEvents:
             case _:
                 return event(sent)
 
+    def _original_start(self, sent: Json) -> bytes:
+        """Returns the first event; nothing for another one, which no client takes."""
+        if self.has_begun:
+            return b""
+        self.has_begun = True
+        message = sent["message"]
+        whole = {**self._first_message(message.get("id") or ""), **message, "model": self.model_id}
+        if not isinstance(message.get("usage"), dict):
+            whole["usage"] = usage_body(Usage(self._prompt_tokens), is_estimated=False)
+        return event({**sent, "message": whole})
+
 
 class _Translator:
     """Puts the deltas of an answer into blocks."""
@@ -106,6 +125,7 @@ class _Translator:
         self.blocks = BlockQueue()
         self.ending = Ending(None, has_calls=False)
         self._ids = AnswerCallIds(conversation)
+        self._names = full_names(conversation)
         self._thought: Reasoning | None = None  # what is known of the part of the reasoning that has not ended
         self._part = (0, "")  # the number and the kind of the latest block of text or reasoning
         self._calls: set[int] = set()
@@ -175,12 +195,13 @@ class _Translator:
         self.blocks.end(self._part)
 
     def _call(self, call: ToolCallDelta) -> None:
+        name = call.name and self._names.get(call.name, call.name)
         if call.position not in self._calls:
             self._calls.add(call.position)
             self._end_thought()
-            start = {"type": "tool_use", "id": self._ids.valid(call.call_id), "name": call.name or "", "input": {}}
+            start = {"type": "tool_use", "id": self._ids.valid(call.call_id), "name": name or "", "input": {}}
             self.blocks.start(call.position, start, is_call=True)
-        elif call.name is not None:
-            self.blocks.name(call.position, call.name)
+        elif name is not None:
+            self.blocks.name(call.position, name)
         if call.arguments:
             self.blocks.add(call.position, {"type": "input_json_delta", "partial_json": call.arguments})

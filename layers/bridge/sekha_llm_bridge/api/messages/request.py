@@ -12,7 +12,7 @@ from sekha_llm_bridge.api.conversations.options import OptionFields
 from sekha_llm_bridge.media.addresses import check_public_url
 
 _INT32 = 2**31
-_OutputLimit = Annotated[int, Field(strict=True, ge=1, lt=_INT32)]
+_OutputLimit = Annotated[int, Field(strict=True, ge=0, lt=_INT32)]  # 0: the prompt is only written to the cache
 _FIELDS_OF_SOURCES = {
     "base64": ("media_type", "data"),
     "url": ("url",),
@@ -84,7 +84,7 @@ class Part(_Lenient):
     source: SourceOrText | None = None
     id: str | None = None
     name: str | None = None
-    input: dict[str, Any] | None = None
+    input: dict[str, Any] | str | None = None  # agents send back a text where the model has written no JSON object
     thinking: str | None = None
     signature: str | None = None
     data: str | None = None

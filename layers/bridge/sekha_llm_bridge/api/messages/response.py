@@ -3,11 +3,10 @@
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-import orjson
-
 from sekha_llm_bridge.api.messages.call_ids import AnswerCallIds
 from sekha_llm_bridge.api.messages.reasoning_marks import thinking_block
 from sekha_llm_bridge.api.messages.stop_reasons import Ending, ending_body
+from sekha_llm_bridge.api.messages.tool_names import full_names
 from sekha_llm_bridge.api.messages.usage import usage_body, usage_of_original
 from sekha_llm_bridge.conversation import (
     NO_FIELDS,
@@ -22,6 +21,10 @@ from sekha_llm_bridge.conversation import (
     Text,
     ToolCall,
 )
+from sekha_llm_bridge.providers.call_inputs import input_object
+
+UNNAMED = "unnamed"
+"""The name of a call that the model has not named: no server takes an empty one back."""
 
 _ID_PREFIX = "msg_"
 _REQUIRED: Mapping[str, Json] = {
@@ -38,11 +41,12 @@ def message_body(answer: ChatAnswer, model_id: str, receipt: Json, conversation:
     if (original := answer.original) is not None and original.wire_format is conversation.wire_format:
         usage = usage_of_original(original.fields.get("usage"), answer.usage, is_estimated=answer.usage_is_estimated)
         content = [complete_block(block) for block in original.fields.get("content") or ()]
-        return {**original.fields, "content": content, "model": model_id, "usage": usage, "bridge": receipt}
+        frame = {**message_frame(answer.answer_id, model_id), "stop_sequence": None, **original.fields}
+        return {**frame, "content": content, "model": model_id, "usage": usage, "bridge": receipt}
     choice = answer.choices[0]
     return {
         **message_frame(answer.answer_id, model_id),
-        "content": list(content_of(choice.blocks, AnswerCallIds(conversation))),
+        "content": list(content_of(choice.blocks, conversation)),
         **ending_body(_ending(choice), stop_sequences_of(conversation)),
         "usage": usage_body(answer.usage, is_estimated=answer.usage_is_estimated),
         "bridge": receipt,
@@ -51,9 +55,11 @@ def message_body(answer: ChatAnswer, model_id: str, receipt: Json, conversation:
 
 def complete_block(block: Json) -> Json:
     """Returns a block of a provider with the fields that Anthropic's clients require. Other servers of Anthropic's
-    format leave some out: llama.cpp begins a call without its input.
+    format leave some out, or give the input of a call as a text: llama.cpp begins a call without its input.
     """
-    return {**_REQUIRED.get(block.get("type", ""), NO_FIELDS), **block}
+    required = _REQUIRED.get(block.get("type", ""), NO_FIELDS)
+    whole = {**required, **block}
+    return {**whole, "input": input_object(whole["input"])} if "input" in required else whole
 
 
 def message_frame(answer_id: str, model_id: str) -> dict[str, Any]:
@@ -68,8 +74,9 @@ def stop_sequences_of(conversation: Conversation) -> Collection[str]:
     return stop if isinstance(stop, list) else ()
 
 
-def content_of(blocks: Iterable[Block], ids: AnswerCallIds) -> Iterable[dict[str, Any]]:
+def content_of(blocks: Iterable[Block], conversation: Conversation) -> Iterable[dict[str, Any]]:
     """Yields the content blocks of an answer; texts without a letter are left out."""
+    ids, names = AnswerCallIds(conversation), full_names(conversation)
     for block in blocks:
         match block:
             case Text(text) if text:
@@ -79,8 +86,8 @@ def content_of(blocks: Iterable[Block], ids: AnswerCallIds) -> Iterable[dict[str
             case Reasoning():
                 yield thinking_block(block)
             case ToolCall():
-                call_id = ids.valid(block.call_id)
-                yield {"type": "tool_use", "id": call_id, "name": block.name, "input": _input(block.arguments)}
+                call_id, name = ids.valid(block.call_id), names.get(block.name, block.name) or UNNAMED
+                yield {"type": "tool_use", "id": call_id, "name": name, "input": input_object(block.arguments)}
             case OtherBlock():
                 yield dict(block.fields)
 
@@ -88,17 +95,6 @@ def content_of(blocks: Iterable[Block], ids: AnswerCallIds) -> Iterable[dict[str
 def own_citations(citations: Iterable[Json]) -> list[Json]:
     """Returns the citations that are in Anthropic's form."""
     return [one for one in citations if str(one.get("type")).endswith(_CITATIONS)]
-
-
-def _input(arguments: str) -> dict[str, Any]:
-    """Returns the input of a call, which must be an object; the text itself in one, where it is none: it may have been
-    cut off.
-    """
-    try:
-        found = orjson.loads(arguments or "{}")
-    except orjson.JSONDecodeError:
-        found = arguments
-    return found if isinstance(found, dict) else {"arguments": found}
 
 
 def _ending(choice: Choice) -> Ending:

@@ -91,7 +91,7 @@ class AnthropicAdapter:
         left_out: list[str] = []
 
         async def send(sent: Payload) -> ChatAnswer:
-            headers = self._headers_for(call.conversation, sent)
+            headers, sent = self._headers_for(call.conversation, sent), _body(sent)
             body = await self._http.post(
                 self._urls.chat, payload=sent, headers=headers, timeout_s=timeout_s, join=join_events
             )
@@ -120,7 +120,7 @@ class AnthropicAdapter:
                 async def send(sent: Payload) -> AsyncIterator[bytes]:
                     reader.must_call = forces_answer_tool(sent)
                     reader.keeps_originals = original_of(call.conversation) is not None and not reader.must_call
-                    headers = self._headers_for(call.conversation, sent)
+                    headers, sent = self._headers_for(call.conversation, sent), _body(sent)
                     opened = self._http.stream(self._urls.chat, payload=sent, headers=headers, timeout_s=timeout_s)
                     return await stack.enter_async_context(opened)
 
@@ -153,7 +153,10 @@ class AnthropicAdapter:
     async def _send(
         self, call: ChatCall, payload: Payload, send: Callable[[Payload], Awaitable[T]], left_out: list[str]
     ) -> T:
-        """Sends the request, or another form of it. What depends on its content is not remembered."""
+        """Sends the request, or another form of it. What depends on its content is not remembered. The caller's beta
+        features are in the payload until it is sent, under the name of their header.
+        """
+        payload = {**payload, BETA_HEADER: _beta_names(original_headers(call.conversation).get(BETA_HEADER, ""))}
         by_content = content_adaptations(call.conversation, call.model_id)
         with output_cap_guard(call, lambda failure: names_field(failure, "max_tokens"), is_always_sent=True):
             answer = await AdaptedRequests().send(
@@ -208,7 +211,7 @@ class AnthropicAdapter:
         """
         if original_of(conversation) is not None:
             sent = dict(original_headers(conversation))
-            asked = _beta_names(sent.pop(BETA_HEADER, ""))
+            asked = payload.get(BETA_HEADER, _beta_names(sent.pop(BETA_HEADER, "")))
             betas = [name for name in asked if not name.startswith(_BETAS_OF_LOGINS)]  # the login is the provider's key
             headers = {**self._headers, **sent}
         else:
@@ -233,6 +236,10 @@ def anthropic_headers(config: ProviderConfig) -> dict[str, str]:
         headers.pop("x-api-key", None)
     headers.setdefault("anthropic-version", API_VERSION)
     return _with_betas(headers, [_OAUTH_BETA]) if is_oauth else headers
+
+
+def _body(payload: Payload) -> Payload:
+    return {name: value for name, value in payload.items() if name != BETA_HEADER}
 
 
 def _with_betas(headers: Mapping[str, str], betas: list[str]) -> dict[str, str]:

@@ -11,9 +11,11 @@ from typing import Any, TypedDict
 import orjson
 
 from sekha_llm_bridge.conversation import Conversation, WireFormat
-from sekha_llm_bridge.providers.adaptation import REASONING_EFFORT, Adaptation
+from sekha_llm_bridge.errors import Failure
+from sekha_llm_bridge.providers.adaptation import REASONING_EFFORT, Adaptation, by_rejection
 from sekha_llm_bridge.providers.bedrock.reasoning import REASONING_FIELDS
 from sekha_llm_bridge.providers.bedrock.request import ChatBody, with_output_tool
+from sekha_llm_bridge.providers.output_caps import LIMIT, named_limit
 
 
 class ChatPayload(TypedDict):
@@ -117,6 +119,14 @@ def _without_reasoning(payload: ChatPayload) -> ChatPayload | None:
     return {**payload, "body": {**body, "additionalModelRequestFields": rest} if rest else body}
 
 
+def _with_lower_limit(payload: ChatPayload, failure: Failure) -> ChatPayload | None:
+    config = payload["body"].get("inferenceConfig", {})
+    lower = named_limit(config.get("maxTokens", 0), failure)
+    if lower is None:
+        return None
+    return {**payload, "body": {**payload["body"], "inferenceConfig": {**config, "maxTokens": lower}}}
+
+
 _HOLDERS_OF_POINTS = ("system", "messages", "content", "toolConfig", "tools")
 _NEVER = r"(?!)"
 _OF_MODEL = r"^(?!.*\bttl\b).*(\bmodel\b|extra inputs|extraneous key)"
@@ -143,5 +153,7 @@ _REASONING = Adaptation(
 
 def chat_adaptations(conversation: Conversation) -> Sequence[Adaptation]:
     """Returns the other forms that a request may need. A hint about reasoning must not exclude a model."""
-    is_hinted = conversation.effort_hint is not None or conversation.wire_format is WireFormat.ANTHROPIC
-    return (*ADAPTATIONS, _REASONING) if is_hinted else ADAPTATIONS
+    is_anthropics = conversation.wire_format is WireFormat.ANTHROPIC
+    is_hinted = conversation.effort_hint is not None or is_anthropics
+    limits = (by_rejection(LIMIT, _with_lower_limit),) if is_anthropics else ()  # its clients must send one
+    return (*ADAPTATIONS, *limits, _REASONING) if is_hinted else ADAPTATIONS

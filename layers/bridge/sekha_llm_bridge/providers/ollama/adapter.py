@@ -35,6 +35,7 @@ from sekha_llm_bridge.providers.ollama.response import (
     require_logprobs,
 )
 from sekha_llm_bridge.providers.ollama.stream import OllamaChunkReader
+from sekha_llm_bridge.providers.ollama.system_messages import system_adaptations
 from sekha_llm_bridge.providers.ollama.thinking import EFFORT_ADAPTATIONS
 from sekha_llm_bridge.providers.single_choice import SingleChoiceStream
 
@@ -100,7 +101,8 @@ class OllamaAdapter:
     async def _send_chat(
         self, call: ChatCall, payload: ChatPayload, send: Callable[[ChatPayload], Awaitable[T]], left_out: list[str]
     ) -> T:
-        adaptations = EFFORT_ADAPTATIONS if call.conversation.field("think") is None else ()
+        by_effort = EFFORT_ADAPTATIONS if call.conversation.field("think") is None else ()
+        adaptations = (*by_effort, *system_adaptations(call.conversation))
         return await self._requests.send(payload, adaptations, send, left_out)
 
     async def embed(self, call: EmbeddingCall, *, timeout_s: float) -> EmbeddingAnswer:

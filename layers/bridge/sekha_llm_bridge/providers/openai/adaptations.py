@@ -4,13 +4,16 @@ The bridge adds fields (`stream_options`, `encoding_format`) and renames one (`m
 bridge itself gave out (`reasoning_content`, `content: null`), and what only OpenAI has (role `developer`).
 """
 
+import hashlib
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from sekha_llm_bridge.conversation import Conversation, WireFormat
-from sekha_llm_bridge.errors import FailureKind
-from sekha_llm_bridge.providers.adaptation import REASONING_EFFORT, Adaptation
+from sekha_llm_bridge.errors import Failure, FailureKind
+from sekha_llm_bridge.providers.adaptation import REASONING_EFFORT, Adaptation, by_rejection
 from sekha_llm_bridge.providers.cache_control import CACHE_ADAPTATIONS
+from sekha_llm_bridge.providers.output_caps import limit_adaptations
 from sekha_llm_bridge.providers.system_messages import SYSTEM_ROLES, with_system_as_user
 
 Payload = dict[str, Any]
@@ -20,6 +23,8 @@ _UNSIGNED = {"google": {"thought_signature": "skip_thought_signature_validator"}
 
 OUTPUT_CAP_FIELDS = ("max_completion_tokens", "max_tokens")
 _REASONING_FIELDS = ("reasoning_content", "reasoning", "reasoning_details")
+_N_ID_CHARACTERS = 9  # Mistral's ids have exactly nine letters and digits; OpenAI's have at most 40
+_AFTER_RESULTS = {"role": "assistant", "content": "I have read the results."}
 
 
 def _without_stream_options(payload: Payload) -> Payload | None:
@@ -80,6 +85,79 @@ def _without_reasoning(payload: Payload) -> Payload | None:
     )
 
 
+def _with_some_reasoning(payload: Payload) -> Payload | None:
+    """Adds reasoning to earlier answers that have none, for models that require some: another model has given them."""
+    return _changed_messages(
+        payload,
+        lambda message: {"reasoning_content": " ", **message} if message.get("role") == "assistant" else message,
+    )
+
+
+def _with_answers_after_results(payload: Payload) -> Payload | None:
+    """Adds an answer between results and the user's next words: Mistral's models require one there."""
+    messages: list[Payload] = []
+    for message in payload.get("messages") or ():
+        if messages and messages[-1].get("role") == "tool" and message.get("role") == "user":
+            messages.append(_AFTER_RESULTS)
+        messages.append(message)
+    return None if messages == payload.get("messages") else {**payload, "messages": messages}
+
+
+def _with_only_the_named_tool(payload: Payload) -> Payload | None:
+    """Requires a call of the one tool that there is, for servers whose `tool_choice` is a word."""
+    choice = payload.get("tool_choice")
+    name = (choice.get("function") or {}).get("name") if isinstance(choice, dict) else None
+    tools = [tool for tool in payload.get("tools") or () if (tool.get("function") or {}).get("name") == name]
+    return {**payload, "tools": tools, "tool_choice": "required"} if name and tools else None
+
+
+def _with_short_call_ids(payload: Payload) -> Payload | None:
+    return _changed_messages(payload, _with_short_ids)
+
+
+def _with_short_ids(message: Payload) -> Payload:
+    calls = [
+        {**call, "id": _short_id(call["id"])} if call.get("id") else call for call in message.get("tool_calls") or ()
+    ]
+    changed = {**message, "tool_calls": calls} if calls else message
+    call_id = message.get("tool_call_id")
+    return {**changed, "tool_call_id": _short_id(call_id)} if call_id else changed
+
+
+def _short_id(call_id: str) -> str:
+    return hashlib.sha256(call_id.encode()).hexdigest()[:_N_ID_CHARACTERS]
+
+
+def _without_unknown_keywords(payload: Payload, failure: Failure) -> Payload | None:
+    """Drops the keywords that Gemini does not know from the schemas of tools."""
+    names = frozenset(re.findall(r'unknown name \\?"([^"\\]+)', failure.provider_text, re.IGNORECASE))
+    tools = payload.get("tools") or []
+    changed = [_without_keywords_in_tool(tool, names) for tool in tools]
+    return None if changed == tools else {**payload, "tools": changed}
+
+
+def _without_keywords_in_tool(tool: Payload, names: frozenset[str]) -> Payload:
+    function = tool.get("function") or {}
+    if not isinstance(schema := function.get("parameters"), dict):
+        return tool
+    return {**tool, "function": {**function, "parameters": _without_keywords(schema, names)}}
+
+
+def _without_keywords(schema: Any, names: frozenset[str]) -> Any:
+    """Returns a schema without these keywords. What is in `properties` has names of its own."""
+    if isinstance(schema, list):
+        return [_without_keywords(item, names) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    return {
+        name: {key: _without_keywords(item, names) for key, item in value.items()}
+        if name == "properties" and isinstance(value, dict)
+        else _without_keywords(value, names)
+        for name, value in schema.items()
+        if name not in names
+    }
+
+
 def _with_signatures_of_calls(payload: Payload) -> Payload | None:
     """Adds to earlier calls what Gemini takes in place of its own signature, where there is none: the call is another
     vendor's, or its inbound API has no place for the signature.
@@ -128,10 +206,16 @@ _UNKNOWN_OUTPUT_CAP = (
     r"|(?:is|are) not (?:supported|permitted|recogni[sz]ed)\b)"
 )
 
+# Sources: DeepSeek's and Moonshot's errors.
+_NO_REASONING = (
+    r"\breasoning_content\b.{0,80}\b(?:missing|required|passed back)|\bmissing\b.{0,40}\breasoning_content\b"
+)
+
 CHAT_ADAPTATIONS = (
     Adaptation(r"thought_?signature", _with_signatures_of_calls),
     Adaptation(r"stream_?options|include_usage", _without_stream_options),
     Adaptation(_UNKNOWN_OUTPUT_CAP, _with_other_output_cap, frozenset({FailureKind.CANDIDATE_UNSUITABLE})),
+    Adaptation(_NO_REASONING, _with_some_reasoning),
     Adaptation(r"\breasoning|\bthinking", _without_reasoning),
     Adaptation(r"\bdeveloper\b|\broles?\b", _with_system_messages),
     *CACHE_ADAPTATIONS,
@@ -144,12 +228,17 @@ EFFORT_ADAPTATIONS = (
 )
 """For requests with an effort that the bridge has chosen (`Conversation.effort_hint`)."""
 
+_LONG_CALL_ID = r"tool[_ ]?calls?\W{0,3}\w{0,3}\W{0,3}id\b.{0,120}\b(?:length|long)\b"
 _OTHER_FORMATS = (
     *EFFORT_ADAPTATIONS,
     Adaptation(r"\bverbosity\b", lambda payload: _without_field(payload, "verbosity"), leaves_out="verbosity"),
     Adaptation(r"\btop_k\b", _without_top_k, leaves_out="top_k"),  # other formats have these two, OpenAI itself has not
     Adaptation(r"\bmin_p\b", _without_min_p, leaves_out="min_p"),
     Adaptation(r"\bsystem\b.{0,40}\bmessage|\broles?\b|\btemplate\b", _with_system_at_beginning),
+    Adaptation(r"\bafter role\W+tool\b", _with_answers_after_results),
+    Adaptation(r"\btool_choice\b", _with_only_the_named_tool),
+    Adaptation(_LONG_CALL_ID, _with_short_call_ids),
+    by_rejection(r"\bunknown name\b", _without_unknown_keywords, leaves_out="keywords of tools' schemas"),
     Adaptation(r"\bcontent\b|\bexpected a string|\binvalid type\b", _with_content_as_text),
     *CHAT_ADAPTATIONS,
 )
@@ -157,7 +246,9 @@ _OTHER_FORMATS = (
 
 def chat_adaptations(conversation: Conversation) -> Sequence[Adaptation]:
     """Returns the other forms that a request may need. One of another inbound API has more that is the bridge's."""
-    return CHAT_ADAPTATIONS if conversation.wire_format is WireFormat.OPENAI_CHAT else _OTHER_FORMATS
+    if conversation.wire_format is WireFormat.OPENAI_CHAT:
+        return CHAT_ADAPTATIONS
+    return (*limit_adaptations(conversation, *OUTPUT_CAP_FIELDS), *_OTHER_FORMATS)
 
 
 EMBEDDING_ADAPTATIONS = (Adaptation(r"encoding_?format", _without_encoding_format),)
