@@ -72,10 +72,8 @@ def test_openais_own_tools_are_refused_with_the_way_out(responses: Function, too
     [
         ({"type": "item_reference", "id": "msg_1"}, "`store: false`"),
         ({"id": "msg_1"}, "`store: false`"),
-        ({"type": "web_search_call", "id": "ws_1", "status": "completed"}, "custom tools with their outputs"),
         ({"type": "compaction", "encrypted_content": "x"}, "the items that it stands for"),
-        ({"type": "local_shell_call", "call_id": "c"}, "custom tools with their outputs"),
-        ({"type": "tool_search_output", "call_id": None, "tools": []}, "custom tools with their outputs"),
+        ({"type": "computer_call", "call_id": "c"}, "custom tools with their outputs"),
     ],
 )
 def test_items_that_stand_for_something_stored_are_refused_with_the_way_out(

@@ -15,13 +15,13 @@ from typing import Any, NamedTuple
 import orjson
 
 from sekha_llm_bridge.api.parsing import json_text
-from sekha_llm_bridge.api.responses.request import Tool
+from sekha_llm_bridge.api.responses.request import CHOICE_MODES, Tool
 from sekha_llm_bridge.api.responses.unsupported import tool_message
 from sekha_llm_bridge.conversation import Function, ToolChoice, ToolChoiceMode
 from sekha_llm_bridge.errors import InvalidRequest
 
 INPUT_PARAMETER = "input"
-_MODES = {"auto": ToolChoiceMode.AUTO, "none": ToolChoiceMode.NONE, "required": ToolChoiceMode.REQUIRED}
+_MODES = {mode: ToolChoiceMode(mode) for mode in CHOICE_MODES}
 _MAX_NAME_CHARACTERS = 64  # OpenAI's own limit for the name of a function
 _SEPARATOR = "__"
 
@@ -115,8 +115,12 @@ def arguments_of_search(query: object) -> str:
 
 
 def input_of_arguments(arguments: str) -> str:
-    """Returns the text for a custom tool: that of the parameter; all of the arguments where they have another form."""
-    text = object_of_arguments(arguments).get(INPUT_PARAMETER)
+    """Returns the text for a custom tool: that of the parameter, whatever the model has named it; all of the arguments
+    where they have another form.
+    """
+    fields = object_of_arguments(arguments)
+    only = next(iter(fields.values())) if len(fields) == 1 else None
+    text = fields.get(INPUT_PARAMETER, only)
     return text if isinstance(text, str) else arguments
 
 
