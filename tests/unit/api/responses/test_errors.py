@@ -4,6 +4,8 @@ from typing import Any
 
 import pytest
 
+from sekha_llm_bridge.api.responses.errors import failure_code
+from sekha_llm_bridge.errors import BridgeError, ContextLengthExceeded, FailureKind, ProviderError, RateLimited
 from tests.fakes.functions import Function
 from tests.fakes.provider import FakeProvider, Reply
 from tests.fakes.response_events import Event
@@ -170,3 +172,18 @@ def test_a_providers_error_about_the_request_is_passed_on(responses: Function, f
     found = ask(responses, temperature=0.5)
     assert found.status == 400
     assert "temperature must be 1" in error(found)["message"]
+
+
+@pytest.mark.parametrize(
+    ("failed", "code"),
+    [
+        (ContextLengthExceeded("too long"), "context_length_exceeded"),
+        (ProviderError(FailureKind.CONTEXT_LENGTH_EXCEEDED, "too long"), "context_length_exceeded"),
+        (ProviderError(FailureKind.REQUEST_REJECTED, "no", provider_status=422), "invalid_prompt"),
+        (RateLimited("wait", retry_after_s=1.0), "rate_limit_exceeded"),
+        (ProviderError(FailureKind.SERVER_ERROR, "no"), "server_error"),
+    ],
+)
+def test_a_failed_stream_says_what_is_in_vain(failed: BridgeError, code: str) -> None:
+    """Codex asks again for every other code (codex-rs/codex-api/src/sse/responses.rs)."""
+    assert failure_code(failed) == code
