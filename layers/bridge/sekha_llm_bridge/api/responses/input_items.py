@@ -15,9 +15,11 @@ from sekha_llm_bridge.api.conversations.packed_reasoning import is_packed, unpac
 from sekha_llm_bridge.api.responses.other_items import is_left_out
 from sekha_llm_bridge.api.responses.request import ContentPart, InputItem
 from sekha_llm_bridge.api.responses.tools import (
+    INVALID_ARGUMENTS,
     ToolKind,
     arguments_of_input,
     arguments_of_search,
+    as_object,
     found_text,
     function_name,
 )
@@ -41,6 +43,7 @@ _ROLES = {role.value: role for role in Role}
 _PDF = "application/pdf"
 _TEXT_TYPES = r"text/.+|application/(?:.+\+)?(?:json|xml|yaml|toml|javascript|typescript|sql|x-sh|x-yaml)"
 _INTERRUPTED = Text("(The call was interrupted: it has no output.)")
+_INVALID = f'{{"{INVALID_ARGUMENTS}":'
 _DETAILS = {"original": "high"}  # chat completions have no higher one
 
 
@@ -53,14 +56,22 @@ class Input(NamedTuple):
 
 def input_of(instructions: str | None, sent: str | Sequence[InputItem]) -> Input:
     """Returns the messages of a request: the instructions first. Raises `InvalidRequest` for an output without call."""
-    before = () if instructions is None else (Message(Role.SYSTEM, (Text(instructions),)),)
+    before = () if not instructions else (Message(Role.SYSTEM, (Text(instructions),)),)
     if isinstance(sent, str):
         return Input((*before, Message(Role.USER, (Text(sent),))))
     left_out = sorted({item.kind for item in sent if is_left_out(item.kind, item.execution)})
     messages, interrupted = _paired([*_messages(sent)])
     notes = [f"left out of the input, because only OpenAI runs such tools: {', '.join(left_out)}"] if left_out else []
+    notes += [f"the arguments of a call were no JSON object: {call_id:.80}" for call_id in _invalid_calls(messages)]
     notes += [f"a call without an output was sent as an interrupted one: {call_id:.80}" for call_id in interrupted]
     return Input((*before, *messages), tuple(notes))
+
+
+def _invalid_calls(messages: Iterable[Message]) -> Iterator[str]:
+    for message in messages:
+        for block in message.blocks:
+            if isinstance(block, ToolCall) and block.arguments.startswith(_INVALID):
+                yield block.call_id or ""
 
 
 def _paired(messages: Sequence[Message]) -> tuple[list[Message], list[str]]:
@@ -152,7 +163,7 @@ def _assistant_blocks(item: InputItem) -> list[Block] | None:
             return [*_reasoning(item)]
         case "function_call":
             name = function_name(item.name or "", item.namespace)
-            return [ToolCall(item.call_id, name, str(item.arguments or "{}"))]
+            return [ToolCall(item.call_id, name, as_object(str(item.arguments or "{}")))]
         case "tool_search_call":
             return [ToolCall(item.call_id, ToolKind.SEARCH.value, arguments_of_search(item.arguments))]
         case "custom_tool_call":

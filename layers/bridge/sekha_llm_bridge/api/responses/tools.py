@@ -21,6 +21,7 @@ from sekha_llm_bridge.conversation import Function, ToolChoice, ToolChoiceMode
 from sekha_llm_bridge.errors import InvalidRequest
 
 INPUT_PARAMETER = "input"
+INVALID_ARGUMENTS = "invalid_arguments"
 _MODES = {mode: ToolChoiceMode(mode) for mode in CHOICE_MODES}
 _MAX_NAME_CHARACTERS = 64  # OpenAI's own limit for the name of a function
 _SEPARATOR = "__"
@@ -124,13 +125,24 @@ def input_of_arguments(arguments: str) -> str:
     return text if isinstance(text, str) else arguments
 
 
+def as_object(arguments: str) -> str:
+    """Returns the arguments of a call as the text of a JSON object. Models write other texts, and agents keep them;
+    servers that parse them would refuse every later turn.
+    """
+    return arguments if _object(arguments) is not None else json_text({INVALID_ARGUMENTS: arguments})
+
+
 def object_of_arguments(arguments: str) -> Mapping[str, Any]:
     """Returns the arguments of a call as an object; an empty one where they are none."""
+    return _object(arguments) or {}
+
+
+def _object(arguments: str) -> Mapping[str, Any] | None:
     try:
         fields = orjson.loads(arguments)
     except orjson.JSONDecodeError:
-        return {}
-    return fields if isinstance(fields, dict) else {}
+        return None
+    return fields if isinstance(fields, dict) else None
 
 
 def _flat(tools: Iterable[Tool]) -> Iterator[tuple[Tool, SentTool]]:
