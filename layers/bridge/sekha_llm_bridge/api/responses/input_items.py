@@ -61,7 +61,7 @@ def input_of(instructions: str | None, sent: str | Sequence[InputItem]) -> Input
         return Input((*before, Message(Role.USER, (Text(sent),))))
     left_out = sorted({item.kind for item in sent if is_left_out(item.kind, item.execution)})
     messages, interrupted = _paired([*_messages(sent)])
-    notes = [f"left out of the input, because only OpenAI runs such tools: {', '.join(left_out)}"] if left_out else []
+    notes = [f"left out of the input, because other servers run these: {', '.join(left_out):.200}"] if left_out else []
     notes += [f"the arguments of a call were no JSON object: {call_id:.80}" for call_id in _invalid_calls(messages)]
     notes += [f"a call without an output was sent as an interrupted one: {call_id:.80}" for call_id in interrupted]
     return Input((*before, *messages), tuple(notes))

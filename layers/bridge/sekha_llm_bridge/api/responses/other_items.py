@@ -1,4 +1,4 @@
-"""Items of tools that OpenAI defines, in the history of a conversation that began there.
+"""Items of tools that other servers define, in the history of a conversation that began there.
 
 Calls of tools that OpenAI runs say little without its server, and what they found is in the assistant's text: they are
 left out. Calls that the client has run become calls of a function of the tool's name, with their outputs.
@@ -23,8 +23,10 @@ _OUTPUT = "_output"
 
 
 def is_left_out(kind: str, execution: str | None) -> bool:
-    """Returns whether an item is of a tool that OpenAI runs. A search for tools says itself who runs it."""
-    return kind in _RUN_BY_OPENAI or (kind in _SEARCHES and execution != "client")
+    """Returns whether an item is of a tool that OpenAI runs, or another server's own (`server:type`). A search for
+    tools says itself who runs it.
+    """
+    return kind in _RUN_BY_OPENAI or ":" in kind or (kind in _SEARCHES and execution != "client")
 
 
 def in_known_form(sent: Mapping[str, Any]) -> Mapping[str, Any]:
