@@ -187,3 +187,11 @@ def test_a_providers_error_about_the_request_is_passed_on(responses: Function, f
 def test_a_failed_stream_says_what_is_in_vain(failed: BridgeError, code: str) -> None:
     """Codex asks again for every other code (codex-rs/codex-api/src/sse/responses.rs)."""
     assert failure_code(failed) == code
+
+
+def test_a_compressed_body_is_refused_with_the_way_out(responses: Function) -> None:
+    """Codex compresses its requests unless it is told not to (SaladDay/cc-switch-cli issue 469)."""
+    headers = {"content-type": "application/json", "content-encoding": "zstd"}
+    found = responses("POST", "/v1/responses", raw="(\ufffd/\ufffd", headers=headers)
+    assert (found.status, error(found)["message"][:16]) == (400, "the body is zstd")
+    assert "enable_request_compression" in error(found)["message"]
