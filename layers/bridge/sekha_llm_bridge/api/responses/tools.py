@@ -21,6 +21,7 @@ from sekha_llm_bridge.conversation import Function, ToolChoice, ToolChoiceMode
 from sekha_llm_bridge.errors import InvalidRequest
 
 INPUT_PARAMETER = "input"
+_AS_FUNCTION = f"(Here it is a function: the text goes as it is into `{INPUT_PARAMETER}`.)"
 INVALID_ARGUMENTS = "invalid_arguments"
 _MODES = {mode: ToolChoiceMode(mode) for mode in CHOICE_MODES}
 _MAX_NAME_CHARACTERS = 64  # OpenAI's own limit for the name of a function
@@ -116,33 +117,34 @@ def arguments_of_search(query: object) -> str:
 
 
 def input_of_arguments(arguments: str) -> str:
-    """Returns the text for a custom tool: that of the parameter, whatever the model has named it; all of the arguments
-    where they have another form.
+    """Returns the text for a custom tool: that of the parameter, whatever the model has named it, or a text in its
+    place; all of the arguments where they have another form.
     """
-    fields = object_of_arguments(arguments)
-    only = next(iter(fields.values())) if len(fields) == 1 else None
-    text = fields.get(INPUT_PARAMETER, only)
-    return text if isinstance(text, str) else arguments
+    value = _parsed(arguments)
+    if isinstance(value, dict):
+        only = next(iter(value.values())) if len(value) == 1 else None
+        value = value.get(INPUT_PARAMETER, only)
+    return value if isinstance(value, str) else arguments
 
 
 def as_object(arguments: str) -> str:
     """Returns the arguments of a call as the text of a JSON object. Models write other texts, and agents keep them;
     servers that parse them would refuse every later turn.
     """
-    return arguments if _object(arguments) is not None else json_text({INVALID_ARGUMENTS: arguments})
+    return arguments if isinstance(_parsed(arguments), dict) else json_text({INVALID_ARGUMENTS: arguments})
 
 
 def object_of_arguments(arguments: str) -> Mapping[str, Any]:
     """Returns the arguments of a call as an object; an empty one where they are none."""
-    return _object(arguments) or {}
+    value = _parsed(arguments)
+    return value if isinstance(value, dict) else {}
 
 
-def _object(arguments: str) -> Mapping[str, Any] | None:
+def _parsed(arguments: str) -> object:
     try:
-        fields = orjson.loads(arguments)
+        return orjson.loads(arguments)
     except orjson.JSONDecodeError:
         return None
-    return fields if isinstance(fields, dict) else None
 
 
 def _flat(tools: Iterable[Tool]) -> Iterator[tuple[Tool, SentTool]]:
@@ -162,10 +164,10 @@ def _function(tool: Tool, name: str) -> Function:
 
 def _custom(tool: Tool, name: str) -> Function:
     form = tool.format or {}
-    description = tool.description or ""
+    description = f"{tool.description or ''}\n\n{_AS_FUNCTION}".strip()
     if form.get("type") == "grammar":
         grammar = f"`{INPUT_PARAMETER}` must follow this grammar ({form['syntax']}):\n{form['definition']}"
-        description = f"{description}\n\n{grammar}".strip()
+        description = f"{description}\n\n{grammar}"
     parameters = {
         "type": "object",
         "properties": {
@@ -174,7 +176,7 @@ def _custom(tool: Tool, name: str) -> Function:
         "required": [INPUT_PARAMETER],
         "additionalProperties": False,
     }
-    return Function(name, description or None, parameters)
+    return Function(name, description, parameters)
 
 
 def _chosen(tools: Tools, choice: str | Mapping[str, Any] | None) -> Tools:
