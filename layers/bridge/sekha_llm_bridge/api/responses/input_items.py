@@ -8,6 +8,7 @@ and outputs by `call_id`, wherever they are; here each output follows on its cal
 import re
 from base64 import b64decode
 from collections.abc import Iterable, Iterator, Sequence
+from mimetypes import guess_type
 from typing import NamedTuple
 
 from sekha_llm_bridge.api.conversations.images import is_web_url, media_of_url
@@ -31,7 +32,6 @@ from sekha_llm_bridge.conversation import (
     Media,
     Message,
     Reasoning,
-    ReasoningKind,
     Refusal,
     Role,
     Text,
@@ -189,16 +189,15 @@ def _result(call_id: str, blocks: Sequence[Block]) -> Message:
 
 
 def _reasoning(item: InputItem) -> tuple[Reasoning, ...]:
-    """Returns the reasoning of an item: as the provider sent it, where the item still has that."""
+    """Returns the reasoning of an item: as the provider sent it, where the item still has that. What another server has
+    encrypted is left out: it can be read with that server's keys alone, and a provider refuses a request for it.
+    """
     own = item.encrypted_content if item.encrypted_content and is_packed(item.encrypted_content) else None
     if own is not None and (thoughts := unpacked(own)):
         return thoughts
     parts = item.content if isinstance(item.content, list) and item.content else item.summary
     text = "\n\n".join(part.text or "" for part in parts or ())
-    others = item.encrypted_content or None if own is None else None
-    kind = ReasoningKind.UNKNOWN if others is None else ReasoningKind.OPENAI
-    thought = Reasoning(text, kind, encrypted=others, item_id=item.id)
-    return (thought,) if thought.text or thought.encrypted else ()
+    return (Reasoning(text),) if text else ()
 
 
 def _content(sent: str | Sequence[ContentPart] | None) -> list[Block]:
@@ -227,7 +226,8 @@ def _file(sent: ContentPart) -> Media:
     if (data := sent.file_data) is None:
         return Media(url=sent.file_url) if sent.file_url is not None else Media(file_id=sent.file_id)
     has_scheme = data[:5].lower() == "data:" or is_web_url(data)
-    media = media_of_url(data) if has_scheme else Media(media_type=_PDF, data=data)
+    guessed = guess_type(sent.filename or "")[0] or _PDF
+    media = media_of_url(data) if has_scheme else Media(media_type=guessed, data=data)
     if media.data is None or re.fullmatch(_TEXT_TYPES, media.media_type or "") is None:
         return media
     try:
