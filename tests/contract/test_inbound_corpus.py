@@ -9,12 +9,14 @@ from itertools import groupby
 from urllib.parse import urlsplit
 
 import pytest
+from openai.types.responses import Response
 
 from sekha_llm_bridge.bootstrap import make_bridge
 from tests.corpus.inbound_cases import InboundCase, all_inbound_cases, difference
 from tests.fakes.bedrock import FakeBedrock
 from tests.fakes.functions import Function, FunctionResponse
 from tests.fakes.provider import FakeProvider
+from tests.fakes.response_events import check_response_events, parse_response_events
 from tests.fakes.settings import chat_model, embedding_model, make_settings, provider
 from tests.unit.api.inbound import apis
 
@@ -82,6 +84,8 @@ def _check_answer(case: InboundCase, response: FunctionResponse, *, is_stream: b
         assert expect.get("message", "") in error.get("message", ""), response.text
         assert difference(expect.get("answer", {}), response.json(), "answer") is None, response.text
         return
+    if reader is apis.RESPONSES:  # its clients have strict types
+        _check_response(response, is_stream=is_stream)
     answer = reader.read(response, stream=is_stream)
     error = answer.error or {}
     assert difference(expect.get("error", {}), error, "error") is None, response.text
@@ -97,3 +101,10 @@ def _check_answer(case: InboundCase, response: FunctionResponse, *, is_stream: b
     elif "events" in expect:
         types = [data["type"] for _, data in apis.sse_events(response.text)]
         assert [name for name, _ in groupby(types) if name != "ping"] == expect["events"]
+
+
+def _check_response(response: FunctionResponse, *, is_stream: bool) -> None:
+    if is_stream:
+        check_response_events(parse_response_events(response.text))
+    else:
+        Response.model_validate(response.json(), strict=True)

@@ -140,6 +140,8 @@ class _Stream:
             item.arguments += event["delta"]
             return
         item.are_arguments_done = True
+        if name == "function_call_arguments":
+            assert event["name"] == item.added["name"]
         assert event["arguments" if name == "function_call_arguments" else "input"] == item.arguments
 
     def part(self, item: _Item, name: str, kind: str, event: Event) -> None:

@@ -59,7 +59,9 @@ assistant_texts = st.builds(
     | objects({"content": st.none(), "refusal": st.text(min_size=1, max_size=8)}),
     objects({}, reasoning_content=st.text(min_size=1, max_size=8)),
 )
-calls = st.builds(lambda name, arguments: {"name": name, "arguments": arguments}, names, st.sampled_from(["{}", "["]))
+calls = st.builds(
+    lambda name, arguments: {"name": name, "arguments": arguments}, names, st.sampled_from(["{}", '{"a": [1]}'])
+)
 
 
 @st.composite
@@ -209,7 +211,9 @@ def parsed(body: Body) -> ParsedRequest:
 
 
 def check_translation(chat: Body) -> None:
-    """Checks that OpenAI gets the same for a chat in either format. A text in a list of its own is the same text."""
+    """Checks that OpenAI gets the same for a chat in either format. Texts in a list are the same text: one alone, and
+    those that are not the user's.
+    """
     ChatRequest.model_validate(chat)
     direct = _payload(chat_conversation(chat))
     translated = _payload(parsed(as_responses(chat)).chat.conversation)
@@ -226,8 +230,10 @@ def _plain(payload: Body) -> Body:
 
 def _plain_message(message: Body) -> Body:
     content = message.get("content")
-    is_one_text = isinstance(content, list) and len(content) == 1 and content[0]["type"] == "text"
-    return {**message, "content": content[0]["text"] if is_one_text and isinstance(content, list) else content}
+    if not isinstance(content, list) or any(part["type"] != "text" for part in content):
+        return message
+    is_text = len(content) == 1 or message["role"] != "user"
+    return {**message, "content": "\n".join(part["text"] for part in content)} if is_text else message
 
 
 response_requests = chat_requests().map(as_responses) | st.builds(
@@ -249,6 +255,9 @@ response_requests = chat_requests().map(as_responses) | st.builds(
                 objects({"type": st.just("custom_tool_call"), "call_id": names, "name": names, "input": texts}),
                 objects({"type": st.just("custom_tool_call_output"), "call_id": names, "output": texts}),
                 objects({"type": st.just("item_reference"), "id": names}),
+                objects({"type": st.sampled_from(["web_search_call", "mcp_list_tools", "x:y"])}, tools=texts, id=names),
+                objects({"type": st.sampled_from(["local_shell_call", "shell_call"])}, call_id=names, action=schemas),
+                objects({"type": st.just("shell_call_output")}, call_id=names, output=st.lists(schemas) | st.none()),
                 objects({"type": st.just("tool_search_call"), "call_id": names}, arguments=st.just({"query": "x"})).map(
                     lambda item: {"execution": "client", **item}
                 ),

@@ -11,12 +11,16 @@ from sekha_llm_bridge.errors import InvalidRequest
 
 M = TypeVar("M", bound=BaseModel)
 
+_COMPRESSED = "send it uncompressed; Codex does with `enable_request_compression = false` under [features]"
+
 
 async def json_object(request: Request) -> dict[str, Any]:
     """Returns the body's JSON object. Raises `InvalidRequest`."""
     try:
         body = orjson.loads(await request.body())
     except orjson.JSONDecodeError as exc:
+        if (encoding := request.headers.get("content-encoding", "identity").strip().lower()) != "identity":
+            raise InvalidRequest(f"the body is {encoding:.20}: {_COMPRESSED}") from None
         raise InvalidRequest(
             f"the body is not JSON: {str(exc).partition(': line')[0]} at line {exc.lineno}, column {exc.colno}"
         ) from None

@@ -249,7 +249,8 @@ def _responses_whole(response: FunctionResponse) -> Answer:
 
 
 def _of_response(response: FunctionResponse, body: Any, error: Any) -> Answer:
-    texts = [part["text"] for item in body["output"] if item["type"] == "message" for part in item["content"]]
+    parts = [part for item in body["output"] if item["type"] == "message" for part in item["content"]]
+    texts = [part["refusal" if part["type"] == "refusal" else "text"] for part in parts]
     calls = [
         (item["name"], json.loads(item["arguments"])) for item in body["output"] if item["type"] == "function_call"
     ]

@@ -4,6 +4,8 @@ from typing import Any
 
 import pytest
 
+from sekha_llm_bridge.api.responses.errors import failure_code
+from sekha_llm_bridge.errors import BridgeError, ContextLengthExceeded, FailureKind, ProviderError, RateLimited
 from tests.fakes.functions import Function
 from tests.fakes.provider import FakeProvider, Reply
 from tests.fakes.response_events import Event
@@ -72,10 +74,8 @@ def test_openais_own_tools_are_refused_with_the_way_out(responses: Function, too
     [
         ({"type": "item_reference", "id": "msg_1"}, "`store: false`"),
         ({"id": "msg_1"}, "`store: false`"),
-        ({"type": "web_search_call", "id": "ws_1", "status": "completed"}, "custom tools with their outputs"),
         ({"type": "compaction", "encrypted_content": "x"}, "the items that it stands for"),
-        ({"type": "local_shell_call", "call_id": "c"}, "custom tools with their outputs"),
-        ({"type": "tool_search_output", "call_id": None, "tools": []}, "custom tools with their outputs"),
+        ({"type": "computer_call", "call_id": "c"}, "custom tools with their outputs"),
     ],
 )
 def test_items_that_stand_for_something_stored_are_refused_with_the_way_out(
@@ -172,3 +172,26 @@ def test_a_providers_error_about_the_request_is_passed_on(responses: Function, f
     found = ask(responses, temperature=0.5)
     assert found.status == 400
     assert "temperature must be 1" in error(found)["message"]
+
+
+@pytest.mark.parametrize(
+    ("failed", "code"),
+    [
+        (ContextLengthExceeded("too long"), "context_length_exceeded"),
+        (ProviderError(FailureKind.CONTEXT_LENGTH_EXCEEDED, "too long"), "context_length_exceeded"),
+        (ProviderError(FailureKind.REQUEST_REJECTED, "no", provider_status=422), "invalid_prompt"),
+        (RateLimited("wait", retry_after_s=1.0), "rate_limit_exceeded"),
+        (ProviderError(FailureKind.SERVER_ERROR, "no"), "server_error"),
+    ],
+)
+def test_a_failed_stream_says_what_is_in_vain(failed: BridgeError, code: str) -> None:
+    """Codex asks again for every other code (codex-rs/codex-api/src/sse/responses.rs)."""
+    assert failure_code(failed) == code
+
+
+def test_a_compressed_body_is_refused_with_the_way_out(responses: Function) -> None:
+    """Codex compresses its requests unless it is told not to (SaladDay/cc-switch-cli issue 469)."""
+    headers = {"content-type": "application/json", "content-encoding": "zstd"}
+    found = responses("POST", "/v1/responses", raw="(\ufffd/\ufffd", headers=headers)
+    assert (found.status, error(found)["message"][:16]) == (400, "the body is zstd")
+    assert "enable_request_compression" in error(found)["message"]

@@ -97,6 +97,15 @@ def test_parallel_calls_that_come_interleaved_keep_their_places(responses: Funct
     ]
 
 
+def test_where_parallel_calls_are_forbidden_only_the_first_is_in_the_answer(
+    responses: Function, fake: FakeProvider
+) -> None:
+    """Many servers ignore the field."""
+    streams(fake, call(0, '{"a"', "f"), call(1, "{}", "g"), call(0, ": 1}"), STOP, DONE)
+    (item,) = events(responses, tools=[F, G], parallel_tool_calls=False)[-1]["response"]["output"]
+    assert (item["name"], item["arguments"]) == ("f", '{"a": 1}')
+
+
 def test_a_call_begins_when_its_name_is_known(responses: Function, fake: FakeProvider) -> None:
     """Some vendors send the name after the id, and even after the first arguments."""
     begun = chunk({"tool_calls": [{"index": 0, "id": "c1", "type": "function", "function": {"arguments": "{"}}]})

@@ -61,13 +61,21 @@ def test_a_custom_tool_is_a_function_with_one_text(responses: Function, fake: Fa
     assert "no grammar is enforced" in found["bridge"]["notes"][0]
 
 
-@pytest.mark.parametrize("arguments", ["*** Begin", '{"patch": "x"}', "[1]", ""])
+@pytest.mark.parametrize("arguments", ["*** Begin", '{"patch": "x", "path": "a"}', "[1]", '{"patch": 1}', ""])
 def test_a_custom_tool_gets_the_whole_arguments_where_the_model_did_not_keep_to_their_form(
     responses: Function, fake: FakeProvider, arguments: str
 ) -> None:
     calls(fake, "apply_patch", arguments)
     (item,) = answer(responses, tools=[PATCH])["output"]
     assert item["input"] == (arguments or item["input"])
+
+
+def test_a_custom_tool_gets_the_text_of_the_only_parameter_whatever_its_name(
+    responses: Function, fake: FakeProvider
+) -> None:
+    calls(fake, "apply_patch", '{"patch": "*** Begin"}')
+    (item,) = answer(responses, tools=[PATCH])["output"]
+    assert item["input"] == "*** Begin"
 
 
 def test_an_earlier_call_of_a_custom_tool_is_sent_as_a_call_of_its_function(
@@ -128,11 +136,11 @@ def test_a_search_for_tools_in_the_client_is_a_function(responses: Function, fak
     assert sent_names(fake) == ["f", "tool_search"]
     found = {"type": "tool_search_output", "execution": "client", "call_id": item["call_id"], "tools": [AGENTS]}
     calls(fake, "agents__spawn", "{}")
-    items = [{"role": "user", "content": "Hi"}, item, found, found]
+    items = [{"role": "user", "content": "Hi"}, item, found]
     (next_call,) = answer(responses, input=items, tools=[F, SEARCH])["output"]
     assert (next_call["type"], next_call["namespace"], next_call["name"]) == ("function_call", "agents", "spawn")
     assert sent_names(fake) == ["f", "tool_search", "agents__spawn"]
-    _, turn, result, _ = sent_to(fake)["messages"]
+    _, turn, result = sent_to(fake)["messages"]
     assert turn["tool_calls"][0]["function"] == {"name": "tool_search", "arguments": '{"query":"agents"}'}
     assert result["content"] == '[{"name":"agents__spawn","description":null}]'
 

@@ -81,7 +81,7 @@ def _features_of_tools(conversation: Conversation) -> Iterator[RequestedFeature]
         yield RequestedFeature(RequestFeature.OTHER_TOOL_CHOICE, str(kind)[:_MAX_SHOWN_CHARACTERS])
     elif conversation.forces_call:
         yield RequestedFeature(RequestFeature.FORCED_TOOL_CHOICE)
-    if conversation.is_parallel is False:
+    if conversation.is_parallel is False and conversation.wire_format is not WireFormat.OPENAI_RESPONSES:
         yield RequestedFeature(RequestFeature.SEQUENTIAL_TOOL_CALLS)
     for tool in conversation.tools:
         if isinstance(tool, OtherTool):

@@ -8,12 +8,19 @@ from typing import Any, NamedTuple
 from sekha_llm_bridge.api.conversations.endpoint import ChatInput
 from sekha_llm_bridge.api.conversations.options import OPTION_FIELDS, Options
 from sekha_llm_bridge.api.responses import unsupported
-from sekha_llm_bridge.api.responses.input_items import messages_of
+from sekha_llm_bridge.api.responses.input_items import input_of
 from sekha_llm_bridge.api.responses.request import KNOWN_FIELDS, ResponsesRequest, TextFormat
 from sekha_llm_bridge.api.responses.tools import Tools, tools_of
 from sekha_llm_bridge.api.unknown_fields import check_unknown_fields
 from sekha_llm_bridge.config.loaded import Settings
-from sekha_llm_bridge.conversation import Conversation, OutputFormat, OutputFormatKind, Parameters, WireFormat
+from sekha_llm_bridge.conversation import (
+    Conversation,
+    Message,
+    OutputFormat,
+    OutputFormatKind,
+    Parameters,
+    WireFormat,
+)
 from sekha_llm_bridge.errors import InvalidRequest
 
 LOGPROBS = "message.output_text.logprobs"
@@ -21,6 +28,7 @@ ENCRYPTED_REASONING = "reasoning.encrypted_content"
 
 _PASSED_ON = frozenset({"service_tier", "safety_identifier", "prompt_cache_key"})
 _WITHOUT_EFFECT = frozenset({"client_metadata"})  # Codex describes its session there, for OpenAI
+_SAME_NAMES = ("temperature", "top_p", "presence_penalty", "frequency_penalty", "stop", "seed", "user")
 _FORMAT_KINDS = {kind.value: kind for kind in OutputFormatKind}
 _NOTE_ON_CUSTOM_TOOLS = "custom tools are sent as functions with one text parameter; no grammar is enforced"
 _NOTE_ON_TRUNCATION = "truncation: the bridge never shortens a conversation; one that is too long is an error"
@@ -46,13 +54,14 @@ def parsed_request(
     unknown = check_unknown_fields(body, KNOWN_FIELDS, own=OPTION_FIELDS, settings=settings)
     tools = tools_of(request.tools or (), request.tool_choice, added=request.added_tools)
     others = {name: fields[name] for name in (body.keys() - KNOWN_FIELDS) | (_PASSED_ON & body.keys())}
-    conversation = conversation_of(request, tools, others)
+    translated = input_of(request.instructions, request.input)
+    conversation = conversation_of(request, translated.messages, tools, others)
     chat = ChatInput(
         conversation,
         Options.of(request.model, request, headers),
         is_stream=bool(request.stream),
         unknown=tuple(unknown),
-        notes=_notes(request, tools),
+        notes=(*_notes(request, tools), *translated.notes),
     )
     return ParsedRequest(request, tools, chat)
 
@@ -64,11 +73,13 @@ def check_supported(fields: Mapping[str, Any]) -> None:
             raise InvalidRequest(f"{name}: {unsupported.FIELDS[name]}", param=name)
 
 
-def conversation_of(request: ResponsesRequest, tools: Tools, others: Mapping[str, Any]) -> Conversation:
+def conversation_of(
+    request: ResponsesRequest, messages: tuple[Message, ...], tools: Tools, others: Mapping[str, Any]
+) -> Conversation:
     """Returns the conversation of a request. `others` are its fields that have no place in the internal format."""
     form = request.text.format if request.text is not None else None
     return Conversation(
-        messages=messages_of(request.instructions, request.input),
+        messages=messages,
         tools=tools.functions,
         tool_choice=tools.choice if tools.functions else None,
         is_parallel=request.parallel_tool_calls if tools.functions else None,
@@ -82,10 +93,9 @@ def conversation_of(request: ResponsesRequest, tools: Tools, others: Mapping[str
 
 def _parameters(request: ResponsesRequest) -> Parameters:
     parameters = Parameters()
-    if request.temperature is not None:
-        parameters["temperature"] = request.temperature
-    if request.top_p is not None:
-        parameters["top_p"] = request.top_p
+    for name in _SAME_NAMES:
+        if (value := getattr(request, name)) is not None:
+            parameters[name] = value  # type: ignore[literal-required]  # the names are its own
     if request.wants(LOGPROBS) or request.top_logprobs:
         parameters["logprobs"] = True
     if request.top_logprobs:
@@ -94,8 +104,6 @@ def _parameters(request: ResponsesRequest) -> Parameters:
         parameters["reasoning_effort"] = request.reasoning.effort
     if request.text is not None and request.text.verbosity is not None:
         parameters["verbosity"] = request.text.verbosity
-    if request.user is not None:
-        parameters["user"] = request.user
     return parameters
 
 

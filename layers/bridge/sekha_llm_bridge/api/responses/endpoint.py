@@ -46,6 +46,7 @@ class ResponsesFormat:
             parsed.tools,
             wants_summary=sent.reasoning is not None and sent.reasoning.summary is not None,
             wants_encrypted=sent.wants(ENCRYPTED_REASONING),
+            is_sequential=sent.parallel_tool_calls is False,
         )
 
     def whole(self, result: ExecutionResult[ChatAnswer], receipt: dict[str, object]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sekha_llm_bridge.api.error_response import openai_error_body
-from sekha_llm_bridge.errors import BridgeError
+from sekha_llm_bridge.errors import BridgeError, ContextLengthExceeded
 
 _NAMES = {
     "messages": "input",
@@ -16,6 +16,17 @@ _NAMES = {
     "reasoning_effort": "reasoning.effort",
 }
 """The names of fields here by their names in chat completions, which providers use in their errors."""
+
+_FAILURES = {402: "insufficient_quota", 429: "rate_limit_exceeded"}
+
+
+def failure_code(error: BridgeError) -> str:
+    """Returns the code of a response that failed. By it, Codex compacts a conversation that is too long, and knows what
+    it would ask in vain once more.
+    """
+    if error.code == ContextLengthExceeded.code:
+        return error.code
+    return _FAILURES.get(error.status, "invalid_prompt" if error.status < 500 else "server_error")
 
 
 def responses_error_body(error: BridgeError, request_id: str, details: Mapping[str, object]) -> dict[str, Any]:

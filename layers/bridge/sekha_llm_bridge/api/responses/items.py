@@ -284,5 +284,5 @@ class CallItem:
                 self._announce.part("custom_tool_call_input.delta", delta=body["input"])
             self._announce.part("custom_tool_call_input.done", input=body["input"])
         elif self._tool.kind is ToolKind.FUNCTION:
-            self._announce.part("function_call_arguments.done", arguments=body["arguments"])
+            self._announce.part("function_call_arguments.done", name=body["name"], arguments=body["arguments"])
         self._announce.item("done", body)

@@ -31,12 +31,14 @@ _INCOMPLETE_REASONS = {
 
 class OutputRules(NamedTuple):
     """How the answer to one request is written. `wants_summary`: reasoning is a summary, else it is content;
-    `wants_encrypted`: every reasoning item has an `encrypted_content`.
+    `wants_encrypted`: every reasoning item has an `encrypted_content`; `is_sequential`: only the first call of a tool
+    is in the answer, which OpenAI promises where the request forbids parallel calls, and many servers ignore.
     """
 
     tools: Tools = Tools()
     wants_summary: bool = False
     wants_encrypted: bool = False
+    is_sequential: bool = False
 
 
 def incomplete_reason(finish_reason: str | None) -> str | None:
@@ -138,6 +140,8 @@ class Output:
         """Adds a piece of a call. It begins with its name, which some vendors send after its id."""
         if (call := self._calls.get(delta.position)) is not None:
             call.add(delta.arguments)
+            return
+        if self._rules.is_sequential and (self._calls or self._unnamed.keys() - {delta.position}):
             return
         pieces = self._unnamed.setdefault(delta.position, [])
         pieces.append(delta)

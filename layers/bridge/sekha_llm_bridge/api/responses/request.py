@@ -6,11 +6,12 @@ Source: OpenAI's API reference, "Create a model response".
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, field_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, field_validator, model_validator
 
 from sekha_llm_bridge.api.conversations.images import check_image_url, check_other_urls
 from sekha_llm_bridge.api.conversations.options import OptionFields
 from sekha_llm_bridge.api.responses import unsupported
+from sekha_llm_bridge.api.responses.other_items import in_known_form, is_left_out
 
 _INT32 = 2**31
 _MAX_METADATA_PAIRS = 16
@@ -28,8 +29,8 @@ _NEEDED_BY_ITEMS: Mapping[str, tuple[str, ...]] = {
     "tool_search_output": ("call_id", "tools"),
     "additional_tools": ("tools",),
 }
+CHOICE_MODES = ("auto", "none", "required")
 _GRAMMAR_FIELDS = ("syntax", "definition")
-_SEARCHES = frozenset({"tool_search_call", "tool_search_output"})
 _ADDING_TOOLS = frozenset({"tool_search_output", "additional_tools"})
 
 
@@ -114,6 +115,11 @@ class InputItem(_Lenient):
     execution: str | None = None
     tools: list["Tool"] | None = None
 
+    @model_validator(mode="before")
+    @classmethod
+    def _known_form(cls, sent: object) -> object:
+        return in_known_form(sent) if isinstance(sent, dict) else sent
+
     @property
     def kind(self) -> str:
         """The type of the item: OpenAI requires none of a message and of a reference."""
@@ -122,7 +128,9 @@ class InputItem(_Lenient):
     def model_post_init(self, _context: object, /) -> None:
         """Validates that an item is of a known type, and has the fields that its type needs."""
         kind = self.kind
-        if kind not in _NEEDED_BY_ITEMS or (kind in _SEARCHES and self.execution != "client"):
+        if is_left_out(kind, self.execution):
+            return
+        if kind not in _NEEDED_BY_ITEMS:
             raise ValueError(unsupported.item_message(kind))
         for name in _NEEDED_BY_ITEMS[kind]:
             if getattr(self, name) is None:
@@ -193,8 +201,22 @@ class Reasoning(_Lenient):
     summary: str | None = None
 
 
+def flat_choice(choice: dict[str, Any]) -> str | dict[str, Any]:
+    """Returns a choice of tools in this API's form: clients that convert chats send the function's name in an object
+    `function`, or a mode in an object.
+    """
+    function = choice.get("function")
+    if choice.get("type") == "function" and isinstance(function, dict) and "name" not in choice:
+        return {"type": "function", "name": function.get("name")}
+    if choice.keys() == {"type"} and choice["type"] in CHOICE_MODES:
+        return str(choice["type"])
+    return choice
+
+
 class ResponsesRequest(OptionFields, _Lenient):
-    """A request for a response."""
+    """A request for a response. The penalties, `stop` and `seed` are not OpenAI's: servers of open models have them
+    here, too.
+    """
 
     input: str | Annotated[list[InputItem], Field(min_length=1)]
     model: str | None = None
@@ -209,6 +231,10 @@ class ResponsesRequest(OptionFields, _Lenient):
     max_tool_calls: Annotated[int, Field(strict=True, ge=1, lt=_INT32)] | None = None
     temperature: Annotated[float, Field(strict=True, ge=0, le=2)] | None = None
     top_p: Annotated[float, Field(strict=True, ge=0, le=1)] | None = None
+    presence_penalty: Annotated[float, Field(strict=True, ge=-2, le=2)] | None = None
+    frequency_penalty: Annotated[float, Field(strict=True, ge=-2, le=2)] | None = None
+    stop: str | list[str] | None = None
+    seed: StrictInt | None = None
     top_logprobs: Annotated[int, Field(strict=True, ge=0, le=20)] | None = None
     metadata: Annotated[dict[str, str], Field(max_length=_MAX_METADATA_PAIRS)] | None = None
     store: StrictBool | None = None
@@ -219,6 +245,11 @@ class ResponsesRequest(OptionFields, _Lenient):
     service_tier: str | None = None
     safety_identifier: str | None = None
     prompt_cache_key: str | None = None
+
+    @field_validator("tool_choice")
+    @classmethod
+    def _flat(cls, choice: str | dict[str, Any] | None) -> str | dict[str, Any] | None:
+        return flat_choice(choice) if isinstance(choice, dict) else choice
 
     def wants(self, included: str) -> bool:
         """Returns whether `include` names this part of the answer."""

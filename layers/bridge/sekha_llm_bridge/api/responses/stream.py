@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 import orjson
 
-from sekha_llm_bridge.api.responses.errors import responses_error_body
+from sekha_llm_bridge.api.responses.errors import failure_code, responses_error_body
 from sekha_llm_bridge.api.responses.items import Event
 from sekha_llm_bridge.api.responses.output import Output, OutputRules, incomplete_reason
 from sekha_llm_bridge.api.responses.response import ResponseFrame, usage_body
@@ -18,8 +18,6 @@ from sekha_llm_bridge.conversation import AnswerChunk
 from sekha_llm_bridge.errors import BridgeError
 from sekha_llm_bridge.execution import StreamedAnswer
 from sekha_llm_bridge.execution.counted_chunks import CountedChunks
-
-_RATE_LIMITED = 429
 
 
 class ResponseStreamEncoder:
@@ -81,8 +79,8 @@ class ResponseStreamEncoder:
     def error(self, error: BridgeError, request_id: str, details: Mapping[str, object]) -> bytes:
         """See `StreamEncoder.error`."""
         sent = responses_error_body(error, request_id, details)["error"]
-        code = "rate_limit_exceeded" if error.status == _RATE_LIMITED else "server_error"
-        failed = self._frame.body("failed", self._model_id, [], error={"code": code, "message": sent["message"]})
+        failure = {"code": failure_code(error), "message": sent["message"]}
+        failed = self._frame.body("failed", self._model_id, [], error=failure)
         top = {name: sent[name] for name in ("code", "message", "param")}
         events = [{"type": "error", **top, "error": sent}, {"type": "response.failed", "response": failed}]
         return self._beginning() + self._encoded(events)

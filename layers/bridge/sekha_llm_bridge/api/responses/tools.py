@@ -15,13 +15,15 @@ from typing import Any, NamedTuple
 import orjson
 
 from sekha_llm_bridge.api.parsing import json_text
-from sekha_llm_bridge.api.responses.request import Tool
+from sekha_llm_bridge.api.responses.request import CHOICE_MODES, Tool
 from sekha_llm_bridge.api.responses.unsupported import tool_message
 from sekha_llm_bridge.conversation import Function, ToolChoice, ToolChoiceMode
 from sekha_llm_bridge.errors import InvalidRequest
 
 INPUT_PARAMETER = "input"
-_MODES = {"auto": ToolChoiceMode.AUTO, "none": ToolChoiceMode.NONE, "required": ToolChoiceMode.REQUIRED}
+_AS_FUNCTION = f"(Here it is a function: the text goes as it is into `{INPUT_PARAMETER}`.)"
+INVALID_ARGUMENTS = "invalid_arguments"
+_MODES = {mode: ToolChoiceMode(mode) for mode in CHOICE_MODES}
 _MAX_NAME_CHARACTERS = 64  # OpenAI's own limit for the name of a function
 _SEPARATOR = "__"
 
@@ -115,18 +117,34 @@ def arguments_of_search(query: object) -> str:
 
 
 def input_of_arguments(arguments: str) -> str:
-    """Returns the text for a custom tool: that of the parameter; all of the arguments where they have another form."""
-    text = object_of_arguments(arguments).get(INPUT_PARAMETER)
-    return text if isinstance(text, str) else arguments
+    """Returns the text for a custom tool: that of the parameter, whatever the model has named it, or a text in its
+    place; all of the arguments where they have another form.
+    """
+    value = _parsed(arguments)
+    if isinstance(value, dict):
+        only = next(iter(value.values())) if len(value) == 1 else None
+        value = value.get(INPUT_PARAMETER, only)
+    return value if isinstance(value, str) else arguments
+
+
+def as_object(arguments: str) -> str:
+    """Returns the arguments of a call as the text of a JSON object. Models write other texts, and agents keep them;
+    servers that parse them would refuse every later turn.
+    """
+    return arguments if isinstance(_parsed(arguments), dict) else json_text({INVALID_ARGUMENTS: arguments})
 
 
 def object_of_arguments(arguments: str) -> Mapping[str, Any]:
     """Returns the arguments of a call as an object; an empty one where they are none."""
+    value = _parsed(arguments)
+    return value if isinstance(value, dict) else {}
+
+
+def _parsed(arguments: str) -> object:
     try:
-        fields = orjson.loads(arguments)
+        return orjson.loads(arguments)
     except orjson.JSONDecodeError:
-        return {}
-    return fields if isinstance(fields, dict) else {}
+        return None
 
 
 def _flat(tools: Iterable[Tool]) -> Iterator[tuple[Tool, SentTool]]:
@@ -146,10 +164,10 @@ def _function(tool: Tool, name: str) -> Function:
 
 def _custom(tool: Tool, name: str) -> Function:
     form = tool.format or {}
-    description = tool.description or ""
+    description = f"{tool.description or ''}\n\n{_AS_FUNCTION}".strip()
     if form.get("type") == "grammar":
         grammar = f"`{INPUT_PARAMETER}` must follow this grammar ({form['syntax']}):\n{form['definition']}"
-        description = f"{description}\n\n{grammar}".strip()
+        description = f"{description}\n\n{grammar}"
     parameters = {
         "type": "object",
         "properties": {
@@ -158,7 +176,7 @@ def _custom(tool: Tool, name: str) -> Function:
         "required": [INPUT_PARAMETER],
         "additionalProperties": False,
     }
-    return Function(name, description or None, parameters)
+    return Function(name, description, parameters)
 
 
 def _chosen(tools: Tools, choice: str | Mapping[str, Any] | None) -> Tools:

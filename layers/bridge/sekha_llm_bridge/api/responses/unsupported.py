@@ -15,9 +15,17 @@ FIELDS: Mapping[str, str] = {
     "background_options": "leave it out: the bridge stores no answers to fetch",
     "prompt": "send the text of the prompt in `instructions` and `input`: the bridge stores no prompts",
     "context_management": "leave it out, and shorten the conversation in `input`: the bridge compacts none",
+    "messages": "send them as `input`",
+    "max_tokens": "it is `max_output_tokens` in this API",
+    "max_completion_tokens": "it is `max_output_tokens` in this API",
+    "response_format": "it is `text.format` in this API",
+    "functions": "they are `tools` in this API",
+    "function_call": "it is `tool_choice` in this API",
     "moderation": "leave it out, and check the texts before and after: the bridge has no moderation",
 }
-"""Top-level fields that are refused unless they are null, false or empty, with what to do instead."""
+"""Top-level fields that are refused unless they are null, false or empty, with what to do instead: what needs a store,
+and what chat completions have in another place, which must not be lost without a word.
+"""
 
 _OWN_FUNCTION = "give a tool of type `function` instead, and run it in the client"
 _OWN_CUSTOM = "give a tool of type `function` or `custom` instead, and run it in the client"
@@ -61,6 +69,8 @@ def item_message(kind: str) -> str:
             )
         case "compaction":
             return "only OpenAI can read a compaction; send the items that it stands for"
+        case "compaction_trigger":
+            return "the bridge compacts no conversations; ask for a summary in a message, and send that as `input`"
         case _:
             return (
                 f"there are no input items of type {kind:.60} here; send messages, reasoning, and calls of functions "
