@@ -15,6 +15,8 @@ from sekha_llm_bridge.routing import RouteRequest
 from sekha_llm_bridge.routing.names import resolve_model, resolve_preferred
 
 ANSWERING_TASKS = CHAT_TASKS | {Task.AUDIO}
+# Anthropic's clients must send a limit, and an Ollama takes any: it answers until the window is full.
+_LIMITS_THAT_ARE_NO_NEED = frozenset({WireFormat.ANTHROPIC, WireFormat.OLLAMA})
 
 
 def route_request(
@@ -53,7 +55,7 @@ def route_request(
         gateway_fields=for_gateways,
         max_cost_usd=options.max_cost_usd,
         context_tokens=context_tokens,
-        is_output_needed=conversation.wire_format is not WireFormat.ANTHROPIC,  # whose clients must send a limit
+        is_output_needed=conversation.wire_format not in _LIMITS_THAT_ARE_NO_NEED,
         used_features=_used_features(conversation, has_images=images.count > 0),
     )
 

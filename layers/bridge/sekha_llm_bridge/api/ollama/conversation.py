@@ -86,6 +86,8 @@ def _parameters(request: ModelRequest, options: RequestOptions) -> Parameters:
     }
     if parameters.get("seed", 0) < 0:
         del parameters["seed"]  # a random one
+    if parameters.get("top_k", 1) <= 0:
+        del parameters["top_k"]  # all tokens, which is what others do without one
     if request.logprobs:
         parameters["logprobs"] = True
         parameters |= {} if request.top_logprobs is None else {"top_logprobs": request.top_logprobs}
@@ -97,6 +99,8 @@ def vendor_fields(request: object, options: RequestOptions | None) -> dict[str, 
     own = {name: value for name in _SENT_ON if (value := getattr(request, name, None)) is not None}
     sent = {} if options is None else options.model_dump(exclude_none=True)
     others = {f"options.{name}": value for name, value in sent.items() if name not in _TRANSLATED_OPTIONS}
+    if sent.get("top_k", 1) <= 0:
+        others["options.top_k"] = sent["top_k"]
     return {**own, **others}
 
 

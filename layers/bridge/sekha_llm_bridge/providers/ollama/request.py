@@ -37,9 +37,9 @@ _OWN_OPTIONS = (
     *("num_keep", "typical_p", "tfs_z", "repeat_last_n", "repeat_penalty", "penalize_newline"),
     *("mirostat", "mirostat_tau", "mirostat_eta"),
     *("num_batch", "num_gpu", "main_gpu", "use_mmap", "use_mlock", "num_thread", "numa", "low_vram", "f16_kv"),
-    *("logits_all", "vocab_only", "draft_num_predict"),
+    *("logits_all", "vocab_only", "draft_num_predict", "top_k"),
 )
-"""The options that only Ollama has, in its present and its earlier versions."""
+"""The options that only Ollama has, in its present and its earlier versions, and `top_k` where it is 0 or less."""
 
 _OPTION = "options."
 OWN_FIELDS = frozenset(
