@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from sekha_llm_bridge.api.conversations.images import check_image_url
 from sekha_llm_bridge.api.ollama.call_ids import CallIds
+from sekha_llm_bridge.api.ollama.paired_calls import with_paired_calls
 from sekha_llm_bridge.api.ollama.request import (
     ChatMessage,
     ChatRequest,
@@ -49,8 +50,8 @@ _WHITESPACE = str.maketrans("", "", "\r\n\t ")
 def chat_conversation(chat: ChatRequest) -> Conversation:
     """Returns the conversation of `POST /api/chat`. Raises `InvalidRequest` for an image that is none."""
     ids = CallIds()
-    messages = tuple(_message(f"messages[{i}]", message, ids) for i, message in enumerate(chat.messages or ()))
-    return _conversation(chat, messages)._replace(tools=tuple(map(_tool, chat.tools or ())))
+    messages = [_message(f"messages[{i}]", message, ids) for i, message in enumerate(chat.messages or ())]
+    return _conversation(chat, tuple(with_paired_calls(messages)))._replace(tools=tuple(map(_tool, chat.tools or ())))
 
 
 def generate_conversation(generate: GenerateRequest) -> Conversation:

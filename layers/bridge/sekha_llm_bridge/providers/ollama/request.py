@@ -5,6 +5,7 @@ from typing import Any, NotRequired, TypedDict
 import orjson
 
 from sekha_llm_bridge.conversation import (
+    ADDED,
     Block,
     Conversation,
     Document,
@@ -179,6 +180,8 @@ def _messages(conversation: Conversation) -> list[SentMessage]:
     tool_names: dict[str | None, str] = {}
     is_ollamas = conversation.wire_format is WireFormat.OLLAMA
     for message in conversation.messages:
+        if message.extra is ADDED:
+            continue
         tool_names |= {block.call_id: block.name for block in message.blocks if type(block) is ToolCall}
         sent_name = message.extra.get("tool_name") if is_ollamas else None
         sent.append(_message(message, tool_names.get(message.call_id) or sent_name or ""))
