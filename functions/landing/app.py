@@ -27,4 +27,7 @@ async def icon(request: Request) -> Response:
     return endpoint.icon(request)
 
 
+for path in endpoint.OLLAMAS_OTHER_PATHS:
+    app.api_route(path, methods=["GET", "POST", "DELETE"])(endpoint.ollamas_other_path)
+
 handler = lambda_handler(app)

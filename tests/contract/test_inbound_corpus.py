@@ -12,7 +12,7 @@ import pytest
 from openai.types.responses import Response
 
 from sekha_llm_bridge.bootstrap import make_bridge
-from tests.corpus.inbound_cases import InboundCase, all_inbound_cases, difference
+from tests.corpus.inbound_cases import APIS, InboundCase, all_inbound_cases, difference
 from tests.fakes.bedrock import FakeBedrock
 from tests.fakes.functions import Function, FunctionResponse
 from tests.fakes.provider import FakeProvider
@@ -62,9 +62,10 @@ def test_a_request_of_a_client_has_the_expected_outcome(
     case: InboundCase, wire: str, mode: str, server: FakeProvider
 ) -> None:
     server.script("/model/m/converse" if wire == "bedrock" else CHAT_PATHS[wire], *case.replies)
-    body = {"model": "m", **case.request, "stream": mode == "stream"}
+    is_post = case.method == "POST"
+    body = {"model": "m", **case.request, "stream": mode == "stream"} if is_post else None
     headers = {"content-type": "application/json", **case.headers}
-    response = function(case, wire, server)("POST", case.path, body, headers=headers, remaining_ms=900_000)
+    response = function(case, wire, server)(case.method, case.path, body, headers=headers, remaining_ms=900_000)
     expect = case.expect
     assert response.status == expect.get("status", 200), response.text
     assert SECRET not in response.text
@@ -79,7 +80,7 @@ def test_a_request_of_a_client_has_the_expected_outcome(
 def _check_answer(case: InboundCase, response: FunctionResponse, *, is_stream: bool) -> None:
     expect, reader = case.expect, READERS.get(urlsplit(case.path).path)
     if reader is None or response.status != 200:
-        error = reader.error(response.json()) if reader is not None and response.status != 200 else {}
+        error = {} if response.status == 200 else (reader or READERS[APIS[case.api]]).error(response.json())
         assert difference(expect.get("error", {}), error, "error") is None, response.text
         assert expect.get("message", "") in error.get("message", ""), response.text
         assert difference(expect.get("answer", {}), response.json(), "answer") is None, response.text

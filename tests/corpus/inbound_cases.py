@@ -19,7 +19,20 @@ APIS = {
     "ollama": "/api/chat",
 }
 
-_KEYS = {"about", "source", "api", "path", "mode", "providers", "headers", "request", "encoding", "repeat", "expect"}
+_KEYS = {
+    "about",
+    "source",
+    "api",
+    "method",
+    "path",
+    "mode",
+    "providers",
+    "headers",
+    "request",
+    "encoding",
+    "repeat",
+    "expect",
+}
 _EXPECTED = {
     *("status", "message", "error", "text", "reasoning", "calls", "answer", "events", "absent", "requests", "sent"),
     "notes",
@@ -34,6 +47,7 @@ class InboundCase:
 
     name: str
     api: str
+    method: str
     path: str
     modes: tuple[str, ...]
     formats: tuple[str, ...]
@@ -60,6 +74,7 @@ def read_inbound_case(path: Path) -> InboundCase:
     return InboundCase(
         name=path.stem,
         api=fields["api"],
+        method=fields.get("method", "POST"),
         path=fields.get("path") or APIS[fields["api"]],
         modes=("whole", "stream") if mode == "both" else (mode,),
         formats=formats,

@@ -67,6 +67,7 @@ def test_a_path_that_is_nearly_right_names_the_right_one(path: str, meant: str) 
         ("/v1/complete", "POST /v1/messages"),
         ("/api/pull", "the server itself"),
         ("/api/blobs/sha256:29fd", "the server itself"),
+        ("/api/me", "no account"),
         ("/v1beta/models/gemini:generateContent", "Gemini"),
         ("/v1/completions", "POST /v1/chat/completions"),
         ("/completions", "POST /v1/chat/completions"),

@@ -178,9 +178,14 @@ def test_a_name_with_the_default_tag_and_one_without_are_the_same(name: str) -> 
     assert planned(configured, model=name) == ["llama3.1:latest"]
 
 
-def test_the_default_tag_is_no_name_of_another_vendors_model() -> None:
-    with pytest.raises(ModelNotFound):
-        planned(catalog(chat("a"), others=[cloud(chat_model("gpt-4o"))]), model="gpt-4o:latest")
+@pytest.mark.parametrize("name", ["gpt-4o", "cloud/gpt-4o", "house", "chat_smart"])
+def test_ollamas_name_of_any_other_model_is_the_same_without_the_tag(name: str) -> None:
+    aliases = {"house": ["gpt-4o"]}
+    made = catalog(chat("a"), others=[cloud(chat_model("gpt-4o", task="chat_smart"))], aliases=aliases)
+    assert planned(made, model=f"{name}:latest") == planned(made, model=name)
+    assert planned(made, model="auto:latest") == planned(made, model="auto")
+    with pytest.raises(ModelNotFound, match="gpt-5:latest"):
+        planned(made, model="gpt-5:latest")
 
 
 def test_names_with_a_registry_are_found_as_they_are() -> None:

@@ -34,6 +34,7 @@ _NO_V1 = "leave /v1 out of the base URL: Anthropic's clients add /v1/messages to
 _BATCHES = "the bridge has no batches; send each request to POST /v1/messages"
 _COMPLETE = "the bridge does not have Anthropic's text completions; send the prompt as a message to POST /v1/messages"
 _OLLAMA_MODELS = "the bridge does not change the models of an Ollama server; ask the server itself"
+_OLLAMA_ACCOUNT = "the bridge is no Ollama server, and has no account at ollama.com; it has Ollama's chats and lists"
 _GEMINI = f"this is a path of Gemini's own API; the bridge has OpenAI's: {_USE_OPENAI}"
 _COMPLETIONS = "the bridge has no completions of plain text; send the prompt as a message to POST /v1/chat/completions"
 _OTHER_PARTS = (
@@ -56,6 +57,7 @@ _OTHER_APIS = tuple(
         (r"(/v1)?/messages/batches(/.*)?", _BATCHES),
         (r"(/v1)?/complete", _COMPLETE),
         (r"(/v1)?/api/(pull|push|create|copy|delete|blobs/.*)", _OLLAMA_MODELS),
+        (r"(/v1)?/api/(me|signout|status|user/.*|experimental/.*)", _OLLAMA_ACCOUNT),
         (r"/v1(alpha|beta)\d*/.*", _GEMINI),
         (r"(/api)?(/v1)?(/engines/[^/]+)?/completions", _COMPLETIONS),
         (rf"(/v1)?/({_NAMES_OF_OTHER_PARTS})(/.*)?", _OTHER_PARTS),

@@ -31,6 +31,7 @@ from sekha_llm_bridge.conversation.blocks import (
 )
 from sekha_llm_bridge.conversation.cache_marks import NO_MARKS, CacheLifetime, CacheMarks, cache_marks_of
 from sekha_llm_bridge.conversation.request import (
+    ADDED,
     Conversation,
     Function,
     Message,
@@ -45,6 +46,7 @@ from sekha_llm_bridge.conversation.request import (
 )
 
 __all__ = [
+    "ADDED",
     "NO_FIELDS",
     "NO_MARKS",
     "AnswerChunk",

@@ -26,6 +26,10 @@ class Role(StrEnum):
     FUNCTION = "function"
 
 
+ADDED: Json = {"added_by_the_bridge": True}
+"""The `extra` of a message that an inbound API adds for other formats. The adapter of its own format leaves it out."""
+
+
 class Message(NamedTuple):
     """One message: its blocks in order.
 

@@ -2,13 +2,14 @@
 
 A name is looked for in this order: an alias of the configuration, `auto`, a model_id, `provider/model`, and a key
 of `default_models`. So an alias may have the name of a model, to give it others for its failover. An alias that ends
-with `*` stands for all other names that begin so.
+with `*` stands for all other names that begin so. Any other name that ends with `:latest` is the same without that:
+Ollama's lists of models have names with a tag, and programs send them to every API.
 """
 
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from sekha_llm_bridge.config.models import NamedModels, ProviderType, Task
+from sekha_llm_bridge.config.models import NamedModels, Task
 from sekha_llm_bridge.errors import ModelNotFound
 from sekha_llm_bridge.found_models import DEFAULT_TAG
 from sekha_llm_bridge.routing.catalog import DEFAULT_NAMES, Catalog, CatalogModel
@@ -47,7 +48,15 @@ def resolve_model(name: str | None, catalog: Catalog) -> NamedTarget:
         return NamedTarget(task=DEFAULT_NAMES[name])
     if (targets := _pattern_targets(name, catalog)) is not None:
         return _target_of_alias(name, targets, catalog)
+    if (known := without_default_tag(name, catalog)) != name:
+        return resolve_model(known, catalog)
     raise model_not_found(name, catalog)
+
+
+def without_default_tag(name: str, catalog: Catalog) -> str:
+    """Returns the name without `:latest` where that is one of the bridge's own names; any other name as it is."""
+    untagged = name.removesuffix(DEFAULT_TAG)
+    return untagged if untagged == AUTO or untagged in DEFAULT_NAMES or untagged in catalog.aliases else name
 
 
 def _target_of_alias(name: str, targets: tuple[str, ...], catalog: Catalog) -> NamedTarget:
@@ -74,26 +83,20 @@ def resolve_preferred(name: str | None, catalog: Catalog) -> tuple[ModelRef, ...
     """
     if not name:
         return ()
-    targets = catalog.aliases.get(name)
+    targets = catalog.aliases.get(without_default_tag(name, catalog))
     if targets is None:
         targets = (None if model_ref(name, catalog) else _pattern_targets(name, catalog)) or (name,)
     return tuple(model_ref(target, catalog) or ModelRef(target) for target in targets)
 
 
 def model_ref(name: str, catalog: Catalog) -> ModelRef | None:
-    """Returns the model that has the name as its model_id, else as `provider/model`; None for any other. For a model of
-    an Ollama, a name without a tag and the same with `:latest` are one.
+    """Returns the model that has the name as its model_id, else as `provider/model`; None for any other. A name without
+    a tag and the same with `:latest` are one.
     """
     if (ref := _exact_ref(name, catalog)) is not None:
         return ref
     has_default_tag = name.endswith(DEFAULT_TAG)
-    other = _exact_ref(name.removesuffix(DEFAULT_TAG) if has_default_tag else name + DEFAULT_TAG, catalog)
-    return other if other is not None and _is_of_ollama(other, catalog) else None
-
-
-def _is_of_ollama(ref: ModelRef, catalog: Catalog) -> bool:
-    entries = filter(ref.matches, catalog.entries(ref.model_id))
-    return any(entry.provider.provider_type is ProviderType.OLLAMA for entry in entries)
+    return _exact_ref(name.removesuffix(DEFAULT_TAG) if has_default_tag else name + DEFAULT_TAG, catalog)
 
 
 def _exact_ref(name: str, catalog: Catalog) -> ModelRef | None:

@@ -264,3 +264,27 @@ def test_the_description_is_the_committed_file(bridge: Bridge) -> None:
     answer = Function("landing", bridge)("GET", "/openapi.json")
     assert (answer.status, answer.headers["content-type"]) == (200, "application/json")
     assert answer.json()["openapi"] == "3.1.0"
+
+
+@pytest.mark.parametrize("accept", ["", "*/*", "application/json, text/plain, */*"])
+def test_a_client_of_ollama_finds_the_words_that_it_looks_for(bridge: Bridge, accept: str) -> None:
+    """Some know only by these words whether an Ollama is there, such as Jeffser/Alpaca (issue 160)."""
+    assert "Ollama is running" in ask(bridge, accept=accept).text
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        *(("POST", f"/api/{name}") for name in ("pull", "push", "create", "copy", "me", "blobs/sha256:29fd")),
+        *(("DELETE", "/api/delete"), ("GET", "/api/status"), ("POST", "/api/experimental/web_search")),
+    ],
+)
+def test_a_path_that_only_ollama_has_gets_the_error_that_its_clients_read(
+    bridge: Bridge, method: str, path: str
+) -> None:
+    """Its client for JavaScript shows an error that is an object as `[object Object]`."""
+    answer = Function("landing", bridge)(method, path, {"model": "llama"})
+    body = answer.json()
+    assert (answer.status, body.keys()) == (404, {"error", "bridge"})
+    assert body["error"].startswith(f"there is no {path} here: ")
+    assert answer.headers["x-request-id"] == body["bridge"]["request_id"] == "gateway-request"

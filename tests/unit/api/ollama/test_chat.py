@@ -92,9 +92,9 @@ def test_only_the_last_line_has_the_receipt_and_the_counts(ollama: Function) -> 
 def test_durations_are_measured_and_add_up(ollama: Function) -> None:
     streamed, whole = stream(ollama, model="gpt").last, ask(ollama, model="gpt")
     assert streamed["total_duration"] == streamed["prompt_eval_duration"] + streamed["eval_duration"]
-    assert "load_duration" not in streamed
+    assert streamed["load_duration"] == 0
     assert whole["total_duration"] == whole["load_duration"] + whole["eval_duration"]
-    assert "prompt_eval_duration" not in whole
+    assert whole["prompt_eval_duration"] == 0
 
 
 @pytest.mark.parametrize("is_streamed", [True, False])
@@ -381,7 +381,7 @@ def test_images_are_shown_to_models_with_vision_and_need_one(
         ({"messages": [{"role": "user", "content": "x", "images": ["QUJD", "é"]}]}, "messages[0].images[0]"),
         ({"messages": [{"role": "judge", "content": "x"}]}, "messages[0].role"),
         ({"messages": [{"role": "user", "content": ["x"]}]}, "messages[0].content"),
-        ({"messages": [{"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": "{}"}}]}]},
+        ({"messages": [{"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": "[1]"}}]}]},
          "messages[0].tool_calls[0].function.arguments"),
         ({"tools": [{"type": "function"}]}, "tools[0].function"),
         ({"tools": [{"type": "web_search", "function": {"name": "f"}}]}, "tools[0].type"),
@@ -390,7 +390,6 @@ def test_images_are_shown_to_models_with_vision_and_need_one(
         ({"options": {"temperature": "hot"}}, "options.temperature"),
         ({"options": {"num_predict": True}}, "options.num_predict"),
         ({"options": {"num_predict": 2**40}}, "options.num_predict"),
-        ({"options": {"mirostat": {"a": [1]}}}, "options.mirostat"),
         ({"stream": "yes"}, "stream"),
         ({"top_logprobs": 21}, "top_logprobs"),
         ({"max_cost": -1}, "max_cost"),

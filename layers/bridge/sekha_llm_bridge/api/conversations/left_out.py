@@ -23,7 +23,8 @@ _LOAD_OPTIONS = (
 _WITHOUT_EFFECT_ELSEWHERE = {
     WireFormat.ANTHROPIC: frozenset({"thinking"}),  # it is `effort_hint`
     # How Ollama loads a model; the window of others is always as large as they have it. `think` is `effort_hint`.
-    WireFormat.OLLAMA: frozenset({"think", "keep_alive", *(f"options.{name}" for name in _LOAD_OPTIONS)}),
+    # `options.top_k` is 0 or less, which is all tokens: what others do by default.
+    WireFormat.OLLAMA: frozenset({"think", "keep_alive", *(f"options.{name}" for name in (*_LOAD_OPTIONS, "top_k"))}),
 }
 NOTED_FIELDS: Mapping[WireFormat, frozenset[str]] = {
     WireFormat.OPENAI_RESPONSES: frozenset({"verbosity"})  # Codex sets it for each model that it knows by its name

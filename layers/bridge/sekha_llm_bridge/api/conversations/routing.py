@@ -15,8 +15,6 @@ from sekha_llm_bridge.routing import RouteRequest
 from sekha_llm_bridge.routing.names import resolve_model, resolve_preferred
 
 _FORMATS_OF_GATEWAYS = frozenset({WireFormat.OPENAI_CHAT, WireFormat.ANTHROPIC})
-# Clients of Anthropic must send a limit, those of Ollama send one by habit, as large as it may ever be.
-_LIMITS_ARE_MAXIMUMS = frozenset({WireFormat.ANTHROPIC, WireFormat.OLLAMA})
 ANSWERING_TASKS = CHAT_TASKS | {Task.AUDIO}
 
 
@@ -56,7 +54,8 @@ def route_request(
         gateway_fields=for_gateways,
         max_cost_usd=options.max_cost_usd,
         context_tokens=context_tokens,
-        is_output_needed=conversation.wire_format not in _LIMITS_ARE_MAXIMUMS,
+        # Of the others, the servers whose formats these are answer with what there is room for.
+        is_output_needed=conversation.wire_format is WireFormat.OPENAI_CHAT,
         used_features=_used_features(conversation, has_images=images.count > 0),
     )
 

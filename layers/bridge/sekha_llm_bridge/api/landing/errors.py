@@ -13,5 +13,6 @@ REQUEST_ID_HEADERS = ("x-request-id", "request-id")
 
 
 def error_body_of_any_api(error: BridgeError, request_id: str, details: Mapping[str, object]) -> dict[str, Any]:
-    """Returns OpenAI's error object, with what Anthropic's clients read beside it. Ollama's clients read `error`."""
+    """Returns OpenAI's error object, with what Anthropic's clients read beside it. Paths of Ollama's API
+    have its own error (`endpoint.ollamas_other_path`)."""
     return {**openai_error_body(error, request_id, details), "type": "error", "request_id": request_id}

@@ -1,7 +1,8 @@
 """Writes answers in Ollama's format: what a line of a stream has, and the fields at the end of an answer.
 
 Durations are measured: those of the model by Ollama itself where it answers, else by the bridge. Of an answer that was
-not streamed, the bridge cannot see when the model began to write. Source: Ollama's `api/types.go`, version 0.32.
+not streamed, the bridge cannot see when the model began to write. A duration that nobody knows is 0. Source: Ollama's
+`api/types.go`, version 0.32.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -95,15 +96,15 @@ def end_fields(
     finish_reason: str | None, usage: Usage | None, total_s: float, measured_ns: Json, original: Original | None
 ) -> dict[str, Any]:
     """Returns the fields that end an answer. `measured_ns` are the bridge's own durations; Ollama's take precedence."""
-    durations = dict(measured_ns)
+    known = measured_ns
     if original is not None and original.wire_format is WireFormat.OLLAMA:
         sent = {name: original.fields.get(name) for name in _MODELS_DURATIONS}
-        durations = {name: value for name, value in sent.items() if type(value) is int and value >= 0} or durations
+        known = {name: value for name, value in sent.items() if type(value) is int and value >= 0} or known
     usage = usage or Usage(0)
     return {
         "done_reason": "stop" if finish_reason in (None, FinishReason.TOOL_CALLS) else finish_reason,
         "total_duration": nanoseconds(total_s),
-        **durations,
+        **{name: known.get(name, 0) for name in _MODELS_DURATIONS},  # clients with strict types need each of them
         "prompt_eval_count": usage.prompt_tokens,
         "eval_count": usage.completion_tokens,
     }

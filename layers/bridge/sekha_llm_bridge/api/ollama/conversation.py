@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from sekha_llm_bridge.api.conversations.images import check_image_url
 from sekha_llm_bridge.api.ollama.call_ids import CallIds
+from sekha_llm_bridge.api.ollama.paired_calls import with_paired_calls
 from sekha_llm_bridge.api.ollama.request import (
     ChatMessage,
     ChatRequest,
@@ -49,8 +50,8 @@ _WHITESPACE = str.maketrans("", "", "\r\n\t ")
 def chat_conversation(chat: ChatRequest) -> Conversation:
     """Returns the conversation of `POST /api/chat`. Raises `InvalidRequest` for an image that is none."""
     ids = CallIds()
-    messages = tuple(_message(f"messages[{i}]", message, ids) for i, message in enumerate(chat.messages or ()))
-    return _conversation(chat, messages)._replace(tools=tuple(map(_tool, chat.tools or ())))
+    messages = [_message(f"messages[{i}]", message, ids) for i, message in enumerate(chat.messages or ())]
+    return _conversation(chat, tuple(with_paired_calls(messages)))._replace(tools=tuple(map(_tool, chat.tools or ())))
 
 
 def generate_conversation(generate: GenerateRequest) -> Conversation:
@@ -86,6 +87,8 @@ def _parameters(request: ModelRequest, options: RequestOptions) -> Parameters:
     }
     if parameters.get("seed", 0) < 0:
         del parameters["seed"]  # a random one
+    if parameters.get("top_k", 1) <= 0:
+        del parameters["top_k"]  # all tokens, which is what others do without one
     if request.logprobs:
         parameters["logprobs"] = True
         parameters |= {} if request.top_logprobs is None else {"top_logprobs": request.top_logprobs}
@@ -97,6 +100,8 @@ def vendor_fields(request: object, options: RequestOptions | None) -> dict[str, 
     own = {name: value for name in _SENT_ON if (value := getattr(request, name, None)) is not None}
     sent = {} if options is None else options.model_dump(exclude_none=True)
     others = {f"options.{name}": value for name, value in sent.items() if name not in _TRANSLATED_OPTIONS}
+    if sent.get("top_k", 1) <= 0:
+        others["options.top_k"] = sent["top_k"]
     return {**own, **others}
 
 

@@ -73,6 +73,7 @@ async def embed(request: Request) -> Response:
         "model": result.receipt.model_id,
         "embeddings": result.answer.vectors,
         "total_duration": nanoseconds(clock.monotonic_s() - started_s),
+        "load_duration": 0,  # the AI SDK's provider for Ollama needs one
         "prompt_eval_count": prompt_tokens(embedding, result),
         "bridge": receipt,
     }

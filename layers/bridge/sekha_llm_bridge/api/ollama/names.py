@@ -4,8 +4,6 @@ A configured model is found by either form. The lists give the form with a tag, 
 `:latest` to a name without a tag and look for that in the list (Open WebUI).
 """
 
-from collections.abc import Iterator
-
 from fastapi import Request
 
 from sekha_llm_bridge.api.conversations.options import OptionFields, Options
@@ -13,8 +11,7 @@ from sekha_llm_bridge.api.request_state import bridge_of
 from sekha_llm_bridge.errors import ModelNotFound
 from sekha_llm_bridge.found_models import DEFAULT_TAG
 from sekha_llm_bridge.routing import Catalog
-from sekha_llm_bridge.routing.catalog import DEFAULT_NAMES
-from sekha_llm_bridge.routing.names import AUTO, model_ref, resolve_model
+from sekha_llm_bridge.routing.names import AUTO, model_ref, resolve_model, without_default_tag
 
 _MAX_SHOWN_CHARACTERS = 200
 
@@ -45,25 +42,14 @@ def options_of(request: Request, model: str | None, fields: OptionFields) -> Opt
 
 def known_form(name: str, catalog: Catalog) -> str:
     """Returns the form of a name that is configured; the name itself where none is."""
-    return next((form for form in _forms(name) if _is_configured(form, catalog)), name)
+    is_own = name == AUTO or name in catalog.aliases
+    ref = None if is_own else model_ref(name, catalog)
+    return without_default_tag(name, catalog) if ref is None else str(ref)
 
 
 def name_with_tag(name: str) -> str:
     """Returns the name as Ollama's lists show it."""
     return name if _has_tag(name) else name + DEFAULT_TAG
-
-
-def _forms(name: str) -> Iterator[str]:
-    yield name
-    if name.endswith(DEFAULT_TAG):
-        yield name.removesuffix(DEFAULT_TAG)
-    elif not _has_tag(name):
-        yield name + DEFAULT_TAG
-
-
-def _is_configured(name: str, catalog: Catalog) -> bool:
-    own = {AUTO, *DEFAULT_NAMES, *catalog.aliases}
-    return name in own or model_ref(name, catalog) is not None
 
 
 def _has_tag(name: str) -> bool:

@@ -4,23 +4,39 @@ Everything is optional, and null is the same as nothing, as in Ollama. Source: O
 and its API documentation.
 """
 
+import math
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr
+import orjson
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictFloat,
+    StrictInt,
+    StrictStr,
+)
 
 from sekha_llm_bridge.api.conversations.options import OptionFields
 
 _INT32, _INT64 = 2**31, 2**63
 _NO_TIME = r"-?0+(\.0*)?(ns|us|µs|ms|s|m|h)?"
 _LEVELS = frozenset({"low", "medium", "high", "max"})
+# What forms and command lines send in place of booleans, Ollama's own among them.
+_THINK_TEXTS = {"": None, "true": True, "false": False, "none": False}
 
 
 def _whole_number(value: object) -> object:
-    """Refuses texts and booleans, which pydantic would take for numbers. `128.0` is a whole number, as in Ollama."""
+    """Refuses texts and booleans, which pydantic would take for numbers. Of `128.5` the whole part counts, as in
+    Ollama.
+    """
     if isinstance(value, str | bool):
         raise ValueError("must be a number")  # noqa: TRY004 — pydantic reports ValueError
-    return value
+    return math.trunc(value) if isinstance(value, float) and math.isfinite(value) else value
 
 
 def _format(value: object) -> object:
@@ -32,6 +48,7 @@ def _format(value: object) -> object:
 
 
 def _think(value: object) -> object:
+    value = _THINK_TEXTS.get(value, value) if isinstance(value, str) else value
     if value is None or isinstance(value, bool) or (isinstance(value, str) and value in _LEVELS):
         return value
     raise ValueError("must be true, false, low, medium, high or max")
@@ -41,11 +58,28 @@ def _strings(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
 
+def _keep_alive(value: object) -> object:
+    """Returns a number in a text, such as "-1", as a number: an Ollama takes it in a text only with a unit."""
+    if not isinstance(value, str) or not re.fullmatch(r"\s*-?\d{1,9}\s*", value):
+        return value
+    return int(value)
+
+
+def _arguments(value: object) -> object:
+    """Returns arguments that were sent as a text of JSON, as OpenAI's API has them, as the object."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return orjson.loads(value or "{}")
+    except orjson.JSONDecodeError:
+        return value
+
+
 Integer = Annotated[int, BeforeValidator(_whole_number), Field(gt=-_INT32, lt=_INT32)]
 _Number = Annotated[float, Field(strict=True)]
 Format = Annotated[Any, BeforeValidator(_format)]
 Think = Annotated[bool | str | None, BeforeValidator(_think)]
-KeepAlive = StrictInt | StrictFloat | StrictStr
+KeepAlive = Annotated[StrictInt | StrictFloat | StrictStr, BeforeValidator(_keep_alive)]
 """Seconds, or a duration as Go writes them: `5m`."""
 
 
@@ -55,8 +89,6 @@ class _Lenient(BaseModel):
 
 class RequestOptions(_Lenient):
     """The options that other formats have, too, and `num_ctx`. The others are Ollama's own, or unknown."""
-
-    __pydantic_extra__: dict[str, StrictBool | StrictInt | StrictFloat | StrictStr | list[StrictStr] | None]
 
     num_predict: Integer | None = None
     temperature: Annotated[_Number, Field(ge=0)] | None = None
@@ -74,7 +106,7 @@ class CalledFunction(_Lenient):
     """The function of a call, and its arguments: an object, not a text."""
 
     name: str
-    arguments: dict[str, Any] | None = None
+    arguments: Annotated[dict[str, Any] | None, BeforeValidator(_arguments)] = None
 
 
 class ToolCall(_Lenient):
@@ -86,7 +118,7 @@ class ToolCall(_Lenient):
 
 class ChatMessage(_Lenient):
     """One message. `images` are base64. A message of role `tool` names the call of which it is the result by
-    `tool_call_id`, or only its function by `tool_name`.
+    `tool_call_id`, or only its function by `tool_name`, which was `name` in earlier clients.
     """
 
     role: Annotated[
@@ -97,7 +129,7 @@ class ChatMessage(_Lenient):
     thinking: str | None = None
     images: list[str] | None = None
     tool_calls: list[ToolCall] | None = None
-    tool_name: str | None = None
+    tool_name: str | None = Field(None, validation_alias=AliasChoices("tool_name", "name"))
     tool_call_id: str | None = None
 
 

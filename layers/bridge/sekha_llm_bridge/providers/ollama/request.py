@@ -5,6 +5,7 @@ from typing import Any, NotRequired, TypedDict
 import orjson
 
 from sekha_llm_bridge.conversation import (
+    ADDED,
     Block,
     Conversation,
     Document,
@@ -37,9 +38,9 @@ _OWN_OPTIONS = (
     *("num_keep", "typical_p", "tfs_z", "repeat_last_n", "repeat_penalty", "penalize_newline"),
     *("mirostat", "mirostat_tau", "mirostat_eta"),
     *("num_batch", "num_gpu", "main_gpu", "use_mmap", "use_mlock", "num_thread", "numa", "low_vram", "f16_kv"),
-    *("logits_all", "vocab_only", "draft_num_predict"),
+    *("logits_all", "vocab_only", "draft_num_predict", "top_k"),
 )
-"""The options that only Ollama has, in its present and its earlier versions."""
+"""The options that only Ollama has, in its present and its earlier versions, and `top_k` where it is 0 or less."""
 
 _OPTION = "options."
 OWN_FIELDS = frozenset(
@@ -179,6 +180,8 @@ def _messages(conversation: Conversation) -> list[SentMessage]:
     tool_names: dict[str | None, str] = {}
     is_ollamas = conversation.wire_format is WireFormat.OLLAMA
     for message in conversation.messages:
+        if message.extra is ADDED:
+            continue
         tool_names |= {block.call_id: block.name for block in message.blocks if type(block) is ToolCall}
         sent_name = message.extra.get("tool_name") if is_ollamas else None
         sent.append(_message(message, tool_names.get(message.call_id) or sent_name or ""))
