@@ -53,7 +53,8 @@ def route_request(
         gateway_fields=for_gateways,
         max_cost_usd=options.max_cost_usd,
         context_tokens=context_tokens,
-        is_output_needed=conversation.wire_format is not WireFormat.ANTHROPIC,  # whose clients must send a limit
+        # Of the others, the servers whose formats these are answer with what there is room for.
+        is_output_needed=conversation.wire_format is WireFormat.OPENAI_CHAT,
         used_features=_used_features(conversation, has_images=images.count > 0),
     )
 
