@@ -163,6 +163,13 @@ def test_prompt_and_answer_must_fit_the_context_window() -> None:
     )
 
 
+def test_a_window_needs_room_only_for_the_output_that_its_model_can_write() -> None:
+    """Kimi Code asks for as much output as the whole window has tokens."""
+    models = [chat_model("brief", context_window=200, max_output_tokens=50), chat_model("other", context_window=200)]
+    result = planned(provider("p", *models), output_tokens=200)
+    assert order(result) == ["p/brief"]
+
+
 def test_an_open_breaker_excludes_its_provider() -> None:
     limits = RoutingContext(breakers={"p": BreakerView(BreakerState.OPEN, retry_after_s=7)})
     result = planned(provider("p", chat_model("a")), provider("q", chat_model("b")), limits=limits)

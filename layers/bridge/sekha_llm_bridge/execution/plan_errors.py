@@ -141,9 +141,10 @@ def _context_length_exceeded(entry: CatalogModel, plan: RoutePlan, provider_text
     param = "messages" if not is_embedding else "input"
     if is_embedding and request.longest_input is not None:
         param = f"input[{request.longest_input}]"
+    kind = FailureKind.CONTEXT_LENGTH_EXCEEDED
     message = (
-        f"{param} is too long: this model's maximum context length is {entry.window} tokens ({_name(entry)}); "
-        f"{FailureKind.CONTEXT_LENGTH_EXCEEDED.remedy.lower()} ({FailureKind.CONTEXT_LENGTH_EXCEEDED.code})"
+        f"{param} is too long: this model's maximum context length is {entry.window} tokens ({_name(entry)})"
+        f"{_asked_output(plan)}; {kind.remedy.lower()} ({kind.code})"
     )
     text = f". The provider's message: {provider_text}" if provider_text else ""
     estimate = request.exact_prompt_tokens.get(entry.key, request.prompt.estimate)
@@ -153,6 +154,12 @@ def _context_length_exceeded(entry: CatalogModel, plan: RoutePlan, provider_text
         prompt_tokens=max(estimate, entry.window + 1),
         max_tokens=entry.window,
     )
+
+
+def _asked_output(plan: RoutePlan) -> str:
+    """Returns the output that a window must have room for, too: a prompt that seems short enough is not, with it."""
+    asked = plan.request.output_tokens if plan.request.is_output_needed else None
+    return f", and {asked} of output are asked for" if asked else ""
 
 
 def _may_answer(entry: CatalogModel, plan: RoutePlan) -> bool:

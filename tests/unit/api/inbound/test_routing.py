@@ -120,6 +120,21 @@ def test_a_too_long_prompt_is_a_400_in_the_words_that_clients_look_for(client: C
     assert "maximum context length is 8192 tokens" in answer.error["message"]
 
 
+def test_more_output_than_the_window_has_room_for_is_a_400_in_chat_completions_and_less_output_elsewhere(
+    api: InboundApi, fake: FakeProvider
+) -> None:
+    over = api.over(provider("p", chat_model("m", context_window=8192), base_url=f"{fake.url}/v1"))
+    answer = over(Ask(max_tokens=9000), model="m")
+    if api is CHAT:
+        assert answer.error is not None
+        assert (
+            "maximum context length is 8192 tokens (p/m), and 9000 of output are asked for" in answer.error["message"]
+        )
+    else:
+        assert answer.status == 200
+        assert 4000 < fake.received[0].body["max_tokens"] < 8192
+
+
 def test_the_first_candidate_of_the_plan_is_what_answers(client: Client, api: InboundApi) -> None:
     """The explain endpoint is the router itself: of the same messages, by whatever API they came."""
     explain = Function("route", client.bridge)

@@ -296,12 +296,6 @@ def test_arguments_that_were_cut_off_are_kept_as_a_text(messages: Function, fake
     assert (found["content"][0]["input"], found["stop_reason"]) == ({"arguments": '{"path": "a'}, "max_tokens")
 
 
-def test_a_limit_above_what_a_window_leaves_excludes_no_model(fake: FakeProvider) -> None:
-    small = function(provider("small", chat_model("m", context_window=8192, price=None), base_url=f"{fake.url}/v1"))
-    ask(small, max_tokens=64_000)
-    assert 4000 < fake.calls(OPENAI_PATH)[0].body["max_tokens"] < 8192
-
-
 def test_what_agents_always_send_is_no_unbounded_cost(messages: Function, fake: FakeProvider) -> None:
     agents: dict[str, Any] = {
         "context_management": {"edits": [{"type": "clear_thinking_20251015", "keep": "all"}]},
