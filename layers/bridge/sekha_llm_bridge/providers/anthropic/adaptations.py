@@ -12,23 +12,21 @@ Sources: Anthropic's error messages, as they are quoted in public reports: "Inva
 from collections.abc import Sequence
 from typing import Any
 
-from sekha_llm_bridge.conversation import Conversation, Image, Json
+from sekha_llm_bridge.conversation import Conversation, Json
 from sekha_llm_bridge.errors import Failure
 from sekha_llm_bridge.providers.adaptation import REASONING_EFFORT, Adaptation, by_rejection, names_unknown
 from sekha_llm_bridge.providers.anthropic.messages import blocks_of
 from sekha_llm_bridge.providers.anthropic.models import traits_of
 from sekha_llm_bridge.providers.anthropic.original import BETA_HEADER
 from sekha_llm_bridge.providers.anthropic.output_format import Payload, without_native_format
+from sekha_llm_bridge.providers.anthropic.repairs import repairs
 from sekha_llm_bridge.providers.anthropic.thinking import without_thinking
 from sekha_llm_bridge.providers.cache_control import CACHE_ADAPTATIONS
-from sekha_llm_bridge.providers.call_ids import anthropic_call_id
-from sekha_llm_bridge.providers.call_inputs import input_object
 from sekha_llm_bridge.providers.output_caps import limit_adaptations
 from sekha_llm_bridge.providers.system_messages import with_system_as_user
+from sekha_llm_bridge.providers.thinking_budgets import MIN_BUDGET_TOKENS
 
 _REASONING = frozenset({"thinking", "redacted_thinking"})
-_MIN_BUDGET_TOKENS = 1024  # Anthropic's minimum
-_IDS = {"tool_use": "id", "tool_result": "tool_use_id"}
 
 
 def _without_display(payload: Payload) -> Payload | None:
@@ -61,10 +59,12 @@ def _without_budget(payload: Payload) -> Payload | None:
 
 def _with_lower_budget(payload: Payload) -> Payload:
     """Lowers a budget for thinking that is not below `max_tokens`, which it is a part of."""
-    thinking = payload.get("thinking") or {}
-    if thinking.get("budget_tokens", 0) < payload["max_tokens"]:
+    thinking, max_tokens = payload.get("thinking") or {}, payload["max_tokens"]
+    if thinking.get("budget_tokens", 0) < max_tokens:
         return payload
-    return {**payload, "thinking": {**thinking, "budget_tokens": max(_MIN_BUDGET_TOKENS, payload["max_tokens"] // 2)}}
+    if max_tokens <= MIN_BUDGET_TOKENS:
+        return without_thinking(payload)
+    return {**payload, "thinking": {**thinking, "budget_tokens": max(MIN_BUDGET_TOKENS, max_tokens // 2)}}
 
 
 def _without_thinking(payload: Payload) -> Payload | None:
@@ -112,66 +112,6 @@ def _without_refused_betas(payload: Payload, failure: Failure) -> Payload | None
     return {**payload, BETA_HEADER: kept if len(kept) < len(betas) else []}
 
 
-def _without_empty_content(payload: Payload) -> Payload | None:
-    """Drops texts without a visible character, and messages that have nothing else: an answer may have been empty."""
-    changed = {**payload, "messages": [_filled(message) for message in payload["messages"]]}
-    changed["messages"] = [message for message in changed["messages"] if message["content"]]
-    if isinstance(payload.get("system"), list):
-        changed["system"] = _filled({"content": payload["system"]})["content"]
-    return None if changed == payload or not changed["messages"] else changed
-
-
-def _filled(holder: Json) -> Payload:
-    content = holder.get("content")
-    if isinstance(content, str):
-        return {**holder, "content": content if content.strip() else ""}
-    blocks = [_filled(one) if one.get("type") == "tool_result" else one for one in content or ()]
-    kept = [one for one in blocks if one.get("type") != "text" or str(one.get("text")).strip()]
-    return {**holder, "content": kept} if kept or content else dict(holder)
-
-
-def _true_media_types(conversation: Conversation) -> Adaptation:
-    """Returns the form with the media types that images have by their bytes: agents take them from names of files."""
-    blocks = (block for message in conversation.messages for block in message.blocks)
-    types = {block.media.data: block.media.media_type for block in blocks if isinstance(block, Image)}
-
-    def with_true_type(holder: Json) -> Payload:
-        content, source = holder.get("content"), holder.get("source")
-        if holder.get("type") == "image" and isinstance(source, dict) and (found := types.get(source.get("data"))):
-            return {**holder, "source": {**source, "media_type": found}}
-        return {**holder, "content": list(map(with_true_type, content))} if isinstance(content, list) else dict(holder)
-
-    def change(payload: Payload) -> Payload | None:
-        messages = [with_true_type(message) for message in payload["messages"]]
-        return None if messages == payload["messages"] else {**payload, "messages": messages}
-
-    return Adaptation(r"\bimage\b.{0,60}\bmedia type\b", change)
-
-
-def _with_inputs_as_objects(payload: Payload) -> Payload | None:
-    """Replaces inputs of calls that are texts: agents keep one where a model has written no JSON object."""
-    messages = [_with_objects(message) for message in payload["messages"]]
-    return None if messages == payload["messages"] else {**payload, "messages": messages}
-
-
-def _with_objects(message: Json) -> Payload:
-    blocks = [
-        {**block, "input": input_object(block.get("input"))} if block["type"] == "tool_use" else block
-        for block in blocks_of(dict(message))
-    ]
-    return {**message, "content": blocks} if blocks else dict(message)
-
-
-def _with_valid_ids(message: Json) -> Payload:
-    blocks = [
-        {**block, name: anthropic_call_id(str(block[name]))}
-        if (name := _IDS.get(block["type"], "")) and block.get(name)
-        else block
-        for block in blocks_of(dict(message))
-    ]
-    return {**message, "content": blocks} if blocks else dict(message)
-
-
 def _with_system_at_beginning(payload: Payload) -> Payload | None:
     changed = with_system_as_user(payload["messages"])
     return None if changed == payload["messages"] else {**payload, "messages": changed}
@@ -194,9 +134,6 @@ _BY_CONTENT = (
     Adaptation(r"\bexpected\W+thinking\b", _without_budget),
     Adaptation(r"\bsignature\b|redacted_thinking|\bthinking\W+blocks?\b", _without_earlier_reasoning),
     Adaptation(r"must define tools|tools=? (?:param|must)", _with_tools_of_history),
-    Adaptation(r"\b(?:non-)?empty\b|\bnon-whitespace\b", _without_empty_content),
-    Adaptation(r"\btool_use\.input\b", _with_inputs_as_objects),
-    Adaptation(r"\btool_use(?:_id|\.id)\b.{0,80}\bpattern\b", _with_valid_call_ids),
 )
 
 
@@ -235,5 +172,5 @@ def content_adaptations(conversation: Conversation, model_id: str) -> Sequence[A
     is_hinted = conversation.original is not None or conversation.effort_hint is not None
     hints = _OF_HINTS if is_hinted else ()
     limits = limit_adaptations(conversation, "max_tokens", adjust=_with_lower_budget)
-    by_content = (*_BY_CONTENT, _true_media_types(conversation))
-    return (*by_content, *hints, Adaptation(pattern, _without_structured_output), *limits)
+    by_content = (*_BY_CONTENT, *repairs(conversation), *hints)
+    return (*by_content, Adaptation(pattern, _without_structured_output), *limits)

@@ -5,14 +5,14 @@ bridge itself gave out (`reasoning_content`, `content: null`), and what only Ope
 """
 
 import hashlib
-import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from sekha_llm_bridge.conversation import Conversation, WireFormat
-from sekha_llm_bridge.errors import Failure, FailureKind
+from sekha_llm_bridge.errors import FailureKind
 from sekha_llm_bridge.providers.adaptation import REASONING_EFFORT, Adaptation, by_rejection
 from sekha_llm_bridge.providers.cache_control import CACHE_ADAPTATIONS
+from sekha_llm_bridge.providers.openai.tool_schemas import without_unknown_keywords
 from sekha_llm_bridge.providers.output_caps import limit_adaptations
 from sekha_llm_bridge.providers.system_messages import SYSTEM_ROLES, with_system_as_user
 
@@ -128,36 +128,6 @@ def _short_id(call_id: str) -> str:
     return hashlib.sha256(call_id.encode()).hexdigest()[:_N_ID_CHARACTERS]
 
 
-def _without_unknown_keywords(payload: Payload, failure: Failure) -> Payload | None:
-    """Drops the keywords that Gemini does not know from the schemas of tools."""
-    names = frozenset(re.findall(r'unknown name \\?"([^"\\]+)', failure.provider_text, re.IGNORECASE))
-    tools = payload.get("tools") or []
-    changed = [_without_keywords_in_tool(tool, names) for tool in tools]
-    return None if changed == tools else {**payload, "tools": changed}
-
-
-def _without_keywords_in_tool(tool: Payload, names: frozenset[str]) -> Payload:
-    function = tool.get("function") or {}
-    if not isinstance(schema := function.get("parameters"), dict):
-        return tool
-    return {**tool, "function": {**function, "parameters": _without_keywords(schema, names)}}
-
-
-def _without_keywords(schema: Any, names: frozenset[str]) -> Any:
-    """Returns a schema without these keywords. What is in `properties` has names of its own."""
-    if isinstance(schema, list):
-        return [_without_keywords(item, names) for item in schema]
-    if not isinstance(schema, dict):
-        return schema
-    return {
-        name: {key: _without_keywords(item, names) for key, item in value.items()}
-        if name == "properties" and isinstance(value, dict)
-        else _without_keywords(value, names)
-        for name, value in schema.items()
-        if name not in names
-    }
-
-
 def _with_signatures_of_calls(payload: Payload) -> Payload | None:
     """Adds to earlier calls what Gemini takes in place of its own signature, where there is none: the call is another
     vendor's, or its inbound API has no place for the signature.
@@ -238,7 +208,7 @@ _OTHER_FORMATS = (
     Adaptation(r"\bafter role\W+tool\b", _with_answers_after_results),
     Adaptation(r"\btool_choice\b", _with_only_the_named_tool),
     Adaptation(_LONG_CALL_ID, _with_short_call_ids),
-    by_rejection(r"\bunknown name\b", _without_unknown_keywords, leaves_out="keywords of tools' schemas"),
+    by_rejection(r"\bunknown name\b", without_unknown_keywords, leaves_out="keywords of tools' schemas"),
     Adaptation(r"\bcontent\b|\bexpected a string|\binvalid type\b", _with_content_as_text),
     *CHAT_ADAPTATIONS,
 )

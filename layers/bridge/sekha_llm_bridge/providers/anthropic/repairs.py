@@ -1,0 +1,91 @@
+"""The forms of messages that are sent where Anthropic refuses what agents send, or what another server has made: empty
+texts, ids and inputs of calls, media types. Without them, a conversation could never go on.
+
+Sources: Anthropic's error messages, as they are quoted in public reports: "text content blocks must be non-empty",
+"cache_control cannot be set for empty text blocks", "tool_use.id: String should match pattern", "tool_use.input: Input
+should be a valid dictionary", "Image does not match the provided media type".
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+
+from sekha_llm_bridge.conversation import Conversation, Image, Json
+from sekha_llm_bridge.providers.adaptation import Adaptation
+from sekha_llm_bridge.providers.anthropic.messages import blocks_of
+from sekha_llm_bridge.providers.anthropic.output_format import Payload
+from sekha_llm_bridge.providers.call_ids import anthropic_call_id
+from sekha_llm_bridge.providers.call_inputs import input_object
+
+_IDS = {"tool_use": "id", "tool_result": "tool_use_id"}
+
+
+def repairs(conversation: Conversation) -> Sequence[Adaptation]:
+    """Returns the other forms that the messages of one request may need."""
+    return (
+        Adaptation(r"\b(?:non-)?empty\b|\bnon-whitespace\b", _without_empty_content),
+        Adaptation(r"\btool_use\.input\b", _with_blocks(_with_object)),
+        Adaptation(r"\btool_use(?:_id|\.id)\b.{0,80}\bpattern\b", _with_blocks(_with_valid_id)),
+        _true_media_types(conversation),
+    )
+
+
+def _with_blocks(change: Callable[[Json], Json]) -> Callable[[Payload], Payload | None]:
+    """Returns the change of a request that changes each block of its messages."""
+
+    def change_all(payload: Payload) -> Payload | None:
+        messages = [
+            {**message, "content": list(map(change, blocks))} if (blocks := blocks_of(message)) else message
+            for message in payload["messages"]
+        ]
+        return None if messages == payload["messages"] else {**payload, "messages": messages}
+
+    return change_all
+
+
+def _with_valid_id(block: Json) -> Json:
+    """Replaces an id of a call that Anthropic does not take: another server has made it."""
+    name = _IDS.get(block["type"], "")
+    return {**block, name: anthropic_call_id(str(block[name]))} if block.get(name) else block
+
+
+def _with_object(block: Json) -> Json:
+    """Replaces the input of a call that is a text: agents keep it so where a model has written no JSON object."""
+    return {**block, "input": input_object(block.get("input"))} if block["type"] == "tool_use" else block
+
+
+def _without_empty_content(payload: Payload) -> Payload | None:
+    """Drops texts without a visible character, and messages that have nothing else: an answer may have been empty."""
+    changed = {**payload, "messages": [_filled(message) for message in payload["messages"]]}
+    changed["messages"] = [message for message in changed["messages"] if message["content"]]
+    if isinstance(payload.get("system"), list):
+        changed["system"] = _filled({"content": payload["system"]})["content"]
+    return None if changed == payload or not changed["messages"] else changed
+
+
+def _filled(holder: Json) -> Payload:
+    content = holder.get("content")
+    if isinstance(content, str):
+        return {**holder, "content": content if content.strip() else ""}
+    blocks = [_filled(one) if one.get("type") == "tool_result" else one for one in content or ()]
+    kept = [one for one in blocks if one.get("type") != "text" or str(one.get("text")).strip()]
+    return {**holder, "content": kept} if kept or content else dict(holder)
+
+
+def _true_media_types(conversation: Conversation) -> Adaptation:
+    """Returns the form with the media types that images have by their bytes: agents take them from names of files."""
+
+    def change(payload: Payload) -> Payload | None:
+        blocks = (block for message in conversation.messages for block in message.blocks)
+        types = {block.media.data: block.media.media_type for block in blocks if isinstance(block, Image)}
+        messages = [_with_true_type(message, types) for message in payload["messages"]]
+        return None if messages == payload["messages"] else {**payload, "messages": messages}
+
+    return Adaptation(r"\bimage\b.{0,60}\bmedia type\b", change)
+
+
+def _with_true_type(holder: Json, types: Mapping[str | None, str | None]) -> Payload:
+    content, source = holder.get("content"), holder.get("source")
+    if holder.get("type") == "image" and isinstance(source, dict) and (found := types.get(source.get("data"))):
+        return {**holder, "source": {**source, "media_type": found}}
+    if not isinstance(content, list):
+        return dict(holder)
+    return {**holder, "content": [_with_true_type(block, types) for block in content]}
