@@ -441,7 +441,8 @@ class RoutingConfig(Section):
     unknown_fields: UnknownFields = Field(
         UnknownFields.PASS,
         description="pass: fields of a request that the bridge does not know are sent to the provider, with a note that"
-        " a cost limit does not cover what they may cost; refuse: such a request is rejected with a 400.",
+        " a cost limit does not cover what they may cost (under one, a request of Anthropic's format has none of them);"
+        " refuse: such a request is rejected with a 400.",
     )
     prompt_cache: PromptCache = Field(
         PromptCache.OFF,
