@@ -24,6 +24,7 @@ from sekha_llm_bridge.conversation import (
     Document,
     Function,
     Image,
+    Json,
     OtherBlock,
     OtherTool,
     Reasoning,
@@ -32,6 +33,7 @@ from sekha_llm_bridge.conversation import (
     Text,
     Tool,
     ToolCall,
+    WireFormat,
     cache_marks_of,
 )
 from sekha_llm_bridge.pricing.estimates import estimated_and_minimum_tokens, estimated_tokens
@@ -145,7 +147,8 @@ def count_chat(conversation: Conversation) -> TokenCount:
     rendered = _rendered(conversation)
     n_messages = len(conversation.messages)
     blocks = [block for message in conversation.messages for block in message.blocks]
-    bound = _sent_bytes(conversation, blocks) + len(rendered) + _FRAME[1] * (n_messages + 1)
+    translated_bytes = _sent_bytes(conversation, blocks) + len(rendered)
+    bound = max(translated_bytes, _original_bytes(conversation, blocks)) + _FRAME[1] * (n_messages + 1)
     # An adapter may add the tools that earlier calls name.
     has_tools = rendered or any(type(block) is ToolCall for block in blocks)
     n_other_tools = sum(isinstance(tool, OtherTool) for tool in conversation.tools)
@@ -167,6 +170,28 @@ def count_chat(conversation: Conversation) -> TokenCount:
             lambda: likely_rendered + estimated_tokens(_readable_text(_system_blocks(conversation)).encode())
         ),
     )
+
+
+def _original_bytes(conversation: Conversation, blocks: Iterable[Block]) -> int:
+    """Returns the bytes of a request that is sent as it came, without media; 0 where it is translated. Its translation
+    has another form of some fields.
+    """
+    if conversation.original is None or conversation.original.wire_format is not WireFormat.ANTHROPIC:
+        return 0
+    fields = dict(conversation.original.fields)
+    media = (block.media.data or "" for block in blocks if isinstance(block, Document | Image))
+    return len(orjson.dumps(fields)) - sum(map(len, media)) + _referenced_bytes(fields)
+
+
+def _referenced_bytes(fields: Json) -> int:
+    """Returns the bytes of the definitions of tools that references in results stand for: Anthropic shows a definition
+    at each of them. Source: platform.claude.com, "Tool search tool".
+    """
+    sizes = {str(tool.get("name")): len(orjson.dumps(tool)) for tool in fields.get("tools") or ()}
+    contents = (message.get("content") for message in fields.get("messages") or ())
+    blocks = (block for content in contents if isinstance(content, list) for block in content)
+    results = (block["content"] for block in blocks if isinstance(block.get("content"), list))
+    return sum(sizes.get(str(inner.get("tool_name")), 0) for result in results for inner in result)
 
 
 def _citation_tokens(blocks: Iterable[Block]) -> int:

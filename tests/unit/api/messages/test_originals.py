@@ -216,6 +216,32 @@ def test_the_receipt_has_the_cost_of_searches_and_names_what_else_may_be_billed(
     assert receipt["notes"] == [f"anthropic may bill more than `cost`, which is that of the tokens, for: {named}"]
 
 
+@pytest.mark.parametrize(
+    "hidden",
+    [
+        {"tools": [{"name": "f", "input_schema": {"type": "object", "$schema": "word " * 2000}}]},
+        {"tools": [{"name": "f" * 10_000, "input_schema": {"type": "object"}}]},
+        {"messages": [*HI, {"role": "assistant", "content": [{**wire.text("x"), "citations": {"x": "word " * 2000}}]}]},
+    ],
+)
+def test_a_limit_counts_what_is_sent_and_not_its_translation(messages: Function, hidden: dict[str, Any]) -> None:
+    """2,000 words of prompt at a dollar per million."""
+    assert ask(messages, model=MODEL, max_cost=1, **hidden)["bridge"]["cost_bound"] >= 10_000 * 1.25 / 1_000_000
+
+
+def test_a_limit_counts_the_definition_of_a_tool_at_each_reference_to_it(messages: Function) -> None:
+    def bound(n_references: int) -> float:
+        call = {"role": "assistant", "content": [wire.tool_use("toolu_1", "find")]}
+        references = [{"type": "tool_reference", "tool_name": "f"}] * n_references
+        result = {"type": "tool_result", "tool_use_id": "toolu_1", "content": references}
+        tool = {"name": "f", "description": "word " * 200, "input_schema": {"type": "object"}, "defer_loading": True}
+        sent = [*HI, call, {"role": "user", "content": [result]}]
+        found: float = ask(messages, model=MODEL, max_cost=1, messages=sent, tools=[tool])["bridge"]["cost_bound"]
+        return found
+
+    assert bound(11) - bound(1) >= 10 * 1000 * 1.25 / 1_000_000
+
+
 def test_another_models_reasoning_is_not_sent_to_anthropic(messages: Function, claude: FakeProvider) -> None:
     def turn(*content: dict[str, Any]) -> list[dict[str, Any]]:
         return [*HI, {"role": "assistant", "content": list(content)}, *HI]
