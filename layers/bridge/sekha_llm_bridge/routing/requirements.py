@@ -20,7 +20,7 @@ from sekha_llm_bridge.routing.model_refs import names_of, place_in
 from sekha_llm_bridge.routing.plan import Exclusion, ExclusionKind
 from sekha_llm_bridge.routing.route_request import ImageNeeds, RouteRequest, RoutingContext
 
-COUNTED_FEATURES = frozenset({"content of type file"})
+COUNTED_FEATURES = frozenset({"content of type file", "content of type search_result"})
 """Features whose cost a provider's own count of the prompt bounds."""
 
 _UNPRICED = (

@@ -14,7 +14,7 @@ from tests.fakes.functions import Function
 from tests.fakes.message_events import read_events
 from tests.fakes.provider import FakeProvider, Reply, Stream
 from tests.fakes.settings import chat_model, provider
-from tests.unit.api.messages.function import HI, PATH, ask, error, function, post, stream
+from tests.unit.api.messages.function import COUNT_PATH, HI, PATH, ask, error, function, post, stream
 
 MODEL = "claude-opus-4-6"
 SERVER_CALL = {"type": "server_tool_use", "id": "srvtoolu_1", "name": "web_search", "input": {"query": "sums"}}
@@ -240,6 +240,19 @@ def test_a_limit_counts_the_definition_of_a_tool_at_each_reference_to_it(message
         return found
 
     assert bound(11) - bound(1) >= 10 * 1000 * 1.25 / 1_000_000
+
+
+def test_the_tokens_of_search_results_that_the_caller_sends_are_those_that_anthropic_counts(
+    claude: FakeProvider,
+) -> None:
+    found = {"type": "search_result", "source": "a", "title": "b", "content": [wire.text("A sum.")]}
+    section = provider("anthropic", chat_model(MODEL), provider_type="anthropic", base_url=claude.url)
+    fields: dict[str, Any] = {"messages": [{"role": "user", "content": [found]}], "max_cost": 1}
+    assert post(function(section), model=MODEL, **fields).status == 402
+    claude.always(COUNT_PATH, Reply(body={"input_tokens": 5000}))
+    body = ask(function({**section, "trust_token_counts": True}), model=MODEL, **fields)
+    assert body["bridge"]["cost_bound"] >= 5000 * 1.25 / 1_000_000
+    assert claude.calls(PATH)[0].body["messages"] == fields["messages"]
 
 
 def test_another_models_reasoning_is_not_sent_to_anthropic(messages: Function, claude: FakeProvider) -> None:
