@@ -190,8 +190,10 @@ def _referenced_bytes(fields: Json) -> int:
     sizes = {str(tool.get("name")): len(orjson.dumps(tool)) for tool in fields.get("tools") or ()}
     contents = (message.get("content") for message in fields.get("messages") or ())
     blocks = (block for content in contents if isinstance(content, list) for block in content)
-    results = (block["content"] for block in blocks if isinstance(block.get("content"), list))
-    return sum(sizes.get(str(inner.get("tool_name")), 0) for result in results for inner in result)
+    results = (block.get("content") for block in blocks if block.get("type") == "tool_result")
+    return sum(
+        sizes.get(str(inner.get("tool_name")), 0) for result in results if isinstance(result, list) for inner in result
+    )
 
 
 def _citation_tokens(blocks: Iterable[Block]) -> int:
