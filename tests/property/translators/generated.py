@@ -63,6 +63,8 @@ json_values = st.recursive(
 )
 """Any JSON."""
 
+_NO_TOKENS = frozenset({"type", "role", "data", "url", "images", "bytes", "media_type", "model"})
+
 _MODELS: dict[str, Callable[[ChatCall], Any]] = {
     "claude-opus-4-6": anthropic.chat_payload,
     "claude-3-haiku-20240307": anthropic.chat_payload,
@@ -128,7 +130,7 @@ def _places(value: Any) -> Iterator[tuple[Any, Any]]:
 
 def check_every_adapter(conversation: Conversation) -> None:
     """Checks that a conversation is counted, and that the adapter of every format makes JSON of it, or says by a
-    `ProviderError` that its provider cannot take it.
+    `ProviderError` that its provider cannot take it. No JSON has more bytes of text than the bound of its tokens.
     """
     count = count_chat(conversation)
     assert 0 <= count.minimum <= count.bound
@@ -137,4 +139,13 @@ def check_every_adapter(conversation: Conversation) -> None:
             payload = translate(ChatCall(model, conversation, None, 4096))
         except ProviderError:
             continue
-        orjson.dumps(payload)
+        assert _text_bytes(orjson.loads(orjson.dumps(payload))) <= count.bound
+
+
+def _text_bytes(value: Any, name: str = "") -> int:
+    """Returns the bytes of all texts in a JSON that may be tokens of a prompt: neither media nor fixed words."""
+    if isinstance(value, str):
+        return 0 if name in _NO_TOKENS else len(value.encode())
+    if isinstance(value, dict):
+        return sum(_text_bytes(inner, key) for key, inner in value.items())
+    return sum(_text_bytes(inner, name) for inner in value) if isinstance(value, list) else 0
