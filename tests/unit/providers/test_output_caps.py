@@ -43,6 +43,34 @@ def test_the_limit_is_the_highest_number_below_the_one_that_was_sent(text: str, 
             7192,
         ),
         ("input length and `max_tokens` exceed context limit: 180000 + 32000 > 200000, decrease them", 20_000),
+        (
+            (
+                "This model's maximum context length is 32768 tokens. However, you requested 32000 output tokens and your "
+                "prompt contains at least 769 input tokens, for a total of at least 32769 tokens."
+            ),
+            15_999,
+        ),
+        (
+            (
+                "Requested token count exceeds the model's maximum context length of 32768 tokens. You requested a total "
+                "of 40000 tokens: 8000 tokens from the input messages and 32000 tokens for the completion."
+            ),
+            24_768,
+        ),
+        (
+            (
+                "This endpoint's maximum context length is 32768 tokens. However, you requested about 40000 tokens (8000 "
+                "of text input, 32000 in the output)."
+            ),
+            24_768,
+        ),
+        (
+            (
+                "`inputs` tokens + `max_new_tokens` must be <= 32768. Given: 8000 `inputs` tokens and 32000 "
+                "`max_new_tokens`"
+            ),
+            24_768,
+        ),
         ("exceed context limit: 199500 + 32000 > 200000", None),  # less room is no answer
         ("prompt is too long: 205000 tokens > 200000 maximum", None),
         ("This model's maximum context length is 8192 tokens. However, your messages resulted in 9000 tokens.", None),
