@@ -10,12 +10,13 @@ from openai.types.chat import ChatCompletionTokenLogprob
 
 from sekha_llm_bridge.clock import SystemClock
 from sekha_llm_bridge.config.models import ProviderConfig
-from sekha_llm_bridge.conversation import ChatAnswer, WireFormat
+from sekha_llm_bridge.conversation import ChatAnswer, Conversation, WireFormat
 from sekha_llm_bridge.errors import FailureKind, ProviderError
 from sekha_llm_bridge.providers import EmbeddingCall, Provider, make_provider
 from sekha_llm_bridge.providers.http import JsonHttp
 from sekha_llm_bridge.providers.ollama.request import chat_payload, context_window_for, embedding_payload
 from sekha_llm_bridge.providers.ollama.response import read_chat_answer
+from sekha_llm_bridge.providers.ollama.system_messages import system_adaptations
 from sekha_llm_bridge.usage import Usage
 from tests.fakes.failures import raises_failure
 from tests.fakes.openai_format import answer_body, chat_call
@@ -283,3 +284,24 @@ def test_a_think_of_the_callers_own_that_is_rejected_is_not_changed(fake: FakePr
     with pytest.raises(ProviderError):
         with_adapter(fake, whole("llama", think=True))
     assert thinks(fake) == [True]
+
+
+def test_later_system_messages_become_the_users_with_all_images() -> None:
+    conversation = Conversation((), wire_format=WireFormat.ANTHROPIC)
+    (adaptation,) = system_adaptations(conversation)
+    sent = [
+        {"role": "system", "content": "S"},
+        {"role": "user", "content": "a", "images": ["1"]},
+        {"role": "system", "content": "later"},
+        {"role": "user", "content": "b", "images": ["2"]},
+        {"role": "assistant", "content": "c"},
+        {"role": "system", "content": "last"},
+    ]
+    changed = adaptation.change({"messages": sent}) or {}
+    assert changed["messages"] == [
+        sent[0],
+        {"role": "user", "content": "a\n<system_message>\nlater\n</system_message>\nb", "images": ["1", "2"]},
+        sent[4],
+        {"role": "user", "content": "<system_message>\nlast\n</system_message>"},
+    ]
+    assert adaptation.change(changed) is None

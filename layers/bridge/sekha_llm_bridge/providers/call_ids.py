@@ -2,7 +2,12 @@
 
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+
+from sekha_llm_bridge.conversation import Json
+
+ID_FIELDS = {"tool_use": "id", "tool_result": "tool_use_id"}
+"""Where Anthropic's blocks of calls and of results have the id of the call."""
 
 _ANTHROPIC_ID = r"[a-zA-Z0-9_-]+"
 
@@ -39,6 +44,17 @@ class CallIds:
 def _next(counts: dict[str, int], key: str) -> int:
     counts[key] = counts.get(key, 0) + 1
     return counts[key]
+
+
+def without_repeated(blocks: Iterable[Json]) -> Iterator[Json]:
+    """Yields Anthropic's blocks of one message without the calls and results that it has twice, as some agents do."""
+    seen: dict[tuple[str, object], Json] = {}
+    for block in blocks:
+        if (name := ID_FIELDS.get(block["type"])) is not None:
+            key = (block["type"], block.get(name))
+            if seen.setdefault(key, block) is not block and seen[key] == block:
+                continue
+        yield block
 
 
 def anthropic_call_id(call_id: str) -> str:

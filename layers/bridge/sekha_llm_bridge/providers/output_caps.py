@@ -18,11 +18,17 @@ LIMIT = r"max_?(?:completion_|output_)?tokens|maximum tokens|output tokens"
 
 _NUMBER = r"(?<![\w.-])\d{3,7}(?![\w.-]\w)"
 _MIN_LIMIT = 256  # a smaller number in a rejection is something else
+_AT_LEAST = "at least"
 _MIN_ROOM = 1024  # as in the routing: less room is no answer
-# Where the prompt fits, but not with the whole limit. Sources: errors of vLLM, OpenAI and Anthropic.
+# Where the prompt fits, but not with the whole limit. Sources: errors of vLLM, OpenAI, OpenRouter, SGLang, TGI and
+# Anthropic.
 _ROOMS = (
     r"maximum context length is (?P<window>\d+) tokens\b.{0,60}?\bhas (?P<prompt>\d+) input tokens",
     r"maximum context length is (?P<window>\d+) tokens\b.{0,120}?\((?P<prompt>\d+) in the messages, \d+ in the compl",
+    r"maximum context length is (?P<window>\d+) tokens\b.{0,120}?\((?P<prompt>\d+) of text input",
+    r"maximum context length is (?P<window>\d+) tokens\b.{0,120}?\bat least (?P<prompt>\d+) input tokens",
+    r"maximum context length of (?P<window>\d+) tokens\b.{0,80}?: (?P<prompt>\d+) tokens from the input messages",
+    r"must be <= (?P<window>\d+)\. Given: (?P<prompt>\d+) `inputs` tokens",
     r"exceed context limit: (?P<prompt>\d+) \+ \d+ > (?P<window>\d+)",
 )
 
@@ -88,5 +94,6 @@ def _named_room(sent: int, failure: Failure) -> int | None:
     for pattern in _ROOMS:
         if (found := re.search(pattern, failure.provider_text, re.IGNORECASE)) is not None:
             room = int(found["window"]) - int(found["prompt"])
+            room //= 2 if _AT_LEAST in found[0] else 1  # vLLM stops counting where the prompt is too long
             return room if _MIN_ROOM <= room < sent else None
     return None

@@ -5,12 +5,18 @@ from collections.abc import Iterable, Iterator
 from sekha_llm_bridge.conversation import Audio, Document, Image, Message, Role, Text
 
 _FAILED = Text("The call failed:")
-_SEE_BELOW = Text("(See the next message of the user.)")
+SEE_BELOW = "(See the next message of the user.)"
+"""Stands for the media of a result that are after it."""
 
 
 def with_failure_in_words(message: Message) -> Message:
     """Returns the message with the failure of its call as a text, where it has failed."""
     return message._replace(blocks=(_FAILED, *message.blocks), is_error=False) if message.is_error else message
+
+
+def from_result(call_id: str | None) -> str:
+    """Returns the words before the media of a result."""
+    return f"From the result of the call {call_id}:"
 
 
 def with_media_after_results(messages: Iterable[Message]) -> Iterator[Message]:
@@ -40,8 +46,8 @@ def _divided(message: Message) -> tuple[Message, list[Message]]:
     if not media:
         return message, []
     texts = tuple(block for block in message.blocks if not _is_media(block))
-    moved = Message(Role.USER, (Text(f"From the result of the call {message.call_id}:"), *media), is_text=False)
-    return message._replace(blocks=(*texts, _SEE_BELOW), is_text=True), [moved]
+    moved = Message(Role.USER, (Text(from_result(message.call_id)), *media), is_text=False)
+    return message._replace(blocks=(*texts, Text(SEE_BELOW)), is_text=True), [moved]
 
 
 def _is_media(block: object) -> bool:

@@ -41,6 +41,7 @@ from sekha_llm_bridge.conversation import (
     WireFormat,
 )
 from sekha_llm_bridge.media.inspect import media_type_of
+from sekha_llm_bridge.providers.call_ids import without_repeated
 from sekha_llm_bridge.providers.call_inputs import input_object
 
 _ROLES = {"user": Role.USER, "assistant": Role.ASSISTANT, "system": Role.SYSTEM}
@@ -108,7 +109,7 @@ def _messages(sent: Iterable[Json]) -> Iterable[Message]:
 
 def _turn(role: Role, sent: list[Json]) -> Iterable[Message]:
     """Yields the results of a turn, each as a message of its own, and the rest of it as one."""
-    content = [block for message in sent for block in _content(message)]
+    content = list(without_repeated(block for message in sent for block in _content(message)))
     extra = {name: value for one in sent for name, value in one.items() if name not in {"role", "content"}}
     yield from (_result(block) for block in content if block["type"] == "tool_result")
     others = [block for block in content if block["type"] != "tool_result"]

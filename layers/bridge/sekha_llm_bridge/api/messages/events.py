@@ -11,7 +11,7 @@ from sekha_llm_bridge.api.messages.reasoning_marks import signature_of
 from sekha_llm_bridge.api.messages.response import complete_block, message_frame, own_citations, stop_sequences_of
 from sekha_llm_bridge.api.messages.stop_reasons import Ending, ending_body
 from sekha_llm_bridge.api.messages.tool_names import full_names
-from sekha_llm_bridge.api.messages.usage import usage_body, usage_of_original
+from sekha_llm_bridge.api.messages.usage import first_usage, usage_body, usage_of_original
 from sekha_llm_bridge.api.sse import PING_EVENT
 from sekha_llm_bridge.conversation import AnswerChunk, ChoiceDelta, Conversation, Json, Reasoning, ToolCallDelta
 from sekha_llm_bridge.usage import Usage
@@ -40,6 +40,7 @@ class MessageEvents:
         self._prompt_tokens = prompt_tokens
         self._translator = _Translator(conversation)
         self._original_end: dict[str, Any] | None = None
+        self._ids = AnswerCallIds(conversation)
         self._open_originals: list[object] = []  # the indexes of blocks whose end the provider has not sent
 
     def encode(self, chunk: AnswerChunk) -> bytes:
@@ -87,7 +88,7 @@ class MessageEvents:
                 return self._original_start(sent)
             case "content_block_start":
                 self._open_originals.append(sent.get("index"))
-                return event({**sent, "content_block": complete_block(sent["content_block"])})
+                return event({**sent, "content_block": complete_block(sent["content_block"], self._ids)})
             case "content_block_stop":
                 self._open_originals = [one for one in self._open_originals if one != sent.get("index")]
                 return event(sent)
@@ -113,9 +114,7 @@ class MessageEvents:
         self.has_begun = True
         message = sent["message"]
         whole = {**self._first_message(message.get("id") or ""), **message, "model": self.model_id}
-        if not isinstance(message.get("usage"), dict):
-            whole["usage"] = usage_body(Usage(self._prompt_tokens), is_estimated=False)
-        return event({**sent, "message": whole})
+        return event({**sent, "message": {**whole, "usage": first_usage(message.get("usage"), self._prompt_tokens)}})
 
 
 class _Translator:

@@ -40,7 +40,8 @@ def message_body(answer: ChatAnswer, model_id: str, receipt: Json, conversation:
     """Returns the answer of a model to a request: as Anthropic sent it, where it did."""
     if (original := answer.original) is not None and original.wire_format is conversation.wire_format:
         usage = usage_of_original(original.fields.get("usage"), answer.usage, is_estimated=answer.usage_is_estimated)
-        content = [complete_block(block) for block in original.fields.get("content") or ()]
+        ids = AnswerCallIds(conversation)
+        content = [complete_block(block, ids) for block in original.fields.get("content") or ()]
         frame = {**message_frame(answer.answer_id, model_id), "stop_sequence": None, **original.fields}
         return {**frame, "content": content, "model": model_id, "usage": usage, "bridge": receipt}
     choice = answer.choices[0]
@@ -53,12 +54,15 @@ def message_body(answer: ChatAnswer, model_id: str, receipt: Json, conversation:
     }
 
 
-def complete_block(block: Json) -> Json:
-    """Returns a block of a provider with the fields that Anthropic's clients require. Other servers of Anthropic's
-    format leave some out, or give the input of a call as a text: llama.cpp begins a call without its input.
+def complete_block(block: Json, ids: AnswerCallIds) -> Json:
+    """Returns a block of a provider with the fields that Anthropic's clients require, and its call with a new id. Other
+    servers of Anthropic's format leave some out, give the input of a call as a text, or count calls from 0 in every
+    answer: llama.cpp begins a call without its input.
     """
     required = _REQUIRED.get(block.get("type", ""), NO_FIELDS)
     whole = {**required, **block}
+    if block.get("type") == "tool_use":
+        whole["id"] = ids.valid(block.get("id"))
     return {**whole, "input": input_object(whole["input"])} if "input" in required else whole
 
 

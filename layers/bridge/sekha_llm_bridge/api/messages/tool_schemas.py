@@ -25,4 +25,6 @@ def _with_items(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
     changed = {name: _with_items(item) for name, item in value.items()}
-    return {**changed, "items": {}} if value.get("type") == "array" and "items" not in value else changed
+    kind = value.get("type")
+    is_array = kind == "array" or (isinstance(kind, list) and "array" in kind)
+    return {**changed, "items": {}} if is_array and "items" not in value else changed

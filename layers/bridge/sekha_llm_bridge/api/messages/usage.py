@@ -5,6 +5,8 @@ from typing import Any
 from sekha_llm_bridge.conversation import Json
 from sekha_llm_bridge.usage import Usage
 
+_PROMPT_COUNTS = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
+
 
 def usage_body(usage: Usage | None, *, is_estimated: bool) -> dict[str, Any]:
     """Returns the `usage` of an answer; an estimate is marked."""
@@ -29,3 +31,13 @@ def usage_of_original(sent: object, usage: Usage | None, *, is_estimated: bool) 
     if isinstance(sent, dict) and "output_tokens" in sent and not is_estimated:
         return sent
     return usage_body(usage, is_estimated=is_estimated)
+
+
+def first_usage(sent: object, prompt_tokens: int) -> Json:
+    """Returns the `usage` of the first event of a stream: Anthropic's own, where it counts the prompt; else with the
+    estimate, because agents read there how full the window is.
+    """
+    counts = sent if isinstance(sent, dict) else {}
+    if any(counts.get(name) for name in _PROMPT_COUNTS):
+        return counts
+    return {**usage_body(Usage(prompt_tokens), is_estimated=False), "output_tokens": counts.get("output_tokens") or 0}

@@ -132,7 +132,10 @@ ADAPTATIONS = (Adaptation(r"\bdisplay\b", _without_display), *CACHE_ADAPTATIONS)
 
 _BY_CONTENT = (
     Adaptation(r"\bexpected\W+thinking\b", _without_budget),
-    Adaptation(r"\bsignature\b|redacted_thinking|\bthinking\W+blocks?\b", _without_earlier_reasoning),
+    Adaptation(
+        r"\bsignature\b|redacted_thinking|\bthinking\W+blocks?\b|\bbe\W+text\b.{0,60}\btool_result\b",
+        _without_earlier_reasoning,
+    ),
     Adaptation(r"must define tools|tools=? (?:param|must)", _with_tools_of_history),
 )
 

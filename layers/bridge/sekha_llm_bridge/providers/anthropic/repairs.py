@@ -12,10 +12,9 @@ from sekha_llm_bridge.conversation import Conversation, Image, Json
 from sekha_llm_bridge.providers.adaptation import Adaptation
 from sekha_llm_bridge.providers.anthropic.messages import blocks_of
 from sekha_llm_bridge.providers.anthropic.output_format import Payload
-from sekha_llm_bridge.providers.call_ids import anthropic_call_id
+from sekha_llm_bridge.providers.call_ids import ID_FIELDS, CallIds, anthropic_call_id, without_repeated
 from sekha_llm_bridge.providers.call_inputs import input_object
-
-_IDS = {"tool_use": "id", "tool_result": "tool_use_id"}
+from sekha_llm_bridge.providers.tool_results import SEE_BELOW, from_result
 
 
 def repairs(conversation: Conversation) -> Sequence[Adaptation]:
@@ -24,6 +23,9 @@ def repairs(conversation: Conversation) -> Sequence[Adaptation]:
         Adaptation(r"\b(?:non-)?empty\b|\bnon-whitespace\b", _without_empty_content),
         Adaptation(r"\btool_use\.input\b", _with_blocks(_with_object)),
         Adaptation(r"\btool_use(?:_id|\.id)\b.{0,80}\bpattern\b", _with_blocks(_with_valid_id)),
+        Adaptation(r"\bids must be unique\b|\bmultiple\W+tool_result\b", _with_unique_ids),
+        Adaptation(r"\btrailing whitespace\b", _without_trailing_whitespace),
+        Adaptation(r"\bvalid string\b|\bexpected (?:a )?string\b", _with_results_as_texts),
         _true_media_types(conversation),
     )
 
@@ -43,8 +45,61 @@ def _with_blocks(change: Callable[[Json], Json]) -> Callable[[Payload], Payload 
 
 def _with_valid_id(block: Json) -> Json:
     """Replaces an id of a call that Anthropic does not take: another server has made it."""
-    name = _IDS.get(block["type"], "")
+    name = ID_FIELDS.get(block["type"], "")
     return {**block, name: anthropic_call_id(str(block[name]))} if block.get(name) else block
+
+
+def _with_unique_ids(payload: Payload) -> Payload | None:
+    """Drops calls and results that a message has twice, and renames the later calls of an id: some servers count from
+    0 in every answer.
+    """
+    ids = CallIds(anthropic_call_id)
+    messages = [_with_unique_ids_in(message, ids) for message in payload["messages"]]
+    return None if messages == payload["messages"] else {**payload, "messages": messages}
+
+
+def _with_unique_ids_in(message: Json, ids: CallIds) -> Json:
+    of = {"tool_use": ids.of_call, "tool_result": ids.of_result}
+    blocks = [
+        {**block, name: of[block["type"]](block.get(name))} if (name := ID_FIELDS.get(block["type"])) else block
+        for block in without_repeated(blocks_of(dict(message)))
+    ]
+    return {**message, "content": blocks} if blocks else message
+
+
+def _without_trailing_whitespace(payload: Payload) -> Payload | None:
+    """Removes the whitespace after an answer that the caller has begun."""
+    *before, last = payload["messages"]
+    if last["role"] != "assistant" or not last["content"]:
+        return None
+    if isinstance(content := last["content"], str):
+        trimmed: object = content.rstrip()
+    else:
+        *others, block = content
+        trimmed = [*others, {**block, "text": block["text"].rstrip()} if block["type"] == "text" else block]
+    return None if trimmed == content else {**payload, "messages": [*before, {**last, "content": trimmed}]}
+
+
+def _with_results_as_texts(payload: Payload) -> Payload | None:
+    """Joins the texts of each result, and puts its images after the results, for servers whose results are texts."""
+    messages = [_with_texts(message) for message in payload["messages"]]
+    return None if messages == payload["messages"] else {**payload, "messages": messages}
+
+
+def _with_texts(message: Json) -> Json:
+    results: list[Json] = []
+    others: list[Json] = []
+    for block in blocks_of(dict(message)):
+        content = block.get("content")
+        if block["type"] != "tool_result" or not isinstance(content, list):
+            (results if block["type"] == "tool_result" else others).append(block)
+            continue
+        media = [one for one in content if one.get("type") != "text"]
+        texts = [str(one.get("text")) for one in content if one.get("type") == "text"]
+        results.append({**block, "content": "\n".join([*texts, SEE_BELOW] if media else texts)})
+        if media:
+            others += [{"type": "text", "text": from_result(block.get("tool_use_id"))}, *media]
+    return {**message, "content": [*results, *others]} if results else message
 
 
 def _with_object(block: Json) -> Json:

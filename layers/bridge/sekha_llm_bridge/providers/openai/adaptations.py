@@ -12,7 +12,7 @@ from sekha_llm_bridge.conversation import Conversation, WireFormat
 from sekha_llm_bridge.errors import FailureKind
 from sekha_llm_bridge.providers.adaptation import REASONING_EFFORT, Adaptation, by_rejection
 from sekha_llm_bridge.providers.cache_control import CACHE_ADAPTATIONS
-from sekha_llm_bridge.providers.openai.tool_schemas import without_unknown_keywords
+from sekha_llm_bridge.providers.openai.tool_schemas import without_constraints, without_unknown_keywords
 from sekha_llm_bridge.providers.output_caps import limit_adaptations
 from sekha_llm_bridge.providers.system_messages import SYSTEM_ROLES, with_system_as_user
 
@@ -198,6 +198,8 @@ EFFORT_ADAPTATIONS = (
 )
 """For requests with an effort that the bridge has chosen (`Conversation.effort_hint`)."""
 
+_CONSTRAINTS = "constraints of tools' schemas"
+_NEVER = r"(?!)"  # other schemas may be taken
 _LONG_CALL_ID = r"tool[_ ]?calls?\W{0,3}\w{0,3}\W{0,3}id\b.{0,120}\b(?:length|long)\b"
 _OTHER_FORMATS = (
     *EFFORT_ADAPTATIONS,
@@ -208,6 +210,12 @@ _OTHER_FORMATS = (
     Adaptation(r"\bafter role\W+tool\b", _with_answers_after_results),
     Adaptation(r"\btool_choice\b", _with_only_the_named_tool),
     Adaptation(_LONG_CALL_ID, _with_short_call_ids),
+    Adaptation(
+        r"\bparse grammar\b|\bschema conversion\b",
+        without_constraints,
+        pattern_of_model=_NEVER,
+        leaves_out=_CONSTRAINTS,
+    ),
     by_rejection(r"\bunknown name\b", without_unknown_keywords, leaves_out="keywords of tools' schemas"),
     Adaptation(r"\bcontent\b|\bexpected a string|\binvalid type\b", _with_content_as_text),
     *CHAT_ADAPTATIONS,

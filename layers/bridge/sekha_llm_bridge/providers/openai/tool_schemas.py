@@ -1,4 +1,7 @@
-"""Schemas of tools for servers that do not know each keyword. Source: Gemini's error "Unknown name"."""
+"""Schemas of tools for servers that do not know each keyword, or cannot make a grammar of it.
+
+Sources: Gemini's error "Unknown name"; llama.cpp's and LM Studio's "failed to parse grammar".
+"""
 
 import re
 from typing import Any
@@ -8,9 +11,27 @@ from sekha_llm_bridge.errors import Failure
 Payload = dict[str, Any]
 
 
+_CONSTRAINTS = frozenset(
+    {
+        *("pattern", "format", "minLength", "maxLength", "minItems", "maxItems", "uniqueItems", "multipleOf"),
+        *("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "minProperties", "maxProperties"),
+        *("propertyNames", "patternProperties", "not"),
+    }
+)
+
+
+def without_constraints(payload: Payload) -> Payload | None:
+    """Drops what limits the values in the schemas of tools; their types and names stay."""
+    return _without_in_tools(payload, _CONSTRAINTS)
+
+
 def without_unknown_keywords(payload: Payload, failure: Failure) -> Payload | None:
     """Drops the keywords that Gemini does not know from the schemas of tools."""
     names = frozenset(re.findall(r'unknown name \\?"([^"\\]+)', failure.provider_text, re.IGNORECASE))
+    return _without_in_tools(payload, names)
+
+
+def _without_in_tools(payload: Payload, names: frozenset[str]) -> Payload | None:
     tools = payload.get("tools") or []
     changed = [_without_keywords_in_tool(tool, names) for tool in tools]
     return None if changed == tools else {**payload, "tools": changed}
