@@ -14,6 +14,8 @@ from sekha_llm_bridge.conversation import Json
 from sekha_llm_bridge.errors import InvalidRequest
 from sekha_llm_bridge.usage import Usage
 
+_SUMMARIES = frozenset({"auto", "concise", "detailed"})
+
 
 class ResponseFrame:
     """What is the same in every state of one response. `created_at` is in Unix seconds. Raises `InvalidRequest` for
@@ -42,9 +44,11 @@ class ResponseFrame:
 def _echo(request: ResponsesRequest, sent: Json) -> dict[str, Any]:
     """Returns the fields of the request that a response has, too; OpenAI's defaults where it does not say them."""
     text = {name: value for name, value in (sent.get("text") or {}).items() if value is not None}
-    reasoning = sent.get("reasoning") or {}
+    reasoning = {"effort": None, "summary": None, **(sent.get("reasoning") or {})}
+    if reasoning["summary"] not in _SUMMARIES:
+        reasoning["summary"] = None  # VS Code sends "off"
     nested = {
-        "reasoning": {"effort": None, "summary": None, **reasoning},
+        "reasoning": reasoning,
         "text": {**text, "format": _format(text.get("format") or {"type": "text"})},
         "tool_choice": request.tool_choice or "auto",
         "tools": [_tool(tool) for tool in sent.get("tools") or ()],
