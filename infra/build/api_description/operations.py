@@ -32,6 +32,7 @@ from sekha_llm_bridge.errors import (
     NoCapableModel,
     NoProviderAvailable,
     NotAllowed,
+    PreviousResponseNotFound,
     RateLimited,
     RequestUnderWay,
     UnusableAnswer,
@@ -307,7 +308,7 @@ _RESPONSES = Operation(
     "Chat",
     {200: answers.ResponseAnswer},
     requests.ResponsesRequest,
-    _CHAT,
+    (*_CHAT, PreviousResponseNotFound),
     {
         "A text": {"model": "auto", "input": "Say hello."},
         "Items": {"model": "auto", "input": [{"role": "user", "content": "Say hello."}]},

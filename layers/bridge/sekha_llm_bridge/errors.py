@@ -5,6 +5,7 @@
     │   └── ConfigUnavailable        503  a stored value that it needs could not be fetched yet
     ├── RequestError                 the caller can correct it
     │   ├── InvalidRequest           400  a field is wrong
+    │   │   └── PreviousResponseNotFound  400  it goes on from an earlier response, and none is stored
     │   ├── NoCapableModel           400  no configured model can do what the request needs
     │   ├── ContextLengthExceeded    400  the prompt is too long for every model that could answer
     │   ├── AuthenticationFailed     401  there is no API key, or it is not valid
@@ -201,6 +202,14 @@ class ModelNotFound(RequestError):
 
     status = 404
     code = "model_not_found"
+
+
+class PreviousResponseNotFound(InvalidRequest):
+    """The request goes on from an earlier response, and none is stored. By the code, which is OpenAI's, clients send
+    the whole conversation instead.
+    """
+
+    code = "previous_response_not_found"
 
 
 class CollectionNotFound(RequestError):

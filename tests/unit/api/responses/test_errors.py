@@ -30,7 +30,6 @@ def refused(responses: Function, **fields: Any) -> Event:
         ("conversation", {"id": "conv_1"}, "send the whole conversation in `input`"),
         ("background", True, "set `stream`"),
         ("prompt", {"id": "pmpt_1"}, "`instructions`"),
-        ("context_management", [{"type": "compaction"}], "shorten"),
         ("moderation", {"model": "omni"}, "check the texts"),
     ],
 )

@@ -21,7 +21,7 @@ from sekha_llm_bridge.conversation import (
     Parameters,
     WireFormat,
 )
-from sekha_llm_bridge.errors import InvalidRequest
+from sekha_llm_bridge.errors import InvalidRequest, PreviousResponseNotFound
 
 LOGPROBS = "message.output_text.logprobs"
 ENCRYPTED_REASONING = "reasoning.encrypted_content"
@@ -32,6 +32,7 @@ _SAME_NAMES = ("temperature", "top_p", "presence_penalty", "frequency_penalty", 
 _FORMAT_KINDS = {kind.value: kind for kind in OutputFormatKind}
 _NOTE_ON_CUSTOM_TOOLS = "custom tools are sent as functions with one text parameter; no grammar is enforced"
 _NOTE_ON_TRUNCATION = "truncation: the bridge never shortens a conversation; one that is too long is an error"
+_NOTE_ON_COMPACTION = "context_management: the bridge compacts no conversation; one that is too long is an error"
 _NOTE_ON_STORE = "store: the bridge stores no responses"
 
 
@@ -70,7 +71,8 @@ def check_supported(fields: Mapping[str, Any]) -> None:
     """Raises `InvalidRequest` for a field that needs what the bridge does not have."""
     for name in unsupported.FIELDS.keys() & fields.keys():
         if fields[name]:
-            raise InvalidRequest(f"{name}: {unsupported.FIELDS[name]}", param=name)
+            error = PreviousResponseNotFound if name == "previous_response_id" else InvalidRequest
+            raise error(f"{name}: {unsupported.FIELDS[name]}", param=name)
 
 
 def conversation_of(
@@ -117,6 +119,7 @@ def _notes(request: ResponsesRequest, tools: Tools) -> tuple[str, ...]:
     notes = {
         _NOTE_ON_CUSTOM_TOOLS: tools.has_grammar,
         _NOTE_ON_TRUNCATION: request.truncation == "auto",
+        _NOTE_ON_COMPACTION: bool(request.context_management),
         _NOTE_ON_STORE: bool(request.store),
     }
     return tuple(note for note, holds in notes.items() if holds)

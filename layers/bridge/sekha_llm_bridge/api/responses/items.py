@@ -26,6 +26,15 @@ class Status(StrEnum):
     INCOMPLETE = "incomplete"
 
 
+class Phase(StrEnum):
+    """What a message is for: Codex shows the two differently."""
+
+    COMMENTARY = "commentary"
+    """It comes before calls."""
+
+    FINAL_ANSWER = "final_answer"
+
+
 class Item(Protocol):
     """An item of the output. A closed one stays as it is."""
 
@@ -85,9 +94,10 @@ class _Part:
 
 
 class MessageItem:
-    """A message of the assistant."""
+    """A message of the assistant. `phase` is known when it ends, if at all."""
 
     def __init__(self, position: int, events: list[Event]) -> None:
+        self.phase: Phase | None = None
         self._announce = _Announcer(new_id("msg"), position, events)
         self._status = Status.IN_PROGRESS
         self._parts: list[_Part] = []
@@ -101,6 +111,7 @@ class MessageItem:
             "status": self._status.value,
             "role": "assistant",
             "content": [part.body() for part in self._parts],
+            **({} if self.phase is None else {"phase": self.phase.value}),
         }
 
     def add_text(self, text: str, logprobs: list[Json]) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from sekha_llm_bridge.api.responses.annotations import annotations_of
-from sekha_llm_bridge.api.responses.items import CallItem, Event, Item, MessageItem, ReasoningItem, Status
+from sekha_llm_bridge.api.responses.items import CallItem, Event, Item, MessageItem, Phase, ReasoningItem, Status
 from sekha_llm_bridge.api.responses.logprobs import token_logprobs
 from sekha_llm_bridge.api.responses.tools import Tools
 from sekha_llm_bridge.conversation import (
@@ -111,9 +111,11 @@ class Output:
             self._begin_call(pieces)
         if not self._items:
             self._message().add_text("", [])
-        last = self._items[-1]
+        last, is_incomplete = self._items[-1], incomplete_reason(finish_reason) is not None
+        if isinstance(last, MessageItem) and not is_incomplete and not self._calls:
+            last.phase = Phase.FINAL_ANSWER
         for item in self._items:
-            is_cut = item is last and incomplete_reason(finish_reason) is not None
+            is_cut = item is last and is_incomplete
             item.close(Status.INCOMPLETE if is_cut else Status.COMPLETED)
         return self._taken()
 
@@ -150,6 +152,8 @@ class Output:
 
     def _begin_call(self, pieces: Sequence[ToolCallDelta]) -> None:
         first, last = pieces[0], pieces[-1]
+        if isinstance(self._open, MessageItem):
+            self._open.phase = Phase.COMMENTARY
         self._close_open()
         tool = self._rules.tools.called(last.name or "")
         call = self._calls[first.position] = CallItem(len(self._items), self._events, tool, first.call_id)

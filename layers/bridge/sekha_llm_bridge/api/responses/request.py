@@ -241,6 +241,7 @@ class ResponsesRequest(OptionFields, _Lenient):
     stream: StrictBool | None = None
     stream_options: dict[str, Any] | None = None
     truncation: Literal["auto", "disabled"] | None = None
+    context_management: list[dict[str, Any]] | None = None
     user: str | None = None
     service_tier: str | None = None
     safety_identifier: str | None = None

@@ -1,7 +1,7 @@
 """The Response object: OpenAI's format, complete for strict parsers, with the receipt.
 
 What the request says is in it again, as OpenAI does; `store` is always false. Source: OpenAI's API reference, "The
-response object".
+response object"; the fields that Open Responses (openresponses.org) requires are all there.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,6 +13,8 @@ from sekha_llm_bridge.api.responses.request import ResponsesRequest
 from sekha_llm_bridge.conversation import Json
 from sekha_llm_bridge.errors import InvalidRequest
 from sekha_llm_bridge.usage import Usage
+
+_SUMMARIES = frozenset({"auto", "concise", "detailed"})
 
 
 class ResponseFrame:
@@ -41,20 +43,25 @@ class ResponseFrame:
 
 def _echo(request: ResponsesRequest, sent: Json) -> dict[str, Any]:
     """Returns the fields of the request that a response has, too; OpenAI's defaults where it does not say them."""
-    text, reasoning = sent.get("text") or {}, sent.get("reasoning") or {}
+    text = {name: value for name, value in (sent.get("text") or {}).items() if value is not None}
+    reasoning = {"effort": None, "summary": None, **(sent.get("reasoning") or {})}
+    if reasoning["summary"] not in _SUMMARIES:
+        reasoning["summary"] = None  # VS Code sends "off"
     nested = {
-        "reasoning": {"effort": None, "summary": None, **reasoning},
-        "text": {**text, "format": text.get("format") or {"type": "text"}},
+        "reasoning": reasoning,
+        "text": {**text, "format": _format(text.get("format") or {"type": "text"})},
         "tool_choice": request.tool_choice or "auto",
         "tools": [_tool(tool) for tool in sent.get("tools") or ()],
     }
     return {
         "background": False,
+        "frequency_penalty": request.frequency_penalty or 0.0,
         "instructions": request.instructions,
         "max_output_tokens": request.max_output_tokens,
         "max_tool_calls": request.max_tool_calls,
         "metadata": request.metadata or {},
         "parallel_tool_calls": request.parallel_tool_calls is not False,
+        "presence_penalty": request.presence_penalty or 0.0,
         "previous_response_id": None,
         "prompt_cache_key": request.prompt_cache_key,
         "safety_identifier": request.safety_identifier,
@@ -75,6 +82,13 @@ def _encoded(value: object) -> orjson.Fragment:
         return orjson.Fragment(orjson.dumps(value))
     except TypeError:
         raise InvalidRequest("the body is nested too deeply") from None
+
+
+def _format(sent: Json) -> Json:
+    """Returns the format of the text, with the fields that strict parsers require."""
+    if sent["type"] != "json_schema":
+        return sent
+    return {"description": None, **sent, "strict": sent.get("strict") or False}
 
 
 def _tool(sent: Json) -> Json:

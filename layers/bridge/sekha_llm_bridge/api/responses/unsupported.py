@@ -9,12 +9,11 @@ from collections.abc import Mapping
 _WHOLE_INPUT = "send the whole conversation in `input`: the bridge stores none"
 
 FIELDS: Mapping[str, str] = {
-    "previous_response_id": _WHOLE_INPUT,
+    "previous_response_id": f"{_WHOLE_INPUT}; VS Code does with `zeroDataRetentionEnabled: true` for the model",
     "conversation": _WHOLE_INPUT,
     "background": "leave it out, and set `stream` for an answer that takes long: the bridge stores no answers to fetch",
     "background_options": "leave it out: the bridge stores no answers to fetch",
     "prompt": "send the text of the prompt in `instructions` and `input`: the bridge stores no prompts",
-    "context_management": "leave it out, and shorten the conversation in `input`: the bridge compacts none",
     "messages": "send them as `input`",
     "max_tokens": "it is `max_output_tokens` in this API",
     "max_completion_tokens": "it is `max_output_tokens` in this API",
