@@ -4,7 +4,10 @@ from typing import Any
 
 from langchain_core.messages import HumanMessage, ToolMessage
 from langchain_core.tools import tool
-from langchain_ollama import ChatOllama, OllamaEmbeddings
+from langchain_ollama import (  # type: ignore[import-not-found]  # only in its own environment
+    ChatOllama,
+    OllamaEmbeddings,
+)
 from pydantic import BaseModel
 
 from tests.clients.calls import outcomes
@@ -48,9 +51,8 @@ def converse(question: str, model: str) -> Outcome:
         answer = with_tools.invoke(messages)
         if not answer.tool_calls:
             return outcomes.text_outcome(answer.text)
-        messages.append(answer)
-        for call in answer.tool_calls:
-            messages.append(ToolMessage(outcomes.weather(**call["args"]), tool_call_id=call["id"], name=call["name"]))
+        results = ((outcomes.weather(**call["args"]), call) for call in answer.tool_calls)
+        messages += [answer, *(ToolMessage(text, tool_call_id=call["id"], name=call["name"]) for text, call in results)]
 
 
 def tools(model: str) -> Outcome:
