@@ -189,12 +189,18 @@ def chat_completion(text: str | None, *, model: str = "fake-model", **message: o
 def chat_events(text: str, *, model: str = "fake-model", usage: bool = True) -> Iterator[bytes]:
     """The same answer as a stream, with one event for each word."""
     yield chunk({"role": "assistant", "content": ""}, model=model)
-    for word in text.split(" "):
-        yield chunk({"content": word if word == text.split(" ")[0] else f" {word}"}, model=model)
+    for word in words_of(text):
+        yield chunk({"content": word}, model=model)
     yield chunk({}, finish="stop", model=model)
     if usage:
         yield sse({**_chunk(model), "choices": [], "usage": chat_completion("")["usage"]})
     yield b"data: [DONE]\n\n"
+
+
+def words_of(text: str) -> Iterator[str]:
+    """The words of a text, each but the first with the space before it."""
+    for position, word in enumerate(text.split(" ")):
+        yield f" {word}" if position else word
 
 
 def chunk(
@@ -216,9 +222,8 @@ def _chunk(model: str) -> dict[str, object]:
 
 def ollama_events(text: str, *, model: str = "fake-model") -> Iterator[bytes]:
     """A streamed answer in Ollama's format, with one line for each word."""
-    for word in text.split(" "):
-        content = word if word == text.split(" ")[0] else f" {word}"
-        yield ndjson({"model": model, "message": {"role": "assistant", "content": content}, "done": False})
+    for word in words_of(text):
+        yield ndjson({"model": model, "message": {"role": "assistant", "content": word}, "done": False})
     yield ndjson(ollama_chat("", model=model))
 
 

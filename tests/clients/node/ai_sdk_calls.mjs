@@ -1,11 +1,14 @@
-// The calls of the AI SDK, `ai`, whatever its provider: ai_sdk_openai.mjs and ai_sdk_anthropic.mjs say which.
+// The calls of the AI SDK, `ai`, whatever its provider: ai_sdk_openai.mjs, ai_sdk_anthropic.mjs and ai_sdk_ollama.mjs say
+// which.
 import { APICallError, generateText, isStepCount, Output, streamText, tool } from "ai";
 import { z } from "zod";
 import * as o from "./outcomes.mjs";
 
+const isNotFound = (failure) => APICallError.isInstance(failure) && failure.statusCode === 404;
+
 // `named(model)` is the provider's model of that name; `ofConversations` are the provider's options that a conversation of
-// several questions needs.
-export async function run(named, ofConversations = {}) {
+// several questions needs; `isUnknown(failure)` says whether it is the provider's error for a model that is not there.
+export async function run(named, ofConversations = {}, isUnknown = isNotFound) {
   const asking = (model, prompt = o.QUESTION) => ({ model: named(model), prompt, maxRetries: 0 });
   const chat = async (model) => o.textOutcome((await generateText(asking(model))).text);
 
@@ -61,7 +64,7 @@ export async function run(named, ofConversations = {}) {
     try {
       await chat(o.MISSING_MODEL);
     } catch (failure) {
-      return APICallError.isInstance(failure) && failure.statusCode === 404 ? o.errorOutcome(failure) : {};
+      return isUnknown(failure) ? o.errorOutcome(failure) : {};
     }
     return {};
   }

@@ -166,6 +166,7 @@ def test_the_list_of_models_has_aliases_auto_and_default_names_each_once(bridge:
 def test_every_name_can_be_retrieved(bridge: Bridge, name: str) -> None:
     answer = Function("models", bridge)("GET", f"/v1/models/{name}")
     assert (answer.status, answer.json()["id"], answer.json()["object"]) == (200, name, "model")
+    assert Function("models", bridge)("GET", f"/v1/models/{name}:latest").status == 200  # as Ollama's list names it
 
 
 def test_a_named_embedding_model_is_only_replaced_within_its_space(preferring: Bridge) -> None:

@@ -62,6 +62,12 @@ def test_the_older_path_answers_with_one_vector(ollama: Function) -> None:
     assert answer.json()["embedding"] == vector_of("one", 8)
 
 
+def test_each_path_takes_the_other_ones_name_of_the_text(ollama: Function) -> None:
+    assert embed(ollama, model="mini", prompt=["one", "two"])["embeddings"] == [vector_of("one", 8), vector_of("two", 8)]
+    for given in ("one", ["one"]):
+        assert post(ollama, EMBEDDINGS, model="mini", input=given).json()["embedding"] == vector_of("one", 8)
+
+
 @pytest.mark.parametrize("given", [None, "", []])
 def test_without_a_text_nobody_is_asked(ollama: Function, fake: FakeProvider, given: Any) -> None:
     assert embed(ollama, model="mini", input=given)["embeddings"] == []
@@ -146,7 +152,7 @@ def test_fewer_dimensions_are_requested_from_the_provider(ollama: Function, seco
         (EMBED, {"input": "a", "collektion": "x"}, "collektion"),
         (EMBED, {"input": "a", "ids": ["x", "y"]}, None),
         (EMBED, {"input": "a", "max_cost": -1}, "max_cost"),
-        (EMBEDDINGS, {"prompt": ["a"]}, "prompt"),
+        (EMBEDDINGS, {"prompt": ["a", "b"]}, "prompt"),
         (EMBED, {"store": {}}, "store"),
         (EMBEDDINGS, {"prompt": "", "collection": True}, "collection"),
     ],

@@ -14,7 +14,7 @@ from sekha_llm_bridge.api.request_state import bridge_of
 from sekha_llm_bridge.config.models import Task
 from sekha_llm_bridge.execution.attempts import usd
 from sekha_llm_bridge.routing import CatalogModel
-from sekha_llm_bridge.routing.names import model_not_found, model_ref, own_names
+from sekha_llm_bridge.routing.names import model_not_found, model_ref, own_names, without_default_tag
 
 # OpenAI's and Anthropic's schemas require a date, which a configuration does not have.
 _CREATED, _CREATED_AT = 0, "1970-01-01T00:00:00Z"
@@ -40,8 +40,8 @@ def openai_model(request: Request, model_id: str) -> Response:
     """`GET /v1/models/{id}`, for every name that a request may have as its `model`. Raises `ModelNotFound`."""
     catalog = bridge_of(request).catalog
     names = own_names(catalog)
-    if model_id in names:
-        return json_response(_own_name(model_id, names[model_id]))
+    if (own := without_default_tag(model_id, catalog)) in names:
+        return json_response({**_own_name(own, names[own]), "id": model_id})
     ref = model_ref(model_id, catalog)
     if ref is None:
         raise model_not_found(model_id, catalog)

@@ -8,7 +8,7 @@ stored for the whole text.
 from typing import Annotated, Any
 
 from fastapi import Request, Response
-from pydantic import BaseModel, BeforeValidator, ConfigDict, StrictBool, StrictStr
+from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictStr
 
 from sekha_llm_bridge.api.app import answer_response, json_response
 from sekha_llm_bridge.api.conversations.left_out import vendor_fields_left_out
@@ -32,8 +32,15 @@ def _texts(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
 
+def _one_text(value: object) -> object:
+    return value[0] if isinstance(value, list) and len(value) == 1 else value
+
+
 class _OwnRequest(BaseModel):
-    """The fields that both have. The bridge's own are extra ones, which `EmbeddingRequest` validates."""
+    """The fields that both have. The bridge's own are extra ones, which `EmbeddingRequest` validates.
+
+    Each takes the other's name of the text too: Ollama finds no text there, and answers without a vector.
+    """
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
@@ -51,14 +58,18 @@ class _OwnRequest(BaseModel):
 class EmbedRequest(_OwnRequest):
     """`POST /api/embed`."""
 
-    input: Annotated[list[StrictStr], BeforeValidator(_texts)] = []
+    input: Annotated[list[StrictStr], BeforeValidator(_texts)] = Field(
+        default=[], validation_alias=AliasChoices("input", "prompt")
+    )
     dimensions: Integer | None = None
 
 
 class LegacyEmbedRequest(_OwnRequest):
     """`POST /api/embeddings`."""
 
-    prompt: str | None = None
+    prompt: Annotated[StrictStr | None, BeforeValidator(_one_text)] = Field(
+        default=None, validation_alias=AliasChoices("prompt", "input")
+    )
 
 
 async def embed(request: Request) -> Response:

@@ -60,6 +60,7 @@ async def show(request: Request) -> Response:
     family, embedding_length = details["family"], details.get("embedding_length")
     lengths = {"context_length": details["context_length"], "embedding_length": embedding_length}
     body = {
+        "license": "",  # a client for Swift needs one (kevinhermawan/OllamaKit)
         "modelfile": f"FROM {name_with_tag(name)}\n",
         "parameters": "",
         "template": "",
