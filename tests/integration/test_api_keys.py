@@ -117,6 +117,7 @@ def test_a_caller_without_a_key_gets_a_401_that_says_where_keys_come_from(
     assert (answer.status_code, error["type"], error["code"]) == (401, "authentication_error", "invalid_api_key")
     assert "sekha-bridge keys create" in error["message"]
     assert answer.headers["www-authenticate"] == "Bearer"
+    assert answer.headers["x-should-retry"] == "false"
     assert error["request_id"] == answer.headers["x-request-id"]
     assert len(answering.calls("/v1/chat/completions")) == before
 

@@ -132,6 +132,7 @@ def test_the_route_endpoint_explains_by_what_is_left_of_a_budget(
     only_paid = key(daily_usd=Decimal("0.0002"), models=("gpt",))
     refused = route("POST", "/api/v1/route", {**CHAT, "task": "chat_small"}, caller=only_paid)
     assert (refused.status, error(refused)["code"]) == (402, "budget_exceeded")
+    assert error(refused)["budget"]["needed_usd"] > error(refused)["budget"]["left_usd"]
 
 
 def test_free_models_go_on_when_a_budget_is_spent(paid: FakeProvider, free: FakeProvider, store: CountingStore) -> None:

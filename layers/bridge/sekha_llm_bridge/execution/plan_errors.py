@@ -236,7 +236,8 @@ def _cost_limit_exceeded(plan: RoutePlan, expensive: Sequence[ConsideredModel]) 
     if priced and budget is not None and plan.limit is not None and plan.limit.total_usd == budget.usd:
         left = f"{fits} the budget of {budget.owner_name}, of which ${usd_text(budget.usd)} can be used"
         message = f"{left}{label}{_name(cheapest.entry)}: {reason}. Shorten the request, or use a free model"
-        return BudgetExceeded(message, budget=budget.fields)
+        needed = {"needed_usd": float(cheapest.quote.bound_usd or 0)}
+        return BudgetExceeded(message, budget={**budget.fields, **needed})
     remedy = ". Raise max_cost (and max_cost_per_request), or shorten the request" if priced else ""
     if plan.limit is not None and plan.limit.is_default:
         remedy = ". Shorten the request, or set max_cost_per_request in the configuration, which has its default value"

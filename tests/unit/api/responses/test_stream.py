@@ -97,6 +97,18 @@ def test_parallel_calls_that_come_interleaved_keep_their_places(responses: Funct
     ]
 
 
+def test_a_call_ends_before_the_next_one_begins(responses: Function, fake: FakeProvider) -> None:
+    """agno reads one call at a time."""
+    streams(fake, call(0, '{"a"', "f"), call(0, ": 1}"), call(1, "{}", "g"), STOP, DONE)
+    items = [event for event in events(responses, tools=[F, G]) if event["type"].startswith("response.output_item")]
+    assert [(event["type"].rpartition(".")[2], event["output_index"]) for event in items] == [
+        ("added", 0),
+        ("done", 0),
+        ("added", 1),
+        ("done", 1),
+    ]
+
+
 def test_where_parallel_calls_are_forbidden_only_the_first_is_in_the_answer(
     responses: Function, fake: FakeProvider
 ) -> None:

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 from sekha_llm_bridge.api.conversations.packed_reasoning import needs_packing, packed
-from sekha_llm_bridge.api.responses.tools import SentTool, ToolKind, input_of_arguments, object_of_arguments
+from sekha_llm_bridge.api.responses.tools import SentTool, ToolKind, input_of_arguments, is_object, object_of_arguments
 from sekha_llm_bridge.conversation import Json, Reasoning, ReasoningKind
 
 Event = dict[str, Any]
@@ -276,9 +276,14 @@ class CallItem:
                 query = object_of_arguments(arguments) if is_whole else {}
                 return {**head, "type": "tool_search_call", "execution": "client", "arguments": query}
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether the arguments so far are a JSON object, to which nothing can be added."""
+        return is_object("".join(self._arguments))
+
     def add(self, arguments: str) -> None:
-        """Adds a fragment of the arguments."""
-        if not arguments:
+        """Adds a fragment of the arguments. Nothing follows a call that has ended but white space."""
+        if not arguments or self._status is not Status.IN_PROGRESS:
             return
         self._arguments.append(arguments)
         if self._tool.kind is ToolKind.FUNCTION:

@@ -1,7 +1,8 @@
 """Builds the output items of an answer, and the events that announce them, in OpenAI's order.
 
 A whole answer is built as a stream whose events nobody reads, so that both have the same items. A message, and a part
-of the reasoning, ends when anything else begins; calls stay open to the end, because providers interleave them.
+of the reasoning, ends when anything else begins. So does a call whose arguments are whole, because clients such as agno
+read one call at a time; another one stays open, because some providers send fragments of several calls in turns.
 """
 
 from collections.abc import Iterator, Sequence
@@ -165,6 +166,9 @@ class Output:
         if self._open is not None:
             self._open.close(Status.COMPLETED)
             self._open = None
+        for call in self._calls.values():
+            if call.is_whole:
+                call.close(Status.COMPLETED)
 
     def _taken(self) -> list[Event]:
         events, self._events[:] = list(self._events), []

@@ -140,6 +140,11 @@ def object_of_arguments(arguments: str) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
+def is_object(arguments: str) -> bool:
+    """Returns whether the arguments of a call are a whole JSON object."""
+    return isinstance(_parsed(arguments), dict)
+
+
 def _parsed(arguments: str) -> object:
     try:
         return orjson.loads(arguments)
