@@ -63,7 +63,10 @@ def test_the_older_path_answers_with_one_vector(ollama: Function) -> None:
 
 
 def test_each_path_takes_the_other_ones_name_of_the_text(ollama: Function) -> None:
-    assert embed(ollama, model="mini", prompt=["one", "two"])["embeddings"] == [vector_of("one", 8), vector_of("two", 8)]
+    assert embed(ollama, model="mini", prompt=["one", "two"])["embeddings"] == [
+        vector_of("one", 8),
+        vector_of("two", 8),
+    ]
     for given in ("one", ["one"]):
         assert post(ollama, EMBEDDINGS, model="mini", input=given).json()["embedding"] == vector_of("one", 8)
 
