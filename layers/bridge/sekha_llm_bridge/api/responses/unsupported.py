@@ -9,7 +9,8 @@ from collections.abc import Mapping
 _WHOLE_INPUT = "send the whole conversation in `input`: the bridge stores none"
 
 FIELDS: Mapping[str, str] = {
-    "previous_response_id": f"{_WHOLE_INPUT}; VS Code does with `zeroDataRetentionEnabled: true` for the model",
+    "previous_response_id": f"{_WHOLE_INPUT}. Many clients do with `store: false` (`StoredOutputEnabled` in .NET), and "
+    "VS Code with `zeroDataRetentionEnabled: true`",
     "conversation": _WHOLE_INPUT,
     "background": "leave it out, and set `stream` for an answer that takes long: the bridge stores no answers to fetch",
     "background_options": "leave it out: the bridge stores no answers to fetch",
