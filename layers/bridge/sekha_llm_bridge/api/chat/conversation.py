@@ -36,6 +36,7 @@ from sekha_llm_bridge.conversation import (
     ToolChoice,
     ToolChoiceMode,
 )
+from sekha_llm_bridge.providers.empty_objects import arguments_with_object, schema_with_objects
 
 _PARAMETERS = frozenset(Parameters.__annotations__)
 _OUTPUT_LIMITS = ("max_completion_tokens", "max_tokens")
@@ -219,7 +220,8 @@ def _tool_call(sent: Json) -> ToolCall:
     cache = _pop_cache(rest)
     inner = {name: value for name, value in function.items() if name not in {"name", "arguments"}}
     extra = {**rest, "function": inner} if inner else rest or NO_FIELDS
-    return ToolCall(sent.get("id"), function["name"], function.get("arguments", "{}"), kind, cache, extra)
+    arguments = arguments_with_object(function.get("arguments", "{}"))
+    return ToolCall(sent.get("id"), function["name"], arguments, kind, cache, extra)
 
 
 def _tool(sent: Json) -> Tool:
@@ -233,7 +235,7 @@ def _tool(sent: Json) -> Tool:
     return Function(
         name=function["name"],
         description=function.get("description"),
-        parameters=function.get("parameters"),
+        parameters=schema_with_objects(function.get("parameters")),
         is_strict=function.get("strict"),
         cache=cache,
         extra={**rest, "function": inner} if inner else rest or NO_FIELDS,

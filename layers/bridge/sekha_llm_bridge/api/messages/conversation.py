@@ -43,6 +43,7 @@ from sekha_llm_bridge.conversation import (
 from sekha_llm_bridge.media.inspect import media_type_of
 from sekha_llm_bridge.providers.call_ids import without_repeated
 from sekha_llm_bridge.providers.call_inputs import input_object
+from sekha_llm_bridge.providers.empty_objects import schema_with_objects
 
 _ROLES = {"user": Role.USER, "assistant": Role.ASSISTANT, "system": Role.SYSTEM}
 _CHOICE_MODES = {
@@ -240,7 +241,7 @@ def _tool(sent: Json) -> Tool:
     if sent.get("type") not in {None, "custom"}:
         return OtherTool(sent["type"], sent)
     known = ("type", "name", "description", "input_schema", "strict", "cache_control")
-    schema = sent["input_schema"]
+    schema = schema_with_objects(sent["input_schema"])
     return Function(
         short_name(sent["name"]),
         sent.get("description"),

@@ -5,11 +5,12 @@ Source: platform.claude.com, API reference, "Create a Message", "Count tokens in
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, StrictBool, Tag, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, StrictBool, Tag, field_validator
 
 from sekha_llm_bridge.api.conversations.images import check_image_url, check_other_urls
 from sekha_llm_bridge.api.conversations.options import OptionFields
 from sekha_llm_bridge.media.addresses import check_public_url
+from sekha_llm_bridge.providers.empty_objects import object_for_list, schema_with_objects
 
 _INT32 = 2**31
 _OutputLimit = Annotated[int, Field(strict=True, ge=0, lt=_INT32)]  # 0: the prompt is only written to the cache
@@ -84,7 +85,8 @@ class Part(_Lenient):
     source: SourceOrText | None = None
     id: str | None = None
     name: str | None = None
-    input: dict[str, Any] | str | None = None  # agents send back a text where the model has written no JSON object
+    # Agents send back a text where the model has written no JSON object.
+    input: Annotated[dict[str, Any] | str | None, BeforeValidator(object_for_list)] = None
     thinking: str | None = None
     signature: str | None = None
     data: str | None = None
@@ -166,7 +168,7 @@ class Tool(_Lenient):
     type: str | None = None
     name: str | None = None
     description: str | None = None
-    input_schema: dict[str, Any] | None = None
+    input_schema: Annotated[dict[str, Any] | None, BeforeValidator(schema_with_objects)] = None
     strict: StrictBool | None = None
 
     @property

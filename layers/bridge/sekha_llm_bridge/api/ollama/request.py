@@ -6,6 +6,7 @@ and its API documentation.
 
 import math
 import re
+from contextlib import suppress
 from typing import Annotated, Any, Literal
 
 import orjson
@@ -22,6 +23,7 @@ from pydantic import (
 )
 
 from sekha_llm_bridge.api.conversations.options import OptionFields
+from sekha_llm_bridge.providers.empty_objects import object_for_list, schema_with_objects
 
 _INT32, _INT64 = 2**31, 2**63
 _NO_TIME = r"-?0+(\.0*)?(ns|us|µs|ms|s|m|h)?"
@@ -67,12 +69,11 @@ def _keep_alive(value: object) -> object:
 
 def _arguments(value: object) -> object:
     """Returns arguments that were sent as a text of JSON, as OpenAI's API has them, as the object."""
-    if not isinstance(value, str):
-        return value
-    try:
-        return orjson.loads(value or "{}")
-    except orjson.JSONDecodeError:
-        return value
+    found = value
+    if isinstance(value, str):
+        with suppress(orjson.JSONDecodeError):
+            found = orjson.loads(value or "{}")
+    return object_for_list(found)
 
 
 Integer = Annotated[int, BeforeValidator(_whole_number), Field(gt=-_INT32, lt=_INT32)]
@@ -138,7 +139,7 @@ class Function(_Lenient):
 
     name: str = Field(min_length=1)
     description: str | None = None
-    parameters: dict[str, Any] | None = None
+    parameters: Annotated[dict[str, Any] | None, BeforeValidator(schema_with_objects)] = None
 
 
 class Tool(_Lenient):

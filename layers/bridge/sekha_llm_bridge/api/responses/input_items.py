@@ -38,6 +38,7 @@ from sekha_llm_bridge.conversation import (
     ToolCall,
 )
 from sekha_llm_bridge.errors import InvalidRequest
+from sekha_llm_bridge.providers.empty_objects import arguments_with_object
 
 _ROLES = {role.value: role for role in Role}
 _PDF = "application/pdf"
@@ -163,7 +164,7 @@ def _assistant_blocks(item: InputItem) -> list[Block] | None:
             return [*_reasoning(item)]
         case "function_call":
             name = function_name(item.name or "", item.namespace)
-            return [ToolCall(item.call_id, name, as_object(str(item.arguments or "{}")))]
+            return [ToolCall(item.call_id, name, as_object(arguments_with_object(str(item.arguments or "{}"))))]
         case "tool_search_call":
             return [ToolCall(item.call_id, ToolKind.SEARCH.value, arguments_of_search(item.arguments))]
         case "custom_tool_call":

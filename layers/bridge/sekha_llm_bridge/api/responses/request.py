@@ -6,12 +6,22 @@ Source: OpenAI's API reference, "Create a model response".
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictInt,
+    field_validator,
+    model_validator,
+)
 
 from sekha_llm_bridge.api.conversations.images import check_image_url, check_other_urls
 from sekha_llm_bridge.api.conversations.options import OptionFields
 from sekha_llm_bridge.api.responses import unsupported
 from sekha_llm_bridge.api.responses.other_items import in_known_form, is_left_out
+from sekha_llm_bridge.providers.empty_objects import schema_with_objects
 
 _INT32 = 2**31
 _MAX_METADATA_PAIRS = 16
@@ -147,7 +157,7 @@ class Tool(_Lenient):
     type: str
     name: str | None = None
     description: str | None = None
-    parameters: dict[str, Any] | None = None
+    parameters: Annotated[dict[str, Any] | None, BeforeValidator(schema_with_objects)] = None
     strict: StrictBool | None = None
     format: dict[str, Any] | None = None
     execution: str | None = None

@@ -12,6 +12,7 @@ import orjson
 from sekha_llm_bridge.api.responses.request import ResponsesRequest
 from sekha_llm_bridge.conversation import Json
 from sekha_llm_bridge.errors import InvalidRequest
+from sekha_llm_bridge.providers.empty_objects import schema_with_objects
 from sekha_llm_bridge.usage import Usage
 
 _SUMMARIES = frozenset({"auto", "concise", "detailed"})
@@ -95,7 +96,8 @@ def _tool(sent: Json) -> Json:
     """Returns a tool of the request, with the fields that strict parsers require."""
     match sent["type"]:
         case "function":
-            return {"description": None, "parameters": None, "strict": False, **sent}
+            parameters = schema_with_objects(sent.get("parameters"))
+            return {"description": None, "strict": False, **sent, "parameters": parameters}
         case "custom":
             return {"format": {"type": "text"}, **sent}
         case "namespace":

@@ -1,9 +1,10 @@
 """The forms of messages that are sent where Anthropic refuses what agents send, or what another server has made: empty
-texts, ids and inputs of calls, media types. Without them, a conversation could never go on.
+texts, ids and inputs of calls, media types, schemas. Without them, a conversation could never go on.
 
 Sources: Anthropic's error messages, as they are quoted in public reports: "text content blocks must be non-empty",
 "cache_control cannot be set for empty text blocks", "tool_use.id: String should match pattern", "tool_use.input: Input
-should be a valid dictionary", "Image does not match the provided media type".
+should be a valid dictionary", "Image does not match the provided media type",
+"input_schema.properties: Input should be an object".
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,6 +15,7 @@ from sekha_llm_bridge.providers.anthropic.messages import blocks_of
 from sekha_llm_bridge.providers.anthropic.output_format import Payload
 from sekha_llm_bridge.providers.call_ids import ID_FIELDS, CallIds, anthropic_call_id, without_repeated
 from sekha_llm_bridge.providers.call_inputs import input_object
+from sekha_llm_bridge.providers.empty_objects import schema_with_objects
 from sekha_llm_bridge.providers.tool_results import SEE_BELOW, from_result
 
 
@@ -22,6 +24,7 @@ def repairs(conversation: Conversation) -> Sequence[Adaptation]:
     return (
         Adaptation(r"\b(?:non-)?empty\b|\bnon-whitespace\b", _without_empty_content),
         Adaptation(r"\btool_use\.input\b", _with_blocks(_with_object)),
+        Adaptation(r"\binput_schema\b.{0,200}\b(?:object|dictionary)\b", _with_schemas_of_objects),
         Adaptation(r"\btool_use(?:_id|\.id)\b.{0,80}\bpattern\b", _with_blocks(_with_valid_id)),
         Adaptation(r"\bids must be unique\b|\bmultiple\W+tool_result\b", _with_unique_ids),
         Adaptation(r"\btrailing whitespace\b", _without_trailing_whitespace),
@@ -105,6 +108,16 @@ def _with_texts(message: Json) -> Json:
 def _with_object(block: Json) -> Json:
     """Replaces the input of a call that is a text: agents keep it so where a model has written no JSON object."""
     return {**block, "input": input_object(block.get("input"))} if block["type"] == "tool_use" else block
+
+
+def _with_schemas_of_objects(payload: Payload) -> Payload | None:
+    """Replaces empty lists in the schemas of tools by the objects that they are meant to be."""
+    tools = payload.get("tools") or []
+    changed = [
+        {**tool, "input_schema": schema_with_objects(tool["input_schema"])} if "input_schema" in tool else tool
+        for tool in tools
+    ]
+    return None if changed == tools else {**payload, "tools": changed}
 
 
 def _without_empty_content(payload: Payload) -> Payload | None:
