@@ -1,5 +1,6 @@
 """A chat request as an operation, which sends the same request to each candidate, for a buffered or streamed answer."""
 
+from decimal import Decimal
 from typing import TYPE_CHECKING, NamedTuple
 
 from sekha_llm_bridge.conversation import ChatAnswer, Conversation, Json
@@ -13,6 +14,10 @@ if TYPE_CHECKING:
     from sekha_llm_bridge.media.request_images import RequestImages
 
 _DEFAULT_OUTPUT_TOKENS = 1024
+# Of a limit that is a maximum only: agents send 32,000 and more with every request, and few answers have as many.
+_LIKELY_OUTPUT_TOKENS = 8192
+_LIKELY_PROMPT = Decimal("1.5")  # of the estimate: tokenizers have up to a third more tokens, templates a few
+_TEMPLATE_TOKENS = 512
 
 
 class ChatOperation(NamedTuple):
@@ -65,21 +70,22 @@ async def conversation_for(
 
 
 def chat_call(route: RouteRequest, conversation: Conversation, candidate: Candidate) -> ChatCall:
-    """Returns the call of one candidate, with the context window that prompt and answer may need.
-
-    The window counts the prompt's upper bound: what a provider has no room for, it may cut off silently.
+    """Returns the call of one candidate, with the context window that prompt and answer need: at most, by the prompt's
+    upper bound, and probably, by its estimate.
     """
     prompt, model = route.prompt, candidate.entry.model
     images = prompt.images * candidate.entry.estimated_image_tokens
     output = min(candidate.quote.output_cap, route.output_tokens or _DEFAULT_OUTPUT_TOKENS)
-    window = min(model.context_window, prompt.bound + images + output)
+    likely_prompt = min(prompt.bound, int(prompt.estimate * _LIKELY_PROMPT) + _TEMPLATE_TOKENS)
+    likely_output = output if route.is_output_needed else min(output, _LIKELY_OUTPUT_TOKENS)
     return ChatCall(
         model.model_id,
         conversation,
         candidate.output_cap,
-        window,
+        min(model.context_window, prompt.bound + images + output),
         candidate.price_ceiling,
         model.max_output_tokens,
         context_window=model.context_window,
+        likely_context_tokens=min(model.context_window, likely_prompt + images + likely_output),
         marks_prefix=candidate.marks_prefix,
     )

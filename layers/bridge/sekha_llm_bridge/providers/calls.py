@@ -18,11 +18,12 @@ class ChatCall(NamedTuple):
 
     `output_cap` is an output limit in tokens that the bridge adds because of a cost limit; None adds none.
     `max_output_tokens` is the most that the model can generate, by the configuration; None: not configured.
-    `context_tokens` is the context size that prompt and answer may need, `context_window` the model's own; None: not
-    known. `price_ceiling` is set under a cost limit, for vendors that may charge different prices for the same model.
-    `stream_options` are the caller's own. `marks_prefix`: the conversation has no cache mark, and the adapter adds one
-    after the tools and the first system messages. `counts_first_form`: the tokens of the prompt are counted only in the
-    form that is sent first, not in those that may follow a rejection.
+    `context_tokens` is the context size that prompt and answer need at most, `likely_context_tokens` one that is very
+    probably enough (None: as large), `context_window` the model's own; None: not known. `price_ceiling` is set under a
+    cost limit, for vendors that may charge different prices for the same model. `stream_options` are the caller's own.
+    `marks_prefix`: the conversation has no cache mark, and the adapter adds one after the tools and the first system
+    messages. `counts_first_form`: the tokens of the prompt are counted only in the form that is sent first, not in
+    those that may follow a rejection.
     """
 
     model_id: str
@@ -33,6 +34,7 @@ class ChatCall(NamedTuple):
     max_output_tokens: int | None = None
     stream_options: Json | None = None
     context_window: int | None = None
+    likely_context_tokens: int | None = None
     marks_prefix: bool = False
     counts_first_form: bool = False
 

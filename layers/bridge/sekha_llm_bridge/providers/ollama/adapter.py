@@ -25,6 +25,7 @@ from sekha_llm_bridge.providers.ollama.request import (
     ChatPayload,
     chat_payload,
     embedding_payload,
+    larger_context,
 )
 from sekha_llm_bridge.providers.ollama.response import (
     chat_usage,
@@ -102,7 +103,7 @@ class OllamaAdapter:
         self, call: ChatCall, payload: ChatPayload, send: Callable[[ChatPayload], Awaitable[T]], left_out: list[str]
     ) -> T:
         by_effort = EFFORT_ADAPTATIONS if call.conversation.field("think") is None else ()
-        adaptations = (*by_effort, *system_adaptations(call.conversation))
+        adaptations = (larger_context(call), *by_effort, *system_adaptations(call.conversation))
         return await self._requests.send(payload, adaptations, send, left_out)
 
     async def embed(self, call: EmbeddingCall, *, timeout_s: float) -> EmbeddingAnswer:

@@ -25,7 +25,8 @@ from sekha_llm_bridge.conversation import (
     ToolChoiceMode,
     WireFormat,
 )
-from sekha_llm_bridge.errors import FailureKind, ProviderError
+from sekha_llm_bridge.errors import Failure, FailureKind, ProviderError
+from sekha_llm_bridge.providers.adaptation import Adaptation, by_rejection
 from sekha_llm_bridge.providers.base import EmbeddingCall
 from sekha_llm_bridge.providers.calls import ChatCall
 from sekha_llm_bridge.providers.ollama.thinking import think_of_effort
@@ -133,8 +134,21 @@ def _options(call: ChatCall) -> dict[str, Any]:
     if (limit := call.output_limit) is not None:
         options["num_predict"] = limit
     own = own_options(call.conversation.vendor_fields, call.conversation.wire_format)
-    num_ctx = context_window_for(call.context_tokens)
+    num_ctx = context_window_for(call.likely_context_tokens or call.context_tokens, call.context_window)
     return {**options, **own, "num_ctx": max(num_ctx, requested_context(own, call.context_window))}
+
+
+def larger_context(call: ChatCall) -> Adaptation:
+    """Returns the form of a request whose prompt has more tokens than were likely: with the context that it needs at
+    most.
+    """
+    needed = context_window_for(call.context_tokens, call.context_window)
+
+    def change(payload: ChatPayload, _failure: Failure) -> ChatPayload | None:
+        options = payload["options"]
+        return {**payload, "options": {**options, "num_ctx": needed}} if options["num_ctx"] < needed else None
+
+    return by_rejection("", change, kinds=frozenset({FailureKind.CONTEXT_LENGTH_EXCEEDED}))
 
 
 def own_options(vendor_fields: Json, wire_format: WireFormat) -> dict[str, Any]:
@@ -153,15 +167,15 @@ def requested_context(options: Json, context_window: int | None) -> int:
     return requested if context_window is None else min(requested, context_window)
 
 
-def context_window_for(context_tokens: int) -> int:
-    """Returns the `num_ctx` to request: 4096, doubled until it holds `context_tokens`.
+def context_window_for(context_tokens: int, context_window: int | None = None) -> int:
+    """Returns the `num_ctx` to request: 4096, doubled until it holds `context_tokens`, at most the model's window.
 
     Ollama reloads a model for another `num_ctx`; by doubling it, a growing conversation seldom causes that.
     """
     size = _MIN_CONTEXT_TOKENS
     while size < context_tokens:
         size *= 2
-    return size
+    return size if context_window is None else min(size, context_window)
 
 
 def _format(wanted: OutputFormat) -> Any:
