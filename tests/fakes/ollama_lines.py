@@ -74,7 +74,6 @@ def check_ollama_lines(lines: list[Line]) -> CheckedStream:
             stream.state = State.WHOLE
         else:
             assert not line.keys() & _AT_THE_END, line
-        assert len((line.get("message") or {}).get("tool_calls", ())) <= 1, line  # as Ollama sends them
         _add(stream, line)
     assert stream.state is not State.OPEN, "the stream has no end"
     assert created == sorted(created)

@@ -61,8 +61,7 @@ class OllamaStreamEncoder:
         calls, receipt = calls_and_receipt(
             (_joined(self._calls[position]) for position in sorted(self._calls)), receipt
         )
-        # As Ollama sends them: some clients take a line for one call, such as haystack's.
-        before = b"".join(_line(self._fields(Part(tool_calls=[call]))) for call in calls)
+        before = _line(self._fields(Part(tool_calls=calls))) if calls else b""
         now_s = self._clock.monotonic_s()
         measured = {
             "prompt_eval_duration": nanoseconds(self._first_token_s - self._started_s),
