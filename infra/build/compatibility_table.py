@@ -14,6 +14,7 @@ sys.path.insert(0, str(ROOT))
 from page_sections import table, with_section  # noqa: E402 — needs the path that is set above
 from tests.clients.libraries import (  # noqa: E402 — needs the path that is set above
     CodingAgent,
+    DocumentedProgram,
     Library,
     all_libraries,
     call_meanings,
@@ -36,7 +37,8 @@ _OTHER_FORMATS = (
 _AGENTS = (
     "`infra/local/agents` runs them in an empty home, with a made-up key and loopback alone: each edits a file, with a "
     "scripted provider of OpenAI's, of Anthropic's and of Ollama's format. A cost limit that is exceeded is an error "
-    "that the agent shows."
+    "that the agent shows. *By hand*: in November 2026 it has edited a file, with providers of these formats, and told "
+    "an unknown model, a wrong key and a spent budget clearly, each after one request or two."
 )
 _VECTOR_STORES = (
     "`chroma.default_collection: null`, in the bridge's configuration, is for a framework with a vector store of its "
@@ -63,10 +65,7 @@ def with_tables(text: str) -> str:
 def settings_table() -> str:
     """Returns the table of what each library and program must be told."""
     tried = [(one.name, one.address, one.model, one.setting, "yes") for one in _libraries()]
-    read = [
-        (one.name, one.address, one.model, one.setting, f"[from its documentation]({one.source})")
-        for one in documented_programs()
-    ]
+    read = [(one.name, one.address, one.model, one.setting, _tried_or_read(one)) for one in documented_programs()]
     settings = table(("with", "address", "model", "the setting that matters", "tried"), [*tried, *read])
     return f"{settings}\n{_VECTOR_STORES}\n"
 
@@ -111,7 +110,16 @@ def _libraries() -> list[Library]:
 
 
 def _tried(agent: CodingAgent) -> str:
-    return "edits a file" if agent.runs else "its recorded requests"
+    ways = [
+        "edits a file" if agent.runs else "",
+        f"by hand, version {agent.by_hand}" if agent.by_hand else "",
+        "its recorded requests" if agent.requests and not agent.runs else "",
+    ]
+    return "; ".join(way for way in ways if way)
+
+
+def _tried_or_read(program: DocumentedProgram) -> str:
+    return f"by hand, {program.by_hand}" if program.by_hand else f"[from its documentation]({program.source})"
 
 
 def _sent(call: Call) -> str:

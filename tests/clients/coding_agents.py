@@ -82,6 +82,16 @@ def codex(settings: Settings) -> Run:
     return Run([program, "exec", *options], {"BRIDGE_KEY": KEY})
 
 
+def continue_chat(settings: Settings) -> Run:
+    """Continue's command line, `/v1/chat/completions`."""
+    return _continue(settings, "openai")
+
+
+def continue_messages(settings: Settings) -> Run:
+    """Continue's command line, `/v1/messages`."""
+    return _continue(settings, "anthropic")
+
+
 def pi_messages(settings: Settings) -> Run:
     """pi, `/v1/messages`."""
     return _pi(settings, "anthropic-messages", settings.address)
@@ -95,6 +105,8 @@ def pi_responses(settings: Settings) -> Run:
 AGENTS: Mapping[str, Agent] = {
     "Claude Code": claude_code,
     "Codex": codex,
+    "Continue, chat": continue_chat,
+    "Continue, messages": continue_messages,
     "pi, messages": pi_messages,
     "pi, responses": pi_responses,
 }
@@ -123,6 +135,23 @@ def run_agent(agent: Agent, settings: Settings, question: str, folder: Path) -> 
     return done.stdout
 
 
+def _continue(settings: Settings, provider: str) -> Run:
+    model = {
+        "name": "bridge",
+        "provider": provider,
+        "model": settings.model,
+        "apiBase": f"{settings.address}/v1",
+        "apiKey": KEY,
+        "requestOptions": {"headers": {"x-bridge-max-cost": settings.max_cost}},
+        "roles": ["chat"],
+        "capabilities": ["tool_use"],
+    }
+    config = settings.home / "continue.yaml"
+    _write(config, json.dumps({"name": "local", "version": "1.0.0", "schema": "v1", "models": [model]}))
+    program = _packages() / ".bin" / "cn"
+    return Run([program, "--config", config, "--auto", "-p"], {"CONTINUE_TELEMETRY_ENABLED": "0"})
+
+
 def _pi(settings: Settings, api: str, address: str) -> Run:
     model = {"id": settings.model, "contextWindow": 128_000, "maxTokens": 8192}
     headers = {"x-bridge-max-cost": settings.max_cost}
@@ -138,5 +167,5 @@ def _packages() -> Path:
 
 
 def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")

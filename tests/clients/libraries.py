@@ -36,19 +36,23 @@ class Library:
 
 @dataclass(frozen=True)
 class DocumentedProgram:
-    """A program that is not run here; `source` is the documentation that the setting is from."""
+    """A program that is not run here. `source` is the documentation that the setting is from; `by_hand` is the version
+    that was tried by hand, with scripted providers of each format.
+    """
 
     name: str
     address: str
     model: str
     setting: str
-    source: str
+    source: str = ""
+    by_hand: str = ""
 
 
 @dataclass(frozen=True)
 class CodingAgent:
-    """A coding agent of npm. `runs` are the names of its runs in `coding_agents.py`, `requests` the names of the files with
-    its recorded requests. `limit` is where the cost limit of its requests is set.
+    """A coding agent. `runs` are the names of its runs in `coding_agents.py`, `requests` the names of the files with
+    its recorded requests. `limit` is where the cost limit of its requests is set. `by_hand` is the version that has
+    edited a file when it was tried by hand, with scripted providers of each format.
     """
 
     name: str
@@ -60,6 +64,7 @@ class CodingAgent:
     model: str
     limit: str
     setting: str
+    by_hand: str = ""
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ _Call = tuple[str, Mapping[str, Any]]
 
 class CodingAssistant(Assistant):
     """Reads the file of the question, edits it, and says so. Each step is a turn of its own; it takes the tools of Claude
-    Code, Codex and pi. A question without tools, such as one for a title, is answered with a text.
+    Code, Codex, Continue and pi. A question without tools, such as one for a title, is answered with a text.
     """
 
     is_broken = False
@@ -42,9 +42,13 @@ def _steps(asked: Asked) -> tuple[_Call, ...]:
         return ()
     path = found[0]
     match asked.tools:
-        case {"Read": _, "Edit": _}:
+        case {"Read": {"properties": {"filepath": _}}, "MultiEdit": _}:  # Continue, for models that it does not know
+            edits = [{"old_string": _OLD, "new_string": _NEW}]
+            return ("Read", {"filepath": path}), ("MultiEdit", {"file_path": path, "edits": edits})
+        case {"Read": read, "Edit": _}:
             edit = {"file_path": path, "old_string": _OLD, "new_string": _NEW}
-            return ("Read", {"file_path": path}), ("Edit", edit)
+            place = "filepath" if "filepath" in read["properties"] else "file_path"  # Continue has the first
+            return ("Read", {place: path}), ("Edit", edit)
         case {"exec_command": _}:
             return (
                 ("exec_command", {"cmd": f"cat {path}"}),
