@@ -90,7 +90,6 @@ def test_every_event_of_a_stream_is_as_described(stack: RunningStack) -> None:
         ("GET", "/v1/responses/resp_1", "stores no responses"),
         ("POST", "/v1/messages/batches", "no batches"),
         ("POST", "/v1/v1/messages", "leave /v1 out of the base URL"),
-        ("POST", "/api/pull", "the server itself"),
         ("POST", "/v1/completions", "POST /v1/chat/completions"),
         ("GET", "/models", "did you mean /v1/models?"),
         ("GET", "/docs", "GET /openapi.json"),
@@ -102,6 +101,14 @@ def test_a_wrong_path_says_what_was_meant(stack: RunningStack, method: str, path
     error = answer.json()["error"]
     assert (answer.status_code, error["code"]) == (404, "not_found")
     assert said in error["message"]
+
+
+def test_a_path_of_ollamas_api_that_the_bridge_does_not_have_says_so_as_ollamas_clients_read_it(
+    stack: RunningStack,
+) -> None:
+    answer = httpx.post(f"{stack.base_url}/api/pull", json={"model": "llama3.1:8b"}, timeout=30)
+    assert answer.status_code == 404
+    assert "the server itself" in answer.json()["error"]
 
 
 def test_slashes_at_the_beginning_and_at_the_end_change_nothing(stack: RunningStack) -> None:

@@ -100,6 +100,13 @@ ROWS = (
         _SCHEMA,
     ),
     Row("responses", ["bridge"], ABSENT, ANY, "the receipt, which llama.cpp has not"),
+    Row(
+        "responses",
+        ["output.phase", "item.phase"],
+        ABSENT,
+        "final_answer",
+        "OpenAI's field, by which Codex tells a comment from the answer; llama.cpp leaves it out",
+    ),
     Row("responses", ["timings"], ANY, ABSENT, "llama.cpp's own field, which OpenAI has not"),
     Row(
         "responses",
@@ -107,7 +114,8 @@ ROWS = (
             *("background", "error", "incomplete_details", "instructions", "max_output_tokens", "max_tool_calls"),
             *("metadata", "parallel_tool_calls", "previous_response_id", "prompt_cache_key", "reasoning"),
             *("safety_identifier", "service_tier", "store", "temperature", "text", "tool_choice", "tools"),
-            *("top_logprobs", "top_p", "truncation", "user", "response.usage", "response.output"),
+            *("top_logprobs", "top_p", "truncation", "user", "frequency_penalty", "presence_penalty"),
+            *("response.usage", "response.output"),
             *("response.model", "response.created_at", "response.completed_at"),
         ],
         ABSENT,
